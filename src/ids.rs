@@ -1,0 +1,220 @@
+//! The names of things that cross module or process borders, and their text form.
+//!
+//! A [`Token`] is a worker's identity as written into fields that peers must echo (To-tags, branches, nonces,
+//! URI parameters). Its text form is written and read here and nowhere else: `pm`, ten characters of
+//! incarnation, six characters of keyed check, all from the alphabet `0-9a-v`, so that it survives
+//! case-folding protocols (MGCP names) and needs no quoting in any SIP field.
+
+use std::fmt;
+use std::hash::Hasher;
+
+use siphasher::sip::SipHasher13;
+
+/// A slot: a worker's numbered place. Its ports belong to the slot, not to the process in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WorkerId(pub u16);
+
+impl fmt::Display for WorkerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "w{}", self.0)
+    }
+}
+
+impl std::str::FromStr for WorkerId {
+    type Err = NotAWorkerName;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.strip_prefix('w')
+            .filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()))
+            .and_then(|digits| digits.parse().ok())
+            .map(WorkerId)
+            .ok_or_else(|| NotAWorkerName(text.to_owned()))
+    }
+}
+
+/// A text that does not name a worker.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a worker's name: workers are named w0, w1, …")]
+pub struct NotAWorkerName(pub String);
+
+/// A well-known socket, numbered in the order of `--listen`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ListenerId(pub u16);
+
+/// A stream connection of the dispatcher; 0 means "none" (a datagram).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ConnId(pub u64);
+
+/// The number of a message on one link. Starts at 1 and rises by one for each message handed over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Seq(pub u64);
+
+/// One life of a worker process: 50 random bits, unique over restarts and dispatchers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Incarnation(u64);
+
+impl Incarnation {
+    /// Takes the low 50 bits of `random`.
+    pub const fn new(random: u64) -> Self {
+        Incarnation(random & ((1 << 50) - 1))
+    }
+
+    /// The 50 bits as a number.
+    pub const fn bits(self) -> u64 {
+        self.0
+    }
+}
+
+/// The secret that tokens are checked with. 32 bytes, kept in `RUN_DIR/key`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct TokenKey([u8; 32]);
+
+impl fmt::Debug for TokenKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenKey(…)")
+    }
+}
+
+impl TokenKey {
+    /// A key from its 32 bytes.
+    pub const fn new(bytes: [u8; 32]) -> Self {
+        TokenKey(bytes)
+    }
+
+    /// A keyed hash of `bytes`; `purpose` separates the uses of one key.
+    pub fn hash(&self, purpose: u8, bytes: &[u8]) -> u64 {
+        let (first, second) = self.0.split_at(16);
+        let mut key = [0; 16];
+        for ((k, a), b) in key.iter_mut().zip(first).zip(second) {
+            *k = a ^ b.rotate_left(3);
+        }
+        let mut hasher = SipHasher13::new_with_key(&key);
+        hasher.write_u8(purpose);
+        hasher.write(bytes);
+        hasher.finish()
+    }
+
+    /// The token of a worker's life.
+    pub fn token(&self, incarnation: Incarnation) -> Token {
+        let check = self.hash(b't', &incarnation.0.to_le_bytes()) & CHECK_MASK;
+        let mut text = *b"pm................";
+        encode(incarnation.0, &mut text[2..12]);
+        encode(check, &mut text[12..18]);
+        Token(text)
+    }
+
+    /// Reads the token that `field` starts with, if it was made with this key.
+    pub fn read(&self, field: &[u8]) -> Option<Incarnation> {
+        let rest = field.strip_prefix(b"pm")?;
+        let incarnation = Incarnation(decode(rest.get(..10)?)?);
+        let check = decode(rest.get(10..16)?)?;
+        let expected = self.hash(b't', &incarnation.0.to_le_bytes()) & CHECK_MASK;
+        (check == expected).then_some(incarnation)
+    }
+
+    /// What a re-attaching worker proves its slot with.
+    pub fn slot_secret(&self, worker: WorkerId, incarnation: Incarnation) -> u64 {
+        let mut bytes = [0; 10];
+        bytes[..2].copy_from_slice(&worker.0.to_le_bytes());
+        bytes[2..].copy_from_slice(&incarnation.0.to_le_bytes());
+        self.hash(b's', &bytes)
+    }
+}
+
+/// Six characters of five bits.
+const CHECK_MASK: u64 = (1 << 30) - 1;
+
+/// A worker's identity as text: 18 ASCII characters.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Token([u8; Token::LEN]);
+
+impl Token {
+    /// The length of the text form.
+    pub const LEN: usize = 18;
+
+    /// The text form.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+
+    /// The text form, as bytes for a buffer.
+    pub const fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Display for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+const ALPHABET: &[u8; 32] = b"0123456789abcdefghijklmnopqrstuv";
+
+/// Writes the low `5 × out.len()` bits of `value`, most significant first.
+pub(crate) fn encode(value: u64, out: &mut [u8]) {
+    for (place, byte) in out.iter_mut().rev().enumerate() {
+        *byte = ALPHABET[(value >> (5 * place)) as usize & 31];
+    }
+}
+
+/// Reads what [`encode`] wrote, in either case; `None` for any other character.
+pub(crate) fn decode(text: &[u8]) -> Option<u64> {
+    text.iter().try_fold(0, |value, byte| {
+        let digit = match byte {
+            b'0'..=b'9' => byte - b'0',
+            b'a'..=b'v' => byte - b'a' + 10,
+            b'A'..=b'V' => byte - b'A' + 10,
+            _ => return None,
+        };
+        Some(value << 5 | u64::from(digit))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: TokenKey = TokenKey::new([7; 32]);
+
+    #[test]
+    fn a_token_is_read_back_from_the_front_of_a_field() {
+        let incarnation = Incarnation::new(0x3_1234_5678_9abc);
+        let token = KEY.token(incarnation);
+        assert_eq!(token.as_str().len(), Token::LEN);
+        assert_eq!(KEY.read(token.as_bytes()), Some(incarnation));
+        assert_eq!(KEY.read(format!("{token}-1x").as_bytes()), Some(incarnation));
+        assert_eq!(KEY.read(token.as_str().replace("pm", "PM").as_bytes()), None);
+        let upper = format!("pm{}", token.as_str()[2..].to_uppercase());
+        assert_eq!(KEY.read(upper.as_bytes()), Some(incarnation));
+    }
+
+    #[test]
+    fn a_token_of_another_key_or_with_a_changed_character_is_no_token() {
+        let token = KEY.token(Incarnation::new(99));
+        assert_eq!(TokenKey::new([8; 32]).read(token.as_bytes()), None);
+        for at in 2..Token::LEN {
+            let mut bytes = *b"..................";
+            bytes.copy_from_slice(token.as_bytes());
+            bytes[at] = if bytes[at] == b'0' { b'1' } else { b'0' };
+            assert_eq!(KEY.read(&bytes), None, "character {at}");
+        }
+        assert_eq!(KEY.read(b"pm"), None);
+        assert_eq!(KEY.read(b""), None);
+    }
+
+    #[test]
+    fn workers_are_named_by_their_slot() {
+        assert_eq!(WorkerId(3).to_string(), "w3");
+        assert_eq!("w12".parse(), Ok(WorkerId(12)));
+        for bad in ["", "w", "3", "w-1", "w+1", "w70000", "x1"] {
+            assert!(bad.parse::<WorkerId>().is_err(), "{bad}");
+        }
+    }
+}

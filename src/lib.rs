@@ -1,0 +1,43 @@
+//! Pointsman: a dispatcher for media servers.
+//!
+//! It listens on the well-known SIP and MGCP ports, chooses one of N worker processes for each new session by the
+//! workers' reported load and by the size named in the first message, and hands that message over. The worker answers
+//! the source itself and names its own port, so the rest of the dialog bypasses the dispatcher. The dispatcher keeps no
+//! dialog: kill it, and every call that stands goes on.
+//!
+//! # The map
+//!
+//! ```text
+//! ids time           newtypes and their text form; moments and the deadline wheel
+//! config             one file of settings → one checked, immutable Config
+//! -- pure: bytes and values in, values out --
+//! wire               SIP, SDP: borrowed views of messages, no state
+//! dispatch           the decision: rules, table, pool, ledger, size, selection
+//! handoff            the protocol between dispatcher and worker: frame, front, back
+//! call               what a worker does with a call: transaction, dialog, offer
+//! media              packets: echo, ports
+//! -- effects: the only code that speaks to the kernel --
+//! net                system calls, sockets, clock, name look-ups
+//! -- processes: each wires pure parts to net --
+//! server             the dispatcher process: lane (the hot loop), links
+//! worker             the SDK (trait Application, run) and the built-in media application
+//! supervisor         worker processes: slots, start, restart, stop
+//! admin              stats socket and its client
+//! ```
+//!
+//! Dependencies point one way: wire ← decisions ← net ← processes. `tests/purity.rs` reads the source and fails when a
+//! pure directory names a socket, a clock, a thread or a random source, or a module above it.
+
+pub mod admin;
+pub mod call;
+pub mod config;
+pub mod dispatch;
+pub mod handoff;
+pub mod ids;
+pub mod media;
+pub mod net;
+pub mod server;
+pub mod supervisor;
+pub mod time;
+pub mod wire;
+pub mod worker;
