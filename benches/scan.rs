@@ -1,0 +1,83 @@
+//! What reading a message costs: the scan alone, what a decision reads of it, the check of a first request, a response.
+
+use std::hint::black_box;
+use std::net::SocketAddr;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use pointsman::wire::sip::{Name, ResponseWriter, Scanner};
+
+/// About 1 KB, as an application server sends it: fourteen fields and an offer of two codecs and DTMF.
+const INVITE: &[u8] = b"INVITE sip:ivr@ms.example.net:5060;transport=udp SIP/2.0\r\n\
+    Via: SIP/2.0/UDP 192.0.2.10:5061;branch=z9hG4bK-524287-1---7c2f0a1be0d4c911;rport\r\n\
+    Max-Forwards: 70\r\n\
+    Contact: <sip:as1@192.0.2.10:5061;transport=udp>\r\n\
+    To: <sip:ivr@ms.example.net>\r\n\
+    From: \"Application Server 1\" <sip:as1@as.example.net>;tag=58f1c3a9\r\n\
+    Call-ID: 89123ZGI0ZTFhYmM2NzRkOTU2ZjFhN2E5NzVkM2U2MmI@192.0.2.10\r\n\
+    CSeq: 1 INVITE\r\n\
+    Allow: INVITE, ACK, CANCEL, BYE, REFER, NOTIFY, MESSAGE, SUBSCRIBE, INFO, UPDATE, PRACK\r\n\
+    Content-Type: application/sdp\r\n\
+    Supported: replaces, 100rel, timer, norefersub\r\n\
+    Session-Expires: 1800;refresher=uac\r\n\
+    User-Agent: example-application-server/4.7.1 (build 20260114)\r\n\
+    X-Session-Size: 3\r\n\
+    Content-Length: 303\r\n\
+    \r\n\
+    v=0\r\n\
+    o=- 13376890161234567 1 IN IP4 192.0.2.10\r\n\
+    s=example\r\n\
+    c=IN IP4 192.0.2.10\r\n\
+    t=0 0\r\n\
+    m=audio 49170 RTP/AVP 0 8 9 101\r\n\
+    a=rtpmap:0 PCMU/8000\r\n\
+    a=rtpmap:8 PCMA/8000\r\n\
+    a=rtpmap:9 G722/8000\r\n\
+    a=rtpmap:101 telephone-event/8000\r\n\
+    a=fmtp:101 0-15\r\n\
+    a=sendrecv\r\n\
+    a=rtcp:49171 IN IP4 192.0.2.10\r\n\
+    a=ptime:20\r\n\
+    a=maxptime:150\r\n";
+
+fn benches(c: &mut Criterion) {
+    let mut group = c.benchmark_group("sip");
+    group.throughput(Throughput::Bytes(INVITE.len() as u64));
+    let mut scanner = Scanner::new();
+    group.bench_function("scan", |b| b.iter(|| scanner.scan(black_box(INVITE)).is_ok()));
+    let mut scanner = Scanner::new();
+    group.bench_function("scan and read for a decision", |b| {
+        b.iter(|| {
+            let Ok(message) = scanner.scan(black_box(INVITE)) else { return };
+            let via = message.via();
+            black_box((
+                message.method(),
+                message.uri(),
+                via.and_then(|via| via.unique_branch()),
+                message.from().and_then(|from| from.tag()),
+                message.to().and_then(|to| to.tag()),
+                message.call_id(),
+                message.cseq(),
+                message.header(Name::Replaces),
+                message.nonce(),
+                message.extension(b"X-Session-Size"),
+            ));
+        });
+    });
+    let mut scanner = Scanner::new();
+    if let Ok(message) = scanner.scan(INVITE) {
+        group.bench_function("check", |b| b.iter(|| black_box(&message).check()));
+        let source: SocketAddr = ([192, 0, 2, 10], 5061).into();
+        let mut out = Vec::with_capacity(2048);
+        group.bench_function("response", |b| {
+            b.iter(|| {
+                out.clear();
+                ResponseWriter::new(&mut out, black_box(&message), 200, Some(source), Some(b"pm1")).finish();
+            });
+        });
+        group.bench_function("weigh", |b| b.iter(|| pointsman::wire::sdp::weigh(black_box(message.body()), 4)));
+    }
+    group.finish();
+}
+
+criterion_group!(scan, benches);
+criterion_main!(scan);

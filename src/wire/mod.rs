@@ -1,0 +1,12 @@
+//! Messages as bytes on the wire: borrowed views, no state, nothing owned but a scanner's scratch.
+//!
+//! Nothing here decides anything. A reader of a message sees what the sender wrote; what it means for a session is
+//! said in `dispatch` and `call`.
+
+pub mod framing;
+pub mod mscml;
+pub mod msml;
+pub mod multipart;
+pub mod sdp;
+pub mod sip;
+mod xml;

@@ -1,0 +1,91 @@
+//! What the scan leaves unread: whether the fields a request is worked with are well-formed.
+//!
+//! Asked once, for the first request of a call; messages that follow are matched by fields that have passed it. The
+//! faults are those RFC 4475 and RFC 5118 want a 400 or 416 for.
+
+use super::fault::Fault;
+use super::message::{Essentials, Message};
+use super::name::Name;
+use super::name_addr::NameAddr;
+use super::text::{Members, number};
+use super::uri::{Scheme, Uri};
+use super::via::Via;
+
+impl Message<'_> {
+    /// The first fault in request-URI, Via, From, To, Contact or Max-Forwards of a request. A response is not checked.
+    ///
+    /// Headers in a request-URI are not a fault: they are left unread (RFC 4475 §3.1.2.11 allows both).
+    pub fn check(&self) -> Result<(), Fault> {
+        self.check_read(&self.essentials())
+    }
+
+    /// [`Message::check`] for one who has read the message's [`Essentials`] already.
+    pub fn check_read(&self, read: &Essentials<'_>) -> Result<(), Fault> {
+        if !self.is_request() {
+            return Ok(());
+        }
+        check_request_uri(read.uri.as_ref())?;
+        read.via.filter(Via::has_good_params).ok_or(Fault::Via)?;
+        self.check_vias_below()?;
+        if !(read.from.is_some_and(|from| from.is_well_formed()) && read.to.is_some_and(|to| to.is_well_formed())) {
+            return Err(Fault::FromTo);
+        }
+        for value in self.headers(Name::Contact).flat_map(Members::new) {
+            if value != b"*" && !NameAddr::parse(value).is_some_and(|contact| contact.is_well_formed()) {
+                return Err(Fault::Contact);
+            }
+        }
+        match self.header(Name::MaxForwards).map(|value| number(value).filter(|&hops| hops <= 255)) {
+            Some(None) => Err(Fault::MaxForwards),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_vias_below(&self) -> Result<(), Fault> {
+        let mut below = self.headers(Name::Via).flat_map(Members::new).skip(1);
+        let is_good = |value| Via::parse(value).is_some_and(|via| via.has_good_params());
+        if below.all(is_good) { Ok(()) } else { Err(Fault::ViaBelow) }
+    }
+}
+
+fn check_request_uri(uri: Option<&Uri<'_>>) -> Result<(), Fault> {
+    let uri = uri.ok_or(Fault::RequestUri)?;
+    match uri.scheme {
+        Scheme::Other(_) => Err(Fault::UriScheme),
+        _ if uri.raw.iter().any(|byte| matches!(byte, 0..=b' ' | b'<' | b'>' | b'"' | 0x7f)) => Err(Fault::RequestUri),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::sip::Scanner;
+
+    fn check(change: (&str, &str)) -> Result<(), Fault> {
+        let plain = "INVITE sip:a@h SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\nVia: SIP/2.0/TLS b\r\n\
+            From: <sip:b@h>;tag=1\r\nTo: sip:a@h\r\nCall-ID: c\r\nCSeq: 1 INVITE\r\nContact: <sip:b@h>\r\nMax-Forwards: 70\r\n\r\n";
+        assert!(plain.contains(change.0), "{change:?}");
+        Scanner::new().scan(plain.replacen(change.0, change.1, 1).as_bytes()).unwrap().check()
+    }
+
+    #[test]
+    fn a_well_formed_request_has_no_fault() {
+        assert_eq!(check(("", "")), Ok(()));
+        assert_eq!(check(("<sip:b@h>\r\nMax", "*\r\nMax")), Ok(()));
+        assert_eq!(check(("sip:a@h SIP", "tel:+4930 SIP")), Ok(()));
+    }
+
+    #[test]
+    fn each_field_has_its_fault() {
+        assert_eq!(check(("sip:a@h SIP", "sip:2001:db8::10 SIP")), Err(Fault::RequestUri));
+        assert_eq!(check(("sip:a@h SIP", "<sip:a@h> SIP")), Err(Fault::RequestUri));
+        assert_eq!(check(("sip:a@h SIP", "soap:a SIP")), Err(Fault::UriScheme));
+        assert_eq!(check((";branch", ";;branch")), Err(Fault::Via));
+        assert_eq!(check(("TLS b", "TLS b,")), Err(Fault::ViaBelow));
+        assert_eq!(check(("To: sip", "To: \"x <sip")), Err(Fault::FromTo));
+        assert_eq!(check((";tag=1", ";tag=1;")), Err(Fault::FromTo));
+        assert_eq!(check(("Contact: <sip:b@h>", "Contact: <sip:b@h>;;")), Err(Fault::Contact));
+        assert_eq!(check(("70", "300")), Err(Fault::MaxForwards));
+    }
+}

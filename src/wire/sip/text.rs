@@ -1,0 +1,222 @@
+//! The small grammar that all fields share: white space, tokens, quoted strings, lists (RFC 3261 §25.1).
+
+/// Linear white space, with the line ends of folds: inside a field's value they mean the same as a space.
+#[inline]
+pub(crate) const fn is_lws(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
+}
+
+/// A byte of a `token`.
+#[inline]
+pub(crate) const fn is_token_byte(byte: u8) -> bool {
+    TOKEN[byte as usize]
+}
+
+/// A look into a table is faster than the comparisons.
+static TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        table[byte as usize] = byte.is_ascii_alphanumeric()
+            || matches!(byte, b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~');
+        byte += 1;
+    }
+    table
+};
+
+/// Whether `bytes` are one `token`.
+#[inline]
+pub(crate) fn is_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().all(|&byte| is_token_byte(byte))
+}
+
+/// `bytes` without white space and folds at either end.
+#[inline]
+pub(crate) fn trim(mut bytes: &[u8]) -> &[u8] {
+    while let [first, rest @ ..] = bytes
+        && is_lws(*first)
+    {
+        bytes = rest;
+    }
+    while let [rest @ .., last] = bytes
+        && is_lws(*last)
+    {
+        bytes = rest;
+    }
+    bytes
+}
+
+/// A whole number in digits and nothing else; `None` beyond `u32`.
+#[inline]
+pub(crate) fn number(bytes: &[u8]) -> Option<u32> {
+    if bytes.is_empty() {
+        return None;
+    }
+    bytes.iter().try_fold(0_u32, |value, &byte| {
+        let digit = byte.is_ascii_digit().then(|| u32::from(byte - b'0'))?;
+        value.checked_mul(10)?.checked_add(digit)
+    })
+}
+
+/// Where the first of the `wanted` bytes is. Eight bytes at a step: fields are short, and calling a vector search costs
+/// more than reading them.
+#[inline]
+pub(crate) fn find<const N: usize>(bytes: &[u8], wanted: [u8; N]) -> Option<usize> {
+    const ONES: u64 = u64::MAX / 255;
+    let mut rest = bytes;
+    while let Some((word, behind)) = rest.split_first_chunk() {
+        let word = u64::from_le_bytes(*word);
+        // The lowest bit that is set belongs to a byte that is wanted; bits above it may be carries.
+        let found = wanted.iter().fold(0, |found, &byte| {
+            let differs = word ^ (ONES * u64::from(byte));
+            found | differs.wrapping_sub(ONES) & !differs & (ONES << 7)
+        });
+        if found != 0 {
+            return Some(bytes.len() - rest.len() + found.trailing_zeros() as usize / 8);
+        }
+        rest = behind;
+    }
+    rest.iter().position(|byte| wanted.contains(byte)).map(|at| bytes.len() - rest.len() + at)
+}
+
+/// `bytes` up to `at` and from there on. Beyond the end everything is before.
+#[inline]
+pub(crate) fn cut(bytes: &[u8], at: Option<usize>) -> (&[u8], &[u8]) {
+    bytes.split_at_checked(at.unwrap_or(bytes.len())).unwrap_or((bytes, &[]))
+}
+
+/// The length of the quoted string that `bytes` starts with, quotes included; `None` when it never ends.
+pub(crate) fn quoted_len(bytes: &[u8]) -> Option<usize> {
+    let mut at = 1;
+    loop {
+        at += find(bytes.get(at..)?, [b'"', b'\\'])?;
+        match bytes.get(at) {
+            Some(b'"') => return Some(at + 1),
+            _ => at += 2,
+        }
+    }
+}
+
+/// What stands between the quotes, escapes left as they are; a value without quotes as it is.
+pub(crate) fn unquoted(bytes: &[u8]) -> &[u8] {
+    match bytes {
+        [b'"', inner @ .., b'"'] => inner,
+        _ => bytes,
+    }
+}
+
+/// Where `inner` starts in `outer`, of which it must be a part.
+pub(crate) fn offset_in(outer: &[u8], inner: &[u8]) -> Option<usize> {
+    let offset = (inner.as_ptr() as usize).checked_sub(outer.as_ptr() as usize)?;
+    (offset + inner.len() <= outer.len()).then_some(offset)
+}
+
+/// The members of a comma-separated value, trimmed, the empty ones too. Quotes and angle brackets hold commas together;
+/// what is never closed reaches to the end.
+#[derive(Clone, Copy, Debug)]
+pub struct Members<'a>(Option<&'a [u8]>);
+
+impl<'a> Members<'a> {
+    /// The members of `value`.
+    pub const fn new(value: &'a [u8]) -> Self {
+        Members(Some(value))
+    }
+}
+
+impl<'a> Iterator for Members<'a> {
+    type Item = &'a [u8];
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let rest = self.0?;
+        let (member, after) = cut(rest, top_level_comma(rest));
+        self.0 = after.split_first().map(|(_comma, rest)| rest);
+        Some(trim(member))
+    }
+}
+
+fn top_level_comma(bytes: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        at += find(bytes.get(at..)?, [b',', b'"', b'<'])?;
+        at += match bytes.get(at)? {
+            b',' => return Some(at),
+            b'"' => quoted_len(&bytes[at..])?,
+            _ => find(&bytes[at..], [b'>'])?,
+        };
+    }
+}
+
+/// The bytes that `%HH` escapes stand for (RFC 3261 §19.1.2); an escape that is none is left as it is.
+pub fn unescape(bytes: &[u8]) -> impl Iterator<Item = u8> + '_ {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let byte = *bytes.get(at)?;
+        at += 1;
+        if byte != b'%' {
+            return Some(byte);
+        }
+        let digit = |at: usize| bytes.get(at).and_then(|&byte| char::from(byte).to_digit(16));
+        match (digit(at), digit(at + 1)) {
+            (Some(high), Some(low)) => {
+                at += 2;
+                Some((high << 4 | low) as u8)
+            }
+            _ => Some(byte),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn members(value: &str) -> Vec<&str> {
+        Members::new(value.as_bytes()).map(|member| std::str::from_utf8(member).unwrap()).collect()
+    }
+
+    #[test]
+    fn the_first_wanted_byte_is_found_wherever_it_stands_and_however_long_the_text_is() {
+        for len in 0..40 {
+            for at in 0..len {
+                let mut text = vec![b':' + 1; len];
+                text[at] = b':';
+                text[len - 1] = b':';
+                assert_eq!(find(&text, [b':', b'"']), Some(at), "{at} of {len}");
+                assert_eq!(find(&text, [b'"', b';' + 1]), None, "{at} of {len}");
+            }
+            assert_eq!(find(&vec![0; len], [b'\x01', 0xff]), None, "{len} NULs");
+        }
+    }
+
+    #[test]
+    fn commas_in_quotes_and_angle_brackets_do_not_split() {
+        assert_eq!(members(r#" "a,\"b" <sip:x,y@h>;p=1 , <sip:c>"#), [r#""a,\"b" <sip:x,y@h>;p=1"#, "<sip:c>"]);
+        assert_eq!(members("a,,b,"), ["a", "", "b", ""]);
+        assert_eq!(members(r#""never, closed"#), [r#""never, closed"#]);
+        assert_eq!(members("<sip:never, closed"), ["<sip:never, closed"]);
+        assert_eq!(members(""), [""]);
+    }
+
+    #[test]
+    fn a_quoted_string_ends_at_the_first_quote_that_is_not_escaped() {
+        assert_eq!(quoted_len(br#""a\"b" c"#), Some(6));
+        assert_eq!(quoted_len(br#""\\""#), Some(4));
+        assert_eq!(quoted_len(br#""\"#), None);
+        assert_eq!(quoted_len(br#"""#), None);
+    }
+
+    #[test]
+    fn a_number_is_digits_only_and_fits_32_bits() {
+        assert_eq!(number(b"4294967295"), Some(u32::MAX));
+        assert_eq!(number(b"0009"), Some(9));
+        for bad in [&b""[..], b"4294967296", b"-1", b"+1", b"1 ", b"0x1"] {
+            assert_eq!(number(bad), None);
+        }
+    }
+
+    #[test]
+    fn escapes_are_read_and_broken_ones_kept() {
+        assert_eq!(unescape(b"%61b%00%4z%").collect::<Vec<_>>(), b"ab\0%4z%");
+    }
+}

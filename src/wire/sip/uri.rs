@@ -1,0 +1,171 @@
+//! URIs: sip and sips whole (RFC 3261 §19.1), tel as far as a dispatcher needs it, others by their scheme.
+
+use super::host::Host;
+use super::params::Params;
+use super::text::{cut, find};
+
+/// What a URI's scheme is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme<'a> {
+    /// `sip:`
+    Sip,
+    /// `sips:`
+    Sips,
+    /// `tel:` (RFC 3966)
+    Tel,
+    /// Anything else; nothing behind it is read.
+    Other(&'a [u8]),
+}
+
+/// A URI, its parts as written: escapes are not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Uri<'a> {
+    /// The whole.
+    pub raw: &'a [u8],
+    /// The scheme.
+    pub scheme: Scheme<'a>,
+    /// The user part without the password, parameters in it included; for tel the number.
+    pub user: Option<&'a [u8]>,
+    /// What stands behind a colon in the user part.
+    pub password: Option<&'a [u8]>,
+    /// The host; empty for schemes other than sip and sips.
+    pub host: Host<'a>,
+    /// The port, if one is given.
+    pub port: Option<u16>,
+    params: Params<'a>,
+    /// What stands behind the question mark, if there is one.
+    pub headers: Option<&'a [u8]>,
+}
+
+impl<'a> Uri<'a> {
+    /// Reads a URI without angle brackets and without white space around it.
+    pub fn parse(raw: &'a [u8]) -> Option<Self> {
+        let (name, rest) = cut(raw, Some(find(raw, [b':'])?));
+        let rest = rest.get(1..)?;
+        match scheme(name)? {
+            scheme @ (Scheme::Sip | Scheme::Sips) => Uri::sip(raw, scheme, rest),
+            scheme => {
+                let is_tel = scheme == Scheme::Tel;
+                let (number, params) = cut(rest, find(rest, [b';']).filter(|_| is_tel));
+                if number.is_empty() {
+                    return None;
+                }
+                Some(Uri {
+                    raw,
+                    scheme,
+                    user: is_tel.then_some(number),
+                    password: None,
+                    host: Host::default(),
+                    port: None,
+                    params: Params::new(params),
+                    headers: None,
+                })
+            }
+        }
+    }
+
+    fn sip(raw: &'a [u8], scheme: Scheme<'a>, rest: &'a [u8]) -> Option<Self> {
+        // An unescaped `@` can stand nowhere but behind the user part.
+        let (userinfo, place) = match find(rest, [b'@']) {
+            Some(at) => (Some(&rest[..at]), &rest[at + 1..]),
+            None => (None, rest),
+        };
+        let (place, headers) = cut(place, find(place, [b'?']));
+        let (hostport, params) = cut(place, find(place, [b';']));
+        let (host, port) = Host::with_port(hostport)?;
+        let (user, password) = match userinfo.map(|userinfo| cut(userinfo, find(userinfo, [b':']))) {
+            Some(([], _)) => return None,
+            Some((user, password)) => (Some(user), password.get(1..)),
+            None => (None, None),
+        };
+        Some(Uri { raw, scheme, user, password, host, port, params: Params::new(params), headers: headers.get(1..) })
+    }
+
+    /// Its parameters.
+    pub const fn params(&self) -> Params<'a> {
+        self.params
+    }
+
+    /// The value of the parameter `name`, empty when it has none.
+    pub fn param(&self, name: &[u8]) -> Option<&'a [u8]> {
+        self.params.get(name)
+    }
+}
+
+fn scheme(name: &[u8]) -> Option<Scheme<'_>> {
+    if name.eq_ignore_ascii_case(b"sip") {
+        return Some(Scheme::Sip);
+    }
+    if name.eq_ignore_ascii_case(b"sips") {
+        return Some(Scheme::Sips);
+    }
+    if name.eq_ignore_ascii_case(b"tel") {
+        return Some(Scheme::Tel);
+    }
+    let well_formed = name.first().is_some_and(u8::is_ascii_alphabetic)
+        && name.iter().all(|&byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'));
+    well_formed.then_some(Scheme::Other(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Uri<'_> {
+        Uri::parse(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_sip_uri_is_read_into_its_parts() {
+        let uri = parse("sips:alice:secret@ms.example.net:5081;transport=tcp;lr?Subject=a&Route=%3Csip:b%3E");
+        assert_eq!(uri.scheme, Scheme::Sips);
+        assert_eq!(uri.user, Some(&b"alice"[..]));
+        assert_eq!(uri.password, Some(&b"secret"[..]));
+        assert_eq!(uri.host.as_bytes(), b"ms.example.net");
+        assert_eq!(uri.port, Some(5081));
+        assert_eq!(uri.param(b"transport"), Some(&b"tcp"[..]));
+        assert_eq!(uri.param(b"lr"), Some(&b""[..]));
+        assert_eq!(uri.headers, Some(&b"Subject=a&Route=%3Csip:b%3E"[..]));
+    }
+
+    #[test]
+    fn semicolons_and_equals_signs_may_stand_in_the_user_part() {
+        assert_eq!(parse("sip:user;par=u%40example.net@example.com").user, Some(&b"user;par=u%40example.net"[..]));
+        assert_eq!(parse("sip:conf=123@ms.example.net").user, Some(&b"conf=123"[..]));
+    }
+
+    #[test]
+    fn a_parameter_may_hold_a_uri() {
+        let uri = parse("sip:annc@ms2.example.net;play=http://audio.example.net/allcircuitsbusy.g711");
+        assert_eq!(uri.param(b"play"), Some(&b"http://audio.example.net/allcircuitsbusy.g711"[..]));
+        assert_eq!((uri.host.as_bytes(), uri.port), (&b"ms2.example.net"[..], None));
+    }
+
+    #[test]
+    fn numbers_and_other_schemes_are_told_apart() {
+        let tel = parse("tel:+1-201-555-0123;phone-context=x");
+        assert_eq!((tel.scheme, tel.user), (Scheme::Tel, Some(&b"+1-201-555-0123"[..])));
+        assert_eq!(tel.param(b"phone-context"), Some(&b"x"[..]));
+        assert_eq!(parse("soap.beep://192.0.2.103:3002").scheme, Scheme::Other(b"soap.beep"));
+        assert_eq!(parse("SIP:a").scheme, Scheme::Sip);
+    }
+
+    #[test]
+    fn what_is_no_uri_is_not_read() {
+        for bad in [
+            "",
+            "sip",
+            "sip:",
+            "sip:@h",
+            "<sip:a@h>",
+            "sip:2001:db8::10",
+            "sip:a@[::1",
+            ":x",
+            "1a:b",
+            "tel:",
+            "sip:a@h:99999",
+        ] {
+            assert_eq!(Uri::parse(bad.as_bytes()), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Via: the way a response takes (RFC 3261 §20.42, RFC 3581).
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::host::{Host, address};
+use super::params::Params;
+use super::text::{cut, find, is_lws, is_token, number, trim};
+
+/// One Via value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Via<'a> {
+    /// The whole value.
+    pub raw: &'a [u8],
+    /// The transport as written: `UDP`, `TCP`, `TLS`, …
+    pub transport: &'a [u8],
+    /// The host of the sent-by.
+    pub host: Host<'a>,
+    /// The port of the sent-by, if one is given.
+    pub port: Option<u16>,
+    params: Params<'a>,
+    branch: Option<&'a [u8]>,
+    has_good_params: bool,
+}
+
+/// The `rport` parameter (RFC 3581 §3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rport {
+    /// The sender asks for the response at the port it sent from.
+    Asked,
+    /// The port the request came from, written by who received it.
+    Port(u16),
+}
+
+impl<'a> Via<'a> {
+    /// Reads one value: `SIP/2.0/UDP host:port;params`, white space allowed around every separator.
+    pub fn parse(raw: &'a [u8]) -> Option<Self> {
+        let raw = trim(raw);
+        let (front, params) = cut(raw, find(raw, [b';']));
+        let rest = match front.strip_prefix(b"SIP/2.0/") {
+            Some(rest) => trim(rest),
+            // The version is not judged here: a 505 needs the Via of the request it answers.
+            None => after_slash(after_slash(front, |name| name.eq_ignore_ascii_case(b"SIP"))?, is_token)?,
+        };
+        let (transport, sent_by) = cut(rest, rest.iter().position(|&byte| is_lws(byte)));
+        if !is_token(transport) {
+            return None;
+        }
+        let (host, port) = Host::with_port(sent_by)?;
+        let params = Params::new(params);
+        // Nobody reads a Via but for its branch.
+        let (branch, has_good_params) = params.get_checked(b"branch");
+        Some(Via { raw, transport, host, port, params, branch, has_good_params })
+    }
+
+    /// Its parameters.
+    pub const fn params(&self) -> Params<'a> {
+        self.params
+    }
+
+    /// The branch.
+    pub const fn branch(&self) -> Option<&'a [u8]> {
+        self.branch
+    }
+
+    /// Whether its parameters are well-formed.
+    pub(crate) const fn has_good_params(&self) -> bool {
+        self.has_good_params
+    }
+
+    /// The branch, if it alone names the transaction: it starts with the magic cookie and does not end there
+    /// (RFC 3261 §8.1.1.7, RFC 4475 §3.2.1).
+    pub fn unique_branch(&self) -> Option<&'a [u8]> {
+        self.branch().filter(|branch| {
+            branch.len() > MAGIC_COOKIE.len()
+                && branch.get(..MAGIC_COOKIE.len()).is_some_and(|front| front.eq_ignore_ascii_case(MAGIC_COOKIE))
+        })
+    }
+
+    /// The `rport` parameter; one with a value that is no port counts as absent.
+    pub fn rport(&self) -> Option<Rport> {
+        match self.params.get(b"rport")? {
+            [] => Some(Rport::Asked),
+            port => Some(Rport::Port(number(port)?.try_into().ok()?)),
+        }
+    }
+
+    /// The `received` parameter, with or without brackets around IPv6 (RFC 5118 §4.5).
+    pub fn received(&self) -> Option<IpAddr> {
+        address(self.params.get(b"received")?)
+    }
+
+    /// Where a response that carries this Via goes next (RFC 3261 §18.2.2, RFC 3581 §4), when it says so without a name
+    /// look-up. `maddr` is ignored: only multicast needs it, and a peer could aim responses with it.
+    pub fn reply_address(&self) -> Option<SocketAddr> {
+        let ip = self.received().or_else(|| self.host.ip())?;
+        let port = match self.rport() {
+            Some(Rport::Port(port)) => port,
+            _ => self.port.unwrap_or(self.default_port()),
+        };
+        Some(SocketAddr::new(ip, port))
+    }
+
+    /// The port that is meant where none is written: 5061 for TLS, else 5060 (RFC 3261 §18.2.2, §19.1.2).
+    pub fn default_port(&self) -> u16 {
+        if self.transport.eq_ignore_ascii_case(b"TLS") || self.transport.eq_ignore_ascii_case(b"TLS-SCTP") {
+            5061
+        } else {
+            5060
+        }
+    }
+}
+
+/// What every branch of RFC 3261 starts with.
+const MAGIC_COOKIE: &[u8] = b"z9hG4bK";
+
+/// What follows a word that `is_right` and a slash.
+fn after_slash(bytes: &[u8], is_right: impl Fn(&[u8]) -> bool) -> Option<&[u8]> {
+    let (word, rest) = cut(bytes, Some(find(bytes, [b'/'])?));
+    is_right(trim(word)).then(|| rest.get(1..))?.map(trim)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Via<'_> {
+        Via::parse(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_via_is_read_into_its_parts() {
+        let via = parse("SIP/2.0/UDP ms.example.net:5062;rport;branch=z9hG4bK87asdks7");
+        assert_eq!((via.transport, via.host.as_bytes(), via.port), (&b"UDP"[..], &b"ms.example.net"[..], Some(5062)));
+        assert_eq!(via.branch(), Some(&b"z9hG4bK87asdks7"[..]));
+        assert_eq!(via.rport(), Some(Rport::Asked));
+        assert_eq!(via.received(), None);
+    }
+
+    #[test]
+    fn white_space_and_folds_may_stand_around_every_separator() {
+        let via = parse("SIP  /   2.0\r\n /UDP\r\n    192.0.2.2 : 5061 ; branch\t=\r\n 390skdjuw");
+        assert_eq!((via.transport, via.port), (&b"UDP"[..], Some(5061)));
+        assert_eq!(via.branch(), Some(&b"390skdjuw"[..]));
+        assert_eq!(via.unique_branch(), None);
+    }
+
+    #[test]
+    fn received_is_read_with_and_without_brackets() {
+        assert_eq!(
+            parse("SIP/2.0/UDP [2001:db8::9:1];received=[2001:db8::9:255]").received(),
+            Some("2001:db8::9:255".parse().unwrap())
+        );
+        assert_eq!(
+            parse("SIP/2.0/UDP [2001:db8::9:1];received=2001:db8::9:255").received(),
+            Some("2001:db8::9:255".parse().unwrap())
+        );
+        assert_eq!(parse("SIP/2.0/UDP h;received=192.0.2.9").received(), Some("192.0.2.9".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_branch_that_is_only_the_cookie_names_no_transaction() {
+        assert_eq!(parse("SIP/2.0/UDP h;branch=z9hG4bK").unique_branch(), None);
+        assert_eq!(parse("SIP/2.0/UDP h;branch=z9hG4bK1").unique_branch(), Some(&b"z9hG4bK1"[..]));
+    }
+
+    #[test]
+    fn a_response_goes_to_received_and_rport_else_to_the_sent_by() {
+        let to = |text: &str| parse(text).reply_address().map(|to| to.to_string());
+        assert_eq!(to("SIP/2.0/UDP h;received=192.0.2.9;rport=4711").as_deref(), Some("192.0.2.9:4711"));
+        assert_eq!(to("SIP/2.0/UDP h:5070;received=192.0.2.9;rport").as_deref(), Some("192.0.2.9:5070"));
+        assert_eq!(to("SIP/2.0/TLS [2001:db8::1]").as_deref(), Some("[2001:db8::1]:5061"));
+        assert_eq!(to("SIP/2.0/UDP ms.example.net"), None);
+    }
+
+    #[test]
+    fn what_is_no_via_is_not_read() {
+        for bad in [
+            "",
+            "SIP/2.0/UDP",
+            "SIP/2.0 UDP h",
+            "HTTP/2.0/UDP h",
+            "SIP/2.0/U,P h",
+            "SIP/2.0/UDP h,i",
+            "SIP/2.0/UDP ;branch=1",
+        ] {
+            assert_eq!(Via::parse(bad.as_bytes()), None, "{bad}");
+        }
+    }
+}
