@@ -1,0 +1,331 @@
+//! The worker's end of one link: messages in; answers, refusals, reports and conferences out.
+//!
+//! The worker owes one word for each message it gets: [`Back::answered`] once the first final response has left,
+//! [`Back::done`] where none will (an ACK, a response), or [`Back::refuse`]. Answered numbers are collected for at most
+//! 10 ms; everything else leaves at once and takes them along. Deadlines are the user agent's to check: it refuses what
+//! it reads too late, and then whatever follows of the same transaction.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::time::Duration;
+
+use crate::handoff::frame::{
+    Drain, FRAME_HEADER, FRAME_SOFT_LIMIT, Frame, FrameBuilder, FrameError, Hello, Message, Record, RefuseReason,
+    Report, Welcome,
+};
+use crate::handoff::front::UNREAD_LIMIT;
+use crate::handoff::{Transmit, is_backpressure};
+use crate::ids::{ConnId, Seq};
+use crate::time::Time;
+
+/// How long an answered number may wait for company.
+pub const ANSWERED_WITHIN: Duration = Duration::from_millis(10);
+/// So many answered numbers leave at once: a frame of 2 KiB.
+const ANSWERED_AT_ONCE: usize = 256;
+/// Numbers in one `Answered` record: a frame holds them with something beside.
+const ANSWERED_PER_RECORD: usize = 4096;
+/// So many messages read since the last report make a report due: the dispatcher counts what it believes unread.
+const REPORT_AFTER: u64 = UNREAD_LIMIT / 8;
+/// Bytes that may wait for a link that takes nothing. Beyond it replies and conferences are refused to the caller, and
+/// [`Back::wants_frames`] says to read no more.
+const BACKLOG_LIMIT: usize = 1024 * 1024;
+
+/// The worker's end of one link.
+#[derive(Debug, Default)]
+pub struct Back {
+    taken: Seq,
+    reported: Seq,
+    number: u64,
+    answered: Vec<Seq>,
+    /// When the oldest of `answered` must leave.
+    due: Option<Time>,
+    /// Replaced, not queued: its numbers are absolute.
+    report: Option<Report>,
+    current: FrameBuilder,
+    /// Full frames in front of `current`, when the link takes nothing.
+    full: VecDeque<Vec<u8>>,
+    backlog: usize,
+    stats: Stats,
+}
+
+/// What the dispatcher's frame says, record by record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BackEvent<'a> {
+    /// The dispatcher accepts the worker; descriptors came beside the frame.
+    Welcome(Welcome),
+    /// A message to serve.
+    Message(Message<'a>),
+    /// What to do about new work.
+    Drain(Drain),
+    /// A report is wanted at once.
+    Query,
+    /// The dispatcher closes the link.
+    Goodbye(&'a str),
+}
+
+/// Why a dispatcher's frame closes its link.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BackError {
+    /// Not a frame.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// A record that only a worker may send.
+    #[error("the dispatcher sent the worker's record `{0}`")]
+    Unexpected(&'static str),
+}
+
+/// Why something could not be queued for the link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Backlog {
+    /// The link takes nothing, and enough waits for it.
+    #[error("{0} bytes wait for a link that takes nothing")]
+    Full(usize),
+    /// It does not fit into one frame.
+    #[error("{0} bytes do not fit into one frame")]
+    Oversized(usize),
+}
+
+/// What a link has done since it began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Frames read.
+    pub frames_read: u64,
+    /// Messages read.
+    pub messages: u64,
+    /// Frames sent.
+    pub frames_sent: u64,
+    /// Messages whose number was not above the last one: the dispatcher's fault.
+    pub faults: u64,
+}
+
+impl Back {
+    /// A new link.
+    pub fn new() -> Self {
+        Back::default()
+    }
+
+    /// Reads the dispatcher's frame. `sink` gets what it says, in order, up to the first error; a `Ping` is answered
+    /// here.
+    ///
+    /// # Errors
+    ///
+    /// The bytes are no frame, or a record has no business here: close the link.
+    pub fn on_frame<'a>(&mut self, frame: &'a [u8], sink: &mut impl FnMut(BackEvent<'a>)) -> Result<(), BackError> {
+        self.stats.frames_read += 1;
+        for record in Frame::parse(frame)? {
+            match record? {
+                Record::Message(message) => {
+                    self.stats.messages += 1;
+                    if message.envelope.seq <= self.taken {
+                        self.stats.faults += 1;
+                    }
+                    self.taken = self.taken.max(message.envelope.seq);
+                    sink(BackEvent::Message(message));
+                }
+                Record::Welcome(welcome) => sink(BackEvent::Welcome(welcome)),
+                Record::Drain(drain) => sink(BackEvent::Drain(drain)),
+                Record::Query => sink(BackEvent::Query),
+                Record::Goodbye(reason) => sink(BackEvent::Goodbye(reason)),
+                Record::Ping(number) => self.queue(&Record::Pong(number), 0),
+                Record::Hello(_) => return Err(BackError::Unexpected("Hello")),
+                Record::Report(_) => return Err(BackError::Unexpected("Report")),
+                Record::Answered(_) => return Err(BackError::Unexpected("Answered")),
+                Record::Refuse { .. } => return Err(BackError::Unexpected("Refuse")),
+                Record::Reply { .. } => return Err(BackError::Unexpected("Reply")),
+                Record::NotMine { .. } => return Err(BackError::Unexpected("NotMine")),
+                Record::GroupOpen { .. } => return Err(BackError::Unexpected("GroupOpen")),
+                Record::GroupClosed { .. } => return Err(BackError::Unexpected("GroupClosed")),
+                Record::Pong(_) => return Err(BackError::Unexpected("Pong")),
+            }
+        }
+        Ok(())
+    }
+
+    /// The first final response to `seq` has left.
+    pub fn answered(&mut self, seq: Seq, now: Time) {
+        self.answered.push(seq);
+        self.due.get_or_insert(now + ANSWERED_WITHIN);
+    }
+
+    /// No response to `seq` will leave: an ACK, a response, or something that was dropped.
+    pub fn done(&mut self, seq: Seq, now: Time) {
+        self.answered(seq, now);
+    }
+
+    /// Gives `seq` back: another worker may have it.
+    pub fn refuse(&mut self, seq: Seq, reason: RefuseReason) {
+        self.queue(&Record::Refuse { seq, reason }, 0);
+    }
+
+    /// Gives `seq` back: it belongs to a call that another worker has. `hops` is how often it was passed on, this time
+    /// included.
+    pub fn not_mine(&mut self, seq: Seq, hops: u8) {
+        self.queue(&Record::NotMine { seq, hops }, 0);
+    }
+
+    /// Introduces the worker: the first record on a link.
+    pub fn hello(&mut self, hello: Hello) {
+        self.queue(&Record::Hello(hello), 0);
+    }
+
+    /// Reports the worker's load. `number` and `taken_through` are filled in here; `covers` is the worker's to say (all
+    /// messages up to it are in the figures; see [`Back::taken_through`]), cut to what has been read.
+    pub fn report(&mut self, report: Report) {
+        self.report = Some(Report { taken_through: self.taken, covers: report.covers.min(self.taken), ..report });
+        self.reported = self.taken;
+    }
+
+    /// The worker holds the conference `name` since `opened`.
+    ///
+    /// # Errors
+    ///
+    /// Too much waits for the link already, or the name is longer than a frame.
+    pub fn group_open(&mut self, opened: Time, name: &[u8]) -> Result<(), Backlog> {
+        self.try_queue(&Record::GroupOpen { opened, name }, name.len())
+    }
+
+    /// The worker holds the conference `name` no more.
+    ///
+    /// # Errors
+    ///
+    /// As [`Back::group_open`].
+    pub fn group_closed(&mut self, name: &[u8]) -> Result<(), Backlog> {
+        self.try_queue(&Record::GroupClosed { name }, name.len())
+    }
+
+    /// Has `bytes` written to a stream connection of the dispatcher.
+    ///
+    /// # Errors
+    ///
+    /// As [`Back::group_open`].
+    pub fn reply(&mut self, conn: ConnId, bytes: &[u8]) -> Result<(), Backlog> {
+        self.try_queue(&Record::Reply { conn, bytes }, bytes.len())
+    }
+
+    /// Says why the worker closes the link.
+    pub fn goodbye(&mut self, reason: &str) {
+        self.queue(&Record::Goodbye(reason), reason.len());
+    }
+
+    /// Sends what is due by `now`, until nothing is due or the link takes no more. `send` sends the pieces as one frame,
+    /// whole or not at all.
+    ///
+    /// # Errors
+    ///
+    /// What `send` returned, unless it means "later": then the place is kept, and [`Transmit::Blocked`] returned.
+    pub fn poll_transmit(
+        &mut self,
+        now: Time,
+        mut send: impl FnMut(&[IoSlice<'_>]) -> io::Result<()>,
+    ) -> io::Result<Transmit> {
+        if self.is_due(now) {
+            self.close_frame();
+        }
+        loop {
+            let sent = match self.full.front() {
+                Some(frame) => send(&[IoSlice::new(frame)]),
+                None if self.current.is_empty() => return Ok(Transmit::Drained),
+                None => send(&[IoSlice::new(self.current.bytes())]),
+            };
+            match sent {
+                Ok(()) => {}
+                Err(error) if is_backpressure(&error) => return Ok(Transmit::Blocked),
+                Err(error) => return Err(error),
+            }
+            self.stats.frames_sent += 1;
+            match self.full.pop_front() {
+                Some(frame) => self.backlog -= frame.len(),
+                None => self.current.clear(),
+            }
+        }
+    }
+
+    /// When [`Back::poll_transmit`] has something to send: `Time(0)` for at once.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        if self.is_urgent() { Some(Time(0)) } else { self.due }
+    }
+
+    /// All messages up to this one have been read.
+    pub const fn taken_through(&self) -> Seq {
+        self.taken
+    }
+
+    /// Whether so much has been read since the last report that the dispatcher should hear of it.
+    pub const fn report_due(&self) -> bool {
+        self.taken.0 - self.reported.0 >= REPORT_AFTER
+    }
+
+    /// Whether to read on. False while the link takes nothing and much waits for it: then the dispatcher is slow, and
+    /// must feel it.
+    pub fn wants_frames(&self) -> bool {
+        self.waiting() <= BACKLOG_LIMIT
+    }
+
+    /// What the link has done.
+    pub const fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    fn is_due(&self, now: Time) -> bool {
+        self.is_urgent() || self.due.is_some_and(|due| due <= now)
+    }
+
+    fn is_urgent(&self) -> bool {
+        self.report.is_some()
+            || !self.current.is_empty()
+            || !self.full.is_empty()
+            || self.answered.len() >= ANSWERED_AT_ONCE
+    }
+
+    /// Adds what is kept back, answered numbers and the report, to the frame that leaves next.
+    fn close_frame(&mut self) {
+        let answered = std::mem::take(&mut self.answered);
+        for seqs in answered.chunks(ANSWERED_PER_RECORD) {
+            self.make_room(size_of_val(seqs));
+            self.current.push_answered(seqs);
+        }
+        // Keeps the memory for the next ones.
+        self.answered = answered;
+        self.answered.clear();
+        self.due = None;
+        if let Some(report) = self.report.take() {
+            self.number += 1;
+            self.queue(&Record::Report(Report { number: self.number, ..report }), 0);
+        }
+    }
+
+    fn try_queue(&mut self, record: &Record<'_>, length: usize) -> Result<(), Backlog> {
+        if length > FRAME_SOFT_LIMIT {
+            return Err(Backlog::Oversized(length));
+        }
+        let waiting = self.waiting();
+        if waiting + length > BACKLOG_LIMIT {
+            return Err(Backlog::Full(waiting));
+        }
+        self.queue(record, length);
+        Ok(())
+    }
+
+    fn queue(&mut self, record: &Record<'_>, length: usize) {
+        self.make_room(length);
+        self.current.push(record);
+    }
+
+    /// Sets the current frame aside when `length` more bytes would take it past the limit.
+    fn make_room(&mut self, length: usize) {
+        if self.current.is_empty() || self.current.fits(length) {
+            return;
+        }
+        let frame = self.current.bytes().to_vec();
+        self.backlog += frame.len();
+        self.full.push_back(frame);
+        self.current.clear();
+    }
+
+    fn waiting(&self) -> usize {
+        self.backlog + self.current.len() - FRAME_HEADER + size_of_val(self.answered.as_slice())
+    }
+}
+
+#[cfg(test)]
+mod tests;

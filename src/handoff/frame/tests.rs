@@ -1,0 +1,135 @@
+//! Records written and read back; bytes that are no frames.
+
+use super::*;
+
+fn envelope() -> Envelope {
+    Envelope {
+        seq: Seq(7),
+        received: Time(1_000_001),
+        deadline: Some(Time(2_000_002)),
+        conn: ConnId(3),
+        size: 120,
+        listener: ListenerId(1),
+        transport: Transport::Tcp,
+        pinned: true,
+        again: false,
+        follows: true,
+        source: "[fe80::1%5]:5060".parse().unwrap(),
+        local: "192.0.2.1:5061".parse().unwrap(),
+    }
+}
+
+#[test]
+fn every_record_comes_back_as_it_was_written() {
+    let seqs: Vec<u8> = [4_u64, 9, u64::MAX].iter().flat_map(|seq| seq.to_le_bytes()).collect();
+    let welcome = Welcome {
+        name: "w2".into(),
+        slot: 2,
+        token: "pm".into(),
+        incarnation: 5,
+        secret: 6,
+        capacity: 1000,
+        advertise: vec!["192.0.2.1".parse().unwrap()],
+        rtp_ports: (20_000, 20_998),
+        reply_from: ReplyFrom::Worker,
+        sockets: vec![PassedSocket {
+            role: SocketRole::Listener,
+            address: "0.0.0.0:5060".parse().unwrap(),
+            listener: Some(0),
+        }],
+        listeners: vec!["0.0.0.0:5060".parse().unwrap()],
+    };
+    let report = Report {
+        number: 1,
+        taken_through: Seq(2),
+        covers: Seq(3),
+        units_used: 4,
+        units_total: 5,
+        sessions: 6,
+        cpu: 7,
+        no_room: true,
+        draining: false,
+        direct: 8,
+        answered: 9,
+    };
+    let records = [
+        Record::Welcome(welcome),
+        Record::Message(Message { envelope: envelope(), payload: b"INVITE" }),
+        Record::Drain(Drain { mode: DrainMode::Stop, within: Duration::from_secs(3) }),
+        Record::Query,
+        Record::Ping(11),
+        Record::Goodbye("no"),
+        Record::Hello(Hello { name: Some("w1".into()), ..Hello::default() }),
+        Record::Report(report),
+        Record::Answered(Seqs(&seqs)),
+        Record::Refuse { seq: Seq(12), reason: RefuseReason::Full },
+        Record::Reply { conn: ConnId(13), bytes: b"SIP/2.0" },
+        Record::NotMine { seq: Seq(14), hops: 2 },
+        Record::GroupOpen { opened: Time(15), name: b"conf=1" },
+        Record::GroupClosed { name: b"conf=1" },
+        Record::Pong(16),
+    ];
+    let mut builder = FrameBuilder::new();
+    records.iter().for_each(|record| builder.push(record));
+    let read: Result<Vec<_>, _> = Frame::parse(builder.bytes()).unwrap().collect();
+    assert_eq!(read.unwrap(), records);
+}
+
+#[test]
+fn answered_numbers_are_written_in_one_record() {
+    let mut builder = FrameBuilder::new();
+    builder.push_answered(&[Seq(1), Seq(5)]);
+    let mut frame = Frame::parse(builder.bytes()).unwrap();
+    let Some(Ok(Record::Answered(seqs))) = frame.next() else { panic!("no Answered record") };
+    assert_eq!(seqs.iter().collect::<Vec<_>>(), [Seq(1), Seq(5)]);
+    assert_eq!(frame.next(), None);
+}
+
+#[test]
+fn records_and_fields_of_a_newer_version_are_skipped() {
+    let mut bytes = Vec::new();
+    let mut longer = [0; RECORD_HEADER + 12];
+    put_record_header(&mut longer, 5, 12, RECORD_HEADER + 12);
+    longer[RECORD_HEADER] = 42;
+    let mut unknown = [0; RECORD_HEADER + 4];
+    put_record_header(&mut unknown, 200, 4, RECORD_HEADER + 4);
+    bytes.extend_from_slice(&frame_header(longer.len() + unknown.len()));
+    bytes.extend_from_slice(&unknown);
+    bytes.extend_from_slice(&longer);
+    let records: Vec<_> = Frame::parse(&bytes).unwrap().collect();
+    assert_eq!(records, [Ok(Record::Ping(42))]);
+}
+
+#[test]
+fn what_is_not_a_frame_is_refused_with_its_reason() {
+    assert_eq!(Frame::parse(b"").unwrap_err(), FrameError::Short { got: 0, stated: 8 });
+    assert_eq!(Frame::parse(b"GET / HTTP/1.1").unwrap_err(), FrameError::Magic(0x4547));
+    let mut newer = frame_header(0);
+    newer[2] = 2;
+    assert_eq!(Frame::parse(&newer).unwrap_err(), FrameError::Version(2));
+    assert_eq!(Frame::parse(&frame_header(1)).unwrap_err(), FrameError::Short { got: 8, stated: 9 });
+    assert_eq!(Frame::parse(&frame_header(80_000)).unwrap_err(), FrameError::Oversized(80_008));
+}
+
+#[test]
+fn no_cut_or_flipped_byte_makes_the_reader_panic() {
+    let mut builder = FrameBuilder::new();
+    builder.push(&Record::Message(Message { envelope: envelope(), payload: b"INVITE sip:a@b SIP/2.0" }));
+    builder.push(&Record::Hello(Hello::default()));
+    let bytes = builder.bytes().to_vec();
+    for at in 0..bytes.len() {
+        for flip in [0x01, 0x80, 0xff] {
+            let mut changed = bytes.clone();
+            changed[at] ^= flip;
+            if let Ok(frame) = Frame::parse(&changed) {
+                frame.for_each(drop);
+            }
+        }
+        let mut cut = bytes[..at].to_vec();
+        if at >= FRAME_HEADER {
+            let header = frame_header(at - FRAME_HEADER);
+            cut[..FRAME_HEADER].copy_from_slice(&header);
+            Frame::parse(&cut).unwrap().for_each(drop);
+        }
+    }
+}

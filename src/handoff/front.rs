@@ -1,0 +1,536 @@
+//! The dispatcher's end of one link: what has been handed over to a worker, and what the worker says about it.
+//!
+//! A message is copied once, with its envelope, into the [`Store`]; frames are gathered straight from there, and it
+//! stays until the worker has answered it, gives it back, or dies. The numbers are given by the decision, so that its
+//! ledger and the link share them. No socket lives here: [`Front::poll_transmit`] is told how to send.
+//!
+//! Nothing a worker says can make this end panic or grow: numbers that are not retained are counted and ignored.
+
+use std::io::{self, IoSlice};
+
+use crate::dispatch::decision::{EntryId, Room, Tried};
+use crate::handoff::frame::{
+    Envelope, FRAME_HEADER, FRAME_SOFT_LIMIT, Frame, FrameBuilder, FrameError, Hello, Record, RefuseReason, Report,
+    frame_header, message_header,
+};
+use crate::handoff::index::Index;
+use crate::handoff::store::{BLOCK, Chain, LARGEST, Share, Store};
+use crate::handoff::{Transmit, is_backpressure};
+use crate::ids::{ConnId, Seq};
+use crate::time::Time;
+
+/// Messages handed over and not yet read by the worker: more than this, and the worker has no room. A worker reads
+/// thousands within a report's interval; one that is this far behind is stuck.
+pub const UNREAD_LIMIT: u64 = 16_384;
+/// Control records that wait for a link that takes nothing.
+const CONTROL_LIMIT: usize = 6 * 1024;
+
+/// The dispatcher's end of one link.
+#[derive(Debug)]
+pub struct Front {
+    store: Store,
+    index: Index,
+    held: Vec<Option<Held>>,
+    vacant: Vec<u32>,
+    /// The first and the last record that has not been sent, as places in `held`.
+    unsent: Option<(u32, u32)>,
+    unsent_blocks: u32,
+    control: FrameBuilder,
+    pushed: Seq,
+    sent: Seq,
+    taken: Seq,
+    report: u64,
+    stats: Stats,
+}
+
+/// What the dispatcher remembers about a message besides the message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Note {
+    /// Its entry in the table.
+    pub entry: Option<EntryId>,
+    /// The workers that have had it.
+    pub tried: Tried,
+    /// When it first came in.
+    pub since: Time,
+    /// How many workers died with it.
+    pub deaths: u8,
+}
+
+/// A message that is on its way back from a worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Returned {
+    /// As it was handed over.
+    pub envelope: Envelope,
+    /// As it was handed over.
+    pub note: Note,
+    /// The message, byte for byte as it was handed over.
+    pub payload: Vec<u8>,
+    /// Whether it had left on the link at all.
+    pub sent: bool,
+}
+
+/// What a worker's frame says, record by record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FrontEvent<'a> {
+    /// It introduces itself.
+    Hello(Hello),
+    /// The first final response to a message has left, or none will: the message is no longer retained.
+    Answered {
+        /// The message's number.
+        seq: Seq,
+        /// What was remembered about it.
+        note: Note,
+    },
+    /// It gives a message back; the message is no longer retained.
+    Refused {
+        /// The message.
+        returned: Returned,
+        /// Why.
+        reason: RefuseReason,
+    },
+    /// The message belongs to another worker; it is no longer retained.
+    NotMine {
+        /// The message.
+        returned: Returned,
+        /// How often it has been passed on.
+        hops: u8,
+    },
+    /// Its load. Numbers that it cannot have seen are cut to what was sent.
+    Report(Report),
+    /// It holds a conference.
+    GroupOpen {
+        /// Since when.
+        opened: Time,
+        /// The conference's name.
+        name: &'a [u8],
+    },
+    /// It holds a conference no more.
+    GroupClosed {
+        /// The conference's name.
+        name: &'a [u8],
+    },
+    /// Bytes to write to a stream connection.
+    Reply {
+        /// The connection.
+        conn: ConnId,
+        /// The bytes.
+        bytes: &'a [u8],
+    },
+    /// The answer to a `Ping`.
+    Pong(u64),
+    /// It closes the link.
+    Goodbye(&'a str),
+}
+
+/// Why a message could not be handed over on this link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoRoom {
+    /// The memory for messages that are not answered is used up.
+    #[error("no memory left for unanswered messages")]
+    Store,
+    /// Too many messages that the worker has not read.
+    #[error("{UNREAD_LIMIT} messages wait that the worker has not read")]
+    Unread,
+    /// Larger than any message that can come in.
+    #[error("a message of {0} bytes; at most {LARGEST} can be handed over")]
+    Oversized(usize),
+    /// Not above the last number: a message would be found under another's number.
+    #[error("message {} is not above the last, {}", .seq.0, .last.0)]
+    Number {
+        /// Its number.
+        seq: Seq,
+        /// The last number.
+        last: Seq,
+    },
+}
+
+/// Why a worker's frame closes its link.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FrontError {
+    /// Not a frame.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// A record that only a dispatcher may send.
+    #[error("a worker sent the dispatcher's record `{0}`")]
+    Unexpected(&'static str),
+}
+
+/// What a link has done since it began, and what it holds now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Frames sent.
+    pub frames: u64,
+    /// Messages sent.
+    pub records: u64,
+    /// Bytes sent.
+    pub bytes: u64,
+    /// Times that the link took no more.
+    pub blocked: u64,
+    /// Things the worker said that cannot be: numbers not retained, reports out of order.
+    pub faults: u64,
+    /// Messages not answered yet.
+    pub retained: u64,
+    /// The memory that they take, in bytes.
+    pub retained_bytes: u64,
+    /// Messages that the worker has not read yet, as far as it has said.
+    pub unread: u64,
+}
+
+#[derive(Debug)]
+struct Held {
+    seq: Seq,
+    note: Note,
+    chain: Chain,
+    /// The place of the record that is sent behind this one.
+    next: Option<u32>,
+    sent: bool,
+}
+
+impl Front {
+    /// A link that retains at most `store_bytes` bytes.
+    pub fn new(store_bytes: usize) -> Self {
+        let store = Store::new(store_bytes);
+        // A message of less than two blocks is rare; without this bound, tiny ones would need an index twice as large.
+        let limit = store.capacity() / (2 * BLOCK);
+        Front {
+            store,
+            index: Index::new(limit),
+            held: Vec::with_capacity(limit),
+            vacant: Vec::with_capacity(limit),
+            unsent: None,
+            unsent_blocks: 0,
+            control: FrameBuilder::new(),
+            pushed: Seq(0),
+            sent: Seq(0),
+            taken: Seq(0),
+            report: 0,
+            stats: Stats::default(),
+        }
+    }
+
+    /// Takes a message: `payload` is the message in pieces, copied once. It leaves with the next
+    /// [`Front::poll_transmit`]; until it is answered it is retained.
+    ///
+    /// # Errors
+    ///
+    /// The link has no room, or the number is not above the last one. Nothing has changed then.
+    pub fn push(&mut self, envelope: &Envelope, note: Note, payload: &[&[u8]]) -> Result<(), NoRoom> {
+        let length: usize = payload.iter().map(|piece| piece.len()).sum();
+        let header = message_header(envelope, length);
+        if header.len() + length > LARGEST {
+            return Err(NoRoom::Oversized(length));
+        }
+        if envelope.seq <= self.pushed {
+            return Err(NoRoom::Number { seq: envelope.seq, last: self.pushed });
+        }
+        let share = if envelope.follows { Share::Reserve } else { Share::Common };
+        if self.unread() >= unread_limit(share) {
+            return Err(NoRoom::Unread);
+        }
+        if self.index.room() <= index_reserve(share, &self.store) {
+            return Err(NoRoom::Store);
+        }
+        let chain = self.put(&header, payload, share).ok_or(NoRoom::Store)?;
+        self.unsent_blocks += chain.blocks();
+        let place = self.hold(Held { seq: envelope.seq, note, chain, next: None, sent: false });
+        self.index.insert(envelope.seq, place);
+        self.unsent = match self.unsent {
+            None => Some((place, place)),
+            Some((first, last)) => {
+                if let Some(Some(last)) = self.held.get_mut(last as usize) {
+                    last.next = Some(place);
+                }
+                Some((first, place))
+            }
+        };
+        self.pushed = envelope.seq;
+        Ok(())
+    }
+
+    /// Takes a control record (`Welcome`, `Drain`, `Query`, `Ping`, `Goodbye`). It leaves in front of the messages that
+    /// wait. On a link that takes nothing, what does not fit into 6 KiB is dropped: false then.
+    pub fn push_control(&mut self, record: &Record<'_>) -> bool {
+        if self.control.len() > CONTROL_LIMIT {
+            return false;
+        }
+        let before = self.control.len();
+        self.control.push(record);
+        if self.control.len() > CONTROL_LIMIT {
+            self.control.truncate(before);
+            return false;
+        }
+        true
+    }
+
+    /// Sends what waits, as few frames as hold it, until nothing waits or the link takes no more. `send` sends the
+    /// pieces as one frame, whole or not at all.
+    ///
+    /// # Errors
+    ///
+    /// What `send` returned, unless it means "later": then the place is kept, and [`Transmit::Blocked`] returned.
+    pub fn poll_transmit(&mut self, mut send: impl FnMut(&[IoSlice<'_>]) -> io::Result<()>) -> io::Result<Transmit> {
+        while self.wants_transmit() {
+            // Few records are the common case, and need few places; the frame's header and the control records need two.
+            let sent = if self.unsent_blocks <= 14 {
+                self.send_frame::<16>(&mut send)
+            } else {
+                self.send_frame::<320>(&mut send)
+            };
+            match sent {
+                Ok(()) => {}
+                Err(error) if is_backpressure(&error) => {
+                    self.stats.blocked += 1;
+                    return Ok(Transmit::Blocked);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Transmit::Drained)
+    }
+
+    /// Reads a worker's frame. `sink` gets what it says, in order, up to the first error.
+    ///
+    /// # Errors
+    ///
+    /// The bytes are no frame, or a record has no business here: close the link.
+    pub fn on_frame(&mut self, frame: &[u8], sink: &mut impl FnMut(FrontEvent<'_>)) -> Result<(), FrontError> {
+        for record in Frame::parse(frame)? {
+            match record? {
+                Record::Answered(seqs) => seqs.iter().for_each(|seq| self.on_answered(seq, sink)),
+                Record::Report(report) => self.on_report(report, sink),
+                Record::Refuse { seq, reason } => {
+                    if let Some(returned) = self.give_back(seq) {
+                        sink(FrontEvent::Refused { returned, reason });
+                    }
+                }
+                Record::NotMine { seq, hops } => {
+                    if let Some(returned) = self.give_back(seq) {
+                        sink(FrontEvent::NotMine { returned, hops });
+                    }
+                }
+                Record::Hello(hello) => sink(FrontEvent::Hello(hello)),
+                Record::GroupOpen { opened, name } => sink(FrontEvent::GroupOpen { opened, name }),
+                Record::GroupClosed { name } => sink(FrontEvent::GroupClosed { name }),
+                Record::Reply { conn, bytes } => sink(FrontEvent::Reply { conn, bytes }),
+                Record::Pong(number) => sink(FrontEvent::Pong(number)),
+                Record::Goodbye(reason) => sink(FrontEvent::Goodbye(reason)),
+                Record::Welcome(_) => return Err(FrontError::Unexpected("Welcome")),
+                Record::Message(_) => return Err(FrontError::Unexpected("Message")),
+                Record::Drain(_) => return Err(FrontError::Unexpected("Drain")),
+                Record::Query => return Err(FrontError::Unexpected("Query")),
+                Record::Ping(_) => return Err(FrontError::Unexpected("Ping")),
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the link: everything that is retained, sent or not, in the order of the numbers.
+    ///
+    /// Read the link to its end first: what the worker answered before it died is not to be given to another.
+    pub fn into_orphans(self) -> Orphans {
+        let mut order: Vec<(Seq, u32)> =
+            (0..).zip(&self.held).filter_map(|(place, held)| Some((held.as_ref()?.seq, place))).collect();
+        order.sort_unstable();
+        Orphans { front: self, order: order.into_iter() }
+    }
+
+    /// What the link can still take: told to the decision after each push and each frame.
+    pub fn room(&self) -> Room {
+        let allows =
+            |share| self.unread() < unread_limit(share) && self.index.room() > index_reserve(share, &self.store);
+        match self.store.room() {
+            Room::All if allows(Share::Common) => Room::All,
+            Room::All | Room::Following if allows(Share::Reserve) => Room::Following,
+            _ => Room::None,
+        }
+    }
+
+    /// Whether anything waits to be sent.
+    pub fn wants_transmit(&self) -> bool {
+        self.unsent.is_some() || !self.control.is_empty()
+    }
+
+    /// The last number handed over.
+    pub const fn last_pushed(&self) -> Seq {
+        self.pushed
+    }
+
+    /// What the link has done and holds.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            retained: self.index.len() as u64,
+            retained_bytes: self.store.used() as u64,
+            unread: self.unread(),
+            ..self.stats
+        }
+    }
+
+    fn send_frame<const SLICES: usize>(
+        &mut self,
+        send: &mut impl FnMut(&[IoSlice<'_>]) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let mut used = 1;
+        let mut length = 0;
+        let control = &self.control.bytes()[FRAME_HEADER..];
+        if !control.is_empty() {
+            slices[used] = IoSlice::new(control);
+            used += 1;
+            length += control.len();
+        }
+        let mut records = 0;
+        let mut next = self.unsent.map(|(first, _)| first);
+        while let Some(held) = next.and_then(|place| self.held.get(place as usize)?.as_ref()) {
+            if records > 0 && FRAME_HEADER + length + held.chain.len() > FRAME_SOFT_LIMIT {
+                break;
+            }
+            let Some(behind) = self.store.gather(&held.chain, &mut slices, used) else { break };
+            used = behind;
+            length += held.chain.len();
+            records += 1;
+            next = held.next;
+        }
+        let header = frame_header(length);
+        slices[0] = IoSlice::new(&header);
+        send(&slices[..used])?;
+
+        self.control.clear();
+        for _ in 0..records {
+            self.mark_sent();
+        }
+        self.stats.frames += 1;
+        self.stats.records += records;
+        self.stats.bytes += (FRAME_HEADER + length) as u64;
+        Ok(())
+    }
+
+    fn mark_sent(&mut self) {
+        let Some((first, last)) = self.unsent else { return };
+        let Some(Some(held)) = self.held.get_mut(first as usize) else { return };
+        held.sent = true;
+        self.unsent_blocks = self.unsent_blocks.saturating_sub(held.chain.blocks());
+        self.sent = held.seq;
+        self.unsent = held.next.map(|next| (next, last));
+    }
+
+    fn on_answered(&mut self, seq: Seq, sink: &mut impl FnMut(FrontEvent<'_>)) {
+        if let Some(held) = self.release(seq) {
+            self.store.free(held.chain);
+            sink(FrontEvent::Answered { seq, note: held.note });
+        }
+    }
+
+    fn on_report(&mut self, mut report: Report, sink: &mut impl FnMut(FrontEvent<'_>)) {
+        if report.number <= self.report {
+            self.stats.faults += 1;
+            return;
+        }
+        self.report = report.number;
+        if report.taken_through > self.sent || report.covers > self.sent {
+            self.stats.faults += 1;
+        }
+        report.taken_through = report.taken_through.min(self.sent);
+        report.covers = report.covers.min(self.sent);
+        self.taken = self.taken.max(report.taken_through);
+        sink(FrontEvent::Report(report));
+    }
+
+    fn give_back(&mut self, seq: Seq) -> Option<Returned> {
+        let held = self.release(seq)?;
+        self.read_back(held)
+    }
+
+    /// Takes a record out that the worker has read; its blocks are still to be freed. A number that is not retained, or
+    /// has not even been sent, is the worker's fault.
+    fn release(&mut self, seq: Seq) -> Option<Held> {
+        let place = self.index.get(seq).filter(|_| seq <= self.sent);
+        let Some(place) = place else {
+            self.stats.faults += 1;
+            return None;
+        };
+        self.index.remove(seq);
+        let held = self.held.get_mut(place as usize)?.take()?;
+        self.vacant.push(place);
+        // Who answers a message has read it and all before it.
+        self.taken = self.taken.max(seq);
+        Some(held)
+    }
+
+    /// Reads a record from its blocks, and frees them. Only messages that come back take this way, so it may allocate.
+    fn read_back(&mut self, held: Held) -> Option<Returned> {
+        let mut bytes = Vec::with_capacity(FRAME_HEADER + held.chain.len());
+        bytes.extend_from_slice(&frame_header(held.chain.len()));
+        self.store.copy(&held.chain, &mut bytes);
+        self.store.free(held.chain);
+        let Ok(Record::Message(message)) = Frame::parse(&bytes).ok()?.next()? else { return None };
+        let (envelope, payload) = (message.envelope, message.payload.to_vec());
+        Some(Returned { envelope, note: held.note, payload, sent: held.sent })
+    }
+
+    fn put(&mut self, header: &[u8], payload: &[&[u8]], share: Share) -> Option<Chain> {
+        match *payload {
+            [whole] => self.store.put(&[header, whole], share),
+            [one, two] => self.store.put(&[header, one, two], share),
+            [one, two, three] => self.store.put(&[header, one, two, three], share),
+            // More than two inserts into one message: rare enough for a copy of the list.
+            _ => {
+                let pieces: Vec<&[u8]> = std::iter::once(header).chain(payload.iter().copied()).collect();
+                self.store.put(&pieces, share)
+            }
+        }
+    }
+
+    fn hold(&mut self, held: Held) -> u32 {
+        if let Some(place) = self.vacant.pop() {
+            self.held[place as usize] = Some(held);
+            return place;
+        }
+        self.held.push(Some(held));
+        (self.held.len() - 1) as u32
+    }
+
+    /// Numbers between two messages that were given and never pushed count too, until the worker has read on.
+    const fn unread(&self) -> u64 {
+        self.pushed.0.saturating_sub(self.taken.0)
+    }
+}
+
+/// The unread messages that a share may make.
+const fn unread_limit(share: Share) -> u64 {
+    match share {
+        Share::Common => UNREAD_LIMIT - UNREAD_LIMIT / 8,
+        Share::Reserve => UNREAD_LIMIT,
+    }
+}
+
+/// The places of the index that a share may not use.
+fn index_reserve(share: Share, store: &Store) -> usize {
+    match share {
+        Share::Common => store.capacity() / (2 * BLOCK) / 8,
+        Share::Reserve => 0,
+    }
+}
+
+/// The messages of a worker that is gone, read one by one.
+#[derive(Debug)]
+pub struct Orphans {
+    front: Front,
+    order: std::vec::IntoIter<(Seq, u32)>,
+}
+
+impl Iterator for Orphans {
+    type Item = Returned;
+
+    fn next(&mut self) -> Option<Returned> {
+        loop {
+            let (_, place) = self.order.next()?;
+            let held = self.front.held.get_mut(place as usize).and_then(Option::take);
+            if let Some(returned) = held.and_then(|held| self.front.read_back(held)) {
+                return Some(returned);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
