@@ -1,0 +1,321 @@
+//! Settings → configuration: defaults are filled in and every value is checked, alone and against the others.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use super::error::{ConfigError, Fault, Origin};
+use super::{Bytes, Config, Listen, MAX_WORKERS, MethodRule, Network, PortRange, Settings, SizeSource, Span};
+use crate::ids::WorkerId;
+
+impl Config {
+    /// Fills in the defaults and checks the whole.
+    ///
+    /// # Errors
+    /// The first value that cannot be, with its key and what to write instead.
+    pub fn check(settings: &Settings) -> Result<Config, ConfigError> {
+        settings.check().map_err(|fault| fault.found_in(&Origin::default()))
+    }
+
+    /// What is allowed and probably not meant, a line each: for `pointsman check` and the log at start.
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        let streams = self.rtp_ports(WorkerId(0)).pairs();
+        if streams < self.capacity {
+            notes.push(format!(
+                "rtp-ports: {} leaves each of {} workers {streams} media streams, fewer than its capacity of {}",
+                self.rtp_ports, self.workers, self.capacity
+            ));
+        }
+        let weighted = self.policy == super::Policy::Weighted;
+        if !self.weights.is_empty() && !weighted {
+            notes.push(format!("weights: the policy {} does not look at them; `weighted` does", self.policy));
+        }
+        if self.max_size > self.capacity {
+            notes.push(format!(
+                "max-size: {} is more than a worker's capacity of {}: such a session is always refused",
+                self.max_size, self.capacity
+            ));
+        }
+        if self.advertise.is_none() && self.listen.iter().any(|listen| listen.address.ip().is_loopback()) {
+            notes.push("listen: a loopback address is reached from this host only".to_owned());
+        }
+        notes
+    }
+}
+
+/// A socket's path holds this many bytes besides its closing NUL (unix(7)).
+pub const LONGEST_SOCKET_PATH: usize = 107;
+
+/// The longest name of a socket in the run directory.
+pub const LONGEST_SOCKET_NAME: &str = "handoff.sock";
+
+/// 64·T1: the life of a SIP transaction (RFC 3261 §17).
+const TRANSACTION_LIFE: Duration = Duration::from_secs(32);
+
+/// Methods that can open something without a dialog. INVITE is always selected for, OPTIONS always answered; the rest
+/// belongs to a transaction or dialog that somebody has.
+const RULED_METHODS: [&str; 7] = ["INFO", "MESSAGE", "NOTIFY", "PUBLISH", "REFER", "REGISTER", "SUBSCRIBE"];
+
+impl Settings {
+    pub(super) fn check(&self) -> Result<Config, Fault> {
+        let config = self.fill_in()?;
+        check_ports(&config)?;
+        Ok(config)
+    }
+
+    fn fill_in(&self) -> Result<Config, Fault> {
+        let workers = self.workers.unwrap_or(1);
+        if workers == 0 {
+            return Err(Fault::of("workers", "0 workers can serve nobody; give at least 1"));
+        }
+        if workers > MAX_WORKERS {
+            return Err(Fault::of(
+                "workers",
+                format!("{workers} is more than {MAX_WORKERS}, the most one host can have"),
+            ));
+        }
+        let max_size = within("max-size", self.max_size.unwrap_or(1000), 1, 1_000_000, "units")?;
+        Ok(Config {
+            workers,
+            run_dir: self.run_dir.as_deref().map(run_dir).transpose()?,
+            listen: listeners(self.listen.as_deref())?,
+            worker_ports: self.worker_ports.unwrap_or(5070),
+            worker_mgcp_ports: self.worker_mgcp_ports.unwrap_or(2430),
+            capacity: within("capacity", self.capacity.unwrap_or(1000), 1, 1_000_000, "units")?,
+            rtp_ports: self.rtp_ports.unwrap_or(PortRange { first: 20_000, last: 31_999 }),
+            policy: self.policy.unwrap_or_default(),
+            lanes: lanes(self.lanes.unwrap_or(1))?,
+            advertise: self.advertise.map(advertised).transpose()?,
+            insert: self.insert.unwrap_or_default(),
+            reply_from: self.reply_from.unwrap_or_default(),
+            stop_after: span("stop-after", self.stop_after, "3s", (Duration::ZERO, minutes(60)))?,
+            drain_after: drain_after(self.drain_after)?,
+            max_size,
+            video_size: within("video-size", self.video_size.unwrap_or(4), 0, 1_000_000, "units")?,
+            size_from: self.size_from.clone().unwrap_or_else(|| Network::ALL.to_vec()),
+            size_order: size_order(self.size_order.as_deref())?,
+            table_cap: within("table-cap", self.table_cap.unwrap_or(1 << 18), 1 << 10, 1 << 24, "entries")?,
+            pending_max: span("pending-max", self.pending_max, "5m", (TRANSACTION_LIFE, minutes(60)))?,
+            retention_bytes: retention(self.retention.unwrap_or(Bytes(16 << 20)))?,
+            slow_start: span("slow-start", self.slow_start, "10s", (Duration::ZERO, minutes(60)))?,
+            // Idle workers report once a second: below two, one late report would make a worker silent.
+            silent_after: span("silent-after", self.silent_after, "3s", (Duration::from_secs(2), minutes(1)))?,
+            weights: weights(self.weights.as_ref(), workers)?,
+            methods: methods(self.methods.as_ref())?,
+            token_key: self.token_key.as_ref().map(super::Secret::token_key),
+            previous_token_key: self.previous_token_key.as_ref().map(super::Secret::token_key),
+            pinned_sources: self.pinned_sources.clone().unwrap_or_default(),
+        })
+    }
+}
+
+const fn minutes(n: u64) -> Duration {
+    Duration::from_secs(60 * n)
+}
+
+fn within<T: PartialOrd + std::fmt::Display>(key: &str, value: T, least: T, most: T, unit: &str) -> Result<T, Fault> {
+    if value < least || value > most {
+        return Err(Fault::of(key, format!("{value} is out of range; give {least} to {most} {unit}")));
+    }
+    Ok(value)
+}
+
+fn span(key: &str, given: Option<Span>, default: &str, bounds: (Duration, Duration)) -> Result<Duration, Fault> {
+    let (least, most) = bounds;
+    let given = given.or_else(|| default.parse().ok()).unwrap_or(Span::Never);
+    match given {
+        Span::Of(duration) if least <= duration && duration <= most => Ok(duration),
+        _ => {
+            let (least, most) = (Span::Of(least), Span::Of(most));
+            Err(Fault::of(key, format!("{given} is out of range; give {least} to {most}")))
+        }
+    }
+}
+
+fn drain_after(given: Option<Span>) -> Result<Option<Duration>, Fault> {
+    match given {
+        None | Some(Span::Never) => Ok(None),
+        Some(Span::Of(duration)) if duration.is_zero() => {
+            Err(Fault::of("drain-after", "0s would end every call at once; give a longer time, or `never`"))
+        }
+        Some(Span::Of(duration)) => Ok(Some(duration)),
+    }
+}
+
+fn run_dir(path: &Path) -> Result<std::path::PathBuf, Fault> {
+    if path.as_os_str().is_empty() {
+        return Err(Fault::of("run-dir", "the path is empty; name a directory, such as /run/pointsman"));
+    }
+    let bytes = path.as_os_str().as_encoded_bytes();
+    if bytes.contains(&0) {
+        return Err(Fault::of("run-dir", "the path has a NUL in it; name a directory, such as /run/pointsman"));
+    }
+    let room = LONGEST_SOCKET_PATH - LONGEST_SOCKET_NAME.len() - 1;
+    if bytes.len() > room {
+        return Err(Fault::of(
+            "run-dir",
+            format!(
+                "{} has {} bytes, and socket paths hold {LONGEST_SOCKET_PATH}; name a directory of at most {room}",
+                path.display(),
+                bytes.len()
+            ),
+        ));
+    }
+    Ok(path.to_owned())
+}
+
+fn listeners(given: Option<&[Listen]>) -> Result<Vec<Listen>, Fault> {
+    let default = [Listen { service: super::Service::Udp, address: ([0, 0, 0, 0], 5060).into() }];
+    let listeners = given.unwrap_or(&default);
+    if listeners.is_empty() {
+        return Err(Fault::of("listen", "the list is empty; give at least one address, such as udp:0.0.0.0:5060"));
+    }
+    if listeners.len() > 64 {
+        return Err(Fault::of("listen", format!("{} addresses are too many; give at most 64", listeners.len())));
+    }
+    for (n, listen) in listeners.iter().enumerate() {
+        if !listen.service.is_served() {
+            let service = listen.service.label();
+            return Err(Fault::of(
+                "listen",
+                format!("{listen}: {service} is not served yet by this version; use udp:"),
+            ));
+        }
+        if listen.address.ip().is_multicast() {
+            return Err(Fault::of("listen", format!("{listen}: a multicast address; give an address of this host")));
+        }
+        if let Some(earlier) = listeners.iter().take(n).find(|earlier| listen.clashes_with(earlier)) {
+            return Err(Fault::of(
+                "listen",
+                format!("{listen} clashes with {earlier}; give each another port or address"),
+            ));
+        }
+    }
+    Ok(listeners.to_vec())
+}
+
+fn lanes(lanes: u16) -> Result<u16, Fault> {
+    match lanes {
+        1 => Ok(1),
+        0 => Err(Fault::of("lanes", "0 lanes would read nothing; give 1")),
+        _ => Err(Fault::of("lanes", format!("{lanes}: this version runs one lane; give 1 or leave it out"))),
+    }
+}
+
+fn advertised(ip: std::net::IpAddr) -> Result<std::net::IpAddr, Fault> {
+    if ip.is_unspecified() || ip.is_multicast() {
+        return Err(Fault::of(
+            "advertise",
+            format!("{ip} is no address to send to; give the one that callers can reach"),
+        ));
+    }
+    Ok(ip)
+}
+
+fn size_order(given: Option<&[SizeSource]>) -> Result<Vec<SizeSource>, Fault> {
+    let order = given.unwrap_or(SizeSource::ALL);
+    let twice = order.iter().enumerate().find(|(n, source)| order[..*n].contains(source));
+    match twice {
+        Some((_, source)) => Err(Fault::of("size-order", format!("`{source}` stands there twice; keep the first"))),
+        None => Ok(order.to_vec()),
+    }
+}
+
+fn retention(bytes: Bytes) -> Result<usize, Fault> {
+    let (least, most) = (Bytes(128 << 10), Bytes(1 << 30));
+    if bytes.0 < least.0 || bytes.0 > most.0 {
+        return Err(Fault::of("retention", format!("{bytes} is out of range; give {least} to {most}")));
+    }
+    Ok(bytes.0 as usize)
+}
+
+fn weights(given: Option<&BTreeMap<String, u32>>, workers: u16) -> Result<BTreeMap<WorkerId, u32>, Fault> {
+    let mut weights = BTreeMap::new();
+    for (name, weight) in given.into_iter().flatten() {
+        let key = format!("weights.{name}");
+        let slot: WorkerId =
+            name.parse().map_err(|error: crate::ids::NotAWorkerName| Fault::of(&key, error.to_string()))?;
+        if slot.0 >= workers {
+            let last = WorkerId(workers - 1);
+            return Err(Fault::of(&key, format!("there is no such worker; the last of {workers} is {last}")));
+        }
+        if *weight == 0 {
+            return Err(Fault::of(&key, format!("0 is no weight; to keep sessions away use `pointsman drain {slot}`")));
+        }
+        weights.insert(slot, within(&key, *weight, 1, 1000, "")?);
+    }
+    Ok(weights)
+}
+
+fn methods(given: Option<&BTreeMap<String, MethodRule>>) -> Result<BTreeMap<String, MethodRule>, Fault> {
+    for name in given.into_iter().flatten().map(|(name, _)| name) {
+        if !RULED_METHODS.contains(&name.as_str()) {
+            let message = format!("no rule can be given for this method; rules are for {}", RULED_METHODS.join(", "));
+            return Err(Fault::of(&format!("methods.{name}"), message));
+        }
+    }
+    Ok(given.cloned().unwrap_or_default())
+}
+
+/// The ports of slots, media and listeners must not meet: sockets of one host share one space of port numbers.
+fn check_ports(config: &Config) -> Result<(), Fault> {
+    let rtp = config.rtp_ports;
+    let (pairs, workers) = (rtp.pairs(), u32::from(config.workers));
+    if pairs < workers {
+        return Err(Fault::between(
+            "rtp-ports",
+            "workers",
+            format!(
+                "{rtp} holds {pairs} pairs of ports, and {workers} workers need one each; give at least {}",
+                workers * 2
+            ),
+        ));
+    }
+    let sip = slot_ports("worker-ports", config.worker_ports, config.workers)?;
+    let mgcp = slot_ports("worker-mgcp-ports", config.worker_mgcp_ports, config.workers)?;
+    if let Some(sip) = sip {
+        meet("worker-ports", sip, "rtp-ports", rtp)?;
+    }
+    // Without an MGCP listener no worker has an MGCP port.
+    let mgcp = mgcp.filter(|_| config.listen.iter().any(|listen| listen.service == super::Service::Mgcp));
+    if let Some(mgcp) = mgcp {
+        meet("worker-mgcp-ports", mgcp, "rtp-ports", rtp)?;
+        sip.map_or(Ok(()), |sip| meet("worker-mgcp-ports", mgcp, "worker-ports", sip))?;
+    }
+    for listen in &config.listen {
+        let port = listen.address.port();
+        let taken = [("worker-ports", sip), ("worker-mgcp-ports", mgcp), ("rtp-ports", Some(rtp))];
+        let met = taken.iter().find(|(_, range)| range.is_some_and(|range| range.contains(port)));
+        if let Some((key, Some(range))) = met {
+            let message = format!("{range} holds port {port} of listener {listen}; choose ports apart from it");
+            return Err(Fault::between(key, "listen", message));
+        }
+    }
+    Ok(())
+}
+
+/// The ports FIRST, FIRST+1, … of all slots; `None` when the kernel chooses them.
+fn slot_ports(key: &str, first: u16, workers: u16) -> Result<Option<PortRange>, Fault> {
+    if first == 0 {
+        return Ok(None);
+    }
+    let last = u32::from(first) + u32::from(workers) - 1;
+    match u16::try_from(last) {
+        Ok(last) => Ok(Some(PortRange { first, last })),
+        Err(_) => {
+            let most = 65_536 - u32::from(workers);
+            let message =
+                format!("{first} and {workers} workers run past port 65535; choose a first port of at most {most}");
+            Err(Fault::between(key, "workers", message))
+        }
+    }
+}
+
+fn meet(key: &str, range: PortRange, other_key: &str, other: PortRange) -> Result<(), Fault> {
+    if range.overlaps(other) {
+        let message = format!("{key} {range} and {other_key} {other} overlap; choose ranges apart from each other");
+        return Err(Fault::between(key, other_key, message));
+    }
+    Ok(())
+}

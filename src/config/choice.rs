@@ -1,0 +1,143 @@
+//! The words that keys choose from.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Makes a word list of an enum: its text form is the word beside each variant, in files and on the command line.
+macro_rules! words {
+    ($name:ident { $($variant:ident = $word:literal),+ $(,)? }) => {
+        impl $name {
+            /// All of them, in the order they are documented.
+            pub const ALL: &[$name] = &[$($name::$variant),+];
+
+            /// The word for it.
+            pub const fn label(self) -> &'static str {
+                match self {
+                    $($name::$variant => $word),+
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.label())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = NoSuchWord;
+
+            fn from_str(text: &str) -> Result<Self, NoSuchWord> {
+                let found = $name::ALL.iter().find(|choice| choice.label() == text).copied();
+                found.ok_or_else(|| NoSuchWord { text: text.to_owned(), words: &[$($word),+] })
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.label())
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+/// How a worker is chosen for a new session, among those that are ready and have room for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Policy {
+    /// The lowest (used + ledger + this size) / capacity.
+    #[default]
+    LeastLoad,
+    /// One after the other.
+    RoundRobin,
+    /// In proportion to the weights.
+    Weighted,
+    /// The same worker for the same Call-ID (rendezvous hashing).
+    Hash,
+    /// Fills one worker before the next, so that others can be taken away.
+    Pack,
+}
+
+words!(Policy {
+    LeastLoad = "least-load",
+    RoundRobin = "round-robin",
+    Weighted = "weighted",
+    Hash = "hash",
+    Pack = "pack",
+});
+
+/// What the dispatcher writes into a message it hands over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Insert {
+    /// Nothing: the bytes as they came.
+    #[default]
+    None,
+    /// An extension header with the chosen worker's port.
+    Header,
+    /// The chosen worker's port in the request-URI.
+    RequestUri,
+}
+
+impl Insert {
+    /// The extension header that [`Insert::Header`] writes; its value is the chosen worker's port.
+    pub const HEADER: &str = "X-Worker-Port";
+}
+
+words!(Insert { None = "none", Header = "header", RequestUri = "request-uri" });
+
+/// What is done with a request outside a dialog.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MethodRule {
+    /// A worker is selected for it.
+    Select,
+    /// It is answered with 405 and Allow.
+    #[default]
+    Refuse,
+}
+
+words!(MethodRule { Select = "select", Refuse = "refuse" });
+
+/// Where a session's size may stand in its first message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SizeSource {
+    /// The header X-Session-Size.
+    Header,
+    /// The parameter `size` of the request-URI.
+    RequestUri,
+    /// `reservedtalkers` of an MSCML conference (RFC 5022).
+    Mscml,
+    /// An MSML conference reservation (RFC 5707).
+    Msml,
+    /// The media streams of the SDP offer.
+    Sdp,
+}
+
+words!(SizeSource {
+    Header = "header",
+    RequestUri = "request-uri",
+    Mscml = "mscml",
+    Msml = "msml",
+    Sdp = "sdp",
+});
+
+/// A word that the key does not know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoSuchWord {
+    text: String,
+    words: &'static [&'static str],
+}
+
+impl fmt::Display for NoSuchWord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` is not one of {}", self.text, self.words.join(", "))
+    }
+}
+
+impl std::error::Error for NoSuchWord {}

@@ -1,0 +1,172 @@
+//! One file of settings and the command line → one checked, immutable [`Config`].
+//!
+//! [`Settings`] is what an operator wrote: every key may be absent. [`Config`] is what the dispatcher runs with: every
+//! value present and checked against the others, so that after [`Config::load`] there is nothing left to check but
+//! what only the kernel knows (is the port free, may the directory be made). What a reload changes is a [`Change`].
+//!
+//! ```
+//! use pointsman::config::{Config, Policy, Settings};
+//!
+//! let file = Settings::parse("workers = 4\npolicy = \"pack\"\n").unwrap();
+//! let config = Config::check(&file).unwrap();
+//! assert_eq!((config.workers, config.policy), (4, Policy::Pack));
+//! ```
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::handoff::frame::ReplyFrom;
+use crate::ids::{TokenKey, WorkerId};
+
+pub use change::{Change, Changed, NeedsRestart};
+pub use check::{LONGEST_SOCKET_NAME, LONGEST_SOCKET_PATH};
+pub use choice::{Insert, MethodRule, Policy, SizeSource};
+pub use describe::{Apply, Described};
+pub use error::ConfigError;
+pub use listen::{Listen, Service};
+pub use network::Network;
+pub use settings::Settings;
+pub use source::Source;
+pub use text::{Bytes, PortRange, Secret, Span};
+
+mod change;
+mod check;
+mod choice;
+mod describe;
+mod error;
+mod listen;
+mod network;
+mod settings;
+mod source;
+mod text;
+
+/// More slots than this are refused: a pool that large is several hosts, with a dispatcher each.
+pub const MAX_WORKERS: u16 = 1024;
+
+/// The checked configuration of a dispatcher. The keys are described at [`Settings`], under the same names.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Number of worker slots, 1 to [`MAX_WORKERS`].
+    pub workers: u16,
+    /// The run directory as given; `None`: the first default that can be made.
+    pub run_dir: Option<PathBuf>,
+    /// The well-known sockets; at least one, none of which clashes with another.
+    pub listen: Vec<Listen>,
+    /// The SIP port of slot 0; 0: the kernel chooses each.
+    pub worker_ports: u16,
+    /// The MGCP port of slot 0; 0: the kernel chooses each.
+    pub worker_mgcp_ports: u16,
+    /// Units each worker offers, at least 1.
+    pub capacity: u32,
+    /// First and last RTP port of the whole pool.
+    pub rtp_ports: PortRange,
+    /// How a worker is chosen for a new session.
+    pub policy: Policy,
+    /// Threads that read the well-known sockets.
+    pub lanes: u16,
+    /// The address that Contact names in place of the one the request arrived on.
+    pub advertise: Option<IpAddr>,
+    /// What is written into a message that is handed over.
+    pub insert: Insert,
+    /// Which socket the answer to a handed-over request leaves from.
+    pub reply_from: ReplyFrom,
+    /// Time that workers get to end their calls at an orderly stop.
+    pub stop_after: Duration,
+    /// Time after which a draining worker ends its calls; `None`: it waits for them.
+    pub drain_after: Option<Duration>,
+    /// The largest size believed of one session, in units.
+    pub max_size: u32,
+    /// Units of one video stream.
+    pub video_size: u32,
+    /// Sources whose stated size is believed.
+    pub size_from: Vec<Network>,
+    /// Where the size is looked for, in this order.
+    pub size_order: Vec<SizeSource>,
+    /// Most entries in the table of recent messages.
+    pub table_cap: usize,
+    /// Longest life of a table entry whose request has no final answer.
+    pub pending_max: Duration,
+    /// Bytes of unanswered messages kept for each worker.
+    pub retention_bytes: usize,
+    /// Time over which a started worker's share rises to full; zero: none.
+    pub slow_start: Duration,
+    /// A worker that has not reported for this long is silent and gets nothing new.
+    pub silent_after: Duration,
+    /// Weights other than 1, by worker.
+    pub weights: BTreeMap<WorkerId, u32>,
+    /// What is done with a request of this method outside a dialog; absent: refused.
+    pub methods: BTreeMap<String, MethodRule>,
+    /// The secret that tokens are made with; `None`: the one in the run directory.
+    pub token_key: Option<TokenKey>,
+    /// A secret whose tokens are still recognised.
+    pub previous_token_key: Option<TokenKey>,
+    /// Sources that cannot reach another port than the well-known one.
+    pub pinned_sources: Vec<Network>,
+}
+
+impl Config {
+    /// Reads the file, if one is named, lays the command line over it and checks the whole.
+    ///
+    /// # Errors
+    /// The first fault found: an unreadable file, a syntax error, an unknown key, a value that cannot be.
+    pub fn load(file: Option<&Path>, flags: &Settings) -> Result<Config, ConfigError> {
+        Source { file: file.map(Path::to_owned), flags: flags.clone() }.load()
+    }
+
+    /// The slots' names, first to last.
+    pub fn slots(&self) -> impl ExactSizeIterator<Item = WorkerId> + use<> {
+        (0..self.workers).map(WorkerId)
+    }
+
+    /// The SIP port of a slot, 0 when the kernel is to choose.
+    pub const fn sip_port(&self, slot: WorkerId) -> u16 {
+        if self.worker_ports == 0 { 0 } else { self.worker_ports.saturating_add(slot.0) }
+    }
+
+    /// The MGCP port of a slot, 0 when the kernel is to choose.
+    pub const fn mgcp_port(&self, slot: WorkerId) -> u16 {
+        if self.worker_mgcp_ports == 0 { 0 } else { self.worker_mgcp_ports.saturating_add(slot.0) }
+    }
+
+    /// First and last RTP port of a slot: the first is even, the last odd (RFC 3550 §11).
+    ///
+    /// The range is split evenly over the slots. When a reload changes their number, workers that run keep the ports
+    /// they were given until they restart, so two may share some; a port in use is passed over.
+    pub fn rtp_ports(&self, slot: WorkerId) -> PortRange {
+        let span = self.rtp_ports.pairs() / u32::from(self.workers) * 2;
+        let first = u32::from(self.rtp_ports.first_even()) + span * u32::from(slot.0 % self.workers);
+        PortRange { first: first as u16, last: (first + span - 1) as u16 }
+    }
+
+    /// A worker's weight, 1 unless the configuration names another.
+    pub fn weight(&self, slot: WorkerId) -> u32 {
+        self.weights.get(&slot).copied().unwrap_or(1)
+    }
+
+    /// What is done with a request of this method outside a dialog.
+    pub fn method_rule(&self, method: &str) -> MethodRule {
+        self.methods.get(method).copied().unwrap_or_default()
+    }
+
+    /// The distinct addresses of the listeners: each slot has its sockets on every one of them.
+    pub fn listener_ips(&self) -> Vec<IpAddr> {
+        let mut ips: Vec<IpAddr> = Vec::new();
+        for ip in self.listen.iter().map(|listen| listen.address.ip()) {
+            if !ips.contains(&ip) {
+                ips.push(ip);
+            }
+        }
+        ips
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config::check(&Settings::default()).expect("the defaults pass every check, shown by a test")
+    }
+}
+
+#[cfg(test)]
+mod tests;

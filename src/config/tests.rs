@@ -1,0 +1,401 @@
+//! Configurations by value: what is accepted, and each fault with its place and its words.
+
+use super::describe::Apply;
+use super::*;
+
+fn config(text: &str) -> Config {
+    Config::check(&Settings::parse(text).unwrap()).unwrap()
+}
+
+fn config_of(settings: &Settings) -> Config {
+    Config::check(settings).unwrap()
+}
+
+/// The line an operator sees for a file of this text, named `p.toml`.
+fn fault(text: &str) -> String {
+    fault_with(text, &Settings::default())
+}
+
+fn fault_with(text: &str, flags: &Settings) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("p.toml");
+    std::fs::write(&path, text).unwrap();
+    let error = Config::load(Some(&path), flags).unwrap_err().to_string();
+    assert_eq!(error.lines().count(), 1, "{error}");
+    error.replace(&path.display().to_string(), "p.toml")
+}
+
+#[test]
+fn without_settings_the_documented_defaults_hold() {
+    let config = Config::default();
+    assert_eq!(config.workers, 1);
+    assert_eq!(config.listen, ["udp:0.0.0.0:5060".parse().unwrap()]);
+    assert_eq!((config.worker_ports, config.worker_mgcp_ports), (5070, 2430));
+    assert_eq!((config.capacity, config.rtp_ports.to_string()), (1000, "20000-31999".to_owned()));
+    assert_eq!((config.policy, config.lanes, config.insert), (Policy::LeastLoad, 1, Insert::None));
+    assert_eq!((config.reply_from, config.drain_after), (ReplyFrom::Listener, None));
+    assert_eq!((config.stop_after.as_secs(), config.pending_max.as_secs()), (3, 300));
+    assert_eq!((config.max_size, config.video_size, config.retention_bytes), (1000, 4, 16 << 20));
+    assert_eq!(config.size_order, SizeSource::ALL);
+    assert_eq!(config, config_of(&Settings::default()));
+    assert_eq!(config.notes(), Vec::<String>::new());
+}
+
+#[test]
+fn every_key_can_be_written_in_the_file() {
+    let text = r#"
+        workers = 4
+        run-dir = "/tmp/pm"
+        listen = ["udp:127.0.0.1:5060", "[::1]:5060"]
+        worker-ports = 6000
+        worker-mgcp-ports = 7000
+        capacity = 500
+        rtp-ports = "40000-49999"
+        policy = "weighted"
+        lanes = 1
+        advertise = "192.0.2.1"
+        insert = "request-uri"
+        reply-from = "worker"
+        stop-after = "5s"
+        drain-after = "1h"
+        max-size = 120
+        video-size = 6
+        size-from = ["10.0.0.0/8"]
+        size-order = ["sdp", "header"]
+        table-cap = 100000
+        pending-max = "3m"
+        retention = "32MiB"
+        slow-start = "0s"
+        silent-after = "4s"
+        weights = { w0 = 2, w3 = 5 }
+        token-key = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
+        previous-token-key = "ff112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
+        pinned-sources = ["192.168.0.0/16", "fc00::/7"]
+        [methods]
+        MESSAGE = "select"
+    "#;
+    let settings = Settings::parse(text).unwrap();
+    let unset: Vec<String> = Settings::keys().into_iter().filter(|key| !settings.sets(key)).collect();
+    assert_eq!(unset, Vec::<String>::new(), "keys this test does not write");
+    let config = Config::check(&settings).unwrap();
+    assert_eq!((config.workers, config.policy, config.insert), (4, Policy::Weighted, Insert::RequestUri));
+    assert_eq!(config.drain_after, Some(Duration::from_secs(3600)));
+    assert_eq!((config.weight(WorkerId(0)), config.weight(WorkerId(1)), config.weight(WorkerId(3))), (2, 1, 5));
+    assert_eq!(config.method_rule("MESSAGE"), MethodRule::Select);
+    assert_eq!(config.method_rule("REFER"), MethodRule::Refuse);
+    assert_eq!(config.listener_ips().len(), 2);
+    assert!(config.token_key.is_some() && config.previous_token_key != config.token_key);
+}
+
+#[test]
+fn the_command_line_wins_over_the_file() {
+    let file = Settings::parse("workers = 4\npolicy = \"hash\"\n").unwrap();
+    let flags = Settings { workers: Some(2), capacity: Some(10), ..Settings::default() };
+    let both = file.overridden_by(&flags);
+    assert_eq!((both.workers, both.policy, both.capacity), (Some(2), Some(Policy::Hash), Some(10)));
+    let all = Settings::parse(
+        &super::Config::default()
+            .describe()
+            .iter()
+            .filter(|row| !row.value.starts_with('('))
+            .map(|row| format!("{} = {}\n", row.key, row.value))
+            .collect::<String>(),
+    )
+    .unwrap();
+    assert_eq!(Settings::default().overridden_by(&all), all);
+    assert_eq!(all.overridden_by(&Settings::default()), all);
+}
+
+#[test]
+fn what_describes_a_configuration_reads_back_as_the_same() {
+    let config = config("workers = 3\nweights = { w1 = 7 }\nstop-after = \"1500ms\"\n[methods]\nREFER = \"select\"\n");
+    let text: String = config
+        .describe()
+        .iter()
+        .filter(|row| !row.value.starts_with('('))
+        .map(|row| format!("{} = {}\n", row.key, row.value))
+        .collect();
+    assert_eq!(config_of(&Settings::parse(&text).unwrap()), config, "{text}");
+    let keys: Vec<&str> = config.describe().iter().map(|row| row.key).collect();
+    assert_eq!(keys.len(), Settings::keys().len());
+    assert!(Settings::keys().iter().all(|key| keys.contains(&key.as_str())));
+}
+
+#[test]
+fn slots_have_consecutive_ports_and_even_shares_of_the_media_ports() {
+    let config = config("workers = 4\n");
+    assert_eq!(config.slots().map(|slot| config.sip_port(slot)).collect::<Vec<_>>(), [5070, 5071, 5072, 5073]);
+    assert_eq!(config.mgcp_port(WorkerId(3)), 2433);
+    let shares: Vec<String> = config.slots().map(|slot| config.rtp_ports(slot).to_string()).collect();
+    assert_eq!(shares, ["20000-22999", "23000-25999", "26000-28999", "29000-31999"]);
+}
+
+#[test]
+fn an_uneven_media_range_is_split_into_even_ports_without_overlap() {
+    let config = config("workers = 3\nrtp-ports = \"20001-20017\"\n");
+    let shares: Vec<String> = config.slots().map(|slot| config.rtp_ports(slot).to_string()).collect();
+    assert_eq!(shares, ["20002-20005", "20006-20009", "20010-20013"]);
+}
+
+#[test]
+fn first_port_zero_lets_the_kernel_choose_for_every_slot() {
+    let config = config("workers = 4\nworker-ports = 0\nlisten = [\"127.0.0.1:0\"]\n");
+    assert_eq!(config.slots().map(|slot| config.sip_port(slot)).collect::<Vec<_>>(), [0; 4]);
+}
+
+#[test]
+fn syntax_errors_and_unknown_keys_are_named_with_line_and_column() {
+    assert!(fault("workers = 4\npolicy = \n").starts_with("p.toml:2:10: "), "{}", fault("workers = 4\npolicy = \n"));
+    assert_eq!(fault("\n worker = 4\n"), "p.toml:2:2: worker: no such key; did you mean `workers`?");
+    let far = fault("frobnicate = 1\n");
+    assert!(far.starts_with("p.toml:1:1: frobnicate: no such key; the keys are "), "{far}");
+    assert!(fault("workers = 1\nworkers = 2\n").starts_with("p.toml:2:1: "));
+    assert!(fault("\0").starts_with("p.toml:1:"));
+}
+
+#[test]
+fn values_of_the_wrong_shape_are_named_with_their_key() {
+    let cases = [
+        ("workers = \"four\"", "p.toml:1:11: workers: invalid type: string \"four\", expected u16"),
+        ("workers = -1", "p.toml:1:11: workers: invalid value: integer `-1`, expected u16"),
+        ("stop-after = 3", "p.toml:1:14: stop-after: `3` is not a duration with its unit, such as 500ms, 3s, 5m or 1h"),
+        (
+            "policy = \"best\"",
+            "p.toml:1:10: policy: `best` is not one of least-load, round-robin, weighted, hash, pack",
+        ),
+        (
+            "listen = [\"0.0.0.0\"]",
+            "p.toml:1:11: listen: `0.0.0.0` names no port: write ADDR:PORT, such as 0.0.0.0:5060",
+        ),
+        ("rtp-ports = \"1\"", "p.toml:1:13: rtp-ports: `1` is not a range of ports FIRST-LAST, such as 20000-31999"),
+        (
+            "size-from = [\"10.0.0.1/8\"]",
+            "p.toml:1:14: size-from: `10.0.0.1/8` has bits set beyond its prefix: write 10.0.0.0/8",
+        ),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(fault(text), expected);
+    }
+    let secret = fault("token-key = \"hunter2\"");
+    assert!(secret.starts_with("p.toml:1:13: token-key: ") && !secret.contains("hunter2"), "{secret}");
+}
+
+#[test]
+fn each_value_that_cannot_be_names_its_key_and_what_to_do() {
+    let cases = [
+        ("workers = 0", "p.toml:1:1: workers: 0 workers can serve nobody; give at least 1"),
+        ("workers = 2000", "p.toml:1:1: workers: 2000 is more than 1024, the most one host can have"),
+        ("capacity = 0", "p.toml:1:1: capacity: 0 is out of range; give 1 to 1000000 units"),
+        ("max-size = 0", "p.toml:1:1: max-size: 0 is out of range; give 1 to 1000000 units"),
+        ("lanes = 2", "p.toml:1:1: lanes: 2: this version runs one lane; give 1 or leave it out"),
+        ("lanes = 0", "p.toml:1:1: lanes: 0 lanes would read nothing; give 1"),
+        ("table-cap = 5", "p.toml:1:1: table-cap: 5 is out of range; give 1024 to 16777216 entries"),
+        ("pending-max = \"1s\"", "p.toml:1:1: pending-max: 1s is out of range; give 32s to 1h"),
+        ("stop-after = \"never\"", "p.toml:1:1: stop-after: never is out of range; give 0s to 1h"),
+        ("silent-after = \"1s\"", "p.toml:1:1: silent-after: 1s is out of range; give 2s to 1m"),
+        (
+            "drain-after = \"0s\"",
+            "p.toml:1:1: drain-after: 0s would end every call at once; give a longer time, or `never`",
+        ),
+        ("retention = 1", "p.toml:1:1: retention: 1 is out of range; give 128KiB to 1GiB"),
+        ("listen = []", "p.toml:1:1: listen: the list is empty; give at least one address, such as udp:0.0.0.0:5060"),
+        (
+            "listen = [\"tcp:0.0.0.0:5060\"]",
+            "p.toml:1:1: listen: tcp:0.0.0.0:5060: tcp is not served yet by this version; use udp:",
+        ),
+        (
+            "listen = [\"mgcp:0.0.0.0:2427\"]",
+            "p.toml:1:1: listen: mgcp:0.0.0.0:2427: mgcp is not served yet by this version; use udp:",
+        ),
+        (
+            "listen = [\"0.0.0.0:5060\", \"127.0.0.1:5060\"]",
+            "p.toml:1:1: listen: udp:127.0.0.1:5060 clashes with udp:0.0.0.0:5060; give each another port or address",
+        ),
+        (
+            "listen = [\"224.0.1.75:5060\"]",
+            "p.toml:1:1: listen: udp:224.0.1.75:5060: a multicast address; give an address of this host",
+        ),
+        (
+            "advertise = \"0.0.0.0\"",
+            "p.toml:1:1: advertise: 0.0.0.0 is no address to send to; give the one that callers can reach",
+        ),
+        ("size-order = [\"sdp\", \"sdp\"]", "p.toml:1:1: size-order: `sdp` stands there twice; keep the first"),
+        ("[weights]\nw1 = 2", "p.toml:2:1: weights.w1: there is no such worker; the last of 1 is w0"),
+        ("[weights]\nw0 = 0", "p.toml:2:1: weights.w0: 0 is no weight; to keep sessions away use `pointsman drain w0`"),
+        ("[weights]\nzero = 1", "p.toml:2:1: weights.zero: `zero` is not a worker's name: workers are named w0, w1, …"),
+        (
+            "[methods]\nINVITE = \"refuse\"",
+            "p.toml:2:1: methods.INVITE: no rule can be given for this method; rules are for INFO, MESSAGE, NOTIFY, \
+             PUBLISH, REFER, REGISTER, SUBSCRIBE",
+        ),
+        ("run-dir = \"\"", "p.toml:1:1: run-dir: the path is empty; name a directory, such as /run/pointsman"),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(fault(text), expected);
+    }
+}
+
+#[test]
+fn port_ranges_that_run_out_or_meet_are_named() {
+    let cases = [
+        (
+            "workers = 4\nworker-ports = 65533",
+            "p.toml:2:1: worker-ports: 65533 and 4 workers run past port 65535; choose a first port of at most 65532",
+        ),
+        (
+            "workers = 4\nworker-mgcp-ports = 65535",
+            "p.toml:2:1: worker-mgcp-ports: 65535 and 4 workers run past port 65535; choose a first port of at most 65532",
+        ),
+        (
+            "workers = 4\nworker-ports = 5058",
+            "p.toml:2:1: worker-ports: 5058-5061 holds port 5060 of listener udp:0.0.0.0:5060; choose ports apart from it",
+        ),
+        (
+            "rtp-ports = \"5000-6000\"",
+            "p.toml:1:1: rtp-ports: worker-ports 5070-5070 and rtp-ports 5000-6000 overlap; choose ranges apart from each other",
+        ),
+        (
+            "listen = [\"0.0.0.0:20000\"]",
+            "p.toml:1:1: listen: 20000-31999 holds port 20000 of listener udp:0.0.0.0:20000; choose ports apart from it",
+        ),
+        (
+            "workers = 8\nrtp-ports = \"40000-40013\"",
+            "p.toml:2:1: rtp-ports: 40000-40013 holds 7 pairs of ports, and 8 workers need one each; give at least 16",
+        ),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(fault(text), expected);
+    }
+    // A worker's MGCP port is only ever bound beside an MGCP listener.
+    assert_eq!(config("worker-mgcp-ports = 5070").worker_mgcp_ports, 5070);
+    assert_eq!(config("workers = 4\nworker-ports = 65532").sip_port(WorkerId(3)), 65535);
+}
+
+#[test]
+fn a_run_directory_too_long_for_its_sockets_is_refused_with_its_path() {
+    let longest = format!("/{}", "d".repeat(93));
+    assert_eq!(config(&format!("run-dir = \"{longest}\"")).run_dir, Some(PathBuf::from(&longest)));
+    let long = format!("{longest}d");
+    assert_eq!(
+        fault(&format!("run-dir = \"{long}\"")),
+        format!("p.toml:1:1: run-dir: {long} has 95 bytes, and socket paths hold 107; name a directory of at most 94")
+    );
+}
+
+#[test]
+fn a_fault_is_shown_where_the_operator_wrote_it() {
+    let flags = Settings { workers: Some(0), ..Settings::default() };
+    assert_eq!(fault_with("workers = 4", &flags), "--workers: 0 workers can serve nobody; give at least 1");
+    // The flag's number of workers does not fit the file's ports: both are named, the flag is the place.
+    let flags = Settings { workers: Some(4), ..Settings::default() };
+    assert_eq!(
+        fault_with("\nworker-ports = 65535", &flags).split(": ").next(),
+        Some("--workers"),
+        "{}",
+        fault_with("\nworker-ports = 65535", &flags)
+    );
+    let error = Config::check(&Settings { workers: Some(0), ..Settings::default() }).unwrap_err();
+    assert_eq!(error.to_string(), "workers: 0 workers can serve nobody; give at least 1");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let missing = Config::load(Some(Path::new("/nonexistent/p.toml")), &Settings::default()).unwrap_err().to_string();
+    assert!(missing.starts_with("configuration file /nonexistent/p.toml: cannot be opened: "), "{missing}");
+    let dir = tempfile::tempdir().unwrap();
+    let long = dir.path().join("long.toml");
+    std::fs::write(&long, vec![b'#'; (1 << 20) + 1]).unwrap();
+    assert!(Config::load(Some(&long), &Settings::default()).unwrap_err().to_string().contains("longer than 1 MiB"));
+    std::fs::write(&long, b"# \xff\n").unwrap();
+    assert!(Config::load(Some(&long), &Settings::default()).unwrap_err().to_string().contains("not UTF-8"));
+    assert!(Config::load(Some(dir.path()), &Settings::default()).unwrap_err().to_string().contains("cannot be read"));
+}
+
+#[test]
+fn what_is_allowed_and_probably_not_meant_is_noted() {
+    let notes = |text: &str| config(text).notes();
+    assert_eq!(
+        notes("workers = 12"),
+        ["rtp-ports: 20000-31999 leaves each of 12 workers 500 media streams, fewer than its capacity of 1000"]
+    );
+    assert_eq!(notes("weights = { w0 = 2 }").len(), 1);
+    assert_eq!(notes("policy = \"weighted\"\nweights = { w0 = 2 }"), Vec::<String>::new());
+    assert_eq!(notes("capacity = 100\n").len(), 1);
+    assert_eq!(notes("listen = [\"127.0.0.1:5060\"]").len(), 1);
+}
+
+#[test]
+fn a_reload_says_what_changes() {
+    let (old, new) = (config("workers = 4"), config("workers = 6\npolicy = \"pack\"\nvideo-size = 8"));
+    let change = Change::between(&old, &new).unwrap();
+    assert_eq!(change.to_string(), "workers: 4 -> 6, policy: \"least-load\" -> \"pack\", video-size: 4 -> 8");
+    assert!(change.touches("policy") && !change.touches("weights"));
+    assert_eq!(Change::between(&old, &old).unwrap().to_string(), "nothing changed");
+}
+
+#[test]
+fn a_reload_that_touches_what_needs_a_restart_changes_nothing_and_names_it() {
+    let key = "ab".repeat(32);
+    let text = format!("policy = \"pack\"\nlisten = [\"0.0.0.0:5080\"]\nworker-ports = 6000\ntoken-key = \"{key}\"");
+    let refused = Change::between(&Config::default(), &config(&text)).unwrap_err();
+    assert_eq!(refused.keys, ["listen", "worker-ports", "token-key"]);
+    assert_eq!(
+        refused.to_string(),
+        "nothing was changed: listen, worker-ports, token-key cannot change while it runs; restart the dispatcher, or \
+         put back the old value"
+    );
+    let other = config(&format!("token-key = \"{}\"", "cd".repeat(32)));
+    let same = config(&format!("token-key = \"{key}\""));
+    assert!(Change::between(&same, &other).is_err());
+    assert!(Change::between(&same, &same.clone()).unwrap().is_empty());
+}
+
+#[test]
+fn every_key_that_a_reload_may_change_says_so_in_its_documentation() {
+    let source = include_str!("settings.rs");
+    for row in Config::default().describe() {
+        let field = format!("    pub {}: Option", row.key.replace('-', "_"));
+        let at = source.find(&field).unwrap_or_else(|| panic!("no field for {}", row.key));
+        let doc = source[..at].rsplit("Option<").next().unwrap();
+        let doc = doc.split_whitespace().filter(|word| *word != "///").collect::<Vec<_>>().join(" ");
+        assert_eq!(doc.contains("A reload may change"), row.apply == Apply::Live, "{}: {doc}", row.key);
+        assert!(doc.contains("Default"), "{}: {doc}", row.key);
+    }
+}
+
+#[test]
+fn deeply_nested_text_is_an_error_and_no_overflow() {
+    let error = Settings::parse(&format!("listen = {}", "[".repeat(200_000))).unwrap_err();
+    assert_eq!(error.to_string().lines().count(), 1);
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_makes_the_reader_panic_and_each_fault_is_one_line(text in "\\PC{0,80}|[a-z-]{1,12} = [\"a-z0-9.:/\\[\\]]{0,20}\n.{0,9}") {
+        if let Err(error) = Settings::parse(&text).and_then(|settings| Config::check(&settings)) {
+            proptest::prop_assert_eq!(error.to_string().lines().count(), 1, "{}", error);
+        }
+    }
+
+    #[test]
+    fn slots_never_share_a_port_and_media_ports_stay_in_their_range(
+        workers in 1_u16..=1024, first in 1_u16.., span in 0_u16.., ports in 1_u16..
+    ) {
+        let settings = Settings {
+            workers: Some(workers),
+            worker_ports: Some(ports),
+            rtp_ports: Some(PortRange { first, last: first.saturating_add(span) }),
+            ..Settings::default()
+        };
+        let Ok(config) = Config::check(&settings) else { return Ok(()) };
+        let mut last = u32::from(first).saturating_sub(1);
+        for slot in config.slots() {
+            let share = config.rtp_ports(slot);
+            proptest::prop_assert!(u32::from(share.first) > last && share.first % 2 == 0 && share.last % 2 == 1);
+            proptest::prop_assert!(share.last <= config.rtp_ports.last && share.pairs() >= 1);
+            proptest::prop_assert!(!config.rtp_ports.contains(config.sip_port(slot)));
+            last = u32::from(share.last);
+        }
+        proptest::prop_assert_eq!(config.sip_port(WorkerId(workers - 1)) - config.sip_port(WorkerId(0)), workers - 1);
+    }
+}
