@@ -1,0 +1,181 @@
+//! What a decision costs: a new INVITE by pool size, policy and table size; a retransmission; a BYE by token; and the
+//! table alone. `scan` is measured beside it, so that "scan + decide + table" can be read off.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "a bench that cannot go on fails here")]
+
+use std::hint::black_box;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use pointsman::config::Policy;
+use pointsman::dispatch::decision::{Arrival, Joined, Target};
+use pointsman::dispatch::fingerprint::Printer;
+use pointsman::dispatch::identity::Keyring;
+use pointsman::dispatch::rules::Rules;
+use pointsman::dispatch::table::{NewEntry, State, Table};
+use pointsman::dispatch::{Dispatch, Setup};
+use pointsman::handoff::frame::Transport;
+use pointsman::ids::{ConnId, Incarnation, ListenerId, TokenKey, WorkerId};
+use pointsman::time::Time;
+use pointsman::wire::sip::Scanner;
+
+const KEY: TokenKey = TokenKey::new([9; 32]);
+
+/// An INVITE of about 1 KB with an offer; `NNNNNNNNNN` is the place of its number.
+fn template() -> Vec<u8> {
+    let sdp = "v=0\r\no=as 2890844526 2890844526 IN IP4 203.0.113.5\r\ns=-\r\nc=IN IP4 203.0.113.5\r\nt=0 0\r\n\
+        m=audio 49172 RTP/AVP 0 8 18 101\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:8 PCMA/8000\r\na=rtpmap:18 G729/8000\r\n\
+        a=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-15\r\na=ptime:20\r\na=sendrecv\r\n";
+    format!(
+        "INVITE sip:ivr@ms.example.net:5060 SIP/2.0\r\nVia: SIP/2.0/UDP 203.0.113.5:5060;rport;branch=z9hG4bK-NNNNNNNNNN\r\n\
+         Max-Forwards: 70\r\nFrom: \"AS\" <sip:as@example.net>;tag=NNNNNNNNNN\r\nTo: <sip:ivr@ms.example.net>\r\n\
+         Call-ID: NNNNNNNNNN@203.0.113.5\r\nCSeq: 1 INVITE\r\nContact: <sip:as@203.0.113.5:5060>\r\n\
+         Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, PRACK, REFER, NOTIFY, MESSAGE\r\n\
+         Supported: replaces, timer, 100rel\r\nSession-Expires: 1800;refresher=uac\r\nMin-SE: 90\r\n\
+         User-Agent: application-server/1.0\r\nP-Asserted-Identity: <sip:+4930123456@example.net>\r\n\
+         Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{sdp}",
+        sdp.len()
+    )
+    .into_bytes()
+}
+
+struct Caller {
+    bytes: Vec<u8>,
+    places: Vec<usize>,
+    number: u64,
+}
+
+impl Caller {
+    fn new() -> Self {
+        let bytes = template();
+        let places = (0..bytes.len()).filter(|&at| bytes[at..].starts_with(b"NNNNNNNNNN")).collect();
+        Caller { bytes, places, number: 0 }
+    }
+
+    fn next(&mut self) {
+        self.number += 1;
+        let mut digits = [b'0'; 10];
+        let mut rest = self.number;
+        for digit in digits.iter_mut().rev() {
+            *digit = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+        self.places.iter().for_each(|&at| self.bytes[at..at + 10].copy_from_slice(&digits));
+    }
+}
+
+fn arrival(now: Time) -> Arrival {
+    Arrival {
+        listener: ListenerId(0),
+        transport: Transport::Udp,
+        conn: ConnId(0),
+        source: SocketAddr::from(([203, 0, 113, 5], 5060)),
+        local: SocketAddr::from(([198, 51, 100, 1], 5060)),
+        received: now,
+    }
+}
+
+fn dispatch(workers: usize, policy: Policy, table_cap: usize) -> Dispatch {
+    let rules = Rules { policy, slow_start: Duration::ZERO, ..Rules::default() };
+    let setup = Setup { rules, keys: Keyring::new(KEY), table_cap, group_cap: 1024, workers, seed: 3 };
+    let mut dispatch = Dispatch::new(setup);
+    for worker in 0..workers as u16 {
+        let addresses = vec![SocketAddr::from(([198, 51, 100, 1], 10_000 + worker))];
+        let joined = Joined { incarnation: Incarnation::new(u64::from(worker)), capacity: u32::MAX, addresses };
+        dispatch.on_worker_up(WorkerId(worker), &joined, Time(1));
+    }
+    dispatch
+}
+
+/// Scan and decision of new INVITEs against a table that holds `held` entries all the time: each new one answered, each
+/// pushing out the oldest.
+fn new_invites(criterion: &mut Criterion, name: &str, workers: usize, policy: Policy, held: usize) {
+    let mut dispatch = dispatch(workers, policy, held);
+    let (mut caller, mut scanner, now) = (Caller::new(), Scanner::new(), Time(1_000_000));
+    let mut step = |caller: &mut Caller| {
+        caller.next();
+        let message = scanner.scan(&caller.bytes).unwrap();
+        let decision = dispatch.on_message(&message, &arrival(now), now);
+        let Target::Worker(handoff) = decision.target else { panic!("{decision:?}") };
+        dispatch.on_answered(handoff.entry.unwrap(), now);
+        handoff.seq
+    };
+    (0..held).for_each(|_| {
+        step(&mut caller);
+    });
+    criterion.bench_function(name, |bench| bench.iter(|| black_box(step(&mut caller))));
+}
+
+fn decide(criterion: &mut Criterion) {
+    let mut caller = Caller::new();
+    let mut scanner = Scanner::new();
+    criterion.bench_function("scan alone, with the number written", |bench| {
+        bench.iter(|| {
+            caller.next();
+            black_box(scanner.scan(&caller.bytes).unwrap().call_id().len())
+        });
+    });
+    for workers in [4, 32, 64, 1024] {
+        new_invites(criterion, &format!("scan+decide+table/{workers} workers"), workers, Policy::LeastLoad, 100_000);
+    }
+    for &policy in Policy::ALL {
+        for workers in [4, 1024] {
+            new_invites(criterion, &format!("scan+decide+table/{}/{workers}", policy.label()), workers, policy, 10_000);
+        }
+    }
+    for held in [1_000, 1_000_000] {
+        new_invites(criterion, &format!("scan+decide+table/{held} entries"), 4, Policy::LeastLoad, held);
+    }
+    let mut known = dispatch(4, Policy::LeastLoad, 1000);
+    let now = Time(1_000_000);
+    criterion.bench_function("scan+retransmission", |bench| {
+        bench.iter(|| {
+            let message = scanner.scan(&caller.bytes).unwrap();
+            black_box(known.on_message(&message, &arrival(now), now))
+        });
+    });
+    let text = String::from_utf8(template()).unwrap();
+    let to = format!("To: <sip:ivr@ms.example.net>;tag={}-1", KEY.token(Incarnation::new(2)));
+    let bye = text.replace("INVITE", "BYE").replace("To: <sip:ivr@ms.example.net>", &to);
+    criterion.bench_function("scan+BYE by token", |bench| {
+        bench.iter(|| {
+            let message = scanner.scan(bye.as_bytes()).unwrap();
+            black_box(known.on_message(&message, &arrival(now), now))
+        });
+    });
+}
+
+fn table(criterion: &mut Criterion) {
+    let printer = Printer::new(&KEY);
+    for held in [1_000_u64, 1_000_000] {
+        let mut table = Table::new(held as usize, Duration::from_secs(300));
+        let mut number = 0_u64;
+        let mut step = |table: &mut Table| {
+            number += 1;
+            let new = NewEntry {
+                branch: printer.print(1, &[&number.to_le_bytes()]),
+                call: printer.print(2, &[&number.to_le_bytes()]),
+                cseq: 1,
+                worker: WorkerId(1),
+                life: 1,
+                group: None,
+                is_invite: true,
+                state: State::Pending,
+            };
+            let (id, _) = table.insert(new, Time(number)).unwrap();
+            table.answered(id, Time(number));
+        };
+        (0..held).for_each(|_| step(&mut table));
+        criterion.bench_function(&format!("table insert+answered+evict/{held}"), |bench| {
+            bench.iter_batched(|| (), |()| step(&mut table), BatchSize::SmallInput);
+        });
+    }
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default().sample_size(20).warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
+    targets = decide, table
+}
+criterion_main!(benches);

@@ -1,0 +1,125 @@
+//! How often each thing was decided: totals since start, and the same broken down by reason.
+
+use super::decision::{Decision, Handoff, Target};
+use super::reason::Reason;
+use super::size::SizeNote;
+
+/// Counts since start. For messages from the well-known sockets,
+/// `received = handed_over + relayed + replied + dropped`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counters {
+    by_reason: [[u64; Reason::COUNT]; Kind::COUNT],
+    by_size_note: [u64; SizeNote::COUNT],
+    /// Messages read, retransmissions included.
+    pub received: u64,
+    /// Initial requests given to a worker.
+    pub handed_over: u64,
+    /// Messages given to the worker that has their call or transaction.
+    pub relayed: u64,
+    /// Answers of the dispatcher's own, pongs included.
+    pub replied: u64,
+    /// Messages dropped.
+    pub dropped: u64,
+    /// Messages that came back from a worker, refused or orphaned.
+    pub returned: u64,
+    /// Entries given up before their time, to make room for new ones.
+    pub evicted: u64,
+    /// Conferences that two workers claimed.
+    pub group_conflicts: u64,
+    /// Conferences that could not be entered because the list was full.
+    pub groups_unrecorded: u64,
+}
+
+/// What was done with a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Given to a worker to begin something.
+    HandedOver,
+    /// Given to the worker that has its call or transaction.
+    Relayed,
+    /// Answered by the dispatcher.
+    Replied,
+    /// Dropped.
+    Dropped,
+    /// It had come back from a worker; whatever was done then.
+    Returned,
+}
+
+impl Kind {
+    const COUNT: usize = 5;
+
+    /// What a decision about a message from a well-known socket does.
+    pub const fn of(decision: &Decision) -> Kind {
+        match decision.target {
+            Target::Worker(Handoff { follows: true, .. }) => Kind::Relayed,
+            Target::Worker(_) => Kind::HandedOver,
+            Target::Answer(_) | Target::Pong => Kind::Replied,
+            Target::Drop => Kind::Dropped,
+        }
+    }
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Counters {
+            by_reason: [[0; Reason::COUNT]; Kind::COUNT],
+            by_size_note: [0; SizeNote::COUNT],
+            received: 0,
+            handed_over: 0,
+            relayed: 0,
+            replied: 0,
+            dropped: 0,
+            returned: 0,
+            evicted: 0,
+            group_conflicts: 0,
+            groups_unrecorded: 0,
+        }
+    }
+}
+
+impl Counters {
+    /// Counts a decision about a message from a well-known socket.
+    pub(super) fn on_decision(&mut self, decision: &Decision) {
+        self.received += 1;
+        let kind = Kind::of(decision);
+        self.by_reason[kind as usize][decision.reason.index()] += 1;
+        match kind {
+            Kind::HandedOver => self.handed_over += 1,
+            Kind::Relayed => self.relayed += 1,
+            Kind::Replied => self.replied += 1,
+            Kind::Dropped => self.dropped += 1,
+            Kind::Returned => {}
+        }
+    }
+
+    /// Counts a decision about a message that came back.
+    pub(super) fn on_returned(&mut self, decision: &Decision) {
+        self.returned += 1;
+        self.by_reason[Kind::Returned as usize][decision.reason.index()] += 1;
+    }
+
+    /// Counts what was found about a session's size.
+    pub(super) fn on_size(&mut self, note: SizeNote) {
+        self.by_size_note[note.index()] += 1;
+    }
+
+    /// How often `reason` was given.
+    pub fn of(&self, reason: Reason) -> u64 {
+        self.by_reason.iter().map(|counts| counts[reason.index()]).sum()
+    }
+
+    /// How often `reason` was given for doing this.
+    pub fn of_kind(&self, kind: Kind, reason: Reason) -> u64 {
+        self.by_reason[kind as usize][reason.index()]
+    }
+
+    /// How often `note` was made about a size.
+    pub fn size_notes(&self, note: SizeNote) -> u64 {
+        self.by_size_note[note.index()]
+    }
+
+    /// Every reason with its count.
+    pub fn reasons(&self) -> impl Iterator<Item = (Reason, u64)> + '_ {
+        Reason::all().iter().map(|&reason| (reason, self.of(reason)))
+    }
+}

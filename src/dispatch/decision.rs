@@ -1,0 +1,231 @@
+//! The vocabulary of the decision: what goes in, what comes out, and why.
+//!
+//! A message comes with its [`Arrival`]; a [`Decision`] goes out: a [`Target`] and a [`Reason`]. The shell is one `match`
+//! over the target. What a worker gives back comes in again as [`Returned`].
+
+use std::net::SocketAddr;
+
+use crate::handoff::frame::{RefuseReason, Transport};
+use crate::ids::{ConnId, Incarnation, ListenerId, Seq, WorkerId};
+use crate::time::Time;
+
+pub use super::identity::DispatcherTag;
+pub use super::reason::Reason;
+
+/// How a message came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// The well-known socket it came to.
+    pub listener: ListenerId,
+    /// The transport it came over.
+    pub transport: Transport,
+    /// The stream connection it came on; none for a datagram.
+    pub conn: ConnId,
+    /// Where it came from.
+    pub source: SocketAddr,
+    /// The local address it was sent to.
+    pub local: SocketAddr,
+    /// When the kernel or the lane got it.
+    pub received: Time,
+}
+
+/// What becomes of a message, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// What to do with it.
+    pub target: Target,
+    /// The rule that says so.
+    pub reason: Reason,
+}
+
+/// What to do with a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Hand it over to a worker.
+    Worker(Handoff),
+    /// Answer it: the dispatcher's own response.
+    Answer(Answer),
+    /// Send one CRLF back on the stream (RFC 5626 §3.5.1).
+    Pong,
+    /// Nothing.
+    Drop,
+}
+
+/// A handover. Everything the link needs besides the bytes and the [`Arrival`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Handoff {
+    /// Who gets it.
+    pub worker: WorkerId,
+    /// Its number on that worker's link. Numbered here, so that ledger and link share it.
+    pub seq: Seq,
+    /// The units counted for it; 0 for a message that follows a call.
+    pub size: u32,
+    /// The table's entry that this message has made, or made anew. `None` for messages that find an entry: their answer
+    /// starts no clock.
+    pub entry: Option<EntryId>,
+    /// Whether the source can only reach the well-known address (then Contact names that).
+    pub pinned: bool,
+    /// Whether a worker that died had it before.
+    pub again: bool,
+    /// Whether it belongs to something this worker has (found by identity, table or group), rather than placed by selection.
+    pub follows: bool,
+    /// A worker that reads it later must refuse it. `None`: never too late.
+    pub deadline: Option<Time>,
+    /// The workers that have had it, this one included: goes into the link's note and comes back in [`Returned`].
+    pub tried: Tried,
+    /// When it was first handed to a worker: goes into the note too.
+    pub since: Time,
+    /// How many workers have died with it: goes into the note too.
+    pub deaths: u8,
+}
+
+/// A response of the dispatcher's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The status code.
+    pub status: u16,
+    /// The To-tag to add; `None` when the request's To has one already.
+    pub to_tag: Option<DispatcherTag>,
+    /// Retry-After, in seconds.
+    pub retry_after: Option<u32>,
+    /// Whether to add Allow: see `Dispatch::allow`.
+    pub allow: bool,
+    /// Whether to add Accept and Supported: the answer to OPTIONS (RFC 3261 §11.2).
+    pub capabilities: bool,
+    /// Whether to name what the request requires as unsupported (RFC 3261 §8.2.2.3).
+    pub unsupported: bool,
+}
+
+impl Answer {
+    /// A response with nothing but its status and To-tag.
+    pub const fn new(status: u16, to_tag: Option<DispatcherTag>) -> Self {
+        Answer { status, to_tag, retry_after: None, allow: false, capabilities: false, unsupported: false }
+    }
+}
+
+/// A message that comes back from a worker: refused, or found unanswered on the link of one that died.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Returned {
+    /// Why.
+    pub cause: Cause,
+    /// The worker that had it.
+    pub from: WorkerId,
+    /// Its number on that worker's link.
+    pub seq: Seq,
+    /// The workers that have had it.
+    pub tried: Tried,
+    /// When it was first handed to a worker.
+    pub since: Time,
+    /// How many workers have died with it, this death not included.
+    pub deaths: u8,
+    /// Whether it had left on the link: what never did cannot have been the death of the worker.
+    pub sent: bool,
+    /// Whether it was handed over as following something the worker had.
+    pub follows: bool,
+    /// Its entry in the table.
+    pub entry: Option<EntryId>,
+    /// The units it was counted with.
+    pub size: u32,
+}
+
+/// Why a message comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The worker said so.
+    Refused(RefuseReason),
+    /// The worker died. Said only once its link has been read to the end.
+    Died,
+}
+
+/// A worker is there: a child that said Hello, or one that came back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Joined {
+    /// This life of it.
+    pub incarnation: Incarnation,
+    /// Its capacity in units.
+    pub capacity: u32,
+    /// Its own SIP ports. An unspecified address stands for every address of this host.
+    pub addresses: Vec<SocketAddr>,
+}
+
+/// What the operator wants of a worker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Admin {
+    /// It takes new work.
+    #[default]
+    Ready,
+    /// It finishes what it has.
+    Drain,
+    /// It is left alone: someone works on it.
+    Maint,
+}
+
+/// What a worker is seen to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Operational {
+    /// There is no process.
+    #[default]
+    Down,
+    /// A process has been started and has not said Hello.
+    Starting,
+    /// It works.
+    Up,
+    /// Its link is open and it has not been heard of for too long: it keeps its calls, and gets nothing new.
+    Silent,
+}
+
+/// An entry of the table. The generation tells an entry from an earlier one in the same place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct EntryId {
+    /// Its place in the slab.
+    pub index: u32,
+    /// How often the place had been used before.
+    pub generation: u32,
+}
+
+/// What a link can still take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Room {
+    /// Everything.
+    #[default]
+    All,
+    /// Only messages that follow a call (CANCEL, ACK, BYE): they have a reserve.
+    Following,
+    /// Nothing.
+    None,
+}
+
+/// The workers that have had a message already; each gets it once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tried {
+    workers: [WorkerId; Tried::LIMIT],
+    count: u8,
+}
+
+impl Tried {
+    /// After this many workers the caller gets its answer: a busy signal beats a long search.
+    pub const LIMIT: usize = 8;
+
+    /// Adds a worker; false when the limit is reached.
+    pub fn add(&mut self, worker: WorkerId) -> bool {
+        let Some(place) = self.workers.get_mut(usize::from(self.count)) else { return false };
+        *place = worker;
+        self.count += 1;
+        true
+    }
+
+    /// Whether no further worker may be tried.
+    pub const fn is_full(&self) -> bool {
+        self.count as usize == Tried::LIMIT
+    }
+
+    /// The workers, first tried first.
+    pub fn as_slice(&self) -> &[WorkerId] {
+        &self.workers[..usize::from(self.count)]
+    }
+
+    /// Whether `worker` has had it.
+    pub fn contains(&self, worker: WorkerId) -> bool {
+        self.as_slice().contains(&worker)
+    }
+}

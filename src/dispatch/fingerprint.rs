@@ -1,0 +1,66 @@
+//! What the table knows a text by: 128 bits of a keyed hash. Peers choose the texts, so the hash must have a key.
+
+use std::hash::Hasher;
+
+use siphasher::sip128::{Hasher128, SipHasher13};
+
+use crate::ids::TokenKey;
+
+/// A keyed 128-bit hash of some texts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Fingerprint {
+    low: u64,
+    high: u64,
+}
+
+impl Fingerprint {
+    /// 64 bits for a hash index or a selection.
+    pub const fn short(self) -> u64 {
+        self.low
+    }
+
+    /// All bits, as bytes.
+    pub fn to_bytes(self) -> [u8; 16] {
+        (u128::from(self.low) | u128::from(self.high) << 64).to_le_bytes()
+    }
+}
+
+/// Makes fingerprints.
+#[derive(Clone, Copy, Debug)]
+pub struct Printer(SipHasher13);
+
+impl Printer {
+    /// A printer with a key derived from the token key: the same texts have the same fingerprint after a restart.
+    pub fn new(key: &TokenKey) -> Self {
+        Printer(SipHasher13::new_with_keys(key.hash(b'f', b"low"), key.hash(b'f', b"high")))
+    }
+
+    /// The fingerprint of some texts in their order. `purpose` separates kinds of texts from each other, the lengths
+    /// separate the texts: `ab`, `c` is not `a`, `bc`.
+    pub fn print(&self, purpose: u8, texts: &[&[u8]]) -> Fingerprint {
+        let mut hasher = self.0;
+        let mut lengths = u64::from(purpose);
+        for text in texts {
+            hasher.write(text);
+            lengths = lengths << 16 ^ text.len() as u64;
+        }
+        hasher.write_u64(lengths);
+        let hash = hasher.finish128();
+        Fingerprint { low: hash.h1, high: hash.h2 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_that_run_into_each_other_are_told_apart() {
+        let printer = Printer::new(&TokenKey::new([1; 32]));
+        let print = printer.print(1, &[b"ab", b"c"]);
+        assert_eq!(print, printer.print(1, &[b"ab", b"c"]));
+        assert_ne!(print, printer.print(1, &[b"a", b"bc"]));
+        assert_ne!(print, printer.print(2, &[b"ab", b"c"]));
+        assert_ne!(print, Printer::new(&TokenKey::new([2; 32])).print(1, &[b"ab", b"c"]));
+    }
+}

@@ -1,0 +1,240 @@
+//! Conferences and the worker that has each: every leg of one must reach the same worker.
+//!
+//! A conference is entered provisionally when its first leg is handed over, so that two first legs in one batch meet.
+//! The worker's word confirms it. A provisional one goes when its last waiting leg has its answer.
+
+use hashbrown::HashTable;
+
+use super::fingerprint::Fingerprint;
+use crate::ids::WorkerId;
+use crate::time::Time;
+
+/// A conference in the list. The generation tells it from an earlier one in the same place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupId {
+    index: u32,
+    generation: u32,
+}
+
+/// A conference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Who has it, or is to have it.
+    pub worker: WorkerId,
+    /// When its worker opened it; `None` while it is provisional.
+    pub opened: Option<Time>,
+    name: Fingerprint,
+    waiting: u32,
+    generation: u32,
+    is_live: bool,
+}
+
+/// What became of a worker's word that it has opened a conference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opening {
+    /// It has it.
+    Recorded,
+    /// Another worker says so too; the older opening holds.
+    Conflict,
+    /// The list is full.
+    Full,
+}
+
+/// The list of conferences. Sized at start.
+#[derive(Debug)]
+pub struct Groups {
+    groups: Vec<Group>,
+    free: Vec<u32>,
+    by_name: HashTable<u32>,
+    cap: usize,
+}
+
+impl Groups {
+    /// An empty list for `cap` conferences.
+    pub fn new(cap: usize) -> Self {
+        Groups {
+            groups: Vec::with_capacity(cap),
+            free: Vec::with_capacity(cap),
+            by_name: HashTable::with_capacity(cap + cap / 2),
+            cap,
+        }
+    }
+
+    /// A leg waits for its answer at the conference's worker; the first one enters the conference for `worker`. `None`
+    /// when the list is full.
+    pub fn join(&mut self, name: Fingerprint, worker: WorkerId) -> Option<GroupId> {
+        let id = match self.find(name) {
+            Some(id) => id,
+            None => self.enter(name, worker, None)?,
+        };
+        self.groups[id.index as usize].waiting += 1;
+        Some(id)
+    }
+
+    /// A waiting leg has its answer, or waits no more.
+    pub fn release(&mut self, id: GroupId) {
+        let Some(group) = self.get_mut(id) else { return };
+        group.waiting = group.waiting.saturating_sub(1);
+        if group.waiting == 0 && group.opened.is_none() {
+            self.remove(id.index);
+        }
+    }
+
+    /// A provisional conference gets another worker: its legs follow.
+    pub fn move_to(&mut self, id: GroupId, worker: WorkerId) {
+        if let Some(group) = self.get_mut(id) {
+            group.worker = worker;
+        }
+    }
+
+    /// A worker says that it has opened a conference.
+    pub fn open(&mut self, name: Fingerprint, worker: WorkerId, opened: Time) -> Opening {
+        let Some(id) = self.find(name) else {
+            return self.enter(name, worker, Some(opened)).map_or(Opening::Full, |_| Opening::Recorded);
+        };
+        let group = &mut self.groups[id.index as usize];
+        let conflict = group.worker != worker && group.opened.is_some();
+        if !conflict || group.opened.is_some_and(|first| opened < first) {
+            group.worker = worker;
+            group.opened = Some(opened);
+        }
+        if conflict { Opening::Conflict } else { Opening::Recorded }
+    }
+
+    /// A worker says that it has closed a conference. Legs that wait for it keep it, provisionally.
+    pub fn close(&mut self, name: Fingerprint, worker: WorkerId) {
+        let Some(id) = self.find(name) else { return };
+        let group = &mut self.groups[id.index as usize];
+        if group.worker == worker {
+            group.opened = None;
+            if group.waiting == 0 {
+                self.remove(id.index);
+            }
+        }
+    }
+
+    /// A worker is gone, and its conferences with it.
+    pub fn on_worker_down(&mut self, worker: WorkerId) {
+        for index in 0..self.groups.len() as u32 {
+            let group = &self.groups[index as usize];
+            if group.is_live && group.worker == worker {
+                self.remove(index);
+            }
+        }
+    }
+
+    /// The conference of this name.
+    pub fn find(&self, name: Fingerprint) -> Option<GroupId> {
+        let groups = &self.groups;
+        let index = *self.by_name.find(name.short(), |&index| groups[index as usize].name == name)?;
+        Some(GroupId { index, generation: groups[index as usize].generation })
+    }
+
+    /// The conference, if it is still the one that was meant.
+    pub fn get(&self, id: GroupId) -> Option<&Group> {
+        self.groups.get(id.index as usize).filter(|group| group.is_live && group.generation == id.generation)
+    }
+
+    /// Whether another conference finds a place.
+    pub fn has_place(&self) -> bool {
+        !self.free.is_empty() || self.groups.len() < self.cap
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.by_name.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.by_name.is_empty()
+    }
+
+    fn get_mut(&mut self, id: GroupId) -> Option<&mut Group> {
+        self.groups.get_mut(id.index as usize).filter(|group| group.is_live && group.generation == id.generation)
+    }
+
+    fn enter(&mut self, name: Fingerprint, worker: WorkerId, opened: Option<Time>) -> Option<GroupId> {
+        let mut group = Group { worker, opened, name, waiting: 0, generation: 0, is_live: true };
+        let index = match self.free.pop() {
+            Some(index) => {
+                let place = &mut self.groups[index as usize];
+                group.generation = place.generation.wrapping_add(1);
+                *place = group;
+                index
+            }
+            None if self.groups.len() < self.cap => {
+                self.groups.push(group);
+                (self.groups.len() - 1) as u32
+            }
+            None => return None,
+        };
+        let groups = &self.groups;
+        self.by_name.insert_unique(name.short(), index, |&other| groups[other as usize].name.short());
+        Some(GroupId { index, generation: group.generation })
+    }
+
+    fn remove(&mut self, index: u32) {
+        let group = &mut self.groups[index as usize];
+        group.is_live = false;
+        if let Ok(found) = self.by_name.find_entry(group.name.short(), |&other| other == index) {
+            found.remove();
+        }
+        self.free.push(index);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dispatch::fingerprint::Printer;
+    use crate::ids::TokenKey;
+
+    fn name(text: &str) -> Fingerprint {
+        Printer::new(&TokenKey::new([1; 32])).print(3, &[text.as_bytes()])
+    }
+
+    fn holder(groups: &Groups, text: &str) -> Option<WorkerId> {
+        groups.find(name(text)).and_then(|id| groups.get(id)).map(|group| group.worker)
+    }
+
+    #[test]
+    fn a_conference_that_no_worker_confirms_goes_with_its_last_waiting_leg() {
+        let mut groups = Groups::new(4);
+        let first = groups.join(name("a"), WorkerId(1)).unwrap();
+        assert_eq!(groups.join(name("a"), WorkerId(2)), Some(first));
+        groups.release(first);
+        assert_eq!(holder(&groups, "a"), Some(WorkerId(1)));
+        groups.release(first);
+        assert_eq!(holder(&groups, "a"), None);
+        let again = groups.join(name("a"), WorkerId(2)).unwrap();
+        groups.release(first);
+        assert!(groups.get(again).is_some(), "a release of the earlier one does not count");
+    }
+
+    #[test]
+    fn of_two_workers_that_claim_one_conference_the_older_opening_holds() {
+        let mut groups = Groups::new(4);
+        assert_eq!(groups.open(name("a"), WorkerId(1), Time(20)), Opening::Recorded);
+        assert_eq!(groups.open(name("a"), WorkerId(2), Time(30)), Opening::Conflict);
+        assert_eq!(holder(&groups, "a"), Some(WorkerId(1)));
+        assert_eq!(groups.open(name("a"), WorkerId(3), Time(10)), Opening::Conflict);
+        assert_eq!(holder(&groups, "a"), Some(WorkerId(3)));
+        groups.close(name("a"), WorkerId(1));
+        assert_eq!(holder(&groups, "a"), Some(WorkerId(3)), "only the holder closes it");
+        groups.close(name("a"), WorkerId(3));
+        assert!(groups.is_empty());
+    }
+
+    #[test]
+    fn the_list_has_an_end_and_a_worker_takes_its_conferences_with_it() {
+        let mut groups = Groups::new(2);
+        groups.open(name("a"), WorkerId(1), Time(1));
+        groups.join(name("b"), WorkerId(2)).unwrap();
+        assert_eq!(groups.join(name("c"), WorkerId(1)), None);
+        assert_eq!(groups.open(name("c"), WorkerId(1), Time(1)), Opening::Full);
+        groups.on_worker_down(WorkerId(1));
+        assert_eq!((holder(&groups, "a"), holder(&groups, "b")), (None, Some(WorkerId(2))));
+        assert_eq!(groups.len(), 1);
+    }
+}

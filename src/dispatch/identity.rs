@@ -1,0 +1,183 @@
+//! Who is meant: tokens of workers, keys, and the dispatcher's own tag.
+
+use std::net::{IpAddr, SocketAddr};
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+
+use super::fingerprint::Fingerprint;
+use crate::ids::{Incarnation, Token, TokenKey, WorkerId, encode};
+
+/// The keys that tokens are made and checked with.
+#[derive(Clone, Debug)]
+pub struct Keyring {
+    /// The key that new tokens are made with.
+    pub current: TokenKey,
+    /// The key before it: its tokens stay valid.
+    pub previous: Option<TokenKey>,
+}
+
+impl Keyring {
+    /// One key.
+    pub const fn new(current: TokenKey) -> Self {
+        Keyring { current, previous: None }
+    }
+
+    /// Reads the token that `field` starts with.
+    pub fn read(&self, field: &[u8]) -> Option<Incarnation> {
+        // The prefix first: most fields are no tokens, and a keyed hash costs more than two bytes.
+        if !field.starts_with(b"pm") {
+            return None;
+        }
+        self.current.read(field).or_else(|| self.previous.as_ref()?.read(field))
+    }
+
+    /// The tag for an answer to the transaction with this fingerprint: the same for every retransmission
+    /// (RFC 3261 §8.2.7). A hash of its own, so that a tag tells a peer nothing about places in the table.
+    pub fn dispatcher_tag(&self, transaction: Fingerprint) -> DispatcherTag {
+        let mut text = *b"pd..........";
+        encode(self.current.hash(b'd', &transaction.to_bytes()), &mut text[2..]);
+        DispatcherTag(text)
+    }
+}
+
+/// The To-tag of the dispatcher's own answers: 12 ASCII characters.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct DispatcherTag([u8; 12]);
+
+impl DispatcherTag {
+    /// The text, for a buffer.
+    pub const fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for DispatcherTag {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(std::str::from_utf8(&self.0).unwrap_or_default())
+    }
+}
+
+/// Whom a token or an address names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// A worker that lives.
+    Live(WorkerId),
+    /// A life that is over.
+    Gone,
+}
+
+/// Tokens and own addresses of the workers that live.
+#[derive(Debug)]
+pub struct Directory {
+    keys: Keyring,
+    // Incarnations pass a keyed check before they are looked up, so that peers cannot choose them.
+    lives: HashMap<u64, WorkerId, FixedState>,
+    addresses: HashMap<SocketAddr, Place, FixedState>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    worker: WorkerId,
+    is_live: bool,
+}
+
+impl Directory {
+    /// A directory without workers.
+    pub fn new(keys: Keyring) -> Self {
+        Directory { keys, lives: HashMap::default(), addresses: HashMap::default() }
+    }
+
+    /// The keys.
+    pub const fn keys(&self) -> &Keyring {
+        &self.keys
+    }
+
+    /// A worker lives: what its token and its addresses mean from now on.
+    pub fn add(&mut self, worker: WorkerId, incarnation: Incarnation, addresses: &[SocketAddr]) {
+        self.lives.retain(|_, at| *at != worker);
+        self.addresses.retain(|_, place| place.worker != worker);
+        self.lives.insert(incarnation.bits(), worker);
+        for &address in addresses {
+            self.addresses.insert(address, Place { worker, is_live: true });
+        }
+    }
+
+    /// A worker's life is over. Its addresses belong to the slot and are remembered.
+    pub fn remove(&mut self, worker: WorkerId) {
+        self.lives.retain(|_, at| *at != worker);
+        self.addresses.values_mut().filter(|place| place.worker == worker).for_each(|place| place.is_live = false);
+    }
+
+    /// Whom the token at the front of `field` names; `None` when there is no token.
+    pub fn token(&self, field: &[u8]) -> Option<Named> {
+        let incarnation = self.keys.read(field)?;
+        Some(self.lives.get(&incarnation.bits()).map_or(Named::Gone, |&worker| Named::Live(worker)))
+    }
+
+    /// Whose own port `host:port` is. A worker bound to every address of this host is meant by each address that
+    /// `is_ours`.
+    pub fn address(&self, host: IpAddr, port: u16, is_ours: impl FnOnce(IpAddr) -> bool) -> Option<Named> {
+        let unspecified: IpAddr = if host.is_ipv4() {
+            std::net::Ipv4Addr::UNSPECIFIED.into()
+        } else {
+            std::net::Ipv6Addr::UNSPECIFIED.into()
+        };
+        let exact = self.addresses.get(&SocketAddr::new(host, port));
+        let place = match exact {
+            Some(place) => place,
+            None => self.addresses.get(&SocketAddr::new(unspecified, port)).filter(|_| is_ours(host))?,
+        };
+        Some(if place.is_live { Named::Live(place.worker) } else { Named::Gone })
+    }
+}
+
+/// The token in the branch of a Via of ours (RFC 3261 §8.1.1.7: the cookie first).
+pub fn branch_token(branch: &[u8]) -> Option<&[u8]> {
+    branch.strip_prefix(b"z9hG4bK").filter(|rest| rest.len() >= Token::LEN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(byte: u8) -> TokenKey {
+        TokenKey::new([byte; 32])
+    }
+
+    #[test]
+    fn tokens_of_the_previous_key_stay_valid() {
+        let keys = Keyring { current: key(2), previous: Some(key(1)) };
+        let life = Incarnation::new(5);
+        assert_eq!(keys.read(key(1).token(life).as_bytes()), Some(life));
+        assert_eq!(keys.read(key(2).token(life).as_bytes()), Some(life));
+        assert_eq!(keys.read(key(3).token(life).as_bytes()), None);
+    }
+
+    #[test]
+    fn a_life_that_is_over_is_gone_and_not_its_successor() {
+        let mut directory = Directory::new(Keyring::new(key(1)));
+        let address: SocketAddr = "192.0.2.1:5070".parse().unwrap();
+        directory.add(WorkerId(0), Incarnation::new(1), &[address]);
+        let first = key(1).token(Incarnation::new(1));
+        assert_eq!(directory.token(first.as_bytes()), Some(Named::Live(WorkerId(0))));
+        directory.remove(WorkerId(0));
+        assert_eq!(directory.token(first.as_bytes()), Some(Named::Gone));
+        assert_eq!(directory.address(address.ip(), 5070, |_| false), Some(Named::Gone));
+        directory.add(WorkerId(0), Incarnation::new(2), &[address]);
+        assert_eq!(directory.token(first.as_bytes()), Some(Named::Gone));
+        assert_eq!(directory.address(address.ip(), 5070, |_| false), Some(Named::Live(WorkerId(0))));
+        assert_eq!(directory.address(address.ip(), 5071, |_| true), None);
+        assert_eq!(directory.token(b"1928301774"), None);
+    }
+
+    #[test]
+    fn a_worker_on_every_address_is_meant_by_our_addresses_only() {
+        let mut directory = Directory::new(Keyring::new(key(1)));
+        directory.add(WorkerId(3), Incarnation::new(1), &["0.0.0.0:5073".parse().unwrap()]);
+        let ours: IpAddr = "192.0.2.1".parse().unwrap();
+        assert_eq!(directory.address(ours, 5073, |host| host == ours), Some(Named::Live(WorkerId(3))));
+        assert_eq!(directory.address("198.51.100.1".parse().unwrap(), 5073, |host| host == ours), None);
+        assert_eq!(directory.address("::1".parse().unwrap(), 5073, |_| true), None);
+    }
+}

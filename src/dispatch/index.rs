@@ -1,0 +1,148 @@
+//! From a fingerprint to a place in the slab, without allocating: open addressing in a table of fixed size.
+//!
+//! A bucket holds half a fingerprint's short form beside the place, so that a search reads one line of memory and goes to
+//! an entry only when it is the right one. Removal moves later places back instead of leaving marks: the index is as
+//! fast after a million entries as at the start and never stalls to clean up. Fingerprints are keyed, so that no peer can
+//! choose ones that collide.
+
+/// Places by hash.
+#[derive(Debug)]
+pub(super) struct Index {
+    /// Upper half of the hash, then place + 1; 0 is an empty bucket: zeroed memory is not touched before it is used.
+    buckets: Vec<u64>,
+    shift: u32,
+}
+
+impl Index {
+    /// An index for at most `limit` places: at most two thirds of it are ever used, so that searches are short.
+    pub(super) fn new(limit: usize) -> Self {
+        let buckets = (limit + limit / 2 + 1).next_power_of_two();
+        Index { buckets: vec![0; buckets], shift: u64::BITS - buckets.ilog2() }
+    }
+
+    /// The place with this hash of which `is_meant` is true.
+    pub(super) fn get(&self, hash: u64, is_meant: impl Fn(u32) -> bool) -> Option<u32> {
+        self.find(hash, is_meant).ok().map(|at| place(self.buckets[at]))
+    }
+
+    /// Enters a place, instead of the one of which `is_meant` is true: that one is given back.
+    pub(super) fn set(&mut self, hash: u64, new: u32, is_meant: impl Fn(u32) -> bool) -> Option<u32> {
+        let (at, before) = match self.find(hash, is_meant) {
+            Ok(at) => (at, Some(place(self.buckets[at]))),
+            Err(empty) => (empty, None),
+        };
+        self.buckets[at] = bucket(hash, new);
+        before
+    }
+
+    /// Enters `new` instead of `old`, or nothing where `old` is not there.
+    pub(super) fn replace(&mut self, hash: u64, old: u32, new: u32) {
+        if let Ok(at) = self.find(hash, |place| place == old) {
+            self.buckets[at] = bucket(hash, new);
+        }
+    }
+
+    /// Takes a place out, if it is there.
+    pub(super) fn remove(&mut self, hash: u64, old: u32) {
+        let Ok(mut hole) = self.find(hash, |place| place == old) else { return };
+        let mut at = hole;
+        loop {
+            at = self.behind(at);
+            let bucket = self.buckets[at];
+            if bucket == 0 {
+                break;
+            }
+            // A place may move back to the hole unless its home lies behind the hole.
+            let mask = self.buckets.len() - 1;
+            let from_home = at.wrapping_sub(self.home(bucket)) & mask;
+            let from_hole = at.wrapping_sub(hole) & mask;
+            if from_home >= from_hole {
+                self.buckets[hole] = bucket;
+                hole = at;
+            }
+        }
+        self.buckets[hole] = 0;
+    }
+
+    /// The bucket where a search for a hash starts: for [`Table::touch`](super::table::Table::touch).
+    pub(super) fn first(&self, hash: u64) -> u64 {
+        self.buckets[self.home(hash)]
+    }
+
+    /// How many places are in it. Looks at every bucket.
+    pub(super) fn count(&self) -> usize {
+        self.buckets.iter().filter(|&&bucket| bucket != 0).count()
+    }
+
+    /// The bucket, else the empty one where the search ended. There always is one: the owner keeps the limit.
+    fn find(&self, hash: u64, is_meant: impl Fn(u32) -> bool) -> Result<usize, usize> {
+        let mut at = self.home(hash);
+        loop {
+            match self.buckets[at] {
+                0 => return Err(at),
+                bucket if (bucket ^ hash) >> 32 == 0 && is_meant(place(bucket)) => return Ok(at),
+                _ => at = self.behind(at),
+            }
+        }
+    }
+
+    /// Where the search for a hash starts; its upper half alone says, so that a bucket tells its own.
+    fn home(&self, hash: u64) -> usize {
+        (hash >> self.shift) as usize
+    }
+
+    fn behind(&self, at: usize) -> usize {
+        (at + 1) & (self.buckets.len() - 1)
+    }
+}
+
+const fn bucket(hash: u64, place: u32) -> u64 {
+    hash & !0xffff_ffff | (place + 1) as u64
+}
+
+const fn place(bucket: u64) -> u32 {
+    (bucket as u32).wrapping_sub(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn places_of_one_hash_are_told_apart_and_one_can_take_anothers_bucket() {
+        let mut index = Index::new(8);
+        for place in [1, 2, 3] {
+            assert_eq!(index.set(7 << 60, place, |other| other == place), None);
+        }
+        assert_eq!(index.set(7 << 60, 9, |other| other == 2), Some(2));
+        assert_eq!(index.get(7 << 60, |place| place == 2), None);
+        index.replace(7 << 60, 9, 4);
+        assert_eq!(index.get(7 << 60, |place| place == 4), Some(4));
+        assert_eq!(index.get(6 << 60, |_| true), None);
+        assert_eq!(index.count(), 3);
+    }
+
+    proptest! {
+        /// Few homes, so that searches run into each other and round the end.
+        #[test]
+        fn what_was_entered_and_not_taken_out_is_found(steps in prop::collection::vec((0_u32..12, any::<bool>()), 0..200)) {
+            let hash = |place: u32| u64::from(place % 3 + 13) << 60 | u64::from(place % 2) << 40;
+            let mut index = Index::new(12);
+            let mut model = [false; 12];
+            for (place, enter) in steps {
+                if enter {
+                    index.set(hash(place), place, |other| other == place);
+                } else {
+                    index.remove(hash(place), place);
+                }
+                model[place as usize] = enter;
+                for (other, &is_in) in (0..).zip(&model) {
+                    prop_assert_eq!(index.get(hash(other), |found| found == other).is_some(), is_in);
+                }
+                prop_assert_eq!(index.count(), model.iter().filter(|&&is_in| is_in).count());
+            }
+        }
+    }
+}

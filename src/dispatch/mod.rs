@@ -1,0 +1,273 @@
+//! The decision: which worker gets a message, or what the dispatcher answers itself. A function of (state, message, now).
+//!
+//! [`Dispatch`] holds one lane's state and wires its parts; the rules for SIP stand in [`sip`], what is done with messages
+//! that come back in [`returned`]. Nothing here owns a socket, a clock, a thread or a random source: the seed is given once,
+//! the time with every call.
+
+mod bits;
+pub mod counters;
+pub mod decision;
+pub mod fingerprint;
+pub mod group;
+pub mod history;
+pub mod identity;
+mod index;
+pub mod ledger;
+pub mod pool;
+pub mod reason;
+pub mod returned;
+pub mod rules;
+pub mod select;
+pub mod sip;
+pub mod size;
+pub mod table;
+
+use std::hash::BuildHasher;
+use std::time::Duration;
+
+use foldhash::fast::FixedState;
+
+use crate::handoff::frame;
+use crate::ids::WorkerId;
+use crate::time::Time;
+use crate::wire::sip::{Message, Unparsable};
+use counters::Counters;
+use decision::{Admin, Arrival, Decision, Joined, Returned, Room};
+use fingerprint::Printer;
+use group::{Groups, Opening};
+use history::{Explained, History};
+use identity::{Directory, Keyring};
+use pool::Pool;
+use rules::Rules;
+use select::Selector;
+use table::Table;
+
+/// What a lane's decision starts with.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// What the operator has set.
+    pub rules: Rules,
+    /// The keys of tokens and fingerprints.
+    pub keys: Keyring,
+    /// How many transactions the table holds.
+    pub table_cap: usize,
+    /// How many conferences are remembered.
+    pub group_cap: usize,
+    /// How many workers there are to be.
+    pub workers: usize,
+    /// What selections draw from.
+    pub seed: u64,
+}
+
+/// One lane's decisions.
+#[derive(Debug)]
+pub struct Dispatch {
+    rules: Rules,
+    allow: String,
+    printer: Printer,
+    directory: Directory,
+    pool: Pool,
+    selector: Selector,
+    table: Table,
+    groups: Groups,
+    history: History,
+    call_hash: FixedState,
+    counters: Counters,
+    /// Until when messages may follow requests that were placed by hash and not recorded.
+    unrecorded_until: Time,
+    /// When silent workers are looked for next; `None` while no worker lives.
+    next_look: Option<Time>,
+}
+
+/// How often silent workers are looked for.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+impl Dispatch {
+    /// A lane without workers, everything at its full size.
+    pub fn new(setup: Setup) -> Self {
+        let Setup { rules, keys, table_cap, group_cap, workers, seed } = setup;
+        Dispatch {
+            allow: rules.methods.allow(),
+            printer: Printer::new(&keys.current),
+            directory: Directory::new(keys),
+            pool: Pool::new(workers, rules.slow_start),
+            selector: Selector::new(rules.policy, &rules.weights, workers, seed),
+            table: Table::new(table_cap, rules.pending_max),
+            groups: Groups::new(group_cap),
+            history: History::new(),
+            call_hash: FixedState::with_seed(seed),
+            counters: Counters::default(),
+            unrecorded_until: Time(0),
+            next_look: None,
+            rules,
+        }
+    }
+
+    /// A message from a well-known socket.
+    pub fn on_message(&mut self, message: &Message<'_>, arrival: &Arrival, now: Time) -> Decision {
+        let decision = self.decide(message, arrival, now);
+        self.counters.on_decision(&decision);
+        self.history.note(self.call_hash.hash_one(message.call_id()), &decision, now);
+        decision
+    }
+
+    /// Bytes from a well-known socket that are no message to work with.
+    pub fn on_unparsable(&mut self, bad: &Unparsable<'_>, arrival: &Arrival, now: Time) -> Decision {
+        let decision = self.decide_unparsable(bad, arrival);
+        self.counters.on_decision(&decision);
+        if let Some(message) = bad.message {
+            self.history.note(self.call_hash.hash_one(message.call_id()), &decision, now);
+        }
+        decision
+    }
+
+    /// A message that a worker refused or died with. After a death, [`Dispatch::on_worker_down`] comes first.
+    pub fn on_returned(&mut self, message: &Message<'_>, arrival: &Arrival, back: &Returned, now: Time) -> Decision {
+        let decision = self.decide_returned(message, arrival, back, now);
+        self.counters.on_returned(&decision);
+        self.history.note(self.call_hash.hash_one(message.call_id()), &decision, now);
+        decision
+    }
+
+    /// The final response to the message that made this entry has left.
+    pub fn on_answered(&mut self, entry: decision::EntryId, now: Time) {
+        if let Some(group) = self.table.answered(entry, now) {
+            self.groups.release(group);
+        }
+    }
+
+    /// A process is being started in the slot.
+    pub fn on_worker_starting(&mut self, worker: WorkerId) {
+        self.pool.on_starting(worker);
+    }
+
+    /// A worker has said Hello. Numbers on its link start at 1.
+    pub fn on_worker_up(&mut self, worker: WorkerId, joined: &Joined, now: Time) {
+        if usize::from(worker.0) >= self.pool.len() {
+            return;
+        }
+        self.groups.on_worker_down(worker);
+        self.pool.on_up(worker, joined, now);
+        self.directory.add(worker, joined.incarnation, &joined.addresses);
+        self.next_look = self.next_look.or(Some(now + LOOK_EVERY));
+    }
+
+    /// A worker is gone, and its link has been read to the end.
+    pub fn on_worker_down(&mut self, worker: WorkerId, _now: Time) {
+        let slots = self.pool.len();
+        self.pool.on_down(worker);
+        self.directory.remove(worker);
+        self.groups.on_worker_down(worker);
+        if self.pool.len() != slots {
+            self.selector.set(self.rules.policy, &self.rules.weights, self.pool.len());
+        }
+    }
+
+    /// A sign of life.
+    pub fn on_worker_heard(&mut self, worker: WorkerId, now: Time) {
+        self.pool.on_heard(worker, now);
+    }
+
+    /// A worker's figures.
+    pub fn on_report(&mut self, worker: WorkerId, report: &frame::Report, now: Time) {
+        self.pool.on_report(worker, report, now);
+    }
+
+    /// What a link can take: told after each push and each `Answered`.
+    pub fn on_link_room(&mut self, worker: WorkerId, room: Room) {
+        self.pool.set_room(worker, room);
+    }
+
+    /// A worker has opened a conference. `name` is the user part that callers write: `conf=ID`.
+    pub fn on_group_open(&mut self, worker: WorkerId, name: &[u8], opened: Time, _now: Time) {
+        match self.groups.open(self.printer.print(sip::CONFERENCE, &[name]), worker, opened) {
+            Opening::Recorded => {}
+            Opening::Conflict => self.counters.group_conflicts += 1,
+            Opening::Full => self.counters.groups_unrecorded += 1,
+        }
+    }
+
+    /// A worker has closed a conference.
+    pub fn on_group_closed(&mut self, worker: WorkerId, name: &[u8]) {
+        self.groups.close(self.printer.print(sip::CONFERENCE, &[name]), worker);
+    }
+
+    /// What the operator wants of a worker.
+    pub fn set_admin(&mut self, worker: WorkerId, admin: Admin) {
+        self.pool.set_admin(worker, admin);
+    }
+
+    /// Other rules, from the next message on. Table, load and conferences stay.
+    pub fn set_rules(&mut self, rules: Rules, _now: Time) {
+        self.allow = rules.methods.allow();
+        self.table.set_pending_max(rules.pending_max);
+        self.pool.set_slow_start(rules.slow_start);
+        self.selector.set(rules.policy, &rules.weights, self.pool.len());
+        self.rules = rules;
+    }
+
+    /// Another number of workers. A slot too many gets no new work and goes once its process has.
+    pub fn set_workers(&mut self, workers: usize) {
+        self.pool.set_workers(workers);
+        self.selector.set(self.rules.policy, &self.rules.weights, self.pool.len());
+    }
+
+    /// Does what has fallen due.
+    pub fn handle_timeout(&mut self, now: Time) {
+        while let Some(expired) = self.table.poll_expired(now) {
+            if let Some(group) = expired.group {
+                self.groups.release(group);
+            }
+        }
+        if self.next_look.is_some_and(|look| look <= now) {
+            self.pool.find_silent(now - self.rules.silent_after);
+            let is_alive = self.pool.iter().any(|(_, worker)| worker.is_alive());
+            self.next_look = is_alive.then_some(now + LOOK_EVERY);
+        }
+    }
+
+    /// When [`Dispatch::handle_timeout`] is due next.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        self.table.poll_timeout().into_iter().chain(self.next_look).min()
+    }
+
+    /// The workers.
+    pub const fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// The counts since start.
+    pub const fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Most entries the table can hold.
+    pub const fn table_cap(&self) -> usize {
+        self.table.cap()
+    }
+
+    /// How many transactions the table holds now.
+    pub fn table_len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// How many conferences are known now.
+    pub fn group_len(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// The value of Allow in the dispatcher's own answers.
+    pub fn allow(&self) -> &str {
+        &self.allow
+    }
+
+    /// The rules in force.
+    pub const fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// What was decided about a call, oldest first.
+    pub fn explain(&self, call_id: &[u8]) -> Vec<Explained> {
+        self.history.of(self.call_hash.hash_one(call_id))
+    }
+}

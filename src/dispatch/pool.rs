@@ -1,0 +1,381 @@
+//! The workers: what each is seen to be, what the operator wants of it, what it says itself, and its load.
+//!
+//! Three things, never one flag: [`Operational`] is seen, [`Admin`] is the operator's, [`OwnWord`] is the worker's. A
+//! worker gets new work when all three and its link allow it and it has units left; who does stands in one set, so that
+//! nobody has to look at every worker.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::bits::Bits;
+use super::decision::{Admin, Joined, Operational, Room};
+use super::ledger::Ledger;
+use super::select::{Load, Snapshot};
+use crate::handoff::frame::Report;
+use crate::ids::{Seq, WorkerId};
+use crate::time::Time;
+
+/// All workers, by slot.
+#[derive(Debug)]
+pub struct Pool {
+    workers: Vec<Worker>,
+    loads: Vec<Load>,
+    open: Bits,
+    /// How many the operator wants; those beyond it leave when their process does.
+    wanted: usize,
+    slow_start: Duration,
+}
+
+/// One slot and who is in it.
+#[derive(Debug, Default)]
+pub struct Worker {
+    /// What it is seen to be.
+    pub operational: Operational,
+    /// What the operator wants of it.
+    pub admin: Admin,
+    /// What it says itself.
+    pub own_word: OwnWord,
+    /// What its link can take.
+    pub room: Room,
+    /// Units of the sessions it has, by its last report.
+    pub units_used: u32,
+    /// Units it has in all.
+    pub units_total: u32,
+    /// Sessions it has, by its last report.
+    pub sessions: u32,
+    /// Its use of the CPU, in millionths of one core.
+    pub cpu: u32,
+    /// Initial requests handed over to this slot since start.
+    pub handoffs: u64,
+    /// How many of them came back refused.
+    pub refused: u64,
+    /// Initial requests that came straight to its own port, by its last report.
+    pub direct: u64,
+    /// Calls answered, by its last report.
+    pub answered: u64,
+    /// When it was last heard of.
+    pub heard: Option<Time>,
+    /// When its last report came.
+    pub reported: Option<Time>,
+    /// Counts the processes this slot has had.
+    pub life: u32,
+    /// Its own SIP ports.
+    pub addresses: Vec<SocketAddr>,
+    ledger: Ledger,
+    report_number: u64,
+    up_since: Time,
+}
+
+/// A worker's own word about new work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OwnWord {
+    /// It can take nothing whatever the units say.
+    pub no_room: bool,
+    /// It drains.
+    pub draining: bool,
+}
+
+impl Worker {
+    /// Units handed over and not covered by a report.
+    pub fn ledger(&self) -> u32 {
+        self.ledger.units()
+    }
+
+    /// (used + ledger) / total; 0 for a worker without units.
+    pub fn load(&self) -> f64 {
+        let used = f64::from(self.units_used) + f64::from(self.ledger());
+        if self.units_total == 0 { 0.0 } else { used / f64::from(self.units_total) }
+    }
+
+    /// How long ago its last report came, in milliseconds.
+    pub fn report_age_ms(&self, now: Time) -> Option<u64> {
+        self.reported.map(|reported| now.since(reported).as_millis() as u64)
+    }
+
+    /// Its first own port.
+    pub fn port(&self) -> Option<u16> {
+        self.addresses.first().map(SocketAddr::port)
+    }
+
+    /// Whether there is a process that has its calls.
+    pub const fn is_alive(&self) -> bool {
+        matches!(self.operational, Operational::Up | Operational::Silent)
+    }
+}
+
+impl Pool {
+    /// `workers` empty slots.
+    pub fn new(workers: usize, slow_start: Duration) -> Self {
+        let mut pool = Pool { workers: Vec::new(), loads: Vec::new(), open: Bits::default(), wanted: 0, slow_start };
+        pool.set_workers(workers);
+        pool
+    }
+
+    /// How many slots the operator wants. A slot too many gets no new work, and goes once its process has.
+    pub fn set_workers(&mut self, wanted: usize) {
+        self.wanted = wanted.min(usize::from(u16::MAX));
+        while self.workers.len() < self.wanted {
+            self.workers.push(Worker { ledger: Ledger::new(), ..Worker::default() });
+        }
+        while self.workers.len() > self.wanted
+            && self.workers.last().is_some_and(|last| last.operational == Operational::Down)
+        {
+            self.workers.pop();
+        }
+        self.loads.resize(self.workers.len(), Load::default());
+        self.open.resize(self.workers.len());
+        (0..self.workers.len()).for_each(|at| self.refresh(at));
+    }
+
+    /// Another slow start.
+    pub fn set_slow_start(&mut self, slow_start: Duration) {
+        self.slow_start = slow_start;
+    }
+
+    /// A process is being started in the slot.
+    pub fn on_starting(&mut self, worker: WorkerId) {
+        self.change(worker, |worker| worker.operational = Operational::Starting);
+    }
+
+    /// A worker is there.
+    pub fn on_up(&mut self, worker: WorkerId, joined: &Joined, now: Time) {
+        self.change(worker, |worker| {
+            worker.operational = Operational::Up;
+            worker.own_word = OwnWord::default();
+            worker.room = Room::All;
+            worker.units_used = 0;
+            worker.units_total = joined.capacity;
+            worker.sessions = 0;
+            worker.heard = Some(now);
+            worker.reported = None;
+            worker.report_number = 0;
+            worker.life = worker.life.wrapping_add(1);
+            worker.up_since = now;
+            worker.addresses.clone_from(&joined.addresses);
+            worker.ledger.reset();
+        });
+    }
+
+    /// A worker is gone.
+    pub fn on_down(&mut self, worker: WorkerId) {
+        self.change(worker, |worker| {
+            worker.operational = Operational::Down;
+            worker.units_used = 0;
+            worker.sessions = 0;
+            worker.cpu = 0;
+            worker.ledger.reset();
+        });
+        if self.workers.len() > self.wanted {
+            self.set_workers(self.wanted);
+        }
+    }
+
+    /// A worker has been heard of.
+    pub fn on_heard(&mut self, worker: WorkerId, now: Time) {
+        self.change(worker, |worker| {
+            worker.heard = Some(now);
+            if worker.operational == Operational::Silent {
+                worker.operational = Operational::Up;
+            }
+        });
+    }
+
+    /// A worker's figures. An older report than the last one counts as a sign of life only.
+    pub fn on_report(&mut self, worker: WorkerId, report: &Report, now: Time) {
+        self.on_heard(worker, now);
+        self.change(worker, |worker| {
+            if !worker.is_alive() || worker.reported.is_some() && report.number <= worker.report_number {
+                return;
+            }
+            worker.report_number = report.number;
+            worker.reported = Some(now);
+            worker.units_used = report.units_used;
+            worker.units_total = report.units_total;
+            worker.sessions = report.sessions;
+            worker.cpu = report.cpu;
+            worker.direct = report.direct;
+            worker.answered = report.answered;
+            worker.own_word = OwnWord { no_room: report.no_room, draining: report.draining };
+            worker.ledger.covered(report.covers);
+        });
+    }
+
+    /// What a worker's link can take.
+    pub fn set_room(&mut self, worker: WorkerId, room: Room) {
+        if self.get(worker).is_some_and(|worker| worker.room != room) {
+            self.change(worker, |worker| worker.room = room);
+        }
+    }
+
+    /// What the operator wants of a worker.
+    pub fn set_admin(&mut self, worker: WorkerId, admin: Admin) {
+        self.change(worker, |worker| worker.admin = admin);
+    }
+
+    /// Numbers a message for a worker's link and counts its size.
+    pub fn hand_over(&mut self, id: WorkerId, size: u32) -> Option<Seq> {
+        let at = usize::from(id.0);
+        let seq = self.workers.get_mut(at)?.ledger.hand_over(size);
+        if size > 0 {
+            self.refresh(at);
+        }
+        Some(seq)
+    }
+
+    /// Counts an initial request.
+    pub fn count_handoff(&mut self, worker: WorkerId) {
+        if let Some(worker) = self.workers.get_mut(usize::from(worker.0)) {
+            worker.handoffs += 1;
+        }
+    }
+
+    /// A worker does not have a message after all.
+    pub fn on_refused(&mut self, worker: WorkerId, seq: Seq, size: u32) {
+        self.change(worker, |worker| {
+            worker.refused += u64::from(size > 0);
+            worker.ledger.refused(seq, size);
+        });
+    }
+
+    /// Finds the workers that have not been heard of since `before`; gives how many there are.
+    pub fn find_silent(&mut self, before: Time) -> usize {
+        let mut found = 0;
+        for at in 0..self.workers.len() {
+            let worker = &mut self.workers[at];
+            if worker.operational == Operational::Up && worker.heard.is_some_and(|heard| heard < before) {
+                worker.operational = Operational::Silent;
+                self.refresh(at);
+                found += 1;
+            }
+        }
+        found
+    }
+
+    /// What a selection sees.
+    pub fn snapshot(&self, now: Time) -> Snapshot<'_> {
+        Snapshot { open: &self.open, loads: &self.loads, slow_start: self.slow_start, now }
+    }
+
+    /// A slot; `None` beyond the last.
+    pub fn get(&self, worker: WorkerId) -> Option<&Worker> {
+        self.workers.get(usize::from(worker.0))
+    }
+
+    /// Every slot.
+    pub fn iter(&self) -> impl Iterator<Item = (WorkerId, &Worker)> {
+        self.workers.iter().enumerate().map(|(at, worker)| (WorkerId(at as u16), worker))
+    }
+
+    /// How many slots there are.
+    pub fn len(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.workers.is_empty()
+    }
+
+    /// Whether anybody takes new work.
+    pub fn has_open(&self) -> bool {
+        !self.open.is_empty()
+    }
+
+    /// Whether `worker` may get new work when nobody asks for its load: it is up and nobody has it drain.
+    pub fn is_ready(&self, worker: usize) -> bool {
+        self.workers.get(worker).is_some_and(|slot| {
+            worker < self.wanted
+                && slot.operational == Operational::Up
+                && slot.admin == Admin::Ready
+                && !slot.own_word.draining
+        })
+    }
+
+    fn change(&mut self, worker: WorkerId, change: impl FnOnce(&mut Worker)) {
+        let at = usize::from(worker.0);
+        if let Some(worker) = self.workers.get_mut(at) {
+            change(worker);
+            self.refresh(at);
+        }
+    }
+
+    fn refresh(&mut self, at: usize) {
+        let is_ready = self.is_ready(at);
+        let (Some(worker), Some(load)) = (self.workers.get(at), self.loads.get_mut(at)) else { return };
+        *load = Load {
+            used: worker.units_used.saturating_add(worker.ledger()),
+            total: worker.units_total,
+            up_since: worker.up_since,
+        };
+        let has_room = !worker.own_word.no_room && worker.room == Room::All && load.used < load.total;
+        self.open.set(at, is_ready && has_room);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Incarnation;
+
+    const W0: WorkerId = WorkerId(0);
+
+    fn joined(capacity: u32) -> Joined {
+        Joined { incarnation: Incarnation::new(1), capacity, addresses: Vec::new() }
+    }
+
+    fn pool() -> Pool {
+        let mut pool = Pool::new(2, Duration::ZERO);
+        pool.on_up(W0, &joined(10), Time(1));
+        pool
+    }
+
+    #[test]
+    fn the_operator_the_worker_and_its_state_are_three_things() {
+        let mut pool = pool();
+        assert!(pool.has_open());
+        pool.set_admin(W0, Admin::Drain);
+        pool.on_report(W0, &Report { number: 1, units_total: 10, draining: true, ..Report::default() }, Time(2));
+        pool.set_admin(W0, Admin::Ready);
+        assert!(!pool.has_open(), "its own word stands");
+        pool.on_report(W0, &Report { number: 2, units_total: 10, ..Report::default() }, Time(3));
+        assert!(pool.has_open());
+        pool.find_silent(Time(4));
+        assert_eq!(
+            (pool.get(W0).map(|worker| worker.operational), pool.has_open()),
+            (Some(Operational::Silent), false)
+        );
+        pool.on_heard(W0, Time(5));
+        assert!(pool.has_open());
+        pool.set_room(W0, Room::Following);
+        assert!(!pool.has_open());
+    }
+
+    #[test]
+    fn the_ledger_counts_until_a_report_does() {
+        let mut pool = pool();
+        let seq = pool.hand_over(W0, 10).unwrap();
+        assert!(!pool.has_open(), "its ten units are spoken for");
+        assert_eq!(pool.get(W0).map(Worker::load), Some(1.0));
+        let report = Report { number: 1, covers: seq, units_used: 4, units_total: 10, ..Report::default() };
+        pool.on_report(W0, &report, Time(2));
+        assert_eq!(pool.get(W0).map(|worker| (worker.units_used, worker.ledger())), Some((4, 0)));
+        pool.on_report(W0, &Report { units_used: 9, ..report }, Time(3));
+        assert_eq!(pool.get(W0).map(|worker| worker.units_used), Some(4), "the same report twice");
+        let refused = pool.hand_over(W0, 3).unwrap();
+        pool.on_refused(W0, refused, 3);
+        assert_eq!(pool.get(W0).map(|worker| (worker.ledger(), worker.refused)), Some((0, 1)));
+    }
+
+    #[test]
+    fn a_slot_too_many_goes_when_its_process_has() {
+        let mut pool = pool();
+        pool.on_up(WorkerId(1), &joined(10), Time(1));
+        pool.set_workers(1);
+        assert_eq!(pool.len(), 2);
+        assert!(!pool.is_ready(1));
+        pool.on_down(WorkerId(1));
+        assert_eq!(pool.len(), 1);
+        pool.set_workers(3);
+        assert_eq!(pool.len(), 3);
+    }
+}

@@ -1,0 +1,183 @@
+//! Every reason a decision can have: one a rule. Log, metric, `explain` and tests all show this one value.
+
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $label:literal;)*) => {
+        /// Why a message goes where it goes.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum Reason {
+            $($(#[doc = $doc])+ $variant,)*
+        }
+
+        impl Reason {
+            /// How many there are.
+            pub const COUNT: usize = [$($label),*].len();
+
+            /// Every reason, in order.
+            pub const fn all() -> &'static [Reason] {
+                &[$(Reason::$variant),*]
+            }
+
+            /// Its stable name in logs, counters and `explain`.
+            pub const fn label(self) -> &'static str {
+                match self {
+                    $(Reason::$variant => $label,)*
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// A keepalive on a stream: answered by a CRLF (RFC 5626 §3.5.1).
+    KeepaliveStream = "keepalive-stream";
+    /// A keepalive in a datagram: silence.
+    KeepaliveDatagram = "keepalive-datagram";
+    /// A STUN message: silence; no STUN server lives here.
+    Stun = "stun";
+    /// No SIP, or a response, an ACK or a request without the fields an answer needs: dropped.
+    Unparsable = "unparsable";
+    /// A request with a fault: answered by the fault's status (400, 505, 513, …).
+    Malformed = "malformed";
+    /// A request whose URI has a scheme that nobody here speaks: 416 (RFC 3261 §8.2.2.1).
+    UnknownScheme = "unknown-scheme";
+    /// A method that is not known: 501 (RFC 3261 §21.5.2).
+    UnknownMethod = "unknown-method";
+    /// A method that the rules refuse outside a dialog: 405 (RFC 3261 §8.2.1).
+    MethodRefused = "method-refused";
+    /// It had waited in the kernel for longer than its sender waits for an answer (64·T1).
+    TooOld = "too-old";
+    /// Token in the To-tag.
+    ToTag = "to-tag";
+    /// Token in the request-URI.
+    RequestUri = "request-uri";
+    /// The request-URI names a worker's own address.
+    WorkerAddress = "worker-address";
+    /// Token in the topmost Route.
+    Route = "route";
+    /// Token in the to-tag of Replaces (RFC 3891) or Join (RFC 3911).
+    Replaces = "replaces";
+    /// Token in the tag of Target-Dialog (RFC 4538).
+    TargetDialog = "target-dialog";
+    /// Token in a digest nonce.
+    Nonce = "nonce";
+    /// Token in SIP-If-Match (RFC 3903).
+    Etag = "etag";
+    /// Token in the extension header.
+    Extension = "extension";
+    /// Token in the branch of our own Via: a response.
+    Branch = "branch";
+    /// The table knows the transaction: a retransmission.
+    Retransmission = "retransmission";
+    /// The table knows the INVITE that a CANCEL is for.
+    Cancel = "cancel";
+    /// The table knows the INVITE that an ACK is for.
+    Ack = "ack";
+    /// The table knows the call of a request inside a dialog.
+    InDialog = "in-dialog";
+    /// The table knows the call: the request again, with credentials or otherwise mended.
+    Again = "again";
+    /// The table knows the call: a merged copy (RFC 3261 §8.2.2.2).
+    Merged = "merged";
+    /// The dispatcher has answered this before: the same answer.
+    AnsweredBefore = "answered-before";
+    /// A CANCEL for a request that the dispatcher has answered: 200, without effect (RFC 3261 §9.2).
+    CancelTooLate = "cancel-too-late";
+    /// A worker has the conference.
+    Group = "group";
+    /// The only worker it can go to has a link that takes no more: 486.
+    HolderBusy = "holder-busy";
+    /// Selected.
+    Selected = "selected";
+    /// Selected, and the conference with it.
+    SelectedGroup = "selected-group";
+    /// Selected anew: the worker that had it died.
+    SelectedAnew = "selected-anew";
+    /// Placed by hash and not recorded: the table is full of requests that wait for an answer.
+    Unrecorded = "unrecorded";
+    /// The message belongs to a request that was placed by hash and not recorded.
+    FollowsUnrecorded = "follows-unrecorded";
+    /// No worker is up: 503.
+    NoWorker = "no-worker";
+    /// Every worker that is up drains: 503.
+    AllDraining = "all-draining";
+    /// Not even size 1 fits anywhere: 503.
+    Full = "full";
+    /// This size does not fit anywhere now: 486.
+    NoRoomForSize = "no-room-for-size";
+    /// Larger than any worker's total: 480.
+    LargerThanAnyWorker = "larger-than-any-worker";
+    /// Refused by one worker: the next one.
+    Refused = "refused";
+    /// Its worker died: the next one.
+    Died = "died";
+    /// Refused by every worker that it may be offered to: 486 or 503.
+    RefusedByAll = "refused-by-all";
+    /// Refused by the only worker it can go to: 486 (a second conference of the same name would be worse).
+    RefusedByHolder = "refused-by-holder";
+    /// Two workers have died with it: 500.
+    Poison = "poison";
+    /// Refused or orphaned after its CANCEL was seen: 487.
+    Cancelled = "cancelled";
+    /// A CANCEL whose INVITE has no worker any more: 200, and 487 for the INVITE.
+    CancelAnswered = "cancel-answered";
+    /// It came back, but its transaction has moved on already: dropped.
+    MovedAlready = "moved-already";
+    /// It came back and belongs to a call that is gone with its worker: 481, an ACK or a response is dropped.
+    OrphanInDialog = "orphan-in-dialog";
+    /// Refused by the worker that has its dialog: 500 (RFC 3261 §21.5.1).
+    RefusedInDialog = "refused-in-dialog";
+    /// OPTIONS to the dispatcher itself: 200.
+    Options = "options";
+    /// OPTIONS to the dispatcher itself, with no worker that takes new work: 503.
+    OptionsUnavailable = "options-unavailable";
+    /// ACK to an answer of the dispatcher's own: absorbed.
+    OwnAck = "own-ack";
+    /// A request inside a dialog that nobody knows: 481.
+    UnknownDialog = "unknown-dialog";
+    /// A CANCEL for a request that nobody knows: 481.
+    UnknownCancel = "unknown-cancel";
+    /// An ACK that belongs to nothing: dropped, never answered.
+    UnknownAck = "unknown-ack";
+    /// A response that is for nobody here: dropped.
+    UnknownResponse = "unknown-response";
+    /// It belongs to a call of a worker that is gone: 481, an ACK or a response is dropped.
+    WorkerGone = "worker-gone";
+    /// It names a dialog of a worker that is gone in Replaces or Join: 481.
+    ReplacesGone = "replaces-gone";
+    /// It follows a call and the link of its worker takes nothing more: dropped, it will be sent again.
+    LinkFull = "link-full";
+}
+
+impl Reason {
+    /// Its place in [`Reason::all`].
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The reason at a place; `None` behind the last.
+    pub fn at(index: usize) -> Option<Reason> {
+        Reason::all().get(index).copied()
+    }
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.label())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_have_one_name_and_one_place_each() {
+        let mut labels: Vec<_> = Reason::all().iter().map(|reason| reason.label()).collect();
+        labels.sort_unstable();
+        labels.dedup();
+        assert_eq!(labels.len(), Reason::COUNT);
+        assert!(Reason::all().iter().enumerate().all(|(place, reason)| reason.index() == place));
+        assert_eq!(Reason::at(Reason::COUNT), None);
+    }
+}

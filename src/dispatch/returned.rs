@@ -1,0 +1,147 @@
+//! What is done with messages that come back from a worker, refused or orphaned.
+//!
+//! Only what was placed by selection moves to another worker, each worker once. What can have one worker only gets its
+//! answer. What follows a call never moves.
+
+use super::Dispatch;
+use super::decision::{Arrival, Cause, Decision, EntryId, Reason, Returned, Target, Tried};
+use super::sip::Summary;
+use super::table::{Entry, State};
+use crate::time::Time;
+use crate::wire::sip::{Message, Method};
+
+impl Dispatch {
+    pub(super) fn decide_returned(
+        &mut self,
+        message: &Message<'_>,
+        arrival: &Arrival,
+        back: &Returned,
+        now: Time,
+    ) -> Decision {
+        if matches!(back.cause, Cause::Refused(_)) {
+            self.pool.on_refused(back.from, back.seq, back.size);
+        }
+        let dropped = |reason| Decision { target: Target::Drop, reason };
+        let Some(method) = message.method() else { return dropped(Reason::OrphanInDialog) };
+        let summary = Summary::of(message, method, &self.printer);
+        match (method, summary.to_tag) {
+            (Method::Ack, _) => dropped(Reason::OrphanInDialog),
+            (Method::Cancel, None) => self.cancel_returned(&summary, back, now),
+            (_, Some(_)) => match back.cause {
+                Cause::Died => self.answer(&summary, 481, Reason::OrphanInDialog),
+                Cause::Refused(_) => self.answer(&summary, 500, Reason::RefusedInDialog),
+            },
+            (_, None) => self.request_returned(message, &summary, arrival, back, now),
+        }
+    }
+
+    fn cancel_returned(&mut self, summary: &Summary<'_>, back: &Returned, now: Time) -> Decision {
+        let known = self.transaction_of_cancel(summary);
+        let Some((id, entry)) = known.and_then(|id| Some((id, *self.table.get(id)?))) else {
+            return self.answer(summary, 481, Reason::OrphanInDialog);
+        };
+        match entry.state {
+            State::Answered => self.answer(summary, 481, Reason::OrphanInDialog),
+            State::Verdict(_) => self.answer(summary, 200, Reason::CancelAnswered),
+            // Its INVITE had moved before the CANCEL was seen.
+            State::Pending if self.has_moved(&entry, back) => self.follow(entry.worker, Reason::Cancel, now),
+            State::Pending => {
+                self.table.cancel(id);
+                self.answer(summary, 200, Reason::CancelAnswered)
+            }
+        }
+    }
+
+    fn request_returned(
+        &mut self,
+        message: &Message<'_>,
+        summary: &Summary<'_>,
+        arrival: &Arrival,
+        back: &Returned,
+        now: Time,
+    ) -> Decision {
+        let moved = Decision { target: Target::Drop, reason: Reason::MovedAlready };
+        let Some(id) = back.entry else {
+            // A retransmission: the first copy's fate is its own.
+            return if back.follows && back.size == 0 {
+                moved
+            } else {
+                self.unrecorded_returned(message, summary, arrival, back, now)
+            };
+        };
+        // An entry that is gone was answered, or has waited longer than anybody waits.
+        let Some(&entry) = self.table.get(id) else { return moved };
+        if entry.state != State::Pending || self.has_moved(&entry, back) {
+            return moved;
+        }
+        match back.cause {
+            Cause::Died => {
+                let deaths = back.deaths.max(entry.deaths).saturating_add(u8::from(back.sent));
+                let past = (tried(back), back.since, deaths);
+                self.move_on(message, summary, arrival, id, back.size, past, Reason::Died, now)
+            }
+            Cause::Refused(_) => self.refused(message, summary, arrival, (id, &entry), back, now),
+        }
+    }
+
+    fn refused(
+        &mut self,
+        message: &Message<'_>,
+        summary: &Summary<'_>,
+        arrival: &Arrival,
+        (id, entry): (EntryId, &Entry),
+        back: &Returned,
+        now: Time,
+    ) -> Decision {
+        if entry.cancelled {
+            return self.verdict(summary, id, 487, Reason::Cancelled, now);
+        }
+        // A leg of a conference that no worker has opened yet moves with it; any other follower has one worker only.
+        let group = entry.group.and_then(|group| self.groups.get(group));
+        if back.follows && group.is_none_or(|group| group.opened.is_some()) {
+            return self.verdict(summary, id, 486, Reason::RefusedByHolder, now);
+        }
+        let tried = tried(back);
+        if tried.is_full() || now.since(back.since) > self.rules.patience {
+            let status = if self.pool.has_open() { 486 } else { 503 };
+            return self.verdict(summary, id, status, Reason::RefusedByAll, now);
+        }
+        let past = (tried, back.since, back.deaths.max(entry.deaths));
+        self.move_on(message, summary, arrival, id, back.size, past, Reason::Refused, now)
+    }
+
+    /// A request that no entry knows: its hash says where it goes, and its CANCEL with it, so it cannot be offered around.
+    fn unrecorded_returned(
+        &mut self,
+        message: &Message<'_>,
+        summary: &Summary<'_>,
+        arrival: &Arrival,
+        back: &Returned,
+        now: Time,
+    ) -> Decision {
+        match back.cause {
+            Cause::Died if back.deaths >= 1 && back.sent => self.answer(summary, 500, Reason::Poison),
+            Cause::Died => {
+                self.place_unrecorded(message, summary, arrival, back.size, back.deaths + u8::from(back.sent), now)
+            }
+            Cause::Refused(_) => self.answer(summary, 486, Reason::RefusedByHolder),
+        }
+    }
+
+    /// Whether a copy of the request has brought its entry to another worker, or another life, meanwhile.
+    fn has_moved(&self, entry: &Entry, back: &Returned) -> bool {
+        self.is_alive(entry) && (entry.worker != back.from || back.cause == Cause::Died)
+    }
+}
+
+/// The workers that must not have it again. One that died is gone from the pool; its slot's next life may have it.
+fn tried(back: &Returned) -> Tried {
+    let mut tried = Tried::default();
+    for &worker in back.tried.as_slice().iter().filter(|&&worker| worker != back.from) {
+        tried.add(worker);
+    }
+    if back.cause != Cause::Died {
+        tried.add(back.from);
+    }
+    tried
+}

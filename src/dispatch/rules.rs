@@ -1,0 +1,163 @@
+//! The rules a decision follows: what the operator can set. Replaced whole on a reload; the table stays.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::config::{Config, MethodRule, Network, Policy};
+use crate::wire::sip::Method;
+
+pub use super::size::SizeRules;
+
+/// Everything an operator sets about decisions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// How workers are selected.
+    pub policy: Policy,
+    /// Weights for `weighted`, by slot; 1 where none is given, 0: never.
+    pub weights: Vec<u32>,
+    /// Which methods begin something at a worker.
+    pub methods: Methods,
+    /// How the size of a session is read.
+    pub size: SizeRules,
+    /// How long an INVITE may wait for its final response before the table forgets it.
+    pub pending_max: Duration,
+    /// How long a worker takes to get its full share after its start; zero: at once.
+    pub slow_start: Duration,
+    /// How long a request may be offered around after refusals.
+    pub patience: Duration,
+    /// A worker that reads a request later than this after its arrival refuses it.
+    pub read_within: Duration,
+    /// A worker not heard of for this long is silent.
+    pub silent_after: Duration,
+    /// Retry-After of a 503, in seconds.
+    pub retry_after: u32,
+    /// Sources that can only reach the well-known address.
+    pub pinned: Vec<Network>,
+    /// Addresses of this host beside the one a message arrived on, such as `--advertise`.
+    pub own_addresses: Vec<IpAddr>,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Rules {
+            policy: Policy::LeastLoad,
+            weights: Vec::new(),
+            methods: Methods::default(),
+            size: SizeRules::default(),
+            pending_max: Duration::from_secs(300),
+            slow_start: Duration::from_secs(10),
+            patience: Duration::from_millis(400),
+            read_within: Duration::from_secs(2),
+            silent_after: Duration::from_secs(5),
+            retry_after: 5,
+            pinned: Vec::new(),
+            own_addresses: Vec::new(),
+        }
+    }
+}
+
+impl From<&Config> for Rules {
+    fn from(config: &Config) -> Self {
+        Rules {
+            policy: config.policy,
+            weights: config.slots().map(|slot| config.weight(slot)).collect(),
+            methods: Methods {
+                message: config.method_rule("MESSAGE"),
+                subscribe: config.method_rule("SUBSCRIBE"),
+                refer: config.method_rule("REFER"),
+                info: config.method_rule("INFO"),
+                publish: config.method_rule("PUBLISH"),
+                register: config.method_rule("REGISTER"),
+            },
+            size: SizeRules {
+                order: config.size_order.clone(),
+                max: config.max_size,
+                video: config.video_size,
+                from: config.size_from.clone(),
+            },
+            pending_max: config.pending_max,
+            slow_start: config.slow_start,
+            silent_after: config.silent_after,
+            pinned: config.pinned_sources.clone(),
+            own_addresses: config.advertise.into_iter().collect(),
+            ..Rules::default()
+        }
+    }
+}
+
+/// The methods that may begin something besides INVITE, each with its rule. OPTIONS is the dispatcher's own; BYE, PRACK,
+/// UPDATE and NOTIFY live in dialogs only and get 481 outside (RFC 3261 §15.1.2, RFC 3262 §3, RFC 3311 §5.2,
+/// RFC 6665 §4.1.3).
+///
+/// A media server has neither a registrar nor an event state compositor, and its subscriptions (KPML, RFC 4730) and
+/// INFOs (RFC 6086) ride in the dialog of the call, so those are refused unless the operator's workers serve them; a
+/// page-mode MESSAGE and an out-of-dialog REFER (RFC 3515, how conferences are told to dial out) concern the application
+/// on the worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Methods {
+    /// RFC 3428.
+    pub message: MethodRule,
+    /// RFC 6665.
+    pub subscribe: MethodRule,
+    /// RFC 3515.
+    pub refer: MethodRule,
+    /// RFC 6086.
+    pub info: MethodRule,
+    /// RFC 3903.
+    pub publish: MethodRule,
+    /// RFC 3261 §10.
+    pub register: MethodRule,
+}
+
+impl Default for Methods {
+    fn default() -> Self {
+        Methods {
+            message: MethodRule::Select,
+            subscribe: MethodRule::Refuse,
+            refer: MethodRule::Select,
+            info: MethodRule::Refuse,
+            publish: MethodRule::Refuse,
+            register: MethodRule::Refuse,
+        }
+    }
+}
+
+impl Methods {
+    /// The rule for a method; `None` for methods that are not ruled this way.
+    pub const fn rule(&self, method: Method<'_>) -> Option<MethodRule> {
+        Some(match method {
+            Method::Message => self.message,
+            Method::Subscribe => self.subscribe,
+            Method::Refer => self.refer,
+            Method::Info => self.info,
+            Method::Publish => self.publish,
+            Method::Register => self.register,
+            _ => return None,
+        })
+    }
+
+    /// The value of Allow: what is answered by other than 405, in or outside of dialogs.
+    pub fn allow(&self) -> String {
+        let mut allow = String::from("INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, PRACK, INFO");
+        let ruled = [
+            (self.message, ", MESSAGE"),
+            (self.subscribe, ", SUBSCRIBE"),
+            (self.refer, ", REFER"),
+            (self.publish, ", PUBLISH"),
+            (self.register, ", REGISTER"),
+        ];
+        ruled.iter().filter(|(rule, _)| *rule == MethodRule::Select).for_each(|(_, name)| allow.push_str(name));
+        allow
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn allow_names_what_the_rules_let_through() {
+        assert!(Methods::default().allow().ends_with(", MESSAGE, REFER"));
+        assert!(!Methods::default().allow().contains("REGISTER"));
+    }
+}

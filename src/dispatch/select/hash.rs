@@ -1,0 +1,34 @@
+//! By a hash: the same workers for the same names.
+//!
+//! A jump consistent hash (Lamping and Veach, 2014) gives each key its worker in about ln N steps; a worker that may not
+//! have it passes the key on to the next draw for that key. So a worker that leaves or is full gives its keys to all
+//! others evenly, nobody else's keys move, and a pool that grows at its end takes from all evenly: what rendezvous
+//! hashing promises, without a look at every worker.
+
+use super::mix;
+
+/// Draws before the workers are gone through one by one.
+const DRAWS: u64 = 32;
+
+/// The worker of `key` among `workers`, of those that `takes` allows.
+pub fn by_hash(key: u64, workers: usize, takes: impl Fn(usize) -> bool) -> Option<usize> {
+    if workers == 0 {
+        return None;
+    }
+    let draw = |number: u64| jump(mix(key.wrapping_add(number.wrapping_mul(0x9e37_79b9_7f4a_7c15))), workers);
+    let drawn = (0..DRAWS).map(draw).find(|&worker| takes(worker));
+    drawn.or_else(|| {
+        let start = draw(DRAWS);
+        (start..workers).chain(0..start).find(|&worker| takes(worker))
+    })
+}
+
+fn jump(mut key: u64, buckets: usize) -> usize {
+    let (mut bucket, mut next) = (0_u64, 0_u64);
+    while next < buckets as u64 {
+        bucket = next;
+        key = key.wrapping_mul(2_862_933_555_777_941_757).wrapping_add(1);
+        next = ((bucket + 1) as f64 * ((1_u64 << 31) as f64 / ((key >> 33) + 1) as f64)) as u64;
+    }
+    bucket as usize
+}

@@ -1,0 +1,144 @@
+//! Selection: which worker gets a new session.
+//!
+//! A policy sees an immutable [`Snapshot`] of the pool and what is asked for, and knows nothing of health, links or
+//! sockets: whoever may not get new work is not open in the snapshot. Asked again with the first candidate among the
+//! tried ones it gives the next, and so on. No policy's cost grows with the number of workers while most have room.
+
+mod hash;
+mod least_load;
+mod pack;
+mod round_robin;
+mod weighted;
+
+use std::time::Duration;
+
+use super::bits::Bits;
+use super::decision::Tried;
+use crate::config::Policy;
+use crate::ids::WorkerId;
+use crate::time::Time;
+
+pub use hash::by_hash;
+use weighted::Schedule;
+
+/// What a policy sees of the pool.
+#[derive(Clone, Copy, Debug)]
+pub struct Snapshot<'a> {
+    /// Who may get new work.
+    pub open: &'a Bits,
+    /// Every worker's load, by slot.
+    pub loads: &'a [Load],
+    /// How long a worker takes to get its full share after its start.
+    pub slow_start: Duration,
+    /// What time it is.
+    pub now: Time,
+}
+
+/// A worker's load.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Units used by its own word, and handed over since.
+    pub used: u32,
+    /// Units it has.
+    pub total: u32,
+    /// When it came up.
+    pub up_since: Time,
+}
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask {
+    /// Units.
+    pub size: u32,
+    /// Hash of the conference or the call.
+    pub key: u64,
+    /// Workers that must not get it.
+    pub tried: Tried,
+}
+
+impl Snapshot<'_> {
+    /// Whether `worker` is open, not tried, and has room.
+    pub fn takes(&self, worker: usize, ask: &Ask) -> bool {
+        self.open.contains(worker)
+            && self.loads.get(worker).is_some_and(|load| load.used as u64 + ask.size as u64 <= u64::from(load.total))
+            && !ask.tried.contains(WorkerId(worker as u16))
+    }
+
+    /// A worker's full share is 1024; less during its slow start, but never less than a tenth.
+    pub fn share(&self, worker: usize) -> u64 {
+        let Some(load) = self.loads.get(worker) else { return 0 };
+        let age = self.now.since(load.up_since).as_micros() as u64;
+        let whole = self.slow_start.as_micros() as u64;
+        if age >= whole { 1024 } else { (age * 1024 / whole).max(102) }
+    }
+
+    /// The first that takes it, going round from `start`.
+    fn from(&self, start: usize, ask: &Ask) -> Option<usize> {
+        self.open.around(start).find(|&worker| self.takes(worker, ask))
+    }
+}
+
+/// The policy in force and what it remembers from one selection to the next.
+#[derive(Debug)]
+pub struct Selector {
+    policy: Policy,
+    schedule: Schedule,
+    cursor: usize,
+    random: Random,
+}
+
+impl Selector {
+    /// A selector; `weights` by slot are for [`Policy::Weighted`].
+    pub fn new(policy: Policy, weights: &[u32], workers: usize, seed: u64) -> Self {
+        Selector { policy, schedule: Schedule::of(policy, weights, workers), cursor: 0, random: Random(seed | 1) }
+    }
+
+    /// Another policy, other weights, another number of workers.
+    pub fn set(&mut self, policy: Policy, weights: &[u32], workers: usize) {
+        self.policy = policy;
+        self.schedule = Schedule::of(policy, weights, workers);
+    }
+
+    /// The best candidate that has not been tried.
+    pub fn pick(&mut self, snapshot: &Snapshot<'_>, ask: &Ask) -> Option<WorkerId> {
+        let worker = match self.policy {
+            Policy::LeastLoad => least_load::pick(snapshot, ask, &mut self.cursor, &mut self.random),
+            Policy::RoundRobin => round_robin::pick(snapshot, ask, &mut self.cursor, &mut self.random),
+            Policy::Weighted => self.schedule.pick(snapshot, ask, &mut self.random),
+            Policy::Hash => by_hash(ask.key, snapshot.loads.len(), |worker| snapshot.takes(worker, ask)),
+            Policy::Pack => pack::pick(snapshot, ask),
+        };
+        worker.map(|worker| WorkerId(worker as u16))
+    }
+}
+
+/// A small pseudo-random sequence (splitmix64) from a seed given once: the same seed, the same selections.
+#[derive(Clone, Debug)]
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        mix(self.0)
+    }
+
+    /// Below `bound`, without a division.
+    fn below(&mut self, bound: usize) -> usize {
+        ((u128::from(self.next()) * bound as u128) >> 64) as usize
+    }
+
+    /// Whether one of `share` in 1024 chances came up.
+    fn grants(&mut self, share: u64) -> bool {
+        share >= 1024 || self.next() & 1023 < share
+    }
+}
+
+/// The finisher of splitmix64: spreads every bit over all.
+const fn mix(mut bits: u64) -> u64 {
+    bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ bits >> 31
+}
+
+#[cfg(test)]
+mod tests;

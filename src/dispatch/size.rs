@@ -1,0 +1,189 @@
+//! The size of a session in capacity units, as its first message names it.
+//!
+//! Only a whole number above zero counts as named; what is not is noted and the next source is asked. A session that
+//! names nothing has size 1.
+
+use std::net::IpAddr;
+
+use crate::config::{Network, SizeSource};
+use crate::wire::sip::{Message, Uri};
+use crate::wire::{mscml, msml, sdp};
+
+/// How sizes are read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SizeRules {
+    /// The sources, in the order they are asked; the first that names a size wins.
+    pub order: Vec<SizeSource>,
+    /// The largest size a message can name; more is taken as this.
+    pub max: u32,
+    /// What a video stream counts, in units.
+    pub video: u32,
+    /// Who is believed; empty: everybody.
+    pub from: Vec<Network>,
+}
+
+impl Default for SizeRules {
+    fn default() -> Self {
+        SizeRules { order: SizeSource::ALL.to_vec(), max: 1000, video: 4, from: Vec::new() }
+    }
+}
+
+/// A size and how it was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sized {
+    /// Units.
+    pub units: u32,
+    /// What was noted on the way.
+    pub note: SizeNote,
+}
+
+/// What was found where a size can stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum SizeNote {
+    /// A size that counts.
+    Named,
+    /// Nothing: 1.
+    Unnamed,
+    /// More than the largest size allowed: that one.
+    Clamped,
+    /// A source named 0 and the next one was asked.
+    Zero,
+    /// A source named a negative number and the next one was asked.
+    Negative,
+    /// A source held something else than a whole number and the next one was asked.
+    Garbage,
+    /// The sender is not believed: 1.
+    Untrusted,
+}
+
+impl SizeNote {
+    /// How many there are.
+    pub const COUNT: usize = 7;
+
+    /// Every note.
+    pub const ALL: [SizeNote; SizeNote::COUNT] = [
+        SizeNote::Named,
+        SizeNote::Unnamed,
+        SizeNote::Clamped,
+        SizeNote::Zero,
+        SizeNote::Negative,
+        SizeNote::Garbage,
+        SizeNote::Untrusted,
+    ];
+
+    /// Its place in [`SizeNote::ALL`].
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// Its stable name in logs and counters.
+    pub const fn label(self) -> &'static str {
+        match self {
+            SizeNote::Named => "size-named",
+            SizeNote::Unnamed => "size-unnamed",
+            SizeNote::Clamped => "size-clamped",
+            SizeNote::Zero => "size-zero",
+            SizeNote::Negative => "size-negative",
+            SizeNote::Garbage => "size-garbage",
+            SizeNote::Untrusted => "size-untrusted",
+        }
+    }
+}
+
+/// What one source says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Said {
+    Nothing,
+    Units(u32),
+    /// The offer has streams, all of them disabled: a session that costs nothing now.
+    Disabled,
+    Unusable(SizeNote),
+}
+
+impl SizeRules {
+    /// The size of the session that `message` begins, `uri` being its request-URI, which comes from `source`.
+    pub fn size_of(&self, message: &Message<'_>, uri: Option<&Uri<'_>>, source: IpAddr) -> Sized {
+        if !self.from.is_empty() && !self.from.iter().any(|net| net.contains(source)) {
+            return Sized { units: 1, note: SizeNote::Untrusted };
+        }
+        let mut unusable = None;
+        for &place in &self.order {
+            match self.ask(place, message, uri) {
+                Said::Nothing => {}
+                Said::Disabled => return Sized { units: 0, note: unusable.unwrap_or(SizeNote::Named) },
+                Said::Units(units) if units > self.max => return Sized { units: self.max, note: SizeNote::Clamped },
+                Said::Units(units) => return Sized { units, note: unusable.unwrap_or(SizeNote::Named) },
+                Said::Unusable(note) => unusable = unusable.or(Some(note)),
+            }
+        }
+        Sized { units: 1, note: unusable.unwrap_or(SizeNote::Unnamed) }
+    }
+
+    fn ask(&self, place: SizeSource, message: &Message<'_>, uri: Option<&Uri<'_>>) -> Said {
+        match place {
+            SizeSource::Header => message.extension(b"X-Session-Size").map_or(Said::Nothing, read),
+            SizeSource::RequestUri => uri.and_then(|uri| uri.param(b"size")).map_or(Said::Nothing, read),
+            SizeSource::Mscml => {
+                message.content(mscml::MEDIA_TYPE).and_then(mscml::reserved_talkers).map_or(Said::Nothing, judge)
+            }
+            SizeSource::Msml => {
+                message.content(msml::MEDIA_TYPE).and_then(msml::reserved_talkers).map_or(Said::Nothing, judge)
+            }
+            SizeSource::Sdp => {
+                match message.content(b"application/sdp").and_then(|body| sdp::weigh(body, self.video)) {
+                    None => Said::Nothing,
+                    Some(0) => Said::Disabled,
+                    Some(units) => Said::Units(units),
+                }
+            }
+        }
+    }
+}
+
+/// Reads a number as people write it into a header.
+fn read(text: &[u8]) -> Said {
+    let text = text.trim_ascii();
+    let (sign, digits) = match text {
+        [b'-', digits @ ..] => (-1, digits),
+        [b'+', digits @ ..] => (1, digits),
+        digits => (1, digits),
+    };
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return Said::Unusable(SizeNote::Garbage);
+    }
+    let number =
+        digits.iter().fold(0_i64, |number, digit| number.saturating_mul(10).saturating_add(i64::from(digit - b'0')));
+    judge(sign * number)
+}
+
+fn judge(number: i64) -> Said {
+    match number {
+        0 => Said::Unusable(SizeNote::Zero),
+        ..0 => Said::Unusable(SizeNote::Negative),
+        _ => Said::Units(u32::try_from(number).unwrap_or(u32::MAX)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_read_or_refused_with_the_reason() {
+        assert_eq!(read(b" 120 "), Said::Units(120));
+        assert_eq!(read(b"+7"), Said::Units(7));
+        assert_eq!(read(b"1000000000000000000000000"), Said::Units(u32::MAX));
+        assert_eq!(read(b"0"), Said::Unusable(SizeNote::Zero));
+        assert_eq!(read(b"-1"), Said::Unusable(SizeNote::Negative));
+        assert_eq!(read(b"-99999999999999999999999"), Said::Unusable(SizeNote::Negative));
+        for garbage in [&b""[..], b"-", b"1.5", b"0x10", b"ten", b"1 2", b"\xff"] {
+            assert_eq!(read(garbage), Said::Unusable(SizeNote::Garbage), "{garbage:?}");
+        }
+    }
+
+    #[test]
+    fn notes_have_one_place_each() {
+        assert!(SizeNote::ALL.iter().enumerate().all(|(place, note)| note.index() == place));
+    }
+}

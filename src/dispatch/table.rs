@@ -1,0 +1,442 @@
+//! The table: recent transactions and the worker that has each.
+//!
+//! One entry holds both keys of a transaction, (branch, sent-by) and (Call-ID, From-tag), as fingerprints; entries of
+//! one call form a list that starts at its newest. Slab and indexes are sized to the cap at start, so that nothing grows
+//! and nothing is allocated later. An entry's life has one of a few fixed lengths and begins now, so that a queue for
+//! each length is in order of deadline by itself: expiry, renewal and "oldest first" cost the same for one entry as for a
+//! million.
+//!
+//! Entries that wait for an answer are never given up for new ones; answered ones are, oldest first.
+
+use std::time::Duration;
+
+use super::decision::EntryId;
+use super::fingerprint::Fingerprint;
+use super::group::GroupId;
+use super::index::Index;
+use crate::ids::WorkerId;
+use crate::time::Time;
+
+/// 64·T1 of RFC 3261 §17: how long a transaction's messages may still be on the way.
+pub const LINGER: Duration = Duration::from_secs(32);
+
+/// Recent transactions.
+#[derive(Debug)]
+pub struct Table {
+    entries: Vec<Entry>,
+    cap: usize,
+    free: u32,
+    by_branch: Index,
+    by_call: Index,
+    queues: [Queue; 3],
+    pending_max: Duration,
+    len: usize,
+}
+
+/// What is known about a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// (branch, sent-by).
+    pub branch: Fingerprint,
+    /// (Call-ID, From-tag).
+    pub call: Fingerprint,
+    /// The CSeq number.
+    pub cseq: u32,
+    /// Who has it.
+    pub worker: WorkerId,
+    /// Which life of that worker has it.
+    pub life: u32,
+    /// The conference that its placement opened or joined, while it waits for an answer.
+    pub group: Option<GroupId>,
+    /// Where it stands.
+    pub state: State,
+    /// Whether it is an INVITE.
+    pub is_invite: bool,
+    /// Whether its CANCEL was seen.
+    pub cancelled: bool,
+    /// How many workers died with it.
+    pub deaths: u8,
+    generation: u32,
+    deadline: Time,
+    queue: u8,
+    queue_links: Links,
+    call_links: Links,
+}
+
+/// Where a transaction stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It has a worker and no final response yet.
+    Pending,
+    /// Its final response has left.
+    Answered,
+    /// The dispatcher has answered it, with this status.
+    Verdict(u16),
+}
+
+/// A transaction to be entered.
+#[derive(Clone, Copy, Debug)]
+pub struct NewEntry {
+    /// (branch, sent-by).
+    pub branch: Fingerprint,
+    /// (Call-ID, From-tag).
+    pub call: Fingerprint,
+    /// The CSeq number.
+    pub cseq: u32,
+    /// Who gets it.
+    pub worker: WorkerId,
+    /// Which life of that worker.
+    pub life: u32,
+    /// The conference it opens or joins.
+    pub group: Option<GroupId>,
+    /// Whether it is an INVITE.
+    pub is_invite: bool,
+    /// Where it stands from the start.
+    pub state: State,
+}
+
+/// Every place holds a transaction that waits for its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Links {
+    previous: u32,
+    next: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Queue {
+    first: u32,
+    last: u32,
+}
+
+const NONE: u32 = u32::MAX;
+/// What the indexes can tell apart; far more than fits into memory.
+const MAX_CAP: usize = 1 << 30;
+const UNLINKED: Links = Links { previous: NONE, next: NONE };
+const INVITES: u8 = 0;
+const OTHERS: u8 = 1;
+const FINISHED: u8 = 2;
+/// A place that holds no entry.
+const FREE: u8 = u8::MAX;
+
+impl Table {
+    /// An empty table for `cap` entries. `pending_max`: how long an INVITE may wait for its final response.
+    pub fn new(cap: usize, pending_max: Duration) -> Self {
+        let cap = cap.clamp(1, MAX_CAP);
+        Table {
+            entries: Vec::with_capacity(cap),
+            cap,
+            free: NONE,
+            by_branch: Index::new(cap),
+            by_call: Index::new(cap),
+            queues: [Queue { first: NONE, last: NONE }; 3],
+            pending_max,
+            len: 0,
+        }
+    }
+
+    /// Another limit for INVITEs that wait, from the next entry on.
+    pub fn set_pending_max(&mut self, pending_max: Duration) {
+        self.pending_max = pending_max;
+    }
+
+    /// Enters a transaction. When there is no place left, the oldest answered one is given up, and returned.
+    pub fn insert(&mut self, new: NewEntry, now: Time) -> Result<(EntryId, Option<Entry>), Full> {
+        let mut evicted = None;
+        if self.free == NONE && self.entries.len() == self.cap {
+            let oldest = self.queues[FINISHED as usize].first;
+            if oldest == NONE {
+                return Err(Full);
+            }
+            evicted = Some(self.remove(oldest));
+        }
+        let entry = Entry {
+            branch: new.branch,
+            call: new.call,
+            cseq: new.cseq,
+            worker: new.worker,
+            life: new.life,
+            group: new.group,
+            state: new.state,
+            is_invite: new.is_invite,
+            cancelled: false,
+            deaths: 0,
+            generation: 0,
+            deadline: now,
+            queue: FREE,
+            queue_links: UNLINKED,
+            call_links: UNLINKED,
+        };
+        let index = self.place(entry);
+        self.enqueue(index, now);
+        self.index(index);
+        self.len += 1;
+        Ok((EntryId { index, generation: self.entry(index).generation }, evicted))
+    }
+
+    /// Reads what a search for both keys will read, and what giving up the oldest answered entry will: in a large table
+    /// each lies in a line of memory of its own, and asked for together they are waited for once.
+    pub fn touch(&self, branch: Fingerprint, call: Fingerprint) {
+        let wanted = self.by_branch.first(branch.short()) ^ self.by_call.first(call.short());
+        let oldest = self.entries.get(self.queues[FINISHED as usize].first as usize);
+        let given_up = oldest
+            .filter(|_| self.entries.len() == self.cap && self.free == NONE)
+            .map_or(0, |oldest| self.by_branch.first(oldest.branch.short()) ^ self.by_call.first(oldest.call.short()));
+        std::hint::black_box(wanted ^ given_up);
+    }
+
+    /// The transaction of (branch, sent-by).
+    pub fn by_branch(&self, branch: Fingerprint) -> Option<EntryId> {
+        let entries = &self.entries;
+        let found = self.by_branch.get(branch.short(), |index| entries[index as usize].branch == branch);
+        found.map(|index| self.id(index))
+    }
+
+    /// The newest transaction of (Call-ID, From-tag).
+    pub fn by_call(&self, call: Fingerprint) -> Option<EntryId> {
+        self.newest(call).map(|index| self.id(index))
+    }
+
+    /// The INVITE of (Call-ID, From-tag) with this CSeq number, among the newest sixteen of that call: nobody makes a
+    /// lookup long by sending many.
+    pub fn invite_of(&self, call: Fingerprint, cseq: u32) -> Option<EntryId> {
+        let mut at = self.newest(call)?;
+        for _ in 0..16 {
+            let entry = self.entry(at);
+            if entry.is_invite && entry.cseq == cseq {
+                return Some(self.id(at));
+            }
+            at = entry.call_links.next;
+            if at == NONE {
+                break;
+            }
+        }
+        None
+    }
+
+    /// The entry, if it is still the one that was meant.
+    pub fn get(&self, id: EntryId) -> Option<&Entry> {
+        self.entries.get(id.index as usize).filter(|entry| entry.generation == id.generation && entry.queue != FREE)
+    }
+
+    /// Its CANCEL has been seen.
+    pub fn cancel(&mut self, id: EntryId) {
+        if let Some(entry) = self.get_mut(id) {
+            entry.cancelled = true;
+        }
+    }
+
+    /// Its final response has left: [`LINGER`] from now. Gives the conference it waited in.
+    pub fn answered(&mut self, id: EntryId, now: Time) -> Option<GroupId> {
+        let entry = self.get_mut(id).filter(|entry| entry.state == State::Pending)?;
+        entry.state = State::Answered;
+        let group = entry.group.take();
+        self.renew(id.index, now);
+        group
+    }
+
+    /// The dispatcher has answered it: [`LINGER`] from now. Gives the conference it waited in.
+    pub fn verdict(&mut self, id: EntryId, status: u16, now: Time) -> Option<GroupId> {
+        let entry = self.get_mut(id)?;
+        entry.state = State::Verdict(status);
+        let group = entry.group.take();
+        self.renew(id.index, now);
+        group
+    }
+
+    /// Another worker has it now, and its life begins anew. Gives the conference it waited in before.
+    pub fn move_to(
+        &mut self,
+        id: EntryId,
+        (worker, life): (WorkerId, u32),
+        group: Option<GroupId>,
+        deaths: u8,
+        now: Time,
+    ) -> Option<GroupId> {
+        let entry = self.get_mut(id)?;
+        entry.worker = worker;
+        entry.life = life;
+        entry.deaths = deaths;
+        entry.state = State::Pending;
+        let before = std::mem::replace(&mut entry.group, group);
+        self.renew(id.index, now);
+        before
+    }
+
+    /// Takes out one entry whose life is over.
+    pub fn poll_expired(&mut self, now: Time) -> Option<Entry> {
+        let due = self.fronts().find(|&first| self.entry(first).deadline <= now)?;
+        Some(self.remove(due))
+    }
+
+    /// When the next entry's life is over.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        self.fronts().map(|first| self.entry(first).deadline).min()
+    }
+
+    /// Whether a new transaction finds a place, be it that of an answered one.
+    pub fn has_place(&self) -> bool {
+        self.free != NONE || self.entries.len() < self.cap || self.queues[FINISHED as usize].first != NONE
+    }
+
+    /// Most entries it can hold.
+    pub const fn cap(&self) -> usize {
+        self.cap
+    }
+
+    /// How many entries there are.
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Panics where the indexes, queues and lists do not agree with the entries. For tests: it looks at everything.
+    pub fn check(&self) {
+        let live: Vec<u32> = (0..self.entries.len() as u32).filter(|&at| self.entry(at).queue != FREE).collect();
+        assert_eq!(live.len(), self.len, "length");
+        assert!(self.entries.len() <= self.cap, "cap");
+        for &at in &live {
+            let entry = self.entry(at);
+            assert!(self.by_branch(entry.branch).is_some(), "entry {at} is not found by its branch");
+            let mut head = self.newest(entry.call).expect("a call's list");
+            while head != at {
+                head = self.entry(head).call_links.next;
+            }
+            assert_eq!(entry.queue == FINISHED, entry.state != State::Pending, "entry {at} in the wrong queue");
+        }
+        let mut queued = 0;
+        for queue in &self.queues {
+            let (mut at, mut before, mut deadline) = (queue.first, NONE, Time(0));
+            while at != NONE {
+                let entry = self.entry(at);
+                assert_eq!(entry.queue_links.previous, before, "entry {at} has another entry before it");
+                assert!(entry.deadline >= deadline || self.pending_max != LINGER, "queue out of order at {at}");
+                (before, deadline, at) = (at, entry.deadline, entry.queue_links.next);
+                queued += 1;
+            }
+            assert_eq!(queue.last, before, "last of a queue");
+        }
+        assert_eq!(queued, self.len, "queues");
+        assert!(self.by_branch.count() <= self.len && self.by_call.count() <= self.len, "index");
+    }
+
+    fn fronts(&self) -> impl Iterator<Item = u32> + '_ {
+        self.queues.iter().map(|queue| queue.first).filter(|&first| first != NONE)
+    }
+
+    fn id(&self, index: u32) -> EntryId {
+        EntryId { index, generation: self.entry(index).generation }
+    }
+
+    /// Indexes come from the table's own links, so they are always in range.
+    fn entry(&self, index: u32) -> &Entry {
+        &self.entries[index as usize]
+    }
+
+    fn entry_mut(&mut self, index: u32) -> &mut Entry {
+        &mut self.entries[index as usize]
+    }
+
+    fn get_mut(&mut self, id: EntryId) -> Option<&mut Entry> {
+        self.entries.get_mut(id.index as usize).filter(|entry| entry.generation == id.generation && entry.queue != FREE)
+    }
+
+    fn newest(&self, call: Fingerprint) -> Option<u32> {
+        let entries = &self.entries;
+        self.by_call.get(call.short(), |index| entries[index as usize].call == call)
+    }
+
+    /// Puts an entry into a free place.
+    fn place(&mut self, mut entry: Entry) -> u32 {
+        if self.free == NONE {
+            self.entries.push(entry);
+            return (self.entries.len() - 1) as u32;
+        }
+        let index = self.free;
+        let place = &mut self.entries[index as usize];
+        self.free = place.queue_links.next;
+        entry.generation = place.generation.wrapping_add(1);
+        *place = entry;
+        index
+    }
+
+    fn index(&mut self, index: u32) {
+        let Entry { branch, call, .. } = *self.entry(index);
+        let entries = &self.entries;
+        // A branch that comes twice (two callers with one branch and sent-by, or a forgery): the newer is found.
+        self.by_branch.set(branch.short(), index, |other| entries[other as usize].branch == branch);
+        let next = self.by_call.set(call.short(), index, |other| entries[other as usize].call == call).unwrap_or(NONE);
+        if next != NONE {
+            self.entry_mut(next).call_links.previous = index;
+        }
+        self.entry_mut(index).call_links.next = next;
+    }
+
+    fn remove(&mut self, index: u32) -> Entry {
+        self.dequeue(index);
+        let entry = *self.entry(index);
+        self.by_branch.remove(entry.branch.short(), index);
+        let Links { previous, next } = entry.call_links;
+        if next != NONE {
+            self.entry_mut(next).call_links.previous = previous;
+        }
+        if previous != NONE {
+            self.entry_mut(previous).call_links.next = next;
+        } else if next == NONE {
+            self.by_call.remove(entry.call.short(), index);
+        } else {
+            self.by_call.replace(entry.call.short(), index, next);
+        }
+        let free = self.free;
+        let place = self.entry_mut(index);
+        place.queue = FREE;
+        place.queue_links = Links { previous: NONE, next: free };
+        self.free = index;
+        self.len -= 1;
+        entry
+    }
+
+    fn renew(&mut self, index: u32, now: Time) {
+        self.dequeue(index);
+        self.enqueue(index, now);
+    }
+
+    fn enqueue(&mut self, index: u32, now: Time) {
+        let entry = self.entry(index);
+        let (queue, life) = match (entry.state, entry.is_invite) {
+            (State::Pending, true) => (INVITES, self.pending_max),
+            (State::Pending, false) => (OTHERS, LINGER),
+            _ => (FINISHED, LINGER),
+        };
+        let last = std::mem::replace(&mut self.queues[queue as usize].last, index);
+        match last {
+            NONE => self.queues[queue as usize].first = index,
+            _ => self.entry_mut(last).queue_links.next = index,
+        }
+        let entry = self.entry_mut(index);
+        entry.queue = queue;
+        entry.deadline = now + life;
+        entry.queue_links = Links { previous: last, next: NONE };
+    }
+
+    fn dequeue(&mut self, index: u32) {
+        let Entry { queue, queue_links: Links { previous, next }, .. } = *self.entry(index);
+        match previous {
+            NONE => self.queues[queue as usize].first = next,
+            _ => self.entry_mut(previous).queue_links.next = next,
+        }
+        match next {
+            NONE => self.queues[queue as usize].last = previous,
+            _ => self.entry_mut(next).queue_links.previous = previous,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

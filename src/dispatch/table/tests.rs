@@ -1,0 +1,142 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::dispatch::fingerprint::Printer;
+use crate::ids::TokenKey;
+
+const PENDING_MAX: Duration = Duration::from_secs(300);
+
+fn print(purpose: u8, number: u32) -> Fingerprint {
+    Printer::new(&TokenKey::new([1; 32])).print(purpose, &[&number.to_le_bytes()])
+}
+
+fn invite(branch: u32, call: u32) -> NewEntry {
+    NewEntry {
+        branch: print(1, branch),
+        call: print(2, call),
+        cseq: branch,
+        worker: WorkerId(branch as u16),
+        life: 1,
+        group: None,
+        is_invite: true,
+        state: State::Pending,
+    }
+}
+
+fn second(number: u64) -> Time {
+    Time(number * 1_000_000)
+}
+
+#[test]
+fn both_keys_find_an_entry_until_its_life_is_over() {
+    let mut table = Table::new(10, PENDING_MAX);
+    let (id, _) = table.insert(invite(1, 7), second(1)).unwrap();
+    assert_eq!(table.by_branch(print(1, 1)), Some(id));
+    assert_eq!(table.by_call(print(2, 7)), Some(id));
+    assert_eq!(table.by_branch(print(2, 7)), None);
+    assert_eq!(table.poll_timeout(), Some(second(301)));
+    assert_eq!(table.poll_expired(second(300)), None);
+    assert_eq!(table.poll_expired(second(301)).map(|entry| entry.cseq), Some(1));
+    assert_eq!((table.by_branch(print(1, 1)), table.by_call(print(2, 7)), table.get(id)), (None, None, None));
+    let (again, _) = table.insert(invite(1, 7), second(1)).unwrap();
+    assert_eq!(again, EntryId { index: id.index, generation: id.generation + 1 });
+}
+
+#[test]
+fn an_answer_starts_the_short_life_once() {
+    let mut table = Table::new(10, PENDING_MAX);
+    let (id, _) = table.insert(invite(1, 7), second(0)).unwrap();
+    table.answered(id, second(100));
+    table.answered(id, second(120));
+    assert_eq!(table.poll_timeout(), Some(second(132)));
+    let (other, _) = table.insert(NewEntry { is_invite: false, ..invite(2, 8) }, second(99)).unwrap();
+    assert_eq!(table.poll_timeout(), Some(second(131)));
+    assert_eq!(table.poll_expired(second(131)).map(|entry| entry.cseq), Some(2));
+    assert_eq!(table.get(other), None);
+    table.check();
+}
+
+#[test]
+fn the_newest_transaction_of_a_call_is_found_and_then_the_one_before_it() {
+    let mut table = Table::new(10, PENDING_MAX);
+    let ids: Vec<EntryId> = (0..3).map(|branch| table.insert(invite(branch, 7), second(0)).unwrap().0).collect();
+    assert_eq!(table.by_call(print(2, 7)), Some(ids[2]));
+    assert_eq!(table.invite_of(print(2, 7), 0), Some(ids[0]));
+    table.verdict(ids[2], 486, second(0));
+    table.poll_expired(second(32));
+    assert_eq!(table.by_call(print(2, 7)), Some(ids[1]));
+    table.check();
+}
+
+#[test]
+fn answered_entries_make_room_oldest_first_and_waiting_ones_never_do() {
+    let mut table = Table::new(3, PENDING_MAX);
+    let ids: Vec<EntryId> = (0..3).map(|at| table.insert(invite(at, at), second(0)).unwrap().0).collect();
+    assert_eq!(table.insert(invite(9, 9), second(0)), Err(Full));
+    table.answered(ids[2], second(1));
+    table.answered(ids[0], second(2));
+    let evicted =
+        |table: &mut Table, at| table.insert(invite(at, at), second(3)).map(|(_, old)| old.map(|old| old.cseq));
+    assert_eq!(evicted(&mut table, 3), Ok(Some(2)));
+    assert_eq!(evicted(&mut table, 4), Ok(Some(0)));
+    assert_eq!(evicted(&mut table, 5), Err(Full));
+    assert!(table.get(ids[1]).is_some());
+    table.check();
+}
+
+#[derive(Clone, Debug)]
+enum Operation {
+    Insert { branch: u32, call: u32, is_invite: bool },
+    Answered(u32),
+    Verdict(u32),
+    Move(u32),
+    Pass(u64),
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    prop_oneof![
+        4 => (0..30_u32, 0..10_u32, any::<bool>())
+            .prop_map(|(branch, call, is_invite)| Operation::Insert { branch, call, is_invite }),
+        2 => (0..30_u32).prop_map(Operation::Answered),
+        1 => (0..30_u32).prop_map(Operation::Verdict),
+        1 => (0..30_u32).prop_map(Operation::Move),
+        1 => (0..40_u64).prop_map(Operation::Pass),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn indexes_queues_and_lists_agree_whatever_happens(operations in prop::collection::vec(operation(), 0..150)) {
+        let mut table = Table::new(12, PENDING_MAX);
+        let mut now = second(5);
+        for operation in operations {
+            let with = |table: &mut Table, branch, act: &dyn Fn(&mut Table, EntryId)| {
+                if let Some(id) = table.by_branch(print(1, branch)) {
+                    act(table, id);
+                }
+            };
+            match operation {
+                Operation::Insert { branch, call, is_invite } => {
+                    if table.by_branch(print(1, branch)).is_none() {
+                        let _ = table.insert(NewEntry { is_invite, ..invite(branch, call) }, now);
+                    }
+                }
+                Operation::Answered(branch) => with(&mut table, branch, &|table, id| {
+                    table.answered(id, now);
+                }),
+                Operation::Verdict(branch) => with(&mut table, branch, &|table, id| {
+                    table.verdict(id, 503, now);
+                }),
+                Operation::Move(branch) => with(&mut table, branch, &|table, id| {
+                    table.move_to(id, (WorkerId(3), 1), None, 0, now);
+                }),
+                Operation::Pass(seconds) => {
+                    now = Time(now.0 + seconds * 1_000_000);
+                    while table.poll_expired(now).is_some() {}
+                    prop_assert!(table.poll_timeout().is_none_or(|timeout| timeout > now));
+                }
+            }
+            table.check();
+        }
+    }
+}

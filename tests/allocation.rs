@@ -1,0 +1,193 @@
+//! Counts allocations: a message on its way through a lane makes none, and the table is as large as it is at the start.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use allocation_counter::measure;
+use pointsman::dispatch::decision::{Arrival, Joined, Target};
+use pointsman::dispatch::fingerprint::Printer;
+use pointsman::dispatch::identity::Keyring;
+use pointsman::dispatch::rules::Rules;
+use pointsman::dispatch::table::{NewEntry, State, Table};
+use pointsman::dispatch::{Dispatch, Setup};
+use pointsman::handoff::Transmit;
+use pointsman::handoff::frame::{Envelope, FrameBuilder, Report, Transport};
+use pointsman::handoff::front::{Front, FrontEvent, Note};
+use pointsman::ids::{ConnId, Incarnation, ListenerId, Seq, TokenKey, WorkerId};
+use pointsman::time::Time;
+use pointsman::wire::sip::Scanner;
+
+const KEY: TokenKey = TokenKey::new([9; 32]);
+const WORKERS: usize = 4;
+
+const INVITE: &str = "INVITE sip:ivr@ms.example.net SIP/2.0\r\nVia: SIP/2.0/UDP 203.0.113.5:5060;rport;branch=z9hG4bK-NNNNNNNN\r\n\
+    Max-Forwards: 70\r\nFrom: \"AS\" <sip:as@example.net>;tag=NNNNNNNN\r\nTo: <sip:ivr@ms.example.net>\r\n\
+    Call-ID: NNNNNNNN@203.0.113.5\r\nCSeq: 1 INVITE\r\nContact: <sip:as@203.0.113.5:5060>\r\nX-Session-Size: 2\r\n\
+    Route: <sip:ms.example.net;lr>\r\nContent-Type: multipart/mixed;boundary=b\r\n\r\n\
+    --b\r\nContent-Type: application/sdp\r\n\r\nv=0\r\nm=audio 4000 RTP/AVP 0\r\n--b--\r\n";
+
+/// A lane without its sockets: scanner, decision, and the dispatcher's end of a link for each worker.
+struct Lane {
+    scanner: Scanner,
+    dispatch: Dispatch,
+    links: Vec<Front>,
+    /// What the worker of each link has not answered.
+    waiting: Vec<Vec<Seq>>,
+    answers: FrameBuilder,
+    message: Vec<u8>,
+    places: Vec<usize>,
+    number: u32,
+    reports: u64,
+}
+
+impl Lane {
+    fn new() -> Self {
+        let rules = Rules { slow_start: Duration::ZERO, ..Rules::default() };
+        let keys = Keyring::new(KEY);
+        let mut dispatch =
+            Dispatch::new(Setup { rules, keys, table_cap: 1000, group_cap: 100, workers: WORKERS, seed: 1 });
+        for worker in 0..WORKERS as u16 {
+            let addresses = vec![SocketAddr::from(([198, 51, 100, 1], 10_000 + worker))];
+            let joined = Joined { incarnation: Incarnation::new(worker.into()), capacity: 1_000_000, addresses };
+            dispatch.on_worker_up(WorkerId(worker), &joined, Time(1));
+        }
+        let message = INVITE.as_bytes().to_vec();
+        let places = INVITE.match_indices("NNNNNNNN").map(|(at, _)| at).collect();
+        Lane {
+            scanner: Scanner::new(),
+            dispatch,
+            links: (0..WORKERS).map(|_| Front::new(1 << 20)).collect(),
+            waiting: (0..WORKERS).map(|_| Vec::with_capacity(64)).collect(),
+            answers: FrameBuilder::new(),
+            message,
+            places,
+            number: 0,
+            reports: 0,
+        }
+    }
+
+    fn arrival(now: Time) -> Arrival {
+        Arrival {
+            listener: ListenerId(0),
+            transport: Transport::Udp,
+            conn: ConnId(0),
+            source: SocketAddr::from(([203, 0, 113, 5], 5060)),
+            local: SocketAddr::from(([198, 51, 100, 1], 5060)),
+            received: now,
+        }
+    }
+
+    /// A new INVITE and its retransmission, decided and pushed to a link.
+    fn receive(&mut self, now: Time) {
+        self.number += 1;
+        let mut digits = [0; 8];
+        let mut rest = self.number;
+        for digit in digits.iter_mut().rev() {
+            (*digit, rest) = (b'0' + (rest % 10) as u8, rest / 10);
+        }
+        self.places.iter().for_each(|&at| self.message[at..at + 8].copy_from_slice(&digits));
+        let arrival = Lane::arrival(now);
+        for _ in 0..2 {
+            let message = self.scanner.scan(&self.message).unwrap();
+            let Target::Worker(handoff) = self.dispatch.on_message(&message, &arrival, now).target else {
+                panic!("an INVITE that no worker got")
+            };
+            let envelope = Envelope {
+                seq: handoff.seq,
+                received: now,
+                deadline: handoff.deadline,
+                conn: arrival.conn,
+                size: handoff.size,
+                listener: arrival.listener,
+                transport: arrival.transport,
+                pinned: handoff.pinned,
+                again: handoff.again,
+                follows: handoff.follows,
+                source: arrival.source,
+                local: arrival.local,
+            };
+            let note =
+                Note { entry: handoff.entry, tried: handoff.tried, since: handoff.since, deaths: handoff.deaths };
+            let at = usize::from(handoff.worker.0);
+            self.links[at].push(&envelope, note, &[message.bytes()]).unwrap();
+            self.dispatch.on_link_room(handoff.worker, self.links[at].room());
+            self.waiting[at].push(handoff.seq);
+        }
+    }
+
+    /// Every link is written, and every worker answers all it got and reports.
+    fn answer(&mut self, now: Time) {
+        self.reports += 1;
+        for (at, link) in self.links.iter_mut().enumerate() {
+            assert_eq!(link.poll_transmit(|_| Ok(())).unwrap(), Transmit::Drained);
+            let Some(&last) = self.waiting[at].last() else { continue };
+            self.answers.clear();
+            self.answers.push_answered(&self.waiting[at]);
+            self.waiting[at].clear();
+            let dispatch = &mut self.dispatch;
+            link.on_frame(self.answers.bytes(), &mut |event| {
+                if let FrontEvent::Answered { note: Note { entry: Some(entry), .. }, .. } = event {
+                    dispatch.on_answered(entry, now);
+                }
+            })
+            .unwrap();
+            let report = Report { number: self.reports, covers: last, units_total: 1_000_000, ..Report::default() };
+            self.dispatch.on_report(WorkerId(at as u16), &report, now);
+        }
+        self.dispatch.handle_timeout(now);
+    }
+
+    /// `rounds` batches of sixteen INVITEs, 10 ms apart.
+    fn run(&mut self, start: Time, rounds: u64) -> Time {
+        let mut now = start;
+        for _ in 0..rounds {
+            (0..16).for_each(|_| self.receive(now));
+            self.answer(now);
+            now = now + Duration::from_millis(10);
+        }
+        now
+    }
+}
+
+#[test]
+fn a_message_on_its_way_through_a_lane_allocates_nothing() {
+    let mut lane = Lane::new();
+    // Lists that grow with use have their size after this.
+    let now = lane.run(Time(1_000_000), 100);
+    let before = lane.number;
+    let counted = measure(|| {
+        lane.run(now, 100);
+    });
+    assert_eq!(lane.number - before, 1600);
+    assert_eq!((counted.count_total, counted.bytes_total), (0, 0));
+}
+
+#[test]
+fn a_million_transactions_fit_into_160_mib_and_take_no_more_as_they_come_and_go() {
+    let printer = Printer::new(&KEY);
+    let held = 1_000_000_u64;
+    let enter = |table: &mut Table, number: u64| {
+        let text = number.to_le_bytes();
+        let new = NewEntry {
+            branch: printer.print(1, &[&text]),
+            call: printer.print(2, &[&text]),
+            cseq: 1,
+            worker: WorkerId(1),
+            life: 1,
+            group: None,
+            is_invite: true,
+            state: State::Pending,
+        };
+        let (id, _) = table.insert(new, Time(number)).unwrap();
+        table.answered(id, Time(number));
+    };
+    let mut table = None;
+    let counted = measure(|| table = Some(Table::new(held as usize, Duration::from_secs(180))));
+    // The lower bound shows that something was counted.
+    assert!((64 << 20..=160 << 20).contains(&counted.bytes_max), "{} MiB", counted.bytes_max >> 20);
+    let mut table = table.unwrap();
+    let counted = measure(|| (0..held + held / 10).for_each(|number| enter(&mut table, number)));
+    assert_eq!((table.len() as u64, counted.count_total), (held, 0));
+}

@@ -1,0 +1,138 @@
+//! Reads the source: the pure directories name no socket, clock, thread, lock or random source, and no module above them.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The pure modules, lowest first, each with the crate's modules it may name. The handoff *format* (`handoff::frame`) is
+/// vocabulary and lies below the decision, which reads reports and refuse reasons; the link's ends (`handoff::front`,
+/// `handoff::back`) lie above it and know its [`Room`] and entries.
+const LAYERS: &[(&str, &[&str])] = &[
+    ("ids", &["ids"]),
+    ("time", &["time"]),
+    ("wire", &["ids", "time", "wire"]),
+    ("handoff/frame", &["ids", "time"]),
+    ("config", &["ids", "time", "handoff::frame", "config"]),
+    ("dispatch", &["ids", "time", "wire", "handoff::frame", "config", "dispatch"]),
+    ("handoff", &["ids", "time", "handoff", "dispatch::decision"]),
+    ("media", &["ids", "time", "wire", "media"]),
+    ("call", &["ids", "time", "wire", "handoff::frame", "media", "call"]),
+];
+
+/// What a pure module must not name. `std::net` address types are fine, its sockets are not.
+const FORBIDDEN: &[&str] = &[
+    "UdpSocket",
+    "TcpStream",
+    "TcpListener",
+    "UnixStream",
+    "UnixListener",
+    "UnixDatagram",
+    "std::os::",
+    "Instant",
+    "SystemTime",
+    "std::thread",
+    "thread::",
+    "Mutex",
+    "RwLock",
+    "Condvar",
+    "OnceLock",
+    "LazyLock",
+    "Atomic",
+    "thread_local!",
+    "static mut",
+    "RandomState",
+    "DefaultHasher",
+    "std::collections::HashMap",
+    "std::collections::HashSet",
+    "getrandom",
+    "rand::",
+    "mio::",
+    "tokio::",
+    "socket2::",
+    "libc::",
+    "nix::",
+    "rustix::",
+    "std::process",
+    "std::env",
+    "unsafe ",
+];
+
+fn sources(under: &Path, found: &mut Vec<PathBuf>) {
+    if under.is_file() {
+        found.push(under.to_owned());
+        return;
+    }
+    let Ok(entries) = fs::read_dir(under) else { return };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        if path.is_dir() || path.extension().is_some_and(|ending| ending == "rs") {
+            sources(&path, found);
+        }
+    }
+}
+
+/// The code of a file: comments cut off, unit tests at its end left out.
+fn code(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap();
+    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+    code.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
+}
+
+fn files_of(layer: &str) -> Vec<(String, String)> {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    sources(&src.join(layer), &mut found);
+    sources(&src.join(format!("{layer}.rs")), &mut found);
+    found.retain(|path| !path.ends_with("tests.rs") && !path.components().any(|part| part.as_os_str() == "tests"));
+    let name = |path: &Path| path.strip_prefix(&src).unwrap().to_string_lossy().into_owned();
+    let own = |name: &String| layer == "handoff" && name == "handoff/frame.rs";
+    found.iter().map(|path| (name(path), code(path))).filter(|(name, _)| !own(name)).collect()
+}
+
+#[test]
+fn pure_modules_name_no_socket_clock_thread_lock_or_random_source() {
+    let mut offences = Vec::new();
+    for (layer, _) in LAYERS {
+        for (name, code) in files_of(layer) {
+            for word in FORBIDDEN.iter().filter(|word| names(&code, word)) {
+                offences.push(format!("{name} names {word}"));
+            }
+        }
+    }
+    assert!(offences.is_empty(), "{}", offences.join("\n"));
+}
+
+#[test]
+fn pure_modules_name_no_module_above_them() {
+    let mut offences = Vec::new();
+    for (layer, may) in LAYERS {
+        for (name, code) in files_of(layer) {
+            for (at, _) in code.match_indices("crate::") {
+                let rest = &code[at + "crate::".len()..];
+                if !may.iter().any(|module| rest.starts_with(module)) {
+                    let named: String =
+                        rest.chars().take_while(|c| c.is_alphanumeric() || ":_{".contains(*c)).collect();
+                    offences.push(format!("{name} names crate::{named}"));
+                }
+            }
+        }
+    }
+    assert!(offences.is_empty(), "{}", offences.join("\n"));
+}
+
+#[test]
+fn the_reader_sees_what_it_looks_for() {
+    assert!(names("let now = Instant::now();", "Instant"));
+    assert!(!names("fn instantly() {}", "Instant"));
+    assert!(files_of("dispatch").len() > 10);
+    assert!(files_of("handoff/frame").iter().any(|(_, code)| code.contains("crate::ids")));
+}
+
+/// Whether `word` stands there on its own, or begins a longer name (`Atomic`, `thread::`).
+fn names(code: &str, word: &str) -> bool {
+    code.match_indices(word).any(|(at, _)| {
+        let before = code[..at].chars().next_back();
+        !before.is_some_and(|c| c.is_alphanumeric() || c == '_')
+    })
+}

@@ -1,0 +1,1003 @@
+//! The rules by value: a message in, a decision out.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use pointsman::config::{MethodRule, Policy, SizeSource};
+use pointsman::dispatch::decision::{
+    Admin, Answer, Arrival, Cause, Decision, EntryId, Handoff, Joined, Operational, Reason, Returned, Room, Target,
+    Tried,
+};
+use pointsman::dispatch::history::Outcome;
+use pointsman::dispatch::identity::Keyring;
+use pointsman::dispatch::rules::Rules;
+use pointsman::dispatch::sip::EXTENSION;
+use pointsman::dispatch::size::SizeNote;
+use pointsman::dispatch::{Dispatch, Setup};
+use pointsman::handoff::frame::{RefuseReason, Report, Transport};
+use pointsman::ids::{ConnId, Incarnation, ListenerId, Seq, TokenKey, WorkerId};
+use pointsman::time::Time;
+use pointsman::wire::sip::Scanner;
+
+const KEY: TokenKey = TokenKey::new([9; 32]);
+const START: Time = Time(1_000_000_000);
+
+/// A dispatcher with its workers, and a clock that the test moves.
+struct Rig {
+    dispatch: Dispatch,
+    scanner: Scanner,
+    arrival: Arrival,
+    now: Time,
+    lives: Vec<u64>,
+}
+
+fn rules() -> Rules {
+    Rules { slow_start: Duration::ZERO, ..Rules::default() }
+}
+
+fn rig(workers: usize) -> Rig {
+    rig_with(workers, rules(), 1000)
+}
+
+fn rig_with(workers: usize, rules: Rules, table_cap: usize) -> Rig {
+    let setup = Setup { rules, keys: Keyring::new(KEY), table_cap, group_cap: 100, workers, seed: 1 };
+    let arrival = Arrival {
+        listener: ListenerId(0),
+        transport: Transport::Udp,
+        conn: ConnId(0),
+        source: "203.0.113.5:5060".parse().unwrap(),
+        local: "198.51.100.1:5060".parse().unwrap(),
+        received: START,
+    };
+    let mut rig =
+        Rig { dispatch: Dispatch::new(setup), scanner: Scanner::new(), arrival, now: START, lives: vec![0; workers] };
+    (0..workers).for_each(|worker| rig.up(worker as u16, 100));
+    rig
+}
+
+impl Rig {
+    fn up(&mut self, worker: u16, capacity: u32) {
+        let life = &mut self.lives[usize::from(worker)];
+        *life += 1;
+        let incarnation = Incarnation::new(u64::from(worker) << 20 | *life);
+        let addresses = vec![SocketAddr::from(([0, 0, 0, 0], 5070 + worker))];
+        self.dispatch.on_worker_up(WorkerId(worker), &Joined { incarnation, capacity, addresses }, self.now);
+    }
+
+    fn down(&mut self, worker: u16) {
+        self.dispatch.on_worker_down(WorkerId(worker), self.now);
+    }
+
+    /// The token of a worker's life, the first being 1.
+    fn token(&self, worker: u16, life: u64) -> String {
+        KEY.token(Incarnation::new(u64::from(worker) << 20 | life)).to_string()
+    }
+
+    fn report(&mut self, worker: u16, report: Report) {
+        self.dispatch.on_report(WorkerId(worker), &report, self.now);
+    }
+
+    fn send(&mut self, text: &str) -> Decision {
+        self.send_bytes(text.as_bytes())
+    }
+
+    fn send_bytes(&mut self, bytes: &[u8]) -> Decision {
+        self.arrival.received = self.now;
+        match self.scanner.scan(bytes) {
+            Ok(message) => self.dispatch.on_message(&message, &self.arrival, self.now),
+            Err(bad) => self.dispatch.on_unparsable(&bad, &self.arrival, self.now),
+        }
+    }
+
+    fn back(&mut self, text: &str, had: &Handoff, cause: Cause) -> Decision {
+        let back = Returned {
+            cause,
+            from: had.worker,
+            seq: had.seq,
+            tried: had.tried,
+            since: had.since,
+            deaths: had.deaths,
+            sent: true,
+            follows: had.follows,
+            entry: had.entry,
+            size: had.size,
+        };
+        let message = self.scanner.scan(text.as_bytes()).unwrap();
+        self.dispatch.on_returned(&message, &self.arrival, &back, self.now)
+    }
+
+    fn refuse(&mut self, text: &str, had: &Handoff) -> Decision {
+        self.back(text, had, Cause::Refused(RefuseReason::Full))
+    }
+
+    /// Answers what was handed over: its final response has left.
+    fn answered(&mut self, had: &Handoff) {
+        self.dispatch.on_answered(had.entry.unwrap(), self.now);
+    }
+
+    fn pass(&mut self, span: Duration) {
+        self.now = self.now + span;
+        self.dispatch.handle_timeout(self.now);
+    }
+}
+
+fn invite(call: &str) -> String {
+    format!(
+        "INVITE sip:ivr@ms.example.net SIP/2.0\r\n\
+         Via: SIP/2.0/UDP 203.0.113.5;branch=z9hG4bK-{call};rport\r\n\
+         Max-Forwards: 70\r\nFrom: <sip:as@example.net>;tag=f-{call}\r\nTo: <sip:ivr@ms.example.net>\r\n\
+         Call-ID: {call}\r\nCSeq: 1 INVITE\r\nContact: <sip:as@203.0.113.5>\r\nContent-Length: 0\r\n\r\n"
+    )
+}
+
+/// Another request of the same call with the INVITE's branch: CANCEL, ACK to a non-2xx.
+fn same(invite: &str, method: &str) -> String {
+    invite.replace("INVITE", method)
+}
+
+/// A request inside the dialog that `to_tag` names, with a branch of its own.
+fn in_dialog(call: &str, method: &str, to_tag: &str) -> String {
+    let to = format!("To: <sip:ivr@ms.example.net>;tag={to_tag}");
+    same(&invite(call), method)
+        .replace("z9hG4bK-", "z9hG4bK-in-")
+        .replace("To: <sip:ivr@ms.example.net>", &to)
+        .replace("CSeq: 1", "CSeq: 2")
+}
+
+fn with_header(request: &str, line: &str) -> String {
+    request.replace("Content-Length", &format!("{line}\r\nContent-Length"))
+}
+
+fn with_body(request: &str, content_type: &str, body: &str) -> String {
+    let fields = format!("Content-Type: {content_type}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    request.replace("Content-Length: 0\r\n\r\n", &fields)
+}
+
+#[track_caller]
+fn handoff(decision: Decision) -> Handoff {
+    let Target::Worker(handoff) = decision.target else { panic!("no handover: {decision:?}") };
+    handoff
+}
+
+#[track_caller]
+fn answer(decision: Decision) -> Answer {
+    let Target::Answer(answer) = decision.target else { panic!("no answer: {decision:?}") };
+    answer
+}
+
+/// The worker and the reason of a handover.
+#[track_caller]
+fn to(decision: Decision) -> (u16, Reason) {
+    (handoff(decision).worker.0, decision.reason)
+}
+
+/// The status and the reason of an answer.
+#[track_caller]
+fn status(decision: Decision) -> (u16, Reason) {
+    (answer(decision).status, decision.reason)
+}
+
+fn dropped(reason: Reason) -> Decision {
+    Decision { target: Target::Drop, reason }
+}
+
+// What is not served.
+
+#[test]
+fn keepalives_get_a_pong_on_streams_and_silence_on_udp() {
+    let mut rig = rig(1);
+    assert_eq!(rig.send("\r\n\r\n"), dropped(Reason::KeepaliveDatagram));
+    assert_eq!(rig.send("\0"), dropped(Reason::KeepaliveDatagram));
+    assert_eq!(rig.send_bytes(b"\x00\x01\x00\x00\x21\x12\xa4\x42............"), dropped(Reason::Stun));
+    rig.arrival.transport = Transport::Tcp;
+    assert_eq!(rig.send("\r\n\r\n"), Decision { target: Target::Pong, reason: Reason::KeepaliveStream });
+}
+
+#[test]
+fn what_cannot_be_read_is_answered_where_an_answer_finds_its_way() {
+    let mut rig = rig(1);
+    assert_eq!(rig.send("GET / HTTP/1.1\r\n\r\n"), dropped(Reason::Unparsable));
+    let newer = invite("a").replace("SIP/2.0\r\nVia", "SIP/7.0\r\nVia");
+    assert_eq!(status(rig.send(&newer)), (505, Reason::Malformed));
+    assert_eq!(status(rig.send(&invite("a").replace("Length: 0", "Length: 9"))), (400, Reason::Malformed));
+    assert_eq!(rig.send(&same(&invite("a"), "ACK").replace("Length: 0", "Length: 9")), dropped(Reason::Unparsable));
+    assert_eq!(status(rig.send(&invite("a").replace("70", "many"))), (400, Reason::Malformed));
+    assert_eq!(
+        status(rig.send(&invite("a").replace("sip:ivr@ms.example.net SIP", "soap:x SIP"))),
+        (416, Reason::UnknownScheme)
+    );
+}
+
+#[test]
+fn unknown_methods_get_501_and_refused_ones_405_both_with_allow() {
+    let mut rig = rig(1);
+    let unknown = rig.send(&same(&invite("a"), "NEWMETHOD"));
+    assert_eq!((status(unknown), answer(unknown).allow), ((501, Reason::UnknownMethod), true));
+    for method in ["REGISTER", "PUBLISH", "SUBSCRIBE", "INFO"] {
+        let refused = rig.send(&same(&invite(method), method));
+        assert_eq!((status(refused), answer(refused).allow), ((405, Reason::MethodRefused), true));
+    }
+    for method in ["MESSAGE", "REFER"] {
+        assert_eq!(handoff(rig.send(&same(&invite(method), method))).size, 0);
+    }
+    for method in ["BYE", "UPDATE", "PRACK", "NOTIFY"] {
+        assert_eq!(status(rig.send(&same(&invite(method), method))), (481, Reason::UnknownDialog));
+    }
+    let mut rules = rules();
+    rules.methods.register = MethodRule::Select;
+    rig.dispatch.set_rules(rules, rig.now);
+    assert_eq!(rig.send(&same(&invite("r"), "REGISTER")).reason, Reason::Selected);
+    assert!(rig.dispatch.allow().contains("REGISTER"));
+}
+
+#[test]
+fn a_request_that_waited_longer_than_its_sender_is_dropped() {
+    let mut rig = rig(1);
+    let text = invite("a");
+    let message = rig.scanner.scan(text.as_bytes()).unwrap();
+    let late = rig.now + Duration::from_secs(33);
+    assert_eq!(rig.dispatch.on_message(&message, &rig.arrival, late), dropped(Reason::TooOld));
+}
+
+// Echoed identity.
+
+#[test]
+fn a_token_in_the_to_tag_names_the_worker_of_a_dialog() {
+    let mut rig = rig(4);
+    let tag = format!("{}-x1", rig.token(2, 1));
+    for method in ["BYE", "INVITE", "UPDATE", "INFO", "PRACK", "ACK", "CANCEL", "NOTIFY", "X"] {
+        let decision = rig.send(&in_dialog("unseen", method, &tag));
+        assert_eq!(to(decision), (2, Reason::ToTag), "{method}");
+        let Handoff { entry, follows, size, .. } = handoff(decision);
+        assert_eq!((entry, follows, size), (None, true, 0));
+    }
+}
+
+#[test]
+fn a_token_of_a_life_that_is_over_gets_481_and_its_ack_nothing() {
+    let mut rig = rig(2);
+    rig.down(1);
+    rig.up(1, 100);
+    let (gone, live) = (rig.token(1, 1), rig.token(1, 2));
+    assert_eq!(status(rig.send(&in_dialog("a", "BYE", &gone))), (481, Reason::WorkerGone));
+    assert_eq!(status(rig.send(&in_dialog("a", "CANCEL", &gone))), (481, Reason::WorkerGone));
+    assert_eq!(rig.send(&in_dialog("a", "ACK", &gone)), dropped(Reason::WorkerGone));
+    assert_eq!(to(rig.send(&in_dialog("a", "BYE", &live))), (1, Reason::ToTag));
+    let forged = live.replace("pm", "pm0");
+    assert_eq!(status(rig.send(&in_dialog("a", "BYE", &forged))), (481, Reason::UnknownDialog));
+}
+
+#[test]
+fn an_initial_request_follows_any_identity_it_echoes() {
+    let mut rig = rig(4);
+    let token = rig.token(3, 1);
+    let uri = |uri: String| invite("a").replace("INVITE sip:ivr@ms.example.net", &format!("INVITE {uri}"));
+    let header = |line: String| with_header(&invite("a"), &line);
+    let cases = [
+        (uri(format!("sip:{token}-7@ms.example.net")), Reason::RequestUri),
+        (uri(format!("sip:ivr@ms.example.net;pm={token}")), Reason::RequestUri),
+        (uri("sip:ivr@198.51.100.1:5073".to_owned()), Reason::WorkerAddress),
+        (header(format!("Route: <sip:{token}@198.51.100.1;lr>")), Reason::Route),
+        (header("Route: <sip:198.51.100.1:5073;lr>, <sip:x>".to_owned()), Reason::Route),
+        (header(format!("Replaces: other;to-tag={token}-1;from-tag=2")), Reason::Replaces),
+        (header(format!("Join: other;from-tag=2;to-tag={token}-1")), Reason::Replaces),
+        (header(format!("Target-Dialog: other;local-tag=2;remote-tag={token}-1")), Reason::TargetDialog),
+        (header(format!("Authorization: Digest username=\"a\", nonce=\"{token}99\"")), Reason::Nonce),
+        (header(format!("SIP-If-Match: {token}-etag")), Reason::Etag),
+        (header(format!("{EXTENSION}: {token}")), Reason::Extension),
+    ];
+    for (at, (text, reason)) in cases.into_iter().enumerate() {
+        let text = text.replace("-a", &format!("-a{at}")).replace("Call-ID: a", &format!("Call-ID: a{at}"));
+        let decision = rig.send(&text);
+        assert_eq!(to(decision), (3, reason), "{text}");
+        let Handoff { entry, follows, .. } = handoff(decision);
+        assert!(entry.is_some() && follows);
+        assert_eq!(to(rig.send(&same(&text, "CANCEL"))), (3, Reason::Cancel), "its CANCEL finds it");
+    }
+}
+
+#[test]
+fn the_port_of_a_worker_on_another_host_is_not_ours() {
+    let mut rig = rig(1);
+    let text = invite("a").replace("INVITE sip:ivr@ms.example.net", "INVITE sip:ivr@192.0.2.77:5070");
+    assert_eq!(rig.send(&text).reason, Reason::Selected);
+    let mut rules = rules();
+    rules.own_addresses = vec!["192.0.2.77".parse().unwrap()];
+    rig.dispatch.set_rules(rules, rig.now);
+    assert_eq!(rig.send(&text.replace("-a", "-b").replace("ID: a", "ID: b")).reason, Reason::WorkerAddress);
+}
+
+#[test]
+fn options_to_a_workers_own_port_go_to_that_worker() {
+    let mut rig = rig(2);
+    let text = same(&invite("a"), "OPTIONS").replace("OPTIONS sip:ivr@ms.example.net", "OPTIONS sip:198.51.100.1:5071");
+    assert_eq!(to(rig.send(&text)), (1, Reason::WorkerAddress));
+}
+
+#[test]
+fn replaces_of_a_dialog_that_is_gone_gets_481_and_other_old_tokens_are_selected_anew() {
+    let mut rig = rig(2);
+    let gone = rig.token(0, 77);
+    let replaces = with_header(&invite("a"), &format!("Replaces: x;to-tag={gone};from-tag=2"));
+    assert_eq!(status(rig.send(&replaces)), (481, Reason::ReplacesGone));
+    for (call, line) in [
+        ("n", format!("Authorization: Digest nonce=\"{gone}\"")),
+        ("e", format!("SIP-If-Match: {gone}")),
+        ("t", format!("Target-Dialog: x;local-tag=1;remote-tag={gone}")),
+    ] {
+        assert_eq!(rig.send(&with_header(&invite(call), &line)).reason, Reason::Selected);
+    }
+}
+
+#[test]
+fn a_response_goes_to_the_worker_whose_token_is_in_our_branch() {
+    let mut rig = rig(3);
+    let response = |branch: &str| {
+        format!(
+            "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 198.51.100.1;branch=z9hG4bK{branch}\r\nFrom: <sip:a@b>;tag=1\r\n\
+             To: <sip:c@d>;tag=2\r\nCall-ID: x\r\nCSeq: 1 BYE\r\n\r\n"
+        )
+    };
+    let (live, gone) = (rig.token(2, 1), rig.token(2, 9));
+    assert_eq!(to(rig.send(&response(&format!("{live}-1")))), (2, Reason::Branch));
+    assert_eq!(rig.send(&response(&gone)), dropped(Reason::WorkerGone));
+    assert_eq!(rig.send(&response("776asdhds")), dropped(Reason::UnknownResponse));
+}
+
+// The table.
+
+#[test]
+fn a_retransmission_reaches_the_same_worker_from_any_source_port() {
+    let mut rig = rig(4);
+    let first = rig.send(&invite("a"));
+    rig.arrival.source = "203.0.113.5:33333".parse().unwrap();
+    let again = rig.send(&invite("a"));
+    assert_eq!(to(again), (handoff(first).worker.0, Reason::Retransmission));
+    assert_eq!((handoff(again).entry, handoff(again).size), (None, 0), "its answer starts no clock");
+    assert_eq!(rig.dispatch.table_len(), 1);
+}
+
+#[test]
+fn a_cancel_finds_its_invite_by_branch_else_by_call_and_cseq() {
+    let mut rig = rig(4);
+    let worker = handoff(rig.send(&invite("a"))).worker.0;
+    let cancel = same(&invite("a"), "CANCEL");
+    assert_eq!(to(rig.send(&cancel)), (worker, Reason::Cancel));
+    assert_eq!(to(rig.send(&cancel)), (worker, Reason::Cancel), "and so do its retransmissions");
+    assert_eq!(to(rig.send(&cancel.replace("z9hG4bK-", "z9hG4bK-new-"))), (worker, Reason::Cancel));
+    let other = cancel.replace("z9hG4bK-", "z9hG4bK-new-").replace("CSeq: 1", "CSeq: 2");
+    assert_eq!(status(rig.send(&other)), (481, Reason::UnknownCancel));
+    assert_eq!(status(rig.send(&same(&invite("b"), "CANCEL"))), (481, Reason::UnknownCancel));
+}
+
+#[test]
+fn a_branch_of_rfc_2543_does_not_name_the_transaction() {
+    let mut rig = rig(4);
+    let old = |call: &str| invite(call).replace(&format!("branch=z9hG4bK-{call}"), "branch=1");
+    let first = handoff(rig.send(&old("a"))).worker.0;
+    assert_eq!(rig.send(&old("b")).reason, Reason::Selected);
+    assert_eq!(to(rig.send(&old("a"))), (first, Reason::Retransmission));
+    assert_eq!(to(rig.send(&same(&old("a"), "CANCEL"))), (first, Reason::Cancel));
+}
+
+#[test]
+fn an_ack_goes_where_its_invite_went_and_is_never_answered() {
+    let mut rig = rig(4);
+    let worker = handoff(rig.send(&invite("a"))).worker.0;
+    assert_eq!(to(rig.send(&same(&invite("a"), "ACK"))), (worker, Reason::Ack));
+    assert_eq!(to(rig.send(&in_dialog("a", "ACK", "foreign"))), (worker, Reason::Ack));
+    assert_eq!(rig.send(&same(&invite("b"), "ACK")), dropped(Reason::UnknownAck));
+    rig.down(worker);
+    assert_eq!(rig.send(&same(&invite("a"), "ACK")), dropped(Reason::WorkerGone));
+}
+
+#[test]
+fn a_request_in_a_dialog_without_a_token_is_found_by_its_call() {
+    let mut rig = rig(4);
+    let worker = handoff(rig.send(&invite("a"))).worker.0;
+    assert_eq!(to(rig.send(&in_dialog("a", "BYE", "foreign"))), (worker, Reason::InDialog));
+    assert_eq!(status(rig.send(&in_dialog("b", "BYE", "foreign"))), (481, Reason::UnknownDialog));
+    assert_eq!(answer(rig.send(&in_dialog("b", "BYE", "foreign"))).to_tag, None, "To has a tag already");
+    rig.down(worker);
+    assert_eq!(status(rig.send(&in_dialog("a", "BYE", "foreign"))), (481, Reason::WorkerGone));
+}
+
+#[test]
+fn the_request_again_and_merged_copies_reach_the_same_worker() {
+    let mut rig = rig(4);
+    let first = handoff(rig.send(&invite("a")));
+    rig.answered(&first);
+    let again =
+        with_header(&invite("a").replace("z9hG4bK-", "z9hG4bK-2-").replace("CSeq: 1", "CSeq: 2"), "X-Session-Size: 5");
+    let decision = rig.send(&again);
+    assert_eq!(to(decision), (first.worker.0, Reason::Again));
+    assert_eq!(handoff(decision).size, 5);
+    assert_ne!(handoff(decision).entry, first.entry);
+    let merged = rig.send(&again.replace("z9hG4bK-2-", "z9hG4bK-3-"));
+    assert_eq!((to(merged), handoff(merged).size), ((first.worker.0, Reason::Merged), 0));
+}
+
+#[test]
+fn an_entry_lives_pending_max_then_64_t1_after_its_answer() {
+    let mut rig = rig(2);
+    let ringing = handoff(rig.send(&invite("a")));
+    rig.pass(Duration::from_secs(299));
+    assert_eq!(rig.send(&invite("a")).reason, Reason::Retransmission);
+    rig.answered(&ringing);
+    rig.pass(Duration::from_secs(31));
+    assert_eq!(rig.send(&invite("a")).reason, Reason::Retransmission);
+    rig.pass(Duration::from_secs(1));
+    assert_eq!(rig.dispatch.table_len(), 0);
+    rig.send(&invite("b"));
+    rig.pass(Duration::from_secs(300));
+    assert_eq!(rig.dispatch.table_len(), 0);
+    rig.send(&same(&invite("c"), "MESSAGE"));
+    rig.pass(Duration::from_secs(32));
+    assert_eq!(rig.dispatch.table_len(), 0);
+}
+
+#[test]
+fn an_initial_request_whose_worker_died_is_selected_anew_and_its_entry_rewritten() {
+    let mut rig = rig(2);
+    let first = handoff(rig.send(&invite("a")));
+    rig.down(first.worker.0);
+    let anew = rig.send(&invite("a"));
+    assert_eq!(to(anew), (1 - first.worker.0, Reason::SelectedAnew));
+    assert_eq!((handoff(anew).entry, handoff(anew).again), (first.entry, true));
+    assert_eq!(to(rig.send(&same(&invite("a"), "CANCEL"))), (1 - first.worker.0, Reason::Cancel));
+    assert_eq!(rig.back(&invite("a"), &first, Cause::Died), dropped(Reason::MovedAlready));
+}
+
+// Answers of the dispatcher's own.
+
+#[test]
+fn a_verdict_stays_the_same_when_room_opens_and_its_ack_is_absorbed() {
+    let mut rig = rig(1);
+    rig.report(0, Report { number: 1, units_used: 100, units_total: 100, ..Report::default() });
+    let first = rig.send(&invite("a"));
+    assert_eq!((status(first), answer(first).retry_after), ((503, Reason::Full), Some(5)));
+    rig.report(0, Report { number: 2, units_total: 100, ..Report::default() });
+    let again = rig.send(&invite("a"));
+    assert_eq!(status(again), (503, Reason::AnsweredBefore));
+    assert_eq!(answer(again), answer(first), "tag included");
+    assert_eq!(status(rig.send(&same(&invite("a"), "CANCEL"))), (200, Reason::CancelTooLate));
+    let tag = answer(first).to_tag.unwrap();
+    let tag = std::str::from_utf8(tag.as_bytes()).unwrap();
+    let ack = same(&invite("a"), "ACK")
+        .replace("To: <sip:ivr@ms.example.net>", &format!("To: <sip:ivr@ms.example.net>;tag={tag}"));
+    assert_eq!(rig.send(&ack), dropped(Reason::OwnAck));
+    assert_eq!(rig.send(&same(&invite("a"), "ACK")), dropped(Reason::OwnAck));
+    let merged = invite("a").replace("z9hG4bK-", "z9hG4bK-2-");
+    assert_eq!(status(rig.send(&merged)), (503, Reason::AnsweredBefore));
+    assert_eq!(rig.send(&merged.replace("CSeq: 1", "CSeq: 2")).reason, Reason::Selected, "a new attempt is one");
+    assert_eq!(status(rig.send(&in_dialog("x", "BYE", tag))), (481, Reason::UnknownDialog));
+}
+
+#[test]
+fn an_ack_to_an_answer_that_left_no_entry_is_known_by_its_tag() {
+    let mut rig = rig(1);
+    let refused = answer(rig.send(&invite("a").replace("70", "many")));
+    assert_eq!(rig.dispatch.table_len(), 0);
+    let tag = std::str::from_utf8(refused.to_tag.as_ref().unwrap().as_bytes()).unwrap().to_owned();
+    let ack = same(&invite("a"), "ACK")
+        .replace("To: <sip:ivr@ms.example.net>", &format!("To: <sip:ivr@ms.example.net>;tag={tag}"));
+    assert_eq!(rig.send(&ack), dropped(Reason::OwnAck));
+}
+
+#[test]
+fn options_to_the_dispatcher_tell_whether_an_invite_would_be_taken() {
+    let mut rig = rig(2);
+    let options = same(&invite("o"), "OPTIONS");
+    let well = rig.send(&options);
+    assert_eq!(status(well), (200, Reason::Options));
+    assert!(answer(well).allow && answer(well).capabilities);
+    rig.dispatch.set_admin(WorkerId(0), Admin::Drain);
+    assert_eq!(rig.send(&options).reason, Reason::Options);
+    rig.dispatch.set_admin(WorkerId(1), Admin::Maint);
+    let unwell = rig.send(&options);
+    assert_eq!((status(unwell), answer(unwell).retry_after), ((503, Reason::OptionsUnavailable), Some(5)));
+}
+
+#[test]
+fn nobody_has_room_503_only_when_not_even_size_1_fits() {
+    let mut rig = rig(2);
+    let sized = |call: &str, size: &str| with_header(&invite(call), &format!("X-Session-Size: {size}"));
+    assert_eq!(status(rig.send(&sized("a", "101"))), (480, Reason::LargerThanAnyWorker));
+    for call in ["b", "c"] {
+        assert_eq!(rig.send(&sized(call, "60")).reason, Reason::Selected);
+    }
+    let busy = rig.send(&sized("d", "60"));
+    assert_eq!((status(busy), answer(busy).retry_after), ((486, Reason::NoRoomForSize), None));
+    for call in ["e", "f"] {
+        assert_eq!(rig.send(&sized(call, "40")).reason, Reason::Selected);
+    }
+    assert_eq!(status(rig.send(&invite("g"))), (503, Reason::Full));
+    (0..2).for_each(|worker| rig.dispatch.set_admin(WorkerId(worker), Admin::Drain));
+    assert_eq!(status(rig.send(&invite("h"))), (503, Reason::AllDraining));
+    (0..2).for_each(|worker| rig.down(worker));
+    assert_eq!(status(rig.send(&invite("i"))), (503, Reason::NoWorker));
+}
+
+// Sizes.
+
+#[test]
+fn each_source_names_a_size_and_the_first_in_order_wins() {
+    const SDP: &str =
+        "v=0\r\no=- 1 1 IN IP4 h\r\ns=-\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\nm=video 4002 RTP/AVP 96\r\n";
+    const MSCML: &str = "<?xml version=\"1.0\"?><MediaServerControl version=\"1.0\"><request>\
+        <configure_conference reservedtalkers=\"12\"/></request></MediaServerControl>";
+    const MSML: &str = "<?xml version='1.0'?><msml version='1.1'><createconference><reserve><resource n='9'/></reserve>\
+        </createconference></msml>";
+    let mut rig = rig(1);
+    let mut size = |text: &str, call: &str| {
+        let text = text.replace("-z", &format!("-{call}")).replace("ID: z", &format!("ID: {call}"));
+        handoff(rig.send(&text)).size
+    };
+    let z = invite("z");
+    let in_uri = z.replace("INVITE sip:ivr@ms.example.net", "INVITE sip:ivr@ms.example.net;size=7");
+    assert_eq!(size(&z, "0"), 1);
+    assert_eq!(size(&with_header(&z, "x-session-size: 3"), "1"), 3);
+    assert_eq!(size(&in_uri, "2"), 7);
+    assert_eq!(size(&with_header(&in_uri, "X-Session-Size: 3"), "3"), 3);
+    assert_eq!(size(&with_body(&z, "application/mediaservercontrol+xml", MSCML), "4"), 12);
+    assert_eq!(size(&with_body(&z, "application/msml+xml", MSML), "5"), 9);
+    assert_eq!(size(&with_body(&z, "application/sdp", SDP), "6"), 5);
+    assert_eq!(size(&with_body(&z, "application/sdp", &SDP.replace("4000", "0").replace("4002", "0")), "7"), 0);
+    let parts = format!(
+        "--b\r\nContent-Type: application/sdp\r\n\r\n{SDP}\r\n--b\r\nContent-Type: application/mediaservercontrol+xml\r\n\r\n{MSCML}\r\n--b--\r\n"
+    );
+    assert_eq!(size(&with_body(&z, "multipart/mixed;boundary=b", &parts), "8"), 12);
+}
+
+#[test]
+fn absurd_sizes_are_values_with_reasons() {
+    let mut rules = rules();
+    rules.size.max = 80;
+    let mut rig = rig_with(1, rules, 1000);
+    let cases = [
+        ("0", 1, SizeNote::Zero),
+        ("-1", 1, SizeNote::Negative),
+        ("1e3", 1, SizeNote::Garbage),
+        ("1000000000", 80, SizeNote::Clamped),
+        ("7", 7, SizeNote::Named),
+    ];
+    for (named, counted, note) in cases {
+        assert_eq!(rig.dispatch.counters().size_notes(note), 0);
+        let call = named.replace('-', "m");
+        let decision = rig.send(&with_header(&invite(&call), &format!("X-Session-Size: {named}")));
+        assert_eq!((handoff(decision).size, rig.dispatch.counters().size_notes(note)), (counted, 1), "{named}");
+    }
+}
+
+#[test]
+fn sizes_are_believed_from_size_from_only_and_asked_in_the_order_set() {
+    let mut rules = rules();
+    rules.size.from = vec!["192.0.2.0/24".parse().unwrap()];
+    rules.size.order = vec![SizeSource::RequestUri, SizeSource::Header];
+    let mut rig = rig_with(1, rules, 1000);
+    let text = |call: &str| {
+        with_header(&invite(call), "X-Session-Size: 3").replace("ms.example.net SIP", "ms.example.net;size=7 SIP")
+    };
+    assert_eq!(handoff(rig.send(&text("a"))).size, 1);
+    assert_eq!(rig.dispatch.counters().size_notes(SizeNote::Untrusted), 1);
+    rig.arrival.source = "192.0.2.9:5060".parse().unwrap();
+    assert_eq!(handoff(rig.send(&text("b"))).size, 7);
+}
+
+// Selection.
+
+#[test]
+fn least_load_counts_what_was_handed_over_before_any_report() {
+    let mut rig = rig(2);
+    let big = with_header(&invite("a"), "X-Session-Size: 50");
+    let first = handoff(rig.send(&big)).worker.0;
+    let others: Vec<u16> = (0..50).map(|call| handoff(rig.send(&invite(&format!("c{call}")))).worker.0).collect();
+    assert!(others.iter().all(|&worker| worker == 1 - first));
+    assert_eq!(rig.dispatch.pool().get(WorkerId(first)).map(|worker| worker.ledger()), Some(50));
+    rig.report(
+        u32::from(first) as u16,
+        Report { number: 1, covers: Seq(1), units_used: 0, units_total: 100, ..Report::default() },
+    );
+    assert_eq!(handoff(rig.send(&invite("d"))).worker.0, first, "the big one has ended");
+}
+
+#[test]
+fn every_policy_hands_over_and_numbers_each_link_from_1() {
+    for &policy in Policy::ALL {
+        let mut rig = rig_with(3, Rules { policy, weights: vec![2, 1], ..rules() }, 1000);
+        let mut next = [1; 3];
+        for call in 0..30 {
+            let Handoff { worker, seq, .. } = handoff(rig.send(&invite(&call.to_string())));
+            let next = &mut next[usize::from(worker.0)];
+            assert_eq!(seq, Seq(*next), "{policy:?}");
+            *next += 1;
+        }
+        let used: Vec<bool> = next.iter().map(|&seq| seq > 1).collect();
+        assert_eq!(used, if policy == Policy::Pack { [true, false, false] } else { [true; 3] }, "{policy:?}");
+    }
+}
+
+#[test]
+fn workers_that_drain_are_silent_or_have_a_full_link_get_nothing_new_and_keep_their_calls() {
+    let mut rig = rig(2);
+    let tag = rig.token(0, 1);
+    let check = |rig: &mut Rig, call: &str| {
+        for number in 0..4 {
+            assert_eq!(handoff(rig.send(&invite(&format!("{call}{number}")))).worker.0, 1);
+        }
+        assert_eq!(to(rig.send(&in_dialog("x", "BYE", &tag))), (0, Reason::ToTag));
+    };
+    rig.dispatch.set_admin(WorkerId(0), Admin::Drain);
+    check(&mut rig, "drain");
+    rig.dispatch.set_admin(WorkerId(0), Admin::Ready);
+    rig.report(0, Report { number: 1, units_total: 100, draining: true, ..Report::default() });
+    check(&mut rig, "own");
+    rig.report(0, Report { number: 2, units_total: 100, no_room: true, ..Report::default() });
+    check(&mut rig, "no-room");
+    rig.report(0, Report { number: 3, units_total: 100, ..Report::default() });
+    rig.dispatch.on_link_room(WorkerId(0), Room::Following);
+    check(&mut rig, "link");
+    rig.dispatch.on_link_room(WorkerId(0), Room::All);
+    rig.pass(Duration::from_secs(4));
+    rig.dispatch.on_worker_heard(WorkerId(1), rig.now);
+    rig.pass(Duration::from_secs(3));
+    assert_eq!(rig.dispatch.pool().get(WorkerId(0)).map(|worker| worker.operational), Some(Operational::Silent));
+    check(&mut rig, "silent");
+    rig.dispatch.on_worker_heard(WorkerId(0), rig.now);
+    assert!((0..4).any(|call| handoff(rig.send(&invite(&format!("back{call}")))).worker.0 == 0));
+}
+
+#[test]
+fn a_full_link_loses_what_follows_and_spares_its_reserve_from_retransmissions() {
+    let mut rig = rig(1);
+    let tag = rig.token(0, 1);
+    rig.send(&invite("a"));
+    rig.dispatch.on_link_room(WorkerId(0), Room::Following);
+    assert_eq!(rig.send(&invite("a")), dropped(Reason::LinkFull));
+    assert_eq!(rig.send(&same(&invite("a"), "CANCEL")).reason, Reason::Cancel);
+    assert_eq!(rig.send(&in_dialog("a", "BYE", &tag)).reason, Reason::ToTag);
+    let again = invite("a").replace("z9hG4bK-", "z9hG4bK-2-").replace("CSeq: 1", "CSeq: 2");
+    assert_eq!(status(rig.send(&again)), (486, Reason::HolderBusy));
+    rig.dispatch.on_link_room(WorkerId(0), Room::None);
+    assert_eq!(rig.send(&in_dialog("a", "BYE", &tag)), dropped(Reason::LinkFull));
+}
+
+// Conferences.
+
+fn leg(call: &str, conference: &str) -> String {
+    invite(call).replace("INVITE sip:ivr@", &format!("INVITE sip:conf={conference}@"))
+}
+
+#[test]
+fn all_legs_of_a_conference_meet_also_two_first_ones() {
+    let mut rig = rig(8);
+    let first = rig.send(&leg("a", "42"));
+    assert_eq!(first.reason, Reason::SelectedGroup);
+    for call in 0..20 {
+        let next = rig.send(&leg(&format!("l{call}"), "42"));
+        assert_eq!(to(next), (handoff(first).worker.0, Reason::Group));
+        assert!(handoff(next).follows);
+    }
+    assert_eq!(rig.send(&leg("other", "43")).reason, Reason::SelectedGroup);
+}
+
+#[test]
+fn a_provisional_conference_goes_with_its_last_answer_and_a_confirmed_one_stays() {
+    let mut rig = rig(8);
+    let legs: Vec<Handoff> = ["a", "b"].iter().map(|call| handoff(rig.send(&leg(call, "42")))).collect();
+    legs.iter().for_each(|leg| rig.answered(leg));
+    assert_eq!(rig.dispatch.group_len(), 0);
+    let first = handoff(rig.send(&leg("c", "42")));
+    rig.dispatch.on_group_open(first.worker, b"conf=42", rig.now, rig.now);
+    rig.answered(&first);
+    assert_eq!(to(rig.send(&leg("d", "42"))), (first.worker.0, Reason::Group));
+    rig.dispatch.on_group_open(WorkerId(7 - first.worker.0), b"conf=42", rig.now + Duration::from_secs(1), rig.now);
+    assert_eq!(rig.dispatch.counters().group_conflicts, 1);
+    assert_eq!(handoff(rig.send(&leg("e", "42"))).worker, first.worker, "the older opening holds");
+    rig.down(first.worker.0);
+    assert_eq!(rig.dispatch.group_len(), 0);
+}
+
+#[test]
+fn the_legs_of_a_conference_whose_worker_refuses_move_together() {
+    let mut rig = rig(4);
+    let legs: Vec<Handoff> = ["a", "b", "c"].iter().map(|call| handoff(rig.send(&leg(call, "42")))).collect();
+    let moved: Vec<(u16, Reason)> =
+        legs.iter().zip(["a", "b", "c"]).map(|(had, call)| to(rig.refuse(&leg(call, "42"), had))).collect();
+    assert_ne!(moved[0].0, legs[0].worker.0);
+    assert!(moved.iter().all(|&leg| leg == (moved[0].0, Reason::Refused)), "{moved:?}");
+    assert_eq!(handoff(rig.send(&leg("d", "42"))).worker.0, moved[0].0);
+}
+
+#[test]
+fn the_legs_of_a_conference_whose_worker_dies_move_together() {
+    let mut rig = rig(4);
+    let legs: Vec<Handoff> = ["a", "b"].iter().map(|call| handoff(rig.send(&leg(call, "42")))).collect();
+    rig.dispatch.on_group_open(legs[0].worker, b"conf=42", rig.now, rig.now);
+    rig.down(legs[0].worker.0);
+    let early = handoff(rig.send(&leg("c", "42"))).worker.0;
+    let moved: Vec<(u16, Reason)> =
+        legs.iter().zip(["a", "b"]).map(|(had, call)| to(rig.back(&leg(call, "42"), had, Cause::Died))).collect();
+    assert_eq!(moved, [(early, Reason::Died); 2]);
+}
+
+#[test]
+fn a_conference_that_is_open_and_full_refuses_for_itself() {
+    let mut rig = rig(4);
+    let first = handoff(rig.send(&leg("a", "42")));
+    rig.dispatch.on_group_open(first.worker, b"conf=42", rig.now, rig.now);
+    let next = handoff(rig.send(&leg("b", "42")));
+    assert_eq!(status(rig.refuse(&leg("b", "42"), &next)), (486, Reason::RefusedByHolder));
+}
+
+#[test]
+fn legs_meet_by_their_name_when_the_list_of_conferences_is_full() {
+    let setup = Setup { rules: rules(), keys: Keyring::new(KEY), table_cap: 1000, group_cap: 0, workers: 8, seed: 1 };
+    let mut rig = rig(8);
+    rig.dispatch = Dispatch::new(setup);
+    (0..8).for_each(|worker| rig.up(worker, 100));
+    let first = handoff(rig.send(&leg("a", "42"))).worker;
+    assert!((0..10).all(|call| handoff(rig.send(&leg(&format!("b{call}"), "42"))).worker == first));
+    assert_eq!(rig.dispatch.counters().groups_unrecorded, 11);
+}
+
+// What comes back.
+
+#[test]
+fn a_refused_request_is_offered_to_each_worker_once_and_then_answered() {
+    let mut rig = rig(3);
+    let mut had = handoff(rig.send(&invite("a")));
+    let mut seen = vec![had.worker.0];
+    for _ in 0..2 {
+        let next = rig.refuse(&invite("a"), &had);
+        assert_eq!(next.reason, Reason::Refused);
+        had = handoff(next);
+        assert!(!had.again && had.entry.is_some());
+        seen.push(had.worker.0);
+    }
+    seen.sort_unstable();
+    assert_eq!(seen, [0, 1, 2]);
+    let last = rig.refuse(&invite("a"), &had);
+    assert_eq!(status(last), (486, Reason::RefusedByAll));
+    assert_eq!(status(rig.send(&invite("a"))), (486, Reason::AnsweredBefore));
+    assert!(rig.dispatch.pool().iter().all(|(_, worker)| (worker.ledger(), worker.refused) == (0, 1)));
+}
+
+#[test]
+fn a_refused_request_is_not_offered_around_for_longer_than_the_patience() {
+    let mut rig = rig(3);
+    let had = handoff(rig.send(&invite("a")));
+    rig.pass(Duration::from_millis(401));
+    assert_eq!(status(rig.refuse(&invite("a"), &had)), (486, Reason::RefusedByAll));
+}
+
+#[test]
+fn a_refusal_of_what_only_one_worker_can_have_is_the_answer() {
+    let mut rig = rig(3);
+    let token = rig.token(1, 1);
+    let text = with_header(&invite("a"), &format!("Replaces: x;to-tag={token};from-tag=2"));
+    let had = handoff(rig.send(&text));
+    assert_eq!(had.deadline, None);
+    assert_eq!(status(rig.refuse(&text, &had)), (486, Reason::RefusedByHolder));
+}
+
+#[test]
+fn a_dead_workers_requests_go_to_the_next_one_and_the_second_death_ends_it() {
+    let mut rig = rig(3);
+    let first = handoff(rig.send(&invite("a")));
+    rig.pass(Duration::from_secs(100));
+    (0..3).for_each(|worker| rig.dispatch.on_worker_heard(WorkerId(worker), rig.now));
+    rig.down(first.worker.0);
+    let next = rig.back(&invite("a"), &first, Cause::Died);
+    assert_eq!(next.reason, Reason::Died);
+    let second = handoff(next);
+    assert!(second.again && second.deaths == 1 && second.worker != first.worker);
+    rig.down(second.worker.0);
+    assert_eq!(status(rig.back(&invite("a"), &second, Cause::Died)), (500, Reason::Poison));
+    assert_eq!(status(rig.send(&invite("a"))), (500, Reason::AnsweredBefore));
+}
+
+#[test]
+fn poison_is_noticed_by_retransmissions_too() {
+    let mut rig = rig(3);
+    let first = handoff(rig.send(&invite("a")));
+    rig.down(first.worker.0);
+    let second = handoff(rig.send(&invite("a")));
+    rig.down(second.worker.0);
+    assert_eq!(status(rig.send(&invite("a"))), (500, Reason::Poison));
+}
+
+#[test]
+fn the_only_worker_died_and_nobody_is_left() {
+    let mut rig = rig(1);
+    let had = handoff(rig.send(&invite("a")));
+    rig.down(0);
+    assert_eq!(status(rig.back(&invite("a"), &had, Cause::Died)), (503, Reason::NoWorker));
+}
+
+#[test]
+fn the_next_life_of_the_same_slot_may_have_it() {
+    let mut rig = rig(1);
+    let had = handoff(rig.send(&invite("a")));
+    rig.down(0);
+    rig.up(0, 100);
+    let next = rig.back(&invite("a"), &had, Cause::Died);
+    assert_eq!((to(next), handoff(next).seq), ((0, Reason::Died), Seq(1)));
+}
+
+#[test]
+fn an_invite_that_comes_back_after_its_cancel_gets_487_and_the_cancel_200() {
+    for cause in [Cause::Refused(RefuseReason::Full), Cause::Died] {
+        let mut rig = rig(3);
+        let cancel = same(&invite("a"), "CANCEL");
+        let had = handoff(rig.send(&invite("a")));
+        let had_cancel = handoff(rig.send(&cancel));
+        if cause == Cause::Died {
+            rig.down(had.worker.0);
+        }
+        assert_eq!(status(rig.back(&invite("a"), &had, cause)), (487, Reason::Cancelled));
+        assert_eq!(status(rig.back(&cancel, &had_cancel, cause)), (200, Reason::CancelAnswered));
+        assert_eq!(status(rig.send(&invite("a"))), (487, Reason::AnsweredBefore));
+    }
+}
+
+#[test]
+fn a_cancel_between_a_death_and_its_orphans_is_answered_and_remembered() {
+    let mut rig = rig(3);
+    let had = handoff(rig.send(&invite("a")));
+    rig.down(had.worker.0);
+    assert_eq!(status(rig.send(&same(&invite("a"), "CANCEL"))), (200, Reason::CancelAnswered));
+    assert_eq!(status(rig.back(&invite("a"), &had, Cause::Died)), (487, Reason::Cancelled));
+    let answered = handoff(rig.send(&invite("b")));
+    rig.answered(&answered);
+    rig.down(answered.worker.0);
+    assert_eq!(status(rig.send(&same(&invite("b"), "CANCEL"))), (481, Reason::WorkerGone));
+}
+
+#[test]
+fn what_follows_a_call_never_moves() {
+    let mut rig = rig(2);
+    let had = handoff(rig.send(&invite("a")));
+    let copy = handoff(rig.send(&invite("a")));
+    let bye = in_dialog("a", "BYE", "foreign");
+    let had_bye = handoff(rig.send(&bye));
+    let had_ack = handoff(rig.send(&same(&invite("a"), "ACK")));
+    assert_eq!(status(rig.refuse(&bye, &had_bye)), (500, Reason::RefusedInDialog));
+    assert_eq!(rig.refuse(&invite("a"), &copy), dropped(Reason::MovedAlready));
+    rig.down(had.worker.0);
+    assert_eq!(status(rig.back(&bye, &had_bye, Cause::Died)), (481, Reason::OrphanInDialog));
+    assert_eq!(rig.back(&same(&invite("a"), "ACK"), &had_ack, Cause::Died), dropped(Reason::OrphanInDialog));
+    assert_eq!(rig.back(&invite("a"), &copy, Cause::Died), dropped(Reason::MovedAlready));
+}
+
+// Floods.
+
+#[test]
+fn a_full_table_places_by_hash_and_what_follows_finds_the_same_worker() {
+    let mut rig = rig_with(5, rules(), 2);
+    ["a", "b"].iter().for_each(|call| {
+        rig.send(&invite(call));
+    });
+    for call in 0..20 {
+        let text = invite(&format!("c{call}"));
+        let placed = rig.send(&text);
+        let worker = handoff(placed).worker.0;
+        assert_eq!((placed.reason, handoff(placed).entry), (Reason::Unrecorded, None));
+        assert_eq!(to(rig.send(&text)), (worker, Reason::Unrecorded), "a retransmission");
+        assert_eq!(to(rig.send(&same(&text, "CANCEL"))), (worker, Reason::FollowsUnrecorded));
+        assert_eq!(to(rig.send(&same(&text, "ACK"))), (worker, Reason::FollowsUnrecorded));
+        assert_eq!(
+            to(rig.send(&in_dialog(&format!("c{call}"), "BYE", "foreign"))),
+            (worker, Reason::FollowsUnrecorded)
+        );
+    }
+    assert_eq!(rig.send(&invite("a")).reason, Reason::Retransmission, "who waits keeps its place");
+    let had = handoff(rig.send(&invite("d")));
+    assert_eq!(status(rig.refuse(&invite("d"), &had)), (486, Reason::RefusedByHolder));
+    rig.down(had.worker.0);
+    assert_eq!(rig.back(&invite("d"), &had, Cause::Died).reason, Reason::Unrecorded);
+    rig.pass(Duration::from_secs(301));
+    assert_eq!(status(rig.send(&same(&invite("e"), "CANCEL"))), (481, Reason::UnknownCancel));
+}
+
+// Pinned sources.
+
+#[test]
+fn sources_that_cannot_reach_another_port_are_pinned() {
+    let mut rig = rig(1);
+    let plain = invite("a");
+    let mut pinned = |text: &str, call: &str| {
+        let text = text.replace("-a", &format!("-{call}")).replace("ID: a", &format!("ID: {call}"));
+        handoff(rig.send(&text)).pinned
+    };
+    assert!(!pinned(&plain, "0"));
+    assert!(pinned(&plain.replace("<sip:as@203.0.113.5>", "<sip:as@203.0.113.5;ob>"), "1"));
+    assert!(pinned(&plain.replace("Contact: <sip:as@203.0.113.5>", "Contact: <sip:as@192.168.1.4>"), "2"));
+    assert!(pinned(&plain.replace("UDP 203.0.113.5", "UDP 10.1.2.3"), "3"));
+    assert!(pinned(&plain.replace("Contact: <sip:as@203.0.113.5>", "Contact: <sip:as@[fd00::1]>"), "4"));
+    assert!(pinned(&with_header(&plain, "Route: <sip:ms.example.net;lr>"), "5"));
+    rig.arrival.source = "10.0.0.7:5060".parse().unwrap();
+    assert!(!handoff(rig.send(&invite("p").replace("as@203.0.113.5", "as@10.0.0.7"))).pinned, "one private network");
+    rig.arrival.transport = Transport::Wss;
+    assert!(handoff(rig.send(&invite("w"))).pinned);
+    rig.arrival.transport = Transport::Udp;
+    let pinned = vec!["10.0.0.0/8".parse().unwrap()];
+    rig.dispatch.set_rules(Rules { pinned, ..rules() }, rig.now);
+    assert!(handoff(rig.send(&invite("q"))).pinned);
+}
+
+// What the operator sees and does.
+
+#[test]
+fn totals_add_up_and_explain_tells_a_calls_story() {
+    let mut rig = rig(2);
+    rig.send(&invite("a"));
+    rig.send(&invite("a"));
+    rig.send(&same(&invite("b"), "OPTIONS"));
+    rig.send("\r\n\r\n");
+    rig.send(&in_dialog("a", "BYE", "foreign"));
+    let counters = rig.dispatch.counters();
+    assert_eq!((counters.received, counters.handed_over, counters.relayed), (5, 1, 2));
+    assert_eq!((counters.replied, counters.dropped), (1, 1));
+    assert_eq!(counters.reasons().map(|(_, count)| count).sum::<u64>(), 5);
+    let story: Vec<Reason> = rig.dispatch.explain(b"a").iter().map(|line| line.reason).collect();
+    assert_eq!(story, [Reason::Selected, Reason::Retransmission, Reason::InDialog]);
+    assert!(matches!(rig.dispatch.explain(b"a")[0].outcome, Outcome::Worker { size: 1, pinned: false, .. }));
+    assert_eq!(rig.dispatch.explain(b"b")[0].outcome, Outcome::Answered(200));
+}
+
+#[test]
+fn a_reload_keeps_table_load_and_conferences() {
+    let mut rig = rig(3);
+    let first = handoff(rig.send(&leg("a", "42")));
+    rig.dispatch.set_rules(Rules { policy: Policy::RoundRobin, ..rules() }, rig.now);
+    rig.dispatch.set_workers(4);
+    assert_eq!(to(rig.send(&leg("a", "42"))), (first.worker.0, Reason::Retransmission));
+    assert_eq!(to(rig.send(&leg("b", "42"))), (first.worker.0, Reason::Group));
+    assert_eq!(rig.dispatch.pool().get(first.worker).map(|worker| worker.ledger()), Some(2));
+    rig.lives.push(0);
+    rig.up(3, 100);
+    let mut used: Vec<u16> = (0..4).map(|call| handoff(rig.send(&invite(&format!("r{call}")))).worker.0).collect();
+    used.sort_unstable();
+    assert_eq!(used, [0, 1, 2, 3]);
+    rig.dispatch.set_workers(1);
+    assert!((0..4).all(|call| handoff(rig.send(&invite(&format!("s{call}")))).worker.0 == 0));
+}
+
+#[test]
+fn a_selected_request_has_a_deadline_and_timeouts_are_told() {
+    let mut rig = rig(1);
+    let had = handoff(rig.send(&invite("a")));
+    assert_eq!(had.deadline, Some(START + Duration::from_secs(2)));
+    assert_eq!(had.since, START);
+    assert_eq!(had.tried.as_slice(), [WorkerId(0)]);
+    assert!(rig.dispatch.poll_timeout().is_some_and(|timeout| timeout <= START + Duration::from_secs(1)));
+}
+
+#[test]
+fn an_entry_that_is_not_there_any_more_harms_nothing() {
+    let mut rig = rig(2);
+    let stale = EntryId { index: 77, generation: 3 };
+    rig.dispatch.on_answered(stale, rig.now);
+    let had = Handoff { entry: Some(stale), ..handoff(rig.send(&invite("a"))) };
+    assert_eq!(rig.refuse(&invite("a"), &had), dropped(Reason::MovedAlready));
+    let mut full = Tried::default();
+    (0..8).for_each(|worker| assert!(full.add(WorkerId(worker))));
+    assert!(!full.add(WorkerId(9)) && full.is_full());
+    rig.dispatch.on_link_room(WorkerId(500), Room::None);
+    rig.dispatch.on_worker_down(WorkerId(500), rig.now);
+}
+
+#[test]
+fn every_reason_is_given_by_a_test_here() {
+    let tests = include_str!("sip.rs");
+    for reason in Reason::all() {
+        let name = format!("Reason::{reason:?}");
+        let is_named = tests
+            .match_indices(&name)
+            .any(|(at, _)| !tests[at + name.len()..].starts_with(|next: char| next.is_alphanumeric()));
+        assert!(is_named, "{name}");
+    }
+}
