@@ -1,0 +1,45 @@
+//! This host's own addresses.
+
+use std::net::IpAddr;
+
+use nix::ifaddrs::getifaddrs;
+use nix::net::if_::InterfaceFlags;
+
+/// The address that others most likely reach this host at: the first of an interface that is up, of the same family as
+/// `like`; the loopback address where there is no other.
+pub fn own_address(like: IpAddr) -> IpAddr {
+    let loopback = match like {
+        IpAddr::V4(_) => IpAddr::from([127, 0, 0, 1]),
+        IpAddr::V6(_) => IpAddr::from([0_u16, 0, 0, 0, 0, 0, 0, 1]),
+    };
+    let Ok(interfaces) = getifaddrs() else { return loopback };
+    let up = interfaces.filter(|interface| interface.flags.contains(InterfaceFlags::IFF_UP));
+    let addresses = up.filter_map(|interface| {
+        let address = interface.address?;
+        let v4 = address.as_sockaddr_in().map(|v4| IpAddr::from(v4.ip()));
+        v4.or_else(|| Some(IpAddr::from(address.as_sockaddr_in6()?.ip())))
+    });
+    let mut usable = addresses.filter(|ip| ip.is_ipv4() == like.is_ipv4() && !ip.is_loopback() && !is_link_local(*ip));
+    usable.next().unwrap_or(loopback)
+}
+
+fn is_link_local(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_has_an_address_of_each_family_that_is_not_the_wildcard() {
+        for wildcard in ["0.0.0.0", "::"] {
+            let wildcard: IpAddr = wildcard.parse().unwrap();
+            let own = own_address(wildcard);
+            assert!(!own.is_unspecified() && own.is_ipv4() == wildcard.is_ipv4(), "{own}");
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! The kernel's side: system calls, sockets, the clock, locks, processes, name look-ups. The only directory with
+//! `unsafe` code, all of it in `sys`.
+//!
+//! Nothing here decides anything, and nothing blocks: every call on a socket that a lane uses carries `MSG_DONTWAIT`,
+//! because duplicates of a socket share their flags and nobody may rely on `O_NONBLOCK`.
+
+pub mod bind;
+pub mod clock;
+pub mod host;
+pub mod process;
+pub mod random;
+pub mod resolve;
+mod sockaddr;
+mod sys;
+pub mod tcp;
+pub mod udp;
+pub mod unix;
+pub mod watch;
+
+pub use random::random;

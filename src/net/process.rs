@@ -1,0 +1,283 @@
+//! Processes: handles that cannot be mistaken for another process, lock files that name their holder, limits.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{FcntlArg, fcntl};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::process::{Pid, PidfdFlags, Resource, Rlimit};
+
+use super::sys;
+
+pub use rustix::process::Signal;
+
+/// A process, held by descriptor (`pidfd`): a signal never reaches another that got the same number later. Readable once
+/// the process has ended.
+#[derive(Debug)]
+pub struct Process {
+    fd: OwnedFd,
+    pid: u32,
+}
+
+impl Process {
+    /// The process `pid`.
+    ///
+    /// # Errors
+    ///
+    /// There is none (`NotFound`).
+    pub fn open(pid: u32) -> io::Result<Self> {
+        let number = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        let number = number.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no process has that number"))?;
+        let fd = rustix::process::pidfd_open(number, PidfdFlags::empty()).map_err(no_process)?;
+        Ok(Process { fd, pid })
+    }
+
+    /// Its number.
+    pub const fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Sends it `signal`. A process that has ended is no error.
+    ///
+    /// # Errors
+    ///
+    /// It belongs to another user.
+    pub fn signal(&self, signal: Signal) -> io::Result<()> {
+        match rustix::process::pidfd_send_signal(&self.fd, signal) {
+            Err(rustix::io::Errno::SRCH) => Ok(()),
+            done => Ok(done?),
+        }
+    }
+
+    /// Whether it has ended (also when its parent has not collected it yet).
+    pub fn has_ended(&self) -> bool {
+        let mut fds = [PollFd::new(&self.fd, PollFlags::IN)];
+        // A poll that fails says nothing; the caller asks again.
+        rustix::event::poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
+    }
+}
+
+impl AsFd for Process {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl AsRawFd for Process {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+}
+
+fn no_process(errno: rustix::io::Errno) -> io::Error {
+    if errno == rustix::io::Errno::SRCH {
+        io::Error::new(io::ErrorKind::NotFound, "no process has that number")
+    } else {
+        errno.into()
+    }
+}
+
+/// A lock that this process holds until it drops it or ends, whatever way it ends. The file names the holder.
+///
+/// The lock belongs to the open file (`F_OFD_SETLK`), so that it can be asked for without being taken, and closing
+/// another descriptor of the file does not drop it.
+#[derive(Debug)]
+pub struct LockFile {
+    _file: File,
+    path: PathBuf,
+}
+
+impl LockFile {
+    /// Takes the lock at `path`; the file is made where it is missing, mode 0600.
+    ///
+    /// # Errors
+    ///
+    /// Another process holds it, or the file cannot be opened.
+    pub fn take(path: &Path) -> Result<Self, LockError> {
+        let failed = |error| LockError::Unusable { path: path.to_owned(), error };
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(path)
+            .map_err(failed)?;
+        match fcntl(&file, FcntlArg::F_OFD_SETLK(&whole_file())) {
+            Ok(_) => {}
+            Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EACCES) => {
+                return Err(LockError::Held { path: path.to_owned(), pid: read_pid(&mut file) });
+            }
+            Err(errno) => return Err(failed(errno.into())),
+        }
+        file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(failed)?;
+        Ok(LockFile { _file: file, path: path.to_owned() })
+    }
+
+    /// Who holds the lock at `path`, without taking it. `None`: nobody, or there is no such file.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be opened.
+    pub fn holder(path: &Path) -> Result<Option<Holder>, LockError> {
+        let failed = |error| LockError::Unusable { path: path.to_owned(), error };
+        let mut file = match OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOFOLLOW).open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed(error)),
+        };
+        let mut lock = whole_file();
+        fcntl(&file, FcntlArg::F_OFD_GETLK(&mut lock)).map_err(|errno| failed(errno.into()))?;
+        if lock.l_type == libc::F_UNLCK as libc::c_short {
+            return Ok(None);
+        }
+        Ok(Some(Holder { pid: read_pid(&mut file) }))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Who holds a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Its process; `None` in the moment between taking the lock and writing the number.
+    pub pid: Option<u32>,
+}
+
+/// Why a lock cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another process holds it.
+    #[error(
+        "{} is locked by {}; stop it or choose another directory with --run-dir",
+        .path.display(),
+        .pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
+    )]
+    Held {
+        /// The lock file.
+        path: PathBuf,
+        /// The holder, if it has written its number.
+        pid: Option<u32>,
+    },
+    /// The file cannot be opened, locked or written.
+    #[error("cannot lock {}: {error}; choose another directory with --run-dir", .path.display())]
+    Unusable {
+        /// The lock file.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+}
+
+fn whole_file() -> libc::flock {
+    libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 0,
+        l_len: 0,
+        // The kernel wants 0 for a lock of the open file.
+        l_pid: 0,
+    }
+}
+
+fn read_pid(file: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    file.rewind().ok()?;
+    file.take(32).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
+
+/// Puts this process into a process group of its own: a signal from the terminal to the dispatcher's group does not
+/// reach it.
+///
+/// # Errors
+///
+/// It leads a session already.
+pub fn own_group() -> io::Result<()> {
+    Ok(nix::unistd::setpgid(nix::unistd::Pid::from_raw(0), nix::unistd::Pid::from_raw(0))?)
+}
+
+/// Makes writes to a closed pipe or socket an error instead of a signal.
+pub fn ignore_sigpipe() {
+    sys::ignore_sigpipe();
+}
+
+/// Raises the limit of open descriptors to `wanted` or as far as we may. Returns what it is now.
+///
+/// # Errors
+///
+/// The kernel refuses a limit within the hard limit.
+pub fn raise_descriptor_limit(wanted: u64) -> io::Result<u64> {
+    let now = rustix::process::getrlimit(Resource::Nofile);
+    // No limit at all is written as none.
+    let Some(current) = now.current else { return Ok(u64::MAX) };
+    if current >= wanted {
+        return Ok(current);
+    }
+    let raised = Rlimit { current: Some(wanted), maximum: Some(now.maximum.unwrap_or(wanted).max(wanted)) };
+    if rustix::process::setrlimit(Resource::Nofile, raised).is_ok() {
+        return Ok(wanted);
+    }
+    let target = now.maximum.unwrap_or(wanted).min(wanted);
+    rustix::process::setrlimit(Resource::Nofile, Rlimit { current: Some(target), maximum: now.maximum })?;
+    Ok(target)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn a_lock_is_held_once_and_names_its_holder() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("w0.lock");
+        assert_eq!(LockFile::holder(&path).unwrap(), None);
+        let lock = LockFile::take(&path).unwrap();
+        let us = std::process::id();
+        assert_eq!(LockFile::holder(&path).unwrap(), Some(Holder { pid: Some(us) }));
+        let refused = LockFile::take(&path).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            format!("{} is locked by process {us}; stop it or choose another directory with --run-dir", path.display())
+        );
+        drop(lock);
+        assert_eq!(LockFile::holder(&path).unwrap(), None);
+        LockFile::take(&path).expect("it is free again");
+    }
+
+    #[test]
+    fn a_lock_in_a_missing_directory_says_so() {
+        let refused = LockFile::take(Path::new("/nonexistent/lock")).unwrap_err();
+        assert!(matches!(refused, LockError::Unusable { .. }), "{refused}");
+    }
+
+    #[test]
+    fn a_process_is_seen_to_end() {
+        let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let process = Process::open(child.id()).unwrap();
+        assert!(!process.has_ended());
+        process.signal(Signal::KILL).unwrap();
+        let mut fds = [PollFd::new(&process, PollFlags::IN)];
+        assert_eq!(rustix::event::poll(&mut fds, Some(&Timespec { tv_sec: 5, tv_nsec: 0 })).unwrap(), 1);
+        assert!(process.has_ended());
+        child.wait().unwrap();
+        process.signal(Signal::KILL).expect("a process that has ended is no error");
+        assert_eq!(Process::open(u32::MAX).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn the_descriptor_limit_never_falls() {
+        let before = raise_descriptor_limit(0).unwrap();
+        assert_eq!(raise_descriptor_limit(before).unwrap(), before);
+        assert_eq!(raise_descriptor_limit(16).unwrap(), before);
+    }
+}

@@ -1,0 +1,423 @@
+//! UDP sockets: batches in, single datagrams or batches out, each answer from the address its question came to.
+//!
+//! What ICMP says about a peer is not an error of ours: a datagram that cannot be delivered is [`Delivery::Undeliverable`],
+//! and a pending error never hides the datagrams behind it. The protocols above retransmit.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+use nix::sys::socket::{setsockopt, sockopt};
+use rustix::net::sockopt as options;
+use socket2::{Domain, Protocol, SockRef, Type};
+
+use super::bind::BindError;
+use super::sockaddr::{Control, Name};
+use super::sys::{self, BATCH, Outgoing, Received};
+
+/// A bound UDP socket.
+#[derive(Debug)]
+pub struct Socket {
+    fd: OwnedFd,
+    local: SocketAddr,
+}
+
+/// Sizes of a socket's buffers, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Buffers {
+    /// For datagrams that have not been read.
+    pub receive: usize,
+    /// For datagrams that have not left.
+    pub send: usize,
+}
+
+impl Buffers {
+    /// For signalling: 8 MiB and 4 MiB. The default holds about 256 small datagrams.
+    pub const SIGNALLING: Buffers = Buffers { receive: 8 << 20, send: 4 << 20 };
+    /// For one media stream: a second of packets is more than is worth playing.
+    pub const MEDIA: Buffers = Buffers { receive: 256 << 10, send: 256 << 10 };
+}
+
+/// What became of a datagram that was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// The kernel took it.
+    Left,
+    /// The socket takes no more now.
+    Blocked,
+    /// It cannot be sent to that address, or not from that one; the errno. Trying again does not help.
+    Undeliverable(i32),
+}
+
+/// A datagram to send with [`Socket::send_batch`].
+#[derive(Clone, Copy, Debug)]
+pub struct Answer<'a> {
+    /// Its bytes.
+    pub bytes: &'a [u8],
+    /// Where it goes.
+    pub to: SocketAddr,
+    /// The local address it leaves from; only a wildcard socket has a choice.
+    pub from: Option<IpAddr>,
+}
+
+/// What became of a batch that was sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Batched {
+    /// How many were dealt with: those behind them are still to be sent once the socket takes more.
+    pub done: usize,
+    /// How many of them could not be delivered.
+    pub undeliverable: usize,
+}
+
+/// The memory of a socket, in bytes as they were asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// The receive buffer that was granted.
+    pub receive: usize,
+    /// The send buffer that was granted.
+    pub send: usize,
+    /// What waits in the receive buffer, with the kernel's own bookkeeping.
+    pub waiting: usize,
+    /// Datagrams that the kernel dropped because the buffer was full, since the socket was made; wraps at 2³².
+    pub drops: u32,
+}
+
+impl Socket {
+    /// Binds `address` and asks for `buffers`; what was granted shows [`Socket::memory`].
+    ///
+    /// Never `SO_REUSEADDR` or `SO_REUSEPORT`: another program must not be able to take a share of the datagrams. An IPv6
+    /// socket is for IPv6 alone.
+    ///
+    /// # Errors
+    ///
+    /// The address is in use, is not ours, or needs a right that we lack.
+    pub fn bind(address: SocketAddr, buffers: Buffers) -> Result<Self, BindError> {
+        Socket::bind_with(address, buffers).map_err(|error| BindError::new("udp", address, error))
+    }
+
+    fn bind_with(address: SocketAddr, buffers: Buffers) -> io::Result<Self> {
+        let socket = socket2::Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+        socket.set_nonblocking(true)?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        grant(&socket, buffers)?;
+        // Only a wildcard socket has to be told by each datagram which of its addresses was meant.
+        match address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?,
+            IpAddr::V6(ip) if ip.is_unspecified() => setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?,
+            _ => {}
+        }
+        socket.bind(&address.into())?;
+        Socket::from_fd(socket.into())
+    }
+
+    /// Takes a socket that another process has bound.
+    ///
+    /// # Errors
+    ///
+    /// The descriptor is not a UDP socket.
+    pub fn from_fd(fd: OwnedFd) -> io::Result<Self> {
+        let socket = SockRef::from(&fd);
+        let not_udp = || io::Error::new(io::ErrorKind::InvalidInput, "the descriptor is not a UDP socket");
+        if socket.r#type()? != Type::DGRAM {
+            return Err(not_udp());
+        }
+        let local = socket.local_addr()?.as_socket().ok_or_else(not_udp)?;
+        Ok(Socket { fd, local })
+    }
+
+    /// A duplicate: the same socket under another descriptor, with the same flags and the same queue.
+    ///
+    /// # Errors
+    ///
+    /// No descriptor is left.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Socket { fd: self.fd.try_clone()?, local: self.local })
+    }
+
+    /// Receives what there is, up to the places of `batch`, without waiting. Fewer than [`Batch::places`]: the socket is
+    /// drained.
+    ///
+    /// # Errors
+    ///
+    /// The socket itself is broken. Errors that tell of a peer are skipped.
+    pub fn recv_batch(&self, batch: &mut Batch) -> io::Result<usize> {
+        batch.filled = 0;
+        batch.local = self.local;
+        let mut pending = 0;
+        loop {
+            let buffers = batch.buffers.chunks_exact_mut(batch.stride).map(|chunk| &mut chunk[..batch.size]);
+            match sys::receive(self.as_fd(), buffers, &mut batch.names, &mut batch.controls, &mut batch.received) {
+                Ok(got) => {
+                    batch.filled = got;
+                    return Ok(got);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
+                // Each is reported once, and behind it may lie datagrams that nobody would announce again.
+                Err(error) if pending < BATCH && tells_of_a_peer(&error) => pending += 1,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Sends one datagram without waiting. `from` is the local address it leaves from; only a wildcard socket has a
+    /// choice, for others it is ignored.
+    ///
+    /// # Errors
+    ///
+    /// The socket itself is broken.
+    pub fn send(&self, bytes: &[u8], to: SocketAddr, from: Option<IpAddr>) -> io::Result<Delivery> {
+        let outgoing = self.outgoing(&Answer { bytes, to, from });
+        loop {
+            match sys::send(self.as_fd(), &outgoing) {
+                Ok(()) => return Ok(Delivery::Left),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return outcome(error),
+            }
+        }
+    }
+
+    /// Sends many datagrams without waiting, a few system calls for all. One that cannot be delivered does not stop those
+    /// behind it.
+    ///
+    /// # Errors
+    ///
+    /// The socket itself is broken.
+    pub fn send_batch(&self, answers: &[Answer<'_>]) -> io::Result<Batched> {
+        let mut batched = Batched::default();
+        for chunk in answers.chunks(BATCH) {
+            let mut outgoing: [Outgoing<'_>; BATCH] =
+                std::array::from_fn(|_| Outgoing { bytes: &[], name: Name::empty(), control: None });
+            for (place, answer) in outgoing.iter_mut().zip(chunk) {
+                *place = self.outgoing(answer);
+            }
+            let mut rest = &outgoing[..chunk.len()];
+            while !rest.is_empty() {
+                let done = match sys::send_many(self.as_fd(), rest) {
+                    Ok(sent) => sent,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+                    Err(error) => match outcome(error)? {
+                        Delivery::Blocked => return Ok(batched),
+                        Delivery::Left | Delivery::Undeliverable(_) => {
+                            batched.undeliverable += 1;
+                            1
+                        }
+                    },
+                };
+                batched.done += done;
+                rest = rest.get(done..).unwrap_or_default();
+            }
+        }
+        Ok(batched)
+    }
+
+    /// Where it is bound.
+    pub const fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Its buffers and what the kernel has dropped.
+    ///
+    /// # Errors
+    ///
+    /// The kernel is older than 4.12.
+    pub fn memory(&self) -> io::Result<Memory> {
+        let words = sys::meminfo(self.as_fd())?;
+        let word = |at: libc::c_int| words.get(at as usize).copied().unwrap_or_default();
+        Ok(Memory {
+            // The kernel doubles what is asked for, to pay for its bookkeeping (socket(7)).
+            receive: word(libc::SK_MEMINFO_RCVBUF) as usize / 2,
+            send: word(libc::SK_MEMINFO_SNDBUF) as usize / 2,
+            waiting: word(libc::SK_MEMINFO_RMEM_ALLOC) as usize,
+            drops: word(libc::SK_MEMINFO_DROPS),
+        })
+    }
+
+    /// Datagrams that the kernel dropped because the receive buffer was full, since the socket was made; wraps at 2³².
+    ///
+    /// # Errors
+    ///
+    /// As [`Socket::memory`].
+    pub fn drops(&self) -> io::Result<u32> {
+        Ok(self.memory()?.drops)
+    }
+
+    fn outgoing<'a>(&self, answer: &Answer<'a>) -> Outgoing<'a> {
+        let choice = answer.from.filter(|from| {
+            self.local.ip().is_unspecified() && !from.is_unspecified() && from.is_ipv4() == self.local.is_ipv4()
+        });
+        Outgoing { bytes: answer.bytes, name: Name::new(answer.to), control: choice.map(Control::leave_from) }
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl AsRawFd for Socket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+}
+
+impl From<Socket> for OwnedFd {
+    fn from(socket: Socket) -> OwnedFd {
+        socket.fd
+    }
+}
+
+/// Sizes the buffers past the system's limit where we may (`CAP_NET_ADMIN`), up to the limit where not.
+fn grant(socket: &socket2::Socket, buffers: Buffers) -> io::Result<()> {
+    if options::set_socket_recv_buffer_size_force(socket, buffers.receive).is_err() {
+        options::set_socket_recv_buffer_size(socket, buffers.receive)?;
+    }
+    if options::set_socket_send_buffer_size_force(socket, buffers.send).is_err() {
+        options::set_socket_send_buffer_size(socket, buffers.send)?;
+    }
+    Ok(())
+}
+
+fn outcome(error: io::Error) -> io::Result<Delivery> {
+    if error.kind() == io::ErrorKind::WouldBlock || matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::ENOMEM)) {
+        return Ok(Delivery::Blocked);
+    }
+    undeliverable(&error).map(Delivery::Undeliverable).ok_or(error)
+}
+
+/// The errno of an error that tells of a peer, a route or a firewall, not of the socket.
+fn undeliverable(error: &io::Error) -> Option<i32> {
+    let code = error.raw_os_error()?;
+    let known = matches!(
+        code,
+        libc::ECONNREFUSED
+            | libc::ECONNRESET
+            | libc::EHOSTUNREACH
+            | libc::EHOSTDOWN
+            | libc::ENETUNREACH
+            | libc::ENETDOWN
+            | libc::ENONET
+            | libc::ENOPROTOOPT
+            | libc::EPROTO
+            | libc::EOPNOTSUPP
+            | libc::EACCES
+            | libc::EPERM
+            | libc::EINVAL
+            | libc::EADDRNOTAVAIL
+            | libc::EAFNOSUPPORT
+            | libc::EMSGSIZE
+            | libc::ENODEV
+    );
+    known.then_some(code)
+}
+
+/// Whether an error that a receive call returned is what ICMP said about an earlier datagram, or a signal.
+fn tells_of_a_peer(error: &io::Error) -> bool {
+    use io::ErrorKind::{
+        ConnectionRefused, ConnectionReset, HostUnreachable, Interrupted, NetworkDown, NetworkUnreachable,
+    };
+    matches!(
+        error.kind(),
+        ConnectionRefused | ConnectionReset | HostUnreachable | Interrupted | NetworkDown | NetworkUnreachable
+    )
+}
+
+/// Room for the datagrams of one receive call; used again and again.
+#[derive(Debug)]
+pub struct Batch {
+    buffers: Vec<u8>,
+    size: usize,
+    stride: usize,
+    names: Vec<Name>,
+    controls: Vec<Control>,
+    received: Vec<Received>,
+    filled: usize,
+    local: SocketAddr,
+}
+
+/// A received datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Datagram<'a> {
+    /// Its bytes.
+    pub bytes: &'a [u8],
+    /// Who sent it.
+    pub source: SocketAddr,
+    /// The local address it was sent to: an answer leaves from there.
+    pub local: SocketAddr,
+    /// Whether it was longer than its place.
+    pub truncated: bool,
+}
+
+/// Three cache lines: equal distances of 64 KiB would put all first bytes into the same cache set.
+const GAP: usize = 192;
+
+impl Default for Batch {
+    fn default() -> Self {
+        Batch::new()
+    }
+}
+
+impl Batch {
+    /// 32 places of 64 KiB: any datagram fits. Memory is touched when it is first used.
+    pub fn new() -> Self {
+        Batch::sized(BATCH, 65_536)
+    }
+
+    /// `places` places (1 to 32) of `size` bytes.
+    pub fn sized(places: usize, size: usize) -> Self {
+        let places = places.clamp(1, BATCH);
+        let stride = size.max(1).next_multiple_of(64) + GAP;
+        Batch {
+            buffers: vec![0; places * stride],
+            size: size.max(1),
+            stride,
+            names: vec![Name::empty(); places],
+            controls: vec![Control::empty(); places],
+            received: vec![Received::default(); places],
+            filled: 0,
+            local: SocketAddr::from(([0, 0, 0, 0], 0)),
+        }
+    }
+
+    /// How many datagrams one call can bring.
+    pub fn places(&self) -> usize {
+        self.received.len()
+    }
+
+    /// The datagrams of the last call, in the order they came.
+    pub fn iter(&self) -> impl Iterator<Item = Datagram<'_>> {
+        (0..self.filled).filter_map(|place| self.get(place))
+    }
+
+    /// The datagram at `place`. `None` behind the last one, or for one without a usable source address.
+    pub fn get(&self, place: usize) -> Option<Datagram<'_>> {
+        let received = self.received[..self.filled].get(place)?;
+        let buffer = &self.buffers[place * self.stride..][..self.size];
+        let source = self.names[place].address(received.name_length)?;
+        let local = match self.controls[place].arrived_at(received.control_length) {
+            Some((ip, interface)) => with_scope(SocketAddr::new(ip, self.local.port()), interface),
+            None => self.local,
+        };
+        Some(Datagram {
+            bytes: &buffer[..received.length.min(self.size)],
+            source,
+            local,
+            truncated: received.truncated,
+        })
+    }
+}
+
+/// A link-local IPv6 address means something only together with its interface.
+fn with_scope(mut address: SocketAddr, interface: u32) -> SocketAddr {
+    if let SocketAddr::V6(v6) = &mut address
+        && v6.ip().is_unicast_link_local()
+    {
+        v6.set_scope_id(interface);
+    }
+    address
+}
+
+#[cfg(test)]
+mod tests;
