@@ -1,0 +1,235 @@
+//! Answering an offer, offering, and reading the answer: line by line, in the order of the offer.
+
+use std::net::SocketAddr;
+
+use crate::media::{Direction, Payload, Payloads, Terms};
+
+use super::line::{Line, Refusal, Remote};
+use super::local::{Audio, Local, LocalLine};
+use super::{Capabilities, Offer, OfferError};
+
+/// Our answer to an offer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The body, `application/sdp`.
+    pub sdp: Vec<u8>,
+    /// The streams that were taken, in the order of their lines.
+    pub streams: Vec<Stream>,
+}
+
+/// A stream that both sides have agreed on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stream {
+    /// Its place among the m-lines, from 0.
+    pub line: usize,
+    /// What was agreed, seen from our side.
+    pub terms: Terms,
+    /// Where we receive; `None` for an inactive stream, which has no port.
+    pub rtp: Option<SocketAddr>,
+    /// The host name and port that the peer gave in place of an address. Symmetric RTP does without resolving it.
+    pub remote_name: Option<(String, u16)>,
+    /// Milliseconds of sound the peer wants in a packet, when it says so.
+    pub ptime: Option<u16>,
+}
+
+impl Answer {
+    /// The terms of the streams that carry media, as [`crate::media::Session::apply`] takes them.
+    pub fn terms(&self) -> Vec<(usize, Terms)> {
+        terms_of(&self.streams)
+    }
+}
+
+/// The terms of those of `streams` that carry media, as [`crate::media::Session::apply`] takes them.
+pub fn terms_of(streams: &[Stream]) -> Vec<(usize, Terms)> {
+    let active = streams.iter().filter(|stream| stream.terms.direction != Direction::Inactive);
+    active.map(|stream| (stream.line, stream.terms)).collect()
+}
+
+impl Offer {
+    /// The lines that will carry media and need a port, or why the offer cannot be answered at all.
+    pub fn lines_to_open(&self, capabilities: &Capabilities, local: &Local) -> Result<Vec<usize>, OfferError> {
+        let judged = self.judge(capabilities, local)?;
+        let taken = self.lines.iter().enumerate().zip(judged).filter(|(_, refusal)| refusal.is_none());
+        let active = taken.filter(|((_, line), _)| line.our_direction(capabilities) != Direction::Inactive);
+        Ok(active.map(|((number, _), _)| number).collect())
+    }
+
+    /// Answers the offer. `rtp` are the addresses where we receive, one for each of [`Offer::lines_to_open`] in that
+    /// order; a line without one is refused.
+    pub fn answer(
+        &self,
+        capabilities: &Capabilities,
+        local: &mut Local,
+        rtp: &[SocketAddr],
+    ) -> Result<Answer, OfferError> {
+        let judged = self.judge(capabilities, local)?;
+        let mut rtp = rtp.iter().copied();
+        let mut streams = Vec::new();
+        let mut lines = Vec::with_capacity(self.lines.len());
+        for ((number, line), refusal) in self.lines.iter().enumerate().zip(judged) {
+            let direction = line.our_direction(capabilities);
+            let place = match direction {
+                Direction::Inactive => None,
+                _ if refusal.is_some() => None,
+                _ => rtp.next(),
+            };
+            if refusal.is_some() || direction != Direction::Inactive && place.is_none() {
+                lines.push(line.refused());
+                continue;
+            }
+            let payloads = line
+                .common(capabilities)
+                .map(|format| Payload { codec: format.codec, receive: format.payload_type, send: format.payload_type })
+                .collect();
+            let terms = Terms { direction, remote: line.remote.address(), payloads };
+            streams.push(line.stream(number, terms, place));
+            lines.push(LocalLine::Audio(Audio {
+                proto: line.proto.clone(),
+                rtp: place,
+                direction,
+                payloads,
+                ptime: line.ptime,
+            }));
+        }
+        Ok(Answer { sdp: local.say(lines, self.time), streams })
+    }
+
+    /// For each line why it is refused, if it is; an error when the peer wants streams and gets none.
+    fn judge(&self, capabilities: &Capabilities, local: &Local) -> Result<Vec<Option<Refusal>>, OfferError> {
+        let mut taken = 0;
+        let mut judged = Vec::with_capacity(self.lines.len());
+        for line in &self.lines {
+            let refusal = line.judge(capabilities, local, taken).err();
+            taken += usize::from(refusal.is_none());
+            judged.push(refusal);
+        }
+        // Disabled streams do not ask for anything, nor does an offer without lines (RFC 3264 §5).
+        match judged.iter().flatten().find(|refusal| **refusal != Refusal::Disabled) {
+            Some(refusal) if taken == 0 => Err(OfferError::NothingCommon(*refusal)),
+            _ => Ok(judged),
+        }
+    }
+}
+
+impl Capabilities {
+    /// The lines of our next offer that need a port.
+    pub fn lines_to_offer(&self, local: &Local) -> Vec<usize> {
+        let audio = |line: &LocalLine| matches!(line, LocalLine::Audio(_));
+        match local.lines() {
+            [] => vec![0],
+            lines => lines.iter().enumerate().filter(|(_, line)| audio(line)).map(|(number, _)| number).collect(),
+        }
+    }
+
+    /// Our offer, for a request that had none: one audio stream, or in a call that stands the lines it has, each with
+    /// all we can (RFC 6337 §5.2). `rtp` are the addresses for [`Capabilities::lines_to_offer`]; a line without one is
+    /// disabled.
+    pub fn offer(&self, local: &mut Local, rtp: &[SocketAddr]) -> Vec<u8> {
+        let mut rtp = rtp.iter().copied();
+        let mut lines = local.lines().to_vec();
+        if lines.is_empty() {
+            lines.push(LocalLine::Audio(self.fresh_audio()));
+        }
+        for line in &mut lines {
+            let LocalLine::Audio(audio) = line else { continue };
+            audio.rtp = rtp.next();
+            audio.direction = self.direction;
+            self.extend(&mut audio.payloads);
+            if audio.rtp.is_none() {
+                *line = audio.refused();
+            }
+        }
+        local.say(lines, (0, 0))
+    }
+
+    /// Reads the answer to our last offer. Lines that the peer refused are disabled from now on.
+    pub fn read_answer(&self, local: &mut Local, body: &[u8]) -> Result<Vec<Stream>, OfferError> {
+        let answer = Offer::parse(body)?;
+        let offered = local.lines().len();
+        if answer.lines.len() != offered {
+            return Err(OfferError::LineCount { offered, answered: answer.lines.len() });
+        }
+        let mut streams = Vec::new();
+        let mut first_refusal = Refusal::Disabled;
+        for (number, line) in answer.lines.iter().enumerate() {
+            let judged = line.judge(self, local, streams.len());
+            let Some(LocalLine::Audio(audio)) = local.line_mut(number) else { continue };
+            if let Err(refusal) = judged {
+                first_refusal = refusal;
+                let refused = audio.refused();
+                local.line_mut(number).into_iter().for_each(|line| line.clone_from(&refused));
+                continue;
+            }
+            let direction = line.our_direction(self).and(audio.direction);
+            let payloads = agreed(&audio.payloads, line);
+            let terms = Terms { direction, remote: line.remote.address(), payloads };
+            streams.push(line.stream(number, terms, audio.rtp));
+        }
+        if streams.is_empty() { Err(OfferError::NothingCommon(first_refusal)) } else { Ok(streams) }
+    }
+
+    fn fresh_audio(&self) -> Audio {
+        Audio {
+            proto: "RTP/AVP".into(),
+            rtp: None,
+            direction: self.direction,
+            payloads: Payloads::default(),
+            ptime: Some(self.ptime),
+        }
+    }
+
+    /// Adds the formats that are not yet there, each under a number that is free: a number keeps its meaning for the
+    /// whole call (RFC 3264 §8.3.2).
+    fn extend(&self, payloads: &mut Payloads) {
+        for codec in &self.codecs {
+            if payloads.iter().any(|payload| payload.codec == *codec) {
+                continue;
+            }
+            let usual = codec.usual_payload_type();
+            let free = |number: &u8| payloads.received_as(*number).is_none();
+            let number = std::iter::once(usual).chain(96..=127).find(free).unwrap_or(usual);
+            payloads.push(Payload { codec: *codec, receive: number, send: number });
+        }
+    }
+}
+
+/// The formats of our offer that the answer takes, in the answer's order: received under our number, sent under theirs.
+fn agreed(offered: &Payloads, answer: &Line) -> Payloads {
+    let ours = |codec| offered.iter().find(|payload| payload.codec == codec);
+    let taken = answer
+        .formats
+        .iter()
+        .filter_map(|format| ours(format.codec).map(|payload| Payload { send: format.payload_type, ..payload }));
+    taken.collect()
+}
+
+impl Line {
+    fn refused(&self) -> LocalLine {
+        LocalLine::Refused { media: self.media.clone(), proto: self.proto.clone(), fmt: self.fmt.clone() }
+    }
+
+    fn stream(&self, line: usize, terms: Terms, rtp: Option<SocketAddr>) -> Stream {
+        let remote_name = match &self.remote {
+            Remote::Name(host, port) => Some((host.clone(), *port)),
+            _ => None,
+        };
+        Stream { line, terms, rtp, remote_name, ptime: self.ptime }
+    }
+}
+
+impl Audio {
+    fn refused(&self) -> LocalLine {
+        let fmt = self.payloads.iter().next().map_or(0, |payload| payload.receive).to_string();
+        LocalLine::Refused { media: "audio".into(), proto: self.proto.clone(), fmt }
+    }
+}
+
+impl Remote {
+    /// The address, when there is one.
+    pub const fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Remote::Address(address) => Some(*address),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! From what peers send to what an SDP parser takes: the lines that matter, cleaned.
+//!
+//! Real bodies end lines with CR, LF or both, indent them, pad fields with two spaces, write Latin-1, invent line types,
+//! state `c=` twice or break lines nobody reads. Refusing a call for that helps no one. What stays is `v=`, `t=`, `c=`,
+//! `m=` and the attributes of [`ATTRIBUTES`]; what is dropped costs nothing further on, however much ICE it is.
+//! `m=` lines are never dropped: the answer must have as many (RFC 3264 §6).
+
+use super::OfferError;
+
+/// Bytes of a body that is read.
+pub const BODY_LIMIT: usize = 32 * 1024;
+/// Lines of a body, dropped ones included.
+pub const LINE_LIMIT: usize = 1_024;
+/// `m=` lines of a body.
+pub const SECTION_LIMIT: usize = 32;
+/// Attribute lines kept in one section.
+pub const ATTRIBUTE_LIMIT: usize = 128;
+/// Bytes of a line that is kept.
+const LENGTH_LIMIT: usize = 1_024;
+
+/// The attributes that are read.
+const ATTRIBUTES: [&str; 9] =
+    ["rtpmap", "fmtp", "ptime", "maxptime", "sendrecv", "sendonly", "recvonly", "inactive", "rtcp"];
+
+/// The lines of `body` that matter, CRLF between them; begins with `v=0`.
+pub fn clean(body: &[u8]) -> Result<String, OfferError> {
+    if body.len() > BODY_LIMIT {
+        return Err(OfferError::TooLarge { what: "bytes", limit: BODY_LIMIT });
+    }
+    let mut cleaned = String::with_capacity(body.len() + 64);
+    let mut section = Section::default();
+    let mut sections = 0;
+    let lines =
+        body.split(|byte| matches!(byte, b'\r' | b'\n')).map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
+    for (number, line) in lines.enumerate() {
+        if number >= LINE_LIMIT {
+            return Err(OfferError::TooLarge { what: "lines", limit: LINE_LIMIT });
+        }
+        if number == 0 {
+            check_version(line)?;
+            cleaned.push_str("v=0\r\n");
+            continue;
+        }
+        let [kind, b'=', value @ ..] = line else { continue };
+        let value = value.trim_ascii();
+        match kind {
+            b'm' => {
+                sections += 1;
+                if sections > SECTION_LIMIT {
+                    return Err(OfferError::TooLarge { what: "media sections", limit: SECTION_LIMIT });
+                }
+                if value.len() > LENGTH_LIMIT || !value.iter().all(|byte| matches!(byte, b' '..=b'~')) {
+                    return Err(OfferError::Malformed("a media line with impossible characters or length".into()));
+                }
+                section = Section::default();
+            }
+            b'c' if section.has_connection => continue,
+            b'c' => section.has_connection = is_connection(value),
+            b't' if sections == 0 && !section.has_time && is_time(value) => section.has_time = true,
+            b'a' if section.attributes < ATTRIBUTE_LIMIT && is_read(value) => section.attributes += 1,
+            _ => continue,
+        }
+        if *kind == b'c' && !section.has_connection || value.len() > LENGTH_LIMIT {
+            continue;
+        }
+        cleaned.push(char::from(*kind));
+        cleaned.push('=');
+        push_clean(&mut cleaned, value, *kind != b'a');
+        cleaned.push_str("\r\n");
+    }
+    if cleaned.is_empty() {
+        return Err(OfferError::Empty);
+    }
+    Ok(cleaned)
+}
+
+/// What the present section, or the part in front of the first, has had.
+#[derive(Default)]
+struct Section {
+    has_connection: bool,
+    has_time: bool,
+    attributes: usize,
+}
+
+fn check_version(line: &[u8]) -> Result<(), OfferError> {
+    match line {
+        [b'v', b'=', version @ ..] if version.trim_ascii() == b"0" => Ok(()),
+        [b'v', b'=', version @ ..] => {
+            Err(OfferError::Version(String::from_utf8_lossy(version.get(..16).unwrap_or(version)).into_owned()))
+        }
+        _ => Err(OfferError::NotSdp),
+    }
+}
+
+fn is_connection(value: &[u8]) -> bool {
+    let mut fields = fields(value);
+    let network = fields.next().is_some_and(|field| field.eq_ignore_ascii_case(b"IN"));
+    let family = fields.next().is_some_and(|field| matches!(field, b"IP4" | b"IP6" | b"ip4" | b"ip6"));
+    network && family && fields.next().is_some() && fields.next().is_none()
+}
+
+fn is_time(value: &[u8]) -> bool {
+    let number = |field: &[u8]| std::str::from_utf8(field).is_ok_and(|text| text.parse::<u64>().is_ok());
+    let mut fields = fields(value);
+    fields.next().is_some_and(number) && fields.next().is_some_and(number) && fields.next().is_none()
+}
+
+fn is_read(value: &[u8]) -> bool {
+    let name = value.split(|byte| *byte == b':').next().unwrap_or_default().trim_ascii();
+    ATTRIBUTES.iter().any(|attribute| attribute.as_bytes().eq_ignore_ascii_case(name))
+}
+
+fn fields(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(u8::is_ascii_whitespace).filter(|field| !field.is_empty())
+}
+
+/// Appends `value` as text: UTF-8, or else Latin-1; control characters become spaces. Where `single`, runs of spaces
+/// become one, as the parser splits fields at each.
+fn push_clean(out: &mut String, value: &[u8], single: bool) {
+    let mut push = |c: char| {
+        let c = if c.is_control() { ' ' } else { c };
+        if !(single && c == ' ' && out.ends_with(' ')) {
+            out.push(c);
+        }
+    };
+    match std::str::from_utf8(value) {
+        Ok(text) => text.chars().for_each(&mut push),
+        Err(_) => value.iter().map(|byte| char::from(*byte)).for_each(&mut push),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_reads_is_dropped_and_the_rest_cleaned() {
+        let body = b"\r\nv=0 \nnonsense\n o=- 1 1 IN IP4 x\rs=caf\xe9\nX=1\nb=AS:64\nb=broken\nc=IN  IP4 192.0.2.1\n\
+            c=IN IP4 192.0.2.2\nt=0  0\nt=1 1\na=tool:x\na=sendonly\nr=7d\nk=clear:x\n\
+            m=audio  4000\tRTP/AVP 0 \na=candidate:1 1 UDP\na=fmtp:101 0-\xb5\n";
+        // The tab in the media line is an impossible character; the body without it is taken.
+        assert!(matches!(clean(body), Err(OfferError::Malformed(_))));
+        let body: Vec<u8> = body.iter().map(|byte| if *byte == b'\t' { b' ' } else { *byte }).collect();
+        assert_eq!(
+            clean(&body).unwrap(),
+            "v=0\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\na=sendonly\r\nm=audio 4000 RTP/AVP 0\r\na=fmtp:101 0-\u{b5}\r\n"
+        );
+    }
+
+    #[test]
+    fn what_is_not_sdp_is_refused_with_its_reason() {
+        assert_eq!(clean(b""), Err(OfferError::Empty));
+        assert_eq!(clean(b"\r\n \r\n"), Err(OfferError::Empty));
+        assert_eq!(clean(b"<xml/>"), Err(OfferError::NotSdp));
+        assert_eq!(clean(b"m=audio 1 RTP/AVP 0\r\n"), Err(OfferError::NotSdp));
+        assert_eq!(clean(b"v=1\r\n"), Err(OfferError::Version("1".into())));
+    }
+
+    #[test]
+    fn bodies_lines_and_sections_have_limits() {
+        let too_large = |what, limit| Err(OfferError::TooLarge { what, limit });
+        assert_eq!(clean(&[b'v'; BODY_LIMIT + 1]), too_large("bytes", BODY_LIMIT));
+        let lines = format!("v=0\r\n{}", "x\n".repeat(LINE_LIMIT));
+        assert_eq!(clean(lines.as_bytes()), too_large("lines", LINE_LIMIT));
+        let sections = format!("v=0\r\n{}", "m=audio 1 RTP/AVP 0\n".repeat(SECTION_LIMIT + 1));
+        assert_eq!(clean(sections.as_bytes()), too_large("media sections", SECTION_LIMIT));
+        let attributes = format!("v=0\r\n{}", "a=ptime:20\n".repeat(ATTRIBUTE_LIMIT + 1));
+        assert_eq!(clean(attributes.as_bytes()).unwrap().lines().count(), 1 + ATTRIBUTE_LIMIT);
+    }
+}

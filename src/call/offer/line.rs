@@ -1,0 +1,224 @@
+//! One m-line of a peer's description, read with all that bears on it.
+
+use std::net::{IpAddr, SocketAddr};
+
+use sdp_types::{Media, Session};
+
+use crate::media::{Codec, Direction};
+
+use super::lenient::ATTRIBUTE_LIMIT;
+use super::{Capabilities, Local};
+
+/// One stream as the peer describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Line {
+    /// `audio`, `video`, …, as written.
+    pub(super) media: String,
+    pub(super) port: u16,
+    /// `RTP/AVP`, as written.
+    pub(super) proto: String,
+    /// The format list, as written.
+    pub(super) fmt: String,
+    /// Seen from the peer.
+    pub(super) direction: Direction,
+    pub(super) remote: Remote,
+    /// Formats that we know, in the peer's order, each once.
+    pub(super) formats: Vec<Format>,
+    /// Milliseconds of sound the peer wants in a packet.
+    pub(super) ptime: Option<u16>,
+}
+
+/// A format under its payload type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Format {
+    pub(super) payload_type: u8,
+    pub(super) codec: Codec,
+}
+
+/// Where a peer wants a stream's packets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Remote {
+    /// This address.
+    Address(SocketAddr),
+    /// This host and port; the name is not resolved.
+    Name(String, u16),
+    /// Nowhere: `0.0.0.0`, `::` or a name that cannot exist. It can still send (RFC 3264 §8.4, RFC 6157 §4.1).
+    Nowhere,
+    /// To a multicast group.
+    Multicast,
+    /// It does not say.
+    Missing,
+}
+
+/// Why a stream is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Refusal {
+    /// The peer itself has it disabled (port 0).
+    #[error("the stream is disabled")]
+    Disabled,
+    /// Neither audio nor anything else we take.
+    #[error("media type not available")]
+    MediaType,
+    /// Not plain RTP.
+    #[error("incompatible transport protocol")]
+    Transport,
+    /// No address, or one of a family that we do not have here.
+    #[error("incompatible network address format")]
+    Address,
+    /// A multicast group.
+    #[error("multicast not available")]
+    Multicast,
+    /// No format in common.
+    #[error("incompatible media format")]
+    Format,
+    /// More streams than a call may have.
+    #[error("too many streams")]
+    TooMany,
+}
+
+impl Refusal {
+    /// Code and text of a Warning header (RFC 3261 §20.43).
+    pub const fn warning(self) -> (u16, &'static str) {
+        match self {
+            Refusal::MediaType => (304, "Media type not available"),
+            Refusal::Transport => (302, "Incompatible transport protocol"),
+            Refusal::Address => (301, "Incompatible network address formats"),
+            Refusal::Multicast => (330, "Multicast not available"),
+            Refusal::Format => (305, "Incompatible media format"),
+            Refusal::Disabled | Refusal::TooMany => (399, "Stream not available"),
+        }
+    }
+}
+
+impl Line {
+    pub(super) fn read(media: &Media, session: &Session) -> Self {
+        let connection = media.connections.first().or(session.connection.as_ref());
+        let remote = connection.map_or(Remote::Missing, |c| Remote::read(&c.connection_address, media.port));
+        let direction = direction_of(&media.attributes).or_else(|| direction_of(&session.attributes));
+        Line {
+            media: media.media.clone(),
+            port: media.port,
+            proto: media.proto.clone(),
+            fmt: media.fmt.clone(),
+            direction: direction.unwrap_or_default(),
+            remote,
+            formats: formats_of(media),
+            ptime: ptime_of(media),
+        }
+    }
+
+    pub(super) fn is_media(&self, name: &str) -> bool {
+        self.media.eq_ignore_ascii_case(name)
+    }
+
+    /// Whether anything may be sent to the peer on this stream.
+    pub(super) fn wants_to_receive(&self) -> bool {
+        self.direction.receives() && self.remote != Remote::Nowhere
+    }
+
+    /// What we do with the stream, seen from our side (RFC 3264 §6.1).
+    pub(super) fn our_direction(&self, capabilities: &Capabilities) -> Direction {
+        Direction::new(self.wants_to_receive(), self.direction.sends()).and(capabilities.direction)
+    }
+
+    /// The formats of this line that we take too, in the peer's order.
+    pub(super) fn common(&self, capabilities: &Capabilities) -> impl Iterator<Item = Format> {
+        self.formats.iter().copied().filter(|format| capabilities.codecs.contains(&format.codec))
+    }
+
+    /// Whether the stream can be taken, when `taken` streams of the call have been.
+    pub(super) fn judge(&self, capabilities: &Capabilities, local: &Local, taken: usize) -> Result<(), Refusal> {
+        if self.port == 0 {
+            return Err(Refusal::Disabled);
+        }
+        if !self.is_media("audio") {
+            return Err(Refusal::MediaType);
+        }
+        // RFC 4585 §3.1: a peer that answers AVPF and gives no feedback attributes behaves as with AVP.
+        if !["RTP/AVP", "RTP/AVPF"].iter().any(|proto| self.proto.eq_ignore_ascii_case(proto)) {
+            return Err(Refusal::Transport);
+        }
+        match &self.remote {
+            Remote::Missing => return Err(Refusal::Address),
+            Remote::Multicast => return Err(Refusal::Multicast),
+            Remote::Address(address) if address.is_ipv4() != local.address().is_ipv4() => {
+                return Err(Refusal::Address);
+            }
+            Remote::Address(_) | Remote::Name(..) | Remote::Nowhere => {}
+        }
+        if !self.common(capabilities).any(|format| format.codec.is_sound()) {
+            return Err(Refusal::Format);
+        }
+        if taken >= capabilities.audio_streams { Err(Refusal::TooMany) } else { Ok(()) }
+    }
+}
+
+impl Remote {
+    fn read(host: &str, port: u16) -> Self {
+        // A multicast address carries a time to live: `224.2.1.1/127` (RFC 8866 §5.7).
+        let host = host.split('/').next().unwrap_or_default();
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        match bare.parse::<IpAddr>() {
+            Ok(ip) if ip.is_unspecified() => Remote::Nowhere,
+            Ok(ip) if ip.is_multicast() => Remote::Multicast,
+            Ok(ip) => Remote::Address(SocketAddr::new(ip.to_canonical(), port)),
+            Err(_) if is_invalid(host) => Remote::Nowhere,
+            Err(_) if is_host_name(host) => Remote::Name(host.to_owned(), port),
+            Err(_) => Remote::Missing,
+        }
+    }
+}
+
+/// Whether a name lies under `.invalid` (RFC 2606), which stands for "nowhere" where an address is expected.
+fn is_invalid(host: &str) -> bool {
+    let host = host.strip_suffix('.').unwrap_or(host);
+    host.rsplit('.').next().is_some_and(|label| label.eq_ignore_ascii_case("invalid"))
+}
+
+fn is_host_name(host: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    // All digits and dots would be an address, and is none.
+    (1..=253).contains(&host.len()) && host.bytes().all(allowed) && host.bytes().any(|byte| byte.is_ascii_alphabetic())
+}
+
+fn direction_of(attributes: &[sdp_types::Attribute]) -> Option<Direction> {
+    attributes.iter().find_map(|attribute| Direction::of_attribute(&attribute.attribute.to_ascii_lowercase()))
+}
+
+/// The values of the attributes of this name.
+fn values<'a>(media: &'a Media, name: &'a str) -> impl Iterator<Item = &'a str> {
+    let named = media.attributes.iter().filter(move |attribute| attribute.attribute.eq_ignore_ascii_case(name));
+    named.filter_map(|attribute| attribute.value.as_deref())
+}
+
+fn formats_of(media: &Media) -> Vec<Format> {
+    let mut formats: Vec<Format> = Vec::new();
+    for text in media.fmt.split_ascii_whitespace().take(ATTRIBUTE_LIMIT) {
+        let Some(payload_type) = text.parse::<u8>().ok().filter(|number| *number < 128) else { continue };
+        let Some(codec) = codec_of(media, payload_type) else { continue };
+        if !formats.iter().any(|known| known.codec == codec || known.payload_type == payload_type) {
+            formats.push(Format { payload_type, codec });
+        }
+    }
+    formats
+}
+
+/// What a payload type stands for: what its `rtpmap` says, else the static assignment (RFC 3551 §6).
+fn codec_of(media: &Media, payload_type: u8) -> Option<Codec> {
+    let mapped = values(media, "rtpmap").find_map(|value| {
+        let (number, encoding) = value.trim().split_once(|c: char| c.is_ascii_whitespace())?;
+        (number.parse() == Ok(payload_type)).then_some(encoding)
+    });
+    match mapped {
+        Some(encoding) => Codec::of_rtpmap(encoding),
+        None => Codec::of_static(payload_type),
+    }
+}
+
+/// Packet times that make sense; anything else is as if it were not there.
+fn ptime_of(media: &Media) -> Option<u16> {
+    let number = |name| values(media, name).find_map(|value| value.trim().parse::<u16>().ok());
+    let ptime = number("ptime").filter(|ms| (5..=200).contains(ms))?;
+    let most = number("maxptime").filter(|ms| *ms >= 5).unwrap_or(u16::MAX);
+    Some(ptime.min(most))
+}

@@ -1,0 +1,14 @@
+//! Packets and the terms they travel on: the slot's RTP ports, the echo of a stream, its RTCP, and a call's streams
+//! together. Values only: bytes and the sender's address in, bytes and an address out.
+
+pub mod codec;
+pub mod echo;
+pub mod latch;
+pub mod ports;
+pub mod rtcp;
+pub mod session;
+
+pub use codec::{Codec, Direction, Payload, Payloads};
+pub use echo::{Dropped, Echo};
+pub use ports::{Exhausted, Ports};
+pub use session::{Session, Terms};

@@ -1,0 +1,166 @@
+//! The media of one call: which of its m-lines have a port, on which terms, and the echo of each.
+//!
+//! Lines are numbered as they stand in the SDP, and keep their port for as long as they are active: an m-line never
+//! changes its place (RFC 3264 §8). Lines without active media have neither port nor socket, so a call on hold or with
+//! `a=inactive` costs nothing but memory. The process opens the sockets of [`Session::legs`] and closes what
+//! [`Session::apply`] and [`Session::close`] hand back.
+
+use std::net::SocketAddr;
+
+use crate::time::Time;
+
+use super::codec::{Direction, Payloads};
+use super::echo::Echo;
+use super::ports::{Exhausted, Ports};
+
+/// What an offer and its answer agreed on for one line, seen from our side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// Which way media flows.
+    pub direction: Direction,
+    /// Where the peer wants its packets; `None` when it named no usable address (hold, or a host name not yet resolved).
+    pub remote: Option<SocketAddr>,
+    /// The formats.
+    pub payloads: Payloads,
+}
+
+/// One active line.
+#[derive(Clone, Debug)]
+pub struct Leg {
+    line: usize,
+    port: u16,
+    echo: Option<Echo>,
+}
+
+impl Leg {
+    /// Its place among the m-lines, from 0.
+    pub const fn line(&self) -> usize {
+        self.line
+    }
+
+    /// Its RTP port; RTCP has the next one.
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The echo; `None` until the line's terms are known (an offer of ours that is not answered yet).
+    pub const fn echo(&mut self) -> Option<&mut Echo> {
+        self.echo.as_mut()
+    }
+}
+
+/// The media of one call.
+#[derive(Clone, Debug)]
+pub struct Session {
+    seed: u64,
+    legs: Vec<Leg>,
+}
+
+impl Session {
+    /// A call without media. SSRCs and first numbers come from `seed`.
+    pub const fn new(seed: u64) -> Self {
+        Session { seed, legs: Vec::new() }
+    }
+
+    /// A port for each of `lines`, in their order: the one a line has, or a new one. All or none are taken.
+    pub fn reserve(&mut self, lines: &[usize], ports: &mut Ports) -> Result<Vec<u16>, Exhausted> {
+        let missing: Vec<usize> = lines.iter().copied().filter(|line| self.leg(*line).is_none()).collect();
+        let taken = ports.take_all(missing.len())?;
+        self.legs.extend(missing.into_iter().zip(taken).map(|(line, port)| Leg { line, port, echo: None }));
+        Ok(lines.iter().filter_map(|line| self.leg(*line).map(Leg::port)).collect())
+    }
+
+    /// The outcome of an offer and its answer: the terms of all active lines. Lines that are not named lose their port;
+    /// these ports come back, already free again, so that their sockets can be closed.
+    pub fn apply(&mut self, terms: &[(usize, Terms)], ports: &mut Ports, now: Time) -> Vec<u16> {
+        let mut closed = Vec::new();
+        self.legs.retain(|leg| {
+            let stays = terms.iter().any(|(line, _)| *line == leg.line);
+            if !stays {
+                ports.give_back(leg.port);
+                closed.push(leg.port);
+            }
+            stays
+        });
+        for leg in &mut self.legs {
+            let Some((_, terms)) = terms.iter().find(|(line, _)| *line == leg.line) else { continue };
+            match &mut leg.echo {
+                Some(echo) => echo.set_terms(terms, now),
+                echo => {
+                    // Two streams of a call must not share a source (RFC 3550 §8.1).
+                    let seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(leg.line as u64 + 1));
+                    *echo = Some(Echo::new(seed, terms));
+                }
+            }
+        }
+        closed
+    }
+
+    /// The call is over: all its ports, already free again.
+    pub fn close(&mut self, ports: &mut Ports) -> Vec<u16> {
+        self.apply(&[], ports, Time(0))
+    }
+
+    /// The active line that has this RTP port.
+    pub fn leg_of_port(&mut self, port: u16) -> Option<&mut Leg> {
+        self.legs.iter_mut().find(|leg| leg.port == port)
+    }
+
+    /// The active lines.
+    pub fn legs(&self) -> &[Leg] {
+        &self.legs
+    }
+
+    /// When anything was last received; `None` when never.
+    pub fn heard(&self) -> Option<Time> {
+        self.legs.iter().filter_map(|leg| leg.echo.as_ref()?.heard()).max()
+    }
+
+    fn leg(&self, line: usize) -> Option<&Leg> {
+        self.legs.iter().find(|leg| leg.line == line)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn terms(direction: Direction) -> Terms {
+        Terms { direction, remote: None, payloads: Payloads::default() }
+    }
+
+    #[test]
+    fn a_line_keeps_its_port_over_new_offers_and_loses_it_when_it_ends() {
+        let mut ports = Ports::new((20_000, 20_007), 0);
+        let mut session = Session::new(1);
+        assert_eq!(session.reserve(&[0], &mut ports), Ok(vec![20_000]));
+        session.apply(&[(0, terms(Direction::SendRecv))], &mut ports, Time(0));
+        assert_eq!(session.reserve(&[0, 2], &mut ports), Ok(vec![20_000, 20_002]));
+        let both = [(0, terms(Direction::SendRecv)), (2, terms(Direction::SendRecv))];
+        assert_eq!(session.apply(&both, &mut ports, Time(0)), [0; 0]);
+        assert_eq!(session.apply(&both[1..], &mut ports, Time(0)), [20_000]);
+        assert_eq!(ports.free(), 3);
+        assert_eq!(session.close(&mut ports), [20_002]);
+        assert_eq!(ports.free(), 4);
+    }
+
+    #[test]
+    fn when_the_range_cannot_hold_all_lines_none_is_taken() {
+        let mut ports = Ports::new((20_000, 20_003), 0);
+        let mut session = Session::new(1);
+        session.reserve(&[0], &mut ports).unwrap();
+        assert_eq!(session.reserve(&[0, 1, 2], &mut ports), Err(Exhausted { pairs: 2 }));
+        assert_eq!(session.legs().len(), 1);
+        assert_eq!(ports.free(), 1);
+    }
+
+    #[test]
+    fn two_streams_of_a_call_have_different_sources() {
+        let mut ports = Ports::new((20_000, 20_007), 0);
+        let mut session = Session::new(77);
+        session.reserve(&[0, 1], &mut ports).unwrap();
+        session.apply(&[(0, terms(Direction::SendRecv)), (1, terms(Direction::SendRecv))], &mut ports, Time(0));
+        let mut ssrc = |port| session.leg_of_port(port).unwrap().echo().unwrap().ssrc();
+        assert_ne!(ssrc(20_000), ssrc(20_002));
+    }
+}
