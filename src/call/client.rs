@@ -1,0 +1,344 @@
+//! Client transactions (RFC 3261 §17.1, RFC 6026) of the few requests a worker sends: BYE, and UPDATE or re-INVITE as
+//! refresh.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::call::dialog::put;
+use crate::call::exchange::{CallKey, Hop, Output, ResolveKey, Transmit};
+use crate::call::respond::{ALLOW, SDP, SUPPORTED};
+use crate::call::server::{NEVER, Resend};
+use crate::call::slab::{Handle, handle};
+use crate::call::uas::{Place, Timer, Uas};
+use crate::ids::{decode, encode};
+use crate::time::Time;
+use crate::wire::sip::{Message, Method, Uri};
+
+handle! {
+    /// A client transaction.
+    pub(super) struct ClientKey;
+}
+
+/// What is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Bye,
+    Update,
+    Reinvite,
+}
+
+impl Kind {
+    const fn method(self) -> &'static str {
+        match self {
+            Kind::Bye => "BYE",
+            Kind::Update => "UPDATE",
+            Kind::Reinvite => "INVITE",
+        }
+    }
+}
+
+/// One client transaction.
+#[derive(Debug)]
+pub(super) struct Client {
+    kind: Kind,
+    call: CallKey,
+    /// Makes the branch unforeseeable.
+    number: u64,
+    cseq: u32,
+    state: State,
+    hop: Hop,
+    from: Option<IpAddr>,
+    /// The request; once a re-INVITE has its final response, the ACK.
+    bytes: Arc<[u8]>,
+    resend: Option<Resend>,
+    end: Time,
+    armed: Time,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// The next hop's address is being looked up.
+    Resolving,
+    /// Sent to this address; no response yet.
+    Trying(SocketAddr),
+    /// A provisional response has come.
+    Proceeding(SocketAddr),
+    /// A re-INVITE whose final response has been acknowledged: its repetitions get the ACK again.
+    Acknowledged(SocketAddr),
+}
+
+impl State {
+    const fn address(self) -> Option<SocketAddr> {
+        match self {
+            State::Resolving => None,
+            State::Trying(to) | State::Proceeding(to) | State::Acknowledged(to) => Some(to),
+        }
+    }
+}
+
+/// How long a re-INVITE may stay provisional (RFC 3261 §16.6: timer C is longer than 3 minutes).
+const PROCEEDING_LIMIT: Duration = Duration::from_secs(181);
+const COOKIE: &[u8] = b"z9hG4bK";
+
+impl Uas {
+    /// Sends a request within the dialog of a call; `None` when there is no room for its transaction.
+    pub(super) fn send_request(&mut self, key: CallKey, kind: Kind, now: Time) -> Option<ClientKey> {
+        let number = self.number(b'b');
+        let next = self.clients.next_key()?;
+        let call = self.calls.get_mut(key)?;
+        call.dialog.local_cseq = call.dialog.local_cseq.wrapping_add(1).max(1);
+        let cseq = call.dialog.local_cseq;
+        let place = call.place;
+        let (hop, next_hop) = next_hop(&place, call.dialog.next_hop());
+        let via = self.via(&place, hop, next, number);
+        let bytes = self.write_request(key, kind, &via, cseq)?;
+        let state = match &next_hop {
+            NextHop::Address(to) => State::Trying(*to),
+            NextHop::Host(..) => State::Resolving,
+        };
+        let client = self.clients.insert(Client {
+            kind,
+            call: key,
+            number,
+            cseq,
+            state,
+            hop,
+            from: place.from,
+            bytes,
+            resend: None,
+            end: now + self.timers.t64(),
+            armed: NEVER,
+        })?;
+        match next_hop {
+            NextHop::Address(to) => self.start(client, to, now),
+            NextHop::Host(host, port) => {
+                let key = ResolveKey::new(client.index(), client.generation());
+                self.outputs.push_back(Output::Resolve { key, host, port });
+            }
+        }
+        self.arm_client(client);
+        Some(client)
+    }
+
+    /// The address that an [`Output::Resolve`] asked for, or `None` when there is none.
+    pub fn on_resolved(&mut self, key: ResolveKey, address: Option<SocketAddr>, now: Time) {
+        let key = ClientKey::new(key.index(), key.generation());
+        if !self.clients.get(key).is_some_and(|client| client.state == State::Resolving) {
+            return;
+        }
+        match address {
+            Some(to) => self.start(key, to, now),
+            None => self.on_timed_out(key, now),
+        }
+        self.arm_client(key);
+    }
+
+    /// A response to a request of ours.
+    pub(super) fn on_response(&mut self, msg: &Message<'_>, now: Time) {
+        let Some(key) = self.find_client(msg) else { return };
+        let timers = self.timers;
+        let Some(client) = self.clients.get_mut(key) else { return };
+        let Some(status) = msg.status() else { return };
+        match (client.kind, client.state) {
+            (_, State::Resolving) => {}
+            (Kind::Reinvite, State::Acknowledged(to)) if status >= 200 => {
+                let again = Transmit { hop: client.hop, to, from: client.from, bytes: client.bytes.clone() };
+                self.outputs.push_back(Output::Transmit(again));
+            }
+            (_, State::Acknowledged(_)) => {}
+            (kind, State::Trying(to) | State::Proceeding(to)) if status < 200 => {
+                client.state = State::Proceeding(to);
+                if kind == Kind::Reinvite {
+                    client.resend = None;
+                    client.end = now + PROCEEDING_LIMIT;
+                } else if let Some(resend) = &mut client.resend {
+                    resend.interval = timers.t2;
+                }
+            }
+            (kind, State::Trying(to) | State::Proceeding(to)) => {
+                let call = client.call;
+                match kind {
+                    Kind::Reinvite => self.acknowledge(key, to, status, now),
+                    Kind::Bye | Kind::Update => {
+                        self.clients.remove(key);
+                    }
+                }
+                self.on_final(call, kind, status, Some(msg), now);
+            }
+        }
+    }
+
+    /// The wheel points at a client transaction.
+    pub(super) fn on_client_timer(&mut self, key: ClientKey, now: Time) {
+        let timers = self.timers;
+        let Some(client) = self.clients.get_mut(key) else { return };
+        if now < client.armed {
+            return;
+        }
+        client.armed = NEVER;
+        if client.end <= now {
+            return self.on_timed_out(key, now);
+        }
+        if let Some(resend) = client.resend.filter(|resend| resend.at <= now) {
+            // §17.1.1.2: an INVITE's intervals (timer A) have no cap, those of others (timer E) have T2.
+            let cap = if client.kind == Kind::Reinvite { timers.t64() } else { timers.t2 };
+            client.resend = Some(resend.next(cap, now));
+            self.transmit(key);
+        }
+        self.arm_client(key);
+    }
+
+    fn on_timed_out(&mut self, key: ClientKey, now: Time) {
+        let Some(client) = self.clients.remove(key) else { return };
+        match client.state {
+            State::Acknowledged(_) => {}
+            // §8.1.3.1: a timeout counts as 408.
+            _ => self.on_final(client.call, client.kind, 408, None, now),
+        }
+    }
+
+    fn on_final(&mut self, call: CallKey, kind: Kind, status: u16, msg: Option<&Message<'_>>, now: Time) {
+        match kind {
+            Kind::Bye => self.on_bye_done(call),
+            Kind::Update | Kind::Reinvite => self.on_refreshed(call, kind, status, msg, now),
+        }
+    }
+
+    /// Sends the ACK to the final response of a re-INVITE: a transaction of its own for a 2xx (§13.2.2.4), part of the
+    /// INVITE's otherwise (§17.1.1.3).
+    fn acknowledge(&mut self, key: ClientKey, to: SocketAddr, status: u16, now: Time) {
+        let fresh = self.number(b'b');
+        let Some(client) = self.clients.get(key) else { return };
+        let Some(call) = self.calls.get(client.call) else {
+            self.clients.remove(key);
+            return;
+        };
+        let number = if status < 300 { fresh } else { client.number };
+        let via = self.via(&call.place, client.hop, key, number);
+        let mut out = Vec::with_capacity(512);
+        call.dialog.write_request(&mut out, "ACK", &via, client.cseq);
+        put(&mut out, &[b"Content-Length: 0\r\n\r\n"]);
+        let end = now + self.timers.t64();
+        let Some(client) = self.clients.get_mut(key) else { return };
+        client.bytes = Arc::from(out);
+        client.state = State::Acknowledged(to);
+        client.resend = None;
+        client.end = end;
+        self.transmit(key);
+        self.arm_client(key);
+    }
+
+    fn start(&mut self, key: ClientKey, to: SocketAddr, now: Time) {
+        let timers = self.timers;
+        let Some(client) = self.clients.get_mut(key) else { return };
+        client.state = State::Trying(to);
+        client.resend = (!client.hop.is_reliable()).then(|| Resend::start(&timers, now));
+        self.transmit(key);
+    }
+
+    fn transmit(&mut self, key: ClientKey) {
+        let Some(client) = self.clients.get(key) else { return };
+        let Some(to) = client.state.address() else { return };
+        let transmit = Transmit { hop: client.hop, to, from: client.from, bytes: client.bytes.clone() };
+        self.outputs.push_back(Output::Transmit(transmit));
+    }
+
+    fn arm_client(&mut self, key: ClientKey) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        let due = client.resend.map_or(client.end, |resend| resend.at.min(client.end));
+        if due < client.armed {
+            client.armed = due;
+            self.wheel.schedule(due, Timer::Client(key));
+        }
+    }
+
+    /// The transaction whose branch and method a response has (§17.1.3).
+    fn find_client(&self, msg: &Message<'_>) -> Option<ClientKey> {
+        let branch = msg.via()?.branch()?;
+        let rest = branch.strip_prefix(COOKIE)?.strip_prefix(self.identity.token.as_bytes())?;
+        let (key, client) = self.clients.at(u32::try_from(decode(rest.get(..7)?)?).ok()?)?;
+        let number = decode(rest.get(7..)?)?;
+        let method = match msg.cseq()?.method {
+            Method::Bye => Kind::Bye,
+            Method::Update => Kind::Update,
+            Method::Invite => Kind::Reinvite,
+            _ => return None,
+        };
+        (rest.len() == 15 && client.number & NUMBER_MASK == number && client.kind == method).then_some(key)
+    }
+
+    fn via(&self, place: &Place, hop: Hop, key: ClientKey, number: u64) -> Vec<u8> {
+        use std::io::Write as _;
+        let transport = match hop {
+            Hop::Own(_) | Hop::Listener(_) => "UDP",
+            Hop::Stream(_) | Hop::Dial => "TCP",
+            Hop::Front(_) => place.transport.via_name(),
+        };
+        let mut text = [0; 15];
+        encode(u64::from(key.index()), &mut text[..7]);
+        encode(number, &mut text[7..]);
+        let mut out = Vec::with_capacity(96);
+        // Writing to a Vec cannot fail.
+        let _ = write!(out, "SIP/2.0/{transport} {};branch=z9hG4bK{}", place.contact, self.identity.token);
+        out.extend_from_slice(&text);
+        out.extend_from_slice(b";rport");
+        out
+    }
+
+    fn write_request(&mut self, key: CallKey, kind: Kind, via: &[u8], cseq: u32) -> Option<Arc<[u8]>> {
+        let mut out = std::mem::take(&mut self.scratch);
+        out.clear();
+        let call = self.calls.get(key)?;
+        call.dialog.write_request(&mut out, kind.method(), via, cseq);
+        if !self.identity.program.is_empty() {
+            put(&mut out, &[b"User-Agent: ", self.identity.program.as_bytes(), b"\r\n"]);
+        }
+        let mut body: &[u8] = b"";
+        if kind != Kind::Bye {
+            put(&mut out, &[b"Contact: ", &self.contact(&call.place), b"\r\nAllow: ", ALLOW]);
+            put(&mut out, &[b"\r\nSupported: ", SUPPORTED, b"\r\n"]);
+            if let Some(session) = &call.session {
+                // In a request of ours `uac` is us.
+                let line = format!("Session-Expires: {};refresher=uac\r\n", session.interval.seconds);
+                put(&mut out, &[line.as_bytes()]);
+                put(&mut out, &[format!("Min-SE: {}\r\n", self.session_timer.min_se.max(90)).as_bytes()]);
+            }
+            if kind == Kind::Reinvite {
+                body = call.sdp.as_deref().unwrap_or_default();
+            }
+        }
+        if !body.is_empty() {
+            put(&mut out, &[b"Content-Type: ", SDP.as_bytes(), b"\r\n"]);
+        }
+        put(&mut out, &[format!("Content-Length: {}\r\n\r\n", body.len()).as_bytes(), body]);
+        let bytes = Arc::from(out.as_slice());
+        self.scratch = out;
+        Some(bytes)
+    }
+}
+
+/// The eight characters of five bits that a branch has room for.
+const NUMBER_MASK: u64 = (1 << 40) - 1;
+
+enum NextHop {
+    Address(SocketAddr),
+    Host(Box<str>, u16),
+}
+
+/// Where a request of ours goes: on the connection there is, to the source of a pinned peer, else where the first route
+/// or the remote target says (§8.1.2).
+fn next_hop(place: &Place, uri: Option<Uri<'_>>) -> (Hop, NextHop) {
+    if place.pinned || matches!(place.hop, Hop::Stream(_) | Hop::Front(_)) {
+        return (place.hop, NextHop::Address(place.source));
+    }
+    let Some(uri) = uri else { return (place.hop, NextHop::Address(place.source)) };
+    let tcp = uri.param(b"transport").is_some_and(|value| value.eq_ignore_ascii_case(b"tcp"));
+    let hop = if tcp { Hop::Dial } else { place.hop };
+    let port = uri.port.unwrap_or(5060);
+    match uri.host.ip() {
+        Some(ip) => (hop, NextHop::Address(SocketAddr::new(ip, port))),
+        None if uri.host.as_bytes().is_empty() => (hop, NextHop::Address(place.source)),
+        None => (hop, NextHop::Host(String::from_utf8_lossy(uri.host.as_bytes()).into(), port)),
+    }
+}

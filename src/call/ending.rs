@@ -1,0 +1,100 @@
+//! A call's end, from either side.
+
+use crate::call::client::Kind;
+use crate::call::exchange::{Arrival, CallKey, EndReason, Event};
+use crate::call::request::Request;
+use crate::call::respond::Response;
+use crate::call::server::Kept;
+use crate::call::uas::{Phase, Uas};
+use crate::time::Time;
+
+impl Uas {
+    /// Ends a call in whatever way its state asks for: 480 before a final response, BYE afterwards; when our 2xx has not
+    /// been acknowledged, as soon as it has (RFC 3261 §15).
+    pub fn hang_up(&mut self, key: CallKey, now: Time) {
+        self.end(key, EndReason::HungUp, now);
+    }
+
+    pub(super) fn end(&mut self, key: CallKey, reason: EndReason, now: Time) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        match call.phase {
+            Phase::Early => {
+                self.decline(key, 480, reason, now);
+            }
+            Phase::Accepted(None) => call.phase = Phase::Accepted(Some(reason)),
+            Phase::Accepted(Some(_)) | Phase::Ending => {}
+            Phase::Confirmed => {
+                self.release(key, reason, now);
+                if let Some(call) = self.calls.get_mut(key) {
+                    call.phase = Phase::Ending;
+                }
+                if self.send_request(key, Kind::Bye, now).is_none() {
+                    self.calls.remove(key);
+                }
+            }
+        }
+    }
+
+    pub(super) fn on_bye(&mut self, key: CallKey, request: &Request<'_>, arrival: &Arrival, now: Time) {
+        self.answer(request, arrival, Some(key), &Response::status(200), now);
+        // RFC 3261 §15.1.2: requests that still wait get 487.
+        if self.decline(key, 487, EndReason::PeerHungUp, now) {
+            return;
+        }
+        self.forget_at(key, EndReason::PeerHungUp, now);
+    }
+
+    /// The transaction of our BYE is over, however it went.
+    pub(super) fn on_bye_done(&mut self, key: CallKey) {
+        if self.calls.get(key).is_some_and(|call| call.phase == Phase::Ending) {
+            self.calls.remove(key);
+        }
+    }
+
+    /// Removes a call whose INVITE has its final response.
+    pub(super) fn forget(&mut self, key: CallKey, reason: EndReason) {
+        let Some(call) = self.calls.remove(key) else { return };
+        self.load.units_used = self.load.units_used.saturating_sub(call.size);
+        self.load.sessions = self.load.sessions.saturating_sub(1);
+        self.tell(key, Event::Ended(reason));
+    }
+
+    /// Removes a call that the peer has ended.
+    fn forget_at(&mut self, key: CallKey, reason: EndReason, now: Time) {
+        match self.calls.get(key).map(|call| call.phase) {
+            // The BYEs have crossed; the application knows already.
+            Some(Phase::Ending) => {
+                self.calls.remove(key);
+            }
+            Some(_) => {
+                self.release(key, reason, now);
+                self.calls.remove(key);
+            }
+            None => {}
+        }
+    }
+
+    /// Lets go of all that a call holds and tells the application.
+    fn release(&mut self, key: CallKey, reason: EndReason, now: Time) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        call.reliable = None;
+        call.session = None;
+        call.sdp = None;
+        let size = call.size;
+        let (asked, invite) = (call.asked.take(), call.invite.take());
+        if let Some(server) = asked {
+            let response = Response::status(487);
+            self.with_request(server, |uas, request| uas.respond_in_call(key, server, request, &response, now));
+        }
+        if let Some(invite) = invite {
+            // Whoever says BYE has our 2xx.
+            if let Some(server) = self.servers.get_mut(invite) {
+                server.resend = None;
+            }
+            self.keep(invite, Kept::Nothing);
+        }
+        self.load.units_used = self.load.units_used.saturating_sub(size);
+        self.load.sessions = self.load.sessions.saturating_sub(1);
+        self.tell(key, Event::Ended(reason));
+    }
+}

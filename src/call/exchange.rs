@@ -1,0 +1,231 @@
+//! The vocabulary of the user agent: what goes in beside a message, and all that comes out.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use crate::call::slab::handle;
+use crate::handoff::frame::{Envelope, RefuseReason, Transport};
+use crate::ids::{ConnId, ListenerId, Seq};
+use crate::time::Time;
+
+handle! {
+    /// A call of this worker, from its INVITE to its end. Never reused for another call.
+    pub struct CallKey;
+}
+
+handle! {
+    /// A request of our own that waits for the address of its next hop.
+    pub struct ResolveKey;
+}
+
+/// How a message came to this worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// By which way.
+    pub path: Path,
+    /// The transport it came over.
+    pub transport: Transport,
+    /// Where it came from.
+    pub source: SocketAddr,
+    /// The local address it was sent to.
+    pub local: SocketAddr,
+    /// The units of the session it opens, if it opens one.
+    pub size: u32,
+    /// Whether the source can reach the well-known address only.
+    pub pinned: bool,
+    /// Whether it was placed here because of a call we have, not by selection: then we answer it, whatever the load.
+    pub follows: bool,
+    /// When it must be given back instead of answered.
+    pub deadline: Option<Time>,
+}
+
+impl Arrival {
+    /// A message that the dispatcher handed over.
+    pub fn handed_over(envelope: &Envelope) -> Self {
+        Arrival {
+            path: Path::Handoff { seq: envelope.seq, listener: envelope.listener, conn: envelope.conn },
+            transport: envelope.transport,
+            source: envelope.source,
+            local: envelope.local,
+            size: envelope.size,
+            pinned: envelope.pinned,
+            follows: envelope.follows,
+            deadline: envelope.deadline,
+        }
+    }
+
+    /// A datagram on this worker's own socket number `socket`. It opens a session of `size` units if it opens one.
+    pub fn own(socket: u16, source: SocketAddr, local: SocketAddr, size: u32) -> Self {
+        Arrival {
+            path: Path::Own(socket),
+            transport: Transport::Udp,
+            source,
+            local,
+            size,
+            pinned: false,
+            follows: false,
+            deadline: None,
+        }
+    }
+
+    /// A message on a stream connection of this worker.
+    pub fn stream(conn: u64, source: SocketAddr, local: SocketAddr, size: u32) -> Self {
+        Arrival { path: Path::Stream(conn), transport: Transport::Tcp, ..Arrival::own(0, source, local, size) }
+    }
+
+    pub(super) const fn seq(&self) -> Option<Seq> {
+        match self.path {
+            Path::Handoff { seq, .. } => Some(seq),
+            Path::Own(_) | Path::Stream(_) => None,
+        }
+    }
+}
+
+/// The way a message came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Path {
+    /// Over the link from the dispatcher.
+    Handoff {
+        /// Its number on the link.
+        seq: Seq,
+        /// The well-known socket it came to.
+        listener: ListenerId,
+        /// The dispatcher's stream connection it came on; 0 for a datagram.
+        conn: ConnId,
+    },
+    /// To our own UDP socket of this number.
+    Own(u16),
+    /// On a stream connection that we hold.
+    Stream(u64),
+}
+
+/// The way bytes leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hop {
+    /// Our own UDP socket of this number.
+    Own(u16),
+    /// The duplicate of the well-known UDP socket of this number.
+    Listener(u16),
+    /// A stream connection that we hold; if it is gone, as [`Hop::Dial`].
+    Stream(u64),
+    /// A stream connection that the dispatcher holds.
+    Front(ConnId),
+    /// A stream connection to the address, opened if there is none.
+    Dial,
+}
+
+impl Hop {
+    /// Whether the transport retransmits by itself (RFC 3261 §17: timers A, E, G, I, J, K are zero then).
+    pub const fn is_reliable(self) -> bool {
+        matches!(self, Hop::Stream(_) | Hop::Front(_) | Hop::Dial)
+    }
+}
+
+/// Bytes to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transmit {
+    /// By which way.
+    pub hop: Hop,
+    /// Where to.
+    pub to: SocketAddr,
+    /// The local address they must leave from, on sockets bound to all addresses.
+    pub from: Option<IpAddr>,
+    /// The message.
+    pub bytes: Arc<[u8]>,
+}
+
+/// All that comes out of the user agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Send this.
+    Transmit(Transmit),
+    /// Tell the application.
+    Event(CallKey, Event),
+    /// A handed-over message is dealt with: its final response has left, or none is needed.
+    Answered(Seq),
+    /// A handed-over message goes back to the dispatcher; nothing of it has been answered.
+    Refuse(Seq, RefuseReason),
+    /// Look up the address of a host, then call [`crate::call::Uas::on_resolved`].
+    Resolve {
+        /// What asks.
+        key: ResolveKey,
+        /// The name.
+        host: Box<str>,
+        /// The port to go with it.
+        port: u16,
+    },
+}
+
+/// What happened to a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A new call. Decide with `ring`, `accept`, `reject` or `refuse`, now or later; the INVITE can be read with
+    /// [`crate::call::Uas::with_invite`] until then.
+    Incoming {
+        /// The peer's offer, if the INVITE carried one; without it `accept` takes our offer.
+        offer: Option<Box<[u8]>>,
+        /// The call it takes the place of (RFC 3891). That one is hung up when this one is accepted.
+        replaces: Option<CallKey>,
+    },
+    /// The peer has acknowledged our 2xx: the call stands.
+    Established,
+    /// The peer wants to change the session. Answer with `answer` or `reject_offer`, now or later.
+    Offer(Box<[u8]>),
+    /// The peer's answer to an offer of ours.
+    Answer(Box<[u8]>),
+    /// The peer sent an INFO; it has been answered with 200.
+    Info {
+        /// Its media type; empty when it had none.
+        content_type: Box<[u8]>,
+        /// Its body.
+        body: Box<[u8]>,
+    },
+    /// The call is over, and its key with it.
+    Ended(EndReason),
+}
+
+/// Why a call ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EndReason {
+    /// The peer sent BYE.
+    PeerHungUp,
+    /// The application hung up.
+    HungUp,
+    /// The peer sent CANCEL before there was a final response.
+    Cancelled,
+    /// The application rejected it with this status.
+    Rejected(u16),
+    /// It went back to the dispatcher.
+    Refused(RefuseReason),
+    /// The INVITE's `Expires` ran out before there was a final response (RFC 3261 §13.3.1).
+    InviteExpired,
+    /// No ACK came for our 2xx within 64·T1 (RFC 3261 §13.3.1.4).
+    NoAck,
+    /// No PRACK came for a reliable provisional response within 64·T1 (RFC 3262 §3).
+    NoPrack,
+    /// The session was not refreshed in time (RFC 4028 §10).
+    SessionExpired,
+    /// The peer answered a refresh with this status: it does not know the call any more.
+    RefreshFailed(u16),
+    /// Another call took its place (RFC 3891).
+    Replaced,
+}
+
+impl EndReason {
+    /// A stable name for logs and counters.
+    pub const fn label(self) -> &'static str {
+        match self {
+            EndReason::PeerHungUp => "peer-hung-up",
+            EndReason::HungUp => "hung-up",
+            EndReason::Cancelled => "cancelled",
+            EndReason::Rejected(_) => "rejected",
+            EndReason::Refused(_) => "refused",
+            EndReason::InviteExpired => "invite-expired",
+            EndReason::NoAck => "no-ack",
+            EndReason::NoPrack => "no-prack",
+            EndReason::SessionExpired => "session-expired",
+            EndReason::RefreshFailed(_) => "refresh-failed",
+            EndReason::Replaced => "replaced",
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Who this user agent is: its token, its addresses, its limits.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use crate::handoff::frame::ReplyFrom;
+
+/// The names and addresses of one worker.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The worker's token: stands at the front of its tags and branches.
+    pub token: Box<str>,
+    /// Its own SIP sockets; the same numbers name UDP socket and TCP listener.
+    pub own: Vec<SocketAddr>,
+    /// The dispatcher's well-known addresses, by listener number.
+    pub listeners: Vec<SocketAddr>,
+    /// Which of the listeners we hold a duplicate of, by listener number.
+    pub duplicates: Vec<bool>,
+    /// The addresses to name in Contact, by listener number; the first is the default.
+    pub advertise: Vec<IpAddr>,
+    /// Where responses to handed-over requests leave from.
+    pub reply_from: ReplyFrom,
+    /// What `Server` and `User-Agent` say; empty for nothing.
+    pub program: Box<str>,
+    /// The seed of tags, branches and sequence numbers: 128 random bits.
+    pub seed: [u64; 2],
+}
+
+impl Identity {
+    /// The number of the own socket that serves a peer who reached `local`: the one bound to that address, else the
+    /// first of its family, else the first.
+    pub(super) fn own_socket(&self, local: IpAddr) -> u16 {
+        let found =
+            self.own.iter().position(|own| own.ip() == local).or_else(|| {
+                self.own.iter().position(|own| own.ip().is_unspecified() && own.is_ipv4() == local.is_ipv4())
+            });
+        let found = found.or_else(|| self.own.iter().position(|own| own.is_ipv4() == local.is_ipv4()));
+        found.unwrap_or(0) as u16
+    }
+
+    /// The address that peers who reached `local` (over well-known socket `listener`, if any) can reach us at.
+    pub(super) fn public_ip(&self, listener: Option<u16>, local: IpAddr) -> IpAddr {
+        let usable = |ip: &&IpAddr| !ip.is_unspecified() && ip.is_ipv4() == local.is_ipv4();
+        let named = listener.and_then(|number| self.advertise.get(usize::from(number))).filter(usable);
+        let named = named.or_else(|| self.advertise.iter().find(usable));
+        match named {
+            Some(ip) => *ip,
+            None => local,
+        }
+    }
+}
+
+/// What a worker holds at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Capacity units.
+    pub units: u32,
+    /// Calls, ended ones whose BYE is not answered yet included.
+    pub calls: usize,
+    /// Server transactions, finished ones that wait for retransmissions included.
+    pub transactions: usize,
+    /// Bytes of requests and responses that transactions keep.
+    pub kept_bytes: usize,
+    /// The largest body taken, in bytes.
+    pub body: usize,
+    /// The longest text of a dialog (its URIs, tags and route set together), in bytes.
+    pub dialog: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            units: 1_000,
+            calls: 100_000,
+            transactions: 400_000,
+            kept_bytes: 128 << 20,
+            body: 32 << 10,
+            dialog: 8 << 10,
+        }
+    }
+}
+
+/// The times of RFC 3261 §17.1.1.1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timers {
+    /// The round-trip estimate.
+    pub t1: Duration,
+    /// The longest interval between retransmissions.
+    pub t2: Duration,
+    /// How long a message stays in the network.
+    pub t4: Duration,
+}
+
+impl Default for Timers {
+    fn default() -> Self {
+        Timers { t1: Duration::from_millis(500), t2: Duration::from_secs(4), t4: Duration::from_secs(5) }
+    }
+}
+
+impl Timers {
+    /// 64·T1: after this a transaction is over.
+    pub fn t64(&self) -> Duration {
+        self.t1 * 64
+    }
+}
+
+/// What we ask of session timers (RFC 4028).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionTimer {
+    /// The interval we ask for when the peer names none, in seconds; `None`: no session timer then.
+    pub expires: Option<u32>,
+    /// The shortest interval we take, in seconds; at least 90 (RFC 4028 §5).
+    pub min_se: u32,
+}
+
+impl Default for SessionTimer {
+    fn default() -> Self {
+        SessionTimer { expires: Some(1_800), min_se: 90 }
+    }
+}

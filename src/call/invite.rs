@@ -1,0 +1,352 @@
+//! A call's beginning: the initial INVITE, what the application decides about it, CANCEL and ACK.
+
+use std::time::Duration;
+
+use crate::call::body::{Body, session_description};
+use crate::call::dialog::{Dialog, NoDialog};
+use crate::call::exchange::{Arrival, CallKey, EndReason, Event, Output};
+use crate::call::options::Refusal;
+use crate::call::refresh::{Session, session_headers};
+use crate::call::request::Request;
+use crate::call::respond::{ALLOW, Keep, Response, SUPPORTED};
+use crate::call::server::{Kept, NEVER, ServerKey, State};
+use crate::call::uas::{Call, Phase, Uas};
+use crate::handoff::frame::RefuseReason;
+use crate::time::Time;
+use crate::wire::sip::{DialogRef, Message, Method, Name};
+
+/// What `Retry-After` says when we are full, in seconds.
+const RETRY_AFTER: &[u8] = b"5";
+
+impl Uas {
+    /// Shows the INVITE of a call that has not been decided on.
+    pub fn with_invite<R>(&mut self, key: CallKey, then: impl FnOnce(&Message<'_>) -> R) -> Option<R> {
+        let server = self.undecided(key)?;
+        self.with_request(server, |_, request| then(request.msg))
+    }
+
+    /// The units a call was counted with.
+    pub fn size(&self, key: CallKey) -> Option<u32> {
+        self.calls.get(key).map(|call| call.size)
+    }
+
+    /// The address that the call's Contact names: what its session description should name, too.
+    pub fn address(&self, key: CallKey) -> Option<std::net::IpAddr> {
+        self.calls.get(key).map(|call| call.place.contact.ip())
+    }
+
+    /// The local address that the caller reached: where its media sockets belong.
+    pub fn local_ip(&self, key: CallKey) -> Option<std::net::IpAddr> {
+        self.calls.get(key).and_then(|call| call.place.from)
+    }
+
+    /// The Call-ID of a call.
+    pub fn call_id(&self, key: CallKey) -> Option<&[u8]> {
+        self.calls.get(key).map(|call| call.dialog.call_id())
+    }
+
+    /// Answers a call with 200. `sdp` is the answer to the peer's offer or, when there was none, our offer.
+    ///
+    /// Waits by itself for a PRACK that must come first (RFC 3262 §3). False when the call is not waiting for a decision.
+    pub fn accept(&mut self, key: CallKey, sdp: Option<&[u8]>, now: Time) -> bool {
+        let Some(server) = self.undecided(key) else { return false };
+        let Some(call) = self.calls.get_mut(key) else { return false };
+        if let Some(reliable) = call.reliable.as_mut().filter(|reliable| reliable.holds_back()) {
+            reliable.then_accept(sdp);
+            return true;
+        }
+        call.reliable = None;
+        call.phase = Phase::Accepted(None);
+        call.sdp = sdp.or(call.sdp.as_deref()).map(Into::into);
+        let place = call.place;
+        let contact = self.contact(&place);
+        let ours = self.session_timer;
+        self.with_request(server, |uas, request| {
+            let agreed = super::refresh::proposal(request).agree(&ours).ok().flatten();
+            let value;
+            let mut headers = vec![("Contact", contact.as_slice()), ("Allow", ALLOW), ("Supported", SUPPORTED)];
+            if let Some(interval) = agreed {
+                value = session_headers(&interval);
+                headers.push(("Session-Expires", &value));
+                if request.lists(Name::Supported, b"timer") || request.lists(Name::Require, b"timer") {
+                    headers.push(("Require", b"timer"));
+                }
+            }
+            if let Some(call) = uas.calls.get_mut(key) {
+                call.session = agreed.map(|interval| Session::new(interval, now));
+                call.offered = sdp.is_some() && session_description(request.msg) == Body::None;
+                call.takes_update = request.lists(Name::Allow, b"UPDATE");
+            }
+            let response = Response { dialog: true, headers: &headers, sdp, ..Response::status(200) };
+            uas.respond_in_call(key, server, request, &response, now);
+        });
+        self.load.answered += 1;
+        if let Some(replaced) = self.calls.get_mut(key).and_then(|call| call.replaces.take()) {
+            self.end(replaced, EndReason::Replaced, now);
+        }
+        true
+    }
+
+    /// Turns a call down with a final status of 300–699. False when the call is not waiting for a decision.
+    pub fn reject(&mut self, key: CallKey, status: u16, now: Time) -> bool {
+        let status = status.clamp(300, 699);
+        self.decline(key, status, EndReason::Rejected(status), now)
+    }
+
+    /// Gives a call back to the dispatcher, which offers it to another worker. Where that is not possible any more (it
+    /// came to our own port, belongs to a call of ours, or the caller has heard of us), it is answered with 503.
+    pub fn refuse(&mut self, key: CallKey, reason: RefuseReason, now: Time) -> bool {
+        let Some(server) = self.undecided(key) else { return false };
+        let possible = self.servers.get(server).is_some_and(|server| {
+            !server.direct && !server.follows && !server.seqs.is_empty() && server.kept.response().is_none()
+        });
+        if !possible {
+            return self.decline(key, 503, EndReason::Refused(reason), now);
+        }
+        if let Some(server) = self.servers.get_mut(server) {
+            self.refused.insert(server.fingerprint, now);
+            self.outputs.extend(server.seqs.drain().map(|seq| Output::Refuse(seq, reason)));
+        }
+        self.close(server);
+        self.forget(key, EndReason::Refused(reason));
+        true
+    }
+
+    /// An INVITE without To-tag that is not a copy of another.
+    pub(super) fn on_invite(&mut self, request: &Request<'_>, arrival: &Arrival, now: Time) {
+        if arrival.seq().is_none() {
+            self.load.direct += 1;
+        }
+        if let Err(floor) = super::refresh::proposal(request).agree(&self.session_timer) {
+            let refusal = Refusal::with(422, "Min-SE", floor.to_string().as_bytes());
+            return self.refuse_request(&refusal, request, arrival, None, now);
+        }
+        let replaces = match self.replaced(request) {
+            Ok(replaces) => replaces,
+            Err(refusal) => return self.refuse_request(&refusal, request, arrival, None, now),
+        };
+        let freed = replaces.and_then(|key| self.calls.get(key)).map_or(0, |call| call.size);
+        if self.draining {
+            return self.turn_away(request, arrival, RefuseReason::Draining, now);
+        }
+        if self.load.units_used.saturating_sub(freed).saturating_add(arrival.size) > self.limits.units {
+            return self.turn_away(request, arrival, RefuseReason::Full, now);
+        }
+        let Some(next) = self.calls.next_key() else {
+            return self.turn_away(request, arrival, RefuseReason::Exhausted, now);
+        };
+        let tag = self.tag_for(next);
+        let dialog = match Dialog::new(request, &tag, self.limits.dialog) {
+            Ok(dialog) => dialog,
+            Err(NoDialog::Contact) => return self.answer(request, arrival, None, &Response::status(400), now),
+            Err(NoDialog::TooLong) => return self.answer(request, arrival, None, &Response::status(513), now),
+        };
+        let Some(server) = self.open(request, arrival, Keep::Request, now) else {
+            return self.turn_away(request, arrival, RefuseReason::Exhausted, now);
+        };
+        let call = Call {
+            dialog,
+            phase: Phase::Early,
+            size: arrival.size,
+            place: self.place(arrival),
+            invite: Some(server),
+            asked: None,
+            offered: false,
+            refresh: None,
+            session: None,
+            reliable: None,
+            sdp: None,
+            replaces,
+            expires: expires(request, now),
+            takes_update: false,
+            armed: NEVER,
+        };
+        let Some(key) = self.calls.insert(call) else { return self.close(server) };
+        if let Some(server) = self.servers.get_mut(server) {
+            server.call = Some(key);
+        }
+        self.load.units_used = self.load.units_used.saturating_add(arrival.size);
+        self.load.sessions += 1;
+        self.arm_call(key);
+        let offer = match session_description(request.msg) {
+            Body::Sdp(sdp) => Some(sdp.into()),
+            Body::None | Body::Unknown => None,
+        };
+        self.tell(key, Event::Incoming { offer, replaces });
+    }
+
+    /// CANCEL (RFC 3261 §9.2).
+    pub(super) fn on_cancel(&mut self, request: &Request<'_>, arrival: &Arrival, now: Time) {
+        let Some(invite) = self.find_server(self.prints.invite(request)) else {
+            return self.answer_statelessly(request, arrival, &Response::status(481));
+        };
+        let call = self.servers.get(invite).and_then(|server| server.call);
+        // The 200 has the tag that the INVITE's responses have.
+        let tag = call.and_then(|key| self.calls.get(key)).map(|call| call.dialog.local_tag().to_vec());
+        let response = Response { to_tag: tag.as_deref(), ..Response::status(200) };
+        self.answer(request, arrival, call, &response, now);
+        let proceeding = self.servers.get(invite).is_some_and(|server| server.is_proceeding());
+        let Some(key) = call.filter(|_| proceeding) else { return };
+        if self.undecided(key) == Some(invite) {
+            self.decline(key, 487, EndReason::Cancelled, now);
+        } else if self.calls.get(key).is_some_and(|call| call.asked == Some(invite)) {
+            // A re-INVITE: it ends, the call goes on.
+            self.reject_offer(key, 487, now);
+        }
+    }
+
+    /// The ACK to a 300–699: timer I, or nothing over a reliable transport.
+    pub(super) fn on_ack_of_refusal(&mut self, key: ServerKey, now: Time) {
+        let t4 = self.timers.t4;
+        let Some(server) = self.servers.get_mut(key) else { return };
+        if server.way.hop.is_reliable() {
+            return self.close(key);
+        }
+        server.state = State::Confirmed;
+        server.resend = None;
+        server.end = now + t4;
+        self.keep(key, Kept::Nothing);
+        self.arm_server(key);
+    }
+
+    /// The ACK to a 2xx: stops its repetition and may bring an answer.
+    pub(super) fn on_ack_of_success(&mut self, key: CallKey, request: &Request<'_>, now: Time) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let Some(invite) = call.invite else { return };
+        let Some(server) = self.servers.get_mut(invite) else { return };
+        if server.state != State::Accepted || server.cseq != request.cseq.number {
+            return;
+        }
+        call.invite = None;
+        server.resend = None;
+        server.call = None;
+        self.keep(invite, Kept::Nothing);
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let answer = match session_description(request.msg) {
+            Body::Sdp(sdp) if call.offered => Some(sdp.into()),
+            _ => None,
+        };
+        call.offered = false;
+        let phase = call.phase;
+        if let Phase::Accepted(_) = phase {
+            call.phase = Phase::Confirmed;
+            self.tell(key, Event::Established);
+        }
+        if let Some(answer) = answer {
+            self.tell(key, Event::Answer(answer));
+        }
+        match phase {
+            Phase::Accepted(Some(reason)) => self.end(key, reason, now),
+            _ => self.arm_call(key),
+        }
+    }
+
+    /// 64·T1 without ACK (RFC 3261 §13.3.1.4): the call is over.
+    pub(super) fn on_no_ack(&mut self, key: CallKey, invite: ServerKey, now: Time) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        if call.invite != Some(invite) {
+            return;
+        }
+        call.invite = None;
+        let reason = match call.phase {
+            Phase::Accepted(Some(reason)) => reason,
+            _ => EndReason::NoAck,
+        };
+        call.phase = Phase::Confirmed;
+        self.end(key, reason, now);
+    }
+
+    /// The INVITE's `Expires` ran out (RFC 3261 §13.3.1).
+    pub(super) fn on_invite_expired(&mut self, key: CallKey, now: Time) {
+        self.decline(key, 487, EndReason::InviteExpired, now);
+    }
+
+    /// Answers an undecided INVITE with a final refusal and ends its call.
+    pub(super) fn decline(&mut self, key: CallKey, status: u16, reason: EndReason, now: Time) -> bool {
+        let Some(server) = self.undecided(key) else { return false };
+        self.with_request(server, |uas, request| {
+            let retry = [("Retry-After", RETRY_AFTER)];
+            let headers: &[(&str, &[u8])] = if status == 503 { &retry } else { &[] };
+            uas.respond_in_call(key, server, request, &Response { headers, ..Response::status(status) }, now);
+        });
+        self.forget(key, reason);
+        true
+    }
+
+    /// Responds with the call's own tag.
+    pub(super) fn respond_in_call(
+        &mut self,
+        key: CallKey,
+        server: ServerKey,
+        request: &Request<'_>,
+        response: &Response<'_>,
+        now: Time,
+    ) {
+        let tag = self.calls.get(key).map(|call| call.dialog.local_tag().to_vec());
+        self.respond(server, request, &Response { to_tag: tag.as_deref(), ..*response }, now);
+    }
+
+    /// The transaction of a call that has no final response yet.
+    pub(super) fn undecided(&self, key: CallKey) -> Option<ServerKey> {
+        self.calls.get(key).filter(|call| call.phase == Phase::Early).and_then(|call| call.invite)
+    }
+
+    /// No room: back to the dispatcher where it chose us among others, else our own answer.
+    fn turn_away(&mut self, request: &Request<'_>, arrival: &Arrival, reason: RefuseReason, now: Time) {
+        if let Some(seq) = arrival.seq().filter(|_| !arrival.follows) {
+            self.refused.insert(self.prints.invite(request), now);
+            self.outputs.push_back(Output::Refuse(seq, reason));
+            return;
+        }
+        // A 503 makes the peer shun the whole address (RFC 3261 §21.5.4), and in what follows a call of ours that is the
+        // dispatcher's.
+        let own_port = arrival.seq().is_none();
+        let status = match reason {
+            RefuseReason::Full if arrival.size > self.limits.units => 480,
+            RefuseReason::Full if self.load.units_used < self.limits.units || !own_port => 486,
+            _ if own_port => 503,
+            _ => 480,
+        };
+        let retry = [("Retry-After", RETRY_AFTER)];
+        let headers: &[(&str, &[u8])] = if status == 503 { &retry } else { &[] };
+        self.answer(request, arrival, None, &Response { headers, ..Response::status(status) }, now);
+    }
+
+    /// The call that an INVITE with Replaces means (RFC 3891 §3). Join (RFC 3911) is not served.
+    fn replaced(&self, request: &Request<'_>) -> Result<Option<CallKey>, Refusal> {
+        let join = request.msg.header(Name::Join);
+        if request.msg.header(Name::Replaces).is_none() {
+            if join.is_none() {
+                return Ok(None);
+            }
+            let known = request.msg.join().and_then(|dialog| self.find_dialog(&dialog));
+            return Err(Refusal::status(if known.is_some() { 488 } else { 481 }));
+        }
+        if join.is_some() || request.msg.headers(Name::Replaces).count() > 1 {
+            return Err(Refusal::status(400));
+        }
+        let reference = request.msg.replaces().ok_or(Refusal::status(400))?;
+        let key = self.find_dialog(&reference).ok_or(Refusal::status(481))?;
+        let phase = self.calls.get(key).map(|call| call.phase);
+        match phase {
+            // An early dialog that we did not initiate.
+            Some(Phase::Early) | None => Err(Refusal::status(481)),
+            Some(Phase::Ending) => Err(Refusal::status(603)),
+            Some(Phase::Accepted(_) | Phase::Confirmed) if reference.early_only => Err(Refusal::status(486)),
+            Some(Phase::Accepted(_) | Phase::Confirmed) => Ok(Some(key)),
+        }
+    }
+
+    /// The call whose dialog a Replaces or Join names; its tags are named as we see them.
+    fn find_dialog(&self, dialog: &DialogRef<'_>) -> Option<CallKey> {
+        self.find_call(dialog.call_id, dialog.to_tag?, dialog.from_tag.unwrap_or_default())
+    }
+}
+
+/// When an INVITE's `Expires` runs out.
+fn expires(request: &Request<'_>, now: Time) -> Time {
+    debug_assert_eq!(request.method, Method::Invite);
+    let seconds =
+        request.msg.header(Name::Expires).and_then(|value| std::str::from_utf8(value).ok()?.parse::<u32>().ok());
+    seconds.map_or(NEVER, |seconds| now + Duration::from_secs(u64::from(seconds)))
+}

@@ -1,0 +1,41 @@
+//! What a worker does with a call: one user agent as a value, without socket, clock or thread.
+//!
+//! [`Uas`] reads SIP messages and says what to send, what happened to a call and which handed-over messages are dealt
+//! with. It knows transactions, dialogs and session timers; it does not know media: session descriptions pass through it
+//! as bytes between the peer and the application ([`offer`] reads and answers them).
+//!
+//! The shell feeds it with [`Uas::on_message`], [`Uas::handle_timeout`] and the application's actions
+//! ([`Uas::ring`], [`Uas::accept`], [`Uas::reject`], [`Uas::hang_up`], …) and carries out what
+//! [`Uas::poll_output`] gives. The vocabulary of both directions is in [`exchange`].
+//!
+//! Two promises hold for every message that was handed over, whatever it is: exactly one [`Output::Answered`] or
+//! [`Output::Refuse`] comes out for it; and each [`Event::Incoming`] is followed by exactly one [`Event::Ended`].
+
+pub mod exchange;
+pub mod identity;
+pub mod offer;
+pub mod session_timer;
+pub mod slab;
+
+mod body;
+mod client;
+mod dialog;
+mod ending;
+mod invite;
+mod options;
+mod refresh;
+mod refused;
+mod reliable;
+mod reoffer;
+mod request;
+mod respond;
+mod server;
+mod uas;
+
+#[cfg(test)]
+mod tests;
+
+pub use exchange::{Arrival, CallKey, EndReason, Event, Hop, Output, Path, ResolveKey, Transmit};
+pub use identity::{Identity, Limits, SessionTimer, Timers};
+pub use reliable::Delivery;
+pub use uas::{Load, Uas};

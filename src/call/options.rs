@@ -1,0 +1,160 @@
+//! What we take and what we do not: the checks of RFC 3261 §8.2 on every request, and OPTIONS, which asks for them.
+
+use std::sync::Arc;
+
+use crate::call::body::{Body, is_type, media_type, session_description};
+use crate::call::exchange::{Arrival, CallKey, Event};
+use crate::call::request::Request;
+use crate::call::respond::{ALLOW, Response, SDP, SUPPORTED};
+use crate::call::uas::Uas;
+use crate::time::Time;
+use crate::wire::sip::{Message, Method, Name, ResponseWriter, Scheme, Unparsable};
+
+/// Why a request is not served, and the header that tells the peer what would be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) status: u16,
+    pub(super) header: Option<(&'static str, Vec<u8>)>,
+}
+
+impl Refusal {
+    pub(super) const fn status(status: u16) -> Self {
+        Refusal { status, header: None }
+    }
+
+    pub(super) fn with(status: u16, name: &'static str, value: &[u8]) -> Self {
+        Refusal { status, header: Some((name, value.to_vec())) }
+    }
+}
+
+impl Uas {
+    /// The checks of RFC 3261 §8.2.1–8.2.3, in their order.
+    pub(super) fn screen(&self, request: &Request<'_>) -> Option<Refusal> {
+        check_method(request)
+            .or_else(|| check_scheme(request))
+            .or_else(|| check_require(request))
+            .or_else(|| check_content(request, self.limits.body))
+            .or_else(|| check_accept(request))
+    }
+
+    /// Answers with a refusal.
+    pub(super) fn refuse_request(
+        &mut self,
+        refusal: &Refusal,
+        request: &Request<'_>,
+        arrival: &Arrival,
+        call: Option<CallKey>,
+        now: Time,
+    ) {
+        let header = refusal.header.as_ref().map(|(name, value)| (*name, value.as_slice()));
+        let headers = header.as_slice();
+        self.answer(request, arrival, call, &Response { headers, ..Response::status(refusal.status) }, now);
+    }
+
+    /// OPTIONS (RFC 3261 §11.2): what an INVITE would get, and what we can do.
+    pub(super) fn on_options(&mut self, request: &Request<'_>, arrival: &Arrival) {
+        let room = !self.draining && self.load.units_used < self.limits.units;
+        let status = if room || request.to_tag.is_some() { 200 } else { 486 };
+        let headers =
+            [("Allow", ALLOW), ("Accept", SDP.as_bytes()), ("Accept-Encoding", b"identity"), ("Supported", SUPPORTED)];
+        self.answer_statelessly(request, arrival, &Response { headers: &headers, ..Response::status(status) });
+    }
+
+    /// INFO in a dialog. Old-style INFO (RFC 2976) goes to the application; an Info Package was never agreed on
+    /// (RFC 6086 §4.2.2).
+    pub(super) fn on_info(&mut self, key: CallKey, request: &Request<'_>, arrival: &Arrival, now: Time) {
+        if request.msg.header(Name::InfoPackage).is_some() {
+            let refusal = Refusal::with(469, "Recv-Info", b"");
+            return self.refuse_request(&refusal, request, arrival, Some(key), now);
+        }
+        self.answer(request, arrival, Some(key), &Response::status(200), now);
+        let content_type = media_type(request.msg.header(Name::ContentType).unwrap_or_default()).into();
+        self.tell(key, Event::Info { content_type, body: request.msg.body().into() });
+    }
+
+    /// Bytes that are no message to work with: answered where the scanner found enough for an answer.
+    pub fn on_unparsable(&mut self, bad: &Unparsable<'_>, arrival: &Arrival) {
+        if let (Some(msg), Some(status)) = (&bad.message, bad.fault.status()) {
+            self.answer_incomplete(msg, status, arrival);
+        }
+        self.dealt_with(arrival);
+    }
+
+    /// Answers a request that lacks mandatory headers, if what it has is enough; never an ACK.
+    pub(super) fn answer_incomplete(&mut self, msg: &Message<'_>, status: u16, arrival: &Arrival) {
+        let headers = [Name::Via, Name::From, Name::To, Name::CallId, Name::CSeq];
+        let answerable = msg.via().is_some() && headers.iter().all(|name| msg.header(*name).is_some());
+        if !answerable || msg.method().is_none_or(|method| method == Method::Ack) {
+            return;
+        }
+        let way = self.way(msg, arrival);
+        let tag = format!("{}-x", self.identity.token);
+        let mut out = Vec::new();
+        ResponseWriter::new(&mut out, msg, status, Some(arrival.source), Some(tag.as_bytes())).finish();
+        self.outputs.push_back(way.transmit(&Arc::from(out)));
+    }
+}
+
+/// §8.2.1: 405 for methods of the standard that we do not serve, 501 for unknown ones; both say which we do.
+fn check_method(request: &Request<'_>) -> Option<Refusal> {
+    match request.method {
+        Method::Invite | Method::Bye | Method::Options | Method::Info | Method::Update | Method::Prack => None,
+        Method::Ack | Method::Cancel => None,
+        Method::Other(_) => Some(Refusal::with(501, "Allow", ALLOW)),
+        _ => Some(Refusal::with(405, "Allow", ALLOW)),
+    }
+}
+
+/// §8.2.2.1.
+fn check_scheme(request: &Request<'_>) -> Option<Refusal> {
+    match request.msg.uri().map(|uri| uri.scheme) {
+        Some(Scheme::Other(_)) => Some(Refusal::status(416)),
+        Some(_) => None,
+        None => Some(Refusal::status(400)),
+    }
+}
+
+/// §8.2.2.3: the required extensions that we do not know, listed.
+fn check_require(request: &Request<'_>) -> Option<Refusal> {
+    let mut unknown = Vec::new();
+    for option in request.msg.values(Name::Require) {
+        let known = [&b"100rel"[..], b"timer", b"replaces"].iter().any(|name| option.eq_ignore_ascii_case(name));
+        if known || option.is_empty() {
+            continue;
+        }
+        if !unknown.is_empty() {
+            unknown.extend_from_slice(b", ");
+        }
+        unknown.extend_from_slice(option);
+    }
+    (!unknown.is_empty()).then(|| Refusal::with(420, "Unsupported", &unknown))
+}
+
+/// §8.2.3: 413 for a body that is too large, 415 for an encoding or a type that we do not read.
+fn check_content(request: &Request<'_>, limit: usize) -> Option<Refusal> {
+    if request.msg.body().len() > limit {
+        return Some(Refusal::status(413));
+    }
+    if request.msg.body().is_empty() {
+        return None;
+    }
+    let encoded = |value: &[u8]| !value.is_empty() && !value.eq_ignore_ascii_case(b"identity");
+    if request.msg.header(Name::ContentEncoding).is_some_and(encoded) {
+        return Some(Refusal::with(415, "Accept-Encoding", b"identity"));
+    }
+    let reads_sdp = matches!(request.method, Method::Invite | Method::Update | Method::Prack);
+    (reads_sdp && session_description(request.msg) == Body::Unknown)
+        .then(|| Refusal::with(415, "Accept", SDP.as_bytes()))
+}
+
+/// §20.1: an INVITE whose `Accept` excludes session descriptions cannot be answered with one.
+fn check_accept(request: &Request<'_>) -> Option<Refusal> {
+    if request.method != Method::Invite || request.msg.header(Name::Accept).is_none() {
+        return None;
+    }
+    let takes = request
+        .msg
+        .values(Name::Accept)
+        .any(|range| is_type(range, SDP.as_bytes()) || is_type(range, b"application/*") || is_type(range, b"*/*"));
+    (!takes).then_some(Refusal::status(406))
+}

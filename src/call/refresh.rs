@@ -1,0 +1,114 @@
+//! Keeping a session alive (RFC 4028): refreshes of ours by UPDATE or re-INVITE, and the end when none comes.
+
+use std::time::Duration;
+
+use crate::call::body::{Body, session_description};
+use crate::call::client::Kind;
+use crate::call::exchange::{CallKey, EndReason, Event};
+use crate::call::request::Request;
+use crate::call::session_timer::{Interval, Proposal, Refresher};
+use crate::call::uas::{Phase, Uas};
+use crate::time::Time;
+use crate::wire::sip::{Message, Name};
+
+/// The session timer of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Session {
+    pub(super) interval: Interval,
+    /// When we refresh or, if the peer should have, hang up.
+    pub(super) due: Time,
+    /// When we hang up whoever should have refreshed.
+    pub(super) expires: Time,
+}
+
+impl Session {
+    pub(super) fn new(interval: Interval, now: Time) -> Self {
+        Session { interval, due: now + interval.due(), expires: now + interval.last_call() }
+    }
+}
+
+/// What a request says about session timers.
+pub(super) fn proposal(request: &Request<'_>) -> Proposal {
+    let supported = request.lists(Name::Supported, b"timer") || request.lists(Name::Require, b"timer");
+    Proposal::read(request.msg.header(Name::SessionExpires), request.msg.header(Name::MinSe), supported)
+}
+
+/// The Session-Expires value of a 2xx.
+pub(super) fn session_headers(interval: &Interval) -> Vec<u8> {
+    let refresher = match interval.refresher {
+        Refresher::Us => "uas",
+        Refresher::Peer => "uac",
+    };
+    format!("{};refresher={refresher}", interval.seconds).into_bytes()
+}
+
+impl Uas {
+    /// A session timer has run out.
+    pub(super) fn on_session_timer(&mut self, key: CallKey, now: Time) {
+        let Some(call) = self.calls.get_mut(key).filter(|call| call.phase == Phase::Confirmed) else { return };
+        let Some(session) = call.session.as_mut().filter(|session| session.due <= now) else { return };
+        if session.interval.refresher == Refresher::Peer || session.expires <= now {
+            return self.end(key, EndReason::SessionExpired, now);
+        }
+        if call.asked.is_some() || call.invite.is_some() || call.refresh.is_some() {
+            // A change by the peer is under way, which may refresh the session by itself.
+            session.due = (now + Duration::from_secs(2)).min(session.expires);
+            return;
+        }
+        session.due = session.expires;
+        self.send_refresh(key, now);
+    }
+
+    /// The answer to a refresh of ours has come, or none in time (then 408).
+    pub(super) fn on_refreshed(&mut self, key: CallKey, kind: Kind, status: u16, msg: Option<&Message<'_>>, now: Time) {
+        let limit = self.limits.dialog;
+        let jitter = Duration::from_millis(self.number(b'j') % 200 * 10);
+        let Some(call) = self.calls.get_mut(key) else { return };
+        call.refresh = None;
+        let Some(session) = call.session.as_mut() else { return };
+        match status {
+            200..=299 => {
+                let agreed = msg.and_then(|msg| {
+                    Proposal::read(msg.header(Name::SessionExpires), msg.header(Name::MinSe), true).accepted()
+                });
+                // RFC 4028 §7.2: a peer without session timers leaves the refreshing to us.
+                *session = Session::new(agreed.unwrap_or(session.interval), now);
+                if let Some(contact) = msg.and_then(|msg| msg.contact()) {
+                    call.dialog.refresh_target(contact.uri, limit);
+                }
+                if kind == Kind::Reinvite
+                    && let Some(Body::Sdp(answer)) = msg.map(session_description)
+                {
+                    self.tell(key, Event::Answer(answer.into()));
+                }
+            }
+            422 => {
+                let floor = msg.and_then(|msg| Proposal::read(None, msg.header(Name::MinSe), true).min_se);
+                if let Some(floor) = floor.filter(|floor| *floor > session.interval.seconds) {
+                    session.interval.seconds = floor;
+                    self.send_refresh(key, now);
+                }
+            }
+            // RFC 3261 §14.1: we did not make the Call-ID: again after 0 to 2 s.
+            491 => session.due = (now + jitter).min(session.expires),
+            405 | 501 if kind == Kind::Update => {
+                call.takes_update = false;
+                self.send_refresh(key, now);
+            }
+            // RFC 3261 §12.2.1.2: the peer does not have the dialog, or is not there.
+            408 | 481 => self.end(key, EndReason::RefreshFailed(status), now),
+            // Others leave the session as it is; it ends at its time.
+            _ => {}
+        }
+        self.arm_call(key);
+    }
+
+    fn send_refresh(&mut self, key: CallKey, now: Time) {
+        let Some(call) = self.calls.get(key) else { return };
+        let kind = if call.takes_update { Kind::Update } else { Kind::Reinvite };
+        let sent = self.send_request(key, kind, now);
+        if let Some(call) = self.calls.get_mut(key) {
+            call.refresh = sent;
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! The transactions that went back to the dispatcher: whatever follows them goes back too, and none of it is answered.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use hashbrown::HashTable;
+
+use crate::time::Time;
+
+/// Fingerprints of refused transactions, the oldest first.
+///
+/// A worker under heavy refusal forgets the oldest ones early; a CANCEL of such a call gets 481, which the caller takes.
+#[derive(Debug)]
+pub(super) struct Refused {
+    entries: VecDeque<(u128, Time)>,
+    /// The same fingerprints, to be found at once; they are keyed hashes already.
+    index: HashTable<u128>,
+    keep: Duration,
+}
+
+/// More than a worker refuses in the 400 ms in which anything can still follow.
+const LIMIT: usize = 4_096;
+
+impl Refused {
+    pub(super) const fn new(keep: Duration) -> Self {
+        Refused { entries: VecDeque::new(), index: HashTable::new(), keep }
+    }
+
+    pub(super) fn insert(&mut self, fingerprint: u128, now: Time) {
+        self.forget(now);
+        if self.index.find(fingerprint as u64, |entry| *entry == fingerprint).is_some() {
+            return;
+        }
+        if self.entries.len() == LIMIT {
+            self.forget_oldest();
+        }
+        self.entries.push_back((fingerprint, now));
+        self.index.insert_unique(fingerprint as u64, fingerprint, |entry| *entry as u64);
+    }
+
+    pub(super) fn contains(&mut self, fingerprint: u128, now: Time) -> bool {
+        self.forget(now);
+        self.index.find(fingerprint as u64, |entry| *entry == fingerprint).is_some()
+    }
+
+    fn forget(&mut self, now: Time) {
+        while self.entries.front().is_some_and(|(_, at)| now.since(*at) > self.keep) {
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        let Some((oldest, _)) = self.entries.pop_front() else { return };
+        if let Ok(entry) = self.index.find_entry(oldest as u64, |entry| *entry == oldest) {
+            entry.remove();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_remembered_for_the_life_of_its_transaction() {
+        let mut refused = Refused::new(Duration::from_secs(32));
+        refused.insert(7, Time(0));
+        assert!(refused.contains(7, Time(32_000_000)));
+        assert!(!refused.contains(8, Time(0)));
+        assert!(!refused.contains(7, Time(32_000_001)));
+    }
+
+    #[test]
+    fn the_memory_is_bounded() {
+        let mut refused = Refused::new(Duration::from_secs(32));
+        (0..10_000).for_each(|print| refused.insert(print, Time(1)));
+        assert_eq!(refused.entries.len(), LIMIT);
+        assert!(refused.contains(9_999, Time(1)) && !refused.contains(0, Time(1)));
+    }
+}

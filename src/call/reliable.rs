@@ -1,0 +1,190 @@
+//! Provisional responses: 180, 183 and the like, plain or reliable (RFC 3262).
+
+use std::sync::Arc;
+
+use crate::call::body::{Body, session_description};
+use crate::call::exchange::{Arrival, CallKey, EndReason, Event};
+use crate::call::request::Request;
+use crate::call::respond::{ALLOW, Response, SUPPORTED};
+use crate::call::server::{NEVER, Resend, Way};
+use crate::call::uas::Uas;
+use crate::time::Time;
+use crate::wire::sip::Name;
+
+/// The reliable provisional response of a call that was sent last.
+#[derive(Debug)]
+pub(super) struct Reliable {
+    rseq: u32,
+    cseq: u32,
+    /// The response, until its PRACK has come.
+    waiting: Option<Waiting>,
+    /// Whether it carried an offer of ours.
+    offered: bool,
+    /// What to accept the call with once the PRACK has come.
+    accept: Option<Option<Box<[u8]>>>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    bytes: Arc<[u8]>,
+    way: Way,
+    resend: Resend,
+    end: Time,
+    sdp: bool,
+}
+
+impl Reliable {
+    /// RFC 3262 §3: no 2xx before the PRACK of a response with a session description.
+    pub(super) fn holds_back(&self) -> bool {
+        self.waiting.as_ref().is_some_and(|waiting| waiting.sdp)
+    }
+
+    pub(super) fn then_accept(&mut self, sdp: Option<&[u8]>) {
+        self.accept = Some(sdp.map(Into::into));
+    }
+
+    pub(super) fn due(&self) -> Time {
+        self.waiting.as_ref().map_or(NEVER, |waiting| waiting.resend.at.min(waiting.end))
+    }
+}
+
+/// How a provisional response is sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Delivery {
+    /// Reliably if the peer requires it.
+    #[default]
+    AsRequired,
+    /// Reliably if the peer can.
+    Reliable,
+}
+
+impl Uas {
+    /// Sends a provisional response of 101–199, with a session description or without.
+    ///
+    /// False when the call is not waiting for a decision, or an earlier reliable response waits for its PRACK: there may
+    /// be only one (RFC 3262 §3).
+    pub fn ring(&mut self, key: CallKey, status: u16, sdp: Option<&[u8]>, delivery: Delivery, now: Time) -> bool {
+        let status = status.clamp(101, 199);
+        let Some(server) = self.undecided(key) else { return false };
+        let Some(call) = self.calls.get(key) else { return false };
+        let last = call.reliable.as_ref();
+        if last.is_some_and(|reliable| reliable.waiting.is_some()) {
+            return false;
+        }
+        let rseq = match last {
+            Some(reliable) => reliable.rseq + 1,
+            // RFC 3262 §3: between 1 and 2³¹ − 1, with room to count up.
+            None => (self.number(b'q') % (1 << 30)) as u32 + 1,
+        };
+        let Some(place) = self.calls.get(key).map(|call| call.place) else { return false };
+        let contact = self.contact(&place);
+        let timers = self.timers;
+        self.with_request(server, |uas, request| {
+            let required = request.lists(Name::Require, b"100rel");
+            let possible = required || request.lists(Name::Supported, b"100rel");
+            let reliable = required || (delivery == Delivery::Reliable && possible);
+            let number = rseq.to_string();
+            let mut headers = vec![("Contact", contact.as_slice()), ("Allow", ALLOW), ("Supported", SUPPORTED)];
+            if reliable {
+                headers.extend([("Require", &b"100rel"[..]), ("RSeq", number.as_bytes())]);
+            }
+            let response = Response { dialog: true, headers: &headers, sdp, ..Response::status(status) };
+            uas.respond_in_call(key, server, request, &response, now);
+            if !reliable {
+                return;
+            }
+            let Some(server) = uas.servers.get(server) else { return };
+            let Some(bytes) = server.kept.response().cloned() else { return };
+            let way = server.way;
+            let resend = Resend::start(&timers, now);
+            let waiting = Waiting { bytes, way, resend, end: now + timers.t64(), sdp: sdp.is_some() };
+            let offered = sdp.is_some() && session_description(request.msg) == Body::None;
+            if let Some(call) = uas.calls.get_mut(key) {
+                call.sdp = sdp.map(Into::into).or(call.sdp.take());
+                call.offered |= offered;
+                let cseq = request.cseq.number;
+                call.reliable = Some(Box::new(Reliable { rseq, cseq, waiting: Some(waiting), offered, accept: None }));
+            }
+        });
+        self.arm_call(key);
+        true
+    }
+
+    /// PRACK (RFC 3262 §3).
+    pub(super) fn on_prack(&mut self, key: CallKey, request: &Request<'_>, arrival: &Arrival, now: Time) {
+        let acknowledged = request.msg.header(Name::RAck).and_then(rack);
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let matching = call
+            .reliable
+            .as_mut()
+            .filter(|reliable| reliable.waiting.is_some() && acknowledged == Some((reliable.rseq, reliable.cseq)));
+        let Some(reliable) = matching else {
+            return self.answer(request, arrival, Some(key), &Response::status(481), now);
+        };
+        reliable.waiting = None;
+        let answers_ours = std::mem::take(&mut reliable.offered);
+        match session_description(request.msg) {
+            Body::Sdp(answer) if answers_ours => {
+                call.offered = false;
+                let answer = answer.into();
+                self.answer(request, arrival, Some(key), &Response::status(200), now);
+                self.tell(key, Event::Answer(answer));
+            }
+            Body::Sdp(offer) => {
+                // RFC 3262 §5: an offer of its own, answered in the 200.
+                if let Some(server) = self.open_in_call(key, request, arrival, now) {
+                    self.ask(key, server, offer);
+                }
+                return;
+            }
+            Body::None | Body::Unknown => {
+                self.answer(request, arrival, Some(key), &Response::status(200), now);
+            }
+        }
+        self.on_prack_settled(key, now);
+    }
+
+    /// Accepts a call that was waiting for its PRACK, once nothing else is open.
+    pub(super) fn on_prack_settled(&mut self, key: CallKey, now: Time) {
+        let Some(call) = self.calls.get_mut(key).filter(|call| call.asked.is_none()) else { return };
+        let Some(reliable) = call.reliable.as_mut().filter(|reliable| reliable.waiting.is_none()) else { return };
+        if let Some(sdp) = reliable.accept.take() {
+            self.accept(key, sdp.as_deref(), now);
+        }
+    }
+
+    /// Repeats a reliable response; without PRACK for 64·T1 the call is over (RFC 3262 §3).
+    pub(super) fn on_reliable_timer(&mut self, key: CallKey, now: Time) {
+        let cap = self.timers.t64();
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let Some(waiting) = call.reliable.as_mut().and_then(|reliable| reliable.waiting.as_mut()) else { return };
+        if waiting.end <= now {
+            self.decline(key, 504, EndReason::NoPrack, now);
+        } else if waiting.resend.at <= now {
+            waiting.resend = waiting.resend.next(cap, now);
+            self.outputs.push_back(waiting.way.transmit(&waiting.bytes));
+        }
+    }
+}
+
+/// `RAck: response-num CSeq-num Method` (RFC 3262 §7.2), of an INVITE.
+fn rack(value: &[u8]) -> Option<(u32, u32)> {
+    let text = std::str::from_utf8(value).ok()?;
+    let mut parts = text.split_ascii_whitespace();
+    let numbers = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    (parts.next()? == "INVITE" && parts.next().is_none()).then_some(numbers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rack_names_a_response_and_an_invite() {
+        assert_eq!(rack(b"776656 1 INVITE"), Some((776_656, 1)));
+        assert_eq!(rack(b" 1\t2  INVITE "), Some((1, 2)));
+        for bad in [&b""[..], b"1 INVITE", b"1 2 BYE", b"1 2 INVITE 3", b"-1 2 INVITE", b"99999999999 1 INVITE"] {
+            assert_eq!(rack(bad), None);
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! Changing a session that stands: re-INVITE (RFC 3261 §14.2) and UPDATE (RFC 3311), with their glare rules.
+
+use crate::call::body::{Body, session_description};
+use crate::call::exchange::{Arrival, CallKey, Event};
+use crate::call::options::Refusal;
+use crate::call::refresh::{Session, proposal, session_headers};
+use crate::call::request::Request;
+use crate::call::respond::{ALLOW, Keep, Response, SUPPORTED};
+use crate::call::server::{Kept, ServerKey};
+use crate::call::uas::{Phase, Uas};
+use crate::time::Time;
+use crate::wire::sip::{Method, Name};
+
+impl Uas {
+    /// Answers the offer of an [`Event::Offer`]. False when no offer waits.
+    pub fn answer_offer(&mut self, key: CallKey, sdp: &[u8], now: Time) -> bool {
+        let Some(call) = self.calls.get_mut(key) else { return false };
+        let Some(server) = call.asked.take() else { return false };
+        call.sdp = Some(sdp.into());
+        self.grant(key, server, Some(sdp), now);
+        self.on_prack_settled(key, now);
+        true
+    }
+
+    /// Turns down the offer of an [`Event::Offer`] with 488 or another status of 300–699; the session stays as it was.
+    /// False when no offer waits.
+    pub fn reject_offer(&mut self, key: CallKey, status: u16, now: Time) -> bool {
+        let Some(server) = self.calls.get_mut(key).and_then(|call| call.asked.take()) else { return false };
+        let response = Response::status(status.clamp(300, 699));
+        self.with_request(server, |uas, request| uas.respond_in_call(key, server, request, &response, now));
+        self.on_prack_settled(key, now);
+        true
+    }
+
+    pub(super) fn on_reinvite(&mut self, key: CallKey, request: &Request<'_>, arrival: &Arrival, now: Time) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let glare = match call.phase {
+            Phase::Ending => Some(481),
+            // RFC 3261 §14.2: a second INVITE before the final response to the first.
+            Phase::Early => Some(500),
+            _ if call.offered || call.refresh.is_some() => Some(491),
+            _ if call.asked.is_some() => Some(500),
+            Phase::Accepted(Some(_)) => Some(500),
+            Phase::Accepted(None) | Phase::Confirmed => None,
+        };
+        if let Some(status) = glare {
+            return self.refuse_glare(status, key, request, arrival, now);
+        }
+        if let Err(floor) = proposal(request).agree(&self.session_timer) {
+            let refusal = Refusal::with(422, "Min-SE", floor.to_string().as_bytes());
+            return self.refuse_request(&refusal, request, arrival, Some(key), now);
+        }
+        self.on_implied_ack(key);
+        let Some(server) = self.open_in_call(key, request, arrival, now) else { return };
+        match session_description(request.msg) {
+            Body::Sdp(offer) => self.ask(key, server, offer),
+            Body::None | Body::Unknown => {
+                // No offer: ours is in the 2xx, and it is the session as it stands (§14.2).
+                let sdp = self.calls.get(key).and_then(|call| call.sdp.clone());
+                if let Some(call) = self.calls.get_mut(key) {
+                    call.offered = sdp.is_some();
+                }
+                self.grant(key, server, sdp.as_deref(), now);
+            }
+        }
+    }
+
+    pub(super) fn on_update(&mut self, key: CallKey, request: &Request<'_>, arrival: &Arrival, now: Time) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let offer = match session_description(request.msg) {
+            Body::Sdp(offer) => Some(offer),
+            Body::None | Body::Unknown => None,
+        };
+        // RFC 3311 §5.2.
+        let glare = match call.phase {
+            Phase::Ending => Some(481),
+            _ if call.asked.is_some() => Some(500),
+            _ if offer.is_none() => None,
+            _ if call.offered || call.refresh.is_some() => Some(491),
+            // The INVITE's own offer is still unanswered.
+            Phase::Early if call.sdp.is_none() => Some(500),
+            _ => None,
+        };
+        if let Some(status) = glare {
+            return self.refuse_glare(status, key, request, arrival, now);
+        }
+        if let Err(floor) = proposal(request).agree(&self.session_timer) {
+            let refusal = Refusal::with(422, "Min-SE", floor.to_string().as_bytes());
+            return self.refuse_request(&refusal, request, arrival, Some(key), now);
+        }
+        let Some(server) = self.open_in_call(key, request, arrival, now) else { return };
+        match offer {
+            Some(offer) => self.ask(key, server, offer),
+            None => self.grant(key, server, None, now),
+        }
+    }
+
+    /// Lets the application decide on an offer.
+    pub(super) fn ask(&mut self, key: CallKey, server: ServerKey, offer: &[u8]) {
+        if let Some(call) = self.calls.get_mut(key) {
+            call.asked = Some(server);
+        }
+        self.tell(key, Event::Offer(offer.into()));
+    }
+
+    /// Opens a transaction whose request is kept until it is decided on, and takes its Contact.
+    pub(super) fn open_in_call(
+        &mut self,
+        key: CallKey,
+        request: &Request<'_>,
+        arrival: &Arrival,
+        now: Time,
+    ) -> Option<ServerKey> {
+        let Some(server) = self.open(request, arrival, Keep::Request, now) else {
+            self.answer_statelessly(request, arrival, &Response::status(500));
+            return None;
+        };
+        if let Some(server) = self.servers.get_mut(server) {
+            server.call = Some(key);
+        }
+        let limit = self.limits.dialog;
+        if let Some(call) = self.calls.get_mut(key)
+            && request.method != Method::Prack
+            && let Some(contact) = request.msg.contact()
+        {
+            call.dialog.refresh_target(contact.uri, limit);
+        }
+        Some(server)
+    }
+
+    /// Sends the 200 to a re-INVITE, UPDATE or PRACK.
+    pub(super) fn grant(&mut self, key: CallKey, server: ServerKey, sdp: Option<&[u8]>, now: Time) {
+        let Some(place) = self.calls.get(key).map(|call| call.place) else { return };
+        let contact = self.contact(&place);
+        let ours = self.session_timer;
+        self.with_request(server, |uas, request| {
+            let value;
+            let mut headers: Vec<(&str, &[u8])> = Vec::with_capacity(5);
+            if request.method != Method::Prack {
+                headers.extend([("Contact", contact.as_slice()), ("Allow", ALLOW), ("Supported", SUPPORTED)]);
+                // RFC 4028 §7.4: every refresh settles the session timer anew.
+                let agreed = proposal(request).agree(&ours).ok().flatten();
+                if let Some(interval) = agreed {
+                    value = session_headers(&interval);
+                    headers.push(("Session-Expires", &value));
+                    if request.lists(Name::Supported, b"timer") || request.lists(Name::Require, b"timer") {
+                        headers.push(("Require", b"timer"));
+                    }
+                }
+                if let Some(call) = uas.calls.get_mut(key).filter(|call| call.phase != Phase::Early) {
+                    call.session = agreed.map(|interval| Session::new(interval, now));
+                }
+            }
+            let response = Response { headers: &headers, sdp, ..Response::status(200) };
+            uas.respond_in_call(key, server, request, &response, now);
+            if request.method == Method::Invite
+                && let Some(call) = uas.calls.get_mut(key)
+            {
+                call.invite = Some(server);
+            }
+        });
+        self.arm_call(key);
+    }
+
+    /// A request that only makes sense after our 2xx has come: its ACK must have been lost.
+    fn on_implied_ack(&mut self, key: CallKey) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let Some(invite) = call.invite.take() else { return };
+        let standing = call.phase == Phase::Confirmed;
+        call.phase = Phase::Confirmed;
+        if let Some(server) = self.servers.get_mut(invite) {
+            server.resend = None;
+        }
+        self.keep(invite, Kept::Nothing);
+        if !standing {
+            self.tell(key, Event::Established);
+        }
+    }
+
+    fn refuse_glare(&mut self, status: u16, key: CallKey, request: &Request<'_>, arrival: &Arrival, now: Time) {
+        let refusal = match status {
+            // RFC 3261 §14.2, RFC 3311 §5.2: a random value of 0 to 10 seconds.
+            500 => Refusal::with(500, "Retry-After", (self.number(b'r') % 11).to_string().as_bytes()),
+            status => Refusal::status(status),
+        };
+        self.refuse_request(&refusal, request, arrival, Some(key), now);
+    }
+}

@@ -1,0 +1,117 @@
+//! A request with the fields that every rule needs, and the fingerprints it is recognised by.
+
+use std::hash::Hasher;
+
+use siphasher::sip128::{Hasher128, SipHasher13};
+
+use crate::wire::sip::{CSeq, Message, Method, Name, Via};
+
+/// A request that has all that RFC 3261 §8.1.1 makes mandatory.
+#[derive(Clone, Copy)]
+pub(super) struct Request<'a> {
+    pub(super) msg: &'a Message<'a>,
+    pub(super) method: Method<'a>,
+    pub(super) via: Via<'a>,
+    pub(super) call_id: &'a [u8],
+    pub(super) from_tag: &'a [u8],
+    pub(super) to_tag: Option<&'a [u8]>,
+    pub(super) cseq: CSeq<'a>,
+}
+
+impl<'a> Request<'a> {
+    /// `None` when a mandatory header is missing or unreadable, or CSeq names another method.
+    pub(super) fn read(msg: &'a Message<'a>) -> Option<Self> {
+        let method = msg.method()?;
+        let cseq = msg.cseq().filter(|cseq| cseq.method == method)?;
+        Some(Request {
+            msg,
+            method,
+            via: msg.via()?,
+            call_id: Some(msg.call_id()).filter(|id| !id.is_empty())?,
+            // A peer of RFC 2543 has no tag (RFC 3261 §12.1.1 provides for it).
+            from_tag: msg.from()?.tag().unwrap_or_default(),
+            to_tag: msg.to()?.tag(),
+            cseq,
+        })
+    }
+
+    /// Whether a comma-separated header lists `option`.
+    pub(super) fn lists(&self, name: Name, option: &[u8]) -> bool {
+        self.msg.values(name).any(|value| value.eq_ignore_ascii_case(option))
+    }
+}
+
+/// Makes fingerprints. Keyed, because peers choose what goes in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fingerprints {
+    key: [u64; 2],
+}
+
+impl Fingerprints {
+    pub(super) const fn new(key: [u64; 2]) -> Self {
+        Fingerprints { key }
+    }
+
+    /// What identifies the server transaction (RFC 3261 §17.2.3): branch, sent-by and method, ACK counting as INVITE.
+    pub(super) fn transaction(&self, request: &Request<'_>) -> u128 {
+        let method = match request.method {
+            Method::Ack => Method::Invite,
+            method => method,
+        };
+        self.of_method(request, method)
+    }
+
+    /// What identifies the INVITE transaction that a CANCEL means, or that a request follows.
+    pub(super) fn invite(&self, request: &Request<'_>) -> u128 {
+        self.of_method(request, Method::Invite)
+    }
+
+    fn of_method(&self, request: &Request<'_>, method: Method<'_>) -> u128 {
+        let mut hasher = self.hasher(b't');
+        put(&mut hasher, method.as_bytes());
+        match request.via.unique_branch() {
+            Some(branch) => {
+                put(&mut hasher, branch);
+                put(&mut hasher, request.via.host.as_bytes());
+                hasher.write_u16(request.via.port.unwrap_or(0));
+            }
+            // RFC 2543 peers: the fields of §17.2.3's second list. The To-tag is left out: it differs in the ACK.
+            None => {
+                put(&mut hasher, request.call_id);
+                put(&mut hasher, request.from_tag);
+                hasher.write_u32(request.cseq.number);
+                put(&mut hasher, request.via.raw);
+            }
+        }
+        hasher.finish128().as_u128()
+    }
+
+    /// What two copies of one request share that reached us on different ways (RFC 3261 §8.2.2.2).
+    pub(super) fn merged(&self, request: &Request<'_>) -> u128 {
+        let mut hasher = self.hasher(b'm');
+        put(&mut hasher, request.method.as_bytes());
+        put(&mut hasher, request.call_id);
+        put(&mut hasher, request.from_tag);
+        hasher.write_u32(request.cseq.number);
+        hasher.finish128().as_u128()
+    }
+
+    /// A number nobody can foresee.
+    pub(super) fn number(&self, purpose: u8, count: u64) -> u64 {
+        let mut hasher = self.hasher(purpose);
+        hasher.write_u64(count);
+        hasher.finish128().h1
+    }
+
+    fn hasher(&self, purpose: u8) -> SipHasher13 {
+        let mut hasher = SipHasher13::new_with_keys(self.key[0], self.key[1]);
+        hasher.write_u8(purpose);
+        hasher
+    }
+}
+
+/// Hashes a text so that its end is part of it.
+fn put(hasher: &mut SipHasher13, text: &[u8]) {
+    hasher.write_u32(text.len() as u32);
+    hasher.write(text);
+}

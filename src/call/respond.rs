@@ -1,0 +1,381 @@
+//! Answering: responses are written here, and server transactions opened, advanced and closed.
+
+use std::sync::Arc;
+
+use crate::call::exchange::{Arrival, CallKey, Hop, Output, Path};
+use crate::call::request::Request;
+use crate::call::server::{Kept, NEVER, Resend, Seqs, Server, ServerKey, State, Way};
+use crate::call::slab::Handle;
+use crate::call::uas::{Timer, Uas};
+use crate::handoff::frame::ReplyFrom;
+use crate::ids::encode;
+use crate::time::Time;
+use crate::wire::sip::{Message, Method, ResponseWriter, where_to};
+
+/// The methods we serve, for `Allow`.
+pub(super) const ALLOW: &[u8] = b"INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, PRACK";
+/// The extensions we know, for `Supported`.
+pub(super) const SUPPORTED: &[u8] = b"100rel, timer, replaces";
+/// The media type of session descriptions.
+pub(super) const SDP: &str = "application/sdp";
+
+/// What a response says beyond what its request determines.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Response<'a> {
+    pub(super) status: u16,
+    /// Our tag, for a request without To-tag; one made of the request's fingerprint when absent.
+    pub(super) to_tag: Option<&'a [u8]>,
+    /// Whether it makes or refreshes a dialog: then Record-Route is copied.
+    pub(super) dialog: bool,
+    pub(super) headers: &'a [(&'a str, &'a [u8])],
+    /// A session description.
+    pub(super) sdp: Option<&'a [u8]>,
+}
+
+impl Response<'_> {
+    pub(super) fn status(status: u16) -> Self {
+        Response { status, ..Response::default() }
+    }
+}
+
+impl Uas {
+    /// Answers a request for good, with a transaction that repeats the answer when asked again.
+    pub(super) fn answer(
+        &mut self,
+        request: &Request<'_>,
+        arrival: &Arrival,
+        call: Option<CallKey>,
+        response: &Response<'_>,
+        now: Time,
+    ) {
+        match self.open(request, arrival, Keep::Nothing, now) {
+            Some(key) => {
+                if let Some(server) = self.servers.get_mut(key) {
+                    server.call = call;
+                }
+                self.respond(key, request, response, now);
+            }
+            None => self.answer_statelessly(request, arrival, response),
+        }
+    }
+
+    /// Answers without keeping anything (RFC 3261 §8.2.7): the same request gets the same answer again.
+    pub(super) fn answer_statelessly(&mut self, request: &Request<'_>, arrival: &Arrival, response: &Response<'_>) {
+        let way = self.way(request.msg, arrival);
+        let bytes = self.write(request, &way, response);
+        self.outputs.push_back(way.transmit(&bytes));
+        self.dealt_with(arrival);
+    }
+
+    /// A handed-over message needs nothing more.
+    pub(super) fn dealt_with(&mut self, arrival: &Arrival) {
+        self.outputs.extend(arrival.seq().map(Output::Answered));
+    }
+
+    /// Opens a server transaction; `None` when there is no room for it.
+    pub(super) fn open(
+        &mut self,
+        request: &Request<'_>,
+        arrival: &Arrival,
+        keep: Keep,
+        now: Time,
+    ) -> Option<ServerKey> {
+        let length = request.msg.bytes().len();
+        if self.servers.is_full() || self.kept_bytes + length > self.limits.kept_bytes {
+            return None;
+        }
+        let invite = request.method == Method::Invite;
+        let kept = match keep {
+            Keep::Request => Kept::Request(Arc::from(request.msg.bytes())),
+            Keep::Nothing => Kept::Nothing,
+        };
+        self.kept_bytes += kept.bytes();
+        let end = if invite { now + TRYING_AFTER } else { now + self.timers.t64() };
+        let key = self.servers.insert(Server {
+            fingerprint: self.prints.transaction(request),
+            merged: request.to_tag.is_none().then(|| self.prints.merged(request)),
+            state: State::Proceeding { invite },
+            kept,
+            way: self.way(request.msg, arrival),
+            call: None,
+            seqs: Seqs::new(arrival.seq()),
+            direct: arrival.seq().is_none(),
+            follows: arrival.follows,
+            cseq: request.cseq.number,
+            resend: None,
+            end,
+            armed: NEVER,
+        })?;
+        self.index(key);
+        if keep == Keep::Request {
+            self.arm_server(key);
+        }
+        Some(key)
+    }
+
+    /// Sends a response within a transaction and moves it to its next state.
+    pub(super) fn respond(&mut self, key: ServerKey, request: &Request<'_>, response: &Response<'_>, now: Time) {
+        let Some(server) = self.servers.get(key) else { return };
+        let (way, invite) = (server.way, matches!(server.state, State::Proceeding { invite: true }));
+        let bytes = self.write(request, &way, response);
+        self.outputs.push_back(way.transmit(&bytes));
+        if response.status < 200 {
+            let kept = server_request(self.servers.get(key)).map(|request| Kept::Both(request, bytes));
+            if let Some(kept) = kept {
+                self.keep(key, kept);
+            }
+            if let Some(server) = self.servers.get_mut(key) {
+                server.end = NEVER;
+            }
+            return;
+        }
+        let timers = self.timers;
+        let success = response.status < 300;
+        let reliable = way.hop.is_reliable();
+        let Some(server) = self.servers.get_mut(key) else { return };
+        self.outputs.extend(server.seqs.drain().map(Output::Answered));
+        server.end = now + timers.t64();
+        match (invite, success) {
+            (true, true) => {
+                // RFC 3261 §13.3.1.4: the core repeats a 2xx over every transport, until the ACK.
+                server.state = State::Accepted;
+                server.resend = Some(Resend::start(&timers, now));
+            }
+            (true, false) => {
+                server.state = State::Completed { invite };
+                server.resend = (!reliable).then(|| Resend::start(&timers, now));
+            }
+            (false, _) => server.state = State::Completed { invite },
+        }
+        if !invite && reliable {
+            self.close(key);
+            return;
+        }
+        let needed = !reliable || (invite && success);
+        self.keep(key, if needed { Kept::Response(bytes) } else { Kept::Nothing });
+        self.arm_server(key);
+    }
+
+    /// Ends a transaction without an answer: its messages go back to the dispatcher or are let go.
+    pub(super) fn close(&mut self, key: ServerKey) {
+        self.keep(key, Kept::Nothing);
+        self.unindex(key);
+        if let Some(mut server) = self.servers.remove(key) {
+            self.outputs.extend(server.seqs.drain().map(Output::Answered));
+        }
+    }
+
+    /// Changes what a transaction holds.
+    pub(super) fn keep(&mut self, key: ServerKey, kept: Kept) {
+        let Some(server) = self.servers.get_mut(key) else { return };
+        self.kept_bytes = self.kept_bytes - server.kept.bytes() + kept.bytes();
+        server.kept = kept;
+    }
+
+    /// The request of `key` has come again.
+    pub(super) fn on_retransmission(&mut self, key: ServerKey, request: &Request<'_>, arrival: &Arrival) {
+        let way = self.way(request.msg, arrival);
+        let Some(server) = self.servers.get_mut(key) else { return };
+        // A copy from elsewhere: the source's NAT binding has changed, and the old one is dead.
+        server.way = way;
+        let again = match server.state {
+            // RFC 6026 §7.1: absorbed; the core repeats the 2xx at its own pace.
+            State::Accepted | State::Confirmed => None,
+            State::Proceeding { .. } | State::Completed { .. } => server.kept.response().cloned(),
+        };
+        let over =
+            if server.is_proceeding() { arrival.seq().and_then(|seq| server.seqs.add(seq)) } else { arrival.seq() };
+        self.outputs.extend(again.map(|bytes| way.transmit(&bytes)));
+        self.outputs.extend(over.map(Output::Answered));
+    }
+
+    /// The wheel points at a server transaction.
+    pub(super) fn on_server_timer(&mut self, key: ServerKey, now: Time) {
+        let Some(server) = self.servers.get_mut(key) else { return };
+        if now < server.armed {
+            return;
+        }
+        server.armed = NEVER;
+        if server.end <= now {
+            self.on_server_end(key, now);
+            return;
+        }
+        if let Some(resend) = server.resend.filter(|resend| resend.at <= now) {
+            server.resend = Some(resend.next(self.timers.t2, now));
+            self.outputs.extend(server.kept.response().map(|bytes| server.way.transmit(bytes)));
+        }
+        self.arm_server(key);
+    }
+
+    fn on_server_end(&mut self, key: ServerKey, now: Time) {
+        let Some(server) = self.servers.get_mut(key) else { return };
+        match server.state {
+            // RFC 3261 §17.2.1: a 100 when the application takes more than 200 ms.
+            State::Proceeding { invite: true } => {
+                server.end = NEVER;
+                self.with_request(key, |uas, request| uas.respond(key, request, &Response::status(100), now));
+            }
+            // The application has not decided in the whole life of the transaction.
+            State::Proceeding { invite: false } => {
+                self.with_request(key, |uas, request| uas.respond(key, request, &Response::status(500), now));
+            }
+            State::Accepted => {
+                let unacknowledged = server.resend.is_some();
+                let call = server.call;
+                self.close(key);
+                if let Some(call) = call.filter(|_| unacknowledged) {
+                    self.on_no_ack(call, key, now);
+                }
+            }
+            State::Completed { .. } | State::Confirmed => self.close(key),
+        }
+    }
+
+    /// Files a transaction with the wheel, unless it is looked at early enough anyway.
+    pub(super) fn arm_server(&mut self, key: ServerKey) {
+        let Some(server) = self.servers.get_mut(key) else { return };
+        let due = server.due();
+        if due < server.armed {
+            server.armed = due;
+            self.wheel.schedule(due, Timer::Server(key));
+        }
+    }
+
+    /// The transaction of this fingerprint.
+    pub(super) fn find_server(&self, fingerprint: u128) -> Option<ServerKey> {
+        let same = |index: &u32| self.servers.at(*index).is_some_and(|(_, server)| server.fingerprint == fingerprint);
+        let index = self.by_fingerprint.find(fingerprint as u64, same)?;
+        self.servers.at(*index).map(|(key, _)| key)
+    }
+
+    /// Whether a copy of a request outside a dialog is being, or has just been, dealt with.
+    pub(super) fn is_merged(&self, merged: u128) -> bool {
+        let same = |index: &u32| self.servers.at(*index).is_some_and(|(_, server)| server.merged == Some(merged));
+        self.by_merged.find(merged as u64, same).is_some()
+    }
+
+    /// Reads the kept request of a transaction and does something with it.
+    pub(super) fn with_request<R>(
+        &mut self,
+        key: ServerKey,
+        then: impl FnOnce(&mut Self, &Request<'_>) -> R,
+    ) -> Option<R> {
+        let bytes = server_request(self.servers.get(key))?;
+        let mut scanner = self.scanner.take().unwrap_or_default();
+        let result = match scanner.scan(&bytes) {
+            Ok(msg) => Request::read(&msg).map(|request| then(self, &request)),
+            // Cannot happen: it was scanned when it came.
+            Err(_) => None,
+        };
+        self.scanner = Some(scanner);
+        result
+    }
+
+    /// The way that the response to a request takes (RFC 3261 §18.2.2, RFC 3581 §4).
+    pub(super) fn way(&self, request: &Message<'_>, arrival: &Arrival) -> Way {
+        let hop = match arrival.path {
+            Path::Own(socket) => Hop::Own(socket),
+            Path::Stream(conn) => Hop::Stream(conn),
+            Path::Handoff { conn, .. } if conn.0 != 0 => Hop::Front(conn),
+            Path::Handoff { listener, .. } => {
+                let held = self.identity.duplicates.get(usize::from(listener.0)).copied().unwrap_or(false);
+                match self.identity.reply_from {
+                    ReplyFrom::Listener if held => Hop::Listener(listener.0),
+                    _ => Hop::Own(self.identity.own_socket(arrival.local.ip())),
+                }
+            }
+        };
+        let to = if hop.is_reliable() { arrival.source } else { where_to(request, arrival.source) };
+        Way { hop, source: arrival.source, to, from: Some(arrival.local.ip()) }
+    }
+
+    /// Writes a response.
+    fn write(&mut self, request: &Request<'_>, way: &Way, response: &Response<'_>) -> Arc<[u8]> {
+        let made;
+        let to_tag = match (request.to_tag, response.to_tag) {
+            (Some(_), _) => None,
+            // RFC 3261 §8.2.6.2: a 100 may go without; it makes no dialog.
+            (None, None) if response.status == 100 => None,
+            (None, Some(tag)) => Some(tag),
+            (None, None) => {
+                made = self.stateless_tag(request);
+                Some(made.as_slice())
+            }
+        };
+        let mut out = std::mem::take(&mut self.scratch);
+        out.clear();
+        let mut writer = ResponseWriter::new(&mut out, request.msg, response.status, Some(way.source), to_tag);
+        if response.dialog {
+            writer = writer.record_routes(request.msg);
+        }
+        for (name, value) in response.headers {
+            writer = writer.header(name, value);
+        }
+        if !self.identity.program.is_empty() && response.status > 100 {
+            writer = writer.header("Server", self.identity.program.as_bytes());
+        }
+        match response.sdp {
+            Some(sdp) => writer.finish_with_body(SDP, sdp),
+            None => writer.finish(),
+        }
+        let bytes = Arc::from(out.as_slice());
+        self.scratch = out;
+        bytes
+    }
+
+    /// The same for every copy of a request: hangs on its transaction's fingerprint (RFC 3261 §8.2.7).
+    fn stateless_tag(&self, request: &Request<'_>) -> Vec<u8> {
+        let fingerprint = match request.method {
+            Method::Cancel => self.prints.invite(request),
+            _ => self.prints.transaction(request),
+        };
+        let mut tag = Vec::with_capacity(self.identity.token.len() + 14);
+        tag.extend_from_slice(self.identity.token.as_bytes());
+        tag.extend_from_slice(b"-x");
+        let mut text = [0; 12];
+        encode(fingerprint as u64, &mut text);
+        tag.extend_from_slice(&text);
+        tag
+    }
+
+    fn index(&mut self, key: ServerKey) {
+        let Some(server) = self.servers.get(key) else { return };
+        let (fingerprint, merged) = (server.fingerprint, server.merged);
+        let servers = &self.servers;
+        self.by_fingerprint.insert_unique(fingerprint as u64, key.index(), |index| {
+            servers.at(*index).map_or(0, |(_, server)| server.fingerprint as u64)
+        });
+        if let Some(merged) = merged {
+            self.by_merged.insert_unique(merged as u64, key.index(), |index| {
+                servers.at(*index).and_then(|(_, server)| server.merged).map_or(0, |merged| merged as u64)
+            });
+        }
+    }
+
+    fn unindex(&mut self, key: ServerKey) {
+        let Some(server) = self.servers.get(key) else { return };
+        let (fingerprint, merged) = (server.fingerprint, server.merged);
+        if let Ok(entry) = self.by_fingerprint.find_entry(fingerprint as u64, |index| *index == key.index()) {
+            entry.remove();
+        }
+        if let Some(merged) = merged
+            && let Ok(entry) = self.by_merged.find_entry(merged as u64, |index| *index == key.index())
+        {
+            entry.remove();
+        }
+    }
+}
+
+/// Whether a transaction keeps its request for the application.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keep {
+    Request,
+    Nothing,
+}
+
+/// RFC 3261 §17.2.1.
+const TRYING_AFTER: std::time::Duration = std::time::Duration::from_millis(200);
+
+fn server_request(server: Option<&Server>) -> Option<Arc<[u8]>> {
+    server?.kept.request().cloned()
+}

@@ -1,0 +1,180 @@
+//! Server transactions (RFC 3261 §17.2, with the Accepted state of RFC 6026): what is kept of a request until nobody
+//! can ask for its answer again.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::call::exchange::{CallKey, Hop, Output, Transmit};
+use crate::call::identity::Timers;
+use crate::call::slab::handle;
+use crate::ids::Seq;
+use crate::time::Time;
+
+handle! {
+    /// A server transaction.
+    pub(super) struct ServerKey;
+}
+
+/// One server transaction.
+#[derive(Debug)]
+pub(super) struct Server {
+    pub(super) fingerprint: u128,
+    /// [`super::request::Fingerprints::merged`], for requests outside a dialog.
+    pub(super) merged: Option<u128>,
+    pub(super) state: State,
+    pub(super) kept: Kept,
+    pub(super) way: Way,
+    /// The call it belongs to, as long as there is one.
+    pub(super) call: Option<CallKey>,
+    /// The handed-over copies of the request, until its final response has left.
+    pub(super) seqs: Seqs,
+    /// Whether the request came to a port of ours, without the dispatcher.
+    pub(super) direct: bool,
+    /// Whether it must be answered rather than given back.
+    pub(super) follows: bool,
+    pub(super) cseq: u32,
+    pub(super) resend: Option<Resend>,
+    /// When it is over (timers H, I, J, L) or, while [`State::Proceeding`], when a 100 is due.
+    pub(super) end: Time,
+    /// When the wheel looks at it next.
+    pub(super) armed: Time,
+}
+
+/// A moment that does not come.
+pub(super) const NEVER: Time = Time(u64::MAX);
+
+/// Where a server transaction is. Of the two kinds of RFC 3261 only INVITE has `Confirmed` and `Accepted`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// No final response yet (`Trying` and `Proceeding`).
+    Proceeding {
+        /// Whether it is an INVITE.
+        invite: bool,
+    },
+    /// INVITE: 300–699 sent, no ACK yet. Other requests: final response sent.
+    Completed {
+        /// Whether it is an INVITE.
+        invite: bool,
+    },
+    /// The ACK to a 300–699 has come.
+    Confirmed,
+    /// A 2xx to an INVITE has been sent; `kept` holds it until its ACK has come.
+    Accepted,
+}
+
+/// The message a transaction holds.
+#[derive(Clone, Debug)]
+pub(super) enum Kept {
+    /// The request, while the application has not decided.
+    Request(Arc<[u8]>),
+    /// The request and the last provisional response to it.
+    Both(Arc<[u8]>, Arc<[u8]>),
+    /// The final response.
+    Response(Arc<[u8]>),
+    /// Neither is needed any more.
+    Nothing,
+}
+
+impl Kept {
+    pub(super) fn request(&self) -> Option<&Arc<[u8]>> {
+        match self {
+            Kept::Request(request) | Kept::Both(request, _) => Some(request),
+            Kept::Response(_) | Kept::Nothing => None,
+        }
+    }
+
+    pub(super) fn response(&self) -> Option<&Arc<[u8]>> {
+        match self {
+            Kept::Response(response) | Kept::Both(_, response) => Some(response),
+            Kept::Request(_) | Kept::Nothing => None,
+        }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.request().map_or(0, |bytes| bytes.len()) + self.response().map_or(0, |bytes| bytes.len())
+    }
+}
+
+/// A retransmission to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Resend {
+    pub(super) at: Time,
+    pub(super) interval: Duration,
+}
+
+impl Resend {
+    pub(super) fn start(timers: &Timers, now: Time) -> Self {
+        Resend { at: now + timers.t1, interval: timers.t1 }
+    }
+
+    /// The next one: intervals double up to `cap`.
+    pub(super) fn next(self, cap: Duration, now: Time) -> Self {
+        let interval = (self.interval * 2).min(cap);
+        Resend { at: now + interval, interval }
+    }
+}
+
+/// The way a response takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Way {
+    pub(super) hop: Hop,
+    /// Where the request came from, for `received` and `rport`.
+    pub(super) source: SocketAddr,
+    pub(super) to: SocketAddr,
+    pub(super) from: Option<IpAddr>,
+}
+
+impl Way {
+    pub(super) fn transmit(&self, bytes: &Arc<[u8]>) -> Output {
+        Output::Transmit(Transmit { hop: self.hop, to: self.to, from: self.from, bytes: bytes.clone() })
+    }
+}
+
+/// The numbers of the handed-over copies of one request. Nearly always one.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Seqs {
+    first: Option<Seq>,
+    others: Vec<Seq>,
+}
+
+impl Seqs {
+    /// More copies than seven retransmissions (64·T1) on two ways; what comes beyond is let go at once.
+    const LIMIT: usize = 16;
+
+    pub(super) fn new(seq: Option<Seq>) -> Self {
+        Seqs { first: seq, others: Vec::new() }
+    }
+
+    /// Adds a copy; gives it back when there are too many.
+    pub(super) fn add(&mut self, seq: Seq) -> Option<Seq> {
+        if self.first.is_none() {
+            self.first = Some(seq);
+            return None;
+        }
+        if self.others.len() == Seqs::LIMIT {
+            return Some(seq);
+        }
+        self.others.push(seq);
+        None
+    }
+
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = Seq> {
+        self.first.take().into_iter().chain(std::mem::take(&mut self.others))
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+}
+
+impl Server {
+    /// When the wheel must look at it.
+    pub(super) fn due(&self) -> Time {
+        self.resend.map_or(self.end, |resend| resend.at.min(self.end))
+    }
+
+    pub(super) const fn is_proceeding(&self) -> bool {
+        matches!(self.state, State::Proceeding { .. })
+    }
+}

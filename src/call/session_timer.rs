@@ -1,0 +1,166 @@
+//! Session timers (RFC 4028): who refreshes, how often, and when a call without refresh is over. Arithmetic only.
+
+use std::time::Duration;
+
+use crate::call::identity::SessionTimer;
+
+/// Who sends the refreshes. The RFC's `uas` and `uac` are the roles in the *request*, so each side is named from ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refresher {
+    /// We do.
+    Us,
+    /// The peer does.
+    Peer,
+}
+
+/// An agreed session interval.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interval {
+    /// Its length in seconds.
+    pub seconds: u32,
+    /// Who refreshes.
+    pub refresher: Refresher,
+}
+
+impl Interval {
+    /// How long after the last refresh something is due: our refresh at half the interval, or our BYE when the peer's
+    /// did not come: min(32 s, a third) before the end (RFC 4028 §10).
+    pub fn due(&self) -> Duration {
+        let seconds = match self.refresher {
+            Refresher::Us => self.seconds / 2,
+            Refresher::Peer => self.seconds - (self.seconds / 3).min(32),
+        };
+        Duration::from_secs(u64::from(seconds))
+    }
+
+    /// How long after the last refresh we hang up when ours got no answer that counts.
+    pub fn last_call(&self) -> Duration {
+        Duration::from_secs(u64::from(self.seconds - (self.seconds / 3).min(32)))
+    }
+}
+
+/// What a request says about session timers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Proposal {
+    /// The interval of `Session-Expires`, in seconds.
+    pub seconds: Option<u32>,
+    /// Its `refresher` parameter: whether it names the sender of the request (`uac`) or us (`uas`).
+    pub refresher: Option<Refresher>,
+    /// `Min-SE`, in seconds.
+    pub min_se: Option<u32>,
+    /// Whether the peer's `Supported` or `Require` lists `timer`.
+    pub supported: bool,
+}
+
+impl Proposal {
+    /// Reads the values of `Session-Expires` and `Min-SE`. A value that is not a number counts as absent: RFC 4028 gives
+    /// no status for it, and a call without session timer is the milder outcome.
+    pub fn read(session_expires: Option<&[u8]>, min_se: Option<&[u8]>, supported: bool) -> Self {
+        let refresher = session_expires.and_then(|value| {
+            value.split(|byte| *byte == b';').skip(1).find_map(|param| {
+                let mut halves = param.splitn(2, |byte| *byte == b'=');
+                let name = halves.next()?.trim_ascii();
+                let value = halves.next()?.trim_ascii();
+                if !name.eq_ignore_ascii_case(b"refresher") {
+                    None
+                } else if value.eq_ignore_ascii_case(b"uac") {
+                    Some(Refresher::Peer)
+                } else if value.eq_ignore_ascii_case(b"uas") {
+                    Some(Refresher::Us)
+                } else {
+                    None
+                }
+            })
+        });
+        Proposal { seconds: session_expires.and_then(seconds), refresher, min_se: min_se.and_then(seconds), supported }
+    }
+
+    /// The agreement we answer with as UAS: `Ok(None)` for no session timer, `Err` with our `Min-SE` for a 422.
+    pub fn agree(&self, ours: &SessionTimer) -> Result<Option<Interval>, u32> {
+        let floor = ours.min_se.max(90);
+        let Some(proposed) = self.seconds else {
+            let Some(wanted) = ours.expires else { return Ok(None) };
+            let seconds = wanted.max(floor).max(self.min_se.unwrap_or(0));
+            // RFC 4028 §9: a peer that does not know session timers cannot be made to refresh.
+            let refresher = if self.supported { Refresher::Peer } else { Refresher::Us };
+            return Ok(Some(Interval { seconds, refresher }));
+        };
+        if proposed < floor && self.supported {
+            return Err(floor);
+        }
+        // Without support a 422 means nothing to the peer: a proxy put the header in. Ours may be no lower than allowed.
+        let seconds = proposed.max(floor);
+        let refresher = match self.refresher {
+            _ if !self.supported => Refresher::Us,
+            Some(refresher) => refresher,
+            None => Refresher::Peer,
+        };
+        Ok(Some(Interval { seconds, refresher }))
+    }
+
+    /// The agreement that the peer's 2xx to a refresh of ours states. In a response `uac` is us.
+    pub fn accepted(&self) -> Option<Interval> {
+        let seconds = self.seconds?.max(90);
+        let refresher = match self.refresher {
+            Some(Refresher::Us) => Refresher::Peer,
+            Some(Refresher::Peer) | None => Refresher::Us,
+        };
+        Some(Interval { seconds, refresher })
+    }
+}
+
+/// The leading number of a header value.
+fn seconds(value: &[u8]) -> Option<u32> {
+    let value = value.trim_ascii_start();
+    let digits = value.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let text = std::str::from_utf8(value.get(..digits)?).ok()?;
+    text.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OURS: SessionTimer = SessionTimer { expires: Some(1_800), min_se: 90 };
+
+    fn agreed(
+        session_expires: Option<&str>,
+        min_se: Option<&str>,
+        supported: bool,
+    ) -> Result<Option<(u32, Refresher)>, u32> {
+        let proposal = Proposal::read(session_expires.map(str::as_bytes), min_se.map(str::as_bytes), supported);
+        proposal.agree(&OURS).map(|interval| interval.map(|interval| (interval.seconds, interval.refresher)))
+    }
+
+    #[test]
+    fn the_table_of_rfc_4028_section_9() {
+        use Refresher::{Peer, Us};
+        // (Session-Expires, Min-SE, peer supports timer) → agreement
+        assert_eq!(agreed(Some("600;refresher=uac"), None, true), Ok(Some((600, Peer))));
+        assert_eq!(agreed(Some("600 ; refresher = UAS"), None, true), Ok(Some((600, Us))));
+        assert_eq!(agreed(Some("600"), None, true), Ok(Some((600, Peer))));
+        assert_eq!(agreed(Some("600"), None, false), Ok(Some((600, Us))));
+        assert_eq!(agreed(Some("89"), None, true), Err(90));
+        assert_eq!(agreed(Some("30"), None, false), Ok(Some((90, Us))));
+        assert_eq!(agreed(None, None, true), Ok(Some((1_800, Peer))));
+        assert_eq!(agreed(None, Some("3600"), true), Ok(Some((3_600, Peer))));
+        assert_eq!(agreed(None, None, false), Ok(Some((1_800, Us))));
+        assert_eq!(agreed(Some("soon"), None, true), Ok(Some((1_800, Peer))));
+        assert_eq!(Proposal::default().agree(&SessionTimer { expires: None, min_se: 90 }), Ok(None));
+    }
+
+    #[test]
+    fn the_refresher_acts_at_half_the_interval_and_the_other_shortly_before_its_end() {
+        let of = |seconds, refresher| Interval { seconds, refresher }.due().as_secs();
+        assert_eq!(of(1_800, Refresher::Us), 900);
+        assert_eq!(of(1_800, Refresher::Peer), 1_768);
+        assert_eq!(of(90, Refresher::Peer), 60);
+    }
+
+    #[test]
+    fn in_a_response_uac_is_us() {
+        let read = |value: &str| Proposal::read(Some(value.as_bytes()), None, true).accepted();
+        assert_eq!(read("600;refresher=uac"), Some(Interval { seconds: 600, refresher: Refresher::Us }));
+        assert_eq!(read("600;refresher=uas"), Some(Interval { seconds: 600, refresher: Refresher::Peer }));
+    }
+}

@@ -1,0 +1,175 @@
+//! A call's end, and the requests of ours that end it.
+
+use super::*;
+
+#[test]
+fn the_peers_bye_gets_200_and_ends_the_call() {
+    let mut desk = Desk::new();
+    let (key, tag) = desk.standing(&invite());
+    desk.own(&text("BYE").to(&tag).cseq(2));
+    assert_eq!((desk.statuses(), desk.events()), (vec![200], vec![(key, Event::Ended(EndReason::PeerHungUp))]));
+    // Its retransmission gets the same; another BYE finds no call.
+    desk.own(&text("BYE").to(&tag).cseq(2));
+    desk.own(&text("BYE").to(&tag).cseq(3).branch("new"));
+    assert_eq!((desk.statuses(), desk.events()), (vec![200, 481], vec![]));
+    desk.assert_idle();
+}
+
+#[test]
+fn bye_before_the_final_response_ends_the_invite_with_487() {
+    let mut desk = Desk::new();
+    desk.hand(&invite());
+    let key = desk.incoming();
+    desk.act(|uas, now| uas.ring(key, 180, None, Delivery::AsRequired, now));
+    let tag = to_tag(&desk.only());
+    desk.own(&text("BYE").to(&tag).cseq(2));
+    assert_eq!((desk.statuses(), desk.events()), (vec![200, 487], vec![(key, Event::Ended(EndReason::PeerHungUp))]));
+    desk.assert_idle();
+}
+
+#[test]
+fn our_bye_follows_the_route_set_and_is_repeated_until_answered() {
+    let mut desk = Desk::new();
+    let (key, tag) =
+        desk.standing(&invite().header("Record-Route: <sip:192.0.2.77:5099;lr>").header("Record-Route: <sip:p2;lr>"));
+    desk.act(|uas, now| uas.hang_up(key, now));
+    let [Output::Event(_, event), Output::Transmit(transmit)] = desk.outputs.as_slice() else { panic!() };
+    assert_eq!((transmit.to, event), ("192.0.2.77:5099".parse().unwrap(), &Event::Ended(EndReason::HungUp)));
+    assert_eq!(transmit.hop, Hop::Own(0));
+    let bye = desk.only();
+    assert!(bye.starts_with("BYE sip:caller@192.0.2.9:5070 SIP/2.0\r\n"), "{bye}");
+    assert_eq!(
+        header(&bye, "Route").map(|route| route.replace(' ', "")).as_deref(),
+        Some("<sip:192.0.2.77:5099;lr>,<sip:p2;lr>")
+    );
+    assert_eq!(header(&bye, "From"), Some(format!("<sip:ivr@example.net>;tag={tag}").as_str()));
+    assert_eq!(header(&bye, "To"), Some("<sip:caller@example.net>;tag=caller"));
+    assert_eq!((header(&bye, "CSeq"), header(&bye, "Call-ID")), (Some("1 BYE"), Some("call-1@192.0.2.9")));
+    assert_eq!(desk.uas.load().sessions, 0);
+    desk.wait(ms(511));
+    assert_eq!(desk.only(), bye);
+    desk.reply(&bye, 100, "", "");
+    desk.reply(&bye, 200, "", "");
+    assert!(desk.uas.is_quiet());
+    desk.wait(SECOND * 10);
+    assert_eq!(desk.sent().len(), 0);
+    desk.assert_idle();
+}
+
+#[test]
+fn a_strict_router_gets_the_target_at_the_end_of_the_route() {
+    let mut desk = Desk::new();
+    let (key, _) =
+        desk.standing(&invite().header("Record-Route: <sip:192.0.2.77>").header("Record-Route: <sip:p2;lr>"));
+    desk.act(|uas, now| uas.hang_up(key, now));
+    let bye = desk.only();
+    assert!(bye.starts_with("BYE sip:192.0.2.77 SIP/2.0\r\n"), "{bye}");
+    assert_eq!(header(&bye, "Route"), Some("<sip:p2;lr>, <sip:caller@192.0.2.9:5070>"));
+}
+
+#[test]
+fn a_bye_without_answer_is_given_up_after_64_t1() {
+    let mut desk = Desk::new();
+    let (key, _) = desk.standing(&invite());
+    desk.act(|uas, now| uas.hang_up(key, now));
+    desk.wait(SECOND * 31);
+    // Timer E: 0, .5, 1.5, 3.5, 7.5, then every 4 s.
+    assert_eq!(desk.sent().len(), 10);
+    assert!(!desk.uas.is_quiet());
+    desk.wait(SECOND * 2);
+    assert!(desk.uas.is_quiet());
+    desk.assert_idle();
+}
+
+#[test]
+fn crossing_byes_are_both_answered() {
+    let mut desk = Desk::new();
+    let (key, tag) = desk.standing(&invite());
+    desk.act(|uas, now| uas.hang_up(key, now));
+    let bye = desk.only();
+    desk.events();
+    desk.own(&text("BYE").to(&tag).cseq(2));
+    assert_eq!((desk.statuses(), desk.events()), (vec![200], vec![]));
+    desk.reply(&bye, 481, "", "");
+    desk.assert_idle();
+}
+
+#[test]
+fn we_do_not_hang_up_before_the_ack() {
+    let mut desk = Desk::new();
+    desk.hand(&invite());
+    let key = desk.incoming();
+    desk.act(|uas, now| uas.accept(key, Some(ANSWER.as_bytes()), now));
+    let tag = to_tag(&desk.only());
+    desk.act(|uas, now| uas.hang_up(key, now));
+    assert_eq!((desk.sent().len(), desk.events()), (0, vec![]));
+    desk.own(&text("ACK").branch("ack").to(&tag));
+    assert!(desk.only().starts_with("BYE "));
+    assert_eq!(desk.events(), [(key, Event::Established), (key, Event::Ended(EndReason::HungUp))]);
+}
+
+#[test]
+fn hanging_up_before_the_answer_is_480() {
+    let mut desk = Desk::new();
+    desk.hand(&invite());
+    let key = desk.incoming();
+    desk.act(|uas, now| uas.hang_up(key, now));
+    assert_eq!((desk.statuses(), desk.events()), (vec![480], vec![(key, Event::Ended(EndReason::HungUp))]));
+}
+
+#[test]
+fn a_name_is_looked_up_before_our_bye() {
+    let mut desk = Desk::new();
+    let (key, _) = desk.standing(&invite().header("Record-Route: <sip:proxy.example.net:5099;lr>"));
+    desk.act(|uas, now| uas.hang_up(key, now));
+    let lookup = desk.outputs.iter().find_map(|output| match output {
+        Output::Resolve { key, host, port } => Some((*key, host.clone(), *port)),
+        _ => None,
+    });
+    let (asked, host, port) = lookup.unwrap();
+    assert_eq!((&*host, port, desk.sent().len()), ("proxy.example.net", 5099, 0));
+    desk.act(|uas, now| uas.on_resolved(asked, Some("192.0.2.77:5099".parse().unwrap()), now));
+    assert!(desk.only().starts_with("BYE "));
+    // A second answer changes nothing.
+    desk.act(|uas, now| uas.on_resolved(asked, None, now));
+    assert!(!desk.uas.is_quiet());
+}
+
+#[test]
+fn a_name_without_address_ends_the_matter() {
+    let mut desk = Desk::new();
+    let (key, _) = desk.standing(&invite().header("Record-Route: <sip:proxy.example.net;lr>"));
+    desk.act(|uas, now| uas.hang_up(key, now));
+    let asked = desk.outputs.iter().find_map(|output| match output {
+        Output::Resolve { key, .. } => Some(*key),
+        _ => None,
+    });
+    desk.act(|uas, now| uas.on_resolved(asked.unwrap(), None, now));
+    assert!(desk.uas.is_quiet());
+    desk.assert_idle();
+}
+
+#[test]
+fn a_target_that_speaks_tcp_is_dialled() {
+    let mut desk = Desk::new();
+    let mut invite = invite().header("Contact: <sip:caller@192.0.2.9:5070;transport=TCP>");
+    invite.contact = false;
+    let (key, _) = desk.standing(&invite);
+    desk.act(|uas, now| uas.hang_up(key, now));
+    let hops = desk.outputs.iter().filter_map(|output| match output {
+        Output::Transmit(transmit) => Some(transmit.hop),
+        _ => None,
+    });
+    assert_eq!(hops.collect::<Vec<_>>(), [Hop::Dial]);
+    assert!(header(&desk.only(), "Via").unwrap().starts_with("SIP/2.0/TCP "));
+}
+
+#[test]
+fn a_fold_in_the_peers_contact_does_not_break_our_request_line() {
+    let mut desk = Desk::new();
+    let mut folded = invite().header("Contact: <sip:caller@192.0.2.9:5070;x=1\r\n ;y=2>");
+    folded.contact = false;
+    let (key, _) = desk.standing(&folded);
+    desk.act(|uas, now| uas.hang_up(key, now));
+    assert!(desk.only().split("\r\n").next().unwrap().ends_with(" SIP/2.0"));
+}

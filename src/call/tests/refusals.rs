@@ -1,0 +1,170 @@
+//! What is not served, and what the peer is told about it.
+
+use super::*;
+
+fn refusal(text: &Text) -> String {
+    let mut desk = Desk::new();
+    let seq = desk.hand(text);
+    assert_eq!((desk.events(), desk.settled().0), (vec![], vec![seq]));
+    let refusal = desk.only();
+    assert!(to_tag(&refusal).starts_with(TOKEN), "{refusal}");
+    refusal
+}
+
+#[test]
+fn methods_of_the_standard_that_we_do_not_serve_get_405_and_unknown_ones_501() {
+    for method in ["SUBSCRIBE", "NOTIFY", "REFER", "PUBLISH", "REGISTER", "MESSAGE"] {
+        let refusal = refusal(&text(method));
+        assert_eq!(status(&refusal), 405, "{method}");
+        assert_eq!(header(&refusal, "Allow"), Some("INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, PRACK"));
+    }
+    let unknown = refusal(&text("FROBNICATE"));
+    assert_eq!(status(&unknown), 501);
+    assert!(header(&unknown, "Allow").is_some());
+}
+
+#[test]
+fn an_unknown_extension_gets_420_with_its_name() {
+    let refusal = refusal(&invite().header("Require: 100rel, foo").header("Require: bar, TIMER"));
+    assert_eq!((status(&refusal), header(&refusal, "Unsupported")), (420, Some("foo, bar")));
+}
+
+#[test]
+fn bodies_that_we_do_not_read_get_415_with_what_we_do() {
+    let mut other = invite();
+    other.content_type = "application/mumble";
+    let refused = refusal(&other);
+    assert_eq!((status(&refused), header(&refused, "Accept")), (415, Some("application/sdp")));
+    let packed = refusal(&invite().header("Content-Encoding: gzip"));
+    assert_eq!((status(&packed), header(&packed, "Accept-Encoding")), (415, Some("identity")));
+}
+
+#[test]
+fn a_body_that_is_marked_optional_is_passed_over() {
+    let mut desk = Desk::new();
+    let mut other = invite().header("Content-Disposition: render;handling=optional");
+    other.content_type = "application/mumble";
+    desk.hand(&other);
+    let events = desk.events();
+    let [(_, Event::Incoming { offer: None, .. })] = events.as_slice() else { panic!("{events:?}") };
+}
+
+#[test]
+fn the_offer_is_found_in_a_multipart_body() {
+    let mut desk = Desk::new();
+    let mut mixed = invite().body(&format!(
+        "--b\r\nContent-Type: application/mediaservercontrol+xml\r\n\r\n<x/>\r\n--b\r\nContent-Type: application/sdp\r\n\r\n{OFFER}\r\n--b--\r\n"
+    ));
+    mixed.content_type = "multipart/mixed;boundary=b";
+    desk.hand(&mixed);
+    let events = desk.events();
+    let [(_, Event::Incoming { offer: Some(offer), .. })] = events.as_slice() else { panic!("{events:?}") };
+    assert_eq!(&**offer, OFFER.as_bytes());
+}
+
+#[test]
+fn a_body_that_is_too_large_gets_413() {
+    assert_eq!(status(&refusal(&invite().body(&"x".repeat(33 << 10)))), 413);
+}
+
+#[test]
+fn a_caller_that_takes_no_session_description_gets_406() {
+    assert_eq!(status(&refusal(&invite().header("Accept: text/plain"))), 406);
+    let mut desk = Desk::new();
+    desk.hand(&invite().header("Accept: text/plain, application/sdp;level=1"));
+    desk.incoming();
+}
+
+#[test]
+fn a_foreign_scheme_gets_416() {
+    let mut foreign = invite();
+    foreign.uri = "http://192.0.2.1/".into();
+    let mut desk = Desk::new();
+    // The scanner may say so itself.
+    if let Ok(msg) = Scanner::new().scan(foreign.bytes().as_bytes()) {
+        desk.uas.on_message(&msg, &Arrival::handed_over(&envelope(1)), desk.now);
+        desk.act(|_, _| ());
+        assert_eq!(desk.statuses(), [416]);
+    }
+}
+
+#[test]
+fn an_invite_without_contact_gets_400() {
+    let mut bare = invite();
+    bare.contact = false;
+    assert_eq!(status(&refusal(&bare)), 400);
+}
+
+#[test]
+fn a_route_set_beyond_all_measure_gets_513() {
+    let routes = format!("Record-Route: <sip:{}.example.net;lr>", "p".repeat(9_000));
+    assert_eq!(status(&refusal(&invite().header(&routes))), 513);
+}
+
+#[test]
+fn requests_of_a_dialog_that_is_not_ours_get_481_and_an_ack_nothing() {
+    for method in ["BYE", "INVITE", "UPDATE", "INFO", "PRACK", "OPTIONS"] {
+        let mut desk = Desk::new();
+        let seq = desk.hand(&text(method).to("pmother-1"));
+        assert_eq!((desk.statuses(), desk.settled().0), (vec![481], vec![seq]), "{method}");
+    }
+    for method in ["BYE", "UPDATE", "INFO", "PRACK"] {
+        assert_eq!(status(&refusal(&text(method))), 481, "{method} without To-tag");
+    }
+    let mut desk = Desk::new();
+    let seq = desk.hand(&text("ACK").to("pmother-1"));
+    assert_eq!((desk.sent().len(), desk.settled().0), (0, vec![seq]));
+}
+
+#[test]
+fn the_tag_alone_does_not_open_a_dialog() {
+    let mut desk = Desk::new();
+    let (_, tag) = desk.standing(&invite());
+    desk.own(&text("BYE").to(&tag).cseq(2).call("another-call"));
+    let mut stranger = text("BYE").to(&tag).cseq(2).branch("stranger");
+    stranger.from_tag = "stranger".into();
+    desk.own(&stranger);
+    desk.own(&text("BYE").to(&tag[..tag.len() - 1]).cseq(2).branch("cut"));
+    assert_eq!((desk.statuses(), desk.uas.load().sessions), (vec![481, 481, 481], 1));
+}
+
+#[test]
+fn an_overtaken_request_gets_500() {
+    let mut desk = Desk::new();
+    let (_, tag) = desk.standing(&invite().cseq(5));
+    desk.own(&text("INFO").to(&tag).cseq(4));
+    assert_eq!(desk.statuses(), [500]);
+    desk.own(&text("BYE").to(&tag).cseq(6));
+    assert_eq!(desk.statuses(), [200]);
+}
+
+#[test]
+fn options_says_what_we_can() {
+    let mut desk = Desk::new();
+    desk.hand(&text("OPTIONS"));
+    let ok = desk.only();
+    assert_eq!((status(&ok), header(&ok, "Accept")), (200, Some("application/sdp")));
+    assert_eq!(header(&ok, "Supported"), Some("100rel, timer, replaces"));
+    desk.uas.set_draining(true);
+    desk.hand(&text("OPTIONS"));
+    assert_eq!(desk.statuses(), [486]);
+    let mut desk = Desk::new();
+    let (_, tag) = desk.standing(&invite());
+    desk.own(&text("OPTIONS").to(&tag).cseq(2));
+    assert_eq!(desk.statuses(), [200]);
+}
+
+#[test]
+fn info_goes_to_the_application_and_a_package_nobody_agreed_on_gets_469() {
+    let mut desk = Desk::new();
+    let (key, tag) = desk.standing(&invite());
+    let mut digit = text("INFO").to(&tag).cseq(2).body("Signal=5\r\n");
+    digit.content_type = "application/dtmf-relay";
+    desk.own(&digit);
+    assert_eq!(desk.statuses(), [200]);
+    let content_type: Box<[u8]> = b"application/dtmf-relay"[..].into();
+    assert_eq!(desk.events(), [(key, Event::Info { content_type, body: b"Signal=5\r\n"[..].into() })]);
+    desk.own(&text("INFO").to(&tag).cseq(3).branch("package").header("Info-Package: foo"));
+    let refused = desk.only();
+    assert_eq!((status(&refused), header(&refused, "Recv-Info"), desk.events()), (469, Some(""), vec![]));
+}

@@ -1,0 +1,439 @@
+//! The user agent: its state, its inputs and outputs. What it does with each request is in the files beside this one.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use hashbrown::HashTable;
+
+use crate::call::client::{Client, ClientKey};
+use crate::call::dialog::Dialog;
+use crate::call::exchange::{Arrival, CallKey, EndReason, Event, Hop, Output, Path};
+use crate::call::identity::{Identity, Limits, SessionTimer, Timers};
+use crate::call::refresh::Session;
+use crate::call::refused::Refused;
+use crate::call::reliable::Reliable;
+use crate::call::request::{Fingerprints, Request};
+use crate::call::respond::Response;
+use crate::call::server::{NEVER, Server, ServerKey, State};
+use crate::call::slab::{Handle, Slab};
+use crate::handoff::frame::{RefuseReason, Transport};
+use crate::ids::{decode, encode};
+use crate::time::{Time, Wheel};
+use crate::wire::sip::{Message, Method, Scanner};
+
+/// The user agent of one worker.
+#[derive(Debug)]
+pub struct Uas {
+    pub(super) identity: Identity,
+    pub(super) limits: Limits,
+    pub(super) timers: Timers,
+    pub(super) session_timer: SessionTimer,
+    pub(super) prints: Fingerprints,
+    pub(super) calls: Slab<CallKey, Call>,
+    pub(super) servers: Slab<ServerKey, Server>,
+    pub(super) clients: Slab<ClientKey, Client>,
+    pub(super) by_fingerprint: HashTable<u32>,
+    pub(super) by_merged: HashTable<u32>,
+    pub(super) refused: Refused,
+    pub(super) wheel: Wheel<Timer>,
+    pub(super) outputs: VecDeque<Output>,
+    /// `None` only while it is lent out.
+    pub(super) scanner: Option<Scanner>,
+    pub(super) scratch: Vec<u8>,
+    pub(super) kept_bytes: usize,
+    pub(super) load: Load,
+    pub(super) draining: bool,
+    count: u64,
+}
+
+/// What a worker has to do, in absolute numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Units of the calls it has.
+    pub units_used: u32,
+    /// Calls it has; those that only wait for the answer to a BYE are not counted.
+    pub sessions: u32,
+    /// Initial INVITEs that came to its own port, since its start.
+    pub direct: u64,
+    /// Calls answered with 2xx, since its start.
+    pub answered: u64,
+}
+
+/// One call.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) dialog: Dialog,
+    pub(super) phase: Phase,
+    pub(super) size: u32,
+    pub(super) place: Place,
+    /// The initial INVITE without a final response, or the (re-)INVITE whose 2xx waits for its ACK.
+    pub(super) invite: Option<ServerKey>,
+    /// A request in the dialog whose offer the application has not answered yet.
+    pub(super) asked: Option<ServerKey>,
+    /// Whether an offer of ours waits for its answer.
+    pub(super) offered: bool,
+    /// A refresh of ours that is under way.
+    pub(super) refresh: Option<ClientKey>,
+    pub(super) session: Option<Session>,
+    pub(super) reliable: Option<Box<Reliable>>,
+    /// The session description we gave last: what a refresh offers again.
+    pub(super) sdp: Option<Box<[u8]>>,
+    /// The call that this one takes the place of.
+    pub(super) replaces: Option<CallKey>,
+    /// When the INVITE's `Expires` runs out.
+    pub(super) expires: Time,
+    /// Whether the peer takes UPDATE (RFC 3311).
+    pub(super) takes_update: bool,
+    /// When the wheel looks at it next.
+    pub(super) armed: Time,
+}
+
+/// How far a call is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// No final response to the initial INVITE yet.
+    Early,
+    /// Our 2xx waits for its ACK. With a reason: hang up as soon as it has come (RFC 3261 §15).
+    Accepted(Option<EndReason>),
+    /// Acknowledged.
+    Confirmed,
+    /// Our BYE waits for its answer. The application has been told already.
+    Ending,
+}
+
+/// Where the peer reaches us and we reach it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    /// The address in our Contact and Via.
+    pub(super) contact: SocketAddr,
+    pub(super) transport: Transport,
+    pub(super) pinned: bool,
+    /// The way of our own requests.
+    pub(super) hop: Hop,
+    pub(super) from: Option<IpAddr>,
+    /// Where the INVITE came from: the only place a pinned peer can be reached at.
+    pub(super) source: SocketAddr,
+}
+
+/// What the wheel points at.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Timer {
+    Server(ServerKey),
+    Client(ClientKey),
+    Call(CallKey),
+}
+
+impl Uas {
+    /// A user agent without calls.
+    pub fn new(identity: Identity, limits: Limits, timers: Timers, session_timer: SessionTimer) -> Self {
+        Uas {
+            prints: Fingerprints::new(identity.seed),
+            identity,
+            calls: Slab::new(limits.calls),
+            servers: Slab::new(limits.transactions),
+            clients: Slab::new(limits.calls),
+            by_fingerprint: HashTable::new(),
+            by_merged: HashTable::new(),
+            refused: Refused::new(timers.t64()),
+            // 10 ms are fine enough for T1; one turn is 20 s, so that session timers are passed over rarely.
+            wheel: Wheel::new(Duration::from_millis(10), 2_048, 1_024),
+            outputs: VecDeque::new(),
+            scanner: Some(Scanner::new()),
+            scratch: Vec::new(),
+            kept_bytes: 0,
+            load: Load::default(),
+            draining: false,
+            count: 0,
+            limits,
+            timers,
+            session_timer,
+        }
+    }
+
+    /// A message has come. What follows from it comes out of [`Uas::poll_output`].
+    pub fn on_message(&mut self, msg: &Message<'_>, arrival: &Arrival, now: Time) {
+        if !msg.is_request() {
+            self.on_response(msg, now);
+            self.dealt_with(arrival);
+            return;
+        }
+        match Request::read(msg) {
+            Some(request) => self.on_request(&request, arrival, now),
+            None => self.on_incomplete(msg, arrival),
+        }
+    }
+
+    /// What is to be done next; `None` when all is done until the next input or [`Uas::poll_timeout`].
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, now: Time) {
+        while let Some(timer) = self.wheel.poll_expired(now) {
+            match timer {
+                Timer::Server(key) => self.on_server_timer(key, now),
+                Timer::Client(key) => self.on_client_timer(key, now),
+                Timer::Call(key) => self.on_call_timer(key, now),
+            }
+        }
+    }
+
+    /// When [`Uas::handle_timeout`] is to be called next.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        self.wheel.poll_timeout()
+    }
+
+    /// Whether new calls are turned away.
+    pub fn set_draining(&mut self, draining: bool) {
+        self.draining = draining;
+    }
+
+    /// Changes the capacity. Standing calls stay.
+    pub fn set_units(&mut self, units: u32) {
+        self.limits.units = units;
+    }
+
+    /// What there is to do.
+    pub fn load(&self) -> Load {
+        self.load
+    }
+
+    /// The capacity in units.
+    pub fn units(&self) -> u32 {
+        self.limits.units
+    }
+
+    /// All calls that are not over.
+    pub fn calls(&self) -> impl Iterator<Item = CallKey> + '_ {
+        self.calls.keys().filter(|key| self.calls.get(*key).is_some_and(|call| call.phase != Phase::Ending))
+    }
+
+    /// Whether nothing is left: no call, no transaction.
+    pub fn is_idle(&self) -> bool {
+        self.calls.is_empty() && self.servers.is_empty() && self.clients.is_empty()
+    }
+
+    /// Whether all own requests have been answered and all calls are over; transactions may still wait for
+    /// retransmissions.
+    pub fn is_quiet(&self) -> bool {
+        self.calls.is_empty()
+    }
+
+    fn on_request(&mut self, request: &Request<'_>, arrival: &Arrival, now: Time) {
+        let known = self.find_server(self.prints.transaction(request));
+        match (request.method, known) {
+            (Method::Ack, _) => return self.on_ack(request, known, arrival, now),
+            (_, Some(key)) => return self.on_retransmission(key, request, arrival),
+            _ => {}
+        }
+        if self.give_back(request, arrival, now) {
+            return;
+        }
+        if request.method == Method::Cancel {
+            return self.on_cancel(request, arrival, now);
+        }
+        match request.to_tag {
+            Some(tag) => match self.find_call(request.call_id, tag, request.from_tag) {
+                Some(call) => self.on_request_in_dialog(call, request, arrival, now),
+                // RFC 3261 §12.2.2. Also for the calls of whoever had this port before us.
+                None => self.answer_statelessly(request, arrival, &Response::status(481)),
+            },
+            None => self.on_request_outside_dialog(request, arrival, now),
+        }
+    }
+
+    /// Gives back what comes too late, and what follows a transaction that went back.
+    fn give_back(&mut self, request: &Request<'_>, arrival: &Arrival, now: Time) -> bool {
+        let Some(seq) = arrival.seq() else { return false };
+        let invite = self.prints.invite(request);
+        if self.refused.contains(invite, now) {
+            self.outputs.push_back(Output::Refuse(seq, RefuseReason::Follows));
+            return true;
+        }
+        let late = !arrival.follows && arrival.deadline.is_some_and(|deadline| deadline < now);
+        if late {
+            self.refused.insert(invite, now);
+            self.outputs.push_back(Output::Refuse(seq, RefuseReason::Late));
+        }
+        late
+    }
+
+    /// A request without all mandatory headers: 400 where there is enough for an answer.
+    fn on_incomplete(&mut self, msg: &Message<'_>, arrival: &Arrival) {
+        self.answer_incomplete(msg, 400, arrival);
+        self.dealt_with(arrival);
+    }
+
+    /// The ACK of a 2xx or of a 300–699. It is never answered.
+    fn on_ack(&mut self, request: &Request<'_>, known: Option<ServerKey>, arrival: &Arrival, now: Time) {
+        let completed = known.filter(|key| {
+            self.servers.get(*key).is_some_and(|server| server.state == State::Completed { invite: true })
+        });
+        if let Some(key) = completed {
+            self.on_ack_of_refusal(key, now);
+        } else if let Some(tag) = request.to_tag
+            && let Some(call) = self.find_call(request.call_id, tag, request.from_tag)
+        {
+            self.on_ack_of_success(call, request, now);
+        }
+        self.dealt_with(arrival);
+    }
+
+    fn on_request_in_dialog(&mut self, key: CallKey, request: &Request<'_>, arrival: &Arrival, now: Time) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        if request.cseq.number < call.dialog.remote_cseq {
+            // RFC 3261 §12.2.2: it has been overtaken.
+            return self.answer(request, arrival, Some(key), &Response::status(500), now);
+        }
+        call.dialog.remote_cseq = request.cseq.number;
+        if let Some(refusal) = self.screen(request) {
+            return self.refuse_request(&refusal, request, arrival, Some(key), now);
+        }
+        match request.method {
+            Method::Invite => self.on_reinvite(key, request, arrival, now),
+            Method::Update => self.on_update(key, request, arrival, now),
+            Method::Prack => self.on_prack(key, request, arrival, now),
+            Method::Bye => self.on_bye(key, request, arrival, now),
+            Method::Info => self.on_info(key, request, arrival, now),
+            // `screen` has let through what `Allow` lists: what is left is OPTIONS.
+            _ => self.on_options(request, arrival),
+        }
+    }
+
+    fn on_request_outside_dialog(&mut self, request: &Request<'_>, arrival: &Arrival, now: Time) {
+        // What comes through the dispatcher has passed this.
+        if arrival.seq().is_none()
+            && let Err(fault) = request.msg.check()
+        {
+            self.answer_incomplete(request.msg, fault.status().unwrap_or(400), arrival);
+            return;
+        }
+        // RFC 3261 §8.2.2.2: a second copy on another way. Before the other checks: they would answer it differently.
+        if self.is_merged(self.prints.merged(request)) {
+            return self.answer(request, arrival, None, &Response::status(482), now);
+        }
+        if let Some(refusal) = self.screen(request) {
+            return self.refuse_request(&refusal, request, arrival, None, now);
+        }
+        match request.method {
+            Method::Invite => self.on_invite(request, arrival, now),
+            Method::Options => self.on_options(request, arrival),
+            // BYE, UPDATE, PRACK, INFO: they need a dialog.
+            _ => self.answer_statelessly(request, arrival, &Response::status(481)),
+        }
+    }
+
+    /// The call whose dialog has these tags. Its place stands in our tag.
+    pub(super) fn find_call(&self, call_id: &[u8], local_tag: &[u8], remote_tag: &[u8]) -> Option<CallKey> {
+        let rest = local_tag.strip_prefix(self.identity.token.as_bytes())?.strip_prefix(b"-")?;
+        let (key, call) = self.calls.at(u32::try_from(decode(rest.get(..7)?)?).ok()?)?;
+        call.dialog.matches(call_id, local_tag, remote_tag).then_some(key)
+    }
+
+    /// The tag of the call that will be put in place `key`.
+    pub(super) fn tag_for(&mut self, key: CallKey) -> String {
+        let mut text = [0; 15];
+        encode(u64::from(key.index()), &mut text[..7]);
+        encode(self.number(b'g'), &mut text[7..]);
+        format!("{}-{}", self.identity.token, std::str::from_utf8(&text).unwrap_or_default())
+    }
+
+    /// Where the peer of a call and we reach each other.
+    pub(super) fn place(&self, arrival: &Arrival) -> Place {
+        let local = arrival.local.ip();
+        let own = self.identity.own_socket(local);
+        let (listener, conn) = match arrival.path {
+            Path::Handoff { listener, conn, .. } => (Some(listener.0), (conn.0 != 0).then_some(conn)),
+            Path::Own(_) | Path::Stream(_) => (None, None),
+        };
+        let well_known = listener.and_then(|number| self.identity.listeners.get(usize::from(number)));
+        let port = match well_known.filter(|_| arrival.pinned) {
+            Some(address) => address.port(),
+            None => self.identity.own.get(usize::from(own)).map_or(0, SocketAddr::port),
+        };
+        let duplicate =
+            listener.filter(|number| self.identity.duplicates.get(usize::from(*number)).copied().unwrap_or(false));
+        let hop = match (arrival.path, conn, duplicate) {
+            (Path::Stream(conn), ..) => Hop::Stream(conn),
+            (_, Some(conn), _) if arrival.pinned => Hop::Front(conn),
+            (_, Some(_), _) => Hop::Dial,
+            (_, None, Some(listener)) if arrival.pinned => Hop::Listener(listener),
+            (Path::Own(socket), ..) => Hop::Own(socket),
+            (Path::Handoff { .. }, ..) => Hop::Own(own),
+        };
+        Place {
+            contact: SocketAddr::new(self.identity.public_ip(listener, local), port),
+            transport: arrival.transport,
+            pinned: arrival.pinned && well_known.is_some(),
+            hop,
+            from: Some(local),
+            source: arrival.source,
+        }
+    }
+
+    /// The Contact value of a call.
+    pub(super) fn contact(&self, place: &Place) -> Vec<u8> {
+        use std::io::Write as _;
+        let mut out = Vec::with_capacity(64);
+        // The port alone does not tell a pinned dialog's worker: the token does. Writing to a Vec cannot fail.
+        let _ = match place.pinned {
+            true => write!(out, "<sip:{}@{}", self.identity.token, place.contact),
+            false => write!(out, "<sip:{}", place.contact),
+        };
+        match place.transport {
+            Transport::Udp => out.extend_from_slice(b">"),
+            // Our own port speaks TCP; what the dispatcher's connection speaks is its own affair.
+            Transport::Tcp => out.extend_from_slice(b";transport=tcp>"),
+            _ if !place.pinned => out.extend_from_slice(b";transport=tcp>"),
+            Transport::Tls => out.extend_from_slice(b";transport=tls>"),
+            Transport::Ws | Transport::Wss => out.extend_from_slice(b";transport=ws>"),
+        }
+        out
+    }
+
+    /// A number nobody can foresee.
+    pub(super) fn number(&mut self, purpose: u8) -> u64 {
+        self.count += 1;
+        self.prints.number(purpose, self.count)
+    }
+
+    pub(super) fn tell(&mut self, key: CallKey, event: Event) {
+        self.outputs.push_back(Output::Event(key, event));
+    }
+
+    /// Files a call with the wheel, unless it is looked at early enough anyway.
+    pub(super) fn arm_call(&mut self, key: CallKey) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let due = call.due();
+        if due < call.armed {
+            call.armed = due;
+            self.wheel.schedule(due, Timer::Call(key));
+        }
+    }
+
+    fn on_call_timer(&mut self, key: CallKey, now: Time) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        if now < call.armed {
+            return;
+        }
+        call.armed = NEVER;
+        if call.phase == Phase::Early && call.expires <= now {
+            return self.on_invite_expired(key, now);
+        }
+        self.on_reliable_timer(key, now);
+        self.on_session_timer(key, now);
+        self.arm_call(key);
+    }
+}
+
+impl Call {
+    fn due(&self) -> Time {
+        let expires = if self.phase == Phase::Early { self.expires } else { NEVER };
+        let reliable = self.reliable.as_ref().map_or(NEVER, |reliable| reliable.due());
+        let session =
+            self.session.as_ref().filter(|_| self.phase == Phase::Confirmed).map_or(NEVER, |session| session.due);
+        expires.min(reliable).min(session)
+    }
+}
