@@ -1,0 +1,168 @@
+//! What an application is and what it can do with a call.
+
+use std::net::IpAddr;
+
+use crate::call::{CallKey, Delivery, EndReason, Uas};
+use crate::handoff::frame::RefuseReason;
+use crate::time::Time;
+use crate::wire::sip::Message;
+use crate::worker::media::Media;
+
+/// What a worker does with its calls. [`crate::worker::run`] calls these one after the other on one thread: none of them
+/// may block.
+///
+/// Only [`Application::on_call`] must be written. An application that answers with [`Call::echo`] needs no other.
+pub trait Application {
+    /// A call has come in. Decide with [`Call::accept`], [`Call::echo`], [`Call::reject`] or [`Call::refuse`]; ring
+    /// before that if you like. An application that decides later keeps [`Call::key`] and comes back to it in
+    /// [`Application::handle_timeout`]; the caller gets a 100 meanwhile.
+    fn on_call(&mut self, call: &mut Call<'_>);
+
+    /// The caller has acknowledged our answer.
+    fn on_established(&mut self, _call: &mut Call<'_>) {}
+
+    /// The caller wants to change the session of a call that was not answered with [`Call::echo`].
+    fn on_offer(&mut self, call: &mut Call<'_>) {
+        call.reject(488);
+    }
+
+    /// The caller has answered an offer of ours, in a call without [`Call::echo`].
+    fn on_answer(&mut self, _call: &mut Call<'_>, _sdp: &[u8]) {}
+
+    /// An INFO has come; it has been answered with 200 already.
+    fn on_info(&mut self, _call: &mut Call<'_>, _content_type: &str, _body: &[u8]) {}
+
+    /// A call is over. Each call of [`Application::on_call`] comes here exactly once.
+    fn on_ended(&mut self, _call: CallKey, _reason: EndReason) {}
+
+    /// When [`Application::handle_timeout`] is wanted next; `None` for never.
+    fn poll_timeout(&self) -> Option<Time> {
+        None
+    }
+
+    /// The time has come.
+    fn handle_timeout(&mut self, _calls: &mut Calls<'_>) {}
+}
+
+/// All calls of a worker, for an application that comes back to one.
+pub struct Calls<'a> {
+    pub(super) uas: &'a mut Uas,
+    pub(super) media: &'a mut Media,
+    pub(super) now: Time,
+}
+
+impl Calls<'_> {
+    /// The call of this key, if it is not over.
+    pub fn call(&mut self, key: CallKey) -> Option<Call<'_>> {
+        self.uas.size(key)?;
+        Some(Call { uas: self.uas, media: self.media, key, now: self.now, offer: None, open: Open::Call })
+    }
+
+    /// The time it is.
+    pub fn now(&self) -> Time {
+        self.now
+    }
+}
+
+/// One call, in the hands of the application.
+pub struct Call<'a> {
+    pub(super) uas: &'a mut Uas,
+    pub(super) media: &'a mut Media,
+    pub(super) key: CallKey,
+    pub(super) now: Time,
+    pub(super) offer: Option<&'a [u8]>,
+    pub(super) open: Open,
+}
+
+/// What of a call waits for a decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Open {
+    /// The call itself.
+    Call,
+    /// An offer within it.
+    Offer,
+}
+
+impl Call<'_> {
+    /// Its name: stays the same until [`Application::on_ended`].
+    pub fn key(&self) -> CallKey {
+        self.key
+    }
+
+    /// The time it is.
+    pub fn now(&self) -> Time {
+        self.now
+    }
+
+    /// Its Call-ID.
+    pub fn call_id(&self) -> String {
+        String::from_utf8_lossy(self.uas.call_id(self.key).unwrap_or_default()).into_owned()
+    }
+
+    /// The units it is counted with.
+    pub fn size(&self) -> u32 {
+        self.uas.size(self.key).unwrap_or(0)
+    }
+
+    /// The address to name in a session description.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.uas.address(self.key)
+    }
+
+    /// Reads the INVITE, until the call is decided on.
+    pub fn invite<R>(&mut self, read: impl FnOnce(&Message<'_>) -> R) -> Option<R> {
+        self.uas.with_invite(self.key, read)
+    }
+
+    /// The caller's offer, within [`Application::on_call`] and [`Application::on_offer`].
+    pub fn offer(&self) -> Option<&[u8]> {
+        self.offer
+    }
+
+    /// Sends a provisional response: 180 and the like.
+    pub fn ring(&mut self, status: u16) -> bool {
+        self.uas.ring(self.key, status, None, Delivery::AsRequired, self.now)
+    }
+
+    /// Sends a provisional response with a session description, reliably where the caller can.
+    pub fn early_media(&mut self, status: u16, sdp: &[u8]) -> bool {
+        self.uas.ring(self.key, status, Some(sdp), Delivery::Reliable, self.now)
+    }
+
+    /// Answers the call, or the offer within it, with a session description of the application's own.
+    pub fn accept(&mut self, sdp: &[u8]) -> bool {
+        match self.open {
+            Open::Offer => self.uas.answer_offer(self.key, sdp, self.now),
+            Open::Call => self.uas.accept(self.key, Some(sdp), self.now),
+        }
+    }
+
+    /// Answers the call and sends the caller's sound back, as long as the call lasts: offers, holds and ports are taken
+    /// care of. What cannot be answered is rejected, and without ports or descriptors the call is given back.
+    pub fn echo(&mut self) -> bool {
+        self.media.echo(self.uas, self.key, self.offer, self.now)
+    }
+
+    /// As [`Call::echo`], for a call that was not decided on in [`Application::on_call`]: with the offer it had there.
+    pub fn echo_to(&mut self, offer: Option<&[u8]>) -> bool {
+        self.media.echo(self.uas, self.key, offer, self.now)
+    }
+
+    /// Turns the call, or the offer within it, down: 300–699.
+    pub fn reject(&mut self, status: u16) -> bool {
+        match self.open {
+            Open::Offer => self.uas.reject_offer(self.key, status, self.now),
+            Open::Call => self.uas.reject(self.key, status, self.now),
+        }
+    }
+
+    /// Gives the call back to the dispatcher, which offers it to another worker.
+    pub fn refuse(&mut self, reason: RefuseReason) -> bool {
+        self.uas.refuse(self.key, reason, self.now)
+    }
+
+    /// Ends the call: 480 before it is answered, BYE afterwards.
+    pub fn hang_up(&mut self) {
+        self.uas.hang_up(self.key, self.now);
+    }
+}

@@ -1,0 +1,78 @@
+//! The conferences whose legs this worker has: the dispatcher sends further legs here as long as it knows of them.
+
+use std::collections::HashMap;
+
+use crate::call::CallKey;
+use crate::wire::sip::Message;
+
+/// Conferences by name, with their legs counted. Bounded by the calls there are.
+#[derive(Debug, Default)]
+pub(super) struct Conferences {
+    legs: HashMap<Box<[u8]>, usize>,
+    names: HashMap<CallKey, Box<[u8]>>,
+}
+
+impl Conferences {
+    /// A leg has come in. True when it is the conference's first.
+    pub(super) fn join(&mut self, call: CallKey, name: Box<[u8]>) -> bool {
+        let legs = self.legs.entry(name.clone()).or_default();
+        *legs += 1;
+        let first = *legs == 1;
+        self.names.insert(call, name);
+        first
+    }
+
+    /// A call is over; the conference's name, if it was its last leg.
+    pub(super) fn leave(&mut self, call: CallKey) -> Option<Box<[u8]>> {
+        let name = self.names.remove(&call)?;
+        let legs = self.legs.get_mut(&name)?;
+        *legs -= 1;
+        if *legs > 0 {
+            return None;
+        }
+        self.legs.remove(&name);
+        Some(name)
+    }
+}
+
+/// The conference that an INVITE names: the user part `conf=ID` of its request-URI (RFC 4240 §5).
+pub(super) fn name_of(invite: &Message<'_>) -> Option<Box<[u8]>> {
+    let user = invite.uri()?.user?;
+    let name = user.split(|byte| *byte == b';').next()?;
+    (name.len() > 5 && name.get(..5)?.eq_ignore_ascii_case(b"conf=")).then(|| name.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::slab::Handle;
+    use crate::wire::sip::Scanner;
+
+    #[test]
+    fn a_conference_is_open_from_its_first_leg_to_its_last() {
+        let mut conferences = Conferences::default();
+        let name: Box<[u8]> = b"conf=1"[..].into();
+        let [one, two, other] = [0, 1, 2].map(|index| CallKey::new(index, 0));
+        assert!(conferences.join(one, name.clone()));
+        assert!(!conferences.join(two, name.clone()));
+        assert_eq!(conferences.leave(other), None);
+        assert_eq!(conferences.leave(one), None);
+        assert_eq!(conferences.leave(two), Some(name.clone()));
+        assert!(conferences.join(one, name));
+    }
+
+    #[test]
+    fn the_name_is_the_user_part_without_its_parameters() {
+        let name = |uri: &str| {
+            let text = format!(
+                "INVITE {uri} SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:c@d>\r\n\
+                 Call-ID: 1\r\nCSeq: 1 INVITE\r\n\r\n"
+            );
+            name_of(&Scanner::new().scan(text.as_bytes()).unwrap())
+        };
+        assert_eq!(name("sip:conf=ab12@ms").as_deref(), Some(&b"conf=ab12"[..]));
+        assert_eq!(name("sip:conf=ab12;unit=3@ms").as_deref(), Some(&b"conf=ab12"[..]));
+        assert_eq!(name("sip:conf=@ms"), None);
+        assert_eq!(name("sip:ivr@ms"), None);
+    }
+}

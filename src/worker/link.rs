@@ -1,0 +1,208 @@
+//! The worker's end of the link as a socket: joining, frames in, frames out.
+
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+use mio::unix::SourceFd;
+use mio::{Interest, Poll};
+use rustix::event::{PollFd, PollFlags, Timespec};
+
+use crate::handoff::back::{Back, BackEvent};
+use crate::handoff::frame::{FRAME_HARD_LIMIT, Hello, PassedSocket, SocketRole, Welcome};
+use crate::net::clock;
+use crate::net::tcp::Listener;
+use crate::net::udp::Socket;
+use crate::net::unix::{SEND_BUFFER, SeqPacket};
+use crate::time::Time;
+use crate::worker::process::LINK;
+use crate::worker::settings::{Link, Settings, WorkerError};
+
+/// How long the welcome may take: the dispatcher gives a stranger one second to say Hello, and takes no longer itself.
+const WELCOME_WITHIN: Duration = Duration::from_secs(10);
+
+/// The link to the dispatcher.
+#[derive(Debug)]
+pub(super) struct LinkEnd {
+    socket: SeqPacket,
+    frame: Vec<u8>,
+    blocked: bool,
+}
+
+/// What a read brings.
+pub(super) enum Received<'a> {
+    Frame(&'a [u8]),
+    /// No more for now.
+    Nothing,
+    /// The other end is gone.
+    End,
+}
+
+/// A worker that has been welcomed, with what it was given.
+#[derive(Debug)]
+pub(super) struct Joined {
+    pub(super) link: LinkEnd,
+    pub(super) back: Back,
+    pub(super) welcome: Welcome,
+    /// The slot's UDP sockets, and the TCP listeners beside them.
+    pub(super) own: Vec<Socket>,
+    pub(super) tcp: Vec<Listener>,
+    /// Duplicates of the well-known sockets, by listener number.
+    pub(super) listeners: Vec<Option<Socket>>,
+}
+
+impl LinkEnd {
+    /// Connects, introduces the worker and waits for the welcome.
+    pub(super) fn join(settings: &Settings, poll: &Poll) -> Result<Joined, WorkerError> {
+        let mut link = LinkEnd::open(&settings.link)?;
+        let fd = link.socket.as_raw_fd();
+        poll.registry()
+            .register(&mut SourceFd(&fd), LINK, Interest::READABLE | Interest::WRITABLE)
+            .map_err(WorkerError::system("cannot watch the link"))?;
+        let mut back = Back::new();
+        back.hello(Hello {
+            name: settings.name.clone(),
+            program: settings.program.clone(),
+            pid: std::process::id(),
+            capacity: settings.capacity,
+            wants_listeners: settings.wants_listeners,
+            ..Hello::default()
+        });
+        back.poll_transmit(clock::now(), |pieces| link.send(pieces))
+            .map_err(|error| WorkerError::NotWelcome(error.to_string()))?;
+        let (welcome, descriptors) = link.await_welcome(&mut back)?;
+        let (own, tcp, listeners) = sort(&welcome, descriptors)?;
+        Ok(Joined { link, back, welcome, own, tcp, listeners })
+    }
+
+    /// The next frame.
+    pub(super) fn receive(&mut self) -> io::Result<Received<'_>> {
+        // Descriptors come beside the welcome only; whatever else comes is closed.
+        match self.socket.recv(&mut self.frame, &mut Vec::new()) {
+            Ok(0) => Ok(Received::End),
+            Ok(length) => Ok(Received::Frame(self.frame.get(..length).unwrap_or_default())),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Received::Nothing),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) fn send(&self, pieces: &[IoSlice<'_>]) -> io::Result<()> {
+        self.socket.send(pieces, &[])
+    }
+
+    /// The link takes nothing more: the poll says when it does.
+    pub(super) fn block(&mut self) {
+        self.blocked = true;
+    }
+
+    /// The link has taken all; true when it had not before.
+    pub(super) fn unblock(&mut self) -> bool {
+        std::mem::take(&mut self.blocked)
+    }
+
+    pub(super) const fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
+    fn open(link: &Link) -> Result<Self, WorkerError> {
+        let failed = |at: String| move |error| WorkerError::Link { at, error };
+        let socket = match link {
+            Link::Inherited(fd) => {
+                let at = format!("descriptor {fd}");
+                let fd = inherited(*fd).map_err(failed(at.clone()))?;
+                SeqPacket::from_fd(fd).map_err(failed(at))?
+            }
+            Link::Path(path) => {
+                SeqPacket::connect(path).map_err(|error| failed(path.display().to_string())(io::Error::other(error)))?
+            }
+        };
+        // Without it a burst of answers would be held back by the default buffer; what is granted is enough to go on.
+        let _ = socket.set_buffers(SEND_BUFFER, 0);
+        Ok(LinkEnd { socket, frame: vec![0; FRAME_HARD_LIMIT], blocked: false })
+    }
+
+    fn await_welcome(&mut self, back: &mut Back) -> Result<(Welcome, Vec<OwnedFd>), WorkerError> {
+        let deadline = clock::now() + WELCOME_WITHIN;
+        let mut descriptors = Vec::new();
+        loop {
+            match self.socket.recv(&mut self.frame, &mut descriptors) {
+                Ok(0) => return Err(WorkerError::NotWelcome("it closed the link".into())),
+                Ok(length) => {
+                    let (mut welcome, mut goodbye) = (None, None);
+                    back.on_frame(self.frame.get(..length).unwrap_or_default(), &mut |event| match event {
+                        BackEvent::Welcome(it) => welcome = Some(it),
+                        BackEvent::Goodbye(reason) => goodbye = Some(reason.to_owned()),
+                        // Messages come behind the welcome, in frames of their own.
+                        BackEvent::Message(_) | BackEvent::Drain(_) | BackEvent::Query => {}
+                    })
+                    .map_err(|error| WorkerError::NotWelcome(error.to_string()))?;
+                    match (welcome, goodbye) {
+                        (Some(welcome), _) => return Ok((welcome, descriptors)),
+                        (None, Some(reason)) => return Err(WorkerError::NotWelcome(reason)),
+                        (None, None) => {}
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => wait(&self.socket, deadline)?,
+                Err(error) => return Err(WorkerError::NotWelcome(error.to_string())),
+            }
+        }
+    }
+}
+
+/// Waits until the link may be read, without taking the event from the poll that serves it later.
+fn wait(link: &SeqPacket, deadline: Time) -> Result<(), WorkerError> {
+    let left = deadline.since(clock::now());
+    if left.is_zero() {
+        return Err(WorkerError::NotWelcome(format!("nothing came for {} s", WELCOME_WITHIN.as_secs())));
+    }
+    let mut watched = [PollFd::new(link, PollFlags::IN)];
+    let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
+    match rustix::event::poll(&mut watched, Some(&timeout)) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(errno) => Err(WorkerError::System { what: "cannot wait for the welcome", error: errno.into() }),
+    }
+}
+
+/// What the welcome's descriptors are for.
+type Sorted = (Vec<Socket>, Vec<Listener>, Vec<Option<Socket>>);
+
+fn sort(welcome: &Welcome, descriptors: Vec<OwnedFd>) -> Result<Sorted, WorkerError> {
+    if descriptors.len() != welcome.sockets.len() {
+        let (came, named) = (descriptors.len(), welcome.sockets.len());
+        return Err(WorkerError::Welcome(format!("{came} descriptors came where {named} were named")));
+    }
+    let mut own = Vec::new();
+    let mut tcp = Vec::new();
+    let mut listeners: Vec<Option<Socket>> = welcome.listeners.iter().map(|_| None).collect();
+    for (PassedSocket { role, listener, .. }, fd) in welcome.sockets.iter().zip(descriptors) {
+        let unusable = |error: io::Error| WorkerError::Welcome(error.to_string());
+        match role {
+            SocketRole::SipUdp => own.push(Socket::from_fd(fd).map_err(unusable)?),
+            SocketRole::SipTcp => tcp.push(Listener::from_fd(fd).map_err(unusable)?),
+            SocketRole::Listener => {
+                if let Some(place) = listener.and_then(|number| listeners.get_mut(usize::from(number))) {
+                    *place = Some(Socket::from_fd(fd).map_err(unusable)?);
+                }
+            }
+            // Not served here; closed.
+            SocketRole::Mgcp => {}
+        }
+    }
+    if own.is_empty() {
+        return Err(WorkerError::Welcome("no SIP socket came with it".into()));
+    }
+    Ok((own, tcp, listeners))
+}
+
+/// An inherited descriptor as one of our own: a duplicate takes the place of the bare number, which says nothing about
+/// who owns it.
+fn inherited(fd: RawFd) -> io::Result<OwnedFd> {
+    if fd == 0 {
+        return io::stdin().as_fd().try_clone_to_owned();
+    }
+    let own = rustix::process::pidfd_open(rustix::process::getpid(), rustix::process::PidfdFlags::empty())?;
+    let duplicate = rustix::process::pidfd_getfd(own, fd, rustix::process::PidfdGetfdFlags::empty())?;
+    // The number was ours to take over: left open it would hide the end of this link from the dispatcher.
+    nix::unistd::close(fd)?;
+    Ok(duplicate)
+}

@@ -1,0 +1,269 @@
+//! The built-in media: calls whose sound goes back where it comes from, over the slot's RTP ports.
+//!
+//! A call's sockets are opened with its first active stream and closed with its last: a call on hold, or with
+//! `a=inactive`, has none.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+
+use crate::call::offer::{Capabilities, Local, Offer, OfferError, terms_of};
+use crate::call::{CallKey, Uas};
+use crate::handoff::frame::RefuseReason;
+use crate::media::{Ports, Session};
+use crate::net::udp::{Batch, Buffers, Socket};
+use crate::time::Time;
+
+/// RTP sockets have tokens from here on: the port added.
+pub(super) const RTP_TOKENS: usize = 1 << 40;
+/// Batches read from one socket before others have their turn.
+const BATCHES: usize = 4;
+/// So long the worker says that it has no room after a stream could not be opened: then it is worth another try.
+const EXHAUSTED_FOR: Duration = Duration::from_secs(1);
+
+/// The media of all echo calls of a worker.
+pub(super) struct Media {
+    registry: Registry,
+    capabilities: Capabilities,
+    ports: Ports,
+    calls: HashMap<CallKey, Box<EchoCall>>,
+    sockets: HashMap<u16, Leg>,
+    seed: u64,
+    /// When opening a stream last failed, until one is given back.
+    exhausted: Option<Time>,
+    scratch: Vec<u8>,
+}
+
+/// The media of one call.
+struct EchoCall {
+    local: Local,
+    session: Session,
+    /// Whether our offer waits for its answer.
+    offered: bool,
+}
+
+/// The sockets of one stream.
+struct Leg {
+    call: CallKey,
+    rtp: Socket,
+    rtcp: Socket,
+}
+
+/// Why a call has no media.
+#[derive(Debug, thiserror::Error)]
+enum NoMedia {
+    #[error(transparent)]
+    Offer(#[from] OfferError),
+    #[error("no RTP port or descriptor is free")]
+    Exhausted,
+}
+
+impl Media {
+    pub(super) fn new(registry: Registry, range: (u16, u16), seed: u64) -> Self {
+        Media {
+            registry,
+            capabilities: Capabilities::default(),
+            ports: Ports::new(range, seed),
+            calls: HashMap::new(),
+            sockets: HashMap::new(),
+            seed,
+            exhausted: None,
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Whether the next call would find no port or descriptor.
+    pub(super) fn is_exhausted(&self, now: Time) -> bool {
+        self.ports.is_exhausted() || self.exhausted.is_some_and(|at| now.since(at) < EXHAUSTED_FOR)
+    }
+
+    /// Whether this call's media is ours.
+    pub(super) fn has(&self, key: CallKey) -> bool {
+        self.calls.contains_key(&key)
+    }
+
+    /// Answers an incoming call.
+    pub(super) fn echo(&mut self, uas: &mut Uas, key: CallKey, offer: Option<&[u8]>, now: Time) -> bool {
+        let Some(address) = uas.address(key) else { return false };
+        let local_ip = uas.local_ip(key).unwrap_or(address);
+        self.seed = self.seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+        let mut call = EchoCall {
+            local: Local::new(self.seed, address),
+            session: Session::new(self.seed.rotate_left(29)),
+            offered: offer.is_none(),
+        };
+        let said = match offer {
+            Some(offer) => self.answer(key, &mut call, local_ip, offer, now),
+            None => self.offer(key, &mut call, local_ip, now),
+        };
+        match said {
+            Ok(sdp) => {
+                self.calls.insert(key, Box::new(call));
+                uas.accept(key, Some(&sdp), now)
+            }
+            Err(reason) => {
+                self.close_all(&mut call);
+                tracing::debug!(%reason, "a call cannot be answered");
+                match reason {
+                    NoMedia::Offer(error) => uas.reject(key, error.status(), now),
+                    NoMedia::Exhausted => uas.refuse(key, RefuseReason::Exhausted, now),
+                }
+            }
+        }
+    }
+
+    /// The caller changes the session.
+    pub(super) fn on_offer(&mut self, uas: &mut Uas, key: CallKey, offer: &[u8], now: Time) {
+        let Some(mut call) = self.calls.remove(&key) else { return };
+        let local_ip = uas.local_ip(key).unwrap_or(call.local.address());
+        match self.answer(key, &mut call, local_ip, offer, now) {
+            Ok(sdp) => uas.answer_offer(key, &sdp, now),
+            Err(NoMedia::Offer(error)) => uas.reject_offer(key, error.status(), now),
+            Err(NoMedia::Exhausted) => uas.reject_offer(key, 488, now),
+        };
+        self.calls.insert(key, call);
+    }
+
+    /// The caller answers an offer of ours: to its INVITE without one, or to a refresh.
+    pub(super) fn on_answer(&mut self, uas: &mut Uas, key: CallKey, answer: &[u8], now: Time) {
+        let Some(mut call) = self.calls.remove(&key) else { return };
+        match self.capabilities.read_answer(&mut call.local, answer) {
+            Ok(streams) => {
+                call.offered = false;
+                let closed = call.session.apply(&terms_of(&streams), &mut self.ports, now);
+                self.close(&closed);
+            }
+            // RFC 3261 §13.2.2.4 says it of the caller; the called side has no other way either: it hangs up.
+            Err(reason) if call.offered => {
+                tracing::debug!(%reason, "the answer to our offer cannot be used");
+                uas.hang_up(key, now);
+            }
+            // What a refresh brought changes nothing that we can read: the session stays.
+            Err(_) => {}
+        }
+        self.calls.insert(key, call);
+    }
+
+    /// A call is over.
+    pub(super) fn on_ended(&mut self, key: CallKey) {
+        if let Some(mut call) = self.calls.remove(&key) {
+            self.close_all(&mut call);
+        }
+    }
+
+    /// Packets have come to the socket of this token. True when more may wait there.
+    pub(super) fn on_readable(&mut self, token: Token, batch: &mut Batch, now: Time) -> bool {
+        let Ok(port) = u16::try_from(token.0.saturating_sub(RTP_TOKENS)) else { return false };
+        let even = port & !1;
+        let Some(leg) = self.sockets.get(&even) else { return false };
+        let Some(call) = self.calls.get_mut(&leg.call) else { return false };
+        let Some(echo) = call.session.leg_of_port(even).and_then(|leg| leg.echo()) else {
+            // Our offer is not answered yet: what comes early is read and forgotten.
+            return drain(if port == even { &leg.rtp } else { &leg.rtcp }, batch);
+        };
+        for _ in 0..BATCHES {
+            let socket = if port == even { &leg.rtp } else { &leg.rtcp };
+            let Ok(read @ 1..) = socket.recv_batch(batch) else { return false };
+            for datagram in batch.iter() {
+                self.scratch.clear();
+                if port == even {
+                    self.scratch.extend_from_slice(datagram.bytes);
+                    if let Ok(echoed) = echo.on_packet(&mut self.scratch, datagram.source, now) {
+                        // A packet that does not leave is a lost packet.
+                        let _ = socket.send(echoed.bytes, echoed.to, None);
+                    }
+                } else {
+                    echo.on_rtcp(datagram.bytes, datagram.source, now, &mut self.scratch);
+                    if !self.scratch.is_empty() {
+                        let _ = socket.send(&self.scratch, datagram.source, None);
+                    }
+                }
+            }
+            if read < batch.places() {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn answer(
+        &mut self,
+        key: CallKey,
+        call: &mut EchoCall,
+        local_ip: IpAddr,
+        offer: &[u8],
+        now: Time,
+    ) -> Result<Vec<u8>, NoMedia> {
+        let offer = Offer::parse(offer)?;
+        let lines = offer.lines_to_open(&self.capabilities, &call.local)?;
+        let rtp = self.open(key, call, local_ip, &lines, now)?;
+        let answer = offer.answer(&self.capabilities, &mut call.local, &rtp)?;
+        let closed = call.session.apply(&answer.terms(), &mut self.ports, now);
+        self.close(&closed);
+        Ok(answer.sdp)
+    }
+
+    fn offer(&mut self, key: CallKey, call: &mut EchoCall, local_ip: IpAddr, now: Time) -> Result<Vec<u8>, NoMedia> {
+        let lines = self.capabilities.lines_to_offer(&call.local);
+        let rtp = self.open(key, call, local_ip, &lines, now)?;
+        Ok(self.capabilities.offer(&mut call.local, &rtp))
+    }
+
+    /// Ports and sockets for these lines; what the call has already it keeps.
+    fn open(
+        &mut self,
+        key: CallKey,
+        call: &mut EchoCall,
+        local_ip: IpAddr,
+        lines: &[usize],
+        now: Time,
+    ) -> Result<Vec<SocketAddr>, NoMedia> {
+        let Ok(ports) = call.session.reserve(lines, &mut self.ports) else {
+            self.exhausted = Some(now);
+            return Err(NoMedia::Exhausted);
+        };
+        for port in &ports {
+            if !self.sockets.contains_key(port) {
+                let leg = self.bind(key, local_ip, *port).map_err(|error| {
+                    tracing::warn!(%error, port, "an RTP port of this slot cannot be opened");
+                    self.exhausted = Some(now);
+                    NoMedia::Exhausted
+                })?;
+                self.sockets.insert(*port, leg);
+            }
+        }
+        Ok(ports.iter().map(|port| SocketAddr::new(call.local.address(), *port)).collect())
+    }
+
+    fn bind(&self, call: CallKey, ip: IpAddr, port: u16) -> io::Result<Leg> {
+        let open = |port: u16| -> io::Result<Socket> {
+            let socket = Socket::bind(SocketAddr::new(ip, port), Buffers::MEDIA).map_err(io::Error::other)?;
+            let token = Token(RTP_TOKENS + usize::from(port));
+            self.registry.register(&mut SourceFd(&socket.as_raw_fd()), token, Interest::READABLE)?;
+            Ok(socket)
+        };
+        Ok(Leg { call, rtp: open(port)?, rtcp: open(port + 1)? })
+    }
+
+    fn close_all(&mut self, call: &mut EchoCall) {
+        let closed = call.session.close(&mut self.ports);
+        self.close(&closed);
+    }
+
+    /// Closes the sockets of ports that are free again. The poll forgets a descriptor that is closed.
+    fn close(&mut self, ports: &[u16]) {
+        for port in ports {
+            self.sockets.remove(port);
+            self.exhausted = None;
+        }
+    }
+}
+
+fn drain(socket: &Socket, batch: &mut Batch) -> bool {
+    (0..BATCHES).all(|_| socket.recv_batch(batch).is_ok_and(|read| read == batch.places()))
+}

@@ -1,0 +1,34 @@
+//! A worker process: the SDK for applications, and the built-in media.
+//!
+//! An application says what happens to a call ([`Application`]); [`run`] does the rest: the link to the dispatcher, the
+//! slot's sockets, SIP ([`crate::call`]), reports, draining and stopping. All of it runs on one thread.
+//!
+//! ```no_run
+//! use pointsman::worker::{Application, Call, Link, Settings, run};
+//!
+//! struct Busy;
+//!
+//! impl Application for Busy {
+//!     fn on_call(&mut self, call: &mut Call<'_>) {
+//!         call.reject(486);
+//!     }
+//! }
+//!
+//! run(Settings::new(Link::Path("/run/pointsman/handoff.sock".into())), Busy).unwrap();
+//! ```
+
+mod application;
+mod conferences;
+mod echo;
+mod link;
+mod media;
+mod process;
+mod report;
+mod settings;
+mod size;
+mod streams;
+
+pub use application::{Application, Call, Calls};
+pub use echo::Echo;
+pub use process::run;
+pub use settings::{Link, Settings, WorkerError};

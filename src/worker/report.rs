@@ -1,0 +1,103 @@
+//! When a report is due: soon after a change, often under load, rarely when idle. Arithmetic only.
+
+use std::time::Duration;
+
+use crate::time::Time;
+
+/// A change is reported no sooner than this after the last report.
+const ON_CHANGE: Duration = Duration::from_millis(10);
+/// With calls, a report leaves at least this often.
+const UNDER_LOAD: Duration = Duration::from_millis(100);
+/// Without calls, too.
+const IDLE: Duration = Duration::from_secs(1);
+/// The CPU's share is measured over at least this time.
+const CPU_WINDOW: Duration = Duration::from_millis(100);
+
+/// The pace of one link's reports.
+#[derive(Clone, Debug)]
+pub(super) struct Pace<F> {
+    last: Option<(Time, F)>,
+    asked: bool,
+}
+
+impl<F: PartialEq> Pace<F> {
+    /// The first report is due at once.
+    pub(super) const fn new() -> Self {
+        Pace { last: None, asked: false }
+    }
+
+    /// The dispatcher wants a report at once.
+    pub(super) fn ask(&mut self) {
+        self.asked = true;
+    }
+
+    /// When the next report is due, given the present figures.
+    pub(super) fn due(&self, figures: &F, busy: bool) -> Time {
+        let Some((at, last)) = self.last.as_ref().filter(|_| !self.asked) else { return Time(0) };
+        let after = if figures != last {
+            ON_CHANGE
+        } else if busy {
+            UNDER_LOAD
+        } else {
+            IDLE
+        };
+        *at + after
+    }
+
+    /// A report with these figures has left.
+    pub(super) fn reported(&mut self, figures: F, now: Time) {
+        self.asked = false;
+        self.last = Some((now, figures));
+    }
+}
+
+/// The share of one core that a process uses, measured between looks.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct CpuShare {
+    last: Option<(Time, Duration)>,
+    millionths: u32,
+}
+
+impl CpuShare {
+    /// The share in millionths of one core; `used` is the CPU time since the process began.
+    pub(super) fn measure(&mut self, used: Duration, now: Time) -> u32 {
+        let Some((at, before)) = self.last else {
+            self.last = Some((now, used));
+            return 0;
+        };
+        let passed = now.since(at);
+        if passed >= CPU_WINDOW {
+            let share = used.saturating_sub(before).as_micros() * 1_000_000 / passed.as_micros().max(1);
+            self.millionths = u32::try_from(share).unwrap_or(u32::MAX);
+            self.last = Some((now, used));
+        }
+        self.millionths
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_reported_after_10_ms_load_after_100_and_nothing_after_a_second() {
+        let mut pace = Pace::new();
+        assert_eq!(pace.due(&1, false), Time(0));
+        pace.reported(1, Time(1_000));
+        assert_eq!(pace.due(&2, true), Time(11_000));
+        assert_eq!(pace.due(&1, true), Time(101_000));
+        assert_eq!(pace.due(&1, false), Time(1_001_000));
+        pace.ask();
+        assert_eq!(pace.due(&1, false), Time(0));
+        pace.reported(1, Time(2_000));
+        assert_eq!(pace.due(&1, false), Time(1_002_000));
+    }
+
+    #[test]
+    fn the_share_is_cpu_time_over_time() {
+        let mut share = CpuShare::default();
+        assert_eq!(share.measure(Duration::from_millis(5), Time(0)), 0);
+        assert_eq!(share.measure(Duration::from_millis(30), Time(50_000)), 0);
+        assert_eq!(share.measure(Duration::from_millis(30), Time(100_000)), 250_000);
+    }
+}

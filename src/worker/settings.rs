@@ -1,0 +1,80 @@
+//! What a worker process is started with, and why it may not run.
+
+use std::io;
+use std::os::fd::RawFd;
+use std::path::PathBuf;
+
+use crate::call::SessionTimer;
+
+/// What a worker process is started with. Everything else the dispatcher tells it in the welcome.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The way to the dispatcher.
+    pub link: Link,
+    /// The slot it takes (`w2`), or a name of its own choice.
+    pub name: Option<String>,
+    /// What it is, for people and in `Server`: program and version.
+    pub program: String,
+    /// Capacity units, when they are not the dispatcher's to say.
+    pub capacity: Option<u32>,
+    /// Whether it wants duplicates of the well-known sockets, to answer handed-over requests from.
+    pub wants_listeners: bool,
+    /// What it asks of session timers (RFC 4028).
+    pub session_timer: SessionTimer,
+}
+
+/// The way to the dispatcher.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// A connected socket that was inherited under this number. [`crate::worker::run`] takes it over and closes it.
+    Inherited(RawFd),
+    /// The dispatcher's handoff socket.
+    Path(PathBuf),
+}
+
+impl Settings {
+    /// A worker that comes by `link`, with everything else at its default.
+    pub fn new(link: Link) -> Self {
+        Settings {
+            link,
+            name: None,
+            program: concat!("pointsman/", env!("CARGO_PKG_VERSION")).to_owned(),
+            capacity: None,
+            wants_listeners: true,
+            session_timer: SessionTimer::default(),
+        }
+    }
+}
+
+/// Why a worker does not run, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// The dispatcher cannot be reached.
+    #[error("cannot reach the dispatcher at {at}: {error}; is it running, and is this its run directory?")]
+    Link {
+        /// Where it was looked for.
+        at: String,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The link ended, or nothing came, before the dispatcher's welcome.
+    #[error("the dispatcher did not welcome this worker: {0}")]
+    NotWelcome(String),
+    /// The dispatcher's welcome cannot be used.
+    #[error("the dispatcher's welcome cannot be used: {0}")]
+    Welcome(String),
+    /// The system refused something that the worker cannot do without.
+    #[error("{what}: {error}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        error: io::Error,
+    },
+}
+
+impl WorkerError {
+    pub(super) fn system(what: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |error| WorkerError::System { what, error }
+    }
+}

@@ -1,0 +1,37 @@
+//! The size of a session that comes straight to a worker's own port: there no dispatcher has weighed it.
+
+use crate::wire::sdp;
+use crate::wire::sip::Message;
+
+/// The largest size believed (design: `max-size`).
+const LIMIT: u32 = 1_000;
+
+/// Units: `X-Session-Size`, `size` in the request-URI, what the offer's streams weigh, else 1; between 1 and 1,000.
+pub(super) fn size_of(msg: &Message<'_>) -> u32 {
+    let stated = msg.extension(b"X-Session-Size").and_then(number);
+    let stated = stated.or_else(|| msg.uri().and_then(|uri| uri.param(b"size")).and_then(number));
+    let size = stated.or_else(|| sdp::weigh(msg.body(), 1)).unwrap_or(1);
+    size.clamp(1, LIMIT)
+}
+
+fn number(value: &[u8]) -> Option<u32> {
+    let value = value.trim_ascii();
+    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(value).ok()?.parse().ok().or(Some(LIMIT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_digits_only_and_a_huge_one_counts_as_the_limit() {
+        assert_eq!(number(b" 12 "), Some(12));
+        assert_eq!(number(b"99999999999"), Some(LIMIT));
+        for bad in [&b""[..], b"-1", b"+1", b"1.5", b"many"] {
+            assert_eq!(number(bad), None);
+        }
+    }
+}

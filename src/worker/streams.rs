@@ -1,0 +1,274 @@
+//! TCP connections at the slot's own port, and those dialled for requests of ours: bytes to messages and back.
+//!
+//! Every connection is bounded: in what it may send without a message coming of it, in what may wait to leave, and in
+//! how long it may be silent. Their number is bounded, too: the one that has been silent longest makes room.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+
+use crate::call::slab::{Handle, Slab, handle};
+use crate::net::tcp::{self, Listener};
+use crate::net::udp::Socket;
+use crate::time::Time;
+use crate::wire::framing::{self, Framed};
+use crate::worker::settings::WorkerError;
+
+/// Connections have tokens from here on: the place added.
+const STREAM_TOKENS: usize = 1 << 20;
+/// Connections at the same time.
+const LIMIT: usize = 4_096;
+/// A connection that has been silent for so long is closed.
+const IDLE_LIMIT: Duration = Duration::from_secs(600);
+/// Connections are looked at this often.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// Bytes that may wait for one connection to take them.
+const OUTGOING_LIMIT: usize = 256 << 10;
+/// Bytes read at once.
+const READ: usize = 64 << 10;
+/// Reads from one connection before others have their turn.
+const TURNS: usize = 4;
+
+handle! {
+    /// A connection.
+    struct ConnKey;
+}
+
+/// All connections of a worker.
+pub(super) struct Streams {
+    registry: Registry,
+    listeners: Vec<Listener>,
+    first_listener: usize,
+    connections: Slab<ConnKey, Connection>,
+    looked: Option<Time>,
+    buffer: Vec<u8>,
+}
+
+struct Connection {
+    stream: TcpStream,
+    remote: SocketAddr,
+    local: SocketAddr,
+    /// What has come and is no whole message yet.
+    incoming: Vec<u8>,
+    /// How much there must be before it is worth looking again.
+    enough: usize,
+    outgoing: Vec<u8>,
+    heard: Time,
+}
+
+/// Watches a socket for datagrams.
+pub(super) fn register(registry: &Registry, socket: &Socket, token: Token) -> Result<(), WorkerError> {
+    let fd = socket.as_raw_fd();
+    registry
+        .register(&mut SourceFd(&fd), token, Interest::READABLE)
+        .map_err(WorkerError::system("cannot watch the slot's socket"))
+}
+
+impl Streams {
+    pub(super) fn new(registry: &Registry, listeners: Vec<Listener>, first: usize) -> Result<Self, WorkerError> {
+        for (number, listener) in listeners.iter().enumerate() {
+            registry
+                .register(&mut SourceFd(&listener.as_raw_fd()), Token(first + number), Interest::READABLE)
+                .map_err(WorkerError::system("cannot watch the slot's TCP listener"))?;
+        }
+        Ok(Streams {
+            registry: registry.try_clone().map_err(WorkerError::system("cannot share the poll"))?,
+            listeners,
+            first_listener: first,
+            connections: Slab::new(LIMIT),
+            looked: None,
+            buffer: vec![0; READ],
+        })
+    }
+
+    /// Reads from a connection, or accepts some; `sink` gets each message, the connection's number, its remote and its
+    /// local address. True when there may be more.
+    pub(super) fn on_readable(
+        &mut self,
+        token: Token,
+        now: Time,
+        sink: &mut impl FnMut(&[u8], u64, SocketAddr, SocketAddr),
+    ) -> bool {
+        if let Some(number) = token.0.checked_sub(self.first_listener).filter(|number| *number < self.listeners.len()) {
+            return self.accept(number, now);
+        }
+        let Some(key) = self.key_of(token) else { return false };
+        for _ in 0..TURNS {
+            let Some(connection) = self.connections.get_mut(key) else { return false };
+            let read = match connection.stream.read(&mut self.buffer) {
+                Ok(0) => return self.close(key),
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(_) => return self.close(key),
+            };
+            connection.heard = now;
+            let (remote, local) = (connection.remote, connection.local);
+            connection.incoming.extend_from_slice(self.buffer.get(..read).unwrap_or_default());
+            if connection.incoming.len() < connection.enough {
+                continue;
+            }
+            let (mut at, mut pongs) = (0, 0);
+            let fault = loop {
+                let rest = connection.incoming.get(at..).unwrap_or_default();
+                match framing::next(rest) {
+                    Framed::Message(length) => {
+                        sink(rest.get(..length).unwrap_or_default(), number_of(key), remote, local);
+                        at += length;
+                    }
+                    Framed::Ping(length) => {
+                        pongs += 1;
+                        at += length;
+                    }
+                    Framed::Blank(length) => at += length,
+                    Framed::NeedMore { at_least } => {
+                        connection.enough = at_least;
+                        break None;
+                    }
+                    Framed::Close(fault) => break Some(fault),
+                }
+            };
+            connection.incoming.drain(..at);
+            if let Some(fault) = fault {
+                tracing::debug!(%remote, fault = fault.label(), "a connection is closed: its messages cannot be told apart");
+                return self.close(key);
+            }
+            // RFC 5626 §4.4.1.
+            (0..pongs).for_each(|_| self.write(key, b"\r\n"));
+        }
+        true
+    }
+
+    /// A connection takes bytes again.
+    pub(super) fn on_writable(&mut self, token: Token) {
+        if let Some(key) = self.key_of(token) {
+            self.write(key, b"");
+        }
+    }
+
+    /// Sends on connection `conn` or, when it is gone, on one to `to`.
+    pub(super) fn send(&mut self, conn: u64, to: SocketAddr, bytes: &[u8], now: Time) {
+        let key = ConnKey::new(conn as u32, (conn >> 32) as u32);
+        match self.connections.get(key) {
+            Some(_) => self.write(key, bytes),
+            None => self.dial(to, bytes, now),
+        }
+    }
+
+    /// Sends on a connection to `to`, which is opened when there is none.
+    pub(super) fn dial(&mut self, to: SocketAddr, bytes: &[u8], now: Time) {
+        let open = self.connections.keys().find(|key| self.connections.get(*key).is_some_and(|it| it.remote == to));
+        let key = match open {
+            Some(key) => key,
+            None => match tcp::connect(to).and_then(|stream| self.insert(stream, to, now)) {
+                Ok(key) => key,
+                Err(error) => {
+                    tracing::debug!(%error, %to, "cannot connect");
+                    return;
+                }
+            },
+        };
+        self.write(key, bytes);
+    }
+
+    /// Closes connections that have been silent for too long.
+    pub(super) fn handle_timeout(&mut self, now: Time) {
+        if self.poll_timeout().is_none_or(|due| now < due) {
+            return;
+        }
+        self.looked = Some(now);
+        let silent = |it: &Connection| now.since(it.heard) >= IDLE_LIMIT;
+        let silent: Vec<ConnKey> =
+            self.connections.keys().filter(|key| self.connections.get(*key).is_some_and(silent)).collect();
+        silent.into_iter().for_each(|key| {
+            self.close(key);
+        });
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Time> {
+        (!self.connections.is_empty()).then(|| self.looked.map_or(Time(0), |looked| looked + LOOK_EVERY))
+    }
+
+    fn accept(&mut self, number: usize, now: Time) -> bool {
+        for _ in 0..TURNS {
+            let accepted = match self.listeners.get(number).map(Listener::accept) {
+                Some(Ok(Some(accepted))) => accepted,
+                Some(Ok(None)) | None => return false,
+                Some(Err(error)) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    return false;
+                }
+            };
+            if let Err(error) = self.insert(accepted.0, accepted.1, now) {
+                tracing::debug!(%error, "a connection could not be taken");
+            }
+        }
+        true
+    }
+
+    fn insert(&mut self, stream: TcpStream, remote: SocketAddr, now: Time) -> io::Result<ConnKey> {
+        if self.connections.is_full() {
+            self.close_most_silent();
+        }
+        let local = stream.local_addr()?;
+        let fd = stream.as_raw_fd();
+        let connection =
+            Connection { stream, remote, local, incoming: Vec::new(), enough: 1, outgoing: Vec::new(), heard: now };
+        let key = self.connections.insert(connection).ok_or(io::ErrorKind::OutOfMemory)?;
+        let token = Token(STREAM_TOKENS + key.index() as usize);
+        self.registry.register(&mut SourceFd(&fd), token, Interest::READABLE | Interest::WRITABLE)?;
+        Ok(key)
+    }
+
+    fn close_most_silent(&mut self) {
+        let heard = |key: &ConnKey| self.connections.get(*key).map(|it| it.heard);
+        if let Some(key) = self.connections.keys().min_by_key(heard) {
+            self.close(key);
+        }
+    }
+
+    /// Writes what waits and then `bytes`; what the connection does not take waits.
+    fn write(&mut self, key: ConnKey, bytes: &[u8]) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if connection.outgoing.len() + bytes.len() > OUTGOING_LIMIT {
+            tracing::debug!(remote = %connection.remote, "a connection is closed: it takes nothing");
+            self.close(key);
+            return;
+        }
+        connection.outgoing.extend_from_slice(bytes);
+        while !connection.outgoing.is_empty() {
+            match connection.stream.write(&connection.outgoing) {
+                Ok(written) => {
+                    connection.outgoing.drain(..written);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // `NotConnected`: it is still being opened.
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected) => return,
+                Err(_) => {
+                    self.close(key);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn key_of(&self, token: Token) -> Option<ConnKey> {
+        let index = u32::try_from(token.0.checked_sub(STREAM_TOKENS)?).ok()?;
+        self.connections.at(index).map(|(key, _)| key)
+    }
+
+    /// Closing the descriptor takes it out of the poll.
+    fn close(&mut self, key: ConnKey) -> bool {
+        self.connections.remove(key);
+        false
+    }
+}
+
+/// A connection's number for the user agent.
+fn number_of(key: ConnKey) -> u64 {
+    u64::from(key.index()) | u64::from(key.generation()) << 32
+}
