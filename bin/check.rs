@@ -1,0 +1,50 @@
+//! `pointsman check`: is this configuration fine?
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::flags;
+use crate::output::{Failure, print};
+
+/// A configuration file, and flags over it as they would be given to the dispatcher.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+It reads the file and binds nothing: whether a port is free shows at the start.
+
+Examples:
+  pointsman check /etc/pointsman.toml
+  pointsman check /etc/pointsman.toml --workers 8     would it be fine with eight workers?
+  pointsman check --print                             every key with the value in force")]
+pub struct Flags {
+    /// The configuration file
+    #[arg(value_name = "FILE", conflicts_with = "config")]
+    file: Option<PathBuf>,
+    /// Show every key with the value in force, as it would be written in the file
+    #[arg(long)]
+    print: bool,
+    #[command(flatten)]
+    dispatch: flags::Dispatch,
+}
+
+/// Checks the configuration; what is allowed and probably not meant is shown as well.
+pub fn run(flags: Flags) -> Result<(), Failure> {
+    let mut source = flags.dispatch.source();
+    source.file = flags.file.or(source.file);
+    let config = source.load()?;
+    let mut text = String::new();
+    if flags.print {
+        for row in config.describe() {
+            let comment = if row.value.starts_with('(') { "# " } else { "" };
+            text += &format!("{comment}{} = {}\n", row.key, row.value);
+        }
+    }
+    let name = source.file.as_ref().map_or_else(|| "command line".to_owned(), |file| file.display().to_string());
+    // With --print the whole output is a configuration file: what is said besides is a comment in it.
+    let comment = if flags.print { "# " } else { "" };
+    for note in config.notes() {
+        text += &format!("{comment}note: {note}\n");
+    }
+    text += &format!("{comment}{name}: fine\n");
+    print(&text)
+}

@@ -1,0 +1,50 @@
+//! `pointsman explain`: what was decided about a call, and why.
+
+use clap::Args;
+use pointsman::admin::protocol::Command;
+use pointsman::admin::snapshot::{Action, Decided, Explained};
+
+use crate::flags::Ask;
+use crate::output::{Failure, print};
+
+/// A call, and the dispatcher that saw it.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Each lane remembers its last 65,536 decisions, also of calls long gone. Exit code 1 when nothing is remembered.")]
+pub struct Flags {
+    /// The Call-ID
+    #[arg(value_name = "CALL-ID")]
+    call_id: String,
+    #[command(flatten)]
+    ask: Ask,
+    /// JSON instead of sentences
+    #[arg(long)]
+    json: bool,
+}
+
+/// Shows the decisions, oldest first.
+pub fn run(flags: Flags) -> Result<(), Failure> {
+    let mut client = flags.ask.connect()?;
+    let reply = client.ask(&Command::Explain { call_id: flags.call_id })?;
+    let explained: Explained = client.read(&reply)?;
+    let text = if flags.json { reply + "\n" } else { explained.decisions.iter().map(sentence).collect() };
+    print(&text)?;
+    if explained.decisions.is_empty() {
+        return Err(Failure::unhealthy(format_args!("nothing is remembered about the call {}", explained.call_id)));
+    }
+    Ok(())
+}
+
+fn sentence(decided: &Decided) -> String {
+    let worker = decided.worker.as_deref().unwrap_or("nobody");
+    let done = match decided.action {
+        Action::HandedOver => format!("handed over to {worker}"),
+        Action::Relayed => format!("relayed to {worker}"),
+        Action::Replied => format!("answered with {}", decided.status),
+        Action::Dropped => "dropped".to_owned(),
+    };
+    let size = if decided.size > 0 { format!(", size {}", decided.size) } else { String::new() };
+    let pinned = if decided.pinned { ", pinned" } else { "" };
+    let age = decided.age_ms as f64 / 1000.0;
+    format!("{age:>10.3} s ago: {done} ({}{size}{pinned})\n", decided.reason)
+}

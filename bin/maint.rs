@@ -1,0 +1,12 @@
+//! `pointsman maint`: workers are out of service on purpose.
+
+use pointsman::admin::snapshot::AdminState;
+
+pub use crate::drain::Flags;
+use crate::drain::set;
+use crate::output::Failure;
+
+/// Takes the workers out of service.
+pub fn run(flags: &Flags) -> Result<(), Failure> {
+    set(flags, AdminState::Maint)
+}

@@ -1,0 +1,90 @@
+//! What reaches the terminal, and how a command ends.
+
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+use pointsman::admin::client::ClientError;
+use pointsman::config::ConfigError;
+
+/// Why a command did not do what it should. The text is one line.
+#[derive(Debug)]
+pub enum Failure {
+    /// Not reachable or not healthy: exit code 1.
+    Unhealthy(String),
+    /// Wrong use, or a start that is not possible: exit code 2.
+    Usage(String),
+    /// A configuration that cannot be used: exit code 2, on a terminal with the text it speaks of.
+    Config(ConfigError),
+    /// Nobody reads the output any more (`pointsman stat | head -1`): that is how `head` works, so exit code 0.
+    NobodyReads,
+}
+
+impl Failure {
+    /// Not reachable or not healthy.
+    pub fn unhealthy(what: impl Display) -> Self {
+        Failure::Unhealthy(what.to_string())
+    }
+
+    /// Wrong use, or a start that is not possible.
+    pub fn usage(what: impl Display) -> Self {
+        Failure::Usage(what.to_string())
+    }
+
+    /// Says it and turns it into the exit code.
+    pub fn report(self) -> ExitCode {
+        let (code, text) = match self {
+            Failure::NobodyReads => return ExitCode::SUCCESS,
+            Failure::Unhealthy(text) => (1, format!("pointsman: {text}")),
+            Failure::Usage(text) => (2, format!("pointsman: {text}")),
+            Failure::Config(error) => (2, with_snippet(&error)),
+        };
+        // When stderr is gone as well there is nobody left to tell; the exit code still does.
+        let _ = writeln!(io::stderr().lock(), "{text}");
+        ExitCode::from(code)
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        Failure::unhealthy(error)
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Failure::Config(error)
+    }
+}
+
+/// Writes to stdout. A reader that has gone away is not a panic.
+pub fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => Failure::NobodyReads,
+        _ => Failure::unhealthy(format_args!("cannot write to stdout: {error}")),
+    })
+}
+
+/// The first paragraph of a usage error as one line: what follows it is the usage, which `--help` shows.
+pub fn first_paragraph(text: &str) -> String {
+    let text = text.strip_prefix("error: ").unwrap_or(text);
+    let mut paragraphs = text.split("\n\n");
+    let mut line: String = paragraphs.next().unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ");
+    if let Some(tip) = paragraphs.find_map(|paragraph| paragraph.trim().strip_prefix("tip: ")) {
+        let tip = tip.lines().next().unwrap_or_default().trim();
+        line = format!("{line}; {tip}");
+    }
+    format!("{line}; see --help")
+}
+
+/// The error's line; on a terminal, where it stands in the file as well.
+fn with_snippet(error: &ConfigError) -> String {
+    if error.line_and_column().is_some() && io::stderr().is_terminal() {
+        let mut text = String::new();
+        if miette::GraphicalReportHandler::new().render_report(&mut text, error).is_ok() {
+            return text.trim_end().to_owned();
+        }
+    }
+    format!("pointsman: {error}")
+}

@@ -1,0 +1,93 @@
+//! `pointsman stat`: what each worker is doing.
+
+use clap::Args;
+use pointsman::admin::client::Client;
+use pointsman::admin::protocol::Command;
+use pointsman::admin::snapshot::{Counters, Snapshot, Total};
+use pointsman::admin::table::{table, trouble};
+
+use crate::flags::Ask;
+use crate::output::{Failure, print};
+
+/// The stats of a running dispatcher.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Exit code 1 when no dispatcher answers, or when a worker that is not in `maint` is not up.
+
+Examples:
+  pointsman stat                    a table
+  pointsman stat --json             one JSON object
+  pointsman stat --watch --json     one JSON object a second
+  pointsman stat --counters         every total by reason
+  echo load | nc -N -U /run/pointsman/stats.sock")]
+pub struct Flags {
+    #[command(flatten)]
+    ask: Ask,
+    /// Repeat once a second
+    #[arg(long)]
+    watch: bool,
+    /// JSON instead of a table
+    #[arg(long)]
+    json: bool,
+    /// Every total broken down by reason
+    #[arg(long, conflicts_with = "watch")]
+    counters: bool,
+}
+
+/// Shows the stats once, or until the dispatcher or the reader is gone.
+pub fn run(flags: &Flags) -> Result<(), Failure> {
+    let mut client = flags.ask.connect()?;
+    if flags.counters {
+        return counters(&mut client, flags.json);
+    }
+    if !flags.watch {
+        let reply = client.ask(&Command::Load)?;
+        let load: Snapshot = client.read(&reply)?;
+        print(&if flags.json { reply + "\n" } else { table(&load) })?;
+        return trouble(&load).map_or(Ok(()), |what| Err(Failure::unhealthy(what)));
+    }
+    client.send(&Command::Watch)?;
+    loop {
+        let reply = client.next_reply()?;
+        let text = if flags.json { reply + "\n" } else { table(&client.read(&reply)?) + "\n" };
+        print(&text)?;
+    }
+}
+
+fn counters(client: &mut Client, json: bool) -> Result<(), Failure> {
+    let reply = client.ask(&Command::Counters)?;
+    if json {
+        return print(&(reply + "\n"));
+    }
+    let counters: Counters = client.read(&reply)?;
+    let mut text = String::new();
+    let totals: [(&str, &Total); 6] = [
+        ("received", &counters.received),
+        ("handed over", &counters.handed_over),
+        ("relayed", &counters.relayed),
+        ("replied", &counters.replied),
+        ("dropped", &counters.dropped),
+        ("refused", &counters.refused),
+    ];
+    for (name, total) in totals {
+        text += &format!("{:>12}  {name}\n", total.total);
+        for (reason, count) in total.reasons.iter().filter(|(_, count)| **count > 0) {
+            text += &format!("{count:>12}    {reason}\n");
+        }
+    }
+    let entries = &counters.table;
+    text += &format!("table: {} of {} entries, {} unrecorded\n", entries.entries, entries.cap, entries.unrecorded);
+    for listener in &counters.listeners {
+        text += &format!(
+            "listener {}: received {}, overflow {}, receive buffer {}, send buffer {}\n",
+            listener.address, listener.received, listener.rx_overflow, listener.receive_buffer, listener.send_buffer
+        );
+    }
+    for link in &counters.links {
+        text += &format!(
+            "link {}: {} records in {} frames, {} of {} bytes retained\n",
+            link.worker, link.records, link.frames, link.retained_bytes, link.retention
+        );
+    }
+    print(&text)
+}

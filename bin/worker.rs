@@ -1,0 +1,38 @@
+//! `pointsman worker`: the built-in media worker.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use pointsman::worker::{self, Echo, Link, Settings};
+
+use crate::log;
+use crate::output::Failure;
+
+/// One worker process.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+The dispatcher starts `--workers N` of these itself. By hand, on the same host:
+  pointsman worker --dispatcher /run/pointsman/handoff.sock")]
+pub struct Flags {
+    /// Handoff socket of the dispatcher
+    #[arg(long, value_name = "PATH", required_unless_present = "link_fd")]
+    pub dispatcher: Option<PathBuf>,
+    /// Name to ask for, such as w2
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Link that the dispatcher has passed on
+    #[arg(long, value_name = "FD", hide = true, conflicts_with = "dispatcher")]
+    pub link_fd: Option<i32>,
+}
+
+/// Runs the worker until the dispatcher or the operator ends it.
+pub fn run(flags: Flags, verbose: u8) -> Result<(), Failure> {
+    log::start(verbose)?;
+    let link = match (flags.link_fd, flags.dispatcher) {
+        (Some(fd), _) => Link::Inherited(fd),
+        // One of the two is there: the command line demands it.
+        (None, path) => Link::Path(path.unwrap_or_default()),
+    };
+    let settings = Settings { name: flags.name, ..Settings::new(link) };
+    worker::run(settings, Echo::default()).map_err(Failure::usage)
+}

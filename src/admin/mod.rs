@@ -1,0 +1,11 @@
+//! The operator's side: the run directory, the stats socket with its protocol and server, the client and its tables.
+//!
+//! It decides nothing about calls. The control side of the dispatcher gives [`server::serve`] a function from
+//! [`protocol::Command`] to [`protocol::Reply`]; `pointsman stat` and its sisters use [`client::Client`].
+
+pub mod client;
+pub mod protocol;
+pub mod run_dir;
+pub mod server;
+pub mod snapshot;
+pub mod table;

@@ -1,0 +1,361 @@
+//! The protocol of the stats socket: a line in, a JSON object on one line out.
+//!
+//! A request is a word with its argument (`drain w2`) or a JSON object (`{"command":"drain","worker":"w2"}`); an empty
+//! line asks for `load`. A reply that is an error is `{"error":"…"}`; nothing else has that field. Fields may be added
+//! to replies; none is renamed or removed.
+
+use serde::{Deserialize, Serialize};
+
+use super::snapshot::{AdminState, Counters, Explained, Snapshot, WorkerLoad};
+use crate::config::{Change, Changed};
+use crate::ids::{NotAWorkerName, WorkerId};
+
+/// A request line longer than this is refused.
+pub const LONGEST_LINE: usize = 4096;
+
+/// What an operator asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Workers and dispatcher, now.
+    Load,
+    /// The workers only.
+    Workers,
+    /// Every total by reason.
+    Counters,
+    /// `load` once a second until the connection is closed.
+    Watch,
+    /// Gives a worker another administrative state: `ready w2`, `drain w2`, `maint w2`.
+    Set {
+        /// The worker.
+        worker: WorkerId,
+        /// Its state from now on.
+        admin: AdminState,
+    },
+    /// What was decided about a call.
+    Explain {
+        /// Its Call-ID.
+        call_id: String,
+    },
+    /// Reads the configuration file again.
+    Reload,
+}
+
+/// The commands, as they are shown to somebody who gave another.
+pub const COMMANDS: [&str; 9] = [
+    "load",
+    "workers",
+    "counters",
+    "watch",
+    "drain WORKER",
+    "ready WORKER",
+    "maint WORKER",
+    "explain CALL-ID",
+    "reload",
+];
+
+impl Command {
+    /// Reads a request line, with or without its line end.
+    ///
+    /// # Errors
+    /// Everything that is not a command, each with what is.
+    pub fn parse(line: &[u8]) -> Result<Command, NotACommand> {
+        if line.len() > LONGEST_LINE {
+            return Err(NotACommand::TooLong);
+        }
+        let text = std::str::from_utf8(line).map_err(|_| NotACommand::NotText)?.trim();
+        if text.contains(|c: char| c.is_control() && c != '\t') {
+            return Err(NotACommand::NotText);
+        }
+        if text.starts_with('{') {
+            let request: Request = serde_json::from_str(text).map_err(|error| NotACommand::Json(error.to_string()))?;
+            return Command::of(&request.command, request.worker.as_deref(), request.call_id.as_deref());
+        }
+        let (word, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+        let rest = Some(rest.trim()).filter(|rest| !rest.is_empty());
+        match word {
+            "" => Ok(Command::Load),
+            "explain" => Command::of(word, None, rest),
+            _ => Command::of(word, rest, None),
+        }
+    }
+
+    /// The request line for it, without its end.
+    pub fn to_line(&self) -> String {
+        let mut request = Request { command: self.word().to_owned(), worker: None, call_id: None };
+        match self {
+            Command::Set { worker, .. } => request.worker = Some(worker.to_string()),
+            Command::Explain { call_id } => request.call_id = Some(call_id.clone()),
+            _ => {}
+        }
+        // Three texts always make a JSON object.
+        serde_json::to_string(&request).unwrap_or_default()
+    }
+
+    const fn word(&self) -> &'static str {
+        match self {
+            Command::Load => "load",
+            Command::Workers => "workers",
+            Command::Counters => "counters",
+            Command::Watch => "watch",
+            Command::Set { admin, .. } => admin.label(),
+            Command::Explain { .. } => "explain",
+            Command::Reload => "reload",
+        }
+    }
+
+    fn of(word: &str, worker: Option<&str>, call_id: Option<&str>) -> Result<Command, NotACommand> {
+        let set = |admin| -> Result<Command, NotACommand> {
+            let name = worker.ok_or(NotACommand::NoWorker(admin))?;
+            Ok(Command::Set { worker: name.parse()?, admin })
+        };
+        let command = match word {
+            "load" => Command::Load,
+            "workers" => Command::Workers,
+            "counters" => Command::Counters,
+            "watch" => Command::Watch,
+            "reload" => Command::Reload,
+            "drain" => set(AdminState::Drain)?,
+            "ready" => set(AdminState::Ready)?,
+            "maint" => set(AdminState::Maint)?,
+            "explain" => Command::Explain { call_id: call_id.ok_or(NotACommand::NoCallId)?.to_owned() },
+            _ => return Err(NotACommand::Unknown(word.chars().take(40).collect())),
+        };
+        let takes_worker = matches!(command, Command::Set { .. });
+        let takes_call = matches!(command, Command::Explain { .. });
+        if (worker.is_some() && !takes_worker) || (call_id.is_some() && !takes_call) {
+            return Err(NotACommand::Argument(command.word()));
+        }
+        Ok(command)
+    }
+}
+
+/// A request as a JSON object.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Request {
+    command: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    worker: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    call_id: Option<String>,
+}
+
+/// A line that is not a command.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotACommand {
+    /// Longer than [`LONGEST_LINE`].
+    #[error("the line is longer than {LONGEST_LINE} bytes")]
+    TooLong,
+    /// Not UTF-8, or with control characters.
+    #[error("the line is not text")]
+    NotText,
+    /// A `{` that no request follows.
+    #[error("not a request: {0}")]
+    Json(String),
+    /// An unknown word.
+    #[error("no such command: `{0}`")]
+    Unknown(String),
+    /// The worker's name is missing.
+    #[error("`{}` needs a worker's name, such as w2", .0.label())]
+    NoWorker(AdminState),
+    /// What stands there is not one.
+    #[error(transparent)]
+    Worker(#[from] NotAWorkerName),
+    /// The Call-ID is missing.
+    #[error("`explain` needs a Call-ID")]
+    NoCallId,
+    /// An argument where none belongs.
+    #[error("`{0}` takes no such argument")]
+    Argument(&'static str),
+}
+
+impl NotACommand {
+    /// Whether the peer speaks something else: it gets this error and no second chance.
+    pub const fn is_garbage(&self) -> bool {
+        matches!(self, NotACommand::TooLong | NotACommand::NotText)
+    }
+}
+
+/// What the dispatcher answers.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Reply {
+    /// To `load` and, once a second, to `watch`.
+    Load(Snapshot),
+    /// To `workers`.
+    Workers {
+        /// One for each slot.
+        workers: Vec<WorkerLoad>,
+    },
+    /// To `counters`.
+    Counters(Box<Counters>),
+    /// To `ready`, `drain` and `maint`.
+    Set {
+        /// The worker's name.
+        worker: String,
+        /// Its state now.
+        admin: AdminState,
+    },
+    /// To `explain`.
+    Explain(Explained),
+    /// To `reload`: what changed; nothing, when the list is empty.
+    Reloaded {
+        /// The keys that changed.
+        changed: Vec<Changed>,
+    },
+    /// To what could not be done; nothing has been changed.
+    Error {
+        /// What was wrong, and what to do.
+        error: String,
+        /// The commands there are, to somebody who gave another; else left out.
+        #[serde(skip_serializing_if = "<[&str]>::is_empty")]
+        commands: &'static [&'static str],
+    },
+}
+
+impl Reply {
+    /// An error, in plain words.
+    pub fn error(error: impl std::fmt::Display) -> Self {
+        Reply::Error { error: error.to_string(), commands: &[] }
+    }
+
+    /// The reply to a worker's name that no slot has.
+    pub fn no_such_worker(worker: WorkerId, workers: usize) -> Self {
+        Reply::error(format_args!("there is no worker {worker}: there are {workers}, the first is w0"))
+    }
+
+    /// The reply line, with its end.
+    pub fn to_line(&self) -> String {
+        let line = serde_json::to_string(self);
+        // Plain structs with text keys always make an object.
+        let mut line = line.unwrap_or_else(|_| r#"{"error":"the reply could not be written"}"#.to_owned());
+        line.push('\n');
+        line
+    }
+}
+
+impl From<NotACommand> for Reply {
+    fn from(fault: NotACommand) -> Self {
+        let commands: &[&str] = match fault {
+            NotACommand::Worker(_) => &[],
+            _ => &COMMANDS,
+        };
+        Reply::Error { error: fault.to_string(), commands }
+    }
+}
+
+impl From<Change> for Reply {
+    fn from(change: Change) -> Self {
+        Reply::Reloaded { changed: change.keys }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Command, NotACommand> {
+        Command::parse(line.as_bytes())
+    }
+
+    fn set(worker: u16, admin: AdminState) -> Command {
+        Command::Set { worker: WorkerId(worker), admin }
+    }
+
+    #[test]
+    fn words_and_json_objects_mean_the_same() {
+        let call_id = "a84b4c76e66710@pc33.atlanta.com".to_owned();
+        let cases = [
+            ("load", r#"{"command":"load"}"#, Command::Load),
+            ("workers", r#"{"command":"workers"}"#, Command::Workers),
+            ("counters", r#"{"command":"counters"}"#, Command::Counters),
+            ("watch", r#"{"command":"watch"}"#, Command::Watch),
+            ("drain w2", r#"{"command":"drain","worker":"w2"}"#, set(2, AdminState::Drain)),
+            ("ready w0", r#"{"worker":"w0","command":"ready"}"#, set(0, AdminState::Ready)),
+            ("maint w10", r#"{"command":"maint","worker":"w10"}"#, set(10, AdminState::Maint)),
+            (
+                "explain a84b4c76e66710@pc33.atlanta.com",
+                r#"{"command":"explain","call_id":"a84b4c76e66710@pc33.atlanta.com"}"#,
+                Command::Explain { call_id },
+            ),
+            ("reload", r#"{"command":"reload"}"#, Command::Reload),
+        ];
+        for (word, json, command) in cases {
+            assert_eq!(parse(word), Ok(command.clone()));
+            assert_eq!(parse(json), Ok(command.clone()));
+            assert_eq!(parse(&command.to_line()), Ok(command));
+        }
+    }
+
+    #[test]
+    fn an_empty_line_asks_for_load_and_blanks_do_not_matter() {
+        for line in ["", "\n", "\r\n", "  \n", "load\n", " load\r\n", "\tload"] {
+            assert_eq!(parse(line), Ok(Command::Load), "{line:?}");
+        }
+        assert_eq!(parse("drain   w2 \r\n"), Ok(set(2, AdminState::Drain)));
+        assert_eq!(parse("explain a b"), Ok(Command::Explain { call_id: "a b".into() }));
+    }
+
+    #[test]
+    fn each_line_that_is_no_command_says_why() {
+        assert_eq!(parse("laod"), Err(NotACommand::Unknown("laod".into())));
+        assert_eq!(parse("LOAD"), Err(NotACommand::Unknown("LOAD".into())));
+        assert_eq!(parse("drain"), Err(NotACommand::NoWorker(AdminState::Drain)));
+        assert_eq!(parse("drain worker2"), Err(NotACommand::Worker(NotAWorkerName("worker2".into()))));
+        assert_eq!(parse("explain"), Err(NotACommand::NoCallId));
+        assert_eq!(parse("load w2"), Err(NotACommand::Argument("load")));
+        assert_eq!(parse(r#"{"command":"watch","worker":"w2"}"#), Err(NotACommand::Argument("watch")));
+        assert!(matches!(parse(r#"{"command":"load""#), Err(NotACommand::Json(_))));
+        assert!(matches!(parse(r#"{"command":"load","x":1}"#), Err(NotACommand::Json(_))));
+        assert!(matches!(parse(r#"{"command":5}"#), Err(NotACommand::Json(_))));
+        assert_eq!(Command::parse(&[b'x'; LONGEST_LINE + 1]), Err(NotACommand::TooLong));
+        assert_eq!(Command::parse(b"\xff\xfe"), Err(NotACommand::NotText));
+        assert_eq!(Command::parse(b"load\0"), Err(NotACommand::NotText));
+        assert_eq!(parse("GET / HTTP/1.1"), Err(NotACommand::Unknown("GET".into())));
+    }
+
+    #[test]
+    fn an_unknown_command_is_answered_with_the_commands_there_are() {
+        let line = Reply::from(NotACommand::Unknown("laod".into())).to_line();
+        let json: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(json["error"], "no such command: `laod`");
+        assert_eq!(json["commands"].as_array().unwrap().len(), COMMANDS.len());
+        assert!(line.ends_with("}\n") && line.matches('\n').count() == 1);
+        let error = Reply::no_such_worker(WorkerId(9), 4).to_line();
+        assert_eq!(error, "{\"error\":\"there is no worker w9: there are 4, the first is w0\"}\n");
+    }
+
+    #[test]
+    fn replies_are_one_line_of_json() {
+        let reply = Reply::Set { worker: "w2".into(), admin: AdminState::Drain };
+        assert_eq!(reply.to_line(), "{\"worker\":\"w2\",\"admin\":\"drain\"}\n");
+        let changed = vec![Changed { key: "workers", from: "4".into(), to: "6".into() }];
+        let reply = Reply::from(Change { keys: changed });
+        assert_eq!(reply.to_line(), "{\"changed\":[{\"key\":\"workers\",\"from\":\"4\",\"to\":\"6\"}]}\n");
+        let explained = Explained { call_id: "a\nb".into(), decisions: Vec::new() };
+        assert_eq!(Reply::Explain(explained).to_line(), "{\"call_id\":\"a\\nb\",\"decisions\":[]}\n");
+        assert!(Reply::Counters(Box::default()).to_line().starts_with(r#"{"received":{"total":0,"reasons":{}}"#));
+    }
+
+    #[test]
+    fn no_line_makes_the_reader_panic() {
+        for line in
+            [&b"{"[..], b"{}", b"[]", b"\"", b"{\"command\":null}", "explain é\u{200b}".as_bytes(), b"drain w99999"]
+        {
+            let _ = Command::parse(line);
+        }
+        let deep = format!("{{\"command\":{}", "[".repeat(4000));
+        assert!(parse(&deep).is_err());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_the_reader_panic_and_a_command_reads_back(bytes: Vec<u8>, call_id in "\\PC{1,40}") {
+            if let Err(fault) = Command::parse(&bytes) {
+                proptest::prop_assert_eq!(Reply::from(fault).to_line().matches('\n').count(), 1);
+            }
+            let command = Command::Explain { call_id };
+            proptest::prop_assert_eq!(Command::parse(command.to_line().as_bytes()), Ok(command));
+        }
+    }
+}

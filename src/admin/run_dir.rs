@@ -1,0 +1,369 @@
+//! The run directory: where the sockets, the lock and the token key of a dispatcher lie.
+//!
+//! Whoever can write there can take the sockets' places, so it belongs to the dispatcher's own user and nobody else
+//! may write in it.
+
+use std::cell::RefCell;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::config::{LONGEST_SOCKET_NAME, LONGEST_SOCKET_PATH};
+use crate::ids::TokenKey;
+
+/// The name of the stats socket in the run directory.
+pub const STATS_SOCKET: &str = "stats.sock";
+
+/// The name of the handoff socket in the run directory.
+pub const HANDOFF_SOCKET: &str = LONGEST_SOCKET_NAME;
+
+/// A run directory that is there, is ours and can be written to by nobody else.
+///
+/// What was made for this start is removed again when the value is dropped, unless [`RunDir::keep`] was called.
+#[derive(Debug)]
+pub struct RunDir {
+    path: PathBuf,
+    /// What this start has made, in this order.
+    made: RefCell<Vec<PathBuf>>,
+}
+
+/// The lock of a run directory: one dispatcher holds it, and the kernel lets go of it when the process ends.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+/// The directories that are tried when none is named: `/run/pointsman`, `$XDG_RUNTIME_DIR/pointsman`,
+/// `/tmp/pointsman-UID`.
+pub fn defaults() -> Vec<PathBuf> {
+    let session = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|dir| dir.is_absolute());
+    let mut dirs = vec![PathBuf::from("/run/pointsman")];
+    dirs.extend(session.map(|dir| dir.join("pointsman")));
+    dirs.push(PathBuf::from(format!("/tmp/pointsman-{}", own_uid())));
+    dirs
+}
+
+impl RunDir {
+    /// Opens the named directory, or the first default that can be had, and makes it (mode 0700) where it is missing.
+    ///
+    /// # Errors
+    /// It cannot be made, belongs to somebody else, others can write to it, or its path is too long for a socket.
+    pub fn open(named: Option<&Path>) -> Result<RunDir, RunDirError> {
+        if let Some(path) = named {
+            return RunDir::at(path);
+        }
+        let mut last = None;
+        for path in defaults() {
+            match RunDir::at(&path) {
+                Ok(dir) => return Ok(dir),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.unwrap_or_else(|| RunDirError::Make { path: PathBuf::new(), error: io::ErrorKind::NotFound.into() }))
+    }
+
+    /// The directory's absolute path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where the stats socket lies.
+    pub fn stats_socket(&self) -> PathBuf {
+        self.path.join(STATS_SOCKET)
+    }
+
+    /// Where the handoff socket lies.
+    pub fn handoff_socket(&self) -> PathBuf {
+        self.path.join(HANDOFF_SOCKET)
+    }
+
+    /// Takes the lock of the directory.
+    ///
+    /// # Errors
+    /// Another dispatcher holds it (it is named by its process), or the file cannot be written.
+    pub fn lock(&self) -> Result<Lock, RunDirError> {
+        let path = self.path.join("lock");
+        let fault = |error| RunDirError::File { path: path.clone(), error };
+        for _ in 0..8 {
+            let new = !path.exists();
+            let mut options = OpenOptions::new();
+            let mut file =
+                options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(fault)?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(fs::TryLockError::WouldBlock) => {
+                    let mut pid = String::new();
+                    // An unreadable or empty file only makes the message less exact.
+                    let _ = file.take(20).read_to_string(&mut pid);
+                    let pid = pid.trim().parse().ok();
+                    return Err(RunDirError::Taken { path: self.path.clone(), pid });
+                }
+                Err(fs::TryLockError::Error(error)) => return Err(fault(error)),
+            }
+            // Somebody may have removed the file between open and lock: then the lock guards nothing.
+            let same = fs::metadata(&path).is_ok_and(|there| file.metadata().is_ok_and(|own| there.ino() == own.ino()));
+            if !same {
+                continue;
+            }
+            if new {
+                self.made.borrow_mut().push(path.clone());
+            }
+            file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(fault)?;
+            return Ok(Lock { _file: file });
+        }
+        Err(RunDirError::Taken { path: self.path.clone(), pid: None })
+    }
+
+    /// The secret that tokens are made with: the configured one, else the one kept here, made on first use.
+    ///
+    /// # Errors
+    /// The file is not 32 bytes, others can read it, or it cannot be read or made.
+    pub fn key(&self, configured: Option<TokenKey>) -> Result<TokenKey, RunDirError> {
+        if let Some(key) = configured {
+            return Ok(key);
+        }
+        let path = self.path.join("key");
+        let fault = |error| RunDirError::File { path: path.clone(), error };
+        match File::open(&path) {
+            Ok(file) => return read_key(file, &path),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(fault(error)),
+        }
+        let mut secret = [0; 32];
+        File::open("/dev/urandom").and_then(|mut random| random.read_exact(&mut secret)).map_err(fault)?;
+        // Written aside and moved, so that a crash in between leaves no short key.
+        let aside = self.path.join("key.new");
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside).map_err(fault)?;
+        file.write_all(&secret).and_then(|()| file.sync_all()).map_err(fault)?;
+        fs::rename(&aside, &path).map_err(fault)?;
+        self.made.borrow_mut().push(path);
+        Ok(TokenKey::new(secret))
+    }
+
+    /// The start has succeeded: what was made stays.
+    pub fn keep(&self) {
+        self.made.borrow_mut().clear();
+    }
+
+    fn at(path: &Path) -> Result<RunDir, RunDirError> {
+        let make_error = |error| RunDirError::Make { path: path.to_owned(), error };
+        let absolute = std::path::absolute(path).map_err(make_error)?;
+        let length = absolute.as_os_str().len() + 1 + LONGEST_SOCKET_NAME.len();
+        if length > LONGEST_SOCKET_PATH {
+            return Err(RunDirError::TooLong { path: absolute.join(LONGEST_SOCKET_NAME), length });
+        }
+        let made = match DirBuilder::new().mode(0o700).create(&absolute) {
+            Ok(()) => vec![absolute.clone()],
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Vec::new(),
+            Err(error) => return Err(make_error(error)),
+        };
+        // Not following links: a link in /tmp may have been laid by anybody.
+        let found = fs::symlink_metadata(&absolute).map_err(make_error)?;
+        if !found.is_dir() {
+            return Err(RunDirError::NotADirectory { path: absolute });
+        }
+        if found.uid() != own_uid() {
+            return Err(RunDirError::Foreign { path: absolute, owner: found.uid() });
+        }
+        if found.permissions().mode() & 0o022 != 0 {
+            return Err(RunDirError::Writable { path: absolute });
+        }
+        Ok(RunDir { path: absolute, made: RefCell::new(made) })
+    }
+}
+
+impl Drop for RunDir {
+    fn drop(&mut self) {
+        for path in self.made.borrow().iter().rev() {
+            // What cannot be removed is in use by another, and is theirs now.
+            let _ = if path == &self.path { fs::remove_dir(path) } else { fs::remove_file(path) };
+        }
+    }
+}
+
+/// The effective user of this process.
+pub fn own_uid() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+fn read_key(file: File, path: &Path) -> Result<TokenKey, RunDirError> {
+    let fault = |error| RunDirError::File { path: path.to_owned(), error };
+    let found = file.metadata().map_err(fault)?;
+    if found.permissions().mode() & 0o077 != 0 {
+        return Err(RunDirError::KeyReadable { path: path.to_owned() });
+    }
+    let mut secret = Vec::new();
+    file.take(33).read_to_end(&mut secret).map_err(fault)?;
+    match secret.try_into() {
+        Ok(secret) => Ok(TokenKey::new(secret)),
+        Err(secret) => Err(RunDirError::KeyLength { path: path.to_owned(), length: secret.len() }),
+    }
+}
+
+/// Why a run directory cannot be used. Each text is one line and says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum RunDirError {
+    /// It is missing and cannot be made.
+    #[error("run directory {}: cannot be made: {error}; name another with --run-dir", .path.display())]
+    Make {
+        /// The directory.
+        path: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
+    /// Something else has its name.
+    #[error("run directory {}: is not a directory; name another with --run-dir", .path.display())]
+    NotADirectory {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// It is somebody else's.
+    #[error("run directory {}: belongs to user {owner}; name another with --run-dir", .path.display())]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+        /// Its owner's uid.
+        owner: u32,
+    },
+    /// Others could put their sockets there.
+    #[error("run directory {}: others can write to it; `chmod 700` it, or name another with --run-dir", .path.display())]
+    Writable {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A socket's path holds 107 bytes.
+    #[error("socket path {} has {length} bytes and may have {LONGEST_SOCKET_PATH}; name a shorter --run-dir", .path.display())]
+    TooLong {
+        /// The longest socket path in it.
+        path: PathBuf,
+        /// Its length in bytes.
+        length: usize,
+    },
+    /// Another dispatcher runs there.
+    #[error("run directory {}: a dispatcher runs there already{}; stop it, or name another with --run-dir", .path.display(), with_pid(*.pid))]
+    Taken {
+        /// The directory.
+        path: PathBuf,
+        /// The other's process, if it said.
+        pid: Option<u32>,
+    },
+    /// The key file is not a key.
+    #[error("token key {}: has {length} bytes instead of 32; remove it, and a new one is made", .path.display())]
+    KeyLength {
+        /// The file.
+        path: PathBuf,
+        /// Its length, at most 33.
+        length: usize,
+    },
+    /// The key is no secret.
+    #[error("token key {}: others can read it; `chmod 600` it, or remove it, and a new one is made", .path.display())]
+    KeyReadable {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file in it cannot be used.
+    #[error("{}: {error}", .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
+}
+
+fn with_pid(pid: Option<u32>) -> String {
+    pid.map_or_else(String::new, |pid| format!(" (process {pid})"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pm");
+        (dir, path)
+    }
+
+    #[test]
+    fn a_missing_directory_is_made_for_its_owner_only() {
+        let (_outer, path) = place();
+        let dir = RunDir::open(Some(&path)).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(dir.stats_socket(), path.join("stats.sock"));
+    }
+
+    #[test]
+    fn a_start_that_fails_leaves_nothing_behind_and_one_that_succeeds_keeps_it() {
+        let (_outer, path) = place();
+        let dir = RunDir::open(Some(&path)).unwrap();
+        let lock = dir.lock().unwrap();
+        dir.key(None).unwrap();
+        drop((dir, lock));
+        assert!(!path.exists());
+        let dir = RunDir::open(Some(&path)).unwrap();
+        let _lock = dir.lock().unwrap();
+        let key = dir.key(None).unwrap();
+        dir.keep();
+        drop(dir);
+        // A later start that fails takes away only what it made itself.
+        drop(RunDir::open(Some(&path)).unwrap());
+        assert_eq!(RunDir::open(Some(&path)).unwrap().key(None).unwrap(), key);
+    }
+
+    #[test]
+    fn a_second_dispatcher_is_refused_and_told_the_first() {
+        let (_outer, path) = place();
+        let first = RunDir::open(Some(&path)).unwrap();
+        let lock = first.lock().unwrap();
+        let error = RunDir::open(Some(&path)).unwrap().lock().unwrap_err();
+        assert!(matches!(error, RunDirError::Taken { pid: Some(pid), .. } if pid == std::process::id()), "{error}");
+        drop(lock);
+        first.lock().unwrap();
+    }
+
+    #[test]
+    fn what_is_not_our_own_directory_is_refused() {
+        let (outer, path) = place();
+        fs::write(&path, "").unwrap();
+        assert!(matches!(RunDir::open(Some(&path)), Err(RunDirError::NotADirectory { .. })));
+        let link = outer.path().join("link");
+        std::os::unix::fs::symlink(outer.path(), &link).unwrap();
+        assert!(matches!(RunDir::open(Some(&link)), Err(RunDirError::NotADirectory { .. })));
+        let open = outer.path().join("open");
+        fs::create_dir(&open).unwrap();
+        fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(matches!(RunDir::open(Some(&open)), Err(RunDirError::Writable { .. })));
+        assert!(matches!(RunDir::open(Some(&outer.path().join("a/b"))), Err(RunDirError::Make { .. })));
+        let long = outer.path().join("d".repeat(107));
+        assert!(matches!(RunDir::open(Some(&long)), Err(RunDirError::TooLong { .. })));
+        assert!(!long.exists());
+    }
+
+    #[test]
+    fn a_key_that_is_short_or_readable_by_others_is_refused() {
+        let (_outer, path) = place();
+        let dir = RunDir::open(Some(&path)).unwrap();
+        let key = path.join("key");
+        fs::write(&key, [1; 31]).unwrap();
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+        assert!(matches!(dir.key(None), Err(RunDirError::KeyLength { length: 31, .. })));
+        fs::write(&key, [1; 32]).unwrap();
+        assert_eq!(dir.key(None).unwrap(), TokenKey::new([1; 32]));
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(matches!(dir.key(None), Err(RunDirError::KeyReadable { .. })));
+        assert_eq!(dir.key(Some(TokenKey::new([2; 32]))).unwrap(), TokenKey::new([2; 32]));
+        fs::remove_file(&key).unwrap();
+    }
+
+    #[test]
+    fn each_refusal_is_one_line() {
+        let error = RunDirError::Taken { path: "/run/pointsman".into(), pid: Some(4700) };
+        assert_eq!(
+            error.to_string(),
+            "run directory /run/pointsman: a dispatcher runs there already (process 4700); stop it, or name another with --run-dir"
+        );
+    }
+}

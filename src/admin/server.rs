@@ -1,0 +1,369 @@
+//! The stats socket: mode 0600, one user, bounded in connections, line length and patience.
+//!
+//! It knows no more of the dispatcher than a function from [`Command`] to [`Reply`]. A peer that speaks something else
+//! gets an error and is closed; the others do not notice.
+
+use std::future::Future;
+use std::io;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::sys::stat::{Mode, fchmod};
+use socket2::{Domain, SockAddr, Socket, Type};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::net::unix::OwnedWriteHalf;
+use tokio::task::JoinSet;
+use tokio::time::{interval, timeout};
+use tracing::{debug, warn};
+
+use super::protocol::{Command, LONGEST_LINE, Reply};
+use super::run_dir::own_uid;
+
+/// More connections than this are told so and closed.
+pub const MOST_CONNECTIONS: usize = 64;
+
+/// A connection that asks nothing for this long is closed.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// A peer that does not read its reply for this long is closed.
+const WRITE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A bound stats socket; its file is removed when it is dropped.
+#[derive(Debug)]
+pub struct StatsListener {
+    socket: std::os::unix::net::UnixListener,
+    path: PathBuf,
+}
+
+/// Why there is no stats socket.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Another process answers there.
+    #[error("stats socket {}: another dispatcher answers there; stop it, or name another --run-dir", .path.display())]
+    Taken {
+        /// The socket's path.
+        path: PathBuf,
+    },
+    /// The kernel refused it.
+    #[error("stats socket {}: {error}", .path.display())]
+    Refused {
+        /// The socket's path.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+/// Makes the stats socket. A dead socket's file in its place is replaced, a live one is left alone.
+///
+/// # Errors
+/// Another process answers there, or the kernel refuses the path.
+pub fn bind(path: &Path) -> Result<StatsListener, BindError> {
+    let refused = |error| BindError::Refused { path: path.to_owned(), error };
+    let socket = match bind_once(path) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            // Something else under this name is not ours to remove.
+            if !std::fs::symlink_metadata(path).map_err(refused)?.file_type().is_socket() {
+                return Err(refused(io::Error::new(error.kind(), "another file is in its place; remove it")));
+            }
+            if !is_dead(path) {
+                return Err(BindError::Taken { path: path.to_owned() });
+            }
+            std::fs::remove_file(path).map_err(refused)?;
+            bind_once(path)
+        }
+        bound => bound,
+    };
+    Ok(StatsListener { socket: socket.map_err(refused)?, path: path.to_owned() })
+}
+
+/// Whether nobody listens behind a socket's file any more.
+fn is_dead(path: &Path) -> bool {
+    let connected = std::os::unix::net::UnixStream::connect(path);
+    connected.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+}
+
+fn bind_once(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // Before bind: the file gets the descriptor's mode, so that it is never open to others, not even for a moment.
+    fchmod(&socket, Mode::S_IRUSR | Mode::S_IWUSR)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    socket.listen(128)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+impl Drop for StatsListener {
+    fn drop(&mut self) {
+        // Not there any more: somebody removed it, which is what was wanted.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Answers requests until it is dropped. `answer` is called for each request; for `watch`, with `Load` once a second.
+///
+/// # Errors
+/// Only when the runtime cannot take the socket; what happens on connections stays there.
+pub async fn serve<A, F>(listener: StatsListener, answer: A) -> io::Result<()>
+where
+    A: Fn(Command) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Reply> + Send + 'static,
+{
+    let socket = tokio::net::UnixListener::from_std(listener.socket.try_clone()?)?;
+    let mut connections = JoinSet::new();
+    loop {
+        let stream = tokio::select! {
+            accepted = socket.accept() => accepted,
+            Some(_) = connections.join_next() => continue,
+        };
+        match stream {
+            Ok((stream, _)) if connections.len() >= MOST_CONNECTIONS => {
+                turn_away(stream, "too many connections: close some, then ask again");
+            }
+            Ok((stream, _)) => match peer_uid(&stream) {
+                Some(uid) if uid == own_uid() || uid == 0 => {
+                    connections.spawn(converse(stream, answer.clone()));
+                }
+                uid => {
+                    warn!(?uid, "stats socket: refused a connection of another user");
+                    turn_away(stream, "this socket is for the dispatcher's own user and root");
+                }
+            },
+            Err(error) => {
+                // Out of descriptors, most likely: accepting again at once would spin.
+                warn!(%error, "stats socket: cannot accept");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+fn peer_uid(stream: &UnixStream) -> Option<u32> {
+    stream.peer_cred().ok().map(|peer| peer.uid())
+}
+
+/// Says why, if the peer's buffer takes it at once, and closes.
+fn turn_away(stream: UnixStream, why: &str) {
+    // A full buffer or a closed peer: it learns nothing, and is closed all the same.
+    let _ = stream.try_write(Reply::error(why).to_line().as_bytes());
+}
+
+async fn converse<A, F>(stream: UnixStream, answer: A)
+where
+    A: Fn(Command) -> F + Send + Sync,
+    F: Future<Output = Reply> + Send + 'static,
+{
+    let (reader, mut writer) = stream.into_split();
+    let mut reader = BufReader::new(reader);
+    let mut line = Vec::with_capacity(128);
+    while let Ok(Ok(Some(read))) = timeout(PATIENCE, read_line(&mut reader, &mut line)).await {
+        let command = match read {
+            Line::Whole => Command::parse(&line),
+            Line::TooLong => Err(super::protocol::NotACommand::TooLong),
+        };
+        let written = match command {
+            Ok(Command::Watch) => watch(&mut writer, &answer).await,
+            Ok(command) => write(&mut writer, &answer(command).await).await,
+            Err(fault) => {
+                debug!(%fault, "stats socket: not a command");
+                let garbage = fault.is_garbage();
+                let written = write(&mut writer, &fault.into()).await;
+                if garbage { Err(io::ErrorKind::InvalidData.into()) } else { written }
+            }
+        };
+        if written.is_err() {
+            return;
+        }
+    }
+}
+
+/// Ends when the peer is gone: only writing tells, since a peer may close its sending half and go on reading.
+async fn watch<A, F>(writer: &mut OwnedWriteHalf, answer: &A) -> io::Result<()>
+where
+    A: Fn(Command) -> F,
+    F: Future<Output = Reply>,
+{
+    let mut second = interval(Duration::from_secs(1));
+    second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        second.tick().await;
+        write(writer, &answer(Command::Load).await).await?;
+    }
+}
+
+async fn write(writer: &mut OwnedWriteHalf, reply: &Reply) -> io::Result<()> {
+    let line = reply.to_line();
+    timeout(WRITE_PATIENCE, writer.write_all(line.as_bytes())).await?
+}
+
+enum Line {
+    Whole,
+    TooLong,
+}
+
+/// Reads up to the next line end or the end of the stream, and never more than the longest line.
+async fn read_line(reader: &mut (impl AsyncBufRead + Unpin), line: &mut Vec<u8>) -> io::Result<Option<Line>> {
+    line.clear();
+    loop {
+        let buffer = reader.fill_buf().await?;
+        if buffer.is_empty() {
+            // `printf load | nc -N -U` sends no line end.
+            return Ok((!line.is_empty()).then_some(Line::Whole));
+        }
+        let end = buffer.iter().position(|byte| *byte == b'\n');
+        let taken = end.map_or(buffer.len(), |end| end + 1);
+        line.extend_from_slice(buffer.get(..taken).unwrap_or_default());
+        reader.consume(taken);
+        if line.len() > LONGEST_LINE {
+            return Ok(Some(Line::TooLong));
+        }
+        if end.is_some() {
+            return Ok(Some(Line::Whole));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use tokio::io::AsyncReadExt;
+
+    use super::super::snapshot::{Snapshot, WorkerLoad};
+    use super::*;
+
+    /// Runs `peers` against a server that knows one worker; both on one thread, as in the dispatcher.
+    fn with_server<P: Future<Output = ()>>(peers: impl FnOnce(PathBuf) -> P) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("stats.sock");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let listener = bind(&path).unwrap();
+            assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+            let answer = |command| async move {
+                match command {
+                    Command::Set { worker, admin } if worker.0 == 0 => Reply::Set { worker: worker.to_string(), admin },
+                    Command::Set { worker, .. } => Reply::no_such_worker(worker, 1),
+                    _ => {
+                        let workers = vec![WorkerLoad { name: "w0".into(), ..WorkerLoad::default() }];
+                        Reply::Load(Snapshot { workers, ..Snapshot::default() })
+                    }
+                }
+            };
+            let server = tokio::spawn(serve(listener, answer));
+            timeout(Duration::from_secs(20), peers(path.clone())).await.unwrap();
+            server.abort();
+            let _ = server.await;
+        });
+        assert!(!path.exists(), "the socket's file is removed with it");
+    }
+
+    async fn ask(stream: &mut BufReader<UnixStream>, request: &[u8]) -> String {
+        stream.write_all(request).await.unwrap();
+        next(stream).await
+    }
+
+    async fn next(stream: &mut BufReader<UnixStream>) -> String {
+        let mut line = String::new();
+        stream.read_line(&mut line).await.unwrap();
+        line
+    }
+
+    async fn connect(path: &Path) -> BufReader<UnixStream> {
+        BufReader::new(UnixStream::connect(path).await.unwrap())
+    }
+
+    #[test]
+    fn requests_on_one_connection_are_answered_in_their_order() {
+        with_server(async |path| {
+            let mut peer = connect(&path).await;
+            assert!(ask(&mut peer, b"\n").await.starts_with(r#"{"workers":[{"name":"w0","pid":null"#));
+            assert_eq!(ask(&mut peer, b"drain w0\n").await, "{\"worker\":\"w0\",\"admin\":\"drain\"}\n");
+            assert!(
+                ask(&mut peer, b"laod\n").await.starts_with("{\"error\":\"no such command: `laod`\",\"commands\":[")
+            );
+            assert!(ask(&mut peer, b"drain w7\n").await.starts_with("{\"error\":\"there is no worker w7"));
+            let two = ask(&mut peer, b"ready w0\nmaint w0\n").await + &next(&mut peer).await;
+            assert_eq!(two, "{\"worker\":\"w0\",\"admin\":\"ready\"}\n{\"worker\":\"w0\",\"admin\":\"maint\"}\n");
+        });
+    }
+
+    #[test]
+    fn a_last_line_without_end_is_a_request() {
+        with_server(async |path| {
+            let mut peer = UnixStream::connect(&path).await.unwrap();
+            peer.write_all(b"load").await.unwrap();
+            peer.shutdown().await.unwrap();
+            let mut reply = String::new();
+            peer.read_to_string(&mut reply).await.unwrap();
+            assert!(reply.starts_with(r#"{"workers""#) && reply.ends_with("}\n"), "{reply}");
+        });
+    }
+
+    #[test]
+    fn garbage_gets_an_error_and_is_closed_and_the_others_do_not_notice() {
+        with_server(async |path| {
+            let mut honest = connect(&path).await;
+            ask(&mut honest, b"load\n").await;
+            for garbage in [&b"\x16\x03\x01\x02\x00\n"[..], b"\xff\xfe\n", &[b'x'; 3 * LONGEST_LINE]] {
+                let mut peer = connect(&path).await;
+                assert!(ask(&mut peer, garbage).await.starts_with("{\"error\":"));
+                // Unread bytes make the kernel say "reset" instead of "end": closed either way.
+                assert!(!matches!(peer.read(&mut [0]).await, Ok(1..)));
+            }
+            assert!(ask(&mut honest, b"load\n").await.starts_with("{\"workers\""));
+        });
+    }
+
+    #[test]
+    fn watch_goes_on_until_the_peer_is_gone() {
+        with_server(async |path| {
+            let mut peer = connect(&path).await;
+            let first = ask(&mut peer, b"watch\n").await;
+            assert!(first.starts_with("{\"workers\""));
+            // A peer that has said all it wants to say still reads.
+            peer.get_mut().shutdown().await.unwrap();
+            assert_eq!(next(&mut peer).await, first);
+        });
+    }
+
+    #[test]
+    fn more_connections_than_allowed_are_told_so_and_one_that_ends_makes_room() {
+        with_server(async |path| {
+            let mut peers = Vec::new();
+            for _ in 0..MOST_CONNECTIONS {
+                let mut peer = connect(&path).await;
+                ask(&mut peer, b"\n").await;
+                peers.push(peer);
+            }
+            assert!(next(&mut connect(&path).await).await.starts_with("{\"error\":\"too many connections"));
+            peers.pop();
+            loop {
+                // The server learns of the end in its own time; nobody is left waiting without a word.
+                let mut peer = connect(&path).await;
+                if ask(&mut peer, b"\n").await.starts_with("{\"workers\"") {
+                    return;
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn a_dead_sockets_file_is_replaced_and_a_live_one_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("stats.sock");
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let live = bind(&path).unwrap();
+        assert!(matches!(bind(&path), Err(BindError::Taken { .. })));
+        assert!(path.exists());
+        drop(live);
+        assert!(!path.exists());
+        let file = dir.path().join("file");
+        std::fs::write(&file, "kept").unwrap();
+        assert!(bind(&file).is_err());
+        assert_eq!(std::fs::read(&file).unwrap(), b"kept");
+        assert!(matches!(bind(&dir.path().join("missing/stats.sock")), Err(BindError::Refused { .. })));
+    }
+}

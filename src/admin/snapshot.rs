@@ -1,0 +1,361 @@
+//! What the stats socket shows, as plain values. Field names, their order and their units are a promise to operators.
+//!
+//! Numbers are never null; `pid` is null while a worker has no process. Counts are since the dispatcher's start.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use serde::{Deserialize, Serialize, Serializer};
+
+/// The reply to `load`: every configured worker, also those that are down, and the dispatcher.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// One for each slot, w0 first.
+    pub workers: Vec<WorkerLoad>,
+    /// The dispatcher itself.
+    pub dispatcher: DispatcherLoad,
+}
+
+/// One worker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WorkerLoad {
+    /// `w0`, `w1`, …
+    pub name: String,
+    /// Its process; null when it has none.
+    pub pid: Option<u32>,
+    /// What the dispatcher sees of it.
+    pub state: State,
+    /// What the operator wants of it.
+    pub admin: AdminState,
+    /// The address callers reach it at.
+    pub address: IpAddr,
+    /// Its own SIP port (UDP and TCP).
+    pub port: u16,
+    /// Units in use, by its last report.
+    pub units_used: u32,
+    /// Units it offers.
+    pub units_total: u32,
+    /// Units handed over that no report covers yet.
+    pub ledger: u64,
+    /// (units_used + ledger) / units_total; 0 while it offers none.
+    #[serde(serialize_with = "rounded")]
+    pub load: f64,
+    /// Sessions, by its last report.
+    pub sessions: u32,
+    /// Share of one core, by its last report: 1 is a whole core.
+    #[serde(serialize_with = "rounded")]
+    pub cpu: f64,
+    /// Messages handed over to it.
+    pub handoffs: u64,
+    /// Messages it refused.
+    pub refused: u64,
+    /// How often it was started again.
+    pub restarts: u64,
+    /// Milliseconds since its last report; since it was started when there is none yet.
+    pub report_age_ms: u64,
+}
+
+impl WorkerLoad {
+    /// (used + ledger) / total; 0 when total is 0.
+    pub fn share(units_used: u32, ledger: u64, units_total: u32) -> f64 {
+        if units_total == 0 { 0.0 } else { (f64::from(units_used) + ledger as f64) / f64::from(units_total) }
+    }
+}
+
+impl Default for WorkerLoad {
+    /// A slot without a process.
+    fn default() -> Self {
+        WorkerLoad {
+            name: String::new(),
+            pid: None,
+            state: State::Down,
+            admin: AdminState::Ready,
+            address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            port: 0,
+            units_used: 0,
+            units_total: 0,
+            ledger: 0,
+            load: 0.0,
+            sessions: 0,
+            cpu: 0.0,
+            handoffs: 0,
+            refused: 0,
+            restarts: 0,
+            report_age_ms: 0,
+        }
+    }
+}
+
+/// What the dispatcher sees of a worker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// No process, or no link to it.
+    #[default]
+    Down,
+    /// Started, and has not reported yet.
+    Starting,
+    /// Reports.
+    Up,
+    /// Has a link and does not report: it gets nothing new.
+    Silent,
+}
+
+impl State {
+    /// Its name.
+    pub const fn label(self) -> &'static str {
+        match self {
+            State::Down => "down",
+            State::Starting => "starting",
+            State::Up => "up",
+            State::Silent => "silent",
+        }
+    }
+}
+
+/// What the operator wants of a worker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AdminState {
+    /// New sessions.
+    #[default]
+    Ready,
+    /// No new sessions; those it has go on.
+    Drain,
+    /// Out of service: no new sessions, and its absence is no fault.
+    Maint,
+}
+
+impl AdminState {
+    /// Its name.
+    pub const fn label(self) -> &'static str {
+        match self {
+            AdminState::Ready => "ready",
+            AdminState::Drain => "drain",
+            AdminState::Maint => "maint",
+        }
+    }
+}
+
+/// The dispatcher itself.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct DispatcherLoad {
+    /// Its process.
+    pub pid: u32,
+    /// Seconds since its start.
+    #[serde(serialize_with = "rounded")]
+    pub uptime_s: f64,
+    /// Messages read from the well-known sockets, retransmissions included.
+    pub received: u64,
+    /// Messages handed to a worker by selection, table or group.
+    pub handed_over: u64,
+    /// Messages of a dialog handed to the worker that has it.
+    pub relayed: u64,
+    /// Messages the dispatcher answered itself.
+    pub replied: u64,
+    /// Messages dropped without an answer.
+    pub dropped: u64,
+    /// Entries in the table of recent messages.
+    pub table_entries: u64,
+    /// Datagrams the kernel dropped because a receive buffer was full.
+    pub rx_overflow: u64,
+}
+
+/// The reply to `counters`: every total by reason, and what the sockets and links did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    /// Messages read, by the reason of what was done with them: the sum of the next four.
+    pub received: Total,
+    /// Messages handed to a worker, by how it was found.
+    pub handed_over: Total,
+    /// Messages of a dialog handed to the worker that has it, by how it was found.
+    pub relayed: Total,
+    /// Messages the dispatcher answered itself, by the reason of the answer.
+    pub replied: Total,
+    /// Messages dropped without an answer, by the reason.
+    pub dropped: Total,
+    /// Messages that workers refused, by their reason; most went to another worker.
+    pub refused: Total,
+    /// The table of recent messages.
+    pub table: TableCounters,
+    /// The well-known sockets.
+    pub listeners: Vec<ListenerCounters>,
+    /// The links to the workers.
+    pub links: Vec<LinkCounters>,
+}
+
+/// A count and its parts; the parts add up to it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Total {
+    /// The sum.
+    pub total: u64,
+    /// The parts, by reason, those that are 0 included.
+    pub reasons: BTreeMap<Cow<'static, str>, u64>,
+}
+
+impl Total {
+    /// Adds a part.
+    pub fn add(&mut self, reason: impl Into<Cow<'static, str>>, count: u64) {
+        self.total += count;
+        *self.reasons.entry(reason.into()).or_default() += count;
+    }
+}
+
+impl<R: Into<Cow<'static, str>>> FromIterator<(R, u64)> for Total {
+    fn from_iter<I: IntoIterator<Item = (R, u64)>>(parts: I) -> Self {
+        let mut total = Total::default();
+        parts.into_iter().for_each(|(reason, count)| total.add(reason, count));
+        total
+    }
+}
+
+/// The table of recent messages.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableCounters {
+    /// Entries in it.
+    pub entries: u64,
+    /// Most entries it can hold.
+    pub cap: u64,
+    /// Requests that were placed without an entry because it was full.
+    pub unrecorded: u64,
+}
+
+/// A well-known socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerCounters {
+    /// Its address.
+    pub address: SocketAddr,
+    /// Messages read from it.
+    pub received: u64,
+    /// Datagrams the kernel dropped because its buffer was full.
+    pub rx_overflow: u64,
+    /// Bytes of its receive buffer, as granted.
+    pub receive_buffer: u64,
+    /// Bytes of its send buffer, as granted.
+    pub send_buffer: u64,
+}
+
+/// The link to a worker.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkCounters {
+    /// The worker's name.
+    pub worker: String,
+    /// Frames written.
+    pub frames: u64,
+    /// Records in them.
+    pub records: u64,
+    /// Bytes of messages that wait for their answer.
+    pub retained_bytes: u64,
+    /// Most bytes it keeps.
+    pub retention: u64,
+}
+
+/// The reply to `explain`: what was decided about the messages of one call, oldest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explained {
+    /// The Call-ID asked for.
+    pub call_id: String,
+    /// The decisions that are remembered; empty when there are none (any more).
+    pub decisions: Vec<Decided>,
+}
+
+/// One decision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decided {
+    /// Milliseconds since then.
+    pub age_ms: u64,
+    /// What was done.
+    pub action: Action,
+    /// The worker that got it; null when none did.
+    pub worker: Option<String>,
+    /// The status it was answered with; 0 when it was not answered.
+    pub status: u16,
+    /// Why, as in `counters`.
+    pub reason: Cow<'static, str>,
+    /// Units it counted as; 0 when it opened no session.
+    pub size: u32,
+    /// Whether its dialog stays on the well-known port.
+    pub pinned: bool,
+}
+
+/// What can be done with a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Given to a worker by selection, table or group.
+    HandedOver,
+    /// Given to the worker that has its dialog.
+    Relayed,
+    /// Answered by the dispatcher.
+    Replied,
+    /// Dropped.
+    Dropped,
+}
+
+/// Four digits after the point tell all there is; what is not a number is shown as 0, never as null.
+fn rounded<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    let value = if value.is_finite() { (value * 10_000.0).round() / 10_000.0 } else { 0.0 };
+    serializer.serialize_f64(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn load_has_the_documented_fields_in_the_documented_order() {
+        let worker = WorkerLoad {
+            name: "w0".into(),
+            pid: Some(4711),
+            state: State::Up,
+            address: "192.0.2.10".parse().unwrap(),
+            port: 5070,
+            units_used: 17,
+            units_total: 1000,
+            ledger: 1,
+            load: WorkerLoad::share(17, 1, 1000),
+            sessions: 12,
+            cpu: 0.04,
+            handoffs: 1234,
+            report_age_ms: 87,
+            ..WorkerLoad::default()
+        };
+        let dispatcher = DispatcherLoad { pid: 4700, uptime_s: 12.5, received: 1, ..DispatcherLoad::default() };
+        let snapshot = Snapshot { workers: vec![worker], dispatcher };
+        assert_eq!(
+            serde_json::to_string(&snapshot).unwrap(),
+            "{\"workers\":[{\"name\":\"w0\",\"pid\":4711,\"state\":\"up\",\"admin\":\"ready\",\"address\":\"192.0.2.10\",\
+             \"port\":5070,\"units_used\":17,\"units_total\":1000,\"ledger\":1,\"load\":0.018,\"sessions\":12,\
+             \"cpu\":0.04,\"handoffs\":1234,\"refused\":0,\"restarts\":0,\"report_age_ms\":87}],\
+             \"dispatcher\":{\"pid\":4700,\"uptime_s\":12.5,\"received\":1,\"handed_over\":0,\"relayed\":0,\
+             \"replied\":0,\"dropped\":0,\"table_entries\":0,\"rx_overflow\":0}}"
+        );
+        let read: Snapshot = serde_json::from_str(&serde_json::to_string(&snapshot).unwrap()).unwrap();
+        assert_eq!(read, snapshot);
+    }
+
+    #[test]
+    fn a_worker_that_is_down_has_a_null_pid_and_no_other_null() {
+        let worker = WorkerLoad { cpu: f64::NAN, load: WorkerLoad::share(5, 5, 0), ..WorkerLoad::default() };
+        let json = serde_json::to_value(&worker).unwrap();
+        let nulls: Vec<&String> =
+            json.as_object().unwrap().iter().filter(|(_, v)| v.is_null()).map(|(k, _)| k).collect();
+        assert_eq!(nulls, ["pid"]);
+        assert_eq!((json["cpu"].as_f64(), json["load"].as_f64()), (Some(0.0), Some(0.0)));
+    }
+
+    #[test]
+    fn a_total_is_the_sum_of_its_reasons() {
+        let mut total = Total::from_iter([("selected", 3), ("no-room", 0)]);
+        total.add("selected", 2);
+        assert_eq!(serde_json::to_string(&total).unwrap(), r#"{"total":5,"reasons":{"no-room":0,"selected":5}}"#);
+    }
+
+    #[test]
+    fn a_field_of_a_newer_version_is_passed_over() {
+        let mut json = serde_json::to_value(Snapshot::default()).unwrap();
+        json["dispatcher"]["lanes"] = 4.into();
+        assert_eq!(serde_json::from_value::<Snapshot>(json).unwrap(), Snapshot::default());
+    }
+}

@@ -1,0 +1,217 @@
+//! The stats as a table for people.
+
+use std::fmt::Write;
+use std::net::SocketAddr;
+
+use super::snapshot::{AdminState, DispatcherLoad, Snapshot, State, WorkerLoad};
+
+/// The snapshot as an aligned table: a line for each worker, their totals, and a line for the dispatcher.
+pub fn table(snapshot: &Snapshot) -> String {
+    let mut rows = vec![HEAD.map(str::to_owned)];
+    rows.extend(snapshot.workers.iter().map(row));
+    rows.push(totals(&snapshot.workers));
+    let mut text = align(&rows);
+    dispatcher_line(&mut text, &snapshot.dispatcher);
+    text
+}
+
+/// What is not as it should be: the workers that are neither up nor out of service on purpose; `None` when all is well.
+pub fn trouble(snapshot: &Snapshot) -> Option<String> {
+    let missing = |worker: &&WorkerLoad| worker.state != State::Up && worker.admin != AdminState::Maint;
+    let missing: Vec<String> =
+        snapshot.workers.iter().filter(missing).map(|w| format!("{} is {}", w.name, w.state.label())).collect();
+    match missing.as_slice() {
+        [] => None,
+        few if few.len() <= 8 => Some(few.join(", ")),
+        many => Some(format!("{} and {} more", many[..8].join(", "), many.len() - 8)),
+    }
+}
+
+const COLUMNS: usize = 12;
+
+const HEAD: [&str; COLUMNS] = [
+    "WORKER", "STATE", "ADMIN", "ADDRESS", "LOAD", "UNITS", "SESSIONS", "CPU", "HANDOFFS", "REFUSED", "RESTARTS",
+    "REPORT",
+];
+
+/// Columns of words stand to the left, columns of numbers to the right.
+const LEFT: [bool; COLUMNS] = [true, true, true, true, true, false, false, false, false, false, false, false];
+
+fn row(worker: &WorkerLoad) -> [String; COLUMNS] {
+    [
+        worker.name.clone(),
+        worker.state.label().to_owned(),
+        worker.admin.label().to_owned(),
+        SocketAddr::new(worker.address, worker.port).to_string(),
+        bar(worker.load),
+        units(worker.units_used, worker.ledger, worker.units_total),
+        worker.sessions.to_string(),
+        percent(worker.cpu),
+        worker.handoffs.to_string(),
+        worker.refused.to_string(),
+        worker.restarts.to_string(),
+        age(worker),
+    ]
+}
+
+fn totals(workers: &[WorkerLoad]) -> [String; COLUMNS] {
+    let sum = |part: fn(&WorkerLoad) -> u64| workers.iter().map(part).fold(0, u64::saturating_add);
+    let (used, total) = (sum(|w| u64::from(w.units_used)), sum(|w| u64::from(w.units_total)));
+    let ledger = sum(|w| w.ledger);
+    let up = workers.iter().filter(|worker| worker.state == State::Up).count();
+    let load = if total == 0 { 0.0 } else { (used + ledger) as f64 / total as f64 };
+    [
+        "total".to_owned(),
+        format!("{up} up"),
+        String::new(),
+        String::new(),
+        bar(load),
+        units(used, ledger, total),
+        sum(|w| u64::from(w.sessions)).to_string(),
+        percent(workers.iter().map(|worker| worker.cpu).sum()),
+        sum(|w| w.handoffs).to_string(),
+        sum(|w| w.refused).to_string(),
+        sum(|w| w.restarts).to_string(),
+        String::new(),
+    ]
+}
+
+fn dispatcher_line(text: &mut String, dispatcher: &DispatcherLoad) {
+    let DispatcherLoad { pid, uptime_s, received, handed_over, relayed, replied, dropped, table_entries, rx_overflow } =
+        dispatcher;
+    // Writing to a String cannot fail.
+    let _ = writeln!(
+        text,
+        "dispatcher {pid}, up {}: received {received}, handed over {handed_over}, relayed {relayed}, replied {replied}, \
+         dropped {dropped}, table {table_entries}, overflow {rx_overflow}",
+        uptime(*uptime_s)
+    );
+}
+
+/// Ten cells and a percentage; beyond full the bar is full and the number tells.
+fn bar(load: f64) -> String {
+    let load = if load.is_finite() { load.max(0.0) } else { 0.0 };
+    // Rounds up: a worker with one session does not look idle.
+    let cells = ((load * 10.0).ceil() as usize).min(10);
+    format!("{}{} {:>6}", "#".repeat(cells), ".".repeat(10 - cells), percent(load))
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.1}%", if share.is_finite() { share * 100.0 } else { 0.0 })
+}
+
+fn units(used: impl Into<u64>, ledger: u64, total: impl Into<u64>) -> String {
+    let (used, total) = (used.into(), total.into());
+    if ledger == 0 { format!("{used}/{total}") } else { format!("{used}+{ledger}/{total}") }
+}
+
+fn age(worker: &WorkerLoad) -> String {
+    match worker.report_age_ms {
+        _ if worker.state == State::Down => "-".to_owned(),
+        millis @ 0..10_000 => format!("{millis}ms"),
+        millis => format!("{}s", millis / 1000),
+    }
+}
+
+fn uptime(seconds: f64) -> String {
+    let seconds = if seconds.is_finite() { seconds.max(0.0) as u64 } else { 0 };
+    match (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60, seconds % 60) {
+        (0, 0, 0, s) => format!("{s}s"),
+        (0, 0, m, s) => format!("{m}m{s}s"),
+        (0, h, m, _) => format!("{h}h{m}m"),
+        (d, h, _, _) => format!("{d}d{h}h"),
+    }
+}
+
+fn align(rows: &[[String; COLUMNS]]) -> String {
+    let mut widths = [0; COLUMNS];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.len());
+        }
+    }
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for ((cell, width), left) in row.iter().zip(widths).zip(LEFT) {
+            // Writing to a String cannot fail.
+            let _ = if left { write!(line, "{cell:<width$}  ") } else { write!(line, "{cell:>width$}  ") };
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn snapshot() -> Snapshot {
+        let w0 = WorkerLoad {
+            name: "w0".into(),
+            pid: Some(4711),
+            state: State::Up,
+            address: "192.0.2.10".parse().unwrap(),
+            port: 5070,
+            units_used: 17,
+            units_total: 1000,
+            ledger: 1,
+            load: 0.018,
+            sessions: 12,
+            cpu: 0.04,
+            handoffs: 1234,
+            report_age_ms: 87,
+            ..WorkerLoad::default()
+        };
+        let w1 = WorkerLoad {
+            name: "w1".into(),
+            admin: AdminState::Drain,
+            address: "2001:db8::1".parse().unwrap(),
+            port: 5071,
+            restarts: 3,
+            ..WorkerLoad::default()
+        };
+        let dispatcher = DispatcherLoad { pid: 4700, uptime_s: 3725.0, received: 1240, ..DispatcherLoad::default() };
+        Snapshot { workers: vec![w0, w1], dispatcher }
+    }
+
+    #[test]
+    fn columns_are_aligned_and_totals_are_sums() {
+        let expected = "\
+WORKER  STATE  ADMIN  ADDRESS             LOAD                   UNITS  SESSIONS   CPU  HANDOFFS  REFUSED  RESTARTS  REPORT
+w0      up     ready  192.0.2.10:5070     #.........   1.8%  17+1/1000        12  4.0%      1234        0         0    87ms
+w1      down   drain  [2001:db8::1]:5071  ..........   0.0%        0/0         0  0.0%         0        0         3       -
+total   1 up                              #.........   1.8%  17+1/1000        12  4.0%      1234        0         3
+dispatcher 4700, up 1h2m: received 1240, handed over 0, relayed 0, replied 0, dropped 0, table 0, overflow 0
+";
+        assert_eq!(table(&snapshot()), expected);
+    }
+
+    #[test]
+    fn a_worker_that_is_missing_without_being_out_of_service_is_trouble() {
+        let mut snapshot = snapshot();
+        assert_eq!(trouble(&snapshot).as_deref(), Some("w1 is down"));
+        snapshot.workers[0].state = State::Silent;
+        assert_eq!(trouble(&snapshot).as_deref(), Some("w0 is silent, w1 is down"));
+        snapshot.workers.iter_mut().for_each(|worker| worker.admin = AdminState::Maint);
+        assert_eq!(trouble(&snapshot), None);
+        snapshot.workers = (0..10).map(|n| WorkerLoad { name: format!("w{n}"), ..WorkerLoad::default() }).collect();
+        assert!(trouble(&snapshot).unwrap().ends_with("w7 is down and 2 more"));
+    }
+
+    #[test]
+    fn odd_numbers_do_not_break_the_table() {
+        assert_eq!(bar(0.0), "..........   0.0%");
+        assert_eq!(bar(0.001), "#.........   0.1%");
+        assert_eq!(bar(1.0), "########## 100.0%");
+        assert_eq!(bar(12.0), "########## 1200.0%");
+        assert_eq!(bar(f64::NAN), "..........   0.0%");
+        assert_eq!(bar(-1.0), "..........   0.0%");
+        assert_eq!(uptime(59.9), "59s");
+        assert_eq!(uptime(61.0), "1m1s");
+        assert_eq!(uptime(90_000.0), "1d1h");
+        assert_eq!(uptime(f64::INFINITY), "0s");
+        assert!(table(&Snapshot::default()).contains("0/0"));
+    }
+}

@@ -1,0 +1,288 @@
+//! The command line of the built executable: what it says, where it says it, and its exit codes.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::thread;
+
+use pointsman::admin::protocol::Reply;
+use pointsman::admin::server;
+
+fn pointsman(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_pointsman"))
+        .args(arguments)
+        // Neither a dispatcher of this machine nor its settings play a part.
+        .env("XDG_RUNTIME_DIR", "/nonexistent")
+        .env_remove("POINTSMAN_LOG")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// The one line on stderr of a command that ended with `code` and printed nothing.
+fn refusal(arguments: &[&str], code: i32) -> String {
+    let output = pointsman(arguments);
+    let line = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {line}");
+    assert_eq!(line.lines().count(), 1, "{arguments:?}: {line}");
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "");
+    line.trim_end().to_owned()
+}
+
+/// The reply of `pointsman check` to a file of this text.
+fn check(text: &str) -> Output {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("p.toml");
+    std::fs::write(&path, text).unwrap();
+    pointsman(&["check", path.to_str().unwrap()])
+}
+
+#[test]
+fn help_shows_the_subcommands_and_examples() {
+    let output = pointsman(&["--help"]);
+    assert_eq!(output.status.code(), Some(0));
+    let text = stdout(&output);
+    for word in ["dispatch", "worker", "stat", "top", "drain", "ready", "maint", "explain", "reload", "check"] {
+        assert!(text.contains(&format!("\n  {word} ")), "{word}: {text}");
+    }
+    for word in ["Examples:", "pointsman --workers 4", "--listen", "--worker-ports", "--run-dir", "--rtp-ports"] {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+}
+
+#[test]
+fn each_subcommand_has_help_of_its_own() {
+    for word in ["dispatch", "worker", "stat", "top", "drain", "ready", "maint", "explain", "reload", "check"] {
+        let output = pointsman(&[word, "--help"]);
+        assert_eq!(output.status.code(), Some(0), "{word}");
+        assert!(stdout(&output).contains(&format!("Usage: pointsman {word}")), "{word}: {}", stdout(&output));
+    }
+    let version = pointsman(&["--version"]);
+    assert_eq!(stdout(&version), format!("pointsman {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn each_bad_argument_is_one_line_that_names_it_and_exit_code_2() {
+    let cases: [(&[&str], &str); 22] = [
+        (&["--workers", "0"], "pointsman: --workers: 0 workers can serve nobody; give at least 1"),
+        (&["--workers", "four"], "'four'"),
+        (&["--workers", "-1"], "-1"),
+        (&["--workers", "99999"], "99999"),
+        (&["--worker", "4"], "--worker"),
+        (&["--listen", "0.0.0.0"], "names no port"),
+        (&["--listen", "localhost:5060"], "names are not looked up"),
+        (&["--listen", "tcp:0.0.0.0:5060"], "--listen: tcp:0.0.0.0:5060: tcp is not served yet by this version"),
+        (&["--listen", "tls:[::]:5061"], "--listen: tls:[::]:5061: tls is not served yet by this version"),
+        (&["--listen", "mgcp:0.0.0.0:2427"], "mgcp is not served yet by this version"),
+        (&["--listen", "0.0.0.0:5060", "--listen", "127.0.0.1:5060"], "clashes with udp:0.0.0.0:5060"),
+        (&["--workers", "4", "--worker-ports", "65533"], "run past port 65535"),
+        (&["--workers", "4", "--worker-ports", "5058"], "holds port 5060 of listener"),
+        (&["--rtp-ports", "1000"], "FIRST-LAST"),
+        (&["--workers", "9", "--rtp-ports", "40000-40010"], "9 workers need one each"),
+        (&["--policy", "best"], "least-load, round-robin, weighted, hash, pack"),
+        (&["--lanes", "2"], "--lanes: 2: this version runs one lane"),
+        (&["--stop-after", "3"], "3s"),
+        (&["--reply-from", "nowhere"], "listener"),
+        (&["--config", "/nonexistent/p.toml"], "configuration file /nonexistent/p.toml: cannot be opened"),
+        (&["drain"], "WORKER"),
+        (&["drain", "two"], "workers are named w0, w1"),
+    ];
+    for (arguments, words) in cases {
+        let line = refusal(arguments, 2);
+        assert!(line.starts_with("pointsman: ") && line.contains(words), "{arguments:?}: {line}");
+    }
+    let long = format!("/tmp/{}", "d".repeat(120));
+    let line = refusal(&["--run-dir", &long], 2);
+    assert!(line.contains(&long) && line.contains("socket paths hold 107"), "{line}");
+    assert!(refusal(&["frobnicate"], 2).contains("frobnicate"));
+    assert!(refusal(&["stat", "--stats", "/a", "--run-dir", "/b"], 2).contains("cannot be used with"));
+}
+
+#[test]
+fn each_bad_file_is_one_line_with_its_place_and_exit_code_2() {
+    let cases = [
+        ("workers = 0", ":1:1: workers: 0 workers can serve nobody; give at least 1"),
+        ("\n\nworkrs = 4", ":3:1: workrs: no such key; did you mean `workers`?"),
+        ("policy = ", ":1:10: "),
+        ("stop-after = 3", ":1:14: stop-after: `3` is not a duration with its unit"),
+        ("[weights]\nw7 = 2", ":2:1: weights.w7: there is no such worker"),
+        ("[methods]\nINVITE = \"refuse\"", ":2:1: methods.INVITE: no rule can be given"),
+    ];
+    for (text, words) in cases {
+        let output = check(text);
+        let line = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        assert!(line.lines().count() == 1 && line.contains(&format!("/p.toml{words}")), "{text}: {line}");
+    }
+}
+
+#[test]
+fn check_accepts_the_example_and_prints_what_reads_back() {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/pointsman.toml");
+    let output = pointsman(&["check", example.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(stdout(&output), format!("{}: fine\n", example.display()));
+    let printed = stdout(&pointsman(&["check", "--print", example.to_str().unwrap(), "--workers", "2"]));
+    assert!(printed.contains("\nworker-ports = 5070\n") && printed.starts_with("workers = 2\n"), "{printed}");
+    assert_eq!(check(&printed).status.code(), Some(0));
+    assert_eq!(pointsman(&["check"]).status.code(), Some(0));
+    assert_eq!(pointsman(&["check", "--config", example.to_str().unwrap()]).status.code(), Some(0));
+}
+
+#[test]
+fn the_readme_describes_every_key_and_every_subcommand() {
+    let readme = include_str!("../README.md");
+    for key in pointsman::config::Settings::keys() {
+        assert!(readme.contains(&format!("| `{key}` |")), "{key}");
+    }
+    for word in ["stat", "top", "drain", "ready", "maint", "explain", "reload", "check", "worker"] {
+        assert!(readme.contains(&format!("`pointsman {word}")), "{word}");
+    }
+}
+
+#[test]
+fn without_a_dispatcher_the_operators_commands_say_so_and_exit_with_1() {
+    let dir = tempfile::tempdir().unwrap();
+    let run_dir = dir.path().to_str().unwrap();
+    for arguments in [&["stat"][..], &["top"], &["drain", "w0"], &["ready", "w0"], &["explain", "a@b"], &["reload"]] {
+        let line = refusal(&[arguments, &["--run-dir", run_dir]].concat(), 1);
+        assert_eq!(
+            line,
+            format!("pointsman: no dispatcher answers at {run_dir}/stats.sock: not there; is it running?")
+        );
+    }
+}
+
+/// A socket that answers each request line with the next of `replies`; gives back what it was asked.
+fn fake_dispatcher(dir: &Path, replies: Vec<String>) -> thread::JoinHandle<Vec<String>> {
+    let listener = UnixListener::bind(dir.join("stats.sock")).unwrap();
+    thread::spawn(move || {
+        let mut stream = BufReader::new(listener.accept().unwrap().0);
+        let mut requests = Vec::new();
+        for reply in replies {
+            let mut line = String::new();
+            stream.read_line(&mut line).unwrap();
+            requests.push(line.trim_end().to_owned());
+            stream.get_mut().write_all(reply.as_bytes()).unwrap();
+        }
+        requests
+    })
+}
+
+fn load(state: &str) -> String {
+    format!(
+        "{{\"workers\":[{{\"name\":\"w0\",\"pid\":4711,\"state\":\"{state}\",\"admin\":\"ready\",\
+         \"address\":\"192.0.2.10\",\"port\":5070,\"units_used\":17,\"units_total\":1000,\"ledger\":1,\"load\":0.018,\
+         \"sessions\":12,\"cpu\":0.04,\"handoffs\":1234,\"refused\":0,\"restarts\":0,\"report_age_ms\":87}}],\
+         \"dispatcher\":{{\"pid\":4700,\"uptime_s\":12.5,\"received\":9,\"handed_over\":8,\"relayed\":0,\"replied\":1,\
+         \"dropped\":0,\"table_entries\":8,\"rx_overflow\":0}}}}\n"
+    )
+}
+
+#[test]
+fn stat_prints_a_table_or_the_object_and_is_unhappy_when_a_worker_is_down() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = fake_dispatcher(dir.path(), vec![load("up")]);
+    let output = pointsman(&["stat", "--run-dir", dir.path().to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(stdout(&output).contains("w0      up     ready  192.0.2.10:5070"), "{}", stdout(&output));
+    assert_eq!(server.join().unwrap(), ["{\"command\":\"load\"}"]);
+
+    let dir = tempfile::tempdir().unwrap();
+    fake_dispatcher(dir.path(), vec![load("silent")]);
+    let output = pointsman(&["stat", "--json", "--stats", dir.path().join("stats.sock").to_str().unwrap()]);
+    assert_eq!((output.status.code(), stdout(&output)), (Some(1), load("silent")));
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "pointsman: w0 is silent\n");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_panic() {
+    let dir = tempfile::tempdir().unwrap();
+    let many = vec![load("up").repeat(2000)];
+    fake_dispatcher(dir.path(), many);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_pointsman"))
+        .args(["stat", "--watch", "--json", "--run-dir", dir.path().to_str().unwrap()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut one = [0; 1];
+    child.stdout.take().unwrap().read_exact(&mut one).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn drain_and_ready_name_what_they_did_and_repeat_a_refusal() {
+    let dir = tempfile::tempdir().unwrap();
+    let replies = vec![
+        "{\"worker\":\"w1\",\"admin\":\"drain\"}\n".to_owned(),
+        "{\"error\":\"there is no worker w9: there are 4, the first is w0\"}\n".to_owned(),
+    ];
+    let server = fake_dispatcher(dir.path(), replies);
+    let output = pointsman(&["drain", "w1", "w9", "--run-dir", dir.path().to_str().unwrap()]);
+    assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(1), "w1: drain\n"));
+    let line = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(line, "pointsman: there is no worker w9: there are 4, the first is w0\n");
+    assert_eq!(
+        server.join().unwrap(),
+        ["{\"command\":\"drain\",\"worker\":\"w1\"}", "{\"command\":\"drain\",\"worker\":\"w9\"}"]
+    );
+}
+
+#[test]
+fn explain_tells_each_decision_in_a_sentence() {
+    let dir = tempfile::tempdir().unwrap();
+    let reply = "{\"call_id\":\"a@b\",\"decisions\":[\
+                 {\"age_ms\":5210,\"action\":\"handed_over\",\"worker\":\"w2\",\"status\":0,\"reason\":\"selected\",\
+                 \"size\":3,\"pinned\":false},\
+                 {\"age_ms\":10,\"action\":\"replied\",\"worker\":null,\"status\":486,\"reason\":\"no-room\",\
+                 \"size\":0,\"pinned\":false}]}\n";
+    fake_dispatcher(dir.path(), vec![reply.to_owned()]);
+    let output = pointsman(&["explain", "a@b", "--run-dir", dir.path().to_str().unwrap()]);
+    assert_eq!(
+        stdout(&output),
+        "     5.210 s ago: handed over to w2 (selected, size 3)\n     0.010 s ago: answered with 486 (no-room)\n"
+    );
+    let dir = tempfile::tempdir().unwrap();
+    fake_dispatcher(dir.path(), vec!["{\"call_id\":\"x@y\",\"decisions\":[]}\n".to_owned()]);
+    let line = refusal(&["explain", "x@y", "--run-dir", dir.path().to_str().unwrap()], 1);
+    assert_eq!(line, "pointsman: nothing is remembered about the call x@y");
+}
+
+#[test]
+fn another_user_is_turned_away_by_the_stats_socket() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("only root can become another user: not tested");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (path, executable) = (dir.path().join("stats.sock"), dir.path().join("pointsman"));
+    std::fs::copy(env!("CARGO_BIN_EXE_pointsman"), &executable).unwrap();
+    let listener = server::bind(&path).unwrap();
+    // Nothing but the check of the peer's user stands between: directory and socket are open to all.
+    for open in [dir.path(), &path] {
+        std::fs::set_permissions(open, std::fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    // The thread ends with the test's process.
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(server::serve(listener, |_| async { Reply::error("a stranger got through") }))
+    });
+    let output = Command::new(&executable).args(["stat", "--stats"]).arg(&path).uid(65_534).output().unwrap();
+    assert_eq!(
+        String::from_utf8(output.stderr).unwrap(),
+        "pointsman: this socket is for the dispatcher's own user and root\n"
+    );
+    assert_eq!(output.status.code(), Some(1));
+}
