@@ -1,0 +1,58 @@
+//! The dispatcher's own answers: written into one buffer that is used again, sent in one go after each batch.
+
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
+
+use crate::dispatch::decision::{Answer, Arrival};
+use crate::dispatch::identity::DispatcherTag;
+use crate::wire::sip::{self, Name, ResponseWriter};
+
+/// Answers that wait to be sent.
+#[derive(Debug, Default)]
+pub struct Answers {
+    bytes: Vec<u8>,
+    waiting: Vec<Waiting>,
+}
+
+/// One answer: where it lies in the buffer, and its way.
+#[derive(Clone, Debug)]
+struct Waiting {
+    door: usize,
+    range: Range<usize>,
+    to: SocketAddr,
+    from: IpAddr,
+}
+
+impl Answers {
+    /// Writes the answer to `request`, to leave from door `door`; `allow` is the value of Allow, where it has one.
+    pub fn write(&mut self, door: usize, answer: &Answer, allow: &str, request: &sip::Message<'_>, arrival: &Arrival) {
+        let begin = self.bytes.len();
+        let tag = answer.to_tag.as_ref().map(DispatcherTag::as_bytes);
+        let mut writer = ResponseWriter::new(&mut self.bytes, request, answer.status, Some(arrival.source), tag);
+        if let Some(seconds) = answer.retry_after {
+            writer = writer.header_fmt("Retry-After", format_args!("{seconds}"));
+        }
+        if answer.allow {
+            writer = writer.header("Allow", allow);
+        }
+        if answer.capabilities {
+            writer = writer.header("Accept", "application/sdp");
+        }
+        if answer.unsupported {
+            for option in request.values(Name::Require) {
+                writer = writer.header("Unsupported", option);
+            }
+        }
+        writer.finish();
+        let to = sip::where_to(request, arrival.source);
+        self.waiting.push(Waiting { door, range: begin..self.bytes.len(), to, from: arrival.local.ip() });
+    }
+
+    /// Gives every waiting answer to `send`, then forgets them.
+    pub fn flush(&mut self, mut send: impl FnMut(usize, &[u8], SocketAddr, IpAddr)) {
+        for answer in self.waiting.drain(..) {
+            send(answer.door, &self.bytes[answer.range], answer.to, answer.from);
+        }
+        self.bytes.clear();
+    }
+}

@@ -1,0 +1,361 @@
+//! The lane: one thread that reads the well-known sockets and the links, and carries out what the decision says.
+//!
+//! A turn: wait for the kernel (not at all while a socket may still hold something), act on what the control side says,
+//! read what the workers say (it makes room), read what peers say, write what is due. Sockets are edge-triggered: one
+//! that was read without being emptied stays on the list, and the next wait is a mere look.
+
+use std::io;
+use std::os::fd::AsRawFd;
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::Receiver;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token, Waker};
+use tokio::sync::mpsc::UnboundedSender;
+use tracing::{debug, info, warn};
+
+use super::door::{Door, Owner};
+use super::moderation::Moderation;
+use super::switch::{LinkRead, Switch};
+use super::{Command, Event, Setup};
+use crate::admin::snapshot::{Counters, ListenerCounters};
+use crate::ids::{ListenerId, WorkerId};
+use crate::net::{clock, udp};
+use crate::time::Time;
+
+/// Batches read from one socket in one turn, so that no socket starves another.
+const BATCHES_A_TURN: usize = 4;
+/// Full batches that are gathered before their frames leave: with four workers a frame of one batch is half empty.
+const BATCHES_A_FRAME: usize = 2;
+/// Frames read from one link in one turn.
+const FRAMES_A_TURN: usize = 64;
+/// How often the kernel's drop counters are read.
+const OVERFLOW_INTERVAL: Duration = Duration::from_secs(1);
+
+/// So long after its start the lane leaves what comes in the sockets, unless a worker is up earlier: a call that is
+/// refused stays refused, and the first workers are there in a moment.
+const FIRST_WORKER: Duration = Duration::from_secs(1);
+
+const WAKER: Token = Token(0);
+/// Doors are numbered from here on.
+const FIRST_DOOR: usize = 1;
+/// Links are numbered from here on, by worker.
+const FIRST_LINK: usize = 1 << 20;
+
+/// The hot loop and what it reads from.
+#[derive(Debug)]
+pub struct Lane {
+    poll: Poll,
+    events: Events,
+    commands: Receiver<Command>,
+    control: UnboundedSender<Event>,
+    /// Places are stable: a door that is closed leaves a hole, which the next one takes.
+    doors: Vec<Option<Door>>,
+    /// The sockets of each slot, kept for the times when no worker serves them.
+    slot_sockets: Vec<Vec<udp::Socket>>,
+    batch: udp::Batch,
+    moderation: Moderation,
+    switch: Switch,
+    /// Until when the first worker is waited for; `None` once it is there or the time is over.
+    holding_until: Option<Time>,
+    overflow_read: Time,
+}
+
+impl Lane {
+    /// A lane that reads `setup`'s sockets, and the waker that makes it look at `commands`.
+    pub fn new(
+        setup: Setup,
+        commands: Receiver<Command>,
+        control: UnboundedSender<Event>,
+    ) -> io::Result<(Self, Waker)> {
+        let poll = Poll::new()?;
+        let waker = Waker::new(poll.registry(), WAKER)?;
+        let mut lane = Lane {
+            poll,
+            events: Events::with_capacity(1024),
+            commands,
+            control,
+            doors: Vec::new(),
+            slot_sockets: Vec::new(),
+            batch: udp::Batch::new(),
+            moderation: Moderation::default(),
+            switch: Switch::new(setup.dispatch, setup.insert, setup.retention_bytes, FIRST_LINK),
+            holding_until: Some(clock::now() + FIRST_WORKER),
+            overflow_read: clock::now(),
+        };
+        for (listener, socket) in setup.listeners {
+            lane.open(socket, Owner::Listener(listener))?;
+        }
+        Ok((lane, waker))
+    }
+
+    /// Runs until the process ends.
+    pub fn run(&mut self) {
+        loop {
+            if let Err(error) = self.turn() {
+                // Only a kernel out of memory gets here; trying again is all there is to do.
+                warn!(%error, "the lane cannot wait for its sockets");
+                thread::sleep(Duration::from_millis(10));
+            }
+        }
+    }
+
+    fn turn(&mut self) -> io::Result<()> {
+        self.wait()?;
+        let mut commanded = false;
+        for event in self.events.iter() {
+            match event.token() {
+                WAKER => commanded = true,
+                Token(at) if at >= FIRST_LINK => self.switch.on_link_event(
+                    WorkerId((at - FIRST_LINK) as u16),
+                    event.is_readable() || event.is_read_closed(),
+                    event.is_writable(),
+                ),
+                Token(at) => {
+                    if let Some(Some(door)) = self.doors.get_mut(at - FIRST_DOOR) {
+                        door.readable = true;
+                    }
+                }
+            }
+        }
+        if commanded {
+            while let Ok(command) = self.commands.try_recv() {
+                self.on_command(command);
+            }
+        }
+        let now = clock::now();
+        self.read_links(now);
+        if self.holding_until.is_some_and(|until| until <= now) {
+            self.holding_until = None;
+        }
+        if self.holding_until.is_none() {
+            self.read_doors();
+        }
+        self.switch.handle_timeout(now);
+        self.flush();
+        if now.since(self.overflow_read) >= OVERFLOW_INTERVAL {
+            self.overflow_read = now;
+            self.read_overflow();
+        }
+        Ok(())
+    }
+
+    /// Waits for the kernel: not at all while there is work, else until the next deadline.
+    fn wait(&mut self) -> io::Result<()> {
+        let may_read = self.holding_until.is_none();
+        let busy = may_read && self.doors.iter().flatten().any(|door| door.readable) || self.switch.has_readable_link();
+        let timeout = if busy {
+            Duration::ZERO
+        } else if let Some(pause) = self.moderation.pause() {
+            thread::sleep(pause);
+            // The sockets are read whether or not an edge was seen: at this rate there is something.
+            self.doors.iter_mut().flatten().for_each(|door| door.readable = true);
+            Duration::ZERO
+        } else {
+            let now = clock::now();
+            let due = self.switch.poll_timeout().into_iter().chain(self.holding_until).min();
+            let until = due.map_or(OVERFLOW_INTERVAL, |at| at.since(now));
+            // Rounds up: a wait cut to whole milliseconds would spin until the deadline.
+            until.min(OVERFLOW_INTERVAL) + Duration::from_micros(999)
+        };
+        match self.poll.poll(&mut self.events, Some(timeout)) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                self.events.clear();
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    fn read_doors(&mut self) {
+        for at in 0..self.doors.len() {
+            for batch in 1..=BATCHES_A_TURN {
+                let Some(Some(door)) = self.doors.get_mut(at) else { break };
+                if !door.readable {
+                    break;
+                }
+                let read = match door.socket.recv_batch(&mut self.batch) {
+                    Ok(read) => read,
+                    Err(error) => {
+                        debug!(%error, "reading a socket");
+                        0
+                    }
+                };
+                // A short batch means that the socket is empty.
+                let more = read == self.batch.places();
+                door.readable = more;
+                let (owner, listener) = (door.owner, door.listener);
+                door.received += read as u64;
+                let now = clock::now();
+                self.moderation.on_read(read, now);
+                if read == 0 {
+                    break;
+                }
+                for datagram in self.batch.iter() {
+                    self.switch.on_datagram(at, owner, listener, &datagram, now);
+                }
+                if !more || batch % BATCHES_A_FRAME == 0 {
+                    self.flush();
+                }
+            }
+        }
+    }
+
+    fn read_links(&mut self, now: Time) {
+        for _ in 0..FRAMES_A_TURN {
+            let Some(worker) = self.switch.take_readable_link() else { break };
+            if let LinkRead::Over(why) = self.switch.read_link(worker, now) {
+                self.on_link_lost(worker, why);
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        let Lane { doors, switch, poll, .. } = self;
+        switch.flush_answers(|door, bytes, to, from| {
+            if let Some(Some(door)) = doors.get(door) {
+                // An answer that the kernel does not take is lost like any datagram; the peer asks again.
+                let _ = door.socket.send(bytes, to, Some(from));
+            }
+        });
+        switch.flush_links(poll.registry());
+    }
+
+    /// Ends the link of a worker whose successor is there: it is read as far as it goes first.
+    fn end_link(&mut self, worker: WorkerId, now: Time) {
+        while self.switch.has_link(worker) {
+            match self.switch.read_link(worker, now) {
+                LinkRead::Frame => {}
+                LinkRead::Nothing => self.on_link_lost(worker, "a successor has come".to_owned()),
+                LinkRead::Over(why) => self.on_link_lost(worker, why),
+            }
+        }
+    }
+
+    fn on_link_lost(&mut self, worker: WorkerId, why: String) {
+        let lost = self.switch.on_link_lost(worker, self.poll.registry(), clock::now());
+        let Some(incarnation) = lost else { return };
+        self.serve_vacant(worker);
+        // The control side is gone only when the process ends.
+        let _ = self.control.send(Event::LinkLost { worker, incarnation, why });
+    }
+
+    /// Reads the slot's own sockets until a successor is there, so that nobody meets silence.
+    fn serve_vacant(&mut self, worker: WorkerId) {
+        let sockets = self.slot_sockets.get(usize::from(worker.0)).into_iter().flatten();
+        let copies: Vec<_> = sockets.filter_map(|socket| socket.try_clone().ok()).collect();
+        for socket in copies {
+            if let Err(error) = self.open(socket, Owner::Vacant(worker)) {
+                warn!(%worker, %error, "the ports of a slot without a worker cannot be served");
+            }
+        }
+    }
+
+    fn open(&mut self, socket: udp::Socket, owner: Owner) -> io::Result<()> {
+        let at = self.doors.iter().position(Option::is_none).unwrap_or(self.doors.len());
+        let token = Token(FIRST_DOOR + at);
+        self.poll.registry().register(&mut SourceFd(&socket.as_raw_fd()), token, Interest::READABLE)?;
+        let listener = match owner {
+            Owner::Listener(listener) => listener,
+            Owner::Vacant(_) => self.listener_beside(&socket),
+        };
+        let door = Some(Door { socket, owner, listener, readable: true, received: 0 });
+        match self.doors.get_mut(at) {
+            Some(hole) => *hole = door,
+            None => self.doors.push(door),
+        }
+        Ok(())
+    }
+
+    /// The well-known socket on the same address as a slot's.
+    fn listener_beside(&self, socket: &udp::Socket) -> ListenerId {
+        let beside = self.doors.iter().flatten().find(|door| {
+            matches!(door.owner, Owner::Listener(_)) && door.socket.local_addr().ip() == socket.local_addr().ip()
+        });
+        beside.map_or(ListenerId(0), |door| door.listener)
+    }
+
+    fn close_vacant(&mut self, worker: WorkerId) {
+        for place in &mut self.doors {
+            if place.as_ref().is_some_and(|door| door.owner == Owner::Vacant(worker))
+                && let Some(door) = place.take()
+            {
+                let _ = self.poll.registry().deregister(&mut SourceFd(&door.socket.as_raw_fd()));
+            }
+        }
+    }
+
+    fn read_overflow(&mut self) {
+        let overflow = self
+            .doors
+            .iter()
+            .flatten()
+            .filter(|door| matches!(door.owner, Owner::Listener(_)))
+            .filter_map(|door| door.socket.drops().ok())
+            .map(u64::from)
+            .sum();
+        self.switch.set_overflow(overflow);
+    }
+
+    fn counters(&self) -> Counters {
+        let listeners = self.doors.iter().flatten().filter(|door| matches!(door.owner, Owner::Listener(_)));
+        let listeners = listeners.map(|door| {
+            let memory = door.socket.memory().unwrap_or_default();
+            ListenerCounters {
+                address: door.socket.local_addr(),
+                received: door.received,
+                rx_overflow: memory.drops.into(),
+                receive_buffer: memory.receive as u64,
+                send_buffer: memory.send as u64,
+            }
+        });
+        Counters { listeners: listeners.collect(), ..self.switch.counters() }
+    }
+
+    fn on_command(&mut self, command: Command) {
+        let now = clock::now();
+        match command {
+            Command::Link { worker, link, joined } => {
+                self.end_link(worker, now);
+                self.close_vacant(worker);
+                let token = Token(FIRST_LINK + usize::from(worker.0));
+                let registered =
+                    self.poll.registry().register(&mut SourceFd(&link.as_raw_fd()), token, Interest::READABLE);
+                match registered {
+                    Ok(()) => {
+                        info!(%worker, "ready for calls");
+                        self.switch.on_link(worker, link, &joined, now);
+                        self.holding_until = None;
+                    }
+                    Err(error) => {
+                        let incarnation = joined.incarnation;
+                        let _ = self.control.send(Event::LinkLost { worker, incarnation, why: error.to_string() });
+                    }
+                }
+            }
+            Command::Slot { worker, sockets } => {
+                let at = usize::from(worker.0);
+                if self.slot_sockets.len() <= at {
+                    self.slot_sockets.resize_with(at + 1, Vec::new);
+                }
+                self.slot_sockets[at] = sockets;
+                self.serve_vacant(worker);
+            }
+            Command::Close { worker } => {
+                self.close_vacant(worker);
+                if let Some(sockets) = self.slot_sockets.get_mut(usize::from(worker.0)) {
+                    sockets.clear();
+                }
+            }
+            Command::Admin { worker, admin, drain_within } => self.switch.set_admin(worker, admin, drain_within),
+            Command::Reload { rules, insert, workers } => self.switch.reload(*rules, insert, workers, now),
+            Command::Stop { within } => self.switch.stop(within),
+            Command::Retire { worker, within } => self.switch.retire(worker, within),
+            // Whoever asked may have gone; that is their affair.
+            Command::Load(reply) => drop(reply.send(self.switch.load(now))),
+            Command::Counters(reply) => drop(reply.send(self.counters())),
+            Command::Explain { call_id, reply } => drop(reply.send(self.switch.explain(&call_id, now))),
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! The dispatcher process: the lane (the hot loop) and what it holds.
+//!
+//! A lane owns its state and shares none: the control side sends it [`Command`]s and gets [`Event`]s back. It never
+//! blocks and never waits for the control side.
+
+mod answers;
+mod door;
+mod lane;
+mod links;
+mod moderation;
+mod snapshot;
+mod switch;
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::admin::snapshot::{Counters, Decided, WorkerLoad};
+use crate::config::Insert;
+use crate::dispatch::Dispatch;
+use crate::dispatch::decision::{Admin, Joined};
+use crate::dispatch::rules::Rules;
+use crate::ids::{Incarnation, ListenerId, WorkerId};
+use crate::net::udp;
+use crate::net::unix::SeqPacket;
+
+pub use lane::Lane;
+
+/// What the control side tells a lane.
+#[derive(Debug)]
+pub enum Command {
+    /// A worker has been welcomed: hand messages to it over this link.
+    Link {
+        /// Its slot.
+        worker: WorkerId,
+        /// The link, after the welcome.
+        link: SeqPacket,
+        /// What it said of itself.
+        joined: Joined,
+    },
+    /// A slot has sockets; the lane serves them while no worker does.
+    Slot {
+        /// The slot.
+        worker: WorkerId,
+        /// Duplicates of its UDP sockets.
+        sockets: Vec<udp::Socket>,
+    },
+    /// A worker's administrative state changes.
+    Admin {
+        /// The worker.
+        worker: WorkerId,
+        /// Its new state.
+        admin: Admin,
+        /// When it drains: how long its calls may go on; `None`: as long as they like.
+        drain_within: Option<Duration>,
+    },
+    /// A slot is no more; its sockets are closed.
+    Close {
+        /// The slot.
+        worker: WorkerId,
+    },
+    /// The rules and the number of slots change; calls and table stay.
+    Reload {
+        /// The new rules.
+        rules: Box<Rules>,
+        /// What is written into messages that are handed over.
+        insert: Insert,
+        /// The new number of slots.
+        workers: usize,
+    },
+    /// No new work; workers end their calls within the time.
+    Stop {
+        /// How long calls may go on.
+        within: Duration,
+    },
+    /// One worker ends its calls within the time and exits.
+    Retire {
+        /// The worker.
+        worker: WorkerId,
+        /// How long its calls may go on.
+        within: Duration,
+    },
+    /// Asks for the load figures.
+    Load(oneshot::Sender<LaneLoad>),
+    /// Asks for every total by reason.
+    Counters(oneshot::Sender<Counters>),
+    /// Asks what was decided about a call.
+    Explain {
+        /// The Call-ID.
+        call_id: Vec<u8>,
+        /// Where the decisions go, oldest first.
+        reply: oneshot::Sender<Vec<Decided>>,
+    },
+}
+
+/// What a lane tells the control side.
+#[derive(Debug)]
+pub enum Event {
+    /// A link has ended; all that was retained for the worker has been moved.
+    LinkLost {
+        /// The worker.
+        worker: WorkerId,
+        /// Which life of it: a successor may be there already.
+        incarnation: Incarnation,
+        /// Why, for the log.
+        why: String,
+    },
+}
+
+/// A lane's figures for the stats socket.
+#[derive(Clone, Debug, Default)]
+pub struct LaneLoad {
+    /// One entry a slot.
+    pub workers: Vec<WorkerLoad>,
+    /// What the lane has done with what it read.
+    pub totals: Totals,
+}
+
+/// Counts of messages since the lane's start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Messages read from the well-known sockets, retransmissions included.
+    pub received: u64,
+    /// Messages given to a worker by selection, table or group.
+    pub handed_over: u64,
+    /// Messages given to the worker that has their call.
+    pub relayed: u64,
+    /// Answers of the dispatcher's own.
+    pub replied: u64,
+    /// Messages dropped.
+    pub dropped: u64,
+    /// Entries in the table.
+    pub table_entries: u64,
+    /// Datagrams that the kernel dropped because a receive buffer was full.
+    pub rx_overflow: u64,
+}
+
+/// What a lane starts with.
+#[derive(Debug)]
+pub struct Setup {
+    /// The well-known sockets, by listener number.
+    pub listeners: Vec<(ListenerId, udp::Socket)>,
+    /// The decision.
+    pub dispatch: Dispatch,
+    /// What is written into messages that are handed over.
+    pub insert: Insert,
+    /// Bytes of the store of each link, in bytes.
+    pub retention_bytes: usize,
+}
+
+/// The control side's end of a running lane.
+#[derive(Debug)]
+pub struct Handle {
+    commands: crossbeam_channel::Sender<Command>,
+    waker: Arc<mio::Waker>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Handle {
+    /// Starts a lane on a thread of its own.
+    pub fn start(setup: Setup, events: mpsc::UnboundedSender<Event>) -> std::io::Result<Self> {
+        let (commands, receiver) = crossbeam_channel::unbounded();
+        let (mut lane, waker) = Lane::new(setup, receiver, events)?;
+        let thread = std::thread::Builder::new().name("lane0".to_owned()).spawn(move || lane.run())?;
+        Ok(Handle { commands, waker: Arc::new(waker), thread: Some(thread) })
+    }
+
+    /// Sends a command; the lane acts on it in its next turn.
+    pub fn send(&self, command: Command) {
+        // A lane that is gone has ended the process's work already; its thread is watched by `is_running`.
+        let _ = self.commands.send(command);
+        let _ = self.waker.wake();
+    }
+
+    /// Whether the lane's thread is still there.
+    pub fn is_running(&self) -> bool {
+        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+}

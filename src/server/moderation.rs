@@ -1,0 +1,103 @@
+//! Receive moderation: at a high rate the lane lets a moment pass before it reads again, so that frames fill.
+//!
+//! A frame of one record costs ten times what a record costs in a frame of sixteen. Below the threshold the lane never
+//! waits: at 2,000 messages a second a fixed wait of 50 µs took the median answer from 50 to 190 µs.
+
+use std::time::Duration;
+
+use crate::time::Time;
+
+/// Above this many messages a second the lane may wait between reads.
+const THRESHOLD_PER_SECOND: f64 = 20_000.0;
+/// Reads that bring this many messages fill frames by themselves.
+const ENOUGH_PER_READ: f64 = 16.0;
+/// How long it waits; the kernel's timer slack adds about 50 µs.
+const PAUSE: Duration = Duration::from_micros(50);
+/// The rate is smoothed over about this time, so that one burst does not count as a high rate.
+const SMOOTHING_MICROS: f64 = 10_000.0;
+
+/// The smoothed rate of messages, and what follows from it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Moderation {
+    per_second: f64,
+    per_read: f64,
+    last: Time,
+    /// Messages read since `last`.
+    pending: u32,
+    /// Whether the last read brought something: a pause after an empty one is a pause for nothing.
+    is_flowing: bool,
+}
+
+impl Moderation {
+    /// A read brought `messages` messages at `now`; none when the socket was empty.
+    pub fn on_read(&mut self, messages: usize, now: Time) {
+        self.is_flowing = messages > 0;
+        if messages == 0 {
+            return;
+        }
+        self.per_read += (messages as f64 - self.per_read) / 16.0;
+        self.pending = self.pending.saturating_add(messages as u32);
+        let elapsed = now.since(self.last).as_micros() as f64;
+        // Two reads within one tick of the clock are one.
+        if elapsed < 1.0 {
+            return;
+        }
+        let rate = f64::from(self.pending) * 1e6 / elapsed;
+        let weight = elapsed / (elapsed + SMOOTHING_MICROS);
+        self.per_second += (rate - self.per_second) * weight;
+        self.last = now;
+        self.pending = 0;
+    }
+
+    /// How long to wait before the next read, once a read has emptied the sockets.
+    pub fn pause(&self) -> Option<Duration> {
+        let pays = self.is_flowing && self.per_second > THRESHOLD_PER_SECOND && self.per_read < ENOUGH_PER_READ;
+        pays.then_some(PAUSE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(per_second: u64, seconds: u64) -> Moderation {
+        let mut moderation = Moderation::default();
+        // Ten batches a millisecond.
+        for batch in 1..=seconds * 10_000 {
+            moderation.on_read((per_second / 10_000) as usize, Time(batch * 100));
+        }
+        moderation
+    }
+
+    #[test]
+    fn a_low_rate_never_waits_and_a_high_one_does() {
+        assert_eq!(after(10_000, 1).pause(), None);
+        assert_eq!(after(100_000, 1).pause(), Some(PAUSE));
+    }
+
+    #[test]
+    fn one_burst_is_not_a_high_rate() {
+        let mut moderation = after(10_000, 1);
+        moderation.on_read(32, Time(1_000_100));
+        assert_eq!(moderation.pause(), None);
+    }
+
+    #[test]
+    fn nobody_waits_for_frames_that_are_full_already_or_for_messages_that_do_not_come() {
+        let mut bursts = Moderation::default();
+        (1..=1000).for_each(|burst| bursts.on_read(32, Time(burst * 1000)));
+        assert_eq!(bursts.pause(), None);
+        let mut flowing = after(100_000, 1);
+        flowing.on_read(0, Time(1_000_100));
+        assert_eq!(flowing.pause(), None);
+        flowing.on_read(5, Time(1_000_150));
+        assert_eq!(flowing.pause(), Some(PAUSE));
+    }
+
+    #[test]
+    fn after_a_quiet_time_the_first_message_is_read_at_once() {
+        let mut moderation = after(100_000, 1);
+        moderation.on_read(1, Time(2_000_000));
+        assert_eq!(moderation.pause(), None);
+    }
+}

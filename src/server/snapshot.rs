@@ -1,0 +1,112 @@
+//! The lane's state as plain values for the stats socket.
+
+use super::switch::Switch;
+use super::{LaneLoad, Totals};
+use crate::admin::snapshot::{
+    Action, AdminState, Counters, Decided, LinkCounters, State, TableCounters, Total, WorkerLoad,
+};
+use crate::dispatch::counters::{self, Kind};
+use crate::dispatch::decision::{Admin, Operational};
+use crate::dispatch::history::Outcome;
+use crate::dispatch::pool::Worker;
+use crate::dispatch::reason::Reason;
+use crate::time::Time;
+
+impl Switch {
+    /// The figures of `load`.
+    pub fn load(&self, now: Time) -> LaneLoad {
+        let workers = self.dispatch().pool().iter().map(|(_, worker)| worker_load(worker, now)).collect();
+        let counters::Counters { handed_over, relayed, replied, dropped, .. } = *self.dispatch().counters();
+        let table_entries = self.dispatch().table_len() as u64;
+        let totals = Totals { handed_over, relayed, replied, dropped, table_entries, ..*self.totals() };
+        LaneLoad { workers, totals }
+    }
+
+    /// Every total by reason. The listeners are the lane's to add.
+    pub fn counters(&self) -> Counters {
+        let counters = self.dispatch().counters();
+        let by = |kinds: &[Kind]| -> Total { by_reason(counters, kinds) };
+        let refused = self.refused().map(|(reason, count)| (reason.label(), count)).collect();
+        let links = self.links().iter().map(|(worker, link)| {
+            let stats = link.front.stats();
+            LinkCounters {
+                worker: worker.to_string(),
+                frames: stats.frames,
+                records: stats.records,
+                retained_bytes: stats.retained_bytes,
+                retention: self.retention_bytes() as u64,
+            }
+        });
+        Counters {
+            received: by(&[Kind::HandedOver, Kind::Relayed, Kind::Replied, Kind::Dropped]),
+            handed_over: by(&[Kind::HandedOver]),
+            relayed: by(&[Kind::Relayed]),
+            replied: by(&[Kind::Replied]),
+            dropped: by(&[Kind::Dropped]),
+            refused,
+            table: TableCounters {
+                entries: self.dispatch().table_len() as u64,
+                cap: self.dispatch().table_cap() as u64,
+                unrecorded: counters.of(Reason::Unrecorded),
+            },
+            listeners: Vec::new(),
+            links: links.collect(),
+        }
+    }
+
+    /// What was decided about a call, oldest first.
+    pub fn explain(&self, call_id: &[u8], now: Time) -> Vec<Decided> {
+        let decisions = self.dispatch().explain(call_id);
+        let decided = decisions.into_iter().map(|explained| {
+            let (action, worker, status, size, pinned) = match explained.outcome {
+                Outcome::Worker { worker, size, pinned, follows: false } => {
+                    (Action::HandedOver, Some(worker), 0, size, pinned)
+                }
+                Outcome::Worker { worker, size, pinned, .. } => (Action::Relayed, Some(worker), 0, size, pinned),
+                Outcome::Answered(status) => (Action::Replied, None, status, 0, false),
+                Outcome::Dropped => (Action::Dropped, None, 0, 0, false),
+            };
+            Decided {
+                age_ms: now.since(explained.at).as_millis() as u64,
+                action,
+                worker: worker.map(|worker| worker.to_string()),
+                status,
+                reason: explained.reason.label().into(),
+                size,
+                pinned,
+            }
+        });
+        decided.collect()
+    }
+}
+
+fn worker_load(worker: &Worker, now: Time) -> WorkerLoad {
+    WorkerLoad {
+        state: match worker.operational {
+            Operational::Down => State::Down,
+            Operational::Starting => State::Starting,
+            Operational::Up => State::Up,
+            Operational::Silent => State::Silent,
+        },
+        admin: match worker.admin {
+            Admin::Ready => AdminState::Ready,
+            Admin::Drain => AdminState::Drain,
+            Admin::Maint => AdminState::Maint,
+        },
+        units_used: worker.units_used,
+        units_total: worker.units_total,
+        ledger: worker.ledger().into(),
+        load: worker.load(),
+        sessions: worker.sessions,
+        cpu: f64::from(worker.cpu) / 1e6,
+        handoffs: worker.handoffs,
+        refused: worker.refused,
+        report_age_ms: worker.report_age_ms(now).unwrap_or_default(),
+        ..WorkerLoad::default()
+    }
+}
+
+fn by_reason(counters: &counters::Counters, kinds: &[Kind]) -> Total {
+    let count = |reason| kinds.iter().map(|kind| counters.of_kind(*kind, reason)).sum();
+    Reason::all().iter().map(|&reason| (reason.label(), count(reason))).collect()
+}

@@ -1,0 +1,411 @@
+//! The switch: one message in, its decision carried out.
+//!
+//! It decides nothing itself. What the pure core says is turned into a record on a link, an answer in the buffer, or
+//! nothing; what the links say is told to the core.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use mio::Registry;
+use tracing::debug;
+
+use super::Totals;
+use super::answers::Answers;
+use super::door::Owner;
+use super::links::Links;
+use crate::config::Insert;
+use crate::dispatch::Dispatch;
+use crate::dispatch::decision::{Admin, Arrival, Cause, Decision, Handoff, Joined, Returned, Target};
+use crate::dispatch::rules::Rules;
+use crate::handoff::frame::{Drain, DrainMode, Envelope, FRAME_HARD_LIMIT, Record, RefuseReason, Transport};
+use crate::handoff::front::{self, Front, FrontEvent, Note};
+use crate::ids::{ConnId, Incarnation, ListenerId, WorkerId};
+use crate::net::udp::Datagram;
+use crate::net::unix::SeqPacket;
+use crate::time::Time;
+use crate::wire::sip::{self, Scanner, patch};
+
+/// The decision with everything it takes to carry it out.
+#[derive(Debug)]
+pub struct Switch {
+    dispatch: Dispatch,
+    scanner: Scanner,
+    hands: Hands,
+    retention_bytes: usize,
+    /// Slots that are configured.
+    configured: usize,
+    /// What one frame is read into.
+    frame: Vec<u8>,
+    /// Messages that workers gave back, by [`RefuseReason::ALL`].
+    refused: [u64; RefuseReason::ALL.len()],
+    /// Messages that came back from a worker and wait for their next decision.
+    returned: VecDeque<Back>,
+}
+
+/// What reading a link came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LinkRead {
+    /// A frame was read; there may be more.
+    Frame,
+    /// There is nothing to read now.
+    Nothing,
+    /// The link is over, and why.
+    Over(String),
+}
+
+/// A message that a worker gave back, or died with.
+#[derive(Debug)]
+struct Back {
+    message: front::Returned,
+    from: WorkerId,
+    cause: Cause,
+}
+
+impl Switch {
+    /// A switch without workers. Link `n` is registered with token `first_link + n`.
+    pub fn new(dispatch: Dispatch, insert: Insert, retention_bytes: usize, first_link: usize) -> Self {
+        Switch {
+            configured: dispatch.pool().len(),
+            dispatch,
+            scanner: Scanner::new(),
+            hands: Hands {
+                links: Links::new(first_link),
+                answers: Answers::default(),
+                insert,
+                totals: Totals::default(),
+                patched: Vec::new(),
+            },
+            retention_bytes,
+            frame: vec![0; FRAME_HARD_LIMIT],
+            refused: [0; RefuseReason::ALL.len()],
+            returned: VecDeque::new(),
+        }
+    }
+
+    // -- messages from peers --
+
+    /// A datagram came to the door `at`.
+    pub fn on_datagram(&mut self, at: usize, owner: Owner, listener: ListenerId, datagram: &Datagram<'_>, now: Time) {
+        if let Owner::Listener(_) = owner {
+            self.hands.totals.received += 1;
+        }
+        let arrival = Arrival {
+            listener,
+            transport: Transport::Udp,
+            conn: ConnId::default(),
+            source: datagram.source,
+            local: datagram.local,
+            received: now,
+        };
+        match self.scanner.scan(datagram.bytes) {
+            Ok(message) => {
+                let decision = self.dispatch.on_message(&message, &arrival, now);
+                self.hands.carry_out(&mut self.dispatch, decision, Some(&message), &arrival, at);
+            }
+            Err(bad) => {
+                let decision = self.dispatch.on_unparsable(&bad, &arrival, now);
+                self.hands.carry_out(&mut self.dispatch, decision, bad.message.as_ref(), &arrival, at);
+            }
+        }
+    }
+
+    /// Decides again about what workers gave back.
+    fn place_returned(&mut self, now: Time) {
+        while let Some(back) = self.returned.pop_front() {
+            let Back { message: front::Returned { envelope, note, payload, sent }, from, cause } = back;
+            let arrival = Arrival {
+                listener: envelope.listener,
+                transport: envelope.transport,
+                conn: envelope.conn,
+                source: envelope.source,
+                local: envelope.local,
+                received: envelope.received,
+            };
+            // It was scanned before it was handed over; a fault now would be a bug, and the message is dropped.
+            let Ok(message) = self.scanner.scan(&payload) else { continue };
+            let returned = Returned {
+                cause,
+                from,
+                seq: envelope.seq,
+                tried: note.tried,
+                since: note.since,
+                deaths: note.deaths,
+                sent,
+                follows: envelope.follows,
+                entry: note.entry,
+                size: envelope.size,
+            };
+            let decision = self.dispatch.on_returned(&message, &arrival, &returned, now);
+            let door = usize::from(envelope.listener.0);
+            self.hands.carry_out(&mut self.dispatch, decision, Some(&message), &arrival, door);
+        }
+    }
+
+    // -- links --
+
+    /// A worker has been welcomed.
+    pub fn on_link(&mut self, worker: WorkerId, socket: SeqPacket, joined: &Joined, now: Time) {
+        self.hands.links.insert(worker, joined.incarnation, socket, Front::new(self.retention_bytes));
+        self.fit_pool();
+        self.dispatch.on_worker_up(worker, joined, now);
+        // The operator's word is for the slot: it outlives the worker it was said to.
+        let admin = self.dispatch.pool().get(worker).map(|worker| worker.admin).unwrap_or_default();
+        if admin != Admin::Ready {
+            self.hands.tell(worker, Drain { mode: DrainMode::Drain, within: Duration::MAX });
+        }
+    }
+
+    /// Whether a worker has a link.
+    pub fn has_link(&self, worker: WorkerId) -> bool {
+        self.hands.links.get(worker).is_some()
+    }
+
+    /// The kernel says that a link can be read or written.
+    pub fn on_link_event(&mut self, worker: WorkerId, readable: bool, writable: bool) {
+        self.hands.links.on_event(worker, readable, writable);
+    }
+
+    /// Takes a link that may have something to read; it comes back when there may be more.
+    pub fn take_readable_link(&mut self) -> Option<WorkerId> {
+        self.hands.links.take_readable()
+    }
+
+    /// Whether a link may have something to read.
+    pub fn has_readable_link(&self) -> bool {
+        self.hands.links.has_readable()
+    }
+
+    /// Reads one frame from a link.
+    ///
+    /// A dead worker's last frames are still readable behind an error: only the end of the link is the end.
+    pub fn read_link(&mut self, worker: WorkerId, now: Time) -> LinkRead {
+        let Some(link) = self.hands.links.get_mut(worker) else { return LinkRead::Nothing };
+        let length = match link.read(&mut self.frame) {
+            Ok(None) => return LinkRead::Nothing,
+            Ok(Some(0)) => return LinkRead::Over("the worker closed it".to_owned()),
+            Ok(Some(length)) => length,
+            Err(error) => return LinkRead::Over(error.to_string()),
+        };
+        self.hands.links.on_event(worker, true, false);
+        let Switch { hands, dispatch, frame, returned, refused, .. } = self;
+        let Some(link) = hands.links.get_mut(worker) else { return LinkRead::Nothing };
+        let mut goodbye = None;
+        let read = link.front.on_frame(&frame[..length], &mut |event| match event {
+            FrontEvent::Answered { note, .. } => {
+                if let Some(entry) = note.entry {
+                    dispatch.on_answered(entry, now);
+                }
+            }
+            FrontEvent::Refused { returned: message, reason } => {
+                if let Some(at) = RefuseReason::ALL.iter().position(|other| *other == reason) {
+                    refused[at] += 1;
+                }
+                returned.push_back(Back { message, from: worker, cause: Cause::Refused(reason) });
+            }
+            FrontEvent::Report(report) => dispatch.on_report(worker, &report, now),
+            FrontEvent::GroupOpen { name, opened } => dispatch.on_group_open(worker, name, opened, now),
+            FrontEvent::GroupClosed { name } => dispatch.on_group_closed(worker, name),
+            FrontEvent::Goodbye(reason) => goodbye = Some(reason.to_owned()),
+            // Stream connections and lanes that pass messages on are not served, and nobody was pinged.
+            FrontEvent::Hello(_) | FrontEvent::Reply { .. } | FrontEvent::NotMine { .. } | FrontEvent::Pong(_) => {}
+        });
+        dispatch.on_link_room(worker, link.front.room());
+        hands.links.touch(worker);
+        self.place_returned(now);
+        match read {
+            Err(error) => LinkRead::Over(format!("it sent what is no frame: {error}")),
+            Ok(()) => goodbye.map_or(LinkRead::Frame, |said| LinkRead::Over(format!("it said goodbye: {said}"))),
+        }
+    }
+
+    /// A link is over: what the worker had not answered goes to others. Says whose link it was.
+    pub fn on_link_lost(&mut self, worker: WorkerId, registry: &Registry, now: Time) -> Option<Incarnation> {
+        let (incarnation, front) = self.hands.links.remove(worker, registry)?;
+        self.dispatch.on_worker_down(worker, now);
+        let orphans = front.into_orphans().map(|message| Back { message, from: worker, cause: Cause::Died });
+        self.returned.extend(orphans);
+        self.place_returned(now);
+        Some(incarnation)
+    }
+
+    /// Workers that came by themselves have their places behind the configured ones.
+    fn fit_pool(&mut self) {
+        let last = self.hands.links.iter().map(|(worker, _)| usize::from(worker.0) + 1).max().unwrap_or_default();
+        self.dispatch.set_workers(self.configured.max(last));
+    }
+
+    // -- time --
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Time) {
+        self.dispatch.handle_timeout(now);
+    }
+
+    /// When something is due next.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        self.dispatch.poll_timeout()
+    }
+
+    // -- writing --
+
+    /// Gives every waiting answer to `send`: door, bytes, where to, from which local address.
+    pub fn flush_answers(&mut self, send: impl FnMut(usize, &[u8], SocketAddr, IpAddr)) {
+        self.hands.answers.flush(send);
+    }
+
+    /// Writes what is queued on the links.
+    pub fn flush_links(&mut self, registry: &Registry) {
+        self.hands.links.flush(registry);
+    }
+
+    // -- the control side --
+
+    /// Changes a worker's administrative state, and tells the worker.
+    pub fn set_admin(&mut self, worker: WorkerId, admin: Admin, drain_within: Option<Duration>) {
+        self.dispatch.set_admin(worker, admin);
+        let mode = if admin == Admin::Ready { DrainMode::Ready } else { DrainMode::Drain };
+        self.hands.tell(worker, Drain { mode, within: drain_within.unwrap_or(Duration::MAX) });
+    }
+
+    /// The rules and the number of slots change; calls and table stay.
+    pub fn reload(&mut self, rules: Rules, insert: Insert, workers: usize, now: Time) {
+        self.dispatch.set_rules(rules, now);
+        self.configured = workers;
+        self.fit_pool();
+        self.hands.insert = insert;
+    }
+
+    /// No new work anywhere; every worker ends its calls within the time.
+    pub fn stop(&mut self, within: Duration) {
+        let workers: Vec<WorkerId> = self.hands.links.iter().map(|(worker, _)| worker).collect();
+        for worker in workers {
+            self.retire(worker, within);
+        }
+    }
+
+    /// One worker ends its calls within the time and exits.
+    pub fn retire(&mut self, worker: WorkerId, within: Duration) {
+        self.dispatch.set_admin(worker, Admin::Drain);
+        self.hands.tell(worker, Drain { mode: DrainMode::Stop, within });
+    }
+
+    // -- looking in --
+
+    /// The decision.
+    pub const fn dispatch(&self) -> &Dispatch {
+        &self.dispatch
+    }
+
+    /// The links.
+    pub const fn links(&self) -> &Links {
+        &self.hands.links
+    }
+
+    /// Bytes of the store of each link.
+    pub const fn retention_bytes(&self) -> usize {
+        self.retention_bytes
+    }
+
+    /// How often workers gave a message back, by their reason.
+    pub fn refused(&self) -> impl Iterator<Item = (RefuseReason, u64)> {
+        RefuseReason::ALL.into_iter().zip(self.refused)
+    }
+
+    /// What the lane itself counts.
+    pub const fn totals(&self) -> &Totals {
+        &self.hands.totals
+    }
+
+    /// Datagrams the kernel has dropped so far.
+    pub fn set_overflow(&mut self, overflow: u64) {
+        self.hands.totals.rx_overflow = overflow;
+    }
+}
+
+/// What carries a decision out: links and answers.
+#[derive(Debug)]
+struct Hands {
+    links: Links,
+    answers: Answers,
+    insert: Insert,
+    totals: Totals,
+    /// The message with the worker's port written into it, when that is asked for.
+    patched: Vec<u8>,
+}
+
+impl Hands {
+    fn carry_out(
+        &mut self,
+        dispatch: &mut Dispatch,
+        decision: Decision,
+        message: Option<&sip::Message<'_>>,
+        arrival: &Arrival,
+        door: usize,
+    ) {
+        match (decision.target, message) {
+            (Target::Worker(handoff), Some(message)) => self.hand_over(dispatch, &handoff, message, arrival),
+            (Target::Answer(answer), Some(message)) => {
+                self.answers.write(door, &answer, dispatch.allow(), message, arrival);
+            }
+            // A pong goes only over streams (RFC 5626 §4.4.1); on UDP the keepalive needs no answer.
+            _ => {}
+        }
+    }
+
+    fn hand_over(&mut self, dispatch: &mut Dispatch, handoff: &Handoff, message: &sip::Message<'_>, arrival: &Arrival) {
+        let Some(link) = self.links.get_mut(handoff.worker) else { return };
+        let envelope = Envelope {
+            seq: handoff.seq,
+            received: arrival.received,
+            deadline: handoff.deadline,
+            conn: arrival.conn,
+            size: handoff.size,
+            listener: arrival.listener,
+            transport: arrival.transport,
+            pinned: handoff.pinned,
+            again: handoff.again,
+            follows: handoff.follows,
+            source: arrival.source,
+            local: arrival.local,
+        };
+        let Handoff { entry, tried, since, deaths, .. } = *handoff;
+        let note = Note { entry, tried, since, deaths };
+        let port =
+            dispatch.pool().get(handoff.worker).and_then(|worker| worker.addresses.first()).map(SocketAddr::port);
+        self.patched.clear();
+        let pieces = match (self.insert, port) {
+            (Insert::Header, Some(port)) if !handoff.follows => {
+                // Only the dispatcher says this: a line of the sender's, or of an earlier handover, goes.
+                patch::without_field(&mut self.patched, message, Insert::HEADER);
+                let rest = self.patched.len();
+                patch::header_line(&mut self.patched, Insert::HEADER, port.to_string().as_bytes());
+                let (message, line) = self.patched.split_at(rest);
+                let start = memchr::memchr(b'\n', message).map_or(0, |end| end + 1);
+                [&message[..start], line, &message[start..]]
+            }
+            (Insert::RequestUri, Some(port)) if !handoff.follows => {
+                self.patched.extend_from_slice(format!(":{port}").as_bytes());
+                // A scheme without a host has no port either, and goes on as it came.
+                patch::with_uri_port(message, &self.patched).unwrap_or([message.bytes(), &[], &[]])
+            }
+            _ => [message.bytes(), &[], &[]],
+        };
+        let pushed = link.front.push(&envelope, note, &pieces);
+        dispatch.on_link_room(handoff.worker, link.front.room());
+        // The core knows what each link can take, so this is a message of a size that no link takes: its sender
+        // retransmits it, and meets the same answer.
+        if let Err(error) = pushed {
+            debug!(worker = %handoff.worker, "not handed over: {error}");
+            return;
+        }
+        self.links.touch(handoff.worker);
+    }
+
+    fn tell(&mut self, worker: WorkerId, drain: Drain) {
+        if let Some(link) = self.links.get_mut(worker) {
+            link.front.push_control(&Record::Drain(drain));
+            self.links.touch(worker);
+        }
+    }
+}
