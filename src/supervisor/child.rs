@@ -1,0 +1,82 @@
+//! Starting a worker process, watching it, ending it.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::process::ExitStatus;
+
+use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::process::Signal;
+use tokio::process::{Child, Command};
+use tracing::level_filters::LevelFilter;
+
+use crate::ids::WorkerId;
+use crate::net::process::Process;
+use crate::net::unix::SeqPacket;
+
+/// A running worker process and the dispatcher's end of its link.
+#[derive(Debug)]
+pub struct Started {
+    /// The process, to be waited for.
+    pub process: Running,
+    /// How to end it.
+    pub leash: Process,
+    /// The link, not yet greeted.
+    pub link: SeqPacket,
+}
+
+/// A process that can be waited for.
+#[derive(Debug)]
+pub struct Running(Child);
+
+/// Starts a worker for `slot`: this executable again, as `pointsman worker --link-fd N`.
+///
+/// The child gets a process group of its own (a terminal's Ctrl-C is the dispatcher's to act on) and inherits stderr,
+/// so no log runs through a pipe that a dead dispatcher would leave full.
+pub fn start(slot: WorkerId) -> io::Result<Started> {
+    let (ours, theirs) = SeqPacket::pair()?;
+    // The child's end must survive exec. Nothing else is started between here and the drop below.
+    fcntl_setfd(theirs.as_fd(), FdFlags::empty())?;
+    let child = Command::new("/proc/self/exe")
+        .arg0("pointsman")
+        .arg("worker")
+        .arg("--name")
+        .arg(slot.to_string())
+        .arg("--link-fd")
+        .arg(theirs.as_raw_fd().to_string())
+        // As much as this process logs, whether a flag or the environment said so.
+        .env("POINTSMAN_LOG", std::env::var("POINTSMAN_LOG").unwrap_or_else(|_| LevelFilter::current().to_string()))
+        .stdin(std::process::Stdio::null())
+        .process_group(0)
+        .kill_on_drop(false)
+        .spawn()?;
+    drop(theirs);
+    let pid = child.id().unwrap_or_default();
+    let leash = Process::open(pid)?;
+    Ok(Started { process: Running(child), leash, link: ours })
+}
+
+impl Running {
+    /// Waits for the end.
+    pub async fn ended(mut self) -> io::Result<ExitStatus> {
+        self.0.wait().await
+    }
+}
+
+/// Ends a process at once. One that is gone already is no error.
+pub fn kill(process: &Process) {
+    let _ = process.signal(Signal::KILL);
+}
+
+/// How a process ended, in words.
+pub fn describe(status: &io::Result<ExitStatus>) -> String {
+    use std::os::unix::process::ExitStatusExt;
+
+    match status {
+        Ok(status) => match (status.code(), status.signal()) {
+            (Some(code), _) => format!("exited with code {code}"),
+            (None, Some(signal)) => format!("was ended by signal {signal}"),
+            (None, None) => "ended".to_owned(),
+        },
+        Err(error) => format!("could not be waited for: {error}"),
+    }
+}

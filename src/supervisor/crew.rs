@@ -1,0 +1,505 @@
+//! The crew: all workers of this dispatcher, started, greeted, watched, replaced, and sent home at the end.
+//!
+//! One loop over one queue of [`Happening`]s: whatever runs beside it (a process that is waited for, a link that is
+//! greeted, a client of the stats socket) ends by putting one into the queue. Nothing here is hot.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::sleep;
+use tracing::{debug, error, info, warn};
+
+use super::admission::{self, Origin};
+use super::child;
+use super::greeting;
+use super::slot::{Phase, Restart, Slot};
+use super::sockets::{Listeners, SlotSockets};
+use crate::admin::protocol::{Command, Reply};
+use crate::admin::run_dir::own_uid;
+use crate::config::{Config, Source};
+use crate::dispatch::decision::Joined;
+use crate::handoff::frame::{Hello, Welcome};
+use crate::ids::{Incarnation, TokenKey, WorkerId};
+use crate::net::process::Process;
+use crate::net::unix::{SeqListener, SeqPacket};
+use crate::net::{clock, random, watch};
+use crate::server;
+use crate::time::Time;
+
+/// A child has this long from its start to its `Hello`.
+const CHILD_HELLO: Duration = Duration::from_secs(10);
+/// Anybody else has this long.
+const OUTSIDER_HELLO: Duration = Duration::from_secs(1);
+/// Links that have not said `Hello` yet, at most.
+const UNGREETED: usize = 16;
+/// After the time given to workers for their calls, this long passes before they are killed.
+const STOP_GRACE: Duration = Duration::from_secs(1);
+/// How often slots that are leaving are looked at.
+const LOOK_AROUND: Duration = Duration::from_secs(1);
+
+/// Something the crew's loop acts on.
+#[derive(Debug)]
+enum Happening {
+    /// A worker process has ended.
+    Exited { worker: WorkerId, pid: u32, status: io::Result<ExitStatus> },
+    /// Somebody has connected to the handoff socket.
+    Knocked { link: SeqPacket },
+    /// A link has said `Hello`, or has not.
+    Greeted { origin: Origin, link: SeqPacket, hello: Result<Hello, String> },
+    /// The stats socket has a command.
+    Asked { command: Command, reply: oneshot::Sender<Reply> },
+    /// SIGHUP.
+    Reload,
+    /// SIGTERM or SIGINT.
+    Stop,
+}
+
+/// How others in this process give the crew something to do.
+#[derive(Clone, Debug)]
+pub struct Orders(mpsc::UnboundedSender<Happening>);
+
+impl Orders {
+    /// Has a command of the stats socket answered.
+    pub async fn ask(self, command: Command) -> Reply {
+        let (reply, answer) = oneshot::channel();
+        let gone = || Reply::error("the dispatcher is stopping");
+        match self.0.send(Happening::Asked { command, reply }) {
+            Ok(()) => answer.await.unwrap_or_else(|_| gone()),
+            Err(_) => gone(),
+        }
+    }
+
+    /// Has the configuration read again.
+    pub fn reload(&self) {
+        // A crew that is gone has nothing to reload.
+        let _ = self.0.send(Happening::Reload);
+    }
+
+    /// Has everything stopped in order; a second time, at once.
+    pub fn stop(&self) {
+        let _ = self.0.send(Happening::Stop);
+    }
+}
+
+/// A configured slot with all that belongs to it.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) slot: Slot,
+    pub(super) sockets: SlotSockets,
+    /// The running process.
+    leash: Option<Process>,
+    /// Which life of the slot that process is, once it has introduced itself.
+    incarnation: Option<Incarnation>,
+    /// Whether it drains because the configuration has fewer slots now.
+    pub(super) leaving: bool,
+}
+
+/// What the crew was started with.
+#[derive(Debug)]
+pub struct Muster {
+    /// The configuration.
+    pub config: Config,
+    /// Where a reload reads it again.
+    pub source: Source,
+    /// The secret of tokens.
+    pub key: TokenKey,
+    /// The well-known sockets.
+    pub listeners: Listeners,
+    /// The slots' sockets, by slot.
+    pub slots: Vec<SlotSockets>,
+    /// Where workers that the dispatcher did not start connect.
+    pub handoff: SeqListener,
+    /// The running lane.
+    pub lane: server::Handle,
+    /// What the lane says.
+    pub lane_events: mpsc::UnboundedReceiver<server::Event>,
+}
+
+/// All workers of this dispatcher.
+#[derive(Debug)]
+pub struct Crew {
+    pub(super) config: Config,
+    pub(super) source: Source,
+    key: TokenKey,
+    listeners: Listeners,
+    pub(super) lane: server::Handle,
+    lane_events: mpsc::UnboundedReceiver<server::Event>,
+    pub(super) places: Vec<Place>,
+    /// Workers that came by themselves, behind the configured slots.
+    pub(super) outsiders: BTreeMap<WorkerId, Outsider>,
+    ungreeted: usize,
+    queue: mpsc::UnboundedSender<Happening>,
+    inbox: mpsc::UnboundedReceiver<Happening>,
+    stopping: Option<Stopping>,
+    look_around_at: Time,
+    pub(super) started: Time,
+}
+
+/// The lane's thread is gone, which only a bug can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the lane has stopped, a fault of this program; its last words are above, calls in progress go on")]
+pub struct LaneDied;
+
+/// A worker that came by itself.
+#[derive(Debug)]
+pub(super) struct Outsider {
+    pub(super) pid: u32,
+    /// Where it takes calls.
+    pub(super) address: SocketAddr,
+}
+
+/// An orderly stop in progress.
+#[derive(Clone, Copy, Debug)]
+struct Stopping {
+    /// Who is still there then is killed.
+    kill_at: Time,
+}
+
+impl Crew {
+    /// A crew whose workers are all due to be started.
+    pub fn new(muster: Muster) -> Self {
+        let now = clock::now();
+        let (queue, inbox) = mpsc::unbounded_channel();
+        let Muster { config, source, key, listeners, slots, handoff, lane, lane_events } = muster;
+        tokio::spawn(take_outsiders(handoff, queue.clone()));
+        let mut crew = Crew {
+            config,
+            source,
+            key,
+            listeners,
+            lane,
+            lane_events,
+            places: Vec::new(),
+            outsiders: BTreeMap::new(),
+            ungreeted: 0,
+            queue,
+            inbox,
+            stopping: None,
+            look_around_at: now + LOOK_AROUND,
+            started: now,
+        };
+        slots.into_iter().for_each(|sockets| crew.add_place(sockets, now));
+        crew
+    }
+
+    /// A way for others in this process to give the crew something to do.
+    pub fn orders(&self) -> Orders {
+        Orders(self.queue.clone())
+    }
+
+    /// Runs until the orderly stop is over and every worker has gone.
+    ///
+    /// # Errors
+    /// The lane has panicked. The workers live on and serve their calls.
+    pub async fn serve(mut self) -> Result<(), LaneDied> {
+        while !self.is_over() {
+            if !self.lane.is_running() {
+                return Err(LaneDied);
+            }
+            let now = clock::now();
+            self.start_due(now);
+            self.kill_overdue(now);
+            // By the clock, not by quiet: somebody who watches all the time leaves no quiet second.
+            if self.look_around_at <= now {
+                self.look_around_at = now + LOOK_AROUND;
+                self.look_around().await;
+            }
+            let until = self.poll_timeout().map_or(self.look_around_at, |at| at.min(self.look_around_at));
+            tokio::select! {
+                Some(happening) = self.inbox.recv() => self.on_happening(happening).await,
+                Some(event) = self.lane_events.recv() => self.on_lane_event(event),
+                () = sleep(until.since(clock::now())) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn is_over(&self) -> bool {
+        self.stopping.is_some() && self.places.iter().all(|place| place.leash.is_none())
+    }
+
+    fn poll_timeout(&self) -> Option<Time> {
+        let restarts = self.places.iter().filter_map(|place| place.slot.poll_timeout());
+        restarts.chain(self.stopping.map(|stopping| stopping.kill_at)).min()
+    }
+
+    async fn on_happening(&mut self, happening: Happening) {
+        match happening {
+            Happening::Exited { worker, pid, status } => self.on_exit(worker, pid, &status),
+            Happening::Knocked { link } => self.on_knock(link),
+            Happening::Greeted { origin, link, hello } => self.on_greeted(origin, link, hello),
+            Happening::Asked { command, reply } => {
+                let answer = self.answer(command).await;
+                // A client that hung up does not want its answer.
+                let _ = reply.send(answer);
+            }
+            Happening::Reload => match self.reload() {
+                Ok(changed) => info!("configuration read again: {changed}"),
+                Err(error) => warn!("configuration not changed: {error}"),
+            },
+            Happening::Stop => self.on_stop(),
+        }
+    }
+
+    // -- processes --
+
+    pub(super) fn add_place(&mut self, sockets: SlotSockets, now: Time) {
+        let worker = WorkerId(self.places.len() as u16);
+        match sockets.udp_copies() {
+            Ok(copies) => self.lane.send(server::Command::Slot { worker, sockets: copies }),
+            Err(error) => warn!(%worker, "its ports cannot be served while it has no worker: {error}"),
+        }
+        self.places.push(Place { slot: Slot::new(now), sockets, leash: None, incarnation: None, leaving: false });
+    }
+
+    fn start_due(&mut self, now: Time) {
+        for at in 0..self.places.len() {
+            let due = self.places[at].slot.poll_timeout().is_some_and(|due| due <= now);
+            if due && self.stopping.is_none() {
+                self.start(WorkerId(at as u16), now);
+            }
+        }
+    }
+
+    fn start(&mut self, worker: WorkerId, now: Time) {
+        let place = &mut self.places[usize::from(worker.0)];
+        let started = match child::start(worker) {
+            Ok(started) => started,
+            Err(error) => {
+                warn!(%worker, "cannot start its process: {error}");
+                let _ = place.slot.on_death(now);
+                return;
+            }
+        };
+        let pid = started.leash.pid();
+        debug!(%worker, pid, "started");
+        place.slot.on_started(pid, now);
+        place.leash = Some(started.leash);
+        place.incarnation = None;
+        let queue = self.queue.clone();
+        tokio::spawn(async move {
+            let status = started.process.ended().await;
+            let _ = queue.send(Happening::Exited { worker, pid, status });
+        });
+        tokio::spawn(greet(Origin::Child(worker), started.link, CHILD_HELLO, self.queue.clone()));
+    }
+
+    fn on_exit(&mut self, worker: WorkerId, pid: u32, status: &io::Result<ExitStatus>) {
+        let stopping = self.stopping.is_some();
+        let Some(place) = self.places.get_mut(usize::from(worker.0)) else { return };
+        if place.leash.as_ref().is_none_or(|leash| leash.pid() != pid) {
+            return;
+        }
+        place.leash = None;
+        let how = child::describe(status);
+        if stopping || place.leaving {
+            debug!(%worker, pid, "{how}");
+            place.slot.retire();
+            self.forget_left_places();
+            return;
+        }
+        let now = clock::now();
+        match place.slot.on_death(now) {
+            Some(Restart { at, crash_loop: Some(deaths) }) => error!(
+                %worker, pid,
+                "{how}; that is the {deaths}th death in a row, the next start is in {:?}: look at its log",
+                at.since(now)
+            ),
+            Some(_) => warn!(%worker, pid, "{how}; a successor is started"),
+            None => debug!(%worker, pid, "{how}"),
+        }
+    }
+
+    fn on_lane_event(&mut self, event: server::Event) {
+        let server::Event::LinkLost { worker, incarnation, why } = event;
+        if let Some(outsider) = self.outsiders.remove(&worker) {
+            warn!(%worker, pid = outsider.pid, "left: {why}");
+            return;
+        }
+        let Some(place) = self.places.get_mut(usize::from(worker.0)) else { return };
+        let Some(leash) = &place.leash else { return };
+        if self.stopping.is_some() || place.leaving || place.incarnation != Some(incarnation) {
+            return;
+        }
+        // A worker without its link can do no more good, and must be gone before its successor gets the sockets.
+        debug!(%worker, pid = leash.pid(), "its link ended: {why}");
+        child::kill(leash);
+    }
+
+    // -- links --
+
+    fn on_knock(&mut self, link: SeqPacket) {
+        if self.ungreeted >= UNGREETED {
+            greeting::goodbye(&link, "too many workers are introducing themselves; try again");
+            return;
+        }
+        self.ungreeted += 1;
+        tokio::spawn(greet(Origin::Outsider, link, OUTSIDER_HELLO, self.queue.clone()));
+    }
+
+    fn on_greeted(&mut self, origin: Origin, link: SeqPacket, hello: Result<Hello, String>) {
+        if origin == Origin::Outsider {
+            self.ungreeted -= 1;
+        }
+        let admitted = hello.and_then(|hello| {
+            let taken = |worker| self.outsiders.contains_key(&worker);
+            let worker =
+                admission::admit(&hello, origin, self.places.len() as u16, taken).map_err(|e| e.to_string())?;
+            Ok((worker, hello))
+        });
+        let result =
+            admitted.and_then(|(worker, hello)| self.welcome(worker, &link, hello).map(|joined| (worker, joined)));
+        match result {
+            Ok((worker, joined)) => {
+                if let Some(place) = self.places.get_mut(usize::from(worker.0)) {
+                    place.slot.on_up(clock::now());
+                    place.incarnation = Some(joined.incarnation);
+                }
+                self.lane.send(server::Command::Link { worker, link, joined });
+            }
+            Err(reason) => {
+                warn!("a worker is not let in: {reason}");
+                greeting::goodbye(&link, &reason);
+                if let Origin::Child(worker) = origin
+                    && let Some(leash) = self.places.get(usize::from(worker.0)).and_then(|place| place.leash.as_ref())
+                {
+                    child::kill(leash);
+                }
+            }
+        }
+    }
+
+    fn welcome(&mut self, worker: WorkerId, link: &SeqPacket, hello: Hello) -> Result<Joined, String> {
+        let random = random::random_u64().map_err(|error| format!("{worker} gets no token: {error}"))?;
+        let incarnation = Incarnation::new(random);
+        let capacity = hello.capacity.unwrap_or(self.config.capacity);
+        let place = self.places.get(usize::from(worker.0));
+        let mut sockets = Vec::new();
+        let mut passed = Vec::new();
+        if let Some(place) = place {
+            place.sockets.pass(&mut passed, &mut sockets);
+        }
+        if hello.wants_listeners {
+            self.listeners.pass(&mut passed, &mut sockets);
+        }
+        let addresses: Vec<SocketAddr> = match place {
+            Some(place) => place.sockets.addresses(),
+            None => hello.ports.iter().filter(|port| port.service == "sip").map(|port| port.address).collect(),
+        };
+        let Some(address) = addresses.first().copied() else { return Err(format!("{worker} has no port")) };
+        let slots = self.places.iter().flat_map(|place| place.sockets.addresses());
+        let others = self.outsiders.values().map(|outsider| outsider.address);
+        let in_use: Vec<SocketAddr> = self.listeners.addresses().into_iter().chain(slots).chain(others).collect();
+        if place.is_none()
+            && let Some(taken) = addresses.iter().find(|address| in_use.contains(address))
+        {
+            return Err(format!("{taken} is the dispatcher's or another worker's; name a port of your own"));
+        }
+        let welcome = Welcome {
+            name: worker.to_string(),
+            slot: worker.0,
+            token: self.key.token(incarnation).to_string(),
+            incarnation: incarnation.bits(),
+            secret: self.key.slot_secret(worker, incarnation),
+            capacity,
+            advertise: self.config.advertise.into_iter().collect(),
+            rtp_ports: rtp_ports(&self.config, worker),
+            reply_from: self.config.reply_from,
+            sockets: passed,
+            listeners: self.listeners.addresses(),
+        };
+        greeting::welcome(link, welcome, &sockets)
+            .map_err(|error| format!("{worker} could not be welcomed: {error}"))?;
+        if place.is_none() {
+            info!(%worker, pid = hello.pid, program = %hello.program, "a worker of its own has come");
+            self.outsiders.insert(worker, Outsider { pid: hello.pid, address });
+        }
+        Ok(Joined { incarnation, capacity, addresses })
+    }
+
+    // -- the end --
+
+    fn on_stop(&mut self) {
+        let now = clock::now();
+        match self.stopping {
+            None => {
+                info!("stopping: workers end their calls within {:?}", self.config.stop_after);
+                self.lane.send(server::Command::Stop { within: self.config.stop_after });
+                self.stopping = Some(Stopping { kill_at: now + self.config.stop_after + STOP_GRACE });
+                // A worker that has not introduced itself has no calls and hears no Stop.
+                for place in &self.places {
+                    if let (Phase::Starting { .. }, Some(leash)) = (place.slot.phase(), &place.leash) {
+                        child::kill(leash);
+                    }
+                }
+            }
+            Some(_) => {
+                info!("stopping at once");
+                self.stopping = Some(Stopping { kill_at: now });
+            }
+        }
+    }
+
+    fn kill_overdue(&mut self, now: Time) {
+        let Some(Stopping { kill_at }) = self.stopping else { return };
+        if kill_at > now {
+            return;
+        }
+        for leash in self.places.iter().filter_map(|place| place.leash.as_ref()) {
+            warn!(pid = leash.pid(), "a worker did not stop in time and is killed");
+            child::kill(leash);
+        }
+        self.stopping = Some(Stopping { kill_at: now + STOP_GRACE });
+    }
+}
+
+/// First and last RTP port of a worker; one that came by itself has its own.
+fn rtp_ports(config: &Config, worker: WorkerId) -> (u16, u16) {
+    let range = config.rtp_ports(worker);
+    (range.first, range.last)
+}
+
+/// Accepts whoever connects to the handoff socket.
+async fn take_outsiders(listener: SeqListener, queue: mpsc::UnboundedSender<Happening>) {
+    let listener = match watch::readable(listener) {
+        Ok(listener) => listener,
+        Err((_, error)) => return error!("the handoff socket cannot be watched: {error}"),
+    };
+    while let Ok(mut ready) = listener.readable().await {
+        match ready.try_io(|listener| listener.get_ref().accept()) {
+            // `try_io` takes only an error for the end of readiness.
+            Ok(Ok(None)) => ready.clear_ready(),
+            Err(_) => {}
+            Ok(Ok(Some(link))) => match link.peer() {
+                Ok(peer) if peer.uid == own_uid() || peer.uid == 0 => {
+                    if queue.send(Happening::Knocked { link }).is_err() {
+                        return;
+                    }
+                }
+                Ok(peer) => {
+                    warn!(uid = peer.uid, pid = peer.pid, "handoff socket: refused a process of another user");
+                    greeting::goodbye(&link, "this socket is for workers of the dispatcher's own user");
+                }
+                Err(error) => debug!("handoff socket: {error}"),
+            },
+            Ok(Err(error)) => {
+                warn!("handoff socket: {error}");
+                // Out of descriptors, most likely: accepting again at once would spin.
+                sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+/// Waits for a link's `Hello` and puts it into the queue.
+async fn greet(origin: Origin, link: SeqPacket, within: Duration, queue: mpsc::UnboundedSender<Happening>) {
+    let (link, hello) = match greeting::hello(link, within).await {
+        Ok((link, hello)) => (link, Ok(hello)),
+        Err((link, reason)) => (link, Err(reason.to_string())),
+    };
+    let _ = queue.send(Happening::Greeted { origin, link, hello });
+}

@@ -1,0 +1,124 @@
+//! The desk: what operators ask and order, answered from the lane's figures and the crew's own.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+use tracing::info;
+
+use super::crew::Crew;
+use super::slot::Phase;
+use crate::admin::protocol::{Command, Reply};
+use crate::admin::snapshot::{AdminState, DispatcherLoad, Explained, Snapshot, State, WorkerLoad};
+use crate::dispatch::decision::Admin;
+use crate::ids::WorkerId;
+use crate::net::{clock, host};
+use crate::server::{self, LaneLoad};
+
+/// A lane answers within its turn; one that does not is stuck.
+const LANE_PATIENCE: Duration = Duration::from_secs(2);
+
+impl Crew {
+    /// Does what a command says, and tells what came of it.
+    pub(super) async fn answer(&mut self, command: Command) -> Reply {
+        let answer = match command {
+            Command::Load | Command::Watch => self.snapshot().await.map(Reply::Load),
+            Command::Workers => self.snapshot().await.map(|load| Reply::Workers { workers: load.workers }),
+            Command::Counters => {
+                self.ask(server::Command::Counters).await.map(|counters| Reply::Counters(Box::new(counters)))
+            }
+            Command::Explain { call_id } => {
+                let bytes = call_id.clone().into_bytes();
+                let asked = self.ask(|reply| server::Command::Explain { call_id: bytes, reply }).await;
+                asked.map(|decisions| Reply::Explain(Explained { call_id, decisions }))
+            }
+            Command::Set { worker, admin } => Ok(self.set_admin(worker, admin)),
+            Command::Reload => Ok(self.reload().map_or_else(Reply::error, Reply::from)),
+        };
+        answer.unwrap_or_else(Reply::error)
+    }
+
+    /// The figures of workers and dispatcher, now.
+    pub(super) async fn snapshot(&self) -> Result<Snapshot, LaneStuck> {
+        let LaneLoad { mut workers, totals } = self.ask(server::Command::Load).await?;
+        let now = clock::now();
+        // Configured workers are shown from the first moment, also those that never came up.
+        workers.resize_with(workers.len().max(self.places.len()), WorkerLoad::default);
+        for (at, load) in workers.iter_mut().enumerate() {
+            self.complete(WorkerId(at as u16), load);
+        }
+        let shown = |at: usize| at < self.places.len() || self.outsiders.contains_key(&WorkerId(at as u16));
+        let workers = workers.into_iter().enumerate().filter(|(at, _)| shown(*at)).map(|(_, load)| load).collect();
+        let dispatcher = DispatcherLoad {
+            pid: std::process::id(),
+            uptime_s: now.since(self.started).as_secs_f64(),
+            received: totals.received,
+            handed_over: totals.handed_over,
+            relayed: totals.relayed,
+            replied: totals.replied,
+            dropped: totals.dropped,
+            table_entries: totals.table_entries,
+            rx_overflow: totals.rx_overflow,
+        };
+        Ok(Snapshot { workers, dispatcher })
+    }
+
+    /// Adds what only the crew knows: process, port, restarts.
+    fn complete(&self, worker: WorkerId, load: &mut WorkerLoad) {
+        load.name = worker.to_string();
+        if let Some(outsider) = self.outsiders.get(&worker) {
+            load.pid = Some(outsider.pid);
+            (load.address, load.port) = (outsider.address.ip(), outsider.address.port());
+            return;
+        }
+        let Some(place) = self.places.get(usize::from(worker.0)) else { return };
+        load.pid = place.slot.pid();
+        load.restarts = place.slot.restarts();
+        if let Some(address) = place.sockets.addresses().first() {
+            (load.address, load.port) = (self.reached_at(address.ip()), address.port());
+        }
+        if load.units_total == 0 {
+            load.units_total = self.config.capacity;
+        }
+        match place.slot.phase() {
+            Phase::Starting { .. } => load.state = State::Starting,
+            Phase::BackOff { .. } | Phase::Retired => load.state = State::Down,
+            Phase::Up { .. } => {}
+        }
+    }
+
+    /// Where callers reach what is bound to `ip`: a wildcard address says nothing to them.
+    fn reached_at(&self, ip: IpAddr) -> IpAddr {
+        if !ip.is_unspecified() {
+            return ip;
+        }
+        self.config.advertise.unwrap_or_else(|| host::own_address(ip))
+    }
+
+    fn set_admin(&mut self, worker: WorkerId, state: AdminState) -> Reply {
+        if usize::from(worker.0) >= self.places.len() && !self.outsiders.contains_key(&worker) {
+            return Reply::no_such_worker(worker, self.places.len());
+        }
+        let admin = match state {
+            AdminState::Ready => Admin::Ready,
+            AdminState::Drain => Admin::Drain,
+            AdminState::Maint => Admin::Maint,
+        };
+        info!(%worker, "{} by order", state.label());
+        self.lane.send(server::Command::Admin { worker, admin, drain_within: self.config.drain_after });
+        Reply::Set { worker: worker.to_string(), admin: state }
+    }
+
+    /// Asks the lane.
+    async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> server::Command) -> Result<T, LaneStuck> {
+        let (reply, answer) = oneshot::channel();
+        self.lane.send(question(reply));
+        timeout(LANE_PATIENCE, answer).await.ok().and_then(Result::ok).ok_or(LaneStuck)
+    }
+}
+
+/// The lane did not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the lane does not answer; calls in progress go on, a restart of the dispatcher helps")]
+pub struct LaneStuck;

@@ -1,0 +1,81 @@
+//! The first two records on a link: the worker's `Hello`, the dispatcher's `Welcome` with its sockets.
+
+use std::io::{self, IoSlice};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use tokio::io::unix::AsyncFd;
+use tokio::time::timeout;
+
+use crate::handoff::frame::{FRAME_HARD_LIMIT, Frame, FrameBuilder, FrameError, Hello, Record, Welcome};
+use crate::net::unix::SeqPacket;
+use crate::net::watch;
+
+/// Why no `Hello` came.
+#[derive(Debug, thiserror::Error)]
+pub enum NoHello {
+    /// Nothing came in time.
+    #[error("said nothing for {0:?}")]
+    Silent(Duration),
+    /// The link ended first.
+    #[error("the link ended before its Hello")]
+    Closed,
+    /// What came was no frame of this protocol.
+    #[error("{0}")]
+    Frame(#[from] FrameError),
+    /// The first record was another one.
+    #[error("its first record was no Hello")]
+    Other,
+    /// The link broke.
+    #[error("the link broke: {0}")]
+    Link(#[from] io::Error),
+}
+
+/// Waits for the `Hello` on `link`, at most `within`. Descriptors that a stranger sends along are closed.
+pub async fn hello(link: SeqPacket, within: Duration) -> Result<(SeqPacket, Hello), (SeqPacket, NoHello)> {
+    let watched = match watch::readable(link) {
+        Ok(watched) => watched,
+        Err((link, error)) => return Err((link, error.into())),
+    };
+    let result = match timeout(within, read_hello(&watched)).await {
+        Ok(result) => result,
+        Err(_) => Err(NoHello::Silent(within)),
+    };
+    let link = watched.into_inner();
+    match result {
+        Ok(hello) => Ok((link, hello)),
+        Err(reason) => Err((link, reason)),
+    }
+}
+
+async fn read_hello(link: &AsyncFd<SeqPacket>) -> Result<Hello, NoHello> {
+    let mut buffer = vec![0; FRAME_HARD_LIMIT];
+    loop {
+        let mut ready = link.readable().await?;
+        let mut strangers: Vec<OwnedFd> = Vec::new();
+        let Ok(read) = ready.try_io(|link| link.get_ref().recv(&mut buffer, &mut strangers)) else { continue };
+        let length = read?;
+        if length == 0 {
+            return Err(NoHello::Closed);
+        }
+        return match Frame::parse(&buffer[..length])?.next() {
+            Some(Ok(Record::Hello(hello))) => Ok(hello),
+            Some(Err(error)) => Err(error.into()),
+            Some(Ok(_)) | None => Err(NoHello::Other),
+        };
+    }
+}
+
+/// Sends the `Welcome` with the sockets it lists.
+pub fn welcome(link: &SeqPacket, welcome: Welcome, sockets: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut frame = FrameBuilder::new();
+    frame.push(&Record::Welcome(welcome));
+    link.send(&[IoSlice::new(frame.bytes())], sockets).map(drop)
+}
+
+/// Tells a worker why it is not let in. It may be gone already; that is all the same then.
+pub fn goodbye(link: &SeqPacket, reason: &str) {
+    let mut frame = FrameBuilder::new();
+    frame.push(&Record::Goodbye(reason));
+    let _ = link.send(&[IoSlice::new(frame.bytes())], &[]);
+}

@@ -1,0 +1,124 @@
+//! The dispatcher's control side: it binds the sockets, starts the lane and the workers, answers the stats socket, and
+//! sees to an orderly end.
+
+mod admission;
+mod child;
+mod crew;
+mod desk;
+mod greeting;
+mod reload;
+mod slot;
+mod sockets;
+
+use std::io;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tracing::info;
+
+use self::crew::{Crew, LaneDied, Muster, Orders};
+use self::sockets::{Listeners, SlotSockets};
+use crate::admin;
+use crate::admin::run_dir::{RunDir, RunDirError};
+use crate::config::{Config, Source};
+use crate::dispatch::Dispatch;
+use crate::dispatch::identity::Keyring;
+use crate::dispatch::rules::Rules;
+use crate::ids::TokenKey;
+use crate::net::bind::BindError;
+use crate::net::unix::SeqListener;
+use crate::net::{process, random, unix};
+use crate::server;
+
+/// Descriptors asked for: a worker has one for each RTP stream and TCP connection.
+const DESCRIPTORS: u64 = 1 << 18;
+
+/// Conferences that are remembered at once.
+const CONFERENCES: usize = 65_536;
+
+/// Why the dispatcher did not start. Each text names the thing and says what to do; nothing is left behind.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub enum StartError {
+    /// The run directory.
+    RunDir(#[from] RunDirError),
+    /// A well-known port or a slot's.
+    Bind(#[from] BindError),
+    /// The handoff socket.
+    Handoff(#[from] unix::UnixError),
+    /// The stats socket.
+    Stats(#[from] admin::server::BindError),
+    /// The dispatcher had started, and has failed since.
+    Lane(#[from] LaneDied),
+    /// The kernel gives no thread, poll or signal.
+    #[error("cannot start: {0}")]
+    Kernel(#[from] io::Error),
+}
+
+/// Runs the dispatcher until SIGTERM or SIGINT.
+///
+/// # Errors
+/// Whatever keeps it from starting: a run directory in use, a port in use, an address that is not this host's.
+pub fn run(config: Config, source: Source) -> Result<(), StartError> {
+    // Without the limit the pool is smaller, and says so when it is full.
+    let _ = process::raise_descriptor_limit(DESCRIPTORS);
+    let home = RunDir::open(config.run_dir.as_deref())?;
+    let _lock = home.lock()?;
+    let key = home.key(config.token_key.clone())?;
+    let listeners = Listeners::bind(&config)?;
+    let slots = config.slots().map(|slot| SlotSockets::bind(&config, slot)).collect::<Result<Vec<_>, _>>()?;
+    let handoff = SeqListener::bind(&home.handoff_socket())?;
+    let stats = admin::server::bind(&home.stats_socket())?;
+
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let (events, lane_events) = mpsc::unbounded_channel();
+        let lane = server::Handle::start(lane_setup(&config, &key, &listeners)?, events)?;
+        for address in listeners.addresses() {
+            info!("listening on udp {address}, {} workers, run directory {}", config.workers, home.path().display());
+        }
+        home.keep();
+        let crew = Crew::new(Muster { config, source, key, listeners, slots, handoff, lane, lane_events });
+        listen_to_signals(crew.orders())?;
+        let orders = crew.orders();
+        tokio::spawn(admin::server::serve(stats, move |command| orders.clone().ask(command)));
+        crew.serve().await?;
+        info!("stopped");
+        Ok(())
+    })
+}
+
+fn lane_setup(config: &Config, key: &TokenKey, listeners: &Listeners) -> io::Result<server::Setup> {
+    let dispatch = Dispatch::new(crate::dispatch::Setup {
+        rules: Rules::from(config),
+        keys: Keyring { current: key.clone(), previous: config.previous_token_key.clone() },
+        table_cap: config.table_cap,
+        group_cap: CONFERENCES,
+        workers: usize::from(config.workers),
+        seed: random::random_u64()?,
+    });
+    Ok(server::Setup {
+        listeners: listeners.copies()?,
+        dispatch,
+        insert: config.insert,
+        retention_bytes: config.retention_bytes,
+    })
+}
+
+/// SIGTERM and SIGINT are the operator's will to stop; SIGHUP reads the configuration again.
+fn listen_to_signals(orders: Orders) -> io::Result<()> {
+    let mut stops = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
+    let mut reloads = signal(SignalKind::hangup())?;
+    tokio::spawn(async move {
+        let [terminate, interrupt] = &mut stops;
+        loop {
+            tokio::select! {
+                Some(()) = terminate.recv() => orders.stop(),
+                Some(()) = interrupt.recv() => orders.stop(),
+                Some(()) = reloads.recv() => orders.reload(),
+                else => return,
+            }
+        }
+    });
+    Ok(())
+}

@@ -1,0 +1,102 @@
+//! A reload: the configuration read again, and applied whole or not at all. No call is touched.
+
+use tracing::{info, warn};
+
+use super::crew::Crew;
+use super::sockets::SlotSockets;
+use crate::config::{Change, Config, ConfigError, NeedsRestart};
+use crate::dispatch::decision::Admin;
+use crate::dispatch::rules::Rules;
+use crate::ids::WorkerId;
+use crate::net::bind::BindError;
+use crate::net::clock;
+use crate::server;
+
+/// Why nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// The configuration has a fault.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A key that differs cannot change while the dispatcher runs.
+    #[error(transparent)]
+    Restart(#[from] NeedsRestart),
+    /// A new slot's port cannot be had.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// A worker of its own sits where a new slot would be.
+    #[error("workers: {0} is taken by a worker that came by itself; end that one first")]
+    Taken(WorkerId),
+}
+
+impl Crew {
+    /// Reads the configuration again and applies what differs.
+    pub(super) fn reload(&mut self) -> Result<Change, ReloadError> {
+        let new = self.source.load()?;
+        let change = Change::between(&self.config, &new)?;
+        if change.is_empty() {
+            return Ok(change);
+        }
+        let more = self.bind_more(&new)?;
+        let now = clock::now();
+        self.config = new;
+        self.lane.send(server::Command::Reload {
+            rules: Box::new(Rules::from(&self.config)),
+            insert: self.config.insert,
+            workers: usize::from(self.config.workers),
+        });
+        let configured = usize::from(self.config.workers);
+        for (at, place) in self.places.iter_mut().enumerate() {
+            let leaving = at >= configured;
+            if leaving != place.leaving {
+                place.leaving = leaving;
+                if !leaving {
+                    place.slot.revive(now);
+                } else if place.slot.pid().is_none() {
+                    place.slot.retire();
+                }
+                let admin = if leaving { Admin::Drain } else { Admin::Ready };
+                let worker = WorkerId(at as u16);
+                self.lane.send(server::Command::Admin { worker, admin, drain_within: self.config.drain_after });
+            }
+        }
+        more.into_iter().for_each(|sockets| self.add_place(sockets, now));
+        self.forget_left_places();
+        info!("configuration read again: {change}");
+        Ok(change)
+    }
+
+    /// Binds the sockets of slots that are new, before anything is changed.
+    fn bind_more(&self, new: &Config) -> Result<Vec<SlotSockets>, ReloadError> {
+        let added = || new.slots().skip(self.places.len());
+        if let Some(taken) = added().find(|slot| self.outsiders.contains_key(slot)) {
+            return Err(ReloadError::Taken(taken));
+        }
+        Ok(added().map(|slot| SlotSockets::bind(new, slot)).collect::<Result<_, _>>()?)
+    }
+
+    /// Ends workers of slots that are no longer configured once they have no session left.
+    pub(super) async fn look_around(&mut self) {
+        if !self.places.iter().any(|place| place.leaving && place.slot.pid().is_some()) {
+            return;
+        }
+        let load = match self.snapshot().await {
+            Ok(load) => load,
+            Err(error) => return warn!("{error}"),
+        };
+        for (at, (place, worker)) in self.places.iter().zip(&load.workers).enumerate() {
+            if place.leaving && place.slot.pid().is_some() && worker.sessions == 0 && worker.ledger == 0 {
+                let within = self.config.stop_after;
+                self.lane.send(server::Command::Retire { worker: WorkerId(at as u16), within });
+            }
+        }
+    }
+
+    /// Lets go of the last slots when they are not configured and empty; their ports are free then.
+    pub(super) fn forget_left_places(&mut self) {
+        while self.places.last().is_some_and(|place| place.leaving && place.slot.pid().is_none()) {
+            self.places.pop();
+            self.lane.send(server::Command::Close { worker: WorkerId(self.places.len() as u16) });
+        }
+    }
+}

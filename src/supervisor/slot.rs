@@ -1,0 +1,204 @@
+//! One slot as a value: whether a worker lives in it, and when the next one may.
+//!
+//! The first restart is immediate; from the second on the slot backs off, so that a worker that dies at once does not
+//! take the machine with it. A worker that has lived for a while clears the record.
+
+use std::time::Duration;
+
+use crate::time::Time;
+
+/// The wait before the second restart; it doubles with each further one.
+const FIRST_BACK_OFF: Duration = Duration::from_millis(500);
+/// No wait is longer.
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(30);
+/// A worker that has lived this long has proven itself.
+const PROVEN_AFTER: Duration = Duration::from_secs(30);
+/// From this many deaths in a row on, the operator is told.
+const CRASH_LOOP: u32 = 3;
+
+/// What goes on in a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// A process was started and has not introduced itself yet.
+    Starting {
+        /// Its process id.
+        pid: u32,
+        /// When it was started.
+        since: Time,
+    },
+    /// A worker serves the slot.
+    Up {
+        /// Its process id.
+        pid: u32,
+        /// When it introduced itself.
+        since: Time,
+    },
+    /// Nobody is there until then.
+    BackOff {
+        /// When the next worker is started.
+        until: Time,
+    },
+    /// Nobody is there, and nobody is to come.
+    Retired,
+}
+
+/// What a death leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Restart {
+    /// When the successor is started.
+    pub at: Time,
+    /// Deaths in a row, when there are so many that the operator should look.
+    pub crash_loop: Option<u32>,
+}
+
+/// A numbered place for a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot {
+    phase: Phase,
+    /// Workers started after the first.
+    restarts: u64,
+    /// Deaths since a worker last proved itself.
+    deaths_in_a_row: u32,
+}
+
+impl Slot {
+    /// A slot whose first worker is due at once.
+    pub const fn new(now: Time) -> Self {
+        Slot { phase: Phase::BackOff { until: now }, restarts: 0, deaths_in_a_row: 0 }
+    }
+
+    /// A process was started for it.
+    pub fn on_started(&mut self, pid: u32, now: Time) {
+        self.phase = Phase::Starting { pid, since: now };
+    }
+
+    /// Its worker introduced itself.
+    pub fn on_up(&mut self, now: Time) {
+        if let Phase::Starting { pid, .. } = self.phase {
+            self.phase = Phase::Up { pid, since: now };
+        }
+    }
+
+    /// Its process is gone, or could not be started. `None` when the slot is retired.
+    pub fn on_death(&mut self, now: Time) -> Option<Restart> {
+        match self.phase {
+            Phase::Retired => return None,
+            Phase::Up { since, .. } if now.since(since) >= PROVEN_AFTER => self.deaths_in_a_row = 0,
+            _ => {}
+        }
+        let wait = back_off(self.deaths_in_a_row);
+        self.deaths_in_a_row += 1;
+        self.restarts += 1;
+        let at = now + wait;
+        self.phase = Phase::BackOff { until: at };
+        Some(Restart { at, crash_loop: (self.deaths_in_a_row >= CRASH_LOOP).then_some(self.deaths_in_a_row) })
+    }
+
+    /// No successor is to come; true when a process is still there.
+    pub fn retire(&mut self) -> bool {
+        let alive = self.pid().is_some();
+        self.phase = Phase::Retired;
+        alive
+    }
+
+    /// A retired slot is wanted again; its worker is due at once unless the old one is still there.
+    pub fn revive(&mut self, now: Time) {
+        if self.phase == Phase::Retired {
+            self.phase = Phase::BackOff { until: now };
+        }
+    }
+
+    /// What goes on in it.
+    pub const fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// The process in it.
+    pub const fn pid(&self) -> Option<u32> {
+        match self.phase {
+            Phase::Starting { pid, .. } | Phase::Up { pid, .. } => Some(pid),
+            Phase::BackOff { .. } | Phase::Retired => None,
+        }
+    }
+
+    /// Workers started after the first.
+    pub const fn restarts(&self) -> u64 {
+        self.restarts
+    }
+
+    /// When a process is due to be started.
+    pub const fn poll_timeout(&self) -> Option<Time> {
+        match self.phase {
+            Phase::BackOff { until } => Some(until),
+            _ => None,
+        }
+    }
+}
+
+/// The wait after `deaths` earlier deaths in a row.
+fn back_off(deaths: u32) -> Duration {
+    match deaths.checked_sub(1) {
+        None => Duration::ZERO,
+        Some(doublings) => FIRST_BACK_OFF.saturating_mul(1 << doublings.min(16)).min(LONGEST_BACK_OFF),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000;
+
+    fn dies_after(slot: &mut Slot, started: u64, lived: u64) -> Restart {
+        slot.on_started(4711, Time(started));
+        slot.on_up(Time(started));
+        slot.on_death(Time(started + lived)).unwrap()
+    }
+
+    #[test]
+    fn the_first_restart_is_immediate_and_later_ones_back_off() {
+        let mut slot = Slot::new(Time(0));
+        assert_eq!(slot.poll_timeout(), Some(Time(0)));
+        assert_eq!(dies_after(&mut slot, 0, SECOND), Restart { at: Time(SECOND), crash_loop: None });
+        assert_eq!(dies_after(&mut slot, SECOND, 0).at, Time(SECOND + 500_000));
+        let third = dies_after(&mut slot, 2 * SECOND, 0);
+        assert_eq!(third, Restart { at: Time(3 * SECOND), crash_loop: Some(3) });
+        assert_eq!(slot.restarts(), 3);
+    }
+
+    #[test]
+    fn the_wait_has_an_upper_bound() {
+        let mut slot = Slot::new(Time(0));
+        for _ in 0..40 {
+            dies_after(&mut slot, 0, 0);
+        }
+        assert_eq!(dies_after(&mut slot, 0, 0).at, Time(30 * SECOND));
+    }
+
+    #[test]
+    fn a_worker_that_lived_half_a_minute_clears_the_record() {
+        let mut slot = Slot::new(Time(0));
+        dies_after(&mut slot, 0, 0);
+        dies_after(&mut slot, 0, 0);
+        assert_eq!(dies_after(&mut slot, 0, 30 * SECOND), Restart { at: Time(30 * SECOND), crash_loop: None });
+    }
+
+    #[test]
+    fn a_worker_that_never_came_up_counts_as_a_death() {
+        let mut slot = Slot::new(Time(0));
+        slot.on_started(1, Time(0));
+        assert_eq!(slot.pid(), Some(1));
+        assert!(slot.on_death(Time(100 * SECOND)).is_some());
+        slot.on_started(2, Time(100 * SECOND));
+        assert_eq!(slot.on_death(Time(200 * SECOND)).unwrap().at, Time(200 * SECOND + 500_000));
+    }
+
+    #[test]
+    fn a_retired_slot_gets_no_successor() {
+        let mut slot = Slot::new(Time(0));
+        slot.on_started(1, Time(0));
+        assert!(slot.retire());
+        assert_eq!(slot.on_death(Time(1)), None);
+        assert_eq!(slot.poll_timeout(), None);
+    }
+}
