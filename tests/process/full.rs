@@ -1,0 +1,83 @@
+//! No room: the next worker is tried, and where there is none the caller gets an answer.
+
+use nix::sys::signal::Signal;
+
+use crate::support::phone::{Phone, Received};
+use crate::support::pointsman::{Pointsman, Setup};
+use crate::support::proc;
+
+fn place(phone: &Phone, pointsman: &Pointsman, size: u32) -> Received {
+    let invite = phone.invite(pointsman.address(), None).with("X-Session-Size", size.to_string());
+    let reply = phone.transact(&invite, pointsman.address());
+    match reply.status() {
+        200 => phone.send(&crate::support::phone::Dialog::new(&invite, reply.clone()).ack(), reply.contact_address()),
+        _ => phone.send(&invite.ack(&reply), pointsman.address()),
+    }
+    reply
+}
+
+#[test]
+fn a_pool_that_is_full_answers_503_with_retry_after() {
+    let pointsman = Setup::new(2).with(["--capacity", "2"]).start();
+    let phone = Phone::new(pointsman.address().ip());
+    for _ in 0..4 {
+        assert_eq!(place(&phone, &pointsman, 1).status(), 200);
+    }
+    let refused = place(&phone, &pointsman, 1);
+    assert_eq!(refused.status(), 503, "{}", refused.text);
+    assert!(refused.header("Retry-After").is_some_and(|seconds| seconds.parse::<u32>().is_ok()), "{}", refused.text);
+    pointsman.wait_until("both workers to report themselves full", |load| {
+        load["workers"].as_array().is_some_and(|all| all.iter().all(|worker| worker["units_used"] == 2))
+    });
+}
+
+#[test]
+fn a_session_that_does_not_fit_now_gets_486_and_one_that_never_fits_480() {
+    let pointsman = Setup::new(1).with(["--capacity", "4"]).start();
+    let phone = Phone::new(pointsman.address().ip());
+    assert_eq!(place(&phone, &pointsman, 3).status(), 200);
+    assert_eq!(place(&phone, &pointsman, 2).status(), 486);
+    assert_eq!(place(&phone, &pointsman, 5).status(), 480);
+    assert_eq!(place(&phone, &pointsman, 1).status(), 200);
+}
+
+#[test]
+fn what_a_full_worker_refuses_goes_to_the_next_before_the_caller_hears_of_it() {
+    const UNITS: usize = 4;
+    let pointsman = Setup::new(2).with(["--capacity", &UNITS.to_string(), "--policy", "pack"]).start();
+    let phone = Phone::new(pointsman.address().ip());
+    let refused = || pointsman.worker_number(0, "refused") + pointsman.worker_number(1, "refused");
+    // Calls placed straight at the worker's port fill it behind the dispatcher's back. Which of the two sockets a
+    // worker reads first is its own affair, so this is tried until it was the other way round once.
+    for _ in 0..20 {
+        let victim = pointsman.worker_number(0, "pid") as u32;
+        let direct: Vec<_> = (0..UNITS).map(|_| phone.invite(pointsman.worker_address(0), None)).collect();
+        let handed: Vec<_> = (0..UNITS).map(|_| phone.invite(pointsman.address(), None)).collect();
+        assert!(proc::signal(victim, Signal::SIGSTOP));
+        direct.iter().for_each(|invite| phone.send(invite, pointsman.worker_address(0)));
+        handed.iter().for_each(|invite| phone.send(invite, pointsman.address()));
+        assert!(proc::signal(victim, Signal::SIGCONT));
+        let mut open = direct.iter().chain(&handed).collect::<Vec<_>>();
+        while !open.is_empty() {
+            let reply = phone.expect("an answer to every INVITE", |reply| reply.status() >= 200);
+            let Some(at) = open.iter().position(|invite| reply.answers(invite)) else { continue };
+            let invite = open.swap_remove(at);
+            let through_dispatcher = handed.iter().any(|other| other.branch == invite.branch);
+            if reply.status() == 200 {
+                let dialog = crate::support::phone::Dialog::new(invite, reply);
+                phone.send(&dialog.ack(), dialog.target);
+                phone.send(&dialog.request("BYE", 1), dialog.target);
+            } else {
+                assert!(!through_dispatcher, "the caller heard {} of a full worker", reply.status());
+                phone.send(&invite.ack(&reply), reply.from);
+            }
+        }
+        if refused() > 0 {
+            return;
+        }
+        pointsman.wait_until("the calls to be over", |load| {
+            load["workers"].as_array().is_some_and(|all| all.iter().all(|worker| worker["units_used"] == 0))
+        });
+    }
+    panic!("in 20 rounds no worker refused anything");
+}

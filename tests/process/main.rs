@@ -1,0 +1,20 @@
+//! The built executable on loopback: what only real sockets and real processes can show.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+#[path = "../../benches/end_to_end/generator/mod.rs"]
+mod generator;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod affinity;
+mod caller;
+mod commands;
+mod crash;
+mod full;
+mod load;
+mod media;
+mod shutdown;
+mod start;
+mod strangers;
+mod torture;

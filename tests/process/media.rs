@@ -1,0 +1,52 @@
+//! Every call carries sound: the built-in application sends back what it hears.
+
+use std::net::UdpSocket;
+
+use crate::support::DEADLINE;
+use crate::support::phone::Phone;
+use crate::support::pointsman::Setup;
+
+fn rtp(sequence: u16, payload: &[u8]) -> Vec<u8> {
+    let mut packet = vec![0x80, 0];
+    packet.extend_from_slice(&sequence.to_be_bytes());
+    packet.extend_from_slice(&(u32::from(sequence) * 160).to_be_bytes());
+    packet.extend_from_slice(&0x1234_5678_u32.to_be_bytes());
+    packet.extend_from_slice(payload);
+    packet
+}
+
+#[test]
+fn a_call_hears_its_own_sound() {
+    let pointsman = Setup::new(1).start();
+    let ip = pointsman.address().ip();
+    let phone = Phone::new(ip);
+    let sound = UdpSocket::bind((ip, 0)).unwrap();
+    sound.set_read_timeout(Some(DEADLINE)).unwrap();
+    let dialog = phone.call(&phone.invite(pointsman.address(), sound.local_addr().ok()), pointsman.address());
+    let media = dialog.answer.media_address();
+    assert_eq!(media.port() % 2, 0, "RTP has an even port");
+    let mut buffer = [0; 2048];
+    for sequence in 0..5 {
+        let payload: Vec<u8> = (0..160).map(|at| (at as u8).wrapping_mul(sequence as u8 + 1)).collect();
+        sound.send_to(&rtp(sequence, &payload), media).unwrap();
+        let (length, from) = sound.recv_from(&mut buffer).unwrap();
+        assert_eq!(from, media);
+        assert_eq!(&buffer[12..length], &payload[..], "packet {sequence}");
+        assert_eq!(buffer[1] & 0x7f, 0, "payload type");
+    }
+    let bye = dialog.request("BYE", 1);
+    assert_eq!(phone.transact(&bye, dialog.target).status(), 200);
+}
+
+#[test]
+fn an_offer_without_a_codec_in_common_gets_488() {
+    let pointsman = Setup::new(1).start();
+    let phone = Phone::new(pointsman.address().ip());
+    let mut invite = phone.invite(pointsman.address(), None);
+    invite.body = invite.body.map(|body| {
+        body.replace("RTP/AVP 0 8", "RTP/AVP 99")
+            .replace("a=rtpmap:0 PCMU/8000\r\n", "")
+            .replace("rtpmap:8 PCMA", "rtpmap:99 G728")
+    });
+    assert_eq!(phone.transact(&invite, pointsman.address()).status(), 488);
+}

@@ -1,0 +1,49 @@
+//! SIGTERM is the operator's will: calls are ended with BYE, then everything is gone.
+
+use std::time::Duration;
+
+use crate::generator::{Generator, Plan, Until};
+use crate::support::phone::Phone;
+use crate::support::pointsman::Setup;
+use crate::support::{DEADLINE, proc, wait_for};
+
+#[test]
+fn sigterm_ends_calls_with_bye_and_leaves_no_process() {
+    let pointsman = Setup::new(2).start();
+    let plan = Plan { until: Until::Calls(40), hold: None, inactive: true, ..Plan::new(pointsman.address()) };
+    let mut generator = Generator::new(plan).unwrap();
+    generator.run();
+    assert_eq!(generator.established(), 40);
+    let sockets = ["stats.sock", "handoff.sock"].map(|name| pointsman.run_dir().join(name));
+    pointsman.ask_to_stop();
+    assert!(generator.wait_for_byes(DEADLINE), "{} calls were not ended", generator.established());
+    assert_eq!(generator.outcome().ended_by_peer, 40);
+    assert!(pointsman.stop().success());
+    assert!(sockets.iter().all(|socket| !socket.exists()), "a socket was left behind");
+}
+
+#[test]
+fn a_call_whose_far_end_is_gone_does_not_hold_up_the_end() {
+    let pointsman = Setup::new(1).with(["--stop-after", "1s"]).start();
+    let phone = Phone::new(pointsman.address().ip());
+    phone.call(&phone.invite(pointsman.address(), None), pointsman.address());
+    drop(phone);
+    let begin = std::time::Instant::now();
+    pointsman.stop();
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+}
+
+#[test]
+fn a_second_signal_ends_everything_at_once() {
+    let pointsman = Setup::new(1).with(["--stop-after", "60s"]).start();
+    let phone = Phone::new(pointsman.address().ip());
+    phone.call(&phone.invite(pointsman.address(), None), pointsman.address());
+    drop(phone);
+    let workers = pointsman.worker_pids();
+    pointsman.ask_to_stop();
+    wait_for("the second signal to be heeded", DEADLINE, || {
+        // The first may not have been taken yet: two pending signals are one.
+        proc::signal(pointsman.pid(), nix::sys::signal::Signal::SIGTERM);
+        workers.iter().all(|&pid| !proc::runs(pid)).then_some(())
+    });
+}

@@ -1,0 +1,124 @@
+//! What keeps it from starting: one line that names it, exit code 2, nothing left behind.
+
+use std::net::UdpSocket;
+use std::process::Output;
+use std::time::Duration;
+
+use crate::support::phone::Phone;
+use crate::support::pointsman::{Setup, run};
+use crate::support::{DEADLINE, own_address, wait_for};
+
+/// Exit code 2, one line on stderr that holds every one of `words`, nothing on stdout.
+fn assert_refused(output: &Output, words: &[&str]) {
+    let (text, code) = (String::from_utf8_lossy(&output.stderr), output.status.code());
+    assert_eq!(code, Some(2), "{text}");
+    // Warnings about the settings may stand before it, with their time.
+    let said: Vec<_> = text.lines().filter(|line| line.starts_with("pointsman:")).collect();
+    assert_eq!(said.len(), 1, "one line, not:\n{text}");
+    for word in words {
+        assert!(said[0].contains(word), "no `{word}` in: {text}");
+    }
+    assert!(output.stdout.is_empty(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+fn dir() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("pm-").tempdir().unwrap()
+}
+
+fn left_in(dir: &tempfile::TempDir) -> Vec<String> {
+    let entries = std::fs::read_dir(dir.path()).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
+    names.filter(|name| name.ends_with(".sock")).collect()
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let taken = UdpSocket::bind((own_address(), 5060)).unwrap();
+    let address = taken.local_addr().unwrap();
+    let dir = dir();
+    let run_dir = dir.path().display().to_string();
+    let output = run(&["--workers", "1", "--listen", &format!("udp:{address}"), "--run-dir", &run_dir]);
+    assert_refused(&output, &[&address.to_string()]);
+    assert_eq!(left_in(&dir), Vec::<String>::new());
+}
+
+#[test]
+fn a_workers_port_in_use_is_named() {
+    let ip = own_address();
+    let _taken = UdpSocket::bind((ip, 5071)).unwrap();
+    let dir = dir();
+    let run_dir = dir.path().display().to_string();
+    let output = run(&["--workers", "2", "--listen", &format!("udp:{ip}:5060"), "--run-dir", &run_dir]);
+    assert_refused(&output, &[&format!("{ip}:5071")]);
+    assert_eq!(left_in(&dir), Vec::<String>::new());
+}
+
+#[test]
+fn no_workers_is_refused() {
+    let dir = dir();
+    let output = run(&["--workers", "0", "--run-dir", &dir.path().display().to_string()]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("workers"));
+}
+
+#[test]
+fn an_address_that_is_not_this_hosts_is_named() {
+    let dir = dir();
+    let run_dir = dir.path().display().to_string();
+    let output = run(&["--workers", "1", "--listen", "udp:203.0.113.77:5060", "--run-dir", &run_dir]);
+    assert_refused(&output, &["203.0.113.77:5060"]);
+    assert_eq!(left_in(&dir), Vec::<String>::new());
+}
+
+#[test]
+fn a_socket_path_that_is_too_long_is_named() {
+    let dir = dir();
+    let long = dir.path().join("d".repeat(110));
+    let listen = format!("udp:{}:5060", own_address());
+    let output = run(&["--workers", "1", "--listen", &listen, "--run-dir", &long.display().to_string()]);
+    assert_refused(&output, &["ddddd"]);
+}
+
+#[test]
+fn a_bad_key_in_the_configuration_is_named_with_its_place() {
+    let dir = dir();
+    let file = dir.path().join("pointsman.toml");
+    std::fs::write(&file, "workers = 2\nworkes = 3\n").unwrap();
+    for words in [&["check", "--config"][..], &["--config"]] {
+        let mut words = words.to_vec();
+        let path = file.display().to_string();
+        words.push(&path);
+        let output = run(&words);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        assert!(text.contains("workes"), "{text}");
+    }
+}
+
+#[test]
+fn a_second_dispatcher_on_the_same_run_directory_is_refused_and_disturbs_nothing() {
+    let first = Setup::new(1).start();
+    let run_dir = first.run_dir().display().to_string();
+    let listen = format!("udp:{}:5060", own_address());
+    let output = run(&["--workers", "1", "--listen", &listen, "--run-dir", &run_dir]);
+    assert_refused(&output, &[&first.pid().to_string()]);
+    assert_eq!(first.load()["workers"][0]["state"], "up");
+}
+
+#[test]
+fn an_unknown_option_is_a_usage_error() {
+    assert_eq!(run(&["--wrokers", "4"]).status.code(), Some(2));
+}
+
+#[test]
+fn a_call_that_comes_before_the_first_worker_is_up_is_answered_and_not_refused() {
+    let pointsman = Setup::new(1).spawn();
+    let phone = Phone::new(pointsman.address().ip());
+    let invite = phone.invite(pointsman.address(), None);
+    let answer = wait_for("a final answer", DEADLINE, || {
+        // Until the port is there, what is sent is lost.
+        phone.send(&invite, pointsman.address());
+        phone.receive(Duration::from_micros(200)).filter(|answer| answer.answers(&invite) && answer.status() >= 200)
+    });
+    assert_eq!(answer.status(), 200, "{}", answer.text);
+}

@@ -1,0 +1,153 @@
+//! Whoever speaks out of turn is refused with a reason, and nobody else notices.
+
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use pointsman::handoff::frame::{Frame, FrameBuilder, Hello, Port, Record, frame_header};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketType, connect, recv, send, socket};
+
+use crate::support::phone::Phone;
+use crate::support::pointsman::{Pointsman, Setup};
+use crate::support::{DEADLINE, wait_for};
+
+/// A call is still answered, and no worker was restarted.
+fn assert_undisturbed(pointsman: &Pointsman) {
+    let phone = Phone::new(pointsman.address().ip());
+    let dialog = phone.call(&phone.invite(pointsman.address(), None), pointsman.address());
+    assert_eq!(phone.transact(&dialog.request("BYE", 1), dialog.target).status(), 200);
+    let load = pointsman.load();
+    for worker in load["workers"].as_array().unwrap() {
+        assert_eq!((&worker["state"], &worker["restarts"]), (&"up".into(), &0.into()), "{load}");
+    }
+}
+
+fn knock(run_dir: &Path) -> OwnedFd {
+    let link = socket(AddressFamily::UNIX, SocketType::SEQPACKET, None).unwrap();
+    connect(&link, &SocketAddrUnix::new(run_dir.join("handoff.sock")).unwrap()).unwrap();
+    link
+}
+
+/// What the dispatcher says until it closes the link; a reset is a close too.
+fn listen(link: &OwnedFd) -> Vec<Vec<u8>> {
+    let mut said = Vec::new();
+    let mut buffer = vec![0; 80_000];
+    wait_for("the link to be closed", DEADLINE, || match recv(link, &mut buffer[..], RecvFlags::DONTWAIT) {
+        Ok((0, _)) => Some(()),
+        Ok((length, _)) => {
+            said.push(buffer[..length].to_vec());
+            None
+        }
+        Err(rustix::io::Errno::AGAIN) => None,
+        Err(_) => Some(()),
+    });
+    said
+}
+
+/// Connects to the handoff socket, sends `frame`, and returns what the dispatcher says to that.
+fn say(run_dir: &Path, frame: &[u8]) -> Vec<Vec<u8>> {
+    let link = knock(run_dir);
+    send(&link, frame, SendFlags::NOSIGNAL).unwrap();
+    listen(&link)
+}
+
+fn goodbye(said: &[Vec<u8>]) -> Option<String> {
+    let frame = Frame::parse(said.last()?).ok()?;
+    frame.filter_map(Result::ok).find_map(|record| match record {
+        Record::Goodbye(reason) => Some(reason.to_owned()),
+        _ => None,
+    })
+}
+
+fn hello(hello: Hello) -> Vec<u8> {
+    let mut frame = FrameBuilder::new();
+    frame.push(&Record::Hello(hello));
+    frame.bytes().to_vec()
+}
+
+#[test]
+fn garbage_on_the_handoff_socket_ends_the_link_and_nothing_else() {
+    let pointsman = Setup::new(2).start();
+    for garbage in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"\0", &[0xff; 70_000], &frame_header(100)] {
+        say(pointsman.run_dir(), garbage);
+    }
+    assert_undisturbed(&pointsman);
+}
+
+#[test]
+fn a_worker_that_claims_anothers_slot_is_refused_with_a_reason() {
+    let pointsman = Setup::new(2).start();
+    let address = "127.0.0.1:6060".parse().unwrap();
+    let said = say(
+        pointsman.run_dir(),
+        &hello(Hello {
+            name: Some("w0".into()),
+            ports: vec![Port { service: "sip".into(), address }],
+            ..Hello::default()
+        }),
+    );
+    assert!(goodbye(&said).is_some_and(|reason| reason.contains("w0")), "{said:?}");
+    assert_undisturbed(&pointsman);
+}
+
+#[test]
+fn a_worker_of_a_newer_version_is_refused() {
+    let pointsman = Setup::new(1).start();
+    let mut newer = hello(Hello::default());
+    newer[2] = 2;
+    let said = say(pointsman.run_dir(), &newer);
+    assert!(goodbye(&said).is_some_and(|reason| reason.contains('2')), "{said:?}");
+    assert_undisturbed(&pointsman);
+}
+
+#[test]
+fn one_that_connects_and_says_nothing_is_closed() {
+    let pointsman = Setup::new(1).start();
+    let link = knock(pointsman.run_dir());
+    let begin = Instant::now();
+    listen(&link);
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    assert_undisturbed(&pointsman);
+}
+
+#[test]
+fn garbage_on_the_stats_socket_gets_an_error_and_nothing_else() {
+    let pointsman = Setup::new(1).start();
+    for garbage in [&b"\xff\xfe\xfd\n"[..], &[b'x'; 100_000], b"{\"command\":\n", b"load\0\n"] {
+        let mut stream = UnixStream::connect(pointsman.run_dir().join("stats.sock")).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        // The far end may close before it has read all of it.
+        let _ = stream.write_all(garbage);
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        let mut answer = Vec::new();
+        // So may it reset: what counts is that it does not hang.
+        let _ = stream.read_to_end(&mut answer);
+        let text = String::from_utf8_lossy(&answer);
+        assert!(text.is_empty() || text.contains("error"), "{text}");
+    }
+    assert_eq!(pointsman.load()["workers"].as_array().map(Vec::len), Some(1));
+    assert_undisturbed(&pointsman);
+}
+
+#[test]
+fn the_sockets_are_for_their_owner_only() {
+    use std::os::unix::fs::PermissionsExt;
+    let pointsman = Setup::new(1).start();
+    for name in ["stats.sock", "handoff.sock", "key"] {
+        let mode = std::fs::metadata(pointsman.run_dir().join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+}
+
+#[test]
+fn a_worker_that_names_anothers_port_as_its_own_is_refused_with_a_reason() {
+    let pointsman = Setup::new(2).start();
+    for address in [pointsman.worker_address(0), pointsman.address()] {
+        let ports = vec![Port { service: "sip".into(), address }];
+        let said = say(pointsman.run_dir(), &hello(Hello { ports, ..Hello::default() }));
+        assert!(goodbye(&said).is_some_and(|reason| reason.contains(&address.to_string())), "{said:?}");
+    }
+    assert_undisturbed(&pointsman);
+}

@@ -1,0 +1,39 @@
+//! What process tests and benchmarks share: the built executable on loopback, its stats socket, a small telephone.
+//!
+//! Every test has a loopback address of its own (127.x.y.z), so fixed ports never collide, whatever runs beside it.
+//! Nothing here waits for time to pass: each wait looks for an event and has a deadline that fails the test.
+
+#![allow(dead_code, reason = "each test crate uses its part")]
+
+pub mod phone;
+pub mod pointsman;
+pub mod proc;
+
+use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// The longest that an event of a healthy process may take on a busy machine.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A loopback address that no other test of this machine uses now: from the process id and a counter.
+pub fn own_address() -> Ipv4Addr {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let counter = NEXT.fetch_add(1, Ordering::Relaxed) % 63;
+    let bits = (std::process::id() & 0x1_ffff) << 6 | counter;
+    let [_, high, middle, low] = bits.to_be_bytes();
+    // The lower half of 127/8 is left to people; the last counter would make the broadcast address.
+    Ipv4Addr::new(127, high | 0x80, middle, low)
+}
+
+/// Asks until there is an answer; panics with `what` when there is none within `within`.
+pub fn wait_for<T>(what: &str, within: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
+    let begin = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(begin.elapsed() < within, "waited {within:?} for {what}");
+        std::thread::sleep(Duration::from_millis(4));
+    }
+}

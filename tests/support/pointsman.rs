@@ -1,0 +1,269 @@
+//! The built executable, started on a loopback address and a run directory of its own.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{DEADLINE, own_address, proc, wait_for};
+
+/// The executable under test.
+pub const EXECUTABLE: &str = env!("CARGO_BIN_EXE_pointsman");
+
+/// How a dispatcher is started.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// The address it listens on and its workers bind.
+    pub ip: IpAddr,
+    /// The well-known port.
+    pub port: u16,
+    /// The first worker's port.
+    pub worker_ports: u16,
+    /// How many workers.
+    pub workers: usize,
+    /// Whether the number of workers stands in a configuration file, and so not on the command line.
+    pub workers_by_file: bool,
+    /// What else stands on the command line.
+    pub more: Vec<String>,
+}
+
+impl Setup {
+    /// `workers` workers, a fresh loopback address, the usual ports.
+    pub fn new(workers: usize) -> Self {
+        Setup {
+            ip: own_address().into(),
+            port: 5060,
+            worker_ports: 5070,
+            workers,
+            workers_by_file: false,
+            more: Vec::new(),
+        }
+    }
+
+    /// Adds words to the command line.
+    pub fn with<'w>(mut self, words: impl IntoIterator<Item = &'w str>) -> Self {
+        self.more.extend(words.into_iter().map(str::to_owned));
+        self
+    }
+
+    /// Starts it and waits until every worker is up.
+    pub fn start(self) -> Pointsman {
+        let pointsman = self.spawn();
+        pointsman.wait_until("all workers to be up", |load| {
+            load["workers"].as_array().is_some_and(|all| all.iter().all(|worker| worker["state"] == "up"))
+        });
+        pointsman
+    }
+
+    /// Starts it and waits for nothing.
+    pub fn spawn(self) -> Pointsman {
+        let dir = tempfile::Builder::new().prefix("pm-").tempdir().expect("a temporary directory");
+        Pointsman::spawn(&self, dir)
+    }
+}
+
+/// A running dispatcher with its workers. Dropped, it and they are killed.
+pub struct Pointsman {
+    child: Child,
+    dir: TempDir,
+    address: SocketAddr,
+    workers: usize,
+}
+
+impl Pointsman {
+    fn spawn(setup: &Setup, dir: TempDir) -> Self {
+        let log = File::create(dir.path().join("stderr")).expect("a file for stderr");
+        let address = SocketAddr::new(setup.ip, setup.port);
+        let mut command = Command::new(EXECUTABLE);
+        if !setup.workers_by_file {
+            command.args(["--workers", &setup.workers.to_string()]);
+        }
+        command
+            .args(["--worker-ports", &setup.worker_ports.to_string()])
+            .args(["--listen", &format!("udp:{address}"), "--run-dir"])
+            .arg(dir.path())
+            .args(&setup.more)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("the same file for stdout"))
+            .stderr(log);
+        let child = command.spawn().expect("the executable starts");
+        Pointsman { child, dir, address, workers: setup.workers }
+    }
+
+    /// The well-known address.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The run directory.
+    pub fn run_dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The dispatcher's process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The process ids of the workers, by slot.
+    pub fn worker_pids(&self) -> Vec<u32> {
+        (0..self.workers).filter_map(|slot| self.worker(slot)["pid"].as_u64()).map(|pid| pid as u32).collect()
+    }
+
+    /// What the stats socket answers to `command`: one line of JSON.
+    pub fn stats(&self, command: &str) -> Value {
+        self.try_stats(command).unwrap_or_else(|| panic!("no answer to `{command}`"))
+    }
+
+    fn try_stats(&self, command: &str) -> Option<Value> {
+        let mut stream = UnixStream::connect(self.dir.path().join("stats.sock")).ok()?;
+        stream.set_read_timeout(Some(DEADLINE)).ok()?;
+        stream.write_all(format!("{command}\n").as_bytes()).ok()?;
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).ok()?;
+        serde_json::from_str(&line).ok()
+    }
+
+    /// The `load` object.
+    pub fn load(&self) -> Value {
+        self.stats("load")
+    }
+
+    /// A field of the dispatcher's part of `load`.
+    pub fn dispatcher(&self, field: &str) -> u64 {
+        let load = self.load();
+        load["dispatcher"][field].as_u64().unwrap_or_else(|| panic!("no number {field} in {load}"))
+    }
+
+    /// A worker's part of `load`.
+    pub fn worker(&self, slot: usize) -> Value {
+        self.load()["workers"][slot].clone()
+    }
+
+    /// A number of a worker's part of `load`.
+    pub fn worker_number(&self, slot: usize, field: &str) -> u64 {
+        let worker = self.worker(slot);
+        worker[field].as_u64().unwrap_or_else(|| panic!("no number {field} in {worker}"))
+    }
+
+    /// The address of a worker's own port.
+    pub fn worker_address(&self, slot: usize) -> SocketAddr {
+        SocketAddr::new(self.address.ip(), self.worker_number(slot, "port") as u16)
+    }
+
+    /// The slot whose own port `address` is.
+    pub fn slot_of(&self, address: SocketAddr) -> usize {
+        let load = self.load();
+        let workers = load["workers"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let slot = workers.iter().position(|worker| worker["port"] == u64::from(address.port()));
+        slot.unwrap_or_else(|| panic!("{address} is no worker's port: {load}"))
+    }
+
+    /// Asks for `load` until it is as told; the dispatcher's end or the deadline fails the test.
+    pub fn wait_until(&self, what: &str, is_so: impl Fn(&Value) -> bool) {
+        self.wait_until_within(what, DEADLINE, is_so);
+    }
+
+    /// [`Pointsman::wait_until`] with a deadline of its own.
+    pub fn wait_until_within(&self, what: &str, within: Duration, is_so: impl Fn(&Value) -> bool) {
+        let mut last = Value::Null;
+        let begin = Instant::now();
+        while begin.elapsed() < within {
+            last = self.try_stats("load").unwrap_or(last);
+            if is_so(&last) {
+                return;
+            }
+            assert!(proc::runs(self.pid()), "the dispatcher ended while {what} was awaited");
+            std::thread::sleep(Duration::from_millis(4));
+        }
+        panic!("waited {within:?} for {what}; the last word was {last}");
+    }
+
+    /// Kills a worker with SIGKILL and returns the process id it had.
+    pub fn kill_worker(&self, slot: usize) -> u32 {
+        let pid = self.worker_number(slot, "pid") as u32;
+        assert!(proc::children(self.pid()).contains(&pid), "worker {slot} ({pid}) is no child of the dispatcher");
+        assert!(proc::signal(pid, Signal::SIGKILL), "worker {slot} ({pid}) is gone already");
+        pid
+    }
+
+    /// Runs a subcommand on this run directory to its end.
+    pub fn command(&self, words: &[&str]) -> Output {
+        let mut command = Command::new(EXECUTABLE);
+        command.args(words).arg("--run-dir").arg(self.dir.path()).stdin(Stdio::null());
+        command.output().expect("the executable runs")
+    }
+
+    /// What it and its workers have written to stderr and stdout so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("stderr")).unwrap_or_default()
+    }
+
+    /// Sends SIGTERM to the dispatcher, and waits for nothing.
+    pub fn ask_to_stop(&self) {
+        assert!(proc::signal(self.pid(), Signal::SIGTERM), "the dispatcher is gone already");
+    }
+
+    /// SIGTERM; waits for its end, and that no process of it is left.
+    pub fn stop(mut self) -> ExitStatus {
+        let children = proc::children(self.pid());
+        self.ask_to_stop();
+        let status = wait_for("the dispatcher to end", DEADLINE, || self.child.try_wait().expect("a child of ours"));
+        wait_for("all its children to end", DEADLINE, || children.iter().all(|&pid| !proc::runs(pid)).then_some(()));
+        status
+    }
+}
+
+impl Drop for Pointsman {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.log();
+            let tail: Vec<_> = log.lines().rev().take(60).collect();
+            eprintln!("--- the last lines of pointsman {} ---", self.address);
+            tail.iter().rev().for_each(|line| eprintln!("{line}"));
+        }
+        let children = proc::children(self.pid());
+        // A dispatcher that has ended already has no children to name: then this does nothing.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        proc::kill_all(&children);
+    }
+}
+
+/// Runs the executable with `words`, and expects it to end by itself.
+pub fn run(words: &[&str]) -> Output {
+    let mut child = Command::new(EXECUTABLE)
+        .args(words)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the executable starts");
+    let begin = Instant::now();
+    while child.try_wait().expect("a child of ours").is_none() {
+        if begin.elapsed() > DEADLINE {
+            let children = proc::children(child.id());
+            let _ = child.kill();
+            for pid in children {
+                proc::signal(pid, Signal::SIGKILL);
+            }
+            panic!("`pointsman {}` did not end within {DEADLINE:?}", words.join(" "));
+        }
+        std::thread::sleep(Duration::from_millis(4));
+    }
+    child.wait_with_output().expect("a child of ours")
+}
+
+/// The folder of messages from RFCs; `None` where this checkout has none beside it.
+pub fn corpora() -> Option<PathBuf> {
+    let named = std::env::var_os("POINTSMAN_CORPORA").map(PathBuf::from);
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpora");
+    [named, Some(beside)].into_iter().flatten().find(|path| path.is_dir())
+}
