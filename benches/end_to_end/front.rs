@@ -1,0 +1,221 @@
+//! The processes in front that are compared, each started with four of the same workers behind it.
+
+use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::forwarder;
+use crate::generator::Plan;
+use crate::support::pointsman::{Pointsman, Setup};
+use crate::support::{own_address, proc, wait_for};
+
+/// Workers behind every front.
+pub const WORKERS: usize = 4;
+/// Units of a worker: more than any part of the benchmark can fill.
+const CAPACITY: u32 = 1_000_000;
+/// How long a front may take to answer its first OPTIONS.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A process in front.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Front {
+    /// This project's dispatcher.
+    Pointsman,
+    /// The bare forwarder.
+    Bare,
+    /// Kamailio in one of the modes of `shared/peers/kamailio`.
+    Kamailio(&'static str),
+}
+
+impl Front {
+    /// All of them, in the order of the table.
+    pub const ALL: [Front; 7] = [
+        Front::Pointsman,
+        Front::Bare,
+        Front::Kamailio("rawsend"),
+        Front::Kamailio("stateless"),
+        Front::Kamailio("callload-stateless"),
+        Front::Kamailio("stateful"),
+        Front::Kamailio("callload"),
+    ];
+
+    /// Its name in options, table and JSON.
+    pub fn name(self) -> String {
+        match self {
+            Front::Pointsman => "pointsman".to_owned(),
+            Front::Bare => "bare".to_owned(),
+            Front::Kamailio(mode) => format!("kamailio-{mode}"),
+        }
+    }
+
+    /// Why it cannot take part on this machine, if so.
+    pub fn missing(self) -> Option<String> {
+        match self {
+            Front::Pointsman | Front::Bare => None,
+            Front::Kamailio(_) if kamailio_folder().is_none() => {
+                Some("no configurations: set POINTSMAN_PEERS to the folder that holds kamailio/".to_owned())
+            }
+            Front::Kamailio(_) => {
+                let found = Command::new("kamailio").arg("-v").stdout(Stdio::null()).stderr(Stdio::null()).status();
+                found.is_err().then(|| "kamailio is not installed (apt-get install kamailio)".to_owned())
+            }
+        }
+    }
+
+    /// Starts it, and returns when it answers.
+    pub fn start(self) -> Running {
+        let running = match self {
+            Front::Pointsman => Running::of_pointsman(),
+            Front::Bare => Running::of_bare(),
+            Front::Kamailio(mode) => Running::of_kamailio(mode),
+        };
+        running.await_answer();
+        running
+    }
+}
+
+fn kamailio_folder() -> Option<PathBuf> {
+    let named = std::env::var_os("POINTSMAN_PEERS").map(PathBuf::from);
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/peers");
+    [named, Some(beside)].into_iter().flatten().map(|peers| peers.join("kamailio")).find(|folder| folder.is_dir())
+}
+
+/// A front and its workers. Dropped, all of them are killed.
+pub struct Running {
+    /// Where calls go.
+    pub address: SocketAddr,
+    /// Whether its callers may ask for replies at the source port.
+    rport: bool,
+    process: Process,
+    /// The dispatcher whose workers stand behind it, or which is the front itself.
+    pointsman: Option<Pointsman>,
+}
+
+enum Process {
+    Pointsman,
+    Bare(Guard),
+    Kamailio(Guard, #[allow(dead_code, reason = "kept until the process has ended")] TempDir),
+}
+
+/// A child that is killed, with its children, when it is dropped.
+struct Guard(Child);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let children = proc::children(self.0.id());
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+        proc::kill_all(&children);
+    }
+}
+
+impl Running {
+    fn of_pointsman() -> Self {
+        let pointsman = Setup::new(WORKERS).with(["--capacity", &CAPACITY.to_string()]).start();
+        Running { address: pointsman.address(), rport: true, process: Process::Pointsman, pointsman: Some(pointsman) }
+    }
+
+    fn of_bare() -> Self {
+        let listen = SocketAddrV4::new(own_address(), 5060);
+        let setup = forwarder::Setup { listen, worker_ports: 5070, workers: WORKERS as u16, capacity: CAPACITY };
+        let program = std::env::current_exe().expect("this executable has a path");
+        let mut command = Command::new(program);
+        command.arg("forwarder").args(setup.words()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut guard = Guard(command.spawn().expect("this executable starts again"));
+        let mut line = String::new();
+        let stdout = guard.0.stdout.take().expect("stdout is piped");
+        BufReader::new(stdout).read_line(&mut line).expect("the forwarder's first line");
+        assert_eq!(line.trim(), "ready", "the bare forwarder did not start");
+        Running { address: listen.into(), rport: true, process: Process::Bare(guard), pointsman: None }
+    }
+
+    fn of_kamailio(mode: &str) -> Self {
+        // Its configuration names these addresses: itself on port 5060, four backends from 7001 on.
+        let mut setup = Setup::new(WORKERS).with(["--capacity", &CAPACITY.to_string()]);
+        setup.ip = Ipv4Addr::LOCALHOST.into();
+        setup.port = 15_060;
+        setup.worker_ports = 7001;
+        let pointsman = setup.start();
+        let dir = tempfile::Builder::new().prefix("pm-kamailio-").tempdir().expect("a temporary directory");
+        let script = kamailio_folder().expect("looked for before").join("run.sh");
+        let child = Command::new("sh")
+            .arg(script)
+            .args([mode, "1"])
+            .env("KAMRUN", dir.path())
+            .env("SHM_MB", "1024")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("sh starts");
+        Running {
+            address: (Ipv4Addr::LOCALHOST, 5060).into(),
+            // The raw relay's workers see it as the source, and would answer there.
+            rport: mode != "rawsend",
+            process: Process::Kamailio(Guard(child), dir),
+            pointsman: Some(pointsman),
+        }
+    }
+
+    /// Sends OPTIONS until it is answered: the front stands, and so does a worker where it answers.
+    fn await_answer(&self) {
+        let socket = UdpSocket::bind((self.address.ip(), 0)).expect("a free port");
+        socket.set_read_timeout(Some(Duration::from_millis(50))).expect("a timeout above zero");
+        let local = socket.local_addr().expect("a bound socket has an address");
+        let rport = if self.rport { ";rport" } else { "" };
+        let text = format!(
+            "OPTIONS sip:service@{target} SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch=z9hG4bKready{rport}\r\n\
+             Max-Forwards: 70\r\nFrom: <sip:ready@{local}>;tag=ready\r\nTo: <sip:service@{target}>\r\n\
+             Call-ID: ready@{local}\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n",
+            target = self.address
+        );
+        wait_for("the front's first answer", PATIENCE, || {
+            socket.send_to(text.as_bytes(), self.address).ok()?;
+            socket.recv(&mut [0; 2048]).ok()
+        });
+    }
+
+    /// The plan of a load on it: calls without media, whose sockets would cost the workers more than their signalling.
+    pub fn plan(&self) -> Plan {
+        Plan { rport: self.rport, inactive: true, ..Plan::new(self.address) }
+    }
+
+    /// The processes in front.
+    pub fn front_pids(&self) -> Vec<u32> {
+        match &self.process {
+            Process::Pointsman => self.pointsman.iter().map(Pointsman::pid).collect(),
+            Process::Bare(guard) => vec![guard.0.id()],
+            Process::Kamailio(guard, _) => {
+                // `run.sh` becomes the main process; its children do the work.
+                let main = guard.0.id();
+                std::iter::once(main).chain(proc::children(main)).collect()
+            }
+        }
+    }
+
+    /// The workers behind it.
+    pub fn worker_pids(&self) -> Vec<u32> {
+        match (&self.process, &self.pointsman) {
+            (Process::Bare(guard), _) => proc::children(guard.0.id()),
+            (_, Some(pointsman)) => pointsman.worker_pids(),
+            (_, None) => Vec::new(),
+        }
+    }
+
+    /// The dispatcher behind a Kamailio, which has nothing to do.
+    pub fn bystander(&self) -> Option<u32> {
+        match self.process {
+            Process::Kamailio(..) => self.pointsman.as_ref().map(Pointsman::pid),
+            Process::Pointsman | Process::Bare(_) => None,
+        }
+    }
+
+    /// The dispatcher, when it is the front.
+    pub fn pointsman(&self) -> Option<&Pointsman> {
+        self.pointsman.as_ref().filter(|_| matches!(self.process, Process::Pointsman))
+    }
+}

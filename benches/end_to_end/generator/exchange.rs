@@ -1,0 +1,174 @@
+//! What the generator does with each message that comes, and with each timer that runs out.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::message::{self, InDialog, Method, Remote, Reply};
+use super::timers::Due;
+use super::{Generator, State};
+
+impl Generator {
+    /// A datagram has come.
+    pub(super) fn on_datagram(&mut self, bytes: &[u8], from: SocketAddr) {
+        let reply = Reply::read(bytes).filter(|reply| reply.key.run == self.run);
+        let Some(reply) = reply.filter(|reply| (reply.key.slot as usize) < self.calls.len()) else {
+            self.outcome.strangers += 1;
+            return;
+        };
+        match (reply.status, reply.method) {
+            (0, Method::Bye) => self.on_bye(bytes, &reply, from),
+            (0, _) => self.respond(bytes, "501 Not Implemented", from),
+            (_, Method::Invite) => self.on_invite_response(&reply, from),
+            (_, Method::Bye) => self.on_bye_response(&reply, from),
+            _ => {}
+        }
+    }
+
+    fn on_invite_response(&mut self, reply: &Reply<'_>, from: SocketAddr) {
+        if from != self.plan.target {
+            self.outcome.from_elsewhere += 1;
+        }
+        let call = &mut self.calls[reply.key.slot as usize];
+        let current = call.serial == reply.key.serial;
+        match (call.state, reply.status) {
+            (State::Calling { since }, 100..=199) if current => call.state = State::Proceeding { since },
+            (State::Calling { since } | State::Proceeding { since }, 200..=299) if current => {
+                self.on_answer(reply, since);
+            }
+            (State::Calling { .. } | State::Proceeding { .. }, 300..) if current => {
+                self.outcome.fail("INVITE", &reply.status.to_string());
+                self.acknowledge_failure(reply);
+                self.close(reply.key);
+            }
+            (State::Standing | State::Ending { .. }, 200..=299) if current && call.remote.to != reply.to => {
+                self.end_second_answer(reply);
+            }
+            (_, 200..=299) => {
+                self.outcome.answers_again += 1;
+                self.acknowledge(reply);
+            }
+            (_, 300..) => self.acknowledge_failure(reply),
+            _ => {}
+        }
+    }
+
+    fn on_answer(&mut self, reply: &Reply<'_>, since: Instant) {
+        let now = Instant::now();
+        self.outcome.answered(now - since);
+        let call = &mut self.calls[reply.key.slot as usize];
+        call.remote.take(reply);
+        call.state = State::Standing;
+        self.outcome.count_contact(call.remote.next_hop);
+        self.open -= 1;
+        self.established += 1;
+        self.acknowledge(reply);
+        self.standing.push_back((now + self.plan.hold.unwrap_or_default(), reply.key));
+        if self.plan.hold == Some(Duration::ZERO) && self.plan.byes_per_second.is_none() {
+            self.end_due(now);
+        }
+    }
+
+    /// Answers a 2xx from what stands in it, so that one for a call long gone gets its ACK too.
+    fn acknowledge(&mut self, reply: &Reply<'_>) {
+        let mut remote = Remote::default();
+        remote.take(reply);
+        self.send_in_dialog(InDialog::Ack, reply.key, &remote);
+    }
+
+    /// Two workers answered: a caller may have that after a crash (RFC 3261 §13.2.2.4), and ends the second call.
+    fn end_second_answer(&mut self, reply: &Reply<'_>) {
+        self.outcome.second_answers += 1;
+        let mut remote = Remote::default();
+        remote.take(reply);
+        self.send_in_dialog(InDialog::Ack, reply.key, &remote);
+        self.send_in_dialog(InDialog::Bye, reply.key, &remote);
+    }
+
+    fn acknowledge_failure(&mut self, reply: &Reply<'_>) {
+        let invite = self.template.write(reply.key, 0);
+        message::write_hop_ack(&mut self.scratch, invite, reply.to);
+        let _ = self.socket.send_to(&self.scratch, self.plan.target);
+    }
+
+    fn on_bye_response(&mut self, reply: &Reply<'_>, from: SocketAddr) {
+        let call = &self.calls[reply.key.slot as usize];
+        if call.serial != reply.key.serial || reply.status < 200 {
+            return;
+        }
+        let State::Ending { .. } = call.state else { return };
+        if Some(from) != self.destination(&call.remote) {
+            self.outcome.from_elsewhere += 1;
+        }
+        if reply.status < 300 {
+            self.outcome.completed += 1;
+        } else {
+            self.outcome.fail("BYE", &reply.status.to_string());
+        }
+        self.established -= 1;
+        self.close(reply.key);
+    }
+
+    /// The far end ends a call.
+    fn on_bye(&mut self, bytes: &[u8], reply: &Reply<'_>, from: SocketAddr) {
+        self.respond(bytes, "200 OK", from);
+        let call = &self.calls[reply.key.slot as usize];
+        if call.serial != reply.key.serial {
+            return;
+        }
+        match call.state {
+            State::Standing => {
+                self.outcome.ended_by_peer += 1;
+                self.established -= 1;
+                // It held no open transaction; `close` takes one off.
+                self.open += 1;
+                self.close(reply.key);
+            }
+            // Both hang up at once: our BYE gets its own answer.
+            State::Ending { .. } | State::Free | State::Calling { .. } | State::Proceeding { .. } => {}
+        }
+    }
+
+    fn respond(&mut self, request: &[u8], status: &str, to: SocketAddr) {
+        message::write_response(&mut self.scratch, request, status);
+        let _ = self.socket.send_to(&self.scratch, to);
+    }
+
+    /// A retransmission timer has run out.
+    pub(super) fn on_timer(&mut self, due: Due) {
+        let call = &self.calls[due.key.slot as usize];
+        if call.serial != due.key.serial {
+            return;
+        }
+        let limit = self.plan.t1 * 64;
+        match (due.method, call.state) {
+            (Method::Invite, State::Calling { since } | State::Proceeding { since }) => {
+                if due.at - since >= limit {
+                    self.outcome.fail("INVITE", "without a final response");
+                    self.close(due.key);
+                    return;
+                }
+                let sends = matches!(call.state, State::Calling { .. }) && !due.last;
+                let size = call.size;
+                if sends {
+                    self.outcome.invites_again += 1;
+                    self.send_invite(due.key, size);
+                }
+                self.timers.again(due, limit - (due.at - since));
+            }
+            (Method::Bye, State::Ending { since }) => {
+                if due.at - since >= limit {
+                    self.outcome.fail("BYE", "without a final response");
+                    self.established -= 1;
+                    self.close(due.key);
+                    return;
+                }
+                if !due.last {
+                    self.outcome.byes_again += 1;
+                    self.send_bye(due.key);
+                }
+                self.timers.again(due, limit - (due.at - since));
+            }
+            _ => {}
+        }
+    }
+}

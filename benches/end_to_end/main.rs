@@ -1,0 +1,77 @@
+//! The end-to-end benchmark: real calls through Pointsman, through a bare forwarder and, where it is installed, through
+//! Kamailio, all with the same workers. `cargo bench --bench end_to_end` measures everything; `benches/README.md` says
+//! what the figures mean.
+
+mod forwarder;
+mod front;
+mod generator;
+mod load;
+mod options;
+mod placement;
+mod report;
+mod singles;
+#[path = "../../tests/support/mod.rs"]
+mod support;
+
+use std::process::ExitCode;
+
+use front::Front;
+use options::Options;
+use placement::Placement;
+use report::Report;
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(("forwarder", rest)) = words.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        return run_forwarder(rest);
+    }
+    match Options::read(&words) {
+        Ok(options) => {
+            let report = measure(&options);
+            report.print();
+            report.write().map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
+        }
+        Err(text) => {
+            eprintln!("{text}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run_forwarder(words: &[String]) -> ExitCode {
+    let Some(setup) = forwarder::Setup::from_words(words) else { return ExitCode::from(2) };
+    match forwarder::run(&setup) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bare forwarder: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure(options: &Options) -> Report {
+    let mut report = Report::default();
+    if options.measures("start") {
+        report.start = singles::start(options);
+    }
+    if options.measures("cpu") || options.measures("latency") {
+        let mut present = |name: String, missing: Option<String>| {
+            let line = missing.map(|why| format!("{name}: {why}"));
+            report.skipped.extend(line.clone());
+            line.is_none()
+        };
+        let wanted = Front::ALL.into_iter().filter(|front| options.takes(&front.name()));
+        let fronts: Vec<_> = wanted.filter(|front| present(front.name(), front.missing())).collect();
+        let placements = Placement::ALL.into_iter();
+        let placements: Vec<_> = placements.filter(|place| present(place.name().to_owned(), place.missing())).collect();
+        report.series = load::measure(options, &fronts, &placements);
+        report.buffers = if fronts.contains(&Front::Pointsman) { load::buffers() } else { None };
+    }
+    if options.measures("sizes") {
+        report.evenness = singles::evenness(options);
+    }
+    if options.measures("memory") {
+        report.memory = Some(singles::memory());
+    }
+    report
+}
