@@ -75,6 +75,11 @@ fn what_a_full_worker_refuses_goes_to_the_next_before_the_caller_hears_of_it() {
         if refused() > 0 {
             return;
         }
+        // The next try needs both workers empty, by the dispatcher's own count.
+        pointsman.wait_until("both workers to be empty again", |load| {
+            let is_empty = |worker: &serde_json::Value| worker["units_used"] == 0 && worker["ledger"] == 0;
+            load["workers"].as_array().is_some_and(|all| all.iter().all(is_empty))
+        });
         pointsman.wait_until("the calls to be over", |load| {
             load["workers"].as_array().is_some_and(|all| all.iter().all(|worker| worker["units_used"] == 0))
         });
