@@ -75,6 +75,8 @@ struct Worker<A> {
     /// Sources that may have more to read: an edge is told only once.
     ready: VecDeque<Token>,
     stage: Stage,
+    /// When the calls of a drain that has a deadline are ended.
+    calls_end_at: Option<Time>,
 }
 
 /// How a worker's life goes on.
@@ -145,6 +147,7 @@ impl<A: Application> Worker<A> {
             // The welcome's frame may have had company.
             ready: VecDeque::from([LINK]),
             stage: Stage::Serving,
+            calls_end_at: None,
         })
     }
 
@@ -178,6 +181,9 @@ impl<A: Application> Worker<A> {
                 self.carry_out();
             }
             let now = clock::now();
+            if self.calls_end_at.is_some_and(|at| at <= now) {
+                self.end_calls("drained for long enough", now);
+            }
             self.uas.handle_timeout(now);
             if self.application.poll_timeout().is_some_and(|due| due <= now) {
                 self.application.handle_timeout(&mut Calls { uas: &mut self.uas, media: &mut self.media, now });
@@ -204,6 +210,7 @@ impl<A: Application> Worker<A> {
             report,
             back,
             stage,
+            self.calls_end_at,
             self.uas.poll_timeout(),
             self.application.poll_timeout(),
             self.streams.poll_timeout(),
@@ -449,19 +456,31 @@ impl<A: Application> Worker<A> {
 
     fn on_drain(&mut self, drain: Drain, now: Time) {
         match drain.mode {
-            DrainMode::Ready => self.uas.set_draining(false),
-            DrainMode::Drain => self.uas.set_draining(true),
+            DrainMode::Ready => {
+                self.uas.set_draining(false);
+                self.calls_end_at = None;
+            }
+            DrainMode::Drain => {
+                self.uas.set_draining(true);
+                // The end of time stands for "as long as they like".
+                self.calls_end_at = Some(now + drain.within).filter(|at| at.0 < u64::MAX);
+            }
             DrainMode::Stop => {
                 self.uas.set_draining(true);
                 self.stage = Stage::Stopping(now + drain.within);
-                let calls: Vec<CallKey> = self.uas.calls().collect();
-                tracing::info!(calls = calls.len(), "stopping: calls are ended");
-                for (number, key) in calls.into_iter().enumerate() {
-                    self.uas.hang_up(key, now);
-                    if number % 64 == 63 {
-                        self.carry_out();
-                    }
-                }
+                self.end_calls("stopping", now);
+            }
+        }
+    }
+
+    fn end_calls(&mut self, why: &str, now: Time) {
+        self.calls_end_at = None;
+        let calls: Vec<CallKey> = self.uas.calls().collect();
+        tracing::info!(calls = calls.len(), "{why}: calls are ended");
+        for (number, key) in calls.into_iter().enumerate() {
+            self.uas.hang_up(key, now);
+            if number % 64 == 63 {
+                self.carry_out();
             }
         }
     }

@@ -47,3 +47,13 @@ fn a_second_signal_ends_everything_at_once() {
         workers.iter().all(|&pid| !proc::runs(pid)).then_some(())
     });
 }
+
+#[test]
+fn a_draining_worker_ends_its_calls_when_the_time_for_that_is_over() {
+    let pointsman = Setup::new(1).with(["--drain-after", "100ms"]).start();
+    let phone = Phone::new(pointsman.address().ip());
+    phone.call(&phone.invite(pointsman.address(), None), pointsman.address());
+    assert!(pointsman.command(&["drain", "w0"]).status.success());
+    let bye = phone.receive(DEADLINE).expect("a BYE");
+    assert!(bye.text.starts_with("BYE "), "{}", bye.text);
+}
