@@ -327,15 +327,20 @@ enum NextHop {
 }
 
 /// Where a request of ours goes: on the connection there is, to the source of a pinned peer, else where the first route
-/// or the remote target says (§8.1.2).
+/// or the remote target says (§8.1.2). That is also where a connection is opened when ours is gone.
 fn next_hop(place: &Place, uri: Option<Uri<'_>>) -> (Hop, NextHop) {
-    if place.pinned || matches!(place.hop, Hop::Stream(_) | Hop::Front(_)) {
+    if place.pinned || matches!(place.hop, Hop::Front(_)) {
         return (place.hop, NextHop::Address(place.source));
     }
     let Some(uri) = uri else { return (place.hop, NextHop::Address(place.source)) };
     let tcp = uri.param(b"transport").is_some_and(|value| value.eq_ignore_ascii_case(b"tcp"));
     let hop = if tcp { Hop::Dial } else { place.hop };
     let port = uri.port.unwrap_or(5060);
+    if let Hop::Stream(_) = place.hop {
+        // A name is not worth a wait for a connection that is there.
+        let to = uri.host.ip().map_or(place.source, |ip| SocketAddr::new(ip, port));
+        return (place.hop, NextHop::Address(to));
+    }
     match uri.host.ip() {
         Some(ip) => (hop, NextHop::Address(SocketAddr::new(ip, port))),
         None if uri.host.as_bytes().is_empty() => (hop, NextHop::Address(place.source)),

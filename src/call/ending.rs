@@ -52,7 +52,8 @@ impl Uas {
     }
 
     /// Removes a call whose INVITE has its final response.
-    pub(super) fn forget(&mut self, key: CallKey, reason: EndReason) {
+    pub(super) fn forget(&mut self, key: CallKey, reason: EndReason, now: Time) {
+        self.answer_asked(key, now);
         let Some(call) = self.calls.remove(key) else { return };
         self.load.units_used = self.load.units_used.saturating_sub(call.size);
         self.load.sessions = self.load.sessions.saturating_sub(1);
@@ -74,6 +75,13 @@ impl Uas {
         }
     }
 
+    /// RFC 3261 §15.1.2: a change that still waits for the application gets 487.
+    fn answer_asked(&mut self, key: CallKey, now: Time) {
+        let Some(server) = self.calls.get_mut(key).and_then(|call| call.asked.take()) else { return };
+        let response = Response::status(487);
+        self.with_request(server, |uas, request| uas.respond_in_call(key, server, request, &response, now));
+    }
+
     /// Lets go of all that a call holds and tells the application.
     fn release(&mut self, key: CallKey, reason: EndReason, now: Time) {
         let Some(call) = self.calls.get_mut(key) else { return };
@@ -81,11 +89,8 @@ impl Uas {
         call.session = None;
         call.sdp = None;
         let size = call.size;
-        let (asked, invite) = (call.asked.take(), call.invite.take());
-        if let Some(server) = asked {
-            let response = Response::status(487);
-            self.with_request(server, |uas, request| uas.respond_in_call(key, server, request, &response, now));
-        }
+        let invite = call.invite.take();
+        self.answer_asked(key, now);
         if let Some(invite) = invite {
             // Whoever says BYE has our 2xx.
             if let Some(server) = self.servers.get_mut(invite) {

@@ -203,6 +203,8 @@ pub enum EndReason {
     NoAck,
     /// No PRACK came for a reliable provisional response within 64·T1 (RFC 3262 §3).
     NoPrack,
+    /// The ACK brought no answer to the offer in our 2xx (RFC 3261 §13.2.2.4).
+    NoAnswer,
     /// The session was not refreshed in time (RFC 4028 §10).
     SessionExpired,
     /// The peer answered a refresh with this status: it does not know the call any more.
@@ -223,6 +225,7 @@ impl EndReason {
             EndReason::InviteExpired => "invite-expired",
             EndReason::NoAck => "no-ack",
             EndReason::NoPrack => "no-prack",
+            EndReason::NoAnswer => "no-answer",
             EndReason::SessionExpired => "session-expired",
             EndReason::RefreshFailed(_) => "refresh-failed",
             EndReason::Replaced => "replaced",

@@ -55,7 +55,10 @@ impl Uas {
             reliable.then_accept(sdp);
             return true;
         }
-        call.reliable = None;
+        // What a PRACK has answered is agreed on: the 2xx would offer it again (RFC 3261 §13.2.1).
+        let agreed = call.reliable.as_ref().is_some_and(|reliable| reliable.is_answered());
+        let sdp = sdp.filter(|_| !agreed);
+        call.reliable = call.reliable.take().and_then(|reliable| reliable.without_repetition());
         call.phase = Phase::Accepted(None);
         call.sdp = sdp.or(call.sdp.as_deref()).map(Into::into);
         let place = call.place;
@@ -108,7 +111,7 @@ impl Uas {
             self.outputs.extend(server.seqs.drain().map(|seq| Output::Refuse(seq, reason)));
         }
         self.close(server);
-        self.forget(key, EndReason::Refused(reason));
+        self.forget(key, EndReason::Refused(reason), now);
         true
     }
 
@@ -226,7 +229,7 @@ impl Uas {
             Body::Sdp(sdp) if call.offered => Some(sdp.into()),
             _ => None,
         };
-        call.offered = false;
+        let unanswered = std::mem::take(&mut call.offered) && answer.is_none();
         let phase = call.phase;
         if let Phase::Accepted(_) = phase {
             call.phase = Phase::Confirmed;
@@ -237,6 +240,8 @@ impl Uas {
         }
         match phase {
             Phase::Accepted(Some(reason)) => self.end(key, reason, now),
+            // RFC 3261 §13.2.2.4: without an answer there is no session. A call that stands keeps the one it had.
+            Phase::Accepted(None) if unanswered => self.end(key, EndReason::NoAnswer, now),
             _ => self.arm_call(key),
         }
     }
@@ -269,7 +274,7 @@ impl Uas {
             let headers: &[(&str, &[u8])] = if status == 503 { &retry } else { &[] };
             uas.respond_in_call(key, server, request, &Response { headers, ..Response::status(status) }, now);
         });
-        self.forget(key, reason);
+        self.forget(key, reason, now);
         true
     }
 

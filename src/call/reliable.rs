@@ -7,7 +7,7 @@ use crate::call::exchange::{Arrival, CallKey, EndReason, Event};
 use crate::call::request::Request;
 use crate::call::respond::{ALLOW, Response, SUPPORTED};
 use crate::call::server::{NEVER, Resend, Way};
-use crate::call::uas::Uas;
+use crate::call::uas::{Phase, Uas};
 use crate::time::Time;
 use crate::wire::sip::Name;
 
@@ -16,21 +16,30 @@ use crate::wire::sip::Name;
 pub(super) struct Reliable {
     rseq: u32,
     cseq: u32,
-    /// The response, until its PRACK has come.
+    /// Until its PRACK has come.
     waiting: Option<Waiting>,
     /// Whether it carried an offer of ours.
     offered: bool,
+    /// Whether a PRACK of this call has answered an offer of ours.
+    answered: bool,
     /// What to accept the call with once the PRACK has come.
     accept: Option<Option<Box<[u8]>>>,
 }
 
 #[derive(Debug)]
 struct Waiting {
+    /// Whether it carried a session description.
+    sdp: bool,
+    /// The response; `None` once a 2xx has made its repetition needless.
+    repeat: Option<Repeat>,
+}
+
+#[derive(Debug)]
+struct Repeat {
     bytes: Arc<[u8]>,
     way: Way,
     resend: Resend,
     end: Time,
-    sdp: bool,
 }
 
 impl Reliable {
@@ -44,7 +53,18 @@ impl Reliable {
     }
 
     pub(super) fn due(&self) -> Time {
-        self.waiting.as_ref().map_or(NEVER, |waiting| waiting.resend.at.min(waiting.end))
+        let repeat = self.waiting.as_ref().and_then(|waiting| waiting.repeat.as_ref());
+        repeat.map_or(NEVER, |repeat| repeat.resend.at.min(repeat.end))
+    }
+
+    pub(super) const fn is_answered(&self) -> bool {
+        self.answered
+    }
+
+    /// What is left of it after the 2xx: a PRACK that is still to come must be answered (RFC 3262 §3).
+    pub(super) fn without_repetition(mut self: Box<Self>) -> Option<Box<Self>> {
+        self.waiting.as_mut()?.repeat = None;
+        Some(self)
     }
 }
 
@@ -71,6 +91,7 @@ impl Uas {
         if last.is_some_and(|reliable| reliable.waiting.is_some()) {
             return false;
         }
+        let answered = last.is_some_and(|reliable| reliable.answered);
         let rseq = match last {
             Some(reliable) => reliable.rseq + 1,
             // RFC 3262 §3: between 1 and 2³¹ − 1, with room to count up.
@@ -97,13 +118,14 @@ impl Uas {
             let Some(bytes) = server.kept.response().cloned() else { return };
             let way = server.way;
             let resend = Resend::start(&timers, now);
-            let waiting = Waiting { bytes, way, resend, end: now + timers.t64(), sdp: sdp.is_some() };
+            let repeat = Repeat { bytes, way, resend, end: now + timers.t64() };
+            let waiting = Some(Waiting { sdp: sdp.is_some(), repeat: Some(repeat) });
             let offered = sdp.is_some() && session_description(request.msg) == Body::None;
             if let Some(call) = uas.calls.get_mut(key) {
                 call.sdp = sdp.map(Into::into).or(call.sdp.take());
                 call.offered |= offered;
                 let cseq = request.cseq.number;
-                call.reliable = Some(Box::new(Reliable { rseq, cseq, waiting: Some(waiting), offered, accept: None }));
+                call.reliable = Some(Box::new(Reliable { rseq, cseq, waiting, offered, answered, accept: None }));
             }
         });
         self.arm_call(key);
@@ -121,11 +143,16 @@ impl Uas {
         let Some(reliable) = matching else {
             return self.answer(request, arrival, Some(key), &Response::status(481), now);
         };
+        let offers = !reliable.offered && matches!(session_description(request.msg), Body::Sdp(_));
+        if offers && (call.asked.is_some() || call.offered) {
+            return self.refuse_glare(500, key, request, arrival, now);
+        }
         reliable.waiting = None;
         let answers_ours = std::mem::take(&mut reliable.offered);
         match session_description(request.msg) {
             Body::Sdp(answer) if answers_ours => {
                 call.offered = false;
+                reliable.answered = true;
                 let answer = answer.into();
                 self.answer(request, arrival, Some(key), &Response::status(200), now);
                 self.tell(key, Event::Answer(answer));
@@ -147,6 +174,9 @@ impl Uas {
     /// Accepts a call that was waiting for its PRACK, once nothing else is open.
     pub(super) fn on_prack_settled(&mut self, key: CallKey, now: Time) {
         let Some(call) = self.calls.get_mut(key).filter(|call| call.asked.is_none()) else { return };
+        if call.phase != Phase::Early {
+            call.reliable.take_if(|reliable| reliable.waiting.is_none());
+        }
         let Some(reliable) = call.reliable.as_mut().filter(|reliable| reliable.waiting.is_none()) else { return };
         if let Some(sdp) = reliable.accept.take() {
             self.accept(key, sdp.as_deref(), now);
@@ -157,12 +187,13 @@ impl Uas {
     pub(super) fn on_reliable_timer(&mut self, key: CallKey, now: Time) {
         let cap = self.timers.t64();
         let Some(call) = self.calls.get_mut(key) else { return };
-        let Some(waiting) = call.reliable.as_mut().and_then(|reliable| reliable.waiting.as_mut()) else { return };
-        if waiting.end <= now {
+        let waiting = call.reliable.as_mut().and_then(|reliable| reliable.waiting.as_mut());
+        let Some(repeat) = waiting.and_then(|waiting| waiting.repeat.as_mut()) else { return };
+        if repeat.end <= now {
             self.decline(key, 504, EndReason::NoPrack, now);
-        } else if waiting.resend.at <= now {
-            waiting.resend = waiting.resend.next(cap, now);
-            self.outputs.push_back(waiting.way.transmit(&waiting.bytes));
+        } else if repeat.resend.at <= now {
+            repeat.resend = repeat.resend.next(cap, now);
+            self.outputs.push_back(repeat.way.transmit(&repeat.bytes));
         }
     }
 }

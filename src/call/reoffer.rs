@@ -103,7 +103,7 @@ impl Uas {
         self.tell(key, Event::Offer(offer.into()));
     }
 
-    /// Opens a transaction whose request is kept until it is decided on, and takes its Contact.
+    /// Opens a transaction whose request is kept until it is decided on.
     pub(super) fn open_in_call(
         &mut self,
         key: CallKey,
@@ -118,22 +118,21 @@ impl Uas {
         if let Some(server) = self.servers.get_mut(server) {
             server.call = Some(key);
         }
-        let limit = self.limits.dialog;
-        if let Some(call) = self.calls.get_mut(key)
-            && request.method != Method::Prack
-            && let Some(contact) = request.msg.contact()
-        {
-            call.dialog.refresh_target(contact.uri, limit);
-        }
         Some(server)
     }
 
-    /// Sends the 200 to a re-INVITE, UPDATE or PRACK.
+    /// Sends the 200 to a re-INVITE, UPDATE or PRACK. It is the 200 that takes the peer's new Contact (RFC 6141 §3.2).
     pub(super) fn grant(&mut self, key: CallKey, server: ServerKey, sdp: Option<&[u8]>, now: Time) {
         let Some(place) = self.calls.get(key).map(|call| call.place) else { return };
         let contact = self.contact(&place);
-        let ours = self.session_timer;
+        let (ours, limit) = (self.session_timer, self.limits.dialog);
         self.with_request(server, |uas, request| {
+            if request.method != Method::Prack
+                && let Some(contact) = request.msg.contact()
+                && let Some(call) = uas.calls.get_mut(key)
+            {
+                call.dialog.refresh_target(contact.uri, limit);
+            }
             let value;
             let mut headers: Vec<(&str, &[u8])> = Vec::with_capacity(5);
             if request.method != Method::Prack {
@@ -177,7 +176,14 @@ impl Uas {
         }
     }
 
-    fn refuse_glare(&mut self, status: u16, key: CallKey, request: &Request<'_>, arrival: &Arrival, now: Time) {
+    pub(super) fn refuse_glare(
+        &mut self,
+        status: u16,
+        key: CallKey,
+        request: &Request<'_>,
+        arrival: &Arrival,
+        now: Time,
+    ) {
         let refusal = match status {
             // RFC 3261 §14.2, RFC 3311 §5.2: a random value of 0 to 10 seconds.
             500 => Refusal::with(500, "Retry-After", (self.number(b'r') % 11).to_string().as_bytes()),

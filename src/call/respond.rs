@@ -1,6 +1,8 @@
 //! Answering: responses are written here, and server transactions opened, advanced and closed.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::call::exchange::{Arrival, CallKey, Hop, Output, Path};
 use crate::call::request::Request;
@@ -125,8 +127,9 @@ impl Uas {
                 self.keep(key, kept);
             }
             if let Some(server) = self.servers.get_mut(key) {
-                server.end = NEVER;
+                server.end = if response.status == 100 { NEVER } else { now + PROVISIONAL_EVERY };
             }
+            self.arm_server(key);
             return;
         }
         let timers = self.timers;
@@ -210,9 +213,13 @@ impl Uas {
     fn on_server_end(&mut self, key: ServerKey, now: Time) {
         let Some(server) = self.servers.get_mut(key) else { return };
         match server.state {
+            State::Proceeding { invite: true } if let Some(last) = server.kept.response() => {
+                self.outputs.push_back(server.way.transmit(last));
+                server.end = now + PROVISIONAL_EVERY;
+                self.arm_server(key);
+            }
             // RFC 3261 §17.2.1: a 100 when the application takes more than 200 ms.
             State::Proceeding { invite: true } => {
-                server.end = NEVER;
                 self.with_request(key, |uas, request| uas.respond(key, request, &Response::status(100), now));
             }
             // The application has not decided in the whole life of the transaction.
@@ -285,7 +292,12 @@ impl Uas {
                 }
             }
         };
-        let to = if hop.is_reliable() { arrival.source } else { where_to(request, arrival.source) };
+        let to = match hop {
+            // Where to dial when the connection is gone (RFC 3261 §18.2.2).
+            Hop::Stream(_) => stated_port(request, arrival.source),
+            Hop::Front(_) | Hop::Dial => arrival.source,
+            Hop::Own(_) | Hop::Listener(_) => where_to(request, arrival.source),
+        };
         Way { hop, source: arrival.source, to, from: Some(arrival.local.ip()) }
     }
 
@@ -374,7 +386,15 @@ pub(super) enum Keep {
 }
 
 /// RFC 3261 §17.2.1.
-const TRYING_AFTER: std::time::Duration = std::time::Duration::from_millis(200);
+const TRYING_AFTER: Duration = Duration::from_millis(200);
+/// RFC 3261 §13.3.1.1: a call that rings says so every minute, or proxies on its way give up (timer C).
+const PROVISIONAL_EVERY: Duration = Duration::from_secs(60);
+
+/// The source's address with the port that the request's Via names.
+fn stated_port(request: &Message<'_>, source: SocketAddr) -> SocketAddr {
+    let port = request.via().map(|via| via.port.unwrap_or(via.default_port()));
+    SocketAddr::new(source.ip(), port.unwrap_or(source.port()))
+}
 
 fn server_request(server: Option<&Server>) -> Option<Arc<[u8]>> {
     server?.kept.request().cloned()

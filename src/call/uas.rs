@@ -283,6 +283,10 @@ impl Uas {
 
     fn on_request_in_dialog(&mut self, key: CallKey, request: &Request<'_>, arrival: &Arrival, now: Time) {
         let Some(call) = self.calls.get_mut(key) else { return };
+        if call.phase == Phase::Ending && request.method != Method::Bye {
+            // RFC 3261 §15.1.1: with our BYE the dialog is over.
+            return self.answer(request, arrival, Some(key), &Response::status(481), now);
+        }
         if request.cseq.number < call.dialog.remote_cseq {
             // RFC 3261 §12.2.2: it has been overtaken.
             return self.answer(request, arrival, Some(key), &Response::status(500), now);

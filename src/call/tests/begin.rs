@@ -272,3 +272,47 @@ fn a_second_copy_on_another_way_gets_482() {
     desk.hand(&invite().branch("again").cseq(2));
     desk.incoming();
 }
+
+#[test]
+fn an_ack_without_the_answer_to_our_offer_ends_the_call() {
+    let mut desk = Desk::new();
+    desk.hand(&text("INVITE"));
+    let key = desk.incoming();
+    desk.act(|uas, now| uas.accept(key, Some(OFFER.as_bytes()), now));
+    let tag = to_tag(&desk.only());
+    desk.own(&text("ACK").branch("ack").to(&tag));
+    assert!(desk.only().starts_with("BYE "));
+    assert_eq!(desk.events(), [(key, Event::Established), (key, Event::Ended(EndReason::NoAnswer))]);
+    desk.assert_idle();
+}
+
+#[test]
+fn ringing_is_repeated_every_minute_and_a_100_is_not() {
+    let mut desk = Desk::new();
+    desk.hand(&invite());
+    let key = desk.incoming();
+    desk.wait(ms(300));
+    assert_eq!(desk.statuses(), [100]);
+    desk.wait(SECOND * 70);
+    assert_eq!(desk.sent().len(), 0);
+    desk.act(|uas, now| uas.ring(key, 180, None, Delivery::AsRequired, now));
+    let sent = desk.only();
+    desk.wait(SECOND * 59);
+    assert_eq!(desk.sent().len(), 0);
+    desk.wait(SECOND * 122);
+    assert_eq!(desk.sent(), [sent.clone(), sent.clone(), sent]);
+    desk.act(|uas, now| uas.reject(key, 486, now));
+    desk.assert_idle();
+}
+
+#[test]
+fn a_response_whose_connection_is_gone_is_dialled_to_the_port_in_via() {
+    let mut desk = Desk::new();
+    let arrival = Arrival::stream(9, "192.0.2.9:40000".parse().unwrap(), "192.0.2.1:5071".parse().unwrap(), 1);
+    desk.say(&text("OPTIONS").bytes(), &arrival);
+    let ways = desk.outputs.iter().filter_map(|output| match output {
+        Output::Transmit(transmit) => Some((transmit.hop, transmit.to)),
+        _ => None,
+    });
+    assert_eq!(ways.collect::<Vec<_>>(), [(Hop::Stream(9), "192.0.2.9:5070".parse().unwrap())]);
+}

@@ -173,3 +173,58 @@ fn a_fold_in_the_peers_contact_does_not_break_our_request_line() {
     desk.act(|uas, now| uas.hang_up(key, now));
     assert!(desk.only().split("\r\n").next().unwrap().ends_with(" SIP/2.0"));
 }
+
+#[test]
+fn what_comes_after_our_bye_is_not_told_to_the_application() {
+    let mut desk = Desk::new();
+    let (key, tag) = desk.standing(&invite());
+    desk.act(|uas, now| uas.hang_up(key, now));
+    desk.outputs.clear();
+    for (cseq, method) in (2..).zip(["INFO", "UPDATE", "INVITE", "OPTIONS", "PRACK"]) {
+        desk.own(&text(method).to(&tag).cseq(cseq).branch(method));
+    }
+    assert_eq!((desk.statuses(), desk.events()), (vec![481; 5], vec![]));
+}
+
+#[test]
+fn a_change_that_waits_when_an_early_call_ends_gets_487_at_once() {
+    for how in ["BYE", "CANCEL", "reject"] {
+        let mut desk = Desk::new();
+        let called = desk.hand(&invite().header("Require: 100rel"));
+        let key = desk.incoming();
+        desk.act(|uas, now| uas.ring(key, 183, Some(ANSWER.as_bytes()), Delivery::AsRequired, now));
+        let tag = to_tag(&desk.only());
+        let asked = desk.hand_with(&text("UPDATE").to(&tag).cseq(2).body(OFFER), |envelope| envelope.follows = true);
+        desk.outputs.clear();
+        match how {
+            "BYE" => desk.own(&text("BYE").to(&tag).cseq(3)),
+            "CANCEL" => desk.own(&text("CANCEL").branch("INVITE-1")),
+            _ => assert!(desk.act(|uas, now| uas.reject(key, 486, now))),
+        }
+        let mut settled = desk.settled().0;
+        settled.sort_unstable();
+        assert_eq!(settled, [called, asked], "{how}");
+        let answers = desk.sent();
+        let update = answers.iter().find(|text| header(text, "CSeq") == Some("2 UPDATE"));
+        assert_eq!(update.map(|text| status(text)), Some(487), "{how}");
+        desk.assert_idle();
+    }
+}
+
+#[test]
+fn our_bye_to_a_caller_whose_connection_is_gone_goes_to_its_contact() {
+    let mut desk = Desk::new();
+    let arrival = Arrival::stream(9, "192.0.2.9:40000".parse().unwrap(), "192.0.2.1:5071".parse().unwrap(), 1);
+    desk.say(&invite().bytes(), &arrival);
+    let key = desk.incoming();
+    desk.act(|uas, now| uas.accept(key, Some(ANSWER.as_bytes()), now));
+    let tag = to_tag(&desk.only());
+    desk.say(&text("ACK").branch("ack").to(&tag).bytes(), &arrival);
+    desk.outputs.clear();
+    desk.act(|uas, now| uas.hang_up(key, now));
+    let ways = desk.outputs.iter().filter_map(|output| match output {
+        Output::Transmit(transmit) => Some((transmit.hop, transmit.to)),
+        _ => None,
+    });
+    assert_eq!(ways.collect::<Vec<_>>(), [(Hop::Stream(9), "192.0.2.9:5070".parse().unwrap())]);
+}

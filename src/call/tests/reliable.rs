@@ -102,3 +102,45 @@ fn an_offer_in_a_prack_is_answered_in_its_200_and_the_2xx_waits() {
     desk.act(|uas, now| uas.answer_offer(key, ANSWER.as_bytes(), now));
     assert_eq!(desk.statuses(), [200, 200]);
 }
+
+#[test]
+fn the_prack_of_ringing_that_comes_after_the_2xx_gets_200() {
+    let mut desk = Desk::new();
+    let (key, sent) = ringing(&mut desk, &invite().header("Require: 100rel"), None, Delivery::AsRequired);
+    desk.act(|uas, now| uas.accept(key, Some(ANSWER.as_bytes()), now));
+    desk.sent();
+    desk.own(&prack(&to_tag(&sent), &sent));
+    assert_eq!(desk.statuses(), [200]);
+    desk.own(&text("ACK").branch("ack").to(&to_tag(&sent)));
+    desk.own(&prack(&to_tag(&sent), &sent).cseq(3).branch("again"));
+    assert_eq!(desk.statuses(), [481]);
+    assert_eq!(desk.uas.load().sessions, 1);
+}
+
+#[test]
+fn an_offer_in_a_prack_while_another_waits_gets_500_and_leaves_the_other_alone() {
+    let mut desk = Desk::new();
+    let (key, sent) = ringing(&mut desk, &invite().header("Require: 100rel"), Some(ANSWER), Delivery::AsRequired);
+    let tag = to_tag(&sent);
+    desk.own(&text("UPDATE").to(&tag).cseq(2).body(OFFER));
+    desk.settled();
+    let seq = desk.hand_with(&prack(&tag, &sent).cseq(3).body(OFFER), |envelope| envelope.follows = true);
+    assert_eq!((desk.statuses(), desk.settled()), (vec![500], (vec![seq], vec![])));
+    assert_eq!(desk.events(), [(key, Event::Offer(OFFER.as_bytes().into()))]);
+    desk.act(|uas, now| uas.answer_offer(key, ANSWER.as_bytes(), now));
+    let ok = desk.only();
+    assert_eq!((status(&ok), header(&ok, "CSeq")), (200, Some("2 UPDATE")));
+}
+
+#[test]
+fn what_the_prack_has_answered_is_not_offered_again_in_the_2xx() {
+    let mut desk = Desk::new();
+    let (key, sent) = ringing(&mut desk, &text("INVITE").header("Require: 100rel"), Some(OFFER), Delivery::AsRequired);
+    desk.own(&prack(&to_tag(&sent), &sent).body(ANSWER));
+    desk.sent();
+    desk.events();
+    desk.act(|uas, now| uas.accept(key, Some(OFFER.as_bytes()), now));
+    assert_eq!(body(&desk.only()), "");
+    desk.own(&text("ACK").branch("ack").to(&to_tag(&sent)));
+    assert_eq!(desk.events(), [(key, Event::Established)]);
+}

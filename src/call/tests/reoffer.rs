@@ -128,3 +128,16 @@ fn a_reinvite_whose_ack_got_lost_is_settled_by_the_next() {
     desk.wait(SECOND);
     assert_eq!(desk.statuses(), [100]);
 }
+
+#[test]
+fn a_refused_change_does_not_move_where_our_bye_goes() {
+    let mut desk = Desk::new();
+    let (key, tag) = desk.standing(&invite());
+    let mut moved = reinvite(&tag).header("Contact: <sip:caller@192.0.2.10:5099>");
+    moved.contact = false;
+    desk.own(&moved);
+    desk.act(|uas, now| uas.reject_offer(key, 488, now));
+    desk.sent();
+    desk.act(|uas, now| uas.hang_up(key, now));
+    assert!(desk.only().starts_with("BYE sip:caller@192.0.2.9:5070 SIP/2.0\r\n"));
+}
