@@ -1,8 +1,12 @@
 //! TCP connections at the slot's own port, and those dialled for requests of ours: bytes to messages and back.
 //!
-//! Every connection is bounded: in what it may send without a message coming of it, in what may wait to leave, and in
-//! how long it may be silent. Their number is bounded, too: the one that has been silent longest makes room.
+//! Every connection is bounded: in what it may send without a message coming of it, in how long a message may take to
+//! come, in what may wait to leave, and in how long it may be silent. Their number is bounded, too: the one that has been
+//! silent longest makes room.
+//!
+//! A peer that has said all (the end of its half) still gets the answers to what it said.
 
+use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
@@ -24,6 +28,14 @@ const STREAM_TOKENS: usize = 1 << 20;
 const LIMIT: usize = 4_096;
 /// A connection that has been silent for so long is closed.
 const IDLE_LIMIT: Duration = Duration::from_secs(600);
+/// A message that has begun must be there after this time: 64·T1, as long as its sender waits for an answer.
+const MESSAGE_WITHIN: Duration = Duration::from_secs(32);
+/// A peer that has ended its half gets what leaves within this time. Later responses are dialled (RFC 3261 §18.2.2).
+const ENDED_FOR: Duration = Duration::from_secs(2);
+/// When no descriptor was left for a connection, it is accepted after this time.
+const ACCEPT_AGAIN: Duration = Duration::from_secs(1);
+/// A buffer that is larger is not kept for the next message.
+const BUFFER_KEPT: usize = 4 << 10;
 /// Connections are looked at this often.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// Bytes that may wait for one connection to take them.
@@ -44,7 +56,11 @@ pub(super) struct Streams {
     listeners: Vec<Listener>,
     first_listener: usize,
     connections: Slab<ConnKey, Connection>,
+    /// Those whose peer has ended its half, in the order of their closing.
+    ended: VecDeque<(Time, ConnKey)>,
     looked: Option<Time>,
+    /// When connections are accepted again that no descriptor was left for: an edge is told only once.
+    accept_at: Option<Time>,
     buffer: Vec<u8>,
 }
 
@@ -58,6 +74,10 @@ struct Connection {
     enough: usize,
     outgoing: Vec<u8>,
     heard: Time,
+    /// Since when there has been the beginning of a message.
+    begun: Option<Time>,
+    /// Whether the peer has ended its half.
+    ended: bool,
 }
 
 /// Watches a socket for datagrams.
@@ -80,7 +100,9 @@ impl Streams {
             listeners,
             first_listener: first,
             connections: Slab::new(LIMIT),
+            ended: VecDeque::new(),
             looked: None,
+            accept_at: None,
             buffer: vec![0; READ],
         })
     }
@@ -100,13 +122,19 @@ impl Streams {
         for _ in 0..TURNS {
             let Some(connection) = self.connections.get_mut(key) else { return false };
             let read = match connection.stream.read(&mut self.buffer) {
-                Ok(0) => return self.close(key),
+                Ok(0) => {
+                    if !std::mem::replace(&mut connection.ended, true) {
+                        self.ended.push_back((now + ENDED_FOR, key));
+                    }
+                    return false;
+                }
                 Ok(read) => read,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(_) => return self.close(key),
             };
             connection.heard = now;
+            connection.begun.get_or_insert(now);
             let (remote, local) = (connection.remote, connection.local);
             connection.incoming.extend_from_slice(self.buffer.get(..read).unwrap_or_default());
             if connection.incoming.len() < connection.enough {
@@ -133,6 +161,12 @@ impl Streams {
                 }
             };
             connection.incoming.drain(..at);
+            if connection.incoming.is_empty() {
+                connection.begun = None;
+                connection.incoming.shrink_to(BUFFER_KEPT);
+            } else if at > 0 {
+                connection.begun = Some(now);
+            }
             if let Some(fault) = fault {
                 tracing::debug!(%remote, fault = fault.label(), "a connection is closed: its messages cannot be told apart");
                 return self.close(key);
@@ -161,7 +195,8 @@ impl Streams {
 
     /// Sends on a connection to `to`, which is opened when there is none.
     pub(super) fn dial(&mut self, to: SocketAddr, bytes: &[u8], now: Time) {
-        let open = self.connections.keys().find(|key| self.connections.get(*key).is_some_and(|it| it.remote == to));
+        let usable = |it: &Connection| it.remote == to && !it.ended;
+        let open = self.connections.keys().find(|key| self.connections.get(*key).is_some_and(usable));
         let key = match open {
             Some(key) => key,
             None => match tcp::connect(to).and_then(|stream| self.insert(stream, to, now)) {
@@ -175,21 +210,34 @@ impl Streams {
         self.write(key, bytes);
     }
 
-    /// Closes connections that have been silent for too long.
+    /// Closes connections that have been silent for too long, that take too long for a message, or that have ended.
     pub(super) fn handle_timeout(&mut self, now: Time) {
-        if self.poll_timeout().is_none_or(|due| now < due) {
+        while let Some((_, key)) = self.ended.pop_front_if(|(at, _)| *at <= now) {
+            self.close(key);
+        }
+        if self.accept_at.take_if(|at| *at <= now).is_some() {
+            (0..self.listeners.len()).for_each(|number| while self.accept(number, now) {});
+        }
+        if self.next_look().is_none_or(|due| now < due) {
             return;
         }
         self.looked = Some(now);
-        let silent = |it: &Connection| now.since(it.heard) >= IDLE_LIMIT;
-        let silent: Vec<ConnKey> =
-            self.connections.keys().filter(|key| self.connections.get(*key).is_some_and(silent)).collect();
-        silent.into_iter().for_each(|key| {
+        let given_up = |it: &Connection| {
+            now.since(it.heard) >= IDLE_LIMIT || it.begun.is_some_and(|begun| now.since(begun) >= MESSAGE_WITHIN)
+        };
+        let given_up: Vec<ConnKey> =
+            self.connections.keys().filter(|key| self.connections.get(*key).is_some_and(given_up)).collect();
+        given_up.into_iter().for_each(|key| {
             self.close(key);
         });
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Time> {
+        let ended = self.ended.front().map(|(at, _)| *at);
+        [self.next_look(), ended, self.accept_at].into_iter().flatten().min()
+    }
+
+    fn next_look(&self) -> Option<Time> {
         (!self.connections.is_empty()).then(|| self.looked.map_or(Time(0), |looked| looked + LOOK_EVERY))
     }
 
@@ -199,7 +247,10 @@ impl Streams {
                 Some(Ok(Some(accepted))) => accepted,
                 Some(Ok(None)) | None => return false,
                 Some(Err(error)) => {
-                    tracing::warn!(%error, "cannot accept a connection");
+                    if self.accept_at.is_none() {
+                        tracing::warn!(%error, "cannot accept a connection");
+                    }
+                    self.accept_at = Some(now + ACCEPT_AGAIN);
                     return false;
                 }
             };
@@ -216,11 +267,24 @@ impl Streams {
         }
         let local = stream.local_addr()?;
         let fd = stream.as_raw_fd();
-        let connection =
-            Connection { stream, remote, local, incoming: Vec::new(), enough: 1, outgoing: Vec::new(), heard: now };
+        let connection = Connection {
+            stream,
+            remote,
+            local,
+            incoming: Vec::new(),
+            enough: 1,
+            outgoing: Vec::new(),
+            heard: now,
+            begun: None,
+            ended: false,
+        };
         let key = self.connections.insert(connection).ok_or(io::ErrorKind::OutOfMemory)?;
         let token = Token(STREAM_TOKENS + key.index() as usize);
-        self.registry.register(&mut SourceFd(&fd), token, Interest::READABLE | Interest::WRITABLE)?;
+        if let Err(error) = self.registry.register(&mut SourceFd(&fd), token, Interest::READABLE | Interest::WRITABLE) {
+            // Nobody would look at it.
+            self.close(key);
+            return Err(error);
+        }
         Ok(key)
     }
 
@@ -272,3 +336,6 @@ impl Streams {
 fn number_of(key: ConnKey) -> u64 {
     u64::from(key.index()) | u64::from(key.generation()) << 32
 }
+
+#[cfg(test)]
+mod tests;

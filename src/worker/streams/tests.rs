@@ -1,0 +1,138 @@
+use std::net::Shutdown;
+
+use mio::{Events, Poll};
+
+use super::*;
+
+const WITHIN: Duration = Duration::from_secs(5);
+const REQUEST: &str = "OPTIONS sip:ms SIP/2.0\r\nContent-Length: 0\r\n\r\n";
+const FIRST: usize = 512;
+
+/// A worker's connections, their poll, and what has come over them.
+struct Desk {
+    poll: Poll,
+    streams: Streams,
+    at: SocketAddr,
+    now: Time,
+    came: Vec<(String, u64)>,
+}
+
+impl Desk {
+    fn new() -> Desk {
+        let poll = Poll::new().unwrap();
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let at = listener.local_addr();
+        let streams = Streams::new(poll.registry(), vec![listener], FIRST).unwrap();
+        Desk { poll, streams, at, now: Time(1_000_000), came: Vec::new() }
+    }
+
+    fn caller(&mut self) -> TcpStream {
+        let caller = TcpStream::connect(self.at).unwrap();
+        caller.set_read_timeout(Some(WITHIN)).unwrap();
+        let before = self.open();
+        self.turn_until(|desk| desk.open() > before);
+        caller
+    }
+
+    /// Serves events until `done`.
+    fn turn_until(&mut self, done: impl Fn(&Desk) -> bool) {
+        let mut events = Events::with_capacity(16);
+        while !done(self) {
+            self.poll.poll(&mut events, Some(WITHIN)).unwrap();
+            assert!(!events.is_empty(), "nothing happened");
+            for event in &events {
+                let came = &mut self.came;
+                let mut sink = |bytes: &[u8], conn: u64, _: SocketAddr, _: SocketAddr| {
+                    came.push((String::from_utf8(bytes.to_vec()).unwrap(), conn));
+                };
+                while self.streams.on_readable(event.token(), self.now, &mut sink) {}
+            }
+        }
+    }
+
+    /// Lets time pass, and looks as often as is asked for.
+    fn wait(&mut self, span: Duration) {
+        let end = self.now + span;
+        while let Some(due) = self.streams.poll_timeout().filter(|due| *due <= end) {
+            self.now = self.now.max(due);
+            self.streams.handle_timeout(self.now);
+        }
+        self.now = end;
+    }
+
+    fn open(&self) -> usize {
+        self.streams.connections.keys().count()
+    }
+}
+
+fn rest(mut caller: &TcpStream) -> String {
+    let mut text = String::new();
+    caller.read_to_string(&mut text).unwrap();
+    text
+}
+
+#[test]
+fn a_peer_that_has_ended_its_half_gets_its_answer_and_then_the_end() {
+    let mut desk = Desk::new();
+    let mut caller = desk.caller();
+    caller.write_all(REQUEST.as_bytes()).unwrap();
+    caller.shutdown(Shutdown::Write).unwrap();
+    desk.turn_until(|desk| desk.streams.ended.len() == 1);
+    let (text, conn) = desk.came.remove(0);
+    assert_eq!(text, REQUEST);
+    // Port 1 is nobody's: the answer must not be dialled.
+    desk.streams.send(conn, "127.0.0.1:1".parse().unwrap(), b"SIP/2.0 200 OK\r\n\r\n", desk.now);
+    desk.wait(ENDED_FOR);
+    assert_eq!((rest(&caller).as_str(), desk.open()), ("SIP/2.0 200 OK\r\n\r\n", 0));
+}
+
+#[test]
+fn a_message_that_does_not_get_done_closes_its_connection_however_alive_it_is() {
+    let mut desk = Desk::new();
+    let (mut slow, mut honest) = (desk.caller(), desk.caller());
+    for byte in REQUEST.as_bytes().iter().take(10) {
+        slow.write_all(&[*byte]).unwrap();
+        let key = desk.streams.connections.keys().next().unwrap();
+        let before = desk.streams.connections.get(key).unwrap().incoming.len();
+        desk.turn_until(|desk| desk.streams.connections.get(key).unwrap().incoming.len() > before);
+        honest.write_all(REQUEST.as_bytes()).unwrap();
+        let came = desk.came.len();
+        desk.turn_until(|desk| desk.came.len() > came);
+        desk.wait(Duration::from_secs(3));
+    }
+    assert_eq!(desk.open(), 2);
+    desk.wait(Duration::from_secs(12));
+    assert_eq!((desk.open(), rest(&slow).as_str()), (1, ""));
+}
+
+#[test]
+fn a_connection_that_says_nothing_is_closed_after_ten_minutes() {
+    let mut desk = Desk::new();
+    let caller = desk.caller();
+    desk.wait(IDLE_LIMIT - Duration::from_secs(1));
+    assert_eq!(desk.open(), 1);
+    desk.wait(LOOK_EVERY);
+    assert_eq!((desk.open(), rest(&caller).as_str()), (0, ""));
+}
+
+#[test]
+fn one_connection_too_many_closes_the_most_silent() {
+    let mut desk = Desk::new();
+    let mut callers = Vec::new();
+    for _ in 0..3 {
+        callers.push(desk.caller());
+        desk.now = desk.now + Duration::from_secs(1);
+    }
+    callers[0].write_all(b"\r\n\r\n").unwrap();
+    let mut pong = [0; 2];
+    desk.turn_until(|desk| {
+        desk.streams
+            .connections
+            .keys()
+            .next()
+            .is_some_and(|key| desk.streams.connections.get(key).unwrap().heard == desk.now)
+    });
+    callers[0].read_exact(&mut pong).unwrap();
+    desk.streams.close_most_silent();
+    assert_eq!((pong, desk.open(), rest(&callers[1]).as_str()), (*b"\r\n", 2, ""));
+}
