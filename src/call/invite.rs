@@ -45,6 +45,11 @@ impl Uas {
         self.calls.get(key).map(|call| call.dialog.call_id())
     }
 
+    /// Whether a call waits for a decision.
+    pub fn is_undecided(&self, key: CallKey) -> bool {
+        self.undecided(key).is_some()
+    }
+
     /// Answers a call with 200. `sdp` is the answer to the peer's offer or, when there was none, our offer.
     ///
     /// Waits by itself for a PRACK that must come first (RFC 3262 §3). False when the call is not waiting for a decision.

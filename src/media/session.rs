@@ -70,6 +70,14 @@ impl Session {
         Ok(lines.iter().filter_map(|line| self.leg(*line).map(Leg::port)).collect())
     }
 
+    /// Another port for the line that has `port`, which somebody else turns out to use; `None` when no other is free.
+    pub fn replace(&mut self, port: u16, ports: &mut Ports) -> Option<u16> {
+        let leg = self.legs.iter_mut().find(|leg| leg.port == port)?;
+        leg.port = ports.take().ok()?;
+        ports.give_back(port);
+        Some(leg.port)
+    }
+
     /// The outcome of an offer and its answer: the terms of all active lines. Lines that are not named lose their port;
     /// these ports come back, already free again, so that their sockets can be closed.
     pub fn apply(&mut self, terms: &[(usize, Terms)], ports: &mut Ports, now: Time) -> Vec<u16> {
@@ -152,6 +160,18 @@ mod tests {
         assert_eq!(session.reserve(&[0, 1, 2], &mut ports), Err(Exhausted { pairs: 2 }));
         assert_eq!(session.legs().len(), 1);
         assert_eq!(ports.free(), 1);
+    }
+
+    #[test]
+    fn a_port_that_somebody_else_uses_is_replaced_and_tried_last() {
+        let mut ports = Ports::new((20_000, 20_003), 0);
+        let mut session = Session::new(1);
+        session.reserve(&[0], &mut ports).unwrap();
+        assert_eq!(session.replace(20_000, &mut ports), Some(20_002));
+        assert_eq!(session.replace(20_002, &mut ports), Some(20_000));
+        assert_eq!(session.reserve(&[0, 1], &mut ports), Ok(vec![20_000, 20_002]));
+        assert_eq!(session.replace(20_000, &mut ports), None);
+        assert_eq!(session.legs().len(), 2);
     }
 
     #[test]

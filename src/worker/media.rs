@@ -16,6 +16,7 @@ use crate::call::offer::{Capabilities, Local, Offer, OfferError, terms_of};
 use crate::call::{CallKey, Uas};
 use crate::handoff::frame::RefuseReason;
 use crate::media::{Ports, Session};
+use crate::net::bind::BindError;
 use crate::net::udp::{Batch, Buffers, Socket};
 use crate::time::Time;
 
@@ -23,6 +24,8 @@ use crate::time::Time;
 pub(super) const RTP_TOKENS: usize = 1 << 40;
 /// Batches read from one socket before others have their turn.
 const BATCHES: usize = 4;
+/// Ports tried for a stream before the slot counts as having none.
+const PORTS_TRIED: usize = 8;
 /// So long the worker says that it has no room after a stream could not be opened: then it is worth another try.
 const EXHAUSTED_FOR: Duration = Duration::from_secs(1);
 
@@ -63,6 +66,15 @@ enum NoMedia {
     Exhausted,
 }
 
+/// Why a socket could not be opened.
+#[derive(Debug, thiserror::Error)]
+enum Unopened {
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    #[error("cannot watch it: {0}")]
+    Watch(#[from] io::Error),
+}
+
 impl Media {
     pub(super) fn new(registry: Registry, range: (u16, u16), seed: u64) -> Self {
         Media {
@@ -89,7 +101,7 @@ impl Media {
 
     /// Answers an incoming call.
     pub(super) fn echo(&mut self, uas: &mut Uas, key: CallKey, offer: Option<&[u8]>, now: Time) -> bool {
-        let Some(address) = uas.address(key) else { return false };
+        let Some(address) = uas.address(key).filter(|_| uas.is_undecided(key)) else { return false };
         let local_ip = uas.local_ip(key).unwrap_or(address);
         self.seed = self.seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
         let mut call = EchoCall {
@@ -223,14 +235,14 @@ impl Media {
         lines: &[usize],
         now: Time,
     ) -> Result<Vec<SocketAddr>, NoMedia> {
-        let Ok(ports) = call.session.reserve(lines, &mut self.ports) else {
+        let Ok(mut ports) = call.session.reserve(lines, &mut self.ports) else {
             self.exhausted = Some(now);
             return Err(NoMedia::Exhausted);
         };
-        for port in &ports {
+        for port in &mut ports {
             if !self.sockets.contains_key(port) {
-                let leg = self.bind(key, local_ip, *port).map_err(|error| {
-                    tracing::warn!(%error, port, "an RTP port of this slot cannot be opened");
+                let leg = self.bind_some(key, &mut call.session, local_ip, port).map_err(|error| {
+                    tracing::warn!(%error, port, "no RTP port of this slot can be opened");
                     self.exhausted = Some(now);
                     NoMedia::Exhausted
                 })?;
@@ -240,9 +252,26 @@ impl Media {
         Ok(ports.iter().map(|port| SocketAddr::new(call.local.address(), *port)).collect())
     }
 
-    fn bind(&self, call: CallKey, ip: IpAddr, port: u16) -> io::Result<Leg> {
-        let open = |port: u16| -> io::Result<Socket> {
-            let socket = Socket::bind(SocketAddr::new(ip, port), Buffers::MEDIA).map_err(io::Error::other)?;
+    /// Opens `port` or, where another program has it, one of the next.
+    fn bind_some(&mut self, key: CallKey, session: &mut Session, ip: IpAddr, port: &mut u16) -> Result<Leg, Unopened> {
+        for _ in 1..PORTS_TRIED {
+            match self.bind(key, ip, *port) {
+                Err(Unopened::Bind(error @ BindError::InUse { .. })) => {
+                    tracing::warn!(%error, "another program has an RTP port of this slot");
+                    let Some(other) = session.replace(*port, &mut self.ports) else {
+                        return Err(error.into());
+                    };
+                    *port = other;
+                }
+                result => return result,
+            }
+        }
+        self.bind(key, ip, *port)
+    }
+
+    fn bind(&self, call: CallKey, ip: IpAddr, port: u16) -> Result<Leg, Unopened> {
+        let open = |port: u16| -> Result<Socket, Unopened> {
+            let socket = Socket::bind(SocketAddr::new(ip, port), Buffers::MEDIA)?;
             let token = Token(RTP_TOKENS + usize::from(port));
             self.registry.register(&mut SourceFd(&socket.as_raw_fd()), token, Interest::READABLE)?;
             Ok(socket)
