@@ -15,7 +15,7 @@ use pointsman::handoff::frame::{
 use pointsman::ids::{ConnId, Incarnation, ListenerId, Seq, TokenKey};
 use pointsman::net::clock;
 use pointsman::net::unix::{SeqListener, SeqPacket};
-use pointsman::worker::{Echo, Link, Settings, WorkerError, run};
+use pointsman::worker::{Application, Call, Echo, Link, Settings, WorkerError, run};
 
 const WITHIN: Duration = Duration::from_secs(10);
 
@@ -33,10 +33,14 @@ struct Front {
 
 impl Front {
     fn start(capacity: u32, rtp_ports: (u16, u16)) -> Front {
+        Front::start_with(Echo::default(), capacity, rtp_ports)
+    }
+
+    fn start_with(application: impl Application + Send + 'static, capacity: u32, rtp_ports: (u16, u16)) -> Front {
         let (link, end) = SeqPacket::pair().unwrap();
         let own = Link::Inherited(OwnedFd::from(end).into_raw_fd());
         let settings = Settings { name: Some("w0".into()), ..Settings::new(own) };
-        let worker = std::thread::spawn(move || run(settings, Echo::default()));
+        let worker = std::thread::spawn(move || run(settings, application));
         Front::welcome(link, Some(worker), capacity, rtp_ports)
     }
 
@@ -325,6 +329,66 @@ fn a_stopped_worker_ends_its_calls_with_bye_and_returns() {
     }
     sip.send_to(format!("{answer}Content-Length: 0\r\n\r\n").as_bytes(), source).unwrap();
     worker.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_worker_that_stops_is_not_called_back() {
+    let mut front = Front::start(10, rtp_range(20));
+    let sip = caller();
+    let words = |call| Words { call, transport: "UDP", from: sip.local_addr().unwrap() };
+    let media = "127.0.0.1:9".parse().unwrap();
+    front.hand(&words("a").invite(media, "inactive"), words("a").from);
+    front.wait_for_sessions(1);
+    // Its 2xx has no ACK, so that the worker stays until its time is over.
+    front.send(&Record::Drain(Drain { mode: DrainMode::Stop, within: Duration::from_secs(3) }));
+    front.send(&Record::Drain(Drain { mode: DrainMode::Ready, within: Duration::ZERO }));
+    let late = front.hand(&words("b").invite(media, "inactive"), words("b").from);
+    front.wait(|front| !front.refused.is_empty(), |_| ());
+    assert_eq!(front.refused, [(late, RefuseReason::Draining)]);
+}
+
+#[test]
+fn an_rtp_port_that_another_program_has_costs_no_call() {
+    let range = rtp_range(8);
+    // All pairs but the last: of some the RTP port, of others the one for RTCP.
+    let taken = |pair: u16| UdpSocket::bind(("127.0.0.1", range.0 + 2 * pair + pair % 2)).unwrap();
+    let strangers: Vec<_> = (0..7).map(taken).collect();
+    let mut front = Front::start(10, range);
+    let sip = caller();
+    let words = Words { call: "busy", transport: "UDP", from: sip.local_addr().unwrap() };
+    front.hand(&words.invite("127.0.0.1:9".parse().unwrap(), "sendrecv"), words.from);
+    let (ok, _) = receive(&sip);
+    assert!(ok.contains(&format!("m=audio {} ", range.0 + 14)), "{ok}");
+    front.wait_for_sessions(1);
+    assert_eq!((front.refused.len(), strangers.len()), (0, 7));
+}
+
+/// Answers twice: a slip of an application.
+struct Twice;
+
+impl Application for Twice {
+    fn on_call(&mut self, call: &mut Call<'_>) {
+        call.echo();
+        assert!(!call.echo());
+    }
+}
+
+#[test]
+fn a_call_that_is_answered_twice_holds_its_ports_once() {
+    let mut front = Front::start_with(Twice, 10, rtp_range(2));
+    let sip = caller();
+    for call in ["a", "b", "c"] {
+        let words = Words { call, transport: "UDP", from: sip.local_addr().unwrap() };
+        front.hand(&words.invite("127.0.0.1:9".parse().unwrap(), "sendrecv"), words.from);
+        let (ok, _) = receive(&sip);
+        assert!(ok.starts_with("SIP/2.0 200 "), "{ok}");
+        front.wait_for_sessions(1);
+        assert!(!front.reports.last().unwrap().no_room);
+        sip.send_to(words.request("BYE", 2, &to_tag(&ok), "").as_bytes(), front.slot.local_addr().unwrap()).unwrap();
+        receive(&sip);
+        front.wait_for_sessions(0);
+    }
+    front.stop();
 }
 
 #[test]

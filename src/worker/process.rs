@@ -456,6 +456,8 @@ impl<A: Application> Worker<A> {
 
     fn on_drain(&mut self, drain: Drain, now: Time) {
         match drain.mode {
+            // Its calls have been ended, and it goes when they have: there is no way back.
+            DrainMode::Ready if matches!(self.stage, Stage::Stopping(_)) => {}
             DrainMode::Ready => {
                 self.uas.set_draining(false);
                 self.calls_end_at = None;
