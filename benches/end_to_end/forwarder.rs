@@ -10,6 +10,7 @@ use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, recvmmsg};
@@ -45,23 +46,27 @@ pub struct Setup {
     pub workers: u16,
     /// Units of each worker.
     pub capacity: u32,
+    /// Where sinks count, when those are to stand behind it instead of workers.
+    pub sinks: Option<PathBuf>,
 }
 
 impl Setup {
     /// The words that [`Setup::from_words`] reads.
     pub fn words(&self) -> Vec<String> {
-        let Setup { listen, worker_ports, workers, capacity } = self;
-        vec![listen.to_string(), worker_ports.to_string(), workers.to_string(), capacity.to_string()]
+        let Setup { listen, worker_ports, workers, capacity, sinks } = self;
+        let words = [listen.to_string(), worker_ports.to_string(), workers.to_string(), capacity.to_string()];
+        words.into_iter().chain(sinks.iter().map(|counts| counts.display().to_string())).collect()
     }
 
     /// The setup that `words` name.
     pub fn from_words(words: &[String]) -> Option<Self> {
-        let [listen, worker_ports, workers, capacity] = words else { return None };
+        let [listen, worker_ports, workers, capacity, sinks @ ..] = words else { return None };
         Some(Setup {
             listen: listen.parse().ok()?,
             worker_ports: worker_ports.parse().ok()?,
             workers: workers.parse().ok()?,
             capacity: capacity.parse().ok()?,
+            sinks: sinks.first().map(PathBuf::from),
         })
     }
 }
@@ -95,8 +100,16 @@ impl Worker {
         }
         fcntl_setfd(&theirs, FdFlags::empty())?;
         let name = WorkerId(slot).to_string();
-        let child = Command::new(EXECUTABLE)
-            .args(["worker", "--name", &name, "--link-fd", &theirs.as_raw_fd().to_string()])
+        let fd = theirs.as_raw_fd().to_string();
+        let mut command = match &setup.sinks {
+            None => Command::new(EXECUTABLE),
+            Some(_) => Command::new(std::env::current_exe()?),
+        };
+        match &setup.sinks {
+            None => command.args(["worker", "--name", &name, "--link-fd", &fd]),
+            Some(counts) => command.arg("sink").arg(counts).args([&slot.to_string(), "fd", &fd]),
+        };
+        let child = command
             // That the forwarder is gone at the end of a run is no news.
             .env("POINTSMAN_LOG", "warn")
             .stdin(Stdio::null())

@@ -70,7 +70,7 @@ impl Front {
     pub fn start(self) -> Running {
         let running = match self {
             Front::Pointsman => Running::of_pointsman(),
-            Front::Bare => Running::of_bare(),
+            Front::Bare => Running::of_bare(None),
             Front::Kamailio(mode) => Running::of_kamailio(mode),
         };
         running.await_answer();
@@ -93,6 +93,8 @@ pub struct Running {
     process: Process,
     /// The dispatcher whose workers stand behind it, or which is the front itself.
     pointsman: Option<Pointsman>,
+    /// What stands behind it instead of workers.
+    sinks: Vec<Guard>,
 }
 
 enum Process {
@@ -114,14 +116,51 @@ impl Drop for Guard {
 }
 
 impl Running {
-    fn of_pointsman() -> Self {
-        let pointsman = Setup::new(WORKERS).with(["--capacity", &CAPACITY.to_string()]).start();
-        Running { address: pointsman.address(), rport: true, process: Process::Pointsman, pointsman: Some(pointsman) }
+    /// Starts `front` with [`WORKERS`] sinks behind it, which count in the file `counts`; `None` where nothing but its
+    /// own workers can stand behind it.
+    pub fn with_sinks(front: Front, counts: &Path) -> Option<Self> {
+        match front {
+            Front::Pointsman => Some(Running::of_pointsman_with_sinks(counts)),
+            Front::Bare => Some(Running::of_bare(Some(counts.to_owned()))),
+            Front::Kamailio(_) => None,
+        }
     }
 
-    fn of_bare() -> Self {
+    /// The sinks come by themselves, beside one worker that is drained.
+    fn of_pointsman_with_sinks(counts: &Path) -> Self {
+        let pointsman = Setup::new(1).with(["--capacity", &CAPACITY.to_string()]).start();
+        pointsman.stats("drain w0");
+        let handoff = pointsman.run_dir().join("handoff.sock");
+        let start = |slot: usize| {
+            let address = SocketAddr::new(pointsman.address().ip(), 6_000 + slot as u16);
+            let mut command = Command::new(std::env::current_exe().expect("this executable has a path"));
+            command.arg("sink").arg(counts).args([&slot.to_string(), "path"]).arg(&handoff).arg(address.to_string());
+            Guard(command.stdin(Stdio::null()).spawn().expect("this executable starts again"))
+        };
+        let sinks = (0..WORKERS).map(start).collect();
+        pointsman.wait_until("all sinks to be up", |load| {
+            let up = |worker: &&serde_json::Value| worker["state"] == "up";
+            load["workers"].as_array().is_some_and(|all| all.iter().filter(up).count() == 1 + WORKERS)
+        });
+        let address = pointsman.address();
+        Running { address, rport: true, process: Process::Pointsman, pointsman: Some(pointsman), sinks }
+    }
+
+    fn of_pointsman() -> Self {
+        let pointsman = Setup::new(WORKERS).with(["--capacity", &CAPACITY.to_string()]).start();
+        Running {
+            address: pointsman.address(),
+            rport: true,
+            process: Process::Pointsman,
+            pointsman: Some(pointsman),
+            sinks: Vec::new(),
+        }
+    }
+
+    /// The bare forwarder with workers, or with sinks that count in a file, behind it.
+    fn of_bare(sinks: Option<PathBuf>) -> Self {
         let listen = SocketAddrV4::new(own_address(), 5060);
-        let setup = forwarder::Setup { listen, worker_ports: 5070, workers: WORKERS as u16, capacity: CAPACITY };
+        let setup = forwarder::Setup { listen, worker_ports: 5070, workers: WORKERS as u16, capacity: CAPACITY, sinks };
         let program = std::env::current_exe().expect("this executable has a path");
         let mut command = Command::new(program);
         command.arg("forwarder").args(setup.words()).stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -130,7 +169,13 @@ impl Running {
         let stdout = guard.0.stdout.take().expect("stdout is piped");
         BufReader::new(stdout).read_line(&mut line).expect("the forwarder's first line");
         assert_eq!(line.trim(), "ready", "the bare forwarder did not start");
-        Running { address: listen.into(), rport: true, process: Process::Bare(guard), pointsman: None }
+        Running {
+            address: listen.into(),
+            rport: true,
+            process: Process::Bare(guard),
+            pointsman: None,
+            sinks: Vec::new(),
+        }
     }
 
     fn of_kamailio(mode: &str) -> Self {
@@ -158,6 +203,7 @@ impl Running {
             rport: mode != "rawsend",
             process: Process::Kamailio(Guard(child), dir),
             pointsman: Some(pointsman),
+            sinks: Vec::new(),
         }
     }
 
@@ -197,8 +243,11 @@ impl Running {
         }
     }
 
-    /// The workers behind it.
+    /// The workers, or sinks, behind it.
     pub fn worker_pids(&self) -> Vec<u32> {
+        if !self.sinks.is_empty() {
+            return self.sinks.iter().map(|sink| sink.0.id()).collect();
+        }
         match (&self.process, &self.pointsman) {
             (Process::Bare(guard), _) => proc::children(guard.0.id()),
             (_, Some(pointsman)) => pointsman.worker_pids(),

@@ -128,7 +128,7 @@ fn member<'v>(value: &'v Value, name: &str) -> Option<&'v Value> {
 }
 
 /// Records per frame since the start, from the front's own counters.
-fn records_per_frame(running: &Running) -> Option<f64> {
+pub fn records_per_frame(running: &Running) -> Option<f64> {
     let counters = running.pointsman()?.stats("counters");
     let (records, frames) = (number(&counters, "records")?, number(&counters, "frames")?);
     (frames > 0.0).then(|| records / frames)

@@ -2,6 +2,7 @@
 //! Kamailio, all with the same workers. `cargo bench --bench end_to_end` measures everything; `benches/README.md` says
 //! what the figures mean.
 
+mod flood;
 mod forwarder;
 mod front;
 mod generator;
@@ -10,6 +11,7 @@ mod options;
 mod placement;
 mod report;
 mod singles;
+mod sink;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
@@ -22,8 +24,10 @@ use report::Report;
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    if let Some(("forwarder", rest)) = words.split_first().map(|(first, rest)| (first.as_str(), rest)) {
-        return run_forwarder(rest);
+    match words.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        Some(("forwarder", rest)) => return run_forwarder(rest),
+        Some(("sink", rest)) => return outcome("sink", sink::run(rest)),
+        _ => {}
     }
     match Options::read(&words) {
         Ok(options) => {
@@ -40,10 +44,14 @@ fn main() -> ExitCode {
 
 fn run_forwarder(words: &[String]) -> ExitCode {
     let Some(setup) = forwarder::Setup::from_words(words) else { return ExitCode::from(2) };
-    match forwarder::run(&setup) {
+    outcome("bare forwarder", forwarder::run(&setup))
+}
+
+fn outcome(who: &str, result: std::io::Result<()>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("bare forwarder: {error}");
+            eprintln!("{who}: {error}");
             ExitCode::FAILURE
         }
     }
@@ -54,7 +62,7 @@ fn measure(options: &Options) -> Report {
     if options.measures("start") {
         report.start = singles::start(options);
     }
-    if options.measures("cpu") || options.measures("latency") {
+    if ["cpu", "latency", "initial"].iter().any(|part| options.measures(part)) {
         let mut present = |name: String, missing: Option<String>| {
             let line = missing.map(|why| format!("{name}: {why}"));
             report.skipped.extend(line.clone());
@@ -64,7 +72,12 @@ fn measure(options: &Options) -> Report {
         let fronts: Vec<_> = wanted.filter(|front| present(front.name(), front.missing())).collect();
         let placements = Placement::ALL.into_iter();
         let placements: Vec<_> = placements.filter(|place| present(place.name().to_owned(), place.missing())).collect();
-        report.series = load::measure(options, &fronts, &placements);
+        if options.measures("cpu") || options.measures("latency") {
+            report.series = load::measure(options, &fronts, &placements);
+        }
+        if options.measures("initial") {
+            report.floods = flood::measure(options, &fronts, &placements);
+        }
         report.buffers = if fronts.contains(&Front::Pointsman) { load::buffers() } else { None };
     }
     if options.measures("sizes") {

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::flood::Flood;
 use crate::load::{RATE, Series};
 use crate::singles::Evenness;
 
@@ -39,6 +40,8 @@ impl Spread {
 pub struct Report {
     /// Full load and latency.
     pub series: Vec<Series>,
+    /// Initial requests only.
+    pub floods: Vec<Flood>,
     /// Socket buffers asked for and granted, as the dispatcher tells.
     pub buffers: Option<Value>,
     /// Policies under sessions of very different size.
@@ -59,6 +62,9 @@ impl Report {
         }
         if self.series.iter().any(|series| series.cpu().is_some()) {
             self.print_cpu();
+        }
+        if !self.floods.is_empty() {
+            self.print_floods();
         }
         if self.series.iter().any(|series| series.p50().is_some()) {
             self.print_latency();
@@ -97,6 +103,28 @@ impl Report {
                 cell(series.records_per_frame(), 1),
                 series.troubles().0,
                 series.troubles().1,
+            );
+        }
+    }
+
+    fn print_floods(&self) {
+        println!("\nInitial requests only, as many as the front takes: its CPU per message handed over, in µs");
+        println!(
+            "| front | placement | µs per message | × bare | messages/s | its share of a CPU | records per frame |"
+        );
+        println!("|---|---|---|---|---|---|---|");
+        for flood in &self.floods {
+            let bare = self.floods.iter().find(|it| it.placement == flood.placement && it.front.name() == "bare");
+            let ratio = flood.cpu().zip(bare.and_then(Flood::cpu));
+            println!(
+                "| {} | {} | {} | {} | {} | {} | {} |",
+                flood.front.name(),
+                flood.placement.name(),
+                cell(flood.cpu(), 2),
+                ratio.map(|(own, bare)| format!("{:.2}", own.median / bare.median)).unwrap_or_default(),
+                cell(flood.rate(), 0),
+                cell(flood.share(), 2),
+                cell(flood.records_per_frame(), 1),
             );
         }
     }
@@ -147,6 +175,7 @@ impl Report {
         let value = json!({
             "machine": machine(),
             "series": self.series.iter().map(Series::json).collect::<Vec<_>>(),
+            "initial": self.floods.iter().map(Flood::json).collect::<Vec<_>>(),
             "buffers": self.buffers,
             "evenness": self.evenness.iter().map(Evenness::json).collect::<Vec<_>>(),
             "memory": self.memory,

@@ -1,0 +1,134 @@
+//! CPU time per message of a front that has no quiet moment: initial requests only, each a new one, more than it can
+//! take, and sinks behind it, so that neither callers nor workers set the pace.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::front::{Front, Running, WORKERS};
+use crate::generator::message::{InviteTemplate, Key, Shape};
+use crate::load::records_per_frame;
+use crate::options::Options;
+use crate::placement::Placement;
+use crate::report::Spread;
+use crate::sink::Counts;
+use crate::support::{DEADLINE, proc, wait_for};
+
+/// Messages before the measurement begins.
+const WARM_UP: u64 = 20_000;
+
+/// Measurements of one front in one placement, run by run.
+pub struct Flood {
+    /// Who was measured.
+    pub front: Front,
+    /// Where it ran.
+    pub placement: Placement,
+    runs: Vec<Run>,
+}
+
+struct Run {
+    /// CPU of the front per message handed over, in µs.
+    cpu: f64,
+    /// Messages handed over a second.
+    rate: f64,
+    /// CPU of the front over the time that passed.
+    share: f64,
+    records_per_frame: Option<f64>,
+}
+
+/// Measures every front that can have sinks behind it, in turn, as many rounds as the options ask for.
+pub fn measure(options: &Options, fronts: &[Front], placements: &[Placement]) -> Vec<Flood> {
+    let able = fronts.iter().filter(|front| !matches!(front, Front::Kamailio(_)));
+    let pairs = able.flat_map(|&front| placements.iter().map(move |&placement| (front, placement)));
+    let mut all: Vec<Flood> = pairs.map(|(front, placement)| Flood { front, placement, runs: Vec::new() }).collect();
+    for round in 1..=options.runs {
+        for flood in &mut all {
+            let Some(run) = run(flood.front, flood.placement, options.span) else { continue };
+            let (front, placement) = (flood.front.name(), flood.placement.name());
+            eprintln!("round {round}: {front}, {placement}: {:.2} µs a message, {:.0} messages/s", run.cpu, run.rate);
+            flood.runs.push(run);
+        }
+    }
+    all
+}
+
+fn run(front: Front, placement: Placement, span: Duration) -> Option<Run> {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("counts");
+    let counts = Counts::create(&path, WORKERS).expect("a file for the counts");
+    let running = Running::with_sinks(front, &path)?;
+    placement.apply(&running);
+    let over = Arc::new(AtomicBool::new(false));
+    let thread = thread::spawn({
+        let (over, target) = (Arc::clone(&over), running.address);
+        move || flood(target, &over)
+    });
+    wait_for("the flood to run", DEADLINE, || (counts.sum(WORKERS) >= WARM_UP).then_some(()));
+    let pids = running.front_pids();
+    let cpu = || pids.iter().map(|&pid| proc::precise_cpu(pid)).sum::<Duration>();
+    let (begin, cpu_before, before) = (Instant::now(), cpu(), counts.sum(WORKERS));
+    thread::sleep(span);
+    let (cpu_after, after, elapsed) = (cpu(), counts.sum(WORKERS), begin.elapsed());
+    over.store(true, Ordering::Relaxed);
+    thread.join().expect("the flood's thread");
+    let messages = (after - before).max(1) as f64;
+    let spent = (cpu_after - cpu_before).as_secs_f64();
+    Some(Run {
+        cpu: spent * 1e6 / messages,
+        rate: messages / elapsed.as_secs_f64(),
+        share: spent / elapsed.as_secs_f64(),
+        records_per_frame: records_per_frame(&running),
+    })
+}
+
+/// New INVITEs, one behind the other, until it is over. What a full receive buffer does not take is lost.
+fn flood(target: SocketAddr, over: &AtomicBool) {
+    let socket = UdpSocket::bind((target.ip(), 0)).expect("a free port");
+    let local = socket.local_addr().expect("a bound socket has an address");
+    let shape = Shape { local, target, bytes: 956, rport: true, inactive: true, sized: false };
+    let mut template = InviteTemplate::new(&shape);
+    let mut serial = 0;
+    while !over.load(Ordering::Relaxed) {
+        serial += 1;
+        // A full send buffer is room soon.
+        let _ = socket.send_to(template.write(Key { run: std::process::id(), slot: 0, serial }, 0), target);
+    }
+}
+
+impl Flood {
+    /// CPU of the front per message in µs.
+    pub fn cpu(&self) -> Option<Spread> {
+        Spread::of(self.runs.iter().map(|run| run.cpu))
+    }
+
+    /// Messages handed over a second.
+    pub fn rate(&self) -> Option<Spread> {
+        Spread::of(self.runs.iter().map(|run| run.rate))
+    }
+
+    /// How busy the front was: 1 is a whole CPU.
+    pub fn share(&self) -> Option<Spread> {
+        Spread::of(self.runs.iter().map(|run| run.share))
+    }
+
+    /// Messages handed over in one write, where the front tells.
+    pub fn records_per_frame(&self) -> Option<Spread> {
+        Spread::of(self.runs.iter().filter_map(|run| run.records_per_frame))
+    }
+
+    /// Everything as JSON.
+    pub fn json(&self) -> Value {
+        json!({
+            "front": self.front.name(),
+            "placement": self.placement.name(),
+            "front_cpu_us_per_message": self.cpu().map(Spread::json),
+            "messages_per_second": self.rate().map(Spread::json),
+            "front_cpu_share": self.share().map(Spread::json),
+            "records_per_frame": self.records_per_frame().map(Spread::json),
+        })
+    }
+}

@@ -1,0 +1,148 @@
+//! A worker that takes every message and answers nobody: what is left of a call when only the way to the worker counts.
+//!
+//! It speaks the handoff protocol with the product's own end of it: numbers as answered within 10 ms, reports every
+//! 100 ms. It runs as a process of its own, which is this benchmark's executable with `sink` as its first word.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use pointsman::handoff::back::{Back, BackEvent};
+use pointsman::handoff::frame::{FRAME_HARD_LIMIT, Hello, Port, Report};
+use pointsman::ids::Seq;
+use pointsman::net::clock;
+use pointsman::net::unix::{SEND_BUFFER, SeqPacket};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+/// How often it says how much it has taken.
+const TELL_EVERY: Duration = Duration::from_millis(2);
+const REPORT_EVERY: Duration = Duration::from_millis(100);
+/// More than any run hands over.
+const UNITS: u32 = 1_000_000_000;
+
+/// How a sink comes to its link.
+pub enum Link {
+    /// A descriptor that was left open for it.
+    Inherited(RawFd),
+    /// The dispatcher's handoff socket, and the address that it claims to serve.
+    Path(PathBuf, SocketAddr),
+}
+
+/// The counts of all sinks, in a file: eight bytes each.
+pub struct Counts(File);
+
+impl Counts {
+    /// A file for the counts of `sinks` sinks.
+    pub fn create(path: &Path, sinks: usize) -> io::Result<Self> {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
+        file.set_len(8 * sinks as u64)?;
+        Ok(Counts(file))
+    }
+
+    /// All messages that all sinks have taken.
+    pub fn sum(&self, sinks: usize) -> u64 {
+        let mut bytes = vec![0; 8 * sinks];
+        self.0.read_exact_at(&mut bytes, 0).expect("the counts can be read");
+        bytes.chunks_exact(8).map(|count| u64::from_le_bytes(count.try_into().unwrap_or_default())).sum()
+    }
+
+    fn tell(&self, slot: usize, count: u64) -> io::Result<()> {
+        self.0.write_all_at(&count.to_le_bytes(), 8 * slot as u64)
+    }
+}
+
+/// The words that start a sink: `sink COUNTS SLOT fd N`, or `sink COUNTS SLOT path PATH ADDRESS`.
+pub fn run(words: &[String]) -> io::Result<()> {
+    let wrong = || io::Error::other("a sink is started by the benchmark only");
+    let [counts, slot, how, rest @ ..] = words else { return Err(wrong()) };
+    let counts = Counts(OpenOptions::new().read(true).write(true).open(counts)?);
+    let slot: usize = slot.parse().map_err(|_| wrong())?;
+    let link = match (how.as_str(), rest) {
+        ("fd", [fd]) => Link::Inherited(fd.parse().map_err(|_| wrong())?),
+        ("path", [path, address]) => Link::Path(path.into(), address.parse().map_err(|_| wrong())?),
+        _ => return Err(wrong()),
+    };
+    serve(&counts, slot, link)
+}
+
+fn serve(counts: &Counts, slot: usize, link: Link) -> io::Result<()> {
+    let mut hello =
+        Hello { program: "sink".into(), pid: std::process::id(), capacity: Some(UNITS), ..Hello::default() };
+    // Held for as long as it serves: nobody else is to have the address.
+    let mut own_port = None;
+    let socket = match link {
+        Link::Inherited(fd) => SeqPacket::from_fd(inherited(fd)?)?,
+        Link::Path(path, address) => {
+            own_port = Some(UdpSocket::bind(address)?);
+            hello.ports = vec![Port { service: "sip".into(), address }];
+            SeqPacket::connect(&path).map_err(io::Error::other)?
+        }
+    };
+    socket.set_buffers(SEND_BUFFER, 0)?;
+    let mut back = Back::new();
+    back.hello(hello);
+    let mut frame = vec![0; FRAME_HARD_LIMIT];
+    let mut seqs: Vec<Seq> = Vec::with_capacity(256);
+    let (mut taken, mut told, mut reported) = (0_u64, Instant::now(), Instant::now());
+    loop {
+        let now = clock::now();
+        back.poll_transmit(now, |pieces| socket.send(pieces, &[]).map(drop))?;
+        match socket.recv(&mut frame, &mut Vec::new()) {
+            Ok(0) => break,
+            Ok(length) => {
+                let mut welcomed = false;
+                back.on_frame(&frame[..length], &mut |event| match event {
+                    BackEvent::Message(message) => seqs.push(message.envelope.seq),
+                    BackEvent::Welcome(_) => welcomed = true,
+                    _ => {}
+                })
+                .map_err(io::Error::other)?;
+                taken += seqs.len() as u64;
+                seqs.drain(..).for_each(|seq| back.done(seq, now));
+                if welcomed || back.report_due() || reported.elapsed() >= REPORT_EVERY {
+                    reported = Instant::now();
+                    back.report(report(back.taken_through()));
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let mut fds = [PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::IN)];
+                poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 5_000_000 }))?;
+            }
+            Err(error) => return Err(error),
+        }
+        if told.elapsed() >= TELL_EVERY {
+            told = Instant::now();
+            counts.tell(slot, taken)?;
+        }
+    }
+    drop(own_port);
+    Ok(())
+}
+
+fn report(covers: Seq) -> Report {
+    Report {
+        number: 0,
+        taken_through: covers,
+        covers,
+        units_used: 0,
+        units_total: UNITS,
+        sessions: 0,
+        cpu: 0,
+        no_room: false,
+        draining: false,
+        direct: 0,
+        answered: 0,
+    }
+}
+
+/// A descriptor that was inherited under its number, as one of our own.
+fn inherited(fd: RawFd) -> io::Result<OwnedFd> {
+    let own = rustix::process::pidfd_open(rustix::process::getpid(), rustix::process::PidfdFlags::empty())?;
+    let duplicate = rustix::process::pidfd_getfd(own, fd, rustix::process::PidfdGetfdFlags::empty())?;
+    nix::unistd::close(fd)?;
+    Ok(duplicate)
+}
