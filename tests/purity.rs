@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 /// The pure modules, lowest first, each with the crate's modules it may name. The handoff *format* (`handoff::frame`) is
 /// vocabulary and lies below the decision, which reads reports and refuse reasons; the link's ends (`handoff::front`,
-/// `handoff::back`) lie above it and know its [`Room`] and entries.
+/// `handoff::back`) lie above it and know its [`Room`] and entries. Of the dispatcher's process the switch is pure: the
+/// simulation runs it in virtual time.
 const LAYERS: &[(&str, &[&str])] = &[
     ("ids", &["ids"]),
     ("time", &["time"]),
@@ -18,6 +19,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("handoff", &["ids", "time", "handoff", "dispatch::decision"]),
     ("media", &["ids", "time", "wire", "media"]),
     ("call", &["ids", "time", "wire", "handoff::frame", "media", "call"]),
+    ("server/links", &["ids", "handoff"]),
+    ("server/answers", &["wire", "dispatch"]),
+    ("server/switch", &["ids", "time", "wire", "handoff", "config", "dispatch", "net::udp::Datagram"]),
 ];
 
 /// What a pure module must not name. `std::net` address types are fine, its sockets are not.

@@ -6,16 +6,18 @@
 
 use std::io;
 use std::os::fd::AsRawFd;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::{debug, info, warn};
 
 use super::door::{Door, Owner};
+use super::link_socket::LinkSocket;
 use super::moderation::Moderation;
 use super::switch::{LinkRead, Switch};
 use super::{Command, Event, Setup};
@@ -46,6 +48,8 @@ const FIRST_LINK: usize = 1 << 20;
 #[derive(Debug)]
 pub struct Lane {
     poll: Poll,
+    /// The poll's, for links to register with.
+    registry: Arc<Registry>,
     events: Events,
     commands: Receiver<Command>,
     control: UnboundedSender<Event>,
@@ -55,7 +59,7 @@ pub struct Lane {
     slot_sockets: Vec<Vec<udp::Socket>>,
     batch: udp::Batch,
     moderation: Moderation,
-    switch: Switch,
+    switch: Switch<LinkSocket>,
     /// Until when the first worker is waited for; `None` once it is there or the time is over.
     holding_until: Option<Time>,
     overflow_read: Time,
@@ -70,8 +74,10 @@ impl Lane {
     ) -> io::Result<(Self, Waker)> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKER)?;
+        let registry = Arc::new(poll.registry().try_clone()?);
         let mut lane = Lane {
             poll,
+            registry,
             events: Events::with_capacity(1024),
             commands,
             control,
@@ -79,7 +85,7 @@ impl Lane {
             slot_sockets: Vec::new(),
             batch: udp::Batch::new(),
             moderation: Moderation::default(),
-            switch: Switch::new(setup.dispatch, setup.insert, setup.retention_bytes, FIRST_LINK),
+            switch: Switch::new(setup.dispatch, setup.insert, setup.retention_bytes),
             holding_until: Some(clock::now() + FIRST_WORKER),
             overflow_read: clock::now(),
         };
@@ -208,14 +214,14 @@ impl Lane {
     }
 
     fn flush(&mut self) {
-        let Lane { doors, switch, poll, .. } = self;
+        let Lane { doors, switch, .. } = self;
         switch.flush_answers(|door, bytes, to, from| {
             if let Some(Some(door)) = doors.get(door) {
                 // An answer that the kernel does not take is lost like any datagram; the peer asks again.
                 let _ = door.socket.send(bytes, to, Some(from));
             }
         });
-        switch.flush_links(poll.registry());
+        switch.flush_links();
     }
 
     /// Ends the link of a worker whose successor is there: it is read as far as it goes first.
@@ -230,7 +236,7 @@ impl Lane {
     }
 
     fn on_link_lost(&mut self, worker: WorkerId, why: String) {
-        let lost = self.switch.on_link_lost(worker, self.poll.registry(), clock::now());
+        let lost = self.switch.on_link_lost(worker, clock::now());
         let Some(incarnation) = lost else { return };
         self.serve_vacant(worker);
         // The control side is gone only when the process ends.
@@ -316,12 +322,10 @@ impl Lane {
                 self.end_link(worker, now);
                 self.close_vacant(worker);
                 let token = Token(FIRST_LINK + usize::from(worker.0));
-                let registered =
-                    self.poll.registry().register(&mut SourceFd(&link.as_raw_fd()), token, Interest::READABLE);
-                match registered {
-                    Ok(()) => {
+                match LinkSocket::register(link, self.registry.clone(), token) {
+                    Ok(socket) => {
                         info!(%worker, "ready for calls");
-                        self.switch.on_link(worker, link, &joined, now);
+                        self.switch.on_link(worker, socket, &joined, now);
                         self.holding_until = None;
                     }
                     Err(error) => {

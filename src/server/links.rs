@@ -1,21 +1,36 @@
-//! The links to the workers: sockets and the dispatcher's end of the protocol, by slot.
+//! The links to the workers, by slot: the dispatcher's end of the protocol, and the channel that carries its frames.
 
 use std::collections::VecDeque;
-use std::io;
-use std::os::fd::AsRawFd;
-
-use mio::unix::SourceFd;
-use mio::{Interest, Registry, Token};
+use std::io::{self, IoSlice};
 
 use crate::handoff::Transmit;
 use crate::handoff::front::Front;
 use crate::ids::{Incarnation, WorkerId};
-use crate::net::unix::SeqPacket;
+
+/// What carries the frames of one link: a socket, or memory where time is a value.
+pub trait Channel {
+    /// Sends `pieces` as one frame, whole or not at all. Never waits.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` when it takes no more now; anything else when the link is broken.
+    fn send(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<()>;
+
+    /// Receives one frame into `frame`. Never waits. 0: the other end is gone and all it sent has been read.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` when there is nothing now; anything else when the link is broken.
+    fn recv(&mut self, frame: &mut [u8]) -> io::Result<usize>;
+
+    /// Whether to be told when it takes frames again.
+    fn watch_writable(&mut self, wanted: bool);
+}
 
 /// One link.
 #[derive(Debug)]
-pub struct Link {
-    socket: SeqPacket,
+pub struct Link<C> {
+    channel: C,
     /// Which life of the worker it belongs to.
     pub incarnation: Incarnation,
     /// The protocol's state, retained messages included.
@@ -24,36 +39,30 @@ pub struct Link {
     readable: bool,
     /// Whether it is on the list of links with something to send.
     dirty: bool,
-    /// Whether the kernel's buffer was full: then the next write waits for its word.
+    /// Whether the channel took no more: then the next write waits for its word.
     blocked: bool,
-    /// Whether the kernel was asked to say when it can be written.
+    /// Whether the channel was asked to say when it can be written.
     writable_wanted: bool,
 }
 
 /// All links.
-#[derive(Debug, Default)]
-pub struct Links {
-    by_worker: Vec<Option<Link>>,
+#[derive(Debug)]
+pub struct Links<C> {
+    by_worker: Vec<Option<Link<C>>>,
     dirty: Vec<WorkerId>,
     /// Links that may have something to read, each once.
     readable: VecDeque<WorkerId>,
-    first_token: usize,
 }
 
-impl Links {
-    /// No links; link `n` is registered with token `first_token + n`.
-    pub const fn new(first_token: usize) -> Self {
-        Links { by_worker: Vec::new(), dirty: Vec::new(), readable: VecDeque::new(), first_token }
-    }
-
+impl<C: Channel> Links<C> {
     /// A worker's link begins.
-    pub fn insert(&mut self, worker: WorkerId, incarnation: Incarnation, socket: SeqPacket, front: Front) {
+    pub fn insert(&mut self, worker: WorkerId, incarnation: Incarnation, channel: C, front: Front) {
         let at = usize::from(worker.0);
         if self.by_worker.len() <= at {
             self.by_worker.resize_with(at + 1, || None);
         }
         self.by_worker[at] = Some(Link {
-            socket,
+            channel,
             incarnation,
             front,
             readable: false,
@@ -65,31 +74,29 @@ impl Links {
         self.on_event(worker, true, false);
     }
 
-    /// A worker's link is over; the socket is closed, what it retained comes back.
-    pub fn remove(&mut self, worker: WorkerId, registry: &Registry) -> Option<(Incarnation, Front)> {
+    /// A worker's link is over; its channel is closed, what it retained comes back.
+    pub fn remove(&mut self, worker: WorkerId) -> Option<(Incarnation, Front)> {
         let link = self.by_worker.get_mut(usize::from(worker.0))?.take()?;
-        // Closing does it as well; a failure here leaves nothing behind.
-        let _ = registry.deregister(&mut SourceFd(&link.socket.as_raw_fd()));
         self.dirty.retain(|dirty| *dirty != worker);
         Some((link.incarnation, link.front))
     }
 
     /// A worker's link.
-    pub fn get(&self, worker: WorkerId) -> Option<&Link> {
+    pub fn get(&self, worker: WorkerId) -> Option<&Link<C>> {
         self.by_worker.get(usize::from(worker.0))?.as_ref()
     }
 
     /// A worker's link.
-    pub fn get_mut(&mut self, worker: WorkerId) -> Option<&mut Link> {
+    pub fn get_mut(&mut self, worker: WorkerId) -> Option<&mut Link<C>> {
         self.by_worker.get_mut(usize::from(worker.0))?.as_mut()
     }
 
     /// All links there are.
-    pub fn iter(&self) -> impl Iterator<Item = (WorkerId, &Link)> {
+    pub fn iter(&self) -> impl Iterator<Item = (WorkerId, &Link<C>)> {
         self.by_worker.iter().enumerate().filter_map(|(at, link)| Some((WorkerId(at as u16), link.as_ref()?)))
     }
 
-    /// The kernel says that a link can be read or written.
+    /// A link can be read or written.
     pub fn on_event(&mut self, worker: WorkerId, readable: bool, writable: bool) {
         let Some(link) = self.get_mut(worker) else { return };
         if readable && !std::mem::replace(&mut link.readable, true) {
@@ -125,23 +132,21 @@ impl Links {
         }
     }
 
-    /// Writes what is queued: all records of a worker in one frame, as far as the kernel takes it.
-    pub fn flush(&mut self, registry: &Registry) {
+    /// Writes what is queued: all records of a worker in one frame, as far as the channel takes it.
+    pub fn flush(&mut self) {
         for worker in self.dirty.drain(..) {
             let Some(Some(link)) = self.by_worker.get_mut(usize::from(worker.0)) else { continue };
             link.dirty = false;
             if link.blocked {
                 continue;
             }
-            let Link { socket, front, .. } = link;
+            let Link { channel, front, .. } = link;
             // A link that breaks is noticed where it is read; until then what is queued stays retained.
-            let sent = front.poll_transmit(|slices| socket.send(slices, &[]).map(drop));
+            let sent = front.poll_transmit(|pieces| channel.send(pieces));
             let blocked = matches!(sent, Ok(Transmit::Blocked));
             if blocked != link.writable_wanted {
                 // Asked for only while blocked: a link that is writable all the time would wake the lane each turn.
-                let token = Token(self.first_token + usize::from(worker.0));
-                let interest = if blocked { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
-                let _ = registry.reregister(&mut SourceFd(&link.socket.as_raw_fd()), token, interest);
+                channel.watch_writable(blocked);
                 link.writable_wanted = blocked;
             }
             link.blocked = blocked;
@@ -149,11 +154,16 @@ impl Links {
     }
 }
 
-impl Link {
+impl<C> Default for Links<C> {
+    fn default() -> Self {
+        Links { by_worker: Vec::new(), dirty: Vec::new(), readable: VecDeque::new() }
+    }
+}
+
+impl<C: Channel> Link<C> {
     /// Reads one frame into `buffer`: `Ok(None)` when there is none now, `Ok(Some(0))` at the end.
     pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-        let mut strangers = Vec::new();
-        match self.socket.recv(buffer, &mut strangers) {
+        match self.channel.recv(buffer) {
             Ok(length) => Ok(Some(length)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(error) => Err(error),

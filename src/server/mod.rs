@@ -1,15 +1,18 @@
 //! The dispatcher process: the lane (the hot loop) and what it holds.
 //!
+//! What is done with a message is in [`switch`], as a value: the lane feeds it from sockets, a test from memory.
+//!
 //! A lane owns its state and shares none: the control side sends it [`Command`]s and gets [`Event`]s back. It never
 //! blocks and never waits for the control side.
 
 mod answers;
-mod door;
+pub mod door;
 mod lane;
-mod links;
+mod link_socket;
+pub mod links;
 mod moderation;
 mod snapshot;
-mod switch;
+pub mod switch;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;

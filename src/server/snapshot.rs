@@ -1,5 +1,6 @@
 //! The lane's state as plain values for the stats socket.
 
+use super::links::Channel;
 use super::switch::Switch;
 use super::{LaneLoad, Totals};
 use crate::admin::snapshot::{
@@ -12,7 +13,7 @@ use crate::dispatch::pool::Worker;
 use crate::dispatch::reason::Reason;
 use crate::time::Time;
 
-impl Switch {
+impl<C: Channel> Switch<C> {
     /// The figures of `load`.
     pub fn load(&self, now: Time) -> LaneLoad {
         let workers = self.dispatch().pool().iter().map(|(_, worker)| worker_load(worker, now)).collect();

@@ -7,13 +7,12 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use mio::Registry;
 use tracing::debug;
 
 use super::Totals;
 use super::answers::Answers;
 use super::door::Owner;
-use super::links::Links;
+use super::links::{Channel, Links};
 use crate::config::Insert;
 use crate::dispatch::Dispatch;
 use crate::dispatch::decision::{Admin, Arrival, Cause, Decision, Handoff, Joined, Returned, Target};
@@ -22,16 +21,16 @@ use crate::handoff::frame::{Drain, DrainMode, Envelope, FRAME_HARD_LIMIT, Record
 use crate::handoff::front::{self, Front, FrontEvent, Note};
 use crate::ids::{ConnId, Incarnation, ListenerId, WorkerId};
 use crate::net::udp::Datagram;
-use crate::net::unix::SeqPacket;
 use crate::time::Time;
 use crate::wire::sip::{self, Scanner, patch};
 
-/// The decision with everything it takes to carry it out.
+/// The decision with everything it takes to carry it out. It owns no socket and reads no clock: `C` carries the frames
+/// of a link, and the caller says what time it is.
 #[derive(Debug)]
-pub struct Switch {
+pub struct Switch<C> {
     dispatch: Dispatch,
     scanner: Scanner,
-    hands: Hands,
+    hands: Hands<C>,
     retention_bytes: usize,
     /// Slots that are configured.
     configured: usize,
@@ -62,15 +61,15 @@ struct Back {
     cause: Cause,
 }
 
-impl Switch {
-    /// A switch without workers. Link `n` is registered with token `first_link + n`.
-    pub fn new(dispatch: Dispatch, insert: Insert, retention_bytes: usize, first_link: usize) -> Self {
+impl<C: Channel> Switch<C> {
+    /// A switch without workers. The store of each link has `retention_bytes` bytes.
+    pub fn new(dispatch: Dispatch, insert: Insert, retention_bytes: usize) -> Self {
         Switch {
             configured: dispatch.pool().len(),
             dispatch,
             scanner: Scanner::new(),
             hands: Hands {
-                links: Links::new(first_link),
+                links: Links::default(),
                 answers: Answers::default(),
                 insert,
                 totals: Totals::default(),
@@ -145,8 +144,8 @@ impl Switch {
     // -- links --
 
     /// A worker has been welcomed.
-    pub fn on_link(&mut self, worker: WorkerId, socket: SeqPacket, joined: &Joined, now: Time) {
-        self.hands.links.insert(worker, joined.incarnation, socket, Front::new(self.retention_bytes));
+    pub fn on_link(&mut self, worker: WorkerId, channel: C, joined: &Joined, now: Time) {
+        self.hands.links.insert(worker, joined.incarnation, channel, Front::new(self.retention_bytes));
         self.fit_pool();
         self.dispatch.on_worker_up(worker, joined, now);
         // The operator's word is for the slot: it outlives the worker it was said to.
@@ -161,7 +160,7 @@ impl Switch {
         self.hands.links.get(worker).is_some()
     }
 
-    /// The kernel says that a link can be read or written.
+    /// A link can be read or written.
     pub fn on_link_event(&mut self, worker: WorkerId, readable: bool, writable: bool) {
         self.hands.links.on_event(worker, readable, writable);
     }
@@ -220,8 +219,8 @@ impl Switch {
     }
 
     /// A link is over: what the worker had not answered goes to others. Says whose link it was.
-    pub fn on_link_lost(&mut self, worker: WorkerId, registry: &Registry, now: Time) -> Option<Incarnation> {
-        let (incarnation, front) = self.hands.links.remove(worker, registry)?;
+    pub fn on_link_lost(&mut self, worker: WorkerId, now: Time) -> Option<Incarnation> {
+        let (incarnation, front) = self.hands.links.remove(worker)?;
         self.dispatch.on_worker_down(worker, now);
         let orphans = front.into_orphans().map(|message| Back { message, from: worker, cause: Cause::Died });
         self.returned.extend(orphans);
@@ -255,8 +254,8 @@ impl Switch {
     }
 
     /// Writes what is queued on the links.
-    pub fn flush_links(&mut self, registry: &Registry) {
-        self.hands.links.flush(registry);
+    pub fn flush_links(&mut self) {
+        self.hands.links.flush();
     }
 
     // -- the control side --
@@ -298,7 +297,7 @@ impl Switch {
     }
 
     /// The links.
-    pub const fn links(&self) -> &Links {
+    pub const fn links(&self) -> &Links<C> {
         &self.hands.links
     }
 
@@ -325,8 +324,8 @@ impl Switch {
 
 /// What carries a decision out: links and answers.
 #[derive(Debug)]
-struct Hands {
-    links: Links,
+struct Hands<C> {
+    links: Links<C>,
     answers: Answers,
     insert: Insert,
     totals: Totals,
@@ -334,7 +333,7 @@ struct Hands {
     patched: Vec<u8>,
 }
 
-impl Hands {
+impl<C: Channel> Hands<C> {
     fn carry_out(
         &mut self,
         dispatch: &mut Dispatch,
