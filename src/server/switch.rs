@@ -222,13 +222,15 @@ impl<C: Channel> Switch<C> {
     pub fn on_link_lost(&mut self, worker: WorkerId, now: Time) -> Option<Incarnation> {
         let (incarnation, front) = self.hands.links.remove(worker)?;
         self.dispatch.on_worker_down(worker, now);
+        self.fit_pool();
         let orphans = front.into_orphans().map(|message| Back { message, from: worker, cause: Cause::Died });
         self.returned.extend(orphans);
         self.place_returned(now);
         Some(incarnation)
     }
 
-    /// Workers that came by themselves have their places behind the configured ones.
+    /// Workers that came by themselves have their places behind the configured ones; slots that are no longer configured
+    /// go with their links.
     fn fit_pool(&mut self) {
         let last = self.hands.links.iter().map(|(worker, _)| usize::from(worker.0) + 1).max().unwrap_or_default();
         self.dispatch.set_workers(self.configured.max(last));

@@ -14,6 +14,7 @@ mod crash;
 mod full;
 mod load;
 mod media;
+mod reload;
 mod shutdown;
 mod start;
 mod strangers;

@@ -1,0 +1,61 @@
+//! A reload grows and shrinks the crew; calls and the operator's word stay.
+
+use serde_json::Value;
+
+use crate::support::phone::Phone;
+use crate::support::pointsman::{Pointsman, Setup};
+
+/// A dispatcher whose number of workers stands in a file.
+struct ByFile {
+    file: tempfile::NamedTempFile,
+    pointsman: Pointsman,
+}
+
+impl ByFile {
+    fn start(workers: usize) -> Self {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), format!("workers = {workers}\n")).unwrap();
+        let setup = Setup { workers_by_file: true, ..Setup::new(workers) };
+        let pointsman = setup.with(["--config", &file.path().display().to_string()]).start();
+        ByFile { file, pointsman }
+    }
+
+    fn reload(&self, workers: usize) {
+        std::fs::write(self.file.path(), format!("workers = {workers}\n")).unwrap();
+        let reply = self.pointsman.stats("reload");
+        assert!(reply["changed"].is_array(), "{reply}");
+    }
+
+    fn wait_for_all(&self, workers: usize) {
+        self.pointsman.wait_until("the crew to have its new size", |load| {
+            let all = load["workers"].as_array().map(Vec::as_slice).unwrap_or_default();
+            all.len() == workers && all.iter().all(|worker| worker["state"] == "up")
+        });
+    }
+
+    fn admin(&self) -> Vec<Value> {
+        let load = self.pointsman.load();
+        let all = load["workers"].as_array().map(Vec::as_slice).unwrap_or_default();
+        all.iter().map(|worker| worker["admin"].clone()).collect()
+    }
+}
+
+#[test]
+fn slots_that_come_back_after_a_shrink_take_calls_again() {
+    let by_file = ByFile::start(3);
+    by_file.reload(1);
+    by_file.wait_for_all(1);
+    by_file.reload(3);
+    by_file.wait_for_all(3);
+    assert_eq!(by_file.admin(), ["ready", "ready", "ready"]);
+    let phone = Phone::new(by_file.pointsman.address().ip());
+    let mut slots: Vec<_> = (0..12)
+        .map(|_| {
+            let target = by_file.pointsman.address();
+            by_file.pointsman.slot_of(phone.call(&phone.invite(target, None), target).target)
+        })
+        .collect();
+    slots.sort_unstable();
+    slots.dedup();
+    assert_eq!(slots, [0, 1, 2]);
+}
