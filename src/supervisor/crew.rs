@@ -21,7 +21,7 @@ use super::sockets::{Listeners, SlotSockets};
 use crate::admin::protocol::{Command, Reply};
 use crate::admin::run_dir::own_uid;
 use crate::config::{Config, Source};
-use crate::dispatch::decision::Joined;
+use crate::dispatch::decision::{Admin, Joined};
 use crate::handoff::frame::{Hello, Welcome};
 use crate::ids::{Incarnation, TokenKey, WorkerId};
 use crate::net::process::Process;
@@ -94,6 +94,8 @@ pub(super) struct Place {
     leash: Option<Process>,
     /// Which life of the slot that process is, once it has introduced itself.
     incarnation: Option<Incarnation>,
+    /// What the operator wants of it; a reload does not change that.
+    pub(super) admin: Admin,
     /// Whether it drains because the configuration has fewer slots now.
     pub(super) leaving: bool,
 }
@@ -253,7 +255,14 @@ impl Crew {
             Ok(copies) => self.lane.send(server::Command::Slot { worker, sockets: copies }),
             Err(error) => warn!(%worker, "its ports cannot be served while it has no worker: {error}"),
         }
-        self.places.push(Place { slot: Slot::new(now), sockets, leash: None, incarnation: None, leaving: false });
+        self.places.push(Place {
+            slot: Slot::new(now),
+            sockets,
+            leash: None,
+            incarnation: None,
+            admin: Admin::Ready,
+            leaving: false,
+        });
     }
 
     fn start_due(&mut self, now: Time) {
@@ -318,6 +327,8 @@ impl Crew {
         let server::Event::LinkLost { worker, incarnation, why } = event;
         if let Some(outsider) = self.outsiders.remove(&worker) {
             warn!(%worker, pid = outsider.pid, "left: {why}");
+            // What the operator said was said of this one; its place goes to somebody else.
+            self.order(worker, Admin::Ready);
             return;
         }
         let Some(place) = self.places.get_mut(usize::from(worker.0)) else { return };

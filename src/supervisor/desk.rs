@@ -105,9 +105,20 @@ impl Crew {
             AdminState::Drain => Admin::Drain,
             AdminState::Maint => Admin::Maint,
         };
+        if let Some(place) = self.places.get_mut(usize::from(worker.0)) {
+            if place.leaving {
+                return Reply::error(format_args!("{worker} is leaving: there are {} workers now", self.config.workers));
+            }
+            place.admin = admin;
+        }
         info!(%worker, "{} by order", state.label());
-        self.lane.send(server::Command::Admin { worker, admin, drain_within: self.config.drain_after });
+        self.order(worker, admin);
         Reply::Set { worker: worker.to_string(), admin: state }
+    }
+
+    /// Has the lane treat a worker so, and tell it.
+    pub(super) fn order(&self, worker: WorkerId, admin: Admin) {
+        self.lane.send(server::Command::Admin { worker, admin, drain_within: self.config.drain_after });
     }
 
     /// Asks the lane.

@@ -46,6 +46,7 @@ impl Crew {
             workers: usize::from(self.config.workers),
         });
         let configured = usize::from(self.config.workers);
+        let mut orders = Vec::new();
         for (at, place) in self.places.iter_mut().enumerate() {
             let leaving = at >= configured;
             if leaving != place.leaving {
@@ -55,12 +56,16 @@ impl Crew {
                 } else if place.slot.pid().is_none() {
                     place.slot.retire();
                 }
-                let admin = if leaving { Admin::Drain } else { Admin::Ready };
-                let worker = WorkerId(at as u16);
-                self.lane.send(server::Command::Admin { worker, admin, drain_within: self.config.drain_after });
+                orders.push((WorkerId(at as u16), if leaving { Admin::Drain } else { place.admin }));
             }
         }
-        more.into_iter().for_each(|sockets| self.add_place(sockets, now));
+        orders.into_iter().for_each(|(worker, admin)| self.order(worker, admin));
+        for sockets in more {
+            let worker = WorkerId(self.places.len() as u16);
+            self.add_place(sockets, now);
+            // The lane may still see the last worker of an earlier slot of that number, which was told to drain.
+            self.order(worker, Admin::Ready);
+        }
         self.forget_left_places();
         info!("configuration read again: {change}");
         Ok(change)

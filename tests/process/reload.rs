@@ -59,3 +59,23 @@ fn slots_that_come_back_after_a_shrink_take_calls_again() {
     slots.dedup();
     assert_eq!(slots, [0, 1, 2]);
 }
+
+#[test]
+fn a_worker_that_the_operator_drains_stays_drained_over_a_reload() {
+    let by_file = ByFile::start(3);
+    assert!(by_file.pointsman.command(&["drain", "w0", "w2"]).status.success());
+    let phone = Phone::new(by_file.pointsman.address().ip());
+    let target = by_file.pointsman.address();
+    // Its call keeps the slot there until the next reload wants it back.
+    assert!(by_file.pointsman.command(&["ready", "w2"]).status.success());
+    assert!(by_file.pointsman.command(&["drain", "w1"]).status.success());
+    let dialog = phone.call(&phone.invite(target, None), target);
+    assert_eq!(by_file.pointsman.slot_of(dialog.target), 2);
+    assert!(by_file.pointsman.command(&["drain", "w2"]).status.success());
+    by_file.reload(1);
+    let refused = by_file.pointsman.command(&["ready", "w2"]);
+    assert_eq!(refused.status.code(), Some(1), "a slot that leaves cannot be made ready");
+    by_file.reload(3);
+    by_file.wait_for_all(3);
+    assert_eq!((&by_file.admin()[0], &by_file.admin()[2]), (&"drain".into(), &"drain".into()));
+}
