@@ -220,8 +220,12 @@ impl Crew {
         Ok(())
     }
 
+    pub(super) const fn is_stopping(&self) -> bool {
+        self.stopping.is_some()
+    }
+
     fn is_over(&self) -> bool {
-        self.stopping.is_some() && self.places.iter().all(|place| place.leash.is_none())
+        self.is_stopping() && self.places.iter().all(|place| place.leash.is_none())
     }
 
     fn poll_timeout(&self) -> Option<Time> {
@@ -239,10 +243,11 @@ impl Crew {
                 // A client that hung up does not want its answer.
                 let _ = reply.send(answer);
             }
-            Happening::Reload => match self.reload() {
-                Ok(changed) => info!("configuration read again: {changed}"),
-                Err(error) => warn!("configuration not changed: {error}"),
-            },
+            Happening::Reload => {
+                if let Err(error) = self.reload() {
+                    warn!("configuration not changed: {error}");
+                }
+            }
             Happening::Stop => self.on_stop(),
         }
     }
@@ -315,7 +320,7 @@ impl Crew {
         match place.slot.on_death(now) {
             Some(Restart { at, crash_loop: Some(deaths) }) => error!(
                 %worker, pid,
-                "{how}; that is the {deaths}th death in a row, the next start is in {:?}: look at its log",
+                "{how}; {deaths} deaths in a row, the next start is in {:?}: look at its log",
                 at.since(now)
             ),
             Some(_) => warn!(%worker, pid, "{how}; a successor is started"),

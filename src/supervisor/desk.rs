@@ -97,6 +97,9 @@ impl Crew {
     }
 
     fn set_admin(&mut self, worker: WorkerId, state: AdminState) -> Reply {
+        if self.is_stopping() {
+            return Reply::error("the dispatcher is stopping");
+        }
         if usize::from(worker.0) >= self.places.len() && !self.outsiders.contains_key(&worker) {
             return Reply::no_such_worker(worker, self.places.len());
         }

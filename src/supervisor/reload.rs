@@ -24,6 +24,9 @@ pub enum ReloadError {
     /// A new slot's port cannot be had.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// Nothing is started any more.
+    #[error("the dispatcher is stopping")]
+    Stopping,
     /// A worker of its own sits where a new slot would be.
     #[error("workers: {0} is taken by a worker that came by itself; end that one first")]
     Taken(WorkerId),
@@ -32,9 +35,13 @@ pub enum ReloadError {
 impl Crew {
     /// Reads the configuration again and applies what differs.
     pub(super) fn reload(&mut self) -> Result<Change, ReloadError> {
+        if self.is_stopping() {
+            return Err(ReloadError::Stopping);
+        }
         let new = self.source.load()?;
         let change = Change::between(&self.config, &new)?;
         if change.is_empty() {
+            info!("configuration read again: {change}");
             return Ok(change);
         }
         let more = self.bind_more(&new)?;

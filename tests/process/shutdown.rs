@@ -57,3 +57,15 @@ fn a_draining_worker_ends_its_calls_when_the_time_for_that_is_over() {
     let bye = phone.receive(DEADLINE).expect("a BYE");
     assert!(bye.text.starts_with("BYE "), "{}", bye.text);
 }
+
+#[test]
+fn while_it_stops_nobody_is_made_ready_and_nothing_is_reloaded() {
+    let pointsman = Setup::new(1).with(["--stop-after", "60s"]).start();
+    let phone = Phone::new(pointsman.address().ip());
+    phone.call(&phone.invite(pointsman.address(), None), pointsman.address());
+    pointsman.ask_to_stop();
+    phone.expect("the BYE of the stop", |message| message.method() == "BYE");
+    for command in ["ready w0", "reload"] {
+        assert_eq!(pointsman.stats(command)["error"], "the dispatcher is stopping", "{command}");
+    }
+}
