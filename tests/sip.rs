@@ -774,6 +774,38 @@ fn a_refused_request_is_not_offered_around_for_longer_than_the_patience() {
 }
 
 #[test]
+fn a_request_that_a_worker_read_too_late_goes_to_the_next_however_long_that_took() {
+    let mut rig = rig(3);
+    let first = handoff(rig.send(&invite("a")));
+    rig.pass(Duration::from_secs(3));
+    let late = Cause::Refused(RefuseReason::Late);
+    let next = rig.back(&invite("a"), &first, late);
+    assert_eq!(next.reason, Reason::Refused);
+    let second = handoff(next);
+    assert_ne!(second.worker, first.worker);
+    assert!(second.deadline > Some(rig.now), "its time begins anew");
+    // So does the patience with refusals.
+    rig.pass(Duration::from_millis(300));
+    assert_eq!(rig.refuse(&invite("a"), &second).reason, Reason::Refused);
+    let other = handoff(rig.send(&invite("b")));
+    rig.pass(Duration::from_secs(33));
+    (0..3).for_each(|worker| rig.dispatch.on_worker_heard(WorkerId(worker), rig.now));
+    assert_eq!(status(rig.back(&invite("b"), &other, late)), (486, Reason::RefusedByAll), "its caller has given up");
+}
+
+#[test]
+fn a_request_whose_worker_died_late_is_still_offered_around() {
+    let mut rig = rig(3);
+    let first = handoff(rig.send(&invite("a")));
+    rig.pass(Duration::from_secs(2));
+    rig.down(first.worker.0);
+    let second = handoff(rig.back(&invite("a"), &first, Cause::Died));
+    let third = rig.refuse(&invite("a"), &second);
+    assert_eq!(third.reason, Reason::Refused);
+    assert!(![first.worker, second.worker].contains(&handoff(third).worker));
+}
+
+#[test]
 fn a_refusal_of_what_only_one_worker_can_have_is_the_answer() {
     let mut rig = rig(3);
     let token = rig.token(1, 1);

@@ -6,7 +6,8 @@
 use super::Dispatch;
 use super::decision::{Arrival, Cause, Decision, EntryId, Reason, Returned, Target, Tried};
 use super::sip::Summary;
-use super::table::{Entry, State};
+use super::table::{Entry, LINGER, State};
+use crate::handoff::frame::RefuseReason;
 use crate::time::Time;
 use crate::wire::sip::{Message, Method};
 
@@ -77,7 +78,8 @@ impl Dispatch {
         match back.cause {
             Cause::Died => {
                 let deaths = back.deaths.max(entry.deaths).saturating_add(u8::from(back.sent));
-                let past = (tried(back), back.since, deaths);
+                // The search begins anew, and the patience with refusals with it.
+                let past = (tried(back), now, deaths);
                 self.move_on(message, summary, arrival, id, back.size, past, Reason::Died, now)
             }
             Cause::Refused(_) => self.refused(message, summary, arrival, (id, &entry), back, now),
@@ -102,11 +104,16 @@ impl Dispatch {
             return self.verdict(summary, id, 486, Reason::RefusedByHolder, now);
         }
         let tried = tried(back);
-        if tried.is_full() || now.since(back.since) > self.rules.patience {
+        // Who read it too late has not made anybody offer it around: that begins now, while its caller still waits.
+        let is_late = back.cause == Cause::Refused(RefuseReason::Late);
+        let is_over =
+            if is_late { now.since(arrival.received) > LINGER } else { now.since(back.since) > self.rules.patience };
+        if tried.is_full() || is_over {
             let status = if self.pool.has_open() { 486 } else { 503 };
             return self.verdict(summary, id, status, Reason::RefusedByAll, now);
         }
-        let past = (tried, back.since, back.deaths.max(entry.deaths));
+        let since = if is_late { now } else { back.since };
+        let past = (tried, since, back.deaths.max(entry.deaths));
         self.move_on(message, summary, arrival, id, back.size, past, Reason::Refused, now)
     }
 

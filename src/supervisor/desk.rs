@@ -110,7 +110,10 @@ impl Crew {
         };
         if let Some(place) = self.places.get_mut(usize::from(worker.0)) {
             if place.leaving {
-                return Reply::error(format_args!("{worker} is leaving: there are {} workers now", self.config.workers));
+                return Reply::error(format_args!(
+                    "{worker} is leaving: there are {} workers now",
+                    self.config.workers
+                ));
             }
             place.admin = admin;
         }
