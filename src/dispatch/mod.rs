@@ -28,7 +28,7 @@ use std::time::Duration;
 use foldhash::fast::FixedState;
 
 use crate::handoff::frame;
-use crate::ids::WorkerId;
+use crate::ids::{Seq, WorkerId};
 use crate::time::Time;
 use crate::wire::sip::{Message, Unparsable};
 use counters::Counters;
@@ -75,12 +75,12 @@ pub struct Dispatch {
     counters: Counters,
     /// Until when messages may follow requests that were placed by hash and not recorded.
     unrecorded_until: Time,
-    /// When silent workers are looked for next; `None` while no worker lives.
+    /// When every worker is looked at next; `None` while no worker lives.
     next_look: Option<Time>,
 }
 
-/// How often silent workers are looked for.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often every worker is looked at: whether it is silent.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 impl Dispatch {
     /// A lane without workers, everything at its full size.
@@ -168,6 +168,12 @@ impl Dispatch {
         self.pool.on_heard(worker, now);
     }
 
+    /// Behind which message a worker has not read on, though there is more: told for every link when
+    /// [`Dispatch::is_look_due`].
+    pub fn on_unread(&mut self, worker: WorkerId, behind: Option<Seq>) {
+        self.pool.on_unread(worker, behind);
+    }
+
     /// A worker's figures.
     pub fn on_report(&mut self, worker: WorkerId, report: &frame::Report, now: Time) {
         self.pool.on_report(worker, report, now);
@@ -219,11 +225,21 @@ impl Dispatch {
                 self.groups.release(group);
             }
         }
-        if self.next_look.is_some_and(|look| look <= now) {
-            self.pool.find_silent(now - self.rules.silent_after);
+        if self.is_look_due(now) {
+            self.pool.look(now - self.rules.silent_after);
             let is_alive = self.pool.iter().any(|(_, worker)| worker.is_alive());
             self.next_look = is_alive.then_some(now + LOOK_EVERY);
         }
+    }
+
+    /// Whether the next [`Dispatch::handle_timeout`] looks at every worker.
+    pub fn is_look_due(&self, now: Time) -> bool {
+        self.next_look.is_some_and(|look| look <= now)
+    }
+
+    /// A worker that has been silent for so long that somebody has to end it: what it has not read waits for that.
+    pub fn poll_hung(&mut self) -> Option<WorkerId> {
+        self.pool.poll_hung()
     }
 
     /// When [`Dispatch::handle_timeout`] is due next.

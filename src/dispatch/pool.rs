@@ -3,6 +3,10 @@
 //! Three things, never one flag: [`Operational`] is seen, [`Admin`] is the operator's, [`OwnWord`] is the worker's. A
 //! worker gets new work when all three and its link allow it and it has units left; who does stands in one set, so that
 //! nobody has to look at every worker.
+//!
+//! Now and then every worker is looked at ([`Pool::look`]). One that says nothing, or reads nothing of what waits for it,
+//! is silent: it keeps its calls and gets nothing new. One that stays so is hung, and somebody has to end it. Time is
+//! counted in looks, so that a dispatcher that was itself held up blames nobody for it.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -24,7 +28,15 @@ pub struct Pool {
     /// How many the operator wants; those beyond it leave when their process does.
     wanted: usize,
     slow_start: Duration,
+    hung: Vec<WorkerId>,
 }
+
+/// Looks in a row that find the same message unread until its worker counts as silent: a worker that is well has read
+/// and said so within 100 ms.
+const STUCK_LOOKS: u32 = 2;
+/// Looks in a row that find a worker silent until it counts as hung: 7 s. Callers wait 32 s for an answer (RFC 3261
+/// §17.1.1.2, Timer B), so that another worker still has time for what this one has not read.
+const HUNG_LOOKS: u32 = 28;
 
 /// One slot and who is in it.
 #[derive(Debug, Default)]
@@ -64,6 +76,12 @@ pub struct Worker {
     ledger: Ledger,
     report_number: u64,
     up_since: Time,
+    /// Behind which message it had not read on at the last look, though there was more.
+    behind: Option<Seq>,
+    /// Looks in a row with that still so.
+    stuck_looks: u32,
+    /// Looks in a row that found it silent.
+    silent_looks: u32,
 }
 
 /// A worker's own word about new work.
@@ -106,7 +124,14 @@ impl Worker {
 impl Pool {
     /// `workers` empty slots.
     pub fn new(workers: usize, slow_start: Duration) -> Self {
-        let mut pool = Pool { workers: Vec::new(), loads: Vec::new(), open: Bits::default(), wanted: 0, slow_start };
+        let mut pool = Pool {
+            workers: Vec::new(),
+            loads: Vec::new(),
+            open: Bits::default(),
+            wanted: 0,
+            slow_start,
+            hung: Vec::new(),
+        };
         pool.set_workers(workers);
         pool
     }
@@ -153,6 +178,7 @@ impl Pool {
             worker.up_since = now;
             worker.addresses.clone_from(&joined.addresses);
             worker.ledger.reset();
+            (worker.behind, worker.stuck_looks, worker.silent_looks) = (None, 0, 0);
         });
     }
 
@@ -174,7 +200,8 @@ impl Pool {
     pub fn on_heard(&mut self, worker: WorkerId, now: Time) {
         self.change(worker, |worker| {
             worker.heard = Some(now);
-            if worker.operational == Operational::Silent {
+            // One that reads nothing is no better for what it says; the next look tells.
+            if worker.operational == Operational::Silent && worker.stuck_looks == 0 {
                 worker.operational = Operational::Up;
             }
         });
@@ -237,18 +264,41 @@ impl Pool {
         });
     }
 
-    /// Finds the workers that have not been heard of since `before`; gives how many there are.
-    pub fn find_silent(&mut self, before: Time) -> usize {
-        let mut found = 0;
+    /// What a look finds on a worker's link: behind which message it has not read on, though there is more.
+    pub fn on_unread(&mut self, worker: WorkerId, behind: Option<Seq>) {
+        let Some(worker) = self.workers.get_mut(usize::from(worker.0)) else { return };
+        let is_stuck = behind.is_some() && behind == worker.behind;
+        worker.stuck_looks = if is_stuck { worker.stuck_looks.saturating_add(1) } else { 0 };
+        worker.behind = behind;
+    }
+
+    /// A look at every worker: who is silent, because it has not been heard of since `before` or reads nothing, and who
+    /// has been for so long that it is hung.
+    pub fn look(&mut self, before: Time) {
+        // Where nobody reads on, the host is busy, and there is no better worker to prefer.
+        let anybody_reads = self.workers.iter().any(|worker| worker.is_alive() && worker.stuck_looks < STUCK_LOOKS);
         for at in 0..self.workers.len() {
             let worker = &mut self.workers[at];
-            if worker.operational == Operational::Up && worker.heard.is_some_and(|heard| heard < before) {
-                worker.operational = Operational::Silent;
-                self.refresh(at);
-                found += 1;
+            if !worker.is_alive() {
+                continue;
             }
+            let is_stuck = worker.stuck_looks >= STUCK_LOOKS && anybody_reads;
+            let is_silent = is_stuck || worker.heard.is_some_and(|heard| heard < before);
+            worker.operational = if is_silent { Operational::Silent } else { Operational::Up };
+            worker.silent_looks = if is_silent { worker.silent_looks + 1 } else { 0 };
+            // Somebody works on one in `maint`, with a debugger perhaps. The word is repeated where nothing comes of it.
+            let is_hung = worker.silent_looks >= HUNG_LOOKS && worker.admin != Admin::Maint;
+            if is_hung {
+                worker.silent_looks = 0;
+                self.hung.push(WorkerId(at as u16));
+            }
+            self.refresh(at);
         }
-        found
+    }
+
+    /// Takes out one worker that was found hung.
+    pub fn poll_hung(&mut self) -> Option<WorkerId> {
+        self.hung.pop()
     }
 
     /// What a selection sees.
@@ -339,7 +389,7 @@ mod tests {
         assert!(!pool.has_open(), "its own word stands");
         pool.on_report(W0, &Report { number: 2, units_total: 10, ..Report::default() }, Time(3));
         assert!(pool.has_open());
-        pool.find_silent(Time(4));
+        pool.look(Time(4));
         assert_eq!(
             (pool.get(W0).map(|worker| worker.operational), pool.has_open()),
             (Some(Operational::Silent), false)
@@ -377,5 +427,44 @@ mod tests {
         assert_eq!(pool.len(), 1);
         pool.set_workers(3);
         assert_eq!(pool.len(), 3);
+    }
+
+    fn states(pool: &Pool) -> Vec<Operational> {
+        pool.iter().map(|(_, worker)| worker.operational).collect()
+    }
+
+    #[test]
+    fn a_worker_that_reports_and_reads_nothing_is_silent_unless_nobody_reads() {
+        let mut pool = pool();
+        pool.on_up(WorkerId(1), &joined(10), Time(1));
+        let mut look = |pool: &mut Pool, behind: [Option<u64>; 2]| {
+            for (worker, behind) in behind.into_iter().enumerate() {
+                pool.on_heard(WorkerId(worker as u16), Time(2));
+                pool.on_unread(WorkerId(worker as u16), behind.map(Seq));
+            }
+            pool.look(Time(2));
+            states(pool)
+        };
+        let (up, silent) = (Operational::Up, Operational::Silent);
+        assert_eq!(look(&mut pool, [Some(4), Some(8)]), [up, up]);
+        assert_eq!(look(&mut pool, [Some(4), Some(9)]), [up, up], "w1 has read on");
+        assert_eq!(look(&mut pool, [Some(4), None]), [silent, up]);
+        assert_eq!(look(&mut pool, [Some(5), Some(9)]), [up, up]);
+        look(&mut pool, [Some(5), Some(9)]);
+        assert_eq!(look(&mut pool, [Some(5), Some(9)]), [up, up], "the host is busy");
+    }
+
+    #[test]
+    fn a_worker_that_stays_silent_is_hung_after_many_looks_and_not_after_a_long_pause() {
+        let mut pool = pool();
+        pool.look(Time(u64::MAX));
+        assert_eq!((states(&pool)[0], pool.poll_hung()), (Operational::Silent, None), "one look, however late");
+        (2..HUNG_LOOKS).for_each(|_| pool.look(Time(3)));
+        assert_eq!(pool.poll_hung(), None);
+        pool.look(Time(3));
+        assert_eq!((pool.poll_hung(), pool.poll_hung()), (Some(W0), None));
+        pool.set_admin(W0, Admin::Maint);
+        (0..2 * HUNG_LOOKS).for_each(|_| pool.look(Time(3)));
+        assert_eq!(pool.poll_hung(), None, "somebody works on it");
     }
 }

@@ -345,6 +345,11 @@ impl Front {
         }
     }
 
+    /// The last message that the worker has read, when it has not read all that were handed over.
+    pub fn unread_behind(&self) -> Option<Seq> {
+        (self.sent > self.taken || self.unsent.is_some()).then_some(self.taken)
+    }
+
     /// Whether anything waits to be sent.
     pub fn wants_transmit(&self) -> bool {
         self.unsent.is_some() || !self.control.is_empty()

@@ -138,6 +138,9 @@ impl Lane {
             self.read_doors();
         }
         self.switch.handle_timeout(now);
+        while let Some((worker, incarnation)) = self.switch.poll_hung() {
+            let _ = self.control.send(Event::Hung { worker, incarnation });
+        }
         self.flush();
         if now.since(self.overflow_read) >= OVERFLOW_INTERVAL {
             self.overflow_read = now;
@@ -350,6 +353,7 @@ impl Lane {
             }
             Command::Admin { worker, admin, drain_within } => self.switch.set_admin(worker, admin, drain_within),
             Command::Reload { rules, insert, workers } => self.switch.reload(*rules, insert, workers, now),
+            Command::HangUp { worker } => self.on_link_lost(worker, "it was silent for too long".to_owned()),
             Command::Stop { within } => self.switch.stop(within),
             Command::Retire { worker, within } => self.switch.retire(worker, within),
             // Whoever asked may have gone; that is their affair.

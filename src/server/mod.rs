@@ -73,6 +73,11 @@ pub enum Command {
         /// The new number of slots.
         workers: usize,
     },
+    /// A worker's link is closed; what it retained goes to others.
+    HangUp {
+        /// The worker.
+        worker: WorkerId,
+    },
     /// No new work; workers end their calls within the time.
     Stop {
         /// How long calls may go on.
@@ -109,6 +114,14 @@ pub enum Event {
         incarnation: Incarnation,
         /// Why, for the log.
         why: String,
+    },
+    /// A worker has said or read nothing for too long. What it has not read moves when its link ends: whoever can has
+    /// to end it.
+    Hung {
+        /// The worker.
+        worker: WorkerId,
+        /// Which life of it.
+        incarnation: Incarnation,
     },
 }
 

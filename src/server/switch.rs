@@ -240,7 +240,18 @@ impl<C: Channel> Switch<C> {
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Time) {
+        if self.dispatch.is_look_due(now) {
+            for (worker, link) in self.hands.links.iter() {
+                self.dispatch.on_unread(worker, link.front.unread_behind());
+            }
+        }
         self.dispatch.handle_timeout(now);
+    }
+
+    /// A worker that is hung, and which life of it: somebody has to end it.
+    pub fn poll_hung(&mut self) -> Option<(WorkerId, Incarnation)> {
+        let worker = self.dispatch.poll_hung()?;
+        Some((worker, self.hands.links.get(worker)?.incarnation))
     }
 
     /// When something is due next.

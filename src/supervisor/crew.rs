@@ -329,7 +329,29 @@ impl Crew {
     }
 
     fn on_lane_event(&mut self, event: server::Event) {
-        let server::Event::LinkLost { worker, incarnation, why } = event;
+        match event {
+            server::Event::LinkLost { worker, incarnation, why } => self.on_link_lost(worker, incarnation, &why),
+            server::Event::Hung { worker, incarnation } => self.on_hung(worker, incarnation),
+        }
+    }
+
+    /// A worker that is hung is killed: only when it is seen to end its messages move and its successor gets the sockets.
+    /// One that came by itself is not ours to kill; it has to refuse what it reads later than the deadline, which has
+    /// passed.
+    fn on_hung(&mut self, worker: WorkerId, incarnation: Incarnation) {
+        if let Some(outsider) = self.outsiders.get(&worker) {
+            warn!(%worker, pid = outsider.pid, "says or reads nothing; its link is closed");
+            self.lane.send(server::Command::HangUp { worker });
+            return;
+        }
+        let Some(place) = self.places.get(usize::from(worker.0)) else { return };
+        if let Some(leash) = place.leash.as_ref().filter(|_| place.incarnation == Some(incarnation)) {
+            warn!(%worker, pid = leash.pid(), "says or reads nothing and is killed");
+            child::kill(leash);
+        }
+    }
+
+    fn on_link_lost(&mut self, worker: WorkerId, incarnation: Incarnation, why: &str) {
         if let Some(outsider) = self.outsiders.remove(&worker) {
             warn!(%worker, pid = outsider.pid, "left: {why}");
             // What the operator said was said of this one; its place goes to somebody else.

@@ -16,6 +16,7 @@ mod load;
 mod media;
 mod reload;
 mod shutdown;
+mod silent;
 mod start;
 mod strangers;
 mod torture;
