@@ -21,18 +21,18 @@ pub struct Flags {
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
     /// Link that the dispatcher has passed on
-    #[arg(long, value_name = "FD", hide = true, conflicts_with = "dispatcher")]
+    #[arg(long, value_name = "FD", hide = true)]
     pub link_fd: Option<i32>,
 }
 
 /// Runs the worker until the dispatcher or the operator ends it.
 pub fn run(flags: Flags, verbose: u8) -> Result<(), Failure> {
     log::start(verbose)?;
-    let link = match (flags.link_fd, flags.dispatcher) {
+    let link = match (flags.link_fd, &flags.dispatcher) {
         (Some(fd), _) => Link::Inherited(fd),
         // One of the two is there: the command line demands it.
-        (None, path) => Link::Path(path.unwrap_or_default()),
+        (None, path) => Link::Path(path.clone().unwrap_or_default()),
     };
-    let settings = Settings { name: flags.name, ..Settings::new(link) };
+    let settings = Settings { name: flags.name, handoff: flags.dispatcher, ..Settings::new(link) };
     worker::run(settings, Echo::default()).map_err(Failure::usage)
 }

@@ -81,6 +81,11 @@ impl TokenKey {
         TokenKey(bytes)
     }
 
+    /// Its 32 bytes, for the file it is kept in.
+    pub const fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// A keyed hash of `bytes`; `purpose` separates the uses of one key.
     pub fn hash(&self, purpose: u8, bytes: &[u8]) -> u64 {
         let (first, second) = self.0.split_at(16);
@@ -120,6 +125,35 @@ impl TokenKey {
         self.hash(b's', &bytes)
     }
 }
+
+impl serde::Serialize for TokenKey {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut text = [0; 64];
+        for (pair, byte) in text.chunks_exact_mut(2).zip(self.0) {
+            pair.copy_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+        }
+        serializer.serialize_str(std::str::from_utf8(&text).unwrap_or_default())
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for TokenKey {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        let digit = |byte: u8| HEX.iter().position(|hex| *hex == byte).map(|digit| digit as u8);
+        let mut bytes = [0; 32];
+        let mut pairs = text.as_bytes().chunks_exact(2);
+        for byte in &mut bytes {
+            let pair = pairs.next().and_then(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?));
+            *byte = pair.ok_or_else(|| serde::de::Error::custom("a key is 64 hexadecimal digits"))?;
+        }
+        if text.len() != 64 {
+            return Err(serde::de::Error::custom("a key is 64 hexadecimal digits"));
+        }
+        Ok(TokenKey(bytes))
+    }
+}
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// Six characters of five bits.
 const CHECK_MASK: u64 = (1 << 30) - 1;
@@ -207,6 +241,17 @@ mod tests {
         }
         assert_eq!(KEY.read(b"pm"), None);
         assert_eq!(KEY.read(b""), None);
+    }
+
+    #[test]
+    fn a_key_comes_back_from_its_text_and_nothing_else_is_one() {
+        let key = TokenKey::new(std::array::from_fn(|at| at as u8 * 8));
+        let text = serde_json::to_string(&key).unwrap();
+        assert_eq!(text.len(), 66);
+        assert_eq!(serde_json::from_str::<TokenKey>(&text).unwrap(), key);
+        for bad in [format!("{}\"", &text[..64]), text.replace('f', "g"), text.replace("08", "\u{e9}"), "\"\"".into()] {
+            assert!(serde_json::from_str::<TokenKey>(&bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -78,6 +78,7 @@ impl Front {
             token: TokenKey::new([1; 32]).token(Incarnation::new(7)).to_string(),
             incarnation: 7,
             secret: 8,
+            key: None,
             capacity,
             advertise: Vec::new(),
             rtp_ports,

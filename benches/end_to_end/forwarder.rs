@@ -149,6 +149,7 @@ impl Worker {
             token: key.token(incarnation).to_string(),
             incarnation: incarnation.bits(),
             secret: key.slot_secret(WorkerId(slot), incarnation),
+            key: None,
             capacity: setup.capacity,
             advertise: Vec::new(),
             rtp_ports: (rtp, rtp + 1_999),

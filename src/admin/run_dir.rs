@@ -10,7 +10,9 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 
 use crate::config::{LONGEST_SOCKET_NAME, LONGEST_SOCKET_PATH};
-use crate::ids::TokenKey;
+use crate::ids::{TokenKey, WorkerId};
+use crate::net::process::{LockError, LockFile};
+use crate::net::random;
 
 /// The name of the stats socket in the run directory.
 pub const STATS_SOCKET: &str = "stats.sock";
@@ -28,10 +30,12 @@ pub struct RunDir {
     made: RefCell<Vec<PathBuf>>,
 }
 
-/// The lock of a run directory: one dispatcher holds it, and the kernel lets go of it when the process ends.
-#[derive(Debug)]
-pub struct Lock {
-    _file: File,
+/// The end of the name of a worker's lock; the slot's name stands in front of it.
+const WORKER_LOCK: &str = ".lock";
+
+/// The lock that the worker in `slot` holds as long as it has the slot's sockets.
+pub fn worker_lock(run_dir: &Path, slot: WorkerId) -> PathBuf {
+    run_dir.join(format!("{slot}{WORKER_LOCK}"))
 }
 
 /// The directories that are tried when none is named: `/run/pointsman`, `$XDG_RUNTIME_DIR/pointsman`,
@@ -78,68 +82,83 @@ impl RunDir {
         self.path.join(HANDOFF_SOCKET)
     }
 
-    /// Takes the lock of the directory.
+    /// Takes the lock of the directory: one dispatcher holds it, and the kernel lets go of it when the process ends.
     ///
     /// # Errors
     /// Another dispatcher holds it (it is named by its process), or the file cannot be written.
-    pub fn lock(&self) -> Result<Lock, RunDirError> {
+    pub fn lock(&self) -> Result<LockFile, RunDirError> {
         let path = self.path.join("lock");
-        let fault = |error| RunDirError::File { path: path.clone(), error };
-        for _ in 0..8 {
-            let new = !path.exists();
-            let mut options = OpenOptions::new();
-            let mut file =
-                options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(fault)?;
-            match file.try_lock() {
-                Ok(()) => {}
-                Err(fs::TryLockError::WouldBlock) => {
-                    let mut pid = String::new();
-                    // An unreadable or empty file only makes the message less exact.
-                    let _ = file.take(20).read_to_string(&mut pid);
-                    let pid = pid.trim().parse().ok();
-                    return Err(RunDirError::Taken { path: self.path.clone(), pid });
+        let new = !path.exists();
+        match LockFile::take(&path) {
+            Ok(lock) => {
+                if new {
+                    self.made.borrow_mut().push(path);
                 }
-                Err(fs::TryLockError::Error(error)) => return Err(fault(error)),
+                Ok(lock)
             }
-            // Somebody may have removed the file between open and lock: then the lock guards nothing.
-            let same = fs::metadata(&path).is_ok_and(|there| file.metadata().is_ok_and(|own| there.ino() == own.ino()));
-            if !same {
-                continue;
-            }
-            if new {
-                self.made.borrow_mut().push(path.clone());
-            }
-            file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(fault)?;
-            return Ok(Lock { _file: file });
+            Err(LockError::Held { pid, .. }) => Err(RunDirError::Taken { path: self.path.clone(), pid }),
+            Err(LockError::Unusable { error, .. }) => Err(RunDirError::File { path, error }),
         }
-        Err(RunDirError::Taken { path: self.path.clone(), pid: None })
     }
 
-    /// The secret that tokens are made with: the configured one, else the one kept here, made on first use.
+    /// The slots whose locks are held: workers of an earlier dispatcher that live. Files that nobody holds, left by a
+    /// host that went down, are passed over.
     ///
     /// # Errors
-    /// The file is not 32 bytes, others can read it, or it cannot be read or made.
-    pub fn key(&self, configured: Option<TokenKey>) -> Result<TokenKey, RunDirError> {
-        if let Some(key) = configured {
-            return Ok(key);
+    /// The directory or a lock in it cannot be read.
+    pub fn held_slots(&self) -> Result<Vec<WorkerId>, RunDirError> {
+        let fault = |error| RunDirError::File { path: self.path.clone(), error };
+        let mut held = Vec::new();
+        for entry in fs::read_dir(&self.path).map_err(fault)? {
+            let name = entry.map_err(fault)?.file_name();
+            let slot = name.to_str().and_then(|name| name.strip_suffix(WORKER_LOCK)?.parse::<WorkerId>().ok());
+            let Some(slot) = slot else { continue };
+            match LockFile::holder(&worker_lock(&self.path, slot)) {
+                Ok(Some(_)) => held.push(slot),
+                Ok(None) => {}
+                Err(LockError::Held { path, .. }) => return Err(RunDirError::Taken { path, pid: None }),
+                Err(LockError::Unusable { path, error }) => return Err(RunDirError::File { path, error }),
+            }
+        }
+        held.sort_unstable();
+        Ok(held)
+    }
+
+    /// The secret that tokens are made with: the configured one, else the one kept here. `None`: there is none yet.
+    ///
+    /// # Errors
+    /// The file is not 32 bytes, others can read it, or it cannot be read.
+    pub fn key(&self, configured: Option<TokenKey>) -> Result<Option<TokenKey>, RunDirError> {
+        if configured.is_some() {
+            return Ok(configured);
         }
         let path = self.path.join("key");
-        let fault = |error| RunDirError::File { path: path.clone(), error };
         match File::open(&path) {
-            Ok(file) => return read_key(file, &path),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(fault(error)),
+            Ok(file) => read_key(file, &path).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(RunDirError::File { path, error }),
         }
-        let mut secret = [0; 32];
-        File::open("/dev/urandom").and_then(|mut random| random.read_exact(&mut secret)).map_err(fault)?;
+    }
+
+    /// Keeps a secret here: the one given, else a new one.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn keep_key(&self, key: Option<TokenKey>) -> Result<TokenKey, RunDirError> {
+        let path = self.path.join("key");
+        let fault = |error| RunDirError::File { path: path.clone(), error };
+        let key = match key {
+            Some(key) => key,
+            None => TokenKey::new(random().map_err(fault)?),
+        };
         // Written aside and moved, so that a crash in between leaves no short key.
         let aside = self.path.join("key.new");
         let mut file =
             OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside).map_err(fault)?;
-        file.write_all(&secret).and_then(|()| file.sync_all()).map_err(fault)?;
+        file.write_all(key.bytes()).and_then(|()| file.sync_all()).map_err(fault)?;
         fs::rename(&aside, &path).map_err(fault)?;
         self.made.borrow_mut().push(path);
-        Ok(TokenKey::new(secret))
+        Ok(key)
     }
 
     /// The start has succeeded: what was made stays.
@@ -300,17 +319,18 @@ mod tests {
         let (_outer, path) = place();
         let dir = RunDir::open(Some(&path)).unwrap();
         let lock = dir.lock().unwrap();
-        dir.key(None).unwrap();
+        assert_eq!(dir.key(None).unwrap(), None);
+        dir.keep_key(None).unwrap();
         drop((dir, lock));
         assert!(!path.exists());
         let dir = RunDir::open(Some(&path)).unwrap();
         let _lock = dir.lock().unwrap();
-        let key = dir.key(None).unwrap();
+        let key = dir.keep_key(None).unwrap();
         dir.keep();
         drop(dir);
         // A later start that fails takes away only what it made itself.
         drop(RunDir::open(Some(&path)).unwrap());
-        assert_eq!(RunDir::open(Some(&path)).unwrap().key(None).unwrap(), key);
+        assert_eq!(RunDir::open(Some(&path)).unwrap().key(None).unwrap(), Some(key));
     }
 
     #[test]
@@ -322,6 +342,17 @@ mod tests {
         assert!(matches!(error, RunDirError::Taken { pid: Some(pid), .. } if pid == std::process::id()), "{error}");
         drop(lock);
         first.lock().unwrap();
+    }
+
+    #[test]
+    fn a_worker_lock_that_a_dead_machine_left_is_no_worker() {
+        let (_outer, path) = place();
+        let dir = RunDir::open(Some(&path)).unwrap();
+        fs::write(path.join("w1.lock"), "4711\n").unwrap();
+        fs::write(path.join("wx.lock"), "").unwrap();
+        let _held = LockFile::take(&worker_lock(&path, WorkerId(3))).unwrap();
+        assert_eq!(dir.held_slots().unwrap(), [WorkerId(3)]);
+        ["w1.lock", "wx.lock", "w3.lock"].iter().for_each(|name| fs::remove_file(path.join(name)).unwrap());
     }
 
     #[test]
@@ -351,10 +382,10 @@ mod tests {
         fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
         assert!(matches!(dir.key(None), Err(RunDirError::KeyLength { length: 31, .. })));
         fs::write(&key, [1; 32]).unwrap();
-        assert_eq!(dir.key(None).unwrap(), TokenKey::new([1; 32]));
+        assert_eq!(dir.key(None).unwrap(), Some(TokenKey::new([1; 32])));
         fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
         assert!(matches!(dir.key(None), Err(RunDirError::KeyReadable { .. })));
-        assert_eq!(dir.key(Some(TokenKey::new([2; 32]))).unwrap(), TokenKey::new([2; 32]));
+        assert_eq!(dir.key(Some(TokenKey::new([2; 32]))).unwrap(), Some(TokenKey::new([2; 32])));
         fs::remove_file(&key).unwrap();
     }
 

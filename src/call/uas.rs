@@ -190,9 +190,30 @@ impl Uas {
         self.draining = draining;
     }
 
+    /// Whether new calls are turned away.
+    pub const fn is_draining(&self) -> bool {
+        self.draining
+    }
+
     /// Changes the capacity. Standing calls stay.
     pub fn set_units(&mut self, units: u32) {
         self.limits.units = units;
+    }
+
+    /// The dispatcher is gone. What it has handed over cannot be given back any more, and is answered.
+    pub fn on_dispatcher_lost(&mut self) {
+        let keys: Vec<ServerKey> = self.servers.keys().collect();
+        for key in keys {
+            if let Some(server) = self.servers.get_mut(key).filter(|server| server.is_proceeding()) {
+                server.follows = true;
+            }
+        }
+    }
+
+    /// A new dispatcher has other well-known sockets. The numbers of those that were there stay the same.
+    pub fn set_listeners(&mut self, listeners: Vec<SocketAddr>, duplicates: Vec<bool>) {
+        self.identity.listeners = listeners;
+        self.identity.duplicates = duplicates;
     }
 
     /// What there is to do.

@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 
-use crate::handoff::frame::{RefuseReason, Transport};
+use crate::handoff::frame::{RefuseReason, Transaction, Transport};
 use crate::ids::{ConnId, Incarnation, ListenerId, Seq, WorkerId};
 use crate::time::Time;
 
@@ -146,6 +146,21 @@ pub struct Joined {
     pub capacity: u32,
     /// Its own SIP ports. An unspecified address stands for every address of this host.
     pub addresses: Vec<SocketAddr>,
+}
+
+/// What a worker has when it comes back from an earlier dispatcher. Empty for one that is new.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Brought {
+    /// Units of the sessions it has.
+    pub units_used: u32,
+    /// Sessions it has.
+    pub sessions: u32,
+    /// Whether the operator had it drain: the word outlives the dispatcher it was said to.
+    pub draining: bool,
+    /// Transactions whose messages may still come.
+    pub transactions: Vec<Transaction>,
+    /// Conferences: since when, and their names.
+    pub conferences: Vec<(Time, Box<[u8]>)>,
 }
 
 /// What the operator wants of a worker.

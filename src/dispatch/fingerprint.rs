@@ -19,6 +19,12 @@ impl Fingerprint {
         self.low
     }
 
+    /// From what [`Fingerprint::to_bytes`] gave.
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        let bits = u128::from_le_bytes(bytes);
+        Fingerprint { low: bits as u64, high: (bits >> 64) as u64 }
+    }
+
     /// All bits, as bytes.
     pub fn to_bytes(self) -> [u8; 16] {
         (u128::from(self.low) | u128::from(self.high) << 64).to_le_bytes()

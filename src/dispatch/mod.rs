@@ -21,6 +21,7 @@ pub mod select;
 pub mod sip;
 pub mod size;
 pub mod table;
+pub mod transaction;
 
 use std::hash::BuildHasher;
 use std::time::Duration;
@@ -32,15 +33,15 @@ use crate::ids::{Seq, WorkerId};
 use crate::time::Time;
 use crate::wire::sip::{Message, Unparsable};
 use counters::Counters;
-use decision::{Admin, Arrival, Decision, Joined, Returned, Room};
-use fingerprint::Printer;
+use decision::{Admin, Arrival, Brought, Decision, Joined, Returned, Room};
+use fingerprint::{Fingerprint, Printer};
 use group::{Groups, Opening};
 use history::{Explained, History};
 use identity::{Directory, Keyring};
 use pool::Pool;
 use rules::Rules;
 use select::Selector;
-use table::Table;
+use table::{NewEntry, State, Table};
 
 /// What a lane's decision starts with.
 #[derive(Clone, Debug)]
@@ -150,6 +151,44 @@ impl Dispatch {
         self.pool.on_up(worker, joined, now);
         self.directory.add(worker, joined.incarnation, &joined.addresses);
         self.next_look = self.next_look.or(Some(now + LOOK_EVERY));
+    }
+
+    /// A worker of an earlier dispatcher has come back with what it has. Numbers on its link start at 1.
+    pub fn on_worker_back(&mut self, worker: WorkerId, joined: &Joined, brought: &Brought, now: Time) {
+        self.on_worker_up(worker, joined, now);
+        let Some(life) = self.pool.get(worker).map(|slot| slot.life) else { return };
+        self.pool.on_back(worker, brought);
+        for held in &brought.transactions {
+            let branch = Fingerprint::from_bytes(held.branch);
+            // Two that claim one transaction: the first has it, as with two copies of a request.
+            if self.table.by_branch(branch).is_some() {
+                continue;
+            }
+            let new = NewEntry {
+                branch,
+                call: Fingerprint::from_bytes(held.call),
+                cseq: held.cseq,
+                worker,
+                life,
+                group: None,
+                is_invite: held.is_invite,
+                state: if held.is_answered { State::Answered } else { State::Pending },
+            };
+            if self.table.insert(new, now).is_err() {
+                break;
+            }
+        }
+        for (opened, name) in &brought.conferences {
+            self.on_group_open(worker, name, *opened, now);
+        }
+    }
+
+    /// The final response to a transaction that a worker came back with has left.
+    pub fn on_released(&mut self, worker: WorkerId, branch: [u8; 16], now: Time) {
+        let entry = self.table.by_branch(Fingerprint::from_bytes(branch));
+        if let Some(entry) = entry.filter(|id| self.table.get(*id).is_some_and(|entry| entry.worker == worker)) {
+            self.on_answered(entry, now);
+        }
     }
 
     /// A worker is gone, and its link has been read to the end.

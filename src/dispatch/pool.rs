@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::bits::Bits;
-use super::decision::{Admin, Joined, Operational, Room};
+use super::decision::{Admin, Brought, Joined, Operational, Room};
 use super::ledger::Ledger;
 use super::select::{Load, Snapshot};
 use crate::handoff::frame::Report;
@@ -179,6 +179,19 @@ impl Pool {
             worker.addresses.clone_from(&joined.addresses);
             worker.ledger.reset();
             (worker.behind, worker.stuck_looks, worker.silent_looks) = (None, 0, 0);
+        });
+    }
+
+    /// A worker that is there has come back with its sessions: counted before its first report.
+    pub fn on_back(&mut self, worker: WorkerId, brought: &Brought) {
+        self.change(worker, |worker| {
+            worker.units_used = brought.units_used;
+            worker.sessions = brought.sessions;
+            // It has been warm for long.
+            worker.up_since = Time(0);
+            if brought.draining {
+                worker.admin = Admin::Drain;
+            }
         });
     }
 

@@ -11,6 +11,7 @@ use super::identity::{Named, branch_token};
 use super::pool::Worker;
 use super::select::{Ask, by_hash};
 use super::table::{Entry, LINGER, NewEntry, State};
+use super::transaction::Names;
 use crate::config::MethodRule;
 use crate::handoff::frame::Transport;
 use crate::ids::WorkerId;
@@ -22,10 +23,7 @@ pub const EXTENSION: &str = "X-Pointsman-Worker";
 /// The URI parameter that carries a worker's token in Contact, where the user part belongs to somebody else.
 pub const URI_PARAM: &[u8] = b"pm";
 
-/// Purposes of fingerprints.
-const TRANSACTION: u8 = b'b';
-const OLD_TRANSACTION: u8 = b'o';
-const CALL: u8 = b'c';
+/// The purpose of a conference's fingerprint.
 pub(super) const CONFERENCE: u8 = b'g';
 
 /// What the rules read of every request.
@@ -41,22 +39,8 @@ pub(super) struct Summary<'a> {
 
 impl<'a> Summary<'a> {
     pub(super) fn of(message: &Message<'a>, method: Method<'a>, printer: &Printer) -> Self {
-        let call_id = message.call_id();
         let read = message.essentials();
-        let from_tag = read.from.and_then(|from| from.tag()).unwrap_or_default();
-        let cseq = message.cseq().map_or(0, |cseq| cseq.number);
-        let via = read.via.as_ref();
-        let sent_by = via.map(|via| via.host.as_bytes()).unwrap_or_default();
-        let port = via.and_then(|via| via.port).unwrap_or(0).to_be_bytes();
-        let branch = match via.and_then(|via| via.unique_branch()) {
-            Some(branch) => printer.print(TRANSACTION, &[branch, sent_by, &port]),
-            // RFC 3261 §17.2.3: the branch of an RFC 2543 peer does not name the transaction.
-            None => {
-                let branch = via.and_then(|via| via.branch()).unwrap_or_default();
-                printer.print(OLD_TRANSACTION, &[branch, sent_by, &port, call_id, from_tag, &cseq.to_be_bytes()])
-            }
-        };
-        let call = printer.print(CALL, &[call_id, from_tag]);
+        let Names { branch, call, cseq } = Names::of(message, &read, printer);
         let to_tag = read.to.and_then(|to| to.tag());
         Summary { method, branch, call, cseq, to_tag, read }
     }
@@ -377,7 +361,7 @@ impl Dispatch {
                 None
             }
         };
-        self.hand_over(message, summary, arrival, placement, entry, (Tried::default(), now, 0), arrival.received)
+        self.hand_over(message, summary, arrival, placement, entry, (Tried::default(), now, 0), now)
     }
 
     /// The table is full of requests that wait: the hash of the call (or of the conference) leads the messages that

@@ -133,6 +133,8 @@ impl Back {
                 Record::Refuse { .. } => return Err(BackError::Unexpected("Refuse")),
                 Record::Reply { .. } => return Err(BackError::Unexpected("Reply")),
                 Record::NotMine { .. } => return Err(BackError::Unexpected("NotMine")),
+                Record::Release(_) => return Err(BackError::Unexpected("Release")),
+                Record::Holding(_) => return Err(BackError::Unexpected("Holding")),
                 Record::GroupOpen { .. } => return Err(BackError::Unexpected("GroupOpen")),
                 Record::GroupClosed { .. } => return Err(BackError::Unexpected("GroupClosed")),
                 Record::Pong(_) => return Err(BackError::Unexpected("Pong")),
@@ -161,6 +163,12 @@ impl Back {
     /// included.
     pub fn not_mine(&mut self, seq: Seq, hops: u8) {
         self.queue(&Record::NotMine { seq, hops }, 0);
+    }
+
+    /// The final response to a transaction that the worker came back with has left.
+    pub fn release(&mut self, branch: [u8; 16]) {
+        self.make_room(branch.len());
+        self.current.push_release(&[branch]);
     }
 
     /// Introduces the worker: the first record on a link.

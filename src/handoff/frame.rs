@@ -40,16 +40,26 @@
 //! | 68 | `Refuse` | worker | u64 sequence, u8 reason, 7 reserved | – |
 //! | 69 | `Reply` | worker | u64 connection id | the bytes to write to that connection |
 //! | 70 | `NotMine` | worker | u64 sequence, u8 hops so far, 7 reserved | – |
+//! | 71 | `Release` | worker | – | 16-byte branch fingerprints of [`Transaction`]s it came back with: their final response has left |
 //! | 72 | `GroupOpen` | worker | u64 opened (µs, monotonic) | group name |
 //! | 73 | `GroupClosed` | worker | – | group name |
 //! | 74 | `Pong` | worker | u64 number | – |
+//! | 75 | `Holding` | worker | u16 bytes an entry, 6 reserved | entries, see [`Transaction`] |
+//!
+//! # Coming back
+//!
+//! A worker in a slot outlives its dispatcher. It links to the next one with a `Hello` that names slot, incarnation and
+//! secret, says how much it has, and brings its sockets beside the frame, in the order of `sockets`. Behind it follow as
+//! many `Holding` entries and `GroupOpen` records as the `Hello` says; only then comes the `Welcome`, with the same
+//! incarnation and token. Sequence numbers begin at 1 again; those of the earlier link mean nothing any more, so what
+//! the worker has read there and not answered is named by its transaction.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{ConnId, ListenerId, Seq};
+use crate::ids::{ConnId, ListenerId, Seq, TokenKey};
 use crate::time::Time;
 
 /// The major version both ends must share.
@@ -95,6 +105,21 @@ pub struct Hello {
     pub wants_listeners: bool,
     /// Conference names it holds.
     pub groups: Vec<String>,
+    /// The descriptors that ride beside this record, in their order: a slot's worker that comes back gives the slot's
+    /// sockets and its duplicates of the well-known ones to the new dispatcher. Nobody else's are taken.
+    pub sockets: Vec<PassedSocket>,
+    /// The key from an earlier [`Welcome`], when it comes back to a slot: a dispatcher that has lost its own takes it.
+    pub key: Option<TokenKey>,
+    /// Units of the sessions it has.
+    pub units_used: u32,
+    /// Sessions it has.
+    pub sessions: u32,
+    /// Whether the operator has it drain.
+    pub draining: bool,
+    /// [`Transaction`]s that follow in `Holding` records.
+    pub transactions: u32,
+    /// Conferences that follow in `GroupOpen` records.
+    pub conferences: u32,
 }
 
 impl Default for Hello {
@@ -110,6 +135,13 @@ impl Default for Hello {
             ports: Vec::new(),
             wants_listeners: true,
             groups: Vec::new(),
+            sockets: Vec::new(),
+            key: None,
+            units_used: 0,
+            sessions: 0,
+            draining: false,
+            transactions: 0,
+            conferences: 0,
         }
     }
 }
@@ -138,6 +170,9 @@ pub struct Welcome {
     pub incarnation: u64,
     /// Proof for a later re-attachment to the same slot.
     pub secret: u64,
+    /// What tokens are checked and transactions are fingerprinted with; for the slots' own workers only.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub key: Option<TokenKey>,
     /// Capacity units the dispatcher counts with.
     pub capacity: u32,
     /// The addresses to name in Contact and SDP, one a listener address; the first is the default.
@@ -340,6 +375,31 @@ pub struct Report {
     pub answered: u64,
 }
 
+/// A transaction that a worker who comes back has: what the dispatcher's table needs to know of it.
+///
+/// ```text
+/// entry: 0 16 bytes fingerprint of (branch, sent-by)   16 16 bytes fingerprint of (Call-ID, From-tag)
+///       32 u32 CSeq number   36 u8 flags: 1 INVITE, 2 its final response has left   37 3 reserved
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Transaction {
+    /// The keyed hash of branch and sent-by.
+    pub branch: [u8; 16],
+    /// The keyed hash of Call-ID and From-tag.
+    pub call: [u8; 16],
+    /// The CSeq number.
+    pub cseq: u32,
+    /// Whether it is an INVITE.
+    pub is_invite: bool,
+    /// Whether its final response has left.
+    pub is_answered: bool,
+}
+
+/// The bytes of a [`Transaction`] in a `Holding` record.
+const TRANSACTION: usize = 40;
+/// So many fit into one `Holding` record, with a frame's company.
+pub const HOLDING_AT_ONCE: usize = 1_024;
+
 /// Why a worker gives a message back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RefuseReason {
@@ -419,6 +479,8 @@ pub enum Record<'a> {
     Refuse { seq: Seq, reason: RefuseReason },
     Reply { conn: ConnId, bytes: &'a [u8] },
     NotMine { seq: Seq, hops: u8 },
+    Release(Branches<'a>),
+    Holding(Transactions<'a>),
     GroupOpen { opened: Time, name: &'a [u8] },
     GroupClosed { name: &'a [u8] },
     Pong(u64),
@@ -432,6 +494,42 @@ impl Seqs<'_> {
     /// The numbers, in the order they were written.
     pub fn iter(&self) -> impl Iterator<Item = Seq> + '_ {
         self.0.chunks_exact(8).map(|chunk| Seq(u64_at(chunk, 0)))
+    }
+}
+
+/// The fingerprints of a `Release` record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Branches<'a>(&'a [u8]);
+
+impl Branches<'_> {
+    /// The fingerprints, in the order they were written.
+    pub fn iter(&self) -> impl Iterator<Item = [u8; 16]> + '_ {
+        self.0.as_chunks().0.iter().copied()
+    }
+}
+
+/// The entries of a `Holding` record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transactions<'a> {
+    bytes: &'a [u8],
+    /// Bytes an entry; a newer version's are longer.
+    stride: usize,
+}
+
+impl Transactions<'_> {
+    /// The entries, in the order they were written.
+    pub fn iter(&self) -> impl Iterator<Item = Transaction> + '_ {
+        self.bytes.chunks_exact(self.stride).map(read_transaction)
+    }
+
+    /// How many there are.
+    pub const fn len(&self) -> usize {
+        self.bytes.len() / self.stride
+    }
+
+    /// Whether there are none.
+    pub const fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
     }
 }
 
@@ -608,6 +706,12 @@ fn read_record<'a>(kind: u8, fixed: &'a [u8], body: &'a [u8]) -> Result<Option<R
             need(16)?;
             Record::NotMine { seq: Seq(u64_at(fixed, 0)), hops: fixed[8] }
         }
+        71 => {
+            if !body.len().is_multiple_of(16) {
+                return Err(FrameError::Record { kind });
+            }
+            Record::Release(Branches(body))
+        }
         72 => {
             need(8)?;
             Record::GroupOpen { opened: Time(u64_at(fixed, 0)), name: body }
@@ -616,6 +720,14 @@ fn read_record<'a>(kind: u8, fixed: &'a [u8], body: &'a [u8]) -> Result<Option<R
         74 => {
             need(8)?;
             Record::Pong(u64_at(fixed, 0))
+        }
+        75 => {
+            need(8)?;
+            let stride = usize::from(u16_at(fixed, 0));
+            if stride < TRANSACTION || !body.len().is_multiple_of(stride) {
+                return Err(FrameError::Value { kind, field: "length of an entry" });
+            }
+            Record::Holding(Transactions { bytes: body, stride })
         }
         _ => return Ok(None),
     };
@@ -663,6 +775,17 @@ fn read_report(fixed: &[u8]) -> Report {
         draining: flags & 2 != 0,
         direct: u64_at(fixed, 48),
         answered: u64_at(fixed, 56),
+    }
+}
+
+fn read_transaction(entry: &[u8]) -> Transaction {
+    let print = |at: usize| entry.get(at..at + 16).and_then(|bytes| bytes.try_into().ok()).unwrap_or_default();
+    Transaction {
+        branch: print(0),
+        call: print(16),
+        cseq: u32_at(entry, 32),
+        is_invite: entry[36] & 1 != 0,
+        is_answered: entry[36] & 2 != 0,
     }
 }
 
@@ -773,6 +896,10 @@ impl FrameBuilder {
                 fixed[8] = *hops;
                 self.push_record(70, &fixed, &[]);
             }
+            Record::Release(branches) => self.push_record(71, &[], branches.0),
+            Record::Holding(transactions) => {
+                self.push_record(75, &holding_fixed(transactions.stride), transactions.bytes);
+            }
             Record::GroupOpen { opened, name } => self.push_record(72, &opened.0.to_le_bytes(), name),
             Record::GroupClosed { name } => self.push_record(73, &[], name),
             Record::Pong(number) => self.push_record(74, &number.to_le_bytes(), &[]),
@@ -785,6 +912,27 @@ impl FrameBuilder {
         self.push_record(67, &[], &[]);
         for seq in seqs {
             self.bytes.extend_from_slice(&seq.0.to_le_bytes());
+        }
+        let length = self.bytes.len() - begin;
+        put_u32(&mut self.bytes[begin..], 4, length as u32);
+    }
+
+    /// Adds a `Release` record for `branches`.
+    pub fn push_release(&mut self, branches: &[[u8; 16]]) {
+        self.push_record(71, &[], branches.as_flattened());
+    }
+
+    /// Adds a `Holding` record for `transactions`; at most [`HOLDING_AT_ONCE`].
+    pub fn push_holding(&mut self, transactions: &[Transaction]) {
+        let begin = self.bytes.len();
+        self.push_record(75, &holding_fixed(TRANSACTION), &[]);
+        for transaction in transactions {
+            let mut entry = [0; TRANSACTION];
+            entry[..16].copy_from_slice(&transaction.branch);
+            entry[16..32].copy_from_slice(&transaction.call);
+            put_u32(&mut entry, 32, transaction.cseq);
+            entry[36] = u8::from(transaction.is_invite) | u8::from(transaction.is_answered) << 1;
+            self.bytes.extend_from_slice(&entry);
         }
         let length = self.bytes.len() - begin;
         put_u32(&mut self.bytes[begin..], 4, length as u32);
@@ -830,6 +978,12 @@ impl FrameBuilder {
         let body = serde_json::to_vec(value).unwrap_or_default();
         self.push_record(kind, &[], &body);
     }
+}
+
+fn holding_fixed(stride: usize) -> [u8; 8] {
+    let mut fixed = [0; 8];
+    put_u16(&mut fixed, 0, stride as u16);
+    fixed
 }
 
 fn report_fixed(report: &Report) -> [u8; REPORT_FIXED] {

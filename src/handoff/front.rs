@@ -97,6 +97,11 @@ pub enum FrontEvent<'a> {
     },
     /// Its load. Numbers that it cannot have seen are cut to what was sent.
     Report(Report),
+    /// The final response to a transaction that it came back with has left.
+    Released {
+        /// The fingerprint of branch and sent-by.
+        branch: [u8; 16],
+    },
     /// It holds a conference.
     GroupOpen {
         /// Since when.
@@ -309,6 +314,9 @@ impl Front {
                     }
                 }
                 Record::Hello(hello) => sink(FrontEvent::Hello(hello)),
+                Record::Release(branches) => branches.iter().for_each(|branch| sink(FrontEvent::Released { branch })),
+                // Said before the welcome, and then once; later it means nothing.
+                Record::Holding(_) => self.stats.faults += 1,
                 Record::GroupOpen { opened, name } => sink(FrontEvent::GroupOpen { opened, name }),
                 Record::GroupClosed { name } => sink(FrontEvent::GroupClosed { name }),
                 Record::Reply { conn, bytes } => sink(FrontEvent::Reply { conn, bytes }),

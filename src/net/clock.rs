@@ -11,6 +11,11 @@ pub fn now() -> Time {
     Time(u64::try_from(span(clock_gettime(ClockId::Monotonic)).as_micros()).unwrap_or(u64::MAX))
 }
 
+/// The time since 1970 on the host's wall clock, which is what the kernel stamps datagrams with.
+pub fn since_1970() -> Duration {
+    span(clock_gettime(ClockId::Realtime))
+}
+
 /// The CPU time that this process has used, user and system, all threads.
 pub fn cpu() -> Duration {
     span(clock_gettime(ClockId::ProcessCPUTime))

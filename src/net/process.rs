@@ -3,10 +3,12 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{FcntlArg, fcntl};
+use nix::sys::signal::SigSet;
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Resource, Rlimit};
 
@@ -38,6 +40,15 @@ impl Process {
     /// Its number.
     pub const fn pid(&self) -> u32 {
         self.pid
+    }
+
+    /// Another handle of the same process.
+    ///
+    /// # Errors
+    ///
+    /// No descriptor is left.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Process { fd: self.fd.try_clone()?, pid: self.pid })
     }
 
     /// Sends it `signal`. A process that has ended is no error.
@@ -98,24 +109,29 @@ impl LockFile {
     /// Another process holds it, or the file cannot be opened.
     pub fn take(path: &Path) -> Result<Self, LockError> {
         let failed = |error| LockError::Unusable { path: path.to_owned(), error };
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(path)
-            .map_err(failed)?;
-        match fcntl(&file, FcntlArg::F_OFD_SETLK(&whole_file())) {
-            Ok(_) => {}
-            Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EACCES) => {
-                return Err(LockError::Held { path: path.to_owned(), pid: read_pid(&mut file) });
+        loop {
+            let mut file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .custom_flags(libc::O_NOFOLLOW)
+                .open(path)
+                .map_err(failed)?;
+            match fcntl(&file, FcntlArg::F_OFD_SETLK(&whole_file())) {
+                Ok(_) => {}
+                Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EACCES) => {
+                    return Err(LockError::Held { path: path.to_owned(), pid: read_pid(&mut file) });
+                }
+                Err(errno) => return Err(failed(errno.into())),
             }
-            Err(errno) => return Err(failed(errno.into())),
+            // Somebody may have removed the file between open and lock: then the lock guards nothing.
+            if std::fs::metadata(path).is_ok_and(|there| file.metadata().is_ok_and(|own| is_same(&there, &own))) {
+                file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(failed)?;
+                return Ok(LockFile { _file: file, path: path.to_owned() });
+            }
         }
-        file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(failed)?;
-        Ok(LockFile { _file: file, path: path.to_owned() })
     }
 
     /// Who holds the lock at `path`, without taking it. `None`: nobody, or there is no such file.
@@ -136,6 +152,31 @@ impl LockFile {
             return Ok(None);
         }
         Ok(Some(Holder { pid: read_pid(&mut file) }))
+    }
+
+    /// The process that holds the lock at `path`, by descriptor, so that it and nobody else can be ended. The number in
+    /// the file is not believed alone: the process must have the file open and the lock must still be held afterwards.
+    ///
+    /// # Errors
+    ///
+    /// Nobody holds it (`NotFound`), or the holder cannot be told for certain: it runs where we do not see it, or belongs
+    /// to another user.
+    pub fn holding_process(path: &Path) -> io::Result<Process> {
+        let pid = || match LockFile::holder(path) {
+            Ok(Some(Holder { pid: Some(pid) })) => Ok(pid),
+            Ok(Some(Holder { pid: None })) => Err(io::Error::other("its holder has not written its number")),
+            Ok(None) => Err(io::ErrorKind::NotFound.into()),
+            Err(error) => Err(io::Error::other(error)),
+        };
+        let first = pid()?;
+        let process = Process::open(first)?;
+        let lock = std::fs::metadata(path)?;
+        let open = std::fs::read_dir(format!("/proc/{first}/fd"))?;
+        let has_it = open.filter_map(|entry| std::fs::metadata(entry.ok()?.path()).ok()).any(|it| is_same(&it, &lock));
+        if !has_it || pid()? != first {
+            return Err(io::Error::other(format!("process {first} is not its holder")));
+        }
+        Ok(process)
     }
 
     /// Where it is.
@@ -187,11 +228,45 @@ fn whole_file() -> libc::flock {
     }
 }
 
+fn is_same(one: &std::fs::Metadata, other: &std::fs::Metadata) -> bool {
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
+}
+
 fn read_pid(file: &mut File) -> Option<u32> {
     let mut text = String::new();
     file.rewind().ok()?;
     file.take(32).read_to_string(&mut text).ok()?;
     text.trim().parse().ok()
+}
+
+/// The signals that ask a process to stop, SIGTERM and SIGINT, as something to be read. They interrupt nothing then.
+#[derive(Debug)]
+pub struct StopSignals(SignalFd);
+
+impl StopSignals {
+    /// Takes them for this thread and all that it starts from now on.
+    ///
+    /// # Errors
+    ///
+    /// No descriptor is left.
+    pub fn take() -> io::Result<Self> {
+        let mut signals = SigSet::empty();
+        signals.add(nix::sys::signal::Signal::SIGTERM);
+        signals.add(nix::sys::signal::Signal::SIGINT);
+        signals.thread_block()?;
+        Ok(StopSignals(SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?))
+    }
+
+    /// Whether one has come since the last time. Never waits.
+    pub fn poll(&self) -> bool {
+        matches!(self.0.read_signal(), Ok(Some(_)))
+    }
+}
+
+impl AsRawFd for StopSignals {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_fd().as_raw_fd()
+    }
 }
 
 /// Puts this process into a process group of its own: a signal from the terminal to the dispatcher's group does not
@@ -252,6 +327,23 @@ mod tests {
         drop(lock);
         assert_eq!(LockFile::holder(&path).unwrap(), None);
         LockFile::take(&path).expect("it is free again");
+    }
+
+    #[test]
+    fn the_process_behind_a_lock_is_believed_only_when_it_has_the_file_open() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("w0.lock");
+        assert_eq!(LockFile::holding_process(&path).unwrap_err().kind(), io::ErrorKind::NotFound);
+        let lock = LockFile::take(&path).unwrap();
+        assert_eq!(LockFile::holding_process(&path).unwrap().pid(), std::process::id());
+        // A number of somebody else's, left in the file.
+        let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        std::fs::write(&path, child.id().to_string()).unwrap();
+        let refused = LockFile::holding_process(&path).unwrap_err();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(refused.to_string(), format!("process {} is not its holder", child.id()));
+        drop(lock);
     }
 
     #[test]

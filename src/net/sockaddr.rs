@@ -2,6 +2,7 @@
 
 use std::mem::offset_of;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::time::Duration;
 
 /// A socket address as the kernel reads and writes it.
 ///
@@ -77,7 +78,7 @@ impl Name {
     }
 }
 
-/// Control messages beside a datagram: room for a packet-info of either family and a counter.
+/// Control messages beside a datagram: room for a packet-info of either family and a time.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(8))]
 pub(super) struct Control {
@@ -123,26 +124,45 @@ impl Control {
     /// The local address that a datagram was sent to and the interface it came in on, from the first `length` bytes,
     /// which the kernel wrote.
     pub(super) fn arrived_at(&self, length: usize) -> Option<(IpAddr, u32)> {
+        self.find(length, |level, kind, info| match (level, kind) {
+            (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
+                // Not `ipi_addr`: that is the header's destination, which may be a broadcast address.
+                let ip = Ipv4Addr::from(array_at::<4>(info, offset_of!(libc::in_pktinfo, ipi_spec_dst))?);
+                let interface = array_at(info, offset_of!(libc::in_pktinfo, ipi_ifindex))?;
+                Some((ip.into(), u32::from_ne_bytes(interface)))
+            }
+            (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
+                let ip = Ipv6Addr::from(array_at::<16>(info, 0)?);
+                let interface = array_at(info, offset_of!(libc::in6_pktinfo, ipi6_ifindex))?;
+                Some((ip.into(), u32::from_ne_bytes(interface)))
+            }
+            _ => None,
+        })
+    }
+
+    /// When the kernel got the datagram, since 1970, from the first `length` bytes, which the kernel wrote.
+    pub(super) fn stamp(&self, length: usize) -> Option<Duration> {
+        self.find(length, |level, kind, info| match (level, kind) {
+            (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => {
+                let seconds = array_at(info, offset_of!(libc::timespec, tv_sec)).map(libc::time_t::from_ne_bytes)?;
+                let nanos = array_at(info, offset_of!(libc::timespec, tv_nsec)).map(libc::c_long::from_ne_bytes)?;
+                Some(Duration::new(u64::try_from(seconds).ok()?, u32::try_from(nanos).ok()?))
+            }
+            _ => None,
+        })
+    }
+
+    /// The first control message that `read` (level, kind, data) makes something of.
+    fn find<T>(&self, length: usize, read: impl Fn(i32, i32, &[u8]) -> Option<T>) -> Option<T> {
         let mut rest = self.bytes.get(..length)?;
         loop {
             let stated = usize::from_ne_bytes(array_at(rest, offset_of!(libc::cmsghdr, cmsg_len))?);
             let level = i32::from_ne_bytes(array_at(rest, offset_of!(libc::cmsghdr, cmsg_level))?);
             let kind = i32::from_ne_bytes(array_at(rest, offset_of!(libc::cmsghdr, cmsg_type))?);
-            let info = rest.get(HEADER..stated)?;
-            match (level, kind) {
-                (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
-                    // Not `ipi_addr`: that is the header's destination, which may be a broadcast address.
-                    let ip = Ipv4Addr::from(array_at::<4>(info, offset_of!(libc::in_pktinfo, ipi_spec_dst))?);
-                    let interface = array_at(info, offset_of!(libc::in_pktinfo, ipi_ifindex))?;
-                    return Some((ip.into(), u32::from_ne_bytes(interface)));
-                }
-                (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
-                    let ip = Ipv6Addr::from(array_at::<16>(info, 0)?);
-                    let interface = array_at(info, offset_of!(libc::in6_pktinfo, ipi6_ifindex))?;
-                    return Some((ip.into(), u32::from_ne_bytes(interface)));
-                }
-                _ => rest = rest.get(aligned(stated)..)?,
+            if let Some(found) = read(level, kind, rest.get(HEADER..stated)?) {
+                return Some(found);
             }
+            rest = rest.get(aligned(stated)..)?;
         }
     }
 

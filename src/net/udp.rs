@@ -6,12 +6,14 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 use nix::sys::socket::{setsockopt, sockopt};
 use rustix::net::sockopt as options;
 use socket2::{Domain, Protocol, SockRef, Type};
 
 use super::bind::BindError;
+use super::clock;
 use super::sockaddr::{Control, Name};
 use super::sys::{self, BATCH, Outgoing, Received};
 
@@ -212,6 +214,16 @@ impl Socket {
         Ok(batched)
     }
 
+    /// Whether the kernel keeps the time at which each datagram comes, for [`Batch::waited`]. It holds for all duplicates
+    /// of the socket, and for datagrams that come from now on.
+    ///
+    /// # Errors
+    ///
+    /// The socket is broken.
+    pub fn stamp_arrivals(&self, stamp: bool) -> io::Result<()> {
+        Ok(setsockopt(&self.fd, sockopt::ReceiveTimestampns, &stamp)?)
+    }
+
     /// Where it is bound.
     pub const fn local_addr(&self) -> SocketAddr {
         self.local
@@ -389,6 +401,14 @@ impl Batch {
     /// The datagrams of the last call, in the order they came.
     pub fn iter(&self) -> impl Iterator<Item = Datagram<'_>> {
         (0..self.filled).filter_map(|place| self.get(place))
+    }
+
+    /// How long the datagram at `place` has waited in the socket, where the kernel kept the time at which it came.
+    pub fn waited(&self, place: usize) -> Option<Duration> {
+        let received = self.received[..self.filled].get(place)?;
+        let stamp = self.controls[place].stamp(received.control_length)?;
+        // A clock that was set back in between makes it young.
+        Some(clock::since_1970().saturating_sub(stamp))
     }
 
     /// The datagram at `place`. `None` behind the last one, or for one without a usable source address.

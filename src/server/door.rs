@@ -15,6 +15,9 @@ pub struct Door {
     pub listener: ListenerId,
     /// Whether there may be something to read: edge-triggered readiness is remembered until a read comes back short.
     pub readable: bool,
+    /// Whether it may hold what came before this dispatcher: then the kernel has kept the times, and they are looked at
+    /// until it was empty once.
+    pub is_inherited: bool,
     /// Datagrams read from it.
     pub received: u64,
 }

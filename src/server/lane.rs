@@ -60,8 +60,11 @@ pub struct Lane {
     batch: udp::Batch,
     moderation: Moderation,
     switch: Switch<LinkSocket>,
-    /// Until when the first worker is waited for; `None` once it is there or the time is over.
+    /// Until when the first worker is waited for, or those of an earlier dispatcher; `None` once they are there or the
+    /// time is over.
     holding_until: Option<Time>,
+    /// Workers of an earlier dispatcher whose links are to come.
+    awaited: usize,
     overflow_read: Time,
 }
 
@@ -87,6 +90,7 @@ impl Lane {
             moderation: Moderation::default(),
             switch: Switch::new(setup.dispatch, setup.insert, setup.retention_bytes),
             holding_until: Some(clock::now() + FIRST_WORKER),
+            awaited: setup.awaited,
             overflow_read: clock::now(),
         };
         for (listener, socket) in setup.listeners {
@@ -193,15 +197,27 @@ impl Lane {
                 // A short batch means that the socket is empty.
                 let more = read == self.batch.places();
                 door.readable = more;
-                let (owner, listener) = (door.owner, door.listener);
+                let (owner, listener, is_inherited) = (door.owner, door.listener, door.is_inherited);
                 door.received += read as u64;
+                if is_inherited && !more {
+                    door.is_inherited = false;
+                    // Times that nobody reads only cost.
+                    let _ = door.socket.stamp_arrivals(false);
+                }
                 let now = clock::now();
                 self.moderation.on_read(read, now);
                 if read == 0 {
                     break;
                 }
-                for datagram in self.batch.iter() {
-                    self.switch.on_datagram(at, owner, listener, &datagram, now);
+                if is_inherited {
+                    for (place, datagram) in (0..read).filter_map(|place| Some((place, self.batch.get(place)?))) {
+                        let received = now - self.batch.waited(place).unwrap_or_default();
+                        self.switch.on_late_datagram(at, owner, listener, &datagram, received, now);
+                    }
+                } else {
+                    for datagram in self.batch.iter() {
+                        self.switch.on_datagram(at, owner, listener, &datagram, now);
+                    }
                 }
             }
         }
@@ -265,7 +281,8 @@ impl Lane {
             Owner::Listener(listener) => listener,
             Owner::Vacant(_) => self.listener_beside(&socket),
         };
-        let door = Some(Door { socket, owner, listener, readable: true, received: 0 });
+        let is_inherited = self.awaited > 0 && matches!(owner, Owner::Listener(_));
+        let door = Some(Door { socket, owner, listener, readable: true, is_inherited, received: 0 });
         match self.doors.get_mut(at) {
             Some(hole) => *hole = door,
             None => self.doors.push(door),
@@ -321,15 +338,27 @@ impl Lane {
     fn on_command(&mut self, command: Command) {
         let now = clock::now();
         match command {
-            Command::Link { worker, link, joined } => {
+            Command::Link { worker, link, joined, brought } => {
                 self.end_link(worker, now);
                 self.close_vacant(worker);
                 let token = Token(FIRST_LINK + usize::from(worker.0));
                 match LinkSocket::register(link, self.registry.clone(), token) {
                     Ok(socket) => {
-                        info!(%worker, "ready for calls");
-                        self.switch.on_link(worker, socket, &joined, now);
-                        self.holding_until = None;
+                        match brought {
+                            None => {
+                                info!(%worker, "ready for calls");
+                                self.switch.on_link(worker, socket, &joined, now);
+                            }
+                            Some(brought) => {
+                                let sessions = brought.sessions;
+                                info!(%worker, sessions, "back, with the calls it has had");
+                                self.switch.on_link_back(worker, socket, &joined, &brought, now);
+                                self.awaited = self.awaited.saturating_sub(1);
+                            }
+                        }
+                        if self.awaited == 0 {
+                            self.holding_until = None;
+                        }
                     }
                     Err(error) => {
                         let incarnation = joined.incarnation;
@@ -343,7 +372,10 @@ impl Lane {
                     self.slot_sockets.resize_with(at + 1, Vec::new);
                 }
                 self.slot_sockets[at] = sockets;
-                self.serve_vacant(worker);
+                self.close_vacant(worker);
+                if !self.switch.has_link(worker) {
+                    self.serve_vacant(worker);
+                }
             }
             Command::Close { worker } => {
                 self.close_vacant(worker);

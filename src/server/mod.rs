@@ -23,7 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::admin::snapshot::{Counters, Decided, WorkerLoad};
 use crate::config::Insert;
 use crate::dispatch::Dispatch;
-use crate::dispatch::decision::{Admin, Joined};
+use crate::dispatch::decision::{Admin, Brought, Joined};
 use crate::dispatch::rules::Rules;
 use crate::ids::{Incarnation, ListenerId, WorkerId};
 use crate::net::udp;
@@ -42,6 +42,8 @@ pub enum Command {
         link: SeqPacket,
         /// What it said of itself.
         joined: Joined,
+        /// What it has from the time of an earlier dispatcher.
+        brought: Option<Box<Brought>>,
     },
     /// A slot has sockets; the lane serves them while no worker does.
     Slot {
@@ -164,6 +166,9 @@ pub struct Setup {
     pub insert: Insert,
     /// Bytes of the store of each link, in bytes.
     pub retention_bytes: usize,
+    /// Workers of an earlier dispatcher whose links are to come. Nothing is read before: a message that belongs to one of
+    /// them would be given to another.
+    pub awaited: usize,
 }
 
 /// The control side's end of a running lane.

@@ -15,7 +15,7 @@ use super::door::Owner;
 use super::links::{Channel, Links};
 use crate::config::Insert;
 use crate::dispatch::Dispatch;
-use crate::dispatch::decision::{Admin, Arrival, Cause, Decision, Handoff, Joined, Returned, Target};
+use crate::dispatch::decision::{Admin, Arrival, Brought, Cause, Decision, Handoff, Joined, Returned, Target};
 use crate::dispatch::rules::Rules;
 use crate::handoff::frame::{Drain, DrainMode, Envelope, FRAME_HARD_LIMIT, Record, RefuseReason, Transport};
 use crate::handoff::front::{self, Front, FrontEvent, Note};
@@ -86,6 +86,19 @@ impl<C: Channel> Switch<C> {
 
     /// A datagram came to the door `at`.
     pub fn on_datagram(&mut self, at: usize, owner: Owner, listener: ListenerId, datagram: &Datagram<'_>, now: Time) {
+        self.on_late_datagram(at, owner, listener, datagram, now, now);
+    }
+
+    /// A datagram came to the door `at`, and the kernel has had it since `received`.
+    pub fn on_late_datagram(
+        &mut self,
+        at: usize,
+        owner: Owner,
+        listener: ListenerId,
+        datagram: &Datagram<'_>,
+        received: Time,
+        now: Time,
+    ) {
         if let Owner::Listener(_) = owner {
             self.hands.totals.received += 1;
         }
@@ -95,7 +108,7 @@ impl<C: Channel> Switch<C> {
             conn: ConnId::default(),
             source: datagram.source,
             local: datagram.local,
-            received: now,
+            received,
         };
         match self.scanner.scan(datagram.bytes) {
             Ok(message) => {
@@ -145,14 +158,24 @@ impl<C: Channel> Switch<C> {
 
     /// A worker has been welcomed.
     pub fn on_link(&mut self, worker: WorkerId, channel: C, joined: &Joined, now: Time) {
-        self.hands.links.insert(worker, joined.incarnation, channel, Front::new(self.retention_bytes));
-        self.fit_pool();
+        self.begin_link(worker, channel, joined);
         self.dispatch.on_worker_up(worker, joined, now);
         // The operator's word is for the slot: it outlives the worker it was said to.
         let admin = self.dispatch.pool().get(worker).map(|worker| worker.admin).unwrap_or_default();
         if admin != Admin::Ready {
             self.hands.tell(worker, Drain { mode: DrainMode::Drain, within: Duration::MAX });
         }
+    }
+
+    /// A worker of an earlier dispatcher has been welcomed back. It drains already where it was told to.
+    pub fn on_link_back(&mut self, worker: WorkerId, channel: C, joined: &Joined, brought: &Brought, now: Time) {
+        self.begin_link(worker, channel, joined);
+        self.dispatch.on_worker_back(worker, joined, brought, now);
+    }
+
+    fn begin_link(&mut self, worker: WorkerId, channel: C, joined: &Joined) {
+        self.hands.links.insert(worker, joined.incarnation, channel, Front::new(self.retention_bytes));
+        self.fit_pool();
     }
 
     /// Whether a worker has a link.
@@ -203,6 +226,7 @@ impl<C: Channel> Switch<C> {
                 returned.push_back(Back { message, from: worker, cause: Cause::Refused(reason) });
             }
             FrontEvent::Report(report) => dispatch.on_report(worker, &report, now),
+            FrontEvent::Released { branch } => dispatch.on_released(worker, branch, now),
             FrontEvent::GroupOpen { name, opened } => dispatch.on_group_open(worker, name, opened, now),
             FrontEvent::GroupClosed { name } => dispatch.on_group_closed(worker, name),
             FrontEvent::Goodbye(reason) => goodbye = Some(reason.to_owned()),

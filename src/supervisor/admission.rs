@@ -1,12 +1,16 @@
 //! Who may take which slot: a worker's [`Hello`] judged, as a value.
 
 use crate::handoff::frame::Hello;
-use crate::ids::WorkerId;
+use crate::ids::{Incarnation, TokenKey, WorkerId};
 
 /// The most workers that bring their own ports; beyond it a stranger is told so.
 const OUTSIDERS: usize = 256;
 /// No worker has more units than this: sums of loads stay far inside their type.
 const CAPACITY_LIMIT: u32 = 1_000_000_000;
+/// More transactions than a worker keeps in 64·T1, at any rate that one process can serve.
+const TRANSACTIONS: u32 = 1 << 20;
+/// Conferences that a dispatcher remembers.
+const CONFERENCES: u32 = 1 << 16;
 
 /// How a worker came to its link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +42,120 @@ pub enum Refusal {
     /// Every place for such workers is taken.
     #[error("all {OUTSIDERS} places for workers of their own are taken")]
     Crowded,
+    /// It says that it is the worker of an earlier dispatcher, and another process holds the slot's lock, or none.
+    #[error("{slot} is not its slot: the lock is held by {}", .holder.map_or_else(|| "nobody".to_owned(), |pid| format!("process {pid}")))]
+    NotTheHolder {
+        /// The slot.
+        slot: WorkerId,
+        /// Who holds its lock.
+        holder: Option<u32>,
+    },
+    /// Slot, incarnation and secret do not belong together.
+    #[error(
+        "it says that it is {0} of an earlier dispatcher, and its secret was not made with this run directory's key"
+    )]
+    ForeignSecret(WorkerId),
+    /// A number that no worker can have.
+    #[error("it says that it has {count} {what}, which no worker can have")]
+    Count {
+        /// What is counted.
+        what: &'static str,
+        /// The number.
+        count: u32,
+    },
+    /// The descriptors beside its `Hello` are not those that it names.
+    #[error("{came} sockets came where {named} were named")]
+    Sockets {
+        /// How many it names.
+        named: usize,
+        /// How many came.
+        came: usize,
+    },
+}
+
+/// A place for a worker that came by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Admitted {
+    /// The place.
+    pub worker: WorkerId,
+    /// The life it goes on with, when it was there before; its calls carry that token.
+    pub incarnation: Option<Incarnation>,
+}
+
+/// What is known of a process that says it is a worker of an earlier dispatcher, beside its [`Hello`].
+#[derive(Clone, Copy, Debug)]
+pub struct Evidence<'a> {
+    /// Its process, as the kernel says; `None` where it lives in another container.
+    pub peer: Option<u32>,
+    /// Who holds the lock of the slot that it names.
+    pub holder: Option<u32>,
+    /// How many descriptors came beside the `Hello`.
+    pub descriptors: usize,
+    /// The run directory's key and the one before it. Empty: it has been lost, and a worker that proves itself by its
+    /// own key gives it back.
+    pub keys: &'a [TokenKey],
+}
+
+/// A worker of an earlier dispatcher that may come back to its slot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resumed {
+    /// Its slot.
+    pub worker: WorkerId,
+    /// The life it goes on with.
+    pub incarnation: Incarnation,
+    /// The key that its token was made with.
+    pub key: TokenKey,
+}
+
+/// The slot that a worker names as its own.
+pub fn claimed(hello: &Hello) -> Option<WorkerId> {
+    hello.name.as_deref()?.parse().ok()
+}
+
+/// Whether the numbers that announce what follows a `Hello` can be.
+pub fn check_counts(hello: &Hello) -> Result<(), Refusal> {
+    let limits = [
+        ("units in use", hello.units_used, CAPACITY_LIMIT),
+        // Every session takes a unit at least.
+        ("sessions", hello.sessions, hello.units_used),
+        ("transactions", hello.transactions, TRANSACTIONS),
+        ("conferences", hello.conferences, CONFERENCES),
+    ];
+    match limits.into_iter().find(|(_, count, limit)| count > limit) {
+        Some((what, count, _)) => Err(Refusal::Count { what, count }),
+        None => Ok(()),
+    }
+}
+
+/// Decides whether a worker of an earlier dispatcher may come back. Its lock says that the slot is its own, its secret
+/// that the dispatcher before us gave it.
+pub fn readmit(hello: &Hello, evidence: &Evidence<'_>) -> Result<Resumed, Refusal> {
+    let name = || Refusal::ForeignSlot { claimed: hello.name.clone().unwrap_or_default() };
+    let worker = claimed(hello).ok_or_else(name)?;
+    check_capacity(hello)?;
+    check_counts(hello)?;
+    let holder = evidence.holder;
+    if holder.is_none() || evidence.peer.is_some_and(|peer| Some(peer) != holder) || holder != Some(hello.pid) {
+        return Err(Refusal::NotTheHolder { slot: worker, holder });
+    }
+    if evidence.descriptors != hello.sockets.len() {
+        return Err(Refusal::Sockets { named: hello.sockets.len(), came: evidence.descriptors });
+    }
+    let own = hello.key.as_slice();
+    let keys = if evidence.keys.is_empty() { own } else { evidence.keys };
+    match proven(hello, worker, keys) {
+        Some((incarnation, key)) => Ok(Resumed { worker, incarnation, key: key.clone() }),
+        None => Err(Refusal::ForeignSecret(worker)),
+    }
+}
+
+/// The life that a secret proves, and the key it was made with.
+fn proven<'k>(hello: &Hello, worker: WorkerId, keys: &'k [TokenKey]) -> Option<(Incarnation, &'k TokenKey)> {
+    let (secret, bits) = (hello.secret?, hello.incarnation?);
+    let incarnation = Incarnation::new(bits);
+    // Two words are compared in one step, whatever they hold: the time tells a guesser nothing.
+    let is_it = |key: &&TokenKey| key.slot_secret(worker, incarnation) ^ secret == 0;
+    (incarnation.bits() == bits).then(|| keys.iter().find(is_it)).flatten().map(|key| (incarnation, key))
 }
 
 /// Decides where a worker goes. `configured` slots belong to the dispatcher's own workers; `taken` tells which of the
@@ -46,21 +164,18 @@ pub fn admit(
     hello: &Hello,
     origin: Origin,
     configured: u16,
+    key: &TokenKey,
     taken: impl Fn(WorkerId) -> bool,
-) -> Result<WorkerId, Refusal> {
+) -> Result<Admitted, Refusal> {
     if !hello.services.iter().any(|service| service == "sip") {
         return Err(Refusal::NoService);
     }
-    if let Some(capacity) = hello.capacity
-        && !(1..=CAPACITY_LIMIT).contains(&capacity)
-    {
-        return Err(Refusal::Capacity(capacity));
-    }
+    check_capacity(hello)?;
     let claimed = hello.name.as_deref();
     match origin {
         Origin::Child(slot) => match claimed {
             Some(name) if name != slot.to_string() => Err(Refusal::ForeignSlot { claimed: name.to_owned() }),
-            _ => Ok(slot),
+            _ => Ok(Admitted { worker: slot, incarnation: None }),
         },
         Origin::Outsider => {
             if let Some(name) = claimed
@@ -71,8 +186,22 @@ pub fn admit(
             if !hello.ports.iter().any(|port| port.service == "sip" && port.address.port() != 0) {
                 return Err(Refusal::NoPort);
             }
-            (configured..=u16::MAX).map(WorkerId).take(OUTSIDERS).find(|worker| !taken(*worker)).ok_or(Refusal::Crowded)
+            let free = || (configured..=u16::MAX).map(WorkerId).take(OUTSIDERS).filter(|worker| !taken(*worker));
+            // One that was here before goes on as it was, so that what carries its token still finds it.
+            let former = free().find_map(|worker| {
+                let (incarnation, _) = proven(hello, worker, std::slice::from_ref(key))?;
+                Some(Admitted { worker, incarnation: Some(incarnation) })
+            });
+            let new = || free().next().map(|worker| Admitted { worker, incarnation: None });
+            former.or_else(new).ok_or(Refusal::Crowded)
         }
+    }
+}
+
+fn check_capacity(hello: &Hello) -> Result<(), Refusal> {
+    match hello.capacity {
+        Some(capacity) if !(1..=CAPACITY_LIMIT).contains(&capacity) => Err(Refusal::Capacity(capacity)),
+        _ => Ok(()),
     }
 }
 
@@ -86,35 +215,121 @@ mod tests {
         Hello { ports: vec![Port { service: "sip".into(), address }], ..Hello::default() }
     }
 
+    const KEY: TokenKey = TokenKey::new([3; 32]);
+
+    fn at(worker: u16) -> Admitted {
+        Admitted { worker: WorkerId(worker), incarnation: None }
+    }
+
     #[test]
     fn a_child_gets_its_own_slot_and_no_other() {
         let origin = Origin::Child(WorkerId(2));
         let named = |name: &str| Hello { name: Some(name.into()), ..Hello::default() };
-        assert_eq!(admit(&Hello::default(), origin, 4, |_| true), Ok(WorkerId(2)));
-        assert_eq!(admit(&named("w2"), origin, 4, |_| true), Ok(WorkerId(2)));
-        assert_eq!(admit(&named("w1"), origin, 4, |_| false), Err(Refusal::ForeignSlot { claimed: "w1".into() }));
+        assert_eq!(admit(&Hello::default(), origin, 4, &KEY, |_| true), Ok(at(2)));
+        assert_eq!(admit(&named("w2"), origin, 4, &KEY, |_| true), Ok(at(2)));
+        assert_eq!(admit(&named("w1"), origin, 4, &KEY, |_| false), Err(Refusal::ForeignSlot { claimed: "w1".into() }));
     }
 
     #[test]
     fn an_outsider_gets_the_first_free_place_behind_the_configured_ones() {
-        assert_eq!(admit(&outsider(), Origin::Outsider, 4, |worker| worker.0 < 6), Ok(WorkerId(6)));
+        assert_eq!(admit(&outsider(), Origin::Outsider, 4, &KEY, |worker| worker.0 < 6), Ok(at(6)));
         let named = Hello { name: Some("gpu-box".into()), ..outsider() };
-        assert_eq!(admit(&named, Origin::Outsider, 4, |_| false), Ok(WorkerId(4)));
+        assert_eq!(admit(&named, Origin::Outsider, 4, &KEY, |_| false), Ok(at(4)));
     }
 
     #[test]
     fn an_outsider_that_claims_a_slot_is_refused() {
         let hello = Hello { name: Some("w0".into()), ..outsider() };
-        assert_eq!(admit(&hello, Origin::Outsider, 4, |_| false), Err(Refusal::ForeignSlot { claimed: "w0".into() }));
+        assert_eq!(
+            admit(&hello, Origin::Outsider, 4, &KEY, |_| false),
+            Err(Refusal::ForeignSlot { claimed: "w0".into() })
+        );
     }
 
     #[test]
     fn impossible_hellos_are_refused_with_their_reason() {
-        let judge = |hello: Hello| admit(&hello, Origin::Outsider, 1, |_| false);
+        let judge = |hello: Hello| admit(&hello, Origin::Outsider, 1, &KEY, |_| false);
         assert_eq!(judge(Hello::default()), Err(Refusal::NoPort));
         assert_eq!(judge(Hello { services: vec!["mgcp".into()], ..outsider() }), Err(Refusal::NoService));
         assert_eq!(judge(Hello { capacity: Some(0), ..outsider() }), Err(Refusal::Capacity(0)));
         assert_eq!(judge(Hello { capacity: Some(u32::MAX), ..outsider() }), Err(Refusal::Capacity(u32::MAX)));
-        assert_eq!(admit(&outsider(), Origin::Outsider, 1, |_| true), Err(Refusal::Crowded));
+        assert_eq!(admit(&outsider(), Origin::Outsider, 1, &KEY, |_| true), Err(Refusal::Crowded));
+    }
+
+    #[test]
+    fn an_outsider_that_was_here_before_goes_on_with_its_token() {
+        let life = Incarnation::new(77);
+        let back =
+            Hello { incarnation: Some(life.bits()), secret: Some(KEY.slot_secret(WorkerId(5), life)), ..outsider() };
+        let judge = |hello: &Hello| admit(hello, Origin::Outsider, 4, &KEY, |_| false);
+        assert_eq!(judge(&back), Ok(Admitted { worker: WorkerId(5), incarnation: Some(life) }));
+        assert_eq!(judge(&Hello { incarnation: Some(78), ..back.clone() }), Ok(at(4)), "a guess is a new worker");
+        let taken = admit(&back, Origin::Outsider, 4, &KEY, |worker| worker.0 == 5);
+        assert_eq!(taken, Ok(at(4)), "its place has another by now");
+    }
+
+    fn survivor() -> Hello {
+        let life = Incarnation::new(77);
+        Hello {
+            name: Some("w2".into()),
+            pid: 4711,
+            incarnation: Some(life.bits()),
+            secret: Some(KEY.slot_secret(WorkerId(2), life)),
+            units_used: 10,
+            sessions: 10,
+            ..Hello::default()
+        }
+    }
+
+    fn evidence(keys: &[TokenKey]) -> Evidence<'_> {
+        Evidence { peer: Some(4711), holder: Some(4711), descriptors: 0, keys }
+    }
+
+    #[test]
+    fn a_worker_of_an_earlier_dispatcher_comes_back_by_lock_and_secret() {
+        let resumed = Resumed { worker: WorkerId(2), incarnation: Incarnation::new(77), key: KEY };
+        assert_eq!(readmit(&survivor(), &evidence(&[KEY])), Ok(resumed.clone()));
+        let newer = TokenKey::new([4; 32]);
+        assert_eq!(readmit(&survivor(), &evidence(&[newer, KEY])), Ok(resumed.clone()), "the key before");
+        let elsewhere = Evidence { peer: None, ..evidence(&[KEY]) };
+        assert_eq!(readmit(&survivor(), &elsewhere), Ok(resumed), "its number says nothing here");
+    }
+
+    #[test]
+    fn a_worker_gives_back_the_key_that_was_lost_and_no_other() {
+        let keeper = Hello { key: Some(KEY), ..survivor() };
+        assert_eq!(readmit(&keeper, &evidence(&[])).map(|resumed| resumed.key), Ok(KEY));
+        let refused = Err(Refusal::ForeignSecret(WorkerId(2)));
+        assert_eq!(readmit(&survivor(), &evidence(&[])), refused);
+        let foreign = Hello { key: Some(TokenKey::new([9; 32])), ..survivor() };
+        assert_eq!(readmit(&foreign, &evidence(&[])), refused);
+        // While the run directory has a key, nobody's word replaces it.
+        let other = TokenKey::new([4; 32]);
+        assert_eq!(readmit(&keeper, &evidence(std::slice::from_ref(&other))), refused);
+    }
+
+    #[test]
+    fn a_lie_of_one_that_says_it_comes_back_is_refused_with_its_reason() {
+        let judge = |hello: Hello| readmit(&hello, &evidence(&[KEY]));
+        let foreign = Err(Refusal::ForeignSecret(WorkerId(2)));
+        assert_eq!(judge(Hello { secret: Some(1), ..survivor() }), foreign);
+        assert_eq!(judge(Hello { secret: None, ..survivor() }), foreign);
+        assert_eq!(judge(Hello { incarnation: Some(78), ..survivor() }), foreign);
+        // Bits that no incarnation has must not be cut to one that is proven.
+        assert_eq!(judge(Hello { incarnation: Some(77 | 1 << 60), ..survivor() }), foreign);
+        assert_eq!(judge(Hello { name: Some("w3".into()), ..survivor() }), Err(Refusal::ForeignSecret(WorkerId(3))));
+        assert_eq!(judge(Hello { name: None, ..survivor() }), Err(Refusal::ForeignSlot { claimed: String::new() }));
+        assert_eq!(judge(Hello { capacity: Some(0), ..survivor() }), Err(Refusal::Capacity(0)));
+        let count = |what, count| Err(Refusal::Count { what, count });
+        assert_eq!(judge(Hello { units_used: u32::MAX, ..survivor() }), count("units in use", u32::MAX));
+        assert_eq!(judge(Hello { sessions: 11, ..survivor() }), count("sessions", 11));
+        assert_eq!(judge(Hello { transactions: 1 << 21, ..survivor() }), count("transactions", 1 << 21));
+        assert_eq!(judge(Hello { conferences: 1 << 17, ..survivor() }), count("conferences", 1 << 17));
+        let with = |change: Evidence<'_>| readmit(&survivor(), &change);
+        let not_it = |holder| Err(Refusal::NotTheHolder { slot: WorkerId(2), holder });
+        assert_eq!(with(Evidence { peer: Some(1), ..evidence(&[KEY]) }), not_it(Some(4711)));
+        assert_eq!(with(Evidence { holder: None, ..evidence(&[KEY]) }), not_it(None));
+        assert_eq!(judge(Hello { pid: 1, ..survivor() }), not_it(Some(4711)));
+        assert_eq!(with(Evidence { descriptors: 1, ..evidence(&[KEY]) }), Err(Refusal::Sockets { named: 0, came: 1 }));
     }
 }

@@ -2,16 +2,20 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
+use std::path::Path;
 use std::process::ExitStatus;
+use std::time::Duration;
 
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::Signal;
 use tokio::process::{Child, Command};
+use tokio::time::sleep;
 use tracing::level_filters::LevelFilter;
 
 use crate::ids::WorkerId;
 use crate::net::process::Process;
 use crate::net::unix::SeqPacket;
+use crate::net::watch;
 
 /// A running worker process and the dispatcher's end of its link.
 #[derive(Debug)]
@@ -28,11 +32,12 @@ pub struct Started {
 #[derive(Debug)]
 pub struct Running(Child);
 
-/// Starts a worker for `slot`: this executable again, as `pointsman worker --link-fd N`.
+/// Starts a worker for `slot`: this executable again, as `pointsman worker --link-fd N`. It comes back to the socket
+/// `handoff` when its link ends.
 ///
 /// The child gets a process group of its own (a terminal's Ctrl-C is the dispatcher's to act on) and inherits stderr,
 /// so no log runs through a pipe that a dead dispatcher would leave full.
-pub fn start(slot: WorkerId) -> io::Result<Started> {
+pub fn start(slot: WorkerId, handoff: &Path) -> io::Result<Started> {
     let (ours, theirs) = SeqPacket::pair()?;
     // The child's end must survive exec. Nothing else is started between here and the drop below.
     fcntl_setfd(theirs.as_fd(), FdFlags::empty())?;
@@ -43,6 +48,8 @@ pub fn start(slot: WorkerId) -> io::Result<Started> {
         .arg(slot.to_string())
         .arg("--link-fd")
         .arg(theirs.as_raw_fd().to_string())
+        .arg("--dispatcher")
+        .arg(handoff)
         // As much as this process logs, whether a flag or the environment said so.
         .env("POINTSMAN_LOG", std::env::var("POINTSMAN_LOG").unwrap_or_else(|_| LevelFilter::current().to_string()))
         .stdin(std::process::Stdio::null())
@@ -59,6 +66,19 @@ impl Running {
     /// Waits for the end.
     pub async fn ended(mut self) -> io::Result<ExitStatus> {
         self.0.wait().await
+    }
+}
+
+/// Waits for the end of a process that is not a child of ours.
+pub async fn until_end(process: Process) {
+    match watch::readable(process) {
+        Ok(watched) => drop(watched.readable().await),
+        // No descriptor can be watched any more.
+        Err((process, _)) => {
+            while !process.has_ended() {
+                sleep(Duration::from_secs(1)).await;
+            }
+        }
     }
 }
 

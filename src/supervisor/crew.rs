@@ -4,26 +4,27 @@
 //! greeted, a client of the stats socket) ends by putting one into the queue. Nothing here is hot.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::net::SocketAddr;
-use std::process::ExitStatus;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 use tracing::{debug, error, info, warn};
 
-use super::admission::{self, Origin};
+use super::admission::{self, Admitted, Origin, Resumed};
 use super::child;
 use super::greeting;
 use super::slot::{Phase, Restart, Slot};
 use super::sockets::{Listeners, SlotSockets};
+use super::survivors::{Survivor, Survivors};
 use crate::admin::protocol::{Command, Reply};
 use crate::admin::run_dir::own_uid;
 use crate::config::{Config, Source};
 use crate::dispatch::decision::{Admin, Joined};
 use crate::handoff::frame::{Hello, Welcome};
 use crate::ids::{Incarnation, TokenKey, WorkerId};
+use crate::net::bind::BindError;
 use crate::net::process::Process;
 use crate::net::unix::{SeqListener, SeqPacket};
 use crate::net::{clock, random, watch};
@@ -45,7 +46,7 @@ const LOOK_AROUND: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 enum Happening {
     /// A worker process has ended.
-    Exited { worker: WorkerId, pid: u32, status: io::Result<ExitStatus> },
+    Exited { worker: WorkerId, pid: u32, how: String },
     /// Somebody has connected to the handoff socket.
     Knocked { link: SeqPacket },
     /// A link has said `Hello`, or has not.
@@ -111,8 +112,10 @@ pub struct Muster {
     pub key: TokenKey,
     /// The well-known sockets.
     pub listeners: Listeners,
-    /// The slots' sockets, by slot.
+    /// The slots' sockets, by slot; those of survivors behind the configured ones included.
     pub slots: Vec<SlotSockets>,
+    /// Who has come back from an earlier dispatcher.
+    pub survivors: Survivors,
     /// Where workers that the dispatcher did not start connect.
     pub handoff: SeqListener,
     /// The running lane.
@@ -127,6 +130,8 @@ pub struct Crew {
     pub(super) config: Config,
     pub(super) source: Source,
     key: TokenKey,
+    /// Where children come back to when their link ends.
+    handoff: PathBuf,
     listeners: Listeners,
     pub(super) lane: server::Handle,
     lane_events: mpsc::UnboundedReceiver<server::Event>,
@@ -150,6 +155,8 @@ pub struct LaneDied;
 #[derive(Debug)]
 pub(super) struct Outsider {
     pub(super) pid: u32,
+    /// Which life of a worker it is.
+    incarnation: Incarnation,
     /// Where it takes calls.
     pub(super) address: SocketAddr,
 }
@@ -162,16 +169,18 @@ struct Stopping {
 }
 
 impl Crew {
-    /// A crew whose workers are all due to be started.
+    /// A crew whose workers are all due to be started, but for those that have come back.
     pub fn new(muster: Muster) -> Self {
         let now = clock::now();
         let (queue, inbox) = mpsc::unbounded_channel();
-        let Muster { config, source, key, listeners, slots, handoff, lane, lane_events } = muster;
+        let Muster { config, source, key, listeners, slots, survivors, handoff, lane, lane_events } = muster;
+        let path = handoff.path().to_owned();
         tokio::spawn(take_outsiders(handoff, queue.clone()));
         let mut crew = Crew {
             config,
             source,
             key,
+            handoff: path,
             listeners,
             lane,
             lane_events,
@@ -184,7 +193,18 @@ impl Crew {
             look_around_at: now + LOOK_AROUND,
             started: now,
         };
-        slots.into_iter().for_each(|sockets| crew.add_place(sockets, now));
+        let configured = usize::from(crew.config.workers);
+        for (at, sockets) in slots.into_iter().enumerate() {
+            crew.add_place(sockets, now);
+            if let Some(place) = crew.places.last_mut().filter(|_| at >= configured) {
+                (place.slot, place.leaving) = (Slot::retired(), true);
+            }
+        }
+        survivors.workers.into_iter().for_each(|survivor| crew.resume(survivor, now));
+        for (link, hello) in survivors.outsiders {
+            crew.ungreeted += 1;
+            crew.on_greeted(Origin::Outsider, link, Ok(hello));
+        }
         crew
     }
 
@@ -235,7 +255,7 @@ impl Crew {
 
     async fn on_happening(&mut self, happening: Happening) {
         match happening {
-            Happening::Exited { worker, pid, status } => self.on_exit(worker, pid, &status),
+            Happening::Exited { worker, pid, how } => self.on_exit(worker, pid, &how),
             Happening::Knocked { link } => self.on_knock(link),
             Happening::Greeted { origin, link, hello } => self.on_greeted(origin, link, hello),
             Happening::Asked { command, reply } => {
@@ -281,7 +301,12 @@ impl Crew {
 
     fn start(&mut self, worker: WorkerId, now: Time) {
         let place = &mut self.places[usize::from(worker.0)];
-        let started = match child::start(worker) {
+        if let Err(error) = fit_sockets(&self.config, worker, place, &self.lane) {
+            warn!(%worker, "{error}");
+            let _ = place.slot.on_death(now);
+            return;
+        }
+        let started = match child::start(worker, &self.handoff) {
             Ok(started) => started,
             Err(error) => {
                 warn!(%worker, "cannot start its process: {error}");
@@ -296,20 +321,19 @@ impl Crew {
         place.incarnation = None;
         let queue = self.queue.clone();
         tokio::spawn(async move {
-            let status = started.process.ended().await;
-            let _ = queue.send(Happening::Exited { worker, pid, status });
+            let how = child::describe(&started.process.ended().await);
+            let _ = queue.send(Happening::Exited { worker, pid, how });
         });
         tokio::spawn(greet(Origin::Child(worker), started.link, CHILD_HELLO, self.queue.clone()));
     }
 
-    fn on_exit(&mut self, worker: WorkerId, pid: u32, status: &io::Result<ExitStatus>) {
+    fn on_exit(&mut self, worker: WorkerId, pid: u32, how: &str) {
         let stopping = self.stopping.is_some();
         let Some(place) = self.places.get_mut(usize::from(worker.0)) else { return };
         if place.leash.as_ref().is_none_or(|leash| leash.pid() != pid) {
             return;
         }
         place.leash = None;
-        let how = child::describe(status);
         if stopping || place.leaving {
             debug!(%worker, pid, "{how}");
             place.slot.retire();
@@ -368,6 +392,45 @@ impl Crew {
         child::kill(leash);
     }
 
+    /// A worker of an earlier dispatcher goes on under this one.
+    fn resume(&mut self, survivor: Survivor, now: Time) {
+        let Survivor { resumed, link, process, hello, mut brought, sockets: _ } = survivor;
+        let Resumed { worker, incarnation, key } = resumed;
+        let pid = process.pid();
+        if key != self.key {
+            // Named with the key before: nobody would find them.
+            brought.transactions.clear();
+        }
+        let welcomed = self.welcome(worker, &link, hello, Some((incarnation, key)));
+        let copy = process.try_clone();
+        let place = &mut self.places[usize::from(worker.0)];
+        place.slot = Slot::resumed(pid, now);
+        place.incarnation = Some(incarnation);
+        let queue = self.queue.clone();
+        tokio::spawn(async move {
+            let Ok(copy) = copy else { return };
+            child::until_end(copy).await;
+            // How it ended, only its parent has heard.
+            let _ = queue.send(Happening::Exited { worker, pid, how: "ended".to_owned() });
+        });
+        let leaving = place.leaving;
+        let leash = place.leash.insert(process);
+        match welcomed {
+            Ok(joined) => {
+                let brought = Some(Box::new(brought));
+                self.lane.send(server::Command::Link { worker, link, joined, brought });
+            }
+            Err(reason) => {
+                warn!(%worker, pid, "could not come back and is killed: {reason}");
+                child::kill(leash);
+            }
+        }
+        if leaving {
+            let drain_within = self.config.drain_after;
+            self.lane.send(server::Command::Admin { worker, admin: Admin::Drain, drain_within });
+        }
+    }
+
     // -- links --
 
     fn on_knock(&mut self, link: SeqPacket) {
@@ -385,19 +448,20 @@ impl Crew {
         }
         let admitted = hello.and_then(|hello| {
             let taken = |worker| self.outsiders.contains_key(&worker);
-            let worker =
-                admission::admit(&hello, origin, self.places.len() as u16, taken).map_err(|e| e.to_string())?;
-            Ok((worker, hello))
+            let admitted = admission::admit(&hello, origin, self.places.len() as u16, &self.key, taken);
+            Ok((admitted.map_err(|refusal| refusal.to_string())?, hello))
         });
-        let result =
-            admitted.and_then(|(worker, hello)| self.welcome(worker, &link, hello).map(|joined| (worker, joined)));
+        let result = admitted.and_then(|(Admitted { worker, incarnation }, hello)| {
+            let life = incarnation.map(|incarnation| (incarnation, self.key.clone()));
+            self.welcome(worker, &link, hello, life).map(|joined| (worker, joined))
+        });
         match result {
             Ok((worker, joined)) => {
                 if let Some(place) = self.places.get_mut(usize::from(worker.0)) {
                     place.slot.on_up(clock::now());
                     place.incarnation = Some(joined.incarnation);
                 }
-                self.lane.send(server::Command::Link { worker, link, joined });
+                self.lane.send(server::Command::Link { worker, link, joined, brought: None });
             }
             Err(reason) => {
                 warn!("a worker is not let in: {reason}");
@@ -411,9 +475,18 @@ impl Crew {
         }
     }
 
-    fn welcome(&mut self, worker: WorkerId, link: &SeqPacket, hello: Hello) -> Result<Joined, String> {
-        let random = random::random_u64().map_err(|error| format!("{worker} gets no token: {error}"))?;
-        let incarnation = Incarnation::new(random);
+    /// Welcomes a worker, to a new life or to the one it had, with the key of that life's token.
+    fn welcome(
+        &mut self,
+        worker: WorkerId,
+        link: &SeqPacket,
+        hello: Hello,
+        life: Option<(Incarnation, TokenKey)>,
+    ) -> Result<Joined, String> {
+        let (incarnation, key) = match life {
+            Some(life) => life,
+            None => (self.new_life().map_err(|error| format!("{worker} gets no token: {error}"))?, self.key.clone()),
+        };
         let capacity = hello.capacity.unwrap_or(self.config.capacity);
         let place = self.places.get(usize::from(worker.0));
         let mut sockets = Vec::new();
@@ -440,9 +513,10 @@ impl Crew {
         let welcome = Welcome {
             name: worker.to_string(),
             slot: worker.0,
-            token: self.key.token(incarnation).to_string(),
+            token: key.token(incarnation).to_string(),
             incarnation: incarnation.bits(),
             secret: self.key.slot_secret(worker, incarnation),
+            key: place.map(|_| self.key.clone()),
             capacity,
             advertise: self.config.advertise.into_iter().collect(),
             rtp_ports: rtp_ports(&self.config, worker),
@@ -454,9 +528,21 @@ impl Crew {
             .map_err(|error| format!("{worker} could not be welcomed: {error}"))?;
         if place.is_none() {
             info!(%worker, pid = hello.pid, program = %hello.program, "a worker of its own has come");
-            self.outsiders.insert(worker, Outsider { pid: hello.pid, address });
+            self.outsiders.insert(worker, Outsider { pid: hello.pid, address, incarnation });
         }
         Ok(Joined { incarnation, capacity, addresses })
+    }
+
+    /// A life that nobody has: 50 random bits, and none of those who are there, whichever dispatcher named them.
+    fn new_life(&self) -> std::io::Result<Incarnation> {
+        loop {
+            let life = Incarnation::new(random::random_u64()?);
+            let mut places = self.places.iter().map(|place| place.incarnation);
+            let mut outsiders = self.outsiders.values().map(|outsider| outsider.incarnation);
+            if !places.any(|it| it == Some(life)) && !outsiders.any(|it| it == life) {
+                return Ok(life);
+            }
+        }
     }
 
     // -- the end --
@@ -493,6 +579,19 @@ impl Crew {
         }
         self.stopping = Some(Stopping { kill_at: now + STOP_GRACE });
     }
+}
+
+/// Sees to it that a slot has the sockets that the configuration says, before a worker is started in it. They differ
+/// once, behind a worker that came back with those of another configuration.
+fn fit_sockets(config: &Config, worker: WorkerId, place: &mut Place, lane: &server::Handle) -> Result<(), BindError> {
+    if place.leaving || place.sockets.fits(config, worker) {
+        return Ok(());
+    }
+    place.sockets.fit(config, worker)?;
+    if let Ok(copies) = place.sockets.udp_copies() {
+        lane.send(server::Command::Slot { worker, sockets: copies });
+    }
+    Ok(())
 }
 
 /// First and last RTP port of a worker; one that came by itself has its own.

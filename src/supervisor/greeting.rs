@@ -7,9 +7,11 @@ use std::time::Duration;
 use tokio::io::unix::AsyncFd;
 use tokio::time::timeout;
 
-use crate::handoff::frame::{FRAME_HARD_LIMIT, Frame, FrameBuilder, FrameError, Hello, Record, Welcome};
+use super::admission::{self, Refusal};
+use crate::handoff::frame::{FRAME_HARD_LIMIT, Frame, FrameBuilder, FrameError, Hello, Record, Transaction, Welcome};
 use crate::net::unix::SeqPacket;
 use crate::net::watch;
+use crate::time::Time;
 
 /// Why no `Hello` came.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +28,9 @@ pub enum NoHello {
     /// The first record was another one.
     #[error("its first record was no Hello")]
     Other,
+    /// What it announces cannot be.
+    #[error("{0}")]
+    Impossible(#[from] Refusal),
     /// The link broke.
     #[error("the link broke: {0}")]
     Link(#[from] io::Error),
@@ -63,6 +68,74 @@ async fn read_hello(link: &AsyncFd<SeqPacket>) -> Result<Hello, NoHello> {
             Some(Err(error)) => Err(error.into()),
             Some(Ok(_)) | None => Err(NoHello::Other),
         };
+    }
+}
+
+/// What a worker of an earlier dispatcher says of itself before it is welcomed back.
+#[derive(Debug)]
+pub struct Account {
+    /// Its `Hello`.
+    pub hello: Hello,
+    /// The descriptors beside it.
+    pub descriptors: Vec<OwnedFd>,
+    /// The transactions behind it.
+    pub transactions: Vec<Transaction>,
+    /// The conferences behind it: since when, and their names.
+    pub conferences: Vec<(Time, Box<[u8]>)>,
+}
+
+/// Waits for a `Hello` on `link`, and for all that it announces, at most `within`.
+pub async fn account(link: SeqPacket, within: Duration) -> Result<(SeqPacket, Account), (SeqPacket, NoHello)> {
+    let watched = match watch::readable(link) {
+        Ok(watched) => watched,
+        Err((link, error)) => return Err((link, error.into())),
+    };
+    let result = match timeout(within, read_account(&watched)).await {
+        Ok(result) => result,
+        Err(_) => Err(NoHello::Silent(within)),
+    };
+    let link = watched.into_inner();
+    match result {
+        Ok(account) => Ok((link, account)),
+        Err(reason) => Err((link, reason)),
+    }
+}
+
+async fn read_account(link: &AsyncFd<SeqPacket>) -> Result<Account, NoHello> {
+    let mut buffer = vec![0; FRAME_HARD_LIMIT];
+    let mut account: Option<Account> = None;
+    loop {
+        let mut ready = link.readable().await?;
+        let mut descriptors: Vec<OwnedFd> = Vec::new();
+        let Ok(read) = ready.try_io(|link| link.get_ref().recv(&mut buffer, &mut descriptors)) else { continue };
+        let length = read?;
+        if length == 0 {
+            return Err(NoHello::Closed);
+        }
+        for record in Frame::parse(&buffer[..length])? {
+            match (record?, &mut account) {
+                (Record::Hello(hello), None) => {
+                    admission::check_counts(&hello)?;
+                    let (transactions, conferences) = (Vec::new(), Vec::new());
+                    let descriptors = std::mem::take(&mut descriptors);
+                    account = Some(Account { hello, descriptors, transactions, conferences });
+                }
+                (Record::Holding(held), Some(account)) => account.transactions.extend(held.iter()),
+                (Record::GroupOpen { opened, name }, Some(account)) => account.conferences.push((opened, name.into())),
+                _ => return Err(NoHello::Other),
+            }
+        }
+        // More than it announced is cut by the check of what it announced: one frame beyond at most.
+        if let Some(told) = account.take_if(|it| it.is_complete()) {
+            return Ok(told);
+        }
+    }
+}
+
+impl Account {
+    fn is_complete(&self) -> bool {
+        self.transactions.len() >= self.hello.transactions as usize
+            && self.conferences.len() >= self.hello.conferences as usize
     }
 }
 

@@ -67,6 +67,16 @@ impl Slot {
         Slot { phase: Phase::BackOff { until: now }, restarts: 0, deaths_in_a_row: 0 }
     }
 
+    /// A slot whose worker has come back from an earlier dispatcher.
+    pub const fn resumed(pid: u32, now: Time) -> Self {
+        Slot { phase: Phase::Up { pid, since: now }, restarts: 0, deaths_in_a_row: 0 }
+    }
+
+    /// A slot that nobody is to come to.
+    pub const fn retired() -> Self {
+        Slot { phase: Phase::Retired, restarts: 0, deaths_in_a_row: 0 }
+    }
+
     /// A process was started for it.
     pub fn on_started(&mut self, pid: u32, now: Time) {
         self.phase = Phase::Starting { pid, since: now };
@@ -173,6 +183,13 @@ mod tests {
             dies_after(&mut slot, 0, 0);
         }
         assert_eq!(dies_after(&mut slot, 0, 0).at, Time(30 * SECOND));
+    }
+
+    #[test]
+    fn a_worker_that_came_back_is_up_and_its_death_leads_to_a_successor() {
+        let mut slot = Slot::resumed(7, Time(0));
+        assert_eq!((slot.pid(), slot.restarts(), slot.poll_timeout()), (Some(7), 0, None));
+        assert_eq!(slot.on_death(Time(SECOND)), Some(Restart { at: Time(SECOND), crash_loop: None }));
     }
 
     #[test]

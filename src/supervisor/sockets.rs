@@ -4,8 +4,8 @@
 //! the dispatcher listens on. They outlive the worker: what arrives between two workers waits in them.
 
 use std::io;
-use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::config::Config;
 use crate::handoff::frame::{PassedSocket, SocketRole};
@@ -19,9 +19,19 @@ use crate::net::{tcp, udp};
 pub struct Listeners(Vec<udp::Socket>);
 
 impl Listeners {
-    /// Binds all of them or none.
-    pub fn bind(config: &Config) -> Result<Self, BindError> {
-        let bound = config.listen.iter().map(|listen| udp::Socket::bind(listen.address, Buffers::SIGNALLING));
+    /// Takes those that an earlier dispatcher's workers gave back, with what has come to them since, and binds the rest:
+    /// all of them or none.
+    pub fn bind(config: &Config, returned: Vec<udp::Socket>) -> Result<Self, BindError> {
+        let mut returned: Vec<Option<udp::Socket>> = returned.into_iter().map(Some).collect();
+        let bound = config.listen.iter().map(|listen| {
+            let fits = |it: &&mut Option<udp::Socket>| {
+                it.as_ref().is_some_and(|socket| is_meant(socket.local_addr(), listen.address))
+            };
+            match returned.iter_mut().find(fits).and_then(Option::take) {
+                Some(socket) => Ok(socket),
+                None => udp::Socket::bind(listen.address, Buffers::SIGNALLING),
+            }
+        });
         Ok(Listeners(bound.collect::<Result<_, _>>()?))
     }
 
@@ -46,8 +56,8 @@ impl Listeners {
     }
 }
 
-/// The sockets of one slot.
-#[derive(Debug)]
+/// The sockets of one slot. None where a slot is there only for the number's sake.
+#[derive(Debug, Default)]
 pub struct SlotSockets(Vec<Pair>);
 
 /// UDP and TCP on one port.
@@ -58,19 +68,43 @@ struct Pair {
     address: SocketAddr,
 }
 
+impl Pair {
+    fn bind(wanted: SocketAddr) -> Result<Self, BindError> {
+        let udp = udp::Socket::bind(wanted, Buffers::SIGNALLING)?;
+        // Port 0 lets the kernel choose once; TCP takes the same number.
+        let address = udp.local_addr();
+        Ok(Pair { tcp: tcp::Listener::bind(address)?, udp, address })
+    }
+}
+
 impl SlotSockets {
     /// Binds a slot's port on every distinct listener address.
     pub fn bind(config: &Config, slot: WorkerId) -> Result<Self, BindError> {
-        let port = config.sip_port(slot);
-        let mut pairs = Vec::new();
-        for ip in config.listener_ips() {
-            let udp = udp::Socket::bind(SocketAddr::new(ip, port), Buffers::SIGNALLING)?;
-            // Port 0 lets the kernel choose once; TCP takes the same number.
-            let address = udp.local_addr();
-            let tcp = tcp::Listener::bind(address)?;
-            pairs.push(Pair { udp, tcp, address });
-        }
-        Ok(SlotSockets(pairs))
+        let mut sockets = SlotSockets::default();
+        sockets.fit(config, slot)?;
+        Ok(sockets)
+    }
+
+    /// Makes the sockets what the configuration says: those that fit stay, the others are bound, all of them or none.
+    /// They differ where an earlier dispatcher with another configuration made them.
+    pub fn fit(&mut self, config: &Config, slot: WorkerId) -> Result<(), BindError> {
+        let wanted = |ip: &IpAddr| SocketAddr::new(*ip, config.sip_port(slot));
+        let ips = config.listener_ips();
+        let missing = ips.iter().filter(|ip| !self.0.iter().any(|pair| is_meant(pair.address, wanted(ip))));
+        let bound = missing.map(|ip| Pair::bind(wanted(ip))).collect::<Result<Vec<_>, _>>()?;
+        self.0.retain(|pair| ips.iter().any(|ip| is_meant(pair.address, wanted(ip))));
+        self.0.extend(bound);
+        // The first is the one that is shown, and the default of the worker's Contact.
+        self.0.sort_by_key(|pair| ips.iter().position(|ip| *ip == pair.address.ip()));
+        Ok(())
+    }
+
+    /// Whether [`SlotSockets::fit`] would change nothing.
+    pub fn fits(&self, config: &Config, slot: WorkerId) -> bool {
+        let ips = config.listener_ips();
+        let has =
+            |ip: &IpAddr| self.0.iter().any(|pair| is_meant(pair.address, SocketAddr::new(*ip, config.sip_port(slot))));
+        self.0.len() == ips.len() && ips.iter().all(has)
     }
 
     /// Where the slot takes calls.
@@ -92,4 +126,50 @@ impl SlotSockets {
             sockets.push(tcp.as_fd());
         }
     }
+}
+
+/// What a worker that comes back gives to the new dispatcher.
+#[derive(Debug)]
+pub struct Returned {
+    /// Duplicates of the well-known sockets.
+    pub listeners: Vec<udp::Socket>,
+    /// Its slot's sockets.
+    pub slot: SlotSockets,
+}
+
+impl Returned {
+    /// Sorts what came beside a worker's `Hello`; what the sockets are is asked of them, not of the worker.
+    ///
+    /// # Errors
+    /// A descriptor is not the socket it is named as, or there is no whole pair of slot sockets.
+    pub fn sort(named: &[PassedSocket], descriptors: Vec<OwnedFd>) -> io::Result<Self> {
+        let mut listeners = Vec::new();
+        let mut udps = Vec::new();
+        let mut tcps = Vec::new();
+        for (PassedSocket { role, .. }, fd) in named.iter().zip(descriptors) {
+            match role {
+                SocketRole::Listener => listeners.push(udp::Socket::from_fd(fd)?),
+                SocketRole::SipUdp => udps.push(udp::Socket::from_fd(fd)?),
+                SocketRole::SipTcp => tcps.push(tcp::Listener::from_fd(fd)?),
+                // Not served; closed.
+                SocketRole::Mgcp => {}
+            }
+        }
+        let mut pairs = Vec::new();
+        for udp in udps {
+            let address = udp.local_addr();
+            let tcp = tcps.iter().position(|tcp| tcp.local_addr() == address).map(|at| tcps.swap_remove(at));
+            let tcp = tcp.ok_or_else(|| io::Error::other(format!("no TCP listener came for {address}")))?;
+            pairs.push(Pair { udp, tcp, address });
+        }
+        if pairs.is_empty() {
+            return Err(io::Error::other("no socket of its slot came"));
+        }
+        Ok(Returned { listeners, slot: SlotSockets(pairs) })
+    }
+}
+
+/// Whether a socket bound to `address` is what `wanted` asks for; port 0 asks for any.
+fn is_meant(address: SocketAddr, wanted: SocketAddr) -> bool {
+    address.ip() == wanted.ip() && (wanted.port() == 0 || wanted.port() == address.port())
 }

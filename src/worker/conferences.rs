@@ -3,21 +3,29 @@
 use std::collections::HashMap;
 
 use crate::call::CallKey;
+use crate::time::Time;
 use crate::wire::sip::Message;
 
 /// Conferences by name, with their legs counted. Bounded by the calls there are.
 #[derive(Debug, Default)]
 pub(super) struct Conferences {
-    legs: HashMap<Box<[u8]>, usize>,
+    open: HashMap<Box<[u8]>, Open>,
     names: HashMap<CallKey, Box<[u8]>>,
+}
+
+/// A conference that is open.
+#[derive(Debug)]
+struct Open {
+    since: Time,
+    legs: usize,
 }
 
 impl Conferences {
     /// A leg has come in. True when it is the conference's first.
-    pub(super) fn join(&mut self, call: CallKey, name: Box<[u8]>) -> bool {
-        let legs = self.legs.entry(name.clone()).or_default();
-        *legs += 1;
-        let first = *legs == 1;
+    pub(super) fn join(&mut self, call: CallKey, name: Box<[u8]>, now: Time) -> bool {
+        let open = self.open.entry(name.clone()).or_insert(Open { since: now, legs: 0 });
+        open.legs += 1;
+        let first = open.legs == 1;
         self.names.insert(call, name);
         first
     }
@@ -25,13 +33,18 @@ impl Conferences {
     /// A call is over; the conference's name, if it was its last leg.
     pub(super) fn leave(&mut self, call: CallKey) -> Option<Box<[u8]>> {
         let name = self.names.remove(&call)?;
-        let legs = self.legs.get_mut(&name)?;
-        *legs -= 1;
-        if *legs > 0 {
+        let open = self.open.get_mut(&name)?;
+        open.legs -= 1;
+        if open.legs > 0 {
             return None;
         }
-        self.legs.remove(&name);
+        self.open.remove(&name);
         Some(name)
+    }
+
+    /// All that are open: since when, and their names.
+    pub(super) fn open(&self) -> Vec<(Time, Box<[u8]>)> {
+        self.open.iter().map(|(name, open)| (open.since, name.clone())).collect()
     }
 }
 
@@ -53,12 +66,13 @@ mod tests {
         let mut conferences = Conferences::default();
         let name: Box<[u8]> = b"conf=1"[..].into();
         let [one, two, other] = [0, 1, 2].map(|index| CallKey::new(index, 0));
-        assert!(conferences.join(one, name.clone()));
-        assert!(!conferences.join(two, name.clone()));
+        assert!(conferences.join(one, name.clone(), Time(1)));
+        assert!(!conferences.join(two, name.clone(), Time(2)));
+        assert_eq!(conferences.open(), [(Time(1), name.clone())]);
         assert_eq!(conferences.leave(other), None);
         assert_eq!(conferences.leave(one), None);
         assert_eq!(conferences.leave(two), Some(name.clone()));
-        assert!(conferences.join(one, name));
+        assert!(conferences.join(one, name, Time(3)));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The worker's end of the link as a socket: joining, frames in, frames out.
 
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::path::Path;
 use std::time::Duration;
 
 use mio::unix::SourceFd;
@@ -13,7 +14,7 @@ use crate::handoff::frame::{FRAME_HARD_LIMIT, Hello, PassedSocket, SocketRole, W
 use crate::net::clock;
 use crate::net::tcp::Listener;
 use crate::net::udp::Socket;
-use crate::net::unix::{SEND_BUFFER, SeqPacket};
+use crate::net::unix::{Peer, SEND_BUFFER, SeqPacket};
 use crate::time::Time;
 use crate::worker::process::LINK;
 use crate::worker::settings::{Link, Settings, WorkerError};
@@ -55,10 +56,7 @@ impl LinkEnd {
     /// Connects, introduces the worker and waits for the welcome.
     pub(super) fn join(settings: &Settings, poll: &Poll) -> Result<Joined, WorkerError> {
         let mut link = LinkEnd::open(&settings.link)?;
-        let fd = link.socket.as_raw_fd();
-        poll.registry()
-            .register(&mut SourceFd(&fd), LINK, Interest::READABLE | Interest::WRITABLE)
-            .map_err(WorkerError::system("cannot watch the link"))?;
+        link.watch(poll).map_err(WorkerError::system("cannot watch the link"))?;
         let mut back = Back::new();
         back.hello(Hello {
             name: settings.name.clone(),
@@ -75,10 +73,27 @@ impl LinkEnd {
         Ok(Joined { link, back, welcome, own, tcp, listeners })
     }
 
+    /// Links to a new dispatcher.
+    pub(super) fn connect(path: &Path, poll: &Poll) -> io::Result<Self> {
+        let link = LinkEnd::on(SeqPacket::connect(path).map_err(io::Error::other)?);
+        link.watch(poll)?;
+        Ok(link)
+    }
+
+    /// Who is at the other end.
+    pub(super) fn peer(&self) -> io::Result<Peer> {
+        self.socket.peer()
+    }
+
     /// The next frame.
     pub(super) fn receive(&mut self) -> io::Result<Received<'_>> {
         // Descriptors come beside the welcome only; whatever else comes is closed.
-        match self.socket.recv(&mut self.frame, &mut Vec::new()) {
+        self.receive_with(&mut Vec::new())
+    }
+
+    /// The next frame, and the descriptors beside it.
+    pub(super) fn receive_with(&mut self, descriptors: &mut Vec<OwnedFd>) -> io::Result<Received<'_>> {
+        match self.socket.recv(&mut self.frame, descriptors) {
             Ok(0) => Ok(Received::End),
             Ok(length) => Ok(Received::Frame(self.frame.get(..length).unwrap_or_default())),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Received::Nothing),
@@ -88,6 +103,11 @@ impl LinkEnd {
 
     pub(super) fn send(&self, pieces: &[IoSlice<'_>]) -> io::Result<()> {
         self.socket.send(pieces, &[])
+    }
+
+    /// Sends a frame with descriptors beside it.
+    pub(super) fn send_with(&self, pieces: &[IoSlice<'_>], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+        self.socket.send(pieces, descriptors)
     }
 
     /// The link takes nothing more: the poll says when it does.
@@ -116,9 +136,18 @@ impl LinkEnd {
                 SeqPacket::connect(path).map_err(|error| failed(path.display().to_string())(io::Error::other(error)))?
             }
         };
+        Ok(LinkEnd::on(socket))
+    }
+
+    fn on(socket: SeqPacket) -> Self {
         // Without it a burst of answers would be held back by the default buffer; what is granted is enough to go on.
         let _ = socket.set_buffers(SEND_BUFFER, 0);
-        Ok(LinkEnd { socket, frame: vec![0; FRAME_HARD_LIMIT], blocked: false })
+        LinkEnd { socket, frame: vec![0; FRAME_HARD_LIMIT], blocked: false }
+    }
+
+    fn watch(&self, poll: &Poll) -> io::Result<()> {
+        let fd = self.socket.as_raw_fd();
+        poll.registry().register(&mut SourceFd(&fd), LINK, Interest::READABLE | Interest::WRITABLE)
     }
 
     fn await_welcome(&mut self, back: &mut Back) -> Result<(Welcome, Vec<OwnedFd>), WorkerError> {
@@ -166,7 +195,8 @@ fn wait(link: &SeqPacket, deadline: Time) -> Result<(), WorkerError> {
 /// What the welcome's descriptors are for.
 type Sorted = (Vec<Socket>, Vec<Listener>, Vec<Option<Socket>>);
 
-fn sort(welcome: &Welcome, descriptors: Vec<OwnedFd>) -> Result<Sorted, WorkerError> {
+/// Sorts the descriptors that came beside a welcome.
+pub(super) fn sort(welcome: &Welcome, descriptors: Vec<OwnedFd>) -> Result<Sorted, WorkerError> {
     if descriptors.len() != welcome.sockets.len() {
         let (came, named) = (descriptors.len(), welcome.sockets.len());
         return Err(WorkerError::Welcome(format!("{came} descriptors came where {named} were named")));

@@ -18,10 +18,14 @@
 //! ```
 
 mod application;
+mod comeback;
 mod conferences;
 mod echo;
+mod holdings;
 mod link;
+mod listeners;
 mod media;
+mod orphan;
 mod process;
 mod report;
 mod settings;

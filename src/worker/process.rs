@@ -2,23 +2,34 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
+use std::thread;
 use std::time::Duration;
 
-use mio::{Events, Poll, Token, Waker};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token, Waker};
 
+use crate::admin::run_dir::worker_lock;
 use crate::call::{Arrival, CallKey, Event, Hop, Identity, Limits, Output, ResolveKey, Timers, Transmit, Uas};
 use crate::handoff::Transmit as Flow;
 use crate::handoff::back::{Back, BackEvent};
-use crate::handoff::frame::{Drain, DrainMode, Report};
+use crate::handoff::frame::{Drain, DrainMode, Hello, PassedSocket, RefuseReason, Report, SocketRole, Welcome};
+use crate::ids::{Seq, WorkerId};
+use crate::net::process::{LockError, LockFile, StopSignals};
 use crate::net::resolve::{Asked, Limits as Lookups, Resolver};
 use crate::net::udp::{Batch, Socket};
 use crate::net::{clock, random};
 use crate::time::Time;
 use crate::wire::sip::{Method, Scanner};
 use crate::worker::application::{Application, Call, Calls, Open};
+use crate::worker::comeback::{Comeback, Progress};
 use crate::worker::conferences::{self, Conferences};
-use crate::worker::link::{Joined, LinkEnd, Received};
+use crate::worker::holdings::Holdings;
+use crate::worker::link::{self, Joined, LinkEnd, Received};
+use crate::worker::listeners::Listeners;
 use crate::worker::media::{Media, RTP_TOKENS};
+use crate::worker::orphan::{Next, Orphan};
 use crate::worker::report::{CpuShare, Pace};
 use crate::worker::settings::{Settings, WorkerError};
 use crate::worker::size::size_of;
@@ -28,6 +39,8 @@ use crate::worker::streams::{self, Streams};
 pub(super) const LINK: Token = Token(0);
 /// Addresses that were looked up.
 pub(super) const RESOLVER: Token = Token(1);
+/// SIGTERM and SIGINT.
+const SIGNALS: Token = Token(2);
 /// The slot's UDP sockets, by number.
 const OWN_UDP: usize = 1 << 8;
 /// The slot's TCP listeners, by number.
@@ -36,8 +49,10 @@ const OWN_TCP: usize = 1 << 9;
 const SOCKETS: usize = 1 << 8;
 /// Batches or frames read from one source before others have their turn.
 const TURNS: usize = 4;
-/// With neither call nor dispatcher a worker leaves after this time.
-const ORPHANED_FOR: Duration = Duration::from_secs(30);
+/// A worker that is told to stop by signal gives its calls this time, as the dispatcher's `--stop-after` does by default.
+const STOP_WITHIN: Duration = Duration::from_secs(3);
+/// The lock of a slot is free this soon after its last holder has ended.
+const LOCK_WITHIN: Duration = Duration::from_secs(1);
 /// A name that takes longer is given up: the BYE's own time is 32 s.
 const LOOKUP_WITHIN: Duration = Duration::from_secs(8);
 
@@ -48,24 +63,59 @@ const LOOKUP_WITHIN: Duration = Duration::from_secs(8);
 /// The dispatcher cannot be reached or does not welcome the worker, or the system refuses a socket. A link that ends
 /// later is no error: the calls go on.
 pub fn run(settings: Settings, application: impl Application) -> Result<(), WorkerError> {
+    // Before any thread is started: they all inherit it.
+    let signals = StopSignals::take().map_err(WorkerError::system("cannot take signals"))?;
     let poll = Poll::new().map_err(WorkerError::system("cannot make a poll"))?;
+    poll.registry()
+        .register(&mut SourceFd(&signals.as_raw_fd()), SIGNALS, Interest::READABLE)
+        .map_err(WorkerError::system("cannot watch signals"))?;
+    // Before the slot's sockets come: who has them has the lock, and a new dispatcher waits for its holder.
+    let lock = lock_slot(&settings)?;
     let joined = LinkEnd::join(&settings, &poll)?;
-    Worker::new(poll, joined, &settings, application)?.run()
+    Worker::new(poll, signals, lock, joined, settings, application)?.run()
+}
+
+/// The lock of the slot that a dispatcher has started this worker for.
+fn lock_slot(settings: &Settings) -> Result<Option<LockFile>, WorkerError> {
+    let slot = settings.name.as_deref().and_then(|name| name.parse::<WorkerId>().ok());
+    let run_dir = settings.handoff.as_deref().and_then(Path::parent);
+    let (Some(slot), Some(run_dir)) = (slot, run_dir) else { return Ok(None) };
+    let path = worker_lock(run_dir, slot);
+    let deadline = clock::now() + LOCK_WITHIN;
+    loop {
+        match LockFile::take(&path) {
+            Err(LockError::Held { .. }) if clock::now() < deadline => thread::sleep(Duration::from_millis(20)),
+            taken => return Ok(Some(taken?)),
+        }
+    }
 }
 
 /// Everything a worker process has.
 struct Worker<A> {
     poll: Poll,
+    signals: StopSignals,
+    /// Held as long as the slot's sockets are.
+    _lock: Option<LockFile>,
+    settings: Settings,
+    /// The last one: what a new dispatcher asks for.
+    welcome: Welcome,
     link: Option<LinkEnd>,
+    /// A new link, while the dispatcher at its other end has not welcomed us.
+    comeback: Option<Comeback>,
     back: Back,
+    /// Messages of earlier links: the numbers of this one begin behind them, so that each is used once.
+    earlier: u64,
+    holdings: Holdings,
+    /// What has happened since a new dispatcher was told what there is.
+    meanwhile: Vec<Meanwhile>,
     uas: Uas,
     application: A,
     media: Media,
     conferences: Conferences,
     streams: Streams,
     own: Vec<Socket>,
-    /// Duplicates of the well-known sockets, by listener number; only sent on.
-    listeners: Vec<Option<Socket>>,
+    /// Duplicates of the well-known sockets; only sent on.
+    listeners: Listeners,
     resolver: Resolver<ResolveKey>,
     pace: Pace<Figures>,
     cpu: CpuShare,
@@ -80,14 +130,23 @@ struct Worker<A> {
 }
 
 /// How a worker's life goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Stage {
     /// It has a dispatcher.
     Serving,
-    /// The dispatcher is gone. With the time since when there has been no call either.
-    Orphaned(Option<Time>),
+    /// The dispatcher is gone.
+    Orphaned(Orphan),
     /// It ends its calls, until this time.
     Stopping(Time),
+}
+
+/// Something that a new dispatcher has to hear behind its welcome.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Meanwhile {
+    /// The final response to a transaction of an earlier link has left.
+    Released([u8; 16]),
+    Opened(Box<[u8]>, Time),
+    Closed(Box<[u8]>),
 }
 
 /// What of a report is worth a new one when it changes.
@@ -100,16 +159,27 @@ struct Figures {
 }
 
 impl<A: Application> Worker<A> {
-    fn new(poll: Poll, joined: Joined, settings: &Settings, application: A) -> Result<Self, WorkerError> {
-        let Joined { link, back, welcome, own, tcp, listeners } = joined;
+    fn new(
+        poll: Poll,
+        signals: StopSignals,
+        lock: Option<LockFile>,
+        joined: Joined,
+        settings: Settings,
+        application: A,
+    ) -> Result<Self, WorkerError> {
+        let Joined { link, back, welcome, own, tcp, listeners: duplicates } = joined;
+        let mut listeners = Listeners::default();
+        listeners.set(&welcome.listeners, duplicates);
+        let mut holdings = Holdings::default();
+        holdings.set_key(welcome.key.clone());
         let random: [u8; 24] = random().map_err(WorkerError::system("no random numbers"))?;
         let seed =
             |at: usize| random.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_ne_bytes);
         let identity = Identity {
             token: welcome.token.as_str().into(),
             own: own.iter().map(Socket::local_addr).collect(),
-            listeners: welcome.listeners.clone(),
-            duplicates: listeners.iter().map(Option::is_some).collect(),
+            listeners: listeners.addresses(),
+            duplicates: listeners.held(),
             advertise: welcome.advertise.clone(),
             reply_from: welcome.reply_from,
             program: settings.program.as_str().into(),
@@ -131,8 +201,16 @@ impl<A: Application> Worker<A> {
             media: Media::new(media_registry, welcome.rtp_ports, seed(16)),
             uas: Uas::new(identity, limits, Timers::default(), settings.session_timer),
             poll,
+            signals,
+            _lock: lock,
+            settings,
+            welcome,
             link: Some(link),
+            comeback: None,
             back,
+            earlier: 0,
+            holdings,
+            meanwhile: Vec::new(),
             application,
             conferences: Conferences::default(),
             streams,
@@ -201,15 +279,16 @@ impl<A: Application> Worker<A> {
     fn poll_timeout(&self, now: Time) -> Option<Time> {
         let report = self.link.as_ref().map(|_| self.pace.due(&self.figures(now), self.uas.load().sessions > 0));
         let back = self.link.as_ref().filter(|link| !link.is_blocked()).and_then(|_| self.back.poll_timeout());
-        let stage = match self.stage {
-            Stage::Serving | Stage::Orphaned(None) => None,
-            Stage::Orphaned(Some(since)) => Some(since + ORPHANED_FOR),
-            Stage::Stopping(until) => Some(until),
+        let stage = match &self.stage {
+            Stage::Serving => None,
+            Stage::Orphaned(orphan) => orphan.poll_timeout(),
+            Stage::Stopping(until) => Some(*until),
         };
         let all = [
             report,
             back,
             stage,
+            self.comeback.as_ref().map(Comeback::poll_timeout),
             self.calls_end_at,
             self.uas.poll_timeout(),
             self.application.poll_timeout(),
@@ -223,7 +302,18 @@ impl<A: Application> Worker<A> {
     fn on_ready(&mut self, token: Token) -> bool {
         let now = clock::now();
         match token {
+            LINK if self.comeback.is_some() => {
+                self.on_comeback(now);
+                // Behind the welcome there may be more.
+                self.link.is_some()
+            }
             LINK => self.on_link(),
+            SIGNALS => {
+                while self.signals.poll() {
+                    self.on_stop_signal(now);
+                }
+                false
+            }
             RESOLVER => {
                 self.on_found(now);
                 false
@@ -255,14 +345,19 @@ impl<A: Application> Worker<A> {
                 }
             };
             let now = clock::now();
-            let (uas, scanner) = (&mut self.uas, &mut self.scanner);
+            let Worker { uas, scanner, holdings, listeners, .. } = self;
+            let earlier = self.earlier;
             let (mut drain, mut queried, mut goodbye) = (None, false, None);
             let mut unread = Vec::new();
             let result = self.back.on_frame(frame, &mut |event| match event {
                 BackEvent::Message(message) => {
-                    let mut arrival = Arrival::handed_over(&message.envelope);
+                    let mut envelope = message.envelope;
+                    envelope.seq.0 += earlier;
+                    envelope.listener = listeners.number(envelope.listener);
+                    let mut arrival = Arrival::handed_over(&envelope);
                     match scanner.scan(message.payload) {
                         Ok(msg) => {
+                            holdings.on_message(&msg, envelope.seq, now);
                             if arrival.size == 0 && msg.method() == Some(Method::Invite) {
                                 // It follows something of ours (its conference, its first try without credentials), so
                                 // that nobody has weighed it; it opens a session all the same.
@@ -349,10 +444,53 @@ impl<A: Application> Worker<A> {
             match output {
                 Output::Transmit(transmit) => self.transmit(&transmit, now),
                 Output::Event(key, event) => self.on_event(key, event, now),
-                Output::Answered(seq) => self.back.answered(seq, now),
-                Output::Refuse(seq, reason) => self.back.refuse(seq, reason),
+                Output::Answered(seq) => self.answered(seq, now),
+                Output::Refuse(seq, reason) => self.refuse(seq, reason),
                 Output::Resolve { key, host, port } => self.look_up(key, &host, port, now),
             }
+        }
+    }
+
+    /// The final response to a handed-over message has left. The dispatcher of an earlier link has no use for its number;
+    /// the present one knows the transaction by its name.
+    fn answered(&mut self, seq: Seq, now: Time) {
+        let named = self.holdings.on_answered(seq, now);
+        match seq.0.checked_sub(self.earlier) {
+            Some(own @ 1..) => self.back.answered(Seq(own), now),
+            _ => {
+                if let Some(branch) = named {
+                    self.tell(Meanwhile::Released(branch));
+                }
+            }
+        }
+    }
+
+    /// Gives a message back. What came on an earlier link cannot be: the user agent answers it instead.
+    fn refuse(&mut self, seq: Seq, reason: RefuseReason) {
+        self.holdings.on_refused(seq);
+        if let Some(own @ 1..) = seq.0.checked_sub(self.earlier) {
+            self.back.refuse(Seq(own), reason);
+        }
+    }
+
+    /// Tells the dispatcher, or the one that has been told already what there is and has not welcomed us yet.
+    fn tell(&mut self, change: Meanwhile) {
+        if self.link.is_none() {
+            if self.comeback.is_some() {
+                self.meanwhile.push(change);
+            }
+            return;
+        }
+        let told = match &change {
+            Meanwhile::Released(branch) => {
+                self.back.release(*branch);
+                Ok(())
+            }
+            Meanwhile::Opened(name, opened) => self.back.group_open(*opened, name),
+            Meanwhile::Closed(name) => self.back.group_closed(name),
+        };
+        if let Err(error) = told {
+            tracing::debug!(%error, "the dispatcher does not hear of a conference");
         }
     }
 
@@ -385,7 +523,7 @@ impl<A: Application> Worker<A> {
         let Transmit { hop, to, from, bytes } = transmit;
         let socket = match *hop {
             Hop::Own(number) => self.own.get(usize::from(number)),
-            Hop::Listener(number) => self.listeners.get(usize::from(number)).and_then(Option::as_ref),
+            Hop::Listener(number) => self.listeners.get(number),
             Hop::Stream(conn) => return self.streams.send(conn, *to, bytes, now),
             Hop::Dial => return self.streams.dial(*to, bytes, now),
             Hop::Front(conn) => {
@@ -437,20 +575,14 @@ impl<A: Application> Worker<A> {
     }
 
     fn join_conference(&mut self, key: CallKey, name: Box<[u8]>, now: Time) {
-        if self.conferences.join(key, name.clone())
-            && self.link.is_some()
-            && let Err(error) = self.back.group_open(now, &name)
-        {
-            tracing::debug!(%error, "the dispatcher does not hear of a conference");
+        if self.conferences.join(key, name.clone(), now) {
+            self.tell(Meanwhile::Opened(name, now));
         }
     }
 
     fn leave_conference(&mut self, key: CallKey) {
-        if let Some(name) = self.conferences.leave(key)
-            && self.link.is_some()
-            && let Err(error) = self.back.group_closed(&name)
-        {
-            tracing::debug!(%error, "the dispatcher does not hear of a conference's end");
+        if let Some(name) = self.conferences.leave(key) {
+            self.tell(Meanwhile::Closed(name));
         }
     }
 
@@ -487,25 +619,135 @@ impl<A: Application> Worker<A> {
         }
     }
 
+    /// The operator's will, said to this process alone: its calls are ended in order. A second signal: at once.
+    fn on_stop_signal(&mut self, now: Time) {
+        match &mut self.stage {
+            Stage::Stopping(until) => *until = now,
+            _ => self.on_drain(Drain { mode: DrainMode::Stop, within: STOP_WITHIN }, now),
+        }
+    }
+
     fn on_link_lost(&mut self, reason: &str) {
+        // What is to be said on this link is numbered on it.
+        self.carry_out();
         if self.link.take().is_none() {
             return;
         }
         tracing::info!(reason, calls = self.uas.load().sessions, "no dispatcher: calls go on");
+        self.earlier += self.back.taken_through().0;
         self.back = Back::new();
+        self.uas.on_dispatcher_lost();
         if !matches!(self.stage, Stage::Stopping(_)) {
-            self.stage = Stage::Orphaned(None);
+            self.listeners.stamp_arrivals();
+            // Only who has its sockets from the dispatcher can give them back.
+            let can_return = self._lock.is_some() && self.welcome.key.is_some();
+            self.stage = Stage::Orphaned(Orphan::new(can_return, clock::now()));
         }
     }
 
+    /// Links to a new dispatcher and begins to tell it what there is.
+    fn come_back(&mut self, now: Time) -> io::Result<Comeback> {
+        let path = self.settings.handoff.as_deref().ok_or(io::ErrorKind::NotFound)?;
+        let load = self.uas.load();
+        let mut sockets = Vec::new();
+        let mut passed = Vec::new();
+        for socket in &self.own {
+            passed.push(PassedSocket { role: SocketRole::SipUdp, address: socket.local_addr(), listener: None });
+            sockets.push(socket.as_fd());
+        }
+        for listener in self.streams.listeners() {
+            passed.push(PassedSocket { role: SocketRole::SipTcp, address: listener.local_addr(), listener: None });
+            sockets.push(listener.as_fd());
+        }
+        for (about, socket) in self.listeners.passed() {
+            passed.push(about);
+            sockets.push(socket.as_fd());
+        }
+        let hello = Hello {
+            name: Some(self.welcome.name.clone()),
+            secret: Some(self.welcome.secret),
+            incarnation: Some(self.welcome.incarnation),
+            program: self.settings.program.clone(),
+            pid: std::process::id(),
+            capacity: self.settings.capacity,
+            wants_listeners: self.settings.wants_listeners,
+            sockets: passed,
+            key: self.welcome.key.clone(),
+            units_used: load.units_used,
+            sessions: load.sessions,
+            draining: self.uas.is_draining(),
+            ..Hello::default()
+        };
+        let conferences = self.conferences.open();
+        Comeback::begin(path, &self.poll, hello, &sockets, self.holdings.transactions(now), conferences, now)
+    }
+
+    /// The link to a new dispatcher has something to say, or takes more.
+    fn on_comeback(&mut self, now: Time) {
+        let Some(comeback) = self.comeback.take() else { return };
+        match comeback.go_on(now) {
+            Progress::Waiting(comeback) => self.comeback = Some(comeback),
+            Progress::Welcome(link, welcome, descriptors) => self.on_welcome(link, *welcome, descriptors),
+            Progress::Refused(reason) => {
+                self.meanwhile.clear();
+                if let Stage::Orphaned(orphan) = &mut self.stage
+                    && orphan.on_refused(&reason, now)
+                {
+                    tracing::warn!(reason, "a new dispatcher does not let this worker in; calls go on");
+                }
+            }
+            Progress::Failed => {
+                self.meanwhile.clear();
+                if let Stage::Orphaned(orphan) = &mut self.stage {
+                    orphan.on_failed(now);
+                }
+            }
+        }
+    }
+
+    /// A new dispatcher has welcomed us back. The slot's sockets, which it gave back, are ours already.
+    fn on_welcome(&mut self, link: LinkEnd, welcome: Welcome, descriptors: Vec<OwnedFd>) {
+        match link::sort(&welcome, descriptors) {
+            Ok((_, _, duplicates)) => self.listeners.set(&welcome.listeners, duplicates),
+            Err(error) => tracing::warn!(%error, "the new dispatcher's sockets cannot be used"),
+        }
+        self.uas.set_listeners(self.listeners.addresses(), self.listeners.held());
+        if self.settings.capacity.is_none() {
+            self.uas.set_units(welcome.capacity);
+        }
+        self.holdings.set_key(welcome.key.clone());
+        self.welcome = welcome;
+        self.link = Some(link);
+        self.pace = Pace::new();
+        if matches!(self.stage, Stage::Orphaned(_)) {
+            self.stage = Stage::Serving;
+        }
+        tracing::info!(calls = self.uas.load().sessions, "back with a dispatcher");
+        std::mem::take(&mut self.meanwhile).into_iter().for_each(|change| self.tell(change));
+    }
+
     fn is_over(&mut self, now: Time) -> bool {
+        if self.comeback.as_ref().is_some_and(|comeback| comeback.poll_timeout() <= now) {
+            self.on_comeback(now);
+        }
         match &mut self.stage {
             Stage::Serving => false,
-            Stage::Orphaned(since) if self.uas.is_quiet() => now.since(*since.get_or_insert(now)) >= ORPHANED_FOR,
-            Stage::Orphaned(since) => {
-                *since = None;
-                false
-            }
+            Stage::Orphaned(orphan) => match orphan.poll(!self.uas.is_quiet(), now) {
+                Next::Wait => false,
+                Next::Leave => true,
+                Next::Try => {
+                    match self.come_back(now) {
+                        Ok(comeback) => self.comeback = Some(comeback),
+                        // Nobody there is the common case.
+                        Err(_) => {
+                            if let Stage::Orphaned(orphan) = &mut self.stage {
+                                orphan.on_failed(now);
+                            }
+                        }
+                    }
+                    false
+                }
+            },
             Stage::Stopping(until) => {
                 let over = self.uas.is_quiet() || *until <= now;
                 if over && let Some(link) = &mut self.link {
@@ -547,7 +789,13 @@ impl<A: Application> Worker<A> {
                 }
             }
             Ok(Flow::Blocked) => link.block(),
-            Err(error) => self.on_link_lost(&error.to_string()),
+            // What the dispatcher has sent before it died is still there to be read; the end follows behind it.
+            Err(_) => {
+                link.block();
+                if !self.ready.contains(&LINK) {
+                    self.ready.push_back(LINK);
+                }
+            }
         }
     }
 

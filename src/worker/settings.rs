@@ -5,6 +5,7 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 
 use crate::call::SessionTimer;
+use crate::net::process::LockError;
 
 /// What a worker process is started with. Everything else the dispatcher tells it in the welcome.
 #[derive(Clone, Debug)]
@@ -19,6 +20,9 @@ pub struct Settings {
     pub capacity: Option<u32>,
     /// Whether it wants duplicates of the well-known sockets, to answer handed-over requests from.
     pub wants_listeners: bool,
+    /// The handoff socket where it looks for a new dispatcher when its link ends. `None`: it serves the calls it has, and
+    /// leaves 30 s after the last.
+    pub handoff: Option<PathBuf>,
     /// What it asks of session timers (RFC 4028).
     pub session_timer: SessionTimer,
 }
@@ -35,8 +39,13 @@ pub enum Link {
 impl Settings {
     /// A worker that comes by `link`, with everything else at its default.
     pub fn new(link: Link) -> Self {
+        let handoff = match &link {
+            Link::Path(path) => Some(path.clone()),
+            Link::Inherited(_) => None,
+        };
         Settings {
             link,
+            handoff,
             name: None,
             program: concat!("pointsman/", env!("CARGO_PKG_VERSION")).to_owned(),
             capacity: None,
@@ -63,6 +72,9 @@ pub enum WorkerError {
     /// The dispatcher's welcome cannot be used.
     #[error("the dispatcher's welcome cannot be used: {0}")]
     Welcome(String),
+    /// Another process is the worker of its slot.
+    #[error(transparent)]
+    Slot(#[from] LockError),
     /// The system refused something that the worker cannot do without.
     #[error("{what}: {error}")]
     System {

@@ -107,6 +107,11 @@ impl Streams {
         })
     }
 
+    /// Where connections are accepted.
+    pub(super) fn listeners(&self) -> &[Listener] {
+        &self.listeners
+    }
+
     /// Reads from a connection, or accepts some; `sink` gets each message, the connection's number, its remote and its
     /// local address. True when there may be more.
     pub(super) fn on_readable(

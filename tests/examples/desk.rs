@@ -81,6 +81,7 @@ impl Desk {
             token: self.token.to_string(),
             incarnation: 77,
             secret: 1,
+            key: None,
             capacity,
             advertise: vec![ip.into()],
             rtp_ports: (20_000, 20_999),

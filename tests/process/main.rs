@@ -15,6 +15,7 @@ mod full;
 mod load;
 mod media;
 mod reload;
+mod restart;
 mod shutdown;
 mod silent;
 mod start;

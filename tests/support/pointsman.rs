@@ -56,10 +56,26 @@ impl Setup {
     /// Starts it and waits until every worker is up.
     pub fn start(self) -> Pointsman {
         let pointsman = self.spawn();
-        pointsman.wait_until("all workers to be up", |load| {
-            load["workers"].as_array().is_some_and(|all| all.iter().all(|worker| worker["state"] == "up"))
-        });
+        pointsman.wait_until_up();
         pointsman
+    }
+
+    /// Starts the executable on a run directory.
+    fn run_in(&self, dir: &Path) -> Child {
+        let log = File::options().append(true).create(true).open(dir.join("stderr")).expect("a file for stderr");
+        let mut command = Command::new(EXECUTABLE);
+        if !self.workers_by_file {
+            command.args(["--workers", &self.workers.to_string()]);
+        }
+        command
+            .args(["--worker-ports", &self.worker_ports.to_string()])
+            .args(["--listen", &format!("udp:{}", SocketAddr::new(self.ip, self.port)), "--run-dir"])
+            .arg(dir)
+            .args(&self.more)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("the same file for stdout"))
+            .stderr(log);
+        command.spawn().expect("the executable starts")
     }
 
     /// Starts it and waits for nothing.
@@ -74,27 +90,55 @@ pub struct Pointsman {
     child: Child,
     dir: TempDir,
     address: SocketAddr,
-    workers: usize,
+    setup: Setup,
 }
 
 impl Pointsman {
     fn spawn(setup: &Setup, dir: TempDir) -> Self {
-        let log = File::create(dir.path().join("stderr")).expect("a file for stderr");
-        let address = SocketAddr::new(setup.ip, setup.port);
-        let mut command = Command::new(EXECUTABLE);
-        if !setup.workers_by_file {
-            command.args(["--workers", &setup.workers.to_string()]);
-        }
-        command
-            .args(["--worker-ports", &setup.worker_ports.to_string()])
-            .args(["--listen", &format!("udp:{address}"), "--run-dir"])
-            .arg(dir.path())
-            .args(&setup.more)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("the same file for stdout"))
-            .stderr(log);
-        let child = command.spawn().expect("the executable starts");
-        Pointsman { child, dir, address, workers: setup.workers }
+        let child = setup.run_in(dir.path());
+        Pointsman { child, dir, address: SocketAddr::new(setup.ip, setup.port), setup: setup.clone() }
+    }
+
+    /// Kills the dispatcher with SIGKILL. Its workers live on.
+    pub fn crash(&mut self) {
+        self.child.kill().expect("a child of ours");
+        self.child.wait().expect("a child of ours");
+    }
+
+    /// Starts the dispatcher again, as it was started before and on the same run directory; waits for nothing.
+    pub fn start_again(&mut self) {
+        self.child = self.setup.run_in(self.dir.path());
+    }
+
+    /// Starts the dispatcher again, otherwise than before.
+    pub fn start_again_as(&mut self, setup: Setup) {
+        self.setup = setup;
+        self.start_again();
+    }
+
+    /// Waits until every worker is up.
+    pub fn wait_until_up(&self) {
+        self.wait_until("all workers to be up", |load| {
+            load["workers"].as_array().is_some_and(|all| all.iter().all(|worker| worker["state"] == "up"))
+        });
+    }
+
+    /// The processes of workers that hold their slot's lock in the run directory, whosever children they are.
+    pub fn holders(&self) -> Vec<u32> {
+        let Ok(entries) = fs::read_dir(self.dir.path()) else { return Vec::new() };
+        let locks = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| {
+            path.file_name().and_then(|name| name.to_str()).is_some_and(|name| {
+                name.strip_prefix('w').and_then(|rest| rest.strip_suffix(".lock")).is_some()
+            })
+        });
+        let pids = locks.filter_map(|path| fs::read_to_string(path).ok()?.trim().parse::<u32>().ok());
+        let run_dir = self.dir.path().display().to_string();
+        // A number in a file may be somebody else's by now.
+        pids.filter(|pid| {
+            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&line).contains(&run_dir)
+        })
+        .collect()
     }
 
     /// The well-known address.
@@ -114,7 +158,7 @@ impl Pointsman {
 
     /// The process ids of the workers, by slot.
     pub fn worker_pids(&self) -> Vec<u32> {
-        (0..self.workers).filter_map(|slot| self.worker(slot)["pid"].as_u64()).map(|pid| pid as u32).collect()
+        (0..self.setup.workers).filter_map(|slot| self.worker(slot)["pid"].as_u64()).map(|pid| pid as u32).collect()
     }
 
     /// What the stats socket answers to `command`: one line of JSON.
@@ -189,7 +233,8 @@ impl Pointsman {
     /// Kills a worker with SIGKILL and returns the process id it had.
     pub fn kill_worker(&self, slot: usize) -> u32 {
         let pid = self.worker_number(slot, "pid") as u32;
-        assert!(proc::children(self.pid()).contains(&pid), "worker {slot} ({pid}) is no child of the dispatcher");
+        let ours = [proc::children(self.pid()), self.holders()].concat();
+        assert!(ours.contains(&pid), "worker {slot} ({pid}) is no worker of this dispatcher");
         assert!(proc::signal(pid, Signal::SIGKILL), "worker {slot} ({pid}) is gone already");
         pid
     }
@@ -213,7 +258,7 @@ impl Pointsman {
 
     /// SIGTERM; waits for its end, and that no process of it is left.
     pub fn stop(mut self) -> ExitStatus {
-        let children = proc::children(self.pid());
+        let children = [proc::children(self.pid()), self.holders()].concat();
         self.ask_to_stop();
         let status = wait_for("the dispatcher to end", DEADLINE, || self.child.try_wait().expect("a child of ours"));
         wait_for("all its children to end", DEADLINE, || children.iter().all(|&pid| !proc::runs(pid)).then_some(()));
@@ -229,8 +274,8 @@ impl Drop for Pointsman {
             eprintln!("--- the last lines of pointsman {} ---", self.address);
             tail.iter().rev().for_each(|line| eprintln!("{line}"));
         }
-        let children = proc::children(self.pid());
-        // A dispatcher that has ended already has no children to name: then this does nothing.
+        // A dispatcher that has ended already has no children to name; their locks do.
+        let children = [proc::children(self.pid()), self.holders()].concat();
         let _ = self.child.kill();
         let _ = self.child.wait();
         proc::kill_all(&children);

@@ -28,6 +28,7 @@ fn every_record_comes_back_as_it_was_written() {
         token: "pm".into(),
         incarnation: 5,
         secret: 6,
+        key: Some(TokenKey::new([7; 32])),
         capacity: 1000,
         advertise: vec!["192.0.2.1".parse().unwrap()],
         rtp_ports: (20_000, 20_998),
@@ -65,6 +66,8 @@ fn every_record_comes_back_as_it_was_written() {
         Record::Refuse { seq: Seq(12), reason: RefuseReason::Full },
         Record::Reply { conn: ConnId(13), bytes: b"SIP/2.0" },
         Record::NotMine { seq: Seq(14), hops: 2 },
+        Record::Release(Branches(&[8; 32])),
+        Record::Holding(Transactions { bytes: &[9; 96], stride: 48 }),
         Record::GroupOpen { opened: Time(15), name: b"conf=1" },
         Record::GroupClosed { name: b"conf=1" },
         Record::Pong(16),
@@ -73,6 +76,29 @@ fn every_record_comes_back_as_it_was_written() {
     records.iter().for_each(|record| builder.push(record));
     let read: Result<Vec<_>, _> = Frame::parse(builder.bytes()).unwrap().collect();
     assert_eq!(read.unwrap(), records);
+}
+
+#[test]
+fn a_transaction_comes_back_from_an_entry_and_from_the_longer_one_of_a_newer_version() {
+    let one = Transaction { branch: [1; 16], call: [2; 16], cseq: 3, is_invite: true, is_answered: false };
+    let two = Transaction { is_invite: false, is_answered: true, ..one };
+    let mut builder = FrameBuilder::new();
+    builder.push_holding(&[one, two]);
+    builder.push_release(&[[4; 16], [5; 16]]);
+    let frame = builder.bytes().to_vec();
+    let records: Vec<_> = Frame::parse(&frame).unwrap().map(Result::unwrap).collect();
+    let [Record::Holding(held), Record::Release(released)] = records[..] else { panic!("{records:?}") };
+    assert_eq!((held.len(), held.iter().collect::<Vec<_>>()), (2, vec![one, two]));
+    assert_eq!(released.iter().collect::<Vec<_>>(), [[4; 16], [5; 16]]);
+    let longer: Vec<u8> = held.bytes.chunks_exact(40).flat_map(|entry| [entry, &[0xff; 8]].concat()).collect();
+    assert_eq!(Transactions { bytes: &longer, stride: 48 }.iter().collect::<Vec<_>>(), [one, two]);
+    for (stride, length) in [(0_u16, 0), (39, 39), (40, 41)] {
+        let mut fixed = [0; 8];
+        put_u16(&mut fixed, 0, stride);
+        let mut bad = FrameBuilder::new();
+        bad.push_record(75, &fixed, &vec![0; length]);
+        assert!(Frame::parse(bad.bytes()).unwrap().next().unwrap().is_err(), "{stride} {length}");
+    }
 }
 
 #[test]

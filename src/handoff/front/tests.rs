@@ -315,6 +315,7 @@ fn the_dispatchers_own_records_close_a_workers_link() {
         token: String::new(),
         incarnation: 0,
         secret: 0,
+        key: None,
         capacity: 0,
         advertise: Vec::new(),
         rtp_ports: (0, 0),

@@ -1,0 +1,283 @@
+//! The workers of an earlier dispatcher: those that live come back, with their sockets and what they have; one that
+//! holds its slot and does not come is ended.
+//!
+//! A dispatcher that dies takes no call with it. Its workers hold the slots' ports and, as duplicates, the well-known
+//! ones, in which datagrams wait meanwhile; so nothing may be bound before they have given them back. Who is there is
+//! told by the locks in the run directory, which the kernel lets go of when their holder ends.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tokio::io::unix::AsyncFd;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, interval, sleep_until, timeout};
+use tracing::{debug, info, warn};
+
+use super::admission::{self, Evidence, Resumed};
+use super::greeting::{self, Account, NoHello};
+use super::sockets::{Returned, SlotSockets};
+use crate::admin::run_dir::{RunDir, RunDirError, own_uid, worker_lock};
+use crate::dispatch::decision::Brought;
+use crate::handoff::frame::Hello;
+use crate::ids::{TokenKey, WorkerId};
+use crate::net::process::{Holder, LockFile, Process};
+use crate::net::unix::{SeqListener, SeqPacket};
+use crate::net::{udp, watch};
+
+/// The workers try every 50 ms; one that has not come after this time hangs.
+const WITHIN: Duration = Duration::from_secs(1);
+/// How long one that has come may take to tell what it has.
+const TELL_WITHIN: Duration = Duration::from_secs(1);
+/// How often locks are looked at: their holder may end meanwhile.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// Strangers that may talk at the same time, beside the workers that are awaited.
+const STRANGERS: usize = 16;
+/// A process that is killed is gone after this time, unless the kernel itself hangs.
+const GONE_WITHIN: Duration = Duration::from_secs(5);
+
+/// A worker that has come back and waits for its welcome.
+#[derive(Debug)]
+pub struct Survivor {
+    /// Its slot, the life it goes on with, and the key of its token.
+    pub resumed: Resumed,
+    /// Its link.
+    pub link: SeqPacket,
+    /// Its process.
+    pub process: Process,
+    /// What it said of itself.
+    pub hello: Hello,
+    /// What it has.
+    pub brought: Brought,
+    /// Its slot's sockets.
+    pub sockets: SlotSockets,
+}
+
+/// All that came back.
+#[derive(Debug, Default)]
+pub struct Survivors {
+    /// The workers.
+    pub workers: Vec<Survivor>,
+    /// Duplicates of the well-known sockets; several workers bring the same.
+    pub listeners: Vec<udp::Socket>,
+    /// Workers of their own that came meanwhile.
+    pub outsiders: Vec<(SeqPacket, Hello)>,
+}
+
+impl Survivors {
+    /// The key that they have from the earlier dispatcher.
+    pub fn key(&self) -> Option<TokenKey> {
+        self.workers.first().map(|survivor| survivor.resumed.key.clone())
+    }
+
+    /// The sockets of a slot, where its worker has come back.
+    pub fn take_sockets(&mut self, slot: WorkerId) -> Option<SlotSockets> {
+        let survivor = self.workers.iter_mut().find(|survivor| survivor.resumed.worker == slot)?;
+        Some(std::mem::take(&mut survivor.sockets))
+    }
+
+    /// How many slots there must be for all of them.
+    pub fn slots(&self) -> u16 {
+        self.workers.iter().map(|survivor| survivor.resumed.worker.0 + 1).max().unwrap_or_default()
+    }
+}
+
+/// Waits for the workers whose locks are held, at most a second, and ends those that do not come. `keys` are the run
+/// directory's; none where they have been lost.
+///
+/// # Errors
+///
+/// The run directory cannot be read, or the handoff socket cannot be watched.
+pub async fn gather(
+    home: &RunDir,
+    handoff: SeqListener,
+    keys: &[TokenKey],
+) -> Result<(SeqListener, Survivors), GatherError> {
+    let mut gathering = Gathering {
+        home,
+        keys: keys.to_vec(),
+        awaited: home.held_slots()?.into_iter().collect(),
+        found: Survivors::default(),
+    };
+    if gathering.awaited.is_empty() {
+        return Ok((handoff, gathering.found));
+    }
+    let names: Vec<String> = gathering.awaited.iter().map(WorkerId::to_string).collect();
+    info!("workers of an earlier dispatcher live and are awaited: {}", names.join(", "));
+    let handoff = watch::readable(handoff).map_err(|(_, error)| error)?;
+    gathering.wait(&handoff).await?;
+    gathering.end_the_missing().await;
+    Ok((handoff.into_inner(), gathering.found))
+}
+
+/// Why nobody can be waited for.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub enum GatherError {
+    /// The run directory.
+    RunDir(#[from] RunDirError),
+    /// The kernel watches nothing more.
+    Kernel(#[from] io::Error),
+}
+
+struct Gathering<'h> {
+    home: &'h RunDir,
+    keys: Vec<TokenKey>,
+    awaited: BTreeSet<WorkerId>,
+    found: Survivors,
+}
+
+type Told = Result<(SeqPacket, Account), (SeqPacket, NoHello)>;
+
+impl Gathering<'_> {
+    async fn wait(&mut self, handoff: &AsyncFd<SeqListener>) -> io::Result<()> {
+        let deadline = Instant::now() + WITHIN;
+        let mut talks: JoinSet<Told> = JoinSet::new();
+        let mut look = interval(LOOK_EVERY);
+        while !self.awaited.is_empty() {
+            tokio::select! {
+                link = accept(handoff) => {
+                    let link = link?;
+                    if talks.len() >= STRANGERS + self.awaited.len() {
+                        greeting::goodbye(&link, "too many workers are introducing themselves; try again");
+                    } else if is_ours(&link) {
+                        talks.spawn(greeting::account(link, TELL_WITHIN));
+                    }
+                }
+                Some(Ok(told)) = talks.join_next() => self.on_told(told),
+                _ = look.tick() => {
+                    let is_held = |slot: &WorkerId| self.holder(*slot).is_some();
+                    let ended: Vec<WorkerId> = self.awaited.iter().copied().filter(|slot| !is_held(slot)).collect();
+                    self.awaited.retain(|slot| !ended.contains(slot));
+                }
+                () = sleep_until(deadline) => break,
+            }
+        }
+        // Who is in the middle of a sentence may end it.
+        while let Some(told) = talks.join_next().await {
+            if let Ok(told) = told {
+                self.on_told(told);
+            }
+        }
+        Ok(())
+    }
+
+    fn on_told(&mut self, told: Told) {
+        let (link, account) = match told {
+            Ok(told) => told,
+            Err((link, reason)) => {
+                warn!("a worker is not let in: {reason}");
+                return greeting::goodbye(&link, &reason.to_string());
+            }
+        };
+        if admission::claimed(&account.hello).is_none() {
+            self.found.outsiders.push((link, account.hello));
+            return;
+        }
+        match self.readmit(&link, account) {
+            Ok((resumed, process, returned, hello, brought)) => {
+                let worker = resumed.worker;
+                debug!(%worker, pid = process.pid(), sessions = brought.sessions, "an earlier dispatcher's worker is back");
+                self.awaited.remove(&worker);
+                // Lost with the run directory's key file: from here on there is one again.
+                if self.keys.is_empty() {
+                    self.keys.push(resumed.key.clone());
+                }
+                self.found.listeners.extend(returned.listeners);
+                let sockets = returned.slot;
+                self.found.workers.push(Survivor { resumed, link, process, hello, brought, sockets });
+            }
+            Err(reason) => {
+                warn!("a worker is not let in: {reason}");
+                greeting::goodbye(&link, &reason);
+            }
+        }
+    }
+
+    fn readmit(
+        &self,
+        link: &SeqPacket,
+        account: Account,
+    ) -> Result<(Resumed, Process, Returned, Hello, Brought), String> {
+        let Account { hello, descriptors, transactions, conferences } = account;
+        let holder = admission::claimed(&hello).and_then(|slot| self.holder(slot)).and_then(|holder| holder.pid);
+        let evidence = Evidence {
+            peer: link.peer().ok().and_then(|peer| peer.pid),
+            holder,
+            descriptors: descriptors.len(),
+            keys: &self.keys,
+        };
+        let resumed = admission::readmit(&hello, &evidence).map_err(|refusal| refusal.to_string())?;
+        if !self.awaited.contains(&resumed.worker) {
+            return Err(format!("{} is back already", resumed.worker));
+        }
+        let process = Process::open(hello.pid).map_err(|error| format!("{}: {error}", resumed.worker))?;
+        let returned =
+            Returned::sort(&hello.sockets, descriptors).map_err(|error| format!("{}: {error}", resumed.worker))?;
+        let brought = Brought {
+            units_used: hello.units_used,
+            sessions: hello.sessions,
+            draining: hello.draining,
+            transactions,
+            conferences,
+        };
+        Ok((resumed, process, returned, hello, brought))
+    }
+
+    /// Ends those that hold a slot and have not come: they serve nobody, and their sockets are needed.
+    async fn end_the_missing(&mut self) {
+        for worker in std::mem::take(&mut self.awaited) {
+            let process = match LockFile::holding_process(&worker_lock(self.home.path(), worker)) {
+                Ok(process) => process,
+                // It has ended by itself.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => {
+                    warn!(%worker, "holds its slot, does not come back and cannot be ended: {error}");
+                    continue;
+                }
+            };
+            let pid = process.pid();
+            warn!(%worker, pid, "has not come back within {WITHIN:?} and is killed; its calls end");
+            if let Err(error) = end(process).await {
+                warn!(%worker, pid, "cannot be ended: {error}");
+            }
+        }
+    }
+
+    fn holder(&self, slot: WorkerId) -> Option<Holder> {
+        LockFile::holder(&worker_lock(self.home.path(), slot)).ok().flatten()
+    }
+}
+
+async fn accept(handoff: &AsyncFd<SeqListener>) -> io::Result<SeqPacket> {
+    loop {
+        let mut ready = handoff.readable().await?;
+        match handoff.get_ref().accept()? {
+            Some(link) => return Ok(link),
+            None => ready.clear_ready(),
+        }
+    }
+}
+
+fn is_ours(link: &SeqPacket) -> bool {
+    match link.peer() {
+        Ok(peer) if peer.uid == own_uid() || peer.uid == 0 => true,
+        Ok(peer) => {
+            warn!(uid = peer.uid, pid = peer.pid, "handoff socket: refused a process of another user");
+            greeting::goodbye(link, "this socket is for workers of the dispatcher's own user");
+            false
+        }
+        Err(_) => false,
+    }
+}
+
+/// Kills a process and waits for its end: what it held is free then.
+async fn end(process: Process) -> io::Result<()> {
+    process.signal(Signal::KILL)?;
+    let watched = watch::readable(process).map_err(|(_, error)| error)?;
+    match timeout(GONE_WITHIN, watched.readable()).await {
+        Ok(ended) => ended.map(drop),
+        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+    }
+}

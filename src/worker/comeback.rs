@@ -1,0 +1,130 @@
+//! The way back to a new dispatcher: the worker says who it is and what it has, gives its sockets, and waits for the
+//! welcome. Calls go on meanwhile: nothing here waits.
+
+use std::io::{self, IoSlice};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::time::Duration;
+
+use mio::Poll;
+
+use crate::admin::run_dir::own_uid;
+use crate::handoff::frame::{Frame, FrameBuilder, HOLDING_AT_ONCE, Hello, Record, Transaction, Welcome};
+use crate::time::Time;
+use crate::worker::link::{LinkEnd, Received};
+
+/// A dispatcher binds and starts before it welcomes; one that takes longer hangs, and the next may not.
+const WELCOME_WITHIN: Duration = Duration::from_secs(10);
+
+/// A conference: since when it is open, and its name.
+pub(super) type Conference = (Time, Box<[u8]>);
+
+/// A worker that speaks to a new dispatcher.
+#[derive(Debug)]
+pub(super) struct Comeback {
+    link: LinkEnd,
+    /// What is still to be told.
+    transactions: Vec<Transaction>,
+    conferences: Vec<Conference>,
+    /// What the link has not taken yet.
+    waiting: Option<FrameBuilder>,
+    give_up_at: Time,
+}
+
+/// How far it has come.
+pub(super) enum Progress {
+    /// The dispatcher has not answered yet.
+    Waiting(Comeback),
+    /// It is welcome. Descriptors came beside.
+    Welcome(LinkEnd, Box<Welcome>, Vec<OwnedFd>),
+    /// It is not.
+    Refused(String),
+    /// Nobody is there any more.
+    Failed,
+}
+
+impl Comeback {
+    /// Links to the dispatcher at `path` and says `hello` with `sockets` beside it.
+    ///
+    /// # Errors
+    ///
+    /// Nobody listens there, or somebody else's process does.
+    pub(super) fn begin(
+        path: &Path,
+        poll: &Poll,
+        hello: Hello,
+        sockets: &[BorrowedFd<'_>],
+        transactions: Vec<Transaction>,
+        conferences: Vec<Conference>,
+        now: Time,
+    ) -> io::Result<Self> {
+        let link = LinkEnd::connect(path, poll)?;
+        // What follows is secret, and the sockets are worth stealing.
+        let peer = link.peer()?;
+        if peer.uid != own_uid() && peer.uid != 0 {
+            return Err(io::Error::other("somebody else listens at the handoff socket"));
+        }
+        let counted = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let hello =
+            Hello { transactions: counted(transactions.len()), conferences: counted(conferences.len()), ..hello };
+        let mut frame = FrameBuilder::new();
+        frame.push(&Record::Hello(hello));
+        link.send_with(&[IoSlice::new(frame.bytes())], sockets)?;
+        let mut back = Comeback { link, transactions, conferences, waiting: None, give_up_at: now + WELCOME_WITHIN };
+        back.tell()?;
+        Ok(back)
+    }
+
+    /// The link can be read or written, or the time is over.
+    pub(super) fn go_on(mut self, now: Time) -> Progress {
+        // A dispatcher that has refused us reads no more: its reason is worth reading all the same.
+        let told = self.tell();
+        let mut descriptors = Vec::new();
+        let welcome = loop {
+            match self.link.receive_with(&mut descriptors) {
+                Ok(Received::Frame(frame)) => match Frame::parse(frame).ok().and_then(|mut records| records.next()) {
+                    Some(Ok(Record::Welcome(welcome))) => break welcome,
+                    Some(Ok(Record::Goodbye(reason))) => return Progress::Refused(reason.to_owned()),
+                    _ => {}
+                },
+                Ok(Received::Nothing) if told.is_ok() && now < self.give_up_at => return Progress::Waiting(self),
+                Ok(Received::Nothing | Received::End) | Err(_) => return Progress::Failed,
+            }
+        };
+        Progress::Welcome(self.link, Box::new(welcome), descriptors)
+    }
+
+    /// When [`Comeback::go_on`] gives up.
+    pub(super) const fn poll_timeout(&self) -> Time {
+        self.give_up_at
+    }
+
+    /// Sends as much of what is to be told as the link takes.
+    fn tell(&mut self) -> io::Result<()> {
+        while let Some(mut frame) = self.waiting.take().or_else(|| self.next_frame()) {
+            match self.link.send(&[IoSlice::new(frame.bytes())]) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.waiting = Some(frame);
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn next_frame(&mut self) -> Option<FrameBuilder> {
+        let mut frame = FrameBuilder::new();
+        if !self.transactions.is_empty() {
+            let rest = self.transactions.len().saturating_sub(HOLDING_AT_ONCE);
+            frame.push_holding(&self.transactions.split_off(rest));
+            return Some(frame);
+        }
+        while let Some((opened, name)) = self.conferences.pop_if(|(_, name)| frame.is_empty() || frame.fits(name.len()))
+        {
+            frame.push(&Record::GroupOpen { opened, name: &name });
+        }
+        (!frame.is_empty()).then_some(frame)
+    }
+}

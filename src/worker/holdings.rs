@@ -1,0 +1,167 @@
+//! What of the dispatcher's table is about this worker: the transactions that were handed over and whose messages may
+//! still come to the well-known port. A dispatcher that dies takes its table with it; the next one is told from here.
+//!
+//! Each is kept from its handover until 64·T1 after its final response, as the table does.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use crate::dispatch::fingerprint::Printer;
+use crate::dispatch::transaction::Names;
+use crate::handoff::frame::Transaction;
+use crate::ids::{Seq, TokenKey};
+use crate::time::Time;
+use crate::wire::sip::Message;
+
+/// 64·T1 (RFC 3261 §17): as long as retransmissions and copies of a request may still be on their way.
+const LINGER: Duration = Duration::from_secs(32);
+/// Transactions at most. Beyond it the oldest answered ones go, as in the dispatcher's table.
+const LIMIT: usize = 1 << 17;
+
+/// The transactions that were handed over.
+#[derive(Debug, Default)]
+pub(super) struct Holdings {
+    key: Option<(TokenKey, Printer)>,
+    held: HashMap<[u8; 16], Transaction>,
+    /// Those without a final response, by the number of their first copy.
+    open: HashMap<Seq, [u8; 16]>,
+    /// Those with one, in the order in which they are over.
+    answered: VecDeque<(Time, [u8; 16])>,
+}
+
+impl Holdings {
+    /// Transactions are named with `key` from now on. Names made with another mean nothing to anybody any more.
+    pub(super) fn set_key(&mut self, key: Option<TokenKey>) {
+        if self.key.as_ref().map(|(key, _)| key) != key.as_ref() {
+            *self = Holdings { key: key.map(|key| (key.clone(), Printer::new(&key))), ..Holdings::default() };
+        }
+    }
+
+    /// A message was handed over as number `seq`.
+    pub(super) fn on_message(&mut self, message: &Message<'_>, seq: Seq, now: Time) {
+        let Some((_, printer)) = &self.key else { return };
+        let Some(opened) = Names::opened_by(message, printer) else { return };
+        self.forget(now);
+        // A retransmission: the first copy's answer is its own.
+        if self.held.contains_key(&opened.branch) {
+            return;
+        }
+        if self.held.len() >= LIMIT && !self.forget_oldest() {
+            return;
+        }
+        self.held.insert(opened.branch, opened);
+        self.open.insert(seq, opened.branch);
+    }
+
+    /// The final response to message `seq` has left, or none will. Gives the transaction's name, if it is one of these.
+    pub(super) fn on_answered(&mut self, seq: Seq, now: Time) -> Option<[u8; 16]> {
+        let branch = self.open.remove(&seq)?;
+        self.held.get_mut(&branch)?.is_answered = true;
+        self.answered.push_back((now + LINGER, branch));
+        Some(branch)
+    }
+
+    /// Message `seq` went back to the dispatcher: its transaction is another's.
+    pub(super) fn on_refused(&mut self, seq: Seq) {
+        if let Some(branch) = self.open.remove(&seq) {
+            self.held.remove(&branch);
+        }
+    }
+
+    /// All that may still matter.
+    pub(super) fn transactions(&mut self, now: Time) -> Vec<Transaction> {
+        self.forget(now);
+        self.held.values().copied().collect()
+    }
+
+    fn forget(&mut self, now: Time) {
+        while self.answered.front().is_some_and(|(over, _)| *over <= now) {
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_oldest(&mut self) -> bool {
+        let Some((_, branch)) = self.answered.pop_front() else { return false };
+        self.held.remove(&branch);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::sip::Scanner;
+
+    const SECOND: u64 = 1_000_000;
+
+    fn hand_over(holdings: &mut Holdings, branch: &str, seq: u64, now: u64) {
+        let text = format!(
+            "INVITE sip:a@b SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK{branch}\r\nFrom: <sip:c@d>;tag=f\r\n\
+             To: <sip:a@b>\r\nCall-ID: {branch}\r\nCSeq: 1 INVITE\r\n\r\n"
+        );
+        holdings.on_message(&Scanner::new().scan(text.as_bytes()).unwrap(), Seq(seq), Time(now));
+    }
+
+    fn with_key() -> Holdings {
+        let mut holdings = Holdings::default();
+        holdings.set_key(Some(TokenKey::new([1; 32])));
+        holdings
+    }
+
+    fn answered(holdings: &mut Holdings, now: u64) -> Vec<bool> {
+        let mut held: Vec<bool> = holdings.transactions(Time(now)).iter().map(|held| held.is_answered).collect();
+        held.sort_unstable();
+        held
+    }
+
+    #[test]
+    fn a_transaction_is_held_until_64_t1_after_its_final_response() {
+        let mut holdings = with_key();
+        hand_over(&mut holdings, "a", 1, 0);
+        hand_over(&mut holdings, "b", 2, 0);
+        // A minute of ringing.
+        assert!(holdings.on_answered(Seq(1), Time(60 * SECOND)).is_some());
+        assert_eq!(answered(&mut holdings, 60 * SECOND), [false, true]);
+        assert_eq!(answered(&mut holdings, 92 * SECOND), [false]);
+        assert_eq!(holdings.on_answered(Seq(1), Time(93 * SECOND)), None, "it is not answered twice");
+    }
+
+    #[test]
+    fn a_retransmission_opens_nothing_and_one_that_went_back_is_not_held() {
+        let mut holdings = with_key();
+        hand_over(&mut holdings, "a", 1, 0);
+        hand_over(&mut holdings, "a", 2, 0);
+        assert_eq!(holdings.on_answered(Seq(2), Time(0)), None);
+        assert_eq!(answered(&mut holdings, 0), [false]);
+        holdings.on_refused(Seq(1));
+        assert_eq!(answered(&mut holdings, 0), [false; 0]);
+    }
+
+    #[test]
+    fn names_of_another_key_are_forgotten_and_without_a_key_nothing_is_named() {
+        let mut holdings = with_key();
+        hand_over(&mut holdings, "a", 1, 0);
+        holdings.set_key(Some(TokenKey::new([1; 32])));
+        assert_eq!(answered(&mut holdings, 0), [false]);
+        holdings.set_key(None);
+        hand_over(&mut holdings, "b", 2, 0);
+        assert_eq!(answered(&mut holdings, 0), [false; 0]);
+    }
+
+    #[test]
+    fn the_oldest_answered_one_makes_room() {
+        let mut holdings = with_key();
+        for seq in 0..LIMIT as u64 {
+            let branch = u128::from(seq).to_le_bytes();
+            holdings.held.insert(branch, Transaction { branch, ..Transaction::default() });
+            holdings.open.insert(Seq(seq), branch);
+        }
+        hand_over(&mut holdings, "a", 1 << 40, 0);
+        assert_eq!(holdings.held.len(), LIMIT);
+        assert_eq!(holdings.on_answered(Seq(1 << 40), Time(0)), None, "all others wait for their answer");
+        holdings.on_answered(Seq(7), Time(0));
+        hand_over(&mut holdings, "b", 1 << 41, 0);
+        assert!(holdings.on_answered(Seq(1 << 41), Time(0)).is_some());
+        assert!(!holdings.held.contains_key(&7_u128.to_le_bytes()));
+    }
+}
