@@ -19,7 +19,7 @@ What a worker owes the dispatcher, and nothing else:
 The calls are echoed: what arrives on the RTP port goes back. It is a tutorial: UDP and streams through the dispatcher,
 G.711 µ-law, no IPv6 literals in Contact of peers, no 100rel.
 """
-import argparse, json, os, re, secrets, select, socket, struct, sys, time
+import argparse, functools, json, os, re, secrets, select, socket, struct, sys, time
 
 WELCOME, MESSAGE, DRAIN, QUERY, PING, GOODBYE = range(1, 7)
 HELLO, REPORT, ANSWERED, REFUSE, REPLY, PONG = 65, 66, 67, 68, 69, 74
@@ -131,28 +131,28 @@ class Worker:
         self.sip.bind((args.address, args.port))
         self.rtp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.rtp.bind((args.address, 0))
-        self.link, self.welcome, self.listeners = None, None, {}
+        self.links, self.welcome, self.listeners = {}, None, {}      # link → number of its last message
         self.calls, self.transactions = {}, {}         # (Call-ID, From-tag) → Call; branch → (when, final response)
         self.draining, self.stop_at = False, None
-        self.taken = self.number = self.direct = self.answered = 0
+        self.number = self.direct = self.answered = 0
         self.reported, self.due = None, 0.0
 
-    # --- The link ---
+    # --- The links: one, or one for each of the dispatcher's lanes ---
 
     def connect(self):
         """Introduces itself. With secret and incarnation of an earlier welcome it comes back as the same worker."""
         link = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         link.connect(os.path.join(self.args.run_dir, "handoff.sock"))
         hello = {"name": self.name, "program": "worker.py", "pid": os.getpid(), "capacity": self.args.capacity,
-                 "services": ["sip"], "wants-listeners": True,
+                 "services": ["sip"], "wants-listeners": True, "links": 64,
                  "ports": [{"service": "sip", "address": "%s:%d" % self.sip.getsockname()}]}
         if self.welcome:
             hello.update(secret=self.welcome["secret"], incarnation=self.welcome["incarnation"])
         link.sendall(frame(record(HELLO, body=json.dumps(hello).encode())))
-        self.link, self.taken, self.number, self.reported = link, 0, 0, None
+        self.links, self.number, self.reported = {link: 0}, 0, None
 
-    def on_link(self):
-        data, descriptors, _, _ = socket.recv_fds(self.link, 72 * 1024, 64)
+    def on_link(self, link):
+        data, descriptors, _, _ = socket.recv_fds(link, 72 * 1024, 128)
         if not data:
             self.disconnect()
             return
@@ -162,10 +162,11 @@ class Worker:
                 self.on_welcome(json.loads(body), descriptors)
             elif kind == MESSAGE:
                 envelope = Envelope(fixed)
-                self.taken = envelope.seq
+                envelope.link = link
+                self.links[link] = envelope.seq
                 reason = self.on_handoff(envelope, body)
                 if reason:
-                    self.send(record(REFUSE, struct.pack("<QB7x", envelope.seq, reason)))
+                    self.send(link, record(REFUSE, struct.pack("<QB7x", envelope.seq, reason)))
                 else:
                     answered.append(envelope.seq)
             elif kind == DRAIN:
@@ -178,11 +179,11 @@ class Worker:
             elif kind == QUERY:
                 self.reported = None
             elif kind == PING:
-                self.send(record(PONG, fixed[:8]))
+                self.send(link, record(PONG, fixed[:8]))
             elif kind == GOODBYE:
                 sys.exit("the dispatcher says: " + body.decode("utf-8", "replace"))
         if answered:
-            self.send(record(ANSWERED, body=struct.pack("<%dQ" % len(answered), *answered)))
+            self.send(link, record(ANSWERED, body=struct.pack("<%dQ" % len(answered), *answered)))
 
     def on_welcome(self, welcome, descriptors):
         """The sockets ride beside the record, in the order of its list. Ours are copies of the well-known sockets: a
@@ -190,6 +191,8 @@ class Worker:
         for about, descriptor in zip(welcome["sockets"], descriptors):
             if about["role"] == "listener":
                 self.listeners[about["listener"]] = (socket.socket(fileno=descriptor), about["address"])
+            elif about["role"] == "link":
+                self.links[socket.socket(fileno=descriptor)] = 0
             else:
                 os.close(descriptor)
         self.welcome = welcome
@@ -199,28 +202,30 @@ class Worker:
         print("the dispatcher is gone; calls go on", flush=True)
         for listener, _ in self.listeners.values():
             listener.close()
-        self.link.close()
-        self.link, self.listeners = None, {}
+        for link in self.links:
+            link.close()
+        self.links, self.listeners = {}, {}
 
-    def send(self, records):
-        if self.link:
+    def send(self, link, records):
+        if link in self.links:
             try:
-                self.link.sendall(frame(records))
+                link.sendall(frame(records))
             except ConnectionError:
                 self.disconnect()
 
     def report(self):
-        """Absolute numbers; nothing is ever counted up here and down there. `covers`: our figures include all messages
-        up to this one, so the dispatcher stops adding their sizes itself."""
+        """Absolute numbers; nothing is ever counted up here and down there. `covers`: our figures include all messages of
+        the link up to this one, so the dispatcher stops adding their sizes itself."""
         used = self.used()
-        state = (self.taken, used, len(self.calls), self.draining)
+        state = (*self.links.values(), used, len(self.calls), self.draining)
         now = time.monotonic()
-        if self.link and self.welcome and (state != self.reported or now >= self.due):
+        if self.links and self.welcome and (state != self.reported or now >= self.due):
             self.number += 1
             cpu = int(time.process_time() / max(now - START, 0.001) * 1e6)
             flags = 2 if self.draining else 0
-            self.send(record(REPORT, struct.pack("<QQQIIIIIIQQ", self.number, self.taken, self.taken, used,
-                      self.args.capacity, len(self.calls), cpu, flags, 0, self.direct, self.answered)))
+            for link, taken in list(self.links.items()):
+                self.send(link, record(REPORT, struct.pack("<QQQIIIIIIQQ", self.number, taken, taken, used,
+                          self.args.capacity, len(self.calls), cpu, flags, 0, self.direct, self.answered)))
             self.reported, self.due = state, now + 1.0
 
     # --- Calls ---
@@ -337,7 +342,7 @@ class Worker:
     def reply(self, request, envelope, response):
         """To where the request came from (RFC 3581), or to the Via's port (RFC 3261 §18.2.2)."""
         if envelope.conn:
-            self.send(record(REPLY, struct.pack("<Q", envelope.conn), response))
+            self.send(envelope.link, record(REPLY, struct.pack("<Q", envelope.conn), response))
             return
         host, port = envelope.source
         if not self.wants_rport(request):
@@ -397,7 +402,7 @@ class Worker:
             del self.transactions[branch]
         if self.stop_at and (now >= self.stop_at or not self.calls):
             sys.exit(0)
-        if not self.link:
+        if not self.links:
             try:
                 self.connect()
             except OSError:
@@ -408,13 +413,13 @@ class Worker:
         self.connect()
         while True:
             sources = {self.sip: self.on_own_port, self.rtp: self.on_rtp}
-            if self.link:
-                sources[self.link] = self.on_link
+            for link in self.links:
+                sources[link] = functools.partial(self.on_link, link)
             for ready in select.select(list(sources), [], [], 0.05)[0]:
                 try:
                     sources[ready]()
                 except ConnectionError:                # the link was reset; on UDP, an ICMP error of an earlier send
-                    if ready is self.link:
+                    if ready in self.links:
                         self.disconnect()
             self.on_time()
 

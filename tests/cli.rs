@@ -89,7 +89,7 @@ fn each_bad_argument_is_one_line_that_names_it_and_exit_code_2() {
         (&["--rtp-ports", "1000"], "FIRST-LAST"),
         (&["--workers", "9", "--rtp-ports", "40000-40010"], "9 workers need one each"),
         (&["--policy", "best"], "least-load, round-robin, weighted, hash, pack"),
-        (&["--lanes", "2"], "--lanes: 2: this version runs one lane"),
+        (&["--lanes", "65"], "--lanes: 65 is more than 64"),
         (&["--stop-after", "3"], "3s"),
         (&["--reply-from", "nowhere"], "listener"),
         (&["--config", "/nonexistent/p.toml"], "configuration file /nonexistent/p.toml: cannot be opened"),

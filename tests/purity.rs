@@ -20,6 +20,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("media", &["ids", "time", "wire", "media"]),
     ("call", &["ids", "time", "wire", "handoff::frame", "media", "call"]),
     ("server/links", &["ids", "handoff"]),
+    ("server/parcel", &["ids", "dispatch::decision"]),
     ("server/answers", &["wire", "dispatch"]),
     ("server/switch", &["ids", "time", "wire", "handoff", "config", "dispatch", "net::udp::Datagram"]),
 ];

@@ -1023,6 +1023,14 @@ fn an_entry_that_is_not_there_any_more_harms_nothing() {
 }
 
 #[test]
+fn what_another_lane_cannot_take_is_dropped_and_counted() {
+    let mut rig = rig(1);
+    rig.dispatch.on_lane_full(3);
+    assert_eq!(rig.dispatch.counters().of(Reason::LaneFull), 3);
+    assert_eq!(rig.dispatch.counters().dropped, 3);
+}
+
+#[test]
 fn every_reason_is_given_by_a_test_here() {
     let tests = include_str!("sip.rs");
     for reason in Reason::all() {

@@ -63,6 +63,20 @@ impl WorkerLoad {
     }
 }
 
+impl WorkerLoad {
+    /// Adds what another lane knows of the same worker: the later report counts, handoffs, refusals and ledger add up.
+    pub fn add_lane(&mut self, other: &WorkerLoad) {
+        let handoffs = self.handoffs + other.handoffs;
+        let refused = self.refused + other.refused;
+        let ledger = self.ledger + other.ledger;
+        if self.state == State::Down || other.report_age_ms < self.report_age_ms {
+            *self = other.clone();
+        }
+        let load = WorkerLoad::share(self.units_used, ledger, self.units_total);
+        *self = WorkerLoad { handoffs, refused, ledger, load, ..self.clone() };
+    }
+}
+
 impl Default for WorkerLoad {
     /// A slot without a process.
     fn default() -> Self {
@@ -183,6 +197,32 @@ pub struct Counters {
     pub listeners: Vec<ListenerCounters>,
     /// The links to the workers.
     pub links: Vec<LinkCounters>,
+}
+
+impl Counters {
+    /// The counts of two lanes together. Both read the same sockets.
+    pub fn plus(mut self, other: Counters) -> Counters {
+        let Counters { received, handed_over, relayed, replied, dropped, refused, table, listeners, links } = other;
+        let totals = [
+            (&mut self.received, received),
+            (&mut self.handed_over, handed_over),
+            (&mut self.relayed, relayed),
+            (&mut self.replied, replied),
+            (&mut self.dropped, dropped),
+            (&mut self.refused, refused),
+        ];
+        for (own, other) in totals {
+            other.reasons.into_iter().for_each(|(reason, count)| own.add(reason, count));
+        }
+        self.table.entries += table.entries;
+        self.table.cap += table.cap;
+        self.table.unrecorded += table.unrecorded;
+        for (own, other) in self.listeners.iter_mut().zip(listeners) {
+            own.received += other.received;
+        }
+        self.links.extend(links);
+        self
+    }
 }
 
 /// A count and its parts; the parts add up to it.

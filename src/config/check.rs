@@ -195,11 +195,14 @@ fn listeners(given: Option<&[Listen]>) -> Result<Vec<Listen>, Fault> {
     Ok(listeners.to_vec())
 }
 
+/// A worker has a link for each, and more lanes than cores only wait for each other.
+const LANES_LIMIT: u16 = 64;
+
 fn lanes(lanes: u16) -> Result<u16, Fault> {
     match lanes {
-        1 => Ok(1),
         0 => Err(Fault::of("lanes", "0 lanes would read nothing; give 1")),
-        _ => Err(Fault::of("lanes", format!("{lanes}: this version runs one lane; give 1 or leave it out"))),
+        1..=LANES_LIMIT => Ok(lanes),
+        _ => Err(Fault::of("lanes", format!("{lanes} is more than {LANES_LIMIT}; one for each CPU core is plenty"))),
     }
 }
 

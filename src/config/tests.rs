@@ -187,7 +187,7 @@ fn each_value_that_cannot_be_names_its_key_and_what_to_do() {
         ("workers = 2000", "p.toml:1:1: workers: 2000 is more than 1024, the most one host can have"),
         ("capacity = 0", "p.toml:1:1: capacity: 0 is out of range; give 1 to 1000000 units"),
         ("max-size = 0", "p.toml:1:1: max-size: 0 is out of range; give 1 to 1000000 units"),
-        ("lanes = 2", "p.toml:1:1: lanes: 2: this version runs one lane; give 1 or leave it out"),
+        ("lanes = 65", "p.toml:1:1: lanes: 65 is more than 64; one for each CPU core is plenty"),
         ("lanes = 0", "p.toml:1:1: lanes: 0 lanes would read nothing; give 1"),
         ("table-cap = 5", "p.toml:1:1: table-cap: 5 is out of range; give 1024 to 16777216 entries"),
         ("pending-max = \"1s\"", "p.toml:1:1: pending-max: 1s is out of range; give 32s to 1h"),

@@ -13,6 +13,7 @@ pub mod history;
 pub mod identity;
 mod index;
 pub mod ledger;
+pub mod owner;
 pub mod pool;
 pub mod reason;
 pub mod returned;
@@ -33,12 +34,13 @@ use crate::ids::{Seq, WorkerId};
 use crate::time::Time;
 use crate::wire::sip::{Message, Unparsable};
 use counters::Counters;
-use decision::{Admin, Arrival, Brought, Decision, Joined, Returned, Room};
+use decision::{Admin, Arrival, Brought, Decision, Joined, Returned, Room, Target};
 use fingerprint::{Fingerprint, Printer};
 use group::{Groups, Opening};
 use history::{Explained, History};
 use identity::{Directory, Keyring};
 use pool::Pool;
+use reason::Reason;
 use rules::Rules;
 use select::Selector;
 use table::{NewEntry, State, Table};
@@ -235,6 +237,17 @@ impl Dispatch {
     /// A worker has closed a conference.
     pub fn on_group_closed(&mut self, worker: WorkerId, name: &[u8]) {
         self.groups.close(self.printer.print(sip::CONFERENCE, &[name]), worker);
+    }
+
+    /// What another lane has handed to a worker and no report to that lane covers, in units.
+    pub fn on_ledger_elsewhere(&mut self, worker: WorkerId, lane: usize, units: u32) {
+        self.pool.set_elsewhere(worker, lane, units);
+    }
+
+    /// A message was read that its own lane cannot take just now.
+    pub fn on_lane_full(&mut self, messages: usize) {
+        let decision = Decision { target: Target::Drop, reason: Reason::LaneFull };
+        (0..messages).for_each(|_| self.counters.on_decision(&decision));
     }
 
     /// What the operator wants of a worker.

@@ -74,6 +74,8 @@ pub struct Worker {
     /// Its own SIP ports.
     pub addresses: Vec<SocketAddr>,
     ledger: Ledger,
+    /// What other lanes have handed to it and no report to them covers, by lane.
+    elsewhere: Vec<u32>,
     report_number: u64,
     up_since: Time,
     /// Behind which message it had not read on at the last look, though there was more.
@@ -94,14 +96,21 @@ pub struct OwnWord {
 }
 
 impl Worker {
-    /// Units handed over and not covered by a report.
+    /// Units that this lane has handed over and no report covers.
     pub fn ledger(&self) -> u32 {
         self.ledger.units()
     }
 
+    /// Units in use, and those that any lane has handed over and no report covers.
+    pub fn spoken_for(&self) -> u32 {
+        self.elsewhere
+            .iter()
+            .fold(self.units_used.saturating_add(self.ledger()), |sum, units| sum.saturating_add(*units))
+    }
+
     /// (used + ledger) / total; 0 for a worker without units.
     pub fn load(&self) -> f64 {
-        let used = f64::from(self.units_used) + f64::from(self.ledger());
+        let used = f64::from(self.spoken_for());
         if self.units_total == 0 { 0.0 } else { used / f64::from(self.units_total) }
     }
 
@@ -178,6 +187,7 @@ impl Pool {
             worker.up_since = now;
             worker.addresses.clone_from(&joined.addresses);
             worker.ledger.reset();
+            worker.elsewhere.clear();
             (worker.behind, worker.stuck_looks, worker.silent_looks) = (None, 0, 0);
         });
     }
@@ -203,6 +213,7 @@ impl Pool {
             worker.sessions = 0;
             worker.cpu = 0;
             worker.ledger.reset();
+            worker.elsewhere.clear();
         });
         if self.workers.len() > self.wanted {
             self.set_workers(self.wanted);
@@ -260,6 +271,21 @@ impl Pool {
             self.refresh(at);
         }
         Some(seq)
+    }
+
+    /// What lane `lane` has handed to a worker and no report to that lane covers.
+    pub fn set_elsewhere(&mut self, worker: WorkerId, lane: usize, units: u32) {
+        self.change(worker, |worker| {
+            if !worker.is_alive() {
+                return;
+            }
+            if worker.elsewhere.len() <= lane {
+                worker.elsewhere.resize(lane + 1, 0);
+            }
+            if let Some(known) = worker.elsewhere.get_mut(lane) {
+                *known = units;
+            }
+        });
     }
 
     /// Counts an initial request.
@@ -365,11 +391,7 @@ impl Pool {
     fn refresh(&mut self, at: usize) {
         let is_ready = self.is_ready(at);
         let (Some(worker), Some(load)) = (self.workers.get(at), self.loads.get_mut(at)) else { return };
-        *load = Load {
-            used: worker.units_used.saturating_add(worker.ledger()),
-            total: worker.units_total,
-            up_since: worker.up_since,
-        };
+        *load = Load { used: worker.spoken_for(), total: worker.units_total, up_since: worker.up_since };
         let has_room = !worker.own_word.no_room && worker.room == Room::All && load.used < load.total;
         self.open.set(at, is_ready && has_room);
     }
@@ -430,6 +452,21 @@ mod tests {
     }
 
     #[test]
+    fn what_other_lanes_have_handed_over_counts_until_they_say_otherwise() {
+        let mut pool = pool();
+        pool.set_elsewhere(W0, 2, 6);
+        pool.hand_over(W0, 3);
+        assert_eq!(pool.get(W0).map(|worker| (worker.spoken_for(), worker.ledger())), Some((9, 3)));
+        pool.set_elsewhere(W0, 1, 1);
+        assert!(!pool.has_open(), "ten of ten units");
+        pool.set_elsewhere(W0, 2, 0);
+        assert!(pool.has_open());
+        pool.on_down(W0);
+        pool.set_elsewhere(W0, 1, 5);
+        assert_eq!(pool.get(W0).map(Worker::spoken_for), Some(0), "a worker that is gone has nothing");
+    }
+
+    #[test]
     fn a_slot_too_many_goes_when_its_process_has() {
         let mut pool = pool();
         pool.on_up(WorkerId(1), &joined(10), Time(1));
@@ -450,7 +487,7 @@ mod tests {
     fn a_worker_that_reports_and_reads_nothing_is_silent_unless_nobody_reads() {
         let mut pool = pool();
         pool.on_up(WorkerId(1), &joined(10), Time(1));
-        let mut look = |pool: &mut Pool, behind: [Option<u64>; 2]| {
+        let look = |pool: &mut Pool, behind: [Option<u64>; 2]| {
             for (worker, behind) in behind.into_iter().enumerate() {
                 pool.on_heard(WorkerId(worker as u16), Time(2));
                 pool.on_unread(WorkerId(worker as u16), behind.map(Seq));

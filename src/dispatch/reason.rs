@@ -139,6 +139,8 @@ reasons! {
     UnknownCancel = "unknown-cancel";
     /// An ACK that belongs to nothing: dropped, never answered.
     UnknownAck = "unknown-ack";
+    /// The lane that it belongs to takes no more just now: dropped, its sender sends again.
+    LaneFull = "lane-full";
     /// A response that is for nobody here: dropped.
     UnknownResponse = "unknown-response";
     /// It belongs to a call of a worker that is gone: 481, an ACK or a response is dropped.

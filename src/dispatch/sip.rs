@@ -574,10 +574,8 @@ impl Dispatch {
 
     /// The conference that a request is for (RFC 4240 §5: `sip:conf=ID@…`).
     fn conference(&self, summary: &Summary<'_>) -> Option<Fingerprint> {
-        let user = summary.read.uri?.user?;
-        // Parameters of the user part are the leg's, not the conference's.
-        let name = user.split(|&byte| byte == b';').next().unwrap_or_default();
-        name.starts_with(b"conf=").then(|| self.printer.print(CONFERENCE, &[name]))
+        let name = conference_name(summary.read.uri.as_ref()?)?;
+        Some(self.printer.print(CONFERENCE, &[name]))
     }
 
     fn size(&mut self, message: &Message<'_>, summary: &Summary<'_>, arrival: &Arrival) -> u32 {
@@ -702,6 +700,13 @@ impl Dispatch {
             Reason::AllDraining
         }
     }
+}
+
+/// The name of the conference that a request-URI is of.
+pub(super) fn conference_name<'a>(uri: &Uri<'a>) -> Option<&'a [u8]> {
+    // Parameters of the user part are the leg's, not the conference's.
+    let name = uri.user?.split(|&byte| byte == b';').next().unwrap_or_default();
+    name.starts_with(b"conf=").then_some(name)
 }
 
 /// RFC 3261 §21.5.4: a 503 makes peers shun the whole address, so it is for "nothing at all" only.

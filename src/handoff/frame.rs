@@ -103,6 +103,8 @@ pub struct Hello {
     pub ports: Vec<Port>,
     /// Whether it wants duplicates of the well-known sockets to answer from.
     pub wants_listeners: bool,
+    /// How many links it serves, this one included: a dispatcher with several lanes has one for each.
+    pub links: u16,
     /// Conference names it holds.
     pub groups: Vec<String>,
     /// The descriptors that ride beside this record, in their order: a slot's worker that comes back gives the slot's
@@ -134,6 +136,7 @@ impl Default for Hello {
             services: vec!["sip".to_owned()],
             ports: Vec::new(),
             wants_listeners: true,
+            links: 1,
             groups: Vec::new(),
             sockets: Vec::new(),
             key: None,
@@ -223,6 +226,8 @@ pub enum SocketRole {
     Mgcp,
     /// A duplicate of a well-known UDP socket: send only.
     Listener,
+    /// One more link to the dispatcher, with numbers and reports of its own, for a worker whose [`Hello::links`] allows it.
+    Link,
 }
 
 /// One message, handed over.

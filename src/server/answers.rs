@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
+use super::door::Owner;
 use crate::dispatch::decision::{Answer, Arrival};
 use crate::dispatch::identity::DispatcherTag;
 use crate::wire::sip::{self, Name, ResponseWriter};
@@ -17,15 +18,15 @@ pub struct Answers {
 /// One answer: where it lies in the buffer, and its way.
 #[derive(Clone, Debug)]
 struct Waiting {
-    door: usize,
+    owner: Owner,
     range: Range<usize>,
     to: SocketAddr,
     from: IpAddr,
 }
 
 impl Answers {
-    /// Writes the answer to `request`, to leave from door `door`; `allow` is the value of Allow, where it has one.
-    pub fn write(&mut self, door: usize, answer: &Answer, allow: &str, request: &sip::Message<'_>, arrival: &Arrival) {
+    /// Writes the answer to `request`, to leave from a socket of `owner`; `allow` is the value of Allow, where it has one.
+    pub fn write(&mut self, owner: Owner, answer: &Answer, allow: &str, request: &sip::Message<'_>, arrival: &Arrival) {
         let begin = self.bytes.len();
         let tag = answer.to_tag.as_ref().map(DispatcherTag::as_bytes);
         let mut writer = ResponseWriter::new(&mut self.bytes, request, answer.status, Some(arrival.source), tag);
@@ -45,13 +46,13 @@ impl Answers {
         }
         writer.finish();
         let to = sip::where_to(request, arrival.source);
-        self.waiting.push(Waiting { door, range: begin..self.bytes.len(), to, from: arrival.local.ip() });
+        self.waiting.push(Waiting { owner, range: begin..self.bytes.len(), to, from: arrival.local.ip() });
     }
 
     /// Gives every waiting answer to `send`, then forgets them.
-    pub fn flush(&mut self, mut send: impl FnMut(usize, &[u8], SocketAddr, IpAddr)) {
+    pub fn flush(&mut self, mut send: impl FnMut(Owner, &[u8], SocketAddr, IpAddr)) {
         for answer in self.waiting.drain(..) {
-            send(answer.door, &self.bytes[answer.range], answer.to, answer.from);
+            send(answer.owner, &self.bytes[answer.range], answer.to, answer.from);
         }
         self.bytes.clear();
     }

@@ -5,12 +5,13 @@
 //! that was read without being emptied stays on the list, and the next wait is a mere look.
 
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, Sender};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use tokio::sync::mpsc::UnboundedSender;
@@ -19,6 +20,7 @@ use tracing::{debug, info, warn};
 use super::door::{Door, Owner};
 use super::link_socket::LinkSocket;
 use super::moderation::Moderation;
+use super::parcel::Parcel;
 use super::switch::{LinkRead, Switch};
 use super::{Command, Event, Setup};
 use crate::admin::snapshot::{Counters, ListenerCounters};
@@ -66,7 +68,25 @@ pub struct Lane {
     /// Workers of an earlier dispatcher whose links are to come.
     awaited: usize,
     overflow_read: Time,
+    /// What other lanes have read for this one.
+    parcels: Receiver<Parcel>,
+    /// The way to each lane, the place of this one being empty.
+    peers: Vec<Option<Peer>>,
+    /// Empty parcels that are used again.
+    spare: Vec<Parcel>,
 }
+
+/// The way to another lane.
+#[derive(Clone, Debug)]
+pub(super) struct Peer {
+    pub(super) parcels: Sender<Parcel>,
+    pub(super) waker: Arc<Waker>,
+}
+
+/// Parcels that wait for one lane, at most: a lane that is so far behind loses what comes, and counts it.
+pub(super) const PARCELS: usize = 32;
+/// Empty parcels that are kept.
+const SPARE: usize = 16;
 
 impl Lane {
     /// A lane that reads `setup`'s sockets, and the waker that makes it look at `commands`.
@@ -88,15 +108,23 @@ impl Lane {
             slot_sockets: Vec::new(),
             batch: udp::Batch::new(),
             moderation: Moderation::default(),
-            switch: Switch::new(setup.dispatch, setup.insert, setup.retention_bytes),
+            switch: Switch::new(setup.dispatch, setup.insert, setup.retention_bytes, setup.owners),
             holding_until: Some(clock::now() + FIRST_WORKER),
             awaited: setup.awaited,
             overflow_read: clock::now(),
+            parcels: crossbeam_channel::never(),
+            peers: Vec::new(),
+            spare: Vec::new(),
         };
         for (listener, socket) in setup.listeners {
             lane.open(socket, Owner::Listener(listener))?;
         }
         Ok((lane, waker))
+    }
+
+    /// Gets to know the other lanes.
+    pub(super) fn meet(&mut self, parcels: Receiver<Parcel>, peers: Vec<Option<Peer>>) {
+        (self.parcels, self.peers) = (parcels, peers);
     }
 
     /// Runs until the process ends.
@@ -139,6 +167,7 @@ impl Lane {
             self.holding_until = None;
         }
         if self.holding_until.is_none() {
+            self.read_parcels(now);
             self.read_doors();
         }
         self.switch.handle_timeout(now);
@@ -212,13 +241,25 @@ impl Lane {
                 if is_inherited {
                     for (place, datagram) in (0..read).filter_map(|place| Some((place, self.batch.get(place)?))) {
                         let received = now - self.batch.waited(place).unwrap_or_default();
-                        self.switch.on_late_datagram(at, owner, listener, &datagram, received, now);
+                        self.switch.on_late_datagram(owner, listener, &datagram, received, now);
                     }
                 } else {
                     for datagram in self.batch.iter() {
-                        self.switch.on_datagram(at, owner, listener, &datagram, now);
+                        self.switch.on_datagram(owner, listener, &datagram, now);
                     }
                 }
+            }
+        }
+    }
+
+    /// What other lanes have read for this one. They wake this lane, and again when there is more.
+    fn read_parcels(&mut self, now: Time) {
+        for _ in 0..PARCELS {
+            let Ok(mut parcel) = self.parcels.try_recv() else { break };
+            self.switch.on_parcel(&parcel, now);
+            if self.spare.len() < SPARE {
+                parcel.clear();
+                self.spare.push(parcel);
             }
         }
     }
@@ -233,22 +274,44 @@ impl Lane {
     }
 
     fn flush(&mut self) {
-        let Lane { doors, switch, .. } = self;
-        switch.flush_answers(|door, bytes, to, from| {
-            if let Some(Some(door)) = doors.get(door) {
+        let Lane { doors, slot_sockets, switch, peers, spare, .. } = self;
+        switch.flush_answers(|owner, bytes, to, from| {
+            let socket = match owner {
+                // The well-known sockets are the first doors, in their order.
+                Owner::Listener(listener) => {
+                    doors.get(usize::from(listener.0)).and_then(Option::as_ref).map(|door| &door.socket)
+                }
+                Owner::Vacant(worker) => socket_at(slot_sockets.get(usize::from(worker.0)), from),
+            };
+            if let Some(socket) = socket {
                 // An answer that the kernel does not take is lost like any datagram; the peer asks again.
-                let _ = door.socket.send(bytes, to, Some(from));
+                let _ = socket.send(bytes, to, Some(from));
             }
         });
         switch.flush_links();
+        switch.flush_parcels(clock::now(), |lane, parcel| {
+            let Some(Some(peer)) = peers.get(lane) else { return false };
+            let full = std::mem::replace(parcel, spare.pop().unwrap_or_default());
+            match peer.parcels.try_send(full) {
+                Ok(()) => {
+                    // A lane that cannot be woken looks by itself within a second.
+                    let _ = peer.waker.wake();
+                    true
+                }
+                Err(error) => {
+                    *parcel = error.into_inner();
+                    false
+                }
+            }
+        });
     }
 
-    /// Ends the link of a worker whose successor is there: it is read as far as it goes first.
-    fn end_link(&mut self, worker: WorkerId, now: Time) {
+    /// Ends the link of a worker that is gone, or as good as gone: it is read as far as it goes first.
+    fn end_link(&mut self, worker: WorkerId, why: &str, now: Time) {
         while self.switch.has_link(worker) {
             match self.switch.read_link(worker, now) {
                 LinkRead::Frame => {}
-                LinkRead::Nothing => self.on_link_lost(worker, "a successor has come".to_owned()),
+                LinkRead::Nothing => self.on_link_lost(worker, why.to_owned()),
                 LinkRead::Over(why) => self.on_link_lost(worker, why),
             }
         }
@@ -262,8 +325,11 @@ impl Lane {
         let _ = self.control.send(Event::LinkLost { worker, incarnation, why });
     }
 
-    /// Reads the slot's own sockets until a successor is there, so that nobody meets silence.
+    /// Reads the slot's own sockets until a successor is there, so that nobody meets silence. One lane does it for all.
     fn serve_vacant(&mut self, worker: WorkerId) {
+        if !self.switch.is_first() {
+            return;
+        }
         let sockets = self.slot_sockets.get(usize::from(worker.0)).into_iter().flatten();
         let copies: Vec<_> = sockets.filter_map(|socket| socket.try_clone().ok()).collect();
         for socket in copies {
@@ -339,19 +405,22 @@ impl Lane {
         let now = clock::now();
         match command {
             Command::Link { worker, link, joined, brought } => {
-                self.end_link(worker, now);
+                self.end_link(worker, "a successor has come", now);
                 self.close_vacant(worker);
                 let token = Token(FIRST_LINK + usize::from(worker.0));
                 match LinkSocket::register(link, self.registry.clone(), token) {
                     Ok(socket) => {
                         match brought {
                             None => {
-                                info!(%worker, "ready for calls");
+                                if self.switch.is_first() {
+                                    info!(%worker, "ready for calls");
+                                }
                                 self.switch.on_link(worker, socket, &joined, now);
                             }
                             Some(brought) => {
-                                let sessions = brought.sessions;
-                                info!(%worker, sessions, "back, with the calls it has had");
+                                if self.switch.is_first() {
+                                    info!(%worker, sessions = brought.sessions, "back, with the calls it has had");
+                                }
                                 self.switch.on_link_back(worker, socket, &joined, &brought, now);
                                 self.awaited = self.awaited.saturating_sub(1);
                             }
@@ -364,6 +433,11 @@ impl Lane {
                         let incarnation = joined.incarnation;
                         let _ = self.control.send(Event::LinkLost { worker, incarnation, why: error.to_string() });
                     }
+                }
+            }
+            Command::EndLink { worker, incarnation } => {
+                if self.switch.links().get(worker).is_some_and(|link| link.incarnation == incarnation) {
+                    self.end_link(worker, "its link to another lane has ended", now);
                 }
             }
             Command::Slot { worker, sockets } => {
@@ -394,4 +468,14 @@ impl Lane {
             Command::Explain { call_id, reply } => drop(reply.send(self.switch.explain(&call_id, now))),
         }
     }
+}
+
+/// The socket of a slot at the local address `ip`.
+fn socket_at(sockets: Option<&Vec<udp::Socket>>, ip: IpAddr) -> Option<&udp::Socket> {
+    let sockets = sockets?;
+    let at = |socket: &&udp::Socket| {
+        let bound = socket.local_addr().ip();
+        bound == ip || bound.is_unspecified() && bound.is_ipv4() == ip.is_ipv4()
+    };
+    sockets.iter().find(at)
 }

@@ -11,6 +11,7 @@ mod lane;
 mod link_socket;
 pub mod links;
 mod moderation;
+mod parcel;
 mod snapshot;
 pub mod switch;
 
@@ -24,12 +25,14 @@ use crate::admin::snapshot::{Counters, Decided, WorkerLoad};
 use crate::config::Insert;
 use crate::dispatch::Dispatch;
 use crate::dispatch::decision::{Admin, Brought, Joined};
+use crate::dispatch::owner::Owners;
 use crate::dispatch::rules::Rules;
 use crate::ids::{Incarnation, ListenerId, WorkerId};
 use crate::net::udp;
 use crate::net::unix::SeqPacket;
 
 pub use lane::Lane;
+use lane::Peer;
 
 /// What the control side tells a lane.
 #[derive(Debug)]
@@ -60,6 +63,13 @@ pub enum Command {
         admin: Admin,
         /// When it drains: how long its calls may go on; `None`: as long as they like.
         drain_within: Option<Duration>,
+    },
+    /// A worker has lost its link to another lane: this lane's is of no use any more.
+    EndLink {
+        /// The worker.
+        worker: WorkerId,
+        /// Which life of it.
+        incarnation: Incarnation,
     },
     /// A slot is no more; its sockets are closed.
     Close {
@@ -169,34 +179,110 @@ pub struct Setup {
     /// Workers of an earlier dispatcher whose links are to come. Nothing is read before: a message that belongs to one of
     /// them would be given to another.
     pub awaited: usize,
+    /// Which lane it is, and of how many.
+    pub owners: Owners,
 }
 
-/// The control side's end of a running lane.
+/// The control side's end of the running lanes.
 #[derive(Debug)]
-pub struct Handle {
+pub struct Lanes(Vec<Handle>);
+
+/// The control side's end of one lane.
+#[derive(Debug)]
+struct Handle {
     commands: crossbeam_channel::Sender<Command>,
     waker: Arc<mio::Waker>,
-    thread: Option<JoinHandle<()>>,
+    thread: JoinHandle<()>,
 }
 
-impl Handle {
-    /// Starts a lane on a thread of its own.
-    pub fn start(setup: Setup, events: mpsc::UnboundedSender<Event>) -> std::io::Result<Self> {
-        let (commands, receiver) = crossbeam_channel::unbounded();
-        let (mut lane, waker) = Lane::new(setup, receiver, events)?;
-        let thread = std::thread::Builder::new().name("lane0".to_owned()).spawn(move || lane.run())?;
-        Ok(Handle { commands, waker: Arc::new(waker), thread: Some(thread) })
+impl LaneLoad {
+    /// The figures of two lanes together. What a worker says of itself it says to each.
+    pub fn plus(mut self, other: LaneLoad) -> LaneLoad {
+        if self.workers.len() < other.workers.len() {
+            self.workers.resize_with(other.workers.len(), WorkerLoad::default);
+        }
+        for (own, other) in self.workers.iter_mut().zip(other.workers) {
+            own.add_lane(&other);
+        }
+        let (own, other) = (self.totals, other.totals);
+        self.totals = Totals {
+            received: own.received + other.received,
+            handed_over: own.handed_over + other.handed_over,
+            relayed: own.relayed + other.relayed,
+            replied: own.replied + other.replied,
+            dropped: own.dropped + other.dropped,
+            table_entries: own.table_entries + other.table_entries,
+            // The socket's own count, whoever reads it.
+            rx_overflow: own.rx_overflow.max(other.rx_overflow),
+        };
+        self
+    }
+}
+
+impl Lanes {
+    /// Starts a lane for each setup, on a thread of its own.
+    pub fn start(setups: Vec<Setup>, events: &mpsc::UnboundedSender<Event>) -> std::io::Result<Self> {
+        let mut lanes = Vec::new();
+        let mut peers = Vec::new();
+        for setup in setups {
+            let (commands, receiver) = crossbeam_channel::unbounded();
+            let (lane, waker) = Lane::new(setup, receiver, events.clone())?;
+            let waker = Arc::new(waker);
+            let (parcels, incoming) = crossbeam_channel::bounded(lane::PARCELS);
+            peers.push(Peer { parcels, waker: Arc::clone(&waker) });
+            lanes.push((lane, incoming, commands, waker));
+        }
+        let start = |(own, (mut lane, incoming, commands, waker)): (usize, (Lane, _, _, _))| {
+            let others = peers.iter().enumerate().map(|(at, peer)| (at != own).then(|| peer.clone()));
+            lane.meet(incoming, others.collect());
+            let thread = std::thread::Builder::new().name(format!("lane{own}")).spawn(move || lane.run())?;
+            Ok(Handle { commands, waker, thread })
+        };
+        lanes.into_iter().enumerate().map(start).collect::<std::io::Result<_>>().map(Lanes)
     }
 
-    /// Sends a command; the lane acts on it in its next turn.
-    pub fn send(&self, command: Command) {
-        // A lane that is gone has ended the process's work already; its thread is watched by `is_running`.
-        let _ = self.commands.send(command);
-        let _ = self.waker.wake();
+    /// How many there are.
+    pub const fn count(&self) -> usize {
+        self.0.len()
     }
 
-    /// Whether the lane's thread is still there.
-    pub fn is_running(&self) -> bool {
-        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    /// Sends a command to every lane; `make` is told which lane it is for. Each acts on it in its next turn.
+    pub fn send(&self, mut make: impl FnMut(usize) -> Command) {
+        for (at, lane) in self.0.iter().enumerate() {
+            // A lane that is gone has ended the process's work already; its thread is watched by `are_running`.
+            let _ = lane.commands.send(make(at));
+            let _ = lane.waker.wake();
+        }
+    }
+
+    /// A worker has been welcomed: one link for each lane, in their order. `brought` is what it has, where it has come back
+    /// from an earlier dispatcher; every lane is told all of it, because which calls are whose the worker cannot know.
+    pub fn link(&self, worker: WorkerId, links: Vec<SeqPacket>, joined: &Joined, brought: Option<&Brought>) {
+        let mut links = links.into_iter();
+        self.send(|_| match links.next() {
+            Some(link) => {
+                let brought = brought.map(|brought| Box::new(brought.clone()));
+                Command::Link { worker, link, joined: joined.clone(), brought }
+            }
+            // Fewer links than lanes: this one hands nothing to that worker.
+            None => Command::EndLink { worker, incarnation: joined.incarnation },
+        });
+    }
+
+    /// A slot has these UDP sockets. Every lane answers from them, one reads them while the slot has no worker.
+    pub fn slot(&self, worker: WorkerId, sockets: Vec<udp::Socket>) {
+        let mut sockets = Some(sockets);
+        let copies = |sockets: &[udp::Socket]| sockets.iter().filter_map(|socket| socket.try_clone().ok()).collect();
+        let mut all: Vec<Vec<udp::Socket>> = Vec::new();
+        for _ in 1..self.count() {
+            all.push(sockets.as_deref().map(copies).unwrap_or_default());
+        }
+        all.extend(sockets.take());
+        self.send(|_| Command::Slot { worker, sockets: all.pop().unwrap_or_default() });
+    }
+
+    /// Whether the threads are all there.
+    pub fn are_running(&self) -> bool {
+        self.0.iter().all(|lane| !lane.thread.is_finished())
     }
 }

@@ -13,9 +13,11 @@ use super::Totals;
 use super::answers::Answers;
 use super::door::Owner;
 use super::links::{Channel, Links};
+use super::parcel::Parcel;
 use crate::config::Insert;
 use crate::dispatch::Dispatch;
 use crate::dispatch::decision::{Admin, Arrival, Brought, Cause, Decision, Handoff, Joined, Returned, Target};
+use crate::dispatch::owner::Owners;
 use crate::dispatch::rules::Rules;
 use crate::handoff::frame::{Drain, DrainMode, Envelope, FRAME_HARD_LIMIT, Record, RefuseReason, Transport};
 use crate::handoff::front::{self, Front, FrontEvent, Note};
@@ -40,7 +42,19 @@ pub struct Switch<C> {
     refused: [u64; RefuseReason::ALL.len()],
     /// Messages that came back from a worker and wait for their next decision.
     returned: VecDeque<Back>,
+    owners: Owners,
+    /// What other lanes are to decide about, by lane.
+    parcels: Vec<Parcel>,
+    /// The ledger of each worker as the other lanes know it, in units, and since when.
+    told: Vec<u32>,
+    told_at: Time,
 }
+
+/// How long other lanes may go without the ledger when no parcel leaves for them anyway.
+const LEDGER_WITHIN: Duration = Duration::from_millis(10);
+
+/// One part in so many of a worker's units is told at once.
+const MUCH: u32 = 64;
 
 /// What reading a link came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,8 +77,12 @@ struct Back {
 
 impl<C: Channel> Switch<C> {
     /// A switch without workers. The store of each link has `retention_bytes` bytes.
-    pub fn new(dispatch: Dispatch, insert: Insert, retention_bytes: usize) -> Self {
+    pub fn new(dispatch: Dispatch, insert: Insert, retention_bytes: usize, owners: Owners) -> Self {
         Switch {
+            parcels: (0..owners.lanes()).map(|_| Parcel::new(owners.own())).collect(),
+            owners,
+            told: Vec::new(),
+            told_at: Time(0),
             configured: dispatch.pool().len(),
             dispatch,
             scanner: Scanner::new(),
@@ -84,15 +102,14 @@ impl<C: Channel> Switch<C> {
 
     // -- messages from peers --
 
-    /// A datagram came to the door `at`.
-    pub fn on_datagram(&mut self, at: usize, owner: Owner, listener: ListenerId, datagram: &Datagram<'_>, now: Time) {
-        self.on_late_datagram(at, owner, listener, datagram, now, now);
+    /// A datagram came to a socket of `owner`. `listener` is the well-known socket that workers answer it from.
+    pub fn on_datagram(&mut self, owner: Owner, listener: ListenerId, datagram: &Datagram<'_>, now: Time) {
+        self.on_late_datagram(owner, listener, datagram, now, now);
     }
 
-    /// A datagram came to the door `at`, and the kernel has had it since `received`.
+    /// A datagram came to a socket of `owner`, and the kernel has had it since `received`.
     pub fn on_late_datagram(
         &mut self,
-        at: usize,
         owner: Owner,
         listener: ListenerId,
         datagram: &Datagram<'_>,
@@ -112,13 +129,81 @@ impl<C: Channel> Switch<C> {
         };
         match self.scanner.scan(datagram.bytes) {
             Ok(message) => {
+                if let Some(lane) = self.owners.other(&message)
+                    && let Some(parcel) = self.parcels.get_mut(lane)
+                {
+                    return parcel.add(datagram.bytes, owner, &arrival);
+                }
                 let decision = self.dispatch.on_message(&message, &arrival, now);
-                self.hands.carry_out(&mut self.dispatch, decision, Some(&message), &arrival, at);
+                self.hands.carry_out(&mut self.dispatch, decision, Some(&message), &arrival, owner);
             }
             Err(bad) => {
                 let decision = self.dispatch.on_unparsable(&bad, &arrival, now);
-                self.hands.carry_out(&mut self.dispatch, decision, bad.message.as_ref(), &arrival, at);
+                self.hands.carry_out(&mut self.dispatch, decision, bad.message.as_ref(), &arrival, owner);
             }
+        }
+    }
+
+    // -- other lanes --
+
+    /// What another lane has read for this one.
+    pub fn on_parcel(&mut self, parcel: &Parcel, now: Time) {
+        for &(worker, units) in &parcel.ledger {
+            self.dispatch.on_ledger_elsewhere(worker, parcel.from, units);
+        }
+        for (bytes, owner, arrival) in parcel.messages() {
+            // The lane that passed it on has scanned it as well; a fault now would be a bug.
+            let Ok(message) = self.scanner.scan(bytes) else { continue };
+            let decision = self.dispatch.on_message(&message, arrival, now);
+            self.hands.carry_out(&mut self.dispatch, decision, Some(&message), arrival, owner);
+        }
+    }
+
+    /// Gives what other lanes are to have to `send`, which puts an empty parcel in its place; or returns false when that
+    /// lane takes no more: then the messages are dropped, and their senders send again.
+    pub fn flush_parcels(&mut self, now: Time, mut send: impl FnMut(usize, &mut Parcel) -> bool) {
+        if self.parcels.len() < 2 {
+            return;
+        }
+        let is_due = now.since(self.told_at) >= LEDGER_WITHIN || self.has_handed_over_much();
+        if !is_due && self.parcels.iter().all(Parcel::is_empty) {
+            return;
+        }
+        self.told_at = now;
+        self.tell_ledger();
+        let own = self.owners.own();
+        for (lane, parcel) in self.parcels.iter_mut().enumerate().filter(|(lane, _)| *lane != own) {
+            if !parcel.is_empty() && !send(lane, parcel) {
+                self.dispatch.on_lane_full(parcel.len());
+                parcel.clear();
+                // What it should have heard it hears next time, and the others again.
+                self.told.fill(u32::MAX);
+            }
+            parcel.from = own;
+        }
+    }
+
+    /// Whether a worker has got so much since the other lanes were told that their next choice would be a wrong one.
+    fn has_handed_over_much(&self) -> bool {
+        let told = self.told.iter().copied().chain(std::iter::repeat(0));
+        let mut pairs = self.dispatch.pool().iter().zip(told);
+        pairs.any(|((_, slot), told)| slot.ledger().saturating_sub(told) > slot.units_total / MUCH)
+    }
+
+    /// Puts into every parcel what has changed in the ledger.
+    fn tell_ledger(&mut self) {
+        let Switch { dispatch, told, parcels, .. } = self;
+        told.resize(dispatch.pool().len(), 0);
+        for ((worker, slot), told) in dispatch.pool().iter().zip(told) {
+            let units = slot.ledger();
+            if units != *told {
+                *told = units;
+                parcels.iter_mut().for_each(|parcel| parcel.ledger.push((worker, units)));
+            }
+        }
+        let own = self.owners.own();
+        if let Some(parcel) = self.parcels.get_mut(own) {
+            parcel.clear();
         }
     }
 
@@ -149,8 +234,8 @@ impl<C: Channel> Switch<C> {
                 size: envelope.size,
             };
             let decision = self.dispatch.on_returned(&message, &arrival, &returned, now);
-            let door = usize::from(envelope.listener.0);
-            self.hands.carry_out(&mut self.dispatch, decision, Some(&message), &arrival, door);
+            let owner = Owner::Listener(envelope.listener);
+            self.hands.carry_out(&mut self.dispatch, decision, Some(&message), &arrival, owner);
         }
     }
 
@@ -162,7 +247,7 @@ impl<C: Channel> Switch<C> {
         self.dispatch.on_worker_up(worker, joined, now);
         // The operator's word is for the slot: it outlives the worker it was said to.
         let admin = self.dispatch.pool().get(worker).map(|worker| worker.admin).unwrap_or_default();
-        if admin != Admin::Ready {
+        if admin != Admin::Ready && self.is_first() {
             self.hands.tell(worker, Drain { mode: DrainMode::Drain, within: Duration::MAX });
         }
     }
@@ -285,8 +370,8 @@ impl<C: Channel> Switch<C> {
 
     // -- writing --
 
-    /// Gives every waiting answer to `send`: door, bytes, where to, from which local address.
-    pub fn flush_answers(&mut self, send: impl FnMut(usize, &[u8], SocketAddr, IpAddr)) {
+    /// Gives every waiting answer to `send`: whose socket it leaves from, bytes, where to, from which local address.
+    pub fn flush_answers(&mut self, send: impl FnMut(Owner, &[u8], SocketAddr, IpAddr)) {
         self.hands.answers.flush(send);
     }
 
@@ -297,10 +382,18 @@ impl<C: Channel> Switch<C> {
 
     // -- the control side --
 
+    /// Whether this is the lane that tells workers what the operator wants: once is enough.
+    pub const fn is_first(&self) -> bool {
+        self.owners.own() == 0
+    }
+
     /// Changes a worker's administrative state, and tells the worker.
     pub fn set_admin(&mut self, worker: WorkerId, admin: Admin, drain_within: Option<Duration>) {
         self.dispatch.set_admin(worker, admin);
         let mode = if admin == Admin::Ready { DrainMode::Ready } else { DrainMode::Drain };
+        if !self.is_first() {
+            return;
+        }
         self.hands.tell(worker, Drain { mode, within: drain_within.unwrap_or(Duration::MAX) });
     }
 
@@ -323,7 +416,9 @@ impl<C: Channel> Switch<C> {
     /// One worker ends its calls within the time and exits.
     pub fn retire(&mut self, worker: WorkerId, within: Duration) {
         self.dispatch.set_admin(worker, Admin::Drain);
-        self.hands.tell(worker, Drain { mode: DrainMode::Stop, within });
+        if self.is_first() {
+            self.hands.tell(worker, Drain { mode: DrainMode::Stop, within });
+        }
     }
 
     // -- looking in --
@@ -377,12 +472,12 @@ impl<C: Channel> Hands<C> {
         decision: Decision,
         message: Option<&sip::Message<'_>>,
         arrival: &Arrival,
-        door: usize,
+        owner: Owner,
     ) {
         match (decision.target, message) {
             (Target::Worker(handoff), Some(message)) => self.hand_over(dispatch, &handoff, message, arrival),
             (Target::Answer(answer), Some(message)) => {
-                self.answers.write(door, &answer, dispatch.allow(), message, arrival);
+                self.answers.write(owner, &answer, dispatch.allow(), message, arrival);
             }
             // A pong goes only over streams (RFC 5626 §4.4.1); on UDP the keepalive needs no answer.
             _ => {}

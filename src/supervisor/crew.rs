@@ -4,7 +4,10 @@
 //! greeted, a client of the stats socket) ends by putting one into the queue. Nothing here is hot.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::collections::btree_map::Entry;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,7 +25,7 @@ use crate::admin::protocol::{Command, Reply};
 use crate::admin::run_dir::own_uid;
 use crate::config::{Config, Source};
 use crate::dispatch::decision::{Admin, Joined};
-use crate::handoff::frame::{Hello, Welcome};
+use crate::handoff::frame::{Hello, PassedSocket, SocketRole, Welcome};
 use crate::ids::{Incarnation, TokenKey, WorkerId};
 use crate::net::bind::BindError;
 use crate::net::process::Process;
@@ -39,6 +42,8 @@ const OUTSIDER_HELLO: Duration = Duration::from_secs(1);
 const UNGREETED: usize = 16;
 /// After the time given to workers for their calls, this long passes before they are killed.
 const STOP_GRACE: Duration = Duration::from_secs(1);
+/// What has no address of its own.
+const UNNAMED: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
 /// How often slots that are leaving are looked at.
 const LOOK_AROUND: Duration = Duration::from_secs(1);
 
@@ -50,7 +55,7 @@ enum Happening {
     /// Somebody has connected to the handoff socket.
     Knocked { link: SeqPacket },
     /// A link has said `Hello`, or has not.
-    Greeted { origin: Origin, link: SeqPacket, hello: Result<Hello, String> },
+    Greeted { origin: Origin, link: SeqPacket, hello: Result<Box<Hello>, String> },
     /// The stats socket has a command.
     Asked { command: Command, reply: oneshot::Sender<Reply> },
     /// SIGHUP.
@@ -118,9 +123,9 @@ pub struct Muster {
     pub survivors: Survivors,
     /// Where workers that the dispatcher did not start connect.
     pub handoff: SeqListener,
-    /// The running lane.
-    pub lane: server::Handle,
-    /// What the lane says.
+    /// The running lanes.
+    pub lanes: server::Lanes,
+    /// What they say.
     pub lane_events: mpsc::UnboundedReceiver<server::Event>,
 }
 
@@ -133,7 +138,7 @@ pub struct Crew {
     /// Where children come back to when their link ends.
     handoff: PathBuf,
     listeners: Listeners,
-    pub(super) lane: server::Handle,
+    pub(super) lanes: server::Lanes,
     lane_events: mpsc::UnboundedReceiver<server::Event>,
     pub(super) places: Vec<Place>,
     /// Workers that came by themselves, behind the configured slots.
@@ -173,7 +178,7 @@ impl Crew {
     pub fn new(muster: Muster) -> Self {
         let now = clock::now();
         let (queue, inbox) = mpsc::unbounded_channel();
-        let Muster { config, source, key, listeners, slots, survivors, handoff, lane, lane_events } = muster;
+        let Muster { config, source, key, listeners, slots, survivors, handoff, lanes, lane_events } = muster;
         let path = handoff.path().to_owned();
         tokio::spawn(take_outsiders(handoff, queue.clone()));
         let mut crew = Crew {
@@ -182,7 +187,7 @@ impl Crew {
             key,
             handoff: path,
             listeners,
-            lane,
+            lanes,
             lane_events,
             places: Vec::new(),
             outsiders: BTreeMap::new(),
@@ -203,7 +208,7 @@ impl Crew {
         survivors.workers.into_iter().for_each(|survivor| crew.resume(survivor, now));
         for (link, hello) in survivors.outsiders {
             crew.ungreeted += 1;
-            crew.on_greeted(Origin::Outsider, link, Ok(hello));
+            crew.on_greeted(Origin::Outsider, link, Ok(Box::new(hello)));
         }
         crew
     }
@@ -219,7 +224,7 @@ impl Crew {
     /// The lane has panicked. The workers live on and serve their calls.
     pub async fn serve(mut self) -> Result<(), LaneDied> {
         while !self.is_over() {
-            if !self.lane.is_running() {
+            if !self.lanes.are_running() {
                 return Err(LaneDied);
             }
             let now = clock::now();
@@ -277,7 +282,7 @@ impl Crew {
     pub(super) fn add_place(&mut self, sockets: SlotSockets, now: Time) {
         let worker = WorkerId(self.places.len() as u16);
         match sockets.udp_copies() {
-            Ok(copies) => self.lane.send(server::Command::Slot { worker, sockets: copies }),
+            Ok(copies) => self.lanes.slot(worker, copies),
             Err(error) => warn!(%worker, "its ports cannot be served while it has no worker: {error}"),
         }
         self.places.push(Place {
@@ -301,7 +306,7 @@ impl Crew {
 
     fn start(&mut self, worker: WorkerId, now: Time) {
         let place = &mut self.places[usize::from(worker.0)];
-        if let Err(error) = fit_sockets(&self.config, worker, place, &self.lane) {
+        if let Err(error) = fit_sockets(&self.config, worker, place, &self.lanes) {
             warn!(%worker, "{error}");
             let _ = place.slot.on_death(now);
             return;
@@ -365,7 +370,7 @@ impl Crew {
     fn on_hung(&mut self, worker: WorkerId, incarnation: Incarnation) {
         if let Some(outsider) = self.outsiders.get(&worker) {
             warn!(%worker, pid = outsider.pid, "says or reads nothing; its link is closed");
-            self.lane.send(server::Command::HangUp { worker });
+            self.lanes.send(|_| server::Command::HangUp { worker });
             return;
         }
         let Some(place) = self.places.get(usize::from(worker.0)) else { return };
@@ -376,7 +381,14 @@ impl Crew {
     }
 
     fn on_link_lost(&mut self, worker: WorkerId, incarnation: Incarnation, why: &str) {
-        if let Some(outsider) = self.outsiders.remove(&worker) {
+        // The other lanes' links to that life are of no use any more.
+        self.lanes.send(|_| server::Command::EndLink { worker, incarnation });
+        if let Entry::Occupied(outsider) = self.outsiders.entry(worker) {
+            // Another lane said so before, and somebody else has come.
+            if outsider.get().incarnation != incarnation {
+                return;
+            }
+            let outsider = outsider.remove();
             warn!(%worker, pid = outsider.pid, "left: {why}");
             // What the operator said was said of this one; its place goes to somebody else.
             self.order(worker, Admin::Ready);
@@ -416,9 +428,9 @@ impl Crew {
         let leaving = place.leaving;
         let leash = place.leash.insert(process);
         match welcomed {
-            Ok(joined) => {
-                let brought = Some(Box::new(brought));
-                self.lane.send(server::Command::Link { worker, link, joined, brought });
+            Ok((joined, more)) => {
+                let links = std::iter::once(link).chain(more).collect();
+                self.lanes.link(worker, links, &joined, Some(&brought));
             }
             Err(reason) => {
                 warn!(%worker, pid, "could not come back and is killed: {reason}");
@@ -427,7 +439,7 @@ impl Crew {
         }
         if leaving {
             let drain_within = self.config.drain_after;
-            self.lane.send(server::Command::Admin { worker, admin: Admin::Drain, drain_within });
+            self.lanes.send(|_| server::Command::Admin { worker, admin: Admin::Drain, drain_within });
         }
     }
 
@@ -442,7 +454,7 @@ impl Crew {
         tokio::spawn(greet(Origin::Outsider, link, OUTSIDER_HELLO, self.queue.clone()));
     }
 
-    fn on_greeted(&mut self, origin: Origin, link: SeqPacket, hello: Result<Hello, String>) {
+    fn on_greeted(&mut self, origin: Origin, link: SeqPacket, hello: Result<Box<Hello>, String>) {
         if origin == Origin::Outsider {
             self.ungreeted -= 1;
         }
@@ -453,15 +465,16 @@ impl Crew {
         });
         let result = admitted.and_then(|(Admitted { worker, incarnation }, hello)| {
             let life = incarnation.map(|incarnation| (incarnation, self.key.clone()));
-            self.welcome(worker, &link, hello, life).map(|joined| (worker, joined))
+            self.welcome(worker, &link, *hello, life).map(|welcomed| (worker, welcomed))
         });
         match result {
-            Ok((worker, joined)) => {
+            Ok((worker, (joined, more))) => {
                 if let Some(place) = self.places.get_mut(usize::from(worker.0)) {
                     place.slot.on_up(clock::now());
                     place.incarnation = Some(joined.incarnation);
                 }
-                self.lane.send(server::Command::Link { worker, link, joined, brought: None });
+                let links = std::iter::once(link).chain(more).collect();
+                self.lanes.link(worker, links, &joined, None);
             }
             Err(reason) => {
                 warn!("a worker is not let in: {reason}");
@@ -475,14 +488,18 @@ impl Crew {
         }
     }
 
-    /// Welcomes a worker, to a new life or to the one it had, with the key of that life's token.
+    /// Welcomes a worker, to a new life or to the one it had, with the key of that life's token. Gives its links to the
+    /// other lanes, too.
     fn welcome(
         &mut self,
         worker: WorkerId,
         link: &SeqPacket,
         hello: Hello,
         life: Option<(Incarnation, TokenKey)>,
-    ) -> Result<Joined, String> {
+    ) -> Result<(Joined, Vec<SeqPacket>), String> {
+        let lanes = self.lanes.count();
+        let pairs = (1..lanes).map(|_| SeqPacket::pair()).collect::<io::Result<Vec<_>>>();
+        let pairs = pairs.map_err(|error| format!("{worker} gets no link for each lane: {error}"))?;
         let (incarnation, key) = match life {
             Some(life) => life,
             None => (self.new_life().map_err(|error| format!("{worker} gets no token: {error}"))?, self.key.clone()),
@@ -497,6 +514,10 @@ impl Crew {
         if hello.wants_listeners {
             self.listeners.pass(&mut passed, &mut sockets);
         }
+        for (_, theirs) in &pairs {
+            passed.push(PassedSocket { role: SocketRole::Link, address: UNNAMED, listener: None });
+            sockets.push(theirs.as_fd());
+        }
         let addresses: Vec<SocketAddr> = match place {
             Some(place) => place.sockets.addresses(),
             None => hello.ports.iter().filter(|port| port.service == "sip").map(|port| port.address).collect(),
@@ -509,6 +530,12 @@ impl Crew {
             && let Some(taken) = addresses.iter().find(|address| in_use.contains(address))
         {
             return Err(format!("{taken} is the dispatcher's or another worker's; name a port of your own"));
+        }
+        if usize::from(hello.links.max(1)) < lanes {
+            return Err(format!(
+                "it serves {} link, and each of the {lanes} lanes needs one of its own",
+                hello.links.max(1)
+            ));
         }
         let welcome = Welcome {
             name: worker.to_string(),
@@ -530,7 +557,8 @@ impl Crew {
             info!(%worker, pid = hello.pid, program = %hello.program, "a worker of its own has come");
             self.outsiders.insert(worker, Outsider { pid: hello.pid, address, incarnation });
         }
-        Ok(Joined { incarnation, capacity, addresses })
+        let more = pairs.into_iter().map(|(ours, _)| ours).collect();
+        Ok((Joined { incarnation, capacity, addresses }, more))
     }
 
     /// A life that nobody has: 50 random bits, and none of those who are there, whichever dispatcher named them.
@@ -552,7 +580,8 @@ impl Crew {
         match self.stopping {
             None => {
                 info!("stopping: workers end their calls within {:?}", self.config.stop_after);
-                self.lane.send(server::Command::Stop { within: self.config.stop_after });
+                let within = self.config.stop_after;
+                self.lanes.send(|_| server::Command::Stop { within });
                 self.stopping = Some(Stopping { kill_at: now + self.config.stop_after + STOP_GRACE });
                 // A worker that has not introduced itself has no calls and hears no Stop.
                 for place in &self.places {
@@ -583,13 +612,13 @@ impl Crew {
 
 /// Sees to it that a slot has the sockets that the configuration says, before a worker is started in it. They differ
 /// once, behind a worker that came back with those of another configuration.
-fn fit_sockets(config: &Config, worker: WorkerId, place: &mut Place, lane: &server::Handle) -> Result<(), BindError> {
+fn fit_sockets(config: &Config, worker: WorkerId, place: &mut Place, lanes: &server::Lanes) -> Result<(), BindError> {
     if place.leaving || place.sockets.fits(config, worker) {
         return Ok(());
     }
     place.sockets.fit(config, worker)?;
     if let Ok(copies) = place.sockets.udp_copies() {
-        lane.send(server::Command::Slot { worker, sockets: copies });
+        lanes.slot(worker, copies);
     }
     Ok(())
 }
@@ -635,7 +664,7 @@ async fn take_outsiders(listener: SeqListener, queue: mpsc::UnboundedSender<Happ
 /// Waits for a link's `Hello` and puts it into the queue.
 async fn greet(origin: Origin, link: SeqPacket, within: Duration, queue: mpsc::UnboundedSender<Happening>) {
     let (link, hello) = match greeting::hello(link, within).await {
-        Ok((link, hello)) => (link, Ok(hello)),
+        Ok((link, hello)) => (link, Ok(Box::new(hello))),
         Err((link, reason)) => (link, Err(reason.to_string())),
     };
     let _ = queue.send(Happening::Greeted { origin, link, hello });

@@ -1,16 +1,17 @@
 //! The desk: what operators ask and order, answered from the lane's figures and the crew's own.
 
+use std::cmp::Reverse;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use tracing::info;
 
 use super::crew::Crew;
 use super::slot::Phase;
 use crate::admin::protocol::{Command, Reply};
-use crate::admin::snapshot::{AdminState, DispatcherLoad, Explained, Snapshot, State, WorkerLoad};
+use crate::admin::snapshot::{AdminState, Counters, DispatcherLoad, Explained, Snapshot, State, WorkerLoad};
 use crate::dispatch::decision::Admin;
 use crate::ids::WorkerId;
 use crate::net::{clock, host};
@@ -26,12 +27,19 @@ impl Crew {
             Command::Load | Command::Watch => self.snapshot().await.map(Reply::Load),
             Command::Workers => self.snapshot().await.map(|load| Reply::Workers { workers: load.workers }),
             Command::Counters => {
-                self.ask(server::Command::Counters).await.map(|counters| Reply::Counters(Box::new(counters)))
+                let asked = self.ask(server::Command::Counters).await;
+                asked.map(|lanes| {
+                    Reply::Counters(Box::new(lanes.into_iter().reduce(Counters::plus).unwrap_or_default()))
+                })
             }
             Command::Explain { call_id } => {
-                let bytes = call_id.clone().into_bytes();
-                let asked = self.ask(|reply| server::Command::Explain { call_id: bytes, reply }).await;
-                asked.map(|decisions| Reply::Explain(Explained { call_id, decisions }))
+                let asked =
+                    self.ask(|reply| server::Command::Explain { call_id: call_id.clone().into_bytes(), reply }).await;
+                asked.map(|lanes| {
+                    let mut decisions = lanes.concat();
+                    decisions.sort_by_key(|decided| Reverse(decided.age_ms));
+                    Reply::Explain(Explained { call_id, decisions })
+                })
             }
             Command::Set { worker, admin } => Ok(self.set_admin(worker, admin)),
             Command::Reload => Ok(self.reload().map_or_else(Reply::error, Reply::from)),
@@ -41,7 +49,8 @@ impl Crew {
 
     /// The figures of workers and dispatcher, now.
     pub(super) async fn snapshot(&self) -> Result<Snapshot, LaneStuck> {
-        let LaneLoad { mut workers, totals } = self.ask(server::Command::Load).await?;
+        let lanes = self.ask(server::Command::Load).await?;
+        let LaneLoad { mut workers, totals } = lanes.into_iter().reduce(LaneLoad::plus).unwrap_or_default();
         let now = clock::now();
         // Configured workers are shown from the first moment, also those that never came up.
         workers.resize_with(workers.len().max(self.places.len()), WorkerLoad::default);
@@ -124,14 +133,23 @@ impl Crew {
 
     /// Has the lane treat a worker so, and tell it.
     pub(super) fn order(&self, worker: WorkerId, admin: Admin) {
-        self.lane.send(server::Command::Admin { worker, admin, drain_within: self.config.drain_after });
+        self.lanes.send(|_| server::Command::Admin { worker, admin, drain_within: self.config.drain_after });
     }
 
-    /// Asks the lane.
-    async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> server::Command) -> Result<T, LaneStuck> {
-        let (reply, answer) = oneshot::channel();
-        self.lane.send(question(reply));
-        timeout(LANE_PATIENCE, answer).await.ok().and_then(Result::ok).ok_or(LaneStuck)
+    /// Asks every lane.
+    async fn ask<T>(&self, question: impl Fn(oneshot::Sender<T>) -> server::Command) -> Result<Vec<T>, LaneStuck> {
+        let mut answers = Vec::new();
+        self.lanes.send(|_| {
+            let (reply, answer) = oneshot::channel();
+            answers.push(answer);
+            question(reply)
+        });
+        let deadline = Instant::now() + LANE_PATIENCE;
+        let mut all = Vec::new();
+        for answer in answers {
+            all.push(timeout_at(deadline, answer).await.ok().and_then(Result::ok).ok_or(LaneStuck)?);
+        }
+        Ok(all)
     }
 }
 

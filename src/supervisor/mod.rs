@@ -30,6 +30,7 @@ use crate::admin::run_dir::{RunDir, RunDirError};
 use crate::config::{Config, Source};
 use crate::dispatch::Dispatch;
 use crate::dispatch::identity::Keyring;
+use crate::dispatch::owner::Owners;
 use crate::dispatch::rules::Rules;
 use crate::ids::{TokenKey, WorkerId};
 use crate::net::bind::BindError;
@@ -102,12 +103,12 @@ pub fn run(config: Config, source: Source) -> Result<(), StartError> {
         let stats = admin::server::bind(&home.stats_socket())?;
 
         let (events, lane_events) = mpsc::unbounded_channel();
-        let lane = server::Handle::start(lane_setup(&config, &key, &listeners, survivors.workers.len())?, events)?;
+        let lanes = server::Lanes::start(lane_setups(&config, &key, &listeners, survivors.workers.len())?, &events)?;
         for address in listeners.addresses() {
             info!("listening on udp {address}, {} workers, run directory {}", config.workers, home.path().display());
         }
         home.keep();
-        let crew = Crew::new(Muster { config, source, key, listeners, slots, survivors, handoff, lane, lane_events });
+        let crew = Crew::new(Muster { config, source, key, listeners, slots, survivors, handoff, lanes, lane_events });
         listen_to_signals(crew.orders())?;
         let orders = crew.orders();
         tokio::spawn(admin::server::serve(stats, move |command| orders.clone().ask(command)));
@@ -117,22 +118,32 @@ pub fn run(config: Config, source: Source) -> Result<(), StartError> {
     })
 }
 
-fn lane_setup(config: &Config, key: &TokenKey, listeners: &Listeners, awaited: usize) -> io::Result<server::Setup> {
-    let dispatch = Dispatch::new(crate::dispatch::Setup {
-        rules: Rules::from(config),
-        keys: Keyring { current: key.clone(), previous: config.previous_token_key.clone() },
-        table_cap: config.table_cap,
-        group_cap: CONFERENCES,
-        workers: usize::from(config.workers),
-        seed: random::random_u64()?,
-    });
-    Ok(server::Setup {
-        listeners: listeners.copies()?,
-        dispatch,
-        insert: config.insert,
-        retention_bytes: config.retention_bytes,
-        awaited,
-    })
+fn lane_setups(
+    config: &Config,
+    key: &TokenKey,
+    listeners: &Listeners,
+    awaited: usize,
+) -> io::Result<Vec<server::Setup>> {
+    let (lanes, shared) = (usize::from(config.lanes), random::random_u64()?);
+    let setup = |own| {
+        let dispatch = Dispatch::new(crate::dispatch::Setup {
+            rules: Rules::from(config),
+            keys: Keyring { current: key.clone(), previous: config.previous_token_key.clone() },
+            table_cap: config.table_cap.div_ceil(lanes),
+            group_cap: CONFERENCES,
+            workers: usize::from(config.workers),
+            seed: random::random_u64()?,
+        });
+        Ok(server::Setup {
+            listeners: listeners.copies()?,
+            dispatch,
+            insert: config.insert,
+            retention_bytes: config.retention_bytes / lanes,
+            owners: Owners::new(own, lanes, shared),
+            awaited,
+        })
+    };
+    (0..lanes).map(setup).collect()
 }
 
 /// SIGTERM and SIGINT are the operator's will to stop; SIGHUP reads the configuration again.

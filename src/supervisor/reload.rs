@@ -47,7 +47,7 @@ impl Crew {
         let more = self.bind_more(&new)?;
         let now = clock::now();
         self.config = new;
-        self.lane.send(server::Command::Reload {
+        self.lanes.send(|_| server::Command::Reload {
             rules: Box::new(Rules::from(&self.config)),
             insert: self.config.insert,
             workers: usize::from(self.config.workers),
@@ -99,7 +99,7 @@ impl Crew {
         for (at, (place, worker)) in self.places.iter().zip(&load.workers).enumerate() {
             if place.leaving && place.slot.pid().is_some() && worker.sessions == 0 && worker.ledger == 0 {
                 let within = self.config.stop_after;
-                self.lane.send(server::Command::Retire { worker: WorkerId(at as u16), within });
+                self.lanes.send(|_| server::Command::Retire { worker: WorkerId(at as u16), within });
             }
         }
     }
@@ -108,7 +108,7 @@ impl Crew {
     pub(super) fn forget_left_places(&mut self) {
         while self.places.last().is_some_and(|place| place.leaving && place.slot.pid().is_none()) {
             self.places.pop();
-            self.lane.send(server::Command::Close { worker: WorkerId(self.places.len() as u16) });
+            self.lanes.send(|_| server::Command::Close { worker: WorkerId(self.places.len() as u16) });
         }
     }
 }

@@ -151,8 +151,8 @@ impl Returned {
                 SocketRole::Listener => listeners.push(udp::Socket::from_fd(fd)?),
                 SocketRole::SipUdp => udps.push(udp::Socket::from_fd(fd)?),
                 SocketRole::SipTcp => tcps.push(tcp::Listener::from_fd(fd)?),
-                // Not served; closed.
-                SocketRole::Mgcp => {}
+                // Not served, or a dead dispatcher's; closed.
+                SocketRole::Mgcp | SocketRole::Link => {}
             }
         }
         let mut pairs = Vec::new();

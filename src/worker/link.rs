@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use mio::unix::SourceFd;
-use mio::{Interest, Poll};
+use mio::{Interest, Poll, Token};
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 use crate::handoff::back::{Back, BackEvent};
@@ -16,7 +16,7 @@ use crate::net::tcp::Listener;
 use crate::net::udp::Socket;
 use crate::net::unix::{Peer, SEND_BUFFER, SeqPacket};
 use crate::time::Time;
-use crate::worker::process::LINK;
+use crate::worker::links::{self, MOST};
 use crate::worker::settings::{Link, Settings, WorkerError};
 
 /// How long the welcome may take: the dispatcher gives a stranger one second to say Hello, and takes no longer itself.
@@ -50,13 +50,15 @@ pub(super) struct Joined {
     pub(super) tcp: Vec<Listener>,
     /// Duplicates of the well-known sockets, by listener number.
     pub(super) listeners: Vec<Option<Socket>>,
+    /// Links to the dispatcher's other lanes.
+    pub(super) more: Vec<LinkEnd>,
 }
 
 impl LinkEnd {
     /// Connects, introduces the worker and waits for the welcome.
     pub(super) fn join(settings: &Settings, poll: &Poll) -> Result<Joined, WorkerError> {
         let mut link = LinkEnd::open(&settings.link)?;
-        link.watch(poll).map_err(WorkerError::system("cannot watch the link"))?;
+        link.watch(poll, links::token(0)).map_err(WorkerError::system("cannot watch the link"))?;
         let mut back = Back::new();
         back.hello(Hello {
             name: settings.name.clone(),
@@ -64,19 +66,20 @@ impl LinkEnd {
             pid: std::process::id(),
             capacity: settings.capacity,
             wants_listeners: settings.wants_listeners,
+            links: MOST as u16,
             ..Hello::default()
         });
         back.poll_transmit(clock::now(), |pieces| link.send(pieces))
             .map_err(|error| WorkerError::NotWelcome(error.to_string()))?;
         let (welcome, descriptors) = link.await_welcome(&mut back)?;
-        let (own, tcp, listeners) = sort(&welcome, descriptors)?;
-        Ok(Joined { link, back, welcome, own, tcp, listeners })
+        let Sorted { own, tcp, listeners, more } = sort(&welcome, descriptors)?;
+        Ok(Joined { link, back, welcome, own, tcp, listeners, more })
     }
 
     /// Links to a new dispatcher.
     pub(super) fn connect(path: &Path, poll: &Poll) -> io::Result<Self> {
         let link = LinkEnd::on(SeqPacket::connect(path).map_err(io::Error::other)?);
-        link.watch(poll)?;
+        link.watch(poll, links::token(0))?;
         Ok(link)
     }
 
@@ -139,15 +142,17 @@ impl LinkEnd {
         Ok(LinkEnd::on(socket))
     }
 
-    fn on(socket: SeqPacket) -> Self {
+    /// The end of a link that another process has made.
+    pub(super) fn on(socket: SeqPacket) -> Self {
         // Without it a burst of answers would be held back by the default buffer; what is granted is enough to go on.
         let _ = socket.set_buffers(SEND_BUFFER, 0);
         LinkEnd { socket, frame: vec![0; FRAME_HARD_LIMIT], blocked: false }
     }
 
-    fn watch(&self, poll: &Poll) -> io::Result<()> {
+    /// Has the poll say when it can be read or written.
+    pub(super) fn watch(&self, poll: &Poll, token: Token) -> io::Result<()> {
         let fd = self.socket.as_raw_fd();
-        poll.registry().register(&mut SourceFd(&fd), LINK, Interest::READABLE | Interest::WRITABLE)
+        poll.registry().register(&mut SourceFd(&fd), token, Interest::READABLE | Interest::WRITABLE)
     }
 
     fn await_welcome(&mut self, back: &mut Back) -> Result<(Welcome, Vec<OwnedFd>), WorkerError> {
@@ -193,7 +198,13 @@ fn wait(link: &SeqPacket, deadline: Time) -> Result<(), WorkerError> {
 }
 
 /// What the welcome's descriptors are for.
-type Sorted = (Vec<Socket>, Vec<Listener>, Vec<Option<Socket>>);
+#[derive(Debug)]
+pub(super) struct Sorted {
+    pub(super) own: Vec<Socket>,
+    pub(super) tcp: Vec<Listener>,
+    pub(super) listeners: Vec<Option<Socket>>,
+    pub(super) more: Vec<LinkEnd>,
+}
 
 /// Sorts the descriptors that came beside a welcome.
 pub(super) fn sort(welcome: &Welcome, descriptors: Vec<OwnedFd>) -> Result<Sorted, WorkerError> {
@@ -203,6 +214,7 @@ pub(super) fn sort(welcome: &Welcome, descriptors: Vec<OwnedFd>) -> Result<Sorte
     }
     let mut own = Vec::new();
     let mut tcp = Vec::new();
+    let mut more = Vec::new();
     let mut listeners: Vec<Option<Socket>> = welcome.listeners.iter().map(|_| None).collect();
     for (PassedSocket { role, listener, .. }, fd) in welcome.sockets.iter().zip(descriptors) {
         let unusable = |error: io::Error| WorkerError::Welcome(error.to_string());
@@ -214,6 +226,7 @@ pub(super) fn sort(welcome: &Welcome, descriptors: Vec<OwnedFd>) -> Result<Sorte
                     *place = Some(Socket::from_fd(fd).map_err(unusable)?);
                 }
             }
+            SocketRole::Link => more.push(LinkEnd::on(SeqPacket::from_fd(fd).map_err(unusable)?)),
             // Not served here; closed.
             SocketRole::Mgcp => {}
         }
@@ -221,7 +234,7 @@ pub(super) fn sort(welcome: &Welcome, descriptors: Vec<OwnedFd>) -> Result<Sorte
     if own.is_empty() {
         return Err(WorkerError::Welcome("no SIP socket came with it".into()));
     }
-    Ok((own, tcp, listeners))
+    Ok(Sorted { own, tcp, listeners, more })
 }
 
 /// An inherited descriptor as one of our own: a duplicate takes the place of the bare number, which says nothing about

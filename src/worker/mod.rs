@@ -23,6 +23,7 @@ mod conferences;
 mod echo;
 mod holdings;
 mod link;
+mod links;
 mod listeners;
 mod media;
 mod orphan;

@@ -12,7 +12,6 @@ use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::admin::run_dir::worker_lock;
 use crate::call::{Arrival, CallKey, Event, Hop, Identity, Limits, Output, ResolveKey, Timers, Transmit, Uas};
-use crate::handoff::Transmit as Flow;
 use crate::handoff::back::{Back, BackEvent};
 use crate::handoff::frame::{Drain, DrainMode, Hello, PassedSocket, RefuseReason, Report, SocketRole, Welcome};
 use crate::ids::{Seq, WorkerId};
@@ -26,7 +25,8 @@ use crate::worker::application::{Application, Call, Calls, Open};
 use crate::worker::comeback::{Comeback, Progress};
 use crate::worker::conferences::{self, Conferences};
 use crate::worker::holdings::Holdings;
-use crate::worker::link::{self, Joined, LinkEnd, Received};
+use crate::worker::link::{self, Joined, LinkEnd, Received, Sorted};
+use crate::worker::links::{self, LINKS, Lane, Links, MOST};
 use crate::worker::listeners::Listeners;
 use crate::worker::media::{Media, RTP_TOKENS};
 use crate::worker::orphan::{Next, Orphan};
@@ -35,8 +35,6 @@ use crate::worker::settings::{Settings, WorkerError};
 use crate::worker::size::size_of;
 use crate::worker::streams::{self, Streams};
 
-/// The link to the dispatcher.
-pub(super) const LINK: Token = Token(0);
 /// Addresses that were looked up.
 pub(super) const RESOLVER: Token = Token(1);
 /// SIGTERM and SIGINT.
@@ -99,12 +97,9 @@ struct Worker<A> {
     settings: Settings,
     /// The last one: what a new dispatcher asks for.
     welcome: Welcome,
-    link: Option<LinkEnd>,
+    links: Links,
     /// A new link, while the dispatcher at its other end has not welcomed us.
     comeback: Option<Comeback>,
-    back: Back,
-    /// Messages of earlier links: the numbers of this one begin behind them, so that each is used once.
-    earlier: u64,
     holdings: Holdings,
     /// What has happened since a new dispatcher was told what there is.
     meanwhile: Vec<Meanwhile>,
@@ -167,7 +162,9 @@ impl<A: Application> Worker<A> {
         settings: Settings,
         application: A,
     ) -> Result<Self, WorkerError> {
-        let Joined { link, back, welcome, own, tcp, listeners: duplicates } = joined;
+        let Joined { link, back, welcome, own, tcp, listeners: duplicates, more } = joined;
+        let mut links = Links::default();
+        links.set(link, back, more, &poll).map_err(WorkerError::system("cannot watch the links"))?;
         let mut listeners = Listeners::default();
         listeners.set(&welcome.listeners, duplicates);
         let mut holdings = Holdings::default();
@@ -205,10 +202,8 @@ impl<A: Application> Worker<A> {
             _lock: lock,
             settings,
             welcome,
-            link: Some(link),
+            links,
             comeback: None,
-            back,
-            earlier: 0,
             holdings,
             meanwhile: Vec::new(),
             application,
@@ -223,7 +218,7 @@ impl<A: Application> Worker<A> {
             batch: Batch::new(),
             rtp_batch: Batch::sized(32, 2_048),
             // The welcome's frame may have had company.
-            ready: VecDeque::from([LINK]),
+            ready: VecDeque::from([links::token(0)]),
             stage: Stage::Serving,
             calls_end_at: None,
         })
@@ -277,8 +272,7 @@ impl<A: Application> Worker<A> {
     }
 
     fn poll_timeout(&self, now: Time) -> Option<Time> {
-        let report = self.link.as_ref().map(|_| self.pace.due(&self.figures(now), self.uas.load().sessions > 0));
-        let back = self.link.as_ref().filter(|link| !link.is_blocked()).and_then(|_| self.back.poll_timeout());
+        let report = self.links.is_up().then(|| self.pace.due(&self.figures(now), self.uas.load().sessions > 0));
         let stage = match &self.stage {
             Stage::Serving => None,
             Stage::Orphaned(orphan) => orphan.poll_timeout(),
@@ -286,7 +280,7 @@ impl<A: Application> Worker<A> {
         };
         let all = [
             report,
-            back,
+            self.links.poll_timeout(),
             stage,
             self.comeback.as_ref().map(Comeback::poll_timeout),
             self.calls_end_at,
@@ -302,12 +296,12 @@ impl<A: Application> Worker<A> {
     fn on_ready(&mut self, token: Token) -> bool {
         let now = clock::now();
         match token {
-            LINK if self.comeback.is_some() => {
+            Token(LINKS) if self.comeback.is_some() => {
                 self.on_comeback(now);
                 // Behind the welcome there may be more.
-                self.link.is_some()
+                self.links.is_up()
             }
-            LINK => self.on_link(),
+            Token(token) if (LINKS..LINKS + MOST).contains(&token) => self.on_link(token - LINKS),
             SIGNALS => {
                 while self.signals.poll() {
                     self.on_stop_signal(now);
@@ -324,35 +318,29 @@ impl<A: Application> Worker<A> {
         }
     }
 
-    /// Frames from the dispatcher.
-    fn on_link(&mut self) -> bool {
+    /// Frames from lane `number` of the dispatcher.
+    fn on_link(&mut self, number: usize) -> bool {
         for _ in 0..TURNS {
-            let Some(link) = &mut self.link else { return false };
-            if !self.back.wants_frames() {
+            let numbers = self.links.numbers();
+            let Some(Lane { end, back, .. }) = self.links.get_mut(number) else { return false };
+            if !back.wants_frames() {
                 // Read on once the link has taken what waits for it.
                 return false;
             }
-            let frame = match link.receive() {
+            let frame = match end.receive() {
                 Ok(Received::Frame(frame)) => frame,
                 Ok(Received::Nothing) => return false,
-                Ok(Received::End) => {
-                    self.on_link_lost("the dispatcher is gone");
-                    return false;
-                }
-                Err(error) => {
-                    self.on_link_lost(&error.to_string());
-                    return false;
-                }
+                Ok(Received::End) => return self.on_link_over(number, "the dispatcher is gone"),
+                Err(error) => return self.on_link_over(number, &error.to_string()),
             };
             let now = clock::now();
             let Worker { uas, scanner, holdings, listeners, .. } = self;
-            let earlier = self.earlier;
             let (mut drain, mut queried, mut goodbye) = (None, false, None);
             let mut unread = Vec::new();
-            let result = self.back.on_frame(frame, &mut |event| match event {
+            let result = back.on_frame(frame, &mut |event| match event {
                 BackEvent::Message(message) => {
                     let mut envelope = message.envelope;
-                    envelope.seq.0 += earlier;
+                    envelope.seq = numbers.of(number, envelope.seq);
                     envelope.listener = listeners.number(envelope.listener);
                     let mut arrival = Arrival::handed_over(&envelope);
                     match scanner.scan(message.payload) {
@@ -375,7 +363,7 @@ impl<A: Application> Worker<A> {
                 // Once is enough.
                 BackEvent::Welcome(_) => {}
             });
-            unread.into_iter().for_each(|seq| self.back.done(seq, now));
+            unread.into_iter().for_each(|seq| back.done(seq, now));
             if queried {
                 self.pace.ask();
             }
@@ -384,11 +372,18 @@ impl<A: Application> Worker<A> {
             }
             self.carry_out();
             if let Some(reason) = goodbye.or_else(|| result.err().map(|error| error.to_string())) {
-                self.on_link_lost(&reason);
-                return false;
+                return self.on_link_over(number, &reason);
             }
         }
         true
+    }
+
+    /// A link has been read to its end. What the other lanes have sent is still to be read.
+    fn on_link_over(&mut self, number: usize, reason: &str) -> bool {
+        if self.links.on_end(number) {
+            self.on_dispatcher_lost(reason);
+        }
+        false
     }
 
     /// Datagrams at the slot's own port.
@@ -455,27 +450,22 @@ impl<A: Application> Worker<A> {
     /// the present one knows the transaction by its name.
     fn answered(&mut self, seq: Seq, now: Time) {
         let named = self.holdings.on_answered(seq, now);
-        match seq.0.checked_sub(self.earlier) {
-            Some(own @ 1..) => self.back.answered(Seq(own), now),
-            _ => {
-                if let Some(branch) = named {
-                    self.tell(Meanwhile::Released(branch));
-                }
-            }
+        if !self.links.answered(seq, now)
+            && let Some(branch) = named
+        {
+            self.tell(Meanwhile::Released(branch));
         }
     }
 
     /// Gives a message back. What came on an earlier link cannot be: the user agent answers it instead.
     fn refuse(&mut self, seq: Seq, reason: RefuseReason) {
         self.holdings.on_refused(seq);
-        if let Some(own @ 1..) = seq.0.checked_sub(self.earlier) {
-            self.back.refuse(Seq(own), reason);
-        }
+        self.links.refuse(seq, reason);
     }
 
     /// Tells the dispatcher, or the one that has been told already what there is and has not welcomed us yet.
     fn tell(&mut self, change: Meanwhile) {
-        if self.link.is_none() {
+        if !self.links.is_up() {
             if self.comeback.is_some() {
                 self.meanwhile.push(change);
             }
@@ -483,11 +473,11 @@ impl<A: Application> Worker<A> {
         }
         let told = match &change {
             Meanwhile::Released(branch) => {
-                self.back.release(*branch);
+                self.links.release(*branch);
                 Ok(())
             }
-            Meanwhile::Opened(name, opened) => self.back.group_open(*opened, name),
-            Meanwhile::Closed(name) => self.back.group_closed(name),
+            Meanwhile::Opened(name, opened) => self.links.group_open(*opened, name),
+            Meanwhile::Closed(name) => self.links.group_closed(name),
         };
         if let Err(error) = told {
             tracing::debug!(%error, "the dispatcher does not hear of a conference");
@@ -527,7 +517,7 @@ impl<A: Application> Worker<A> {
             Hop::Stream(conn) => return self.streams.send(conn, *to, bytes, now),
             Hop::Dial => return self.streams.dial(*to, bytes, now),
             Hop::Front(conn) => {
-                if let Err(error) = self.back.reply(conn, bytes) {
+                if let Err(error) = self.links.reply(conn, bytes) {
                     tracing::debug!(%error, "a reply for the dispatcher's connection is dropped");
                 }
                 return;
@@ -627,15 +617,14 @@ impl<A: Application> Worker<A> {
         }
     }
 
-    fn on_link_lost(&mut self, reason: &str) {
-        // What is to be said on this link is numbered on it.
+    fn on_dispatcher_lost(&mut self, reason: &str) {
+        // What is to be said on these links is numbered on them.
         self.carry_out();
-        if self.link.take().is_none() {
+        if !self.links.is_up() {
             return;
         }
         tracing::info!(reason, calls = self.uas.load().sessions, "no dispatcher: calls go on");
-        self.earlier += self.back.taken_through().0;
-        self.back = Back::new();
+        self.links.clear();
         self.uas.on_dispatcher_lost();
         if !matches!(self.stage, Stage::Stopping(_)) {
             self.listeners.stamp_arrivals();
@@ -671,6 +660,7 @@ impl<A: Application> Worker<A> {
             pid: std::process::id(),
             capacity: self.settings.capacity,
             wants_listeners: self.settings.wants_listeners,
+            links: MOST as u16,
             sockets: passed,
             key: self.welcome.key.clone(),
             units_used: load.units_used,
@@ -707,17 +697,25 @@ impl<A: Application> Worker<A> {
 
     /// A new dispatcher has welcomed us back. The slot's sockets, which it gave back, are ours already.
     fn on_welcome(&mut self, link: LinkEnd, welcome: Welcome, descriptors: Vec<OwnedFd>) {
-        match link::sort(&welcome, descriptors) {
-            Ok((_, _, duplicates)) => self.listeners.set(&welcome.listeners, duplicates),
-            Err(error) => tracing::warn!(%error, "the new dispatcher's sockets cannot be used"),
-        }
+        let more = match link::sort(&welcome, descriptors) {
+            Ok(Sorted { listeners, more, .. }) => {
+                self.listeners.set(&welcome.listeners, listeners);
+                more
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the new dispatcher's sockets cannot be used");
+                Vec::new()
+            }
+        };
         self.uas.set_listeners(self.listeners.addresses(), self.listeners.held());
         if self.settings.capacity.is_none() {
             self.uas.set_units(welcome.capacity);
         }
         self.holdings.set_key(welcome.key.clone());
         self.welcome = welcome;
-        self.link = Some(link);
+        if let Err(error) = self.links.set(link, Back::new(), more, &self.poll) {
+            tracing::warn!(%error, "a lane of the dispatcher cannot be heard");
+        }
         self.pace = Pace::new();
         if matches!(self.stage, Stage::Orphaned(_)) {
             self.stage = Stage::Serving;
@@ -750,10 +748,8 @@ impl<A: Application> Worker<A> {
             },
             Stage::Stopping(until) => {
                 let over = self.uas.is_quiet() || *until <= now;
-                if over && let Some(link) = &mut self.link {
-                    self.back.goodbye("stopped");
-                    // The process ends either way.
-                    let _ = self.back.poll_transmit(now + Duration::from_secs(1), |pieces| link.send(pieces));
+                if over {
+                    self.links.goodbye("stopped", now);
                 }
                 over
             }
@@ -763,14 +759,16 @@ impl<A: Application> Worker<A> {
     /// Reports when due, and sends what waits for the link.
     fn speak(&mut self, now: Time) {
         let figures = self.figures(now);
-        let due = self.pace.due(&figures, figures.sessions > 0) <= now || self.back.report_due();
-        let Some(link) = &mut self.link else { return };
+        let due = self.pace.due(&figures, figures.sessions > 0) <= now || self.links.report_due();
+        if !self.links.is_up() {
+            return;
+        }
         if due {
             let load = self.uas.load();
-            self.back.report(Report {
+            self.links.report(Report {
                 number: 0,
-                taken_through: self.back.taken_through(),
-                covers: self.back.taken_through(),
+                taken_through: Seq(0),
+                covers: Seq(0),
                 units_used: figures.units_used,
                 units_total: self.uas.units(),
                 sessions: figures.sessions,
@@ -782,21 +780,12 @@ impl<A: Application> Worker<A> {
             });
             self.pace.reported(figures, now);
         }
-        match self.back.poll_transmit(now, |pieces| link.send(pieces)) {
-            Ok(Flow::Drained) => {
-                if link.unblock() && !self.ready.contains(&LINK) {
-                    self.ready.push_back(LINK);
-                }
+        let ready = &mut self.ready;
+        self.links.flush(now, |link| {
+            if !ready.contains(&link) {
+                ready.push_back(link);
             }
-            Ok(Flow::Blocked) => link.block(),
-            // What the dispatcher has sent before it died is still there to be read; the end follows behind it.
-            Err(_) => {
-                link.block();
-                if !self.ready.contains(&LINK) {
-                    self.ready.push_back(LINK);
-                }
-            }
-        }
+        });
     }
 
     fn figures(&self, now: Time) -> Figures {

@@ -56,7 +56,7 @@ impl Desk {
         let name = hello.name.clone().filter(|name| name.parse::<WorkerId>().is_err());
         assert!(name.is_some(), "{hello:?}");
         let (ports, pid, program) = (hello.ports.clone(), python.pid(), "worker.py".into());
-        assert_eq!(hello, Hello { name, ports, pid, program, capacity: Some(capacity), ..Hello::default() });
+        assert_eq!(hello, Hello { name, ports, pid, program, capacity: Some(capacity), links: 64, ..Hello::default() });
         let desk = Desk {
             socket,
             link,

@@ -43,7 +43,8 @@ impl Setup {
             worker_ports: 5070,
             workers,
             workers_by_file: false,
-            more: Vec::new(),
+            // All promises hold with any number of lanes: the whole test run can be had with another.
+            more: std::env::var("POINTSMAN_TEST_LANES").map_or(Vec::new(), |lanes| vec!["--lanes".to_owned(), lanes]),
         }
     }
 
@@ -127,9 +128,9 @@ impl Pointsman {
     pub fn holders(&self) -> Vec<u32> {
         let Ok(entries) = fs::read_dir(self.dir.path()) else { return Vec::new() };
         let locks = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| {
-            path.file_name().and_then(|name| name.to_str()).is_some_and(|name| {
-                name.strip_prefix('w').and_then(|rest| rest.strip_suffix(".lock")).is_some()
-            })
+            path.file_name()
+                .and_then(|name| name.to_str())
+                .is_some_and(|name| name.strip_prefix('w').and_then(|rest| rest.strip_suffix(".lock")).is_some())
         });
         let pids = locks.filter_map(|path| fs::read_to_string(path).ok()?.trim().parse::<u32>().ok());
         let run_dir = self.dir.path().display().to_string();

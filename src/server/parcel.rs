@@ -1,0 +1,104 @@
+//! Parcels: what one lane has read and another is to decide about, a batch at a time.
+
+use std::ops::Range;
+
+use super::door::Owner;
+use crate::dispatch::decision::Arrival;
+use crate::ids::WorkerId;
+
+/// A parcel of so many bytes is not kept for the next batch.
+const KEPT: usize = 1 << 20;
+
+/// Messages for another lane, and what the sender has handed over that no report covers. Its memory is used again.
+#[derive(Debug, Default)]
+pub struct Parcel {
+    /// The lane that packed it.
+    pub from: usize,
+    /// Units that the sender has handed to workers and no report to it covers, where that has changed.
+    pub ledger: Vec<(WorkerId, u32)>,
+    bytes: Vec<u8>,
+    messages: Vec<Passed>,
+}
+
+/// One message: where it lies in the parcel, and how it came.
+#[derive(Clone, Debug)]
+struct Passed {
+    range: Range<usize>,
+    owner: Owner,
+    arrival: Arrival,
+}
+
+impl Parcel {
+    /// An empty parcel of lane `from`.
+    pub fn new(from: usize) -> Self {
+        Parcel { from, ..Parcel::default() }
+    }
+
+    /// Adds a message that came to a socket of `owner`.
+    pub fn add(&mut self, message: &[u8], owner: Owner, arrival: &Arrival) {
+        let begin = self.bytes.len();
+        self.bytes.extend_from_slice(message);
+        self.messages.push(Passed { range: begin..self.bytes.len(), owner, arrival: *arrival });
+    }
+
+    /// Its messages in the order in which they were read.
+    pub fn messages(&self) -> impl Iterator<Item = (&[u8], Owner, &Arrival)> {
+        self.messages.iter().map(|passed| {
+            let Passed { range, owner, arrival } = passed;
+            (self.bytes.get(range.clone()).unwrap_or_default(), *owner, arrival)
+        })
+    }
+
+    /// How many messages it has.
+    pub fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// Whether nothing is in it.
+    pub fn is_empty(&self) -> bool {
+        self.messages.is_empty() && self.ledger.is_empty()
+    }
+
+    /// Takes everything out.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.bytes.shrink_to(KEPT);
+        self.messages.clear();
+        self.ledger.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handoff::frame::Transport;
+    use crate::ids::{ConnId, ListenerId};
+    use crate::time::Time;
+
+    #[test]
+    fn messages_come_out_as_they_went_in_and_the_memory_of_large_ones_is_given_back() {
+        let source = "192.0.2.1:5060".parse().unwrap();
+        let arrival = |received| Arrival {
+            listener: ListenerId(1),
+            transport: Transport::Udp,
+            conn: ConnId::default(),
+            source,
+            local: source,
+            received: Time(received),
+        };
+        let mut parcel = Parcel::new(2);
+        assert!(parcel.is_empty());
+        parcel.add(b"one", Owner::Listener(ListenerId(1)), &arrival(1));
+        parcel.add(&vec![b'x'; 4 << 20], Owner::Vacant(WorkerId(3)), &arrival(2));
+        let out: Vec<_> =
+            parcel.messages().map(|(bytes, owner, arrival)| (bytes.len(), owner, arrival.received)).collect();
+        assert_eq!(
+            out,
+            [(3, Owner::Listener(ListenerId(1)), Time(1)), (4 << 20, Owner::Vacant(WorkerId(3)), Time(2)),]
+        );
+        parcel.clear();
+        assert!(parcel.is_empty() && parcel.bytes.capacity() <= KEPT);
+        parcel.ledger.push((WorkerId(0), 1));
+        assert!(!parcel.is_empty() && parcel.messages().count() == 0);
+    }
+}
