@@ -127,7 +127,7 @@ impl<C: Channel> Switch<C> {
             local: datagram.local,
             received,
         };
-        match self.scanner.scan(datagram.bytes) {
+        let back = match self.scanner.scan(datagram.bytes) {
             Ok(message) => {
                 if let Some(lane) = self.owners.other(&message)
                     && let Some(parcel) = self.parcels.get_mut(lane)
@@ -135,12 +135,16 @@ impl<C: Channel> Switch<C> {
                     return parcel.add(datagram.bytes, owner, &arrival);
                 }
                 let decision = self.dispatch.on_message(&message, &arrival, now);
-                self.hands.carry_out(&mut self.dispatch, decision, Some(&message), &arrival, owner);
+                self.hands.carry_out(&mut self.dispatch, decision, Some(&message), &arrival, owner)
             }
             Err(bad) => {
                 let decision = self.dispatch.on_unparsable(&bad, &arrival, now);
-                self.hands.carry_out(&mut self.dispatch, decision, bad.message.as_ref(), &arrival, owner);
+                self.hands.carry_out(&mut self.dispatch, decision, bad.message.as_ref(), &arrival, owner)
             }
+        };
+        if let Some(back) = back {
+            self.returned.push_back(back);
+            self.place_returned(now);
         }
     }
 
@@ -155,8 +159,9 @@ impl<C: Channel> Switch<C> {
             // The lane that passed it on has scanned it as well; a fault now would be a bug.
             let Ok(message) = self.scanner.scan(bytes) else { continue };
             let decision = self.dispatch.on_message(&message, arrival, now);
-            self.hands.carry_out(&mut self.dispatch, decision, Some(&message), arrival, owner);
+            self.returned.extend(self.hands.carry_out(&mut self.dispatch, decision, Some(&message), arrival, owner));
         }
+        self.place_returned(now);
     }
 
     /// Gives what other lanes are to have to `send`, which puts an empty parcel in its place; or returns false when that
@@ -235,7 +240,8 @@ impl<C: Channel> Switch<C> {
             };
             let decision = self.dispatch.on_returned(&message, &arrival, &returned, now);
             let owner = Owner::Listener(envelope.listener);
-            self.hands.carry_out(&mut self.dispatch, decision, Some(&message), &arrival, owner);
+            // Whoever has had it does not get it again, so this comes to an end.
+            self.returned.extend(self.hands.carry_out(&mut self.dispatch, decision, Some(&message), &arrival, owner));
         }
     }
 
@@ -466,6 +472,7 @@ struct Hands<C> {
 }
 
 impl<C: Channel> Hands<C> {
+    /// Does what was decided. Gives back a message that its worker's link does not take after all.
     fn carry_out(
         &mut self,
         dispatch: &mut Dispatch,
@@ -473,19 +480,25 @@ impl<C: Channel> Hands<C> {
         message: Option<&sip::Message<'_>>,
         arrival: &Arrival,
         owner: Owner,
-    ) {
+    ) -> Option<Back> {
         match (decision.target, message) {
-            (Target::Worker(handoff), Some(message)) => self.hand_over(dispatch, &handoff, message, arrival),
+            (Target::Worker(handoff), Some(message)) => return self.hand_over(dispatch, &handoff, message, arrival),
             (Target::Answer(answer), Some(message)) => {
                 self.answers.write(owner, &answer, dispatch.allow(), message, arrival);
             }
             // A pong goes only over streams (RFC 5626 §4.4.1); on UDP the keepalive needs no answer.
             _ => {}
         }
+        None
     }
 
-    fn hand_over(&mut self, dispatch: &mut Dispatch, handoff: &Handoff, message: &sip::Message<'_>, arrival: &Arrival) {
-        let Some(link) = self.links.get_mut(handoff.worker) else { return };
+    fn hand_over(
+        &mut self,
+        dispatch: &mut Dispatch,
+        handoff: &Handoff,
+        message: &sip::Message<'_>,
+        arrival: &Arrival,
+    ) -> Option<Back> {
         let envelope = Envelope {
             seq: handoff.seq,
             received: arrival.received,
@@ -502,6 +515,13 @@ impl<C: Channel> Hands<C> {
         };
         let Handoff { entry, tried, since, deaths, .. } = *handoff;
         let note = Note { entry, tried, since, deaths };
+        // The core knows what each link can take, so this is rare: a link that does not is one more worker that refuses.
+        let not_taken = || Back {
+            message: front::Returned { envelope, note, payload: message.bytes().to_vec(), sent: false },
+            from: handoff.worker,
+            cause: Cause::Refused(RefuseReason::Exhausted),
+        };
+        let Some(link) = self.links.get_mut(handoff.worker) else { return Some(not_taken()) };
         let port =
             dispatch.pool().get(handoff.worker).and_then(|worker| worker.addresses.first()).map(SocketAddr::port);
         self.patched.clear();
@@ -524,13 +544,12 @@ impl<C: Channel> Hands<C> {
         };
         let pushed = link.front.push(&envelope, note, &pieces);
         dispatch.on_link_room(handoff.worker, link.front.room());
-        // The core knows what each link can take, so this is a message of a size that no link takes: its sender
-        // retransmits it, and meets the same answer.
         if let Err(error) = pushed {
             debug!(worker = %handoff.worker, "not handed over: {error}");
-            return;
+            return Some(not_taken());
         }
         self.links.touch(handoff.worker);
+        None
     }
 
     fn tell(&mut self, worker: WorkerId, drain: Drain) {
@@ -538,5 +557,111 @@ impl<C: Channel> Hands<C> {
             link.front.push_control(&Record::Drain(drain));
             self.links.touch(worker);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, IoSlice};
+
+    use super::*;
+    use crate::dispatch::identity::Keyring;
+    use crate::dispatch::{Setup, decision::Reason};
+    use crate::ids::{Seq, TokenKey};
+
+    const NOW: Time = Time(1_000_000);
+
+    /// A link that takes everything and says nothing.
+    struct Mute;
+
+    impl Channel for Mute {
+        fn send(&mut self, _: &[IoSlice<'_>]) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn recv(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+
+        fn watch_writable(&mut self, _: bool) {}
+    }
+
+    fn switch(workers: u16) -> Switch<Mute> {
+        let dispatch = Dispatch::new(Setup {
+            rules: Rules::default(),
+            keys: Keyring::new(TokenKey::new([1; 32])),
+            table_cap: 100,
+            group_cap: 10,
+            workers: usize::from(workers),
+            seed: 1,
+        });
+        let mut switch = Switch::new(dispatch, Insert::None, 0, Owners::new(0, 1, 0));
+        (0..workers).for_each(|worker| link(&mut switch, worker));
+        switch
+    }
+
+    fn link(switch: &mut Switch<Mute>, worker: u16) {
+        let joined = Joined { incarnation: Incarnation::new(1), capacity: 10, addresses: Vec::new() };
+        switch.on_link(WorkerId(worker), Mute, &joined, NOW);
+    }
+
+    /// Makes a link refuse everything: its last number is above all that are to come.
+    fn spoil(switch: &mut Switch<Mute>, worker: u16) {
+        let envelope = Envelope {
+            seq: Seq(1_000_000),
+            received: NOW,
+            deadline: None,
+            conn: ConnId::default(),
+            size: 0,
+            listener: ListenerId(0),
+            transport: Transport::Udp,
+            pinned: false,
+            again: false,
+            follows: false,
+            source: "192.0.2.1:5060".parse().unwrap(),
+            local: "192.0.2.2:5060".parse().unwrap(),
+        };
+        let link = switch.hands.links.get_mut(WorkerId(worker)).unwrap();
+        link.front.push(&envelope, Note::default(), &[b"x"]).unwrap();
+    }
+
+    /// What is answered to an INVITE at once.
+    fn answers_to_an_invite(switch: &mut Switch<Mute>) -> Vec<String> {
+        let bytes =
+            b"INVITE sip:a@192.0.2.2 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK-1\r\nMax-Forwards: 70\r\n\
+            From: <sip:b@192.0.2.1>;tag=1\r\nTo: <sip:a@192.0.2.2>\r\nCall-ID: 1\r\nCSeq: 1 INVITE\r\n\
+            Contact: <sip:b@192.0.2.1>\r\nContent-Length: 0\r\n\r\n";
+        let (source, local) = ("192.0.2.1:5060".parse().unwrap(), "192.0.2.2:5060".parse().unwrap());
+        let datagram = Datagram { bytes, source, local, truncated: false };
+        switch.on_datagram(Owner::Listener(ListenerId(0)), ListenerId(0), &datagram, NOW);
+        let mut answers = Vec::new();
+        switch.flush_answers(|_, bytes, _, _| answers.push(String::from_utf8_lossy(bytes).into_owned()));
+        answers
+    }
+
+    #[test]
+    fn a_message_that_its_workers_link_does_not_take_goes_to_another_worker() {
+        let mut switch = switch(2);
+        spoil(&mut switch, 0);
+        spoil(&mut switch, 1);
+        link(&mut switch, 1);
+        assert_eq!(answers_to_an_invite(&mut switch), Vec::<String>::new());
+        let records = |worker| switch.links().get(WorkerId(worker)).map(|link| link.front.stats().retained);
+        assert_eq!((records(0), records(1)), (Some(1), Some(1)), "the second link has it");
+        let ledgers: Vec<u32> = switch.dispatch().pool().iter().map(|(_, worker)| worker.ledger()).collect();
+        assert_eq!(ledgers, [0, 1]);
+    }
+
+    #[test]
+    fn a_message_that_no_link_takes_is_answered_and_counted_nowhere_as_load() {
+        let mut switch = switch(2);
+        spoil(&mut switch, 0);
+        spoil(&mut switch, 1);
+        let answers = answers_to_an_invite(&mut switch);
+        // Links that take nothing are no room for anybody.
+        assert!(answers.iter().all(|answer| answer.starts_with("SIP/2.0 503")), "{answers:?}");
+        assert_eq!(answers.len(), 1);
+        assert!(switch.dispatch().pool().iter().all(|(_, worker)| worker.ledger() == 0));
+        assert_eq!(switch.dispatch().counters().of(Reason::RefusedByAll), 1);
     }
 }
