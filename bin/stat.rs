@@ -61,13 +61,15 @@ fn counters(client: &mut Client, json: bool) -> Result<(), Failure> {
     }
     let counters: Counters = client.read(&reply)?;
     let mut text = String::new();
-    let totals: [(&str, &Total); 6] = [
+    let totals: [(&str, &Total); 8] = [
         ("received", &counters.received),
         ("handed over", &counters.handed_over),
         ("relayed", &counters.relayed),
         ("replied", &counters.replied),
         ("dropped", &counters.dropped),
         ("refused", &counters.refused),
+        ("returned", &counters.returned),
+        ("vacant", &counters.vacant),
     ];
     for (name, total) in totals {
         text += &format!("{:>12}  {name}\n", total.total);

@@ -191,6 +191,12 @@ pub struct Counters {
     pub dropped: Total,
     /// Messages that workers refused, by their reason; most went to another worker.
     pub refused: Total,
+    /// Messages that came back from a worker, refused or found with one that died, by the reason of what was done then.
+    #[serde(default)]
+    pub returned: Total,
+    /// Messages to the ports of slots without a worker, by the reason of what was done with them.
+    #[serde(default)]
+    pub vacant: Total,
     /// The table of recent messages.
     pub table: TableCounters,
     /// The well-known sockets.
@@ -202,7 +208,8 @@ pub struct Counters {
 impl Counters {
     /// The counts of two lanes together. Both read the same sockets.
     pub fn plus(mut self, other: Counters) -> Counters {
-        let Counters { received, handed_over, relayed, replied, dropped, refused, table, listeners, links } = other;
+        let Counters { received, handed_over, relayed, replied, dropped, .. } = other;
+        let Counters { refused, returned, vacant, table, listeners, links, .. } = other;
         let totals = [
             (&mut self.received, received),
             (&mut self.handed_over, handed_over),
@@ -210,6 +217,8 @@ impl Counters {
             (&mut self.replied, replied),
             (&mut self.dropped, dropped),
             (&mut self.refused, refused),
+            (&mut self.returned, returned),
+            (&mut self.vacant, vacant),
         ];
         for (own, other) in totals {
             other.reasons.into_iter().for_each(|(reason, count)| own.add(reason, count));

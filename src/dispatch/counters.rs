@@ -43,10 +43,12 @@ pub enum Kind {
     Dropped,
     /// It had come back from a worker; whatever was done then.
     Returned,
+    /// It came to the port of a slot without a worker; whatever was done then.
+    Vacant,
 }
 
 impl Kind {
-    const COUNT: usize = 5;
+    const COUNT: usize = 6;
 
     /// What a decision about a message from a well-known socket does.
     pub const fn of(decision: &Decision) -> Kind {
@@ -88,7 +90,7 @@ impl Counters {
             Kind::Relayed => self.relayed += 1,
             Kind::Replied => self.replied += 1,
             Kind::Dropped => self.dropped += 1,
-            Kind::Returned => {}
+            Kind::Returned | Kind::Vacant => {}
         }
     }
 
@@ -96,6 +98,11 @@ impl Counters {
     pub(super) fn on_returned(&mut self, decision: &Decision) {
         self.returned += 1;
         self.by_reason[Kind::Returned as usize][decision.reason.index()] += 1;
+    }
+
+    /// Counts a decision about a message to the port of a slot without a worker.
+    pub(super) fn on_vacant(&mut self, decision: &Decision) {
+        self.by_reason[Kind::Vacant as usize][decision.reason.index()] += 1;
     }
 
     /// Counts what was found about a session's size.

@@ -110,7 +110,7 @@ impl Dispatch {
     pub fn on_message(&mut self, message: &Message<'_>, arrival: &Arrival, now: Time) -> Decision {
         let decision = self.decide(message, arrival, now);
         self.counters.on_decision(&decision);
-        self.history.note(self.call_hash.hash_one(message.call_id()), &decision, now);
+        self.note(message, &decision, now);
         decision
     }
 
@@ -118,9 +118,23 @@ impl Dispatch {
     pub fn on_unparsable(&mut self, bad: &Unparsable<'_>, arrival: &Arrival, now: Time) -> Decision {
         let decision = self.decide_unparsable(bad, arrival);
         self.counters.on_decision(&decision);
-        if let Some(message) = bad.message {
-            self.history.note(self.call_hash.hash_one(message.call_id()), &decision, now);
-        }
+        bad.message.iter().for_each(|message| self.note(message, &decision, now));
+        decision
+    }
+
+    /// A message, or what is none, to the port of a slot that has no worker. The same is decided, and counted apart.
+    pub fn on_vacant(
+        &mut self,
+        message: Result<&Message<'_>, &Unparsable<'_>>,
+        arrival: &Arrival,
+        now: Time,
+    ) -> Decision {
+        let decision = match message {
+            Ok(message) => self.decide(message, arrival, now),
+            Err(bad) => self.decide_unparsable(bad, arrival),
+        };
+        self.counters.on_vacant(&decision);
+        message.ok().or_else(|| message.err()?.message.as_ref()).iter().for_each(|m| self.note(m, &decision, now));
         decision
     }
 
@@ -128,8 +142,12 @@ impl Dispatch {
     pub fn on_returned(&mut self, message: &Message<'_>, arrival: &Arrival, back: &Returned, now: Time) -> Decision {
         let decision = self.decide_returned(message, arrival, back, now);
         self.counters.on_returned(&decision);
-        self.history.note(self.call_hash.hash_one(message.call_id()), &decision, now);
+        self.note(message, &decision, now);
         decision
+    }
+
+    fn note(&mut self, message: &Message<'_>, decision: &Decision, now: Time) {
+        self.history.note(self.call_hash.hash_one(message.call_id()), decision, now);
     }
 
     /// The final response to the message that made this entry has left.

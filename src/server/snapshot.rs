@@ -45,6 +45,8 @@ impl<C: Channel> Switch<C> {
             replied: by(&[Kind::Replied]),
             dropped: by(&[Kind::Dropped]),
             refused,
+            returned: by(&[Kind::Returned]),
+            vacant: by(&[Kind::Vacant]),
             table: TableCounters {
                 entries: self.dispatch().table_len() as u64,
                 cap: self.dispatch().table_cap() as u64,

@@ -134,11 +134,17 @@ impl<C: Channel> Switch<C> {
                 {
                     return parcel.add(datagram.bytes, owner, &arrival);
                 }
-                let decision = self.dispatch.on_message(&message, &arrival, now);
+                let decision = match owner {
+                    Owner::Listener(_) => self.dispatch.on_message(&message, &arrival, now),
+                    Owner::Vacant(_) => self.dispatch.on_vacant(Ok(&message), &arrival, now),
+                };
                 self.hands.carry_out(&mut self.dispatch, decision, Some(&message), &arrival, owner)
             }
             Err(bad) => {
-                let decision = self.dispatch.on_unparsable(&bad, &arrival, now);
+                let decision = match owner {
+                    Owner::Listener(_) => self.dispatch.on_unparsable(&bad, &arrival, now),
+                    Owner::Vacant(_) => self.dispatch.on_vacant(Err(&bad), &arrival, now),
+                };
                 self.hands.carry_out(&mut self.dispatch, decision, bad.message.as_ref(), &arrival, owner)
             }
         };
@@ -158,7 +164,10 @@ impl<C: Channel> Switch<C> {
         for (bytes, owner, arrival) in parcel.messages() {
             // The lane that passed it on has scanned it as well; a fault now would be a bug.
             let Ok(message) = self.scanner.scan(bytes) else { continue };
-            let decision = self.dispatch.on_message(&message, arrival, now);
+            let decision = match owner {
+                Owner::Listener(_) => self.dispatch.on_message(&message, arrival, now),
+                Owner::Vacant(_) => self.dispatch.on_vacant(Ok(&message), arrival, now),
+            };
             self.returned.extend(self.hands.carry_out(&mut self.dispatch, decision, Some(&message), arrival, owner));
         }
         self.place_returned(now);

@@ -65,3 +65,28 @@ fn a_worker_that_dies_again_and_again_does_not_stop_the_others() {
         pointsman.wait_until("the worker to be up again", |load| load["workers"][0]["state"] == "up");
     }
 }
+
+#[test]
+fn what_comes_to_the_port_of_a_dead_worker_is_counted_apart_and_the_totals_add_up() {
+    let pointsman = Setup::new(2).start();
+    let phone = Phone::new(pointsman.address().ip());
+    let calls: Vec<_> =
+        (0..4).map(|_| phone.call(&phone.invite(pointsman.address(), None), pointsman.address())).collect();
+    let dead = pointsman.worker_address(0);
+    // After the fourth death the slot stays empty for two seconds.
+    for restarts in 1..=4 {
+        pointsman.wait_until("a worker in the slot", |load| load["workers"][0]["state"] == "up");
+        pointsman.kill_worker(0);
+        pointsman.wait_until("the death to be seen", |load| load["workers"][0]["restarts"] == restarts);
+    }
+    for dialog in calls.iter().filter(|dialog| dialog.target == dead) {
+        assert_eq!(phone.transact(&dialog.request("BYE", 1), dead).status(), 481);
+    }
+    phone.call(&phone.invite(dead, None), dead);
+    let counters = pointsman.stats("counters");
+    assert!(counters["vacant"]["total"].as_u64() >= Some(3), "{}", counters["vacant"]);
+    let number = |field: &str| pointsman.dispatcher(field);
+    let done: u64 = ["handed_over", "relayed", "replied", "dropped"].into_iter().map(number).sum();
+    assert_eq!((number("received"), done), (4, 4));
+    assert_eq!(counters["received"]["total"], 4);
+}
