@@ -1,5 +1,7 @@
 //! Who may take which slot: a worker's [`Hello`] judged, as a value.
 
+use std::net::SocketAddr;
+
 use crate::handoff::frame::Hello;
 use crate::ids::{Incarnation, TokenKey, WorkerId};
 
@@ -205,6 +207,14 @@ fn check_capacity(hello: &Hello) -> Result<(), Refusal> {
     }
 }
 
+/// Whether two workers on these addresses would get each other's messages: an unspecified address stands for every
+/// address of its family.
+pub fn meet(one: SocketAddr, other: SocketAddr) -> bool {
+    let (ip, other_ip) = (one.ip().to_canonical(), other.ip().to_canonical());
+    let is_any = ip.is_unspecified() || other_ip.is_unspecified();
+    one.port() == other.port() && (ip == other_ip || is_any && ip.is_ipv4() == other_ip.is_ipv4())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -331,5 +341,15 @@ mod tests {
         assert_eq!(with(Evidence { holder: None, ..evidence(&[KEY]) }), not_it(None));
         assert_eq!(judge(Hello { pid: 1, ..survivor() }), not_it(Some(4711)));
         assert_eq!(with(Evidence { descriptors: 1, ..evidence(&[KEY]) }), Err(Refusal::Sockets { named: 0, came: 1 }));
+    }
+
+    #[test]
+    fn an_unspecified_address_meets_every_address_of_its_family() {
+        let meets = |one: &str, other: &str| meet(one.parse().unwrap(), other.parse().unwrap());
+        assert!(meets("192.0.2.1:5070", "192.0.2.1:5070"));
+        assert!(meets("0.0.0.0:5070", "192.0.2.1:5070") && meets("192.0.2.1:5070", "0.0.0.0:5070"));
+        assert!(meets("[::]:5070", "[2001:db8::1]:5070") && meets("[::ffff:192.0.2.1]:5070", "192.0.2.1:5070"));
+        assert!(!meets("192.0.2.1:5070", "192.0.2.2:5070") && !meets("0.0.0.0:5070", "192.0.2.1:5071"));
+        assert!(!meets("0.0.0.0:5070", "[2001:db8::1]:5070"), "listeners of one family leave the other alone");
     }
 }

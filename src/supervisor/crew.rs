@@ -29,7 +29,7 @@ use crate::handoff::frame::{Hello, PassedSocket, SocketRole, Welcome};
 use crate::ids::{Incarnation, TokenKey, WorkerId};
 use crate::net::bind::BindError;
 use crate::net::process::Process;
-use crate::net::unix::{SeqListener, SeqPacket};
+use crate::net::unix::{SEND_BUFFER, SeqListener, SeqPacket};
 use crate::net::{clock, random, watch};
 use crate::server;
 use crate::time::Time;
@@ -164,6 +164,8 @@ pub(super) struct Outsider {
     incarnation: Incarnation,
     /// Where it takes calls.
     pub(super) address: SocketAddr,
+    /// All its addresses.
+    addresses: Vec<SocketAddr>,
 }
 
 /// An orderly stop in progress.
@@ -523,11 +525,8 @@ impl Crew {
             None => hello.ports.iter().filter(|port| port.service == "sip").map(|port| port.address).collect(),
         };
         let Some(address) = addresses.first().copied() else { return Err(format!("{worker} has no port")) };
-        let slots = self.places.iter().flat_map(|place| place.sockets.addresses());
-        let others = self.outsiders.values().map(|outsider| outsider.address);
-        let in_use: Vec<SocketAddr> = self.listeners.addresses().into_iter().chain(slots).chain(others).collect();
         if place.is_none()
-            && let Some(taken) = addresses.iter().find(|address| in_use.contains(address))
+            && let Some(taken) = addresses.iter().find(|address| self.is_in_use(**address))
         {
             return Err(format!("{taken} is the dispatcher's or another worker's; name a port of your own"));
         }
@@ -536,6 +535,10 @@ impl Crew {
                 "it serves {} link, and each of the {lanes} lanes needs one of its own",
                 hello.links.max(1)
             ));
+        }
+        // The default holds 93 messages. What is granted is enough to go on.
+        for link in std::iter::once(link).chain(pairs.iter().map(|(ours, _)| ours)) {
+            let _ = link.set_buffers(SEND_BUFFER, 0);
         }
         let welcome = Welcome {
             name: worker.to_string(),
@@ -554,8 +557,10 @@ impl Crew {
         greeting::welcome(link, welcome, &sockets)
             .map_err(|error| format!("{worker} could not be welcomed: {error}"))?;
         if place.is_none() {
-            info!(%worker, pid = hello.pid, program = %hello.program, "a worker of its own has come");
-            self.outsiders.insert(worker, Outsider { pid: hello.pid, address, incarnation });
+            // The kernel's word where it has one: what the operator sees is the process to look at.
+            let pid = link.peer().ok().and_then(|peer| peer.pid).unwrap_or(hello.pid);
+            info!(%worker, pid, program = ?hello.program, "a worker of its own has come");
+            self.outsiders.insert(worker, Outsider { pid, address, addresses: addresses.clone(), incarnation });
         }
         let more = pairs.into_iter().map(|(ours, _)| ours).collect();
         Ok((Joined { incarnation, capacity, addresses }, more))
@@ -571,6 +576,15 @@ impl Crew {
                 return Ok(life);
             }
         }
+    }
+
+    /// Whether a worker that takes `address` would be taken for the dispatcher or for another worker: an unspecified
+    /// address stands for each of this host.
+    fn is_in_use(&self, address: SocketAddr) -> bool {
+        let slots = self.places.iter().flat_map(|place| place.sockets.addresses());
+        let outsiders = self.outsiders.values().flat_map(|outsider| outsider.addresses.iter().copied());
+        let others = self.listeners.addresses().into_iter().chain(slots).chain(outsiders);
+        others.into_iter().any(|other| admission::meet(address, other))
     }
 
     // -- the end --

@@ -1,6 +1,7 @@
 //! Whoever speaks out of turn is refused with a reason, and nobody else notices.
 
 use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -144,10 +145,25 @@ fn the_sockets_are_for_their_owner_only() {
 #[test]
 fn a_worker_that_names_anothers_port_as_its_own_is_refused_with_a_reason() {
     let pointsman = Setup::new(2).start();
-    for address in [pointsman.worker_address(0), pointsman.address()] {
+    let everywhere = |address: SocketAddr| SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port());
+    let taken = [pointsman.worker_address(0), pointsman.address()];
+    for address in taken.into_iter().chain(taken.map(everywhere)) {
         let ports = vec![Port { service: "sip".into(), address }];
         let said = say(pointsman.run_dir(), &hello(Hello { ports, ..Hello::default() }));
         assert!(goodbye(&said).is_some_and(|reason| reason.contains(&address.to_string())), "{said:?}");
     }
     assert_undisturbed(&pointsman);
+}
+
+#[test]
+fn a_worker_that_names_a_port_that_an_earlier_one_named_second_is_refused() {
+    let pointsman = Setup::new(1).start();
+    let port = |port| Port { service: "sip".into(), address: SocketAddr::new(pointsman.address().ip(), port) };
+    let first = knock(pointsman.run_dir());
+    let frame = hello(Hello { ports: vec![port(6060), port(6061)], pid: 1, ..Hello::default() });
+    send(&first, &frame, SendFlags::NOSIGNAL).unwrap();
+    pointsman.wait_until("the first to be there", |load| load["workers"][1]["state"] == "up");
+    assert_eq!(pointsman.worker(1)["pid"], std::process::id(), "the kernel knows its process better than itself");
+    let said = say(pointsman.run_dir(), &hello(Hello { ports: vec![port(6061)], ..Hello::default() }));
+    assert!(goodbye(&said).is_some_and(|reason| reason.contains("6061")), "{said:?}");
 }
