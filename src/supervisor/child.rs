@@ -41,7 +41,7 @@ pub fn start(slot: WorkerId, handoff: &Path) -> io::Result<Started> {
     let (ours, theirs) = SeqPacket::pair()?;
     // The child's end must survive exec. Nothing else is started between here and the drop below.
     fcntl_setfd(theirs.as_fd(), FdFlags::empty())?;
-    let child = Command::new("/proc/self/exe")
+    let mut child = Command::new("/proc/self/exe")
         .arg0("pointsman")
         .arg("worker")
         .arg("--name")
@@ -58,7 +58,8 @@ pub fn start(slot: WorkerId, handoff: &Path) -> io::Result<Started> {
         .spawn()?;
     drop(theirs);
     let pid = child.id().unwrap_or_default();
-    let leash = Process::open(pid)?;
+    // A process that nobody could end would keep its slot for good; its number alone may be another's later.
+    let leash = Process::open(pid).inspect_err(|_| drop(child.start_kill()))?;
     Ok(Started { process: Running(child), leash, link: ours })
 }
 
