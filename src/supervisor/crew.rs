@@ -54,8 +54,8 @@ enum Happening {
     Exited { worker: WorkerId, pid: u32, how: String },
     /// Somebody has connected to the handoff socket.
     Knocked { link: SeqPacket },
-    /// A link has said `Hello`, or has not.
-    Greeted { origin: Origin, link: SeqPacket, hello: Result<Box<Hello>, String> },
+    /// A link has said `Hello`, or has not. `child` is the process it was made for.
+    Greeted { origin: Origin, child: Option<u32>, link: SeqPacket, hello: Result<Box<Hello>, String> },
     /// The stats socket has a command.
     Asked { command: Command, reply: oneshot::Sender<Reply> },
     /// SIGHUP.
@@ -264,7 +264,7 @@ impl Crew {
         match happening {
             Happening::Exited { worker, pid, how } => self.on_exit(worker, pid, &how),
             Happening::Knocked { link } => self.on_knock(link),
-            Happening::Greeted { origin, link, hello } => self.on_greeted(origin, link, hello),
+            Happening::Greeted { origin, child, link, hello } => self.on_greeted(origin, child, link, hello),
             Happening::Asked { command, reply } => {
                 let answer = self.answer(command).await;
                 // A client that hung up does not want its answer.
@@ -280,6 +280,11 @@ impl Crew {
     }
 
     // -- processes --
+
+    /// The running process of a slot.
+    fn leash(&self, worker: WorkerId) -> Option<&Process> {
+        self.places.get(usize::from(worker.0))?.leash.as_ref()
+    }
 
     pub(super) fn add_place(&mut self, sockets: SlotSockets, now: Time) {
         let worker = WorkerId(self.places.len() as u16);
@@ -331,7 +336,7 @@ impl Crew {
             let how = child::describe(&started.process.ended().await);
             let _ = queue.send(Happening::Exited { worker, pid, how });
         });
-        tokio::spawn(greet(Origin::Child(worker), started.link, CHILD_HELLO, self.queue.clone()));
+        tokio::spawn(greet(Origin::Child(worker), Some(pid), started.link, CHILD_HELLO, self.queue.clone()));
     }
 
     fn on_exit(&mut self, worker: WorkerId, pid: u32, how: &str) {
@@ -453,12 +458,15 @@ impl Crew {
             return;
         }
         self.ungreeted += 1;
-        tokio::spawn(greet(Origin::Outsider, link, OUTSIDER_HELLO, self.queue.clone()));
+        tokio::spawn(greet(Origin::Outsider, None, link, OUTSIDER_HELLO, self.queue.clone()));
     }
 
-    fn on_greeted(&mut self, origin: Origin, link: SeqPacket, hello: Result<Box<Hello>, String>) {
-        if origin == Origin::Outsider {
-            self.ungreeted -= 1;
+    fn on_greeted(&mut self, origin: Origin, child: Option<u32>, link: SeqPacket, hello: Result<Box<Hello>, String>) {
+        match origin {
+            Origin::Outsider => self.ungreeted -= 1,
+            // The link of a process that has ended meanwhile says nothing about its successor.
+            Origin::Child(worker) if self.leash(worker).map(Process::pid) != child => return,
+            Origin::Child(_) => {}
         }
         let admitted = hello.and_then(|hello| {
             let taken = |worker| self.outsiders.contains_key(&worker);
@@ -482,7 +490,7 @@ impl Crew {
                 warn!("a worker is not let in: {reason}");
                 greeting::goodbye(&link, &reason);
                 if let Origin::Child(worker) = origin
-                    && let Some(leash) = self.places.get(usize::from(worker.0)).and_then(|place| place.leash.as_ref())
+                    && let Some(leash) = self.leash(worker)
                 {
                     child::kill(leash);
                 }
@@ -676,10 +684,16 @@ async fn take_outsiders(listener: SeqListener, queue: mpsc::UnboundedSender<Happ
 }
 
 /// Waits for a link's `Hello` and puts it into the queue.
-async fn greet(origin: Origin, link: SeqPacket, within: Duration, queue: mpsc::UnboundedSender<Happening>) {
+async fn greet(
+    origin: Origin,
+    child: Option<u32>,
+    link: SeqPacket,
+    within: Duration,
+    queue: mpsc::UnboundedSender<Happening>,
+) {
     let (link, hello) = match greeting::hello(link, within).await {
         Ok((link, hello)) => (link, Ok(Box::new(hello))),
         Err((link, reason)) => (link, Err(reason.to_string())),
     };
-    let _ = queue.send(Happening::Greeted { origin, link, hello });
+    let _ = queue.send(Happening::Greeted { origin, child, link, hello });
 }
