@@ -283,7 +283,7 @@ fn an_initial_request_follows_any_identity_it_echoes() {
         (header("Route: <sip:198.51.100.1:5073;lr>, <sip:x>".to_owned()), Reason::Route),
         (header(format!("Replaces: other;to-tag={token}-1;from-tag=2")), Reason::Replaces),
         (header(format!("Join: other;from-tag=2;to-tag={token}-1")), Reason::Replaces),
-        (header(format!("Target-Dialog: other;local-tag=2;remote-tag={token}-1")), Reason::TargetDialog),
+        (header(format!("Target-Dialog: other;local-tag={token}-1;remote-tag=2")), Reason::TargetDialog),
         (header(format!("Authorization: Digest username=\"a\", nonce=\"{token}99\"")), Reason::Nonce),
         (header(format!("SIP-If-Match: {token}-etag")), Reason::Etag),
         (header(format!("{EXTENSION}: {token}")), Reason::Extension),
@@ -325,7 +325,7 @@ fn replaces_of_a_dialog_that_is_gone_gets_481_and_other_old_tokens_are_selected_
     for (call, line) in [
         ("n", format!("Authorization: Digest nonce=\"{gone}\"")),
         ("e", format!("SIP-If-Match: {gone}")),
-        ("t", format!("Target-Dialog: x;local-tag=1;remote-tag={gone}")),
+        ("t", format!("Target-Dialog: x;local-tag={gone};remote-tag=1")),
     ] {
         assert_eq!(rig.send(&with_header(&invite(call), &line)).reason, Reason::Selected);
     }

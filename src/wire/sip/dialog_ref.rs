@@ -22,9 +22,10 @@ impl<'a> DialogRef<'a> {
         DialogRef::with_tags(value, b"to-tag", b"from-tag")
     }
 
-    /// Reads a Target-Dialog value. Its tags are named as the sender sees them (RFC 4538 §7).
+    /// Reads a Target-Dialog value. Its tags are named as its recipient sees them (RFC 4538 §3): the local one is the
+    /// recipient's own.
     pub fn parse_target(value: &'a [u8]) -> Option<Self> {
-        DialogRef::with_tags(value, b"remote-tag", b"local-tag")
+        DialogRef::with_tags(value, b"local-tag", b"remote-tag")
     }
 
     fn with_tags(value: &'a [u8], own: &[u8], peers: &[u8]) -> Option<Self> {
@@ -51,7 +52,7 @@ mod tests {
         assert_eq!((replaces.to_tag, replaces.from_tag), (Some(&b"ff87ff"[..]), Some(&b"r33th4x0r"[..])));
         assert!(replaces.early_only);
         let target = DialogRef::parse_target(b"fa77as@host;local-tag=kkaz-;remote-tag=6544").unwrap();
-        assert_eq!((target.to_tag, target.from_tag), (Some(&b"6544"[..]), Some(&b"kkaz-"[..])));
+        assert_eq!((target.to_tag, target.from_tag), (Some(&b"kkaz-"[..]), Some(&b"6544"[..])));
         assert_eq!(DialogRef::parse(b";to-tag=1"), None);
     }
 }

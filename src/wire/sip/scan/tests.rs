@@ -178,7 +178,7 @@ fn a_scanner_forgets_the_message_before() {
 fn quoted_commas_and_dialog_references_are_read_through_the_message() {
     let text = changed(
         "Content-L",
-        "Contact: \"a,b\" <sip:x,y@h>, <sip:z@h>\r\nReplaces: q@h;to-tag=1;from-tag=2\r\nTarget-Dialog: r;remote-tag=3\r\n\
+        "Contact: \"a,b\" <sip:x,y@h>, <sip:z@h>\r\nReplaces: q@h;to-tag=1;from-tag=2\r\nTarget-Dialog: r;local-tag=3\r\n\
             Proxy-Authorization: Digest nonce=\"n,1\"\r\nContent-Type: application/sdp\r\nContent-L",
     );
     let mut scanner = Scanner::new();
