@@ -210,7 +210,7 @@ impl Crew {
         survivors.workers.into_iter().for_each(|survivor| crew.resume(survivor, now));
         for (link, hello) in survivors.outsiders {
             crew.ungreeted += 1;
-            crew.on_greeted(Origin::Outsider, link, Ok(Box::new(hello)));
+            crew.on_greeted(Origin::Outsider, None, link, Ok(Box::new(hello)));
         }
         crew
     }

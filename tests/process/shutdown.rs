@@ -69,3 +69,28 @@ fn while_it_stops_nobody_is_made_ready_and_nothing_is_reloaded() {
         assert_eq!(pointsman.stats(command)["error"], "the dispatcher is stopping", "{command}");
     }
 }
+
+#[test]
+fn sigterm_to_one_worker_ends_its_calls_with_bye_and_the_others_go_on() {
+    let pointsman = Setup::new(2).with(["--policy", "round-robin"]).start();
+    let phone = Phone::new(pointsman.address().ip());
+    let dialogs: Vec<_> =
+        (0..4).map(|_| phone.call(&phone.invite(pointsman.address(), None), pointsman.address())).collect();
+    let (ended, others): (Vec<_>, Vec<_>) =
+        dialogs.iter().partition(|dialog| dialog.target == pointsman.worker_address(0));
+    let stopped = pointsman.worker_pids()[0];
+    assert!(proc::signal(stopped, nix::sys::signal::Signal::SIGTERM));
+    assert!(!ended.is_empty() && !others.is_empty());
+    for _ in &ended {
+        let bye = phone.expect("a BYE of the worker", |message| message.method() == "BYE" && message.status() == 0);
+        assert!(ended.iter().any(|dialog| bye.header("Call-ID") == Some(&dialog.invite.call_id)), "{}", bye.text);
+        phone.answer(&bye, 200);
+    }
+    pointsman.wait_until("its successor", |load| {
+        let worker = &load["workers"][0];
+        worker["state"] == "up" && worker["restarts"] == 1 && worker["pid"] != stopped
+    });
+    for dialog in others {
+        assert_eq!(phone.transact(&dialog.request("BYE", 1), dialog.target).status(), 200);
+    }
+}

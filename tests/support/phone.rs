@@ -118,6 +118,18 @@ impl Phone {
         self.expect(&what, |reply| reply.answers(request) && reply.status() >= 200)
     }
 
+    /// Answers a request that came, to where it came from.
+    pub fn answer(&self, request: &Received, status: u16) {
+        let mut text = format!("SIP/2.0 {status} Answer\r\n");
+        for (name, value) in request.fields() {
+            if ["Via", "From", "To", "Call-ID", "CSeq"].iter().any(|wanted| name.eq_ignore_ascii_case(wanted)) {
+                let _ = write!(text, "{name}: {value}\r\n");
+            }
+        }
+        text.push_str("Content-Length: 0\r\n\r\n");
+        self.send_bytes(text.as_bytes(), request.from);
+    }
+
     /// Places a call and acknowledges it; panics when it is not answered with 2xx.
     pub fn call(&self, invite: &Request, to: SocketAddr) -> Dialog {
         let answer = self.transact(invite, to);
