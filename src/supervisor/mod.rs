@@ -18,7 +18,7 @@ mod survivors;
 
 use std::io;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
@@ -41,24 +41,44 @@ use crate::server;
 /// Descriptors asked for: a worker has one for each RTP stream and TCP connection.
 const DESCRIPTORS: u64 = 1 << 18;
 
+/// Descriptors of the dispatcher beside listeners and slots: polls, wakers, run directory, clients of its sockets.
+const DESCRIPTORS_BESIDE: u64 = 40;
+
 /// Conferences that are remembered at once.
 const CONFERENCES: usize = 65_536;
 
 /// Why the dispatcher did not start. Each text names the thing and says what to do; nothing is left behind.
 #[derive(Debug, thiserror::Error)]
-#[error(transparent)]
 pub enum StartError {
     /// The run directory.
+    #[error(transparent)]
     RunDir(#[from] RunDirError),
     /// A well-known port or a slot's.
+    #[error(transparent)]
     Bind(#[from] BindError),
     /// The handoff socket.
+    #[error(transparent)]
     Handoff(#[from] unix::UnixError),
     /// The stats socket.
+    #[error(transparent)]
     Stats(#[from] admin::server::BindError),
     /// The workers of an earlier dispatcher.
+    #[error(transparent)]
     Survivors(#[from] GatherError),
+    /// The limit of open descriptors.
+    #[error(
+        "{workers} workers take {needed} file descriptors, and {limit} are allowed; raise the limit (`ulimit -n`, `LimitNOFILE=`)"
+    )]
+    Descriptors {
+        /// How many workers are to be started.
+        workers: u16,
+        /// What they and the dispatcher take.
+        needed: u64,
+        /// What there is.
+        limit: u64,
+    },
     /// The dispatcher had started, and has failed since.
+    #[error(transparent)]
     Lane(#[from] LaneDied),
     /// The kernel gives no thread, poll or signal.
     #[error("cannot start: {0}")]
@@ -70,13 +90,17 @@ pub enum StartError {
 /// # Errors
 /// Whatever keeps it from starting: a run directory in use, a port in use, an address that is not this host's.
 pub fn run(config: Config, source: Source) -> Result<(), StartError> {
-    // Without the limit the pool is smaller, and says so when it is full.
-    let _ = process::raise_descriptor_limit(DESCRIPTORS);
+    check_descriptors(&config)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // Before anything is made that would have to be taken away again: from here on a signal is an order.
+    let signals = {
+        let _runtime = runtime.enter();
+        Signals::catch()?
+    };
     let home = RunDir::open(config.run_dir.as_deref())?;
     let _lock = home.lock()?;
     let handoff = SeqListener::bind(&home.handoff_socket())?;
     let key = home.key(config.token_key.clone())?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let keys: Vec<TokenKey> = key.iter().chain(config.previous_token_key.as_ref()).cloned().collect();
         // Before anything is bound: what lives from an earlier dispatcher has the ports, and gives them back.
@@ -109,7 +133,7 @@ pub fn run(config: Config, source: Source) -> Result<(), StartError> {
         }
         home.keep();
         let crew = Crew::new(Muster { config, source, key, listeners, slots, survivors, handoff, lanes, lane_events });
-        listen_to_signals(crew.orders())?;
+        tokio::spawn(signals.obey(crew.orders()));
         let orders = crew.orders();
         tokio::spawn(admin::server::serve(stats, move |command| orders.clone().ask(command)));
         crew.serve().await?;
@@ -146,20 +170,43 @@ fn lane_setups(
     (0..lanes).map(setup).collect()
 }
 
-/// SIGTERM and SIGINT are the operator's will to stop; SIGHUP reads the configuration again.
-fn listen_to_signals(orders: Orders) -> io::Result<()> {
-    let mut stops = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
-    let mut reloads = signal(SignalKind::hangup())?;
-    tokio::spawn(async move {
-        let [terminate, interrupt] = &mut stops;
+/// Raises the limit of descriptors as far as it goes. A high one is for the workers' calls: without it the pool is
+/// smaller, and says so when it is full. Below what the start itself takes, it is not begun.
+fn check_descriptors(config: &Config) -> Result<(), StartError> {
+    // A limit that cannot be read is found out by running into it.
+    let limit = process::raise_descriptor_limit(DESCRIPTORS).unwrap_or(u64::MAX);
+    let addresses = config.listener_ips().len() as u64;
+    // A slot has its sockets, the lane's copies for the times without a worker, the link and the process.
+    let slots = u64::from(config.workers) * (4 * addresses + 3);
+    let needed = 2 * config.listen.len() as u64 + slots + DESCRIPTORS_BESIDE;
+    if limit < needed {
+        return Err(StartError::Descriptors { workers: config.workers, needed, limit });
+    }
+    Ok(())
+}
+
+/// The signals that mean something: SIGTERM and SIGINT are the operator's will to stop, SIGHUP has the configuration
+/// read again.
+struct Signals {
+    stops: [Signal; 2],
+    reloads: Signal,
+}
+
+impl Signals {
+    fn catch() -> io::Result<Self> {
+        let stops = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
+        Ok(Signals { stops, reloads: signal(SignalKind::hangup())? })
+    }
+
+    async fn obey(mut self, orders: Orders) {
+        let [terminate, interrupt] = &mut self.stops;
         loop {
             tokio::select! {
                 Some(()) = terminate.recv() => orders.stop(),
                 Some(()) = interrupt.recv() => orders.stop(),
-                Some(()) = reloads.recv() => orders.reload(),
+                Some(()) = self.reloads.recv() => orders.reload(),
                 else => return,
             }
         }
-    });
-    Ok(())
+    }
 }

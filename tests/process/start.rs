@@ -122,3 +122,36 @@ fn a_call_that_comes_before_the_first_worker_is_up_is_answered_and_not_refused()
     });
     assert_eq!(answer.status(), 200, "{}", answer.text);
 }
+
+#[test]
+fn too_few_descriptors_are_named_and_nothing_is_started() {
+    for limit in [12, 18, 24, 30] {
+        let dir = dir();
+        let words = format!(
+            "ulimit -n {limit}; exec {} --workers 4 --listen udp:{}:5060 --run-dir {}",
+            crate::support::pointsman::EXECUTABLE,
+            own_address(),
+            dir.path().display()
+        );
+        let output = std::process::Command::new("sh").args(["-c", &words]).output().unwrap();
+        assert_refused(&output, &["file descriptors", &limit.to_string()]);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+}
+
+#[test]
+fn a_signal_during_the_start_is_an_order_and_leaves_no_socket_behind() {
+    let dir = dir();
+    let run_dir = dir.path().join("run");
+    let mut child = std::process::Command::new(crate::support::pointsman::EXECUTABLE)
+        .args(["--workers", "8", "--listen", &format!("udp:{}:5060", own_address()), "--run-dir"])
+        .arg(&run_dir)
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_for("the first trace of it", DEADLINE, || run_dir.join("lock").exists().then_some(()));
+    assert!(crate::support::proc::signal(child.id(), nix::sys::signal::Signal::SIGTERM));
+    assert!(child.wait().unwrap().success());
+    let left: Vec<_> = std::fs::read_dir(&run_dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(left.iter().all(|name| !name.to_string_lossy().ends_with(".sock")), "{left:?}");
+}
