@@ -471,7 +471,7 @@ impl Crew {
         let admitted = hello.and_then(|hello| {
             let taken = |worker| self.outsiders.contains_key(&worker);
             let admitted = admission::admit(&hello, origin, self.places.len() as u16, &self.key, taken);
-            Ok((admitted.map_err(|refusal| refusal.to_string())?, hello))
+            Ok((admitted.map_err(|refusal| refusal.to_string())?, *hello))
         });
         let result = admitted.and_then(|(Admitted { worker, incarnation }, hello)| {
             let life = incarnation.map(|incarnation| (incarnation, self.key.clone()));
