@@ -475,7 +475,7 @@ impl Crew {
         });
         let result = admitted.and_then(|(Admitted { worker, incarnation }, hello)| {
             let life = incarnation.map(|incarnation| (incarnation, self.key.clone()));
-            self.welcome(worker, &link, *hello, life).map(|welcomed| (worker, welcomed))
+            self.welcome(worker, &link, hello, life).map(|welcomed| (worker, welcomed))
         });
         match result {
             Ok((worker, (joined, more))) => {

@@ -1,6 +1,7 @@
 //! The worker's end of the link as a socket: joining, frames in, frames out.
 
 use std::io::{self, IoSlice};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::time::Duration;
@@ -10,10 +11,11 @@ use mio::{Interest, Poll, Token};
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 use crate::handoff::back::{Back, BackEvent};
-use crate::handoff::frame::{FRAME_HARD_LIMIT, Hello, PassedSocket, SocketRole, Welcome};
+use crate::handoff::frame::{FRAME_HARD_LIMIT, Hello, PassedSocket, Port, SocketRole, Welcome};
+use crate::net::bind::BindError;
 use crate::net::clock;
 use crate::net::tcp::Listener;
-use crate::net::udp::Socket;
+use crate::net::udp::{Buffers, Socket};
 use crate::net::unix::{Peer, SEND_BUFFER, SeqPacket};
 use crate::time::Time;
 use crate::worker::links::{self, MOST};
@@ -59,8 +61,14 @@ impl LinkEnd {
     pub(super) fn join(settings: &Settings, poll: &Poll) -> Result<Joined, WorkerError> {
         let mut link = LinkEnd::open(&settings.link)?;
         link.watch(poll, links::token(0)).map_err(WorkerError::system("cannot watch the link"))?;
+        // Who was started for a slot gets the slot's ports; who comes by itself has its own.
+        let ports = match settings.link {
+            Link::Inherited(_) => OwnPorts::default(),
+            Link::Path(_) => OwnPorts::bind()?,
+        };
         let mut back = Back::new();
         back.hello(Hello {
+            ports: ports.addresses(),
             name: settings.name.clone(),
             program: settings.program.clone(),
             pid: std::process::id(),
@@ -72,7 +80,13 @@ impl LinkEnd {
         back.poll_transmit(clock::now(), |pieces| link.send(pieces))
             .map_err(|error| WorkerError::NotWelcome(error.to_string()))?;
         let (welcome, descriptors) = link.await_welcome(&mut back)?;
-        let Sorted { own, tcp, listeners, more } = sort(&welcome, descriptors)?;
+        let Sorted { mut own, mut tcp, listeners, more } = sort(&welcome, descriptors)?;
+        if own.is_empty() {
+            (own, tcp) = (ports.udp, ports.tcp);
+        }
+        if own.is_empty() {
+            return Err(WorkerError::Welcome("no SIP socket came with it".into()));
+        }
         Ok(Joined { link, back, welcome, own, tcp, listeners, more })
     }
 
@@ -231,10 +245,45 @@ pub(super) fn sort(welcome: &Welcome, descriptors: Vec<OwnedFd>) -> Result<Sorte
             SocketRole::Mgcp => {}
         }
     }
-    if own.is_empty() {
-        return Err(WorkerError::Welcome("no SIP socket came with it".into()));
-    }
     Ok(Sorted { own, tcp, listeners, more })
+}
+
+/// The ports of a worker that comes by itself: one for each family, UDP and TCP, on every address of this host.
+#[derive(Debug, Default)]
+struct OwnPorts {
+    udp: Vec<Socket>,
+    tcp: Vec<Listener>,
+}
+
+impl OwnPorts {
+    fn bind() -> Result<Self, WorkerError> {
+        let mut ports = OwnPorts::default();
+        ports.add(Ipv4Addr::UNSPECIFIED.into())?;
+        // A host may have no IPv6; then its callers have none either.
+        let _ = ports.add(Ipv6Addr::UNSPECIFIED.into());
+        Ok(ports)
+    }
+
+    fn add(&mut self, ip: IpAddr) -> Result<(), BindError> {
+        let mut tries = 0;
+        loop {
+            let udp = Socket::bind(SocketAddr::new(ip, 0), Buffers::SIGNALLING)?;
+            match Listener::bind(udp.local_addr()) {
+                Ok(tcp) => {
+                    self.udp.push(udp);
+                    self.tcp.push(tcp);
+                    return Ok(());
+                }
+                // The kernel gives a port that is free for UDP; somebody may have it for TCP.
+                Err(_) if tries < 16 => tries += 1,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn addresses(&self) -> Vec<Port> {
+        self.udp.iter().map(|socket| Port { service: "sip".to_owned(), address: socket.local_addr() }).collect()
+    }
 }
 
 /// An inherited descriptor as one of our own: a duplicate takes the place of the bare number, which says nothing about

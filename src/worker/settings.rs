@@ -5,6 +5,7 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 
 use crate::call::SessionTimer;
+use crate::net::bind::BindError;
 use crate::net::process::LockError;
 
 /// What a worker process is started with. Everything else the dispatcher tells it in the welcome.
@@ -32,7 +33,7 @@ pub struct Settings {
 pub enum Link {
     /// A connected socket that was inherited under this number. [`crate::worker::run`] takes it over and closes it.
     Inherited(RawFd),
-    /// The dispatcher's handoff socket.
+    /// The dispatcher's handoff socket. The worker binds ports of its own, on every address of this host.
     Path(PathBuf),
 }
 
@@ -75,6 +76,9 @@ pub enum WorkerError {
     /// Another process is the worker of its slot.
     #[error(transparent)]
     Slot(#[from] LockError),
+    /// It came by itself, and has no port to serve.
+    #[error(transparent)]
+    Bind(#[from] BindError),
     /// The system refused something that the worker cannot do without.
     #[error("{what}: {error}")]
     System {

@@ -8,6 +8,7 @@ mod generator;
 mod support;
 
 mod affinity;
+mod by_hand;
 mod caller;
 mod commands;
 mod crash;

@@ -1,0 +1,46 @@
+//! Workers that the dispatcher did not start: `pointsman worker --dispatcher PATH`, and programs on the SDK.
+
+use std::process::{Child, Command, Stdio};
+
+use crate::support::phone::Phone;
+use crate::support::pointsman::{EXECUTABLE, Pointsman, Setup};
+use crate::support::{DEADLINE, proc, wait_for};
+
+/// A process that is killed when the test is over.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn by_hand(pointsman: &Pointsman) -> Killed {
+    let mut command = Command::new(EXECUTABLE);
+    command.args(["worker", "--dispatcher"]).arg(pointsman.run_dir().join("handoff.sock"));
+    Killed(command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+}
+
+#[test]
+fn a_worker_that_is_started_by_hand_takes_calls_at_a_port_of_its_own_until_it_is_stopped() {
+    let pointsman = Setup::new(1).with(["--policy", "round-robin", "--slow-start", "0s"]).start();
+    let mut worker = by_hand(&pointsman);
+    pointsman.wait_until("the worker to be there", |load| load["workers"][1]["state"] == "up");
+    assert_eq!(pointsman.worker(1)["pid"], worker.0.id());
+    let phone = Phone::new(pointsman.address().ip());
+    let calls: Vec<_> =
+        (0..4).map(|_| phone.call(&phone.invite(pointsman.address(), None), pointsman.address())).collect();
+    let port = pointsman.worker_address(1).port();
+    let at_hand: Vec<_> = calls.iter().filter(|dialog| dialog.target.port() == port).collect();
+    assert_eq!(at_hand.len(), 2);
+    // Contact names the address that the call came to, and this host answers there.
+    assert_eq!(at_hand[0].target.ip(), pointsman.address().ip());
+    assert_eq!(phone.transact(&at_hand[0].request("BYE", 1), at_hand[0].target).status(), 200);
+    assert!(proc::signal(worker.0.id(), nix::sys::signal::Signal::SIGTERM));
+    let bye = phone.expect("the BYE of the other", |message| message.status() == 0 && message.method() == "BYE");
+    phone.answer(&bye, 200);
+    let status = wait_for("its end", DEADLINE, || worker.0.try_wait().unwrap());
+    assert!(status.success());
+    pointsman.wait_until("its place to be free", |load| load["workers"].as_array().is_some_and(|all| all.len() == 1));
+}
