@@ -1,6 +1,6 @@
 //! `pointsman dispatch`: the dispatcher and its workers.
 
-use pointsman::supervisor;
+use pointsman::supervisor::{self, StartError};
 use tracing::warn;
 
 use crate::flags;
@@ -15,5 +15,9 @@ pub fn run(flags: flags::Dispatch, verbose: u8) -> Result<(), Failure> {
     for note in config.notes() {
         warn!("{note}");
     }
-    supervisor::run(config, source).map_err(Failure::usage)
+    supervisor::run(config, source).map_err(|error| match error {
+        // It had started: to start it again is right, unlike behind a start that is not possible.
+        StartError::Lane(_) => Failure::unhealthy(error),
+        _ => Failure::usage(error),
+    })
 }

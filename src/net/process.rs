@@ -42,15 +42,6 @@ impl Process {
         self.pid
     }
 
-    /// Another handle of the same process.
-    ///
-    /// # Errors
-    ///
-    /// No descriptor is left.
-    pub fn try_clone(&self) -> io::Result<Self> {
-        Ok(Process { fd: self.fd.try_clone()?, pid: self.pid })
-    }
-
     /// Sends it `signal`. A process that has ended is no error.
     ///
     /// # Errors

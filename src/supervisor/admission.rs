@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use crate::config::MAX_WORKERS;
 use crate::handoff::frame::Hello;
 use crate::ids::{Incarnation, TokenKey, WorkerId};
 
@@ -133,7 +134,7 @@ pub fn check_counts(hello: &Hello) -> Result<(), Refusal> {
 /// that the dispatcher before us gave it.
 pub fn readmit(hello: &Hello, evidence: &Evidence<'_>) -> Result<Resumed, Refusal> {
     let name = || Refusal::ForeignSlot { claimed: hello.name.clone().unwrap_or_default() };
-    let worker = claimed(hello).ok_or_else(name)?;
+    let worker = claimed(hello).filter(|worker| worker.0 < MAX_WORKERS).ok_or_else(name)?;
     check_capacity(hello)?;
     check_counts(hello)?;
     let holder = evidence.holder;
@@ -328,6 +329,8 @@ mod tests {
         // Bits that no incarnation has must not be cut to one that is proven.
         assert_eq!(judge(Hello { incarnation: Some(77 | 1 << 60), ..survivor() }), foreign);
         assert_eq!(judge(Hello { name: Some("w3".into()), ..survivor() }), Err(Refusal::ForeignSecret(WorkerId(3))));
+        let beyond = Err(Refusal::ForeignSlot { claimed: "w65535".into() });
+        assert_eq!(judge(Hello { name: Some("w65535".into()), ..survivor() }), beyond);
         assert_eq!(judge(Hello { name: None, ..survivor() }), Err(Refusal::ForeignSlot { claimed: String::new() }));
         assert_eq!(judge(Hello { capacity: Some(0), ..survivor() }), Err(Refusal::Capacity(0)));
         let count = |what, count| Err(Refusal::Count { what, count });

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 use std::process::ExitStatus;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::{FdFlags, fcntl_setfd};
@@ -71,7 +72,7 @@ impl Running {
 }
 
 /// Waits for the end of a process that is not a child of ours.
-pub async fn until_end(process: Process) {
+pub async fn until_end(process: Arc<Process>) {
     match watch::readable(process) {
         Ok(watched) => drop(watched.readable().await),
         // No descriptor can be watched any more.

@@ -9,6 +9,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -97,7 +98,7 @@ pub(super) struct Place {
     pub(super) slot: Slot,
     pub(super) sockets: SlotSockets,
     /// The running process.
-    leash: Option<Process>,
+    leash: Option<Arc<Process>>,
     /// Which life of the slot that process is, once it has introduced itself.
     incarnation: Option<Incarnation>,
     /// What the operator wants of it; a reload does not change that.
@@ -283,7 +284,7 @@ impl Crew {
 
     /// The running process of a slot.
     fn leash(&self, worker: WorkerId) -> Option<&Process> {
-        self.places.get(usize::from(worker.0))?.leash.as_ref()
+        self.places.get(usize::from(worker.0))?.leash.as_deref()
     }
 
     pub(super) fn add_place(&mut self, sockets: SlotSockets, now: Time) {
@@ -329,7 +330,7 @@ impl Crew {
         let pid = started.leash.pid();
         debug!(%worker, pid, "started");
         place.slot.on_started(pid, now);
-        place.leash = Some(started.leash);
+        place.leash = Some(Arc::new(started.leash));
         place.incarnation = None;
         let queue = self.queue.clone();
         tokio::spawn(async move {
@@ -420,15 +421,15 @@ impl Crew {
             // Named with the key before: nobody would find them.
             brought.transactions.clear();
         }
-        let welcomed = self.welcome(worker, &link, hello, Some((incarnation, key)));
-        let copy = process.try_clone();
+        let welcomed = self.welcome(worker, &link, &hello, Some((incarnation, key)));
+        let process = Arc::new(process);
+        let watched = process.clone();
         let place = &mut self.places[usize::from(worker.0)];
         place.slot = Slot::resumed(pid, now);
         place.incarnation = Some(incarnation);
         let queue = self.queue.clone();
         tokio::spawn(async move {
-            let Ok(copy) = copy else { return };
-            child::until_end(copy).await;
+            child::until_end(watched).await;
             // How it ended, only its parent has heard.
             let _ = queue.send(Happening::Exited { worker, pid, how: "ended".to_owned() });
         });
@@ -475,7 +476,7 @@ impl Crew {
         });
         let result = admitted.and_then(|(Admitted { worker, incarnation }, hello)| {
             let life = incarnation.map(|incarnation| (incarnation, self.key.clone()));
-            self.welcome(worker, &link, hello, life).map(|welcomed| (worker, welcomed))
+            self.welcome(worker, &link, &hello, life).map(|welcomed| (worker, welcomed))
         });
         match result {
             Ok((worker, (joined, more))) => {
@@ -504,7 +505,7 @@ impl Crew {
         &mut self,
         worker: WorkerId,
         link: &SeqPacket,
-        hello: Hello,
+        hello: &Hello,
         life: Option<(Incarnation, TokenKey)>,
     ) -> Result<(Joined, Vec<SeqPacket>), String> {
         let lanes = self.lanes.count();

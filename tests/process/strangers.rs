@@ -25,7 +25,7 @@ fn assert_undisturbed(pointsman: &Pointsman) {
     }
 }
 
-fn knock(run_dir: &Path) -> OwnedFd {
+pub fn knock(run_dir: &Path) -> OwnedFd {
     let link = socket(AddressFamily::UNIX, SocketType::SEQPACKET, None).unwrap();
     connect(&link, &SocketAddrUnix::new(run_dir.join("handoff.sock")).unwrap()).unwrap();
     link
@@ -48,13 +48,13 @@ fn listen(link: &OwnedFd) -> Vec<Vec<u8>> {
 }
 
 /// Connects to the handoff socket, sends `frame`, and returns what the dispatcher says to that.
-fn say(run_dir: &Path, frame: &[u8]) -> Vec<Vec<u8>> {
+pub fn say(run_dir: &Path, frame: &[u8]) -> Vec<Vec<u8>> {
     let link = knock(run_dir);
     send(&link, frame, SendFlags::NOSIGNAL).unwrap();
     listen(&link)
 }
 
-fn goodbye(said: &[Vec<u8>]) -> Option<String> {
+pub fn goodbye(said: &[Vec<u8>]) -> Option<String> {
     let frame = Frame::parse(said.last()?).ok()?;
     frame.filter_map(Result::ok).find_map(|record| match record {
         Record::Goodbye(reason) => Some(reason.to_owned()),
@@ -62,7 +62,7 @@ fn goodbye(said: &[Vec<u8>]) -> Option<String> {
     })
 }
 
-fn hello(hello: Hello) -> Vec<u8> {
+pub fn hello(hello: Hello) -> Vec<u8> {
     let mut frame = FrameBuilder::new();
     frame.push(&Record::Hello(hello));
     frame.bytes().to_vec()

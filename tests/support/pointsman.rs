@@ -117,6 +117,11 @@ impl Pointsman {
         self.start_again();
     }
 
+    /// How it was started.
+    pub fn setup(&self) -> Setup {
+        self.setup.clone()
+    }
+
     /// Waits until every worker is up.
     pub fn wait_until_up(&self) {
         self.wait_until("all workers to be up", |load| {
