@@ -25,6 +25,8 @@ pub fn start(verbose: u8) -> Result<(), Failure> {
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
         .with_target(false)
+        // Told on stderr as well, it would be a panic where stderr is a pipe whose reader has gone; the calls go on.
+        .log_internal_errors(false)
         .init();
     Ok(())
 }

@@ -355,6 +355,33 @@ fn killed_again_before_its_workers_are_back_it_loses_nothing() {
 }
 
 #[test]
+fn killed_while_its_first_workers_start_it_starts_all_the_same() {
+    let mut pointsman = Setup::new(3).spawn();
+    for pause in [1, 3, 5, 7, 9, 12, 15, 20] {
+        std::thread::sleep(Duration::from_millis(pause));
+        pointsman.crash();
+        pointsman.start_again();
+    }
+    pointsman.wait_until_up();
+    let phone = Phone::new(pointsman.address().ip());
+    calls(&pointsman, &phone, 3).iter().for_each(|dialog| hang_up(&phone, dialog));
+    let pids = pointsman.worker_pids();
+    assert_eq!(pointsman.holders().len(), pids.len(), "each slot has one worker");
+}
+
+#[test]
+fn whoever_reads_the_log_may_go_with_the_dispatcher() {
+    let mut pointsman = Setup { log_to_nobody: true, ..Setup::new(1) }.start();
+    let phone = Phone::new(pointsman.address().ip());
+    let standing = calls(&pointsman, &phone, 1);
+    let workers = pointsman.worker_pids();
+    // Both it and its worker have something to say about this.
+    restart(&mut pointsman);
+    assert_eq!(pointsman.worker_pids(), workers);
+    hang_up(&phone, &standing[0]);
+}
+
+#[test]
 fn a_worker_that_came_back_is_replaced_when_it_dies() {
     let mut pointsman = Setup::new(2).start();
     restart(&mut pointsman);
@@ -579,6 +606,6 @@ fn a_request_that_has_waited_for_longer_than_its_caller_is_dropped_with_that_rea
     pointsman.start_again();
     assert_eq!(phone.final_response(&young).status(), 200);
     let dropped = pointsman.stats("counters")["dropped"].clone();
-    assert_eq!(dropped["too_old"], 1, "{dropped}");
+    assert_eq!(dropped["reasons"]["too-old"], 1, "{dropped}");
     assert_eq!(pointsman.dispatcher("handed_over"), 1);
 }

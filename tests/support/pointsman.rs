@@ -30,6 +30,8 @@ pub struct Setup {
     pub workers: usize,
     /// Whether the number of workers stands in a configuration file, and so not on the command line.
     pub workers_by_file: bool,
+    /// Whether its stderr is a pipe that nobody reads.
+    pub log_to_nobody: bool,
     /// What else stands on the command line.
     pub more: Vec<String>,
 }
@@ -43,6 +45,7 @@ impl Setup {
             worker_ports: 5070,
             workers,
             workers_by_file: false,
+            log_to_nobody: false,
             // All promises hold with any number of lanes: the whole test run can be had with another.
             more: std::env::var("POINTSMAN_TEST_LANES").map_or(Vec::new(), |lanes| vec!["--lanes".to_owned(), lanes]),
         }
@@ -75,8 +78,11 @@ impl Setup {
             .args(&self.more)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("the same file for stdout"))
-            .stderr(log);
-        command.spawn().expect("the executable starts")
+            .stderr(if self.log_to_nobody { Stdio::piped() } else { log.into() });
+        let mut child = command.spawn().expect("the executable starts");
+        // Our end of the pipe is closed with this.
+        drop(child.stderr.take());
+        child
     }
 
     /// Starts it and waits for nothing.
