@@ -3,12 +3,8 @@
 
 use std::io::{self, IoSlice};
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::path::Path;
 use std::time::Duration;
 
-use mio::Poll;
-
-use crate::admin::run_dir::own_uid;
 use crate::handoff::frame::{Frame, FrameBuilder, HOLDING_AT_ONCE, Hello, Record, Transaction, Welcome};
 use crate::time::Time;
 use crate::worker::link::{LinkEnd, Received};
@@ -44,26 +40,19 @@ pub(super) enum Progress {
 }
 
 impl Comeback {
-    /// Links to the dispatcher at `path` and says `hello` with `sockets` beside it.
+    /// Says `hello` on a new link, with `sockets` beside it, and begins to tell what there is.
     ///
     /// # Errors
     ///
-    /// Nobody listens there, or somebody else's process does.
+    /// The dispatcher is gone again.
     pub(super) fn begin(
-        path: &Path,
-        poll: &Poll,
+        link: LinkEnd,
         hello: Hello,
         sockets: &[BorrowedFd<'_>],
         transactions: Vec<Transaction>,
         conferences: Vec<Conference>,
         now: Time,
     ) -> io::Result<Self> {
-        let link = LinkEnd::connect(path, poll)?;
-        // What follows is secret, and the sockets are worth stealing.
-        let peer = link.peer()?;
-        if peer.uid != own_uid() && peer.uid != 0 {
-            return Err(io::Error::other("somebody else listens at the handoff socket"));
-        }
         let counted = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         let hello =
             Hello { transactions: counted(transactions.len()), conferences: counted(conferences.len()), ..hello };

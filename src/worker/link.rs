@@ -10,13 +10,14 @@ use mio::unix::SourceFd;
 use mio::{Interest, Poll, Token};
 use rustix::event::{PollFd, PollFlags, Timespec};
 
+use crate::admin::run_dir::own_uid;
 use crate::handoff::back::{Back, BackEvent};
 use crate::handoff::frame::{FRAME_HARD_LIMIT, Hello, PassedSocket, Port, SocketRole, Welcome};
 use crate::net::bind::BindError;
 use crate::net::clock;
 use crate::net::tcp::Listener;
 use crate::net::udp::{Buffers, Socket};
-use crate::net::unix::{Peer, SEND_BUFFER, SeqPacket};
+use crate::net::unix::{SEND_BUFFER, SeqPacket};
 use crate::time::Time;
 use crate::worker::links::{self, MOST};
 use crate::worker::settings::{Link, Settings, WorkerError};
@@ -90,16 +91,21 @@ impl LinkEnd {
         Ok(Joined { link, back, welcome, own, tcp, listeners, more })
     }
 
-    /// Links to a new dispatcher.
+    /// Links to a new dispatcher. Asked for again and again: where nobody listens it costs two system calls.
+    ///
+    /// # Errors
+    ///
+    /// Nobody listens there, or somebody else's process does: what is told on this link is secret, and the sockets are
+    /// worth stealing.
     pub(super) fn connect(path: &Path, poll: &Poll) -> io::Result<Self> {
-        let link = LinkEnd::on(SeqPacket::connect(path).map_err(io::Error::other)?);
+        let socket = SeqPacket::connect(path).map_err(io::Error::other)?;
+        let peer = socket.peer()?;
+        if peer.uid != own_uid() && peer.uid != 0 {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        let link = LinkEnd::on(socket);
         link.watch(poll, links::token(0))?;
         Ok(link)
-    }
-
-    /// Who is at the other end.
-    pub(super) fn peer(&self) -> io::Result<Peer> {
-        self.socket.peer()
     }
 
     /// The next frame.

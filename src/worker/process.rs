@@ -637,6 +637,7 @@ impl<A: Application> Worker<A> {
     /// Links to a new dispatcher and begins to tell it what there is.
     fn come_back(&mut self, now: Time) -> io::Result<Comeback> {
         let path = self.settings.handoff.as_deref().ok_or(io::ErrorKind::NotFound)?;
+        let link = LinkEnd::connect(path, &self.poll)?;
         let load = self.uas.load();
         let mut sockets = Vec::new();
         let mut passed = Vec::new();
@@ -669,7 +670,7 @@ impl<A: Application> Worker<A> {
             ..Hello::default()
         };
         let conferences = self.conferences.open();
-        Comeback::begin(path, &self.poll, hello, &sockets, self.holdings.transactions(now), conferences, now)
+        Comeback::begin(link, hello, &sockets, self.holdings.transactions(now), conferences, now)
     }
 
     /// The link to a new dispatcher has something to say, or takes more.

@@ -182,3 +182,34 @@ fn what_the_kernel_drops_is_counted() {
     assert!(memory.drops > 0 && kept + memory.drops as usize == 64, "{kept} kept, {memory:?}");
     assert!(memory.receive >= 1024 && memory.send >= 128 << 10, "{memory:?}");
 }
+
+#[test]
+fn the_kernel_tells_how_long_a_datagram_has_waited_once_it_is_asked_to() {
+    for address in ["127.0.0.1:0", "0.0.0.0:0"] {
+        let listener = bound(address);
+        let caller = bound("127.0.0.1:0");
+        let to = SocketAddr::from(([127, 0, 0, 1], listener.local_addr().port()));
+        let mut batch = Batch::sized(1, 100);
+        let mut next = |batch: &mut Batch| {
+            readable(&listener);
+            assert_eq!(listener.recv_batch(batch).unwrap(), 1);
+            assert_eq!(batch.get(0).map(|datagram| datagram.source), Some(caller.local_addr()));
+            batch.waited(0)
+        };
+        caller.send(b"1", to, None).unwrap();
+        assert_eq!(next(&mut batch), None);
+        // On a duplicate: it is the socket's, whoever holds it.
+        listener.try_clone().unwrap().stamp_arrivals(true).unwrap();
+        caller.send(b"2", to, None).unwrap();
+        let begin = clock::now();
+        readable(&listener);
+        while clock::now().since(begin) < Duration::from_millis(2) {
+            std::hint::spin_loop();
+        }
+        let waited = next(&mut batch).expect("the kernel keeps the time");
+        assert!(waited >= Duration::from_millis(1) && waited < Duration::from_secs(60), "{waited:?}");
+        listener.stamp_arrivals(false).unwrap();
+        caller.send(b"3", to, None).unwrap();
+        assert_eq!(next(&mut batch), None);
+    }
+}
