@@ -269,7 +269,7 @@ pub enum RunDirError {
         pid: Option<u32>,
     },
     /// The key file is not a key.
-    #[error("token key {}: has {length} bytes instead of 32; remove it, and a new one is made", .path.display())]
+    #[error("token key {}: has {length} bytes instead of 32; remove it, and the one that live workers have, or a new one, takes its place", .path.display())]
     KeyLength {
         /// The file.
         path: PathBuf,
@@ -277,7 +277,7 @@ pub enum RunDirError {
         length: usize,
     },
     /// The key is no secret.
-    #[error("token key {}: others can read it; `chmod 600` it, or remove it, and a new one is made", .path.display())]
+    #[error("token key {}: others can read it; `chmod 600` it, or remove it once no worker lives, and a new one is made", .path.display())]
     KeyReadable {
         /// The file.
         path: PathBuf,

@@ -200,8 +200,10 @@ impl Uas {
         self.limits.units = units;
     }
 
-    /// The dispatcher is gone. What it has handed over cannot be given back any more, and is answered.
+    /// The dispatcher is gone. What it has handed over cannot be given back any more, and is answered. What did go back
+    /// may not have reached another worker; a next dispatcher that selects us for it does so for the first time.
     pub fn on_dispatcher_lost(&mut self) {
+        self.refused = Refused::new(self.timers.t64());
         let keys: Vec<ServerKey> = self.servers.keys().collect();
         for key in keys {
             if let Some(server) = self.servers.get_mut(key).filter(|server| server.is_proceeding()) {

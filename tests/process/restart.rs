@@ -154,6 +154,51 @@ fn two_hundred_calls_go_on_and_every_new_one_is_answered_while_the_dispatcher_is
 }
 
 #[test]
+fn kills_of_dispatcher_and_workers_in_turn_leave_no_invite_without_an_answer() {
+    let mut pointsman = Setup::new(4).start();
+    let plan = Plan {
+        pace: Pace::Rate(500.0),
+        until: Until::Stopped,
+        hold: Some(Duration::from_millis(200)),
+        ..Plan::new(pointsman.address())
+    };
+    let mut generator = Generator::new(plan).unwrap();
+    let progress = generator.progress();
+    let load = std::thread::spawn(move || generator.run().clone());
+    let answers = |more: u64| {
+        let before = progress.answered();
+        wait_for("answers", DEADLINE, || (progress.answered() >= before + more).then_some(()));
+    };
+    for round in 0..6 {
+        answers(200);
+        match round % 3 {
+            0 => pointsman.crash(),
+            1 => {
+                pointsman.kill_worker(round % 4);
+                pointsman.crash();
+            }
+            _ => {
+                let workers = pointsman.worker_pids();
+                pointsman.crash();
+                // Nobody is there who could start a successor or read its port.
+                assert!(proc::signal(workers[round % 4], Signal::SIGKILL));
+            }
+        }
+        pointsman.start_again();
+        pointsman.wait_until_up();
+    }
+    answers(500);
+    progress.stop();
+    let outcome = load.join().unwrap();
+    let lost = outcome.failures.get("BYE 481").copied().unwrap_or_default();
+    assert_eq!(outcome.failures.values().sum::<u64>(), lost, "{:?}", outcome.failures);
+    assert_eq!(outcome.completed + lost, outcome.started);
+    pointsman.wait_until("no load at all", |load| {
+        sum(load, "sessions") == 0 && sum(load, "units_used") == 0 && sum(load, "ledger") == 0
+    });
+}
+
+#[test]
 fn the_load_is_right_from_the_first_moment() {
     let mut pointsman = Setup::new(2).start();
     let phone = Phone::new(pointsman.address().ip());
@@ -244,20 +289,26 @@ fn retransmissions_and_copies_reach_the_worker_that_has_the_call_over_two_crashe
 }
 
 #[test]
-fn the_answer_to_a_call_that_rang_over_the_crash_starts_the_clock_of_its_entry() {
+fn the_answer_to_a_call_that_rang_over_the_crash_is_not_taken_for_anothers() {
     let mut pointsman = Setup::new(1).start();
     let phone = Phone::new(pointsman.address().ip());
-    let rings = ringing(&pointsman, &phone, 1_000);
+    let earlier = ringing(&pointsman, &phone, 1_000);
     restart(&mut pointsman);
-    assert_eq!(phone.final_response(&rings).status(), 200);
-    // Told under its name, not under a number that another message has by now.
-    let invite = phone.invite(pointsman.address(), None);
-    assert_eq!(phone.transact(&invite, pointsman.address()).status(), 200);
-    pointsman.wait_until("nothing to be retained", |_| {
-        pointsman.stats("counters")["links"]
-            .as_array()
-            .is_some_and(|links| links.iter().all(|link| link["retained_bytes"] == 0))
+    // On the new link this has the number that the other had on the old one.
+    let later = ringing(&pointsman, &phone, 60_000);
+    assert_eq!(phone.final_response(&earlier).status(), 200);
+    // Its answer has been told behind the other's.
+    let last = phone.invite(pointsman.address(), None);
+    assert_eq!(phone.transact(&last, pointsman.address()).status(), 200);
+    let retained = |pointsman: &Pointsman| pointsman.stats("counters")["links"][0]["retained_bytes"].as_u64().unwrap();
+    pointsman.wait_until("the last to be let go", |load| load["workers"][0]["sessions"] == 3);
+    let one = wait_for("the last to be let go", DEADLINE, || {
+        let bytes = retained(&pointsman);
+        (bytes <= 2_048).then_some(bytes)
     });
+    assert!(one > 0, "the call that rings is kept for the next worker, should this one die");
+    phone.send(&later.cancel(), pointsman.address());
+    pointsman.wait_until("nothing to be kept", |_| retained(&pointsman) == 0);
 }
 
 #[test]

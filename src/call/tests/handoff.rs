@@ -131,3 +131,25 @@ fn copies_beyond_reason_are_let_go() {
     desk.act(|uas, now| uas.reject(key, 486, now));
     assert_eq!(desk.settled().0.len(), 17);
 }
+
+#[test]
+fn what_a_dispatcher_that_is_gone_had_handed_over_is_answered_instead_of_given_back() {
+    let mut desk = Desk::new();
+    let seq = desk.hand(&invite());
+    let key = desk.incoming();
+    desk.uas.on_dispatcher_lost();
+    desk.act(|uas, now| uas.refuse(key, RefuseReason::Exhausted, now));
+    assert_eq!((desk.statuses(), desk.settled()), (vec![503], (vec![seq], vec![])));
+}
+
+#[test]
+fn what_went_back_to_a_dispatcher_that_is_gone_may_come_from_the_next_one() {
+    let limits = Limits { units: 1, ..Limits::default() };
+    let mut desk = Desk::with(identity(), limits, SessionTimer::default());
+    let refused = desk.hand_with(&invite(), |envelope| envelope.size = 2);
+    assert_eq!(desk.settled(), (vec![], vec![(refused, RefuseReason::Full)]));
+    desk.uas.on_dispatcher_lost();
+    desk.uas.set_units(2);
+    desk.hand_with(&invite(), |envelope| envelope.size = 2);
+    desk.incoming();
+}
