@@ -190,7 +190,7 @@ fn the_kernel_tells_how_long_a_datagram_has_waited_once_it_is_asked_to() {
         let caller = bound("127.0.0.1:0");
         let to = SocketAddr::from(([127, 0, 0, 1], listener.local_addr().port()));
         let mut batch = Batch::sized(1, 100);
-        let mut next = |batch: &mut Batch| {
+        let next = |batch: &mut Batch| {
             readable(&listener);
             assert_eq!(listener.recv_batch(batch).unwrap(), 1);
             assert_eq!(batch.get(0).map(|datagram| datagram.source), Some(caller.local_addr()));
