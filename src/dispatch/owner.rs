@@ -6,9 +6,10 @@
 use std::hash::BuildHasher;
 
 use foldhash::fast::FixedState;
+use memchr::memmem;
 
 use super::sip::conference_name;
-use crate::wire::sip::Message;
+use crate::wire::sip::{Message, Peek, Start, Uri, peek};
 
 /// The lanes there are, as one of them sees them.
 #[derive(Clone, Debug)]
@@ -34,19 +35,33 @@ impl Owners {
         self.own
     }
 
-    /// The other lane that a message is for; `None` when it is for this one.
+    /// The lane that a message is for, where a look at it tells; `None` leaves that to [`Owners::lane_of`].
+    #[inline]
+    pub fn at_a_look(&self, bytes: &[u8]) -> Option<usize> {
+        let Peek { uri, call_id } = peek(bytes)?;
+        Some(self.lane(conference_in(uri).unwrap_or(call_id)))
+    }
+
+    /// The lane that a message is for.
     ///
     /// A response names its worker itself: whoever reads it passes it on.
-    #[inline]
-    pub fn other(&self, message: &Message<'_>) -> Option<usize> {
-        if self.lanes < 2 || !message.is_request() {
-            return None;
+    pub fn lane_of(&self, message: &Message<'_>) -> usize {
+        match message.start() {
+            Start::Request { uri, .. } => self.lane(conference_in(uri).unwrap_or_else(|| message.call_id())),
+            Start::Response { .. } => self.own,
         }
-        let conference = message.uri().and_then(|uri| conference_name(&uri));
-        let name = conference.unwrap_or_else(|| message.call_id());
-        let lane = ((u128::from(self.hash.hash_one(name)) * self.lanes as u128) >> 64) as usize;
-        (lane != self.own).then_some(lane)
     }
+
+    fn lane(&self, name: &[u8]) -> usize {
+        ((u128::from(self.hash.hash_one(name)) * self.lanes as u128) >> 64) as usize
+    }
+}
+
+/// The conference's name in a request-URI as written.
+fn conference_in(uri: &[u8]) -> Option<&[u8]> {
+    // Most URIs name none: that is seen without reading them.
+    let at = memmem::find(uri, b":conf=")?;
+    conference_name(&Uri::parse(uri)?).filter(|_| at <= b"sips".len())
 }
 
 #[cfg(test)]
@@ -57,12 +72,11 @@ mod tests {
     fn lane_of(lanes: usize, text: &str) -> usize {
         let mut scanner = Scanner::new();
         let message = scanner.scan(text.as_bytes()).unwrap();
-        let found: Vec<usize> =
-            (0..lanes).filter(|&own| Owners::new(own, lanes, 7).other(&message).is_none()).collect();
-        let [own] = found[..] else { panic!("{found:?} all take it") };
-        let others = (0..lanes).filter(|&lane| lane != own);
-        others.for_each(|lane| assert_eq!(Owners::new(lane, lanes, 7).other(&message), Some(own)));
-        own
+        let of = |own: usize| Owners::new(own, lanes, 7);
+        let lane = of(0).lane_of(&message);
+        assert!((0..lanes).all(|own| of(own).lane_of(&message) == lane), "they do not agree");
+        assert_eq!(of(0).at_a_look(text.as_bytes()), Some(lane));
+        lane
     }
 
     fn request(method: &str, user: &str, call: &str) -> String {
@@ -96,6 +110,9 @@ mod tests {
              To: <sip:b@ms>;tag=2\r\nCall-ID: c\r\nCSeq: 1 BYE\r\n\r\n";
         let mut scanner = Scanner::new();
         let message = scanner.scan(text.as_bytes()).unwrap();
-        assert!((0..4).all(|own| Owners::new(own, 4, 7).other(&message).is_none()));
+        for own in 0..4 {
+            let owners = Owners::new(own, 4, 7);
+            assert_eq!((owners.at_a_look(text.as_bytes()), owners.lane_of(&message)), (None, own));
+        }
     }
 }

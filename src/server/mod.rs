@@ -11,7 +11,7 @@ mod lane;
 mod link_socket;
 pub mod links;
 mod moderation;
-mod parcel;
+pub mod parcel;
 mod snapshot;
 pub mod switch;
 

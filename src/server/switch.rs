@@ -127,25 +127,35 @@ impl<C: Channel> Switch<C> {
             local: datagram.local,
             received,
         };
-        let back = match self.scanner.scan(datagram.bytes) {
+        let own = self.owners.own();
+        if self.owners.lanes() == 1 {
+            return self.decide(datagram.bytes, owner, &arrival, now);
+        }
+        let lane = match self.owners.at_a_look(datagram.bytes) {
+            Some(lane) => lane,
+            None => self.scanner.scan(datagram.bytes).map_or(own, |message| self.owners.lane_of(&message)),
+        };
+        match self.parcels.get_mut(lane) {
+            Some(parcel) if lane != own => parcel.add(datagram.bytes, owner, &arrival),
+            _ => self.decide(datagram.bytes, owner, &arrival, now),
+        }
+    }
+
+    fn decide(&mut self, bytes: &[u8], owner: Owner, arrival: &Arrival, now: Time) {
+        let back = match self.scanner.scan(bytes) {
             Ok(message) => {
-                if let Some(lane) = self.owners.other(&message)
-                    && let Some(parcel) = self.parcels.get_mut(lane)
-                {
-                    return parcel.add(datagram.bytes, owner, &arrival);
-                }
                 let decision = match owner {
-                    Owner::Listener(_) => self.dispatch.on_message(&message, &arrival, now),
-                    Owner::Vacant(_) => self.dispatch.on_vacant(Ok(&message), &arrival, now),
+                    Owner::Listener(_) => self.dispatch.on_message(&message, arrival, now),
+                    Owner::Vacant(_) => self.dispatch.on_vacant(Ok(&message), arrival, now),
                 };
-                self.hands.carry_out(&mut self.dispatch, decision, Some(&message), &arrival, owner)
+                self.hands.carry_out(&mut self.dispatch, decision, Some(&message), arrival, owner)
             }
             Err(bad) => {
                 let decision = match owner {
-                    Owner::Listener(_) => self.dispatch.on_unparsable(&bad, &arrival, now),
-                    Owner::Vacant(_) => self.dispatch.on_vacant(Err(&bad), &arrival, now),
+                    Owner::Listener(_) => self.dispatch.on_unparsable(&bad, arrival, now),
+                    Owner::Vacant(_) => self.dispatch.on_vacant(Err(&bad), arrival, now),
                 };
-                self.hands.carry_out(&mut self.dispatch, decision, bad.message.as_ref(), &arrival, owner)
+                self.hands.carry_out(&mut self.dispatch, decision, bad.message.as_ref(), arrival, owner)
             }
         };
         if let Some(back) = back {
@@ -162,15 +172,8 @@ impl<C: Channel> Switch<C> {
             self.dispatch.on_ledger_elsewhere(worker, parcel.from, units);
         }
         for (bytes, owner, arrival) in parcel.messages() {
-            // The lane that passed it on has scanned it as well; a fault now would be a bug.
-            let Ok(message) = self.scanner.scan(bytes) else { continue };
-            let decision = match owner {
-                Owner::Listener(_) => self.dispatch.on_message(&message, arrival, now),
-                Owner::Vacant(_) => self.dispatch.on_vacant(Ok(&message), arrival, now),
-            };
-            self.returned.extend(self.hands.carry_out(&mut self.dispatch, decision, Some(&message), arrival, owner));
+            self.decide(bytes, owner, arrival, now);
         }
-        self.place_returned(now);
     }
 
     /// Gives what other lanes are to have to `send`, which puts an empty parcel in its place; or returns false when that

@@ -1,0 +1,270 @@
+//! What more lanes are worth: new INVITEs from memory through the whole of a lane but its system calls (scan, passing to
+//! the lane that decides, decision, table, retention, frames), with callers and workers that cost nothing.
+//!
+//! Each lane is a thread with a core of its own where the machine has one. Every lane reads its share of the datagrams,
+//! as it does from a socket; the half that belongs to the other one is passed on in parcels.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "a bench that cannot go on fails here")]
+
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::sync::{Arc, Barrier};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use pointsman::config::{Insert, Policy};
+use pointsman::dispatch::decision::Joined;
+use pointsman::dispatch::identity::Keyring;
+use pointsman::dispatch::owner::Owners;
+use pointsman::dispatch::rules::Rules;
+use pointsman::dispatch::{Dispatch, Setup};
+use pointsman::handoff::frame::{FRAME_HEADER, Frame, FrameBuilder, Record, Report};
+use pointsman::ids::{Incarnation, ListenerId, Seq, TokenKey, WorkerId};
+use pointsman::net::udp::Datagram;
+use pointsman::server::door::Owner;
+use pointsman::server::links::Channel;
+use pointsman::server::parcel::Parcel;
+use pointsman::server::switch::Switch;
+use pointsman::time::Time;
+
+const KEY: TokenKey = TokenKey::new([9; 32]);
+const WORKERS: u16 = 4;
+/// INVITEs that each lane reads.
+const MESSAGES: usize = 400_000;
+const BATCH: usize = 128;
+const RUNS: usize = 5;
+const BEGIN: Time = Time(1_000_000);
+/// All is read by then.
+const END: Time = Time(20_000_000);
+
+/// A worker that has answered whatever it gets, at once, and wants nothing for it.
+#[derive(Default)]
+struct Eager {
+    answered: Vec<Seq>,
+    number: u64,
+    last: Seq,
+}
+
+impl Channel for Eager {
+    fn send(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<()> {
+        // The fixed part of a record lies in one piece; its sequence number is all a worker of this kind reads.
+        let bytes = pieces.iter().map(|piece| piece.len()).sum::<usize>();
+        let mut frame = Vec::with_capacity(bytes);
+        pieces.iter().for_each(|piece| frame.extend_from_slice(piece));
+        for record in Frame::parse(&frame).unwrap() {
+            if let Record::Message(message) = record.unwrap() {
+                self.last = message.envelope.seq;
+                self.answered.push(self.last);
+            }
+        }
+        Ok(())
+    }
+
+    fn recv(&mut self, frame: &mut [u8]) -> io::Result<usize> {
+        if self.answered.is_empty() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.number += 1;
+        let mut builder = FrameBuilder::new();
+        builder.push_answered(&self.answered);
+        builder.push(&Record::Report(Report {
+            number: self.number,
+            taken_through: self.last,
+            covers: self.last,
+            units_total: 1_000_000,
+            ..Report::default()
+        }));
+        self.answered.clear();
+        let bytes = builder.bytes();
+        assert!(bytes.len() > FRAME_HEADER);
+        frame[..bytes.len()].copy_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn watch_writable(&mut self, _wanted: bool) {}
+}
+
+struct Lane {
+    switch: Switch<Eager>,
+    incoming: Receiver<Parcel>,
+    peers: Vec<Sender<Parcel>>,
+    spare: Vec<Parcel>,
+    feed: Feed,
+}
+
+impl Lane {
+    fn new(own: usize, lanes: usize, incoming: Receiver<Parcel>, peers: Vec<Sender<Parcel>>) -> Self {
+        let rules = Rules { policy: Policy::LeastLoad, slow_start: Duration::ZERO, ..Rules::default() };
+        let keys = Keyring { current: KEY, previous: None };
+        let dispatch = Dispatch::new(Setup {
+            rules,
+            keys,
+            table_cap: 1_000_000 / lanes,
+            group_cap: 1024,
+            workers: usize::from(WORKERS),
+            seed: own as u64,
+        });
+        let mut switch = Switch::new(dispatch, Insert::None, (16 << 20) / lanes, Owners::new(own, lanes, 7));
+        for worker in 0..WORKERS {
+            let joined = Joined {
+                incarnation: Incarnation::new(u64::from(worker) + 1),
+                capacity: 1_000_000,
+                addresses: vec![SocketAddr::from(([198, 51, 100, 1], 5070 + worker))],
+            };
+            switch.on_link(WorkerId(worker), Eager::default(), &joined, Time(0));
+        }
+        Lane { switch, incoming, peers, spare: Vec::new(), feed: Feed::new(own) }
+    }
+
+    fn run(&mut self) {
+        let source = SocketAddr::from(([203, 0, 113, 5], 5060));
+        let local = SocketAddr::from(([198, 51, 100, 1], 5060));
+        let mut now = BEGIN;
+        for _ in 0..MESSAGES / BATCH {
+            now = now + Duration::from_micros(50);
+            self.take_parcels(now);
+            for _ in 0..BATCH {
+                let datagram = Datagram { bytes: self.feed.next(), source, local, truncated: false };
+                self.switch.on_datagram(Owner::Listener(ListenerId(0)), ListenerId(0), &datagram, now);
+            }
+            self.flush(now);
+        }
+    }
+
+    fn take_parcels(&mut self, now: Time) {
+        // As many as a lane takes in a turn.
+        for _ in 0..32 {
+            let Ok(mut parcel) = self.incoming.try_recv() else { break };
+            self.switch.on_parcel(&parcel, now);
+            parcel.clear();
+            self.spare.push(parcel);
+        }
+    }
+
+    fn flush(&mut self, now: Time) {
+        self.switch.flush_answers(|_, _, _, _| {});
+        self.switch.flush_links();
+        let Lane { switch, peers, spare, .. } = self;
+        switch.flush_parcels(now, |lane, parcel| {
+            let full = std::mem::replace(parcel, spare.pop().unwrap_or_default());
+            peers[lane].send(full).is_ok()
+        });
+        for worker in 0..WORKERS {
+            switch.on_link_event(WorkerId(worker), true, false);
+        }
+        while let Some(worker) = switch.take_readable_link() {
+            switch.read_link(worker, now);
+        }
+    }
+}
+
+/// INVITEs of about 950 bytes, each a new call.
+struct Feed {
+    bytes: Vec<u8>,
+    places: Vec<usize>,
+    number: u64,
+}
+
+impl Feed {
+    fn new(own: usize) -> Self {
+        let sdp = format!(
+            "v=0\r\no=- 20518 20518 IN IP4 203.0.113.5\r\ns=-\r\nc=IN IP4 203.0.113.5\r\nt=0 0\r\n\
+             m=audio 40000 RTP/AVP 0 8 101\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:8 PCMA/8000\r\na=x-fill:{}\r\n",
+            "x".repeat(280)
+        );
+        let bytes = format!(
+            "INVITE sip:ivr@ms.example.net SIP/2.0\r\nVia: SIP/2.0/UDP 203.0.113.5:5060;rport;branch=z9hG4bKNNNNNNNNNN\r\n\
+             Max-Forwards: 70\r\nFrom: <sip:as@example.net>;tag=NNNNNNNNNN\r\nTo: <sip:ivr@ms.example.net>\r\n\
+             Call-ID: NNNNNNNNNN@203.0.113.5\r\nCSeq: 1 INVITE\r\nContact: <sip:as@203.0.113.5:5060>\r\n\
+             Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{sdp}",
+            sdp.len()
+        )
+        .into_bytes();
+        let places = (0..bytes.len()).filter(|&at| bytes[at..].starts_with(b"NNNNNNNNNN")).collect();
+        Feed { bytes, places, number: own as u64 * 1_000_000_000 }
+    }
+
+    fn next(&mut self) -> &[u8] {
+        self.number += 1;
+        let mut digits = [b'0'; 10];
+        let mut rest = self.number;
+        for digit in digits.iter_mut().rev() {
+            *digit = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+        self.places.iter().for_each(|&at| self.bytes[at..at + 10].copy_from_slice(&digits));
+        &self.bytes
+    }
+}
+
+/// What `lanes` lanes did together.
+struct Done {
+    /// Messages a second, by the clock on the wall: right on a machine that has nothing else to do.
+    rate: f64,
+    /// CPU time of a message in µs, in all lanes that had to do with it.
+    cpu: f64,
+}
+
+fn measure(lanes: usize) -> Done {
+    let (senders, receivers): (Vec<_>, Vec<_>) = (0..lanes).map(|_| bounded::<Parcel>(1 << 16)).unzip();
+    let barrier = Arc::new(Barrier::new(lanes + 1));
+    let threads: Vec<_> = receivers
+        .into_iter()
+        .enumerate()
+        .map(|(own, incoming)| {
+            let (senders, barrier) = (senders.clone(), Arc::clone(&barrier));
+            thread::spawn(move || {
+                let mut lane = Lane::new(own, lanes, incoming, senders);
+                barrier.wait();
+                let before = cpu_time();
+                lane.run();
+                barrier.wait();
+                // What the others have passed on last is decided, too.
+                while !lane.incoming.is_empty() {
+                    lane.take_parcels(END);
+                    lane.flush(END);
+                }
+                let spent = cpu_time() - before;
+                barrier.wait();
+                (lane.switch.dispatch().counters().handed_over, spent)
+            })
+        })
+        .collect();
+    barrier.wait();
+    let begin = Instant::now();
+    barrier.wait();
+    barrier.wait();
+    let elapsed = begin.elapsed().as_secs_f64();
+    let done: Vec<(u64, Duration)> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+    let handed_over = done.iter().map(|(handed_over, _)| handed_over).sum::<u64>();
+    assert_eq!(handed_over as usize, lanes * (MESSAGES / BATCH) * BATCH, "every INVITE was handed over once");
+    let cpu = done.iter().map(|(_, spent)| spent.as_secs_f64()).sum::<f64>();
+    Done { rate: handed_over as f64 / elapsed, cpu: cpu * 1e6 / handed_over as f64 }
+}
+
+fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn main() {
+    let runs: Vec<(Done, Done)> = (0..RUNS).map(|_| (measure(1), measure(2))).collect();
+    let (rate_one, rate_two) =
+        (median(runs.iter().map(|(one, _)| one.rate)), median(runs.iter().map(|(_, two)| two.rate)));
+    let (cpu_one, cpu_two) = (median(runs.iter().map(|(one, _)| one.cpu)), median(runs.iter().map(|(_, two)| two.cpu)));
+    let cpus = thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    println!("| lanes | messages/s | CPU of a message, µs |\n|---|---|---|");
+    println!("| 1 | {rate_one:.0} | {cpu_one:.2} |\n| 2 | {rate_two:.0} | {cpu_two:.2} |");
+    println!(
+        "on {cpus} CPUs: {:.2} × by the clock, {:.2} × by CPU time (2 × {cpu_one:.2} / {cpu_two:.2})",
+        rate_two / rate_one,
+        2.0 * cpu_one / cpu_two
+    );
+}
