@@ -21,7 +21,7 @@
 //! -- processes: each wires pure parts to net --
 //! server             the dispatcher process: lane (the hot loop), links
 //! worker             the SDK (trait Application, run) and the built-in media application
-//! supervisor         worker processes: slots, start, restart, stop
+//! supervisor         worker processes: slots, start, restart, take over, stop
 //! admin              stats socket and its client
 //! ```
 //!

@@ -117,3 +117,65 @@ impl Comeback {
         (!frame.is_empty()).then_some(frame)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handoff::frame::FRAME_HARD_LIMIT;
+    use crate::net::unix::SeqPacket;
+
+    #[test]
+    fn a_worker_with_very_much_tells_all_of_it_in_frames_of_the_usual_size_and_never_waits() {
+        let (ours, theirs) = SeqPacket::pair().unwrap();
+        let transactions: Vec<Transaction> =
+            (0..50_000).map(|cseq| Transaction { cseq, ..Transaction::default() }).collect();
+        let conferences: Vec<Conference> =
+            (0..20_000_u32).map(|number| (Time(1), format!("conf={number}").into_bytes().into())).collect();
+        let begun = Comeback::begin(LinkEnd::on(ours), Hello::default(), &[], transactions, conferences, Time(0));
+        let mut comeback = begun.unwrap();
+        let (mut told, mut open) = (Vec::new(), 0);
+        let mut buffer = vec![0; FRAME_HARD_LIMIT];
+        let mut hello = None;
+        while told.len() < 50_000 || open < 20_000 {
+            // The dispatcher reads one frame in the time in which the worker could send many.
+            let length = theirs.recv(&mut buffer, &mut Vec::new()).expect("there is more");
+            for record in Frame::parse(&buffer[..length]).unwrap() {
+                match record.unwrap() {
+                    Record::Hello(it) => hello = Some((it.transactions, it.conferences)),
+                    Record::Holding(held) => told.extend(held.iter().map(|held| held.cseq)),
+                    Record::GroupOpen { .. } => open += 1,
+                    other => panic!("{other:?}"),
+                }
+            }
+            match comeback.go_on(Time(0)) {
+                Progress::Waiting(on) => comeback = on,
+                _ => panic!("nobody has answered"),
+            }
+        }
+        assert_eq!(hello, Some((50_000, 20_000)));
+        told.sort_unstable();
+        assert!(told.iter().copied().eq(0..50_000) && open == 20_000);
+    }
+
+    #[test]
+    fn a_refusal_is_heard_and_a_dispatcher_that_dies_or_hangs_is_given_up() {
+        let begin = || {
+            let (ours, theirs) = SeqPacket::pair().unwrap();
+            let begun = Comeback::begin(LinkEnd::on(ours), Hello::default(), &[], Vec::new(), Vec::new(), Time(0));
+            (begun.unwrap(), theirs)
+        };
+        let (refused, theirs) = begin();
+        let mut frame = FrameBuilder::new();
+        frame.push(&Record::Goodbye("no"));
+        theirs.send(&[IoSlice::new(frame.bytes())], &[]).unwrap();
+        drop(theirs);
+        assert!(matches!(refused.go_on(Time(0)), Progress::Refused(reason) if reason == "no"));
+        let (left, theirs) = begin();
+        drop(theirs);
+        assert!(matches!(left.go_on(Time(0)), Progress::Failed));
+        let (hangs, _theirs) = begin();
+        let Progress::Waiting(hangs) = hangs.go_on(Time(9_999_999)) else { panic!("it is not time yet") };
+        assert_eq!(hangs.poll_timeout(), Time(10_000_000));
+        assert!(matches!(hangs.go_on(Time(10_000_000)), Progress::Failed));
+    }
+}

@@ -36,8 +36,7 @@ impl Listeners {
             }
             self.numbers.push(at as u16);
         }
-        // An address that the dispatcher has given up is not kept from others. What was to leave from it is lost, and
-        // asked for again.
+        // An address that the dispatcher has given up is not kept from others.
         for (at, (_, socket)) in self.known.iter_mut().enumerate() {
             if !self.numbers.contains(&(at as u16)) {
                 *socket = None;

@@ -513,7 +513,11 @@ impl<A: Application> Worker<A> {
         let Transmit { hop, to, from, bytes } = transmit;
         let socket = match *hop {
             Hop::Own(number) => self.own.get(usize::from(number)),
-            Hop::Listener(number) => self.listeners.get(number),
+            // A listener that a new dispatcher has given up: from our own port then, as if `reply-from` said so.
+            Hop::Listener(number) => self
+                .listeners
+                .get(number)
+                .or_else(|| self.own.iter().find(|own| own.local_addr().is_ipv4() == to.is_ipv4())),
             Hop::Stream(conn) => return self.streams.send(conn, *to, bytes, now),
             Hop::Dial => return self.streams.dial(*to, bytes, now),
             Hop::Front(conn) => {

@@ -499,6 +499,46 @@ fn other_worker_ports_hold_for_a_slot_from_its_next_worker_on() {
 }
 
 #[test]
+fn another_listening_port_leaves_the_old_one_to_others_and_no_call_alone() {
+    let mut pointsman = Setup::new(1).start();
+    let phone = Phone::new(pointsman.address().ip());
+    let standing = calls(&pointsman, &phone, 1);
+    let rings = ringing(&pointsman, &phone, 1_000);
+    let old = pointsman.address();
+    pointsman.crash();
+    let moved = Setup { port: 5062, ..pointsman.setup() };
+    pointsman.start_again_as(moved);
+    pointsman.wait_until_up();
+    UdpSocket::bind(old).expect("nobody keeps the old port");
+    let answer = phone.final_response(&rings);
+    assert_eq!((answer.status(), answer.from), (200, pointsman.worker_address(0)));
+    hang_up(&phone, &standing[0]);
+    hang_up(&phone, &calls(&pointsman, &phone, 1)[0]);
+}
+
+#[test]
+fn another_number_of_lanes_changes_nothing_for_the_calls_that_stand() {
+    let mut pointsman = Setup::new(2).start();
+    let phone = Phone::new(pointsman.address().ip());
+    let standing = calls(&pointsman, &phone, 4);
+    for lanes in ["3", "1", "2"] {
+        let rings = ringing(&pointsman, &phone, 60_000);
+        pointsman.crash();
+        let mut other = pointsman.setup();
+        other.more = vec!["--lanes".to_owned(), lanes.to_owned()];
+        pointsman.start_again_as(other);
+        pointsman.wait_until_up();
+        phone.send(&rings, pointsman.address());
+        phone.expect("ringing again", |reply| reply.answers(&rings) && reply.status() == 180);
+        let cancel = rings.cancel();
+        assert_eq!(phone.transact(&cancel, pointsman.address()).status(), 200);
+    }
+    for dialog in &standing {
+        assert_eq!(phone.transact(&dialog.request("BYE", 1), pointsman.address()).status(), 200);
+    }
+}
+
+#[test]
 fn a_lost_key_comes_back_with_the_workers() {
     let mut pointsman = Setup::new(2).start();
     let phone = Phone::new(pointsman.address().ip());

@@ -119,6 +119,7 @@ impl Pointsman {
 
     /// Starts the dispatcher again, otherwise than before.
     pub fn start_again_as(&mut self, setup: Setup) {
+        self.address = SocketAddr::new(setup.ip, setup.port);
         self.setup = setup;
         self.start_again();
     }
