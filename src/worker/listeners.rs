@@ -72,6 +72,11 @@ impl Listeners {
         })
     }
 
+    /// Lets go of all of them; the numbers stay.
+    pub(super) fn close(&mut self) {
+        self.known.iter_mut().for_each(|(_, socket)| *socket = None);
+    }
+
     /// Has the kernel note when datagrams come: nobody reads them now, and the next dispatcher drops what is too old.
     pub(super) fn stamp_arrivals(&self) {
         for (_, socket) in &self.known {

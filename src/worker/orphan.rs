@@ -1,8 +1,8 @@
 //! What a worker does without a dispatcher, as a value: it looks for a new one every 50 ms, and leaves when it has had
 //! neither call nor dispatcher for 30 s.
 //!
-//! It keeps its duplicates of the well-known sockets all that time: closed by every worker, they would take the
-//! datagrams with them that wait for the next dispatcher. They go when the worker does.
+//! A slot's worker keeps its duplicates of the well-known sockets all that time: closed by every worker, they would take
+//! the datagrams with them that wait for the next dispatcher. They go when the worker does.
 
 use std::time::Duration;
 

@@ -13,7 +13,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use crate::admin::run_dir::worker_lock;
 use crate::call::{Arrival, CallKey, Event, Hop, Identity, Limits, Output, ResolveKey, Timers, Transmit, Uas};
 use crate::handoff::back::{Back, BackEvent};
-use crate::handoff::frame::{Drain, DrainMode, Hello, PassedSocket, RefuseReason, Report, SocketRole, Welcome};
+use crate::handoff::frame::{Drain, DrainMode, Hello, PassedSocket, Port, RefuseReason, Report, SocketRole, Welcome};
 use crate::ids::{Seq, WorkerId};
 use crate::net::process::{LockError, LockFile, StopSignals};
 use crate::net::resolve::{Asked, Limits as Lookups, Resolver};
@@ -31,7 +31,7 @@ use crate::worker::listeners::Listeners;
 use crate::worker::media::{Media, RTP_TOKENS};
 use crate::worker::orphan::{Next, Orphan};
 use crate::worker::report::{CpuShare, Pace};
-use crate::worker::settings::{Settings, WorkerError};
+use crate::worker::settings::{Link, Settings, WorkerError};
 use crate::worker::size::size_of;
 use crate::worker::streams::{self, Streams};
 
@@ -75,7 +75,9 @@ pub fn run(settings: Settings, application: impl Application) -> Result<(), Work
 
 /// The lock of the slot that a dispatcher has started this worker for.
 fn lock_slot(settings: &Settings) -> Result<Option<LockFile>, WorkerError> {
-    let slot = settings.name.as_deref().and_then(|name| name.parse::<WorkerId>().ok());
+    // Who comes by itself has ports of its own.
+    let name = settings.name.as_deref().filter(|_| matches!(settings.link, Link::Inherited(_)));
+    let slot = name.and_then(|name| name.parse::<WorkerId>().ok());
     let run_dir = settings.handoff.as_deref().and_then(Path::parent);
     let (Some(slot), Some(run_dir)) = (slot, run_dir) else { return Ok(None) };
     let path = worker_lock(run_dir, slot);
@@ -92,8 +94,8 @@ fn lock_slot(settings: &Settings) -> Result<Option<LockFile>, WorkerError> {
 struct Worker<A> {
     poll: Poll,
     signals: StopSignals,
-    /// Held as long as the slot's sockets are.
-    _lock: Option<LockFile>,
+    /// Held as long as the sockets of a slot are; a worker that came by itself has its own.
+    slot: Option<LockFile>,
     settings: Settings,
     /// The last one: what a new dispatcher asks for.
     welcome: Welcome,
@@ -199,7 +201,7 @@ impl<A: Application> Worker<A> {
             uas: Uas::new(identity, limits, Timers::default(), settings.session_timer),
             poll,
             signals,
-            _lock: lock,
+            slot: lock,
             settings,
             welcome,
             links,
@@ -631,10 +633,15 @@ impl<A: Application> Worker<A> {
         self.links.clear();
         self.uas.on_dispatcher_lost();
         if !matches!(self.stage, Stage::Stopping(_)) {
-            self.listeners.stamp_arrivals();
-            // Only who has its sockets from the dispatcher can give them back.
-            let can_return = self._lock.is_some() && self.welcome.key.is_some();
-            self.stage = Stage::Orphaned(Orphan::new(can_return, clock::now()));
+            if self.slot.is_some() {
+                self.listeners.stamp_arrivals();
+            } else {
+                // A new dispatcher does not wait for who came by itself, and could not bind them: what still has to leave
+                // from them leaves from our own port.
+                self.listeners.close();
+                self.uas.set_listeners(self.listeners.addresses(), self.listeners.held());
+            }
+            self.stage = Stage::Orphaned(Orphan::new(self.settings.handoff.is_some(), clock::now()));
         }
     }
 
@@ -643,6 +650,28 @@ impl<A: Application> Worker<A> {
         let path = self.settings.handoff.as_deref().ok_or(io::ErrorKind::NotFound)?;
         let link = LinkEnd::connect(path, &self.poll)?;
         let load = self.uas.load();
+        let hello = Hello {
+            secret: Some(self.welcome.secret),
+            incarnation: Some(self.welcome.incarnation),
+            program: self.settings.program.clone(),
+            pid: std::process::id(),
+            capacity: self.settings.capacity,
+            wants_listeners: self.settings.wants_listeners,
+            links: MOST as u16,
+            units_used: load.units_used,
+            sessions: load.sessions,
+            draining: self.uas.is_draining(),
+            ..Hello::default()
+        };
+        let conferences = self.conferences.open();
+        if self.slot.is_none() {
+            // It comes as it came first, and tells the rest when it is welcome.
+            let port = |own: &Socket| Port { service: "sip".to_owned(), address: own.local_addr() };
+            let ports = self.own.iter().map(port).collect();
+            let hello = Hello { name: self.settings.name.clone(), ports, ..hello };
+            self.meanwhile = conferences.into_iter().map(|(since, name)| Meanwhile::Opened(name, since)).collect();
+            return Comeback::begin(link, hello, &[], Vec::new(), Vec::new(), now);
+        }
         let mut sockets = Vec::new();
         let mut passed = Vec::new();
         for socket in &self.own {
@@ -657,23 +686,8 @@ impl<A: Application> Worker<A> {
             passed.push(about);
             sockets.push(socket.as_fd());
         }
-        let hello = Hello {
-            name: Some(self.welcome.name.clone()),
-            secret: Some(self.welcome.secret),
-            incarnation: Some(self.welcome.incarnation),
-            program: self.settings.program.clone(),
-            pid: std::process::id(),
-            capacity: self.settings.capacity,
-            wants_listeners: self.settings.wants_listeners,
-            links: MOST as u16,
-            sockets: passed,
-            key: self.welcome.key.clone(),
-            units_used: load.units_used,
-            sessions: load.sessions,
-            draining: self.uas.is_draining(),
-            ..Hello::default()
-        };
-        let conferences = self.conferences.open();
+        let (name, key) = (Some(self.welcome.name.clone()), self.welcome.key.clone());
+        let hello = Hello { name, key, sockets: passed, ..hello };
         Comeback::begin(link, hello, &sockets, self.holdings.transactions(now), conferences, now)
     }
 

@@ -44,3 +44,33 @@ fn a_worker_that_is_started_by_hand_takes_calls_at_a_port_of_its_own_until_it_is
     assert!(status.success());
     pointsman.wait_until("its place to be free", |load| load["workers"].as_array().is_some_and(|all| all.len() == 1));
 }
+
+#[test]
+fn a_worker_that_came_by_itself_outlives_the_dispatcher_too_and_keeps_no_port_from_the_next_one() {
+    let mut pointsman = Setup::new(1).with(["--policy", "round-robin", "--slow-start", "0s"]).start();
+    let worker = by_hand(&pointsman);
+    pointsman.wait_until("the worker to be there", |load| load["workers"][1]["state"] == "up");
+    let phone = Phone::new(pointsman.address().ip());
+    let calls: Vec<_> =
+        (0..4).map(|_| phone.call(&phone.invite(pointsman.address(), None), pointsman.address())).collect();
+    let slot = pointsman.worker_pids()[0];
+    pointsman.crash();
+    // The slot's worker, with its duplicate of the well-known socket, goes as well.
+    assert!(proc::signal(slot, nix::sys::signal::Signal::SIGKILL));
+    wait_for("its end", DEADLINE, || (!proc::runs(slot)).then_some(()));
+    wait_for("the well-known port to be let go", DEADLINE, || std::net::UdpSocket::bind(pointsman.address()).ok());
+    pointsman.start_again();
+    pointsman.wait_until("both to be up", |load| {
+        let workers = load["workers"].as_array().map(Vec::as_slice).unwrap_or_default();
+        workers.len() == 2 && workers.iter().all(|worker| worker["state"] == "up")
+    });
+    assert_eq!(pointsman.worker(1)["pid"], worker.0.id());
+    let port = pointsman.worker_address(1).port();
+    let at_hand: Vec<_> = calls.iter().filter(|dialog| dialog.target.port() == port).collect();
+    assert_eq!(at_hand.len(), 2);
+    pointsman.wait_until("its load to be known", |load| load["workers"][1]["sessions"] == 2);
+    for dialog in at_hand {
+        // Through the well-known port: its token is still its own.
+        assert_eq!(phone.transact(&dialog.request("BYE", 1), pointsman.address()).status(), 200);
+    }
+}
