@@ -353,6 +353,11 @@ impl Front {
         }
     }
 
+    /// All messages up to this one have been read by the worker, as far as it has said.
+    pub const fn taken_through(&self) -> Seq {
+        self.taken
+    }
+
     /// The last message that the worker has read, when it has not read all that were handed over.
     pub fn unread_behind(&self) -> Option<Seq> {
         (self.sent > self.taken || self.unsent.is_some()).then_some(self.taken)

@@ -13,6 +13,7 @@ pub mod links;
 mod moderation;
 pub mod parcel;
 mod snapshot;
+mod suspects;
 pub mod switch;
 
 use std::sync::Arc;

@@ -14,6 +14,7 @@ use super::answers::Answers;
 use super::door::Owner;
 use super::links::{Channel, Links};
 use super::parcel::Parcel;
+use super::suspects::Suspects;
 use crate::config::Insert;
 use crate::dispatch::Dispatch;
 use crate::dispatch::decision::{Admin, Arrival, Brought, Cause, Decision, Handoff, Joined, Returned, Target};
@@ -42,6 +43,8 @@ pub struct Switch<C> {
     refused: [u64; RefuseReason::ALL.len()],
     /// Messages that came back from a worker and wait for their next decision.
     returned: VecDeque<Back>,
+    /// Those of them that may have been the death of their worker.
+    suspects: Suspects<Back>,
     owners: Owners,
     /// What other lanes are to decide about, by lane.
     parcels: Vec<Parcel>,
@@ -97,6 +100,7 @@ impl<C: Channel> Switch<C> {
             frame: vec![0; FRAME_HARD_LIMIT],
             refused: [0; RefuseReason::ALL.len()],
             returned: VecDeque::new(),
+            suspects: Suspects::new(),
         }
     }
 
@@ -226,35 +230,52 @@ impl<C: Channel> Switch<C> {
 
     /// Decides again about what workers gave back.
     fn place_returned(&mut self, now: Time) {
+        // Whoever has had it does not get it again, so this comes to an end.
         while let Some(back) = self.returned.pop_front() {
-            let Back { message: front::Returned { envelope, note, payload, sent }, from, cause } = back;
-            let arrival = Arrival {
-                listener: envelope.listener,
-                transport: envelope.transport,
-                conn: envelope.conn,
-                source: envelope.source,
-                local: envelope.local,
-                received: envelope.received,
-            };
-            // It was scanned before it was handed over; a fault now would be a bug, and the message is dropped.
-            let Ok(message) = self.scanner.scan(&payload) else { continue };
-            let returned = Returned {
-                cause,
-                from,
-                seq: envelope.seq,
-                tried: note.tried,
-                since: note.since,
-                deaths: note.deaths,
-                sent,
-                follows: envelope.follows,
-                entry: note.entry,
-                size: envelope.size,
-            };
-            let decision = self.dispatch.on_returned(&message, &arrival, &returned, now);
-            let owner = Owner::Listener(envelope.listener);
-            // Whoever has had it does not get it again, so this comes to an end.
-            self.returned.extend(self.hands.carry_out(&mut self.dispatch, decision, Some(&message), &arrival, owner));
+            self.place_again(back, now);
         }
+    }
+
+    /// Decides again about what may have been the death of a worker, as much of it as may be out at a time.
+    fn place_suspects(&mut self, now: Time) {
+        let links = &self.hands.links;
+        self.suspects.clear(now, |worker, seq| links.get(worker).is_some_and(|link| link.front.taken_through() >= seq));
+        while let Some(back) = self.suspects.next() {
+            if let Target::Worker(Handoff { worker, seq, .. }) = self.place_again(back, now) {
+                self.suspects.on_handed_over(worker, seq, now);
+            }
+            self.place_returned(now);
+        }
+    }
+
+    fn place_again(&mut self, back: Back, now: Time) -> Target {
+        let Back { message: front::Returned { envelope, note, payload, sent }, from, cause } = back;
+        let arrival = Arrival {
+            listener: envelope.listener,
+            transport: envelope.transport,
+            conn: envelope.conn,
+            source: envelope.source,
+            local: envelope.local,
+            received: envelope.received,
+        };
+        // It was scanned before it was handed over; a fault now would be a bug, and the message is dropped.
+        let Ok(message) = self.scanner.scan(&payload) else { return Target::Drop };
+        let returned = Returned {
+            cause,
+            from,
+            seq: envelope.seq,
+            tried: note.tried,
+            since: note.since,
+            deaths: note.deaths,
+            sent,
+            follows: envelope.follows,
+            entry: note.entry,
+            size: envelope.size,
+        };
+        let decision = self.dispatch.on_returned(&message, &arrival, &returned, now);
+        let owner = Owner::Listener(envelope.listener);
+        self.returned.extend(self.hands.carry_out(&mut self.dispatch, decision, Some(&message), &arrival, owner));
+        decision.target
     }
 
     // -- links --
@@ -339,6 +360,9 @@ impl<C: Channel> Switch<C> {
         dispatch.on_link_room(worker, link.front.room());
         hands.links.touch(worker);
         self.place_returned(now);
+        if !self.suspects.is_empty() {
+            self.place_suspects(now);
+        }
         match read {
             Err(error) => LinkRead::Over(format!("it sent what is no frame: {error}")),
             Ok(()) => goodbye.map_or(LinkRead::Frame, |said| LinkRead::Over(format!("it said goodbye: {said}"))),
@@ -350,9 +374,19 @@ impl<C: Channel> Switch<C> {
         let (incarnation, front) = self.hands.links.remove(worker)?;
         self.dispatch.on_worker_down(worker, now);
         self.fit_pool();
-        let orphans = front.into_orphans().map(|message| Back { message, from: worker, cause: Cause::Died });
-        self.returned.extend(orphans);
+        self.suspects.on_link_lost(worker);
+        for message in front.into_orphans() {
+            // What never left cannot have been the death of it. What was there at two deaths has its answer now.
+            let is_suspect = message.sent && message.note.deaths == 0 && message.note.entry.is_some();
+            let back = Back { message, from: worker, cause: Cause::Died };
+            if is_suspect {
+                self.suspects.add(back);
+            } else {
+                self.returned.push_back(back);
+            }
+        }
         self.place_returned(now);
+        self.place_suspects(now);
         Some(incarnation)
     }
 
@@ -373,6 +407,9 @@ impl<C: Channel> Switch<C> {
             }
         }
         self.dispatch.handle_timeout(now);
+        if self.suspects.poll_timeout().is_some_and(|due| due <= now) {
+            self.place_suspects(now);
+        }
     }
 
     /// A worker that is hung, and which life of it: somebody has to end it.
@@ -383,7 +420,7 @@ impl<C: Channel> Switch<C> {
 
     /// When something is due next.
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.dispatch.poll_timeout()
+        self.dispatch.poll_timeout().into_iter().chain(self.suspects.poll_timeout()).min()
     }
 
     // -- writing --

@@ -15,6 +15,7 @@ mod crash;
 mod full;
 mod load;
 mod media;
+mod poison;
 mod reload;
 mod restart;
 mod shutdown;
