@@ -10,7 +10,7 @@ use std::time::Duration;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use pointsman::config::Policy;
 use pointsman::dispatch::decision::{Arrival, Joined, Target};
-use pointsman::dispatch::fingerprint::Printer;
+use pointsman::dispatch::fingerprint::{Printer, SourcePrint};
 use pointsman::dispatch::identity::Keyring;
 use pointsman::dispatch::rules::Rules;
 use pointsman::dispatch::table::{NewEntry, State, Table};
@@ -162,6 +162,7 @@ fn table(criterion: &mut Criterion) {
                 group: None,
                 is_invite: true,
                 state: State::Pending,
+                source: SourcePrint::default(),
             };
             let (id, _) = table.insert(new, Time(number)).unwrap();
             table.answered(id, Time(number));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use allocation_counter::measure;
 use pointsman::dispatch::decision::{Arrival, Joined, Target};
-use pointsman::dispatch::fingerprint::Printer;
+use pointsman::dispatch::fingerprint::{Printer, SourcePrint};
 use pointsman::dispatch::identity::Keyring;
 use pointsman::dispatch::rules::Rules;
 use pointsman::dispatch::table::{NewEntry, State, Table};
@@ -179,6 +179,7 @@ fn a_million_transactions_fit_into_160_mib_and_take_no_more_as_they_come_and_go(
             group: None,
             is_invite: true,
             state: State::Pending,
+            source: SourcePrint::default(),
         };
         let (id, _) = table.insert(new, Time(number)).unwrap();
         table.answered(id, Time(number));

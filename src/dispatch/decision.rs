@@ -198,16 +198,25 @@ pub struct EntryId {
     pub generation: u32,
 }
 
-/// What a link can still take.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What a link can still take. What is worse is greater.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Room {
     /// Everything.
     #[default]
     All,
+    /// Of new calls only those from sources that wait for less than their fair share; and what follows a call.
+    Scarce,
     /// Only messages that follow a call (CANCEL, ACK, BYE): they have a reserve.
     Following,
     /// Nothing.
     None,
+}
+
+impl Room {
+    /// Whether it takes new calls, of some sources at least.
+    pub const fn takes_new(self) -> bool {
+        matches!(self, Room::All | Room::Scarce)
+    }
 }
 
 /// The workers that have had a message already; each gets it once.

@@ -1,6 +1,7 @@
 //! What the table knows a text by: 128 bits of a keyed hash. Peers choose the texts, so the hash must have a key.
 
 use std::hash::Hasher;
+use std::net::IpAddr;
 
 use siphasher::sip128::{Hasher128, SipHasher13};
 
@@ -31,6 +32,27 @@ impl Fingerprint {
     }
 }
 
+/// What a source is known by where it is only counted: some bits of its [`Source`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct SourcePrint(pub u16);
+
+/// A keyed hash of a source: of an IPv4 address, or of an IPv6 /64, within which a host chooses its address itself
+/// (RFC 8981).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Source(u64);
+
+impl Source {
+    /// All bits.
+    pub const fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// The bits that are counted by.
+    pub const fn print(self) -> SourcePrint {
+        SourcePrint(self.0 as u16)
+    }
+}
+
 /// Makes fingerprints.
 #[derive(Clone, Copy, Debug)]
 pub struct Printer(SipHasher13);
@@ -39,6 +61,17 @@ impl Printer {
     /// A printer with a key derived from the token key: the same texts have the same fingerprint after a restart.
     pub fn new(key: &TokenKey) -> Self {
         Printer(SipHasher13::new_with_keys(key.hash(b'f', b"low"), key.hash(b'f', b"high")))
+    }
+
+    /// The hash of the source that `address` belongs to. An IPv4 address in IPv6 clothes counts as IPv4.
+    pub fn source(&self, address: IpAddr) -> Source {
+        let mut hasher = self.0;
+        match address.to_canonical() {
+            IpAddr::V4(address) => hasher.write_u64(u64::from(address.to_bits())),
+            // No /64 is an IPv4 address: those of ::/32 are not given to anybody.
+            IpAddr::V6(address) => hasher.write_u64((address.to_bits() >> 64) as u64),
+        }
+        Source(hasher.finish128().h1)
     }
 
     /// The fingerprint of some texts in their order. `purpose` separates kinds of texts from each other, the lengths
@@ -68,5 +101,15 @@ mod tests {
         assert_ne!(print, printer.print(1, &[b"a", b"bc"]));
         assert_ne!(print, printer.print(2, &[b"ab", b"c"]));
         assert_ne!(print, Printer::new(&TokenKey::new([2; 32])).print(1, &[b"ab", b"c"]));
+    }
+
+    #[test]
+    fn a_source_is_an_ipv4_address_or_an_ipv6_network_of_64_bits() {
+        let printer = Printer::new(&TokenKey::new([1; 32]));
+        let source = |text: &str| printer.source(text.parse().unwrap());
+        assert_eq!(source("192.0.2.1"), source("::ffff:192.0.2.1"));
+        assert_ne!(source("192.0.2.1"), source("192.0.2.2"));
+        assert_eq!(source("2001:db8::1"), source("2001:db8::ffff:1"));
+        assert_ne!(source("2001:db8::1"), source("2001:db8:0:1::1"));
     }
 }

@@ -19,6 +19,7 @@ pub mod reason;
 pub mod returned;
 pub mod rules;
 pub mod select;
+pub mod share;
 pub mod sip;
 pub mod size;
 pub mod table;
@@ -35,7 +36,7 @@ use crate::time::Time;
 use crate::wire::sip::{Message, Unparsable};
 use counters::Counters;
 use decision::{Admin, Arrival, Brought, Decision, Joined, Returned, Room, Target};
-use fingerprint::{Fingerprint, Printer};
+use fingerprint::{Fingerprint, Printer, SourcePrint};
 use group::{Groups, Opening};
 use history::{Explained, History};
 use identity::{Directory, Keyring};
@@ -193,6 +194,8 @@ impl Dispatch {
                 group: None,
                 is_invite: held.is_invite,
                 state: if held.is_answered { State::Answered } else { State::Pending },
+                // Who sent it was not written down: it stands for itself.
+                source: SourcePrint(branch.short() as u16),
             };
             if self.table.insert(new, now).is_err() {
                 break;

@@ -25,6 +25,8 @@ pub struct Pool {
     workers: Vec<Worker>,
     loads: Vec<Load>,
     open: Bits,
+    /// Those of the open whose links have room for everybody's calls.
+    calm: Bits,
     /// How many the operator wants; those beyond it leave when their process does.
     wanted: usize,
     slow_start: Duration,
@@ -137,6 +139,7 @@ impl Pool {
             workers: Vec::new(),
             loads: Vec::new(),
             open: Bits::default(),
+            calm: Bits::default(),
             wanted: 0,
             slow_start,
             hung: Vec::new(),
@@ -158,6 +161,7 @@ impl Pool {
         }
         self.loads.resize(self.workers.len(), Load::default());
         self.open.resize(self.workers.len());
+        self.calm.resize(self.workers.len());
         (0..self.workers.len()).for_each(|at| self.refresh(at));
     }
 
@@ -340,9 +344,9 @@ impl Pool {
         self.hung.pop()
     }
 
-    /// What a selection sees.
-    pub fn snapshot(&self, now: Time) -> Snapshot<'_> {
-        Snapshot { open: &self.open, loads: &self.loads, slow_start: self.slow_start, now }
+    /// What a selection sees: the workers whose links have at least this room.
+    pub fn snapshot(&self, least: Room, now: Time) -> Snapshot<'_> {
+        Snapshot { open: self.having(least), loads: &self.loads, slow_start: self.slow_start, now }
     }
 
     /// A slot; `None` beyond the last.
@@ -370,6 +374,11 @@ impl Pool {
         !self.open.is_empty()
     }
 
+    /// Whether anybody takes new work whose link has at least this room.
+    pub fn has_open_with(&self, least: Room) -> bool {
+        !self.having(least).is_empty()
+    }
+
     /// Whether `worker` may get new work when nobody asks for its load: it is up and nobody has it drain.
     pub fn is_ready(&self, worker: usize) -> bool {
         self.workers.get(worker).is_some_and(|slot| {
@@ -378,6 +387,10 @@ impl Pool {
                 && slot.admin == Admin::Ready
                 && !slot.own_word.draining
         })
+    }
+
+    const fn having(&self, least: Room) -> &Bits {
+        if matches!(least, Room::All) { &self.calm } else { &self.open }
     }
 
     fn change(&mut self, worker: WorkerId, change: impl FnOnce(&mut Worker)) {
@@ -392,8 +405,9 @@ impl Pool {
         let is_ready = self.is_ready(at);
         let (Some(worker), Some(load)) = (self.workers.get(at), self.loads.get_mut(at)) else { return };
         *load = Load { used: worker.spoken_for(), total: worker.units_total, up_since: worker.up_since };
-        let has_room = !worker.own_word.no_room && worker.room == Room::All && load.used < load.total;
+        let has_room = !worker.own_word.no_room && worker.room.takes_new() && load.used < load.total;
         self.open.set(at, is_ready && has_room);
+        self.calm.set(at, is_ready && has_room && worker.room == Room::All);
     }
 }
 

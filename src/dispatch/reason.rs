@@ -97,6 +97,8 @@ reasons! {
     Unrecorded = "unrecorded";
     /// The message belongs to a request that was placed by hash and not recorded.
     FollowsUnrecorded = "follows-unrecorded";
+    /// What room there is is kept for sources that wait for less than their fair share, which this one does not: 503.
+    OverShare = "over-share";
     /// No worker is up: 503.
     NoWorker = "no-worker";
     /// Every worker that is up drains: 503.

@@ -24,7 +24,7 @@ impl Dispatch {
         }
         let dropped = |reason| Decision { target: Target::Drop, reason };
         let Some(method) = message.method() else { return dropped(Reason::OrphanInDialog) };
-        let summary = Summary::of(message, method, &self.printer);
+        let summary = Summary::of(message, method, arrival, &self.printer);
         match (method, summary.to_tag) {
             (Method::Ack, _) => dropped(Reason::OrphanInDialog),
             (Method::Cancel, None) => self.cancel_returned(&summary, back, now),

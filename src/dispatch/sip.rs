@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::Dispatch;
 use super::decision::{Answer, Arrival, Decision, EntryId, Handoff, Operational, Reason, Room, Target, Tried};
-use super::fingerprint::{Fingerprint, Printer};
+use super::fingerprint::{Fingerprint, Printer, Source};
 use super::group::GroupId;
 use super::identity::{Named, branch_token};
 use super::pool::Worker;
@@ -34,15 +34,17 @@ pub(super) struct Summary<'a> {
     pub(super) call: Fingerprint,
     pub(super) cseq: u32,
     pub(super) to_tag: Option<&'a [u8]>,
+    pub(super) source: Source,
     pub(super) read: Essentials<'a>,
 }
 
 impl<'a> Summary<'a> {
-    pub(super) fn of(message: &Message<'a>, method: Method<'a>, printer: &Printer) -> Self {
+    pub(super) fn of(message: &Message<'a>, method: Method<'a>, arrival: &Arrival, printer: &Printer) -> Self {
         let read = message.essentials();
         let Names { branch, call, cseq } = Names::of(message, &read, printer);
         let to_tag = read.to.and_then(|to| to.tag());
-        Summary { method, branch, call, cseq, to_tag, read }
+        let source = printer.source(arrival.source.ip());
+        Summary { method, branch, call, cseq, to_tag, source, read }
     }
 }
 
@@ -75,7 +77,7 @@ impl Dispatch {
             Fault::Stun => dropped(Reason::Stun),
             fault => match (fault.status(), bad.message.and_then(|message| Some((message, message.method()?)))) {
                 (Some(status), Some((message, method))) => {
-                    let summary = Summary::of(&message, method, &self.printer);
+                    let summary = Summary::of(&message, method, arrival, &self.printer);
                     self.answer(&summary, status, Reason::Malformed)
                 }
                 _ => dropped(Reason::Unparsable),
@@ -88,7 +90,7 @@ impl Dispatch {
         if now.since(arrival.received) > LINGER {
             return Decision { target: Target::Drop, reason: Reason::TooOld };
         }
-        let summary = Summary::of(message, method, &self.printer);
+        let summary = Summary::of(message, method, arrival, &self.printer);
         self.table.touch(summary.branch, summary.call);
         match (method, summary.to_tag) {
             (Method::Ack, _) => self.ack(message, &summary, arrival, now),
@@ -258,10 +260,10 @@ impl Dispatch {
     /// Something new: the conference's worker, else one that is selected.
     fn begin(&mut self, message: &Message<'_>, summary: &Summary<'_>, arrival: &Arrival, now: Time) -> Decision {
         let size = self.size(message, summary, arrival);
-        if !self.table.has_place() {
+        if !self.table.has_place(summary.source.print()) {
             return self.place_unrecorded(message, summary, arrival, size, 0, now);
         }
-        match self.choose(summary, size, Tried::default(), now) {
+        match self.choose(summary, size, Tried::default(), self.least_room(summary), now) {
             Ok(placement) => self.place(message, summary, arrival, placement, now),
             Err(reason) => self.nobody(summary, reason, now),
         }
@@ -293,6 +295,7 @@ impl Dispatch {
         summary: &Summary<'_>,
         size: u32,
         tried: Tried,
+        least: Room,
         now: Time,
     ) -> Result<Placement, Reason> {
         let conference = self.conference(summary);
@@ -305,7 +308,7 @@ impl Dispatch {
         }
         let key = conference.unwrap_or(summary.call).short();
         let ask = Ask { size, key, tried };
-        let (pool, snapshot) = (&self.pool, self.pool.snapshot(now));
+        let (pool, snapshot) = (&self.pool, self.pool.snapshot(least, now));
         let is_crowded = conference.is_some_and(|name| self.groups.find(name).is_none()) && !self.groups.has_place();
         let picked = if is_crowded {
             // Not remembered, so the name itself has to lead every leg to the same worker.
@@ -315,7 +318,7 @@ impl Dispatch {
         } else {
             self.selector.pick(&snapshot, &ask)
         };
-        let worker = picked.ok_or_else(|| self.why_nobody(size))?;
+        let worker = picked.ok_or_else(|| self.why_nobody(size, least))?;
         let Some(name) = conference.filter(|_| !is_crowded) else {
             return Ok(Placement { worker, reason: Reason::Selected, size, follows: false, group: None });
         };
@@ -337,9 +340,10 @@ impl Dispatch {
         now: Time,
     ) -> Decision {
         let Placement { worker, group, .. } = placement;
-        let Some(slot) = self.pool.get(worker).filter(|slot| slot.room == Room::All) else {
+        let room = self.pool.get(worker).map_or(Room::None, |slot| slot.room);
+        let Some(slot) = self.pool.get(worker).filter(|_| room <= self.least_room(summary)) else {
             group.into_iter().for_each(|group| self.groups.release(group));
-            return self.answer(summary, 486, Reason::HolderBusy);
+            return self.no_room(summary, room);
         };
         let new = NewEntry {
             branch: summary.branch,
@@ -350,6 +354,7 @@ impl Dispatch {
             group,
             is_invite: summary.method == Method::Invite,
             state: State::Pending,
+            source: summary.source.print(),
         };
         let entry = match self.table.insert(new, now) {
             Ok((id, evicted)) => {
@@ -379,11 +384,12 @@ impl Dispatch {
         self.unrecorded_until = now + self.rules.pending_max;
         let worker = self.unrecorded_worker(summary, now);
         let Some(worker) = worker else {
-            let reason = self.why_nobody(size);
+            let reason = self.why_nobody(size, Room::Scarce);
             return self.unavailable(summary, reason);
         };
-        if self.pool.get(worker).is_none_or(|slot| slot.room != Room::All) {
-            return self.answer(summary, 486, Reason::HolderBusy);
+        let room = self.pool.get(worker).map_or(Room::None, |slot| slot.room);
+        if room > self.least_room(summary) {
+            return self.no_room(summary, room);
         }
         let placement = Placement { worker, reason: Reason::Unrecorded, size, follows: false, group: None };
         self.hand_over(message, summary, arrival, placement, None, (Tried::default(), now, deaths), now)
@@ -412,7 +418,8 @@ impl Dispatch {
         if let Echoed::Gone(reason) = self.echoed(message, summary, arrival) {
             return self.verdict(summary, id, 481, reason, now);
         }
-        let placement = match self.choose(summary, size, tried, now) {
+        // It has waited as one of its source's; that share is its own already.
+        let placement = match self.choose(summary, size, tried, Room::Scarce, now) {
             Ok(placement) => placement,
             Err(why) => {
                 let reason =
@@ -422,7 +429,7 @@ impl Dispatch {
             }
         };
         let Placement { worker, group, .. } = placement;
-        let Some(slot) = self.pool.get(worker).filter(|slot| slot.room == Room::All) else {
+        let Some(slot) = self.pool.get(worker).filter(|slot| slot.room.takes_new()) else {
             group.into_iter().for_each(|group| self.groups.release(group));
             return self.verdict(summary, id, 486, Reason::HolderBusy, now);
         };
@@ -472,7 +479,7 @@ impl Dispatch {
         let full = Decision { target: Target::Drop, reason: Reason::LinkFull };
         let room = self.pool.get(worker).map(|slot| slot.room);
         let is_full = match room {
-            Some(Room::All) => false,
+            Some(Room::All | Room::Scarce) => false,
             // A retransmission can wait for the next one; the reserve is for what moves a call on.
             Some(Room::Following) => reason == Reason::Retransmission,
             Some(Room::None) | None => true,
@@ -622,6 +629,20 @@ impl Dispatch {
         })
     }
 
+    /// What a link must have for a new call of this source: where room is scarce, it is for those who wait for less than
+    /// their share.
+    fn least_room(&self, summary: &Summary<'_>) -> Room {
+        if self.table.shares().is_used_up(summary.source.print()) { Room::All } else { Room::Scarce }
+    }
+
+    /// The only worker it can go to has a link with no more than this room.
+    fn no_room(&self, summary: &Summary<'_>, room: Room) -> Decision {
+        match room {
+            Room::Scarce => self.answer(summary, 503, Reason::OverShare),
+            _ => self.answer(summary, 486, Reason::HolderBusy),
+        }
+    }
+
     fn refuse_method(&self, summary: &Summary<'_>, status: u16, reason: Reason) -> Decision {
         self.refine(self.answer(summary, status, reason), |answer| answer.allow = true)
     }
@@ -634,7 +655,8 @@ impl Dispatch {
     /// all when room opens in between.
     fn nobody(&mut self, summary: &Summary<'_>, reason: Reason, now: Time) -> Decision {
         let status = status_of(reason);
-        if summary.method == Method::Invite {
+        // Who is over its share gets no place for the answer either.
+        if summary.method == Method::Invite && reason != Reason::OverShare {
             let new = NewEntry {
                 branch: summary.branch,
                 call: summary.call,
@@ -644,6 +666,7 @@ impl Dispatch {
                 group: None,
                 is_invite: true,
                 state: State::Verdict(status),
+                source: summary.source.print(),
             };
             if let Ok((_, Some(_))) = self.table.insert(new, now) {
                 self.counters.evicted += 1;
@@ -682,7 +705,10 @@ impl Dispatch {
     }
 
     /// Why nobody takes a session of this size.
-    pub(super) fn why_nobody(&self, size: u32) -> Reason {
+    pub(super) fn why_nobody(&self, size: u32, least: Room) -> Reason {
+        if self.pool.has_open() && !self.pool.has_open_with(least) {
+            return Reason::OverShare;
+        }
         if self.pool.has_open() {
             let largest = self.pool.iter().filter(|(_, slot)| slot.is_alive()).map(|(_, slot)| slot.units_total).max();
             return if largest.is_some_and(|largest| size > largest) {

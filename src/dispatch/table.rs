@@ -6,14 +6,16 @@
 //! each length is in order of deadline by itself: expiry, renewal and "oldest first" cost the same for one entry as for a
 //! million.
 //!
-//! Entries that wait for an answer are never given up for new ones; answered ones are, oldest first.
+//! Entries that wait for an answer are never given up for new ones, whoever sends those; answered ones are, oldest
+//! first. The last eighth of the places is for sources that wait for less than their fair share.
 
 use std::time::Duration;
 
 use super::decision::EntryId;
-use super::fingerprint::Fingerprint;
+use super::fingerprint::{Fingerprint, SourcePrint};
 use super::group::GroupId;
 use super::index::Index;
+use super::share::Shares;
 use crate::ids::WorkerId;
 use crate::time::Time;
 
@@ -30,6 +32,7 @@ pub struct Table {
     by_call: Index,
     queues: [Queue; 3],
     pending_max: Duration,
+    shares: Shares,
     len: usize,
 }
 
@@ -56,6 +59,8 @@ pub struct Entry {
     pub cancelled: bool,
     /// How many workers died with it.
     pub deaths: u8,
+    /// Who sent it.
+    pub source: SourcePrint,
     generation: u32,
     deadline: Time,
     queue: u8,
@@ -93,9 +98,11 @@ pub struct NewEntry {
     pub is_invite: bool,
     /// Where it stands from the start.
     pub state: State,
+    /// Who sends it.
+    pub source: SourcePrint,
 }
 
-/// Every place holds a transaction that waits for its answer.
+/// Every place holds a transaction that waits for its answer, or those that are left are for others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
 
@@ -133,6 +140,7 @@ impl Table {
             by_call: Index::new(cap),
             queues: [Queue { first: NONE, last: NONE }; 3],
             pending_max,
+            shares: Shares::default(),
             len: 0,
         }
     }
@@ -143,7 +151,14 @@ impl Table {
     }
 
     /// Enters a transaction. When there is no place left, the oldest answered one is given up, and returned.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`]: see [`Table::has_place`].
     pub fn insert(&mut self, new: NewEntry, now: Time) -> Result<(EntryId, Option<Entry>), Full> {
+        if new.state == State::Pending && !self.has_place(new.source) {
+            return Err(Full);
+        }
         let mut evicted = None;
         if self.free == NONE && self.entries.len() == self.cap {
             let oldest = self.queues[FINISHED as usize].first;
@@ -163,6 +178,7 @@ impl Table {
             is_invite: new.is_invite,
             cancelled: false,
             deaths: 0,
+            source: new.source,
             generation: 0,
             deadline: now,
             queue: FREE,
@@ -230,20 +246,13 @@ impl Table {
 
     /// Its final response has left: [`LINGER`] from now. Gives the conference it waited in.
     pub fn answered(&mut self, id: EntryId, now: Time) -> Option<GroupId> {
-        let entry = self.get_mut(id).filter(|entry| entry.state == State::Pending)?;
-        entry.state = State::Answered;
-        let group = entry.group.take();
-        self.renew(id.index, now);
-        group
+        self.get(id).filter(|entry| entry.state == State::Pending)?;
+        self.stand(id, State::Answered, now)
     }
 
     /// The dispatcher has answered it: [`LINGER`] from now. Gives the conference it waited in.
     pub fn verdict(&mut self, id: EntryId, status: u16, now: Time) -> Option<GroupId> {
-        let entry = self.get_mut(id)?;
-        entry.state = State::Verdict(status);
-        let group = entry.group.take();
-        self.renew(id.index, now);
-        group
+        self.stand(id, State::Verdict(status), now)
     }
 
     /// Another worker has it now, and its life begins anew. Gives the conference it waited in before.
@@ -259,9 +268,10 @@ impl Table {
         entry.worker = worker;
         entry.life = life;
         entry.deaths = deaths;
-        entry.state = State::Pending;
-        let before = std::mem::replace(&mut entry.group, group);
-        self.renew(id.index, now);
+        let before = self.stand(id, State::Pending, now);
+        if let Some(entry) = self.get_mut(id) {
+            entry.group = group;
+        }
         before
     }
 
@@ -276,9 +286,15 @@ impl Table {
         self.fronts().map(|first| self.entry(first).deadline).min()
     }
 
-    /// Whether a new transaction finds a place, be it that of an answered one.
-    pub fn has_place(&self) -> bool {
-        self.free != NONE || self.entries.len() < self.cap || self.queues[FINISHED as usize].first != NONE
+    /// Whether a new transaction of this source finds a place, be it that of an answered one.
+    pub fn has_place(&self, source: SourcePrint) -> bool {
+        let left = self.cap.saturating_sub(self.shares.waiting());
+        left > self.cap / 8 || left > 0 && !self.shares.is_used_up(source)
+    }
+
+    /// What waits, by source.
+    pub const fn shares(&self) -> &Shares {
+        &self.shares
     }
 
     /// Most entries it can hold.
@@ -323,6 +339,8 @@ impl Table {
             assert_eq!(queue.last, before, "last of a queue");
         }
         assert_eq!(queued, self.len, "queues");
+        let waiting = live.iter().filter(|&&at| self.entry(at).state == State::Pending).count();
+        assert_eq!(self.shares.waiting(), waiting, "what waits");
         assert!(self.by_branch.count() <= self.len && self.by_call.count() <= self.len, "index");
     }
 
@@ -402,9 +420,15 @@ impl Table {
         entry
     }
 
-    fn renew(&mut self, index: u32, now: Time) {
-        self.dequeue(index);
-        self.enqueue(index, now);
+    /// Another state, from which its life begins anew. Gives the conference it waited in.
+    fn stand(&mut self, id: EntryId, state: State, now: Time) -> Option<GroupId> {
+        self.get(id)?;
+        self.dequeue(id.index);
+        let entry = self.entry_mut(id.index);
+        entry.state = state;
+        let group = entry.group.take();
+        self.enqueue(id.index, now);
+        group
     }
 
     fn enqueue(&mut self, index: u32, now: Time) {
@@ -423,10 +447,17 @@ impl Table {
         entry.queue = queue;
         entry.deadline = now + life;
         entry.queue_links = Links { previous: last, next: NONE };
+        let source = entry.source;
+        if queue != FINISHED {
+            self.shares.add(source);
+        }
     }
 
     fn dequeue(&mut self, index: u32) {
-        let Entry { queue, queue_links: Links { previous, next }, .. } = *self.entry(index);
+        let Entry { queue, queue_links: Links { previous, next }, source, .. } = *self.entry(index);
+        if queue != FINISHED {
+            self.shares.remove(source);
+        }
         match previous {
             NONE => self.queues[queue as usize].first = next,
             _ => self.entry_mut(previous).queue_links.next = next,

@@ -344,13 +344,20 @@ impl Front {
 
     /// What the link can still take: told to the decision after each push and each frame.
     pub fn room(&self) -> Room {
-        let allows =
-            |share| self.unread() < unread_limit(share) && self.index.room() > index_reserve(share, &self.store);
-        match self.store.room() {
-            Room::All if allows(Share::Common) => Room::All,
-            Room::All | Room::Following if allows(Share::Reserve) => Room::Following,
+        let unread = match self.unread() {
+            unread if unread < UNREAD_LIMIT - UNREAD_LIMIT / 4 => Room::All,
+            unread if unread < unread_limit(Share::Common) => Room::Scarce,
+            unread if unread < unread_limit(Share::Reserve) => Room::Following,
             _ => Room::None,
-        }
+        };
+        let reserve = index_reserve(Share::Common, &self.store);
+        let places = match self.index.room() {
+            places if places > 2 * reserve => Room::All,
+            places if places > reserve => Room::Scarce,
+            1.. => Room::Following,
+            0 => Room::None,
+        };
+        self.store.room().max(unread).max(places)
     }
 
     /// All messages up to this one have been read by the worker, as far as it has said.

@@ -2,7 +2,9 @@
 //!
 //! A call that rings for minutes holds its own blocks and blocks nobody. All memory is reserved at the start and touched
 //! when it is first used; nothing is allocated afterwards. An eighth is kept for messages that follow a call (CANCEL,
-//! ACK, BYE), so that a store full of new calls still lets the old ones end.
+//! ACK, BYE), so that a store full of new calls still lets the old ones end. The eighth before it is for new calls from
+//! sources that wait for less than their fair share: [`Store::room`] says when it begins, whose call comes from where is
+//! the decision's to know.
 
 use std::io::IoSlice;
 
@@ -134,8 +136,10 @@ impl Store {
     /// What the store can still take, whatever its size up to [`LARGEST`].
     pub fn room(&self) -> Room {
         let largest = LARGEST.div_ceil(BLOCK);
-        if self.free_blocks(Share::Common) >= largest {
+        if self.free_blocks(Share::Common) >= largest + self.next.len() / 8 {
             Room::All
+        } else if self.free_blocks(Share::Common) >= largest {
+            Room::Scarce
         } else if self.free_blocks(Share::Reserve) >= largest {
             Room::Following
         } else {
@@ -238,8 +242,10 @@ mod tests {
     fn room_for_all_means_that_the_largest_message_fits() {
         let mut store = Store::new(4 * SMALLEST);
         let mut seen = Vec::new();
-        for share in [Share::Common, Share::Reserve] {
-            let promised = if share == Share::Common { Room::All } else { Room::Following };
+        for (promised, share) in
+            [(Room::All, Share::Common), (Room::Scarce, Share::Common), (Room::Following, Share::Reserve)]
+        {
+            assert_eq!(store.room(), promised);
             while store.room() == promised {
                 seen.push(store.put(&[&[1; LARGEST]], share).expect("room was promised"));
             }

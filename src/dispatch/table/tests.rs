@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::dispatch::fingerprint::Printer;
+use crate::dispatch::fingerprint::{Printer, SourcePrint};
 use crate::ids::TokenKey;
 
 const PENDING_MAX: Duration = Duration::from_secs(300);
@@ -20,6 +20,7 @@ fn invite(branch: u32, call: u32) -> NewEntry {
         group: None,
         is_invite: true,
         state: State::Pending,
+        source: SourcePrint(branch as u16),
     }
 }
 
@@ -81,6 +82,25 @@ fn answered_entries_make_room_oldest_first_and_waiting_ones_never_do() {
     assert_eq!(evicted(&mut table, 4), Ok(Some(0)));
     assert_eq!(evicted(&mut table, 5), Err(Full));
     assert!(table.get(ids[1]).is_some());
+    table.check();
+}
+
+#[test]
+fn the_last_eighth_is_for_sources_below_their_share_and_nobody_who_waits_loses_its_place() {
+    let mut table = Table::new(80, PENDING_MAX);
+    let of = |source, at| NewEntry { source: SourcePrint(source), ..invite(at, at) };
+    let honest = table.insert(of(1, 1000), second(0)).unwrap().0;
+    let flooded = (0..).take_while(|&at| table.insert(of(2, at), second(1)).is_ok()).count();
+    assert_eq!((flooded, table.has_place(SourcePrint(2)), table.has_place(SourcePrint(1))), (69, false, true));
+    let others = (100..).take_while(|&at| table.insert(of(at as u16, at), second(2)).is_ok()).count();
+    assert_eq!((others, table.len()), (10, 80));
+    assert!(table.get(honest).is_some());
+    table.check();
+    // What is answered makes room for others, not for the one that floods.
+    let first = table.by_branch(print(1, 0)).unwrap();
+    table.answered(first, second(3));
+    assert_eq!(table.insert(of(2, 500), second(4)), Err(Full));
+    assert!(table.insert(of(3, 501), second(4)).is_ok_and(|(_, evicted)| evicted.is_some()));
     table.check();
 }
 

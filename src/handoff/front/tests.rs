@@ -261,6 +261,10 @@ fn a_worker_that_reads_nothing_has_no_room_until_it_reads_on() {
     while front.room() == Room::All {
         push(&mut front, false).unwrap();
     }
+    assert_eq!((front.room(), front.stats().unread), (Room::Scarce, UNREAD_LIMIT - UNREAD_LIMIT / 4));
+    while front.room() == Room::Scarce {
+        push(&mut front, false).unwrap();
+    }
     assert_eq!(front.stats().unread, UNREAD_LIMIT - UNREAD_LIMIT / 8);
     assert_eq!((front.room(), push(&mut front, false)), (Room::Following, Err(NoRoom::Unread)));
     while front.room() == Room::Following {
@@ -277,13 +281,15 @@ fn a_worker_that_reads_nothing_has_no_room_until_it_reads_on() {
 fn a_full_store_is_no_room_until_something_is_answered() {
     let mut front = Front::new(SMALLEST);
     let mut seq = 0;
-    while front.room() == Room::All {
+    while front.room().takes_new() {
         seq += 1;
         front.push(&envelope(seq), note(seq), &[&[0; 60_000]]).unwrap();
         transmit(&mut front);
     }
     assert_eq!(front.room(), Room::Following);
     hear(&mut front, &answered(&[3, 5]));
+    assert_eq!(front.room(), Room::Scarce);
+    hear(&mut front, &answered(&[1, 2]));
     assert_eq!(front.room(), Room::All);
 }
 
@@ -399,7 +405,7 @@ proptest! {
                     let (one, two) = payload.split_at(length / 3);
                     let promised = front.room();
                     let pushed = front.push(&envelope, note(seq), &[one, two]);
-                    if promised == Room::All || promised == Room::Following && follows {
+                    if promised.takes_new() || promised == Room::Following && follows {
                         prop_assert_eq!(pushed, Ok(()), "room was promised");
                     }
                     if pushed.is_ok() {

@@ -1,0 +1,121 @@
+//! Fair shares: how many requests that wait for an answer each source has.
+//!
+//! A source is an IPv4 address or an IPv6 /64, known by a few bits of a keyed hash, so that the counts have one fixed
+//! size and nobody can aim at another's: sources that fall together by chance share a count. Under pressure, what is
+//! left is for those below their share; a source at its share waits until something of its own is answered. So nobody
+//! takes from others what they wait for, and a newcomer finds room however many the others send.
+
+use super::fingerprint::SourcePrint;
+
+/// What waits, by source.
+#[derive(Debug)]
+pub struct Shares {
+    counts: Box<[u32]>,
+    /// Sources that have something waiting.
+    sources: u32,
+    /// All that waits.
+    waiting: u32,
+}
+
+/// Counts there are: 256 KiB, which stay in a core's cache.
+const COUNTS: usize = 1 << 16;
+/// No share is smaller than what there is divided by this. Addresses are forged more easily than counted: were the
+/// division by their number alone, a flood from a million of them would leave an honest proxy a share of one.
+const MOST_SHARES: u32 = 64;
+
+impl Default for Shares {
+    fn default() -> Self {
+        Shares { counts: vec![0; COUNTS].into_boxed_slice(), sources: 0, waiting: 0 }
+    }
+}
+
+impl Shares {
+    /// Something of this source waits.
+    pub fn add(&mut self, source: SourcePrint) {
+        let count = &mut self.counts[usize::from(source.0)];
+        self.sources += u32::from(*count == 0);
+        *count += 1;
+        self.waiting += 1;
+    }
+
+    /// It waits no longer.
+    pub fn remove(&mut self, source: SourcePrint) {
+        let count = &mut self.counts[usize::from(source.0)];
+        debug_assert!(*count > 0 && self.waiting > 0, "more taken away than was added");
+        self.sources -= u32::from(*count == 1);
+        *count = count.saturating_sub(1);
+        self.waiting = self.waiting.saturating_sub(1);
+    }
+
+    /// Whether a source has its share already: as much as the average of those that have something, or a
+    /// sixty-fourth of all where they are more. One that is alone has it, too: who comes next must find room.
+    pub fn is_used_up(&self, source: SourcePrint) -> bool {
+        let count = u64::from(self.counts[usize::from(source.0)]);
+        count > 0 && count * u64::from(self.sources.min(MOST_SHARES)) >= u64::from(self.waiting)
+    }
+
+    /// All that waits.
+    pub const fn waiting(&self) -> usize {
+        self.waiting as usize
+    }
+
+    /// Sources that have something waiting; those that share a count are one.
+    pub const fn sources(&self) -> u32 {
+        self.sources
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn shares(held: &[u32]) -> Shares {
+        let mut shares = Shares::default();
+        for (source, &held) in held.iter().enumerate() {
+            (0..held).for_each(|_| shares.add(SourcePrint(source as u16)));
+        }
+        shares
+    }
+
+    fn used_up(held: &[u32]) -> Vec<bool> {
+        let shares = shares(held);
+        (0..held.len()).map(|source| shares.is_used_up(SourcePrint(source as u16))).collect()
+    }
+
+    #[test]
+    fn who_has_the_average_or_more_has_used_up_its_share() {
+        assert_eq!(used_up(&[0, 0]), [false, false]);
+        assert_eq!(used_up(&[1, 0]), [true, false], "alone");
+        assert_eq!(used_up(&[5, 5, 0]), [true, true, false]);
+        assert_eq!(used_up(&[9, 2, 1, 0]), [true, false, false, false]);
+    }
+
+    #[test]
+    fn among_very_many_sources_each_may_have_a_sixty_fourth() {
+        let mut held = vec![1; 6_400];
+        held[0] = 90;
+        assert!(!used_up(&held)[0], "an honest proxy among forged addresses");
+        held[0] = 110;
+        assert!(used_up(&held)[0]);
+        assert!(!used_up(&held)[1]);
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_added_can_be_taken_away_and_somebody_is_below_the_average_or_all_are_at_it(
+            held in prop::collection::vec(0_u32..20, 1..40),
+        ) {
+            let mut shares = shares(&held);
+            prop_assert_eq!(shares.waiting(), held.iter().sum::<u32>() as usize);
+            prop_assert_eq!(shares.sources() as usize, held.iter().filter(|&&held| held > 0).count());
+            let above = (0..held.len()).filter(|&source| shares.is_used_up(SourcePrint(source as u16))).count();
+            prop_assert!(above > 0 || shares.waiting() == 0);
+            for (source, &held) in held.iter().enumerate() {
+                (0..held).for_each(|_| shares.remove(SourcePrint(source as u16)));
+            }
+            prop_assert_eq!((shares.waiting(), shares.sources()), (0, 0));
+        }
+    }
+}
