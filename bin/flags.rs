@@ -122,6 +122,7 @@ impl Dispatch {
             silent_after: self.silent_after,
             pinned_sources: self.pinned_sources,
             // Tables do not fit on a command line, and secrets there are for all to see.
+            access: None,
             weights: None,
             methods: None,
             token_key: None,

@@ -18,7 +18,7 @@ use pointsman::dispatch::sip::EXTENSION;
 use pointsman::dispatch::size::SizeNote;
 use pointsman::dispatch::transaction::Names;
 use pointsman::dispatch::{Dispatch, Setup};
-use pointsman::handoff::frame::{RefuseReason, Report, Transaction, Transport};
+use pointsman::handoff::frame::{AccessAction, AccessRule, RefuseReason, Report, Transaction, Transport};
 use pointsman::ids::{ConnId, Incarnation, ListenerId, Seq, TokenKey, WorkerId};
 use pointsman::time::Time;
 use pointsman::wire::sip::Scanner;
@@ -1006,6 +1006,95 @@ fn forged_addresses_without_number_take_no_place_of_those_who_wait() {
     for (call, worker) in honest.iter().zip(workers) {
         assert_eq!(to(rig.send_from("192.0.2.1", call)), (worker, Reason::Retransmission));
         assert_eq!(to(rig.send_from("192.0.2.1", &same(call, "CANCEL"))), (worker, Reason::Cancel));
+    }
+}
+
+// Access lists and rates.
+
+fn access(rules: &[(&str, u8, AccessAction)]) -> Rules {
+    let rule = |&(network, prefix, action): &(&str, u8, AccessAction)| AccessRule {
+        network: network.parse().unwrap(),
+        prefix,
+        action,
+    };
+    Rules { access: rules.iter().map(rule).collect(), ..self::rules() }
+}
+
+fn limit(rate: u32, burst: u32, ban_ms: u32) -> AccessAction {
+    AccessAction::Limit { rate, burst, ban_ms }
+}
+
+#[test]
+fn who_is_denied_gets_no_answer_to_anything() {
+    let mut rig = rig(1);
+    let tag = rig.token(0, 1);
+    rig.send(&invite("a"));
+    rig.dispatch.set_rules(access(&[("203.0.113.0", 24, AccessAction::Deny)]), rig.now);
+    for text in [
+        invite("a"),
+        invite("b"),
+        same(&invite("a"), "CANCEL"),
+        in_dialog("a", "BYE", &tag),
+        invite("o").replace("INVITE", "OPTIONS"),
+        invite("m").replace("CSeq: 1", "CSeq: x"),
+        "nonsense\r\n\r\n".to_owned(),
+    ] {
+        assert_eq!(rig.send(&text), dropped(Reason::Denied), "{text}");
+    }
+    assert_eq!(rig.send_from("192.0.2.1", &invite("c")).reason, Reason::Selected);
+    assert_eq!(rig.dispatch.counters().of(Reason::Denied), 7);
+    assert_eq!(rig.dispatch.explain(b"b").last().map(|it| it.reason), Some(Reason::Denied));
+    rig.dispatch.set_rules(rules(), rig.now);
+    assert_eq!(rig.send(&invite("a")).reason, Reason::Retransmission, "no call was touched");
+}
+
+#[test]
+fn over_its_rate_a_source_is_refused_with_503_and_then_not_answered() {
+    let mut rig = rig_with(1, access(&[("0.0.0.0", 0, limit(2, 3, 0))]), 1000);
+    let reasons: Vec<_> = (0..8).map(|call| rig.send(&invite(&format!("c{call}")))).collect();
+    assert!(reasons[..3].iter().all(|decision| decision.reason == Reason::Selected));
+    assert!(reasons[3..6].iter().all(|decision| status(*decision) == (503, Reason::OverRate)));
+    assert_eq!(answer(reasons[3]).retry_after, Some(5));
+    assert_eq!(reasons[6..], [dropped(Reason::OverRate); 2]);
+    assert_eq!(rig.send_from("192.0.2.9", &invite("other")).reason, Reason::Selected);
+    rig.pass(Duration::from_millis(500));
+    assert_eq!(rig.send(&invite("later")).reason, Reason::Selected);
+    assert_eq!(status(rig.send(&invite("o").replace("INVITE", "OPTIONS"))), (503, Reason::OverRate));
+}
+
+#[test]
+fn what_belongs_to_a_call_is_never_rated() {
+    let mut rig = rig_with(1, access(&[("0.0.0.0", 0, limit(1, 1, 60_000))]), 1000);
+    let tag = rig.token(0, 1);
+    rig.send(&invite("a"));
+    assert_eq!(rig.send(&invite("b")), dropped(Reason::Banned));
+    for _ in 0..50 {
+        assert_eq!(rig.send(&invite("a")).reason, Reason::Retransmission);
+        assert_eq!(rig.send(&same(&invite("a"), "CANCEL")).reason, Reason::Cancel);
+        assert_eq!(rig.send(&in_dialog("a", "BYE", &tag)).reason, Reason::ToTag);
+    }
+    let again = invite("a").replace("z9hG4bK-", "z9hG4bK-2-").replace("CSeq: 1", "CSeq: 2");
+    assert_eq!(rig.send(&again).reason, Reason::Again, "with credentials");
+    rig.now = rig.now + Duration::from_secs(61);
+    assert_eq!(rig.send(&invite("b")).reason, Reason::Selected);
+}
+
+#[test]
+fn who_is_banned_gets_no_answer_to_what_belongs_to_nothing() {
+    let mut rig = rig_with(1, access(&[("0.0.0.0", 0, limit(1, 1, 60_000))]), 1000);
+    rig.send(&invite("a"));
+    for text in [
+        invite("b"),
+        same(&invite("c"), "CANCEL"),
+        in_dialog("d", "BYE", "foreign"),
+        invite("e").replace("INVITE", "BYE"),
+        invite("f").replace("INVITE", "WINK"),
+        invite("g").replace("INVITE", "REGISTER"),
+        invite("h").replace("INVITE", "OPTIONS"),
+        invite("i").replace("sip:ivr@ms", "http://ms"),
+        invite("j").replace("Max-Forwards: 70", "Max-Forwards: x"),
+    ] {
+        assert_eq!(rig.send(&text), dropped(Reason::Banned), "{text}");
     }
 }
 

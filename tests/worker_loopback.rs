@@ -89,6 +89,7 @@ impl Front {
                 PassedSocket { role: SocketRole::Listener, address: address(&front.well_known), listener: Some(0) },
             ],
             listeners: vec![address(&front.well_known)],
+            access: Vec::new(),
         };
         let mut frame = FrameBuilder::new();
         frame.push(&Record::Welcome(welcome));

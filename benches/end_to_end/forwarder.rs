@@ -160,6 +160,7 @@ impl Worker {
                 passed(SocketRole::Listener, well_known, Some(0)),
             ],
             listeners: vec![well_known],
+            access: Vec::new(),
         }));
         let fds: [BorrowedFd<'_>; 3] = [udp.as_fd(), tcp.as_fd(), listener.as_fd()];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];

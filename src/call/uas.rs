@@ -164,6 +164,23 @@ impl Uas {
         }
     }
 
+    /// Whether a message belongs to no call and no transaction that is known, and would be answered: what a flood is
+    /// made of.
+    pub fn begins(&self, msg: &Message<'_>) -> bool {
+        if !msg.is_request() {
+            return false;
+        }
+        let Some(request) = Request::read(msg) else { return true };
+        match (request.method, request.to_tag) {
+            (Method::Ack, _) => false,
+            (Method::Cancel, _) => self.find_server(self.prints.invite(&request)).is_none(),
+            (_, tag) => {
+                let in_call = |tag| self.find_call(request.call_id, tag, request.from_tag).is_some();
+                self.find_server(self.prints.transaction(&request)).is_none() && !tag.is_some_and(in_call)
+            }
+        }
+    }
+
     /// What is to be done next; `None` when all is done until the next input or [`Uas::poll_timeout`].
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use super::access;
 use super::error::{ConfigError, Fault, Origin};
 use super::{Bytes, Config, Listen, MAX_WORKERS, MethodRule, Network, PortRange, Settings, SizeSource, Span};
 use crate::ids::WorkerId;
@@ -106,6 +107,7 @@ impl Settings {
             token_key: self.token_key.as_ref().map(super::Secret::token_key),
             previous_token_key: self.previous_token_key.as_ref().map(super::Secret::token_key),
             pinned_sources: self.pinned_sources.clone().unwrap_or_default(),
+            access: access::checked(self.access.as_deref())?,
         })
     }
 }

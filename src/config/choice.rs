@@ -127,6 +127,19 @@ words!(SizeSource {
     Sdp = "sdp",
 });
 
+/// What a rule of `access` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessAction {
+    /// Everything may come.
+    Allow,
+    /// Nothing may come.
+    Deny,
+    /// So many new requests may come.
+    Limit,
+}
+
+words!(AccessAction { Allow = "allow", Deny = "deny", Limit = "limit" });
+
 /// A word that the key does not know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NoSuchWord {

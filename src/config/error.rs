@@ -171,6 +171,10 @@ impl Fault {
                 continue;
             };
             let within = inner.and_then(|inner| {
+                // A list's members are counted from 1.
+                if let (Some(list), Ok(number @ 1..)) = (value.get_ref().as_array(), inner.parse::<usize>()) {
+                    return list.get(number - 1).map(toml::Spanned::span);
+                }
                 let table = value.get_ref().as_table()?;
                 table.iter().find(|(name, _)| name.get_ref() == inner).map(|(name, _)| name.span())
             });

@@ -17,12 +17,13 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::handoff::frame::ReplyFrom;
+use crate::handoff::frame::{self, ReplyFrom};
 use crate::ids::{TokenKey, WorkerId};
 
+pub use access::{AccessRule, MAX_ACCESS_NETWORKS};
 pub use change::{Change, Changed, NeedsRestart};
 pub use check::{LONGEST_SOCKET_NAME, LONGEST_SOCKET_PATH};
-pub use choice::{Insert, MethodRule, Policy, SizeSource};
+pub use choice::{AccessAction, Insert, MethodRule, Policy, SizeSource};
 pub use describe::{Apply, Described};
 pub use error::ConfigError;
 pub use listen::{Listen, Service};
@@ -31,6 +32,7 @@ pub use settings::Settings;
 pub use source::Source;
 pub use text::{Bytes, PortRange, Secret, Span};
 
+mod access;
 mod change;
 mod check;
 mod choice;
@@ -104,6 +106,8 @@ pub struct Config {
     pub previous_token_key: Option<TokenKey>,
     /// Sources that cannot reach another port than the well-known one.
     pub pinned_sources: Vec<Network>,
+    /// Who may send, and how much.
+    pub access: Vec<AccessRule>,
 }
 
 impl Config {
@@ -148,6 +152,11 @@ impl Config {
     /// What is done with a request of this method outside a dialog.
     pub fn method_rule(&self, method: &str) -> MethodRule {
         self.methods.get(method).copied().unwrap_or_default()
+    }
+
+    /// Who may send, as the decision and the workers read it: one rule for each network.
+    pub fn access_rules(&self) -> Vec<frame::AccessRule> {
+        self.access.iter().flat_map(AccessRule::each).collect()
     }
 
     /// The distinct addresses of the listeners: each slot has its sockets on every one of them.

@@ -20,6 +20,13 @@ impl Network {
         Network { address: IpAddr::V6(Ipv6Addr::UNSPECIFIED), prefix: 0 },
     ];
 
+    /// The network of `prefix` bits that `address` lies in; `None` when there are not so many.
+    pub fn new(address: IpAddr, prefix: u8) -> Option<Network> {
+        let bits = if address.is_ipv4() { 32 } else { 128 };
+        let network = Network { address, prefix };
+        (prefix <= bits).then(|| Network { address: network.first(), prefix })
+    }
+
     /// Whether `address` lies in it. An IPv4 address in IPv6 clothes (`::ffff:192.0.2.1`) counts as IPv4.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use toml::de::DeTable;
 
 use super::error::{ConfigError, Fault, Origin, closest, one_line};
-use super::{Bytes, Insert, Listen, MethodRule, Network, Policy, PortRange, Secret, SizeSource, Span};
+use super::{AccessRule, Bytes, Insert, Listen, MethodRule, Network, Policy, PortRange, Secret, SizeSource, Span};
 use crate::handoff::frame::ReplyFrom;
 
 /// The keys of the configuration file (TOML). Durations carry a unit (`500ms`, `3s`, `5m`, `1h`).
@@ -90,6 +90,9 @@ pub struct Settings {
     /// Sources that cannot reach another port than the well-known one, as networks: their calls are relayed.
     /// Default: none. A reload may change it.
     pub pinned_sources: Option<Vec<Network>>,
+    /// Who may send to the well-known ports and to the workers' own, and how much each source may begin: rules in
+    /// order, the first that fits decides; see [`AccessRule`]. Default: no rule, all may. A reload may change it.
+    pub access: Option<Vec<AccessRule>>,
 }
 
 impl Settings {
@@ -175,6 +178,7 @@ impl Settings {
             token_key: flags.token_key.or(file.token_key),
             previous_token_key: flags.previous_token_key.or(file.previous_token_key),
             pinned_sources: flags.pinned_sources.or(file.pinned_sources),
+            access: flags.access.or(file.access),
         }
     }
 }

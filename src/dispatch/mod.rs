@@ -4,6 +4,7 @@
 //! that come back in [`returned`]. Nothing here owns a socket, a clock, a thread or a random source: the seed is given once,
 //! the time with every call.
 
+pub mod access;
 mod bits;
 pub mod counters;
 pub mod decision;
@@ -34,6 +35,7 @@ use crate::handoff::frame;
 use crate::ids::{Seq, WorkerId};
 use crate::time::Time;
 use crate::wire::sip::{Message, Unparsable};
+use access::Access;
 use counters::Counters;
 use decision::{Admin, Arrival, Brought, Decision, Joined, Returned, Room, Target};
 use fingerprint::{Fingerprint, Printer, SourcePrint};
@@ -74,6 +76,7 @@ pub struct Dispatch {
     selector: Selector,
     table: Table,
     groups: Groups,
+    access: Access,
     history: History,
     call_hash: FixedState,
     counters: Counters,
@@ -98,6 +101,7 @@ impl Dispatch {
             selector: Selector::new(rules.policy, &rules.weights, workers, seed),
             table: Table::new(table_cap, rules.pending_max),
             groups: Groups::new(group_cap),
+            access: Access::new(&rules.access),
             history: History::new(),
             call_hash: FixedState::with_seed(seed),
             counters: Counters::default(),
@@ -117,7 +121,7 @@ impl Dispatch {
 
     /// Bytes from a well-known socket that are no message to work with.
     pub fn on_unparsable(&mut self, bad: &Unparsable<'_>, arrival: &Arrival, now: Time) -> Decision {
-        let decision = self.decide_unparsable(bad, arrival);
+        let decision = self.decide_unparsable(bad, arrival, now);
         self.counters.on_decision(&decision);
         bad.message.iter().for_each(|message| self.note(message, &decision, now));
         decision
@@ -132,7 +136,7 @@ impl Dispatch {
     ) -> Decision {
         let decision = match message {
             Ok(message) => self.decide(message, arrival, now),
-            Err(bad) => self.decide_unparsable(bad, arrival),
+            Err(bad) => self.decide_unparsable(bad, arrival, now),
         };
         self.counters.on_vacant(&decision);
         message.ok().or_else(|| message.err()?.message.as_ref()).iter().for_each(|m| self.note(m, &decision, now));
@@ -271,6 +275,11 @@ impl Dispatch {
         (0..messages).for_each(|_| self.counters.on_decision(&decision));
     }
 
+    /// What a source may begin is shared with other lanes, `lanes` in all.
+    pub fn share_among(&mut self, lanes: usize) {
+        self.access.share_among(lanes);
+    }
+
     /// What the operator wants of a worker.
     pub fn set_admin(&mut self, worker: WorkerId, admin: Admin) {
         self.pool.set_admin(worker, admin);
@@ -281,6 +290,7 @@ impl Dispatch {
         self.allow = rules.methods.allow();
         self.table.set_pending_max(rules.pending_max);
         self.pool.set_slow_start(rules.slow_start);
+        self.access.set_rules(&rules.access);
         self.selector.set(rules.policy, &rules.weights, self.pool.len());
         self.rules = rules;
     }

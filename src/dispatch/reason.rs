@@ -45,6 +45,12 @@ reasons! {
     UnknownMethod = "unknown-method";
     /// A method that the rules refuse outside a dialog: 405 (RFC 3261 §8.2.1).
     MethodRefused = "method-refused";
+    /// The access rules deny its source: dropped.
+    Denied = "denied";
+    /// Its source has begun too much and is banned for a time: dropped.
+    Banned = "banned";
+    /// Its source has begun as much as the access rules let it: 503, and dropped where it has been told so as often.
+    OverRate = "over-rate";
     /// It had waited in the kernel for longer than its sender waits for an answer (64·T1).
     TooOld = "too-old";
     /// Token in the To-tag.

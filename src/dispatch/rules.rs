@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::config::{Config, MethodRule, Network, Policy};
+use crate::handoff::frame::AccessRule;
 use crate::wire::sip::Method;
 
 pub use super::size::SizeRules;
@@ -33,6 +34,8 @@ pub struct Rules {
     pub retry_after: u32,
     /// Sources that can only reach the well-known address.
     pub pinned: Vec<Network>,
+    /// Who may send, and how much.
+    pub access: Vec<AccessRule>,
     /// Addresses of this host beside the one a message arrived on, such as `--advertise`.
     pub own_addresses: Vec<IpAddr>,
 }
@@ -51,6 +54,7 @@ impl Default for Rules {
             silent_after: Duration::from_secs(5),
             retry_after: 5,
             pinned: Vec::new(),
+            access: Vec::new(),
             own_addresses: Vec::new(),
         }
     }
@@ -79,6 +83,7 @@ impl From<&Config> for Rules {
             slow_start: config.slow_start,
             silent_after: config.silent_after,
             pinned: config.pinned_sources.clone(),
+            access: config.access_rules(),
             own_addresses: config.advertise.into_iter().collect(),
             ..Rules::default()
         }

@@ -4,6 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::Dispatch;
+use super::access::Admission;
 use super::decision::{Answer, Arrival, Decision, EntryId, Handoff, Operational, Reason, Room, Target, Tried};
 use super::fingerprint::{Fingerprint, Printer, Source};
 use super::group::GroupId;
@@ -67,8 +68,11 @@ enum Echoed {
 }
 
 impl Dispatch {
-    pub(super) fn decide_unparsable(&mut self, bad: &Unparsable<'_>, arrival: &Arrival) -> Decision {
+    pub(super) fn decide_unparsable(&mut self, bad: &Unparsable<'_>, arrival: &Arrival, now: Time) -> Decision {
         let dropped = |reason| Decision { target: Target::Drop, reason };
+        if self.access.denies(arrival.source.ip()) {
+            return dropped(Reason::Denied);
+        }
         match bad.fault {
             Fault::Empty | Fault::Keepalive if arrival.transport == Transport::Udp => {
                 dropped(Reason::KeepaliveDatagram)
@@ -78,7 +82,8 @@ impl Dispatch {
             fault => match (fault.status(), bad.message.and_then(|message| Some((message, message.method()?)))) {
                 (Some(status), Some((message, method))) => {
                     let summary = Summary::of(&message, method, arrival, &self.printer);
-                    self.answer(&summary, status, Reason::Malformed)
+                    self.turn_away(&summary, arrival, now)
+                        .unwrap_or_else(|| self.answer(&summary, status, Reason::Malformed))
                 }
                 _ => dropped(Reason::Unparsable),
             },
@@ -86,6 +91,9 @@ impl Dispatch {
     }
 
     pub(super) fn decide(&mut self, message: &Message<'_>, arrival: &Arrival, now: Time) -> Decision {
+        if self.access.denies(arrival.source.ip()) {
+            return Decision { target: Target::Drop, reason: Reason::Denied };
+        }
         let Some(method) = message.method() else { return self.response(message, now) };
         if now.since(arrival.received) > LINGER {
             return Decision { target: Target::Drop, reason: Reason::TooOld };
@@ -167,7 +175,7 @@ impl Dispatch {
             Some((Named::Gone, _)) => self.answer(summary, 481, Reason::WorkerGone),
             None => match self.unrecorded_worker(summary, now) {
                 Some(worker) => self.follow(worker, Reason::FollowsUnrecorded, now),
-                None => self.answer(summary, 481, Reason::UnknownCancel),
+                None => self.answer_stranger(summary, arrival, 481, Reason::UnknownCancel, now),
             },
         }
     }
@@ -189,12 +197,14 @@ impl Dispatch {
         }
         let known = self.table.by_call(summary.call).and_then(|id| self.table.get(id)).copied();
         match known {
-            Some(entry) if matches!(entry.state, State::Verdict(_)) => self.answer(summary, 481, Reason::UnknownDialog),
+            Some(entry) if matches!(entry.state, State::Verdict(_)) => {
+                self.answer_stranger(summary, arrival, 481, Reason::UnknownDialog, now)
+            }
             Some(entry) if self.is_alive(&entry) => self.follow(entry.worker, Reason::InDialog, now),
             Some(_) => self.answer(summary, 481, Reason::WorkerGone),
             None => match self.unrecorded_worker(summary, now) {
                 Some(worker) => self.follow(worker, Reason::FollowsUnrecorded, now),
-                None => self.answer(summary, 481, Reason::UnknownDialog),
+                None => self.answer_stranger(summary, arrival, 481, Reason::UnknownDialog, now),
             },
         }
     }
@@ -208,12 +218,15 @@ impl Dispatch {
         }
         if let Err(fault) = message.check_read(&summary.read) {
             let reason = if fault == Fault::UriScheme { Reason::UnknownScheme } else { Reason::Malformed };
-            return self.answer(summary, fault.status().unwrap_or(400), reason);
+            return self.answer_stranger(summary, arrival, fault.status().unwrap_or(400), reason, now);
         }
         match summary.method {
-            Method::Other(_) => return self.refuse_method(summary, 501, Reason::UnknownMethod),
+            Method::Other(_) => {
+                let refusal = self.turn_away(summary, arrival, now);
+                return refusal.unwrap_or_else(|| self.refuse_method(summary, 501, Reason::UnknownMethod));
+            }
             Method::Bye | Method::Prack | Method::Update | Method::Notify => {
-                return self.answer(summary, 481, Reason::UnknownDialog);
+                return self.answer_stranger(summary, arrival, 481, Reason::UnknownDialog, now);
             }
             _ => {}
         }
@@ -244,6 +257,9 @@ impl Dispatch {
                 }
                 _ => {}
             }
+        }
+        if let Some(refusal) = self.turn_away(summary, arrival, now) {
+            return refusal;
         }
         match summary.method {
             Method::Invite => {}
@@ -627,6 +643,32 @@ impl Dispatch {
             answer.allow = true;
             answer.capabilities = true;
         })
+    }
+
+    /// What belongs to nothing here is counted against its source's rate; beyond it, the decision to turn it away. Over
+    /// the rate a request is refused by 503 first: a caller who means well stops sending it again then (RFC 3261
+    /// §17.1.1.2), which silence would not make it. But nobody gets more such answers than the rate has grants, so that
+    /// forged sources do not make them a flood at whoever they name.
+    fn turn_away(&mut self, summary: &Summary<'_>, arrival: &Arrival, now: Time) -> Option<Decision> {
+        let dropped = |reason| Some(Decision { target: Target::Drop, reason });
+        match self.access.admit(arrival.source.ip(), summary.source, now) {
+            Admission::Granted => None,
+            Admission::Refused => Some(self.answer(summary, 503, Reason::OverRate)),
+            Admission::Ignored => dropped(Reason::OverRate),
+            Admission::Banned => dropped(Reason::Banned),
+        }
+    }
+
+    /// The answer to a request that belongs to nothing here, unless its source is to be turned away.
+    fn answer_stranger(
+        &mut self,
+        summary: &Summary<'_>,
+        arrival: &Arrival,
+        status: u16,
+        reason: Reason,
+        now: Time,
+    ) -> Decision {
+        self.turn_away(summary, arrival, now).unwrap_or_else(|| self.answer(summary, status, reason))
     }
 
     /// What a link must have for a new call of this source: where room is scarce, it is for those who wait for less than

@@ -10,8 +10,8 @@ use std::io::{self, IoSlice};
 use std::time::Duration;
 
 use crate::handoff::frame::{
-    Drain, FRAME_HEADER, FRAME_SOFT_LIMIT, Frame, FrameBuilder, FrameError, Hello, Message, Record, RefuseReason,
-    Report, Welcome,
+    AccessRules, Drain, FRAME_HEADER, FRAME_SOFT_LIMIT, Frame, FrameBuilder, FrameError, Hello, Message, Record,
+    RefuseReason, Report, Welcome,
 };
 use crate::handoff::front::UNREAD_LIMIT;
 use crate::handoff::{Transmit, is_backpressure};
@@ -59,6 +59,8 @@ pub enum BackEvent<'a> {
     Drain(Drain),
     /// A report is wanted at once.
     Query,
+    /// Who may send to the worker's own ports, from now on.
+    Access(AccessRules<'a>),
     /// The dispatcher closes the link.
     Goodbye(&'a str),
 }
@@ -125,6 +127,7 @@ impl Back {
                 Record::Welcome(welcome) => sink(BackEvent::Welcome(welcome)),
                 Record::Drain(drain) => sink(BackEvent::Drain(drain)),
                 Record::Query => sink(BackEvent::Query),
+                Record::Access(rules) => sink(BackEvent::Access(rules)),
                 Record::Goodbye(reason) => sink(BackEvent::Goodbye(reason)),
                 Record::Ping(number) => self.queue(&Record::Pong(number), 0),
                 Record::Hello(_) => return Err(BackError::Unexpected("Hello")),

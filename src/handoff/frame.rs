@@ -34,6 +34,7 @@
 //! | 4 | `Query` | dispatcher | – (asks for a [`Report`] at once) | – |
 //! | 5 | `Ping` | dispatcher | u64 number | – |
 //! | 6 | `Goodbye` | both | – | reason, UTF-8; the sender closes the link |
+//! | 7 | `Access` | dispatcher | u16 bytes an entry, 6 reserved | entries, see [`AccessRule`]: they replace those of the welcome |
 //! | 65 | [`Hello`] | worker | – | JSON |
 //! | 66 | [`Report`] | worker | see [`Report`] | – |
 //! | 67 | `Answered` | worker | – | u64 sequence numbers: their first final response has left, or none will |
@@ -188,7 +189,53 @@ pub struct Welcome {
     pub sockets: Vec<PassedSocket>,
     /// The dispatcher's well-known addresses, by listener number.
     pub listeners: Vec<SocketAddr>,
+    /// Who may send to the worker's own ports, and how much.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub access: Vec<AccessRule>,
 }
+
+/// A rule about who may send. The first whose network holds the source decides; where none does, it may.
+///
+/// ```text
+/// entry: 0 u8 family (4, 6)   1 u8 prefix   2 u8 action: 0 allow, 1 deny, 2 limit   3 reserved   4 u32 rate
+///        8 u32 burst   12 u32 ban in milliseconds   16 16 bytes address (IPv4 in the first four)
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessRule {
+    /// The first address of the network.
+    pub network: IpAddr,
+    /// How many of its leading bits count.
+    pub prefix: u8,
+    /// What its sources may do.
+    #[serde(flatten)]
+    pub action: AccessAction,
+}
+
+/// What the sources of a network may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "action")]
+pub enum AccessAction {
+    /// Everything.
+    Allow,
+    /// Nothing: whatever comes is dropped.
+    Deny,
+    /// Begin so much.
+    Limit {
+        /// Requests a second that belong to no call and no known transaction, for each IPv4 address and IPv6 /64.
+        rate: u32,
+        /// How many of them may come at once.
+        burst: u32,
+        /// For how long a source that sends more may begin nothing; 0: it is not banned.
+        #[serde(rename = "ban-ms")]
+        ban_ms: u32,
+    },
+    /// An action of a newer version: the rule is skipped.
+    #[serde(other)]
+    Other,
+}
+
+/// The bytes of an [`AccessRule`] in an `Access` record.
+const ACCESS_RULE: usize = 32;
 
 /// Which socket a worker answers a handed-over request from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -478,6 +525,7 @@ pub enum Record<'a> {
     Query,
     Ping(u64),
     Goodbye(&'a str),
+    Access(AccessRules<'a>),
     Hello(Hello),
     Report(Report),
     Answered(Seqs<'a>),
@@ -535,6 +583,21 @@ impl Transactions<'_> {
     /// Whether there are none.
     pub const fn is_empty(&self) -> bool {
         self.bytes.is_empty()
+    }
+}
+
+/// The rules of an `Access` record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AccessRules<'a> {
+    bytes: &'a [u8],
+    /// Bytes an entry; a newer version's are longer.
+    stride: usize,
+}
+
+impl AccessRules<'_> {
+    /// The rules, in the order they were written; one whose family is unknown is skipped.
+    pub fn iter(&self) -> impl Iterator<Item = AccessRule> + '_ {
+        self.bytes.chunks_exact(self.stride).filter_map(read_access_rule)
     }
 }
 
@@ -688,6 +751,14 @@ fn read_record<'a>(kind: u8, fixed: &'a [u8], body: &'a [u8]) -> Result<Option<R
             Record::Ping(u64_at(fixed, 0))
         }
         6 => Record::Goodbye(std::str::from_utf8(body).map_err(|_| FrameError::Value { kind, field: "reason" })?),
+        7 => {
+            need(8)?;
+            let stride = usize::from(u16_at(fixed, 0));
+            if stride < ACCESS_RULE || !body.len().is_multiple_of(stride) {
+                return Err(FrameError::Value { kind, field: "length of an entry" });
+            }
+            Record::Access(AccessRules { bytes: body, stride })
+        }
         65 => Record::Hello(serde_json::from_slice(body).map_err(json_error)?),
         66 => {
             need(REPORT_FIXED)?;
@@ -794,6 +865,23 @@ fn read_transaction(entry: &[u8]) -> Transaction {
     }
 }
 
+fn read_access_rule(entry: &[u8]) -> Option<AccessRule> {
+    Some(AccessRule {
+        network: match entry[0] {
+            4 => Ipv4Addr::new(entry[16], entry[17], entry[18], entry[19]).into(),
+            6 => Ipv6Addr::from(<[u8; 16]>::try_from(entry.get(16..32)?).ok()?).into(),
+            _ => return None,
+        },
+        prefix: entry[1],
+        action: match entry[2] {
+            0 => AccessAction::Allow,
+            1 => AccessAction::Deny,
+            2 => AccessAction::Limit { rate: u32_at(entry, 4), burst: u32_at(entry, 8), ban_ms: u32_at(entry, 12) },
+            _ => AccessAction::Other,
+        },
+    })
+}
+
 fn read_address(bytes: &[u8]) -> Option<SocketAddr> {
     let port = u16_at(bytes, 0);
     let ip: IpAddr = match bytes[2] {
@@ -885,6 +973,7 @@ impl FrameBuilder {
             Record::Query => self.push_record(4, &[], &[]),
             Record::Ping(number) => self.push_record(5, &number.to_le_bytes(), &[]),
             Record::Goodbye(reason) => self.push_record(6, &[], reason.as_bytes()),
+            Record::Access(rules) => self.push_record(7, &stride_fixed(rules.stride), rules.bytes),
             Record::Hello(hello) => self.push_json(65, hello),
             Record::Report(report) => self.push_record(66, &report_fixed(report), &[]),
             Record::Answered(seqs) => self.push_record(67, &[], seqs.0),
@@ -903,7 +992,7 @@ impl FrameBuilder {
             }
             Record::Release(branches) => self.push_record(71, &[], branches.0),
             Record::Holding(transactions) => {
-                self.push_record(75, &holding_fixed(transactions.stride), transactions.bytes);
+                self.push_record(75, &stride_fixed(transactions.stride), transactions.bytes);
             }
             Record::GroupOpen { opened, name } => self.push_record(72, &opened.0.to_le_bytes(), name),
             Record::GroupClosed { name } => self.push_record(73, &[], name),
@@ -930,7 +1019,7 @@ impl FrameBuilder {
     /// Adds a `Holding` record for `transactions`; at most [`HOLDING_AT_ONCE`].
     pub fn push_holding(&mut self, transactions: &[Transaction]) {
         let begin = self.bytes.len();
-        self.push_record(75, &holding_fixed(TRANSACTION), &[]);
+        self.push_record(75, &stride_fixed(TRANSACTION), &[]);
         for transaction in transactions {
             let mut entry = [0; TRANSACTION];
             entry[..16].copy_from_slice(&transaction.branch);
@@ -938,6 +1027,17 @@ impl FrameBuilder {
             put_u32(&mut entry, 32, transaction.cseq);
             entry[36] = u8::from(transaction.is_invite) | u8::from(transaction.is_answered) << 1;
             self.bytes.extend_from_slice(&entry);
+        }
+        let length = self.bytes.len() - begin;
+        put_u32(&mut self.bytes[begin..], 4, length as u32);
+    }
+
+    /// Adds an `Access` record for `rules`.
+    pub fn push_access(&mut self, rules: &[AccessRule]) {
+        let begin = self.bytes.len();
+        self.push_record(7, &stride_fixed(ACCESS_RULE), &[]);
+        for rule in rules {
+            self.bytes.extend_from_slice(&access_entry(rule));
         }
         let length = self.bytes.len() - begin;
         put_u32(&mut self.bytes[begin..], 4, length as u32);
@@ -985,10 +1085,38 @@ impl FrameBuilder {
     }
 }
 
-fn holding_fixed(stride: usize) -> [u8; 8] {
+/// The fixed part of a record of entries that are `stride` bytes long.
+fn stride_fixed(stride: usize) -> [u8; 8] {
     let mut fixed = [0; 8];
     put_u16(&mut fixed, 0, stride as u16);
     fixed
+}
+
+fn access_entry(rule: &AccessRule) -> [u8; ACCESS_RULE] {
+    let mut entry = [0; ACCESS_RULE];
+    match rule.network {
+        IpAddr::V4(ip) => {
+            entry[0] = 4;
+            entry[16..20].copy_from_slice(&ip.octets());
+        }
+        IpAddr::V6(ip) => {
+            entry[0] = 6;
+            entry[16..32].copy_from_slice(&ip.octets());
+        }
+    }
+    entry[1] = rule.prefix;
+    entry[2] = match rule.action {
+        AccessAction::Allow => 0,
+        AccessAction::Deny => 1,
+        AccessAction::Limit { .. } => 2,
+        AccessAction::Other => u8::MAX,
+    };
+    if let AccessAction::Limit { rate, burst, ban_ms } = rule.action {
+        put_u32(&mut entry, 4, rate);
+        put_u32(&mut entry, 8, burst);
+        put_u32(&mut entry, 12, ban_ms);
+    }
+    entry
 }
 
 fn report_fixed(report: &Report) -> [u8; REPORT_FIXED] {

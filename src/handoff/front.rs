@@ -10,8 +10,8 @@ use std::io::{self, IoSlice};
 
 use crate::dispatch::decision::{EntryId, Room, Tried};
 use crate::handoff::frame::{
-    Envelope, FRAME_HEADER, FRAME_SOFT_LIMIT, Frame, FrameBuilder, FrameError, Hello, Record, RefuseReason, Report,
-    frame_header, message_header,
+    AccessRule, Envelope, FRAME_HEADER, FRAME_SOFT_LIMIT, Frame, FrameBuilder, FrameError, Hello, Record, RefuseReason,
+    Report, frame_header, message_header,
 };
 use crate::handoff::index::Index;
 use crate::handoff::store::{BLOCK, Chain, LARGEST, Share, Store};
@@ -260,11 +260,17 @@ impl Front {
         }
         let before = self.control.len();
         self.control.push(record);
+        self.keep_control(before)
+    }
+
+    /// Tells the worker who may send to its own ports; false as with [`Front::push_control`].
+    pub fn push_access(&mut self, rules: &[AccessRule]) -> bool {
         if self.control.len() > CONTROL_LIMIT {
-            self.control.truncate(before);
             return false;
         }
-        true
+        let before = self.control.len();
+        self.control.push_access(rules);
+        self.keep_control(before)
     }
 
     /// Sends what waits, as few frames as hold it, until nothing waits or the link takes no more. `send` sends the
@@ -327,6 +333,7 @@ impl Front {
                 Record::Drain(_) => return Err(FrontError::Unexpected("Drain")),
                 Record::Query => return Err(FrontError::Unexpected("Query")),
                 Record::Ping(_) => return Err(FrontError::Unexpected("Ping")),
+                Record::Access(_) => return Err(FrontError::Unexpected("Access")),
             }
         }
         Ok(())
@@ -388,6 +395,15 @@ impl Front {
             unread: self.unread(),
             ..self.stats
         }
+    }
+
+    /// Takes back the control records behind `before` when they are too many.
+    fn keep_control(&mut self, before: usize) -> bool {
+        let fits = self.control.len() <= CONTROL_LIMIT;
+        if !fits {
+            self.control.truncate(before);
+        }
+        fits
     }
 
     fn send_frame<const SLICES: usize>(

@@ -51,6 +51,8 @@ pub struct Switch<C> {
     /// The ledger of each worker as the other lanes know it, in units, and since when.
     told: Vec<u32>,
     told_at: Time,
+    /// Workers that have not been told the access rules in force: their links took no more.
+    untold: Vec<WorkerId>,
 }
 
 /// How long other lanes may go without the ledger when no parcel leaves for them anyway.
@@ -80,7 +82,8 @@ struct Back {
 
 impl<C: Channel> Switch<C> {
     /// A switch without workers. The store of each link has `retention_bytes` bytes.
-    pub fn new(dispatch: Dispatch, insert: Insert, retention_bytes: usize, owners: Owners) -> Self {
+    pub fn new(mut dispatch: Dispatch, insert: Insert, retention_bytes: usize, owners: Owners) -> Self {
+        dispatch.share_among(owners.lanes());
         Switch {
             parcels: (0..owners.lanes()).map(|_| Parcel::new(owners.own())).collect(),
             owners,
@@ -101,6 +104,7 @@ impl<C: Channel> Switch<C> {
             refused: [0; RefuseReason::ALL.len()],
             returned: VecDeque::new(),
             suspects: Suspects::new(),
+            untold: Vec::new(),
         }
     }
 
@@ -402,6 +406,7 @@ impl<C: Channel> Switch<C> {
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Time) {
         if self.dispatch.is_look_due(now) {
+            self.tell_access();
             for (worker, link) in self.hands.links.iter() {
                 self.dispatch.on_unread(worker, link.front.unread_behind());
             }
@@ -454,10 +459,27 @@ impl<C: Channel> Switch<C> {
 
     /// The rules and the number of slots change; calls and table stay.
     pub fn reload(&mut self, rules: Rules, insert: Insert, workers: usize, now: Time) {
+        let is_new = self.dispatch.rules().access != rules.access;
         self.dispatch.set_rules(rules, now);
         self.configured = workers;
         self.fit_pool();
         self.hands.insert = insert;
+        if is_new && self.is_first() {
+            // Who links later has them from its welcome.
+            self.untold = self.hands.links.iter().map(|(worker, _)| worker).collect();
+            self.tell_access();
+        }
+    }
+
+    /// Tells the workers that have not heard of them which access rules are in force.
+    fn tell_access(&mut self) {
+        let Switch { hands, dispatch, untold, .. } = self;
+        let rules = &dispatch.rules().access;
+        untold.retain(|&worker| {
+            let is_told = hands.links.get_mut(worker).is_none_or(|link| link.front.push_access(rules));
+            hands.links.touch(worker);
+            !is_told
+        });
     }
 
     /// No new work anywhere; every worker ends its calls within the time.

@@ -562,6 +562,7 @@ impl Crew {
             reply_from: self.config.reply_from,
             sockets: passed,
             listeners: self.listeners.addresses(),
+            access: self.config.access_rules(),
         };
         greeting::welcome(link, welcome, &sockets)
             .map_err(|error| format!("{worker} could not be welcomed: {error}"))?;

@@ -187,7 +187,7 @@ impl LinkEnd {
                         BackEvent::Welcome(it) => welcome = Some(it),
                         BackEvent::Goodbye(reason) => goodbye = Some(reason.to_owned()),
                         // Messages come behind the welcome, in frames of their own.
-                        BackEvent::Message(_) | BackEvent::Drain(_) | BackEvent::Query => {}
+                        BackEvent::Message(_) | BackEvent::Drain(_) | BackEvent::Query | BackEvent::Access(_) => {}
                     })
                     .map_err(|error| WorkerError::NotWelcome(error.to_string()))?;
                     match (welcome, goodbye) {

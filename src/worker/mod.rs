@@ -29,6 +29,7 @@ mod media;
 mod orphan;
 mod process;
 mod report;
+mod screen;
 mod settings;
 mod size;
 mod streams;

@@ -13,8 +13,10 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use crate::admin::run_dir::worker_lock;
 use crate::call::{Arrival, CallKey, Event, Hop, Identity, Limits, Output, ResolveKey, Timers, Transmit, Uas};
 use crate::handoff::back::{Back, BackEvent};
-use crate::handoff::frame::{Drain, DrainMode, Hello, PassedSocket, Port, RefuseReason, Report, SocketRole, Welcome};
-use crate::ids::{Seq, WorkerId};
+use crate::handoff::frame::{
+    AccessRule, Drain, DrainMode, Hello, PassedSocket, Port, RefuseReason, Report, SocketRole, Welcome,
+};
+use crate::ids::{Seq, TokenKey, WorkerId};
 use crate::net::process::{LockError, LockFile, StopSignals};
 use crate::net::resolve::{Asked, Limits as Lookups, Resolver};
 use crate::net::udp::{Batch, Socket};
@@ -31,6 +33,7 @@ use crate::worker::listeners::Listeners;
 use crate::worker::media::{Media, RTP_TOKENS};
 use crate::worker::orphan::{Next, Orphan};
 use crate::worker::report::{CpuShare, Pace};
+use crate::worker::screen::Screen;
 use crate::worker::settings::{Link, Settings, WorkerError};
 use crate::worker::size::size_of;
 use crate::worker::streams::{self, Streams};
@@ -110,6 +113,8 @@ struct Worker<A> {
     media: Media,
     conferences: Conferences,
     streams: Streams,
+    /// What may come to our own ports.
+    screen: Screen,
     own: Vec<Socket>,
     /// Duplicates of the well-known sockets; only sent on.
     listeners: Listeners,
@@ -171,6 +176,7 @@ impl<A: Application> Worker<A> {
         listeners.set(&welcome.listeners, duplicates);
         let mut holdings = Holdings::default();
         holdings.set_key(welcome.key.clone());
+        let screen_key = TokenKey::new(random().map_err(WorkerError::system("no random numbers"))?);
         let random: [u8; 24] = random().map_err(WorkerError::system("no random numbers"))?;
         let seed =
             |at: usize| random.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_ne_bytes);
@@ -203,6 +209,7 @@ impl<A: Application> Worker<A> {
             signals,
             slot: lock,
             settings,
+            screen: Screen::new(&welcome.access, &screen_key),
             welcome,
             links,
             comeback: None,
@@ -338,7 +345,7 @@ impl<A: Application> Worker<A> {
             let now = clock::now();
             let Worker { uas, scanner, holdings, listeners, .. } = self;
             let (mut drain, mut queried, mut goodbye) = (None, false, None);
-            let mut unread = Vec::new();
+            let (mut unread, mut access) = (Vec::new(), None);
             let result = back.on_frame(frame, &mut |event| match event {
                 BackEvent::Message(message) => {
                     let mut envelope = message.envelope;
@@ -361,6 +368,7 @@ impl<A: Application> Worker<A> {
                 }
                 BackEvent::Drain(change) => drain = Some(change),
                 BackEvent::Query => queried = true,
+                BackEvent::Access(rules) => access = Some(rules.iter().collect::<Vec<_>>()),
                 BackEvent::Goodbye(reason) => goodbye = Some(reason.to_owned()),
                 // Once is enough.
                 BackEvent::Welcome(_) => {}
@@ -368,6 +376,9 @@ impl<A: Application> Worker<A> {
             unread.into_iter().for_each(|seq| back.done(seq, now));
             if queried {
                 self.pace.ask();
+            }
+            if let Some(rules) = access {
+                self.set_access(&rules);
             }
             if let Some(drain) = drain {
                 self.on_drain(drain, now);
@@ -401,16 +412,21 @@ impl<A: Application> Worker<A> {
                 }
             };
             let now = clock::now();
+            let Worker { uas, scanner, screen, .. } = self;
             for datagram in self.batch.iter().filter(|datagram| !datagram.truncated) {
-                match self.scanner.scan(datagram.bytes) {
+                let (scanned, from) = (scanner.scan(datagram.bytes), datagram.source.ip());
+                if !screen.lets_in(from, now, || scanned.as_ref().map_or(true, |msg| uas.begins(msg))) {
+                    continue;
+                }
+                match scanned {
                     Ok(msg) => {
                         let size = size_of(&msg);
                         let arrival = Arrival::own(number as u16, datagram.source, datagram.local, size);
-                        self.uas.on_message(&msg, &arrival, now);
+                        uas.on_message(&msg, &arrival, now);
                     }
                     Err(unparsable) => {
                         let arrival = Arrival::own(number as u16, datagram.source, datagram.local, 1);
-                        self.uas.on_unparsable(&unparsable, &arrival);
+                        uas.on_unparsable(&unparsable, &arrival);
                     }
                 }
             }
@@ -424,14 +440,31 @@ impl<A: Application> Worker<A> {
     /// Bytes on a stream connection, or a new connection.
     fn on_stream(&mut self, token: Token) -> bool {
         let now = clock::now();
-        let (uas, scanner) = (&mut self.uas, &mut self.scanner);
-        self.streams.on_readable(token, now, &mut |bytes, conn, source, local| match scanner.scan(bytes) {
-            Ok(msg) => {
-                let size = size_of(&msg);
-                uas.on_message(&msg, &Arrival::stream(conn, source, local, size), now);
+        let Worker { uas, scanner, screen, streams, .. } = self;
+        let more = streams.on_readable(token, now, &mut |bytes, conn, source, local| {
+            let scanned = scanner.scan(bytes);
+            if !screen.lets_in(source.ip(), now, || scanned.as_ref().map_or(true, |msg| uas.begins(msg))) {
+                return;
             }
-            Err(unparsable) => uas.on_unparsable(&unparsable, &Arrival::stream(conn, source, local, 1)),
-        })
+            match scanned {
+                Ok(msg) => {
+                    let size = size_of(&msg);
+                    uas.on_message(&msg, &Arrival::stream(conn, source, local, size), now);
+                }
+                Err(unparsable) => uas.on_unparsable(&unparsable, &Arrival::stream(conn, source, local, 1)),
+            }
+        });
+        if streams.is_listener(token) {
+            streams.close_where(|address| screen.denies(address));
+        }
+        more
+    }
+
+    /// Other access rules: they hold for connections that are there, too.
+    fn set_access(&mut self, rules: &[AccessRule]) {
+        let Worker { screen, streams, .. } = self;
+        screen.set_rules(rules);
+        streams.close_where(|address| screen.denies(address));
     }
 
     /// Does what the user agent asks for, until it asks for nothing more.
@@ -731,6 +764,7 @@ impl<A: Application> Worker<A> {
             self.uas.set_units(welcome.capacity);
         }
         self.holdings.set_key(welcome.key.clone());
+        self.set_access(&welcome.access);
         self.welcome = welcome;
         if let Err(error) = self.links.set(link, Back::new(), more, &self.poll) {
             tracing::warn!(%error, "a lane of the dispatcher cannot be heard");

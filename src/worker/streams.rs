@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
@@ -180,6 +180,20 @@ impl Streams {
             (0..pongs).for_each(|_| self.write(key, b"\r\n"));
         }
         true
+    }
+
+    /// Whether this is one of the listeners: connections have come where it is readable.
+    pub(super) fn is_listener(&self, token: Token) -> bool {
+        token.0.checked_sub(self.first_listener).is_some_and(|number| number < self.listeners.len())
+    }
+
+    /// Closes the connections with these remote addresses.
+    pub(super) fn close_where(&mut self, is_unwanted: impl Fn(IpAddr) -> bool) {
+        let is_unwanted = |key: &ConnKey| self.connections.get(*key).is_some_and(|it| is_unwanted(it.remote.ip()));
+        let unwanted: Vec<ConnKey> = self.connections.keys().filter(is_unwanted).collect();
+        unwanted.into_iter().for_each(|key| {
+            self.close(key);
+        });
     }
 
     /// A connection takes bytes again.

@@ -88,6 +88,7 @@ impl Desk {
             reply_from: ReplyFrom::Listener,
             sockets: vec![PassedSocket { role: SocketRole::Listener, address, listener: Some(0) }],
             listeners: vec![address],
+            access: Vec::new(),
         };
         let mut frame = FrameBuilder::new();
         frame.push(&Record::Welcome(welcome));

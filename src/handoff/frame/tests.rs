@@ -19,6 +19,15 @@ fn envelope() -> Envelope {
     }
 }
 
+fn access_rules() -> Vec<AccessRule> {
+    let rule = |network: &str, prefix, action| AccessRule { network: network.parse().unwrap(), prefix, action };
+    vec![
+        rule("10.0.0.0", 8, AccessAction::Allow),
+        rule("2001:db8::", 32, AccessAction::Deny),
+        rule("0.0.0.0", 0, AccessAction::Limit { rate: 20, burst: 60, ban_ms: 300_000 }),
+    ]
+}
+
 #[test]
 fn every_record_comes_back_as_it_was_written() {
     let seqs: Vec<u8> = [4_u64, 9, u64::MAX].iter().flat_map(|seq| seq.to_le_bytes()).collect();
@@ -39,6 +48,7 @@ fn every_record_comes_back_as_it_was_written() {
             listener: Some(0),
         }],
         listeners: vec!["0.0.0.0:5060".parse().unwrap()],
+        access: access_rules(),
     };
     let report = Report {
         number: 1,
@@ -66,6 +76,7 @@ fn every_record_comes_back_as_it_was_written() {
         Record::Refuse { seq: Seq(12), reason: RefuseReason::Full },
         Record::Reply { conn: ConnId(13), bytes: b"SIP/2.0" },
         Record::NotMine { seq: Seq(14), hops: 2 },
+        Record::Access(AccessRules { bytes: &[0; 80], stride: 40 }),
         Record::Release(Branches(&[8; 32])),
         Record::Holding(Transactions { bytes: &[9; 96], stride: 48 }),
         Record::GroupOpen { opened: Time(15), name: b"conf=1" },
@@ -76,6 +87,22 @@ fn every_record_comes_back_as_it_was_written() {
     records.iter().for_each(|record| builder.push(record));
     let read: Result<Vec<_>, _> = Frame::parse(builder.bytes()).unwrap().collect();
     assert_eq!(read.unwrap(), records);
+}
+
+#[test]
+fn access_rules_come_back_from_entries_and_those_of_a_newer_version_as_far_as_they_are_known() {
+    let mut builder = FrameBuilder::new();
+    builder.push_access(&access_rules());
+    let frame = builder.bytes().to_vec();
+    let Some(Ok(Record::Access(rules))) = Frame::parse(&frame).unwrap().next() else { panic!("no rules") };
+    assert_eq!(rules.iter().collect::<Vec<_>>(), access_rules());
+    let mut longer: Vec<u8> = rules.bytes.chunks_exact(32).flat_map(|entry| [entry, &[0xff; 8]].concat()).collect();
+    assert_eq!(AccessRules { bytes: &longer, stride: 40 }.iter().collect::<Vec<_>>(), access_rules());
+    (longer[0], longer[42]) = (9, 9);
+    let known: Vec<AccessAction> = AccessRules { bytes: &longer, stride: 40 }.iter().map(|rule| rule.action).collect();
+    assert_eq!(known, [AccessAction::Other, access_rules()[2].action]);
+    let text = r#"{"network":"10.0.0.0","prefix":8,"action":"greylist","days":3}"#;
+    assert_eq!(serde_json::from_str::<AccessRule>(text).unwrap().action, AccessAction::Other);
 }
 
 #[test]

@@ -1,0 +1,139 @@
+//! Who may send: rules in order, the first that fits decides.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::Fault;
+use super::{AccessAction, Network, Span};
+use crate::handoff::frame;
+
+/// One rule of the key `access`. The first rule whose networks hold a message's source decides about it; where none
+/// does, it may send.
+///
+/// ```toml
+/// access = [
+///     { from = ["10.0.0.0/8"], action = "allow" },
+///     { from = ["198.51.100.7", "2001:db8::/32"], action = "deny" },
+///     { action = "limit", rate = 20, burst = 60, ban = "5m" },
+/// ]
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct AccessRule {
+    /// The sources, as networks. Default: all.
+    #[serde(default = "everybody")]
+    pub from: Vec<Network>,
+    /// What they may do: `allow`, everything; `deny`, nothing: what they send is dropped, whatever it belongs to;
+    /// `limit`, begin so much as `rate` says.
+    pub action: AccessAction,
+    /// For `limit`: requests outside calls and known transactions that each source may send, a second, 1 to 100000. A
+    /// source is an IPv4 address or an IPv6 /64. What follows a call, and what is sent again, is not counted. Beyond
+    /// it requests are refused with 503, as many again a second; the rest is dropped, as is all of it at the workers'
+    /// own ports.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate: Option<u32>,
+    /// For `limit`: how many may come at once, 1 to 1000000. Default: as many as a second's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub burst: Option<u32>,
+    /// For `limit`: a source that sends more is banned for so long, 1s to 24h: all its requests outside calls and known
+    /// transactions are dropped. Default: no ban. The source of a datagram can be forged, so that somebody may have
+    /// others banned; a reload that changes `access` lifts every ban.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ban: Option<Span>,
+}
+
+/// Networks in all rules together: each message is held against every one at worst. Whoever has more to keep out has a
+/// packet filter, which does it at less cost.
+pub const MAX_ACCESS_NETWORKS: usize = 128;
+
+fn everybody() -> Vec<Network> {
+    Network::ALL.to_vec()
+}
+
+impl AccessRule {
+    /// The rule as the decision and the workers read it, one for each network.
+    pub fn each(&self) -> impl Iterator<Item = frame::AccessRule> + '_ {
+        let action = match self.action {
+            AccessAction::Allow => frame::AccessAction::Allow,
+            AccessAction::Deny => frame::AccessAction::Deny,
+            AccessAction::Limit => {
+                let rate = self.rate.unwrap_or(1);
+                let ban = match self.ban {
+                    Some(Span::Of(ban)) => ban,
+                    Some(Span::Never) | None => Duration::ZERO,
+                };
+                let ban_ms = u32::try_from(ban.as_millis()).unwrap_or(u32::MAX);
+                frame::AccessAction::Limit { rate, burst: self.burst.unwrap_or(rate), ban_ms }
+            }
+        };
+        let rule =
+            move |network: &Network| frame::AccessRule { network: network.address(), prefix: network.prefix(), action };
+        self.from.iter().map(rule)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.from.is_empty() {
+            return Err("`from` is an empty list; name networks, or leave it out for all".to_owned());
+        }
+        if self.action != AccessAction::Limit {
+            return match (self.rate, self.burst, self.ban) {
+                (None, None, None) => Ok(()),
+                _ => Err(format!(
+                    "`rate`, `burst` and `ban` say how much may come; with `{}` leave them out",
+                    self.action
+                )),
+            };
+        }
+        match self.rate {
+            None => return Err("`limit` needs a rate, such as `rate = 20` requests a second".to_owned()),
+            Some(rate) if !(1..=100_000).contains(&rate) => {
+                return Err(format!("a rate of {rate} is out of range; give 1 to 100000 requests a second"));
+            }
+            Some(_) => {}
+        }
+        if let Some(burst) = self.burst.filter(|burst| !(1..=1_000_000).contains(burst)) {
+            return Err(format!("a burst of {burst} is out of range; give 1 to 1000000 requests"));
+        }
+        let (least, most) = (Duration::from_secs(1), Duration::from_secs(86_400));
+        match self.ban {
+            None => Ok(()),
+            Some(Span::Of(ban)) if least <= ban && ban <= most => Ok(()),
+            Some(ban) => Err(format!("a ban of {ban} is out of range; give 1s to 24h, or leave it out")),
+        }
+    }
+}
+
+/// Checks the rules, each alone and all together.
+pub(super) fn checked(rules: Option<&[AccessRule]>) -> Result<Vec<AccessRule>, Fault> {
+    let rules = rules.unwrap_or_default();
+    for (rule, number) in rules.iter().zip(1..) {
+        rule.check().map_err(|message| Fault::of(&format!("access.{number}"), message))?;
+    }
+    let networks: usize = rules.iter().map(|rule| rule.from.len()).sum();
+    if networks > MAX_ACCESS_NETWORKS {
+        let message = format!(
+            "{networks} networks are too many; name at most {MAX_ACCESS_NETWORKS}, and leave the rest to a packet filter"
+        );
+        return Err(Fault::of("access", message));
+    }
+    Ok(rules.to_vec())
+}
+
+impl fmt::Display for AccessRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let networks: Vec<String> = self.from.iter().map(|network| format!("\"{network}\"")).collect();
+        write!(f, "{{ from = [{}], action = \"{}\"", networks.join(", "), self.action)?;
+        if let Some(rate) = self.rate {
+            write!(f, ", rate = {rate}")?;
+        }
+        if let Some(burst) = self.burst {
+            write!(f, ", burst = {burst}")?;
+        }
+        if let Some(ban) = self.ban {
+            write!(f, ", ban = \"{ban}\"")?;
+        }
+        f.write_str(" }")
+    }
+}

@@ -1,0 +1,161 @@
+//! Access lists and rates: who may send, and how much each source may begin.
+//!
+//! Rules stand in order, the first whose network holds the source decides; where none does, everything may come. What a
+//! limited source has used up stands in buckets of a fixed number, found by a keyed hash of the source, four places for
+//! each hash: the one used longest ago makes room, one that is banned last. So nothing grows and nobody can aim at
+//! another's bucket; a source whose bucket is lost begins with a full one.
+//!
+//! The dispatcher holds messages to the well-known sockets against it, each worker those to its own ports.
+
+use std::net::IpAddr;
+
+use super::fingerprint::Source;
+use crate::config::Network;
+use crate::handoff::frame::{AccessAction, AccessRule};
+use crate::time::Time;
+
+/// Who may send, and what each limited source has used up.
+#[derive(Debug)]
+pub struct Access {
+    given: Vec<AccessRule>,
+    rules: Vec<(Network, AccessAction)>,
+    /// Empty while no rule is a limit.
+    buckets: Vec<Bucket>,
+    /// How many share what a source may begin.
+    sharers: u32,
+}
+
+/// Whether a source may begin something now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// It may.
+    Granted,
+    /// It has begun too much. It may be told so.
+    Refused,
+    /// It has begun too much, and has been told so often enough.
+    Ignored,
+    /// It is banned.
+    Banned,
+}
+
+/// What a source has used up. Times are in nanoseconds.
+#[derive(Clone, Copy, Debug, Default)]
+struct Bucket {
+    /// The source under this rule; 0: nobody.
+    key: u64,
+    /// When everything it was granted has been earned again (the generic cell rate algorithm of ITU-T I.371).
+    granted: u64,
+    /// The same for what it was refused: refusals are answers, and nobody gets more of them than of grants.
+    refused: u64,
+    banned_until: u64,
+}
+
+/// Buckets in all: 2 MiB, taken when the first limit is set.
+const BUCKETS: usize = 1 << 16;
+/// Buckets that a source may be in.
+const WAYS: usize = 4;
+
+impl Access {
+    /// Access by these rules, with nothing used up.
+    pub fn new(rules: &[AccessRule]) -> Self {
+        let mut access = Access { given: Vec::new(), rules: Vec::new(), buckets: Vec::new(), sharers: 1 };
+        access.set_rules(rules);
+        access
+    }
+
+    /// Other rules. Unless they are the same, what was used up is forgotten, and every ban with it.
+    pub fn set_rules(&mut self, rules: &[AccessRule]) {
+        if rules == self.given {
+            return;
+        }
+        self.given = rules.to_vec();
+        // A rule of a newer version, or a network that cannot be, says nothing.
+        let known = rules.iter().filter(|rule| rule.action != AccessAction::Other);
+        self.rules = known.filter_map(|rule| Some((Network::new(rule.network, rule.prefix)?, rule.action))).collect();
+        let is_limit = |rule: &(Network, AccessAction)| matches!(rule.1, AccessAction::Limit { .. });
+        let wanted = if self.rules.iter().any(is_limit) { BUCKETS } else { 0 };
+        self.buckets = vec![Bucket::default(); wanted];
+    }
+
+    /// What a source may begin is shared with others, `sharers` in all, who see a like part of what it sends.
+    pub fn share_among(&mut self, sharers: usize) {
+        self.sharers = u32::try_from(sharers.max(1)).unwrap_or(u32::MAX);
+    }
+
+    /// Whether there is no rule: everything may come.
+    pub const fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    /// Whether there is a limit to what this address may begin.
+    pub fn limits(&self, address: IpAddr) -> bool {
+        !self.buckets.is_empty() && matches!(self.rule(address), Some((_, AccessAction::Limit { .. })))
+    }
+
+    /// Whether nothing from this address may come.
+    pub fn denies(&self, address: IpAddr) -> bool {
+        !self.rules.is_empty() && self.rule(address).is_some_and(|(_, action)| action == AccessAction::Deny)
+    }
+
+    /// Whether this source may begin something now; if so, it is counted. `source` is the keyed hash of `address`.
+    pub fn admit(&mut self, address: IpAddr, source: Source, now: Time) -> Admission {
+        if self.buckets.is_empty() {
+            return Admission::Granted;
+        }
+        let Some((number, AccessAction::Limit { rate, burst, ban_ms })) = self.rule(address) else {
+            return Admission::Granted;
+        };
+        let now = now.0.saturating_mul(1_000);
+        let sharers = self.sharers;
+        let bucket = self.bucket(source, number, now);
+        if now < bucket.banned_until {
+            return Admission::Banned;
+        }
+        if take(&mut bucket.granted, rate, burst, sharers, now) {
+            return Admission::Granted;
+        }
+        if ban_ms > 0 {
+            bucket.banned_until = now.saturating_add(u64::from(ban_ms) * 1_000_000);
+            return Admission::Banned;
+        }
+        if take(&mut bucket.refused, rate, burst, sharers, now) { Admission::Refused } else { Admission::Ignored }
+    }
+
+    /// The first rule for an address, and its place.
+    fn rule(&self, address: IpAddr) -> Option<(usize, AccessAction)> {
+        let place = self.rules.iter().position(|(network, _)| network.contains(address))?;
+        Some((place, self.rules[place].1))
+    }
+
+    /// The bucket of a source under a rule: its own, else the one of its places that is missed least.
+    fn bucket(&mut self, source: Source, rule: usize, now: u64) -> &mut Bucket {
+        // The hash is keyed, so that any constant that tells the rules apart will do.
+        let key = (source.bits() ^ (rule as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)).max(1);
+        let first = key as usize % (self.buckets.len() / WAYS) * WAYS;
+        let places = &mut self.buckets[first..first + WAYS];
+        let known = places.iter().position(|bucket| bucket.key == key);
+        let missed = |bucket: &Bucket| (now < bucket.banned_until, bucket.granted);
+        let at = known.unwrap_or_else(|| (0..WAYS).min_by_key(|&at| missed(&places[at])).unwrap_or_default());
+        let bucket = &mut places[at];
+        if known.is_none() {
+            *bucket = Bucket { key, ..Bucket::default() };
+        }
+        bucket
+    }
+}
+
+/// Takes one of `rate` a second, of which `burst` may be taken at once; false when there is none. Each of `sharers` takes
+/// for all of them, but has one at least.
+fn take(earned_at: &mut u64, rate: u32, burst: u32, sharers: u32, now: u64) -> bool {
+    let one = 1_000_000_000 / u64::from(rate.max(1));
+    let taken = one * u64::from(sharers);
+    let from = now.max(*earned_at);
+    if from - now > (one * u64::from(burst)).saturating_sub(taken) {
+        return false;
+    }
+    *earned_at = from + taken;
+    true
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,81 @@
+//! The operator's access rules at this worker's own ports: what comes past the dispatcher is held against the same ones.
+//!
+//! Whatever a rule turns away is dropped here: a caller who means well has its 503 from the dispatcher, and has no
+//! business at a worker's port before it has a call there.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::dispatch::access::{Access, Admission};
+use crate::dispatch::fingerprint::Printer;
+use crate::handoff::frame::AccessRule;
+use crate::ids::TokenKey;
+use crate::time::Time;
+
+/// What is let in.
+#[derive(Debug)]
+pub(super) struct Screen {
+    access: Access,
+    printer: Printer,
+    /// Messages dropped since that was said last.
+    dropped: u64,
+    said: Option<Time>,
+}
+
+/// Who floods a port does not flood the log.
+const SAY_EVERY: Duration = Duration::from_secs(10);
+
+impl Screen {
+    /// `key`: what sources are hashed with, so that nobody foresees which fall together.
+    pub(super) fn new(rules: &[AccessRule], key: &TokenKey) -> Self {
+        Screen { access: Access::new(rules), printer: Printer::new(key), dropped: 0, said: None }
+    }
+
+    pub(super) fn set_rules(&mut self, rules: &[AccessRule]) {
+        self.access.set_rules(rules);
+    }
+
+    /// Whether nothing from this address may come.
+    pub(super) fn denies(&self, address: IpAddr) -> bool {
+        self.access.denies(address)
+    }
+
+    /// Whether a message is let in. `begins`: whether it belongs to no call and no transaction that is known; asked only
+    /// where there is a limit to what its source may begin.
+    pub(super) fn lets_in(&mut self, address: IpAddr, now: Time, begins: impl FnOnce() -> bool) -> bool {
+        if self.access.is_empty() {
+            return true;
+        }
+        let is_in = !self.access.denies(address)
+            && (!self.access.limits(address)
+                || !begins()
+                || self.access.admit(address, self.printer.source(address), now) == Admission::Granted);
+        if !is_in {
+            self.dropped += 1;
+            if self.said.is_none_or(|said| now.since(said) >= SAY_EVERY) {
+                tracing::info!(messages = self.dropped, last = %address, "dropped at this worker's own ports by the access rules");
+                (self.dropped, self.said) = (0, Some(now));
+            }
+        }
+        is_in
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handoff::frame::AccessAction;
+
+    #[test]
+    fn only_what_begins_something_is_held_against_a_limit_and_nothing_comes_from_who_is_denied() {
+        let rule = |network: &str, prefix, action| AccessRule { network: network.parse().unwrap(), prefix, action };
+        let limit = AccessAction::Limit { rate: 1, burst: 2, ban_ms: 0 };
+        let rules = [rule("10.0.0.0", 8, AccessAction::Deny), rule("0.0.0.0", 0, limit)];
+        let mut screen = Screen::new(&rules, &TokenKey::new([1; 32]));
+        let mut come = |address: &str, begins| screen.lets_in(address.parse().unwrap(), Time(1), || begins);
+        assert_eq!([come("10.0.0.1", true), come("10.0.0.1", false)], [false, false]);
+        assert_eq!([(); 4].map(|()| come("192.0.2.1", true)), [true, true, false, false]);
+        assert_eq!([come("192.0.2.1", false), come("192.0.2.2", true), come("2001:db8::1", true)], [true; 3]);
+        assert_eq!(screen.dropped, 3, "said once");
+    }
+}
