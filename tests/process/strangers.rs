@@ -160,7 +160,7 @@ fn a_worker_that_names_a_port_that_an_earlier_one_named_second_is_refused() {
     let pointsman = Setup::new(1).start();
     let port = |port| Port { service: "sip".into(), address: SocketAddr::new(pointsman.address().ip(), port) };
     let first = knock(pointsman.run_dir());
-    let frame = hello(Hello { ports: vec![port(6060), port(6061)], pid: 1, ..Hello::default() });
+    let frame = hello(Hello { ports: vec![port(6060), port(6061)], pid: 1, links: 64, ..Hello::default() });
     send(&first, &frame, SendFlags::NOSIGNAL).unwrap();
     pointsman.wait_until("the first to be there", |load| load["workers"][1]["state"] == "up");
     assert_eq!(pointsman.worker(1)["pid"], std::process::id(), "the kernel knows its process better than itself");
