@@ -1,6 +1,7 @@
 //! Settings → configuration: defaults are filled in and every value is checked, alone and against the others.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -187,6 +188,9 @@ fn listeners(given: Option<&[Listen]>) -> Result<Vec<Listen>, Fault> {
         if listen.address.ip().is_multicast() {
             return Err(Fault::of("listen", format!("{listen}: a multicast address; give an address of this host")));
         }
+        if listen.address.ip() == Ipv4Addr::BROADCAST {
+            return Err(Fault::of("listen", format!("{listen}: the broadcast address; give an address of this host")));
+        }
         if let Some(earlier) = listeners.iter().take(n).find(|earlier| listen.clashes_with(earlier)) {
             return Err(Fault::of(
                 "listen",
@@ -209,7 +213,7 @@ fn lanes(lanes: u16) -> Result<u16, Fault> {
 }
 
 fn advertised(ip: std::net::IpAddr) -> Result<std::net::IpAddr, Fault> {
-    if ip.is_unspecified() || ip.is_multicast() {
+    if ip.is_unspecified() || ip.is_multicast() || ip == Ipv4Addr::BROADCAST {
         return Err(Fault::of(
             "advertise",
             format!("{ip} is no address to send to; give the one that callers can reach"),

@@ -289,6 +289,10 @@ fn each_value_that_cannot_be_names_its_key_and_what_to_do() {
             "p.toml:1:1: listen: udp:224.0.1.75:5060: a multicast address; give an address of this host",
         ),
         (
+            "listen = [\"255.255.255.255:5060\"]",
+            "p.toml:1:1: listen: udp:255.255.255.255:5060: the broadcast address; give an address of this host",
+        ),
+        (
             "advertise = \"0.0.0.0\"",
             "p.toml:1:1: advertise: 0.0.0.0 is no address to send to; give the one that callers can reach",
         ),
