@@ -40,7 +40,7 @@ pub struct Dispatch {
     /// How a worker is chosen: least-load, round-robin, weighted, hash, pack [default: least-load]
     #[arg(long, value_name = "NAME")]
     policy: Option<Policy>,
-    /// Threads that read the well-known sockets; this version runs 1 [default: 1]
+    /// Threads that read the well-known sockets and decide; more pay off when one core is full [default: 1]
     #[arg(long, value_name = "N", value_parser = number::<u16>, allow_negative_numbers = true)]
     lanes: Option<u16>,
     /// Address that workers name in Contact and SDP [default: the one the request arrived on]

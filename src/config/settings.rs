@@ -36,7 +36,7 @@ pub struct Settings {
     /// How a worker is chosen for a new session: `least-load`, `round-robin`, `weighted`, `hash` or `pack`.
     /// Default `least-load`. A reload may change it.
     pub policy: Option<Policy>,
-    /// Threads that read the well-known sockets. This version runs 1. Default 1.
+    /// Threads that read the well-known sockets and decide, 1 to 64; more pay off when one core is full. Default 1.
     pub lanes: Option<u16>,
     /// Address that workers name in Contact and SDP instead of the one the request arrived on. Default: none.
     pub advertise: Option<IpAddr>,
