@@ -1049,6 +1049,15 @@ fn who_is_denied_gets_no_answer_to_anything() {
 }
 
 #[test]
+fn a_datagram_too_small_for_its_answer_gets_none() {
+    let mut rig = rig(1);
+    let tiny = "OPTIONS sip:a SIP/2.0\nv:SIP/2.0/UDP a\nf:sip:a\nt:sip:a\ni:1\nCSeq:1 OPTIONS\n\n";
+    assert_eq!(rig.send(tiny), dropped(Reason::TooSmall));
+    rig.arrival.transport = Transport::Tcp;
+    assert_eq!(status(rig.send(tiny)), (200, Reason::Options), "nobody forges the source of a connection");
+}
+
+#[test]
 fn over_its_rate_a_source_is_refused_with_503_and_then_not_answered() {
     let mut rig = rig_with(1, access(&[("0.0.0.0", 0, limit(2, 3, 0))]), 1000);
     let reasons: Vec<_> = (0..8).map(|call| rig.send(&invite(&format!("c{call}")))).collect();

@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use foldhash::fast::FixedState;
 
-use crate::handoff::frame;
+use crate::handoff::frame::{self, Transport};
 use crate::ids::{Seq, WorkerId};
 use crate::time::Time;
 use crate::wire::sip::{Message, Unparsable};
@@ -86,6 +86,10 @@ pub struct Dispatch {
     next_look: Option<Time>,
 }
 
+/// The smallest datagram that is answered. A request with all that RFC 3261 §8.1.1 asks for has more than this in its
+/// shortest form; an answer to less would be worth somebody's while who forges the source.
+pub const SMALLEST_ANSWERED: usize = 100;
+
 /// How often every worker is looked at: whether it is silent.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
@@ -113,7 +117,7 @@ impl Dispatch {
 
     /// A message from a well-known socket.
     pub fn on_message(&mut self, message: &Message<'_>, arrival: &Arrival, now: Time) -> Decision {
-        let decision = self.decide(message, arrival, now);
+        let decision = self.judge(Ok(message), arrival, now);
         self.counters.on_decision(&decision);
         self.note(message, &decision, now);
         decision
@@ -121,7 +125,7 @@ impl Dispatch {
 
     /// Bytes from a well-known socket that are no message to work with.
     pub fn on_unparsable(&mut self, bad: &Unparsable<'_>, arrival: &Arrival, now: Time) -> Decision {
-        let decision = self.decide_unparsable(bad, arrival, now);
+        let decision = self.judge(Err(bad), arrival, now);
         self.counters.on_decision(&decision);
         bad.message.iter().for_each(|message| self.note(message, &decision, now));
         decision
@@ -134,10 +138,7 @@ impl Dispatch {
         arrival: &Arrival,
         now: Time,
     ) -> Decision {
-        let decision = match message {
-            Ok(message) => self.decide(message, arrival, now),
-            Err(bad) => self.decide_unparsable(bad, arrival, now),
-        };
+        let decision = self.judge(message, arrival, now);
         self.counters.on_vacant(&decision);
         message.ok().or_else(|| message.err()?.message.as_ref()).iter().for_each(|m| self.note(m, &decision, now));
         decision
@@ -148,6 +149,19 @@ impl Dispatch {
         let decision = self.decide_returned(message, arrival, back, now);
         self.counters.on_returned(&decision);
         self.note(message, &decision, now);
+        decision
+    }
+
+    /// The decision, unless it is a large answer to a small datagram.
+    fn judge(&mut self, message: Result<&Message<'_>, &Unparsable<'_>>, arrival: &Arrival, now: Time) -> Decision {
+        let (decision, message) = match message {
+            Ok(message) => (self.decide(message, arrival, now), Some(message)),
+            Err(bad) => (self.decide_unparsable(bad, arrival, now), bad.message.as_ref()),
+        };
+        let is_tiny = message.is_some_and(|message| message.bytes().len() < SMALLEST_ANSWERED);
+        if is_tiny && arrival.transport == Transport::Udp && matches!(decision.target, Target::Answer(_)) {
+            return Decision { target: Target::Drop, reason: Reason::TooSmall };
+        }
         decision
     }
 

@@ -45,6 +45,8 @@ reasons! {
     UnknownMethod = "unknown-method";
     /// A method that the rules refuse outside a dialog: 405 (RFC 3261 §8.2.1).
     MethodRefused = "method-refused";
+    /// A datagram smaller than any request of RFC 3261, whose answer would be several times as large: dropped.
+    TooSmall = "too-small";
     /// The access rules deny its source: dropped.
     Denied = "denied";
     /// Its source has begun too much and is banned for a time: dropped.

@@ -40,8 +40,9 @@ impl Answers {
             writer = writer.header("Accept", "application/sdp");
         }
         if answer.unsupported {
-            for option in request.values(Name::Require) {
-                writer = writer.header("Unsupported", option);
+            // As they came: a line for each of a thousand short names would make an answer many times the request.
+            for options in request.headers(Name::Require) {
+                writer = writer.header("Unsupported", options);
             }
         }
         writer.finish();

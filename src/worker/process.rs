@@ -12,6 +12,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::admin::run_dir::worker_lock;
 use crate::call::{Arrival, CallKey, Event, Hop, Identity, Limits, Output, ResolveKey, Timers, Transmit, Uas};
+use crate::dispatch::SMALLEST_ANSWERED;
 use crate::handoff::back::{Back, BackEvent};
 use crate::handoff::frame::{
     AccessRule, Drain, DrainMode, Hello, PassedSocket, Port, RefuseReason, Report, SocketRole, Welcome,
@@ -415,6 +416,11 @@ impl<A: Application> Worker<A> {
             let Worker { uas, scanner, screen, .. } = self;
             for datagram in self.batch.iter().filter(|datagram| !datagram.truncated) {
                 let (scanned, from) = (scanner.scan(datagram.bytes), datagram.source.ip());
+                // Nobody gets more from us than was put in, as from the dispatcher.
+                let is_tiny = datagram.bytes.len() < SMALLEST_ANSWERED;
+                if is_tiny && scanned.as_ref().map_or(true, |msg| uas.begins(msg)) {
+                    continue;
+                }
                 if !screen.lets_in(from, now, || scanned.as_ref().map_or(true, |msg| uas.begins(msg))) {
                     continue;
                 }

@@ -7,11 +7,13 @@ mod generator;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod access;
 mod affinity;
 mod by_hand;
 mod caller;
 mod commands;
 mod crash;
+mod flood;
 mod full;
 mod load;
 mod media;

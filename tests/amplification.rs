@@ -1,0 +1,150 @@
+//! Nobody gets more out of the dispatcher than was put in: one answer at most to a datagram, and none much larger than it.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
+
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use pointsman::config::Insert;
+use pointsman::dispatch::decision::{Joined, Reason};
+use pointsman::dispatch::identity::Keyring;
+use pointsman::dispatch::owner::Owners;
+use pointsman::dispatch::rules::Rules;
+use pointsman::dispatch::{Dispatch, Setup};
+use pointsman::ids::{Incarnation, ListenerId, TokenKey, WorkerId};
+use pointsman::net::udp::Datagram;
+use pointsman::server::door::Owner;
+use pointsman::server::links::Channel;
+use pointsman::server::switch::Switch;
+use pointsman::time::Time;
+
+/// A worker that reads and says nothing.
+struct Mute;
+
+impl Channel for Mute {
+    fn send(&mut self, _: &[IoSlice<'_>]) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn recv(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    fn watch_writable(&mut self, _: bool) {}
+}
+
+/// The longest addresses there are, which the answer's Via has to name.
+fn source() -> SocketAddr {
+    "[2001:db8:1111:2222:3333:4444:5555:6666]:65535".parse().unwrap()
+}
+
+fn switch(workers: usize) -> Switch<Mute> {
+    let rules = Rules { slow_start: Duration::ZERO, ..Rules::default() };
+    let keys = Keyring::new(TokenKey::new([9; 32]));
+    let setup = Setup { rules, keys, table_cap: 1000, group_cap: 10, workers: 1, seed: 1 };
+    let mut switch = Switch::new(Dispatch::new(setup), Insert::None, 1 << 20, Owners::new(0, 1, 1));
+    if workers > 0 {
+        let addresses = vec![SocketAddr::from(([198, 51, 100, 1], 5070))];
+        let joined = Joined { incarnation: Incarnation::new(1), capacity: 10, addresses };
+        switch.on_link(WorkerId(0), Mute, &joined, Time(1));
+    }
+    switch
+}
+
+/// The sizes of what is sent back for one datagram.
+fn answers(switch: &mut Switch<Mute>, bytes: &[u8]) -> Vec<usize> {
+    let local = "[2001:db8::1]:5060".parse().unwrap();
+    let datagram = Datagram { bytes, source: source(), local, truncated: false };
+    let listener = ListenerId(0);
+    switch.on_datagram(Owner::Listener(listener), listener, &datagram, Time(2));
+    let mut sizes = Vec::new();
+    switch.flush_answers(|_, bytes, to, _| {
+        assert_eq!(to.ip(), source().ip());
+        sizes.push(bytes.len());
+    });
+    sizes
+}
+
+/// The shortest request of RFC 3261 with this method: every field of §8.1.1 in its compact form.
+fn shortest(method: &str) -> String {
+    format!(
+        "{method} sip:a SIP/2.0\r\nv:SIP/2.0/UDP a;branch=z9hG4bK1\r\nMax-Forwards:1\r\nf:sip:a;tag=1\r\nt:sip:a\r\n\
+         i:1\r\nCSeq:1 {method}\r\n\r\n"
+    )
+}
+
+/// An ordinary request.
+fn ordinary(method: &str) -> String {
+    format!(
+        "{method} sip:service@ms.example.net:5060 SIP/2.0\r\nVia: SIP/2.0/UDP as.example.net:5060;rport;branch=z9hG4bK-4b43c2ff8\r\n\
+         Max-Forwards: 70\r\nFrom: \"AS\" <sip:as@example.net>;tag=9fxced76sl\r\nTo: <sip:service@ms.example.net>\r\n\
+         Call-ID: 3848276298220188511@as.example.net\r\nCSeq: 2 {method}\r\nContact: <sip:as@as.example.net>\r\n\
+         Content-Length: 0\r\n\r\n"
+    )
+}
+
+/// Requests that are answered for all reasons there are, and some that are not.
+fn variants(text: &str) -> Vec<String> {
+    let with = |line: &str| text.replacen("\r\n\r\n", &format!("\r\n{line}\r\n\r\n"), 1);
+    vec![
+        text.to_owned(),
+        text.replace("SIP/2.0\r\n", "SIP/7.0\r\n"),
+        text.replace(" sip:", " http:"),
+        text.replace("Max-Forwards", "Max-Forwards:x\r\nx"),
+        text.replace("\r\nt:sip:a", "\r\nt:sip:a;tag=2").replace("net>\r\nCall", "net>;tag=1\r\nCall"),
+        text.replace("\r\n", "\n"),
+        with("Require: a,b,c,d,e,f,g"),
+        with(&format!("Require: {}", "a,".repeat(10_000))),
+        with(&"v:SIP/2.0/UDP b\r\n".repeat(60)),
+        with(&"Max-Forwards: 7\r\n".repeat(20)),
+        with("Content-Length: 99"),
+        with(&"x: y\r\n".repeat(3_000)),
+        text.replace("z9hG4bK", "old"),
+    ]
+}
+
+#[test]
+fn a_datagram_gets_one_answer_at_most_and_none_much_larger_than_it_is() {
+    let methods = ["OPTIONS", "INVITE", "BYE", "REGISTER", "MESSAGE", "CANCEL", "ACK", "PRACK", "SUBSCRIBE", "WINK"];
+    let mut answered = 0;
+    for workers in [0, 1] {
+        let mut switch = switch(workers);
+        for text in methods.iter().flat_map(|method| [shortest(method), ordinary(method)]).flat_map(|it| variants(&it))
+        {
+            let sizes = answers(&mut switch, text.as_bytes());
+            assert!(sizes.len() <= 1, "{} answers to {text}", sizes.len());
+            let Some(&size) = sizes.first() else { continue };
+            answered += 1;
+            // What an answer has of its own: the addresses in its Via, a tag, Allow, Accept, Retry-After.
+            assert!(size <= text.len() * 3 / 2 + 220, "{size} bytes for {}: {text}", text.len());
+            assert!(size <= text.len() * 7 / 2, "{size} bytes for {}: {text}", text.len());
+            assert!(!text.starts_with("ACK "), "{text}");
+        }
+    }
+    assert!(answered > 200, "{answered}");
+}
+
+#[test]
+fn every_request_with_what_rfc_3261_asks_for_is_answered_and_less_is_not() {
+    let mut switch = switch(1);
+    for method in ["OPTIONS", "BYE", "REGISTER", "CANCEL", "PRACK", "WINK"] {
+        assert_eq!(answers(&mut switch, shortest(method).as_bytes()).len(), 1, "{method}");
+    }
+    for text in [
+        "OPTIONS sip:a SIP/2.0\nv:SIP/2.0/UDP a\nf:sip:a\nt:sip:a\ni:1\nCSeq:1 OPTIONS\n\n",
+        "BYE x SIP/2.0\nv:SIP/2.0/UDP a\nf:a:b\nt:a:b\ni:1\nCSeq:1 BYE\n\n",
+    ] {
+        assert_eq!(answers(&mut switch, text.as_bytes()), [0_usize; 0], "{text}");
+    }
+    assert_eq!(switch.dispatch().counters().of(Reason::TooSmall), 2);
+}
+
+#[test]
+fn keepalives_noise_and_responses_are_never_answered() {
+    let mut switch = switch(1);
+    let response = ordinary("INVITE").replacen("INVITE sip:service@ms.example.net:5060 SIP/2.0", "SIP/2.0 200 OK", 1);
+    for bytes in [&b""[..], b"\r\n\r\n", b"\0\0\0\0", &[0; 300], &[0xff; 1200], response.as_bytes()] {
+        assert_eq!(answers(&mut switch, bytes), [0_usize; 0]);
+    }
+}
