@@ -72,7 +72,7 @@ fn while_it_stops_nobody_is_made_ready_and_nothing_is_reloaded() {
 
 #[test]
 fn sigterm_to_one_worker_ends_its_calls_with_bye_and_the_others_go_on() {
-    let pointsman = Setup::new(2).with(["--policy", "round-robin"]).start();
+    let pointsman = Setup::new(2).with(["--policy", "round-robin", "--slow-start", "0s"]).start();
     let phone = Phone::new(pointsman.address().ip());
     let dialogs: Vec<_> =
         (0..4).map(|_| phone.call(&phone.invite(pointsman.address(), None), pointsman.address())).collect();
