@@ -79,10 +79,6 @@ impl<T: Copy> Wheel<T> {
 
     /// Files `item` to come out at `deadline`.
     pub fn schedule(&mut self, deadline: Time, item: T) {
-        if self.waiting == 0 {
-            // An empty wheel has nothing to skip: without this the first expiry would walk every tick since boot.
-            self.cursor = self.cursor.max(self.tick_of(deadline).saturating_sub(self.heads.len() as u64));
-        }
         // A deadline that has already passed goes where the cursor looks next.
         let tick = self.tick_of(deadline).max(self.cursor);
         let bucket = (tick % self.heads.len() as u64) as usize;
@@ -103,11 +99,9 @@ impl<T: Copy> Wheel<T> {
     /// Takes out one item whose deadline has passed.
     pub fn poll_expired(&mut self, now: Time) -> Option<T> {
         let last = now.0 / self.tick;
-        if self.waiting == 0 {
-            return None;
-        }
-        // One turn of the wheel visits every item: more would visit them twice.
-        self.cursor = self.cursor.max((last + 1).saturating_sub(self.heads.len() as u64));
+        // An empty wheel has nothing to skip. Else one turn visits every item: more would visit them twice.
+        let skipped = if self.waiting == 0 { last + 1 } else { (last + 1).saturating_sub(self.heads.len() as u64) };
+        self.cursor = self.cursor.max(skipped);
         while self.cursor <= last {
             let bucket = (self.cursor % self.heads.len() as u64) as usize;
             if let Some(item) = self.take_due(bucket, now) {
@@ -208,6 +202,17 @@ mod tests {
         let timeout = wheel.poll_timeout().unwrap();
         assert!(timeout <= Time(boot + 35), "{timeout}");
         assert_eq!(expired(&mut wheel, boot + 35), [1]);
+    }
+
+    #[test]
+    fn a_deadline_beyond_one_turn_on_an_empty_wheel_holds_up_no_nearer_one() {
+        let mut wheel = Wheel::new(Duration::from_micros(10), 8, 4);
+        assert_eq!(expired(&mut wheel, 1_000), [0; 0]);
+        wheel.schedule(Time(1_500), 1);
+        wheel.schedule(Time(1_020), 2);
+        assert!(wheel.poll_timeout().unwrap() <= Time(1_020));
+        assert_eq!(expired(&mut wheel, 1_030), [2]);
+        assert_eq!(expired(&mut wheel, 1_500), [1]);
     }
 
     #[test]
