@@ -834,6 +834,24 @@ fn a_dead_workers_requests_go_to_the_next_one_and_the_second_death_ends_it() {
 }
 
 #[test]
+fn a_merged_copy_whose_worker_dies_follows_the_request_it_is_a_copy_of() {
+    let mut rig = rig_with(4, Rules { policy: Policy::RoundRobin, ..rules() }, 1000);
+    let copy = invite("a").replace("z9hG4bK-", "z9hG4bK-2-");
+    let first = handoff(rig.send(&invite("a")));
+    let second = handoff(rig.send(&copy));
+    rig.down(first.worker.0);
+    let moved = handoff(rig.back(&invite("a"), &first, Cause::Died));
+    let decision = rig.back(&copy, &second, Cause::Died);
+    assert_eq!(to(decision), (moved.worker.0, Reason::Died), "elsewhere it would be a second call");
+    assert_eq!((handoff(decision).follows, handoff(decision).size), (true, 0));
+    rig.answered(&moved);
+    rig.answered(&second);
+    rig.down(moved.worker.0);
+    let anew = handoff(rig.send(&copy));
+    assert_eq!(to(rig.send(&invite("a"))), (anew.worker.0, Reason::SelectedAnew), "found by a retransmission, too");
+}
+
+#[test]
 fn poison_is_noticed_by_retransmissions_too() {
     let mut rig = rig(3);
     let first = handoff(rig.send(&invite("a")));

@@ -435,7 +435,10 @@ impl Dispatch {
             return self.verdict(summary, id, 481, reason, now);
         }
         // It has waited as one of its source's; that share is its own already.
-        let placement = match self.choose(summary, size, tried, Room::Scarce, now) {
+        // A copy goes where the request is by now: elsewhere it would be a second call.
+        let at_copy = self.table.copies(id).find(|copy| !matches!(copy.state, State::Verdict(_)) && self.is_alive(copy));
+        let beside = at_copy.map(|copy| Placement { worker: copy.worker, reason, size: 0, follows: true, group: None });
+        let placement = match beside.map_or_else(|| self.choose(summary, size, tried, Room::Scarce, now), Ok) {
             Ok(placement) => placement,
             Err(why) => {
                 let reason =

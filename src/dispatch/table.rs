@@ -232,6 +232,16 @@ impl Table {
         None
     }
 
+    /// Other transactions with the same (Call-ID, From-tag) and CSeq number, among the newest sixteen of that call: copies
+    /// that came on other ways (RFC 3261 §8.2.2.2).
+    pub fn copies(&self, id: EntryId) -> impl Iterator<Item = &Entry> {
+        let known = self.get(id);
+        let newest = known.and_then(|entry| self.newest(entry.call));
+        let call = std::iter::successors(newest, |&at| Some(self.entry(at).call_links.next).filter(|&next| next != NONE));
+        let others = call.take(16).filter(move |&at| at != id.index).map(|at| self.entry(at));
+        others.filter(move |other| known.is_some_and(|entry| entry.cseq == other.cseq))
+    }
+
     /// The entry, if it is still the one that was meant.
     pub fn get(&self, id: EntryId) -> Option<&Entry> {
         self.entries.get(id.index as usize).filter(|entry| entry.generation == id.generation && entry.queue != FREE)
