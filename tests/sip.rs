@@ -852,6 +852,33 @@ fn a_merged_copy_whose_worker_dies_follows_the_request_it_is_a_copy_of() {
 }
 
 #[test]
+fn a_copy_that_is_gone_with_its_worker_does_not_hide_the_call() {
+    let mut rig = rig_with(4, Rules { policy: Policy::RoundRobin, ..rules() }, 1000);
+    let first = handoff(rig.send(&invite("a")));
+    let copy = handoff(rig.send(&invite("a").replace("z9hG4bK-", "z9hG4bK-2-")));
+    rig.answered(&copy);
+    rig.down(first.worker.0);
+    let moved = handoff(rig.back(&invite("a"), &first, Cause::Died));
+    let again = invite("a").replace("z9hG4bK-", "z9hG4bK-3-").replace("CSeq: 1", "CSeq: 2");
+    assert_eq!(to(rig.send(&again)), (moved.worker.0, Reason::Again));
+    let bye = in_dialog("a", "BYE", "without-a-token");
+    assert_eq!(to(rig.send(&bye)), (moved.worker.0, Reason::InDialog));
+}
+
+#[test]
+fn a_copy_that_is_left_over_from_its_request_is_selected_with_its_size() {
+    let mut rig = rig(2);
+    let sized = with_header(&invite("a"), "X-Session-Size: 5");
+    let first = handoff(rig.send(&sized));
+    let copy = sized.replace("z9hG4bK-", "z9hG4bK-2-");
+    let second = handoff(rig.send(&copy));
+    rig.answered(&first);
+    rig.down(first.worker.0);
+    let moved = handoff(rig.back(&copy, &second, Cause::Died));
+    assert_eq!((moved.size, moved.follows), (5, false));
+}
+
+#[test]
 fn poison_is_noticed_by_retransmissions_too() {
     let mut rig = rig(3);
     let first = handoff(rig.send(&invite("a")));

@@ -133,9 +133,8 @@ impl Dispatch {
                 None => {}
             }
         }
-        if let Some(id) = self.table.by_branch(summary.branch).or_else(|| self.table.by_call(summary.call))
-            && let Some(&entry) = self.table.get(id)
-        {
+        let by_branch = self.table.by_branch(summary.branch).and_then(|id| self.table.get(id)).copied();
+        if let Some(entry) = by_branch.or_else(|| self.entry_of_call(summary)) {
             return match entry.state {
                 State::Verdict(_) => dropped(Reason::OwnAck),
                 _ if self.is_alive(&entry) => self.follow(entry.worker, Reason::Ack, now),
@@ -195,8 +194,7 @@ impl Dispatch {
             Some((Named::Gone, _)) => return self.answer(summary, 481, Reason::WorkerGone),
             None => {}
         }
-        let known = self.table.by_call(summary.call).and_then(|id| self.table.get(id)).copied();
-        match known {
+        match self.entry_of_call(summary) {
             Some(entry) if matches!(entry.state, State::Verdict(_)) => {
                 self.answer_stranger(summary, arrival, 481, Reason::UnknownDialog, now)
             }
@@ -239,24 +237,22 @@ impl Dispatch {
             Echoed::Gone(reason) => return self.answer(summary, 481, reason),
             Echoed::Nobody => {}
         }
-        if let Some(id) = self.table.by_call(summary.call)
-            && let Some(&entry) = self.table.get(id)
-        {
-            match entry.state {
-                State::Verdict(status) if entry.cseq == summary.cseq => {
-                    return self.answer(summary, status, Reason::AnsweredBefore);
-                }
-                State::Verdict(_) => {}
-                _ if self.is_alive(&entry) => {
-                    let is_copy = entry.cseq == summary.cseq;
-                    let reason = if is_copy { Reason::Merged } else { Reason::Again };
-                    // The worker answers a copy by 482: no session comes of it.
-                    let size = if is_copy { 0 } else { self.size(message, summary, arrival) };
-                    let placement = Placement { worker: entry.worker, reason, size, follows: true, group: None };
-                    return self.place(message, summary, arrival, placement, now);
-                }
-                _ => {}
+        // Of the copies of a call one may be gone with its worker while another lives.
+        let tells = |entry: &Entry| match entry.state {
+            State::Verdict(_) => entry.cseq == summary.cseq,
+            _ => self.is_alive(entry),
+        };
+        let known = self.table.of_call(summary.call).map(|(_, entry)| *entry).find(tells);
+        if let Some(entry) = known {
+            if let State::Verdict(status) = entry.state {
+                return self.answer(summary, status, Reason::AnsweredBefore);
             }
+            let is_copy = entry.cseq == summary.cseq;
+            let reason = if is_copy { Reason::Merged } else { Reason::Again };
+            // The worker answers a copy by 482: no session comes of it.
+            let size = if is_copy { 0 } else { self.size(message, summary, arrival) };
+            let placement = Placement { worker: entry.worker, reason, size, follows: true, group: None };
+            return self.place(message, summary, arrival, placement, now);
         }
         if let Some(refusal) = self.turn_away(summary, arrival, now) {
             return refusal;
@@ -436,8 +432,9 @@ impl Dispatch {
         }
         // It has waited as one of its source's; that share is its own already.
         // A copy goes where the request is by now: elsewhere it would be a second call.
-        let at_copy = self.table.copies(id).find(|copy| !matches!(copy.state, State::Verdict(_)) && self.is_alive(copy));
-        let beside = at_copy.map(|copy| Placement { worker: copy.worker, reason, size: 0, follows: true, group: None });
+        let beside = self.beside_copy(summary, id, reason);
+        // One that is left over from its request becomes the request, and has its size.
+        let size = if size > 0 || beside.is_some() { size } else { self.size(message, summary, arrival) };
         let placement = match beside.map_or_else(|| self.choose(summary, size, tried, Room::Scarce, now), Ok) {
             Ok(placement) => placement,
             Err(why) => {
@@ -580,6 +577,26 @@ impl Dispatch {
 
     pub(super) fn transaction_of_cancel(&self, summary: &Summary<'_>) -> Option<EntryId> {
         self.table.by_branch(summary.branch).or_else(|| self.table.invite_of(summary.call, summary.cseq))
+    }
+
+    /// The place beside another copy of the request (RFC 3261 §8.2.2.2) that a worker has.
+    fn beside_copy(&self, summary: &Summary<'_>, id: EntryId, reason: Reason) -> Option<Placement> {
+        let mut entries = self.table.of_call(summary.call).filter(|(other, _)| *other != id);
+        let (_, copy) = entries.find(|(_, entry)| entry.cseq == summary.cseq && self.is_held(entry))?;
+        Some(Placement { worker: copy.worker, reason, size: 0, follows: true, group: None })
+    }
+
+    /// What tells where a call is: its newest entry whose worker lives, else its newest.
+    fn entry_of_call(&self, summary: &Summary<'_>) -> Option<Entry> {
+        let mut entries = self.table.of_call(summary.call).map(|(_, entry)| entry);
+        let newest = entries.next()?;
+        let held = std::iter::once(newest).chain(entries).find(|entry| self.is_held(entry));
+        Some(*held.unwrap_or(newest))
+    }
+
+    /// Whether a worker that lives has it, or has had it last.
+    fn is_held(&self, entry: &Entry) -> bool {
+        !matches!(entry.state, State::Verdict(_)) && self.is_alive(entry)
     }
 
     pub(super) fn is_alive(&self, entry: &Entry) -> bool {

@@ -215,31 +215,16 @@ impl Table {
         self.newest(call).map(|index| self.id(index))
     }
 
-    /// The INVITE of (Call-ID, From-tag) with this CSeq number, among the newest sixteen of that call: nobody makes a
-    /// lookup long by sending many.
+    /// The newest INVITE of (Call-ID, From-tag) with this CSeq number.
     pub fn invite_of(&self, call: Fingerprint, cseq: u32) -> Option<EntryId> {
-        let mut at = self.newest(call)?;
-        for _ in 0..16 {
-            let entry = self.entry(at);
-            if entry.is_invite && entry.cseq == cseq {
-                return Some(self.id(at));
-            }
-            at = entry.call_links.next;
-            if at == NONE {
-                break;
-            }
-        }
-        None
+        let mut entries = self.of_call(call);
+        entries.find(|(_, entry)| entry.is_invite && entry.cseq == cseq).map(|(id, _)| id)
     }
 
-    /// Other transactions with the same (Call-ID, From-tag) and CSeq number, among the newest sixteen of that call: copies
-    /// that came on other ways (RFC 3261 §8.2.2.2).
-    pub fn copies(&self, id: EntryId) -> impl Iterator<Item = &Entry> {
-        let known = self.get(id);
-        let newest = known.and_then(|entry| self.newest(entry.call));
-        let call = std::iter::successors(newest, |&at| Some(self.entry(at).call_links.next).filter(|&next| next != NONE));
-        let others = call.take(16).filter(move |&at| at != id.index).map(|at| self.entry(at));
-        others.filter(move |other| known.is_some_and(|entry| entry.cseq == other.cseq))
+    /// The transactions of (Call-ID, From-tag), newest first, sixteen at most: nobody makes a lookup long by sending many.
+    pub fn of_call(&self, call: Fingerprint) -> impl Iterator<Item = (EntryId, &Entry)> {
+        let older = |&at: &u32| Some(self.entry(at).call_links.next).filter(|&next| next != NONE);
+        std::iter::successors(self.newest(call), older).take(16).map(|at| (self.id(at), self.entry(at)))
     }
 
     /// The entry, if it is still the one that was meant.
