@@ -22,6 +22,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("server/links", &["ids", "handoff"]),
     ("server/parcel", &["ids", "dispatch::decision"]),
     ("server/answers", &["wire", "dispatch"]),
+    ("server/repeats", &["time", "dispatch"]),
     ("server/switch", &["ids", "time", "wire", "handoff", "config", "dispatch", "net::udp::Datagram"]),
 ];
 

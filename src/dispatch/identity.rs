@@ -46,6 +46,11 @@ impl Keyring {
 pub struct DispatcherTag([u8; 12]);
 
 impl DispatcherTag {
+    /// Reads a To-tag that has the form of one; whether we have made it is not looked at.
+    pub fn read(tag: &[u8]) -> Option<Self> {
+        Some(DispatcherTag(tag.try_into().ok().filter(|text: &[u8; 12]| text.starts_with(b"pd"))?))
+    }
+
     /// The text, for a buffer.
     pub const fn as_bytes(&self) -> &[u8] {
         &self.0

@@ -24,6 +24,15 @@ struct Waiting {
     from: IpAddr,
 }
 
+/// An answer with its way, to be sent again.
+#[derive(Clone, Debug)]
+pub struct Written {
+    owner: Owner,
+    bytes: Box<[u8]>,
+    to: SocketAddr,
+    from: IpAddr,
+}
+
 impl Answers {
     /// Writes the answer to `request`, to leave from a socket of `owner`; `allow` is the value of Allow, where it has one.
     pub fn write(&mut self, owner: Owner, answer: &Answer, allow: &str, request: &sip::Message<'_>, arrival: &Arrival) {
@@ -48,6 +57,20 @@ impl Answers {
         writer.finish();
         let to = sip::where_to(request, arrival.source);
         self.waiting.push(Waiting { owner, range: begin..self.bytes.len(), to, from: arrival.local.ip() });
+    }
+
+    /// A copy of the answer that was written last.
+    pub fn last(&self) -> Option<Written> {
+        let Waiting { owner, range, to, from } = self.waiting.last()?.clone();
+        Some(Written { owner, bytes: self.bytes.get(range)?.into(), to, from })
+    }
+
+    /// Writes an answer again.
+    pub fn write_again(&mut self, answer: &Written) {
+        let begin = self.bytes.len();
+        self.bytes.extend_from_slice(&answer.bytes);
+        let range = begin..self.bytes.len();
+        self.waiting.push(Waiting { owner: answer.owner, range, to: answer.to, from: answer.from });
     }
 
     /// Gives every waiting answer to `send`, then forgets them.

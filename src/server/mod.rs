@@ -12,6 +12,7 @@ mod link_socket;
 pub mod links;
 mod moderation;
 pub mod parcel;
+mod repeats;
 mod snapshot;
 mod suspects;
 pub mod switch;

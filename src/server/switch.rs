@@ -14,10 +14,13 @@ use super::answers::Answers;
 use super::door::Owner;
 use super::links::{Channel, Links};
 use super::parcel::Parcel;
+use super::repeats::Repeats;
 use super::suspects::Suspects;
 use crate::config::Insert;
 use crate::dispatch::Dispatch;
-use crate::dispatch::decision::{Admin, Arrival, Brought, Cause, Decision, Handoff, Joined, Returned, Target};
+use crate::dispatch::decision::{
+    Admin, Answer, Arrival, Brought, Cause, Decision, Handoff, Joined, Reason, Returned, Target,
+};
 use crate::dispatch::owner::Owners;
 use crate::dispatch::rules::Rules;
 use crate::handoff::frame::{Drain, DrainMode, Envelope, FRAME_HARD_LIMIT, Record, RefuseReason, Transport};
@@ -25,7 +28,7 @@ use crate::handoff::front::{self, Front, FrontEvent, Note};
 use crate::ids::{ConnId, Incarnation, ListenerId, WorkerId};
 use crate::net::udp::Datagram;
 use crate::time::Time;
-use crate::wire::sip::{self, Scanner, patch};
+use crate::wire::sip::{self, Method, Scanner, patch};
 
 /// The decision with everything it takes to carry it out. It owns no socket and reads no clock: `C` carries the frames
 /// of a link, and the caller says what time it is.
@@ -95,6 +98,7 @@ impl<C: Channel> Switch<C> {
             hands: Hands {
                 links: Links::default(),
                 answers: Answers::default(),
+                repeats: Repeats::default(),
                 insert,
                 totals: Totals::default(),
                 patched: Vec::new(),
@@ -156,6 +160,9 @@ impl<C: Channel> Switch<C> {
                     Owner::Listener(_) => self.dispatch.on_message(&message, arrival, now),
                     Owner::Vacant(_) => self.dispatch.on_vacant(Ok(&message), arrival, now),
                 };
+                if decision.reason == Reason::OwnAck {
+                    self.hands.repeats.on_ack(message.to().and_then(|to| to.tag()).unwrap_or_default());
+                }
                 self.hands.carry_out(&mut self.dispatch, decision, Some(&message), arrival, owner)
             }
             Err(bad) => {
@@ -279,6 +286,12 @@ impl<C: Channel> Switch<C> {
         let decision = self.dispatch.on_returned(&message, &arrival, &returned, now);
         let owner = Owner::Listener(envelope.listener);
         self.returned.extend(self.hands.carry_out(&mut self.dispatch, decision, Some(&message), &arrival, owner));
+        if let Target::Answer(Answer { to_tag: Some(tag), .. }) = decision.target
+            && message.method() == Some(Method::Invite)
+            && let Some(answer) = self.hands.answers.last()
+        {
+            self.hands.repeats.begin(tag, answer, now);
+        }
         decision.target
     }
 
@@ -412,6 +425,7 @@ impl<C: Channel> Switch<C> {
             }
         }
         self.dispatch.handle_timeout(now);
+        self.hands.repeats.handle_timeout(now, &mut self.hands.answers);
         if self.suspects.poll_timeout().is_some_and(|due| due <= now) {
             self.place_suspects(now);
         }
@@ -425,7 +439,8 @@ impl<C: Channel> Switch<C> {
 
     /// When something is due next.
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.dispatch.poll_timeout().into_iter().chain(self.suspects.poll_timeout()).min()
+        let own = [self.suspects.poll_timeout(), self.hands.repeats.poll_timeout()];
+        self.dispatch.poll_timeout().into_iter().chain(own.into_iter().flatten()).min()
     }
 
     // -- writing --
@@ -536,6 +551,7 @@ impl<C: Channel> Switch<C> {
 struct Hands<C> {
     links: Links<C>,
     answers: Answers,
+    repeats: Repeats,
     insert: Insert,
     totals: Totals,
     /// The message with the worker's port written into it, when that is asked for.
@@ -637,7 +653,7 @@ mod tests {
 
     use super::*;
     use crate::dispatch::identity::Keyring;
-    use crate::dispatch::{Setup, decision::Reason};
+    use crate::dispatch::Setup;
     use crate::ids::{Seq, TokenKey};
 
     const NOW: Time = Time(1_000_000);
@@ -734,5 +750,50 @@ mod tests {
         assert_eq!(answers.len(), 1);
         assert!(switch.dispatch().pool().iter().all(|(_, worker)| worker.ledger() == 0));
         assert_eq!(switch.dispatch().counters().of(Reason::RefusedByAll), 1);
+    }
+
+    #[test]
+    fn the_answer_to_a_dead_workers_invite_is_sent_again_until_its_ack_comes() {
+        let mut switch = switch(1);
+        assert_eq!(answers_to_an_invite(&mut switch), Vec::<String>::new());
+        // Its caller may have had a 180 by now, and sends its INVITE no more.
+        switch.on_link_lost(WorkerId(0), NOW);
+        let answers = |switch: &mut Switch<Mute>, after: u64| {
+            switch.handle_timeout(NOW + Duration::from_millis(after));
+            let mut answers = Vec::new();
+            switch.flush_answers(|_, bytes, _, _| answers.push(String::from_utf8_lossy(bytes).into_owned()));
+            answers
+        };
+        let first = answers(&mut switch, 0);
+        assert!(first.len() == 1 && first[0].starts_with("SIP/2.0 503"), "{first:?}");
+        assert_eq!(answers(&mut switch, 400).len(), 0);
+        assert_eq!(answers(&mut switch, 550), first);
+        assert_eq!(answers(&mut switch, 1_000).len(), 0);
+        assert_eq!(answers(&mut switch, 1_700), first);
+        assert!(switch.poll_timeout().is_some());
+        let tag = first[0].split_once(";tag=pd").unwrap().1.split_once('\r').unwrap().0;
+        let ack = format!(
+            "ACK sip:a@192.0.2.2 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK-1\r\nMax-Forwards: 70\r\n\
+             From: <sip:b@192.0.2.1>;tag=1\r\nTo: <sip:a@192.0.2.2>;tag=pd{tag}\r\nCall-ID: 1\r\nCSeq: 1 ACK\r\n\
+             Content-Length: 0\r\n\r\n"
+        );
+        let (source, local) = ("192.0.2.1:5060".parse().unwrap(), "192.0.2.2:5060".parse().unwrap());
+        let datagram = Datagram { bytes: ack.as_bytes(), source, local, truncated: false };
+        switch.on_datagram(Owner::Listener(ListenerId(0)), ListenerId(0), &datagram, NOW);
+        assert_eq!(answers(&mut switch, 10_000).len(), 0);
+    }
+
+    #[test]
+    fn an_answer_that_nobody_acknowledges_is_given_up_after_64_t1() {
+        let mut switch = switch(1);
+        answers_to_an_invite(&mut switch);
+        switch.on_link_lost(WorkerId(0), NOW);
+        let mut sent = 0;
+        for second in 0..100 {
+            switch.handle_timeout(NOW + Duration::from_secs(second));
+            switch.flush_answers(|_, _, _, _| sent += 1);
+        }
+        assert!((9..=11).contains(&sent), "{sent}");
+        assert_eq!(switch.hands.repeats.poll_timeout(), None);
     }
 }

@@ -1,0 +1,87 @@
+//! The dispatcher's final answers to INVITEs that a worker had before: sent again until they are acknowledged.
+//!
+//! A caller who has had a provisional response sends its INVITE no more (RFC 3261 §17.1.1.2), so an answer whose only copy
+//! is lost would leave it waiting for ever. To every other INVITE the answer is given again when that comes again.
+
+use std::time::Duration;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+
+use super::answers::{Answers, Written};
+use crate::dispatch::identity::DispatcherTag;
+use crate::time::{Time, Wheel};
+
+/// Answers that wait for their ACK.
+#[derive(Debug)]
+pub struct Repeats {
+    // Tags are keyed hashes of ours, so that peers cannot choose them.
+    by_tag: HashMap<DispatcherTag, Repeat, FixedState>,
+    wheel: Wheel<DispatcherTag>,
+}
+
+#[derive(Debug)]
+struct Repeat {
+    answer: Written,
+    next: Time,
+    interval: Duration,
+    end: Time,
+}
+
+/// T1, T2 and timer H of RFC 3261 §17.1.1.1 and §17.2.1.
+const T1: Duration = Duration::from_millis(500);
+const T2: Duration = Duration::from_secs(4);
+const TIMER_H: Duration = Duration::from_secs(32);
+/// More than a worker has calls in the making; 2 MiB of answers. What comes beyond is sent once.
+const LIMIT: usize = 4_096;
+
+impl Repeats {
+    /// Sends `answer` again until [`Repeats::on_ack`] with its To-tag.
+    pub fn begin(&mut self, tag: DispatcherTag, answer: Written, now: Time) {
+        if self.by_tag.len() >= LIMIT {
+            return;
+        }
+        let next = now + T1;
+        let repeat = Repeat { answer, next, interval: T1, end: now + TIMER_H };
+        if self.by_tag.insert(tag, repeat).is_none() {
+            self.wheel.schedule(next, tag);
+        }
+    }
+
+    /// The ACK with this To-tag has come.
+    pub fn on_ack(&mut self, to_tag: &[u8]) {
+        if !self.by_tag.is_empty()
+            && let Some(tag) = DispatcherTag::read(to_tag)
+        {
+            self.by_tag.remove(&tag);
+        }
+    }
+
+    /// Writes what is due.
+    pub fn handle_timeout(&mut self, now: Time, answers: &mut Answers) {
+        while let Some(tag) = self.wheel.poll_expired(now) {
+            let Some(repeat) = self.by_tag.get_mut(&tag) else { continue };
+            if repeat.end <= now {
+                self.by_tag.remove(&tag);
+                continue;
+            }
+            if repeat.next <= now {
+                answers.write_again(&repeat.answer);
+                repeat.interval = (repeat.interval * 2).min(T2);
+                repeat.next = now + repeat.interval;
+            }
+            self.wheel.schedule(repeat.next, tag);
+        }
+    }
+
+    /// When something is due next.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        self.wheel.poll_timeout()
+    }
+}
+
+impl Default for Repeats {
+    fn default() -> Self {
+        Repeats { by_tag: HashMap::default(), wheel: Wheel::new(Duration::from_millis(50), 128, 0) }
+    }
+}
