@@ -680,8 +680,10 @@ fn all_legs_of_a_conference_meet_also_two_first_ones() {
     for call in 0..20 {
         let next = rig.send(&leg(&format!("l{call}"), "42"));
         assert_eq!(to(next), (handoff(first).worker.0, Reason::Group));
-        assert!(handoff(next).follows);
+        assert!(!handoff(next).follows, "it may still be given back, and all legs with it");
     }
+    rig.dispatch.on_group_open(handoff(first).worker, b"conf=42", rig.now, rig.now);
+    assert!(handoff(rig.send(&leg("late", "42"))).follows);
     assert_eq!(rig.send(&leg("other", "43")).reason, Reason::SelectedGroup);
 }
 
@@ -732,6 +734,34 @@ fn a_conference_that_is_open_and_full_refuses_for_itself() {
     rig.dispatch.on_group_open(first.worker, b"conf=42", rig.now, rig.now);
     let next = handoff(rig.send(&leg("b", "42")));
     assert_eq!(status(rig.refuse(&leg("b", "42"), &next)), (486, Reason::RefusedByHolder));
+}
+
+#[test]
+fn a_first_leg_that_is_refused_does_not_take_along_a_conference_that_others_have_opened() {
+    let mut rig = rig(4);
+    let first = handoff(rig.send(&leg("a", "42")));
+    handoff(rig.send(&leg("b", "42")));
+    rig.dispatch.on_group_open(first.worker, b"conf=42", rig.now, rig.now);
+    assert_eq!(status(rig.refuse(&leg("a", "42"), &first)), (486, Reason::RefusedByHolder));
+    assert_eq!(to(rig.send(&leg("c", "42"))), (first.worker.0, Reason::Group));
+}
+
+#[test]
+fn a_leg_that_comes_again_with_credentials_goes_where_its_conference_is_by_then() {
+    let mut rig = rig_with(4, Rules { policy: Policy::RoundRobin, ..rules() }, 1000);
+    let again = |call: &str| leg(call, "42").replace("z9hG4bK-", "z9hG4bK-2-").replace("CSeq: 1", "CSeq: 2");
+    let first = handoff(rig.send(&leg("a", "42")));
+    rig.answered(&first);
+    let other = handoff(rig.send(&leg("b", "42")));
+    assert_ne!(other.worker, first.worker);
+    assert_eq!(to(rig.send(&again("a"))), (other.worker.0, Reason::Group));
+    // Nobody has it: the next attempt opens it again where the first one was.
+    let challenged = leg("c", "43");
+    let first = handoff(rig.send(&challenged));
+    rig.answered(&first);
+    let second = rig.send(&challenged.replace("z9hG4bK-", "z9hG4bK-2-").replace("CSeq: 1", "CSeq: 2"));
+    assert_eq!(to(second), (first.worker.0, Reason::Again));
+    assert_eq!(to(rig.send(&leg("d", "43"))), (first.worker.0, Reason::Group));
 }
 
 #[test]

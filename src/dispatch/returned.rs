@@ -98,9 +98,14 @@ impl Dispatch {
         if entry.cancelled {
             return self.verdict(summary, id, 487, Reason::Cancelled, now);
         }
-        // A leg of a conference that no worker has opened yet moves with it; any other follower has one worker only.
+        // A leg of a conference that its worker has not opened yet moves with it; one that the worker has opened, with other
+        // legs, has one worker only, and so has any other follower.
         let group = entry.group.and_then(|group| self.groups.get(group));
-        if back.follows && group.is_none_or(|group| group.opened.is_some()) {
+        let is_bound = match group {
+            Some(group) => group.opened.is_some() && group.worker == back.from,
+            None => back.follows,
+        };
+        if is_bound {
             return self.verdict(summary, id, 486, Reason::RefusedByHolder, now);
         }
         let tried = tried(back);

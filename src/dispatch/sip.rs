@@ -7,7 +7,7 @@ use super::Dispatch;
 use super::access::Admission;
 use super::decision::{Answer, Arrival, Decision, EntryId, Handoff, Operational, Reason, Room, Target, Tried};
 use super::fingerprint::{Fingerprint, Printer, Source};
-use super::group::GroupId;
+use super::group::{Group, GroupId};
 use super::identity::{Named, branch_token};
 use super::pool::Worker;
 use super::select::{Ask, by_hash};
@@ -247,11 +247,7 @@ impl Dispatch {
             if let State::Verdict(status) = entry.state {
                 return self.answer(summary, status, Reason::AnsweredBefore);
             }
-            let is_copy = entry.cseq == summary.cseq;
-            let reason = if is_copy { Reason::Merged } else { Reason::Again };
-            // The worker answers a copy by 482: no session comes of it.
-            let size = if is_copy { 0 } else { self.size(message, summary, arrival) };
-            let placement = Placement { worker: entry.worker, reason, size, follows: true, group: None };
+            let placement = self.place_known(message, summary, arrival, &entry);
             return self.place(message, summary, arrival, placement, now);
         }
         if let Some(refusal) = self.turn_away(summary, arrival, now) {
@@ -267,6 +263,30 @@ impl Dispatch {
             }
         }
         self.begin(message, summary, arrival, now)
+    }
+
+    /// The place of a request whose call a worker has, or has had: a copy, or the next attempt.
+    fn place_known(
+        &mut self,
+        message: &Message<'_>,
+        summary: &Summary<'_>,
+        arrival: &Arrival,
+        entry: &Entry,
+    ) -> Placement {
+        let Entry { worker, cseq, .. } = *entry;
+        if cseq == summary.cseq {
+            // The worker answers a copy by 482: no session comes of it.
+            return Placement { worker, reason: Reason::Merged, size: 0, follows: true, group: None };
+        }
+        let size = self.size(message, summary, arrival);
+        let group = self.conference(summary).and_then(|name| self.groups.join(name, worker));
+        match group.and_then(|group| self.groups.get(group)) {
+            // While it was away for credentials its conference has begun elsewhere.
+            Some(held) if held.worker != worker => {
+                Placement { worker: held.worker, reason: Reason::Group, size, follows: held.opened.is_some(), group }
+            }
+            _ => Placement { worker, reason: Reason::Again, size, follows: true, group },
+        }
     }
 
     /// Something new: the conference's worker, else one that is selected.
@@ -312,11 +332,12 @@ impl Dispatch {
     ) -> Result<Placement, Reason> {
         let conference = self.conference(summary);
         if let Some(name) = conference
-            && let Some(worker) = self.groups.find(name).and_then(|id| self.groups.get(id)).map(|group| group.worker)
+            && let Some(&Group { worker, opened, .. }) = self.groups.find(name).and_then(|id| self.groups.get(id))
             && !tried.contains(worker)
         {
             let group = self.groups.join(name, worker);
-            return Ok(Placement { worker, reason: Reason::Group, size, follows: true, group });
+            // A conference that its worker has not opened yet can still go elsewhere, with all its legs.
+            return Ok(Placement { worker, reason: Reason::Group, size, follows: opened.is_some(), group });
         }
         let key = conference.unwrap_or(summary.call).short();
         let ask = Ask { size, key, tried };
@@ -432,9 +453,9 @@ impl Dispatch {
         }
         // It has waited as one of its source's; that share is its own already.
         // A copy goes where the request is by now: elsewhere it would be a second call.
-        let beside = self.beside_copy(summary, id, reason);
         // One that is left over from its request becomes the request, and has its size.
-        let size = if size > 0 || beside.is_some() { size } else { self.size(message, summary, arrival) };
+        let size = if size > 0 { size } else { self.size(message, summary, arrival) };
+        let beside = self.beside(summary, id, reason, size);
         let placement = match beside.map_or_else(|| self.choose(summary, size, tried, Room::Scarce, now), Ok) {
             Ok(placement) => placement,
             Err(why) => {
@@ -579,11 +600,13 @@ impl Dispatch {
         self.table.by_branch(summary.branch).or_else(|| self.table.invite_of(summary.call, summary.cseq))
     }
 
-    /// The place beside another copy of the request (RFC 3261 §8.2.2.2) that a worker has.
-    fn beside_copy(&self, summary: &Summary<'_>, id: EntryId, reason: Reason) -> Option<Placement> {
+    /// The place beside another copy of the request (RFC 3261 §8.2.2.2), or another attempt, that a worker has.
+    fn beside(&self, summary: &Summary<'_>, id: EntryId, reason: Reason, size: u32) -> Option<Placement> {
         let mut entries = self.table.of_call(summary.call).filter(|(other, _)| *other != id);
-        let (_, copy) = entries.find(|(_, entry)| entry.cseq == summary.cseq && self.is_held(entry))?;
-        Some(Placement { worker: copy.worker, reason, size: 0, follows: true, group: None })
+        let (_, other) = entries.find(|(_, entry)| self.is_held(entry))?;
+        // The worker answers a copy by 482: no session comes of it.
+        let size = if other.cseq == summary.cseq { 0 } else { size };
+        Some(Placement { worker: other.worker, reason, size, follows: true, group: None })
     }
 
     /// What tells where a call is: its newest entry whose worker lives, else its newest.
