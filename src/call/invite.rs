@@ -111,8 +111,8 @@ impl Uas {
         if !possible {
             return self.decline(key, 503, EndReason::Refused(reason), now);
         }
+        self.with_request(server, |uas, request| uas.note_refusal(request, now));
         if let Some(server) = self.servers.get_mut(server) {
-            self.refused.insert(server.fingerprint, now);
             self.outputs.extend(server.seqs.drain().map(|seq| Output::Refuse(seq, reason)));
         }
         self.close(server);
@@ -304,7 +304,7 @@ impl Uas {
     /// No room: back to the dispatcher where it chose us among others, else our own answer.
     fn turn_away(&mut self, request: &Request<'_>, arrival: &Arrival, reason: RefuseReason, now: Time) {
         if let Some(seq) = arrival.seq().filter(|_| !arrival.follows) {
-            self.refused.insert(self.prints.invite(request), now);
+            self.note_refusal(request, now);
             self.outputs.push_back(Output::Refuse(seq, reason));
             return;
         }

@@ -96,6 +96,15 @@ impl Fingerprints {
         hasher.finish128().as_u128()
     }
 
+    /// The conference that an INVITE without To-tag is for.
+    pub(super) fn conference(&self, request: &Request<'_>) -> Option<u128> {
+        let begins = request.method == Method::Invite && request.to_tag.is_none();
+        let name = begins.then(|| request.msg.uri()?.conference()).flatten()?;
+        let mut hasher = self.hasher(b'k');
+        put(&mut hasher, name);
+        Some(hasher.finish128().as_u128())
+    }
+
     /// A number nobody can foresee.
     pub(super) fn number(&self, purpose: u8, count: u64) -> u64 {
         let mut hasher = self.hasher(purpose);

@@ -36,6 +36,8 @@ pub struct Uas {
     pub(super) by_fingerprint: HashTable<u32>,
     pub(super) by_merged: HashTable<u32>,
     pub(super) refused: Refused,
+    /// Conferences of which a leg went back.
+    pub(super) refused_conferences: Refused,
     pub(super) wheel: Wheel<Timer>,
     pub(super) outputs: VecDeque<Output>,
     /// `None` only while it is lent out.
@@ -46,6 +48,9 @@ pub struct Uas {
     pub(super) draining: bool,
     count: u64,
 }
+
+/// The dispatcher sends nothing that is placed by selection to be read later than 2 s after it came.
+const LEGS_FOLLOW_WITHIN: Duration = Duration::from_secs(4);
 
 /// What a worker has to do, in absolute numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -136,6 +141,7 @@ impl Uas {
             by_fingerprint: HashTable::new(),
             by_merged: HashTable::new(),
             refused: Refused::new(timers.t64()),
+            refused_conferences: Refused::new(LEGS_FOLLOW_WITHIN),
             // 10 ms are fine enough for T1; one turn is 20 s, so that session timers are passed over rarely.
             wheel: Wheel::new(Duration::from_millis(10), 2_048, 1_024),
             outputs: VecDeque::new(),
@@ -221,6 +227,7 @@ impl Uas {
     /// may not have reached another worker; a next dispatcher that selects us for it does so for the first time.
     pub fn on_dispatcher_lost(&mut self) {
         self.refused = Refused::new(self.timers.t64());
+        self.refused_conferences = Refused::new(LEGS_FOLLOW_WITHIN);
         let keys: Vec<ServerKey> = self.servers.keys().collect();
         for key in keys {
             if let Some(server) = self.servers.get_mut(key).filter(|server| server.is_proceeding()) {
@@ -287,17 +294,34 @@ impl Uas {
     /// Gives back what comes too late, and what follows a transaction that went back.
     fn give_back(&mut self, request: &Request<'_>, arrival: &Arrival, now: Time) -> bool {
         let Some(seq) = arrival.seq() else { return false };
-        let invite = self.prints.invite(request);
-        if self.refused.contains(invite, now) {
+        if self.refused.contains(self.prints.invite(request), now) {
             self.outputs.push_back(Output::Refuse(seq, RefuseReason::Follows));
             return true;
         }
-        let late = !arrival.follows && arrival.deadline.is_some_and(|deadline| deadline < now);
-        if late {
-            self.refused.insert(invite, now);
-            self.outputs.push_back(Output::Refuse(seq, RefuseReason::Late));
+        if arrival.follows {
+            return false;
         }
-        late
+        if arrival.deadline.is_some_and(|deadline| deadline < now) {
+            self.note_refusal(request, now);
+            self.outputs.push_back(Output::Refuse(seq, RefuseReason::Late));
+            return true;
+        }
+        // The conference goes elsewhere with the leg that went back: a leg that was on its way then must not open it here.
+        let leg = self.prints.conference(request);
+        let is_elsewhere = leg.is_some_and(|leg| self.refused_conferences.contains(leg, now));
+        if is_elsewhere {
+            self.refused.insert(self.prints.invite(request), now);
+            self.outputs.push_back(Output::Refuse(seq, RefuseReason::Follows));
+        }
+        is_elsewhere
+    }
+
+    /// A request goes back to the dispatcher: so does what follows it.
+    pub(super) fn note_refusal(&mut self, request: &Request<'_>, now: Time) {
+        self.refused.insert(self.prints.invite(request), now);
+        if let Some(conference) = self.prints.conference(request) {
+            self.refused_conferences.insert(conference, now);
+        }
     }
 
     /// A request without all mandatory headers: 400 where there is enough for an answer.

@@ -8,7 +8,6 @@ use std::hash::BuildHasher;
 use foldhash::fast::FixedState;
 use memchr::memmem;
 
-use super::sip::conference_name;
 use crate::wire::sip::{Message, Peek, Start, Uri, peek};
 
 /// The lanes there are, as one of them sees them.
@@ -61,7 +60,7 @@ impl Owners {
 fn conference_in(uri: &[u8]) -> Option<&[u8]> {
     // Most URIs name none: that is seen without reading them.
     let at = memmem::find(uri, b":conf=")?;
-    conference_name(&Uri::parse(uri)?).filter(|_| at <= b"sips".len())
+    Uri::parse(uri)?.conference().filter(|_| at <= b"sips".len())
 }
 
 #[cfg(test)]

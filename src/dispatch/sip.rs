@@ -604,8 +604,13 @@ impl Dispatch {
     fn beside(&self, summary: &Summary<'_>, id: EntryId, reason: Reason, size: u32) -> Option<Placement> {
         let mut entries = self.table.of_call(summary.call).filter(|(other, _)| *other != id);
         let (_, other) = entries.find(|(_, entry)| self.is_held(entry))?;
+        let is_copy = other.cseq == summary.cseq;
+        // The next attempt goes to its conference, which may be elsewhere by now.
+        if !is_copy && self.conference(summary).is_some() {
+            return None;
+        }
         // The worker answers a copy by 482: no session comes of it.
-        let size = if other.cseq == summary.cseq { 0 } else { size };
+        let size = if is_copy { 0 } else { size };
         Some(Placement { worker: other.worker, reason, size, follows: true, group: None })
     }
 
@@ -638,10 +643,9 @@ impl Dispatch {
         holder.or_else(|| hashed().map(|at| WorkerId(at as u16)))
     }
 
-    /// The conference that a request is for (RFC 4240 §5: `sip:conf=ID@…`).
+    /// The conference that a request is for.
     fn conference(&self, summary: &Summary<'_>) -> Option<Fingerprint> {
-        let name = conference_name(summary.read.uri.as_ref()?)?;
-        Some(self.printer.print(CONFERENCE, &[name]))
+        summary.read.uri?.conference().map(|name| self.printer.print(CONFERENCE, &[name]))
     }
 
     fn size(&mut self, message: &Message<'_>, summary: &Summary<'_>, arrival: &Arrival) -> u32 {
@@ -811,13 +815,6 @@ impl Dispatch {
             Reason::AllDraining
         }
     }
-}
-
-/// The name of the conference that a request-URI is of.
-pub(super) fn conference_name<'a>(uri: &Uri<'a>) -> Option<&'a [u8]> {
-    // Parameters of the user part are the leg's, not the conference's.
-    let name = uri.user?.split(|&byte| byte == b';').next().unwrap_or_default();
-    name.starts_with(b"conf=").then_some(name)
 }
 
 /// RFC 3261 §21.5.4: a 503 makes peers shun the whole address, so it is for "nothing at all" only.

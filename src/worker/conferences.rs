@@ -48,11 +48,9 @@ impl Conferences {
     }
 }
 
-/// The conference that an INVITE names: the user part `conf=ID` of its request-URI (RFC 4240 §5).
+/// The conference that an INVITE names in its request-URI.
 pub(super) fn name_of(invite: &Message<'_>) -> Option<Box<[u8]>> {
-    let user = invite.uri()?.user?;
-    let name = user.split(|byte| *byte == b';').next()?;
-    (name.len() > 5 && name.get(..5)?.eq_ignore_ascii_case(b"conf=")).then(|| name.into())
+    invite.uri()?.conference().map(Into::into)
 }
 
 #[cfg(test)]

@@ -153,3 +153,25 @@ fn what_went_back_to_a_dispatcher_that_is_gone_may_come_from_the_next_one() {
     desk.hand_with(&invite(), |envelope| envelope.size = 2);
     desk.incoming();
 }
+
+#[test]
+fn a_leg_that_was_on_its_way_when_another_of_its_conference_went_back_goes_back_too() {
+    let leg = |number: &str| {
+        let mut leg = invite().branch(number).call(number);
+        leg.uri = "sip:conf=7@192.0.2.1".into();
+        leg
+    };
+    let mut desk = Desk::new();
+    desk.uas.set_draining(true);
+    let first = desk.hand(&leg("1"));
+    desk.uas.set_draining(false);
+    let second = desk.hand(&leg("2"));
+    assert_eq!(desk.settled().1, [(first, RefuseReason::Draining), (second, RefuseReason::Follows)]);
+    let bound = desk.hand_with(&leg("3"), |envelope| envelope.follows = true);
+    desk.incoming();
+    assert_eq!((bound, desk.settled().1), (Seq(3), vec![]), "one that can go nowhere else is taken");
+    desk.wait(SECOND * 5);
+    desk.events();
+    desk.hand(&leg("4"));
+    desk.incoming();
+}

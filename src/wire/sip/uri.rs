@@ -38,6 +38,12 @@ pub struct Uri<'a> {
 }
 
 impl<'a> Uri<'a> {
+    /// The name of the conference that the URI is for (RFC 4240 §5): `conf=ID`, without the leg's own parameters.
+    pub fn conference(&self) -> Option<&'a [u8]> {
+        let name = self.user?.split(|&byte| byte == b';').next()?;
+        Some(name).filter(|name| name.len() > b"conf=".len() && name.starts_with(b"conf="))
+    }
+
     /// Reads a URI without angle brackets and without white space around it.
     pub fn parse(raw: &'a [u8]) -> Option<Self> {
         let (name, rest) = cut(raw, Some(find(raw, [b':'])?));
