@@ -882,6 +882,16 @@ fn a_merged_copy_whose_worker_dies_follows_the_request_it_is_a_copy_of() {
 }
 
 #[test]
+fn a_merged_copy_that_is_refused_follows_the_request_it_is_a_copy_of() {
+    let mut rig = rig_with(4, Rules { policy: Policy::RoundRobin, ..rules() }, 1000);
+    let copy = invite("a").replace("z9hG4bK-", "z9hG4bK-2-");
+    let first = handoff(rig.send(&invite("a")));
+    let second = handoff(rig.send(&copy));
+    let moved = handoff(rig.refuse(&invite("a"), &first));
+    assert_eq!(to(rig.refuse(&copy, &second)), (moved.worker.0, Reason::Refused));
+}
+
+#[test]
 fn a_copy_that_is_gone_with_its_worker_does_not_hide_the_call() {
     let mut rig = rig_with(4, Rules { policy: Policy::RoundRobin, ..rules() }, 1000);
     let first = handoff(rig.send(&invite("a")));

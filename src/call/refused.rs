@@ -18,8 +18,8 @@ pub(super) struct Refused {
     keep: Duration,
 }
 
-/// More than a worker refuses in the 400 ms in which anything can still follow.
-const LIMIT: usize = 4_096;
+/// More than a worker refuses in the 400 ms in which anything can still follow; two a request.
+const LIMIT: usize = 8_192;
 
 impl Refused {
     pub(super) const fn new(keep: Duration) -> Self {

@@ -294,7 +294,8 @@ impl Uas {
     /// Gives back what comes too late, and what follows a transaction that went back.
     fn give_back(&mut self, request: &Request<'_>, arrival: &Arrival, now: Time) -> bool {
         let Some(seq) = arrival.seq() else { return false };
-        if self.refused.contains(self.prints.invite(request), now) {
+        let is_copy = request.to_tag.is_none() && self.refused.contains(self.prints.merged(request), now);
+        if is_copy || self.refused.contains(self.prints.invite(request), now) {
             self.outputs.push_back(Output::Refuse(seq, RefuseReason::Follows));
             return true;
         }
@@ -310,15 +311,16 @@ impl Uas {
         let leg = self.prints.conference(request);
         let is_elsewhere = leg.is_some_and(|leg| self.refused_conferences.contains(leg, now));
         if is_elsewhere {
-            self.refused.insert(self.prints.invite(request), now);
+            self.note_refusal(request, now);
             self.outputs.push_back(Output::Refuse(seq, RefuseReason::Follows));
         }
         is_elsewhere
     }
 
-    /// A request goes back to the dispatcher: so does what follows it.
+    /// A request goes back to the dispatcher: so does what follows it, and its copies.
     pub(super) fn note_refusal(&mut self, request: &Request<'_>, now: Time) {
         self.refused.insert(self.prints.invite(request), now);
+        self.refused.insert(self.prints.merged(request), now);
         if let Some(conference) = self.prints.conference(request) {
             self.refused_conferences.insert(conference, now);
         }

@@ -103,7 +103,8 @@ impl Dispatch {
         let group = entry.group.and_then(|group| self.groups.get(group));
         let is_bound = match group {
             Some(group) => group.opened.is_some() && group.worker == back.from,
-            None => back.follows,
+            // A copy goes where its request is.
+            None => back.follows && self.beside(summary, id, tried(back)).is_none(),
         };
         if is_bound {
             return self.verdict(summary, id, 486, Reason::RefusedByHolder, now);

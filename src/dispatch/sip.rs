@@ -451,11 +451,15 @@ impl Dispatch {
         if let Echoed::Gone(reason) = self.echoed(message, summary, arrival) {
             return self.verdict(summary, id, 481, reason, now);
         }
-        // It has waited as one of its source's; that share is its own already.
-        // A copy goes where the request is by now: elsewhere it would be a second call.
-        // One that is left over from its request becomes the request, and has its size.
+        // A copy that is left over from its request becomes the request, and has its size.
         let size = if size > 0 { size } else { self.size(message, summary, arrival) };
-        let beside = self.beside(summary, id, reason, size);
+        // Any other goes where the request is by now: elsewhere it would be a second call.
+        let beside = self.beside(summary, id, tried).map(|entry| {
+            // The worker answers a copy by 482: no session comes of it.
+            let size = if entry.cseq == summary.cseq { 0 } else { size };
+            Placement { worker: entry.worker, reason, size, follows: true, group: None }
+        });
+        // It has waited as one of its source's; that share is its own already.
         let placement = match beside.map_or_else(|| self.choose(summary, size, tried, Room::Scarce, now), Ok) {
             Ok(placement) => placement,
             Err(why) => {
@@ -600,18 +604,13 @@ impl Dispatch {
         self.table.by_branch(summary.branch).or_else(|| self.table.invite_of(summary.call, summary.cseq))
     }
 
-    /// The place beside another copy of the request (RFC 3261 §8.2.2.2), or another attempt, that a worker has.
-    fn beside(&self, summary: &Summary<'_>, id: EntryId, reason: Reason, size: u32) -> Option<Placement> {
-        let mut entries = self.table.of_call(summary.call).filter(|(other, _)| *other != id);
-        let (_, other) = entries.find(|(_, entry)| self.is_held(entry))?;
-        let is_copy = other.cseq == summary.cseq;
+    /// The entry of another copy of the request (RFC 3261 §8.2.2.2), or of another attempt, that a worker other than
+    /// `tried` has.
+    pub(super) fn beside(&self, summary: &Summary<'_>, id: EntryId, tried: Tried) -> Option<&Entry> {
+        let others = self.table.of_call(summary.call).filter(|(other, _)| *other != id).map(|(_, entry)| entry);
+        let mut held = others.filter(|entry| self.is_held(entry) && !tried.contains(entry.worker));
         // The next attempt goes to its conference, which may be elsewhere by now.
-        if !is_copy && self.conference(summary).is_some() {
-            return None;
-        }
-        // The worker answers a copy by 482: no session comes of it.
-        let size = if is_copy { 0 } else { size };
-        Some(Placement { worker: other.worker, reason, size, follows: true, group: None })
+        held.find(|entry| entry.cseq == summary.cseq || self.conference(summary).is_none())
     }
 
     /// What tells where a call is: its newest entry whose worker lives, else its newest.

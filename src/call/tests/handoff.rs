@@ -175,3 +175,15 @@ fn a_leg_that_was_on_its_way_when_another_of_its_conference_went_back_goes_back_
     desk.hand(&leg("4"));
     desk.incoming();
 }
+
+#[test]
+fn a_copy_of_a_request_that_went_back_goes_back_too() {
+    let mut desk = Desk::new();
+    desk.uas.set_draining(true);
+    let first = desk.hand(&invite());
+    desk.uas.set_draining(false);
+    let copy = desk.hand_with(&invite().branch("another-way"), |envelope| envelope.follows = true);
+    assert_eq!(desk.settled().1, [(first, RefuseReason::Draining), (copy, RefuseReason::Follows)]);
+    desk.hand(&invite().branch("2").cseq(2));
+    desk.incoming();
+}
