@@ -1,0 +1,245 @@
+//! The dispatcher: the product's switch, fed from memory as the lane feeds it from sockets.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::time::Duration;
+
+use pointsman::config::Insert;
+use pointsman::dispatch::decision::{Admin, Joined};
+use pointsman::dispatch::identity::Keyring;
+use pointsman::dispatch::owner::Owners;
+use pointsman::dispatch::rules::Rules;
+use pointsman::dispatch::{Dispatch, Setup};
+use pointsman::ids::{Incarnation, ListenerId, TokenKey, WorkerId};
+use pointsman::net::udp;
+use pointsman::server::door::Owner;
+use pointsman::server::switch::{LinkRead, Switch};
+use pointsman::time::Time;
+
+use crate::air::Datagram;
+use crate::mutation::{Mutation, unmarked};
+use crate::pipe::{FrontEnd, Pipe};
+use crate::town;
+use crate::truth::Truth;
+
+/// The lane's own limits.
+const FRAMES_A_TURN: usize = 64;
+const BATCH: usize = 32;
+
+/// What a dispatcher is set to.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub rules: Rules,
+    pub insert: Insert,
+    pub workers: usize,
+    pub capacity: u32,
+    pub table_cap: usize,
+    pub group_cap: usize,
+    pub retention: usize,
+    /// Bytes that a link's buffer holds.
+    pub link_buffer: usize,
+}
+
+/// The dispatcher and the sockets it reads.
+pub struct Desk {
+    pub switch: Switch<FrontEnd>,
+    /// What waits in the well-known socket.
+    pub inbox: VecDeque<Datagram>,
+    settings: Settings,
+    /// Slots that have sockets: the lane serves them while nobody else does.
+    open: Vec<bool>,
+    mutation: Option<Mutation>,
+    /// For a mutation: how often each message has come.
+    copies: BTreeMap<Rc<str>, u32>,
+    /// For another: the worker that came last.
+    last: Option<Incarnation>,
+}
+
+impl Desk {
+    /// A dispatcher without workers.
+    pub fn new(settings: Settings, key: &TokenKey, seed: u64, mutation: Option<Mutation>) -> Self {
+        let Settings { ref rules, workers, table_cap, group_cap, .. } = settings;
+        let mut rules = rules.clone();
+        if mutation == Some(Mutation::PendingInvitesAreForgotten) {
+            rules.pending_max = Duration::from_secs(1);
+        }
+        let keys = Keyring::new(key.clone());
+        let dispatch = Dispatch::new(Setup { rules, keys, table_cap, group_cap, workers, seed });
+        Desk {
+            switch: Switch::new(dispatch, settings.insert, settings.retention, Owners::new(0, 1, seed)),
+            inbox: VecDeque::new(),
+            open: vec![true; workers],
+            settings,
+            mutation,
+            copies: BTreeMap::new(),
+            last: None,
+        }
+    }
+
+    /// One turn of the lane. `slots` are what waits in the slots' sockets; answers go to `out`. Gives the workers that are
+    /// hung: somebody has to end them.
+    pub fn turn(
+        &mut self,
+        slots: &mut [VecDeque<Datagram>],
+        now: Time,
+        truth: &mut Truth,
+        out: &mut Vec<Datagram>,
+    ) -> Vec<(WorkerId, Incarnation)> {
+        for _ in 0..FRAMES_A_TURN {
+            let Some(worker) = self.switch.take_readable_link() else { break };
+            if let LinkRead::Over(_) = self.switch.read_link(worker, now) {
+                self.switch.on_link_lost(worker, now);
+            }
+        }
+        for _ in 0..BATCH {
+            let Some(datagram) = self.inbox.pop_front() else { break };
+            self.read(Owner::Listener(ListenerId(0)), &datagram, now);
+        }
+        for (at, inbox) in slots.iter_mut().enumerate() {
+            let worker = WorkerId(at as u16);
+            if !self.serves(at) || self.switch.has_link(worker) {
+                continue;
+            }
+            while let Some(datagram) = inbox.pop_front() {
+                self.read(Owner::Vacant(worker), &datagram, now);
+            }
+        }
+        self.switch.handle_timeout(now);
+        self.flush(now, truth, out);
+        std::iter::from_fn(|| self.switch.poll_hung()).collect()
+    }
+
+    /// Whether it has something to do at once.
+    pub fn is_busy(&self, slots: &[VecDeque<Datagram>]) -> bool {
+        let vacant = |at: usize| self.open.get(at) == Some(&true) && !self.switch.has_link(WorkerId(at as u16));
+        let waits = slots.iter().enumerate().any(|(at, inbox)| !inbox.is_empty() && vacant(at));
+        waits || !self.inbox.is_empty() || self.switch.has_readable_link()
+    }
+
+    /// A worker has been welcomed: its predecessor's link is read to the end first.
+    pub fn on_link(&mut self, worker: WorkerId, incarnation: Incarnation, pipe: &Rc<RefCell<Pipe>>, now: Time) {
+        while self.switch.has_link(worker) {
+            if self.switch.read_link(worker, now) != LinkRead::Frame {
+                self.switch.on_link_lost(worker, now);
+            }
+        }
+        // The mutation: what the last one was called, this one is called.
+        let named = match self.mutation {
+            Some(Mutation::TokensAreSwapped) => self.last.replace(incarnation).unwrap_or(incarnation),
+            _ => incarnation,
+        };
+        let joined =
+            Joined { incarnation: named, capacity: self.settings.capacity, addresses: vec![town::port_of(worker)] };
+        self.switch.on_link(worker, FrontEnd(pipe.clone()), &joined, now);
+    }
+
+    /// What the operator wants of a worker.
+    pub fn set_admin(&mut self, worker: WorkerId, admin: Admin) {
+        self.switch.set_admin(worker, admin, None);
+    }
+
+    /// Another number of slots; those too many drain.
+    pub fn reload(&mut self, workers: usize, now: Time) {
+        let before = self.settings.workers;
+        self.settings.workers = workers;
+        self.open.resize(self.open.len().max(workers), true);
+        self.switch.reload(self.settings.rules.clone(), self.settings.insert, workers, now);
+        for at in workers.min(before)..workers.max(before) {
+            let admin = if at >= workers { Admin::Drain } else { Admin::Ready };
+            self.open[at] |= at < workers;
+            self.switch.set_admin(WorkerId(at as u16), admin, None);
+        }
+    }
+
+    /// A slot is no more: nobody reads its sockets.
+    pub fn close(&mut self, worker: WorkerId) {
+        if let Some(open) = self.open.get_mut(usize::from(worker.0)) {
+            *open = false;
+        }
+    }
+
+    /// Whether somebody serves a slot's port.
+    pub fn serves(&self, slot: usize) -> bool {
+        self.open.get(slot) == Some(&true)
+    }
+
+    /// The settings in force.
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// What can be seen from outside without knowing the truth: caps, sums, figures of the links.
+    pub fn check(&self, truth: &mut Truth) {
+        let dispatch = self.switch.dispatch();
+        let counters = dispatch.counters();
+        let done = counters.handed_over + counters.relayed + counters.replied + counters.dropped;
+        let read = self.switch.totals().received;
+        if counters.received != done || counters.received != read {
+            truth.broken(format!("{read} messages read, {} counted, {done} dealt with", counters.received));
+        }
+        if dispatch.table_len() > self.settings.table_cap || dispatch.group_len() > self.settings.group_cap {
+            truth.broken(format!("{} table entries, {} conferences", dispatch.table_len(), dispatch.group_len()));
+        }
+        let full = pointsman::dispatch::reason::Reason::Unrecorded;
+        truth.table_was_full |= counters.evicted > 0 || counters.of(full) > 0;
+        truth.groups_were_full |= counters.groups_unrecorded > 0;
+    }
+
+    /// The figures of one link against its books.
+    pub fn check_link(&self, worker: WorkerId, pipe: &Pipe, truth: &mut Truth) {
+        let Some(link) = self.switch.links().get(worker) else { return };
+        let Some(slot) = self.switch.dispatch().pool().get(worker) else { return };
+        let stats = link.front.stats();
+        if stats.faults > 0 {
+            truth.broken(format!("{worker} said what cannot be: {} faults", stats.faults));
+        }
+        if stats.retained_bytes as usize > self.settings.retention.max(STORE_AT_LEAST) {
+            truth.broken(format!("{} bytes retained for {worker}", stats.retained_bytes));
+        }
+        // What waits to be sent is in no book yet.
+        if link.front.wants_transmit() {
+            return;
+        }
+        let uncovered: u32 = pipe.books.uncovered.values().sum();
+        if slot.ledger() != uncovered {
+            truth.broken(format!("{worker}: the ledger has {} units, {uncovered} are open", slot.ledger()));
+        }
+        if let Some(units) = pipe.books.reported.filter(|units| *units != slot.units_used) {
+            truth.broken(format!("{worker}: {} units are believed used, {units} were", slot.units_used));
+        }
+        if stats.retained as usize != pipe.books.open.len() {
+            truth.broken(format!("{worker}: {} messages retained, {} open", stats.retained, pipe.books.open.len()));
+        }
+    }
+
+    fn read(&mut self, owner: Owner, datagram: &Datagram, now: Time) {
+        let changed = self.mutation.and_then(|mutation| {
+            let copies = self.copies.entry(datagram.text.clone()).or_default();
+            *copies += 1;
+            mutation.to_dispatcher(&datagram.text, *copies - 1)
+        });
+        let bytes = changed.as_deref().unwrap_or(&datagram.text).as_bytes();
+        let datagram = udp::Datagram { bytes, source: datagram.from, local: datagram.to, truncated: false };
+        self.switch.on_datagram(owner, ListenerId(0), &datagram, now);
+    }
+
+    fn flush(&mut self, now: Time, truth: &mut Truth, out: &mut Vec<Datagram>) {
+        let mutation = self.mutation;
+        self.switch.flush_answers(|owner, bytes, to, _| {
+            let text = std::str::from_utf8(bytes).expect("callers write plain text");
+            let changed = (mutation == Some(Mutation::RetransmissionsAreSelected)).then(|| unmarked(text));
+            let text = changed.as_deref().unwrap_or(text);
+            truth.on_sent(None, text, now);
+            let from = match owner {
+                Owner::Listener(_) => town::WELL_KNOWN,
+                Owner::Vacant(worker) => town::port_of(worker),
+            };
+            out.push(Datagram { from, to, text: text.into() });
+        });
+        self.switch.flush_links();
+    }
+}
+
+/// No store is smaller than this, whatever is asked for.
+const STORE_AT_LEAST: usize = 256 * 1024;

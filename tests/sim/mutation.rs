@@ -1,0 +1,161 @@
+//! Broken rules: each changes what passes between two parts, and the simulation has to notice.
+
+use pointsman::handoff::frame::{FrameBuilder, Message, Record};
+use pointsman::ids::Seq;
+
+use crate::pipe::records;
+use crate::text;
+
+macro_rules! mutations {
+    ($($(#[doc = $doc:literal])+ $name:ident,)*) => {
+        /// One broken rule.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Mutation {
+            $($(#[doc = $doc])+ $name,)*
+        }
+
+        impl Mutation {
+            /// All of them.
+            pub const ALL: &[Mutation] = &[$(Mutation::$name),*];
+        }
+    };
+}
+
+mutations! {
+    /// That a message is answered is never told.
+    AnsweredIsLost,
+    /// A worker says that what it has just read is answered.
+    AnsweredTooEarly,
+    /// What is given back does not arrive.
+    RefusalsAreLost,
+    /// That a conference opens is never told.
+    ConferencesAreForgotten,
+    /// That a conference closes is never told.
+    ConferencesStayForEver,
+    /// A dead worker's last frames are thrown away.
+    DeadLinksAreNotRead,
+    /// What a dead worker had not answered goes to nobody.
+    OrphansAreDropped,
+    /// A worker reports one unit too many.
+    ReportsLie,
+    /// A report claims to count handovers that it does not count.
+    ReportsCoverTooMuch,
+    /// CANCELs do not reach the worker.
+    CancelsAreLost,
+    /// The records of a frame arrive in the wrong order.
+    RecordsAreReversed,
+    /// An INVITE that comes again is taken for another one.
+    RetransmissionsAreSelected,
+    /// An INVITE that waits for long is forgotten.
+    PendingInvitesAreForgotten,
+    /// A worker's token is taken for its neighbour's.
+    TokensAreSwapped,
+    /// The time within which a message may be read is not told.
+    DeadlinesAreIgnored,
+    /// Every session is handed over with size 1.
+    SizesAreIgnored,
+}
+
+impl Mutation {
+    /// A worker's frame as the dispatcher reads it. `sent`: the last message that has been handed to it.
+    pub fn at_the_front(self, frame: Vec<u8>, sent: Seq) -> Vec<u8> {
+        self.rebuilt(frame, |record| match (self, record) {
+            (Mutation::AnsweredIsLost | Mutation::AnsweredTooEarly, Record::Answered(_)) => None,
+            (Mutation::RefusalsAreLost, Record::Refuse { .. }) => None,
+            (Mutation::ConferencesAreForgotten, Record::GroupOpen { .. }) => None,
+            (Mutation::ConferencesStayForEver, Record::GroupClosed { .. }) => None,
+            (Mutation::ReportsLie, Record::Report(mut report)) => {
+                report.units_used += 1;
+                Some(Record::Report(report))
+            }
+            (Mutation::ReportsCoverTooMuch, Record::Report(mut report)) => {
+                report.covers = sent;
+                Some(Record::Report(report))
+            }
+            (_, record) => Some(record),
+        })
+    }
+
+    /// The dispatcher's frame as the worker reads it.
+    pub fn at_the_worker(self, frame: Vec<u8>) -> Vec<u8> {
+        if self == Mutation::RetransmissionsAreSelected {
+            return self.rebuilt_messages(frame);
+        }
+        self.rebuilt(frame, |record| match (self, record) {
+            (Mutation::CancelsAreLost, Record::Message(message)) if message.payload.starts_with(b"CANCEL") => None,
+            (Mutation::DeadlinesAreIgnored, Record::Message(mut message)) => {
+                message.envelope.deadline = None;
+                Some(Record::Message(message))
+            }
+            (Mutation::SizesAreIgnored, Record::Message(mut message)) => {
+                message.envelope.size = message.envelope.size.min(1);
+                Some(Record::Message(message))
+            }
+            (_, record) => Some(record),
+        })
+    }
+
+    /// What a worker says all by itself when it has read a frame.
+    pub fn on_read(self, frame: &[u8]) -> Option<Vec<u8>> {
+        let seqs: Vec<Seq> = records(frame)
+            .filter_map(|record| match record {
+                Record::Message(message) => Some(message.envelope.seq),
+                _ => None,
+            })
+            .collect();
+        (self == Mutation::AnsweredTooEarly && !seqs.is_empty()).then(|| answered(&seqs))
+    }
+
+    /// A message as the dispatcher reads it; `copies`: how often it has come before.
+    pub fn to_dispatcher(self, message: &str, copies: u32) -> Option<String> {
+        if self != Mutation::RetransmissionsAreSelected
+            || copies == 0
+            || !message.starts_with("INVITE")
+            || text::to_tag(message).is_some()
+        {
+            return None;
+        }
+        let branch = format!(";branch={}", text::branch(message));
+        let call_id = format!("Call-ID: {}", text::header(message, "Call-ID")?);
+        let marked = message.replacen(&branch, &format!("{branch}{MARK}{copies}{MARK}"), 1);
+        Some(marked.replacen(&call_id, &format!("{call_id}{MARK}{copies}{MARK}"), 1))
+    }
+
+    fn rebuilt(self, frame: Vec<u8>, mut change: impl FnMut(Record<'_>) -> Option<Record<'_>>) -> Vec<u8> {
+        let mut kept: Vec<Record<'_>> = records(&frame).filter_map(&mut change).collect();
+        if self == Mutation::RecordsAreReversed && kept.iter().all(|record| matches!(record, Record::Message(_))) {
+            kept.reverse();
+        }
+        let mut builder = FrameBuilder::new();
+        kept.iter().for_each(|record| builder.push(record));
+        builder.bytes().to_vec()
+    }
+
+    fn rebuilt_messages(self, frame: Vec<u8>) -> Vec<u8> {
+        let mut builder = FrameBuilder::new();
+        for record in records(&frame) {
+            match record {
+                Record::Message(Message { envelope, payload }) => {
+                    let text = unmarked(std::str::from_utf8(payload).expect("callers write plain text"));
+                    builder.push(&Record::Message(Message { envelope, payload: text.as_bytes() }));
+                }
+                record => builder.push(&record),
+            }
+        }
+        builder.bytes().to_vec()
+    }
+}
+
+const MARK: char = '~';
+
+/// A text without what [`Mutation::to_dispatcher`] has put into it.
+pub fn unmarked(text: &str) -> String {
+    text.split(MARK).step_by(2).collect()
+}
+
+/// A frame that says that these messages are answered.
+pub fn answered(seqs: &[Seq]) -> Vec<u8> {
+    let mut builder = FrameBuilder::new();
+    builder.push_answered(seqs);
+    builder.bytes().to_vec()
+}

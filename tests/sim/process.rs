@@ -1,0 +1,474 @@
+//! A worker process: its end of the link, its user agent, and an application that does what the URI of a call asks for.
+//!
+//! It carries out what the two values say, as the worker's own loop does, and adds nothing to it; what it sees goes into
+//! the [`Truth`].
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::io::IoSlice;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use pointsman::call::{Arrival, CallKey, Delivery, Event, Hop, Identity, Limits, Output, SessionTimer, Timers, Uas};
+use pointsman::handoff::Transmit;
+use pointsman::handoff::back::{Back, BackEvent};
+use pointsman::handoff::frame::{Drain, DrainMode, Record, RefuseReason, ReplyFrom, Report};
+use pointsman::ids::{Incarnation, TokenKey, WorkerId};
+use pointsman::time::Time;
+use pointsman::wire::sip::{Message, Method, Scanner};
+
+use crate::air::Datagram;
+use crate::pipe::{Pipe, records};
+use crate::truth::Truth;
+use crate::{text, town};
+
+/// Where a process dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CrashPoint {
+    /// With a frame on its link that it has not read.
+    BeforeRead,
+    /// Right behind its 100.
+    AfterTrying,
+    /// Right behind its 180.
+    AfterRinging,
+    /// With its 200 written and not sent.
+    BeforeAnswer,
+    /// With its 200 sent and `Answered` not.
+    AfterAnswer,
+    /// With `Answered` sent.
+    AfterAnswered,
+    /// At a refusal that it has not sent.
+    BeforeRefuse,
+}
+
+impl CrashPoint {
+    pub const ALL: [CrashPoint; 7] = [
+        CrashPoint::BeforeRead,
+        CrashPoint::AfterTrying,
+        CrashPoint::AfterRinging,
+        CrashPoint::BeforeAnswer,
+        CrashPoint::AfterAnswer,
+        CrashPoint::AfterAnswered,
+        CrashPoint::BeforeRefuse,
+    ];
+}
+
+/// Whether a process lives on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It does.
+    Lives,
+    /// It has crashed.
+    Crashed,
+    /// It has said goodbye and gone.
+    Left,
+}
+
+/// One life of a worker.
+pub struct Process {
+    pub slot: WorkerId,
+    pub incarnation: Incarnation,
+    /// Whether it is held (SIGSTOP), and since when.
+    pub held_since: Option<Time>,
+    pub doom: Option<CrashPoint>,
+    pub pipe: Rc<RefCell<Pipe>>,
+    uas: Uas,
+    back: Back,
+    scanner: Scanner,
+    calls: BTreeMap<CallKey, Talk>,
+    legs: BTreeMap<String, usize>,
+    /// What the application does later.
+    agenda: BTreeMap<(Time, CallKey), Deed>,
+    blocked: bool,
+    reported: Option<(Time, (u32, u32, bool))>,
+    stopping: Option<Time>,
+    own: SocketAddr,
+    crashed: bool,
+}
+
+/// A call as the application knows it.
+struct Talk {
+    caller: usize,
+    conference: Option<String>,
+    wishes: Wishes,
+}
+
+/// What the URI of a call asks for.
+#[derive(Clone, Copy, Debug, Default)]
+struct Wishes {
+    /// Milliseconds before it is answered.
+    wait: u64,
+    /// Whether it rings meanwhile.
+    ring: bool,
+    /// How it is answered.
+    status: u64,
+    /// Slots that give it back, as bits.
+    refuse: u64,
+    /// Milliseconds until the worker hangs up.
+    talk: u64,
+    /// Whether it is challenged first.
+    challenge: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Deed {
+    Answer,
+    HangUp,
+}
+
+const ANSWER: &[u8] =
+    b"v=0\r\no=- 7 7 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\nm=audio 20000 RTP/AVP 0\r\n";
+/// Reports: as the worker's own, but a third as often, so that most steps are about calls.
+const ON_CHANGE: Duration = Duration::from_millis(30);
+const UNDER_LOAD: Duration = Duration::from_millis(400);
+const IDLE: Duration = Duration::from_secs(2);
+
+impl Process {
+    /// A process that has just been welcomed.
+    pub fn new(slot: WorkerId, incarnation: Incarnation, units: u32, pipe: Rc<RefCell<Pipe>>, key: &TokenKey) -> Self {
+        let own = town::port_of(slot);
+        let identity = Identity {
+            token: key.token(incarnation).as_str().into(),
+            own: vec![own],
+            listeners: vec![town::WELL_KNOWN],
+            duplicates: vec![true],
+            advertise: Vec::new(),
+            reply_from: ReplyFrom::Listener,
+            program: "".into(),
+            seed: [incarnation.bits(), 7],
+        };
+        let limits = Limits { units, ..Limits::default() };
+        Process {
+            slot,
+            incarnation,
+            held_since: None,
+            doom: None,
+            pipe,
+            uas: Uas::new(identity, limits, Timers::default(), SessionTimer { expires: None, min_se: 90 }),
+            back: Back::new(),
+            scanner: Scanner::new(),
+            calls: BTreeMap::new(),
+            legs: BTreeMap::new(),
+            agenda: BTreeMap::new(),
+            blocked: false,
+            reported: None,
+            stopping: None,
+            own,
+            crashed: false,
+        }
+    }
+
+    /// Does what can be done now: reads so many frames from its link, and `inbox`, what has come to its own port. What it
+    /// sends goes to `out`.
+    pub fn turn(
+        &mut self,
+        frames: usize,
+        inbox: &mut VecDeque<Datagram>,
+        now: Time,
+        truth: &mut Truth,
+        out: &mut Vec<Datagram>,
+    ) -> Fate {
+        if self.held_since.is_some() {
+            return Fate::Lives;
+        }
+        self.read_link(frames, now, truth, out);
+        while let Some(datagram) = inbox.pop_front().filter(|_| !self.crashed) {
+            let Process { uas, scanner, .. } = self;
+            if let Ok(message) = scanner.scan(datagram.text.as_bytes()) {
+                let arrival = Arrival::own(0, datagram.from, datagram.to, size_of(&message));
+                uas.on_message(&message, &arrival, now);
+            }
+            self.carry_out(now, truth, out);
+        }
+        if self.crashed {
+            return Fate::Crashed;
+        }
+        self.uas.handle_timeout(now);
+        self.carry_out(now, truth, out);
+        while let Some(due) = self.agenda.first_entry().filter(|due| due.key().0 <= now) {
+            let ((_, key), deed) = due.remove_entry();
+            match deed {
+                Deed::Answer => self.answer(key, now),
+                Deed::HangUp => self.uas.hang_up(key, now),
+            }
+            self.carry_out(now, truth, out);
+        }
+        if self.crashed {
+            return Fate::Crashed;
+        }
+        let is_over = self.stopping.is_some_and(|until| self.uas.is_quiet() || until <= now);
+        if is_over {
+            self.back.goodbye("stopped");
+        }
+        self.speak(now, truth);
+        match (self.crashed, is_over) {
+            (true, _) => Fate::Crashed,
+            (_, true) => Fate::Left,
+            _ => Fate::Lives,
+        }
+    }
+
+    /// When it has something to do of itself.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        if self.held_since.is_some() {
+            return None;
+        }
+        let back = self.back.poll_timeout().filter(|_| !self.blocked);
+        let agenda = self.agenda.first_key_value().map(|((at, _), _)| *at);
+        [Some(self.report_due()), back, agenda, self.stopping, self.uas.poll_timeout()].into_iter().flatten().min()
+    }
+
+    /// The link may take frames again; whether it had taken none.
+    pub fn on_writable(&mut self) -> bool {
+        std::mem::take(&mut self.blocked)
+    }
+
+    /// Whether nothing is left of any call.
+    pub fn is_idle(&self) -> bool {
+        self.uas.is_idle() && self.calls.is_empty() && self.legs.is_empty()
+    }
+
+    fn read_link(&mut self, frames: usize, now: Time, truth: &mut Truth, out: &mut Vec<Datagram>) {
+        for _ in 0..frames {
+            if !self.back.wants_frames() || self.crashed {
+                return;
+            }
+            if self.doom == Some(CrashPoint::BeforeRead) && self.pipe.borrow().has_frames() {
+                return self.crash();
+            }
+            let Some(frame) = self.pipe.borrow_mut().worker_recv() else { return };
+            let mut drains = Vec::new();
+            let Process { back, uas, scanner, incarnation, pipe, .. } = self;
+            let read = back.on_frame(&frame, &mut |event| match event {
+                BackEvent::Message(message) => {
+                    let deadline = pipe.borrow().books.open.get(&message.envelope.seq).and_then(|entry| entry.deadline);
+                    truth.on_handed(*incarnation, &message, deadline, now);
+                    let mut arrival = Arrival::handed_over(&message.envelope);
+                    let Ok(scanned) = scanner.scan(message.payload) else {
+                        return truth.broken("an unreadable message was handed over".into());
+                    };
+                    if arrival.size == 0 && scanned.method() == Some(Method::Invite) {
+                        arrival.size = size_of(&scanned);
+                    }
+                    uas.on_message(&scanned, &arrival, now);
+                }
+                BackEvent::Drain(drain) => drains.push(drain),
+                BackEvent::Welcome(_) | BackEvent::Access(_) | BackEvent::Query | BackEvent::Goodbye(_) => {}
+            });
+            if let Err(error) = read {
+                truth.broken(format!("a frame that the worker cannot read: {error}"));
+            }
+            drains.into_iter().for_each(|drain| self.on_drain(drain, now));
+            self.carry_out(now, truth, out);
+        }
+    }
+
+    fn on_drain(&mut self, drain: Drain, now: Time) {
+        match drain.mode {
+            DrainMode::Ready if self.stopping.is_none() => self.uas.set_draining(false),
+            DrainMode::Ready => {}
+            DrainMode::Drain => self.uas.set_draining(true),
+            DrainMode::Stop => {
+                self.uas.set_draining(true);
+                self.stopping = Some(now + drain.within);
+                let calls: Vec<CallKey> = self.uas.calls().collect();
+                calls.into_iter().for_each(|key| self.uas.hang_up(key, now));
+            }
+        }
+    }
+
+    fn carry_out(&mut self, now: Time, truth: &mut Truth, out: &mut Vec<Datagram>) {
+        while let Some(output) = self.uas.poll_output().filter(|_| !self.crashed) {
+            match output {
+                Output::Transmit(transmit) => {
+                    let text = std::str::from_utf8(&transmit.bytes).expect("callers write plain text");
+                    let (status, is_invite) = (text::status(text), text::method(text) == "INVITE");
+                    let point = match status.filter(|_| is_invite) {
+                        Some(100) => Some(CrashPoint::AfterTrying),
+                        Some(180) => Some(CrashPoint::AfterRinging),
+                        Some(200..) => Some(CrashPoint::AfterAnswer),
+                        _ => None,
+                    };
+                    if point == Some(CrashPoint::AfterAnswer) && self.doom == Some(CrashPoint::BeforeAnswer) {
+                        return self.crash();
+                    }
+                    truth.on_sent(Some(self.incarnation), text, now);
+                    let from = if let Hop::Listener(_) = transmit.hop { town::WELL_KNOWN } else { self.own };
+                    out.push(Datagram { from, to: transmit.to, text: text.into() });
+                    if point.is_some() && point == self.doom {
+                        return self.crash();
+                    }
+                }
+                Output::Event(key, event) => self.on_event(key, event, now, truth),
+                Output::Answered(seq) => self.back.answered(seq, now),
+                Output::Refuse(seq, reason) => {
+                    if self.doom == Some(CrashPoint::BeforeRefuse) {
+                        return self.crash();
+                    }
+                    self.back.refuse(seq, reason);
+                }
+                Output::Resolve { key, host, port } => {
+                    let address = host.parse().ok().map(|ip| SocketAddr::new(ip, port));
+                    self.uas.on_resolved(key, address, now);
+                }
+            }
+        }
+    }
+
+    fn on_event(&mut self, key: CallKey, event: Event, now: Time, truth: &mut Truth) {
+        match event {
+            Event::Incoming { .. } => {
+                let talk = self.uas.with_invite(key, |invite| {
+                    let bytes = std::str::from_utf8(invite.bytes()).expect("callers write plain text");
+                    (text::caller(bytes), conference(invite), Wishes::of(invite, bytes))
+                });
+                // Its CANCEL came in the same frame: there is nothing to decide any more.
+                let Some((caller, conference, wishes)) = talk else { return };
+                let Some(caller) = caller else { return truth.broken("a call came in that nobody made".into()) };
+                truth.on_incoming(self.incarnation, caller, conference.as_deref(), self.uas.size(key), now);
+                self.calls.insert(key, Talk { caller, conference: conference.clone(), wishes });
+                let later = (wishes.wait > 0).then(|| now + Duration::from_millis(wishes.wait));
+                match later {
+                    Some(at) => {
+                        if wishes.ring {
+                            self.uas.ring(key, 180, None, Delivery::AsRequired, now);
+                        }
+                        self.agenda.insert((at, key), Deed::Answer);
+                    }
+                    None => self.answer(key, now),
+                }
+                if let Some(name) = conference.filter(|_| self.uas.size(key).is_some()) {
+                    let legs = self.legs.entry(name.clone()).or_default();
+                    *legs += 1;
+                    if *legs == 1 {
+                        let _ = self.back.group_open(now, name.as_bytes());
+                    }
+                } else if let Some(talk) = self.calls.get_mut(&key) {
+                    talk.conference = None;
+                }
+            }
+            Event::Established => {
+                let Some(talk) = self.calls.get(&key) else { return };
+                let talks = Duration::from_millis(talk.wishes.talk.max(1));
+                self.agenda.insert((now + talks, key), Deed::HangUp);
+            }
+            Event::Offer(_) => drop(self.uas.answer_offer(key, ANSWER, now)),
+            Event::Answer(_) | Event::Info { .. } => {}
+            Event::Ended(reason) => {
+                let Some(talk) = self.calls.remove(&key) else { return };
+                truth.on_ended(self.incarnation, talk.caller, reason, now);
+                self.agenda.retain(|(_, other), _| *other != key);
+                if let Some(name) = talk.conference
+                    && let Some(legs) = self.legs.get_mut(&name)
+                {
+                    *legs -= 1;
+                    if *legs == 0 {
+                        self.legs.remove(&name);
+                        let _ = self.back.group_closed(name.as_bytes());
+                    }
+                }
+            }
+        }
+    }
+
+    fn answer(&mut self, key: CallKey, now: Time) {
+        let Some(wishes) = self.calls.get(&key).map(|talk| talk.wishes) else { return };
+        if wishes.refuse >> self.slot.0 & 1 == 1 {
+            self.uas.refuse(key, RefuseReason::Exhausted, now);
+        } else if wishes.challenge {
+            self.uas.reject(key, 401, now);
+        } else if wishes.status >= 300 {
+            self.uas.reject(key, wishes.status as u16, now);
+        } else {
+            self.uas.accept(key, Some(ANSWER), now);
+        }
+    }
+
+    fn figures(&self) -> (u32, u32, bool) {
+        let load = self.uas.load();
+        (load.units_used, load.sessions, self.stopping.is_some())
+    }
+
+    fn report_due(&self) -> Time {
+        let Some((at, figures)) = self.reported else { return Time(0) };
+        let now = self.figures();
+        at + if figures != now {
+            ON_CHANGE
+        } else if now.1 > 0 {
+            UNDER_LOAD
+        } else {
+            IDLE
+        }
+    }
+
+    fn speak(&mut self, now: Time, truth: &mut Truth) {
+        if self.report_due() <= now || self.back.report_due() {
+            let figures @ (units_used, sessions, draining) = self.figures();
+            let covers = self.back.taken_through();
+            self.back.report(Report {
+                taken_through: covers,
+                covers,
+                units_used,
+                units_total: self.uas.units(),
+                sessions,
+                draining,
+                ..Report::default()
+            });
+            self.pipe.borrow_mut().books.says = (truth.units_of(self.incarnation), covers);
+            self.reported = Some((now, figures));
+        }
+        let pipe = self.pipe.clone();
+        let mut answered = false;
+        let sent = self.back.poll_transmit(now, |pieces: &[IoSlice<'_>]| {
+            pipe.borrow_mut().worker_send(pieces)?;
+            for record in pieces.iter().flat_map(|frame| records(frame)) {
+                match record {
+                    Record::Answered(seqs) => {
+                        answered = true;
+                        seqs.iter().for_each(|seq| truth.on_settled(self.incarnation, seq));
+                    }
+                    Record::Refuse { seq, .. } => truth.on_settled(self.incarnation, seq),
+                    _ => {}
+                }
+            }
+            Ok(())
+        });
+        self.blocked = matches!(sent, Ok(Transmit::Blocked));
+        if answered && self.doom == Some(CrashPoint::AfterAnswered) {
+            self.crash();
+        }
+    }
+
+    fn crash(&mut self) {
+        self.crashed = true;
+    }
+}
+
+impl Wishes {
+    fn of(invite: &Message<'_>, text: &str) -> Self {
+        let number = |name: &str| -> u64 {
+            let value = invite.uri().and_then(|uri| std::str::from_utf8(uri.param(name.as_bytes())?).ok());
+            value.and_then(|value| value.parse().ok()).unwrap_or(0)
+        };
+        Wishes {
+            wait: number("wait"),
+            ring: number("ring") == 1,
+            status: number("status"),
+            refuse: number("refuse"),
+            talk: number("talk"),
+            challenge: number("auth") == 1 && text::header(text, "Authorization").is_none(),
+        }
+    }
+}
+
+fn conference(invite: &Message<'_>) -> Option<String> {
+    let user = std::str::from_utf8(invite.uri()?.user?).ok()?;
+    let name = user.split(';').next()?;
+    name.starts_with("conf=").then(|| name.to_owned())
+}
+
+fn size_of(message: &Message<'_>) -> u32 {
+    let stated = std::str::from_utf8(message.bytes()).ok().and_then(|text| text::header(text, "X-Session-Size"));
+    stated.and_then(|size| size.parse().ok()).unwrap_or(1)
+}

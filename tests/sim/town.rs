@@ -1,0 +1,33 @@
+//! Addresses.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use pointsman::ids::WorkerId;
+
+/// The host of dispatcher and workers.
+pub const HOST: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+/// The dispatcher's port.
+pub const WELL_KNOWN: SocketAddr = SocketAddr::new(HOST, 5060);
+const FIRST_PORT: u16 = 5070;
+
+/// A slot's own port.
+pub fn port_of(slot: WorkerId) -> SocketAddr {
+    SocketAddr::new(HOST, FIRST_PORT + slot.0)
+}
+
+/// The slot whose port this is.
+pub fn slot_at(address: SocketAddr) -> Option<usize> {
+    (address.ip() == HOST && address.port() >= FIRST_PORT).then(|| usize::from(address.port() - FIRST_PORT))
+}
+
+/// Where a caller is.
+pub fn phone(caller: usize) -> SocketAddr {
+    SocketAddr::from(([203, 0, 113, (caller / 10_000) as u8 + 1], 10_000 + (caller % 10_000) as u16))
+}
+
+/// Whose phone this is.
+pub fn caller_at(address: SocketAddr) -> Option<usize> {
+    let IpAddr::V4(ip) = address.ip() else { return None };
+    let [203, 0, 113, block] = ip.octets() else { return None };
+    Some(usize::from(block - 1) * 10_000 + usize::from(address.port()) - 10_000)
+}

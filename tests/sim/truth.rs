@@ -1,0 +1,353 @@
+//! What is really so, told by the callers and the workers; the promises are checked against it as it grows.
+//!
+//! The dispatcher says nothing here: what it believes is compared with this, never copied into it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use pointsman::call::EndReason;
+use pointsman::handoff::frame::Message;
+use pointsman::ids::{Incarnation, Seq, TokenKey, WorkerId};
+use pointsman::time::Time;
+
+use crate::pipe::Books;
+use crate::{text, town};
+
+/// The shadow of the whole.
+#[derive(Debug, Default)]
+pub struct Truth {
+    /// The first promise that was broken.
+    pub broken: Option<String>,
+    /// Whether the table has been full: then requests are placed by hash or forgotten early, as the rule for floods says.
+    pub table_was_full: bool,
+    /// Whether the list of conferences has been full.
+    pub groups_were_full: bool,
+    /// Final answers that were lost on the way and could not be sent again, because whoever sent them had died.
+    pub died_unheard: u64,
+    /// Ports of slots that the operator has taken away, whether or not they came back.
+    closed: BTreeSet<SocketAddr>,
+    lives: BTreeMap<u64, Life>,
+    by_token: BTreeMap<String, u64>,
+    calls: Vec<Call>,
+}
+
+/// One life of a worker.
+#[derive(Debug)]
+struct Life {
+    slot: WorkerId,
+    is_alive: bool,
+    token: String,
+    /// Callers of whom it has had a message.
+    callers: BTreeSet<usize>,
+    /// Conferences of which it has been given a leg.
+    conferences: BTreeSet<String>,
+    /// Numbers that it has said are answered or given back.
+    settled: BTreeSet<Seq>,
+    units: u32,
+    deadline: Option<Time>,
+}
+
+/// The call of one caller.
+#[derive(Debug, Default)]
+struct Call {
+    size: u32,
+    live: Vec<Leg>,
+    /// The life that has asked for credentials, and when.
+    challenged: Option<(u64, Time)>,
+    /// By branch.
+    invites: BTreeMap<String, Invite>,
+}
+
+#[derive(Debug)]
+struct Leg {
+    life: u64,
+    conference: Option<String>,
+}
+
+/// What became of one INVITE.
+#[derive(Debug, Default)]
+struct Invite {
+    /// The To-tags of final responses, each with the life that sent it (`None`: the dispatcher), its status and when.
+    finals: Vec<(String, Option<u64>, u16, Time)>,
+    /// When the first 200 to its CANCEL was sent.
+    cancelled: Option<Time>,
+    /// Lives that ended with it unanswered.
+    deaths: u32,
+}
+
+/// How long a dispatcher remembers what it or its workers have answered (64·T1).
+const LINGER: Duration = Duration::from_secs(32);
+
+impl Truth {
+    /// A promise is broken. The first one counts.
+    pub fn broken(&mut self, what: String) {
+        self.broken.get_or_insert(what);
+    }
+
+    /// A caller places a call of this size.
+    pub fn on_placed(&mut self, caller: usize, size: u32) {
+        debug_assert_eq!(caller, self.calls.len());
+        self.calls.push(Call { size, ..Call::default() });
+    }
+
+    /// A process has been welcomed.
+    pub fn on_born(&mut self, slot: WorkerId, incarnation: Incarnation, key: &TokenKey) {
+        let token = key.token(incarnation).to_string();
+        self.by_token.insert(token.clone(), incarnation.bits());
+        let life = Life {
+            slot,
+            is_alive: true,
+            token,
+            callers: BTreeSet::new(),
+            conferences: BTreeSet::new(),
+            settled: BTreeSet::new(),
+            units: 0,
+            deadline: None,
+        };
+        self.lives.insert(incarnation.bits(), life);
+    }
+
+    /// A slot is no more: what is sent to its port is lost.
+    pub fn on_closed(&mut self, port: SocketAddr) {
+        self.closed.insert(port);
+    }
+
+    /// A process is gone, with what its link's books show as open.
+    pub fn on_death(&mut self, incarnation: Incarnation, books: &Books) {
+        let Some(life) = self.lives.get_mut(&incarnation.bits()) else { return };
+        life.is_alive = false;
+        for (seq, entry) in &books.open {
+            if !life.settled.contains(seq)
+                && entry.begins
+                && let Some(call) = entry.caller.and_then(|caller| self.calls.get_mut(caller))
+            {
+                call.invites.entry(entry.branch.clone()).or_default().deaths += 1;
+            }
+        }
+        for caller in &life.callers {
+            self.calls[*caller].live.retain(|leg| leg.life != incarnation.bits());
+        }
+    }
+
+    /// A worker has read a message from its link, which it had to do by `deadline`.
+    pub fn on_handed(&mut self, incarnation: Incarnation, message: &Message<'_>, deadline: Option<Time>, now: Time) {
+        let text = std::str::from_utf8(message.payload).expect("callers write plain text");
+        let Some(caller) = text::caller(text) else { return };
+        let (branch, envelope) = (text::branch(text), &message.envelope);
+        let is_new = text.starts_with("INVITE") && text::to_tag(text).is_none();
+        let conference = conference(text);
+        let Some(life) = self.lives.get_mut(&incarnation.bits()) else { return };
+        let slot = life.slot;
+        let knows = life.callers.contains(&caller)
+            || text.contains(&life.token)
+            || text.contains(&format!(":{}", town::port_of(slot).port()))
+            || conference.is_some_and(|name| life.conferences.contains(name));
+        life.callers.insert(caller);
+        life.conferences.extend(conference.map(str::to_owned));
+        life.deadline = deadline;
+        if envelope.follows && !knows && !self.table_was_full {
+            return self.broken(format!("{slot} got a message that belongs to a call it has never heard of:\n{text}"));
+        }
+        if !is_new || self.table_was_full {
+            return;
+        }
+        let Some(call) = self.calls.get(caller) else { return };
+        let elsewhere =
+            |life: u64| life != incarnation.bits() && self.lives.get(&life).is_some_and(|other| other.is_alive);
+        // A copy may have been on the link before the first one came back from there: it will come back, too.
+        let broken = if let Some(leg) = call.live.iter().find(|leg| elsewhere(leg.life) && !envelope.follows) {
+            Some(format!("{slot} was given the call of caller {caller}, which {} has", self.lives[&leg.life].slot))
+        } else if let Some((life, at)) = call.challenged
+            && elsewhere(life)
+            && now.since(at) < LINGER
+            && conference.is_none()
+            && text::header(text, "Authorization").is_some()
+        {
+            Some(format!(
+                "caller {caller} sends credentials; {} asked for them, {slot} gets them",
+                self.lives[&life].slot
+            ))
+        } else if !envelope.follows && envelope.size != call.size {
+            Some(format!("caller {caller} says size {}, {slot} was told {}", call.size, envelope.size))
+        } else {
+            let invite = call.invites.get(branch);
+            let deaths = invite.map_or(0, |invite| invite.deaths);
+            let verdict = invite.and_then(|invite| invite.finals.iter().find(|(_, by, ..)| by.is_none()));
+            if envelope.again && deaths == 0 {
+                Some(format!("caller {caller}'s INVITE was moved to {slot} although it had been answered"))
+            } else if deaths > 1 {
+                Some(format!("caller {caller}'s INVITE was handed to {slot} after {deaths} workers died with it"))
+            } else if let Some((_, _, status, at)) =
+                verdict.filter(|(.., at)| envelope.received > *at && now.since(*at) < LINGER)
+            {
+                Some(format!("{slot} got an INVITE that the dispatcher answered with {status} at {at}"))
+            } else {
+                None
+            }
+        };
+        if let Some(broken) = broken {
+            self.broken(broken);
+        }
+    }
+
+    /// A worker has a new call.
+    pub fn on_incoming(
+        &mut self,
+        incarnation: Incarnation,
+        caller: usize,
+        conference: Option<&str>,
+        size: Option<u32>,
+        now: Time,
+    ) {
+        let bits = incarnation.bits();
+        let Some(slot) = self.lives.get(&bits).map(|life| life.slot) else { return };
+        let mut broken = None;
+        let call = &self.calls[caller];
+        // Where a worker has died, another may get late copies of the first attempt beside the next.
+        let is_orphan = self.lives.values().any(|life| !life.is_alive && life.callers.contains(&caller));
+        let mut legs = call.live.iter().filter(|leg| self.lives[&leg.life].is_alive);
+        let other = legs.find(|leg| leg.life != bits || !is_orphan);
+        if let Some(leg) = other.filter(|_| !self.table_was_full) {
+            broken = Some(format!("the call of caller {caller} lives on {} and {slot}", self.lives[&leg.life].slot));
+        }
+        if size != Some(call.size) {
+            broken = Some(format!("{slot} counts {size:?} for caller {caller}, who says {}", call.size));
+        }
+        if let Some(late) = self.lives[&bits].deadline.filter(|deadline| *deadline < now) {
+            broken = Some(format!("{slot} took a call whose deadline was {late}"));
+        }
+        if let Some(name) = conference.filter(|_| !self.groups_were_full && !self.table_was_full) {
+            let legs = self.calls.iter().flat_map(|call| &call.live);
+            let mut elsewhere = legs.filter(|leg| leg.life != bits && leg.conference.as_deref() == Some(name));
+            if let Some(leg) = elsewhere.find(|leg| self.lives[&leg.life].is_alive) {
+                broken =
+                    Some(format!("{name} is on {} and with caller {caller} on {slot}", self.lives[&leg.life].slot));
+            }
+        }
+        self.calls[caller].live.push(Leg { life: bits, conference: conference.map(str::to_owned) });
+        if let Some(life) = self.lives.get_mut(&bits) {
+            life.units += size.unwrap_or(0);
+        }
+        if let Some(broken) = broken {
+            self.broken(broken);
+        }
+    }
+
+    /// A call is over at a worker.
+    pub fn on_ended(&mut self, incarnation: Incarnation, caller: usize, reason: EndReason, now: Time) {
+        let call = &mut self.calls[caller];
+        if reason == EndReason::Rejected(401) {
+            call.challenged = Some((incarnation.bits(), now));
+        }
+        if let Some(at) = call.live.iter().position(|leg| leg.life == incarnation.bits()) {
+            call.live.remove(at);
+            if let Some(life) = self.lives.get_mut(&incarnation.bits()) {
+                life.units -= call.size;
+            }
+        }
+    }
+
+    /// A message leaves a worker (`Some`) or the dispatcher.
+    pub fn on_sent(&mut self, sender: Option<Incarnation>, text: &str, now: Time) {
+        let Some(status @ 200..) = text::status(text) else { return };
+        let (Some(caller), Some(tag)) = (text::caller(text), text::to_tag(text)) else { return };
+        let Some(call) = self.calls.get_mut(caller) else { return };
+        let mut broken = None;
+        match text::method(text) {
+            "CANCEL" if status == 200 => {
+                let invite = call.invites.entry(text::branch(text).to_owned()).or_default();
+                invite.cancelled.get_or_insert(now);
+            }
+            "INVITE" if sender.is_some() || tag.starts_with("pd") => {
+                let invite = call.invites.entry(text::branch(text).to_owned()).or_default();
+                if invite.finals.iter().any(|(other, ..)| other == tag) {
+                    return;
+                }
+                if let Some(at) = invite.cancelled.filter(|_| status < 300 && !self.table_was_full) {
+                    broken =
+                        Some(format!("caller {caller}'s CANCEL was answered at {at}, and its INVITE with {status}"));
+                }
+                let own = invite.finals.iter().find(|(_, by, ..)| by.is_none() && sender.is_none());
+                if let Some((other, ..)) = own {
+                    broken = Some(format!("caller {caller} got two To-tags of the dispatcher: {other} and {tag}"));
+                }
+                invite.finals.push((tag.to_owned(), sender.map(Incarnation::bits), status, now));
+            }
+            _ => {}
+        }
+        if let Some(broken) = broken {
+            self.broken(broken);
+        }
+    }
+
+    /// A worker's word that a message is answered, or given back, is on the link.
+    pub fn on_settled(&mut self, incarnation: Incarnation, seq: Seq) {
+        if let Some(life) = self.lives.get_mut(&incarnation.bits()) {
+            life.settled.insert(seq);
+        }
+    }
+
+    /// Units of the calls that a worker has.
+    pub fn units_of(&self, incarnation: Incarnation) -> u32 {
+        self.lives.get(&incarnation.bits()).map_or(0, |life| life.units)
+    }
+
+    /// Whether the worker whose token `tag` begins with has the call of `caller`, and could say so.
+    pub fn has(&self, tag: &str, caller: usize) -> bool {
+        let life = tag.get(..18).and_then(|token| self.by_token.get(token));
+        life.is_some_and(|life| {
+            self.lives[life].is_alive && self.calls[caller].live.iter().any(|leg| leg.life == *life)
+        })
+    }
+
+    /// A caller has waited for as long as anybody has to, in vain.
+    pub fn on_silence(&mut self, caller: usize, branch: &str, what: &str, to: SocketAddr, now: Time) {
+        if self.closed.contains(&to) {
+            return;
+        }
+        let finals = self.calls[caller].invites.get(branch).map(|invite| &invite.finals);
+        let unheard = finals.into_iter().flatten().any(|(_, by, ..)| match by {
+            Some(life) => !self.lives[life].is_alive,
+            None => false,
+        });
+        if unheard {
+            self.died_unheard += 1;
+        } else {
+            self.broken(format!(
+                "caller {caller} got no answer to its {what} until {now}; final responses: {finals:?}"
+            ));
+        }
+    }
+
+    /// Somebody says that the INVITE of a CANCEL is unknown, while its caller has a provisional response to it.
+    pub fn on_unknown_cancel(&mut self, caller: usize, branch: &str) {
+        let is_answered = self.calls[caller].invites.get(branch).is_some_and(|invite| !invite.finals.is_empty());
+        let died = self.lives.values().any(|life| !life.is_alive && life.callers.contains(&caller));
+        if !is_answered && !died && !self.table_was_full {
+            self.broken(format!("caller {caller}'s CANCEL did not find its INVITE"));
+        }
+    }
+
+    /// A caller whose INVITE was refused has it accepted after all.
+    pub fn on_second_thoughts(&mut self, caller: usize, branch: &str, refused: u16) {
+        let Some(invite) = self.calls[caller].invites.get(branch) else { return };
+        // Who has accepted it may have died since; then it was decided again.
+        let has_died = invite.finals.iter().any(|(_, by, ..)| by.is_some_and(|life| !self.lives[&life].is_alive));
+        if invite.deaths == 0 && !has_died && !self.table_was_full {
+            self.broken(format!("caller {caller} got {refused} and then a 2xx to the same INVITE"));
+        }
+    }
+
+    /// Whether any call is left at a worker that lives.
+    pub fn live_calls(&self) -> usize {
+        self.calls.iter().map(|call| call.live.len()).sum()
+    }
+}
+
+/// The conference that a request is for.
+pub fn conference(text: &str) -> Option<&str> {
+    let user = text.split(' ').nth(1)?.strip_prefix("sip:")?.split('@').next()?;
+    let name = user.split(';').next()?;
+    name.starts_with("conf=").then_some(name)
+}
