@@ -150,6 +150,19 @@ impl Groups {
         self.by_name.is_empty()
     }
 
+    /// Panics where the index does not agree with the list. For tests: it looks at everything.
+    pub fn check(&self) {
+        let live = self.groups.iter().filter(|group| group.is_live);
+        assert_eq!(live.clone().count(), self.by_name.len(), "index");
+        assert_eq!(self.groups.len(), self.by_name.len() + self.free.len(), "free places");
+        assert!(self.groups.len() <= self.cap, "cap");
+        for group in live {
+            let found = self.find(group.name).and_then(|id| self.get(id));
+            assert_eq!(found, Some(group), "a conference is not found by its name");
+            assert!(group.opened.is_some() || group.waiting > 0, "a conference that nobody has or waits for");
+        }
+    }
+
     fn get_mut(&mut self, id: GroupId) -> Option<&mut Group> {
         self.groups.get_mut(id.index as usize).filter(|group| group.is_live && group.generation == id.generation)
     }

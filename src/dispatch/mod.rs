@@ -379,6 +379,12 @@ impl Dispatch {
         &self.rules
     }
 
+    /// Panics where table or conferences do not agree with themselves. For tests: it looks at everything.
+    pub fn check(&self) {
+        self.table.check();
+        self.groups.check();
+    }
+
     /// What was decided about a call, oldest first.
     pub fn explain(&self, call_id: &[u8]) -> Vec<Explained> {
         self.history.of(self.call_hash.hash_one(call_id))

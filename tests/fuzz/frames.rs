@@ -1,0 +1,115 @@
+//! Frames of the handoff, read by both ends of a link.
+
+use std::net::SocketAddr;
+
+use pointsman::handoff::back::Back;
+use pointsman::handoff::frame::{
+    Drain, DrainMode, Envelope, Frame, FrameBuilder, Hello, Message, Record, RefuseReason, Report, Transport,
+};
+use pointsman::handoff::front::{Front, FrontEvent, Note};
+use pointsman::ids::{ConnId, ListenerId, Seq};
+use pointsman::time::Time;
+
+use crate::runner::Seen;
+
+fn envelope(seq: u64) -> Envelope {
+    let address: SocketAddr = "[2001:db8::1]:5060".parse().unwrap();
+    Envelope {
+        seq: Seq(seq),
+        received: Time(1),
+        deadline: Some(Time(2)),
+        conn: ConnId(0),
+        size: 2,
+        listener: ListenerId(0),
+        transport: Transport::Udp,
+        pinned: true,
+        again: false,
+        follows: false,
+        source: address,
+        local: address,
+    }
+}
+
+pub fn seeds() -> Vec<Vec<u8>> {
+    let hello = Hello { name: Some("w2".into()), conferences: 1, ..Hello::default() };
+    let report = Report { number: 1, taken_through: Seq(2), covers: Seq(2), units_used: 3, ..Report::default() };
+    let records = [
+        vec![Record::Hello(hello)],
+        vec![Record::Report(report), Record::Refuse { seq: Seq(2), reason: RefuseReason::Full }],
+        vec![Record::GroupOpen { opened: Time(5), name: b"conf=1" }, Record::GroupClosed { name: b"conf=1" }],
+        vec![Record::Pong(1), Record::NotMine { seq: Seq(1), hops: 1 }, Record::Reply { conn: ConnId(1), bytes: b"x" }],
+        vec![Record::Message(Message { envelope: envelope(7), payload: b"INVITE" }), Record::Ping(3), Record::Query],
+        vec![Record::Drain(Drain { mode: DrainMode::Stop, within: std::time::Duration::from_secs(1) })],
+        vec![Record::Goodbye("done")],
+    ];
+    let mut frames: Vec<Vec<u8>> = records.iter().map(|records| frame(records)).collect();
+    let mut answered = FrameBuilder::new();
+    answered.push_answered(&[Seq(1), Seq(3)]);
+    frames.push(answered.bytes().to_vec());
+    frames
+}
+
+pub fn frame(records: &[Record<'_>]) -> Vec<u8> {
+    let mut builder = FrameBuilder::new();
+    records.iter().for_each(|record| builder.push(record));
+    builder.bytes().to_vec()
+}
+
+pub fn run(input: &[u8], seen: &mut Seen) {
+    round_trip(input, seen);
+    let mut front = Front::new(0);
+    for seq in 1..=3 {
+        front.push(&envelope(seq), Note::default(), &[b"INVITE"]).unwrap();
+    }
+    front.poll_transmit(|_| Ok(())).unwrap();
+    let (mut settled, mut events) = (0, 0);
+    for _ in 0..2 {
+        let result = front.on_frame(input, &mut |event| {
+            events += 1;
+            seen.note(("event", std::mem::discriminant(&event)));
+            match event {
+                FrontEvent::Answered { .. } | FrontEvent::Refused { .. } | FrontEvent::NotMine { .. } => settled += 1,
+                FrontEvent::Report(report) => assert!(report.covers <= Seq(3) && report.taken_through <= Seq(3)),
+                _ => {}
+            }
+        });
+        seen.note(("front", result.is_ok()));
+    }
+    assert!(settled <= 3 && events <= 2 * input.len());
+    assert_eq!(front.stats().retained, 3 - settled);
+    assert_eq!(front.into_orphans().count() as u64, 3 - settled);
+    let mut back = Back::new();
+    let result = back.on_frame(input, &mut |event| seen.note(("back", std::mem::discriminant(&event))));
+    seen.note(("back", result.is_ok()));
+    let mut sent = 0;
+    back.poll_transmit(Time(u64::MAX), |pieces| {
+        sent += pieces.iter().map(|piece| piece.len()).sum::<usize>();
+        Ok(())
+    })
+    .unwrap();
+    assert!(sent <= 2 * input.len() + 64, "{} bytes in, {sent} out", input.len());
+}
+
+/// What can be read can be written, and read again as the same.
+fn round_trip(input: &[u8], seen: &mut Seen) {
+    let Ok(frame) = Frame::parse(input) else { return seen.note("no frame") };
+    let mut builder = FrameBuilder::new();
+    let mut records = Vec::new();
+    for record in frame {
+        match record {
+            Ok(record) => {
+                seen.note(("record", std::mem::discriminant(&record)));
+                builder.push(&record);
+                records.push(record);
+            }
+            Err(error) => {
+                seen.note(("error", std::mem::discriminant(&error)));
+                break;
+            }
+        }
+    }
+    if let Ok(again) = Frame::parse(builder.bytes()) {
+        let again: Result<Vec<_>, _> = again.collect();
+        assert_eq!(again.as_ref(), Ok(&records));
+    }
+}
