@@ -652,8 +652,8 @@ mod tests {
     use std::io::{self, IoSlice};
 
     use super::*;
-    use crate::dispatch::identity::Keyring;
     use crate::dispatch::Setup;
+    use crate::dispatch::identity::Keyring;
     use crate::ids::{Seq, TokenKey};
 
     const NOW: Time = Time(1_000_000);
