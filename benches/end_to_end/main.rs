@@ -3,6 +3,7 @@
 //! what the figures mean.
 
 mod flood;
+mod forged;
 mod forwarder;
 mod front;
 mod generator;
@@ -85,6 +86,9 @@ fn measure(options: &Options) -> Report {
     }
     if options.measures("memory") {
         report.memory = Some(singles::memory());
+    }
+    if options.measures("flood") {
+        report.forged = forged::measure();
     }
     report
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::flood::Flood;
+use crate::forged::Forged;
 use crate::load::{RATE, Series};
 use crate::singles::Evenness;
 
@@ -48,6 +49,8 @@ pub struct Report {
     pub evenness: Vec<Evenness>,
     /// Standing calls.
     pub memory: Option<Value>,
+    /// Forged INVITEs beside honest calls.
+    pub forged: Vec<Forged>,
     /// Start to first answered call, in ms.
     pub start: Option<Spread>,
     /// What could not be measured here, and why.
@@ -77,6 +80,9 @@ impl Report {
         }
         if let Some(start) = self.start {
             println!("\nStart to first answered call, ms: {}", cell(Some(start), 0));
+        }
+        if !self.forged.is_empty() {
+            Forged::print(&self.forged);
         }
         if let Some(buffers) = &self.buffers {
             println!("\nBuffers: {buffers}");
@@ -176,6 +182,7 @@ impl Report {
             "machine": machine(),
             "series": self.series.iter().map(Series::json).collect::<Vec<_>>(),
             "initial": self.floods.iter().map(Flood::json).collect::<Vec<_>>(),
+            "flood": self.forged.iter().map(Forged::json).collect::<Vec<_>>(),
             "buffers": self.buffers,
             "evenness": self.evenness.iter().map(Evenness::json).collect::<Vec<_>>(),
             "memory": self.memory,
