@@ -168,3 +168,39 @@ fn info_goes_to_the_application_and_a_package_nobody_agreed_on_gets_469() {
     let refused = desk.only();
     assert_eq!((status(&refused), header(&refused, "Recv-Info"), desk.events()), (469, Some(""), vec![]));
 }
+
+#[test]
+fn a_request_that_opens_nothing_gets_one_answer_of_about_its_size_however_long_nobody_says_more() {
+    for method in ["OPTIONS", "BYE", "CANCEL", "REGISTER", "MESSAGE", "PRACK", "UPDATE", "INFO", "ACK", "FROBNICATE"] {
+        for request in [text(method), text(method).to("unknown"), text(method).header("Require: a,b,c,d,e,f,g,h,i,j")] {
+            let mut desk = Desk::new();
+            desk.own(&request);
+            let mut sent = desk.sent();
+            desk.wait(ms(64_000));
+            sent.extend(desk.sent());
+            assert_eq!(sent.len(), usize::from(method != "ACK"), "{method}");
+            let (in_bytes, out) = (request.bytes().len(), sent.first().map_or(0, String::len));
+            assert!(out <= in_bytes * 3 / 2 + 220, "{out} bytes for {in_bytes}: {sent:?}");
+        }
+    }
+}
+
+#[test]
+fn what_begins_something_is_told_from_what_belongs_to_a_call() {
+    let mut desk = Desk::new();
+    let begins = |desk: &Desk, text: &Text| {
+        let text = text.bytes();
+        desk.uas.begins(&Scanner::new().scan(text.as_bytes()).unwrap())
+    };
+    let invite = invite();
+    assert!(begins(&desk, &invite) && begins(&desk, &text("OPTIONS")) && begins(&desk, &text("BYE").to("other")));
+    let cancel = text("CANCEL").branch("INVITE-1");
+    assert!(begins(&desk, &cancel));
+    desk.own(&invite);
+    assert!(!begins(&desk, &invite), "a retransmission");
+    assert!(!begins(&desk, &cancel));
+    let mut desk = Desk::new();
+    let (_, tag) = desk.standing(&invite);
+    assert!(!begins(&desk, &text("BYE").to(&tag)) && !begins(&desk, &text("ACK").to("other")));
+    assert!(begins(&desk, &text("BYE").to(&tag).call("other")));
+}
