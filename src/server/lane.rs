@@ -33,6 +33,9 @@ use crate::time::Time;
 const BATCHES_A_TURN: usize = 4;
 /// Frames read from one link in one turn.
 const FRAMES_A_TURN: usize = 64;
+/// Frames read from a link that is to end: more than a full socket holds, and no more, because its worker may live and
+/// go on writing.
+const LAST_FRAMES: usize = 16_384;
 /// How often the kernel's drop counters are read.
 const OVERFLOW_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -308,13 +311,14 @@ impl Lane {
 
     /// Ends the link of a worker that is gone, or as good as gone: it is read as far as it goes first.
     fn end_link(&mut self, worker: WorkerId, why: &str, now: Time) {
-        while self.switch.has_link(worker) {
+        for _ in 0..LAST_FRAMES {
             match self.switch.read_link(worker, now) {
                 LinkRead::Frame => {}
-                LinkRead::Nothing => self.on_link_lost(worker, why.to_owned()),
-                LinkRead::Over(why) => self.on_link_lost(worker, why),
+                LinkRead::Nothing => break,
+                LinkRead::Over(why) => return self.on_link_lost(worker, why),
             }
         }
+        self.on_link_lost(worker, why.to_owned());
     }
 
     fn on_link_lost(&mut self, worker: WorkerId, why: String) {
