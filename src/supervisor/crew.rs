@@ -41,6 +41,8 @@ const CHILD_HELLO: Duration = Duration::from_secs(10);
 const OUTSIDER_HELLO: Duration = Duration::from_secs(1);
 /// Links that have not said `Hello` yet, at most.
 const UNGREETED: usize = 16;
+/// Refusals that are logged in a second.
+const REFUSALS_LOGGED: u32 = 8;
 /// After the time given to workers for their calls, this long passes before they are killed.
 const STOP_GRACE: Duration = Duration::from_secs(1);
 /// What has no address of its own.
@@ -145,6 +147,8 @@ pub struct Crew {
     /// Workers that came by themselves, behind the configured slots.
     pub(super) outsiders: BTreeMap<WorkerId, Outsider>,
     ungreeted: usize,
+    /// Refusals that were logged, and since when they are counted.
+    refusals: (Time, u32),
     queue: mpsc::UnboundedSender<Happening>,
     inbox: mpsc::UnboundedReceiver<Happening>,
     stopping: Option<Stopping>,
@@ -195,6 +199,7 @@ impl Crew {
             places: Vec::new(),
             outsiders: BTreeMap::new(),
             ungreeted: 0,
+            refusals: (now, 0),
             queue,
             inbox,
             stopping: None,
@@ -488,7 +493,9 @@ impl Crew {
                 self.lanes.link(worker, links, &joined, None);
             }
             Err(reason) => {
-                warn!("a worker is not let in: {reason}");
+                if self.may_log_refusal(clock::now()) {
+                    warn!("a worker is not let in: {reason}");
+                }
                 greeting::goodbye(&link, &reason);
                 if let Origin::Child(worker) = origin
                     && let Some(leash) = self.leash(worker)
@@ -497,6 +504,16 @@ impl Crew {
                 }
             }
         }
+    }
+
+    /// Whether one more refusal goes into the log: somebody who knocks all the time must not fill it.
+    fn may_log_refusal(&mut self, now: Time) -> bool {
+        let (since, logged) = &mut self.refusals;
+        if now.since(*since) >= Duration::from_secs(1) {
+            (*since, *logged) = (now, 0);
+        }
+        *logged += 1;
+        *logged <= REFUSALS_LOGGED
     }
 
     /// Welcomes a worker, to a new life or to the one it had, with the key of that life's token. Gives its links to the

@@ -167,3 +167,20 @@ fn a_worker_that_names_a_port_that_an_earlier_one_named_second_is_refused() {
     let said = say(pointsman.run_dir(), &hello(Hello { ports: vec![port(6061)], ..Hello::default() }));
     assert!(goodbye(&said).is_some_and(|reason| reason.contains("6061")), "{said:?}");
 }
+
+#[test]
+fn one_that_knocks_all_the_time_does_not_fill_the_log_and_costs_no_descriptor() {
+    let pointsman = Setup::new(1).start();
+    let descriptors = || std::fs::read_dir(format!("/proc/{}/fd", pointsman.pid())).unwrap().count();
+    let before = descriptors();
+    // One after the other, so that none is turned away as one too many.
+    let begin = Instant::now();
+    for _ in 0..300 {
+        say(pointsman.run_dir(), b"let me in");
+    }
+    let refusals = pointsman.log().lines().filter(|line| line.contains("is not let in")).count();
+    let seconds = begin.elapsed().as_secs() as usize + 1;
+    assert!((1..=8 * (seconds + 1)).contains(&refusals), "{refusals} lines in {seconds} s");
+    wait_for("the descriptors to be closed", DEADLINE, || (descriptors() <= before).then_some(()));
+    assert_undisturbed(&pointsman);
+}
