@@ -1,0 +1,305 @@
+//! Where a request goes, written down before it leaves: by its conference, by selection, or by hash without a record.
+
+use super::Dispatch;
+use super::decision::{Arrival, Decision, EntryId, Handoff, Reason, Room, Target, Tried};
+use super::echoed::Echoed;
+use super::group::{Group, GroupId};
+use super::refusing::status_of;
+use super::select::{Ask, by_hash};
+use super::sip::Summary;
+use super::table::{Entry, NewEntry, State};
+use crate::ids::WorkerId;
+use crate::time::Time;
+use crate::wire::sip::{Message, Method};
+
+/// Where an initial request goes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Placement {
+    pub(super) worker: WorkerId,
+    pub(super) reason: Reason,
+    pub(super) size: u32,
+    pub(super) follows: bool,
+    pub(super) group: Option<GroupId>,
+}
+
+impl Dispatch {
+    /// The place of a request whose call a worker has, or has had: a copy, or the next attempt.
+    pub(super) fn place_known(
+        &mut self,
+        message: &Message<'_>,
+        summary: &Summary<'_>,
+        arrival: &Arrival,
+        entry: &Entry,
+    ) -> Placement {
+        let Entry { worker, cseq, .. } = *entry;
+        if cseq == summary.cseq {
+            // The worker answers a copy by 482: no session comes of it.
+            return Placement { worker, reason: Reason::Merged, size: 0, follows: true, group: None };
+        }
+        let size = self.size(message, summary, arrival);
+        let group = self.conference(summary).and_then(|name| self.groups.join(name, worker));
+        match group.and_then(|group| self.groups.get(group)) {
+            // While it was away for credentials its conference has begun elsewhere.
+            Some(held) if held.worker != worker => {
+                Placement { worker: held.worker, reason: Reason::Group, size, follows: held.opened.is_some(), group }
+            }
+            _ => Placement { worker, reason: Reason::Again, size, follows: true, group },
+        }
+    }
+
+    /// The conference's worker, else one that is selected and has the conference from now on.
+    pub(super) fn choose(
+        &mut self,
+        summary: &Summary<'_>,
+        size: u32,
+        tried: Tried,
+        least: Room,
+        now: Time,
+    ) -> Result<Placement, Reason> {
+        let conference = self.conference(summary);
+        if let Some(name) = conference
+            && let Some(&Group { worker, opened, .. }) = self.groups.find(name).and_then(|id| self.groups.get(id))
+            && !tried.contains(worker)
+        {
+            let group = self.groups.join(name, worker);
+            // A conference that its worker has not opened yet can still go elsewhere, with all its legs.
+            return Ok(Placement { worker, reason: Reason::Group, size, follows: opened.is_some(), group });
+        }
+        let key = conference.unwrap_or(summary.call).short();
+        let ask = Ask { size, key, tried };
+        let (pool, snapshot) = (&self.pool, self.pool.snapshot(least, now));
+        let is_crowded = conference.is_some_and(|name| self.groups.find(name).is_none()) && !self.groups.has_place();
+        let picked = if is_crowded {
+            // Not remembered, so the name itself has to lead every leg to the same worker.
+            self.counters.groups_unrecorded += 1;
+            by_hash(key, pool.len(), |worker| pool.is_ready(worker) && snapshot.takes(worker, &ask))
+                .map(|at| WorkerId(at as u16))
+        } else {
+            self.selector.pick(&snapshot, &ask)
+        };
+        let worker = picked.ok_or_else(|| self.why_nobody(size, least))?;
+        let Some(name) = conference.filter(|_| !is_crowded) else {
+            return Ok(Placement { worker, reason: Reason::Selected, size, follows: false, group: None });
+        };
+        let group = self.groups.join(name, worker);
+        // A conference whose worker has refused its first leg moves here, and the legs behind it follow.
+        if let Some(id) = group {
+            self.groups.move_to(id, worker);
+        }
+        Ok(Placement { worker, reason: Reason::SelectedGroup, size, follows: false, group })
+    }
+
+    /// Hands an initial request over, and enters it before it leaves: a CANCEL may be right behind it.
+    pub(super) fn place(
+        &mut self,
+        message: &Message<'_>,
+        summary: &Summary<'_>,
+        arrival: &Arrival,
+        placement: Placement,
+        now: Time,
+    ) -> Decision {
+        let Placement { worker, group, .. } = placement;
+        let room = self.pool.get(worker).map_or(Room::None, |slot| slot.room);
+        let Some(slot) = self.pool.get(worker).filter(|_| room <= self.least_room(summary)) else {
+            group.into_iter().for_each(|group| self.groups.release(group));
+            return self.no_room(summary, room);
+        };
+        let new = NewEntry {
+            branch: summary.branch,
+            call: summary.call,
+            cseq: summary.cseq,
+            worker,
+            life: slot.life,
+            group,
+            is_invite: summary.method == Method::Invite,
+            state: State::Pending,
+            source: summary.source.print(),
+        };
+        let entry = match self.table.insert(new, now) {
+            Ok((id, evicted)) => {
+                self.counters.evicted += u64::from(evicted.is_some());
+                Some(id)
+            }
+            Err(_) => {
+                group.into_iter().for_each(|group| self.groups.release(group));
+                None
+            }
+        };
+        self.hand_over(message, summary, arrival, placement, entry, (Tried::default(), now, 0), now)
+    }
+
+    /// The table is full of requests that wait: the hash of the call (or of the conference) leads the messages that
+    /// follow to the same worker, whatever its load is then. So it must not count now either; the worker itself refuses
+    /// what it has no room for.
+    pub(super) fn place_unrecorded(
+        &mut self,
+        message: &Message<'_>,
+        summary: &Summary<'_>,
+        arrival: &Arrival,
+        size: u32,
+        deaths: u8,
+        now: Time,
+    ) -> Decision {
+        self.unrecorded_until = now + self.rules.pending_max;
+        let worker = self.unrecorded_worker(summary, now);
+        let Some(worker) = worker else {
+            let reason = self.why_nobody(size, Room::Scarce);
+            return self.unavailable(summary, reason);
+        };
+        let room = self.pool.get(worker).map_or(Room::None, |slot| slot.room);
+        if room > self.least_room(summary) {
+            return self.no_room(summary, room);
+        }
+        let placement = Placement { worker, reason: Reason::Unrecorded, size, follows: false, group: None };
+        self.hand_over(message, summary, arrival, placement, None, (Tried::default(), now, deaths), now)
+    }
+
+    /// Gives an entry whose worker is gone, or has refused, to another worker.
+    #[allow(clippy::too_many_arguments, reason = "the message, its entry and its past: each from another place")]
+    pub(super) fn move_on(
+        &mut self,
+        message: &Message<'_>,
+        summary: &Summary<'_>,
+        arrival: &Arrival,
+        id: EntryId,
+        size: u32,
+        past: (Tried, Time, u8),
+        reason: Reason,
+        now: Time,
+    ) -> Decision {
+        let (tried, _, deaths) = past;
+        if self.table.get(id).is_some_and(|entry| entry.cancelled) {
+            return self.verdict(summary, id, 487, Reason::Cancelled, now);
+        }
+        if deaths >= 2 {
+            return self.verdict(summary, id, 500, Reason::Poison, now);
+        }
+        if let Echoed::Gone(reason) = self.echoed(message, summary, arrival) {
+            return self.verdict(summary, id, 481, reason, now);
+        }
+        // A copy that is left over from its request becomes the request, and has its size.
+        let size = if size > 0 { size } else { self.size(message, summary, arrival) };
+        // Any other goes where the request is by now: elsewhere it would be a second call.
+        let beside = self.beside(summary, id, tried).map(|entry| {
+            // The worker answers a copy by 482: no session comes of it.
+            let size = if entry.cseq == summary.cseq { 0 } else { size };
+            Placement { worker: entry.worker, reason, size, follows: true, group: None }
+        });
+        // It has waited as one of its source's; that share is its own already.
+        let placement = match beside.map_or_else(|| self.choose(summary, size, tried, Room::Scarce, now), Ok) {
+            Ok(placement) => placement,
+            Err(why) => {
+                let reason =
+                    if tried.as_slice().is_empty() || reason == Reason::Died { why } else { Reason::RefusedByAll };
+                let status = if self.pool.has_open() { status_of(why) } else { 503 };
+                return self.verdict(summary, id, status, reason, now);
+            }
+        };
+        let Placement { worker, group, .. } = placement;
+        let Some(slot) = self.pool.get(worker).filter(|slot| slot.room.takes_new()) else {
+            group.into_iter().for_each(|group| self.groups.release(group));
+            return self.verdict(summary, id, 486, Reason::HolderBusy, now);
+        };
+        let life = slot.life;
+        if let Some(before) = self.table.move_to(id, (worker, life), group, deaths, now) {
+            self.groups.release(before);
+        }
+        self.hand_over(message, summary, arrival, Placement { reason, ..placement }, Some(id), past, now)
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the message, its placement and its past: each from another place")]
+    pub(super) fn hand_over(
+        &mut self,
+        message: &Message<'_>,
+        summary: &Summary<'_>,
+        arrival: &Arrival,
+        placement: Placement,
+        entry: Option<EntryId>,
+        (mut tried, since, deaths): (Tried, Time, u8),
+        begin: Time,
+    ) -> Decision {
+        let Placement { worker, reason, size, follows, .. } = placement;
+        let Some(seq) = self.pool.hand_over(worker, size) else {
+            return Decision { target: Target::Drop, reason: Reason::LinkFull };
+        };
+        self.pool.count_handoff(worker);
+        tried.add(worker);
+        let handoff = Handoff {
+            worker,
+            seq,
+            size,
+            entry,
+            pinned: self.is_pinned(message, summary, arrival),
+            again: deaths > 0,
+            follows,
+            // What has one worker only is not too late for it.
+            deadline: (!follows).then(|| begin + self.rules.read_within),
+            tried,
+            since,
+            deaths,
+        };
+        Decision { target: Target::Worker(handoff), reason }
+    }
+
+    /// Hands over what follows something a worker has. A link that takes nothing more loses it: its sender sends again.
+    pub(super) fn follow(&mut self, worker: WorkerId, reason: Reason, now: Time) -> Decision {
+        let full = Decision { target: Target::Drop, reason: Reason::LinkFull };
+        let room = self.pool.get(worker).map(|slot| slot.room);
+        let is_full = match room {
+            Some(Room::All | Room::Scarce) => false,
+            // A retransmission can wait for the next one; the reserve is for what moves a call on.
+            Some(Room::Following) => reason == Reason::Retransmission,
+            Some(Room::None) | None => true,
+        };
+        let Some(seq) = Some(worker).filter(|_| !is_full).and_then(|worker| self.pool.hand_over(worker, 0)) else {
+            return full;
+        };
+        let mut tried = Tried::default();
+        tried.add(worker);
+        let handoff = Handoff {
+            worker,
+            seq,
+            size: 0,
+            entry: None,
+            pinned: false,
+            again: false,
+            follows: true,
+            deadline: None,
+            tried,
+            since: now,
+            deaths: 0,
+        };
+        Decision { target: Target::Worker(handoff), reason }
+    }
+
+    /// The entry of another copy of the request (RFC 3261 §8.2.2.2), or of another attempt, that a worker other than
+    /// `tried` has.
+    pub(super) fn beside(&self, summary: &Summary<'_>, id: EntryId, tried: Tried) -> Option<&Entry> {
+        let others = self.table.of_call(summary.call).filter(|(other, _)| *other != id).map(|(_, entry)| entry);
+        let mut held = others.filter(|entry| self.is_held(entry) && !tried.contains(entry.worker));
+        // The next attempt goes to its conference, which may be elsewhere by now.
+        held.find(|entry| entry.cseq == summary.cseq || self.conference(summary).is_none())
+    }
+
+    /// The worker that a request would have been placed at, were it placed now without being recorded.
+    pub(super) fn unrecorded_worker(&self, summary: &Summary<'_>, now: Time) -> Option<WorkerId> {
+        if now >= self.unrecorded_until {
+            return None;
+        }
+        let conference = self.conference(summary);
+        let holder = conference.and_then(|name| self.groups.get(self.groups.find(name)?)).map(|group| group.worker);
+        let key = conference.unwrap_or(summary.call).short();
+        let hashed = || by_hash(key, self.pool.len(), |worker| self.pool.is_ready(worker));
+        holder.or_else(|| hashed().map(|at| WorkerId(at as u16)))
+    }
+
+    pub(super) fn size(&mut self, message: &Message<'_>, summary: &Summary<'_>, arrival: &Arrival) -> u32 {
+        // Only INVITE begins a session.
+        if summary.method != Method::Invite {
+            return 0;
+        }
+        let sized = self.rules.size.size_of(message, summary.read.uri.as_ref(), arrival.source.ip());
+        self.counters.on_size(sized.note);
+        sized.units
+    }
+}

@@ -1,0 +1,161 @@
+//! The dispatcher's own answers: to OPTIONS, to what nobody takes, to what comes too often.
+
+use super::Dispatch;
+use super::access::Admission;
+use super::decision::{Answer, Arrival, Decision, EntryId, Operational, Reason, Room, Target};
+use super::pool::Worker;
+use super::sip::Summary;
+use super::table::{NewEntry, State};
+use crate::ids::WorkerId;
+use crate::time::Time;
+use crate::wire::sip::{Message, Method, Name};
+
+impl Dispatch {
+    /// OPTIONS to the dispatcher itself (RFC 3261 §11.2): the answer an INVITE would get.
+    pub(super) fn options(&self, message: &Message<'_>, summary: &Summary<'_>) -> Decision {
+        // The dispatcher itself has no extension; what its workers have, it cannot promise (RFC 3261 §8.2.2.3).
+        if message.header(Name::Require).is_some() {
+            return self.refine(self.answer(summary, 420, Reason::Options), |answer| answer.unsupported = true);
+        }
+        if !self.pool.has_open() {
+            return self.unavailable(summary, Reason::OptionsUnavailable);
+        }
+        self.refine(self.answer(summary, 200, Reason::Options), |answer| {
+            answer.allow = true;
+            answer.capabilities = true;
+        })
+    }
+
+    /// What belongs to nothing here is counted against its source's rate; beyond it, the decision to turn it away. Over
+    /// the rate a request is refused by 503 first: a caller who means well stops sending it again then (RFC 3261
+    /// §17.1.1.2), which silence would not make it. But nobody gets more such answers than the rate has grants, so that
+    /// forged sources do not make them a flood at whoever they name.
+    pub(super) fn turn_away(&mut self, summary: &Summary<'_>, arrival: &Arrival, now: Time) -> Option<Decision> {
+        let dropped = |reason| Some(Decision { target: Target::Drop, reason });
+        match self.access.admit(arrival.source.ip(), summary.source, now) {
+            Admission::Granted => None,
+            Admission::Refused => Some(self.answer(summary, 503, Reason::OverRate)),
+            Admission::Ignored => dropped(Reason::OverRate),
+            Admission::Banned => dropped(Reason::Banned),
+        }
+    }
+
+    /// The answer to a request that belongs to nothing here, unless its source is to be turned away.
+    pub(super) fn answer_stranger(
+        &mut self,
+        summary: &Summary<'_>,
+        arrival: &Arrival,
+        status: u16,
+        reason: Reason,
+        now: Time,
+    ) -> Decision {
+        self.turn_away(summary, arrival, now).unwrap_or_else(|| self.answer(summary, status, reason))
+    }
+
+    /// What a link must have for a new call of this source: where room is scarce, it is for those who wait for less than
+    /// their share.
+    pub(super) fn least_room(&self, summary: &Summary<'_>) -> Room {
+        if self.table.shares().is_used_up(summary.source.print()) { Room::All } else { Room::Scarce }
+    }
+
+    /// The only worker it can go to has a link with no more than this room.
+    pub(super) fn no_room(&self, summary: &Summary<'_>, room: Room) -> Decision {
+        match room {
+            Room::Scarce => self.answer(summary, 503, Reason::OverShare),
+            _ => self.answer(summary, 486, Reason::HolderBusy),
+        }
+    }
+
+    pub(super) fn refuse_method(&self, summary: &Summary<'_>, status: u16, reason: Reason) -> Decision {
+        self.refine(self.answer(summary, status, reason), |answer| answer.allow = true)
+    }
+
+    pub(super) fn unavailable(&self, summary: &Summary<'_>, reason: Reason) -> Decision {
+        self.answer(summary, 503, reason)
+    }
+
+    /// Nobody was selected: the answer, kept for the INVITE's retransmissions, so that one of them is not selected after
+    /// all when room opens in between.
+    pub(super) fn nobody(&mut self, summary: &Summary<'_>, reason: Reason, now: Time) -> Decision {
+        let status = status_of(reason);
+        // Who is over its share gets no place for the answer either.
+        if summary.method == Method::Invite && reason != Reason::OverShare {
+            let new = NewEntry {
+                branch: summary.branch,
+                call: summary.call,
+                cseq: summary.cseq,
+                worker: WorkerId(0),
+                life: 0,
+                group: None,
+                is_invite: true,
+                state: State::Verdict(status),
+                source: summary.source.print(),
+            };
+            if let Ok((_, Some(_))) = self.table.insert(new, now) {
+                self.counters.evicted += 1;
+            }
+        }
+        self.answer(summary, status, reason)
+    }
+
+    /// The dispatcher's final answer to a transaction that is in the table.
+    pub(super) fn verdict(
+        &mut self,
+        summary: &Summary<'_>,
+        id: EntryId,
+        status: u16,
+        reason: Reason,
+        now: Time,
+    ) -> Decision {
+        if let Some(group) = self.table.verdict(id, status, now) {
+            self.groups.release(group);
+        }
+        self.answer(summary, status, reason)
+    }
+
+    pub(super) fn answer(&self, summary: &Summary<'_>, status: u16, reason: Reason) -> Decision {
+        let own_tag = || self.directory.keys().dispatcher_tag(summary.branch);
+        let to_tag = if summary.to_tag.is_some() { None } else { Some(own_tag()) };
+        let retry_after = (status == 503).then_some(self.rules.retry_after);
+        Decision { target: Target::Answer(Answer { retry_after, ..Answer::new(status, to_tag) }), reason }
+    }
+
+    pub(super) fn refine(&self, mut decision: Decision, change: impl FnOnce(&mut Answer)) -> Decision {
+        if let Target::Answer(answer) = &mut decision.target {
+            change(answer);
+        }
+        decision
+    }
+
+    /// Why nobody takes a session of this size.
+    pub(super) fn why_nobody(&self, size: u32, least: Room) -> Reason {
+        if self.pool.has_open() && !self.pool.has_open_with(least) {
+            return Reason::OverShare;
+        }
+        if self.pool.has_open() {
+            let largest = self.pool.iter().filter(|(_, slot)| slot.is_alive()).map(|(_, slot)| slot.units_total).max();
+            return if largest.is_some_and(|largest| size > largest) {
+                Reason::LargerThanAnyWorker
+            } else {
+                Reason::NoRoomForSize
+            };
+        }
+        let is_up = |slot: &Worker| slot.operational == Operational::Up;
+        if !self.pool.iter().any(|(_, slot)| is_up(slot)) {
+            Reason::NoWorker
+        } else if (0..self.pool.len()).any(|worker| self.pool.is_ready(worker)) {
+            Reason::Full
+        } else {
+            Reason::AllDraining
+        }
+    }
+}
+
+/// RFC 3261 §21.5.4: a 503 makes peers shun the whole address, so it is for "nothing at all" only.
+pub(super) const fn status_of(reason: Reason) -> u16 {
+    match reason {
+        Reason::NoRoomForSize => 486,
+        Reason::LargerThanAnyWorker => 480,
+        _ => 503,
+    }
+}
