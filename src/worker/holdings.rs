@@ -20,7 +20,7 @@ const LIMIT: usize = 1 << 17;
 
 /// The transactions that were handed over.
 #[derive(Debug, Default)]
-pub(super) struct Holdings {
+pub struct Holdings {
     key: Option<(TokenKey, Printer)>,
     held: HashMap<[u8; 16], Transaction>,
     /// Those without a final response, by the number of their first copy.
@@ -31,14 +31,14 @@ pub(super) struct Holdings {
 
 impl Holdings {
     /// Transactions are named with `key` from now on. Names made with another mean nothing to anybody any more.
-    pub(super) fn set_key(&mut self, key: Option<TokenKey>) {
+    pub fn set_key(&mut self, key: Option<TokenKey>) {
         if self.key.as_ref().map(|(key, _)| key) != key.as_ref() {
             *self = Holdings { key: key.map(|key| (key.clone(), Printer::new(&key))), ..Holdings::default() };
         }
     }
 
     /// A message was handed over as number `seq`.
-    pub(super) fn on_message(&mut self, message: &Message<'_>, seq: Seq, now: Time) {
+    pub fn on_message(&mut self, message: &Message<'_>, seq: Seq, now: Time) {
         let Some((_, printer)) = &self.key else { return };
         let Some(opened) = Names::opened_by(message, printer) else { return };
         self.forget(now);
@@ -54,7 +54,7 @@ impl Holdings {
     }
 
     /// The final response to message `seq` has left, or none will. Gives the transaction's name, if it is one of these.
-    pub(super) fn on_answered(&mut self, seq: Seq, now: Time) -> Option<[u8; 16]> {
+    pub fn on_answered(&mut self, seq: Seq, now: Time) -> Option<[u8; 16]> {
         let branch = self.open.remove(&seq)?;
         self.held.get_mut(&branch)?.is_answered = true;
         self.answered.push_back((now + LINGER, branch));
@@ -62,14 +62,14 @@ impl Holdings {
     }
 
     /// Message `seq` went back to the dispatcher: its transaction is another's.
-    pub(super) fn on_refused(&mut self, seq: Seq) {
+    pub fn on_refused(&mut self, seq: Seq) {
         if let Some(branch) = self.open.remove(&seq) {
             self.held.remove(&branch);
         }
     }
 
     /// All that may still matter.
-    pub(super) fn transactions(&mut self, now: Time) -> Vec<Transaction> {
+    pub fn transactions(&mut self, now: Time) -> Vec<Transaction> {
         self.forget(now);
         self.held.values().copied().collect()
     }

@@ -21,7 +21,7 @@ mod application;
 mod comeback;
 mod conferences;
 mod echo;
-mod holdings;
+pub mod holdings;
 mod link;
 mod links;
 mod listeners;

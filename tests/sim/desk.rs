@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use pointsman::config::Insert;
-use pointsman::dispatch::decision::{Admin, Joined};
+use pointsman::dispatch::decision::{Admin, Brought, Joined};
 use pointsman::dispatch::identity::Keyring;
 use pointsman::dispatch::owner::Owners;
 use pointsman::dispatch::rules::Rules;
@@ -129,9 +129,32 @@ impl Desk {
             Some(Mutation::TokensAreSwapped) => self.last.replace(incarnation).unwrap_or(incarnation),
             _ => incarnation,
         };
-        let joined =
-            Joined { incarnation: named, capacity: self.settings.capacity, addresses: vec![town::port_of(worker)] };
+        let joined = self.joined(worker, named);
         self.switch.on_link(worker, FrontEnd(pipe.clone()), &joined, now);
+    }
+
+    /// A worker of an earlier dispatcher comes back.
+    pub fn on_link_back(
+        &mut self,
+        worker: WorkerId,
+        incarnation: Incarnation,
+        pipe: &Rc<RefCell<Pipe>>,
+        brought: &Brought,
+        now: Time,
+    ) {
+        let joined = self.joined(worker, incarnation);
+        self.switch.on_link_back(worker, FrontEnd(pipe.clone()), &joined, brought, now);
+    }
+
+    fn joined(&self, worker: WorkerId, incarnation: Incarnation) -> Joined {
+        Joined { incarnation, capacity: self.settings.capacity, addresses: vec![town::port_of(worker)] }
+    }
+
+    /// It dies, and another takes its place: the sockets stay, the table does not.
+    pub fn restart(&mut self, key: &TokenKey, seed: u64) {
+        let fresh = Desk::new(self.settings.clone(), key, seed, self.mutation);
+        let old = std::mem::replace(self, fresh);
+        (self.inbox, self.open) = (old.inbox, old.open);
     }
 
     /// What the operator wants of a worker.

@@ -22,7 +22,7 @@ use mutation::Mutation;
 use world::{Tally, Violation, run};
 
 /// Seeds in the ordinary run, in so many parts that run beside each other.
-const SEEDS: u64 = 240;
+const SEEDS: u64 = 320;
 const PARTS: u64 = 8;
 /// Steps of trouble of each seed; coming to rest adds some.
 const STEPS: u64 = 4_000;
@@ -55,17 +55,20 @@ fn check_part(part: u64) {
         return;
     }
     let begin = std::time::Instant::now();
-    let (mut steps, mut calls, mut deaths, mut moved, mut unheard) = (0, 0, 0, 0, 0);
+    let (mut steps, mut calls, mut deaths, mut restarts, mut moved, mut unheard) = (0, 0, 0, 0, 0, 0);
     for seed in (0..SEEDS).filter(|seed| seed % PARTS == part) {
         let tally = check(seed, STEPS);
         steps += tally.steps;
         calls += tally.calls;
         deaths += tally.deaths;
+        restarts += tally.restarts;
         moved += tally.moved;
         unheard += tally.died_unheard;
     }
     let rate = steps as f64 / begin.elapsed().as_secs_f64();
-    println!("{steps} steps ({rate:.0}/s), {calls} calls, {deaths} deaths, {moved} moved, {unheard} died unheard");
+    println!(
+        "{steps} steps ({rate:.0}/s), {calls} calls, {deaths} deaths, {restarts} restarts, {moved} moved, {unheard} unheard"
+    );
 }
 
 macro_rules! parts {
@@ -114,7 +117,7 @@ fn the_same_seed_takes_the_same_way() {
 fn every_broken_rule_is_noticed() {
     let mut missed = Vec::new();
     for &mutation in Mutation::ALL {
-        let caught = (0..60).find_map(|seed| Some((seed, run(seed, STEPS, Some(mutation), false).err()?)));
+        let caught = (0..100).find_map(|seed| Some((seed, run(seed, STEPS, Some(mutation), false).err()?)));
         match caught {
             Some((seed, violation)) => {
                 println!("{mutation:?}: seed {seed}, step {}: {}", violation.step, violation.what)

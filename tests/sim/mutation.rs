@@ -54,6 +54,10 @@ mutations! {
     DeadlinesAreIgnored,
     /// Every session is handed over with size 1.
     SizesAreIgnored,
+    /// A worker does not tell a new dispatcher which transactions it has.
+    TransactionsAreNotBrought,
+    /// A worker does not tell a new dispatcher which conferences it has.
+    ConferencesAreNotBrought,
 }
 
 impl Mutation {

@@ -11,12 +11,14 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use pointsman::call::{Arrival, CallKey, Delivery, Event, Hop, Identity, Limits, Output, SessionTimer, Timers, Uas};
+use pointsman::dispatch::decision::Brought;
 use pointsman::handoff::Transmit;
 use pointsman::handoff::back::{Back, BackEvent};
-use pointsman::handoff::frame::{Drain, DrainMode, Record, RefuseReason, ReplyFrom, Report};
-use pointsman::ids::{Incarnation, TokenKey, WorkerId};
+use pointsman::handoff::frame::{Drain, DrainMode, Envelope, Record, RefuseReason, ReplyFrom, Report};
+use pointsman::ids::{Incarnation, Seq, TokenKey, WorkerId};
 use pointsman::time::Time;
 use pointsman::wire::sip::{Message, Method, Scanner};
+use pointsman::worker::holdings::Holdings;
 
 use crate::air::Datagram;
 use crate::pipe::{Pipe, records};
@@ -75,9 +77,13 @@ pub struct Process {
     pub pipe: Rc<RefCell<Pipe>>,
     uas: Uas,
     back: Back,
+    /// How many dispatchers it has had before this one, and what the next one has to know.
+    dispatchers: u64,
+    holdings: Holdings,
     scanner: Scanner,
     calls: BTreeMap<CallKey, Talk>,
-    legs: BTreeMap<String, usize>,
+    /// Legs of each conference, and since when there are some.
+    legs: BTreeMap<String, (usize, Time)>,
     /// What the application does later.
     agenda: BTreeMap<(Time, CallKey), Deed>,
     blocked: bool,
@@ -138,6 +144,8 @@ impl Process {
             program: "".into(),
             seed: [incarnation.bits(), 7],
         };
+        let mut holdings = Holdings::default();
+        holdings.set_key(Some(key.clone()));
         let limits = Limits { units, ..Limits::default() };
         Process {
             slot,
@@ -147,6 +155,8 @@ impl Process {
             pipe,
             uas: Uas::new(identity, limits, Timers::default(), SessionTimer { expires: None, min_se: 90 }),
             back: Back::new(),
+            dispatchers: 0,
+            holdings,
             scanner: Scanner::new(),
             calls: BTreeMap::new(),
             legs: BTreeMap::new(),
@@ -229,6 +239,35 @@ impl Process {
         self.uas.is_idle() && self.calls.is_empty() && self.legs.is_empty()
     }
 
+    /// The number that the present dispatcher gave a message; `None` when it came from an earlier one.
+    fn numbered(&self, seq: Seq) -> Option<Seq> {
+        (seq.0 >> 32 == self.dispatchers).then_some(Seq(seq.0 & u64::from(u32::MAX)))
+    }
+
+    /// The dispatcher is gone: what it had sent is still read, and what a new one has to know is said over `pipe`.
+    pub fn come_back(
+        &mut self,
+        pipe: Rc<RefCell<Pipe>>,
+        now: Time,
+        truth: &mut Truth,
+        out: &mut Vec<Datagram>,
+    ) -> Option<Brought> {
+        self.read_link(usize::MAX, now, truth, out);
+        self.carry_out(now, truth, out);
+        if self.crashed {
+            return None;
+        }
+        self.dispatchers += 1;
+        self.back = Back::new();
+        self.uas.on_dispatcher_lost();
+        (self.pipe, self.blocked, self.reported) = (pipe, false, None);
+        let mut transactions = self.holdings.transactions(now);
+        transactions.sort_unstable_by_key(|transaction| transaction.branch);
+        let conferences = self.legs.iter().map(|(name, (_, since))| (*since, name.as_bytes().into())).collect();
+        let (units_used, sessions, _) = self.figures();
+        Some(Brought { units_used, sessions, draining: self.uas.is_draining(), transactions, conferences })
+    }
+
     fn read_link(&mut self, frames: usize, now: Time, truth: &mut Truth, out: &mut Vec<Datagram>) {
         for _ in 0..frames {
             if !self.back.wants_frames() || self.crashed {
@@ -239,15 +278,17 @@ impl Process {
             }
             let Some(frame) = self.pipe.borrow_mut().worker_recv() else { return };
             let mut drains = Vec::new();
-            let Process { back, uas, scanner, incarnation, pipe, .. } = self;
+            let Process { back, uas, scanner, incarnation, pipe, dispatchers, holdings, .. } = self;
             let read = back.on_frame(&frame, &mut |event| match event {
                 BackEvent::Message(message) => {
                     let deadline = pipe.borrow().books.open.get(&message.envelope.seq).and_then(|entry| entry.deadline);
                     truth.on_handed(*incarnation, &message, deadline, now);
-                    let mut arrival = Arrival::handed_over(&message.envelope);
+                    let seq = Seq(*dispatchers << 32 | message.envelope.seq.0);
+                    let mut arrival = Arrival::handed_over(&Envelope { seq, ..message.envelope });
                     let Ok(scanned) = scanner.scan(message.payload) else {
                         return truth.broken("an unreadable message was handed over".into());
                     };
+                    holdings.on_message(&scanned, seq, now);
                     if arrival.size == 0 && scanned.method() == Some(Method::Invite) {
                         arrival.size = size_of(&scanned);
                     }
@@ -301,12 +342,23 @@ impl Process {
                     }
                 }
                 Output::Event(key, event) => self.on_event(key, event, now, truth),
-                Output::Answered(seq) => self.back.answered(seq, now),
+                Output::Answered(seq) => {
+                    let named = self.holdings.on_answered(seq, now);
+                    match (self.numbered(seq), named) {
+                        (Some(seq), _) => self.back.answered(seq, now),
+                        (None, Some(branch)) => self.back.release(branch),
+                        (None, None) => {}
+                    }
+                }
                 Output::Refuse(seq, reason) => {
                     if self.doom == Some(CrashPoint::BeforeRefuse) {
                         return self.crash();
                     }
-                    self.back.refuse(seq, reason);
+                    self.holdings.on_refused(seq);
+                    match self.numbered(seq) {
+                        Some(seq) => self.back.refuse(seq, reason),
+                        None => truth.broken(format!("{} gives back what no dispatcher knows", self.slot)),
+                    }
                 }
                 Output::Resolve { key, host, port } => {
                     let address = host.parse().ok().map(|ip| SocketAddr::new(ip, port));
@@ -339,7 +391,7 @@ impl Process {
                     None => self.answer(key, now),
                 }
                 if let Some(name) = conference.filter(|_| self.uas.size(key).is_some()) {
-                    let legs = self.legs.entry(name.clone()).or_default();
+                    let (legs, _) = self.legs.entry(name.clone()).or_insert((0, now));
                     *legs += 1;
                     if *legs == 1 {
                         let _ = self.back.group_open(now, name.as_bytes());
@@ -360,7 +412,7 @@ impl Process {
                 truth.on_ended(self.incarnation, talk.caller, reason, now);
                 self.agenda.retain(|(_, other), _| *other != key);
                 if let Some(name) = talk.conference
-                    && let Some(legs) = self.legs.get_mut(&name)
+                    && let Some((legs, _)) = self.legs.get_mut(&name)
                 {
                     *legs -= 1;
                     if *legs == 0 {

@@ -18,6 +18,8 @@ pub struct Scene {
     pub weather: Weather,
     /// Milliseconds between two actions, at most.
     pub pace: u64,
+    /// Whether dispatchers die, too: what dies with both of them is excused, so most scenes go without.
+    pub restarts: bool,
 }
 
 /// Something that happens.
@@ -45,6 +47,8 @@ pub enum Action {
     Freeze,
     /// The operator wants another number of workers.
     Reload,
+    /// The dispatcher is killed, and another started.
+    Restart,
     /// Nothing happens for a while.
     Rest,
 }
@@ -76,7 +80,7 @@ impl Scene {
             2 => Weather { loss: 10, double: 5, late: 3, delay: 60 },
             _ => Weather { loss: 25, double: 10, late: 10, delay: 120 },
         };
-        Scene { settings, weather, pace: dice.pick(&[120, 250, 500]) }
+        Scene { settings, weather, pace: dice.pick(&[120, 250, 500]), restarts: dice.chance(30) }
     }
 
     /// What happens next.
@@ -94,6 +98,7 @@ impl Scene {
             (3, Action::Drain),
             (3, Action::Freeze),
             (1, Action::Reload),
+            (if self.restarts { 2 } else { 0 }, Action::Restart),
             (8, Action::Rest),
         ])
     }

@@ -25,6 +25,7 @@ pub struct Truth {
     pub groups_were_full: bool,
     /// Final answers that were lost on the way and could not be sent again, because whoever sent them had died.
     pub died_unheard: u64,
+    has_restarted: bool,
     /// Ports of slots that the operator has taken away, whether or not they came back.
     closed: BTreeSet<SocketAddr>,
     lives: BTreeMap<u64, Life>,
@@ -74,6 +75,8 @@ struct Invite {
     cancelled: Option<Time>,
     /// Lives that ended with it unanswered.
     deaths: u32,
+    /// Whether a dispatcher that had answered it has died since.
+    is_forgotten: bool,
 }
 
 /// How long a dispatcher remembers what it or its workers have answered (64·T1).
@@ -130,6 +133,18 @@ impl Truth {
         }
     }
 
+    /// The dispatcher dies. What it has answered itself is forgotten; the numbers on the links begin anew.
+    pub fn on_restart(&mut self) {
+        self.has_restarted = true;
+        self.lives.values_mut().for_each(|life| life.settled.clear());
+        for invite in self.calls.iter_mut().flat_map(|call| call.invites.values_mut()) {
+            let before = invite.finals.len();
+            invite.finals.retain(|(_, by, ..)| by.is_some());
+            invite.is_forgotten |= invite.finals.len() < before;
+            invite.deaths = 0;
+        }
+    }
+
     /// A worker has read a message from its link, which it had to do by `deadline`.
     pub fn on_handed(&mut self, incarnation: Incarnation, message: &Message<'_>, deadline: Option<Time>, now: Time) {
         let text = std::str::from_utf8(message.payload).expect("callers write plain text");
@@ -174,7 +189,7 @@ impl Truth {
             let invite = call.invites.get(branch);
             let deaths = invite.map_or(0, |invite| invite.deaths);
             let verdict = invite.and_then(|invite| invite.finals.iter().find(|(_, by, ..)| by.is_none()));
-            if envelope.again && deaths == 0 {
+            if envelope.again && deaths == 0 && !self.has_restarted {
                 Some(format!("caller {caller}'s INVITE was moved to {slot} although it had been answered"))
             } else if deaths > 1 {
                 Some(format!("caller {caller}'s INVITE was handed to {slot} after {deaths} workers died with it"))
@@ -311,7 +326,11 @@ impl Truth {
             Some(life) => !self.lives[life].is_alive,
             None => false,
         });
-        if unheard {
+        // A worker that dies with what an earlier dispatcher has handed to it: both who knew the message are gone.
+        let has_died = self.lives.values().any(|life| !life.is_alive && life.callers.contains(&caller));
+        let is_forgotten = self.has_restarted && has_died
+            || self.calls[caller].invites.get(branch).is_some_and(|invite| invite.is_forgotten);
+        if unheard || is_forgotten {
             self.died_unheard += 1;
         } else {
             self.broken(format!(
@@ -334,7 +353,7 @@ impl Truth {
         let Some(invite) = self.calls[caller].invites.get(branch) else { return };
         // Who has accepted it may have died since; then it was decided again.
         let has_died = invite.finals.iter().any(|(_, by, ..)| by.is_some_and(|life| !self.lives[&life].is_alive));
-        if invite.deaths == 0 && !has_died && !self.table_was_full {
+        if invite.deaths == 0 && !has_died && !invite.is_forgotten && !self.table_was_full {
             self.broken(format!("caller {caller} got {refused} and then a 2xx to the same INVITE"));
         }
     }

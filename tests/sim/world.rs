@@ -34,8 +34,11 @@ const SOCKET_LIMIT: usize = 500;
 const CALLS_LIMIT: usize = 80;
 /// After the last call everything is forgotten within this time: 64·T1 for the INVITE's transaction and 64·T1 for a BYE.
 const REST: Duration = Duration::from_secs(100);
+/// Where a dispatcher has died, and then a worker with what that one had handed to it, nobody answers that: it goes when
+/// the table's time for INVITEs that wait is over.
+const REST_AFTER_RESTART: Duration = Duration::from_secs(310);
 /// No call lasts longer than this once nothing goes wrong any more.
-const END_WITHIN: Duration = Duration::from_secs(400);
+const END_WITHIN: Duration = Duration::from_secs(700);
 
 /// A broken promise, and how to see it again.
 #[derive(Clone, Debug)]
@@ -55,6 +58,7 @@ pub struct Tally {
     pub deaths: u64,
     pub moved: u64,
     pub died_unheard: u64,
+    pub restarts: u64,
 }
 
 /// The world.
@@ -86,6 +90,12 @@ struct Slot {
     pipe: Option<Rc<RefCell<Pipe>>>,
     wake: Option<Time>,
     is_draining: bool,
+}
+
+impl Slot {
+    fn is_held(&self) -> bool {
+        self.process.as_ref().is_some_and(|process| process.held_since.is_some())
+    }
 }
 
 struct Due {
@@ -415,6 +425,7 @@ impl World {
                 let workers = self.dice.between(1, SLOTS as u64) as usize;
                 self.reload(workers);
             }
+            Action::Restart => self.restart(out),
             Action::Rest => rest += self.dice.roll(4_000),
         }
         self.schedule(self.now + Duration::from_millis(rest), Event::Act);
@@ -461,6 +472,37 @@ impl World {
         }
     }
 
+    /// The dispatcher is killed. Workers live on and come back to the next one; who is held then does not, and is killed.
+    fn restart(&mut self, out: &mut Vec<Datagram>) {
+        self.tally.restarts += 1;
+        self.tally.moved += self.desk.switch.dispatch().counters().returned;
+        for slot in (0..SLOTS).filter(|slot| self.slots[*slot].is_held()).collect::<Vec<_>>() {
+            self.bury(slot);
+        }
+        self.truth.on_restart();
+        let seed = self.dice.number();
+        self.desk.restart(&KEY, seed);
+        for slot in 0..SLOTS {
+            self.slots[slot].pipe = None;
+            let Some(process) = &mut self.slots[slot].process else { continue };
+            let pipe = Rc::new(RefCell::new(Pipe::new(self.scene.settings.link_buffer, self.mutation)));
+            match process.come_back(pipe.clone(), self.now, &mut self.truth, out) {
+                Some(mut brought) => {
+                    match self.mutation {
+                        Some(Mutation::TransactionsAreNotBrought) => brought.transactions.clear(),
+                        Some(Mutation::ConferencesAreNotBrought) => brought.conferences.clear(),
+                        _ => {}
+                    }
+                    let incarnation = process.incarnation;
+                    self.desk.on_link_back(WorkerId(slot as u16), incarnation, &pipe, &brought, self.now);
+                    self.slots[slot].pipe = Some(pipe);
+                    self.wake_worker(slot, Duration::ZERO);
+                }
+                None => self.bury(slot),
+            }
+        }
+    }
+
     /// Workers of slots that are configured no more leave once they have no session left.
     fn retire_surplus(&mut self) {
         for slot in self.desk.settings().workers..SLOTS {
@@ -490,6 +532,7 @@ impl World {
 
     fn come_to_rest(&mut self) -> Result<(), Box<Violation>> {
         let begin = self.now;
+        let rest = if self.tally.restarts > 0 { REST_AFTER_RESTART } else { REST };
         let mut quiet_since = None;
         loop {
             self.step()?;
@@ -497,7 +540,7 @@ impl World {
             if !is_quiet {
                 quiet_since = None;
             }
-            if is_quiet && self.now.since(*quiet_since.get_or_insert(self.now)) >= REST {
+            if is_quiet && self.now.since(*quiet_since.get_or_insert(self.now)) >= rest {
                 break;
             }
             if self.now.since(begin) > END_WITHIN {
@@ -509,7 +552,7 @@ impl World {
             }
         }
         self.check_rest();
-        self.tally.moved = self.desk.switch.dispatch().counters().returned;
+        self.tally.moved += self.desk.switch.dispatch().counters().returned;
         self.tally.died_unheard = self.truth.died_unheard;
         self.verdict()
     }
