@@ -3,7 +3,7 @@
 //!
 //! The order of a start is a promise to those who are there already. (1) The lock of the run directory: a second dispatcher
 //! ends here, and has touched nothing. (2) The handoff socket, where the workers of a dispatcher that died knock.
-//! (3) These workers come back with the ports they hold ([`survivors`]). (4) What nobody brought is bound, what is
+//! (3) These workers come back with the ports they hold (`survivors`). (4) What nobody brought is bound, what is
 //! missing is started, and the sockets are read, with all that has waited in them.
 
 mod admission;
