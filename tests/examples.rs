@@ -290,6 +290,8 @@ fn what_does_not_fit_anywhere_is_refused_to_the_application_server() {
 fn unit(dir: &Path) -> PathBuf {
     let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd/pointsman.service")).unwrap();
     assert!(text.contains("ExecStart=/usr/bin/pointsman "));
+    fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd/pointsman.socket"), dir.join("pointsman.socket"))
+        .unwrap();
     let path = dir.join("pointsman.service");
     fs::write(&path, text.replace("ExecStart=/usr/bin/pointsman ", &format!("ExecStart={EXECUTABLE} "))).unwrap();
     path
@@ -298,7 +300,9 @@ fn unit(dir: &Path) -> PathBuf {
 #[test]
 fn systemd_accepts_the_unit() {
     let dir = tempfile::tempdir().unwrap();
-    let output = Command::new("systemd-analyze").arg("verify").arg(unit(dir.path())).output();
+    let service = unit(dir.path());
+    let output =
+        Command::new("systemd-analyze").arg("verify").arg(service).arg(dir.path().join("pointsman.socket")).output();
     let output = output.expect("systemd-analyze is installed (package systemd)");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
@@ -315,6 +319,7 @@ fn the_unit_lets_the_workers_outlive_the_dispatcher() {
         "RuntimeDirectoryPreserve=yes",
         "Restart=on-failure",
         "RuntimeDirectory=pointsman",
+        "FileDescriptorStoreMax=16",
     ] {
         assert!(lines.contains(&setting), "{setting}");
     }

@@ -4,9 +4,12 @@
 //! Nothing here decides anything, and nothing blocks: every call on a socket that a lane uses carries `MSG_DONTWAIT`,
 //! because duplicates of a socket share their flags and nobody may rely on `O_NONBLOCK`.
 
+pub mod activation;
 pub mod bind;
 pub mod clock;
 pub mod host;
+mod inherited;
+pub mod notify;
 pub mod process;
 pub mod random;
 pub mod resolve;
@@ -17,4 +20,5 @@ pub mod udp;
 pub mod unix;
 pub mod watch;
 
+pub use inherited::inherited;
 pub use random::random;

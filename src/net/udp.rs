@@ -103,15 +103,28 @@ impl Socket {
         if address.is_ipv6() {
             socket.set_only_v6(true)?;
         }
-        grant(&socket, buffers)?;
-        // Only a wildcard socket has to be told by each datagram which of its addresses was meant.
-        match address.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() => setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?,
-            IpAddr::V6(ip) if ip.is_unspecified() => setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?,
-            _ => {}
-        }
+        // Before it is bound: what comes first is told, too.
+        prepare(&socket.as_fd(), address.ip(), buffers)?;
         socket.bind(&address.into())?;
         Socket::from_fd(socket.into())
+    }
+
+    /// Gives a bound socket its buffers and has it tell what answers need to know.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses.
+    pub fn prepare(&self, buffers: Buffers) -> io::Result<()> {
+        prepare(&self.fd.as_fd(), self.local.ip(), buffers)
+    }
+
+    /// Whether an IPv6 socket leaves IPv4 alone.
+    ///
+    /// # Errors
+    ///
+    /// It is no IPv6 socket.
+    pub fn is_only_v6(&self) -> io::Result<bool> {
+        SockRef::from(&self.fd).only_v6()
     }
 
     /// Takes a socket that another process has bound.
@@ -282,6 +295,17 @@ impl From<Socket> for OwnedFd {
 }
 
 /// Sizes the buffers past the system's limit where we may (`CAP_NET_ADMIN`), up to the limit where not.
+fn prepare(socket: &BorrowedFd<'_>, ip: IpAddr, buffers: Buffers) -> io::Result<()> {
+    grant(&SockRef::from(socket), buffers)?;
+    // Only a wildcard socket has to be told by each datagram which of its addresses was meant.
+    match ip {
+        IpAddr::V4(ip) if ip.is_unspecified() => setsockopt(socket, sockopt::Ipv4PacketInfo, &true)?,
+        IpAddr::V6(ip) if ip.is_unspecified() => setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &true)?,
+        _ => {}
+    }
+    Ok(())
+}
+
 fn grant(socket: &socket2::Socket, buffers: Buffers) -> io::Result<()> {
     if options::set_socket_recv_buffer_size_force(socket, buffers.receive).is_err() {
         options::set_socket_recv_buffer_size(socket, buffers.receive)?;

@@ -53,6 +53,10 @@ pub fn start(slot: WorkerId, handoff: &Path) -> io::Result<Started> {
         .arg(handoff)
         // As much as this process logs, whether a flag or the environment said so.
         .env("POINTSMAN_LOG", std::env::var("POINTSMAN_LOG").unwrap_or_else(|_| LevelFilter::current().to_string()))
+        // What the service manager said was said to the dispatcher.
+        .env_remove("NOTIFY_SOCKET")
+        .env_remove("WATCHDOG_USEC")
+        .env_remove("LISTEN_FDS")
         .stdin(std::process::Stdio::null())
         .process_group(0)
         .kill_on_drop(false)

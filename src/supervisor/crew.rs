@@ -19,6 +19,7 @@ use tracing::{debug, error, info, warn};
 use super::admission::{self, Admitted, Origin, Resumed};
 use super::child;
 use super::greeting;
+use super::manager::Manager;
 use super::slot::{Phase, Restart, Slot};
 use super::sockets::{Listeners, SlotSockets};
 use super::survivors::{Survivor, Survivors};
@@ -154,6 +155,7 @@ pub struct Crew {
     stopping: Option<Stopping>,
     look_around_at: Time,
     pub(super) started: Time,
+    manager: Manager,
 }
 
 /// The lane's thread is gone, which only a bug can do.
@@ -205,7 +207,9 @@ impl Crew {
             stopping: None,
             look_around_at: now + LOOK_AROUND,
             started: now,
+            manager: Manager::new(now),
         };
+        crew.manager.keep(crew.listeners.descriptors());
         let configured = usize::from(crew.config.workers);
         for (at, sockets) in slots.into_iter().enumerate() {
             crew.add_place(sockets, now);
@@ -243,6 +247,15 @@ impl Crew {
                 self.look_around_at = now + LOOK_AROUND;
                 self.look_around().await;
             }
+            if self.manager.poll_timeout().is_some_and(|due| due <= now) {
+                match self.snapshot().await {
+                    Ok(load) => self.manager.on_well(&load, clock::now()),
+                    Err(error) => {
+                        warn!("{error}");
+                        self.manager.wait(clock::now());
+                    }
+                }
+            }
             let until = self.poll_timeout().map_or(self.look_around_at, |at| at.min(self.look_around_at));
             tokio::select! {
                 Some(happening) = self.inbox.recv() => self.on_happening(happening).await,
@@ -263,7 +276,7 @@ impl Crew {
 
     fn poll_timeout(&self) -> Option<Time> {
         let restarts = self.places.iter().filter_map(|place| place.slot.poll_timeout());
-        restarts.chain(self.stopping.map(|stopping| stopping.kill_at)).min()
+        restarts.chain(self.stopping.map(|stopping| stopping.kill_at)).chain(self.manager.poll_timeout()).min()
     }
 
     async fn on_happening(&mut self, happening: Happening) {
@@ -622,6 +635,7 @@ impl Crew {
             None => {
                 info!("stopping: workers end their calls within {:?}", self.config.stop_after);
                 let within = self.config.stop_after;
+                self.manager.on_stopping();
                 self.lanes.send(|_| server::Command::Stop { within });
                 self.stopping = Some(Stopping { kill_at: now + self.config.stop_after + STOP_GRACE });
                 // A worker that has not introduced itself has no calls and hears no Stop.

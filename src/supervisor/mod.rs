@@ -11,6 +11,7 @@ mod child;
 mod crew;
 mod desk;
 mod greeting;
+mod manager;
 mod reload;
 mod slot;
 mod sockets;
@@ -35,7 +36,7 @@ use crate::dispatch::rules::Rules;
 use crate::ids::{TokenKey, WorkerId};
 use crate::net::bind::BindError;
 use crate::net::unix::SeqListener;
-use crate::net::{process, random, unix};
+use crate::net::{activation, notify, process, random, unix};
 use crate::server;
 
 /// Descriptors asked for: a worker has one for each RTP stream and TCP connection.
@@ -90,6 +91,9 @@ pub enum StartError {
 /// # Errors
 /// Whatever keeps it from starting: a run directory in use, a port in use, an address that is not this host's.
 pub fn run(config: Config, source: Source) -> Result<(), StartError> {
+    // Before any descriptor is opened.
+    let (mut given, refused) = activation::sockets();
+    refused.iter().for_each(|line| warn!("{line}"));
     check_descriptors(&config)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // Before anything is made that would have to be taken away again: from here on a signal is an order.
@@ -116,7 +120,8 @@ pub fn run(config: Config, source: Source) -> Result<(), StartError> {
                 home.keep_key(survivors.key())?
             }
         };
-        let listeners = Listeners::bind(&config, std::mem::take(&mut survivors.listeners))?;
+        given.append(&mut survivors.listeners);
+        let listeners = Listeners::bind(&config, given)?;
         let slots = (0..config.workers.max(survivors.slots())).map(WorkerId);
         let slots = slots.map(|slot| match survivors.take_sockets(slot) {
             Some(sockets) => Ok(sockets),
@@ -136,6 +141,10 @@ pub fn run(config: Config, source: Source) -> Result<(), StartError> {
         tokio::spawn(signals.obey(crew.orders()));
         let orders = crew.orders();
         tokio::spawn(admin::server::serve(stats, move |command| orders.clone().ask(command)));
+        // Behind everything that can fail: whoever waits for the word may send calls.
+        if let Err(error) = notify::tell(&format!("READY=1\nMAINPID={}\n", std::process::id())) {
+            warn!("the service manager cannot be told: {error}");
+        }
         crew.serve().await?;
         info!("stopped");
         Ok(())

@@ -7,6 +7,8 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use tracing::warn;
+
 use crate::config::Config;
 use crate::handoff::frame::{PassedSocket, SocketRole};
 use crate::ids::{ListenerId, WorkerId};
@@ -32,13 +34,25 @@ impl Listeners {
                 None => udp::Socket::bind(listen.address, Buffers::SIGNALLING),
             }
         });
-        Ok(Listeners(bound.collect::<Result<_, _>>()?))
+        let bound = bound.collect::<Result<_, _>>()?;
+        for unused in returned.iter().flatten().map(udp::Socket::local_addr) {
+            // Several workers give back the same; what no listener is configured for is closed.
+            if !config.listen.iter().any(|listen| is_meant(unused, listen.address)) {
+                warn!("a socket at udp {unused} was kept or given, and no listener is configured there: it is closed");
+            }
+        }
+        Ok(Listeners(bound))
     }
 
     /// Copies for the lane.
     pub fn copies(&self) -> io::Result<Vec<(ListenerId, udp::Socket)>> {
         let numbered = self.0.iter().enumerate();
         numbered.map(|(at, socket)| Ok((ListenerId(at as u16), socket.try_clone()?))).collect()
+    }
+
+    /// Their descriptors, by number.
+    pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.0.iter().map(AsFd::as_fd)
     }
 
     /// Where they are bound, by number.

@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ use crate::admin::run_dir::own_uid;
 use crate::handoff::back::{Back, BackEvent};
 use crate::handoff::frame::{FRAME_HARD_LIMIT, Hello, PassedSocket, Port, SocketRole, Welcome};
 use crate::net::bind::BindError;
-use crate::net::clock;
 use crate::net::tcp::Listener;
 use crate::net::udp::{Buffers, Socket};
 use crate::net::unix::{SEND_BUFFER, SeqPacket};
+use crate::net::{self, clock};
 use crate::time::Time;
 use crate::worker::links::{self, MOST};
 use crate::worker::settings::{Link, Settings, WorkerError};
@@ -152,7 +152,7 @@ impl LinkEnd {
         let socket = match link {
             Link::Inherited(fd) => {
                 let at = format!("descriptor {fd}");
-                let fd = inherited(*fd).map_err(failed(at.clone()))?;
+                let fd = net::inherited(*fd).map_err(failed(at.clone()))?;
                 SeqPacket::from_fd(fd).map_err(failed(at))?
             }
             Link::Path(path) => {
@@ -290,17 +290,4 @@ impl OwnPorts {
     fn addresses(&self) -> Vec<Port> {
         self.udp.iter().map(|socket| Port { service: "sip".to_owned(), address: socket.local_addr() }).collect()
     }
-}
-
-/// An inherited descriptor as one of our own: a duplicate takes the place of the bare number, which says nothing about
-/// who owns it.
-fn inherited(fd: RawFd) -> io::Result<OwnedFd> {
-    if fd == 0 {
-        return io::stdin().as_fd().try_clone_to_owned();
-    }
-    let own = rustix::process::pidfd_open(rustix::process::getpid(), rustix::process::PidfdFlags::empty())?;
-    let duplicate = rustix::process::pidfd_getfd(own, fd, rustix::process::PidfdGetfdFlags::empty())?;
-    // The number was ours to take over: left open it would hide the end of this link from the dispatcher.
-    nix::unistd::close(fd)?;
-    Ok(duplicate)
 }

@@ -16,6 +16,7 @@ mod crash;
 mod flood;
 mod full;
 mod load;
+mod manager;
 mod media;
 mod poison;
 mod reload;

@@ -1,0 +1,65 @@
+//! Sockets that a service manager has bound, or has kept, for this process (sd_listen_fds(3)): descriptors from 3 on, as
+//! many as `LISTEN_FDS` says, for the process that `LISTEN_PID` names.
+
+use std::io;
+use std::net::SocketAddr;
+
+use super::inherited;
+use super::udp::{Buffers, Socket};
+
+/// The first descriptor that is passed.
+const FIRST: i32 = 3;
+/// More than any configuration has listeners.
+const MOST: i32 = 256;
+
+/// The UDP sockets that came, each in the state that [`Socket::bind`] leaves one in; and a line for each descriptor that
+/// cannot be used. Call it once, before descriptors are opened.
+pub fn sockets() -> (Vec<Socket>, Vec<String>) {
+    let (mut sockets, mut refused) = (Vec::new(), Vec::new());
+    for fd in FIRST..FIRST + count(|name| std::env::var(name).ok(), std::process::id()) {
+        let taken = inherited(fd).and_then(Socket::from_fd).and_then(|socket| prepared(&socket).map(|()| socket));
+        match taken {
+            Ok(socket) => sockets.push(socket),
+            Err(error) => refused.push(format!("descriptor {fd} of the service manager is not used: {error}")),
+        }
+    }
+    (sockets, refused)
+}
+
+/// How many descriptors are for the process `own`.
+fn count(variable: impl Fn(&str) -> Option<String>, own: u32) -> i32 {
+    let number = |name: &str| variable(name)?.parse::<i64>().ok();
+    if number("LISTEN_PID") != Some(i64::from(own)) {
+        return 0;
+    }
+    number("LISTEN_FDS").map_or(0, |count| count.clamp(0, i64::from(MOST)) as i32)
+}
+
+fn prepared(socket: &Socket) -> io::Result<()> {
+    socket.prepare(Buffers::SIGNALLING)?;
+    let address: SocketAddr = socket.local_addr();
+    if address.is_ipv6() && address.ip().is_unspecified() && !socket.is_only_v6()? {
+        return Err(io::Error::other(
+            "it serves IPv4, too: BindIPv6Only=ipv6-only, and another ListenDatagram= for IPv4",
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptors_are_taken_by_the_process_they_are_for_and_by_no_other() {
+        let given = |pid: &'static str, fds: &'static str| {
+            count(move |name| Some(if name == "LISTEN_PID" { pid } else { fds }.to_owned()), 4711)
+        };
+        assert_eq!(given("4711", "2"), 2);
+        assert_eq!(given("4710", "2"), 0);
+        assert_eq!(given("4711", "-1"), 0);
+        assert_eq!(given("4711", "99999999999"), MOST);
+        assert_eq!(given("4711", "two"), 0);
+        assert_eq!(count(|_| None, 4711), 0);
+    }
+}

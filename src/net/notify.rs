@@ -1,0 +1,75 @@
+//! What a service manager is told, by systemd's protocol: lines in a datagram to the socket that `NOTIFY_SOCKET` names
+//! (sd_notify(3)).
+
+use std::ffi::OsStr;
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::os::fd::BorrowedFd;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::Duration;
+
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+
+/// Tells the service manager; nobody is told where none has started us.
+///
+/// # Errors
+///
+/// The socket takes nothing.
+pub fn tell(lines: &str) -> io::Result<()> {
+    let Some(socket) = std::env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty()) else { return Ok(()) };
+    UnixDatagram::unbound()?.send_to_addr(lines.as_bytes(), &address(&socket)?).map(drop)
+}
+
+/// Whether a service manager listens.
+pub fn is_heard() -> bool {
+    std::env::var_os("NOTIFY_SOCKET").is_some_and(|socket| !socket.is_empty())
+}
+
+/// Has the service manager keep a descriptor under `name`, beyond the end of this process: the next one is given it
+/// ([`activation`](super::activation)). What it has already it does not keep twice.
+///
+/// # Errors
+///
+/// The socket takes nothing.
+pub fn store(name: &str, descriptor: BorrowedFd<'_>) -> io::Result<()> {
+    let Some(socket) = std::env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty()) else { return Ok(()) };
+    let manager = UnixDatagram::unbound()?;
+    manager.connect_addr(&address(&socket)?)?;
+    let lines = format!("FDSTORE=1\nFDNAME={name}\n");
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let descriptors = [descriptor];
+    control.push(SendAncillaryMessage::ScmRights(&descriptors));
+    sendmsg(&manager, &[IoSlice::new(lines.as_bytes())], &mut control, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+/// How often the service manager wants to hear that all is well; `None` where it does not.
+pub fn watchdog() -> Option<Duration> {
+    let is_ours = std::env::var("WATCHDOG_PID").map_or(true, |pid| pid.parse() == Ok(std::process::id()));
+    let micros = std::env::var("WATCHDOG_USEC").ok()?.parse().ok().filter(|micros| *micros > 0)?;
+    is_ours.then_some(Duration::from_micros(micros))
+}
+
+/// A leading `@` stands for the NUL of an abstract address.
+fn address(socket: &OsStr) -> io::Result<SocketAddr> {
+    match socket.as_bytes().strip_prefix(b"@") {
+        Some(name) => SocketAddr::from_abstract_name(name),
+        None => SocketAddr::from_pathname(socket),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sockets_are_named_by_path_or_in_the_abstract() {
+        let file = address(OsStr::new("/run/systemd/notify")).unwrap();
+        assert_eq!(file.as_pathname().and_then(|path| path.to_str()), Some("/run/systemd/notify"));
+        let name = address(OsStr::new("@org/notify")).unwrap();
+        assert_eq!(name.as_abstract_name(), Some(&b"org/notify"[..]));
+    }
+}

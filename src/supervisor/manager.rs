@@ -1,0 +1,118 @@
+//! What the service manager (systemd) gets to hear: that the dispatcher serves, that it is well, how it stands, that it
+//! ends. Nothing depends on it: who was started by hand tells nobody.
+
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use crate::admin::snapshot::{Snapshot, State};
+use crate::net::notify;
+use crate::time::Time;
+
+/// The service manager, as far as it listens.
+#[derive(Debug)]
+pub struct Manager {
+    is_heard: bool,
+    /// How often it wants to hear that all is well: twice as often as it says.
+    watchdog: Option<Duration>,
+    due: Time,
+    status: String,
+}
+
+/// How often the status line is looked at where there is no watchdog.
+const STATUS_EVERY: Duration = Duration::from_secs(5);
+
+impl Manager {
+    /// The one that has started this process, if one has.
+    pub fn new(now: Time) -> Self {
+        let watchdog = notify::watchdog().map(|interval| interval / 2);
+        Manager { is_heard: notify::is_heard(), watchdog, due: now, status: String::new() }
+    }
+
+    /// When it wants to hear something; `None` where nobody listens.
+    pub const fn poll_timeout(&self) -> Option<Time> {
+        if self.is_heard { Some(self.due) } else { None }
+    }
+
+    /// The lanes have answered, with these figures: the dispatcher is well. A dispatcher whose lanes do not answer says
+    /// nothing, and is started anew by whoever waits for the word; its workers and their calls go on.
+    pub fn on_well(&mut self, load: &Snapshot, now: Time) {
+        self.wait(now);
+        let status = status_of(load);
+        let mut lines = String::new();
+        if self.watchdog.is_some() {
+            lines.push_str("WATCHDOG=1\n");
+        }
+        if status != self.status {
+            lines.push_str(&format!("STATUS={status}\n"));
+            self.status = status;
+        }
+        if !lines.is_empty() {
+            self.tell(&lines);
+        }
+    }
+
+    /// The lanes have not answered.
+    pub fn wait(&mut self, now: Time) {
+        self.due = now + self.watchdog.unwrap_or(STATUS_EVERY).min(STATUS_EVERY);
+    }
+
+    /// The dispatcher ends in order.
+    pub fn on_stopping(&mut self) {
+        self.tell("STOPPING=1\nSTATUS=workers end their calls\n");
+    }
+
+    /// Has the well-known sockets kept for the next dispatcher: what comes to them while nobody is there waits.
+    pub fn keep<'s>(&self, sockets: impl Iterator<Item = BorrowedFd<'s>>) {
+        if !self.is_heard {
+            return;
+        }
+        for socket in sockets {
+            if let Err(error) = notify::store("listener", socket) {
+                return info!("the service manager keeps no sockets: {error}");
+            }
+        }
+    }
+
+    fn tell(&mut self, lines: &str) {
+        if let Err(error) = notify::tell(lines) {
+            warn!("the service manager cannot be told: {error}");
+            self.is_heard = false;
+        }
+    }
+}
+
+/// One line for people.
+fn status_of(load: &Snapshot) -> String {
+    let up = load.workers.iter().filter(|worker| worker.state == State::Up).count();
+    let sessions: u64 = load.workers.iter().map(|worker| u64::from(worker.sessions)).sum();
+    format!("{up} of {} workers up, {sessions} sessions", load.workers.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::snapshot::WorkerLoad;
+
+    #[test]
+    fn the_status_counts_workers_and_sessions() {
+        let worker = |state, sessions| WorkerLoad { state, sessions, ..WorkerLoad::default() };
+        let workers = vec![worker(State::Up, 7), worker(State::Down, 0), worker(State::Up, 5)];
+        let load = Snapshot { workers, ..Snapshot::default() };
+        assert_eq!(status_of(&load), "2 of 3 workers up, 12 sessions");
+    }
+
+    #[test]
+    fn who_was_started_by_hand_is_asked_for_nothing() {
+        let mut manager = Manager { is_heard: false, watchdog: None, due: Time(0), status: String::new() };
+        assert_eq!(manager.poll_timeout(), None);
+        manager.is_heard = true;
+        manager.watchdog = Some(Duration::from_millis(50));
+        manager.wait(Time(1_000));
+        assert_eq!(manager.poll_timeout(), Some(Time(51_000)));
+        manager.watchdog = None;
+        manager.wait(Time(0));
+        assert_eq!(manager.poll_timeout(), Some(Time(5_000_000)));
+    }
+}
