@@ -78,9 +78,9 @@ pub fn run(input: &[u8], seen: &mut Seen) {
                 let mut scanner = Scanner::new();
                 let read =
                     scanner.scan(&answer).unwrap_or_else(|bad| panic!("{:?}: {}", bad.fault, answer.escape_ascii()));
-                // A lone carriage return, which no field may have, is written as a space.
-                let call_id: Vec<u8> =
-                    message.call_id().iter().map(|byte| if *byte == b'\r' { b' ' } else { *byte }).collect();
+                // Folds, and lone carriage returns, which no field may have, are written as spaces.
+                let spaced = |byte: &u8| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte };
+                let call_id: Vec<u8> = message.call_id().iter().map(spaced).collect();
                 assert_eq!((read.call_id(), read.cseq()), (call_id.as_slice(), message.cseq()));
             } else if message.is_answerable() {
                 answer(&message);
@@ -103,7 +103,7 @@ pub fn run(input: &[u8], seen: &mut Seen) {
 
 /// Reads all there is to read.
 fn look(message: &Message<'_>, seen: &mut Seen) {
-    seen.note(("start", message.method().map(|method| method.as_bytes().len()), message.is_answerable()));
+    seen.note(("start", message.method().map(|method| method.as_bytes().len().min(10)), message.is_answerable()));
     let uri = message.uri();
     seen.note((
         "uri",
