@@ -27,6 +27,9 @@ pub struct Pool {
     open: Bits,
     /// Those of the open whose links have room for everybody's calls.
     calm: Bits,
+    /// Those that nobody has drain, whatever their load, and since when the first of them is there.
+    ready: Bits,
+    warmest: Time,
     /// How many the operator wants; those beyond it leave when their process does.
     wanted: usize,
     slow_start: Duration,
@@ -140,6 +143,8 @@ impl Pool {
             loads: Vec::new(),
             open: Bits::default(),
             calm: Bits::default(),
+            ready: Bits::default(),
+            warmest: Time::default(),
             wanted: 0,
             slow_start,
             hung: Vec::new(),
@@ -162,6 +167,7 @@ impl Pool {
         self.loads.resize(self.workers.len(), Load::default());
         self.open.resize(self.workers.len());
         self.calm.resize(self.workers.len());
+        self.ready.resize(self.workers.len());
         (0..self.workers.len()).for_each(|at| self.refresh(at));
     }
 
@@ -346,7 +352,13 @@ impl Pool {
 
     /// What a selection sees: the workers whose links have at least this room.
     pub fn snapshot(&self, least: Room, now: Time) -> Snapshot<'_> {
-        Snapshot { open: self.having(least), loads: &self.loads, slow_start: self.slow_start, now }
+        Snapshot {
+            open: self.having(least),
+            loads: &self.loads,
+            slow_start: self.slow_start,
+            warmest: self.warmest,
+            now,
+        }
     }
 
     /// A slot; `None` beyond the last.
@@ -404,10 +416,16 @@ impl Pool {
     fn refresh(&mut self, at: usize) {
         let is_ready = self.is_ready(at);
         let (Some(worker), Some(load)) = (self.workers.get(at), self.loads.get_mut(at)) else { return };
+        let is_same = self.ready.contains(at) == is_ready && load.up_since == worker.up_since;
         *load = Load { used: worker.spoken_for(), total: worker.units_total, up_since: worker.up_since };
         let has_room = !worker.own_word.no_room && worker.room.takes_new() && load.used < load.total;
         self.open.set(at, is_ready && has_room);
         self.calm.set(at, is_ready && has_room && worker.room == Room::All);
+        if !is_same {
+            self.ready.set(at, is_ready);
+            let since = self.ready.around(0).filter_map(|at| self.loads.get(at)).map(|load| load.up_since);
+            self.warmest = since.min().unwrap_or_default();
+        }
     }
 }
 
@@ -478,6 +496,21 @@ mod tests {
         pool.on_down(W0);
         pool.set_elsewhere(W0, 1, 5);
         assert_eq!(pool.get(W0).map(Worker::spoken_for), Some(0), "a worker that is gone has nothing");
+    }
+
+    #[test]
+    fn workers_that_start_together_do_not_wait_for_each_other() {
+        let mut pool = Pool::new(2, Duration::from_secs(10));
+        pool.on_up(W0, &joined(10), Time(0));
+        pool.on_up(WorkerId(1), &joined(10), Time(50_000));
+        let shares = |pool: &Pool, now: u64| [0, 1].map(|worker| pool.snapshot(Room::All, Time(now)).share(worker));
+        assert_eq!(shares(&pool, 60_000), [1024, 1024]);
+        assert_eq!(shares(&pool, 2_000_000), [1024, 998], "a twentieth of a second in two");
+        pool.on_down(WorkerId(1));
+        pool.on_up(WorkerId(1), &joined(10), Time(60_000_000));
+        assert_eq!(shares(&pool, 61_000_000), [1024, 102]);
+        pool.set_admin(W0, Admin::Drain);
+        assert_eq!(shares(&pool, 61_000_000)[1], 1024, "nobody warmer takes calls");
     }
 
     #[test]

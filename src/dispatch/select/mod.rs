@@ -30,6 +30,9 @@ pub struct Snapshot<'a> {
     pub loads: &'a [Load],
     /// How long a worker takes to get its full share after its start.
     pub slow_start: Duration,
+    /// When the one came up that is there longest of those that may get new work: nobody spares itself for others that are
+    /// as cold.
+    pub warmest: Time,
     /// What time it is.
     pub now: Time,
 }
@@ -64,12 +67,12 @@ impl Snapshot<'_> {
             && !ask.tried.contains(WorkerId(worker as u16))
     }
 
-    /// A worker's full share is 1024; less during its slow start, but never less than a tenth.
+    /// A worker's full share is 1024; less during its slow start beside one that is warmer, but never less than a tenth.
     pub fn share(&self, worker: usize) -> u64 {
         let Some(load) = self.loads.get(worker) else { return 0 };
-        let age = self.now.since(load.up_since).as_micros() as u64;
-        let whole = self.slow_start.as_micros() as u64;
-        if age >= whole { 1024 } else { (age * 1024 / whole).max(102) }
+        let whole = (self.slow_start.as_micros() as u64).max(1);
+        let warmth = |since: Time| (self.now.since(since).as_micros() as u64).clamp(whole / 10, whole).max(1);
+        (warmth(load.up_since) * 1024 / warmth(self.warmest)).min(1024)
     }
 
     /// The first that takes it, going round from `start`.

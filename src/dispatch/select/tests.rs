@@ -15,7 +15,7 @@ fn workers(loads: &[(u32, u32)]) -> Workers {
 
 impl Workers {
     fn at(&self, now: Time) -> Snapshot<'_> {
-        Snapshot { open: &self.open, loads: &self.loads, slow_start: Duration::from_secs(10), now }
+        Snapshot { open: &self.open, loads: &self.loads, slow_start: Duration::from_secs(10), warmest: Time(0), now }
     }
 
     fn snapshot(&self) -> Snapshot<'_> {
