@@ -33,7 +33,7 @@ struct CommandLine {
     command: Option<Command>,
 
     #[command(flatten)]
-    dispatch: flags::Dispatch,
+    dispatch: dispatch::Flags,
 
     /// Log more: -v what happens to each message, -vv everything. POINTSMAN_LOG=debug does the same.
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
@@ -54,7 +54,7 @@ Without a subcommand, `dispatch` runs. `pointsman SUBCOMMAND --help` tells more.
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the dispatcher and its workers (this is the default).
-    Dispatch(flags::Dispatch),
+    Dispatch(dispatch::Flags),
     /// Run one media worker by hand; the dispatcher starts its own.
     Worker(worker::Flags),
     /// Show each worker's load as a table.

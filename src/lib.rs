@@ -9,6 +9,7 @@
 //!
 //! ```text
 //! ids time           newtypes and their text form; moments and the deadline wheel
+//! pack               values as bytes, for a takeover
 //! config             one file of settings → one checked, immutable Config
 //! -- pure: bytes and values in, values out --
 //! wire               SIP, SDP: borrowed views of messages, no state
@@ -21,7 +22,8 @@
 //! -- processes: each wires pure parts to net --
 //! server             the dispatcher process: lane (the hot loop), links
 //! worker             the SDK (trait Application, run) and the built-in media application
-//! supervisor         worker processes: slots, start, restart, take over, stop
+//! supervisor         worker processes: slots, start, restart, stop; both sides of a takeover
+//! upgrade            one dispatcher takes over from another: phases, what passes between them
 //! admin              stats socket and its client
 //! ```
 //!
@@ -36,8 +38,10 @@ pub mod handoff;
 pub mod ids;
 pub mod media;
 pub mod net;
+pub mod pack;
 pub mod server;
 pub mod supervisor;
 pub mod time;
+pub mod upgrade;
 pub mod wire;
 pub mod worker;

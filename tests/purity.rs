@@ -12,18 +12,19 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[(&str, &[&str])] = &[
     ("ids", &["ids"]),
     ("time", &["time"]),
+    ("pack", &["ids", "time", "pack"]),
     ("wire", &["ids", "time", "wire"]),
     ("handoff/frame", &["ids", "time"]),
     ("config", &["ids", "time", "handoff::frame", "config"]),
-    ("dispatch", &["ids", "time", "wire", "handoff::frame", "config", "dispatch"]),
-    ("handoff", &["ids", "time", "handoff", "dispatch::decision"]),
+    ("dispatch", &["ids", "time", "pack", "wire", "handoff::frame", "config", "dispatch"]),
+    ("handoff", &["ids", "time", "pack", "handoff", "dispatch::decision"]),
     ("media", &["ids", "time", "wire", "media"]),
     ("call", &["ids", "time", "wire", "handoff::frame", "media", "call"]),
     ("server/links", &["ids", "handoff"]),
     ("server/parcel", &["ids", "dispatch::decision"]),
-    ("server/answers", &["wire", "dispatch"]),
-    ("server/repeats", &["time", "dispatch"]),
-    ("server/switch", &["ids", "time", "wire", "handoff", "config", "dispatch", "net::udp::Datagram"]),
+    ("server/answers", &["pack", "wire", "dispatch"]),
+    ("server/repeats", &["time", "pack", "dispatch"]),
+    ("server/switch", &["ids", "time", "pack", "wire", "handoff", "config", "dispatch", "net::udp::Datagram"]),
 ];
 
 /// What a pure module must not name. `std::net` address types are fine, its sockets are not.

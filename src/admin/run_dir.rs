@@ -82,12 +82,17 @@ impl RunDir {
         self.path.join(HANDOFF_SOCKET)
     }
 
+    /// The file whose lock a dispatcher holds.
+    pub fn lock_file(&self) -> PathBuf {
+        self.path.join("lock")
+    }
+
     /// Takes the lock of the directory: one dispatcher holds it, and the kernel lets go of it when the process ends.
     ///
     /// # Errors
     /// Another dispatcher holds it (it is named by its process), or the file cannot be written.
     pub fn lock(&self) -> Result<LockFile, RunDirError> {
-        let path = self.path.join("lock");
+        let path = self.lock_file();
         let new = !path.exists();
         match LockFile::take(&path) {
             Ok(lock) => {

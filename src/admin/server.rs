@@ -5,6 +5,7 @@
 
 use std::future::Future;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -93,6 +94,19 @@ fn bind_once(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
     socket.listen(128)?;
     socket.set_nonblocking(true)?;
     Ok(socket.into())
+}
+
+impl StatsListener {
+    /// Takes over a socket that another process has bound to `path`, and with it the file.
+    pub fn inherit(fd: OwnedFd, path: &Path) -> StatsListener {
+        StatsListener { socket: fd.into(), path: path.to_owned() }
+    }
+}
+
+impl AsFd for StatsListener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
 }
 
 impl Drop for StatsListener {

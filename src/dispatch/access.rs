@@ -11,7 +11,8 @@ use std::net::IpAddr;
 
 use super::fingerprint::Source;
 use crate::config::Network;
-use crate::handoff::frame::{AccessAction, AccessRule};
+use crate::handoff::frame::{AccessAction, AccessRule, FrameBuilder};
+use crate::pack::{Damaged, Pack, Packed, pack_bytes, packed};
 use crate::time::Time;
 
 /// Who may send, and what each limited source has used up.
@@ -50,6 +51,8 @@ struct Bucket {
     banned_until: u64,
 }
 
+packed!(Bucket { key, granted, refused, banned_until });
+
 /// Buckets in all: 2 MiB, taken when the first limit is set.
 const BUCKETS: usize = 1 << 16;
 /// Buckets that a source may be in.
@@ -75,6 +78,35 @@ impl Access {
         let is_limit = |rule: &(Network, AccessAction)| matches!(rule.1, AccessAction::Limit { .. });
         let wanted = if self.rules.iter().any(is_limit) { BUCKETS } else { 0 };
         self.buckets = vec![Bucket::default(); wanted];
+    }
+
+    /// Writes what has been used up under which rules.
+    pub fn save(&self, out: &mut Vec<u8>) {
+        let Access { given, rules: _, buckets, sharers: _ } = self;
+        pack_bytes(&as_bytes(given), out);
+        let used = buckets.iter().enumerate().filter(|(_, bucket)| bucket.key != 0);
+        used.map(|(at, bucket)| (at, *bucket)).collect::<Vec<_>>().pack(out);
+    }
+
+    /// Takes what [`Access::save`] wrote; under other rules it means nothing.
+    ///
+    /// # Errors
+    ///
+    /// The bytes are no such thing.
+    pub fn restore(&mut self, from: &mut Packed<'_>) -> Result<(), Damaged> {
+        let are_same = from.bytes()? == as_bytes(&self.given);
+        for (at, bucket) in <Vec<(usize, Bucket)>>::unpack(from)? {
+            if let Some(place) = self.buckets.get_mut(at).filter(|_| are_same) {
+                *place = bucket;
+            }
+        }
+        Ok(())
+    }
+
+    /// How that is laid out.
+    pub fn layout(out: &mut String) {
+        out.push_str("access:rules,buckets:");
+        Bucket::layout(out);
     }
 
     /// What a source may begin is shared with others, `sharers` in all, who see a like part of what it sends.
@@ -155,6 +187,13 @@ fn take(earned_at: &mut u64, rate: u32, burst: u32, sharers: u32, now: u64) -> b
     }
     *earned_at = from + taken;
     true
+}
+
+/// The rules as a link carries them.
+fn as_bytes(rules: &[AccessRule]) -> Vec<u8> {
+    let mut frame = FrameBuilder::new();
+    frame.push_access(rules);
+    frame.records().to_vec()
 }
 
 #[cfg(test)]

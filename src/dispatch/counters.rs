@@ -3,6 +3,7 @@
 use super::decision::{Decision, Handoff, Target};
 use super::reason::Reason;
 use super::size::SizeNote;
+use crate::pack::{Damaged, Pack, Packed};
 
 /// Counts since start. For messages from the well-known sockets,
 /// `received = handed_over + relayed + replied + dropped`.
@@ -76,6 +77,66 @@ impl Default for Counters {
             group_conflicts: 0,
             groups_unrecorded: 0,
         }
+    }
+}
+
+/// Reasons go by their names: a version that knows others counts on.
+impl Pack for Counters {
+    fn pack(&self, out: &mut Vec<u8>) {
+        let Counters {
+            by_reason,
+            by_size_note,
+            received,
+            handed_over,
+            relayed,
+            replied,
+            dropped,
+            returned,
+            evicted,
+            group_conflicts,
+            groups_unrecorded,
+        } = self;
+        for counts in by_reason {
+            let named = Reason::all().iter().zip(counts).filter(|(_, count)| **count > 0);
+            named.map(|(reason, count)| (reason.label().to_owned(), *count)).collect::<Vec<_>>().pack(out);
+        }
+        by_size_note.pack(out);
+        let totals =
+            [received, handed_over, relayed, replied, dropped, returned, evicted, group_conflicts, groups_unrecorded];
+        totals.map(|total| *total).pack(out);
+    }
+
+    fn unpack(from: &mut Packed<'_>) -> Result<Self, Damaged> {
+        let mut counters = Counters::default();
+        for counts in &mut counters.by_reason {
+            for (label, count) in <Vec<(String, u64)>>::unpack(from)? {
+                let known = Reason::all().iter().zip(counts.iter_mut()).find(|(reason, _)| reason.label() == label);
+                if let Some((_, known)) = known {
+                    *known = count;
+                }
+            }
+        }
+        let by_size_note = Pack::unpack(from)?;
+        let [received, handed_over, relayed, replied, dropped, returned, evicted, group_conflicts, groups_unrecorded] =
+            Pack::unpack(from)?;
+        Ok(Counters {
+            by_size_note,
+            received,
+            handed_over,
+            relayed,
+            replied,
+            dropped,
+            returned,
+            evicted,
+            group_conflicts,
+            groups_unrecorded,
+            ..counters
+        })
+    }
+
+    fn layout(out: &mut String) {
+        let (kinds, notes) = (Kind::COUNT, SizeNote::COUNT);
+        out.push_str(&format!("Counters:{kinds}×*text&u64,{notes}×u64,9×u64"));
     }
 }
 

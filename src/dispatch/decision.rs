@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 
 use crate::handoff::frame::{RefuseReason, Transaction, Transport};
 use crate::ids::{ConnId, Incarnation, ListenerId, Seq, WorkerId};
+use crate::pack::{Damaged, Pack, Packed, packed};
 use crate::time::Time;
 
 pub use super::identity::DispatcherTag;
@@ -224,6 +225,27 @@ impl Room {
 pub struct Tried {
     workers: [WorkerId; Tried::LIMIT],
     count: u8,
+}
+
+packed!(Admin as Ready = 0, Drain = 1, Maint = 2);
+packed!(Operational as Down = 0, Starting = 1, Up = 2, Silent = 3);
+packed!(Room as All = 0, Scarce = 1, Following = 2, None = 3);
+packed!(EntryId { index, generation });
+
+impl Pack for Tried {
+    fn pack(&self, out: &mut Vec<u8>) {
+        self.as_slice().to_vec().pack(out);
+    }
+
+    fn unpack(from: &mut Packed<'_>) -> Result<Self, Damaged> {
+        let mut tried = Tried::default();
+        let all = <Vec<WorkerId>>::unpack(from)?;
+        if all.into_iter().all(|worker| tried.add(worker)) { Ok(tried) } else { Err(Damaged("too many workers tried")) }
+    }
+
+    fn layout(out: &mut String) {
+        out.push_str("Tried");
+    }
 }
 
 impl Tried {

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::ids::TokenKey;
+use crate::pack::{Damaged, Pack, Packed, packed};
 
 /// A keyed 128-bit hash of some texts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -32,9 +33,25 @@ impl Fingerprint {
     }
 }
 
+packed!(Fingerprint { low, high });
+
 /// What a source is known by where it is only counted: some bits of its [`Source`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct SourcePrint(pub u16);
+
+impl Pack for SourcePrint {
+    fn pack(&self, out: &mut Vec<u8>) {
+        self.0.pack(out);
+    }
+
+    fn unpack(from: &mut Packed<'_>) -> Result<Self, Damaged> {
+        u16::unpack(from).map(SourcePrint)
+    }
+
+    fn layout(out: &mut String) {
+        out.push_str("SourcePrint");
+    }
+}
 
 /// A keyed hash of a source: of an IPv4 address, or of an IPv6 /64, within which a host chooses its address itself
 /// (RFC 8981).

@@ -7,6 +7,7 @@ use hashbrown::HashTable;
 
 use super::fingerprint::Fingerprint;
 use crate::ids::WorkerId;
+use crate::pack::{Damaged, Pack, Packed, packed};
 use crate::time::Time;
 
 /// A conference in the list. The generation tells it from an earlier one in the same place.
@@ -28,6 +29,9 @@ pub struct Group {
     generation: u32,
     is_live: bool,
 }
+
+packed!(GroupId { index, generation });
+packed!(Group { worker, opened, name, waiting, generation, is_live });
 
 /// What became of a worker's word that it has opened a conference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,6 +165,42 @@ impl Groups {
             assert_eq!(found, Some(group), "a conference is not found by its name");
             assert!(group.opened.is_some() || group.waiting > 0, "a conference that nobody has or waits for");
         }
+    }
+
+    /// Writes all there is, places that are free included: a [`GroupId`] keeps its meaning.
+    pub fn save(&self, out: &mut Vec<u8>) {
+        let Groups { groups, free: _, by_name: _, cap: _ } = self;
+        groups.pack(out);
+    }
+
+    /// Takes what [`Groups::save`] wrote instead of what it has.
+    ///
+    /// # Errors
+    ///
+    /// The bytes are no list, or one that is larger than this.
+    pub fn restore(&mut self, from: &mut Packed<'_>) -> Result<(), Damaged> {
+        let groups = <Vec<Group>>::unpack(from)?;
+        if groups.len() > self.cap {
+            return Err(Damaged("too many conferences"));
+        }
+        self.groups.clear();
+        self.free.clear();
+        self.by_name.clear();
+        self.groups.extend(groups);
+        for (index, group) in (0..).zip(&self.groups) {
+            if group.is_live {
+                let groups = &self.groups;
+                self.by_name.insert_unique(group.name.short(), index, |&other| groups[other as usize].name.short());
+            } else {
+                self.free.push(index);
+            }
+        }
+        Ok(())
+    }
+
+    /// How that is laid out.
+    pub fn layout(out: &mut String) {
+        Group::layout(out);
     }
 
     fn get_mut(&mut self, id: GroupId) -> Option<&mut Group> {

@@ -7,6 +7,7 @@ use hashbrown::HashMap;
 
 use super::fingerprint::Fingerprint;
 use crate::ids::{Incarnation, Token, TokenKey, WorkerId, encode};
+use crate::pack::{Damaged, Pack, Packed, packed};
 
 /// The keys that tokens are made and checked with.
 #[derive(Clone, Debug)]
@@ -57,6 +58,20 @@ impl DispatcherTag {
     }
 }
 
+impl Pack for DispatcherTag {
+    fn pack(&self, out: &mut Vec<u8>) {
+        self.0.pack(out);
+    }
+
+    fn unpack(from: &mut Packed<'_>) -> Result<Self, Damaged> {
+        Pack::unpack(from).map(DispatcherTag)
+    }
+
+    fn layout(out: &mut String) {
+        out.push_str("DispatcherTag");
+    }
+}
+
 impl std::fmt::Debug for DispatcherTag {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(std::str::from_utf8(&self.0).unwrap_or_default())
@@ -87,6 +102,8 @@ struct Place {
     is_live: bool,
 }
 
+packed!(Place { worker, is_live });
+
 impl Directory {
     /// A directory without workers.
     pub fn new(keys: Keyring) -> Self {
@@ -112,6 +129,30 @@ impl Directory {
     pub fn remove(&mut self, worker: WorkerId) {
         self.lives.retain(|_, at| *at != worker);
         self.addresses.values_mut().filter(|place| place.worker == worker).for_each(|place| place.is_live = false);
+    }
+
+    /// Writes who lives where.
+    pub fn save(&self, out: &mut Vec<u8>) {
+        let Directory { keys: _, lives, addresses } = self;
+        lives.iter().map(|(life, worker)| (*life, *worker)).collect::<Vec<_>>().pack(out);
+        addresses.iter().map(|(address, place)| (*address, *place)).collect::<Vec<_>>().pack(out);
+    }
+
+    /// Takes what [`Directory::save`] wrote instead of what it has.
+    ///
+    /// # Errors
+    ///
+    /// The bytes are no directory.
+    pub fn restore(&mut self, from: &mut Packed<'_>) -> Result<(), Damaged> {
+        self.lives = <Vec<(u64, WorkerId)>>::unpack(from)?.into_iter().collect();
+        self.addresses = <Vec<(SocketAddr, Place)>>::unpack(from)?.into_iter().collect();
+        Ok(())
+    }
+
+    /// How that is laid out.
+    pub fn layout(out: &mut String) {
+        out.push_str("lives,addresses:");
+        Place::layout(out);
     }
 
     /// Whom the token at the front of `field` names; `None` when there is no token.

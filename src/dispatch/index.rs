@@ -5,6 +5,8 @@
 //! fast after a million entries as at the start and never stalls to clean up. Fingerprints are keyed, so that no peer can
 //! choose ones that collide.
 
+use crate::pack::{Damaged, Pack, Packed};
+
 /// Places by hash.
 #[derive(Debug)]
 pub(super) struct Index {
@@ -72,6 +74,33 @@ impl Index {
     /// How many places are in it. Looks at every bucket.
     pub(super) fn count(&self) -> usize {
         self.buckets.iter().filter(|&&bucket| bucket != 0).count()
+    }
+
+    /// Writes the buckets that are filled, in their order, and a 0 behind them.
+    pub(super) fn save(&self, out: &mut Vec<u8>) {
+        self.buckets.iter().filter(|&&bucket| bucket != 0).for_each(|bucket| bucket.pack(out));
+        0_u64.pack(out);
+    }
+
+    /// Takes what [`Index::save`] wrote; places lie below `places`. A bucket tells its home itself, and buckets in their
+    /// order lie side by side again: no search leaves the line of memory it is in.
+    pub(super) fn restore(&mut self, from: &mut Packed<'_>, places: usize) -> Result<(), Damaged> {
+        self.buckets.fill(0);
+        for _ in 0..=places {
+            let bucket = u64::unpack(from)?;
+            if bucket == 0 {
+                return Ok(());
+            }
+            if place(bucket) as usize >= places {
+                return Err(Damaged("an index of the table"));
+            }
+            let mut at = self.home(bucket);
+            while self.buckets[at] != 0 {
+                at = self.behind(at);
+            }
+            self.buckets[at] = bucket;
+        }
+        Err(Damaged("more in an index than in the table"))
     }
 
     /// The bucket, else the empty one where the search ended. There always is one: the owner keeps the limit.

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 
 use crate::ids::Seq;
+use crate::pack::packed;
 
 /// Handoffs of one link that no report covers. Numbers them.
 #[derive(Debug, Default)]
@@ -22,6 +23,9 @@ struct Folded {
     through: u64,
     units: u64,
 }
+
+packed!(Ledger { last, open, folded, units });
+packed!(Folded { through, units });
 
 impl Ledger {
     /// Beyond this many open handoffs the oldest are counted as one until the last of them is covered: the sum stays

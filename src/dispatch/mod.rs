@@ -23,6 +23,7 @@ pub mod reason;
 mod refusing;
 pub mod returned;
 pub mod rules;
+mod saved;
 pub mod select;
 pub mod share;
 pub mod sip;

@@ -17,6 +17,7 @@ use super::ledger::Ledger;
 use super::select::{Load, Snapshot};
 use crate::handoff::frame::Report;
 use crate::ids::{Seq, WorkerId};
+use crate::pack::{Damaged, Pack, Packed, packed};
 use crate::time::Time;
 
 /// All workers, by slot.
@@ -99,6 +100,33 @@ pub struct OwnWord {
     /// It drains.
     pub draining: bool,
 }
+
+packed!(Worker {
+    operational,
+    admin,
+    own_word,
+    room,
+    units_used,
+    units_total,
+    sessions,
+    cpu,
+    handoffs,
+    refused,
+    direct,
+    answered,
+    heard,
+    reported,
+    life,
+    addresses,
+    ledger,
+    elsewhere,
+    report_number,
+    up_since,
+    behind,
+    stuck_looks,
+    silent_looks,
+});
+packed!(OwnWord { no_room, draining });
 
 impl Worker {
     /// Units that this lane has handed over and no report covers.
@@ -403,6 +431,30 @@ impl Pool {
 
     const fn having(&self, least: Room) -> &Bits {
         if matches!(least, Room::All) { &self.calm } else { &self.open }
+    }
+
+    /// Writes all workers.
+    pub fn save(&self, out: &mut Vec<u8>) {
+        // How many are wanted and how they start is the configuration's to say, the rest follows from the workers.
+        let Pool { workers, loads: _, open: _, calm: _, ready: _, warmest: _, wanted: _, slow_start: _, hung: _ } =
+            self;
+        workers.pack(out);
+    }
+
+    /// Takes what [`Pool::save`] wrote instead of what it has.
+    ///
+    /// # Errors
+    ///
+    /// The bytes are no workers.
+    pub fn restore(&mut self, from: &mut Packed<'_>) -> Result<(), Damaged> {
+        self.workers = Vec::unpack(from)?;
+        self.set_workers(self.wanted);
+        Ok(())
+    }
+
+    /// How that is laid out.
+    pub fn layout(out: &mut String) {
+        Worker::layout(out);
     }
 
     fn change(&mut self, worker: WorkerId, change: impl FnOnce(&mut Worker)) {

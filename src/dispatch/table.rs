@@ -9,6 +9,8 @@
 //! Entries that wait for an answer are never given up for new ones, whoever sends those; answered ones are, oldest
 //! first. The last eighth of the places is for sources that wait for less than their fair share.
 
+mod saved;
+
 use std::time::Duration;
 
 use super::decision::EntryId;

@@ -141,6 +141,7 @@ impl Back {
                 Record::GroupOpen { .. } => return Err(BackError::Unexpected("GroupOpen")),
                 Record::GroupClosed { .. } => return Err(BackError::Unexpected("GroupClosed")),
                 Record::Pong(_) => return Err(BackError::Unexpected("Pong")),
+                Record::Takeover(_) => return Err(BackError::Unexpected("Takeover")),
             }
         }
         Ok(())

@@ -46,6 +46,7 @@
 //! | 73 | `GroupClosed` | worker | – | group name |
 //! | 74 | `Pong` | worker | u64 number | – |
 //! | 75 | `Holding` | worker | u16 bytes an entry, 6 reserved | entries, see [`Transaction`] |
+//! | 128 | [`Takeover`] | both dispatchers | – | JSON; descriptors ride beside it |
 //!
 //! # Coming back
 //!
@@ -55,6 +56,8 @@
 //! incarnation and token. Sequence numbers begin at 1 again; those of the earlier link mean nothing any more, so what
 //! the worker has read there and not answered is named by its transaction.
 
+pub mod takeover;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
@@ -62,6 +65,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{ConnId, ListenerId, Seq, TokenKey};
 use crate::time::Time;
+
+pub use takeover::Takeover;
 
 /// The major version both ends must share.
 pub const VERSION: u8 = 1;
@@ -537,6 +542,7 @@ pub enum Record<'a> {
     GroupOpen { opened: Time, name: &'a [u8] },
     GroupClosed { name: &'a [u8] },
     Pong(u64),
+    Takeover(Takeover),
 }
 
 /// The sequence numbers of an `Answered` record.
@@ -805,6 +811,7 @@ fn read_record<'a>(kind: u8, fixed: &'a [u8], body: &'a [u8]) -> Result<Option<R
             }
             Record::Holding(Transactions { bytes: body, stride })
         }
+        128 => Record::Takeover(serde_json::from_slice(body).map_err(json_error)?),
         _ => return Ok(None),
     };
     Ok(Some(record))
@@ -971,6 +978,7 @@ impl FrameBuilder {
                 self.push_record(3, &fixed, &[]);
             }
             Record::Query => self.push_record(4, &[], &[]),
+            Record::Takeover(takeover) => self.push_json(128, takeover),
             Record::Ping(number) => self.push_record(5, &number.to_le_bytes(), &[]),
             Record::Goodbye(reason) => self.push_record(6, &[], reason.as_bytes()),
             Record::Access(rules) => self.push_record(7, &stride_fixed(rules.stride), rules.bytes),
@@ -1056,6 +1064,16 @@ impl FrameBuilder {
     /// Throws away what was added since [`FrameBuilder::len`] was `length`.
     pub fn truncate(&mut self, length: usize) {
         self.bytes.truncate(length.max(FRAME_HEADER));
+    }
+
+    /// The records so far.
+    pub fn records(&self) -> &[u8] {
+        &self.bytes[FRAME_HEADER..]
+    }
+
+    /// Adds the records of another frame.
+    pub fn push_records(&mut self, records: &[u8]) {
+        self.bytes.extend_from_slice(records);
     }
 
     /// Whether no record has been added.

@@ -6,6 +6,8 @@
 //!
 //! Nothing a worker says can make this end panic or grow: numbers that are not retained are counted and ignored.
 
+mod saved;
+
 use std::io::{self, IoSlice};
 
 use crate::dispatch::decision::{EntryId, Room, Tried};
@@ -236,18 +238,7 @@ impl Front {
             return Err(NoRoom::Store);
         }
         let chain = self.put(&header, payload, share).ok_or(NoRoom::Store)?;
-        self.unsent_blocks += chain.blocks();
-        let place = self.hold(Held { seq: envelope.seq, note, chain, next: None, sent: false });
-        self.index.insert(envelope.seq, place);
-        self.unsent = match self.unsent {
-            None => Some((place, place)),
-            Some((first, last)) => {
-                if let Some(Some(last)) = self.held.get_mut(last as usize) {
-                    last.next = Some(place);
-                }
-                Some((first, place))
-            }
-        };
+        self.keep(Held { seq: envelope.seq, note, chain, next: None, sent: false });
         self.pushed = envelope.seq;
         Ok(())
     }
@@ -331,6 +322,7 @@ impl Front {
                 Record::Welcome(_) => return Err(FrontError::Unexpected("Welcome")),
                 Record::Message(_) => return Err(FrontError::Unexpected("Message")),
                 Record::Drain(_) => return Err(FrontError::Unexpected("Drain")),
+                Record::Takeover(_) => return Err(FrontError::Unexpected("Takeover")),
                 Record::Query => return Err(FrontError::Unexpected("Query")),
                 Record::Ping(_) => return Err(FrontError::Unexpected("Ping")),
                 Record::Access(_) => return Err(FrontError::Unexpected("Access")),
@@ -519,6 +511,26 @@ impl Front {
                 self.store.put(&pieces, share)
             }
         }
+    }
+
+    /// Retains a message behind all others; one that has not been sent waits for that.
+    fn keep(&mut self, held: Held) {
+        let (seq, blocks, sent) = (held.seq, held.chain.blocks(), held.sent);
+        let place = self.hold(held);
+        self.index.insert(seq, place);
+        if sent {
+            return;
+        }
+        self.unsent_blocks += blocks;
+        self.unsent = match self.unsent {
+            None => Some((place, place)),
+            Some((first, last)) => {
+                if let Some(Some(last)) = self.held.get_mut(last as usize) {
+                    last.next = Some(place);
+                }
+                Some((first, place))
+            }
+        };
     }
 
     fn hold(&mut self, held: Held) -> u32 {

@@ -9,6 +9,7 @@ pub mod bind;
 pub mod clock;
 pub mod host;
 mod inherited;
+pub mod memory;
 pub mod notify;
 pub mod process;
 pub mod random;

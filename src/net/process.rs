@@ -37,6 +37,11 @@ impl Process {
         Ok(Process { fd, pid })
     }
 
+    /// The process `pid`, by a descriptor that somebody has opened while it lived.
+    pub const fn from_fd(fd: OwnedFd, pid: u32) -> Self {
+        Process { fd, pid }
+    }
+
     /// Its number.
     pub const fn pid(&self) -> u32 {
         self.pid
@@ -88,7 +93,7 @@ fn no_process(errno: rustix::io::Errno) -> io::Error {
 /// another descriptor of the file does not drop it.
 #[derive(Debug)]
 pub struct LockFile {
-    _file: File,
+    file: File,
     path: PathBuf,
 }
 
@@ -120,9 +125,20 @@ impl LockFile {
             // Somebody may have removed the file between open and lock: then the lock guards nothing.
             if std::fs::metadata(path).is_ok_and(|there| file.metadata().is_ok_and(|own| is_same(&there, &own))) {
                 file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(failed)?;
-                return Ok(LockFile { _file: file, path: path.to_owned() });
+                return Ok(LockFile { file, path: path.to_owned() });
             }
         }
+    }
+
+    /// Takes over the lock that came with `fd` from its holder, who ends: the lock belongs to the open file, and so to both
+    /// until then. The file names this process from now on.
+    pub fn inherit(fd: OwnedFd, path: &Path) -> Self {
+        let mut file = File::from(fd);
+        let named =
+            file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
+        // The name is for people; the lock is held without it.
+        drop(named);
+        LockFile { file, path: path.to_owned() }
     }
 
     /// Who holds the lock at `path`, without taking it. `None`: nobody, or there is no such file.
@@ -173,6 +189,12 @@ impl LockFile {
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+impl AsFd for LockFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 }
 

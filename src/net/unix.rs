@@ -74,6 +74,15 @@ impl SeqPacket {
         Ok(SeqPacket { fd })
     }
 
+    /// A duplicate: the same end under another descriptor.
+    ///
+    /// # Errors
+    ///
+    /// No descriptor is left.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(SeqPacket { fd: self.fd.try_clone()? })
+    }
+
     /// Sends `pieces` as one frame, whole or not at all, with `descriptors` beside it. Never waits.
     ///
     /// # Errors
@@ -209,6 +218,15 @@ impl SeqListener {
         let listener = SeqListener { fd, path: path.to_owned(), file: (made.dev(), made.ino()) };
         rustix::net::listen(&listener.fd, BACKLOG).map_err(|errno| failed(errno.into()))?;
         Ok(listener)
+    }
+
+    /// Takes over a listener that another process has made at `path`, and with it the file, if that is there.
+    pub fn inherit(fd: OwnedFd, path: &Path) -> Self {
+        // Whoever connects is told the process that has called this last (SO_PEERCRED, unix(7)): from now on it is us. That
+        // it listens already is no error, and it goes on listening where this fails.
+        let _ = rustix::net::listen(&fd, BACKLOG);
+        let file = fs::symlink_metadata(path).map_or((0, 0), |made| (made.dev(), made.ino()));
+        SeqListener { fd, path: path.to_owned(), file }
     }
 
     /// The next worker that links. `None`: none waits. Never waits.

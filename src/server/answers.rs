@@ -6,6 +6,7 @@ use std::ops::Range;
 use super::door::Owner;
 use crate::dispatch::decision::{Answer, Arrival};
 use crate::dispatch::identity::DispatcherTag;
+use crate::pack::packed;
 use crate::wire::sip::{self, Name, ResponseWriter};
 
 /// Answers that wait to be sent.
@@ -32,6 +33,8 @@ pub struct Written {
     to: SocketAddr,
     from: IpAddr,
 }
+
+packed!(Written { owner, bytes, to, from });
 
 impl Answers {
     /// Writes the answer to `request`, to leave from a socket of `owner`; `allow` is the value of Allow, where it has one.

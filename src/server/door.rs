@@ -2,6 +2,7 @@
 
 use crate::ids::{ListenerId, WorkerId};
 use crate::net::udp;
+use crate::pack::{Damaged, Pack, Packed};
 
 /// A socket that the lane reads.
 #[derive(Debug)]
@@ -29,4 +30,25 @@ pub enum Owner {
     Listener(ListenerId),
     /// A slot's own socket, served by the lane while the slot has no worker.
     Vacant(WorkerId),
+}
+
+impl Pack for Owner {
+    fn pack(&self, out: &mut Vec<u8>) {
+        match self {
+            Owner::Listener(listener) => (0_u8, *listener).pack(out),
+            Owner::Vacant(worker) => (1_u8, *worker).pack(out),
+        }
+    }
+
+    fn unpack(from: &mut Packed<'_>) -> Result<Self, Damaged> {
+        match u8::unpack(from)? {
+            0 => ListenerId::unpack(from).map(Owner::Listener),
+            1 => WorkerId::unpack(from).map(Owner::Vacant),
+            _ => Err(Damaged("the owner of a socket")),
+        }
+    }
+
+    fn layout(out: &mut String) {
+        out.push_str("Owner|Listener=0|Vacant=1:u16");
+    }
 }

@@ -22,10 +22,11 @@ use super::link_socket::LinkSocket;
 use super::moderation::Moderation;
 use super::parcel::Parcel;
 use super::switch::{LinkRead, Switch};
-use super::{Command, Event, Setup};
+use super::{Command, Event, Given, Setup};
 use crate::admin::snapshot::{Counters, ListenerCounters};
 use crate::ids::{ListenerId, WorkerId};
 use crate::net::{clock, udp};
+use crate::pack::{Damaged, Pack, Packed};
 use crate::time::Time;
 
 /// Batches read from one socket in one turn, so that no socket starves another. What they bring leaves in one frame for
@@ -70,6 +71,8 @@ pub struct Lane {
     holding_until: Option<Time>,
     /// Workers of an earlier dispatcher whose links are to come.
     awaited: usize,
+    /// Whether a takeover is on its way: then nothing changes here but by command.
+    is_paused: bool,
     overflow_read: Time,
     /// What other lanes have read for this one.
     parcels: Receiver<Parcel>,
@@ -114,6 +117,7 @@ impl Lane {
             switch: Switch::new(setup.dispatch, setup.insert, setup.retention_bytes, setup.owners),
             holding_until: Some(clock::now() + FIRST_WORKER),
             awaited: setup.awaited,
+            is_paused: false,
             overflow_read: clock::now(),
             parcels: crossbeam_channel::never(),
             peers: Vec::new(),
@@ -121,6 +125,9 @@ impl Lane {
         };
         for (listener, socket) in setup.listeners {
             lane.open(socket, Owner::Listener(listener))?;
+        }
+        if let Some(given) = setup.given {
+            lane.take(given)?;
         }
         Ok((lane, waker))
     }
@@ -164,6 +171,9 @@ impl Lane {
                 self.on_command(command);
             }
         }
+        if self.is_paused {
+            return Ok(());
+        }
         let now = clock::now();
         self.read_links(now);
         if self.holding_until.is_some_and(|until| until <= now) {
@@ -189,7 +199,9 @@ impl Lane {
     fn wait(&mut self) -> io::Result<()> {
         let may_read = self.holding_until.is_none();
         let busy = may_read && self.doors.iter().flatten().any(|door| door.readable) || self.switch.has_readable_link();
-        let timeout = if busy {
+        let timeout = if self.is_paused {
+            OVERFLOW_INTERVAL
+        } else if busy {
             Duration::ZERO
         } else if let Some(pause) = self.moderation.pause() {
             thread::sleep(pause);
@@ -378,21 +390,63 @@ impl Lane {
         }
     }
 
+    /// What has been read is done; from here on everything waits in the sockets.
+    fn pause(&mut self) {
+        self.flush();
+        self.is_paused = true;
+    }
+
+    fn resume(&mut self) {
+        self.is_paused = false;
+        // An edge that came meanwhile has been noted; one that came before anybody watched has not.
+        self.doors.iter_mut().flatten().for_each(|door| door.readable = true);
+    }
+
+    /// What there is, between two messages. Lanes that pause pass nothing on: what one of them had for another before is
+    /// here now.
+    fn give(&mut self) -> io::Result<Given> {
+        self.read_parcels(clock::now());
+        self.flush();
+        let received: Vec<u64> = self.listener_doors().map(|door| door.received).collect();
+        let mut state = Vec::new();
+        received.pack(&mut state);
+        self.switch.save(&mut state);
+        let links = self.switch.links().iter().map(|(worker, link)| Ok((worker, link.channel().duplicate()?)));
+        Ok(Given { state, links: links.collect::<io::Result<_>>()? })
+    }
+
+    /// Goes on where another lane has paused; not yet, but when it is told.
+    fn take(&mut self, given: Given) -> io::Result<()> {
+        let invalid = |damaged: Damaged| io::Error::new(io::ErrorKind::InvalidData, damaged);
+        let mut from = Packed::new(&given.state);
+        let received = <Vec<u64>>::unpack(&mut from).map_err(invalid)?;
+        for (door, received) in self.doors.iter_mut().flatten().zip(received) {
+            door.received = received;
+        }
+        let mut channels = given.links.into_iter().map(|(worker, link)| {
+            let token = Token(FIRST_LINK + usize::from(worker.0));
+            Some((worker, LinkSocket::register(link, self.registry.clone(), token).ok()?))
+        });
+        let mut next = |worker| channels.next().flatten().filter(|(of, _)| *of == worker).map(|(_, channel)| channel);
+        self.switch.restore(&mut from, &mut next).map_err(invalid)?;
+        if self.switch.links().iter().next().is_some() {
+            self.holding_until = None;
+        }
+        self.is_paused = true;
+        Ok(())
+    }
+
+    fn listener_doors(&self) -> impl Iterator<Item = &Door> {
+        self.doors.iter().flatten().filter(|door| matches!(door.owner, Owner::Listener(_)))
+    }
+
     fn read_overflow(&mut self) {
-        let overflow = self
-            .doors
-            .iter()
-            .flatten()
-            .filter(|door| matches!(door.owner, Owner::Listener(_)))
-            .filter_map(|door| door.socket.drops().ok())
-            .map(u64::from)
-            .sum();
+        let overflow = self.listener_doors().filter_map(|door| door.socket.drops().ok()).map(u64::from).sum();
         self.switch.set_overflow(overflow);
     }
 
     fn counters(&self) -> Counters {
-        let listeners = self.doors.iter().flatten().filter(|door| matches!(door.owner, Owner::Listener(_)));
-        let listeners = listeners.map(|door| {
+        let listeners = self.listener_doors().map(|door| {
             let memory = door.socket.memory().unwrap_or_default();
             ListenerCounters {
                 address: door.socket.local_addr(),
@@ -466,7 +520,13 @@ impl Lane {
             Command::HangUp { worker } => self.on_link_lost(worker, "it was silent for too long".to_owned()),
             Command::Stop { within } => self.switch.stop(within),
             Command::Retire { worker, within } => self.switch.retire(worker, within),
+            Command::Resume => self.resume(),
             // Whoever asked may have gone; that is their affair.
+            Command::Pause(reply) => {
+                self.pause();
+                let _ = reply.send(());
+            }
+            Command::Give(reply) => drop(reply.send(self.give())),
             Command::Load(reply) => drop(reply.send(self.switch.load(now))),
             Command::Counters(reply) => drop(reply.send(self.counters())),
             Command::Explain { call_id, reply } => drop(reply.send(self.switch.explain(&call_id, now))),

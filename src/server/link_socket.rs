@@ -28,6 +28,15 @@ impl LinkSocket {
         registry.register(&mut SourceFd(&socket.as_raw_fd()), token, Interest::READABLE)?;
         Ok(LinkSocket { socket, registry, token })
     }
+
+    /// The same socket under another descriptor, for the dispatcher that takes over.
+    ///
+    /// # Errors
+    ///
+    /// No descriptor is left.
+    pub fn duplicate(&self) -> io::Result<SeqPacket> {
+        self.socket.try_clone()
+    }
 }
 
 impl Channel for LinkSocket {

@@ -161,6 +161,11 @@ impl<C> Default for Links<C> {
 }
 
 impl<C: Channel> Link<C> {
+    /// What carries its frames.
+    pub const fn channel(&self) -> &C {
+        &self.channel
+    }
+
     /// Reads one frame into `buffer`: `Ok(None)` when there is none now, `Ok(Some(0))` at the end.
     pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
         match self.channel.recv(buffer) {

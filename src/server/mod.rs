@@ -8,7 +8,7 @@
 mod answers;
 pub mod door;
 mod lane;
-mod link_socket;
+pub mod link_socket;
 pub mod links;
 mod moderation;
 pub mod parcel;
@@ -32,6 +32,7 @@ use crate::dispatch::rules::Rules;
 use crate::ids::{Incarnation, ListenerId, WorkerId};
 use crate::net::udp;
 use crate::net::unix::SeqPacket;
+use crate::pack::packed;
 
 pub use lane::Lane;
 use lane::Peer;
@@ -104,6 +105,12 @@ pub enum Command {
         /// How long its calls may go on.
         within: Duration,
     },
+    /// Nothing is read any more, and what was read is done: said when it is so.
+    Pause(oneshot::Sender<()>),
+    /// Asks a lane that pauses, as all others do, for its state. It keeps it, too.
+    Give(oneshot::Sender<std::io::Result<Given>>),
+    /// What was paused goes on.
+    Resume,
     /// Asks for the load figures.
     Load(oneshot::Sender<LaneLoad>),
     /// Asks for every total by reason.
@@ -167,6 +174,8 @@ pub struct Totals {
     pub rx_overflow: u64,
 }
 
+packed!(Totals { received, handed_over, relayed, replied, dropped, table_entries, rx_overflow });
+
 /// What a lane starts with.
 #[derive(Debug)]
 pub struct Setup {
@@ -183,6 +192,17 @@ pub struct Setup {
     pub awaited: usize,
     /// Which lane it is, and of how many.
     pub owners: Owners,
+    /// What a lane of the dispatcher before gave: this one goes on from there, once it is told [`Command::Resume`].
+    pub given: Option<Given>,
+}
+
+/// A lane's state, for the dispatcher that takes over.
+#[derive(Debug)]
+pub struct Given {
+    /// Everything but the sockets.
+    pub state: Vec<u8>,
+    /// Duplicates of its links.
+    pub links: Vec<(WorkerId, SeqPacket)>,
 }
 
 /// The control side's end of the running lanes.

@@ -10,6 +10,7 @@ use hashbrown::HashMap;
 
 use super::answers::{Answers, Written};
 use crate::dispatch::identity::DispatcherTag;
+use crate::pack::{Damaged, Pack, Packed, pack_length, packed};
 use crate::time::{Time, Wheel};
 
 /// Answers that wait for their ACK.
@@ -27,6 +28,8 @@ struct Repeat {
     interval: Duration,
     end: Time,
 }
+
+packed!(Repeat { answer, next, interval, end });
 
 /// T1, T2 and timer H of RFC 3261 §17.1.1.1 and §17.2.1.
 const T1: Duration = Duration::from_millis(500);
@@ -72,6 +75,36 @@ impl Repeats {
             }
             self.wheel.schedule(repeat.next, tag);
         }
+    }
+
+    /// Writes all there are.
+    pub fn save(&self, out: &mut Vec<u8>) {
+        let Repeats { by_tag, wheel: _ } = self;
+        pack_length(by_tag.len(), out);
+        for (tag, repeat) in by_tag {
+            tag.pack(out);
+            repeat.pack(out);
+        }
+    }
+
+    /// Takes what [`Repeats::save`] wrote, beside what there is.
+    ///
+    /// # Errors
+    ///
+    /// The bytes are no answers.
+    pub fn restore(&mut self, from: &mut Packed<'_>) -> Result<(), Damaged> {
+        for _ in 0..from.length()? {
+            let (tag, repeat) = (DispatcherTag::unpack(from)?, Repeat::unpack(from)?);
+            self.wheel.schedule(repeat.next, tag);
+            self.by_tag.insert(tag, repeat);
+        }
+        Ok(())
+    }
+
+    /// How that is laid out.
+    pub fn layout(out: &mut String) {
+        out.push_str("repeats:");
+        Repeat::layout(out);
     }
 
     /// When something is due next.

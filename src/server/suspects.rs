@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::ids::{Seq, WorkerId};
+use crate::pack::{Damaged, Pack, Packed, packed};
 use crate::time::Time;
 
 /// The messages that wait, and those that were handed over and may still be the death of their worker.
@@ -22,6 +23,8 @@ struct Out {
     seq: Seq,
     until: Time,
 }
+
+packed!(Out { worker, seq, until });
 
 /// A worker that lives says within 100 ms what it has read; one that does not is no reason for others to wait.
 const READ_WITHIN: Duration = Duration::from_millis(250);
@@ -68,6 +71,24 @@ impl<M> Suspects<M> {
     /// When the next one may be handed over at the latest.
     pub fn poll_timeout(&self) -> Option<Time> {
         if self.is_empty() { None } else { self.out.iter().map(|out| out.until).min() }
+    }
+}
+
+impl<M: Pack> Pack for Suspects<M> {
+    fn pack(&self, out: &mut Vec<u8>) {
+        let Suspects { waiting, out: handed_over } = self;
+        waiting.pack(out);
+        handed_over.pack(out);
+    }
+
+    fn unpack(from: &mut Packed<'_>) -> Result<Self, Damaged> {
+        Ok(Suspects { waiting: Pack::unpack(from)?, out: Pack::unpack(from)? })
+    }
+
+    fn layout(out: &mut String) {
+        out.push_str("suspects:");
+        M::layout(out);
+        Out::layout(out);
     }
 }
 

@@ -3,6 +3,8 @@
 //! It decides nothing itself. What the pure core says is turned into a record on a link, an answer in the buffer, or
 //! nothing; what the links say is told to the core.
 
+mod saved;
+
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;

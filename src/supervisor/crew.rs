@@ -3,8 +3,8 @@
 //! One loop over one queue of [`Happening`]s: whatever runs beside it (a process that is waited for, a link that is
 //! greeted, a client of the stats socket) ends by putting one into the queue. Nothing here is hot.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::AsFd;
@@ -18,21 +18,28 @@ use tracing::{debug, error, info, warn};
 
 use super::admission::{self, Admitted, Origin, Resumed};
 use super::child;
-use super::greeting;
+use super::giving::{Asked, Estate};
+use super::greeting::{self, Introduction, NoHello};
 use super::manager::Manager;
+use super::roster::Seat;
 use super::slot::{Phase, Restart, Slot};
 use super::sockets::{Listeners, SlotSockets};
 use super::survivors::{Survivor, Survivors};
+use super::taking::Heir;
+use crate::admin;
 use crate::admin::protocol::{Command, Reply};
 use crate::admin::run_dir::own_uid;
+use crate::admin::server::StatsListener;
 use crate::config::{Config, Source};
 use crate::dispatch::decision::{Admin, Joined};
+use crate::handoff::frame::takeover::Ask;
 use crate::handoff::frame::{Hello, PassedSocket, SocketRole, Welcome};
 use crate::ids::{Incarnation, TokenKey, WorkerId};
 use crate::net::bind::BindError;
 use crate::net::process::Process;
 use crate::net::unix::{SEND_BUFFER, SeqListener, SeqPacket};
 use crate::net::{clock, random, watch};
+use crate::pack::packed;
 use crate::server;
 use crate::time::Time;
 
@@ -53,7 +60,7 @@ const LOOK_AROUND: Duration = Duration::from_secs(1);
 
 /// Something the crew's loop acts on.
 #[derive(Debug)]
-enum Happening {
+pub(super) enum Happening {
     /// A worker process has ended.
     Exited { worker: WorkerId, pid: u32, how: String },
     /// Somebody has connected to the handoff socket.
@@ -62,6 +69,8 @@ enum Happening {
     Greeted { origin: Origin, child: Option<u32>, link: SeqPacket, hello: Result<Box<Hello>, String> },
     /// The stats socket has a command.
     Asked { command: Command, reply: oneshot::Sender<Reply> },
+    /// Another dispatcher wants to take over.
+    TakeoverAsked { link: SeqPacket, ask: Box<Ask> },
     /// SIGHUP.
     Reload,
     /// SIGTERM or SIGINT.
@@ -101,9 +110,9 @@ pub(super) struct Place {
     pub(super) slot: Slot,
     pub(super) sockets: SlotSockets,
     /// The running process.
-    leash: Option<Arc<Process>>,
+    pub(super) leash: Option<Arc<Process>>,
     /// Which life of the slot that process is, once it has introduced itself.
-    incarnation: Option<Incarnation>,
+    pub(super) incarnation: Option<Incarnation>,
     /// What the operator wants of it; a reload does not change that.
     pub(super) admin: Admin,
     /// Whether it drains because the configuration has fewer slots now.
@@ -121,16 +130,18 @@ pub struct Muster {
     pub key: TokenKey,
     /// The well-known sockets.
     pub listeners: Listeners,
-    /// The slots' sockets, by slot; those of survivors behind the configured ones included.
-    pub slots: Vec<SlotSockets>,
-    /// Who has come back from an earlier dispatcher.
-    pub survivors: Survivors,
     /// Where workers that the dispatcher did not start connect.
     pub handoff: SeqListener,
+    /// Where operators connect.
+    pub stats: StatsListener,
+    /// What is passed on when another takes over.
+    pub estate: Estate,
     /// The running lanes.
     pub lanes: server::Lanes,
     /// What they say.
     pub lane_events: mpsc::UnboundedReceiver<server::Event>,
+    /// What says which call belongs to which lane.
+    pub seed: u64,
 }
 
 /// All workers of this dispatcher.
@@ -138,12 +149,14 @@ pub struct Muster {
 pub struct Crew {
     pub(super) config: Config,
     pub(super) source: Source,
-    key: TokenKey,
+    pub(super) key: TokenKey,
     /// Where children come back to when their link ends.
     handoff: PathBuf,
-    listeners: Listeners,
+    pub(super) listeners: Listeners,
+    pub(super) estate: Estate,
     pub(super) lanes: server::Lanes,
-    lane_events: mpsc::UnboundedReceiver<server::Event>,
+    pub(super) lane_events: mpsc::UnboundedReceiver<server::Event>,
+    pub(super) seed: u64,
     pub(super) places: Vec<Place>,
     /// Workers that came by themselves, behind the configured slots.
     pub(super) outsiders: BTreeMap<WorkerId, Outsider>,
@@ -151,7 +164,11 @@ pub struct Crew {
     /// Refusals that were logged, and since when they are counted.
     refusals: (Time, u32),
     queue: mpsc::UnboundedSender<Happening>,
-    inbox: mpsc::UnboundedReceiver<Happening>,
+    pub(super) inbox: mpsc::UnboundedReceiver<Happening>,
+    /// What was in the inbox during a takeover that has failed: it comes first.
+    pub(super) backlog: VecDeque<Happening>,
+    /// Who waits to take over.
+    pub(super) asked: Option<Asked>,
     stopping: Option<Stopping>,
     look_around_at: Time,
     pub(super) started: Time,
@@ -163,9 +180,18 @@ pub struct Crew {
 #[error("the lane has stopped, a fault of this program; its last words are above, calls in progress go on")]
 pub struct LaneDied;
 
+/// How a crew's work ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// By order; every worker has gone.
+    Stopped,
+    /// Another dispatcher has all of it now.
+    TakenOver,
+}
+
 /// A worker that came by itself.
-#[derive(Debug)]
-pub(super) struct Outsider {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outsider {
     pub(super) pid: u32,
     /// Which life of a worker it is.
     incarnation: Incarnation,
@@ -175,6 +201,8 @@ pub(super) struct Outsider {
     addresses: Vec<SocketAddr>,
 }
 
+packed!(Outsider { pid, incarnation, address, addresses });
+
 /// An orderly stop in progress.
 #[derive(Clone, Copy, Debug)]
 struct Stopping {
@@ -183,33 +211,11 @@ struct Stopping {
 }
 
 impl Crew {
-    /// A crew whose workers are all due to be started, but for those that have come back.
-    pub fn new(muster: Muster) -> Self {
+    /// A crew whose workers are all due to be started, but for those that have come back. `slots` has the slots' sockets;
+    /// those of survivors behind the configured ones included.
+    pub fn new(muster: Muster, slots: Vec<SlotSockets>, survivors: Survivors) -> Self {
         let now = clock::now();
-        let (queue, inbox) = mpsc::unbounded_channel();
-        let Muster { config, source, key, listeners, slots, survivors, handoff, lanes, lane_events } = muster;
-        let path = handoff.path().to_owned();
-        tokio::spawn(take_outsiders(handoff, queue.clone()));
-        let mut crew = Crew {
-            config,
-            source,
-            key,
-            handoff: path,
-            listeners,
-            lanes,
-            lane_events,
-            places: Vec::new(),
-            outsiders: BTreeMap::new(),
-            ungreeted: 0,
-            refusals: (now, 0),
-            queue,
-            inbox,
-            stopping: None,
-            look_around_at: now + LOOK_AROUND,
-            started: now,
-            manager: Manager::new(now),
-        };
-        crew.manager.keep(crew.listeners.descriptors());
+        let mut crew = Crew::alone(muster, now);
         let configured = usize::from(crew.config.workers);
         for (at, sockets) in slots.into_iter().enumerate() {
             crew.add_place(sockets, now);
@@ -225,21 +231,86 @@ impl Crew {
         crew
     }
 
+    /// The crew of a dispatcher that has been taken over from. Its lanes have the links already. `more` has the sockets of
+    /// slots that are new.
+    pub(super) fn inherit(
+        muster: Muster,
+        started: Time,
+        heirs: Vec<Heir>,
+        outsiders: Vec<(WorkerId, Outsider)>,
+        more: Vec<SlotSockets>,
+    ) -> Self {
+        let now = clock::now();
+        let mut crew = Crew::alone(muster, now);
+        crew.started = started;
+        crew.outsiders = outsiders.into_iter().collect();
+        for Heir { seat, sockets, process } in heirs {
+            crew.add_place(sockets, now);
+            let worker = WorkerId((crew.places.len() - 1) as u16);
+            let leash = process.map(|process| crew.watch(worker, process));
+            if let Some(place) = crew.places.last_mut() {
+                let Seat { slot, sockets: _, process: _, incarnation, admin, leaving } = seat;
+                *place =
+                    Place { slot, sockets: std::mem::take(&mut place.sockets), leash, incarnation, admin, leaving };
+            }
+        }
+        crew.fit_places(more, now);
+        crew
+    }
+
+    /// A crew without places.
+    fn alone(muster: Muster, now: Time) -> Self {
+        let (queue, inbox) = mpsc::unbounded_channel();
+        let Muster { config, source, key, listeners, handoff, stats, estate, lanes, lane_events, seed } = muster;
+        let manager = Manager::new(now);
+        manager.keep(listeners.descriptors());
+        let path = handoff.path().to_owned();
+        tokio::spawn(take_outsiders(handoff, queue.clone()));
+        let orders = Orders(queue.clone());
+        tokio::spawn(admin::server::serve(stats, move |command| orders.clone().ask(command)));
+        Crew {
+            config,
+            source,
+            key,
+            handoff: path,
+            listeners,
+            estate,
+            lanes,
+            lane_events,
+            seed,
+            places: Vec::new(),
+            outsiders: BTreeMap::new(),
+            ungreeted: 0,
+            refusals: (now, 0),
+            queue,
+            inbox,
+            backlog: VecDeque::new(),
+            asked: None,
+            stopping: None,
+            look_around_at: now + LOOK_AROUND,
+            started: now,
+            manager,
+        }
+    }
+
     /// A way for others in this process to give the crew something to do.
     pub fn orders(&self) -> Orders {
         Orders(self.queue.clone())
     }
 
-    /// Runs until the orderly stop is over and every worker has gone.
+    /// Runs until the orderly stop is over and every worker has gone, or until another dispatcher has all of it.
     ///
     /// # Errors
     /// The lane has panicked. The workers live on and serve their calls.
-    pub async fn serve(mut self) -> Result<(), LaneDied> {
+    pub async fn serve(mut self) -> Result<Ending, LaneDied> {
         while !self.is_over() {
             if !self.lanes.are_running() {
                 return Err(LaneDied);
             }
             let now = clock::now();
+            if self.give_when_due(now).await {
+                return Ok(Ending::TakenOver);
+            }
             self.start_due(now);
             self.kill_overdue(now);
             // By the clock, not by quiet: somebody who watches all the time leaves no quiet second.
@@ -247,7 +318,8 @@ impl Crew {
                 self.look_around_at = now + LOOK_AROUND;
                 self.look_around().await;
             }
-            if self.manager.poll_timeout().is_some_and(|due| due <= now) {
+            // Lanes that wait for a successor to take over have other things to answer.
+            if self.asked.is_none() && self.manager.poll_timeout().is_some_and(|due| due <= now) {
                 match self.snapshot().await {
                     Ok(load) => self.manager.on_well(&load, clock::now()),
                     Err(error) => {
@@ -256,6 +328,10 @@ impl Crew {
                     }
                 }
             }
+            if let Some(happening) = self.backlog.pop_front() {
+                self.on_happening(happening).await;
+                continue;
+            }
             let until = self.poll_timeout().map_or(self.look_around_at, |at| at.min(self.look_around_at));
             tokio::select! {
                 Some(happening) = self.inbox.recv() => self.on_happening(happening).await,
@@ -263,7 +339,7 @@ impl Crew {
                 () = sleep(until.since(clock::now())) => {}
             }
         }
-        Ok(())
+        Ok(Ending::Stopped)
     }
 
     pub(super) const fn is_stopping(&self) -> bool {
@@ -276,7 +352,12 @@ impl Crew {
 
     fn poll_timeout(&self) -> Option<Time> {
         let restarts = self.places.iter().filter_map(|place| place.slot.poll_timeout());
-        restarts.chain(self.stopping.map(|stopping| stopping.kill_at)).chain(self.manager.poll_timeout()).min()
+        let others = [
+            self.give_until(),
+            self.manager.poll_timeout().filter(|_| self.asked.is_none()),
+            self.stopping.map(|stopping| stopping.kill_at),
+        ];
+        restarts.chain(others.into_iter().flatten()).min()
     }
 
     async fn on_happening(&mut self, happening: Happening) {
@@ -288,6 +369,10 @@ impl Crew {
                 let answer = self.answer(command).await;
                 // A client that hung up does not want its answer.
                 let _ = reply.send(answer);
+            }
+            Happening::TakeoverAsked { link, ask } => {
+                self.ungreeted -= 1;
+                self.on_asked(link, &ask);
             }
             Happening::Reload => {
                 if let Err(error) = self.reload() {
@@ -383,7 +468,7 @@ impl Crew {
         }
     }
 
-    fn on_lane_event(&mut self, event: server::Event) {
+    pub(super) fn on_lane_event(&mut self, event: server::Event) {
         match event {
             server::Event::LinkLost { worker, incarnation, why } => self.on_link_lost(worker, incarnation, &why),
             server::Event::Hung { worker, incarnation } => self.on_hung(worker, incarnation),
@@ -440,17 +525,10 @@ impl Crew {
             brought.transactions.clear();
         }
         let welcomed = self.welcome(worker, &link, &hello, Some((incarnation, key)));
-        let process = Arc::new(process);
-        let watched = process.clone();
+        let process = self.watch(worker, process);
         let place = &mut self.places[usize::from(worker.0)];
         place.slot = Slot::resumed(pid, now);
         place.incarnation = Some(incarnation);
-        let queue = self.queue.clone();
-        tokio::spawn(async move {
-            child::until_end(watched).await;
-            // How it ended, only its parent has heard.
-            let _ = queue.send(Happening::Exited { worker, pid, how: "ended".to_owned() });
-        });
         let leaving = place.leaving;
         let leash = place.leash.insert(process);
         match welcomed {
@@ -467,6 +545,19 @@ impl Crew {
             let drain_within = self.config.drain_after;
             self.lanes.send(|_| server::Command::Admin { worker, admin: Admin::Drain, drain_within });
         }
+    }
+
+    /// Has the end of a process noticed that is not a child of ours.
+    fn watch(&self, worker: WorkerId, process: Process) -> Arc<Process> {
+        let process = Arc::new(process);
+        let (watched, queue) = (process.clone(), self.queue.clone());
+        tokio::spawn(async move {
+            let pid = watched.pid();
+            child::until_end(watched).await;
+            // How it ended, only its parent has heard.
+            let _ = queue.send(Happening::Exited { worker, pid, how: "ended".to_owned() });
+        });
+        process
     }
 
     // -- links --
@@ -725,7 +816,12 @@ async fn greet(
     queue: mpsc::UnboundedSender<Happening>,
 ) {
     let (link, hello) = match greeting::hello(link, within).await {
-        Ok((link, hello)) => (link, Ok(Box::new(hello))),
+        Ok((link, Introduction::Hello(hello))) => (link, Ok(hello)),
+        Ok((link, Introduction::Takeover(ask))) if origin == Origin::Outsider => {
+            let _ = queue.send(Happening::TakeoverAsked { link, ask });
+            return;
+        }
+        Ok((link, Introduction::Takeover(_))) => (link, Err(NoHello::Other.to_string())),
         Err((link, reason)) => (link, Err(reason.to_string())),
     };
     let _ = queue.send(Happening::Greeted { origin, child, link, hello });

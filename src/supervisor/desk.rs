@@ -137,7 +137,10 @@ impl Crew {
     }
 
     /// Asks every lane.
-    async fn ask<T>(&self, question: impl Fn(oneshot::Sender<T>) -> server::Command) -> Result<Vec<T>, LaneStuck> {
+    pub(super) async fn ask<T>(
+        &self,
+        question: impl Fn(oneshot::Sender<T>) -> server::Command,
+    ) -> Result<Vec<T>, LaneStuck> {
         let mut answers = Vec::new();
         self.lanes.send(|_| {
             let (reply, answer) = oneshot::channel();

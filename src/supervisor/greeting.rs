@@ -8,7 +8,10 @@ use tokio::io::unix::AsyncFd;
 use tokio::time::timeout;
 
 use super::admission::{self, Refusal};
-use crate::handoff::frame::{FRAME_HARD_LIMIT, Frame, FrameBuilder, FrameError, Hello, Record, Transaction, Welcome};
+use crate::handoff::frame::takeover::Ask;
+use crate::handoff::frame::{
+    FRAME_HARD_LIMIT, Frame, FrameBuilder, FrameError, Hello, Record, Takeover, Transaction, Welcome,
+};
 use crate::net::unix::SeqPacket;
 use crate::net::watch;
 use crate::time::Time;
@@ -36,8 +39,17 @@ pub enum NoHello {
     Link(#[from] io::Error),
 }
 
-/// Waits for the `Hello` on `link`, at most `within`. Descriptors that a stranger sends along are closed.
-pub async fn hello(link: SeqPacket, within: Duration) -> Result<(SeqPacket, Hello), (SeqPacket, NoHello)> {
+/// Who introduces itself.
+#[derive(Debug)]
+pub enum Introduction {
+    /// A worker.
+    Hello(Box<Hello>),
+    /// A dispatcher that wants to take over.
+    Takeover(Box<Ask>),
+}
+
+/// Waits for the first record on `link`, at most `within`. Descriptors that a stranger sends along are closed.
+pub async fn hello(link: SeqPacket, within: Duration) -> Result<(SeqPacket, Introduction), (SeqPacket, NoHello)> {
     let watched = match watch::readable(link) {
         Ok(watched) => watched,
         Err((link, error)) => return Err((link, error.into())),
@@ -53,7 +65,7 @@ pub async fn hello(link: SeqPacket, within: Duration) -> Result<(SeqPacket, Hell
     }
 }
 
-async fn read_hello(link: &AsyncFd<SeqPacket>) -> Result<Hello, NoHello> {
+async fn read_hello(link: &AsyncFd<SeqPacket>) -> Result<Introduction, NoHello> {
     let mut buffer = vec![0; FRAME_HARD_LIMIT];
     loop {
         let mut ready = link.readable().await?;
@@ -64,7 +76,8 @@ async fn read_hello(link: &AsyncFd<SeqPacket>) -> Result<Hello, NoHello> {
             return Err(NoHello::Closed);
         }
         return match Frame::parse(&buffer[..length])?.next() {
-            Some(Ok(Record::Hello(hello))) => Ok(hello),
+            Some(Ok(Record::Hello(hello))) => Ok(Introduction::Hello(Box::new(hello))),
+            Some(Ok(Record::Takeover(Takeover::Ask(ask)))) => Ok(Introduction::Takeover(Box::new(ask))),
             Some(Err(error)) => Err(error.into()),
             Some(Ok(_)) | None => Err(NoHello::Other),
         };

@@ -4,28 +4,35 @@
 //! The order of a start is a promise to those who are there already. (1) The lock of the run directory: a second dispatcher
 //! ends here, and has touched nothing. (2) The handoff socket, where the workers of a dispatcher that died knock.
 //! (3) These workers come back with the ports they hold (`survivors`). (4) What nobody brought is bound, what is
-//! missing is started, and the sockets are read, with all that has waited in them.
+//! missing is started, and the sockets are read, with all that has waited in them. A takeover ([`crate::upgrade`]) is
+//! another beginning: all of this comes from the dispatcher that runs.
 
 mod admission;
 mod child;
 mod crew;
 mod desk;
+mod giving;
 mod greeting;
 mod manager;
 mod reload;
+mod roster;
 mod slot;
 mod sockets;
 mod survivors;
+mod taking;
 
 use std::io;
+use std::os::fd::AsFd;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
-use self::crew::{Crew, LaneDied, Muster, Orders};
+use self::crew::{Crew, Ending, LaneDied, Muster, Orders};
+use self::giving::Estate;
 use self::sockets::{Listeners, SlotSockets};
 use self::survivors::GatherError;
+use self::taking::TakeoverError;
 use crate::admin;
 use crate::admin::run_dir::{RunDir, RunDirError};
 use crate::config::{Config, Source};
@@ -35,8 +42,9 @@ use crate::dispatch::owner::Owners;
 use crate::dispatch::rules::Rules;
 use crate::ids::{TokenKey, WorkerId};
 use crate::net::bind::BindError;
+use crate::net::process::LockFile;
 use crate::net::unix::SeqListener;
-use crate::net::{activation, notify, process, random, unix};
+use crate::net::{activation, notify, process, random, udp, unix};
 use crate::server;
 
 /// Descriptors asked for: a worker has one for each RTP stream and TCP connection.
@@ -66,6 +74,9 @@ pub enum StartError {
     /// The workers of an earlier dispatcher.
     #[error(transparent)]
     Survivors(#[from] GatherError),
+    /// The dispatcher that was to be taken over from.
+    #[error(transparent)]
+    Takeover(#[from] TakeoverError),
     /// The limit of open descriptors.
     #[error(
         "{workers} workers take {needed} file descriptors, and {limit} are allowed; raise the limit (`ulimit -n`, `LimitNOFILE=`)"
@@ -86,13 +97,22 @@ pub enum StartError {
     Kernel(#[from] io::Error),
 }
 
-/// Runs the dispatcher until SIGTERM or SIGINT.
+/// How a dispatcher comes to what it dispatches with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beginning {
+    /// It binds it and starts it; what lives from a dispatcher that died comes back.
+    Start,
+    /// It gets it from the dispatcher that runs, which ends.
+    Takeover,
+}
+
+/// Runs the dispatcher until SIGTERM or SIGINT, or until another takes over.
 ///
 /// # Errors
 /// Whatever keeps it from starting: a run directory in use, a port in use, an address that is not this host's.
-pub fn run(config: Config, source: Source) -> Result<(), StartError> {
+pub fn run(config: Config, source: Source, beginning: Beginning) -> Result<(), StartError> {
     // Before any descriptor is opened.
-    let (mut given, refused) = activation::sockets();
+    let (given, refused) = activation::sockets();
     refused.iter().for_each(|line| warn!("{line}"));
     check_descriptors(&config)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -102,62 +122,95 @@ pub fn run(config: Config, source: Source) -> Result<(), StartError> {
         Signals::catch()?
     };
     let home = RunDir::open(config.run_dir.as_deref())?;
-    let _lock = home.lock()?;
-    let handoff = SeqListener::bind(&home.handoff_socket())?;
-    let key = home.key(config.token_key.clone())?;
     runtime.block_on(async {
-        let keys: Vec<TokenKey> = key.iter().chain(config.previous_token_key.as_ref()).cloned().collect();
-        // Before anything is bound: what lives from an earlier dispatcher has the ports, and gives them back.
-        let known = if key.is_some() { keys.as_slice() } else { &[] };
-        let (handoff, mut survivors) = survivors::gather(&home, handoff, known).await?;
-        let key = match key {
-            Some(key) => key,
-            None => {
-                // With a new key the tokens of every call that stands would mean nothing: the workers have the old one.
-                if let Some(worker) = survivors.workers.first().map(|survivor| survivor.resumed.worker) {
-                    warn!("the token key was gone from {}; {worker} had it", home.path().display());
-                }
-                home.keep_key(survivors.key())?
-            }
+        let (crew, _lock) = match beginning {
+            Beginning::Start => start(&home, config, source, given).await?,
+            Beginning::Takeover => taking::take_over(&home, config, source).await?,
         };
-        given.append(&mut survivors.listeners);
-        let listeners = Listeners::bind(&config, given)?;
-        let slots = (0..config.workers.max(survivors.slots())).map(WorkerId);
-        let slots = slots.map(|slot| match survivors.take_sockets(slot) {
-            Some(sockets) => Ok(sockets),
-            None if slot.0 < config.workers => SlotSockets::bind(&config, slot),
-            None => Ok(SlotSockets::default()),
-        });
-        let slots = slots.collect::<Result<Vec<_>, _>>()?;
-        let stats = admin::server::bind(&home.stats_socket())?;
-
-        let (events, lane_events) = mpsc::unbounded_channel();
-        let lanes = server::Lanes::start(lane_setups(&config, &key, &listeners, survivors.workers.len())?, &events)?;
-        for address in listeners.addresses() {
-            info!("listening on udp {address}, {} workers, run directory {}", config.workers, home.path().display());
-        }
         home.keep();
-        let crew = Crew::new(Muster { config, source, key, listeners, slots, survivors, handoff, lanes, lane_events });
+        // Another process than the one before, where this one has taken over.
+        tell_manager(&format!("MAINPID={}\nREADY=1\nSTATUS=serving", std::process::id()));
         tokio::spawn(signals.obey(crew.orders()));
-        let orders = crew.orders();
-        tokio::spawn(admin::server::serve(stats, move |command| orders.clone().ask(command)));
-        // Behind everything that can fail: whoever waits for the word may send calls.
-        if let Err(error) = notify::tell(&format!("READY=1\nMAINPID={}\n", std::process::id())) {
-            warn!("the service manager cannot be told: {error}");
+        match crew.serve().await? {
+            Ending::Stopped => info!("stopped"),
+            Ending::TakenOver => {
+                info!("another dispatcher has taken over");
+                // At once: whatever would be closed in order here, its socket files first, is the other's now.
+                std::process::exit(0);
+            }
         }
-        crew.serve().await?;
-        info!("stopped");
         Ok(())
     })
 }
 
+/// Nothing depends on it; a service manager that cannot be told finds out by itself.
+fn tell_manager(lines: &str) {
+    if let Err(error) = notify::tell(lines) {
+        warn!("the service manager could not be told: {error}");
+    }
+}
+
+/// Starts a dispatcher in the order that the module's doc promises. `given` are well-known sockets that the service
+/// manager has bound or kept.
+async fn start(
+    home: &RunDir,
+    config: Config,
+    source: Source,
+    mut given: Vec<udp::Socket>,
+) -> Result<(Crew, LockFile), StartError> {
+    let lock = home.lock()?;
+    let handoff = SeqListener::bind(&home.handoff_socket())?;
+    let key = home.key(config.token_key.clone())?;
+    let keys: Vec<TokenKey> = key.iter().chain(config.previous_token_key.as_ref()).cloned().collect();
+    // Before anything is bound: what lives from an earlier dispatcher has the ports, and gives them back.
+    let known = if key.is_some() { keys.as_slice() } else { &[] };
+    let (handoff, mut survivors) = survivors::gather(home, handoff, known).await?;
+    let key = match key {
+        Some(key) => key,
+        None => {
+            // With a new key the tokens of every call that stands would mean nothing: the workers have the old one.
+            if let Some(worker) = survivors.workers.first().map(|survivor| survivor.resumed.worker) {
+                warn!("the token key was gone from {}; {worker} had it", home.path().display());
+            }
+            home.keep_key(survivors.key())?
+        }
+    };
+    given.append(&mut survivors.listeners);
+    let listeners = Listeners::bind(&config, given)?;
+    let slots = (0..config.workers.max(survivors.slots())).map(WorkerId);
+    let slots = slots.map(|slot| match survivors.take_sockets(slot) {
+        Some(sockets) => Ok(sockets),
+        None if slot.0 < config.workers => SlotSockets::bind(&config, slot),
+        None => Ok(SlotSockets::default()),
+    });
+    let slots = slots.collect::<Result<Vec<_>, _>>()?;
+    let stats = admin::server::bind(&home.stats_socket())?;
+    let estate = Estate {
+        lock: lock.as_fd().try_clone_to_owned()?,
+        handoff: handoff.as_fd().try_clone_to_owned()?,
+        stats: stats.as_fd().try_clone_to_owned()?,
+    };
+
+    let (events, lane_events) = mpsc::unbounded_channel();
+    let seed = random::random_u64()?;
+    let lanes = lane_setups(&config, &key, &listeners, seed, survivors.workers.len())?;
+    let lanes = server::Lanes::start(lanes, &events)?;
+    for address in listeners.addresses() {
+        info!("listening on udp {address}, {} workers, run directory {}", config.workers, home.path().display());
+    }
+    let muster = Muster { config, source, key, listeners, handoff, stats, estate, lanes, lane_events, seed };
+    Ok((Crew::new(muster, slots, survivors), lock))
+}
+
+/// What each lane starts with. `shared` is for all of them: it says which call is whose.
 fn lane_setups(
     config: &Config,
     key: &TokenKey,
     listeners: &Listeners,
+    shared: u64,
     awaited: usize,
 ) -> io::Result<Vec<server::Setup>> {
-    let (lanes, shared) = (usize::from(config.lanes), random::random_u64()?);
+    let lanes = usize::from(config.lanes);
     let setup = |own| {
         let dispatch = Dispatch::new(crate::dispatch::Setup {
             rules: Rules::from(config),
@@ -174,6 +227,7 @@ fn lane_setups(
             retention_bytes: config.retention_bytes / lanes,
             owners: Owners::new(own, lanes, shared),
             awaited,
+            given: None,
         })
     };
     (0..lanes).map(setup).collect()

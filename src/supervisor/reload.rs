@@ -11,6 +11,7 @@ use crate::ids::WorkerId;
 use crate::net::bind::BindError;
 use crate::net::clock;
 use crate::server;
+use crate::time::Time;
 
 /// Why nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +53,13 @@ impl Crew {
             insert: self.config.insert,
             workers: usize::from(self.config.workers),
         });
+        self.fit_places(more, now);
+        info!("configuration read again: {change}");
+        Ok(change)
+    }
+
+    /// Makes the places as many as the configuration says: `more` has the sockets of those that are new.
+    pub(super) fn fit_places(&mut self, more: Vec<SlotSockets>, now: Time) {
         let configured = usize::from(self.config.workers);
         let mut orders = Vec::new();
         for (at, place) in self.places.iter_mut().enumerate() {
@@ -74,8 +82,6 @@ impl Crew {
             self.order(worker, Admin::Ready);
         }
         self.forget_left_places();
-        info!("configuration read again: {change}");
-        Ok(change)
     }
 
     /// Binds the sockets of slots that are new, before anything is changed.

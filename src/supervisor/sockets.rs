@@ -126,6 +126,26 @@ impl SlotSockets {
         self.0.iter().map(|pair| pair.address).collect()
     }
 
+    /// The sockets themselves, UDP and TCP in turn.
+    pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.0.iter().flat_map(|pair| [pair.udp.as_fd(), pair.tcp.as_fd()])
+    }
+
+    /// Takes what [`SlotSockets::descriptors`] of another dispatcher gave.
+    ///
+    /// # Errors
+    ///
+    /// They are not that.
+    pub fn inherit(descriptors: Vec<OwnedFd>) -> io::Result<Self> {
+        let mut descriptors = descriptors.into_iter();
+        let mut pairs = Vec::new();
+        while let (Some(udp), Some(tcp)) = (descriptors.next(), descriptors.next()) {
+            let (udp, tcp) = (udp::Socket::from_fd(udp)?, tcp::Listener::from_fd(tcp)?);
+            pairs.push(Pair { address: udp.local_addr(), udp, tcp });
+        }
+        Ok(SlotSockets(pairs))
+    }
+
     /// Copies of the UDP sockets, for the times when no worker reads them.
     pub fn udp_copies(&self) -> io::Result<Vec<udp::Socket>> {
         self.0.iter().map(|pair| pair.udp.try_clone()).collect()

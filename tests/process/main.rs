@@ -25,4 +25,5 @@ mod shutdown;
 mod silent;
 mod start;
 mod strangers;
+mod takeover;
 mod torture;

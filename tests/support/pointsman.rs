@@ -67,6 +67,24 @@ impl Setup {
     /// Starts the executable on a run directory.
     fn run_in(&self, dir: &Path) -> Child {
         let log = File::options().append(true).create(true).open(dir.join("stderr")).expect("a file for stderr");
+        let mut command = self.command_in(dir);
+        command.stdout(log.try_clone().expect("the same file for stdout")).stderr(if self.log_to_nobody {
+            Stdio::piped()
+        } else {
+            log.into()
+        });
+        let mut child = command.spawn().expect("the executable starts");
+        // Our end of the pipe is closed with this.
+        drop(child.stderr.take());
+        child
+    }
+
+    /// Runs the executable on a run directory to its end.
+    fn output_in(&self, dir: &Path) -> Output {
+        self.command_in(dir).output().expect("the executable starts")
+    }
+
+    fn command_in(&self, dir: &Path) -> Command {
         let mut command = Command::new(EXECUTABLE);
         if !self.workers_by_file {
             command.args(["--workers", &self.workers.to_string()]);
@@ -76,13 +94,8 @@ impl Setup {
             .args(["--listen", &format!("udp:{}", SocketAddr::new(self.ip, self.port)), "--run-dir"])
             .arg(dir)
             .args(&self.more)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("the same file for stdout"))
-            .stderr(if self.log_to_nobody { Stdio::piped() } else { log.into() });
-        let mut child = command.spawn().expect("the executable starts");
-        // Our end of the pipe is closed with this.
-        drop(child.stderr.take());
-        child
+            .stdin(Stdio::null());
+        command
     }
 
     /// Starts it and waits for nothing.
@@ -110,6 +123,29 @@ impl Pointsman {
     pub fn crash(&mut self) {
         self.child.kill().expect("a child of ours");
         self.child.wait().expect("a child of ours");
+    }
+
+    /// Has another dispatcher, started in the same way, take over, and waits for the end of the one that ran.
+    pub fn take_over(&mut self) {
+        self.take_over_as(self.setup());
+    }
+
+    /// Has a dispatcher take over that is started otherwise than the one that runs.
+    pub fn take_over_as(&mut self, setup: Setup) {
+        let mut new = setup.clone().with(["--takeover"]).run_in(self.dir.path());
+        let status = wait_for("the end of the old dispatcher", DEADLINE, || {
+            let ended = new.try_wait().expect("a child of ours");
+            assert!(ended.is_none(), "the new dispatcher ended: {ended:?}\n{}", self.log());
+            self.child.try_wait().expect("a child of ours")
+        });
+        assert!(status.success(), "{status}");
+        (self.child, self.setup) = (new, setup);
+    }
+
+    /// Starts a dispatcher that is to take over and cannot: its exit code, and what it says.
+    pub fn fail_to_take_over(&self, words: &[&str]) -> (Option<i32>, String) {
+        let output = self.setup().with(words.iter().copied()).with(["--takeover"]).output_in(self.dir.path());
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
     }
 
     /// Starts the dispatcher again, as it was started before and on the same run directory; waits for nothing.

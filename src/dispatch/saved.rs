@@ -1,0 +1,72 @@
+//! One lane's decisions as bytes, for the dispatcher that takes over: it decides on as this one would have.
+//!
+//! What the configuration says (rules, keys, sizes) is not in them: the new dispatcher has its own. What selections
+//! remember and the ring of past decisions stay behind: the one is worth nothing, the other costs more time than reading
+//! may pause for, so that `explain` begins anew.
+
+use super::Dispatch;
+use super::access::Access;
+use super::counters::Counters;
+use super::group::Groups;
+use super::identity::Directory;
+use super::pool::Pool;
+use super::table::Table;
+use crate::pack::{Damaged, Pack, Packed};
+
+impl Dispatch {
+    /// Writes everything that is not in the configuration.
+    pub fn save(&self, out: &mut Vec<u8>) {
+        let Dispatch {
+            rules: _,
+            allow: _,
+            printer: _,
+            directory,
+            pool,
+            selector: _,
+            table,
+            groups,
+            access,
+            history: _,
+            call_hash: _,
+            counters,
+            unrecorded_until,
+            next_look,
+        } = self;
+        directory.save(out);
+        pool.save(out);
+        table.save(out);
+        groups.save(out);
+        access.save(out);
+        counters.pack(out);
+        unrecorded_until.pack(out);
+        next_look.pack(out);
+    }
+
+    /// Takes what [`Dispatch::save`] wrote instead of what it has.
+    ///
+    /// # Errors
+    ///
+    /// The bytes are no such state, or do not fit into the sizes set; it is not to be used then.
+    pub fn restore(&mut self, from: &mut Packed<'_>) -> Result<(), Damaged> {
+        self.directory.restore(from)?;
+        self.pool.restore(from)?;
+        self.table.restore(from)?;
+        self.groups.restore(from)?;
+        self.access.restore(from)?;
+        self.counters = Counters::unpack(from)?;
+        self.unrecorded_until = Pack::unpack(from)?;
+        self.next_look = Pack::unpack(from)?;
+        self.selector.set(self.rules.policy, &self.rules.weights, self.pool.len());
+        Ok(())
+    }
+
+    /// How that is laid out.
+    pub fn layout(out: &mut String) {
+        Directory::layout(out);
+        Pool::layout(out);
+        Table::layout(out);
+        Groups::layout(out);
+        Access::layout(out);
+        Counters::layout(out);
+    }
+}

@@ -1,0 +1,123 @@
+//! The table as bytes, for the dispatcher that takes over: places, queues and lists as they lie there, so that every
+//! [`EntryId`](crate::dispatch::decision::EntryId) that a link remembers means the same entry afterwards, and nothing has
+//! to be sorted.
+
+use super::{Entry, FINISHED, FREE, Links, NONE, Queue, Shares, State, Table};
+use crate::pack::{Damaged, Pack, Packed, packed};
+
+packed!(Entry {
+    branch,
+    call,
+    source,
+    cseq,
+    worker,
+    life,
+    group,
+    state,
+    is_invite,
+    cancelled,
+    deaths,
+    generation,
+    deadline,
+    queue,
+    queue_links,
+    call_links,
+});
+packed!(Links { previous, next });
+packed!(Queue { first, last });
+
+/// What an entry takes, about: the memory is asked for once.
+const ENTRY: usize = 96;
+
+impl Table {
+    /// Writes all there is.
+    pub fn save(&self, out: &mut Vec<u8>) {
+        // Size and limits are the rules' to say; the length follows from the entries.
+        let Table { entries, cap: _, free, by_branch, by_call, queues, shares: _, pending_max: _, len: _ } = self;
+        out.reserve(entries.len() * (ENTRY + 2 * size_of::<u64>()));
+        entries.pack(out);
+        free.pack(out);
+        queues.pack(out);
+        by_branch.save(out);
+        by_call.save(out);
+    }
+
+    /// Takes what [`Table::save`] wrote instead of what it has. A table that is given back as damaged is not to be used.
+    ///
+    /// # Errors
+    ///
+    /// The bytes are no table, or one that is larger than this.
+    pub fn restore(&mut self, from: &mut Packed<'_>) -> Result<(), Damaged> {
+        let places = from.length()?;
+        if places > self.cap {
+            return Err(Damaged("a table beyond table-cap"));
+        }
+        // Every index is checked once, here: the table itself never doubts them.
+        let is_place = |index: u32| index == NONE || (index as usize) < places;
+        let are_places = |links: Links| is_place(links.previous) && is_place(links.next);
+        self.entries.clear();
+        self.len = 0;
+        self.shares = Shares::default();
+        for _ in 0..places {
+            let entry = Entry::unpack(from)?;
+            if !are_places(entry.queue_links) || !are_places(entry.call_links) {
+                return Err(Damaged("a list of the table"));
+            }
+            match entry.queue {
+                FREE => {}
+                0..=FINISHED => self.len += 1,
+                _ => return Err(Damaged("a queue of the table")),
+            }
+            if entry.queue < FINISHED {
+                self.shares.add(entry.source);
+            }
+            self.entries.push(entry);
+        }
+        self.free = u32::unpack(from)?;
+        self.queues = <[Queue; 3]>::unpack(from)?;
+        if !is_place(self.free) || !self.queues.iter().all(|queue| is_place(queue.first) && is_place(queue.last)) {
+            return Err(Damaged("a list of the table"));
+        }
+        self.by_branch.restore(from, places)?;
+        self.by_call.restore(from, places)
+    }
+
+    /// How that is laid out.
+    pub fn layout(out: &mut String) {
+        out.push_str("table:places,free,queues,indexes:");
+        Entry::layout(out);
+        Queue::layout(out);
+    }
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Queue { first: NONE, last: NONE }
+    }
+}
+
+impl Pack for State {
+    fn pack(&self, out: &mut Vec<u8>) {
+        let (code, status) = match self {
+            State::Pending => (0_u8, 0),
+            State::Answered => (1, 0),
+            State::Verdict(status) => (2, *status),
+        };
+        code.pack(out);
+        status.pack(out);
+    }
+
+    fn unpack(from: &mut Packed<'_>) -> Result<Self, Damaged> {
+        let (code, status) = (u8::unpack(from)?, u16::unpack(from)?);
+        match code {
+            0 => Ok(State::Pending),
+            1 => Ok(State::Answered),
+            2 => Ok(State::Verdict(status)),
+            _ => Err(Damaged("a state of the table")),
+        }
+    }
+
+    fn layout(out: &mut String) {
+        out.push_str("State|Pending=0|Answered=1|Verdict=2:u16");
+    }
+}

@@ -1,0 +1,109 @@
+//! The switch as bytes, for the dispatcher that takes over.
+
+use super::{Back, Cause, Channel, Hands, RefuseReason, Repeats, Suspects, Switch, Totals};
+use crate::dispatch::Dispatch;
+use crate::handoff::front::Front;
+use crate::ids::{Incarnation, WorkerId};
+use crate::pack::{Damaged, Pack, Packed, pack_length, packed};
+
+impl<C: Channel> Switch<C> {
+    /// Writes all there is, between two messages. The links' channels go another way: by worker, in this order.
+    pub fn save(&self, out: &mut Vec<u8>) {
+        // The rest is the configuration's, used again for each message, or empty now: answers and parcels have been
+        // flushed, what came back has been decided about.
+        let Switch {
+            dispatch,
+            scanner: _,
+            hands,
+            retention_bytes: _,
+            configured: _,
+            frame: _,
+            refused,
+            returned,
+            suspects,
+            owners: _,
+            parcels: _,
+            told: _,
+            told_at: _,
+            untold: _,
+        } = self;
+        let Hands { links, answers: _, repeats, insert: _, totals, patched: _ } = hands;
+        debug_assert!(returned.is_empty(), "messages that came back wait for their decision");
+        dispatch.save(out);
+        refused.pack(out);
+        totals.pack(out);
+        repeats.save(out);
+        suspects.pack(out);
+        pack_length(links.iter().count(), out);
+        for (worker, link) in links.iter() {
+            worker.pack(out);
+            link.incarnation.pack(out);
+            link.front.save(out);
+        }
+    }
+
+    /// Takes what [`Switch::save`] wrote instead of what it has. `channel` gives each worker's.
+    ///
+    /// # Errors
+    ///
+    /// The bytes are no such state, or a worker has no channel; it is not to be used then.
+    pub fn restore(
+        &mut self,
+        from: &mut Packed<'_>,
+        mut channel: impl FnMut(WorkerId) -> Option<C>,
+    ) -> Result<(), Damaged> {
+        self.dispatch.restore(from)?;
+        self.refused = Pack::unpack(from)?;
+        self.hands.totals = Totals::unpack(from)?;
+        self.hands.repeats.restore(from)?;
+        self.suspects = Pack::unpack(from)?;
+        for _ in 0..from.length()? {
+            let (worker, incarnation) = (WorkerId::unpack(from)?, Incarnation::unpack(from)?);
+            let front = Front::restore(self.retention_bytes, from)?;
+            let channel = channel(worker).ok_or(Damaged("a worker without a link"))?;
+            self.hands.links.insert(worker, incarnation, channel, front);
+            self.hands.links.touch(worker);
+            if self.is_first() {
+                // It may have those of another configuration; the same ones again change nothing.
+                self.untold.push(worker);
+            }
+        }
+        self.fit_pool();
+        // What the other lanes were told last may not have reached them.
+        self.told = vec![u32::MAX; self.dispatch.pool().len()];
+        Ok(())
+    }
+
+    /// How that is laid out.
+    pub fn layout(out: &mut String) {
+        Dispatch::layout(out);
+        out.push_str(&format!("refused:{}×u64", RefuseReason::ALL.len()));
+        Totals::layout(out);
+        Front::layout(out);
+        Repeats::layout(out);
+        <Suspects<Back>>::layout(out);
+    }
+}
+
+packed!(Back { message, from, cause });
+
+impl Pack for Cause {
+    fn pack(&self, out: &mut Vec<u8>) {
+        let reason = match self {
+            Cause::Died => None,
+            Cause::Refused(reason) => RefuseReason::ALL.iter().position(|other| other == reason),
+        };
+        reason.pack(out);
+    }
+
+    fn unpack(from: &mut Packed<'_>) -> Result<Self, Damaged> {
+        match <Option<usize>>::unpack(from)? {
+            None => Ok(Cause::Died),
+            Some(at) => RefuseReason::ALL.get(at).map(|reason| Cause::Refused(*reason)).ok_or(Damaged("a reason")),
+        }
+    }
+
+    fn layout(out: &mut String) {
+        out.push_str("Cause");
+    }
+}

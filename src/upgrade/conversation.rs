@@ -1,0 +1,199 @@
+//! The conversation of two dispatchers over one connection to the handoff socket.
+
+use std::io::{self, IoSlice};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use tokio::io::unix::AsyncFd;
+use tokio::time::timeout;
+
+use crate::handoff::frame::{FRAME_HARD_LIMIT, Frame, FrameBuilder, FrameError, Record, Takeover};
+use crate::net::unix::{Peer, SeqPacket};
+use crate::net::watch;
+
+/// Descriptors beside one frame; the kernel takes a few more.
+const AT_ONCE: usize = 250;
+
+/// One end of the conversation.
+#[derive(Debug)]
+pub struct Conversation {
+    link: AsyncFd<SeqPacket>,
+}
+
+/// Why the other end does not say what is waited for.
+#[derive(Debug, thiserror::Error)]
+pub enum Broken {
+    /// It does not go on, for this reason.
+    #[error("{0}")]
+    Refused(String),
+    /// It says nothing.
+    #[error("it said nothing for {0:?}")]
+    Silent(Duration),
+    /// It is gone.
+    #[error("it is gone")]
+    Closed,
+    /// It says something else.
+    #[error("it said something else than `{0}`")]
+    Unexpected(&'static str),
+    /// It says what is no frame.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// The connection is broken.
+    #[error(transparent)]
+    Link(#[from] io::Error),
+}
+
+impl Conversation {
+    /// A conversation over `link`, within the runtime.
+    ///
+    /// # Errors
+    ///
+    /// The kernel watches nothing more.
+    pub fn new(link: SeqPacket) -> io::Result<Self> {
+        Ok(Conversation { link: watch::readable(link).map_err(|(_, error)| error)? })
+    }
+
+    /// Who is at the other end.
+    ///
+    /// # Errors
+    ///
+    /// The connection is broken.
+    pub fn peer(&self) -> io::Result<Peer> {
+        self.link.get_ref().peer()
+    }
+
+    /// Says a step.
+    ///
+    /// # Errors
+    ///
+    /// The other end is gone.
+    pub fn say(&self, step: Takeover) -> io::Result<()> {
+        self.send(step, &[])
+    }
+
+    /// Says why it does not go on. The other end may be gone; that is all the same then.
+    pub fn goodbye(&self, reason: &str) {
+        let mut frame = FrameBuilder::new();
+        frame.push(&Record::Goodbye(reason));
+        let _ = self.link.get_ref().send(&[IoSlice::new(frame.bytes())], &[]);
+    }
+
+    /// Gives descriptors, in their order.
+    ///
+    /// # Errors
+    ///
+    /// The other end is gone, or no more descriptors may be under way.
+    pub fn give(&self, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+        let mut step = Takeover::Given { descriptors: descriptors.len() };
+        for some in descriptors.chunks(AT_ONCE) {
+            self.send(std::mem::replace(&mut step, Takeover::More), some)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the descriptors that the other end gives.
+    ///
+    /// # Errors
+    ///
+    /// They do not come within the time.
+    pub async fn take(&self, within: Duration) -> Result<Vec<OwnedFd>, Broken> {
+        let (Takeover::Given { descriptors: announced }, mut descriptors) = self.hear(within).await? else {
+            return Err(Broken::Unexpected("given"));
+        };
+        while descriptors.len() < announced {
+            match self.hear(within).await? {
+                (Takeover::More, more) if !more.is_empty() => descriptors.extend(more),
+                _ => return Err(Broken::Unexpected("more")),
+            }
+        }
+        Ok(descriptors)
+    }
+
+    /// Waits until the other end says `step`.
+    ///
+    /// # Errors
+    ///
+    /// It says something else, or nothing within the time.
+    pub async fn expect(&self, step: Takeover, name: &'static str, within: Duration) -> Result<(), Broken> {
+        let (said, _) = self.hear(within).await?;
+        if said == step { Ok(()) } else { Err(Broken::Unexpected(name)) }
+    }
+
+    async fn hear(&self, within: Duration) -> Result<(Takeover, Vec<OwnedFd>), Broken> {
+        timeout(within, self.next()).await.unwrap_or(Err(Broken::Silent(within)))
+    }
+
+    async fn next(&self) -> Result<(Takeover, Vec<OwnedFd>), Broken> {
+        let mut buffer = vec![0; FRAME_HARD_LIMIT];
+        loop {
+            let mut ready = self.link.readable().await?;
+            let mut descriptors = Vec::new();
+            let Ok(read) = ready.try_io(|link| link.get_ref().recv(&mut buffer, &mut descriptors)) else { continue };
+            let length = read?;
+            if length == 0 {
+                return Err(Broken::Closed);
+            }
+            return match Frame::parse(&buffer[..length])?.next() {
+                Some(Ok(Record::Takeover(step))) => Ok((step, descriptors)),
+                Some(Ok(Record::Goodbye(reason))) => Err(Broken::Refused(reason.to_owned())),
+                Some(Err(error)) => Err(error.into()),
+                Some(Ok(_)) | None => Err(Broken::Unexpected("takeover")),
+            };
+        }
+    }
+
+    fn send(&self, step: Takeover, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+        let mut frame = FrameBuilder::new();
+        frame.push(&Record::Takeover(step));
+        self.link.get_ref().send(&[IoSlice::new(frame.bytes())], descriptors)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_millis(20);
+    const LONG: Duration = Duration::from_secs(10);
+
+    fn talk<F: Future<Output = ()>>(words: impl FnOnce(Conversation, Conversation) -> F) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (one, other) = SeqPacket::pair().unwrap();
+            words(Conversation::new(one).unwrap(), Conversation::new(other).unwrap()).await;
+        });
+    }
+
+    #[test]
+    fn more_descriptors_than_one_frame_carries_arrive_in_their_order() {
+        talk(async |one, other| {
+            let files: Vec<_> = (0..600).map(|_| crate::net::memory::file().unwrap()).collect();
+            for (number, file) in files.iter().enumerate() {
+                file.set_len(number as u64).unwrap();
+            }
+            one.give(&files.iter().map(AsFd::as_fd).collect::<Vec<_>>()).unwrap();
+            let came = other.take(LONG).await.unwrap();
+            let numbers: Vec<u64> =
+                came.into_iter().map(|fd| std::fs::File::from(fd).metadata().unwrap().len()).collect();
+            assert_eq!(numbers, (0..600).collect::<Vec<u64>>());
+        });
+    }
+
+    #[test]
+    fn silence_a_refusal_a_wrong_word_and_the_end_are_told_apart() {
+        talk(async |one, other| {
+            let expected = async || other.expect(Takeover::Taken, "taken", SOON).await;
+            assert!(matches!(expected().await, Err(Broken::Silent(_))));
+            one.say(Takeover::Over).unwrap();
+            assert!(matches!(expected().await, Err(Broken::Unexpected("taken"))));
+            one.goodbye("no");
+            assert!(matches!(expected().await, Err(Broken::Refused(why)) if why == "no"));
+            one.say(Takeover::Taken).unwrap();
+            assert!(expected().await.is_ok());
+            drop(one);
+            assert!(matches!(expected().await, Err(Broken::Closed)));
+        });
+    }
+}
