@@ -13,6 +13,7 @@ use pointsman::dispatch::rules::Rules;
 use pointsman::dispatch::{Dispatch, Setup};
 use pointsman::ids::{Incarnation, ListenerId, TokenKey, WorkerId};
 use pointsman::net::udp;
+use pointsman::pack::Packed;
 use pointsman::server::door::Owner;
 use pointsman::server::switch::{LinkRead, Switch};
 use pointsman::time::Time;
@@ -173,6 +174,22 @@ impl Desk {
             self.open[at] |= at < workers;
             self.switch.set_admin(WorkerId(at as u16), admin, None);
         }
+    }
+
+    /// Another dispatcher takes over, with all that this one has; its selections draw from another seed.
+    pub fn take_over(&mut self, key: &TokenKey, seed: u64) {
+        let Settings { table_cap, group_cap, workers, .. } = self.settings;
+        let (rules, keys) = (self.switch.dispatch().rules().clone(), Keyring::new(key.clone()));
+        let dispatch = Dispatch::new(Setup { rules, keys, table_cap, group_cap, workers, seed });
+        let mut switch = Switch::new(dispatch, self.settings.insert, self.settings.retention, Owners::new(0, 1, seed));
+        let mut state = Vec::new();
+        self.switch.save(&mut state);
+        let channel = |worker| self.switch.links().get(worker).map(|link| FrontEnd(link.channel().0.clone()));
+        let mut from = Packed::new(&state);
+        switch.restore(&mut from, channel).expect("a state that was just saved");
+        assert!(from.is_empty(), "not all of the state was read");
+        // A process that ends at once closes no link: there is a duplicate of each.
+        std::mem::forget(std::mem::replace(&mut self.switch, switch));
     }
 
     /// A slot is no more: nobody reads its sockets.

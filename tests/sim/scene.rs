@@ -49,6 +49,8 @@ pub enum Action {
     Reload,
     /// The dispatcher is killed, and another started.
     Restart,
+    /// Another dispatcher takes over.
+    TakeOver,
     /// Nothing happens for a while.
     Rest,
 }
@@ -99,6 +101,7 @@ impl Scene {
             (3, Action::Freeze),
             (1, Action::Reload),
             (if self.restarts { 2 } else { 0 }, Action::Restart),
+            (3, Action::TakeOver),
             (8, Action::Rest),
         ])
     }

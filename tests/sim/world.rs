@@ -426,6 +426,7 @@ impl World {
                 self.reload(workers);
             }
             Action::Restart => self.restart(out),
+            Action::TakeOver => self.desk.take_over(&KEY, self.dice.roll(u64::MAX)),
             Action::Rest => rest += self.dice.roll(4_000),
         }
         self.schedule(self.now + Duration::from_millis(rest), Event::Act);

@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::dispatch::fingerprint::{Printer, SourcePrint};
 use crate::ids::TokenKey;
+use crate::pack::{Damaged, Packed};
 
 const PENDING_MAX: Duration = Duration::from_secs(300);
 
@@ -104,6 +105,48 @@ fn the_last_eighth_is_for_sources_below_their_share_and_nobody_who_waits_loses_i
     table.check();
 }
 
+fn taken_over(table: &Table) -> Table {
+    let mut state = Vec::new();
+    table.save(&mut state);
+    let mut from = Packed::new(&state);
+    let mut next = Table::new(table.cap(), PENDING_MAX);
+    next.restore(&mut from).unwrap();
+    assert!(from.is_empty());
+    next
+}
+
+#[test]
+fn an_entry_that_has_gone_means_no_other_one_after_a_takeover() {
+    let mut table = Table::new(4, PENDING_MAX);
+    let gone = table.insert(invite(1, 1), second(0)).unwrap().0;
+    table.answered(gone, second(0));
+    assert!(table.poll_expired(second(33)).is_some());
+    let mut table = taken_over(&table);
+    let (next, _) = table.insert(invite(2, 2), second(34)).unwrap();
+    assert_eq!((next.index, table.get(gone)), (gone.index, None));
+    table.check();
+}
+
+#[test]
+fn a_state_that_is_damaged_or_too_large_is_refused_and_never_believed() {
+    let mut table = Table::new(4, PENDING_MAX);
+    (0..4).for_each(|at| drop(table.insert(invite(at, at / 2), second(0))));
+    let mut state = Vec::new();
+    table.save(&mut state);
+    let restored = |state: &[u8], cap| Table::new(cap, PENDING_MAX).restore(&mut Packed::new(state));
+    assert_eq!(restored(&state, 4), Ok(()));
+    assert_eq!(restored(&state, 3), Err(Damaged("a table beyond table-cap")));
+    for end in 0..state.len() {
+        assert!(restored(&state[..end], 4).is_err(), "cut at {end}");
+    }
+    for at in 0..state.len() {
+        let mut changed = state.clone();
+        changed[at] ^= 0x55;
+        // Whatever it means now, it breaks nothing at once.
+        let _ = restored(&changed, 4);
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Operation {
     Insert { branch: u32, call: u32, is_invite: bool },
@@ -111,6 +154,7 @@ enum Operation {
     Verdict(u32),
     Move(u32),
     Pass(u64),
+    TakeOver,
 }
 
 fn operation() -> impl Strategy<Value = Operation> {
@@ -121,6 +165,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => (0..30_u32).prop_map(Operation::Verdict),
         1 => (0..30_u32).prop_map(Operation::Move),
         1 => (0..40_u64).prop_map(Operation::Pass),
+        1 => Just(Operation::TakeOver),
     ]
 }
 
@@ -150,6 +195,16 @@ proptest! {
                 Operation::Move(branch) => with(&mut table, branch, &|table, id| {
                     table.move_to(id, (WorkerId(3), 1), None, 0, now);
                 }),
+                Operation::TakeOver => {
+                    let before = table;
+                    table = taken_over(&before);
+                    for branch in 0..30 {
+                        let id = before.by_branch(print(1, branch));
+                        prop_assert_eq!(table.by_branch(print(1, branch)), id);
+                        prop_assert_eq!(id.and_then(|id| table.get(id)), id.and_then(|id| before.get(id)));
+                    }
+                    prop_assert_eq!((table.len(), table.poll_timeout()), (before.len(), before.poll_timeout()));
+                }
                 Operation::Pass(seconds) => {
                     now = Time(now.0 + seconds * 1_000_000);
                     while table.poll_expired(now).is_some() {}

@@ -7,6 +7,7 @@ use super::*;
 use crate::handoff::frame::{Drain, DrainMode, FRAME_HARD_LIMIT, MESSAGE_HEADER, Transport, Welcome};
 use crate::handoff::store::SMALLEST;
 use crate::ids::{ListenerId, WorkerId};
+use crate::pack::Packed;
 
 fn envelope(seq: u64) -> Envelope {
     Envelope {
@@ -356,6 +357,25 @@ fn a_dead_workers_messages_come_back_in_order_sent_or_not() {
     assert_eq!(orphans, expected.map(|(seq, sent)| (seq, sent, vec![seq as u8; 700])));
 }
 
+fn taken_over(front: &Front) -> Front {
+    let mut state = Vec::new();
+    front.save(&mut state);
+    let mut from = Packed::new(&state);
+    let next = Front::restore(SMALLEST, &mut from).unwrap();
+    assert!(from.is_empty());
+    next
+}
+
+#[test]
+fn what_the_operator_wants_waits_for_a_link_that_takes_nothing_over_a_takeover_too() {
+    let mut front = Front::new(SMALLEST);
+    front.push_control(&Record::Query);
+    front.push(&envelope(1), note(1), &[b"x"]).unwrap();
+    let frames = transmit(&mut taken_over(&front));
+    let records: Vec<_> = Frame::parse(&frames[0]).unwrap().collect::<Result<_, _>>().unwrap();
+    assert!(matches!(&records[..], [Record::Query, Record::Message(_)]), "{records:?}");
+}
+
 #[derive(Clone, Debug)]
 enum Operation {
     Push { length: usize, follows: bool, gap: u64 },
@@ -364,6 +384,7 @@ enum Operation {
     Refuse { which: usize },
     Lie { seq: u64 },
     Report { behind: u64 },
+    TakeOver,
 }
 
 fn operation() -> impl Strategy<Value = Operation> {
@@ -375,6 +396,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => any::<usize>().prop_map(|which| Operation::Refuse { which }),
         1 => prop_oneof![0..500_u64, any::<u64>()].prop_map(|seq| Operation::Lie { seq }),
         1 => (0..20_u64).prop_map(|behind| Operation::Report { behind }),
+        1 => Just(Operation::TakeOver),
     ]
 }
 
@@ -465,6 +487,11 @@ proptest! {
                 }
                 Operation::Lie { seq } if kept.contains_key(&seq) => {}
                 Operation::Lie { seq } => prop_assert!(hear(&mut front, &answered(&[seq])).is_empty()),
+                Operation::TakeOver => {
+                    let (before, room) = (front.stats(), front.room());
+                    front = taken_over(&front);
+                    prop_assert_eq!((front.stats(), front.room()), (before, room));
+                }
                 Operation::Report { behind } => {
                     report += 1;
                     let taken_through = Seq(last.saturating_sub(behind));
