@@ -220,8 +220,9 @@ impl Dispatch {
                 // Who sent it was not written down: it stands for itself.
                 source: SourcePrint(branch.short() as u16),
             };
-            if self.table.insert(new, now).is_err() {
-                break;
+            let Ok((entry, _)) = self.table.insert(new, now) else { break };
+            if held.is_cancelled {
+                self.table.cancel(entry);
             }
         }
         for (opened, name) in &brought.conferences {

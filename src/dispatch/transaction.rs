@@ -53,7 +53,14 @@ impl Names {
         }
         let Names { branch, call, cseq } = Names::of(message, &read, printer);
         let (branch, call) = (branch.to_bytes(), call.to_bytes());
-        Some(frame::Transaction { branch, call, cseq, is_invite: method == Method::Invite, is_answered: false })
+        let is_invite = method == Method::Invite;
+        Some(frame::Transaction { branch, call, cseq, is_invite, ..frame::Transaction::default() })
+    }
+
+    /// The name of the transaction that a CANCEL is for: it has its branch (RFC 3261 §9.1).
+    pub fn cancelled_by(message: &Message<'_>, printer: &Printer) -> Option<[u8; 16]> {
+        (message.method()? == Method::Cancel)
+            .then(|| Names::of(message, &message.essentials(), printer).branch.to_bytes())
     }
 }
 

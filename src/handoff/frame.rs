@@ -436,7 +436,8 @@ pub struct Report {
 ///
 /// ```text
 /// entry: 0 16 bytes fingerprint of (branch, sent-by)   16 16 bytes fingerprint of (Call-ID, From-tag)
-///       32 u32 CSeq number   36 u8 flags: 1 INVITE, 2 its final response has left   37 3 reserved
+///       32 u32 CSeq number   36 u8 flags: 1 INVITE, 2 its final response has left, 4 cancelled
+///       37 3 reserved
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Transaction {
@@ -450,6 +451,8 @@ pub struct Transaction {
     pub is_invite: bool,
     /// Whether its final response has left.
     pub is_answered: bool,
+    /// Whether its CANCEL has come: it is not offered to another worker then.
+    pub is_cancelled: bool,
 }
 
 /// The bytes of a [`Transaction`] in a `Holding` record.
@@ -869,6 +872,7 @@ fn read_transaction(entry: &[u8]) -> Transaction {
         cseq: u32_at(entry, 32),
         is_invite: entry[36] & 1 != 0,
         is_answered: entry[36] & 2 != 0,
+        is_cancelled: entry[36] & 4 != 0,
     }
 }
 
@@ -1033,7 +1037,9 @@ impl FrameBuilder {
             entry[..16].copy_from_slice(&transaction.branch);
             entry[16..32].copy_from_slice(&transaction.call);
             put_u32(&mut entry, 32, transaction.cseq);
-            entry[36] = u8::from(transaction.is_invite) | u8::from(transaction.is_answered) << 1;
+            entry[36] = u8::from(transaction.is_invite)
+                | u8::from(transaction.is_answered) << 1
+                | u8::from(transaction.is_cancelled) << 2;
             self.bytes.extend_from_slice(&entry);
         }
         let length = self.bytes.len() - begin;

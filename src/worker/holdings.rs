@@ -40,7 +40,13 @@ impl Holdings {
     /// A message was handed over as number `seq`.
     pub fn on_message(&mut self, message: &Message<'_>, seq: Seq, now: Time) {
         let Some((_, printer)) = &self.key else { return };
-        let Some(opened) = Names::opened_by(message, printer) else { return };
+        let Some(opened) = Names::opened_by(message, printer) else {
+            let cancelled = Names::cancelled_by(message, printer);
+            if let Some(held) = cancelled.and_then(|branch| self.held.get_mut(&branch)) {
+                held.is_cancelled = true;
+            }
+            return;
+        };
         self.forget(now);
         // A retransmission: the first copy's answer is its own.
         if self.held.contains_key(&opened.branch) {
@@ -135,6 +141,19 @@ mod tests {
         assert_eq!(answered(&mut holdings, 0), [false]);
         holdings.on_refused(Seq(1));
         assert_eq!(answered(&mut holdings, 0), [false; 0]);
+    }
+
+    #[test]
+    fn a_transaction_whose_cancel_has_come_is_told_as_such() {
+        let mut holdings = with_key();
+        hand_over(&mut holdings, "a", 1, 0);
+        hand_over(&mut holdings, "b", 2, 0);
+        let text = "CANCEL sip:a@b SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bKb\r\nFrom: <sip:c@d>;tag=f\r\n\
+             To: <sip:a@b>\r\nCall-ID: b\r\nCSeq: 1 CANCEL\r\n\r\n";
+        holdings.on_message(&Scanner::new().scan(text.as_bytes()).unwrap(), Seq(3), Time(0));
+        let mut cancelled: Vec<bool> = holdings.transactions(Time(0)).iter().map(|held| held.is_cancelled).collect();
+        cancelled.sort_unstable();
+        assert_eq!(cancelled, [false, true]);
     }
 
     #[test]

@@ -258,7 +258,7 @@ impl Truth {
         if let Some(at) = call.live.iter().position(|leg| leg.life == incarnation.bits()) {
             call.live.remove(at);
             if let Some(life) = self.lives.get_mut(&incarnation.bits()) {
-                life.units -= call.size;
+                life.units = life.units.saturating_sub(call.size);
             }
         }
     }

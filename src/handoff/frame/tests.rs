@@ -107,7 +107,14 @@ fn access_rules_come_back_from_entries_and_those_of_a_newer_version_as_far_as_th
 
 #[test]
 fn a_transaction_comes_back_from_an_entry_and_from_the_longer_one_of_a_newer_version() {
-    let one = Transaction { branch: [1; 16], call: [2; 16], cseq: 3, is_invite: true, is_answered: false };
+    let one = Transaction {
+        branch: [1; 16],
+        call: [2; 16],
+        cseq: 3,
+        is_invite: true,
+        is_answered: false,
+        is_cancelled: true,
+    };
     let two = Transaction { is_invite: false, is_answered: true, ..one };
     let mut builder = FrameBuilder::new();
     builder.push_holding(&[one, two]);
