@@ -1,8 +1,9 @@
 //! What the table knows a text by: 128 bits of a keyed hash. Peers choose the texts, so the hash must have a key.
 
-use std::hash::Hasher;
+use std::hash::{BuildHasher, Hasher};
 use std::net::IpAddr;
 
+use foldhash::quality::FixedState;
 use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::ids::TokenKey;
@@ -71,30 +72,36 @@ impl Source {
 }
 
 /// Makes fingerprints.
-#[derive(Clone, Copy, Debug)]
-pub struct Printer(SipHasher13);
+#[derive(Clone, Debug)]
+pub struct Printer {
+    texts: SipHasher13,
+    sources: FixedState,
+}
 
 impl Printer {
     /// A printer with a key derived from the token key: the same texts have the same fingerprint after a restart.
     pub fn new(key: &TokenKey) -> Self {
-        Printer(SipHasher13::new_with_keys(key.hash(b'f', b"low"), key.hash(b'f', b"high")))
+        Printer {
+            texts: SipHasher13::new_with_keys(key.hash(b'f', b"low"), key.hash(b'f', b"high")),
+            sources: FixedState::with_seed(key.hash(b'f', b"source")),
+        }
     }
 
     /// The hash of the source that `address` belongs to. An IPv4 address in IPv6 clothes counts as IPv4.
     pub fn source(&self, address: IpAddr) -> Source {
-        let mut hasher = self.0;
-        match address.to_canonical() {
-            IpAddr::V4(address) => hasher.write_u64(u64::from(address.to_bits())),
+        let number = match address.to_canonical() {
+            IpAddr::V4(address) => u64::from(address.to_bits()),
             // No /64 is an IPv4 address: those of ::/32 are not given to anybody.
-            IpAddr::V6(address) => hasher.write_u64((address.to_bits() >> 64) as u64),
-        }
-        Source(hasher.finish128().h1)
+            IpAddr::V6(address) => (address.to_bits() >> 64) as u64,
+        };
+        // Nobody sees this hash, or learns what falls together: a fast one with a seed is enough.
+        Source(self.sources.hash_one(number))
     }
 
     /// The fingerprint of some texts in their order. `purpose` separates kinds of texts from each other, the lengths
     /// separate the texts: `ab`, `c` is not `a`, `bc`.
     pub fn print(&self, purpose: u8, texts: &[&[u8]]) -> Fingerprint {
-        let mut hasher = self.0;
+        let mut hasher = self.texts;
         let mut lengths = u64::from(purpose);
         for text in texts {
             hasher.write(text);

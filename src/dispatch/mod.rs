@@ -159,15 +159,16 @@ impl Dispatch {
 
     /// The decision, unless it is a large answer to a small datagram.
     fn judge(&mut self, message: Result<&Message<'_>, &Unparsable<'_>>, arrival: &Arrival, now: Time) -> Decision {
-        let (decision, message) = match message {
-            Ok(message) => (self.decide(message, arrival, now), Some(message)),
-            Err(bad) => (self.decide_unparsable(bad, arrival, now), bad.message.as_ref()),
+        let length = message.ok().or_else(|| message.err()?.message.as_ref()).map(|message| message.bytes().len());
+        let is_tiny = arrival.transport == Transport::Udp && length.is_some_and(|length| length < SMALLEST_ANSWERED);
+        let decision = match message {
+            Ok(message) => self.decide(message, arrival, now),
+            Err(bad) => self.decide_unparsable(bad, arrival, now),
         };
-        let is_tiny = message.is_some_and(|message| message.bytes().len() < SMALLEST_ANSWERED);
-        if is_tiny && arrival.transport == Transport::Udp && matches!(decision.target, Target::Answer(_)) {
-            return Decision { target: Target::Drop, reason: Reason::TooSmall };
+        match decision.target {
+            Target::Answer(_) if is_tiny => Decision { target: Target::Drop, reason: Reason::TooSmall },
+            _ => decision,
         }
-        decision
     }
 
     fn note(&mut self, message: &Message<'_>, decision: &Decision, now: Time) {

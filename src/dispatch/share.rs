@@ -10,7 +10,7 @@ use super::fingerprint::SourcePrint;
 /// What waits, by source.
 #[derive(Debug)]
 pub struct Shares {
-    counts: Box<[u32]>,
+    counts: Box<[u32; COUNTS]>,
     /// Sources that have something waiting.
     sources: u32,
     /// All that waits.
@@ -25,7 +25,10 @@ const MOST_SHARES: u32 = 64;
 
 impl Default for Shares {
     fn default() -> Self {
-        Shares { counts: vec![0; COUNTS].into_boxed_slice(), sources: 0, waiting: 0 }
+        let counts = vec![0; COUNTS].into_boxed_slice();
+        // Of that length just now: the other side never happens.
+        let counts = counts.try_into().unwrap_or_else(|_| Box::new([0; COUNTS]));
+        Shares { counts, sources: 0, waiting: 0 }
     }
 }
 
