@@ -130,7 +130,7 @@ impl Access {
     }
 
     /// Whether this source may begin something now; if so, it is counted. `source` is the keyed hash of `address`.
-    pub fn admit(&mut self, address: IpAddr, source: Source, now: Time) -> Admission {
+    pub fn admit(&mut self, address: IpAddr, source: impl FnOnce() -> Source, now: Time) -> Admission {
         if self.buckets.is_empty() {
             return Admission::Granted;
         }
@@ -139,7 +139,7 @@ impl Access {
         };
         let now = now.0.saturating_mul(1_000);
         let sharers = self.sharers;
-        let bucket = self.bucket(source, number, now);
+        let bucket = self.bucket(source(), number, now);
         if now < bucket.banned_until {
             return Admission::Banned;
         }

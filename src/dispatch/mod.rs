@@ -95,6 +95,15 @@ pub struct Dispatch {
 /// shortest form; an answer to less would be worth somebody's while who forges the source.
 pub const SMALLEST_ANSWERED: usize = 100;
 
+/// The decision, unless it is a large answer to a small datagram.
+fn unamplified(decision: Decision, message: &Message<'_>, arrival: &Arrival) -> Decision {
+    let is_tiny = arrival.transport == Transport::Udp && message.bytes().len() < SMALLEST_ANSWERED;
+    match decision.target {
+        Target::Answer(_) if is_tiny => Decision { target: Target::Drop, reason: Reason::TooSmall },
+        _ => decision,
+    }
+}
+
 /// How often every worker is looked at: whether it is silent.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
@@ -158,16 +167,15 @@ impl Dispatch {
     }
 
     /// The decision, unless it is a large answer to a small datagram.
+    #[inline]
     fn judge(&mut self, message: Result<&Message<'_>, &Unparsable<'_>>, arrival: &Arrival, now: Time) -> Decision {
-        let length = message.ok().or_else(|| message.err()?.message.as_ref()).map(|message| message.bytes().len());
-        let is_tiny = arrival.transport == Transport::Udp && length.is_some_and(|length| length < SMALLEST_ANSWERED);
-        let decision = match message {
-            Ok(message) => self.decide(message, arrival, now),
-            Err(bad) => self.decide_unparsable(bad, arrival, now),
-        };
-        match decision.target {
-            Target::Answer(_) if is_tiny => Decision { target: Target::Drop, reason: Reason::TooSmall },
-            _ => decision,
+        match message {
+            Ok(message) if message.bytes().len() >= SMALLEST_ANSWERED => self.decide(message, arrival, now),
+            Ok(message) => unamplified(self.decide(message, arrival, now), message, arrival),
+            Err(bad) => {
+                let decision = self.decide_unparsable(bad, arrival, now);
+                bad.message.map_or(decision, |message| unamplified(decision, &message, arrival))
+            }
         }
     }
 

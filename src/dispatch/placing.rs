@@ -113,7 +113,7 @@ impl Dispatch {
             group,
             is_invite: summary.method == Method::Invite,
             state: State::Pending,
-            source: summary.source.print(),
+            source: self.source(summary).print(),
         };
         let entry = match self.table.insert(new, now) {
             Ok((id, evicted)) => {

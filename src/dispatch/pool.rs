@@ -414,6 +414,11 @@ impl Pool {
         !self.open.is_empty()
     }
 
+    /// Whether the link of somebody who takes new work has room for some sources only.
+    pub const fn is_scarce(&self) -> bool {
+        self.calm.len() != self.open.len()
+    }
+
     /// Whether anybody takes new work whose link has at least this room.
     pub fn has_open_with(&self, least: Room) -> bool {
         !self.having(least).is_empty()

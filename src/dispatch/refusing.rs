@@ -2,7 +2,8 @@
 
 use super::Dispatch;
 use super::access::Admission;
-use super::decision::{Answer, Arrival, Decision, EntryId, Operational, Reason, Room, Target};
+use super::decision::{Answer, Decision, EntryId, Operational, Reason, Room, Target};
+use super::fingerprint::Source;
 use super::pool::Worker;
 use super::sip::Summary;
 use super::table::{NewEntry, State};
@@ -30,9 +31,10 @@ impl Dispatch {
     /// the rate a request is refused by 503 first: a caller who means well stops sending it again then (RFC 3261
     /// §17.1.1.2), which silence would not make it. But nobody gets more such answers than the rate has grants, so that
     /// forged sources do not make them a flood at whoever they name.
-    pub(super) fn turn_away(&mut self, summary: &Summary<'_>, arrival: &Arrival, now: Time) -> Option<Decision> {
+    pub(super) fn turn_away(&mut self, summary: &Summary<'_>, now: Time) -> Option<Decision> {
         let dropped = |reason| Some(Decision { target: Target::Drop, reason });
-        match self.access.admit(arrival.source.ip(), summary.source, now) {
+        let source = || self.printer.source(summary.sender);
+        match self.access.admit(summary.sender, source, now) {
             Admission::Granted => None,
             Admission::Refused => Some(self.answer(summary, 503, Reason::OverRate)),
             Admission::Ignored => dropped(Reason::OverRate),
@@ -44,18 +46,23 @@ impl Dispatch {
     pub(super) fn answer_stranger(
         &mut self,
         summary: &Summary<'_>,
-        arrival: &Arrival,
         status: u16,
         reason: Reason,
         now: Time,
     ) -> Decision {
-        self.turn_away(summary, arrival, now).unwrap_or_else(|| self.answer(summary, status, reason))
+        self.turn_away(summary, now).unwrap_or_else(|| self.answer(summary, status, reason))
     }
 
     /// What a link must have for a new call of this source: where room is scarce, it is for those who wait for less than
     /// their share.
     pub(super) fn least_room(&self, summary: &Summary<'_>) -> Room {
-        if self.table.shares().is_used_up(summary.source.print()) { Room::All } else { Room::Scarce }
+        // Where no room is scarce it is all the same.
+        let is_over = || self.table.shares().is_used_up(self.source(summary).print());
+        if self.pool.is_scarce() && is_over() { Room::All } else { Room::Scarce }
+    }
+
+    pub(super) fn source(&self, summary: &Summary<'_>) -> Source {
+        self.printer.source(summary.sender)
     }
 
     /// The only worker it can go to has a link with no more than this room.
@@ -89,7 +96,7 @@ impl Dispatch {
                 group: None,
                 is_invite: true,
                 state: State::Verdict(status),
-                source: summary.source.print(),
+                source: self.source(summary).print(),
             };
             if let Ok((_, Some(_))) = self.table.insert(new, now) {
                 self.counters.evicted += 1;

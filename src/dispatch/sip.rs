@@ -1,10 +1,12 @@
 //! The rules for SIP, in the order they are asked: who is named by the message itself, what the table knows, which
 //! conference, and only then selection.
 
+use std::net::IpAddr;
+
 use super::Dispatch;
 use super::decision::{Arrival, Decision, EntryId, Reason, Target, Tried};
 use super::echoed::Echoed;
-use super::fingerprint::{Fingerprint, Printer, Source};
+use super::fingerprint::{Fingerprint, Printer};
 use super::identity::{Named, branch_token};
 use super::placing::Placement;
 use super::table::{Entry, LINGER, State};
@@ -30,7 +32,7 @@ pub(super) struct Summary<'a> {
     pub(super) call: Fingerprint,
     pub(super) cseq: u32,
     pub(super) to_tag: Option<&'a [u8]>,
-    pub(super) source: Source,
+    pub(super) sender: IpAddr,
     pub(super) read: Essentials<'a>,
 }
 
@@ -39,8 +41,7 @@ impl<'a> Summary<'a> {
         let read = message.essentials();
         let Names { branch, call, cseq } = Names::of(message, &read, printer);
         let to_tag = read.to.and_then(|to| to.tag());
-        let source = printer.source(arrival.source.ip());
-        Summary { method, branch, call, cseq, to_tag, source, read }
+        Summary { method, branch, call, cseq, to_tag, sender: arrival.source.ip(), read }
     }
 }
 
@@ -59,8 +60,7 @@ impl Dispatch {
             fault => match (fault.status(), bad.message.and_then(|message| Some((message, message.method()?)))) {
                 (Some(status), Some((message, method))) => {
                     let summary = Summary::of(&message, method, arrival, &self.printer);
-                    self.turn_away(&summary, arrival, now)
-                        .unwrap_or_else(|| self.answer(&summary, status, Reason::Malformed))
+                    self.turn_away(&summary, now).unwrap_or_else(|| self.answer(&summary, status, Reason::Malformed))
                 }
                 _ => dropped(Reason::Unparsable),
             },
@@ -151,7 +151,7 @@ impl Dispatch {
             Some((Named::Gone, _)) => self.answer(summary, 481, Reason::WorkerGone),
             None => match self.unrecorded_worker(summary, now) {
                 Some(worker) => self.follow(worker, Reason::FollowsUnrecorded, now),
-                None => self.answer_stranger(summary, arrival, 481, Reason::UnknownCancel, now),
+                None => self.answer_stranger(summary, 481, Reason::UnknownCancel, now),
             },
         }
     }
@@ -173,13 +173,13 @@ impl Dispatch {
         }
         match self.entry_of_call(summary) {
             Some(entry) if matches!(entry.state, State::Verdict(_)) => {
-                self.answer_stranger(summary, arrival, 481, Reason::UnknownDialog, now)
+                self.answer_stranger(summary, 481, Reason::UnknownDialog, now)
             }
             Some(entry) if self.is_alive(&entry) => self.follow(entry.worker, Reason::InDialog, now),
             Some(_) => self.answer(summary, 481, Reason::WorkerGone),
             None => match self.unrecorded_worker(summary, now) {
                 Some(worker) => self.follow(worker, Reason::FollowsUnrecorded, now),
-                None => self.answer_stranger(summary, arrival, 481, Reason::UnknownDialog, now),
+                None => self.answer_stranger(summary, 481, Reason::UnknownDialog, now),
             },
         }
     }
@@ -193,15 +193,15 @@ impl Dispatch {
         }
         if let Err(fault) = message.check_read(&summary.read) {
             let reason = if fault == Fault::UriScheme { Reason::UnknownScheme } else { Reason::Malformed };
-            return self.answer_stranger(summary, arrival, fault.status().unwrap_or(400), reason, now);
+            return self.answer_stranger(summary, fault.status().unwrap_or(400), reason, now);
         }
         match summary.method {
             Method::Other(_) => {
-                let refusal = self.turn_away(summary, arrival, now);
+                let refusal = self.turn_away(summary, now);
                 return refusal.unwrap_or_else(|| self.refuse_method(summary, 501, Reason::UnknownMethod));
             }
             Method::Bye | Method::Prack | Method::Update | Method::Notify => {
-                return self.answer_stranger(summary, arrival, 481, Reason::UnknownDialog, now);
+                return self.answer_stranger(summary, 481, Reason::UnknownDialog, now);
             }
             _ => {}
         }
@@ -227,7 +227,7 @@ impl Dispatch {
             let placement = self.place_known(message, summary, arrival, &entry);
             return self.place(message, summary, arrival, placement, now);
         }
-        if let Some(refusal) = self.turn_away(summary, arrival, now) {
+        if let Some(refusal) = self.turn_away(summary, now) {
             return refusal;
         }
         match summary.method {
@@ -245,7 +245,7 @@ impl Dispatch {
     /// Something new: the conference's worker, else one that is selected.
     fn begin(&mut self, message: &Message<'_>, summary: &Summary<'_>, arrival: &Arrival, now: Time) -> Decision {
         let size = self.size(message, summary, arrival);
-        if !self.table.has_place(summary.source.print()) {
+        if !self.table.has_place(|| self.source(summary).print()) {
             return self.place_unrecorded(message, summary, arrival, size, 0, now);
         }
         match self.choose(summary, size, Tried::default(), self.least_room(summary), now) {

@@ -158,7 +158,7 @@ impl Table {
     ///
     /// [`Full`]: see [`Table::has_place`].
     pub fn insert(&mut self, new: NewEntry, now: Time) -> Result<(EntryId, Option<Entry>), Full> {
-        if new.state == State::Pending && !self.has_place(new.source) {
+        if new.state == State::Pending && !self.has_place(|| new.source) {
             return Err(Full);
         }
         let mut evicted = None;
@@ -284,9 +284,9 @@ impl Table {
     }
 
     /// Whether a new transaction of this source finds a place, be it that of an answered one.
-    pub fn has_place(&self, source: SourcePrint) -> bool {
+    pub fn has_place(&self, source: impl FnOnce() -> SourcePrint) -> bool {
         let left = self.cap.saturating_sub(self.shares.waiting());
-        left > self.cap / 8 || left > 0 && !self.shares.is_used_up(source)
+        left > self.cap / 8 || left > 0 && !self.shares.is_used_up(source())
     }
 
     /// What waits, by source.

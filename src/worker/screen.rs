@@ -49,7 +49,7 @@ impl Screen {
         let is_in = !self.access.denies(address)
             && (!self.access.limits(address)
                 || !begins()
-                || self.access.admit(address, self.printer.source(address), now) == Admission::Granted);
+                || self.access.admit(address, || self.printer.source(address), now) == Admission::Granted);
         if !is_in {
             self.dropped += 1;
             if self.said.is_none_or(|said| now.since(said) >= SAY_EVERY) {

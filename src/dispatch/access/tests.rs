@@ -25,7 +25,7 @@ fn ip(text: &str) -> IpAddr {
 
 fn ask(access: &mut Access, address: IpAddr, millis: u64) -> Admission {
     let source = Printer::new(&TokenKey::new([3; 32])).source(address);
-    access.admit(address, source, Time(millis * 1_000))
+    access.admit(address, || source, Time(millis * 1_000))
 }
 
 /// How many of `count` requests at one moment get which word, in the order granted, refused, ignored, banned.
@@ -111,7 +111,7 @@ proptest! {
         let (mut now, mut granted) = (Time(5), Vec::new());
         for gap in gaps {
             now = Time(now.0 + gap);
-            if access.admit(ip("192.0.2.1"), source, now) == Admission::Granted {
+            if access.admit(ip("192.0.2.1"), || source, now) == Admission::Granted {
                 granted.push(now.0);
             }
         }

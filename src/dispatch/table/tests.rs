@@ -92,7 +92,7 @@ fn the_last_eighth_is_for_sources_below_their_share_and_nobody_who_waits_loses_i
     let of = |source, at| NewEntry { source: SourcePrint(source), ..invite(at, at) };
     let honest = table.insert(of(1, 1000), second(0)).unwrap().0;
     let flooded = (0..).take_while(|&at| table.insert(of(2, at), second(1)).is_ok()).count();
-    assert_eq!((flooded, table.has_place(SourcePrint(2)), table.has_place(SourcePrint(1))), (69, false, true));
+    assert_eq!((flooded, table.has_place(|| SourcePrint(2)), table.has_place(|| SourcePrint(1))), (69, false, true));
     let others = (100..).take_while(|&at| table.insert(of(at as u16, at), second(2)).is_ok()).count();
     assert_eq!((others, table.len()), (10, 80));
     assert!(table.get(honest).is_some());
