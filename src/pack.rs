@@ -1,6 +1,6 @@
 //! Values as bytes: how a dispatcher gives its state to the one that takes over from it.
 //!
-//! A type lists its fields once ([`packed!`]), beside its definition; the list is exhaustive, so that a field that is
+//! A type lists its fields once (`packed!`), beside its definition; the list is exhaustive, so that a field that is
 //! added is packed or does not compile. Both ends are the same program or nearly so: the format has no room for
 //! differences. Instead each type tells its [`Pack::layout`], and whoever reads bytes of another layout does not begin.
 //!
