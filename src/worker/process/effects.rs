@@ -1,0 +1,121 @@
+//! What the user agent asks for: messages sent, events told to the application, names looked up.
+
+use super::{LOOKUP_WITHIN, Meanwhile, Worker};
+use crate::call::{CallKey, Event, Hop, Output, ResolveKey, Transmit};
+use crate::net::clock;
+use crate::net::resolve::Asked;
+use crate::time::Time;
+use crate::worker::application::{Application, Call, Open};
+use crate::worker::conferences::{self};
+
+impl<A: Application> Worker<A> {
+    /// Does what the user agent asks for, until it asks for nothing more.
+    pub(super) fn carry_out(&mut self) {
+        while let Some(output) = self.uas.poll_output() {
+            let now = clock::now();
+            match output {
+                Output::Transmit(transmit) => self.transmit(&transmit, now),
+                Output::Event(key, event) => self.on_event(key, event, now),
+                Output::Answered(seq) => self.answered(seq, now),
+                Output::Refuse(seq, reason) => self.refuse(seq, reason),
+                Output::Resolve { key, host, port } => self.look_up(key, &host, port, now),
+            }
+        }
+    }
+
+    pub(super) fn look_up(&mut self, key: ResolveKey, host: &str, port: u16, now: Time) {
+        match self.resolver.ask(key, host, port, now + LOOKUP_WITHIN) {
+            Ok(Asked::Now(address)) => self.uas.on_resolved(key, Some(address), now),
+            Ok(Asked::Later) => {}
+            Err(error) => {
+                tracing::debug!(%error, "a request of ours cannot be sent");
+                self.uas.on_resolved(key, None, now);
+            }
+        }
+    }
+
+    pub(super) fn on_found(&mut self, now: Time) {
+        while let Some(answer) = self.resolver.poll(now) {
+            let address = match answer.addresses {
+                Ok(addresses) => addresses.first().copied(),
+                Err(error) => {
+                    tracing::debug!(%error, "a request of ours cannot be sent");
+                    None
+                }
+            };
+            self.uas.on_resolved(answer.key, address, now);
+        }
+    }
+
+    /// What does not leave is lost like a packet on the way: the transaction's timers repeat it.
+    pub(super) fn transmit(&mut self, transmit: &Transmit, now: Time) {
+        let Transmit { hop, to, from, bytes } = transmit;
+        let socket = match *hop {
+            Hop::Own(number) => self.own.get(usize::from(number)),
+            // A listener that a new dispatcher has given up: from our own port then, as if `reply-from` said so.
+            Hop::Listener(number) => self
+                .listeners
+                .get(number)
+                .or_else(|| self.own.iter().find(|own| own.local_addr().is_ipv4() == to.is_ipv4())),
+            Hop::Stream(conn) => return self.streams.send(conn, *to, bytes, now),
+            Hop::Dial => return self.streams.dial(*to, bytes, now),
+            Hop::Front(conn) => {
+                if let Err(error) = self.links.reply(conn, bytes) {
+                    tracing::debug!(%error, "a reply for the dispatcher's connection is dropped");
+                }
+                return;
+            }
+        };
+        let Some(socket) = socket else { return };
+        if let Err(error) = socket.send(bytes, *to, *from) {
+            tracing::debug!(%error, %to, "a message could not be sent");
+        }
+    }
+
+    pub(super) fn on_event(&mut self, key: CallKey, event: Event, now: Time) {
+        let Worker { uas, media, application, .. } = self;
+        match event {
+            Event::Offer(offer) if media.has(key) => return media.on_offer(uas, key, &offer, now),
+            Event::Answer(answer) if media.has(key) => return media.on_answer(uas, key, &answer, now),
+            Event::Ended(reason) => {
+                media.on_ended(key);
+                application.on_ended(key, reason);
+                return self.leave_conference(key);
+            }
+            _ => {}
+        }
+        let mut call = Call { uas, media, key, now, offer: None, open: Open::Call };
+        match event {
+            Event::Incoming { offer, .. } => {
+                call.offer = offer.as_deref();
+                let conference = call.invite(conferences::name_of).flatten();
+                application.on_call(&mut call);
+                if let Some(name) = conference.filter(|_| self.uas.size(key).is_some()) {
+                    self.join_conference(key, name, now);
+                }
+            }
+            Event::Established => application.on_established(&mut call),
+            Event::Offer(offer) => {
+                (call.offer, call.open) = (Some(offer.as_ref()), Open::Offer);
+                application.on_offer(&mut call);
+            }
+            Event::Answer(answer) => application.on_answer(&mut call, &answer),
+            Event::Info { content_type, body } => {
+                application.on_info(&mut call, &String::from_utf8_lossy(&content_type), &body);
+            }
+            Event::Ended(_) => {}
+        }
+    }
+
+    pub(super) fn join_conference(&mut self, key: CallKey, name: Box<[u8]>, now: Time) {
+        if self.conferences.join(key, name.clone(), now) {
+            self.tell(Meanwhile::Opened(name, now));
+        }
+    }
+
+    pub(super) fn leave_conference(&mut self, key: CallKey) {
+        if let Some(name) = self.conferences.leave(key) {
+            self.tell(Meanwhile::Closed(name));
+        }
+    }
+}
