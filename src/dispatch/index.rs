@@ -82,10 +82,14 @@ impl Index {
         0_u64.pack(out);
     }
 
-    /// Takes what [`Index::save`] wrote; places lie below `places`. A bucket tells its home itself, and buckets in their
+    /// Takes everything out, and touches all of the memory.
+    pub(super) fn clear(&mut self) {
+        self.buckets.fill(0);
+    }
+
+    /// Takes what [`Index::save`] wrote into an index that is empty; places lie below `places`. A bucket tells its home itself, and buckets in their
     /// order lie side by side again: no search leaves the line of memory it is in.
     pub(super) fn restore(&mut self, from: &mut Packed<'_>, places: usize) -> Result<(), Damaged> {
-        self.buckets.fill(0);
         for _ in 0..=places {
             let bucket = u64::unpack(from)?;
             if bucket == 0 {

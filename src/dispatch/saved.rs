@@ -42,6 +42,11 @@ impl Dispatch {
         next_look.pack(out);
     }
 
+    /// Makes room for a state with so many entries in its table.
+    pub fn make_room(&mut self, entries: usize) {
+        self.table.make_room(entries);
+    }
+
     /// Takes what [`Dispatch::save`] wrote instead of what it has.
     ///
     /// # Errors

@@ -1,13 +1,14 @@
 //! What a service manager is told, by systemd's protocol: lines in a datagram to the socket that `NOTIFY_SOCKET` names
 //! (sd_notify(3)).
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::os::fd::BorrowedFd;
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
@@ -18,13 +19,13 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg}
 ///
 /// The socket takes nothing.
 pub fn tell(lines: &str) -> io::Result<()> {
-    let Some(socket) = std::env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty()) else { return Ok(()) };
+    let Some(socket) = socket() else { return Ok(()) };
     UnixDatagram::unbound()?.send_to_addr(lines.as_bytes(), &address(&socket)?).map(drop)
 }
 
 /// Whether a service manager listens.
 pub fn is_heard() -> bool {
-    std::env::var_os("NOTIFY_SOCKET").is_some_and(|socket| !socket.is_empty())
+    socket().is_some()
 }
 
 /// Has the service manager keep a descriptor under `name`, beyond the end of this process: the next one is given it
@@ -34,7 +35,7 @@ pub fn is_heard() -> bool {
 ///
 /// The socket takes nothing.
 pub fn store(name: &str, descriptor: BorrowedFd<'_>) -> io::Result<()> {
-    let Some(socket) = std::env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty()) else { return Ok(()) };
+    let Some(socket) = socket() else { return Ok(()) };
     let manager = UnixDatagram::unbound()?;
     manager.connect_addr(&address(&socket)?)?;
     let lines = format!("FDSTORE=1\nFDNAME={name}\n");
@@ -46,8 +47,31 @@ pub fn store(name: &str, descriptor: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
+/// The service manager as the dispatcher that takes over has to know it: its socket, and how often it wants to hear that
+/// all is well.
+pub fn listener() -> Option<(Vec<u8>, Option<Duration>)> {
+    Some((socket()?.into_encoded_bytes(), watchdog()))
+}
+
+/// From here on that service manager is told, whoever has started this process.
+pub fn inherit(socket: Vec<u8>, watchdog: Option<Duration>) {
+    // Set once: a process takes over once.
+    let _ = INHERITED.set((OsString::from_vec(socket), watchdog));
+}
+
+/// The service manager of the dispatcher that was taken over from.
+static INHERITED: OnceLock<(OsString, Option<Duration>)> = OnceLock::new();
+
+fn socket() -> Option<OsString> {
+    let own = || std::env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty());
+    INHERITED.get().map(|(socket, _)| socket.clone()).or_else(own)
+}
+
 /// How often the service manager wants to hear that all is well; `None` where it does not.
 pub fn watchdog() -> Option<Duration> {
+    if let Some((_, watchdog)) = INHERITED.get() {
+        return *watchdog;
+    }
     let is_ours = std::env::var("WATCHDOG_PID").map_or(true, |pid| pid.parse() == Ok(std::process::id()));
     let micros = std::env::var("WATCHDOG_USEC").ok()?.parse().ok().filter(|micros| *micros > 0)?;
     is_ours.then_some(Duration::from_micros(micros))

@@ -126,8 +126,9 @@ impl Lane {
         for (listener, socket) in setup.listeners {
             lane.open(socket, Owner::Listener(listener))?;
         }
-        if let Some(given) = setup.given {
-            lane.take(given)?;
+        if let Some(entries) = setup.heir {
+            lane.is_paused = true;
+            lane.switch.make_room(entries);
         }
         Ok((lane, waker))
     }
@@ -404,11 +405,10 @@ impl Lane {
 
     /// What there is, between two messages. Lanes that pause pass nothing on: what one of them had for another before is
     /// here now.
-    fn give(&mut self) -> io::Result<Given> {
+    fn give(&mut self, mut state: Vec<u8>) -> io::Result<Given> {
         self.read_parcels(clock::now());
         self.flush();
         let received: Vec<u64> = self.listener_doors().map(|door| door.received).collect();
-        let mut state = Vec::new();
         received.pack(&mut state);
         self.switch.save(&mut state);
         let links = self.switch.links().iter().map(|(worker, link)| Ok((worker, link.channel().duplicate()?)));
@@ -432,7 +432,6 @@ impl Lane {
         if self.switch.links().iter().next().is_some() {
             self.holding_until = None;
         }
-        self.is_paused = true;
         Ok(())
     }
 
@@ -526,7 +525,8 @@ impl Lane {
                 self.pause();
                 let _ = reply.send(());
             }
-            Command::Give(reply) => drop(reply.send(self.give())),
+            Command::Give(memory, reply) => drop(reply.send(self.give(memory))),
+            Command::Take(given, reply) => drop(reply.send(self.take(given))),
             Command::Load(reply) => drop(reply.send(self.switch.load(now))),
             Command::Counters(reply) => drop(reply.send(self.counters())),
             Command::Explain { call_id, reply } => drop(reply.send(self.switch.explain(&call_id, now))),

@@ -107,8 +107,10 @@ pub enum Command {
     },
     /// Nothing is read any more, and what was read is done: said when it is so.
     Pause(oneshot::Sender<()>),
-    /// Asks a lane that pauses, as all others do, for its state. It keeps it, too.
-    Give(oneshot::Sender<std::io::Result<Given>>),
+    /// Asks a lane that pauses, as all others do, for its state, in this memory. It keeps it, too.
+    Give(Vec<u8>, oneshot::Sender<std::io::Result<Given>>),
+    /// Gives a lane that waits for it the state of another dispatcher's. It goes on from there when it is told.
+    Take(Given, oneshot::Sender<std::io::Result<()>>),
     /// What was paused goes on.
     Resume,
     /// Asks for the load figures.
@@ -192,8 +194,8 @@ pub struct Setup {
     pub awaited: usize,
     /// Which lane it is, and of how many.
     pub owners: Owners,
-    /// What a lane of the dispatcher before gave: this one goes on from there, once it is told [`Command::Resume`].
-    pub given: Option<Given>,
+    /// Whether it waits for the state of another dispatcher's lane, whose table has so many entries, about.
+    pub heir: Option<usize>,
 }
 
 /// A lane's state, for the dispatcher that takes over.

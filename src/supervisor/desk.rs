@@ -136,24 +136,32 @@ impl Crew {
         self.lanes.send(|_| server::Command::Admin { worker, admin, drain_within: self.config.drain_after });
     }
 
-    /// Asks every lane.
+    /// Asks every lane the same.
     pub(super) async fn ask<T>(
         &self,
         question: impl Fn(oneshot::Sender<T>) -> server::Command,
     ) -> Result<Vec<T>, LaneStuck> {
-        let mut answers = Vec::new();
-        self.lanes.send(|_| {
-            let (reply, answer) = oneshot::channel();
-            answers.push(answer);
-            question(reply)
-        });
-        let deadline = Instant::now() + LANE_PATIENCE;
-        let mut all = Vec::new();
-        for answer in answers {
-            all.push(timeout_at(deadline, answer).await.ok().and_then(Result::ok).ok_or(LaneStuck)?);
-        }
-        Ok(all)
+        ask(&self.lanes, |_, reply| question(reply)).await
     }
+}
+
+/// Asks every lane; `question` is told which.
+pub(super) async fn ask<T>(
+    lanes: &server::Lanes,
+    mut question: impl FnMut(usize, oneshot::Sender<T>) -> server::Command,
+) -> Result<Vec<T>, LaneStuck> {
+    let mut answers = Vec::new();
+    lanes.send(|at| {
+        let (reply, answer) = oneshot::channel();
+        answers.push(answer);
+        question(at, reply)
+    });
+    let deadline = Instant::now() + LANE_PATIENCE;
+    let mut all = Vec::new();
+    for answer in answers {
+        all.push(timeout_at(deadline, answer).await.ok().and_then(Result::ok).ok_or(LaneStuck)?);
+    }
+    Ok(all)
 }
 
 /// The lane did not answer.

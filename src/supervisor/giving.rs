@@ -2,22 +2,22 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::mem;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::crew::{Crew, Happening};
-use super::desk::LaneStuck;
+use super::desk::{self, LaneStuck};
 use super::greeting;
-use super::roster::{LaneState, Roster, Seat, layout};
+use super::roster::{self, Handover, LaneState, Roster, Seat, Told, layout};
 use super::slot;
 use crate::admin::run_dir::own_uid;
 use crate::handoff::frame::Takeover;
 use crate::handoff::frame::takeover::Ask;
 use crate::net::unix::SeqPacket;
-use crate::net::{clock, memory};
-use crate::pack::{Pack, pack_bytes};
+use crate::net::{clock, memory, notify};
 use crate::server::{self, Given};
 use crate::time::Time;
 use crate::upgrade::conversation::{Broken, Conversation};
@@ -25,6 +25,8 @@ use crate::upgrade::{self, Phase, Refusal};
 
 /// How long workers that are being started are waited for: each gets its link in a moment, unless it dies.
 const START_WITHIN: Duration = Duration::from_secs(5);
+/// How long the new one may take to make room; everything goes on meanwhile.
+const READY_WITHIN: Duration = Duration::from_secs(5);
 /// How long the new one may take to restore what it was given; nobody reads meanwhile.
 const TAKE_WITHIN: Duration = Duration::from_secs(2);
 
@@ -37,6 +39,18 @@ pub struct Estate {
     pub handoff: OwnedFd,
     /// The listening stats socket.
     pub stats: OwnedFd,
+}
+
+impl Estate {
+    /// Duplicates of all of it.
+    ///
+    /// # Errors
+    ///
+    /// No descriptor is left.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        let Estate { lock, handoff, stats } = self;
+        Ok(Estate { lock: lock.try_clone()?, handoff: handoff.try_clone()?, stats: stats.try_clone()? })
+    }
 }
 
 /// A dispatcher that waits to take over.
@@ -123,19 +137,38 @@ impl Crew {
     }
 
     async fn give(&mut self, conversation: &Conversation, phase: &mut Phase) -> Result<(), Failed> {
-        conversation.say(Takeover::Granted)?;
+        let loads = self.ask(server::Command::Load).await?;
+        let entries: Vec<usize> = loads.iter().map(|load| load.totals.table_entries as usize).collect();
+        let mut roster = memory::file()?;
+        roster::write(&self.roster(), &mut roster)?;
+        let lasting = self.lasting(&roster);
+        conversation.give(Takeover::Granted { descriptors: lasting.len(), entries: entries.clone() }, &lasting)?;
+        drop(lasting);
         *phase = Phase::Granted;
+        // Memory that is new to the process costs more than what is done with it: none is asked for while nobody reads.
+        let mut buffers: Vec<_> = entries.iter().map(|entries| memory::warm(roster::room_for(*entries))).collect();
+        let mut state = memory::file()?;
+        memory::reserve(&state, entries.iter().map(|entries| roster::room_for(*entries) as u64).sum());
+        conversation.expect(Takeover::Ready, "ready", READY_WITHIN).await?;
+
+        *phase = Phase::Paused;
         let paused_at = clock::now();
         self.ask(server::Command::Pause).await?;
-        *phase = Phase::Paused;
         // A link that has ended in the last moment is nobody's any more.
         while let Ok(event) = self.lane_events.try_recv() {
             self.on_lane_event(event);
         }
-        let lanes = self.ask(server::Command::Give).await?.into_iter().collect::<io::Result<Vec<_>>>()?;
-        let state = self.write(&lanes, paused_at)?;
-        conversation.give(&self.descriptors(&state, &lanes))?;
+        let give =
+            |at: usize, reply| server::Command::Give(buffers.get_mut(at).map(mem::take).unwrap_or_default(), reply);
+        let lanes = desk::ask(&self.lanes, give).await?.into_iter().collect::<io::Result<Vec<_>>>()?;
+        let packed_at = clock::now();
+        roster::write(&self.handover(&lanes, paused_at), &mut state)?;
+        lanes.iter().try_for_each(|lane| state.write_all(&lane.state))?;
+        let links = lanes.iter().flat_map(|lane| &lane.links).map(|(_, link)| link.as_fd());
+        let given: Vec<_> = std::iter::once(state.as_fd()).chain(links).collect();
+        conversation.give(Takeover::Given { descriptors: given.len() }, &given)?;
         *phase = Phase::Given;
+        let given_at = clock::now();
         conversation.expect(Takeover::Taken, "taken", TAKE_WITHIN).await?;
         // The operator's word to stop was said to this process, and would be lost with it.
         while let Ok(happening) = self.inbox.try_recv() {
@@ -146,11 +179,17 @@ impl Crew {
         }
         conversation.say(Takeover::Over)?;
         *phase = Phase::Taken;
+        let micros = |from: Time, to: Time| to.since(from).as_micros();
+        debug!(
+            packed = micros(paused_at, packed_at),
+            given = micros(packed_at, given_at),
+            taken = micros(given_at, clock::now()),
+            "microseconds that each step took"
+        );
         Ok(())
     }
 
-    /// The state as a file in memory.
-    fn write(&self, lanes: &[Given], paused_at: Time) -> io::Result<File> {
+    fn roster(&self) -> Roster {
         let seats = self.places.iter().map(|place| Seat {
             slot: place.slot,
             sockets: place.sockets.descriptors().count(),
@@ -159,40 +198,33 @@ impl Crew {
             admin: place.admin,
             leaving: place.leaving,
         });
-        let roster = Roster {
-            paused_at,
+        Roster {
             started: self.started,
             seed: self.seed,
             listeners: self.listeners.descriptors().count(),
             seats: seats.collect(),
-            outsiders: self.outsiders.iter().map(|(worker, outsider)| (*worker, outsider.clone())).collect(),
-            lanes: lanes
-                .iter()
-                .map(|lane| LaneState {
-                    length: lane.state.len(),
-                    links: lane.links.iter().map(|(worker, _)| *worker).collect(),
-                })
-                .collect(),
-        };
-        let (mut packed, mut head) = (Vec::new(), Vec::new());
-        roster.pack(&mut packed);
-        pack_bytes(&packed, &mut head);
-        let mut file = memory::file()?;
-        file.write_all(&head)?;
-        lanes.iter().try_for_each(|lane| file.write_all(&lane.state))?;
-        Ok(file)
+            manager: notify::listener().map(|(socket, watchdog)| Told { socket, watchdog }),
+        }
     }
 
-    /// Everything that is passed on as a descriptor, in the order of the roster.
-    fn descriptors<'d>(&'d self, state: &'d File, lanes: &'d [Given]) -> Vec<BorrowedFd<'d>> {
+    fn handover(&self, lanes: &[Given], paused_at: Time) -> Handover {
+        let state = |lane: &Given| LaneState {
+            length: lane.state.len(),
+            links: lane.links.iter().map(|(worker, _)| *worker).collect(),
+        };
+        let outsiders = self.outsiders.iter().map(|(worker, outsider)| (*worker, outsider.clone()));
+        Handover { paused_at, outsiders: outsiders.collect(), lanes: lanes.iter().map(state).collect() }
+    }
+
+    /// What does not change any more, in the order of the roster.
+    fn lasting<'d>(&'d self, roster: &'d File) -> Vec<BorrowedFd<'d>> {
         let Estate { lock, handoff, stats } = &self.estate;
-        let mut all = vec![state.as_fd(), lock.as_fd(), handoff.as_fd(), stats.as_fd()];
+        let mut all = vec![roster.as_fd(), lock.as_fd(), handoff.as_fd(), stats.as_fd()];
         all.extend(self.listeners.descriptors());
         for place in &self.places {
             all.extend(place.sockets.descriptors());
             all.extend(place.leash.as_ref().map(|leash| leash.as_fd()));
         }
-        all.extend(lanes.iter().flat_map(|lane| &lane.links).map(|(_, link)| link.as_fd()));
         all
     }
 }

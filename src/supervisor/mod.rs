@@ -227,7 +227,7 @@ fn lane_setups(
             retention_bytes: config.retention_bytes / lanes,
             owners: Owners::new(own, lanes, shared),
             awaited,
-            given: None,
+            heir: None,
         })
     };
     (0..lanes).map(setup).collect()

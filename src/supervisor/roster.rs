@@ -1,20 +1,25 @@
-//! The crew as a value, for the dispatcher that takes over; the sockets and processes beside it go as descriptors, in the
-//! order in which they stand here.
+//! The crew as values, for the dispatcher that takes over: what does not change any more once it has been granted, and what
+//! is given while nobody reads. The sockets and processes beside them go as descriptors, in the order in which they stand
+//! here.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+use std::time::Duration;
 
 use super::crew::Outsider;
 use super::slot::Slot;
+use super::taking::TakeoverError;
 use crate::dispatch::decision::Admin;
 use crate::ids::{Incarnation, WorkerId};
-use crate::pack::{Damaged, Pack, Packed, fingerprint, packed};
+use crate::pack::{Damaged, Pack, Packed, fingerprint, pack_bytes, packed};
 use crate::server::link_socket::LinkSocket;
 use crate::server::switch::Switch;
 use crate::time::Time;
 
-/// All that a dispatcher is besides its lanes' states, which lie behind it in the file.
+/// What a dispatcher is besides its lanes' states.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Roster {
-    /// When the lanes stopped to read.
-    pub paused_at: Time,
     /// When the first dispatcher of this line started.
     pub started: Time,
     /// What says which call belongs to which lane.
@@ -23,6 +28,24 @@ pub struct Roster {
     pub listeners: usize,
     /// The slots, w0 first.
     pub seats: Vec<Seat>,
+    /// The service manager that waits for our word, if one does.
+    pub manager: Option<Told>,
+}
+
+/// Where a service manager listens.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Its socket.
+    pub socket: Vec<u8>,
+    /// How often it wants to hear that all is well.
+    pub watchdog: Option<Duration>,
+}
+
+/// What goes with the lanes' states, which lie behind it in the file.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Handover {
+    /// When the lanes were told to stop reading.
+    pub paused_at: Time,
     /// Workers that came by themselves.
     pub outsiders: Vec<(WorkerId, Outsider)>,
     /// The lanes' states.
@@ -55,7 +78,9 @@ pub struct LaneState {
     pub links: Vec<WorkerId>,
 }
 
-packed!(Roster { paused_at, started, seed, listeners, seats, outsiders, lanes });
+packed!(Roster { started, seed, listeners, seats, manager });
+packed!(Told { socket, watchdog });
+packed!(Handover { paused_at, outsiders, lanes });
 packed!(Seat { slot, sockets, process, incarnation, admin, leaving });
 packed!(LaneState { length, links });
 
@@ -63,17 +88,42 @@ packed!(LaneState { length, links });
 pub fn layout() -> u64 {
     let mut layout = String::new();
     Roster::layout(&mut layout);
+    Handover::layout(&mut layout);
     Switch::<LinkSocket>::layout(&mut layout);
     fingerprint(&layout)
 }
 
-impl Roster {
-    /// Reads what [`Pack::pack`] wrote.
-    ///
-    /// # Errors
-    ///
-    /// The bytes are no roster.
-    pub fn read(bytes: &[u8]) -> Result<Self, Damaged> {
-        Roster::unpack(&mut Packed::new(bytes))
+/// Bytes that the state of a lane with so many entries in its table takes, about: an entry takes 100, and what is retained
+/// for the workers is rarely more than a megabyte.
+pub const fn room_for(entries: usize) -> usize {
+    entries.saturating_mul(128).saturating_add(1 << 20)
+}
+
+/// Writes a value to the front of a file, with its length before it.
+///
+/// # Errors
+///
+/// No memory is left.
+pub fn write(value: &impl Pack, file: &mut File) -> io::Result<()> {
+    let (mut packed, mut head) = (Vec::new(), Vec::new());
+    value.pack(&mut packed);
+    pack_bytes(&packed, &mut head);
+    file.write_all(&head)
+}
+
+/// Reads what [`write`] wrote, and tells where it ends.
+///
+/// # Errors
+///
+/// The file has no such value at its front.
+pub fn read<T: Pack>(file: &File) -> Result<(T, u64), TakeoverError> {
+    let mut length = [0; 4];
+    file.read_exact_at(&mut length, 0)?;
+    let length = u32::from_le_bytes(length);
+    if u64::from(length) > file.metadata()?.len() {
+        return Err(Damaged("a value longer than its file").into());
     }
+    let mut bytes = vec![0; length as usize];
+    file.read_exact_at(&mut bytes, 4)?;
+    Ok((T::unpack(&mut Packed::new(&bytes))?, 4 + u64::from(length)))
 }

@@ -4,9 +4,9 @@
 //! and nobody has noticed it.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::mem;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,8 +15,9 @@ use tokio::time::timeout;
 use tracing::info;
 
 use super::crew::{Crew, Muster};
+use super::desk;
 use super::giving::Estate;
-use super::roster::{Roster, Seat, layout};
+use super::roster::{self, Handover, Roster, Seat, Told, layout};
 use super::sockets::{Listeners, SlotSockets};
 use super::{StartError, lane_setups};
 use crate::admin::run_dir::{RunDir, own_uid};
@@ -26,8 +27,8 @@ use crate::handoff::frame::Takeover;
 use crate::ids::WorkerId;
 use crate::net::process::{LockFile, Process};
 use crate::net::unix::{SeqListener, SeqPacket, UnixError};
-use crate::net::{clock, udp, watch};
-use crate::pack::{Damaged, Pack, Packed};
+use crate::net::{clock, memory, notify, udp, watch};
+use crate::pack::Damaged;
 use crate::server::{self, Given};
 use crate::upgrade::conversation::{Broken, Conversation};
 use crate::upgrade::{self, Refusal};
@@ -83,15 +84,12 @@ impl From<Broken> for TakeoverError {
     }
 }
 
-/// All that the old dispatcher had, with its meaning.
+/// What the old dispatcher has besides its lanes' states, with its meaning.
 struct Heritage {
     roster: Roster,
-    lock: OwnedFd,
-    handoff: OwnedFd,
-    stats: OwnedFd,
+    estate: Estate,
     listeners: Vec<udp::Socket>,
-    seats: Vec<Heir>,
-    lanes: Vec<Given>,
+    heirs: Vec<Heir>,
 }
 
 /// A slot with its sockets and its process.
@@ -122,34 +120,70 @@ pub(super) async fn take_over(home: &RunDir, config: Config, source: Source) -> 
     let old = Process::open(peer.pid.unwrap_or_default()).map_err(TakeoverError::from)?;
     let pid = old.pid();
     conversation.say(Takeover::Ask(upgrade::ask(&config, &key, layout()))).map_err(|_| TakeoverError::Gone)?;
-    conversation.expect(Takeover::Granted, "granted", GRANTED_WITHIN).await.map_err(TakeoverError::from)?;
-    let descriptors = conversation.take(GIVEN_WITHIN).await.map_err(TakeoverError::from)?;
-    let Heritage { roster, lock, handoff, stats, listeners, seats, lanes } = Heritage::sort(descriptors)?;
 
+    // What takes time is done before the old one pauses.
+    let granted = conversation.hear(GRANTED_WITHIN).await.map_err(TakeoverError::from)?;
+    let (Takeover::Granted { entries, .. }, descriptors) = granted else {
+        return Err(TakeoverError::from(Broken::Unexpected("granted")).into());
+    };
+    let Heritage { roster, estate, listeners, heirs } = Heritage::sort(descriptors)?;
     let listeners = Listeners::bind(&config, listeners)?;
-    let more = added(&config, &roster, seats.len())?;
+    let added: Vec<WorkerId> = config.slots().skip(heirs.len()).collect();
+    let more = added.iter().map(|slot| SlotSockets::bind(&config, *slot)).collect::<Result<Vec<_>, _>>()?;
+    let inherited = estate.try_clone().map_err(TakeoverError::from)?;
     let (events, lane_events) = mpsc::unbounded_channel();
-    let estate = Estate { lock: lock.try_clone()?, handoff: handoff.try_clone()?, stats: stats.try_clone()? };
     let mut setups = lane_setups(&config, &key, &listeners, roster.seed, 0)?;
-    for (setup, given) in setups.iter_mut().zip(lanes) {
-        setup.given = Some(given);
+    if setups.len() != entries.len() {
+        return Err(TakeoverError::from(Damaged("another number of lanes")).into());
+    }
+    for (setup, entries) in setups.iter_mut().zip(&entries) {
+        setup.heir = Some(*entries);
     }
     let lanes = server::Lanes::start(setups, &events).map_err(TakeoverError::from)?;
+    let mut buffers: Vec<_> = entries.iter().map(|entries| memory::warm(roster::room_for(*entries))).collect();
+
+    conversation.say(Takeover::Ready).map_err(|_| TakeoverError::Gone)?;
+    let given = conversation.hear(GIVEN_WITHIN).await.map_err(TakeoverError::from)?;
+    let (Takeover::Given { .. }, descriptors) = given else {
+        return Err(TakeoverError::from(Broken::Unexpected("given")).into());
+    };
+    let (Handover { paused_at, outsiders, .. }, states) = sort_states(descriptors, &mut buffers)?;
+    if let Some((taken, _)) = outsiders.iter().find(|(worker, _)| added.contains(worker)) {
+        let why = format!("workers: {taken} is taken by a worker that came by itself; end that one first");
+        return Err(TakeoverError::Refused(why).into());
+    }
+    restore(&lanes, states).await?;
     conversation.say(Takeover::Taken).map_err(|_| TakeoverError::Gone)?;
     until_over(&conversation, old).await?;
 
     // From here on this is the dispatcher: nothing below may fail.
     lanes.send(|_| server::Command::Resume);
-    let paused = clock::now().since(roster.paused_at);
+    let paused = clock::now().since(paused_at);
+    let Estate { lock, handoff, stats } = inherited;
     let lock = LockFile::inherit(lock, &home.lock_file());
     let handoff = SeqListener::inherit(handoff, &home.handoff_socket());
     let stats = StatsListener::inherit(stats, &home.stats_socket());
-    let muster =
-        Muster { config, source, key, listeners, handoff, stats, estate, lanes, lane_events, seed: roster.seed };
-    let workers = seats.iter().filter(|heir| heir.process.is_some()).count() + roster.outsiders.len();
-    let crew = Crew::inherit(muster, roster.started, seats, roster.outsiders, more);
+    let Roster { started, seed, manager, .. } = roster;
+    if let Some(Told { socket, watchdog }) = manager {
+        notify::inherit(socket, watchdog);
+    }
+    let workers = heirs.iter().filter(|heir| heir.process.is_some()).count() + outsiders.len();
+    let muster = Muster { config, source, key, listeners, handoff, stats, estate, lanes, lane_events, seed };
+    let crew = Crew::inherit(muster, started, heirs, outsiders, more);
     info!("taken over from process {pid}, with {workers} workers; nothing was read for {} µs", paused.as_micros());
     Ok((crew, lock))
+}
+
+/// Has every lane take its state.
+async fn restore(lanes: &server::Lanes, states: Vec<Given>) -> Result<(), TakeoverError> {
+    let mut states = states.into_iter();
+    let take = |_, reply| match states.next() {
+        Some(given) => server::Command::Take(given, reply),
+        // There are as many as lanes; the check of their number is behind us.
+        None => server::Command::Resume,
+    };
+    let taken = desk::ask(lanes, take).await.map_err(|stuck| io::Error::other(stuck.to_string()))?;
+    Ok(taken.into_iter().collect::<io::Result<()>>()?)
 }
 
 /// Waits until the old one has ended its work. Without a limit: which of the two reads on is its word alone. One that dies
@@ -168,64 +202,47 @@ async fn until_over(conversation: &Conversation, old: Process) -> Result<(), Tak
     }
 }
 
-/// The sockets of slots that this configuration has beyond those that there are.
-fn added(config: &Config, roster: &Roster, seats: usize) -> Result<Vec<SlotSockets>, StartError> {
-    let added = || config.slots().skip(seats);
-    let is_taken = |slot: &WorkerId| roster.outsiders.iter().any(|(worker, _)| worker == slot);
-    if let Some(taken) = added().find(is_taken) {
-        let why = format!("workers: {taken} is taken by a worker that came by itself; end that one first");
-        return Err(TakeoverError::Refused(why).into());
-    }
-    Ok(added().map(|slot| SlotSockets::bind(config, slot)).collect::<Result<_, _>>()?)
-}
-
 impl Heritage {
-    /// Reads the state, and gives each descriptor its meaning.
+    /// Reads the roster, and gives each descriptor its meaning.
     fn sort(descriptors: Vec<OwnedFd>) -> Result<Self, TakeoverError> {
         let mut descriptors = descriptors.into_iter();
         let mut next = || descriptors.next().ok_or(Damaged("a descriptor is missing"));
-        let file = File::from(next()?);
-        let (roster, mut at) = read_roster(&file)?;
-        let (lock, handoff, stats) = (next()?, next()?, next()?);
+        let (mut roster, _) = roster::read::<Roster>(&File::from(next()?))?;
+        let estate = Estate { lock: next()?, handoff: next()?, stats: next()? };
         let mut listeners = Vec::new();
         for _ in 0..roster.listeners {
             listeners.push(udp::Socket::from_fd(next()?)?);
         }
-        let mut roster = roster;
-        let mut seats = Vec::new();
+        let mut heirs = Vec::new();
         for seat in roster.seats.drain(..) {
             let sockets = (0..seat.sockets).map(|_| next()).collect::<Result<_, _>>()?;
             let process = seat.process.map(|pid| Ok::<_, Damaged>(Process::from_fd(next()?, pid))).transpose()?;
-            seats.push(Heir { sockets: SlotSockets::inherit(sockets)?, process, seat });
+            heirs.push(Heir { sockets: SlotSockets::inherit(sockets)?, process, seat });
         }
-        let mut lanes = Vec::new();
-        for lane in roster.lanes.drain(..) {
-            let mut state = vec![0; lane.length];
-            file.read_exact_at(&mut state, at)?;
-            at += lane.length as u64;
-            let link = |worker| Ok::<_, TakeoverError>((worker, SeqPacket::from_fd(next()?)?));
-            lanes.push(Given { state, links: lane.links.into_iter().map(link).collect::<Result<_, _>>()? });
-        }
-        Ok(Heritage { roster, lock, handoff, stats, listeners, seats, lanes })
+        Ok(Heritage { roster, estate, listeners, heirs })
     }
 }
 
-/// The roster, and where the lanes' states begin.
-fn read_roster(file: &File) -> Result<(Roster, u64), TakeoverError> {
-    let mut length = [0; 4];
-    file.read_exact_at(&mut length, 0)?;
-    let length = u32::unpack(&mut Packed::new(&length))? as usize;
+/// Reads the lanes' states into `buffers`, and gives each its links.
+fn sort_states(descriptors: Vec<OwnedFd>, buffers: &mut [Vec<u8>]) -> Result<(Handover, Vec<Given>), TakeoverError> {
+    let mut descriptors = descriptors.into_iter();
+    let mut next = || descriptors.next().ok_or(Damaged("a descriptor is missing"));
+    let mut file = File::from(next()?);
+    let (mut handover, mut at) = roster::read::<Handover>(&file)?;
+    if handover.lanes.len() != buffers.len() {
+        return Err(Damaged("another number of lanes").into());
+    }
     let whole = file.metadata()?.len();
-    if length as u64 > whole {
-        return Err(Damaged("a roster longer than its file").into());
+    let mut lanes = Vec::new();
+    for (lane, buffer) in handover.lanes.drain(..).zip(buffers) {
+        let end = at.checked_add(lane.length as u64).filter(|end| *end <= whole);
+        let end = end.ok_or(Damaged("a state longer than its file"))?;
+        let mut state = mem::take(buffer);
+        file.seek(SeekFrom::Start(at))?;
+        (&file).take(lane.length as u64).read_to_end(&mut state)?;
+        at = end;
+        let link = |worker| Ok::<_, TakeoverError>((worker, SeqPacket::from_fd(next()?)?));
+        lanes.push(Given { state, links: lane.links.into_iter().map(link).collect::<Result<_, _>>()? });
     }
-    let mut bytes = vec![0; length];
-    file.read_exact_at(&mut bytes, 4)?;
-    let (roster, begin) = (Roster::read(&bytes)?, 4 + length as u64);
-    let lanes = roster.lanes.iter().try_fold(0_usize, |sum, lane| sum.checked_add(lane.length));
-    if lanes.and_then(|lanes| begin.checked_add(lanes as u64)) == Some(whole) {
-        Ok((roster, begin))
-    } else {
-        Err(Damaged("states longer than their file").into())
-    }
+    Ok((handover, lanes))
 }

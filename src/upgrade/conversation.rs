@@ -78,35 +78,26 @@ impl Conversation {
         let _ = self.link.get_ref().send(&[IoSlice::new(frame.bytes())], &[]);
     }
 
-    /// Gives descriptors, in their order.
+    /// Says a step that brings descriptors, in their order.
     ///
     /// # Errors
     ///
     /// The other end is gone, or no more descriptors may be under way.
-    pub fn give(&self, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
-        let mut step = Takeover::Given { descriptors: descriptors.len() };
+    pub fn give(&self, step: Takeover, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+        let mut step = Some(step);
         for some in descriptors.chunks(AT_ONCE) {
-            self.send(std::mem::replace(&mut step, Takeover::More), some)?;
+            self.send(step.take().unwrap_or(Takeover::More), some)?;
         }
         Ok(())
     }
 
-    /// Takes the descriptors that the other end gives.
+    /// Waits for the next step, and for all the descriptors that it brings.
     ///
     /// # Errors
     ///
-    /// They do not come within the time.
-    pub async fn take(&self, within: Duration) -> Result<Vec<OwnedFd>, Broken> {
-        let (Takeover::Given { descriptors: announced }, mut descriptors) = self.hear(within).await? else {
-            return Err(Broken::Unexpected("given"));
-        };
-        while descriptors.len() < announced {
-            match self.hear(within).await? {
-                (Takeover::More, more) if !more.is_empty() => descriptors.extend(more),
-                _ => return Err(Broken::Unexpected("more")),
-            }
-        }
-        Ok(descriptors)
+    /// It does not come within the time.
+    pub async fn hear(&self, within: Duration) -> Result<(Takeover, Vec<OwnedFd>), Broken> {
+        timeout(within, self.next_whole()).await.unwrap_or(Err(Broken::Silent(within)))
     }
 
     /// Waits until the other end says `step`.
@@ -119,8 +110,15 @@ impl Conversation {
         if said == step { Ok(()) } else { Err(Broken::Unexpected(name)) }
     }
 
-    async fn hear(&self, within: Duration) -> Result<(Takeover, Vec<OwnedFd>), Broken> {
-        timeout(within, self.next()).await.unwrap_or(Err(Broken::Silent(within)))
+    async fn next_whole(&self) -> Result<(Takeover, Vec<OwnedFd>), Broken> {
+        let (step, mut descriptors) = self.next().await?;
+        while descriptors.len() < step.descriptors() {
+            match self.next().await? {
+                (Takeover::More, more) if !more.is_empty() => descriptors.extend(more),
+                _ => return Err(Broken::Unexpected("more")),
+            }
+        }
+        Ok((step, descriptors))
     }
 
     async fn next(&self) -> Result<(Takeover, Vec<OwnedFd>), Broken> {
@@ -173,8 +171,10 @@ mod tests {
             for (number, file) in files.iter().enumerate() {
                 file.set_len(number as u64).unwrap();
             }
-            one.give(&files.iter().map(AsFd::as_fd).collect::<Vec<_>>()).unwrap();
-            let came = other.take(LONG).await.unwrap();
+            let given = Takeover::Given { descriptors: files.len() };
+            one.give(given.clone(), &files.iter().map(AsFd::as_fd).collect::<Vec<_>>()).unwrap();
+            let (step, came) = other.hear(LONG).await.unwrap();
+            assert_eq!(step, given);
             let numbers: Vec<u64> =
                 came.into_iter().map(|fd| std::fs::File::from(fd).metadata().unwrap().len()).collect();
             assert_eq!(numbers, (0..600).collect::<Vec<u64>>());

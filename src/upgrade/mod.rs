@@ -1,11 +1,12 @@
 //! One dispatcher takes over from another, and no caller notices: no datagram is lost, no link is dropped, and what the
 //! old one knew the new one knows.
 //!
-//! The new one connects to the handoff socket and asks. The old one judges whether this can be ([`judge`]), has its lanes
-//! stop reading, and gives all it has: listeners, the slots' sockets, the links to the workers, their processes, the lock
-//! of the run directory and its own sockets as descriptors, everything else as bytes in a file in memory. Datagrams and
-//! the workers' frames wait in the sockets meanwhile. Once the new one says that it has restored all of it, the old one
-//! gives up its own copy and exits, and only then the new one reads: at no time do two.
+//! The new one connects to the handoff socket and asks. The old one judges whether this can be ([`judge`]), and gives what
+//! does not change any more: listeners, the slots' sockets, the workers' processes, the lock of the run directory and its
+//! own sockets. With these the new one makes itself ready, which takes longest. Then the old one has its lanes stop
+//! reading, and gives what they have: the links to the workers as descriptors, table, ledger and all else as bytes in a
+//! file in memory. Datagrams and the workers' frames wait in the sockets meanwhile. Once the new one says that it has
+//! restored all of it, the old one gives up its own copy and exits, and only then the new one reads: at no time do two.
 //!
 //! Until then the old one has lost nothing, and whatever goes wrong (a word that does not come, a link that ends) has it
 //! read on where it stopped: [`Phase`] says how far it came.
@@ -25,9 +26,9 @@ use crate::ids::TokenKey;
 pub enum Phase {
     /// The new one has asked. All goes on as before.
     Asked,
-    /// It may. All still goes on as before.
+    /// It may, and makes itself ready. All still goes on as before.
     Granted,
-    /// Nobody reads; what was read is done.
+    /// The lanes stop reading; what was read is done.
     Paused,
     /// State and descriptors have been sent, and are still here as well.
     Given,
@@ -40,8 +41,8 @@ impl Phase {
     pub const fn label(self) -> &'static str {
         match self {
             Phase::Asked => "judging it",
-            Phase::Granted => "pausing",
-            Phase::Paused => "giving its state",
+            Phase::Granted => "waiting for the new dispatcher to be ready",
+            Phase::Paused => "pausing and giving its state",
             Phase::Given => "waiting for the new dispatcher to have taken it",
             Phase::Taken => "ending",
         }
@@ -49,7 +50,7 @@ impl Phase {
 
     /// Whether the lanes have to be told to read on when a takeover ends here.
     pub const fn has_paused(self) -> bool {
-        matches!(self, Phase::Granted | Phase::Paused | Phase::Given)
+        matches!(self, Phase::Paused | Phase::Given)
     }
 }
 
@@ -187,6 +188,6 @@ mod tests {
     #[test]
     fn reading_goes_on_wherever_it_may_have_paused() {
         let all = [Phase::Asked, Phase::Granted, Phase::Paused, Phase::Given, Phase::Taken];
-        assert_eq!(all.map(Phase::has_paused), [false, true, true, true, false]);
+        assert_eq!(all.map(Phase::has_paused), [false, false, true, true, false]);
     }
 }

@@ -8,7 +8,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use pointsman::handoff::frame::{Frame, FrameBuilder, Hello, Port, Record, frame_header};
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketType, connect, recv, send, socket};
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, recv, send, socket_with,
+};
 
 use crate::support::phone::Phone;
 use crate::support::pointsman::{Pointsman, Setup};
@@ -26,7 +28,7 @@ fn assert_undisturbed(pointsman: &Pointsman) {
 }
 
 pub fn knock(run_dir: &Path) -> OwnedFd {
-    let link = socket(AddressFamily::UNIX, SocketType::SEQPACKET, None).unwrap();
+    let link = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
     connect(&link, &SocketAddrUnix::new(run_dir.join("handoff.sock")).unwrap()).unwrap();
     link
 }

@@ -79,11 +79,6 @@ impl Setup {
         child
     }
 
-    /// Runs the executable on a run directory to its end.
-    fn output_in(&self, dir: &Path) -> Output {
-        self.command_in(dir).output().expect("the executable starts")
-    }
-
     fn command_in(&self, dir: &Path) -> Command {
         let mut command = Command::new(EXECUTABLE);
         if !self.workers_by_file {
@@ -132,19 +127,30 @@ impl Pointsman {
 
     /// Has a dispatcher take over that is started otherwise than the one that runs.
     pub fn take_over_as(&mut self, setup: Setup) {
-        let mut new = setup.clone().with(["--takeover"]).run_in(self.dir.path());
+        let new = self.begin_takeover(&setup);
+        self.setup = setup;
+        self.succeed(new);
+    }
+
+    /// Starts a dispatcher that is to take over, and waits for nothing.
+    pub fn begin_takeover(&self, setup: &Setup) -> Child {
+        setup.clone().with(["--takeover"]).run_in(self.dir.path())
+    }
+
+    /// Waits until `new` is the dispatcher and the one that ran has ended.
+    pub fn succeed(&mut self, mut new: Child) {
         let status = wait_for("the end of the old dispatcher", DEADLINE, || {
             let ended = new.try_wait().expect("a child of ours");
             assert!(ended.is_none(), "the new dispatcher ended: {ended:?}\n{}", self.log());
             self.child.try_wait().expect("a child of ours")
         });
         assert!(status.success(), "{status}");
-        (self.child, self.setup) = (new, setup);
+        self.child = new;
     }
 
-    /// Starts a dispatcher that is to take over and cannot: its exit code, and what it says.
-    pub fn fail_to_take_over(&self, words: &[&str]) -> (Option<i32>, String) {
-        let output = self.setup().with(words.iter().copied()).with(["--takeover"]).output_in(self.dir.path());
+    /// Starts a dispatcher that is to take over in `dir` and cannot: its exit code, and what it says.
+    pub fn fail_to_take_over(setup: &Setup, dir: &Path) -> (Option<i32>, String) {
+        let output = setup.clone().with(["--takeover"]).command_in(dir).output().expect("the executable starts");
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
     }
 

@@ -2,7 +2,9 @@
 //! [`EntryId`](crate::dispatch::decision::EntryId) that a link remembers means the same entry afterwards, and nothing has
 //! to be sorted.
 
-use super::{Entry, FINISHED, FREE, Links, NONE, Queue, Shares, State, Table};
+use super::{
+    Entry, FINISHED, FREE, Fingerprint, Links, NONE, Queue, Shares, SourcePrint, State, Table, Time, UNLINKED, WorkerId,
+};
 use crate::pack::{Damaged, Pack, Packed, packed};
 
 packed!(Entry {
@@ -42,6 +44,35 @@ impl Table {
         by_call.save(out);
     }
 
+    /// Touches the memory of so many entries, of a table that has none yet: filling it meets no page then that the kernel
+    /// has yet to give.
+    pub fn make_room(&mut self, entries: usize) {
+        let nobody = Entry {
+            branch: Fingerprint::default(),
+            call: Fingerprint::default(),
+            source: SourcePrint::default(),
+            cseq: 0,
+            worker: WorkerId(0),
+            life: 0,
+            group: None,
+            state: State::Pending,
+            is_invite: false,
+            cancelled: false,
+            deaths: 0,
+            generation: 0,
+            deadline: Time(0),
+            queue: FREE,
+            queue_links: UNLINKED,
+            call_links: UNLINKED,
+        };
+        if self.entries.is_empty() {
+            self.entries.resize(entries.min(self.cap), nobody);
+            self.entries.clear();
+            self.by_branch.clear();
+            self.by_call.clear();
+        }
+    }
+
     /// Takes what [`Table::save`] wrote instead of what it has. A table that is given back as damaged is not to be used.
     ///
     /// # Errors
@@ -55,9 +86,12 @@ impl Table {
         // Every index is checked once, here: the table itself never doubts them.
         let is_place = |index: u32| index == NONE || (index as usize) < places;
         let are_places = |links: Links| is_place(links.previous) && is_place(links.next);
+        if !self.is_empty() {
+            (self.shares, self.len) = (Shares::default(), 0);
+            self.by_branch.clear();
+            self.by_call.clear();
+        }
         self.entries.clear();
-        self.len = 0;
-        self.shares = Shares::default();
         for _ in 0..places {
             let entry = Entry::unpack(from)?;
             if !are_places(entry.queue_links) || !are_places(entry.call_links) {

@@ -130,9 +130,7 @@ fn an_entry_that_has_gone_means_no_other_one_after_a_takeover() {
 #[test]
 fn a_state_that_is_damaged_or_too_large_is_refused_and_never_believed() {
     let mut table = Table::new(4, PENDING_MAX);
-    for at in 0..4 {
-        let _ = table.insert(invite(at, at / 2), second(0));
-    }
+    (0..4).for_each(|at| assert!(table.insert(invite(at, at / 2), second(0)).is_ok()));
     let mut state = Vec::new();
     table.save(&mut state);
     let restored = |state: &[u8], cap| Table::new(cap, PENDING_MAX).restore(&mut Packed::new(state));

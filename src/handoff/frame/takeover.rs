@@ -9,14 +9,21 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "step")]
 pub enum Takeover {
-    /// The new one asks. Nothing has been paused.
+    /// The new one asks.
     Ask(Ask),
-    /// The old one agrees, and pauses.
-    Granted,
-    /// Its state lies in the first descriptor. So many descriptors come, beside this frame and as many [`Takeover::More`] as
-    /// it takes.
+    /// The old one agrees. It goes on reading, and gives what does not change any more: sockets, processes, and the roster
+    /// that tells which is which, in the first descriptor.
+    Granted {
+        /// How many descriptors come, beside this frame and as many [`Takeover::More`] as it takes.
+        descriptors: usize,
+        /// How many entries the table of each lane has, about.
+        entries: Vec<usize>,
+    },
+    /// The new one has made room. From here on the old one pauses.
+    Ready,
+    /// The lanes' states, in the first descriptor, and the links.
     Given {
-        /// How many.
+        /// How many descriptors come.
         descriptors: usize,
     },
     /// Descriptors for which the frame before had no room.
@@ -25,6 +32,16 @@ pub enum Takeover {
     Taken,
     /// The old one has ended its work for good: the new one reads.
     Over,
+}
+
+impl Takeover {
+    /// How many descriptors come with it and behind it.
+    pub const fn descriptors(&self) -> usize {
+        match self {
+            Takeover::Granted { descriptors, .. } | Takeover::Given { descriptors } => *descriptors,
+            _ => 0,
+        }
+    }
 }
 
 /// What a dispatcher says of itself that wants to take over.

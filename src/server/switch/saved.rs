@@ -42,6 +42,11 @@ impl<C: Channel> Switch<C> {
         }
     }
 
+    /// Makes room for a state with so many entries in its table: restoring it asks the kernel for no memory then.
+    pub fn make_room(&mut self, entries: usize) {
+        self.dispatch.make_room(entries);
+    }
+
     /// Takes what [`Switch::save`] wrote instead of what it has. `channel` gives each worker's.
     ///
     /// # Errors
