@@ -1,6 +1,13 @@
 //! `pointsman dispatch`: the dispatcher and its workers.
 
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
 use clap::Args;
+use pointsman::admin::run_dir::RunDir;
+use pointsman::config::Config;
+use pointsman::net::process::LockFile;
 use pointsman::supervisor::{self, Beginning, StartError};
 use tracing::warn;
 
@@ -16,13 +23,19 @@ pub struct Flags {
     /// Take over from the dispatcher that runs in the run directory: sockets, workers and all it knows; no call notices
     #[arg(long)]
     takeover: bool,
+    /// With --takeover: return when the new dispatcher serves, which goes on in the background
+    #[arg(long, requires = "takeover")]
+    detach: bool,
 }
 
 /// Runs the dispatcher until it is told to stop.
 pub fn run(flags: Flags, verbose: u8) -> Result<(), Failure> {
+    let source = flags.settings.source();
+    if flags.detach {
+        return in_background(&source.load()?);
+    }
     log::start(verbose)?;
     let beginning = if flags.takeover { Beginning::Takeover } else { Beginning::Start };
-    let source = flags.settings.source();
     let config = source.load()?;
     for note in config.notes() {
         warn!("{note}");
@@ -32,4 +45,29 @@ pub fn run(flags: Flags, verbose: u8) -> Result<(), Failure> {
         StartError::Lane(_) => Failure::unhealthy(error),
         _ => Failure::usage(error),
     })
+}
+
+/// How often it is looked whether the one in the background serves.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// Has a process of its own take over, and waits until the run directory's lock names it, or until it ends with the reason
+/// why it could not.
+fn in_background(config: &Config) -> Result<(), Failure> {
+    let lock = RunDir::open(config.run_dir.as_deref()).map_err(Failure::usage)?.lock_file();
+    let failed = |error| Failure::usage(format!("cannot start a dispatcher in the background: {error}"));
+    let words = std::env::args_os().skip(1).filter(|word| word != "--detach");
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("pointsman").args(words).stdin(Stdio::null()).process_group(0);
+    let mut child = command.spawn().map_err(failed)?;
+    loop {
+        if let Some(status) = child.try_wait().map_err(failed)? {
+            // It has said why.
+            let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
+            return Err(Failure::Told(code));
+        }
+        if LockFile::holder(&lock).is_ok_and(|holder| holder.and_then(|holder| holder.pid) == Some(child.id())) {
+            return Ok(());
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
 }

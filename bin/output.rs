@@ -16,6 +16,8 @@ pub enum Failure {
     Usage(String),
     /// A configuration that cannot be used: exit code 2, on a terminal with the text it speaks of.
     Config(ConfigError),
+    /// A process that was started for it has said why not, and ended with this code.
+    Told(u8),
     /// Nobody reads the output any more (`pointsman stat | head -1`): that is how `head` works, so exit code 0.
     NobodyReads,
 }
@@ -35,6 +37,7 @@ impl Failure {
     pub fn report(self) -> ExitCode {
         let (code, text) = match self {
             Failure::NobodyReads => return ExitCode::SUCCESS,
+            Failure::Told(code) => return ExitCode::from(code),
             Failure::Unhealthy(text) => (1, format!("pointsman: {text}")),
             Failure::Usage(text) => (2, format!("pointsman: {text}")),
             Failure::Config(error) => (2, with_snippet(&error)),

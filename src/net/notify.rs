@@ -53,7 +53,7 @@ pub fn listener() -> Option<(Vec<u8>, Option<Duration>)> {
     Some((socket()?.into_encoded_bytes(), watchdog()))
 }
 
-/// From here on that service manager is told, whoever has started this process.
+/// From here on that service manager is told, unless another has started this process.
 pub fn inherit(socket: Vec<u8>, watchdog: Option<Duration>) {
     // Set once: a process takes over once.
     let _ = INHERITED.set((OsString::from_vec(socket), watchdog));
@@ -64,17 +64,15 @@ static INHERITED: OnceLock<(OsString, Option<Duration>)> = OnceLock::new();
 
 fn socket() -> Option<OsString> {
     let own = || std::env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty());
-    INHERITED.get().map(|(socket, _)| socket.clone()).or_else(own)
+    own().or_else(|| INHERITED.get().map(|(socket, _)| socket.clone()))
 }
 
 /// How often the service manager wants to hear that all is well; `None` where it does not.
 pub fn watchdog() -> Option<Duration> {
-    if let Some((_, watchdog)) = INHERITED.get() {
-        return *watchdog;
-    }
     let is_ours = std::env::var("WATCHDOG_PID").map_or(true, |pid| pid.parse() == Ok(std::process::id()));
-    let micros = std::env::var("WATCHDOG_USEC").ok()?.parse().ok().filter(|micros| *micros > 0)?;
-    is_ours.then_some(Duration::from_micros(micros))
+    let own = std::env::var("WATCHDOG_USEC").ok().and_then(|text| text.parse().ok());
+    let own = own.filter(|micros| is_ours && *micros > 0).map(Duration::from_micros);
+    own.or_else(|| INHERITED.get().and_then(|(_, watchdog)| *watchdog))
 }
 
 /// A leading `@` stands for the NUL of an abstract address.

@@ -186,7 +186,10 @@ pub enum Ending {
     /// By order; every worker has gone.
     Stopped,
     /// Another dispatcher has all of it now.
-    TakenOver,
+    TakenOver {
+        /// Its process; 0 where it lives beyond our numbers.
+        by: u32,
+    },
 }
 
 /// A worker that came by itself.
@@ -308,8 +311,8 @@ impl Crew {
                 return Err(LaneDied);
             }
             let now = clock::now();
-            if self.give_when_due(now).await {
-                return Ok(Ending::TakenOver);
+            if let Some(by) = self.give_when_due(now).await {
+                return Ok(Ending::TakenOver { by });
             }
             self.start_due(now);
             self.kill_overdue(now);

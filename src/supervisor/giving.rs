@@ -112,13 +112,11 @@ impl Crew {
         self.asked.as_ref().map(|asked| asked.until)
     }
 
-    /// Gives everything to the one that has asked, once no worker is on its way. True: all of it is the new one's, and this
-    /// process has to end without touching any of it.
-    pub(super) async fn give_when_due(&mut self, now: Time) -> bool {
+    /// Gives everything to the one that has asked, once no worker is on its way. Names the process that has all of it then (0
+    /// where it lives beyond our numbers): this one has to end without touching any of it.
+    pub(super) async fn give_when_due(&mut self, now: Time) -> Option<u32> {
         let is_starting = self.places.iter().any(|place| matches!(place.slot.phase(), slot::Phase::Starting { .. }));
-        let Some(Asked { conversation, .. }) = self.asked.take_if(|asked| !is_starting || asked.until <= now) else {
-            return false;
-        };
+        let Asked { conversation, .. } = self.asked.take_if(|asked| !is_starting || asked.until <= now)?;
         let mut phase = Phase::Asked;
         let given = if self.is_stopping() {
             Err(Refusal::Stopping.into())
@@ -127,13 +125,15 @@ impl Crew {
         } else {
             self.give(&conversation, &mut phase).await
         };
-        let Err(why) = given else { return true };
+        let Err(why) = given else {
+            return Some(conversation.peer().ok().and_then(|peer| peer.pid).unwrap_or_default());
+        };
         if phase.has_paused() {
             self.lanes.send(|_| server::Command::Resume);
         }
         conversation.goodbye(&why.to_string());
         warn!("the takeover has failed while {}, this dispatcher serves on: {why}", phase.label());
-        false
+        None
     }
 
     async fn give(&mut self, conversation: &Conversation, phase: &mut Phase) -> Result<(), Failed> {

@@ -128,13 +128,14 @@ pub fn run(config: Config, source: Source, beginning: Beginning) -> Result<(), S
             Beginning::Takeover => taking::take_over(&home, config, source).await?,
         };
         home.keep();
-        // Another process than the one before, where this one has taken over.
         tell_manager(&format!("MAINPID={}\nREADY=1\nSTATUS=serving", std::process::id()));
         tokio::spawn(signals.obey(crew.orders()));
         match crew.serve().await? {
             Ending::Stopped => info!("stopped"),
-            Ending::TakenOver => {
-                info!("another dispatcher has taken over");
+            Ending::TakenOver { by } => {
+                info!("process {by} has taken over");
+                // A service manager may believe this one alone.
+                tell_manager(&format!("MAINPID={by}"));
                 // At once: whatever would be closed in order here, its socket files first, is the other's now.
                 std::process::exit(0);
             }

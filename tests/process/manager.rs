@@ -20,7 +20,7 @@ use crate::support::{DEADLINE, own_address, proc, wait_for};
 struct Manager {
     socket: UnixDatagram,
     child: Child,
-    _dir: TempDir,
+    dir: TempDir,
     heard: String,
     stored: Vec<OwnedFd>,
 }
@@ -50,7 +50,20 @@ impl Manager {
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        Manager { socket, child, _dir: dir, heard: String::new(), stored: Vec::new() }
+        Manager { socket, child, dir, heard: String::new(), stored: Vec::new() }
+    }
+
+    /// Starts another dispatcher, of which the service manager knows nothing, and which takes over.
+    fn replace(&mut self, listen: &str) {
+        let new = Command::new(EXECUTABLE)
+            .args(["--takeover", "--workers", "1", "--worker-ports", "0", "--listen", listen, "--run-dir"])
+            .arg(self.dir.path().join("run"))
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut old = std::mem::replace(&mut self.child, new);
+        let status = wait_for("the end of the old one", DEADLINE, || old.try_wait().unwrap());
+        assert!(status.success(), "{status}");
     }
 
     /// Waits until it has heard `line`.
@@ -79,9 +92,18 @@ impl Manager {
     }
 }
 
+/// Whether the process that a lock names was started for this directory: a number may be somebody else's by now.
+fn wants_it(lock: &str, dir: &std::path::Path) -> bool {
+    let line = std::fs::read(format!("/proc/{}/cmdline", lock.trim())).unwrap_or_default();
+    String::from_utf8_lossy(&line).contains(&dir.display().to_string())
+}
+
 impl Drop for Manager {
     fn drop(&mut self) {
-        let children = proc::children(self.child.id());
+        let mut children = proc::children(self.child.id());
+        // The worker of a dispatcher that was taken over from is nobody's child any more; its lock names it.
+        let lock = std::fs::read_to_string(self.dir.path().join("run/w0.lock")).unwrap_or_default();
+        children.extend(lock.trim().parse::<u32>().ok().filter(|_| wants_it(&lock, self.dir.path())));
         let _ = self.child.kill();
         let _ = self.child.wait();
         proc::kill_all(&children);
@@ -133,4 +155,21 @@ fn the_well_known_socket_is_kept_by_the_service_manager_and_given_back_to_the_ne
     let answer =
         phone.expect("the answer to what came in between", |reply| reply.answers(&invite) && reply.status() >= 200);
     assert_eq!(answer.status(), 200);
+}
+
+#[test]
+fn a_service_manager_is_told_who_has_taken_over_and_goes_on_hearing_that_all_is_well() {
+    let listen = format!("{}:5060", own_address());
+    let mut manager = Manager::start(&listen, &[("WATCHDOG_USEC", "100000")], None);
+    manager.wait_for("STATUS=1 of 1 workers up, 0 sessions");
+    manager.replace(&listen);
+    manager.wait_for(&format!("MAINPID={}", manager.child.id()));
+    for _ in 0..2 {
+        manager.heard.clear();
+        manager.wait_for("WATCHDOG=1");
+    }
+    assert!(proc::signal(manager.child.id(), Signal::SIGTERM));
+    manager.wait_for("STOPPING=1");
+    let status = wait_for("its end", DEADLINE, || manager.child.try_wait().unwrap());
+    assert!(status.success(), "{status}");
 }

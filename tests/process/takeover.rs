@@ -264,6 +264,24 @@ fn takeover_after_takeover_leaks_nothing() {
 }
 
 #[test]
+fn one_in_the_background_serves_when_its_command_returns_and_one_that_cannot_says_why() {
+    let mut pointsman = Setup::new(1).start();
+    let (first, workers) = (pointsman.pid(), pointsman.worker_pids());
+    let detached = |setup: Setup| pointsman.begin_takeover(&setup.with(["--detach"])).wait().unwrap();
+    let other = Setup { port: 5099, ..pointsman.setup() };
+    assert_eq!(detached(other).code(), Some(2));
+    assert!(pointsman.log().contains("pointsman: no takeover: listen cannot change"), "{}", pointsman.log());
+    assert_eq!(pointsman.dispatcher("pid"), u64::from(first));
+    assert!(detached(pointsman.setup()).success());
+    let second = pointsman.load()["dispatcher"]["pid"].as_u64().unwrap();
+    assert_ne!(second, u64::from(first));
+    // Back to a child of ours.
+    pointsman.take_over();
+    pointsman.wait_until("the third to serve", |load| load["dispatcher"]["pid"] == pointsman.pid());
+    assert_eq!(pointsman.worker_pids(), workers);
+}
+
+#[test]
 fn a_crash_behind_a_takeover_is_like_any_other() {
     let mut pointsman = Setup::new(2).start();
     let phone = Phone::new(pointsman.address().ip());
