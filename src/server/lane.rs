@@ -15,6 +15,7 @@ use crossbeam_channel::{Receiver, Sender};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::oneshot;
 use tracing::{debug, info, warn};
 
 use super::door::{Door, Owner};
@@ -71,8 +72,7 @@ pub struct Lane {
     holding_until: Option<Time>,
     /// Workers of an earlier dispatcher whose links are to come.
     awaited: usize,
-    /// Whether a takeover is on its way: then nothing changes here but by command.
-    is_paused: bool,
+    stage: Stage,
     overflow_read: Time,
     /// What other lanes have read for this one.
     parcels: Receiver<Parcel>,
@@ -82,6 +82,19 @@ pub struct Lane {
     spare: Vec<Parcel>,
 }
 
+/// Whether a takeover is on its way.
+#[derive(Debug)]
+enum Stage {
+    /// None is.
+    Reading,
+    /// It comes to rest, and says so here.
+    Pausing(oneshot::Sender<()>),
+    /// It rests; another lane may still have something for it.
+    Paused,
+    /// What it has was given away, or is still to come from another dispatcher: nothing changes here but by command.
+    Given,
+}
+
 /// The way to another lane.
 #[derive(Clone, Debug)]
 pub(super) struct Peer {
@@ -89,8 +102,11 @@ pub(super) struct Peer {
     pub(super) waker: Arc<Waker>,
 }
 
-/// Parcels that wait for one lane, at most: a lane that is so far behind loses what comes, and counts it.
+/// Parcels that wait for one lane, at most. What comes to a lane that is so far behind waits where it was read, up to a
+/// megabyte; beyond that it is dropped and counted.
 pub(super) const PARCELS: usize = 32;
+/// How soon a parcel is offered again to a lane that took no more.
+const PARCEL_AGAIN: Duration = Duration::from_millis(1);
 /// Empty parcels that are kept.
 const SPARE: usize = 16;
 
@@ -117,7 +133,7 @@ impl Lane {
             switch: Switch::new(setup.dispatch, setup.insert, setup.retention_bytes, setup.owners),
             holding_until: Some(clock::now() + FIRST_WORKER),
             awaited: setup.awaited,
-            is_paused: false,
+            stage: Stage::Reading,
             overflow_read: clock::now(),
             parcels: crossbeam_channel::never(),
             peers: Vec::new(),
@@ -127,7 +143,7 @@ impl Lane {
             lane.open(socket, Owner::Listener(listener))?;
         }
         if let Some(entries) = setup.heir {
-            lane.is_paused = true;
+            lane.stage = Stage::Given;
             lane.switch.make_room(entries);
         }
         Ok((lane, waker))
@@ -172,10 +188,11 @@ impl Lane {
                 self.on_command(command);
             }
         }
-        if self.is_paused {
+        let now = clock::now();
+        if !matches!(self.stage, Stage::Reading) {
+            self.bring_to_rest(now);
             return Ok(());
         }
-        let now = clock::now();
         self.read_links(now);
         if self.holding_until.is_some_and(|until| until <= now) {
             self.holding_until = None;
@@ -200,8 +217,8 @@ impl Lane {
     fn wait(&mut self) -> io::Result<()> {
         let may_read = self.holding_until.is_none();
         let busy = may_read && self.doors.iter().flatten().any(|door| door.readable) || self.switch.has_readable_link();
-        let timeout = if self.is_paused {
-            OVERFLOW_INTERVAL
+        let timeout = if !matches!(self.stage, Stage::Reading) {
+            if self.switch.has_parcels() { PARCEL_AGAIN } else { OVERFLOW_INTERVAL }
         } else if busy {
             Duration::ZERO
         } else if let Some(pause) = self.moderation.pause() {
@@ -213,6 +230,7 @@ impl Lane {
             let now = clock::now();
             let due = self.switch.poll_timeout().into_iter().chain(self.holding_until).min();
             let until = due.map_or(OVERFLOW_INTERVAL, |at| at.since(now));
+            let until = if self.switch.has_parcels() { until.min(PARCEL_AGAIN) } else { until };
             // Rounds up: a wait cut to whole milliseconds would spin until the deadline.
             until.min(OVERFLOW_INTERVAL) + Duration::from_micros(999)
         };
@@ -391,23 +409,34 @@ impl Lane {
         }
     }
 
-    /// What has been read is done; from here on everything waits in the sockets.
-    fn pause(&mut self) {
+    /// Nothing is read any more: it waits in the sockets. What was read is decided by the lane it belongs to: until all of
+    /// them rest, parcels go to and fro.
+    fn bring_to_rest(&mut self, now: Time) {
+        if matches!(self.stage, Stage::Given) {
+            return;
+        }
+        self.read_parcels(now);
         self.flush();
-        self.is_paused = true;
+        if self.switch.has_parcels() {
+            return;
+        }
+        if let Stage::Pausing(reply) = std::mem::replace(&mut self.stage, Stage::Paused) {
+            // Whoever asked may have gone; that is their affair.
+            let _ = reply.send(());
+        }
     }
 
     fn resume(&mut self) {
-        self.is_paused = false;
+        self.stage = Stage::Reading;
         // An edge that came meanwhile has been noted; one that came before anybody watched has not.
         self.doors.iter_mut().flatten().for_each(|door| door.readable = true);
     }
 
-    /// What there is, between two messages. Lanes that pause pass nothing on: what one of them had for another before is
-    /// here now.
+    /// What there is, between two messages. All lanes rest, so that what one of them had for another is here now.
     fn give(&mut self, mut state: Vec<u8>) -> io::Result<Given> {
         self.read_parcels(clock::now());
         self.flush();
+        self.stage = Stage::Given;
         let received: Vec<u64> = self.listener_doors().map(|door| door.received).collect();
         received.pack(&mut state);
         self.switch.save(&mut state);
@@ -521,10 +550,7 @@ impl Lane {
             Command::Retire { worker, within } => self.switch.retire(worker, within),
             Command::Resume => self.resume(),
             // Whoever asked may have gone; that is their affair.
-            Command::Pause(reply) => {
-                self.pause();
-                let _ = reply.send(());
-            }
+            Command::Pause(reply) => self.stage = Stage::Pausing(reply),
             Command::Give(memory, reply) => drop(reply.send(self.give(memory))),
             Command::Take(given, reply) => drop(reply.send(self.take(given))),
             Command::Load(reply) => drop(reply.send(self.switch.load(now))),

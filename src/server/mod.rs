@@ -105,7 +105,7 @@ pub enum Command {
         /// How long its calls may go on.
         within: Duration,
     },
-    /// Nothing is read any more, and what was read is done: said when it is so.
+    /// Nothing is to be read any more. Answered once all that was read has been decided about, or is another lane's.
     Pause(oneshot::Sender<()>),
     /// Asks a lane that pauses, as all others do, for its state, in this memory. It keeps it, too.
     Give(Vec<u8>, oneshot::Sender<std::io::Result<Given>>),

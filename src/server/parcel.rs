@@ -8,6 +8,8 @@ use crate::ids::WorkerId;
 
 /// A parcel of so many bytes is not kept for the next batch.
 const KEPT: usize = 1 << 20;
+/// Changes of the ledger that may wait.
+const LEDGER: usize = 1 << 16;
 
 /// Messages for another lane, and what the sender has handed over that no report covers. Its memory is used again.
 #[derive(Debug, Default)]
@@ -47,6 +49,11 @@ impl Parcel {
             let Passed { range, owner, arrival } = passed;
             (self.bytes.get(range.clone()).unwrap_or_default(), *owner, arrival)
         })
+    }
+
+    /// Whether it has so much that no more should wait in it.
+    pub fn is_full(&self) -> bool {
+        self.bytes.len() > KEPT || self.ledger.len() > LEDGER
     }
 
     /// How many messages it has.

@@ -194,7 +194,8 @@ impl<C: Channel> Switch<C> {
     }
 
     /// Gives what other lanes are to have to `send`, which puts an empty parcel in its place; or returns false when that
-    /// lane takes no more: then the messages are dropped, and their senders send again.
+    /// lane takes no more: then it waits ([`Switch::has_parcels`]). Beyond a megabyte the messages are dropped, and their
+    /// senders send again.
     pub fn flush_parcels(&mut self, now: Time, mut send: impl FnMut(usize, &mut Parcel) -> bool) {
         if self.parcels.len() < 2 {
             return;
@@ -207,7 +208,7 @@ impl<C: Channel> Switch<C> {
         self.tell_ledger();
         let own = self.owners.own();
         for (lane, parcel) in self.parcels.iter_mut().enumerate().filter(|(lane, _)| *lane != own) {
-            if !parcel.is_empty() && !send(lane, parcel) {
+            if !parcel.is_empty() && !send(lane, parcel) && parcel.is_full() {
                 self.dispatch.on_lane_full(parcel.len());
                 parcel.clear();
                 // What it should have heard it hears next time, and the others again.
@@ -215,6 +216,11 @@ impl<C: Channel> Switch<C> {
             }
             parcel.from = own;
         }
+    }
+
+    /// Whether something waits for a lane that takes no more.
+    pub fn has_parcels(&self) -> bool {
+        self.parcels.iter().any(|parcel| !parcel.is_empty())
     }
 
     /// Whether a worker has got so much since the other lanes were told that their next choice would be a wrong one.
@@ -676,6 +682,11 @@ mod tests {
     }
 
     fn switch(workers: u16) -> Switch<Mute> {
+        lane(workers, 1)
+    }
+
+    /// The first of so many lanes.
+    fn lane(workers: u16, lanes: usize) -> Switch<Mute> {
         let dispatch = Dispatch::new(Setup {
             rules: Rules::default(),
             keys: Keyring::new(TokenKey::new([1; 32])),
@@ -684,7 +695,7 @@ mod tests {
             workers: usize::from(workers),
             seed: 1,
         });
-        let mut switch = Switch::new(dispatch, Insert::None, 0, Owners::new(0, 1, 0));
+        let mut switch = Switch::new(dispatch, Insert::None, 0, Owners::new(0, lanes, 0));
         (0..workers).for_each(|worker| link(&mut switch, worker));
         switch
     }
@@ -726,6 +737,42 @@ mod tests {
         let mut answers = Vec::new();
         switch.flush_answers(|_, bytes, _, _| answers.push(String::from_utf8_lossy(bytes).into_owned()));
         answers
+    }
+
+    /// A message of some bytes that belongs to another lane, or to this one.
+    fn options(switch: &mut Switch<Mute>, call: usize, padding: usize) {
+        let text = format!(
+            "OPTIONS sip:192.0.2.2 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK-{call}\r\n\
+             From: <sip:b@192.0.2.1>;tag=1\r\nTo: <sip:a@192.0.2.2>\r\nCall-ID: {call}\r\nCSeq: 1 OPTIONS\r\n\
+             Subject: {}\r\nContent-Length: 0\r\n\r\n",
+            "x".repeat(padding)
+        );
+        let (source, local) = ("192.0.2.1:5060".parse().unwrap(), "192.0.2.2:5060".parse().unwrap());
+        let datagram = Datagram { bytes: text.as_bytes(), source, local, truncated: false };
+        switch.on_datagram(Owner::Listener(ListenerId(0)), ListenerId(0), &datagram, NOW);
+    }
+
+    #[test]
+    fn what_another_lane_does_not_take_now_waits_up_to_a_megabyte() {
+        let mut switch = lane(1, 2);
+        (0..20).for_each(|call| options(&mut switch, call, 0));
+        let own = switch.dispatch().counters().received;
+        assert!((1..20).contains(&own), "{own} of 20 are this lane's own");
+        switch.flush_parcels(NOW, |_, _| false);
+        assert!(switch.has_parcels());
+        let mut came = 0;
+        switch.flush_parcels(NOW, |_, parcel| {
+            came += parcel.len();
+            parcel.clear();
+            true
+        });
+        assert_eq!((came as u64, switch.has_parcels()), (20 - own, false));
+        for call in 0..40 {
+            options(&mut switch, call, 60_000);
+            switch.flush_parcels(NOW, |_, _| false);
+        }
+        let lost = switch.dispatch().counters().of(Reason::LaneFull);
+        assert!((17..40).contains(&lost), "{lost} messages of 60 KB, and more than a megabyte");
     }
 
     #[test]
