@@ -85,6 +85,15 @@ impl Dispatch {
         }
     }
 
+    /// Whether this is a CANCEL whose request has not been seen: where several lanes read, it may be about to come.
+    pub(super) fn lacks_its_request(&self, message: &Message<'_>, arrival: &Arrival) -> bool {
+        if message.method() != Some(Method::Cancel) {
+            return false;
+        }
+        let summary = Summary::of(message, Method::Cancel, arrival, &self.printer);
+        summary.to_tag.is_none() && self.transaction_of_cancel(&summary).is_none()
+    }
+
     /// A response belongs to the worker whose token stands in the branch of the topmost Via.
     fn response(&mut self, message: &Message<'_>, now: Time) -> Decision {
         let named =

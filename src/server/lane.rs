@@ -434,7 +434,9 @@ impl Lane {
 
     /// What there is, between two messages. All lanes rest, so that what one of them had for another is here now.
     fn give(&mut self, mut state: Vec<u8>) -> io::Result<Given> {
-        self.read_parcels(clock::now());
+        let now = clock::now();
+        self.read_parcels(now);
+        self.switch.settle(now);
         self.flush();
         self.stage = Stage::Given;
         let received: Vec<u64> = self.listener_doors().map(|door| door.received).collect();

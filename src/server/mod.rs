@@ -7,6 +7,7 @@
 
 mod answers;
 pub mod door;
+mod early;
 mod lane;
 pub mod link_socket;
 pub mod links;

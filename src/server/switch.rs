@@ -14,6 +14,7 @@ use tracing::debug;
 use super::Totals;
 use super::answers::Answers;
 use super::door::Owner;
+use super::early::Early;
 use super::links::{Channel, Links};
 use super::parcel::Parcel;
 use super::repeats::Repeats;
@@ -53,6 +54,8 @@ pub struct Switch<C> {
     owners: Owners,
     /// What other lanes are to decide about, by lane.
     parcels: Vec<Parcel>,
+    /// What waits for something that another lane may still pass on.
+    early: Early,
     /// The ledger of each worker as the other lanes know it, in units, and since when.
     told: Vec<u32>,
     told_at: Time,
@@ -92,6 +95,7 @@ impl<C: Channel> Switch<C> {
         Switch {
             parcels: (0..owners.lanes()).map(|_| Parcel::new(owners.own())).collect(),
             owners,
+            early: Early::default(),
             told: Vec::new(),
             told_at: Time(0),
             configured: dispatch.pool().len(),
@@ -151,7 +155,35 @@ impl<C: Channel> Switch<C> {
         };
         match self.parcels.get_mut(lane) {
             Some(parcel) if lane != own => parcel.add(datagram.bytes, owner, &arrival),
-            _ => self.decide(datagram.bytes, owner, &arrival, now),
+            _ => self.decide_in_turn(datagram.bytes, owner, &arrival, now),
+        }
+    }
+
+    /// Decides about a message of a lane beside which there are others: what it follows may still be on its way here.
+    fn decide_in_turn(&mut self, bytes: &[u8], owner: Owner, arrival: &Arrival, now: Time) {
+        // Nothing else is scanned twice.
+        let is_early = bytes.starts_with(b"CANCEL ")
+            && self.scanner.scan(bytes).is_ok_and(|message| self.dispatch.is_early(&message, arrival));
+        if !is_early || !self.early.keep(bytes, owner, arrival, now) {
+            self.decide(bytes, owner, arrival, now);
+        }
+    }
+
+    /// Decides about what has waited for a message that has come, or for long enough.
+    fn decide_early(&mut self, now: Time) {
+        let Switch { early, scanner, dispatch, .. } = self;
+        let taken = early.take(now, |waiting| {
+            !scanner.scan(&waiting.bytes).is_ok_and(|message| dispatch.is_early(&message, &waiting.arrival))
+        });
+        for waiting in taken {
+            self.decide(&waiting.bytes, waiting.owner, &waiting.arrival, now);
+        }
+    }
+
+    /// All lanes rest: nothing that is waited for will come any more.
+    pub fn settle(&mut self, now: Time) {
+        for waiting in self.early.take(now, |_| true) {
+            self.decide(&waiting.bytes, waiting.owner, &waiting.arrival, now);
         }
     }
 
@@ -189,8 +221,9 @@ impl<C: Channel> Switch<C> {
             self.dispatch.on_ledger_elsewhere(worker, parcel.from, units);
         }
         for (bytes, owner, arrival) in parcel.messages() {
-            self.decide(bytes, owner, arrival, now);
+            self.decide_in_turn(bytes, owner, arrival, now);
         }
+        self.decide_early(now);
     }
 
     /// Gives what other lanes are to have to `send`, which puts an empty parcel in its place; or returns false when that
@@ -433,6 +466,9 @@ impl<C: Channel> Switch<C> {
             }
         }
         self.dispatch.handle_timeout(now);
+        if self.early.poll_timeout().is_some_and(|due| due <= now) {
+            self.decide_early(now);
+        }
         self.hands.repeats.handle_timeout(now, &mut self.hands.answers);
         if self.suspects.poll_timeout().is_some_and(|due| due <= now) {
             self.place_suspects(now);
@@ -447,7 +483,7 @@ impl<C: Channel> Switch<C> {
 
     /// When something is due next.
     pub fn poll_timeout(&self) -> Option<Time> {
-        let own = [self.suspects.poll_timeout(), self.hands.repeats.poll_timeout()];
+        let own = [self.suspects.poll_timeout(), self.hands.repeats.poll_timeout(), self.early.poll_timeout()];
         self.dispatch.poll_timeout().into_iter().chain(own.into_iter().flatten()).min()
     }
 
@@ -656,193 +692,4 @@ impl<C: Channel> Hands<C> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::{self, IoSlice};
-
-    use super::*;
-    use crate::dispatch::Setup;
-    use crate::dispatch::identity::Keyring;
-    use crate::ids::{Seq, TokenKey};
-
-    const NOW: Time = Time(1_000_000);
-
-    /// A link that takes everything and says nothing.
-    struct Mute;
-
-    impl Channel for Mute {
-        fn send(&mut self, _: &[IoSlice<'_>]) -> io::Result<()> {
-            Ok(())
-        }
-
-        fn recv(&mut self, _: &mut [u8]) -> io::Result<usize> {
-            Err(io::ErrorKind::WouldBlock.into())
-        }
-
-        fn watch_writable(&mut self, _: bool) {}
-    }
-
-    fn switch(workers: u16) -> Switch<Mute> {
-        lane(workers, 1)
-    }
-
-    /// The first of so many lanes.
-    fn lane(workers: u16, lanes: usize) -> Switch<Mute> {
-        let dispatch = Dispatch::new(Setup {
-            rules: Rules::default(),
-            keys: Keyring::new(TokenKey::new([1; 32])),
-            table_cap: 100,
-            group_cap: 10,
-            workers: usize::from(workers),
-            seed: 1,
-        });
-        let mut switch = Switch::new(dispatch, Insert::None, 0, Owners::new(0, lanes, 0));
-        (0..workers).for_each(|worker| link(&mut switch, worker));
-        switch
-    }
-
-    fn link(switch: &mut Switch<Mute>, worker: u16) {
-        let joined = Joined { incarnation: Incarnation::new(1), capacity: 10, addresses: Vec::new() };
-        switch.on_link(WorkerId(worker), Mute, &joined, NOW);
-    }
-
-    /// Makes a link refuse everything: its last number is above all that are to come.
-    fn spoil(switch: &mut Switch<Mute>, worker: u16) {
-        let envelope = Envelope {
-            seq: Seq(1_000_000),
-            received: NOW,
-            deadline: None,
-            conn: ConnId::default(),
-            size: 0,
-            listener: ListenerId(0),
-            transport: Transport::Udp,
-            pinned: false,
-            again: false,
-            follows: false,
-            source: "192.0.2.1:5060".parse().unwrap(),
-            local: "192.0.2.2:5060".parse().unwrap(),
-        };
-        let link = switch.hands.links.get_mut(WorkerId(worker)).unwrap();
-        link.front.push(&envelope, Note::default(), &[b"x"]).unwrap();
-    }
-
-    /// What is answered to an INVITE at once.
-    fn answers_to_an_invite(switch: &mut Switch<Mute>) -> Vec<String> {
-        let bytes =
-            b"INVITE sip:a@192.0.2.2 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK-1\r\nMax-Forwards: 70\r\n\
-            From: <sip:b@192.0.2.1>;tag=1\r\nTo: <sip:a@192.0.2.2>\r\nCall-ID: 1\r\nCSeq: 1 INVITE\r\n\
-            Contact: <sip:b@192.0.2.1>\r\nContent-Length: 0\r\n\r\n";
-        let (source, local) = ("192.0.2.1:5060".parse().unwrap(), "192.0.2.2:5060".parse().unwrap());
-        let datagram = Datagram { bytes, source, local, truncated: false };
-        switch.on_datagram(Owner::Listener(ListenerId(0)), ListenerId(0), &datagram, NOW);
-        let mut answers = Vec::new();
-        switch.flush_answers(|_, bytes, _, _| answers.push(String::from_utf8_lossy(bytes).into_owned()));
-        answers
-    }
-
-    /// A message of some bytes that belongs to another lane, or to this one.
-    fn options(switch: &mut Switch<Mute>, call: usize, padding: usize) {
-        let text = format!(
-            "OPTIONS sip:192.0.2.2 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK-{call}\r\n\
-             From: <sip:b@192.0.2.1>;tag=1\r\nTo: <sip:a@192.0.2.2>\r\nCall-ID: {call}\r\nCSeq: 1 OPTIONS\r\n\
-             Subject: {}\r\nContent-Length: 0\r\n\r\n",
-            "x".repeat(padding)
-        );
-        let (source, local) = ("192.0.2.1:5060".parse().unwrap(), "192.0.2.2:5060".parse().unwrap());
-        let datagram = Datagram { bytes: text.as_bytes(), source, local, truncated: false };
-        switch.on_datagram(Owner::Listener(ListenerId(0)), ListenerId(0), &datagram, NOW);
-    }
-
-    #[test]
-    fn what_another_lane_does_not_take_now_waits_up_to_a_megabyte() {
-        let mut switch = lane(1, 2);
-        (0..20).for_each(|call| options(&mut switch, call, 0));
-        let own = switch.dispatch().counters().received;
-        assert!((1..20).contains(&own), "{own} of 20 are this lane's own");
-        switch.flush_parcels(NOW, |_, _| false);
-        assert!(switch.has_parcels());
-        let mut came = 0;
-        switch.flush_parcels(NOW, |_, parcel| {
-            came += parcel.len();
-            parcel.clear();
-            true
-        });
-        assert_eq!((came as u64, switch.has_parcels()), (20 - own, false));
-        for call in 0..40 {
-            options(&mut switch, call, 60_000);
-            switch.flush_parcels(NOW, |_, _| false);
-        }
-        let lost = switch.dispatch().counters().of(Reason::LaneFull);
-        assert!((17..40).contains(&lost), "{lost} messages of 60 KB, and more than a megabyte");
-    }
-
-    #[test]
-    fn a_message_that_its_workers_link_does_not_take_goes_to_another_worker() {
-        let mut switch = switch(2);
-        spoil(&mut switch, 0);
-        spoil(&mut switch, 1);
-        link(&mut switch, 1);
-        assert_eq!(answers_to_an_invite(&mut switch), Vec::<String>::new());
-        let records = |worker| switch.links().get(WorkerId(worker)).map(|link| link.front.stats().retained);
-        assert_eq!((records(0), records(1)), (Some(1), Some(1)), "the second link has it");
-        let ledgers: Vec<u32> = switch.dispatch().pool().iter().map(|(_, worker)| worker.ledger()).collect();
-        assert_eq!(ledgers, [0, 1]);
-    }
-
-    #[test]
-    fn a_message_that_no_link_takes_is_answered_and_counted_nowhere_as_load() {
-        let mut switch = switch(2);
-        spoil(&mut switch, 0);
-        spoil(&mut switch, 1);
-        let answers = answers_to_an_invite(&mut switch);
-        // Links that take nothing are no room for anybody.
-        assert!(answers.iter().all(|answer| answer.starts_with("SIP/2.0 503")), "{answers:?}");
-        assert_eq!(answers.len(), 1);
-        assert!(switch.dispatch().pool().iter().all(|(_, worker)| worker.ledger() == 0));
-        assert_eq!(switch.dispatch().counters().of(Reason::RefusedByAll), 1);
-    }
-
-    #[test]
-    fn the_answer_to_a_dead_workers_invite_is_sent_again_until_its_ack_comes() {
-        let mut switch = switch(1);
-        assert_eq!(answers_to_an_invite(&mut switch), Vec::<String>::new());
-        // Its caller may have had a 180 by now, and sends its INVITE no more.
-        switch.on_link_lost(WorkerId(0), NOW);
-        let answers = |switch: &mut Switch<Mute>, after: u64| {
-            switch.handle_timeout(NOW + Duration::from_millis(after));
-            let mut answers = Vec::new();
-            switch.flush_answers(|_, bytes, _, _| answers.push(String::from_utf8_lossy(bytes).into_owned()));
-            answers
-        };
-        let first = answers(&mut switch, 0);
-        assert!(first.len() == 1 && first[0].starts_with("SIP/2.0 503"), "{first:?}");
-        assert_eq!(answers(&mut switch, 400).len(), 0);
-        assert_eq!(answers(&mut switch, 550), first);
-        assert_eq!(answers(&mut switch, 1_000).len(), 0);
-        assert_eq!(answers(&mut switch, 1_700), first);
-        assert!(switch.poll_timeout().is_some());
-        let tag = first[0].split_once(";tag=pd").unwrap().1.split_once('\r').unwrap().0;
-        let ack = format!(
-            "ACK sip:a@192.0.2.2 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK-1\r\nMax-Forwards: 70\r\n\
-             From: <sip:b@192.0.2.1>;tag=1\r\nTo: <sip:a@192.0.2.2>;tag=pd{tag}\r\nCall-ID: 1\r\nCSeq: 1 ACK\r\n\
-             Content-Length: 0\r\n\r\n"
-        );
-        let (source, local) = ("192.0.2.1:5060".parse().unwrap(), "192.0.2.2:5060".parse().unwrap());
-        let datagram = Datagram { bytes: ack.as_bytes(), source, local, truncated: false };
-        switch.on_datagram(Owner::Listener(ListenerId(0)), ListenerId(0), &datagram, NOW);
-        assert_eq!(answers(&mut switch, 10_000).len(), 0);
-    }
-
-    #[test]
-    fn an_answer_that_nobody_acknowledges_is_given_up_after_64_t1() {
-        let mut switch = switch(1);
-        answers_to_an_invite(&mut switch);
-        switch.on_link_lost(WorkerId(0), NOW);
-        let mut sent = 0;
-        for second in 0..100 {
-            switch.handle_timeout(NOW + Duration::from_secs(second));
-            switch.flush_answers(|_, _, _, _| sent += 1);
-        }
-        assert!((9..=11).contains(&sent), "{sent}");
-        assert_eq!(switch.hands.repeats.poll_timeout(), None);
-    }
-}
+mod tests;

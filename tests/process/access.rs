@@ -81,11 +81,11 @@ fn a_reload_denies_a_source_everywhere_and_lets_it_in_again_and_no_call_is_touch
 
 #[test]
 fn a_rate_counts_what_begins_something_and_not_what_belongs_to_a_call() {
-    let ruled = Ruled::start("access = [{ action = \"limit\", rate = 1, burst = 3, ban = \"1h\" }]");
+    let ruled = Ruled::start("access = [{ action = \"limit\", rate = 1, burst = 12, ban = \"1h\" }]");
     let phone = Phone::new(own_address().into());
     let target = ruled.pointsman.address();
     let dialogs: Vec<_> = (0..3).map(|_| phone.call(&phone.invite(target, None), target)).collect();
-    for _ in 0..20 {
+    for _ in 0..40 {
         phone.send(&phone.invite(target, None), target);
     }
     wait_for("a ban", DEADLINE, || (ruled.count("dropped", "banned") > 0).then_some(()));
@@ -97,7 +97,7 @@ fn a_rate_counts_what_begins_something_and_not_what_belongs_to_a_call() {
     // The same rules at the worker's own port, counted there.
     let worker = ruled.pointsman.worker_address(0);
     let greedy = Phone::new(own_address().into());
-    for _ in 0..10 {
+    for _ in 0..30 {
         greedy.send(&greedy.request("OPTIONS", worker), worker);
     }
     ruled.wait_for_worker_to_say(DROPPED);

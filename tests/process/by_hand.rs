@@ -22,6 +22,9 @@ fn by_hand(pointsman: &Pointsman) -> Killed {
     Killed(command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
 }
 
+/// So many that with one lane or with four each of two workers gets two of them: lanes go round each by itself.
+const CALLS: usize = 24;
+
 #[test]
 fn a_worker_that_is_started_by_hand_takes_calls_at_a_port_of_its_own_until_it_is_stopped() {
     let pointsman = Setup::new(1).with(["--policy", "round-robin", "--slow-start", "0s"]).start();
@@ -30,16 +33,18 @@ fn a_worker_that_is_started_by_hand_takes_calls_at_a_port_of_its_own_until_it_is
     assert_eq!(pointsman.worker(1)["pid"], worker.0.id());
     let phone = Phone::new(pointsman.address().ip());
     let calls: Vec<_> =
-        (0..4).map(|_| phone.call(&phone.invite(pointsman.address(), None), pointsman.address())).collect();
+        (0..CALLS).map(|_| phone.call(&phone.invite(pointsman.address(), None), pointsman.address())).collect();
     let port = pointsman.worker_address(1).port();
     let at_hand: Vec<_> = calls.iter().filter(|dialog| dialog.target.port() == port).collect();
-    assert_eq!(at_hand.len(), 2);
+    assert!((2..CALLS - 1).contains(&at_hand.len()), "{}", at_hand.len());
     // Contact names the address that the call came to, and this host answers there.
     assert_eq!(at_hand[0].target.ip(), pointsman.address().ip());
     assert_eq!(phone.transact(&at_hand[0].request("BYE", 1), at_hand[0].target).status(), 200);
     assert!(proc::signal(worker.0.id(), nix::sys::signal::Signal::SIGTERM));
-    let bye = phone.expect("the BYE of the other", |message| message.status() == 0 && message.method() == "BYE");
-    phone.answer(&bye, 200);
+    for _ in 1..at_hand.len() {
+        let bye = phone.expect("the BYE of another", |message| message.status() == 0 && message.method() == "BYE");
+        phone.answer(&bye, 200);
+    }
     let status = wait_for("its end", DEADLINE, || worker.0.try_wait().unwrap());
     assert!(status.success());
     pointsman.wait_until("its place to be free", |load| load["workers"].as_array().is_some_and(|all| all.len() == 1));
@@ -52,7 +57,7 @@ fn a_worker_that_came_by_itself_outlives_the_dispatcher_too_and_keeps_no_port_fr
     pointsman.wait_until("the worker to be there", |load| load["workers"][1]["state"] == "up");
     let phone = Phone::new(pointsman.address().ip());
     let calls: Vec<_> =
-        (0..4).map(|_| phone.call(&phone.invite(pointsman.address(), None), pointsman.address())).collect();
+        (0..CALLS).map(|_| phone.call(&phone.invite(pointsman.address(), None), pointsman.address())).collect();
     let slot = pointsman.worker_pids()[0];
     pointsman.crash();
     // The slot's worker, with its duplicate of the well-known socket, goes as well.
@@ -67,8 +72,8 @@ fn a_worker_that_came_by_itself_outlives_the_dispatcher_too_and_keeps_no_port_fr
     assert_eq!(pointsman.worker(1)["pid"], worker.0.id());
     let port = pointsman.worker_address(1).port();
     let at_hand: Vec<_> = calls.iter().filter(|dialog| dialog.target.port() == port).collect();
-    assert_eq!(at_hand.len(), 2);
-    pointsman.wait_until("its load to be known", |load| load["workers"][1]["sessions"] == 2);
+    assert!((2..CALLS - 1).contains(&at_hand.len()), "{}", at_hand.len());
+    pointsman.wait_until("its load to be known", |load| load["workers"][1]["sessions"] == at_hand.len());
     for dialog in at_hand {
         // Through the well-known port: its token is still its own.
         assert_eq!(phone.transact(&dialog.request("BYE", 1), pointsman.address()).status(), 200);

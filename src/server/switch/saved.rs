@@ -23,11 +23,13 @@ impl<C: Channel> Switch<C> {
             suspects,
             owners: _,
             parcels: _,
+            early,
             told: _,
             told_at: _,
             untold: _,
         } = self;
         let Hands { links, answers: _, repeats, insert: _, totals, patched: _ } = hands;
+        debug_assert!(early.is_empty(), "messages wait for others");
         debug_assert!(returned.is_empty(), "messages that came back wait for their decision");
         dispatch.save(out);
         refused.pack(out);

@@ -1,0 +1,92 @@
+//! What came before that which it follows. Several lanes read one socket: a CANCEL can be decided about while its INVITE,
+//! read by another lane a moment earlier, is still on its way to the lane that both belong to.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::door::Owner;
+use crate::dispatch::decision::Arrival;
+use crate::time::Time;
+
+/// A lane passes on what it has read within a turn, and wakes the other.
+const WITHIN: Duration = Duration::from_millis(10);
+/// So many wait at most; what comes beyond is decided about at once.
+const LIMIT: usize = 1_024;
+
+/// Messages that wait for others, in the order in which they came.
+#[derive(Debug, Default)]
+pub struct Early(VecDeque<Waiting>);
+
+/// One message.
+#[derive(Debug)]
+pub struct Waiting {
+    /// Its bytes.
+    pub bytes: Box<[u8]>,
+    /// Whose socket it came to.
+    pub owner: Owner,
+    /// How it came.
+    pub arrival: Arrival,
+    until: Time,
+}
+
+impl Early {
+    /// Keeps a message; false when there is no place.
+    pub fn keep(&mut self, bytes: &[u8], owner: Owner, arrival: &Arrival, now: Time) -> bool {
+        if self.0.len() >= LIMIT {
+            return false;
+        }
+        self.0.push_back(Waiting { bytes: bytes.into(), owner, arrival: *arrival, until: now + WITHIN });
+        true
+    }
+
+    /// Takes those for which `has_come` says so, and those whose time is over, oldest first.
+    pub fn take(&mut self, now: Time, mut has_come: impl FnMut(&Waiting) -> bool) -> Vec<Waiting> {
+        if self.0.is_empty() {
+            return Vec::new();
+        }
+        let (taken, kept) = self.0.drain(..).partition(|waiting| waiting.until <= now || has_come(waiting));
+        self.0 = kept;
+        Vec::from_iter::<VecDeque<Waiting>>(taken)
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// When the oldest has waited long enough.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        self.0.front().map(|waiting| waiting.until)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handoff::frame::Transport;
+    use crate::ids::{ConnId, ListenerId};
+
+    #[test]
+    fn what_waits_is_taken_when_its_time_is_over_or_what_it_waits_for_has_come() {
+        let source = "192.0.2.1:5060".parse().unwrap();
+        let arrival = Arrival {
+            listener: ListenerId(0),
+            transport: Transport::Udp,
+            conn: ConnId::default(),
+            source,
+            local: source,
+            received: Time(0),
+        };
+        let owner = Owner::Listener(ListenerId(0));
+        let mut early = Early::default();
+        assert!(early.keep(b"1", owner, &arrival, Time(0)) && early.keep(b"2", owner, &arrival, Time(5_000)));
+        assert!(early.take(Time(9_999), |_| false).is_empty());
+        assert_eq!(early.poll_timeout(), Some(Time(10_000)));
+        let taken: Vec<_> = early.take(Time(9_999), |waiting| *waiting.bytes == *b"2");
+        assert_eq!(taken.iter().map(|waiting| waiting.bytes[0]).collect::<Vec<_>>(), b"2");
+        assert_eq!(early.take(Time(10_000), |_| false).len(), 1);
+        assert!(early.is_empty());
+        assert!((0..LIMIT).all(|_| early.keep(b"x", owner, &arrival, Time(0))));
+        assert!(!early.keep(b"x", owner, &arrival, Time(0)));
+    }
+}

@@ -1,0 +1,237 @@
+//! The switch over links in memory.
+
+use std::io::{self, IoSlice};
+
+use super::*;
+use crate::dispatch::Setup;
+use crate::dispatch::identity::Keyring;
+use crate::ids::{Seq, TokenKey};
+
+const NOW: Time = Time(1_000_000);
+
+/// A link that takes everything and says nothing.
+struct Mute;
+
+impl Channel for Mute {
+    fn send(&mut self, _: &[IoSlice<'_>]) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn recv(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    fn watch_writable(&mut self, _: bool) {}
+}
+
+fn switch(workers: u16) -> Switch<Mute> {
+    lane(workers, 1)
+}
+
+/// The first of so many lanes.
+fn lane(workers: u16, lanes: usize) -> Switch<Mute> {
+    let dispatch = Dispatch::new(Setup {
+        rules: Rules::default(),
+        keys: Keyring::new(TokenKey::new([1; 32])),
+        table_cap: 100,
+        group_cap: 10,
+        workers: usize::from(workers),
+        seed: 1,
+    });
+    let mut switch = Switch::new(dispatch, Insert::None, 0, Owners::new(0, lanes, 0));
+    (0..workers).for_each(|worker| link(&mut switch, worker));
+    switch
+}
+
+fn link(switch: &mut Switch<Mute>, worker: u16) {
+    let joined = Joined { incarnation: Incarnation::new(1), capacity: 10, addresses: Vec::new() };
+    switch.on_link(WorkerId(worker), Mute, &joined, NOW);
+}
+
+/// Makes a link refuse everything: its last number is above all that are to come.
+fn spoil(switch: &mut Switch<Mute>, worker: u16) {
+    let envelope = Envelope {
+        seq: Seq(1_000_000),
+        received: NOW,
+        deadline: None,
+        conn: ConnId::default(),
+        size: 0,
+        listener: ListenerId(0),
+        transport: Transport::Udp,
+        pinned: false,
+        again: false,
+        follows: false,
+        source: "192.0.2.1:5060".parse().unwrap(),
+        local: "192.0.2.2:5060".parse().unwrap(),
+    };
+    let link = switch.hands.links.get_mut(WorkerId(worker)).unwrap();
+    link.front.push(&envelope, Note::default(), &[b"x"]).unwrap();
+}
+
+/// What is answered to an INVITE at once.
+fn answers_to_an_invite(switch: &mut Switch<Mute>) -> Vec<String> {
+    let bytes =
+        b"INVITE sip:a@192.0.2.2 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK-1\r\nMax-Forwards: 70\r\n\
+        From: <sip:b@192.0.2.1>;tag=1\r\nTo: <sip:a@192.0.2.2>\r\nCall-ID: 1\r\nCSeq: 1 INVITE\r\n\
+        Contact: <sip:b@192.0.2.1>\r\nContent-Length: 0\r\n\r\n";
+    let (source, local) = ("192.0.2.1:5060".parse().unwrap(), "192.0.2.2:5060".parse().unwrap());
+    let datagram = Datagram { bytes, source, local, truncated: false };
+    switch.on_datagram(Owner::Listener(ListenerId(0)), ListenerId(0), &datagram, NOW);
+    let mut answers = Vec::new();
+    switch.flush_answers(|_, bytes, _, _| answers.push(String::from_utf8_lossy(bytes).into_owned()));
+    answers
+}
+
+/// A message of some bytes that belongs to another lane, or to this one.
+fn options(switch: &mut Switch<Mute>, call: usize, padding: usize) {
+    let text = format!(
+        "OPTIONS sip:192.0.2.2 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK-{call}\r\n\
+         From: <sip:b@192.0.2.1>;tag=1\r\nTo: <sip:a@192.0.2.2>\r\nCall-ID: {call}\r\nCSeq: 1 OPTIONS\r\n\
+         Subject: {}\r\nContent-Length: 0\r\n\r\n",
+        "x".repeat(padding)
+    );
+    let (source, local) = ("192.0.2.1:5060".parse().unwrap(), "192.0.2.2:5060".parse().unwrap());
+    let datagram = Datagram { bytes: text.as_bytes(), source, local, truncated: false };
+    switch.on_datagram(Owner::Listener(ListenerId(0)), ListenerId(0), &datagram, NOW);
+}
+
+#[test]
+fn what_another_lane_does_not_take_now_waits_up_to_a_megabyte() {
+    let mut switch = lane(1, 2);
+    (0..20).for_each(|call| options(&mut switch, call, 0));
+    let own = switch.dispatch().counters().received;
+    assert!((1..20).contains(&own), "{own} of 20 are this lane's own");
+    switch.flush_parcels(NOW, |_, _| false);
+    assert!(switch.has_parcels());
+    let mut came = 0;
+    switch.flush_parcels(NOW, |_, parcel| {
+        came += parcel.len();
+        parcel.clear();
+        true
+    });
+    assert_eq!((came as u64, switch.has_parcels()), (20 - own, false));
+    for call in 0..40 {
+        options(&mut switch, call, 60_000);
+        switch.flush_parcels(NOW, |_, _| false);
+    }
+    let lost = switch.dispatch().counters().of(Reason::LaneFull);
+    assert!((17..40).contains(&lost), "{lost} messages of 60 KB, and more than a megabyte");
+}
+
+#[test]
+fn a_message_that_its_workers_link_does_not_take_goes_to_another_worker() {
+    let mut switch = switch(2);
+    spoil(&mut switch, 0);
+    spoil(&mut switch, 1);
+    link(&mut switch, 1);
+    assert_eq!(answers_to_an_invite(&mut switch), Vec::<String>::new());
+    let records = |worker| switch.links().get(WorkerId(worker)).map(|link| link.front.stats().retained);
+    assert_eq!((records(0), records(1)), (Some(1), Some(1)), "the second link has it");
+    let ledgers: Vec<u32> = switch.dispatch().pool().iter().map(|(_, worker)| worker.ledger()).collect();
+    assert_eq!(ledgers, [0, 1]);
+}
+
+#[test]
+fn a_message_that_no_link_takes_is_answered_and_counted_nowhere_as_load() {
+    let mut switch = switch(2);
+    spoil(&mut switch, 0);
+    spoil(&mut switch, 1);
+    let answers = answers_to_an_invite(&mut switch);
+    // Links that take nothing are no room for anybody.
+    assert!(answers.iter().all(|answer| answer.starts_with("SIP/2.0 503")), "{answers:?}");
+    assert_eq!(answers.len(), 1);
+    assert!(switch.dispatch().pool().iter().all(|(_, worker)| worker.ledger() == 0));
+    assert_eq!(switch.dispatch().counters().of(Reason::RefusedByAll), 1);
+}
+
+#[test]
+fn the_answer_to_a_dead_workers_invite_is_sent_again_until_its_ack_comes() {
+    let mut switch = switch(1);
+    assert_eq!(answers_to_an_invite(&mut switch), Vec::<String>::new());
+    // Its caller may have had a 180 by now, and sends its INVITE no more.
+    switch.on_link_lost(WorkerId(0), NOW);
+    let answers = |switch: &mut Switch<Mute>, after: u64| {
+        switch.handle_timeout(NOW + Duration::from_millis(after));
+        let mut answers = Vec::new();
+        switch.flush_answers(|_, bytes, _, _| answers.push(String::from_utf8_lossy(bytes).into_owned()));
+        answers
+    };
+    let first = answers(&mut switch, 0);
+    assert!(first.len() == 1 && first[0].starts_with("SIP/2.0 503"), "{first:?}");
+    assert_eq!(answers(&mut switch, 400).len(), 0);
+    assert_eq!(answers(&mut switch, 550), first);
+    assert_eq!(answers(&mut switch, 1_000).len(), 0);
+    assert_eq!(answers(&mut switch, 1_700), first);
+    assert!(switch.poll_timeout().is_some());
+    let tag = first[0].split_once(";tag=pd").unwrap().1.split_once('\r').unwrap().0;
+    let ack = format!(
+        "ACK sip:a@192.0.2.2 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK-1\r\nMax-Forwards: 70\r\n\
+         From: <sip:b@192.0.2.1>;tag=1\r\nTo: <sip:a@192.0.2.2>;tag=pd{tag}\r\nCall-ID: 1\r\nCSeq: 1 ACK\r\n\
+         Content-Length: 0\r\n\r\n"
+    );
+    let (source, local) = ("192.0.2.1:5060".parse().unwrap(), "192.0.2.2:5060".parse().unwrap());
+    let datagram = Datagram { bytes: ack.as_bytes(), source, local, truncated: false };
+    switch.on_datagram(Owner::Listener(ListenerId(0)), ListenerId(0), &datagram, NOW);
+    assert_eq!(answers(&mut switch, 10_000).len(), 0);
+}
+
+#[test]
+fn an_answer_that_nobody_acknowledges_is_given_up_after_64_t1() {
+    let mut switch = switch(1);
+    answers_to_an_invite(&mut switch);
+    switch.on_link_lost(WorkerId(0), NOW);
+    let mut sent = 0;
+    for second in 0..100 {
+        switch.handle_timeout(NOW + Duration::from_secs(second));
+        switch.flush_answers(|_, _, _, _| sent += 1);
+    }
+    assert!((9..=11).contains(&sent), "{sent}");
+    assert_eq!(switch.hands.repeats.poll_timeout(), None);
+}
+
+/// A request of a call that is for the first of two lanes.
+fn request(method: &str, number: usize) -> String {
+    let text = |call: usize| {
+        format!(
+            "{method} sip:a@192.0.2.2 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK-{call}\r\nMax-Forwards: 70\r\n\
+             From: <sip:b@192.0.2.1>;tag=1\r\nTo: <sip:a@192.0.2.2>\r\nCall-ID: {call}\r\nCSeq: 1 {method}\r\n\
+             Contact: <sip:b@192.0.2.1>\r\nContent-Length: 0\r\n\r\n"
+        )
+    };
+    let owners = Owners::new(0, 2, 0);
+    (0..).map(text).filter(|text| owners.at_a_look(text.as_bytes()) == Some(0)).nth(number).unwrap()
+}
+
+#[test]
+fn a_cancel_that_overtakes_its_invite_between_two_lanes_waits_for_it() {
+    let mut switch = lane(1, 2);
+    let (source, local) = ("192.0.2.1:5060".parse().unwrap(), "192.0.2.2:5060".parse().unwrap());
+    let read = |switch: &mut Switch<Mute>, text: &str| {
+        let datagram = Datagram { bytes: text.as_bytes(), source, local, truncated: false };
+        switch.on_datagram(Owner::Listener(ListenerId(0)), ListenerId(0), &datagram, NOW);
+    };
+    let answered = |switch: &mut Switch<Mute>| {
+        let mut statuses = Vec::new();
+        switch.flush_answers(|_, bytes, _, _| statuses.push(String::from_utf8_lossy(&bytes[8..11]).into_owned()));
+        statuses
+    };
+    read(&mut switch, &request("CANCEL", 0));
+    assert_eq!(answered(&mut switch), Vec::<String>::new(), "no 481: the other lane may have read the INVITE");
+    let arrival = Arrival {
+        listener: ListenerId(0),
+        transport: Transport::Udp,
+        conn: ConnId::default(),
+        source,
+        local,
+        received: NOW,
+    };
+    let mut parcel = Parcel::new(1);
+    parcel.add(request("INVITE", 0).as_bytes(), Owner::Listener(ListenerId(0)), &arrival);
+    switch.on_parcel(&parcel, NOW);
+    let counters = switch.dispatch().counters();
+    assert_eq!((counters.of(Reason::Selected), counters.of(Reason::Cancel)), (1, 1));
+    read(&mut switch, &request("CANCEL", 1));
+    assert_eq!(switch.poll_timeout(), Some(NOW + Duration::from_millis(10)));
+    switch.handle_timeout(NOW + Duration::from_millis(10));
+    assert_eq!(answered(&mut switch), ["481"], "its INVITE never came");
+}
