@@ -15,6 +15,7 @@ mod commands;
 mod crash;
 mod flood;
 mod full;
+mod lanes;
 mod load;
 mod manager;
 mod media;
