@@ -293,7 +293,7 @@ fn unit(dir: &Path) -> PathBuf {
     fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd/pointsman.socket"), dir.join("pointsman.socket"))
         .unwrap();
     let path = dir.join("pointsman.service");
-    fs::write(&path, text.replace("ExecStart=/usr/bin/pointsman ", &format!("ExecStart={EXECUTABLE} "))).unwrap();
+    fs::write(&path, text.replace("/usr/bin/pointsman ", &format!("{EXECUTABLE} "))).unwrap();
     path
 }
 
