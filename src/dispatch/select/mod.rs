@@ -70,8 +70,13 @@ impl Snapshot<'_> {
     /// A worker's full share is 1024; less during its slow start beside one that is warmer, but never less than a tenth.
     pub fn share(&self, worker: usize) -> u64 {
         let Some(load) = self.loads.get(worker) else { return 0 };
-        let whole = (self.slow_start.as_micros() as u64).max(1);
-        let warmth = |since: Time| (self.now.since(since).as_micros() as u64).clamp(whole / 10, whole).max(1);
+        let whole = self.slow_start.as_micros() as u64;
+        let age = |since: Time| self.now.0.saturating_sub(since.0);
+        // The common case costs no division.
+        if age(load.up_since) >= whole {
+            return 1024;
+        }
+        let warmth = |since: Time| age(since).clamp(whole / 10, whole).max(1);
         (warmth(load.up_since) * 1024 / warmth(self.warmest)).min(1024)
     }
 
