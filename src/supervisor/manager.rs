@@ -76,11 +76,14 @@ impl Manager {
     }
 
     fn tell(&mut self, lines: &str) {
-        if let Err(error) = notify::tell(lines) {
-            warn!("the service manager cannot be told: {error}");
-            self.is_heard = false;
-        }
+        // Whoever takes nothing is not tried again, and warned about once.
+        self.is_heard &= tell(lines);
     }
+}
+
+/// Tells the service manager; false when it takes nothing. It finds out by itself then.
+pub fn tell(lines: &str) -> bool {
+    notify::tell(lines).inspect_err(|error| warn!("the service manager cannot be told: {error}")).is_ok()
 }
 
 /// One line for people.

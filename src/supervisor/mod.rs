@@ -44,7 +44,7 @@ use crate::ids::{TokenKey, WorkerId};
 use crate::net::bind::BindError;
 use crate::net::process::LockFile;
 use crate::net::unix::SeqListener;
-use crate::net::{activation, notify, process, random, udp, unix};
+use crate::net::{activation, process, random, udp, unix};
 use crate::server;
 
 /// Descriptors asked for: a worker has one for each RTP stream and TCP connection.
@@ -128,27 +128,20 @@ pub fn run(config: Config, source: Source, beginning: Beginning) -> Result<(), S
             Beginning::Takeover => taking::take_over(&home, config, source).await?,
         };
         home.keep();
-        tell_manager(&format!("MAINPID={}\nREADY=1\nSTATUS=serving", std::process::id()));
+        manager::tell(&format!("MAINPID={}\nREADY=1\nSTATUS=serving", std::process::id()));
         tokio::spawn(signals.obey(crew.orders()));
         match crew.serve().await? {
             Ending::Stopped => info!("stopped"),
             Ending::TakenOver { by } => {
                 info!("process {by} has taken over");
                 // A service manager may believe this one alone.
-                tell_manager(&format!("MAINPID={by}"));
+                manager::tell(&format!("MAINPID={by}"));
                 // At once: whatever would be closed in order here, its socket files first, is the other's now.
                 std::process::exit(0);
             }
         }
         Ok(())
     })
-}
-
-/// Nothing depends on it; a service manager that cannot be told finds out by itself.
-fn tell_manager(lines: &str) {
-    if let Err(error) = notify::tell(lines) {
-        warn!("the service manager could not be told: {error}");
-    }
 }
 
 /// Starts a dispatcher in the order that the module's doc promises. `given` are well-known sockets that the service
