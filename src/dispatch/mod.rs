@@ -309,11 +309,6 @@ impl Dispatch {
         self.access.share_among(lanes);
     }
 
-    /// Whether a message follows one that has not been seen here, and that another lane may have read.
-    pub fn is_early(&self, message: &Message<'_>, arrival: &Arrival) -> bool {
-        self.lacks_its_request(message, arrival)
-    }
-
     /// What the operator wants of a worker.
     pub fn set_admin(&mut self, worker: WorkerId, admin: Admin) {
         self.pool.set_admin(worker, admin);

@@ -86,7 +86,7 @@ impl Dispatch {
     }
 
     /// Whether this is a CANCEL whose request has not been seen: where several lanes read, it may be about to come.
-    pub(super) fn lacks_its_request(&self, message: &Message<'_>, arrival: &Arrival) -> bool {
+    pub fn is_early(&self, message: &Message<'_>, arrival: &Arrival) -> bool {
         if message.method() != Some(Method::Cancel) {
             return false;
         }

@@ -205,7 +205,7 @@ impl Lane {
         while let Some((worker, incarnation)) = self.switch.poll_hung() {
             let _ = self.control.send(Event::Hung { worker, incarnation });
         }
-        self.flush();
+        self.flush(now);
         if now.since(self.overflow_read) >= OVERFLOW_INTERVAL {
             self.overflow_read = now;
             self.read_overflow();
@@ -307,7 +307,7 @@ impl Lane {
         }
     }
 
-    fn flush(&mut self) {
+    fn flush(&mut self, now: Time) {
         let Lane { doors, slot_sockets, switch, peers, spare, .. } = self;
         switch.flush_answers(|owner, bytes, to, from| {
             let socket = match owner {
@@ -323,7 +323,7 @@ impl Lane {
             }
         });
         switch.flush_links();
-        switch.flush_parcels(clock::now(), |lane, parcel| {
+        switch.flush_parcels(now, |lane, parcel| {
             let Some(Some(peer)) = peers.get(lane) else { return false };
             let full = std::mem::replace(parcel, spare.pop().unwrap_or_default());
             match peer.parcels.try_send(full) {
@@ -416,7 +416,7 @@ impl Lane {
             return;
         }
         self.read_parcels(now);
-        self.flush();
+        self.flush(now);
         if self.switch.has_parcels() {
             return;
         }
@@ -437,7 +437,7 @@ impl Lane {
         let now = clock::now();
         self.read_parcels(now);
         self.switch.settle(now);
-        self.flush();
+        self.flush(now);
         self.stage = Stage::Given;
         let received: Vec<u64> = self.listener_doors().map(|door| door.received).collect();
         received.pack(&mut state);

@@ -14,7 +14,7 @@ use tracing::debug;
 use super::Totals;
 use super::answers::Answers;
 use super::door::Owner;
-use super::early::Early;
+use super::early::{Early, Waiting};
 use super::links::{Channel, Links};
 use super::parcel::Parcel;
 use super::repeats::Repeats;
@@ -175,15 +175,18 @@ impl<C: Channel> Switch<C> {
         let taken = early.take(now, |waiting| {
             !scanner.scan(&waiting.bytes).is_ok_and(|message| dispatch.is_early(&message, &waiting.arrival))
         });
-        for waiting in taken {
-            self.decide(&waiting.bytes, waiting.owner, &waiting.arrival, now);
-        }
+        self.decide_each(taken, now);
     }
 
     /// All lanes rest: nothing that is waited for will come any more.
     pub fn settle(&mut self, now: Time) {
-        for waiting in self.early.take(now, |_| true) {
-            self.decide(&waiting.bytes, waiting.owner, &waiting.arrival, now);
+        let taken = self.early.take(now, |_| true);
+        self.decide_each(taken, now);
+    }
+
+    fn decide_each(&mut self, waited: Vec<Waiting>, now: Time) {
+        for Waiting { bytes, owner, arrival, .. } in waited {
+            self.decide(&bytes, owner, &arrival, now);
         }
     }
 
@@ -263,20 +266,18 @@ impl<C: Channel> Switch<C> {
         pairs.any(|((_, slot), told)| slot.ledger().saturating_sub(told) > slot.units_total / MUCH)
     }
 
-    /// Puts into every parcel what has changed in the ledger.
+    /// Puts into every other lane's parcel what has changed in the ledger.
     fn tell_ledger(&mut self) {
-        let Switch { dispatch, told, parcels, .. } = self;
+        let Switch { dispatch, told, parcels, owners, .. } = self;
         told.resize(dispatch.pool().len(), 0);
+        let own = owners.own();
         for ((worker, slot), told) in dispatch.pool().iter().zip(told) {
             let units = slot.ledger();
             if units != *told {
                 *told = units;
-                parcels.iter_mut().for_each(|parcel| parcel.ledger.push((worker, units)));
+                let others = parcels.iter_mut().enumerate().filter(|(lane, _)| *lane != own);
+                others.for_each(|(_, parcel)| parcel.ledger.push((worker, units)));
             }
-        }
-        let own = self.owners.own();
-        if let Some(parcel) = self.parcels.get_mut(own) {
-            parcel.clear();
         }
     }
 
