@@ -6,13 +6,18 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a bench that cannot go on fails here")]
 
+#[allow(dead_code, reason = "the load generator's INVITE is all that is wanted here")]
+#[path = "end_to_end/generator/message.rs"]
+mod message;
+
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use message::{InviteTemplate, Key, Shape};
 use pointsman::config::{Insert, Policy};
 use pointsman::dispatch::decision::Joined;
 use pointsman::dispatch::identity::Keyring;
@@ -29,6 +34,8 @@ use pointsman::server::switch::Switch;
 use pointsman::time::Time;
 
 const KEY: TokenKey = TokenKey::new([9; 32]);
+const CALLER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 5)), 5060);
+const FRONT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)), 5060);
 const WORKERS: u16 = 4;
 /// INVITEs that each lane reads.
 const MESSAGES: usize = 400_000;
@@ -90,7 +97,8 @@ struct Lane {
     incoming: Receiver<Parcel>,
     peers: Vec<Sender<Parcel>>,
     spare: Vec<Parcel>,
-    feed: Feed,
+    template: InviteTemplate,
+    serial: u32,
 }
 
 impl Lane {
@@ -110,22 +118,24 @@ impl Lane {
             let joined = Joined {
                 incarnation: Incarnation::new(u64::from(worker) + 1),
                 capacity: 1_000_000,
-                addresses: vec![SocketAddr::from(([198, 51, 100, 1], 5070 + worker))],
+                addresses: vec![SocketAddr::new(FRONT.ip(), 5070 + worker)],
             };
             switch.on_link(WorkerId(worker), Eager::default(), &joined, Time(0));
         }
-        Lane { switch, incoming, peers, spare: Vec::new(), feed: Feed::new(own) }
+        let shape = Shape { local: CALLER, target: FRONT, bytes: 956, rport: true, inactive: true, sized: false };
+        let (template, serial) = (InviteTemplate::new(&shape), own as u32 * 1_000_000_000);
+        Lane { switch, incoming, peers, spare: Vec::new(), template, serial }
     }
 
     fn run(&mut self) {
-        let source = SocketAddr::from(([203, 0, 113, 5], 5060));
-        let local = SocketAddr::from(([198, 51, 100, 1], 5060));
         let mut now = BEGIN;
         for _ in 0..MESSAGES / BATCH {
             now = now + Duration::from_micros(50);
             self.take_parcels(now);
             for _ in 0..BATCH {
-                let datagram = Datagram { bytes: self.feed.next(), source, local, truncated: false };
+                self.serial += 1;
+                let bytes = self.template.write(Key { run: 0, slot: 0, serial: self.serial }, 0);
+                let datagram = Datagram { bytes, source: CALLER, local: FRONT, truncated: false };
                 self.switch.on_datagram(Owner::Listener(ListenerId(0)), ListenerId(0), &datagram, now);
             }
             self.flush(now);
@@ -156,45 +166,6 @@ impl Lane {
         while let Some(worker) = switch.take_readable_link() {
             switch.read_link(worker, now);
         }
-    }
-}
-
-/// INVITEs of about 950 bytes, each a new call.
-struct Feed {
-    bytes: Vec<u8>,
-    places: Vec<usize>,
-    number: u64,
-}
-
-impl Feed {
-    fn new(own: usize) -> Self {
-        let sdp = format!(
-            "v=0\r\no=- 20518 20518 IN IP4 203.0.113.5\r\ns=-\r\nc=IN IP4 203.0.113.5\r\nt=0 0\r\n\
-             m=audio 40000 RTP/AVP 0 8 101\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:8 PCMA/8000\r\na=x-fill:{}\r\n",
-            "x".repeat(280)
-        );
-        let bytes = format!(
-            "INVITE sip:ivr@ms.example.net SIP/2.0\r\nVia: SIP/2.0/UDP 203.0.113.5:5060;rport;branch=z9hG4bKNNNNNNNNNN\r\n\
-             Max-Forwards: 70\r\nFrom: <sip:as@example.net>;tag=NNNNNNNNNN\r\nTo: <sip:ivr@ms.example.net>\r\n\
-             Call-ID: NNNNNNNNNN@203.0.113.5\r\nCSeq: 1 INVITE\r\nContact: <sip:as@203.0.113.5:5060>\r\n\
-             Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{sdp}",
-            sdp.len()
-        )
-        .into_bytes();
-        let places = (0..bytes.len()).filter(|&at| bytes[at..].starts_with(b"NNNNNNNNNN")).collect();
-        Feed { bytes, places, number: own as u64 * 1_000_000_000 }
-    }
-
-    fn next(&mut self) -> &[u8] {
-        self.number += 1;
-        let mut digits = [b'0'; 10];
-        let mut rest = self.number;
-        for digit in digits.iter_mut().rev() {
-            *digit = b'0' + (rest % 10) as u8;
-            rest /= 10;
-        }
-        self.places.iter().for_each(|&at| self.bytes[at..at + 10].copy_from_slice(&digits));
-        &self.bytes
     }
 }
 
