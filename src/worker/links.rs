@@ -206,8 +206,8 @@ impl Links {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::handoff::frame::{Envelope, FRAME_HEADER, Transport, frame_header, message_header};
-    use crate::ids::ListenerId;
+    use crate::handoff::frame::{Envelope, FRAME_HEADER, frame_header, message_header};
+
     use crate::net::unix::SeqPacket;
 
     fn links(lanes: usize) -> (Links, Vec<SeqPacket>) {
@@ -220,22 +220,7 @@ mod tests {
     }
 
     fn read(links: &mut Links, lane: usize, seq: u64) {
-        let address = "127.0.0.1:5060".parse().unwrap();
-        let envelope = Envelope {
-            seq: Seq(seq),
-            received: Time(0),
-            deadline: None,
-            conn: ConnId(0),
-            size: 1,
-            listener: ListenerId(0),
-            transport: Transport::Udp,
-            pinned: false,
-            again: false,
-            follows: false,
-            source: address,
-            local: address,
-        };
-        let header = message_header(&envelope, 4);
+        let header = message_header(&Envelope::plain(seq), 4);
         let frame = [&frame_header(header.len() + 4)[..FRAME_HEADER], &header[..], b"ping"].concat();
         links.get_mut(lane).unwrap().back.on_frame(&frame, &mut |_| {}).unwrap();
     }

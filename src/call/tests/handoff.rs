@@ -1,6 +1,7 @@
 //! Messages handed over: each is answered or given back exactly once, and nothing of what goes back is answered.
 
 use super::*;
+use crate::handoff::frame::Envelope;
 
 #[test]
 fn a_worker_without_room_gives_the_call_back_and_all_that_follows_it() {
@@ -113,7 +114,7 @@ fn a_full_table_gives_back_and_answers_without_memory() {
 #[test]
 fn responses_and_broken_messages_are_settled_at_once() {
     let mut desk = Desk::new();
-    let arrival = Arrival::handed_over(&envelope(7));
+    let arrival = Arrival::handed_over(&Envelope::plain(7));
     let stray = "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 192.0.2.1:5071;branch=z9hG4bKpm0123456789abcdef0\r\n\
                  From: <sip:a@b>;tag=1\r\nTo: <sip:c@d>;tag=2\r\nCall-ID: x\r\nCSeq: 1 BYE\r\nContent-Length: 0\r\n\r\n";
     desk.say(stray, &arrival);

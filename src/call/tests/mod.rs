@@ -16,7 +16,7 @@ use crate::call::{
     Arrival, CallKey, Delivery, EndReason, Event, Hop, Identity, Limits, Output, SessionTimer, Timers, Uas,
 };
 use crate::handoff::frame::{Envelope, RefuseReason, ReplyFrom, Transport};
-use crate::ids::{ConnId, ListenerId, Seq};
+use crate::ids::{ConnId, Seq};
 use crate::time::Time;
 use crate::wire::sip::Scanner;
 
@@ -137,23 +137,6 @@ pub(super) fn identity() -> Identity {
     }
 }
 
-pub(super) fn envelope(seq: u64) -> Envelope {
-    Envelope {
-        seq: Seq(seq),
-        received: Time(0),
-        deadline: None,
-        conn: ConnId(0),
-        size: 1,
-        listener: ListenerId(0),
-        transport: Transport::Udp,
-        pinned: false,
-        again: false,
-        follows: false,
-        source: "192.0.2.9:5070".parse().unwrap(),
-        local: "192.0.2.1:5060".parse().unwrap(),
-    }
-}
-
 impl Desk {
     pub(super) fn new() -> Self {
         Desk::with(identity(), Limits::default(), SessionTimer { expires: None, min_se: 90 })
@@ -176,7 +159,7 @@ impl Desk {
 
     pub(super) fn hand_with(&mut self, text: &Text, change: impl FnOnce(&mut Envelope)) -> Seq {
         self.seq += 1;
-        let mut envelope = envelope(self.seq);
+        let mut envelope = Envelope::plain(self.seq);
         change(&mut envelope);
         self.say(&text.bytes(), &Arrival::handed_over(&envelope));
         Seq(self.seq)

@@ -1,6 +1,7 @@
 //! What is not served, and what the peer is told about it.
 
 use super::*;
+use crate::handoff::frame::Envelope;
 
 fn refusal(text: &Text) -> String {
     let mut desk = Desk::new();
@@ -82,7 +83,7 @@ fn a_foreign_scheme_gets_416() {
     let mut desk = Desk::new();
     // The scanner may say so itself.
     if let Ok(msg) = Scanner::new().scan(foreign.bytes().as_bytes()) {
-        desk.uas.on_message(&msg, &Arrival::handed_over(&envelope(1)), desk.now);
+        desk.uas.on_message(&msg, &Arrival::handed_over(&Envelope::plain(1)), desk.now);
         desk.act(|_, _| ());
         assert_eq!(desk.statuses(), [416]);
     }

@@ -2,10 +2,9 @@ use std::net::SocketAddr;
 
 use super::*;
 use crate::dispatch::decision::Room;
-use crate::handoff::frame::{Envelope, Transport};
+use crate::handoff::frame::Envelope;
 use crate::handoff::front::{Front, FrontEvent, Note};
 use crate::handoff::store::SMALLEST;
-use crate::ids::ListenerId;
 
 const NOW: Time = Time(1_000_000);
 
@@ -17,20 +16,7 @@ fn frame(records: &[Record<'_>]) -> Vec<u8> {
 
 fn message(seq: u64, payload: &[u8]) -> Record<'_> {
     let here = SocketAddr::from(([127, 0, 0, 1], 5060));
-    let envelope = Envelope {
-        seq: Seq(seq),
-        received: NOW,
-        deadline: None,
-        conn: ConnId(0),
-        size: 1,
-        listener: ListenerId(0),
-        transport: Transport::Udp,
-        pinned: false,
-        again: false,
-        follows: false,
-        source: here,
-        local: here,
-    };
+    let envelope = Envelope { received: NOW, source: here, local: here, ..Envelope::plain(seq) };
     Record::Message(Message { envelope, payload })
 }
 

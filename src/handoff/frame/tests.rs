@@ -2,6 +2,26 @@
 
 use super::*;
 
+impl Envelope {
+    /// Of a new call's first message: for tests that ask for no more.
+    pub(crate) fn plain(seq: u64) -> Self {
+        Envelope {
+            seq: Seq(seq),
+            received: Time(0),
+            deadline: None,
+            conn: ConnId(0),
+            size: 1,
+            listener: ListenerId(0),
+            transport: Transport::Udp,
+            pinned: false,
+            again: false,
+            follows: false,
+            source: "192.0.2.9:5070".parse().unwrap(),
+            local: "192.0.2.1:5060".parse().unwrap(),
+        }
+    }
+}
+
 fn envelope() -> Envelope {
     Envelope {
         seq: Seq(7),

@@ -4,25 +4,19 @@ use std::net::SocketAddr;
 use proptest::prelude::*;
 
 use super::*;
-use crate::handoff::frame::{Drain, DrainMode, FRAME_HARD_LIMIT, MESSAGE_HEADER, Transport, Welcome};
+use crate::handoff::frame::{Drain, DrainMode, FRAME_HARD_LIMIT, MESSAGE_HEADER, Welcome};
 use crate::handoff::store::SMALLEST;
-use crate::ids::{ListenerId, WorkerId};
+use crate::ids::WorkerId;
 use crate::pack::Packed;
 
 fn envelope(seq: u64) -> Envelope {
     Envelope {
-        seq: Seq(seq),
         received: Time(seq * 10),
         deadline: Some(Time(seq * 10 + 400_000)),
-        conn: ConnId(0),
         size: 3,
-        listener: ListenerId(0),
-        transport: Transport::Udp,
-        pinned: false,
-        again: false,
-        follows: false,
         source: SocketAddr::from(([192, 0, 2, 1], 5060)),
         local: SocketAddr::from(([192, 0, 2, 9], 5060)),
+        ..Envelope::plain(seq)
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::{self, IoSlice};
 use super::*;
 use crate::dispatch::Setup;
 use crate::dispatch::identity::Keyring;
-use crate::ids::{Seq, TokenKey};
+use crate::ids::TokenKey;
 
 const NOW: Time = Time(1_000_000);
 
@@ -50,20 +50,7 @@ fn link(switch: &mut Switch<Mute>, worker: u16) {
 
 /// Makes a link refuse everything: its last number is above all that are to come.
 fn spoil(switch: &mut Switch<Mute>, worker: u16) {
-    let envelope = Envelope {
-        seq: Seq(1_000_000),
-        received: NOW,
-        deadline: None,
-        conn: ConnId::default(),
-        size: 0,
-        listener: ListenerId(0),
-        transport: Transport::Udp,
-        pinned: false,
-        again: false,
-        follows: false,
-        source: "192.0.2.1:5060".parse().unwrap(),
-        local: "192.0.2.2:5060".parse().unwrap(),
-    };
+    let envelope = Envelope { received: NOW, size: 0, ..Envelope::plain(1_000_000) };
     let link = switch.hands.links.get_mut(WorkerId(worker)).unwrap();
     link.front.push(&envelope, Note::default(), &[b"x"]).unwrap();
 }
