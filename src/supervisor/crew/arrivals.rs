@@ -1,0 +1,255 @@
+//! Those who come by a link: heard out, judged, and welcomed or sent away.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+use tracing::{debug, error, info, warn};
+
+use super::{Crew, Happening, Outsider};
+use crate::admin::run_dir::own_uid;
+use crate::config::Config;
+use crate::dispatch::decision::Joined;
+use crate::handoff::frame::{Hello, PassedSocket, SocketRole, Welcome};
+use crate::ids::{Incarnation, TokenKey, WorkerId};
+use crate::net::process::Process;
+use crate::net::unix::{SEND_BUFFER, SeqListener, SeqPacket};
+use crate::net::{clock, random, watch};
+use crate::supervisor::admission::{self, Admitted, Origin};
+use crate::supervisor::child;
+use crate::supervisor::greeting::{self, Introduction, NoHello};
+use crate::time::Time;
+
+/// Who comes by itself has this long from its link to its `Hello`.
+const OUTSIDER_HELLO: Duration = Duration::from_secs(1);
+/// Links that have not said `Hello` yet, at most.
+const UNGREETED: usize = 16;
+/// What has no address of its own.
+const UNNAMED: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
+/// Refusals that are logged in a second.
+const REFUSALS_LOGGED: u32 = 8;
+
+impl Crew {
+    pub(super) fn on_knock(&mut self, link: SeqPacket) {
+        if self.ungreeted >= UNGREETED {
+            greeting::goodbye(&link, "too many workers are introducing themselves; try again");
+            return;
+        }
+        self.ungreeted += 1;
+        tokio::spawn(greet(Origin::Outsider, None, link, OUTSIDER_HELLO, self.queue.clone()));
+    }
+
+    pub(super) fn on_greeted(
+        &mut self,
+        origin: Origin,
+        child: Option<u32>,
+        link: SeqPacket,
+        hello: Result<Box<Hello>, String>,
+    ) {
+        match origin {
+            Origin::Outsider => self.ungreeted -= 1,
+            // The link of a process that has ended meanwhile says nothing about its successor.
+            Origin::Child(worker) if self.leash(worker).map(Process::pid) != child => return,
+            Origin::Child(_) => {}
+        }
+        let admitted = hello.and_then(|hello| {
+            let taken = |worker| self.outsiders.contains_key(&worker);
+            let admitted = admission::admit(&hello, origin, self.places.len() as u16, &self.key, taken);
+            Ok((admitted.map_err(|refusal| refusal.to_string())?, *hello))
+        });
+        let result = admitted.and_then(|(Admitted { worker, incarnation }, hello)| {
+            let life = incarnation.map(|incarnation| (incarnation, self.key.clone()));
+            self.welcome(worker, &link, &hello, life).map(|welcomed| (worker, welcomed))
+        });
+        match result {
+            Ok((worker, (joined, more))) => {
+                if let Some(place) = self.places.get_mut(usize::from(worker.0)) {
+                    place.slot.on_up(clock::now());
+                    place.incarnation = Some(joined.incarnation);
+                }
+                let links = std::iter::once(link).chain(more).collect();
+                self.lanes.link(worker, links, &joined, None);
+            }
+            Err(reason) => {
+                if self.may_log_refusal(clock::now()) {
+                    warn!("a worker is not let in: {reason}");
+                }
+                greeting::goodbye(&link, &reason);
+                if let Origin::Child(worker) = origin
+                    && let Some(leash) = self.leash(worker)
+                {
+                    child::kill(leash);
+                }
+            }
+        }
+    }
+
+    /// Whether one more refusal goes into the log: somebody who knocks all the time must not fill it.
+    pub(super) fn may_log_refusal(&mut self, now: Time) -> bool {
+        let (since, logged) = &mut self.refusals;
+        if now.since(*since) >= Duration::from_secs(1) {
+            (*since, *logged) = (now, 0);
+        }
+        *logged += 1;
+        *logged <= REFUSALS_LOGGED
+    }
+
+    /// Welcomes a worker, to a new life or to the one it had, with the key of that life's token. Gives its links to the
+    /// other lanes, too.
+    pub(super) fn welcome(
+        &mut self,
+        worker: WorkerId,
+        link: &SeqPacket,
+        hello: &Hello,
+        life: Option<(Incarnation, TokenKey)>,
+    ) -> Result<(Joined, Vec<SeqPacket>), String> {
+        let lanes = self.lanes.count();
+        let pairs = (1..lanes).map(|_| SeqPacket::pair()).collect::<io::Result<Vec<_>>>();
+        let pairs = pairs.map_err(|error| format!("{worker} gets no link for each lane: {error}"))?;
+        let (incarnation, key) = match life {
+            Some(life) => life,
+            None => (self.new_life().map_err(|error| format!("{worker} gets no token: {error}"))?, self.key.clone()),
+        };
+        let capacity = hello.capacity.unwrap_or(self.config.capacity);
+        let place = self.places.get(usize::from(worker.0));
+        let mut sockets = Vec::new();
+        let mut passed = Vec::new();
+        if let Some(place) = place {
+            place.sockets.pass(&mut passed, &mut sockets);
+        }
+        if hello.wants_listeners {
+            self.listeners.pass(&mut passed, &mut sockets);
+        }
+        for (_, theirs) in &pairs {
+            passed.push(PassedSocket { role: SocketRole::Link, address: UNNAMED, listener: None });
+            sockets.push(theirs.as_fd());
+        }
+        let addresses: Vec<SocketAddr> = match place {
+            Some(place) => place.sockets.addresses(),
+            None => hello.ports.iter().filter(|port| port.service == "sip").map(|port| port.address).collect(),
+        };
+        let Some(address) = addresses.first().copied() else { return Err(format!("{worker} has no port")) };
+        if place.is_none()
+            && let Some(taken) = addresses.iter().find(|address| self.is_in_use(**address))
+        {
+            return Err(format!("{taken} is the dispatcher's or another worker's; name a port of your own"));
+        }
+        if usize::from(hello.links.max(1)) < lanes {
+            return Err(format!(
+                "it serves {} link, and each of the {lanes} lanes needs one of its own",
+                hello.links.max(1)
+            ));
+        }
+        // The default holds 93 messages. What is granted is enough to go on.
+        for link in std::iter::once(link).chain(pairs.iter().map(|(ours, _)| ours)) {
+            let _ = link.set_buffers(SEND_BUFFER, 0);
+        }
+        let welcome = Welcome {
+            name: worker.to_string(),
+            slot: worker.0,
+            token: key.token(incarnation).to_string(),
+            incarnation: incarnation.bits(),
+            secret: self.key.slot_secret(worker, incarnation),
+            key: place.map(|_| self.key.clone()),
+            capacity,
+            advertise: self.config.advertise.into_iter().collect(),
+            rtp_ports: rtp_ports(&self.config, worker),
+            reply_from: self.config.reply_from,
+            sockets: passed,
+            listeners: self.listeners.addresses(),
+            access: self.config.access_rules(),
+        };
+        greeting::welcome(link, welcome, &sockets)
+            .map_err(|error| format!("{worker} could not be welcomed: {error}"))?;
+        if place.is_none() {
+            // The kernel's word where it has one: what the operator sees is the process to look at.
+            let pid = link.peer().ok().and_then(|peer| peer.pid).unwrap_or(hello.pid);
+            info!(%worker, pid, program = ?hello.program, "a worker of its own has come");
+            self.outsiders.insert(worker, Outsider { pid, address, addresses: addresses.clone(), incarnation });
+        }
+        let more = pairs.into_iter().map(|(ours, _)| ours).collect();
+        Ok((Joined { incarnation, capacity, addresses }, more))
+    }
+
+    /// A life that nobody has: 50 random bits, and none of those who are there, whichever dispatcher named them.
+    pub(super) fn new_life(&self) -> std::io::Result<Incarnation> {
+        loop {
+            let life = Incarnation::new(random::random_u64()?);
+            let mut places = self.places.iter().map(|place| place.incarnation);
+            let mut outsiders = self.outsiders.values().map(|outsider| outsider.incarnation);
+            if !places.any(|it| it == Some(life)) && !outsiders.any(|it| it == life) {
+                return Ok(life);
+            }
+        }
+    }
+
+    /// Whether a worker that takes `address` would be taken for the dispatcher or for another worker: an unspecified
+    /// address stands for each of this host.
+    pub(super) fn is_in_use(&self, address: SocketAddr) -> bool {
+        let slots = self.places.iter().flat_map(|place| place.sockets.addresses());
+        let outsiders = self.outsiders.values().flat_map(|outsider| outsider.addresses.iter().copied());
+        let others = self.listeners.addresses().into_iter().chain(slots).chain(outsiders);
+        others.into_iter().any(|other| admission::meet(address, other))
+    }
+}
+
+/// First and last RTP port of a worker; one that came by itself has its own.
+pub(super) fn rtp_ports(config: &Config, worker: WorkerId) -> (u16, u16) {
+    let range = config.rtp_ports(worker);
+    (range.first, range.last)
+}
+
+/// Accepts whoever connects to the handoff socket.
+pub(super) async fn take_outsiders(listener: SeqListener, queue: mpsc::UnboundedSender<Happening>) {
+    let listener = match watch::readable(listener) {
+        Ok(listener) => listener,
+        Err((_, error)) => return error!("the handoff socket cannot be watched: {error}"),
+    };
+    while let Ok(mut ready) = listener.readable().await {
+        match ready.try_io(|listener| listener.get_ref().accept()) {
+            // `try_io` takes only an error for the end of readiness.
+            Ok(Ok(None)) => ready.clear_ready(),
+            Err(_) => {}
+            Ok(Ok(Some(link))) => match link.peer() {
+                Ok(peer) if peer.uid == own_uid() || peer.uid == 0 => {
+                    if queue.send(Happening::Knocked { link }).is_err() {
+                        return;
+                    }
+                }
+                Ok(peer) => {
+                    warn!(uid = peer.uid, pid = peer.pid, "handoff socket: refused a process of another user");
+                    greeting::goodbye(&link, "this socket is for workers of the dispatcher's own user");
+                }
+                Err(error) => debug!("handoff socket: {error}"),
+            },
+            Ok(Err(error)) => {
+                warn!("handoff socket: {error}");
+                // Out of descriptors, most likely: accepting again at once would spin.
+                sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+/// Waits for a link's `Hello` and puts it into the queue.
+pub(super) async fn greet(
+    origin: Origin,
+    child: Option<u32>,
+    link: SeqPacket,
+    within: Duration,
+    queue: mpsc::UnboundedSender<Happening>,
+) {
+    let (link, hello) = match greeting::hello(link, within).await {
+        Ok((link, Introduction::Hello(hello))) => (link, Ok(hello)),
+        Ok((link, Introduction::Takeover(ask))) if origin == Origin::Outsider => {
+            let _ = queue.send(Happening::TakeoverAsked { link, ask });
+            return;
+        }
+        Ok((link, Introduction::Takeover(_))) => (link, Err(NoHello::Other.to_string())),
+        Err((link, reason)) => (link, Err(reason.to_string())),
+    };
+    let _ = queue.send(Happening::Greeted { origin, child, link, hello });
+}
