@@ -1,6 +1,6 @@
 #!/bin/sh
 # All tests, in one command: unit, property, process and interop tests, then the examples in the documentation.
-# Installs what they need and this machine lacks (sipp, Debian's sip-tester).
+# Installs what they need and this machine lacks: sipp, osmo-mgw, Osmocom's call agent library and a C compiler, tshark.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -10,20 +10,34 @@ as_root() {
 	elif command -v sudo >/dev/null 2>&1; then
 		sudo "$@"
 	else
-		echo "tests/run.sh: cannot install sip-tester: not root, and there is no sudo." >&2
-		echo "Install it by hand (apt-get install sip-tester), then run this again." >&2
+		echo "tests/run.sh: cannot install $missing: not root, and there is no sudo." >&2
+		echo "Install by hand (apt-get install $missing), then run this again." >&2
 		exit 1
 	fi
 }
 
-if ! command -v sipp >/dev/null 2>&1; then
+install() {
+	# shellcheck disable=SC2086 # one word a package
+	as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $missing
+}
+
+missing=
+need() {
+	missing="$missing${missing:+ }$1"
+}
+command -v sipp >/dev/null 2>&1 || need sip-tester
+command -v osmo-mgw >/dev/null 2>&1 || need osmo-mgw
+command -v tshark >/dev/null 2>&1 || need tshark
+command -v gcc >/dev/null 2>&1 || need "gcc libc6-dev"
+[ -e /usr/include/osmocom/mgcp_client/mgcp_client.h ] || need "libosmo-mgcp-client-dev libosmocore-dev libtalloc-dev"
+
+if [ -n "$missing" ]; then
 	if ! command -v apt-get >/dev/null 2>&1; then
-		echo "tests/run.sh: sipp is missing and there is no apt-get; install sipp 3.6 or later." >&2
+		echo "tests/run.sh: $missing: missing, and there is no apt-get; install them by hand." >&2
 		exit 1
 	fi
-	echo "tests/run.sh: installing sip-tester (sipp)"
-	as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q sip-tester ||
-		{ as_root apt-get update -q && as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q sip-tester; }
+	echo "tests/run.sh: installing $missing"
+	install || { as_root apt-get update -q && install; }
 fi
 
 if command -v cargo-nextest >/dev/null 2>&1; then
