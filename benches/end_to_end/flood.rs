@@ -1,6 +1,7 @@
-//! CPU time per message of a front that has no quiet moment: initial requests only, each a new one, more than it can
+//! CPU time per message of a front that has no quiet moment: one kind of message only, each a new one, more than it can
 //! take, and sinks behind it, so that neither callers nor workers set the pace.
 
+use std::io::Write;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,8 +22,35 @@ use crate::support::{DEADLINE, proc, wait_for};
 /// Messages before the measurement begins.
 const WARM_UP: u64 = 20_000;
 
+/// What a front is flooded with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flooding {
+    /// Initial INVITEs: each is selected a worker for.
+    Invite,
+    /// MGCP `CRCX $`: each is selected a worker for.
+    Create,
+    /// MGCP commands whose endpoint name names a worker: relayed, nothing is written down.
+    Named,
+}
+
+impl Flooding {
+    /// All of them, in the order of the table.
+    pub const ALL: [Flooding; 3] = [Flooding::Invite, Flooding::Create, Flooding::Named];
+
+    /// Its name in table and JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Flooding::Invite => "INVITE",
+            Flooding::Create => "CRCX $",
+            Flooding::Named => "MDCX by name",
+        }
+    }
+}
+
 /// Measurements of one front in one placement, run by run.
 pub struct Flood {
+    /// What it got.
+    pub flooding: Flooding,
     /// Who was measured.
     pub front: Front,
     /// Where it ran.
@@ -43,20 +71,26 @@ struct Run {
 /// Measures every front that can have sinks behind it, in turn, as many rounds as the options ask for.
 pub fn measure(options: &Options, fronts: &[Front], placements: &[Placement]) -> Vec<Flood> {
     let able = fronts.iter().filter(|front| !matches!(front, Front::Kamailio(_)));
-    let pairs = able.flat_map(|&front| placements.iter().map(move |&placement| (front, placement)));
-    let mut all: Vec<Flood> = pairs.map(|(front, placement)| Flood { front, placement, runs: Vec::new() }).collect();
+    let pairs: Vec<_> = able.flat_map(|&front| placements.iter().map(move |&placement| (front, placement))).collect();
+    let all = Flooding::ALL.into_iter().flat_map(|flooding| pairs.iter().map(move |&pair| (flooding, pair)));
+    let mut all: Vec<Flood> = all
+        .map(|(flooding, (front, placement))| Flood { flooding, front, placement, runs: Vec::new() })
+        .collect();
     for round in 1..=options.runs {
         for flood in &mut all {
-            let Some(run) = run(flood.front, flood.placement, options.span) else { continue };
-            let (front, placement) = (flood.front.name(), flood.placement.name());
-            eprintln!("round {round}: {front}, {placement}: {:.2} µs a message, {:.0} messages/s", run.cpu, run.rate);
+            let Some(run) = run(flood.flooding, flood.front, flood.placement, options.span) else { continue };
+            let (what, front, placement) = (flood.flooding.name(), flood.front.name(), flood.placement.name());
+            eprintln!(
+                "round {round}: {what}, {front}, {placement}: {:.2} µs a message, {:.0} messages/s",
+                run.cpu, run.rate
+            );
             flood.runs.push(run);
         }
     }
     all
 }
 
-fn run(front: Front, placement: Placement, span: Duration) -> Option<Run> {
+fn run(flooding: Flooding, front: Front, placement: Placement, span: Duration) -> Option<Run> {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let path = dir.path().join("counts");
     let counts = Counts::create(&path, WORKERS).expect("a file for the counts");
@@ -64,8 +98,19 @@ fn run(front: Front, placement: Placement, span: Duration) -> Option<Run> {
     placement.apply(&running);
     let over = Arc::new(AtomicBool::new(false));
     let thread = thread::spawn({
-        let (over, target) = (Arc::clone(&over), running.address);
-        move || flood(target, &over)
+        let (over, target, mgcp) = (Arc::clone(&over), running.address, running.mgcp);
+        let tokens = counts.tokens(WORKERS);
+        move || match flooding {
+            Flooding::Invite => invite(target, &over),
+            Flooding::Create => command(mgcp, &over, |out, serial| {
+                let _ = write!(out, "CRCX {serial} ann/$@ms.example.net MGCP 1.0\r\nC: {serial:x}\r\n{DETAILS}");
+            }),
+            Flooding::Named => command(mgcp, &over, |out, serial| {
+                let token = &tokens[serial as usize % tokens.len()];
+                let name = format_args!("ann/{token}/{serial}@ms.example.net");
+                let _ = write!(out, "MDCX {serial} {name} MGCP 1.0\r\nC: {serial:x}\r\nI: {serial:x}\r\n{DETAILS}");
+            }),
+        }
     });
     wait_for("the flood to run", DEADLINE, || (counts.sum(WORKERS) >= WARM_UP).then_some(()));
     let pids = running.front_pids();
@@ -86,7 +131,7 @@ fn run(front: Front, placement: Placement, span: Duration) -> Option<Run> {
 }
 
 /// New INVITEs, one behind the other, until it is over. What a full receive buffer does not take is lost.
-fn flood(target: SocketAddr, over: &AtomicBool) {
+fn invite(target: SocketAddr, over: &AtomicBool) {
     let socket = UdpSocket::bind((target.ip(), 0)).expect("a free port");
     let local = socket.local_addr().expect("a bound socket has an address");
     let shape = Shape { local, target, bytes: 956, rport: true, inactive: true, sized: false };
@@ -96,6 +141,23 @@ fn flood(target: SocketAddr, over: &AtomicBool) {
         serial += 1;
         // A full send buffer is room soon.
         let _ = socket.send_to(template.write(Key { run: std::process::id(), slot: 0, serial }, 0), target);
+    }
+}
+
+/// What a call agent says of a connection, with the session description of a caller.
+const DETAILS: &str = "L: p:20, a:PCMU;PCMA, e:on, s:off\r\nM: sendrecv\r\n\r\nv=0\r\no=- 3890844516 3890844516 IN IP4 \
+     192.0.2.10\r\ns=-\r\nc=IN IP4 192.0.2.10\r\nt=0 0\r\nm=audio 40000 RTP/AVP 0 8 101\r\na=rtpmap:101 \
+     telephone-event/8000\r\na=fmtp:101 0-15\r\na=ptime:20\r\n";
+
+/// New commands, one behind the other, until it is over.
+fn command(target: SocketAddr, over: &AtomicBool, mut compose: impl FnMut(&mut Vec<u8>, u32)) {
+    let socket = UdpSocket::bind((target.ip(), 0)).expect("a free port");
+    let (mut text, mut serial) = (Vec::with_capacity(1_024), 0);
+    while !over.load(Ordering::Relaxed) {
+        serial += 1;
+        text.clear();
+        compose(&mut text, serial);
+        let _ = socket.send_to(&text, target);
     }
 }
 
@@ -123,6 +185,7 @@ impl Flood {
     /// Everything as JSON.
     pub fn json(&self) -> Value {
         json!({
+            "messages": self.flooding.name(),
             "front": self.front.name(),
             "placement": self.placement.name(),
             "front_cpu_us_per_message": self.cpu().map(Spread::json),

@@ -88,6 +88,8 @@ fn kamailio_folder() -> Option<PathBuf> {
 pub struct Running {
     /// Where calls go.
     pub address: SocketAddr,
+    /// Where MGCP commands go, if it takes any.
+    pub mgcp: SocketAddr,
     /// Whether its callers may ask for replies at the source port.
     rport: bool,
     process: Process,
@@ -128,7 +130,10 @@ impl Running {
 
     /// The sinks come by themselves, beside one worker that is drained.
     fn of_pointsman_with_sinks(counts: &Path) -> Self {
-        let pointsman = Setup::new(1).with(["--capacity", &CAPACITY.to_string()]).start();
+        let setup = Setup::new(1);
+        let mgcp = SocketAddr::new(setup.ip, 2_427);
+        let listen = format!("mgcp:{mgcp}");
+        let pointsman = setup.with(["--capacity", &CAPACITY.to_string(), "--listen", &listen]).start();
         pointsman.stats("drain w0");
         let handoff = pointsman.run_dir().join("handoff.sock");
         let start = |slot: usize| {
@@ -143,13 +148,14 @@ impl Running {
             load["workers"].as_array().is_some_and(|all| all.iter().filter(up).count() == 1 + WORKERS)
         });
         let address = pointsman.address();
-        Running { address, rport: true, process: Process::Pointsman, pointsman: Some(pointsman), sinks }
+        Running { address, mgcp, rport: true, process: Process::Pointsman, pointsman: Some(pointsman), sinks }
     }
 
     fn of_pointsman() -> Self {
         let pointsman = Setup::new(WORKERS).with(["--capacity", &CAPACITY.to_string()]).start();
         Running {
             address: pointsman.address(),
+            mgcp: pointsman.address(),
             rport: true,
             process: Process::Pointsman,
             pointsman: Some(pointsman),
@@ -171,6 +177,8 @@ impl Running {
         assert_eq!(line.trim(), "ready", "the bare forwarder did not start");
         Running {
             address: listen.into(),
+            // Whatever it is, it goes on.
+            mgcp: listen.into(),
             rport: true,
             process: Process::Bare(guard),
             pointsman: None,
@@ -199,6 +207,7 @@ impl Running {
             .expect("sh starts");
         Running {
             address: (Ipv4Addr::LOCALHOST, 5060).into(),
+            mgcp: (Ipv4Addr::LOCALHOST, 5060).into(),
             // The raw relay's workers see it as the source, and would answer there.
             rport: mode != "rawsend",
             process: Process::Kamailio(Guard(child), dir),

@@ -114,16 +114,18 @@ impl Report {
     }
 
     fn print_floods(&self) {
-        println!("\nInitial requests only, as many as the front takes: its CPU per message handed over, in µs");
+        println!("\nOne kind of message only, as many as the front takes: its CPU per message handed over, in µs");
         println!(
-            "| front | placement | µs per message | × bare | messages/s | its share of a CPU | records per frame |"
+            "| message | front | placement | µs per message | × bare | messages/s | its share of a CPU | records per frame |"
         );
-        println!("|---|---|---|---|---|---|---|");
+        println!("|---|---|---|---|---|---|---|---|");
         for flood in &self.floods {
-            let bare = self.floods.iter().find(|it| it.placement == flood.placement && it.front.name() == "bare");
+            let alike = |it: &&Flood| it.flooding == flood.flooding && it.placement == flood.placement;
+            let bare = self.floods.iter().filter(alike).find(|it| it.front.name() == "bare");
             let ratio = flood.cpu().zip(bare.and_then(Flood::cpu));
             println!(
-                "| {} | {} | {} | {} | {} | {} | {} |",
+                "| {} | {} | {} | {} | {} | {} | {} | {} |",
+                flood.flooding.name(),
                 flood.front.name(),
                 flood.placement.name(),
                 cell(flood.cpu(), 2),

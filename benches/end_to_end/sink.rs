@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use pointsman::handoff::back::{Back, BackEvent};
 use pointsman::handoff::frame::{FRAME_HARD_LIMIT, Hello, Port, Report};
-use pointsman::ids::Seq;
+use pointsman::ids::{Seq, Token};
 use pointsman::net::clock;
 use pointsman::net::unix::{SEND_BUFFER, SeqPacket};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -32,15 +32,30 @@ pub enum Link {
     Path(PathBuf, SocketAddr),
 }
 
-/// The counts of all sinks, in a file: eight bytes each.
+/// What all sinks say, in a file: the count of each, eight bytes, and behind the counts their tokens.
 pub struct Counts(File);
+
+/// The counts of so many sinks fit in front of the tokens.
+const MOST: usize = 64;
 
 impl Counts {
     /// A file for the counts of `sinks` sinks.
     pub fn create(path: &Path, sinks: usize) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
-        file.set_len(8 * sinks as u64)?;
+        assert!(sinks <= MOST, "more sinks than there is room for");
+        file.set_len(((8 + Token::LEN) * MOST) as u64)?;
         Ok(Counts(file))
+    }
+
+    /// The tokens of all sinks, which are up.
+    pub fn tokens(&self, sinks: usize) -> Vec<String> {
+        let mut bytes = vec![0; Token::LEN * sinks];
+        self.0.read_exact_at(&mut bytes, 8 * MOST as u64).expect("the tokens can be read");
+        bytes.chunks_exact(Token::LEN).map(|token| String::from_utf8_lossy(token).into_owned()).collect()
+    }
+
+    fn introduce(&self, slot: usize, token: &str) -> io::Result<()> {
+        self.0.write_all_at(token.as_bytes(), (8 * MOST + Token::LEN * slot) as u64)
     }
 
     /// All messages that all sinks have taken.
@@ -78,7 +93,8 @@ fn serve(counts: &Counts, slot: usize, link: Link) -> io::Result<()> {
         Link::Inherited(fd) => SeqPacket::from_fd(inherited(fd)?)?,
         Link::Path(path, address) => {
             own_port = Some(UdpSocket::bind(address)?);
-            hello.ports = vec![Port { service: "sip".into(), address }];
+            hello.services = vec!["sip".into(), "mgcp".into()];
+            hello.ports = ["sip", "mgcp"].map(|service| Port { service: service.into(), address }).into();
             SeqPacket::connect(&path).map_err(io::Error::other)?
         }
     };
@@ -94,16 +110,19 @@ fn serve(counts: &Counts, slot: usize, link: Link) -> io::Result<()> {
         match socket.recv(&mut frame, &mut Vec::new()) {
             Ok(0) => break,
             Ok(length) => {
-                let mut welcomed = false;
+                let mut welcomed = None;
                 back.on_frame(&frame[..length], &mut |event| match event {
                     BackEvent::Message(message) => seqs.push(message.envelope.seq),
-                    BackEvent::Welcome(_) => welcomed = true,
+                    BackEvent::Welcome(welcome) => welcomed = Some(welcome.token),
                     _ => {}
                 })
                 .map_err(io::Error::other)?;
                 taken += seqs.len() as u64;
                 seqs.drain(..).for_each(|seq| back.done(seq, now));
-                if welcomed || back.report_due() || reported.elapsed() >= REPORT_EVERY {
+                if let Some(token) = &welcomed {
+                    counts.introduce(slot, token)?;
+                }
+                if welcomed.is_some() || back.report_due() || reported.elapsed() >= REPORT_EVERY {
                     reported = Instant::now();
                     back.report(report(back.taken_through()));
                 }
