@@ -3,7 +3,8 @@
 //! A [`Token`] is a worker's identity as written into fields that peers must echo (To-tags, branches, nonces,
 //! URI parameters). Its text form is written and read here and nowhere else: `pm`, ten characters of
 //! incarnation, six characters of keyed check, all from the alphabet `0-9a-v`, so that it survives
-//! case-folding protocols (MGCP names) and needs no quoting in any SIP field.
+//! case-folding protocols (MGCP names) and needs no quoting in any SIP field. MGCP's connection ids are
+//! hexadecimal (RFC 3435 §3.2.2.5): there the same two numbers stand as a [`HexToken`].
 
 use std::fmt;
 use std::hash::Hasher;
@@ -108,13 +109,39 @@ impl TokenKey {
         Token(text)
     }
 
-    /// Reads the token that `field` starts with, if it was made with this key.
+    /// Reads the token that `field` starts with, in either case, if it was made with this key.
     pub fn read(&self, field: &[u8]) -> Option<Incarnation> {
-        let rest = field.strip_prefix(b"pm")?;
+        let (mark, rest) = field.split_at_checked(2)?;
+        // The mark first: most fields are no tokens, and a keyed hash costs more than two bytes.
+        if !mark.eq_ignore_ascii_case(b"pm") {
+            return None;
+        }
         let incarnation = Incarnation(decode(rest.get(..10)?)?);
         let check = decode(rest.get(10..16)?)?;
         let expected = self.hash(b't', &incarnation.0.to_le_bytes()) & CHECK_MASK;
         (check == expected).then_some(incarnation)
+    }
+
+    /// The token of a worker's life in hexadecimal digits.
+    pub fn hex(&self, incarnation: Incarnation) -> HexToken {
+        let check = self.hash(b't', &incarnation.0.to_le_bytes()) & CHECK_MASK;
+        let value = u128::from(incarnation.0) << CHECK_BITS | u128::from(check);
+        let mut text = [0; HexToken::LEN];
+        for (place, byte) in text.iter_mut().rev().enumerate() {
+            *byte = HEX[(value >> (4 * place)) as usize & 15];
+        }
+        HexToken(text)
+    }
+
+    /// Reads the hexadecimal token that `field` starts with, in either case, if it was made with this key.
+    pub fn read_hex(&self, field: &[u8]) -> Option<Incarnation> {
+        let value = field
+            .get(..HexToken::LEN)?
+            .iter()
+            .try_fold(0_u128, |value, byte| Some(value << 4 | u128::from(char::from(*byte).to_digit(16)?)))?;
+        let incarnation = Incarnation::new((value >> CHECK_BITS) as u64);
+        let expected = self.hash(b't', &incarnation.0.to_le_bytes()) & CHECK_MASK;
+        (value as u64 & CHECK_MASK == expected).then_some(incarnation)
     }
 
     /// What a re-attaching worker proves its slot with.
@@ -156,7 +183,8 @@ impl<'de> serde::Deserialize<'de> for TokenKey {
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// Six characters of five bits.
-const CHECK_MASK: u64 = (1 << 30) - 1;
+const CHECK_BITS: u32 = 30;
+const CHECK_MASK: u64 = (1 << CHECK_BITS) - 1;
 
 /// A worker's identity as text: 18 ASCII characters.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -186,6 +214,69 @@ impl fmt::Display for Token {
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+/// A worker's identity as hexadecimal digits: 50 bits of incarnation and 30 of keyed check, the front of its MGCP
+/// connection ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct HexToken([u8; HexToken::LEN]);
+
+impl HexToken {
+    /// The length of the text form.
+    pub const LEN: usize = 20;
+
+    /// The text form, in lower case.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+
+    /// The text form, as bytes for a buffer.
+    pub const fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// The transaction ids of the MGCP commands that a worker sends (NTFY, RSIP, DLCX): no two slots share one, so that the
+/// response tells the slot when it comes to the well-known port (RFC 3435 §3.5.2 has ids from 1 to 999,999,999).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TransactionRange {
+    first: u32,
+}
+
+impl TransactionRange {
+    /// How many ids a slot has.
+    pub const LEN: u32 = 900_000;
+    /// How many slots have ids of their own; those numbered higher share them, from the first on.
+    pub const SLOTS: u16 = 1_110;
+
+    /// The ids of a slot.
+    pub const fn of(worker: WorkerId) -> Self {
+        TransactionRange { first: (worker.0 % Self::SLOTS) as u32 * Self::LEN + 1 }
+    }
+
+    /// The slot whose id this is.
+    pub const fn worker_of(id: u32) -> Option<WorkerId> {
+        match id {
+            0 => None,
+            _ if (id - 1) / Self::LEN >= Self::SLOTS as u32 => None,
+            _ => Some(WorkerId(((id - 1) / Self::LEN) as u16)),
+        }
+    }
+
+    /// One of its ids; every `random` number gives another, until they repeat.
+    pub const fn pick(self, random: u64) -> u32 {
+        self.first + (random % Self::LEN as u64) as u32
+    }
+
+    /// The id behind this one; behind the last comes the first.
+    pub const fn next(self, id: u32) -> u32 {
+        self.pick(id.wrapping_sub(self.first) as u64 + 1)
+    }
+
+    /// Whether it is one of its ids.
+    pub const fn contains(self, id: u32) -> bool {
+        id >= self.first && id - self.first < Self::LEN
     }
 }
 
@@ -224,9 +315,45 @@ mod tests {
         assert_eq!(token.as_str().len(), Token::LEN);
         assert_eq!(KEY.read(token.as_bytes()), Some(incarnation));
         assert_eq!(KEY.read(format!("{token}-1x").as_bytes()), Some(incarnation));
-        assert_eq!(KEY.read(token.as_str().replace("pm", "PM").as_bytes()), None);
-        let upper = format!("pm{}", token.as_str()[2..].to_uppercase());
-        assert_eq!(KEY.read(upper.as_bytes()), Some(incarnation));
+        assert_eq!(KEY.read(token.as_str().to_uppercase().as_bytes()), Some(incarnation));
+    }
+
+    #[test]
+    fn a_hexadecimal_token_is_read_back_in_either_case_and_a_changed_digit_is_none() {
+        let incarnation = Incarnation::new(0x3_ffff_5678_9abc);
+        let token = KEY.hex(incarnation);
+        assert_eq!(token.as_str().len(), HexToken::LEN);
+        assert!(token.as_bytes().iter().all(u8::is_ascii_hexdigit), "{token:?}");
+        assert_eq!(KEY.read_hex(format!("{}0000002a", token.as_str()).as_bytes()), Some(incarnation));
+        assert_eq!(KEY.read_hex(token.as_str().to_uppercase().as_bytes()), Some(incarnation));
+        assert_eq!(TokenKey::new([8; 32]).read_hex(token.as_bytes()), None);
+        for at in 0..HexToken::LEN {
+            let mut bytes = token.0;
+            bytes[at] = if bytes[at] == b'0' { b'1' } else { b'0' };
+            assert_eq!(KEY.read_hex(&bytes), None, "digit {at}");
+        }
+        for bad in [&b""[..], &token.as_bytes()[..19], b"0000000000000000000g", b"+0000000000000000000"] {
+            assert_eq!(KEY.read_hex(bad), None);
+        }
+    }
+
+    #[test]
+    fn every_slot_has_transaction_ids_of_its_own() {
+        let range = TransactionRange::of(WorkerId(3));
+        assert_eq!((range.pick(0), range.pick(899_999), range.pick(900_000)), (2_700_001, 3_600_000, 2_700_001));
+        assert_eq!((range.next(2_700_001), range.next(3_600_000)), (2_700_002, 2_700_001));
+        assert!(range.contains(2_700_001) && range.contains(3_600_000));
+        assert!(!range.contains(2_700_000) && !range.contains(3_600_001) && !range.contains(0));
+        for slot in [0, 1, 2, 1_023, 1_109] {
+            let range = TransactionRange::of(WorkerId(slot));
+            for id in [range.pick(0), range.pick(899_999)] {
+                assert!((1..=999_999_999).contains(&id), "w{slot}: {id}");
+                assert_eq!(TransactionRange::worker_of(id), Some(WorkerId(slot)), "{id}");
+            }
+        }
+        assert_eq!(TransactionRange::worker_of(0), None);
+        assert_eq!(TransactionRange::worker_of(999_000_001), None);
+        assert_eq!(TransactionRange::of(WorkerId(1_110)), TransactionRange::of(WorkerId(0)));
     }
 
     #[test]

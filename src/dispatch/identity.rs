@@ -24,13 +24,14 @@ impl Keyring {
         Keyring { current, previous: None }
     }
 
-    /// Reads the token that `field` starts with.
+    /// Reads the token that `field` starts with, in either case.
     pub fn read(&self, field: &[u8]) -> Option<Incarnation> {
-        // The prefix first: most fields are no tokens, and a keyed hash costs more than two bytes.
-        if !field.starts_with(b"pm") {
-            return None;
-        }
         self.current.read(field).or_else(|| self.previous.as_ref()?.read(field))
+    }
+
+    /// Reads the hexadecimal token that an MGCP connection id starts with.
+    pub fn read_hex(&self, field: &[u8]) -> Option<Incarnation> {
+        self.current.read_hex(field).or_else(|| self.previous.as_ref()?.read_hex(field))
     }
 
     /// The tag for an answer to the transaction with this fingerprint: the same for every retransmission
