@@ -453,7 +453,7 @@ impl Uas {
             false => write!(out, "<sip:{}", place.contact),
         };
         match place.transport {
-            Transport::Udp => out.extend_from_slice(b">"),
+            Transport::Udp | Transport::Mgcp => out.extend_from_slice(b">"),
             // Our own port speaks TCP; what the dispatcher's connection speaks is its own affair.
             Transport::Tcp => out.extend_from_slice(b";transport=tcp>"),
             _ if !place.pinned => out.extend_from_slice(b";transport=tcp>"),

@@ -288,7 +288,7 @@ pub enum SocketRole {
 /// fixed part, offsets from its begin:
 ///  0  u64  sequence number            8  u64  received (µs, monotonic)     16  u64  deadline (µs, monotonic; 0: none)
 /// 24  u64  connection id, 0: datagram 32  u32  size                         36  u16  listener
-/// 38  u8   transport                  39  u8   flags: 1 pinned, 2 handed over before, 4 follows a call
+/// 38  u8   transport: 0 UDP, 1 TCP, 2 TLS, 3 WS, 4 WSS, 5 MGCP        39  u8   flags: 1 pinned, 2 handed over before, 4 follows a call
 /// 40  source: u16 port, u8 family (4, 6), u8 reserved, 16 bytes address (IPv4 in the first four)
 /// 60  local address, same form        80  u32  IPv6 scope of the source
 /// ```
@@ -329,27 +329,29 @@ pub struct Envelope {
     pub local: SocketAddr,
 }
 
-/// A transport protocol of SIP.
+/// The protocol a message is of, and what carries it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Transport {
-    /// UDP.
+    /// SIP over UDP.
     #[default]
     Udp,
-    /// TCP.
+    /// SIP over TCP.
     Tcp,
-    /// TLS over TCP.
+    /// SIP over TLS over TCP.
     Tls,
-    /// WebSocket.
+    /// SIP over WebSocket.
     Ws,
-    /// WebSocket over TLS.
+    /// SIP over WebSocket over TLS.
     Wss,
+    /// MGCP over UDP (RFC 3435 §3.5): one message, without those that came piggybacked in the same datagram.
+    Mgcp,
 }
 
 impl Transport {
-    /// Its name in a Via (RFC 3261 §20.42, RFC 7118).
+    /// Its name in a Via (RFC 3261 §20.42, RFC 7118). MGCP has no Via: its name there is that of what carries it.
     pub const fn via_name(self) -> &'static str {
         match self {
-            Transport::Udp => "UDP",
+            Transport::Udp | Transport::Mgcp => "UDP",
             Transport::Tcp => "TCP",
             Transport::Tls => "TLS",
             Transport::Ws => "WS",
@@ -364,6 +366,7 @@ impl Transport {
             Transport::Tls => 2,
             Transport::Ws => 3,
             Transport::Wss => 4,
+            Transport::Mgcp => 5,
         }
     }
 
@@ -374,6 +377,7 @@ impl Transport {
             2 => Transport::Tls,
             3 => Transport::Ws,
             4 => Transport::Wss,
+            5 => Transport::Mgcp,
             _ => return None,
         })
     }

@@ -86,6 +86,10 @@ fn every_record_comes_back_as_it_was_written() {
     let records = [
         Record::Welcome(welcome),
         Record::Message(Message { envelope: envelope(), payload: b"INVITE" }),
+        Record::Message(Message {
+            envelope: Envelope { transport: Transport::Mgcp, ..envelope() },
+            payload: b"CRCX 1 ann/$@ms.example.net MGCP 1.0",
+        }),
         Record::Drain(Drain { mode: DrainMode::Stop, within: Duration::from_secs(3) }),
         Record::Query,
         Record::Ping(11),
