@@ -1,0 +1,136 @@
+//! The vocabulary of the gateway: what goes in beside a message, and all that comes out.
+
+use std::net::IpAddr;
+
+use crate::call::exchange::Transmit;
+use crate::call::slab::handle;
+use crate::handoff::frame::RefuseReason;
+use crate::ids::Seq;
+use crate::media::{Direction, Payloads};
+use crate::time::Time;
+
+handle! {
+    /// An endpoint of this worker, from its first connection or request to its last. Never reused for another.
+    pub struct EndpointKey;
+}
+
+handle! {
+    /// A connection of this worker, from its CRCX to its end. Never reused for another.
+    pub struct ConnectionKey;
+}
+
+handle! {
+    /// A message of our own that waits for the address of a call agent.
+    pub struct LookupKey;
+}
+
+/// All that comes out of the gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Send this.
+    Transmit(Transmit),
+    /// A handed-over message is dealt with: its final response has left, or none is needed.
+    Answered(Seq),
+    /// A handed-over message goes back to the dispatcher; nothing of it has been answered.
+    Refuse(Seq, RefuseReason),
+    /// Do this for the media of a connection, and tell [`crate::call::gateway::Gateway::on_media`] what came of it.
+    /// Nothing else may be told to the gateway in between: a command is carried out whole or not at all.
+    Media(ConnectionKey, Ask),
+    /// The first connection of this call id stands (in lower case, as call ids compare), since then: the group `C:` + id
+    /// is this worker's.
+    CallOpened(Box<[u8]>, Time),
+    /// The last connection of this call id is gone.
+    CallClosed(Box<[u8]>),
+    /// Look up the address of a call agent, then call [`crate::call::gateway::Gateway::on_resolved`].
+    Resolve {
+        /// What asks.
+        key: LookupKey,
+        /// The name.
+        host: Box<str>,
+        /// The port to go with it.
+        port: u16,
+    },
+}
+
+/// What the media of a connection is to do. Each is answered by one [`Told`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// Open RTP and RTCP sockets for a new connection: [`Told::Opened`] or [`Told::Failed`].
+    Open {
+        /// The local address to bind them to.
+        local: IpAddr,
+        /// What they carry.
+        flow: Flow,
+    },
+    /// Carry this from now on; the ports stay: [`Told::Changed`] or, with everything as before, [`Told::Failed`].
+    Change(Flow),
+    /// Close the sockets and forget the connection: [`Told::Closed`].
+    Close,
+    /// How much has it carried: [`Told::Counted`].
+    Count,
+}
+
+/// What a connection carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flow {
+    /// Where the other end wants its packets; `None` while nobody has said so.
+    pub remote: Option<std::net::SocketAddr>,
+    /// The formats, first choice first.
+    pub payloads: Payloads,
+    /// Milliseconds of sound in a packet.
+    pub ptime: u16,
+    /// What the connection mode lets through, seen from our side. What arrives while we do not receive is read and
+    /// counted, and goes nowhere.
+    pub direction: Direction,
+    /// Where the sound comes from that is sent.
+    pub sound: Sound,
+}
+
+/// Where the sound comes from that a connection sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Sound {
+    /// From nowhere yet: the endpoint makes no sound of its own.
+    Silence,
+    /// From its own other end: `netwloop`, `netwtest`, `loopback`, `conttest` (RFC 3435 §2.3.5).
+    Echo,
+    /// What this other connection of the endpoint receives. The other one names this one in turn, and what it receives
+    /// passes only if its own direction lets it in and this one's lets it out. Formats are paired by codec; a packet in a
+    /// format that this connection does not send is dropped.
+    Connection(ConnectionKey),
+}
+
+/// What came of an [`Ask`], or what befell a connection's media.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// Its RTP port; RTCP has the next one.
+    Opened(u16),
+    /// It carries what it was asked to.
+    Changed,
+    /// No port or descriptor is free; nothing has changed.
+    Failed,
+    /// It is gone. What it carried.
+    Closed(Counters),
+    /// What it has carried so far.
+    Counted(Counters),
+    /// Its sockets do not work any more: the connection ends by itself (RFC 3435 §2.3.8).
+    Lost,
+}
+
+/// What a connection has carried: the connection parameters of RFC 3435 §2.3.7.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// RTP packets sent (`PS`).
+    pub packets_sent: u64,
+    /// Octets of payload sent, without headers (`OS`).
+    pub octets_sent: u64,
+    /// RTP packets received (`PR`).
+    pub packets_received: u64,
+    /// Octets of payload received (`OR`).
+    pub octets_received: u64,
+    /// Packets that were expected and did not come (`PL`; RFC 3550 §6.4.1).
+    pub packets_lost: u64,
+    /// Average deviation of the arrival intervals, in milliseconds (`JI`; RFC 3550 §6.4.1).
+    pub jitter_ms: u32,
+    /// Average one-way delay, in milliseconds; 0 while it is not known (`LA`).
+    pub latency_ms: u32,
+}

@@ -1,0 +1,122 @@
+//! Who this gateway is: its token, its addresses, how its endpoints are named, its limits.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use crate::call::gateway::kind::Kind;
+
+/// The names and addresses of one worker as gateway.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The worker's token: the second term of its endpoints' names.
+    pub token: Box<str>,
+    /// The hexadecimal form of its token: the beginning of its connection ids.
+    pub hex: Box<str>,
+    /// Its own MGCP sockets.
+    pub own: Vec<SocketAddr>,
+    /// How endpoints are named whose CRCX came straight to an own socket, by its number; absent: relay.
+    pub own_naming: Vec<Naming>,
+    /// The dispatcher's well-known addresses, by listener number.
+    pub listeners: Vec<SocketAddr>,
+    /// How endpoints are named whose CRCX came to a listener, by its number; absent: relay.
+    pub naming: Vec<Naming>,
+    /// Which of the listeners we hold a duplicate of, by listener number.
+    pub duplicates: Vec<bool>,
+    /// The addresses to name in session descriptions, by listener number; the first is the default.
+    pub advertise: Vec<IpAddr>,
+    /// Other first terms that call agents use for a kind, in lower case: `rtpbridge` for `bridge`.
+    pub aliases: Vec<(Box<str>, Kind)>,
+    /// The seed of connection ids and session ids: 128 random bits.
+    pub seed: [u64; 2],
+}
+
+/// What stands behind the `@` in the name of an endpoint made here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Naming {
+    /// The domain that the command named: later commands come by way of the dispatcher, which knows the token.
+    #[default]
+    Relay,
+    /// This domain, the worker's own: `w3.ms.example.net` or `[192.0.2.20]`.
+    Domain(Box<str>),
+    /// The domain that the command named, with the port of our own socket.
+    Port,
+}
+
+impl Identity {
+    /// The number of the own socket that serves a peer who reached `local`: the one bound to that address, else the
+    /// first of its family, else the first.
+    pub(super) fn own_socket(&self, local: IpAddr) -> u16 {
+        let at = |wanted: &dyn Fn(&SocketAddr) -> bool| self.own.iter().position(wanted);
+        let found = at(&|own| own.ip() == local)
+            .or_else(|| at(&|own| own.ip().is_unspecified() && own.is_ipv4() == local.is_ipv4()))
+            .or_else(|| at(&|own| own.is_ipv4() == local.is_ipv4()));
+        found.unwrap_or(0) as u16
+    }
+
+    /// The address that peers who reached `local` (over well-known socket `listener`, if any) send their packets to.
+    pub(super) fn public_ip(&self, listener: Option<u16>, local: IpAddr) -> IpAddr {
+        let usable = |ip: &&IpAddr| !ip.is_unspecified() && ip.is_ipv4() == local.is_ipv4();
+        let named = listener.and_then(|number| self.advertise.get(usize::from(number))).filter(usable);
+        named.or_else(|| self.advertise.iter().find(usable)).copied().unwrap_or(local)
+    }
+}
+
+/// What a gateway holds at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Capacity units that sessions of this gateway may take.
+    pub units: u32,
+    /// Connections.
+    pub connections: usize,
+    /// Endpoints; those that only have a request outstanding included.
+    pub endpoints: usize,
+    /// Connections of one endpoint; a bridge has never more than two.
+    pub connections_per_endpoint: usize,
+    /// Commands whose answers are remembered (RFC 3435 §3.5.1).
+    pub transactions: usize,
+    /// Bytes of the answers that are remembered.
+    pub kept_bytes: usize,
+    /// The longest answer, in bytes (RFC 3435 §3.5.2: at least 4,000 can be taken by everybody).
+    pub answer: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            units: 1_000,
+            connections: 100_000,
+            endpoints: 100_000,
+            connections_per_endpoint: 64,
+            transactions: 400_000,
+            kept_bytes: 64 << 20,
+            answer: 4_000,
+        }
+    }
+}
+
+/// The times of RFC 3435 §3.5.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timers {
+    /// How long an answer is remembered (T-HIST, §3.5.1).
+    pub history: Duration,
+    /// A command that takes longer than this gets a provisional 100 (LONGTRAN-TIMER, §3.5.6).
+    pub longtran: Duration,
+    /// The first interval between retransmissions of a final answer that follows a 100 (§3.5.3).
+    pub first: Duration,
+    /// The longest interval (§3.5.3).
+    pub longest: Duration,
+    /// Nothing is retransmitted longer than this (T-MAX, §3.5.3).
+    pub most: Duration,
+}
+
+impl Default for Timers {
+    fn default() -> Self {
+        Timers {
+            history: Duration::from_secs(30),
+            longtran: Duration::from_secs(5),
+            first: Duration::from_millis(200),
+            longest: Duration::from_secs(4),
+            most: Duration::from_secs(20),
+        }
+    }
+}
