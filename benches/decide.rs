@@ -82,7 +82,7 @@ fn dispatch(workers: usize, policy: Policy, table_cap: usize) -> Dispatch {
     let mut dispatch = Dispatch::new(setup);
     for worker in 0..workers as u16 {
         let addresses = vec![SocketAddr::from(([198, 51, 100, 1], 10_000 + worker))];
-        let joined = Joined { incarnation: Incarnation::new(u64::from(worker)), capacity: u32::MAX, addresses };
+        let joined = Joined::sip(Incarnation::new(u64::from(worker)), u32::MAX, addresses);
         dispatch.on_worker_up(WorkerId(worker), &joined, Time(1));
     }
     dispatch

@@ -115,11 +115,8 @@ impl Lane {
         });
         let mut switch = Switch::new(dispatch, Insert::None, (16 << 20) / lanes, Owners::new(own, lanes, 7));
         for worker in 0..WORKERS {
-            let joined = Joined {
-                incarnation: Incarnation::new(u64::from(worker) + 1),
-                capacity: 1_000_000,
-                addresses: vec![SocketAddr::new(FRONT.ip(), 5070 + worker)],
-            };
+            let address = SocketAddr::new(FRONT.ip(), 5070 + worker);
+            let joined = Joined::sip(Incarnation::new(u64::from(worker) + 1), 1_000_000, vec![address]);
             switch.on_link(WorkerId(worker), Eager::default(), &joined, Time(0));
         }
         let shape = Shape { local: CALLER, target: FRONT, bytes: 956, rport: true, inactive: true, sized: false };

@@ -22,13 +22,13 @@ pub struct Dispatch {
     /// $XDG_RUNTIME_DIR/pointsman, else /tmp/pointsman-UID]
     #[arg(long, value_name = "DIR")]
     run_dir: Option<PathBuf>,
-    /// Well-known address, [udp:]ADDR:PORT; may be given several times [default: udp:0.0.0.0:5060]
+    /// Well-known address, [udp:|mgcp:]ADDR:PORT; may be given several times [default: udp:0.0.0.0:5060]
     #[arg(long, value_name = "ADDR:PORT")]
     listen: Option<Vec<Listen>>,
     /// SIP port (UDP and TCP) of worker w0; wN has this plus N; 0: the kernel chooses [default: 5070]
     #[arg(long, value_name = "FIRST", value_parser = number::<u16>, allow_negative_numbers = true)]
     worker_ports: Option<u16>,
-    /// MGCP port of worker w0; wN has this plus N [default: 2430]
+    /// MGCP port of worker w0; wN has this plus N; 0: the kernel chooses [default: 2430]
     #[arg(long, value_name = "FIRST", value_parser = number::<u16>, allow_negative_numbers = true)]
     worker_mgcp_ports: Option<u16>,
     /// Units each worker offers; one unit is one plain two-party leg [default: 1000]
@@ -123,6 +123,8 @@ impl Dispatch {
             pinned_sources: self.pinned_sources,
             // Tables do not fit on a command line, and secrets there are for all to see.
             access: None,
+            mgcp: None,
+            mgcp_aliases: None,
             weights: None,
             methods: None,
             token_key: None,

@@ -55,7 +55,7 @@ fn switch(workers: &[Told]) -> Switch<Told> {
     let mut switch = Switch::new(Dispatch::new(setup), Insert::None, 1 << 20, Owners::new(0, 1, 1));
     for (worker, channel) in (0..).zip(workers) {
         let addresses = vec![SocketAddr::from(([198, 51, 100, 1], 5070 + worker))];
-        let joined = Joined { incarnation: Incarnation::new(worker.into()), capacity: 10, addresses };
+        let joined = Joined::sip(Incarnation::new(worker.into()), 10, addresses);
         switch.on_link(WorkerId(worker), channel.clone(), &joined, Time(1));
     }
     switch

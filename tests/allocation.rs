@@ -50,7 +50,7 @@ impl Lane {
             Dispatch::new(Setup { rules, keys, table_cap: 1000, group_cap: 100, workers: WORKERS, seed: 1 });
         for worker in 0..WORKERS as u16 {
             let addresses = vec![SocketAddr::from(([198, 51, 100, 1], 10_000 + worker))];
-            let joined = Joined { incarnation: Incarnation::new(worker.into()), capacity: 1_000_000, addresses };
+            let joined = Joined::sip(Incarnation::new(worker.into()), 1_000_000, addresses);
             dispatch.on_worker_up(WorkerId(worker), &joined, Time(1));
         }
         let message = INVITE.as_bytes().to_vec();

@@ -46,7 +46,7 @@ fn switch(workers: usize) -> Switch<Mute> {
     let mut switch = Switch::new(Dispatch::new(setup), Insert::None, 1 << 20, Owners::new(0, 1, 1));
     if workers > 0 {
         let addresses = vec![SocketAddr::from(([198, 51, 100, 1], 5070))];
-        let joined = Joined { incarnation: Incarnation::new(1), capacity: 10, addresses };
+        let joined = Joined::sip(Incarnation::new(1), 10, addresses);
         switch.on_link(WorkerId(0), Mute, &joined, Time(1));
     }
     switch

@@ -82,7 +82,7 @@ fn each_bad_argument_is_one_line_that_names_it_and_exit_code_2() {
         (&["--listen", "localhost:5060"], "names are not looked up"),
         (&["--listen", "tcp:0.0.0.0:5060"], "--listen: tcp:0.0.0.0:5060: tcp is not served yet by this version"),
         (&["--listen", "tls:[::]:5061"], "--listen: tls:[::]:5061: tls is not served yet by this version"),
-        (&["--listen", "mgcp:0.0.0.0:2427"], "mgcp is not served yet by this version"),
+        (&["--listen", "udp:0.0.0.0:2427", "--listen", "mgcp:0.0.0.0:2427"], "clashes with udp:0.0.0.0:2427"),
         (&["--listen", "0.0.0.0:5060", "--listen", "127.0.0.1:5060"], "clashes with udp:0.0.0.0:5060"),
         (&["--workers", "4", "--worker-ports", "65533"], "run past port 65535"),
         (&["--workers", "4", "--worker-ports", "5058"], "holds port 5060 of listener"),

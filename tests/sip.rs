@@ -65,7 +65,7 @@ impl Rig {
         *life += 1;
         let incarnation = Incarnation::new(u64::from(worker) << 20 | *life);
         let addresses = vec![SocketAddr::from(([0, 0, 0, 0], 5070 + worker))];
-        self.dispatch.on_worker_up(WorkerId(worker), &Joined { incarnation, capacity, addresses }, self.now);
+        self.dispatch.on_worker_up(WorkerId(worker), &Joined::sip(incarnation, capacity, addresses), self.now);
     }
 
     fn down(&mut self, worker: u16) {
@@ -1310,7 +1310,7 @@ fn held(text: &str, is_answered: bool) -> Transaction {
 }
 
 fn come_back(rig: &mut Rig, worker: u16, brought: &Brought) {
-    let joined = Joined { incarnation: Incarnation::new(9), capacity: 100, addresses: Vec::new() };
+    let joined = Joined::sip(Incarnation::new(9), 100, Vec::new());
     rig.dispatch.on_worker_back(WorkerId(worker), &joined, brought, rig.now);
 }
 

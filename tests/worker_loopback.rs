@@ -90,6 +90,7 @@ impl Front {
             ],
             listeners: vec![address(&front.well_known)],
             access: Vec::new(),
+            mgcp: None,
         };
         let mut frame = FrameBuilder::new();
         frame.push(&Record::Welcome(welcome));

@@ -5,9 +5,10 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
 
-use super::access;
 use super::error::{ConfigError, Fault, Origin};
 use super::{Bytes, Config, Listen, MAX_WORKERS, MethodRule, Network, PortRange, Settings, SizeSource, Span};
+use super::{access, mgcp};
+use crate::handoff::frame::Bypass;
 use crate::ids::WorkerId;
 
 impl Config {
@@ -38,6 +39,9 @@ impl Config {
                 "max-size: {} is more than a worker's capacity of {}: such a session is always refused",
                 self.max_size, self.capacity
             ));
+        }
+        if !self.serves(super::Service::Mgcp) && self.mgcp_aliases != Config::default().mgcp_aliases {
+            notes.push("mgcp-aliases: no listener speaks MGCP".to_owned());
         }
         if self.advertise.is_none() && self.listen.iter().any(|listen| listen.address.ip().is_loopback()) {
             notes.push("listen: a loopback address is reached from this host only".to_owned());
@@ -77,11 +81,11 @@ impl Settings {
                 format!("{workers} is more than {MAX_WORKERS}, the most one host can have"),
             ));
         }
+        let listen = listeners(self.listen.as_deref())?;
         let max_size = within("max-size", self.max_size.unwrap_or(1000), 1, 1_000_000, "units")?;
         Ok(Config {
             workers,
             run_dir: self.run_dir.as_deref().map(run_dir).transpose()?,
-            listen: listeners(self.listen.as_deref())?,
             worker_ports: self.worker_ports.unwrap_or(5070),
             worker_mgcp_ports: self.worker_mgcp_ports.unwrap_or(2430),
             capacity: within("capacity", self.capacity.unwrap_or(1000), 1, 1_000_000, "units")?,
@@ -109,6 +113,9 @@ impl Settings {
             previous_token_key: self.previous_token_key.as_ref().map(super::Secret::token_key),
             pinned_sources: self.pinned_sources.clone().unwrap_or_default(),
             access: access::checked(self.access.as_deref())?,
+            mgcp: mgcp::checked(self.mgcp.as_deref(), &listen, workers)?,
+            mgcp_aliases: mgcp::aliases(self.mgcp_aliases.as_ref())?,
+            listen,
         })
     }
 }
@@ -182,7 +189,7 @@ fn listeners(given: Option<&[Listen]>) -> Result<Vec<Listen>, Fault> {
             let service = listen.service.label();
             return Err(Fault::of(
                 "listen",
-                format!("{listen}: {service} is not served yet by this version; use udp:"),
+                format!("{listen}: {service} is not served yet by this version; use udp: or mgcp:"),
             ));
         }
         if listen.address.ip().is_multicast() {
@@ -283,11 +290,15 @@ fn check_ports(config: &Config) -> Result<(), Fault> {
     }
     let sip = slot_ports("worker-ports", config.worker_ports, config.workers)?;
     let mgcp = slot_ports("worker-mgcp-ports", config.worker_mgcp_ports, config.workers)?;
+    // Without a listener that speaks it no worker has a port for it.
+    let sip = sip.filter(|_| !config.sip_ips().is_empty());
+    let has_own_ports = |(number, listen): (usize, &Listen)| {
+        listen.service == super::Service::Mgcp && config.mgcp_of(number).bypass != Bypass::Domain
+    };
+    let mgcp = mgcp.filter(|_| config.listen.iter().enumerate().any(has_own_ports));
     if let Some(sip) = sip {
         meet("worker-ports", sip, "rtp-ports", rtp)?;
     }
-    // Without an MGCP listener no worker has an MGCP port.
-    let mgcp = mgcp.filter(|_| config.listen.iter().any(|listen| listen.service == super::Service::Mgcp));
     if let Some(mgcp) = mgcp {
         meet("worker-mgcp-ports", mgcp, "rtp-ports", rtp)?;
         sip.map_or(Ok(()), |sip| meet("worker-mgcp-ports", mgcp, "worker-ports", sip))?;

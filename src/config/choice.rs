@@ -49,6 +49,21 @@ macro_rules! words {
     };
 }
 
+/// What an MGCP endpoint is: the first term of its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndpointKind {
+    /// Announcements.
+    Announcement,
+    /// A conference.
+    Conference,
+    /// Interactive voice response.
+    Ivr,
+    /// A packet relay between two connections.
+    Bridge,
+}
+
+words!(EndpointKind { Announcement = "ann", Conference = "cnf", Ivr = "ivr", Bridge = "bridge" });
+
 /// How a worker is chosen for a new session, among those that are ready and have room for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Policy {

@@ -64,6 +64,12 @@ impl Config {
                 format!("[{}]", self.access.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
                 Live,
             ),
+            row(
+                "mgcp",
+                format!("[{}]", self.mgcp.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
+                Restart,
+            ),
+            row("mgcp-aliases", table(self.mgcp_aliases.iter().map(|(name, kind)| (key(name), quoted(kind)))), Restart),
         ]
     }
 }
@@ -75,6 +81,12 @@ fn unset() -> String {
 
 fn quoted(value: impl Display) -> String {
     format!("\"{value}\"")
+}
+
+/// A key as it is written in a table: quoted where it has more than letters, digits and hyphens.
+fn key(name: &str) -> String {
+    let is_bare = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    if name.bytes().all(is_bare) { name.to_owned() } else { quoted(name) }
 }
 
 fn list<T: Display>(values: &[T]) -> String {

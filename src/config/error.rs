@@ -172,8 +172,14 @@ impl Fault {
             };
             let within = inner.and_then(|inner| {
                 // A list's members are counted from 1.
-                if let (Some(list), Ok(number @ 1..)) = (value.get_ref().as_array(), inner.parse::<usize>()) {
-                    return list.get(number - 1).map(toml::Spanned::span);
+                let (number, key) = inner.split_once('.').map_or((inner, None), |(number, key)| (number, Some(key)));
+                if let (Some(list), Ok(number @ 1..)) = (value.get_ref().as_array(), number.parse::<usize>()) {
+                    let member = list.get(number - 1)?;
+                    let table = member.get_ref().as_table();
+                    let named = table.zip(key).and_then(|(table, key)| {
+                        table.iter().find(|(name, _)| name.get_ref() == key).map(|(name, _)| name.span())
+                    });
+                    return Some(named.unwrap_or_else(|| member.span()));
                 }
                 let table = value.get_ref().as_table()?;
                 table.iter().find(|(name, _)| name.get_ref() == inner).map(|(name, _)| name.span())

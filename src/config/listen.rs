@@ -44,7 +44,7 @@ impl Service {
 
     /// Whether this version serves it.
     pub const fn is_served(self) -> bool {
-        matches!(self, Service::Udp)
+        matches!(self, Service::Udp | Service::Mgcp)
     }
 
     const fn is_stream(self) -> bool {
@@ -91,7 +91,7 @@ impl FromStr for Listen {
     }
 }
 
-written_as_text!(Listen, "an address such as \"udp:192.0.2.1:5060\" or \"udp:[2001:db8::1]:5060\"");
+written_as_text!(Listen, "an address such as \"udp:192.0.2.1:5060\" or \"mgcp:[2001:db8::1]:2427\"");
 
 /// A text that is not an address to listen on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

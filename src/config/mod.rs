@@ -23,10 +23,11 @@ use crate::ids::{TokenKey, WorkerId};
 pub use access::{AccessRule, MAX_ACCESS_NETWORKS};
 pub use change::{Change, Changed, NeedsRestart};
 pub use check::{LONGEST_SOCKET_NAME, LONGEST_SOCKET_PATH};
-pub use choice::{AccessAction, Insert, MethodRule, Policy, SizeSource};
+pub use choice::{AccessAction, EndpointKind, Insert, MethodRule, Policy, SizeSource};
 pub use describe::{Apply, Described};
 pub use error::ConfigError;
 pub use listen::{Listen, Service};
+pub use mgcp::MgcpRule;
 pub use network::Network;
 pub use settings::Settings;
 pub use source::Source;
@@ -39,6 +40,7 @@ mod choice;
 mod describe;
 mod error;
 mod listen;
+mod mgcp;
 mod network;
 mod settings;
 mod source;
@@ -108,6 +110,10 @@ pub struct Config {
     pub pinned_sources: Vec<Network>,
     /// Who may send, and how much.
     pub access: Vec<AccessRule>,
+    /// What holds for which MGCP listener; [`Config::mgcp_of`] finds it.
+    pub mgcp: Vec<MgcpRule>,
+    /// Other first terms of MGCP endpoint names, in lower case, and the kinds that they stand for.
+    pub mgcp_aliases: BTreeMap<String, EndpointKind>,
 }
 
 impl Config {
@@ -159,10 +165,12 @@ impl Config {
         self.access.iter().flat_map(AccessRule::each).collect()
     }
 
-    /// The distinct addresses of the listeners: each slot has its sockets on every one of them.
-    pub fn listener_ips(&self) -> Vec<IpAddr> {
+    /// The distinct addresses of the SIP listeners: each slot has its SIP sockets on every one of them, and none where no
+    /// listener speaks SIP.
+    pub fn sip_ips(&self) -> Vec<IpAddr> {
         let mut ips: Vec<IpAddr> = Vec::new();
-        for ip in self.listen.iter().map(|listen| listen.address.ip()) {
+        let sip = self.listen.iter().filter(|listen| listen.service != Service::Mgcp);
+        for ip in sip.map(|listen| listen.address.ip()) {
             if !ips.contains(&ip) {
                 ips.push(ip);
             }

@@ -10,7 +10,10 @@ use serde::{Deserialize, Serialize};
 use toml::de::DeTable;
 
 use super::error::{ConfigError, Fault, Origin, closest, one_line};
-use super::{AccessRule, Bytes, Insert, Listen, MethodRule, Network, Policy, PortRange, Secret, SizeSource, Span};
+use super::{
+    AccessRule, Bytes, EndpointKind, Insert, Listen, MethodRule, MgcpRule, Network, Policy, PortRange, Secret,
+    SizeSource, Span,
+};
 use crate::handoff::frame::ReplyFrom;
 
 /// The keys of the configuration file (TOML). Durations carry a unit (`500ms`, `3s`, `5m`, `1h`).
@@ -22,12 +25,14 @@ pub struct Settings {
     /// Directory of the stats and handoff sockets, the locks and the key; mode 0700. Default: `/run/pointsman` where
     /// it can be made, else `$XDG_RUNTIME_DIR/pointsman`, else `/tmp/pointsman-UID`.
     pub run_dir: Option<PathBuf>,
-    /// The well-known addresses, each `[udp:]ADDR:PORT`; an IPv6 address stands in brackets. Port 0: the kernel
+    /// The well-known addresses, each `[udp:|mgcp:]ADDR:PORT`; an IPv6 address stands in brackets. Port 0: the kernel
     /// chooses. Default `["udp:0.0.0.0:5060"]`.
     pub listen: Option<Vec<Listen>>,
-    /// SIP port (UDP and TCP) of worker w0; worker wN has this plus N. 0: the kernel chooses each. Default 5070.
+    /// SIP port (UDP and TCP) of worker w0; worker wN has this plus N. 0: the kernel chooses each. Used by SIP listeners
+    /// only. Default 5070.
     pub worker_ports: Option<u16>,
-    /// MGCP port of worker w0; worker wN has this plus N. Used by `mgcp:` listeners only. Default 2430.
+    /// MGCP port of worker w0; worker wN has this plus N. 0: the kernel chooses each. Used by `mgcp:` listeners only,
+    /// where `bypass` is not `domain`. Default 2430.
     pub worker_mgcp_ports: Option<u16>,
     /// Units each worker offers; one unit is one plain two-party leg. 1 to 1000000. Default 1000.
     pub capacity: Option<u32>,
@@ -93,6 +98,12 @@ pub struct Settings {
     /// Who may send to the well-known ports and to the workers' own, and how much each source may begin: rules in
     /// order, the first that fits decides; see [`AccessRule`]. Default: no rule, all may. A reload may change it.
     pub access: Option<Vec<AccessRule>>,
+    /// What holds for which `mgcp:` listener: how commands reach the workers, and who the call agent is; see
+    /// [`MgcpRule`]. Default: `relay` for all, and no call agent.
+    pub mgcp: Option<Vec<MgcpRule>>,
+    /// Other first terms of MGCP endpoint names (`rtpbridge = "bridge"`) beside `ann`, `cnf`, `ivr` and `bridge`, and
+    /// which of these each stands for. Default `{ rtpbridge = "bridge" }`.
+    pub mgcp_aliases: Option<BTreeMap<String, EndpointKind>>,
 }
 
 impl Settings {
@@ -128,7 +139,11 @@ impl Settings {
         toml::from_str(text).map_err(|error| {
             let key = error.span().and_then(|span| {
                 let around = |value: &std::ops::Range<usize>| value.start <= span.start && span.start <= value.end;
-                table.get_ref().iter().find(|(key, value)| around(&(key.span().start..value.span().end)))
+                let entries = || table.get_ref().iter();
+                let within = entries().find(|(key, value)| around(&(key.span().start..value.span().end)));
+                // Of a table with a header of its own only the header counts as its place.
+                let behind = || entries().filter(|(key, _)| key.span().start <= span.start);
+                within.or_else(|| behind().max_by_key(|(key, _)| key.span().start))
             });
             match key {
                 Some((key, _)) => Fault::of(key.get_ref(), one_line(error.message())).at_maybe(error.span()),
@@ -179,6 +194,8 @@ impl Settings {
             previous_token_key: flags.previous_token_key.or(file.previous_token_key),
             pinned_sources: flags.pinned_sources.or(file.pinned_sources),
             access: flags.access.or(file.access),
+            mgcp: flags.mgcp.or(file.mgcp),
+            mgcp_aliases: flags.mgcp_aliases.or(file.mgcp_aliases),
         }
     }
 }

@@ -46,7 +46,7 @@ fn every_key_can_be_written_in_the_file() {
     let text = r#"
         workers = 4
         run-dir = "/tmp/pm"
-        listen = ["udp:127.0.0.1:5060", "[::1]:5060"]
+        listen = ["udp:127.0.0.1:5060", "[::1]:5060", "mgcp:127.0.0.1:2427"]
         worker-ports = 6000
         worker-mgcp-ports = 7000
         capacity = 500
@@ -74,6 +74,10 @@ fn every_key_can_be_written_in_the_file() {
         access = [{ from = ["10.0.0.0/8"], action = "allow" }, { action = "limit", rate = 20, burst = 60, ban = "5m" }]
         [methods]
         MESSAGE = "select"
+        [[mgcp]]
+        bypass = "port"
+        [mgcp-aliases]
+        rtpbridge = "bridge"
     "#;
     let settings = Settings::parse(text).unwrap();
     let unset: Vec<String> = Settings::keys().into_iter().filter(|key| !settings.sets(key)).collect();
@@ -84,7 +88,7 @@ fn every_key_can_be_written_in_the_file() {
     assert_eq!((config.weight(WorkerId(0)), config.weight(WorkerId(1)), config.weight(WorkerId(3))), (2, 1, 5));
     assert_eq!(config.method_rule("MESSAGE"), MethodRule::Select);
     assert_eq!(config.method_rule("REFER"), MethodRule::Refuse);
-    assert_eq!(config.listener_ips().len(), 2);
+    assert_eq!(config.sip_ips().len(), 2);
     assert!(config.token_key.is_some() && config.previous_token_key != config.token_key);
 }
 
@@ -274,11 +278,11 @@ fn each_value_that_cannot_be_names_its_key_and_what_to_do() {
         ("listen = []", "p.toml:1:1: listen: the list is empty; give at least one address, such as udp:0.0.0.0:5060"),
         (
             "listen = [\"tcp:0.0.0.0:5060\"]",
-            "p.toml:1:1: listen: tcp:0.0.0.0:5060: tcp is not served yet by this version; use udp:",
+            "p.toml:1:1: listen: tcp:0.0.0.0:5060: tcp is not served yet by this version; use udp: or mgcp:",
         ),
         (
-            "listen = [\"mgcp:0.0.0.0:2427\"]",
-            "p.toml:1:1: listen: mgcp:0.0.0.0:2427: mgcp is not served yet by this version; use udp:",
+            "listen = [\"tls:0.0.0.0:5061\"]",
+            "p.toml:1:1: listen: tls:0.0.0.0:5061: tls is not served yet by this version; use udp: or mgcp:",
         ),
         (
             "listen = [\"0.0.0.0:5060\", \"127.0.0.1:5060\"]",
@@ -475,4 +479,161 @@ proptest::proptest! {
         }
         proptest::prop_assert_eq!(config.sip_port(WorkerId(workers - 1)) - config.sip_port(WorkerId(0)), workers - 1);
     }
+}
+
+/// The rules' text behind a listener for two workers.
+fn with_rules(rules: &str) -> String {
+    format!("workers = 2\nlisten = [\"mgcp:192.0.2.11:2427\", \"mgcp:192.0.2.12:2427\"]\n{rules}")
+}
+
+#[test]
+fn an_mgcp_listener_needs_no_more_than_its_address() {
+    let config = config("workers = 2\nlisten = [\"mgcp:0.0.0.0:2427\"]\n");
+    assert!(config.serves(Service::Mgcp) && !config.serves(Service::Udp));
+    assert_eq!(config.mgcp_of(0), MgcpRule::default());
+    assert_eq!(config.mgcp_of(0).bypass, frame::Bypass::Relay);
+    let aliases: Vec<(&str, &str)> =
+        config.mgcp_aliases.iter().map(|(name, kind)| (name.as_str(), kind.label())).collect();
+    assert_eq!(aliases, [("rtpbridge", "bridge")]);
+    assert_eq!(config.sip_ips(), Vec::<IpAddr>::new(), "no worker has a SIP port where nobody takes SIP");
+    let bound = ["0.0.0.0:2427".parse().unwrap()];
+    assert_eq!(config.mgcp_addresses(WorkerId(1), &bound), [(0, "0.0.0.0:2431".parse().unwrap())]);
+    assert_eq!(config.notes(), Vec::<String>::new());
+}
+
+#[test]
+fn the_first_rule_that_fits_an_mgcp_listener_holds_for_it() {
+    let config = config(&with_rules(
+        r#"
+        [[mgcp]]
+        listen = "192.0.2.12:2427"
+        bypass = "domain"
+        domain = "ms.example.net"
+        addresses = ["192.0.2.20", "192.0.2.21", "192.0.2.22"]
+        call-agent = "ca@ca.example.net:2727"
+        [[mgcp]]
+        bypass = "port"
+        call-agent = "[2001:db8::7]"
+        [mgcp-aliases]
+        RTPBridge = "bridge"
+        dlg = "ivr"
+    "#,
+    ));
+    assert_eq!((config.mgcp_of(0).bypass, config.mgcp_of(1).bypass), (frame::Bypass::Port, frame::Bypass::Domain));
+    assert_eq!(config.mgcp_of(1).call_agent.as_deref(), Some("ca@ca.example.net:2727"));
+    assert_eq!(config.mgcp_aliases.keys().collect::<Vec<_>>(), ["dlg", "rtpbridge"]);
+    let bound = ["192.0.2.11:2427".parse().unwrap(), "192.0.2.12:4711".parse().unwrap()];
+    let wanted = [(0, "192.0.2.11:2431".parse().unwrap()), (1, "192.0.2.21:4711".parse().unwrap())];
+    assert_eq!(config.mgcp_addresses(WorkerId(1), &bound), wanted, "in domain mode it has the listener's port");
+    let text: String = config
+        .describe()
+        .iter()
+        .filter(|row| !row.value.starts_with('('))
+        .map(|row| format!("{} = {}\n", row.key, row.value))
+        .collect();
+    assert_eq!(config_of(&Settings::parse(&text).unwrap()), config, "{text}");
+    let mut other = config.clone();
+    other.mgcp.truncate(1);
+    let refused = Change::between(&config, &other).unwrap_err();
+    assert_eq!(refused.keys, ["mgcp"], "sockets and workers were set up with it");
+}
+
+#[test]
+fn a_fault_in_a_rule_for_mgcp_names_rule_key_and_place() {
+    let faults = [
+        (
+            "[[mgcp]]\nbypass = \"direct\"",
+            "p.toml:4:10: mgcp: unknown variant `direct`, expected one of `relay`, `domain`, `port`",
+        ),
+        (
+            "[[mgcp]]\nbypass = \"domain\"",
+            "p.toml:4:1: mgcp.1.bypass: `domain` needs `addresses`, one of its own for each worker",
+        ),
+        (
+            "[[mgcp]]\naddresses = [\"192.0.2.20\"]",
+            "p.toml:4:1: mgcp.1.addresses: they are for `bypass = \"domain\"`; with `relay` leave them out",
+        ),
+        (
+            "[[mgcp]]\nbypass = \"domain\"\naddresses = [\"192.0.2.20\"]",
+            "p.toml:5:1: mgcp.1.addresses: 1 for 2 workers; name one for each",
+        ),
+        (
+            "[[mgcp]]\nbypass = \"domain\"\naddresses = [\"192.0.2.20\", \"192.0.2.20\"]",
+            "p.toml:5:1: mgcp.1.addresses: 192.0.2.20 stands there twice; each worker needs its own",
+        ),
+        (
+            "[[mgcp]]\nbypass = \"domain\"\naddresses = [\"192.0.2.20\", \"192.0.2.12\"]",
+            "p.toml:5:1: mgcp.1.addresses: 192.0.2.12 is an address of listener mgcp:192.0.2.12:2427; give another",
+        ),
+        (
+            "[[mgcp]]\nbypass = \"domain\"\naddresses = [\"192.0.2.20\", \"::1\"]",
+            "p.toml:5:1: mgcp.1.addresses: ::1 is of another family than its listener mgcp:192.0.2.11:2427",
+        ),
+        (
+            "[[mgcp]]\nbypass = \"domain\"\naddresses = [\"192.0.2.20\", \"0.0.0.0\"]",
+            "p.toml:5:1: mgcp.1.addresses: 0.0.0.0 is no address of one host; give one of this host's",
+        ),
+        (
+            "[[mgcp]]\nlisten = \"192.0.2.13:2427\"",
+            "p.toml:4:1: mgcp.1.listen: no listener mgcp:192.0.2.13:2427 is there for it, or another rule has it",
+        ),
+        (
+            "[[mgcp]]\n[[mgcp]]\nbypass = \"port\"",
+            "p.toml:5:1: mgcp.2.bypass: every MGCP listener has another rule; leave this one out",
+        ),
+        (
+            "[[mgcp]]\ndomain = \"ms example\"",
+            "p.toml:4:1: mgcp.1.domain: `ms example` is not a domain; give a name such as ms.example.net",
+        ),
+        (
+            "[[mgcp]]\ndomain = \"192.0.2.1\"",
+            "p.toml:4:1: mgcp.1.domain: `192.0.2.1` is not a domain; give a name such as ms.example.net",
+        ),
+        (
+            "[[mgcp]]\ncall-agent = \"ca:0\"",
+            "p.toml:4:1: mgcp.1.call-agent: `ca:0` is not a call agent: write HOST:PORT, such as ca.example.net:2727",
+        ),
+        ("[mgcp-aliases]\nrtp = \"relay\"", "p.toml:4:7: mgcp-aliases: `relay` is not one of ann, cnf, ivr, bridge"),
+        (
+            "[mgcp-aliases]\nANN = \"ivr\"",
+            "p.toml:4:1: mgcp-aliases.ANN: `ann` is a kind itself and stands for nothing else",
+        ),
+        (
+            "[mgcp-aliases]\n\"a/b\" = \"ivr\"",
+            "p.toml:4:1: mgcp-aliases.a/b: no first term of an endpoint name; give letters, digits, `-`, `_` and `.`",
+        ),
+        (
+            "[mgcp-aliases]\nx = \"ivr\"\nX = \"ann\"",
+            "p.toml:4:1: mgcp-aliases.x: stands there twice: endpoint names are the same in either case",
+        ),
+    ];
+    for (rules, line) in faults {
+        assert_eq!(fault(&with_rules(rules)), line);
+    }
+    let nobody =
+        "p.toml:1:1: mgcp.1: no listener speaks MGCP; add one, such as mgcp:0.0.0.0:2427, or leave the rules out";
+    assert_eq!(fault("[[mgcp]]\ncall-agent = \"ca.example.net\"\n"), nobody);
+    for agent in ["ca", "ca.example.net:2727", "Ca_1@[192.0.2.1]:5", "[2001:db8::1]", "192.0.2.1:2727"] {
+        config(&with_rules(&format!("[[mgcp]]\ncall-agent = \"{agent}\"")));
+    }
+    for agent in ["", "@ca", "ca:", "ca:70000", "[2001:db8::1", "[2001:db8::1]x", "[]:1", "a b", "ca:+5", "a@b@c d"] {
+        let line = fault(&with_rules(&format!("[[mgcp]]\ncall-agent = \"{agent}\"")));
+        assert!(line.starts_with("p.toml:4:1: mgcp.1.call-agent: "), "{agent}: {line}");
+    }
+}
+
+#[test]
+fn workers_addresses_of_their_own_meet_no_listener_on_all_addresses_and_no_other_worker() {
+    let wildcard = "listen = [\"mgcp:0.0.0.0:2427\"]\n[[mgcp]]\nbypass = \"domain\"\naddresses = [\"192.0.2.20\"]\n";
+    let line = "p.toml:4:1: mgcp.1.addresses: 192.0.2.20 is an address of listener mgcp:0.0.0.0:2427; name the address it \
+                listens on";
+    assert_eq!(fault(wildcard), line);
+    let swapped = with_rules(
+        "[[mgcp]]\nlisten = \"192.0.2.11:2427\"\nbypass = \"domain\"\naddresses = [\"192.0.2.20\", \"192.0.2.21\"]\n\
+         [[mgcp]]\nbypass = \"domain\"\naddresses = [\"192.0.2.21\", \"192.0.2.20\"]\n",
+    );
+    assert_eq!(fault(&swapped), "p.toml:9:1: mgcp.2.addresses: 192.0.2.21 is w1's already; each worker needs its own");
+    let shared = with_rules("[[mgcp]]\nbypass = \"domain\"\naddresses = [\"192.0.2.20\", \"192.0.2.21\"]\n");
+    let config = config(&shared);
+    assert_eq!(config.mgcp_addresses(WorkerId(0), &[]).len(), 1, "one socket serves both listeners");
 }

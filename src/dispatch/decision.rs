@@ -145,8 +145,48 @@ pub struct Joined {
     pub incarnation: Incarnation,
     /// Its capacity in units.
     pub capacity: u32,
+    /// What it serves.
+    pub services: Services,
     /// Its own SIP ports. An unspecified address stands for every address of this host.
     pub addresses: Vec<SocketAddr>,
+    /// Its own MGCP ports.
+    pub mgcp: Vec<SocketAddr>,
+}
+
+impl Joined {
+    /// A worker that serves SIP alone.
+    pub const fn sip(incarnation: Incarnation, capacity: u32, addresses: Vec<SocketAddr>) -> Self {
+        Joined { incarnation, capacity, services: Services::SIP, addresses, mgcp: Vec::new() }
+    }
+}
+
+/// What a worker serves: it gets nothing else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Services {
+    /// SIP.
+    pub sip: bool,
+    /// MGCP.
+    pub mgcp: bool,
+}
+
+impl Services {
+    /// SIP alone.
+    pub const SIP: Services = Services { sip: true, mgcp: false };
+    /// MGCP alone.
+    pub const MGCP: Services = Services { sip: false, mgcp: true };
+    /// Both.
+    pub const ALL: Services = Services { sip: true, mgcp: true };
+
+    /// What these names say; others say nothing.
+    pub fn named(names: &[String]) -> Services {
+        let has = |name: &str| names.iter().any(|it| it == name);
+        Services { sip: has("sip"), mgcp: has("mgcp") }
+    }
+
+    /// Whether it serves nothing at all.
+    pub const fn is_empty(self) -> bool {
+        !self.sip && !self.mgcp
+    }
 }
 
 /// What a worker has when it comes back from an earlier dispatcher. Empty for one that is new.

@@ -494,7 +494,7 @@ mod tests {
     const W0: WorkerId = WorkerId(0);
 
     fn joined(capacity: u32) -> Joined {
-        Joined { incarnation: Incarnation::new(1), capacity, addresses: Vec::new() }
+        Joined::sip(Incarnation::new(1), capacity, Vec::new())
     }
 
     fn pool() -> Pool {

@@ -56,6 +56,7 @@
 //! incarnation and token. Sequence numbers begin at 1 again; those of the earlier link mean nothing any more, so what
 //! the worker has read there and not answered is named by its transaction.
 
+pub mod mgcp;
 pub mod takeover;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -66,6 +67,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{ConnId, ListenerId, Seq, TokenKey};
 use crate::time::Time;
 
+pub use mgcp::{Bypass, Mgcp, MgcpListener};
 pub use takeover::Takeover;
 
 /// The major version both ends must share.
@@ -197,6 +199,9 @@ pub struct Welcome {
     /// Who may send to the worker's own ports, and how much.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub access: Vec<AccessRule>,
+    /// What it needs to serve MGCP; absent where no listener speaks it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub mgcp: Option<Mgcp>,
 }
 
 /// A rule about who may send. The first whose network holds the source decides; where none does, it may.
@@ -261,7 +266,7 @@ pub struct PassedSocket {
     pub role: SocketRole,
     /// Where it is bound.
     pub address: SocketAddr,
-    /// The listener's number, for a duplicate of a well-known socket.
+    /// The listener's number, for a duplicate of a well-known socket and for a slot's MGCP socket.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub listener: Option<u16>,
 }
@@ -274,7 +279,7 @@ pub enum SocketRole {
     SipUdp,
     /// The slot's SIP listener over TCP.
     SipTcp,
-    /// The slot's MGCP socket.
+    /// The slot's MGCP socket for the listener that it names: read and write.
     Mgcp,
     /// A duplicate of a well-known UDP socket: send only.
     Listener,

@@ -1,5 +1,6 @@
 //! A door: a UDP socket that the lane reads, either a well-known one or one of a slot that has no worker.
 
+use crate::handoff::frame::Transport;
 use crate::ids::{ListenerId, WorkerId};
 use crate::net::udp;
 use crate::pack::{Damaged, Pack, Packed};
@@ -11,6 +12,8 @@ pub struct Door {
     pub socket: udp::Socket,
     /// Whose it is.
     pub owner: Owner,
+    /// What is spoken there: SIP over UDP, or MGCP.
+    pub transport: Transport,
     /// The well-known socket that workers answer from; for a slot's own socket one of the same address, because the
     /// slot's may have passed to a successor by then.
     pub listener: ListenerId,
@@ -28,8 +31,10 @@ pub struct Door {
 pub enum Owner {
     /// A well-known socket.
     Listener(ListenerId),
-    /// A slot's own socket, served by the lane while the slot has no worker.
+    /// A slot's own SIP socket, served by the lane while the slot has no worker.
     Vacant(WorkerId),
+    /// A slot's own MGCP socket, served so, too.
+    VacantMgcp(WorkerId),
 }
 
 impl Pack for Owner {
@@ -37,6 +42,7 @@ impl Pack for Owner {
         match self {
             Owner::Listener(listener) => (0_u8, *listener).pack(out),
             Owner::Vacant(worker) => (1_u8, *worker).pack(out),
+            Owner::VacantMgcp(worker) => (2_u8, *worker).pack(out),
         }
     }
 
@@ -44,11 +50,12 @@ impl Pack for Owner {
         match u8::unpack(from)? {
             0 => ListenerId::unpack(from).map(Owner::Listener),
             1 => WorkerId::unpack(from).map(Owner::Vacant),
+            2 => WorkerId::unpack(from).map(Owner::VacantMgcp),
             _ => Err(Damaged("the owner of a socket")),
         }
     }
 
     fn layout(out: &mut String) {
-        out.push_str("Owner|Listener=0|Vacant=1:u16");
+        out.push_str("Owner|Listener=0|Vacant=1:u16|VacantMgcp=2:u16");
     }
 }

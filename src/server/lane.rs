@@ -25,6 +25,8 @@ use super::parcel::Parcel;
 use super::switch::{LinkRead, Switch};
 use super::{Command, Event, Given, Setup};
 use crate::admin::snapshot::{Counters, ListenerCounters};
+use crate::config::Service;
+use crate::handoff::frame::Transport;
 use crate::ids::{ListenerId, WorkerId};
 use crate::net::{clock, udp};
 use crate::pack::{Damaged, Pack, Packed};
@@ -63,7 +65,7 @@ pub struct Lane {
     /// Places are stable: a door that is closed leaves a hole, which the next one takes.
     doors: Vec<Option<Door>>,
     /// The sockets of each slot, kept for the times when no worker serves them.
-    slot_sockets: Vec<Vec<udp::Socket>>,
+    slot_sockets: Vec<SlotDoors>,
     batch: udp::Batch,
     moderation: Moderation,
     switch: Switch<LinkSocket>,
@@ -80,6 +82,14 @@ pub struct Lane {
     peers: Vec<Option<Peer>>,
     /// Empty parcels that are used again.
     spare: Vec<Parcel>,
+}
+
+/// The sockets of a slot.
+#[derive(Debug, Default)]
+struct SlotDoors {
+    sip: Vec<udp::Socket>,
+    /// Each with the listener it belongs to.
+    mgcp: Vec<(ListenerId, udp::Socket)>,
 }
 
 /// Whether a takeover is on its way.
@@ -139,8 +149,8 @@ impl Lane {
             peers: Vec::new(),
             spare: Vec::new(),
         };
-        for (listener, socket) in setup.listeners {
-            lane.open(socket, Owner::Listener(listener))?;
+        for (listener, service, socket) in setup.listeners {
+            lane.open(socket, Owner::Listener(listener), listener, transport_of(service))?;
         }
         if let Some(entries) = setup.heir {
             lane.stage = Stage::Given;
@@ -261,6 +271,7 @@ impl Lane {
                 let more = read == self.batch.places();
                 door.readable = more;
                 let (owner, listener, is_inherited) = (door.owner, door.listener, door.is_inherited);
+                let is_mgcp = door.transport == Transport::Mgcp;
                 door.received += read as u64;
                 if is_inherited && !more {
                     door.is_inherited = false;
@@ -275,7 +286,14 @@ impl Lane {
                 if is_inherited {
                     for (place, datagram) in (0..read).filter_map(|place| Some((place, self.batch.get(place)?))) {
                         let received = now - self.batch.waited(place).unwrap_or_default();
-                        self.switch.on_late_datagram(owner, listener, &datagram, received, now);
+                        match is_mgcp {
+                            true => self.switch.on_mgcp_datagram(owner, listener, &datagram, received, now),
+                            false => self.switch.on_late_datagram(owner, listener, &datagram, received, now),
+                        }
+                    }
+                } else if is_mgcp {
+                    for datagram in self.batch.iter() {
+                        self.switch.on_mgcp_datagram(owner, listener, &datagram, now, now);
                     }
                 } else {
                     for datagram in self.batch.iter() {
@@ -315,7 +333,12 @@ impl Lane {
                 Owner::Listener(listener) => {
                     doors.get(usize::from(listener.0)).and_then(Option::as_ref).map(|door| &door.socket)
                 }
-                Owner::Vacant(worker) => socket_at(slot_sockets.get(usize::from(worker.0)), from),
+                Owner::Vacant(worker) => {
+                    slot_sockets.get(usize::from(worker.0)).and_then(|slot| socket_at(slot.sip.iter(), from))
+                }
+                Owner::VacantMgcp(worker) => slot_sockets
+                    .get(usize::from(worker.0))
+                    .and_then(|slot| socket_at(slot.mgcp.iter().map(|(_, socket)| socket), from)),
             };
             if let Some(socket) = socket {
                 // An answer that the kernel does not take is lost like any datagram; the peer asks again.
@@ -365,25 +388,34 @@ impl Lane {
         if !self.switch.is_first() {
             return;
         }
-        let sockets = self.slot_sockets.get(usize::from(worker.0)).into_iter().flatten();
-        let copies: Vec<_> = sockets.filter_map(|socket| socket.try_clone().ok()).collect();
-        for socket in copies {
-            if let Err(error) = self.open(socket, Owner::Vacant(worker)) {
+        let Some(SlotDoors { sip, mgcp }) = self.slot_sockets.get(usize::from(worker.0)) else { return };
+        let sip = sip.iter().filter_map(|socket| {
+            let copy = socket.try_clone().ok()?;
+            Some((Owner::Vacant(worker), self.listener_beside(&copy), Transport::Udp, copy))
+        });
+        let mgcp = mgcp.iter().filter_map(|(listener, socket)| {
+            Some((Owner::VacantMgcp(worker), *listener, Transport::Mgcp, socket.try_clone().ok()?))
+        });
+        let copies: Vec<_> = sip.chain(mgcp).collect();
+        for (owner, listener, transport, socket) in copies {
+            if let Err(error) = self.open(socket, owner, listener, transport) {
                 warn!(%worker, %error, "the ports of a slot without a worker cannot be served");
             }
         }
     }
 
-    fn open(&mut self, socket: udp::Socket, owner: Owner) -> io::Result<()> {
+    fn open(
+        &mut self,
+        socket: udp::Socket,
+        owner: Owner,
+        listener: ListenerId,
+        transport: Transport,
+    ) -> io::Result<()> {
         let at = self.doors.iter().position(Option::is_none).unwrap_or(self.doors.len());
         let token = Token(FIRST_DOOR + at);
         self.poll.registry().register(&mut SourceFd(&socket.as_raw_fd()), token, Interest::READABLE)?;
-        let listener = match owner {
-            Owner::Listener(listener) => listener,
-            Owner::Vacant(_) => self.listener_beside(&socket),
-        };
         let is_inherited = self.awaited > 0 && matches!(owner, Owner::Listener(_));
-        let door = Some(Door { socket, owner, listener, readable: true, is_inherited, received: 0 });
+        let door = Some(Door { socket, owner, transport, listener, readable: true, is_inherited, received: 0 });
         match self.doors.get_mut(at) {
             Some(hole) => *hole = door,
             None => self.doors.push(door),
@@ -391,17 +423,18 @@ impl Lane {
         Ok(())
     }
 
-    /// The well-known socket on the same address as a slot's.
+    /// The well-known SIP socket on the same address as a slot's.
     fn listener_beside(&self, socket: &udp::Socket) -> ListenerId {
-        let beside = self.doors.iter().flatten().find(|door| {
-            matches!(door.owner, Owner::Listener(_)) && door.socket.local_addr().ip() == socket.local_addr().ip()
-        });
+        let beside = self
+            .listener_doors()
+            .find(|door| door.transport == Transport::Udp && door.socket.local_addr().ip() == socket.local_addr().ip());
         beside.map_or(ListenerId(0), |door| door.listener)
     }
 
     fn close_vacant(&mut self, worker: WorkerId) {
         for place in &mut self.doors {
-            if place.as_ref().is_some_and(|door| door.owner == Owner::Vacant(worker))
+            let is_its = |door: &Door| [Owner::Vacant(worker), Owner::VacantMgcp(worker)].contains(&door.owner);
+            if place.as_ref().is_some_and(is_its)
                 && let Some(door) = place.take()
             {
                 let _ = self.poll.registry().deregister(&mut SourceFd(&door.socket.as_raw_fd()));
@@ -528,12 +561,12 @@ impl Lane {
                     self.end_link(worker, "its link to another lane has ended", now);
                 }
             }
-            Command::Slot { worker, sockets } => {
+            Command::Slot { worker, sockets, mgcp } => {
                 let at = usize::from(worker.0);
                 if self.slot_sockets.len() <= at {
-                    self.slot_sockets.resize_with(at + 1, Vec::new);
+                    self.slot_sockets.resize_with(at + 1, SlotDoors::default);
                 }
-                self.slot_sockets[at] = sockets;
+                self.slot_sockets[at] = SlotDoors { sip: sockets, mgcp };
                 self.close_vacant(worker);
                 if !self.switch.has_link(worker) {
                     self.serve_vacant(worker);
@@ -542,7 +575,7 @@ impl Lane {
             Command::Close { worker } => {
                 self.close_vacant(worker);
                 if let Some(sockets) = self.slot_sockets.get_mut(usize::from(worker.0)) {
-                    sockets.clear();
+                    *sockets = SlotDoors::default();
                 }
             }
             Command::Admin { worker, admin, drain_within } => self.switch.set_admin(worker, admin, drain_within),
@@ -562,12 +595,18 @@ impl Lane {
     }
 }
 
-/// The socket of a slot at the local address `ip`.
-fn socket_at(sockets: Option<&Vec<udp::Socket>>, ip: IpAddr) -> Option<&udp::Socket> {
-    let sockets = sockets?;
+const fn transport_of(service: Service) -> Transport {
+    match service {
+        Service::Udp | Service::Tcp | Service::Tls => Transport::Udp,
+        Service::Mgcp => Transport::Mgcp,
+    }
+}
+
+/// That of a slot's sockets which is at the local address `ip`.
+fn socket_at<'s>(mut sockets: impl Iterator<Item = &'s udp::Socket>, ip: IpAddr) -> Option<&'s udp::Socket> {
     let at = |socket: &&udp::Socket| {
         let bound = socket.local_addr().ip();
         bound == ip || bound.is_unspecified() && bound.is_ipv4() == ip.is_ipv4()
     };
-    sockets.iter().find(at)
+    sockets.find(at)
 }

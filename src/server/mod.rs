@@ -25,7 +25,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::admin::snapshot::{Counters, Decided, WorkerLoad};
-use crate::config::Insert;
+use crate::config::{Insert, Service};
 use crate::dispatch::Dispatch;
 use crate::dispatch::decision::{Admin, Brought, Joined};
 use crate::dispatch::owner::Owners;
@@ -56,8 +56,10 @@ pub enum Command {
     Slot {
         /// The slot.
         worker: WorkerId,
-        /// Duplicates of its UDP sockets.
+        /// Duplicates of its SIP sockets over UDP.
         sockets: Vec<udp::Socket>,
+        /// Duplicates of its MGCP sockets, each with the listener it belongs to.
+        mgcp: Vec<(ListenerId, udp::Socket)>,
     },
     /// A worker's administrative state changes.
     Admin {
@@ -182,8 +184,8 @@ packed!(Totals { received, handed_over, relayed, replied, dropped, table_entries
 /// What a lane starts with.
 #[derive(Debug)]
 pub struct Setup {
-    /// The well-known sockets, by listener number.
-    pub listeners: Vec<(ListenerId, udp::Socket)>,
+    /// The well-known sockets, by listener number, and what is spoken there.
+    pub listeners: Vec<(ListenerId, Service, udp::Socket)>,
     /// The decision.
     pub dispatch: Dispatch,
     /// What is written into messages that are handed over.
@@ -294,16 +296,14 @@ impl Lanes {
         });
     }
 
-    /// A slot has these UDP sockets. Every lane answers from them, one reads them while the slot has no worker.
-    pub fn slot(&self, worker: WorkerId, sockets: Vec<udp::Socket>) {
-        let mut sockets = Some(sockets);
-        let copies = |sockets: &[udp::Socket]| sockets.iter().filter_map(|socket| socket.try_clone().ok()).collect();
-        let mut all: Vec<Vec<udp::Socket>> = Vec::new();
-        for _ in 1..self.count() {
-            all.push(sockets.as_deref().map(copies).unwrap_or_default());
-        }
-        all.extend(sockets.take());
-        self.send(|_| Command::Slot { worker, sockets: all.pop().unwrap_or_default() });
+    /// A slot has these UDP sockets for SIP, and these for MGCP. Every lane answers from them, one reads them while the slot
+    /// has no worker.
+    pub fn slot(&self, worker: WorkerId, sip: &[udp::Socket], mgcp: &[(ListenerId, udp::Socket)]) {
+        self.send(|_| Command::Slot {
+            worker,
+            sockets: sip.iter().filter_map(|socket| socket.try_clone().ok()).collect(),
+            mgcp: mgcp.iter().filter_map(|(of, socket)| Some((*of, socket.try_clone().ok()?))).collect(),
+        });
     }
 
     /// Whether the threads are all there.

@@ -159,6 +159,20 @@ impl<C: Channel> Switch<C> {
         }
     }
 
+    /// A datagram came to an MGCP socket of `owner`, and the kernel has had it since `received`.
+    pub fn on_mgcp_datagram(
+        &mut self,
+        owner: Owner,
+        _listener: ListenerId,
+        _datagram: &Datagram<'_>,
+        _received: Time,
+        _now: Time,
+    ) {
+        if let Owner::Listener(_) = owner {
+            self.hands.totals.received += 1;
+        }
+    }
+
     /// Decides about a message of a lane beside which there are others: what it follows may still be on its way here.
     fn decide_in_turn(&mut self, bytes: &[u8], owner: Owner, arrival: &Arrival, now: Time) {
         // Nothing else is scanned twice.
@@ -195,7 +209,7 @@ impl<C: Channel> Switch<C> {
             Ok(message) => {
                 let decision = match owner {
                     Owner::Listener(_) => self.dispatch.on_message(&message, arrival, now),
-                    Owner::Vacant(_) => self.dispatch.on_vacant(Ok(&message), arrival, now),
+                    Owner::Vacant(_) | Owner::VacantMgcp(_) => self.dispatch.on_vacant(Ok(&message), arrival, now),
                 };
                 if decision.reason == Reason::OwnAck {
                     self.hands.repeats.on_ack(message.to().and_then(|to| to.tag()).unwrap_or_default());
@@ -205,7 +219,7 @@ impl<C: Channel> Switch<C> {
             Err(bad) => {
                 let decision = match owner {
                     Owner::Listener(_) => self.dispatch.on_unparsable(&bad, arrival, now),
-                    Owner::Vacant(_) => self.dispatch.on_vacant(Err(&bad), arrival, now),
+                    Owner::Vacant(_) | Owner::VacantMgcp(_) => self.dispatch.on_vacant(Err(&bad), arrival, now),
                 };
                 self.hands.carry_out(&mut self.dispatch, decision, bad.message.as_ref(), arrival, owner)
             }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::config::MAX_WORKERS;
+use crate::dispatch::decision::Services;
 use crate::handoff::frame::Hello;
 use crate::ids::{Incarnation, TokenKey, WorkerId};
 
@@ -33,11 +34,11 @@ pub enum Refusal {
         /// The name it gave.
         claimed: String,
     },
-    /// It came by itself and has no port to serve.
+    /// It came by itself, says that it serves SIP and has no port to serve it on.
     #[error("a worker that the dispatcher did not start must bind its own SIP port and name it in `ports`")]
     NoPort,
-    /// It does not serve SIP.
-    #[error("`services` must contain \"sip\": nothing else is dispatched")]
+    /// It serves neither SIP nor MGCP.
+    #[error("`services` must contain \"sip\" or \"mgcp\": nothing else is dispatched")]
     NoService,
     /// A capacity outside its range.
     #[error("`capacity` must lie between 1 and {CAPACITY_LIMIT}, not {0}")]
@@ -170,7 +171,8 @@ pub fn admit(
     key: &TokenKey,
     taken: impl Fn(WorkerId) -> bool,
 ) -> Result<Admitted, Refusal> {
-    if !hello.services.iter().any(|service| service == "sip") {
+    let services = Services::named(&hello.services);
+    if services.is_empty() {
         return Err(Refusal::NoService);
     }
     check_capacity(hello)?;
@@ -186,7 +188,8 @@ pub fn admit(
             {
                 return Err(Refusal::ForeignSlot { claimed: name.to_owned() });
             }
-            if !hello.ports.iter().any(|port| port.service == "sip" && port.address.port() != 0) {
+            // Its MGCP endpoints are found by name over the link; what follows a SIP call comes to its port alone.
+            if services.sip && !hello.ports.iter().any(|port| port.service == "sip" && port.address.port() != 0) {
                 return Err(Refusal::NoPort);
             }
             let free = || (configured..=u16::MAX).map(WorkerId).take(OUTSIDERS).filter(|worker| !taken(*worker));
@@ -261,7 +264,11 @@ mod tests {
     fn impossible_hellos_are_refused_with_their_reason() {
         let judge = |hello: Hello| admit(&hello, Origin::Outsider, 1, &KEY, |_| false);
         assert_eq!(judge(Hello::default()), Err(Refusal::NoPort));
-        assert_eq!(judge(Hello { services: vec!["mgcp".into()], ..outsider() }), Err(Refusal::NoService));
+        assert_eq!(judge(Hello { services: vec!["h248".into()], ..outsider() }), Err(Refusal::NoService));
+        let gateway = Hello { services: vec!["mgcp".into()], ports: Vec::new(), ..outsider() };
+        assert!(judge(gateway.clone()).is_ok(), "it is reached over its link");
+        let both = Hello { services: vec!["sip".into(), "mgcp".into()], ..gateway };
+        assert_eq!(judge(both), Err(Refusal::NoPort));
         assert_eq!(judge(Hello { capacity: Some(0), ..outsider() }), Err(Refusal::Capacity(0)));
         assert_eq!(judge(Hello { capacity: Some(u32::MAX), ..outsider() }), Err(Refusal::Capacity(u32::MAX)));
         assert_eq!(admit(&outsider(), Origin::Outsider, 1, &KEY, |_| true), Err(Refusal::Crowded));

@@ -4,6 +4,7 @@
 //! greeted, a client of the stats socket) ends by putting one into the queue. Nothing here is hot.
 
 mod arrivals;
+mod mgcp;
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
@@ -104,6 +105,8 @@ pub(super) struct Place {
     pub(super) leash: Option<Arc<Process>>,
     /// Which life of the slot that process is, once it has introduced itself.
     pub(super) incarnation: Option<Incarnation>,
+    /// The life before it, whose process has died.
+    pub(super) predecessor: Option<Incarnation>,
     /// What the operator wants of it; a reload does not change that.
     pub(super) admin: Admin,
     /// Whether it drains because the configuration has fewer slots now.
@@ -243,9 +246,9 @@ impl Crew {
             let worker = WorkerId((crew.places.len() - 1) as u16);
             let leash = process.map(|process| crew.watch(worker, process));
             if let Some(place) = crew.places.last_mut() {
-                let Seat { slot, sockets: _, process: _, incarnation, admin, leaving } = seat;
-                *place =
-                    Place { slot, sockets: std::mem::take(&mut place.sockets), leash, incarnation, admin, leaving };
+                let Seat { slot, sip: _, mgcp: _, process: _, incarnation, admin, leaving } = seat;
+                let (sockets, predecessor) = (std::mem::take(&mut place.sockets), None);
+                *place = Place { slot, sockets, leash, incarnation, predecessor, admin, leaving };
             }
         }
         crew.fit_places(more, now);
@@ -386,15 +389,15 @@ impl Crew {
 
     pub(super) fn add_place(&mut self, sockets: SlotSockets, now: Time) {
         let worker = WorkerId(self.places.len() as u16);
-        match sockets.udp_copies() {
-            Ok(copies) => self.lanes.slot(worker, copies),
-            Err(error) => warn!(%worker, "its ports cannot be served while it has no worker: {error}"),
+        if let Err(error) = sockets.serve(worker, &self.lanes) {
+            warn!(%worker, "its ports cannot be served while it has no worker: {error}");
         }
         self.places.push(Place {
             slot: Slot::new(now),
             sockets,
             leash: None,
             incarnation: None,
+            predecessor: None,
             admin: Admin::Ready,
             leaving: false,
         });
@@ -411,7 +414,7 @@ impl Crew {
 
     fn start(&mut self, worker: WorkerId, now: Time) {
         let place = &mut self.places[usize::from(worker.0)];
-        if let Err(error) = fit_sockets(&self.config, worker, place, &self.lanes) {
+        if let Err(error) = fit_sockets(&self.config, &self.listeners, worker, place, &self.lanes) {
             warn!(%worker, "{error}");
             let _ = place.slot.on_death(now);
             return;
@@ -428,7 +431,8 @@ impl Crew {
         debug!(%worker, pid, "started");
         place.slot.on_started(pid, now);
         place.leash = Some(Arc::new(started.leash));
-        place.incarnation = None;
+        // One that dies before its welcome has had no name that anybody knows.
+        place.predecessor = place.incarnation.take().or(place.predecessor);
         let queue = self.queue.clone();
         tokio::spawn(async move {
             let how = child::describe(&started.process.ended().await);
@@ -594,13 +598,19 @@ impl Crew {
 
 /// Sees to it that a slot has the sockets that the configuration says, before a worker is started in it. They differ
 /// once, behind a worker that came back with those of another configuration.
-fn fit_sockets(config: &Config, worker: WorkerId, place: &mut Place, lanes: &server::Lanes) -> Result<(), BindError> {
-    if place.leaving || place.sockets.fits(config, worker) {
+fn fit_sockets(
+    config: &Config,
+    listeners: &Listeners,
+    worker: WorkerId,
+    place: &mut Place,
+    lanes: &server::Lanes,
+) -> Result<(), BindError> {
+    if place.leaving || place.sockets.fits(config, listeners, worker) {
         return Ok(());
     }
-    place.sockets.fit(config, worker)?;
-    if let Ok(copies) = place.sockets.udp_copies() {
-        lanes.slot(worker, copies);
+    place.sockets.fit(config, listeners, worker)?;
+    if let Err(error) = place.sockets.serve(worker, lanes) {
+        warn!(%worker, "its ports cannot be served while it has no worker: {error}");
     }
     Ok(())
 }

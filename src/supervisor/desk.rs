@@ -84,7 +84,7 @@ impl Crew {
         let Some(place) = self.places.get(usize::from(worker.0)) else { return };
         load.pid = place.slot.pid();
         load.restarts = place.slot.restarts();
-        if let Some(address) = place.sockets.addresses().first() {
+        if let Some(address) = place.sockets.shown() {
             (load.address, load.port) = (self.reached_at(address.ip()), address.port());
         }
         if load.units_total == 0 {
@@ -98,7 +98,7 @@ impl Crew {
     }
 
     /// Where callers reach what is bound to `ip`: a wildcard address says nothing to them.
-    fn reached_at(&self, ip: IpAddr) -> IpAddr {
+    pub(super) fn reached_at(&self, ip: IpAddr) -> IpAddr {
         if !ip.is_unspecified() {
             return ip;
         }

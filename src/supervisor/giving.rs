@@ -190,13 +190,17 @@ impl Crew {
     }
 
     fn roster(&self) -> Roster {
-        let seats = self.places.iter().map(|place| Seat {
-            slot: place.slot,
-            sockets: place.sockets.descriptors().count(),
-            process: place.leash.as_ref().map(|leash| leash.pid()),
-            incarnation: place.incarnation,
-            admin: place.admin,
-            leaving: place.leaving,
+        let seats = self.places.iter().map(|place| {
+            let (sip, mgcp) = place.sockets.shape();
+            Seat {
+                slot: place.slot,
+                sip,
+                mgcp,
+                process: place.leash.as_ref().map(|leash| leash.pid()),
+                incarnation: place.incarnation,
+                admin: place.admin,
+                leaving: place.leaving,
+            }
         });
         Roster {
             started: self.started,

@@ -35,7 +35,7 @@ use self::survivors::GatherError;
 use self::taking::TakeoverError;
 use crate::admin;
 use crate::admin::run_dir::{RunDir, RunDirError};
-use crate::config::{Config, Source};
+use crate::config::{Config, Listen, Source};
 use crate::dispatch::Dispatch;
 use crate::dispatch::identity::Keyring;
 use crate::dispatch::owner::Owners;
@@ -173,8 +173,8 @@ async fn start(
     let listeners = Listeners::bind(&config, given)?;
     let slots = (0..config.workers.max(survivors.slots())).map(WorkerId);
     let slots = slots.map(|slot| match survivors.take_sockets(slot) {
-        Some(sockets) => Ok(sockets),
-        None if slot.0 < config.workers => SlotSockets::bind(&config, slot),
+        Some(sockets) => Ok(sockets.numbered(&config, &listeners, slot)),
+        None if slot.0 < config.workers => SlotSockets::bind(&config, &listeners, slot),
         None => Ok(SlotSockets::default()),
     });
     let slots = slots.collect::<Result<Vec<_>, _>>()?;
@@ -189,8 +189,9 @@ async fn start(
     let seed = random::random_u64()?;
     let lanes = lane_setups(&config, &key, &listeners, seed, survivors.workers.len())?;
     let lanes = server::Lanes::start(lanes, &events)?;
-    for address in listeners.addresses() {
-        info!("listening on udp {address}, {} workers, run directory {}", config.workers, home.path().display());
+    for (listen, address) in config.listen.iter().zip(listeners.addresses()) {
+        let listen = Listen { address, ..*listen };
+        info!("listening on {listen}, {} workers, run directory {}", config.workers, home.path().display());
     }
     let muster = Muster { config, source, key, listeners, handoff, stats, estate, lanes, lane_events, seed };
     Ok((Crew::new(muster, slots, survivors), lock))
@@ -215,7 +216,7 @@ fn lane_setups(
             seed: random::random_u64()?,
         });
         Ok(server::Setup {
-            listeners: listeners.copies()?,
+            listeners: listeners.copies(config)?,
             dispatch,
             insert: config.insert,
             retention_bytes: config.retention_bytes / lanes,
@@ -232,9 +233,10 @@ fn lane_setups(
 fn check_descriptors(config: &Config) -> Result<(), StartError> {
     // A limit that cannot be read is found out by running into it.
     let limit = process::raise_descriptor_limit(DESCRIPTORS).unwrap_or(u64::MAX);
-    let addresses = config.listener_ips().len() as u64;
+    let addresses = config.sip_ips().len() as u64;
+    let gateways = config.mgcp_addresses(WorkerId(0), &[]).len() as u64;
     // A slot has its sockets, the lane's copies for the times without a worker, the link and the process.
-    let slots = u64::from(config.workers) * (4 * addresses + 3);
+    let slots = u64::from(config.workers) * (4 * addresses + 3 * gateways + 3);
     let needed = 2 * config.listen.len() as u64 + slots + DESCRIPTORS_BESIDE;
     if limit < needed {
         return Err(StartError::Descriptors { workers: config.workers, needed, limit });

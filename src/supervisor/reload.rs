@@ -90,7 +90,7 @@ impl Crew {
         if let Some(taken) = added().find(|slot| self.outsiders.contains_key(slot)) {
             return Err(ReloadError::Taken(taken));
         }
-        Ok(added().map(|slot| SlotSockets::bind(new, slot)).collect::<Result<_, _>>()?)
+        Ok(added().map(|slot| SlotSockets::bind(new, &self.listeners, slot)).collect::<Result<_, _>>()?)
     }
 
     /// Ends workers of slots that are no longer configured once they have no session left.

@@ -57,8 +57,10 @@ pub struct Handover {
 pub struct Seat {
     /// What goes on in it.
     pub slot: Slot,
-    /// How many descriptors its sockets are.
-    pub sockets: usize,
+    /// How many pairs of SIP sockets it has, of two descriptors each.
+    pub sip: usize,
+    /// The listeners of its MGCP sockets, one descriptor each.
+    pub mgcp: Vec<u16>,
     /// The process in it, which is one descriptor more.
     pub process: Option<u32>,
     /// Which life of the slot that process is.
@@ -81,7 +83,7 @@ pub struct LaneState {
 packed!(Roster { started, seed, listeners, seats, manager });
 packed!(Told { socket, watchdog });
 packed!(Handover { paused_at, outsiders, lanes });
-packed!(Seat { slot, sockets, process, incarnation, admin, leaving });
+packed!(Seat { slot, sip, mgcp, process, incarnation, admin, leaving });
 packed!(LaneState { length, links });
 
 /// A number for the layout of the whole state: two dispatchers with the same one read each other's.

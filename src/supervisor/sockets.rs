@@ -1,7 +1,8 @@
 //! The sockets that the dispatcher binds: the well-known ones, and those that belong to the slots.
 //!
-//! A slot has one UDP socket and one TCP listener on the same port (RFC 3261 §18.2.1) for each distinct address that
-//! the dispatcher listens on. They outlive the worker: what arrives between two workers waits in them.
+//! A slot has one UDP socket and one TCP listener on the same port (RFC 3261 §18.2.1) for each distinct address where the
+//! dispatcher takes SIP, and one UDP socket for each MGCP listener. They outlive the worker: what arrives between two
+//! workers waits in them.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -9,12 +10,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use tracing::warn;
 
-use crate::config::Config;
+use crate::config::{Config, Service};
 use crate::handoff::frame::{PassedSocket, SocketRole};
 use crate::ids::{ListenerId, WorkerId};
 use crate::net::bind::BindError;
 use crate::net::udp::Buffers;
 use crate::net::{tcp, udp};
+use crate::server::Lanes;
 
 /// The well-known sockets.
 #[derive(Debug)]
@@ -45,9 +47,11 @@ impl Listeners {
     }
 
     /// Copies for the lane.
-    pub fn copies(&self) -> io::Result<Vec<(ListenerId, udp::Socket)>> {
-        let numbered = self.0.iter().enumerate();
-        numbered.map(|(at, socket)| Ok((ListenerId(at as u16), socket.try_clone()?))).collect()
+    pub fn copies(&self, config: &Config) -> io::Result<Vec<(ListenerId, Service, udp::Socket)>> {
+        let numbered = self.0.iter().zip(&config.listen).enumerate();
+        numbered
+            .map(|(at, (socket, listen))| Ok((ListenerId(at as u16), listen.service, socket.try_clone()?)))
+            .collect()
     }
 
     /// Their descriptors, by number.
@@ -72,14 +76,25 @@ impl Listeners {
 
 /// The sockets of one slot. None where a slot is there only for the number's sake.
 #[derive(Debug, Default)]
-pub struct SlotSockets(Vec<Pair>);
+pub struct SlotSockets {
+    sip: Vec<Pair>,
+    mgcp: Vec<Own>,
+}
 
-/// UDP and TCP on one port.
+/// UDP and TCP on one port, for SIP.
 #[derive(Debug)]
 struct Pair {
     udp: udp::Socket,
     tcp: tcp::Listener,
     address: SocketAddr,
+}
+
+/// A slot's own MGCP socket.
+#[derive(Debug)]
+struct Own {
+    /// The number of the listener it belongs to; of the first where it belongs to several.
+    listener: u16,
+    udp: udp::Socket,
 }
 
 impl Pair {
@@ -92,72 +107,135 @@ impl Pair {
 }
 
 impl SlotSockets {
-    /// Binds a slot's port on every distinct listener address.
-    pub fn bind(config: &Config, slot: WorkerId) -> Result<Self, BindError> {
+    /// Binds what a slot has: its SIP port on every distinct address of a SIP listener, and one MGCP socket for each MGCP
+    /// listener.
+    pub fn bind(config: &Config, listeners: &Listeners, slot: WorkerId) -> Result<Self, BindError> {
         let mut sockets = SlotSockets::default();
-        sockets.fit(config, slot)?;
+        sockets.fit(config, listeners, slot)?;
         Ok(sockets)
     }
 
     /// Makes the sockets what the configuration says: those that fit stay, the others are bound, all of them or none.
     /// They differ where an earlier dispatcher with another configuration made them.
-    pub fn fit(&mut self, config: &Config, slot: WorkerId) -> Result<(), BindError> {
+    pub fn fit(&mut self, config: &Config, listeners: &Listeners, slot: WorkerId) -> Result<(), BindError> {
         let wanted = |ip: &IpAddr| SocketAddr::new(*ip, config.sip_port(slot));
-        let ips = config.listener_ips();
-        let missing = ips.iter().filter(|ip| !self.0.iter().any(|pair| is_meant(pair.address, wanted(ip))));
+        let ips = config.sip_ips();
+        let missing = ips.iter().filter(|ip| !self.sip.iter().any(|pair| is_meant(pair.address, wanted(ip))));
         let bound = missing.map(|ip| Pair::bind(wanted(ip))).collect::<Result<Vec<_>, _>>()?;
-        self.0.retain(|pair| ips.iter().any(|ip| is_meant(pair.address, wanted(ip))));
-        self.0.extend(bound);
+        let mgcp = config.mgcp_addresses(slot, &listeners.addresses());
+        let mut own: Vec<Option<Own>> = Vec::new();
+        for (listener, wanted) in &mgcp {
+            let is_there = self.mgcp.iter().any(|own| is_meant(own.udp.local_addr(), *wanted));
+            let bind = || Ok(Own { listener: *listener, udp: udp::Socket::bind(*wanted, Buffers::SIGNALLING)? });
+            own.push(if is_there { None } else { Some(bind()?) });
+        }
+        self.sip.retain(|pair| ips.iter().any(|ip| is_meant(pair.address, wanted(ip))));
+        self.sip.extend(bound);
         // The first is the one that is shown, and the default of the worker's Contact.
-        self.0.sort_by_key(|pair| ips.iter().position(|ip| *ip == pair.address.ip()));
+        self.sip.sort_by_key(|pair| ips.iter().position(|ip| *ip == pair.address.ip()));
+        let mut kept = std::mem::take(&mut self.mgcp);
+        for ((listener, wanted), bound) in mgcp.iter().zip(own) {
+            let found = kept.iter().position(|own| is_meant(own.udp.local_addr(), *wanted));
+            let own = bound.or_else(|| found.map(|at| Own { listener: *listener, ..kept.swap_remove(at) }));
+            self.mgcp.extend(own);
+        }
         Ok(())
     }
 
+    /// The same with the listeners' numbers of this configuration: an earlier dispatcher's may have been others.
+    #[must_use]
+    pub fn numbered(mut self, config: &Config, listeners: &Listeners, slot: WorkerId) -> Self {
+        for (listener, wanted) in config.mgcp_addresses(slot, &listeners.addresses()) {
+            if let Some(own) = self.mgcp.iter_mut().find(|own| is_meant(own.udp.local_addr(), wanted)) {
+                own.listener = listener;
+            }
+        }
+        self
+    }
+
     /// Whether [`SlotSockets::fit`] would change nothing.
-    pub fn fits(&self, config: &Config, slot: WorkerId) -> bool {
-        let ips = config.listener_ips();
-        let has =
-            |ip: &IpAddr| self.0.iter().any(|pair| is_meant(pair.address, SocketAddr::new(*ip, config.sip_port(slot))));
-        self.0.len() == ips.len() && ips.iter().all(has)
+    pub fn fits(&self, config: &Config, listeners: &Listeners, slot: WorkerId) -> bool {
+        let ips = config.sip_ips();
+        let has = |ip: &IpAddr| {
+            self.sip.iter().any(|pair| is_meant(pair.address, SocketAddr::new(*ip, config.sip_port(slot))))
+        };
+        let mgcp = config.mgcp_addresses(slot, &listeners.addresses());
+        let is_it = |(own, (listener, wanted)): (&Own, &(u16, SocketAddr))| {
+            own.listener == *listener && is_meant(own.udp.local_addr(), *wanted)
+        };
+        self.sip.len() == ips.len()
+            && ips.iter().all(has)
+            && self.mgcp.len() == mgcp.len()
+            && self.mgcp.iter().zip(&mgcp).all(is_it)
     }
 
     /// Where the slot takes calls.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.0.iter().map(|pair| pair.address).collect()
+        self.sip.iter().map(|pair| pair.address).collect()
     }
 
-    /// The sockets themselves, UDP and TCP in turn.
+    /// Where it takes MGCP commands.
+    pub fn mgcp_addresses(&self) -> Vec<SocketAddr> {
+        self.mgcp.iter().map(|own| own.udp.local_addr()).collect()
+    }
+
+    /// The address that is shown: that of SIP where it has one.
+    pub fn shown(&self) -> Option<SocketAddr> {
+        self.addresses().first().or(self.mgcp_addresses().first()).copied()
+    }
+
+    /// What it has of each kind: pairs for SIP, and the listener that each MGCP socket belongs to.
+    pub fn shape(&self) -> (usize, Vec<u16>) {
+        (self.sip.len(), self.mgcp.iter().map(|own| own.listener).collect())
+    }
+
+    /// The sockets themselves: SIP over UDP and TCP in turn, then MGCP.
     pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.0.iter().flat_map(|pair| [pair.udp.as_fd(), pair.tcp.as_fd()])
+        let sip = self.sip.iter().flat_map(|pair| [pair.udp.as_fd(), pair.tcp.as_fd()]);
+        sip.chain(self.mgcp.iter().map(|own| own.udp.as_fd()))
     }
 
-    /// Takes what [`SlotSockets::descriptors`] of another dispatcher gave.
+    /// Takes what [`SlotSockets::descriptors`] of another dispatcher gave, of this [shape](SlotSockets::shape).
     ///
     /// # Errors
     ///
     /// They are not that.
-    pub fn inherit(descriptors: Vec<OwnedFd>) -> io::Result<Self> {
-        let mut descriptors = descriptors.into_iter();
-        let mut pairs = Vec::new();
-        while let (Some(udp), Some(tcp)) = (descriptors.next(), descriptors.next()) {
-            let (udp, tcp) = (udp::Socket::from_fd(udp)?, tcp::Listener::from_fd(tcp)?);
-            pairs.push(Pair { address: udp.local_addr(), udp, tcp });
+    pub fn inherit((pairs, mgcp): (usize, &[u16]), next: &mut impl FnMut() -> io::Result<OwnedFd>) -> io::Result<Self> {
+        let mut sockets = SlotSockets::default();
+        for _ in 0..pairs {
+            let (udp, tcp) = (udp::Socket::from_fd(next()?)?, tcp::Listener::from_fd(next()?)?);
+            sockets.sip.push(Pair { address: udp.local_addr(), udp, tcp });
         }
-        Ok(SlotSockets(pairs))
+        for listener in mgcp {
+            sockets.mgcp.push(Own { listener: *listener, udp: udp::Socket::from_fd(next()?)? });
+        }
+        Ok(sockets)
     }
 
-    /// Copies of the UDP sockets, for the times when no worker reads them.
-    pub fn udp_copies(&self) -> io::Result<Vec<udp::Socket>> {
-        self.0.iter().map(|pair| pair.udp.try_clone()).collect()
+    /// Has the lanes answer from them, and read them for the times when no worker does.
+    ///
+    /// # Errors
+    ///
+    /// No descriptor is left.
+    pub fn serve(&self, worker: WorkerId, lanes: &Lanes) -> io::Result<()> {
+        let sip = self.sip.iter().map(|pair| pair.udp.try_clone()).collect::<io::Result<Vec<_>>>()?;
+        let mgcp = self.mgcp.iter().map(|own| Ok((ListenerId(own.listener), own.udp.try_clone()?)));
+        lanes.slot(worker, &sip, &mgcp.collect::<io::Result<Vec<_>>>()?);
+        Ok(())
     }
 
     /// Adds them to what the slot's worker gets.
     pub fn pass<'s>(&'s self, passed: &mut Vec<PassedSocket>, sockets: &mut Vec<BorrowedFd<'s>>) {
-        for Pair { udp, tcp, address } in &self.0 {
+        for Pair { udp, tcp, address } in &self.sip {
             passed.push(PassedSocket { role: SocketRole::SipUdp, address: *address, listener: None });
             sockets.push(udp.as_fd());
             passed.push(PassedSocket { role: SocketRole::SipTcp, address: *address, listener: None });
             sockets.push(tcp.as_fd());
+        }
+        for Own { listener, udp } in &self.mgcp {
+            let (role, address) = (SocketRole::Mgcp, udp.local_addr());
+            passed.push(PassedSocket { role, address, listener: Some(*listener) });
+            sockets.push(udp.as_fd());
         }
     }
 }
@@ -175,18 +253,23 @@ impl Returned {
     /// Sorts what came beside a worker's `Hello`; what the sockets are is asked of them, not of the worker.
     ///
     /// # Errors
-    /// A descriptor is not the socket it is named as, or there is no whole pair of slot sockets.
+    /// A descriptor is not the socket it is named as, a SIP socket is not one of a pair, or there is none at all.
     pub fn sort(named: &[PassedSocket], descriptors: Vec<OwnedFd>) -> io::Result<Self> {
         let mut listeners = Vec::new();
         let mut udps = Vec::new();
         let mut tcps = Vec::new();
-        for (PassedSocket { role, .. }, fd) in named.iter().zip(descriptors) {
+        let mut mgcp = Vec::new();
+        for (PassedSocket { role, listener, .. }, fd) in named.iter().zip(descriptors) {
             match role {
                 SocketRole::Listener => listeners.push(udp::Socket::from_fd(fd)?),
                 SocketRole::SipUdp => udps.push(udp::Socket::from_fd(fd)?),
                 SocketRole::SipTcp => tcps.push(tcp::Listener::from_fd(fd)?),
-                // Not served, or a dead dispatcher's; closed.
-                SocketRole::Mgcp | SocketRole::Link => {}
+                SocketRole::Mgcp => {
+                    // The number is the earlier dispatcher's: it is set anew where the configuration is another.
+                    mgcp.push(Own { listener: listener.unwrap_or_default(), udp: udp::Socket::from_fd(fd)? });
+                }
+                // A dead dispatcher's; closed.
+                SocketRole::Link => {}
             }
         }
         let mut pairs = Vec::new();
@@ -196,10 +279,10 @@ impl Returned {
             let tcp = tcp.ok_or_else(|| io::Error::other(format!("no TCP listener came for {address}")))?;
             pairs.push(Pair { udp, tcp, address });
         }
-        if pairs.is_empty() {
+        if pairs.is_empty() && mgcp.is_empty() {
             return Err(io::Error::other("no socket of its slot came"));
         }
-        Ok(Returned { listeners, slot: SlotSockets(pairs) })
+        Ok(Returned { listeners, slot: SlotSockets { sip: pairs, mgcp } })
     }
 }
 

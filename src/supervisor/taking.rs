@@ -129,7 +129,7 @@ pub(super) async fn take_over(home: &RunDir, config: Config, source: Source) -> 
     let Heritage { roster, estate, listeners, heirs } = Heritage::sort(descriptors)?;
     let listeners = Listeners::bind(&config, listeners)?;
     let added: Vec<WorkerId> = config.slots().skip(heirs.len()).collect();
-    let more = added.iter().map(|slot| SlotSockets::bind(&config, *slot)).collect::<Result<Vec<_>, _>>()?;
+    let more = added.iter().map(|slot| SlotSockets::bind(&config, &listeners, *slot)).collect::<Result<Vec<_>, _>>()?;
     let inherited = estate.try_clone().map_err(TakeoverError::from)?;
     let (events, lane_events) = mpsc::unbounded_channel();
     let mut setups = lane_setups(&config, &key, &listeners, roster.seed, 0)?;
@@ -215,9 +215,9 @@ impl Heritage {
         }
         let mut heirs = Vec::new();
         for seat in roster.seats.drain(..) {
-            let sockets = (0..seat.sockets).map(|_| next()).collect::<Result<_, _>>()?;
+            let sockets = SlotSockets::inherit((seat.sip, &seat.mgcp), &mut || next().map_err(io::Error::other))?;
             let process = seat.process.map(|pid| Ok::<_, Damaged>(Process::from_fd(next()?, pid))).transpose()?;
-            heirs.push(Heir { sockets: SlotSockets::inherit(sockets)?, process, seat });
+            heirs.push(Heir { sockets, process, seat });
         }
         Ok(Heritage { roster, estate, listeners, heirs })
     }

@@ -89,6 +89,7 @@ impl Desk {
             sockets: vec![PassedSocket { role: SocketRole::Listener, address, listener: Some(0) }],
             listeners: vec![address],
             access: Vec::new(),
+            mgcp: None,
         };
         let mut frame = FrameBuilder::new();
         frame.push(&Record::Welcome(welcome));

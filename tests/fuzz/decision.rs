@@ -330,7 +330,7 @@ impl Machine {
 
     fn joined(&self, worker: WorkerId) -> Joined {
         let address = ([192, 0, 2, 1], 5070 + worker.0).into();
-        Joined { incarnation: self.incarnation(worker), capacity: 10, addresses: vec![address] }
+        Joined::sip(self.incarnation(worker), 10, vec![address])
     }
 
     fn incarnation(&self, worker: WorkerId) -> Incarnation {

@@ -148,7 +148,7 @@ impl Desk {
     }
 
     fn joined(&self, worker: WorkerId, incarnation: Incarnation) -> Joined {
-        Joined { incarnation, capacity: self.settings.capacity, addresses: vec![town::port_of(worker)] }
+        Joined::sip(incarnation, self.settings.capacity, vec![town::port_of(worker)])
     }
 
     /// It dies, and another takes its place: the sockets stay, the table does not.
@@ -273,7 +273,7 @@ impl Desk {
             truth.on_sent(None, text, now);
             let from = match owner {
                 Owner::Listener(_) => town::WELL_KNOWN,
-                Owner::Vacant(worker) => town::port_of(worker),
+                Owner::Vacant(worker) | Owner::VacantMgcp(worker) => town::port_of(worker),
             };
             out.push(Datagram { from, to, text: text.into() });
         });

@@ -69,6 +69,17 @@ fn every_record_comes_back_as_it_was_written() {
         }],
         listeners: vec!["0.0.0.0:5060".parse().unwrap()],
         access: access_rules(),
+        mgcp: Some(Mgcp {
+            aliases: [("rtpbridge".to_owned(), "bridge".to_owned())].into(),
+            listeners: vec![MgcpListener {
+                listener: 1,
+                bypass: Bypass::Domain,
+                domain: "w2.ms.example.net".into(),
+                own: Some("192.0.2.22:2427".parse().unwrap()),
+                call_agent: Some("ca@ca.example.net:2727".into()),
+            }],
+            predecessor: Some("pm".into()),
+        }),
     };
     let report = Report {
         number: 1,

@@ -324,6 +324,7 @@ fn the_dispatchers_own_records_close_a_workers_link() {
         sockets: Vec::new(),
         listeners: Vec::new(),
         access: Vec::new(),
+        mgcp: None,
     });
     for (record, name) in [(welcome, "Welcome"), (Record::Query, "Query"), (Record::Ping(1), "Ping")] {
         let refused = Front::new(SMALLEST).on_frame(&said(&[record]), &mut |_| ());

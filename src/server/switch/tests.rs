@@ -44,7 +44,7 @@ fn lane(workers: u16, lanes: usize) -> Switch<Mute> {
 }
 
 fn link(switch: &mut Switch<Mute>, worker: u16) {
-    let joined = Joined { incarnation: Incarnation::new(1), capacity: 10, addresses: Vec::new() };
+    let joined = Joined::sip(Incarnation::new(1), 10, Vec::new());
     switch.on_link(WorkerId(worker), Mute, &joined, NOW);
 }
 

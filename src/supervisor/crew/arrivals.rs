@@ -12,7 +12,7 @@ use tracing::{debug, error, info, warn};
 use super::{Crew, Happening, Outsider};
 use crate::admin::run_dir::own_uid;
 use crate::config::Config;
-use crate::dispatch::decision::Joined;
+use crate::dispatch::decision::{Joined, Services};
 use crate::handoff::frame::{Hello, PassedSocket, SocketRole, Welcome};
 use crate::ids::{Incarnation, TokenKey, WorkerId};
 use crate::net::process::Process;
@@ -21,6 +21,7 @@ use crate::net::{clock, random, watch};
 use crate::supervisor::admission::{self, Admitted, Origin};
 use crate::supervisor::child;
 use crate::supervisor::greeting::{self, Introduction, NoHello};
+use crate::supervisor::sockets::SlotSockets;
 use crate::time::Time;
 
 /// Who comes by itself has this long from its link to its `Hello`.
@@ -127,13 +128,16 @@ impl Crew {
             passed.push(PassedSocket { role: SocketRole::Link, address: UNNAMED, listener: None });
             sockets.push(theirs.as_fd());
         }
-        let addresses: Vec<SocketAddr> = match place {
-            Some(place) => place.sockets.addresses(),
-            None => hello.ports.iter().filter(|port| port.service == "sip").map(|port| port.address).collect(),
+        let named = |service: &str| -> Vec<SocketAddr> {
+            hello.ports.iter().filter(|port| port.service == service).map(|port| port.address).collect()
         };
-        let Some(address) = addresses.first().copied() else { return Err(format!("{worker} has no port")) };
+        let (addresses, mgcp) = match place {
+            Some(place) => (place.sockets.addresses(), place.sockets.mgcp_addresses()),
+            None => (named("sip"), named("mgcp")),
+        };
+        let all: Vec<SocketAddr> = addresses.iter().chain(&mgcp).copied().collect();
         if place.is_none()
-            && let Some(taken) = addresses.iter().find(|address| self.is_in_use(**address))
+            && let Some(taken) = all.iter().find(|address| self.is_in_use(**address))
         {
             return Err(format!("{taken} is the dispatcher's or another worker's; name a port of your own"));
         }
@@ -161,6 +165,7 @@ impl Crew {
             sockets: passed,
             listeners: self.listeners.addresses(),
             access: self.config.access_rules(),
+            mgcp: self.mgcp_for(worker),
         };
         greeting::welcome(link, welcome, &sockets)
             .map_err(|error| format!("{worker} could not be welcomed: {error}"))?;
@@ -168,10 +173,13 @@ impl Crew {
             // The kernel's word where it has one: what the operator sees is the process to look at.
             let pid = link.peer().ok().and_then(|peer| peer.pid).unwrap_or(hello.pid);
             info!(%worker, pid, program = ?hello.program, "a worker of its own has come");
-            self.outsiders.insert(worker, Outsider { pid, address, addresses: addresses.clone(), incarnation });
+            // An MGCP worker without a port of its own is reached by way of its link alone.
+            let address = all.first().copied().unwrap_or(UNNAMED);
+            self.outsiders.insert(worker, Outsider { pid, address, addresses: all, incarnation });
         }
         let more = pairs.into_iter().map(|(ours, _)| ours).collect();
-        Ok((Joined { incarnation, capacity, addresses }, more))
+        let services = Services::named(&hello.services);
+        Ok((Joined { incarnation, capacity, services, addresses, mgcp }, more))
     }
 
     /// A life that nobody has: 50 random bits, and none of those who are there, whichever dispatcher named them.
@@ -189,7 +197,8 @@ impl Crew {
     /// Whether a worker that takes `address` would be taken for the dispatcher or for another worker: an unspecified
     /// address stands for each of this host.
     pub(super) fn is_in_use(&self, address: SocketAddr) -> bool {
-        let slots = self.places.iter().flat_map(|place| place.sockets.addresses());
+        let own = |sockets: &SlotSockets| sockets.addresses().into_iter().chain(sockets.mgcp_addresses());
+        let slots = self.places.iter().flat_map(|place| own(&place.sockets));
         let outsiders = self.outsiders.values().flat_map(|outsider| outsider.addresses.iter().copied());
         let others = self.listeners.addresses().into_iter().chain(slots).chain(outsiders);
         others.into_iter().any(|other| admission::meet(address, other))

@@ -1,0 +1,66 @@
+//! What a worker is told about MGCP: the member `mgcp` of the welcome.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+/// What a worker needs to be a media gateway.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct Mgcp {
+    /// Other first terms of endpoint names, in lower case, and the kind that each stands for: `ann`, `cnf`, `ivr` or
+    /// `bridge`.
+    pub aliases: BTreeMap<String, String>,
+    /// One for each well-known address that speaks MGCP.
+    pub listeners: Vec<MgcpListener>,
+    /// The token of the worker that had the slot before and is dead: its endpoints are gone, which a call agent wants to
+    /// hear (RFC 3435 §2.3.12).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub predecessor: Option<String>,
+}
+
+/// A well-known address that speaks MGCP, as this worker serves it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct MgcpListener {
+    /// Its number among the listeners.
+    pub listener: u16,
+    /// How later commands come to this worker.
+    #[serde(default)]
+    pub bypass: Bypass,
+    /// What stands behind the `@` in the names that the worker gives of itself: its own domain where `bypass` is
+    /// `domain`, else the domain of the whole host.
+    pub domain: String,
+    /// The worker's own MGCP socket that belongs to it. None where the worker has bound ports of its own.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub own: Option<SocketAddr>,
+    /// Who is told of starts and ends, and the first that is notified: a notified entity as in RFC 3435 §3.2.1.3.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub call_agent: Option<String>,
+}
+
+/// How the commands behind a CRCX come to the worker that has the endpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Bypass {
+    /// By way of the dispatcher, which finds the worker's token in the endpoint's name.
+    #[default]
+    Relay,
+    /// Straight to an address of the worker's own, which the endpoint's domain stands for.
+    Domain,
+    /// Straight to the worker's own port, which is written behind the domain. Not in the standard; many call agents
+    /// understand it.
+    Port,
+}
+
+impl Bypass {
+    /// Its name, as in the configuration.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Bypass::Relay => "relay",
+            Bypass::Domain => "domain",
+            Bypass::Port => "port",
+        }
+    }
+}
