@@ -1,11 +1,11 @@
 //! A command that travels on with one parameter more: pieces of the original bytes around the new ones.
 
 use super::command::Command;
-use super::params::{Params, lines_at};
+use super::params::lines_at;
 use super::write::clean;
 
 /// A command with a line put in; sent one behind the other the pieces are the changed command.
-pub type Pieces<'a> = [&'a [u8]; 4];
+pub type Pieces<'a> = [&'a [u8]; 3];
 
 /// Appends `name: value` and a line end to `out`; line ends in the value become spaces.
 pub fn param_line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
@@ -17,34 +17,31 @@ pub fn param_line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// The command with `line` (from [`param_line`]) behind its command line, and without the first line of that name that
-/// was there. Readers take the first of a name, so further ones of the sender mean nothing.
+/// The command with `line` (from [`param_line`]) behind its command line. Readers take the first of a name, so it counts
+/// even where the sender wrote one of that name.
 pub fn with_param<'a>(command: &Command<'a>, line: &'a [u8]) -> Pieces<'a> {
     let bytes = command.bytes();
-    let head = command.head_end();
-    let piece = |from: usize, to: usize| bytes.get(from..to).unwrap_or_default();
-    if bytes.get(head.saturating_sub(1)) != Some(&b'\n') {
-        // A command line that ends with the datagram.
-        return [bytes, b"\r\n", line, b""];
-    }
-    let name = line.split(|&byte| byte == b':').next().unwrap_or_default();
-    match line_of(command.params(), bytes, head, name) {
-        Some((from, to)) => [piece(0, head), line, piece(head, from), piece(to, bytes.len())],
-        None => [piece(0, head), line, piece(head, bytes.len()), b""],
+    let (head, rest) = bytes.split_at_checked(command.head_end()).unwrap_or((bytes, &[]));
+    match head.last() {
+        Some(b'\n') => [head, line, rest],
+        // The command line ends with the datagram.
+        _ => [head, b"\r\n", line],
     }
 }
 
-/// Where the first line called `name` is.
-fn line_of(params: Params<'_>, bytes: &[u8], head: usize, name: &[u8]) -> Option<(usize, usize)> {
-    let mut at = head;
-    for param in params {
+/// Appends the command to `out`, without its parameters of this name.
+pub fn without_param(out: &mut Vec<u8>, command: &Command<'_>, name: &str) {
+    let bytes = command.bytes();
+    let (mut from, mut at) = (0, command.head_end());
+    for param in command.params() {
         let (_lines, behind) = lines_at(bytes, at);
-        if param.name.eq_ignore_ascii_case(name) {
-            return Some((at, behind));
+        if param.name.eq_ignore_ascii_case(name.as_bytes()) {
+            out.extend_from_slice(bytes.get(from..at).unwrap_or_default());
+            from = behind;
         }
         at = behind;
     }
-    None
+    out.extend_from_slice(bytes.get(from..).unwrap_or_default());
 }
 
 #[cfg(test)]
@@ -52,29 +49,36 @@ mod tests {
     use super::super::{Message, parse};
     use super::*;
 
-    fn with(text: &str) -> String {
-        let mut line = Vec::new();
-        param_line(&mut line, "X-Worker-Port", b"2431");
-        let Ok(Message::Command(command)) = parse(text.as_bytes()) else { panic!("{text:?}") };
-        String::from_utf8(with_param(&command, &line).concat()).unwrap()
+    fn command(text: &str) -> Command<'_> {
+        match parse(text.as_bytes()) {
+            Ok(Message::Command(command)) => command,
+            other => panic!("{text:?}: {other:?}"),
+        }
     }
 
     #[test]
-    fn the_line_stands_behind_the_command_line_and_one_of_its_name_is_taken_out() {
+    fn the_line_stands_behind_the_command_line() {
+        let mut line = Vec::new();
+        param_line(&mut line, "X-Worker-Port", b"2431");
         for (text, expected) in [
             (
                 "CRCX 1 a@b MGCP 1.0\r\nC: 1\r\n\r\nv=0\r\n",
                 "CRCX 1 a@b MGCP 1.0\r\nX-Worker-Port: 2431\r\nC: 1\r\n\r\nv=0\r\n",
             ),
-            (
-                "CRCX 1 a@b MGCP 1.0\nC: 1\nx-worker-port: 9\n 8\nM: x\n",
-                "CRCX 1 a@b MGCP 1.0\nX-Worker-Port: 2431\r\nC: 1\nM: x\n",
-            ),
-            ("CRCX 1 a@b MGCP 1.0", "CRCX 1 a@b MGCP 1.0\r\nX-Worker-Port: 2431\r\n"),
             ("CRCX 1 a@b MGCP 1.0\n", "CRCX 1 a@b MGCP 1.0\nX-Worker-Port: 2431\r\n"),
+            ("CRCX 1 a@b MGCP 1.0", "CRCX 1 a@b MGCP 1.0\r\nX-Worker-Port: 2431\r\n"),
         ] {
-            assert_eq!(with(text), expected);
+            let changed = with_param(&command(text), &line).concat();
+            assert_eq!(String::from_utf8(changed).unwrap(), expected);
         }
+    }
+
+    #[test]
+    fn all_parameters_of_a_name_are_taken_out_with_their_continuations() {
+        let text = "CRCX 1 a@b MGCP 1.0\nx-worker-port: 9\n 8\nM: x\r\nX-Worker-Port: 7\n\nv=0\nX-Worker-Port: 6\n";
+        let mut out = Vec::new();
+        without_param(&mut out, &command(text), "X-Worker-Port");
+        assert_eq!(out, b"CRCX 1 a@b MGCP 1.0\nM: x\r\n\nv=0\nX-Worker-Port: 6\n");
     }
 
     #[test]
