@@ -14,9 +14,12 @@
 //! comes out. A command is carried out whole or not at all, and its retransmission gets the same bytes for T-HIST
 //! (RFC 3435 §3.5.1). An answer is never answered.
 
+pub mod events;
 pub mod exchange;
 pub mod identity;
 pub mod kind;
+pub mod notify;
+pub mod restart;
 
 mod media_gateway;
 

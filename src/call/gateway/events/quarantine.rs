@@ -1,0 +1,157 @@
+//! What one endpoint watches for, and what becomes of the events it detects: the states of RFC 3435 §4.4.1.
+//!
+//! Events are examined as they occur until one triggers a notification. While that Notify is unanswered, and after it
+//! until the next request unless this one said `loop`, events wait in the quarantine buffer. So a call agent sees each
+//! event at most once, in order, and never two notifications at a time that it has not asked for.
+
+use std::collections::VecDeque;
+
+use super::request::{Action, EventList, Handling, Notifications, Request, RequestedEvent};
+use super::seen::Seen;
+
+/// What an endpoint has been asked, and the events it has seen since.
+#[derive(Debug, Default)]
+pub struct Watch {
+    request: Request,
+    state: State,
+    /// Seen under this request and not reported; in the notification state, what the Notify reports.
+    observed: Vec<Seen>,
+    /// Seen and not examined yet.
+    quarantine: VecDeque<Seen>,
+    /// Events that found no room.
+    lost: u64,
+}
+
+/// A notification to send: NTFY with this RequestIdentifier and these ObservedEvents.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Of the request that triggered it.
+    pub request: Box<[u8]>,
+    /// The events, in the order they occurred.
+    pub observed: Vec<Seen>,
+}
+
+/// The states of RFC 3435 §4.4.1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum State {
+    /// Events are examined as they occur.
+    #[default]
+    Normal,
+    /// A Notify has been sent and is not answered.
+    Notification,
+    /// The one notification that the request allowed has been answered (`step`): the next request is awaited.
+    Lockstep,
+}
+
+/// Events that wait or are accumulated, at most; what comes then is lost (RFC 3435 §4.4.1: excess events are discarded).
+/// This many in one NTFY stay below the 4,000 bytes that everybody takes (§3.5.2).
+pub const CAPACITY: usize = 64;
+
+impl Watch {
+    /// A new request takes the place of the one before, whole. Gives the notification that the events in quarantine
+    /// trigger under it.
+    #[must_use]
+    pub fn on_request(&mut self, request: Request) -> Option<Notice> {
+        // In the notification state the observed events are on their way; they are not examined again.
+        let unreported = match self.state {
+            State::Notification => Vec::new(),
+            State::Normal | State::Lockstep => std::mem::take(&mut self.observed),
+        };
+        self.observed.clear();
+        match request.quarantine.events {
+            Handling::Discard => self.quarantine.clear(),
+            Handling::Process => unreported.into_iter().rev().for_each(|seen| self.quarantine.push_front(seen)),
+        }
+        self.request = request;
+        self.state = State::Normal;
+        self.examine()
+    }
+
+    /// An event has occurred.
+    #[must_use]
+    pub fn on_event(&mut self, seen: Seen) -> Option<Notice> {
+        if !self.is_watched(&seen) {
+            return None;
+        }
+        if self.quarantine.len() + self.observed.len() >= CAPACITY {
+            self.lost += 1;
+            return None;
+        }
+        self.quarantine.push_back(seen);
+        self.examine()
+    }
+
+    /// The Notify has been answered, well or badly, or the endpoint is connected again after it had been lost.
+    #[must_use]
+    pub fn on_notified(&mut self) -> Option<Notice> {
+        if self.state != State::Notification {
+            return None;
+        }
+        self.observed.clear();
+        self.state = match self.request.quarantine.notifications {
+            Notifications::Step => State::Lockstep,
+            Notifications::Loop => State::Normal,
+        };
+        self.examine()
+    }
+
+    /// A connection is gone, and what was asked about it alone.
+    pub fn forget_connection(&mut self, connection: &[u8]) {
+        self.request.forget_connection(connection);
+    }
+
+    /// Whether an event of this kind would be kept.
+    pub fn is_watched(&self, seen: &Seen) -> bool {
+        let asked = |event: &RequestedEvent| event.wanted.matches(seen);
+        let detected = |list: &EventList| list.wanted.iter().any(|wanted| wanted.matches(seen));
+        self.request.requested.events.iter().any(asked) || self.request.detect.as_ref().is_some_and(detected)
+    }
+
+    /// Whether anything is asked that could still lead to a notification, or one is under way.
+    pub fn is_active(&self) -> bool {
+        self.state == State::Notification || !self.request.requested.events.is_empty()
+    }
+
+    /// The request in force; with id 0 while there has been none.
+    pub const fn request(&self) -> &Request {
+        &self.request
+    }
+
+    /// The events that have been observed and not been dealt with, those in quarantine included.
+    pub fn observed(&self) -> impl Iterator<Item = &Seen> {
+        self.observed.iter().chain(&self.quarantine)
+    }
+
+    /// Where it stands.
+    pub const fn state(&self) -> State {
+        self.state
+    }
+
+    /// How many events found no room.
+    pub const fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    /// Examines what is in quarantine until an event triggers a notification.
+    fn examine(&mut self) -> Option<Notice> {
+        while self.state == State::Normal {
+            let seen = self.quarantine.pop_front()?;
+            let asked = self.request.requested.events.iter().find(|event| event.wanted.matches(&seen));
+            // What is in DetectEvents alone is kept for a later request, and means nothing under this one.
+            let Some(asked) = asked else { continue };
+            let (action, embedded) = (asked.action, asked.embedded.clone());
+            if action != Action::Ignore {
+                self.observed.push(seen);
+            }
+            if let Some(embedded) = embedded {
+                // §4.4.1: an embedded request takes effect as a new one does, and the observed events stay.
+                self.request.embed(*embedded);
+            }
+            if action == Action::Notify {
+                self.state = State::Notification;
+                return Some(Notice { request: self.request.id.clone(), observed: self.observed.clone() });
+            }
+        }
+        None
+    }
+}

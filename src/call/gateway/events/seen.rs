@@ -1,0 +1,95 @@
+//! Events as they occur, and as they are asked for.
+
+use super::package::{Entry, Package};
+
+/// An event that has occurred.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// Its package.
+    pub package: &'static Package,
+    /// What it is.
+    pub entry: &'static Entry,
+    /// The id of the connection it occurred on, if it occurred on one.
+    pub connection: Option<Box<[u8]>>,
+    /// What it says beside its name, as written between the parentheses; empty: nothing.
+    pub parameters: Box<[u8]>,
+}
+
+impl Seen {
+    /// An event by the names of its package and its own; `None` where there is no such event.
+    pub fn named(package: &str, event: &str, connection: Option<&[u8]>, parameters: &[u8]) -> Option<Self> {
+        let package = Package::named(package.as_bytes())?;
+        let entry = package.entry(event.as_bytes())?;
+        Some(Seen { package, entry, connection: connection.map(Into::into), parameters: parameters.into() })
+    }
+
+    /// Writes it as in ObservedEvents: `R/ma@0A3F58`.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.package.name.as_bytes());
+        out.push(b'/');
+        out.extend_from_slice(self.entry.name.as_bytes());
+        if let Some(connection) = &self.connection {
+            out.push(b'@');
+            out.extend_from_slice(connection);
+        }
+        if !self.parameters.is_empty() {
+            out.push(b'(');
+            out.extend_from_slice(&self.parameters);
+            out.push(b')');
+        }
+    }
+}
+
+impl PartialEq for Seen {
+    fn eq(&self, other: &Self) -> bool {
+        self.package.name == other.package.name
+            && self.entry.name == other.entry.name
+            && self.connection == other.connection
+            && self.parameters == other.parameters
+    }
+}
+
+impl Eq for Seen {}
+
+/// An event that is asked for.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Of which package.
+    pub package: &'static Package,
+    /// Which of its events; `None`: all that can be detected (`all`, RFC 3435 §2.1.7).
+    pub entry: Option<&'static Entry>,
+    /// Where.
+    pub place: Place,
+}
+
+/// Where an event is asked for (RFC 3435 §2.1.7).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Nothing was said: on the endpoint, and whatever occurs on a connection on any of them.
+    Anywhere,
+    /// On all connections (`@*`).
+    Connections,
+    /// On the connection with this id, in the letters the call agent wrote. `@$` has become the id of the connection that
+    /// the command made or named.
+    Connection(Box<[u8]>),
+    /// On the connection that this command makes (`@$`).
+    This,
+}
+
+impl Wanted {
+    /// Whether it asks for this event.
+    pub fn matches(&self, seen: &Seen) -> bool {
+        let name = self.entry.is_none_or(|entry| entry.name == seen.entry.name);
+        name && self.package.name == seen.package.name && self.place.holds(seen.connection.as_deref())
+    }
+}
+
+impl Place {
+    fn holds(&self, connection: Option<&[u8]>) -> bool {
+        match (self, connection) {
+            (Place::Anywhere, _) | (Place::Connections, Some(_)) => true,
+            (Place::Connection(id), Some(connection)) => id.eq_ignore_ascii_case(connection),
+            (Place::Connections | Place::Connection(_), None) | (Place::This, _) => false,
+        }
+    }
+}

@@ -1,0 +1,443 @@
+//! The gateway as client: the commands it sends to call agents by itself, NTFY and RSIP (RFC 3435 §3.5).
+//!
+//! Each is sent until it is answered or T-MAX is over, from 200 ms between repetitions to 4 s (§3.5.3), to one address of
+//! the call agent after the other (§4.3). Messages that leave at the same moment by the same way share a datagram
+//! (§3.5.5). What an end means is for those who asked: it comes out of [`Client::poll_end`].
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+
+use crate::call::exchange::{Hop, Transmit};
+use crate::call::gateway::exchange::{EndpointKey, LookupKey, Output};
+use crate::call::gateway::identity::Timers;
+use crate::call::slab::Handle;
+use crate::ids::TransactionRange;
+use crate::time::{Time, Wheel};
+use crate::wire::mgcp::{CommandWriter, Field, Response, ResponseWriter, ReturnCode, TransactionId, Verb, separator};
+
+mod entity;
+
+pub use entity::{Entity, Host, PORT};
+
+#[cfg(test)]
+mod tests;
+
+/// The client transactions of one gateway.
+#[derive(Debug)]
+pub struct Client {
+    timers: Timers,
+    range: TransactionRange,
+    last: u32,
+    chance: Chance,
+    open: HashMap<u32, Pending, FixedState>,
+    wheel: Wheel<u32>,
+    /// Transactions whose final response has to be acknowledged again if it comes again (§3.5.6).
+    acknowledged: VecDeque<(u32, Time)>,
+    /// Transactions whose final response has come from there and has not been confirmed with `K:` (§3.5.1).
+    confirmable: VecDeque<(SocketAddr, u32, Time)>,
+    datagrams: VecDeque<Datagram>,
+    lookups: VecDeque<(LookupKey, Box<str>, u16)>,
+    ends: VecDeque<(Purpose, u32, End)>,
+}
+
+/// What a command is sent for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Purpose {
+    /// Events of this endpoint are reported.
+    Notify(EndpointKey),
+    /// Endpoints go in or out of service: the number of the restart.
+    Restart(u64),
+}
+
+/// How a command ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// With this final response.
+    Answered {
+        /// Its code.
+        code: ReturnCode,
+        /// The call agent it names, if it names one.
+        entity: Option<Entity>,
+    },
+    /// Nobody has answered within T-MAX, or the name has no address: the endpoints are disconnected (§4.3).
+    Lost,
+}
+
+/// By which way commands leave: the socket on which the call agent knows the endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// The socket.
+    pub hop: Hop,
+    /// The local address, on sockets bound to all.
+    pub from: Option<IpAddr>,
+}
+
+/// A command to send.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    /// What for.
+    pub purpose: Purpose,
+    /// NTFY or RSIP.
+    pub verb: Verb<'static>,
+    /// The endpoint's name, possibly of all of a kind.
+    pub endpoint: Box<[u8]>,
+    /// Its parameters in order; `K:` is added.
+    pub params: Vec<(Field, Box<[u8]>)>,
+}
+
+/// One transaction.
+#[derive(Debug)]
+struct Pending {
+    draft: Draft,
+    way: Way,
+    /// Of what the datagram holds ahead of it: older notifications of the endpoint (§4.4.1).
+    ahead: Vec<u32>,
+    state: State,
+    /// When to look at it again.
+    due: Time,
+    /// When it is given up.
+    end: Time,
+}
+
+#[derive(Debug)]
+enum State {
+    /// The name of the call agent is being looked up.
+    Resolving,
+    /// Sent.
+    Sent {
+        bytes: Arc<[u8]>,
+        /// Where it goes, and where it may go instead.
+        addresses: Vec<SocketAddr>,
+        at: usize,
+        /// How often it has gone there.
+        times: u32,
+        interval: Duration,
+    },
+}
+
+#[derive(Debug)]
+struct Datagram {
+    way: Way,
+    to: SocketAddr,
+    bytes: Vec<u8>,
+}
+
+/// Transactions under way, at most.
+const OPEN: usize = 4_096;
+/// Addresses of one call agent that are tried, at most.
+const ADDRESSES: usize = 8;
+/// RFC 3435 §4.3: so many transmissions to one address without a response make it suspicious (Max1); the next is tried.
+const SUSPICIOUS: u32 = 5;
+/// What a datagram of several messages has at most: with more it might be fragmented.
+const JOINED: usize = 1_400;
+/// Final responses that are remembered, at most, and transactions confirmed by one `K:`.
+const REMEMBERED: usize = 256;
+const CONFIRMED: usize = 16;
+/// The tick and the turns of the wheel of retransmissions.
+const TICK: Duration = Duration::from_millis(10);
+const BUCKETS: usize = 1_024;
+
+impl Client {
+    /// Without transactions. Ids come from `range`, from a random one on.
+    pub fn new(range: TransactionRange, seed: u64, timers: Timers) -> Self {
+        let mut chance = Chance(seed);
+        Client {
+            timers,
+            range,
+            last: range.pick(chance.number()),
+            chance,
+            open: HashMap::default(),
+            wheel: Wheel::new(TICK, BUCKETS, 64),
+            acknowledged: VecDeque::new(),
+            confirmable: VecDeque::new(),
+            datagrams: VecDeque::new(),
+            lookups: VecDeque::new(),
+            ends: VecDeque::new(),
+        }
+    }
+
+    /// Sends a command to a call agent; those of the transactions `ahead` that still wait for their responses go in front
+    /// of it in the same datagram. Gives the transaction's id. Without room it is lost at once.
+    pub fn send(&mut self, draft: Draft, to: &Entity, way: Way, ahead: &[u32], now: Time) -> Option<u32> {
+        if self.open.len() >= OPEN {
+            self.ends.push_back((draft.purpose, 0, End::Lost));
+            return None;
+        }
+        let id = self.next_id();
+        let end = now + self.timers.most;
+        let pending = Pending { draft, way, ahead: ahead.to_vec(), state: State::Resolving, due: end, end };
+        self.open.insert(id, pending);
+        match to.host() {
+            Host::Address(ip) => self.start(id, vec![SocketAddr::new(*ip, to.port())], now),
+            Host::Name(name) => {
+                self.wheel.schedule(end, id);
+                self.lookups.push_back((LookupKey::new(id, 0), name.clone(), to.port()));
+            }
+        }
+        Some(id)
+    }
+
+    /// The addresses an [`Output::Resolve`] asked for; none: there is no such name.
+    pub fn on_resolved(&mut self, key: LookupKey, addresses: &[SocketAddr], now: Time) {
+        let id = key.index();
+        if !self.open.get(&id).is_some_and(|pending| matches!(pending.state, State::Resolving)) {
+            return;
+        }
+        match addresses {
+            [] => self.lose(id),
+            _ => self.start(id, addresses.iter().take(ADDRESSES).copied().collect(), now),
+        }
+    }
+
+    /// A response has come. Responses to nothing of ours are ignored.
+    pub fn on_response(&mut self, response: &Response<'_>, source: SocketAddr, way: Way, now: Time) {
+        let id = response.transaction().0;
+        let code = response.code();
+        if code.is_ack() || !self.range.contains(id) {
+            return;
+        }
+        if code.is_provisional() {
+            self.on_provisional(id, now);
+            return;
+        }
+        let wants_ack = response.asks_for_ack();
+        let known = self.open.contains_key(&id) || self.is_acknowledged(id, now);
+        if wants_ack && known {
+            self.acknowledge(id, source, way, now);
+        }
+        let Some(pending) = self.open.remove(&id) else { return };
+        if !wants_ack {
+            self.confirm_later(source, id, now);
+        }
+        let entity = response.param(Field::NotifiedEntity).and_then(Entity::parse);
+        self.ends.push_back((pending.draft.purpose, id, End::Answered { code, entity }));
+    }
+
+    /// Forgets a transaction: nobody waits for it any more.
+    pub fn abandon(&mut self, id: u32) {
+        self.open.remove(&id);
+    }
+
+    /// The message of a transaction that waits for its response, as it was sent.
+    pub fn message(&self, id: u32) -> Option<Arc<[u8]>> {
+        match &self.open.get(&id)?.state {
+            State::Sent { bytes, .. } => Some(bytes.clone()),
+            State::Resolving => None,
+        }
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, now: Time) {
+        while let Some(id) = self.wheel.poll_expired(now) {
+            let Some(pending) = self.open.get(&id) else { continue };
+            if pending.end <= now {
+                self.lose(id);
+            } else if pending.due <= now {
+                self.repeat(id, now);
+            }
+        }
+    }
+
+    /// When [`Client::handle_timeout`] is to be called next.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        self.wheel.poll_timeout()
+    }
+
+    /// What is to be done next.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        if let Some((key, host, port)) = self.lookups.pop_front() {
+            return Some(Output::Resolve { key, host, port });
+        }
+        let Datagram { way, to, bytes } = self.datagrams.pop_front()?;
+        Some(Output::Transmit(Transmit { hop: way.hop, to, from: way.from, bytes: bytes.into() }))
+    }
+
+    /// What has ended, with the transaction's id; 0 for one that found no room.
+    pub fn poll_end(&mut self) -> Option<(Purpose, u32, End)> {
+        self.ends.pop_front()
+    }
+
+    /// Whether nothing is under way.
+    pub fn is_idle(&self) -> bool {
+        self.open.is_empty() && self.ends.is_empty()
+    }
+
+    /// A number below `limit`, from the seed.
+    pub fn roll(&mut self, limit: u64) -> u64 {
+        self.chance.number() % limit.max(1)
+    }
+
+    fn next_id(&mut self) -> u32 {
+        loop {
+            self.last = self.range.next(self.last);
+            if !self.open.contains_key(&self.last) {
+                return self.last;
+            }
+        }
+    }
+
+    /// The first transmission.
+    fn start(&mut self, id: u32, addresses: Vec<SocketAddr>, now: Time) {
+        let Some(&to) = addresses.first() else { return };
+        let confirmed = self.confirmed(to, now);
+        let Some(pending) = self.open.get_mut(&id) else { return };
+        let mut bytes = Vec::new();
+        let draft = &pending.draft;
+        let mut writer = CommandWriter::new(&mut bytes, draft.verb, TransactionId(id), &draft.endpoint);
+        if !confirmed.is_empty() {
+            writer = writer.param(Field::ResponseAck, &confirmed);
+        }
+        for (field, value) in &draft.params {
+            writer = writer.param(*field, value);
+        }
+        writer.finish();
+        pending.state = State::Sent { bytes: bytes.into(), addresses, at: 0, times: 0, interval: self.timers.first };
+        self.transmit(id, now);
+    }
+
+    /// A retransmission (§3.5.3), to the next address when this one has become suspicious (§4.3).
+    fn repeat(&mut self, id: u32, now: Time) {
+        let first = self.timers.first;
+        let longest = self.timers.longest;
+        let Some(Pending { state: State::Sent { addresses, at, times, interval, .. }, .. }) = self.open.get_mut(&id)
+        else {
+            return;
+        };
+        *interval = (*interval * 2).min(longest);
+        if *times >= SUSPICIOUS && addresses.len() > 1 {
+            *at = (*at + 1) % addresses.len();
+            *times = 0;
+            *interval = first;
+        }
+        self.transmit(id, now);
+    }
+
+    fn transmit(&mut self, id: u32, now: Time) {
+        let ahead = self.open.get(&id).map(|pending| pending.ahead.clone()).unwrap_or_default();
+        let older: Vec<Arc<[u8]>> = ahead.into_iter().filter_map(|id| self.message(id)).collect();
+        // Up to an eighth more or less, so that gateways that lost the same call agent do not speak in step.
+        let jitter = self.chance.number() % 256;
+        let Some(pending) = self.open.get_mut(&id) else { return };
+        let State::Sent { bytes, addresses, at, times, interval } = &mut pending.state else { return };
+        let Some(&to) = addresses.get(*at) else { return };
+        *times += 1;
+        let pause = *interval * (896 + jitter as u32) / 1_024;
+        pending.due = now + pause;
+        let (way, bytes, due) = (pending.way, bytes.clone(), pending.due.min(pending.end));
+        for older in older {
+            self.push(way, to, &older);
+        }
+        self.push(way, to, &bytes);
+        self.wheel.schedule(due, id);
+    }
+
+    /// §3.5.6: the call agent is at work. The command is repeated only to find out whether it still is.
+    fn on_provisional(&mut self, id: u32, now: Time) {
+        let Timers { longtran, most, .. } = self.timers;
+        let Some(pending) = self.open.get_mut(&id) else { return };
+        if let State::Sent { interval, .. } = &mut pending.state {
+            *interval = longtran;
+            pending.due = now + longtran;
+            pending.end = now + most;
+            let due = pending.due;
+            self.wheel.schedule(due, id);
+        }
+    }
+
+    fn lose(&mut self, id: u32) {
+        if let Some(pending) = self.open.remove(&id) {
+            self.ends.push_back((pending.draft.purpose, id, End::Lost));
+        }
+    }
+
+    /// Sends `000` (§3.5.6).
+    fn acknowledge(&mut self, id: u32, to: SocketAddr, way: Way, now: Time) {
+        let mut bytes = Vec::new();
+        ResponseWriter::new(&mut bytes, ReturnCode::ACKNOWLEDGEMENT, TransactionId(id)).finish();
+        self.push(way, to, &bytes);
+        if !self.is_acknowledged(id, now) {
+            if self.acknowledged.len() >= REMEMBERED {
+                self.acknowledged.pop_front();
+            }
+            self.acknowledged.push_back((id, now));
+        }
+    }
+
+    fn is_acknowledged(&mut self, id: u32, now: Time) -> bool {
+        let history = self.timers.history;
+        while self.acknowledged.front().is_some_and(|(_, since)| now.since(*since) > history) {
+            self.acknowledged.pop_front();
+        }
+        self.acknowledged.iter().any(|(known, _)| *known == id)
+    }
+
+    fn confirm_later(&mut self, source: SocketAddr, id: u32, now: Time) {
+        if self.confirmable.len() >= REMEMBERED {
+            self.confirmable.pop_front();
+        }
+        self.confirmable.push_back((source, id, now));
+    }
+
+    /// The value of `K:` for the next command to `to`: the transactions it need not remember any more (§3.5.1). Empty: none.
+    fn confirmed(&mut self, to: SocketAddr, now: Time) -> Vec<u8> {
+        let history = self.timers.history;
+        let mut ids = Vec::new();
+        self.confirmable.retain(|(source, id, since)| {
+            let taken = *source == to && ids.len() < CONFIRMED;
+            if taken {
+                ids.push(*id);
+            }
+            !taken && now.since(*since) <= history
+        });
+        ids.sort_unstable();
+        write_ranges(&ids)
+    }
+
+    /// Puts a message into the last datagram if it has the same way and room, else into a new one.
+    fn push(&mut self, way: Way, to: SocketAddr, message: &[u8]) {
+        if let Some(last) = self.datagrams.back_mut()
+            && (last.way, last.to) == (way, to)
+            && last.bytes.len() + message.len() + 3 <= JOINED
+        {
+            separator(&mut last.bytes);
+            last.bytes.extend_from_slice(message);
+            return;
+        }
+        self.datagrams.push_back(Datagram { way, to, bytes: message.to_vec() });
+    }
+}
+
+/// Writes sorted ids as `6234-6255, 6257`.
+fn write_ranges(ids: &[u32]) -> Vec<u8> {
+    let mut ranges: Vec<(u32, u32)> = Vec::new();
+    for &id in ids {
+        match ranges.last_mut() {
+            Some((_, last)) if *last + 1 == id => *last = id,
+            _ => ranges.push((id, id)),
+        }
+    }
+    let text = |(first, last): &(u32, u32)| match first == last {
+        true => first.to_string(),
+        false => format!("{first}-{last}"),
+    };
+    ranges.iter().map(text).collect::<Vec<_>>().join(", ").into_bytes()
+}
+
+/// Numbers that follow from a seed (SplitMix64): where ids begin, and jitter.
+#[derive(Clone, Debug)]
+struct Chance(u64);
+
+impl Chance {
+    fn number(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+}

@@ -1,0 +1,329 @@
+//! Endpoints go in and out of service: RSIP (RFC 3435 §2.3.12, §4.4.5 to §4.4.7).
+//!
+//! A worker's endpoints are virtual, so a restart is told of all of a kind at once, `ann/TOKEN/*@domain`, to each call
+//! agent that is configured. An endpoint whose call agent does not answer is disconnected: it says so again and again,
+//! ever more rarely, until it is answered.
+
+use std::time::Duration;
+
+use crate::call::gateway::exchange::EndpointKey;
+use crate::call::gateway::kind::Kind;
+use crate::call::gateway::notify::{Client, Draft, End, Entity, Purpose, Way};
+use crate::time::Time;
+use crate::wire::mgcp::{Field, ReturnCode, Verb};
+
+#[cfg(test)]
+mod tests;
+
+/// A call agent that is told of restarts, and the first to be notified by endpoints that are reached this way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallAgent {
+    /// Its name.
+    pub entity: Entity,
+    /// The socket on which it knows the endpoints.
+    pub way: Way,
+    /// What stands behind the `@` in their names.
+    pub domain: Box<str>,
+}
+
+/// What happens to endpoints (RFC 3435 §2.3.12).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// They come into service, without connections.
+    Restart,
+    /// They take no new connections; those that stand may end by themselves.
+    Graceful,
+    /// They are in service again after all.
+    CancelGraceful,
+    /// They are out of service, and their connections are lost.
+    Forced,
+    /// They had lost their call agent, and their connections stand.
+    Disconnected,
+}
+
+/// Whom a restart is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// All endpoints that this configured call agent knows.
+    Agent(usize),
+    /// One endpoint.
+    Endpoint(EndpointKey),
+}
+
+/// What the end of a restart means to the endpoints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// To which.
+    pub scope: Scope,
+    /// From now on they have this call agent.
+    pub entity: Option<Entity>,
+    /// They had lost their call agent, and it has answered.
+    pub connected: bool,
+}
+
+/// All restarts of one gateway that are under way.
+#[derive(Debug)]
+pub struct Restarts {
+    token: Box<str>,
+    agents: Vec<CallAgent>,
+    runs: Vec<Run>,
+    /// How many there have been: each has a number.
+    count: u64,
+}
+
+#[derive(Debug)]
+struct Run {
+    number: u64,
+    scope: Scope,
+    method: Method,
+    name: Box<[u8]>,
+    entity: Entity,
+    way: Way,
+    stage: Stage,
+    /// How long it waits after the next failure, at most.
+    wait: Duration,
+    redirects: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// To be sent then; the last time was at `since`.
+    Waiting { until: Time, since: Option<Time> },
+    /// Sent, and not answered yet.
+    Sent(Time),
+}
+
+/// Endpoints of a start speak within this time (MWD, §4.4.6). The RFC's minutes are for thousands of gateways that get
+/// their power back together; the workers of a host are few.
+const START: Duration = Duration::from_millis(100);
+/// §4.4.7: a disconnected endpoint waits for a random time below this, first (Tdinit), …
+const FIRST_WAIT: Duration = Duration::from_secs(15);
+/// … at least this when it is spoken to meanwhile (Tdmin), …
+const LEAST_WAIT: Duration = Duration::from_secs(15);
+/// … and never more than this (Tdmax).
+const LONGEST_WAIT: Duration = Duration::from_secs(600);
+/// Endpoints that are disconnected one by one, at most. Beyond it all endpoints of the call agent are.
+const ONE_BY_ONE: usize = 32;
+/// Restarts under way, at most. An endpoint beyond it stays silent until its call agent speaks to it.
+const RUNS: usize = 1_024;
+/// Call agents may send a restart on to one another so often before it counts as a failure.
+const REDIRECTS: u32 = 5;
+
+impl Method {
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Method::Restart => "restart",
+            Method::Graceful => "graceful",
+            Method::CancelGraceful => "cancel-graceful",
+            Method::Forced => "forced",
+            Method::Disconnected => "disconnected",
+        }
+    }
+}
+
+impl Restarts {
+    /// Of the gateway with this token, for these call agents.
+    pub fn new(token: Box<str>, agents: Vec<CallAgent>) -> Self {
+        Restarts { token, agents, runs: Vec::new(), count: 0 }
+    }
+
+    /// The configured call agents.
+    pub fn agents(&self) -> &[CallAgent] {
+        &self.agents
+    }
+
+    /// Tells each call agent what happens to all endpoints. What it had still to be told and does not hold any more is
+    /// left out.
+    pub fn tell_all(&mut self, method: Method, client: &mut Client, now: Time) {
+        self.runs.retain(|run| match method {
+            Method::Forced => false,
+            Method::Graceful => run.method != Method::CancelGraceful,
+            Method::CancelGraceful => run.method != Method::Graceful,
+            Method::Restart | Method::Disconnected => true,
+        });
+        let token = self.token.clone();
+        let until = match method {
+            Method::Restart => now + Duration::from_micros(client.roll(START.as_micros() as u64)),
+            _ => now,
+        };
+        for agent in 0..self.agents.len() {
+            self.add_kinds(agent, &token, method, until);
+        }
+        self.handle_timeout(client, now);
+    }
+
+    /// The endpoints of a worker that has died are gone: this one is its successor. To be called before or after
+    /// [`Method::Restart`] has been told; theirs goes first.
+    pub fn succeed(&mut self, dead: &str, client: &mut Client, now: Time) {
+        for agent in 0..self.agents.len() {
+            self.add_kinds(agent, dead, Method::Forced, now);
+        }
+        self.handle_timeout(client, now);
+    }
+
+    /// An endpoint's call agent does not answer (§4.4.7).
+    pub fn on_lost(
+        &mut self,
+        endpoint: EndpointKey,
+        name: &[u8],
+        entity: Entity,
+        way: Way,
+        client: &mut Client,
+        now: Time,
+    ) {
+        let scope = Scope::Endpoint(endpoint);
+        let same = |run: &Run| run.method == Method::Disconnected && run.entity == entity;
+        if self.runs.iter().any(|run| run.scope == scope || same(run) && matches!(run.scope, Scope::Agent(_))) {
+            return;
+        }
+        let until = now + wait(FIRST_WAIT, client);
+        let agent = self.agents.iter().position(|agent| agent.entity == entity);
+        match agent {
+            Some(agent) if self.runs.iter().filter(|run| same(run)).count() >= ONE_BY_ONE => {
+                self.runs.retain(|run| !same(run));
+                let token = self.token.clone();
+                self.add_kinds(agent, &token, Method::Disconnected, until);
+            }
+            _ if self.runs.len() >= RUNS => {}
+            _ => self.add(scope, Method::Disconnected, name.into(), entity, way, until),
+        }
+    }
+
+    /// A command has come for an endpoint. If it is disconnected it says so now, unless it just has (§4.4.7); a restart
+    /// that is still to be told is told now (§4.4.6).
+    pub fn on_command(&mut self, endpoint: EndpointKey, client: &mut Client, now: Time) {
+        let mut any = false;
+        for run in &mut self.runs {
+            let concerned = run.scope == Scope::Endpoint(endpoint) || matches!(run.scope, Scope::Agent(_));
+            if let Stage::Waiting { until, since } = &mut run.stage
+                && concerned
+            {
+                *until = since.map_or(now, |since| since + LEAST_WAIT).min(*until);
+                any = true;
+            }
+        }
+        if any {
+            self.handle_timeout(client, now);
+        }
+    }
+
+    /// The endpoint is gone, and nothing is to be said of it any more.
+    pub fn forget(&mut self, endpoint: EndpointKey) {
+        self.runs.retain(|run| run.scope != Scope::Endpoint(endpoint));
+    }
+
+    /// An RSIP has ended.
+    pub fn on_end(&mut self, number: u64, end: End, client: &mut Client, now: Time) -> Option<Change> {
+        let at = self.runs.iter().position(|run| run.number == number)?;
+        let End::Answered { code, entity } = end else {
+            self.fail(at, client, now);
+            return None;
+        };
+        let scope = self.runs.get(at)?.scope;
+        // §2.3.12: whoever is named in the answer is the call agent from now on.
+        if let Some(entity) = entity.as_ref().filter(|_| code.is_success() || code == ReturnCode::REDIRECTED) {
+            self.adopt(scope, entity);
+        }
+        match (code, entity) {
+            (code, entity) if code.is_success() => {
+                let done = self.runs.remove(at);
+                let rest = self.runs.iter().any(|run| run.scope == scope && run.method == done.method);
+                let connected = done.method == Method::Disconnected && !rest;
+                (connected || entity.is_some()).then_some(Change { scope, entity, connected })
+            }
+            (ReturnCode::REDIRECTED, Some(entity)) => {
+                let run = self.runs.get_mut(at)?;
+                run.entity = entity.clone();
+                run.redirects += 1;
+                match run.redirects {
+                    ..=REDIRECTS => run.stage = Stage::Waiting { until: now, since: None },
+                    _ => self.fail(at, client, now),
+                }
+                self.handle_timeout(client, now);
+                Some(Change { scope, entity: Some(entity), connected: false })
+            }
+            _ => {
+                self.fail(at, client, now);
+                None
+            }
+        }
+    }
+
+    /// Sends what is due.
+    pub fn handle_timeout(&mut self, client: &mut Client, now: Time) {
+        for run in &mut self.runs {
+            let Stage::Waiting { until, .. } = run.stage else { continue };
+            if until > now {
+                continue;
+            }
+            run.stage = Stage::Sent(now);
+            let draft = Draft {
+                purpose: Purpose::Restart(run.number),
+                verb: Verb::Rsip,
+                endpoint: run.name.clone(),
+                params: vec![(Field::RestartMethod, run.method.name().as_bytes().into())],
+            };
+            client.send(draft, &run.entity, run.way, &[], now);
+        }
+    }
+
+    /// When [`Restarts::handle_timeout`] is to be called next.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        let due = |run: &Run| match run.stage {
+            Stage::Waiting { until, .. } => Some(until),
+            Stage::Sent(_) => None,
+        };
+        self.runs.iter().filter_map(due).min()
+    }
+
+    /// Whether a call agent has still to learn that endpoints are out of service.
+    pub fn is_saying_goodbye(&self) -> bool {
+        self.runs.iter().any(|run| run.method == Method::Forced)
+    }
+
+    fn add_kinds(&mut self, agent: usize, token: &str, method: Method, until: Time) {
+        let Some(CallAgent { entity, way, domain }) = self.agents.get(agent).cloned() else { return };
+        for kind in Kind::ALL {
+            let name = format!("{}/{token}/*@{domain}", kind.term());
+            self.add(Scope::Agent(agent), method, name.into_bytes().into(), entity.clone(), way, until);
+        }
+    }
+
+    fn add(&mut self, scope: Scope, method: Method, name: Box<[u8]>, entity: Entity, way: Way, until: Time) {
+        self.count += 1;
+        let stage = Stage::Waiting { until, since: None };
+        let number = self.count;
+        self.runs.push(Run { number, scope, method, name, entity, way, stage, wait: FIRST_WAIT, redirects: 0 });
+    }
+
+    /// A configured call agent is replaced by the one it named.
+    fn adopt(&mut self, scope: Scope, entity: &Entity) {
+        if let Scope::Agent(agent) = scope
+            && let Some(agent) = self.agents.get_mut(agent)
+        {
+            agent.entity = entity.clone();
+        }
+    }
+
+    /// Tries again later; what says goodbye does not.
+    fn fail(&mut self, at: usize, client: &mut Client, now: Time) {
+        let Some(run) = self.runs.get_mut(at) else { return };
+        if run.method == Method::Forced {
+            self.runs.remove(at);
+            return;
+        }
+        let since = match run.stage {
+            Stage::Sent(since) => Some(since),
+            Stage::Waiting { since, .. } => since,
+        };
+        run.redirects = 0;
+        run.stage = Stage::Waiting { until: now + wait(run.wait, client), since };
+        run.wait = (run.wait * 2).min(LONGEST_WAIT);
+    }
+}
+
+/// A random time up to `limit`.
+fn wait(limit: Duration, client: &mut Client) -> Duration {
+    Duration::from_micros(client.roll(limit.as_micros() as u64))
+}
