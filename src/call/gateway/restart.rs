@@ -317,9 +317,18 @@ impl Restarts {
             Stage::Sent(since) => Some(since),
             Stage::Waiting { since, .. } => since,
         };
+        let (scope, limit) = (run.scope, run.wait);
         run.redirects = 0;
-        run.stage = Stage::Waiting { until: now + wait(run.wait, client), since };
-        run.wait = (run.wait * 2).min(LONGEST_WAIT);
+        run.wait = (limit * 2).min(LONGEST_WAIT);
+        // Those that failed together speak together again.
+        let together = self.runs.iter().find_map(|run| match run.stage {
+            Stage::Waiting { until, .. } if run.scope == scope && until > now => Some(until),
+            Stage::Waiting { .. } | Stage::Sent(_) => None,
+        });
+        let until = together.unwrap_or_else(|| now + wait(limit, client));
+        if let Some(run) = self.runs.get_mut(at) {
+            run.stage = Stage::Waiting { until, since };
+        }
     }
 }
 
