@@ -73,9 +73,8 @@ pub fn measure(options: &Options, fronts: &[Front], placements: &[Placement]) ->
     let able = fronts.iter().filter(|front| !matches!(front, Front::Kamailio(_)));
     let pairs: Vec<_> = able.flat_map(|&front| placements.iter().map(move |&placement| (front, placement))).collect();
     let all = Flooding::ALL.into_iter().flat_map(|flooding| pairs.iter().map(move |&pair| (flooding, pair)));
-    let mut all: Vec<Flood> = all
-        .map(|(flooding, (front, placement))| Flood { flooding, front, placement, runs: Vec::new() })
-        .collect();
+    let mut all: Vec<Flood> =
+        all.map(|(flooding, (front, placement))| Flood { flooding, front, placement, runs: Vec::new() }).collect();
     for round in 1..=options.runs {
         for flood in &mut all {
             let Some(run) = run(flood.flooding, flood.front, flood.placement, options.span) else { continue };

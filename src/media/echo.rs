@@ -1,66 +1,16 @@
 //! The echo of one stream: a packet in, the same sound out, as a packet of our own source.
-//!
-//! The header is written anew in front of the payload, in the buffer the packet arrived in: our SSRC, sequence numbers
-//! and timestamps of one unbroken stream whatever the sender does (it may start over or be replaced by another), the
-//! sender's losses and reorderings kept as they were, marker kept, contributing sources, header extensions and padding
-//! left out (nobody negotiated them with us). Encrypted or unknown payloads are never looked into. A rate cap keeps two
-//! echoes that were pointed at each other from running hot.
 
 use std::net::SocketAddr;
-use std::time::Duration;
-
-use rtp_types::RtpPacket;
 
 use crate::time::Time;
 
-use super::codec::{Direction, Payloads};
-use super::latch::{Latch, continues};
-use super::rtcp::{self, Answered, Reception, Reporter, Sent};
+use super::rtcp::{Answered, Reception, Sent};
 use super::session::Terms;
-
-/// Packets of one stream that are taken in a second: twice what 5 ms packets make, events included.
-pub const RATE_LIMIT: u32 = 400;
-
-const HEADER: usize = RtpPacket::MIN_RTP_PACKET_LEN;
+use super::stream::{Dropped, Stream};
 
 /// One stream that is sent back where it comes from.
 #[derive(Clone, Debug)]
-pub struct Echo {
-    ssrc: u32,
-    payloads: Payloads,
-    direction: Direction,
-    latch: Latch,
-    thread: Option<Thread>,
-    last: Last,
-    rate: Rate,
-    reception: Option<Reception>,
-    sent: Sent,
-    reporter: Reporter,
-}
-
-/// How the sender's numbers become ours, as long as they go on.
-#[derive(Clone, Copy, Debug)]
-struct Thread {
-    ssrc: u32,
-    /// The highest of the sender's sequence numbers.
-    highest: u16,
-    sequence_shift: u16,
-    timestamp_shift: u32,
-}
-
-/// The furthest point of what we have sent.
-#[derive(Clone, Copy, Debug)]
-struct Last {
-    sequence: u16,
-    timestamp: u32,
-    at: Option<Time>,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Rate {
-    second: u64,
-    count: u32,
-}
+pub struct Echo(Stream);
 
 /// A packet that is ready to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,68 +21,15 @@ pub struct Echoed<'a> {
     pub bytes: &'a [u8],
 }
 
-/// Why a packet is not sent back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Dropped {
-    /// Not RTP version 2, or cut short.
-    NotRtp,
-    /// RTCP on the RTP port; nobody negotiated that (RFC 5761).
-    Rtcp,
-    /// A payload type that was not negotiated.
-    PayloadType,
-    /// From another sender than the stream's.
-    OtherSender,
-    /// Our own packet.
-    Loop,
-    /// The direction says that nothing is received, or nothing sent (hold).
-    Held,
-    /// More packets a second than any negotiated format makes.
-    TooFast,
-}
-
-impl Dropped {
-    /// Its name in counters.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Dropped::NotRtp => "not-rtp",
-            Dropped::Rtcp => "rtcp",
-            Dropped::PayloadType => "payload-type",
-            Dropped::OtherSender => "other-sender",
-            Dropped::Loop => "loop",
-            Dropped::Held => "held",
-            Dropped::TooFast => "too-fast",
-        }
-    }
-}
-
 impl Echo {
-    /// An echo on these terms. From `seed` come our SSRC and the first sequence number and timestamp, which RFC 3550
-    /// §5.1 wants random.
+    /// An echo on these terms, with the numbers that come from `seed`.
     pub fn new(seed: u64, terms: &Terms) -> Self {
-        let spread = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        Echo {
-            ssrc: (seed ^ seed >> 32) as u32,
-            payloads: terms.payloads,
-            direction: terms.direction,
-            latch: Latch::new(terms.remote),
-            thread: None,
-            last: Last { sequence: spread as u16, timestamp: (spread >> 32) as u32, at: None },
-            rate: Rate::default(),
-            reception: None,
-            sent: Sent::default(),
-            reporter: Reporter::default(),
-        }
+        Echo(Stream::new(seed, terms))
     }
 
     /// A new offer or answer changes the terms; what we send goes on as the same stream.
     pub fn set_terms(&mut self, terms: &Terms, now: Time) {
-        if terms.direction != self.direction {
-            // After a hold our numbers go on where they stopped, instead of looking like a loss.
-            self.thread = None;
-        }
-        self.payloads = terms.payloads;
-        self.direction = terms.direction;
-        self.latch.signal(terms.remote, now);
+        self.0.set_terms(terms, now);
     }
 
     /// Takes a packet from the RTP port; the echo is written into the same buffer.
@@ -142,153 +39,43 @@ impl Echo {
         source: SocketAddr,
         now: Time,
     ) -> Result<Echoed<'a>, Dropped> {
-        if rtcp::is_rtcp(packet) {
-            return Err(Dropped::Rtcp);
-        }
-        let arrived = Arrived::read(packet).ok_or(Dropped::NotRtp)?;
-        if arrived.ssrc == self.ssrc {
-            return Err(Dropped::Loop);
-        }
-        let payload = self.payloads.received_as(arrived.payload_type).ok_or(Dropped::PayloadType)?;
-        if !self.direction.receives() {
+        if !self.0.direction().receives() {
             return Err(Dropped::Held);
         }
-        if !self.latch.on_packet(source, arrived.ssrc, arrived.sequence, now) {
-            return Err(Dropped::OtherSender);
-        }
-        // Behind the latch: a stranger's flood must not use up what the stream may send.
-        if !self.rate.admits(now) {
-            return Err(Dropped::TooFast);
-        }
-        match &mut self.reception {
-            Some(reception) if reception.ssrc() == arrived.ssrc => {
-                reception.on_packet(arrived.sequence, arrived.timestamp, now);
-            }
-            reception => *reception = Some(Reception::new(arrived.ssrc, arrived.sequence, arrived.timestamp, now)),
-        }
-        if !self.direction.sends() {
-            return Err(Dropped::Held);
-        }
-        let (sequence, timestamp) = self.renumber(&arrived, now);
-        let octets = arrived.end - arrived.payload_begin;
-        self.sent.packets = self.sent.packets.wrapping_add(1);
-        self.sent.octets = self.sent.octets.wrapping_add(octets as u32);
-        self.sent.last = Some((timestamp, now));
-        let marker = if arrived.marker { 0x80 } else { 0 };
-        let header = write_header(marker | payload.send, sequence, timestamp, self.ssrc);
-        // The payload lies behind a header of at least twelve bytes: there is always room in front of it.
-        let out = packet.get_mut(arrived.payload_begin - HEADER..arrived.end).ok_or(Dropped::NotRtp)?;
-        out.get_mut(..HEADER).ok_or(Dropped::NotRtp)?.copy_from_slice(&header);
-        Ok(Echoed { to: source, bytes: out })
+        let arrived = self.0.receive(packet, source, now)?;
+        let bytes = self.0.send(&arrived, arrived.answered_as, packet, now)?;
+        Ok(Echoed { to: source, bytes })
     }
 
     /// Takes a packet from the RTCP port; an answer, when one is due, is appended to `out` and goes back to `source`.
     pub fn on_rtcp(&mut self, packet: &[u8], source: SocketAddr, now: Time, out: &mut Vec<u8>) -> Answered {
-        // Symmetric RTCP (RFC 4961): from the same host as the packets, whatever the port.
-        if self.latch.remote().is_none_or(|remote| remote.ip() != source.ip()) {
-            return Answered::No;
-        }
-        self.reporter.on_rtcp(packet, self.ssrc, self.reception.as_mut(), &self.sent, now, out)
+        self.0.on_rtcp(packet, source, now, out)
     }
 
     /// Where packets go; `None` until one has arrived.
     pub const fn remote(&self) -> Option<SocketAddr> {
-        self.latch.remote()
+        self.0.remote()
     }
 
     /// When the stream's sender was last heard; `None` when never.
     pub const fn heard(&self) -> Option<Time> {
-        self.latch.heard()
+        self.0.heard()
     }
 
     /// Our synchronisation source.
     pub const fn ssrc(&self) -> u32 {
-        self.ssrc
+        self.0.ssrc()
     }
 
     /// What has been sent so far.
     pub const fn sent(&self) -> &Sent {
-        &self.sent
+        self.0.sent()
     }
 
     /// What has been received from the present source.
     pub const fn reception(&self) -> Option<&Reception> {
-        self.reception.as_ref()
+        self.0.reception()
     }
-
-    fn renumber(&mut self, arrived: &Arrived, now: Time) -> (u16, u32) {
-        let thread = match &mut self.thread {
-            Some(thread) if thread.ssrc == arrived.ssrc && continues(thread.highest, arrived.sequence) => thread,
-            thread => {
-                let next = self.last.sequence.wrapping_add(1);
-                let passed = self.last.at.map_or(Duration::ZERO, |at| now.since(at));
-                let timestamp = self.last.timestamp.wrapping_add(rtcp::samples(Time(passed.as_micros() as u64)));
-                thread.insert(Thread {
-                    ssrc: arrived.ssrc,
-                    highest: arrived.sequence,
-                    sequence_shift: next.wrapping_sub(arrived.sequence),
-                    timestamp_shift: timestamp.wrapping_sub(arrived.timestamp),
-                })
-            }
-        };
-        let sequence = arrived.sequence.wrapping_add(thread.sequence_shift);
-        let timestamp = arrived.timestamp.wrapping_add(thread.timestamp_shift);
-        if arrived.sequence.wrapping_sub(thread.highest) < u16::MAX / 2 {
-            thread.highest = arrived.sequence;
-            self.last = Last { sequence, timestamp, at: Some(now) };
-        }
-        (sequence, timestamp)
-    }
-}
-
-impl Rate {
-    fn admits(&mut self, now: Time) -> bool {
-        let second = now.0 / 1_000_000;
-        if second != self.second {
-            *self = Rate { second, count: 0 };
-        }
-        self.count = self.count.saturating_add(1);
-        self.count <= RATE_LIMIT
-    }
-}
-
-/// What a packet's header says, and where its payload lies.
-#[derive(Clone, Copy, Debug)]
-struct Arrived {
-    ssrc: u32,
-    sequence: u16,
-    timestamp: u32,
-    payload_type: u8,
-    marker: bool,
-    payload_begin: usize,
-    end: usize,
-}
-
-impl Arrived {
-    fn read(packet: &[u8]) -> Option<Self> {
-        let read = RtpPacket::parse(packet).ok()?;
-        let payload_begin = read.payload_offset();
-        let end = packet.len().checked_sub(usize::from(read.padding().unwrap_or(0)))?;
-        (payload_begin <= end).then_some(Arrived {
-            ssrc: read.ssrc(),
-            sequence: read.sequence_number(),
-            timestamp: read.timestamp(),
-            payload_type: read.payload_type(),
-            marker: read.marker_bit(),
-            payload_begin,
-            end,
-        })
-    }
-}
-
-fn write_header(marker_and_type: u8, sequence: u16, timestamp: u32, ssrc: u32) -> [u8; HEADER] {
-    let mut header = [0; HEADER];
-    header[0] = 0x80;
-    header[1] = marker_and_type;
-    header[2..4].copy_from_slice(&sequence.to_be_bytes());
-    header[4..8].copy_from_slice(&timestamp.to_be_bytes());
-    header[8..12].copy_from_slice(&ssrc.to_be_bytes());
-    header
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Packets and the terms they travel on: the slot's RTP ports, the echo of a stream, its RTCP, and a call's streams
+//! Packets and the terms they travel on: the slot's RTP ports, a stream with its RTCP, its echo, and a call's streams
 //! together. Values only: bytes and the sender's address in, bytes and an address out.
 
 pub mod codec;
@@ -7,8 +7,10 @@ pub mod latch;
 pub mod ports;
 pub mod rtcp;
 pub mod session;
+pub mod stream;
 
 pub use codec::{Codec, Direction, Payload, Payloads};
-pub use echo::{Dropped, Echo};
+pub use echo::Echo;
 pub use ports::{Exhausted, Ports};
 pub use session::{Session, Terms};
+pub use stream::{Dropped, Stream};

@@ -4,12 +4,14 @@
 //! none, and the port cannot be used to amplify. The clock in sender reports is the host's monotonic one, as §4 allows
 //! for systems without wall clock.
 
+use std::time::Duration;
+
 use crate::time::Time;
 
 use super::codec::CLOCK_RATE;
 
 /// The shortest time between two reports: half the minimum of RFC 3550 §6.2, which its randomisation allows.
-pub const INTERVAL: std::time::Duration = std::time::Duration::from_millis(2_500);
+pub const INTERVAL: Duration = Duration::from_millis(2_500);
 /// Packets of a compound packet that are looked at.
 const COMPOUND_LIMIT: usize = 16;
 
@@ -138,6 +140,7 @@ pub struct Sent {
 #[derive(Clone, Debug, Default)]
 pub struct Reporter {
     sent_at: Option<Time>,
+    round_trip: Option<Duration>,
 }
 
 impl Reporter {
@@ -158,6 +161,9 @@ impl Reporter {
         if packets(compound).any(|(kind, _)| kind == BYE) {
             return Answered::Bye;
         }
+        if let Some(round_trip) = round_trip(compound, own, now) {
+            self.round_trip = Some(round_trip);
+        }
         let Some(reception) = reception else { return Answered::No };
         let due = self.sent_at.is_none_or(|at| now.since(at) >= INTERVAL);
         if !reception.on_rtcp(compound, now) || !due {
@@ -166,6 +172,11 @@ impl Reporter {
         self.sent_at = Some(now);
         write_report(out, own, reception, sent, now);
         Answered::Yes
+    }
+
+    /// The time from a report of ours to the peer and back, as its last report block told it (RFC 3550 §6.4.1).
+    pub const fn round_trip(&self) -> Option<Duration> {
+        self.round_trip
     }
 }
 
@@ -180,6 +191,28 @@ pub enum Answered {
     Bye,
     /// Not RTCP.
     NotRtcp,
+}
+
+/// The round trip that a report block about `own` tells: now, less the time of our report that it names, less the time
+/// the peer has had it.
+fn round_trip(compound: &[u8], own: u32, now: Time) -> Option<Duration> {
+    let blocks = packets(compound).filter_map(|(kind, body)| match kind {
+        SENDER_REPORT => body.get(24..),
+        RECEIVER_REPORT => body.get(4..),
+        _ => None,
+    });
+    let block = blocks.flat_map(|blocks| blocks.chunks_exact(24)).find(|block| u32_at(block, 0) == Some(own))?;
+    let (report, held) = (u32_at(block, 16)?, u32_at(block, 20)?);
+    let passed = stamp(now).wrapping_sub(report).wrapping_sub(held);
+    // Half a day and more is a clock that went back, or a lie.
+    (report != 0 && passed < 1 << 31).then(|| Duration::from_micros(u64::from(passed) * 1_000_000 / 65_536))
+}
+
+/// The middle 32 bits of a moment's time in sender reports: 1/65536 s.
+const fn stamp(time: Time) -> u32 {
+    let seconds = time.0 / 1_000_000;
+    let fraction = ((time.0 % 1_000_000) << 32) / 1_000_000;
+    (seconds as u32) << 16 | (fraction >> 16) as u32
 }
 
 fn write_report(out: &mut Vec<u8>, own: u32, reception: &mut Reception, sent: &Sent, now: Time) {
@@ -240,8 +273,6 @@ pub(crate) const fn samples(time: Time) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const START: Time = Time(50_000_000);
@@ -286,6 +317,34 @@ mod tests {
         assert_eq!(out[52..56], [0x81, SOURCE_DESCRIPTION, 0, 5]);
         assert_eq!(&out[60..], b"\x01\x0apm00000063\0\0\0\0");
         assert_eq!(packets(&out).count(), 2);
+    }
+
+    #[test]
+    fn a_report_block_about_us_tells_the_round_trip() {
+        let mut reception = Reception::new(7, 1, 0, START);
+        let mut reporter = Reporter::default();
+        let mut out = Vec::new();
+        let sent = Sent { packets: 1, octets: 160, last: Some((0, START)) };
+        reporter.on_rtcp(&sender_report(7), 99, Some(&mut reception), &sent, START, &mut out);
+        // The middle of the time in our sender report, and half a second in the peer's hands.
+        let report = word(&out, 2) << 16 | word(&out, 3) >> 16;
+        let block = |about: u32| {
+            let mut bytes = Vec::new();
+            put_header(&mut bytes, 1, RECEIVER_REPORT, 7);
+            for word in [7, about, 0, 0, 0, report, 32_768] {
+                bytes.extend_from_slice(&word.to_be_bytes());
+            }
+            bytes
+        };
+        let later = START + Duration::from_millis(620);
+        reporter.on_rtcp(&block(98), 99, Some(&mut reception), &sent, later, &mut Vec::new());
+        assert_eq!(reporter.round_trip(), None, "it is about somebody else");
+        reporter.on_rtcp(&block(99), 99, Some(&mut reception), &sent, later, &mut Vec::new());
+        assert_eq!(reporter.round_trip().map(|time| time.as_millis()), Some(119), "120 ms, cut to 1/65536 s");
+        let before = START + Duration::from_millis(400);
+        let mut early = Reporter::default();
+        early.on_rtcp(&block(99), 99, Some(&mut reception), &sent, before, &mut Vec::new());
+        assert_eq!(early.round_trip(), None, "nothing comes back before it was sent");
     }
 
     #[test]

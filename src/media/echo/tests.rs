@@ -1,8 +1,9 @@
 use proptest::prelude::*;
-use rtp_types::RtpPacketBuilder;
+use rtp_types::{RtpPacket, RtpPacketBuilder};
 
 use super::*;
-use crate::media::{Codec, Payload};
+use crate::media::stream::RATE_LIMIT;
+use crate::media::{Codec, Direction, Payload, rtcp};
 
 const CALLER: &str = "192.0.2.1:4000";
 

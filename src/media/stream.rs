@@ -1,0 +1,379 @@
+//! One RTP stream with its two halves: what arrives on a port, and what leaves from it as a stream of our own.
+//!
+//! The halves are one value because they share the terms, the latch and the RTCP; whose sound goes into which stream is
+//! for others to say: [`super::Echo`] sends what it receives, a bridge of two streams sends what the other one receives.
+//!
+//! What leaves has a header of ours in front of the payload, written in the buffer the packet arrived in: our SSRC, the
+//! sequence numbers and timestamps of one unbroken stream whatever the sender does (it may start over or be replaced by
+//! another), the sender's losses and reorderings kept as they were, marker kept, contributing sources, header extensions
+//! and padding left out (nobody negotiated them with us). Encrypted or unknown payloads are never looked into. A rate cap
+//! keeps two of ours that were pointed at each other from running hot.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use rtp_types::RtpPacket;
+
+use crate::time::Time;
+
+use super::codec::{Codec, Direction, Payloads};
+use super::latch::{Latch, continues};
+use super::rtcp::{self, Answered, Reception, Reporter, Sent};
+use super::session::Terms;
+
+/// Packets of one stream that are taken in a second: twice what 5 ms packets make, events included.
+pub const RATE_LIMIT: u32 = 400;
+
+const HEADER: usize = RtpPacket::MIN_RTP_PACKET_LEN;
+
+/// One stream, both ways.
+#[derive(Clone, Debug)]
+pub struct Stream {
+    ssrc: u32,
+    payloads: Payloads,
+    direction: Direction,
+    signalled: Option<SocketAddr>,
+    latch: Latch,
+    thread: Option<Thread>,
+    last: Last,
+    rate: Rate,
+    reception: Option<Reception>,
+    received: Received,
+    sent: Sent,
+    reporter: Reporter,
+}
+
+/// What has been received, from all sources together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Received {
+    /// Packets.
+    pub packets: u64,
+    /// Octets of payload.
+    pub octets: u64,
+    /// Packets that sources before the present one have lost.
+    lost_before: u64,
+}
+
+/// How the sender's numbers become ours, as long as they go on.
+#[derive(Clone, Copy, Debug)]
+struct Thread {
+    ssrc: u32,
+    /// The highest of the sender's sequence numbers.
+    highest: u16,
+    sequence_shift: u16,
+    timestamp_shift: u32,
+}
+
+/// The furthest point of what we have sent.
+#[derive(Clone, Copy, Debug)]
+struct Last {
+    sequence: u16,
+    timestamp: u32,
+    at: Option<Time>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Rate {
+    second: u64,
+    count: u32,
+}
+
+/// Why a packet goes nowhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Dropped {
+    /// Not RTP version 2, or cut short.
+    NotRtp,
+    /// RTCP on the RTP port; nobody negotiated that (RFC 5761).
+    Rtcp,
+    /// A payload type that was not negotiated, or a format that the other stream does not send.
+    PayloadType,
+    /// From another sender than the stream's.
+    OtherSender,
+    /// Our own packet.
+    Loop,
+    /// The direction says that nothing is received, or nothing sent (hold).
+    Held,
+    /// More packets a second than any negotiated format makes.
+    TooFast,
+    /// Nobody has said where it goes.
+    NoAddress,
+}
+
+impl Dropped {
+    /// Its name in counters.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Dropped::NotRtp => "not-rtp",
+            Dropped::Rtcp => "rtcp",
+            Dropped::PayloadType => "payload-type",
+            Dropped::OtherSender => "other-sender",
+            Dropped::Loop => "loop",
+            Dropped::Held => "held",
+            Dropped::TooFast => "too-fast",
+            Dropped::NoAddress => "no-address",
+        }
+    }
+}
+
+impl Stream {
+    /// A stream on these terms. From `seed` come our SSRC and the first sequence number and timestamp, which RFC 3550
+    /// §5.1 wants random.
+    pub fn new(seed: u64, terms: &Terms) -> Self {
+        let spread = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        Stream {
+            ssrc: (seed ^ seed >> 32) as u32,
+            payloads: terms.payloads,
+            direction: terms.direction,
+            signalled: terms.remote,
+            latch: Latch::new(terms.remote),
+            thread: None,
+            last: Last { sequence: spread as u16, timestamp: (spread >> 32) as u32, at: None },
+            rate: Rate::default(),
+            reception: None,
+            received: Received::default(),
+            sent: Sent::default(),
+            reporter: Reporter::default(),
+        }
+    }
+
+    /// Other terms; what we send goes on as the same stream.
+    pub fn set_terms(&mut self, terms: &Terms, now: Time) {
+        if terms.direction != self.direction {
+            // After a hold our numbers go on where they stopped, instead of looking like a loss.
+            self.thread = None;
+        }
+        self.payloads = terms.payloads;
+        self.direction = terms.direction;
+        self.signalled = terms.remote;
+        self.latch.signal(terms.remote, now);
+    }
+
+    /// Judges and counts a packet from the RTP port. What it carries may go on if the stream's direction lets it in, which
+    /// is for the caller to look at.
+    pub fn receive(&mut self, packet: &[u8], source: SocketAddr, now: Time) -> Result<Arrived, Dropped> {
+        if rtcp::is_rtcp(packet) {
+            return Err(Dropped::Rtcp);
+        }
+        let arrived = Arrived::read(packet, &self.payloads)?;
+        if arrived.ssrc == self.ssrc {
+            return Err(Dropped::Loop);
+        }
+        if !self.latch.on_packet(source, arrived.ssrc, arrived.sequence, now) {
+            return Err(Dropped::OtherSender);
+        }
+        // Behind the latch: a stranger's flood must not use up what the stream may send.
+        if !self.rate.admits(now) {
+            return Err(Dropped::TooFast);
+        }
+        self.received.packets += 1;
+        self.received.octets += arrived.octets() as u64;
+        match &mut self.reception {
+            Some(reception) if reception.ssrc() == arrived.ssrc => {
+                reception.on_packet(arrived.sequence, arrived.timestamp, now);
+            }
+            reception => {
+                self.received.lost_before += reception.map_or(0, |before| before.lost().max(0) as u64);
+                *reception = Some(Reception::new(arrived.ssrc, arrived.sequence, arrived.timestamp, now));
+            }
+        }
+        Ok(arrived)
+    }
+
+    /// Makes of a packet that arrived here, or at another stream, one of ours, in the buffer that it lies in.
+    pub fn send<'a>(
+        &mut self,
+        arrived: &Arrived,
+        payload_type: u8,
+        packet: &'a mut [u8],
+        now: Time,
+    ) -> Result<&'a [u8], Dropped> {
+        if !self.direction.sends() {
+            return Err(Dropped::Held);
+        }
+        let (sequence, timestamp) = self.renumber(arrived, now);
+        self.sent.packets = self.sent.packets.wrapping_add(1);
+        self.sent.octets = self.sent.octets.wrapping_add(arrived.octets() as u32);
+        self.sent.last = Some((timestamp, now));
+        let marker = if arrived.marker { 0x80 } else { 0 };
+        let header = write_header(marker | payload_type, sequence, timestamp, self.ssrc);
+        // The payload lies behind a header of at least twelve bytes: there is always room in front of it.
+        let out = packet.get_mut(arrived.payload_begin - HEADER..arrived.end).ok_or(Dropped::NotRtp)?;
+        out.get_mut(..HEADER).ok_or(Dropped::NotRtp)?.copy_from_slice(&header);
+        Ok(out)
+    }
+
+    /// As [`Stream::send`], for a packet that arrived at another stream: under the number that its format has here, to
+    /// where this stream's packets come from or, while none has come, where its other end said it wants them.
+    pub fn forward<'a>(
+        &mut self,
+        arrived: &Arrived,
+        packet: &'a mut [u8],
+        now: Time,
+    ) -> Result<(SocketAddr, &'a [u8]), Dropped> {
+        if !self.direction.sends() {
+            return Err(Dropped::Held);
+        }
+        let to = self.latch.remote().or(self.signalled).ok_or(Dropped::NoAddress)?;
+        let Some(payload) = self.payloads.iter().find(|payload| payload.codec == arrived.codec) else {
+            self.pass_over(arrived);
+            return Err(Dropped::PayloadType);
+        };
+        Ok((to, self.send(arrived, payload.send, packet, now)?))
+    }
+
+    /// Takes a packet from the RTCP port; an answer, when one is due, is appended to `out` and goes back to `source`.
+    pub fn on_rtcp(&mut self, packet: &[u8], source: SocketAddr, now: Time, out: &mut Vec<u8>) -> Answered {
+        // Symmetric RTCP (RFC 4961): from the same host as the packets, whatever the port.
+        if self.latch.remote().is_none_or(|remote| remote.ip() != source.ip()) {
+            return Answered::No;
+        }
+        self.reporter.on_rtcp(packet, self.ssrc, self.reception.as_mut(), &self.sent, now, out)
+    }
+
+    /// Which way media flows.
+    pub const fn direction(&self) -> Direction {
+        self.direction
+    }
+
+    /// The formats.
+    pub const fn payloads(&self) -> &Payloads {
+        &self.payloads
+    }
+
+    /// Where packets come from; `None` until one has arrived.
+    pub const fn remote(&self) -> Option<SocketAddr> {
+        self.latch.remote()
+    }
+
+    /// When the stream's sender was last heard; `None` when never.
+    pub const fn heard(&self) -> Option<Time> {
+        self.latch.heard()
+    }
+
+    /// Our synchronisation source.
+    pub const fn ssrc(&self) -> u32 {
+        self.ssrc
+    }
+
+    /// What has been sent so far.
+    pub const fn sent(&self) -> &Sent {
+        &self.sent
+    }
+
+    /// What has been received from the present source.
+    pub const fn reception(&self) -> Option<&Reception> {
+        self.reception.as_ref()
+    }
+
+    /// What has been received from all sources.
+    pub const fn received(&self) -> Received {
+        self.received
+    }
+
+    /// Packets that were expected and did not come, from all sources.
+    pub fn lost(&self) -> u64 {
+        self.received.lost_before + self.reception.as_ref().map_or(0, |reception| reception.lost().max(0) as u64)
+    }
+
+    /// Half the last round trip that a report of the peer told; `None` while none has.
+    pub fn latency(&self) -> Option<Duration> {
+        self.reporter.round_trip().map(|whole| whole / 2)
+    }
+
+    fn renumber(&mut self, arrived: &Arrived, now: Time) -> (u16, u32) {
+        let thread = match &mut self.thread {
+            Some(thread) if thread.ssrc == arrived.ssrc && continues(thread.highest, arrived.sequence) => thread,
+            thread => {
+                let next = self.last.sequence.wrapping_add(1);
+                let passed = self.last.at.map_or(Duration::ZERO, |at| now.since(at));
+                let timestamp = self.last.timestamp.wrapping_add(rtcp::samples(Time(passed.as_micros() as u64)));
+                thread.insert(Thread {
+                    ssrc: arrived.ssrc,
+                    highest: arrived.sequence,
+                    sequence_shift: next.wrapping_sub(arrived.sequence),
+                    timestamp_shift: timestamp.wrapping_sub(arrived.timestamp),
+                })
+            }
+        };
+        let sequence = arrived.sequence.wrapping_add(thread.sequence_shift);
+        let timestamp = arrived.timestamp.wrapping_add(thread.timestamp_shift);
+        if arrived.sequence.wrapping_sub(thread.highest) < u16::MAX / 2 {
+            thread.highest = arrived.sequence;
+            self.last = Last { sequence, timestamp, at: Some(now) };
+        }
+        (sequence, timestamp)
+    }
+
+    /// A packet that does not leave here must not look like one that was lost.
+    fn pass_over(&mut self, arrived: &Arrived) {
+        if let Some(thread) = self.thread.as_mut().filter(|thread| thread.ssrc == arrived.ssrc)
+            && (1..u16::MAX / 2).contains(&arrived.sequence.wrapping_sub(thread.highest))
+        {
+            thread.highest = arrived.sequence;
+            thread.sequence_shift = thread.sequence_shift.wrapping_sub(1);
+        }
+    }
+}
+
+impl Rate {
+    fn admits(&mut self, now: Time) -> bool {
+        let second = now.0 / 1_000_000;
+        if second != self.second {
+            *self = Rate { second, count: 0 };
+        }
+        self.count = self.count.saturating_add(1);
+        self.count <= RATE_LIMIT
+    }
+}
+
+/// A packet that has arrived: what its header says, and where its payload lies.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrived {
+    ssrc: u32,
+    sequence: u16,
+    timestamp: u32,
+    /// The format it came in.
+    pub codec: Codec,
+    /// The number that this format has in packets to its sender.
+    pub answered_as: u8,
+    marker: bool,
+    payload_begin: usize,
+    end: usize,
+}
+
+impl Arrived {
+    fn read(packet: &[u8], payloads: &Payloads) -> Result<Self, Dropped> {
+        let read = RtpPacket::parse(packet).map_err(|_| Dropped::NotRtp)?;
+        let payload_begin = read.payload_offset();
+        let end = packet.len().checked_sub(usize::from(read.padding().unwrap_or(0)));
+        let end = end.filter(|end| payload_begin <= *end).ok_or(Dropped::NotRtp)?;
+        let payload = payloads.received_as(read.payload_type()).ok_or(Dropped::PayloadType)?;
+        Ok(Arrived {
+            ssrc: read.ssrc(),
+            sequence: read.sequence_number(),
+            timestamp: read.timestamp(),
+            codec: payload.codec,
+            answered_as: payload.send,
+            marker: read.marker_bit(),
+            payload_begin,
+            end,
+        })
+    }
+
+    const fn octets(&self) -> usize {
+        self.end - self.payload_begin
+    }
+}
+
+fn write_header(marker_and_type: u8, sequence: u16, timestamp: u32, ssrc: u32) -> [u8; HEADER] {
+    let mut header = [0; HEADER];
+    header[0] = 0x80;
+    header[1] = marker_and_type;
+    header[2..4].copy_from_slice(&sequence.to_be_bytes());
+    header[4..8].copy_from_slice(&timestamp.to_be_bytes());
+    header[8..12].copy_from_slice(&ssrc.to_be_bytes());
+    header
+}
+
+#[cfg(test)]
+mod tests;
