@@ -1,7 +1,10 @@
-//! The built-in media: calls whose sound goes back where it comes from, over the slot's RTP ports.
+//! The built-in media, over the slot's RTP ports: SIP calls whose sound goes back where it comes from, and the connections
+//! of MGCP endpoints.
 //!
 //! A call's sockets are opened with its first active stream and closed with its last: a call on hold, or with
 //! `a=inactive`, has none.
+
+mod connections;
 
 use std::collections::HashMap;
 use std::io;
@@ -12,6 +15,7 @@ use std::time::Duration;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
+use crate::call::gateway::ConnectionKey;
 use crate::call::offer::{Capabilities, Local, Offer, OfferError, terms_of};
 use crate::call::{CallKey, Uas};
 use crate::handoff::frame::RefuseReason;
@@ -19,6 +23,8 @@ use crate::media::{Ports, Session};
 use crate::net::bind::BindError;
 use crate::net::udp::{Batch, Buffers, Socket};
 use crate::time::Time;
+
+use self::connections::Connection;
 
 /// RTP sockets have tokens from here on: the port added.
 pub(super) const RTP_TOKENS: usize = 1 << 40;
@@ -29,12 +35,13 @@ const PORTS_TRIED: usize = 8;
 /// So long the worker says that it has no room after a stream could not be opened: then it is worth another try.
 const EXHAUSTED_FOR: Duration = Duration::from_secs(1);
 
-/// The media of all echo calls of a worker.
+/// The media of all calls and connections of a worker.
 pub(super) struct Media {
     registry: Registry,
     capabilities: Capabilities,
     ports: Ports,
     calls: HashMap<CallKey, Box<EchoCall>>,
+    connections: HashMap<ConnectionKey, Connection>,
     sockets: HashMap<u16, Leg>,
     seed: u64,
     /// When opening a stream last failed, until one is given back.
@@ -52,9 +59,16 @@ struct EchoCall {
 
 /// The sockets of one stream.
 struct Leg {
-    call: CallKey,
+    of: Owner,
     rtp: Socket,
     rtcp: Socket,
+}
+
+/// What a stream belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owner {
+    Call(CallKey),
+    Connection(ConnectionKey),
 }
 
 /// Why a call has no media.
@@ -82,6 +96,7 @@ impl Media {
             capabilities: Capabilities::default(),
             ports: Ports::new(range, seed),
             calls: HashMap::new(),
+            connections: HashMap::new(),
             sockets: HashMap::new(),
             seed,
             exhausted: None,
@@ -103,10 +118,10 @@ impl Media {
     pub(super) fn echo(&mut self, uas: &mut Uas, key: CallKey, offer: Option<&[u8]>, now: Time) -> bool {
         let Some(address) = uas.address(key).filter(|_| uas.is_undecided(key)) else { return false };
         let local_ip = uas.local_ip(key).unwrap_or(address);
-        self.seed = self.seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+        let seed = self.next_seed();
         let mut call = EchoCall {
-            local: Local::new(self.seed, address),
-            session: Session::new(self.seed.rotate_left(29)),
+            local: Local::new(seed, address),
+            session: Session::new(seed.rotate_left(29)),
             offered: offer.is_none(),
         };
         let said = match offer {
@@ -173,7 +188,11 @@ impl Media {
         let Ok(port) = u16::try_from(token.0.saturating_sub(RTP_TOKENS)) else { return false };
         let even = port & !1;
         let Some(leg) = self.sockets.get(&even) else { return false };
-        let Some(call) = self.calls.get_mut(&leg.call) else { return false };
+        let key = match leg.of {
+            Owner::Call(key) => key,
+            Owner::Connection(key) => return self.on_connection_readable(key, port, batch, now),
+        };
+        let Some(call) = self.calls.get_mut(&key) else { return false };
         let Some(echo) = call.session.leg_of_port(even).and_then(|leg| leg.echo()) else {
             // Our offer is not answered yet: what comes early is read and forgotten.
             return drain(if port == even { &leg.rtp } else { &leg.rtcp }, batch);
@@ -255,7 +274,7 @@ impl Media {
     /// Opens `port` or, where another program has it, one of the next.
     fn bind_some(&mut self, key: CallKey, session: &mut Session, ip: IpAddr, port: &mut u16) -> Result<Leg, Unopened> {
         for _ in 1..PORTS_TRIED {
-            match self.bind(key, ip, *port) {
+            match self.bind(Owner::Call(key), ip, *port) {
                 Err(Unopened::Bind(error @ BindError::InUse { .. })) => {
                     tracing::warn!(%error, "another program has an RTP port of this slot");
                     let Some(other) = session.replace(*port, &mut self.ports) else {
@@ -266,17 +285,23 @@ impl Media {
                 result => return result,
             }
         }
-        self.bind(key, ip, *port)
+        self.bind(Owner::Call(key), ip, *port)
     }
 
-    fn bind(&self, call: CallKey, ip: IpAddr, port: u16) -> Result<Leg, Unopened> {
+    /// One random number after the other, as far as nobody has to be kept from foreseeing them.
+    fn next_seed(&mut self) -> u64 {
+        self.seed = self.seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+        self.seed
+    }
+
+    fn bind(&self, of: Owner, ip: IpAddr, port: u16) -> Result<Leg, Unopened> {
         let open = |port: u16| -> Result<Socket, Unopened> {
             let socket = Socket::bind(SocketAddr::new(ip, port), Buffers::MEDIA)?;
             let token = Token(RTP_TOKENS + usize::from(port));
             self.registry.register(&mut SourceFd(&socket.as_raw_fd()), token, Interest::READABLE)?;
             Ok(socket)
         };
-        Ok(Leg { call, rtp: open(port)?, rtcp: open(port + 1)? })
+        Ok(Leg { of, rtp: open(port)?, rtcp: open(port + 1)? })
     }
 
     fn close_all(&mut self, call: &mut EchoCall) {
