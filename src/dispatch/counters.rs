@@ -54,9 +54,9 @@ impl Kind {
     /// What a decision about a message from a well-known socket does.
     pub const fn of(decision: &Decision) -> Kind {
         match decision.target {
-            Target::Worker(Handoff { follows: true, .. }) => Kind::Relayed,
+            Target::Worker(Handoff { follows: true, .. }) | Target::Everyone(_) => Kind::Relayed,
             Target::Worker(_) => Kind::HandedOver,
-            Target::Answer(_) | Target::Pong => Kind::Replied,
+            Target::Answer(_) | Target::Return(_) | Target::Gathered(_) | Target::Pong => Kind::Replied,
             Target::Drop => Kind::Dropped,
         }
     }

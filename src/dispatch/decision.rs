@@ -9,8 +9,11 @@ use crate::handoff::frame::{RefuseReason, Transaction, Transport};
 use crate::ids::{ConnId, Incarnation, ListenerId, Seq, WorkerId};
 use crate::pack::{Damaged, Pack, Packed, packed};
 use crate::time::Time;
+use crate::wire::mgcp::{ReturnCode, TransactionId};
 
 pub use super::identity::DispatcherTag;
+pub use super::mgcp::chain::ChainId;
+pub use super::mgcp::gathering::GatheringId;
 pub use super::reason::Reason;
 
 /// How a message came in.
@@ -46,6 +49,13 @@ pub enum Target {
     Worker(Handoff),
     /// Answer it: the dispatcher's own response.
     Answer(Answer),
+    /// Answer it: a return code of the dispatcher's own (MGCP).
+    Return(Return),
+    /// Hand it over to everyone it may concern, and make one answer of theirs (MGCP): the workers come from
+    /// `Dispatch::poll_everyone`.
+    Everyone(GatheringId),
+    /// Answer it as before, from what everyone said: see `Dispatch::gathered`.
+    Gathered(GatheringId),
     /// Send one CRLF back on the stream (RFC 5626 §3.5.1).
     Pong,
     /// Nothing.
@@ -104,6 +114,15 @@ impl Answer {
     }
 }
 
+/// A response of the dispatcher's own to a command of MGCP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Return {
+    /// The return code (RFC 3435 §2.4).
+    pub code: ReturnCode,
+    /// The command's transaction.
+    pub transaction: TransactionId,
+}
+
 /// A message that comes back from a worker: refused, or found unanswered on the link of one that died.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Returned {
@@ -160,6 +179,22 @@ impl Joined {
     }
 }
 
+/// What a message is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// SIP.
+    Sip,
+    /// MGCP.
+    Mgcp,
+}
+
+impl Protocol {
+    /// How many there are.
+    pub const COUNT: usize = 2;
+    /// All of them.
+    pub const ALL: [Protocol; Protocol::COUNT] = [Protocol::Sip, Protocol::Mgcp];
+}
+
 /// What a worker serves: it gets nothing else.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Services {
@@ -181,6 +216,14 @@ impl Services {
     pub fn named(names: &[String]) -> Services {
         let has = |name: &str| names.iter().any(|it| it == name);
         Services { sip: has("sip"), mgcp: has("mgcp") }
+    }
+
+    /// Whether it serves this.
+    pub const fn has(self, protocol: Protocol) -> bool {
+        match protocol {
+            Protocol::Sip => self.sip,
+            Protocol::Mgcp => self.mgcp,
+        }
     }
 
     /// Whether it serves nothing at all.
@@ -267,6 +310,7 @@ pub struct Tried {
     count: u8,
 }
 
+packed!(Services { sip, mgcp });
 packed!(Admin as Ready = 0, Drain = 1, Maint = 2);
 packed!(Operational as Down = 0, Starting = 1, Up = 2, Silent = 3);
 packed!(Room as All = 0, Scarce = 1, Following = 2, None = 3);

@@ -1,4 +1,4 @@
-//! Conferences and the worker that has each: every leg of one must reach the same worker.
+//! Conferences, and calls of MGCP, and the worker that has each: every leg of one must reach the same worker.
 //!
 //! A conference is entered provisionally when its first leg is handed over, so that two first legs in one batch meet.
 //! The worker's word confirms it. A provisional one goes when its last waiting leg has its answer.
@@ -24,6 +24,8 @@ pub struct Group {
     pub worker: WorkerId,
     /// When its worker opened it; `None` while it is provisional.
     pub opened: Option<Time>,
+    /// Whether another worker has said that it has it, too.
+    pub is_claimed: bool,
     name: Fingerprint,
     waiting: u32,
     generation: u32,
@@ -31,7 +33,7 @@ pub struct Group {
 }
 
 packed!(GroupId { index, generation });
-packed!(Group { worker, opened, name, waiting, generation, is_live });
+packed!(Group { worker, opened, is_claimed, name, waiting, generation, is_live });
 
 /// What became of a worker's word that it has opened a conference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +100,7 @@ impl Groups {
         };
         let group = &mut self.groups[id.index as usize];
         let conflict = group.worker != worker && group.opened.is_some();
+        group.is_claimed |= conflict;
         if !conflict || group.opened.is_some_and(|first| opened < first) {
             group.worker = worker;
             group.opened = Some(opened);
@@ -208,7 +211,7 @@ impl Groups {
     }
 
     fn enter(&mut self, name: Fingerprint, worker: WorkerId, opened: Option<Time>) -> Option<GroupId> {
-        let mut group = Group { worker, opened, name, waiting: 0, generation: 0, is_live: true };
+        let mut group = Group { worker, opened, is_claimed: false, name, waiting: 0, generation: 0, is_live: true };
         let index = match self.free.pop() {
             Some(index) => {
                 let place = &mut self.groups[index as usize];

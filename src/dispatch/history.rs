@@ -1,4 +1,4 @@
-//! The last decisions, by Call-ID: what `explain` reads for calls that are long gone.
+//! The last decisions, by Call-ID (of MGCP commands without a call: by endpoint and transaction): what `explain` reads for calls that are long gone.
 
 use super::decision::{Decision, Handoff, Target};
 use super::reason::Reason;
@@ -37,8 +37,12 @@ pub enum Outcome {
         /// Whether it went where its call was.
         follows: bool,
     },
-    /// Answered with this status.
+    /// Answered with this status, or this return code.
     Answered(u16),
+    /// Handed to every worker that it may concern.
+    Everyone,
+    /// Answered as before, from what everyone had said.
+    AnsweredAgain,
     /// Dropped, or answered by a keepalive.
     Dropped,
 }
@@ -65,6 +69,9 @@ impl History {
                 Outcome::Worker { worker, size, pinned, follows }
             }
             Target::Answer(answer) => Outcome::Answered(answer.status),
+            Target::Return(answer) => Outcome::Answered(answer.code.0),
+            Target::Everyone(_) => Outcome::Everyone,
+            Target::Gathered(_) => Outcome::AnsweredAgain,
             Target::Pong | Target::Drop => Outcome::Dropped,
         };
         let line = Line { call, explained: Explained { at: now, reason: decision.reason, outcome } };

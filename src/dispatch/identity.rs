@@ -95,6 +95,9 @@ pub struct Directory {
     // Incarnations pass a keyed check before they are looked up, so that peers cannot choose them.
     lives: HashMap<u64, WorkerId, FixedState>,
     addresses: HashMap<SocketAddr, Place, FixedState>,
+    mgcp: HashMap<SocketAddr, Place, FixedState>,
+    /// The same by port: an MGCP name has no room for the address.
+    mgcp_ports: HashMap<u16, Place, FixedState>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -105,10 +108,22 @@ struct Place {
 
 packed!(Place { worker, is_live });
 
+impl Place {
+    const fn named(&self) -> Named {
+        if self.is_live { Named::Live(self.worker) } else { Named::Gone }
+    }
+}
+
 impl Directory {
     /// A directory without workers.
     pub fn new(keys: Keyring) -> Self {
-        Directory { keys, lives: HashMap::default(), addresses: HashMap::default() }
+        Directory {
+            keys,
+            lives: HashMap::default(),
+            addresses: HashMap::default(),
+            mgcp: HashMap::default(),
+            mgcp_ports: HashMap::default(),
+        }
     }
 
     /// The keys.
@@ -126,17 +141,30 @@ impl Directory {
         }
     }
 
+    /// What the MGCP addresses of a worker that lives mean from now on.
+    pub fn add_mgcp(&mut self, worker: WorkerId, addresses: &[SocketAddr]) {
+        self.mgcp.retain(|_, place| place.worker != worker);
+        self.mgcp_ports.retain(|_, place| place.worker != worker);
+        for &address in addresses {
+            self.mgcp.insert(address, Place { worker, is_live: true });
+            self.mgcp_ports.insert(address.port(), Place { worker, is_live: true });
+        }
+    }
+
     /// A worker's life is over. Its addresses belong to the slot and are remembered.
     pub fn remove(&mut self, worker: WorkerId) {
         self.lives.retain(|_, at| *at != worker);
-        self.addresses.values_mut().filter(|place| place.worker == worker).for_each(|place| place.is_live = false);
+        let own = self.addresses.values_mut().chain(self.mgcp.values_mut()).chain(self.mgcp_ports.values_mut());
+        own.filter(|place| place.worker == worker).for_each(|place| place.is_live = false);
     }
 
     /// Writes who lives where.
     pub fn save(&self, out: &mut Vec<u8>) {
-        let Directory { keys: _, lives, addresses } = self;
+        let Directory { keys: _, lives, addresses, mgcp, mgcp_ports } = self;
         lives.iter().map(|(life, worker)| (*life, *worker)).collect::<Vec<_>>().pack(out);
         addresses.iter().map(|(address, place)| (*address, *place)).collect::<Vec<_>>().pack(out);
+        mgcp.iter().map(|(address, place)| (*address, *place)).collect::<Vec<_>>().pack(out);
+        mgcp_ports.iter().map(|(port, place)| (*port, *place)).collect::<Vec<_>>().pack(out);
     }
 
     /// Takes what [`Directory::save`] wrote instead of what it has.
@@ -147,19 +175,39 @@ impl Directory {
     pub fn restore(&mut self, from: &mut Packed<'_>) -> Result<(), Damaged> {
         self.lives = <Vec<(u64, WorkerId)>>::unpack(from)?.into_iter().collect();
         self.addresses = <Vec<(SocketAddr, Place)>>::unpack(from)?.into_iter().collect();
+        self.mgcp = <Vec<(SocketAddr, Place)>>::unpack(from)?.into_iter().collect();
+        self.mgcp_ports = <Vec<(u16, Place)>>::unpack(from)?.into_iter().collect();
         Ok(())
     }
 
     /// How that is laid out.
     pub fn layout(out: &mut String) {
-        out.push_str("lives,addresses:");
+        out.push_str("lives,addresses,mgcp,ports:");
         Place::layout(out);
     }
 
     /// Whom the token at the front of `field` names; `None` when there is no token.
     pub fn token(&self, field: &[u8]) -> Option<Named> {
-        let incarnation = self.keys.read(field)?;
-        Some(self.lives.get(&incarnation.bits()).map_or(Named::Gone, |&worker| Named::Live(worker)))
+        self.keys.read(field).map(|incarnation| self.life(incarnation))
+    }
+
+    /// Whose an MGCP connection id is; `None` when it holds no token.
+    pub fn connection(&self, id: &[u8]) -> Option<Named> {
+        self.keys.read_hex(id).map(|incarnation| self.life(incarnation))
+    }
+
+    /// Whose own MGCP port an address is.
+    pub fn mgcp(&self, address: SocketAddr) -> Option<Named> {
+        self.mgcp.get(&address).map(Place::named)
+    }
+
+    /// Whose own MGCP port a port is.
+    pub fn mgcp_port(&self, port: u16) -> Option<Named> {
+        self.mgcp_ports.get(&port).map(Place::named)
+    }
+
+    fn life(&self, incarnation: Incarnation) -> Named {
+        self.lives.get(&incarnation.bits()).map_or(Named::Gone, |&worker| Named::Live(worker))
     }
 
     /// Whose own port `host:port` is. A worker bound to every address of this host is meant by each address that
@@ -175,7 +223,7 @@ impl Directory {
             Some(place) => place,
             None => self.addresses.get(&SocketAddr::new(unspecified, port)).filter(|_| is_ours(host))?,
         };
-        Some(if place.is_live { Named::Live(place.worker) } else { Named::Gone })
+        Some(place.named())
     }
 }
 

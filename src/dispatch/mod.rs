@@ -1,7 +1,7 @@
 //! The decision: which worker gets a message, or what the dispatcher answers itself. A function of (state, message, now).
 //!
 //! [`Dispatch`] holds one lane's state and wires its parts; the rules for SIP stand in [`sip`], what is done with messages
-//! that come back in [`returned`]. Nothing here owns a socket, a clock, a thread or a random source: the seed is given once,
+//! that come back in [`returned`]; all that is MGCP's is in [`mgcp`]. Nothing here owns a socket, a clock, a thread or a random source: the seed is given once,
 //! the time with every call.
 
 pub mod access;
@@ -15,6 +15,7 @@ pub mod history;
 pub mod identity;
 mod index;
 pub mod ledger;
+pub mod mgcp;
 pub mod owner;
 mod pinned;
 mod placing;
@@ -47,6 +48,7 @@ use fingerprint::{Fingerprint, Printer, SourcePrint};
 use group::{Groups, Opening};
 use history::{Explained, History};
 use identity::{Directory, Keyring};
+use mgcp::{Acks, Gatherings};
 use pool::Pool;
 use reason::Reason;
 use rules::Rules;
@@ -89,6 +91,10 @@ pub struct Dispatch {
     unrecorded_until: Time,
     /// When every worker is looked at next; `None` while no worker lives.
     next_look: Option<Time>,
+    gatherings: Gatherings,
+    acks: Acks,
+    /// How many lanes decide, this one included.
+    lanes: usize,
 }
 
 /// The smallest datagram that is answered. A request with all that RFC 3261 §8.1.1 asks for has more than this in its
@@ -125,6 +131,9 @@ impl Dispatch {
             counters: Counters::default(),
             unrecorded_until: Time(0),
             next_look: None,
+            gatherings: Gatherings::new(),
+            acks: Acks::default(),
+            lanes: 1,
             rules,
         }
     }
@@ -180,7 +189,11 @@ impl Dispatch {
     }
 
     fn note(&mut self, message: &Message<'_>, decision: &Decision, now: Time) {
-        self.history.note(self.call_hash.hash_one(message.call_id()), decision, now);
+        self.note_text(message.call_id(), decision, now);
+    }
+
+    fn note_text(&mut self, name: &[u8], decision: &Decision, now: Time) {
+        self.history.note(self.call_hash.hash_one(name), decision, now);
     }
 
     /// The final response to the message that made this entry has left.
@@ -203,6 +216,8 @@ impl Dispatch {
         self.groups.on_worker_down(worker);
         self.pool.on_up(worker, joined, now);
         self.directory.add(worker, joined.incarnation, &joined.addresses);
+        self.directory.add_mgcp(worker, &joined.mgcp);
+        self.gatherings.on_worker_down(worker, now);
         self.next_look = self.next_look.or(Some(now + LOOK_EVERY));
     }
 
@@ -248,11 +263,12 @@ impl Dispatch {
     }
 
     /// A worker is gone, and its link has been read to the end.
-    pub fn on_worker_down(&mut self, worker: WorkerId, _now: Time) {
+    pub fn on_worker_down(&mut self, worker: WorkerId, now: Time) {
         let slots = self.pool.len();
         self.pool.on_down(worker);
         self.directory.remove(worker);
         self.groups.on_worker_down(worker);
+        self.gatherings.on_worker_down(worker, now);
         if self.pool.len() != slots {
             self.selector.set(self.rules.policy, &self.rules.weights, self.pool.len());
         }
@@ -279,9 +295,10 @@ impl Dispatch {
         self.pool.set_room(worker, room);
     }
 
-    /// A worker has opened a conference. `name` is the user part that callers write: `conf=ID`.
+    /// A worker has opened a conference, or a call of MGCP. `name` is the user part that callers write, `conf=ID`, or the
+    /// call id with `C:` in front.
     pub fn on_group_open(&mut self, worker: WorkerId, name: &[u8], opened: Time, _now: Time) {
-        match self.groups.open(self.printer.print(sip::CONFERENCE, &[name]), worker, opened) {
+        match self.groups.open(self.group_name(name), worker, opened) {
             Opening::Recorded => {}
             Opening::Conflict => self.counters.group_conflicts += 1,
             Opening::Full => self.counters.groups_unrecorded += 1,
@@ -290,7 +307,15 @@ impl Dispatch {
 
     /// A worker has closed a conference.
     pub fn on_group_closed(&mut self, worker: WorkerId, name: &[u8]) {
-        self.groups.close(self.printer.print(sip::CONFERENCE, &[name]), worker);
+        self.groups.close(self.group_name(name), worker);
+    }
+
+    /// What a group that a worker names is known by.
+    fn group_name(&self, name: &[u8]) -> Fingerprint {
+        match name.strip_prefix(mgcp::CALL) {
+            Some(id) => mgcp::call(id, &self.printer),
+            None => self.printer.print(sip::CONFERENCE, &[name]),
+        }
     }
 
     /// What another lane has handed to a worker and no report to that lane covers, in units.
@@ -307,6 +332,7 @@ impl Dispatch {
     /// What a source may begin is shared with other lanes, `lanes` in all.
     pub fn share_among(&mut self, lanes: usize) {
         self.access.share_among(lanes);
+        self.lanes = lanes;
     }
 
     /// What the operator wants of a worker.
@@ -337,6 +363,7 @@ impl Dispatch {
                 self.groups.release(group);
             }
         }
+        self.gatherings.handle_timeout(now);
         if self.is_look_due(now) {
             self.pool.look(now - self.rules.silent_after);
             let is_alive = self.pool.iter().any(|(_, worker)| worker.is_alive());
@@ -356,7 +383,7 @@ impl Dispatch {
 
     /// When [`Dispatch::handle_timeout`] is due next.
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.table.poll_timeout().into_iter().chain(self.next_look).min()
+        self.table.poll_timeout().into_iter().chain(self.next_look).chain(self.gatherings.poll_timeout()).min()
     }
 
     /// The workers.
@@ -400,8 +427,15 @@ impl Dispatch {
         self.groups.check();
     }
 
-    /// What was decided about a call, oldest first.
-    pub fn explain(&self, call_id: &[u8]) -> Vec<Explained> {
-        self.history.of(self.call_hash.hash_one(call_id))
+    /// What was decided about a call, oldest first; of MGCP commands without a call id, about an endpoint or a transaction
+    /// as written. What MGCP names is found in any case.
+    pub fn explain(&self, name: &[u8]) -> Vec<Explained> {
+        let lower = name.to_ascii_lowercase();
+        let mut explained = self.history.of(self.call_hash.hash_one(name));
+        if lower != name {
+            explained.extend(self.history.of(self.call_hash.hash_one(lower.as_slice())));
+            explained.sort_by_key(|explained| explained.at);
+        }
+        explained
     }
 }

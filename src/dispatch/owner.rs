@@ -1,13 +1,16 @@
 //! Which lane decides about a message.
 //!
 //! All lanes read the same sockets. What belongs together is decided by one of them: the legs of a conference, and all
-//! requests of a call, retransmissions and CANCEL included.
+//! requests of a call, retransmissions and CANCEL included; of MGCP all commands of a call id.
 
 use std::hash::BuildHasher;
+use std::net::IpAddr;
 
 use foldhash::fast::FixedState;
 use memchr::memmem;
 
+use super::mgcp::lowered;
+use crate::wire::mgcp::Command;
 use crate::wire::sip::{Message, Peek, Start, Uri, peek};
 
 /// The lanes there are, as one of them sees them.
@@ -51,8 +54,24 @@ impl Owners {
         }
     }
 
+    /// The lane that an MGCP command from `source` is for: that of its call, else that of its transaction, so that a
+    /// retransmission meets the first copy.
+    pub fn lane_of_command(&self, command: &Command<'_>, source: IpAddr) -> usize {
+        let mut name = [0; 64];
+        if let Some(call) = command.call_id().filter(|id| !id.is_empty()) {
+            return self.lane(lowered(call, &mut name));
+        }
+        let ip = source.to_canonical();
+        let id = command.transaction().0;
+        self.lane_of_hash(self.hash.hash_one((ip, id)))
+    }
+
     fn lane(&self, name: &[u8]) -> usize {
-        ((u128::from(self.hash.hash_one(name)) * self.lanes as u128) >> 64) as usize
+        self.lane_of_hash(self.hash.hash_one(name))
+    }
+
+    fn lane_of_hash(&self, hash: u64) -> usize {
+        ((u128::from(hash) * self.lanes as u128) >> 64) as usize
     }
 }
 

@@ -1,8 +1,9 @@
 //! Where a request goes, written down before it leaves: by its conference, by selection, or by hash without a record.
 
 use super::Dispatch;
-use super::decision::{Arrival, Decision, EntryId, Handoff, Reason, Room, Target, Tried};
+use super::decision::{Arrival, Decision, EntryId, Handoff, Protocol, Reason, Room, Target, Tried};
 use super::echoed::Echoed;
+use super::fingerprint::Fingerprint;
 use super::group::{Group, GroupId};
 use super::refusing::status_of;
 use super::select::{Ask, by_hash};
@@ -11,6 +12,16 @@ use super::table::{Entry, NewEntry, State};
 use crate::ids::WorkerId;
 use crate::time::Time;
 use crate::wire::sip::{Message, Method};
+
+/// What is to be placed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    pub(super) protocol: Protocol,
+    /// The conference, or the call of MGCP, that it belongs to.
+    pub(super) group: Option<Fingerprint>,
+    /// What a selection by hash goes by.
+    pub(super) key: Fingerprint,
+}
 
 /// Where an initial request goes.
 #[derive(Clone, Copy, Debug)]
@@ -56,8 +67,22 @@ impl Dispatch {
         least: Room,
         now: Time,
     ) -> Result<Placement, Reason> {
-        let conference = self.conference(summary);
-        if let Some(name) = conference
+        let group = self.conference(summary);
+        let wanted = Wanted { protocol: Protocol::Sip, group, key: group.unwrap_or(summary.call) };
+        self.choose_for(&wanted, size, tried, least, now)
+    }
+
+    /// The group's worker, else one that is selected and has the group from now on.
+    pub(super) fn choose_for(
+        &mut self,
+        wanted: &Wanted,
+        size: u32,
+        tried: Tried,
+        least: Room,
+        now: Time,
+    ) -> Result<Placement, Reason> {
+        let Wanted { protocol, group, key } = *wanted;
+        if let Some(name) = group
             && let Some(&Group { worker, opened, .. }) = self.groups.find(name).and_then(|id| self.groups.get(id))
             && !tried.contains(worker)
         {
@@ -65,20 +90,19 @@ impl Dispatch {
             // A conference that its worker has not opened yet can still go elsewhere, with all its legs.
             return Ok(Placement { worker, reason: Reason::Group, size, follows: opened.is_some(), group });
         }
-        let key = conference.unwrap_or(summary.call).short();
+        let key = key.short();
         let ask = Ask { size, key, tried };
-        let (pool, snapshot) = (&self.pool, self.pool.snapshot(least, now));
-        let is_crowded = conference.is_some_and(|name| self.groups.find(name).is_none()) && !self.groups.has_place();
+        let (pool, snapshot) = (&self.pool, self.pool.snapshot(protocol, least, now));
+        let is_crowded = group.is_some_and(|name| self.groups.find(name).is_none()) && !self.groups.has_place();
         let picked = if is_crowded {
             // Not remembered, so the name itself has to lead every leg to the same worker.
             self.counters.groups_unrecorded += 1;
-            by_hash(key, pool.len(), |worker| pool.is_ready(worker) && snapshot.takes(worker, &ask))
-                .map(|at| WorkerId(at as u16))
+            by_hash(key, pool.len(), |worker| snapshot.takes(worker, &ask)).map(|at| WorkerId(at as u16))
         } else {
             self.selector.pick(&snapshot, &ask)
         };
-        let worker = picked.ok_or_else(|| self.why_nobody(size, least))?;
-        let Some(name) = conference.filter(|_| !is_crowded) else {
+        let worker = picked.ok_or_else(|| self.why_nobody(protocol, size, least))?;
+        let Some(name) = group.filter(|_| !is_crowded) else {
             return Ok(Placement { worker, reason: Reason::Selected, size, follows: false, group: None });
         };
         let group = self.groups.join(name, worker);
@@ -143,7 +167,7 @@ impl Dispatch {
         self.unrecorded_until = now + self.rules.pending_max;
         let worker = self.unrecorded_worker(summary, now);
         let Some(worker) = worker else {
-            let reason = self.why_nobody(size, Room::Scarce);
+            let reason = self.why_nobody(Protocol::Sip, size, Room::Scarce);
             return self.unavailable(summary, reason);
         };
         let room = self.pool.get(worker).map_or(Room::None, |slot| slot.room);
@@ -191,7 +215,7 @@ impl Dispatch {
             Err(why) => {
                 let reason =
                     if tried.as_slice().is_empty() || reason == Reason::Died { why } else { Reason::RefusedByAll };
-                let status = if self.pool.has_open() { status_of(why) } else { 503 };
+                let status = if self.pool.has_open(Protocol::Sip) { status_of(why) } else { 503 };
                 return self.verdict(summary, id, status, reason, now);
             }
         };
@@ -215,6 +239,19 @@ impl Dispatch {
         arrival: &Arrival,
         placement: Placement,
         entry: Option<EntryId>,
+        past: (Tried, Time, u8),
+        begin: Time,
+    ) -> Decision {
+        let is_pinned = self.is_pinned(message, summary, arrival);
+        self.give(placement, is_pinned, entry, past, begin)
+    }
+
+    /// Hands something over where it is placed.
+    pub(super) fn give(
+        &mut self,
+        placement: Placement,
+        pinned: bool,
+        entry: Option<EntryId>,
         (mut tried, since, deaths): (Tried, Time, u8),
         begin: Time,
     ) -> Decision {
@@ -229,7 +266,7 @@ impl Dispatch {
             seq,
             size,
             entry,
-            pinned: self.is_pinned(message, summary, arrival),
+            pinned,
             again: deaths > 0,
             follows,
             // What has one worker only is not too late for it.
@@ -289,7 +326,11 @@ impl Dispatch {
         let conference = self.conference(summary);
         let holder = conference.and_then(|name| self.groups.get(self.groups.find(name)?)).map(|group| group.worker);
         let key = conference.unwrap_or(summary.call).short();
-        let hashed = || by_hash(key, self.pool.len(), |worker| self.pool.is_ready(worker));
+        let hashed = || {
+            by_hash(key, self.pool.len(), |worker| {
+                self.pool.is_ready(worker) && self.pool.serves(worker, Protocol::Sip)
+            })
+        };
         holder.or_else(|| hashed().map(|at| WorkerId(at as u16)))
     }
 

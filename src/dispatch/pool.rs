@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::bits::Bits;
-use super::decision::{Admin, Brought, Joined, Operational, Room};
+use super::decision::{Admin, Brought, Joined, Operational, Protocol, Room, Services};
 use super::ledger::Ledger;
 use super::select::{Load, Snapshot};
 use crate::handoff::frame::Report;
@@ -25,9 +25,10 @@ use crate::time::Time;
 pub struct Pool {
     workers: Vec<Worker>,
     loads: Vec<Load>,
-    open: Bits,
+    /// Who takes new work, by protocol.
+    open: [Bits; Protocol::COUNT],
     /// Those of the open whose links have room for everybody's calls.
-    calm: Bits,
+    calm: [Bits; Protocol::COUNT],
     /// Those that nobody has drain, whatever their load, and since when the first of them is there.
     ready: Bits,
     warmest: Time,
@@ -77,8 +78,12 @@ pub struct Worker {
     pub reported: Option<Time>,
     /// Counts the processes this slot has had.
     pub life: u32,
+    /// What it serves.
+    pub services: Services,
     /// Its own SIP ports.
     pub addresses: Vec<SocketAddr>,
+    /// Its own MGCP ports.
+    pub mgcp: Vec<SocketAddr>,
     ledger: Ledger,
     /// What other lanes have handed to it and no report to them covers, by lane.
     elsewhere: Vec<u32>,
@@ -117,7 +122,9 @@ packed!(Worker {
     heard,
     reported,
     life,
+    services,
     addresses,
+    mgcp,
     ledger,
     elsewhere,
     report_number,
@@ -169,8 +176,8 @@ impl Pool {
         let mut pool = Pool {
             workers: Vec::new(),
             loads: Vec::new(),
-            open: Bits::default(),
-            calm: Bits::default(),
+            open: Default::default(),
+            calm: Default::default(),
             ready: Bits::default(),
             warmest: Time::default(),
             wanted: 0,
@@ -193,8 +200,7 @@ impl Pool {
             self.workers.pop();
         }
         self.loads.resize(self.workers.len(), Load::default());
-        self.open.resize(self.workers.len());
-        self.calm.resize(self.workers.len());
+        self.open.iter_mut().chain(&mut self.calm).for_each(|bits| bits.resize(self.workers.len()));
         self.ready.resize(self.workers.len());
         (0..self.workers.len()).for_each(|at| self.refresh(at));
     }
@@ -223,7 +229,9 @@ impl Pool {
             worker.report_number = 0;
             worker.life = worker.life.wrapping_add(1);
             worker.up_since = now;
+            worker.services = joined.services;
             worker.addresses.clone_from(&joined.addresses);
+            worker.mgcp.clone_from(&joined.mgcp);
             worker.ledger.reset();
             worker.elsewhere.clear();
             (worker.behind, worker.stuck_looks, worker.silent_looks) = (None, 0, 0);
@@ -378,10 +386,10 @@ impl Pool {
         self.hung.pop()
     }
 
-    /// What a selection sees: the workers whose links have at least this room.
-    pub fn snapshot(&self, least: Room, now: Time) -> Snapshot<'_> {
+    /// What a selection sees: the workers that serve this and whose links have at least this room.
+    pub fn snapshot(&self, protocol: Protocol, least: Room, now: Time) -> Snapshot<'_> {
         Snapshot {
-            open: self.having(least),
+            open: self.having(protocol, least),
             loads: &self.loads,
             slow_start: self.slow_start,
             warmest: self.warmest,
@@ -409,19 +417,24 @@ impl Pool {
         self.workers.is_empty()
     }
 
-    /// Whether anybody takes new work.
-    pub fn has_open(&self) -> bool {
-        !self.open.is_empty()
+    /// Whether anybody takes new work of this kind.
+    pub const fn has_open(&self, protocol: Protocol) -> bool {
+        !self.open[protocol as usize].is_empty()
     }
 
-    /// Whether the link of somebody who takes new work has room for some sources only.
-    pub const fn is_scarce(&self) -> bool {
-        self.calm.len() != self.open.len()
+    /// Whether the link of somebody who takes new work of this kind has room for some sources only.
+    pub const fn is_scarce(&self, protocol: Protocol) -> bool {
+        self.calm[protocol as usize].len() != self.open[protocol as usize].len()
     }
 
-    /// Whether anybody takes new work whose link has at least this room.
-    pub fn has_open_with(&self, least: Room) -> bool {
-        !self.having(least).is_empty()
+    /// Whether anybody takes new work of this kind whose link has at least this room.
+    pub const fn has_open_with(&self, protocol: Protocol, least: Room) -> bool {
+        !self.having(protocol, least).is_empty()
+    }
+
+    /// Whether `worker` serves this.
+    pub fn serves(&self, worker: usize, protocol: Protocol) -> bool {
+        self.workers.get(worker).is_some_and(|slot| slot.services.has(protocol))
     }
 
     /// Whether `worker` may get new work when nobody asks for its load: it is up and nobody has it drain.
@@ -434,8 +447,8 @@ impl Pool {
         })
     }
 
-    const fn having(&self, least: Room) -> &Bits {
-        if matches!(least, Room::All) { &self.calm } else { &self.open }
+    const fn having(&self, protocol: Protocol, least: Room) -> &Bits {
+        if matches!(least, Room::All) { &self.calm[protocol as usize] } else { &self.open[protocol as usize] }
     }
 
     /// Writes all workers.
@@ -476,8 +489,11 @@ impl Pool {
         let is_same = self.ready.contains(at) == is_ready && load.up_since == worker.up_since;
         *load = Load { used: worker.spoken_for(), total: worker.units_total, up_since: worker.up_since };
         let has_room = !worker.own_word.no_room && worker.room.takes_new() && load.used < load.total;
-        self.open.set(at, is_ready && has_room);
-        self.calm.set(at, is_ready && has_room && worker.room == Room::All);
+        for (protocol, (open, calm)) in Protocol::ALL.into_iter().zip(self.open.iter_mut().zip(&mut self.calm)) {
+            let is_open = is_ready && has_room && worker.services.has(protocol);
+            open.set(at, is_open);
+            calm.set(at, is_open && worker.room == Room::All);
+        }
         if !is_same {
             self.ready.set(at, is_ready);
             let since = self.ready.around(0).filter_map(|at| self.loads.get(at)).map(|load| load.up_since);
@@ -506,29 +522,29 @@ mod tests {
     #[test]
     fn the_operator_the_worker_and_its_state_are_three_things() {
         let mut pool = pool();
-        assert!(pool.has_open());
+        assert!(pool.has_open(Protocol::Sip));
         pool.set_admin(W0, Admin::Drain);
         pool.on_report(W0, &Report { number: 1, units_total: 10, draining: true, ..Report::default() }, Time(2));
         pool.set_admin(W0, Admin::Ready);
-        assert!(!pool.has_open(), "its own word stands");
+        assert!(!pool.has_open(Protocol::Sip), "its own word stands");
         pool.on_report(W0, &Report { number: 2, units_total: 10, ..Report::default() }, Time(3));
-        assert!(pool.has_open());
+        assert!(pool.has_open(Protocol::Sip));
         pool.look(Time(4));
         assert_eq!(
-            (pool.get(W0).map(|worker| worker.operational), pool.has_open()),
+            (pool.get(W0).map(|worker| worker.operational), pool.has_open(Protocol::Sip)),
             (Some(Operational::Silent), false)
         );
         pool.on_heard(W0, Time(5));
-        assert!(pool.has_open());
+        assert!(pool.has_open(Protocol::Sip));
         pool.set_room(W0, Room::Following);
-        assert!(!pool.has_open());
+        assert!(!pool.has_open(Protocol::Sip));
     }
 
     #[test]
     fn the_ledger_counts_until_a_report_does() {
         let mut pool = pool();
         let seq = pool.hand_over(W0, 10).unwrap();
-        assert!(!pool.has_open(), "its ten units are spoken for");
+        assert!(!pool.has_open(Protocol::Sip), "its ten units are spoken for");
         assert_eq!(pool.get(W0).map(Worker::load), Some(1.0));
         let report = Report { number: 1, covers: seq, units_used: 4, units_total: 10, ..Report::default() };
         pool.on_report(W0, &report, Time(2));
@@ -547,9 +563,9 @@ mod tests {
         pool.hand_over(W0, 3);
         assert_eq!(pool.get(W0).map(|worker| (worker.spoken_for(), worker.ledger())), Some((9, 3)));
         pool.set_elsewhere(W0, 1, 1);
-        assert!(!pool.has_open(), "ten of ten units");
+        assert!(!pool.has_open(Protocol::Sip), "ten of ten units");
         pool.set_elsewhere(W0, 2, 0);
-        assert!(pool.has_open());
+        assert!(pool.has_open(Protocol::Sip));
         pool.on_down(W0);
         pool.set_elsewhere(W0, 1, 5);
         assert_eq!(pool.get(W0).map(Worker::spoken_for), Some(0), "a worker that is gone has nothing");
@@ -560,7 +576,9 @@ mod tests {
         let mut pool = Pool::new(2, Duration::from_secs(10));
         pool.on_up(W0, &joined(10), Time(0));
         pool.on_up(WorkerId(1), &joined(10), Time(50_000));
-        let shares = |pool: &Pool, now: u64| [0, 1].map(|worker| pool.snapshot(Room::All, Time(now)).share(worker));
+        let shares = |pool: &Pool, now: u64| {
+            [0, 1].map(|worker| pool.snapshot(Protocol::Sip, Room::All, Time(now)).share(worker))
+        };
         assert_eq!(shares(&pool, 60_000), [1024, 1024]);
         assert_eq!(shares(&pool, 2_000_000), [1024, 998], "a twentieth of a second in two");
         pool.on_down(WorkerId(1));

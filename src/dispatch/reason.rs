@@ -35,15 +35,15 @@ reasons! {
     KeepaliveDatagram = "keepalive-datagram";
     /// A STUN message: silence; no STUN server lives here.
     Stun = "stun";
-    /// No SIP, or a response, an ACK or a request without the fields an answer needs: dropped.
+    /// Nothing that can be read, or a response, an ACK or a request without the fields an answer needs: dropped.
     Unparsable = "unparsable";
-    /// A request with a fault: answered by the fault's status (400, 505, 513, …).
+    /// A request with a fault: answered by the fault's status (400, 505, 513, …; MGCP: 510, 528).
     Malformed = "malformed";
     /// A request whose URI has a scheme that nobody here speaks: 416 (RFC 3261 §8.2.2.1).
     UnknownScheme = "unknown-scheme";
-    /// A method that is not known: 501 (RFC 3261 §21.5.2).
+    /// A method that is not known: 501 (RFC 3261 §21.5.2); a verb: 504 (RFC 3435 §2.4).
     UnknownMethod = "unknown-method";
-    /// A method that the rules refuse outside a dialog: 405 (RFC 3261 §8.2.1).
+    /// A method that the rules refuse outside a dialog: 405 (RFC 3261 §8.2.1); a command that only gateways send: 504.
     MethodRefused = "method-refused";
     /// A datagram smaller than any request of RFC 3261, whose answer would be several times as large: dropped.
     TooSmall = "too-small";
@@ -51,7 +51,8 @@ reasons! {
     Denied = "denied";
     /// Its source has begun too much and is banned for a time: dropped.
     Banned = "banned";
-    /// Its source has begun as much as the access rules let it: 503, and dropped where it has been told so as often.
+    /// Its source has begun as much as the access rules let it: 503 (MGCP: 409), and dropped where it has been told so as
+    /// often.
     OverRate = "over-rate";
     /// It had waited in the kernel for longer than its sender waits for an answer (64·T1).
     TooOld = "too-old";
@@ -75,11 +76,35 @@ reasons! {
     Extension = "extension";
     /// Token in the branch of our own Via: a response.
     Branch = "branch";
+    /// Token in the local name of an endpoint.
+    Endpoint = "endpoint";
+    /// The domain of an endpoint's name is a worker's: its label, its address or its port.
+    EndpointDomain = "endpoint-domain";
+    /// Token in the name of the second endpoint.
+    SecondEndpoint = "second-endpoint";
+    /// Token in a connection id.
+    ConnectionId = "connection-id";
+    /// A response to a command of the worker that has these transaction ids.
+    TransactionRange = "transaction-range";
+    /// "All of" the endpoints: every worker.
+    Everyone = "everyone";
+    /// The answers of everyone are still being gathered: 100.
+    Gathering = "gathering";
+    /// "All of" the endpoints are more, or such commands come faster, than can be gathered: 503.
+    TooManyGatherings = "too-many-gatherings";
+    /// An endpoint that nobody has: 500.
+    UnknownEndpoint = "unknown-endpoint";
+    /// More messages in one datagram, or more datagrams with several, than can wait for each other: 409.
+    TooManyParts = "too-many-parts";
+    /// An acknowledgement of a transaction that is not this lane's: the others are asked.
+    AckElsewhere = "ack-elsewhere";
+    /// The table is full of transactions that wait for an answer: 409.
+    TableFull = "table-full";
     /// The table knows the transaction: a retransmission.
     Retransmission = "retransmission";
     /// The table knows the INVITE that a CANCEL is for.
     Cancel = "cancel";
-    /// The table knows the INVITE that an ACK is for.
+    /// The table knows the INVITE that an ACK is for, or the transaction that a 000 is for.
     Ack = "ack";
     /// The table knows the call of a request inside a dialog.
     InDialog = "in-dialog";
@@ -91,9 +116,9 @@ reasons! {
     AnsweredBefore = "answered-before";
     /// A CANCEL for a request that the dispatcher has answered: 200, without effect (RFC 3261 §9.2).
     CancelTooLate = "cancel-too-late";
-    /// A worker has the conference.
+    /// A worker has the conference, or the call of MGCP.
     Group = "group";
-    /// The only worker it can go to has a link that takes no more: 486.
+    /// The only worker it can go to has a link that takes no more: 486 (MGCP: 409).
     HolderBusy = "holder-busy";
     /// Selected.
     Selected = "selected";
@@ -105,27 +130,27 @@ reasons! {
     Unrecorded = "unrecorded";
     /// The message belongs to a request that was placed by hash and not recorded.
     FollowsUnrecorded = "follows-unrecorded";
-    /// What room there is is kept for sources that wait for less than their fair share, which this one does not: 503.
+    /// What room there is is kept for sources that wait for less than their fair share, which this one does not: 503 (MGCP: 409).
     OverShare = "over-share";
-    /// No worker is up: 503.
+    /// No worker is up: 503 (MGCP: 410).
     NoWorker = "no-worker";
-    /// Every worker that is up drains: 503.
+    /// Every worker that is up drains: 503 (MGCP: 410).
     AllDraining = "all-draining";
-    /// Not even size 1 fits anywhere: 503.
+    /// Not even size 1 fits anywhere: 503 (MGCP: 410).
     Full = "full";
-    /// This size does not fit anywhere now: 486.
+    /// This size does not fit anywhere now: 486 (MGCP: 403).
     NoRoomForSize = "no-room-for-size";
-    /// Larger than any worker's total: 480.
+    /// Larger than any worker's total: 480 (MGCP: 502).
     LargerThanAnyWorker = "larger-than-any-worker";
     /// Refused by one worker: the next one.
     Refused = "refused";
     /// Its worker died: the next one.
     Died = "died";
-    /// Refused by every worker that it may be offered to: 486 or 503.
+    /// Refused by every worker that it may be offered to: 486 or 503 (MGCP: 403 or 410).
     RefusedByAll = "refused-by-all";
-    /// Refused by the only worker it can go to: 486 (a second conference of the same name would be worse).
+    /// Refused by the only worker it can go to: 486, MGCP 403 (a second conference of the same name would be worse).
     RefusedByHolder = "refused-by-holder";
-    /// Two workers have died with it: 500.
+    /// Two workers have died with it: 500 (MGCP: 400).
     Poison = "poison";
     /// Refused or orphaned after its CANCEL was seen: 487.
     Cancelled = "cancelled";
@@ -133,9 +158,10 @@ reasons! {
     CancelAnswered = "cancel-answered";
     /// It came back, but its transaction has moved on already: dropped.
     MovedAlready = "moved-already";
-    /// It came back and belongs to a call that is gone with its worker: 481, an ACK or a response is dropped.
+    /// It came back and belongs to a call that is gone with its worker: 481 (MGCP: 500 or 515), an ACK or a response is
+    /// dropped.
     OrphanInDialog = "orphan-in-dialog";
-    /// Refused by the worker that has its dialog: 500 (RFC 3261 §21.5.1).
+    /// Refused by the worker that has its dialog: 500 (RFC 3261 §21.5.1); that has its endpoint: 400.
     RefusedInDialog = "refused-in-dialog";
     /// OPTIONS to the dispatcher itself: 200.
     Options = "options";
@@ -147,13 +173,13 @@ reasons! {
     UnknownDialog = "unknown-dialog";
     /// A CANCEL for a request that nobody knows: 481.
     UnknownCancel = "unknown-cancel";
-    /// An ACK that belongs to nothing: dropped, never answered.
+    /// An ACK or a 000 that belongs to nothing: dropped, never answered.
     UnknownAck = "unknown-ack";
     /// The lane that it belongs to takes no more just now: dropped, its sender sends again.
     LaneFull = "lane-full";
     /// A response that is for nobody here: dropped.
     UnknownResponse = "unknown-response";
-    /// It belongs to a call of a worker that is gone: 481, an ACK or a response is dropped.
+    /// It belongs to a call of a worker that is gone: 481 (MGCP: 500 or 515), an ACK or a response is dropped.
     WorkerGone = "worker-gone";
     /// It names a dialog of a worker that is gone in Replaces or Join: 481.
     ReplacesGone = "replaces-gone";

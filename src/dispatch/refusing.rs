@@ -2,7 +2,7 @@
 
 use super::Dispatch;
 use super::access::Admission;
-use super::decision::{Answer, Decision, EntryId, Operational, Reason, Room, Target};
+use super::decision::{Answer, Decision, EntryId, Operational, Protocol, Reason, Room, Target};
 use super::fingerprint::Source;
 use super::pool::Worker;
 use super::sip::Summary;
@@ -18,7 +18,7 @@ impl Dispatch {
         if message.header(Name::Require).is_some() {
             return self.refine(self.answer(summary, 420, Reason::Options), |answer| answer.unsupported = true);
         }
-        if !self.pool.has_open() {
+        if !self.pool.has_open(Protocol::Sip) {
             return self.unavailable(summary, Reason::OptionsUnavailable);
         }
         self.refine(self.answer(summary, 200, Reason::Options), |answer| {
@@ -58,7 +58,7 @@ impl Dispatch {
     pub(super) fn least_room(&self, summary: &Summary<'_>) -> Room {
         // Where no room is scarce it is all the same.
         let is_over = || self.table.shares().is_used_up(self.source(summary).print());
-        if self.pool.is_scarce() && is_over() { Room::All } else { Room::Scarce }
+        if self.pool.is_scarce(Protocol::Sip) && is_over() { Room::All } else { Room::Scarce }
     }
 
     pub(super) fn source(&self, summary: &Summary<'_>) -> Source {
@@ -135,12 +135,13 @@ impl Dispatch {
     }
 
     /// Why nobody takes a session of this size.
-    pub(super) fn why_nobody(&self, size: u32, least: Room) -> Reason {
-        if self.pool.has_open() && !self.pool.has_open_with(least) {
+    pub(super) fn why_nobody(&self, protocol: Protocol, size: u32, least: Room) -> Reason {
+        if self.pool.has_open(protocol) && !self.pool.has_open_with(protocol, least) {
             return Reason::OverShare;
         }
-        if self.pool.has_open() {
-            let largest = self.pool.iter().filter(|(_, slot)| slot.is_alive()).map(|(_, slot)| slot.units_total).max();
+        let serving = || self.pool.iter().filter(|(_, slot)| slot.services.has(protocol));
+        if self.pool.has_open(protocol) {
+            let largest = serving().filter(|(_, slot)| slot.is_alive()).map(|(_, slot)| slot.units_total).max();
             return if largest.is_some_and(|largest| size > largest) {
                 Reason::LargerThanAnyWorker
             } else {
@@ -148,9 +149,9 @@ impl Dispatch {
             };
         }
         let is_up = |slot: &Worker| slot.operational == Operational::Up;
-        if !self.pool.iter().any(|(_, slot)| is_up(slot)) {
+        if !serving().any(|(_, slot)| is_up(slot)) {
             Reason::NoWorker
-        } else if (0..self.pool.len()).any(|worker| self.pool.is_ready(worker)) {
+        } else if serving().any(|(worker, _)| self.pool.is_ready(usize::from(worker.0))) {
             Reason::Full
         } else {
             Reason::AllDraining

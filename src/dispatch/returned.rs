@@ -4,7 +4,7 @@
 //! answer. What follows a call never moves.
 
 use super::Dispatch;
-use super::decision::{Arrival, Cause, Decision, EntryId, Reason, Returned, Target, Tried};
+use super::decision::{Arrival, Cause, Decision, EntryId, Protocol, Reason, Returned, Target, Tried};
 use super::sip::Summary;
 use super::table::{Entry, LINGER, State};
 use crate::handoff::frame::RefuseReason;
@@ -115,7 +115,7 @@ impl Dispatch {
         let is_over =
             if is_late { now.since(arrival.received) > LINGER } else { now.since(back.since) > self.rules.patience };
         if tried.is_full() || is_over {
-            let status = if self.pool.has_open() { 486 } else { 503 };
+            let status = if self.pool.has_open(Protocol::Sip) { 486 } else { 503 };
             return self.verdict(summary, id, status, Reason::RefusedByAll, now);
         }
         let since = if is_late { now } else { back.since };
@@ -148,7 +148,7 @@ impl Dispatch {
 }
 
 /// The workers that must not have it again. One that died is gone from the pool; its slot's next life may have it.
-fn tried(back: &Returned) -> Tried {
+pub(super) fn tried(back: &Returned) -> Tried {
     let mut tried = Tried::default();
     for &worker in back.tried.as_slice().iter().filter(|&&worker| worker != back.from) {
         tried.add(worker);

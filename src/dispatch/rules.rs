@@ -38,6 +38,8 @@ pub struct Rules {
     pub access: Vec<AccessRule>,
     /// Addresses of this host beside the one a message arrived on, such as `--advertise`.
     pub own_addresses: Vec<IpAddr>,
+    /// The domains of MGCP endpoints: those of worker wN are at `wN.` and one of these, in any case.
+    pub mgcp_domains: Vec<String>,
 }
 
 impl Default for Rules {
@@ -56,6 +58,7 @@ impl Default for Rules {
             pinned: Vec::new(),
             access: Vec::new(),
             own_addresses: Vec::new(),
+            mgcp_domains: Vec::new(),
         }
     }
 }
@@ -85,6 +88,7 @@ impl From<&Config> for Rules {
             pinned: config.pinned_sources.clone(),
             access: config.access_rules(),
             own_addresses: config.advertise.into_iter().collect(),
+            mgcp_domains: (0..config.listen.len()).filter_map(|number| config.mgcp_of(number).domain).collect(),
             ..Rules::default()
         }
     }

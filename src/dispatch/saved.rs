@@ -2,7 +2,8 @@
 //!
 //! What the configuration says (rules, keys, sizes) is not in them: the new dispatcher has its own. What selections
 //! remember and the ring of past decisions stay behind: the one is worth nothing, the other costs more time than reading
-//! may pause for, so that `explain` begins anew.
+//! may pause for, so that `explain` begins anew. What MGCP commands for everyone have gathered stays behind, too: their
+//! senders ask again.
 
 use super::Dispatch;
 use super::access::Access;
@@ -31,6 +32,10 @@ impl Dispatch {
             counters,
             unrecorded_until,
             next_look,
+            gatherings,
+            // Their senders send them again.
+            acks: _,
+            lanes: _,
         } = self;
         directory.save(out);
         pool.save(out);
@@ -40,6 +45,7 @@ impl Dispatch {
         counters.pack(out);
         unrecorded_until.pack(out);
         next_look.pack(out);
+        gatherings.last().pack(out);
     }
 
     /// Makes room for a state with so many entries in its table.
@@ -61,6 +67,7 @@ impl Dispatch {
         self.counters = Counters::unpack(from)?;
         self.unrecorded_until = Pack::unpack(from)?;
         self.next_look = Pack::unpack(from)?;
+        self.gatherings.go_on_behind(Pack::unpack(from)?);
         self.selector.set(self.rules.policy, &self.rules.weights, self.pool.len());
         Ok(())
     }

@@ -91,9 +91,14 @@ impl SizeNote {
     }
 }
 
+impl Sized {
+    /// What begins no session.
+    pub(super) const NOTHING: Sized = Sized { units: 0, note: SizeNote::Unnamed };
+}
+
 /// What one source says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Said {
+pub(super) enum Said {
     Nothing,
     Units(u32),
     /// The offer has streams, all of them disabled: a session that costs nothing now.
@@ -104,12 +109,18 @@ enum Said {
 impl SizeRules {
     /// The size of the session that `message` begins, `uri` being its request-URI, which comes from `source`.
     pub fn size_of(&self, message: &Message<'_>, uri: Option<&Uri<'_>>, source: IpAddr) -> Sized {
+        self.first_named(source, |place| self.ask(place, message, uri))
+    }
+
+    /// The first size that one of the sources names by `ask`, where `source` is believed.
+    #[inline]
+    pub(super) fn first_named(&self, source: IpAddr, ask: impl Fn(SizeSource) -> Said) -> Sized {
         if !self.from.is_empty() && !self.from.iter().any(|net| net.contains(source)) {
             return Sized { units: 1, note: SizeNote::Untrusted };
         }
         let mut unusable = None;
         for &place in &self.order {
-            match self.ask(place, message, uri) {
+            match ask(place) {
                 Said::Nothing => {}
                 Said::Disabled => return Sized { units: 0, note: unusable.unwrap_or(SizeNote::Named) },
                 Said::Units(units) if units > self.max => return Sized { units: self.max, note: SizeNote::Clamped },
@@ -142,7 +153,7 @@ impl SizeRules {
 }
 
 /// Reads a number as people write it into a header.
-fn read(text: &[u8]) -> Said {
+pub(super) fn read(text: &[u8]) -> Said {
     let text = text.trim_ascii();
     let (sign, digits) = match text {
         [b'-', digits @ ..] => (-1, digits),

@@ -67,6 +67,8 @@ impl<C: Channel> Switch<C> {
                 }
                 Outcome::Worker { worker, size, pinned, .. } => (Action::Relayed, Some(worker), 0, size, pinned),
                 Outcome::Answered(status) => (Action::Replied, None, status, 0, false),
+                Outcome::Everyone => (Action::Relayed, None, 0, 0, false),
+                Outcome::AnsweredAgain => (Action::Replied, None, 0, 0, false),
                 Outcome::Dropped => (Action::Dropped, None, 0, 0, false),
             };
             Decided {

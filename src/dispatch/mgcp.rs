@@ -1,0 +1,338 @@
+//! The rules for MGCP (RFC 3435), in the order they are asked: who is named by the command itself, what the table knows,
+//! which call, and only then selection; a command for "all of" the endpoints goes to everyone.
+//!
+//! A call agent names an endpoint once it has been told its name, and the name holds the worker's token; so `$` in a CRCX
+//! is where a worker is selected, and everything later finds it without a table. A retransmission reaches the worker that
+//! has had the command, for as long as one may come (T-HIST); an answer of the dispatcher's own is kept as long.
+
+mod acks;
+pub mod chain;
+mod everyone;
+pub mod gathering;
+mod meant;
+mod merge;
+mod names;
+mod placing;
+mod refusing;
+mod returned;
+mod size;
+
+use std::net::IpAddr;
+
+use super::Dispatch;
+use super::decision::{Arrival, Decision, EntryId, Reason, Returned, Target, Tried};
+use super::fingerprint::Fingerprint;
+use super::placing::Placement;
+use super::table::{Entry, LINGER, State};
+use crate::ids::TransactionRange;
+use crate::time::Time;
+use crate::wire::mgcp::{Command, Message, Response, ReturnCode, TransactionId, Unparsable, Verb, Wildcard};
+
+pub(super) use acks::Acks;
+pub(super) use gathering::Gatherings;
+use meant::Meant;
+pub use names::{CALL, Names};
+pub(super) use names::{call, lowered};
+
+/// What the rules read of every command.
+#[derive(Clone, Copy, Debug)]
+struct Summary<'a> {
+    verb: Verb<'a>,
+    transaction: TransactionId,
+    name: Fingerprint,
+    call: Option<Fingerprint>,
+    sender: IpAddr,
+    wildcard: Wildcard,
+}
+
+impl Summary<'_> {
+    /// Whether the gateway is to choose the endpoint. RFC 3435 §2.3.5 has no "all of" in a CRCX; call agents that write it
+    /// mean "any of".
+    fn leaves_choice(&self) -> bool {
+        self.verb == Verb::Crcx && self.wildcard != Wildcard::None
+    }
+}
+
+impl Dispatch {
+    /// An MGCP message from a well-known socket.
+    pub fn on_mgcp(&mut self, message: &Message<'_>, arrival: &Arrival, now: Time) -> Decision {
+        let decision = self.decide_mgcp(message, arrival, now);
+        self.counters.on_decision(&decision);
+        self.note_mgcp(message, &decision, now);
+        decision
+    }
+
+    /// Bytes from a well-known MGCP socket that are no message to work with.
+    pub fn on_mgcp_unparsable(&mut self, bad: &Unparsable<'_>, arrival: &Arrival, now: Time) -> Decision {
+        let decision = self.decide_mgcp_unparsable(bad, arrival, now);
+        self.counters.on_decision(&decision);
+        decision
+    }
+
+    /// An MGCP message, or what is none, to the port of a slot that has no worker. The same is decided, and counted apart.
+    pub fn on_mgcp_vacant(
+        &mut self,
+        message: Result<&Message<'_>, &Unparsable<'_>>,
+        arrival: &Arrival,
+        now: Time,
+    ) -> Decision {
+        let decision = match message {
+            Ok(message) => self.decide_mgcp(message, arrival, now),
+            Err(bad) => self.decide_mgcp_unparsable(bad, arrival, now),
+        };
+        self.counters.on_vacant(&decision);
+        message.iter().for_each(|message| self.note_mgcp(message, &decision, now));
+        decision
+    }
+
+    /// An MGCP message that a worker refused or died with. After a death, [`Dispatch::on_worker_down`] comes first.
+    pub fn on_mgcp_returned(
+        &mut self,
+        message: &Message<'_>,
+        arrival: &Arrival,
+        back: &Returned,
+        now: Time,
+    ) -> Decision {
+        let decision = self.decide_mgcp_returned(message, arrival, back, now);
+        self.counters.on_returned(&decision);
+        self.note_mgcp(message, &decision, now);
+        decision
+    }
+
+    /// A message that came with more in its datagram, or at a time, than can wait: it is not carried out.
+    pub fn on_mgcp_overflow(&mut self, message: &Message<'_>, arrival: &Arrival, now: Time) -> Decision {
+        let decision = match message {
+            _ if self.access.denies(arrival.source.ip()) => Decision { target: Target::Drop, reason: Reason::Denied },
+            Message::Command(command) => {
+                let summary = Summary::of(command, arrival, &self.printer);
+                self.return_stranger(&summary, ReturnCode::OVERLOAD, Reason::TooManyParts, now)
+            }
+            Message::Response(_) => Decision { target: Target::Drop, reason: Reason::TooManyParts },
+        };
+        self.counters.on_decision(&decision);
+        self.note_mgcp(message, &decision, now);
+        decision
+    }
+
+    fn decide_mgcp_unparsable(&mut self, bad: &Unparsable<'_>, arrival: &Arrival, now: Time) -> Decision {
+        let dropped = |reason| Decision { target: Target::Drop, reason };
+        let sender = arrival.source.ip();
+        if self.access.denies(sender) {
+            return dropped(Reason::Denied);
+        }
+        match bad.answer() {
+            Some((code, transaction)) => {
+                let refusal = self.turn_away_mgcp(sender, transaction, now);
+                refusal.unwrap_or_else(|| returned(code, transaction, Reason::Malformed))
+            }
+            None => dropped(Reason::Unparsable),
+        }
+    }
+
+    fn decide_mgcp(&mut self, message: &Message<'_>, arrival: &Arrival, now: Time) -> Decision {
+        if self.access.denies(arrival.source.ip()) {
+            return Decision { target: Target::Drop, reason: Reason::Denied };
+        }
+        let command = match message {
+            Message::Command(command) => command,
+            Message::Response(response) => return self.mgcp_response(response, arrival, now),
+        };
+        if now.since(arrival.received) > LINGER {
+            return Decision { target: Target::Drop, reason: Reason::TooOld };
+        }
+        let summary = Summary::of(command, arrival, &self.printer);
+        self.table.touch(summary.name, summary.call.unwrap_or(summary.name));
+        let decision = match summary.verb {
+            Verb::Crcx => self.create(command, &summary, arrival, now),
+            Verb::Mdcx | Verb::Dlcx | Verb::Rqnt | Verb::Epcf | Verb::Auep | Verb::Aucx => {
+                self.named(command, &summary, arrival, now)
+            }
+            // RFC 3435 §2.3: these go from a gateway to its call agent.
+            Verb::Ntfy | Verb::Rsip | Verb::Mesg => {
+                return self.return_stranger(&summary, ReturnCode::UNKNOWN_COMMAND, Reason::MethodRefused, now);
+            }
+            Verb::Other(_) => {
+                return self.return_stranger(&summary, ReturnCode::UNKNOWN_COMMAND, Reason::UnknownMethod, now);
+            }
+        };
+        let worker = match decision.target {
+            Target::Worker(handoff) => Some(handoff.worker),
+            _ => None,
+        };
+        self.acknowledge(command, summary.sender, worker);
+        decision
+    }
+
+    /// CreateConnection: what begins something. At most once: the table is asked first.
+    fn create(&mut self, command: &Command<'_>, summary: &Summary<'_>, arrival: &Arrival, now: Time) -> Decision {
+        let meant = self.meant(command, summary, arrival);
+        if let Some(id) = self.table.by_branch(summary.name)
+            && let Some(&entry) = self.table.get(id)
+        {
+            return self.retransmitted(command, summary, (id, &entry), &meant, now);
+        }
+        match meant {
+            Meant::Worker(worker, reason) => {
+                let size = self.mgcp_size(command, summary);
+                // The call is where it is; a name that leads elsewhere does not move it.
+                let is_elsewhere =
+                    |id| self.groups.get(id).is_some_and(|group| group.worker != worker && group.opened.is_some());
+                let call = summary.call.filter(|call| !self.groups.find(*call).is_some_and(is_elsewhere));
+                let group = call.and_then(|call| self.groups.join(call, worker));
+                let placement = Placement { worker, reason, size, follows: true, group };
+                self.place_mgcp(summary, placement, now)
+            }
+            Meant::Gone(code) => returned(code, summary.transaction, Reason::WorkerGone),
+            Meant::Nobody => {
+                if let Some(refusal) = self.turn_away_mgcp(summary.sender, summary.transaction, now) {
+                    return refusal;
+                }
+                if summary.leaves_choice() {
+                    return self.begin_mgcp(command, summary, now);
+                }
+                match self.holder(summary) {
+                    Some(worker) => self.follow(worker, Reason::Group, now),
+                    None => returned(ReturnCode::ENDPOINT_UNKNOWN, summary.transaction, Reason::UnknownEndpoint),
+                }
+            }
+        }
+    }
+
+    /// Every other command: it goes where its endpoint is.
+    fn named(&mut self, command: &Command<'_>, summary: &Summary<'_>, arrival: &Arrival, now: Time) -> Decision {
+        match self.meant(command, summary, arrival) {
+            Meant::Worker(worker, reason) => {
+                self.remember(summary, worker, now);
+                return self.follow(worker, reason, now);
+            }
+            Meant::Gone(code) => return returned(code, summary.transaction, Reason::WorkerGone),
+            Meant::Nobody => {}
+        }
+        if let Some(id) = self.table.by_branch(summary.name)
+            && let Some(&entry) = self.table.get(id)
+        {
+            return self.retransmitted(command, summary, (id, &entry), &Meant::Nobody, now);
+        }
+        if summary.wildcard == Wildcard::AllOf && goes_to_all(summary.verb) {
+            return self.everyone(command, summary, arrival, now);
+        }
+        if let Some(worker) = self.holder(summary) {
+            self.remember(summary, worker, now);
+            return self.follow(worker, Reason::Group, now);
+        }
+        self.return_stranger(summary, ReturnCode::ENDPOINT_UNKNOWN, Reason::UnknownEndpoint, now)
+    }
+
+    /// A command that the table knows by its transaction. One that is another command under the same number is its
+    /// sender's mistake, and treated alike: the worker answers it as it did the first.
+    fn retransmitted(
+        &mut self,
+        command: &Command<'_>,
+        summary: &Summary<'_>,
+        (id, entry): (EntryId, &Entry),
+        meant: &Meant,
+        now: Time,
+    ) -> Decision {
+        if let State::Verdict(code) = entry.state {
+            return returned(ReturnCode(code), summary.transaction, Reason::AnsweredBefore);
+        }
+        if self.is_alive(entry) {
+            return self.follow(entry.worker, Reason::Retransmission, now);
+        }
+        match meant {
+            Meant::Gone(code) => self.mgcp_verdict(summary, id, *code, Reason::WorkerGone, now),
+            // It has no endpoint yet: what its worker made has died with it.
+            _ if summary.leaves_choice() => {
+                let deaths = entry.deaths + u8::from(entry.state == State::Pending);
+                let size = self.mgcp_size(command, summary);
+                let past = (Tried::default(), now, deaths);
+                self.move_mgcp(command, summary, (id, size), past, Reason::SelectedAnew, now)
+            }
+            _ => returned(ReturnCode::ENDPOINT_UNKNOWN, summary.transaction, Reason::WorkerGone),
+        }
+    }
+
+    /// A response: an acknowledgement of what a worker has answered, or the answer to a worker's own command. Nothing is
+    /// answered here.
+    fn mgcp_response(&mut self, response: &Response<'_>, arrival: &Arrival, now: Time) -> Decision {
+        let dropped = |reason| Decision { target: Target::Drop, reason };
+        let transaction = response.transaction();
+        if response.code().is_ack() {
+            let name = Names::transaction(arrival.source.ip(), transaction, &self.printer);
+            return match self.table.by_branch(name).and_then(|id| self.table.get(id)).copied() {
+                Some(Entry { state: State::Verdict(_), .. }) => dropped(Reason::OwnAck),
+                Some(entry) if self.is_alive(&entry) => self.follow(entry.worker, Reason::Ack, now),
+                Some(_) => dropped(Reason::WorkerGone),
+                None if self.lanes > 1 => {
+                    self.acknowledge_elsewhere(transaction);
+                    dropped(Reason::AckElsewhere)
+                }
+                None => dropped(Reason::UnknownAck),
+            };
+        }
+        let named =
+            TransactionRange::worker_of(transaction.0).and_then(|worker| Some((worker, self.pool.get(worker)?)));
+        match named {
+            Some((worker, slot)) if slot.is_alive() && slot.services.mgcp => {
+                self.follow(worker, Reason::TransactionRange, now)
+            }
+            Some((_, slot)) if !slot.is_alive() => dropped(Reason::WorkerGone),
+            _ => dropped(Reason::UnknownResponse),
+        }
+    }
+
+    /// The worker that has the call.
+    fn holder(&self, summary: &Summary<'_>) -> Option<crate::ids::WorkerId> {
+        let group = self.groups.get(self.groups.find(summary.call?)?)?;
+        Some(group.worker)
+    }
+
+    fn note_mgcp(&mut self, message: &Message<'_>, decision: &Decision, now: Time) {
+        let Message::Command(command) = message else { return };
+        let mut buffer = [0; 512];
+        if let Some(call) = command.call_id().filter(|id| !id.is_empty()) {
+            return self.note_text(lowered(call, &mut buffer), decision, now);
+        }
+        self.note_text(lowered(command.endpoint().as_bytes(), &mut buffer), decision, now);
+        let mut digits = [0; 10];
+        self.note_text(decimal(command.transaction().0, &mut digits), decision, now);
+    }
+}
+
+impl<'a> Summary<'a> {
+    fn of(command: &Command<'a>, arrival: &Arrival, printer: &super::fingerprint::Printer) -> Self {
+        let sender = arrival.source.ip();
+        let Names { transaction: name, call } = Names::of(command, sender, printer);
+        Summary {
+            verb: command.verb(),
+            transaction: command.transaction(),
+            name,
+            call,
+            sender,
+            wildcard: command.endpoint().wildcard(),
+        }
+    }
+}
+
+/// Where "all of" the endpoints may be meant: RFC 3435 §2.3.1, §2.3.3, §2.3.8, §2.3.10. The others name one.
+const fn goes_to_all(verb: Verb<'_>) -> bool {
+    matches!(verb, Verb::Epcf | Verb::Rqnt | Verb::Dlcx | Verb::Auep)
+}
+
+/// The dispatcher's own answer.
+const fn returned(code: ReturnCode, transaction: TransactionId, reason: Reason) -> Decision {
+    Decision { target: Target::Return(super::decision::Return { code, transaction }), reason }
+}
+
+/// A number in decimal digits.
+fn decimal(mut number: u32, digits: &mut [u8; 10]) -> &[u8] {
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            return &digits[at..];
+        }
+    }
+}

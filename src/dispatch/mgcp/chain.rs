@@ -1,0 +1,183 @@
+//! Chains: the commands of one datagram that wait for those before them (RFC 3435 §3.5.5).
+//!
+//! Piggybacked commands are carried out in their order: the next one is decided about when the one before it has its
+//! answer, whoever gives that, and at most [`LONGTRAN`] later. What waits is bounded by number and by bytes.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU64;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::time::Time;
+use crate::wire::mgcp;
+
+/// How long a transaction may take until it counts as a long one: LONGTRAN-TIMER of RFC 3435 §3.5.4.
+pub const LONGTRAN: Duration = Duration::from_secs(5);
+/// Messages in one datagram. More than this is nobody's need: each is answered, none is carried out.
+pub const MOST_PARTS: usize = 64;
+/// Chains that wait at a time.
+const MOST: usize = 1_024;
+/// Bytes of all of them.
+const MOST_BYTES: usize = 4 << 20;
+
+/// A chain that waits for one answer. Each wait has a number of its own: an answer that comes too late finds nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ChainId(NonZeroU64);
+
+/// Chains that wait. `W` is how their datagrams came.
+#[derive(Debug)]
+pub struct Chains<W> {
+    // All wait equally long and numbers rise: the first is the first that is due.
+    waiting: BTreeMap<ChainId, (Time, Rest<W>)>,
+    last: NonZeroU64,
+    bytes: usize,
+}
+
+/// What is left of a datagram: commands that have not been decided about.
+#[derive(Clone, Debug)]
+pub struct Rest<W> {
+    /// How it came.
+    pub way: W,
+    bytes: Arc<[u8]>,
+    at: usize,
+}
+
+impl<W> Rest<W> {
+    /// The commands in `bytes`, separated as in a datagram.
+    pub fn new(bytes: &[u8], way: W) -> Self {
+        Rest { way, bytes: bytes.into(), at: 0 }
+    }
+
+    /// The next command's place in [`Rest::bytes`], taken out.
+    pub fn next_part(&mut self) -> Option<Range<usize>> {
+        let rest = self.bytes.get(self.at..)?;
+        let part = mgcp::parts(rest).next()?;
+        let begin = self.at + (part.as_ptr() as usize).wrapping_sub(rest.as_ptr() as usize);
+        let range = begin..begin + part.len();
+        // Behind the separator, which the next search skips if it stands in front.
+        self.at = range.end;
+        Some(range)
+    }
+
+    /// All the bytes, those of the commands that were taken out included.
+    pub fn bytes(&self) -> Arc<[u8]> {
+        Arc::clone(&self.bytes)
+    }
+
+    /// The bytes that are left.
+    pub fn left(&self) -> &[u8] {
+        self.bytes.get(self.at..).unwrap_or_default()
+    }
+
+    /// Whether no command is left.
+    pub fn is_empty(&self) -> bool {
+        mgcp::parts(self.left()).next().is_none()
+    }
+}
+
+impl<W> Chains<W> {
+    /// No chains.
+    pub const fn new() -> Self {
+        Chains { waiting: BTreeMap::new(), last: NonZeroU64::MIN, bytes: 0 }
+    }
+
+    /// Whether another one finds a place.
+    pub fn has_place(&self) -> bool {
+        self.waiting.len() < MOST && self.bytes < MOST_BYTES
+    }
+
+    /// `rest` waits.
+    pub fn wait(&mut self, rest: Rest<W>, now: Time) -> ChainId {
+        let id = ChainId(self.last);
+        self.last = self.last.saturating_add(1);
+        self.bytes += rest.bytes.len();
+        self.waiting.insert(id, (now + LONGTRAN, rest));
+        id
+    }
+
+    /// What it waited for has come.
+    pub fn go_on(&mut self, id: ChainId) -> Option<Rest<W>> {
+        let (_, rest) = self.waiting.remove(&id)?;
+        self.bytes -= rest.bytes.len();
+        Some(rest)
+    }
+
+    /// One that has waited long enough.
+    pub fn poll_expired(&mut self, now: Time) -> Option<Rest<W>> {
+        let (&id, _) = self.waiting.first_key_value().filter(|(_, (due, _))| *due <= now)?;
+        self.go_on(id)
+    }
+
+    /// When the next one has waited long enough.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        self.waiting.first_key_value().map(|(_, (due, _))| *due)
+    }
+
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+}
+
+impl<W> Default for Chains<W> {
+    fn default() -> Self {
+        Chains::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DATAGRAM: &[u8] = b"AUEP 1 a@b MGCP 1.0\n.\nAUEP 2 a@b MGCP 1.0\r\n.\r\nAUEP 3 a@b MGCP 1.0\n";
+
+    fn taken(rest: &mut Rest<u8>) -> Option<String> {
+        let bytes = rest.bytes();
+        let part = rest.next_part()?;
+        Some(String::from_utf8_lossy(&bytes[part]).trim_end().to_owned())
+    }
+
+    #[test]
+    fn commands_come_out_one_by_one_in_their_order() {
+        let mut rest = Rest::new(DATAGRAM, 0);
+        for number in 1..=3 {
+            assert!(!rest.is_empty());
+            assert_eq!(taken(&mut rest), Some(format!("AUEP {number} a@b MGCP 1.0")));
+        }
+        assert!(rest.is_empty());
+        assert_eq!(taken(&mut rest), None);
+    }
+
+    #[test]
+    fn an_answer_that_comes_too_late_moves_nothing_on() {
+        let mut chains = Chains::new();
+        let first = chains.wait(Rest::new(DATAGRAM, 7), Time(0));
+        assert_eq!(chains.poll_timeout(), Some(Time(5_000_000)));
+        assert!(chains.poll_expired(Time(4_999_999)).is_none());
+        let rest = chains.poll_expired(Time(5_000_000)).unwrap();
+        let second = chains.wait(rest, Time(5_000_000));
+        assert!(chains.go_on(first).is_none());
+        assert_eq!(chains.go_on(second).map(|rest| rest.way), Some(7));
+        assert!(chains.is_empty() && chains.bytes == 0);
+    }
+
+    #[test]
+    fn the_number_of_chains_and_their_bytes_have_an_end() {
+        let mut chains = Chains::new();
+        while chains.has_place() {
+            chains.wait(Rest::new(b"x", 0), Time(0));
+        }
+        assert_eq!(chains.len(), MOST);
+        let mut chains = Chains::new();
+        while chains.has_place() {
+            chains.wait(Rest::new(&[b'x'; 60_000], 0), Time(0));
+        }
+        assert!(chains.bytes < MOST_BYTES + 60_000);
+    }
+}

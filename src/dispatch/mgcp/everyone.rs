@@ -1,0 +1,103 @@
+//! Commands for "all of" the endpoints: to every worker that may have some, and one answer of theirs.
+
+use super::gathering::{GatheringId, Known, MOST_WORKERS};
+use super::merge::{MOST, Merged, read};
+use super::{Summary, returned};
+use crate::dispatch::Dispatch;
+use crate::dispatch::decision::{Arrival, Decision, Handoff, Reason, Target};
+use crate::ids::WorkerId;
+use crate::time::Time;
+use crate::wire::mgcp::{Command, Message, ReturnCode, Verb, parse, parts};
+
+impl Dispatch {
+    /// The next worker that is to have the command of a gathering. Once there is none, their answers are awaited.
+    pub fn poll_everyone(&mut self, gathering: GatheringId, now: Time) -> Option<Handoff> {
+        while let Some(worker) = self.gatherings.next_worker(gathering) {
+            match self.follow(worker, Reason::Everyone, now).target {
+                Target::Worker(handoff) => return Some(handoff),
+                _ => self.gatherings.leave_out(gathering, worker, now),
+            }
+        }
+        None
+    }
+
+    /// What a worker says to a gathering: a response, with notifications in front of it perhaps, which the worker sends
+    /// again. What cannot be read counts as no answer.
+    pub fn on_gathered(&mut self, gathering: GatheringId, worker: WorkerId, bytes: &[u8], now: Time) {
+        let response = parts(bytes).find_map(|part| match parse(part) {
+            Ok(Message::Response(response)) => Some(response),
+            _ => None,
+        });
+        match response {
+            Some(response) => self.gatherings.on_answer(gathering, worker, &response, now),
+            None => self.gatherings.leave_out(gathering, worker, now),
+        }
+    }
+
+    /// A gathering whose answer is ready to be sent: [`Dispatch::gathered`].
+    pub fn poll_gathered(&mut self) -> Option<GatheringId> {
+        self.gatherings.poll_ready()
+    }
+
+    /// The answer that was made of everyone's, and how the command came.
+    pub fn gathered(&self, gathering: GatheringId) -> Option<(&[u8], &Arrival)> {
+        self.gatherings.answer(gathering)
+    }
+
+    /// How many gatherings there are, those included that are only kept for retransmissions.
+    pub fn gathering_len(&self) -> usize {
+        self.gatherings.len()
+    }
+
+    pub(super) fn everyone(
+        &mut self,
+        command: &Command<'_>,
+        summary: &Summary<'_>,
+        arrival: &Arrival,
+        now: Time,
+    ) -> Decision {
+        match self.gatherings.find(summary.name) {
+            Some(Known::UnderWay) => {
+                return returned(ReturnCode::EXECUTING, summary.transaction, Reason::Gathering);
+            }
+            Some(Known::Answered(id)) => {
+                return Decision { target: Target::Gathered(id), reason: Reason::AnsweredBefore };
+            }
+            None => {}
+        }
+        if let Some(refusal) = self.turn_away_mgcp(summary.sender, summary.transaction, now) {
+            return refusal;
+        }
+        // What is left of a call is deleted where all of it is.
+        if summary.verb == Verb::Dlcx
+            && let Some(worker) = self.only_holder(summary)
+        {
+            self.remember(summary, worker, now);
+            return self.follow(worker, Reason::Group, now);
+        }
+        let workers: Vec<WorkerId> =
+            self.pool.iter().filter(|(_, slot)| slot.is_alive() && slot.services.mgcp).map(|(at, _)| at).collect();
+        match *workers {
+            [] => self.nobody_mgcp(summary, Reason::NoWorker, now),
+            [worker] => {
+                self.remember(summary, worker, now);
+                self.follow(worker, Reason::Everyone, now)
+            }
+            _ if workers.len() > MOST_WORKERS || !self.gatherings.has_place() => {
+                returned(ReturnCode::WILDCARD_TOO_COMPLICATED, summary.transaction, Reason::TooManyGatherings)
+            }
+            _ => {
+                let merged = Merged::new(command.extension(MOST).and_then(read));
+                let named = (summary.name, summary.transaction);
+                let id = self.gatherings.begin(named, arrival, workers, merged, now);
+                Decision { target: Target::Everyone(id), reason: Reason::Everyone }
+            }
+        }
+    }
+
+    /// The worker that alone has connections of the call.
+    fn only_holder(&self, summary: &Summary<'_>) -> Option<WorkerId> {
+        let group = self.groups.get(self.groups.find(summary.call?)?)?;
+        (group.opened.is_some() && !group.is_claimed).then_some(group.worker)
+    }
+}

@@ -1,0 +1,247 @@
+//! Gatherings: the answers of all workers to one command for "all of" their endpoints, made one.
+//!
+//! The command goes to every worker; each answer comes back to the dispatcher and is merged. The merged answer is kept for
+//! T-HIST (RFC 3435 §3.5.1), so that a retransmission gets the same one. A worker that dies, or says nothing for
+//! LONGTRAN, is left out. Numbers and bytes are bounded.
+
+use std::collections::VecDeque;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+
+use super::chain::LONGTRAN;
+use super::merge::Merged;
+use crate::dispatch::decision::Arrival;
+use crate::dispatch::fingerprint::Fingerprint;
+use crate::dispatch::table::LINGER;
+use crate::ids::{ConnId, WorkerId};
+use crate::time::Time;
+use crate::wire::mgcp::{Response, TransactionId};
+
+/// Workers that one command may go to.
+pub(super) const MOST_WORKERS: usize = 256;
+/// Gatherings under way at a time.
+const MOST_UNDER_WAY: usize = 256;
+/// Gatherings there are, those that are only kept included.
+const MOST: usize = 16_384;
+/// Bytes of the answers that are kept.
+const MOST_BYTES: usize = 4 << 20;
+
+/// One gathering. As a connection's number it rides in the envelopes of its handovers, and comes back with the answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct GatheringId(u64);
+
+impl GatheringId {
+    /// Where a worker is to send its answer.
+    pub const fn conn(self) -> ConnId {
+        ConnId(self.0)
+    }
+
+    /// The gathering that an answer to `conn` belongs to; `None` for a datagram's.
+    pub const fn of(conn: ConnId) -> Option<Self> {
+        if conn.0 == 0 { None } else { Some(GatheringId(conn.0)) }
+    }
+}
+
+/// What becomes of a command for everyone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Known {
+    /// Its answers are still being gathered.
+    UnderWay,
+    /// It has been answered.
+    Answered(GatheringId),
+}
+
+/// All gatherings.
+#[derive(Debug)]
+pub(in crate::dispatch) struct Gatherings {
+    all: HashMap<GatheringId, Gathering, FixedState>,
+    // Names are keyed hashes, so that peers cannot choose them.
+    by_name: HashMap<Fingerprint, GatheringId, FixedState>,
+    /// Those under way, in the order in which they are due; with some that are not under way any more.
+    due: VecDeque<(Time, GatheringId)>,
+    /// Those that are kept, in the order in which they are over.
+    kept: VecDeque<(Time, GatheringId)>,
+    kept_bytes: usize,
+    under_way: usize,
+    /// Those whose answer has not been fetched.
+    ready: VecDeque<GatheringId>,
+    last: u64,
+}
+
+#[derive(Debug)]
+struct Gathering {
+    name: Fingerprint,
+    arrival: Arrival,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    UnderWay {
+        transaction: TransactionId,
+        /// Workers that are to have the command.
+        unsent: Vec<WorkerId>,
+        /// Workers whose answer is to come.
+        awaited: Vec<WorkerId>,
+        merged: Merged,
+    },
+    Kept(Box<[u8]>),
+}
+
+impl Gatherings {
+    /// None.
+    pub(in crate::dispatch) fn new() -> Self {
+        Gatherings {
+            all: HashMap::default(),
+            by_name: HashMap::default(),
+            due: VecDeque::new(),
+            kept: VecDeque::new(),
+            kept_bytes: 0,
+            under_way: 0,
+            ready: VecDeque::new(),
+            last: 0,
+        }
+    }
+
+    /// What is known about the command with this name.
+    pub(super) fn find(&self, name: Fingerprint) -> Option<Known> {
+        let id = *self.by_name.get(&name)?;
+        Some(match self.all.get(&id)?.stage {
+            Stage::UnderWay { .. } => Known::UnderWay,
+            Stage::Kept(_) => Known::Answered(id),
+        })
+    }
+
+    /// Whether another one finds a place.
+    pub(super) fn has_place(&self) -> bool {
+        self.under_way < MOST_UNDER_WAY && self.all.len() < MOST && self.kept_bytes < MOST_BYTES
+    }
+
+    /// A command that goes to all `workers`.
+    pub(super) fn begin(
+        &mut self,
+        (name, transaction): (Fingerprint, TransactionId),
+        arrival: &Arrival,
+        workers: Vec<WorkerId>,
+        merged: Merged,
+        now: Time,
+    ) -> GatheringId {
+        self.last += 1;
+        let id = GatheringId(self.last);
+        let stage = Stage::UnderWay { transaction, unsent: workers, awaited: Vec::new(), merged };
+        self.all.insert(id, Gathering { name, arrival: *arrival, stage });
+        self.by_name.insert(name, id);
+        self.due.push_back((now + LONGTRAN, id));
+        self.under_way += 1;
+        id
+    }
+
+    /// The next worker that is to have the command. Once there is none, the gathering waits for their answers.
+    pub(super) fn next_worker(&mut self, id: GatheringId) -> Option<WorkerId> {
+        let Some(Stage::UnderWay { unsent, awaited, .. }) = self.all.get_mut(&id).map(|it| &mut it.stage) else {
+            return None;
+        };
+        let worker = unsent.pop()?;
+        awaited.push(worker);
+        Some(worker)
+    }
+
+    /// A worker's answer. A provisional one is not what is waited for.
+    pub(super) fn on_answer(&mut self, id: GatheringId, worker: WorkerId, response: &Response<'_>, now: Time) {
+        let Some(Stage::UnderWay { awaited, merged, .. }) = self.all.get_mut(&id).map(|it| &mut it.stage) else {
+            return;
+        };
+        if !response.code().is_final() || !awaited.contains(&worker) {
+            return;
+        }
+        merged.add(response);
+        self.leave_out(id, worker, now);
+    }
+
+    /// No answer of this worker will come.
+    pub(super) fn leave_out(&mut self, id: GatheringId, worker: WorkerId, now: Time) {
+        let Some(Stage::UnderWay { unsent, awaited, .. }) = self.all.get_mut(&id).map(|it| &mut it.stage) else {
+            return;
+        };
+        unsent.retain(|other| *other != worker);
+        awaited.retain(|other| *other != worker);
+        if unsent.is_empty() && awaited.is_empty() {
+            self.finish(id, now);
+        }
+    }
+
+    /// A worker is gone: no answer of it will come to anybody.
+    pub(in crate::dispatch) fn on_worker_down(&mut self, worker: WorkerId, now: Time) {
+        if self.under_way == 0 {
+            return;
+        }
+        let open: Vec<GatheringId> = self.due.iter().map(|(_, id)| *id).collect();
+        open.into_iter().for_each(|id| self.leave_out(id, worker, now));
+    }
+
+    /// Ends what has waited for long enough, and forgets what has been kept for long enough.
+    pub(in crate::dispatch) fn handle_timeout(&mut self, now: Time) {
+        while let Some((_, id)) = self.due.pop_front_if(|(due, _)| *due <= now) {
+            self.finish(id, now);
+        }
+        while let Some((_, id)) = self.kept.pop_front_if(|(over, _)| *over <= now) {
+            let Some(Gathering { name, stage, .. }) = self.all.remove(&id) else { continue };
+            if self.by_name.get(&name) == Some(&id) {
+                self.by_name.remove(&name);
+            }
+            if let Stage::Kept(bytes) = stage {
+                self.kept_bytes -= bytes.len();
+            }
+        }
+    }
+
+    /// When something is due next.
+    pub(in crate::dispatch) fn poll_timeout(&self) -> Option<Time> {
+        let fronts = [self.due.front(), self.kept.front()];
+        fronts.into_iter().flatten().map(|(due, _)| *due).min()
+    }
+
+    /// Takes out one whose answer is ready.
+    pub(super) fn poll_ready(&mut self) -> Option<GatheringId> {
+        self.ready.pop_front()
+    }
+
+    /// The merged answer, and how the command came.
+    pub(super) fn answer(&self, id: GatheringId) -> Option<(&[u8], &Arrival)> {
+        match self.all.get(&id)? {
+            Gathering { stage: Stage::Kept(bytes), arrival, .. } => Some((bytes, arrival)),
+            _ => None,
+        }
+    }
+
+    /// The last number given: after a takeover answers to earlier ones may still come.
+    pub(in crate::dispatch) const fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// Numbers go on behind this one.
+    pub(in crate::dispatch) fn go_on_behind(&mut self, last: u64) {
+        self.last = last;
+    }
+
+    /// How many there are, those that are only kept included.
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    fn finish(&mut self, id: GatheringId, now: Time) {
+        let Some(gathering) = self.all.get_mut(&id) else { return };
+        let Stage::UnderWay { transaction, merged, .. } = &gathering.stage else { return };
+        let mut bytes = Vec::new();
+        merged.write(*transaction, &mut bytes);
+        self.kept_bytes += bytes.len();
+        gathering.stage = Stage::Kept(bytes.into());
+        self.under_way -= 1;
+        self.kept.push_back((now + LINGER, id));
+        self.ready.push_back(id);
+    }
+}
+
+#[cfg(test)]
+mod tests;

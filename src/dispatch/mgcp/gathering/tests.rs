@@ -1,0 +1,128 @@
+use super::*;
+use crate::dispatch::fingerprint::Printer;
+use crate::dispatch::mgcp::Names;
+use crate::handoff::frame::Transport;
+use crate::ids::{ListenerId, TokenKey};
+use crate::wire::mgcp::{Message, parse};
+
+const W0: WorkerId = WorkerId(0);
+const W1: WorkerId = WorkerId(1);
+const W2: WorkerId = WorkerId(2);
+
+fn arrival() -> Arrival {
+    let address = "192.0.2.1:2727".parse().unwrap();
+    Arrival {
+        listener: ListenerId(0),
+        transport: Transport::Mgcp,
+        conn: ConnId(0),
+        source: address,
+        local: address,
+        received: Time(0),
+    }
+}
+
+fn name(id: u32) -> Fingerprint {
+    Names::transaction(arrival().source.ip(), TransactionId(id), &Printer::new(&TokenKey::new([1; 32])))
+}
+
+fn begun(gatherings: &mut Gatherings, id: u32, most: Option<u32>) -> GatheringId {
+    let named = (name(id), TransactionId(id));
+    let gathering = gatherings.begin(named, &arrival(), vec![W2, W1, W0], Merged::new(most), Time(0));
+    while gatherings.next_worker(gathering).is_some() {}
+    gathering
+}
+
+fn says(gatherings: &mut Gatherings, id: GatheringId, worker: WorkerId, text: &str, now: u64) {
+    let Ok(Message::Response(response)) = parse(text.as_bytes()) else { panic!("{text}") };
+    gatherings.on_answer(id, worker, &response, Time(now));
+}
+
+fn answer(gatherings: &Gatherings, id: GatheringId) -> Option<String> {
+    gatherings.answer(id).map(|(bytes, _)| String::from_utf8_lossy(bytes).into_owned())
+}
+
+/// What comes of three answers.
+fn merged(most: Option<u32>, answers: [&str; 3]) -> String {
+    let mut gatherings = Gatherings::new();
+    let id = begun(&mut gatherings, 9, most);
+    for (worker, text) in [W0, W1, W2].into_iter().zip(answers) {
+        assert_eq!(answer(&gatherings, id), None);
+        says(&mut gatherings, id, worker, text, 1);
+    }
+    assert_eq!(gatherings.poll_ready(), Some(id));
+    answer(&gatherings, id).unwrap()
+}
+
+#[test]
+fn one_success_makes_the_whole_a_success_else_the_first_error_is_told() {
+    assert_eq!(merged(None, ["500 9", "200 9", "500 9"]), "200 9 OK\r\n");
+    assert_eq!(merged(None, ["516 9 no", "500 9", "500 9"]), "516 9 Unknown or incorrect call-id\r\n");
+    assert_eq!(merged(None, ["200 9", "250 9", "200 9"]), "250 9 Connection deleted\r\n");
+}
+
+#[test]
+fn lists_are_put_together_and_their_numbers_added_up() {
+    let answers = ["200 9\nZ: a/1@gw\nz: a/2@gw\nZN: 2\n", "200 9\nZ: b/1@gw, b/2@gw\n", "200 9\nZN: 7\nZ: c/1@gw\n"];
+    let names = "Z: a/1@gw\r\nZ: a/2@gw\r\nZ: b/1@gw\r\nZ: b/2@gw\r\nZ: c/1@gw\r\n";
+    assert_eq!(merged(None, answers), format!("200 9 OK\r\nZN: 11\r\n{names}"));
+}
+
+#[test]
+fn no_more_endpoints_are_named_than_were_asked_for_and_all_are_counted() {
+    let answers = ["200 9\nZ: a/1@gw\nZN: 5\n", "200 9\nZ: b/1@gw\nZN: 5\n", "200 9\nZ: c/1@gw\nZN: 5\n"];
+    assert_eq!(merged(Some(2), answers), "200 9 OK\r\nZN: 15\r\nZ: a/1@gw\r\nZ: b/1@gw\r\n");
+}
+
+#[test]
+fn an_answer_that_no_peer_need_take_is_too_large() {
+    let long = format!("200 9\n{}", "Z: ann/0123456789/1@media.example.net\n".repeat(60));
+    assert_eq!(merged(None, [&long, &long, "200 9"]), "533 9 Response too large\r\n");
+}
+
+#[test]
+fn a_provisional_answer_or_one_of_somebody_else_is_not_what_is_awaited() {
+    let mut gatherings = Gatherings::new();
+    let id = begun(&mut gatherings, 9, None);
+    for text in ["100 9", "200 9", "200 9"] {
+        says(&mut gatherings, id, W0, text, 1);
+    }
+    says(&mut gatherings, id, WorkerId(7), "200 9", 1);
+    says(&mut gatherings, id, W1, "200 9", 1);
+    assert_eq!(gatherings.find(name(9)), Some(Known::UnderWay));
+    gatherings.on_worker_down(W2, Time(2));
+    assert_eq!(gatherings.find(name(9)), Some(Known::Answered(id)));
+}
+
+#[test]
+fn who_says_nothing_for_five_seconds_is_left_out_and_the_answer_is_kept_for_retransmissions() {
+    let mut gatherings = Gatherings::new();
+    let (silent, partly) = (begun(&mut gatherings, 1, None), begun(&mut gatherings, 2, None));
+    says(&mut gatherings, partly, W1, "200 2", 1);
+    gatherings.handle_timeout(Time(4_999_999));
+    assert_eq!(gatherings.poll_ready(), None);
+    assert_eq!(gatherings.poll_timeout(), Some(Time(5_000_000)));
+    gatherings.handle_timeout(Time(5_000_000));
+    assert_eq!((gatherings.poll_ready(), gatherings.poll_ready()), (Some(silent), Some(partly)));
+    assert_eq!(answer(&gatherings, silent).unwrap(), "406 1 Transaction timed out\r\n");
+    assert_eq!(answer(&gatherings, partly).unwrap(), "200 2 OK\r\n");
+    says(&mut gatherings, partly, W0, "500 2", 5_000_001);
+    assert_eq!(answer(&gatherings, partly).unwrap(), "200 2 OK\r\n");
+    gatherings.handle_timeout(Time(36_999_999));
+    assert_eq!(gatherings.len(), 2);
+    gatherings.handle_timeout(Time(37_000_000));
+    assert_eq!((gatherings.len(), gatherings.kept_bytes, gatherings.find(name(1))), (0, 0, None));
+    assert_eq!(gatherings.poll_timeout(), None);
+}
+
+#[test]
+fn gatherings_under_way_have_an_end() {
+    let mut gatherings = Gatherings::new();
+    let mut begun_so_far = 0;
+    while gatherings.has_place() {
+        begun_so_far += 1;
+        begun(&mut gatherings, begun_so_far, None);
+    }
+    assert_eq!(begun_so_far as usize, MOST_UNDER_WAY);
+    gatherings.handle_timeout(Time(5_000_000));
+    assert!(gatherings.has_place());
+}

@@ -1,0 +1,103 @@
+//! Merging: what many workers answer to one command, as one answer.
+//!
+//! It is a success if any of them says so, else the first error. Lists of endpoints are put together, their numbers
+//! added up (AuditEndpoint, RFC 3435 §2.3.10); no more are named than the command asks for.
+
+use crate::wire::mgcp::{Field, Response, ResponseWriter, ReturnCode, TransactionId};
+
+/// The largest answer: what every peer must take (RFC 3435 §3.5.3).
+const LARGEST: usize = 4_000;
+
+/// Answers so far.
+#[derive(Debug, Default)]
+pub(super) struct Merged {
+    good: Option<ReturnCode>,
+    error: Option<ReturnCode>,
+    /// Lines `Z: name`.
+    names: Vec<u8>,
+    named: u32,
+    /// How many may be named (`ZM:` of the command).
+    most: Option<u32>,
+    /// All that there are, by the workers' own word (`ZN:`).
+    number: Option<u32>,
+    is_too_large: bool,
+}
+
+impl Merged {
+    /// No answers yet. The command wants `most` endpoints named at the most.
+    pub(super) fn new(most: Option<u32>) -> Self {
+        Merged { most, ..Merged::default() }
+    }
+
+    /// Adds a worker's final answer.
+    pub(super) fn add(&mut self, response: &Response<'_>) {
+        let code = response.code();
+        if !code.is_success() {
+            self.error = self.error.or(Some(code));
+            return;
+        }
+        // RFC 3435 §2.4: 250 says that connections were deleted; 200 from the others that there were none.
+        if code == ReturnCode::CONNECTION_DELETED || self.good.is_none() {
+            self.good = Some(code);
+        }
+        let (mut named, mut number) = (0_u32, None);
+        for param in response.params() {
+            if param.field() == Some(Field::SpecificEndpointId) {
+                for name in param.value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
+                    named += u32::from(!name.is_empty());
+                    self.name(name);
+                }
+            } else if param.name.eq_ignore_ascii_case(NUMBER) {
+                number = read(param.value);
+            }
+        }
+        // Where one says how many it has in all, those of the others that do not are as many as they name.
+        self.number = match (self.number, number) {
+            (None, None) => None,
+            (Some(sum), number) => Some(sum.saturating_add(number.unwrap_or(named))),
+            (None, Some(number)) => Some(number.saturating_add(self.named.saturating_sub(named))),
+        };
+    }
+
+    /// Writes the answer.
+    pub(super) fn write(&self, transaction: TransactionId, out: &mut Vec<u8>) {
+        let code = match (self.good, self.error) {
+            (Some(_), _) if self.is_too_large => ReturnCode::RESPONSE_TOO_LARGE,
+            (Some(good), _) => good,
+            (None, Some(error)) => error,
+            // Nobody has said anything in time.
+            (None, None) => ReturnCode::TIMED_OUT,
+        };
+        let writer = ResponseWriter::new(out, code, transaction);
+        if self.is_too_large || self.good.is_none() {
+            return;
+        }
+        if let Some(number) = self.number {
+            writer.extension(NUMBER, number.to_string());
+        }
+        out.extend_from_slice(&self.names);
+    }
+
+    fn name(&mut self, name: &[u8]) {
+        if name.is_empty() || self.most.is_some_and(|most| self.named >= most) || self.is_too_large {
+            return;
+        }
+        self.named += 1;
+        for piece in [b"Z: ", name, b"\r\n"] {
+            self.names.extend_from_slice(piece);
+        }
+        if self.names.len() > LARGEST {
+            self.is_too_large = true;
+            self.names = Vec::new();
+        }
+    }
+}
+
+/// How many endpoints there are, and how many are to be named (RFC 3435 §2.3.10).
+const NUMBER: &[u8] = b"ZN";
+pub(super) const MOST: &[u8] = b"ZM";
+
+/// A number as parameters have them.
+pub(super) fn read(text: &[u8]) -> Option<u32> {
+    std::str::from_utf8(text.trim_ascii()).ok()?.parse().ok()
+}

@@ -1,0 +1,123 @@
+//! Where a connection is made, written down before the command leaves: where its call is, or by selection.
+
+use super::refusing::code_of;
+use super::{Summary, returned};
+use crate::dispatch::Dispatch;
+use crate::dispatch::decision::{Decision, EntryId, Protocol, Reason, Room, Tried};
+use crate::dispatch::placing::{Placement, Wanted};
+use crate::dispatch::table::{NewEntry, State};
+use crate::ids::WorkerId;
+use crate::time::Time;
+use crate::wire::mgcp::{Command, ReturnCode};
+
+impl Dispatch {
+    /// A connection on an endpoint that the gateway chooses: beside the other legs of its call, else at the worker that is
+    /// selected and has the call from now on.
+    pub(super) fn begin_mgcp(&mut self, command: &Command<'_>, summary: &Summary<'_>, now: Time) -> Decision {
+        let size = self.mgcp_size(command, summary);
+        if !self.table.has_place(|| self.printer.source(summary.sender).print()) {
+            return returned(ReturnCode::OVERLOAD, summary.transaction, Reason::TableFull);
+        }
+        let least = self.least_mgcp_room(summary.sender);
+        match self.choose_for(&wanted(summary), size, Tried::default(), least, now) {
+            Ok(placement) => self.place_mgcp(summary, placement, now),
+            Err(reason) => self.nobody_mgcp(summary, reason, now),
+        }
+    }
+
+    /// Hands a command over that makes a connection, and enters it before it leaves: its retransmission may be right behind
+    /// it.
+    pub(super) fn place_mgcp(&mut self, summary: &Summary<'_>, placement: Placement, now: Time) -> Decision {
+        let Placement { worker, group, .. } = placement;
+        let room = self.pool.get(worker).map_or(Room::None, |slot| slot.room);
+        let Some(slot) = self.pool.get(worker).filter(|_| room <= self.least_mgcp_room(summary.sender)) else {
+            group.into_iter().for_each(|group| self.groups.release(group));
+            let reason = if room == Room::Scarce { Reason::OverShare } else { Reason::HolderBusy };
+            return returned(code_of(reason), summary.transaction, reason);
+        };
+        let new = NewEntry { group, ..self.mgcp_entry(summary, worker, slot.life) };
+        let Ok((entry, evicted)) = self.table.insert(new, now) else {
+            // Handed over without an entry, its retransmission would make a second connection.
+            group.into_iter().for_each(|group| self.groups.release(group));
+            return returned(ReturnCode::OVERLOAD, summary.transaction, Reason::TableFull);
+        };
+        self.counters.evicted += u64::from(evicted.is_some());
+        self.give(placement, false, Some(entry), (Tried::default(), now, 0), now)
+    }
+
+    /// Gives an entry whose worker is gone, or has refused, to another worker.
+    pub(super) fn move_mgcp(
+        &mut self,
+        command: &Command<'_>,
+        summary: &Summary<'_>,
+        (id, size): (EntryId, u32),
+        past: (Tried, Time, u8),
+        reason: Reason,
+        now: Time,
+    ) -> Decision {
+        let (tried, _, deaths) = past;
+        if deaths >= 2 {
+            return self.mgcp_verdict(summary, id, ReturnCode::TRANSIENT_ERROR, Reason::Poison, now);
+        }
+        let size = if size > 0 { size } else { self.mgcp_size(command, summary) };
+        // It has waited as one of its source's; that share is its own already.
+        let placement = match self.choose_for(&wanted(summary), size, tried, Room::Scarce, now) {
+            Ok(placement) => placement,
+            Err(why) if tried.as_slice().is_empty() || reason == Reason::Died => {
+                return self.mgcp_verdict(summary, id, code_of(why), why, now);
+            }
+            Err(_) => {
+                let code = self.refused_by_all();
+                return self.mgcp_verdict(summary, id, code, Reason::RefusedByAll, now);
+            }
+        };
+        let Placement { worker, group, .. } = placement;
+        let Some(slot) = self.pool.get(worker).filter(|slot| slot.room.takes_new()) else {
+            group.into_iter().for_each(|group| self.groups.release(group));
+            return self.mgcp_verdict(summary, id, ReturnCode::OVERLOAD, Reason::HolderBusy, now);
+        };
+        let life = slot.life;
+        if let Some(before) = self.table.move_to(id, (worker, life), group, deaths, now) {
+            self.groups.release(before);
+        }
+        self.give(Placement { reason, ..placement }, false, Some(id), past, now)
+    }
+
+    /// Remembers where a command that names its worker has gone, for the acknowledgement that may follow it. It is worth no
+    /// other transaction's place.
+    pub(super) fn remember(&mut self, summary: &Summary<'_>, worker: WorkerId, now: Time) {
+        if self.table.len() >= self.table.cap() / 2 || self.table.by_branch(summary.name).is_some() {
+            return;
+        }
+        let life = self.pool.get(worker).map_or(0, |slot| slot.life);
+        let new = NewEntry { state: State::Answered, ..self.mgcp_entry(summary, worker, life) };
+        // Less than half of the table is in use.
+        let _ = self.table.insert(new, now);
+    }
+
+    pub(super) fn mgcp_entry(&self, summary: &Summary<'_>, worker: WorkerId, life: u32) -> NewEntry {
+        NewEntry {
+            branch: summary.name,
+            call: summary.call.unwrap_or(summary.name),
+            cseq: 0,
+            worker,
+            life,
+            group: None,
+            // T-HIST is as long as any other transaction lives.
+            is_invite: false,
+            state: State::Pending,
+            source: self.printer.source(summary.sender).print(),
+        }
+    }
+
+    pub(super) fn mgcp_size(&mut self, command: &Command<'_>, summary: &Summary<'_>) -> u32 {
+        let sized = self.rules.size.size_of_connection(command, summary.sender);
+        self.counters.on_size(sized.note);
+        sized.units
+    }
+}
+
+fn wanted(summary: &Summary<'_>) -> Wanted {
+    let key = summary.call.unwrap_or(summary.name);
+    Wanted { protocol: Protocol::Mgcp, group: summary.call, key }
+}

@@ -1,0 +1,126 @@
+//! What is done with commands that come back from a worker, refused or orphaned.
+//!
+//! Only what was placed by selection moves to another worker, each worker once; the legs of a call that its worker has
+//! not begun move together. What names its endpoint has one worker only, and gets its answer.
+
+use super::meant::Meant;
+use super::{Summary, returned};
+use crate::dispatch::Dispatch;
+use crate::dispatch::decision::{Arrival, Cause, Decision, EntryId, GatheringId, Reason, Returned, Target, Tried};
+use crate::dispatch::returned::tried;
+use crate::dispatch::table::{Entry, LINGER, State};
+use crate::handoff::frame::RefuseReason;
+use crate::time::Time;
+use crate::wire::mgcp::{Command, Message, ReturnCode};
+
+impl Dispatch {
+    pub(super) fn decide_mgcp_returned(
+        &mut self,
+        message: &Message<'_>,
+        arrival: &Arrival,
+        back: &Returned,
+        now: Time,
+    ) -> Decision {
+        if matches!(back.cause, Cause::Refused(_)) {
+            self.pool.on_refused(back.from, back.seq, back.size);
+        }
+        let dropped = |reason| Decision { target: Target::Drop, reason };
+        // One of many that have it: the others answer.
+        if let Some(gathering) = GatheringId::of(arrival.conn) {
+            self.gatherings.leave_out(gathering, back.from, now);
+            return dropped(Reason::Everyone);
+        }
+        let Message::Command(command) = message else { return dropped(Reason::OrphanInDialog) };
+        let summary = Summary::of(command, arrival, &self.printer);
+        match back.entry {
+            Some(id) => self.connection_returned(command, &summary, arrival, id, back, now),
+            None => self.named_returned(command, &summary, arrival, back),
+        }
+    }
+
+    /// A command that found its worker by a name, or the copy of one that is in the table.
+    fn named_returned(
+        &mut self,
+        command: &Command<'_>,
+        summary: &Summary<'_>,
+        arrival: &Arrival,
+        back: &Returned,
+    ) -> Decision {
+        if summary.leaves_choice() && self.table.by_branch(summary.name).is_some() {
+            // The first copy's fate is its own.
+            return Decision { target: Target::Drop, reason: Reason::MovedAlready };
+        }
+        match back.cause {
+            Cause::Refused(_) => returned(ReturnCode::TRANSIENT_ERROR, summary.transaction, Reason::RefusedInDialog),
+            Cause::Died => {
+                let code = match self.meant(command, summary, arrival) {
+                    Meant::Gone(code) => code,
+                    _ => ReturnCode::ENDPOINT_UNKNOWN,
+                };
+                returned(code, summary.transaction, Reason::OrphanInDialog)
+            }
+        }
+    }
+
+    fn connection_returned(
+        &mut self,
+        command: &Command<'_>,
+        summary: &Summary<'_>,
+        arrival: &Arrival,
+        id: EntryId,
+        back: &Returned,
+        now: Time,
+    ) -> Decision {
+        let moved = Decision { target: Target::Drop, reason: Reason::MovedAlready };
+        // An entry that is gone was answered, or has waited longer than anybody waits.
+        let Some(&entry) = self.table.get(id) else { return moved };
+        let has_moved = self.is_alive(&entry) && (entry.worker != back.from || back.cause == Cause::Died);
+        if entry.state != State::Pending || has_moved {
+            return moved;
+        }
+        match back.cause {
+            Cause::Died => {
+                if let Meant::Gone(code) = self.meant(command, summary, arrival) {
+                    return self.mgcp_verdict(summary, id, code, Reason::OrphanInDialog, now);
+                }
+                let deaths = back.deaths.max(entry.deaths).saturating_add(u8::from(back.sent));
+                // The search begins anew, and the patience with refusals with it.
+                let past = (tried(back), now, deaths);
+                self.move_mgcp(command, summary, (id, back.size), past, Reason::Died, now)
+            }
+            Cause::Refused(reason) => {
+                self.connection_refused(command, summary, arrival, (id, &entry), (back, reason), now)
+            }
+        }
+    }
+
+    fn connection_refused(
+        &mut self,
+        command: &Command<'_>,
+        summary: &Summary<'_>,
+        arrival: &Arrival,
+        (id, entry): (EntryId, &Entry),
+        (back, reason): (&Returned, RefuseReason),
+        now: Time,
+    ) -> Decision {
+        // The legs of a call that its worker has begun stay with it, and so does what names its endpoint.
+        let group = entry.group.and_then(|group| self.groups.get(group));
+        let is_named = back.follows && self.meant(command, summary, arrival) != Meant::Nobody;
+        let is_begun = group.is_some_and(|group| group.opened.is_some() && group.worker == back.from);
+        if is_named || is_begun {
+            return self.mgcp_verdict(summary, id, ReturnCode::RESOURCES_NOT_NOW, Reason::RefusedByHolder, now);
+        }
+        let tried: Tried = tried(back);
+        // Who read it too late has not made anybody offer it around: that begins now, while its sender still waits.
+        let is_late = reason == RefuseReason::Late;
+        let is_over =
+            if is_late { now.since(arrival.received) > LINGER } else { now.since(back.since) > self.rules.patience };
+        if tried.is_full() || is_over {
+            let code = self.refused_by_all();
+            return self.mgcp_verdict(summary, id, code, Reason::RefusedByAll, now);
+        }
+        let since = if is_late { now } else { back.since };
+        let past = (tried, since, back.deaths.max(entry.deaths));
+        self.move_mgcp(command, summary, (id, back.size), past, Reason::Refused, now)
+    }
+}

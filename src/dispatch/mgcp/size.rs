@@ -1,0 +1,46 @@
+//! The size of a connection, as the command that creates it names it.
+
+use std::net::IpAddr;
+
+use crate::config::SizeSource;
+use crate::dispatch::size::{Said, SizeRules, Sized, read};
+use crate::wire::mgcp::{Command, Field, Verb};
+use crate::wire::sdp;
+
+/// The parameters that name it.
+const PARAMETERS: [&[u8]; 2] = [b"X-Size", b"X+Size"];
+
+impl SizeRules {
+    /// The size of the session that a command from `source` begins: its parameter, the same name among its local
+    /// connection options, the remote session description, else 1. No other command than CRCX begins one.
+    pub fn size_of_connection(&self, command: &Command<'_>, source: IpAddr) -> Sized {
+        if command.verb() != Verb::Crcx {
+            return Sized::NOTHING;
+        }
+        self.first_named(source, |place| match place {
+            SizeSource::Header => {
+                let named = PARAMETERS.iter().find_map(|name| command.extension(name));
+                named.or_else(|| in_options(command.param(Field::LocalConnectionOptions)?)).map_or(Said::Nothing, read)
+            }
+            SizeSource::Sdp => {
+                command.descriptions().next().map_or(Said::Nothing, |body| match sdp::weigh(body, self.video) {
+                    None => Said::Nothing,
+                    Some(0) => Said::Disabled,
+                    Some(units) => Said::Units(units),
+                })
+            }
+            // SIP's own places.
+            SizeSource::RequestUri | SizeSource::Mscml | SizeSource::Msml => Said::Nothing,
+        })
+    }
+}
+
+/// The value of `x-size` among local connection options: `p:20, a:PCMU, x-size:4`.
+fn in_options(options: &[u8]) -> Option<&[u8]> {
+    options.split(|&byte| byte == b',').find_map(|option| {
+        let colon = memchr::memchr(b':', option)?;
+        let (name, value) = option.split_at_checked(colon)?;
+        let name = name.trim_ascii();
+        PARAMETERS.iter().any(|known| known.eq_ignore_ascii_case(name)).then(|| value.get(1..).unwrap_or_default())
+    })
+}
