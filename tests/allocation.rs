@@ -108,8 +108,13 @@ impl Lane {
                 source: arrival.source,
                 local: arrival.local,
             };
-            let note =
-                Note { entry: handoff.entry, tried: handoff.tried, since: handoff.since, deaths: handoff.deaths };
+            let note = Note {
+                entry: handoff.entry,
+                tried: handoff.tried,
+                since: handoff.since,
+                deaths: handoff.deaths,
+                chain: None,
+            };
             let at = usize::from(handoff.worker.0);
             self.links[at].push(&envelope, note, &[message.bytes()]).unwrap();
             self.dispatch.on_link_room(handoff.worker, self.links[at].room());

@@ -10,7 +10,7 @@ mod saved;
 
 use std::io::{self, IoSlice};
 
-use crate::dispatch::decision::{EntryId, Room, Tried};
+use crate::dispatch::decision::{ChainId, EntryId, Room, Tried};
 use crate::handoff::frame::{
     AccessRule, Envelope, FRAME_HEADER, FRAME_SOFT_LIMIT, Frame, FrameBuilder, FrameError, Hello, Record, RefuseReason,
     Report, frame_header, message_header,
@@ -56,6 +56,8 @@ pub struct Note {
     pub since: Time,
     /// How many workers died with it.
     pub deaths: u8,
+    /// What waits for its answer.
+    pub chain: Option<ChainId>,
 }
 
 /// A message that is on its way back from a worker.

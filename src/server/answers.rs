@@ -4,9 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
 use super::door::Owner;
-use crate::dispatch::decision::{Answer, Arrival};
+use crate::dispatch::decision::{Answer, Arrival, Return};
 use crate::dispatch::identity::DispatcherTag;
 use crate::pack::packed;
+use crate::wire::mgcp;
 use crate::wire::sip::{self, Name, ResponseWriter};
 
 /// Answers that wait to be sent.
@@ -60,6 +61,31 @@ impl Answers {
         writer.finish();
         let to = sip::where_to(request, arrival.source);
         self.waiting.push(Waiting { owner, range: begin..self.bytes.len(), to, from: arrival.local.ip() });
+    }
+
+    /// Writes an MGCP answer of the dispatcher's own. It says in words what it means where that does not make it longer than
+    /// the question, which was `question` bytes long: forged sources are to gain nothing.
+    pub fn write_return(&mut self, owner: Owner, answer: &Return, question: usize, arrival: &Arrival) {
+        let begin = self.bytes.len();
+        let Return { code, transaction } = *answer;
+        mgcp::ResponseWriter::new(&mut self.bytes, code, transaction);
+        if self.bytes.len() - begin > question {
+            self.bytes.truncate(begin);
+            mgcp::ResponseWriter::with_comment(&mut self.bytes, code, transaction, None, b"");
+        }
+        self.send_from(begin, owner, arrival);
+    }
+
+    /// Writes an MGCP answer that is ready. It goes where its command came from (RFC 3435 §3.5).
+    pub fn write_bytes(&mut self, owner: Owner, bytes: &[u8], arrival: &Arrival) {
+        let begin = self.bytes.len();
+        self.bytes.extend_from_slice(bytes);
+        self.send_from(begin, owner, arrival);
+    }
+
+    fn send_from(&mut self, begin: usize, owner: Owner, arrival: &Arrival) {
+        let range = begin..self.bytes.len();
+        self.waiting.push(Waiting { owner, range, to: arrival.source, from: arrival.local.ip() });
     }
 
     /// A copy of the answer that was written last.

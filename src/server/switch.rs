@@ -3,12 +3,15 @@
 //! It decides nothing itself. What the pure core says is turned into a record on a link, an answer in the buffer, or
 //! nothing; what the links say is told to the core.
 
+mod mgcp;
 mod saved;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
 use tracing::debug;
 
 use super::Totals;
@@ -22,8 +25,9 @@ use super::suspects::Suspects;
 use crate::config::Insert;
 use crate::dispatch::Dispatch;
 use crate::dispatch::decision::{
-    Admin, Answer, Arrival, Brought, Cause, Decision, Handoff, Joined, Reason, Returned, Target,
+    Admin, Answer, Arrival, Brought, Cause, ChainId, Decision, GatheringId, Handoff, Joined, Reason, Returned, Target,
 };
+use crate::dispatch::mgcp::chain::Chains;
 use crate::dispatch::owner::Owners;
 use crate::dispatch::rules::Rules;
 use crate::handoff::frame::{Drain, DrainMode, Envelope, FRAME_HARD_LIMIT, Record, RefuseReason, Transport};
@@ -32,6 +36,7 @@ use crate::ids::{ConnId, Incarnation, ListenerId, WorkerId};
 use crate::net::udp::Datagram;
 use crate::time::Time;
 use crate::wire::sip::{self, Method, Scanner, patch};
+use mgcp::{Asked, Way};
 
 /// The decision with everything it takes to carry it out. It owns no socket and reads no clock: `C` carries the frames
 /// of a link, and the caller says what time it is.
@@ -61,6 +66,12 @@ pub struct Switch<C> {
     told_at: Time,
     /// Workers that have not been told the access rules in force: their links took no more.
     untold: Vec<WorkerId>,
+    /// MGCP commands that wait for others of their datagrams.
+    chains: Chains<Way>,
+    /// Chains that go on.
+    resumed: VecDeque<ChainId>,
+    /// What answers are gathered for.
+    asked: HashMap<GatheringId, Asked, FixedState>,
 }
 
 /// How long other lanes may go without the ledger when no parcel leaves for them anyway.
@@ -115,6 +126,9 @@ impl<C: Channel> Switch<C> {
             returned: VecDeque::new(),
             suspects: Suspects::new(),
             untold: Vec::new(),
+            chains: Chains::new(),
+            resumed: VecDeque::new(),
+            asked: HashMap::default(),
         }
     }
 
@@ -156,20 +170,6 @@ impl<C: Channel> Switch<C> {
         match self.parcels.get_mut(lane) {
             Some(parcel) if lane != own => parcel.add(datagram.bytes, owner, &arrival),
             _ => self.decide_in_turn(datagram.bytes, owner, &arrival, now),
-        }
-    }
-
-    /// A datagram came to an MGCP socket of `owner`, and the kernel has had it since `received`.
-    pub fn on_mgcp_datagram(
-        &mut self,
-        owner: Owner,
-        _listener: ListenerId,
-        _datagram: &Datagram<'_>,
-        _received: Time,
-        _now: Time,
-    ) {
-        if let Owner::Listener(_) = owner {
-            self.hands.totals.received += 1;
         }
     }
 
@@ -238,9 +238,13 @@ impl<C: Channel> Switch<C> {
             self.dispatch.on_ledger_elsewhere(worker, parcel.from, units);
         }
         for (bytes, owner, arrival) in parcel.messages() {
-            self.decide_in_turn(bytes, owner, arrival, now);
+            match arrival.transport {
+                Transport::Mgcp => self.on_mgcp_parcel(bytes, owner, arrival, now),
+                _ => self.decide_in_turn(bytes, owner, arrival, now),
+            }
         }
         self.decide_early(now);
+        self.go_on_chains(now);
     }
 
     /// Gives what other lanes are to have to `send`, which puts an empty parcel in its place; or returns false when that
@@ -325,8 +329,6 @@ impl<C: Channel> Switch<C> {
             local: envelope.local,
             received: envelope.received,
         };
-        // It was scanned before it was handed over; a fault now would be a bug, and the message is dropped.
-        let Ok(message) = self.scanner.scan(&payload) else { return Target::Drop };
         let returned = Returned {
             cause,
             from,
@@ -339,6 +341,11 @@ impl<C: Channel> Switch<C> {
             entry: note.entry,
             size: envelope.size,
         };
+        if arrival.transport == Transport::Mgcp {
+            return self.place_mgcp_again(&payload, &arrival, &returned, note.chain, now);
+        }
+        // It was scanned before it was handed over; a fault now would be a bug, and the message is dropped.
+        let Ok(message) = self.scanner.scan(&payload) else { return Target::Drop };
         let decision = self.dispatch.on_returned(&message, &arrival, &returned, now);
         let owner = Owner::Listener(envelope.listener);
         self.returned.extend(self.hands.carry_out(&mut self.dispatch, decision, Some(&message), &arrival, owner));
@@ -407,7 +414,7 @@ impl<C: Channel> Switch<C> {
             Err(error) => return LinkRead::Over(error.to_string()),
         };
         self.hands.links.on_event(worker, true, false);
-        let Switch { hands, dispatch, frame, returned, refused, .. } = self;
+        let Switch { hands, dispatch, frame, returned, refused, resumed, .. } = self;
         let Some(link) = hands.links.get_mut(worker) else { return LinkRead::Nothing };
         let mut goodbye = None;
         let read = link.front.on_frame(&frame[..length], &mut |event| match event {
@@ -415,6 +422,7 @@ impl<C: Channel> Switch<C> {
                 if let Some(entry) = note.entry {
                     dispatch.on_answered(entry, now);
                 }
+                resumed.extend(note.chain);
             }
             FrontEvent::Refused { returned: message, reason } => {
                 if let Some(at) = RefuseReason::ALL.iter().position(|other| *other == reason) {
@@ -427,8 +435,13 @@ impl<C: Channel> Switch<C> {
             FrontEvent::GroupOpen { name, opened } => dispatch.on_group_open(worker, name, opened, now),
             FrontEvent::GroupClosed { name } => dispatch.on_group_closed(worker, name),
             FrontEvent::Goodbye(reason) => goodbye = Some(reason.to_owned()),
-            // Stream connections and lanes that pass messages on are not served, and nobody was pinged.
-            FrontEvent::Hello(_) | FrontEvent::Reply { .. } | FrontEvent::NotMine { .. } | FrontEvent::Pong(_) => {}
+            FrontEvent::Reply { conn, bytes } => {
+                if let Some(gathering) = GatheringId::of(conn) {
+                    dispatch.on_gathered(gathering, worker, bytes, now);
+                }
+            }
+            // Lanes pass messages on themselves, and nobody was pinged.
+            FrontEvent::Hello(_) | FrontEvent::NotMine { .. } | FrontEvent::Pong(_) => {}
         });
         dispatch.on_link_room(worker, link.front.room());
         hands.links.touch(worker);
@@ -436,6 +449,7 @@ impl<C: Channel> Switch<C> {
         if !self.suspects.is_empty() {
             self.place_suspects(now);
         }
+        self.go_on_chains(now);
         match read {
             Err(error) => LinkRead::Over(format!("it sent what is no frame: {error}")),
             Ok(()) => goodbye.map_or(LinkRead::Frame, |said| LinkRead::Over(format!("it said goodbye: {said}"))),
@@ -460,6 +474,7 @@ impl<C: Channel> Switch<C> {
         }
         self.place_returned(now);
         self.place_suspects(now);
+        self.go_on_chains(now);
         Some(incarnation)
     }
 
@@ -488,6 +503,10 @@ impl<C: Channel> Switch<C> {
         if self.suspects.poll_timeout().is_some_and(|due| due <= now) {
             self.place_suspects(now);
         }
+        while let Some(rest) = self.chains.poll_expired(now) {
+            self.go_on(rest, now);
+        }
+        self.go_on_chains(now);
     }
 
     /// A worker that is hung, and which life of it: somebody has to end it.
@@ -498,7 +517,12 @@ impl<C: Channel> Switch<C> {
 
     /// When something is due next.
     pub fn poll_timeout(&self) -> Option<Time> {
-        let own = [self.suspects.poll_timeout(), self.hands.repeats.poll_timeout(), self.early.poll_timeout()];
+        let own = [
+            self.suspects.poll_timeout(),
+            self.hands.repeats.poll_timeout(),
+            self.early.poll_timeout(),
+            self.chains.poll_timeout(),
+        ];
         self.dispatch.poll_timeout().into_iter().chain(own.into_iter().flatten()).min()
     }
 
@@ -645,29 +669,6 @@ impl<C: Channel> Hands<C> {
         message: &sip::Message<'_>,
         arrival: &Arrival,
     ) -> Option<Back> {
-        let envelope = Envelope {
-            seq: handoff.seq,
-            received: arrival.received,
-            deadline: handoff.deadline,
-            conn: arrival.conn,
-            size: handoff.size,
-            listener: arrival.listener,
-            transport: arrival.transport,
-            pinned: handoff.pinned,
-            again: handoff.again,
-            follows: handoff.follows,
-            source: arrival.source,
-            local: arrival.local,
-        };
-        let Handoff { entry, tried, since, deaths, .. } = *handoff;
-        let note = Note { entry, tried, since, deaths };
-        // The core knows what each link can take, so this is rare: a link that does not is one more worker that refuses.
-        let not_taken = || Back {
-            message: front::Returned { envelope, note, payload: message.bytes().to_vec(), sent: false },
-            from: handoff.worker,
-            cause: Cause::Refused(RefuseReason::Exhausted),
-        };
-        let Some(link) = self.links.get_mut(handoff.worker) else { return Some(not_taken()) };
         let port =
             dispatch.pool().get(handoff.worker).and_then(|worker| worker.addresses.first()).map(SocketAddr::port);
         self.patched.clear();
@@ -688,14 +689,7 @@ impl<C: Channel> Hands<C> {
             }
             _ => [message.bytes(), &[], &[]],
         };
-        let pushed = link.front.push(&envelope, note, &pieces);
-        dispatch.on_link_room(handoff.worker, link.front.room());
-        if let Err(error) = pushed {
-            debug!(worker = %handoff.worker, "not handed over: {error}");
-            return Some(not_taken());
-        }
-        self.links.touch(handoff.worker);
-        None
+        push(&mut self.links, dispatch, handoff, None, arrival, &pieces, message.bytes())
     }
 
     fn tell(&mut self, worker: WorkerId, drain: Drain) {
@@ -704,6 +698,49 @@ impl<C: Channel> Hands<C> {
             self.links.touch(worker);
         }
     }
+}
+
+/// Puts what is handed over on its worker's link: `pieces` are `message` as the worker is to have it. Gives back a message
+/// that the link does not take: the core knows what each can take, so this is rare, and one more worker that refuses.
+fn push<C: Channel>(
+    links: &mut Links<C>,
+    dispatch: &mut Dispatch,
+    handoff: &Handoff,
+    chain: Option<ChainId>,
+    arrival: &Arrival,
+    pieces: &[&[u8]],
+    message: &[u8],
+) -> Option<Back> {
+    let envelope = Envelope {
+        seq: handoff.seq,
+        received: arrival.received,
+        deadline: handoff.deadline,
+        conn: arrival.conn,
+        size: handoff.size,
+        listener: arrival.listener,
+        transport: arrival.transport,
+        pinned: handoff.pinned,
+        again: handoff.again,
+        follows: handoff.follows,
+        source: arrival.source,
+        local: arrival.local,
+    };
+    let Handoff { entry, tried, since, deaths, .. } = *handoff;
+    let note = Note { entry, tried, since, deaths, chain };
+    let not_taken = || Back {
+        message: front::Returned { envelope, note, payload: message.to_vec(), sent: false },
+        from: handoff.worker,
+        cause: Cause::Refused(RefuseReason::Exhausted),
+    };
+    let Some(link) = links.get_mut(handoff.worker) else { return Some(not_taken()) };
+    let pushed = link.front.push(&envelope, note, pieces);
+    dispatch.on_link_room(handoff.worker, link.front.room());
+    if let Err(error) = pushed {
+        debug!(worker = %handoff.worker, "not handed over: {error}");
+        return Some(not_taken());
+    }
+    links.touch(handoff.worker);
+    None
 }
 
 #[cfg(test)]

@@ -1,13 +1,12 @@
 //! The dispatcher's end of a link as bytes, for the dispatcher that takes over: numbers, what is retained, what waits to
 //! be sent. The worker notices nothing.
 
-use super::{Front, Held, Note, Returned, Stats};
+use super::{EntryId, Front, Held, Note, Returned, Stats, Time, Tried};
 use crate::handoff::frame::{Frame, Message, Record, frame_header, message_header};
 use crate::handoff::store::Share;
 use crate::ids::Seq;
 use crate::pack::{Damaged, Pack, Packed, pack_bytes, pack_length, packed};
 
-packed!(Note { entry, tried, since, deaths });
 packed!(Stats { frames, records, bytes, blocked, faults, retained, retained_bytes, unread });
 
 impl Front {
@@ -77,6 +76,34 @@ impl Front {
         out.push_str("link:pushed,sent,taken,report,control,messages:");
         Stats::layout(out);
         Note::layout(out);
+    }
+}
+
+impl Pack for Note {
+    fn pack(&self, out: &mut Vec<u8>) {
+        // What waits for it stays behind.
+        let Note { entry, tried, since, deaths, chain: _ } = self;
+        entry.pack(out);
+        tried.pack(out);
+        since.pack(out);
+        deaths.pack(out);
+    }
+
+    fn unpack(from: &mut Packed<'_>) -> Result<Self, Damaged> {
+        Ok(Note {
+            entry: Pack::unpack(from)?,
+            tried: Pack::unpack(from)?,
+            since: Pack::unpack(from)?,
+            deaths: Pack::unpack(from)?,
+            chain: None,
+        })
+    }
+
+    fn layout(out: &mut String) {
+        out.push_str("Note:");
+        <Option<EntryId>>::layout(out);
+        Tried::layout(out);
+        Time::layout(out);
     }
 }
 

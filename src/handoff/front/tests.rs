@@ -23,7 +23,7 @@ fn envelope(seq: u64) -> Envelope {
 fn note(seq: u64) -> Note {
     let mut tried = Tried::default();
     tried.add(WorkerId(1));
-    Note { entry: Some(EntryId { index: seq as u32, generation: 1 }), tried, since: Time(seq), deaths: 0 }
+    Note { entry: Some(EntryId { index: seq as u32, generation: 1 }), tried, since: Time(seq), deaths: 0, chain: None }
 }
 
 /// Sends everything that waits; the frames.

@@ -27,6 +27,10 @@ impl<C: Channel> Switch<C> {
             told: _,
             told_at: _,
             untold: _,
+            // Call agents send again what has waited, and what was asked of everyone.
+            chains: _,
+            resumed: _,
+            asked: _,
         } = self;
         let Hands { links, answers: _, repeats, insert: _, totals, patched: _ } = hands;
         debug_assert!(early.is_empty(), "messages wait for others");

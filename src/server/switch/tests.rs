@@ -1,5 +1,7 @@
 //! The switch over links in memory.
 
+mod mgcp;
+
 use std::io::{self, IoSlice};
 
 use super::*;

@@ -1,0 +1,343 @@
+//! MGCP at the switch: a datagram is taken apart into its messages, each of which is decided about by itself.
+//!
+//! Responses go at once. Commands go one behind the other: the next one when the one before it has its answer
+//! (RFC 3435 §3.5.5). Where the next one is another lane's, all that is left goes there.
+
+use std::net::SocketAddr;
+
+use super::{Back, Channel, Datagram, Hands, Owner, Switch, Target, push};
+use crate::config::Insert;
+use crate::dispatch::Dispatch;
+use crate::dispatch::decision::{Arrival, ChainId, Decision, Handoff, Returned};
+use crate::dispatch::mgcp::chain::{MOST_PARTS, Rest};
+use crate::handoff::frame::Transport;
+use crate::ids::{ConnId, ListenerId};
+use crate::time::Time;
+use crate::wire::mgcp::{Message, TransactionId, parse, parts, patch, separator};
+
+/// How a datagram came: whose socket, and from where.
+pub(super) type Way = (Owner, Arrival);
+
+/// What a gathering's answer is for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    owner: Owner,
+    chain: Option<ChainId>,
+}
+
+impl<C: Channel> Switch<C> {
+    /// A datagram came to an MGCP socket of `owner`, and the kernel has had it since `received`. `listener` is the
+    /// well-known socket that workers answer it from.
+    pub fn on_mgcp_datagram(
+        &mut self,
+        owner: Owner,
+        listener: ListenerId,
+        datagram: &Datagram<'_>,
+        received: Time,
+        now: Time,
+    ) {
+        let arrival = Arrival {
+            listener,
+            transport: Transport::Mgcp,
+            conn: ConnId::default(),
+            source: datagram.source,
+            local: datagram.local,
+            received,
+        };
+        let mut all = parts(datagram.bytes);
+        let first = all.next().unwrap_or(datagram.bytes);
+        if all.next().is_some() {
+            self.on_several(datagram.bytes, (owner, arrival), now);
+        } else {
+            self.count_received(owner);
+            self.on_part(first, (owner, arrival), now);
+        }
+        self.go_on_chains(now);
+    }
+
+    /// What another lane has read for this one: a command, several that wait for each other, or an acknowledgement that the
+    /// other lane cannot place.
+    pub(super) fn on_mgcp_parcel(&mut self, bytes: &[u8], owner: Owner, arrival: &Arrival, now: Time) {
+        match parse(bytes) {
+            Ok(Message::Response(response)) => {
+                self.dispatch.on_ack_elsewhere(arrival.source.ip(), response.transaction());
+                self.send_acks(&(owner, *arrival), now);
+            }
+            _ => self.on_commands(bytes, (owner, *arrival), now),
+        }
+    }
+
+    /// A message that has its datagram for itself.
+    fn on_part(&mut self, part: &[u8], way: Way, now: Time) {
+        let lane = self.lane_of_part(part, &way);
+        match self.parcels.get_mut(lane) {
+            Some(parcel) if lane != self.owners.own() => parcel.add(part, way.0, &way.1),
+            _ => {
+                self.decide_part(part, &way, None, now);
+            }
+        }
+    }
+
+    /// Several messages in one datagram.
+    fn on_several(&mut self, bytes: &[u8], way: Way, now: Time) {
+        let mut commands = Vec::new();
+        for (number, part) in parts(bytes).enumerate() {
+            self.count_received(way.0);
+            match parse(part) {
+                Ok(message) if number >= MOST_PARTS => self.overflow(&message, &way, now),
+                Ok(Message::Command(_)) => {
+                    commands.extend_from_slice(part);
+                    if !part.ends_with(b"\n") {
+                        commands.extend_from_slice(b"\r\n");
+                    }
+                    separator(&mut commands);
+                }
+                Ok(Message::Response(_)) | Err(_) => {
+                    self.decide_part(part, &way, None, now);
+                }
+            }
+        }
+        let Some(first) = parts(&commands).next() else { return };
+        let lane = self.lane_of_part(first, &way);
+        match self.parcels.get_mut(lane) {
+            Some(parcel) if lane != self.owners.own() => parcel.add(&commands, way.0, &way.1),
+            _ => self.on_commands(&commands, way, now),
+        }
+    }
+
+    /// Commands of one datagram, the first of which is this lane's.
+    fn on_commands(&mut self, bytes: &[u8], way: Way, now: Time) {
+        let mut all = parts(bytes);
+        let Some(first) = all.next() else { return };
+        if all.next().is_none() {
+            self.decide_part(first, &way, None, now);
+        } else if self.chains.has_place() {
+            self.go_on(Rest::new(bytes, way), now);
+        } else {
+            for part in parts(bytes) {
+                if let Ok(message) = parse(part) {
+                    self.overflow(&message, &way, now);
+                }
+            }
+        }
+    }
+
+    /// Decides about the commands that are left, up to one whose answer is to be waited for.
+    pub(super) fn go_on(&mut self, mut rest: Rest<Way>, now: Time) {
+        loop {
+            let way = rest.way;
+            let Some(next) = parts(rest.left()).next() else { return };
+            let lane = self.lane_of_part(next, &way);
+            if lane != self.owners.own()
+                && let Some(parcel) = self.parcels.get_mut(lane)
+            {
+                return parcel.add(rest.left(), way.0, &way.1);
+            }
+            let bytes = rest.bytes();
+            let Some(part) = rest.next_part().and_then(|range| bytes.get(range)) else { return };
+            if rest.is_empty() {
+                self.decide_part(part, &way, None, now);
+                return;
+            }
+            let id = self.chains.wait(rest, now);
+            if self.decide_part(part, &way, Some(id), now) {
+                return;
+            }
+            let Some(left) = self.chains.go_on(id) else { return };
+            rest = left;
+        }
+    }
+
+    /// Sends what has been gathered, and goes on with the datagrams that have waited for what has come.
+    pub(super) fn go_on_chains(&mut self, now: Time) {
+        loop {
+            while let Some(id) = self.dispatch.poll_gathered() {
+                let Some(Asked { owner, chain }) = self.asked.remove(&id) else { continue };
+                if let Some((bytes, arrival)) = self.dispatch.gathered(id) {
+                    self.hands.answers.write_bytes(owner, bytes, arrival);
+                }
+                self.resumed.extend(chain);
+            }
+            let Some(id) = self.resumed.pop_front() else { return };
+            if let Some(rest) = self.chains.go_on(id) {
+                self.go_on(rest, now);
+            }
+        }
+    }
+
+    /// Decides about one message; whether its answer is still to come.
+    fn decide_part(&mut self, part: &[u8], way: &Way, chain: Option<ChainId>, now: Time) -> bool {
+        let (owner, arrival) = way;
+        let waits = match parse(part) {
+            Ok(message) => {
+                let decision = match owner {
+                    Owner::Listener(_) => self.dispatch.on_mgcp(&message, arrival, now),
+                    Owner::Vacant(_) | Owner::VacantMgcp(_) => self.dispatch.on_mgcp_vacant(Ok(&message), arrival, now),
+                };
+                self.carry_out_mgcp(decision, &message, way, chain, now)
+            }
+            Err(bad) => {
+                let decision = match owner {
+                    Owner::Listener(_) => self.dispatch.on_mgcp_unparsable(&bad, arrival, now),
+                    Owner::Vacant(_) | Owner::VacantMgcp(_) => self.dispatch.on_mgcp_vacant(Err(&bad), arrival, now),
+                };
+                if let Target::Return(answer) = decision.target {
+                    self.hands.answers.write_return(*owner, &answer, part.len(), arrival);
+                }
+                false
+            }
+        };
+        self.send_acks(way, now);
+        self.place_returned(now);
+        waits
+    }
+
+    /// Decides again about a command that a worker gave back.
+    pub(super) fn place_mgcp_again(
+        &mut self,
+        payload: &[u8],
+        arrival: &Arrival,
+        returned: &Returned,
+        chain: Option<ChainId>,
+        now: Time,
+    ) -> Target {
+        // It was read before it was handed over; a fault now would be a bug, and the message is dropped.
+        let Ok(message) = parse(payload) else { return Target::Drop };
+        let decision = self.dispatch.on_mgcp_returned(&message, arrival, returned, now);
+        let way = (Owner::Listener(arrival.listener), *arrival);
+        if !self.carry_out_mgcp(decision, &message, &way, chain, now) {
+            self.resumed.extend(chain);
+        }
+        decision.target
+    }
+
+    fn carry_out_mgcp(
+        &mut self,
+        decision: Decision,
+        message: &Message<'_>,
+        (owner, arrival): &Way,
+        chain: Option<ChainId>,
+        now: Time,
+    ) -> bool {
+        let Switch { hands, dispatch, asked, returned, .. } = self;
+        match decision.target {
+            Target::Worker(handoff) => {
+                returned.extend(hands.hand_over_mgcp(dispatch, &handoff, message, arrival, chain));
+                true
+            }
+            Target::Everyone(id) => {
+                asked.insert(id, Asked { owner: *owner, chain });
+                let arrival = Arrival { conn: id.conn(), ..*arrival };
+                while let Some(handoff) = dispatch.poll_everyone(id, now) {
+                    returned.extend(hands.hand_over_mgcp(dispatch, &handoff, message, &arrival, None));
+                }
+                true
+            }
+            Target::Return(answer) => {
+                hands.answers.write_return(*owner, &answer, message.bytes().len(), arrival);
+                false
+            }
+            Target::Gathered(id) => {
+                if let Some((bytes, _)) = dispatch.gathered(id) {
+                    hands.answers.write_bytes(*owner, bytes, arrival);
+                }
+                false
+            }
+            Target::Answer(_) | Target::Pong | Target::Drop => false,
+        }
+    }
+
+    /// A message too many.
+    fn overflow(&mut self, message: &Message<'_>, way: &Way, now: Time) {
+        let decision = self.dispatch.on_mgcp_overflow(message, &way.1, now);
+        self.carry_out_mgcp(decision, message, way, None, now);
+    }
+
+    /// Tells of acknowledgements: workers of this lane, and the lanes that may know the others.
+    fn send_acks(&mut self, (owner, arrival): &Way, now: Time) {
+        let Switch { hands, dispatch, parcels, owners, .. } = self;
+        while let Some((handoff, transaction)) = dispatch.poll_ack(now) {
+            hands.acknowledge(dispatch, &handoff, transaction, arrival);
+        }
+        while let Some(transaction) = dispatch.poll_unknown_ack() {
+            let (bytes, length) = acknowledgement(transaction);
+            let others = parcels.iter_mut().enumerate().filter(|(lane, _)| *lane != owners.own());
+            others.for_each(|(_, parcel)| parcel.add(&bytes[..length], *owner, arrival));
+        }
+    }
+
+    fn lane_of_part(&self, part: &[u8], (_, arrival): &Way) -> usize {
+        if self.owners.lanes() == 1 {
+            return self.owners.own();
+        }
+        match parse(part) {
+            Ok(Message::Command(command)) => self.owners.lane_of_command(&command, arrival.source.ip()),
+            // A response names its worker itself, and what cannot be read is nobody's: whoever reads it sees to it.
+            _ => self.owners.own(),
+        }
+    }
+
+    fn count_received(&mut self, owner: Owner) {
+        if let Owner::Listener(_) = owner {
+            self.hands.totals.received += 1;
+        }
+    }
+}
+
+impl<C: Channel> Hands<C> {
+    fn hand_over_mgcp(
+        &mut self,
+        dispatch: &mut Dispatch,
+        handoff: &Handoff,
+        message: &Message<'_>,
+        arrival: &Arrival,
+        chain: Option<ChainId>,
+    ) -> Option<Back> {
+        let port = || dispatch.pool().get(handoff.worker)?.mgcp.first().map(SocketAddr::port);
+        self.patched.clear();
+        let pieces = match (self.insert, message) {
+            (Insert::Header, Message::Command(command))
+                if !handoff.follows
+                    && let Some(port) = port() =>
+            {
+                // Only the dispatcher says this: a line of the sender's goes.
+                patch::without_param(&mut self.patched, command, Insert::HEADER);
+                let rest = self.patched.len();
+                patch::param_line(&mut self.patched, Insert::HEADER, port.to_string().as_bytes());
+                let (text, line) = self.patched.split_at(rest);
+                let head = command.head_end().min(rest);
+                match text.get(head.saturating_sub(1)) {
+                    Some(b'\n') => [&text[..head], line, &text[head..]],
+                    // The command line ends with the datagram.
+                    _ => [text, b"\r\n", line],
+                }
+            }
+            _ => [message.bytes(), &[], &[]],
+        };
+        push(&mut self.links, dispatch, handoff, chain, arrival, &pieces, message.bytes())
+    }
+
+    /// Gives a worker the acknowledgement of a transaction. One that its link does not take is lost like any datagram.
+    fn acknowledge(
+        &mut self,
+        dispatch: &mut Dispatch,
+        handoff: &Handoff,
+        transaction: TransactionId,
+        arrival: &Arrival,
+    ) {
+        let (bytes, length) = acknowledgement(transaction);
+        let _ = push(&mut self.links, dispatch, handoff, None, arrival, &[&bytes[..length]], &[]);
+    }
+}
+
+/// `000 TRANSACTION`, and its length.
+fn acknowledgement(TransactionId(mut id): TransactionId) -> ([u8; 16], usize) {
+    let mut bytes = *b"000 ............";
+    let length = id.checked_ilog10().map_or(1, |digits| digits as usize + 1).min(10);
+    for place in (4..4 + length).rev() {
+        bytes[place] = b'0' + (id % 10) as u8;
+        id /= 10;
+    }
+    bytes[4 + length..4 + length + 2].copy_from_slice(b"\r\n");
+    (bytes, 4 + length + 2)
+}

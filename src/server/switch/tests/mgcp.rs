@@ -1,0 +1,393 @@
+//! MGCP over links in memory, with the workers' ends of them.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::rc::Rc;
+
+use super::*;
+use crate::dispatch::decision::Services;
+use crate::handoff::back::{Back, BackEvent};
+use crate::handoff::frame::Report;
+use crate::ids::Seq;
+use crate::server::parcel::Parcel;
+use crate::wire::mgcp::{Message, parse, parts};
+
+/// Frames on their way.
+#[derive(Default)]
+struct Wire {
+    out: VecDeque<Vec<u8>>,
+    back: VecDeque<Vec<u8>>,
+}
+
+struct Pipe(Rc<RefCell<Wire>>);
+
+impl Channel for Pipe {
+    fn send(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<()> {
+        let frame = pieces.iter().flat_map(|piece| piece.to_vec()).collect();
+        self.0.borrow_mut().out.push_back(frame);
+        Ok(())
+    }
+
+    fn recv(&mut self, frame: &mut [u8]) -> io::Result<usize> {
+        let came = self.0.borrow_mut().back.pop_front().ok_or(io::ErrorKind::WouldBlock)?;
+        frame[..came.len()].copy_from_slice(&came);
+        Ok(came.len())
+    }
+
+    fn watch_writable(&mut self, _: bool) {}
+}
+
+/// A switch and its workers.
+struct Rig {
+    switch: Switch<Pipe>,
+    workers: Vec<(Rc<RefCell<Wire>>, Back)>,
+    now: Time,
+}
+
+/// What a worker got.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Got {
+    worker: u16,
+    seq: Seq,
+    conn: ConnId,
+    text: String,
+}
+
+fn rig(workers: u16) -> Rig {
+    lane_of(workers, 0, 1, Insert::None)
+}
+
+fn lane_of(workers: u16, own: usize, lanes: usize, insert: Insert) -> Rig {
+    let dispatch = Dispatch::new(Setup {
+        rules: Rules { slow_start: Duration::ZERO, ..Rules::default() },
+        keys: Keyring::new(TokenKey::new([1; 32])),
+        table_cap: 100,
+        group_cap: 10,
+        workers: usize::from(workers),
+        seed: 1,
+    });
+    let switch = Switch::new(dispatch, insert, 1 << 20, Owners::new(own, lanes, 7));
+    let mut rig = Rig { switch, workers: Vec::new(), now: NOW };
+    for worker in 0..workers {
+        let wire = Rc::new(RefCell::new(Wire::default()));
+        let joined = Joined {
+            services: Services::MGCP,
+            mgcp: vec![SocketAddr::from(([192, 0, 2, 2], 2430 + worker))],
+            ..Joined::sip(Incarnation::new(u64::from(worker) + 1), 10, Vec::new())
+        };
+        rig.switch.on_link(WorkerId(worker), Pipe(Rc::clone(&wire)), &joined, NOW);
+        rig.workers.push((wire, Back::new()));
+    }
+    rig
+}
+
+fn token(worker: u16) -> String {
+    TokenKey::new([1; 32]).token(Incarnation::new(u64::from(worker) + 1)).to_string()
+}
+
+impl Rig {
+    /// A datagram comes; what is answered to it at once.
+    fn send(&mut self, text: &str) -> Vec<String> {
+        let (source, local) = ("192.0.2.1:2727".parse().unwrap(), "192.0.2.2:2427".parse().unwrap());
+        let datagram = Datagram { bytes: text.as_bytes(), source, local, truncated: false };
+        let listener = ListenerId(0);
+        self.switch.on_mgcp_datagram(Owner::Listener(listener), listener, &datagram, self.now, self.now);
+        self.answers()
+    }
+
+    fn answers(&mut self) -> Vec<String> {
+        let mut answers = Vec::new();
+        self.switch.flush_answers(|_, bytes, _, _| answers.push(String::from_utf8_lossy(bytes).into_owned()));
+        answers
+    }
+
+    /// What the workers get.
+    fn got(&mut self) -> Vec<Got> {
+        self.switch.flush_links();
+        let mut all = Vec::new();
+        for (worker, (wire, back)) in (0..).zip(&mut self.workers) {
+            while let Some(frame) = wire.borrow_mut().out.pop_front() {
+                let mut sink = |event: BackEvent<'_>| {
+                    if let BackEvent::Message(message) = event {
+                        let text = String::from_utf8_lossy(message.payload).into_owned();
+                        let Envelope { seq, conn, transport, .. } = message.envelope;
+                        assert_eq!(transport, Transport::Mgcp);
+                        all.push(Got { worker, seq, conn, text });
+                    }
+                };
+                back.on_frame(&frame, &mut sink).unwrap();
+            }
+        }
+        all
+    }
+
+    /// The transactions of what the workers get, one message each.
+    fn transactions(&mut self) -> Vec<u32> {
+        let got = self.got();
+        got.iter().map(|got| parse(got.text.as_bytes()).unwrap().transaction().0).collect()
+    }
+
+    /// A worker says something; the switch hears it.
+    fn says(&mut self, worker: u16, what: impl FnOnce(&mut Back, Time)) {
+        let (wire, back) = &mut self.workers[usize::from(worker)];
+        what(back, self.now);
+        // Later than anything may be kept back for.
+        let send = |pieces: &[IoSlice<'_>]| {
+            wire.borrow_mut().back.push_back(pieces.iter().flat_map(|piece| piece.to_vec()).collect());
+            Ok(())
+        };
+        back.poll_transmit(self.now + Duration::from_secs(1), send).unwrap();
+        self.switch.on_link_event(WorkerId(worker), true, false);
+        while self.switch.read_link(WorkerId(worker), self.now) == LinkRead::Frame {}
+    }
+
+    fn answered(&mut self, got: &Got) {
+        self.says(got.worker, |back, now| back.answered(got.seq, now));
+    }
+
+    fn parcels(&mut self) -> Vec<(usize, Parcel)> {
+        let mut all = Vec::new();
+        self.switch.flush_parcels(self.now, |lane, parcel| {
+            all.push((lane, std::mem::take(parcel)));
+            true
+        });
+        all.retain(|(_, parcel)| parcel.len() > 0);
+        all
+    }
+}
+
+fn crcx(transaction: u32, call: &str) -> String {
+    format!("CRCX {transaction} ann/$@ms MGCP 1.0\r\nC: {call}\r\n")
+}
+
+fn joined(messages: &[String]) -> String {
+    messages.join(".\r\n")
+}
+
+#[test]
+fn the_next_command_of_a_datagram_waits_until_the_one_before_is_answered() {
+    let mut rig = rig(2);
+    assert_eq!(rig.send(&joined(&[crcx(1, "a"), crcx(2, "b"), crcx(3, "c")])), [""; 0]);
+    for transaction in 1..=3 {
+        let got = rig.got();
+        let [one] = &got[..] else { panic!("{got:?}") };
+        assert_eq!(one.text, crcx(transaction, ["a", "b", "c"][transaction as usize - 1]));
+        rig.answered(one);
+    }
+    assert!(rig.got().is_empty() && rig.switch.chains.is_empty());
+    assert_eq!(rig.switch.totals().received, 3);
+    let counters = rig.switch.dispatch().counters();
+    assert_eq!((counters.received, counters.handed_over), (3, 3));
+}
+
+#[test]
+fn a_command_behind_one_that_is_answered_here_goes_at_once_and_one_behind_silence_after_five_seconds() {
+    let mut rig = rig(2);
+    let nobody = "MDCX 1 ann/1@ms MGCP 1.0\r\n".to_owned();
+    assert_eq!(rig.send(&joined(&[nobody, crcx(2, "b"), crcx(3, "c")])), ["500 1 Endpoint unknown\r\n"]);
+    let got = rig.got();
+    assert_eq!(got.len(), 1);
+    assert!(rig.switch.poll_timeout().unwrap() <= NOW + Duration::from_secs(5));
+    rig.now = NOW + Duration::from_micros(4_999_999);
+    rig.switch.handle_timeout(rig.now);
+    assert!(rig.got().is_empty());
+    rig.now = NOW + Duration::from_secs(5);
+    rig.switch.handle_timeout(rig.now);
+    assert_eq!(rig.transactions(), [3]);
+    rig.answered(&got[0]);
+    assert!(rig.got().is_empty(), "an answer that comes too late");
+}
+
+#[test]
+fn responses_of_a_datagram_go_at_once_and_so_does_what_cannot_be_read() {
+    let mut rig = rig(2);
+    let response = format!("200 {} OK\r\n", crate::ids::TransactionRange::of(WorkerId(1)).pick(5));
+    let answers = rig.send(&joined(&[crcx(1, "a"), crcx(2, "b"), "CRCX 3 x\r\n".to_owned(), response.clone()]));
+    assert_eq!(answers, ["510 3\r\n"], "no longer than the question");
+    let got = rig.got();
+    assert_eq!(got.len(), 2);
+    assert!(got.iter().any(|got| got.worker == 1 && got.text == response));
+}
+
+#[test]
+fn a_datagram_of_very_many_messages_is_answered_and_not_carried_out_beyond_sixty_four() {
+    let mut rig = rig(1);
+    let name = format!("ann/{}/1@ms", token(0));
+    let many: Vec<String> = (1..=70).map(|id| format!("AUEP {id} {name} MGCP 1.0\r\n")).collect();
+    let answers = rig.send(&joined(&many));
+    assert_eq!(answers.len(), 6);
+    assert!(answers.iter().zip(65..).all(|(answer, id)| *answer == format!("409 {id} Processing overload\r\n")));
+    let mut carried_out = 0;
+    while let [one] = &rig.got()[..] {
+        carried_out += 1;
+        rig.answered(&one.clone());
+    }
+    assert_eq!(carried_out, 64);
+}
+
+#[test]
+fn more_datagrams_than_can_wait_are_answered() {
+    let mut rig = rig(1);
+    let name = format!("ann/{}/1@ms", token(0));
+    let pair = |id: usize| format!("AUEP {id} {name} MGCP 1.0\n.\nAUEP {} {name} MGCP 1.0\n", id + 1);
+    let answers = (0..1_100).map(|number| rig.send(&pair(2 * number + 1))).find(|answers| !answers.is_empty());
+    let answers = answers.unwrap();
+    assert_eq!(answers.len(), 2);
+    assert!(answers.iter().all(|answer| answer.starts_with("409 ")), "{answers:?}");
+}
+
+#[test]
+fn a_refused_command_goes_to_another_worker_and_what_is_behind_it_waits_on() {
+    let mut rig = rig(2);
+    rig.send(&joined(&[crcx(1, "a"), crcx(2, "b")]));
+    let got = rig.got();
+    rig.says(got[0].worker, |back, _| back.refuse(got[0].seq, RefuseReason::Full));
+    let second = rig.got();
+    assert_eq!(second.iter().map(|got| &got.text).collect::<Vec<_>>(), [&crcx(1, "a")]);
+    assert_ne!(second[0].worker, got[0].worker);
+    rig.says(second[0].worker, |back, _| back.refuse(second[0].seq, RefuseReason::Full));
+    assert_eq!(rig.answers(), ["403 1\r\n"]);
+    assert_eq!(rig.transactions(), [2], "it has its answer, and the next one goes");
+}
+
+#[test]
+fn a_dead_workers_commands_go_to_others_or_are_answered_and_those_behind_them_follow() {
+    let mut rig = rig(2);
+    let named = format!("DLCX 1 ann/{}/7@ms MGCP 1.0\r\n", token(0));
+    rig.send(&joined(&[named, crcx(2, "b")]));
+    let got = rig.got();
+    assert_eq!((got.len(), got[0].worker), (1, 0));
+    rig.switch.on_link_lost(WorkerId(0), rig.now);
+    assert_eq!(rig.answers(), ["500 1 Endpoint unknown\r\n"]);
+    assert_eq!(rig.transactions(), [2]);
+}
+
+#[test]
+fn a_command_for_everyone_goes_to_each_and_their_answers_come_back_as_one() {
+    let mut rig = rig(3);
+    let all = "AUEP 1 *@ms MGCP 1.0\r\n".to_owned();
+    assert_eq!(rig.send(&joined(&[all.clone(), crcx(2, "b")])), [""; 0]);
+    let got = rig.got();
+    assert_eq!(got.iter().map(|got| got.worker).collect::<Vec<_>>(), [0, 1, 2]);
+    assert!(got.iter().all(|one| one.text == all && one.conn == got[0].conn && one.conn != ConnId(0)));
+    assert_eq!(rig.send(&all), ["100 1\r\n"]);
+    for one in &got {
+        let said = format!("200 1 OK\r\nZ: ann/{}@ms\r\n", one.worker);
+        rig.says(one.worker, |back, now| {
+            back.reply(one.conn, said.as_bytes()).unwrap();
+            back.answered(one.seq, now);
+        });
+    }
+    let merged = "200 1 OK\r\nZ: ann/0@ms\r\nZ: ann/1@ms\r\nZ: ann/2@ms\r\n";
+    assert_eq!(rig.answers(), [merged]);
+    assert_eq!(rig.transactions(), [2], "what is behind it goes then");
+    assert_eq!(rig.send(&all), [merged], "a retransmission");
+    assert!(rig.got().is_empty() && rig.switch.asked.is_empty());
+}
+
+#[test]
+fn the_workers_port_is_written_into_the_part_that_begins_something_and_no_other() {
+    let mut rig = lane_of(1, 0, 1, Insert::Header);
+    let named = format!("DLCX 1 ann/{}/7@ms MGCP 1.0\r\nX-Worker-Port: 1\r\n", token(0));
+    rig.send(&joined(&[named.clone(), format!("{}x-worker-port: 9\r\n", crcx(2, "b"))]));
+    let got = rig.got();
+    assert_eq!(got[0].text, named, "what follows stays as it came");
+    rig.answered(&got[0]);
+    assert_eq!(rig.got()[0].text, "CRCX 2 ann/$@ms MGCP 1.0\r\nX-Worker-Port: 2430\r\nC: b\r\n");
+}
+
+#[test]
+fn acknowledgements_go_to_the_workers_that_have_the_transactions() {
+    let mut rig = rig(3);
+    (1..=3).for_each(|id| drop(rig.send(&crcx(id, &id.to_string()))));
+    let got = rig.got();
+    let first = got.iter().find(|got| got.text.contains(" 1 ")).unwrap().worker;
+    rig.send(&format!("DLCX 9 ann/{}/1@ms MGCP 1.0\r\nK: 1-3\r\n", token(first)));
+    let got = rig.got();
+    let mut acks: Vec<&str> = got.iter().filter(|got| got.worker != first).map(|got| got.text.as_str()).collect();
+    acks.sort_unstable();
+    assert_eq!(acks, ["000 2\r\n", "000 3\r\n"]);
+    assert_eq!(rig.switch.dispatch().counters().received, 4, "nobody has sent them");
+}
+
+#[test]
+fn lanes_give_each_other_the_commands_of_a_datagram_that_are_theirs() {
+    let mut lanes = [0, 1].map(|own| lane_of(2, own, 2, Insert::None));
+    let source = "192.0.2.1".parse().unwrap();
+    let owner = |text: &str| {
+        let Ok(Message::Command(command)) = parse(text.as_bytes()) else { panic!() };
+        Owners::new(0, 2, 7).lane_of_command(&command, source)
+    };
+    // One call of the second lane between two of the first.
+    let of = |lane: usize, id: u32| {
+        (0..).map(|call| crcx(id, &format!("{call:x}"))).find(|text| owner(text) == lane).unwrap()
+    };
+    let messages = [of(0, 1), of(1, 2), of(0, 3)];
+    let [first, second] = &mut lanes;
+    second.send(&joined(&messages));
+    assert!(second.got().is_empty(), "the first command is not its own");
+    let pass = |from: &mut Rig, to: &mut Rig, expected: usize| {
+        let parcels = from.parcels();
+        let [(_, parcel)] = &parcels[..] else { panic!("{parcels:?}") };
+        assert_eq!(parcel.messages().map(|(bytes, ..)| parts(bytes).count()).collect::<Vec<_>>(), [expected]);
+        to.switch.on_parcel(parcel, to.now);
+        let got = to.got();
+        assert_eq!(got.len(), 1);
+        to.answered(&got[0]);
+        got[0].text.clone()
+    };
+    assert_eq!(pass(second, first, 3), messages[0]);
+    assert_eq!(pass(first, second, 2), messages[1]);
+    assert_eq!(pass(second, first, 1), messages[2]);
+    assert_eq!(second.switch.totals().received + first.switch.totals().received, 3);
+}
+
+#[test]
+fn a_lane_that_does_not_know_what_is_acknowledged_asks_the_others() {
+    let mut lanes = [0, 1].map(|own| lane_of(2, own, 2, Insert::None));
+    let [first, second] = &mut lanes;
+    let own = (0..).map(|call| crcx(1, &format!("{call:x}"))).find(|text| {
+        first.send(text);
+        !first.got().is_empty()
+    });
+    assert!(own.is_some());
+    first.parcels();
+    second.send("000 1\r\n");
+    let parcels = second.parcels();
+    assert_eq!(parcels.len(), 1);
+    first.switch.on_parcel(&parcels[0].1, first.now);
+    assert_eq!(first.got().iter().map(|got| got.text.as_str()).collect::<Vec<_>>(), ["000 1\r\n"]);
+    second.switch.on_parcel(&parcels[0].1, second.now);
+    assert!(second.got().is_empty() && second.parcels().is_empty(), "it goes round once");
+}
+
+#[test]
+fn a_vacant_slots_port_answers_for_the_dead() {
+    let mut rig = rig(2);
+    rig.switch.on_link_lost(WorkerId(1), rig.now);
+    let text = format!("MDCX 1 ann/{}/7@ms:2431 MGCP 1.0\r\n", token(1));
+    let (source, local) = ("192.0.2.1:2727".parse().unwrap(), "192.0.2.2:2431".parse().unwrap());
+    let datagram = Datagram { bytes: text.as_bytes(), source, local, truncated: false };
+    let owner = Owner::VacantMgcp(WorkerId(1));
+    rig.switch.on_mgcp_datagram(owner, ListenerId(0), &datagram, rig.now, rig.now);
+    let mut answers = Vec::new();
+    rig.switch.flush_answers(|owner, bytes, to, _| answers.push((owner, bytes.to_vec(), to)));
+    assert_eq!(answers, [(owner, b"500 1 Endpoint unknown\r\n".to_vec(), source)]);
+    assert_eq!(rig.switch.totals().received, 0);
+}
+
+#[test]
+fn a_report_of_a_worker_is_heard_beside_its_answers() {
+    let mut rig = rig(1);
+    rig.send(&crcx(1, "a"));
+    let got = rig.got();
+    let report = Report { number: 1, covers: got[0].seq, units_used: 3, units_total: 10, ..Report::default() };
+    rig.says(0, |back, now| {
+        back.group_open(now, b"C:a").unwrap();
+        back.report(report);
+        back.answered(got[0].seq, now);
+    });
+    assert_eq!(rig.switch.dispatch().pool().get(WorkerId(0)).unwrap().units_used, 3);
+    assert_eq!(rig.switch.dispatch().group_len(), 1);
+}
