@@ -4,6 +4,7 @@ use std::hint::black_box;
 use std::net::SocketAddr;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use pointsman::wire::mgcp::{self, Field};
 use pointsman::wire::sip::{Name, ResponseWriter, Scanner};
 
 /// About 1 KB, as an application server sends it: fourteen fields and an offer of two codecs and DTMF.
@@ -38,6 +39,23 @@ const INVITE: &[u8] = b"INVITE sip:ivr@ms.example.net:5060;transport=udp SIP/2.0
     a=rtcp:49171 IN IP4 192.0.2.10\r\n\
     a=ptime:20\r\n\
     a=maxptime:150\r\n";
+
+/// About 300 bytes, as a call agent sends it, with what a dispatcher reads.
+const CRCX: &[u8] = b"CRCX 1204 ann/$@ms.example.net MGCP 1.0\r\n\
+    K: 1200-1202, 1199\r\n\
+    C: A3C47F21456789F0\r\n\
+    L: p:20, a:PCMU;PCMA, e:on, nt:IN\r\n\
+    M: sendrecv\r\n\
+    X-Size: 3\r\n\
+    \r\n\
+    v=0\r\n\
+    o=- 25678 753849 IN IP4 192.0.2.10\r\n\
+    s=-\r\n\
+    c=IN IP4 192.0.2.10\r\n\
+    t=0 0\r\n\
+    m=audio 3456 RTP/AVP 0 8\r\n\
+    a=ptime:20\r\n\
+    a=sendrecv\r\n";
 
 fn benches(c: &mut Criterion) {
     let mut group = c.benchmark_group("sip");
@@ -76,6 +94,31 @@ fn benches(c: &mut Criterion) {
         });
         group.bench_function("weigh", |b| b.iter(|| pointsman::wire::sdp::weigh(black_box(message.body()), 4)));
     }
+    group.finish();
+    mgcp(c);
+}
+
+fn mgcp(c: &mut Criterion) {
+    let mut group = c.benchmark_group("mgcp");
+    group.throughput(Throughput::Bytes(CRCX.len() as u64));
+    group.bench_function("parse", |b| b.iter(|| mgcp::parse(black_box(CRCX)).is_ok()));
+    group.bench_function("parts, parse and read for a decision", |b| {
+        b.iter(|| {
+            for part in mgcp::parts(black_box(CRCX)) {
+                let Ok(mgcp::Message::Command(command)) = mgcp::parse(part) else { return };
+                black_box((
+                    command.verb(),
+                    command.transaction(),
+                    command.endpoint(),
+                    command.call_id(),
+                    command.connection_id(),
+                    command.extension(b"X-Size"),
+                    command.param(Field::LocalConnectionOptions),
+                    command.acks().map(|acks| acks.contains(1201)),
+                ));
+            }
+        });
+    });
     group.finish();
 }
 

@@ -1,4 +1,4 @@
-//! Fuzz targets: what strangers can send to the scanner, the ends of a link, the stats socket, and the decision as a
+//! Fuzz targets: what strangers can send to the scanner, the MGCP port, the ends of a link, the stats socket, and the decision as a
 //! machine that is driven by operations.
 //!
 //! The compiler of this project cannot instrument for coverage without a nightly toolchain, so the runner is our own and
@@ -13,6 +13,7 @@ mod decision;
 #[path = "../sim/dice.rs"]
 mod dice;
 mod frames;
+mod mgcp;
 mod runner;
 mod scanner;
 mod stats;
@@ -28,6 +29,11 @@ fn whatever_comes_as_a_datagram_the_scanner_reads_or_says_why_not() {
         runs: 4_000,
         run: scanner::run,
     });
+}
+
+#[test]
+fn whatever_comes_to_the_mgcp_port_is_read_or_has_its_answer() {
+    runner::run(&Target { name: "mgcp", seeds: mgcp::seeds, words: mgcp::WORDS, runs: 20_000, run: mgcp::run });
 }
 
 #[test]
