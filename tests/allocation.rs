@@ -17,6 +17,7 @@ use pointsman::handoff::frame::{Envelope, FrameBuilder, Report, Transport};
 use pointsman::handoff::front::{Front, FrontEvent, Note};
 use pointsman::ids::{ConnId, Incarnation, ListenerId, Seq, TokenKey, WorkerId};
 use pointsman::time::Time;
+use pointsman::wire::mgcp;
 use pointsman::wire::sip::Scanner;
 
 const KEY: TokenKey = TokenKey::new([9; 32]);
@@ -196,4 +197,23 @@ fn a_million_transactions_fit_into_160_mib_and_take_no_more_as_they_come_and_go(
     let mut table = table.unwrap();
     let counted = measure(|| (0..held + held / 10).for_each(|number| enter(&mut table, number)));
     assert_eq!((table.len() as u64, counted.count_total), (held, 0));
+}
+
+#[test]
+fn reading_a_crcx_allocates_nothing() {
+    let datagram =
+        b"CRCX 1204 ann/$@ms.example.net MGCP 1.0\r\nK: 1200-1202, 1199\r\nC: A3C4\r\nL: p:20, a:PCMU;PCMA, e:on, \
+        x-size:3\r\nM: sendrecv\r\nX-Size: 3\r\n\r\nv=0\r\nm=audio 3456 RTP/AVP 0\r\n.\r\n000 1203\r\n";
+    let allocated = measure(|| {
+        for part in mgcp::parts(datagram) {
+            let Ok(mgcp::Message::Command(command)) = mgcp::parse(part) else { continue };
+            let options = command.param(mgcp::Field::LocalConnectionOptions).map(mgcp::LocalOptions::parse);
+            assert!(options.is_some_and(|options| options.is_ok_and(|options| options.extensions().count() == 1)));
+            assert!(command.acks().is_some_and(|acks| acks.contains(1201)));
+            assert!(command.extension(b"x-size").is_some() && command.call_id().is_some());
+            assert_eq!(command.endpoint().wildcard(), mgcp::Wildcard::AnyOf);
+            assert_eq!(command.descriptions().count(), 1);
+        }
+    });
+    assert_eq!(allocated.count_total, 0);
 }

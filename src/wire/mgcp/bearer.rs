@@ -1,6 +1,6 @@
 //! Bearer information: how the circuit side is encoded, `B: e:mu` (RFC 3435 §3.2.2.3).
 
-use super::line::trim;
+use super::line::{lowered, trim};
 use super::list::Members;
 
 /// The encoding of an endpoint's circuit.
@@ -29,7 +29,7 @@ impl<'a> BearerInformation<'a> {
                 return None;
             }
             if name.eq_ignore_ascii_case(b"e") {
-                encoding = Some(match value.to_ascii_lowercase().as_slice() {
+                encoding = Some(match lowered(value, &mut [0; 8]) {
                     b"a" => BearerEncoding::ALaw,
                     b"mu" => BearerEncoding::MuLaw,
                     _ => return None,

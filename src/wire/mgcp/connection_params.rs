@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::line::{number, trim};
+use super::line::{lowered, number, trim};
 use super::list::Members;
 
 /// `P: PS=1245, OS=62345, PR=780, OR=45123, PL=10, JI=27, LA=48`. Displayed as the value of the parameter.
@@ -35,14 +35,14 @@ impl ConnectionParameters {
             let mut halves = member.splitn(2, |&byte| byte == b'=').map(trim);
             let (Some(name), Some(count)) = (halves.next(), halves.next()) else { continue };
             let count = number(count).map(u64::from);
-            let place = match name.to_ascii_uppercase().as_slice() {
-                b"PS" => &mut parameters.packets_sent,
-                b"OS" => &mut parameters.octets_sent,
-                b"PR" => &mut parameters.packets_received,
-                b"OR" => &mut parameters.octets_received,
-                b"PL" => &mut parameters.packets_lost,
-                b"JI" => &mut parameters.jitter,
-                b"LA" => &mut parameters.latency,
+            let place = match lowered(name, &mut [0; 8]) {
+                b"ps" => &mut parameters.packets_sent,
+                b"os" => &mut parameters.octets_sent,
+                b"pr" => &mut parameters.packets_received,
+                b"or" => &mut parameters.octets_received,
+                b"pl" => &mut parameters.packets_lost,
+                b"ji" => &mut parameters.jitter,
+                b"la" => &mut parameters.latency,
                 _ => continue,
             };
             *place = count;

@@ -49,6 +49,15 @@ pub(super) fn word(line: &[u8]) -> (&[u8], &[u8]) {
     (word, trim(rest))
 }
 
+/// `word` in lower case, to compare with known words; empty where it is longer than `space`, which no known word is.
+#[inline]
+pub(super) fn lowered<'s>(word: &[u8], space: &'s mut [u8; 8]) -> &'s [u8] {
+    let Some(place) = space.get_mut(..word.len()) else { return &[] };
+    place.copy_from_slice(word);
+    place.make_ascii_lowercase();
+    place
+}
+
 /// A whole number in digits and nothing else; `None` beyond `u32`.
 #[inline]
 pub(super) fn number(digits: &[u8]) -> Option<u32> {

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::line::{number, trim};
+use super::line::{lowered, number, trim};
 use super::list::{Members, is_closed};
 use super::return_code::ReturnCode;
 
@@ -146,7 +146,7 @@ impl<'a> LocalOptions<'a> {
     }
 
     fn take(&mut self, name: &[u8], value: &'a [u8]) -> Result<(), OptionsFault> {
-        match name.to_ascii_lowercase().as_slice() {
+        match lowered(name, &mut [0; 8]) {
             b"p" => once(&mut self.packetization, range(value)),
             b"a" => once(&mut self.codecs, list(value, |codec| codec.iter().all(|byte| !byte.is_ascii_control()))),
             b"b" => once(&mut self.bandwidth, range(value)),
@@ -164,7 +164,7 @@ impl<'a> LocalOptions<'a> {
 
 impl Switch {
     fn parse(value: &[u8]) -> Option<Self> {
-        match value.to_ascii_lowercase().as_slice() {
+        match lowered(value, &mut [0; 8]) {
             b"on" => Some(Switch::On),
             b"off" => Some(Switch::Off),
             _ => None,
@@ -188,7 +188,7 @@ impl Gain {
 
 impl Reservation {
     fn parse(value: &[u8]) -> Option<Self> {
-        match value.to_ascii_lowercase().as_slice() {
+        match lowered(value, &mut [0; 8]) {
             b"g" => Some(Reservation::GuaranteedService),
             b"cl" => Some(Reservation::ControlledLoad),
             b"be" => Some(Reservation::BestEffort),
@@ -206,7 +206,7 @@ impl<'a> EncryptionKey<'a> {
         if key.is_empty() {
             return None;
         }
-        match method.to_ascii_lowercase().as_slice() {
+        match lowered(method, &mut [0; 8]) {
             b"clear" => Some(EncryptionKey::Clear(unquoted(key))),
             b"base64" => Some(EncryptionKey::Base64(key)),
             b"uri" => Some(EncryptionKey::Uri(unquoted(key))),

@@ -1,5 +1,6 @@
 //! Quarantine handling: what becomes of events while a notification is under way (RFC 3435 §2.3.3, §3.2.2.15).
 
+use super::line::lowered;
 use super::list::Members;
 
 /// The value of `Q:`. The default is to process, in step (§4.4.1).
@@ -36,7 +37,7 @@ impl QuarantineHandling {
     pub fn parse(value: &[u8]) -> Option<Self> {
         let (mut process, mut cycle) = (None, None);
         for word in Members::new(value) {
-            let is_second = match word.to_ascii_lowercase().as_slice() {
+            let is_second = match lowered(word, &mut [0; 8]) {
                 b"process" => process.replace(ProcessControl::Process).is_some(),
                 b"discard" => process.replace(ProcessControl::Discard).is_some(),
                 b"step" => cycle.replace(LoopControl::Step).is_some(),
