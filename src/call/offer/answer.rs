@@ -1,10 +1,10 @@
 //! Answering an offer, offering, and reading the answer: line by line, in the order of the offer.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::media::{Direction, Payload, Payloads, Terms};
 
-use super::line::{Line, Refusal, Remote};
+use super::line::{Format, Line, Refusal, Remote};
 use super::local::{Audio, Local, LocalLine};
 use super::{Capabilities, Offer, OfferError};
 
@@ -108,6 +108,33 @@ impl Offer {
             Some(refusal) if taken == 0 => Err(OfferError::NothingCommon(*refusal)),
             _ => Ok(judged),
         }
+    }
+}
+
+impl Offer {
+    /// The first audio stream that can be taken, for MGCP: what the description says of directions does not count there
+    /// (RFC 3435 §3.4), the connection mode does. `rtp` is `None` in it: nothing has been opened. A stream whose address
+    /// is "nowhere" has no remote.
+    pub fn audio(&self, capabilities: &Capabilities, local: IpAddr) -> Result<Stream, OfferError> {
+        let local = Local::new(0, local);
+        let mut first_refusal = Refusal::Disabled;
+        for (number, line) in self.lines.iter().enumerate() {
+            match line.judge(capabilities, &local, 0) {
+                Ok(()) => {
+                    let payload = |format: Format| Payload {
+                        codec: format.codec,
+                        receive: format.payload_type,
+                        send: format.payload_type,
+                    };
+                    let payloads = line.common(capabilities).map(payload).collect();
+                    let terms = Terms { direction: Direction::SendRecv, remote: line.remote.address(), payloads };
+                    return Ok(line.stream(number, terms, None));
+                }
+                Err(refusal) if first_refusal == Refusal::Disabled => first_refusal = refusal,
+                Err(_) => {}
+            }
+        }
+        Err(OfferError::NothingCommon(first_refusal))
     }
 }
 
