@@ -1,12 +1,29 @@
 //! The gateway: its state, its inputs and outputs. What it does with each command is in the files beside this one.
 
-use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::hash::Hasher;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
-use crate::call::gateway::exchange::{ConnectionKey, LookupKey, Output, Told};
+use siphasher::sip128::{Hasher128, SipHasher13};
+
+use crate::call::exchange::Arrival;
+use crate::call::gateway::answer::Denial;
+use crate::call::gateway::calls::CallEntry;
+use crate::call::gateway::connection::Connection;
+use crate::call::gateway::endpoint::Endpoint;
+use crate::call::gateway::exchange::{ConnectionKey, EndpointKey, LookupKey, Output};
+use crate::call::gateway::history::{History, TransactionKey};
 use crate::call::gateway::identity::{Identity, Limits, Naming, Timers};
+use crate::call::gateway::job::{Asked, Job, JobKey};
+use crate::call::gateway::no_events::Events;
+use crate::call::gateway::params;
+use crate::call::refused::Refused;
+use crate::call::slab::Slab;
 use crate::call::uas::Load;
-use crate::time::Time;
+use crate::handoff::frame::RefuseReason;
+use crate::time::{Time, Wheel};
+use crate::wire::mgcp::{Command, Message, Response, ReturnCode, Unparsable, Verb};
 
 /// The media gateway of one worker.
 #[derive(Debug)]
@@ -14,34 +31,110 @@ pub struct Gateway {
     pub(super) identity: Identity,
     pub(super) limits: Limits,
     pub(super) timers: Timers,
+    pub(super) endpoints: Slab<EndpointKey, Endpoint>,
+    pub(super) by_number: BTreeMap<u64, EndpointKey>,
+    pub(super) next_number: u64,
+    /// Endpoints that only their requests hold, those without connections the longest first.
+    pub(super) lonely: BTreeSet<(Time, EndpointKey)>,
+    pub(super) connections: Slab<ConnectionKey, Connection>,
+    pub(super) by_id: BTreeMap<u32, ConnectionKey>,
+    pub(super) next_id: u32,
+    pub(super) calls: BTreeMap<Box<[u8]>, CallEntry>,
+    pub(super) history: History,
+    /// Commands that went back to the dispatcher.
+    pub(super) refused: Refused,
+    pub(super) jobs: Slab<JobKey, Job>,
+    pub(super) asked: Asked,
+    pub(super) events: Events,
+    pub(super) wheel: Wheel<Timer>,
     pub(super) outputs: VecDeque<Output>,
     pub(super) load: Load,
     pub(super) draining: bool,
+    count: u64,
+}
+
+/// What the wheel points at.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Timer {
+    Transaction(TransactionKey),
+    Lonely(EndpointKey),
 }
 
 impl Gateway {
     /// A gateway without endpoints.
     pub fn new(identity: Identity, limits: Limits, timers: Timers) -> Self {
-        Gateway { identity, limits, timers, outputs: VecDeque::new(), load: Load::default(), draining: false }
+        Gateway {
+            endpoints: Slab::new(limits.endpoints),
+            by_number: BTreeMap::new(),
+            next_number: 1,
+            lonely: BTreeSet::new(),
+            connections: Slab::new(limits.connections),
+            by_id: BTreeMap::new(),
+            next_id: 0,
+            calls: BTreeMap::new(),
+            history: History::new(&limits),
+            refused: Refused::new(timers.history),
+            jobs: Slab::new(limits.transactions),
+            asked: Asked::new(),
+            events: Events::new(&identity),
+            // 10 ms are fine enough for the first retransmission; one turn is 20 s.
+            wheel: Wheel::new(Duration::from_millis(10), 2_048, 1_024),
+            outputs: VecDeque::new(),
+            load: Load::default(),
+            draining: false,
+            count: 0,
+            identity,
+            limits,
+            timers,
+        }
     }
 
-    /// What came of a media request, or what befell the media of a connection.
-    pub fn on_media(&mut self, _key: ConnectionKey, _told: Told, _now: Time) {}
+    /// A message has come. What follows from it comes out of [`Gateway::poll_output`].
+    pub fn on_message(&mut self, message: &Message<'_>, arrival: &Arrival, now: Time) {
+        match message {
+            Message::Command(command) => self.on_command(command, arrival, now),
+            Message::Response(response) => self.on_response(response, arrival, now),
+        }
+    }
+
+    /// Something has come that is no message to work with. What starts like a response is never answered.
+    pub fn on_unparsable(&mut self, unparsable: &Unparsable<'_>, arrival: &Arrival, _now: Time) {
+        match unparsable.answer() {
+            Some((code, id)) => self.answer_once(code, id, arrival),
+            None => self.dealt_with(arrival),
+        }
+    }
+
+    /// Whether a command belongs to no endpoint and no transaction that is known, and would be answered: what a flood is
+    /// made of.
+    pub fn begins(&self, command: &Command<'_>, arrival: &Arrival) -> bool {
+        !self.history.contains(transaction_of(command, arrival)) && self.find_endpoint(&command.endpoint()).is_none()
+    }
 
     /// The address of a call agent, or that there is none.
-    pub fn on_resolved(&mut self, _key: LookupKey, _address: Option<SocketAddr>, _now: Time) {}
+    pub fn on_resolved(&mut self, key: LookupKey, addresses: &[SocketAddr], now: Time) {
+        self.events.on_resolved(key, addresses, now);
+    }
 
     /// What is to be done next; `None` when all is done until the next input or [`Gateway::poll_timeout`].
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        self.outputs.pop_front().or_else(|| self.events.poll_output())
     }
 
     /// Time has passed.
-    pub fn handle_timeout(&mut self, _now: Time) {}
+    pub fn handle_timeout(&mut self, now: Time) {
+        while let Some(timer) = self.wheel.poll_expired(now) {
+            match timer {
+                Timer::Transaction(key) => self.on_transaction_timer(key, now),
+                Timer::Lonely(key) => self.on_lonely(key, now),
+            }
+        }
+        self.events.handle_timeout(now);
+    }
 
     /// When [`Gateway::handle_timeout`] is to be called next.
     pub fn poll_timeout(&self) -> Option<Time> {
-        None
+        self.wheel.poll_timeout().into_iter().chain(self.events.poll_timeout()).min()
     }
 
     /// Whether new connections are turned away.
@@ -65,8 +158,12 @@ impl Gateway {
         self.limits.units
     }
 
-    /// The dispatcher is gone. What it has handed over cannot be given back any more, and is answered.
-    pub fn on_dispatcher_lost(&mut self) {}
+    /// The dispatcher is gone. What it has handed over cannot be given back any more, and is answered. What did go back
+    /// may not have reached another worker; a next dispatcher that selects us for it does so for the first time.
+    pub fn on_dispatcher_lost(&mut self) {
+        self.refused = Refused::new(self.timers.history);
+        self.history.keep_all();
+    }
 
     /// A new dispatcher has other well-known sockets. The numbers of those that were there stay the same.
     pub fn set_listeners(&mut self, listeners: Vec<SocketAddr>, naming: Vec<Naming>, duplicates: Vec<bool>) {
@@ -80,21 +177,136 @@ impl Gateway {
         self.load
     }
 
-    /// The call ids that have connections, in lower case, each with the time of its first.
-    pub fn calls(&self) -> impl Iterator<Item = (&[u8], Time)> {
-        std::iter::empty()
+    /// The events of this gateway's endpoints: what is told to call agents, and the life cycle that RSIP announces.
+    pub fn events(&mut self) -> &mut Events {
+        &mut self.events
     }
 
-    /// Deletes all connections and requests: the worker stops.
-    pub fn end_all(&mut self, _now: Time) {}
+    /// Deletes all connections, requests and endpoints: the worker stops.
+    pub fn end_all(&mut self, now: Time) {
+        let connections: Vec<ConnectionKey> = self.connections.keys().collect();
+        self.close_connections(&connections, None);
+        let endpoints: Vec<EndpointKey> = self.endpoints.keys().collect();
+        endpoints.into_iter().for_each(|key| self.remove_endpoint(key));
+        let _ = now;
+    }
 
-    /// Whether nothing is left: no connection, no request, no transaction.
+    /// Whether nothing is left: no connection, no endpoint, no transaction.
     pub fn is_idle(&self) -> bool {
-        self.load.sessions == 0
+        self.is_quiet() && self.history.len() == 0
     }
 
-    /// Whether all connections and requests are gone; answers may still wait for retransmissions of their commands.
+    /// Whether all connections and endpoints are gone; answers may still wait for retransmissions of their commands.
     pub fn is_quiet(&self) -> bool {
-        self.load.sessions == 0
+        self.connections.is_empty() && self.endpoints.is_empty()
     }
+
+    fn on_command(&mut self, command: &Command<'_>, arrival: &Arrival, now: Time) {
+        let key = transaction_of(command, arrival);
+        for range in command.acks().iter().flat_map(|acks| acks.iter()) {
+            self.history.confirm(key.source, *range.start(), *range.end());
+        }
+        if self.on_repeated(key, arrival) || self.goes_back(key, arrival, now) {
+            return;
+        }
+        let verb = command.verb();
+        if matches!(verb, Verb::Ntfy | Verb::Rsip | Verb::Mesg | Verb::Other(_)) {
+            return self.answer_once(ReturnCode::UNKNOWN_COMMAND, command.transaction(), arrival);
+        }
+        let may_go_back = verb == Verb::Crcx && arrival.seq().is_some() && !arrival.follows;
+        if self.history.is_full() {
+            return match arrival.seq() {
+                Some(seq) if may_go_back => {
+                    self.refused.insert(self.print(key), now);
+                    self.outputs.push_back(Output::Refuse(seq, RefuseReason::Exhausted));
+                }
+                _ => self.answer_once(ReturnCode::OVERLOAD, command.transaction(), arrival),
+            };
+        }
+        self.begin(key, arrival, may_go_back, now);
+        if verb == Verb::Crcx && arrival.seq().is_none() {
+            self.load.direct += 1;
+        }
+        if let Err(denial) = self.carry_out(command, arrival, key, now) {
+            self.deny(key, denial, now);
+        }
+        self.arm(key);
+    }
+
+    fn carry_out(
+        &mut self,
+        command: &Command<'_>,
+        arrival: &Arrival,
+        key: TransactionKey,
+        now: Time,
+    ) -> Result<(), Denial> {
+        params::check(command)?;
+        match command.verb() {
+            Verb::Crcx => self.on_crcx(command, arrival, key, now),
+            Verb::Mdcx => self.on_mdcx(command, arrival, key, now),
+            Verb::Dlcx => self.on_dlcx(command, arrival, key, now),
+            Verb::Rqnt => self.on_rqnt(command, arrival, key, now),
+            Verb::Epcf => self.on_epcf(command, key, now),
+            Verb::Auep => self.on_auep(command, key, now),
+            Verb::Aucx => self.on_aucx(command, key, now),
+            Verb::Ntfy | Verb::Rsip | Verb::Mesg | Verb::Other(_) => Err(ReturnCode::UNKNOWN_COMMAND.into()),
+        }
+    }
+
+    /// Gives back what comes too late, and what is a copy of what went back.
+    fn goes_back(&mut self, key: TransactionKey, arrival: &Arrival, now: Time) -> bool {
+        let Some(seq) = arrival.seq() else { return false };
+        let print = self.print(key);
+        let reason = if self.refused.contains(print, now) {
+            RefuseReason::Follows
+        } else if !arrival.follows && arrival.deadline.is_some_and(|deadline| deadline < now) {
+            self.refused.insert(print, now);
+            RefuseReason::Late
+        } else {
+            return false;
+        };
+        self.outputs.push_back(Output::Refuse(seq, reason));
+        true
+    }
+
+    /// A response: to a command of ours, or the acknowledgement of an answer (RFC 3435 §3.5.6).
+    fn on_response(&mut self, response: &Response<'_>, arrival: &Arrival, now: Time) {
+        if response.code().is_ack() {
+            let id = response.transaction().0;
+            self.history.confirm(arrival.source.ip().to_canonical(), id, id);
+        } else {
+            self.events.on_response(response, arrival, now);
+        }
+        self.dealt_with(arrival);
+    }
+
+    /// A number nobody can foresee.
+    pub(super) fn number(&mut self, purpose: u8) -> u64 {
+        self.count += 1;
+        let mut hasher = self.hasher(purpose);
+        hasher.write_u64(self.count);
+        hasher.finish128().h1
+    }
+
+    /// What a transaction is recognised by, in 128 bits.
+    pub(super) fn print(&self, key: TransactionKey) -> u128 {
+        let mut hasher = self.hasher(b'r');
+        match key.source {
+            IpAddr::V4(ip) => hasher.write(&ip.octets()),
+            IpAddr::V6(ip) => hasher.write(&ip.octets()),
+        }
+        hasher.write_u32(key.id);
+        hasher.finish128().as_u128()
+    }
+
+    fn hasher(&self, purpose: u8) -> SipHasher13 {
+        let [first, second] = self.identity.seed;
+        let mut hasher = SipHasher13::new_with_keys(first, second);
+        hasher.write_u8(purpose);
+        hasher
+    }
+}
+
+fn transaction_of(command: &Command<'_>, arrival: &Arrival) -> TransactionKey {
+    TransactionKey { source: arrival.source.ip().to_canonical(), id: command.transaction().0 }
 }

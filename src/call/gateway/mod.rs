@@ -21,7 +21,31 @@ pub mod kind;
 pub mod notify;
 pub mod restart;
 
+mod answer;
+mod audit;
+mod bearer;
+mod calls;
+mod connection;
+mod create;
+mod delete;
+mod description;
+mod embedded;
+mod endpoint;
+mod history;
+mod job;
+mod lost;
 mod media_gateway;
+mod mode;
+mod modify;
+mod no_events;
+mod params;
+mod remote;
+mod request;
+mod terms;
+mod wanted;
+
+#[cfg(test)]
+mod tests;
 
 pub use exchange::{Ask, ConnectionKey, Counters, EndpointKey, Flow, LookupKey, Output, Sound, Told};
 pub use identity::{Identity, Limits, Naming, Timers};

@@ -1,0 +1,263 @@
+//! Answers: how they are written, which way they leave, and what is remembered of them (RFC 3435 §3.5).
+
+use std::sync::Arc;
+
+use crate::call::exchange::{Arrival, Hop, Path, Transmit};
+use crate::call::gateway::Gateway;
+use crate::call::gateway::exchange::Output;
+use crate::call::gateway::history::{State, Transaction, TransactionKey};
+use crate::call::gateway::media_gateway::Timer;
+use crate::call::server::{NEVER, Seqs, Way};
+use crate::handoff::frame::RefuseReason;
+use crate::time::Time;
+use crate::wire::mgcp::{Field, ResponseWriter, ReturnCode, TransactionId, separator};
+
+/// What a command is answered with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    code: ReturnCode,
+    params: Vec<(&'static str, Vec<u8>)>,
+    descriptions: Vec<Vec<u8>>,
+    /// Messages that have to arrive before it: they leave in the same datagram, in front (RFC 3435 §4.4.1).
+    before: Vec<Arc<[u8]>>,
+}
+
+/// Why a command is not carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Denial {
+    pub(super) code: ReturnCode,
+    /// Why it goes back to the dispatcher, where it may.
+    pub(super) back: Option<RefuseReason>,
+}
+
+impl From<ReturnCode> for Denial {
+    fn from(code: ReturnCode) -> Self {
+        Denial { code, back: None }
+    }
+}
+
+impl Denial {
+    /// There is no room here: another worker may have some.
+    pub(super) const fn back(code: ReturnCode, reason: RefuseReason) -> Self {
+        Denial { code, back: Some(reason) }
+    }
+}
+
+impl Answer {
+    pub(super) const fn new(code: ReturnCode) -> Self {
+        Answer { code, params: Vec::new(), descriptions: Vec::new(), before: Vec::new() }
+    }
+
+    pub(super) fn param(self, field: Field, value: impl Into<Vec<u8>>) -> Self {
+        self.named(field.name(), value)
+    }
+
+    pub(super) fn named(mut self, name: &'static str, value: impl Into<Vec<u8>>) -> Self {
+        self.params.push((name, value.into()));
+        self
+    }
+
+    pub(super) fn description(mut self, text: impl Into<Vec<u8>>) -> Self {
+        self.descriptions.push(text.into());
+        self
+    }
+
+    pub(super) fn behind(mut self, messages: Vec<Arc<[u8]>>) -> Self {
+        self.before = messages;
+        self
+    }
+
+    fn write(&self, id: TransactionId, asks_for_ack: bool) -> Vec<u8> {
+        let mut out = Vec::with_capacity(256);
+        let mut writer = ResponseWriter::new(&mut out, self.code, id);
+        if asks_for_ack {
+            writer = writer.param(Field::ResponseAck, b"");
+        }
+        for (name, value) in &self.params {
+            writer = writer.extension(name, value);
+        }
+        for description in &self.descriptions {
+            writer = writer.session(description);
+        }
+        writer.finish();
+        out
+    }
+}
+
+impl Gateway {
+    /// The final answer to a command that was carried out.
+    pub(super) fn answer(&mut self, key: TransactionKey, answer: &Answer, now: Time) {
+        let Some(transaction) = self.history.get_mut(key) else { return };
+        let State::Underway(has_100) = transaction.state else { return };
+        let id = TransactionId(key.id);
+        let mut bytes = answer.write(id, has_100);
+        if bytes.len() > self.limits.answer {
+            bytes = Answer::new(ReturnCode::RESPONSE_TOO_LARGE).write(id, has_100);
+        }
+        let bytes: Arc<[u8]> = bytes.into();
+        let way = transaction.way;
+        let seqs = std::mem::take(&mut transaction.seqs);
+        transaction.end = now + self.timers.history;
+        let resend = has_100.then(|| self.timers.first_resend(now));
+        self.history.set(key, State::Answered(bytes.clone(), resend));
+        let sent = match answer.before.is_empty() {
+            true => bytes,
+            false => behind(&answer.before, &bytes),
+        };
+        self.outputs.push_back(transmit(&way, &sent));
+        self.answered(seqs);
+        self.arm(key);
+    }
+
+    /// A command is not carried out: it goes back to the dispatcher where it may, and is answered where not.
+    pub(super) fn deny(&mut self, key: TransactionKey, denial: Denial, now: Time) {
+        let goes_back = self
+            .history
+            .get_mut(key)
+            .is_some_and(|transaction| transaction.may_go_back && matches!(transaction.state, State::Underway(false)));
+        if let Some(reason) = denial.back.filter(|_| goes_back) {
+            self.refused.insert(self.print(key), now);
+            let Some(mut transaction) = self.history.remove(key) else { return };
+            for seq in transaction.seqs.drain() {
+                self.outputs.push_back(Output::Refuse(seq, reason));
+            }
+            return;
+        }
+        self.answer(key, &Answer::new(denial.code), now);
+        // It has changed nothing, and would be denied again: what was carried out is worth the place more.
+        if self.history.is_crowded() {
+            self.history.remove(key);
+        }
+    }
+
+    /// Begins a transaction.
+    pub(super) fn begin(&mut self, key: TransactionKey, arrival: &Arrival, may_go_back: bool, now: Time) {
+        let transaction = Transaction {
+            state: State::Underway(false),
+            way: self.way(arrival),
+            seqs: Seqs::new(arrival.seq()),
+            may_go_back,
+            end: now + self.timers.longtran,
+            armed: NEVER,
+        };
+        self.history.insert(key, transaction);
+    }
+
+    /// A command has come again. True when it was known.
+    pub(super) fn on_repeated(&mut self, key: TransactionKey, arrival: &Arrival) -> bool {
+        let way = self.way(arrival);
+        let Some(transaction) = self.history.get_mut(key) else { return false };
+        let seq = arrival.seq();
+        match &transaction.state {
+            State::Answered(bytes, _) => {
+                self.outputs.push_back(transmit(&way, bytes));
+                self.outputs.extend(seq.map(Output::Answered));
+            }
+            // RFC 3435 §3.5.1: nobody waits for an answer that was confirmed.
+            State::Confirmed => self.outputs.extend(seq.map(Output::Answered)),
+            State::Underway(_) => {
+                let too_many = seq.and_then(|seq| transaction.seqs.add(seq));
+                self.outputs.extend(too_many.map(Output::Answered));
+                self.say_100(key);
+            }
+        }
+        true
+    }
+
+    /// Says that a command takes its time (RFC 3435 §3.5.6). From then on its final answer has to be confirmed.
+    fn say_100(&mut self, key: TransactionKey) {
+        let Some(transaction) = self.history.get_mut(key) else { return };
+        transaction.state = State::Underway(true);
+        let bytes: Arc<[u8]> = Answer::new(ReturnCode::EXECUTING).write(TransactionId(key.id), false).into();
+        let output = transmit(&transaction.way, &bytes);
+        self.outputs.push_back(output);
+    }
+
+    /// Answers without remembering: what is answered the same whenever it is asked.
+    pub(super) fn answer_once(&mut self, code: ReturnCode, id: TransactionId, arrival: &Arrival) {
+        let bytes: Arc<[u8]> = Answer::new(code).write(id, false).into();
+        self.outputs.push_back(transmit(&self.way(arrival), &bytes));
+        self.dealt_with(arrival);
+    }
+
+    /// A message needs no answer, or has it.
+    pub(super) fn dealt_with(&mut self, arrival: &Arrival) {
+        self.outputs.extend(arrival.seq().map(Output::Answered));
+    }
+
+    pub(super) fn on_transaction_timer(&mut self, key: TransactionKey, now: Time) {
+        let longest = self.timers.longest;
+        let give_up = self.timers.history.saturating_sub(self.timers.most);
+        let Some(transaction) = self.history.get_mut(key) else { return };
+        if now < transaction.armed {
+            return;
+        }
+        transaction.armed = NEVER;
+        let is_over = transaction.end <= now;
+        match &mut transaction.state {
+            State::Underway(false) if is_over => {
+                // What comes of it is not the clock's to say: it waits for its job.
+                transaction.end = NEVER;
+                self.say_100(key);
+            }
+            State::Underway(_) => {}
+            _ if is_over => {
+                self.history.remove(key);
+            }
+            State::Answered(bytes, resend) => {
+                let due = resend.filter(|resend| resend.at <= now);
+                if let Some(due) = due {
+                    // RFC 3435 §3.5.3: nothing is sent again after T-MAX.
+                    *resend = Some(due.next(longest, now)).filter(|next| next.at + give_up <= transaction.end);
+                    let output = transmit(&transaction.way, bytes);
+                    self.outputs.push_back(output);
+                }
+            }
+            State::Confirmed => {}
+        }
+        self.arm(key);
+    }
+
+    /// Files a transaction with the wheel, unless it is looked at early enough anyway.
+    pub(super) fn arm(&mut self, key: TransactionKey) {
+        let Some(transaction) = self.history.get_mut(key) else { return };
+        let due = transaction.due();
+        if due < transaction.armed {
+            transaction.armed = due;
+            self.wheel.schedule(due, Timer::Transaction(key));
+        }
+    }
+
+    fn answered(&mut self, mut seqs: Seqs) {
+        self.outputs.extend(seqs.drain().map(Output::Answered));
+    }
+
+    /// The way an answer takes: from the address and port that the command was sent to (RFC 3435 §3.5), where we can.
+    fn way(&self, arrival: &Arrival) -> Way {
+        let local = arrival.local.ip();
+        let has_duplicate = |listener: u16| self.identity.duplicates.get(usize::from(listener)) == Some(&true);
+        let hop = match arrival.path {
+            Path::Handoff { conn, .. } if conn.0 != 0 => Hop::Front(conn),
+            Path::Handoff { listener, .. } if has_duplicate(listener.0) => Hop::Listener(listener.0),
+            Path::Handoff { .. } => Hop::Own(self.identity.own_socket(local)),
+            Path::Own(socket) => Hop::Own(socket),
+            Path::Stream(conn) => Hop::Stream(conn),
+        };
+        Way { hop, source: arrival.source, to: arrival.source, from: Some(local) }
+    }
+}
+
+/// One datagram of several messages.
+fn behind(before: &[Arc<[u8]>], last: &[u8]) -> Arc<[u8]> {
+    let mut datagram = Vec::with_capacity(1_024);
+    for message in before {
+        datagram.extend_from_slice(message);
+        separator(&mut datagram);
+    }
+    datagram.extend_from_slice(last);
+    datagram.into()
+}
+
+fn transmit(way: &Way, bytes: &Arc<[u8]>) -> Output {
+    Output::Transmit(Transmit { hop: way.hop, to: way.to, from: way.from, bytes: bytes.clone() })
+}

@@ -1,0 +1,213 @@
+//! AuditEndpoint and AuditConnection (RFC 3435 §2.3.10 and §2.3.11).
+
+use crate::call::gateway::Gateway;
+use crate::call::gateway::answer::{Answer, Denial};
+use crate::call::gateway::bearer::Coding;
+use crate::call::gateway::exchange::{Ask, ConnectionKey, Counters, EndpointKey};
+use crate::call::gateway::history::TransactionKey;
+use crate::call::gateway::job::Job;
+use crate::call::gateway::mode::MODES;
+use crate::call::gateway::terms::PACKET_TIMES;
+use crate::time::Time;
+use crate::wire::mgcp::{
+    Capabilities, Command, ConnectionParameters, EndpointName, Field, InfoCode, MAX_MESSAGE, MAX_PARAMS, ReasonCode,
+    RequestedInfo, RestartMethod, ReturnCode, Switch, Wildcard,
+};
+
+impl Gateway {
+    pub(super) fn on_auep(
+        &mut self,
+        command: &Command<'_>,
+        transaction: TransactionKey,
+        now: Time,
+    ) -> Result<(), Denial> {
+        let name = command.endpoint();
+        let wanted = wanted(command)?;
+        let answer = if name.wildcard() == Wildcard::AnyOf {
+            return Err(ReturnCode::ENDPOINT_UNKNOWN.into());
+        } else if Gateway::is_many(&name) {
+            if !wanted.is_empty() {
+                // RFC 3435 §2.3.10: what is asked of one endpoint cannot be asked of all.
+                return Err(ReturnCode::WILDCARD_TOO_COMPLICATED.into());
+            }
+            self.list(command)?
+        } else {
+            let endpoint = self.one_endpoint(&name)?;
+            let mut answer = Answer::new(ReturnCode::OK);
+            for field in wanted {
+                answer = self.audit(answer, endpoint, field)?;
+            }
+            answer
+        };
+        self.answer(transaction, &answer, now);
+        Ok(())
+    }
+
+    pub(super) fn on_aucx(
+        &mut self,
+        command: &Command<'_>,
+        transaction: TransactionKey,
+        now: Time,
+    ) -> Result<(), Denial> {
+        let endpoint = self.one_endpoint(&command.endpoint())?;
+        let key = self.find_connection(endpoint, command.connection_id().ok_or(ReturnCode::PROTOCOL_ERROR)?)?;
+        let wanted = wanted(command)?;
+        let can_tell = |field: &Field| {
+            matches!(
+                field,
+                Field::CallId
+                    | Field::NotifiedEntity
+                    | Field::LocalConnectionOptions
+                    | Field::ConnectionMode
+                    | Field::RemoteConnectionDescriptor
+                    | Field::LocalConnectionDescriptor
+                    | Field::ConnectionParameters
+            )
+        };
+        if !wanted.iter().all(can_tell) {
+            return Err(ReturnCode::UNSUPPORTED_PARAMETER.into());
+        }
+        if !wanted.contains(&Field::ConnectionParameters) {
+            self.answer_audit(transaction, key, &wanted, None, now);
+            return Ok(());
+        }
+        let job = Job::Audit(transaction, key, wanted);
+        let job = self.jobs.insert(job).ok_or(ReturnCode::RESOURCES_NOT_NOW)?;
+        self.ask(key, Ask::Count, job);
+        Ok(())
+    }
+
+    /// Answers an AUCX.
+    pub(super) fn answer_audit(
+        &mut self,
+        transaction: TransactionKey,
+        key: ConnectionKey,
+        wanted: &[Field],
+        counters: Option<Counters>,
+        now: Time,
+    ) {
+        let Some(connection) = self.connections.get(key) else {
+            return self.deny(transaction, ReturnCode::ABORTED.into(), now);
+        };
+        let mut answer = Answer::new(ReturnCode::OK);
+        for field in wanted {
+            let value = match field {
+                Field::CallId => connection.call.to_vec(),
+                Field::NotifiedEntity => self.events.audit(connection.endpoint, *field).unwrap_or_default(),
+                Field::LocalConnectionOptions => connection.settings.wanted.text(),
+                Field::ConnectionMode => connection.settings.mode.name().into(),
+                Field::ConnectionParameters => {
+                    ConnectionParameters::from(counters.unwrap_or_default()).to_string().into()
+                }
+                _ => continue,
+            };
+            answer = answer.param(*field, value);
+        }
+        // RFC 3435 §3.3.7: first the local description, then the remote one; `v=0` alone stands for none.
+        if wanted.contains(&Field::LocalConnectionDescriptor) {
+            answer = answer.description(connection.description.text());
+        }
+        if wanted.contains(&Field::RemoteConnectionDescriptor) {
+            let remote = connection.settings.remote.as_ref().map(|remote| remote.text.to_vec());
+            answer = answer.description(remote.unwrap_or_else(|| b"v=0\r\n".to_vec()));
+        }
+        self.answer(transaction, &answer, now);
+    }
+
+    /// The names of all endpoints that a name covers: at most `ZM` of them, from behind `Z` on, and how many there are.
+    fn list(&self, command: &Command<'_>) -> Result<Answer, ReturnCode> {
+        let covered = self.covered(&command.endpoint());
+        let count = covered.len();
+        let most = command.extension(b"ZM").map(|most| number(most).ok_or(ReturnCode::PROTOCOL_ERROR)).transpose()?;
+        let from = match command.param(Field::SpecificEndpointId) {
+            None => 0,
+            Some(last) => {
+                let last = EndpointName::parse(last).ok_or(ReturnCode::PROTOCOL_ERROR)?;
+                let last = self.one_endpoint(&last)?;
+                covered.iter().position(|key| *key == last).map_or(0, |at| at + 1)
+            }
+        };
+        let mut answer = Answer::new(ReturnCode::OK);
+        let told = covered.get(from..).unwrap_or_default();
+        let told = told.get(..most.unwrap_or(usize::MAX)).unwrap_or(told);
+        // More lines than a message may have; `ZN` takes one.
+        if told.len() >= MAX_PARAMS {
+            return Err(ReturnCode::RESPONSE_TOO_LARGE);
+        }
+        for key in told {
+            let Some(endpoint) = self.endpoints.get(*key) else { continue };
+            answer = answer.param(Field::SpecificEndpointId, endpoint.name.as_bytes());
+        }
+        if most.is_some() {
+            answer = answer.named("ZN", count.to_string());
+        }
+        Ok(answer)
+    }
+
+    /// Adds what an audit wants to know of an endpoint.
+    fn audit(&self, answer: Answer, key: EndpointKey, field: Field) -> Result<Answer, ReturnCode> {
+        let endpoint = self.endpoints.get(key).ok_or(ReturnCode::ENDPOINT_UNKNOWN)?;
+        let value: Vec<u8> = match field {
+            Field::Capabilities => self.capabilities(endpoint.coding).into(),
+            Field::BearerInformation => endpoint.coding.text().into(),
+            Field::ConnectionId => {
+                let ids = endpoint.connections.iter().filter_map(|key| self.connections.get(*key));
+                ids.map(|connection| connection.id.as_bytes()).collect::<Vec<_>>().join(&b","[..])
+            }
+            Field::PackageList => {
+                let packages = self.events.packages().iter().map(|package| format!("{package}:1"));
+                packages.collect::<Vec<_>>().join(",").into()
+            }
+            Field::MaxDatagram => MAX_MESSAGE.to_string().into(),
+            // A virtual endpoint is in service from its first moment to its last.
+            Field::ReasonCode => ReasonCode::NOMINAL.to_string().into(),
+            Field::RestartMethod if self.draining => RestartMethod::Graceful.name().into(),
+            Field::RestartMethod => RestartMethod::Restart.name().into(),
+            Field::RestartDelay => b"0".to_vec(),
+            Field::RequestedEvents
+            | Field::DigitMap
+            | Field::SignalRequests
+            | Field::RequestIdentifier
+            | Field::NotifiedEntity
+            | Field::DetectEvents
+            | Field::ObservedEvents
+            | Field::EventStates
+            | Field::QuarantineHandling => self.events.audit(key, field).unwrap_or_default(),
+            _ => return Err(ReturnCode::UNSUPPORTED_PARAMETER),
+        };
+        Ok(answer.param(field, value))
+    }
+
+    fn capabilities(&self, coding: Coding) -> String {
+        let codecs = coding.codecs().map(|codec| codec.name());
+        let capabilities = Capabilities {
+            codecs: &codecs,
+            packetization: PACKET_TIMES.0.into()..=PACKET_TIMES.1.into(),
+            echo_cancellation: Switch::Off,
+            silence_suppression: Switch::Off,
+            networks: &["IN"],
+            packages: self.events.packages(),
+            modes: MODES,
+        };
+        capabilities.to_string()
+    }
+}
+
+/// What `F:` asks for. Vendors' own codes may be passed over, others may not.
+fn wanted(command: &Command<'_>) -> Result<Vec<Field>, ReturnCode> {
+    let mut wanted = Vec::new();
+    for code in command.param(Field::RequestedInfo).map(RequestedInfo::new).iter().flat_map(RequestedInfo::iter) {
+        match code {
+            InfoCode::Field(field) if !wanted.contains(&field) => wanted.push(field),
+            InfoCode::Field(_) | InfoCode::Other([b'x' | b'X', b'-', ..]) => {}
+            InfoCode::Other([b'x' | b'X', b'+', ..]) => return Err(ReturnCode::UNRECOGNIZED_EXTENSION),
+            InfoCode::Other(_) => return Err(ReturnCode::UNSUPPORTED_PARAMETER),
+        }
+    }
+    Ok(wanted)
+}
+
+fn number(value: &[u8]) -> Option<usize> {
+    let is_number = (1..=9).contains(&value.len()) && value.iter().all(u8::is_ascii_digit);
+    std::str::from_utf8(value).ok().filter(|_| is_number)?.parse().ok()
+}

@@ -1,0 +1,300 @@
+//! CreateConnection (RFC 3435 §2.3.5).
+
+use std::net::SocketAddr;
+
+use crate::call::exchange::{Arrival, Path};
+use crate::call::gateway::Gateway;
+use crate::call::gateway::answer::{Answer, Denial};
+use crate::call::gateway::calls::call_id;
+use crate::call::gateway::connection::{Connection, ConnectionId, Settings};
+use crate::call::gateway::description::Description;
+use crate::call::gateway::embedded::Embedded;
+use crate::call::gateway::endpoint::Place;
+use crate::call::gateway::exchange::{Ask, ConnectionKey, EndpointKey, Told};
+use crate::call::gateway::history::TransactionKey;
+use crate::call::gateway::job::Job;
+use crate::call::gateway::kind::Kind;
+use crate::call::gateway::mode;
+use crate::call::gateway::remote::Remote;
+use crate::call::gateway::terms::{Sides, Terms};
+use crate::call::gateway::wanted::Wanted;
+use crate::handoff::frame::RefuseReason;
+use crate::time::Time;
+use crate::wire::mgcp::{Command, ConnectionMode, EndpointName, Field, ReturnCode, Wildcard};
+
+/// A CRCX whose connections are being opened.
+#[derive(Debug)]
+pub(super) struct Creation {
+    transaction: TransactionKey,
+    first: End,
+    /// The connection on the second endpoint, which the first one is joined with.
+    second: Option<End>,
+    embedded: Embedded,
+    arrival: Arrival,
+}
+
+/// One of the connections of a CRCX.
+#[derive(Debug)]
+struct End {
+    connection: ConnectionKey,
+    endpoint: EndpointKey,
+    /// Whether the endpoint was made for it.
+    is_new: bool,
+    /// Whether the call agent has to be told the endpoint's name.
+    was_wild: bool,
+}
+
+/// What is asked for one end.
+struct Request<'a> {
+    place: Place,
+    was_wild: bool,
+    call: &'a [u8],
+    settings: Settings,
+    size: u32,
+}
+
+impl Gateway {
+    pub(super) fn on_crcx(
+        &mut self,
+        command: &Command<'_>,
+        arrival: &Arrival,
+        transaction: TransactionKey,
+        now: Time,
+    ) -> Result<(), Denial> {
+        if self.draining && !arrival.follows {
+            return Err(Denial::back(ReturnCode::RESOURCES_NOT_NOW, RefuseReason::Draining));
+        }
+        let call = call_id(command.call_id())?;
+        let mode = mode::parse(command.param(Field::ConnectionMode).ok_or(ReturnCode::PROTOCOL_ERROR)?)?;
+        let wanted = Wanted::default().with(command.param(Field::LocalConnectionOptions))?;
+        let remote = Remote::of(command, self.public_ip(arrival))?;
+        let second = self.second_place(command, arrival)?;
+        if second.is_some() && remote.is_some() {
+            // RFC 3435 §2.3.5: the other end is either described or named.
+            return Err(ReturnCode::PROTOCOL_ERROR.into());
+        }
+        if second.is_none() && remote.is_none() && mode::needs_remote(mode) {
+            return Err(ReturnCode::NO_DESCRIPTION.into());
+        }
+        let place = self.place(&command.endpoint(), arrival)?;
+        let terms = self.first_terms(&place, &wanted, remote.as_ref())?;
+        let (kind, existing) = match &place {
+            Place::Here(key) => (self.endpoints.get(*key).map_or(Kind::Ivr, |endpoint| endpoint.kind), Some(*key)),
+            Place::New(kind, _) => (*kind, None),
+        };
+        let embedded = self.check_embedded(command, existing, kind, now)?;
+        let half = if second.is_some() { arrival.size / 2 } else { 0 };
+        let first = Request {
+            place,
+            was_wild: command.endpoint().wildcard() != Wildcard::None,
+            call,
+            settings: Settings { mode, wanted: wanted.clone(), remote, terms },
+            size: arrival.size - half,
+        };
+        // RFC 3435 §2.3.5: the mode is that of the first connection.
+        let second = match second {
+            None => None,
+            Some((place, was_wild)) => {
+                let terms = self.first_terms(&place, &wanted, None)?;
+                let settings = Settings { mode: ConnectionMode::SendRecv, wanted, remote: None, terms };
+                Some(Request { place, was_wild, call, settings, size: half })
+            }
+        };
+        self.check_room(&first, second.as_ref(), arrival.size)?;
+        let first = self.make_end(first, arrival, now)?;
+        let second = match second.map(|second| self.make_end(second, arrival, now)).transpose() {
+            Ok(second) => second,
+            Err(denial) => {
+                self.undo_end(&first);
+                return Err(denial);
+            }
+        };
+        let creation = Creation { transaction, first, second, embedded, arrival: *arrival };
+        let first = creation.first.connection;
+        self.open(creation, first)
+    }
+
+    /// The media of a connection of a CRCX has spoken.
+    pub(super) fn on_creating(&mut self, creation: Creation, key: ConnectionKey, told: Told, now: Time) {
+        let Told::Opened(port) = told else { return self.undo_creation(&creation, key, now) };
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.port = port;
+            let Terms { payloads, ptime } = connection.settings.terms;
+            connection.description.say(port, &payloads, ptime);
+        }
+        match &creation.second {
+            Some(second) if second.connection != key => {
+                let second = second.connection;
+                self.join(second, key);
+                if let Err(denial) = self.open(creation, second) {
+                    // No job could be kept: what is open is closed by whoever the media tells next.
+                    debug_assert!(denial.back.is_some());
+                }
+            }
+            _ => self.created(creation, now),
+        }
+    }
+
+    fn created(&mut self, creation: Creation, now: Time) {
+        let Creation { transaction, first, second, embedded, arrival } = creation;
+        if let Some(second) = &second {
+            self.join(first.connection, second.connection);
+        }
+        let mut answer = Answer::new(ReturnCode::OK);
+        self.load.answered += 1;
+        for end in std::iter::once(&first).chain(&second) {
+            self.open_connection(end.connection, now);
+        }
+        for end in std::iter::once(&first).chain(&second) {
+            self.refresh_flows(end.endpoint);
+        }
+        let before = self.apply_embedded(embedded, first.endpoint, &arrival, now);
+        if let Some(connection) = self.connections.get(first.connection) {
+            answer = answer.param(Field::ConnectionId, connection.id.as_bytes());
+        }
+        if let Some(endpoint) = self.endpoints.get(first.endpoint).filter(|_| first.was_wild) {
+            answer = answer.param(Field::SpecificEndpointId, endpoint.name.as_bytes());
+        }
+        if let Some(second) = &second {
+            if let Some(connection) = self.connections.get(second.connection) {
+                answer = answer.param(Field::SecondConnectionId, connection.id.as_bytes());
+            }
+            if let Some(endpoint) = self.endpoints.get(second.endpoint).filter(|_| second.was_wild) {
+                answer = answer.param(Field::SecondEndpointId, endpoint.name.as_bytes());
+            }
+        }
+        if let Some(connection) = self.connections.get(first.connection) {
+            answer = answer.description(connection.description.text());
+        }
+        self.answer(transaction, &answer.behind(before), now);
+    }
+
+    fn undo_creation(&mut self, creation: &Creation, failed: ConnectionKey, now: Time) {
+        for end in std::iter::once(&creation.first).chain(&creation.second) {
+            let is_open = self.connections.get(end.connection).is_some_and(|connection| connection.port != 0);
+            if is_open && end.connection != failed {
+                self.ask_close(end.connection);
+            }
+        }
+        creation.second.iter().chain([&creation.first]).for_each(|end| self.undo_end(end));
+        let denial = Denial::back(ReturnCode::RESOURCES_NOT_NOW, RefuseReason::Exhausted);
+        self.deny(creation.transaction, denial, now);
+    }
+
+    /// The second endpoint, and whether it was named by a wildcard.
+    fn second_place(&self, command: &Command<'_>, arrival: &Arrival) -> Result<Option<(Place, bool)>, ReturnCode> {
+        let Some(name) = command.param(Field::SecondEndpointId) else { return Ok(None) };
+        let name = EndpointName::parse(name).ok_or(ReturnCode::PROTOCOL_ERROR)?;
+        Ok(Some((self.place(&name, arrival)?, name.wildcard() != Wildcard::None)))
+    }
+
+    fn first_terms(&self, place: &Place, wanted: &Wanted, remote: Option<&Remote>) -> Result<Terms, ReturnCode> {
+        let (partner, coding) = match place {
+            Place::Here(key) => {
+                let coding = self.endpoints.get(*key).map(|endpoint| endpoint.coding);
+                (self.partner_terms(*key, None), coding.unwrap_or_default())
+            }
+            Place::New(..) => (None, Default::default()),
+        };
+        Sides { wanted, remote, before: Terms::default(), partner, coding }.agree()
+    }
+
+    /// Whether there is room for all that a CRCX asks for.
+    fn check_room(&self, first: &Request<'_>, second: Option<&Request<'_>>, size: u32) -> Result<(), Denial> {
+        let ends = || std::iter::once(first).chain(second);
+        let on = |key: EndpointKey| ends().filter(|end| end.place == Place::Here(key)).count();
+        for end in ends() {
+            let Place::Here(key) = end.place else { continue };
+            let Some(endpoint) = self.endpoints.get(key) else { continue };
+            let most = if endpoint.kind == Kind::Bridge { 2 } else { self.limits.connections_per_endpoint };
+            if endpoint.connections.len() + on(key) > most {
+                return Err(ReturnCode::CONNECTION_LIMIT.into());
+            }
+        }
+        if size > self.limits.units.saturating_sub(self.load.units_used) {
+            return Err(Denial::back(ReturnCode::RESOURCES_NOT_NOW, RefuseReason::Full));
+        }
+        if self.connections.len() + ends().count() > self.limits.connections {
+            return Err(Denial::back(ReturnCode::RESOURCES_NOT_NOW, RefuseReason::Exhausted));
+        }
+        Ok(())
+    }
+
+    fn make_end(&mut self, request: Request<'_>, arrival: &Arrival, now: Time) -> Result<End, Denial> {
+        let (endpoint, is_new) = match request.place {
+            Place::Here(key) => (key, false),
+            Place::New(kind, name) => {
+                // RFC 3435 §2.4: an endpoint was asked for that is not there.
+                let none = Denial::back(ReturnCode::NO_ENDPOINT, RefuseReason::Exhausted);
+                (self.make_endpoint(kind, &name, now).ok_or(none)?, true)
+            }
+        };
+        let number = self.next_connection();
+        let id = ConnectionId::new(&self.identity.hex, number);
+        let session = self.number(b's');
+        let connection = Connection {
+            id,
+            endpoint,
+            call: request.call.into(),
+            size: request.size,
+            local: arrival.local.ip(),
+            port: 0,
+            description: Description::new(session, self.public_ip(arrival)),
+            flow: self.flow(endpoint, None, &request.settings),
+            settings: request.settings,
+        };
+        let Some(connection) = self.connections.insert(connection) else {
+            if is_new {
+                self.remove_endpoint(endpoint);
+            }
+            return Err(Denial::back(ReturnCode::RESOURCES_NOT_NOW, RefuseReason::Exhausted));
+        };
+        self.load.units_used = self.load.units_used.saturating_add(request.size);
+        self.load.sessions = self.connections.len() as u32;
+        Ok(End { connection, endpoint, is_new, was_wild: request.was_wild })
+    }
+
+    fn undo_end(&mut self, end: &End) {
+        self.remove_connection(end.connection);
+        if end.is_new {
+            self.remove_endpoint(end.endpoint);
+        }
+    }
+
+    /// Asks the media to open a connection.
+    fn open(&mut self, creation: Creation, key: ConnectionKey) -> Result<(), Denial> {
+        let exhausted = Denial::back(ReturnCode::RESOURCES_NOT_NOW, RefuseReason::Exhausted);
+        let Some((local, flow)) = self.connections.get(key).map(|connection| (connection.local, connection.flow))
+        else {
+            return Err(exhausted);
+        };
+        let job = self.jobs.insert(Job::Create(Box::new(creation))).ok_or(exhausted)?;
+        self.ask(key, Ask::Open { local, flow }, job);
+        Ok(())
+    }
+
+    /// Lets a connection send to another one of this worker, over the network as to any other.
+    fn join(&mut self, key: ConnectionKey, other: ConnectionKey) {
+        let Some(other) = self.connections.get(other) else { return };
+        let text = other.description.text().into_bytes().into_boxed_slice();
+        let remote = Remote {
+            address: Some(SocketAddr::new(other.local, other.port)),
+            payloads: other.settings.terms.payloads,
+            ptime: None,
+            text,
+        };
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        connection.settings.remote = Some(remote);
+        if connection.port == 0 {
+            connection.flow.remote = connection.settings.remote.as_ref().and_then(|remote| remote.address);
+        }
+    }
+
+    pub(super) fn public_ip(&self, arrival: &Arrival) -> std::net::IpAddr {
+        let listener = match arrival.path {
+            Path::Handoff { listener, .. } => Some(listener.0),
+            Path::Own(_) | Path::Stream(_) => None,
+        };
+        self.identity.public_ip(listener, arrival.local.ip())
+    }
+}

@@ -1,0 +1,223 @@
+//! Endpoints: their names, who is meant by a name, and how long they live.
+//!
+//! An endpoint is called `KIND/TOKEN/N@DOMAIN`: the kind as the call agent named it, the worker's token, a number that is
+//! never used again. It is made by a CRCX for any endpoint of a kind, and is gone with its last connection and request.
+
+use crate::call::exchange::{Arrival, Path};
+use crate::call::gateway::Gateway;
+use crate::call::gateway::bearer::Coding;
+use crate::call::gateway::exchange::{ConnectionKey, EndpointKey};
+use crate::call::gateway::identity::Naming;
+use crate::call::gateway::kind::Kind;
+use crate::call::gateway::media_gateway::Timer;
+use crate::time::Time;
+use crate::wire::mgcp::{EndpointName, ReturnCode, Wildcard};
+
+/// One endpoint.
+#[derive(Debug)]
+pub(super) struct Endpoint {
+    pub(super) kind: Kind,
+    pub(super) number: u64,
+    /// Its whole name, as it was told to the call agent that made it.
+    pub(super) name: Box<str>,
+    pub(super) connections: Vec<ConnectionKey>,
+    /// What EPCF has set (RFC 3435 §2.3.2).
+    pub(super) coding: Coding,
+    /// Since when it has no connection.
+    pub(super) lonely_since: Option<Time>,
+}
+
+/// The endpoint that a CRCX is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// One that exists.
+    Here(EndpointKey),
+    /// A new one.
+    New(Kind, NewName),
+}
+
+/// What the call agent gives to the name of a new endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct NewName {
+    /// The kind, as it wrote it.
+    term: Box<str>,
+    domain: Box<str>,
+}
+
+impl Gateway {
+    /// Finds the endpoint of a name without wildcards. Domains are not compared: the token says whose the name is, and a
+    /// call agent may reach this worker by several.
+    pub(super) fn find_endpoint(&self, name: &EndpointName<'_>) -> Option<EndpointKey> {
+        let number = name.terms().nth(2).and_then(decimal)?;
+        let key = *self.by_number.get(&number)?;
+        let endpoint = self.endpoints.get(key)?;
+        local_of(&endpoint.name).eq_ignore_ascii_case(name.local()).then_some(key)
+    }
+
+    /// The one endpoint that a command names: RFC 3435 lets only some commands name several.
+    pub(super) fn one_endpoint(&self, name: &EndpointName<'_>) -> Result<EndpointKey, ReturnCode> {
+        self.find_endpoint(name).ok_or(ReturnCode::ENDPOINT_UNKNOWN)
+    }
+
+    /// Whether a name stands for all endpoints that it covers: `*`, or a range of numbers (RFC 3435 §2.1.2, E.5).
+    pub(super) fn is_many(name: &EndpointName<'_>) -> bool {
+        name.wildcard() == Wildcard::AllOf || name.wildcard() == Wildcard::None && name.local().ends_with(b"]")
+    }
+
+    /// The endpoints that a name with wildcards or ranges covers, in the order they were made.
+    pub(super) fn covered(&self, name: &EndpointName<'_>) -> Vec<EndpointKey> {
+        let keys = self.by_number.values().copied();
+        keys.filter(|key| {
+            let endpoint = self.endpoints.get(*key);
+            let theirs = endpoint.and_then(|endpoint| EndpointName::parse(endpoint.name.as_bytes()));
+            theirs.is_some_and(|theirs| name.covers(&theirs))
+        })
+        .collect()
+    }
+
+    /// Where the connection of a CRCX goes. `*` is taken for `$`: call agents send it, and mean any endpoint.
+    pub(super) fn place(&self, name: &EndpointName<'_>, arrival: &Arrival) -> Result<Place, ReturnCode> {
+        if name.wildcard() == Wildcard::None {
+            return self.one_endpoint(name).map(Place::Here);
+        }
+        let is_wild = |term: &[u8]| matches!(term, b"$" | b"*");
+        let mut terms = name.terms();
+        let first = terms.next().filter(|term| !is_wild(term));
+        let kind = match first {
+            None => Kind::Ivr,
+            Some(term) => self.kind_of(term).ok_or(ReturnCode::ENDPOINT_UNKNOWN)?,
+        };
+        let is_ours = |term: &[u8]| term.eq_ignore_ascii_case(self.identity.token.as_bytes());
+        let is_valid = match (terms.next(), terms.next(), terms.next()) {
+            (None, ..) => true,
+            (Some(second), None, _) => is_wild(second),
+            (Some(second), Some(third), None) => (is_wild(second) || is_ours(second)) && is_wild(third),
+            _ => false,
+        };
+        if !is_valid {
+            return Err(ReturnCode::ENDPOINT_UNKNOWN);
+        }
+        let written = first.and_then(|term| std::str::from_utf8(term).ok()).unwrap_or(kind.term());
+        let name = NewName { term: written.into(), domain: self.domain(name, arrival).into() };
+        Ok(Place::New(kind, name))
+    }
+
+    /// Puts a new endpoint in place; `None` when there are too many.
+    pub(super) fn make_endpoint(&mut self, kind: Kind, name: &NewName, now: Time) -> Option<EndpointKey> {
+        if self.endpoints.is_full() {
+            self.let_go_of_lonely();
+        }
+        let number = self.next_number;
+        let name = format!("{}/{}/{number}@{}", name.term, self.identity.token, name.domain).into();
+        let endpoint = Endpoint {
+            kind,
+            number,
+            name,
+            connections: Vec::new(),
+            coding: Coding::default(),
+            lonely_since: Some(now),
+        };
+        let key = self.endpoints.insert(endpoint)?;
+        self.next_number += 1;
+        self.by_number.insert(number, key);
+        Some(key)
+    }
+
+    /// An endpoint may have lost its last connection or request: then it is gone.
+    pub(super) fn release(&mut self, key: EndpointKey, now: Time) {
+        let Some(endpoint) = self.endpoints.get_mut(key) else { return };
+        if !endpoint.connections.is_empty() {
+            return;
+        }
+        let since = *endpoint.lonely_since.get_or_insert(now);
+        if !self.events.is_active(key) {
+            return self.remove_endpoint(key);
+        }
+        if self.lonely.insert((since, key)) {
+            self.wheel.schedule(now + LOOK_AGAIN, Timer::Lonely(key));
+        }
+    }
+
+    /// An endpoint whose requests held it is looked at again.
+    pub(super) fn on_lonely(&mut self, key: EndpointKey, now: Time) {
+        let since = self.endpoints.get(key).and_then(|endpoint| endpoint.lonely_since);
+        if let Some(since) = since
+            && self.lonely.remove(&(since, key))
+        {
+            self.release(key, now);
+        }
+    }
+
+    /// A connection has come to an endpoint.
+    pub(super) fn accompany(&mut self, key: EndpointKey, connection: ConnectionKey) {
+        let Some(endpoint) = self.endpoints.get_mut(key) else { return };
+        endpoint.connections.push(connection);
+        if let Some(since) = endpoint.lonely_since.take() {
+            self.lonely.remove(&(since, key));
+        }
+    }
+
+    /// Makes room: the endpoint that has been without connections the longest goes, with its requests.
+    fn let_go_of_lonely(&mut self) {
+        if let Some((_, key)) = self.lonely.pop_first() {
+            self.remove_endpoint(key);
+        }
+    }
+
+    pub(super) fn remove_endpoint(&mut self, key: EndpointKey) {
+        let Some(endpoint) = self.endpoints.remove(key) else { return };
+        self.by_number.remove(&endpoint.number);
+        if let Some(since) = endpoint.lonely_since {
+            self.lonely.remove(&(since, key));
+        }
+        self.events.forget(key);
+    }
+
+    /// The kind that a first term stands for.
+    fn kind_of(&self, term: &[u8]) -> Option<Kind> {
+        let alias = self.identity.aliases.iter().find(|(alias, _)| alias.as_bytes().eq_ignore_ascii_case(term));
+        Kind::of_term(term).or(alias.map(|(_, kind)| *kind))
+    }
+
+    /// What stands behind the `@` of an endpoint that this command makes.
+    fn domain(&self, name: &EndpointName<'_>, arrival: &Arrival) -> String {
+        let naming = match arrival.path {
+            Path::Handoff { listener, .. } => self.identity.naming.get(usize::from(listener.0)),
+            Path::Own(socket) => self.identity.own_naming.get(usize::from(socket)),
+            Path::Stream(_) => None,
+        };
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        match naming {
+            None | Some(Naming::Relay) => text(name.domain_as_written()),
+            Some(Naming::Domain(domain)) => domain.to_string(),
+            Some(Naming::Port) => {
+                let socket = self.identity.own_socket(arrival.local.ip());
+                let own = self.identity.own.get(usize::from(socket));
+                let named = text(name.domain());
+                match own
+                    .map(|own| format!("{named}:{}", own.port()))
+                    .filter(|domain| domain.len() <= EndpointName::MAX)
+                {
+                    Some(domain) => domain,
+                    None => named,
+                }
+            }
+        }
+    }
+}
+
+/// Endpoints that only their requests hold are looked at this often.
+const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// What stands in front of the `@`.
+fn local_of(name: &str) -> &[u8] {
+    name.rsplit_once('@').map_or(name, |(local, _)| local).as_bytes()
+}
+
+/// A number without leading zeros: another spelling would be another name.
+fn decimal(term: &[u8]) -> Option<u64> {
+    if term.first() == Some(&b'0') || !term.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(term).ok()?.parse().ok()
+}

@@ -1,0 +1,188 @@
+//! The commands that were answered or are being carried out, so that none is carried out twice (RFC 3435 §3.5.1).
+//!
+//! A command is known by the address it came from, without port, and its transaction id. Its answer is kept for T-HIST,
+//! or until the call agent confirms it (`K:`, 000); a confirmed one leaves its id behind, so that a late copy of the
+//! command is not taken for a new one.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::call::gateway::identity::{Limits, Timers};
+use crate::call::server::{Resend, Seqs, Way};
+use crate::time::Time;
+
+/// What identifies a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct TransactionKey {
+    pub(super) source: IpAddr,
+    pub(super) id: u32,
+}
+
+/// A command that has been seen.
+#[derive(Debug)]
+pub(super) struct Transaction {
+    pub(super) state: State,
+    /// How its answer leaves.
+    pub(super) way: Way,
+    /// Its handed-over copies, until its final answer has left.
+    pub(super) seqs: Seqs,
+    /// Whether it may go back to the dispatcher instead of being answered.
+    pub(super) may_go_back: bool,
+    /// When it is forgotten or, while it is under way, when a 100 is due.
+    pub(super) end: Time,
+    /// When the wheel looks at it next.
+    pub(super) armed: Time,
+}
+
+/// How far a command is.
+#[derive(Clone, Debug)]
+pub(super) enum State {
+    /// It is being carried out. Whether a 100 has been sent.
+    Underway(bool),
+    /// It is answered; after a 100 the answer is sent again until it is confirmed (RFC 3435 §3.5.6).
+    Answered(Arc<[u8]>, Option<Resend>),
+    /// The call agent has the answer.
+    Confirmed,
+}
+
+impl Transaction {
+    /// When the wheel must look at it.
+    pub(super) fn due(&self) -> Time {
+        match self.state {
+            State::Answered(_, Some(resend)) => resend.at.min(self.end),
+            _ => self.end,
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match &self.state {
+            State::Answered(bytes, _) => bytes.len(),
+            State::Underway(_) | State::Confirmed => 0,
+        }
+    }
+}
+
+/// All of them, bounded in number and bytes.
+#[derive(Debug)]
+pub(super) struct History {
+    entries: BTreeMap<TransactionKey, Transaction>,
+    bytes: usize,
+    most: usize,
+    most_bytes: usize,
+}
+
+impl History {
+    pub(super) const fn new(limits: &Limits) -> Self {
+        History { entries: BTreeMap::new(), bytes: 0, most: limits.transactions, most_bytes: limits.kept_bytes }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether no further command can be remembered, and so none be carried out.
+    pub(super) fn is_full(&self) -> bool {
+        self.entries.len() >= self.most || self.bytes >= self.most_bytes
+    }
+
+    /// Whether it is so full that only what has been carried out is worth a place: a refusal can be given again.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.entries.len() >= self.most / 2 || self.bytes >= self.most_bytes / 2
+    }
+
+    pub(super) fn get_mut(&mut self, key: TransactionKey) -> Option<&mut Transaction> {
+        self.entries.get_mut(&key)
+    }
+
+    pub(super) fn contains(&self, key: TransactionKey) -> bool {
+        self.entries.contains_key(&key)
+    }
+
+    pub(super) fn insert(&mut self, key: TransactionKey, transaction: Transaction) {
+        self.bytes += transaction.bytes();
+        if let Some(before) = self.entries.insert(key, transaction) {
+            self.bytes -= before.bytes();
+        }
+    }
+
+    pub(super) fn remove(&mut self, key: TransactionKey) -> Option<Transaction> {
+        let gone = self.entries.remove(&key)?;
+        self.bytes -= gone.bytes();
+        Some(gone)
+    }
+
+    /// Sets the state of a transaction, and what it weighs.
+    pub(super) fn set(&mut self, key: TransactionKey, state: State) -> Option<&mut Transaction> {
+        let transaction = self.entries.get_mut(&key)?;
+        self.bytes -= transaction.bytes();
+        transaction.state = state;
+        self.bytes += transaction.bytes();
+        Some(transaction)
+    }
+
+    /// The call agent at `source` has the answers to these commands. Ranges of any width cost what they hold.
+    pub(super) fn confirm(&mut self, source: IpAddr, first: u32, last: u32) {
+        if first > last {
+            return;
+        }
+        let range = TransactionKey { source, id: first }..=TransactionKey { source, id: last };
+        for (_, transaction) in self.entries.range_mut(range) {
+            if matches!(transaction.state, State::Answered(..)) {
+                self.bytes -= transaction.bytes();
+                transaction.state = State::Confirmed;
+            }
+        }
+    }
+
+    /// Nothing can go back to the dispatcher any more.
+    pub(super) fn keep_all(&mut self) {
+        self.entries.values_mut().for_each(|transaction| transaction.may_go_back = false);
+    }
+}
+
+impl Timers {
+    /// The first retransmission of an answer that follows a 100.
+    pub(super) fn first_resend(&self, now: Time) -> Resend {
+        Resend { at: now + self.first, interval: self.first }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::exchange::Hop;
+
+    fn key(host: u8, id: u32) -> TransactionKey {
+        TransactionKey { source: [192, 0, 2, host].into(), id }
+    }
+
+    fn answered(bytes: usize) -> Transaction {
+        let source = "192.0.2.1:2727".parse().unwrap();
+        Transaction {
+            state: State::Answered(vec![0; bytes].into(), None),
+            way: Way { hop: Hop::Own(0), source, to: source, from: None },
+            seqs: Seqs::default(),
+            may_go_back: false,
+            end: Time(0),
+            armed: Time(0),
+        }
+    }
+
+    #[test]
+    fn a_confirmed_range_gives_its_bytes_back_and_keeps_its_ids() {
+        let mut history = History::new(&Limits { kept_bytes: 300, ..Limits::default() });
+        [key(1, 5), key(1, 6), key(1, 9), key(2, 6)].into_iter().for_each(|key| history.insert(key, answered(100)));
+        assert!(history.is_full());
+        history.confirm([192, 0, 2, 1].into(), 1, 8);
+        assert_eq!((history.bytes, history.len()), (200, 4));
+        assert!(matches!(history.get_mut(key(1, 6)).unwrap().state, State::Confirmed));
+        assert!(matches!(history.get_mut(key(2, 6)).unwrap().state, State::Answered(..)));
+        history.confirm([192, 0, 2, 1].into(), 9, 1);
+        history.confirm([192, 0, 2, 1].into(), 0, u32::MAX);
+        assert_eq!(history.bytes, 100);
+        history.remove(key(1, 5));
+        history.remove(key(2, 6));
+        assert_eq!((history.bytes, history.len()), (0, 2));
+    }
+}

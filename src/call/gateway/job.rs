@@ -1,0 +1,75 @@
+//! Commands that wait for the media: what is to be done once it has spoken.
+
+use std::collections::VecDeque;
+
+use crate::call::gateway::Gateway;
+use crate::call::gateway::create::Creation;
+use crate::call::gateway::delete::Deletion;
+use crate::call::gateway::exchange::{Ask, ConnectionKey, Flow, Output, Told};
+use crate::call::gateway::history::TransactionKey;
+use crate::call::gateway::modify::Modification;
+use crate::call::slab::handle;
+use crate::time::Time;
+use crate::wire::mgcp::Field;
+
+handle! {
+    /// A command that waits.
+    pub(super) struct JobKey;
+}
+
+/// What waits.
+#[derive(Debug)]
+pub(super) enum Job {
+    Create(Box<Creation>),
+    Modify(Box<Modification>),
+    Delete(Deletion),
+    /// An audit that wants to know what a connection has carried.
+    Audit(TransactionKey, ConnectionKey, Vec<Field>),
+}
+
+/// What was asked of the media and is not answered yet, in order. Each answer is for the oldest of its connection.
+pub(super) type Asked = VecDeque<(ConnectionKey, Option<JobKey>)>;
+
+impl Gateway {
+    /// What came of a media request, or what befell the media of a connection.
+    pub fn on_media(&mut self, key: ConnectionKey, told: Told, now: Time) {
+        if told == Told::Lost {
+            return self.on_media_lost(key, now);
+        }
+        let Some(at) = self.asked.iter().position(|(asked, _)| *asked == key) else { return };
+        let Some((_, Some(job))) = self.asked.remove(at) else { return };
+        if let Some(Job::Delete(_)) = self.jobs.get(job) {
+            return self.on_deleted(job, key, told, now);
+        }
+        match self.jobs.remove(job) {
+            Some(Job::Create(creation)) => self.on_creating(*creation, key, told, now),
+            Some(Job::Modify(modification)) => self.on_modified(*modification, told, now),
+            Some(Job::Audit(transaction, connection, wanted)) => {
+                let counters = if let Told::Counted(counters) = told { counters } else { Default::default() };
+                self.answer_audit(transaction, connection, &wanted, Some(counters), now);
+            }
+            Some(Job::Delete(_)) | None => {}
+        }
+    }
+
+    /// Asks the media for something that a command waits for.
+    pub(super) fn ask(&mut self, key: ConnectionKey, ask: Ask, job: JobKey) {
+        self.asked.push_back((key, Some(job)));
+        self.outputs.push_back(Output::Media(key, ask));
+    }
+
+    /// Asks the media to close a connection; nobody waits for it.
+    pub(super) fn ask_close(&mut self, key: ConnectionKey) {
+        self.asked.push_back((key, None));
+        self.outputs.push_back(Output::Media(key, Ask::Close));
+    }
+
+    /// Asks the media to carry something else, as follows from another connection's change; nobody waits for it.
+    pub(super) fn ask_change(&mut self, key: ConnectionKey, flow: Flow) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.flow = flow;
+            self.asked.push_back((key, None));
+            self.outputs.push_back(Output::Media(key, Ask::Change(flow)));
+        }
+    }
+}

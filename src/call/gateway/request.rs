@@ -1,0 +1,66 @@
+//! NotificationRequest and EndpointConfiguration (RFC 3435 §2.3.3 and §2.3.2), for one endpoint or for all that a name
+//! covers.
+
+use crate::call::exchange::Arrival;
+use crate::call::gateway::Gateway;
+use crate::call::gateway::answer::{Answer, Denial};
+use crate::call::gateway::bearer::Coding;
+use crate::call::gateway::exchange::EndpointKey;
+use crate::call::gateway::history::TransactionKey;
+use crate::time::Time;
+use crate::wire::mgcp::{Command, EndpointName, Field, ReturnCode, Wildcard};
+
+/// More endpoints are not asked at once: each holds a request of its own from then on.
+const AT_ONCE: usize = 1_000;
+
+impl Gateway {
+    pub(super) fn on_rqnt(
+        &mut self,
+        command: &Command<'_>,
+        arrival: &Arrival,
+        transaction: TransactionKey,
+        now: Time,
+    ) -> Result<(), Denial> {
+        let keys = self.meant(&command.endpoint())?;
+        if keys.len() > AT_ONCE {
+            return Err(ReturnCode::WILDCARD_TOO_COMPLICATED.into());
+        }
+        let mut accepted = Vec::with_capacity(keys.len());
+        for key in keys {
+            let kind = self.endpoints.get(key).ok_or(ReturnCode::ENDPOINT_UNKNOWN)?.kind;
+            accepted.push((key, self.check_embedded(command, Some(key), kind, now)?));
+        }
+        let mut before = Vec::new();
+        for (key, embedded) in accepted {
+            before.extend(self.apply_embedded(embedded, key, arrival, now));
+            self.release(key, now);
+        }
+        self.answer(transaction, &Answer::new(ReturnCode::OK).behind(before), now);
+        Ok(())
+    }
+
+    pub(super) fn on_epcf(
+        &mut self,
+        command: &Command<'_>,
+        transaction: TransactionKey,
+        now: Time,
+    ) -> Result<(), Denial> {
+        let coding = Coding::parse(command.param(Field::BearerInformation).ok_or(ReturnCode::PROTOCOL_ERROR)?)?;
+        for key in self.meant(&command.endpoint())? {
+            if let Some(endpoint) = self.endpoints.get_mut(key) {
+                endpoint.coding = coding;
+            }
+        }
+        self.answer(transaction, &Answer::new(ReturnCode::OK), now);
+        Ok(())
+    }
+
+    /// The endpoints that a command is for which may be for many.
+    fn meant(&self, name: &EndpointName<'_>) -> Result<Vec<EndpointKey>, ReturnCode> {
+        match name.wildcard() {
+            Wildcard::AnyOf => Err(ReturnCode::ENDPOINT_UNKNOWN),
+            _ if Gateway::is_many(name) => Ok(self.covered(name)),
+            _ => Ok(vec![self.one_endpoint(name)?]),
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! LocalConnectionOptions (RFC 3435 §3.2.2.10): what the call agent wants of a connection.
+
+use std::ops::RangeInclusive;
+
+use crate::call::gateway::terms::PACKET_TIMES;
+use crate::media::Codec;
+use crate::wire::mgcp::{Gain, LocalOptions, Members, OptionExtension, Reservation, ReturnCode};
+
+/// The options of a connection, as far as they were given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Wanted {
+    /// `a:` those of the codecs that we have, in order.
+    pub(super) codecs: Option<Vec<Codec>>,
+    /// `p:` the least and the longest packet time, in milliseconds.
+    pub(super) ptime: Option<(u16, u16)>,
+    /// All of them as they were written, for audits; each name once.
+    written: Vec<Written>,
+}
+
+/// The name and the value of an option.
+type Written = (Box<[u8]>, Box<[u8]>);
+
+impl Wanted {
+    /// These options with those of `value` on top: what MDCX does not name stays as it is (RFC 3435 §2.3.6).
+    pub(super) fn with(&self, value: Option<&[u8]>) -> Result<Self, ReturnCode> {
+        let Some(value) = value else { return Ok(self.clone()) };
+        let options = LocalOptions::parse(value).map_err(|fault| fault.code())?;
+        let mut wanted = self.clone();
+        wanted.codecs = options.codecs().map(codecs).transpose()?.or(wanted.codecs);
+        wanted.ptime = options.packetization.as_ref().map(packet_times).transpose()?.or(wanted.ptime);
+        check_bandwidth(&options)?;
+        check_values(&options)?;
+        options.extensions().try_for_each(check_extension)?;
+        for member in Members::new(value) {
+            wanted.note(member)?;
+        }
+        Ok(wanted)
+    }
+
+    /// The options as `L:` writes them.
+    pub(super) fn text(&self) -> Vec<u8> {
+        let pairs: Vec<Vec<u8>> = self.written.iter().map(|(name, value)| [name, &b":"[..], value].concat()).collect();
+        pairs.join(&b", "[..])
+    }
+
+    /// Keeps an option as it was written, in place of what it was before.
+    fn note(&mut self, member: &[u8]) -> Result<(), ReturnCode> {
+        let mut halves = member.splitn(2, |byte| *byte == b':').map(<[u8]>::trim_ascii);
+        let (name, value) = (halves.next().unwrap_or_default(), halves.next().unwrap_or_default());
+        if let Some((_, known)) = self.written.iter_mut().find(|(known, _)| known.eq_ignore_ascii_case(name)) {
+            *known = value.into();
+            return Ok(());
+        }
+        if self.written.len() == Wanted::MOST {
+            return Err(ReturnCode::UNSUPPORTED_OPTIONS);
+        }
+        self.written.push((name.into(), value.into()));
+        Ok(())
+    }
+
+    /// More names than the RFC has, vendors' own included.
+    const MOST: usize = 32;
+}
+
+/// Those codecs of a list that we have. A list without any is a negotiation that fails (RFC 3435 §2.6).
+fn codecs<'a>(names: impl Iterator<Item = &'a [u8]>) -> Result<Vec<Codec>, ReturnCode> {
+    let known = |name: &[u8]| {
+        let of_name = |codec: &Codec| codec.name().as_bytes().eq_ignore_ascii_case(name);
+        [Codec::Pcmu, Codec::Pcma, Codec::TelephoneEvent].into_iter().find(of_name)
+    };
+    let mut codecs: Vec<Codec> = Vec::new();
+    for codec in names.filter_map(known) {
+        if !codecs.contains(&codec) {
+            codecs.push(codec);
+        }
+    }
+    if codecs.is_empty() { Err(ReturnCode::CODEC_NEGOTIATION) } else { Ok(codecs) }
+}
+
+fn packet_times(times: &RangeInclusive<u32>) -> Result<(u16, u16), ReturnCode> {
+    let most = |time: &u32| u16::try_from(*time).unwrap_or(u16::MAX);
+    let (first, last) = (most(times.start()), most(times.end()));
+    let is_possible = last >= PACKET_TIMES.0 && first <= PACKET_TIMES.1;
+    if is_possible { Ok((first, last)) } else { Err(ReturnCode::UNSUPPORTED_PACKETIZATION) }
+}
+
+/// G.711 needs 64 kilobits a second.
+fn check_bandwidth(options: &LocalOptions<'_>) -> Result<(), ReturnCode> {
+    match &options.bandwidth {
+        Some(range) if *range.end() < 64 => Err(match options.codecs() {
+            Some(_) => ReturnCode::OPTIONS_INCONSISTENT,
+            None => ReturnCode::UNSUPPORTED_OPTION_VALUE,
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Echo and silence: there is neither to be suppressed where sound is passed on as it comes. The type of service is the
+/// network's to honour.
+fn check_values(options: &LocalOptions<'_>) -> Result<(), ReturnCode> {
+    // Sound that was to be encrypted must not travel in the clear.
+    if options.keys().next().is_some() {
+        return Err(ReturnCode::UNSUPPORTED_OPTIONS);
+    }
+    let gain = options.gain.is_none_or(|gain| gain == Gain::Decibels(0));
+    let reservation = options.reservation.is_none_or(|reservation| reservation == Reservation::BestEffort);
+    let mut networks = options.networks().peekable();
+    let network = networks.peek().is_none() || networks.any(|network| network.eq_ignore_ascii_case(b"IN"));
+    if gain && reservation && network { Ok(()) } else { Err(ReturnCode::UNSUPPORTED_OPTION_VALUE) }
+}
+
+/// A vendor's and a package's option that must be understood is 525, an unknown one of the RFC's own kind 541.
+fn check_extension(option: OptionExtension<'_>) -> Result<(), ReturnCode> {
+    let is_mandatory = option.name.get(..2).is_some_and(|start| start.eq_ignore_ascii_case(b"x+"));
+    match option.name {
+        _ if option.is_optional() => Ok(()),
+        name if is_mandatory || name.contains(&b'/') => Err(ReturnCode::UNKNOWN_OPTION_EXTENSION),
+        _ => Err(ReturnCode::UNSUPPORTED_OPTIONS),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(value: &str) -> Result<Wanted, ReturnCode> {
+        Wanted::default().with(Some(value.as_bytes()))
+    }
+
+    #[test]
+    fn options_are_read_in_any_case_and_kept_as_written() {
+        let wanted = read("P:10-30, A:pcma;G729;PCMU,nt:IN , e:on, x-foo:\"a,b\"").unwrap();
+        assert_eq!(wanted.codecs, Some(vec![Codec::Pcma, Codec::Pcmu]));
+        assert_eq!(wanted.ptime, Some((10, 30)));
+        assert_eq!(wanted.text(), b"P:10-30, A:pcma;G729;PCMU, nt:IN, e:on, x-foo:\"a,b\"");
+    }
+
+    #[test]
+    fn what_a_modification_does_not_name_stays() {
+        let wanted = read("p:20, a:PCMU").unwrap().with(Some(b"A:PCMA")).unwrap();
+        assert_eq!((wanted.ptime, wanted.codecs.as_deref()), (Some((20, 20)), Some(&[Codec::Pcma][..])));
+        assert_eq!(wanted.text(), b"p:20, a:PCMA");
+        assert_eq!(wanted.with(None), Ok(wanted));
+    }
+
+    #[test]
+    fn each_fault_of_the_options_has_its_code() {
+        for (value, code) in [
+            ("p:20, p:30", 524),
+            ("p:30-20", 532),
+            ("a:PCMU, b:32", 524),
+            ("x+foo:1", 525),
+            ("fxr/fx:gw", 525),
+            ("e:maybe", 532),
+            ("gc:auto", 532),
+            ("nt:ATM", 532),
+            ("r:g", 532),
+            ("p:abc", 532),
+            ("b:32", 532),
+            ("a:G729;G723", 534),
+            ("a:", 532),
+            ("p:1-5", 535),
+            ("p:300", 535),
+            ("k:clear:abcdef", 541),
+            ("zz:1", 541),
+            ("nonsense", 541),
+            ("x-foo:\"", 510),
+        ] {
+            assert_eq!(read(value), Err(ReturnCode(code)), "{value}");
+        }
+    }
+}
