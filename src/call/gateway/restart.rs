@@ -10,7 +10,7 @@ use crate::call::gateway::exchange::EndpointKey;
 use crate::call::gateway::kind::Kind;
 use crate::call::gateway::notify::{Client, Draft, End, Entity, Purpose, Way};
 use crate::time::Time;
-use crate::wire::mgcp::{Field, ReturnCode, Verb};
+use crate::wire::mgcp::{Field, RestartMethod as Method, ReturnCode, Verb};
 
 #[cfg(test)]
 mod tests;
@@ -24,21 +24,6 @@ pub struct CallAgent {
     pub way: Way,
     /// What stands behind the `@` in their names.
     pub domain: Box<str>,
-}
-
-/// What happens to endpoints (RFC 3435 §2.3.12).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Method {
-    /// They come into service, without connections.
-    Restart,
-    /// They take no new connections; those that stand may end by themselves.
-    Graceful,
-    /// They are in service again after all.
-    CancelGraceful,
-    /// They are out of service, and their connections are lost.
-    Forced,
-    /// They had lost their call agent, and their connections stand.
-    Disconnected,
 }
 
 /// Whom a restart is about.
@@ -109,19 +94,6 @@ const RUNS: usize = 1_024;
 /// Call agents may send a restart on to one another so often before it counts as a failure.
 const REDIRECTS: u32 = 5;
 
-impl Method {
-    /// Its name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Method::Restart => "restart",
-            Method::Graceful => "graceful",
-            Method::CancelGraceful => "cancel-graceful",
-            Method::Forced => "forced",
-            Method::Disconnected => "disconnected",
-        }
-    }
-}
-
 impl Restarts {
     /// Of the gateway with this token, for these call agents.
     pub fn new(token: Box<str>, agents: Vec<CallAgent>) -> Self {
@@ -153,8 +125,8 @@ impl Restarts {
         self.handle_timeout(client, now);
     }
 
-    /// The endpoints of a worker that has died are gone: this one is its successor. To be called before or after
-    /// [`Method::Restart`] has been told; theirs goes first.
+    /// The endpoints of a worker that has died are gone: this one is its successor. Called before the
+    /// restart of its own is told, so that theirs goes first.
     pub fn succeed(&mut self, dead: &str, client: &mut Client, now: Time) {
         for agent in 0..self.agents.len() {
             self.add_kinds(agent, dead, Method::Forced, now);

@@ -1,7 +1,5 @@
 //! Events: what endpoints are asked to report, what they see, and the notifications that follow (RFC 3435 §2.3.3, §4.4).
 
-pub mod digit_map;
-pub mod list;
 pub mod package;
 pub mod quarantine;
 pub mod request;

@@ -6,8 +6,9 @@
 
 use std::collections::VecDeque;
 
-use super::request::{Action, EventList, Handling, Notifications, Request, RequestedEvent};
+use super::request::{Action, EventList, Request, RequestedEvent};
 use super::seen::Seen;
+use crate::wire::mgcp::{LoopControl, ProcessControl};
 
 /// What an endpoint has been asked, and the events it has seen since.
 #[derive(Debug, Default)]
@@ -58,9 +59,9 @@ impl Watch {
             State::Normal | State::Lockstep => std::mem::take(&mut self.observed),
         };
         self.observed.clear();
-        match request.quarantine.events {
-            Handling::Discard => self.quarantine.clear(),
-            Handling::Process => unreported.into_iter().rev().for_each(|seen| self.quarantine.push_front(seen)),
+        match request.quarantine.process {
+            ProcessControl::Discard => self.quarantine.clear(),
+            ProcessControl::Process => unreported.into_iter().rev().for_each(|seen| self.quarantine.push_front(seen)),
         }
         self.request = request;
         self.state = State::Normal;
@@ -88,9 +89,9 @@ impl Watch {
             return None;
         }
         self.observed.clear();
-        self.state = match self.request.quarantine.notifications {
-            Notifications::Step => State::Lockstep,
-            Notifications::Loop => State::Normal,
+        self.state = match self.request.quarantine.cycle {
+            LoopControl::Step => State::Lockstep,
+            LoopControl::Loop => State::Normal,
         };
         self.examine()
     }

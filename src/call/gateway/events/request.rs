@@ -2,11 +2,12 @@
 //!
 //! A request is read and judged whole before anything changes; what is in force afterwards is the new one alone.
 
-use super::digit_map::DigitMap;
-use super::list::{self, Item};
-use super::package::{Detection, Package, Unplayable};
+use super::package::{Detection, Entry, Package, Unplayable};
 use super::seen::{Place, Wanted};
-use crate::wire::mgcp::ReturnCode as Code;
+use crate::wire::mgcp::{
+    self, DigitMap, EmbeddedRequest, EventConnection, EventId, EventName, QuarantineHandling, RequestedEvents,
+    ReturnCode as Code, SignalRequests,
+};
 
 /// A request in force. The default is the one before the first: id 0, nothing asked (§4.4.1).
 #[derive(Clone, Debug)]
@@ -17,10 +18,10 @@ pub struct Request {
     pub requested: Requested,
     /// DetectEvents; `None`: those of RequestedEvents.
     pub detect: Option<EventList>,
-    /// DigitMap; `None`: the endpoint keeps the one it has.
-    pub digit_map: Option<DigitMap>,
+    /// DigitMap, as written; `None`: the endpoint keeps the one it has.
+    pub digit_map: Option<Box<[u8]>>,
     /// QuarantineHandling.
-    pub quarantine: Quarantine,
+    pub quarantine: QuarantineHandling,
 }
 
 /// RequestedEvents: the events and what to do about each.
@@ -59,8 +60,8 @@ pub enum Action {
 pub struct Embedded {
     /// Its R; absent: empty.
     pub requested: Requested,
-    /// Its D; `None`: the endpoint keeps the one it has.
-    pub digit_map: Option<DigitMap>,
+    /// Its D, as written; `None`: the endpoint keeps the one it has.
+    pub digit_map: Option<Box<[u8]>>,
 }
 
 /// A list of events, as read and as written.
@@ -70,35 +71,6 @@ pub struct EventList {
     pub wanted: Vec<Wanted>,
     /// As written, for audits.
     pub text: Box<[u8]>,
-}
-
-/// QuarantineHandling (§2.3.3).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Quarantine {
-    /// What becomes of events that had not been reported when the request came.
-    pub events: Handling,
-    /// How many notifications the request allows.
-    pub notifications: Notifications,
-}
-
-/// What becomes of events seen before the request.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Handling {
-    /// They are examined under it.
-    #[default]
-    Process,
-    /// They are forgotten.
-    Discard,
-}
-
-/// How many notifications a request allows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Notifications {
-    /// One: then the next request is awaited.
-    #[default]
-    Step,
-    /// As many as are triggered, one after the other.
-    Loop,
 }
 
 /// The parameters of a command that make up a request, as written; `None` where they are absent.
@@ -143,7 +115,7 @@ impl Default for Request {
             requested: Requested::default(),
             detect: None,
             digit_map: None,
-            quarantine: Quarantine::default(),
+            quarantine: QuarantineHandling::default(),
         }
     }
 }
@@ -159,8 +131,11 @@ impl Request {
         if id.is_empty() || id.len() > ID || !id.iter().all(u8::is_ascii_hexdigit) {
             return Err(Code::PROTOCOL_ERROR);
         }
-        let quarantine = Quarantine::read(asked.quarantine.unwrap_or_default())?;
-        let digit_map = asked.digit_map.filter(|text| !text.is_empty()).map(DigitMap::read).transpose()?;
+        let quarantine = match asked.quarantine {
+            None | Some(b"") => QuarantineHandling::default(),
+            Some(text) => QuarantineHandling::parse(text).ok_or(Code::UNSUPPORTED_QUARANTINE)?,
+        };
+        let digit_map = asked.digit_map.filter(|text| !text.is_empty()).map(read_digit_map).transpose()?;
         let scope = Scope { has_digit_map: scope.has_digit_map || digit_map.is_some(), ..scope };
         let requested = Requested::read(asked.requested.unwrap_or_default(), scope, Depth::Outer)?;
         let detect = asked.detect.map(|text| EventList::read(text, scope)).transpose()?;
@@ -203,14 +178,13 @@ impl Request {
 impl Requested {
     fn read(text: &[u8], scope: Scope<'_>, depth: Depth) -> Result<Self, Code> {
         let mut events = Vec::new();
-        for item in list::items(text) {
-            let item = item.ok_or(Code::PROTOCOL_ERROR)?;
-            let (action, embedded) = read_actions(&item, scope, depth)?;
+        for event in RequestedEvents::parse(text).ok_or(Code::PROTOCOL_ERROR)?.iter() {
+            let (action, embedded) = read_actions(event, scope, depth)?;
             // None of the events that can be detected has parameters (RFC 3660).
-            if item.second.is_some_and(|parameters| !parameters.is_empty()) {
+            if event.params.is_some_and(|parameters| !parameters.is_empty()) {
                 return Err(Code::EVENT_PARAMETER);
             }
-            for wanted in read_events(item.name, scope)? {
+            for wanted in read_event(event.name, scope)? {
                 events.push(RequestedEvent { wanted, action, embedded: embedded.clone() });
             }
             if events.len() > EVENTS {
@@ -233,39 +207,13 @@ impl Requested {
 impl EventList {
     fn read(text: &[u8], scope: Scope<'_>) -> Result<Self, Code> {
         let mut wanted = Vec::new();
-        for item in list::items(text) {
-            wanted.extend(read_events(item.ok_or(Code::PROTOCOL_ERROR)?.name, scope)?);
+        for event in SignalRequests::parse(text).ok_or(Code::PROTOCOL_ERROR)?.iter() {
+            wanted.extend(read_event(event.name, scope)?);
             if wanted.len() > EVENTS {
                 return Err(Code::PROTOCOL_ERROR);
             }
         }
         Ok(EventList { wanted, text: text.into() })
-    }
-}
-
-impl Quarantine {
-    fn read(text: &[u8]) -> Result<Self, Code> {
-        let mut read = Quarantine::default();
-        for word in list::words(text).filter(|word| !word.is_empty()) {
-            match word {
-                _ if word.eq_ignore_ascii_case(b"process") => read.events = Handling::Process,
-                _ if word.eq_ignore_ascii_case(b"discard") => read.events = Handling::Discard,
-                _ if word.eq_ignore_ascii_case(b"step") => read.notifications = Notifications::Step,
-                _ if word.eq_ignore_ascii_case(b"loop") => read.notifications = Notifications::Loop,
-                _ => return Err(Code::UNSUPPORTED_QUARANTINE),
-            }
-        }
-        Ok(read)
-    }
-
-    /// As in an audit's answer.
-    pub const fn text(self) -> &'static str {
-        match (self.events, self.notifications) {
-            (Handling::Process, Notifications::Step) => "process,step",
-            (Handling::Process, Notifications::Loop) => "process,loop",
-            (Handling::Discard, Notifications::Step) => "discard,step",
-            (Handling::Discard, Notifications::Loop) => "discard,loop",
-        }
     }
 }
 
@@ -281,20 +229,22 @@ enum Depth {
 /// Legal beside each other (§2.3.3): one of Notify, Accumulate and Ignore; Keep with all; an embedded request with
 /// Accumulate or alone, for a notification awaits the call agent's own next request. Accumulation by digit map needs
 /// digits, which are not detected here; Swap needs two lines, an embedded ModifyConnection a connection: 523.
-fn read_actions(item: &Item<'_>, scope: Scope<'_>, depth: Depth) -> Result<(Action, Option<Box<Embedded>>), Code> {
+fn read_actions(
+    event: mgcp::RequestedEvent<'_>,
+    scope: Scope<'_>,
+    depth: Depth,
+) -> Result<(Action, Option<Box<Embedded>>), Code> {
     let mut action = None;
     let mut embedded = None;
     let mut kept = false;
-    for part in list::items(item.first.unwrap_or_default()) {
-        let part = part.ok_or(Code::PROTOCOL_ERROR)?;
-        let [letter] = part.name else { return Err(Code::UNKNOWN_ACTION) };
-        match (letter.to_ascii_uppercase(), part.first) {
-            (b'N', None) if action.is_none() => action = Some(Action::Notify),
-            (b'A', None) if action.is_none() => action = Some(Action::Accumulate),
-            (b'I', None) if action.is_none() => action = Some(Action::Ignore),
-            (b'K', None) if !kept => kept = true,
-            (b'D', None) if !scope.has_digit_map => return Err(Code::NO_DIGIT_MAP),
-            (b'E', Some(lists)) if embedded.is_none() && depth == Depth::Outer => {
+    for next in event.actions() {
+        match next {
+            mgcp::Action::Notify if action.is_none() => action = Some(Action::Notify),
+            mgcp::Action::Accumulate if action.is_none() => action = Some(Action::Accumulate),
+            mgcp::Action::Ignore if action.is_none() => action = Some(Action::Ignore),
+            mgcp::Action::KeepSignals if !kept => kept = true,
+            mgcp::Action::DigitMap if !scope.has_digit_map => return Err(Code::NO_DIGIT_MAP),
+            mgcp::Action::Embed(lists) if embedded.is_none() && depth == Depth::Outer => {
                 embedded = Some(Box::new(Embedded::read(lists, scope)?));
             }
             _ => return Err(Code::UNKNOWN_ACTION),
@@ -308,52 +258,39 @@ fn read_actions(item: &Item<'_>, scope: Scope<'_>, depth: Depth) -> Result<(Acti
 }
 
 impl Embedded {
-    /// Reads `R(…),S(…),D(…)`, in any order, each at most once.
-    fn read(lists: &[u8], scope: Scope<'_>) -> Result<Self, Code> {
-        let mut read = Embedded::default();
-        let mut seen = 0u8;
-        for part in list::items(lists) {
-            let part = part.ok_or(Code::PROTOCOL_ERROR)?;
-            let text = part.first.unwrap_or_default();
-            let bit = match part.name {
-                b"R" | b"r" => {
-                    read.requested = Requested::read(text, scope, Depth::Embedded)?;
-                    1
-                }
-                b"S" | b"s" => {
-                    judge_signals(text, scope)?;
-                    2
-                }
-                b"D" | b"d" => {
-                    read.digit_map = Some(DigitMap::read(text)?);
-                    4
-                }
-                _ => return Err(Code::PROTOCOL_ERROR),
-            };
-            if seen & bit != 0 {
-                return Err(Code::PROTOCOL_ERROR);
-            }
-            seen |= bit;
-        }
-        Ok(read)
+    fn read(lists: EmbeddedRequest<'_>, scope: Scope<'_>) -> Result<Self, Code> {
+        let requested = Requested::read(lists.requested.unwrap_or_default(), scope, Depth::Embedded)?;
+        judge_signals(lists.signals.unwrap_or_default(), scope)?;
+        Ok(Embedded { requested, digit_map: lists.digit_map.map(read_digit_map).transpose()? })
+    }
+}
+
+/// Judges a digit map. It is kept; nothing detects digits yet that it could be held against.
+fn read_digit_map(text: &[u8]) -> Result<Box<[u8]>, Code> {
+    // §2.1.5: everybody must take 2,048 bytes.
+    const LONGEST: usize = 2_048;
+    let map = DigitMap::parse(text).filter(|_| text.len() <= LONGEST).ok_or(Code::PROTOCOL_ERROR)?;
+    let known = |letter: &u8| !letter.is_ascii_alphabetic() || b"ABCDTX".contains(&letter.to_ascii_uppercase());
+    match map.alternatives().flatten().all(known) {
+        true => Ok(text.into()),
+        false => Err(Code::UNSUPPORTED_DIGIT_MAP),
     }
 }
 
 /// The events that a name stands for: `R/ma`, `R/ma@*`, `D/[0-9#]`, `G/all`.
-fn read_events(name: &[u8], scope: Scope<'_>) -> Result<Vec<Wanted>, Code> {
-    let (packages, event, place) = read_name(name, scope)?;
+fn read_event(name: EventName<'_>, scope: Scope<'_>) -> Result<Vec<Wanted>, Code> {
+    let place = read_place(name.connection, scope)?;
     let mut wanted = Vec::new();
-    for package in packages {
+    for package in packages(name.package, scope)? {
         let mut add = |entry| wanted.push(Wanted { package, entry, place: place.clone() });
-        if event.eq_ignore_ascii_case(b"all") {
+        if name.event == EventId::All {
             match package.offered {
                 true => add(None),
                 false => return Err(Code::CANNOT_DETECT),
             }
             continue;
         }
-        for event in names(event)? {
-            let entry = package.entry(&event).ok_or(Code::NO_SUCH_EVENT)?;
+        for entry in entries(package, name.event)? {
             match entry.event {
                 Detection::NotAnEvent => return Err(Code::NO_SUCH_EVENT),
                 Detection::Unequipped => return Err(Code::CANNOT_DETECT),
@@ -367,57 +304,44 @@ fn read_events(name: &[u8], scope: Scope<'_>) -> Result<Vec<Wanted>, Code> {
 /// Judges SignalRequests. There is nothing yet that could play one: each is refused by its own code, and an empty list
 /// is fine.
 fn judge_signals(text: &[u8], scope: Scope<'_>) -> Result<(), Code> {
-    for item in list::items(text) {
-        let (packages, signal, _) = read_name(item.ok_or(Code::PROTOCOL_ERROR)?.name, scope)?;
-        for package in packages {
-            for signal in names(signal)? {
-                let entry = package.entry(&signal).ok_or(Code::NO_SUCH_EVENT)?;
-                entry.signal.ok_or(Code::NO_SUCH_EVENT)?;
-                return Err(match package.unplayable {
-                    Unplayable::Signal => Code::CANNOT_GENERATE,
-                    Unplayable::Announcement => Code::CANNOT_ANNOUNCE,
-                });
-            }
+    let signals = SignalRequests::parse(text).ok_or(Code::PROTOCOL_ERROR)?;
+    let Some(signal) = signals.iter().next() else { return Ok(()) };
+    read_place(signal.name.connection, scope)?;
+    for package in packages(signal.name.package, scope)? {
+        if entries(package, signal.name.event)?.iter().any(|entry| entry.signal.is_none()) {
+            return Err(Code::NO_SUCH_EVENT);
+        }
+        if package.unplayable == Unplayable::Announcement {
+            return Err(Code::CANNOT_ANNOUNCE);
         }
     }
-    Ok(())
+    Err(Code::CANNOT_GENERATE)
 }
 
-/// Splits `package/name@connection`.
-fn read_name<'n>(name: &'n [u8], scope: Scope<'_>) -> Result<(Vec<&'static Package>, &'n [u8], Place), Code> {
-    let (package, rest) = match memchr::memchr(b'/', name) {
-        Some(at) => (Some(&name[..at]), &name[at + 1..]),
-        None => (None, name),
-    };
-    let (event, place) = match memchr::memchr(b'@', rest) {
-        Some(at) => (&rest[..at], read_place(&rest[at + 1..], scope)?),
-        None => (rest, Place::Anywhere),
-    };
-    if event.is_empty() {
-        return Err(Code::PROTOCOL_ERROR);
+/// The packages that a name means.
+fn packages(name: Option<&[u8]>, scope: Scope<'_>) -> Result<Vec<&'static Package>, Code> {
+    match name {
+        None => Ok(vec![scope.default]),
+        Some(b"*") => Ok(Package::all_offered().collect()),
+        Some(name) => Ok(vec![Package::named(name).ok_or(Code::UNKNOWN_PACKAGE)?]),
     }
-    let packages = match package {
-        None => vec![scope.default],
-        Some(b"*") => Package::all_offered().collect(),
-        Some(package) => vec![Package::named(package).ok_or(Code::UNKNOWN_PACKAGE)?],
-    };
-    Ok((packages, event, place))
 }
 
-fn read_place(connection: &[u8], scope: Scope<'_>) -> Result<Place, Code> {
+/// The events and signals of a package that an id means; 522 where there is none.
+fn entries(package: &'static Package, id: EventId<'_>) -> Result<Vec<&'static Entry>, Code> {
+    let found: Vec<_> = package.entries.iter().filter(|entry| id.means(entry.name.as_bytes())).collect();
+    match found.is_empty() {
+        true => Err(Code::NO_SUCH_EVENT),
+        false => Ok(found),
+    }
+}
+
+fn read_place(connection: Option<EventConnection<'_>>, scope: Scope<'_>) -> Result<Place, Code> {
     match connection {
-        b"*" => Ok(Place::Connections),
-        b"$" if scope.this => Ok(Place::This),
-        id if (scope.knows)(id) => Ok(Place::Connection(id.into())),
-        _ => Err(Code::INCORRECT_CONNECTION),
+        None => Ok(Place::Anywhere),
+        Some(EventConnection::All) => Ok(Place::Connections),
+        Some(EventConnection::Current) if scope.this => Ok(Place::This),
+        Some(EventConnection::Id(id)) if (scope.knows)(id) => Ok(Place::Connection(id.into())),
+        Some(EventConnection::Current | EventConnection::Id(_)) => Err(Code::INCORRECT_CONNECTION),
     }
-}
-
-/// The names a name stands for: itself, or each character of a range `[0-9#*T]`.
-fn names(name: &[u8]) -> Result<Vec<Box<[u8]>>, Code> {
-    let Some(range) = name.strip_prefix(b"[").and_then(|rest| rest.strip_suffix(b"]")) else {
-        return Ok(vec![name.into()]);
-    };
-    let letters = list::letters(range).ok_or(Code::PROTOCOL_ERROR)?;
-    Ok(letters.into_iter().map(|letter| Box::from([letter].as_slice())).collect())
 }

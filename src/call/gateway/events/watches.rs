@@ -6,7 +6,6 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
-use super::digit_map::DigitMap;
 use super::package::Package;
 use super::quarantine::{Notice, State, Watch};
 use super::request::{Asked, Request, Scope};
@@ -15,10 +14,10 @@ use crate::call::gateway::exchange::{EndpointKey, LookupKey, Output};
 use crate::call::gateway::identity::Timers;
 use crate::call::gateway::kind::Kind;
 use crate::call::gateway::notify::{Client, Draft, End, Entity, Purpose, Way};
-use crate::call::gateway::restart::{self, CallAgent, Change, Method, Restarts};
+use crate::call::gateway::restart::{self, CallAgent, Change, Restarts};
 use crate::ids::TransactionRange;
 use crate::time::Time;
-use crate::wire::mgcp::{Command, Field, Response, ReturnCode, Verb};
+use crate::wire::mgcp::{Command, Field, Response, RestartMethod, ReturnCode, Verb};
 
 /// The event side of a gateway.
 #[derive(Debug)]
@@ -72,7 +71,7 @@ enum Notified {
 struct Endpoint {
     name: Box<[u8]>,
     watch: Watch,
-    digit_map: Option<DigitMap>,
+    digit_map: Option<Box<[u8]>>,
     notified: Notified,
     last: Sender,
     /// The Notify that its notification state waits for.
@@ -199,7 +198,7 @@ impl Events {
     }
 
     /// Tells the configured call agents what happens to all endpoints.
-    pub fn tell_all(&mut self, method: Method, now: Time) {
+    pub fn tell_all(&mut self, method: RestartMethod, now: Time) {
         self.restarts.tell_all(method, &mut self.client, now);
         self.settle(now);
     }
@@ -238,13 +237,13 @@ impl Events {
             Field::RequestedEvents => request.requested.text.to_vec(),
             Field::DigitMap => {
                 let map = endpoint.and_then(|endpoint| endpoint.digit_map.as_ref());
-                map.map_or_else(Vec::new, |map| map.text().to_vec())
+                map.map_or_else(Vec::new, |map| map.to_vec())
             }
             Field::RequestIdentifier => request.id.to_vec(),
             Field::NotifiedEntity => {
                 endpoint.map_or_else(Vec::new, |endpoint| endpoint.entity(self.restarts.agents()).text().to_vec())
             }
-            Field::QuarantineHandling => request.quarantine.text().into(),
+            Field::QuarantineHandling => request.quarantine.to_string().into_bytes(),
             Field::DetectEvents => request.detect.as_ref().map_or_else(Vec::new, |list| list.text.to_vec()),
             Field::ObservedEvents => write_events(watch.observed()),
             // No signal plays, and no event has a state: both lists are empty.

@@ -22,7 +22,7 @@ use crate::wire::mgcp::{CommandWriter, Field, Response, ResponseWriter, ReturnCo
 
 mod entity;
 
-pub use entity::{Entity, Host, PORT};
+pub use entity::{Entity, Host};
 
 #[cfg(test)]
 mod tests;

@@ -180,7 +180,7 @@ fn each_request_replaces_the_one_before_whole_but_for_the_digit_map() {
     assert_eq!(scene.sent(), []);
     let audited = |field| scene.audit(field);
     assert_eq!(audited(Field::RequestedEvents), "");
-    assert_eq!(audited(Field::QuarantineHandling), "process,step");
+    assert_eq!(audited(Field::QuarantineHandling), "step, process");
     assert_eq!(audited(Field::DetectEvents), "");
     assert_eq!(audited(Field::DigitMap), "(5xx)");
     assert!(!scene.events.is_active(Scene::key()));
@@ -196,7 +196,7 @@ fn an_audit_shows_what_is_asked_and_what_has_been_observed() {
     assert_eq!(audited(Field::RequestIdentifier), "1f");
     assert_eq!(audited(Field::RequestedEvents), "R/ma(A), G/oc(N,K)");
     assert_eq!(audited(Field::DetectEvents), "G/of");
-    assert_eq!(audited(Field::QuarantineHandling), "process,loop");
+    assert_eq!(audited(Field::QuarantineHandling), "loop, process");
     assert_eq!(audited(Field::ObservedEvents), "R/ma@0A3F58");
     assert_eq!((audited(Field::SignalRequests), audited(Field::EventStates)), (String::new(), String::new()));
     assert_eq!(audited(Field::NotifiedEntity), "[192.0.2.1]:2427");
