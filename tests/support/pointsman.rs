@@ -24,6 +24,8 @@ pub struct Setup {
     pub ip: IpAddr,
     /// The well-known port.
     pub port: u16,
+    /// Whether it takes SIP there.
+    pub sip: bool,
     /// The first worker's port.
     pub worker_ports: u16,
     /// How many workers.
@@ -42,6 +44,7 @@ impl Setup {
         Setup {
             ip: own_address().into(),
             port: 5060,
+            sip: true,
             worker_ports: 5070,
             workers,
             workers_by_file: false,
@@ -49,6 +52,13 @@ impl Setup {
             // All promises hold with any number of lanes: the whole test run can be had with another.
             more: std::env::var("POINTSMAN_TEST_LANES").map_or(Vec::new(), |lanes| vec!["--lanes".to_owned(), lanes]),
         }
+    }
+
+    /// `workers` workers that take MGCP alone, from call agents that send to port 2427.
+    pub fn gateway(workers: usize) -> Self {
+        let setup = Setup { sip: false, port: 2427, ..Setup::new(workers) };
+        let listen = format!("mgcp:{}", SocketAddr::new(setup.ip, setup.port));
+        setup.with(["--listen", &listen])
     }
 
     /// Adds words to the command line.
@@ -84,9 +94,11 @@ impl Setup {
         if !self.workers_by_file {
             command.args(["--workers", &self.workers.to_string()]);
         }
+        if self.sip {
+            command.args(["--listen", &format!("udp:{}", SocketAddr::new(self.ip, self.port))]);
+        }
         command
-            .args(["--worker-ports", &self.worker_ports.to_string()])
-            .args(["--listen", &format!("udp:{}", SocketAddr::new(self.ip, self.port)), "--run-dir"])
+            .args(["--worker-ports", &self.worker_ports.to_string(), "--run-dir"])
             .arg(dir)
             .args(&self.more)
             .stdin(Stdio::null());
