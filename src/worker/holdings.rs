@@ -1,16 +1,20 @@
 //! What of the dispatcher's table is about this worker: the transactions that were handed over and whose messages may
 //! still come to the well-known port. A dispatcher that dies takes its table with it; the next one is told from here.
 //!
-//! Each is kept from its handover until 64·T1 after its final response, as the table does.
+//! Each is kept from its handover until 64·T1 after its final response, as the table does; MGCP's T-HIST is about the same
+//! (RFC 3435 §3.5.1).
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
+use crate::call::exchange::{Arrival, Path};
+use crate::dispatch;
 use crate::dispatch::fingerprint::Printer;
 use crate::dispatch::transaction::Names;
 use crate::handoff::frame::Transaction;
 use crate::ids::{Seq, TokenKey};
 use crate::time::Time;
+use crate::wire::mgcp;
 use crate::wire::sip::Message;
 
 /// 64·T1 (RFC 3261 §17): as long as retransmissions and copies of a request may still be on their way.
@@ -47,6 +51,10 @@ impl Holdings {
             }
             return;
         };
+        self.open(opened, seq, now);
+    }
+
+    fn open(&mut self, opened: Transaction, seq: Seq, now: Time) {
         self.forget(now);
         // A retransmission: the first copy's answer is its own.
         if self.held.contains_key(&opened.branch) {
@@ -57,6 +65,15 @@ impl Holdings {
         }
         self.held.insert(opened.branch, opened);
         self.open.insert(seq, opened.branch);
+    }
+
+    /// An MGCP message was handed over.
+    pub fn on_mgcp(&mut self, message: &mgcp::Message<'_>, arrival: &Arrival, now: Time) {
+        let (Some((_, printer)), mgcp::Message::Command(command)) = (&self.key, message) else { return };
+        let Path::Handoff { seq, .. } = arrival.path else { return };
+        if let Some(opened) = dispatch::mgcp::Names::opened_by(command, arrival.source.ip(), printer) {
+            self.open(opened, seq, now);
+        }
     }
 
     /// The final response to message `seq` has left, or none will. Gives the transaction's name, if it is one of these.
@@ -96,6 +113,7 @@ impl Holdings {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::handoff::frame::{Envelope, Transport};
     use crate::wire::sip::Scanner;
 
     const SECOND: u64 = 1_000_000;
@@ -154,6 +172,30 @@ mod tests {
         let mut cancelled: Vec<bool> = holdings.transactions(Time(0)).iter().map(|held| held.is_cancelled).collect();
         cancelled.sort_unstable();
         assert_eq!(cancelled, [false, true]);
+    }
+
+    #[test]
+    fn an_mgcp_transaction_is_held_by_the_name_that_the_dispatcher_gives_it_whatever_port_it_comes_from() {
+        let mut holdings = with_key();
+        let mut hand_over = |text: &str, source: &str, seq| {
+            let arrival = Arrival::handed_over(&Envelope {
+                transport: Transport::Mgcp,
+                source: source.parse().unwrap(),
+                ..Envelope::plain(seq)
+            });
+            holdings.on_mgcp(&mgcp::parse(text.as_bytes()).unwrap(), &arrival, Time(0));
+        };
+        hand_over("CRCX 7 ann/$@ms MGCP 1.0\nC: 1\n", "192.0.2.1:2727", 1);
+        hand_over("CRCX 7 ann/$@ms MGCP 1.0\nC: 1\n", "192.0.2.1:2728", 2);
+        hand_over("MDCX 8 ann/pm1/1@ms MGCP 1.0\nC: 1\n", "192.0.2.1:2727", 3);
+        hand_over("200 9 OK\n", "192.0.2.1:2727", 4);
+        assert_eq!(answered(&mut holdings, 0), [false], "what names its worker is found without a table");
+        assert!(holdings.on_answered(Seq(1), Time(0)).is_some());
+        assert_eq!(answered(&mut holdings, 1), [true]);
+        let printer = Printer::new(&TokenKey::new([1; 32]));
+        let source = "192.0.2.1".parse().unwrap();
+        let name = dispatch::mgcp::Names::transaction(source, mgcp::TransactionId(7), &printer);
+        assert_eq!(holdings.transactions(Time(1))[0].branch, name.to_bytes());
     }
 
     #[test]
