@@ -5,8 +5,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
 
+mod agent;
 mod air;
 mod caller;
+mod connections;
 mod desk;
 mod dice;
 mod mutation;

@@ -58,6 +58,10 @@ mutations! {
     TransactionsAreNotBrought,
     /// A worker does not tell a new dispatcher which conferences it has.
     ConferencesAreNotBrought,
+    /// That a worker has the connections of a call is never told.
+    CallIdsAreForgotten,
+    /// A CRCX that comes again is taken for another one.
+    CommandsAreSelectedAgain,
 }
 
 impl Mutation {
@@ -68,6 +72,7 @@ impl Mutation {
             (Mutation::RefusalsAreLost, Record::Refuse { .. }) => None,
             (Mutation::ConferencesAreForgotten, Record::GroupOpen { .. }) => None,
             (Mutation::ConferencesStayForEver, Record::GroupClosed { .. }) => None,
+            (Mutation::CallIdsAreForgotten, Record::GroupOpen { name, .. }) if name.starts_with(b"C:") => None,
             (Mutation::ReportsLie, Record::Report(mut report)) => {
                 report.units_used += 1;
                 Some(Record::Report(report))
@@ -82,7 +87,7 @@ impl Mutation {
 
     /// The dispatcher's frame as the worker reads it.
     pub fn at_the_worker(self, frame: Vec<u8>) -> Vec<u8> {
-        if self == Mutation::RetransmissionsAreSelected {
+        if matches!(self, Mutation::RetransmissionsAreSelected | Mutation::CommandsAreSelectedAgain) {
             return self.rebuilt_messages(frame);
         }
         self.rebuilt(frame, |record| match (self, record) {
@@ -112,6 +117,12 @@ impl Mutation {
 
     /// A message as the dispatcher reads it; `copies`: how often it has come before.
     pub fn to_dispatcher(self, message: &str, copies: u32) -> Option<String> {
+        if self == Mutation::CommandsAreSelectedAgain && copies > 0 && message.starts_with("CRCX ") {
+            let (_, rest) = message.split_once(' ')?;
+            let (transaction, rest) = rest.split_once(' ')?;
+            let transaction = transaction.parse::<u32>().ok()? + copies * ANOTHER;
+            return Some(format!("CRCX {transaction} {}", rest.replacen("C: ", &format!("C: {copies}F"), 1)));
+        }
         if self != Mutation::RetransmissionsAreSelected
             || copies == 0
             || !message.starts_with("INVITE")
@@ -140,7 +151,12 @@ impl Mutation {
         for record in records(&frame) {
             match record {
                 Record::Message(Message { envelope, payload }) => {
-                    let text = unmarked(std::str::from_utf8(payload).expect("callers write plain text"));
+                    let text = std::str::from_utf8(payload).expect("callers write plain text");
+                    let text = match self {
+                        Mutation::CommandsAreSelectedAgain if text.starts_with("CRCX ") => unnumbered(text),
+                        _ => None,
+                    }
+                    .unwrap_or_else(|| unmarked(text));
                     builder.push(&Record::Message(Message { envelope, payload: text.as_bytes() }));
                 }
                 record => builder.push(&record),
@@ -151,6 +167,18 @@ impl Mutation {
 }
 
 const MARK: char = '~';
+/// Between a transaction of a call agent and what it is taken for: more than there are.
+const ANOTHER: u32 = 10_000_000;
+
+/// A command without what [`Mutation::to_dispatcher`] has put into it.
+fn unnumbered(text: &str) -> Option<String> {
+    let (verb, rest) = text.split_once(' ')?;
+    let (transaction, rest) = rest.split_once(' ')?;
+    let transaction = transaction.parse::<u32>().ok()?;
+    let copies = transaction / ANOTHER;
+    let rest = if copies == 0 { rest.to_owned() } else { rest.replacen(&format!("C: {copies}F"), "C: ", 1) };
+    Some(format!("{verb} {} {rest}", transaction % ANOTHER))
+}
 
 /// A text without what [`Mutation::to_dispatcher`] has put into it.
 pub fn unmarked(text: &str) -> String {

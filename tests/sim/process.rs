@@ -10,13 +10,15 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use pointsman::call::gateway::{self, Gateway};
 use pointsman::call::{Arrival, CallKey, Delivery, Event, Hop, Identity, Limits, Output, SessionTimer, Timers, Uas};
 use pointsman::dispatch::decision::Brought;
 use pointsman::handoff::Transmit;
 use pointsman::handoff::back::{Back, BackEvent};
-use pointsman::handoff::frame::{Drain, DrainMode, Envelope, Record, RefuseReason, ReplyFrom, Report};
+use pointsman::handoff::frame::{Drain, DrainMode, Envelope, Record, RefuseReason, ReplyFrom, Report, Transport};
 use pointsman::ids::{Incarnation, Seq, TokenKey, WorkerId};
 use pointsman::time::Time;
+use pointsman::wire::mgcp;
 use pointsman::wire::sip::{Message, Method, Scanner};
 use pointsman::worker::holdings::Holdings;
 
@@ -76,6 +78,11 @@ pub struct Process {
     pub doom: Option<CrashPoint>,
     pub pipe: Rc<RefCell<Pipe>>,
     uas: Uas,
+    gateway: Gateway,
+    /// What it asks for beside media, which it has at once.
+    asked: VecDeque<gateway::Output>,
+    /// Units of all its sessions, calls and connections alike.
+    units: u32,
     back: Back,
     /// How many dispatchers it has had before this one, and what the next one has to know.
     dispatchers: u64,
@@ -147,7 +154,23 @@ impl Process {
         let mut holdings = Holdings::default();
         holdings.set_key(Some(key.clone()));
         let limits = Limits { units, ..Limits::default() };
+        let gateway = gateway::Identity {
+            token: identity.token.clone(),
+            hex: String::from_utf8_lossy(key.hex(incarnation).as_bytes()).into(),
+            own: Vec::new(),
+            own_naming: Vec::new(),
+            listeners: vec![town::WELL_KNOWN, town::MGCP],
+            naming: Vec::new(),
+            duplicates: vec![true, true],
+            advertise: Vec::new(),
+            aliases: Vec::new(),
+            seed: identity.seed,
+        };
+        let of_gateway = gateway::Limits { units, ..gateway::Limits::default() };
         Process {
+            gateway: Gateway::new(gateway, of_gateway, gateway::Timers::default()),
+            asked: VecDeque::new(),
+            units,
             slot,
             incarnation,
             held_since: None,
@@ -195,6 +218,7 @@ impl Process {
             return Fate::Crashed;
         }
         self.uas.handle_timeout(now);
+        self.gateway.handle_timeout(now);
         self.carry_out(now, truth, out);
         while let Some(due) = self.agenda.first_entry().filter(|due| due.key().0 <= now) {
             let ((_, key), deed) = due.remove_entry();
@@ -207,7 +231,8 @@ impl Process {
         if self.crashed {
             return Fate::Crashed;
         }
-        let is_over = self.stopping.is_some_and(|until| self.uas.is_quiet() || until <= now);
+        let is_quiet = self.uas.is_quiet() && self.gateway.is_quiet();
+        let is_over = self.stopping.is_some_and(|until| is_quiet || until <= now);
         if is_over {
             self.back.goodbye("stopped");
         }
@@ -226,7 +251,8 @@ impl Process {
         }
         let back = self.back.poll_timeout().filter(|_| !self.blocked);
         let agenda = self.agenda.first_key_value().map(|((at, _), _)| *at);
-        [Some(self.report_due()), back, agenda, self.stopping, self.uas.poll_timeout()].into_iter().flatten().min()
+        let values = [self.uas.poll_timeout(), self.gateway.poll_timeout()];
+        [Some(self.report_due()), back, agenda, self.stopping].into_iter().chain(values).flatten().min()
     }
 
     /// The link may take frames again; whether it had taken none.
@@ -236,7 +262,7 @@ impl Process {
 
     /// Whether nothing is left of any call.
     pub fn is_idle(&self) -> bool {
-        self.uas.is_idle() && self.calls.is_empty() && self.legs.is_empty()
+        self.uas.is_idle() && self.gateway.is_idle() && self.calls.is_empty() && self.legs.is_empty()
     }
 
     /// The number that the present dispatcher gave a message; `None` when it came from an earlier one.
@@ -260,10 +286,13 @@ impl Process {
         self.dispatchers += 1;
         self.back = Back::new();
         self.uas.on_dispatcher_lost();
+        self.gateway.on_dispatcher_lost();
         (self.pipe, self.blocked, self.reported) = (pipe, false, None);
         let mut transactions = self.holdings.transactions(now);
         transactions.sort_unstable_by_key(|transaction| transaction.branch);
-        let conferences = self.legs.iter().map(|(name, (_, since))| (*since, name.as_bytes().into())).collect();
+        let conferences = self.legs.iter().map(|(name, (_, since))| (*since, name.as_bytes().into()));
+        let calls = self.gateway.calls().map(|(call, since)| (since, [b"C:", call].concat().into()));
+        let conferences = conferences.chain(calls).collect();
         let (units_used, sessions, _) = self.figures();
         Some(Brought { units_used, sessions, draining: self.uas.is_draining(), transactions, conferences })
     }
@@ -278,12 +307,21 @@ impl Process {
             }
             let Some(frame) = self.pipe.borrow_mut().worker_recv() else { return };
             let mut drains = Vec::new();
-            let Process { back, uas, scanner, incarnation, pipe, dispatchers, holdings, .. } = self;
+            let Process { back, uas, gateway, asked, scanner, incarnation, pipe, dispatchers, holdings, .. } = self;
             let read = back.on_frame(&frame, &mut |event| match event {
                 BackEvent::Message(message) => {
                     let deadline = pipe.borrow().books.open.get(&message.envelope.seq).and_then(|entry| entry.deadline);
                     truth.on_handed(*incarnation, &message, deadline, now);
                     let seq = Seq(*dispatchers << 32 | message.envelope.seq.0);
+                    if message.envelope.transport == Transport::Mgcp {
+                        let arrival = Arrival::handed_over(&Envelope { seq, ..message.envelope });
+                        let Ok(command) = mgcp::parse(message.payload) else {
+                            return truth.broken("an unreadable command was handed over".into());
+                        };
+                        holdings.on_mgcp(&command, &arrival, now);
+                        gateway.on_message(&command, &arrival, now);
+                        return settle(gateway, asked, now);
+                    }
                     let mut arrival = Arrival::handed_over(&Envelope { seq, ..message.envelope });
                     let Ok(scanned) = scanner.scan(message.payload) else {
                         return truth.broken("an unreadable message was handed over".into());
@@ -307,11 +345,12 @@ impl Process {
 
     fn on_drain(&mut self, drain: Drain, now: Time) {
         match drain.mode {
-            DrainMode::Ready if self.stopping.is_none() => self.uas.set_draining(false),
+            DrainMode::Ready if self.stopping.is_none() => self.set_draining(false),
             DrainMode::Ready => {}
-            DrainMode::Drain => self.uas.set_draining(true),
+            DrainMode::Drain => self.set_draining(true),
             DrainMode::Stop => {
-                self.uas.set_draining(true);
+                self.set_draining(true);
+                self.gateway.end_all(now);
                 self.stopping = Some(now + drain.within);
                 let calls: Vec<CallKey> = self.uas.calls().collect();
                 calls.into_iter().for_each(|key| self.uas.hang_up(key, now));
@@ -319,7 +358,14 @@ impl Process {
         }
     }
 
+    fn set_draining(&mut self, draining: bool) {
+        self.uas.set_draining(draining);
+        self.gateway.set_draining(draining);
+    }
+
     fn carry_out(&mut self, now: Time, truth: &mut Truth, out: &mut Vec<Datagram>) {
+        self.carry_out_commands(now, truth, out);
+        self.uas.set_units(self.units.saturating_sub(self.gateway.load().units_used));
         while let Some(output) = self.uas.poll_output().filter(|_| !self.crashed) {
             match output {
                 Output::Transmit(transmit) => {
@@ -342,23 +388,12 @@ impl Process {
                     }
                 }
                 Output::Event(key, event) => self.on_event(key, event, now, truth),
-                Output::Answered(seq) => {
-                    let named = self.holdings.on_answered(seq, now);
-                    match (self.numbered(seq), named) {
-                        (Some(seq), _) => self.back.answered(seq, now),
-                        (None, Some(branch)) => self.back.release(branch),
-                        (None, None) => {}
-                    }
-                }
+                Output::Answered(seq) => self.on_settled(seq, now),
                 Output::Refuse(seq, reason) => {
                     if self.doom == Some(CrashPoint::BeforeRefuse) {
                         return self.crash();
                     }
-                    self.holdings.on_refused(seq);
-                    match self.numbered(seq) {
-                        Some(seq) => self.back.refuse(seq, reason),
-                        None => truth.broken(format!("{} gives back what no dispatcher knows", self.slot)),
-                    }
+                    self.give_back(seq, reason, truth);
                 }
                 Output::Resolve { key, host, port } => {
                     let address = host.parse().ok().map(|ip| SocketAddr::new(ip, port));
@@ -438,8 +473,9 @@ impl Process {
     }
 
     fn figures(&self) -> (u32, u32, bool) {
-        let load = self.uas.load();
-        (load.units_used, load.sessions, self.stopping.is_some())
+        let (calls, connections) = (self.uas.load(), self.gateway.load());
+        let (units, sessions) = (calls.units_used + connections.units_used, calls.sessions + connections.sessions);
+        (units, sessions, self.stopping.is_some())
     }
 
     fn report_due(&self) -> Time {
@@ -462,7 +498,7 @@ impl Process {
                 taken_through: covers,
                 covers,
                 units_used,
-                units_total: self.uas.units(),
+                units_total: self.units,
                 sessions,
                 draining,
                 ..Report::default()
@@ -492,8 +528,80 @@ impl Process {
         }
     }
 
+    /// What the gateway asks for, as the worker's own loop does it; its media is a number.
+    fn carry_out_commands(&mut self, now: Time, truth: &mut Truth, out: &mut Vec<Datagram>) {
+        use gateway::Output;
+        settle(&mut self.gateway, &mut self.asked, now);
+        while let Some(output) = self.asked.pop_front().filter(|_| !self.crashed) {
+            match output {
+                Output::Transmit(transmit) => {
+                    let text = std::str::from_utf8(&transmit.bytes).expect("call agents write plain text");
+                    let makes = text.starts_with("200 ") && text::header(text, "I").is_some();
+                    if makes && self.doom == Some(CrashPoint::BeforeAnswer) {
+                        return self.crash();
+                    }
+                    truth.on_returned(Some(self.incarnation), text);
+                    match transmit.hop {
+                        Hop::Front(conn) => drop(self.back.reply(conn, text.as_bytes())),
+                        _ => out.push(Datagram { from: town::MGCP, to: transmit.to, text: text.into() }),
+                    }
+                    if makes && self.doom == Some(CrashPoint::AfterAnswer) {
+                        return self.crash();
+                    }
+                }
+                // It has been told already.
+                Output::Media(..) => {}
+                Output::Answered(seq) => self.on_settled(seq, now),
+                Output::Refuse(seq, reason) => {
+                    if self.doom == Some(CrashPoint::BeforeRefuse) {
+                        return self.crash();
+                    }
+                    self.give_back(seq, reason, truth);
+                }
+                Output::CallOpened(call, since) => drop(self.back.group_open(since, &[b"C:", &*call].concat())),
+                Output::CallClosed(call) => drop(self.back.group_closed(&[b"C:", &*call].concat())),
+                Output::Resolve { key, .. } => self.gateway.on_resolved(key, &[], now),
+            }
+            settle(&mut self.gateway, &mut self.asked, now);
+        }
+        self.gateway.set_units(self.units.saturating_sub(self.uas.load().units_used));
+    }
+
+    /// The dispatcher hears that a message is answered.
+    fn on_settled(&mut self, seq: Seq, now: Time) {
+        let named = self.holdings.on_answered(seq, now);
+        match (self.numbered(seq), named) {
+            (Some(seq), _) => self.back.answered(seq, now),
+            (None, Some(branch)) => self.back.release(branch),
+            (None, None) => {}
+        }
+    }
+
+    /// The dispatcher gets a message back.
+    fn give_back(&mut self, seq: Seq, reason: RefuseReason, truth: &mut Truth) {
+        self.holdings.on_refused(seq);
+        match self.numbered(seq) {
+            Some(seq) => self.back.refuse(seq, reason),
+            None => truth.broken(format!("{} gives back what no dispatcher knows", self.slot)),
+        }
+    }
+
     fn crash(&mut self) {
         self.crashed = true;
+    }
+}
+
+/// Tells the gateway what came of the media it asks for; all else that it asks for waits in `asked`.
+fn settle(gateway: &mut Gateway, asked: &mut VecDeque<gateway::Output>, now: Time) {
+    use gateway::{Ask, Counters, Output, Told};
+    while let Some(output) = gateway.poll_output() {
+        match output {
+            Output::Media(key, Ask::Open { .. }) => gateway.on_media(key, Told::Opened(20_000), now),
+            Output::Media(key, Ask::Change(_)) => gateway.on_media(key, Told::Changed, now),
+            Output::Media(key, Ask::Close) => gateway.on_media(key, Told::Closed(Counters::default()), now),
+            Output::Media(key, Ask::Count) => gateway.on_media(key, Told::Counted(Counters::default()), now),
+            other => asked.push_back(other),
+        }
     }
 }
 

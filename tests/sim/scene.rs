@@ -5,6 +5,7 @@ use std::time::Duration;
 use pointsman::config::{Insert, Policy};
 use pointsman::dispatch::rules::Rules;
 
+use crate::agent::{self, Delete};
 use crate::air::Weather;
 use crate::caller::{Plan, Way};
 use crate::desk::Settings;
@@ -20,6 +21,8 @@ pub struct Scene {
     pub pace: u64,
     /// Whether dispatchers die, too: what dies with both of them is excused, so most scenes go without.
     pub restarts: bool,
+    /// Whether there are call agents (MGCP) beside the callers.
+    pub has_agents: bool,
 }
 
 /// Something that happens.
@@ -33,6 +36,8 @@ pub enum Action {
     Conference,
     /// Somebody asks for OPTIONS.
     Options,
+    /// A call agent begins a call.
+    Command,
     /// Many call and do not care for the answers.
     Flood,
     /// A worker is killed at once.
@@ -82,7 +87,13 @@ impl Scene {
             2 => Weather { loss: 10, double: 5, late: 3, delay: 60 },
             _ => Weather { loss: 25, double: 10, late: 10, delay: 120 },
         };
-        Scene { settings, weather, pace: dice.pick(&[120, 250, 500]), restarts: dice.chance(30) }
+        Scene {
+            settings,
+            weather,
+            pace: dice.pick(&[120, 250, 500]),
+            restarts: dice.chance(30),
+            has_agents: dice.chance(60),
+        }
     }
 
     /// What happens next.
@@ -93,6 +104,7 @@ impl Scene {
             (5, Action::Replace),
             (8, Action::Conference),
             (3, Action::Options),
+            (if self.has_agents { 30 } else { 0 }, Action::Command),
             (if self.settings.table_cap < 100 { 6 } else { 0 }, Action::Flood),
             (2, Action::Kill),
             (5, doom),
@@ -104,6 +116,26 @@ impl Scene {
             (3, Action::TakeOver),
             (8, Action::Rest),
         ])
+    }
+
+    /// What one call agent is going to do.
+    pub fn agent(&self, dice: &mut Dice) -> agent::Plan {
+        agent::Plan {
+            legs: dice.weighted(&[(3, 1), (3, 2), (1, 4)]),
+            together: dice.chance(40),
+            star: dice.chance(30),
+            size: dice.weighted(&[(12, 1), (4, dice.clone().between(2, 4) as u32), (1, 25)]),
+            changes: dice.chance(50),
+            audits: dice.chance(15),
+            stands: dice.between(100, 15_000),
+            delete: dice.pick(&[
+                Delete::Connection,
+                Delete::Connection,
+                Delete::Call,
+                Delete::Endpoint,
+                Delete::Everywhere,
+            ]),
+        }
     }
 
     /// What one caller is going to do.

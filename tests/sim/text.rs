@@ -56,3 +56,10 @@ pub fn caller(text: &str) -> Option<usize> {
 pub fn contact(text: &str) -> Option<&str> {
     header(text, "Contact")?.strip_prefix('<')?.split('>').next()
 }
+
+/// Return code and transaction of an MGCP response; `None` for anything else.
+pub fn returned(text: &str) -> Option<(u16, u32)> {
+    let mut words = text.split([' ', '\r', '\n']);
+    let (code, transaction) = (words.next()?, words.next()?);
+    Some((code.parse().ok().filter(|_| code.len() == 3)?, transaction.parse().ok()?))
+}

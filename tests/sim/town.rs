@@ -8,6 +8,8 @@ use pointsman::ids::WorkerId;
 pub const HOST: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 /// The dispatcher's port.
 pub const WELL_KNOWN: SocketAddr = SocketAddr::new(HOST, 5060);
+/// The dispatcher's MGCP port.
+pub const MGCP: SocketAddr = SocketAddr::new(HOST, 2427);
 const FIRST_PORT: u16 = 5070;
 
 /// A slot's own port.
@@ -30,4 +32,17 @@ pub fn caller_at(address: SocketAddr) -> Option<usize> {
     let IpAddr::V4(ip) = address.ip() else { return None };
     let [203, 0, 113, block] = ip.octets() else { return None };
     Some(usize::from(block - 1) * 10_000 + usize::from(address.port()) - 10_000)
+}
+
+/// Where a call agent is. Ten of them are one host, whose transaction identifiers are all different.
+pub fn agent(number: usize) -> SocketAddr {
+    let host = number / 10;
+    SocketAddr::from(([198, 51, (host / 256) as u8, (host % 256) as u8], 2_700 + (number % 10) as u16))
+}
+
+/// Whose address this is.
+pub fn agent_at(address: SocketAddr) -> Option<usize> {
+    let IpAddr::V4(ip) = address.ip() else { return None };
+    let [198, 51, high, low] = ip.octets() else { return None };
+    Some((usize::from(high) * 256 + usize::from(low)) * 10 + usize::from(address.port()) - 2_700)
 }

@@ -11,6 +11,7 @@ use pointsman::handoff::frame::Message;
 use pointsman::ids::{Incarnation, Seq, TokenKey, WorkerId};
 use pointsman::time::Time;
 
+use crate::connections::{Connections, Lives};
 use crate::pipe::Books;
 use crate::{text, town};
 
@@ -31,6 +32,8 @@ pub struct Truth {
     lives: BTreeMap<u64, Life>,
     by_token: BTreeMap<String, u64>,
     calls: Vec<Call>,
+    /// MGCP's part of it.
+    pub connections: Connections,
 }
 
 /// One life of a worker.
@@ -120,6 +123,7 @@ impl Truth {
     pub fn on_death(&mut self, incarnation: Incarnation, books: &Books) {
         let Some(life) = self.lives.get_mut(&incarnation.bits()) else { return };
         life.is_alive = false;
+        self.connections.on_death(incarnation.bits());
         for (seq, entry) in &books.open {
             if !life.settled.contains(seq)
                 && entry.begins
@@ -263,6 +267,23 @@ impl Truth {
         }
     }
 
+    /// An MGCP message leaves a worker (`Some`) or the dispatcher.
+    pub fn on_returned(&mut self, sender: Option<Incarnation>, text: &str) {
+        let excused = self.table_was_full || self.groups_were_full;
+        let verdict = self.connections.on_answer(
+            sender.map(Incarnation::bits),
+            text,
+            excused,
+            &Known(&self.lives, &self.by_token),
+        );
+        if let Some(life) = sender.and_then(|life| self.lives.get_mut(&life.bits())) {
+            life.units = life.units.saturating_add_signed(verdict.units as i32);
+        }
+        if let Some(what) = verdict.broken {
+            self.broken(what);
+        }
+    }
+
     /// A message leaves a worker (`Some`) or the dispatcher.
     pub fn on_sent(&mut self, sender: Option<Incarnation>, text: &str, now: Time) {
         let Some(status @ 200..) = text::status(text) else { return };
@@ -361,6 +382,19 @@ impl Truth {
     /// Whether any call is left at a worker that lives.
     pub fn live_calls(&self) -> usize {
         self.calls.iter().map(|call| call.live.len()).sum()
+    }
+}
+
+/// The lives, as MGCP's part of the truth asks for them.
+struct Known<'a>(&'a BTreeMap<u64, Life>, &'a BTreeMap<String, u64>);
+
+impl Lives for Known<'_> {
+    fn is_alive(&self, life: u64) -> bool {
+        self.0.get(&life).is_some_and(|life| life.is_alive)
+    }
+
+    fn named(&self, endpoint: &str) -> Option<u64> {
+        endpoint.split('/').find_map(|term| self.1.get(term).copied())
     }
 }
 

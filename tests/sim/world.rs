@@ -13,6 +13,7 @@ use pointsman::dispatch::decision::Admin;
 use pointsman::ids::{Incarnation, TokenKey, WorkerId};
 use pointsman::time::Time;
 
+use crate::agent::Agent;
 use crate::air::{Air, Datagram};
 use crate::caller::{Caller, Plan};
 use crate::desk::Desk;
@@ -32,6 +33,8 @@ const SLOTS: usize = 6;
 const SOCKET_LIMIT: usize = 500;
 /// Calls at a time.
 const CALLS_LIMIT: usize = 80;
+/// Calls of call agents at a time.
+const AGENTS_LIMIT: usize = 40;
 /// After the last call everything is forgotten within this time: 64·T1 for the INVITE's transaction and 64·T1 for a BYE.
 const REST: Duration = Duration::from_secs(100);
 /// Where a dispatcher has died, and then a worker with what that one had handed to it, nobody answers that: it goes when
@@ -77,6 +80,8 @@ pub struct World {
     inboxes: Vec<VecDeque<Datagram>>,
     callers: Vec<(Caller, Option<Time>)>,
     active: Vec<usize>,
+    /// Call agents, each with when it is woken.
+    agents: Vec<(Agent, Option<Time>)>,
     truth: Truth,
     mutation: Option<Mutation>,
     is_calm: bool,
@@ -110,6 +115,7 @@ enum Event {
     Desk,
     Worker(usize),
     Caller(usize),
+    Agent(usize),
     Start(usize),
     Release(usize, Incarnation),
     Thaw(usize),
@@ -145,6 +151,7 @@ impl World {
             inboxes: vec![VecDeque::new(); SLOTS],
             callers: Vec::new(),
             active: Vec::new(),
+            agents: Vec::new(),
             truth: Truth::default(),
             mutation,
             is_calm: false,
@@ -192,6 +199,11 @@ impl World {
                 self.callers[at].1 = None;
                 self.callers[at].0.handle_timeout(self.now, &mut self.truth, &mut out);
                 self.wake_caller(at);
+            }
+            Event::Agent(at) => {
+                self.agents[at].1 = None;
+                self.agents[at].0.handle_timeout(self.now, &mut self.truth, &mut out);
+                self.wake_agent(at);
             }
             Event::Start(slot) => self.start(slot),
             Event::Release(slot, incarnation) => {
@@ -292,6 +304,13 @@ impl World {
             if self.desk.inbox.len() < SOCKET_LIMIT {
                 self.desk.inbox.push_back(datagram);
             }
+        } else if datagram.to == town::MGCP {
+            if self.desk.commands.len() < SOCKET_LIMIT {
+                self.desk.commands.push_back(datagram);
+            }
+        } else if let Some(at) = town::agent_at(datagram.to).filter(|at| *at < self.agents.len()) {
+            self.agents[at].0.on_datagram(&datagram, self.now, &mut self.truth, out);
+            self.wake_agent(at);
         } else if let Some(slot) = town::slot_at(datagram.to).filter(|slot| *slot < SLOTS) {
             if self.desk.serves(slot) && self.inboxes[slot].len() < SOCKET_LIMIT {
                 self.inboxes[slot].push_back(datagram);
@@ -381,6 +400,15 @@ impl World {
                 let plan =
                     Plan { options: true, cancel: None, copy: None, vanishes: None, ..self.scene.plan(&mut self.dice) };
                 self.place(plan, out);
+            }
+            Action::Command => {
+                if self.agents.iter().filter(|(agent, _)| !agent.is_over()).count() < AGENTS_LIMIT {
+                    let (at, plan) = (self.agents.len(), self.scene.agent(&mut self.dice));
+                    self.tally.calls += 1;
+                    let agent = Agent::new(at, plan, self.now, &mut self.truth, out);
+                    self.agents.push((agent, None));
+                    self.wake_agent(at);
+                }
             }
             Action::Flood => {
                 for _ in 0..12 {
@@ -537,7 +565,9 @@ impl World {
         let mut quiet_since = None;
         loop {
             self.step()?;
-            let is_quiet = self.truth.live_calls() == 0 && self.active.iter().all(|at| self.callers[*at].0.is_over());
+            let is_quiet = self.truth.live_calls() == 0
+                && self.active.iter().all(|at| self.callers[*at].0.is_over())
+                && self.agents.iter().all(|(agent, _)| agent.is_over());
             if !is_quiet {
                 quiet_since = None;
             }
@@ -548,7 +578,10 @@ impl World {
                 let waiting: Vec<_> =
                     self.active.iter().map(|at| &self.callers[*at].0).filter(|caller| !caller.is_over()).collect();
                 let live = self.truth.live_calls();
-                self.truth.broken(format!("no rest: {live} calls at workers, callers that wait: {waiting:#?}"));
+                let agents: Vec<_> = self.agents.iter().filter(|(agent, _)| !agent.is_over()).collect();
+                self.truth.broken(format!(
+                    "no rest: {live} calls at workers, callers that wait: {waiting:#?}, call agents: {agents:#?}"
+                ));
                 return self.verdict();
             }
         }
@@ -562,6 +595,9 @@ impl World {
     fn check_rest(&mut self) {
         self.check_links();
         let dispatch = self.desk.switch.dispatch();
+        if let Some(standing) = self.truth.connections.standing() {
+            self.truth.broken(format!("left at the end: {standing}"));
+        }
         let (table, groups) = (dispatch.table_len(), dispatch.group_len());
         if (table, groups) != (0, 0) {
             self.truth.broken(format!("left at the end: {table} table entries, {groups} conferences"));
@@ -624,11 +660,21 @@ impl World {
         }
     }
 
+    fn wake_agent(&mut self, agent: usize) {
+        let Some(due) = self.agents[agent].0.poll_timeout() else { return };
+        let at = due.max(self.now);
+        if self.agents[agent].1.is_none_or(|wake| at < wake) {
+            self.agents[agent].1 = Some(at);
+            self.schedule(at, Event::Agent(agent));
+        }
+    }
+
     fn is_stale(&self, event: &Event, at: Time) -> bool {
         match event {
             Event::Desk => self.desk_wake != Some(at),
             Event::Worker(slot) => self.slots[*slot].wake != Some(at),
             Event::Caller(caller) => self.callers[*caller].1 != Some(at),
+            Event::Agent(agent) => self.agents[*agent].1 != Some(at),
             _ => false,
         }
     }

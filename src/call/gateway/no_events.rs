@@ -1,4 +1,3 @@
-
 //! Stands in for the machinery of events until it is here: nothing is detected, nothing requested.
 
 use std::net::SocketAddr;
