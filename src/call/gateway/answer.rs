@@ -96,7 +96,7 @@ impl Gateway {
         }
         let bytes: Arc<[u8]> = bytes.into();
         let way = transaction.way;
-        let seqs = std::mem::take(&mut transaction.seqs);
+        let mut seqs = std::mem::take(&mut transaction.seqs);
         transaction.end = now + self.timers.history;
         let resend = has_100.then(|| self.timers.first_resend(now));
         self.history.set(key, State::Answered(bytes.clone(), resend));
@@ -105,8 +105,23 @@ impl Gateway {
             false => behind(&answer.before, &bytes),
         };
         self.outputs.push_back(transmit(&way, &sent));
-        self.answered(seqs);
+        self.outputs.extend(seqs.drain().map(Output::Answered));
         self.arm(key);
+    }
+
+    /// The answer to a command that changes nothing. It is the first to be forgotten where room is scarce: what was
+    /// carried out is worth the place more, and this can be asked again.
+    pub(super) fn tell(&mut self, key: TransactionKey, answer: &Answer, now: Time) {
+        if !self.history.is_crowded() {
+            return self.answer(key, answer, now);
+        }
+        let Some(mut transaction) = self.history.remove(key) else { return };
+        let mut bytes = answer.write(TransactionId(key.id), false);
+        if bytes.len() > self.limits.answer {
+            bytes = Answer::new(ReturnCode::RESPONSE_TOO_LARGE).write(TransactionId(key.id), false);
+        }
+        self.outputs.push_back(transmit(&transaction.way, &bytes.into()));
+        self.outputs.extend(transaction.seqs.drain().map(Output::Answered));
     }
 
     /// A command is not carried out: it goes back to the dispatcher where it may, and is answered where not.
@@ -123,11 +138,7 @@ impl Gateway {
             }
             return;
         }
-        self.answer(key, &Answer::new(denial.code), now);
-        // It has changed nothing, and would be denied again: what was carried out is worth the place more.
-        if self.history.is_crowded() {
-            self.history.remove(key);
-        }
+        self.tell(key, &Answer::new(denial.code), now);
     }
 
     /// Begins a transaction.
@@ -226,10 +237,6 @@ impl Gateway {
             transaction.armed = due;
             self.wheel.schedule(due, Timer::Transaction(key));
         }
-    }
-
-    fn answered(&mut self, mut seqs: Seqs) {
-        self.outputs.extend(seqs.drain().map(Output::Answered));
     }
 
     /// The way an answer takes: from the address and port that the command was sent to (RFC 3435 §3.5), where we can.

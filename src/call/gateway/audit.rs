@@ -3,6 +3,7 @@
 use crate::call::gateway::Gateway;
 use crate::call::gateway::answer::{Answer, Denial};
 use crate::call::gateway::bearer::Coding;
+use crate::call::gateway::endpoint::number_of;
 use crate::call::gateway::exchange::{Ask, ConnectionKey, Counters, EndpointKey};
 use crate::call::gateway::history::TransactionKey;
 use crate::call::gateway::job::Job;
@@ -39,7 +40,7 @@ impl Gateway {
             }
             answer
         };
-        self.answer(transaction, &answer, now);
+        self.tell(transaction, &answer, now);
         Ok(())
     }
 
@@ -111,7 +112,7 @@ impl Gateway {
             let remote = connection.settings.remote.as_ref().map(|remote| remote.text.to_vec());
             answer = answer.description(remote.unwrap_or_else(|| b"v=0\r\n".to_vec()));
         }
-        self.answer(transaction, &answer, now);
+        self.tell(transaction, &answer, now);
     }
 
     /// The names of all endpoints that a name covers: at most `ZM` of them, from behind `Z` on, and how many there are.
@@ -122,9 +123,12 @@ impl Gateway {
         let from = match command.param(Field::SpecificEndpointId) {
             None => 0,
             Some(last) => {
+                // It may be gone meanwhile: its number says where the list goes on.
                 let last = EndpointName::parse(last).ok_or(ReturnCode::PROTOCOL_ERROR)?;
-                let last = self.one_endpoint(&last)?;
-                covered.iter().position(|key| *key == last).map_or(0, |at| at + 1)
+                let last = number_of(&last).ok_or(ReturnCode::ENDPOINT_UNKNOWN)?;
+                let is_told =
+                    |key: &EndpointKey| self.endpoints.get(*key).is_some_and(|endpoint| endpoint.number <= last);
+                covered.iter().take_while(|key| is_told(key)).count()
             }
         };
         let mut answer = Answer::new(ReturnCode::OK);

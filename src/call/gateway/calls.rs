@@ -18,6 +18,11 @@ impl Gateway {
         self.calls.iter().map(|(id, entry)| (&**id, entry.since))
     }
 
+    /// Whether a connection of this call is here.
+    pub(super) fn has_call(&self, id: &[u8]) -> bool {
+        self.calls.contains_key(id.to_ascii_lowercase().as_slice())
+    }
+
     pub(super) fn calls_opened(&mut self, id: &[u8], now: Time) {
         let id = id.to_ascii_lowercase().into_boxed_slice();
         if let Some(entry) = self.calls.get_mut(&id) {

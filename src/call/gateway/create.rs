@@ -44,6 +44,12 @@ struct End {
     was_wild: bool,
 }
 
+impl Creation {
+    fn ends(&self) -> impl Iterator<Item = &End> {
+        std::iter::once(&self.first).chain(&self.second)
+    }
+}
+
 /// What is asked for one end.
 struct Request<'a> {
     place: Place,
@@ -61,9 +67,6 @@ impl Gateway {
         transaction: TransactionKey,
         now: Time,
     ) -> Result<(), Denial> {
-        if self.draining && !arrival.follows {
-            return Err(Denial::back(ReturnCode::RESOURCES_NOT_NOW, RefuseReason::Draining));
-        }
         let call = call_id(command.call_id())?;
         let mode = mode::parse(command.param(Field::ConnectionMode).ok_or(ReturnCode::PROTOCOL_ERROR)?)?;
         let wanted = Wanted::default().with(command.param(Field::LocalConnectionOptions))?;
@@ -77,30 +80,38 @@ impl Gateway {
             return Err(ReturnCode::NO_DESCRIPTION.into());
         }
         let place = self.place(&command.endpoint(), arrival)?;
+        let belongs_here = arrival.follows || matches!(place, Place::Here(_)) || self.has_call(call);
+        if self.draining && !belongs_here {
+            return Err(Denial::back(ReturnCode::RESOURCES_NOT_NOW, RefuseReason::Draining));
+        }
         let terms = self.first_terms(&place, &wanted, remote.as_ref())?;
         let (kind, existing) = match &place {
             Place::Here(key) => (self.endpoints.get(*key).map_or(Kind::Ivr, |endpoint| endpoint.kind), Some(*key)),
             Place::New(kind, _) => (*kind, None),
         };
         let embedded = self.check_embedded(command, existing, kind, now)?;
-        let half = if second.is_some() { arrival.size / 2 } else { 0 };
+        // A session weighs at least one unit, and the two connections of one CRCX are one session.
+        let size = arrival.size.max(1);
+        let half = if second.is_some() { size / 2 } else { 0 };
         let first = Request {
             place,
             was_wild: command.endpoint().wildcard() != Wildcard::None,
             call,
             settings: Settings { mode, wanted: wanted.clone(), remote, terms },
-            size: arrival.size - half,
+            size: size - half,
         };
         // RFC 3435 §2.3.5: the mode is that of the first connection.
         let second = match second {
             None => None,
             Some((place, was_wild)) => {
-                let terms = self.first_terms(&place, &wanted, None)?;
+                let other =
+                    Remote { address: None, payloads: terms.payloads, ptime: Some(terms.ptime), text: [].into() };
+                let terms = self.first_terms(&place, &wanted, Some(&other))?;
                 let settings = Settings { mode: ConnectionMode::SendRecv, wanted, remote: None, terms };
                 Some(Request { place, was_wild, call, settings, size: half })
             }
         };
-        self.check_room(&first, second.as_ref(), arrival.size)?;
+        self.check_room(&first, second.as_ref(), size)?;
         let first = self.make_end(first, arrival, now)?;
         let second = match second.map(|second| self.make_end(second, arrival, now)).transpose() {
             Ok(second) => second,
@@ -111,12 +122,13 @@ impl Gateway {
         };
         let creation = Creation { transaction, first, second, embedded, arrival: *arrival };
         let first = creation.first.connection;
-        self.open(creation, first)
+        self.open(creation, first, now);
+        Ok(())
     }
 
     /// The media of a connection of a CRCX has spoken.
     pub(super) fn on_creating(&mut self, creation: Creation, key: ConnectionKey, told: Told, now: Time) {
-        let Told::Opened(port) = told else { return self.undo_creation(&creation, key, now) };
+        let Told::Opened(port) = told else { return self.undo_creation(&creation, Some(key), now) };
         if let Some(connection) = self.connections.get_mut(key) {
             connection.port = port;
             let Terms { payloads, ptime } = connection.settings.terms;
@@ -126,16 +138,17 @@ impl Gateway {
             Some(second) if second.connection != key => {
                 let second = second.connection;
                 self.join(second, key);
-                if let Err(denial) = self.open(creation, second) {
-                    // No job could be kept: what is open is closed by whoever the media tells next.
-                    debug_assert!(denial.back.is_some());
-                }
+                self.open(creation, second, now);
             }
             _ => self.created(creation, now),
         }
     }
 
     fn created(&mut self, creation: Creation, now: Time) {
+        if creation.ends().any(|end| self.connections.get(end.connection).is_none()) {
+            // Its media was lost while the other one was being opened.
+            return self.undo_creation(&creation, None, now);
+        }
         let Creation { transaction, first, second, embedded, arrival } = creation;
         if let Some(second) = &second {
             self.join(first.connection, second.connection);
@@ -169,10 +182,10 @@ impl Gateway {
         self.answer(transaction, &answer.behind(before), now);
     }
 
-    fn undo_creation(&mut self, creation: &Creation, failed: ConnectionKey, now: Time) {
-        for end in std::iter::once(&creation.first).chain(&creation.second) {
+    fn undo_creation(&mut self, creation: &Creation, failed: Option<ConnectionKey>, now: Time) {
+        for end in creation.ends() {
             let is_open = self.connections.get(end.connection).is_some_and(|connection| connection.port != 0);
-            if is_open && end.connection != failed {
+            if is_open && Some(end.connection) != failed {
                 self.ask_close(end.connection);
             }
         }
@@ -262,15 +275,16 @@ impl Gateway {
     }
 
     /// Asks the media to open a connection.
-    fn open(&mut self, creation: Creation, key: ConnectionKey) -> Result<(), Denial> {
-        let exhausted = Denial::back(ReturnCode::RESOURCES_NOT_NOW, RefuseReason::Exhausted);
-        let Some((local, flow)) = self.connections.get(key).map(|connection| (connection.local, connection.flow))
-        else {
-            return Err(exhausted);
-        };
-        let job = self.jobs.insert(Job::Create(Box::new(creation))).ok_or(exhausted)?;
-        self.ask(key, Ask::Open { local, flow }, job);
-        Ok(())
+    fn open(&mut self, creation: Creation, key: ConnectionKey, now: Time) {
+        let asked = self.connections.get(key).map(|connection| (connection.local, connection.flow));
+        match asked.filter(|_| !self.jobs.is_full()) {
+            None => self.undo_creation(&creation, None, now),
+            Some((local, flow)) => {
+                if let Some(job) = self.jobs.insert(Job::Create(Box::new(creation))) {
+                    self.ask(key, Ask::Open { local, flow }, job);
+                }
+            }
+        }
     }
 
     /// Lets a connection send to another one of this worker, over the network as to any other.

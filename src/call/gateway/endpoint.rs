@@ -48,8 +48,7 @@ impl Gateway {
     /// Finds the endpoint of a name without wildcards. Domains are not compared: the token says whose the name is, and a
     /// call agent may reach this worker by several.
     pub(super) fn find_endpoint(&self, name: &EndpointName<'_>) -> Option<EndpointKey> {
-        let number = name.terms().nth(2).and_then(decimal)?;
-        let key = *self.by_number.get(&number)?;
+        let key = *self.by_number.get(&number_of(name)?)?;
         let endpoint = self.endpoints.get(key)?;
         local_of(&endpoint.name).eq_ignore_ascii_case(name.local()).then_some(key)
     }
@@ -136,6 +135,9 @@ impl Gateway {
         if self.lonely.insert((since, key)) {
             self.wheel.schedule(now + LOOK_AGAIN, Timer::Lonely(key));
         }
+        if self.lonely.len() > LONELY {
+            self.let_go_of_lonely();
+        }
     }
 
     /// An endpoint whose requests held it is looked at again.
@@ -206,8 +208,15 @@ impl Gateway {
     }
 }
 
+/// More endpoints than these are not held by requests alone: call agents that forget theirs must not fill the table.
+const LONELY: usize = 2_000;
 /// Endpoints that only their requests hold are looked at this often.
 const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// The number in the name of an endpoint.
+pub(super) fn number_of(name: &EndpointName<'_>) -> Option<u64> {
+    name.terms().nth(2).and_then(decimal)
+}
 
 /// What stands in front of the `@`.
 fn local_of(name: &str) -> &[u8] {

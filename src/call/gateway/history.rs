@@ -121,13 +121,15 @@ impl History {
         Some(transaction)
     }
 
-    /// The call agent at `source` has the answers to these commands. Ranges of any width cost what they hold.
-    pub(super) fn confirm(&mut self, source: IpAddr, first: u32, last: u32) {
+    /// The call agent at `source` has the answers to these commands. At most `budget` of them are looked at, and taken
+    /// from it: a confirmation saves room, and must not cost more than it saves.
+    pub(super) fn confirm(&mut self, source: IpAddr, first: u32, last: u32, budget: &mut usize) {
         if first > last {
             return;
         }
         let range = TransactionKey { source, id: first }..=TransactionKey { source, id: last };
-        for (_, transaction) in self.entries.range_mut(range) {
+        for (_, transaction) in self.entries.range_mut(range).take(*budget) {
+            *budget -= 1;
             if matches!(transaction.state, State::Answered(..)) {
                 self.bytes -= transaction.bytes();
                 transaction.state = State::Confirmed;
@@ -174,12 +176,15 @@ mod tests {
         let mut history = History::new(&Limits { kept_bytes: 300, ..Limits::default() });
         [key(1, 5), key(1, 6), key(1, 9), key(2, 6)].into_iter().for_each(|key| history.insert(key, answered(100)));
         assert!(history.is_full());
-        history.confirm([192, 0, 2, 1].into(), 1, 8);
+        history.confirm([192, 0, 2, 1].into(), 1, 8, &mut 100);
         assert_eq!((history.bytes, history.len()), (200, 4));
         assert!(matches!(history.get_mut(key(1, 6)).unwrap().state, State::Confirmed));
         assert!(matches!(history.get_mut(key(2, 6)).unwrap().state, State::Answered(..)));
-        history.confirm([192, 0, 2, 1].into(), 9, 1);
-        history.confirm([192, 0, 2, 1].into(), 0, u32::MAX);
+        history.confirm([192, 0, 2, 1].into(), 9, 1, &mut 100);
+        let mut budget = 2;
+        history.confirm([192, 0, 2, 1].into(), 0, u32::MAX, &mut budget);
+        assert_eq!((history.bytes, budget), (200, 0), "the third is not reached");
+        history.confirm([192, 0, 2, 1].into(), 0, u32::MAX, &mut 100);
         assert_eq!(history.bytes, 100);
         history.remove(key(1, 5));
         history.remove(key(2, 6));

@@ -84,8 +84,8 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             units: 1_000,
-            connections: 100_000,
-            endpoints: 100_000,
+            connections: 20_000,
+            endpoints: 20_000,
             connections_per_endpoint: 64,
             transactions: 400_000,
             kept_bytes: 64 << 20,

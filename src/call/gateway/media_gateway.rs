@@ -23,7 +23,7 @@ use crate::call::slab::Slab;
 use crate::call::uas::Load;
 use crate::handoff::frame::RefuseReason;
 use crate::time::{Time, Wheel};
-use crate::wire::mgcp::{Command, Message, Response, ReturnCode, Unparsable, Verb};
+use crate::wire::mgcp::{Command, Message, Response, ReturnCode, Unparsable, Verb, Wildcard};
 
 /// The media gateway of one worker.
 #[derive(Debug)]
@@ -52,6 +52,9 @@ pub struct Gateway {
     pub(super) draining: bool,
     count: u64,
 }
+
+/// Transactions that one message can confirm: more than a call agent begins between two.
+const CONFIRMED_AT_ONCE: usize = 5_000;
 
 /// What the wheel points at.
 #[derive(Clone, Copy, Debug)]
@@ -203,17 +206,21 @@ impl Gateway {
 
     fn on_command(&mut self, command: &Command<'_>, arrival: &Arrival, now: Time) {
         let key = transaction_of(command, arrival);
-        for range in command.acks().iter().flat_map(|acks| acks.iter()) {
-            self.history.confirm(key.source, *range.start(), *range.end());
-        }
         if self.on_repeated(key, arrival) || self.goes_back(key, arrival, now) {
             return;
+        }
+        // Behind the look-up: a copy that confirms its own command must get its answer all the same.
+        let mut budget = CONFIRMED_AT_ONCE;
+        for range in command.acks().iter().flat_map(|acks| acks.iter()) {
+            self.history.confirm(key.source, *range.start(), *range.end(), &mut budget);
         }
         let verb = command.verb();
         if matches!(verb, Verb::Ntfy | Verb::Rsip | Verb::Mesg | Verb::Other(_)) {
             return self.answer_once(ReturnCode::UNKNOWN_COMMAND, command.transaction(), arrival);
         }
-        let may_go_back = verb == Verb::Crcx && arrival.seq().is_some() && !arrival.follows;
+        // A CRCX for an endpoint by name can be carried out here only.
+        let is_selected = verb == Verb::Crcx && command.endpoint().wildcard() != Wildcard::None;
+        let may_go_back = is_selected && arrival.seq().is_some() && !arrival.follows;
         if self.history.is_full() {
             return match arrival.seq() {
                 Some(seq) if may_go_back => {
@@ -273,7 +280,7 @@ impl Gateway {
     fn on_response(&mut self, response: &Response<'_>, arrival: &Arrival, now: Time) {
         if response.code().is_ack() {
             let id = response.transaction().0;
-            self.history.confirm(arrival.source.ip().to_canonical(), id, id);
+            self.history.confirm(arrival.source.ip().to_canonical(), id, id, &mut 1);
         } else {
             self.events.on_response(response, arrival, now);
         }

@@ -19,6 +19,10 @@ pub(super) struct Remote {
     pub(super) text: Box<[u8]>,
 }
 
+/// The longest description that is taken, in bytes: it is kept as long as the connection is. The answer to an audit could
+/// not hold a longer one.
+const LONGEST: usize = 4_000;
+
 impl Remote {
     /// Reads the description of a command, for a connection that is reached at `local`.
     pub(super) fn of(command: &Command<'_>, local: IpAddr) -> Result<Option<Self>, ReturnCode> {
@@ -31,6 +35,9 @@ impl Remote {
     }
 
     fn read(text: &[u8], local: IpAddr) -> Result<Self, ReturnCode> {
+        if text.len() > LONGEST {
+            return Err(ReturnCode::UNSUPPORTED_DESCRIPTION);
+        }
         let offer = Offer::parse(text).map_err(|_| ReturnCode::DESCRIPTION_ERROR)?;
         let stream = offer.audio(&Capabilities::default(), local).map_err(|error| match error {
             OfferError::NothingCommon(Refusal::Format) => ReturnCode::CODEC_NEGOTIATION,

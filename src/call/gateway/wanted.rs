@@ -24,6 +24,9 @@ impl Wanted {
     /// These options with those of `value` on top: what MDCX does not name stays as it is (RFC 3435 §2.3.6).
     pub(super) fn with(&self, value: Option<&[u8]>) -> Result<Self, ReturnCode> {
         let Some(value) = value else { return Ok(self.clone()) };
+        if value.len() > 2 * Wanted::LONGEST {
+            return Err(ReturnCode::UNSUPPORTED_OPTIONS);
+        }
         let options = LocalOptions::parse(value).map_err(|fault| fault.code())?;
         let mut wanted = self.clone();
         wanted.codecs = options.codecs().map(codecs).transpose()?.or(wanted.codecs);
@@ -32,7 +35,11 @@ impl Wanted {
         check_values(&options)?;
         options.extensions().try_for_each(check_extension)?;
         for member in Members::new(value) {
-            wanted.note(member)?;
+            wanted.note(member);
+        }
+        let length: usize = wanted.written.iter().map(|(name, value)| name.len() + value.len()).sum();
+        if length > Wanted::LONGEST || wanted.written.len() > Wanted::MOST {
+            return Err(ReturnCode::UNSUPPORTED_OPTIONS);
         }
         Ok(wanted)
     }
@@ -44,22 +51,19 @@ impl Wanted {
     }
 
     /// Keeps an option as it was written, in place of what it was before.
-    fn note(&mut self, member: &[u8]) -> Result<(), ReturnCode> {
+    fn note(&mut self, member: &[u8]) {
         let mut halves = member.splitn(2, |byte| *byte == b':').map(<[u8]>::trim_ascii);
         let (name, value) = (halves.next().unwrap_or_default(), halves.next().unwrap_or_default());
-        if let Some((_, known)) = self.written.iter_mut().find(|(known, _)| known.eq_ignore_ascii_case(name)) {
-            *known = value.into();
-            return Ok(());
+        match self.written.iter_mut().find(|(known, _)| known.eq_ignore_ascii_case(name)) {
+            Some((_, known)) => *known = value.into(),
+            None => self.written.push((name.into(), value.into())),
         }
-        if self.written.len() == Wanted::MOST {
-            return Err(ReturnCode::UNSUPPORTED_OPTIONS);
-        }
-        self.written.push((name.into(), value.into()));
-        Ok(())
     }
 
     /// More names than the RFC has, vendors' own included.
     const MOST: usize = 32;
+    /// The most text of them all, in bytes: it is kept as long as the connection is.
+    const LONGEST: usize = 1_000;
 }
 
 /// Those codecs of a list that we have. A list without any is a negotiation that fails (RFC 3435 §2.6).

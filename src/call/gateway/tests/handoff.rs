@@ -66,11 +66,15 @@ fn a_draining_worker_takes_no_new_connection_but_those_that_belong_to_it() {
     let mut rig = Rig::new();
     let (endpoint, connection) = rig.create("ann", 1);
     rig.gateway.set_draining(true);
-    assert_eq!(said(&rig.hand_over("CRCX 2 ann/$@gw MGCP 1.0\r\nC: 1\r\nM: recvonly\r\n")), ["refuse 1 Draining"]);
-    assert_eq!(code(&rig.send("CRCX 3 ann/$@gw MGCP 1.0\r\nC: 1\r\nM: recvonly\r\n")), 403);
+    let crcx =
+        |id: u32, endpoint: &str, call: &str| format!("CRCX {id} {endpoint} MGCP 1.0\r\nC: {call}\r\nM: recvonly\r\n");
+    assert_eq!(said(&rig.hand_over(&crcx(2, "ann/$@gw", "9"))), ["refuse 1 Draining"]);
+    assert_eq!(code(&rig.send(&crcx(3, "ann/$@gw", "9"))), 403);
     let arrival = Arrival { follows: true, ..rig.handed() };
-    rig.arrive("CRCX 4 ann/$@gw MGCP 1.0\r\nC: 1\r\nM: recvonly\r\n", &arrival);
+    rig.arrive(&crcx(4, "ann/$@gw", "9"), &arrival);
     assert_eq!(code(&rig.answer()), 200);
+    assert_eq!(code(&rig.send(&crcx(6, &endpoint, "8"))), 200);
+    assert_eq!(code(&rig.send(&crcx(7, "ann/$@gw", "1"))), 200);
     let mdcx = format!("MDCX 5 {endpoint} MGCP 1.0\r\nC: 1\r\nI: {connection}\r\nM: inactive\r\n");
     assert_eq!(said(&rig.hand_over(&mdcx)), ["Listener(0) 200", "answered 3"]);
 }
@@ -87,6 +91,14 @@ fn what_is_read_too_late_goes_back() {
     let arrival = Arrival { deadline, follows: true, ..rig.handed() };
     rig.arrive("AUEP 7 *@gw MGCP 1.0\r\n", &arrival);
     assert_eq!(code(&rig.answer()), 200);
+}
+
+#[test]
+fn a_crcx_for_an_endpoint_by_name_does_not_go_back() {
+    let mut rig = Rig::with(Limits { units: 1, ..Limits::default() });
+    let (endpoint, _) = rig.create("ann", 1);
+    let crcx = format!("CRCX 2 {endpoint} MGCP 1.0\r\nC: 1\r\nM: recvonly\r\n");
+    assert_eq!(said(&rig.hand_over(&crcx)), ["Listener(0) 403", "answered 1"]);
 }
 
 #[test]

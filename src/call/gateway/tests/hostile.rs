@@ -9,8 +9,217 @@ fn a_flood_of_endpoints_is_bounded_and_room_comes_back() {
         let answer = rig.send(&format!("CRCX {number} ann/$@gw MGCP 1.0\r\nC: 1\r\nM: inactive\r\n"));
         assert_eq!(code(&answer), if number <= 50 { 200 } else { 410 });
     }
-    assert_eq!(code(&rig.send(&format!("CRCX 300 {} MGCP 1.0\r\nC: 1\r\nM: inactive\r\n", name("ann", 1)))), 200);
+    let more = format!("CRCX 300 {} MGCP 1.0\r\nC: 1\r\nM: inactive\r\n", name("ann", 1));
+    assert_eq!(code(&rig.send(&more)), 200);
     assert_eq!(code(&rig.send("DLCX 301 *@gw MGCP 1.0\r\n")), 250);
     rig.check_empty();
     rig.create("ann", 302);
+}
+
+#[test]
+fn a_full_memory_of_commands_lets_none_be_carried_out_twice() {
+    let mut rig = Rig::with(Limits { transactions: 20, ..Limits::default() });
+    let crcx = |id: u32| format!("CRCX {id} ann/$@gw MGCP 1.0\r\nC: 1\r\nM: inactive\r\n");
+    let first = rig.send(&crcx(1));
+    for number in 2..=25 {
+        assert_eq!(code(&rig.send(&crcx(number))), if number <= 20 { 200 } else { 409 });
+    }
+    assert_eq!(rig.send(&crcx(1)), first);
+    let back = rig.hand_over(&crcx(30));
+    assert_eq!(back, [Output::Refuse(Seq(1), RefuseReason::Exhausted)]);
+    assert_eq!((rig.units(), code(&rig.send("DLCX 40 *@gw MGCP 1.0\r\n"))), (20, 409));
+    rig.pass(Duration::from_secs(31));
+    assert_eq!(code(&rig.send("DLCX 40 *@gw MGCP 1.0\r\n")), 250);
+    rig.check_empty();
+}
+
+#[test]
+fn what_changes_nothing_never_takes_the_place_of_what_does() {
+    let mut rig = Rig::with(Limits { transactions: 20, ..Limits::default() });
+    for number in 1..=1_000 {
+        let (verb, wanted) =
+            [("AUEP 1NN *@gw", 200), ("DLCX 1NN ann/1@gw", 500), ("CRCX 1NN no/$@gw", 510)][number % 3];
+        let command = format!("{} MGCP 1.0\r\n", verb.replace("NN", &number.to_string()));
+        assert_eq!(code(&rig.send(&command)), wanted);
+    }
+    assert_eq!(rig.gateway.history.len(), 9);
+    assert!(rig.gateway.wheel.len() <= 10, "timers of what is forgotten");
+    rig.create("ann", 1);
+}
+
+#[test]
+fn answers_that_take_too_many_bytes_count_as_too_many() {
+    let mut rig = Rig::with(Limits { kept_bytes: 1_000, ..Limits::default() });
+    let codes =
+        (1..=20).map(|number| code(&rig.send(&format!("CRCX {number} ann/$@gw MGCP 1.0\r\nC: 1\r\nM: inactive\r\n"))));
+    let codes: Vec<u16> = codes.collect();
+    let done = codes.iter().take_while(|code| **code == 200).count();
+    assert!((2..10).contains(&done) && codes[done..].iter().all(|code| *code == 409), "{codes:?}");
+    rig.send("000 1\r\n");
+    assert_eq!(code(&rig.send("CRCX 30 ann/$@gw MGCP 1.0\r\nC: 1\r\nM: inactive\r\n")), 200);
+}
+
+#[test]
+fn datagrams_of_the_largest_size_are_answered() {
+    let mut rig = Rig::new();
+    let (endpoint, connection) = rig.create("ann", 1);
+    let crcx = |id: u32, lines: &str| format!("CRCX {id} ann/$@gw MGCP 1.0\r\nC: 1\r\nM: recvonly\r\n{lines}");
+    let long = |unit: &str, length: usize| unit.repeat(length / unit.len());
+    let table = [
+        (crcx(2, &format!("X-Long: {}\r\n", long("x", 65_000))), 200),
+        (crcx(3, &format!("K: {}\r\n", long("1-999999999,", 65_000))), 200),
+        (crcx(4, &format!("L: {}\r\n", long("x-a:b,", 65_000))), 541),
+        (crcx(5, &format!("L: x-a:{}\r\n", long("b", 1_500))), 541),
+        (crcx(6, &format!("L: a:{}\r\n", long("PCMU;", 65_000))), 541),
+        (crcx(7, &format!("\r\n{SDP}{}", long("a=x:y\r\n", 60_000))), 505),
+        (crcx(8, &long("X-A: b\r\n", 65_000)), 510),
+        (crcx(9, &format!("X-Long: {}\r\n", long("x", 65_535))), 510),
+        (format!("CRCX 10 {}/$@gw MGCP 1.0\r\n", long("a", 60_000)), 510),
+        (format!("CRCX 11 {}$@gw MGCP 1.0\r\nC: 1\r\nM: inactive\r\n", long("*/", 250)), 500),
+        (format!("DLCX 12 ann/{TOKEN}/[{}]@gw MGCP 1.0\r\n", long("9,", 200)), 250),
+        (format!("AUEP 13 {endpoint} MGCP 1.0\r\nF: {}\r\n", long("A,", 65_000)), 200),
+        (format!("AUCX 14 {endpoint} MGCP 1.0\r\nI: {connection}\r\nF: {}\r\n", long("P,LC,", 65_000)), 200),
+    ];
+    for (command, wanted) in table {
+        let answer = rig.send(&command);
+        assert_eq!(code(&answer), wanted, "{}", &command[..60]);
+        assert!(answer.len() <= 4_000);
+    }
+    assert_eq!(rig.units(), 3);
+}
+
+#[test]
+fn nothing_that_looks_like_a_response_is_answered() {
+    let mut rig = Rig::new();
+    for response in
+        ["200 1 OK\r\n", "000 1\r\n", "999 1\r\n", "100 1\r\n", "200 99999999999 OK\r\n", "2000 1\r\n", "250\r\n"]
+    {
+        assert_eq!(rig.send(response), "", "{response}");
+    }
+    for nothing in ["", "\r\n", "\0\0\0\0", "CRCX\r\n", "CRCX x ann/$@gw MGCP 1.0\r\n", ".\r\n", "hello world\r\n"] {
+        assert_eq!(rig.send(nothing), "", "{nothing}");
+    }
+}
+
+/// A source of numbers.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 = self.0.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+        (self.0 >> 33) as usize % sides
+    }
+
+    fn one<'a>(&mut self, of: &[&'a str]) -> &'a str {
+        of[self.roll(of.len())]
+    }
+}
+
+/// A command out of parts that may or may not go together.
+fn some_command(dice: &mut Dice) -> String {
+    let number = dice.roll(12) as u32 + 1;
+    let kind = dice.one(&["ann", "cnf", "bridge", "ivr", "rtpbridge"]);
+    let named = name(kind, number);
+    let ranged = format!("{kind}/{TOKEN}/[1-{number}]@gw");
+    let of_kind = format!("{kind}/*@gw");
+    let wild = format!("{kind}/$@gw");
+    let endpoint = dice.one(&[&named, &named, &named, &ranged, &of_kind, "*@gw", &wild, &wild, &wild, "$@gw", "x@gw"]);
+    let verb = dice.one(&["CRCX", "CRCX", "CRCX", "MDCX", "MDCX", "DLCX", "AUEP", "AUCX", "RQNT", "EPCF", "NTFY"]);
+    let mut command = format!("{verb} {} {endpoint} MGCP 1.0\r\n", dice.roll(400) + 1);
+    let connection = id(dice.roll(30) as u32 + 1);
+    let call = dice.one(&["C: 1\r\n", "C: 2\r\n", "C: 3\r\n", ""]);
+    let mode =
+        dice.one(&["M: recvonly\r\n", "M: sendrecv\r\n", "M: inactive\r\n", "M: loopback\r\n", "M: data\r\n", ""]);
+    let options = dice.one(&["", "", "L: p:20, a:PCMU\r\n", "L: a:PCMA\r\n", "L: p:1\r\n"]);
+    let info = dice.one(&["F: A,I\r\n", "F: P,LC,RC\r\n", ""]);
+    let second = dice.one(&["", "", "", "", "Z2: bridge/$@gw\r\n"]);
+    command.push_str(call);
+    match verb {
+        "CRCX" => command.push_str(&format!("{mode}{options}{second}")),
+        "MDCX" => command.push_str(&format!("I: {connection}\r\n{mode}{options}")),
+        "DLCX" if dice.roll(2) == 0 => command.push_str(&format!("I: {connection}\r\n")),
+        "AUEP" => command = command.replace(call, info),
+        "AUCX" => command = command.replace(call, &format!("I: {connection}\r\n{info}")),
+        "EPCF" => command = command.replace(call, "B: e:A\r\n"),
+        _ => {}
+    }
+    if dice.roll(10) == 0 {
+        command.push_str("K: 1-200\r\n");
+    }
+    if matches!(verb, "CRCX" | "MDCX") && dice.roll(3) == 0 {
+        command.push_str(&format!("\r\n{}", SDP.replace("AVP 0", dice.one(&["AVP 0", "AVP 8", "AVP 0 8", "AVP 18"]))));
+    }
+    command
+}
+
+#[test]
+fn whatever_comes_in_whatever_order_the_books_balance() {
+    for seed in 0..40 {
+        let mut dice = Dice(seed);
+        let mut rig = Rig::with(Limits { units: 25, endpoints: 15, transactions: 300, ..Limits::default() });
+        let mut open: BTreeMap<u64, String> = BTreeMap::new();
+        for _ in 0..600 {
+            rig.broken = dice.roll(20) == 0;
+            match dice.roll(12) {
+                0 => drop(rig.pass(Duration::from_millis(dice.roll(40_000) as u64))),
+                1 => {
+                    let key = rig.media.keys().nth(dice.roll(8)).copied();
+                    if let Some(key) = key {
+                        rig.media.insert(key, rig.media[&key]);
+                        rig.gateway.on_media(key, Told::Lost, rig.now);
+                        rig.settle();
+                    }
+                }
+                _ => {
+                    let command = some_command(&mut dice);
+                    let arrival = Arrival { follows: dice.roll(2) == 0, size: dice.roll(4) as u32, ..rig.handed() };
+                    open.insert(rig.seq, command.clone());
+                    rig.arrive(&command, &arrival);
+                }
+            }
+            for output in rig.outputs.drain(..) {
+                let dealt_with = match output {
+                    Output::Answered(seq) | Output::Refuse(seq, _) => seq,
+                    _ => continue,
+                };
+                assert!(open.remove(&dealt_with.0).is_some(), "seed {seed}: {dealt_with:?} is dealt with twice");
+            }
+            assert!(open.is_empty(), "seed {seed}: nothing was said of {open:?}");
+            check_books(&rig, seed);
+        }
+        rig.broken = false;
+        rig.gateway.end_all(rig.now);
+        rig.settle();
+        rig.check_empty();
+    }
+}
+
+fn check_books(rig: &Rig, seed: u64) {
+    let gateway = &rig.gateway;
+    let sizes: u32 = gateway.connections.keys().filter_map(|key| gateway.connections.get(key)).map(|c| c.size).sum();
+    assert_eq!((rig.units(), gateway.load().sessions as usize), (sizes, gateway.connections.len()), "seed {seed}");
+    assert!(rig.units() <= 25);
+    let standing: Vec<ConnectionKey> = gateway.connections.keys().collect();
+    assert_eq!(
+        rig.media.keys().copied().collect::<std::collections::BTreeSet<_>>(),
+        standing.iter().copied().collect()
+    );
+    assert_eq!(
+        (gateway.by_id.len(), gateway.by_number.len()),
+        (standing.len(), gateway.endpoints.len()),
+        "seed {seed}"
+    );
+    let mut calls = std::collections::BTreeSet::new();
+    for key in standing {
+        let connection = gateway.connections.get(key).unwrap();
+        calls.insert(connection.call.to_ascii_lowercase());
+        assert!(gateway.endpoints.get(connection.endpoint).unwrap().connections.contains(&key), "seed {seed}");
+        assert_eq!(connection.flow, rig.media[&key], "seed {seed}");
+        assert_eq!(gateway.flow(connection.endpoint, Some(key), &connection.settings), connection.flow, "seed {seed}");
+    }
+    assert_eq!(gateway.calls().map(|(id, _)| id.to_vec()).collect::<std::collections::BTreeSet<_>>(), calls);
+    for key in gateway.endpoints.keys() {
+        assert!(!gateway.endpoints.get(key).unwrap().connections.is_empty(), "seed {seed}: an endpoint of nobody");
+    }
+    assert!(gateway.jobs.is_empty() && gateway.asked.is_empty(), "seed {seed}");
 }

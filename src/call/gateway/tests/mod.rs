@@ -17,7 +17,7 @@ use crate::call::exchange::{Arrival, Path, Transmit};
 use crate::call::gateway::{
     Ask, ConnectionKey, Counters, Flow, Gateway, Identity, Kind, Limits, Naming, Output, Timers, Told,
 };
-use crate::handoff::frame::Transport;
+use crate::handoff::frame::{RefuseReason, Transport};
 use crate::ids::{ConnId, ListenerId, Seq};
 use crate::time::Time;
 use crate::wire::mgcp::{Field, Message, Response, parse};
