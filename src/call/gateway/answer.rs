@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use crate::call::exchange::{Arrival, Hop, Path, Transmit};
 use crate::call::gateway::Gateway;
+use crate::call::gateway::events::Sender;
 use crate::call::gateway::exchange::Output;
 use crate::call::gateway::history::{State, Transaction, TransactionKey};
+use crate::call::gateway::identity::Naming;
 use crate::call::gateway::media_gateway::Timer;
+use crate::call::gateway::notify;
 use crate::call::server::{NEVER, Seqs, Way};
 use crate::handoff::frame::RefuseReason;
 use crate::time::Time;
@@ -102,7 +105,7 @@ impl Gateway {
         self.history.set(key, State::Answered(bytes.clone(), resend));
         let sent = match answer.before.is_empty() {
             true => bytes,
-            false => behind(&answer.before, &bytes),
+            false => behind(&answer.before, &bytes, self.limits.answer),
         };
         self.outputs.push_back(transmit(&way, &sent));
         self.outputs.extend(seqs.drain().map(Output::Answered));
@@ -239,13 +242,32 @@ impl Gateway {
         }
     }
 
+    /// Who sent a message, and by which way commands of ours reach them: from the address that the endpoints are known
+    /// at, which is the well-known one in relay alone.
+    pub(super) fn sender(&self, arrival: &Arrival) -> Sender {
+        let local = arrival.local.ip();
+        let relays =
+            |listener: u16| matches!(self.identity.naming.get(usize::from(listener)), None | Some(Naming::Relay));
+        let hop = match arrival.path {
+            Path::Handoff { listener, .. } if relays(listener.0) && self.has_duplicate(listener.0) => {
+                Hop::Listener(listener.0)
+            }
+            Path::Handoff { .. } | Path::Stream(_) => Hop::Own(self.identity.own_socket(local)),
+            Path::Own(socket) => Hop::Own(socket),
+        };
+        Sender { source: arrival.source, way: notify::Way { hop, from: Some(local) } }
+    }
+
+    fn has_duplicate(&self, listener: u16) -> bool {
+        self.identity.duplicates.get(usize::from(listener)) == Some(&true)
+    }
+
     /// The way an answer takes: from the address and port that the command was sent to (RFC 3435 §3.5), where we can.
     fn way(&self, arrival: &Arrival) -> Way {
         let local = arrival.local.ip();
-        let has_duplicate = |listener: u16| self.identity.duplicates.get(usize::from(listener)) == Some(&true);
         let hop = match arrival.path {
             Path::Handoff { conn, .. } if conn.0 != 0 => Hop::Front(conn),
-            Path::Handoff { listener, .. } if has_duplicate(listener.0) => Hop::Listener(listener.0),
+            Path::Handoff { listener, .. } if self.has_duplicate(listener.0) => Hop::Listener(listener.0),
             Path::Handoff { .. } => Hop::Own(self.identity.own_socket(local)),
             Path::Own(socket) => Hop::Own(socket),
             Path::Stream(conn) => Hop::Stream(conn),
@@ -254,10 +276,14 @@ impl Gateway {
     }
 }
 
-/// One datagram of several messages.
-fn behind(before: &[Arc<[u8]>], last: &[u8]) -> Arc<[u8]> {
+/// One datagram of several messages. Those in front that would make it longer than `most` bytes travel alone: they are
+/// repeated until they are answered anyway.
+fn behind(before: &[Arc<[u8]>], last: &[u8], most: usize) -> Arc<[u8]> {
     let mut datagram = Vec::with_capacity(1_024);
     for message in before {
+        if datagram.len() + message.len() + last.len() > most {
+            break;
+        }
         datagram.extend_from_slice(message);
         separator(&mut datagram);
     }

@@ -4,6 +4,7 @@ use crate::call::gateway::Gateway;
 use crate::call::gateway::answer::{Answer, Denial};
 use crate::call::gateway::bearer::Coding;
 use crate::call::gateway::endpoint::number_of;
+use crate::call::gateway::events::Events;
 use crate::call::gateway::exchange::{Ask, ConnectionKey, Counters, EndpointKey};
 use crate::call::gateway::history::TransactionKey;
 use crate::call::gateway::job::Job;
@@ -159,7 +160,7 @@ impl Gateway {
                 ids.map(|connection| connection.id.as_bytes()).collect::<Vec<_>>().join(&b","[..])
             }
             Field::PackageList => {
-                let packages = self.events.packages().iter().map(|package| format!("{package}:1"));
+                let packages = Events::packages().into_iter().map(|package| format!("{package}:1"));
                 packages.collect::<Vec<_>>().join(",").into()
             }
             Field::MaxDatagram => MAX_MESSAGE.to_string().into(),
@@ -190,7 +191,7 @@ impl Gateway {
             echo_cancellation: Switch::Off,
             silence_suppression: Switch::Off,
             networks: &["IN"],
-            packages: self.events.packages(),
+            packages: &Events::packages(),
             modes: MODES,
         };
         capabilities.to_string()

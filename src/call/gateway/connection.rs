@@ -7,6 +7,7 @@ use crate::call::gateway::Gateway;
 use crate::call::gateway::description::Description;
 use crate::call::gateway::exchange::{ConnectionKey, EndpointKey, Flow, Sound};
 use crate::call::gateway::kind::Kind;
+use crate::call::gateway::listening::Hearing;
 use crate::call::gateway::mode;
 use crate::call::gateway::remote::Remote;
 use crate::call::gateway::terms::Terms;
@@ -30,6 +31,8 @@ pub(super) struct Connection {
     pub(super) settings: Settings,
     /// What the media was last asked to carry.
     pub(super) flow: Flow,
+    /// Whether a packet has come.
+    pub(super) hearing: Hearing,
 }
 
 /// What MDCX can change.
@@ -163,7 +166,7 @@ impl Gateway {
         if let Some(endpoint) = self.endpoints.get_mut(connection.endpoint) {
             endpoint.connections.retain(|other| *other != key);
         }
-        self.events.forget_connection(connection.endpoint, key);
+        self.events.forget_connection(connection.endpoint, connection.id.as_bytes());
         self.calls_closed(&connection.call);
         self.refresh_flows(connection.endpoint);
     }

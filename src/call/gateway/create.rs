@@ -14,6 +14,7 @@ use crate::call::gateway::exchange::{Ask, ConnectionKey, EndpointKey, Told};
 use crate::call::gateway::history::TransactionKey;
 use crate::call::gateway::job::Job;
 use crate::call::gateway::kind::Kind;
+use crate::call::gateway::listening::Hearing;
 use crate::call::gateway::mode;
 use crate::call::gateway::remote::Remote;
 use crate::call::gateway::terms::{Sides, Terms};
@@ -89,7 +90,7 @@ impl Gateway {
             Place::Here(key) => (self.endpoints.get(*key).map_or(Kind::Ivr, |endpoint| endpoint.kind), Some(*key)),
             Place::New(kind, _) => (*kind, None),
         };
-        let embedded = self.check_embedded(command, existing, kind, now)?;
+        let embedded = self.check_embedded(command, existing, kind)?;
         // A session weighs at least one unit, and the two connections of one CRCX are one session.
         let size = arrival.size.max(1);
         let half = if second.is_some() { size / 2 } else { 0 };
@@ -160,8 +161,9 @@ impl Gateway {
         }
         for end in std::iter::once(&first).chain(&second) {
             self.refresh_flows(end.endpoint);
+            self.listen(end.endpoint, now);
         }
-        let before = self.apply_embedded(embedded, first.endpoint, &arrival, now);
+        let before = self.apply_embedded(embedded, first.endpoint, Some(first.connection), &arrival, now);
         if let Some(connection) = self.connections.get(first.connection) {
             answer = answer.param(Field::ConnectionId, connection.id.as_bytes());
         }
@@ -255,6 +257,7 @@ impl Gateway {
             description: Description::new(session, self.public_ip(arrival)),
             flow: self.flow(endpoint, None, &request.settings),
             settings: request.settings,
+            hearing: Hearing::Unasked,
         };
         let Some(connection) = self.connections.insert(connection) else {
             if is_new {

@@ -43,7 +43,7 @@ impl Gateway {
     ) -> Result<(), Denial> {
         let deleted = self.deleted(command)?;
         let embedded = match deleted.endpoint.and_then(|key| Some((key, self.endpoints.get(key)?.kind))) {
-            Some((key, kind)) => self.check_embedded(command, Some(key), kind, now)?,
+            Some((key, kind)) => self.check_embedded(command, Some(key), kind)?,
             // RFC 3435 §2.3.9: deleting on many endpoints goes without requests.
             None if Embedded::is_in(command) => return Err(ReturnCode::UNSUPPORTED_PARAMETER.into()),
             None => Embedded::default(),
@@ -54,7 +54,7 @@ impl Gateway {
         let job = self.jobs.insert(Job::Delete(none)).ok_or(ReturnCode::RESOURCES_NOT_NOW)?;
         let endpoints = self.close_connections(&connections, Some(job));
         let before = match endpoint {
-            Some(endpoint) => self.apply_embedded(embedded, endpoint, arrival, now),
+            Some(endpoint) => self.apply_embedded(embedded, endpoint, None, arrival, now),
             None => Vec::new(),
         };
         endpoints.into_iter().chain(endpoint).for_each(|endpoint| self.release(endpoint, now));

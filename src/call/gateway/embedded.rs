@@ -6,9 +6,9 @@ use std::sync::Arc;
 use crate::call::exchange::Arrival;
 use crate::call::gateway::Gateway;
 use crate::call::gateway::bearer::Coding;
-use crate::call::gateway::exchange::EndpointKey;
+use crate::call::gateway::events::Accepted;
+use crate::call::gateway::exchange::{ConnectionKey, EndpointKey};
 use crate::call::gateway::kind::Kind;
-use crate::call::gateway::no_events::Accepted;
 use crate::time::Time;
 use crate::wire::mgcp::{Command, Field, ReturnCode};
 
@@ -43,26 +43,31 @@ impl Gateway {
         command: &Command<'_>,
         endpoint: Option<EndpointKey>,
         kind: Kind,
-        now: Time,
     ) -> Result<Embedded, ReturnCode> {
         let coding = command.param(Field::BearerInformation).map(Coding::parse).transpose()?;
-        let request = self.events.check(endpoint, kind, command, now)?;
+        let has = |id: &[u8]| endpoint.is_some_and(|endpoint| self.find_connection(endpoint, id).is_ok());
+        let request = self.events.check(endpoint, kind, command, &has)?;
         Ok(Embedded { request: Some(request), coding })
     }
 
-    /// Puts it into effect. What comes back has to leave in front of the answer.
+    /// Puts it into effect; `connection` is the one that the command made or changed. What comes back has to leave in
+    /// front of the answer.
     pub(super) fn apply_embedded(
         &mut self,
         embedded: Embedded,
         key: EndpointKey,
+        connection: Option<ConnectionKey>,
         arrival: &Arrival,
         now: Time,
     ) -> Vec<Arc<[u8]>> {
+        let sender = self.sender(arrival);
+        let connection = connection.and_then(|key| Some(self.connections.get(key)?.id));
         let Some(endpoint) = self.endpoints.get_mut(key) else { return Vec::new() };
         endpoint.coding = embedded.coding.unwrap_or(endpoint.coding);
         let Some(request) = embedded.request else { return Vec::new() };
-        let before = self.events.pending(key);
-        self.events.apply(key, endpoint.name.as_bytes(), request, arrival, now);
+        let id = connection.as_ref().map(|id| id.as_bytes());
+        let before = self.events.apply(key, endpoint.name.as_bytes(), request, id, sender, now);
+        self.listen(key, now);
         before
     }
 }

@@ -25,6 +25,8 @@ pub(super) enum Job {
     Delete(Deletion),
     /// An audit that wants to know what a connection has carried.
     Audit(TransactionKey, ConnectionKey, Vec<Field>),
+    /// A request that waits for the first packet of a connection.
+    Listen(ConnectionKey),
 }
 
 /// What was asked of the media and is not answered yet, in order. Each answer is for the oldest of its connection.
@@ -48,6 +50,7 @@ impl Gateway {
                 let counters = if let Told::Counted(counters) = told { counters } else { Default::default() };
                 self.answer_audit(transaction, connection, &wanted, Some(counters), now);
             }
+            Some(Job::Listen(connection)) => self.on_counted(connection, told, now),
             Some(Job::Delete(_)) | None => {}
         }
     }

@@ -12,18 +12,18 @@ use crate::call::gateway::answer::Denial;
 use crate::call::gateway::calls::CallEntry;
 use crate::call::gateway::connection::Connection;
 use crate::call::gateway::endpoint::Endpoint;
+use crate::call::gateway::events::{Events, Voice};
 use crate::call::gateway::exchange::{ConnectionKey, EndpointKey, LookupKey, Output};
 use crate::call::gateway::history::{History, TransactionKey};
 use crate::call::gateway::identity::{Identity, Limits, Naming, Timers};
 use crate::call::gateway::job::{Asked, Job, JobKey};
-use crate::call::gateway::no_events::Events;
 use crate::call::gateway::params;
 use crate::call::refused::Refused;
 use crate::call::slab::Slab;
 use crate::call::uas::Load;
 use crate::handoff::frame::RefuseReason;
 use crate::time::{Time, Wheel};
-use crate::wire::mgcp::{Command, Message, Response, ReturnCode, Unparsable, Verb, Wildcard};
+use crate::wire::mgcp::{Command, Message, Response, RestartMethod, ReturnCode, Unparsable, Verb, Wildcard};
 
 /// The media gateway of one worker.
 #[derive(Debug)]
@@ -61,11 +61,12 @@ const CONFIRMED_AT_ONCE: usize = 5_000;
 pub(super) enum Timer {
     Transaction(TransactionKey),
     Lonely(EndpointKey),
+    Listen(ConnectionKey),
 }
 
 impl Gateway {
-    /// A gateway without endpoints.
-    pub fn new(identity: Identity, limits: Limits, timers: Timers) -> Self {
+    /// A gateway without endpoints; `voice` is what it says by itself.
+    pub fn new(identity: Identity, voice: Voice, limits: Limits, timers: Timers) -> Self {
         Gateway {
             endpoints: Slab::new(limits.endpoints),
             by_number: BTreeMap::new(),
@@ -79,7 +80,7 @@ impl Gateway {
             refused: Refused::new(timers.history),
             jobs: Slab::new(limits.transactions),
             asked: Asked::new(),
-            events: Events::new(&identity),
+            events: Events::new(voice, timers),
             // 10 ms are fine enough for the first retransmission; one turn is 20 s.
             wheel: Wheel::new(Duration::from_millis(10), 2_048, 1_024),
             outputs: VecDeque::new(),
@@ -130,6 +131,7 @@ impl Gateway {
             match timer {
                 Timer::Transaction(key) => self.on_transaction_timer(key, now),
                 Timer::Lonely(key) => self.on_lonely(key, now),
+                Timer::Listen(key) => self.on_listening(key),
             }
         }
         self.events.handle_timeout(now);
@@ -140,9 +142,24 @@ impl Gateway {
         self.wheel.poll_timeout().into_iter().chain(self.events.poll_timeout()).min()
     }
 
-    /// Whether new connections are turned away.
-    pub fn set_draining(&mut self, draining: bool) {
-        self.draining = draining;
+    /// The worker is in service: the call agents are told (RFC 3435 §4.4.6).
+    pub fn start(&mut self, now: Time) {
+        self.events.tell_all(RestartMethod::Restart, now);
+    }
+
+    /// This worker is the successor of one that has died, with this token: the call agents are told that its endpoints
+    /// are gone. Called before [`Gateway::start`].
+    pub fn succeed(&mut self, dead: &str, now: Time) {
+        self.events.succeed(dead, now);
+    }
+
+    /// Whether new connections are turned away. The call agents are told of a change (RFC 3435 §2.3.12).
+    pub fn set_draining(&mut self, draining: bool, now: Time) {
+        if draining != self.draining {
+            self.draining = draining;
+            let method = if draining { RestartMethod::Graceful } else { RestartMethod::CancelGraceful };
+            self.events.tell_all(method, now);
+        }
     }
 
     /// Whether new connections are turned away.
@@ -180,18 +197,13 @@ impl Gateway {
         self.load
     }
 
-    /// The events of this gateway's endpoints: what is told to call agents, and the life cycle that RSIP announces.
-    pub fn events(&mut self) -> &mut Events {
-        &mut self.events
-    }
-
-    /// Deletes all connections, requests and endpoints: the worker stops.
+    /// Deletes all connections, requests and endpoints: the worker stops, and tells the call agents so.
     pub fn end_all(&mut self, now: Time) {
         let connections: Vec<ConnectionKey> = self.connections.keys().collect();
         self.close_connections(&connections, None);
         let endpoints: Vec<EndpointKey> = self.endpoints.keys().collect();
         endpoints.into_iter().for_each(|key| self.remove_endpoint(key));
-        let _ = now;
+        self.events.tell_all(RestartMethod::Forced, now);
     }
 
     /// Whether nothing is left: no connection, no endpoint, no transaction.
@@ -199,9 +211,10 @@ impl Gateway {
         self.is_quiet() && self.history.len() == 0
     }
 
-    /// Whether all connections and endpoints are gone; answers may still wait for retransmissions of their commands.
+    /// Whether all connections and endpoints are gone, and no call agent has to be told of anything; answers may still
+    /// wait for retransmissions of their commands.
     pub fn is_quiet(&self) -> bool {
-        self.connections.is_empty() && self.endpoints.is_empty()
+        self.connections.is_empty() && self.endpoints.is_empty() && self.events.is_idle()
     }
 
     fn on_command(&mut self, command: &Command<'_>, arrival: &Arrival, now: Time) {
@@ -282,7 +295,7 @@ impl Gateway {
             let id = response.transaction().0;
             self.history.confirm(arrival.source.ip().to_canonical(), id, id, &mut 1);
         } else {
-            self.events.on_response(response, arrival, now);
+            self.events.on_response(response, self.sender(arrival), now);
         }
         self.dealt_with(arrival);
     }

@@ -74,7 +74,7 @@ impl Gateway {
         let settings = Settings { mode, wanted, remote, terms };
         let flow = self.flow(endpoint, Some(key), &settings);
         let is_same = flow == connection.flow;
-        let embedded = self.check_embedded(command, Some(endpoint), kind, now)?;
+        let embedded = self.check_embedded(command, Some(endpoint), kind)?;
         let modification = Modification {
             transaction,
             endpoint,
@@ -114,7 +114,7 @@ impl Gateway {
             answer = answer.description(connection.description.text());
         }
         self.refresh_flows(endpoint);
-        let before = self.apply_embedded(embedded, endpoint, &arrival, now);
+        let before = self.apply_embedded(embedded, endpoint, Some(key), &arrival, now);
         self.answer(transaction, &answer.behind(before), now);
     }
 }

@@ -28,11 +28,11 @@ impl Gateway {
         let mut accepted = Vec::with_capacity(keys.len());
         for key in keys {
             let kind = self.endpoints.get(key).ok_or(ReturnCode::ENDPOINT_UNKNOWN)?.kind;
-            accepted.push((key, self.check_embedded(command, Some(key), kind, now)?));
+            accepted.push((key, self.check_embedded(command, Some(key), kind)?));
         }
         let mut before = Vec::new();
         for (key, embedded) in accepted {
-            before.extend(self.apply_embedded(embedded, key, arrival, now));
+            before.extend(self.apply_embedded(embedded, key, None, arrival, now));
             self.release(key, now);
         }
         self.answer(transaction, &Answer::new(ReturnCode::OK).behind(before), now);

@@ -103,8 +103,10 @@ pub struct Scope<'a> {
     pub has_digit_map: bool,
 }
 
-/// Bounds: what a request holds at most. More of either is 510.
+/// Events that a request asks for at most, those of embedded requests included, and the bytes it is written with: an
+/// endpoint keeps them. More is 502.
 const EVENTS: usize = 64;
+const TEXT: usize = 4_096;
 /// RFC 3435 §3.2.2.5: 1 to 32 hexadecimal digits.
 const ID: usize = 32;
 
@@ -130,6 +132,10 @@ impl Request {
         };
         if id.is_empty() || id.len() > ID || !id.iter().all(u8::is_ascii_hexdigit) {
             return Err(Code::PROTOCOL_ERROR);
+        }
+        let texts = [asked.requested, asked.signals, asked.digit_map, asked.detect];
+        if texts.into_iter().flatten().map(<[u8]>::len).sum::<usize>() > TEXT {
+            return Err(Code::INSUFFICIENT_RESOURCES);
         }
         let quarantine = match asked.quarantine {
             None | Some(b"") => QuarantineHandling::default(),
@@ -187,8 +193,10 @@ impl Requested {
             for wanted in read_event(event.name, scope)? {
                 events.push(RequestedEvent { wanted, action, embedded: embedded.clone() });
             }
-            if events.len() > EVENTS {
-                return Err(Code::PROTOCOL_ERROR);
+            let embedded =
+                |event: &RequestedEvent| event.embedded.as_ref().map_or(0, |lists| lists.requested.events.len());
+            if events.iter().map(|event| 1 + embedded(event)).sum::<usize>() > EVENTS {
+                return Err(Code::INSUFFICIENT_RESOURCES);
             }
         }
         Ok(Requested { events, text: text.into() })
@@ -210,7 +218,7 @@ impl EventList {
         for event in SignalRequests::parse(text).ok_or(Code::PROTOCOL_ERROR)?.iter() {
             wanted.extend(read_event(event.name, scope)?);
             if wanted.len() > EVENTS {
-                return Err(Code::PROTOCOL_ERROR);
+                return Err(Code::INSUFFICIENT_RESOURCES);
             }
         }
         Ok(EventList { wanted, text: text.into() })

@@ -194,10 +194,17 @@ fn a_request_needs_its_identifier_and_one_of_hexadecimal_digits() {
 }
 
 #[test]
-fn a_request_for_more_events_than_it_may_hold_is_510() {
+fn a_request_for_more_than_an_endpoint_keeps_is_502() {
     let events = |count| vec!["R/ma"; count].join(",");
     assert_eq!(code_of(&events(64)), 200);
-    assert_eq!(code_of(&events(65)), 510);
+    assert_eq!(code_of(&events(65)), 502);
+    let embedded = |count| format!("G/oc(A,E(R({})))", events(count));
+    assert_eq!(code_of(&embedded(63)), 200);
+    assert_eq!(code_of(&embedded(64)), 502);
+    let long = |count| read(Asked { digit_map: Some("1".repeat(count).as_bytes()), ..asked("R/ma,R/ma") }).is_ok();
+    assert!(long(2_048));
+    let connections = vec!["R/ma@0A3F58                                                     "; 64].join(",");
+    assert_eq!(code_of(&connections), 502);
 }
 
 #[test]

@@ -113,7 +113,7 @@ impl Events {
         let has_digit_map = self.endpoint(endpoint).is_some_and(|endpoint| endpoint.digit_map.is_some());
         let scope = Scope {
             default: Package::default_of(kind),
-            this: command.verb() == Verb::Crcx || command.connection_id().is_some(),
+            this: matches!(command.verb(), Verb::Crcx | Verb::Mdcx),
             knows: has_connection,
             has_digit_map,
         };
@@ -252,9 +252,9 @@ impl Events {
         })
     }
 
-    /// The packages that work here, as in `v:` of capabilities.
-    pub fn packages() -> String {
-        Package::all_offered().map(|package| package.name).collect::<Vec<_>>().join(";")
+    /// The packages that work here, as capabilities and PackageList name them (§2.3.10).
+    pub fn packages() -> Vec<&'static str> {
+        Package::all_offered().map(|package| package.name).collect()
     }
 
     /// Time has passed.

@@ -88,7 +88,7 @@ fn a_change_that_is_refused_leaves_everything_as_it_was() {
         (mdcx(20, "L: a:G723\r\n"), 534),
         (mdcx(21, "Z2: ann/$@gw\r\n"), 539),
         (mdcx(22, &format!("\r\n{}", SDP.replace("3456", "0"))), 505),
-        (mdcx(23, "M: inactive\r\nR: nosuch/pkg\r\n"), 518),
+        (mdcx(23, "M: inactive\r\nX: 1\r\nR: nosuch/pkg\r\n"), 518),
     ];
     for (command, wanted) in table {
         assert_eq!(code(&rig.send(&command)), wanted, "{command}");

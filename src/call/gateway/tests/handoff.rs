@@ -65,7 +65,7 @@ fn without_room_a_selected_crcx_goes_back_and_all_others_are_answered() {
 fn a_draining_worker_takes_no_new_connection_but_those_that_belong_to_it() {
     let mut rig = Rig::new();
     let (endpoint, connection) = rig.create("ann", 1);
-    rig.gateway.set_draining(true);
+    rig.gateway.set_draining(true, rig.now);
     let crcx =
         |id: u32, endpoint: &str, call: &str| format!("CRCX {id} {endpoint} MGCP 1.0\r\nC: {call}\r\nM: recvonly\r\n");
     assert_eq!(said(&rig.hand_over(&crcx(2, "ann/$@gw", "9"))), ["refuse 1 Draining"]);

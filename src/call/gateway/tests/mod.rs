@@ -5,6 +5,7 @@ mod begin;
 mod bridge;
 mod change;
 mod end;
+mod events;
 mod handoff;
 mod history;
 mod hostile;
@@ -14,11 +15,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::call::exchange::{Arrival, Path, Transmit};
+use crate::call::gateway::events::Voice;
 use crate::call::gateway::{
     Ask, ConnectionKey, Counters, Flow, Gateway, Identity, Kind, Limits, Naming, Output, Timers, Told,
 };
 use crate::handoff::frame::{RefuseReason, Transport};
-use crate::ids::{ConnId, ListenerId, Seq};
+use crate::ids::{ConnId, ListenerId, Seq, TransactionRange, WorkerId};
 use crate::time::Time;
 use crate::wire::mgcp::{Field, Message, Response, parse};
 
@@ -59,7 +61,7 @@ impl Rig {
 
     fn of(identity: Identity, limits: Limits) -> Self {
         Rig {
-            gateway: Gateway::new(identity, limits, Timers::default()),
+            gateway: Gateway::new(identity, voice(), limits, Timers::default()),
             now: Time(1_000_000_000),
             media: BTreeMap::new(),
             asked: Vec::new(),
@@ -200,6 +202,11 @@ fn identity() -> Identity {
         aliases: vec![("rtpbridge".into(), Kind::Bridge)],
         seed: [1, 2],
     }
+}
+
+/// What it says by itself: nothing of restarts, for no call agent is configured.
+fn voice() -> Voice {
+    Voice { token: TOKEN.into(), range: TransactionRange::of(WorkerId(2)), agents: Vec::new(), seed: 3 }
 }
 
 fn transmitted(output: Output) -> Option<Transmit> {
