@@ -33,6 +33,6 @@ pub fn run(flags: Flags, verbose: u8) -> Result<(), Failure> {
         // One of the two is there: the command line demands it.
         (None, path) => Link::Path(path.clone().unwrap_or_default()),
     };
-    let settings = Settings { name: flags.name, handoff: flags.dispatcher, ..Settings::new(link) };
+    let settings = Settings { name: flags.name, handoff: flags.dispatcher, gateway: true, ..Settings::new(link) };
     worker::run(settings, Echo::default()).map_err(Failure::usage)
 }

@@ -124,13 +124,7 @@ impl TokenKey {
 
     /// The token of a worker's life in hexadecimal digits.
     pub fn hex(&self, incarnation: Incarnation) -> HexToken {
-        let check = self.hash(b't', &incarnation.0.to_le_bytes()) & CHECK_MASK;
-        let value = u128::from(incarnation.0) << CHECK_BITS | u128::from(check);
-        let mut text = [0; HexToken::LEN];
-        for (place, byte) in text.iter_mut().rev().enumerate() {
-            *byte = HEX[(value >> (4 * place)) as usize & 15];
-        }
-        HexToken(text)
+        self.token(incarnation).hex()
     }
 
     /// Reads the hexadecimal token that `field` starts with, in either case, if it was made with this key.
@@ -237,6 +231,31 @@ impl HexToken {
     }
 }
 
+impl Token {
+    /// Reads a text form, whichever key it was made with: of this worker's own token, as it was told.
+    pub fn parse(text: &str) -> Option<Self> {
+        let bytes: [u8; Token::LEN] = text.as_bytes().try_into().ok()?;
+        decode(bytes.strip_prefix(b"pm")?).map(|_| Token(bytes))
+    }
+
+    /// The same identity in hexadecimal digits.
+    pub fn hex(&self) -> HexToken {
+        let [_, _, incarnation @ .., _, _, _, _, _, _] = &self.0;
+        let [.., a, b, c, d, e, f] = self.0;
+        let (incarnation, check) = (decode(incarnation), decode(&[a, b, c, d, e, f]));
+        hex_token(incarnation.unwrap_or_default(), check.unwrap_or_default())
+    }
+}
+
+fn hex_token(incarnation: u64, check: u64) -> HexToken {
+    let value = u128::from(incarnation) << CHECK_BITS | u128::from(check);
+    let mut text = [0; HexToken::LEN];
+    for (place, byte) in text.iter_mut().rev().enumerate() {
+        *byte = HEX[(value >> (4 * place)) as usize & 15];
+    }
+    HexToken(text)
+}
+
 /// The transaction ids of the MGCP commands that a worker sends (NTFY, RSIP, DLCX): no two slots share one, so that the
 /// response tells the slot when it comes to the well-known port (RFC 3435 §3.5.2 has ids from 1 to 999,999,999).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -323,6 +342,11 @@ mod tests {
         let incarnation = Incarnation::new(0x3_ffff_5678_9abc);
         let token = KEY.hex(incarnation);
         assert_eq!(token.as_str().len(), HexToken::LEN);
+        assert_eq!(Token::parse(KEY.token(incarnation).as_str()).map(|token| token.hex()), Some(token));
+        assert_eq!(
+            (Token::parse("pm"), Token::parse("pm0000000000000zzz"), Token::parse("xx0000000000000000")),
+            (None, None, None)
+        );
         assert!(token.as_bytes().iter().all(u8::is_ascii_hexdigit), "{token:?}");
         assert_eq!(KEY.read_hex(format!("{}0000002a", token.as_str()).as_bytes()), Some(incarnation));
         assert_eq!(KEY.read_hex(token.as_str().to_uppercase().as_bytes()), Some(incarnation));

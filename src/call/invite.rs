@@ -137,7 +137,7 @@ impl Uas {
         if self.draining {
             return self.turn_away(request, arrival, RefuseReason::Draining, now);
         }
-        if self.load.units_used.saturating_sub(freed).saturating_add(arrival.size) > self.limits.units {
+        if self.units_taken().saturating_sub(freed).saturating_add(arrival.size) > self.limits.units {
             return self.turn_away(request, arrival, RefuseReason::Full, now);
         }
         let Some(next) = self.calls.next_key() else {
@@ -313,7 +313,7 @@ impl Uas {
         let own_port = arrival.seq().is_none();
         let status = match reason {
             RefuseReason::Full if arrival.size > self.limits.units => 480,
-            RefuseReason::Full if self.load.units_used < self.limits.units || !own_port => 486,
+            RefuseReason::Full if self.units_taken() < self.limits.units || !own_port => 486,
             _ if own_port => 503,
             _ => 480,
         };

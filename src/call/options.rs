@@ -53,7 +53,7 @@ impl Uas {
 
     /// OPTIONS (RFC 3261 §11.2): what an INVITE would get, and what we can do.
     pub(super) fn on_options(&mut self, request: &Request<'_>, arrival: &Arrival) {
-        let room = !self.draining && self.load.units_used < self.limits.units;
+        let room = !self.draining && self.units_taken() < self.limits.units;
         let status = if room || request.to_tag.is_some() { 200 } else { 486 };
         let headers =
             [("Allow", ALLOW), ("Accept", SDP.as_bytes()), ("Accept-Encoding", b"identity"), ("Supported", SUPPORTED)];

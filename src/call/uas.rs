@@ -45,6 +45,8 @@ pub struct Uas {
     pub(super) scratch: Vec<u8>,
     pub(super) kept_bytes: usize,
     pub(super) load: Load,
+    /// Units of the capacity that other sessions than SIP calls take.
+    elsewhere: u32,
     pub(super) draining: bool,
     count: u64,
 }
@@ -149,6 +151,7 @@ impl Uas {
             scratch: Vec::new(),
             kept_bytes: 0,
             load: Load::default(),
+            elsewhere: 0,
             draining: false,
             count: 0,
             limits,
@@ -221,6 +224,11 @@ impl Uas {
     /// Changes the capacity. Standing calls stay.
     pub fn set_units(&mut self, units: u32) {
         self.limits.units = units;
+    }
+
+    /// So many units of the capacity are taken by sessions that are no SIP calls.
+    pub fn set_elsewhere(&mut self, units: u32) {
+        self.elsewhere = units;
     }
 
     /// The dispatcher is gone. What it has handed over cannot be given back any more, and is answered. What did go back
@@ -441,6 +449,11 @@ impl Uas {
             from: Some(local),
             source: arrival.source,
         }
+    }
+
+    /// Units of all the sessions that share the capacity.
+    pub(super) const fn units_taken(&self) -> u32 {
+        self.load.units_used.saturating_add(self.elsewhere)
     }
 
     /// The Contact value of a call.

@@ -51,6 +51,8 @@ pub(super) struct Joined {
     /// The slot's UDP sockets, and the TCP listeners beside them.
     pub(super) own: Vec<Socket>,
     pub(super) tcp: Vec<Listener>,
+    /// The slot's MGCP sockets.
+    pub(super) mgcp: Vec<Socket>,
     /// Duplicates of the well-known sockets, by listener number.
     pub(super) listeners: Vec<Option<Socket>>,
     /// Links to the dispatcher's other lanes.
@@ -65,11 +67,12 @@ impl LinkEnd {
         // Who was started for a slot gets the slot's ports; who comes by itself has its own.
         let ports = match settings.link {
             Link::Inherited(_) => OwnPorts::default(),
-            Link::Path(_) => OwnPorts::bind()?,
+            Link::Path(_) => OwnPorts::bind(settings.gateway)?,
         };
         let mut back = Back::new();
         back.hello(Hello {
             ports: ports.addresses(),
+            services: services(settings),
             name: settings.name.clone(),
             program: settings.program.clone(),
             pid: std::process::id(),
@@ -81,14 +84,17 @@ impl LinkEnd {
         back.poll_transmit(clock::now(), |pieces| link.send(pieces))
             .map_err(|error| WorkerError::NotWelcome(error.to_string()))?;
         let (welcome, descriptors) = link.await_welcome(&mut back)?;
-        let Sorted { mut own, mut tcp, listeners, more } = sort(&welcome, descriptors)?;
-        if own.is_empty() {
-            (own, tcp) = (ports.udp, ports.tcp);
+        let Sorted { mut own, mut tcp, mut mgcp, listeners, more } = sort(&welcome, descriptors)?;
+        if matches!(settings.link, Link::Path(_)) {
+            (own, tcp, mgcp) = (ports.udp, ports.tcp, ports.mgcp);
         }
-        if own.is_empty() {
-            return Err(WorkerError::Welcome("no SIP socket came with it".into()));
+        if !settings.gateway {
+            mgcp.clear();
         }
-        Ok(Joined { link, back, welcome, own, tcp, listeners, more })
+        if own.is_empty() && mgcp.is_empty() {
+            return Err(WorkerError::Welcome("no socket came with it".into()));
+        }
+        Ok(Joined { link, back, welcome, own, tcp, mgcp, listeners, more })
     }
 
     /// Links to a new dispatcher. Asked for again and again: where nobody listens it costs two system calls.
@@ -203,6 +209,12 @@ impl LinkEnd {
     }
 }
 
+/// What a worker serves.
+pub(super) fn services(settings: &Settings) -> Vec<String> {
+    let services: &[&str] = if settings.gateway { &["sip", "mgcp"] } else { &["sip"] };
+    services.iter().map(|service| (*service).to_owned()).collect()
+}
+
 /// Waits until the link may be read, without taking the event from the poll that serves it later.
 fn wait(link: &SeqPacket, deadline: Time) -> Result<(), WorkerError> {
     let left = deadline.since(clock::now());
@@ -222,6 +234,7 @@ fn wait(link: &SeqPacket, deadline: Time) -> Result<(), WorkerError> {
 pub(super) struct Sorted {
     pub(super) own: Vec<Socket>,
     pub(super) tcp: Vec<Listener>,
+    pub(super) mgcp: Vec<Socket>,
     pub(super) listeners: Vec<Option<Socket>>,
     pub(super) more: Vec<LinkEnd>,
 }
@@ -234,6 +247,7 @@ pub(super) fn sort(welcome: &Welcome, descriptors: Vec<OwnedFd>) -> Result<Sorte
     }
     let mut own = Vec::new();
     let mut tcp = Vec::new();
+    let mut mgcp = Vec::new();
     let mut more = Vec::new();
     let mut listeners: Vec<Option<Socket>> = welcome.listeners.iter().map(|_| None).collect();
     for (PassedSocket { role, listener, .. }, fd) in welcome.sockets.iter().zip(descriptors) {
@@ -247,26 +261,33 @@ pub(super) fn sort(welcome: &Welcome, descriptors: Vec<OwnedFd>) -> Result<Sorte
                 }
             }
             SocketRole::Link => more.push(LinkEnd::on(SeqPacket::from_fd(fd).map_err(unusable)?)),
-            // Not served here; closed.
-            SocketRole::Mgcp => {}
+            SocketRole::Mgcp => mgcp.push(Socket::from_fd(fd).map_err(unusable)?),
         }
     }
-    Ok(Sorted { own, tcp, listeners, more })
+    Ok(Sorted { own, tcp, mgcp, listeners, more })
 }
 
-/// The ports of a worker that comes by itself: one for each family, UDP and TCP, on every address of this host.
+/// The ports of a worker that comes by itself: one for each family, UDP and TCP, on every address of this host, and one
+/// more for MGCP.
 #[derive(Debug, Default)]
 struct OwnPorts {
     udp: Vec<Socket>,
     tcp: Vec<Listener>,
+    mgcp: Vec<Socket>,
 }
 
 impl OwnPorts {
-    fn bind() -> Result<Self, WorkerError> {
+    fn bind(gateway: bool) -> Result<Self, WorkerError> {
         let mut ports = OwnPorts::default();
         ports.add(Ipv4Addr::UNSPECIFIED.into())?;
         // A host may have no IPv6; then its callers have none either.
         let _ = ports.add(Ipv6Addr::UNSPECIFIED.into());
+        if gateway {
+            for own in &ports.udp {
+                let any = SocketAddr::new(own.local_addr().ip(), 0);
+                ports.mgcp.push(Socket::bind(any, Buffers::SIGNALLING)?);
+            }
+        }
         Ok(ports)
     }
 
@@ -288,6 +309,9 @@ impl OwnPorts {
     }
 
     fn addresses(&self) -> Vec<Port> {
-        self.udp.iter().map(|socket| Port { service: "sip".to_owned(), address: socket.local_addr() }).collect()
+        let port = |service: &'static str| {
+            move |socket: &Socket| Port { service: service.to_owned(), address: socket.local_addr() }
+        };
+        self.udp.iter().map(port("sip")).chain(self.mgcp.iter().map(port("mgcp"))).collect()
     }
 }

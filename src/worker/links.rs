@@ -46,6 +46,11 @@ pub(super) struct Numbers {
 }
 
 impl Numbers {
+    /// The worker's number for the dispatcher's stream connection `conn` of link `lane`; 0 stays 0.
+    pub(super) const fn conn(self, lane: usize, conn: ConnId) -> ConnId {
+        if conn.0 == 0 { conn } else { ConnId((lane as u64) << NUMBER_BITS | conn.0) }
+    }
+
     /// The worker's number for message `seq` of link `lane`.
     pub(super) const fn of(self, lane: usize, seq: Seq) -> Seq {
         Seq((lane as u64) << NUMBER_BITS | (self.earlier + seq.0))
@@ -153,7 +158,8 @@ impl Links {
     ///
     /// As [`Links::group_open`].
     pub(super) fn reply(&mut self, conn: ConnId, bytes: &[u8]) -> Result<(), Backlog> {
-        self.lanes.first_mut().map_or(Ok(()), |lane| lane.back.reply(conn, bytes))
+        let Some(lane) = self.lanes.get_mut((conn.0 >> NUMBER_BITS) as usize) else { return Ok(()) };
+        lane.back.reply(ConnId(conn.0 & ((1 << NUMBER_BITS) - 1)), bytes)
     }
 
     /// Whether a lane should hear how far its messages have been read.

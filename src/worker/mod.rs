@@ -26,6 +26,7 @@ mod link;
 mod links;
 mod listeners;
 mod media;
+mod mgcp;
 mod orphan;
 mod process;
 mod report;

@@ -1,6 +1,7 @@
 //! The worker's process: one thread, one poll; every effect the user agent and the application ask for happens here.
 
 mod effects;
+mod gateway;
 mod reading;
 mod reunion;
 
@@ -15,6 +16,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::admin::run_dir::worker_lock;
+use crate::call::gateway::LookupKey;
 use crate::call::{CallKey, Identity, Limits, ResolveKey, Timers, Uas};
 use crate::handoff::frame::{Drain, DrainMode, Report, Welcome};
 use crate::ids::{Seq, TokenKey, WorkerId};
@@ -32,6 +34,7 @@ use crate::worker::link::{Joined, LinkEnd};
 use crate::worker::links::{self, LINKS, Links, MOST};
 use crate::worker::listeners::Listeners;
 use crate::worker::media::{Media, RTP_TOKENS};
+use crate::worker::mgcp::Mgcp;
 use crate::worker::orphan::{Next, Orphan};
 use crate::worker::report::{CpuShare, Pace};
 use crate::worker::screen::Screen;
@@ -46,6 +49,8 @@ const SIGNALS: Token = Token(2);
 const OWN_UDP: usize = 1 << 8;
 /// The slot's TCP listeners, by number.
 const OWN_TCP: usize = 1 << 9;
+/// The slot's MGCP sockets, by number.
+const OWN_MGCP: usize = 1 << 10;
 /// Sockets of each kind that a slot can have.
 const SOCKETS: usize = 1 << 8;
 /// Batches or frames read from one source before others have their turn.
@@ -109,6 +114,7 @@ struct Worker<A> {
     /// What has happened since a new dispatcher was told what there is.
     meanwhile: Vec<Meanwhile>,
     uas: Uas,
+    mgcp: Mgcp,
     application: A,
     media: Media,
     conferences: Conferences,
@@ -118,7 +124,7 @@ struct Worker<A> {
     own: Vec<Socket>,
     /// Duplicates of the well-known sockets; only sent on.
     listeners: Listeners,
-    resolver: Resolver<ResolveKey>,
+    resolver: Resolver<Question>,
     pace: Pace<Figures>,
     cpu: CpuShare,
     scanner: Scanner,
@@ -140,6 +146,15 @@ enum Stage {
     Orphaned(Orphan),
     /// It ends its calls, until this time.
     Stopping(Time),
+}
+
+/// Whose message waits for an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Question {
+    /// A SIP request's.
+    Request(ResolveKey),
+    /// That of an MGCP command to a call agent.
+    CallAgent(LookupKey),
 }
 
 /// Something that a new dispatcher has to hear behind its welcome.
@@ -169,7 +184,9 @@ impl<A: Application> Worker<A> {
         settings: Settings,
         application: A,
     ) -> Result<Self, WorkerError> {
-        let Joined { link, back, welcome, own, tcp, listeners: duplicates, more } = joined;
+        let Joined { link, back, welcome, own, tcp, mgcp, listeners: duplicates, more } = joined;
+        let mut welcome = welcome;
+        welcome.mgcp.take_if(|_| !settings.gateway);
         let mut links = Links::default();
         links.set(link, back, more, &poll).map_err(WorkerError::system("cannot watch the links"))?;
         let mut listeners = Listeners::default();
@@ -177,7 +194,7 @@ impl<A: Application> Worker<A> {
         let mut holdings = Holdings::default();
         holdings.set_key(welcome.key.clone());
         let screen_key = TokenKey::new(random().map_err(WorkerError::system("no random numbers"))?);
-        let random: [u8; 24] = random().map_err(WorkerError::system("no random numbers"))?;
+        let random: [u8; 48] = random().map_err(WorkerError::system("no random numbers"))?;
         let seed =
             |at: usize| random.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_ne_bytes);
         let identity = Identity {
@@ -190,10 +207,16 @@ impl<A: Application> Worker<A> {
             program: settings.program.as_str().into(),
             seed: [seed(0), seed(8)],
         };
-        let limits = Limits { units: settings.capacity.unwrap_or(welcome.capacity), ..Limits::default() };
+        let units = settings.capacity.unwrap_or(welcome.capacity);
+        let mut mgcp = Mgcp::new(&welcome, mgcp, &listeners, units, [seed(24), seed(32), seed(40)]);
+        mgcp.start(&welcome, clock::now());
+        let limits = Limits { units, ..Limits::default() };
         let registry = poll.registry();
         for (number, socket) in own.iter().enumerate().take(SOCKETS) {
             streams::register(registry, socket, Token(OWN_UDP + number))?;
+        }
+        for (number, socket) in mgcp.own.iter().enumerate().take(SOCKETS) {
+            streams::register(registry, socket, Token(OWN_MGCP + number))?;
         }
         let streams = Streams::new(registry, tcp, OWN_TCP)?;
         let media_registry = registry.try_clone().map_err(WorkerError::system("cannot share the poll"))?;
@@ -205,6 +228,7 @@ impl<A: Application> Worker<A> {
         Ok(Worker {
             media: Media::new(media_registry, welcome.rtp_ports, seed(16)),
             uas: Uas::new(identity, limits, Timers::default(), settings.session_timer),
+            mgcp,
             poll,
             signals,
             slot: lock,
@@ -267,6 +291,7 @@ impl<A: Application> Worker<A> {
                 self.end_calls("drained for long enough", now);
             }
             self.uas.handle_timeout(now);
+            self.mgcp.gateway.handle_timeout(now);
             if self.application.poll_timeout().is_some_and(|due| due <= now) {
                 self.application.handle_timeout(&mut Calls { uas: &mut self.uas, media: &mut self.media, now });
             }
@@ -281,7 +306,8 @@ impl<A: Application> Worker<A> {
     }
 
     fn poll_timeout(&self, now: Time) -> Option<Time> {
-        let report = self.links.is_up().then(|| self.pace.due(&self.figures(now), self.uas.load().sessions > 0));
+        let figures = self.figures(now);
+        let report = self.links.is_up().then(|| self.pace.due(&figures, figures.sessions > 0));
         let stage = match &self.stage {
             Stage::Serving => None,
             Stage::Orphaned(orphan) => orphan.poll_timeout(),
@@ -294,6 +320,7 @@ impl<A: Application> Worker<A> {
             self.comeback.as_ref().map(Comeback::poll_timeout),
             self.calls_end_at,
             self.uas.poll_timeout(),
+            self.mgcp.gateway.poll_timeout(),
             self.application.poll_timeout(),
             self.streams.poll_timeout(),
             self.resolver.poll_timeout(),
@@ -323,6 +350,7 @@ impl<A: Application> Worker<A> {
             }
             Token(token) if token >= RTP_TOKENS => self.media.on_readable(Token(token), &mut self.rtp_batch, now),
             Token(token) if (OWN_UDP..OWN_UDP + SOCKETS).contains(&token) => self.on_own(token - OWN_UDP),
+            Token(token) if (OWN_MGCP..OWN_MGCP + SOCKETS).contains(&token) => self.on_own_mgcp(token - OWN_MGCP),
             token => self.on_stream(token),
         }
     }
@@ -333,10 +361,12 @@ impl<A: Application> Worker<A> {
             DrainMode::Ready if matches!(self.stage, Stage::Stopping(_)) => {}
             DrainMode::Ready => {
                 self.uas.set_draining(false);
+                self.mgcp.gateway.set_draining(false, now);
                 self.calls_end_at = None;
             }
             DrainMode::Drain => {
                 self.uas.set_draining(true);
+                self.mgcp.gateway.set_draining(true, now);
                 // The end of time stands for "as long as they like".
                 self.calls_end_at = Some(now + drain.within).filter(|at| at.0 < u64::MAX);
             }
@@ -351,13 +381,21 @@ impl<A: Application> Worker<A> {
     fn end_calls(&mut self, why: &str, now: Time) {
         self.calls_end_at = None;
         let calls: Vec<CallKey> = self.uas.calls().collect();
-        tracing::info!(calls = calls.len(), "{why}: calls are ended");
+        let connections = self.mgcp.gateway.load().sessions;
+        tracing::info!(calls = calls.len(), connections, "{why}: calls are ended");
         for (number, key) in calls.into_iter().enumerate() {
             self.uas.hang_up(key, now);
             if number % 64 == 63 {
                 self.carry_out();
             }
         }
+        self.mgcp.gateway.end_all(now);
+        self.carry_out();
+    }
+
+    /// Whether nothing of what was begun here goes on.
+    fn is_quiet(&self) -> bool {
+        self.uas.is_quiet() && self.mgcp.gateway.is_quiet()
     }
 
     /// The operator's will, said to this process alone: its calls are ended in order. A second signal: at once.
@@ -372,9 +410,10 @@ impl<A: Application> Worker<A> {
         if self.comeback.as_ref().is_some_and(|comeback| comeback.poll_timeout() <= now) {
             self.on_comeback(now);
         }
+        let is_quiet = self.is_quiet();
         match &mut self.stage {
             Stage::Serving => false,
-            Stage::Orphaned(orphan) => match orphan.poll(!self.uas.is_quiet(), now) {
+            Stage::Orphaned(orphan) => match orphan.poll(!is_quiet, now) {
                 Next::Wait => false,
                 Next::Leave => true,
                 Next::Try => {
@@ -391,7 +430,7 @@ impl<A: Application> Worker<A> {
                 }
             },
             Stage::Stopping(until) => {
-                let over = self.uas.is_quiet() || *until <= now;
+                let over = is_quiet || *until <= now;
                 if over {
                     self.links.goodbye("stopped", now);
                 }
@@ -408,7 +447,7 @@ impl<A: Application> Worker<A> {
             return;
         }
         if due {
-            let load = self.uas.load();
+            let (load, gateway) = (self.uas.load(), self.mgcp.gateway.load());
             self.links.report(Report {
                 number: 0,
                 taken_through: Seq(0),
@@ -419,8 +458,8 @@ impl<A: Application> Worker<A> {
                 cpu: self.cpu.measure(clock::cpu(), now),
                 no_room: figures.no_room,
                 draining: figures.draining,
-                direct: load.direct,
-                answered: load.answered,
+                direct: load.direct + gateway.direct,
+                answered: load.answered + gateway.answered,
             });
             self.pace.reported(figures, now);
         }
@@ -433,10 +472,10 @@ impl<A: Application> Worker<A> {
     }
 
     fn figures(&self, now: Time) -> Figures {
-        let load = self.uas.load();
+        let (load, gateway) = (self.uas.load(), self.mgcp.gateway.load());
         Figures {
-            units_used: load.units_used,
-            sessions: load.sessions,
+            units_used: load.units_used.saturating_add(gateway.units_used),
+            sessions: load.sessions.saturating_add(gateway.sessions),
             no_room: self.media.is_exhausted(now),
             // Its own word: a drain that the dispatcher has ordered is the dispatcher's to remember and to take back.
             draining: matches!(self.stage, Stage::Stopping(_)),

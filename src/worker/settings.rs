@@ -24,6 +24,9 @@ pub struct Settings {
     /// The handoff socket where it looks for a new dispatcher when its link ends. `None`: it serves the calls it has, and
     /// leaves 30 s after the last.
     pub handoff: Option<PathBuf>,
+    /// Whether it is a media gateway, too, and takes MGCP (RFC 3435). The built-in worker is; an application has no part
+    /// in it.
+    pub gateway: bool,
     /// What it asks of session timers (RFC 4028).
     pub session_timer: SessionTimer,
 }
@@ -51,6 +54,7 @@ impl Settings {
             program: concat!("pointsman/", env!("CARGO_PKG_VERSION")).to_owned(),
             capacity: None,
             wants_listeners: true,
+            gateway: false,
             session_timer: SessionTimer::default(),
         }
     }

@@ -1,5 +1,6 @@
 //! The size of a session that comes straight to a worker's own port: there no dispatcher has weighed it.
 
+use crate::wire::mgcp::Command;
 use crate::wire::sdp;
 use crate::wire::sip::Message;
 
@@ -12,6 +13,12 @@ pub(super) fn size_of(msg: &Message<'_>) -> u32 {
     let stated = stated.or_else(|| msg.uri().and_then(|uri| uri.param(b"size")).and_then(number));
     let size = stated.or_else(|| sdp::weigh(msg.body(), 1)).unwrap_or(1);
     size.clamp(1, LIMIT)
+}
+
+/// Units of a connection: `X-Size` or `X+Size` as a parameter, else 1; between 1 and 1,000.
+pub(super) fn size_of_command(command: &Command<'_>) -> u32 {
+    let stated = command.extension(b"X-Size").or_else(|| command.extension(b"X+Size"));
+    stated.and_then(number).unwrap_or(1).clamp(1, LIMIT)
 }
 
 fn number(value: &[u8]) -> Option<u32> {

@@ -1,6 +1,6 @@
 //! What the user agent asks for: messages sent, events told to the application, names looked up.
 
-use super::{LOOKUP_WITHIN, Meanwhile, Worker};
+use super::{LOOKUP_WITHIN, Meanwhile, Question, Worker};
 use crate::call::{CallKey, Event, Hop, Output, ResolveKey, Transmit};
 use crate::net::clock;
 use crate::net::resolve::Asked;
@@ -9,8 +9,9 @@ use crate::worker::application::{Application, Call, Open};
 use crate::worker::conferences::{self};
 
 impl<A: Application> Worker<A> {
-    /// Does what the user agent asks for, until it asks for nothing more.
+    /// Does what the user agent and the gateway ask for, until they ask for nothing more.
     pub(super) fn carry_out(&mut self) {
+        self.carry_out_gateway();
         while let Some(output) = self.uas.poll_output() {
             let now = clock::now();
             match output {
@@ -24,7 +25,7 @@ impl<A: Application> Worker<A> {
     }
 
     pub(super) fn look_up(&mut self, key: ResolveKey, host: &str, port: u16, now: Time) {
-        match self.resolver.ask(key, host, port, now + LOOKUP_WITHIN) {
+        match self.resolver.ask(Question::Request(key), host, port, now + LOOKUP_WITHIN) {
             Ok(Asked::Now(address)) => self.uas.on_resolved(key, Some(address), now),
             Ok(Asked::Later) => {}
             Err(error) => {
@@ -36,14 +37,14 @@ impl<A: Application> Worker<A> {
 
     pub(super) fn on_found(&mut self, now: Time) {
         while let Some(answer) = self.resolver.poll(now) {
-            let address = match answer.addresses {
-                Ok(addresses) => addresses.first().copied(),
-                Err(error) => {
-                    tracing::debug!(%error, "a request of ours cannot be sent");
-                    None
-                }
-            };
-            self.uas.on_resolved(answer.key, address, now);
+            let addresses = answer.addresses.unwrap_or_else(|error| {
+                tracing::debug!(%error, "a request of ours cannot be sent");
+                Vec::new()
+            });
+            match answer.key {
+                Question::Request(key) => self.uas.on_resolved(key, addresses.first().copied(), now),
+                Question::CallAgent(key) => self.mgcp.gateway.on_resolved(key, &addresses, now),
+            }
         }
     }
 

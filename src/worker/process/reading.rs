@@ -7,7 +7,9 @@ use crate::call::Arrival;
 use crate::dispatch::SMALLEST_ANSWERED;
 use crate::handoff::back::BackEvent;
 use crate::handoff::frame::AccessRule;
+use crate::handoff::frame::Transport;
 use crate::net::clock;
+use crate::wire::mgcp;
 use crate::wire::sip::Method;
 use crate::worker::application::Application;
 use crate::worker::link::Received;
@@ -31,7 +33,7 @@ impl<A: Application> Worker<A> {
                 Err(error) => return self.on_link_over(number, &error.to_string()),
             };
             let now = clock::now();
-            let Worker { uas, scanner, holdings, listeners, .. } = self;
+            let Worker { uas, mgcp: gateway, media, scanner, holdings, listeners, .. } = self;
             let (mut drain, mut queried, mut goodbye) = (None, false, None);
             let (mut unread, mut access) = (Vec::new(), None);
             let result = back.on_frame(frame, &mut |event| match event {
@@ -39,6 +41,20 @@ impl<A: Application> Worker<A> {
                     let mut envelope = message.envelope;
                     envelope.seq = numbers.of(number, envelope.seq);
                     envelope.listener = listeners.number(envelope.listener);
+                    envelope.conn = numbers.conn(number, envelope.conn);
+                    if envelope.transport == Transport::Mgcp {
+                        let arrival = Arrival::handed_over(&envelope);
+                        gateway.share(uas);
+                        match mgcp::parse(message.payload) {
+                            Ok(msg) => {
+                                holdings.on_mgcp(&msg, &arrival, now);
+                                gateway.on_message(&msg, &arrival, media, now);
+                            }
+                            Err(bad) => gateway.on_unparsable(&bad, &arrival, media, now),
+                        }
+                        gateway.share(uas);
+                        return;
+                    }
                     let mut arrival = Arrival::handed_over(&envelope);
                     match scanner.scan(message.payload) {
                         Ok(msg) => {

@@ -62,9 +62,11 @@ impl<A: Application> Worker<A> {
         if !self.links.is_up() {
             return;
         }
-        tracing::info!(reason, calls = self.uas.load().sessions, "no dispatcher: calls go on");
+        let calls = self.figures(clock::now()).sessions;
+        tracing::info!(reason, calls, "no dispatcher: calls go on");
         self.links.clear();
         self.uas.on_dispatcher_lost();
+        self.mgcp.gateway.on_dispatcher_lost();
         if !matches!(self.stage, Stage::Stopping(_)) {
             if self.slot.is_some() {
                 self.listeners.stamp_arrivals();
@@ -73,6 +75,7 @@ impl<A: Application> Worker<A> {
                 // from them leaves from our own port.
                 self.listeners.close();
                 self.uas.set_listeners(self.listeners.addresses(), self.listeners.held());
+                self.mgcp.set_listeners(&self.welcome, &self.listeners);
             }
             self.stage = Stage::Orphaned(Orphan::new(self.settings.handoff.is_some(), clock::now()));
         }
@@ -82,8 +85,9 @@ impl<A: Application> Worker<A> {
     pub(super) fn come_back(&mut self, now: Time) -> io::Result<Comeback> {
         let path = self.settings.handoff.as_deref().ok_or(io::ErrorKind::NotFound)?;
         let link = LinkEnd::connect(path, &self.poll)?;
-        let load = self.uas.load();
+        let load = self.figures(now);
         let hello = Hello {
+            services: link::services(&self.settings),
             secret: Some(self.welcome.secret),
             incarnation: Some(self.welcome.incarnation),
             program: self.settings.program.clone(),
@@ -96,11 +100,14 @@ impl<A: Application> Worker<A> {
             draining: self.uas.is_draining(),
             ..Hello::default()
         };
-        let conferences = self.conferences.open();
+        let mut conferences = self.conferences.open();
+        conferences.extend(self.open_calls());
         if self.slot.is_none() {
             // It comes as it came first, and tells the rest when it is welcome.
-            let port = |own: &Socket| Port { service: "sip".to_owned(), address: own.local_addr() };
-            let ports = self.own.iter().map(port).collect();
+            let port = |service: &'static str| {
+                move |own: &Socket| Port { service: service.to_owned(), address: own.local_addr() }
+            };
+            let ports = self.own.iter().map(port("sip")).chain(self.mgcp.own.iter().map(port("mgcp"))).collect();
             let hello = Hello { name: self.settings.name.clone(), ports, ..hello };
             self.meanwhile = conferences.into_iter().map(|(since, name)| Meanwhile::Opened(name, since)).collect();
             return Comeback::begin(link, hello, &[], Vec::new(), Vec::new(), now);
@@ -114,6 +121,11 @@ impl<A: Application> Worker<A> {
         for listener in self.streams.listeners() {
             passed.push(PassedSocket { role: SocketRole::SipTcp, address: listener.local_addr(), listener: None });
             sockets.push(listener.as_fd());
+        }
+        for socket in &self.mgcp.own {
+            // Which listener it belongs to, the new dispatcher knows by its address.
+            passed.push(PassedSocket { role: SocketRole::Mgcp, address: socket.local_addr(), listener: None });
+            sockets.push(socket.as_fd());
         }
         for (about, socket) in self.listeners.passed() {
             passed.push(about);
@@ -148,7 +160,8 @@ impl<A: Application> Worker<A> {
     }
 
     /// A new dispatcher has welcomed us back. The slot's sockets, which it gave back, are ours already.
-    pub(super) fn on_welcome(&mut self, link: LinkEnd, welcome: Welcome, descriptors: Vec<OwnedFd>) {
+    pub(super) fn on_welcome(&mut self, link: LinkEnd, mut welcome: Welcome, descriptors: Vec<OwnedFd>) {
+        welcome.mgcp.take_if(|_| !self.settings.gateway);
         let more = match link::sort(&welcome, descriptors) {
             Ok(Sorted { listeners, more, .. }) => {
                 self.listeners.set(&welcome.listeners, listeners);
@@ -160,6 +173,7 @@ impl<A: Application> Worker<A> {
             }
         };
         self.uas.set_listeners(self.listeners.addresses(), self.listeners.held());
+        self.mgcp.set_listeners(&welcome, &self.listeners);
         if self.settings.capacity.is_none() {
             self.uas.set_units(welcome.capacity);
         }
@@ -173,7 +187,7 @@ impl<A: Application> Worker<A> {
         if matches!(self.stage, Stage::Orphaned(_)) {
             self.stage = Stage::Serving;
         }
-        tracing::info!(calls = self.uas.load().sessions, "back with a dispatcher");
+        tracing::info!(calls = self.figures(clock::now()).sessions, "back with a dispatcher");
         std::mem::take(&mut self.meanwhile).into_iter().for_each(|change| self.tell(change));
     }
 }

@@ -1,0 +1,195 @@
+//! The media gateway of a worker process (RFC 3435): the gateway as a value, the slot's MGCP sockets, and how the one
+//! comes by its messages over the others.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use crate::call::Uas;
+use crate::call::exchange::{Arrival, Hop};
+use crate::call::gateway::events::Voice;
+use crate::call::gateway::notify::{Entity, Way};
+use crate::call::gateway::restart::CallAgent;
+use crate::call::gateway::{Gateway, Identity, Kind, Limits, Naming, Output, Timers};
+use crate::handoff::frame::{Bypass, MgcpListener, Transport, Welcome};
+use crate::ids::{ListenerId, Token, TransactionRange, WorkerId};
+use crate::net::udp::Socket;
+use crate::time::Time;
+use crate::wire::mgcp;
+use crate::worker::listeners::Listeners;
+use crate::worker::media::Media;
+use crate::worker::size::size_of_command;
+
+/// The gateway with its sockets.
+#[derive(Debug)]
+pub(super) struct Mgcp {
+    pub(super) gateway: Gateway,
+    pub(super) own: Vec<Socket>,
+    /// What the gateway asks for beside media: it is done when the link is free for it.
+    outputs: VecDeque<Output>,
+}
+
+impl Mgcp {
+    /// The gateway that `welcome` makes of this worker, on these sockets of its own.
+    pub(super) fn new(welcome: &Welcome, own: Vec<Socket>, listeners: &Listeners, units: u32, seeds: [u64; 3]) -> Self {
+        let [one, two, three] = seeds;
+        let hex = Token::parse(&welcome.token).map(|token| token.hex());
+        let addresses: Vec<SocketAddr> = own.iter().map(Socket::local_addr).collect();
+        let identity = Identity {
+            token: welcome.token.as_str().into(),
+            hex: hex.as_ref().map_or("", |hex| hex.as_str()).into(),
+            own_naming: own_naming(welcome, &addresses),
+            own: addresses,
+            listeners: listeners.addresses(),
+            naming: naming(welcome, listeners),
+            duplicates: listeners.held(),
+            advertise: welcome.advertise.clone(),
+            aliases: aliases(welcome),
+            seed: [one, two],
+        };
+        let voice = Voice {
+            token: welcome.token.as_str().into(),
+            range: TransactionRange::of(WorkerId(welcome.slot)),
+            agents: agents(welcome, &identity.own, listeners),
+            seed: three,
+        };
+        let limits = Limits { units, ..Limits::default() };
+        Mgcp { gateway: Gateway::new(identity, voice, limits, Timers::default()), own, outputs: VecDeque::new() }
+    }
+
+    /// The first word to the call agents: this worker is there, and whoever had its place is not.
+    pub(super) fn start(&mut self, welcome: &Welcome, now: Time) {
+        let Some(told) = &welcome.mgcp else { return };
+        if let Some(dead) = &told.predecessor {
+            self.gateway.succeed(dead, now);
+        }
+        self.gateway.start(now);
+    }
+
+    /// A new dispatcher has these well-known sockets.
+    pub(super) fn set_listeners(&mut self, welcome: &Welcome, listeners: &Listeners) {
+        self.gateway.set_listeners(listeners.addresses(), naming(welcome, listeners), listeners.held());
+    }
+
+    /// SIP calls and MGCP connections share the capacity: each side learns what the other one has.
+    pub(super) fn share(&mut self, uas: &mut Uas) {
+        uas.set_elsewhere(self.gateway.load().units_used);
+        self.gateway.set_units(uas.units().saturating_sub(uas.load().units_used));
+    }
+
+    /// One message.
+    pub(super) fn on_message(&mut self, message: &mgcp::Message<'_>, arrival: &Arrival, media: &mut Media, now: Time) {
+        self.gateway.on_message(message, arrival, now);
+        self.settle(media, now);
+    }
+
+    /// Bytes that are no message.
+    pub(super) fn on_unparsable(
+        &mut self,
+        bad: &mgcp::Unparsable<'_>,
+        arrival: &Arrival,
+        media: &mut Media,
+        now: Time,
+    ) {
+        self.gateway.on_unparsable(bad, arrival, now);
+        self.settle(media, now);
+    }
+
+    /// Has the media do what the gateway asks for, at once, and keeps the rest.
+    pub(super) fn settle(&mut self, media: &mut Media, now: Time) {
+        while let Some(output) = self.gateway.poll_output() {
+            match output {
+                Output::Media(key, ask) => {
+                    let told = media.carry_out(key, &ask, now);
+                    self.gateway.on_media(key, told, now);
+                }
+                output => self.outputs.push_back(output),
+            }
+        }
+    }
+
+    /// What is to be done beside media.
+    pub(super) fn poll_output(&mut self, media: &mut Media, now: Time) -> Option<Output> {
+        self.settle(media, now);
+        self.outputs.pop_front()
+    }
+
+    /// The socket for this way; `duplicates` are those of the well-known ones.
+    pub(super) fn socket<'s>(&'s self, hop: Hop, to: SocketAddr, duplicates: &'s Listeners) -> Option<&'s Socket> {
+        match hop {
+            Hop::Own(number) => self.own.get(usize::from(number)),
+            // A listener that a new dispatcher has given up: from our own port then.
+            Hop::Listener(number) => duplicates
+                .get(number)
+                .or_else(|| self.own.iter().find(|own| own.local_addr().is_ipv4() == to.is_ipv4())),
+            // MGCP runs over UDP alone.
+            Hop::Stream(_) | Hop::Front(_) | Hop::Dial => None,
+        }
+    }
+}
+
+/// How a message came that has reached our own socket number `number`.
+pub(super) fn arrival(
+    number: u16,
+    source: SocketAddr,
+    local: SocketAddr,
+    message: Option<&mgcp::Message<'_>>,
+) -> Arrival {
+    let size = match message {
+        Some(mgcp::Message::Command(command)) => size_of_command(command),
+        _ => 1,
+    };
+    Arrival { transport: Transport::Mgcp, ..Arrival::own(number, source, local, size) }
+}
+
+/// How endpoints are named whose commands come to a listener, by our number of it.
+fn naming(welcome: &Welcome, listeners: &Listeners) -> Vec<Naming> {
+    let mut naming = vec![Naming::Relay; listeners.addresses().len()];
+    for listener in told(welcome) {
+        let number = listeners.number(ListenerId(listener.listener)).0;
+        if let Some(place) = naming.get_mut(usize::from(number)) {
+            *place = naming_of(listener);
+        }
+    }
+    naming
+}
+
+/// The same for our own sockets, by their number.
+fn own_naming(welcome: &Welcome, own: &[SocketAddr]) -> Vec<Naming> {
+    let of = |address: &SocketAddr| told(welcome).iter().find(|listener| listener.own == Some(*address));
+    own.iter().map(|address| of(address).map_or(Naming::Relay, naming_of)).collect()
+}
+
+fn naming_of(listener: &MgcpListener) -> Naming {
+    match listener.bypass {
+        Bypass::Relay => Naming::Relay,
+        Bypass::Domain => Naming::Domain(listener.domain.as_str().into()),
+        Bypass::Port => Naming::Port,
+    }
+}
+
+fn aliases(welcome: &Welcome) -> Vec<(Box<str>, Kind)> {
+    let aliases = welcome.mgcp.iter().flat_map(|told| &told.aliases);
+    // A kind that this version does not know is left out: its endpoints are unknown then.
+    aliases.filter_map(|(name, kind)| Some((name.as_str().into(), Kind::of_term(kind.as_bytes())?))).collect()
+}
+
+/// The call agents, each with the way by which it knows our endpoints.
+fn agents(welcome: &Welcome, own: &[SocketAddr], listeners: &Listeners) -> Vec<CallAgent> {
+    let agent = |listener: &MgcpListener| {
+        let entity = Entity::parse(listener.call_agent.as_deref()?.as_bytes())?;
+        let number = listeners.number(ListenerId(listener.listener)).0;
+        let own = own.iter().position(|address| listener.own == Some(*address)).unwrap_or_default() as u16;
+        let is_held = listeners.get(number).is_some();
+        let hop = if listener.bypass == Bypass::Relay && is_held { Hop::Listener(number) } else { Hop::Own(own) };
+        let domain = match (listener.bypass, listener.own) {
+            (Bypass::Port, Some(own)) => format!("{}:{}", listener.domain, own.port()),
+            _ => listener.domain.clone(),
+        };
+        Some(CallAgent { entity, way: Way { hop, from: None }, domain: domain.into() })
+    };
+    told(welcome).iter().filter_map(agent).collect()
+}
+
+fn told(welcome: &Welcome) -> &[MgcpListener] {
+    welcome.mgcp.as_ref().map_or(&[], |told| &told.listeners)
+}
