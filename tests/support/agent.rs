@@ -2,7 +2,7 @@
 //! reads MGCP by itself, line by line, so that it can be wrong only in other places than the program under test.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -20,6 +20,8 @@ pub struct Agent {
     address: SocketAddr,
     /// What has come and was not asked for yet.
     waiting: RefCell<VecDeque<Said>>,
+    /// Datagrams sent, by where to.
+    sent: RefCell<HashMap<SocketAddr, u64>>,
 }
 
 impl Agent {
@@ -32,12 +34,17 @@ impl Agent {
     pub fn at(address: SocketAddr) -> Self {
         let socket = UdpSocket::bind(address).unwrap_or_else(|error| panic!("cannot bind {address}: {error}"));
         let address = socket.local_addr().expect("a bound socket has an address");
-        Agent { socket, address, waiting: RefCell::default() }
+        Agent { socket, address, waiting: RefCell::default(), sent: RefCell::default() }
     }
 
     /// Where it can be reached.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How many datagrams it has sent to an address, retransmissions included.
+    pub fn sent_to(&self, to: SocketAddr) -> u64 {
+        self.sent.borrow().get(&to).copied().unwrap_or_default()
     }
 
     /// Sends a command once.
@@ -47,6 +54,7 @@ impl Agent {
 
     /// Sends bytes as they are.
     pub fn send_bytes(&self, bytes: &[u8], to: SocketAddr) {
+        *self.sent.borrow_mut().entry(to).or_default() += 1;
         self.socket.send_to(bytes, to).unwrap_or_else(|error| panic!("cannot send to {to}: {error}"));
     }
 
