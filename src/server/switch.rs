@@ -618,6 +618,11 @@ impl<C: Channel> Switch<C> {
         RefuseReason::ALL.into_iter().zip(self.refused)
     }
 
+    /// How many datagrams of MGCP have commands that wait for others.
+    pub fn waiting_chains(&self) -> usize {
+        self.chains.len()
+    }
+
     /// What the lane itself counts.
     pub const fn totals(&self) -> &Totals {
         &self.hands.totals

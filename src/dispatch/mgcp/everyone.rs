@@ -63,6 +63,7 @@ impl Dispatch {
             Some(Known::Answered(id)) => {
                 return Decision { target: Target::Gathered(id), reason: Reason::AnsweredBefore };
             }
+            Some(Known::AnsweredOften) => return Decision { target: Target::Drop, reason: Reason::AnsweredBefore },
             None => {}
         }
         if let Some(refusal) = self.turn_away_mgcp(summary.sender, summary.transaction, now) {

@@ -27,6 +27,10 @@ const MOST: usize = 16_384;
 /// Bytes of the answers that are kept.
 const MOST_BYTES: usize = 4 << 20;
 
+/// How often an answer is given again: RFC 3435 §3.5.3 has a command sent seven times (Max2). The answer may be a hundred
+/// times as large as the command, and who forges its source is to gain no more.
+const MOST_REPEATS: u8 = 7;
+
 /// One gathering. As a connection's number it rides in the envelopes of its handovers, and comes back with the answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct GatheringId(u64);
@@ -50,6 +54,8 @@ pub(super) enum Known {
     UnderWay,
     /// It has been answered.
     Answered(GatheringId),
+    /// It has been answered as often as anybody sends a command.
+    AnsweredOften,
 }
 
 /// All gatherings.
@@ -86,7 +92,11 @@ enum Stage {
         awaited: Vec<WorkerId>,
         merged: Merged,
     },
-    Kept(Box<[u8]>),
+    Kept {
+        answer: Box<[u8]>,
+        /// How often it has been given again.
+        repeats: u8,
+    },
 }
 
 impl Gatherings {
@@ -105,11 +115,15 @@ impl Gatherings {
     }
 
     /// What is known about the command with this name.
-    pub(super) fn find(&self, name: Fingerprint) -> Option<Known> {
+    pub(super) fn find(&mut self, name: Fingerprint) -> Option<Known> {
         let id = *self.by_name.get(&name)?;
-        Some(match self.all.get(&id)?.stage {
+        Some(match &mut self.all.get_mut(&id)?.stage {
             Stage::UnderWay { .. } => Known::UnderWay,
-            Stage::Kept(_) => Known::Answered(id),
+            Stage::Kept { repeats, .. } if *repeats >= MOST_REPEATS => Known::AnsweredOften,
+            Stage::Kept { repeats, .. } => {
+                *repeats += 1;
+                Known::Answered(id)
+            }
         })
     }
 
@@ -190,8 +204,8 @@ impl Gatherings {
             if self.by_name.get(&name) == Some(&id) {
                 self.by_name.remove(&name);
             }
-            if let Stage::Kept(bytes) = stage {
-                self.kept_bytes -= bytes.len();
+            if let Stage::Kept { answer, .. } = stage {
+                self.kept_bytes -= answer.len();
             }
         }
     }
@@ -210,7 +224,7 @@ impl Gatherings {
     /// The merged answer, and how the command came.
     pub(super) fn answer(&self, id: GatheringId) -> Option<(&[u8], &Arrival)> {
         match self.all.get(&id)? {
-            Gathering { stage: Stage::Kept(bytes), arrival, .. } => Some((bytes, arrival)),
+            Gathering { stage: Stage::Kept { answer, .. }, arrival, .. } => Some((answer, arrival)),
             _ => None,
         }
     }
@@ -236,7 +250,7 @@ impl Gatherings {
         let mut bytes = Vec::new();
         merged.write(*transaction, &mut bytes);
         self.kept_bytes += bytes.len();
-        gathering.stage = Stage::Kept(bytes.into());
+        gathering.stage = Stage::Kept { answer: bytes.into(), repeats: 0 };
         self.under_way -= 1;
         self.kept.push_back((now + LINGER, id));
         self.ready.push_back(id);

@@ -126,3 +126,12 @@ fn gatherings_under_way_have_an_end() {
     gatherings.handle_timeout(Time(5_000_000));
     assert!(gatherings.has_place());
 }
+
+#[test]
+fn an_answer_is_repeated_as_often_as_a_command_is_sent() {
+    let mut gatherings = Gatherings::new();
+    let id = begun(&mut gatherings, 1, None);
+    gatherings.handle_timeout(Time(5_000_000));
+    assert!((0..7).all(|_| gatherings.find(name(1)) == Some(Known::Answered(id))));
+    assert_eq!(gatherings.find(name(1)), Some(Known::AnsweredOften));
+}
