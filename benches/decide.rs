@@ -1,5 +1,5 @@
-//! What a decision costs: a new INVITE by pool size, policy and table size; a retransmission; a BYE by token; and the
-//! table alone. `scan` is measured beside it, so that "scan + decide + table" can be read off.
+//! What a decision costs: a new INVITE or CRCX by pool size, policy and table size; a retransmission; a BYE or DLCX by
+//! token; and the table alone. `scan` is measured beside it, so that "scan + decide + table" can be read off.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a bench that cannot go on fails here")]
 
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use pointsman::config::Policy;
-use pointsman::dispatch::decision::{Arrival, Joined, Target};
+use pointsman::dispatch::decision::{Arrival, Joined, Services, Target};
 use pointsman::dispatch::fingerprint::{Printer, SourcePrint};
 use pointsman::dispatch::identity::Keyring;
 use pointsman::dispatch::rules::Rules;
@@ -18,6 +18,7 @@ use pointsman::dispatch::{Dispatch, Setup};
 use pointsman::handoff::frame::Transport;
 use pointsman::ids::{ConnId, Incarnation, ListenerId, TokenKey, WorkerId};
 use pointsman::time::Time;
+use pointsman::wire::mgcp;
 use pointsman::wire::sip::Scanner;
 
 const KEY: TokenKey = TokenKey::new([9; 32]);
@@ -40,17 +41,31 @@ fn template() -> Vec<u8> {
     .into_bytes()
 }
 
+/// A CRCX with a description, as a call agent sends it; `NNNNNNNNN` is the place of its number.
+fn crcx() -> Vec<u8> {
+    b"CRCX NNNNNNNNN bridge/$@ms.example.net MGCP 1.0\r\nC: 5f00NNNNNNNNN\r\nL: p:20, a:PCMU;PCMA, nt:IN\r\n\
+        M: sendrecv\r\nX-Size: 1\r\n\r\nv=0\r\no=- NNNNNNNNN 1 IN IP4 203.0.113.5\r\ns=-\r\nc=IN IP4 203.0.113.5\r\n\
+        t=0 0\r\nm=audio 49172 RTP/AVP 0 8 101\r\na=rtpmap:101 telephone-event/8000\r\na=ptime:20\r\n"
+        .to_vec()
+}
+
 struct Caller {
     bytes: Vec<u8>,
     places: Vec<usize>,
     number: u64,
+    digits: usize,
 }
 
 impl Caller {
     fn new() -> Self {
-        let bytes = template();
-        let places = (0..bytes.len()).filter(|&at| bytes[at..].starts_with(b"NNNNNNNNNN")).collect();
-        Caller { bytes, places, number: 0 }
+        Caller::of(template(), 10)
+    }
+
+    /// A message with a number of so many digits.
+    fn of(bytes: Vec<u8>, digits: usize) -> Self {
+        let mark = &b"NNNNNNNNNN"[..digits];
+        let places = (0..bytes.len()).filter(|&at| bytes[at..].starts_with(mark)).collect();
+        Caller { bytes, places, number: 0, digits }
     }
 
     fn next(&mut self) {
@@ -61,7 +76,8 @@ impl Caller {
             *digit = b'0' + (rest % 10) as u8;
             rest /= 10;
         }
-        self.places.iter().for_each(|&at| self.bytes[at..at + 10].copy_from_slice(&digits));
+        let digits = &digits[10 - self.digits..];
+        self.places.iter().for_each(|&at| self.bytes[at..at + digits.len()].copy_from_slice(digits));
     }
 }
 
@@ -82,7 +98,8 @@ fn dispatch(workers: usize, policy: Policy, table_cap: usize) -> Dispatch {
     let mut dispatch = Dispatch::new(setup);
     for worker in 0..workers as u16 {
         let addresses = vec![SocketAddr::from(([198, 51, 100, 1], 10_000 + worker))];
-        let joined = Joined::sip(Incarnation::new(u64::from(worker)), u32::MAX, addresses);
+        let joined =
+            Joined { services: Services::ALL, ..Joined::sip(Incarnation::new(u64::from(worker)), u32::MAX, addresses) };
         dispatch.on_worker_up(WorkerId(worker), &joined, Time(1));
     }
     dispatch
@@ -105,6 +122,65 @@ fn new_invites(criterion: &mut Criterion, name: &str, workers: usize, policy: Po
         step(&mut caller);
     });
     criterion.bench_function(name, |bench| bench.iter(|| black_box(step(&mut caller))));
+}
+
+/// The same of new connections.
+fn new_connections(criterion: &mut Criterion, name: &str, workers: usize, policy: Policy, held: usize) {
+    let mut dispatch = dispatch(workers, policy, held);
+    let (mut caller, now) = (Caller::of(crcx(), 9), Time(1_000_000));
+    let mut step = |caller: &mut Caller| {
+        caller.next();
+        let message = mgcp::parse(&caller.bytes).unwrap();
+        let decision = dispatch.on_mgcp(&message, &arrival(now), now);
+        let Target::Worker(handoff) = decision.target else { panic!("{decision:?}") };
+        dispatch.on_answered(handoff.entry.unwrap(), now);
+        handoff.seq
+    };
+    (0..held).for_each(|_| {
+        step(&mut caller);
+    });
+    criterion.bench_function(name, |bench| bench.iter(|| black_box(step(&mut caller))));
+}
+
+fn connections(criterion: &mut Criterion) {
+    let mut caller = Caller::of(crcx(), 9);
+    criterion.bench_function("parse of a CRCX alone, with the number written", |bench| {
+        bench.iter(|| {
+            caller.next();
+            black_box(mgcp::parse(&caller.bytes).unwrap().transaction())
+        });
+    });
+    for workers in [4, 32, 64, 1024] {
+        new_connections(
+            criterion,
+            &format!("CRCX parse+decide+table/{workers} workers"),
+            workers,
+            Policy::LeastLoad,
+            100_000,
+        );
+    }
+    for held in [1_000, 1_000_000] {
+        new_connections(criterion, &format!("CRCX parse+decide+table/{held} entries"), 4, Policy::LeastLoad, held);
+    }
+    let now = Time(1_000_000);
+    for (workers, held) in [(4, 1_000), (4, 1_000_000), (1024, 1_000_000)] {
+        let mut known = dispatch(workers, Policy::LeastLoad, held);
+        let mut caller = Caller::of(
+            format!(
+                "DLCX NNNNNNNNN bridge/{}/17@ms.example.net MGCP 1.0\r\nC: 5f00NNNNNNNNN\r\nI: 0123456789abcdef\r\n",
+                KEY.token(Incarnation::new(2))
+            )
+            .into_bytes(),
+            9,
+        );
+        criterion.bench_function(&format!("DLCX parse+decide by name/{workers} workers/{held} entries"), |bench| {
+            bench.iter(|| {
+                caller.next();
+                let message = mgcp::parse(&caller.bytes).unwrap();
+                black_box(known.on_mgcp(&message, &arrival(now), now))
+            });
+        });
+    }
 }
 
 fn decide(criterion: &mut Criterion) {
@@ -177,6 +253,6 @@ fn table(criterion: &mut Criterion) {
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(20).warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
-    targets = decide, table
+    targets = decide, connections, table
 }
 criterion_main!(benches);

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use allocation_counter::measure;
-use pointsman::dispatch::decision::{Arrival, Joined, Target};
+use pointsman::dispatch::decision::{Arrival, Joined, Services, Target};
 use pointsman::dispatch::fingerprint::{Printer, SourcePrint};
 use pointsman::dispatch::identity::Keyring;
 use pointsman::dispatch::rules::Rules;
@@ -22,6 +22,9 @@ use pointsman::wire::sip::Scanner;
 
 const KEY: TokenKey = TokenKey::new([9; 32]);
 const WORKERS: usize = 4;
+
+const CRCX: &str = "CRCX NNNNNNNN bridge/$@ms.example.net MGCP 1.0\r\nC: 5fNNNNNNNN\r\nK: 1-3\r\nL: p:20, a:PCMU, x-size:2\r\n\
+    M: sendrecv\r\n\r\nv=0\r\nm=audio 4000 RTP/AVP 0\r\n";
 
 const INVITE: &str = "INVITE sip:ivr@ms.example.net SIP/2.0\r\nVia: SIP/2.0/UDP 203.0.113.5:5060;rport;branch=z9hG4bK-NNNNNNNN\r\n\
     Max-Forwards: 70\r\nFrom: \"AS\" <sip:as@example.net>;tag=NNNNNNNN\r\nTo: <sip:ivr@ms.example.net>\r\n\
@@ -44,18 +47,21 @@ struct Lane {
 }
 
 impl Lane {
-    fn new() -> Self {
+    fn new(text: &str) -> Self {
         let rules = Rules { slow_start: Duration::ZERO, ..Rules::default() };
         let keys = Keyring::new(KEY);
         let mut dispatch =
             Dispatch::new(Setup { rules, keys, table_cap: 1000, group_cap: 100, workers: WORKERS, seed: 1 });
         for worker in 0..WORKERS as u16 {
             let addresses = vec![SocketAddr::from(([198, 51, 100, 1], 10_000 + worker))];
-            let joined = Joined::sip(Incarnation::new(worker.into()), 1_000_000, addresses);
+            let joined = Joined {
+                services: Services::ALL,
+                ..Joined::sip(Incarnation::new(worker.into()), 1_000_000, addresses)
+            };
             dispatch.on_worker_up(WorkerId(worker), &joined, Time(1));
         }
-        let message = INVITE.as_bytes().to_vec();
-        let places = INVITE.match_indices("NNNNNNNN").map(|(at, _)| at).collect();
+        let message = text.as_bytes().to_vec();
+        let places = text.match_indices("NNNNNNNN").map(|(at, _)| at).collect();
         Lane {
             scanner: Scanner::new(),
             dispatch,
@@ -80,7 +86,7 @@ impl Lane {
         }
     }
 
-    /// A new INVITE and its retransmission, decided and pushed to a link.
+    /// A new message and its retransmission, decided and pushed to a link.
     fn receive(&mut self, now: Time) {
         self.number += 1;
         let mut digits = [0; 8];
@@ -91,10 +97,12 @@ impl Lane {
         self.places.iter().for_each(|&at| self.message[at..at + 8].copy_from_slice(&digits));
         let arrival = Lane::arrival(now);
         for _ in 0..2 {
-            let message = self.scanner.scan(&self.message).unwrap();
-            let Target::Worker(handoff) = self.dispatch.on_message(&message, &arrival, now).target else {
-                panic!("an INVITE that no worker got")
+            let decision = if let Ok(message) = self.scanner.scan(&self.message) {
+                self.dispatch.on_message(&message, &arrival, now)
+            } else {
+                self.dispatch.on_mgcp(&mgcp::parse(&self.message).unwrap(), &arrival, now)
             };
+            let Target::Worker(handoff) = decision.target else { panic!("{decision:?}") };
             let envelope = Envelope {
                 seq: handoff.seq,
                 received: now,
@@ -117,7 +125,7 @@ impl Lane {
                 chain: None,
             };
             let at = usize::from(handoff.worker.0);
-            self.links[at].push(&envelope, note, &[message.bytes()]).unwrap();
+            self.links[at].push(&envelope, note, &[&self.message]).unwrap();
             self.dispatch.on_link_room(handoff.worker, self.links[at].room());
             self.waiting[at].push(handoff.seq);
         }
@@ -159,15 +167,19 @@ impl Lane {
 
 #[test]
 fn a_message_on_its_way_through_a_lane_allocates_nothing() {
-    let mut lane = Lane::new();
-    // Lists that grow with use have their size after this.
-    let now = lane.run(Time(1_000_000), 100);
-    let before = lane.number;
-    let counted = measure(|| {
-        lane.run(now, 100);
-    });
-    assert_eq!(lane.number - before, 1600);
-    assert_eq!((counted.count_total, counted.bytes_total), (0, 0));
+    let token = KEY.token(Incarnation::new(2));
+    let named = format!("MDCX NNNNNNNN bridge/{token}/1@ms.example.net MGCP 1.0\r\nC: 5f\r\nI: 5f\r\nK: 4-5\r\n");
+    for text in [INVITE, CRCX, &named] {
+        let mut lane = Lane::new(text);
+        // Lists that grow with use have their size after this.
+        let now = lane.run(Time(1_000_000), 100);
+        let before = lane.number;
+        let counted = measure(|| {
+            lane.run(now, 100);
+        });
+        assert_eq!(lane.number - before, 1600);
+        assert_eq!((counted.count_total, counted.bytes_total), (0, 0), "{text}");
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use pointsman::config::Insert;
-use pointsman::dispatch::decision::{Joined, Reason};
+use pointsman::dispatch::decision::{Joined, Reason, Services};
 use pointsman::dispatch::identity::Keyring;
 use pointsman::dispatch::owner::Owners;
 use pointsman::dispatch::rules::Rules;
@@ -46,7 +46,7 @@ fn switch(workers: usize) -> Switch<Mute> {
     let mut switch = Switch::new(Dispatch::new(setup), Insert::None, 1 << 20, Owners::new(0, 1, 1));
     if workers > 0 {
         let addresses = vec![SocketAddr::from(([198, 51, 100, 1], 5070))];
-        let joined = Joined::sip(Incarnation::new(1), 10, addresses);
+        let joined = Joined { services: Services::ALL, ..Joined::sip(Incarnation::new(1), 10, addresses) };
         switch.on_link(WorkerId(0), Mute, &joined, Time(1));
     }
     switch
@@ -147,4 +147,44 @@ fn keepalives_noise_and_responses_are_never_answered() {
     for bytes in [&b""[..], b"\r\n\r\n", b"\0\0\0\0", &[0; 300], &[0xff; 1200], response.as_bytes()] {
         assert_eq!(answers(&mut switch, bytes), [0_usize; 0]);
     }
+}
+
+/// The same for one datagram of MGCP.
+fn returns(switch: &mut Switch<Mute>, bytes: &[u8]) -> Vec<usize> {
+    let local = "[2001:db8::1]:2427".parse().unwrap();
+    let datagram = Datagram { bytes, source: source(), local, truncated: false };
+    let listener = ListenerId(0);
+    switch.on_mgcp_datagram(Owner::Listener(listener), listener, &datagram, Time(2), Time(2));
+    let mut sizes = Vec::new();
+    switch.flush_answers(|_, bytes, to, _| {
+        assert_eq!(to, source());
+        sizes.push(bytes.len());
+    });
+    sizes
+}
+
+#[test]
+fn a_command_gets_an_answer_that_is_no_longer_than_itself_and_a_response_none() {
+    let mut answered = 0;
+    for workers in [0, 1] {
+        let mut switch = switch(workers);
+        let verbs = ["CRCX", "MDCX", "DLCX", "RQNT", "EPCF", "AUEP", "AUCX", "NTFY", "RSIP", "MESG", "X"];
+        for (verb, name) in verbs.iter().flat_map(|verb| ["a@b", "$@b", "*@b", "a"].map(|name| (verb, name))) {
+            for text in [
+                format!("{verb} 1 {name} MGCP 1.0"),
+                format!("{verb} 999999999 {name} MGCP 1.0\nC: 1\nX-Size: 99\n"),
+                format!("{verb} 2 {name} MGCP 7.0\n"),
+            ] {
+                let sizes = returns(&mut switch, text.as_bytes());
+                assert!(sizes.len() <= 1 && sizes.iter().all(|&size| size <= text.len()), "{sizes:?} for {text}");
+                answered += sizes.len();
+                let many = [text.as_str(); 200].join("\n.\n");
+                assert!(returns(&mut switch, many.as_bytes()).iter().sum::<usize>() <= many.len(), "{many}");
+            }
+        }
+        for response in ["000 1", "100 1", "200 1 OK", "500 1", "2000 1", "200 x", "200", "", "\n.\n.\n"] {
+            assert_eq!(returns(&mut switch, response.as_bytes()), [0_usize; 0], "{response}");
+        }
+    }
+    assert!(answered > 100, "{answered}");
 }

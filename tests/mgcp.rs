@@ -502,6 +502,29 @@ fn what_cannot_be_read_is_answered_where_it_has_a_transaction_and_is_no_response
 }
 
 #[test]
+fn what_is_too_much_for_one_datagram_is_overload_and_a_response_is_dropped() {
+    let mut rig = rig(1);
+    let text = crcx(1, "a");
+    let overflow = |rig: &mut Rig, text: &str| {
+        rig.dispatch.on_mgcp_overflow(&parse(text.as_bytes()).unwrap(), &rig.arrival, rig.now)
+    };
+    assert_eq!(answer(overflow(&mut rig, &text)), (409, Reason::TooManyParts));
+    let response = overflow(&mut rig, "200 1 OK\n");
+    assert_eq!((response.target, response.reason), (Target::Drop, Reason::TooManyParts));
+    assert_eq!(given(rig.send(&text)).1, Reason::SelectedGroup, "it was not carried out");
+}
+
+#[test]
+fn where_room_is_scarce_it_is_for_those_below_their_share() {
+    let mut rig = rig(1);
+    rig.send(&crcx(1, "a"));
+    rig.dispatch.on_link_room(WorkerId(0), Room::Scarce);
+    assert_eq!(answer(rig.send(&crcx(2, "b"))), (409, Reason::OverShare));
+    rig.arrival.source = "203.0.113.77:2727".parse().unwrap();
+    assert_eq!(given(rig.send(&crcx(2, "b"))).1, Reason::SelectedGroup);
+}
+
+#[test]
 fn what_has_waited_in_the_kernel_for_longer_than_its_sender_waits_is_dropped() {
     let mut rig = rig(1);
     rig.arrival.received = START;
@@ -607,7 +630,8 @@ fn all_endpoints_are_everyones_who_lives_and_serves_mgcp_and_their_answers_becom
         assert_eq!(rig.dispatch.poll_gathered(), Some(gathering));
         let merged = format!("200 {id} OK\r\nZ: ann/0@ms\r\nZ: ann/1@ms\r\nZ: ann/2@ms\r\n");
         assert_eq!(gathered(&mut rig, gathering), Some(merged));
-        assert_eq!(rig.send(&text).target, Target::Gathered(gathering), "a retransmission");
+        assert!((0..7).all(|_| rig.send(&text).target == Target::Gathered(gathering)), "retransmissions");
+        assert_eq!(rig.send(&text).target, Target::Drop, "nobody sends one as often");
     }
     assert_eq!(rig.dispatch.counters().of_kind(Kind::Relayed, Reason::Everyone), 4);
 }

@@ -1289,8 +1289,8 @@ fn what_another_lane_cannot_take_is_dropped_and_counted() {
 }
 
 #[test]
-fn every_reason_is_given_by_a_test_here() {
-    let tests = include_str!("sip.rs");
+fn every_reason_is_given_by_a_test_here_or_of_mgcp() {
+    let tests = concat!(include_str!("sip.rs"), include_str!("mgcp.rs"));
     for reason in Reason::all() {
         let name = format!("Reason::{reason:?}");
         let is_named = tests
