@@ -12,6 +12,7 @@
 //! [`Output::Refuse`] comes out for it; and each [`Event::Incoming`] is followed by exactly one [`Event::Ended`].
 
 pub mod exchange;
+pub mod external;
 pub mod gateway;
 pub mod identity;
 pub mod offer;

@@ -1,0 +1,47 @@
+//! The call agents of endpoints: what the gateway says by itself goes to the one that was heard last (RFC 3435 §2.1.4).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::exchange::Way;
+use crate::call::exchange::Transmit;
+
+/// Endpoints at most; beyond it those heard first are forgotten, and what the gateway says of them is refused.
+const MOST: usize = 1 << 16;
+
+/// The call agents of endpoints, by the names that the gateway knows.
+#[derive(Debug, Default)]
+pub(super) struct Agents {
+    by_endpoint: BTreeMap<Box<[u8]>, (Way, SocketAddr)>,
+    order: VecDeque<Box<[u8]>>,
+}
+
+impl Agents {
+    /// A call agent has sent a command for that endpoint, or made it.
+    pub(super) fn note(&mut self, endpoint: &[u8], way: Option<Way>, source: SocketAddr) {
+        let Some(way) = way.filter(|way| way.lasts()) else { return };
+        let name: Box<[u8]> = endpoint.to_ascii_lowercase().into();
+        if self.by_endpoint.insert(name.clone(), (way, source)).is_some() {
+            return;
+        }
+        self.order.push_back(name);
+        if self.order.len() > MOST
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.by_endpoint.remove(&oldest);
+        }
+    }
+
+    /// A message for the call agent of that endpoint.
+    pub(super) fn transmit(&self, endpoint: &[u8], bytes: Arc<[u8]>) -> Option<Transmit> {
+        let (way, source) = self.by_endpoint.get(endpoint.to_ascii_lowercase().as_slice())?;
+        Some(way.transmit(*source, bytes))
+    }
+
+    /// An endpoint that the gateway may know.
+    pub(super) fn any(&self) -> &[u8] {
+        let is_one = |name: &&Box<[u8]>| !name.iter().any(|byte| b"*$".contains(byte));
+        self.order.iter().rev().take(64).find(is_one).map_or(b"null@mgw", |name| name)
+    }
+}

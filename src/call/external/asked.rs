@@ -1,0 +1,155 @@
+//! Commands that the gateway has not answered.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::exchange::{Output, Way};
+use super::history::Key;
+use super::names::Tokens;
+use super::seq_of;
+use crate::call::exchange::Arrival;
+use crate::ids::Seq;
+use crate::time::Time;
+use crate::wire::mgcp::{Command, Verb};
+
+/// A command that was sent to the gateway.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) purpose: Purpose,
+    pub(super) bytes: Arc<[u8]>,
+    /// When it is sent again, and how long after that the next time.
+    pub(super) resend: Option<(Time, Duration)>,
+    pub(super) since: Time,
+    /// When the call agent is told to wait; `None` once it has been.
+    pub(super) patience: Option<Time>,
+    /// When an answer is no more waited for.
+    pub(super) deadline: Time,
+}
+
+/// What a command was sent for.
+#[derive(Debug)]
+pub(super) enum Purpose {
+    /// A call agent's.
+    Command(Box<Asked>),
+    /// A call agent's CRCX that was given up: if the gateway has carried it out after all, its connection is deleted.
+    Late {
+        /// The endpoint it named, as the gateway knows it.
+        endpoint: Box<[u8]>,
+        call: Option<Box<[u8]>>,
+    },
+    /// Our own DLCX.
+    Delete { endpoint: Box<[u8]>, id: Box<[u8]> },
+    /// Is the gateway there?
+    Probe,
+}
+
+/// What a call agent has asked.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) key: Key,
+    pub(super) verb: Kind,
+    pub(super) verbs: Verbs,
+    /// The newest copy's way back; `None` when it led to a dispatcher that is gone.
+    pub(super) way: Option<Way>,
+    /// Where that copy came from.
+    pub(super) source: SocketAddr,
+    /// The copies that were handed over, until the final response.
+    pub(super) seqs: Vec<Seq>,
+    /// The endpoint as the gateway knows it.
+    pub(super) endpoint: Box<[u8]>,
+    /// In lower case.
+    pub(super) call: Option<Box<[u8]>>,
+    pub(super) connection: Option<Box<[u8]>>,
+    /// Units, of a CRCX.
+    pub(super) size: u32,
+    pub(super) is_told_to_wait: bool,
+}
+
+/// What matters of a verb.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// CRCX.
+    Create,
+    /// DLCX.
+    Delete,
+    /// Any other.
+    Other,
+}
+
+/// A set of verbs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Verbs(u16);
+
+impl Verbs {
+    fn of(verb: Verb<'_>) -> Self {
+        let all = [Verb::Epcf, Verb::Crcx, Verb::Mdcx, Verb::Dlcx, Verb::Rqnt, Verb::Auep, Verb::Aucx, Verb::Mesg];
+        Verbs(all.iter().position(|known| *known == verb).map_or(0, |bit| 1 << bit))
+    }
+
+    pub(super) const fn add(&mut self, others: Verbs) {
+        self.0 |= others.0;
+    }
+
+    pub(super) const fn has(self, others: Verbs) -> bool {
+        self.0 & others.0 != 0
+    }
+}
+
+/// Copies whose numbers are kept; more of them are dealt with at once.
+const COPIES: usize = 8;
+
+impl Asked {
+    /// A message for the call agent, if there is a way to it.
+    pub(super) fn transmit(&self, bytes: Arc<[u8]>) -> Option<Output> {
+        self.way.map(|way| Output::Transmit(way.transmit(self.source, bytes)))
+    }
+
+    pub(super) fn new(key: Key, command: &Command<'_>, arrival: &Arrival, size: u32, tokens: &Tokens) -> Self {
+        Asked {
+            key,
+            verb: match command.verb() {
+                Verb::Crcx => Kind::Create,
+                Verb::Dlcx => Kind::Delete,
+                _ => Kind::Other,
+            },
+            verbs: Verbs::of(command.verb()),
+            way: Some(Way::of(arrival)),
+            source: arrival.source,
+            seqs: seq_of(arrival).into_iter().collect(),
+            endpoint: tokens.strip(command.endpoint().as_bytes()).into(),
+            call: command.call_id().map(|call| call.to_ascii_lowercase().into()),
+            connection: command.connection_id().map(Into::into),
+            size,
+            is_told_to_wait: false,
+        }
+    }
+
+    /// The same command again. False when the copy's number is not kept.
+    pub(super) fn on_again(&mut self, arrival: &Arrival) -> bool {
+        (self.way, self.source) = (Some(Way::of(arrival)), arrival.source);
+        let Some(seq) = seq_of(arrival).filter(|_| self.seqs.len() < COPIES) else { return false };
+        self.seqs.push(seq);
+        true
+    }
+}
+
+impl Pending {
+    /// When something is to be done about it.
+    pub(super) fn due(&self) -> Time {
+        let resend = self.resend.map(|(at, _)| at);
+        [resend, self.patience, Some(self.deadline)].into_iter().flatten().min().unwrap_or(self.deadline)
+    }
+
+    /// The dispatcher is gone: a gathering ended with it, and the next one has other numbers.
+    pub(super) fn on_dispatcher_lost(&mut self) {
+        if let Purpose::Command(asked) = &mut self.purpose {
+            asked.way = asked.way.filter(|way| way.lasts());
+        }
+    }
+
+    /// Whether somebody waits for its end.
+    pub(super) const fn is_a_commitment(&self) -> bool {
+        matches!(self.purpose, Purpose::Command(_) | Purpose::Delete { .. })
+    }
+}

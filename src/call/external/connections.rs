@@ -1,0 +1,175 @@
+//! The connections at the gateway, as its answers told of them: what they weigh, and which calls they are of.
+
+use std::collections::BTreeMap;
+
+use crate::time::Time;
+use crate::wire::mgcp::EndpointName;
+
+/// The connections at the gateway.
+#[derive(Debug, Default)]
+pub(super) struct Connections {
+    /// By endpoint, in lower case, as the gateway names it.
+    by_endpoint: BTreeMap<Box<[u8]>, Vec<Connection>>,
+    calls: BTreeMap<Box<[u8]>, Call>,
+    units: u32,
+    count: u32,
+}
+
+#[derive(Debug)]
+struct Connection {
+    id: Box<[u8]>,
+    call: Option<Box<[u8]>>,
+    units: u32,
+}
+
+/// A call id that has connections, or is about to.
+#[derive(Debug)]
+struct Call {
+    /// Connections, and CRCX under way.
+    count: u32,
+    since: Time,
+}
+
+/// Which connections are meant: those at endpoints that `name` covers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Which<'a> {
+    pub(super) name: &'a [u8],
+    pub(super) id: Option<&'a [u8]>,
+    pub(super) call: Option<&'a [u8]>,
+}
+
+impl Connections {
+    pub(super) const fn units(&self) -> u32 {
+        self.units
+    }
+
+    pub(super) const fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// A connection of that call (in lower case) is asked for; true when the call is new.
+    pub(super) fn expect(&mut self, call: &[u8], now: Time) -> bool {
+        let known = self.calls.entry(call.into()).or_insert(Call { count: 0, since: now });
+        known.count += 1;
+        known.count == 1
+    }
+
+    /// A connection that was asked for did not come about, or has ended; true when the call has no other.
+    pub(super) fn unexpect(&mut self, call: &[u8]) -> bool {
+        let Some(known) = self.calls.get_mut(call) else { return false };
+        known.count = known.count.saturating_sub(1);
+        if known.count > 0 {
+            return false;
+        }
+        self.calls.remove(call).is_some()
+    }
+
+    /// A connection is there. Its call was [`expect`](Self::expect)ed.
+    pub(super) fn open(&mut self, endpoint: &[u8], id: &[u8], call: Option<Box<[u8]>>, units: u32) {
+        let at = self.by_endpoint.entry(endpoint.to_ascii_lowercase().into()).or_default();
+        at.push(Connection { id: id.to_ascii_lowercase().into(), call, units });
+        self.units += units;
+        self.count += 1;
+    }
+
+    /// Connections are gone. Gives the calls that have no others.
+    pub(super) fn close(&mut self, which: Which<'_>) -> Vec<Box<[u8]>> {
+        let mut gone = Vec::new();
+        let pattern = EndpointName::parse(which.name);
+        let is_meant = |connection: &Connection| {
+            which.id.is_none_or(|id| connection.id.eq_ignore_ascii_case(id))
+                && which
+                    .call
+                    .is_none_or(|call| connection.call.as_deref().is_some_and(|of| of.eq_ignore_ascii_case(call)))
+        };
+        let mut end = |at: &mut Vec<Connection>| gone.extend(at.extract_if(.., |connection| is_meant(connection)));
+        // One endpoint is found by its name, several by looking at all of them.
+        if let Some(at) = self.by_endpoint.get_mut(which.name.to_ascii_lowercase().as_slice()) {
+            end(at);
+        } else if let Some(pattern) = pattern {
+            for (name, at) in &mut self.by_endpoint {
+                if EndpointName::parse(name).is_some_and(|name| pattern.covers(&name)) {
+                    end(at);
+                }
+            }
+        }
+        self.by_endpoint.retain(|_name, at| !at.is_empty());
+        self.count = self.count.saturating_sub(gone.len() as u32);
+        let mut closed = Vec::new();
+        for Connection { call, units, .. } in gone {
+            self.units = self.units.saturating_sub(units);
+            if let Some(call) = call
+                && self.unexpect(&call)
+            {
+                closed.push(call);
+            }
+        }
+        closed
+    }
+
+    pub(super) fn calls(&self) -> Vec<(Time, Box<[u8]>)> {
+        self.calls.iter().map(|(name, call)| (call.since, name.clone())).collect()
+    }
+
+    /// Endpoint, connection id and call id of each.
+    pub(super) fn all(&self) -> Vec<(Box<[u8]>, Box<[u8]>, Option<Box<[u8]>>)> {
+        let of = |(name, at): (&Box<[u8]>, &Vec<Connection>)| {
+            at.iter().map(|it| (name.clone(), it.id.clone(), it.call.clone())).collect::<Vec<_>>()
+        };
+        self.by_endpoint.iter().flat_map(of).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn some() -> Connections {
+        let mut connections = Connections::default();
+        for (endpoint, id, call, units) in
+            [("rtpbridge/1@mgw", "A1", "c1", 1), ("rtpbridge/1@mgw", "A2", "c1", 2), ("rtpbridge/2@mgw", "A3", "c2", 4)]
+        {
+            connections.expect(call.as_bytes(), Time(7));
+            connections.open(endpoint.as_bytes(), id.as_bytes(), Some(call.as_bytes().into()), units);
+        }
+        connections
+    }
+
+    fn which<'a>(name: &'a str, id: Option<&'a str>, call: Option<&'a str>) -> Which<'a> {
+        Which { name: name.as_bytes(), id: id.map(str::as_bytes), call: call.map(str::as_bytes) }
+    }
+
+    #[test]
+    fn connections_are_closed_by_id_by_call_by_endpoint_and_by_wildcard() {
+        for (which, units, count, closed) in [
+            (which("RTPbridge/1@MGW", Some("a1"), None), 6, 2, vec![]),
+            (which("rtpbridge/1@mgw", None, Some("C1")), 4, 1, vec!["c1"]),
+            (which("rtpbridge/1@mgw", None, Some("c2")), 7, 3, vec![]),
+            (which("rtpbridge/1@mgw", None, None), 4, 1, vec!["c1"]),
+            (which("rtpbridge/*@mgw", None, Some("c2")), 3, 2, vec!["c2"]),
+            (which("*@mgw", None, None), 0, 0, vec!["c1", "c2"]),
+            (which("rtpbridge/3@mgw", None, None), 7, 3, vec![]),
+        ] {
+            let mut connections = some();
+            let found: Vec<_> =
+                connections.close(which).iter().map(|call| String::from_utf8(call.to_vec()).unwrap()).collect();
+            assert_eq!(
+                (connections.units(), connections.count(), found),
+                (units, count, closed.iter().map(|it| (*it).to_owned()).collect()),
+                "{which:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_call_is_open_from_the_first_crcx_to_the_last_connection() {
+        let mut connections = Connections::default();
+        assert!(connections.expect(b"c", Time(1)));
+        assert!(!connections.expect(b"c", Time(2)));
+        assert_eq!(connections.calls(), [(Time(1), b"c"[..].into())]);
+        assert!(!connections.unexpect(b"c"));
+        connections.open(b"a/1@b", b"1", Some(b"c"[..].into()), 1);
+        assert_eq!(connections.close(which("a/1@b", None, None)), [b"c"[..].into()]);
+        assert!(connections.calls().is_empty() && connections.all().is_empty());
+    }
+}

@@ -1,0 +1,55 @@
+//! What comes out of the worker of an external gateway.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use crate::call::exchange::{Arrival, Hop, Path, Transmit};
+use crate::handoff::frame::RefuseReason;
+use crate::ids::{ConnId, Seq};
+use crate::time::Time;
+
+/// All that comes out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Send this to a call agent.
+    Transmit(Transmit),
+    /// Send this to the gateway.
+    Gateway(Arc<[u8]>),
+    /// A handed-over message is dealt with: its final response has left, or none is needed.
+    Answered(Seq),
+    /// A handed-over message goes back to the dispatcher; the gateway has not seen it.
+    Refuse(Seq, RefuseReason),
+    /// The first connection of this call id is made, since then: the group `C:` + id is this worker's.
+    CallOpened(Box<[u8]>, Time),
+    /// The last connection of this call id is gone, or none has come about.
+    CallClosed(Box<[u8]>),
+}
+
+/// How a call agent is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Way {
+    hop: Hop,
+    from: Option<IpAddr>,
+}
+
+impl Way {
+    /// From the port that the message came to; where the dispatcher gathers answers, to it.
+    pub(super) fn of(arrival: &Arrival) -> Self {
+        let hop = match arrival.path {
+            Path::Handoff { conn, .. } if conn != ConnId(0) => Hop::Front(conn),
+            Path::Handoff { listener, .. } => Hop::Listener(listener.0),
+            Path::Own(number) => Hop::Own(number),
+            Path::Stream(conn) => Hop::Stream(conn),
+        };
+        Way { hop, from: Some(arrival.local.ip()) }
+    }
+
+    pub(super) const fn transmit(self, to: SocketAddr, bytes: Arc<[u8]>) -> Transmit {
+        Transmit { hop: self.hop, to, from: self.from, bytes }
+    }
+
+    /// Whether a message of the gateway's own can go this way, too: the dispatcher's gatherings end with their answer.
+    pub(super) const fn lasts(self) -> bool {
+        !matches!(self.hop, Hop::Front(_))
+    }
+}

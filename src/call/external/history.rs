@@ -1,0 +1,73 @@
+//! The transactions of call agents: each is carried out once, and its response is kept for T-HIST (RFC 3435 §3.5.1).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::time::Time;
+use crate::wire::mgcp::TransactionId;
+
+/// How long a response is kept for copies of its command (T-HIST, §3.5.1).
+const KEPT_FOR: Duration = Duration::from_secs(30);
+/// Transactions at most: 30 s of 2,000 commands a second. Beyond it the oldest response goes.
+const MOST: usize = 1 << 16;
+
+/// What makes a transaction one: call agents number theirs (§3.2.1.2), and may send from several ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Key {
+    pub(super) source: IpAddr,
+    pub(super) id: TransactionId,
+}
+
+/// Where a transaction is.
+#[derive(Clone, Debug)]
+pub(super) enum Entry {
+    /// The gateway has it, under this id of ours.
+    Pending(u32),
+    /// It has had this final response.
+    Done(Arc<[u8]>),
+}
+
+/// The transactions of call agents.
+#[derive(Debug, Default)]
+pub(super) struct History {
+    entries: BTreeMap<Key, Entry>,
+    /// Those with a response, in the order in which they are forgotten.
+    done: VecDeque<(Time, Key)>,
+}
+
+impl History {
+    pub(super) fn get(&self, key: &Key) -> Option<&Entry> {
+        self.entries.get(key)
+    }
+
+    /// Makes room if it can be made.
+    pub(super) fn has_room(&mut self) -> bool {
+        if self.entries.len() >= MOST
+            && let Some((_, oldest)) = self.done.pop_front()
+        {
+            self.entries.remove(&oldest);
+        }
+        self.entries.len() < MOST
+    }
+
+    pub(super) fn insert(&mut self, key: Key, entry: Entry) {
+        self.entries.insert(key, entry);
+    }
+
+    /// The final response of that transaction has left.
+    pub(super) fn is_done(&mut self, key: Key, now: Time) {
+        self.done.push_back((now + KEPT_FOR, key));
+    }
+
+    pub(super) fn forget(&mut self, now: Time) {
+        while let Some((_, key)) = self.done.pop_front_if(|(over, _)| *over <= now) {
+            self.entries.remove(&key);
+        }
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Time> {
+        self.done.front().map(|(over, _)| *over)
+    }
+}

@@ -1,0 +1,370 @@
+//! An ordinary MGCP gateway behind the dispatcher, such as Osmocom's: commands that were handed over go to it, and its
+//! answers go to the call agents.
+//!
+//! The gateway does not know of all this. It sees one call agent, with transaction ids of its own, and names without the
+//! token by which the dispatcher finds this worker; call agents see names with it. A command is carried out at most
+//! once: what comes again from a call agent gets the first answer again, and a CRCX that leaves the choice of the
+//! endpoint to the gateway is sent to it exactly once, whatever happens, because gateways that do not keep their answers
+//! would open another endpoint for each copy. A gateway that does not answer makes this worker one without room, until
+//! it does.
+//!
+//! Pure, as [`crate::call`] is: messages and the time go in, [`Output`]s come out.
+
+mod agents;
+mod asked;
+mod connections;
+mod exchange;
+mod history;
+mod names;
+mod own;
+mod reach;
+mod relay;
+mod rewrite;
+mod settle;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use self::agents::Agents;
+use self::asked::{Asked, Kind, Pending, Purpose, Verbs};
+use self::connections::Connections;
+pub use self::exchange::Output;
+use self::exchange::Way;
+use self::history::{Entry, History, Key};
+use self::names::Tokens;
+use self::reach::Reach;
+use self::relay::Relayed;
+use crate::call::exchange::{Arrival, Path};
+use crate::call::uas::Load;
+use crate::handoff::frame::RefuseReason;
+use crate::ids::{Seq, TransactionRange};
+use crate::time::Time;
+use crate::wire::mgcp::{Command, Message, ReturnCode, Verb, Wildcard, parse, parts};
+
+/// The first retransmission is due after this time, each later one after twice as long (RFC 3435 §3.5.3).
+const RTO: Duration = Duration::from_millis(200);
+/// No retransmission waits longer (RTO-MAX, §3.5.3).
+const RTO_MAX: Duration = Duration::from_secs(4);
+/// A call agent hears 101 when the gateway has said nothing for so long: it would give up, or ask elsewhere.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// A gateway that answers others has not understood this command, or its answer is lost.
+const UNANSWERED: Duration = Duration::from_secs(4);
+/// The final answer is due before the call agent gives up (T-MAX, §3.5.3, is 20 s).
+const AT_MOST: Duration = Duration::from_secs(19);
+/// The gateway has said 1xx: it takes its time, and says more itself.
+const PROVISIONAL: Duration = Duration::from_secs(60);
+
+/// The worker that speaks for one gateway.
+#[derive(Debug)]
+pub struct External {
+    tokens: Tokens,
+    range: TransactionRange,
+    /// The transaction id of our next command.
+    next: u32,
+    units: u32,
+    draining: bool,
+    reach: Reach,
+    history: History,
+    pending: BTreeMap<u32, Pending>,
+    timers: BTreeSet<(Time, u32)>,
+    connections: Connections,
+    /// Units of CRCX that the gateway has not answered.
+    asked_units: u32,
+    answered: u64,
+    agents: Agents,
+    relayed: Relayed,
+    /// Verbs that the gateway has answered.
+    known: Verbs,
+    outputs: VecDeque<Output>,
+}
+
+/// What the worker is and may.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The worker's token, a term of every endpoint name that call agents see.
+    pub token: Box<str>,
+    /// The transaction ids of its own commands.
+    pub range: TransactionRange,
+    /// Capacity units.
+    pub units: u32,
+    /// Where in its range it begins.
+    pub seed: u64,
+}
+
+impl External {
+    /// A worker whose gateway has not been heard yet.
+    pub fn new(identity: Identity) -> Self {
+        External {
+            tokens: Tokens::new(&identity.token),
+            next: identity.range.pick(identity.seed),
+            range: identity.range,
+            units: identity.units,
+            draining: false,
+            reach: Reach::default(),
+            history: History::default(),
+            pending: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            connections: Connections::default(),
+            asked_units: 0,
+            answered: 0,
+            agents: Agents::default(),
+            relayed: Relayed::default(),
+            known: Verbs::default(),
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// A message that was handed over.
+    pub fn on_message(&mut self, message: &Message<'_>, arrival: &Arrival, now: Time) {
+        match message {
+            Message::Command(command) => self.on_command(command, arrival, now),
+            Message::Response(response) => {
+                self.on_agents_response(response);
+                self.done(arrival);
+            }
+        }
+    }
+
+    /// A datagram from the gateway.
+    pub fn on_gateway(&mut self, datagram: &[u8], now: Time) {
+        for part in parts(datagram) {
+            match parse(part) {
+                Ok(Message::Response(response)) => self.on_response(&response, now),
+                Ok(Message::Command(command)) => self.on_gateways_command(&command, now),
+                // Not ours to judge; without a transaction it concerns nobody.
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Nobody listens at the gateway's address.
+    pub fn on_gateway_gone(&mut self, now: Time) {
+        self.reach.lose(now);
+    }
+
+    /// Sends again, tells call agents to wait, gives up, asks whether the gateway is there: whatever is due.
+    pub fn handle_timeout(&mut self, now: Time) {
+        while let Some((due, own)) = self.timers.first().copied()
+            && due <= now
+        {
+            self.timers.remove(&(due, own));
+            self.on_due(own, now);
+        }
+        self.history.forget(now);
+        self.ask_whether_there(now);
+    }
+
+    /// When [`External::handle_timeout`] is due.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        let first = self.timers.first().map(|(due, _own)| *due);
+        [first, self.reach.poll_timeout(), self.history.poll_timeout()].into_iter().flatten().min()
+    }
+
+    /// What is to be done next.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Takes no more connections, or does again.
+    pub const fn set_draining(&mut self, draining: bool) {
+        self.draining = draining;
+    }
+
+    /// Another number of capacity units; what there is stays.
+    pub const fn set_units(&mut self, units: u32) {
+        self.units = units;
+    }
+
+    /// A new dispatcher's name for this worker. Names with the former one are understood all the same.
+    pub fn set_token(&mut self, token: &str) {
+        self.tokens.set(token);
+    }
+
+    /// The dispatcher is gone, and with it whatever it was gathering. Everything else is answered all the same.
+    pub fn on_dispatcher_lost(&mut self) {
+        self.pending.values_mut().for_each(Pending::on_dispatcher_lost);
+    }
+
+    /// What this worker has to do.
+    pub fn load(&self) -> Load {
+        Load {
+            units_used: self.connections.units() + self.asked_units,
+            sessions: self.connections.count(),
+            direct: 0,
+            answered: self.answered,
+        }
+    }
+
+    /// Capacity units.
+    pub const fn units(&self) -> u32 {
+        self.units
+    }
+
+    /// Whether it takes no connections now: the gateway does not answer.
+    pub const fn is_without_gateway(&self) -> bool {
+        !self.reach.is_up()
+    }
+
+    /// Whether there is nothing that it would have to end: no connection, and no command under way.
+    pub fn is_quiet(&self) -> bool {
+        self.connections.count() == 0 && !self.pending.values().any(Pending::is_a_commitment)
+    }
+
+    /// The call ids that have connections here, or are about to, each in lower case and since when.
+    pub fn calls(&self) -> Vec<(Time, Box<[u8]>)> {
+        self.connections.calls()
+    }
+
+    fn on_command(&mut self, command: &Command<'_>, arrival: &Arrival, now: Time) {
+        let key = Key { source: arrival.source.ip(), id: command.transaction() };
+        match self.history.get(&key) {
+            Some(Entry::Done(response)) => {
+                let response = Arc::clone(response);
+                self.send(arrival, response);
+                return self.done(arrival);
+            }
+            Some(Entry::Pending(own)) => {
+                let own = *own;
+                return self.on_again(own, arrival);
+            }
+            None => {}
+        }
+        if arrival.deadline.is_some_and(|deadline| deadline < now) {
+            return self.refuse(arrival, RefuseReason::Late);
+        }
+        let verb = command.verb();
+        if matches!(verb, Verb::Other(_) | Verb::Ntfy | Verb::Rsip) {
+            return self.answer(key, ReturnCode::UNKNOWN_COMMAND, command, arrival, now);
+        }
+        if !self.history.has_room() {
+            return match arrival.follows {
+                true => self.answer(key, ReturnCode::OVERLOAD, command, arrival, now),
+                false => self.refuse(arrival, RefuseReason::Exhausted),
+            };
+        }
+        let mut size = 0;
+        if verb == Verb::Crcx {
+            size = arrival.size.max(1);
+            if let Some((reason, code)) = self.why_not(size) {
+                return match arrival.follows {
+                    true => self.answer(key, code, command, arrival, now),
+                    false => self.refuse(arrival, reason),
+                };
+            }
+        }
+        let asked = Asked::new(key, command, arrival, size, &self.tokens);
+        self.ask(asked, command, now);
+    }
+
+    /// Why a connection of that size cannot be made; nothing if it can.
+    fn why_not(&self, size: u32) -> Option<(RefuseReason, ReturnCode)> {
+        if self.draining {
+            return Some((RefuseReason::Draining, ReturnCode::RESOURCES_NOT_NOW));
+        }
+        if !self.reach.is_up() {
+            return Some((RefuseReason::Exhausted, ReturnCode::TRANSIENT_ERROR));
+        }
+        let used = self.load().units_used;
+        (used.saturating_add(size) > self.units).then_some((RefuseReason::Full, ReturnCode::RESOURCES_NOT_NOW))
+    }
+
+    /// Sends a command to the gateway.
+    fn ask(&mut self, asked: Asked, command: &Command<'_>, now: Time) {
+        let own = self.take_id();
+        let bytes = rewrite::to_gateway(command, own, &self.tokens);
+        self.history.insert(asked.key, Entry::Pending(own));
+        self.asked_units += asked.size;
+        if let Some(call) = asked.call.as_ref().filter(|_| asked.verb == Kind::Create)
+            && self.connections.expect(call, now)
+        {
+            self.outputs.push_back(Output::CallOpened(call.clone(), now));
+        }
+        self.agents.note(&asked.endpoint, asked.way, asked.source);
+        let is_sent_again = asked.verb != Kind::Create || command.endpoint().wildcard() == Wildcard::None;
+        let resend = is_sent_again.then_some((now + RTO, RTO));
+        let pending = Pending {
+            purpose: Purpose::Command(Box::new(asked)),
+            bytes: Arc::clone(&bytes),
+            resend,
+            since: now,
+            patience: Some(now + PATIENCE),
+            deadline: now + UNANSWERED,
+        };
+        self.outputs.push_back(Output::Gateway(bytes));
+        self.keep(own, pending);
+    }
+
+    /// The same command again, while the gateway has it.
+    fn on_again(&mut self, own: u32, arrival: &Arrival) {
+        let Some(Pending { purpose: Purpose::Command(asked), .. }) = self.pending.get_mut(&own) else {
+            return self.done(arrival);
+        };
+        let is_kept = asked.on_again(arrival);
+        if asked.is_told_to_wait {
+            let bytes = rewrite::plain(ReturnCode::QUEUED, asked.key.id);
+            self.send(arrival, bytes);
+        }
+        if !is_kept {
+            self.done(arrival);
+        }
+    }
+
+    /// A transaction id of ours that nothing is under way with.
+    fn take_id(&mut self) -> u32 {
+        let mut own = self.next;
+        // Far fewer are under way than the range has.
+        while self.pending.contains_key(&own) || self.relayed.has(own) {
+            own = self.range.next(own);
+        }
+        self.next = self.range.next(own);
+        own
+    }
+
+    fn keep(&mut self, own: u32, pending: Pending) {
+        self.timers.insert((pending.due(), own));
+        self.pending.insert(own, pending);
+    }
+
+    /// Takes a command back that was sent.
+    fn take(&mut self, own: u32) -> Option<Pending> {
+        let pending = self.pending.remove(&own)?;
+        self.timers.remove(&(pending.due(), own));
+        Some(pending)
+    }
+
+    fn send(&mut self, arrival: &Arrival, bytes: Arc<[u8]>) {
+        self.outputs.push_back(Output::Transmit(Way::of(arrival).transmit(arrival.source, bytes)));
+    }
+
+    /// Answers a command that never goes to the gateway.
+    fn answer(&mut self, key: Key, code: ReturnCode, command: &Command<'_>, arrival: &Arrival, now: Time) {
+        let response = rewrite::plain(code, command.transaction());
+        self.send(arrival, Arc::clone(&response));
+        self.history.insert(key, Entry::Done(response));
+        self.history.is_done(key, now);
+        self.done(arrival);
+    }
+
+    fn done(&mut self, arrival: &Arrival) {
+        if let Some(seq) = seq_of(arrival) {
+            self.outputs.push_back(Output::Answered(seq));
+        }
+    }
+
+    fn refuse(&mut self, arrival: &Arrival, reason: RefuseReason) {
+        if let Some(seq) = seq_of(arrival) {
+            self.outputs.push_back(Output::Refuse(seq, reason));
+        }
+    }
+}
+
+fn seq_of(arrival: &Arrival) -> Option<Seq> {
+    match arrival.path {
+        Path::Handoff { seq, .. } => Some(seq),
+        Path::Own(_) | Path::Stream(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

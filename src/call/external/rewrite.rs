@@ -1,0 +1,80 @@
+//! Messages as they travel on: another transaction id, other names, everything else as it came.
+
+use std::sync::Arc;
+
+use super::names::Tokens;
+use crate::wire::mgcp::{
+    Command, CommandWriter, Field, Param, Params, Response, ResponseWriter, ReturnCode, Sessions, TransactionId,
+};
+
+/// A call agent's command for the gateway. Its acknowledgements are about transactions the gateway does not know.
+pub(super) fn to_gateway(command: &Command<'_>, own: u32, tokens: &Tokens) -> Arc<[u8]> {
+    let params = command.params().filter(|param| param.field() != Some(Field::ResponseAck));
+    written(command, TransactionId(own), &tokens.strip(command.endpoint().as_bytes()), params, |name| {
+        tokens.strip(name)
+    })
+}
+
+/// The gateway's command for a call agent.
+pub(super) fn to_agent(command: &Command<'_>, own: u32, tokens: &Tokens) -> Arc<[u8]> {
+    let name = tokens.insert(command.endpoint().as_bytes());
+    written(command, TransactionId(own), &name, command.params(), |name| tokens.insert(name))
+}
+
+/// The gateway's response for a call agent.
+pub(super) fn answer_to_agent(response: &Response<'_>, id: TransactionId, tokens: &Tokens) -> Arc<[u8]> {
+    answer(response, id, response.params(), |name| tokens.insert(name))
+}
+
+/// A call agent's response for the gateway.
+pub(super) fn answer_to_gateway(response: &Response<'_>, id: TransactionId, tokens: &Tokens) -> Arc<[u8]> {
+    answer(response, id, response.params(), |name| tokens.strip(name))
+}
+
+/// A response of our own.
+pub(super) fn plain(code: ReturnCode, id: TransactionId) -> Arc<[u8]> {
+    let mut out = Vec::with_capacity(64);
+    ResponseWriter::new(&mut out, code, id).finish();
+    out.into()
+}
+
+macro_rules! rest {
+    ($writer:expr, $params:expr, $sessions:expr, $rename:expr) => {{
+        let mut writer = $writer;
+        for param in $params {
+            writer = match param.field() {
+                Some(Field::SpecificEndpointId | Field::SecondEndpointId) => {
+                    writer.extension(param.name, $rename(param.value))
+                }
+                _ => writer.extension(param.name, param.value),
+            };
+        }
+        let sessions: Sessions<'_> = $sessions;
+        sessions.fold(writer, |writer, session| writer.session(session)).finish();
+    }};
+}
+
+fn written<'a>(
+    command: &Command<'a>,
+    id: TransactionId,
+    name: &[u8],
+    params: impl Iterator<Item = Param<'a>>,
+    rename: impl Fn(&[u8]) -> Vec<u8>,
+) -> Arc<[u8]> {
+    let mut out = Vec::with_capacity(command.bytes().len() + 64);
+    let writer = CommandWriter::with_profile(&mut out, command.verb(), id, name, command.profile());
+    rest!(writer, params, command.descriptions(), rename);
+    out.into()
+}
+
+fn answer(
+    response: &Response<'_>,
+    id: TransactionId,
+    params: Params<'_>,
+    rename: impl Fn(&[u8]) -> Vec<u8>,
+) -> Arc<[u8]> {
+    let mut out = Vec::with_capacity(response.bytes().len() + 64);
+    let writer = ResponseWriter::with_comment(&mut out, response.code(), id, response.package(), response.comment());
+    rest!(writer, params, response.descriptions(), rename);
+    out.into()
+}

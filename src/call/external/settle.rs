@@ -1,0 +1,171 @@
+//! What becomes of a command at the gateway: its answer, its retransmission, its end without an answer.
+
+use std::sync::Arc;
+
+use super::asked::{Asked, Kind, Pending, Purpose};
+use super::connections::Which;
+use super::exchange::Output;
+use super::history::Entry;
+use super::{AT_MOST, External, PROVISIONAL, RTO_MAX, rewrite};
+use crate::time::Time;
+use crate::wire::mgcp::{Field, Response, ReturnCode, TransactionId};
+
+impl External {
+    /// The gateway has answered.
+    pub(super) fn on_response(&mut self, response: &Response<'_>, now: Time) {
+        self.reach.on_heard(now);
+        let (own, code) = (response.transaction().0, response.code());
+        if code.is_ack() {
+            return;
+        }
+        if response.asks_for_ack() && code.is_final() {
+            self.outputs.push_back(Output::Gateway(rewrite::plain(ReturnCode::ACKNOWLEDGEMENT, TransactionId(own))));
+        }
+        let Some(pending) = self.take(own) else { return };
+        if let Purpose::Command(asked) = &pending.purpose {
+            self.known.add(asked.verbs);
+        }
+        match pending {
+            pending if code.is_provisional() => self.on_provisional(own, pending, response, now),
+            Pending { purpose: Purpose::Command(asked), .. } => self.on_final(*asked, response, now),
+            Pending { purpose: Purpose::Late { endpoint, call }, .. } => {
+                if code.is_success() {
+                    let endpoint = response.param(Field::SpecificEndpointId).unwrap_or(&endpoint);
+                    let id = response.param(Field::ConnectionId).unwrap_or_default();
+                    self.delete(endpoint, id, call.as_deref(), now);
+                }
+            }
+            Pending { purpose: Purpose::Delete { endpoint, id }, .. } => {
+                self.forget(Which { name: &endpoint, id: Some(&id), call: None });
+            }
+            Pending { purpose: Purpose::Probe, .. } => self.reach.on_answer(),
+        }
+    }
+
+    /// Something is due for a command that the gateway has not answered.
+    pub(super) fn on_due(&mut self, own: u32, now: Time) {
+        let Some(mut pending) = self.pending.remove(&own) else { return };
+        if pending.patience.take_if(|at| *at <= now).is_some() {
+            self.tell_to_wait(&mut pending);
+            if !self.reach.is_heard_since(pending.since) {
+                self.reach.suspect(now);
+            }
+        }
+        if pending.deadline <= now {
+            return self.give_up(own, pending, now);
+        }
+        if let Some((at, after)) = pending.resend
+            && at <= now
+        {
+            self.outputs.push_back(Output::Gateway(Arc::clone(&pending.bytes)));
+            let after = (after * 2).min(RTO_MAX);
+            pending.resend = Some((now + after, after));
+        }
+        self.keep(own, pending);
+    }
+
+    /// The gateway takes its time, and the call agent hears of it.
+    fn on_provisional(&mut self, own: u32, mut pending: Pending, response: &Response<'_>, now: Time) {
+        if let Purpose::Command(asked) = &mut pending.purpose {
+            asked.is_told_to_wait = true;
+            let bytes = rewrite::answer_to_agent(response, asked.key.id, &self.tokens);
+            self.outputs.extend(asked.transmit(bytes));
+        }
+        (pending.resend, pending.patience, pending.deadline) = (None, None, now + PROVISIONAL);
+        self.keep(own, pending);
+    }
+
+    fn on_final(&mut self, asked: Asked, response: &Response<'_>, now: Time) {
+        let code = response.code();
+        match asked.verb {
+            Kind::Create if code.is_success() => self.on_created(&asked, response),
+            // Whether it is gone, or the gateway never had it.
+            Kind::Delete
+                if code.is_success()
+                    || matches!(
+                        code,
+                        ReturnCode::ENDPOINT_UNKNOWN | ReturnCode::INCORRECT_CONNECTION | ReturnCode::INCORRECT_CALL
+                    ) =>
+            {
+                let call = asked.call.as_deref().filter(|_| asked.connection.is_none());
+                self.forget(Which { name: &asked.endpoint, id: asked.connection.as_deref(), call });
+            }
+            _ => {}
+        }
+        let bytes = rewrite::answer_to_agent(response, asked.key.id, &self.tokens);
+        self.finish(asked, bytes, now);
+    }
+
+    /// A connection is there, or two of them (§2.3.5).
+    fn on_created(&mut self, asked: &Asked, response: &Response<'_>) {
+        self.answered += 1;
+        let ends = [
+            (Field::SpecificEndpointId, Field::ConnectionId, asked.size),
+            (Field::SecondEndpointId, Field::SecondConnectionId, 0),
+        ];
+        for (endpoint, id, units) in ends {
+            let (named, id) = (response.param(endpoint), response.param(id));
+            let is_second = endpoint == Field::SecondEndpointId;
+            if is_second && id.is_none() {
+                continue;
+            }
+            let endpoint = named.unwrap_or(&asked.endpoint);
+            if let Some(call) = &asked.call {
+                // The one that was expected is settled by `finish`.
+                self.connections.expect(call, Time(0));
+            }
+            self.connections.open(endpoint, id.unwrap_or_default(), asked.call.clone(), units);
+            self.agents.note(endpoint, asked.way, asked.source);
+        }
+    }
+
+    /// No answer came. A gateway that answers others does not know the command, or its answer was lost; from another
+    /// nothing more is expected when the call agent is about to give up.
+    fn give_up(&mut self, own: u32, mut pending: Pending, now: Time) {
+        let is_there = self.reach.is_heard_since(pending.since);
+        match pending.purpose {
+            Purpose::Command(_) if !is_there && now < pending.since + AT_MOST => {
+                pending.deadline = pending.since + AT_MOST;
+                self.keep(own, pending);
+            }
+            Purpose::Command(asked) => {
+                let code = match asked.verb {
+                    Kind::Other if is_there && !self.known.has(asked.verbs) => ReturnCode::UNKNOWN_COMMAND,
+                    _ => ReturnCode::TIMED_OUT,
+                };
+                if asked.verb == Kind::Create {
+                    let purpose = Purpose::Late { endpoint: asked.endpoint.clone(), call: asked.call.clone() };
+                    (pending.resend, pending.patience, pending.deadline) = (None, None, now + PROVISIONAL);
+                    self.keep(own, Pending { purpose, ..pending });
+                }
+                let bytes = rewrite::plain(code, asked.key.id);
+                self.finish(*asked, bytes, now);
+            }
+            Purpose::Delete { endpoint, id } => self.forget(Which { name: &endpoint, id: Some(&id), call: None }),
+            Purpose::Probe if is_there => self.reach.on_answer(),
+            Purpose::Probe => self.reach.on_silence(now),
+            Purpose::Late { .. } => {}
+        }
+    }
+
+    /// The final response leaves.
+    fn finish(&mut self, asked: Asked, bytes: Arc<[u8]>, now: Time) {
+        self.asked_units = self.asked_units.saturating_sub(asked.size);
+        if let Some(call) = asked.call.as_ref().filter(|_| asked.verb == Kind::Create)
+            && self.connections.unexpect(call)
+        {
+            self.outputs.push_back(Output::CallClosed(call.clone()));
+        }
+        self.outputs.extend(asked.transmit(Arc::clone(&bytes)));
+        self.history.insert(asked.key, Entry::Done(bytes));
+        self.history.is_done(asked.key, now);
+        self.outputs.extend(asked.seqs.into_iter().map(Output::Answered));
+    }
+
+    fn tell_to_wait(&mut self, pending: &mut Pending) {
+        let Purpose::Command(asked) = &mut pending.purpose else { return };
+        asked.is_told_to_wait = true;
+        let bytes = rewrite::plain(ReturnCode::QUEUED, asked.key.id);
+        self.outputs.extend(asked.transmit(bytes));
+    }
+}

@@ -1,0 +1,474 @@
+use std::collections::HashMap;
+
+use super::*;
+use crate::call::exchange::Hop;
+use crate::handoff::frame::Transport;
+use crate::ids::{ConnId, ListenerId, WorkerId};
+use crate::wire::mgcp::TransactionId;
+
+const MS: u64 = 1_000;
+const SECOND: u64 = 1_000 * MS;
+
+/// A worker, and what it said.
+struct World {
+    external: External,
+    now: u64,
+    seq: u64,
+}
+
+/// What came out, as text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Said {
+    Agent(String),
+    Gateway(String),
+    Answered(u64),
+    Refused(u64, RefuseReason),
+    Opened(String),
+    Closed(String),
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap().replace("\r\n", "\n")
+}
+
+impl World {
+    /// A worker that has not heard its gateway.
+    fn new() -> Self {
+        let range = TransactionRange::of(WorkerId(0));
+        let identity = Identity { token: "pmtok".into(), range, units: 10, seed: 0 };
+        World { external: External::new(identity), now: SECOND, seq: 0 }
+    }
+
+    /// A worker whose gateway has answered.
+    fn up() -> Self {
+        let mut world = World::new();
+        let asked = world.pass(0);
+        assert_eq!(asked, [Said::Gateway("AUEP 1 null@mgw MGCP 1.0\n".into())]);
+        assert_eq!(world.gateway("500 1 FAIL\n"), []);
+        assert!(!world.external.is_without_gateway());
+        world
+    }
+
+    fn arrival(&mut self) -> Arrival {
+        self.seq += 1;
+        let source = "203.0.113.9:2727".parse().unwrap();
+        let path = Path::Handoff { seq: Seq(self.seq), listener: ListenerId(2), conn: ConnId(0) };
+        let own = Arrival::own(0, source, "192.0.2.1:2427".parse().unwrap(), 1);
+        Arrival { path, transport: Transport::Mgcp, ..own }
+    }
+
+    fn agent(&mut self, message: &str) -> Vec<Said> {
+        let arrival = self.arrival();
+        self.agent_by(message, &arrival)
+    }
+
+    fn agent_by(&mut self, message: &str, arrival: &Arrival) -> Vec<Said> {
+        self.external.on_message(&parse(message.as_bytes()).unwrap(), arrival, Time(self.now));
+        self.said()
+    }
+
+    fn gateway(&mut self, datagram: &str) -> Vec<Said> {
+        self.external.on_gateway(datagram.as_bytes(), Time(self.now));
+        self.said()
+    }
+
+    /// Lets time pass, doing what falls due at its time.
+    fn pass(&mut self, micros: u64) -> Vec<Said> {
+        let end = self.now + micros;
+        let mut said = Vec::new();
+        while let Some(due) = self.external.poll_timeout().filter(|due| due.0 <= end) {
+            self.now = self.now.max(due.0);
+            self.external.handle_timeout(Time(self.now));
+            said.extend(self.said());
+        }
+        self.now = end;
+        said
+    }
+
+    fn said(&mut self) -> Vec<Said> {
+        std::iter::from_fn(|| self.external.poll_output())
+            .map(|output| match output {
+                Output::Transmit(transmit) => {
+                    assert_eq!(transmit.to, "203.0.113.9:2727".parse().unwrap());
+                    assert_eq!(transmit.from, Some("192.0.2.1".parse().unwrap()));
+                    assert!(matches!(transmit.hop, Hop::Listener(2) | Hop::Front(_)), "{:?}", transmit.hop);
+                    Said::Agent(text(&transmit.bytes))
+                }
+                Output::Gateway(bytes) => Said::Gateway(text(&bytes)),
+                Output::Answered(seq) => Said::Answered(seq.0),
+                Output::Refuse(seq, reason) => Said::Refused(seq.0, reason),
+                Output::CallOpened(call, _) => Said::Opened(text(&call)),
+                Output::CallClosed(call) => Said::Closed(text(&call)),
+            })
+            .collect()
+    }
+
+    /// A connection of call `c1` at `rtpbridge/1@mgw`, of `size` units.
+    fn connect(&mut self, id: u32, size: u32) {
+        let arrival = Arrival { size, ..self.arrival() };
+        let said = self.agent_by(&format!("CRCX {id} rtpbridge/*@mgw MGCP 1.0\r\nC: C1\r\n"), &arrival);
+        let own = own_of(&said);
+        self.gateway(&format!("200 {own} OK\r\nZ: rtpbridge/1@mgw\r\nI: A{id}\r\n"));
+    }
+}
+
+/// The transaction id of what was sent to the gateway last.
+fn own_of(said: &[Said]) -> u32 {
+    let sent = said.iter().rev().find_map(|said| match said {
+        Said::Gateway(text) => text.split(' ').nth(1)?.parse().ok(),
+        _ => None,
+    });
+    sent.unwrap_or_else(|| panic!("{said:?}"))
+}
+
+#[test]
+fn a_crcx_goes_to_the_gateway_as_it_came_and_its_answer_has_the_token_in_its_names() {
+    let mut world = World::up();
+    let crcx = "CRCX 7 rtpbridge/*@mgw MGCP 1.0\r\nK: 5-6\r\nc: C1\r\nX-Osmux: *\r\nL: p:20\r\n\r\nv=0\r\nm=audio 1 RTP/AVP 0\r\n";
+    assert_eq!(
+        world.agent(crcx),
+        [
+            Said::Opened("c1".into()),
+            Said::Gateway(
+                "CRCX 2 rtpbridge/*@mgw MGCP 1.0\nc: C1\nX-Osmux: *\nL: p:20\n\nv=0\nm=audio 1 RTP/AVP 0\n".into()
+            ),
+        ]
+    );
+    assert_eq!(
+        world.gateway("200 2 OK\nI: A1\nZ: rtpbridge/1@mgw\nZ2: rtpbridge/2@mgw\n\nv=0\n"),
+        [
+            Said::Agent("200 7 OK\nI: A1\nZ: rtpbridge/pmtok/1@mgw\nZ2: rtpbridge/pmtok/2@mgw\n\nv=0\n".into()),
+            Said::Answered(1),
+        ]
+    );
+}
+
+#[test]
+fn commands_with_the_token_go_to_the_gateway_without_it() {
+    let mut world = World::up();
+    let said = world.agent("MDCX 8 rtpbridge/PMTOK/1@mgw MGCP 1.0\r\nI: A1\r\n");
+    assert_eq!(said, [Said::Gateway("MDCX 2 rtpbridge/1@mgw MGCP 1.0\nI: A1\n".into())]);
+    assert_eq!(world.gateway("200 2 OK\n"), [Said::Agent("200 8 OK\n".into()), Said::Answered(1)]);
+    let said = world.agent("AUEP 9 rtpbridge/pmtok/*@mgw MGCP 1.0\r\n");
+    assert_eq!(said, [Said::Gateway("AUEP 3 rtpbridge/*@mgw MGCP 1.0\n".into())]);
+    assert_eq!(
+        world.gateway("200 3 OK\nZ: rtpbridge/1@mgw\nZ: rtpbridge/2@mgw\n"),
+        [Said::Agent("200 9 OK\nZ: rtpbridge/pmtok/1@mgw\nZ: rtpbridge/pmtok/2@mgw\n".into()), Said::Answered(2)]
+    );
+}
+
+#[test]
+fn a_named_command_is_retransmitted_with_growing_pauses() {
+    // RFC 3435 §3.5.3.
+    let mut world = World::up();
+    world.agent("MDCX 8 rtpbridge/pmtok/1@mgw MGCP 1.0\r\n");
+    let sent = |said: Vec<Said>| {
+        said.iter().filter(|said| matches!(said, Said::Gateway(it) if it.starts_with("MDCX 2"))).count()
+    };
+    assert_eq!(sent(world.pass(199 * MS)), 0);
+    assert_eq!(sent(world.pass(2 * MS)), 1);
+    assert_eq!(sent(world.pass(398 * MS)), 0);
+    assert_eq!(sent(world.pass(2 * MS)), 1);
+    assert_eq!(sent(world.pass(800 * MS)), 1);
+    world.gateway("200 2 OK\n");
+    assert_eq!(sent(world.pass(30 * SECOND)), 0);
+}
+
+#[test]
+fn a_crcx_with_a_wildcard_is_sent_once_whatever_the_call_agent_repeats() {
+    let mut world = World::up();
+    let crcx = "CRCX 7 rtpbridge/*@mgw MGCP 1.0\r\nC: 1\r\n";
+    let mut said = world.agent(crcx);
+    for _ in 0..37 {
+        said.extend(world.pass(500 * MS));
+        said.extend(world.agent(crcx));
+    }
+    said.extend(world.pass(SECOND));
+    let count = |wanted: &str| {
+        said.iter().filter(|said| matches!(said, Said::Gateway(it) | Said::Agent(it) if it.starts_with(wanted))).count()
+    };
+    assert_eq!(count("CRCX"), 1);
+    assert!(count("101 7") >= 1, "{said:?}");
+    assert_eq!(count("406 7"), 1, "{said:?}");
+    let answered = said.iter().filter(|said| matches!(said, Said::Answered(_))).count();
+    assert_eq!(answered, 37 + 1, "every copy that was handed over is dealt with");
+}
+
+#[test]
+fn the_call_agent_hears_101_after_a_second_and_the_end_before_it_gives_up() {
+    let mut world = World::up();
+    world.agent("CRCX 7 rtpbridge/*@mgw MGCP 1.0\r\nC: 1\r\n");
+    let agent = |said: Vec<Said>| said.into_iter().filter(|said| !matches!(said, Said::Gateway(_))).collect::<Vec<_>>();
+    assert_eq!(agent(world.pass(999 * MS)), []);
+    assert_eq!(agent(world.pass(2 * MS)), [Said::Agent("101 7 Transaction queued for execution\n".into())]);
+    assert_eq!(agent(world.pass(17_998 * MS)), []);
+    assert_eq!(
+        agent(world.pass(2 * MS)),
+        [Said::Closed("1".into()), Said::Agent("406 7 Transaction timed out\n".into()), Said::Answered(1)]
+    );
+    assert!(world.external.is_without_gateway());
+}
+
+#[test]
+fn a_connection_that_comes_about_after_all_is_deleted() {
+    let mut world = World::up();
+    world.agent("CRCX 7 rtpbridge/*@mgw MGCP 1.0\r\nC: C1\r\n");
+    world.pass(20 * SECOND);
+    let said = world.gateway("200 2 OK\nI: A1\nZ: rtpbridge/4@mgw\n");
+    let own = own_of(&said);
+    assert_eq!(said, [Said::Gateway(format!("DLCX {own} rtpbridge/4@mgw MGCP 1.0\nC: c1\nI: A1\n"))]);
+    assert_eq!(world.external.load().units_used, 0);
+    assert!(!world.external.is_quiet(), "the DLCX is under way");
+    world.gateway(&format!("250 {own} OK\n"));
+    assert!(world.external.is_quiet());
+}
+
+#[test]
+fn a_command_that_comes_again_gets_the_same_response_for_30_s() {
+    let mut world = World::up();
+    let mdcx = "MDCX 8 rtpbridge/pmtok/1@mgw MGCP 1.0\r\n";
+    world.agent(mdcx);
+    world.gateway("200 2 OK\nI: 1\n");
+    world.pass(29 * SECOND);
+    let again = "mdcx 008 rtpbridge/pmtok/1@mgw MGCP 1.0\r\n";
+    assert_eq!(world.agent(again), [Said::Agent("200 8 OK\nI: 1\n".into()), Said::Answered(2)]);
+    world.pass(2 * SECOND);
+    assert!(matches!(&world.agent(mdcx)[..], [Said::Gateway(_)]), "another command with an old number");
+}
+
+#[test]
+fn a_verb_that_the_gateway_does_not_know_is_504_and_a_lost_answer_406() {
+    let mut world = World::up();
+    world.agent("EPCF 7 rtpbridge/pmtok/1@mgw MGCP 1.0\r\nB: e:mu\r\n");
+    world.agent("MDCX 8 rtpbridge/pmtok/1@mgw MGCP 1.0\r\n");
+    let own = own_of(&world.agent("MDCX 9 rtpbridge/pmtok/1@mgw MGCP 1.0\r\n"));
+    world.pass(500 * MS);
+    world.gateway(&format!("200 {own} OK\n"));
+    let said = world.pass(4 * SECOND);
+    for expected in ["504 7 Unknown or unsupported command\n", "406 8 Transaction timed out\n"] {
+        assert!(said.contains(&Said::Agent(expected.into())), "{expected} {said:?}");
+    }
+    let said = world.agent("XFOO 10 rtpbridge/pmtok/1@mgw MGCP 1.0\r\n");
+    assert_eq!(said, [Said::Agent("504 10 Unknown or unsupported command\n".into()), Said::Answered(4)]);
+    assert!(!world.external.is_without_gateway());
+}
+
+#[test]
+fn a_gateway_that_says_nothing_has_no_room_until_it_answers_a_question() {
+    let mut world = World::up();
+    world.connect(1, 1);
+    world.pass(SECOND);
+    world.agent("MDCX 8 rtpbridge/pmtok/1@mgw MGCP 1.0\r\n");
+    let said = world.pass(1_100 * MS);
+    assert!(
+        said.iter()
+            .any(|said| matches!(said, Said::Gateway(it) if it.starts_with("AUEP") && it.contains("rtpbridge/1@mgw"))),
+        "{said:?}"
+    );
+    assert!(!world.external.is_without_gateway(), "it has some time for its answer");
+    world.pass(1_500 * MS);
+    assert!(world.external.is_without_gateway());
+    let crcx = "CRCX 10 rtpbridge/*@mgw MGCP 1.0\r\nC: 2\r\n";
+    assert_eq!(world.agent(crcx), [Said::Refused(3, RefuseReason::Exhausted)]);
+    let probes = world.pass(10 * SECOND);
+    let asked = probes.iter().filter(|said| matches!(said, Said::Gateway(it) if it.starts_with("AUEP"))).count();
+    assert!((6..=12).contains(&asked), "{asked}");
+    world.gateway("500 2 FAIL\n");
+    assert!(!world.external.is_without_gateway());
+    assert!(matches!(&world.agent(crcx)[..], [Said::Opened(_), Said::Gateway(_)]));
+}
+
+#[test]
+fn nobody_at_the_gateways_address_is_known_at_once() {
+    let mut world = World::up();
+    world.external.on_gateway_gone(Time(world.now));
+    assert!(world.external.is_without_gateway());
+    assert!(matches!(&world.pass(SECOND)[..], [Said::Gateway(it)] if it.starts_with("AUEP")));
+}
+
+#[test]
+fn connections_weigh_what_the_dispatcher_said_until_they_are_deleted() {
+    let mut world = World::up();
+    world.connect(1, 4);
+    world.connect(2, 5);
+    let load = world.external.load();
+    assert_eq!((load.units_used, load.sessions, load.answered), (9, 2, 2));
+    let large = Arrival { size: 2, ..world.arrival() };
+    let crcx = "CRCX 3 rtpbridge/*@mgw MGCP 1.0\r\nC: 9\r\n";
+    assert_eq!(world.agent_by(crcx, &large), [Said::Refused(3, RefuseReason::Full)]);
+    let follows = Arrival { follows: true, ..large };
+    assert_eq!(
+        world.agent_by(crcx, &follows),
+        [Said::Agent("403 3 Insufficient resources at this time\n".into()), Said::Answered(3)]
+    );
+    let said = world.agent("DLCX 4 rtpbridge/pmtok/1@mgw MGCP 1.0\r\nC: C1\r\nI: a2\r\n");
+    world.gateway(&format!("250 {} OK\n", own_of(&said)));
+    assert_eq!((world.external.load().units_used, world.external.load().sessions), (4, 1));
+    let said = world.agent("DLCX 5 rtpbridge/pmtok/1@mgw MGCP 1.0\r\nC: C1\r\nI: A1\r\n");
+    let said = world.gateway(&format!("515 {} unknown\n", own_of(&said)));
+    assert_eq!(said[0], Said::Closed("c1".into()));
+    assert!(world.external.is_quiet());
+}
+
+#[test]
+fn a_draining_worker_gives_back_what_would_be_new_and_deletes_all_at_its_end() {
+    let mut world = World::up();
+    world.connect(1, 1);
+    world.external.set_draining(true);
+    let crcx = "CRCX 3 rtpbridge/*@mgw MGCP 1.0\r\nC: 9\r\n";
+    assert_eq!(world.agent(crcx), [Said::Refused(2, RefuseReason::Draining)]);
+    assert!(matches!(&world.agent("MDCX 4 rtpbridge/pmtok/1@mgw MGCP 1.0\r\n")[..], [Said::Gateway(_)]));
+    world.external.end_all(Time(world.now));
+    let said = world.said();
+    let own = own_of(&said);
+    assert_eq!(said, [Said::Gateway(format!("DLCX {own} rtpbridge/1@mgw MGCP 1.0\nC: c1\nI: a1\n"))]);
+    assert_eq!(world.gateway(&format!("250 {own} OK\n")), [Said::Closed("c1".into())]);
+    assert_eq!(world.external.load().sessions, 0);
+}
+
+#[test]
+fn a_command_that_is_read_too_late_goes_back() {
+    let mut world = World::up();
+    let late = Arrival { deadline: Some(Time(world.now - 1)), ..world.arrival() };
+    let said = world.agent_by("CRCX 3 rtpbridge/*@mgw MGCP 1.0\r\n", &late);
+    assert_eq!(said, [Said::Refused(1, RefuseReason::Late)]);
+}
+
+#[test]
+fn what_the_gateway_tells_goes_to_the_call_agent_of_the_endpoint_and_its_answer_back() {
+    let mut world = World::up();
+    world.connect(1, 1);
+    let said = world.gateway("NTFY 77 rtpbridge/1@mgw MGCP 1.0\nX: 1\nO: D/1\n");
+    let Said::Agent(ntfy) = &said[0] else { panic!("{said:?}") };
+    let own: u32 = ntfy.split(' ').nth(1).unwrap().parse().unwrap();
+    assert!(TransactionRange::of(WorkerId(0)).contains(own));
+    assert_eq!(*ntfy, format!("NTFY {own} rtpbridge/pmtok/1@mgw MGCP 1.0\nX: 1\nO: D/1\n"));
+    assert_eq!(world.gateway("NTFY 77 rtpbridge/1@mgw MGCP 1.0\nX: 1\nO: D/1\n"), said, "a copy is one");
+    assert_eq!(world.agent(&format!("200 {own} OK\r\n")), [Said::Gateway("200 77 OK\n".into()), Said::Answered(2)]);
+    let unknown = world.gateway("NTFY 78 rtpbridge/9@mgw MGCP 1.0\nX: 1\n");
+    assert_eq!(unknown, [Said::Gateway("400 78 Transient error\n".into())]);
+}
+
+#[test]
+fn a_gateway_that_restarts_has_no_connections() {
+    let mut world = World::up();
+    world.connect(1, 1);
+    let said = world.gateway("RSIP 5 *@mgw MGCP 1.0\nRM: restart\n");
+    assert_eq!(said, [Said::Closed("c1".into()), Said::Gateway("200 5 OK\n".into())]);
+    assert_eq!(world.external.load(), Load { answered: 1, ..Load::default() });
+}
+
+#[test]
+fn a_gathered_answer_goes_to_the_dispatcher_that_gathers_and_to_no_other() {
+    let mut world = World::up();
+    let path = Path::Handoff { seq: Seq(40), listener: ListenerId(2), conn: ConnId(6) };
+    let gathered = Arrival { path, ..world.arrival() };
+    world.agent_by("AUEP 3 *@mgw MGCP 1.0\r\n", &gathered);
+    world.external.on_gateway(b"200 2 OK\r\n", Time(world.now));
+    let Some(Output::Transmit(transmit)) = world.external.poll_output() else { panic!() };
+    assert_eq!(transmit.hop, Hop::Front(ConnId(6)));
+    world.said();
+    world.agent_by("AUEP 4 *@mgw MGCP 1.0\r\n", &gathered);
+    world.external.on_dispatcher_lost();
+    assert_eq!(world.gateway("200 3 OK\r\n"), [Said::Answered(40)]);
+}
+
+#[test]
+fn a_provisional_response_is_passed_on_and_what_follows_is_waited_for() {
+    let mut world = World::up();
+    world.agent("CRCX 7 rtpbridge/*@mgw MGCP 1.0\r\nC: 1\r\n");
+    assert_eq!(world.gateway("100 2 Pending\n"), [Said::Agent("100 7 Pending\n".into())]);
+    let said = world.pass(25 * SECOND);
+    assert!(!said.iter().any(|said| matches!(said, Said::Agent(_))), "{said:?}");
+    let said = world.gateway("200 2 OK\nK:\nI: A1\nZ: rtpbridge/1@mgw\n");
+    assert_eq!(said[0], Said::Gateway("000 2 Response acknowledgement\n".into()));
+    assert!(matches!(&said[1], Said::Agent(it) if it.starts_with("200 7 OK\nK:\nI: A1")), "{said:?}");
+}
+
+/// A gateway that opens another endpoint for each copy of a CRCX, as some do, and knows copies of all else.
+#[derive(Default)]
+struct Forgetful {
+    endpoints: HashMap<u32, u32>,
+    last: u32,
+}
+
+impl Forgetful {
+    fn answer(&mut self, command: &str) -> String {
+        let mut words = command.split(' ');
+        let (verb, own): (&str, u32) = (words.next().unwrap(), words.next().unwrap().parse().unwrap());
+        if verb != "CRCX" {
+            return format!("200 {own} OK\r\n");
+        }
+        *self.endpoints.entry(own).or_default() += 1;
+        self.last += 1;
+        format!("200 {own} OK\r\nZ: rtpbridge/{0}@mgw\r\nI: A{0}\r\n", self.last)
+    }
+}
+
+#[test]
+fn however_much_is_lost_each_call_is_one_endpoint_and_each_handover_ends_once() {
+    for seed in 1..=60_u64 {
+        let mut dice = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut lost = move |percent: u64| {
+            dice ^= dice << 13;
+            dice ^= dice >> 7;
+            dice ^= dice << 17;
+            dice % 100 < percent
+        };
+        let mut world = World::up();
+        world.external.set_units(1_000);
+        let mut gateway = Forgetful::default();
+        let (mut ends, mut finals) = (HashMap::new(), HashMap::<u32, u32>::new());
+        for turn in 0..400_u64 {
+            let mut said = Vec::new();
+            let call = (turn / 8) as u32 + 1;
+            // Each call agent repeats its CRCX until it has heard of it.
+            if !lost(20) && !finals.contains_key(&call) {
+                said = world.agent(&format!("CRCX {call} rtpbridge/*@mgw MGCP 1.0\r\nC: {call}\r\n"));
+            }
+            said.extend(world.pass(150 * MS));
+            while let Some(what) = said.pop() {
+                match what {
+                    Said::Gateway(command) if !lost(20) => {
+                        let answer = gateway.answer(&command);
+                        if !lost(20) {
+                            said.extend(world.gateway(&answer));
+                        }
+                    }
+                    Said::Agent(response) if !lost(20) => {
+                        let mut words = response.split(' ');
+                        if words.next().is_some_and(|code| !code.starts_with('1')) {
+                            *finals.entry(words.next().unwrap().parse().unwrap()).or_default() += 1;
+                        }
+                    }
+                    Said::Answered(seq) | Said::Refused(seq, _) => *ends.entry(seq).or_insert(0) += 1,
+                    _ => {}
+                }
+            }
+        }
+        for said in world.pass(40 * SECOND) {
+            if let Said::Answered(seq) | Said::Refused(seq, _) = said {
+                *ends.entry(seq).or_insert(0) += 1;
+            }
+        }
+        assert!(gateway.endpoints.values().all(|copies| *copies == 1), "seed {seed}: {:?}", gateway.endpoints);
+        assert!(gateway.endpoints.len() > 30, "seed {seed}");
+        assert_eq!(ends.len() as u64, world.seq, "seed {seed}: each that was handed over");
+        assert!(ends.values().all(|times| *times == 1), "seed {seed}");
+        let load = world.external.load();
+        assert_eq!(load.units_used, load.sessions, "seed {seed}: nothing is left of what was asked");
+    }
+}
+
+#[test]
+fn ids_of_our_own_stay_in_the_range_and_are_not_used_twice_at_a_time() {
+    let mut world = World::up();
+    let range = TransactionRange::of(WorkerId(0));
+    world.external.next = range.pick(u64::from(TransactionRange::LEN) - 1);
+    let first = own_of(&world.agent("MDCX 1 a/1@b MGCP 1.0\r\n"));
+    let second = own_of(&world.agent("MDCX 2 a/1@b MGCP 1.0\r\n"));
+    assert_eq!((first, second), (TransactionRange::LEN, 1));
+    world.external.next = first;
+    assert_eq!(own_of(&world.agent("MDCX 3 a/1@b MGCP 1.0\r\n")), 2);
+    assert!(TransactionId::MAX.0 >= TransactionRange::LEN);
+}
