@@ -1,8 +1,10 @@
 //! `pointsman worker`: the built-in media worker.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
+use pointsman::worker::external;
 use pointsman::worker::{self, Echo, Link, Settings};
 
 use crate::log;
@@ -12,7 +14,9 @@ use crate::output::Failure;
 #[derive(Args, Debug)]
 #[command(after_help = "\
 The dispatcher starts `--workers N` of these itself. By hand, on the same host:
-  pointsman worker --dispatcher /run/pointsman/handoff.sock")]
+  pointsman worker --dispatcher /run/pointsman/handoff.sock
+An MGCP gateway of another make as a worker, such as osmo-mgw:
+  pointsman worker --dispatcher /run/pointsman/handoff.sock --gateway 127.0.0.1:2427")]
 pub struct Flags {
     /// Handoff socket of the dispatcher
     #[arg(long, value_name = "PATH", required_unless_present = "link_fd")]
@@ -20,6 +24,9 @@ pub struct Flags {
     /// Name to ask for, such as w2
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
+    /// MGCP gateway to hand commands on to, in place of the built-in media
+    #[arg(long, value_name = "ADDR:PORT", requires = "dispatcher", conflicts_with = "link_fd")]
+    pub gateway: Option<SocketAddr>,
     /// Link that the dispatcher has passed on
     #[arg(long, value_name = "FD", hide = true)]
     pub link_fd: Option<i32>,
@@ -28,6 +35,10 @@ pub struct Flags {
 /// Runs the worker until the dispatcher or the operator ends it.
 pub fn run(flags: Flags, verbose: u8) -> Result<(), Failure> {
     log::start(verbose)?;
+    if let (Some(gateway), Some(dispatcher)) = (flags.gateway, &flags.dispatcher) {
+        let settings = external::Settings { name: flags.name, ..external::Settings::new(dispatcher.clone(), gateway) };
+        return external::run(settings).map_err(Failure::usage);
+    }
     let link = match (flags.link_fd, &flags.dispatcher) {
         (Some(fd), _) => Link::Inherited(fd),
         // One of the two is there: the command line demands it.

@@ -151,6 +151,15 @@ impl Socket {
         Ok(Socket { fd: self.fd.try_clone()?, local: self.local })
     }
 
+    /// Binds it to one peer: nobody else's datagrams come in, and a send tells when nobody listens there.
+    ///
+    /// # Errors
+    ///
+    /// There is no way to the peer.
+    pub fn connect(&self, peer: SocketAddr) -> io::Result<()> {
+        SockRef::from(&self.fd).connect(&peer.into())
+    }
+
     /// Receives what there is, up to the places of `batch`, without waiting. Fewer than [`Batch::places`]: the socket is
     /// drained.
     ///

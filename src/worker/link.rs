@@ -62,15 +62,12 @@ pub(super) struct Joined {
 impl LinkEnd {
     /// Connects, introduces the worker and waits for the welcome.
     pub(super) fn join(settings: &Settings, poll: &Poll) -> Result<Joined, WorkerError> {
-        let mut link = LinkEnd::open(&settings.link)?;
-        link.watch(poll, links::token(0)).map_err(WorkerError::system("cannot watch the link"))?;
         // Who was started for a slot gets the slot's ports; who comes by itself has its own.
         let ports = match settings.link {
             Link::Inherited(_) => OwnPorts::default(),
             Link::Path(_) => OwnPorts::bind(settings.gateway)?,
         };
-        let mut back = Back::new();
-        back.hello(Hello {
+        let hello = Hello {
             ports: ports.addresses(),
             services: services(settings),
             name: settings.name.clone(),
@@ -80,11 +77,9 @@ impl LinkEnd {
             wants_listeners: settings.wants_listeners,
             links: MOST as u16,
             ..Hello::default()
-        });
-        back.poll_transmit(clock::now(), |pieces| link.send(pieces))
-            .map_err(|error| WorkerError::NotWelcome(error.to_string()))?;
-        let (welcome, descriptors) = link.await_welcome(&mut back)?;
-        let Sorted { mut own, mut tcp, mut mgcp, listeners, more } = sort(&welcome, descriptors)?;
+        };
+        let Introduced { link, back, welcome, sorted } = LinkEnd::introduce(&settings.link, hello, poll)?;
+        let Sorted { mut own, mut tcp, mut mgcp, listeners, more } = sorted;
         if matches!(settings.link, Link::Path(_)) {
             (own, tcp, mgcp) = (ports.udp, ports.tcp, ports.mgcp);
         }
@@ -95,6 +90,19 @@ impl LinkEnd {
             return Err(WorkerError::Welcome("no socket came with it".into()));
         }
         Ok(Joined { link, back, welcome, own, tcp, mgcp, listeners, more })
+    }
+
+    /// Connects, says `hello` and waits for the welcome.
+    pub(super) fn introduce(link: &Link, hello: Hello, poll: &Poll) -> Result<Introduced, WorkerError> {
+        let mut link = LinkEnd::open(link)?;
+        link.watch(poll, links::token(0)).map_err(WorkerError::system("cannot watch the link"))?;
+        let mut back = Back::new();
+        back.hello(hello);
+        back.poll_transmit(clock::now(), |pieces| link.send(pieces))
+            .map_err(|error| WorkerError::NotWelcome(error.to_string()))?;
+        let (welcome, descriptors) = link.await_welcome(&mut back)?;
+        let sorted = sort(&welcome, descriptors)?;
+        Ok(Introduced { link, back, welcome, sorted })
     }
 
     /// Links to a new dispatcher. Asked for again and again: where nobody listens it costs two system calls.
@@ -207,6 +215,15 @@ impl LinkEnd {
             }
         }
     }
+}
+
+/// A worker that has been welcomed, with the descriptors that came beside the welcome.
+#[derive(Debug)]
+pub(super) struct Introduced {
+    pub(super) link: LinkEnd,
+    pub(super) back: Back,
+    pub(super) welcome: Welcome,
+    pub(super) sorted: Sorted,
 }
 
 /// What a worker serves.

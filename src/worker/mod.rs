@@ -21,6 +21,7 @@ mod application;
 mod comeback;
 mod conferences;
 mod echo;
+pub mod external;
 pub mod holdings;
 mod link;
 mod links;

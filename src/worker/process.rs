@@ -1,7 +1,7 @@
 //! The worker's process: one thread, one poll; every effect the user agent and the application ask for happens here.
 
 mod effects;
-mod gateway;
+pub(super) mod gateway;
 mod reading;
 mod reunion;
 
@@ -44,7 +44,7 @@ use crate::worker::streams::{self, Streams};
 /// Addresses that were looked up.
 pub(super) const RESOLVER: Token = Token(1);
 /// SIGTERM and SIGINT.
-const SIGNALS: Token = Token(2);
+pub(super) const SIGNALS: Token = Token(2);
 /// The slot's UDP sockets, by number.
 const OWN_UDP: usize = 1 << 8;
 /// The slot's TCP listeners, by number.
@@ -54,9 +54,9 @@ const OWN_MGCP: usize = 1 << 10;
 /// Sockets of each kind that a slot can have.
 const SOCKETS: usize = 1 << 8;
 /// Batches or frames read from one source before others have their turn.
-const TURNS: usize = 4;
+pub(super) const TURNS: usize = 4;
 /// A worker that is told to stop by signal gives its calls this time, as the dispatcher's `--stop-after` does by default.
-const STOP_WITHIN: Duration = Duration::from_secs(3);
+pub(super) const STOP_WITHIN: Duration = Duration::from_secs(3);
 /// The lock of a slot is free this soon after its last holder has ended.
 const LOCK_WITHIN: Duration = Duration::from_secs(1);
 /// A name that takes longer is given up: the BYE's own time is 32 s.
@@ -139,7 +139,7 @@ struct Worker<A> {
 
 /// How a worker's life goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Stage {
+pub(super) enum Stage {
     /// It has a dispatcher.
     Serving,
     /// The dispatcher is gone.
@@ -168,11 +168,11 @@ enum Meanwhile {
 
 /// What of a report is worth a new one when it changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Figures {
-    units_used: u32,
-    sessions: u32,
-    no_room: bool,
-    draining: bool,
+pub(super) struct Figures {
+    pub(super) units_used: u32,
+    pub(super) sessions: u32,
+    pub(super) no_room: bool,
+    pub(super) draining: bool,
 }
 
 impl<A: Application> Worker<A> {

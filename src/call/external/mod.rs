@@ -176,9 +176,19 @@ impl External {
         self.units = units;
     }
 
-    /// A new dispatcher's name for this worker. Names with the former one are understood all the same.
-    pub fn set_token(&mut self, token: &str) {
+    /// Whether it takes no more connections.
+    pub const fn is_draining(&self) -> bool {
+        self.draining
+    }
+
+    /// A new dispatcher's token and transaction ids for this worker. Names with the former token are understood all the
+    /// same.
+    pub fn set_identity(&mut self, token: &str, range: TransactionRange) {
         self.tokens.set(token);
+        if range != self.range {
+            self.next = range.pick(self.next.into());
+            self.range = range;
+        }
     }
 
     /// The dispatcher is gone, and with it whatever it was gathering. Everything else is answered all the same.

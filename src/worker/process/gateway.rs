@@ -108,6 +108,6 @@ impl<A: Application> Worker<A> {
 const PARTS: usize = 64;
 
 /// The group that stands for a call: all its connections belong to one worker.
-fn group_of(id: &[u8]) -> Box<[u8]> {
+pub(in crate::worker) fn group_of(id: &[u8]) -> Box<[u8]> {
     [b"C:", id].concat().into()
 }

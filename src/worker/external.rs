@@ -1,0 +1,413 @@
+//! A worker for an ordinary MGCP gateway: it speaks to the dispatcher as every worker does, and to the gateway over UDP
+//! as a call agent does. What goes where is decided in [`crate::call::external`].
+//!
+//! ```no_run
+//! use pointsman::worker::external::{Settings, run};
+//!
+//! let gateway = "127.0.0.1:2427".parse().unwrap();
+//! run(Settings::new("/run/pointsman/handoff.sock".into(), gateway)).unwrap();
+//! ```
+
+mod reading;
+mod reunion;
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsRawFd;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+
+use crate::call::external::{External, Identity, Output};
+use crate::call::{Hop, Transmit};
+use crate::handoff::frame::{Drain, DrainMode, Hello, Report, Welcome};
+use crate::ids::{Seq, TransactionRange, WorkerId};
+use crate::net::process::StopSignals;
+use crate::net::udp::{Batch, Buffers, Delivery, Socket};
+use crate::net::{clock, random};
+use crate::time::Time;
+use crate::worker::comeback::Comeback;
+use crate::worker::link::{Introduced, LinkEnd};
+use crate::worker::links::{self, LINKS, Links, MOST};
+use crate::worker::listeners::Listeners;
+use crate::worker::orphan::Next;
+use crate::worker::process::gateway::group_of;
+use crate::worker::process::{Figures, SIGNALS, STOP_WITHIN, Stage};
+use crate::worker::report::{CpuShare, Pace};
+use crate::worker::settings::{Link, WorkerError};
+
+/// The socket to the gateway.
+const GATEWAY: Token = Token(3);
+
+/// What such a worker is started with. Everything else the dispatcher tells it in the welcome.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The dispatcher's handoff socket.
+    pub dispatcher: PathBuf,
+    /// Where the gateway takes commands.
+    pub gateway: SocketAddr,
+    /// A name of its own choice.
+    pub name: Option<String>,
+    /// What it is, for people: program and version.
+    pub program: String,
+    /// Capacity units, when they are not the dispatcher's to say.
+    pub capacity: Option<u32>,
+}
+
+impl Settings {
+    /// A worker for that gateway, with everything else at its default.
+    pub fn new(dispatcher: PathBuf, gateway: SocketAddr) -> Self {
+        let program = concat!("pointsman/", env!("CARGO_PKG_VERSION"), " for ").to_owned() + &gateway.to_string();
+        Settings { dispatcher, gateway, name: None, program, capacity: None }
+    }
+
+    fn hello(&self) -> Hello {
+        Hello {
+            name: self.name.clone(),
+            program: self.program.clone(),
+            pid: std::process::id(),
+            capacity: self.capacity,
+            services: vec!["mgcp".to_owned()],
+            wants_listeners: true,
+            links: MOST as u16,
+            ..Hello::default()
+        }
+    }
+}
+
+/// Runs the worker until the dispatcher stops it, or until it has had neither connection nor dispatcher for 30 s.
+///
+/// # Errors
+///
+/// The dispatcher cannot be reached or does not welcome the worker, or the system refuses a socket. A gateway that does
+/// not answer is no error: it is asked again and again.
+pub fn run(settings: Settings) -> Result<(), WorkerError> {
+    // Before any thread is started: they all inherit it.
+    let signals = StopSignals::take().map_err(WorkerError::system("cannot take signals"))?;
+    let poll = Poll::new().map_err(WorkerError::system("cannot make a poll"))?;
+    poll.registry()
+        .register(&mut SourceFd(&signals.as_raw_fd()), SIGNALS, Interest::READABLE)
+        .map_err(WorkerError::system("cannot watch signals"))?;
+    let socket = to_gateway(settings.gateway, &poll)?;
+    let introduced = LinkEnd::introduce(&Link::Path(settings.dispatcher.clone()), settings.hello(), &poll)?;
+    Adapter::new(poll, signals, socket, introduced, settings)?.run()
+}
+
+/// A socket that hears the gateway and nobody else.
+fn to_gateway(gateway: SocketAddr, poll: &Poll) -> Result<Socket, WorkerError> {
+    let any: IpAddr = match gateway {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = Socket::bind(SocketAddr::new(any, 0), Buffers::SIGNALLING)?;
+    socket.connect(gateway).map_err(WorkerError::system("there is no way to the gateway"))?;
+    poll.registry()
+        .register(&mut SourceFd(&socket.as_raw_fd()), GATEWAY, Interest::READABLE)
+        .map_err(WorkerError::system("cannot watch the socket to the gateway"))?;
+    Ok(socket)
+}
+
+/// Everything the process has.
+struct Adapter {
+    poll: Poll,
+    signals: StopSignals,
+    settings: Settings,
+    /// The last one: what a new dispatcher asks for.
+    welcome: Welcome,
+    links: Links,
+    /// A new link, while the dispatcher at its other end has not welcomed us.
+    comeback: Option<Comeback>,
+    external: External,
+    /// To the gateway.
+    socket: Socket,
+    /// Duplicates of the well-known sockets; only sent on.
+    listeners: Listeners,
+    pace: Pace<Figures>,
+    cpu: CpuShare,
+    batch: Batch,
+    /// Sources that may have more to read: an edge is told only once.
+    ready: VecDeque<Token>,
+    stage: Stage,
+    /// When the connections of a drain that has a deadline are deleted.
+    end_at: Option<Time>,
+    /// Whether the gateway was there when that was said last.
+    was_there: bool,
+}
+
+impl Adapter {
+    fn new(
+        poll: Poll,
+        signals: StopSignals,
+        socket: Socket,
+        introduced: Introduced,
+        settings: Settings,
+    ) -> Result<Self, WorkerError> {
+        let Introduced { link, back, welcome, sorted } = introduced;
+        let mut links = Links::default();
+        links.set(link, back, sorted.more, &poll).map_err(WorkerError::system("cannot watch the links"))?;
+        let mut listeners = Listeners::default();
+        listeners.set(&welcome.listeners, sorted.listeners);
+        let seed: [u8; 8] = random().map_err(WorkerError::system("no random numbers"))?;
+        let external = External::new(Identity {
+            token: welcome.token.as_str().into(),
+            range: TransactionRange::of(WorkerId(welcome.slot)),
+            units: settings.capacity.unwrap_or(welcome.capacity),
+            seed: u64::from_ne_bytes(seed),
+        });
+        Ok(Adapter {
+            poll,
+            signals,
+            settings,
+            welcome,
+            links,
+            comeback: None,
+            external,
+            socket,
+            listeners,
+            pace: Pace::new(),
+            cpu: CpuShare::default(),
+            batch: Batch::new(),
+            // The welcome's frame may have had company.
+            ready: VecDeque::from([links::token(0)]),
+            stage: Stage::Serving,
+            end_at: None,
+            was_there: false,
+        })
+    }
+
+    fn run(mut self) -> Result<(), WorkerError> {
+        let mut events = Events::with_capacity(256);
+        loop {
+            let now = clock::now();
+            let wait = if self.ready.is_empty() {
+                self.poll_timeout(now).map(|due| due.since(now))
+            } else {
+                Some(Duration::ZERO)
+            };
+            match self.poll.poll(&mut events, wait) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                result => result.map_err(WorkerError::system("cannot wait for events"))?,
+            }
+            for event in &events {
+                if !self.ready.contains(&event.token()) {
+                    self.ready.push_back(event.token());
+                }
+            }
+            for _ in 0..self.ready.len() {
+                let Some(token) = self.ready.pop_front() else { break };
+                if self.on_ready(token) && !self.ready.contains(&token) {
+                    self.ready.push_back(token);
+                }
+                self.carry_out();
+            }
+            let now = clock::now();
+            if self.end_at.is_some_and(|at| at <= now) {
+                self.end_connections("drained for long enough", now);
+            }
+            self.external.handle_timeout(now);
+            self.carry_out();
+            if self.is_over(now) {
+                return Ok(());
+            }
+            self.speak(now);
+        }
+    }
+
+    fn poll_timeout(&self, now: Time) -> Option<Time> {
+        let report = self.links.is_up().then(|| self.pace.due(&self.figures(), self.external.load().sessions > 0));
+        let stage = match &self.stage {
+            Stage::Serving => None,
+            Stage::Orphaned(orphan) => orphan.poll_timeout(),
+            Stage::Stopping(until) => Some(*until),
+        };
+        let comeback = self.comeback.as_ref().map(Comeback::poll_timeout);
+        let all = [report, self.links.poll_timeout(), stage, comeback, self.end_at, self.external.poll_timeout()];
+        // What was due before is due now.
+        all.into_iter().flatten().min().map(|due| due.max(now))
+    }
+
+    /// Reads from a source; true when it may have more.
+    fn on_ready(&mut self, token: Token) -> bool {
+        let now = clock::now();
+        match token {
+            Token(LINKS) if self.comeback.is_some() => {
+                self.on_comeback(now);
+                // Behind the welcome there may be more.
+                self.links.is_up()
+            }
+            Token(token) if (LINKS..LINKS + MOST).contains(&token) => self.on_link(token - LINKS),
+            SIGNALS => {
+                while self.signals.poll() {
+                    self.on_stop_signal(now);
+                }
+                false
+            }
+            GATEWAY => self.on_gateway(),
+            _ => false,
+        }
+    }
+
+    /// Does what is asked for, until nothing more is.
+    fn carry_out(&mut self) {
+        while let Some(output) = self.external.poll_output() {
+            let now = clock::now();
+            match output {
+                Output::Transmit(transmit) => self.transmit(&transmit),
+                Output::Gateway(bytes) => self.tell_gateway(&bytes, now),
+                Output::Answered(seq) => {
+                    self.links.answered(seq, now);
+                }
+                Output::Refuse(seq, reason) => self.links.refuse(seq, reason),
+                Output::CallOpened(id, since) => heard(self.links.group_open(since, &group_of(&id))),
+                Output::CallClosed(id) => heard(self.links.group_closed(&group_of(&id))),
+            }
+        }
+        let is_there = !self.external.is_without_gateway();
+        if is_there != self.was_there {
+            self.was_there = is_there;
+            let gateway = self.settings.gateway;
+            match is_there {
+                true => tracing::info!(%gateway, "the gateway answers"),
+                false => tracing::warn!(%gateway, "the gateway does not answer: it gets no new connections"),
+            }
+        }
+    }
+
+    /// What does not leave is lost like a packet on the way: whoever waits for it asks again.
+    fn transmit(&mut self, transmit: &Transmit) {
+        let Transmit { hop, to, from, bytes } = transmit;
+        let socket = match *hop {
+            Hop::Front(conn) => return heard(self.links.reply(conn, bytes)),
+            Hop::Listener(number) => self.listeners.get(number),
+            Hop::Own(_) | Hop::Stream(_) | Hop::Dial => None,
+        };
+        let Some(socket) = socket else { return };
+        if let Err(error) = socket.send(bytes, *to, *from) {
+            tracing::debug!(%error, %to, "an MGCP message could not be sent");
+        }
+    }
+
+    fn tell_gateway(&mut self, bytes: &[u8], now: Time) {
+        match self.socket.send(bytes, self.settings.gateway, None) {
+            // Told of what was sent before: nobody has read that.
+            Ok(Delivery::Undeliverable(libc::ECONNREFUSED)) => {
+                self.external.on_gateway_gone(now);
+                // The error stood for the earlier one; this one has not left yet.
+                let _ = self.socket.send(bytes, self.settings.gateway, None);
+            }
+            Ok(_) => {}
+            Err(error) => tracing::debug!(%error, "the gateway could not be told"),
+        }
+    }
+
+    fn on_drain(&mut self, drain: Drain, now: Time) {
+        match drain.mode {
+            // Its connections have been deleted: there is no way back.
+            DrainMode::Ready if matches!(self.stage, Stage::Stopping(_)) => {}
+            DrainMode::Ready => {
+                self.external.set_draining(false);
+                self.end_at = None;
+            }
+            DrainMode::Drain => {
+                self.external.set_draining(true);
+                // The end of time stands for "as long as they like".
+                self.end_at = Some(now + drain.within).filter(|at| at.0 < u64::MAX);
+            }
+            DrainMode::Stop => {
+                self.stage = Stage::Stopping(now + drain.within);
+                self.end_connections("stopping", now);
+            }
+        }
+    }
+
+    fn end_connections(&mut self, why: &str, now: Time) {
+        self.end_at = None;
+        tracing::info!(connections = self.external.load().sessions, "{why}: connections are deleted");
+        self.external.end_all(now);
+        self.carry_out();
+    }
+
+    /// The operator's will, said to this process alone: its connections are deleted. A second signal: at once.
+    fn on_stop_signal(&mut self, now: Time) {
+        match &mut self.stage {
+            Stage::Stopping(until) => *until = now,
+            _ => self.on_drain(Drain { mode: DrainMode::Stop, within: STOP_WITHIN }, now),
+        }
+    }
+
+    fn is_over(&mut self, now: Time) -> bool {
+        if self.comeback.as_ref().is_some_and(|comeback| comeback.poll_timeout() <= now) {
+            self.on_comeback(now);
+        }
+        match &mut self.stage {
+            Stage::Serving => false,
+            Stage::Orphaned(orphan) => match orphan.poll(!self.external.is_quiet(), now) {
+                Next::Wait => false,
+                Next::Leave => true,
+                Next::Try => {
+                    self.look_for_dispatcher(now);
+                    false
+                }
+            },
+            Stage::Stopping(until) => {
+                let over = self.external.is_quiet() || *until <= now;
+                if over {
+                    self.links.goodbye("stopped", now);
+                }
+                over
+            }
+        }
+    }
+
+    /// Reports when due, and sends what waits for the link.
+    fn speak(&mut self, now: Time) {
+        if !self.links.is_up() {
+            return;
+        }
+        let figures = self.figures();
+        if self.pace.due(&figures, figures.sessions > 0) <= now || self.links.report_due() {
+            self.links.report(Report {
+                units_used: figures.units_used,
+                units_total: self.external.units(),
+                sessions: figures.sessions,
+                cpu: self.cpu.measure(clock::cpu(), now),
+                no_room: figures.no_room,
+                draining: figures.draining,
+                answered: self.external.load().answered,
+                // Numbers of messages are filled in for each link.
+                number: 0,
+                taken_through: Seq(0),
+                covers: Seq(0),
+                direct: 0,
+            });
+            self.pace.reported(figures, now);
+        }
+        let ready = &mut self.ready;
+        self.links.flush(now, |link| {
+            if !ready.contains(&link) {
+                ready.push_back(link);
+            }
+        });
+    }
+
+    fn figures(&self) -> Figures {
+        let load = self.external.load();
+        Figures {
+            units_used: load.units_used,
+            sessions: load.sessions,
+            no_room: self.external.is_without_gateway(),
+            // Its own word: a drain that the dispatcher has ordered is the dispatcher's to remember and to take back.
+            draining: matches!(self.stage, Stage::Stopping(_)),
+        }
+    }
+}
+
+/// A link that is behind loses what it is told of calls and gatherings; the dispatcher asks, or gives up, by itself.
+fn heard(told: Result<(), crate::handoff::back::Backlog>) {
+    if let Err(error) = told {
+        tracing::debug!(%error, "the dispatcher is not told");
+    }
+}

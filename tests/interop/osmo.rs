@@ -1,0 +1,282 @@
+//! Osmocom's media gateway as a worker: `pointsman worker --gateway`, with Osmocom's own call agent and one of ours.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::support::agent::{self, Agent};
+use crate::support::pointsman::{EXECUTABLE, Pointsman, Setup};
+use crate::support::{DEADLINE, own_address, wait_for};
+
+const CALLS: usize = 500;
+
+/// A process that is killed when the test is over.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// osmo-mgw on an address of its own.
+struct Gateway {
+    process: Killed,
+    dir: TempDir,
+    address: SocketAddr,
+}
+
+impl Gateway {
+    fn start() -> Self {
+        let ip = own_address();
+        let dir = tempfile::Builder::new().prefix("pm-osmo-").tempdir().expect("a temporary directory");
+        let text = format!(
+            "log stderr\n logging level all error\nline vty\n no login\n bind {ip} 4243\n\
+             mgcp\n bind ip {ip}\n bind port 2427\n domain mgw\n rtp net-range 20000 29999\n\
+             \x20rtp net-bind-ip {ip}\n no rtp keep-alive\n number endpoints {}\n allow-transcoding\n",
+            CALLS + 24
+        );
+        fs::write(dir.path().join("mgw.cfg"), text).expect("a file for its configuration");
+        let address = SocketAddr::new(ip.into(), 2427);
+        Gateway { process: Gateway::run(dir.path()), dir, address }
+    }
+
+    fn run(dir: &Path) -> Killed {
+        let log = File::options().append(true).create(true).open(dir.join("log")).expect("a file for its log");
+        let mut command = Command::new("osmo-mgw");
+        command.arg("-c").arg(dir.join("mgw.cfg")).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        let child = command.spawn();
+        Killed(child.unwrap_or_else(|error| panic!("cannot start osmo-mgw ({error}): apt-get install osmo-mgw")))
+    }
+
+    fn kill(&mut self) {
+        self.process.0.kill().expect("a child of ours");
+        self.process.0.wait().expect("a child of ours");
+    }
+
+    fn start_again(&mut self) {
+        self.process = Gateway::run(self.dir.path());
+    }
+}
+
+/// A dispatcher whose own worker takes nothing new, and a worker for that gateway.
+fn behind(setup: Setup, gateway: SocketAddr) -> (Pointsman, Killed) {
+    let pointsman = setup.with(["--slow-start", "0s"]).start();
+    let drained = pointsman.command(&["drain", "w0"]);
+    assert!(drained.status.success(), "{}", String::from_utf8_lossy(&drained.stderr));
+    let log = File::create(pointsman.run_dir().join("gateway.log")).expect("a file for its log");
+    let mut command = Command::new(EXECUTABLE);
+    command.args(["worker", "--dispatcher"]).arg(pointsman.run_dir().join("handoff.sock"));
+    command.args(["--gateway", &gateway.to_string()]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+    let worker = Killed(command.spawn().expect("the executable starts"));
+    has_room(&pointsman, true);
+    (pointsman, worker)
+}
+
+/// Waits until the worker of the gateway takes connections, or takes none.
+fn has_room(pointsman: &Pointsman, expected: bool) {
+    pointsman.wait_until("the worker of the gateway to be there", |load| {
+        load["workers"][1]["state"] == "up" && load["workers"][1]["no_room"] == !expected
+    });
+}
+
+/// The source of Osmocom's call agent; `None` where this checkout has none beside it.
+fn call_agent() -> Option<PathBuf> {
+    let named = std::env::var_os("POINTSMAN_PEERS").map(PathBuf::from);
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/peers");
+    let place = [named, Some(beside)].into_iter().flatten().find(|path| path.is_dir())?;
+    Some(place.join("osmo-call-agent.c")).filter(|path| path.is_file())
+}
+
+#[test]
+fn five_hundred_calls_of_osmocoms_call_agent_go_through_osmocoms_gateway() {
+    let Some(source) = call_agent() else {
+        eprintln!("not run: osmo-call-agent.c is not there");
+        return;
+    };
+    let gateway = Gateway::start();
+    let program = gateway.dir.path().join("call-agent");
+    let mut compiler = Command::new("gcc");
+    compiler.args(["-w", "-o"]).arg(&program).arg(&source).args(["-losmo-mgcp-client", "-losmocore", "-ltalloc"]);
+    let built = compiler.output().unwrap_or_else(|error| panic!("cannot start gcc ({error}): apt-get install gcc"));
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    // It speaks to 127.0.0.1 and from port 2728 alone.
+    let port = free_port();
+    let listen = format!("mgcp:127.0.0.1:{port}");
+    let own = free_port().to_string();
+    let setup = Setup { sip: false, ip: Ipv4Addr::LOCALHOST.into(), port, ..Setup::new(1) };
+    let (pointsman, _worker) = behind(setup.with(["--listen", &listen, "--worker-mgcp-ports", &own]), gateway.address);
+    let run = Command::new(&program)
+        .args([port.to_string(), CALLS.to_string()])
+        .output()
+        .unwrap_or_else(|error| panic!("cannot start the call agent: {error}"));
+    let said = String::from_utf8_lossy(&run.stdout);
+    let last = said.lines().last().unwrap_or_default();
+    assert_eq!(last, format!("calls={CALLS} ok={CALLS} bad=0"), "{said}");
+    assert_eq!(pointsman.worker_number(1, "handoffs"), CALLS as u64);
+    pointsman.wait_until("all connections to be gone", |load| load["workers"][1]["sessions"] == 0);
+}
+
+/// A UDP port of the local host that is free now.
+fn free_port() -> u16 {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    socket.local_addr().expect("a bound socket has an address").port()
+}
+
+/// Passes datagrams on between whoever sends to it and one address; each sender is answered at its own port.
+struct Relay {
+    address: SocketAddr,
+    over: Arc<AtomicBool>,
+    /// What was passed on towards the address.
+    passed: Arc<Mutex<Vec<String>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Relay {
+    /// A relay that loses `percent` of what it gets, in either direction.
+    fn start(to: SocketAddr, percent: u64, seed: u64) -> Self {
+        let front = UdpSocket::bind((own_address(), 0)).expect("a free port");
+        let back = UdpSocket::bind((own_address(), 0)).expect("a free port");
+        let address = front.local_addr().expect("a bound socket has an address");
+        for socket in [&front, &back] {
+            socket.set_read_timeout(Some(Duration::from_millis(1))).expect("a timeout above zero");
+        }
+        let (over, passed) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
+        let (is_over, log) = (Arc::clone(&over), Arc::clone(&passed));
+        let thread = thread::spawn(move || {
+            let mut dice = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+            let mut is_lost = move || {
+                dice ^= dice << 13;
+                dice ^= dice >> 7;
+                dice ^= dice << 17;
+                (dice >> 11) % 100 < percent
+            };
+            let mut buffer = vec![0; 65_536];
+            let mut sender = None;
+            while !is_over.load(Ordering::Relaxed) {
+                while let Ok((length, from)) = front.recv_from(&mut buffer) {
+                    sender = Some(from);
+                    if !is_lost() {
+                        log.lock().unwrap().push(String::from_utf8_lossy(&buffer[..length]).into_owned());
+                        back.send_to(&buffer[..length], to).expect("loopback takes it");
+                    }
+                }
+                while let Ok((length, _)) = back.recv_from(&mut buffer) {
+                    if let Some(sender) = sender.filter(|_| !is_lost()) {
+                        front.send_to(&buffer[..length], sender).expect("loopback takes it");
+                    }
+                }
+            }
+        });
+        Relay { address, over, passed, thread: Some(thread) }
+    }
+
+    /// How often each command of that verb was passed on, by its transaction.
+    fn passed_on(&self, verb: &str) -> HashMap<String, usize> {
+        let mut counted = HashMap::new();
+        for datagram in self.passed.lock().unwrap().iter() {
+            let mut words = datagram.split_whitespace();
+            if words.next().is_some_and(|word| word.eq_ignore_ascii_case(verb)) {
+                *counted.entry(words.next().unwrap_or_default().to_owned()).or_default() += 1;
+            }
+        }
+        counted
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A call of a call agent of ours: the endpoint that it was given.
+fn call(agent: &Agent, to: SocketAddr, call: &str) -> String {
+    let created = agent.transact(&agent::Command::create("rtpbridge/*@mgw", call, "recvonly"), to);
+    assert_eq!(created.code(), 200, "{}", created.text);
+    let (endpoint, id) = (created.need("Z").to_owned(), created.need("I").to_owned());
+    let named = |verb: &str| agent::Command::new(verb, &endpoint).with(&format!("C: {call}")).with(&format!("I: {id}"));
+    let modified = agent.transact(&named("MDCX").with("M: sendrecv").with_sound_at(agent.address()), to);
+    assert_eq!(modified.code(), 200, "{}", modified.text);
+    let deleted = agent.transact(&named("DLCX"), to);
+    assert!((200..300).contains(&deleted.code()), "{}", deleted.text);
+    endpoint
+}
+
+/// Call agents that call at the same time, and how many calls each makes.
+const AGENTS: u64 = 8;
+const EACH: u64 = 12;
+
+#[test]
+fn with_a_fifth_of_all_packets_lost_each_call_is_one_endpoint_at_the_gateway() {
+    let gateway = Gateway::start();
+    let tap = Relay::start(gateway.address, 0, 1);
+    let (pointsman, _worker) = behind(Setup::gateway(1), tap.address);
+    let front = pointsman.address();
+    let agents: Vec<_> = (1..=AGENTS)
+        .map(|number| {
+            thread::spawn(move || {
+                let relay = Relay::start(front, 20, number);
+                let agent = Agent::new(own_address().into());
+                (0..EACH).map(|at| call(&agent, relay.address, &format!("{number:x}A{at:x}"))).collect::<Vec<_>>()
+            })
+        })
+        .collect();
+    let endpoints: Vec<String> = agents.into_iter().flat_map(|agent| agent.join().expect("all its calls")).collect();
+    assert_eq!(endpoints.len() as u64, AGENTS * EACH);
+    let terms: HashSet<&str> = endpoints.iter().filter_map(|name| name.split('/').nth(1)).collect();
+    assert_eq!(terms.len(), 1, "all have the token of the worker: {terms:?}");
+    let created = tap.passed_on("CRCX");
+    assert_eq!(created.len() as u64, AGENTS * EACH, "{created:?}");
+    assert!(created.values().all(|times| *times == 1), "{created:?}");
+    pointsman.wait_until("all connections to be gone", |load| load["workers"][1]["sessions"] == 0);
+}
+
+#[test]
+fn a_gateway_that_dies_gets_no_connections_until_it_is_there_again() {
+    let mut gateway = Gateway::start();
+    let (pointsman, _worker) = behind(Setup::gateway(1), gateway.address);
+    let agent = Agent::new(pointsman.address().ip());
+    call(&agent, pointsman.address(), "1");
+    gateway.kill();
+    let lost = agent.transact(&agent::Command::create("rtpbridge/*@mgw", "2", "recvonly"), pointsman.address());
+    assert!((400..500).contains(&lost.code()), "{}", lost.text);
+    has_room(&pointsman, false);
+    gateway.start_again();
+    has_room(&pointsman, true);
+    call(&agent, pointsman.address(), "3");
+}
+
+#[test]
+fn connections_at_the_gateway_outlive_the_dispatcher_and_are_deleted_with_the_worker() {
+    let gateway = Gateway::start();
+    let tap = Relay::start(gateway.address, 0, 1);
+    let (mut pointsman, mut worker) = behind(Setup::gateway(1), tap.address);
+    let agent = Agent::new(pointsman.address().ip());
+    let created = agent.transact(&agent::Command::create("rtpbridge/*@mgw", "A1", "recvonly"), pointsman.address());
+    assert_eq!(created.code(), 200, "{}", created.text);
+    pointsman.crash();
+    pointsman.start_again();
+    has_room(&pointsman, true);
+    pointsman.wait_until("its load to be known", |load| load["workers"][1]["sessions"] == 1);
+    let second = agent::Command::create(created.need("Z"), "A1", "recvonly");
+    let second = agent.transact(&second, pointsman.address());
+    assert_eq!(second.code(), 200, "{}", second.text);
+    pointsman.wait_until("both connections", |load| load["workers"][1]["sessions"] == 2);
+    assert!(crate::support::proc::signal(worker.0.id(), nix::sys::signal::Signal::SIGTERM));
+    let status = wait_for("its end", DEADLINE, || worker.0.try_wait().expect("a child of ours"));
+    assert!(status.success());
+    assert_eq!(tap.passed_on("DLCX").len(), 2);
+}
