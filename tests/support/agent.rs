@@ -22,6 +22,8 @@ pub struct Agent {
     waiting: RefCell<VecDeque<Said>>,
     /// Datagrams sent, by where to.
     sent: RefCell<HashMap<SocketAddr, u64>>,
+    /// Every datagram that has come.
+    heard: RefCell<Vec<Vec<u8>>>,
 }
 
 impl Agent {
@@ -34,7 +36,8 @@ impl Agent {
     pub fn at(address: SocketAddr) -> Self {
         let socket = UdpSocket::bind(address).unwrap_or_else(|error| panic!("cannot bind {address}: {error}"));
         let address = socket.local_addr().expect("a bound socket has an address");
-        Agent { socket, address, waiting: RefCell::default(), sent: RefCell::default() }
+        let (waiting, sent, heard) = <_>::default();
+        Agent { socket, address, waiting, sent, heard }
     }
 
     /// Where it can be reached.
@@ -130,6 +133,11 @@ impl Agent {
         self.waiting.borrow().iter().any(is_it)
     }
 
+    /// Every datagram that has come so far.
+    pub fn heard(&self) -> Vec<Vec<u8>> {
+        self.heard.borrow().clone()
+    }
+
     fn take(&self, is_it: impl Fn(&Said) -> bool) -> Option<Said> {
         let mut waiting = self.waiting.borrow_mut();
         let at = waiting.iter().position(is_it)?;
@@ -141,6 +149,7 @@ impl Agent {
         let mut buffer = vec![0; 65_536];
         self.socket.set_read_timeout(Some(within.max(Duration::from_millis(1)))).expect("a timeout above zero");
         let Ok((length, from)) = self.socket.recv_from(&mut buffer) else { return false };
+        self.heard.borrow_mut().push(buffer[..length].to_vec());
         let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
         let mut message = String::new();
         let mut messages = Vec::new();
@@ -255,6 +264,13 @@ impl Said {
             let (key, value) = line.split_once(':')?;
             key.trim().eq_ignore_ascii_case(name).then(|| value.trim())
         })
+    }
+
+    /// The values of all parameter lines of this name.
+    pub fn params(&self, name: &str) -> Vec<&str> {
+        let head = self.text.split("\n\n").next().unwrap_or_default();
+        let pairs = head.lines().skip(1).filter_map(|line| line.split_once(':'));
+        pairs.filter(|(key, _)| key.trim().eq_ignore_ascii_case(name)).map(|(_, value)| value.trim()).collect()
     }
 
     /// The value of a parameter line that must be there.

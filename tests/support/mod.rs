@@ -6,6 +6,7 @@
 #![allow(dead_code, reason = "each test crate uses its part")]
 
 pub mod agent;
+pub mod calls;
 pub mod flood;
 pub mod phone;
 pub mod pointsman;

@@ -1,0 +1,116 @@
+//! A worker or the dispatcher is killed while calls come in.
+
+use std::collections::BTreeMap;
+use std::net::UdpSocket;
+use std::time::{Duration, Instant};
+
+use super::life::{expect_restart, gateway_with_call_agent};
+use super::*;
+use crate::support::DEADLINE;
+use crate::support::calls::{Outcome, Plan};
+
+#[test]
+fn after_the_kill_of_a_worker_every_command_is_answered_and_the_call_agent_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let (pointsman, well_known, agent, told) = gateway_with_call_agent(4, dir.path());
+    let mut tokens: Vec<String> = Vec::new();
+    while tokens.len() < 4 {
+        let token = expect_restart(&told, "restart", |token| !tokens.iter().any(|known| known == token));
+        tokens.push(token);
+    }
+    let plan = Plan { hold: Duration::from_millis(100), window: 100, ..Plan::new(well_known, 800) };
+    let mut killed = false;
+    let outcome = plan.run(&agent, |outcome| {
+        if !killed && outcome.good >= 200 {
+            pointsman.kill_worker(1);
+            killed = true;
+        }
+    });
+    assert!(killed && outcome.unanswered.is_empty(), "{:?}", outcome.unanswered);
+    assert_eq!(outcome.sources.iter().collect::<Vec<_>>(), [&well_known]);
+    // Connections that stood in it are lost; each command for one says so. A call that came is a call that is made.
+    let lost: usize = outcome.failures.values().sum();
+    let is_lost = |what: &str| matches!(what, "MDCX 500" | "MDCX 515" | "DLCX 500" | "DLCX 515");
+    assert!(outcome.failures.keys().all(|what| is_lost(what)), "{:?}", outcome.failures);
+    assert!(lost > 0, "no connection stood in the worker that was killed");
+    assert_eq!(outcome.good + lost, 800);
+    let dead = expect_restart(&told, "forced", |_| true);
+    assert!(tokens.contains(&dead), "{dead} is none of {tokens:?}");
+    let successor = expect_restart(&told, "restart", |token| !tokens.iter().any(|known| known == token));
+    assert!(!tokens.contains(&successor));
+    wait_until_empty(&pointsman);
+}
+
+#[test]
+fn endpoints_and_connections_of_a_dead_worker_are_unknown_at_once() {
+    let (pointsman, well_known, agent) = gateway(2);
+    let made: Vec<Said> = (0..4)
+        .map(|number| create(&agent, well_known, "ann/$@ms", &[&format!("C: {number:X}"), "M: recvonly"]))
+        .collect();
+    let token = |answer: &Said| answer.need("Z").split('/').nth(1).unwrap().to_owned();
+    let killed = pointsman.kill_worker(0);
+    pointsman.wait_until("the worker to be seen dead", |load| load["workers"][0]["pid"] != killed);
+    let mut codes: BTreeMap<String, Vec<u16>> = BTreeMap::new();
+    for (number, answer) in made.iter().enumerate() {
+        let (call, connection) = (format!("C: {number:X}"), format!("I: {}", answer.need("I")));
+        let mdcx = command("MDCX", answer.need("Z"), &[&call, &connection, "M: sendrecv"]);
+        agent.send(&mdcx, well_known);
+        let begin = Instant::now();
+        let code = agent.response(&mdcx).code();
+        assert!(begin.elapsed() < Duration::from_millis(500), "{:?}", begin.elapsed());
+        codes.entry(token(answer)).or_default().push(code);
+        // By the id of its connection alone.
+        let dlcx = ask(&agent, well_known, "AUCX", "ann/$@ms", &[&connection, "F: C"]).code();
+        assert!(matches!(dlcx, 500 | 515), "AUCX $: {dlcx}");
+    }
+    let mut all: Vec<_> = codes.into_values().collect();
+    all.sort();
+    assert_eq!(all, [[200, 200], [500, 500]]);
+}
+
+#[test]
+fn while_the_dispatcher_is_dead_connections_go_on_and_commands_wait_and_none_is_done_twice() {
+    let (mut pointsman, well_known, agent) = gateway(4);
+    let phone = UdpSocket::bind((agent.address().ip(), 0)).unwrap();
+    phone.set_read_timeout(Some(DEADLINE)).unwrap();
+    let standing = create(&agent, well_known, "ann/$@ms", &["C: FFFF", "L: a:PCMU", "M: loopback"]);
+    let media = standing.media_address();
+    let echo = |number: u8| {
+        let mut packet = vec![0x80, 0, 0, number, 0, 0, 0, number, 1, 2, 3, 4];
+        packet.extend_from_slice(&[number; 160]);
+        phone.send_to(&packet, media).unwrap();
+        let mut buffer = [0; 2_048];
+        let (length, _) = phone.recv_from(&mut buffer).unwrap();
+        assert_eq!(buffer[length - 1], number);
+    };
+    echo(1);
+    let calls = Agent::new(agent.address().ip());
+    let plan = Plan { hold: Duration::from_millis(50), ..Plan::new(well_known, 600) };
+    let (progress, reached) = std::sync::mpsc::channel();
+    let load = std::thread::spawn(move || -> Outcome {
+        let mut told = false;
+        plan.run(&calls, |outcome| {
+            if !told && outcome.good >= 150 {
+                told = progress.send(()).is_ok();
+            }
+        })
+    });
+    reached.recv_timeout(DEADLINE).unwrap();
+    pointsman.crash();
+    echo(2);
+    pointsman.start_again();
+    echo(3);
+    let outcome = load.join().unwrap();
+    assert!(outcome.unanswered.is_empty(), "{:?}", outcome.unanswered);
+    assert_eq!((outcome.good, &outcome.failures), (600, &BTreeMap::new()));
+    let mut by_transaction: BTreeMap<u32, &str> = BTreeMap::new();
+    for (id, connection) in &outcome.connections {
+        let first = by_transaction.entry(*id).or_insert(connection);
+        assert_eq!(first, connection, "transaction {id} made two connections");
+    }
+    echo(4);
+    let connection = format!("I: {}", standing.need("I"));
+    let deleted = ask(&agent, well_known, "DLCX", standing.need("Z"), &["C: FFFF", &connection]);
+    assert_eq!(deleted.code(), 250, "{}", deleted.text);
+    wait_until_empty(&pointsman);
+}
