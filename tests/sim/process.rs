@@ -10,13 +10,14 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use pointsman::call::gateway::events::Voice;
 use pointsman::call::gateway::{self, Gateway};
 use pointsman::call::{Arrival, CallKey, Delivery, Event, Hop, Identity, Limits, Output, SessionTimer, Timers, Uas};
 use pointsman::dispatch::decision::Brought;
 use pointsman::handoff::Transmit;
 use pointsman::handoff::back::{Back, BackEvent};
 use pointsman::handoff::frame::{Drain, DrainMode, Envelope, Record, RefuseReason, ReplyFrom, Report, Transport};
-use pointsman::ids::{Incarnation, Seq, TokenKey, WorkerId};
+use pointsman::ids::{Incarnation, Seq, TokenKey, TransactionRange, WorkerId};
 use pointsman::time::Time;
 use pointsman::wire::mgcp;
 use pointsman::wire::sip::{Message, Method, Scanner};
@@ -167,8 +168,14 @@ impl Process {
             seed: identity.seed,
         };
         let of_gateway = gateway::Limits { units, ..gateway::Limits::default() };
+        let voice = Voice {
+            token: identity.token.clone(),
+            range: TransactionRange::of(slot),
+            agents: Vec::new(),
+            seed: incarnation.bits(),
+        };
         Process {
-            gateway: Gateway::new(gateway, of_gateway, gateway::Timers::default()),
+            gateway: Gateway::new(gateway, voice, of_gateway, gateway::Timers::default()),
             asked: VecDeque::new(),
             units,
             slot,
@@ -345,11 +352,11 @@ impl Process {
 
     fn on_drain(&mut self, drain: Drain, now: Time) {
         match drain.mode {
-            DrainMode::Ready if self.stopping.is_none() => self.set_draining(false),
+            DrainMode::Ready if self.stopping.is_none() => self.set_draining(false, now),
             DrainMode::Ready => {}
-            DrainMode::Drain => self.set_draining(true),
+            DrainMode::Drain => self.set_draining(true, now),
             DrainMode::Stop => {
-                self.set_draining(true);
+                self.set_draining(true, now);
                 self.gateway.end_all(now);
                 self.stopping = Some(now + drain.within);
                 let calls: Vec<CallKey> = self.uas.calls().collect();
@@ -358,9 +365,9 @@ impl Process {
         }
     }
 
-    fn set_draining(&mut self, draining: bool) {
+    fn set_draining(&mut self, draining: bool, now: Time) {
         self.uas.set_draining(draining);
-        self.gateway.set_draining(draining);
+        self.gateway.set_draining(draining, now);
     }
 
     fn carry_out(&mut self, now: Time, truth: &mut Truth, out: &mut Vec<Datagram>) {
