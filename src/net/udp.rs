@@ -160,6 +160,15 @@ impl Socket {
         SockRef::from(&self.fd).connect(&peer.into())
     }
 
+    /// What ICMP has told of a peer since the last look, of a [connected](Socket::connect) socket.
+    ///
+    /// # Errors
+    ///
+    /// The socket itself is broken.
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        SockRef::from(&self.fd).take_error()
+    }
+
     /// Receives what there is, up to the places of `batch`, without waiting. Fewer than [`Batch::places`]: the socket is
     /// drained.
     ///

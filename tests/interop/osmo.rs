@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -78,16 +78,25 @@ fn behind(setup: Setup, gateway: SocketAddr) -> (Pointsman, Killed) {
     command.args(["worker", "--dispatcher"]).arg(pointsman.run_dir().join("handoff.sock"));
     command.args(["--gateway", &gateway.to_string()]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
     let worker = Killed(command.spawn().expect("the executable starts"));
-    has_room(&pointsman, true);
+    is_told(&pointsman, ANSWERS, 1);
     (pointsman, worker)
 }
 
-/// Waits until the worker of the gateway takes connections, or takes none.
-fn has_room(pointsman: &Pointsman, expected: bool) {
-    pointsman.wait_until("the worker of the gateway to be there", |load| {
-        load["workers"][1]["state"] == "up" && load["workers"][1]["no_room"] == !expected
+/// Waits until the worker of the gateway has said `what` of it for the `times`th time, and has reported since.
+fn is_told(pointsman: &Pointsman, what: &str, times: usize) {
+    let log = pointsman.run_dir().join("gateway.log");
+    wait_for(what, DEADLINE, || {
+        let said = fs::read_to_string(&log).unwrap_or_default();
+        (said.matches(what).count() >= times).then_some(())
+    });
+    let begin = Instant::now();
+    pointsman.wait_until("a report since then", |load| {
+        load["workers"][1]["report_age_ms"].as_u64().is_some_and(|age| u128::from(age) < begin.elapsed().as_millis())
     });
 }
+
+const ANSWERS: &str = "the gateway answers";
+const IS_SILENT: &str = "the gateway does not answer";
 
 /// The source of Osmocom's call agent; `None` where this checkout has none beside it.
 fn call_agent() -> Option<PathBuf> {
@@ -253,9 +262,9 @@ fn a_gateway_that_dies_gets_no_connections_until_it_is_there_again() {
     gateway.kill();
     let lost = agent.transact(&agent::Command::create("rtpbridge/*@mgw", "2", "recvonly"), pointsman.address());
     assert!((400..500).contains(&lost.code()), "{}", lost.text);
-    has_room(&pointsman, false);
+    is_told(&pointsman, IS_SILENT, 1);
     gateway.start_again();
-    has_room(&pointsman, true);
+    is_told(&pointsman, ANSWERS, 2);
     call(&agent, pointsman.address(), "3");
 }
 
@@ -269,7 +278,6 @@ fn connections_at_the_gateway_outlive_the_dispatcher_and_are_deleted_with_the_wo
     assert_eq!(created.code(), 200, "{}", created.text);
     pointsman.crash();
     pointsman.start_again();
-    has_room(&pointsman, true);
     pointsman.wait_until("its load to be known", |load| load["workers"][1]["sessions"] == 1);
     let second = agent::Command::create(created.need("Z"), "A1", "recvonly");
     let second = agent.transact(&second, pointsman.address());

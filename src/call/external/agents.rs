@@ -41,7 +41,8 @@ impl Agents {
 
     /// An endpoint that the gateway may know.
     pub(super) fn any(&self) -> &[u8] {
-        let is_one = |name: &&Box<[u8]>| !name.iter().any(|byte| b"*$".contains(byte));
-        self.order.iter().rev().take(64).find(is_one).map_or(b"null@mgw", |name| name)
+        let is_one = |name: &&[u8]| memchr::memchr2(b'*', b'$', name).is_none();
+        let newest = self.order.iter().rev().take(64).map(AsRef::as_ref);
+        newest.into_iter().find(is_one).unwrap_or(b"null@mgw")
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::time::Time;
-use crate::wire::mgcp::EndpointName;
+use crate::wire::mgcp::{EndpointName, Wildcard};
 
 /// The connections at the gateway.
 #[derive(Debug, Default)]
@@ -28,6 +28,14 @@ struct Call {
     /// Connections, and CRCX under way.
     count: u32,
     since: Time,
+}
+
+/// A connection by its names, in lower case.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) endpoint: Box<[u8]>,
+    pub(super) id: Box<[u8]>,
+    pub(super) call: Option<Box<[u8]>>,
 }
 
 /// Which connections are meant: those at endpoints that `name` covers.
@@ -75,25 +83,26 @@ impl Connections {
     /// Connections are gone. Gives the calls that have no others.
     pub(super) fn close(&mut self, which: Which<'_>) -> Vec<Box<[u8]>> {
         let mut gone = Vec::new();
-        let pattern = EndpointName::parse(which.name);
         let is_meant = |connection: &Connection| {
             which.id.is_none_or(|id| connection.id.eq_ignore_ascii_case(id))
                 && which
                     .call
                     .is_none_or(|call| connection.call.as_deref().is_some_and(|of| of.eq_ignore_ascii_case(call)))
         };
-        let mut end = |at: &mut Vec<Connection>| gone.extend(at.extract_if(.., |connection| is_meant(connection)));
+        let mut end = |at: &mut Vec<Connection>| {
+            gone.extend(at.extract_if(.., |connection| is_meant(connection)));
+            !at.is_empty()
+        };
         // One endpoint is found by its name, several by looking at all of them.
-        if let Some(at) = self.by_endpoint.get_mut(which.name.to_ascii_lowercase().as_slice()) {
-            end(at);
-        } else if let Some(pattern) = pattern {
-            for (name, at) in &mut self.by_endpoint {
-                if EndpointName::parse(name).is_some_and(|name| pattern.covers(&name)) {
-                    end(at);
-                }
+        let name = which.name.to_ascii_lowercase();
+        if let Some(at) = self.by_endpoint.get_mut(name.as_slice()) {
+            if !end(at) {
+                self.by_endpoint.remove(name.as_slice());
             }
+        } else if let Some(pattern) = EndpointName::parse(which.name).filter(is_several) {
+            let is_covered = |name: &[u8]| EndpointName::parse(name).is_some_and(|name| pattern.covers(&name));
+            self.by_endpoint.retain(|name, at| !is_covered(name) || end(at));
         }
-        self.by_endpoint.retain(|_name, at| !at.is_empty());
         self.count = self.count.saturating_sub(gone.len() as u32);
         let mut closed = Vec::new();
         for Connection { call, units, .. } in gone {
@@ -111,13 +120,23 @@ impl Connections {
         self.calls.iter().map(|(name, call)| (call.since, name.clone())).collect()
     }
 
-    /// Endpoint, connection id and call id of each.
-    pub(super) fn all(&self) -> Vec<(Box<[u8]>, Box<[u8]>, Option<Box<[u8]>>)> {
-        let of = |(name, at): (&Box<[u8]>, &Vec<Connection>)| {
-            at.iter().map(|it| (name.clone(), it.id.clone(), it.call.clone())).collect::<Vec<_>>()
-        };
-        self.by_endpoint.iter().flat_map(of).collect()
+    /// Each of them, for their end.
+    pub(super) fn all(&self) -> Vec<Held> {
+        let mut all = Vec::new();
+        for (endpoint, at) in &self.by_endpoint {
+            all.extend(at.iter().map(|connection| Held {
+                endpoint: endpoint.clone(),
+                id: connection.id.clone(),
+                call: connection.call.clone(),
+            }));
+        }
+        all
     }
+}
+
+/// Whether a name stands for several endpoints: by a wildcard, or by a range (RFC 3435 Appendix E.5).
+fn is_several(name: &EndpointName<'_>) -> bool {
+    name.wildcard() != Wildcard::None || name.local().contains(&b'[')
 }
 
 #[cfg(test)]
@@ -148,6 +167,7 @@ mod tests {
             (which("rtpbridge/1@mgw", None, None), 4, 1, vec!["c1"]),
             (which("rtpbridge/*@mgw", None, Some("c2")), 3, 2, vec!["c2"]),
             (which("*@mgw", None, None), 0, 0, vec!["c1", "c2"]),
+            (which("rtpbridge/[2-9]@mgw", None, None), 3, 2, vec!["c2"]),
             (which("rtpbridge/3@mgw", None, None), 7, 3, vec![]),
         ] {
             let mut connections = some();

@@ -138,9 +138,15 @@ impl External {
         }
     }
 
-    /// Nobody listens at the gateway's address.
+    /// Nobody listens at the gateway's address. What will not be sent to it again gets no answer any more; call agents can
+    /// ask elsewhere.
     pub fn on_gateway_gone(&mut self, now: Time) {
         self.reach.lose(now);
+        let is_over = |pending: &Pending| pending.resend.is_none() && matches!(pending.purpose, Purpose::Command(_));
+        let over: Vec<u32> = self.pending.iter().filter(|(_, pending)| is_over(pending)).map(|(own, _)| *own).collect();
+        for own in over {
+            self.abandon(own, now);
+        }
     }
 
     /// Sends again, tells call agents to wait, gives up, asks whether the gateway is there: whatever is due.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::asked::{Pending, Purpose};
-use super::connections::Which;
+use super::connections::{Held, Which};
 use super::exchange::Output;
 use super::{AT_MOST, External, RTO};
 use crate::time::Time;
@@ -19,7 +19,7 @@ impl External {
     /// Deletes every connection: the worker ends.
     pub fn end_all(&mut self, now: Time) {
         self.draining = true;
-        for (endpoint, id, call) in self.connections.all() {
+        for Held { endpoint, id, call } in self.connections.all() {
             self.delete(&endpoint, &id, call.as_deref(), now);
         }
     }
@@ -37,7 +37,7 @@ impl External {
         self.say(own, purpose, out.into(), Some((now + RTO, RTO)), now + AT_MOST, now);
     }
 
-    /// The gateway does not answer that a connection of ours is gone: it counts no more, whatever the gateway has.
+    /// Connections are gone, or nobody can tell any more: they count no longer.
     pub(super) fn forget(&mut self, which: Which<'_>) {
         for call in self.connections.close(which) {
             self.outputs.push_back(Output::CallClosed(call));

@@ -133,19 +133,31 @@ impl External {
                     Kind::Other if is_there && !self.known.has(asked.verbs) => ReturnCode::UNKNOWN_COMMAND,
                     _ => ReturnCode::TIMED_OUT,
                 };
-                if asked.verb == Kind::Create {
-                    let purpose = Purpose::Late { endpoint: asked.endpoint.clone(), call: asked.call.clone() };
-                    (pending.resend, pending.patience, pending.deadline) = (None, None, now + PROVISIONAL);
-                    self.keep(own, Pending { purpose, ..pending });
-                }
-                let bytes = rewrite::plain(code, asked.key.id);
-                self.finish(*asked, bytes, now);
+                self.end(own, *asked, pending.bytes, code, now);
             }
             Purpose::Delete { endpoint, id } => self.forget(Which { name: &endpoint, id: Some(&id), call: None }),
             Purpose::Probe if is_there => self.reach.on_answer(),
             Purpose::Probe => self.reach.on_silence(now),
             Purpose::Late { .. } => {}
         }
+    }
+
+    /// The gateway is gone, and with it whatever it would have answered.
+    pub(super) fn abandon(&mut self, own: u32, now: Time) {
+        if let Some(Pending { purpose: Purpose::Command(asked), bytes, .. }) = self.take(own) {
+            self.end(own, *asked, bytes, ReturnCode::TRANSIENT_ERROR, now);
+        }
+    }
+
+    /// A command ends without the gateway's answer.
+    fn end(&mut self, own: u32, asked: Asked, bytes: Arc<[u8]>, code: ReturnCode, now: Time) {
+        if asked.verb == Kind::Create {
+            let purpose = Purpose::Late { endpoint: asked.endpoint.clone(), call: asked.call.clone() };
+            let deadline = now + PROVISIONAL;
+            self.keep(own, Pending { purpose, bytes, resend: None, since: now, patience: None, deadline });
+        }
+        let response = rewrite::plain(code, asked.key.id);
+        self.finish(asked, response, now);
     }
 
     /// The final response leaves.

@@ -1,5 +1,7 @@
 //! What comes in: frames from the dispatcher, datagrams from the gateway.
 
+use std::io;
+
 use super::Adapter;
 use crate::call::Arrival;
 use crate::handoff::back::BackEvent;
@@ -82,6 +84,13 @@ impl Adapter {
 
     /// Datagrams from the gateway.
     pub(super) fn on_gateway(&mut self) -> bool {
+        // Reading would pass over it: nobody listens there.
+        if let Ok(Some(error)) = self.socket.take_error()
+            && error.kind() == io::ErrorKind::ConnectionRefused
+        {
+            self.external.on_gateway_gone(clock::now());
+            self.carry_out();
+        }
         for _ in 0..TURNS {
             let read = match self.socket.recv_batch(&mut self.batch) {
                 Ok(read @ 1..) => read,
