@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::generator::{Generator, Pace, Plan, Until};
+use crate::support::agent::{Agent, Command, Said};
 use crate::support::phone::Phone;
 use crate::support::pointsman::{Pointsman, Setup};
 use crate::support::{DEADLINE, wait_for};
@@ -81,4 +82,74 @@ fn a_cancel_finds_its_invite_whichever_lane_reads_it() {
         phone.send(&cancel, pointsman.address());
         assert_eq!(phone.final_response(&cancel).status(), 200);
     }
+}
+
+fn gateway(lanes: usize) -> Pointsman {
+    let mut setup = Setup::gateway(4);
+    setup.more.extend(["--lanes".to_owned(), lanes.to_string()]);
+    setup.start()
+}
+
+fn create(call: usize) -> Command {
+    Command::create("ann/$@ms", &format!("{call:x}"), "recvonly")
+}
+
+/// The token in the name of an endpoint that a CRCX has made.
+fn worker_of(made: &Said) -> String {
+    assert_eq!(made.code(), 200, "{}", made.text);
+    made.need("Z").split('/').nth(1).unwrap().to_owned()
+}
+
+#[test]
+fn legs_of_one_mgcp_call_meet_and_commands_of_one_datagram_are_answered_in_order_whichever_lane_reads_them() {
+    let pointsman = gateway(4);
+    let agent = Agent::new(pointsman.address().ip());
+    let mut workers = std::collections::BTreeSet::new();
+    for call in 1..=16 {
+        let legs = [create(call), create(call)].map(|leg| agent.transact(&leg, pointsman.address()));
+        assert_eq!(worker_of(&legs[0]), worker_of(&legs[1]), "a call on two workers");
+        workers.insert(worker_of(&legs[0]));
+    }
+    assert_eq!(workers.len(), 4, "{workers:?}");
+    // Each of another call, and so most of another lane than the one before.
+    let commands: Vec<Command> = (100..116).map(create).collect();
+    let datagram = commands.iter().map(Command::text).collect::<Vec<_>>().join(".\r\n");
+    agent.send_bytes(datagram.as_bytes(), pointsman.address());
+    for command in &commands {
+        let next = agent.expect("the next answer", |said| said.code() >= 200);
+        assert_eq!((next.id(), next.code()), (command.id, 200), "{}", next.text);
+    }
+    let load = pointsman.load();
+    let total = |field: &str| load["dispatcher"][field].as_u64().unwrap();
+    // A second leg goes where its call is.
+    assert_eq!((total("received"), total("handed_over") + total("relayed")), (48, 48), "{load}");
+}
+
+#[test]
+fn everyone_is_asked_once_and_a_repeated_mgcp_command_gets_the_same_answer_whichever_lane_reads_it() {
+    let pointsman = gateway(4);
+    let agent = Agent::new(pointsman.address().ip());
+    let made: Vec<(Command, Said)> = (1..=12)
+        .map(|call| {
+            let command = create(call);
+            let said = agent.transact(&command, pointsman.address());
+            (command, said)
+        })
+        .collect();
+    for (command, first) in &made {
+        assert_eq!(agent.transact(command, pointsman.address()).text, first.text);
+    }
+    for _ in 0..8 {
+        let audit = Command::new("AUEP", "*@ms");
+        let said = agent.transact(&audit, pointsman.address());
+        let named = said.text.lines().filter(|line| line.starts_with("Z:")).count();
+        assert_eq!((said.code(), named), (200, 12), "{}", said.text);
+        assert_eq!(agent.transact(&audit, pointsman.address()).text, said.text, "the same answer again");
+    }
+    let deleted = agent.transact(&Command::new("DLCX", "*@ms"), pointsman.address());
+    assert!(matches!(deleted.code(), 200 | 250), "{}", deleted.text);
+    pointsman.wait_until("no connection at all", |load| {
+        let workers = load["workers"].as_array().map(Vec::as_slice).unwrap_or_default();
+        workers.iter().all(|worker| worker["units_used"] == 0 && worker["sessions"] == 0 && worker["ledger"] == 0)
+    });
 }
