@@ -4,6 +4,7 @@ mod audit;
 mod begin;
 mod bridge;
 mod change;
+mod corpus;
 mod end;
 mod events;
 mod handoff;
