@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use crate::call::exchange::{Arrival, Path};
 use crate::call::gateway::Gateway;
 use crate::call::gateway::answer::{Answer, Denial};
+use crate::call::gateway::bearer::Coding;
 use crate::call::gateway::calls::call_id;
 use crate::call::gateway::connection::{Connection, ConnectionId, Settings};
 use crate::call::gateway::description::Description;
@@ -85,7 +86,14 @@ impl Gateway {
         if self.draining && !belongs_here {
             return Err(Denial::back(ReturnCode::RESOURCES_NOT_NOW, RefuseReason::Draining));
         }
-        let terms = self.first_terms(&place, &wanted, remote.as_ref())?;
+        if let Some((Place::Here(second), _)) = &second
+            && place == Place::Here(*second)
+        {
+            // What one connection receives the other one would send to it.
+            return Err(ReturnCode::UNSUPPORTED_PARAMETER.into());
+        }
+        let coding = command.param(Field::BearerInformation).map(Coding::parse).transpose()?;
+        let terms = self.first_terms(&place, &wanted, remote.as_ref(), coding)?;
         let (kind, existing) = match &place {
             Place::Here(key) => (self.endpoints.get(*key).map_or(Kind::Ivr, |endpoint| endpoint.kind), Some(*key)),
             Place::New(kind, _) => (*kind, None),
@@ -107,7 +115,7 @@ impl Gateway {
             Some((place, was_wild)) => {
                 let other =
                     Remote { address: None, payloads: terms.payloads, ptime: Some(terms.ptime), text: [].into() };
-                let terms = self.first_terms(&place, &wanted, Some(&other))?;
+                let terms = self.first_terms(&place, &wanted, Some(&other), None)?;
                 let settings = Settings { mode: ConnectionMode::SendRecv, wanted, remote: None, terms };
                 Some(Request { place, was_wild, call, settings, size: half })
             }
@@ -146,8 +154,10 @@ impl Gateway {
     }
 
     fn created(&mut self, creation: Creation, now: Time) {
-        if creation.ends().any(|end| self.connections.get(end.connection).is_none()) {
-            // Its media was lost while the other one was being opened.
+        let stands =
+            |end: &End| self.connections.get(end.connection).is_some() && self.endpoints.get(end.endpoint).is_some();
+        if !creation.ends().all(stands) {
+            // It was lost while the media was being opened.
             return self.undo_creation(&creation, None, now);
         }
         let Creation { transaction, first, second, embedded, arrival } = creation;
@@ -203,14 +213,21 @@ impl Gateway {
         Ok(Some((self.place(&name, arrival)?, name.wildcard() != Wildcard::None)))
     }
 
-    fn first_terms(&self, place: &Place, wanted: &Wanted, remote: Option<&Remote>) -> Result<Terms, ReturnCode> {
-        let (partner, coding) = match place {
+    /// The terms of a connection that begins; `coding` is what the command sets on its endpoint.
+    fn first_terms(
+        &self,
+        place: &Place,
+        wanted: &Wanted,
+        remote: Option<&Remote>,
+        coding: Option<Coding>,
+    ) -> Result<Terms, ReturnCode> {
+        let (partner, before) = match place {
             Place::Here(key) => {
-                let coding = self.endpoints.get(*key).map(|endpoint| endpoint.coding);
-                (self.partner_terms(*key, None), coding.unwrap_or_default())
+                (self.partner_terms(*key, None), self.endpoints.get(*key).map(|endpoint| endpoint.coding))
             }
-            Place::New(..) => (None, Default::default()),
+            Place::New(..) => (None, None),
         };
+        let coding = coding.or(before).unwrap_or_default();
         Sides { wanted, remote, before: Terms::default(), partner, coding }.agree()
     }
 
@@ -237,6 +254,10 @@ impl Gateway {
 
     fn make_end(&mut self, request: Request<'_>, arrival: &Arrival, now: Time) -> Result<End, Denial> {
         let (endpoint, is_new) = match request.place {
+            Place::Here(key) if self.endpoints.get(key).is_none() => {
+                // It had to make room for the first one.
+                return Err(ReturnCode::ENDPOINT_UNKNOWN.into());
+            }
             Place::Here(key) => (key, false),
             Place::New(kind, name) => {
                 // RFC 3435 §2.4: an endpoint was asked for that is not there.

@@ -222,6 +222,38 @@ fn two_endpoints_of_one_crcx_are_joined() {
 }
 
 #[test]
+fn an_endpoint_is_not_joined_with_itself() {
+    let mut rig = Rig::new();
+    let (endpoint, _) = rig.create("ivr", 1);
+    let crcx = format!("CRCX 2 {endpoint} MGCP 1.0\r\nC: 1\r\nM: sendrecv\r\nZ2: {endpoint}\r\n");
+    assert_eq!((code(&rig.send(&crcx)), rig.units()), (539, 1));
+    let other = "CRCX 3 ivr/$@gw MGCP 1.0\r\nC: 1\r\nM: sendrecv\r\nZ2: ivr/$@gw\r\n";
+    assert_eq!(code(&rig.send(other)), 200);
+}
+
+#[test]
+fn the_encoding_that_comes_with_a_crcx_counts_for_it() {
+    let mut rig = Rig::new();
+    let answer = rig.send("CRCX 1 ann/$@gw MGCP 1.0\r\nC: 1\r\nM: recvonly\r\nB: e:A\r\n");
+    assert_eq!(line(&descriptions(&answer)[0], "m="), "m=audio 20000 RTP/AVP 8 0 101");
+}
+
+#[test]
+fn an_endpoint_that_goes_while_its_connection_is_opened_takes_it_along() {
+    let mut rig = Rig::new();
+    rig.silent = true;
+    rig.send("CRCX 1 ann/$@gw MGCP 1.0\r\nC: 1\r\nM: recvonly\r\n");
+    rig.silent = false;
+    assert_eq!(code(&rig.send(&format!("DLCX 2 {} MGCP 1.0\r\n", name("ann", 1)))), 250);
+    let (key, ask) = rig.asked[0].clone();
+    rig.media.insert(key, flow_of(&ask));
+    rig.gateway.on_media(key, Told::Opened(20_000), rig.now);
+    rig.settle();
+    assert_eq!(code(&rig.answer()), 403);
+    rig.check_empty();
+}
+
+#[test]
 fn the_second_connection_that_cannot_be_opened_takes_the_first_with_it() {
     let mut rig = Rig::new();
     rig.silent = true;
