@@ -101,6 +101,25 @@ fn nothing_that_looks_like_a_response_is_answered() {
     }
 }
 
+#[test]
+fn endpoints_that_only_requests_hold_are_bounded_and_the_oldest_goes_first() {
+    let mut rig = Rig::with(Limits { endpoints: 3, ..Limits::default() });
+    let mut names = Vec::new();
+    for number in 1..=5 {
+        let (endpoint, _) = rig.create("ann", number * 10);
+        let dlcx = format!("DLCX {} {endpoint} MGCP 1.0\r\nX: 1\r\nR: R/ma\r\n", number * 10 + 1);
+        assert_eq!(code(&rig.send(&dlcx)), 250);
+        rig.pass(Duration::from_secs(2));
+        names.push(endpoint);
+    }
+    let codes: Vec<u16> =
+        (100..).zip(&names).map(|(id, name)| code(&rig.send(&format!("AUEP {id} {name} MGCP 1.0\r\n")))).collect();
+    assert_eq!(codes, [500, 500, 200, 200, 200]);
+    // A request without events lets go of them.
+    assert_eq!(code(&rig.send("RQNT 200 *@gw MGCP 1.0\r\nX: 2\r\n")), 200);
+    rig.check_empty();
+}
+
 /// A source of numbers.
 struct Dice(u64);
 
@@ -137,10 +156,15 @@ fn some_command(dice: &mut Dice) -> String {
     match verb {
         "CRCX" => command.push_str(&format!("{mode}{options}{second}")),
         "MDCX" => command.push_str(&format!("I: {connection}\r\n{mode}{options}")),
+        "DLCX" if dice.roll(4) == 0 => command.push_str("X: 4\r\nR: R/ma\r\n"),
         "DLCX" if dice.roll(2) == 0 => command.push_str(&format!("I: {connection}\r\n")),
         "AUEP" => command = command.replace(call, info),
         "AUCX" => command = command.replace(call, &format!("I: {connection}\r\n{info}")),
         "EPCF" => command = command.replace(call, "B: e:A\r\n"),
+        "RQNT" => {
+            let request = dice.one(&["X: 1\r\nR: R/ma\r\n", "X: 2\r\n", "X: 3\r\nR: L/hd\r\n", "R: R/ma\r\n"]);
+            command = command.replace(call, request);
+        }
         _ => {}
     }
     if dice.roll(10) == 0 {
@@ -219,7 +243,9 @@ fn check_books(rig: &Rig, seed: u64) {
     }
     assert_eq!(gateway.calls().map(|(id, _)| id.to_vec()).collect::<std::collections::BTreeSet<_>>(), calls);
     for key in gateway.endpoints.keys() {
-        assert!(!gateway.endpoints.get(key).unwrap().connections.is_empty(), "seed {seed}: an endpoint of nobody");
+        let endpoint = gateway.endpoints.get(key).unwrap();
+        let is_lonely = endpoint.lonely_since.is_some_and(|since| gateway.lonely.contains(&(since, key)));
+        assert_eq!(endpoint.connections.is_empty(), is_lonely, "seed {seed}: an endpoint of nobody");
     }
     assert!(gateway.jobs.is_empty() && gateway.asked.is_empty(), "seed {seed}");
 }
