@@ -24,7 +24,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::output::{Failure, print};
 
-/// A dispatcher for media servers: one well-known SIP port, N worker processes, and out of the way after the first
+/// A dispatcher for media servers: one well-known port for SIP or MGCP, N worker processes, and out of the way after the first
 /// message of each call.
 #[derive(Debug, Parser)]
 #[command(name = "pointsman", version, args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
@@ -44,6 +44,7 @@ const EXAMPLES: &str = "\
 Examples:
   pointsman --workers 4                       SIP on UDP port 5060, four workers on ports 5070 to 5073
   pointsman --workers 4 --listen udp:192.0.2.10:5060 --listen '[2001:db8::10]:5060'
+  pointsman --workers 4 --listen mgcp:0.0.0.0:2427         MGCP, workers on ports 2430 to 2433
   pointsman --config /etc/pointsman.toml      settings from a file; flags win over it
   pointsman stat                              what each worker is doing
   pointsman drain w2                          no new sessions for w2; those it has go on

@@ -10,11 +10,14 @@ use pointsman::worker::{self, Echo, Link, Settings};
 use crate::log;
 use crate::output::Failure;
 
-/// One worker process.
+/// One worker process: SIP calls that hear themselves, and an MGCP media gateway.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 The dispatcher starts `--workers N` of these itself. By hand, on the same host:
   pointsman worker --dispatcher /run/pointsman/handoff.sock
+It binds SIP and MGCP ports of its own, on every address of the host. Its MGCP endpoints are found by their names, whatever
+`bypass` says.
+
 An MGCP gateway of another make as a worker, such as osmo-mgw:
   pointsman worker --dispatcher /run/pointsman/handoff.sock --gateway 127.0.0.1:2427")]
 pub struct Flags {

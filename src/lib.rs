@@ -12,11 +12,11 @@
 //! pack               values as bytes, for a takeover
 //! config             one file of settings → one checked, immutable Config
 //! -- pure: bytes and values in, values out --
-//! wire               SIP, SDP: borrowed views of messages, no state
+//! wire               SIP, MGCP, SDP: borrowed views of messages, no state
 //! dispatch           the decision: rules, table, pool, ledger, size, selection
 //! handoff            the protocol between dispatcher and worker: frame, front, back
-//! call               what a worker does with a call: transaction, dialog, offer
-//! media              packets: echo, ports
+//! call               what a worker does with a call: transaction, dialog, offer, gateway (MGCP)
+//! media              packets: streams, echo, ports
 //! -- effects: the only code that speaks to the kernel --
 //! net                system calls, sockets, clock, name look-ups
 //! -- processes: each wires pure parts to net --
