@@ -109,6 +109,11 @@ impl Gateway {
         }
     }
 
+    /// A command too many in its datagram: it is not looked at, and its sender hears so.
+    pub fn on_overflow(&mut self, command: &Command<'_>, arrival: &Arrival) {
+        self.answer_once(ReturnCode::OVERLOAD, command.transaction(), arrival);
+    }
+
     /// Whether a command belongs to no endpoint and no transaction that is known, and would be answered: what a flood is
     /// made of.
     pub fn begins(&self, command: &Command<'_>, arrival: &Arrival) -> bool {

@@ -4,6 +4,7 @@ use super::{LOOKUP_WITHIN, Meanwhile, Question, TURNS, Worker};
 use crate::call::Transmit;
 use crate::call::exchange::Hop;
 use crate::call::gateway::{LookupKey, Output};
+use crate::dispatch::mgcp::chain::MOST_PARTS;
 use crate::net::clock;
 use crate::net::resolve::Asked;
 use crate::time::Time;
@@ -46,7 +47,7 @@ impl<A: Application> Worker<A> {
             let now = clock::now();
             mgcp.share(uas);
             for datagram in batch.iter().filter(|datagram| !datagram.truncated) {
-                for part in mgcp::parts(datagram.bytes).take(PARTS) {
+                for (place, part) in mgcp::parts(datagram.bytes).enumerate() {
                     let parsed = mgcp::parse(part);
                     let arrival = arrival(number as u16, datagram.source, datagram.local, parsed.as_ref().ok());
                     let begins = || match &parsed {
@@ -58,6 +59,9 @@ impl<A: Application> Worker<A> {
                         continue;
                     }
                     match parsed {
+                        Ok(Message::Command(command)) if place >= MOST_PARTS => {
+                            mgcp.gateway.on_overflow(&command, &arrival);
+                        }
                         Ok(message) => mgcp.on_message(&message, &arrival, media, now),
                         Err(bad) => mgcp.on_unparsable(&bad, &arrival, media, now),
                     }
@@ -103,9 +107,6 @@ impl<A: Application> Worker<A> {
         self.mgcp.gateway.calls().map(|(id, since)| (since, group_of(id)))
     }
 }
-
-/// Messages of one datagram that are taken, as the dispatcher does.
-const PARTS: usize = 64;
 
 /// The group that stands for a call: all its connections belong to one worker.
 pub(in crate::worker) fn group_of(id: &[u8]) -> Box<[u8]> {
