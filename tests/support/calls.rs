@@ -112,7 +112,8 @@ impl Plan {
             .with(&format!("C: {:X}", 0xA000 + call.number))
             .with(&format!("I: {}", call.connection));
         if verb == "MDCX" {
-            call.command = call.command.clone().with("M: sendrecv");
+            let nobody = SocketAddr::from(([127, 0, 0, 1], 9));
+            call.command = call.command.clone().with("M: sendrecv").with_sound_at(nobody);
         }
         call.begin = Instant::now();
         call.interval = FIRST;

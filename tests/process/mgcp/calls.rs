@@ -133,7 +133,7 @@ fn bad_input_gets_the_return_codes_of_the_rfc() {
         assert_eq!((answer.code(), answer.id()), (code, text.split(' ').nth(1).unwrap().parse().unwrap()), "{text}");
     }
     // A response is never answered, nor is what is no MGCP: what comes next is the answer to what was sent last.
-    for silent in ["200 5 OK\r\n", "000 5\r\n", "xx 200 5\r\n", "hello\r\n", "\r\n", "999 1 ???\r\n"] {
+    for silent in ["200 5 OK\r\n", "000 5\r\n", "hello\r\n", "\r\n", "999 1 ???\r\n"] {
         agent.send_bytes(silent.as_bytes(), well_known);
     }
     let last = command("AUEP", &name, &[]);

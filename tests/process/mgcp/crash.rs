@@ -53,7 +53,7 @@ fn endpoints_and_connections_of_a_dead_worker_are_unknown_at_once() {
     let mut codes: BTreeMap<String, Vec<u16>> = BTreeMap::new();
     for (number, answer) in made.iter().enumerate() {
         let (call, connection) = (format!("C: {number:X}"), format!("I: {}", answer.need("I")));
-        let mdcx = command("MDCX", answer.need("Z"), &[&call, &connection, "M: sendrecv"]);
+        let mdcx = command("MDCX", answer.need("Z"), &[&call, &connection, "M: inactive"]);
         agent.send(&mdcx, well_known);
         let begin = Instant::now();
         let code = agent.response(&mdcx).code();

@@ -75,7 +75,7 @@ fn without_a_configured_call_agent_nobody_is_told_of_anything() {
 fn the_first_packet_of_a_connection_is_notified_once_when_it_was_asked_for() {
     let (_pointsman, well_known, agent) = gateway(1);
     let entity = format!("N: ca@[{}]:{}", agent.address().ip(), agent.address().port());
-    let made = create(&agent, well_known, "ann/$@ms", &["C: 1", "M: sendrecv", "X: 1F", "R: R/ma@$(N)", &entity]);
+    let made = create(&agent, well_known, "ann/$@ms", &["C: 1", "M: recvonly", "X: 1F", "R: R/ma@$(N)", &entity]);
     let phone = std::net::UdpSocket::bind((agent.address().ip(), 0)).unwrap();
     let mut rtp = vec![0x80, 0, 0, 1, 0, 0, 0, 0, 1, 2, 3, 4];
     rtp.extend_from_slice(&[0x7f; 160]);

@@ -16,7 +16,7 @@ fn commands_in_one_datagram_for_two_workers_are_answered_in_order() {
     for round in 0..3 {
         for (at, name) in names.iter().enumerate() {
             let (call, connection) = (format!("C: {:X}", 0x500 + at), format!("I: {}", made[at].need("I")));
-            let mode = if round % 2 == 0 { "M: sendrecv" } else { "M: inactive" };
+            let mode = if round % 2 == 0 { "M: recvonly" } else { "M: inactive" };
             commands.push(command("MDCX", name, &[&call, &connection, mode]));
         }
     }
