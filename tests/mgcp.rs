@@ -660,15 +660,11 @@ fn all_endpoints_of_one_worker_only_are_asked_there() {
 }
 
 #[test]
-fn what_is_left_of_a_call_is_deleted_where_the_call_is_unless_two_have_it() {
+fn what_is_left_of_a_call_is_deleted_everywhere_because_two_may_have_some_of_it() {
     let mut rig = rig(3);
     let first = rig.hand(&crcx(1, "a"));
-    let delete = |id| command("DLCX", id, "*@ms", "C: a\n");
     rig.dispatch.on_group_open(first.worker, b"C:a", rig.now, rig.now);
-    assert_eq!(given(rig.send(&delete(2))), (first.worker.0, Reason::Group, 0));
-    let other = WorkerId((first.worker.0 + 1) % 3);
-    rig.dispatch.on_group_open(other, b"C:a", rig.now + SECOND, rig.now + SECOND);
-    assert_eq!(everyone(&mut rig, &delete(3)).1, [0, 1, 2]);
+    assert_eq!(everyone(&mut rig, &command("DLCX", 2, "*@ms", "C: a\n")).1, [0, 1, 2]);
 }
 
 #[test]

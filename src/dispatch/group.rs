@@ -24,8 +24,6 @@ pub struct Group {
     pub worker: WorkerId,
     /// When its worker opened it; `None` while it is provisional.
     pub opened: Option<Time>,
-    /// Whether another worker has said that it has it, too.
-    pub is_claimed: bool,
     name: Fingerprint,
     waiting: u32,
     generation: u32,
@@ -33,7 +31,7 @@ pub struct Group {
 }
 
 packed!(GroupId { index, generation });
-packed!(Group { worker, opened, is_claimed, name, waiting, generation, is_live });
+packed!(Group { worker, opened, name, waiting, generation, is_live });
 
 /// What became of a worker's word that it has opened a conference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +98,6 @@ impl Groups {
         };
         let group = &mut self.groups[id.index as usize];
         let conflict = group.worker != worker && group.opened.is_some();
-        group.is_claimed |= conflict;
         if !conflict || group.opened.is_some_and(|first| opened < first) {
             group.worker = worker;
             group.opened = Some(opened);
@@ -211,7 +208,7 @@ impl Groups {
     }
 
     fn enter(&mut self, name: Fingerprint, worker: WorkerId, opened: Option<Time>) -> Option<GroupId> {
-        let mut group = Group { worker, opened, is_claimed: false, name, waiting: 0, generation: 0, is_live: true };
+        let mut group = Group { worker, opened, name, waiting: 0, generation: 0, is_live: true };
         let index = match self.free.pop() {
             Some(index) => {
                 let place = &mut self.groups[index as usize];

@@ -7,7 +7,7 @@ use crate::dispatch::Dispatch;
 use crate::dispatch::decision::{Arrival, Decision, Handoff, Reason, Target};
 use crate::ids::WorkerId;
 use crate::time::Time;
-use crate::wire::mgcp::{Command, Message, ReturnCode, Verb, parse, parts};
+use crate::wire::mgcp::{Command, Message, ReturnCode, parse, parts};
 
 impl Dispatch {
     /// The next worker that is to have the command of a gathering. Once there is none, their answers are awaited.
@@ -69,13 +69,6 @@ impl Dispatch {
         if let Some(refusal) = self.turn_away_mgcp(summary.sender, summary.transaction, now) {
             return refusal;
         }
-        // What is left of a call is deleted where all of it is.
-        if summary.verb == Verb::Dlcx
-            && let Some(worker) = self.only_holder(summary)
-        {
-            self.remember(summary, worker, now);
-            return self.follow(worker, Reason::Group, now);
-        }
         let workers: Vec<WorkerId> =
             self.pool.iter().filter(|(_, slot)| slot.is_alive() && slot.services.mgcp).map(|(at, _)| at).collect();
         match *workers {
@@ -94,11 +87,5 @@ impl Dispatch {
                 Decision { target: Target::Everyone(id), reason: Reason::Everyone }
             }
         }
-    }
-
-    /// The worker that alone has connections of the call.
-    fn only_holder(&self, summary: &Summary<'_>) -> Option<WorkerId> {
-        let group = self.groups.get(self.groups.find(summary.call?)?)?;
-        (group.opened.is_some() && !group.is_claimed).then_some(group.worker)
     }
 }
