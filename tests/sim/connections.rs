@@ -128,9 +128,9 @@ impl Connections {
         {
             return Verdict::default();
         }
-        let elsewhere = |made: &&Made| made.life != life && lives.is_alive(made.life);
+        let elsewhere = |made: &&Made| made.life != life && lives.is_alive(made.life) && !excused;
         let twice = self.made.iter().filter(elsewhere).find(|made| made.transaction == id);
-        let apart = self.made.iter().filter(elsewhere).find(|made| made.call == asked.call).filter(|_| !excused);
+        let apart = self.made.iter().filter(elsewhere).find(|made| made.call == asked.call);
         let what = twice.map(|made| format!("{id} makes a second connection beside {made:?}: {answer}"));
         let what = what.or_else(|| apart.map(|made| format!("{id} is parted from {made:?} of its call: {answer}")));
         self.carried_out.insert((life, id));

@@ -49,7 +49,8 @@ struct Life {
     /// Numbers that it has said are answered or given back.
     settled: BTreeSet<Seq>,
     units: u32,
-    deadline: Option<Time>,
+    /// By when it had to read the last message of each caller.
+    deadlines: BTreeMap<usize, Option<Time>>,
 }
 
 /// The call of one caller.
@@ -109,7 +110,7 @@ impl Truth {
             conferences: BTreeSet::new(),
             settled: BTreeSet::new(),
             units: 0,
-            deadline: None,
+            deadlines: BTreeMap::new(),
         };
         self.lives.insert(incarnation.bits(), life);
     }
@@ -145,6 +146,8 @@ impl Truth {
             let before = invite.finals.len();
             invite.finals.retain(|(_, by, ..)| by.is_some());
             invite.is_forgotten |= invite.finals.len() < before;
+            // What it has said to the CANCEL it has forgotten, too.
+            invite.cancelled = invite.cancelled.filter(|_| invite.finals.len() == before);
             invite.deaths = 0;
         }
     }
@@ -164,7 +167,7 @@ impl Truth {
             || conference.is_some_and(|name| life.conferences.contains(name));
         life.callers.insert(caller);
         life.conferences.extend(conference.map(str::to_owned));
-        life.deadline = deadline;
+        life.deadlines.insert(caller, deadline);
         if envelope.follows && !knows && !self.table_was_full {
             return self.broken(format!("{slot} got a message that belongs to a call it has never heard of:\n{text}"));
         }
@@ -226,14 +229,17 @@ impl Truth {
         // Where a worker has died, another may get late copies of the first attempt beside the next.
         let is_orphan = self.lives.values().any(|life| !life.is_alive && life.callers.contains(&caller));
         let mut legs = call.live.iter().filter(|leg| self.lives[&leg.life].is_alive);
-        let other = legs.find(|leg| leg.life != bits || !is_orphan);
+        // Where another has asked for credentials, a late copy of the first attempt finds the worker of the next.
+        let is_stale = call.challenged.is_some_and(|(life, _)| life != bits);
+        let other = legs.find(|leg| leg.life != bits || !is_orphan && !is_stale);
         if let Some(leg) = other.filter(|_| !self.table_was_full) {
             broken = Some(format!("the call of caller {caller} lives on {} and {slot}", self.lives[&leg.life].slot));
         }
         if size != Some(call.size) {
             broken = Some(format!("{slot} counts {size:?} for caller {caller}, who says {}", call.size));
         }
-        if let Some(late) = self.lives[&bits].deadline.filter(|deadline| *deadline < now) {
+        let deadline = self.lives[&bits].deadlines.get(&caller).copied().flatten();
+        if let Some(late) = deadline.filter(|deadline| *deadline < now) {
             broken = Some(format!("{slot} took a call whose deadline was {late}"));
         }
         if let Some(name) = conference.filter(|_| !self.groups_were_full && !self.table_was_full) {
