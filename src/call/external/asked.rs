@@ -18,13 +18,37 @@ use crate::wire::mgcp::{Command, Verb};
 pub(super) struct Pending {
     pub(super) purpose: Purpose,
     pub(super) bytes: Arc<[u8]>,
+    /// Since when it is to be sent, and since when it is.
+    pub(super) begun: Time,
+    pub(super) since: Time,
+    /// How long after its sending it is sent again; `None`: never.
+    pub(super) repeat: Option<Duration>,
+    /// How long after its sending an answer is waited for.
+    pub(super) wait: Duration,
     /// When it is sent again, and how long after that the next time.
     pub(super) resend: Option<(Time, Duration)>,
-    pub(super) since: Time,
     /// When the call agent is told to wait; `None` once it has been.
     pub(super) patience: Option<Time>,
     /// When an answer is no more waited for.
     pub(super) deadline: Time,
+    pub(super) flight: Flight,
+}
+
+/// Whether a command counts among those that the gateway has at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flight {
+    /// It has not been sent.
+    Waiting,
+    /// It counts, until this time.
+    Counted(Time),
+    /// It was sent so long ago that it does not count.
+    Over,
+}
+
+impl Flight {
+    pub(super) const fn is_counted(self) -> bool {
+        matches!(self, Flight::Counted(_))
+    }
 }
 
 /// What a command was sent for.
@@ -63,6 +87,7 @@ pub(super) struct Asked {
     pub(super) connection: Option<Box<[u8]>>,
     /// Units, of a CRCX.
     pub(super) size: u32,
+    pub(super) follows: bool,
     pub(super) is_told_to_wait: bool,
 }
 
@@ -121,6 +146,7 @@ impl Asked {
             call: command.call_id().map(|call| call.to_ascii_lowercase().into()),
             connection: command.connection_id().map(Into::into),
             size,
+            follows: arrival.follows,
             is_told_to_wait: false,
         }
     }
@@ -135,10 +161,30 @@ impl Asked {
 }
 
 impl Pending {
+    /// A CRCX that was given up.
+    pub(super) fn late(endpoint: Box<[u8]>, call: Option<Box<[u8]>>, now: Time, wait: Duration) -> Self {
+        Pending {
+            purpose: Purpose::Late { endpoint, call },
+            bytes: Arc::default(),
+            begun: now,
+            since: now,
+            repeat: None,
+            wait,
+            resend: None,
+            patience: None,
+            deadline: now + wait,
+            flight: Flight::Over,
+        }
+    }
+
     /// When something is to be done about it.
     pub(super) fn due(&self) -> Time {
         let resend = self.resend.map(|(at, _)| at);
-        [resend, self.patience, Some(self.deadline)].into_iter().flatten().min().unwrap_or(self.deadline)
+        let counted = match self.flight {
+            Flight::Counted(until) => Some(until),
+            Flight::Waiting | Flight::Over => None,
+        };
+        [resend, self.patience, counted, Some(self.deadline)].into_iter().flatten().min().unwrap_or(self.deadline)
     }
 
     /// The dispatcher is gone: a gathering ended with it, and the next one has other numbers.

@@ -56,6 +56,11 @@ impl History {
         self.entries.insert(key, entry);
     }
 
+    /// A transaction that has never begun.
+    pub(super) fn remove(&mut self, key: &Key) {
+        self.entries.remove(key);
+    }
+
     /// The final response of that transaction has left.
     pub(super) fn is_done(&mut self, key: Key, now: Time) {
         self.done.push_back((now + KEPT_FOR, key));

@@ -21,6 +21,7 @@ mod reach;
 mod relay;
 mod rewrite;
 mod settle;
+mod window;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -68,6 +69,10 @@ pub struct External {
     history: History,
     pending: BTreeMap<u32, Pending>,
     timers: BTreeSet<(Time, u32)>,
+    /// Those that have not been sent yet, in order.
+    waiting: VecDeque<u32>,
+    /// How many the gateway has now.
+    under_way: usize,
     connections: Connections,
     /// Units of CRCX that the gateway has not answered.
     asked_units: u32,
@@ -105,6 +110,8 @@ impl External {
             history: History::default(),
             pending: BTreeMap::new(),
             timers: BTreeSet::new(),
+            waiting: VecDeque::new(),
+            under_way: 0,
             connections: Connections::default(),
             asked_units: 0,
             answered: 0,
@@ -136,13 +143,14 @@ impl External {
                 Err(_) => {}
             }
         }
+        self.advance(now);
     }
 
     /// Nobody listens at the gateway's address. What will not be sent to it again gets no answer any more; call agents can
     /// ask elsewhere.
     pub fn on_gateway_gone(&mut self, now: Time) {
         self.reach.lose(now);
-        let is_over = |pending: &Pending| pending.resend.is_none() && matches!(pending.purpose, Purpose::Command(_));
+        let is_over = |pending: &Pending| pending.repeat.is_none() && matches!(pending.purpose, Purpose::Command(_));
         let over: Vec<u32> = self.pending.iter().filter(|(_, pending)| is_over(pending)).map(|(own, _)| *own).collect();
         for own in over {
             self.abandon(own, now);
@@ -157,6 +165,7 @@ impl External {
             self.timers.remove(&(due, own));
             self.on_due(own, now);
         }
+        self.advance(now);
         self.history.forget(now);
         self.ask_whether_there(now);
     }
@@ -298,17 +307,7 @@ impl External {
         }
         self.agents.note(&asked.endpoint, asked.way, asked.source);
         let is_sent_again = asked.verb != Kind::Create || command.endpoint().wildcard() == Wildcard::None;
-        let resend = is_sent_again.then_some((now + RTO, RTO));
-        let pending = Pending {
-            purpose: Purpose::Command(Box::new(asked)),
-            bytes: Arc::clone(&bytes),
-            resend,
-            since: now,
-            patience: Some(now + PATIENCE),
-            deadline: now + UNANSWERED,
-        };
-        self.outputs.push_back(Output::Gateway(bytes));
-        self.keep(own, pending);
+        self.begin(own, Purpose::Command(Box::new(asked)), bytes, is_sent_again.then_some(RTO), UNANSWERED, now);
     }
 
     /// The same command again, while the gateway has it.
@@ -335,18 +334,6 @@ impl External {
         }
         self.next = self.range.next(own);
         own
-    }
-
-    fn keep(&mut self, own: u32, pending: Pending) {
-        self.timers.insert((pending.due(), own));
-        self.pending.insert(own, pending);
-    }
-
-    /// Takes a command back that was sent.
-    fn take(&mut self, own: u32) -> Option<Pending> {
-        let pending = self.pending.remove(&own)?;
-        self.timers.remove(&(pending.due(), own));
-        Some(pending)
     }
 
     fn send(&mut self, arrival: &Arrival, bytes: Arc<[u8]>) {

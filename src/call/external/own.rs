@@ -1,9 +1,8 @@
 //! Commands of our own to the gateway: is it there, and delete what nobody wants any more.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use super::asked::{Pending, Purpose};
+use super::asked::Purpose;
 use super::connections::{Held, Which};
 use super::exchange::Output;
 use super::{AT_MOST, External, RTO};
@@ -34,7 +33,7 @@ impl External {
         }
         writer.param(Field::ConnectionId, id).finish();
         let purpose = Purpose::Delete { endpoint: endpoint.into(), id: id.into() };
-        self.say(own, purpose, out.into(), Some((now + RTO, RTO)), now + AT_MOST, now);
+        self.begin(own, purpose, out.into(), Some(RTO), AT_MOST, now);
     }
 
     /// Connections are gone, or nobody can tell any more: they count no longer.
@@ -52,19 +51,6 @@ impl External {
         let own = self.take_id();
         let mut out = Vec::with_capacity(64);
         CommandWriter::new(&mut out, Verb::Auep, TransactionId(own), self.agents.any()).finish();
-        self.say(own, Purpose::Probe, out.into(), Some((now + ASK_AGAIN, ASK_AGAIN)), now + ANSWERS_WITHIN, now);
-    }
-
-    fn say(
-        &mut self,
-        own: u32,
-        purpose: Purpose,
-        bytes: Arc<[u8]>,
-        resend: Option<(Time, Duration)>,
-        deadline: Time,
-        now: Time,
-    ) {
-        self.outputs.push_back(Output::Gateway(Arc::clone(&bytes)));
-        self.keep(own, Pending { purpose, bytes, resend, since: now, patience: None, deadline });
+        self.begin(own, Purpose::Probe, out.into(), Some(ASK_AGAIN), ANSWERS_WITHIN, now);
     }
 }

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use super::asked::{Asked, Kind, Pending, Purpose};
+use super::asked::{Asked, Flight, Kind, Pending, Purpose};
 use super::connections::Which;
 use super::exchange::Output;
 use super::history::Entry;
 use super::{AT_MOST, External, PROVISIONAL, RTO_MAX, rewrite};
+use crate::handoff::frame::RefuseReason;
 use crate::time::Time;
 use crate::wire::mgcp::{Field, Response, ReturnCode, TransactionId};
 
@@ -45,6 +46,12 @@ impl External {
     /// Something is due for a command that the gateway has not answered.
     pub(super) fn on_due(&mut self, own: u32, now: Time) {
         let Some(mut pending) = self.pending.remove(&own) else { return };
+        self.under_way -= usize::from(pending.flight.is_counted());
+        if let Flight::Counted(until) = pending.flight
+            && until <= now
+        {
+            pending.flight = Flight::Over;
+        }
         if pending.patience.take_if(|at| *at <= now).is_some() {
             self.tell_to_wait(&mut pending);
             if !self.reach.is_heard_since(pending.since) {
@@ -72,6 +79,7 @@ impl External {
             self.outputs.extend(asked.transmit(bytes));
         }
         (pending.resend, pending.patience, pending.deadline) = (None, None, now + PROVISIONAL);
+        pending.flight = Flight::Over;
         self.keep(own, pending);
     }
 
@@ -124,8 +132,8 @@ impl External {
     fn give_up(&mut self, own: u32, mut pending: Pending, now: Time) {
         let is_there = self.reach.is_heard_since(pending.since);
         match pending.purpose {
-            Purpose::Command(_) if !is_there && now < pending.since + AT_MOST => {
-                pending.deadline = pending.since + AT_MOST;
+            Purpose::Command(_) if !is_there && now < pending.begun + AT_MOST => {
+                pending.deadline = pending.begun + AT_MOST;
                 self.keep(own, pending);
             }
             Purpose::Command(asked) => {
@@ -133,7 +141,8 @@ impl External {
                     Kind::Other if is_there && !self.known.has(asked.verbs) => ReturnCode::UNKNOWN_COMMAND,
                     _ => ReturnCode::TIMED_OUT,
                 };
-                self.end(own, *asked, pending.bytes, code, now);
+                let was_sent = pending.flight != Flight::Waiting;
+                self.end(own, *asked, was_sent, code, now);
             }
             Purpose::Delete { endpoint, id } => self.forget(Which { name: &endpoint, id: Some(&id), call: None }),
             Purpose::Probe if is_there => self.reach.on_answer(),
@@ -142,19 +151,22 @@ impl External {
         }
     }
 
-    /// The gateway is gone, and with it whatever it would have answered.
+    /// The gateway is gone, and with it whatever it would have answered. What it has not been asked yet is for others.
     pub(super) fn abandon(&mut self, own: u32, now: Time) {
-        if let Some(Pending { purpose: Purpose::Command(asked), bytes, .. }) = self.take(own) {
-            self.end(own, *asked, bytes, ReturnCode::TRANSIENT_ERROR, now);
+        let Some(Pending { purpose: Purpose::Command(asked), flight, .. }) = self.take(own) else { return };
+        let was_sent = flight != Flight::Waiting;
+        if was_sent || asked.follows || asked.is_told_to_wait {
+            return self.end(own, *asked, was_sent, ReturnCode::TRANSIENT_ERROR, now);
         }
+        self.release(&asked);
+        self.history.remove(&asked.key);
+        self.outputs.extend(asked.seqs.into_iter().map(|seq| Output::Refuse(seq, RefuseReason::Exhausted)));
     }
 
     /// A command ends without the gateway's answer.
-    fn end(&mut self, own: u32, asked: Asked, bytes: Arc<[u8]>, code: ReturnCode, now: Time) {
-        if asked.verb == Kind::Create {
-            let purpose = Purpose::Late { endpoint: asked.endpoint.clone(), call: asked.call.clone() };
-            let deadline = now + PROVISIONAL;
-            self.keep(own, Pending { purpose, bytes, resend: None, since: now, patience: None, deadline });
+    fn end(&mut self, own: u32, asked: Asked, was_sent: bool, code: ReturnCode, now: Time) {
+        if asked.verb == Kind::Create && was_sent {
+            self.keep(own, Pending::late(asked.endpoint.clone(), asked.call.clone(), now, PROVISIONAL));
         }
         let response = rewrite::plain(code, asked.key.id);
         self.finish(asked, response, now);
@@ -162,16 +174,21 @@ impl External {
 
     /// The final response leaves.
     fn finish(&mut self, asked: Asked, bytes: Arc<[u8]>, now: Time) {
+        self.release(&asked);
+        self.outputs.extend(asked.transmit(Arc::clone(&bytes)));
+        self.history.insert(asked.key, Entry::Done(bytes));
+        self.history.is_done(asked.key, now);
+        self.outputs.extend(asked.seqs.into_iter().map(Output::Answered));
+    }
+
+    /// What was set aside for a command that is over.
+    fn release(&mut self, asked: &Asked) {
         self.asked_units = self.asked_units.saturating_sub(asked.size);
         if let Some(call) = asked.call.as_ref().filter(|_| asked.verb == Kind::Create)
             && self.connections.unexpect(call)
         {
             self.outputs.push_back(Output::CallClosed(call.clone()));
         }
-        self.outputs.extend(asked.transmit(Arc::clone(&bytes)));
-        self.history.insert(asked.key, Entry::Done(bytes));
-        self.history.is_done(asked.key, now);
-        self.outputs.extend(asked.seqs.into_iter().map(Output::Answered));
     }
 
     fn tell_to_wait(&mut self, pending: &mut Pending) {

@@ -465,6 +465,37 @@ fn however_much_is_lost_each_call_is_one_endpoint_and_each_handover_ends_once() 
 }
 
 #[test]
+fn a_burst_goes_to_the_gateway_a_window_at_a_time_and_in_order() {
+    let mut world = World::up();
+    world.external.set_units(1_000);
+    let mut sent = Vec::new();
+    let asked = |said: Vec<Said>| -> Vec<u32> {
+        said.iter()
+            .filter(|said| matches!(said, Said::Gateway(it) if it.starts_with("CRCX")))
+            .map(|said| own_of(std::slice::from_ref(said)))
+            .collect()
+    };
+    for id in 1..=200 {
+        sent.extend(asked(world.agent(&format!("CRCX {id} rtpbridge/*@mgw MGCP 1.0\r\n"))));
+    }
+    assert_eq!(sent.len(), window::WINDOW);
+    let more = asked(world.gateway(&format!("200 {} OK\nZ: rtpbridge/1@mgw\nI: 1\n", sent[0])));
+    assert_eq!(more, [sent[window::WINDOW - 1] + 1]);
+    // The others are lost: after a second they do not hold up those behind them.
+    let said = world.pass(1_001 * MS);
+    assert_eq!(asked(said).len(), window::WINDOW);
+    // What waits when the gateway goes is for other workers, unless its call agent has been told to wait.
+    let late = asked(world.agent("CRCX 300 rtpbridge/*@mgw MGCP 1.0\r\n"));
+    assert!(late.is_empty());
+    world.external.on_gateway_gone(Time(world.now));
+    let said = world.said();
+    assert!(said.contains(&Said::Refused(201, RefuseReason::Exhausted)), "{said:?}");
+    assert_eq!(said.iter().filter(|said| matches!(said, Said::Agent(it) if it.starts_with("400"))).count(), 199);
+    assert_eq!(world.external.load().units_used, 1);
+    assert_eq!(world.external.under_way, 1, "the question whether it is there");
+}
+
+#[test]
 fn ids_of_our_own_stay_in_the_range_and_are_not_used_twice_at_a_time() {
     let mut world = World::up();
     let range = TransactionRange::of(WorkerId(0));
