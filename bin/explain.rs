@@ -12,7 +12,7 @@ use crate::output::{Failure, print};
 #[command(after_help = "\
 Each lane remembers its last 65,536 decisions, also of calls long gone. Exit code 1 when nothing is remembered.")]
 pub struct Flags {
-    /// The Call-ID
+    /// The Call-ID; of MGCP the call id, or the endpoint or the transaction of a command without one
     #[arg(value_name = "CALL-ID")]
     call_id: String,
     #[command(flatten)]
@@ -39,7 +39,9 @@ fn sentence(decided: &Decided) -> String {
     let worker = decided.worker.as_deref().unwrap_or("nobody");
     let done = match decided.action {
         Action::HandedOver => format!("handed over to {worker}"),
+        Action::Relayed if decided.worker.is_none() => "relayed to everyone".to_owned(),
         Action::Relayed => format!("relayed to {worker}"),
+        Action::Replied if decided.status == 0 => "answered as before".to_owned(),
         Action::Replied => format!("answered with {}", decided.status),
         Action::Dropped => "dropped".to_owned(),
     };

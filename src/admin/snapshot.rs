@@ -316,9 +316,9 @@ pub struct Decided {
     pub age_ms: u64,
     /// What was done.
     pub action: Action,
-    /// The worker that got it; null when none did.
+    /// The worker that got it; null when none did, or everyone.
     pub worker: Option<String>,
-    /// The status it was answered with; 0 when it was not answered.
+    /// The status or return code it was answered with; 0 when it was not answered, or again with what everyone had said.
     pub status: u16,
     /// Why, as in `counters`.
     pub reason: Cow<'static, str>,

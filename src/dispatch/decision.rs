@@ -23,7 +23,7 @@ pub struct Arrival {
     pub listener: ListenerId,
     /// The transport it came over.
     pub transport: Transport,
-    /// The stream connection it came on; none for a datagram.
+    /// The stream connection it came on; none for a datagram. Of an MGCP command that everyone has: its gathering.
     pub conn: ConnId,
     /// Where it came from.
     pub source: SocketAddr,

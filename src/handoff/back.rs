@@ -205,7 +205,7 @@ impl Back {
         self.try_queue(&Record::GroupClosed { name }, name.len())
     }
 
-    /// Has `bytes` written to a stream connection of the dispatcher.
+    /// Has `bytes` written to a stream connection of the dispatcher, or gathered as this worker's answer.
     ///
     /// # Errors
     ///

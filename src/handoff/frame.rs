@@ -39,7 +39,7 @@
 //! | 66 | [`Report`] | worker | see [`Report`] | – |
 //! | 67 | `Answered` | worker | – | u64 sequence numbers: their first final response has left, or none will |
 //! | 68 | `Refuse` | worker | u64 sequence, u8 reason, 7 reserved | – |
-//! | 69 | `Reply` | worker | u64 connection id | the bytes to write to that connection |
+//! | 69 | `Reply` | worker | u64 connection id | the bytes to write to that connection, or the answer that is gathered for it |
 //! | 70 | `NotMine` | worker | u64 sequence, u8 hops so far, 7 reserved | – |
 //! | 71 | `Release` | worker | – | 16-byte branch fingerprints of [`Transaction`]s it came back with: their final response has left |
 //! | 72 | `GroupOpen` | worker | u64 opened (µs, monotonic) | group name |
@@ -314,7 +314,8 @@ pub struct Envelope {
     pub received: Time,
     /// A worker that reads it later must refuse it: another may have it by then. `None`: never too late.
     pub deadline: Option<Time>,
-    /// The stream connection it came on.
+    /// The stream connection it came on; of an MGCP command that everyone has, what the answers are gathered for. Unless it
+    /// is 0 the answer goes back in a `Reply` with this number, not to the source.
     pub conn: ConnId,
     /// The units that the dispatcher has counted for it; 0 for a message that follows a call.
     pub size: u32,

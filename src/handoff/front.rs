@@ -118,7 +118,7 @@ pub enum FrontEvent<'a> {
         /// The conference's name.
         name: &'a [u8],
     },
-    /// Bytes to write to a stream connection.
+    /// Bytes to write to a stream connection, or an answer that is gathered for it.
     Reply {
         /// The connection.
         conn: ConnId,
