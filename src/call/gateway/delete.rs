@@ -20,16 +20,16 @@ use crate::wire::mgcp::{Command, ConnectionParameters, Field, ReturnCode, Wildca
 pub(super) struct Deletion {
     transaction: TransactionKey,
     waiting: usize,
-    /// The connection whose counters are told.
-    reported: Option<ConnectionKey>,
-    counters: Counters,
+    /// What the connection has carried that was named alone.
+    counters: Option<Counters>,
     before: Vec<Arc<[u8]>>,
 }
 
 /// What a DLCX is about.
 struct Deleted {
     connections: Vec<ConnectionKey>,
-    reported: Option<ConnectionKey>,
+    /// Whether a connection was named: then its parameters are told (RFC 3435 §2.3.7).
+    is_named: bool,
     endpoint: Option<EndpointKey>,
 }
 
@@ -48,9 +48,9 @@ impl Gateway {
             None if Embedded::is_in(command) => return Err(ReturnCode::UNSUPPORTED_PARAMETER.into()),
             None => Embedded::default(),
         };
-        let Deleted { connections, reported, endpoint } = deleted;
+        let Deleted { connections, is_named, endpoint } = deleted;
         let waiting = connections.len();
-        let none = Deletion { transaction, waiting, reported, counters: Counters::default(), before: Vec::new() };
+        let none = Deletion { transaction, waiting, counters: is_named.then(Counters::default), before: Vec::new() };
         let job = self.jobs.insert(Job::Delete(none)).ok_or(ReturnCode::RESOURCES_NOT_NOW)?;
         let endpoints = self.close_connections(&connections, Some(job));
         let before = match endpoint {
@@ -69,22 +69,19 @@ impl Gateway {
     }
 
     /// The media of a connection is closed.
-    pub(super) fn on_deleted(&mut self, job: JobKey, key: ConnectionKey, told: Told, now: Time) {
+    pub(super) fn on_deleted(&mut self, job: JobKey, told: Told, now: Time) {
         let Some(Job::Delete(deletion)) = self.jobs.get_mut(job) else { return };
         deletion.waiting = deletion.waiting.saturating_sub(1);
-        if let Told::Closed(counters) = told
-            && deletion.reported == Some(key)
-        {
-            deletion.counters = counters;
+        if let (Told::Closed(carried), Some(counters)) = (told, &mut deletion.counters) {
+            *counters = carried;
         }
         if deletion.waiting > 0 {
             return;
         }
         let Some(Job::Delete(deletion)) = self.jobs.remove(job) else { return };
         let mut answer = Answer::new(ReturnCode::CONNECTION_DELETED);
-        if deletion.reported.is_some() {
-            let counters = ConnectionParameters::from(deletion.counters);
-            answer = answer.param(Field::ConnectionParameters, counters.to_string());
+        if let Some(counters) = deletion.counters {
+            answer = answer.param(Field::ConnectionParameters, ConnectionParameters::from(counters).to_string());
         }
         self.answer(deletion.transaction, &answer.behind(deletion.before), now);
     }
@@ -108,7 +105,7 @@ impl Gateway {
             }
             let covered = self.covered(&name);
             let connections = covered.into_iter().flat_map(of_endpoint).copied().filter(of_call).collect();
-            return Ok(Deleted { connections, reported: None, endpoint: None });
+            return Ok(Deleted { connections, is_named: false, endpoint: None });
         }
         let endpoint = self.one_endpoint(&name)?;
         if let Some(id) = command.connection_id() {
@@ -117,13 +114,13 @@ impl Gateway {
             if !of_call(&key) {
                 return Err(ReturnCode::INCORRECT_CALL);
             }
-            return Ok(Deleted { connections: vec![key], reported: Some(key), endpoint: Some(endpoint) });
+            return Ok(Deleted { connections: vec![key], is_named: true, endpoint: Some(endpoint) });
         }
         let connections: Vec<ConnectionKey> = of_endpoint(endpoint).copied().filter(of_call).collect();
         if call.is_some() && connections.is_empty() {
             return Err(ReturnCode::INCORRECT_CALL);
         }
-        Ok(Deleted { connections, reported: None, endpoint: Some(endpoint) })
+        Ok(Deleted { connections, is_named: false, endpoint: Some(endpoint) })
     }
 
     /// Closes connections; `job` waits for the media of each. Gives back the endpoints they were on.

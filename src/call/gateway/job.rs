@@ -41,7 +41,7 @@ impl Gateway {
         let Some(at) = self.asked.iter().position(|(asked, _)| *asked == key) else { return };
         let Some((_, Some(job))) = self.asked.remove(at) else { return };
         if let Some(Job::Delete(_)) = self.jobs.get(job) {
-            return self.on_deleted(job, key, told, now);
+            return self.on_deleted(job, told, now);
         }
         match self.jobs.remove(job) {
             Some(Job::Create(creation)) => self.on_creating(*creation, key, told, now),

@@ -44,6 +44,32 @@ fn formats_keep_the_numbers_we_have_named_and_go_out_under_the_other_end_s() {
 }
 
 #[test]
+fn a_number_never_gets_another_meaning() {
+    let mut rig = Rig::new();
+    rig.send("CRCX 1 ann/$@gw MGCP 1.0\r\nC: 1\r\nL: a:PCMU;telephone-event\r\nM: recvonly\r\n");
+    let sdp =
+        SDP.replace("AVP 0\r\n", "AVP 101 97 0\r\na=rtpmap:101 PCMA/8000\r\na=rtpmap:97 telephone-event/8000\r\n");
+    let answer = rig.send(&mdcx(2, &format!("L: a:PCMA;telephone-event\r\n\r\n{sdp}")));
+    assert_eq!(line(&descriptions(&answer)[0], "m="), "m=audio 20000 RTP/AVP 8 101");
+    let flow = *rig.media.values().next().unwrap();
+    let numbers: Vec<_> = flow.payloads.iter().map(|payload| (payload.codec, payload.receive, payload.send)).collect();
+    assert_eq!(numbers, [(Codec::Pcma, 8, 101), (Codec::TelephoneEvent, 101, 97)]);
+}
+
+#[test]
+fn the_other_end_s_packet_time_counts_within_the_options() {
+    let mut rig = Rig::new();
+    rig.create("ann", 1);
+    let sdp = format!("{SDP}a=ptime:40\r\n");
+    for (number, options, wanted) in
+        [(2, "", 40), (3, "L: p:30-60\r\n", 40), (4, "L: p:10-30\r\n", 20), (5, "L: p:60\r\n", 60)]
+    {
+        assert_eq!(code(&rig.send(&mdcx(number, &format!("{options}\r\n{sdp}")))), 200);
+        assert_eq!(rig.media.values().next().unwrap().ptime, wanted, "{options}");
+    }
+}
+
+#[test]
 fn every_test_mode_turns_the_stream_back_and_needs_no_description() {
     let mut rig = Rig::new();
     rig.create("ann", 1);
