@@ -83,6 +83,9 @@ impl Gateway {
         }
         let place = self.place(&command.endpoint(), arrival)?;
         let belongs_here = arrival.follows || matches!(place, Place::Here(_)) || self.has_call(call);
+        if self.stopped {
+            return Err(Denial::back(ReturnCode::ENDPOINT_RESTARTING_NOW, RefuseReason::Draining));
+        }
         if self.draining && !belongs_here {
             return Err(Denial::back(ReturnCode::RESOURCES_NOT_NOW, RefuseReason::Draining));
         }

@@ -50,6 +50,8 @@ pub struct Gateway {
     pub(super) outputs: VecDeque<Output>,
     pub(super) load: Load,
     pub(super) draining: bool,
+    /// Whether the endpoints have been taken out of service.
+    pub(super) stopped: bool,
     count: u64,
 }
 
@@ -86,6 +88,7 @@ impl Gateway {
             outputs: VecDeque::new(),
             load: Load::default(),
             draining: false,
+            stopped: false,
             count: 0,
             identity,
             limits,
@@ -160,11 +163,17 @@ impl Gateway {
 
     /// Whether new connections are turned away. The call agents are told of a change (RFC 3435 §2.3.12).
     pub fn set_draining(&mut self, draining: bool, now: Time) {
-        if draining != self.draining {
-            self.draining = draining;
-            let method = if draining { RestartMethod::Graceful } else { RestartMethod::CancelGraceful };
-            self.events.tell_all(method, now);
+        if draining == self.draining {
+            return;
         }
+        let method = match (draining, std::mem::take(&mut self.stopped)) {
+            (true, _) => RestartMethod::Graceful,
+            (false, false) => RestartMethod::CancelGraceful,
+            // What was out of service comes back empty.
+            (false, true) => RestartMethod::Restart,
+        };
+        self.draining = draining;
+        self.events.tell_all(method, now);
     }
 
     /// Whether new connections are turned away.
@@ -202,12 +211,14 @@ impl Gateway {
         self.load
     }
 
-    /// Deletes all connections, requests and endpoints: the worker stops, and tells the call agents so.
+    /// Deletes all connections, requests and endpoints: the worker goes out of service, and tells the call agents so. It
+    /// comes back with [`Gateway::set_draining`].
     pub fn end_all(&mut self, now: Time) {
         let connections: Vec<ConnectionKey> = self.connections.keys().collect();
         self.close_connections(&connections, None);
         let endpoints: Vec<EndpointKey> = self.endpoints.keys().collect();
         endpoints.into_iter().for_each(|key| self.remove_endpoint(key));
+        (self.draining, self.stopped) = (true, true);
         self.events.tell_all(RestartMethod::Forced, now);
     }
 

@@ -110,7 +110,14 @@ fn at_the_end_everything_is_closed() {
     rig.gateway.end_all(rig.now);
     rig.settle();
     rig.check_empty();
+    let crcx = |id: u32| format!("CRCX {id} ann/$@gw MGCP 1.0\r\nC: 1\r\nM: recvonly\r\n");
+    assert_eq!(code(&rig.send(&crcx(10))), 405);
+    let arrival = Arrival { follows: true, ..rig.handed() };
+    rig.arrive(&crcx(11), &arrival);
+    assert_eq!(code(&rig.answer()), 405);
     assert!(!rig.gateway.is_idle());
     rig.pass(Duration::from_secs(31));
     assert!(rig.gateway.is_idle());
+    rig.gateway.set_draining(false, rig.now);
+    rig.create("ann", 12);
 }
