@@ -124,11 +124,15 @@ impl Gateway {
         let from = match command.param(Field::SpecificEndpointId) {
             None => 0,
             Some(last) => {
-                // It may be gone meanwhile: its number says where the list goes on.
                 let last = EndpointName::parse(last).ok_or(ReturnCode::PROTOCOL_ERROR)?;
-                let last = number_of(&last).ok_or(ReturnCode::ENDPOINT_UNKNOWN)?;
-                let is_told =
-                    |key: &EndpointKey| self.endpoints.get(*key).is_some_and(|endpoint| endpoint.number <= last);
+                let last = number_of(&last).map(|number| (token_of(&last), number));
+                let last = last.ok_or(ReturnCode::ENDPOINT_UNKNOWN)?;
+                // It may be gone meanwhile, or another worker's: all of them list in the order of tokens and numbers.
+                let token = self.identity.token.to_ascii_lowercase().into_bytes();
+                let is_told = |key: &EndpointKey| {
+                    let number = self.endpoints.get(*key).map_or(0, |endpoint| endpoint.number);
+                    (&token, number) <= (&last.0, last.1)
+                };
                 covered.iter().take_while(|key| is_told(key)).count()
             }
         };
@@ -210,6 +214,11 @@ fn wanted(command: &Command<'_>) -> Result<Vec<Field>, ReturnCode> {
         }
     }
     Ok(wanted)
+}
+
+/// The worker's term in the name of an endpoint, in lower case.
+fn token_of(name: &EndpointName<'_>) -> Vec<u8> {
+    name.terms().nth(1).unwrap_or_default().to_ascii_lowercase()
 }
 
 fn number(value: &[u8]) -> Option<usize> {
