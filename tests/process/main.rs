@@ -19,6 +19,7 @@ mod lanes;
 mod load;
 mod manager;
 mod media;
+mod mgcp;
 mod mgcp_bypass;
 mod poison;
 mod reload;
