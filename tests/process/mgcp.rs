@@ -40,6 +40,25 @@ fn create(agent: &Agent, to: SocketAddr, endpoint: &str, lines: &[&str]) -> Said
     answer
 }
 
+/// The worker's token in the name of the endpoint that a CRCX made.
+fn token(answer: &Said) -> String {
+    answer.need("Z").split('/').nth(1).unwrap_or_default().to_owned()
+}
+
+/// Connections on new endpoints, at least two of each of two workers: the answers to their CRCX. Call number N has the id
+/// `500 + N`, in hexadecimal digits.
+fn create_on_two_workers(agent: &Agent, to: SocketAddr) -> Vec<Said> {
+    let mut made: Vec<Said> = Vec::new();
+    for number in 0x500..0x540 {
+        made.push(create(agent, to, "ann/$@ms", &[&format!("C: {number:X}"), "M: recvonly"]));
+        let first = made.iter().filter(|answer| token(answer) == token(&made[0])).count();
+        if first >= 2 && made.len() - first >= 2 {
+            return made;
+        }
+    }
+    panic!("64 connections on one worker of two");
+}
+
 /// The next command of a gateway with this verb that `is_it`, answered with 200.
 fn expect_command(agent: &Agent, verb: &str, is_it: impl Fn(&Said) -> bool) -> Said {
     let said = agent.expect(verb, |said| said.first_word().eq_ignore_ascii_case(verb) && is_it(said));

@@ -4,7 +4,7 @@ use std::net::UdpSocket;
 use std::time::Duration;
 
 use super::*;
-use crate::support::DEADLINE;
+use crate::support::{DEADLINE, wait_for};
 
 fn packet(sequence: u16, ssrc: u32, payload: u8) -> Vec<u8> {
     let mut packet = vec![0x80, 0];
@@ -75,6 +75,12 @@ fn two_connections_of_one_bridge_hear_each_other() {
     let changed = ask(&agent, well_known, "MDCX", &name, &["C: B1", &connection, "M: inactive"]);
     assert_eq!(changed.code(), 200, "{}", changed.text);
     left.send_to(&packet(100, 1, 0x33), to_left).unwrap();
+    // Sound and commands come by different sockets: what the worker has not read yet could still be passed on.
+    let own = format!("I: {}", first.need("I"));
+    wait_for("the packet to be read", DEADLINE, || {
+        let audited = ask(&agent, well_known, "AUCX", &name, &[&own, "F: P"]);
+        audited.need("P").contains("PR=11").then_some(())
+    });
     let changed = ask(&agent, well_known, "MDCX", &name, &["C: B1", &connection, "M: sendrecv"]);
     assert_eq!(changed.code(), 200, "{}", changed.text);
     left.send_to(&packet(101, 1, 0x44), to_left).unwrap();

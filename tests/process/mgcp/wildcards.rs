@@ -5,19 +5,13 @@ use super::*;
 #[test]
 fn commands_in_one_datagram_for_two_workers_are_answered_in_order() {
     let (_pointsman, well_known, agent) = gateway(2);
-    let mut made = Vec::new();
-    while made.len() < 2 {
-        let call = format!("C: {:X}", 0x500 + made.len());
-        made.push(create(&agent, well_known, "ann/$@ms", &[&call, "M: recvonly"]));
-    }
-    let names: Vec<String> = made.iter().map(|answer| answer.need("Z").to_owned()).collect();
-    assert_ne!(names[0].split('/').nth(1), names[1].split('/').nth(1), "two workers");
+    let made = create_on_two_workers(&agent, well_known);
     let mut commands = Vec::new();
     for round in 0..3 {
-        for (at, name) in names.iter().enumerate() {
-            let (call, connection) = (format!("C: {:X}", 0x500 + at), format!("I: {}", made[at].need("I")));
+        for (at, answer) in made.iter().enumerate() {
+            let (call, connection) = (format!("C: {:X}", 0x500 + at), format!("I: {}", answer.need("I")));
             let mode = if round % 2 == 0 { "M: recvonly" } else { "M: inactive" };
-            commands.push(command("MDCX", name, &[&call, &connection, mode]));
+            commands.push(command("MDCX", answer.need("Z"), &[&call, &connection, mode]));
         }
     }
     commands.push(command("CRCX", "cnf/$@ms", &["C: 9999", "M: recvonly"]));
