@@ -128,10 +128,10 @@ impl Reception {
 /// What has been sent, for sender reports.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sent {
-    /// Packets.
-    pub packets: u32,
-    /// Octets of payload.
-    pub octets: u32,
+    /// Packets. A report has the lower 32 bits (RFC 3550 §6.4.1).
+    pub packets: u64,
+    /// Octets of payload, likewise.
+    pub octets: u64,
     /// The timestamp of the last packet, and when it left.
     pub last: Option<(u32, Time)>,
 }
@@ -222,7 +222,7 @@ fn write_report(out: &mut Vec<u8>, own: u32, reception: &mut Reception, sent: &S
             let fraction = ((now.0 % 1_000_000) << 32) / 1_000_000;
             let timestamp = timestamp.wrapping_add(samples(now).wrapping_sub(samples(at)));
             put_header(out, 1, SENDER_REPORT, 12);
-            for word in [own, seconds, fraction as u32, timestamp, sent.packets, sent.octets] {
+            for word in [own, seconds, fraction as u32, timestamp, sent.packets as u32, sent.octets as u32] {
                 out.extend_from_slice(&word.to_be_bytes());
             }
         }

@@ -191,8 +191,8 @@ impl Stream {
             return Err(Dropped::Held);
         }
         let (sequence, timestamp) = self.renumber(arrived, now);
-        self.sent.packets = self.sent.packets.wrapping_add(1);
-        self.sent.octets = self.sent.octets.wrapping_add(arrived.octets() as u32);
+        self.sent.packets += 1;
+        self.sent.octets += arrived.octets() as u64;
         self.sent.last = Some((timestamp, now));
         let marker = if arrived.marker { 0x80 } else { 0 };
         let header = write_header(marker | payload_type, sequence, timestamp, self.ssrc);

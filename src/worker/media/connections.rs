@@ -154,8 +154,8 @@ impl Connection {
         let (received, sent) = (self.stream.received(), self.stream.sent());
         let jitter = self.stream.reception().map_or(0, |reception| reception.jitter());
         Counters {
-            packets_sent: u64::from(sent.packets),
-            octets_sent: u64::from(sent.octets),
+            packets_sent: sent.packets,
+            octets_sent: sent.octets,
             packets_received: received.packets,
             octets_received: received.octets,
             packets_lost: self.stream.lost(),
