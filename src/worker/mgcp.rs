@@ -193,3 +193,98 @@ fn agents(welcome: &Welcome, own: &[SocketAddr], listeners: &Listeners) -> Vec<C
 fn told(welcome: &Welcome) -> &[MgcpListener] {
     welcome.mgcp.as_ref().map_or(&[], |told| &told.listeners)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handoff::frame::{Mgcp as Told, ReplyFrom};
+    use crate::ids::{Incarnation, TokenKey};
+    use crate::net::udp::Buffers;
+
+    fn address(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    fn listener(listener: u16, bypass: Bypass, domain: &str, own: &str) -> MgcpListener {
+        let call_agent = Some("ca@[192.0.2.9]".to_owned());
+        MgcpListener { listener, bypass, domain: domain.to_owned(), own: own.parse().ok(), call_agent }
+    }
+
+    /// The welcome to w2 of a dispatcher with a SIP listener and three for MGCP, one for each way of bypass.
+    fn welcome() -> Welcome {
+        Welcome {
+            name: "w2".to_owned(),
+            slot: 2,
+            token: TokenKey::new([1; 32]).token(Incarnation::new(5)).to_string(),
+            incarnation: 5,
+            secret: 0,
+            key: None,
+            capacity: 10,
+            advertise: Vec::new(),
+            rtp_ports: (20_000, 20_099),
+            reply_from: ReplyFrom::Listener,
+            sockets: Vec::new(),
+            listeners: ["192.0.2.1:5060", "192.0.2.1:2427", "192.0.2.2:2427", "192.0.2.3:2427"].map(address).into(),
+            access: Vec::new(),
+            mgcp: Some(Told {
+                aliases: [("rtpbridge", "bridge"), ("later", "hologram")]
+                    .map(|(name, kind)| (name.to_owned(), kind.to_owned()))
+                    .into(),
+                listeners: vec![
+                    listener(1, Bypass::Relay, "[192.0.2.1]", "192.0.2.1:2432"),
+                    listener(2, Bypass::Domain, "w2.ms.example.net", "192.0.2.22:2427"),
+                    listener(3, Bypass::Port, "ms.example.net", "192.0.2.3:2432"),
+                ],
+                predecessor: None,
+            }),
+        }
+    }
+
+    const OWN: [&str; 3] = ["192.0.2.1:2432", "192.0.2.22:2427", "192.0.2.3:2432"];
+
+    #[test]
+    fn endpoints_are_named_after_the_listener_that_their_commands_come_to() {
+        let welcome = welcome();
+        let mut listeners = Listeners::default();
+        listeners.set(&welcome.listeners, vec![None, None, None, None]);
+        let domain = || Naming::Domain("w2.ms.example.net".into());
+        assert_eq!(naming(&welcome, &listeners), [Naming::Relay, Naming::Relay, domain(), Naming::Port]);
+        assert_eq!(own_naming(&welcome, &OWN.map(address)), [Naming::Relay, domain(), Naming::Port]);
+        // Our numbers of the listeners stay when a new dispatcher has them in another order.
+        let mut turned = Welcome { listeners: welcome.listeners.iter().rev().copied().collect(), ..welcome };
+        for listener in turned.mgcp.iter_mut().flat_map(|told| &mut told.listeners) {
+            listener.listener = 3 - listener.listener;
+        }
+        listeners.set(&turned.listeners, vec![None, None, None, None]);
+        assert_eq!(naming(&turned, &listeners), [Naming::Relay, Naming::Relay, domain(), Naming::Port]);
+        let silent = Welcome { mgcp: None, ..turned };
+        assert_eq!(naming(&silent, &listeners), vec![Naming::Relay; 4]);
+    }
+
+    #[test]
+    fn each_call_agent_hears_from_the_socket_on_which_it_knows_the_endpoints() {
+        let welcome = welcome();
+        let duplicate = Socket::bind(address("127.0.0.1:0"), Buffers::MEDIA).unwrap();
+        let mut listeners = Listeners::default();
+        listeners.set(&welcome.listeners, vec![None, Some(duplicate), None, None]);
+        let ways = |listeners: &Listeners| -> Vec<(Hop, String)> {
+            let agents = agents(&welcome, &OWN.map(address), listeners);
+            agents.iter().map(|agent| (agent.way.hop, agent.domain.to_string())).collect()
+        };
+        let named = |hop, domain: &str| (hop, domain.to_owned());
+        let expected = [
+            named(Hop::Listener(1), "[192.0.2.1]"),
+            named(Hop::Own(1), "w2.ms.example.net"),
+            named(Hop::Own(2), "ms.example.net:2432"),
+        ];
+        assert_eq!(ways(&listeners), expected);
+        let mut none = Listeners::default();
+        none.set(&welcome.listeners, vec![None, None, None, None]);
+        assert_eq!(ways(&none)[0], named(Hop::Own(0), "[192.0.2.1]"), "without a duplicate it is its own socket");
+    }
+
+    #[test]
+    fn an_alias_of_a_kind_that_is_not_known_here_is_none() {
+        assert_eq!(aliases(&welcome()), [("rtpbridge".into(), Kind::Bridge)]);
+    }
+}
