@@ -27,6 +27,9 @@ pub struct Flags {
     /// Name to ask for, such as w2
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
+    /// Capacity units [default: the dispatcher's `--capacity`]
+    #[arg(long, value_name = "UNITS", value_parser = clap::value_parser!(u32).range(1..=1_000_000_000))]
+    pub capacity: Option<u32>,
     /// MGCP gateway to hand commands on to, in place of the built-in media
     #[arg(long, value_name = "ADDR:PORT", requires = "dispatcher", conflicts_with = "link_fd")]
     pub gateway: Option<SocketAddr>,
@@ -39,7 +42,11 @@ pub struct Flags {
 pub fn run(flags: Flags, verbose: u8) -> Result<(), Failure> {
     log::start(verbose)?;
     if let (Some(gateway), Some(dispatcher)) = (flags.gateway, &flags.dispatcher) {
-        let settings = external::Settings { name: flags.name, ..external::Settings::new(dispatcher.clone(), gateway) };
+        let settings = external::Settings {
+            name: flags.name,
+            capacity: flags.capacity,
+            ..external::Settings::new(dispatcher.clone(), gateway)
+        };
         return external::run(settings).map_err(Failure::usage);
     }
     let link = match (flags.link_fd, &flags.dispatcher) {
@@ -47,6 +54,12 @@ pub fn run(flags: Flags, verbose: u8) -> Result<(), Failure> {
         // One of the two is there: the command line demands it.
         (None, path) => Link::Path(path.clone().unwrap_or_default()),
     };
-    let settings = Settings { name: flags.name, handoff: flags.dispatcher, gateway: true, ..Settings::new(link) };
+    let settings = Settings {
+        name: flags.name,
+        handoff: flags.dispatcher,
+        capacity: flags.capacity,
+        gateway: true,
+        ..Settings::new(link)
+    };
     worker::run(settings, Echo::default()).map_err(Failure::usage)
 }

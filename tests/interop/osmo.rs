@@ -36,14 +36,19 @@ struct Gateway {
 }
 
 impl Gateway {
+    /// A gateway with room for all calls of a test.
     fn start() -> Self {
+        Gateway::with(CALLS + 24)
+    }
+
+    /// A gateway with so many endpoints.
+    fn with(endpoints: usize) -> Self {
         let ip = own_address();
         let dir = tempfile::Builder::new().prefix("pm-osmo-").tempdir().expect("a temporary directory");
         let text = format!(
             "log stderr\n logging level all error\nline vty\n no login\n bind {ip} 4243\n\
              mgcp\n bind ip {ip}\n bind port 2427\n domain mgw\n rtp net-range 20000 29999\n\
-             \x20rtp net-bind-ip {ip}\n no rtp keep-alive\n number endpoints {}\n allow-transcoding\n",
-            CALLS + 24
+             \x20rtp net-bind-ip {ip}\n no rtp keep-alive\n number endpoints {endpoints}\n allow-transcoding\n"
         );
         fs::write(dir.path().join("mgw.cfg"), text).expect("a file for its configuration");
         let address = SocketAddr::new(ip.into(), 2427);
@@ -289,4 +294,24 @@ fn connections_at_the_gateway_outlive_the_dispatcher_and_are_deleted_with_the_wo
     let status = wait_for("its end", DEADLINE, || worker.0.try_wait().expect("a child of ours"));
     assert!(status.success());
     assert_eq!(tap.passed_on("DLCX").len(), 2);
+}
+
+#[test]
+fn a_call_that_the_gateway_has_no_endpoint_for_goes_to_another_worker() {
+    let gateway = Gateway::with(2);
+    let (pointsman, _worker) = behind(Setup::gateway(1).with(["--policy", "round-robin"]), gateway.address);
+    let agent = Agent::new(pointsman.address().ip());
+    let create =
+        |call: &str| agent.transact(&agent::Command::create("rtpbridge/*@mgw", call, "recvonly"), pointsman.address());
+    assert_eq!([create("1").code(), create("2").code()], [200, 200]);
+    pointsman.wait_until("both to be reported", |load| load["workers"][1]["sessions"] == 2);
+    let ready = pointsman.command(&["ready", "w0"]);
+    assert!(ready.status.success(), "{}", String::from_utf8_lossy(&ready.stderr));
+    // Every other one goes to the gateway first, in each lane.
+    for call in 3..27 {
+        let elsewhere = create(&call.to_string());
+        assert_eq!(elsewhere.code(), 200, "{}", elsewhere.text);
+    }
+    pointsman.wait_until("all to be the other worker's", |load| load["workers"][0]["sessions"] == 24);
+    assert!(pointsman.worker_number(1, "refused") >= 1);
 }

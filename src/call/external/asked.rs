@@ -11,7 +11,7 @@ use super::seq_of;
 use crate::call::exchange::Arrival;
 use crate::ids::Seq;
 use crate::time::Time;
-use crate::wire::mgcp::{Command, Verb};
+use crate::wire::mgcp::{Command, EndpointName, Verb, Wildcard};
 
 /// A command that was sent to the gateway.
 #[derive(Debug)]
@@ -87,6 +87,7 @@ pub(super) struct Asked {
     pub(super) connection: Option<Box<[u8]>>,
     /// Units, of a CRCX.
     pub(super) size: u32,
+    /// Whether it must be answered rather than given back.
     pub(super) follows: bool,
     pub(super) is_told_to_wait: bool,
 }
@@ -125,6 +126,12 @@ impl Verbs {
 const COPIES: usize = 8;
 
 impl Asked {
+    /// Whether another worker could do it: nobody has been told anything, and any endpoint will do.
+    pub(super) fn can_go_elsewhere(&self) -> bool {
+        let is_any = EndpointName::parse(&self.endpoint).is_some_and(|name| name.wildcard() != Wildcard::None);
+        self.verb == Kind::Create && is_any && !self.follows && !self.is_told_to_wait
+    }
+
     /// A message for the call agent, if there is a way to it.
     pub(super) fn transmit(&self, bytes: Arc<[u8]>) -> Option<Output> {
         self.way.map(|way| Output::Transmit(way.transmit(self.source, bytes)))
@@ -191,6 +198,8 @@ impl Pending {
     pub(super) fn on_dispatcher_lost(&mut self) {
         if let Purpose::Command(asked) = &mut self.purpose {
             asked.way = asked.way.filter(|way| way.lasts());
+            // It cannot go back to whom it came from.
+            asked.follows = true;
         }
     }
 

@@ -87,6 +87,9 @@ impl External {
         let code = response.code();
         match asked.verb {
             Kind::Create if code.is_success() => self.on_created(&asked, response),
+            Kind::Create if is_without_room(code) && asked.can_go_elsewhere() => {
+                return self.give_back(asked, RefuseReason::Full);
+            }
             // Whether it is gone, or the gateway never had it.
             Kind::Delete
                 if code.is_success()
@@ -155,12 +158,17 @@ impl External {
     pub(super) fn abandon(&mut self, own: u32, now: Time) {
         let Some(Pending { purpose: Purpose::Command(asked), flight, .. }) = self.take(own) else { return };
         let was_sent = flight != Flight::Waiting;
-        if was_sent || asked.follows || asked.is_told_to_wait {
-            return self.end(own, *asked, was_sent, ReturnCode::TRANSIENT_ERROR, now);
+        match was_sent || !asked.can_go_elsewhere() {
+            true => self.end(own, *asked, was_sent, ReturnCode::TRANSIENT_ERROR, now),
+            false => self.give_back(*asked, RefuseReason::Exhausted),
         }
+    }
+
+    /// Gives back a command that nothing has come of: another worker may have room for it.
+    fn give_back(&mut self, asked: Asked, reason: RefuseReason) {
         self.release(&asked);
         self.history.remove(&asked.key);
-        self.outputs.extend(asked.seqs.into_iter().map(|seq| Output::Refuse(seq, RefuseReason::Exhausted)));
+        self.outputs.extend(asked.seqs.into_iter().map(|seq| Output::Refuse(seq, reason)));
     }
 
     /// A command ends without the gateway's answer.
@@ -197,4 +205,15 @@ impl External {
         let bytes = rewrite::plain(ReturnCode::QUEUED, asked.key.id);
         self.outputs.extend(asked.transmit(bytes));
     }
+}
+
+/// Whether a gateway that says so has made no connection because it has no room for one.
+const fn is_without_room(code: ReturnCode) -> bool {
+    matches!(
+        code,
+        ReturnCode::RESOURCES_NOT_NOW
+            | ReturnCode::BANDWIDTH_NOT_NOW
+            | ReturnCode::NO_ENDPOINT
+            | ReturnCode::INSUFFICIENT_RESOURCES
+    )
 }
