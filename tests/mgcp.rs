@@ -421,12 +421,19 @@ fn refused_by_all_is_told_by_whether_anybody_takes_anything() {
 #[test]
 fn the_table_full_of_those_that_wait_is_overload_and_nothing_is_done() {
     let mut rig = rig_with(2, rules(), 16);
+    let begun = rig.hand(&crcx(800, "be"));
+    rig.dispatch.on_group_open(begun.worker, b"C:be", rig.now, rig.now);
     let mut placed = 0;
     while let Target::Worker(_) = rig.send(&crcx(placed + 1, &format!("{placed:x}"))).target {
         placed += 1;
     }
     assert_eq!(answer(rig.send(&crcx(900, "f00"))), (409, Reason::TableFull));
-    assert!((13..=16).contains(&placed), "{placed}");
+    assert!((12..=15).contains(&placed), "{placed}");
+    let leg = rig.hand(&crcx(901, "be"));
+    assert_eq!((leg.worker, leg.entry, leg.follows), (begun.worker, None, true), "what has one worker needs no place");
+    let token = rig.token(1, 1);
+    let named = rig.hand(&command("CRCX", 902, &format!("ann/{token}/$@ms"), "C: f\n"));
+    assert_eq!((named.worker, named.entry), (WorkerId(1), None));
     rig.arrival.source = "203.0.113.77:2727".parse().unwrap();
     assert_eq!(given(rig.send(&crcx(900, "f01"))).1, Reason::SelectedGroup, "what is left is for others");
 }
@@ -651,6 +658,16 @@ fn a_worker_that_dies_is_left_out_and_one_that_says_nothing_for_five_seconds() {
     rig.now = rig.now + 33 * SECOND;
     rig.dispatch.handle_timeout(rig.now);
     assert_eq!(rig.dispatch.gathering_len(), 0);
+}
+
+#[test]
+fn a_list_of_which_a_part_cannot_be_read_is_too_large() {
+    let mut rig = rig(2);
+    let (gathering, _) = everyone(&mut rig, "AUEP 1 *@ms MGCP 1.0\n");
+    rig.dispatch.on_gathered(gathering, WorkerId(0), b"200 1 OK\nZ: a/1@ms\n", rig.now);
+    let many = format!("200 1 OK\n{}", "Z: a/1@ms\n".repeat(200));
+    rig.dispatch.on_gathered(gathering, WorkerId(1), many.as_bytes(), rig.now);
+    assert_eq!(gathered(&mut rig, gathering).unwrap(), "533 1 Response too large\r\n");
 }
 
 #[test]

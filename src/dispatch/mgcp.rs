@@ -20,11 +20,12 @@ mod size;
 use std::net::IpAddr;
 
 use super::Dispatch;
-use super::decision::{Arrival, Decision, EntryId, Reason, Returned, Target, Tried};
-use super::fingerprint::Fingerprint;
+use super::decision::{Arrival, Decision, EntryId, Reason, Return, Returned, Target, Tried};
+use super::fingerprint::{Fingerprint, Printer};
+use super::group::Group;
 use super::placing::Placement;
 use super::table::{Entry, LINGER, State};
-use crate::ids::TransactionRange;
+use crate::ids::{TransactionRange, WorkerId};
 use crate::time::Time;
 use crate::wire::mgcp::{Command, Message, Response, ReturnCode, TransactionId, Unparsable, Verb, Wildcard};
 
@@ -281,10 +282,14 @@ impl Dispatch {
         }
     }
 
-    /// The worker that has the call.
-    fn holder(&self, summary: &Summary<'_>) -> Option<crate::ids::WorkerId> {
-        let group = self.groups.get(self.groups.find(summary.call?)?)?;
-        Some(group.worker)
+    /// The worker that has the call, or is to have it.
+    fn holder(&self, summary: &Summary<'_>) -> Option<WorkerId> {
+        Some(self.groups.get(self.groups.find(summary.call?)?)?.worker)
+    }
+
+    /// The call, where a worker has said that it has it.
+    fn opened_by(&self, summary: &Summary<'_>) -> Option<&Group> {
+        self.groups.get(self.groups.find(summary.call?)?).filter(|group| group.opened.is_some())
     }
 
     fn note_mgcp(&mut self, message: &Message<'_>, decision: &Decision, now: Time) {
@@ -300,7 +305,7 @@ impl Dispatch {
 }
 
 impl<'a> Summary<'a> {
-    fn of(command: &Command<'a>, arrival: &Arrival, printer: &super::fingerprint::Printer) -> Self {
+    fn of(command: &Command<'a>, arrival: &Arrival, printer: &Printer) -> Self {
         let sender = arrival.source.ip();
         let Names { transaction: name, call } = Names::of(command, sender, printer);
         Summary {
@@ -321,7 +326,7 @@ const fn goes_to_all(verb: Verb<'_>) -> bool {
 
 /// The dispatcher's own answer.
 const fn returned(code: ReturnCode, transaction: TransactionId, reason: Reason) -> Decision {
-    Decision { target: Target::Return(super::decision::Return { code, transaction }), reason }
+    Decision { target: Target::Return(Return { code, transaction }), reason }
 }
 
 /// A number in decimal digits.

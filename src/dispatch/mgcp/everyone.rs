@@ -7,7 +7,7 @@ use crate::dispatch::Dispatch;
 use crate::dispatch::decision::{Arrival, Decision, Handoff, Reason, Target};
 use crate::ids::WorkerId;
 use crate::time::Time;
-use crate::wire::mgcp::{Command, Message, ReturnCode, parse, parts};
+use crate::wire::mgcp::{Command, Fault, Message, ReturnCode, parse, parts};
 
 impl Dispatch {
     /// The next worker that is to have the command of a gathering. Once there is none, their answers are awaited.
@@ -24,14 +24,18 @@ impl Dispatch {
     /// What a worker says to a gathering: a response, with notifications in front of it perhaps, which the worker sends
     /// again. What cannot be read counts as no answer.
     pub fn on_gathered(&mut self, gathering: GatheringId, worker: WorkerId, bytes: &[u8], now: Time) {
-        let response = parts(bytes).find_map(|part| match parse(part) {
-            Ok(Message::Response(response)) => Some(response),
-            _ => None,
-        });
-        match response {
-            Some(response) => self.gatherings.on_answer(gathering, worker, &response, now),
-            None => self.gatherings.leave_out(gathering, worker, now),
+        for part in parts(bytes) {
+            match parse(part) {
+                Ok(Message::Response(response)) => {
+                    return self.gatherings.on_answer(gathering, worker, &response, now);
+                }
+                Err(bad) if bad.is_response && matches!(bad.fault, Fault::TooManyParameters | Fault::TooLarge) => {
+                    return self.gatherings.on_too_large(gathering, worker, now);
+                }
+                Ok(Message::Command(_)) | Err(_) => {}
+            }
         }
+        self.gatherings.leave_out(gathering, worker, now);
     }
 
     /// A gathering whose answer is ready to be sent: [`Dispatch::gathered`].

@@ -173,6 +173,16 @@ impl Gatherings {
         self.leave_out(id, worker, now);
     }
 
+    /// A worker's answer that is too large to be read.
+    pub(super) fn on_too_large(&mut self, id: GatheringId, worker: WorkerId, now: Time) {
+        if let Some(Stage::UnderWay { awaited, merged, .. }) = self.all.get_mut(&id).map(|it| &mut it.stage)
+            && awaited.contains(&worker)
+        {
+            merged.add_too_large();
+            self.leave_out(id, worker, now);
+        }
+    }
+
     /// No answer of this worker will come.
     pub(super) fn leave_out(&mut self, id: GatheringId, worker: WorkerId, now: Time) {
         let Some(Stage::UnderWay { unsent, awaited, .. }) = self.all.get_mut(&id).map(|it| &mut it.stage) else {

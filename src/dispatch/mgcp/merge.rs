@@ -3,6 +3,7 @@
 //! It is a success if any of them says so, else the first error. Lists of endpoints are put together, their numbers
 //! added up (AuditEndpoint, RFC 3435 §2.3.10); no more are named than the command asks for.
 
+use crate::ids::Token;
 use crate::wire::mgcp::{Field, Response, ResponseWriter, ReturnCode, TransactionId};
 
 /// The largest answer: what every peer must take (RFC 3435 §3.5.3).
@@ -13,8 +14,8 @@ const LARGEST: usize = 4_000;
 pub(super) struct Merged {
     good: Option<ReturnCode>,
     error: Option<ReturnCode>,
-    /// Lines `Z: name`.
-    names: Vec<u8>,
+    names: Vec<Box<[u8]>>,
+    /// How many have been named, in all.
     named: u32,
     /// How many may be named (`ZM:` of the command).
     most: Option<u32>,
@@ -32,6 +33,8 @@ impl Merged {
     /// Adds a worker's final answer.
     pub(super) fn add(&mut self, response: &Response<'_>) {
         let code = response.code();
+        // A list that lacks a part would pass for a whole one.
+        self.is_too_large |= code == ReturnCode::RESPONSE_TOO_LARGE;
         if !code.is_success() {
             self.error = self.error.or(Some(code));
             return;
@@ -43,9 +46,10 @@ impl Merged {
         let (mut named, mut number) = (0_u32, None);
         for param in response.params() {
             if param.field() == Some(Field::SpecificEndpointId) {
-                for name in param.value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
-                    named += u32::from(!name.is_empty());
-                    self.name(name);
+                let list = param.value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+                for name in list.filter(|name| !name.is_empty()) {
+                    named += 1;
+                    self.names.push(name.into());
                 }
             } else if param.name.eq_ignore_ascii_case(NUMBER) {
                 number = read(param.value);
@@ -55,42 +59,64 @@ impl Merged {
         self.number = match (self.number, number) {
             (None, None) => None,
             (Some(sum), number) => Some(sum.saturating_add(number.unwrap_or(named))),
-            (None, Some(number)) => Some(number.saturating_add(self.named.saturating_sub(named))),
+            (None, Some(number)) => Some(number.saturating_add(self.named)),
         };
+        self.named = self.named.saturating_add(named);
+        self.cut();
+    }
+
+    /// Adds an answer that has more lines than are read.
+    pub(super) const fn add_too_large(&mut self) {
+        self.is_too_large = true;
     }
 
     /// Writes the answer.
     pub(super) fn write(&self, transaction: TransactionId, out: &mut Vec<u8>) {
         let code = match (self.good, self.error) {
-            (Some(_), _) if self.is_too_large => ReturnCode::RESPONSE_TOO_LARGE,
+            _ if self.is_too_large => ReturnCode::RESPONSE_TOO_LARGE,
             (Some(good), _) => good,
             (None, Some(error)) => error,
             // Nobody has said anything in time.
             (None, None) => ReturnCode::TIMED_OUT,
         };
-        let writer = ResponseWriter::new(out, code, transaction);
+        let mut writer = ResponseWriter::new(out, code, transaction);
         if self.is_too_large || self.good.is_none() {
             return;
         }
         if let Some(number) = self.number {
-            writer.extension(NUMBER, number.to_string());
+            writer = writer.extension(NUMBER, number.to_string());
         }
-        out.extend_from_slice(&self.names);
+        for name in &self.names {
+            writer = writer.param(Field::SpecificEndpointId, name);
+        }
     }
 
-    fn name(&mut self, name: &[u8]) {
-        if name.is_empty() || self.most.is_some_and(|most| self.named >= most) || self.is_too_large {
-            return;
+    /// Leaves as many names as are asked for: a call agent asks for those behind the last one then, so that they have an
+    /// order, that of the workers' tokens.
+    fn cut(&mut self) {
+        if self.is_too_large {
+            return self.names.clear();
         }
-        self.named += 1;
-        for piece in [b"Z: ", name, b"\r\n"] {
-            self.names.extend_from_slice(piece);
+        if let Some(most) = self.most {
+            self.names.sort_by_cached_key(|name| token(name));
+            self.names.truncate(most as usize);
         }
-        if self.names.len() > LARGEST {
+        if self.names.iter().map(|name| name.len() + LINE).sum::<usize>() > LARGEST {
             self.is_too_large = true;
             self.names = Vec::new();
         }
     }
+}
+
+/// What a line has beside the name.
+const LINE: usize = b"Z: \r\n".len();
+
+/// The term of a name that is a worker's token.
+fn token(name: &[u8]) -> Vec<u8> {
+    let local = name.split(|&byte| byte == b'@').next().unwrap_or_default();
+    let is_token =
+        |term: &&[u8]| term.len() >= Token::LEN && term.get(..2).is_some_and(|two| two.eq_ignore_ascii_case(b"pm"));
+    local.split(|&byte| byte == b'/').find(is_token).unwrap_or_default().to_ascii_lowercase()
 }
 
 /// How many endpoints there are, and how many are to be named (RFC 3435 §2.3.10).

@@ -15,7 +15,8 @@ impl Dispatch {
     /// selected and has the call from now on.
     pub(super) fn begin_mgcp(&mut self, command: &Command<'_>, summary: &Summary<'_>, now: Time) -> Decision {
         let size = self.mgcp_size(command, summary);
-        if !self.table.has_place(|| self.printer.source(summary.sender).print()) {
+        let has_place = self.table.has_place(|| self.printer.source(summary.sender).print());
+        if !has_place && self.opened_by(summary).is_none() {
             return returned(ReturnCode::OVERLOAD, summary.transaction, Reason::TableFull);
         }
         let least = self.least_mgcp_room(summary.sender);
@@ -36,13 +37,21 @@ impl Dispatch {
             return returned(code_of(reason), summary.transaction, reason);
         };
         let new = NewEntry { group, ..self.mgcp_entry(summary, worker, slot.life) };
-        let Ok((entry, evicted)) = self.table.insert(new, now) else {
-            // Handed over without an entry, its retransmission would make a second connection.
-            group.into_iter().for_each(|group| self.groups.release(group));
-            return returned(ReturnCode::OVERLOAD, summary.transaction, Reason::TableFull);
+        let entry = match self.table.insert(new, now) {
+            Ok((id, evicted)) => {
+                self.counters.evicted += u64::from(evicted.is_some());
+                Some(id)
+            }
+            Err(_) => {
+                group.into_iter().for_each(|group| self.groups.release(group));
+                None
+            }
         };
-        self.counters.evicted += u64::from(evicted.is_some());
-        self.give(placement, false, Some(entry), (Tried::default(), now, 0), now)
+        if entry.is_none() && !placement.follows {
+            // Its retransmission would make a second connection. What has one worker only finds it without an entry.
+            return returned(ReturnCode::OVERLOAD, summary.transaction, Reason::TableFull);
+        }
+        self.give(placement, false, entry, (Tried::default(), now, 0), now)
     }
 
     /// Gives an entry whose worker is gone, or has refused, to another worker.

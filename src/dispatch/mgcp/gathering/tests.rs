@@ -74,9 +74,18 @@ fn no_more_endpoints_are_named_than_were_asked_for_and_all_are_counted() {
 }
 
 #[test]
+fn those_that_are_named_are_the_first_in_the_order_of_the_workers_tokens() {
+    let line = |token: char, number: u32| format!("Z: ann/PM{}/{number}@gw", token.to_string().repeat(16));
+    let answer = |token: char| format!("200 9\n{}\n{}\n{}\n", line(token, 1), line(token, 2), line(token, 10));
+    let expected = [line('A', 1), line('A', 2), line('A', 10), line('b', 1)].join("\r\n");
+    assert_eq!(merged(Some(4), [&answer('c'), &answer('b'), &answer('A')]), format!("200 9 OK\r\n{expected}\r\n"));
+}
+
+#[test]
 fn an_answer_that_no_peer_need_take_is_too_large() {
     let long = format!("200 9\n{}", "Z: ann/0123456789/1@media.example.net\n".repeat(60));
     assert_eq!(merged(None, [&long, &long, "200 9"]), "533 9 Response too large\r\n");
+    assert_eq!(merged(None, ["200 9", "533 9", "200 9"]), "533 9 Response too large\r\n", "a part of it");
 }
 
 #[test]

@@ -152,7 +152,7 @@ impl Rig {
             all.push((lane, std::mem::take(parcel)));
             true
         });
-        all.retain(|(_, parcel)| parcel.len() > 0);
+        all.retain(|(_, parcel)| parcel.messages().next().is_some());
         all
     }
 }
