@@ -1,6 +1,7 @@
 //! Call agents that mean no good, or cannot do better.
 
 use super::*;
+use crate::call::gateway::history::{State, TransactionKey};
 
 #[test]
 fn a_flood_of_endpoints_is_bounded_and_room_comes_back() {
@@ -215,6 +216,68 @@ fn whatever_comes_in_whatever_order_the_books_balance() {
         rig.gateway.end_all(rig.now);
         rig.settle();
         rig.check_empty();
+    }
+}
+
+/// Bytes that mean something somewhere, and some that never do.
+const JUNK: &[u8] = b"\r\n:;,@/$*[]-\"(){}.0 aZ\0\xff\x80";
+
+/// Some bytes of a command changed, gone or there twice.
+fn broken(command: &str, dice: &mut Dice) -> Vec<u8> {
+    let mut bytes = command.as_bytes().to_vec();
+    for _ in 0..=dice.roll(4) {
+        let at = dice.roll(bytes.len().max(1)).min(bytes.len().saturating_sub(1));
+        match dice.roll(5) {
+            0 => bytes.truncate(at),
+            1 => bytes.insert(at, JUNK[dice.roll(JUNK.len())]),
+            2 if !bytes.is_empty() => drop(bytes.remove(at)),
+            3 if !bytes.is_empty() => bytes[at] = dice.roll(256) as u8,
+            _ => {
+                let end = (at + dice.roll(40)).min(bytes.len());
+                let twice = bytes[at.min(end)..end].to_vec();
+                bytes.splice(at..at, twice);
+            }
+        }
+    }
+    bytes
+}
+
+#[test]
+fn whatever_is_broken_the_books_balance_and_every_command_with_an_id_is_answered() {
+    for seed in 100..130 {
+        let mut dice = Dice(seed);
+        let mut rig = Rig::with(Limits { units: 25, endpoints: 15, transactions: 2_000, ..Limits::default() });
+        for _ in 0..600 {
+            let command = some_command(&mut dice);
+            let bytes = broken(&command, &mut dice);
+            let arrival = Arrival { follows: true, ..rig.handed() };
+            rig.arrive_bytes(&bytes, &arrival);
+            let (mut answers, mut dealt_with) = (0, 0);
+            for output in rig.outputs.drain(..) {
+                match output {
+                    Output::Transmit(sent) => {
+                        answers += usize::from(sent.to == arrival.source && sent.bytes[0].is_ascii_digit());
+                    }
+                    Output::Answered(seq) => dealt_with += usize::from(seq.0 == rig.seq),
+                    _ => {}
+                }
+            }
+            let wanted = match parse(&bytes) {
+                // What was confirmed is not answered again.
+                Ok(Message::Command(command)) => match rig
+                    .gateway
+                    .history
+                    .get_mut(TransactionKey { source: arrival.source.ip(), id: command.transaction().0 })
+                {
+                    Some(transaction) if matches!(transaction.state, State::Confirmed) => answers.min(1),
+                    _ => 1,
+                },
+                Ok(Message::Response(_)) => 0,
+                Err(unparsable) => usize::from(unparsable.answer().is_some()),
+            };
+            assert_eq!((answers, dealt_with), (wanted, 1), "seed {seed}: {}", bytes.escape_ascii());
+            check_books(&rig, seed);
+        }
     }
 }
 

@@ -110,7 +110,11 @@ impl Rig {
     }
 
     fn arrive(&mut self, text: &str, arrival: &Arrival) {
-        match parse(text.as_bytes()) {
+        self.arrive_bytes(text.as_bytes(), arrival);
+    }
+
+    fn arrive_bytes(&mut self, bytes: &[u8], arrival: &Arrival) {
+        match parse(bytes) {
             Ok(message) => self.gateway.on_message(&message, arrival, self.now),
             Err(unparsable) => self.gateway.on_unparsable(&unparsable, arrival, self.now),
         }
