@@ -82,7 +82,7 @@ impl Gateway {
             refused: Refused::new(timers.history),
             jobs: Slab::new(limits.transactions),
             asked: Asked::new(),
-            events: Events::new(voice, timers),
+            events: Events::new(voice, identity.aliases.iter().map(|(alias, _)| alias.clone()), timers),
             // 10 ms are fine enough for the first retransmission; one turn is 20 s.
             wheel: Wheel::new(Duration::from_millis(10), 2_048, 1_024),
             outputs: VecDeque::new(),

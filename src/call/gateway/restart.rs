@@ -51,6 +51,8 @@ pub struct Change {
 pub struct Restarts {
     token: Box<str>,
     agents: Vec<CallAgent>,
+    /// The first terms of the endpoints' names: the kinds, and what else they are called.
+    terms: Vec<Box<str>>,
     runs: Vec<Run>,
     /// How many there have been: each has a number.
     count: u64,
@@ -95,9 +97,10 @@ const RUNS: usize = 1_024;
 const REDIRECTS: u32 = 5;
 
 impl Restarts {
-    /// Of the gateway with this token, for these call agents.
-    pub fn new(token: Box<str>, agents: Vec<CallAgent>) -> Self {
-        Restarts { token, agents, runs: Vec::new(), count: 0 }
+    /// Of the gateway with this token, for these call agents. `aliases` are other first terms of its endpoints' names.
+    pub fn new(token: Box<str>, agents: Vec<CallAgent>, aliases: impl IntoIterator<Item = Box<str>>) -> Self {
+        let terms = Kind::ALL.into_iter().map(|kind| kind.term().into()).chain(aliases).collect();
+        Restarts { token, agents, terms, runs: Vec::new(), count: 0 }
     }
 
     /// The configured call agents.
@@ -120,7 +123,7 @@ impl Restarts {
             _ => now,
         };
         for agent in 0..self.agents.len() {
-            self.add_kinds(agent, &token, method, until);
+            self.add_terms(agent, &token, method, until);
         }
         self.handle_timeout(client, now);
     }
@@ -129,7 +132,7 @@ impl Restarts {
     /// restart of its own is told, so that theirs goes first.
     pub fn succeed(&mut self, dead: &str, client: &mut Client, now: Time) {
         for agent in 0..self.agents.len() {
-            self.add_kinds(agent, dead, Method::Forced, now);
+            self.add_terms(agent, dead, Method::Forced, now);
         }
         self.handle_timeout(client, now);
     }
@@ -155,7 +158,7 @@ impl Restarts {
             Some(agent) if self.runs.iter().filter(|run| same(run)).count() >= ONE_BY_ONE => {
                 self.runs.retain(|run| !same(run));
                 let token = self.token.clone();
-                self.add_kinds(agent, &token, Method::Disconnected, until);
+                self.add_terms(agent, &token, Method::Disconnected, until);
             }
             _ if self.runs.len() >= RUNS => {}
             _ => self.add(scope, Method::Disconnected, name.into(), entity, way, until),
@@ -254,10 +257,10 @@ impl Restarts {
         self.runs.iter().any(|run| run.method == Method::Forced)
     }
 
-    fn add_kinds(&mut self, agent: usize, token: &str, method: Method, until: Time) {
+    fn add_terms(&mut self, agent: usize, token: &str, method: Method, until: Time) {
         let Some(CallAgent { entity, way, domain }) = self.agents.get(agent).cloned() else { return };
-        for kind in Kind::ALL {
-            let name = format!("{}/{token}/*@{domain}", kind.term());
+        for term in self.terms.clone() {
+            let name = format!("{term}/{token}/*@{domain}");
             self.add(Scope::Agent(agent), method, name.into_bytes().into(), entity.clone(), way, until);
         }
     }

@@ -21,11 +21,11 @@ pub(super) fn gateway_with_call_agent(workers: usize, dir: &Path) -> (Pointsman,
     (pointsman, well_known, agent, told)
 }
 
-/// The kinds of endpoints of which a call agent hears this, in any order, and the token they have.
+/// The first terms of the endpoints of which a call agent hears this, in any order, and the token they have.
 pub(super) fn expect_restart(told: &Agent, method: &str, is_it: impl Fn(&str) -> bool) -> String {
     let mut token = String::new();
-    let mut kinds = std::collections::BTreeSet::new();
-    while kinds.len() < 4 {
+    let mut heard = std::collections::BTreeSet::new();
+    while heard.len() < 5 {
         let rsip = expect_command(told, "RSIP", |rsip| {
             let (local, _) = rsip.endpoint().split_once('@').unwrap();
             rsip.need("RM") == method && is_it(local.split('/').nth(1).unwrap_or_default())
@@ -38,10 +38,11 @@ pub(super) fn expect_restart(told: &Agent, method: &str, is_it: impl Fn(&str) ->
             token = terms[1].to_owned();
         }
         if terms[1] == token {
-            kinds.insert(terms[0].to_owned());
+            heard.insert(terms[0].to_owned());
         }
     }
-    assert_eq!(kinds.iter().map(String::as_str).collect::<Vec<_>>(), ["ann", "bridge", "cnf", "ivr"]);
+    let told: Vec<_> = heard.iter().map(String::as_str).collect();
+    assert_eq!(told, ["ann", "bridge", "cnf", "ivr", "rtpbridge"]);
     token
 }
 

@@ -84,11 +84,11 @@ struct Endpoint {
 const OPEN: usize = 8;
 
 impl Events {
-    /// Without endpoints.
-    pub fn new(voice: Voice, timers: Timers) -> Self {
+    /// Without endpoints; `aliases` are first terms of their names beside those of the kinds.
+    pub fn new(voice: Voice, aliases: impl IntoIterator<Item = Box<str>>, timers: Timers) -> Self {
         Events {
             client: Client::new(voice.range, voice.seed, timers),
-            restarts: Restarts::new(voice.token, voice.agents),
+            restarts: Restarts::new(voice.token, voice.agents, aliases),
             endpoints: HashMap::default(),
         }
     }

@@ -28,7 +28,7 @@ impl Scene {
 
     fn with(agents: Vec<CallAgent>) -> Self {
         let client = Client::new(TransactionRange::of(WorkerId(0)), 11, Timers::default());
-        Scene { restarts: Restarts::new("pm0".into(), agents), client, now: Time(1_000_000) }
+        Scene { restarts: Restarts::new("pm0".into(), agents, []), client, now: Time(1_000_000) }
     }
 
     fn tell(&mut self, method: Method) {

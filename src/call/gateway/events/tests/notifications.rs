@@ -32,7 +32,7 @@ impl Scene {
 
     fn with(agents: Vec<CallAgent>) -> Self {
         let voice = Voice { token: "pm0".into(), range: TransactionRange::of(WorkerId(0)), agents, seed: 5 };
-        Scene { events: Events::new(voice, Timers::default()), now: Time(5_000_000) }
+        Scene { events: Events::new(voice, [], Timers::default()), now: Time(5_000_000) }
     }
 
     fn key() -> EndpointKey {
