@@ -7,6 +7,7 @@ use crate::call::gateway::create::Creation;
 use crate::call::gateway::delete::Deletion;
 use crate::call::gateway::exchange::{Ask, ConnectionKey, Flow, Output, Told};
 use crate::call::gateway::history::TransactionKey;
+use crate::call::gateway::lost::Loss;
 use crate::call::gateway::modify::Modification;
 use crate::call::slab::handle;
 use crate::time::Time;
@@ -27,6 +28,8 @@ pub(super) enum Job {
     Audit(TransactionKey, ConnectionKey, Vec<Field>),
     /// A request that waits for the first packet of a connection.
     Listen(ConnectionKey),
+    /// A connection that is lost.
+    Lose(Box<Loss>),
 }
 
 /// What was asked of the media and is not answered yet, in order. Each answer is for the oldest of its connection.
@@ -51,6 +54,7 @@ impl Gateway {
                 self.answer_audit(transaction, connection, &wanted, Some(counters), now);
             }
             Some(Job::Listen(connection)) => self.on_counted(connection, told, now),
+            Some(Job::Lose(loss)) => self.on_lost_closed(&loss, told, now),
             Some(Job::Delete(_)) | None => {}
         }
     }

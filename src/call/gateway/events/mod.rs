@@ -7,7 +7,7 @@ pub mod seen;
 
 mod watches;
 
-pub use watches::{Accepted, Events, Sender, Voice};
+pub use watches::{Accepted, Events, Gone, Sender, Voice};
 
 #[cfg(test)]
 mod tests;

@@ -17,7 +17,7 @@ use crate::call::gateway::notify::{Client, Draft, End, Entity, Purpose, Way};
 use crate::call::gateway::restart::{self, CallAgent, Change, Restarts};
 use crate::ids::TransactionRange;
 use crate::time::Time;
-use crate::wire::mgcp::{Command, Field, Response, RestartMethod, ReturnCode, Verb};
+use crate::wire::mgcp::{Command, ConnectionParameters, Field, ReasonCode, Response, RestartMethod, ReturnCode, Verb};
 
 /// The event side of a gateway.
 #[derive(Debug)]
@@ -47,6 +47,19 @@ pub struct Sender {
     pub source: SocketAddr,
     /// The socket.
     pub way: Way,
+}
+
+/// A connection that has ended by itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Gone<'a> {
+    /// Its call id.
+    pub call: &'a [u8],
+    /// Its id.
+    pub connection: &'a [u8],
+    /// Why.
+    pub reason: ReasonCode,
+    /// What it has carried.
+    pub parameters: ConnectionParameters,
 }
 
 /// A command's event parameters, read and found good.
@@ -180,6 +193,21 @@ impl Events {
         self.settle(now);
     }
 
+    /// A connection of the endpoint has ended by itself: the call agent hears of it by a DLCX (§2.3.8).
+    pub fn on_gone(&mut self, key: EndpointKey, gone: &Gone<'_>, now: Time) {
+        let Some(endpoint) = self.endpoints.get(&key) else { return };
+        let entity = endpoint.entity(self.restarts.agents());
+        let params = vec![
+            (Field::CallId, gone.call.into()),
+            (Field::ConnectionId, gone.connection.into()),
+            (Field::ReasonCode, gone.reason.to_string().into_bytes().into()),
+            (Field::ConnectionParameters, gone.parameters.to_string().into_bytes().into()),
+        ];
+        let draft = Draft { purpose: Purpose::Delete(key), verb: Verb::Dlcx, endpoint: endpoint.name.clone(), params };
+        self.client.send(draft, &entity, endpoint.last.way, &[], now);
+        self.settle(now);
+    }
+
     /// Whether an event of this kind would be kept.
     pub fn is_watched(&self, key: EndpointKey, seen: &Seen) -> bool {
         self.endpoints.get(&key).is_some_and(|endpoint| endpoint.watch.is_watched(seen))
@@ -309,6 +337,8 @@ impl Events {
         while let Some((purpose, id, end)) = self.client.poll_end() {
             match purpose {
                 Purpose::Notify(key) => self.on_notified(key, id, end, now),
+                Purpose::Delete(key) if end == End::Lost => self.disconnect(key, now),
+                Purpose::Delete(_) => {}
                 Purpose::Restart(number) => {
                     if let Some(change) = self.restarts.on_end(number, end, &mut self.client, now) {
                         self.on_change(change, now);
@@ -324,10 +354,8 @@ impl Events {
         let awaited = endpoint.current == Some(id);
         match end {
             End::Lost => {
-                let entity = endpoint.entity(self.restarts.agents());
                 endpoint.current = endpoint.current.filter(|_| !awaited);
-                let way = endpoint.last.way;
-                self.restarts.on_lost(key, &endpoint.name, entity, way, &mut self.client, now);
+                self.disconnect(key, now);
             }
             End::Answered { code, entity } => {
                 if let (ReturnCode::REDIRECTED, Some(entity)) = (code, entity) {
@@ -339,6 +367,14 @@ impl Events {
                     self.notify(key, notice, now);
                 }
             }
+        }
+    }
+
+    /// The call agent of an endpoint does not answer (§4.4.7).
+    fn disconnect(&mut self, key: EndpointKey, now: Time) {
+        if let Some(endpoint) = self.endpoints.get(&key) {
+            let entity = endpoint.entity(self.restarts.agents());
+            self.restarts.on_lost(key, &endpoint.name, entity, endpoint.last.way, &mut self.client, now);
         }
     }
 

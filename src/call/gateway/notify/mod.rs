@@ -1,4 +1,4 @@
-//! The gateway as client: the commands it sends to call agents by itself, NTFY and RSIP (RFC 3435 §3.5).
+//! The gateway as client: the commands it sends to call agents by itself, NTFY, DLCX and RSIP (RFC 3435 §3.5).
 //!
 //! Each is sent until it is answered or T-MAX is over, from 200 ms between repetitions to 4 s (§3.5.3), to one address of
 //! the call agent after the other (§4.3). Messages that leave at the same moment by the same way share a datagram
@@ -50,6 +50,8 @@ pub struct Client {
 pub enum Purpose {
     /// Events of this endpoint are reported.
     Notify(EndpointKey),
+    /// A connection of this endpoint has ended by itself.
+    Delete(EndpointKey),
     /// Endpoints go in or out of service: the number of the restart.
     Restart(u64),
 }
@@ -82,7 +84,7 @@ pub struct Way {
 pub struct Draft {
     /// What for.
     pub purpose: Purpose,
-    /// NTFY or RSIP.
+    /// NTFY, DLCX or RSIP.
     pub verb: Verb<'static>,
     /// The endpoint's name, possibly of all of a kind.
     pub endpoint: Box<[u8]>,

@@ -91,12 +91,19 @@ fn a_connection_id_is_never_used_again() {
 }
 
 #[test]
-fn a_connection_whose_media_is_lost_is_gone() {
+fn a_connection_whose_media_is_lost_is_gone_and_the_call_agent_hears_of_it() {
     let mut rig = Rig::new();
     let (endpoint, connection) = rig.create("ann", 1);
     let (key, _) = rig.asked[0];
+    rig.counters = Counters { packets_received: 7, ..Counters::default() };
     rig.gateway.on_media(key, Told::Lost, rig.now);
     rig.settle();
+    let told = rig.answer();
+    assert!(
+        told.starts_with("DLCX ") && told.contains(&format!(" {endpoint} MGCP 1.0\r\nC: 1\r\nI: {connection}\r\n")),
+        "{told}"
+    );
+    assert!(told.contains("\r\nE: 902 ") && told.contains("PR=7"), "{told}");
     rig.check_empty();
     rig.gateway.on_media(key, Told::Lost, rig.now);
     rig.settle();
