@@ -63,6 +63,33 @@ fn the_configured_call_agent_hears_of_start_drain_ready_and_stop() {
 }
 
 #[test]
+fn a_restart_of_the_dispatcher_is_no_restart_of_the_endpoints() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut pointsman, well_known, agent, told) = gateway_with_call_agent(2, dir.path());
+    let first = expect_restart(&told, "restart", |_| true);
+    expect_restart(&told, "restart", |token| token != first);
+    let made = create(&agent, well_known, "ann/$@ms.example.net", &["C: 1", "M: recvonly"]);
+    let known = told.heard().len();
+    pointsman.crash();
+    pointsman.start_again();
+    pointsman.wait_until_up();
+    let connection = format!("I: {}", made.need("I"));
+    let audited = ask(&agent, well_known, "AUCX", made.need("Z"), &[&connection, "F: C"]);
+    assert_eq!((audited.code(), audited.param("C")), (200, Some("1")), "{}", audited.text);
+    // A second life would be announced within a tenth of a second. Repetitions of the first announcement say nothing new.
+    let _ = told.hear(std::time::Duration::from_millis(400), |said| said.code() > 0);
+    let heard = told.heard();
+    let (before, after) = heard.split_at(known);
+    let parts = |datagrams: &[Vec<u8>]| -> std::collections::BTreeSet<String> {
+        let texts = datagrams.iter().map(|datagram| String::from_utf8_lossy(datagram).into_owned());
+        texts
+            .flat_map(|text| text.split("\r\n.\r\n").map(|part| part.trim_end().to_owned()).collect::<Vec<_>>())
+            .collect()
+    };
+    assert!(parts(after).is_subset(&parts(before)), "{:?}", parts(after));
+}
+
+#[test]
 fn without_a_configured_call_agent_nobody_is_told_of_anything() {
     let (pointsman, well_known, agent) = gateway(1);
     create(&agent, well_known, "ann/$@ms", &["C: 1", "M: recvonly"]);
