@@ -16,7 +16,7 @@ struct ByFile {
     pointsman: Pointsman,
     /// Each worker's own address; none where they share the dispatcher's.
     addresses: Vec<IpAddr>,
-    _file: tempfile::NamedTempFile,
+    file: tempfile::NamedTempFile,
 }
 
 impl ByFile {
@@ -24,7 +24,7 @@ impl ByFile {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         write!(file, "{text}").unwrap();
         let pointsman = setup.with(["--config", &file.path().display().to_string()]).start();
-        ByFile { pointsman, addresses, _file: file }
+        ByFile { pointsman, addresses, file }
     }
 
     /// `workers` workers, each with an address of its own, under the domain `ms.example.net`.
@@ -211,6 +211,81 @@ fn connections_outlive_the_dispatcher_and_what_waited_at_its_port_is_answered_by
         assert_eq!(connection.delete(&agent, to).code(), 250, "{}", connection.endpoint);
     }
     by_file.pointsman.wait_until("one connection to be left", |load| sum(load, "sessions") == 1);
+}
+
+#[test]
+fn a_dispatcher_that_counts_its_listeners_otherwise_gets_its_workers_back_all_the_same() {
+    let setup = Setup::new(2).with(["--slow-start", "0s"]);
+    let (sip, mgcp) = (format!("udp:{}:5060", setup.ip), format!("mgcp:{}:2427", setup.ip));
+    let front = SocketAddr::new(setup.ip, 2427);
+    let before = setup.clone().with(["--listen", &mgcp]);
+    let after = Setup { sip: false, ..setup }.with(["--listen", &mgcp, "--listen", &sip]);
+    let mut pointsman = before.start();
+    let (agent, phone) = (Agent::new(front.ip()), crate::support::phone::Phone::new(front.ip()));
+    let connections: Vec<Connection> =
+        (0..2).map(|call| Connection::create(&agent, front, &format!("{call}"))).collect();
+    let dialog = phone.call(&phone.invite(pointsman.address(), None), pointsman.address());
+    let workers = pointsman.worker_pids();
+    pointsman.crash();
+    pointsman.start_again_as(after);
+    pointsman.wait_until_up();
+    assert_eq!(pointsman.worker_pids(), workers);
+    assert_eq!(connections[0].modify(&agent, front).code(), 200);
+    assert_eq!(phone.transact(&dialog.request("BYE", 1), pointsman.address()).status(), 200);
+    // Endpoints are named, and answers leave, as the listener of that number says now.
+    let again = Connection::create(&agent, front, "9");
+    assert!(again.endpoint.ends_with("@ms.example.net"), "{}", again.endpoint);
+    // A successor gets the same sockets under the new numbers.
+    for slot in 0..2 {
+        let killed = pointsman.kill_worker(slot);
+        pointsman.wait_until("a successor", |load| {
+            let worker = &load["workers"][slot];
+            worker["state"] == "up" && worker["pid"] != killed
+        });
+    }
+    assert_eq!(connections[1].modify(&agent, front).code(), 500);
+    let fresh = Connection::create(&agent, front, "a");
+    let own = [2430, 2431].map(|port| SocketAddr::new(front.ip(), port));
+    let codes = own.map(|own| fresh.modify(&agent, own).code());
+    assert!(codes.contains(&200), "{codes:?}");
+    let dialog = phone.call(&phone.invite(pointsman.address(), None), pointsman.address());
+    assert_eq!(phone.transact(&dialog.request("BYE", 1), dialog.target).status(), 200);
+}
+
+#[test]
+fn a_reload_gives_a_new_worker_the_next_address_and_changes_no_way_of_bypass() {
+    let addresses = [own_address(), own_address()];
+    let text = |workers: usize, bypass: &str| {
+        let [one, two] = addresses;
+        format!(
+            "workers = {workers}\n[[mgcp]]\nbypass = \"{bypass}\"\ndomain = \"ms.example.net\"\n\
+             addresses = [\"{one}\", \"{two}\"]\n"
+        )
+    };
+    let setup = Setup { workers_by_file: true, ..gateway(1) };
+    let by_file = ByFile::start(setup, &text(1, "domain"), addresses.map(IpAddr::from).into());
+    let pointsman = &by_file.pointsman;
+    std::fs::write(by_file.file.path(), text(2, "domain")).unwrap();
+    let reply = pointsman.stats("reload");
+    assert_eq!(reply["changed"][0]["key"], "workers", "{reply}");
+    pointsman.wait_until("the second worker", |load| load["workers"][1]["state"] == "up");
+    assert_eq!(pointsman.worker(1)["address"], addresses[1].to_string());
+    let agent = Agent::new(own_address().into());
+    let standing: Vec<Connection> =
+        (0..4).map(|call| Connection::create(&agent, pointsman.address(), &format!("{call}"))).collect();
+    assert!(standing.iter().any(|connection| connection.endpoint.ends_with("@w1.ms.example.net")));
+    for connection in &standing {
+        assert_eq!(connection.delete(&agent, by_file.reached_at(&connection.endpoint)).code(), 250);
+    }
+    std::fs::write(by_file.file.path(), text(2, "port").replace("addresses", "# addresses")).unwrap();
+    let reply = pointsman.stats("reload");
+    assert!(reply["error"].as_str().is_some_and(|error| error.contains("mgcp cannot change while it runs")), "{reply}");
+    std::fs::write(by_file.file.path(), text(3, "domain")).unwrap();
+    let reply = pointsman.stats("reload");
+    assert!(
+        reply["error"].as_str().is_some_and(|error| error.ends_with("2 for 3 workers; name one for each")),
+        "{reply}"
+    );
 }
 
 #[test]
