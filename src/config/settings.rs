@@ -48,8 +48,8 @@ pub struct Settings {
     /// What the dispatcher writes into a message it hands over: `none`, `header` (`X-Worker-Port`) or `request-uri`
     /// (the chosen worker's port). Default `none`. A reload may change it.
     pub insert: Option<Insert>,
-    /// Socket that answers to a handed-over request leave from: `listener` (RFC 3581 §4) or `worker`.
-    /// Default `listener`.
+    /// Socket that answers to a handed-over SIP request leave from: `listener` (RFC 3581 §4) or `worker`. Those to MGCP
+    /// commands leave from where the command came to. Default `listener`.
     pub reply_from: Option<ReplyFrom>,
     /// Time that workers get to end their calls with BYE at an orderly stop. Default `3s`. A reload may change it.
     pub stop_after: Option<Span>,

@@ -15,7 +15,7 @@ mod names;
 mod placing;
 mod refusing;
 mod returned;
-mod size;
+pub mod size;
 
 use std::net::IpAddr;
 

@@ -1,5 +1,6 @@
 //! The size of a session that comes straight to a worker's own port: there no dispatcher has weighed it.
 
+use crate::dispatch::mgcp::size::stated;
 use crate::wire::mgcp::Command;
 use crate::wire::sdp;
 use crate::wire::sip::Message;
@@ -15,10 +16,12 @@ pub(super) fn size_of(msg: &Message<'_>) -> u32 {
     size.clamp(1, LIMIT)
 }
 
-/// Units of a connection: `X-Size` or `X+Size` as a parameter, else 1; between 1 and 1,000.
+/// Units of a connection: what the command says itself, what the streams of its session description weigh, else 1;
+/// between 1 and 1,000.
 pub(super) fn size_of_command(command: &Command<'_>) -> u32 {
-    let stated = command.extension(b"X-Size").or_else(|| command.extension(b"X+Size"));
-    stated.and_then(number).unwrap_or(1).clamp(1, LIMIT)
+    let said = stated(command).and_then(number);
+    let size = said.or_else(|| sdp::weigh(command.descriptions().next()?, 1)).unwrap_or(1);
+    size.clamp(1, LIMIT)
 }
 
 fn number(value: &[u8]) -> Option<u32> {
@@ -32,6 +35,19 @@ fn number(value: &[u8]) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::mgcp::{self, Message};
+
+    #[test]
+    fn a_connection_weighs_what_its_command_says_or_its_description_holds() {
+        let size = |lines: &str| {
+            let text = format!("CRCX 1 ann/$@ms MGCP 1.0\n{lines}");
+            let Ok(Message::Command(command)) = mgcp::parse(text.as_bytes()) else { panic!("{text}") };
+            size_of_command(&command)
+        };
+        assert_eq!((size("C: 1\n"), size("X-Size: 12\n"), size("x+size:3\n")), (1, 12, 3));
+        assert_eq!((size("L: p:20, x-size:7\n"), size("X-Size: many\n"), size("X-Size: 0\n")), (7, 1, 1));
+        assert_eq!(size("C: 1\n\nv=0\nm=audio 4000 RTP/AVP 0\nm=audio 4002 RTP/AVP 0\n"), 2);
+    }
 
     #[test]
     fn a_number_is_digits_only_and_a_huge_one_counts_as_the_limit() {

@@ -18,10 +18,7 @@ impl SizeRules {
             return Sized::NOTHING;
         }
         self.first_named(source, |place| match place {
-            SizeSource::Header => {
-                let named = PARAMETERS.iter().find_map(|name| command.extension(name));
-                named.or_else(|| in_options(command.param(Field::LocalConnectionOptions)?)).map_or(Said::Nothing, read)
-            }
+            SizeSource::Header => stated(command).map_or(Said::Nothing, read),
             SizeSource::Sdp => {
                 command.descriptions().next().map_or(Said::Nothing, |body| match sdp::weigh(body, self.video) {
                     None => Said::Nothing,
@@ -33,6 +30,12 @@ impl SizeRules {
             SizeSource::RequestUri | SizeSource::Mscml | SizeSource::Msml => Said::Nothing,
         })
     }
+}
+
+/// The size that a command names itself, as written: in a parameter, else among its local connection options.
+pub fn stated<'a>(command: &Command<'a>) -> Option<&'a [u8]> {
+    let named = PARAMETERS.iter().find_map(|name| command.extension(name));
+    named.or_else(|| in_options(command.param(Field::LocalConnectionOptions)?))
 }
 
 /// The value of `x-size` among local connection options: `p:20, a:PCMU, x-size:4`.
