@@ -15,13 +15,13 @@
 //! wire               SIP, MGCP, SDP: borrowed views of messages, no state
 //! dispatch           the decision: rules, table, pool, ledger, size, selection
 //! handoff            the protocol between dispatcher and worker: frame, front, back
-//! call               what a worker does with a call: transaction, dialog, offer, gateway (MGCP)
+//! call               what a worker does with a call: transaction, dialog, offer, gateway (MGCP), external gateway
 //! media              packets: streams, echo, ports
 //! -- effects: the only code that speaks to the kernel --
 //! net                system calls, sockets, clock, name look-ups
 //! -- processes: each wires pure parts to net --
 //! server             the dispatcher process: lane (the hot loop), links
-//! worker             the SDK (trait Application, run) and the built-in media application
+//! worker             the SDK (trait Application, run), the built-in media application, the adapter for other gateways
 //! supervisor         worker processes: slots, start, restart, stop; both sides of a takeover
 //! upgrade            one dispatcher takes over from another: phases, what passes between them
 //! admin              stats socket and its client

@@ -11,6 +11,7 @@
 //! Pure, as [`crate::call`] is: messages and the time go in, [`Output`]s come out.
 
 mod agents;
+mod anyof;
 mod asked;
 mod connections;
 mod exchange;

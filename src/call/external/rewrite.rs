@@ -15,6 +15,20 @@ pub(super) fn to_gateway(command: &Command<'_>, own: u32, tokens: &Tokens) -> Ar
     })
 }
 
+/// A command as it was sent to the gateway, with `*` for `$`.
+pub(super) fn with_star(command: &Command<'_>, own: u32) -> Arc<[u8]> {
+    written(command, TransactionId(own), &star(command.endpoint().as_bytes()), command.params(), star)
+}
+
+/// A name with `*` for each term that is `$`.
+fn star(name: &[u8]) -> Vec<u8> {
+    let at = memchr::memrchr(b'@', name).unwrap_or(name.len());
+    let (local, domain) = name.split_at_checked(at).unwrap_or((name, &[]));
+    let terms: Vec<&[u8]> =
+        local.split(|byte| *byte == b'/').map(|term| if term == b"$" { b"*" } else { term }).collect();
+    [&terms.join(&b'/'), domain].concat()
+}
+
 /// The gateway's command for a call agent.
 pub(super) fn to_agent(command: &Command<'_>, own: u32, tokens: &Tokens) -> Arc<[u8]> {
     let name = tokens.insert(command.endpoint().as_bytes());

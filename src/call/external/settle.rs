@@ -28,7 +28,11 @@ impl External {
         }
         match pending {
             pending if code.is_provisional() => self.on_provisional(own, pending, response, now),
-            Pending { purpose: Purpose::Command(asked), .. } => self.on_final(*asked, response, now),
+            Pending { purpose: Purpose::Command(asked), bytes, .. } => {
+                if let Some(asked) = self.ask_with_star(asked, &bytes, code, now) {
+                    self.on_final(*asked, response, now);
+                }
+            }
             Pending { purpose: Purpose::Late { endpoint, call }, .. } => {
                 if code.is_success() {
                     let endpoint = response.param(Field::SpecificEndpointId).unwrap_or(&endpoint);

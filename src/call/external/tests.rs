@@ -143,6 +143,23 @@ fn a_crcx_goes_to_the_gateway_as_it_came_and_its_answer_has_the_token_in_its_nam
 }
 
 #[test]
+fn a_gateway_that_knows_no_dollar_is_asked_with_a_star() {
+    let mut world = World::up();
+    let said = world.agent("CRCX 7 rtpbridge/$@mgw MGCP 1.0\r\nC: 1\r\nZ2: rtpbridge/$@mgw\r\n");
+    assert_eq!(said[1], Said::Gateway("CRCX 2 rtpbridge/$@mgw MGCP 1.0\nC: 1\nZ2: rtpbridge/$@mgw\n".into()));
+    let again = world.gateway("500 2 FAIL\n");
+    assert_eq!(again, [Said::Gateway("CRCX 3 rtpbridge/*@mgw MGCP 1.0\nC: 1\nZ2: rtpbridge/*@mgw\n".into())]);
+    assert_eq!(world.agent("CRCX 7 rtpbridge/$@mgw MGCP 1.0\r\nC: 1\r\n"), [], "it is under way");
+    assert_eq!(
+        world.gateway("500 3 FAIL\n"),
+        [Said::Closed("1".into()), Said::Agent("500 7 FAIL\n".into()), Said::Answered(1), Said::Answered(2)]
+    );
+    let said = world.agent("CRCX 8 rtpbridge/9@mgw MGCP 1.0\r\nC: 1\r\n");
+    let said = world.gateway(&format!("500 {} FAIL\n", own_of(&said)));
+    assert!(said.contains(&Said::Agent("500 8 FAIL\n".into())), "a name is a name");
+}
+
+#[test]
 fn commands_with_the_token_go_to_the_gateway_without_it() {
     let mut world = World::up();
     let said = world.agent("MDCX 8 rtpbridge/PMTOK/1@mgw MGCP 1.0\r\nI: A1\r\n");
@@ -516,6 +533,55 @@ fn a_burst_goes_to_the_gateway_a_window_at_a_time_and_in_order() {
     assert_eq!(said.iter().filter(|said| matches!(said, Said::Agent(it) if it.starts_with("400"))).count(), 199);
     assert_eq!(world.external.load().units_used, 1);
     assert_eq!(world.external.under_way, 1, "the question whether it is there");
+}
+
+#[test]
+fn whatever_the_gateway_says_nothing_is_answered_twice() {
+    let mut dice = 7_u64;
+    let mut roll = move |sides: usize| {
+        dice ^= dice << 13;
+        dice ^= dice >> 7;
+        dice ^= dice << 17;
+        dice as usize % sides
+    };
+    let mut world = World::up();
+    let mut ends = HashMap::new();
+    for id in 1..=4_000_u32 {
+        let said = world.agent(&format!("CRCX {id} rtpbridge/$@mgw MGCP 1.0\r\nC: {}\r\n", id % 7));
+        let mut answer = match said.iter().find(|said| matches!(said, Said::Gateway(_))) {
+            Some(Said::Gateway(sent)) => {
+                let own = sent.split(' ').nth(1).unwrap();
+                format!("200 {own} OK\r\nK:\r\nZ: rtpbridge/{id}@mgw\r\nI: A{id}\r\n.\r\nNTFY 9 rtpbridge/{id}@mgw MGCP 1.0\r\n")
+            }
+            _ => "RSIP 1 *@mgw MGCP 1.0\r\nRM: restart\r\n".to_owned(),
+        }
+        .into_bytes();
+        for _ in 0..roll(4) {
+            let at = roll(answer.len());
+            answer[at] = b"0159 /@$*\r\n.:Z"[roll(14)];
+        }
+        world.external.on_gateway(&answer, Time(world.now));
+        let mut all = said;
+        all.extend(std::iter::from_fn(|| world.external.poll_output()).filter_map(|output| match output {
+            Output::Answered(seq) => Some(Said::Answered(seq.0)),
+            Output::Refuse(seq, reason) => Some(Said::Refused(seq.0, reason)),
+            _ => None,
+        }));
+        all.extend(world.pass(20 * MS));
+        for said in all {
+            if let Said::Answered(seq) | Said::Refused(seq, _) = said {
+                *ends.entry(seq).or_insert(0) += 1;
+            }
+        }
+    }
+    for said in world.pass(100 * SECOND) {
+        if let Said::Answered(seq) | Said::Refused(seq, _) = said {
+            *ends.entry(seq).or_insert(0) += 1;
+        }
+    }
+    assert_eq!(ends.len() as u64, world.seq);
+    assert!(ends.values().all(|times| *times == 1));
+    assert!(world.external.load().units_used <= 10);
 }
 
 #[test]
