@@ -323,3 +323,25 @@ fn a_call_that_the_gateway_has_no_endpoint_for_goes_to_another_worker() {
     pointsman.wait_until("all to be the other worker's", |load| load["workers"][0]["sessions"] == 24);
     assert!(pointsman.worker_number(1, "refused") >= 1);
 }
+
+#[test]
+fn deleting_one_call_everywhere_leaves_the_others_at_the_gateway() {
+    let gateway = Gateway::start();
+    let (pointsman, _worker) = behind(Setup::gateway(1), gateway.address);
+    let agent = Agent::new(pointsman.address().ip());
+    let create =
+        |call: &str| agent.transact(&agent::Command::create("rtpbridge/*@mgw", call, "recvonly"), pointsman.address());
+    let (first, second) = (create("A1"), create("A2"));
+    assert_eq!([first.code(), second.code()], [200, 200]);
+    let deleted = agent.transact(&agent::Command::new("DLCX", "*@mgw").with("C: A1"), pointsman.address());
+    assert_eq!(deleted.code(), 250, "{}", deleted.text);
+    let named = |created: &agent::Said, call: &str| {
+        let command = agent::Command::new("MDCX", created.need("Z")).with(&format!("C: {call}"));
+        command.with(&format!("I: {}", created.need("I"))).with("M: recvonly")
+    };
+    let gone = agent.transact(&named(&first, "A1"), pointsman.address());
+    assert!(gone.code() >= 400, "{}", gone.text);
+    let stands = agent.transact(&named(&second, "A2"), pointsman.address());
+    assert_eq!(stands.code(), 200, "{}", stands.text);
+    pointsman.wait_until("one connection", |load| load["workers"][1]["sessions"] == 1);
+}

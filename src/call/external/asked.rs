@@ -11,7 +11,7 @@ use super::seq_of;
 use crate::call::exchange::Arrival;
 use crate::ids::Seq;
 use crate::time::Time;
-use crate::wire::mgcp::{Command, EndpointName, Verb, Wildcard};
+use crate::wire::mgcp::{Command, EndpointName, ReturnCode, Verb, Wildcard};
 
 /// A command that was sent to the gateway.
 #[derive(Debug)]
@@ -63,9 +63,26 @@ pub(super) enum Purpose {
         call: Option<Box<[u8]>>,
     },
     /// Our own DLCX.
-    Delete { endpoint: Box<[u8]>, id: Box<[u8]> },
+    Delete {
+        endpoint: Box<[u8]>,
+        id: Box<[u8]>,
+        /// The command for several endpoints that it is a part of.
+        of: Option<u32>,
+    },
+    /// A call agent's DLCX for several endpoints; nothing of it goes to the gateway but its parts.
+    Several(Box<Several>),
     /// Is the gateway there?
     Probe,
+}
+
+/// A DLCX for several endpoints.
+#[derive(Debug)]
+pub(super) struct Several {
+    pub(super) asked: Asked,
+    /// How many connections are still to be deleted.
+    pub(super) left: usize,
+    /// What it is answered with then.
+    pub(super) code: ReturnCode,
 }
 
 /// What a call agent has asked.
@@ -124,6 +141,17 @@ impl Verbs {
 
 /// Copies whose numbers are kept; more of them are dealt with at once.
 const COPIES: usize = 8;
+
+impl Purpose {
+    /// The call agent's command that waits for an answer.
+    pub(super) fn asked_mut(&mut self) -> Option<&mut Asked> {
+        match self {
+            Purpose::Command(asked) => Some(asked),
+            Purpose::Several(several) => Some(&mut several.asked),
+            Purpose::Late { .. } | Purpose::Delete { .. } | Purpose::Probe => None,
+        }
+    }
+}
 
 impl Asked {
     /// Whether another worker could do it: nobody has been told anything, and any endpoint will do.
@@ -196,7 +224,7 @@ impl Pending {
 
     /// The dispatcher is gone: a gathering ended with it, and the next one has other numbers.
     pub(super) fn on_dispatcher_lost(&mut self) {
-        if let Purpose::Command(asked) = &mut self.purpose {
+        if let Some(asked) = self.purpose.asked_mut() {
             asked.way = asked.way.filter(|way| way.lasts());
             // It cannot go back to whom it came from.
             asked.follows = true;
@@ -205,6 +233,6 @@ impl Pending {
 
     /// Whether somebody waits for its end.
     pub(super) const fn is_a_commitment(&self) -> bool {
-        matches!(self.purpose, Purpose::Command(_) | Purpose::Delete { .. })
+        matches!(self.purpose, Purpose::Command(_) | Purpose::Delete { .. } | Purpose::Several(_))
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::time::Time;
-use crate::wire::mgcp::{EndpointName, Wildcard};
+use crate::wire::mgcp::EndpointName;
 
 /// The connections at the gateway.
 #[derive(Debug, Default)]
@@ -46,6 +46,13 @@ pub(super) struct Which<'a> {
     pub(super) call: Option<&'a [u8]>,
 }
 
+impl Which<'_> {
+    fn means(&self, id: &[u8], call: Option<&[u8]>) -> bool {
+        self.id.is_none_or(|wanted| id.eq_ignore_ascii_case(wanted))
+            && self.call.is_none_or(|wanted| call.is_some_and(|call| call.eq_ignore_ascii_case(wanted)))
+    }
+}
+
 impl Connections {
     pub(super) const fn units(&self) -> u32 {
         self.units
@@ -83,14 +90,8 @@ impl Connections {
     /// Connections are gone. Gives the calls that have no others.
     pub(super) fn close(&mut self, which: Which<'_>) -> Vec<Box<[u8]>> {
         let mut gone = Vec::new();
-        let is_meant = |connection: &Connection| {
-            which.id.is_none_or(|id| connection.id.eq_ignore_ascii_case(id))
-                && which
-                    .call
-                    .is_none_or(|call| connection.call.as_deref().is_some_and(|of| of.eq_ignore_ascii_case(call)))
-        };
         let mut end = |at: &mut Vec<Connection>| {
-            gone.extend(at.extract_if(.., |connection| is_meant(connection)));
+            gone.extend(at.extract_if(.., |connection| which.means(&connection.id, connection.call.as_deref())));
             !at.is_empty()
         };
         // One endpoint is found by its name, several by looking at all of them.
@@ -99,7 +100,7 @@ impl Connections {
             if !end(at) {
                 self.by_endpoint.remove(name.as_slice());
             }
-        } else if let Some(pattern) = EndpointName::parse(which.name).filter(is_several) {
+        } else if let Some(pattern) = EndpointName::parse(which.name).filter(EndpointName::is_several) {
             let is_covered = |name: &[u8]| EndpointName::parse(name).is_some_and(|name| pattern.covers(&name));
             self.by_endpoint.retain(|name, at| !is_covered(name) || end(at));
         }
@@ -120,6 +121,16 @@ impl Connections {
         self.calls.iter().map(|(name, call)| (call.since, name.clone())).collect()
     }
 
+    /// Those at several endpoints that are meant.
+    pub(super) fn meant(&self, which: Which<'_>) -> Vec<Held> {
+        let Some(pattern) = EndpointName::parse(which.name) else { return Vec::new() };
+        let is_meant = |held: &Held| {
+            which.means(&held.id, held.call.as_deref())
+                && EndpointName::parse(&held.endpoint).is_some_and(|name| pattern.covers(&name))
+        };
+        self.all().into_iter().filter(is_meant).collect()
+    }
+
     /// Each of them, for their end.
     pub(super) fn all(&self) -> Vec<Held> {
         let mut all = Vec::new();
@@ -132,11 +143,6 @@ impl Connections {
         }
         all
     }
-}
-
-/// Whether a name stands for several endpoints: by a wildcard, or by a range (RFC 3435 Appendix E.5).
-fn is_several(name: &EndpointName<'_>) -> bool {
-    name.wildcard() != Wildcard::None || name.local().contains(&b'[')
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ mod reach;
 mod relay;
 mod rewrite;
 mod settle;
+mod several;
 mod window;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -280,6 +281,9 @@ impl External {
             }
         }
         let asked = Asked::new(key, command, arrival, size, &self.tokens);
+        if asked.verb == Kind::Delete && command.endpoint().is_several() {
+            return self.delete_several(asked, now);
+        }
         self.ask(asked, command, now);
     }
 
@@ -313,7 +317,7 @@ impl External {
 
     /// The same command again, while the gateway has it.
     fn on_again(&mut self, own: u32, arrival: &Arrival) {
-        let Some(Pending { purpose: Purpose::Command(asked), .. }) = self.pending.get_mut(&own) else {
+        let Some(asked) = self.pending.get_mut(&own).and_then(|pending| pending.purpose.asked_mut()) else {
             return self.done(arrival);
         };
         let is_kept = asked.on_again(arrival);

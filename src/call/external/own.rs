@@ -19,12 +19,12 @@ impl External {
     pub fn end_all(&mut self, now: Time) {
         self.draining = true;
         for Held { endpoint, id, call } in self.connections.all() {
-            self.delete(&endpoint, &id, call.as_deref(), now);
+            self.delete(&endpoint, &id, call.as_deref(), None, now);
         }
     }
 
-    /// Has the gateway delete a connection.
-    pub(super) fn delete(&mut self, endpoint: &[u8], id: &[u8], call: Option<&[u8]>, now: Time) {
+    /// Has the gateway delete a connection, as a part of the command `of`.
+    pub(super) fn delete(&mut self, endpoint: &[u8], id: &[u8], call: Option<&[u8]>, of: Option<u32>, now: Time) {
         let own = self.take_id();
         let mut out = Vec::with_capacity(128);
         let mut writer = CommandWriter::new(&mut out, Verb::Dlcx, TransactionId(own), endpoint);
@@ -32,7 +32,7 @@ impl External {
             writer = writer.param(Field::CallId, call);
         }
         writer.param(Field::ConnectionId, id).finish();
-        let purpose = Purpose::Delete { endpoint: endpoint.into(), id: id.into() };
+        let purpose = Purpose::Delete { endpoint: endpoint.into(), id: id.into(), of };
         self.begin(own, purpose, out.into(), Some(RTO), AT_MOST, now);
     }
 

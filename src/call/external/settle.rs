@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::asked::{Asked, Flight, Kind, Pending, Purpose};
+use super::asked::{Asked, Flight, Kind, Pending, Purpose, Several};
 use super::connections::Which;
 use super::exchange::Output;
 use super::history::Entry;
@@ -37,12 +37,16 @@ impl External {
                 if code.is_success() {
                     let endpoint = response.param(Field::SpecificEndpointId).unwrap_or(&endpoint);
                     let id = response.param(Field::ConnectionId).unwrap_or_default();
-                    self.delete(endpoint, id, call.as_deref(), now);
+                    self.delete(endpoint, id, call.as_deref(), None, now);
                 }
             }
-            Pending { purpose: Purpose::Delete { endpoint, id }, .. } => {
+            Pending { purpose: Purpose::Delete { endpoint, id, of }, .. } => {
+                // A gateway that says no has not got it.
                 self.forget(Which { name: &endpoint, id: Some(&id), call: None });
+                self.one_is_deleted(of, ReturnCode::CONNECTION_DELETED, now);
             }
+            // Nothing was sent under this number.
+            pending @ Pending { purpose: Purpose::Several(_), .. } => self.keep(own, pending),
             Pending { purpose: Purpose::Probe, .. } => self.reach.on_answer(),
         }
     }
@@ -151,7 +155,11 @@ impl External {
                 let was_sent = pending.flight != Flight::Waiting;
                 self.end(own, *asked, was_sent, code, now);
             }
-            Purpose::Delete { endpoint, id } => self.forget(Which { name: &endpoint, id: Some(&id), call: None }),
+            Purpose::Delete { endpoint, id, of } => {
+                self.forget(Which { name: &endpoint, id: Some(&id), call: None });
+                self.one_is_deleted(of, ReturnCode::TIMED_OUT, now);
+            }
+            Purpose::Several(several) => self.end_several(Several { code: ReturnCode::TIMED_OUT, ..*several }, now),
             Purpose::Probe if is_there => self.reach.on_answer(),
             Purpose::Probe => self.reach.on_silence(now),
             Purpose::Late { .. } => {}
@@ -185,7 +193,7 @@ impl External {
     }
 
     /// The final response leaves.
-    fn finish(&mut self, asked: Asked, bytes: Arc<[u8]>, now: Time) {
+    pub(super) fn finish(&mut self, asked: Asked, bytes: Arc<[u8]>, now: Time) {
         self.release(&asked);
         self.outputs.extend(asked.transmit(Arc::clone(&bytes)));
         self.history.insert(asked.key, Entry::Done(bytes));
@@ -204,7 +212,7 @@ impl External {
     }
 
     fn tell_to_wait(&mut self, pending: &mut Pending) {
-        let Purpose::Command(asked) = &mut pending.purpose else { return };
+        let Some(asked) = pending.purpose.asked_mut() else { return };
         asked.is_told_to_wait = true;
         let bytes = rewrite::plain(ReturnCode::QUEUED, asked.key.id);
         self.outputs.extend(asked.transmit(bytes));

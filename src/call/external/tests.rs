@@ -355,6 +355,58 @@ fn what_the_gateway_has_no_room_for_goes_to_another_worker_where_it_can() {
 }
 
 #[test]
+fn a_deletion_at_several_endpoints_is_done_one_by_one_and_answered_once() {
+    let mut world = World::up();
+    world.connect(1, 1);
+    world.connect(2, 2);
+    let other = own_of(&world.agent("CRCX 3 rtpbridge/*@mgw MGCP 1.0\r\nC: C9\r\n"));
+    world.gateway(&format!("200 {other} OK\r\nZ: rtpbridge/2@mgw\r\nI: B3\r\n"));
+    let dlcx = "DLCX 4 *@mgw MGCP 1.0\r\nC: c1\r\n";
+    let said = world.agent(dlcx);
+    let owns: Vec<u32> = said.iter().map(|said| own_of(std::slice::from_ref(said))).collect();
+    assert_eq!(
+        said,
+        [
+            Said::Gateway(format!("DLCX {} rtpbridge/1@mgw MGCP 1.0\nC: c1\nI: a1\n", owns[0])),
+            Said::Gateway(format!("DLCX {} rtpbridge/1@mgw MGCP 1.0\nC: c1\nI: a2\n", owns[1])),
+        ]
+    );
+    assert_eq!(world.agent(dlcx), [], "it is under way");
+    assert_eq!(world.gateway(&format!("250 {} OK\r\n", owns[1])), []);
+    assert_eq!(
+        world.gateway(&format!("515 {} gone\r\n", owns[0])),
+        [
+            Said::Closed("c1".into()),
+            Said::Agent("250 4 Connection deleted\n".into()),
+            Said::Answered(4),
+            Said::Answered(5)
+        ]
+    );
+    assert_eq!((world.external.load().units_used, world.external.load().sessions), (1, 1), "the other call stands");
+    for (dlcx, code) in [
+        ("DLCX 5 rtpbridge/pmtok/*@mgw MGCP 1.0\r\nC: 77\r\n", "250 5 Connection deleted\n"),
+        ("DLCX 6 rtpbridge/*@mgw MGCP 1.0\r\nC: C9\r\nI: B3\r\n", "515 6 Incorrect connection-id\n"),
+        ("DLCX 7 rtpbridge/$@mgw MGCP 1.0\r\n", "500 7 Endpoint unknown\n"),
+    ] {
+        let said = world.agent(dlcx);
+        assert_eq!(said, [Said::Agent(code.into()), Said::Answered(world.seq)]);
+    }
+    assert!(world.external.load().sessions == 1);
+}
+
+#[test]
+fn a_deletion_at_several_endpoints_that_the_gateway_does_not_answer_is_406() {
+    let mut world = World::up();
+    world.connect(1, 1);
+    world.agent("DLCX 4 *@mgw MGCP 1.0\r\nC: c1\r\n");
+    let said = world.pass(20 * SECOND);
+    assert!(said.contains(&Said::Agent("101 4 Transaction queued for execution\n".into())), "{said:?}");
+    assert!(said.contains(&Said::Agent("406 4 Transaction timed out\n".into())), "{said:?}");
+    assert_eq!(said.iter().filter(|said| **said == Said::Answered(2)).count(), 1);
+    assert!(world.external.is_quiet());
+}
+
+#[test]
 fn a_draining_worker_gives_back_what_would_be_new_and_deletes_all_at_its_end() {
     let mut world = World::up();
     world.connect(1, 1);

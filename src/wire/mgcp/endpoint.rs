@@ -81,6 +81,11 @@ impl<'a> EndpointName<'a> {
         found
     }
 
+    /// Whether it stands for several endpoints: by a wildcard, or by a range (Appendix E.5).
+    pub fn is_several(&self) -> bool {
+        self.wildcard() != Wildcard::None || self.terms().any(|term| term.starts_with(b"[") && term.ends_with(b"]"))
+    }
+
     /// Whether the local name covers that of `other`: term by term the same (any case), a wildcard or a range that the
     /// other's term lies in (`[1-96]`, `[1,3,20-23]`; Appendix E.5). A wildcard at the end covers all terms from there on
     /// (§2.1.2).
@@ -174,7 +179,14 @@ mod tests {
             ("ann/*/$@gw", Wildcard::AnyOf),
         ] {
             assert_eq!(name(text).wildcard(), wildcard, "{text}");
+            assert_eq!(name(text).is_several(), wildcard != Wildcard::None, "{text}");
         }
+    }
+
+    #[test]
+    fn a_range_is_several_endpoints_too() {
+        assert!(name("ds/ds1-2/[1-24]@gw").is_several());
+        assert!(!name("ds/1[2]@gw").is_several());
     }
 
     #[test]

@@ -1,0 +1,78 @@
+//! DLCX for several endpoints (RFC 3435 §2.3.7): the connections it means are deleted one by one.
+//!
+//! It never goes to the gateway as it came: there are gateways that do not look at the call id then, and delete all they
+//! have, other call agents' connections too.
+
+use std::sync::Arc;
+
+use super::asked::{Asked, Flight, Pending, Purpose, Several};
+use super::connections::{Held, Which};
+use super::history::Entry;
+use super::{AT_MOST, External, PATIENCE, rewrite};
+use crate::time::Time;
+use crate::wire::mgcp::{EndpointName, ReturnCode, Wildcard};
+
+impl External {
+    /// Deletes what a command means that names several endpoints.
+    pub(super) fn delete_several(&mut self, asked: Asked, now: Time) {
+        let is_any = EndpointName::parse(&asked.endpoint).is_some_and(|name| name.wildcard() == Wildcard::AnyOf);
+        let which = Which { name: &asked.endpoint, id: None, call: asked.call.as_deref() };
+        let meant = self.connections.meant(which);
+        let answer = match meant.is_empty() {
+            _ if is_any => Some(ReturnCode::ENDPOINT_UNKNOWN),
+            // An identifier is one endpoint's.
+            _ if asked.connection.is_some() => Some(ReturnCode::INCORRECT_CONNECTION),
+            true => Some(ReturnCode::CONNECTION_DELETED),
+            false => None,
+        };
+        if let Some(code) = answer {
+            let response = rewrite::plain(code, asked.key.id);
+            return self.finish(asked, response, now);
+        }
+        let own = self.take_id();
+        self.history.insert(asked.key, Entry::Pending(own));
+        let several = Several { asked, left: meant.len(), code: ReturnCode::CONNECTION_DELETED };
+        self.keep(
+            own,
+            Pending {
+                purpose: Purpose::Several(Box::new(several)),
+                bytes: Arc::default(),
+                begun: now,
+                since: now,
+                repeat: None,
+                wait: AT_MOST,
+                resend: None,
+                patience: Some(now + PATIENCE),
+                deadline: now + AT_MOST,
+                flight: Flight::Over,
+            },
+        );
+        for Held { endpoint, id, call } in meant {
+            self.delete(&endpoint, &id, call.as_deref(), Some(own), now);
+        }
+    }
+
+    /// A connection is deleted, or nothing is known of it, which `code` says.
+    pub(super) fn one_is_deleted(&mut self, of: Option<u32>, code: ReturnCode, now: Time) {
+        let Some(own) = of else { return };
+        let Some(mut pending) = self.take(own) else { return };
+        let Purpose::Several(mut several) = pending.purpose else {
+            return self.keep(own, pending);
+        };
+        several.left = several.left.saturating_sub(1);
+        if !code.is_success() {
+            several.code = code;
+        }
+        if several.left > 0 {
+            pending.purpose = Purpose::Several(several);
+            return self.keep(own, pending);
+        }
+        self.end_several(*several, now);
+    }
+
+    /// The answer to a command that named several endpoints.
+    pub(super) fn end_several(&mut self, several: Several, now: Time) {
+        let response = rewrite::plain(several.code, several.asked.key.id);
+        self.finish(several.asked, response, now);
+    }
+}
