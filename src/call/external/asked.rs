@@ -99,7 +99,6 @@ pub(super) struct Asked {
     pub(super) seqs: Vec<Seq>,
     /// The endpoint as the gateway knows it.
     pub(super) endpoint: Box<[u8]>,
-    /// In lower case.
     pub(super) call: Option<Box<[u8]>>,
     pub(super) connection: Option<Box<[u8]>>,
     /// Units, of a CRCX.
@@ -178,7 +177,7 @@ impl Asked {
             source: arrival.source,
             seqs: seq_of(arrival).into_iter().collect(),
             endpoint: tokens.strip(command.endpoint().as_bytes()).into(),
-            call: command.call_id().map(|call| call.to_ascii_lowercase().into()),
+            call: command.call_id().map(Into::into),
             connection: command.connection_id().map(Into::into),
             size,
             follows: arrival.follows,

@@ -15,10 +15,10 @@ pub(super) struct Connections {
     count: u32,
 }
 
+/// A connection; its names as they were written, because not every gateway reads them in any case.
 #[derive(Debug)]
 struct Connection {
-    id: Box<[u8]>,
-    call: Option<Box<[u8]>>,
+    names: Held,
     units: u32,
 }
 
@@ -30,8 +30,8 @@ struct Call {
     since: Time,
 }
 
-/// A connection by its names, in lower case.
-#[derive(Debug)]
+/// A connection by its names, as they were written.
+#[derive(Clone, Debug)]
 pub(super) struct Held {
     pub(super) endpoint: Box<[u8]>,
     pub(super) id: Box<[u8]>,
@@ -47,9 +47,9 @@ pub(super) struct Which<'a> {
 }
 
 impl Which<'_> {
-    fn means(&self, id: &[u8], call: Option<&[u8]>) -> bool {
-        self.id.is_none_or(|wanted| id.eq_ignore_ascii_case(wanted))
-            && self.call.is_none_or(|wanted| call.is_some_and(|call| call.eq_ignore_ascii_case(wanted)))
+    fn means(&self, held: &Held) -> bool {
+        let is_call = |wanted: &[u8]| held.call.as_ref().is_some_and(|call| call.eq_ignore_ascii_case(wanted));
+        self.id.is_none_or(|wanted| held.id.eq_ignore_ascii_case(wanted)) && self.call.is_none_or(is_call)
     }
 }
 
@@ -62,27 +62,29 @@ impl Connections {
         self.count
     }
 
-    /// A connection of that call (in lower case) is asked for; true when the call is new.
-    pub(super) fn expect(&mut self, call: &[u8], now: Time) -> bool {
-        let known = self.calls.entry(call.into()).or_insert(Call { count: 0, since: now });
+    /// A connection of that call is asked for. Gives the call in lower case when it is new.
+    pub(super) fn expect(&mut self, call: &[u8], now: Time) -> Option<Box<[u8]>> {
+        let name: Box<[u8]> = call.to_ascii_lowercase().into();
+        let known = self.calls.entry(name.clone()).or_insert(Call { count: 0, since: now });
         known.count += 1;
-        known.count == 1
+        (known.count == 1).then_some(name)
     }
 
-    /// A connection that was asked for did not come about, or has ended; true when the call has no other.
-    pub(super) fn unexpect(&mut self, call: &[u8]) -> bool {
-        let Some(known) = self.calls.get_mut(call) else { return false };
+    /// A connection that was asked for did not come about, or has ended. Gives the call in lower case when it has no other.
+    pub(super) fn unexpect(&mut self, call: &[u8]) -> Option<Box<[u8]>> {
+        let name = call.to_ascii_lowercase();
+        let known = self.calls.get_mut(name.as_slice())?;
         known.count = known.count.saturating_sub(1);
         if known.count > 0 {
-            return false;
+            return None;
         }
-        self.calls.remove(call).is_some()
+        self.calls.remove_entry(name.as_slice()).map(|(name, _call)| name)
     }
 
     /// A connection is there. Its call was [`expect`](Self::expect)ed.
     pub(super) fn open(&mut self, endpoint: &[u8], id: &[u8], call: Option<Box<[u8]>>, units: u32) {
         let at = self.by_endpoint.entry(endpoint.to_ascii_lowercase().into()).or_default();
-        at.push(Connection { id: id.to_ascii_lowercase().into(), call, units });
+        at.push(Connection { names: Held { endpoint: endpoint.into(), id: id.into(), call }, units });
         self.units += units;
         self.count += 1;
     }
@@ -91,7 +93,7 @@ impl Connections {
     pub(super) fn close(&mut self, which: Which<'_>) -> Vec<Box<[u8]>> {
         let mut gone = Vec::new();
         let mut end = |at: &mut Vec<Connection>| {
-            gone.extend(at.extract_if(.., |connection| which.means(&connection.id, connection.call.as_deref())));
+            gone.extend(at.extract_if(.., |connection| which.means(&connection.names)));
             !at.is_empty()
         };
         // One endpoint is found by its name, several by looking at all of them.
@@ -106,13 +108,9 @@ impl Connections {
         }
         self.count = self.count.saturating_sub(gone.len() as u32);
         let mut closed = Vec::new();
-        for Connection { call, units, .. } in gone {
+        for Connection { names, units } in gone {
             self.units = self.units.saturating_sub(units);
-            if let Some(call) = call
-                && self.unexpect(&call)
-            {
-                closed.push(call);
-            }
+            closed.extend(names.call.and_then(|call| self.unexpect(&call)));
         }
         closed
     }
@@ -125,23 +123,14 @@ impl Connections {
     pub(super) fn meant(&self, which: Which<'_>) -> Vec<Held> {
         let Some(pattern) = EndpointName::parse(which.name) else { return Vec::new() };
         let is_meant = |held: &Held| {
-            which.means(&held.id, held.call.as_deref())
-                && EndpointName::parse(&held.endpoint).is_some_and(|name| pattern.covers(&name))
+            which.means(held) && EndpointName::parse(&held.endpoint).is_some_and(|name| pattern.covers(&name))
         };
         self.all().into_iter().filter(is_meant).collect()
     }
 
     /// Each of them, for their end.
     pub(super) fn all(&self) -> Vec<Held> {
-        let mut all = Vec::new();
-        for (endpoint, at) in &self.by_endpoint {
-            all.extend(at.iter().map(|connection| Held {
-                endpoint: endpoint.clone(),
-                id: connection.id.clone(),
-                call: connection.call.clone(),
-            }));
-        }
-        all
+        self.by_endpoint.values().flatten().map(|connection| connection.names.clone()).collect()
     }
 }
 
@@ -190,10 +179,10 @@ mod tests {
     #[test]
     fn a_call_is_open_from_the_first_crcx_to_the_last_connection() {
         let mut connections = Connections::default();
-        assert!(connections.expect(b"c", Time(1)));
-        assert!(!connections.expect(b"c", Time(2)));
+        assert_eq!(connections.expect(b"C", Time(1)), Some(b"c"[..].into()));
+        assert_eq!(connections.expect(b"c", Time(2)), None);
         assert_eq!(connections.calls(), [(Time(1), b"c"[..].into())]);
-        assert!(!connections.unexpect(b"c"));
+        assert_eq!(connections.unexpect(b"C"), None);
         connections.open(b"a/1@b", b"1", Some(b"c"[..].into()), 1);
         assert_eq!(connections.close(which("a/1@b", None, None)), [b"c"[..].into()]);
         assert!(connections.calls().is_empty() && connections.all().is_empty());

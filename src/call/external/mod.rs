@@ -305,11 +305,9 @@ impl External {
         let bytes = rewrite::to_gateway(command, own, &self.tokens);
         self.history.insert(asked.key, Entry::Pending(own));
         self.asked_units += asked.size;
-        if let Some(call) = asked.call.as_ref().filter(|_| asked.verb == Kind::Create)
-            && self.connections.expect(call, now)
-        {
-            self.outputs.push_back(Output::CallOpened(call.clone(), now));
-        }
+        let call = asked.call.as_ref().filter(|_| asked.verb == Kind::Create);
+        let opened = call.and_then(|call| self.connections.expect(call, now));
+        self.outputs.extend(opened.map(|call| Output::CallOpened(call, now)));
         self.agents.note(&asked.endpoint, asked.way, asked.source);
         let is_sent_again = asked.verb != Kind::Create || command.endpoint().wildcard() == Wildcard::None;
         self.begin(own, Purpose::Command(Box::new(asked)), bytes, is_sent_again.then_some(RTO), UNANSWERED, now);

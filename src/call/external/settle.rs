@@ -204,11 +204,9 @@ impl External {
     /// What was set aside for a command that is over.
     fn release(&mut self, asked: &Asked) {
         self.asked_units = self.asked_units.saturating_sub(asked.size);
-        if let Some(call) = asked.call.as_ref().filter(|_| asked.verb == Kind::Create)
-            && self.connections.unexpect(call)
-        {
-            self.outputs.push_back(Output::CallClosed(call.clone()));
-        }
+        let call = asked.call.as_ref().filter(|_| asked.verb == Kind::Create);
+        let closed = call.and_then(|call| self.connections.unexpect(call));
+        self.outputs.extend(closed.map(Output::CallClosed));
     }
 
     fn tell_to_wait(&mut self, pending: &mut Pending) {

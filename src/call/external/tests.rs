@@ -232,7 +232,7 @@ fn a_connection_that_comes_about_after_all_is_deleted() {
     world.pass(20 * SECOND);
     let said = world.gateway("200 2 OK\nI: A1\nZ: rtpbridge/4@mgw\n");
     let own = own_of(&said);
-    assert_eq!(said, [Said::Gateway(format!("DLCX {own} rtpbridge/4@mgw MGCP 1.0\nC: c1\nI: A1\n"))]);
+    assert_eq!(said, [Said::Gateway(format!("DLCX {own} rtpbridge/4@mgw MGCP 1.0\nC: C1\nI: A1\n"))]);
     assert_eq!(world.external.load().units_used, 0);
     assert!(!world.external.is_quiet(), "the DLCX is under way");
     world.gateway(&format!("250 {own} OK\n"));
@@ -367,8 +367,8 @@ fn a_deletion_at_several_endpoints_is_done_one_by_one_and_answered_once() {
     assert_eq!(
         said,
         [
-            Said::Gateway(format!("DLCX {} rtpbridge/1@mgw MGCP 1.0\nC: c1\nI: a1\n", owns[0])),
-            Said::Gateway(format!("DLCX {} rtpbridge/1@mgw MGCP 1.0\nC: c1\nI: a2\n", owns[1])),
+            Said::Gateway(format!("DLCX {} rtpbridge/1@mgw MGCP 1.0\nC: C1\nI: A1\n", owns[0])),
+            Said::Gateway(format!("DLCX {} rtpbridge/1@mgw MGCP 1.0\nC: C1\nI: A2\n", owns[1])),
         ]
     );
     assert_eq!(world.agent(dlcx), [], "it is under way");
@@ -417,7 +417,7 @@ fn a_draining_worker_gives_back_what_would_be_new_and_deletes_all_at_its_end() {
     world.external.end_all(Time(world.now));
     let said = world.said();
     let own = own_of(&said);
-    assert_eq!(said, [Said::Gateway(format!("DLCX {own} rtpbridge/1@mgw MGCP 1.0\nC: c1\nI: a1\n"))]);
+    assert_eq!(said, [Said::Gateway(format!("DLCX {own} rtpbridge/1@mgw MGCP 1.0\nC: C1\nI: A1\n"))]);
     assert_eq!(world.gateway(&format!("250 {own} OK\n")), [Said::Closed("c1".into())]);
     assert_eq!(world.external.load().sessions, 0);
 }
