@@ -27,7 +27,9 @@ use super::placing::Placement;
 use super::table::{Entry, LINGER, State};
 use crate::ids::{TransactionRange, WorkerId};
 use crate::time::Time;
-use crate::wire::mgcp::{Command, Message, Response, ReturnCode, TransactionId, Unparsable, Verb, Wildcard};
+use crate::wire::mgcp::{
+    Command, EndpointName, Message, Response, ReturnCode, TransactionId, Unparsable, Verb, Wildcard,
+};
 
 pub(super) use acks::Acks;
 pub(super) use gathering::Gatherings;
@@ -294,11 +296,11 @@ impl Dispatch {
 
     fn note_mgcp(&mut self, message: &Message<'_>, decision: &Decision, now: Time) {
         let Message::Command(command) = message else { return };
-        let mut buffer = [0; 512];
         if let Some(call) = command.call_id().filter(|id| !id.is_empty()) {
-            return self.note_text(lowered(call, &mut buffer), decision, now);
+            return self.note_text(lowered(call, &mut [0; 64]), decision, now);
         }
-        self.note_text(lowered(command.endpoint().as_bytes(), &mut buffer), decision, now);
+        let mut name = [0; 2 * EndpointName::MAX + 1];
+        self.note_text(lowered(command.endpoint().as_bytes(), &mut name), decision, now);
         let mut digits = [0; 10];
         self.note_text(decimal(command.transaction().0, &mut digits), decision, now);
     }

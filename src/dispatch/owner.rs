@@ -85,6 +85,7 @@ fn conference_in(uri: &[u8]) -> Option<&[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::mgcp;
     use crate::wire::sip::Scanner;
 
     fn lane_of(lanes: usize, text: &str) -> usize {
@@ -113,6 +114,25 @@ mod tests {
             taken[lane] += 1;
         }
         assert!(taken.iter().all(|taken| (60..140).contains(taken)), "{taken:?}");
+    }
+
+    #[test]
+    fn an_mgcp_call_has_one_lane_in_any_case_and_a_command_without_one_that_of_its_transaction() {
+        let source: [IpAddr; 2] = ["192.0.2.1".parse().unwrap(), "::ffff:192.0.2.1".parse().unwrap()];
+        let lane = |text: &str, source: IpAddr| {
+            let Ok(mgcp::Message::Command(command)) = mgcp::parse(text.as_bytes()) else { panic!("{text}") };
+            Owners::new(0, 4, 7).lane_of_command(&command, source)
+        };
+        let mut taken = [0_usize; 4];
+        for number in 1..400_u32 {
+            let call = lane(&format!("CRCX {number} ann/$@ms MGCP 1.0\nC: A{number:x}\n"), source[0]);
+            assert_eq!(lane(&format!("DLCX {} a@ms MGCP 1.0\nC: a{number:X}\n", number + 1), source[1]), call);
+            let named = lane(&format!("RQNT {number} a@ms MGCP 1.0\nX: 1\n"), source[0]);
+            assert_eq!(lane(&format!("RQNT 0{number} b@ms MGCP 1.0\n"), source[1]), named);
+            taken[call] += 1;
+            taken[named] += 1;
+        }
+        assert!(taken.iter().all(|taken| (120..280).contains(taken)), "{taken:?}");
     }
 
     #[test]
