@@ -255,6 +255,16 @@ fn a_leg_whose_calls_worker_is_full_goes_there_all_the_same() {
 }
 
 #[test]
+fn a_connection_on_an_endpoint_of_one_workers_is_never_made_at_another() {
+    let mut rig = rig(3);
+    let text = command("CRCX", 1, &format!("ann/{}/$@ms", rig.token(1, 1)), "C: a\n");
+    let had = rig.hand(&text);
+    assert!(had.follows && had.deadline.is_none());
+    assert_eq!(answer(rig.refused(&text, &had)), (403, Reason::RefusedByHolder));
+    assert_eq!(answer(rig.send(&text)), (403, Reason::AnsweredBefore));
+}
+
+#[test]
 fn the_legs_of_a_call_that_is_not_begun_move_together() {
     let mut rig = rig(3);
     let (one, two) = (crcx(1, "a"), crcx(2, "a"));
