@@ -265,6 +265,28 @@ fn a_connection_on_an_endpoint_of_one_workers_is_never_made_at_another() {
 }
 
 #[test]
+fn a_call_that_no_worker_has_begun_is_forgotten_with_its_last_leg() {
+    let mut rig = rig(2);
+    let text = crcx(1, "a");
+    let first = rig.hand(&text);
+    let Target::Worker(second) = rig.refused(&text, &first).target else { panic!() };
+    assert_eq!(rig.dispatch.group_len(), 1);
+    rig.answered(&second);
+    assert_eq!(rig.dispatch.group_len(), 0, "it was answered, by an error");
+    let text = crcx(2, "b");
+    let first = rig.hand(&text);
+    let Target::Worker(second) = rig.refused(&text, &first).target else { panic!() };
+    assert_eq!(answer(rig.refused(&text, &second)).0, 403);
+    assert_eq!(rig.dispatch.group_len(), 0, "refused by all");
+    rig.hand(&crcx(3, "c"));
+    rig.hand(&command("CRCX", 4, &format!("ann/{}/$@ms", rig.token(1, 1)), "C: d\n"));
+    assert_eq!(rig.dispatch.group_len(), 2);
+    rig.now = rig.now + 33 * SECOND;
+    rig.dispatch.handle_timeout(rig.now);
+    assert_eq!((rig.dispatch.group_len(), rig.dispatch.table_len()), (0, 0), "nobody has answered");
+}
+
+#[test]
 fn the_legs_of_a_call_that_is_not_begun_move_together() {
     let mut rig = rig(3);
     let (one, two) = (crcx(1, "a"), crcx(2, "a"));
