@@ -145,9 +145,10 @@ impl Gateway {
     }
 
     /// Begins a transaction.
-    pub(super) fn begin(&mut self, key: TransactionKey, arrival: &Arrival, may_go_back: bool, now: Time) {
+    pub(super) fn begin(&mut self, key: TransactionKey, print: u64, arrival: &Arrival, may_go_back: bool, now: Time) {
         let transaction = Transaction {
             state: State::Underway(false),
+            print,
             way: self.way(arrival),
             seqs: Seqs::new(arrival.seq()),
             may_go_back,
@@ -157,10 +158,10 @@ impl Gateway {
         self.history.insert(key, transaction);
     }
 
-    /// A command has come again. True when it was known.
-    pub(super) fn on_repeated(&mut self, key: TransactionKey, arrival: &Arrival) -> bool {
+    /// A command has come that is a copy of one that is known.
+    pub(super) fn on_repeated(&mut self, key: TransactionKey, arrival: &Arrival) {
         let way = self.way(arrival);
-        let Some(transaction) = self.history.get_mut(key) else { return false };
+        let Some(transaction) = self.history.get_mut(key) else { return };
         let seq = arrival.seq();
         match &transaction.state {
             State::Answered(bytes, _) => {
@@ -175,7 +176,6 @@ impl Gateway {
                 self.say_100(key);
             }
         }
-        true
     }
 
     /// Says that a command takes its time (RFC 3435 §3.5.6). From then on its final answer has to be confirmed.

@@ -1,6 +1,8 @@
 //! The commands that were answered or are being carried out, so that none is carried out twice (RFC 3435 §3.5.1).
 //!
-//! A command is known by the address it came from, without port, and its transaction id. Its answer is kept for T-HIST,
+//! A command is known by the address it came from, without port, and its transaction id: a call agent may have several
+//! ports. But several call agents may share an address, each with ids from 1 on: what comes from another port and reads
+//! otherwise is another command. An answer is kept for T-HIST,
 //! or until the call agent confirms it (`K:`, 000); a confirmed one leaves its id behind, so that a late copy of the
 //! command is not taken for a new one.
 
@@ -17,12 +19,16 @@ use crate::time::Time;
 pub(super) struct TransactionKey {
     pub(super) source: IpAddr,
     pub(super) id: u32,
+    /// The port that its first copy came from.
+    pub(super) port: u16,
 }
 
 /// A command that has been seen.
 #[derive(Debug)]
 pub(super) struct Transaction {
     pub(super) state: State,
+    /// A hash of its text.
+    pub(super) print: u64,
     /// How its answer leaves.
     pub(super) way: Way,
     /// Its handed-over copies, until its final answer has left.
@@ -95,8 +101,12 @@ impl History {
         self.entries.get_mut(&key)
     }
 
-    pub(super) fn contains(&self, key: TransactionKey) -> bool {
-        self.entries.contains_key(&key)
+    /// The command that one with this key and text is a copy of.
+    pub(super) fn find(&self, key: TransactionKey, print: u64) -> Option<TransactionKey> {
+        let same_id = TransactionKey { port: 0, ..key }..=TransactionKey { port: u16::MAX, ..key };
+        let is_copy =
+            |known: &TransactionKey, transaction: &Transaction| known.port == key.port || transaction.print == print;
+        self.entries.range(same_id).find(|(known, transaction)| is_copy(known, transaction)).map(|(known, _)| *known)
     }
 
     pub(super) fn insert(&mut self, key: TransactionKey, transaction: Transaction) {
@@ -121,16 +131,17 @@ impl History {
         Some(transaction)
     }
 
-    /// The call agent at `source` has the answers to these commands. At most `budget` of them are looked at, and taken
+    /// The call agent at `from` has the answers to these commands. At most `budget` of them are looked at, and taken
     /// from it: a confirmation saves room, and must not cost more than it saves.
-    pub(super) fn confirm(&mut self, source: IpAddr, first: u32, last: u32, budget: &mut usize) {
+    pub(super) fn confirm(&mut self, from: TransactionKey, first: u32, last: u32, budget: &mut usize) {
         if first > last {
             return;
         }
-        let range = TransactionKey { source, id: first }..=TransactionKey { source, id: last };
-        for (_, transaction) in self.entries.range_mut(range).take(*budget) {
+        let first = TransactionKey { id: first, port: 0, ..from };
+        let last = TransactionKey { id: last, port: u16::MAX, ..from };
+        for (key, transaction) in self.entries.range_mut(first..=last).take(*budget) {
             *budget -= 1;
-            if matches!(transaction.state, State::Answered(..)) {
+            if key.port == from.port && matches!(transaction.state, State::Answered(..)) {
                 self.bytes -= transaction.bytes();
                 transaction.state = State::Confirmed;
             }
@@ -156,13 +167,14 @@ mod tests {
     use crate::call::exchange::Hop;
 
     fn key(host: u8, id: u32) -> TransactionKey {
-        TransactionKey { source: [192, 0, 2, host].into(), id }
+        TransactionKey { source: [192, 0, 2, host].into(), id, port: 2_727 }
     }
 
     fn answered(bytes: usize) -> Transaction {
         let source = "192.0.2.1:2727".parse().unwrap();
         Transaction {
             state: State::Answered(vec![0; bytes].into(), None),
+            print: bytes as u64,
             way: Way { hop: Hop::Own(0), source, to: source, from: None },
             seqs: Seqs::default(),
             may_go_back: false,
@@ -176,16 +188,21 @@ mod tests {
         let mut history = History::new(&Limits { kept_bytes: 300, ..Limits::default() });
         [key(1, 5), key(1, 6), key(1, 9), key(2, 6)].into_iter().for_each(|key| history.insert(key, answered(100)));
         assert!(history.is_full());
-        history.confirm([192, 0, 2, 1].into(), 1, 8, &mut 100);
+        history.confirm(key(1, 0), 1, 8, &mut 100);
         assert_eq!((history.bytes, history.len()), (200, 4));
         assert!(matches!(history.get_mut(key(1, 6)).unwrap().state, State::Confirmed));
         assert!(matches!(history.get_mut(key(2, 6)).unwrap().state, State::Answered(..)));
-        history.confirm([192, 0, 2, 1].into(), 9, 1, &mut 100);
+        history.confirm(key(1, 0), 9, 1, &mut 100);
         let mut budget = 2;
-        history.confirm([192, 0, 2, 1].into(), 0, u32::MAX, &mut budget);
+        history.confirm(key(1, 0), 0, u32::MAX, &mut budget);
         assert_eq!((history.bytes, budget), (200, 0), "the third is not reached");
-        history.confirm([192, 0, 2, 1].into(), 0, u32::MAX, &mut 100);
+        history.confirm(key(1, 0), 0, u32::MAX, &mut 100);
         assert_eq!(history.bytes, 100);
+        assert_eq!(history.find(key(1, 5), 0), Some(key(1, 5)));
+        assert_eq!(history.find(TransactionKey { port: 1, ..key(1, 5) }, 100), Some(key(1, 5)));
+        assert_eq!(history.find(TransactionKey { port: 1, ..key(1, 5) }, 99), None);
+        history.confirm(TransactionKey { port: 1, ..key(2, 6) }, 6, 6, &mut 100);
+        assert_eq!(history.bytes, 100, "who is not asked confirms nothing");
         history.remove(key(1, 5));
         history.remove(key(2, 6));
         assert_eq!((history.bytes, history.len()), (0, 2));

@@ -23,7 +23,9 @@ use crate::call::slab::Slab;
 use crate::call::uas::Load;
 use crate::handoff::frame::RefuseReason;
 use crate::time::{Time, Wheel};
-use crate::wire::mgcp::{Command, Message, Response, RestartMethod, ReturnCode, Unparsable, Verb, Wildcard};
+use crate::wire::mgcp::{
+    Command, Message, Response, RestartMethod, ReturnCode, TransactionId, Unparsable, Verb, Wildcard,
+};
 
 /// The media gateway of one worker.
 #[derive(Debug)]
@@ -120,7 +122,8 @@ impl Gateway {
     /// Whether a command belongs to no endpoint and no transaction that is known, and would be answered: what a flood is
     /// made of.
     pub fn begins(&self, command: &Command<'_>, arrival: &Arrival) -> bool {
-        !self.history.contains(transaction_of(command, arrival)) && self.find_endpoint(&command.endpoint()).is_none()
+        let known = self.history.find(transaction_of(command, arrival), self.text_print(command));
+        known.is_none() && self.find_endpoint(&command.endpoint()).is_none()
     }
 
     /// The address of a call agent, or that there is none.
@@ -235,13 +238,17 @@ impl Gateway {
 
     fn on_command(&mut self, command: &Command<'_>, arrival: &Arrival, now: Time) {
         let key = transaction_of(command, arrival);
-        if self.on_repeated(key, arrival) || self.goes_back(key, arrival, now) {
+        let print = self.text_print(command);
+        if let Some(known) = self.history.find(key, print) {
+            return self.on_repeated(known, arrival);
+        }
+        if self.goes_back(key, arrival, now) {
             return;
         }
         // Behind the look-up: a copy that confirms its own command must get its answer all the same.
         let mut budget = CONFIRMED_AT_ONCE;
         for range in command.acks().iter().flat_map(|acks| acks.iter()) {
-            self.history.confirm(key.source, *range.start(), *range.end(), &mut budget);
+            self.history.confirm(key, *range.start(), *range.end(), &mut budget);
         }
         let verb = command.verb();
         if matches!(verb, Verb::Ntfy | Verb::Rsip | Verb::Mesg | Verb::Other(_)) {
@@ -259,7 +266,7 @@ impl Gateway {
                 _ => self.answer_once(ReturnCode::OVERLOAD, command.transaction(), arrival),
             };
         }
-        self.begin(key, arrival, may_go_back, now);
+        self.begin(key, print, arrival, may_go_back, now);
         if verb == Verb::Crcx && arrival.seq().is_none() {
             self.load.direct += 1;
         }
@@ -308,8 +315,8 @@ impl Gateway {
     /// A response: to a command of ours, or the acknowledgement of an answer (RFC 3435 §3.5.6).
     fn on_response(&mut self, response: &Response<'_>, arrival: &Arrival, now: Time) {
         if response.code().is_ack() {
-            let id = response.transaction().0;
-            self.history.confirm(arrival.source.ip().to_canonical(), id, id, &mut 1);
+            let key = key_of(response.transaction(), arrival);
+            self.history.confirm(key, key.id, key.id, &mut 16);
         } else {
             self.events.on_response(response, self.sender(arrival), now);
         }
@@ -324,7 +331,14 @@ impl Gateway {
         hasher.finish128().h1
     }
 
-    /// What a transaction is recognised by, in 128 bits.
+    /// What a command's copies have in common.
+    fn text_print(&self, command: &Command<'_>) -> u64 {
+        let mut hasher = self.hasher(b'c');
+        hasher.write(command.bytes());
+        hasher.finish128().h1
+    }
+
+    /// What a transaction is recognised by that went back, in 128 bits.
     pub(super) fn print(&self, key: TransactionKey) -> u128 {
         let mut hasher = self.hasher(b'r');
         match key.source {
@@ -344,5 +358,9 @@ impl Gateway {
 }
 
 fn transaction_of(command: &Command<'_>, arrival: &Arrival) -> TransactionKey {
-    TransactionKey { source: arrival.source.ip().to_canonical(), id: command.transaction().0 }
+    key_of(command.transaction(), arrival)
+}
+
+fn key_of(transaction: TransactionId, arrival: &Arrival) -> TransactionKey {
+    TransactionKey { source: arrival.source.ip().to_canonical(), id: transaction.0, port: arrival.source.port() }
 }

@@ -42,6 +42,21 @@ fn an_id_is_a_call_agent_s_own_whatever_its_port() {
 }
 
 #[test]
+fn two_call_agents_at_one_address_have_each_their_own_ids() {
+    let mut rig = Rig::new();
+    let answer = rig.send(CRCX);
+    let other = CRCX.replace("C: 1", "C: 2");
+    rig.agent.set_port(5_555);
+    let second = rig.send(&other);
+    assert_ne!(param(&second, Field::ConnectionId), param(&answer, Field::ConnectionId));
+    assert_eq!((rig.send(&other), rig.units()), (second, 2));
+    // Nor does one confirm what the other one has asked.
+    assert_eq!(rig.send("000 1\r\n"), "");
+    rig.agent = AGENT.parse().unwrap();
+    assert_eq!(rig.send(CRCX), answer);
+}
+
+#[test]
 fn another_command_under_a_used_id_is_taken_for_a_copy() {
     let mut rig = Rig::new();
     let answer = rig.send(CRCX);

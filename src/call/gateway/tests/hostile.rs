@@ -264,11 +264,11 @@ fn whatever_is_broken_the_books_balance_and_every_command_with_an_id_is_answered
             }
             let wanted = match parse(&bytes) {
                 // What was confirmed is not answered again.
-                Ok(Message::Command(command)) => match rig
-                    .gateway
-                    .history
-                    .get_mut(TransactionKey { source: arrival.source.ip(), id: command.transaction().0 })
-                {
+                Ok(Message::Command(command)) => match rig.gateway.history.get_mut(TransactionKey {
+                    source: arrival.source.ip(),
+                    id: command.transaction().0,
+                    port: arrival.source.port(),
+                }) {
                     Some(transaction) if matches!(transaction.state, State::Confirmed) => answers.min(1),
                     _ => 1,
                 },
