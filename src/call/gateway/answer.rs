@@ -70,7 +70,8 @@ impl Answer {
         self
     }
 
-    fn write(&self, id: TransactionId, asks_for_ack: bool) -> Vec<u8> {
+    /// The message; 533 in its place where it is longer than `longest` bytes.
+    fn write(&self, id: TransactionId, asks_for_ack: bool, longest: usize) -> Arc<[u8]> {
         let mut out = Vec::with_capacity(256);
         let mut writer = ResponseWriter::new(&mut out, self.code, id);
         if asks_for_ack {
@@ -83,7 +84,10 @@ impl Answer {
             writer = writer.session(description);
         }
         writer.finish();
-        out
+        if out.len() > longest && self.code != ReturnCode::RESPONSE_TOO_LARGE {
+            return Answer::new(ReturnCode::RESPONSE_TOO_LARGE).write(id, asks_for_ack, longest);
+        }
+        out.into()
     }
 }
 
@@ -92,12 +96,7 @@ impl Gateway {
     pub(super) fn answer(&mut self, key: TransactionKey, answer: &Answer, now: Time) {
         let Some(transaction) = self.history.get_mut(key) else { return };
         let State::Underway(has_100) = transaction.state else { return };
-        let id = TransactionId(key.id);
-        let mut bytes = answer.write(id, has_100);
-        if bytes.len() > self.limits.answer {
-            bytes = Answer::new(ReturnCode::RESPONSE_TOO_LARGE).write(id, has_100);
-        }
-        let bytes: Arc<[u8]> = bytes.into();
+        let bytes = answer.write(TransactionId(key.id), has_100, self.limits.answer);
         let way = transaction.way;
         let mut seqs = std::mem::take(&mut transaction.seqs);
         transaction.end = now + self.timers.history;
@@ -119,11 +118,8 @@ impl Gateway {
             return self.answer(key, answer, now);
         }
         let Some(mut transaction) = self.history.remove(key) else { return };
-        let mut bytes = answer.write(TransactionId(key.id), false);
-        if bytes.len() > self.limits.answer {
-            bytes = Answer::new(ReturnCode::RESPONSE_TOO_LARGE).write(TransactionId(key.id), false);
-        }
-        self.outputs.push_back(transmit(&transaction.way, &bytes.into()));
+        let bytes = answer.write(TransactionId(key.id), false, self.limits.answer);
+        self.outputs.push_back(transmit(&transaction.way, &bytes));
         self.outputs.extend(transaction.seqs.drain().map(Output::Answered));
     }
 
@@ -182,14 +178,14 @@ impl Gateway {
     fn say_100(&mut self, key: TransactionKey) {
         let Some(transaction) = self.history.get_mut(key) else { return };
         transaction.state = State::Underway(true);
-        let bytes: Arc<[u8]> = Answer::new(ReturnCode::EXECUTING).write(TransactionId(key.id), false).into();
+        let bytes = Answer::new(ReturnCode::EXECUTING).write(TransactionId(key.id), false, self.limits.answer);
         let output = transmit(&transaction.way, &bytes);
         self.outputs.push_back(output);
     }
 
     /// Answers without remembering: what is answered the same whenever it is asked.
     pub(super) fn answer_once(&mut self, code: ReturnCode, id: TransactionId, arrival: &Arrival) {
-        let bytes: Arc<[u8]> = Answer::new(code).write(id, false).into();
+        let bytes = Answer::new(code).write(id, false, self.limits.answer);
         self.outputs.push_back(transmit(&self.way(arrival), &bytes));
         self.dealt_with(arrival);
     }
