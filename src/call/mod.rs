@@ -10,6 +10,8 @@
 //!
 //! Two promises hold for every message that was handed over, whatever it is: exactly one [`Output::Answered`] or
 //! [`Output::Refuse`] comes out for it; and each [`Event::Incoming`] is followed by exactly one [`Event::Ended`].
+//!
+//! [`gateway`] is to MGCP what [`Uas`] is to SIP.
 
 pub mod exchange;
 pub mod external;

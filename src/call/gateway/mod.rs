@@ -5,10 +5,10 @@
 //! however many are asked for, only those in use take room.
 //!
 //! The shell feeds it with [`Gateway::on_message`], [`Gateway::on_unparsable`] and [`Gateway::handle_timeout`], and
-//! carries out what [`Gateway::poll_output`] gives, all of it before the next input. [`Output::Media`] is answered at once
-//! with [`Gateway::on_media`]. The vocabulary of both directions is in [`exchange`]; arrivals and the way bytes leave are
-//! those of SIP ([`crate::call::exchange`]), a command whose answer goes back over the link being one that came by a
-//! stream connection of the dispatcher.
+//! carries out what [`Gateway::poll_output`] gives: [`Output::Media`] before the next input, answered at once with
+//! [`Gateway::on_media`]; the rest when it likes, in order. The vocabulary of both directions is in [`exchange`]; arrivals
+//! and the way bytes leave are those of SIP ([`crate::call::exchange`]), a command whose answer goes back over the link
+//! being one that came by a stream connection of the dispatcher.
 //!
 //! Three promises hold. For every message that was handed over exactly one [`Output::Answered`] or [`Output::Refuse`]
 //! comes out. A command is carried out whole or not at all, and its retransmission gets the same bytes for T-HIST
