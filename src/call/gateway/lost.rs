@@ -1,4 +1,7 @@
 //! Connections that end by themselves, because their media does not work any more (RFC 3435 §2.3.8).
+//!
+//! This is the place of the DLCX with a reason code that tells the call agent. It is not sent: sockets do not fail by
+//! themselves, so no media says [`crate::call::gateway::Told::Lost`] yet.
 
 use crate::call::gateway::Gateway;
 use crate::call::gateway::connection::ConnectionId;
@@ -17,7 +20,7 @@ pub(super) struct Loss {
 }
 
 impl Gateway {
-    /// The media of a connection is lost: the connection is deleted, and the call agent is told.
+    /// The media of a connection is lost: the connection is deleted.
     pub(super) fn on_media_lost(&mut self, key: ConnectionKey, now: Time) {
         let Some(connection) = self.connections.get(key).filter(|connection| connection.port != 0) else { return };
         let loss = Loss { endpoint: connection.endpoint, id: connection.id, call: connection.call.clone() };
