@@ -35,6 +35,8 @@ pub struct Arrival {
     pub pinned: bool,
     /// Whether it was placed here because of a call we have, not by selection: then we answer it, whatever the load.
     pub follows: bool,
+    /// Whether a worker that died had it before: its sender may have an answer from there.
+    pub again: bool,
     /// When it must be given back instead of answered.
     pub deadline: Option<Time>,
 }
@@ -50,6 +52,7 @@ impl Arrival {
             size: envelope.size,
             pinned: envelope.pinned,
             follows: envelope.follows,
+            again: envelope.again,
             deadline: envelope.deadline,
         }
     }
@@ -64,6 +67,7 @@ impl Arrival {
             size,
             pinned: false,
             follows: false,
+            again: false,
             deadline: None,
         }
     }

@@ -41,6 +41,8 @@ pub struct Outcome {
     pub sources: BTreeSet<SocketAddr>,
     /// Connection ids that CRCX were answered with, repetitions of answers included.
     pub connections: Vec<(u32, String)>,
+    /// Answers that name another connection than the first answer to the same CRCX.
+    pub second_answers: Vec<Said>,
     /// Commands sent, repetitions included.
     pub sent: usize,
 }
@@ -148,7 +150,12 @@ impl Plan {
         }
         outcome.sources.insert(said.from);
         if let Some(connection) = said.param("I") {
+            let first = outcome.connections.iter().find(|(answered, _)| *answered == id);
+            let is_second = first.is_some_and(|(_, known)| known != connection);
             outcome.connections.push((id, connection.to_owned()));
+            if is_second {
+                outcome.second_answers.push(said.clone());
+            }
         }
         let Some(mut call) = waiting.remove(&id) else { return };
         if code >= 300 {

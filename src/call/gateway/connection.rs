@@ -33,6 +33,8 @@ pub(super) struct Connection {
     pub(super) flow: Flow,
     /// Whether a packet has come.
     pub(super) hearing: Hearing,
+    /// Whether perhaps nobody knows it.
+    pub(super) is_doubtful: bool,
 }
 
 /// What MDCX can change.
@@ -156,6 +158,7 @@ impl Gateway {
 
     /// Takes a connection out of all tables; what it used is free again.
     pub(super) fn remove_connection(&mut self, key: ConnectionKey) {
+        self.believe_in(key);
         let Some(connection) = self.connections.remove(key) else { return };
         self.load.units_used = self.load.units_used.saturating_sub(connection.size);
         self.load.sessions = self.connections.len() as u32;

@@ -171,6 +171,9 @@ impl Gateway {
         self.load.answered += 1;
         for end in std::iter::once(&first).chain(&second) {
             self.open_connection(end.connection, now);
+            if arrival.again {
+                self.doubt(end.connection, now);
+            }
         }
         for end in std::iter::once(&first).chain(&second) {
             self.refresh_flows(end.endpoint);
@@ -282,6 +285,7 @@ impl Gateway {
             flow: self.flow(endpoint, None, &request.settings),
             settings: request.settings,
             hearing: Hearing::Unasked,
+            is_doubtful: false,
         };
         let Some(connection) = self.connections.insert(connection) else {
             if is_new {

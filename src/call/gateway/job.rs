@@ -28,6 +28,8 @@ pub(super) enum Job {
     Audit(TransactionKey, ConnectionKey, Vec<Field>),
     /// A request that waits for the first packet of a connection.
     Listen(ConnectionKey),
+    /// A connection that perhaps nobody knows.
+    Doubt(ConnectionKey),
     /// A connection that is lost.
     Lose(Box<Loss>),
 }
@@ -54,6 +56,7 @@ impl Gateway {
                 self.answer_audit(transaction, connection, &wanted, Some(counters), now);
             }
             Some(Job::Listen(connection)) => self.on_counted(connection, told, now),
+            Some(Job::Doubt(connection)) => self.on_doubt_counted(connection, told, now),
             Some(Job::Lose(loss)) => self.on_lost_closed(&loss, told, now),
             Some(Job::Delete(_)) | None => {}
         }

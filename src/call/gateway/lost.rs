@@ -17,13 +17,19 @@ pub(super) struct Loss {
     endpoint: EndpointKey,
     id: ConnectionId,
     call: Box<[u8]>,
+    reason: ReasonCode,
 }
 
 impl Gateway {
     /// The media of a connection is lost: the connection is deleted.
     pub(super) fn on_media_lost(&mut self, key: ConnectionKey, now: Time) {
+        self.lose(key, ReasonCode::LOWER_LAYER_LOST, now);
+    }
+
+    /// Deletes a connection that nobody has asked to delete, and tells the call agent.
+    pub(super) fn lose(&mut self, key: ConnectionKey, reason: ReasonCode, now: Time) {
         let Some(connection) = self.connections.get(key).filter(|connection| connection.port != 0) else { return };
-        let loss = Loss { endpoint: connection.endpoint, id: connection.id, call: connection.call.clone() };
+        let loss = Loss { endpoint: connection.endpoint, id: connection.id, call: connection.call.clone(), reason };
         let job = self.jobs.insert(Job::Lose(Box::new(loss)));
         let endpoints = self.close_connections(&[key], job);
         if job.is_none() {
@@ -37,7 +43,7 @@ impl Gateway {
         let gone = Gone {
             call: &loss.call,
             connection: loss.id.as_bytes(),
-            reason: ReasonCode::LOWER_LAYER_LOST,
+            reason: loss.reason,
             parameters: ConnectionParameters::from(counters),
         };
         self.events.on_gone(loss.endpoint, &gone, now);

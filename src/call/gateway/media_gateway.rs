@@ -52,6 +52,8 @@ pub struct Gateway {
     pub(super) outputs: VecDeque<Output>,
     pub(super) load: Load,
     pub(super) draining: bool,
+    /// How many connections perhaps nobody knows.
+    pub(super) doubts: usize,
     /// Whether the endpoints have been taken out of service.
     pub(super) stopped: bool,
     count: u64,
@@ -66,6 +68,7 @@ pub(super) enum Timer {
     Transaction(TransactionKey),
     Lonely(EndpointKey),
     Listen(ConnectionKey),
+    Doubt(ConnectionKey),
 }
 
 impl Gateway {
@@ -90,6 +93,7 @@ impl Gateway {
             outputs: VecDeque::new(),
             load: Load::default(),
             draining: false,
+            doubts: 0,
             stopped: false,
             count: 0,
             identity,
@@ -143,6 +147,7 @@ impl Gateway {
                 Timer::Transaction(key) => self.on_transaction_timer(key, now),
                 Timer::Lonely(key) => self.on_lonely(key, now),
                 Timer::Listen(key) => self.on_listening(key),
+                Timer::Doubt(key) => self.on_doubt(key),
             }
         }
         self.events.handle_timeout(now);
@@ -283,6 +288,7 @@ impl Gateway {
         key: TransactionKey,
         now: Time,
     ) -> Result<(), Denial> {
+        self.believe(command);
         params::check(command)?;
         match command.verb() {
             Verb::Crcx => self.on_crcx(command, arrival, key, now),

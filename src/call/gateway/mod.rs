@@ -29,6 +29,7 @@ mod connection;
 mod create;
 mod delete;
 mod description;
+mod doubt;
 mod embedded;
 mod endpoint;
 mod history;

@@ -5,6 +5,7 @@ mod begin;
 mod bridge;
 mod change;
 mod corpus;
+mod doubt;
 mod end;
 mod events;
 mod handoff;
@@ -105,6 +106,7 @@ impl Rig {
             size: 1,
             pinned: false,
             follows: false,
+            again: false,
             deadline: None,
         }
     }
