@@ -10,10 +10,7 @@ use crate::support::pointsman::{Pointsman, Setup};
 use crate::support::{DEADLINE, wait_for};
 
 fn start(lanes: usize) -> Pointsman {
-    let mut setup = Setup::new(4);
-    // Whatever the whole run is for, this is for so many.
-    setup.more = vec!["--lanes".to_owned(), lanes.to_string()];
-    setup.start()
+    Setup::new(4).lanes(lanes).start()
 }
 
 /// Records that left for a worker, for each lane's link to it.
@@ -85,9 +82,7 @@ fn a_cancel_finds_its_invite_whichever_lane_reads_it() {
 }
 
 fn gateway(lanes: usize) -> Pointsman {
-    let mut setup = Setup::gateway(4);
-    setup.more.extend(["--lanes".to_owned(), lanes.to_string()]);
-    setup.start()
+    Setup::gateway(4).lanes(lanes).start()
 }
 
 fn create(call: usize) -> Command {

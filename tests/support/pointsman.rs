@@ -67,6 +67,14 @@ impl Setup {
         self
     }
 
+    /// With so many lanes, whatever the whole run is for.
+    pub fn lanes(mut self, lanes: usize) -> Self {
+        if let Some(at) = self.more.iter().position(|word| word == "--lanes") {
+            self.more.drain(at..at + 2);
+        }
+        self.with(["--lanes", &lanes.to_string()])
+    }
+
     /// Starts it and waits until every worker is up.
     pub fn start(self) -> Pointsman {
         let pointsman = self.spawn();
