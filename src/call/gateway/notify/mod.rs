@@ -216,7 +216,10 @@ impl Client {
         if !wants_ack {
             self.confirm_later(source, id, now);
         }
-        let entity = response.param(Field::NotifiedEntity).and_then(Entity::parse);
+        // Call agents may answer from another of their addresses. But only where it was sent to may somebody say who is
+        // notified from now on: ids can be guessed.
+        let entity =
+            response.param(Field::NotifiedEntity).filter(|_| pending.was_sent_to(source)).and_then(Entity::parse);
         self.ends.push_back((pending.draft.purpose, id, End::Answered { code, entity }));
     }
 
@@ -411,6 +414,17 @@ impl Client {
             return;
         }
         self.datagrams.push_back(Datagram { way, to, bytes: message.to_vec() });
+    }
+}
+
+impl Pending {
+    fn was_sent_to(&self, source: SocketAddr) -> bool {
+        match &self.state {
+            State::Sent { addresses, .. } => {
+                addresses.iter().any(|to| to.ip().to_canonical() == source.ip().to_canonical())
+            }
+            State::Resolving => false,
+        }
     }
 }
 

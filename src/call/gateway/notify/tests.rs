@@ -230,6 +230,16 @@ fn without_room_a_command_is_lost_at_once() {
 }
 
 #[test]
+fn a_stranger_who_guesses_the_id_redirects_nobody() {
+    let mut client = client();
+    let id = client.send(draft("a@b"), &agent(), WAY, &[], at(0)).unwrap();
+    let text = format!("521 {id} Redirected\r\nN: CA-1@evil.example\r\n");
+    let Ok(Message::Response(response)) = parse(text.as_bytes()) else { panic!() };
+    client.on_response(&response, "198.51.100.66:2727".parse().unwrap(), WAY, at(10));
+    assert_eq!(client.poll_end().unwrap().2, End::Answered { code: ReturnCode::REDIRECTED, entity: None });
+}
+
+#[test]
 fn a_redirection_names_the_new_call_agent() {
     let mut client = client();
     let id = client.send(draft("a@b"), &agent(), WAY, &[], at(0)).unwrap();

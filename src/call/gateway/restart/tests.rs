@@ -70,11 +70,15 @@ impl Scene {
 
     /// Answers every command of a datagram with this code and these parameter lines.
     fn answer(&mut self, datagram: &str, code: u16, lines: &str) -> Option<Change> {
+        self.answer_from(AGENT, datagram, code, lines)
+    }
+
+    fn answer_from(&mut self, source: SocketAddr, datagram: &str, code: u16, lines: &str) -> Option<Change> {
         for part in parts(datagram.as_bytes()) {
             let Ok(Message::Command(command)) = parse(part) else { panic!() };
             let text = format!("{code} {} X\r\n{lines}", command.transaction());
             let Ok(Message::Response(response)) = parse(text.as_bytes()) else { panic!() };
-            self.client.on_response(&response, AGENT, WAY, self.now);
+            self.client.on_response(&response, source, WAY, self.now);
         }
         self.settle()
     }
@@ -205,7 +209,7 @@ fn call_agents_that_redirect_in_a_circle_are_left_alone_for_a_while() {
             return;
         };
         let next = if to == AGENT { OTHER } else { AGENT };
-        scene.answer(&text, 521, &format!("N: ca@[{}]\r\n", next.ip()));
+        scene.answer_from(to, &text, 521, &format!("N: ca@[{}]\r\n", next.ip()));
         sent = scene.pass(0);
     }
     panic!("redirected without end");
