@@ -102,8 +102,10 @@ struct Pending {
     state: State,
     /// When to look at it again.
     due: Time,
-    /// When it is given up.
+    /// When it is given up; a provisional response puts it off, …
     end: Time,
+    /// … but not beyond this.
+    limit: Time,
 }
 
 #[derive(Debug)]
@@ -131,6 +133,8 @@ struct Datagram {
 
 /// Transactions under way, at most.
 const OPEN: usize = 4_096;
+/// A command that is answered provisionally again and again is given up after this time.
+const PROVISIONAL: Duration = Duration::from_secs(300);
 /// Addresses of one call agent that are tried, at most.
 const ADDRESSES: usize = 8;
 /// RFC 3435 §4.3: so many transmissions to one address without a response make it suspicious (Max1); the next is tried.
@@ -172,7 +176,8 @@ impl Client {
         }
         let id = self.next_id();
         let end = now + self.timers.most;
-        let pending = Pending { draft, way, ahead: ahead.to_vec(), state: State::Resolving, due: end, end };
+        let limit = now + PROVISIONAL;
+        let pending = Pending { draft, way, ahead: ahead.to_vec(), state: State::Resolving, due: end, end, limit };
         self.open.insert(id, pending);
         match to.host() {
             Host::Address(ip) => self.start(id, vec![SocketAddr::new(*ip, to.port())], now),
@@ -348,7 +353,7 @@ impl Client {
         if let State::Sent { interval, .. } = &mut pending.state {
             *interval = longtran;
             pending.due = now + longtran;
-            pending.end = now + most;
+            pending.end = (now + most).min(pending.limit);
             let due = pending.due;
             self.wheel.schedule(due, id);
         }

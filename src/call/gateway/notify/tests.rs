@@ -129,6 +129,22 @@ fn after_a_provisional_response_it_is_repeated_only_every_longtran() {
 }
 
 #[test]
+fn provisional_responses_without_end_do_not_keep_it_for_ever() {
+    let mut client = client();
+    let id = client.send(draft("a@b"), &agent(), WAY, &[], at(0)).unwrap();
+    let mut lost = None;
+    for second in 1..1_000 {
+        answer(&mut client, &format!("100 {id} Pending\r\n"), at(second * 1_000));
+        let _ = run(&mut client, second * 1_000, second * 1_000 + 990);
+        if client.poll_end().is_some() {
+            lost = Some(second);
+            break;
+        }
+    }
+    assert!(lost.is_some_and(|second| (299..=301).contains(&second)), "{lost:?}");
+}
+
+#[test]
 fn a_final_response_that_asks_for_it_is_acknowledged_each_time_it_comes() {
     let mut client = client();
     let id = client.send(draft("a@b"), &agent(), WAY, &[], at(0)).unwrap();
