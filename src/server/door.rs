@@ -33,8 +33,8 @@ pub enum Owner {
     Listener(ListenerId),
     /// A slot's own SIP socket, served by the lane while the slot has no worker.
     Vacant(WorkerId),
-    /// A slot's own MGCP socket, served so, too.
-    VacantMgcp(WorkerId),
+    /// A slot's own MGCP socket, the one that belongs to this listener, served so, too.
+    VacantMgcp(WorkerId, ListenerId),
 }
 
 impl Pack for Owner {
@@ -42,7 +42,7 @@ impl Pack for Owner {
         match self {
             Owner::Listener(listener) => (0_u8, *listener).pack(out),
             Owner::Vacant(worker) => (1_u8, *worker).pack(out),
-            Owner::VacantMgcp(worker) => (2_u8, *worker).pack(out),
+            Owner::VacantMgcp(worker, listener) => ((2_u8, *worker), *listener).pack(out),
         }
     }
 
@@ -50,12 +50,12 @@ impl Pack for Owner {
         match u8::unpack(from)? {
             0 => ListenerId::unpack(from).map(Owner::Listener),
             1 => WorkerId::unpack(from).map(Owner::Vacant),
-            2 => WorkerId::unpack(from).map(Owner::VacantMgcp),
+            2 => <(WorkerId, ListenerId)>::unpack(from).map(|(worker, listener)| Owner::VacantMgcp(worker, listener)),
             _ => Err(Damaged("the owner of a socket")),
         }
     }
 
     fn layout(out: &mut String) {
-        out.push_str("Owner|Listener=0|Vacant=1:u16|VacantMgcp=2:u16");
+        out.push_str("Owner|Listener=0|Vacant=1:u16|VacantMgcp=2:u16,u16");
     }
 }

@@ -336,9 +336,10 @@ impl Lane {
                 Owner::Vacant(worker) => {
                     slot_sockets.get(usize::from(worker.0)).and_then(|slot| socket_at(slot.sip.iter(), from))
                 }
-                Owner::VacantMgcp(worker) => slot_sockets
+                Owner::VacantMgcp(worker, listener) => slot_sockets
                     .get(usize::from(worker.0))
-                    .and_then(|slot| socket_at(slot.mgcp.iter().map(|(_, socket)| socket), from)),
+                    .and_then(|slot| slot.mgcp.iter().find(|(of, _)| *of == listener))
+                    .map(|(_, socket)| socket),
             };
             if let Some(socket) = socket {
                 // An answer that the kernel does not take is lost like any datagram; the peer asks again.
@@ -394,7 +395,7 @@ impl Lane {
             Some((Owner::Vacant(worker), self.listener_beside(&copy), Transport::Udp, copy))
         });
         let mgcp = mgcp.iter().filter_map(|(listener, socket)| {
-            Some((Owner::VacantMgcp(worker), *listener, Transport::Mgcp, socket.try_clone().ok()?))
+            Some((Owner::VacantMgcp(worker, *listener), *listener, Transport::Mgcp, socket.try_clone().ok()?))
         });
         let copies: Vec<_> = sip.chain(mgcp).collect();
         for (owner, listener, transport, socket) in copies {
@@ -433,7 +434,10 @@ impl Lane {
 
     fn close_vacant(&mut self, worker: WorkerId) {
         for place in &mut self.doors {
-            let is_its = |door: &Door| [Owner::Vacant(worker), Owner::VacantMgcp(worker)].contains(&door.owner);
+            let is_its = |door: &Door| match door.owner {
+                Owner::Vacant(of) | Owner::VacantMgcp(of, _) => of == worker,
+                Owner::Listener(_) => false,
+            };
             if place.as_ref().is_some_and(is_its)
                 && let Some(door) = place.take()
             {

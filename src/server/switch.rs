@@ -209,7 +209,7 @@ impl<C: Channel> Switch<C> {
             Ok(message) => {
                 let decision = match owner {
                     Owner::Listener(_) => self.dispatch.on_message(&message, arrival, now),
-                    Owner::Vacant(_) | Owner::VacantMgcp(_) => self.dispatch.on_vacant(Ok(&message), arrival, now),
+                    Owner::Vacant(_) | Owner::VacantMgcp(..) => self.dispatch.on_vacant(Ok(&message), arrival, now),
                 };
                 if decision.reason == Reason::OwnAck {
                     self.hands.repeats.on_ack(message.to().and_then(|to| to.tag()).unwrap_or_default());
@@ -219,7 +219,7 @@ impl<C: Channel> Switch<C> {
             Err(bad) => {
                 let decision = match owner {
                     Owner::Listener(_) => self.dispatch.on_unparsable(&bad, arrival, now),
-                    Owner::Vacant(_) | Owner::VacantMgcp(_) => self.dispatch.on_vacant(Err(&bad), arrival, now),
+                    Owner::Vacant(_) | Owner::VacantMgcp(..) => self.dispatch.on_vacant(Err(&bad), arrival, now),
                 };
                 self.hands.carry_out(&mut self.dispatch, decision, bad.message.as_ref(), arrival, owner)
             }

@@ -298,7 +298,7 @@ impl Desk {
             truth.on_sent(None, text, now);
             let from = match owner {
                 Owner::Listener(_) => town::WELL_KNOWN,
-                Owner::Vacant(worker) | Owner::VacantMgcp(worker) => town::port_of(worker),
+                Owner::Vacant(worker) | Owner::VacantMgcp(worker, _) => town::port_of(worker),
             };
             out.push(Datagram { from, to, text: text.into() });
         });

@@ -172,14 +172,16 @@ impl<C: Channel> Switch<C> {
             Ok(message) => {
                 let decision = match owner {
                     Owner::Listener(_) => self.dispatch.on_mgcp(&message, arrival, now),
-                    Owner::Vacant(_) | Owner::VacantMgcp(_) => self.dispatch.on_mgcp_vacant(Ok(&message), arrival, now),
+                    Owner::Vacant(_) | Owner::VacantMgcp(..) => {
+                        self.dispatch.on_mgcp_vacant(Ok(&message), arrival, now)
+                    }
                 };
                 self.carry_out_mgcp(decision, &message, way, chain, now)
             }
             Err(bad) => {
                 let decision = match owner {
                     Owner::Listener(_) => self.dispatch.on_mgcp_unparsable(&bad, arrival, now),
-                    Owner::Vacant(_) | Owner::VacantMgcp(_) => self.dispatch.on_mgcp_vacant(Err(&bad), arrival, now),
+                    Owner::Vacant(_) | Owner::VacantMgcp(..) => self.dispatch.on_mgcp_vacant(Err(&bad), arrival, now),
                 };
                 if let Target::Return(answer) = decision.target {
                     self.hands.answers.write_return(*owner, &answer, part.len(), arrival);

@@ -369,7 +369,7 @@ fn a_vacant_slots_port_answers_for_the_dead() {
     let text = format!("MDCX 1 ann/{}/7@ms:2431 MGCP 1.0\r\n", token(1));
     let (source, local) = ("192.0.2.1:2727".parse().unwrap(), "192.0.2.2:2431".parse().unwrap());
     let datagram = Datagram { bytes: text.as_bytes(), source, local, truncated: false };
-    let owner = Owner::VacantMgcp(WorkerId(1));
+    let owner = Owner::VacantMgcp(WorkerId(1), ListenerId(0));
     rig.switch.on_mgcp_datagram(owner, ListenerId(0), &datagram, rig.now, rig.now);
     let mut answers = Vec::new();
     rig.switch.flush_answers(|owner, bytes, to, _| answers.push((owner, bytes.to_vec(), to)));
