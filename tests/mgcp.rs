@@ -206,6 +206,25 @@ fn a_worker_gets_only_what_it_serves() {
 }
 
 #[test]
+fn a_name_of_a_worker_that_does_not_serve_mgcp_leads_nobody_to_it() {
+    let mut rig = rig(0);
+    rig.dispatch.set_workers(2);
+    rig.lives = vec![0; 2];
+    rig.up_serving(0, 100, Services::SIP);
+    rig.up_serving(1, 100, Services::MGCP);
+    let (token, connection) = (rig.token(0, 1), rig.connection(0, 1));
+    for (id, name) in
+        (1..).zip([format!("ann/{token}/1@ms"), "ann/1@w0.ms.example.net".to_owned(), "ann/1@ms:2430".to_owned()])
+    {
+        assert_eq!(answer(rig.send(&command("MDCX", id, &name, ""))).0, 500, "{name}");
+        assert_ne!(rig.send(&command("CRCX", 10 + id, &name, &format!("C: {id}\n"))).target, Target::Drop, "{name}");
+    }
+    assert_eq!(answer(rig.send(&command("DLCX", 20, "ann/1@ms", &format!("I: {connection}\n")))).0, 515);
+    let decision = rig.send(&command("CRCX", 21, "ann/$@w0.ms.example.net", "C: 21\n"));
+    assert_eq!(given(decision), (1, Reason::SelectedGroup, 1));
+}
+
+#[test]
 fn a_name_with_a_workers_token_and_a_choice_behind_it_is_that_workers() {
     let mut rig = rig(3);
     let token = rig.token(2, 1);

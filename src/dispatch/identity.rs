@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
+use super::decision::{Joined, Protocol, Services};
 use super::fingerprint::Fingerprint;
 use crate::ids::{Incarnation, Token, TokenKey, WorkerId, encode};
 use crate::pack::{Damaged, Pack, Packed, packed};
@@ -93,12 +94,21 @@ pub enum Named {
 pub struct Directory {
     keys: Keyring,
     // Incarnations pass a keyed check before they are looked up, so that peers cannot choose them.
-    lives: HashMap<u64, WorkerId, FixedState>,
+    lives: HashMap<u64, Life, FixedState>,
     addresses: HashMap<SocketAddr, Place, FixedState>,
     mgcp: HashMap<SocketAddr, Place, FixedState>,
     /// The same by port: an MGCP name has no room for the address.
     mgcp_ports: HashMap<u16, Place, FixedState>,
 }
+
+/// A life and what it serves: a name that it gave in one protocol leads nobody to it in another.
+#[derive(Clone, Copy, Debug)]
+struct Life {
+    worker: WorkerId,
+    services: Services,
+}
+
+packed!(Life { worker, services });
 
 #[derive(Clone, Copy, Debug)]
 struct Place {
@@ -132,28 +142,26 @@ impl Directory {
     }
 
     /// A worker lives: what its token and its addresses mean from now on.
-    pub fn add(&mut self, worker: WorkerId, incarnation: Incarnation, addresses: &[SocketAddr]) {
-        self.lives.retain(|_, at| *at != worker);
+    pub fn add(&mut self, worker: WorkerId, joined: &Joined) {
+        self.lives.retain(|_, life| life.worker != worker);
         self.addresses.retain(|_, place| place.worker != worker);
-        self.lives.insert(incarnation.bits(), worker);
-        for &address in addresses {
-            self.addresses.insert(address, Place { worker, is_live: true });
-        }
-    }
-
-    /// What the MGCP addresses of a worker that lives mean from now on.
-    pub fn add_mgcp(&mut self, worker: WorkerId, addresses: &[SocketAddr]) {
         self.mgcp.retain(|_, place| place.worker != worker);
         self.mgcp_ports.retain(|_, place| place.worker != worker);
-        for &address in addresses {
-            self.mgcp.insert(address, Place { worker, is_live: true });
-            self.mgcp_ports.insert(address.port(), Place { worker, is_live: true });
+        let Joined { incarnation, services, ref addresses, ref mgcp, .. } = *joined;
+        self.lives.insert(incarnation.bits(), Life { worker, services });
+        let place = Place { worker, is_live: true };
+        for &address in addresses.iter().filter(|_| services.sip) {
+            self.addresses.insert(address, place);
+        }
+        for &address in mgcp.iter().filter(|_| services.mgcp) {
+            self.mgcp.insert(address, place);
+            self.mgcp_ports.insert(address.port(), place);
         }
     }
 
     /// A worker's life is over. Its addresses belong to the slot and are remembered.
     pub fn remove(&mut self, worker: WorkerId) {
-        self.lives.retain(|_, at| *at != worker);
+        self.lives.retain(|_, life| life.worker != worker);
         let own = self.addresses.values_mut().chain(self.mgcp.values_mut()).chain(self.mgcp_ports.values_mut());
         own.filter(|place| place.worker == worker).for_each(|place| place.is_live = false);
     }
@@ -161,7 +169,7 @@ impl Directory {
     /// Writes who lives where.
     pub fn save(&self, out: &mut Vec<u8>) {
         let Directory { keys: _, lives, addresses, mgcp, mgcp_ports } = self;
-        lives.iter().map(|(life, worker)| (*life, *worker)).collect::<Vec<_>>().pack(out);
+        lives.iter().map(|(bits, life)| (*bits, *life)).collect::<Vec<_>>().pack(out);
         addresses.iter().map(|(address, place)| (*address, *place)).collect::<Vec<_>>().pack(out);
         mgcp.iter().map(|(address, place)| (*address, *place)).collect::<Vec<_>>().pack(out);
         mgcp_ports.iter().map(|(port, place)| (*port, *place)).collect::<Vec<_>>().pack(out);
@@ -173,7 +181,7 @@ impl Directory {
     ///
     /// The bytes are no directory.
     pub fn restore(&mut self, from: &mut Packed<'_>) -> Result<(), Damaged> {
-        self.lives = <Vec<(u64, WorkerId)>>::unpack(from)?.into_iter().collect();
+        self.lives = <Vec<(u64, Life)>>::unpack(from)?.into_iter().collect();
         self.addresses = <Vec<(SocketAddr, Place)>>::unpack(from)?.into_iter().collect();
         self.mgcp = <Vec<(SocketAddr, Place)>>::unpack(from)?.into_iter().collect();
         self.mgcp_ports = <Vec<(u16, Place)>>::unpack(from)?.into_iter().collect();
@@ -183,17 +191,23 @@ impl Directory {
     /// How that is laid out.
     pub fn layout(out: &mut String) {
         out.push_str("lives,addresses,mgcp,ports:");
+        Life::layout(out);
         Place::layout(out);
     }
 
-    /// Whom the token at the front of `field` names; `None` when there is no token.
+    /// Whom the token at the front of a `field` of SIP names; `None` when there is no token.
     pub fn token(&self, field: &[u8]) -> Option<Named> {
-        self.keys.read(field).map(|incarnation| self.life(incarnation))
+        self.keys.read(field).map(|incarnation| self.life(incarnation, Protocol::Sip))
+    }
+
+    /// Whom the token at the front of a term of an MGCP name names; `None` when there is no token.
+    pub fn mgcp_token(&self, term: &[u8]) -> Option<Named> {
+        self.keys.read(term).map(|incarnation| self.life(incarnation, Protocol::Mgcp))
     }
 
     /// Whose an MGCP connection id is; `None` when it holds no token.
     pub fn connection(&self, id: &[u8]) -> Option<Named> {
-        self.keys.read_hex(id).map(|incarnation| self.life(incarnation))
+        self.keys.read_hex(id).map(|incarnation| self.life(incarnation, Protocol::Mgcp))
     }
 
     /// Whose own MGCP port an address is.
@@ -206,8 +220,9 @@ impl Directory {
         self.mgcp_ports.get(&port).map(Place::named)
     }
 
-    fn life(&self, incarnation: Incarnation) -> Named {
-        self.lives.get(&incarnation.bits()).map_or(Named::Gone, |&worker| Named::Live(worker))
+    fn life(&self, incarnation: Incarnation, protocol: Protocol) -> Named {
+        let life = self.lives.get(&incarnation.bits()).filter(|life| life.services.has(protocol));
+        life.map_or(Named::Gone, |life| Named::Live(life.worker))
     }
 
     /// Whose own port `host:port` is. A worker bound to every address of this host is meant by each address that
@@ -253,13 +268,13 @@ mod tests {
     fn a_life_that_is_over_is_gone_and_not_its_successor() {
         let mut directory = Directory::new(Keyring::new(key(1)));
         let address: SocketAddr = "192.0.2.1:5070".parse().unwrap();
-        directory.add(WorkerId(0), Incarnation::new(1), &[address]);
+        directory.add(WorkerId(0), &Joined::sip(Incarnation::new(1), 1, vec![address]));
         let first = key(1).token(Incarnation::new(1));
         assert_eq!(directory.token(first.as_bytes()), Some(Named::Live(WorkerId(0))));
         directory.remove(WorkerId(0));
         assert_eq!(directory.token(first.as_bytes()), Some(Named::Gone));
         assert_eq!(directory.address(address.ip(), 5070, |_| false), Some(Named::Gone));
-        directory.add(WorkerId(0), Incarnation::new(2), &[address]);
+        directory.add(WorkerId(0), &Joined::sip(Incarnation::new(2), 1, vec![address]));
         assert_eq!(directory.token(first.as_bytes()), Some(Named::Gone));
         assert_eq!(directory.address(address.ip(), 5070, |_| false), Some(Named::Live(WorkerId(0))));
         assert_eq!(directory.address(address.ip(), 5071, |_| true), None);
@@ -269,7 +284,7 @@ mod tests {
     #[test]
     fn a_worker_on_every_address_is_meant_by_our_addresses_only() {
         let mut directory = Directory::new(Keyring::new(key(1)));
-        directory.add(WorkerId(3), Incarnation::new(1), &["0.0.0.0:5073".parse().unwrap()]);
+        directory.add(WorkerId(3), &Joined::sip(Incarnation::new(1), 1, vec!["0.0.0.0:5073".parse().unwrap()]));
         let ours: IpAddr = "192.0.2.1".parse().unwrap();
         assert_eq!(directory.address(ours, 5073, |host| host == ours), Some(Named::Live(WorkerId(3))));
         assert_eq!(directory.address("198.51.100.1".parse().unwrap(), 5073, |host| host == ours), None);

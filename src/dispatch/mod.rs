@@ -215,8 +215,7 @@ impl Dispatch {
         }
         self.groups.on_worker_down(worker);
         self.pool.on_up(worker, joined, now);
-        self.directory.add(worker, joined.incarnation, &joined.addresses);
-        self.directory.add_mgcp(worker, &joined.mgcp);
+        self.directory.add(worker, joined);
         self.gatherings.on_worker_down(worker, now);
         self.next_look = self.next_look.or(Some(now + LOOK_EVERY));
     }

@@ -47,7 +47,7 @@ impl Dispatch {
 
     /// The token that is a term of a local name.
     fn token_among(&self, name: &[u8]) -> Option<Named> {
-        name.split(|byte| b"/@".contains(byte)).find_map(|term| self.directory.token(term))
+        name.split(|byte| b"/@".contains(byte)).find_map(|term| self.directory.mgcp_token(term))
     }
 
     /// Whose own the domain is: `wN.` in front of a domain of ours, a worker's address, or its port behind any domain.
@@ -78,7 +78,7 @@ impl Dispatch {
         }
         let worker = WorkerId(std::str::from_utf8(number).ok()?.parse().ok()?);
         let slot = self.pool.get(worker)?;
-        Some(if slot.is_alive() { Named::Live(worker) } else { Named::Gone })
+        Some(if slot.is_alive() && slot.services.mgcp { Named::Live(worker) } else { Named::Gone })
     }
 }
 
