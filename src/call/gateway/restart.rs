@@ -70,6 +70,8 @@ struct Run {
     /// How long it waits after the next failure, at most.
     wait: Duration,
     redirects: u32,
+    /// Its transaction, of the last time it was sent.
+    id: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,13 +113,15 @@ impl Restarts {
     /// Tells each call agent what happens to all endpoints. What it had still to be told and does not hold any more is
     /// left out.
     pub fn tell_all(&mut self, method: Method, client: &mut Client, now: Time) {
-        self.runs.retain(|run| match method {
-            Method::Forced => false,
+        let token = self.token.clone();
+        self.keep(client, |run| match method {
+            // A predecessor's goodbye is still true.
+            Method::Forced => run.method == Method::Forced && !is_of(&run.name, &token),
             Method::Graceful => run.method != Method::CancelGraceful,
             Method::CancelGraceful => run.method != Method::Graceful,
-            Method::Restart | Method::Disconnected => true,
+            Method::Restart => run.method == Method::Disconnected || !is_of(&run.name, &token),
+            Method::Disconnected => true,
         });
-        let token = self.token.clone();
         let until = match method {
             Method::Restart => now + Duration::from_micros(client.roll(START.as_micros() as u64)),
             _ => now,
@@ -156,7 +160,7 @@ impl Restarts {
         let agent = self.agents.iter().position(|agent| agent.entity == entity);
         match agent {
             Some(agent) if self.runs.iter().filter(|run| same(run)).count() >= ONE_BY_ONE => {
-                self.runs.retain(|run| !same(run));
+                self.keep(client, |run| !same(run));
                 let token = self.token.clone();
                 self.add_terms(agent, &token, Method::Disconnected, until);
             }
@@ -184,8 +188,8 @@ impl Restarts {
     }
 
     /// The endpoint is gone, and nothing is to be said of it any more.
-    pub fn forget(&mut self, endpoint: EndpointKey) {
-        self.runs.retain(|run| run.scope != Scope::Endpoint(endpoint));
+    pub fn forget(&mut self, endpoint: EndpointKey, client: &mut Client) {
+        self.keep(client, |run| run.scope != Scope::Endpoint(endpoint));
     }
 
     /// An RSIP has ended.
@@ -239,7 +243,7 @@ impl Restarts {
                 endpoint: run.name.clone(),
                 params: vec![(Field::RestartMethod, run.method.name().as_bytes().into())],
             };
-            client.send(draft, &run.entity, run.way, &[], now);
+            run.id = client.send(draft, &run.entity, run.way, &[], now);
         }
     }
 
@@ -269,7 +273,15 @@ impl Restarts {
         self.count += 1;
         let stage = Stage::Waiting { until, since: None };
         let number = self.count;
-        self.runs.push(Run { number, scope, method, name, entity, way, stage, wait: FIRST_WAIT, redirects: 0 });
+        let (wait, redirects, id) = (FIRST_WAIT, 0, None);
+        self.runs.push(Run { number, scope, method, name, entity, way, stage, wait, redirects, id });
+    }
+
+    /// Leaves the others out. What was sent of them is not sent again: a late copy would say what is not true any more.
+    fn keep(&mut self, client: &mut Client, is_kept: impl Fn(&Run) -> bool) {
+        for run in self.runs.extract_if(.., |run| !is_kept(run)) {
+            run.id.into_iter().for_each(|id| client.abandon(id));
+        }
     }
 
     /// A configured call agent is replaced by the one it named.
@@ -305,6 +317,11 @@ impl Restarts {
             run.stage = Stage::Waiting { until, since };
         }
     }
+}
+
+/// Whether a name is of the worker with this token.
+fn is_of(name: &[u8], token: &str) -> bool {
+    name.split(|byte| *byte == b'/').nth(1).is_some_and(|term| term.eq_ignore_ascii_case(token.as_bytes()))
 }
 
 /// A random time up to `limit`.

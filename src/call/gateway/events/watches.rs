@@ -240,7 +240,7 @@ impl Events {
     /// The endpoint is gone. A notification on its way is delivered all the same.
     pub fn forget(&mut self, key: EndpointKey) {
         self.endpoints.remove(&key);
-        self.restarts.forget(key);
+        self.restarts.forget(key, &mut self.client);
     }
 
     /// A connection of the endpoint is gone, and what was asked about it alone.
@@ -305,6 +305,11 @@ impl Events {
     /// Whether nothing is under way that a worker should wait for before it exits.
     pub fn is_idle(&self) -> bool {
         !self.restarts.is_saying_goodbye() && self.endpoints.values().all(|endpoint| endpoint.open.is_empty())
+    }
+
+    #[cfg(test)]
+    pub(in crate::call::gateway) fn timers(&self) -> usize {
+        self.client.timers()
     }
 
     fn endpoint(&self, key: Option<EndpointKey>) -> Option<&Endpoint> {

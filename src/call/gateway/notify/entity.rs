@@ -1,6 +1,6 @@
 //! Notified entities: names of call agents (RFC 3435 §2.1.4, §3.2.2.11).
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::wire::mgcp::NotifiedEntity;
 
@@ -22,11 +22,11 @@ pub enum Host {
 }
 
 impl Entity {
-    /// Reads a name; `None` when it is not one. The part before the `@` may be missing.
+    /// Reads a name; `None` when it is not one, or that of many hosts at once. The part before the `@` may be missing.
     pub fn parse(text: &[u8]) -> Option<Self> {
         let name = NotifiedEntity::parse(text)?;
         let host = match name.address() {
-            Some(address) => Host::Address(address),
+            Some(address) => Host::Address(Some(address).filter(|address| is_one_host(*address))?),
             None if name.domain.contains(&b'[') => return None,
             None => Host::Name(std::str::from_utf8(name.domain).ok()?.into()),
         };
@@ -55,6 +55,11 @@ impl Entity {
     }
 }
 
+/// Whether it is the address of one host: nobody may have us speak to whole networks.
+pub(super) fn is_one_host(address: IpAddr) -> bool {
+    !address.is_multicast() && !address.is_unspecified() && address != IpAddr::V4(Ipv4Addr::BROADCAST)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,6 +83,13 @@ mod tests {
     #[test]
     fn what_names_nobody_is_no_entity() {
         for text in ["", "ca@", "ca@host:0", "ca@[192.0.2.5", "ca@[host]", "ca @host"] {
+            assert_eq!(read(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn whole_networks_are_no_call_agent() {
+        for text in ["ca@[224.0.0.1]", "ca@239.1.1.1:99", "[255.255.255.255]", "[0.0.0.0]", "[::]", "ca@[ff02::1]"] {
             assert_eq!(read(text), None, "{text}");
         }
     }

@@ -24,6 +24,8 @@ mod entity;
 
 pub use entity::{Entity, Host};
 
+use entity::is_one_host;
+
 #[cfg(test)]
 mod tests;
 
@@ -195,9 +197,11 @@ impl Client {
         if !self.open.get(&id).is_some_and(|pending| matches!(pending.state, State::Resolving)) {
             return;
         }
-        match addresses {
+        let addresses: Vec<SocketAddr> =
+            addresses.iter().filter(|address| is_one_host(address.ip())).take(ADDRESSES).copied().collect();
+        match &addresses[..] {
             [] => self.lose(id),
-            _ => self.start(id, addresses.iter().take(ADDRESSES).copied().collect(), now),
+            _ => self.start(id, addresses, now),
         }
     }
 
@@ -282,6 +286,11 @@ impl Client {
         self.chance.number() % limit.max(1)
     }
 
+    #[cfg(test)]
+    pub(super) fn timers(&self) -> usize {
+        self.wheel.len()
+    }
+
     fn next_id(&mut self) -> u32 {
         loop {
             self.last = self.range.next(self.last);
@@ -351,9 +360,13 @@ impl Client {
         let Timers { longtran, most, .. } = self.timers;
         let Some(pending) = self.open.get_mut(&id) else { return };
         if let State::Sent { interval, .. } = &mut pending.state {
+            pending.end = (now + most).min(pending.limit);
+            // One that is said again and again must not file the transaction with the wheel each time.
+            if *interval == longtran && pending.due > now {
+                return;
+            }
             *interval = longtran;
             pending.due = now + longtran;
-            pending.end = (now + most).min(pending.limit);
             let due = pending.due;
             self.wheel.schedule(due, id);
         }

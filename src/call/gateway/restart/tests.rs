@@ -278,6 +278,48 @@ fn many_endpoints_that_lose_the_same_call_agent_speak_as_one() {
 fn an_endpoint_that_is_gone_says_no_more() {
     let mut scene = Scene::new();
     scene.lose(7);
-    scene.restarts.forget(EndpointKey::new(7, 0));
+    scene.restarts.forget(EndpointKey::new(7, 0), &mut scene.client);
+    assert_eq!(scene.pass(60_000), []);
+}
+
+#[test]
+fn what_is_not_true_any_more_is_not_repeated_behind_what_is() {
+    use Method::{CancelGraceful, Forced, Graceful, Restart};
+    for (before, then) in [
+        (Graceful, CancelGraceful),
+        (CancelGraceful, Graceful),
+        (Restart, Forced),
+        (Graceful, Forced),
+        (Forced, Restart),
+    ] {
+        let mut scene = Scene::new();
+        scene.tell(before);
+        assert!(!scene.pass(150).is_empty());
+        scene.tell(then);
+        let late = scene.pass(15_000);
+        assert!(!late.is_empty());
+        for (_, _, text) in late {
+            assert!(told(&text).iter().all(|(method, _)| method == then.name()), "behind {before:?}: {text}");
+        }
+    }
+}
+
+#[test]
+fn the_goodbye_of_a_predecessor_is_repeated_whatever_its_successor_says() {
+    let mut scene = Scene::new();
+    scene.restarts.succeed("pmdead", &mut scene.client, scene.now);
+    scene.tell(Method::Restart);
+    let sent = scene.pass(15_000);
+    let goodbyes = sent.iter().flat_map(|(_, _, text)| told(text)).filter(|(method, _)| method == "forced");
+    assert!(goodbyes.count() > 4, "{sent:?}");
+}
+
+#[test]
+fn an_endpoint_that_is_gone_while_it_speaks_does_not_repeat_it() {
+    let mut scene = Scene::new();
+    scene.lose(7);
+    scene.restarts.on_command(EndpointKey::new(7, 0), &mut scene.client, scene.now);
+    assert_eq!(scene.pass(0).len(), 1);
+    scene.restarts.forget(EndpointKey::new(7, 0), &mut scene.client);
     assert_eq!(scene.pass(60_000), []);
 }
