@@ -25,6 +25,8 @@ pub(super) struct Endpoint {
     pub(super) coding: Coding,
     /// Since when it has no connection.
     pub(super) lonely_since: Option<Time>,
+    /// Whether the wheel will look at it.
+    pub(super) is_timed: bool,
 }
 
 /// The endpoint that a CRCX is for.
@@ -115,6 +117,7 @@ impl Gateway {
             connections: Vec::new(),
             coding: Coding::default(),
             lonely_since: Some(now),
+            is_timed: false,
         };
         let key = self.endpoints.insert(endpoint)?;
         self.next_number += 1;
@@ -132,7 +135,10 @@ impl Gateway {
         if !self.events.is_active(key) {
             return self.remove_endpoint(key);
         }
-        if self.lonely.insert((since, key)) {
+        self.lonely.insert((since, key));
+        if let Some(endpoint) = self.endpoints.get_mut(key)
+            && !std::mem::replace(&mut endpoint.is_timed, true)
+        {
             self.wheel.schedule(now + LOOK_AGAIN, Timer::Lonely(key));
         }
         if self.lonely.len() > LONELY {
@@ -142,8 +148,9 @@ impl Gateway {
 
     /// An endpoint whose requests held it is looked at again.
     pub(super) fn on_lonely(&mut self, key: EndpointKey, now: Time) {
-        let since = self.endpoints.get(key).and_then(|endpoint| endpoint.lonely_since);
-        if let Some(since) = since
+        let Some(endpoint) = self.endpoints.get_mut(key) else { return };
+        endpoint.is_timed = false;
+        if let Some(since) = endpoint.lonely_since
             && self.lonely.remove(&(since, key))
         {
             self.release(key, now);
