@@ -23,6 +23,8 @@ pub(super) struct Connection {
     /// As the call agent wrote it.
     pub(super) call: Box<[u8]>,
     pub(super) size: u32,
+    /// The other one of its CRCX. They are one session, which weighs what it does until both are gone.
+    pub(super) other: Option<ConnectionKey>,
     /// Where its sockets are bound.
     pub(super) local: IpAddr,
     /// Its RTP port; 0 until it is open.
@@ -160,7 +162,10 @@ impl Gateway {
     pub(super) fn remove_connection(&mut self, key: ConnectionKey) {
         self.believe_in(key);
         let Some(connection) = self.connections.remove(key) else { return };
-        self.load.units_used = self.load.units_used.saturating_sub(connection.size);
+        match connection.other.and_then(|other| self.connections.get_mut(other)) {
+            Some(heir) => heir.size = heir.size.saturating_add(connection.size),
+            None => self.load.units_used = self.load.units_used.saturating_sub(connection.size),
+        }
         self.load.sessions = self.connections.len() as u32;
         let standing = number_of(&connection.id).and_then(|number| self.by_id.remove(&number));
         if standing.is_none() {

@@ -132,6 +132,12 @@ impl Gateway {
                 return Err(denial);
             }
         };
+        if let Some(second) = &second {
+            for (end, other) in [(&first, second), (second, &first)] {
+                let connection = self.connections.get_mut(end.connection);
+                connection.into_iter().for_each(|connection| connection.other = Some(other.connection));
+            }
+        }
         let creation = Creation { transaction, first, second, embedded, arrival: *arrival };
         let first = creation.first.connection;
         self.open(creation, first, now);
@@ -279,6 +285,7 @@ impl Gateway {
             endpoint,
             call: request.call.into(),
             size: request.size,
+            other: None,
             local: arrival.local.ip(),
             port: 0,
             description: Description::new(session, self.public_ip(arrival)),
