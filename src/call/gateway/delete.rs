@@ -62,7 +62,11 @@ impl Gateway {
             Some(Job::Delete(deletion)) if waiting > 0 => deletion.before = before,
             _ => {
                 self.jobs.remove(job);
-                self.answer(transaction, &Answer::new(ReturnCode::CONNECTION_DELETED).behind(before), now);
+                let answer = Answer::new(ReturnCode::CONNECTION_DELETED).behind(before);
+                match endpoint {
+                    Some(_) => self.answer(transaction, &answer, now),
+                    None => self.tell(transaction, &answer, now),
+                }
             }
         }
         Ok(())

@@ -25,6 +25,10 @@ impl Gateway {
         if keys.len() > AT_ONCE {
             return Err(ReturnCode::WILDCARD_TOO_COMPLICATED.into());
         }
+        if keys.is_empty() {
+            self.tell(transaction, &Answer::new(ReturnCode::OK), now);
+            return Ok(());
+        }
         let mut accepted = Vec::with_capacity(keys.len());
         for key in keys {
             let kind = self.endpoints.get(key).ok_or(ReturnCode::ENDPOINT_UNKNOWN)?.kind;
@@ -46,7 +50,12 @@ impl Gateway {
         now: Time,
     ) -> Result<(), Denial> {
         let coding = Coding::parse(command.param(Field::BearerInformation).ok_or(ReturnCode::PROTOCOL_ERROR)?)?;
-        for key in self.meant(&command.endpoint())? {
+        let keys = self.meant(&command.endpoint())?;
+        if keys.is_empty() {
+            self.tell(transaction, &Answer::new(ReturnCode::OK), now);
+            return Ok(());
+        }
+        for key in keys {
             if let Some(endpoint) = self.endpoints.get_mut(key) {
                 endpoint.coding = coding;
             }
