@@ -411,9 +411,10 @@ impl<A: Application> Worker<A> {
             self.on_comeback(now);
         }
         let is_quiet = self.is_quiet();
+        let has_calls = !self.uas.is_quiet() || self.mgcp.gateway.is_needed();
         match &mut self.stage {
             Stage::Serving => false,
-            Stage::Orphaned(orphan) => match orphan.poll(!is_quiet, now) {
+            Stage::Orphaned(orphan) => match orphan.poll(has_calls, now) {
                 Next::Wait => false,
                 Next::Leave => true,
                 Next::Try => {

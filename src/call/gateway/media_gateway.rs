@@ -241,6 +241,12 @@ impl Gateway {
         self.connections.is_empty() && self.endpoints.is_empty() && self.events.is_idle()
     }
 
+    /// Whether a worker without a dispatcher is still needed: for a connection, or until a call agent has heard what it is
+    /// told. Requests alone hold nobody: without connections nothing happens that they ask for.
+    pub fn is_needed(&self) -> bool {
+        !self.connections.is_empty() || !self.events.is_idle()
+    }
+
     fn on_command(&mut self, command: &Command<'_>, arrival: &Arrival, now: Time) {
         let key = transaction_of(command, arrival);
         let print = self.text_print(command);

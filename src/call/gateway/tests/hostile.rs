@@ -312,3 +312,75 @@ fn check_books(rig: &Rig, seed: u64) {
     }
     assert!(gateway.jobs.is_empty() && gateway.asked.is_empty(), "seed {seed}");
 }
+
+#[test]
+fn an_endpoint_that_comes_and_goes_is_not_looked_at_ever_more_often() {
+    let mut rig = Rig::new();
+    let (endpoint, _) = rig.create("ann", 1);
+    assert_eq!(code(&rig.send(&format!("DLCX 2 {endpoint} MGCP 1.0\r\nX: 1\r\nR: R/ma\r\n"))), 250);
+    for round in 0..50 {
+        let crcx = format!("CRCX {} {endpoint} MGCP 1.0\r\nC: 1\r\nM: inactive\r\nK: 1-9999\r\n", 2 * round + 10);
+        assert_eq!(code(&rig.send(&crcx)), 200);
+        assert_eq!(code(&rig.send(&format!("DLCX {} {endpoint} MGCP 1.0\r\n", 2 * round + 11))), 250);
+        rig.pass(Duration::from_millis(10));
+    }
+    rig.pass(Duration::from_secs(60));
+    assert_eq!((rig.gateway.history.len(), rig.gateway.wheel.len()), (0, 1));
+}
+
+#[test]
+fn half_of_a_session_is_not_for_nothing() {
+    let mut rig = Rig::with(Limits { units: 6, ..Limits::default() });
+    let mut open = Vec::new();
+    for number in 1..=6 {
+        let made = rig.send(&format!("CRCX {number} ann/$@gw MGCP 1.0\r\nC: 1\r\nM: inactive\r\nZ2: ivr/$@gw\r\n"));
+        assert_eq!((code(&made), rig.units()), (200, number));
+        let (endpoint, other) = (Field::SpecificEndpointId, Field::SecondEndpointId);
+        let (gone, stays) = if number % 2 == 0 { (endpoint, other) } else { (other, endpoint) };
+        assert_eq!(code(&rig.send(&format!("DLCX {} {} MGCP 1.0\r\n", number + 100, param(&made, gone)))), 250);
+        assert_eq!(rig.units(), number, "the other half stands");
+        open.push(param(&made, stays));
+    }
+    assert_eq!(code(&rig.send("CRCX 50 ann/$@gw MGCP 1.0\r\nC: 1\r\nM: inactive\r\n")), 403);
+    for (id, endpoint) in (200..).zip(open) {
+        assert_eq!(code(&rig.send(&format!("DLCX {id} {endpoint} MGCP 1.0\r\n"))), 250);
+    }
+    rig.check_empty();
+}
+
+#[test]
+fn commands_for_nobody_never_take_the_place_of_what_is_carried_out() {
+    let mut rig = Rig::with(Limits { transactions: 20, ..Limits::default() });
+    for number in 1..=100 {
+        let (command, wanted) = [("DLCX NN *@gw", 250), ("EPCF NN ann/*@gw", 200), ("RQNT NN *@gw", 200)][number % 3];
+        let lines = ["", "B: e:mu\r\n", "X: 1\r\nR: R/ma\r\n"][number % 3];
+        let command = format!("{} MGCP 1.0\r\n{lines}", command.replace("NN", &(100 + number).to_string()));
+        assert_eq!(code(&rig.send(&command)), wanted);
+    }
+    rig.create("ann", 1);
+}
+
+#[test]
+fn a_request_alone_needs_no_worker() {
+    let mut rig = Rig::new();
+    let (endpoint, _) = rig.create("ann", 1);
+    assert!(rig.gateway.is_needed());
+    assert_eq!(code(&rig.send(&format!("DLCX 2 {endpoint} MGCP 1.0\r\nX: 1\r\nR: R/ma\r\n"))), 250);
+    assert!(!rig.gateway.is_quiet() && !rig.gateway.is_needed());
+}
+
+#[test]
+fn a_provisional_response_that_floods_in_files_nothing_twice() {
+    let mut rig = Rig::new();
+    rig.send("CRCX 1 ann/$@gw MGCP 1.0\r\nC: 1\r\nM: recvonly\r\nX: A1\r\nR: R/ma\r\n");
+    rig.counters.packets_received = 1;
+    let notify = rig.pass(Duration::from_millis(150)).remove(0);
+    let id = notify.split(' ').nth(1).unwrap();
+    for _ in 0..1_000 {
+        assert_eq!(rig.send(&format!("100 {id} Pending\r\n")), "");
+    }
+    assert!(rig.gateway.events.timers() < 10, "{}", rig.gateway.events.timers());
+    // 5, 10, 14, 18 s behind it, and no more without another provisional response.
+    let repeats = rig.pass(Duration::from_secs(30)).iter().filter(|sent| **sent == notify).count();
+    assert!((2..=5).contains(&repeats), "{repeats}");
+}
