@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::support::agent::{self, Agent};
+use crate::support::osmocom::{CallAgent, free_port};
 use crate::support::pointsman::{EXECUTABLE, Pointsman, Setup};
 use crate::support::{DEADLINE, own_address, wait_for};
 
@@ -103,49 +104,22 @@ fn is_told(pointsman: &Pointsman, what: &str, times: usize) {
 const ANSWERS: &str = "the gateway answers";
 const IS_SILENT: &str = "the gateway does not answer";
 
-/// The source of Osmocom's call agent; `None` where this checkout has none beside it.
-fn call_agent() -> Option<PathBuf> {
-    let named = std::env::var_os("POINTSMAN_PEERS").map(PathBuf::from);
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/peers");
-    let place = [named, Some(beside)].into_iter().flatten().find(|path| path.is_dir())?;
-    Some(place.join("osmo-call-agent.c")).filter(|path| path.is_file())
-}
-
 #[test]
 fn five_hundred_calls_of_osmocoms_call_agent_go_through_osmocoms_gateway() {
-    let Some(source) = call_agent() else {
-        eprintln!("not run: osmo-call-agent.c is not there");
+    let Some(agent) = CallAgent::build() else {
+        eprintln!("not run: no source of the call agent, no compiler or no library");
         return;
     };
     let gateway = Gateway::start();
-    let program = gateway.dir.path().join("call-agent");
-    let mut compiler = Command::new("gcc");
-    compiler.args(["-w", "-o"]).arg(&program).arg(&source).args(["-losmo-mgcp-client", "-losmocore", "-ltalloc"]);
-    let built = compiler.output().unwrap_or_else(|error| panic!("cannot start gcc ({error}): apt-get install gcc"));
-    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-    // It speaks to 127.0.0.1 and from port 2728 alone.
-    let port = free_port();
+    // It speaks to 127.0.0.1 alone.
+    let (port, own) = (free_port(), free_port().to_string());
     let listen = format!("mgcp:127.0.0.1:{port}");
-    let own = free_port().to_string();
     let setup = Setup { sip: false, ip: Ipv4Addr::LOCALHOST.into(), port, ..Setup::new(1) };
     let (pointsman, _worker) = behind(setup.with(["--listen", &listen, "--worker-mgcp-ports", &own]), gateway.address);
-    // Another test run on this machine may have its port now.
-    let run = wait_for("port 2728", 3 * DEADLINE, || {
-        let mut agent = Command::new(&program);
-        let run = agent.args([port.to_string(), CALLS.to_string()]).output().expect("the call agent starts");
-        (run.status.code() != Some(2)).then_some(run)
-    });
-    let said = String::from_utf8_lossy(&run.stdout);
-    let last = said.lines().last().unwrap_or_default();
-    assert_eq!(last, format!("calls={CALLS} ok={CALLS} bad=0"), "{said}");
+    let said = agent.run(port, CALLS);
+    assert_eq!(said.lines().last(), Some(format!("calls={CALLS} ok={CALLS} bad=0").as_str()), "{said}");
     assert_eq!(pointsman.worker_number(1, "handoffs"), CALLS as u64);
     pointsman.wait_until("all connections to be gone", |load| load["workers"][1]["sessions"] == 0);
-}
-
-/// A UDP port of the local host that is free now.
-fn free_port() -> u16 {
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    socket.local_addr().expect("a bound socket has an address").port()
 }
 
 /// Passes datagrams on between whoever sends to it and one address; each sender is answered at its own port.

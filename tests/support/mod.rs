@@ -8,6 +8,7 @@
 pub mod agent;
 pub mod calls;
 pub mod flood;
+pub mod osmocom;
 pub mod phone;
 pub mod pointsman;
 pub mod proc;
