@@ -17,7 +17,7 @@ mod refusing;
 mod returned;
 pub mod size;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::Dispatch;
 use super::decision::{Arrival, Decision, EntryId, Reason, Return, Returned, Target, Tried};
@@ -45,6 +45,7 @@ struct Summary<'a> {
     name: Fingerprint,
     call: Option<Fingerprint>,
     sender: IpAddr,
+    port: u16,
     wildcard: Wildcard,
 }
 
@@ -145,6 +146,7 @@ impl Dispatch {
         }
         let summary = Summary::of(command, arrival, &self.printer);
         self.table.touch(summary.name, summary.call.unwrap_or(summary.name));
+        let summary = self.told_apart(summary, arrival, now);
         let decision = match summary.verb {
             Verb::Crcx => self.create(command, &summary, arrival, now),
             Verb::Mdcx | Verb::Dlcx | Verb::Rqnt | Verb::Epcf | Verb::Auep | Verb::Aucx => {
@@ -162,7 +164,7 @@ impl Dispatch {
             Target::Worker(handoff) => Some(handoff.worker),
             _ => None,
         };
-        self.acknowledge(command, summary.sender, worker);
+        self.acknowledge(command, arrival.source, worker, now);
         decision
     }
 
@@ -261,8 +263,7 @@ impl Dispatch {
         let dropped = |reason| Decision { target: Target::Drop, reason };
         let transaction = response.transaction();
         if response.code().is_ack() {
-            let name = Names::transaction(arrival.source.ip(), transaction, &self.printer);
-            return match self.table.by_branch(name).and_then(|id| self.table.get(id)).copied() {
+            return match self.known(arrival.source, transaction, now).copied() {
                 Some(Entry { state: State::Verdict(_), .. }) => dropped(Reason::OwnAck),
                 Some(entry) if self.is_alive(&entry) => self.follow(entry.worker, Reason::Ack, now),
                 Some(_) => dropped(Reason::WorkerGone),
@@ -282,6 +283,33 @@ impl Dispatch {
             Some((_, slot)) if !slot.is_alive() => dropped(Reason::WorkerGone),
             _ => dropped(Reason::UnknownResponse),
         }
+    }
+
+    /// Several call agents at one address may count alike. What comes from another port, and is of another call, is another
+    /// agent's transaction, and goes by a name of its own; a retransmission from another port is of the same call.
+    fn told_apart<'a>(&mut self, summary: Summary<'a>, arrival: &Arrival, now: Time) -> Summary<'a> {
+        let is_its = |entry: &Entry| is_of_port(entry, summary.port) || summary.call == Some(entry.call);
+        let shared = self.table.by_branch(summary.name).and_then(|id| self.table.get(id)).map(is_its);
+        if shared == Some(true) || shared.is_none() && now >= self.apart_until {
+            return summary;
+        }
+        let name = Names::beside(arrival.source, summary.transaction, &self.printer);
+        if shared.is_none() && self.table.by_branch(name).is_none() {
+            return summary;
+        }
+        // The one that it was told apart from may be forgotten before it.
+        self.apart_until = now + 2 * LINGER;
+        Summary { name, ..summary }
+    }
+
+    /// What is known of transaction `id` of this source.
+    fn known(&self, source: SocketAddr, id: TransactionId, now: Time) -> Option<&Entry> {
+        let get = |name| self.table.by_branch(name).and_then(|id| self.table.get(id));
+        let shared = get(Names::transaction(source.ip(), id, &self.printer));
+        if now >= self.apart_until || shared.is_some_and(|entry| is_of_port(entry, source.port())) {
+            return shared;
+        }
+        get(Names::beside(source, id, &self.printer)).or(shared)
     }
 
     /// The worker that has the call, or is to have it.
@@ -316,9 +344,15 @@ impl<'a> Summary<'a> {
             name,
             call,
             sender,
+            port: arrival.source.port(),
             wildcard: command.endpoint().wildcard(),
         }
     }
+}
+
+/// Whether an entry's command came from this port, as far as that is known: the entry has it in the place of CSeq.
+const fn is_of_port(entry: &Entry, port: u16) -> bool {
+    entry.cseq == 0 || entry.cseq == port as u32
 }
 
 /// Where "all of" the endpoints may be meant: RFC 3435 §2.3.1, §2.3.3, §2.3.8, §2.3.10. The others name one.

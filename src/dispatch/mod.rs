@@ -93,6 +93,8 @@ pub struct Dispatch {
     next_look: Option<Time>,
     gatherings: Gatherings,
     acks: Acks,
+    /// Until when call agents at one address may have to be told apart.
+    apart_until: Time,
     /// How many lanes decide, this one included.
     lanes: usize,
 }
@@ -133,6 +135,7 @@ impl Dispatch {
             next_look: None,
             gatherings: Gatherings::new(),
             acks: Acks::default(),
+            apart_until: Time(0),
             lanes: 1,
             rules,
         }

@@ -33,6 +33,7 @@ impl Dispatch {
             unrecorded_until,
             next_look,
             gatherings,
+            apart_until,
             // Their senders send them again.
             acks: _,
             lanes: _,
@@ -46,6 +47,7 @@ impl Dispatch {
         unrecorded_until.pack(out);
         next_look.pack(out);
         gatherings.last().pack(out);
+        apart_until.pack(out);
     }
 
     /// Makes room for a state with so many entries in its table.
@@ -68,6 +70,7 @@ impl Dispatch {
         self.unrecorded_until = Pack::unpack(from)?;
         self.next_look = Pack::unpack(from)?;
         self.gatherings.go_on_behind(Pack::unpack(from)?);
+        self.apart_until = Pack::unpack(from)?;
         self.selector.set(self.rules.policy, &self.rules.weights, self.pool.len());
         Ok(())
     }

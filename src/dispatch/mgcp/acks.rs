@@ -2,9 +2,8 @@
 //! transactions that may be any worker's that their final responses have come. The worker that gets the command reads
 //! its `K:` itself; each of the others gets a 000.
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 
-use super::names::Names;
 use crate::dispatch::Dispatch;
 use crate::dispatch::decision::{Handoff, Reason, Target};
 use crate::ids::WorkerId;
@@ -40,20 +39,23 @@ impl Dispatch {
     }
 
     /// Another lane has read that a transaction of `source` is acknowledged, and does not know it.
-    pub fn on_ack_elsewhere(&mut self, source: IpAddr, transaction: TransactionId) {
-        let name = Names::transaction(source, transaction, &self.printer);
-        let known = self.table.by_branch(name).and_then(|id| self.table.get(id));
-        if let Some(entry) = known.filter(|entry| self.is_held(entry)) {
+    pub fn on_ack_elsewhere(&mut self, source: SocketAddr, transaction: TransactionId, now: Time) {
+        if let Some(entry) = self.known(source, transaction, now).filter(|entry| self.is_held(entry)) {
             self.acks.known.push((entry.worker, transaction));
         }
     }
 
     /// Looks up what a command acknowledges. `worker` gets the command itself.
-    pub(super) fn acknowledge(&mut self, command: &Command<'_>, source: IpAddr, worker: Option<WorkerId>) {
+    pub(super) fn acknowledge(
+        &mut self,
+        command: &Command<'_>,
+        source: SocketAddr,
+        worker: Option<WorkerId>,
+        now: Time,
+    ) {
         let Some(ranges) = command.acks() else { return };
         for id in ranges.iter().flatten().take(MOST) {
-            let name = Names::transaction(source, TransactionId(id), &self.printer);
-            match self.table.by_branch(name).and_then(|id| self.table.get(id)) {
+            match self.known(source, TransactionId(id), now) {
                 Some(entry) if !self.is_held(entry) || Some(entry.worker) == worker => {}
                 Some(entry) => self.acks.known.push((entry.worker, TransactionId(id))),
                 None => self.acknowledge_elsewhere(TransactionId(id)),

@@ -2,7 +2,7 @@
 
 use super::gathering::{GatheringId, Known, MOST_WORKERS};
 use super::merge::{MOST, Merged, read};
-use super::{Summary, returned};
+use super::{Names, Summary, returned};
 use crate::dispatch::Dispatch;
 use crate::dispatch::decision::{Arrival, Decision, Handoff, Reason, Target};
 use crate::ids::WorkerId;
@@ -60,7 +60,9 @@ impl Dispatch {
         arrival: &Arrival,
         now: Time,
     ) -> Decision {
-        match self.gatherings.find(summary.name) {
+        // Whoever sends it again from another port has it carried out again, which changes nothing.
+        let name = Names::beside(arrival.source, summary.transaction, &self.printer);
+        match self.gatherings.find(name) {
             Some(Known::UnderWay) => {
                 return returned(ReturnCode::EXECUTING, summary.transaction, Reason::Gathering);
             }
@@ -86,7 +88,7 @@ impl Dispatch {
             }
             _ => {
                 let merged = Merged::new(command.extension(MOST).and_then(read));
-                let named = (summary.name, summary.transaction);
+                let named = (name, summary.transaction);
                 let id = self.gatherings.begin(named, arrival, workers, merged, now);
                 Decision { target: Target::Everyone(id), reason: Reason::Everyone }
             }

@@ -3,7 +3,7 @@
 //! The dispatcher computes them from each command; a worker that comes back from an earlier dispatcher says which
 //! transactions it has by the same names, made with the same key.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::dispatch::fingerprint::{Fingerprint, Printer};
 use crate::handoff::frame;
@@ -42,6 +42,12 @@ impl Names {
             IpAddr::V4(address) => printer.print(TRANSACTION, &[&address.octets(), &id]),
             IpAddr::V6(address) => printer.print(TRANSACTION, &[&address.octets(), &id]),
         }
+    }
+
+    /// The name of transaction `id` of one of several call agents at one address that has its own numbers.
+    pub(super) fn beside(source: SocketAddr, id: TransactionId, printer: &Printer) -> Fingerprint {
+        let shared = Names::transaction(source.ip(), id, printer);
+        printer.print(TRANSACTION, &[&shared.to_bytes(), &source.port().to_be_bytes()])
     }
 
     /// The transaction that a handed-over command has opened in the dispatcher's table; `None` for commands that name

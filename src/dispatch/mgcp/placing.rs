@@ -108,7 +108,7 @@ impl Dispatch {
         NewEntry {
             branch: summary.name,
             call: summary.call.unwrap_or(summary.name),
-            cseq: 0,
+            cseq: summary.port.into(),
             worker,
             life,
             group: None,

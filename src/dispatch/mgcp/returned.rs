@@ -31,7 +31,7 @@ impl Dispatch {
             return dropped(Reason::Everyone);
         }
         let Message::Command(command) = message else { return dropped(Reason::OrphanInDialog) };
-        let summary = Summary::of(command, arrival, &self.printer);
+        let summary = self.told_apart(Summary::of(command, arrival, &self.printer), arrival, now);
         match back.entry {
             Some(id) => self.connection_returned(command, &summary, arrival, id, back, now),
             None => self.named_returned(command, &summary, arrival, back),

@@ -60,7 +60,7 @@ impl<C: Channel> Switch<C> {
     pub(super) fn on_mgcp_parcel(&mut self, bytes: &[u8], owner: Owner, arrival: &Arrival, now: Time) {
         match parse(bytes) {
             Ok(Message::Response(response)) => {
-                self.dispatch.on_ack_elsewhere(arrival.source.ip(), response.transaction());
+                self.dispatch.on_ack_elsewhere(arrival.source, response.transaction(), now);
                 self.send_acks(&(owner, *arrival), now);
             }
             _ => self.on_commands(bytes, (owner, *arrival), now),
