@@ -177,3 +177,6 @@ enum NoPort {
     #[error(transparent)]
     Unopened(#[from] Unopened),
 }
+
+#[cfg(test)]
+mod tests;
