@@ -81,6 +81,13 @@ impl Connections {
         self.calls.remove_entry(name.as_slice()).map(|(name, _call)| name)
     }
 
+    /// All connections are gone. Gives their calls.
+    pub(super) fn close_all(&mut self) -> Vec<Box<[u8]>> {
+        let gone = std::mem::take(&mut self.by_endpoint).into_values().flatten();
+        (self.count, self.units) = (0, 0);
+        gone.filter_map(|connection| connection.names.call).filter_map(|call| self.unexpect(&call)).collect()
+    }
+
     /// A connection is there. Its call was [`expect`](Self::expect)ed.
     pub(super) fn open(&mut self, endpoint: &[u8], id: &[u8], call: Option<Box<[u8]>>, units: u32) {
         let at = self.by_endpoint.entry(endpoint.to_ascii_lowercase().into()).or_default();
@@ -132,6 +139,11 @@ impl Connections {
     pub(super) fn all(&self) -> Vec<Held> {
         self.by_endpoint.values().flatten().map(|connection| connection.names.clone()).collect()
     }
+}
+
+/// Whether this names one endpoint and no other.
+pub(super) fn is_one(name: &[u8]) -> bool {
+    EndpointName::parse(name).is_some_and(|name| !name.is_several())
 }
 
 #[cfg(test)]

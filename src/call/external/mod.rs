@@ -43,7 +43,7 @@ use crate::call::uas::Load;
 use crate::handoff::frame::RefuseReason;
 use crate::ids::{Seq, TransactionRange};
 use crate::time::Time;
-use crate::wire::mgcp::{Command, Message, ReturnCode, Verb, Wildcard, parse, parts};
+use crate::wire::mgcp::{Command, Field, Message, ReturnCode, Verb, Wildcard, parse, parts};
 
 /// The first retransmission is due after this time, each later one after twice as long (RFC 3435 §3.5.3).
 const RTO: Duration = Duration::from_millis(200);
@@ -67,6 +67,8 @@ pub struct External {
     next: u32,
     units: u32,
     draining: bool,
+    /// Whether all connections have been deleted, and those that still come about are, too.
+    ending: bool,
     reach: Reach,
     history: History,
     pending: BTreeMap<u32, Pending>,
@@ -108,6 +110,7 @@ impl External {
             range: identity.range,
             units: identity.units,
             draining: false,
+            ending: false,
             reach: Reach::default(),
             history: History::default(),
             pending: BTreeMap::new(),
@@ -152,6 +155,10 @@ impl External {
     /// ask elsewhere.
     pub fn on_gateway_gone(&mut self, now: Time) {
         self.reach.lose(now);
+        // Whatever it had, it has no more, also when another one is started in its place.
+        for call in self.connections.close_all() {
+            self.outputs.push_back(Output::CallClosed(call));
+        }
         let is_over = |pending: &Pending| pending.repeat.is_none() && matches!(pending.purpose, Purpose::Command(_));
         let over: Vec<u32> = self.pending.iter().filter(|(_, pending)| is_over(pending)).map(|(own, _)| *own).collect();
         for own in over {
@@ -185,7 +192,7 @@ impl External {
 
     /// Takes no more connections, or does again.
     pub const fn set_draining(&mut self, draining: bool) {
-        self.draining = draining;
+        (self.draining, self.ending) = (draining, false);
     }
 
     /// Another number of capacity units; what there is stays.
@@ -309,7 +316,9 @@ impl External {
         let opened = call.and_then(|call| self.connections.expect(call, now));
         self.outputs.extend(opened.map(|call| Output::CallOpened(call, now)));
         self.agents.note(&asked.endpoint, asked.way, asked.source);
-        let is_sent_again = asked.verb != Kind::Create || command.endpoint().wildcard() == Wildcard::None;
+        let second = command.param(Field::SecondEndpointId).unwrap_or_default();
+        let is_wild = command.endpoint().wildcard() != Wildcard::None || memchr::memchr2(b'$', b'*', second).is_some();
+        let is_sent_again = asked.verb != Kind::Create || !is_wild;
         self.begin(own, Purpose::Command(Box::new(asked)), bytes, is_sent_again.then_some(RTO), UNANSWERED, now);
     }
 

@@ -17,7 +17,7 @@ const ASK_AGAIN: Duration = Duration::from_millis(500);
 impl External {
     /// Deletes every connection: the worker ends.
     pub fn end_all(&mut self, now: Time) {
-        self.draining = true;
+        (self.draining, self.ending) = (true, true);
         for Held { endpoint, id, call } in self.connections.all() {
             self.delete(&endpoint, &id, call.as_deref(), None, now);
         }

@@ -3,13 +3,17 @@
 use std::sync::Arc;
 
 use super::asked::{Asked, Flight, Kind, Pending, Purpose, Several};
-use super::connections::Which;
+use super::connections::{Which, is_one};
 use super::exchange::Output;
 use super::history::Entry;
 use super::{AT_MOST, External, PROVISIONAL, RTO_MAX, rewrite};
 use crate::handoff::frame::RefuseReason;
 use crate::time::Time;
 use crate::wire::mgcp::{Field, Response, ReturnCode, TransactionId};
+
+/// The names of the connections that a CRCX has made (§2.3.5).
+const ENDS: [(Field, Field); 2] =
+    [(Field::SpecificEndpointId, Field::ConnectionId), (Field::SecondEndpointId, Field::SecondConnectionId)];
 
 impl External {
     /// The gateway has answered.
@@ -35,9 +39,11 @@ impl External {
             }
             Pending { purpose: Purpose::Late { endpoint, call }, .. } => {
                 if code.is_success() {
-                    let endpoint = response.param(Field::SpecificEndpointId).unwrap_or(&endpoint);
-                    let id = response.param(Field::ConnectionId).unwrap_or_default();
-                    self.delete(endpoint, id, call.as_deref(), None, now);
+                    for (named, id) in ENDS {
+                        let Some(id) = response.param(id) else { continue };
+                        let endpoint = response.param(named).unwrap_or(&endpoint);
+                        self.delete(endpoint, id, call.as_deref(), None, now);
+                    }
                 }
             }
             Pending { purpose: Purpose::Delete { endpoint, id, of }, .. } => {
@@ -94,20 +100,19 @@ impl External {
     fn on_final(&mut self, asked: Asked, response: &Response<'_>, now: Time) {
         let code = response.code();
         match asked.verb {
-            Kind::Create if code.is_success() => self.on_created(&asked, response),
+            Kind::Create if code.is_success() => self.on_created(&asked, response, now),
             Kind::Create if is_without_room(code) && asked.can_go_elsewhere() => {
                 return self.give_back(asked, RefuseReason::Full);
             }
             // Whether it is gone, or the gateway never had it.
-            Kind::Delete
-                if code.is_success()
-                    || matches!(
-                        code,
-                        ReturnCode::ENDPOINT_UNKNOWN | ReturnCode::INCORRECT_CONNECTION | ReturnCode::INCORRECT_CALL
-                    ) =>
-            {
+            Kind::Delete if code.is_success() || is_gone(&asked, code) => {
                 let call = asked.call.as_deref().filter(|_| asked.connection.is_none());
                 self.forget(Which { name: &asked.endpoint, id: asked.connection.as_deref(), call });
+            }
+            // It has been restarted, or has ended the connection by itself.
+            Kind::Other if is_gone(&asked, code) => {
+                let id = asked.connection.as_deref().filter(|_| code == ReturnCode::INCORRECT_CONNECTION);
+                self.forget(Which { name: &asked.endpoint, id, call: None });
             }
             _ => {}
         }
@@ -116,25 +121,22 @@ impl External {
     }
 
     /// A connection is there, or two of them (§2.3.5).
-    fn on_created(&mut self, asked: &Asked, response: &Response<'_>) {
+    fn on_created(&mut self, asked: &Asked, response: &Response<'_>, now: Time) {
         self.answered += 1;
-        let ends = [
-            (Field::SpecificEndpointId, Field::ConnectionId, asked.size),
-            (Field::SecondEndpointId, Field::SecondConnectionId, 0),
-        ];
-        for (endpoint, id, units) in ends {
+        for ((endpoint, id), units) in ENDS.into_iter().zip([asked.size, 0]) {
             let (named, id) = (response.param(endpoint), response.param(id));
-            let is_second = endpoint == Field::SecondEndpointId;
-            if is_second && id.is_none() {
-                continue;
-            }
+            // One without an id is none that anybody could ever delete.
+            let Some(id) = id else { continue };
             let endpoint = named.unwrap_or(&asked.endpoint);
             if let Some(call) = &asked.call {
                 // The one that was expected is settled by `finish`.
                 self.connections.expect(call, Time(0));
             }
-            self.connections.open(endpoint, id.unwrap_or_default(), asked.call.clone(), units);
+            self.connections.open(endpoint, id, asked.call.clone(), units);
             self.agents.note(endpoint, asked.way, asked.source);
+            if self.ending {
+                self.delete(endpoint, id, asked.call.as_deref(), None, now);
+            }
         }
     }
 
@@ -226,4 +228,16 @@ const fn is_without_room(code: ReturnCode) -> bool {
             | ReturnCode::NO_ENDPOINT
             | ReturnCode::INSUFFICIENT_RESOURCES
     )
+}
+
+/// Whether an error says that what was named is not there. Where several endpoints were, it may be about the name only;
+/// and a call id that does not fit says nothing of the connection that was named beside it.
+fn is_gone(asked: &Asked, code: ReturnCode) -> bool {
+    let is_error = match code {
+        ReturnCode::ENDPOINT_UNKNOWN => true,
+        ReturnCode::INCORRECT_CONNECTION => asked.verb == Kind::Delete || asked.connection.is_some(),
+        ReturnCode::INCORRECT_CALL => asked.verb == Kind::Delete && asked.connection.is_none(),
+        _ => false,
+    };
+    is_error && is_one(&asked.endpoint)
 }

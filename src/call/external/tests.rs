@@ -583,7 +583,7 @@ fn a_burst_goes_to_the_gateway_a_window_at_a_time_and_in_order() {
     let said = world.said();
     assert!(said.contains(&Said::Refused(201, RefuseReason::Exhausted)), "{said:?}");
     assert_eq!(said.iter().filter(|said| matches!(said, Said::Agent(it) if it.starts_with("400"))).count(), 199);
-    assert_eq!(world.external.load().units_used, 1);
+    assert_eq!(world.external.load().units_used, 0);
     assert_eq!(world.external.under_way, 1, "the question whether it is there");
 }
 
@@ -646,4 +646,93 @@ fn ids_of_our_own_stay_in_the_range_and_are_not_used_twice_at_a_time() {
     assert_eq!((first, second), (TransactionRange::LEN, 1));
     world.external.next = first;
     assert_eq!(own_of(&world.agent("MDCX 3 a/1@b MGCP 1.0\r\n")), 2);
+}
+
+#[test]
+fn a_gateway_that_was_killed_has_no_connections() {
+    let mut world = World::up();
+    world.connect(1, 4);
+    world.connect(2, 6);
+    world.external.on_gateway_gone(Time(world.now));
+    assert_eq!(world.said(), [Said::Closed("c1".into())]);
+    world.external.on_gateway_gone(Time(world.now));
+    assert_eq!(world.said(), []);
+    assert_eq!(world.external.load(), Load { answered: 2, ..Load::default() });
+    world.pass(SECOND);
+    world.gateway("500 5 FAIL\n");
+    world.connect(3, 10);
+    assert_eq!(world.external.load().units_used, 10);
+}
+
+#[test]
+fn a_connection_that_the_gateway_does_not_know_any_more_weighs_nothing() {
+    let mut world = World::up();
+    world.connect(1, 4);
+    world.connect(2, 5);
+    let own = own_of(&world.agent("MDCX 10 rtpbridge/pmtok/1@mgw MGCP 1.0\r\nC: C1\r\nI: A1\r\n"));
+    world.gateway(&format!("515 {own} FAIL\n"));
+    assert_eq!(world.external.load().units_used, 5);
+    let own = own_of(&world.agent("AUEP 11 rtpbridge/pmtok/1@mgw MGCP 1.0\r\n"));
+    let said = world.gateway(&format!("500 {own} FAIL\n"));
+    assert_eq!((&said[0], world.external.load().units_used), (&Said::Closed("c1".into()), 0));
+}
+
+#[test]
+fn a_deletion_that_fails_for_another_reason_leaves_the_connection() {
+    let mut world = World::up();
+    world.connect(1, 4);
+    for (id, dlcx, code) in [
+        (10, "rtpbridge/pmtok/1@mgw MGCP 1.0\r\nC: C9\r\nI: A1\r\n", 516),
+        (13, "rtpbridge/pmtok/1@mgw MGCP 1.0\r\n", 400),
+    ] {
+        let own = own_of(&world.agent(&format!("DLCX {id} {dlcx}")));
+        world.gateway(&format!("{code} {own} FAIL\n"));
+        assert_eq!(world.external.load().units_used, 4, "{code}");
+    }
+    let own = own_of(&world.agent("DLCX 20 rtpbridge/pmtok/1@mgw MGCP 1.0\r\nC: c1\r\n"));
+    world.gateway(&format!("516 {own} FAIL\n"));
+    assert_eq!(world.external.load().units_used, 0, "no connection of the call is there");
+}
+
+#[test]
+fn a_crcx_that_leaves_its_second_endpoint_open_is_sent_once_as_well() {
+    let mut world = World::up();
+    world.agent("CRCX 7 rtpbridge/1@mgw MGCP 1.0\r\nC: 1\r\nM: inactive\r\nZ2: rtpbridge/$@mgw\r\n");
+    let said = world.pass(18 * SECOND);
+    assert!(!said.iter().any(|said| matches!(said, Said::Gateway(it) if it.starts_with("CRCX"))), "{said:?}");
+    let said = world.pass(2 * SECOND);
+    assert!(said.contains(&Said::Agent("406 7 Transaction timed out\n".into())), "{said:?}");
+    // Both of its connections are deleted when they come about after all.
+    let said = world.gateway("200 2 OK\nI: A1\nZ2: rtpbridge/2@mgw\nI2: A2\n");
+    let deleted: Vec<&str> = said
+        .iter()
+        .map(|said| match said {
+            Said::Gateway(text) => text.split_once("rtpbridge").unwrap().1,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(deleted, ["/1@mgw MGCP 1.0\nC: 1\nI: A1\n", "/2@mgw MGCP 1.0\nC: 1\nI: A2\n"]);
+}
+
+#[test]
+fn what_comes_about_while_the_worker_ends_is_deleted_too() {
+    let mut world = World::up();
+    let own = own_of(&world.agent("CRCX 7 rtpbridge/*@mgw MGCP 1.0\r\nC: 1\r\n"));
+    world.external.end_all(Time(world.now));
+    assert_eq!(world.said(), []);
+    let said = world.gateway(&format!("200 {own} OK\nI: A1\nZ: rtpbridge/1@mgw\n"));
+    let own = own_of(&said);
+    assert!(said.contains(&Said::Gateway(format!("DLCX {own} rtpbridge/1@mgw MGCP 1.0\nC: 1\nI: A1\n"))), "{said:?}");
+    let said = world.gateway(&format!("250 {own} OK\n"));
+    assert_eq!(said, [Said::Closed("1".into())]);
+    assert!(world.external.is_quiet());
+}
+
+#[test]
+fn an_answer_without_a_connection_makes_none() {
+    let mut world = World::up();
+    let own = own_of(&world.agent("CRCX 7 rtpbridge/*@mgw MGCP 1.0\r\nC: 1\r\n"));
+    let said = world.gateway(&format!("200 {own} OK\n"));
+    assert_eq!(said[0], Said::Closed("1".into()));
+    assert_eq!(world.external.load().units_used, 0);
 }
