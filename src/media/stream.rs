@@ -9,7 +9,7 @@
 //! and padding left out (nobody negotiated them with us). Encrypted or unknown payloads are never looked into. A rate cap
 //! keeps two of ours that were pointed at each other from running hot.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use rtp_types::RtpPacket;
@@ -203,7 +203,10 @@ impl Stream {
     }
 
     /// As [`Stream::send`], for a packet that arrived at another stream: under the number that its format has here, to
-    /// where this stream's packets come from or, while none has come, where its other end said it wants them.
+    /// where this stream's other end said it wants them.
+    ///
+    /// Where that is behind a NAT it is where this stream's packets come from. Nobody else's packets move it: this is what
+    /// somebody says, not an echo, and whoever can send to an open port must not get to hear it.
     pub fn forward<'a>(
         &mut self,
         arrived: &Arrived,
@@ -213,7 +216,7 @@ impl Stream {
         if !self.direction.sends() {
             return Err(Dropped::Held);
         }
-        let to = self.latch.remote().or(self.signalled).ok_or(Dropped::NoAddress)?;
+        let to = self.destination().ok_or(Dropped::NoAddress)?;
         let Some(payload) = self.payloads.iter().find(|payload| payload.codec == arrived.codec) else {
             self.pass_over(arrived);
             return Err(Dropped::PayloadType);
@@ -278,6 +281,14 @@ impl Stream {
     /// Half the last round trip that a report of the peer told; `None` while none has.
     pub fn latency(&self) -> Option<Duration> {
         self.reporter.round_trip().map(|whole| whole / 2)
+    }
+
+    /// Where to send what others say.
+    fn destination(&self) -> Option<SocketAddr> {
+        match (self.latch.remote(), self.signalled) {
+            (Some(heard), Some(said)) if heard.ip() != said.ip() && !is_private(said.ip()) => Some(said),
+            (heard, said) => heard.or(said),
+        }
     }
 
     fn renumber(&mut self, arrived: &Arrived, now: Time) -> (u16, u32) {
@@ -362,6 +373,18 @@ impl Arrived {
 
     const fn octets(&self) -> usize {
         self.end - self.payload_begin
+    }
+}
+
+/// Whether an address is one that only its own network can reach (RFC 1918, RFC 6598, RFC 4193), so that packets from it
+/// come from another one.
+fn is_private(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => {
+            let [first, second, ..] = ip.octets();
+            ip.is_private() || ip.is_link_local() || first == 100 && second & 0xc0 == 64
+        }
+        IpAddr::V6(ip) => ip.is_unique_local() || ip.is_unicast_link_local(),
     }
 }
 

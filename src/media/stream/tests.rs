@@ -60,11 +60,32 @@ fn what_one_leg_receives_leaves_the_other_as_a_stream_of_its_own() {
 }
 
 #[test]
-fn packets_go_where_the_other_leg_sends_from_once_it_does() {
+fn behind_a_nat_packets_go_where_the_other_leg_sends_from_once_it_does() {
+    for (said, heard) in
+        [("10.1.2.3:5000", "203.0.113.5:61000"), ("[fd00::1]:5000", "[2001:db8::5]:61000"), (BOB, "198.51.100.2:61000")]
+    {
+        let (mut alice, _) = legs();
+        let mut bob = Stream::new(2, &terms(said, Direction::SendRecv, &[(Codec::Pcmu, 0)]));
+        across(&mut bob, &mut alice, packet(0, 9, 1), heard, 0).unwrap();
+        let (to, ..) = across(&mut alice, &mut bob, packet(0, 7, 1), ALICE, 20).unwrap();
+        assert_eq!(to, addr(heard));
+    }
+}
+
+#[test]
+fn a_stranger_who_sends_to_the_port_does_not_get_to_hear_the_other_leg() {
     let (mut alice, mut bob) = legs();
-    across(&mut bob, &mut alice, packet(0, 9, 1), "203.0.113.5:61000", 0).unwrap();
+    let stranger = "203.0.113.66:6666";
+    // Bob listens only; and later he is silent for a while.
+    across(&mut bob, &mut alice, packet(0, 66, 1), stranger, 0).unwrap();
     let (to, ..) = across(&mut alice, &mut bob, packet(0, 7, 1), ALICE, 20).unwrap();
-    assert_eq!(to, addr("203.0.113.5:61000"), "he is behind a NAT");
+    assert_eq!(to, addr(BOB));
+    across(&mut bob, &mut alice, packet(0, 9, 1), BOB, 40).unwrap();
+    for sequence in 1..10 {
+        let _ = across(&mut bob, &mut alice, packet(0, 67, sequence), stranger, 5_000 + u64::from(sequence) * 20);
+        let (to, ..) = across(&mut alice, &mut bob, packet(0, 7, 1 + sequence), ALICE, 6_000).unwrap();
+        assert_eq!(to, addr(BOB));
+    }
 }
 
 #[test]
