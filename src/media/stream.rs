@@ -285,10 +285,10 @@ impl Stream {
 
     /// Where to send what others say.
     fn destination(&self) -> Option<SocketAddr> {
-        match (self.latch.remote(), self.signalled) {
-            (Some(heard), Some(said)) if heard.ip() != said.ip() && !is_private(said.ip()) => Some(said),
-            (heard, said) => heard.or(said),
-        }
+        // On hold there is no such place, whoever may be heard.
+        let said = self.signalled?;
+        let heard = self.latch.remote().filter(|heard| heard.ip() == said.ip() || is_private(said.ip()));
+        Some(heard.unwrap_or(said))
     }
 
     fn renumber(&mut self, arrived: &Arrived, now: Time) -> (u16, u32) {

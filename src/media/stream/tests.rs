@@ -109,6 +109,8 @@ fn a_leg_that_does_not_send_or_has_no_address_gets_nothing() {
     let nowhere = Terms { remote: None, ..terms(BOB, Direction::SendRecv, &[(Codec::Pcmu, 0)]) };
     let mut nowhere = Stream::new(2, &nowhere);
     assert_eq!(across(&mut alice, &mut nowhere, packet(0, 7, 2), ALICE, 20), Err(Dropped::NoAddress));
+    across(&mut nowhere, &mut alice, packet(0, 9, 1), BOB, 30).unwrap();
+    assert_eq!(across(&mut alice, &mut nowhere, packet(0, 7, 3), ALICE, 40), Err(Dropped::NoAddress), "on hold");
     assert_eq!(held.sent().packets + nowhere.sent().packets, 0);
 }
 
