@@ -273,9 +273,14 @@ impl Truth {
         }
     }
 
+    /// Whether what belongs together may have been parted, because tables were full.
+    pub const fn is_excused(&self) -> bool {
+        self.table_was_full || self.groups_were_full
+    }
+
     /// An MGCP message leaves a worker (`Some`) or the dispatcher.
     pub fn on_returned(&mut self, sender: Option<Incarnation>, text: &str) {
-        let excused = self.table_was_full || self.groups_were_full;
+        let excused = self.is_excused();
         let verdict = self.connections.on_answer(
             sender.map(Incarnation::bits),
             text,

@@ -596,7 +596,11 @@ impl World {
         self.check_links();
         let dispatch = self.desk.switch.dispatch();
         if let Some(standing) = self.truth.connections.standing() {
-            self.truth.broken(format!("left at the end: {standing}"));
+            // With its table full the dispatcher may have forgotten a CRCX and had it done twice.
+            if !self.truth.is_excused() {
+                self.truth.broken(format!("left at the end: {standing}"));
+            }
+            return;
         }
         let (table, groups) = (dispatch.table_len(), dispatch.group_len());
         if (table, groups) != (0, 0) {
