@@ -543,7 +543,66 @@ fn a_link_that_takes_nothing_more_is_overload() {
     );
     rig.dispatch.on_link_room(WorkerId(0), Room::None);
     let lost = rig.send(&command("DLCX", 4, &format!("ann/{token}/1@ms"), ""));
-    assert_eq!((lost.target, lost.reason), (Target::Drop, Reason::LinkFull));
+    assert_eq!(answer(lost), (409, Reason::HolderBusy), "no silence");
+    rig.dispatch.on_link_room(WorkerId(0), Room::All);
+    for again in [command("DLCX", 4, &format!("ann/{token}/1@ms"), ""), named] {
+        assert_eq!(answer(rig.send(&again)), (409, Reason::AnsweredBefore), "{again}");
+    }
+}
+
+#[test]
+fn a_copy_that_finds_the_link_full_is_not_told_of_overload_because_the_first_was_carried_out() {
+    let mut rig = rig(1);
+    let text = command("DLCX", 4, &format!("ann/{}/1@ms", rig.token(0, 1)), "");
+    rig.hand(&text);
+    rig.dispatch.on_link_room(WorkerId(0), Room::None);
+    let copy = rig.send(&text);
+    assert_eq!((copy.target, copy.reason), (Target::Drop, Reason::LinkFull));
+    let copy = rig.dispatch.on_mgcp_overflow(&parse(text.as_bytes()).unwrap(), &rig.arrival, rig.now);
+    assert_eq!((copy.target, copy.reason), (Target::Drop, Reason::TooManyParts));
+}
+
+#[test]
+fn what_anybody_can_send_does_not_use_the_reserve_for_what_follows_a_call() {
+    let mut rig = rig(2);
+    rig.dispatch.on_link_room(WorkerId(0), Room::Following);
+    rig.dispatch.on_link_room(WorkerId(1), Room::Following);
+    let id = TransactionRange::of(WorkerId(0)).pick(5);
+    let forged = rig.send(&format!("200 {id} OK\n"));
+    assert_eq!((forged.target, forged.reason), (Target::Drop, Reason::LinkFull));
+    assert_eq!(answer(rig.send("MDCX 1 ann/1@x:2430 MGCP 1.0\n")), (409, Reason::HolderBusy));
+    assert_eq!(answer(rig.send("MDCX 2 ann/1@w1.ms.example.net MGCP 1.0\n")), (409, Reason::HolderBusy));
+    let Target::Everyone(id) = rig.send("AUEP 3 *@ms MGCP 1.0\n").target else { panic!() };
+    assert!(rig.dispatch.poll_everyone(id, rig.now).is_none());
+    assert_eq!(gathered(&mut rig, id).unwrap(), "406 3 Transaction timed out\r\n");
+}
+
+#[test]
+fn the_rate_of_a_source_holds_for_connections_at_a_port_that_it_has_guessed() {
+    let limit = AccessRule {
+        network: "203.0.113.0".parse().unwrap(),
+        prefix: 24,
+        action: AccessAction::Limit { rate: 1, burst: 2, ban_ms: 0 },
+    };
+    let mut rig = rig_with(2, Rules { access: vec![limit], ..rules() }, 1000);
+    let at = |id: u32, domain: &str| command("CRCX", id, &format!("ann/$@{domain}"), &format!("C: {id}\n"));
+    assert_eq!(given(rig.send(&at(1, "x:2430"))).1, Reason::EndpointDomain);
+    assert_eq!(given(rig.send(&at(2, "w1.ms.example.net"))).1, Reason::EndpointDomain);
+    assert_eq!(answer(rig.send(&at(3, "x:2430"))), (409, Reason::OverRate));
+    assert_eq!(given(rig.send(&at(1, "x:2430"))).1, Reason::Retransmission);
+}
+
+#[test]
+fn what_a_worker_says_of_another_transaction_is_no_answer_of_everyones() {
+    let mut rig = rig(2);
+    let (id, _) = everyone(&mut rig, "AUEP 9 *@ms MGCP 1.0\n");
+    for text in ["200 8 OK\r\nZ: a/1@ms\r\n", "100 9 OK\r\n", "NTFY 1 a@b MGCP 1.0\r\n.\r\n200 8 OK\r\n"] {
+        rig.dispatch.on_gathered(id, WorkerId(0), text.as_bytes(), rig.now);
+    }
+    rig.dispatch.on_gathered(id, WorkerId(1), b"200 9 OK\r\nZ: b/1@ms\r\n", rig.now);
+    assert_eq!(gathered(&mut rig, id), None, "the first is awaited");
+    rig.dispatch.on_gathered(id, WorkerId(0), b"100 9 OK\r\n.\r\n200 9 OK\r\nZ: c/1@ms\r\n", rig.now);
+    assert_eq!(gathered(&mut rig, id).unwrap(), "200 9 OK\r\nZ: b/1@ms\r\nZ: c/1@ms\r\n");
 }
 
 #[test]
@@ -687,6 +746,7 @@ fn a_named_command_that_its_worker_gives_back_may_be_sent_again_later() {
     let text = command("RQNT", 1, &format!("ann/{}/17@ms", rig.token(1, 1)), "X: 1\n");
     let had = rig.hand(&text);
     assert_eq!(answer(rig.refused(&text, &had)), (400, Reason::RefusedInDialog));
+    assert_eq!(answer(rig.send(&text)), (400, Reason::AnsweredBefore), "under another number");
     let text = crcx(2, "a");
     rig.hand(&text);
     let copy = rig.hand(&text);

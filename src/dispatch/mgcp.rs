@@ -32,6 +32,7 @@ use crate::wire::mgcp::{
 };
 
 pub(super) use acks::Acks;
+pub use acks::MOST_ACKS;
 pub(super) use gathering::Gatherings;
 use meant::Meant;
 pub use names::{CALL, Names};
@@ -108,8 +109,15 @@ impl Dispatch {
         let decision = match message {
             _ if self.access.denies(arrival.source.ip()) => Decision { target: Target::Drop, reason: Reason::Denied },
             Message::Command(command) => {
-                let summary = Summary::of(command, arrival, &self.printer);
-                self.return_stranger(&summary, ReturnCode::OVERLOAD, Reason::TooManyParts, now)
+                let summary = self.told_apart(Summary::of(command, arrival, &self.printer), arrival, now);
+                match self.entry_of(&summary) {
+                    Some((_, Entry { state: State::Verdict(code), .. })) => {
+                        returned(ReturnCode(code), summary.transaction, Reason::AnsweredBefore)
+                    }
+                    // An earlier copy has been carried out, or will be: its answer is the only one.
+                    Some(_) => Decision { target: Target::Drop, reason: Reason::TooManyParts },
+                    None => self.return_stranger(&summary, ReturnCode::OVERLOAD, Reason::TooManyParts, now),
+                }
             }
             Message::Response(_) => Decision { target: Target::Drop, reason: Reason::TooManyParts },
         };
@@ -171,13 +179,17 @@ impl Dispatch {
     /// CreateConnection: what begins something. At most once: the table is asked first.
     fn create(&mut self, command: &Command<'_>, summary: &Summary<'_>, arrival: &Arrival, now: Time) -> Decision {
         let meant = self.meant(command, summary, arrival);
-        if let Some(id) = self.table.by_branch(summary.name)
-            && let Some(&entry) = self.table.get(id)
-        {
+        if let Some((id, entry)) = self.entry_of(summary) {
             return self.retransmitted(command, summary, (id, &entry), &meant, now);
         }
         match meant {
             Meant::Worker(worker, reason) => {
+                // A token proves that its sender has spoken with the worker; a port or a label is easily guessed.
+                if reason == Reason::EndpointDomain
+                    && let Some(refusal) = self.turn_away_mgcp(summary.sender, summary.transaction, now)
+                {
+                    return refusal;
+                }
                 let size = self.mgcp_size(command, summary);
                 // The call is where it is; a name that leads elsewhere does not move it.
                 let is_elsewhere =
@@ -196,7 +208,7 @@ impl Dispatch {
                     return self.begin_mgcp(command, summary, now);
                 }
                 match self.holder(summary) {
-                    Some(worker) => self.follow(worker, Reason::Group, now),
+                    Some(worker) => self.follow_first(summary, worker, Reason::Group, now),
                     None => returned(ReturnCode::ENDPOINT_UNKNOWN, summary.transaction, Reason::UnknownEndpoint),
                 }
             }
@@ -205,31 +217,35 @@ impl Dispatch {
 
     /// Every other command: it goes where its endpoint is.
     fn named(&mut self, command: &Command<'_>, summary: &Summary<'_>, arrival: &Arrival, now: Time) -> Decision {
-        match self.meant(command, summary, arrival) {
-            Meant::Worker(worker, reason) => {
-                self.remember(summary, worker, now);
-                return self.follow(worker, reason, now);
+        let meant = self.meant(command, summary, arrival);
+        match (meant, self.entry_of(summary)) {
+            (_, Some((_, Entry { state: State::Verdict(code), .. }))) => {
+                return returned(ReturnCode(code), summary.transaction, Reason::AnsweredBefore);
             }
-            Meant::Gone(code) => return returned(code, summary.transaction, Reason::WorkerGone),
-            Meant::Nobody => {}
-        }
-        if let Some(id) = self.table.by_branch(summary.name)
-            && let Some(&entry) = self.table.get(id)
-        {
-            return self.retransmitted(command, summary, (id, &entry), &Meant::Nobody, now);
+            (Meant::Worker(worker, reason), None) => return self.follow_first(summary, worker, reason, now),
+            (Meant::Worker(worker, reason), Some(_)) => return self.follow(worker, reason, now),
+            (Meant::Gone(code), _) => return returned(code, summary.transaction, Reason::WorkerGone),
+            (Meant::Nobody, Some((id, entry))) => {
+                return self.retransmitted(command, summary, (id, &entry), &meant, now);
+            }
+            (Meant::Nobody, None) => {}
         }
         if summary.wildcard == Wildcard::AllOf && goes_to_all(summary.verb) {
             return self.everyone(command, summary, arrival, now);
         }
         if let Some(worker) = self.holder(summary) {
-            self.remember(summary, worker, now);
-            return self.follow(worker, Reason::Group, now);
+            return self.follow_first(summary, worker, Reason::Group, now);
         }
         self.return_stranger(summary, ReturnCode::ENDPOINT_UNKNOWN, Reason::UnknownEndpoint, now)
     }
 
-    /// A command that the table knows by its transaction. One that is another command under the same number is its
-    /// sender's mistake, and treated alike: the worker answers it as it did the first.
+    /// What the table knows of the command's transaction.
+    fn entry_of(&self, summary: &Summary<'_>) -> Option<(EntryId, Entry)> {
+        let id = self.table.by_branch(summary.name)?;
+        Some((id, *self.table.get(id)?))
+    }
+
+    /// A command that the table knows by its transaction.
     fn retransmitted(
         &mut self,
         command: &Command<'_>,
@@ -263,9 +279,9 @@ impl Dispatch {
         let dropped = |reason| Decision { target: Target::Drop, reason };
         let transaction = response.transaction();
         if response.code().is_ack() {
-            return match self.known(arrival.source, transaction, now).copied() {
-                Some(Entry { state: State::Verdict(_), .. }) => dropped(Reason::OwnAck),
-                Some(entry) if self.is_alive(&entry) => self.follow(entry.worker, Reason::Ack, now),
+            return match self.known(arrival.source, transaction, now) {
+                Some((_, Entry { state: State::Verdict(_), .. })) => dropped(Reason::OwnAck),
+                Some((_, entry)) if self.is_alive(&entry) => self.follow(entry.worker, Reason::Ack, now),
                 Some(_) => dropped(Reason::WorkerGone),
                 None if self.lanes > 1 => {
                     self.acknowledge_elsewhere(transaction);
@@ -303,10 +319,13 @@ impl Dispatch {
     }
 
     /// What is known of transaction `id` of this source.
-    fn known(&self, source: SocketAddr, id: TransactionId, now: Time) -> Option<&Entry> {
-        let get = |name| self.table.by_branch(name).and_then(|id| self.table.get(id));
+    fn known(&self, source: SocketAddr, id: TransactionId, now: Time) -> Option<(EntryId, Entry)> {
+        let get = |name| {
+            let id = self.table.by_branch(name)?;
+            Some((id, *self.table.get(id)?))
+        };
         let shared = get(Names::transaction(source.ip(), id, &self.printer));
-        if now >= self.apart_until || shared.is_some_and(|entry| is_of_port(entry, source.port())) {
+        if now >= self.apart_until || shared.is_some_and(|(_, entry)| is_of_port(&entry, source.port())) {
             return shared;
         }
         get(Names::beside(source, id, &self.printer)).or(shared)

@@ -284,8 +284,12 @@ impl Dispatch {
         let room = self.pool.get(worker).map(|slot| slot.room);
         let is_full = match room {
             Some(Room::All | Room::Scarce) => false,
-            // A retransmission can wait for the next one; the reserve is for what moves a call on.
-            Some(Room::Following) => reason == Reason::Retransmission,
+            // A retransmission can wait for the next one; the reserve is for what moves a call on, and for nothing that
+            // anybody can send who has never spoken with the worker.
+            Some(Room::Following) => matches!(
+                reason,
+                Reason::Retransmission | Reason::TransactionRange | Reason::EndpointDomain | Reason::Everyone
+            ),
             Some(Room::None) | None => true,
         };
         let Some(seq) = Some(worker).filter(|_| !is_full).and_then(|worker| self.pool.hand_over(worker, 0)) else {

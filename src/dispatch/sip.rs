@@ -216,6 +216,12 @@ impl Dispatch {
         }
         match self.echoed(message, summary, arrival) {
             Echoed::Worker(worker, reason) => {
+                // A token proves that its sender has spoken with the worker; an address is easily guessed.
+                if reason == Reason::WorkerAddress
+                    && let Some(refusal) = self.turn_away(summary, now)
+                {
+                    return refusal;
+                }
                 let size = self.size(message, summary, arrival);
                 let placement = Placement { worker, reason, size, follows: true, group: None };
                 return self.place(message, summary, arrival, placement, now);

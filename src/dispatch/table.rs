@@ -57,7 +57,7 @@ pub struct Entry {
     pub state: State,
     /// Whether it is an INVITE.
     pub is_invite: bool,
-    /// Whether its CANCEL was seen.
+    /// Whether its CANCEL was seen; of MGCP, the acknowledgement of its response.
     pub cancelled: bool,
     /// How many workers died with it.
     pub deaths: u8,
@@ -234,7 +234,7 @@ impl Table {
         self.entries.get(id.index as usize).filter(|entry| entry.generation == id.generation && entry.queue != FREE)
     }
 
-    /// Its CANCEL has been seen.
+    /// Its CANCEL has been seen, or its acknowledgement.
     pub fn cancel(&mut self, id: EntryId) {
         if let Some(entry) = self.get_mut(id) {
             entry.cancelled = true;

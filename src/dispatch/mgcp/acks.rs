@@ -5,13 +5,14 @@
 use std::net::SocketAddr;
 
 use crate::dispatch::Dispatch;
-use crate::dispatch::decision::{Handoff, Reason, Target};
+use crate::dispatch::decision::{EntryId, Handoff, Reason, Target};
+use crate::dispatch::table::Entry;
 use crate::ids::WorkerId;
 use crate::time::Time;
 use crate::wire::mgcp::{Command, TransactionId};
 
 /// So many transactions of one command are looked up: who acknowledges them as they come names a few.
-const MOST: usize = 64;
+pub const MOST_ACKS: usize = 64;
 
 /// Acknowledgements on their way.
 #[derive(Debug, Default)]
@@ -40,8 +41,8 @@ impl Dispatch {
 
     /// Another lane has read that a transaction of `source` is acknowledged, and does not know it.
     pub fn on_ack_elsewhere(&mut self, source: SocketAddr, transaction: TransactionId, now: Time) {
-        if let Some(entry) = self.known(source, transaction, now).filter(|entry| self.is_held(entry)) {
-            self.acks.known.push((entry.worker, transaction));
+        if let Some(known) = self.known(source, transaction, now) {
+            self.acknowledge_known(known, transaction, None);
         }
     }
 
@@ -54,17 +55,29 @@ impl Dispatch {
         now: Time,
     ) {
         let Some(ranges) = command.acks() else { return };
-        for id in ranges.iter().flatten().take(MOST) {
+        for id in ranges.iter().flatten().take(MOST_ACKS) {
             match self.known(source, TransactionId(id), now) {
-                Some(entry) if !self.is_held(entry) || Some(entry.worker) == worker => {}
-                Some(entry) => self.acks.known.push((entry.worker, TransactionId(id))),
+                Some(known) => self.acknowledge_known(known, TransactionId(id), worker),
                 None => self.acknowledge_elsewhere(TransactionId(id)),
             }
         }
     }
 
+    /// Each transaction is acknowledged once: who says it in every command gains nothing.
+    fn acknowledge_known(
+        &mut self,
+        (id, entry): (EntryId, Entry),
+        transaction: TransactionId,
+        worker: Option<WorkerId>,
+    ) {
+        if !entry.cancelled && self.is_held(&entry) && Some(entry.worker) != worker {
+            self.acks.known.push((entry.worker, transaction));
+            self.table.cancel(id);
+        }
+    }
+
     pub(super) fn acknowledge_elsewhere(&mut self, transaction: TransactionId) {
-        if self.lanes > 1 && self.acks.unknown.len() < MOST {
+        if self.lanes > 1 && self.acks.unknown.len() < MOST_ACKS {
             self.acks.unknown.push(transaction);
         }
     }

@@ -24,10 +24,12 @@ impl Dispatch {
     /// What a worker says to a gathering: a response, with notifications in front of it perhaps, which the worker sends
     /// again. What cannot be read counts as no answer.
     pub fn on_gathered(&mut self, gathering: GatheringId, worker: WorkerId, bytes: &[u8], now: Time) {
+        let mut is_read = false;
         for part in parts(bytes) {
             match parse(part) {
                 Ok(Message::Response(response)) => {
-                    return self.gatherings.on_answer(gathering, worker, &response, now);
+                    is_read = true;
+                    self.gatherings.on_answer(gathering, worker, &response, now);
                 }
                 Err(bad) if bad.is_response && matches!(bad.fault, Fault::TooManyParameters | Fault::TooLarge) => {
                     return self.gatherings.on_too_large(gathering, worker, now);
@@ -35,7 +37,9 @@ impl Dispatch {
                 Ok(Message::Command(_)) | Err(_) => {}
             }
         }
-        self.gatherings.leave_out(gathering, worker, now);
+        if !is_read {
+            self.gatherings.leave_out(gathering, worker, now);
+        }
     }
 
     /// A gathering whose answer is ready to be sent: [`Dispatch::gathered`].

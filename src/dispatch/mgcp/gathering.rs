@@ -163,10 +163,13 @@ impl Gatherings {
 
     /// A worker's answer. A provisional one is not what is waited for.
     pub(super) fn on_answer(&mut self, id: GatheringId, worker: WorkerId, response: &Response<'_>, now: Time) {
-        let Some(Stage::UnderWay { awaited, merged, .. }) = self.all.get_mut(&id).map(|it| &mut it.stage) else {
+        let Some(Stage::UnderWay { transaction, awaited, merged, .. }) = self.all.get_mut(&id).map(|it| &mut it.stage)
+        else {
             return;
         };
-        if !response.code().is_final() || !awaited.contains(&worker) {
+        // A worker may still answer what it was asked by an earlier dispatcher, whose gatherings had the same numbers.
+        let is_its = response.transaction() == *transaction;
+        if !is_its || !response.code().is_final() || !awaited.contains(&worker) {
             return;
         }
         merged.add(response);

@@ -3,7 +3,7 @@
 use super::refusing::code_of;
 use super::{Summary, returned};
 use crate::dispatch::Dispatch;
-use crate::dispatch::decision::{Decision, EntryId, Protocol, Reason, Room, Tried};
+use crate::dispatch::decision::{Decision, EntryId, Protocol, Reason, Room, Target, Tried};
 use crate::dispatch::placing::{Placement, Wanted};
 use crate::dispatch::table::{NewEntry, State};
 use crate::ids::WorkerId;
@@ -34,7 +34,7 @@ impl Dispatch {
         let Some(slot) = self.pool.get(worker).filter(|_| room <= self.least_mgcp_room(summary.sender)) else {
             group.into_iter().for_each(|group| self.groups.release(group));
             let reason = if room == Room::Scarce { Reason::OverShare } else { Reason::HolderBusy };
-            return returned(code_of(reason), summary.transaction, reason);
+            return self.nobody_mgcp(summary, reason, now);
         };
         let new = NewEntry { group, ..self.mgcp_entry(summary, worker, slot.life) };
         let entry = match self.table.insert(new, now) {
@@ -92,16 +92,40 @@ impl Dispatch {
         self.give(Placement { reason, ..placement }, false, Some(id), past, now)
     }
 
+    /// Hands over a command that nothing is known of to the only worker that it can go to.
+    pub(super) fn follow_first(
+        &mut self,
+        summary: &Summary<'_>,
+        worker: WorkerId,
+        reason: Reason,
+        now: Time,
+    ) -> Decision {
+        let decision = self.follow(worker, reason, now);
+        match decision.target {
+            Target::Worker(_) => self.remember(summary, worker, now),
+            // Where commands are remembered this is the first copy; else an earlier one may have been carried out, and what
+            // is told now would be a second answer to it.
+            _ if self.remembers() => return self.nobody_mgcp(summary, Reason::HolderBusy, now),
+            _ => {}
+        }
+        decision
+    }
+
     /// Remembers where a command that names its worker has gone, for the acknowledgement that may follow it. It is worth no
     /// other transaction's place.
     pub(super) fn remember(&mut self, summary: &Summary<'_>, worker: WorkerId, now: Time) {
-        if self.table.len() >= self.table.cap() / 2 || self.table.by_branch(summary.name).is_some() {
+        if !self.remembers() {
             return;
         }
         let life = self.pool.get(worker).map_or(0, |slot| slot.life);
         let new = NewEntry { state: State::Answered, ..self.mgcp_entry(summary, worker, life) };
         // Less than half of the table is in use.
         let _ = self.table.insert(new, now);
+    }
+
+    /// Whether the table has room for what it need not know.
+    fn remembers(&self) -> bool {
+        self.table.len() < self.table.cap() / 2
     }
 
     pub(super) fn mgcp_entry(&self, summary: &Summary<'_>, worker: WorkerId, life: u32) -> NewEntry {

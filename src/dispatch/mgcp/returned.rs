@@ -11,7 +11,7 @@ use crate::dispatch::returned::tried;
 use crate::dispatch::table::{Entry, LINGER, State};
 use crate::handoff::frame::RefuseReason;
 use crate::time::Time;
-use crate::wire::mgcp::{Command, Message, ReturnCode};
+use crate::wire::mgcp::{Command, Message, ReturnCode, Verb};
 
 impl Dispatch {
     pub(super) fn decide_mgcp_returned(
@@ -34,7 +34,7 @@ impl Dispatch {
         let summary = self.told_apart(Summary::of(command, arrival, &self.printer), arrival, now);
         match back.entry {
             Some(id) => self.connection_returned(command, &summary, arrival, id, back, now),
-            None => self.named_returned(command, &summary, arrival, back),
+            None => self.named_returned(command, &summary, arrival, back, now),
         }
     }
 
@@ -45,14 +45,26 @@ impl Dispatch {
         summary: &Summary<'_>,
         arrival: &Arrival,
         back: &Returned,
+        now: Time,
     ) -> Decision {
-        if summary.leaves_choice() && self.table.by_branch(summary.name).is_some() {
+        let dropped = |reason| Decision { target: Target::Drop, reason };
+        let known = self.entry_of(summary);
+        match (back.cause, known) {
+            (_, Some((_, Entry { state: State::Verdict(code), .. }))) => {
+                returned(ReturnCode(code), summary.transaction, Reason::AnsweredBefore)
+            }
             // The first copy's fate is its own.
-            return Decision { target: Target::Drop, reason: Reason::MovedAlready };
-        }
-        match back.cause {
-            Cause::Refused(_) => returned(ReturnCode::TRANSIENT_ERROR, summary.transaction, Reason::RefusedInDialog),
-            Cause::Died => {
+            (Cause::Refused(_), Some(_)) if summary.verb == Verb::Crcx => dropped(Reason::MovedAlready),
+            (Cause::Died, Some(_)) if summary.leaves_choice() => dropped(Reason::MovedAlready),
+            // Its link did not take it: an earlier copy may have been carried out all the same.
+            (Cause::Refused(_), _) if !back.sent => dropped(Reason::LinkFull),
+            (Cause::Refused(_), Some((id, _))) => {
+                self.mgcp_verdict(summary, id, ReturnCode::TRANSIENT_ERROR, Reason::RefusedInDialog, now)
+            }
+            (Cause::Refused(_), None) => {
+                returned(ReturnCode::TRANSIENT_ERROR, summary.transaction, Reason::RefusedInDialog)
+            }
+            (Cause::Died, _) => {
                 let code = match self.meant(command, summary, arrival) {
                     Meant::Gone(code) => code,
                     _ => ReturnCode::ENDPOINT_UNKNOWN,
