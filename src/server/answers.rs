@@ -10,6 +10,9 @@ use crate::pack::packed;
 use crate::wire::mgcp;
 use crate::wire::sip::{self, Name, ResponseWriter};
 
+/// So many bytes of answers leave in one datagram: what passes every network whole.
+const LARGEST_JOINED: usize = 1_200;
+
 /// Answers that wait to be sent.
 #[derive(Debug, Default)]
 pub struct Answers {
@@ -74,6 +77,21 @@ impl Answers {
             mgcp::ResponseWriter::with_comment(&mut self.bytes, code, transaction, None, b"");
         }
         self.send_from(begin, owner, arrival);
+    }
+
+    /// Puts the MGCP answer that was written last into the datagram of the one before it, as the commands were
+    /// (RFC 3435 §3.5.5): ten thousand answers to one datagram would be a flood at whoever is named as its source.
+    pub fn join_last(&mut self) {
+        let [.., before, last] = &mut self.waiting[..] else { return };
+        let is_beside = before.range.end == last.range.start && (before.owner, before.to) == (last.owner, last.to);
+        if !is_beside || last.range.end - before.range.start > LARGEST_JOINED {
+            return;
+        }
+        let text = self.bytes.split_off(last.range.start);
+        mgcp::separator(&mut self.bytes);
+        self.bytes.extend_from_slice(&text);
+        before.range.end = self.bytes.len();
+        self.waiting.pop();
     }
 
     /// Writes an MGCP answer that is ready. It goes where its command came from (RFC 3435 §3.5).

@@ -9,11 +9,14 @@ use super::{Back, Channel, Datagram, Hands, Owner, Switch, Target, push};
 use crate::config::Insert;
 use crate::dispatch::Dispatch;
 use crate::dispatch::decision::{Arrival, ChainId, Decision, Handoff, Returned};
+use crate::dispatch::mgcp::MOST_ACKS;
 use crate::dispatch::mgcp::chain::{MOST_PARTS, Rest};
 use crate::handoff::frame::Transport;
 use crate::ids::{ConnId, ListenerId};
 use crate::time::Time;
-use crate::wire::mgcp::{Message, TransactionId, parse, parts, patch, separator};
+use crate::wire::mgcp::{
+    Field, MAX_PARAMS, Message, Ranges, TransactionId, Unparsable, parse, parts, patch, separator,
+};
 
 /// How a datagram came: whose socket, and from where.
 pub(super) type Way = (Owner, Arrival);
@@ -58,22 +61,28 @@ impl<C: Channel> Switch<C> {
     /// What another lane has read for this one: a command, several that wait for each other, or an acknowledgement that the
     /// other lane cannot place.
     pub(super) fn on_mgcp_parcel(&mut self, bytes: &[u8], owner: Owner, arrival: &Arrival, now: Time) {
-        match parse(bytes) {
-            Ok(Message::Response(response)) => {
-                self.dispatch.on_ack_elsewhere(arrival.source, response.transaction(), now);
-                self.send_acks(&(owner, *arrival), now);
-            }
-            _ => self.on_commands(bytes, (owner, *arrival), now),
+        // Every other message is a command, which begins with a letter.
+        if !bytes.first().is_some_and(u8::is_ascii_digit) {
+            return self.on_commands(bytes, (owner, *arrival), now);
         }
+        let Ok(Message::Response(response)) = parse(bytes) else { return };
+        match response.param(Field::ResponseAck).map(Ranges::new) {
+            None => self.dispatch.on_ack_elsewhere(arrival.source, response.transaction(), now),
+            Some(all) => all.iter().flatten().take(MOST_ACKS).for_each(|id| {
+                self.dispatch.on_ack_elsewhere(arrival.source, TransactionId(id), now);
+            }),
+        }
+        self.send_acks(&(owner, *arrival), now);
     }
 
     /// A message that has its datagram for itself.
     fn on_part(&mut self, part: &[u8], way: Way, now: Time) {
-        let lane = self.lane_of_part(part, &way);
+        let message = parse(part);
+        let lane = self.lane_of_message(&message, &way);
         match self.parcels.get_mut(lane) {
             Some(parcel) if lane != self.owners.own() => parcel.add(part, way.0, &way.1),
             _ => {
-                self.decide_part(part, &way, None, now);
+                self.decide_message(message, &way, None, now);
             }
         }
     }
@@ -84,7 +93,14 @@ impl<C: Channel> Switch<C> {
         for (number, part) in parts(bytes).enumerate() {
             self.count_received(way.0);
             match parse(part) {
-                Ok(message) if number >= MOST_PARTS => self.overflow(&message, &way, now),
+                Ok(message) if number >= MOST_PARTS => {
+                    self.overflow(&message, &way, now);
+                    self.hands.answers.join_last();
+                }
+                Err(bad) if number >= MOST_PARTS => {
+                    self.decide_message(Err(bad), &way, None, now);
+                    self.hands.answers.join_last();
+                }
                 Ok(Message::Command(_)) => {
                     commands.extend_from_slice(part);
                     if !part.ends_with(b"\n") {
@@ -92,8 +108,8 @@ impl<C: Channel> Switch<C> {
                     }
                     separator(&mut commands);
                 }
-                Ok(Message::Response(_)) | Err(_) => {
-                    self.decide_part(part, &way, None, now);
+                message @ (Ok(Message::Response(_)) | Err(_)) => {
+                    self.decide_message(message, &way, None, now);
                 }
             }
         }
@@ -167,8 +183,18 @@ impl<C: Channel> Switch<C> {
 
     /// Decides about one message; whether its answer is still to come.
     fn decide_part(&mut self, part: &[u8], way: &Way, chain: Option<ChainId>, now: Time) -> bool {
+        self.decide_message(parse(part), way, chain, now)
+    }
+
+    fn decide_message(
+        &mut self,
+        message: Result<Message<'_>, Unparsable<'_>>,
+        way: &Way,
+        chain: Option<ChainId>,
+        now: Time,
+    ) -> bool {
         let (owner, arrival) = way;
-        let waits = match parse(part) {
+        let waits = match message {
             Ok(message) => {
                 let decision = match owner {
                     Owner::Listener(_) => self.dispatch.on_mgcp(&message, arrival, now),
@@ -184,7 +210,7 @@ impl<C: Channel> Switch<C> {
                     Owner::Vacant(_) | Owner::VacantMgcp(..) => self.dispatch.on_mgcp_vacant(Err(&bad), arrival, now),
                 };
                 if let Target::Return(answer) = decision.target {
-                    self.hands.answers.write_return(*owner, &answer, part.len(), arrival);
+                    self.hands.answers.write_return(*owner, &answer, bad.bytes.len(), arrival);
                 }
                 false
             }
@@ -261,19 +287,34 @@ impl<C: Channel> Switch<C> {
         while let Some((handoff, transaction)) = dispatch.poll_ack(now) {
             hands.acknowledge(dispatch, &handoff, transaction, arrival);
         }
-        while let Some(transaction) = dispatch.poll_unknown_ack() {
-            let (bytes, length) = acknowledgement(transaction);
-            let others = parcels.iter_mut().enumerate().filter(|(lane, _)| *lane != owners.own());
-            others.for_each(|(_, parcel)| parcel.add(&bytes[..length], *owner, arrival));
+        let Some(first) = dispatch.poll_unknown_ack() else { return };
+        // One message for all of them: who acknowledges many costs the other lanes no more than it costs this one.
+        let (bytes, length) = acknowledgement(first);
+        let mut all = bytes[..length].to_vec();
+        if let Some(second) = dispatch.poll_unknown_ack() {
+            let mut list = format!("{first},{second}");
+            while let Some(next) = dispatch.poll_unknown_ack() {
+                list.push_str(&format!(",{next}"));
+            }
+            patch::param_line(&mut all, "K", list.as_bytes());
         }
+        let others = parcels.iter_mut().enumerate().filter(|(lane, _)| *lane != owners.own());
+        others.for_each(|(_, parcel)| parcel.add(&all, *owner, arrival));
     }
 
-    fn lane_of_part(&self, part: &[u8], (_, arrival): &Way) -> usize {
+    fn lane_of_part(&self, part: &[u8], way: &Way) -> usize {
         if self.owners.lanes() == 1 {
             return self.owners.own();
         }
-        match parse(part) {
-            Ok(Message::Command(command)) => self.owners.lane_of_command(&command, arrival.source.ip()),
+        self.lane_of_message(&parse(part), way)
+    }
+
+    fn lane_of_message(&self, message: &Result<Message<'_>, Unparsable<'_>>, (_, arrival): &Way) -> usize {
+        if self.owners.lanes() == 1 {
+            return self.owners.own();
+        }
+        match message {
+            Ok(Message::Command(command)) => self.owners.lane_of_command(command, arrival.source.ip()),
             // A response names its worker itself, and what cannot be read is nobody's: whoever reads it sees to it.
             _ => self.owners.own(),
         }
@@ -300,6 +341,8 @@ impl<C: Channel> Hands<C> {
         let pieces = match (self.insert, message) {
             (Insert::Header, Message::Command(command))
                 if !handoff.follows
+                    // With a line more it would be one that nobody reads.
+                    && command.params().count() < MAX_PARAMS
                     && let Some(port) = port() =>
             {
                 // Only the dispatcher says this: a line of the sender's goes.
