@@ -89,13 +89,8 @@ impl Printer {
 
     /// The hash of the source that `address` belongs to. An IPv4 address in IPv6 clothes counts as IPv4.
     pub fn source(&self, address: IpAddr) -> Source {
-        let number = match address.to_canonical() {
-            IpAddr::V4(address) => u64::from(address.to_bits()),
-            // No /64 is an IPv4 address: those of ::/32 are not given to anybody.
-            IpAddr::V6(address) => (address.to_bits() >> 64) as u64,
-        };
         // Nobody sees this hash, or learns what falls together: a fast one with a seed is enough.
-        Source(self.sources.hash_one(number))
+        Source(self.sources.hash_one(host(address)))
     }
 
     /// The fingerprint of some texts in their order. `purpose` separates kinds of texts from each other, the lengths
@@ -110,6 +105,15 @@ impl Printer {
         hasher.write_u64(lengths);
         let hash = hasher.finish128();
         Fingerprint { low: hash.h1, high: hash.h2 }
+    }
+}
+
+/// What counts as one host: an IPv4 address, or a network of 64 bits.
+pub(super) fn host(address: IpAddr) -> u64 {
+    match address.to_canonical() {
+        IpAddr::V4(address) => u64::from(address.to_bits()),
+        // No /64 is an IPv4 address: those of ::/32 are not given to anybody.
+        IpAddr::V6(address) => (address.to_bits() >> 64) as u64,
     }
 }
 

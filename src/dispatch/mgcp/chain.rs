@@ -1,14 +1,17 @@
 //! Chains: the commands of one datagram that wait for those before them (RFC 3435 §3.5.5).
 //!
 //! Piggybacked commands are carried out in their order: the next one is decided about when the one before it has its
-//! answer, whoever gives that, and at most [`LONGTRAN`] later. What waits is bounded by number and by bytes.
+//! answer, whoever gives that, and at most [`LONGTRAN`] later. What waits is bounded by number and by bytes, and one host
+//! has no more than half of either.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::num::NonZeroU64;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::dispatch::fingerprint::host;
 use crate::time::Time;
 use crate::wire::mgcp;
 
@@ -32,6 +35,8 @@ pub struct Chains<W> {
     waiting: BTreeMap<ChainId, (Time, Rest<W>)>,
     last: NonZeroU64,
     bytes: usize,
+    /// What each host has of it: how many, and how many bytes.
+    hosts: BTreeMap<u64, (usize, usize)>,
 }
 
 /// What is left of a datagram: commands that have not been decided about.
@@ -39,14 +44,15 @@ pub struct Chains<W> {
 pub struct Rest<W> {
     /// How it came.
     pub way: W,
+    host: u64,
     bytes: Arc<[u8]>,
     at: usize,
 }
 
 impl<W> Rest<W> {
-    /// The commands in `bytes`, separated as in a datagram.
-    pub fn new(bytes: &[u8], way: W) -> Self {
-        Rest { way, bytes: bytes.into(), at: 0 }
+    /// The commands in `bytes`, separated as in a datagram, from `source`.
+    pub fn new(bytes: &[u8], way: W, source: IpAddr) -> Self {
+        Rest { way, host: host(source), bytes: bytes.into(), at: 0 }
     }
 
     /// The next command's place in [`Rest::bytes`], taken out.
@@ -79,12 +85,13 @@ impl<W> Rest<W> {
 impl<W> Chains<W> {
     /// No chains.
     pub const fn new() -> Self {
-        Chains { waiting: BTreeMap::new(), last: NonZeroU64::MIN, bytes: 0 }
+        Chains { waiting: BTreeMap::new(), last: NonZeroU64::MIN, bytes: 0, hosts: BTreeMap::new() }
     }
 
-    /// Whether another one finds a place.
-    pub fn has_place(&self) -> bool {
-        self.waiting.len() < MOST && self.bytes < MOST_BYTES
+    /// Whether another one from `source` finds a place.
+    pub fn has_place(&self, source: IpAddr) -> bool {
+        let (count, bytes) = self.hosts.get(&host(source)).copied().unwrap_or_default();
+        self.waiting.len() < MOST && self.bytes < MOST_BYTES && count < MOST / 2 && bytes < MOST_BYTES / 2
     }
 
     /// `rest` waits.
@@ -92,6 +99,8 @@ impl<W> Chains<W> {
         let id = ChainId(self.last);
         self.last = self.last.saturating_add(1);
         self.bytes += rest.bytes.len();
+        let (count, bytes) = self.hosts.entry(rest.host).or_default();
+        (*count, *bytes) = (*count + 1, *bytes + rest.bytes.len());
         self.waiting.insert(id, (now + LONGTRAN, rest));
         id
     }
@@ -100,6 +109,12 @@ impl<W> Chains<W> {
     pub fn go_on(&mut self, id: ChainId) -> Option<Rest<W>> {
         let (_, rest) = self.waiting.remove(&id)?;
         self.bytes -= rest.bytes.len();
+        if let Some((count, bytes)) = self.hosts.get_mut(&rest.host) {
+            (*count, *bytes) = (*count - 1, *bytes - rest.bytes.len());
+            if *count == 0 {
+                self.hosts.remove(&rest.host);
+            }
+        }
         Some(rest)
     }
 
@@ -137,6 +152,8 @@ mod tests {
 
     const DATAGRAM: &[u8] = b"AUEP 1 a@b MGCP 1.0\n.\nAUEP 2 a@b MGCP 1.0\r\n.\r\nAUEP 3 a@b MGCP 1.0\n";
 
+    const HOST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+
     fn taken(rest: &mut Rest<u8>) -> Option<String> {
         let bytes = rest.bytes();
         let part = rest.next_part()?;
@@ -145,7 +162,7 @@ mod tests {
 
     #[test]
     fn commands_come_out_one_by_one_in_their_order() {
-        let mut rest = Rest::new(DATAGRAM, 0);
+        let mut rest = Rest::new(DATAGRAM, 0, HOST);
         for number in 1..=3 {
             assert!(!rest.is_empty());
             assert_eq!(taken(&mut rest), Some(format!("AUEP {number} a@b MGCP 1.0")));
@@ -157,26 +174,32 @@ mod tests {
     #[test]
     fn an_answer_that_comes_too_late_moves_nothing_on() {
         let mut chains = Chains::new();
-        let first = chains.wait(Rest::new(DATAGRAM, 7), Time(0));
+        let first = chains.wait(Rest::new(DATAGRAM, 7, HOST), Time(0));
         assert_eq!(chains.poll_timeout(), Some(Time(5_000_000)));
         assert!(chains.poll_expired(Time(4_999_999)).is_none());
         let rest = chains.poll_expired(Time(5_000_000)).unwrap();
         let second = chains.wait(rest, Time(5_000_000));
         assert!(chains.go_on(first).is_none());
         assert_eq!(chains.go_on(second).map(|rest| rest.way), Some(7));
-        assert!(chains.is_empty() && chains.bytes == 0);
+        assert!(chains.is_empty() && chains.bytes == 0 && chains.hosts.is_empty());
     }
 
     #[test]
-    fn the_number_of_chains_and_their_bytes_have_an_end() {
+    fn the_number_of_chains_and_their_bytes_have_an_end_and_one_host_has_half_of_them() {
+        let hosts: Vec<IpAddr> =
+            ["192.0.2.1", "2001:db8::1", "192.0.2.3"].iter().map(|ip| ip.parse().unwrap()).collect();
         let mut chains = Chains::new();
-        while chains.has_place() {
-            chains.wait(Rest::new(b"x", 0), Time(0));
+        for (at, host) in hosts.iter().enumerate() {
+            while chains.has_place(*host) {
+                chains.wait(Rest::new(b"x", 0, *host), Time(0));
+            }
+            assert_eq!(chains.len(), [MOST / 2, MOST, MOST][at]);
         }
-        assert_eq!(chains.len(), MOST);
         let mut chains = Chains::new();
-        while chains.has_place() {
-            chains.wait(Rest::new(&[b'x'; 60_000], 0), Time(0));
+        for host in &hosts {
+            while chains.has_place(*host) {
+                chains.wait(Rest::new(&[b'x'; 60_000], 0, *host), Time(0));
+            }
         }
         assert!(chains.bytes < MOST_BYTES + 60_000);
     }

@@ -87,7 +87,7 @@ impl Dispatch {
                 self.remember(summary, worker, now);
                 self.follow(worker, Reason::Everyone, now)
             }
-            _ if workers.len() > MOST_WORKERS || !self.gatherings.has_place() => {
+            _ if workers.len() > MOST_WORKERS || !self.gatherings.has_place(summary.sender) => {
                 returned(ReturnCode::WILDCARD_TOO_COMPLICATED, summary.transaction, Reason::TooManyGatherings)
             }
             _ => {

@@ -4,7 +4,8 @@
 //! T-HIST (RFC 3435 §3.5.1), so that a retransmission gets the same one. A worker that dies, or says nothing for
 //! LONGTRAN, is left out. Numbers and bytes are bounded.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
@@ -12,7 +13,7 @@ use hashbrown::HashMap;
 use super::chain::LONGTRAN;
 use super::merge::Merged;
 use crate::dispatch::decision::Arrival;
-use crate::dispatch::fingerprint::Fingerprint;
+use crate::dispatch::fingerprint::{Fingerprint, host};
 use crate::dispatch::table::LINGER;
 use crate::ids::{ConnId, WorkerId};
 use crate::time::Time;
@@ -68,11 +69,27 @@ pub(in crate::dispatch) struct Gatherings {
     due: VecDeque<(Time, GatheringId)>,
     /// Those that are kept, in the order in which they are over.
     kept: VecDeque<(Time, GatheringId)>,
-    kept_bytes: usize,
-    under_way: usize,
+    used: Used,
+    /// What each host has of it.
+    hosts: BTreeMap<u64, Used>,
     /// Those whose answer has not been fetched.
     ready: VecDeque<GatheringId>,
     last: u64,
+}
+
+/// How much there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Used {
+    all: usize,
+    under_way: usize,
+    bytes: usize,
+}
+
+impl Used {
+    /// Whether another one finds a place in one of `parts` equal parts.
+    const fn has_place(&self, parts: usize) -> bool {
+        self.all < MOST / parts && self.under_way < MOST_UNDER_WAY / parts && self.bytes < MOST_BYTES / parts
+    }
 }
 
 #[derive(Debug)]
@@ -107,8 +124,8 @@ impl Gatherings {
             by_name: HashMap::default(),
             due: VecDeque::new(),
             kept: VecDeque::new(),
-            kept_bytes: 0,
-            under_way: 0,
+            used: Used::default(),
+            hosts: BTreeMap::new(),
             ready: VecDeque::new(),
             last: 0,
         }
@@ -127,9 +144,9 @@ impl Gatherings {
         })
     }
 
-    /// Whether another one finds a place.
-    pub(super) fn has_place(&self) -> bool {
-        self.under_way < MOST_UNDER_WAY && self.all.len() < MOST && self.kept_bytes < MOST_BYTES
+    /// Whether another one from `source` finds a place: one host has no more than half of them.
+    pub(super) fn has_place(&self, source: IpAddr) -> bool {
+        self.used.has_place(1) && self.hosts.get(&host(source)).is_none_or(|used| used.has_place(2))
     }
 
     /// A command that goes to all `workers`.
@@ -147,7 +164,7 @@ impl Gatherings {
         self.all.insert(id, Gathering { name, arrival: *arrival, stage });
         self.by_name.insert(name, id);
         self.due.push_back((now + LONGTRAN, id));
-        self.under_way += 1;
+        self.count(arrival.source.ip(), |used| (used.all, used.under_way) = (used.all + 1, used.under_way + 1));
         id
     }
 
@@ -200,7 +217,7 @@ impl Gatherings {
 
     /// A worker is gone: no answer of it will come to anybody.
     pub(in crate::dispatch) fn on_worker_down(&mut self, worker: WorkerId, now: Time) {
-        if self.under_way == 0 {
+        if self.used.under_way == 0 {
             return;
         }
         let open: Vec<GatheringId> = self.due.iter().map(|(_, id)| *id).collect();
@@ -213,13 +230,15 @@ impl Gatherings {
             self.finish(id, now);
         }
         while let Some((_, id)) = self.kept.pop_front_if(|(over, _)| *over <= now) {
-            let Some(Gathering { name, stage, .. }) = self.all.remove(&id) else { continue };
+            let Some(Gathering { name, stage, arrival }) = self.all.remove(&id) else { continue };
             if self.by_name.get(&name) == Some(&id) {
                 self.by_name.remove(&name);
             }
-            if let Stage::Kept { answer, .. } = stage {
-                self.kept_bytes -= answer.len();
-            }
+            let bytes = match stage {
+                Stage::Kept { answer, .. } => answer.len(),
+                Stage::UnderWay { .. } => 0,
+            };
+            self.count(arrival.source.ip(), |used| (used.all, used.bytes) = (used.all - 1, used.bytes - bytes));
         }
     }
 
@@ -262,11 +281,21 @@ impl Gatherings {
         let Stage::UnderWay { transaction, merged, .. } = &gathering.stage else { return };
         let mut bytes = Vec::new();
         merged.write(*transaction, &mut bytes);
-        self.kept_bytes += bytes.len();
+        let (length, source) = (bytes.len(), gathering.arrival.source.ip());
         gathering.stage = Stage::Kept { answer: bytes.into(), repeats: 0 };
-        self.under_way -= 1;
+        self.count(source, |used| (used.under_way, used.bytes) = (used.under_way - 1, used.bytes + length));
         self.kept.push_back((now + LINGER, id));
         self.ready.push_back(id);
+    }
+
+    fn count(&mut self, source: IpAddr, change: impl Fn(&mut Used)) {
+        change(&mut self.used);
+        let source = host(source);
+        let used = self.hosts.entry(source).or_default();
+        change(used);
+        if used.all == 0 {
+            self.hosts.remove(&source);
+        }
     }
 }
 

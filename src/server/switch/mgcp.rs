@@ -127,8 +127,8 @@ impl<C: Channel> Switch<C> {
         let Some(first) = all.next() else { return };
         if all.next().is_none() {
             self.decide_part(first, &way, None, now);
-        } else if self.chains.has_place() {
-            self.go_on(Rest::new(bytes, way), now);
+        } else if self.chains.has_place(way.1.source.ip()) {
+            self.go_on(Rest::new(bytes, way, way.1.source.ip()), now);
         } else {
             for part in parts(bytes) {
                 if let Ok(message) = parse(part) {

@@ -119,21 +119,27 @@ fn who_says_nothing_for_five_seconds_is_left_out_and_the_answer_is_kept_for_retr
     gatherings.handle_timeout(Time(36_999_999));
     assert_eq!(gatherings.len(), 2);
     gatherings.handle_timeout(Time(37_000_000));
-    assert_eq!((gatherings.len(), gatherings.kept_bytes, gatherings.find(name(1))), (0, 0, None));
+    assert_eq!((gatherings.len(), gatherings.used, gatherings.find(name(1))), (0, Used::default(), None));
     assert_eq!(gatherings.poll_timeout(), None);
 }
 
 #[test]
-fn gatherings_under_way_have_an_end() {
+fn gatherings_under_way_have_an_end_and_one_host_has_half_of_them() {
     let mut gatherings = Gatherings::new();
     let mut begun_so_far = 0;
-    while gatherings.has_place() {
-        begun_so_far += 1;
-        begun(&mut gatherings, begun_so_far, None);
+    for (source, most) in [("192.0.2.1:1", MOST_UNDER_WAY / 2), ("192.0.2.7:1", MOST_UNDER_WAY)] {
+        let arrival = Arrival { source: source.parse().unwrap(), ..arrival() };
+        while gatherings.has_place(arrival.source.ip()) {
+            begun_so_far += 1;
+            let named = (name(begun_so_far), TransactionId(begun_so_far));
+            gatherings.begin(named, &arrival, vec![W0], Merged::new(None), Time(0));
+        }
+        assert_eq!(begun_so_far as usize, most);
     }
-    assert_eq!(begun_so_far as usize, MOST_UNDER_WAY);
     gatherings.handle_timeout(Time(5_000_000));
-    assert!(gatherings.has_place());
+    assert!(gatherings.has_place("192.0.2.1".parse().unwrap()));
+    gatherings.handle_timeout(Time(60_000_000));
+    assert!(gatherings.hosts.is_empty());
 }
 
 #[test]

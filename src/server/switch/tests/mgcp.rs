@@ -385,6 +385,37 @@ fn a_lane_that_does_not_know_what_is_acknowledged_asks_the_others() {
 }
 
 #[test]
+fn many_acknowledgements_of_one_command_are_one_message_to_the_other_lanes() {
+    let mut lanes = [0, 1].map(|own| lane_of(3, own, 2, Insert::None));
+    let [first, second] = &mut lanes;
+    let mut known = Vec::new();
+    for id in 1..=12 {
+        first.send(&crcx(id, &format!("{id:x}")));
+        known.extend(first.got().iter().map(|got| (got.worker, format!("000 {id}\r\n"))));
+    }
+    first.parcels();
+    known.sort();
+    let name = format!("ann/{}/1@ms", token(0));
+    let audit = (100..).map(|id| format!("AUEP {id} {name} MGCP 1.0\r\nK: 1-999999999\r\n"));
+    let own = audit.into_iter().find(|text| {
+        second.send(text);
+        !second.got().is_empty()
+    });
+    assert!(own.is_some() && known.len() > 2);
+    let parcels = second.parcels();
+    let messages: Vec<_> = parcels.iter().flat_map(|(_, parcel)| parcel.messages()).collect();
+    let acks: Vec<_> = messages.iter().filter(|(bytes, ..)| bytes.starts_with(b"000 ")).collect();
+    assert_eq!(acks.len(), 1);
+    for _ in 0..2 {
+        first.switch.on_parcel(&parcels[0].1, first.now);
+    }
+    let mut got: Vec<_> = first.got().into_iter().map(|got| (got.worker, got.text)).collect();
+    got.retain(|(_, text)| text.starts_with("000 "));
+    got.sort();
+    assert_eq!(got, known, "each once");
+}
+
+#[test]
 fn a_vacant_slots_port_answers_for_the_dead() {
     let mut rig = rig(2);
     rig.switch.on_link_lost(WorkerId(1), rig.now);
