@@ -437,6 +437,21 @@ fn a_domain_of_a_workers_own_leads_to_it() {
 }
 
 #[test]
+fn a_port_that_every_worker_has_at_an_address_of_its_own_is_nobodys() {
+    let mut rig = rig(3);
+    // Asked at another listener than the one beside which they are.
+    rig.arrival.local.set_port(3427);
+    let decision = rig.send(&command("CRCX", 1, "ann/$@ms.example.net:2427", "C: 1\n"));
+    assert_eq!(given(decision).1, Reason::SelectedGroup);
+    rig.down(2);
+    rig.up(2, 100);
+    let decision = rig.send(&command("CRCX", 2, "ann/$@ms.example.net:2427", "C: 2\n"));
+    assert_eq!(given(decision).1, Reason::SelectedGroup);
+    let decision = rig.send(&command("CRCX", 3, "ann/$@ms.example.net:2432", "C: 3\n"));
+    assert_eq!(given(decision), (2, Reason::EndpointDomain, 1));
+}
+
+#[test]
 fn a_slot_without_a_worker_is_gone_but_any_endpoint_there_is_any_endpoint() {
     let mut rig = rig(2);
     rig.down(1);

@@ -97,7 +97,7 @@ pub struct Directory {
     lives: HashMap<u64, Life, FixedState>,
     addresses: HashMap<SocketAddr, Place, FixedState>,
     mgcp: HashMap<SocketAddr, Place, FixedState>,
-    /// The same by port: an MGCP name has no room for the address.
+    /// The same by port, where it is one worker's alone: an MGCP name has no room for the address.
     mgcp_ports: HashMap<u16, Place, FixedState>,
 }
 
@@ -155,7 +155,13 @@ impl Directory {
         }
         for &address in mgcp.iter().filter(|_| services.mgcp) {
             self.mgcp.insert(address, place);
-            self.mgcp_ports.insert(address.port(), place);
+            // Where each worker has an address of its own, all have one port, and it means none of them.
+            let shared =
+                |(other, place): (&SocketAddr, &Place)| place.worker != worker && other.port() == address.port();
+            match self.mgcp.iter().any(shared) {
+                true => self.mgcp_ports.remove(&address.port()),
+                false => self.mgcp_ports.insert(address.port(), place),
+            };
         }
     }
 
