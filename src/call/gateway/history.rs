@@ -69,6 +69,10 @@ impl Transaction {
     }
 }
 
+/// Call agents at one address that count alike, or ports that one sends its copies from, are few. Whoever pretends to be
+/// more must not make each command cost more.
+const PORTS: usize = 16;
+
 /// All of them, bounded in number and bytes.
 #[derive(Debug)]
 pub(super) struct History {
@@ -103,10 +107,12 @@ impl History {
 
     /// The command that one with this key and text is a copy of.
     pub(super) fn find(&self, key: TransactionKey, print: u64) -> Option<TransactionKey> {
+        if self.entries.contains_key(&key) {
+            return Some(key);
+        }
         let same_id = TransactionKey { port: 0, ..key }..=TransactionKey { port: u16::MAX, ..key };
-        let is_copy =
-            |known: &TransactionKey, transaction: &Transaction| known.port == key.port || transaction.print == print;
-        self.entries.range(same_id).find(|(known, transaction)| is_copy(known, transaction)).map(|(known, _)| *known)
+        let mut known = self.entries.range(same_id).take(PORTS);
+        known.find(|(_, transaction)| transaction.print == print).map(|(known, _)| *known)
     }
 
     pub(super) fn insert(&mut self, key: TransactionKey, transaction: Transaction) {
