@@ -251,7 +251,7 @@ impl External {
     }
 
     fn on_command(&mut self, command: &Command<'_>, arrival: &Arrival, now: Time) {
-        let key = Key { source: arrival.source.ip(), id: command.transaction() };
+        let key = Key::of(command, arrival);
         match self.history.get(&key) {
             Some(Entry::Done(response)) => {
                 let response = Arc::clone(response);

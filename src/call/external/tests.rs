@@ -736,3 +736,19 @@ fn an_answer_without_a_connection_makes_none() {
     assert_eq!(said[0], Said::Closed("1".into()));
     assert_eq!(world.external.load().units_used, 0);
 }
+
+#[test]
+fn call_agents_at_one_address_that_count_alike_have_an_answer_each() {
+    let mut world = World::up();
+    let mdcx = "MDCX 8 rtpbridge/pmtok/1@mgw MGCP 1.0\r\nC: 1\r\nI: 1\r\n";
+    let own = own_of(&world.agent(mdcx));
+    world.gateway(&format!("200 {own} OK\n"));
+    let other = Arrival { source: "203.0.113.9:5555".parse().unwrap(), ..world.arrival() };
+    world.external.on_message(&parse(mdcx.as_bytes()).unwrap(), &other, Time(world.now));
+    let Some(Output::Transmit(copy)) = world.external.poll_output() else { panic!("a copy from another port") };
+    assert_eq!((text(&copy.bytes), copy.to), ("200 8 OK\n".into(), other.source));
+    world.external.poll_output();
+    let another = mdcx.replace("C: 1", "C: 2").replace("I: 1", "I: 2");
+    world.external.on_message(&parse(another.as_bytes()).unwrap(), &other, Time(world.now));
+    assert!(matches!(world.external.poll_output(), Some(Output::Gateway(_))), "another agent's command");
+}
