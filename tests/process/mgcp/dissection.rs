@@ -47,9 +47,15 @@ fn tshark_dissects_every_kind_of_answer_without_an_error() {
     let made = create(&agent, well_known, "ann/$@ms", &["C: 1", "L: p:20, a:PCMU;PCMA", "M: loopback", remote]);
     let (name, connection) = (made.need("Z").to_owned(), format!("I: {}", made.need("I")));
     create(&agent, well_known, "bridge/$@ms", &["C: 2", "M: recvonly"]);
+    let request = ["X: 1", "R: R/ma(N), G/oc(A)", "Q: loop", &entity];
+    assert_eq!(ask(&agent, well_known, "RQNT", &name, &request).code(), 200);
+    let phone = std::net::UdpSocket::bind((agent.address().ip(), 0)).unwrap();
+    phone
+        .send_to(&[&[0x80, 0, 0, 1, 0, 0, 0, 0, 1, 2, 3, 4][..], &[0x7f; 160]].concat(), made.media_address())
+        .unwrap();
+    expect_command(&agent, "NTFY", |_| true);
     for (verb, endpoint, lines) in [
         ("MDCX", name.as_str(), &["C: 1", &connection, "M: sendrecv", remote][..]),
-        ("RQNT", &name, &["X: 1", "R: R/ma(A), G/oc(N)", "Q: loop", &entity]),
         ("EPCF", &name, &["B: e:A"]),
         ("AUEP", &name, &[]),
         ("AUEP", &name, &["F: A,R,D,S,X,N,I,T,O,ES"]),
