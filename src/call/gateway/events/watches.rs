@@ -166,7 +166,9 @@ impl Events {
             open: Vec::new(),
         });
         endpoint.last = sender;
-        endpoint.notified = accepted.notified.unwrap_or_else(|| endpoint.notified.clone());
+        if let Some(notified) = accepted.notified {
+            endpoint.notified = notified;
+        }
         self.restarts.on_command(key, &mut self.client, now);
         let Some(mut request) = accepted.request else { return Vec::new() };
         if let Some(connection) = connection {
