@@ -185,7 +185,7 @@ fn check_addresses(addresses: &[IpAddr], workers: u16) -> Result<(), String> {
         return Err(format!("{} are too many; there are at most {} workers", addresses.len(), super::MAX_WORKERS));
     }
     for (at, ip) in addresses.iter().enumerate() {
-        if ip.is_unspecified() || ip.is_multicast() || *ip == Ipv4Addr::BROADCAST {
+        if is_no_host(ip) {
             return Err(format!("{ip} is no address of one host; give one of this host's"));
         }
         if addresses.iter().take(at).any(|other| other == ip) {
@@ -227,10 +227,19 @@ fn check_call_agent(agent: &str) -> Result<(), String> {
     };
     let is_port =
         |port: &str| port.bytes().all(|digit| digit.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0);
+    let literal = host.unwrap_or_else(|| place.trim_start_matches('[').split(']').next().unwrap_or_default());
+    if let Some(ip) = literal.parse::<IpAddr>().ok().filter(is_no_host) {
+        return Err(format!("{ip} is no address of one host; give the call agent's own"));
+    }
     match host.is_none_or(is_host) && port.is_none_or(is_port) && agent.len() <= 255 {
         true => Ok(()),
         false => Err(bad()),
     }
+}
+
+/// Whether it is no address of one host.
+fn is_no_host(ip: &IpAddr) -> bool {
+    ip.is_unspecified() || ip.is_multicast() || *ip == Ipv4Addr::BROADCAST
 }
 
 /// Labels of letters, digits and hyphens (RFC 1123 §2.1), with dots between them.

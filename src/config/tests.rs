@@ -590,6 +590,14 @@ fn a_fault_in_a_rule_for_mgcp_names_rule_key_and_place() {
             "p.toml:4:1: mgcp.1.domain: `192.0.2.1` is not a domain; give a name such as ms.example.net",
         ),
         (
+            "[[mgcp]]\ncall-agent = \"ca@[224.0.0.1]:2727\"",
+            "p.toml:4:1: mgcp.1.call-agent: 224.0.0.1 is no address of one host; give the call agent's own",
+        ),
+        (
+            "[[mgcp]]\ncall-agent = \"255.255.255.255\"",
+            "p.toml:4:1: mgcp.1.call-agent: 255.255.255.255 is no address of one host; give the call agent's own",
+        ),
+        (
             "[[mgcp]]\ncall-agent = \"ca:0\"",
             "p.toml:4:1: mgcp.1.call-agent: `ca:0` is not a call agent: write HOST:PORT, such as ca.example.net:2727",
         ),

@@ -190,6 +190,15 @@ mod tests {
     }
 
     #[test]
+    fn whoever_pretends_to_be_many_ports_hides_nobody_s_own_command() {
+        let mut history = History::new(&Limits::default());
+        let at = |port| TransactionKey { port, ..key(1, 5) };
+        (1..=100).for_each(|port| history.insert(at(port), answered(1)));
+        assert_eq!(history.find(at(90), 7), Some(at(90)));
+        assert_eq!(history.find(at(900), 7), None);
+    }
+
+    #[test]
     fn a_confirmed_range_gives_its_bytes_back_and_keeps_its_ids() {
         let mut history = History::new(&Limits { kept_bytes: 300, ..Limits::default() });
         [key(1, 5), key(1, 6), key(1, 9), key(2, 6)].into_iter().for_each(|key| history.insert(key, answered(100)));
