@@ -208,8 +208,8 @@ fn call(agent: &Agent, to: SocketAddr, call: &str) -> String {
 }
 
 /// Call agents that call at the same time, and how many calls each makes.
-const AGENTS: u64 = 8;
-const EACH: u64 = 12;
+const AGENTS: u64 = 50;
+const EACH: u64 = 10;
 
 #[test]
 fn with_a_fifth_of_all_packets_lost_each_call_is_one_endpoint_at_the_gateway() {
