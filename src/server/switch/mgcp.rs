@@ -15,7 +15,7 @@ use crate::handoff::frame::Transport;
 use crate::ids::{ConnId, ListenerId};
 use crate::time::Time;
 use crate::wire::mgcp::{
-    Field, MAX_PARAMS, Message, Ranges, TransactionId, Unparsable, parse, parts, patch, separator,
+    Field, MAX_PARAMS, Message, Ranges, TransactionId, Unparsable, Verb, parse, parts, patch, separator,
 };
 
 /// How a datagram came: whose socket, and from where.
@@ -340,7 +340,8 @@ impl<C: Channel> Hands<C> {
         self.patched.clear();
         let pieces = match (self.insert, message) {
             (Insert::Header, Message::Command(command))
-                if !handoff.follows
+                // A copy gets it as the first did: a worker that compares them is to find them alike.
+                if command.verb() == Verb::Crcx
                     // With a line more it would be one that nobody reads.
                     && command.params().count() < MAX_PARAMS
                     && let Some(port) = port() =>

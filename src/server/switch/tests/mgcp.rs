@@ -238,6 +238,17 @@ fn thousands_of_broken_commands_in_one_datagram_are_answered_in_few() {
 }
 
 #[test]
+fn a_copy_has_the_workers_port_too_so_that_it_is_a_copy_for_the_worker() {
+    let mut rig = lane_of(2, 0, 1, Insert::Header);
+    rig.send(&crcx(1, "a"));
+    let first = rig.got();
+    rig.send(&crcx(1, "a"));
+    let copy = rig.got();
+    assert!(first[0].text.contains("X-Worker-Port: 243"));
+    assert_eq!((first[0].worker, &first[0].text), (copy[0].worker, &copy[0].text));
+}
+
+#[test]
 fn a_command_with_as_many_lines_as_are_read_gets_none_more() {
     let mut rig = lane_of(1, 0, 1, Insert::Header);
     for (id, lines) in [(1, 95), (2, 96)] {
