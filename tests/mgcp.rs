@@ -587,9 +587,16 @@ fn what_anybody_can_send_does_not_use_the_reserve_for_what_follows_a_call() {
     assert_eq!((forged.target, forged.reason), (Target::Drop, Reason::LinkFull));
     assert_eq!(answer(rig.send("MDCX 1 ann/1@x:2430 MGCP 1.0\n")), (409, Reason::HolderBusy));
     assert_eq!(answer(rig.send("MDCX 2 ann/1@w1.ms.example.net MGCP 1.0\n")), (409, Reason::HolderBusy));
-    let Target::Everyone(id) = rig.send("AUEP 3 *@ms MGCP 1.0\n").target else { panic!() };
-    assert!(rig.dispatch.poll_everyone(id, rig.now).is_none());
-    assert_eq!(gathered(&mut rig, id).unwrap(), "406 3 Transaction timed out\r\n");
+}
+
+#[test]
+fn what_cannot_be_asked_of_everyone_is_asked_of_nobody() {
+    let mut rig = rig(3);
+    rig.dispatch.on_link_room(WorkerId(1), Room::Following);
+    assert_eq!(answer(rig.send("DLCX 3 *@ms MGCP 1.0\n")), (409, Reason::HolderBusy), "250 would be said of all");
+    rig.dispatch.on_link_room(WorkerId(1), Room::All);
+    assert_eq!(answer(rig.send("DLCX 3 *@ms MGCP 1.0\n")), (409, Reason::AnsweredBefore));
+    everyone(&mut rig, "DLCX 4 *@ms MGCP 1.0\n");
 }
 
 #[test]

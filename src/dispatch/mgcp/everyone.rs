@@ -83,9 +83,10 @@ impl Dispatch {
             self.pool.iter().filter(|(_, slot)| slot.is_alive() && slot.services.mgcp).map(|(at, _)| at).collect();
         match *workers {
             [] => self.nobody_mgcp(summary, Reason::NoWorker, now),
-            [worker] => {
-                self.remember(summary, worker, now);
-                self.follow(worker, Reason::Everyone, now)
+            [worker] => self.follow_first(summary, worker, Reason::Everyone, now),
+            // Without one of them it would be an answer for all that is not.
+            _ if workers.iter().any(|worker| !self.pool.get(*worker).is_some_and(|slot| slot.room.takes_new())) => {
+                self.nobody_mgcp(summary, Reason::HolderBusy, now)
             }
             _ if workers.len() > MOST_WORKERS || !self.gatherings.has_place(summary.sender) => {
                 returned(ReturnCode::WILDCARD_TOO_COMPLICATED, summary.transaction, Reason::TooManyGatherings)

@@ -113,7 +113,7 @@ impl Dispatch {
 
     /// Remembers where a command that names its worker has gone, for the acknowledgement that may follow it. It is worth no
     /// other transaction's place.
-    pub(super) fn remember(&mut self, summary: &Summary<'_>, worker: WorkerId, now: Time) {
+    fn remember(&mut self, summary: &Summary<'_>, worker: WorkerId, now: Time) {
         if !self.remembers() {
             return;
         }
