@@ -384,3 +384,101 @@ fn a_provisional_response_that_floods_in_files_nothing_twice() {
     let repeats = rig.pass(Duration::from_secs(30)).iter().filter(|sent| **sent == notify).count();
     assert!((2..=5).contains(&repeats), "{repeats}");
 }
+
+/// What the call agent says to a command of the gateway's: yes, no, later, another call agent, or nothing.
+fn some_reply(dice: &mut Dice, id: &str) -> String {
+    let code = dice.one(&["200", "200", "200", "400", "500", "521", "100", "250", "000", "999"]);
+    let lines = dice.one(&["", "", "K:\r\n", "N: ca@[192.0.2.77]:99\r\n", "N: ca@nowhere.example\r\n", "N: \r\n"]);
+    format!("{code} {id} X\r\n{lines}")
+}
+
+#[test]
+fn whatever_call_agents_say_to_notifications_each_is_repeated_for_a_while_and_all_end() {
+    for seed in 0..30 {
+        let mut dice = Dice(seed);
+        let mut rig = Rig::new();
+        let mut names = Vec::new();
+        let mut said: BTreeMap<String, (u32, Time)> = BTreeMap::new();
+        for step in 0..400_u32 {
+            rig.counters.packets_received = dice.roll(3) as u64;
+            let id = step + 10;
+            let name = names.get(dice.roll(6)).cloned().unwrap_or_else(|| "ann/$@gw".to_owned());
+            let lines = dice.one(&[
+                "X: 1\r\nR: R/ma(N)\r\n",
+                "X: 2\r\nR: R/ma@*\r\nQ: loop\r\n",
+                "X: 3\r\nR: R/ma(A)\r\nT: R/ma\r\n",
+                "X: 4\r\nR: R/ma(E(R(R/ma(N))))\r\nQ: discard,loop\r\n",
+                "X: 5\r\nN: ca@192.0.2.9:5\r\nR: R/ma\r\n",
+                "X: 6\r\nN: ca@ca.example\r\nR: R/ma\r\n",
+                "X: 7\r\n",
+                "",
+            ]);
+            let command = match dice.roll(6) {
+                0 | 1 => format!("CRCX {id} {name} MGCP 1.0\r\nC: 1\r\nM: recvonly\r\n{lines}"),
+                2 => format!("DLCX {id} {name} MGCP 1.0\r\n{lines}"),
+                3 => format!("RQNT {id} {name} MGCP 1.0\r\n{lines}"),
+                4 => format!("RQNT {id} *@gw MGCP 1.0\r\n{lines}"),
+                _ => String::new(),
+            };
+            let arrival = Arrival::own(0, rig.agent, OWN.parse().unwrap(), 1);
+            if !command.is_empty() {
+                rig.arrive(&command, &arrival);
+            }
+            let mut sent: Vec<Output> = rig.outputs.drain(..).collect();
+            let end = rig.now + Duration::from_millis(dice.roll(3_000) as u64);
+            while let Some(due) = rig.gateway.poll_timeout().filter(|due| *due <= end) {
+                rig.now = rig.now.max(due);
+                rig.gateway.handle_timeout(rig.now);
+                rig.settle();
+                sent.extend(rig.outputs.drain(..));
+            }
+            rig.now = end;
+            for output in sent {
+                let Output::Transmit(transmit) = output else {
+                    if let Output::Resolve { key, .. } = output {
+                        let found: &[SocketAddr] = match dice.roll(4) {
+                            0 => &[],
+                            1 => &["[ff02::1]:9".parse().unwrap()],
+                            _ => &["192.0.2.5:7".parse().unwrap(), "192.0.2.6:7".parse().unwrap()],
+                        };
+                        rig.gateway.on_resolved(key, found, rig.now);
+                    }
+                    continue;
+                };
+                assert!(!transmit.to.ip().is_multicast());
+                for part in crate::wire::mgcp::parts(&transmit.bytes) {
+                    match parse(part).unwrap() {
+                        Message::Response(response) => {
+                            if let Some(name) = response.param(Field::SpecificEndpointId) {
+                                names.push(String::from_utf8(name.to_vec()).unwrap());
+                            }
+                        }
+                        Message::Command(command) => {
+                            let number = command.transaction().to_string();
+                            let (times, first) = said.entry(number.clone()).or_insert((0, rig.now));
+                            *times += 1;
+                            // One in front of each answer to a request, beside its own repetitions.
+                            assert!(*times < 60, "seed {seed}: {number} is repeated without end");
+                            let is_long_ago = rig.now.since(*first) > Duration::from_secs(130);
+                            assert!(!is_long_ago, "seed {seed}: {number} is said for ever");
+                            if dice.roll(3) == 0 {
+                                let reply = some_reply(&mut dice, &number);
+                                rig.arrive(&reply, &arrival);
+                            }
+                        }
+                    }
+                }
+            }
+            if names.len() > 6 {
+                names.remove(0);
+            }
+        }
+        assert!(said.len() > 5, "seed {seed}: {}", said.len());
+        rig.outputs.clear();
+        rig.gateway.end_all(rig.now);
+        rig.settle();
+        rig.pass(Duration::from_secs(200));
+        rig.check_empty();
+        assert_eq!((rig.gateway.events.timers(), rig.gateway.history.len()), (0, 0), "seed {seed}");
+    }
+}
