@@ -35,6 +35,9 @@ const PORTS_TRIED: usize = 8;
 /// So long the worker says that it has no room after a stream could not be opened: then it is worth another try.
 const EXHAUSTED_FOR: Duration = Duration::from_secs(1);
 
+/// That there is no room is said so often at most.
+const SAY_EVERY: Duration = Duration::from_secs(10);
+
 /// The media of all calls and connections of a worker.
 pub(super) struct Media {
     registry: Registry,
@@ -46,6 +49,8 @@ pub(super) struct Media {
     seed: u64,
     /// When opening a stream last failed, until one is given back.
     exhausted: Option<Time>,
+    /// When that was said last.
+    said: Option<Time>,
     scratch: Vec<u8>,
 }
 
@@ -100,6 +105,7 @@ impl Media {
             sockets: HashMap::new(),
             seed,
             exhausted: None,
+            said: None,
             scratch: Vec::new(),
         }
     }
@@ -261,8 +267,7 @@ impl Media {
         for port in &mut ports {
             if !self.sockets.contains_key(port) {
                 let leg = self.bind_some(key, &mut call.session, local_ip, port).map_err(|error| {
-                    tracing::warn!(%error, port, "no RTP port of this slot can be opened");
-                    self.exhausted = Some(now);
+                    self.on_unopened(&error, now);
                     NoMedia::Exhausted
                 })?;
                 self.sockets.insert(*port, leg);
@@ -307,6 +312,15 @@ impl Media {
     fn close_all(&mut self, call: &mut EchoCall) {
         let closed = call.session.close(&mut self.ports);
         self.close(&closed);
+    }
+
+    /// A stream could not be opened. Whoever asks for very many does not flood the log.
+    fn on_unopened(&mut self, error: &dyn std::fmt::Display, now: Time) {
+        self.exhausted = Some(now);
+        if self.said.is_none_or(|said| now.since(said) >= SAY_EVERY) {
+            tracing::warn!(%error, "no RTP port of this slot can be opened");
+            self.said = Some(now);
+        }
     }
 
     /// Closes the sockets of ports that are free again. The poll forgets a descriptor that is closed.

@@ -50,8 +50,7 @@ impl Media {
         let (port, leg) = match self.bind_connection(key, local) {
             Ok(bound) => bound,
             Err(error) => {
-                tracing::warn!(%error, "no RTP port of this slot can be opened");
-                self.exhausted = Some(now);
+                self.on_unopened(&error, now);
                 return Told::Failed;
             }
         };

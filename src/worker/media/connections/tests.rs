@@ -158,3 +158,17 @@ fn a_port_that_another_program_has_is_passed_over() {
     let _taken = [20_000, 20_003].map(|port| UdpSocket::bind((rig.ip, port)).unwrap());
     assert_eq!(rig.open(1, flow(&phone, Direction::SendRecv, Sound::Echo)), 20_004, "RTCP needs the next one, too");
 }
+
+#[test]
+fn whoever_asks_for_more_than_there_is_does_not_flood_the_log() {
+    let mut rig = Rig::new(1);
+    let phone = rig.phone();
+    let ask = Ask::Open { local: rig.ip, flow: flow(&phone, Direction::SendRecv, Sound::Echo) };
+    assert!(matches!(rig.media.carry_out(key(1), &ask, Time(0)), Told::Opened(_)));
+    for number in 1..=100 {
+        assert_eq!(rig.media.carry_out(key(2), &ask, Time(number * 99_000)), Told::Failed);
+        assert_eq!(rig.media.said, Some(Time(99_000)));
+    }
+    assert_eq!(rig.media.carry_out(key(2), &ask, Time(20_000_000)), Told::Failed);
+    assert_eq!(rig.media.said, Some(Time(20_000_000)));
+}
