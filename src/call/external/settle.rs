@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::asked::{Asked, Flight, Kind, Pending, Purpose, Several};
-use super::connections::{Which, is_one};
+use super::connections::{Held, Which, is_one};
 use super::exchange::Output;
 use super::history::Entry;
 use super::{AT_MOST, External, PROVISIONAL, RTO_MAX, rewrite};
@@ -155,7 +155,14 @@ impl External {
                     _ => ReturnCode::TIMED_OUT,
                 };
                 let was_sent = pending.flight != Flight::Waiting;
+                let call = asked.call.as_deref().filter(|_| asked.connection.is_none());
+                let which = Which { name: &asked.endpoint, id: asked.connection.as_deref(), call };
+                let wanted_gone = if asked.verb == Kind::Delete { self.connections.meant(which) } else { Vec::new() };
                 self.end(own, *asked, was_sent, code, now);
+                // The call agent has given them up: nobody else will ever delete them.
+                for Held { endpoint, id, call } in wanted_gone {
+                    self.delete(&endpoint, &id, call.as_deref(), None, now);
+                }
             }
             Purpose::Delete { endpoint, id, of } => {
                 self.forget(Which { name: &endpoint, id: Some(&id), call: None });

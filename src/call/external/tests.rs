@@ -752,3 +752,21 @@ fn call_agents_at_one_address_that_count_alike_have_an_answer_each() {
     world.external.on_message(&parse(another.as_bytes()).unwrap(), &other, Time(world.now));
     assert!(matches!(world.external.poll_output(), Some(Output::Gateway(_))), "another agent's command");
 }
+
+#[test]
+fn a_connection_whose_deletion_is_never_answered_does_not_weigh_for_ever() {
+    let mut world = World::up();
+    world.connect(1, 4);
+    world.connect(2, 3);
+    world.agent("DLCX 10 rtpbridge/pmtok/1@mgw MGCP 1.0\r\nC: C1\r\nI: A1\r\n");
+    // The gateway answers others.
+    let mut said = Vec::new();
+    for id in 100..140 {
+        let own = own_of(&world.agent(&format!("AUEP {id} rtpbridge/pmtok/2@mgw MGCP 1.0\r\n")));
+        world.gateway(&format!("200 {own} OK\n"));
+        said.extend(world.pass(SECOND));
+    }
+    assert!(said.contains(&Said::Agent("406 10 Transaction timed out\n".into())), "{said:?}");
+    let load = world.external.load();
+    assert_eq!((load.units_used, load.sessions), (3, 1));
+}
