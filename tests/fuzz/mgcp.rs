@@ -4,7 +4,6 @@ use pointsman::wire::mgcp::{
     Action, BearerInformation, Command, CommandWriter, ConnectionMode, ConnectionParameters, DigitMap, EndpointName,
     Field, LocalOptions, MAX_PARAMS, Message, NotifiedEntity, Params, QuarantineHandling, ReasonCode, RequestedEvents,
     RequestedInfo, ResponseWriter, RestartMethod, SignalRequests, TransactionId, Wildcard, parse, parts, patch,
-    restart_delay,
 };
 
 use crate::runner::Seen;
@@ -131,7 +130,7 @@ fn values(params: Params<'_>, seen: &mut Seen) {
         }
         seen.note(("map", DigitMap::parse(value).map(|map| map.alternatives().count().min(3))));
         seen.note(("entity", NotifiedEntity::parse(value).map(|entity| entity.address().is_some())));
-        seen.note(("mode", ConnectionMode::parse(value), RestartMethod::parse(value), restart_delay(value).is_some()));
+        seen.note(("mode", ConnectionMode::parse(value), RestartMethod::parse(value)));
         seen.note(("quarantine", QuarantineHandling::parse(value), ReasonCode::parse(value).is_some()));
         seen.note(("bearer", BearerInformation::parse(value).map(|bearer| bearer.encoding)));
         let parameters = ConnectionParameters::parse(value);

@@ -72,7 +72,7 @@ pub use reason::ReasonCode;
 pub use requested::{Action, EmbeddedRequest, RequestedEvent, RequestedEvents};
 pub use requested_info::{InfoCode, RequestedInfo};
 pub use response::Response;
-pub use restart::{RestartMethod, restart_delay};
+pub use restart::RestartMethod;
 pub use return_code::ReturnCode;
 pub use sessions::Sessions;
 pub use signals::{EventParam, SignalRequest, SignalRequests, event_params};

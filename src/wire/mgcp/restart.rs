@@ -1,6 +1,4 @@
-//! Restarts: the method and the delay of RSIP (RFC 3435 §2.3.12, §3.2.2.17).
-
-use super::line::number;
+//! Restarts: the method of RSIP (RFC 3435 §2.3.12).
 
 /// How endpoints come into or go out of service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,21 +42,15 @@ impl RestartMethod {
     }
 }
 
-/// The value of `RD:` in seconds: one to six digits.
-pub fn restart_delay(value: &[u8]) -> Option<u32> {
-    number(value).filter(|_| value.len() <= 6)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn methods_and_delays_are_read() {
+    fn methods_are_read() {
         for method in RestartMethod::ALL {
             assert_eq!(RestartMethod::parse(method.name().to_ascii_uppercase().as_bytes()), Some(method));
         }
         assert_eq!(RestartMethod::parse(b"X-quick"), None);
-        assert_eq!((restart_delay(b"300"), restart_delay(b"1000000"), restart_delay(b"-1")), (Some(300), None, None));
     }
 }
