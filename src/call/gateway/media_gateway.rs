@@ -358,6 +358,7 @@ impl Gateway {
             IpAddr::V6(ip) => hasher.write(&ip.octets()),
         }
         hasher.write_u32(key.id);
+        hasher.write_u16(key.port);
         hasher.finish128().as_u128()
     }
 

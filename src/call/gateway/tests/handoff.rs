@@ -136,3 +136,15 @@ fn a_size_counts_while_the_connection_stands() {
     rig.send(&format!("DLCX 5 {} MGCP 1.0\r\n", name("ivr", 1)));
     assert_eq!(rig.units(), 3);
 }
+
+#[test]
+fn what_goes_back_of_one_call_agent_says_nothing_of_another_one_at_its_address() {
+    let mut rig = Rig::with(Limits { units: 1, ..Limits::default() });
+    let large = Arrival { size: 2, ..rig.handed() };
+    rig.arrive("CRCX 5 ann/$@gw MGCP 1.0\r\nC: 1\r\nM: recvonly\r\n", &large);
+    assert_eq!(rig.outputs.drain(..).collect::<Vec<_>>(), [Output::Refuse(Seq(1), RefuseReason::Full)]);
+    rig.agent.set_port(5_555);
+    let outputs = rig.hand_over("CRCX 5 ann/$@gw MGCP 1.0\r\nC: 2\r\nM: recvonly\r\n");
+    assert!(outputs.contains(&Output::Answered(Seq(2))), "{outputs:?}");
+    assert_eq!(rig.units(), 1);
+}
