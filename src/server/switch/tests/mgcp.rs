@@ -1,5 +1,7 @@
 //! MGCP over links in memory, with the workers' ends of them.
 
+mod random;
+
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -59,26 +61,21 @@ fn rig(workers: u16) -> Rig {
 }
 
 fn lane_of(workers: u16, own: usize, lanes: usize, insert: Insert) -> Rig {
+    sized(workers, own, lanes, insert, 100)
+}
+
+fn sized(workers: u16, own: usize, lanes: usize, insert: Insert, table_cap: usize) -> Rig {
     let dispatch = Dispatch::new(Setup {
         rules: Rules { slow_start: Duration::ZERO, ..Rules::default() },
         keys: Keyring::new(TokenKey::new([1; 32])),
-        table_cap: 100,
+        table_cap,
         group_cap: 10,
         workers: usize::from(workers),
         seed: 1,
     });
     let switch = Switch::new(dispatch, insert, 1 << 20, Owners::new(own, lanes, 7));
     let mut rig = Rig { switch, workers: Vec::new(), now: NOW };
-    for worker in 0..workers {
-        let wire = Rc::new(RefCell::new(Wire::default()));
-        let joined = Joined {
-            services: Services::MGCP,
-            mgcp: vec![SocketAddr::from(([192, 0, 2, 2], 2430 + worker))],
-            ..Joined::sip(Incarnation::new(u64::from(worker) + 1), 10, Vec::new())
-        };
-        rig.switch.on_link(WorkerId(worker), Pipe(Rc::clone(&wire)), &joined, NOW);
-        rig.workers.push((wire, Back::new()));
-    }
+    (0..workers).for_each(|worker| rig.link(worker, u64::from(worker) + 1));
     rig
 }
 
@@ -87,6 +84,22 @@ fn token(worker: u16) -> String {
 }
 
 impl Rig {
+    /// A worker has come, the first in its slot or the next.
+    fn link(&mut self, worker: u16, life: u64) {
+        let wire = Rc::new(RefCell::new(Wire::default()));
+        let joined = Joined {
+            services: Services::MGCP,
+            mgcp: vec![SocketAddr::from(([192, 0, 2, 2], 2430 + worker))],
+            ..Joined::sip(Incarnation::new(life), 10, Vec::new())
+        };
+        self.switch.on_link(WorkerId(worker), Pipe(Rc::clone(&wire)), &joined, self.now);
+        let place = usize::from(worker);
+        match self.workers.get_mut(place) {
+            Some(before) => *before = (wire, Back::new()),
+            None => self.workers.push((wire, Back::new())),
+        }
+    }
+
     /// A datagram comes; what is answered to it at once.
     fn send(&mut self, text: &str) -> Vec<String> {
         let (source, local) = ("192.0.2.1:2727".parse().unwrap(), "192.0.2.2:2427".parse().unwrap());
