@@ -34,6 +34,9 @@ pub struct Pool {
     warmest: Time,
     /// How many the operator wants; those beyond it leave when their process does.
     wanted: usize,
+    /// Processes that all slots have had: a slot that goes and comes again does not count from the beginning, or what
+    /// is written down about its dead would be taken for its own.
+    lives: u32,
     slow_start: Duration,
     hung: Vec<WorkerId>,
 }
@@ -76,7 +79,7 @@ pub struct Worker {
     pub heard: Option<Time>,
     /// When its last report came.
     pub reported: Option<Time>,
-    /// Counts the processes this slot has had.
+    /// Which process is in it: each has a number of its own in the pool.
     pub life: u32,
     /// What it serves.
     pub services: Services,
@@ -181,6 +184,7 @@ impl Pool {
             ready: Bits::default(),
             warmest: Time::default(),
             wanted: 0,
+            lives: 0,
             slow_start,
             hung: Vec::new(),
         };
@@ -217,6 +221,8 @@ impl Pool {
 
     /// A worker is there.
     pub fn on_up(&mut self, worker: WorkerId, joined: &Joined, now: Time) {
+        self.lives = self.lives.wrapping_add(1);
+        let life = self.lives;
         self.change(worker, |worker| {
             worker.operational = Operational::Up;
             worker.own_word = OwnWord::default();
@@ -227,7 +233,7 @@ impl Pool {
             worker.heard = Some(now);
             worker.reported = None;
             worker.report_number = 0;
-            worker.life = worker.life.wrapping_add(1);
+            worker.life = life;
             worker.up_since = now;
             worker.services = joined.services;
             worker.addresses.clone_from(&joined.addresses);
@@ -454,9 +460,20 @@ impl Pool {
     /// Writes all workers.
     pub fn save(&self, out: &mut Vec<u8>) {
         // How many are wanted and how they start is the configuration's to say, the rest follows from the workers.
-        let Pool { workers, loads: _, open: _, calm: _, ready: _, warmest: _, wanted: _, slow_start: _, hung: _ } =
-            self;
+        let Pool {
+            workers,
+            lives,
+            loads: _,
+            open: _,
+            calm: _,
+            ready: _,
+            warmest: _,
+            wanted: _,
+            slow_start: _,
+            hung: _,
+        } = self;
         workers.pack(out);
+        lives.pack(out);
     }
 
     /// Takes what [`Pool::save`] wrote instead of what it has.
@@ -466,6 +483,7 @@ impl Pool {
     /// The bytes are no workers.
     pub fn restore(&mut self, from: &mut Packed<'_>) -> Result<(), Damaged> {
         self.workers = Vec::unpack(from)?;
+        self.lives = u32::unpack(from)?;
         self.set_workers(self.wanted);
         Ok(())
     }
@@ -473,6 +491,7 @@ impl Pool {
     /// How that is laid out.
     pub fn layout(out: &mut String) {
         Worker::layout(out);
+        out.push_str("lives:u32");
     }
 
     fn change(&mut self, worker: WorkerId, change: impl FnOnce(&mut Worker)) {
@@ -517,6 +536,20 @@ mod tests {
         let mut pool = Pool::new(2, Duration::ZERO);
         pool.on_up(W0, &joined(10), Time(1));
         pool
+    }
+
+    #[test]
+    fn what_comes_to_a_slot_that_was_taken_away_is_not_its_former_worker() {
+        let mut pool = pool();
+        pool.on_up(WorkerId(1), &joined(10), Time(1));
+        let life = |pool: &Pool| pool.get(WorkerId(1)).map(|worker| worker.life);
+        let former = life(&pool);
+        pool.set_workers(1);
+        pool.on_down(WorkerId(1));
+        assert_eq!(life(&pool), None);
+        pool.set_workers(2);
+        pool.on_up(WorkerId(1), &joined(10), Time(2));
+        assert_ne!(life(&pool), former);
     }
 
     #[test]

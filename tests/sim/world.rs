@@ -231,7 +231,8 @@ impl World {
     fn verdict(&mut self) -> Result<(), Box<Violation>> {
         let Some(what) = self.truth.broken.take() else { return Ok(()) };
         let mut events: Vec<String> = self.log.take().unwrap_or_default().into();
-        let caller = what.split_once("caller ").and_then(|(_, rest)| rest.split([' ', '\'', ',']).next());
+        let named = what.split_once("caller ").or_else(|| what.split_once("Call-ID: c"));
+        let caller = named.and_then(|(_, rest)| rest.split([' ', '\'', ',', '@']).next());
         if let Some(call_id) = caller.filter(|_| !events.is_empty()).map(|caller| format!("c{caller}@example.net")) {
             events.push(format!("\nwhat the dispatcher decided about {call_id}:"));
             let decided = self.desk.switch.explain(call_id.as_bytes(), self.now);
