@@ -5,10 +5,12 @@
 
 use std::net::SocketAddr;
 
-use super::{Back, Channel, Datagram, Hands, Owner, Switch, Target, push};
+use super::back::Back;
+use super::hands::{Hands, push};
+use super::{Channel, Datagram, Owner, Switch};
 use crate::config::Insert;
 use crate::dispatch::Dispatch;
-use crate::dispatch::decision::{Arrival, ChainId, Decision, Handoff, Returned};
+use crate::dispatch::decision::{Arrival, ChainId, Decision, Handoff, Returned, Target};
 use crate::dispatch::mgcp::MOST_ACKS;
 use crate::dispatch::mgcp::chain::{MOST_PARTS, Rest};
 use crate::handoff::frame::Transport;

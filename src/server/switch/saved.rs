@@ -1,7 +1,15 @@
 //! The switch as bytes, for the dispatcher that takes over.
 
-use super::{Back, Cause, Channel, Hands, RefuseReason, Repeats, Suspects, Switch, Totals};
+use super::super::Totals;
+use super::super::links::Channel;
+use super::super::repeats::Repeats;
+use super::super::suspects::Suspects;
+use super::Switch;
+use super::back::Back;
+use super::hands::Hands;
 use crate::dispatch::Dispatch;
+use crate::dispatch::decision::Cause;
+use crate::handoff::frame::RefuseReason;
 use crate::handoff::front::Front;
 use crate::ids::{Incarnation, WorkerId};
 use crate::pack::{Damaged, Pack, Packed, pack_length, packed};

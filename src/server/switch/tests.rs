@@ -7,6 +7,9 @@ use std::io::{self, IoSlice};
 use super::*;
 use crate::dispatch::Setup;
 use crate::dispatch::identity::Keyring;
+use crate::dispatch::rules::Rules;
+use crate::handoff::frame::Envelope;
+use crate::handoff::front::Note;
 use crate::ids::TokenKey;
 
 const NOW: Time = Time(1_000_000);

@@ -1,0 +1,80 @@
+//! Messages that workers gave back, or died with: they are decided about again.
+
+use super::super::door::Owner;
+use super::super::links::Channel;
+use super::Switch;
+use crate::dispatch::decision::{Answer, Arrival, Cause, Handoff, Returned, Target};
+use crate::handoff::frame::Transport;
+use crate::handoff::front;
+use crate::ids::WorkerId;
+use crate::time::Time;
+use crate::wire::sip::Method;
+
+/// A message that a worker gave back, or died with.
+#[derive(Debug)]
+pub(super) struct Back {
+    pub(super) message: front::Returned,
+    pub(super) from: WorkerId,
+    pub(super) cause: Cause,
+}
+
+impl<C: Channel> Switch<C> {
+    /// Decides again about what workers gave back.
+    pub(super) fn place_returned(&mut self, now: Time) {
+        // Whoever has had it does not get it again, so this comes to an end.
+        while let Some(back) = self.returned.pop_front() {
+            self.place_again(back, now);
+        }
+    }
+
+    /// Decides again about what may have been the death of a worker, as much of it as may be out at a time.
+    pub(super) fn place_suspects(&mut self, now: Time) {
+        let links = &self.hands.links;
+        self.suspects.clear(now, |worker, seq| links.get(worker).is_some_and(|link| link.front.taken_through() >= seq));
+        while let Some(back) = self.suspects.next() {
+            if let Target::Worker(Handoff { worker, seq, .. }) = self.place_again(back, now) {
+                self.suspects.on_handed_over(worker, seq, now);
+            }
+            self.place_returned(now);
+        }
+    }
+
+    fn place_again(&mut self, back: Back, now: Time) -> Target {
+        let Back { message: front::Returned { envelope, note, payload, sent }, from, cause } = back;
+        let arrival = Arrival {
+            listener: envelope.listener,
+            transport: envelope.transport,
+            conn: envelope.conn,
+            source: envelope.source,
+            local: envelope.local,
+            received: envelope.received,
+        };
+        let returned = Returned {
+            cause,
+            from,
+            seq: envelope.seq,
+            tried: note.tried,
+            since: note.since,
+            deaths: note.deaths,
+            sent,
+            follows: envelope.follows,
+            entry: note.entry,
+            size: envelope.size,
+        };
+        if arrival.transport == Transport::Mgcp {
+            return self.place_mgcp_again(&payload, &arrival, &returned, note.chain, now);
+        }
+        // It was scanned before it was handed over; a fault now would be a bug, and the message is dropped.
+        let Ok(message) = self.scanner.scan(&payload) else { return Target::Drop };
+        let decision = self.dispatch.on_returned(&message, &arrival, &returned, now);
+        let owner = Owner::Listener(envelope.listener);
+        self.returned.extend(self.hands.carry_out(&mut self.dispatch, decision, Some(&message), &arrival, owner));
+        if let Target::Answer(Answer { to_tag: Some(tag), .. }) = decision.target
+            && message.method() == Some(Method::Invite)
+            && let Some(answer) = self.hands.answers.last()
+        {
+            self.hands.repeats.begin(tag, answer, now);
+        }
+        decision.target
+    }
+}

@@ -1,0 +1,133 @@
+//! What carries a decision out: a record on a link, or an answer in the buffer.
+
+use std::net::SocketAddr;
+
+use tracing::debug;
+
+use super::super::Totals;
+use super::super::answers::Answers;
+use super::super::door::Owner;
+use super::super::links::{Channel, Links};
+use super::super::repeats::Repeats;
+use super::back::Back;
+use crate::config::Insert;
+use crate::dispatch::Dispatch;
+use crate::dispatch::decision::{Arrival, Cause, ChainId, Decision, Handoff, Target};
+use crate::handoff::frame::{Drain, Envelope, Record, RefuseReason};
+use crate::handoff::front::{self, Note};
+use crate::ids::WorkerId;
+use crate::wire::sip::{self, patch};
+
+/// What carries a decision out: links and answers.
+#[derive(Debug)]
+pub(super) struct Hands<C> {
+    pub(super) links: Links<C>,
+    pub(super) answers: Answers,
+    pub(super) repeats: Repeats,
+    pub(super) insert: Insert,
+    pub(super) totals: Totals,
+    /// The message with the worker's port written into it, when that is asked for.
+    pub(super) patched: Vec<u8>,
+}
+
+impl<C: Channel> Hands<C> {
+    /// Does what was decided. Gives back a message that its worker's link does not take after all.
+    pub(super) fn carry_out(
+        &mut self,
+        dispatch: &mut Dispatch,
+        decision: Decision,
+        message: Option<&sip::Message<'_>>,
+        arrival: &Arrival,
+        owner: Owner,
+    ) -> Option<Back> {
+        match (decision.target, message) {
+            (Target::Worker(handoff), Some(message)) => return self.hand_over(dispatch, &handoff, message, arrival),
+            (Target::Answer(answer), Some(message)) => {
+                self.answers.write(owner, &answer, dispatch.allow(), message, arrival);
+            }
+            // A pong goes only over streams (RFC 5626 §4.4.1); on UDP the keepalive needs no answer.
+            _ => {}
+        }
+        None
+    }
+
+    fn hand_over(
+        &mut self,
+        dispatch: &mut Dispatch,
+        handoff: &Handoff,
+        message: &sip::Message<'_>,
+        arrival: &Arrival,
+    ) -> Option<Back> {
+        let port =
+            dispatch.pool().get(handoff.worker).and_then(|worker| worker.addresses.first()).map(SocketAddr::port);
+        self.patched.clear();
+        let pieces = match (self.insert, port) {
+            (Insert::Header, Some(port)) if !handoff.follows => {
+                // Only the dispatcher says this: a line of the sender's, or of an earlier handover, goes.
+                patch::without_field(&mut self.patched, message, Insert::HEADER);
+                let rest = self.patched.len();
+                patch::header_line(&mut self.patched, Insert::HEADER, port.to_string().as_bytes());
+                let (message, line) = self.patched.split_at(rest);
+                let start = memchr::memchr(b'\n', message).map_or(0, |end| end + 1);
+                [&message[..start], line, &message[start..]]
+            }
+            (Insert::RequestUri, Some(port)) if !handoff.follows => {
+                self.patched.extend_from_slice(format!(":{port}").as_bytes());
+                // A scheme without a host has no port either, and goes on as it came.
+                patch::with_uri_port(message, &self.patched).unwrap_or([message.bytes(), &[], &[]])
+            }
+            _ => [message.bytes(), &[], &[]],
+        };
+        push(&mut self.links, dispatch, handoff, None, arrival, &pieces, message.bytes())
+    }
+
+    pub(super) fn tell(&mut self, worker: WorkerId, drain: Drain) {
+        if let Some(link) = self.links.get_mut(worker) {
+            link.front.push_control(&Record::Drain(drain));
+            self.links.touch(worker);
+        }
+    }
+}
+
+/// Puts what is handed over on its worker's link: `pieces` are `message` as the worker is to have it. Gives back a message
+/// that the link does not take: the core knows what each can take, so this is rare, and one more worker that refuses.
+pub(super) fn push<C: Channel>(
+    links: &mut Links<C>,
+    dispatch: &mut Dispatch,
+    handoff: &Handoff,
+    chain: Option<ChainId>,
+    arrival: &Arrival,
+    pieces: &[&[u8]],
+    message: &[u8],
+) -> Option<Back> {
+    let envelope = Envelope {
+        seq: handoff.seq,
+        received: arrival.received,
+        deadline: handoff.deadline,
+        conn: arrival.conn,
+        size: handoff.size,
+        listener: arrival.listener,
+        transport: arrival.transport,
+        pinned: handoff.pinned,
+        again: handoff.again,
+        follows: handoff.follows,
+        source: arrival.source,
+        local: arrival.local,
+    };
+    let Handoff { entry, tried, since, deaths, .. } = *handoff;
+    let note = Note { entry, tried, since, deaths, chain };
+    let not_taken = || Back {
+        message: front::Returned { envelope, note, payload: message.to_vec(), sent: false },
+        from: handoff.worker,
+        cause: Cause::Refused(RefuseReason::Exhausted),
+    };
+    let Some(link) = links.get_mut(handoff.worker) else { return Some(not_taken()) };
+    let pushed = link.front.push(&envelope, note, pieces);
+    dispatch.on_link_room(handoff.worker, link.front.room());
+    if let Err(error) = pushed {
+        debug!(worker = %handoff.worker, "not handed over: {error}");
+        return Some(not_taken());
+    }
+    links.touch(handoff.worker);
+    None
+}

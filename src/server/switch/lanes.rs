@@ -1,0 +1,119 @@
+//! The switch beside those of other lanes: messages that one has read and another decides about, and what each has
+//! handed over.
+
+use std::time::Duration;
+
+use super::super::door::Owner;
+use super::super::early::Waiting;
+use super::super::links::Channel;
+use super::super::parcel::Parcel;
+use super::Switch;
+use crate::dispatch::decision::Arrival;
+use crate::handoff::frame::Transport;
+use crate::time::Time;
+
+/// How long other lanes may go without the ledger when no parcel leaves for them anyway.
+const LEDGER_WITHIN: Duration = Duration::from_millis(10);
+
+/// One part in so many of a worker's units is told at once.
+const MUCH: u32 = 64;
+
+impl<C: Channel> Switch<C> {
+    /// What another lane has read for this one.
+    pub fn on_parcel(&mut self, parcel: &Parcel, now: Time) {
+        for &(worker, units) in &parcel.ledger {
+            self.dispatch.on_ledger_elsewhere(worker, parcel.from, units);
+        }
+        for (bytes, owner, arrival) in parcel.messages() {
+            match arrival.transport {
+                Transport::Mgcp => self.on_mgcp_parcel(bytes, owner, arrival, now),
+                _ => self.decide_in_turn(bytes, owner, arrival, now),
+            }
+        }
+        self.decide_early(now);
+        self.go_on_chains(now);
+    }
+
+    /// Gives what other lanes are to have to `send`, which puts an empty parcel in its place; or returns false when that
+    /// lane takes no more: then it waits ([`Switch::has_parcels`]). Beyond a megabyte the messages are dropped, and their
+    /// senders send again.
+    pub fn flush_parcels(&mut self, now: Time, mut send: impl FnMut(usize, &mut Parcel) -> bool) {
+        if self.parcels.len() < 2 {
+            return;
+        }
+        let is_due = now.since(self.told_at) >= LEDGER_WITHIN || self.has_handed_over_much();
+        if !is_due && self.parcels.iter().all(Parcel::is_empty) {
+            return;
+        }
+        self.told_at = now;
+        self.tell_ledger();
+        let own = self.owners.own();
+        for (lane, parcel) in self.parcels.iter_mut().enumerate().filter(|(lane, _)| *lane != own) {
+            if !parcel.is_empty() && !send(lane, parcel) && parcel.is_full() {
+                self.dispatch.on_lane_full(parcel.len());
+                parcel.clear();
+                // What it should have heard it hears next time, and the others again.
+                self.told.fill(u32::MAX);
+            }
+            parcel.from = own;
+        }
+    }
+
+    /// Whether something waits for a lane that takes no more.
+    pub fn has_parcels(&self) -> bool {
+        self.parcels.iter().any(|parcel| !parcel.is_empty())
+    }
+
+    /// Whether a worker has got so much since the other lanes were told that their next choice would be a wrong one.
+    fn has_handed_over_much(&self) -> bool {
+        let told = self.told.iter().copied().chain(std::iter::repeat(0));
+        let mut pairs = self.dispatch.pool().iter().zip(told);
+        pairs.any(|((_, slot), told)| slot.ledger().saturating_sub(told) > slot.units_total / MUCH)
+    }
+
+    /// Puts into every other lane's parcel what has changed in the ledger.
+    fn tell_ledger(&mut self) {
+        let Switch { dispatch, told, parcels, owners, .. } = self;
+        told.resize(dispatch.pool().len(), 0);
+        let own = owners.own();
+        for ((worker, slot), told) in dispatch.pool().iter().zip(told) {
+            let units = slot.ledger();
+            if units != *told {
+                *told = units;
+                let others = parcels.iter_mut().enumerate().filter(|(lane, _)| *lane != own);
+                others.for_each(|(_, parcel)| parcel.ledger.push((worker, units)));
+            }
+        }
+    }
+
+    /// Decides about a message of a lane beside which there are others: what it follows may still be on its way here.
+    pub(super) fn decide_in_turn(&mut self, bytes: &[u8], owner: Owner, arrival: &Arrival, now: Time) {
+        // Nothing else is scanned twice.
+        let is_early = bytes.starts_with(b"CANCEL ")
+            && self.scanner.scan(bytes).is_ok_and(|message| self.dispatch.is_early(&message, arrival));
+        if !is_early || !self.early.keep(bytes, owner, arrival, now) {
+            self.decide(bytes, owner, arrival, now);
+        }
+    }
+
+    /// Decides about what has waited for a message that has come, or for long enough.
+    pub(super) fn decide_early(&mut self, now: Time) {
+        let Switch { early, scanner, dispatch, .. } = self;
+        let taken = early.take(now, |waiting| {
+            !scanner.scan(&waiting.bytes).is_ok_and(|message| dispatch.is_early(&message, &waiting.arrival))
+        });
+        self.decide_each(taken, now);
+    }
+
+    /// All lanes rest: nothing that is waited for will come any more.
+    pub fn settle(&mut self, now: Time) {
+        let taken = self.early.take(now, |_| true);
+        self.decide_each(taken, now);
+    }
+
+    fn decide_each(&mut self, waited: Vec<Waiting>, now: Time) {
+        for Waiting { bytes, owner, arrival, .. } in waited {
+            self.decide(&bytes, owner, &arrival, now);
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! What the operator wants, by way of the control side.
+
+use std::time::Duration;
+
+use super::super::links::Channel;
+use super::Switch;
+use crate::config::Insert;
+use crate::dispatch::decision::Admin;
+use crate::dispatch::rules::Rules;
+use crate::handoff::frame::{Drain, DrainMode};
+use crate::ids::WorkerId;
+use crate::time::Time;
+
+impl<C: Channel> Switch<C> {
+    /// Whether this is the lane that tells workers what the operator wants: once is enough.
+    pub const fn is_first(&self) -> bool {
+        self.owners.own() == 0
+    }
+
+    /// Changes a worker's administrative state, and tells the worker.
+    pub fn set_admin(&mut self, worker: WorkerId, admin: Admin, drain_within: Option<Duration>) {
+        self.dispatch.set_admin(worker, admin);
+        let mode = if admin == Admin::Ready { DrainMode::Ready } else { DrainMode::Drain };
+        if !self.is_first() {
+            return;
+        }
+        self.hands.tell(worker, Drain { mode, within: drain_within.unwrap_or(Duration::MAX) });
+    }
+
+    /// The rules and the number of slots change; calls and table stay.
+    pub fn reload(&mut self, rules: Rules, insert: Insert, workers: usize, now: Time) {
+        let is_new = self.dispatch.rules().access != rules.access;
+        self.dispatch.set_rules(rules, now);
+        self.configured = workers;
+        self.fit_pool();
+        self.hands.insert = insert;
+        if is_new && self.is_first() {
+            // Who links later has them from its welcome.
+            self.untold = self.hands.links.iter().map(|(worker, _)| worker).collect();
+            self.tell_access();
+        }
+    }
+
+    /// Tells the workers that have not heard of them which access rules are in force.
+    pub(super) fn tell_access(&mut self) {
+        let Switch { hands, dispatch, untold, .. } = self;
+        let rules = &dispatch.rules().access;
+        untold.retain(|&worker| {
+            let is_told = hands.links.get_mut(worker).is_none_or(|link| link.front.push_access(rules));
+            hands.links.touch(worker);
+            !is_told
+        });
+    }
+
+    /// No new work anywhere; every worker ends its calls within the time.
+    pub fn stop(&mut self, within: Duration) {
+        let workers: Vec<WorkerId> = self.hands.links.iter().map(|(worker, _)| worker).collect();
+        for worker in workers {
+            self.retire(worker, within);
+        }
+    }
+
+    /// One worker ends its calls within the time and exits.
+    pub fn retire(&mut self, worker: WorkerId, within: Duration) {
+        self.dispatch.set_admin(worker, Admin::Drain);
+        if self.is_first() {
+            self.hands.tell(worker, Drain { mode: DrainMode::Stop, within });
+        }
+    }
+}
