@@ -23,7 +23,7 @@ use mio::{Events, Interest, Poll, Token};
 
 use crate::call::external::{External, Identity, Output};
 use crate::call::{Hop, Transmit};
-use crate::handoff::frame::{Drain, DrainMode, Hello, Report, Welcome};
+use crate::handoff::frame::{DrainMode, Hello, Report, Welcome};
 use crate::ids::{Seq, TransactionRange, WorkerId};
 use crate::net::process::StopSignals;
 use crate::net::udp::{Batch, Buffers, Delivery, Socket};
@@ -35,9 +35,10 @@ use crate::worker::links::{self, LINKS, Links, MOST};
 use crate::worker::listeners::Listeners;
 use crate::worker::orphan::Next;
 use crate::worker::process::gateway::group_of;
-use crate::worker::process::{Figures, SIGNALS, STOP_WITHIN, Stage};
+use crate::worker::process::{Figures, SIGNALS};
 use crate::worker::report::{CpuShare, Pace};
 use crate::worker::settings::{Link, WorkerError};
+use crate::worker::stage::Stage;
 
 /// The socket to the gateway.
 const GATEWAY: Token = Token(3);
@@ -131,8 +132,6 @@ struct Adapter {
     /// Sources that may have more to read: an edge is told only once.
     ready: VecDeque<Token>,
     stage: Stage,
-    /// When the connections of a drain that has a deadline are deleted.
-    end_at: Option<Time>,
     /// Whether the gateway was there when that was said last.
     was_there: bool,
 }
@@ -172,8 +171,7 @@ impl Adapter {
             batch: Batch::new(),
             // The welcome's frame may have had company.
             ready: VecDeque::from([links::token(0)]),
-            stage: Stage::Serving,
-            end_at: None,
+            stage: Stage::new(),
             was_there: false,
         })
     }
@@ -204,7 +202,7 @@ impl Adapter {
                 self.carry_out();
             }
             let now = clock::now();
-            if self.end_at.is_some_and(|at| at <= now) {
+            if self.stage.is_drained(now) {
                 self.end_connections("drained for long enough", now);
             }
             self.external.handle_timeout(now);
@@ -218,13 +216,9 @@ impl Adapter {
 
     fn poll_timeout(&self, now: Time) -> Option<Time> {
         let report = self.links.is_up().then(|| self.pace.due(&self.figures(), self.external.load().sessions > 0));
-        let stage = match &self.stage {
-            Stage::Serving => None,
-            Stage::Orphaned(orphan) => orphan.poll_timeout(),
-            Stage::Stopping(until) => Some(*until),
-        };
         let comeback = self.comeback.as_ref().map(Comeback::poll_timeout);
-        let all = [report, self.links.poll_timeout(), stage, comeback, self.end_at, self.external.poll_timeout()];
+        let all =
+            [report, self.links.poll_timeout(), self.stage.poll_timeout(), comeback, self.external.poll_timeout()];
         // What was due before is due now.
         all.into_iter().flatten().min().map(|due| due.max(now))
     }
@@ -241,7 +235,8 @@ impl Adapter {
             Token(token) if (LINKS..LINKS + MOST).contains(&token) => self.on_link(token - LINKS),
             SIGNALS => {
                 while self.signals.poll() {
-                    self.on_stop_signal(now);
+                    let order = self.stage.on_stop_signal(now);
+                    self.obey(order, now);
                 }
                 false
             }
@@ -303,63 +298,39 @@ impl Adapter {
         }
     }
 
-    fn on_drain(&mut self, drain: Drain, now: Time) {
-        match drain.mode {
-            // Its connections have been deleted: there is no way back.
-            DrainMode::Ready if matches!(self.stage, Stage::Stopping(_)) => {}
-            DrainMode::Ready => {
-                self.external.set_draining(false);
-                self.end_at = None;
-            }
-            DrainMode::Drain => {
-                self.external.set_draining(true);
-                // The end of time stands for "as long as they like".
-                self.end_at = Some(now + drain.within).filter(|at| at.0 < u64::MAX);
-            }
-            DrainMode::Stop => {
-                self.stage = Stage::Stopping(now + drain.within);
-                self.end_connections("stopping", now);
-            }
+    fn obey(&mut self, order: Option<DrainMode>, now: Time) {
+        match order {
+            None => {}
+            Some(DrainMode::Ready) => self.external.set_draining(false),
+            Some(DrainMode::Drain) => self.external.set_draining(true),
+            Some(DrainMode::Stop) => self.end_connections("stopping", now),
         }
     }
 
     fn end_connections(&mut self, why: &str, now: Time) {
-        self.end_at = None;
         tracing::info!(connections = self.external.load().sessions, "{why}: connections are deleted");
         self.external.end_all(now);
         self.carry_out();
-    }
-
-    /// The operator's will, said to this process alone: its connections are deleted. A second signal: at once.
-    fn on_stop_signal(&mut self, now: Time) {
-        match &mut self.stage {
-            Stage::Stopping(until) => *until = now,
-            _ => self.on_drain(Drain { mode: DrainMode::Stop, within: STOP_WITHIN }, now),
-        }
     }
 
     fn is_over(&mut self, now: Time) -> bool {
         if self.comeback.as_ref().is_some_and(|comeback| comeback.poll_timeout() <= now) {
             self.on_comeback(now);
         }
-        match &mut self.stage {
-            Stage::Serving => false,
-            Stage::Orphaned(orphan) => match orphan.poll(!self.external.is_quiet(), now) {
-                Next::Wait => false,
-                Next::Leave => true,
-                Next::Try => {
-                    self.look_for_dispatcher(now);
-                    false
+        match self.stage.poll(!self.external.is_quiet(), now) {
+            Next::Wait => return false,
+            Next::Try => {
+                match self.come_back(now) {
+                    Ok(comeback) => self.comeback = Some(comeback),
+                    // Nobody there is the common case.
+                    Err(_) => self.stage.on_failed(now),
                 }
-            },
-            Stage::Stopping(until) => {
-                let over = self.external.is_quiet() || *until <= now;
-                if over {
-                    self.links.goodbye("stopped", now);
-                }
-                over
+                return false;
             }
+            Next::Leave => {}
         }
+        self.links.goodbye("stopped", now);
+        true
     }
 
     /// Reports when due, and sends what waits for the link.
@@ -400,7 +371,7 @@ impl Adapter {
             sessions: load.sessions,
             no_room: self.external.is_without_gateway(),
             // Its own word: a drain that the dispatcher has ordered is the dispatcher's to remember and to take back.
-            draining: matches!(self.stage, Stage::Stopping(_)),
+            draining: self.stage.is_stopping(),
         }
     }
 }

@@ -34,6 +34,7 @@ mod report;
 mod screen;
 mod settings;
 mod size;
+mod stage;
 mod streams;
 
 pub use application::{Application, Call, Calls};

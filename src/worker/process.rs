@@ -18,7 +18,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use crate::admin::run_dir::worker_lock;
 use crate::call::gateway::LookupKey;
 use crate::call::{CallKey, Identity, Limits, ResolveKey, Timers, Uas};
-use crate::handoff::frame::{Drain, DrainMode, Report, Welcome};
+use crate::handoff::frame::{DrainMode, Report, Welcome};
 use crate::ids::{Seq, TokenKey, WorkerId};
 use crate::net::process::{LockError, LockFile, StopSignals};
 use crate::net::resolve::{Limits as Lookups, Resolver};
@@ -35,10 +35,11 @@ use crate::worker::links::{self, LINKS, Links, MOST};
 use crate::worker::listeners::Listeners;
 use crate::worker::media::{Media, RTP_TOKENS};
 use crate::worker::mgcp::Mgcp;
-use crate::worker::orphan::{Next, Orphan};
+use crate::worker::orphan::Next;
 use crate::worker::report::{CpuShare, Pace};
 use crate::worker::screen::Screen;
 use crate::worker::settings::{Link, Settings, WorkerError};
+use crate::worker::stage::Stage;
 use crate::worker::streams::{self, Streams};
 
 /// Addresses that were looked up.
@@ -55,8 +56,6 @@ const OWN_MGCP: usize = 1 << 10;
 const SOCKETS: usize = 1 << 8;
 /// Batches or frames read from one source before others have their turn.
 pub(super) const TURNS: usize = 4;
-/// A worker that is told to stop by signal gives its calls this time, as the dispatcher's `--stop-after` does by default.
-pub(super) const STOP_WITHIN: Duration = Duration::from_secs(3);
 /// The lock of a slot is free this soon after its last holder has ended.
 const LOCK_WITHIN: Duration = Duration::from_secs(1);
 /// A name that takes longer is given up: the BYE's own time is 32 s.
@@ -133,19 +132,6 @@ struct Worker<A> {
     /// Sources that may have more to read: an edge is told only once.
     ready: VecDeque<Token>,
     stage: Stage,
-    /// When the calls of a drain that has a deadline are ended.
-    calls_end_at: Option<Time>,
-}
-
-/// How a worker's life goes on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
-    /// It has a dispatcher.
-    Serving,
-    /// The dispatcher is gone.
-    Orphaned(Orphan),
-    /// It ends its calls, until this time.
-    Stopping(Time),
 }
 
 /// Whose message waits for an address.
@@ -252,8 +238,7 @@ impl<A: Application> Worker<A> {
             rtp_batch: Batch::sized(32, 2_048),
             // The welcome's frame may have had company.
             ready: VecDeque::from([links::token(0)]),
-            stage: Stage::Serving,
-            calls_end_at: None,
+            stage: Stage::new(),
         })
     }
 
@@ -287,7 +272,7 @@ impl<A: Application> Worker<A> {
                 self.carry_out();
             }
             let now = clock::now();
-            if self.calls_end_at.is_some_and(|at| at <= now) {
+            if self.stage.is_drained(now) {
                 self.end_calls("drained for long enough", now);
             }
             self.uas.handle_timeout(now);
@@ -308,17 +293,11 @@ impl<A: Application> Worker<A> {
     fn poll_timeout(&self, now: Time) -> Option<Time> {
         let figures = self.figures(now);
         let report = self.links.is_up().then(|| self.pace.due(&figures, figures.sessions > 0));
-        let stage = match &self.stage {
-            Stage::Serving => None,
-            Stage::Orphaned(orphan) => orphan.poll_timeout(),
-            Stage::Stopping(until) => Some(*until),
-        };
         let all = [
             report,
             self.links.poll_timeout(),
-            stage,
+            self.stage.poll_timeout(),
             self.comeback.as_ref().map(Comeback::poll_timeout),
-            self.calls_end_at,
             self.uas.poll_timeout(),
             self.mgcp.gateway.poll_timeout(),
             self.application.poll_timeout(),
@@ -340,7 +319,8 @@ impl<A: Application> Worker<A> {
             Token(token) if (LINKS..LINKS + MOST).contains(&token) => self.on_link(token - LINKS),
             SIGNALS => {
                 while self.signals.poll() {
-                    self.on_stop_signal(now);
+                    let order = self.stage.on_stop_signal(now);
+                    self.obey(order, now);
                 }
                 false
             }
@@ -355,31 +335,25 @@ impl<A: Application> Worker<A> {
         }
     }
 
-    fn on_drain(&mut self, drain: Drain, now: Time) {
-        match drain.mode {
-            // Its calls have been ended, and it goes when they have: there is no way back.
-            DrainMode::Ready if matches!(self.stage, Stage::Stopping(_)) => {}
-            DrainMode::Ready => {
+    fn obey(&mut self, order: Option<DrainMode>, now: Time) {
+        match order {
+            None => {}
+            Some(DrainMode::Ready) => {
                 self.uas.set_draining(false);
                 self.mgcp.gateway.set_draining(false, now);
-                self.calls_end_at = None;
             }
-            DrainMode::Drain => {
+            Some(DrainMode::Drain) => {
                 self.uas.set_draining(true);
                 self.mgcp.gateway.set_draining(true, now);
-                // The end of time stands for "as long as they like".
-                self.calls_end_at = Some(now + drain.within).filter(|at| at.0 < u64::MAX);
             }
-            DrainMode::Stop => {
+            Some(DrainMode::Stop) => {
                 self.uas.set_draining(true);
-                self.stage = Stage::Stopping(now + drain.within);
                 self.end_calls("stopping", now);
             }
         }
     }
 
     fn end_calls(&mut self, why: &str, now: Time) {
-        self.calls_end_at = None;
         let calls: Vec<CallKey> = self.uas.calls().collect();
         let connections = self.mgcp.gateway.load().sessions;
         tracing::info!(calls = calls.len(), connections, "{why}: calls are ended");
@@ -398,46 +372,28 @@ impl<A: Application> Worker<A> {
         self.uas.is_quiet() && self.mgcp.gateway.is_quiet()
     }
 
-    /// The operator's will, said to this process alone: its calls are ended in order. A second signal: at once.
-    fn on_stop_signal(&mut self, now: Time) {
-        match &mut self.stage {
-            Stage::Stopping(until) => *until = now,
-            _ => self.on_drain(Drain { mode: DrainMode::Stop, within: STOP_WITHIN }, now),
-        }
-    }
-
     fn is_over(&mut self, now: Time) -> bool {
         if self.comeback.as_ref().is_some_and(|comeback| comeback.poll_timeout() <= now) {
             self.on_comeback(now);
         }
-        let is_quiet = self.is_quiet();
-        let has_calls = !self.uas.is_quiet() || self.mgcp.gateway.is_needed();
-        match &mut self.stage {
-            Stage::Serving => false,
-            Stage::Orphaned(orphan) => match orphan.poll(has_calls, now) {
-                Next::Wait => false,
-                Next::Leave => true,
-                Next::Try => {
-                    match self.come_back(now) {
-                        Ok(comeback) => self.comeback = Some(comeback),
-                        // Nobody there is the common case.
-                        Err(_) => {
-                            if let Stage::Orphaned(orphan) = &mut self.stage {
-                                orphan.on_failed(now);
-                            }
-                        }
-                    }
-                    false
+        let has_calls = match self.stage.is_stopping() {
+            true => !self.is_quiet(),
+            false => !self.uas.is_quiet() || self.mgcp.gateway.is_needed(),
+        };
+        match self.stage.poll(has_calls, now) {
+            Next::Wait => return false,
+            Next::Try => {
+                match self.come_back(now) {
+                    Ok(comeback) => self.comeback = Some(comeback),
+                    // Nobody there is the common case.
+                    Err(_) => self.stage.on_failed(now),
                 }
-            },
-            Stage::Stopping(until) => {
-                let over = is_quiet || *until <= now;
-                if over {
-                    self.links.goodbye("stopped", now);
-                }
-                over
+                return false;
             }
+            Next::Leave => {}
         }
+        self.links.goodbye("stopped", now);
+        true
     }
 
     /// Reports when due, and sends what waits for the link.
@@ -479,7 +435,7 @@ impl<A: Application> Worker<A> {
             sessions: load.sessions.saturating_add(gateway.sessions),
             no_room: self.media.is_exhausted(now),
             // Its own word: a drain that the dispatcher has ordered is the dispatcher's to remember and to take back.
-            draining: matches!(self.stage, Stage::Stopping(_)),
+            draining: self.stage.is_stopping(),
         }
     }
 }

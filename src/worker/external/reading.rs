@@ -63,9 +63,8 @@ impl Adapter {
             if queried {
                 self.pace.ask();
             }
-            if let Some(drain) = drain {
-                self.on_drain(drain, now);
-            }
+            let order = drain.and_then(|drain| self.stage.on_drain(drain, now));
+            self.obey(order, now);
             self.carry_out();
             if let Some(reason) = goodbye.or_else(|| result.err().map(|error| error.to_string())) {
                 return self.on_link_over(number, &reason);

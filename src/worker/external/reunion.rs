@@ -11,8 +11,6 @@ use crate::net::clock;
 use crate::time::Time;
 use crate::worker::comeback::{Comeback, Progress};
 use crate::worker::link::{self, LinkEnd, Sorted};
-use crate::worker::orphan::Orphan;
-use crate::worker::process::Stage;
 use crate::worker::process::gateway::group_of;
 use crate::worker::report::Pace;
 
@@ -29,25 +27,11 @@ impl Adapter {
         // A new dispatcher does not wait for who came by itself, and could not bind them. What would still leave from
         // them is asked for again, and found by its call or its name.
         self.listeners.close();
-        if !matches!(self.stage, Stage::Stopping(_)) {
-            self.stage = Stage::Orphaned(Orphan::new(true, clock::now()));
-        }
-    }
-
-    pub(super) fn look_for_dispatcher(&mut self, now: Time) {
-        match self.come_back(now) {
-            Ok(comeback) => self.comeback = Some(comeback),
-            // Nobody there is the common case.
-            Err(_) => {
-                if let Stage::Orphaned(orphan) = &mut self.stage {
-                    orphan.on_failed(now);
-                }
-            }
-        }
+        self.stage.on_dispatcher_lost(true, clock::now());
     }
 
     /// Links to a new dispatcher and says who it is. It comes as it came first, and tells of its calls when it is welcome.
-    fn come_back(&mut self, now: Time) -> io::Result<Comeback> {
+    pub(super) fn come_back(&mut self, now: Time) -> io::Result<Comeback> {
         let link = LinkEnd::connect(&self.settings.dispatcher, &self.poll)?;
         let load = self.external.load();
         let hello = Hello {
@@ -68,17 +52,11 @@ impl Adapter {
             Progress::Waiting(comeback) => self.comeback = Some(comeback),
             Progress::Welcome(link, welcome, descriptors) => self.on_welcome(link, *welcome, descriptors),
             Progress::Refused(reason) => {
-                if let Stage::Orphaned(orphan) = &mut self.stage
-                    && orphan.on_refused(&reason, now)
-                {
+                if self.stage.on_refused(&reason, now) {
                     tracing::warn!(reason, "a new dispatcher does not let this worker in; connections stay");
                 }
             }
-            Progress::Failed => {
-                if let Stage::Orphaned(orphan) = &mut self.stage {
-                    orphan.on_failed(now);
-                }
-            }
+            Progress::Failed => self.stage.on_failed(now),
         }
     }
 
@@ -102,9 +80,7 @@ impl Adapter {
             tracing::warn!(%error, "a lane of the dispatcher cannot be heard");
         }
         self.pace = Pace::new();
-        if matches!(self.stage, Stage::Orphaned(_)) {
-            self.stage = Stage::Serving;
-        }
+        self.stage.on_welcome();
         tracing::info!(connections = self.external.load().sessions, "back with a dispatcher");
         for (since, call) in self.external.calls() {
             heard(self.links.group_open(since, &group_of(&call)));

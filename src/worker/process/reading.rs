@@ -84,9 +84,8 @@ impl<A: Application> Worker<A> {
             if let Some(rules) = access {
                 self.set_access(&rules);
             }
-            if let Some(drain) = drain {
-                self.on_drain(drain, now);
-            }
+            let order = drain.and_then(|drain| self.stage.on_drain(drain, now));
+            self.obey(order, now);
             self.carry_out();
             if let Some(reason) = goodbye.or_else(|| result.err().map(|error| error.to_string())) {
                 return self.on_link_over(number, &reason);

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use super::{Meanwhile, Stage, Worker};
+use super::{Meanwhile, Worker};
 use crate::handoff::back::Back;
 use crate::handoff::frame::{Hello, PassedSocket, Port, RefuseReason, SocketRole, Welcome};
 use crate::ids::Seq;
@@ -14,7 +14,6 @@ use crate::worker::application::Application;
 use crate::worker::comeback::{Comeback, Progress};
 use crate::worker::link::{self, LinkEnd, Sorted};
 use crate::worker::links::MOST;
-use crate::worker::orphan::Orphan;
 use crate::worker::report::Pace;
 
 impl<A: Application> Worker<A> {
@@ -67,7 +66,7 @@ impl<A: Application> Worker<A> {
         self.links.clear();
         self.uas.on_dispatcher_lost();
         self.mgcp.gateway.on_dispatcher_lost();
-        if !matches!(self.stage, Stage::Stopping(_)) {
+        if !self.stage.is_stopping() {
             if self.slot.is_some() {
                 self.listeners.stamp_arrivals();
             } else {
@@ -77,8 +76,8 @@ impl<A: Application> Worker<A> {
                 self.uas.set_listeners(self.listeners.addresses(), self.listeners.held());
                 self.mgcp.set_listeners(&self.welcome, &self.listeners);
             }
-            self.stage = Stage::Orphaned(Orphan::new(self.settings.handoff.is_some(), clock::now()));
         }
+        self.stage.on_dispatcher_lost(self.settings.handoff.is_some(), clock::now());
     }
 
     /// Links to a new dispatcher and begins to tell it what there is.
@@ -144,17 +143,13 @@ impl<A: Application> Worker<A> {
             Progress::Welcome(link, welcome, descriptors) => self.on_welcome(link, *welcome, descriptors),
             Progress::Refused(reason) => {
                 self.meanwhile.clear();
-                if let Stage::Orphaned(orphan) = &mut self.stage
-                    && orphan.on_refused(&reason, now)
-                {
+                if self.stage.on_refused(&reason, now) {
                     tracing::warn!(reason, "a new dispatcher does not let this worker in; calls go on");
                 }
             }
             Progress::Failed => {
                 self.meanwhile.clear();
-                if let Stage::Orphaned(orphan) = &mut self.stage {
-                    orphan.on_failed(now);
-                }
+                self.stage.on_failed(now);
             }
         }
     }
@@ -184,9 +179,7 @@ impl<A: Application> Worker<A> {
             tracing::warn!(%error, "a lane of the dispatcher cannot be heard");
         }
         self.pace = Pace::new();
-        if matches!(self.stage, Stage::Orphaned(_)) {
-            self.stage = Stage::Serving;
-        }
+        self.stage.on_welcome();
         tracing::info!(calls = self.figures(clock::now()).sessions, "back with a dispatcher");
         std::mem::take(&mut self.meanwhile).into_iter().for_each(|change| self.tell(change));
     }
