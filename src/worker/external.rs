@@ -23,22 +23,19 @@ use mio::{Events, Interest, Poll, Token};
 
 use crate::call::external::{External, Identity, Output};
 use crate::call::{Hop, Transmit};
-use crate::handoff::frame::{DrainMode, Hello, Report, Welcome};
-use crate::ids::{Seq, TransactionRange, WorkerId};
+use crate::handoff::frame::{DrainMode, Hello, Report};
+use crate::ids::{TransactionRange, WorkerId};
 use crate::net::process::StopSignals;
 use crate::net::udp::{Batch, Buffers, Delivery, Socket};
 use crate::net::{clock, random};
 use crate::time::Time;
-use crate::worker::comeback::Comeback;
-use crate::worker::link::{Introduced, LinkEnd};
-use crate::worker::links::{self, LINKS, Links, MOST};
-use crate::worker::listeners::Listeners;
+use crate::worker::link::LinkEnd;
+use crate::worker::links::{self, LINKS, MOST};
 use crate::worker::orphan::Next;
+use crate::worker::process::SIGNALS;
 use crate::worker::process::gateway::group_of;
-use crate::worker::process::{Figures, SIGNALS};
-use crate::worker::report::{CpuShare, Pace};
 use crate::worker::settings::{Link, WorkerError};
-use crate::worker::stage::Stage;
+use crate::worker::tie::Tie;
 
 /// The socket to the gateway.
 const GATEWAY: Token = Token(3);
@@ -94,7 +91,8 @@ pub fn run(settings: Settings) -> Result<(), WorkerError> {
         .map_err(WorkerError::system("cannot watch signals"))?;
     let socket = to_gateway(settings.gateway, &poll)?;
     let introduced = LinkEnd::introduce(&Link::Path(settings.dispatcher.clone()), settings.hello(), &poll)?;
-    Adapter::new(poll, signals, socket, introduced, settings)?.run()
+    let (tie, _) = Tie::new(introduced, &poll)?;
+    Adapter::new(poll, signals, socket, tie, settings)?.run()
 }
 
 /// A socket that hears the gateway and nobody else.
@@ -116,22 +114,13 @@ struct Adapter {
     poll: Poll,
     signals: StopSignals,
     settings: Settings,
-    /// The last one: what a new dispatcher asks for.
-    welcome: Welcome,
-    links: Links,
-    /// A new link, while the dispatcher at its other end has not welcomed us.
-    comeback: Option<Comeback>,
+    tie: Tie,
     external: External,
     /// To the gateway.
     socket: Socket,
-    /// Duplicates of the well-known sockets; only sent on.
-    listeners: Listeners,
-    pace: Pace<Figures>,
-    cpu: CpuShare,
     batch: Batch,
     /// Sources that may have more to read: an edge is told only once.
     ready: VecDeque<Token>,
-    stage: Stage,
     /// Whether the gateway was there when that was said last.
     was_there: bool,
 }
@@ -141,37 +130,26 @@ impl Adapter {
         poll: Poll,
         signals: StopSignals,
         socket: Socket,
-        introduced: Introduced,
+        tie: Tie,
         settings: Settings,
     ) -> Result<Self, WorkerError> {
-        let Introduced { link, back, welcome, sorted } = introduced;
-        let mut links = Links::default();
-        links.set(link, back, sorted.more, &poll).map_err(WorkerError::system("cannot watch the links"))?;
-        let mut listeners = Listeners::default();
-        listeners.set(&welcome.listeners, sorted.listeners);
         let seed: [u8; 8] = random().map_err(WorkerError::system("no random numbers"))?;
         let external = External::new(Identity {
-            token: welcome.token.as_str().into(),
-            range: TransactionRange::of(WorkerId(welcome.slot)),
-            units: settings.capacity.unwrap_or(welcome.capacity),
+            token: tie.welcome.token.as_str().into(),
+            range: TransactionRange::of(WorkerId(tie.welcome.slot)),
+            units: settings.capacity.unwrap_or(tie.welcome.capacity),
             seed: u64::from_ne_bytes(seed),
         });
         Ok(Adapter {
             poll,
             signals,
             settings,
-            welcome,
-            links,
-            comeback: None,
+            tie,
             external,
             socket,
-            listeners,
-            pace: Pace::new(),
-            cpu: CpuShare::default(),
             batch: Batch::new(),
             // The welcome's frame may have had company.
             ready: VecDeque::from([links::token(0)]),
-            stage: Stage::new(),
             was_there: false,
         })
     }
@@ -181,7 +159,7 @@ impl Adapter {
         loop {
             let now = clock::now();
             let wait = if self.ready.is_empty() {
-                self.poll_timeout(now).map(|due| due.since(now))
+                self.poll_timeout().map(|due| due.since(now))
             } else {
                 Some(Duration::ZERO)
             };
@@ -202,7 +180,7 @@ impl Adapter {
                 self.carry_out();
             }
             let now = clock::now();
-            if self.stage.is_drained(now) {
+            if self.tie.stage.is_drained(now) {
                 self.end_connections("drained for long enough", now);
             }
             self.external.handle_timeout(now);
@@ -214,28 +192,20 @@ impl Adapter {
         }
     }
 
-    fn poll_timeout(&self, now: Time) -> Option<Time> {
-        let report = self.links.is_up().then(|| self.pace.due(&self.figures(), self.external.load().sessions > 0));
-        let comeback = self.comeback.as_ref().map(Comeback::poll_timeout);
-        let all =
-            [report, self.links.poll_timeout(), self.stage.poll_timeout(), comeback, self.external.poll_timeout()];
-        // What was due before is due now.
-        all.into_iter().flatten().min().map(|due| due.max(now))
+    fn poll_timeout(&self) -> Option<Time> {
+        self.tie.poll_timeout(self.report()).into_iter().chain(self.external.poll_timeout()).min()
     }
 
     /// Reads from a source; true when it may have more.
     fn on_ready(&mut self, token: Token) -> bool {
         let now = clock::now();
         match token {
-            Token(LINKS) if self.comeback.is_some() => {
-                self.on_comeback(now);
-                // Behind the welcome there may be more.
-                self.links.is_up()
-            }
+            // Behind the welcome there may be more.
+            Token(LINKS) if self.tie.is_coming_back() => self.on_comeback(now),
             Token(token) if (LINKS..LINKS + MOST).contains(&token) => self.on_link(token - LINKS),
             SIGNALS => {
                 while self.signals.poll() {
-                    let order = self.stage.on_stop_signal(now);
+                    let order = self.tie.stage.on_stop_signal(now);
                     self.obey(order, now);
                 }
                 false
@@ -253,11 +223,11 @@ impl Adapter {
                 Output::Transmit(transmit) => self.transmit(&transmit),
                 Output::Gateway(bytes) => self.tell_gateway(&bytes, now),
                 Output::Answered(seq) => {
-                    self.links.answered(seq, now);
+                    self.tie.links.answered(seq, now);
                 }
-                Output::Refuse(seq, reason) => self.links.refuse(seq, reason),
-                Output::CallOpened(id, since) => heard(self.links.group_open(since, &group_of(&id))),
-                Output::CallClosed(id) => heard(self.links.group_closed(&group_of(&id))),
+                Output::Refuse(seq, reason) => self.tie.links.refuse(seq, reason),
+                Output::CallOpened(id, since) => heard(self.tie.links.group_open(since, &group_of(&id))),
+                Output::CallClosed(id) => heard(self.tie.links.group_closed(&group_of(&id))),
             }
         }
         let is_there = !self.external.is_without_gateway();
@@ -275,8 +245,8 @@ impl Adapter {
     fn transmit(&mut self, transmit: &Transmit) {
         let Transmit { hop, to, from, bytes } = transmit;
         let socket = match *hop {
-            Hop::Front(conn) => return heard(self.links.reply(conn, bytes)),
-            Hop::Listener(number) => self.listeners.get(number),
+            Hop::Front(conn) => return heard(self.tie.links.reply(conn, bytes)),
+            Hop::Listener(number) => self.tie.listeners.get(number),
             Hop::Own(_) | Hop::Stream(_) | Hop::Dial => None,
         };
         let Some(socket) = socket else { return };
@@ -314,64 +284,39 @@ impl Adapter {
     }
 
     fn is_over(&mut self, now: Time) -> bool {
-        if self.comeback.as_ref().is_some_and(|comeback| comeback.poll_timeout() <= now) {
+        if self.tie.is_comeback_over(now) {
             self.on_comeback(now);
         }
-        match self.stage.poll(!self.external.is_quiet(), now) {
-            Next::Wait => return false,
+        match self.tie.poll(!self.external.is_quiet(), now) {
+            Next::Wait => false,
             Next::Try => {
-                match self.come_back(now) {
-                    Ok(comeback) => self.comeback = Some(comeback),
-                    // Nobody there is the common case.
-                    Err(_) => self.stage.on_failed(now),
-                }
-                return false;
+                let begun = self.come_back(now);
+                self.tie.on_hello(begun, now);
+                false
             }
-            Next::Leave => {}
+            Next::Leave => true,
         }
-        self.links.goodbye("stopped", now);
-        true
     }
 
-    /// Reports when due, and sends what waits for the link.
+    /// Reports when due, and sends what waits for the links.
     fn speak(&mut self, now: Time) {
-        if !self.links.is_up() {
-            return;
-        }
-        let figures = self.figures();
-        if self.pace.due(&figures, figures.sessions > 0) <= now || self.links.report_due() {
-            self.links.report(Report {
-                units_used: figures.units_used,
-                units_total: self.external.units(),
-                sessions: figures.sessions,
-                cpu: self.cpu.measure(clock::cpu(), now),
-                no_room: figures.no_room,
-                draining: figures.draining,
-                answered: self.external.load().answered,
-                // Numbers of messages are filled in for each link.
-                number: 0,
-                taken_through: Seq(0),
-                covers: Seq(0),
-                direct: 0,
-            });
-            self.pace.reported(figures, now);
-        }
-        let ready = &mut self.ready;
-        self.links.flush(now, |link| {
+        let (report, ready) = (self.report(), &mut self.ready);
+        self.tie.speak(report, now, |link| {
             if !ready.contains(&link) {
                 ready.push_back(link);
             }
         });
     }
 
-    fn figures(&self) -> Figures {
+    fn report(&self) -> Report {
         let load = self.external.load();
-        Figures {
+        Report {
             units_used: load.units_used,
+            units_total: self.external.units(),
             sessions: load.sessions,
             no_room: self.external.is_without_gateway(),
-            // Its own word: a drain that the dispatcher has ordered is the dispatcher's to remember and to take back.
-            draining: self.stage.is_stopping(),
+            answered: load.answered,
+            ..Report::default()
         }
     }
 }

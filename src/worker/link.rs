@@ -19,7 +19,7 @@ use crate::net::udp::{Buffers, Socket};
 use crate::net::unix::{SEND_BUFFER, SeqPacket};
 use crate::net::{self, clock};
 use crate::time::Time;
-use crate::worker::links::{self, MOST};
+use crate::worker::links;
 use crate::worker::settings::{Link, Settings, WorkerError};
 
 /// How long the welcome may take: the dispatcher gives a stranger one second to say Hello, and takes no longer itself.
@@ -42,54 +42,28 @@ pub(super) enum Received<'a> {
     End,
 }
 
-/// A worker that has been welcomed, with what it was given.
-#[derive(Debug)]
-pub(super) struct Joined {
-    pub(super) link: LinkEnd,
-    pub(super) back: Back,
-    pub(super) welcome: Welcome,
-    /// The slot's UDP sockets, and the TCP listeners beside them.
-    pub(super) own: Vec<Socket>,
-    pub(super) tcp: Vec<Listener>,
-    /// The slot's MGCP sockets.
-    pub(super) mgcp: Vec<Socket>,
-    /// Duplicates of the well-known sockets, by listener number.
-    pub(super) listeners: Vec<Option<Socket>>,
-    /// Links to the dispatcher's other lanes.
-    pub(super) more: Vec<LinkEnd>,
-}
-
 impl LinkEnd {
     /// Connects, introduces the worker and waits for the welcome.
-    pub(super) fn join(settings: &Settings, poll: &Poll) -> Result<Joined, WorkerError> {
+    pub(super) fn join(settings: &Settings, poll: &Poll) -> Result<Introduced, WorkerError> {
         // Who was started for a slot gets the slot's ports; who comes by itself has its own.
         let ports = match settings.link {
             Link::Inherited(_) => OwnPorts::default(),
             Link::Path(_) => OwnPorts::bind(settings.gateway)?,
         };
-        let hello = Hello {
-            ports: ports.addresses(),
-            services: services(settings),
-            name: settings.name.clone(),
-            program: settings.program.clone(),
-            pid: std::process::id(),
-            capacity: settings.capacity,
-            wants_listeners: settings.wants_listeners,
-            links: MOST as u16,
-            ..Hello::default()
-        };
-        let Introduced { link, back, welcome, sorted } = LinkEnd::introduce(&settings.link, hello, poll)?;
-        let Sorted { mut own, mut tcp, mut mgcp, listeners, more } = sorted;
+        let hello = Hello { ports: ports.addresses(), ..settings.hello() };
+        let mut introduced = LinkEnd::introduce(&settings.link, hello, poll)?;
+        let Introduced { welcome, own, .. } = &mut introduced;
         if matches!(settings.link, Link::Path(_)) {
-            (own, tcp, mgcp) = (ports.udp, ports.tcp, ports.mgcp);
+            *own = ports;
         }
         if !settings.gateway {
-            mgcp.clear();
+            welcome.mgcp = None;
+            own.mgcp.clear();
         }
-        if own.is_empty() && mgcp.is_empty() {
+        if own.udp.is_empty() && own.mgcp.is_empty() {
             return Err(WorkerError::Welcome("no socket came with it".into()));
         }
-        Ok(Joined { link, back, welcome, own, tcp, mgcp, listeners, more })
+        Ok(introduced)
     }
 
     /// Connects, says `hello` and waits for the welcome.
@@ -101,8 +75,8 @@ impl LinkEnd {
         back.poll_transmit(clock::now(), |pieces| link.send(pieces))
             .map_err(|error| WorkerError::NotWelcome(error.to_string()))?;
         let (welcome, descriptors) = link.await_welcome(&mut back)?;
-        let sorted = sort(&welcome, descriptors)?;
-        Ok(Introduced { link, back, welcome, sorted })
+        let Sorted { own, listeners, more } = sort(&welcome, descriptors)?;
+        Ok(Introduced { link, back, welcome, own, listeners, more })
     }
 
     /// Links to a new dispatcher. Asked for again and again: where nobody listens it costs two system calls.
@@ -217,19 +191,17 @@ impl LinkEnd {
     }
 }
 
-/// A worker that has been welcomed, with the descriptors that came beside the welcome.
+/// A worker that has been welcomed, with what it was given.
 #[derive(Debug)]
 pub(super) struct Introduced {
     pub(super) link: LinkEnd,
     pub(super) back: Back,
     pub(super) welcome: Welcome,
-    pub(super) sorted: Sorted,
-}
-
-/// What a worker serves.
-pub(super) fn services(settings: &Settings) -> Vec<String> {
-    let services: &[&str] = if settings.gateway { &["sip", "mgcp"] } else { &["sip"] };
-    services.iter().map(|service| (*service).to_owned()).collect()
+    pub(super) own: OwnPorts,
+    /// Duplicates of the well-known sockets, by listener number.
+    pub(super) listeners: Vec<Option<Socket>>,
+    /// Links to the dispatcher's other lanes.
+    pub(super) more: Vec<LinkEnd>,
 }
 
 /// Waits until the link may be read, without taking the event from the poll that serves it later.
@@ -249,9 +221,7 @@ fn wait(link: &SeqPacket, deadline: Time) -> Result<(), WorkerError> {
 /// What the welcome's descriptors are for.
 #[derive(Debug)]
 pub(super) struct Sorted {
-    pub(super) own: Vec<Socket>,
-    pub(super) tcp: Vec<Listener>,
-    pub(super) mgcp: Vec<Socket>,
+    pub(super) own: OwnPorts,
     pub(super) listeners: Vec<Option<Socket>>,
     pub(super) more: Vec<LinkEnd>,
 }
@@ -262,38 +232,38 @@ pub(super) fn sort(welcome: &Welcome, descriptors: Vec<OwnedFd>) -> Result<Sorte
         let (came, named) = (descriptors.len(), welcome.sockets.len());
         return Err(WorkerError::Welcome(format!("{came} descriptors came where {named} were named")));
     }
-    let mut own = Vec::new();
-    let mut tcp = Vec::new();
-    let mut mgcp = Vec::new();
+    let mut own = OwnPorts::default();
     let mut more = Vec::new();
     let mut listeners: Vec<Option<Socket>> = welcome.listeners.iter().map(|_| None).collect();
     for (PassedSocket { role, listener, .. }, fd) in welcome.sockets.iter().zip(descriptors) {
         let unusable = |error: io::Error| WorkerError::Welcome(error.to_string());
         match role {
-            SocketRole::SipUdp => own.push(Socket::from_fd(fd).map_err(unusable)?),
-            SocketRole::SipTcp => tcp.push(Listener::from_fd(fd).map_err(unusable)?),
+            SocketRole::SipUdp => own.udp.push(Socket::from_fd(fd).map_err(unusable)?),
+            SocketRole::SipTcp => own.tcp.push(Listener::from_fd(fd).map_err(unusable)?),
             SocketRole::Listener => {
                 if let Some(place) = listener.and_then(|number| listeners.get_mut(usize::from(number))) {
                     *place = Some(Socket::from_fd(fd).map_err(unusable)?);
                 }
             }
             SocketRole::Link => more.push(LinkEnd::on(SeqPacket::from_fd(fd).map_err(unusable)?)),
-            SocketRole::Mgcp => mgcp.push(Socket::from_fd(fd).map_err(unusable)?),
+            SocketRole::Mgcp => own.mgcp.push(Socket::from_fd(fd).map_err(unusable)?),
         }
     }
-    Ok(Sorted { own, tcp, mgcp, listeners, more })
+    Ok(Sorted { own, listeners, more })
 }
 
-/// The ports of a worker that comes by itself: one for each family, UDP and TCP, on every address of this host, and one
-/// more for MGCP.
+/// The ports of a worker's own: those of its slot, or those it has bound itself.
 #[derive(Debug, Default)]
-struct OwnPorts {
-    udp: Vec<Socket>,
-    tcp: Vec<Listener>,
-    mgcp: Vec<Socket>,
+pub(super) struct OwnPorts {
+    /// For SIP, and the TCP listeners beside them.
+    pub(super) udp: Vec<Socket>,
+    pub(super) tcp: Vec<Listener>,
+    pub(super) mgcp: Vec<Socket>,
 }
 
 impl OwnPorts {
+    /// For a worker that comes by itself: one for each family, UDP and TCP, on every address of this host, and one more
+    /// for MGCP.
     fn bind(gateway: bool) -> Result<Self, WorkerError> {
         let mut ports = OwnPorts::default();
         ports.add(Ipv4Addr::UNSPECIFIED.into())?;
@@ -325,6 +295,7 @@ impl OwnPorts {
         }
     }
 
+    /// As they are said in Hello.
     fn addresses(&self) -> Vec<Port> {
         let port = |service: &'static str| {
             move |socket: &Socket| Port { service: service.to_owned(), address: socket.local_addr() }

@@ -36,6 +36,7 @@ mod settings;
 mod size;
 mod stage;
 mod streams;
+mod tie;
 
 pub use application::{Application, Call, Calls};
 pub use echo::Echo;

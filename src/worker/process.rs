@@ -18,8 +18,8 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use crate::admin::run_dir::worker_lock;
 use crate::call::gateway::LookupKey;
 use crate::call::{CallKey, Identity, Limits, ResolveKey, Timers, Uas};
-use crate::handoff::frame::{DrainMode, Report, Welcome};
-use crate::ids::{Seq, TokenKey, WorkerId};
+use crate::handoff::frame::{DrainMode, Report};
+use crate::ids::{TokenKey, WorkerId};
 use crate::net::process::{LockError, LockFile, StopSignals};
 use crate::net::resolve::{Limits as Lookups, Resolver};
 use crate::net::udp::{Batch, Socket};
@@ -27,20 +27,17 @@ use crate::net::{clock, random};
 use crate::time::Time;
 use crate::wire::sip::Scanner;
 use crate::worker::application::{Application, Calls};
-use crate::worker::comeback::Comeback;
 use crate::worker::conferences::Conferences;
 use crate::worker::holdings::Holdings;
-use crate::worker::link::{Joined, LinkEnd};
-use crate::worker::links::{self, LINKS, Links, MOST};
-use crate::worker::listeners::Listeners;
+use crate::worker::link::{LinkEnd, OwnPorts};
+use crate::worker::links::{self, LINKS, MOST};
 use crate::worker::media::{Media, RTP_TOKENS};
 use crate::worker::mgcp::Mgcp;
 use crate::worker::orphan::Next;
-use crate::worker::report::{CpuShare, Pace};
 use crate::worker::screen::Screen;
 use crate::worker::settings::{Link, Settings, WorkerError};
-use crate::worker::stage::Stage;
 use crate::worker::streams::{self, Streams};
+use crate::worker::tie::Tie;
 
 /// Addresses that were looked up.
 pub(super) const RESOLVER: Token = Token(1);
@@ -76,8 +73,8 @@ pub fn run(settings: Settings, application: impl Application) -> Result<(), Work
         .map_err(WorkerError::system("cannot watch signals"))?;
     // Before the slot's sockets come: who has them has the lock, and a new dispatcher waits for its holder.
     let lock = lock_slot(&settings)?;
-    let joined = LinkEnd::join(&settings, &poll)?;
-    Worker::new(poll, signals, lock, joined, settings, application)?.run()
+    let (tie, own) = Tie::new(LinkEnd::join(&settings, &poll)?, &poll)?;
+    Worker::new(poll, signals, lock, tie, own, settings, application)?.run()
 }
 
 /// The lock of the slot that a dispatcher has started this worker for.
@@ -104,11 +101,7 @@ struct Worker<A> {
     /// Held as long as the sockets of a slot are; a worker that came by itself has its own.
     slot: Option<LockFile>,
     settings: Settings,
-    /// The last one: what a new dispatcher asks for.
-    welcome: Welcome,
-    links: Links,
-    /// A new link, while the dispatcher at its other end has not welcomed us.
-    comeback: Option<Comeback>,
+    tie: Tie,
     holdings: Holdings,
     /// What has happened since a new dispatcher was told what there is.
     meanwhile: Vec<Meanwhile>,
@@ -121,17 +114,12 @@ struct Worker<A> {
     /// What may come to our own ports.
     screen: Screen,
     own: Vec<Socket>,
-    /// Duplicates of the well-known sockets; only sent on.
-    listeners: Listeners,
     resolver: Resolver<Question>,
-    pace: Pace<Figures>,
-    cpu: CpuShare,
     scanner: Scanner,
     batch: Batch,
     rtp_batch: Batch,
     /// Sources that may have more to read: an edge is told only once.
     ready: VecDeque<Token>,
-    stage: Stage,
 }
 
 /// Whose message waits for an address.
@@ -152,31 +140,18 @@ enum Meanwhile {
     Closed(Box<[u8]>),
 }
 
-/// What of a report is worth a new one when it changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Figures {
-    pub(super) units_used: u32,
-    pub(super) sessions: u32,
-    pub(super) no_room: bool,
-    pub(super) draining: bool,
-}
-
 impl<A: Application> Worker<A> {
     fn new(
         poll: Poll,
         signals: StopSignals,
         lock: Option<LockFile>,
-        joined: Joined,
+        tie: Tie,
+        ports: OwnPorts,
         settings: Settings,
         application: A,
     ) -> Result<Self, WorkerError> {
-        let Joined { link, back, welcome, own, tcp, mgcp, listeners: duplicates, more } = joined;
-        let mut welcome = welcome;
-        welcome.mgcp.take_if(|_| !settings.gateway);
-        let mut links = Links::default();
-        links.set(link, back, more, &poll).map_err(WorkerError::system("cannot watch the links"))?;
-        let mut listeners = Listeners::default();
-        listeners.set(&welcome.listeners, duplicates);
+        let OwnPorts { udp: own, tcp, mgcp } = ports;
+        let Tie { welcome, listeners, .. } = &tie;
         let mut holdings = Holdings::default();
         holdings.set_key(welcome.key.clone());
         let screen_key = TokenKey::new(random().map_err(WorkerError::system("no random numbers"))?);
@@ -194,8 +169,8 @@ impl<A: Application> Worker<A> {
             seed: [seed(0), seed(8)],
         };
         let units = settings.capacity.unwrap_or(welcome.capacity);
-        let mut mgcp = Mgcp::new(&welcome, mgcp, &listeners, units, [seed(24), seed(32), seed(40)]);
-        mgcp.start(&welcome, clock::now());
+        let mut mgcp = Mgcp::new(welcome, mgcp, listeners, units, [seed(24), seed(32), seed(40)]);
+        mgcp.start(welcome, clock::now());
         let limits = Limits { units, ..Limits::default() };
         let registry = poll.registry();
         for (number, socket) in own.iter().enumerate().take(SOCKETS) {
@@ -220,25 +195,19 @@ impl<A: Application> Worker<A> {
             slot: lock,
             settings,
             screen: Screen::new(&welcome.access, &screen_key),
-            welcome,
-            links,
-            comeback: None,
+            tie,
             holdings,
             meanwhile: Vec::new(),
             application,
             conferences: Conferences::default(),
             streams,
             own,
-            listeners,
             resolver,
-            pace: Pace::new(),
-            cpu: CpuShare::default(),
             scanner: Scanner::new(),
             batch: Batch::new(),
             rtp_batch: Batch::sized(32, 2_048),
             // The welcome's frame may have had company.
             ready: VecDeque::from([links::token(0)]),
-            stage: Stage::new(),
         })
     }
 
@@ -272,7 +241,7 @@ impl<A: Application> Worker<A> {
                 self.carry_out();
             }
             let now = clock::now();
-            if self.stage.is_drained(now) {
+            if self.tie.stage.is_drained(now) {
                 self.end_calls("drained for long enough", now);
             }
             self.uas.handle_timeout(now);
@@ -291,13 +260,8 @@ impl<A: Application> Worker<A> {
     }
 
     fn poll_timeout(&self, now: Time) -> Option<Time> {
-        let figures = self.figures(now);
-        let report = self.links.is_up().then(|| self.pace.due(&figures, figures.sessions > 0));
         let all = [
-            report,
-            self.links.poll_timeout(),
-            self.stage.poll_timeout(),
-            self.comeback.as_ref().map(Comeback::poll_timeout),
+            self.tie.poll_timeout(self.report(now)),
             self.uas.poll_timeout(),
             self.mgcp.gateway.poll_timeout(),
             self.application.poll_timeout(),
@@ -311,15 +275,12 @@ impl<A: Application> Worker<A> {
     fn on_ready(&mut self, token: Token) -> bool {
         let now = clock::now();
         match token {
-            Token(LINKS) if self.comeback.is_some() => {
-                self.on_comeback(now);
-                // Behind the welcome there may be more.
-                self.links.is_up()
-            }
+            // Behind the welcome there may be more.
+            Token(LINKS) if self.tie.is_coming_back() => self.on_comeback(now),
             Token(token) if (LINKS..LINKS + MOST).contains(&token) => self.on_link(token - LINKS),
             SIGNALS => {
                 while self.signals.poll() {
-                    let order = self.stage.on_stop_signal(now);
+                    let order = self.tie.stage.on_stop_signal(now);
                     self.obey(order, now);
                 }
                 false
@@ -373,69 +334,44 @@ impl<A: Application> Worker<A> {
     }
 
     fn is_over(&mut self, now: Time) -> bool {
-        if self.comeback.as_ref().is_some_and(|comeback| comeback.poll_timeout() <= now) {
+        if self.tie.is_comeback_over(now) {
             self.on_comeback(now);
         }
-        let has_calls = match self.stage.is_stopping() {
+        let has_calls = match self.tie.stage.is_stopping() {
             true => !self.is_quiet(),
             false => !self.uas.is_quiet() || self.mgcp.gateway.is_needed(),
         };
-        match self.stage.poll(has_calls, now) {
-            Next::Wait => return false,
+        match self.tie.poll(has_calls, now) {
+            Next::Wait => false,
             Next::Try => {
-                match self.come_back(now) {
-                    Ok(comeback) => self.comeback = Some(comeback),
-                    // Nobody there is the common case.
-                    Err(_) => self.stage.on_failed(now),
-                }
-                return false;
+                let begun = self.come_back(now);
+                self.tie.on_hello(begun, now);
+                false
             }
-            Next::Leave => {}
+            Next::Leave => true,
         }
-        self.links.goodbye("stopped", now);
-        true
     }
 
-    /// Reports when due, and sends what waits for the link.
+    /// Reports when due, and sends what waits for the links.
     fn speak(&mut self, now: Time) {
-        let figures = self.figures(now);
-        let due = self.pace.due(&figures, figures.sessions > 0) <= now || self.links.report_due();
-        if !self.links.is_up() {
-            return;
-        }
-        if due {
-            let (load, gateway) = (self.uas.load(), self.mgcp.gateway.load());
-            self.links.report(Report {
-                number: 0,
-                taken_through: Seq(0),
-                covers: Seq(0),
-                units_used: figures.units_used,
-                units_total: self.uas.units(),
-                sessions: figures.sessions,
-                cpu: self.cpu.measure(clock::cpu(), now),
-                no_room: figures.no_room,
-                draining: figures.draining,
-                direct: load.direct + gateway.direct,
-                answered: load.answered + gateway.answered,
-            });
-            self.pace.reported(figures, now);
-        }
-        let ready = &mut self.ready;
-        self.links.flush(now, |link| {
+        let (report, ready) = (self.report(now), &mut self.ready);
+        self.tie.speak(report, now, |link| {
             if !ready.contains(&link) {
                 ready.push_back(link);
             }
         });
     }
 
-    fn figures(&self, now: Time) -> Figures {
+    fn report(&self, now: Time) -> Report {
         let (load, gateway) = (self.uas.load(), self.mgcp.gateway.load());
-        Figures {
+        Report {
             units_used: load.units_used.saturating_add(gateway.units_used),
+            units_total: self.uas.units(),
             sessions: load.sessions.saturating_add(gateway.sessions),
             no_room: self.media.is_exhausted(now),
-            // Its own word: a drain that the dispatcher has ordered is the dispatcher's to remember and to take back.
-            draining: self.stage.is_stopping(),
+            direct: load.direct + gateway.direct,
+            answered: load.answered + gateway.answered,
+            ..Report::default()
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::handoff::frame::Report;
 use crate::time::Time;
 
 /// A change is reported no sooner than this after the last report.
@@ -14,40 +15,51 @@ const IDLE: Duration = Duration::from_secs(1);
 const CPU_WINDOW: Duration = Duration::from_millis(100);
 
 /// The pace of one link's reports.
-#[derive(Clone, Debug)]
-pub(super) struct Pace<F> {
-    last: Option<(Time, F)>,
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pace {
+    last: Option<(Time, Figures)>,
     asked: bool,
 }
 
-impl<F: PartialEq> Pace<F> {
-    /// The first report is due at once.
-    pub(super) const fn new() -> Self {
-        Pace { last: None, asked: false }
-    }
+/// What of a report is worth a new one when it changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Figures {
+    units_used: u32,
+    sessions: u32,
+    no_room: bool,
+    draining: bool,
+}
 
+impl Pace {
     /// The dispatcher wants a report at once.
     pub(super) fn ask(&mut self) {
         self.asked = true;
     }
 
-    /// When the next report is due, given the present figures.
-    pub(super) fn due(&self, figures: &F, busy: bool) -> Time {
-        let Some((at, last)) = self.last.as_ref().filter(|_| !self.asked) else { return Time(0) };
-        let after = if figures != last {
+    /// When the next report is due, if it is to say this. The first one is due at once.
+    pub(super) fn due(&self, report: &Report) -> Time {
+        let Some((at, last)) = self.last.filter(|_| !self.asked) else { return Time(0) };
+        let after = if Figures::of(report) != last {
             ON_CHANGE
-        } else if busy {
+        } else if report.sessions > 0 {
             UNDER_LOAD
         } else {
             IDLE
         };
-        *at + after
+        at + after
     }
 
-    /// A report with these figures has left.
-    pub(super) fn reported(&mut self, figures: F, now: Time) {
+    /// This report has left.
+    pub(super) fn reported(&mut self, report: &Report, now: Time) {
         self.asked = false;
-        self.last = Some((now, figures));
+        self.last = Some((now, Figures::of(report)));
+    }
+}
+
+impl Figures {
+    const fn of(report: &Report) -> Self {
+        let Report { units_used, sessions, no_room, draining, .. } = *report;
+        Figures { units_used, sessions, no_room, draining }
     }
 }
 
@@ -81,16 +93,18 @@ mod tests {
 
     #[test]
     fn a_change_is_reported_after_10_ms_load_after_100_and_nothing_after_a_second() {
-        let mut pace = Pace::new();
-        assert_eq!(pace.due(&1, false), Time(0));
-        pace.reported(1, Time(1_000));
-        assert_eq!(pace.due(&2, true), Time(11_000));
-        assert_eq!(pace.due(&1, true), Time(101_000));
-        assert_eq!(pace.due(&1, false), Time(1_001_000));
+        let [idle, busy] = [0, 1].map(|sessions| Report { sessions, ..Report::default() });
+        let mut pace = Pace::default();
+        assert_eq!(pace.due(&idle), Time(0));
+        pace.reported(&idle, Time(1_000));
+        assert_eq!(pace.due(&busy), Time(11_000));
+        assert_eq!(pace.due(&Report { answered: 7, ..idle }), Time(1_001_000), "that alone is no news");
+        pace.reported(&busy, Time(1_000));
+        assert_eq!(pace.due(&busy), Time(101_000));
         pace.ask();
-        assert_eq!(pace.due(&1, false), Time(0));
-        pace.reported(1, Time(2_000));
-        assert_eq!(pace.due(&1, false), Time(1_002_000));
+        assert_eq!(pace.due(&idle), Time(0));
+        pace.reported(&idle, Time(2_000));
+        assert_eq!(pace.due(&idle), Time(1_002_000));
     }
 
     #[test]

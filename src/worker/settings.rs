@@ -5,8 +5,10 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 
 use crate::call::SessionTimer;
+use crate::handoff::frame::Hello;
 use crate::net::bind::BindError;
 use crate::net::process::LockError;
+use crate::worker::links::MOST;
 
 /// What a worker process is started with. Everything else the dispatcher tells it in the welcome.
 #[derive(Clone, Debug)]
@@ -56,6 +58,21 @@ impl Settings {
             wants_listeners: true,
             gateway: false,
             session_timer: SessionTimer::default(),
+        }
+    }
+
+    /// What it says of itself to every dispatcher.
+    pub(super) fn hello(&self) -> Hello {
+        let services: &[&str] = if self.gateway { &["sip", "mgcp"] } else { &["sip"] };
+        Hello {
+            services: services.iter().map(|service| (*service).to_owned()).collect(),
+            name: self.name.clone(),
+            program: self.program.clone(),
+            pid: std::process::id(),
+            capacity: self.capacity,
+            wants_listeners: self.wants_listeners,
+            links: MOST as u16,
+            ..Hello::default()
         }
     }
 }

@@ -55,13 +55,14 @@ impl<A: Application> Worker<A> {
             Hop::Own(number) => self.own.get(usize::from(number)),
             // A listener that a new dispatcher has given up: from our own port then, as if `reply-from` said so.
             Hop::Listener(number) => self
+                .tie
                 .listeners
                 .get(number)
                 .or_else(|| self.own.iter().find(|own| own.local_addr().is_ipv4() == to.is_ipv4())),
             Hop::Stream(conn) => return self.streams.send(conn, *to, bytes, now),
             Hop::Dial => return self.streams.dial(*to, bytes, now),
             Hop::Front(conn) => {
-                if let Err(error) = self.links.reply(conn, bytes) {
+                if let Err(error) = self.tie.links.reply(conn, bytes) {
                     tracing::debug!(%error, "a reply for the dispatcher's connection is dropped");
                 }
                 return;

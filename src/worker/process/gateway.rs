@@ -79,13 +79,13 @@ impl<A: Application> Worker<A> {
     fn transmit_mgcp(&mut self, transmit: &Transmit) {
         let Transmit { hop, to, from, bytes } = transmit;
         if let Hop::Front(conn) = *hop {
-            if let Err(error) = self.links.reply(conn, bytes) {
+            if let Err(error) = self.tie.links.reply(conn, bytes) {
                 tracing::debug!(%error, "an answer for the dispatcher is dropped");
             }
             return;
         }
         // What does not leave is lost like a packet on the way: whoever waits for it asks again.
-        let Some(socket) = self.mgcp.socket(*hop, *to, &self.listeners) else { return };
+        let Some(socket) = self.mgcp.socket(*hop, *to, &self.tie.listeners) else { return };
         if let Err(error) = socket.send(bytes, *to, *from) {
             tracing::debug!(%error, %to, "an MGCP message could not be sent");
         }

@@ -5,101 +5,59 @@ use mio::Token;
 use super::{TURNS, Worker};
 use crate::call::Arrival;
 use crate::dispatch::SMALLEST_ANSWERED;
-use crate::handoff::back::BackEvent;
 use crate::handoff::frame::AccessRule;
 use crate::handoff::frame::Transport;
 use crate::net::clock;
 use crate::wire::mgcp;
 use crate::wire::sip::Method;
 use crate::worker::application::Application;
-use crate::worker::link::Received;
-use crate::worker::links::Lane;
 use crate::worker::size::size_of;
 
 impl<A: Application> Worker<A> {
     /// Frames from lane `number` of the dispatcher.
     pub(super) fn on_link(&mut self, number: usize) -> bool {
         for _ in 0..TURNS {
-            let numbers = self.links.numbers();
-            let Some(Lane { end, back, .. }) = self.links.get_mut(number) else { return false };
-            if !back.wants_frames() {
-                // Read on once the link has taken what waits for it.
-                return false;
-            }
-            let frame = match end.receive() {
-                Ok(Received::Frame(frame)) => frame,
-                Ok(Received::Nothing) => return false,
-                Ok(Received::End) => return self.on_link_over(number, "the dispatcher is gone"),
-                Err(error) => return self.on_link_over(number, &error.to_string()),
-            };
             let now = clock::now();
-            let Worker { uas, mgcp: gateway, media, scanner, holdings, listeners, .. } = self;
-            let (mut drain, mut queried, mut goodbye) = (None, false, None);
-            let (mut unread, mut access) = (Vec::new(), None);
-            let result = back.on_frame(frame, &mut |event| match event {
-                BackEvent::Message(message) => {
-                    let mut envelope = message.envelope;
-                    envelope.seq = numbers.of(number, envelope.seq);
-                    envelope.listener = listeners.number(envelope.listener);
-                    envelope.conn = numbers.conn(number, envelope.conn);
-                    if envelope.transport == Transport::Mgcp {
-                        let arrival = Arrival::handed_over(&envelope);
-                        gateway.share(uas);
-                        match mgcp::parse(message.payload) {
-                            Ok(msg) => {
-                                holdings.on_mgcp(&msg, &arrival, now);
-                                gateway.on_message(&msg, &arrival, media, now);
-                            }
-                            Err(bad) => gateway.on_unparsable(&bad, &arrival, media, now),
-                        }
-                        gateway.share(uas);
-                        return;
-                    }
-                    let mut arrival = Arrival::handed_over(&envelope);
-                    match scanner.scan(message.payload) {
+            let Worker { tie, uas, mgcp: gateway, media, scanner, holdings, .. } = self;
+            let heard = tie.read(number, now, |envelope, payload| {
+                let mut arrival = Arrival::handed_over(envelope);
+                if envelope.transport == Transport::Mgcp {
+                    gateway.share(uas);
+                    match mgcp::parse(payload) {
                         Ok(msg) => {
-                            holdings.on_message(&msg, envelope.seq, now);
-                            if arrival.size == 0 && msg.method() == Some(Method::Invite) {
-                                // It follows something of ours (its conference, its first try without credentials), so
-                                // that nobody has weighed it; it opens a session all the same.
-                                arrival.size = size_of(&msg);
-                            }
-                            uas.on_message(&msg, &arrival, now);
+                            holdings.on_mgcp(&msg, &arrival, now);
+                            gateway.on_message(&msg, &arrival, media, now);
                         }
-                        // The dispatcher answers what nobody can read; this came through by mistake.
-                        Err(_) => unread.push(message.envelope.seq),
+                        Err(bad) => gateway.on_unparsable(&bad, &arrival, media, now),
                     }
+                    gateway.share(uas);
+                    return true;
                 }
-                BackEvent::Drain(change) => drain = Some(change),
-                BackEvent::Query => queried = true,
-                BackEvent::Access(rules) => access = Some(rules.iter().collect::<Vec<_>>()),
-                BackEvent::Goodbye(reason) => goodbye = Some(reason.to_owned()),
-                // Once is enough.
-                BackEvent::Welcome(_) => {}
+                let Ok(msg) = scanner.scan(payload) else { return false };
+                holdings.on_message(&msg, envelope.seq, now);
+                if arrival.size == 0 && msg.method() == Some(Method::Invite) {
+                    // It follows something of ours (its conference, its first try without credentials), so that nobody
+                    // has weighed it; it opens a session all the same.
+                    arrival.size = size_of(&msg);
+                }
+                uas.on_message(&msg, &arrival, now);
+                true
             });
-            unread.into_iter().for_each(|seq| back.done(seq, now));
-            if queried {
-                self.pace.ask();
-            }
-            if let Some(rules) = access {
+            let Some(heard) = heard else { return false };
+            if let Some(rules) = heard.access {
                 self.set_access(&rules);
             }
-            let order = drain.and_then(|drain| self.stage.on_drain(drain, now));
-            self.obey(order, now);
+            self.obey(heard.order, now);
             self.carry_out();
-            if let Some(reason) = goodbye.or_else(|| result.err().map(|error| error.to_string())) {
-                return self.on_link_over(number, &reason);
+            if let Some(reason) = heard.over {
+                // What the other lanes have sent is still to be read.
+                if self.tie.links.on_end(number) {
+                    self.on_dispatcher_lost(&reason);
+                }
+                return false;
             }
         }
         true
-    }
-
-    /// A link has been read to its end. What the other lanes have sent is still to be read.
-    pub(super) fn on_link_over(&mut self, number: usize, reason: &str) -> bool {
-        if self.links.on_end(number) {
-            self.on_dispatcher_lost(reason);
-        }
-        false
     }
 
     /// Datagrams at the slot's own port.

@@ -1,0 +1,329 @@
+//! What ties a worker to its dispatcher: the links, the duplicates of the well-known sockets, the reports, and the way
+//! back to the next dispatcher when this one is gone. What a message means, what there is to tell and how sessions end
+//! are the worker's own affair.
+
+use std::io;
+
+use mio::{Poll, Token};
+
+use crate::handoff::back::{Back, BackEvent};
+use crate::handoff::frame::{AccessRule, DrainMode, Envelope, Hello, Report, Welcome};
+use crate::net::clock;
+use crate::time::Time;
+use crate::worker::comeback::{Comeback, Progress};
+use crate::worker::link::{self, Introduced, OwnPorts, Received};
+use crate::worker::links::{Lane, Links};
+use crate::worker::listeners::Listeners;
+use crate::worker::orphan::Next;
+use crate::worker::report::{CpuShare, Pace};
+use crate::worker::settings::WorkerError;
+use crate::worker::stage::Stage;
+
+/// A worker's tie to its dispatcher.
+pub(super) struct Tie {
+    /// The last one: what a new dispatcher asks for.
+    pub(super) welcome: Welcome,
+    pub(super) links: Links,
+    /// Duplicates of the well-known sockets; only sent on.
+    pub(super) listeners: Listeners,
+    pub(super) stage: Stage,
+    /// A new link, while the dispatcher at its other end has not welcomed us.
+    comeback: Option<Comeback>,
+    pace: Pace,
+    cpu: CpuShare,
+}
+
+/// What a frame of the dispatcher says beside messages, or that there will be no more.
+#[derive(Debug, Default)]
+pub(super) struct Heard {
+    /// What its order comes to.
+    pub(super) order: Option<DrainMode>,
+    /// Who is let in from now on.
+    pub(super) access: Option<Vec<AccessRule>>,
+    /// Why the link is over.
+    pub(super) over: Option<String>,
+}
+
+impl Tie {
+    /// The tie of a worker that has been welcomed, and the ports that are its own.
+    ///
+    /// # Errors
+    ///
+    /// The poll watches nothing more.
+    pub(super) fn new(introduced: Introduced, poll: &Poll) -> Result<(Self, OwnPorts), WorkerError> {
+        let Introduced { link, back, welcome, own, listeners: duplicates, more } = introduced;
+        let (mut links, mut listeners) = (Links::default(), Listeners::default());
+        links.set(link, back, more, poll).map_err(WorkerError::system("cannot watch the links"))?;
+        listeners.set(&welcome.listeners, duplicates);
+        let (pace, cpu) = (Pace::default(), CpuShare::default());
+        Ok((Tie { welcome, links, listeners, stage: Stage::new(), comeback: None, pace, cpu }, own))
+    }
+
+    /// Reads a frame of lane `number`; `None` when there is none for now. `on_message` gets what was handed over, in the
+    /// worker's numbers, and says whether anybody can read it.
+    pub(super) fn read(
+        &mut self,
+        number: usize,
+        now: Time,
+        mut on_message: impl FnMut(&Envelope, &[u8]) -> bool,
+    ) -> Option<Heard> {
+        let numbers = self.links.numbers();
+        let Lane { end, back, .. } = self.links.get_mut(number)?;
+        if !back.wants_frames() {
+            // Read on once the link has taken what waits for it.
+            return None;
+        }
+        let over = |reason: String| Some(Heard { over: Some(reason), ..Heard::default() });
+        let frame = match end.receive() {
+            Ok(Received::Frame(frame)) => frame,
+            Ok(Received::Nothing) => return None,
+            Ok(Received::End) => return over("the dispatcher is gone".to_owned()),
+            Err(error) => return over(error.to_string()),
+        };
+        let (mut heard, mut drain, mut unread) = (Heard::default(), None, Vec::new());
+        let result = back.on_frame(frame, &mut |event| match event {
+            BackEvent::Message(message) => {
+                let mut envelope = message.envelope;
+                envelope.seq = numbers.of(number, envelope.seq);
+                envelope.listener = self.listeners.number(envelope.listener);
+                envelope.conn = numbers.conn(number, envelope.conn);
+                if !on_message(&envelope, message.payload) {
+                    // The dispatcher answers what nobody can read; this came through by mistake.
+                    unread.push(message.envelope.seq);
+                }
+            }
+            BackEvent::Drain(change) => drain = Some(change),
+            BackEvent::Query => self.pace.ask(),
+            BackEvent::Access(rules) => heard.access = Some(rules.iter().collect()),
+            BackEvent::Goodbye(reason) => heard.over = Some(reason.to_owned()),
+            // Once is enough.
+            BackEvent::Welcome(_) => {}
+        });
+        unread.into_iter().for_each(|seq| back.done(seq, now));
+        heard.order = drain.and_then(|drain| self.stage.on_drain(drain, now));
+        heard.over = heard.over.or_else(|| result.err().map(|error| error.to_string()));
+        Some(heard)
+    }
+
+    /// Reports when due, and sends what waits for the links. `ready` gets those that should be read.
+    pub(super) fn speak(&mut self, report: Report, now: Time, ready: impl FnMut(Token)) {
+        if !self.links.is_up() {
+            return;
+        }
+        let report = self.in_its_own_word(report);
+        if self.pace.due(&report) <= now || self.links.report_due() {
+            self.links.report(Report { cpu: self.cpu.measure(clock::cpu(), now), ..report });
+            self.pace.reported(&report, now);
+        }
+        self.links.flush(now, ready);
+    }
+
+    /// When [`Tie::speak`], [`Tie::on_comeback`], [`Tie::poll`] or the end of a drain is due, if this is to be reported.
+    pub(super) fn poll_timeout(&self, report: Report) -> Option<Time> {
+        let report = self.links.is_up().then(|| self.pace.due(&self.in_its_own_word(report)));
+        let comeback = self.comeback.as_ref().map(Comeback::poll_timeout);
+        [report, self.links.poll_timeout(), self.stage.poll_timeout(), comeback].into_iter().flatten().min()
+    }
+
+    /// A drain that the dispatcher has ordered is the dispatcher's to remember and to take back.
+    const fn in_its_own_word(&self, report: Report) -> Report {
+        Report { draining: self.stage.is_stopping(), ..report }
+    }
+
+    /// What to do now; see [`Stage::poll`]. Before it leaves, the dispatcher is told.
+    pub(super) fn poll(&mut self, has_calls: bool, now: Time) -> Next {
+        let next = self.stage.poll(has_calls, now);
+        if next == Next::Leave {
+            self.links.goodbye("stopped", now);
+        }
+        next
+    }
+
+    /// All links have been read to their end.
+    pub(super) fn on_dispatcher_lost(&mut self, can_return: bool, now: Time) {
+        self.links.clear();
+        self.stage.on_dispatcher_lost(can_return, now);
+    }
+
+    /// What one says who has been here before.
+    pub(super) fn hello_again(&self, report: &Report, hello: Hello) -> Hello {
+        Hello {
+            secret: Some(self.welcome.secret),
+            incarnation: Some(self.welcome.incarnation),
+            units_used: report.units_used,
+            sessions: report.sessions,
+            ..hello
+        }
+    }
+
+    /// A new dispatcher has been spoken to, or nobody was there.
+    pub(super) fn on_hello(&mut self, begun: io::Result<Comeback>, now: Time) {
+        match begun {
+            Ok(comeback) => self.comeback = Some(comeback),
+            // Nobody there is the common case.
+            Err(_) => self.stage.on_failed(now),
+        }
+    }
+
+    /// Whether a new dispatcher has been told of us and has not welcomed us yet.
+    pub(super) const fn is_coming_back(&self) -> bool {
+        self.comeback.is_some()
+    }
+
+    /// Whether a new dispatcher has had its time to welcome us.
+    pub(super) fn is_comeback_over(&self, now: Time) -> bool {
+        self.comeback.as_ref().is_some_and(|comeback| comeback.poll_timeout() <= now)
+    }
+
+    /// The link to a new dispatcher has something to say, or takes more, or its time is over. True when that dispatcher
+    /// has welcomed us: its links and sockets are ours.
+    pub(super) fn on_comeback(&mut self, poll: &Poll, now: Time) -> bool {
+        let Some(comeback) = self.comeback.take() else { return false };
+        let (link, welcome, descriptors) = match comeback.go_on(now) {
+            Progress::Welcome(link, welcome, descriptors) => (link, *welcome, descriptors),
+            Progress::Waiting(comeback) => {
+                self.comeback = Some(comeback);
+                return false;
+            }
+            Progress::Refused(reason) => {
+                if self.stage.on_refused(&reason, now) {
+                    tracing::warn!(reason, "a new dispatcher does not let this worker in; calls go on");
+                }
+                return false;
+            }
+            Progress::Failed => {
+                self.stage.on_failed(now);
+                return false;
+            }
+        };
+        let mut more = Vec::new();
+        // The slot's sockets, which it gave back, are ours already.
+        match link::sort(&welcome, descriptors) {
+            Ok(sorted) => {
+                self.listeners.set(&welcome.listeners, sorted.listeners);
+                more = sorted.more;
+            }
+            Err(error) => tracing::warn!(%error, "the new dispatcher's sockets cannot be used"),
+        }
+        self.welcome = welcome;
+        if let Err(error) = self.links.set(link, Back::new(), more, poll) {
+            tracing::warn!(%error, "a lane of the dispatcher cannot be heard");
+        }
+        self.pace = Pace::default();
+        self.stage.on_welcome();
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::IoSlice;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::handoff::frame::{Drain, Frame, FrameBuilder, Record, ReplyFrom};
+    use crate::net::unix::SeqPacket;
+    use crate::worker::link::LinkEnd;
+
+    fn welcome(name: &str) -> Welcome {
+        Welcome {
+            name: name.to_owned(),
+            slot: 2,
+            token: String::new(),
+            incarnation: 5,
+            secret: 7,
+            key: None,
+            capacity: 10,
+            advertise: Vec::new(),
+            rtp_ports: (0, 0),
+            reply_from: ReplyFrom::Listener,
+            sockets: Vec::new(),
+            listeners: Vec::new(),
+            access: Vec::new(),
+            mgcp: None,
+        }
+    }
+
+    /// A tie, and the dispatcher's end of it.
+    fn tie() -> (Tie, SeqPacket) {
+        let (ours, theirs) = SeqPacket::pair().unwrap();
+        let (link, back, own) = (LinkEnd::on(ours), Back::new(), OwnPorts::default());
+        let introduced =
+            Introduced { link, back, welcome: welcome("w2"), own, listeners: Vec::new(), more: Vec::new() };
+        (Tie::new(introduced, &Poll::new().unwrap()).unwrap().0, theirs)
+    }
+
+    fn say(dispatcher: &SeqPacket, records: &[Record<'_>]) {
+        let mut frame = FrameBuilder::new();
+        records.iter().for_each(|record| frame.push(record));
+        dispatcher.send(&[IoSlice::new(frame.bytes())], &[]).unwrap();
+    }
+
+    fn read(tie: &mut Tie) -> Option<Heard> {
+        tie.read(0, Time(0), |_, _| true)
+    }
+
+    #[test]
+    fn of_two_orders_in_one_frame_the_later_one_counts() {
+        let (mut tie, dispatcher) = tie();
+        let order = |mode| Record::Drain(Drain { mode, within: Duration::ZERO });
+        say(&dispatcher, &[order(DrainMode::Stop), order(DrainMode::Ready)]);
+        assert_eq!(read(&mut tie).and_then(|heard| heard.order), Some(DrainMode::Ready));
+        assert!(!tie.stage.is_stopping());
+        say(&dispatcher, &[order(DrainMode::Stop)]);
+        assert_eq!(read(&mut tie).and_then(|heard| heard.order), Some(DrainMode::Stop));
+        assert!(read(&mut tie).is_none(), "there is no more for now");
+    }
+
+    #[test]
+    fn a_link_is_over_when_the_dispatcher_says_so_or_is_gone_or_says_what_nobody_can_read() {
+        let over = |said: &dyn Fn(SeqPacket) -> SeqPacket| {
+            let (mut tie, dispatcher) = tie();
+            let _kept = said(dispatcher);
+            read(&mut tie).and_then(|heard| heard.over)
+        };
+        let goodbye = |dispatcher| {
+            say(&dispatcher, &[Record::Goodbye("enough")]);
+            dispatcher
+        };
+        assert_eq!(over(&goodbye).as_deref(), Some("enough"));
+        assert_eq!(over(&|_| SeqPacket::pair().unwrap().0).as_deref(), Some("the dispatcher is gone"));
+        let noise = |dispatcher: SeqPacket| {
+            dispatcher.send(&[IoSlice::new(b"noise")], &[]).unwrap();
+            dispatcher
+        };
+        assert!(over(&noise).is_some());
+    }
+
+    #[test]
+    fn a_worker_that_has_lost_its_dispatcher_is_tied_to_the_next_one_by_its_welcome() {
+        let (mut tie, _) = tie();
+        tie.on_dispatcher_lost(true, Time(0));
+        assert_eq!(tie.poll(true, Time(0)), Next::Try);
+        tie.on_hello(Err(io::ErrorKind::NotFound.into()), Time(0));
+        assert_eq!(tie.poll_timeout(Report::default()), Some(Time(50_000)), "nobody is there yet");
+        assert_eq!(tie.poll(true, Time(50_000)), Next::Try);
+        let (ours, next) = SeqPacket::pair().unwrap();
+        let report = Report { sessions: 3, ..Report::default() };
+        let hello = tie.hello_again(&report, Hello::default());
+        assert_eq!((hello.secret, hello.incarnation, hello.sessions), (Some(7), Some(5), 3));
+        tie.on_hello(Comeback::begin(LinkEnd::on(ours), hello, &[], Vec::new(), Vec::new(), Time(0)), Time(0));
+        let poll = Poll::new().unwrap();
+        assert!(!tie.on_comeback(&poll, Time(0)) && tie.is_coming_back(), "it has not answered yet");
+        say(&next, &[Record::Welcome(welcome("w3"))]);
+        assert!(tie.on_comeback(&poll, Time(0)) && !tie.is_coming_back() && tie.links.is_up());
+        assert_eq!((tie.poll(true, Time(u64::MAX)), tie.welcome.name.as_str()), (Next::Wait, "w3"));
+        assert_eq!(tie.poll_timeout(report), Some(Time(0)), "a report is due at once");
+    }
+
+    #[test]
+    fn a_worker_that_leaves_says_goodbye() {
+        let (mut tie, dispatcher) = tie();
+        tie.stage.on_stop_signal(Time(0));
+        assert_eq!(tie.poll(false, Time(0)), Next::Leave);
+        let mut frame = [0; 4096];
+        let length = dispatcher.recv(&mut frame, &mut Vec::new()).unwrap();
+        let records: Vec<_> = Frame::parse(&frame[..length]).unwrap().collect();
+        assert!(matches!(records[..], [Ok(Record::Goodbye("stopped"))]), "{records:?}");
+    }
+}
