@@ -23,6 +23,10 @@ pub(super) struct Wanted {
     pub(super) key: Fingerprint,
 }
 
+/// A search for a worker so far: who is not to have the message again, since when it is offered around, and how many have
+/// died with it.
+pub(super) type Past = (Tried, Time, u8);
+
 /// Where an initial request goes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Placement {
@@ -187,7 +191,7 @@ impl Dispatch {
         arrival: &Arrival,
         id: EntryId,
         size: u32,
-        past: (Tried, Time, u8),
+        past: Past,
         reason: Reason,
         now: Time,
     ) -> Decision {
@@ -239,7 +243,7 @@ impl Dispatch {
         arrival: &Arrival,
         placement: Placement,
         entry: Option<EntryId>,
-        past: (Tried, Time, u8),
+        past: Past,
         begin: Time,
     ) -> Decision {
         let is_pinned = self.is_pinned(message, summary, arrival);
@@ -252,7 +256,7 @@ impl Dispatch {
         placement: Placement,
         pinned: bool,
         entry: Option<EntryId>,
-        (mut tried, since, deaths): (Tried, Time, u8),
+        (mut tried, since, deaths): Past,
         begin: Time,
     ) -> Decision {
         let Placement { worker, reason, size, follows, .. } = placement;

@@ -5,6 +5,7 @@
 
 use super::Dispatch;
 use super::decision::{Arrival, Cause, Decision, EntryId, Protocol, Reason, Returned, Target, Tried};
+use super::placing::Past;
 use super::sip::Summary;
 use super::table::{Entry, LINGER, State};
 use crate::handoff::frame::RefuseReason;
@@ -70,16 +71,10 @@ impl Dispatch {
                 self.unrecorded_returned(message, summary, arrival, back, now)
             };
         };
-        // An entry that is gone was answered, or has waited longer than anybody waits.
-        let Some(&entry) = self.table.get(id) else { return moved };
-        if entry.state != State::Pending || self.has_moved(&entry, back) {
-            return moved;
-        }
+        let Some(entry) = self.undecided(id, back) else { return moved };
         match back.cause {
             Cause::Died => {
-                let deaths = back.deaths.max(entry.deaths).saturating_add(u8::from(back.sent));
-                // The search begins anew, and the patience with refusals with it.
-                let past = (tried(back), now, deaths);
+                let past = past_with_death(&entry, back, now);
                 self.move_on(message, summary, arrival, id, back.size, past, Reason::Died, now)
             }
             Cause::Refused(_) => self.refused(message, summary, arrival, (id, &entry), back, now),
@@ -109,17 +104,10 @@ impl Dispatch {
         if is_bound {
             return self.verdict(summary, id, 486, Reason::RefusedByHolder, now);
         }
-        let tried = tried(back);
-        // Who read it too late has not made anybody offer it around: that begins now, while its caller still waits.
-        let is_late = back.cause == Cause::Refused(RefuseReason::Late);
-        let is_over =
-            if is_late { now.since(arrival.received) > LINGER } else { now.since(back.since) > self.rules.patience };
-        if tried.is_full() || is_over {
+        let Some(past) = self.past_with_refusal(entry, arrival, back, now) else {
             let status = if self.pool.has_open(Protocol::Sip) { 486 } else { 503 };
             return self.verdict(summary, id, status, Reason::RefusedByAll, now);
-        }
-        let since = if is_late { now } else { back.since };
-        let past = (tried, since, back.deaths.max(entry.deaths));
+        };
         self.move_on(message, summary, arrival, id, back.size, past, Reason::Refused, now)
     }
 
@@ -141,14 +129,43 @@ impl Dispatch {
         }
     }
 
+    /// The entry of what came back, while its fate is open. One that is gone was answered, or has waited longer than anybody
+    /// waits.
+    pub(super) fn undecided(&self, id: EntryId, back: &Returned) -> Option<Entry> {
+        self.table.get(id).copied().filter(|entry| entry.state == State::Pending && !self.has_moved(entry, back))
+    }
+
+    /// How the search for a worker goes on after a refusal; `None` when it is over.
+    pub(super) fn past_with_refusal(
+        &self,
+        entry: &Entry,
+        arrival: &Arrival,
+        back: &Returned,
+        now: Time,
+    ) -> Option<Past> {
+        let tried = tried(back);
+        // Who read it too late has not made anybody offer it around: that begins now, while its sender still waits.
+        let (since, is_over) = if back.cause == Cause::Refused(RefuseReason::Late) {
+            (now, now.since(arrival.received) > LINGER)
+        } else {
+            (back.since, now.since(back.since) > self.rules.patience)
+        };
+        (!tried.is_full() && !is_over).then(|| (tried, since, back.deaths.max(entry.deaths)))
+    }
+
     /// Whether a copy of the request has brought its entry to another worker, or another life, meanwhile.
     fn has_moved(&self, entry: &Entry, back: &Returned) -> bool {
         self.is_alive(entry) && (entry.worker != back.from || back.cause == Cause::Died)
     }
 }
 
+/// How the search goes on after a death: anew, and the patience with refusals with it.
+pub(super) fn past_with_death(entry: &Entry, back: &Returned, now: Time) -> Past {
+    (tried(back), now, back.deaths.max(entry.deaths).saturating_add(u8::from(back.sent)))
+}
+
 /// The workers that must not have it again. One that died is gone from the pool; its slot's next life may have it.
-pub(super) fn tried(back: &Returned) -> Tried {
+fn tried(back: &Returned) -> Tried {
     let mut tried = Tried::default();
     for &worker in back.tried.as_slice().iter().filter(|&&worker| worker != back.from) {
         tried.add(worker);

@@ -4,7 +4,7 @@ use super::refusing::code_of;
 use super::{Summary, returned};
 use crate::dispatch::Dispatch;
 use crate::dispatch::decision::{Decision, EntryId, Protocol, Reason, Room, Target, Tried};
-use crate::dispatch::placing::{Placement, Wanted};
+use crate::dispatch::placing::{Past, Placement, Wanted};
 use crate::dispatch::table::{NewEntry, State};
 use crate::ids::WorkerId;
 use crate::time::Time;
@@ -60,7 +60,7 @@ impl Dispatch {
         command: &Command<'_>,
         summary: &Summary<'_>,
         (id, size): (EntryId, u32),
-        past: (Tried, Time, u8),
+        past: Past,
         reason: Reason,
         now: Time,
     ) -> Decision {

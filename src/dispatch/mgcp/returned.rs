@@ -6,10 +6,9 @@
 use super::meant::Meant;
 use super::{Summary, returned};
 use crate::dispatch::Dispatch;
-use crate::dispatch::decision::{Arrival, Cause, Decision, EntryId, GatheringId, Reason, Returned, Target, Tried};
-use crate::dispatch::returned::tried;
-use crate::dispatch::table::{Entry, LINGER, State};
-use crate::handoff::frame::RefuseReason;
+use crate::dispatch::decision::{Arrival, Cause, Decision, EntryId, GatheringId, Reason, Returned, Target};
+use crate::dispatch::returned::past_with_death;
+use crate::dispatch::table::{Entry, State};
 use crate::time::Time;
 use crate::wire::mgcp::{Command, Message, ReturnCode, Verb};
 
@@ -84,25 +83,16 @@ impl Dispatch {
         now: Time,
     ) -> Decision {
         let moved = Decision { target: Target::Drop, reason: Reason::MovedAlready };
-        // An entry that is gone was answered, or has waited longer than anybody waits.
-        let Some(&entry) = self.table.get(id) else { return moved };
-        let has_moved = self.is_alive(&entry) && (entry.worker != back.from || back.cause == Cause::Died);
-        if entry.state != State::Pending || has_moved {
-            return moved;
-        }
+        let Some(entry) = self.undecided(id, back) else { return moved };
         match back.cause {
             Cause::Died => {
                 if let Meant::Gone(code) = self.meant(command, summary, arrival) {
                     return self.mgcp_verdict(summary, id, code, Reason::OrphanInDialog, now);
                 }
-                let deaths = back.deaths.max(entry.deaths).saturating_add(u8::from(back.sent));
-                // The search begins anew, and the patience with refusals with it.
-                let past = (tried(back), now, deaths);
+                let past = past_with_death(&entry, back, now);
                 self.move_mgcp(command, summary, (id, back.size), past, Reason::Died, now)
             }
-            Cause::Refused(reason) => {
-                self.connection_refused(command, summary, arrival, (id, &entry), (back, reason), now)
-            }
+            Cause::Refused(_) => self.connection_refused(command, summary, arrival, (id, &entry), back, now),
         }
     }
 
@@ -112,7 +102,7 @@ impl Dispatch {
         summary: &Summary<'_>,
         arrival: &Arrival,
         (id, entry): (EntryId, &Entry),
-        (back, reason): (&Returned, RefuseReason),
+        back: &Returned,
         now: Time,
     ) -> Decision {
         // The legs of a call that its worker has begun stay with it, and so does what names its endpoint.
@@ -122,17 +112,10 @@ impl Dispatch {
         if is_named || is_begun {
             return self.mgcp_verdict(summary, id, ReturnCode::RESOURCES_NOT_NOW, Reason::RefusedByHolder, now);
         }
-        let tried: Tried = tried(back);
-        // Who read it too late has not made anybody offer it around: that begins now, while its sender still waits.
-        let is_late = reason == RefuseReason::Late;
-        let is_over =
-            if is_late { now.since(arrival.received) > LINGER } else { now.since(back.since) > self.rules.patience };
-        if tried.is_full() || is_over {
+        let Some(past) = self.past_with_refusal(entry, arrival, back, now) else {
             let code = self.refused_by_all();
             return self.mgcp_verdict(summary, id, code, Reason::RefusedByAll, now);
-        }
-        let since = if is_late { now } else { back.since };
-        let past = (tried, since, back.deaths.max(entry.deaths));
+        };
         self.move_mgcp(command, summary, (id, back.size), past, Reason::Refused, now)
     }
 }
