@@ -12,7 +12,7 @@ use proptest::prelude::*;
 
 use pointsman::wire::framing;
 use pointsman::wire::sip::{Fault, Message, Name, ResponseWriter, Scanner, patch, where_to};
-use pointsman::wire::{mscml, msml, multipart, sdp};
+use pointsman::wire::{line, mscml, msml, multipart, sdp};
 
 /// What all readers are asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -327,7 +327,7 @@ proptest! {
 
         let size = size.to_string();
         let mut line = Vec::new();
-        patch::header_line(&mut line, "X-Size", size.as_bytes());
+        line::write(&mut line, "X-Size", size.as_bytes());
         let changed = patch::with_header(&message, &line).concat();
         let changed = other.scan(&changed).unwrap();
         prop_assert_eq!(changed.extension(b"X-Size"), Some(size.as_bytes()));

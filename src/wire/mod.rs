@@ -4,6 +4,7 @@
 //! said in `dispatch` and `call`.
 
 pub mod framing;
+pub mod line;
 pub mod mgcp;
 pub mod mscml;
 pub mod msml;

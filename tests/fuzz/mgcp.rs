@@ -1,5 +1,6 @@
 //! MGCP datagrams: their parts, and everything that reads what stands in them.
 
+use pointsman::wire::line;
 use pointsman::wire::mgcp::{
     Action, BearerInformation, Command, CommandWriter, ConnectionMode, ConnectionParameters, DigitMap, EndpointName,
     Field, LocalOptions, MAX_PARAMS, Message, NotifiedEntity, Params, QuarantineHandling, ReasonCode, RequestedEvents,
@@ -147,7 +148,7 @@ fn values(params: Params<'_>, seen: &mut Seen) {
 fn rewrite(command: &Command<'_>) {
     let (mut rest, mut line) = (Vec::new(), Vec::new());
     patch::without_param(&mut rest, command, "X-Worker-Port");
-    patch::param_line(&mut line, "X-Worker-Port", b"2431");
+    line::write(&mut line, "X-Worker-Port", b"2431");
     let Ok(Message::Command(bare)) = parse(&rest) else { panic!("{}", rest.escape_ascii()) };
     assert_eq!(bare.extension(b"X-Worker-Port"), None);
     if bare.params().count() < MAX_PARAMS {

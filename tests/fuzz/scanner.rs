@@ -6,7 +6,7 @@ use pointsman::config::Insert;
 use pointsman::dispatch::size::SizeRules;
 use pointsman::wire::framing::{self, Framed};
 use pointsman::wire::sip::{self, Message, Name, NameAddr, ResponseWriter, Scanner, patch};
-use pointsman::wire::{mscml, msml, multipart, sdp};
+use pointsman::wire::{line, mscml, msml, multipart, sdp};
 
 use crate::runner::Seen;
 
@@ -155,7 +155,7 @@ fn rewrite(request: &Message<'_>) {
     let mut rest = Vec::new();
     patch::without_field(&mut rest, request, Insert::HEADER);
     let mut lines = Vec::new();
-    patch::header_line(&mut lines, Insert::HEADER, b"5070");
+    line::write(&mut lines, Insert::HEADER, b"5070");
     let with_header = patch::with_header(request, &lines).concat();
     let with_port = patch::with_uri_port(request, b":5070").map(|pieces| pieces.concat());
     for changed in [Some(rest), Some(with_header), with_port].into_iter().flatten() {

@@ -16,6 +16,7 @@ use crate::dispatch::decision::{Arrival, Cause, ChainId, Decision, Handoff, Targ
 use crate::handoff::frame::{Drain, Envelope, Record, RefuseReason};
 use crate::handoff::front::{self, Note};
 use crate::ids::WorkerId;
+use crate::wire::line;
 use crate::wire::sip::{self, patch};
 
 /// What carries a decision out: links and answers.
@@ -66,7 +67,7 @@ impl<C: Channel> Hands<C> {
                 // Only the dispatcher says this: a line of the sender's, or of an earlier handover, goes.
                 patch::without_field(&mut self.patched, message, Insert::HEADER);
                 let rest = self.patched.len();
-                patch::header_line(&mut self.patched, Insert::HEADER, port.to_string().as_bytes());
+                line::write(&mut self.patched, Insert::HEADER, port.to_string().as_bytes());
                 let (message, line) = self.patched.split_at(rest);
                 let start = memchr::memchr(b'\n', message).map_or(0, |end| end + 1);
                 [&message[..start], line, &message[start..]]

@@ -16,6 +16,7 @@ use crate::dispatch::mgcp::chain::{MOST_PARTS, Rest};
 use crate::handoff::frame::Transport;
 use crate::ids::{ConnId, ListenerId};
 use crate::time::Time;
+use crate::wire::line;
 use crate::wire::mgcp::{
     Field, MAX_PARAMS, Message, Ranges, TransactionId, Unparsable, Verb, parse, parts, patch, separator,
 };
@@ -298,7 +299,7 @@ impl<C: Channel> Switch<C> {
             while let Some(next) = dispatch.poll_unknown_ack() {
                 list.push_str(&format!(",{next}"));
             }
-            patch::param_line(&mut all, "K", list.as_bytes());
+            line::write(&mut all, "K", list.as_bytes());
         }
         let others = parcels.iter_mut().enumerate().filter(|(lane, _)| *lane != owners.own());
         others.for_each(|(_, parcel)| parcel.add(&all, *owner, arrival));
@@ -351,7 +352,7 @@ impl<C: Channel> Hands<C> {
                 // Only the dispatcher says this: a line of the sender's goes.
                 patch::without_param(&mut self.patched, command, Insert::HEADER);
                 let rest = self.patched.len();
-                patch::param_line(&mut self.patched, Insert::HEADER, port.to_string().as_bytes());
+                line::write(&mut self.patched, Insert::HEADER, port.to_string().as_bytes());
                 let (text, line) = self.patched.split_at(rest);
                 let head = command.head_end().min(rest);
                 match text.get(head.saturating_sub(1)) {

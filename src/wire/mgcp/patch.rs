@@ -2,22 +2,11 @@
 
 use super::command::Command;
 use super::params::lines_at;
-use super::write::clean;
 
 /// A command with a line put in; sent one behind the other the pieces are the changed command.
 pub type Pieces<'a> = [&'a [u8]; 3];
 
-/// Appends `name: value` and a line end to `out`; line ends in the value become spaces.
-pub fn param_line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
-    let from = out.len();
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value);
-    clean(out.get_mut(from..).unwrap_or_default());
-    out.extend_from_slice(b"\r\n");
-}
-
-/// The command with `line` (from [`param_line`]) behind its command line. Readers take the first of a name, so it counts
+/// The command with `line` (from [`line::write`](crate::wire::line::write)) behind its command line. Readers take the first of a name, so it counts
 /// even where the sender wrote one of that name.
 pub fn with_param<'a>(command: &Command<'a>, line: &'a [u8]) -> Pieces<'a> {
     let bytes = command.bytes();
@@ -48,6 +37,7 @@ pub fn without_param(out: &mut Vec<u8>, command: &Command<'_>, name: &str) {
 mod tests {
     use super::super::{Message, parse};
     use super::*;
+    use crate::wire::line;
 
     fn command(text: &str) -> Command<'_> {
         match parse(text.as_bytes()) {
@@ -59,7 +49,7 @@ mod tests {
     #[test]
     fn the_line_stands_behind_the_command_line() {
         let mut line = Vec::new();
-        param_line(&mut line, "X-Worker-Port", b"2431");
+        line::write(&mut line, "X-Worker-Port", b"2431");
         for (text, expected) in [
             (
                 "CRCX 1 a@b MGCP 1.0\r\nC: 1\r\n\r\nv=0\r\n",
@@ -79,12 +69,5 @@ mod tests {
         let mut out = Vec::new();
         without_param(&mut out, &command(text), "X-Worker-Port");
         assert_eq!(out, b"CRCX 1 a@b MGCP 1.0\nM: x\r\n\nv=0\nX-Worker-Port: 6\n");
-    }
-
-    #[test]
-    fn no_value_starts_a_line_of_its_own() {
-        let mut line = Vec::new();
-        param_line(&mut line, "X-A", b"1\r\nC: 2");
-        assert_eq!(line, b"X-A: 1  C: 2\r\n");
     }
 }

@@ -6,13 +6,12 @@
 use std::fmt;
 use std::io::Write as _;
 
-use memchr::memchr2;
-
 use super::field::Field;
 use super::line::{is_blank, line_at};
 use super::return_code::ReturnCode;
 use super::transaction::TransactionId;
 use super::verb::Verb;
+use crate::wire::line::clean;
 
 /// Writes a command (RFC 3435 §3.2).
 #[derive(Debug)]
@@ -167,13 +166,6 @@ impl Lines<'_> {
         let from = self.out.len();
         self.out.extend_from_slice(text);
         clean(self.out.get_mut(from..).unwrap_or_default());
-    }
-}
-
-/// Puts spaces in place of line ends.
-pub(super) fn clean(text: &mut [u8]) {
-    if memchr2(b'\r', b'\n', text).is_some() {
-        text.iter_mut().filter(|byte| matches!(byte, b'\r' | b'\n')).for_each(|byte| *byte = b' ');
     }
 }
 

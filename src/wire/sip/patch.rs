@@ -1,8 +1,10 @@
 //! Changes to a message that travels on: pieces of the original bytes around the few new ones.
 //!
 //! Every function gives the pieces in order; sent one behind the other they are the changed message. The new text is the
-//! caller's, in a buffer it reuses; line ends in it would start new fields, so build it with [`header_line`],
+//! caller's, in a buffer it reuses; line ends in it would start new fields, so build it with [`line::write`],
 //! [`uri_param`] or [`via_with_source`].
+//!
+//! [`line::write`]: crate::wire::line::write
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -13,20 +15,10 @@ use super::scan::StartLine;
 use super::text::{Members, offset_in, unescape};
 use super::uri::{Scheme, Uri};
 use super::via::Via;
-use super::write::clean;
+use crate::wire::line::clean;
 
 /// A message with one text put in, or put in place of another.
 pub type Pieces<'a> = [&'a [u8]; 3];
-
-/// Appends `name: value` and a line end to `out`; line ends in the value become spaces.
-pub fn header_line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
-    let from = out.len();
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value);
-    clean(out.get_mut(from..).unwrap_or_default());
-    out.extend_from_slice(b"\r\n");
-}
 
 /// Appends `;name=value` to `out`; bytes that may not stand in a URI parameter are escaped.
 pub fn uri_param(out: &mut Vec<u8>, name: &str, value: &[u8]) {
@@ -44,7 +36,7 @@ pub fn uri_param(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     }
 }
 
-/// The message with `lines` (each from [`header_line`]) as its first fields. A Via put there is the topmost.
+/// The message with `lines` (each from [`line::write`](crate::wire::line::write)) as its first fields. A Via put there is the topmost.
 pub fn with_header<'a>(message: &Message<'a>, lines: &'a [u8]) -> Pieces<'a> {
     let at = message.head.fields_start as usize;
     pieces(message, at, at, lines)

@@ -7,13 +7,12 @@ use std::fmt;
 use std::io::Write as _;
 use std::net::SocketAddr;
 
-use memchr::memchr2;
-
 use super::message::Message;
 use super::name::Name;
 use super::patch;
 use super::text::Members;
 use super::via::Via;
+use crate::wire::line::clean;
 
 /// Writes a response to a request (RFC 3261 §8.2.6).
 #[derive(Debug)]
@@ -200,13 +199,6 @@ impl Lines<'_> {
         }
         let _ = write!(lines.out, "Content-Length: {}\r\n\r\n", body.len());
         lines.out.extend_from_slice(body);
-    }
-}
-
-/// Makes spaces of line ends.
-pub(crate) fn clean(text: &mut [u8]) {
-    if memchr2(b'\r', b'\n', text).is_some() {
-        text.iter_mut().filter(|byte| matches!(byte, b'\r' | b'\n')).for_each(|byte| *byte = b' ');
     }
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::wire::line;
 use crate::wire::sip::Scanner;
 
 fn invite(uri: &str, via: &str) -> String {
@@ -19,7 +20,7 @@ const VIA: &str = "SIP/2.0/UDP c;branch=z9hG4bK1";
 #[test]
 fn a_header_is_put_in_front_of_the_others() {
     let mut line = Vec::new();
-    header_line(&mut line, "X-Pointsman-Worker", b"w1\r\nEvil: 1");
+    line::write(&mut line, "X-Pointsman-Worker", b"w1\r\nEvil: 1");
     let text = invite("sip:a@h", VIA);
     let changed = patched(&text, |message| {
         // The pieces borrow from the buffer as long as from the message.
