@@ -2,37 +2,26 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
 
-use std::net::SocketAddr;
+#[path = "support/rig.rs"]
+mod rig;
+
 use std::time::Duration;
 
 use pointsman::config::SizeSource;
 use pointsman::dispatch::counters::Kind;
-use pointsman::dispatch::decision::{
-    Admin, Arrival, Brought, Cause, Decision, Handoff, Joined, Reason, Return, Returned, Room, Services, Target,
-};
+use pointsman::dispatch::decision::{Admin, Brought, Cause, Decision, Handoff, Reason, Return, Room, Services, Target};
 use pointsman::dispatch::fingerprint::Printer;
 use pointsman::dispatch::history::Outcome;
-use pointsman::dispatch::identity::Keyring;
 use pointsman::dispatch::mgcp::Names;
 use pointsman::dispatch::rules::Rules;
 use pointsman::dispatch::size::SizeNote;
-use pointsman::dispatch::{Dispatch, Setup};
 use pointsman::handoff::frame::{AccessAction, AccessRule, RefuseReason, Report, Transport};
-use pointsman::ids::{ConnId, Incarnation, ListenerId, Seq, TokenKey, TransactionRange, WorkerId};
+use pointsman::ids::{Incarnation, Seq, TokenKey, TransactionRange, WorkerId};
 use pointsman::time::Time;
 use pointsman::wire::mgcp::{Message, ReturnCode, TransactionId, parse};
+use rig::{KEY, Rig, START, returned};
 
-const KEY: TokenKey = TokenKey::new([9; 32]);
-const START: Time = Time(1_000_000_000);
 const SECOND: Duration = Duration::from_secs(1);
-
-/// A dispatcher with its workers, and a clock that the test moves.
-struct Rig {
-    dispatch: Dispatch,
-    arrival: Arrival,
-    now: Time,
-    lives: Vec<u64>,
-}
 
 fn rules() -> Rules {
     Rules { slow_start: Duration::ZERO, mgcp_domains: vec!["ms.example.net".to_owned()], ..Rules::default() }
@@ -43,52 +32,13 @@ fn rig(workers: usize) -> Rig {
 }
 
 fn rig_with(workers: usize, rules: Rules, table_cap: usize) -> Rig {
-    let setup = Setup { rules, keys: Keyring::new(KEY), table_cap, group_cap: 100, workers, seed: 1 };
-    let arrival = Arrival {
-        listener: ListenerId(0),
-        transport: Transport::Mgcp,
-        conn: ConnId(0),
-        source: "203.0.113.5:2727".parse().unwrap(),
-        local: "198.51.100.1:2427".parse().unwrap(),
-        received: START,
-    };
-    let mut rig = Rig { dispatch: Dispatch::new(setup), arrival, now: START, lives: vec![0; workers] };
-    (0..workers).for_each(|worker| rig.up(worker as u16, 100));
-    rig
+    Rig::new(Transport::Mgcp, workers, rules, table_cap)
 }
 
 impl Rig {
-    fn up(&mut self, worker: u16, capacity: u32) {
-        self.up_serving(worker, capacity, Services::ALL);
-    }
-
     fn up_serving(&mut self, worker: u16, capacity: u32, services: Services) {
         let joined = self.joined(worker, capacity, services);
         self.dispatch.on_worker_up(WorkerId(worker), &joined, self.now);
-    }
-
-    fn joined(&mut self, worker: u16, capacity: u32, services: Services) -> Joined {
-        let life = &mut self.lives[usize::from(worker)];
-        *life += 1;
-        Joined {
-            incarnation: Incarnation::new(u64::from(worker) << 20 | *life),
-            capacity,
-            services,
-            addresses: vec![SocketAddr::from(([0, 0, 0, 0], 5070 + worker))],
-            mgcp: vec![
-                SocketAddr::from(([198, 51, 100, 1], 2430 + worker)),
-                SocketAddr::from(([198, 51, 100, 20_u8.wrapping_add(worker as u8)], 2427)),
-            ],
-        }
-    }
-
-    fn down(&mut self, worker: u16) {
-        self.dispatch.on_worker_down(WorkerId(worker), self.now);
-    }
-
-    /// The token of a worker's life, the first being 1.
-    fn token(&self, worker: u16, life: u64) -> String {
-        KEY.token(Incarnation::new(u64::from(worker) << 20 | life)).to_string()
     }
 
     /// A connection id of a worker's life.
@@ -114,25 +64,9 @@ impl Rig {
         handoff
     }
 
-    fn answered(&mut self, handoff: &Handoff) {
-        self.dispatch.on_answered(handoff.entry.unwrap(), self.now);
-    }
-
     fn back(&mut self, text: &str, had: &Handoff, cause: Cause) -> Decision {
-        let back = Returned {
-            cause,
-            from: had.worker,
-            seq: had.seq,
-            tried: had.tried,
-            since: had.since,
-            deaths: had.deaths,
-            sent: true,
-            follows: had.follows,
-            entry: had.entry,
-            size: had.size,
-        };
         let message = parse(text.as_bytes()).unwrap();
-        let decision = self.dispatch.on_mgcp_returned(&message, &self.arrival, &back, self.now);
+        let decision = self.dispatch.on_mgcp_returned(&message, &self.arrival, &returned(had, cause), self.now);
         self.dispatch.check();
         decision
     }
@@ -300,8 +234,7 @@ fn a_call_that_no_worker_has_begun_is_forgotten_with_its_last_leg() {
     rig.hand(&crcx(3, "c"));
     rig.hand(&command("CRCX", 4, &format!("ann/{}/$@ms", rig.token(1, 1)), "C: d\n"));
     assert_eq!(rig.dispatch.group_len(), 2);
-    rig.now = rig.now + 33 * SECOND;
-    rig.dispatch.handle_timeout(rig.now);
+    rig.pass(33 * SECOND);
     assert_eq!((rig.dispatch.group_len(), rig.dispatch.table_len()), (0, 0), "nobody has answered");
 }
 
@@ -327,8 +260,7 @@ fn a_retransmission_reaches_the_same_worker_from_any_port_whether_it_has_answere
     rig.arrival.source.set_port(40_000);
     assert_eq!(given(rig.send(&text)), (first.worker.0, Reason::Retransmission, 0));
     rig.answered(&first);
-    rig.now = rig.now + 29 * SECOND;
-    rig.dispatch.handle_timeout(rig.now);
+    rig.pass(29 * SECOND);
     assert_eq!(given(rig.send("CRCX 0007 ann/$@ms MGCP 1.0\nC: a\n")), (first.worker.0, Reason::Retransmission, 0));
     rig.arrival.source.set_port(2727);
     assert_eq!(given(rig.send(&command("RQNT", 7, "ann/1@ms", ""))).1, Reason::Retransmission, "its sender's mistake");
@@ -823,12 +755,10 @@ fn a_worker_that_dies_is_left_out_and_one_that_says_nothing_for_five_seconds() {
     rig.dispatch.on_gathered(gathering, WorkerId(0), b"250 1 OK\n", rig.now);
     rig.down(1);
     assert_eq!(rig.dispatch.poll_gathered(), None);
-    rig.now = rig.now + 5 * SECOND;
-    rig.dispatch.handle_timeout(rig.now);
+    rig.pass(5 * SECOND);
     assert_eq!(rig.dispatch.poll_gathered(), Some(gathering));
     assert_eq!(gathered(&mut rig, gathering).unwrap(), "250 1 Connection deleted\r\n");
-    rig.now = rig.now + 33 * SECOND;
-    rig.dispatch.handle_timeout(rig.now);
+    rig.pass(33 * SECOND);
     assert_eq!(rig.dispatch.gathering_len(), 0);
 }
 

@@ -2,13 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
 
+#[path = "support/rig.rs"]
+mod rig;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use pointsman::config::{MethodRule, Policy, SizeSource};
 use pointsman::dispatch::decision::{
-    Admin, Answer, Arrival, Brought, Cause, Decision, EntryId, Handoff, Joined, Operational, Reason, Returned, Room,
-    Target, Tried,
+    Admin, Answer, Brought, Cause, Decision, EntryId, Handoff, Joined, Operational, Reason, Room, Target, Tried,
 };
 use pointsman::dispatch::fingerprint::Printer;
 use pointsman::dispatch::history::Outcome;
@@ -19,21 +21,10 @@ use pointsman::dispatch::size::SizeNote;
 use pointsman::dispatch::transaction::Names;
 use pointsman::dispatch::{Dispatch, Setup};
 use pointsman::handoff::frame::{AccessAction, AccessRule, RefuseReason, Report, Transaction, Transport};
-use pointsman::ids::{ConnId, Incarnation, ListenerId, Seq, TokenKey, WorkerId};
+use pointsman::ids::{Incarnation, Seq, WorkerId};
 use pointsman::time::Time;
 use pointsman::wire::sip::Scanner;
-
-const KEY: TokenKey = TokenKey::new([9; 32]);
-const START: Time = Time(1_000_000_000);
-
-/// A dispatcher with its workers, and a clock that the test moves.
-struct Rig {
-    dispatch: Dispatch,
-    scanner: Scanner,
-    arrival: Arrival,
-    now: Time,
-    lives: Vec<u64>,
-}
+use rig::{KEY, Rig, START, returned};
 
 fn rules() -> Rules {
     Rules { slow_start: Duration::ZERO, ..Rules::default() }
@@ -44,39 +35,10 @@ fn rig(workers: usize) -> Rig {
 }
 
 fn rig_with(workers: usize, rules: Rules, table_cap: usize) -> Rig {
-    let setup = Setup { rules, keys: Keyring::new(KEY), table_cap, group_cap: 100, workers, seed: 1 };
-    let arrival = Arrival {
-        listener: ListenerId(0),
-        transport: Transport::Udp,
-        conn: ConnId(0),
-        source: "203.0.113.5:5060".parse().unwrap(),
-        local: "198.51.100.1:5060".parse().unwrap(),
-        received: START,
-    };
-    let mut rig =
-        Rig { dispatch: Dispatch::new(setup), scanner: Scanner::new(), arrival, now: START, lives: vec![0; workers] };
-    (0..workers).for_each(|worker| rig.up(worker as u16, 100));
-    rig
+    Rig::new(Transport::Udp, workers, rules, table_cap)
 }
 
 impl Rig {
-    fn up(&mut self, worker: u16, capacity: u32) {
-        let life = &mut self.lives[usize::from(worker)];
-        *life += 1;
-        let incarnation = Incarnation::new(u64::from(worker) << 20 | *life);
-        let addresses = vec![SocketAddr::from(([0, 0, 0, 0], 5070 + worker))];
-        self.dispatch.on_worker_up(WorkerId(worker), &Joined::sip(incarnation, capacity, addresses), self.now);
-    }
-
-    fn down(&mut self, worker: u16) {
-        self.dispatch.on_worker_down(WorkerId(worker), self.now);
-    }
-
-    /// The token of a worker's life, the first being 1.
-    fn token(&self, worker: u16, life: u64) -> String {
-        KEY.token(Incarnation::new(u64::from(worker) << 20 | life)).to_string()
-    }
-
     fn report(&mut self, worker: u16, report: Report) {
         self.dispatch.on_report(WorkerId(worker), &report, self.now);
     }
@@ -87,41 +49,20 @@ impl Rig {
 
     fn send_bytes(&mut self, bytes: &[u8]) -> Decision {
         self.arrival.received = self.now;
-        match self.scanner.scan(bytes) {
+        match Scanner::new().scan(bytes) {
             Ok(message) => self.dispatch.on_message(&message, &self.arrival, self.now),
             Err(bad) => self.dispatch.on_unparsable(&bad, &self.arrival, self.now),
         }
     }
 
     fn back(&mut self, text: &str, had: &Handoff, cause: Cause) -> Decision {
-        let back = Returned {
-            cause,
-            from: had.worker,
-            seq: had.seq,
-            tried: had.tried,
-            since: had.since,
-            deaths: had.deaths,
-            sent: true,
-            follows: had.follows,
-            entry: had.entry,
-            size: had.size,
-        };
-        let message = self.scanner.scan(text.as_bytes()).unwrap();
-        self.dispatch.on_returned(&message, &self.arrival, &back, self.now)
+        let mut scanner = Scanner::new();
+        let message = scanner.scan(text.as_bytes()).unwrap();
+        self.dispatch.on_returned(&message, &self.arrival, &returned(had, cause), self.now)
     }
 
     fn refuse(&mut self, text: &str, had: &Handoff) -> Decision {
         self.back(text, had, Cause::Refused(RefuseReason::Full))
-    }
-
-    /// Answers what was handed over: its final response has left.
-    fn answered(&mut self, had: &Handoff) {
-        self.dispatch.on_answered(had.entry.unwrap(), self.now);
-    }
-
-    fn pass(&mut self, span: Duration) {
-        self.now = self.now + span;
-        self.dispatch.handle_timeout(self.now);
     }
 }
 
@@ -238,7 +179,8 @@ fn unknown_methods_get_501_and_refused_ones_405_both_with_allow() {
 fn a_request_that_waited_longer_than_its_sender_is_dropped() {
     let mut rig = rig(1);
     let text = invite("a");
-    let message = rig.scanner.scan(text.as_bytes()).unwrap();
+    let mut scanner = Scanner::new();
+    let message = scanner.scan(text.as_bytes()).unwrap();
     let late = rig.now + Duration::from_secs(33);
     assert_eq!(rig.dispatch.on_message(&message, &rig.arrival, late), dropped(Reason::TooOld));
 }

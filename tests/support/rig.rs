@@ -1,0 +1,99 @@
+//! A dispatcher's decision with its workers, and a clock that the test moves: what the tests of both protocols' rules share.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use pointsman::dispatch::decision::{Arrival, Cause, Handoff, Joined, Returned, Services};
+use pointsman::dispatch::identity::Keyring;
+use pointsman::dispatch::rules::Rules;
+use pointsman::dispatch::{Dispatch, Setup};
+use pointsman::handoff::frame::Transport;
+use pointsman::ids::{ConnId, Incarnation, ListenerId, TokenKey, WorkerId};
+use pointsman::time::Time;
+
+pub const KEY: TokenKey = TokenKey::new([9; 32]);
+pub const START: Time = Time(1_000_000_000);
+
+pub struct Rig {
+    pub dispatch: Dispatch,
+    /// How the next message comes.
+    pub arrival: Arrival,
+    pub now: Time,
+    /// How many lives each slot has had.
+    pub lives: Vec<u64>,
+}
+
+impl Rig {
+    /// A dispatcher whose workers are there, each with a hundred units.
+    pub fn new(transport: Transport, workers: usize, rules: Rules, table_cap: usize) -> Self {
+        let (source, local) = if transport == Transport::Mgcp { (2727, 2427) } else { (5060, 5060) };
+        let setup = Setup { rules, keys: Keyring::new(KEY), table_cap, group_cap: 100, workers, seed: 1 };
+        let arrival = Arrival {
+            listener: ListenerId(0),
+            transport,
+            conn: ConnId(0),
+            source: SocketAddr::from(([203, 0, 113, 5], source)),
+            local: SocketAddr::from(([198, 51, 100, 1], local)),
+            received: START,
+        };
+        let mut rig = Rig { dispatch: Dispatch::new(setup), arrival, now: START, lives: vec![0; workers] };
+        (0..workers).for_each(|worker| rig.up(worker as u16, 100));
+        rig
+    }
+
+    pub fn up(&mut self, worker: u16, capacity: u32) {
+        let joined = self.joined(worker, capacity, Services::ALL);
+        self.dispatch.on_worker_up(WorkerId(worker), &joined, self.now);
+    }
+
+    /// What the next life of a worker says of itself.
+    pub fn joined(&mut self, worker: u16, capacity: u32, services: Services) -> Joined {
+        let life = &mut self.lives[usize::from(worker)];
+        *life += 1;
+        Joined {
+            incarnation: Incarnation::new(u64::from(worker) << 20 | *life),
+            capacity,
+            services,
+            addresses: vec![SocketAddr::from(([0, 0, 0, 0], 5070 + worker))],
+            mgcp: vec![
+                SocketAddr::from(([198, 51, 100, 1], 2430 + worker)),
+                SocketAddr::from(([198, 51, 100, 20_u8.wrapping_add(worker as u8)], 2427)),
+            ],
+        }
+    }
+
+    pub fn down(&mut self, worker: u16) {
+        self.dispatch.on_worker_down(WorkerId(worker), self.now);
+    }
+
+    /// The token of a worker's life, the first being 1.
+    pub fn token(&self, worker: u16, life: u64) -> String {
+        KEY.token(Incarnation::new(u64::from(worker) << 20 | life)).to_string()
+    }
+
+    /// What was handed over has its final response, and that has left.
+    pub fn answered(&mut self, had: &Handoff) {
+        self.dispatch.on_answered(had.entry.unwrap(), self.now);
+    }
+
+    pub fn pass(&mut self, span: Duration) {
+        self.now = self.now + span;
+        self.dispatch.handle_timeout(self.now);
+    }
+}
+
+/// What was handed over, as it comes back.
+pub fn returned(had: &Handoff, cause: Cause) -> Returned {
+    Returned {
+        cause,
+        from: had.worker,
+        seq: had.seq,
+        tried: had.tried,
+        since: had.since,
+        deaths: had.deaths,
+        sent: true,
+        follows: had.follows,
+        entry: had.entry,
+        size: had.size,
+    }
+}
