@@ -3,25 +3,22 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a bench that cannot go on fails here")]
 
+#[path = "../tests/support/numbered.rs"]
+mod numbered;
+
 use std::hint::black_box;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use numbered::{KEY, Numbered, arrival, dispatch, enter};
 use pointsman::config::Policy;
-use pointsman::dispatch::decision::{Arrival, Joined, Services, Target};
-use pointsman::dispatch::fingerprint::{Printer, SourcePrint};
-use pointsman::dispatch::identity::Keyring;
-use pointsman::dispatch::rules::Rules;
-use pointsman::dispatch::table::{NewEntry, State, Table};
-use pointsman::dispatch::{Dispatch, Setup};
-use pointsman::handoff::frame::Transport;
-use pointsman::ids::{ConnId, Incarnation, ListenerId, TokenKey, WorkerId};
+use pointsman::dispatch::decision::Target;
+use pointsman::dispatch::fingerprint::Printer;
+use pointsman::dispatch::table::Table;
+use pointsman::ids::Incarnation;
 use pointsman::time::Time;
 use pointsman::wire::mgcp;
 use pointsman::wire::sip::Scanner;
-
-const KEY: TokenKey = TokenKey::new([9; 32]);
 
 /// An INVITE of about 1 KB with an offer; `NNNNNNNNNN` is the place of its number.
 fn template() -> Vec<u8> {
@@ -49,68 +46,12 @@ fn crcx() -> Vec<u8> {
         .to_vec()
 }
 
-struct Caller {
-    bytes: Vec<u8>,
-    places: Vec<usize>,
-    number: u64,
-    digits: usize,
-}
-
-impl Caller {
-    fn new() -> Self {
-        Caller::of(template(), 10)
-    }
-
-    /// A message with a number of so many digits.
-    fn of(bytes: Vec<u8>, digits: usize) -> Self {
-        let mark = &b"NNNNNNNNNN"[..digits];
-        let places = (0..bytes.len()).filter(|&at| bytes[at..].starts_with(mark)).collect();
-        Caller { bytes, places, number: 0, digits }
-    }
-
-    fn next(&mut self) {
-        self.number += 1;
-        let mut digits = [b'0'; 10];
-        let mut rest = self.number;
-        for digit in digits.iter_mut().rev() {
-            *digit = b'0' + (rest % 10) as u8;
-            rest /= 10;
-        }
-        let digits = &digits[10 - self.digits..];
-        self.places.iter().for_each(|&at| self.bytes[at..at + digits.len()].copy_from_slice(digits));
-    }
-}
-
-fn arrival(now: Time) -> Arrival {
-    Arrival {
-        listener: ListenerId(0),
-        transport: Transport::Udp,
-        conn: ConnId(0),
-        source: SocketAddr::from(([203, 0, 113, 5], 5060)),
-        local: SocketAddr::from(([198, 51, 100, 1], 5060)),
-        received: now,
-    }
-}
-
-fn dispatch(workers: usize, policy: Policy, table_cap: usize) -> Dispatch {
-    let rules = Rules { policy, slow_start: Duration::ZERO, ..Rules::default() };
-    let setup = Setup { rules, keys: Keyring::new(KEY), table_cap, group_cap: 1024, workers, seed: 3 };
-    let mut dispatch = Dispatch::new(setup);
-    for worker in 0..workers as u16 {
-        let addresses = vec![SocketAddr::from(([198, 51, 100, 1], 10_000 + worker))];
-        let joined =
-            Joined { services: Services::ALL, ..Joined::sip(Incarnation::new(u64::from(worker)), u32::MAX, addresses) };
-        dispatch.on_worker_up(WorkerId(worker), &joined, Time(1));
-    }
-    dispatch
-}
-
 /// Scan and decision of new INVITEs against a table that holds `held` entries all the time: each new one answered, each
 /// pushing out the oldest.
 fn new_invites(criterion: &mut Criterion, name: &str, workers: usize, policy: Policy, held: usize) {
     let mut dispatch = dispatch(workers, policy, held);
-    let (mut caller, mut scanner, now) = (Caller::new(), Scanner::new(), Time(1_000_000));
-    let mut step = |caller: &mut Caller| {
+    let (mut caller, mut scanner, now) = (Numbered::new(template(), 10), Scanner::new(), Time(1_000_000));
+    let mut step = |caller: &mut Numbered| {
         caller.next();
         let message = scanner.scan(&caller.bytes).unwrap();
         let decision = dispatch.on_message(&message, &arrival(now), now);
@@ -127,8 +68,8 @@ fn new_invites(criterion: &mut Criterion, name: &str, workers: usize, policy: Po
 /// The same of new connections.
 fn new_connections(criterion: &mut Criterion, name: &str, workers: usize, policy: Policy, held: usize) {
     let mut dispatch = dispatch(workers, policy, held);
-    let (mut caller, now) = (Caller::of(crcx(), 9), Time(1_000_000));
-    let mut step = |caller: &mut Caller| {
+    let (mut caller, now) = (Numbered::new(crcx(), 9), Time(1_000_000));
+    let mut step = |caller: &mut Numbered| {
         caller.next();
         let message = mgcp::parse(&caller.bytes).unwrap();
         let decision = dispatch.on_mgcp(&message, &arrival(now), now);
@@ -143,7 +84,7 @@ fn new_connections(criterion: &mut Criterion, name: &str, workers: usize, policy
 }
 
 fn connections(criterion: &mut Criterion) {
-    let mut caller = Caller::of(crcx(), 9);
+    let mut caller = Numbered::new(crcx(), 9);
     criterion.bench_function("parse of a CRCX alone, with the number written", |bench| {
         bench.iter(|| {
             caller.next();
@@ -165,7 +106,7 @@ fn connections(criterion: &mut Criterion) {
     let now = Time(1_000_000);
     for (workers, held) in [(4, 1_000), (4, 1_000_000), (1024, 1_000_000)] {
         let mut known = dispatch(workers, Policy::LeastLoad, held);
-        let mut caller = Caller::of(
+        let mut caller = Numbered::new(
             format!(
                 "DLCX NNNNNNNNN bridge/{}/17@ms.example.net MGCP 1.0\r\nC: 5f00NNNNNNNNN\r\nI: 0123456789abcdef\r\n",
                 KEY.token(Incarnation::new(2))
@@ -184,7 +125,7 @@ fn connections(criterion: &mut Criterion) {
 }
 
 fn decide(criterion: &mut Criterion) {
-    let mut caller = Caller::new();
+    let mut caller = Numbered::new(template(), 10);
     let mut scanner = Scanner::new();
     criterion.bench_function("scan alone, with the number written", |bench| {
         bench.iter(|| {
@@ -229,19 +170,7 @@ fn table(criterion: &mut Criterion) {
         let mut number = 0_u64;
         let mut step = |table: &mut Table| {
             number += 1;
-            let new = NewEntry {
-                branch: printer.print(1, &[&number.to_le_bytes()]),
-                call: printer.print(2, &[&number.to_le_bytes()]),
-                cseq: 1,
-                worker: WorkerId(1),
-                life: 1,
-                group: None,
-                is_invite: true,
-                state: State::Pending,
-                source: SourcePrint::default(),
-            };
-            let (id, _) = table.insert(new, Time(number)).unwrap();
-            table.answered(id, Time(number));
+            enter(table, &printer, number);
         };
         (0..held).for_each(|_| step(&mut table));
         criterion.bench_function(&format!("table insert+answered+evict/{held}"), |bench| {

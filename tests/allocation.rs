@@ -2,25 +2,26 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
 
-use std::net::SocketAddr;
+#[path = "support/numbered.rs"]
+mod numbered;
+
 use std::time::Duration;
 
 use allocation_counter::measure;
-use pointsman::dispatch::decision::{Arrival, Joined, Services, Target};
-use pointsman::dispatch::fingerprint::{Printer, SourcePrint};
-use pointsman::dispatch::identity::Keyring;
-use pointsman::dispatch::rules::Rules;
-use pointsman::dispatch::table::{NewEntry, State, Table};
-use pointsman::dispatch::{Dispatch, Setup};
+use numbered::{KEY, Numbered, arrival, dispatch, enter};
+use pointsman::config::Policy;
+use pointsman::dispatch::Dispatch;
+use pointsman::dispatch::decision::Target;
+use pointsman::dispatch::fingerprint::Printer;
+use pointsman::dispatch::table::Table;
 use pointsman::handoff::Transmit;
-use pointsman::handoff::frame::{Envelope, FrameBuilder, Report, Transport};
+use pointsman::handoff::frame::{Envelope, FrameBuilder, Report};
 use pointsman::handoff::front::{Front, FrontEvent, Note};
-use pointsman::ids::{ConnId, Incarnation, ListenerId, Seq, TokenKey, WorkerId};
+use pointsman::ids::{Incarnation, Seq, WorkerId};
 use pointsman::time::Time;
 use pointsman::wire::mgcp;
 use pointsman::wire::sip::Scanner;
 
-const KEY: TokenKey = TokenKey::new([9; 32]);
 const WORKERS: usize = 4;
 
 const CRCX: &str = "CRCX NNNNNNNN bridge/$@ms.example.net MGCP 1.0\r\nC: 5fNNNNNNNN\r\nK: 1-3\r\nL: p:20, a:PCMU, x-size:2\r\n\
@@ -40,67 +41,32 @@ struct Lane {
     /// What the worker of each link has not answered.
     waiting: Vec<Vec<Seq>>,
     answers: FrameBuilder,
-    message: Vec<u8>,
-    places: Vec<usize>,
-    number: u32,
+    message: Numbered,
     reports: u64,
 }
 
 impl Lane {
     fn new(text: &str) -> Self {
-        let rules = Rules { slow_start: Duration::ZERO, ..Rules::default() };
-        let keys = Keyring::new(KEY);
-        let mut dispatch =
-            Dispatch::new(Setup { rules, keys, table_cap: 1000, group_cap: 100, workers: WORKERS, seed: 1 });
-        for worker in 0..WORKERS as u16 {
-            let addresses = vec![SocketAddr::from(([198, 51, 100, 1], 10_000 + worker))];
-            let joined = Joined {
-                services: Services::ALL,
-                ..Joined::sip(Incarnation::new(worker.into()), 1_000_000, addresses)
-            };
-            dispatch.on_worker_up(WorkerId(worker), &joined, Time(1));
-        }
-        let message = text.as_bytes().to_vec();
-        let places = text.match_indices("NNNNNNNN").map(|(at, _)| at).collect();
         Lane {
             scanner: Scanner::new(),
-            dispatch,
+            dispatch: dispatch(WORKERS, Policy::LeastLoad, 1000),
             links: (0..WORKERS).map(|_| Front::new(1 << 20)).collect(),
             waiting: (0..WORKERS).map(|_| Vec::with_capacity(64)).collect(),
             answers: FrameBuilder::new(),
-            message,
-            places,
-            number: 0,
+            message: Numbered::new(text.into(), 8),
             reports: 0,
-        }
-    }
-
-    fn arrival(now: Time) -> Arrival {
-        Arrival {
-            listener: ListenerId(0),
-            transport: Transport::Udp,
-            conn: ConnId(0),
-            source: SocketAddr::from(([203, 0, 113, 5], 5060)),
-            local: SocketAddr::from(([198, 51, 100, 1], 5060)),
-            received: now,
         }
     }
 
     /// A new message and its retransmission, decided and pushed to a link.
     fn receive(&mut self, now: Time) {
-        self.number += 1;
-        let mut digits = [0; 8];
-        let mut rest = self.number;
-        for digit in digits.iter_mut().rev() {
-            (*digit, rest) = (b'0' + (rest % 10) as u8, rest / 10);
-        }
-        self.places.iter().for_each(|&at| self.message[at..at + 8].copy_from_slice(&digits));
-        let arrival = Lane::arrival(now);
+        self.message.next();
+        let arrival = arrival(now);
         for _ in 0..2 {
-            let decision = if let Ok(message) = self.scanner.scan(&self.message) {
+            let decision = if let Ok(message) = self.scanner.scan(&self.message.bytes) {
                 self.dispatch.on_message(&message, &arrival, now)
             } else {
-                self.dispatch.on_mgcp(&mgcp::parse(&self.message).unwrap(), &arrival, now)
+                self.dispatch.on_mgcp(&mgcp::parse(&self.message.bytes).unwrap(), &arrival, now)
             };
             let Target::Worker(handoff) = decision.target else { panic!("{decision:?}") };
             let envelope = Envelope {
@@ -125,7 +91,7 @@ impl Lane {
                 chain: None,
             };
             let at = usize::from(handoff.worker.0);
-            self.links[at].push(&envelope, note, &[&self.message]).unwrap();
+            self.links[at].push(&envelope, note, &[&self.message.bytes]).unwrap();
             self.dispatch.on_link_room(handoff.worker, self.links[at].room());
             self.waiting[at].push(handoff.seq);
         }
@@ -173,11 +139,11 @@ fn a_message_on_its_way_through_a_lane_allocates_nothing() {
         let mut lane = Lane::new(text);
         // Lists that grow with use have their size after this.
         let now = lane.run(Time(1_000_000), 100);
-        let before = lane.number;
+        let before = lane.message.number;
         let counted = measure(|| {
             lane.run(now, 100);
         });
-        assert_eq!(lane.number - before, 1600);
+        assert_eq!(lane.message.number - before, 1600);
         assert_eq!((counted.count_total, counted.bytes_total), (0, 0), "{text}");
     }
 }
@@ -186,28 +152,12 @@ fn a_message_on_its_way_through_a_lane_allocates_nothing() {
 fn a_million_transactions_fit_into_160_mib_and_take_no_more_as_they_come_and_go() {
     let printer = Printer::new(&KEY);
     let held = 1_000_000_u64;
-    let enter = |table: &mut Table, number: u64| {
-        let text = number.to_le_bytes();
-        let new = NewEntry {
-            branch: printer.print(1, &[&text]),
-            call: printer.print(2, &[&text]),
-            cseq: 1,
-            worker: WorkerId(1),
-            life: 1,
-            group: None,
-            is_invite: true,
-            state: State::Pending,
-            source: SourcePrint::default(),
-        };
-        let (id, _) = table.insert(new, Time(number)).unwrap();
-        table.answered(id, Time(number));
-    };
     let mut table = None;
     let counted = measure(|| table = Some(Table::new(held as usize, Duration::from_secs(180))));
     // The lower bound shows that something was counted.
     assert!((64 << 20..=160 << 20).contains(&counted.bytes_max), "{} MiB", counted.bytes_max >> 20);
     let mut table = table.unwrap();
-    let counted = measure(|| (0..held + held / 10).for_each(|number| enter(&mut table, number)));
+    let counted = measure(|| (0..held + held / 10).for_each(|number| enter(&mut table, &printer, number)));
     assert_eq!((table.len() as u64, counted.count_total), (held, 0));
 }
 
