@@ -15,7 +15,7 @@ use pointsman::dispatch::decision::Target;
 use pointsman::dispatch::fingerprint::Printer;
 use pointsman::dispatch::table::Table;
 use pointsman::handoff::Transmit;
-use pointsman::handoff::frame::{Envelope, FrameBuilder, Report};
+use pointsman::handoff::frame::{FrameBuilder, Report};
 use pointsman::handoff::front::{Front, FrontEvent, Note};
 use pointsman::ids::{Incarnation, Seq, WorkerId};
 use pointsman::time::Time;
@@ -69,20 +69,6 @@ impl Lane {
                 self.dispatch.on_mgcp(&mgcp::parse(&self.message.bytes).unwrap(), &arrival, now)
             };
             let Target::Worker(handoff) = decision.target else { panic!("{decision:?}") };
-            let envelope = Envelope {
-                seq: handoff.seq,
-                received: now,
-                deadline: handoff.deadline,
-                conn: arrival.conn,
-                size: handoff.size,
-                listener: arrival.listener,
-                transport: arrival.transport,
-                pinned: handoff.pinned,
-                again: handoff.again,
-                follows: handoff.follows,
-                source: arrival.source,
-                local: arrival.local,
-            };
             let note = Note {
                 entry: handoff.entry,
                 tried: handoff.tried,
@@ -91,7 +77,7 @@ impl Lane {
                 chain: None,
             };
             let at = usize::from(handoff.worker.0);
-            self.links[at].push(&envelope, note, &[&self.message.bytes]).unwrap();
+            self.links[at].push(&handoff.envelope(&arrival), note, &[&self.message.bytes]).unwrap();
             self.dispatch.on_link_room(handoff.worker, self.links[at].room());
             self.waiting[at].push(handoff.seq);
         }

@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 
-use crate::handoff::frame::{RefuseReason, Transaction, Transport};
+use crate::handoff::frame::{Envelope, RefuseReason, Transaction, Transport};
 use crate::ids::{ConnId, Incarnation, ListenerId, Seq, WorkerId};
 use crate::pack::{Damaged, Pack, Packed, packed};
 use crate::time::Time;
@@ -88,6 +88,26 @@ pub struct Handoff {
     pub since: Time,
     /// How many workers have died with it: goes into the note too.
     pub deaths: u8,
+}
+
+impl Handoff {
+    /// What the worker is told besides the message, which came so.
+    pub const fn envelope(&self, arrival: &Arrival) -> Envelope {
+        Envelope {
+            seq: self.seq,
+            received: arrival.received,
+            deadline: self.deadline,
+            conn: arrival.conn,
+            size: self.size,
+            listener: arrival.listener,
+            transport: arrival.transport,
+            pinned: self.pinned,
+            again: self.again,
+            follows: self.follows,
+            source: arrival.source,
+            local: arrival.local,
+        }
+    }
 }
 
 /// A response of the dispatcher's own.

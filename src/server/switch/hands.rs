@@ -13,7 +13,7 @@ use super::back::Back;
 use crate::config::Insert;
 use crate::dispatch::Dispatch;
 use crate::dispatch::decision::{Arrival, Cause, ChainId, Decision, Handoff, Target};
-use crate::handoff::frame::{Drain, Envelope, Record, RefuseReason};
+use crate::handoff::frame::{Drain, Record, RefuseReason};
 use crate::handoff::front::{self, Note};
 use crate::ids::WorkerId;
 use crate::wire::line;
@@ -101,20 +101,7 @@ pub(super) fn push<C: Channel>(
     pieces: &[&[u8]],
     message: &[u8],
 ) -> Option<Back> {
-    let envelope = Envelope {
-        seq: handoff.seq,
-        received: arrival.received,
-        deadline: handoff.deadline,
-        conn: arrival.conn,
-        size: handoff.size,
-        listener: arrival.listener,
-        transport: arrival.transport,
-        pinned: handoff.pinned,
-        again: handoff.again,
-        follows: handoff.follows,
-        source: arrival.source,
-        local: arrival.local,
-    };
+    let envelope = handoff.envelope(arrival);
     let Handoff { entry, tried, since, deaths, .. } = *handoff;
     let note = Note { entry, tried, since, deaths, chain };
     let not_taken = || Back {
