@@ -59,6 +59,8 @@ pub struct Agent {
     begun: u32,
     transactions: Vec<Transaction>,
     legs: Vec<Leg>,
+    /// Connections that it heard of when its call was over.
+    late: Vec<String>,
     /// Final answers that have not been acknowledged (§3.5.1).
     unacknowledged: Vec<u32>,
     /// When the connections are changed, when all endpoints are audited, and when the call is over.
@@ -110,6 +112,7 @@ impl Agent {
             begun: 0,
             transactions: Vec::new(),
             legs: Vec::new(),
+            late: Vec::new(),
             unacknowledged: Vec::new(),
             change_at: None,
             audit_at: None,
@@ -210,7 +213,14 @@ impl Agent {
             let (Some(endpoint), Some(connection)) = (text::header(message, "Z"), text::header(message, "I")) else {
                 return truth.broken(format!("a connection without a name: {message}"));
             };
-            if !self.legs.iter().any(|leg| leg.connection == connection) && self.stage != Stage::Over {
+            let is_known = self.legs.iter().any(|leg| leg.connection == connection);
+            if self.stage == Stage::Over && !self.late.iter().any(|late| late == connection) {
+                // A late copy was carried out after all, by another worker than the one that refused or died.
+                self.late.push(connection.to_owned());
+                let lines = format!("C: {}\r\nI: {connection}\r\n", self.call());
+                self.stage = Stage::Deleting;
+                self.begin(Kind::Delete, Some(endpoint.to_owned()), &lines, now, truth, out);
+            } else if !is_known && self.stage != Stage::Over {
                 self.legs.push(Leg { endpoint: endpoint.to_owned(), connection: connection.to_owned() });
             }
         }
