@@ -11,30 +11,26 @@
 mod reading;
 mod reunion;
 
-use std::collections::VecDeque;
-use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Interest, Poll, Token};
 
 use crate::call::external::{External, Identity, Output};
 use crate::call::{Hop, Transmit};
 use crate::handoff::frame::{DrainMode, Hello, Report};
 use crate::ids::{TransactionRange, WorkerId};
-use crate::net::process::StopSignals;
 use crate::net::udp::{Batch, Buffers, Delivery, Socket};
 use crate::net::{clock, random};
 use crate::time::Time;
 use crate::worker::link::LinkEnd;
-use crate::worker::links::{self, LINKS, MOST};
+use crate::worker::links::{LINKS, MOST};
 use crate::worker::orphan::Next;
-use crate::worker::process::SIGNALS;
 use crate::worker::process::gateway::group_of;
 use crate::worker::settings::{Link, WorkerError};
+use crate::worker::sources::{SIGNALS, Sources};
 use crate::worker::tie::Tie;
 
 /// The socket to the gateway.
@@ -83,16 +79,11 @@ impl Settings {
 /// The dispatcher cannot be reached or does not welcome the worker, or the system refuses a socket. A gateway that does
 /// not answer is no error: it is asked again and again.
 pub fn run(settings: Settings) -> Result<(), WorkerError> {
-    // Before any thread is started: they all inherit it.
-    let signals = StopSignals::take().map_err(WorkerError::system("cannot take signals"))?;
-    let poll = Poll::new().map_err(WorkerError::system("cannot make a poll"))?;
-    poll.registry()
-        .register(&mut SourceFd(&signals.as_raw_fd()), SIGNALS, Interest::READABLE)
-        .map_err(WorkerError::system("cannot watch signals"))?;
-    let socket = to_gateway(settings.gateway, &poll)?;
-    let introduced = LinkEnd::introduce(&Link::Path(settings.dispatcher.clone()), settings.hello(), &poll)?;
-    let (tie, _) = Tie::new(introduced, &poll)?;
-    Adapter::new(poll, signals, socket, tie, settings)?.run()
+    let sources = Sources::new()?;
+    let socket = to_gateway(settings.gateway, &sources.poll)?;
+    let introduced = LinkEnd::introduce(&Link::Path(settings.dispatcher.clone()), settings.hello(), &sources.poll)?;
+    let (tie, _) = Tie::new(introduced, &sources.poll)?;
+    Adapter::new(sources, socket, tie, settings)?.run()
 }
 
 /// A socket that hears the gateway and nobody else.
@@ -111,28 +102,19 @@ fn to_gateway(gateway: SocketAddr, poll: &Poll) -> Result<Socket, WorkerError> {
 
 /// Everything the process has.
 struct Adapter {
-    poll: Poll,
-    signals: StopSignals,
+    sources: Sources,
     settings: Settings,
     tie: Tie,
     external: External,
     /// To the gateway.
     socket: Socket,
     batch: Batch,
-    /// Sources that may have more to read: an edge is told only once.
-    ready: VecDeque<Token>,
     /// Whether the gateway was there when that was said last.
     was_there: bool,
 }
 
 impl Adapter {
-    fn new(
-        poll: Poll,
-        signals: StopSignals,
-        socket: Socket,
-        tie: Tie,
-        settings: Settings,
-    ) -> Result<Self, WorkerError> {
+    fn new(sources: Sources, socket: Socket, tie: Tie, settings: Settings) -> Result<Self, WorkerError> {
         let seed: [u8; 8] = random().map_err(WorkerError::system("no random numbers"))?;
         let external = External::new(Identity {
             token: tie.welcome.token.as_str().into(),
@@ -140,42 +122,18 @@ impl Adapter {
             units: settings.capacity.unwrap_or(tie.welcome.capacity),
             seed: u64::from_ne_bytes(seed),
         });
-        Ok(Adapter {
-            poll,
-            signals,
-            settings,
-            tie,
-            external,
-            socket,
-            batch: Batch::new(),
-            // The welcome's frame may have had company.
-            ready: VecDeque::from([links::token(0)]),
-            was_there: false,
-        })
+        Ok(Adapter { sources, settings, tie, external, socket, batch: Batch::new(), was_there: false })
     }
 
     fn run(mut self) -> Result<(), WorkerError> {
-        let mut events = Events::with_capacity(256);
         loop {
             let now = clock::now();
-            let wait = if self.ready.is_empty() {
-                self.poll_timeout().map(|due| due.since(now))
-            } else {
-                Some(Duration::ZERO)
-            };
-            match self.poll.poll(&mut events, wait) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                result => result.map_err(WorkerError::system("cannot wait for events"))?,
-            }
-            for event in &events {
-                if !self.ready.contains(&event.token()) {
-                    self.ready.push_back(event.token());
-                }
-            }
-            for _ in 0..self.ready.len() {
-                let Some(token) = self.ready.pop_front() else { break };
-                if self.on_ready(token) && !self.ready.contains(&token) {
-                    self.ready.push_back(token);
+            let due = if self.sources.ready() > 0 { None } else { self.poll_timeout() };
+            self.sources.wait(due.map(|due| due.since(now)), |_| {})?;
+            for _ in 0..self.sources.ready() {
+                let Some(token) = self.sources.next() else { break };
+                if self.on_ready(token) {
+                    self.sources.again(token);
                 }
                 self.carry_out();
             }
@@ -188,7 +146,8 @@ impl Adapter {
             if self.is_over(now) {
                 return Ok(());
             }
-            self.speak(now);
+            let report = self.report();
+            self.tie.speak(report, now, &mut self.sources);
         }
     }
 
@@ -204,7 +163,7 @@ impl Adapter {
             Token(LINKS) if self.tie.is_coming_back() => self.on_comeback(now),
             Token(token) if (LINKS..LINKS + MOST).contains(&token) => self.on_link(token - LINKS),
             SIGNALS => {
-                while self.signals.poll() {
+                while self.sources.signals.poll() {
                     let order = self.tie.stage.on_stop_signal(now);
                     self.obey(order, now);
                 }
@@ -296,16 +255,6 @@ impl Adapter {
             }
             Next::Leave => true,
         }
-    }
-
-    /// Reports when due, and sends what waits for the links.
-    fn speak(&mut self, now: Time) {
-        let (report, ready) = (self.report(), &mut self.ready);
-        self.tie.speak(report, now, |link| {
-            if !ready.contains(&link) {
-                ready.push_back(link);
-            }
-        });
     }
 
     fn report(&self) -> Report {

@@ -50,7 +50,7 @@ impl LinkEnd {
             Link::Inherited(_) => OwnPorts::default(),
             Link::Path(_) => OwnPorts::bind(settings.gateway)?,
         };
-        let hello = Hello { ports: ports.addresses(), ..settings.hello() };
+        let hello = Hello { ports: self::ports(&ports.udp, &ports.mgcp), ..settings.hello() };
         let mut introduced = LinkEnd::introduce(&settings.link, hello, poll)?;
         let Introduced { welcome, own, .. } = &mut introduced;
         if matches!(settings.link, Link::Path(_)) {
@@ -294,12 +294,11 @@ impl OwnPorts {
             }
         }
     }
+}
 
-    /// As they are said in Hello.
-    fn addresses(&self) -> Vec<Port> {
-        let port = |service: &'static str| {
-            move |socket: &Socket| Port { service: service.to_owned(), address: socket.local_addr() }
-        };
-        self.udp.iter().map(port("sip")).chain(self.mgcp.iter().map(port("mgcp"))).collect()
-    }
+/// A worker's own ports, as it names them in its Hello.
+pub(super) fn ports(sip: &[Socket], mgcp: &[Socket]) -> Vec<Port> {
+    let port =
+        |service: &'static str| move |own: &Socket| Port { service: service.to_owned(), address: own.local_addr() };
+    sip.iter().map(port("sip")).chain(mgcp.iter().map(port("mgcp"))).collect()
 }

@@ -34,6 +34,7 @@ mod report;
 mod screen;
 mod settings;
 mod size;
+mod sources;
 mod stage;
 mod streams;
 mod tie;

@@ -5,22 +5,18 @@ pub(super) mod gateway;
 mod reading;
 mod reunion;
 
-use std::collections::VecDeque;
-use std::io;
-use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Token, Waker};
 
 use crate::admin::run_dir::worker_lock;
 use crate::call::gateway::LookupKey;
 use crate::call::{CallKey, Identity, Limits, ResolveKey, Timers, Uas};
 use crate::handoff::frame::{DrainMode, Report};
 use crate::ids::{TokenKey, WorkerId};
-use crate::net::process::{LockError, LockFile, StopSignals};
+use crate::net::process::{LockError, LockFile};
 use crate::net::resolve::{Limits as Lookups, Resolver};
 use crate::net::udp::{Batch, Socket};
 use crate::net::{clock, random};
@@ -30,19 +26,18 @@ use crate::worker::application::{Application, Calls};
 use crate::worker::conferences::Conferences;
 use crate::worker::holdings::Holdings;
 use crate::worker::link::{LinkEnd, OwnPorts};
-use crate::worker::links::{self, LINKS, MOST};
+use crate::worker::links::{LINKS, MOST};
 use crate::worker::media::{Media, RTP_TOKENS};
 use crate::worker::mgcp::Mgcp;
 use crate::worker::orphan::Next;
 use crate::worker::screen::Screen;
 use crate::worker::settings::{Link, Settings, WorkerError};
+use crate::worker::sources::{SIGNALS, Sources};
 use crate::worker::streams::{self, Streams};
 use crate::worker::tie::Tie;
 
 /// Addresses that were looked up.
 pub(super) const RESOLVER: Token = Token(1);
-/// SIGTERM and SIGINT.
-pub(super) const SIGNALS: Token = Token(2);
 /// The slot's UDP sockets, by number.
 const OWN_UDP: usize = 1 << 8;
 /// The slot's TCP listeners, by number.
@@ -51,8 +46,6 @@ const OWN_TCP: usize = 1 << 9;
 const OWN_MGCP: usize = 1 << 10;
 /// Sockets of each kind that a slot can have.
 const SOCKETS: usize = 1 << 8;
-/// Batches or frames read from one source before others have their turn.
-pub(super) const TURNS: usize = 4;
 /// The lock of a slot is free this soon after its last holder has ended.
 const LOCK_WITHIN: Duration = Duration::from_secs(1);
 /// A name that takes longer is given up: the BYE's own time is 32 s.
@@ -65,16 +58,11 @@ const LOOKUP_WITHIN: Duration = Duration::from_secs(8);
 /// The dispatcher cannot be reached or does not welcome the worker, or the system refuses a socket. A link that ends
 /// later is no error: the calls go on.
 pub fn run(settings: Settings, application: impl Application) -> Result<(), WorkerError> {
-    // Before any thread is started: they all inherit it.
-    let signals = StopSignals::take().map_err(WorkerError::system("cannot take signals"))?;
-    let poll = Poll::new().map_err(WorkerError::system("cannot make a poll"))?;
-    poll.registry()
-        .register(&mut SourceFd(&signals.as_raw_fd()), SIGNALS, Interest::READABLE)
-        .map_err(WorkerError::system("cannot watch signals"))?;
+    let sources = Sources::new()?;
     // Before the slot's sockets come: who has them has the lock, and a new dispatcher waits for its holder.
     let lock = lock_slot(&settings)?;
-    let (tie, own) = Tie::new(LinkEnd::join(&settings, &poll)?, &poll)?;
-    Worker::new(poll, signals, lock, tie, own, settings, application)?.run()
+    let (tie, own) = Tie::new(LinkEnd::join(&settings, &sources.poll)?, &sources.poll)?;
+    Worker::new(sources, lock, tie, own, settings, application)?.run()
 }
 
 /// The lock of the slot that a dispatcher has started this worker for.
@@ -96,8 +84,7 @@ fn lock_slot(settings: &Settings) -> Result<Option<LockFile>, WorkerError> {
 
 /// Everything a worker process has.
 struct Worker<A> {
-    poll: Poll,
-    signals: StopSignals,
+    sources: Sources,
     /// Held as long as the sockets of a slot are; a worker that came by itself has its own.
     slot: Option<LockFile>,
     settings: Settings,
@@ -118,8 +105,6 @@ struct Worker<A> {
     scanner: Scanner,
     batch: Batch,
     rtp_batch: Batch,
-    /// Sources that may have more to read: an edge is told only once.
-    ready: VecDeque<Token>,
 }
 
 /// Whose message waits for an address.
@@ -142,8 +127,7 @@ enum Meanwhile {
 
 impl<A: Application> Worker<A> {
     fn new(
-        poll: Poll,
-        signals: StopSignals,
+        sources: Sources,
         lock: Option<LockFile>,
         tie: Tie,
         ports: OwnPorts,
@@ -172,7 +156,7 @@ impl<A: Application> Worker<A> {
         let mut mgcp = Mgcp::new(welcome, mgcp, listeners, units, [seed(24), seed(32), seed(40)]);
         mgcp.start(welcome, clock::now());
         let limits = Limits { units, ..Limits::default() };
-        let registry = poll.registry();
+        let registry = sources.poll.registry();
         for (number, socket) in own.iter().enumerate().take(SOCKETS) {
             streams::register(registry, socket, Token(OWN_UDP + number))?;
         }
@@ -190,8 +174,7 @@ impl<A: Application> Worker<A> {
             media: Media::new(media_registry, welcome.rtp_ports, seed(16)),
             uas: Uas::new(identity, limits, Timers::default(), settings.session_timer),
             mgcp,
-            poll,
-            signals,
+            sources,
             slot: lock,
             settings,
             screen: Screen::new(&welcome.access, &screen_key),
@@ -206,37 +189,19 @@ impl<A: Application> Worker<A> {
             scanner: Scanner::new(),
             batch: Batch::new(),
             rtp_batch: Batch::sized(32, 2_048),
-            // The welcome's frame may have had company.
-            ready: VecDeque::from([links::token(0)]),
         })
     }
 
     fn run(mut self) -> Result<(), WorkerError> {
-        let mut events = Events::with_capacity(1_024);
         loop {
             let now = clock::now();
-            let wait = if self.ready.is_empty() {
-                self.poll_timeout(now).map(|due| due.since(now))
-            } else {
-                Some(Duration::ZERO)
-            };
-            match self.poll.poll(&mut events, wait) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                result => result.map_err(WorkerError::system("cannot wait for events"))?,
-            }
-            let leftover = self.ready.len();
-            for event in &events {
-                if event.is_writable() {
-                    self.streams.on_writable(event.token());
-                }
-                if !self.ready.iter().take(leftover).any(|token| *token == event.token()) {
-                    self.ready.push_back(event.token());
-                }
-            }
-            for _ in 0..self.ready.len() {
-                let Some(token) = self.ready.pop_front() else { break };
+            let due = if self.sources.ready() > 0 { None } else { self.poll_timeout(now) };
+            let streams = &mut self.streams;
+            self.sources.wait(due.map(|due| due.since(now)), |token| streams.on_writable(token))?;
+            for _ in 0..self.sources.ready() {
+                let Some(token) = self.sources.next() else { break };
                 if self.on_ready(token) {
-                    self.ready.push_back(token);
+                    self.sources.again(token);
                 }
                 self.carry_out();
             }
@@ -255,7 +220,8 @@ impl<A: Application> Worker<A> {
             if self.is_over(now) {
                 return Ok(());
             }
-            self.speak(now);
+            let report = self.report(now);
+            self.tie.speak(report, now, &mut self.sources);
         }
     }
 
@@ -279,7 +245,7 @@ impl<A: Application> Worker<A> {
             Token(LINKS) if self.tie.is_coming_back() => self.on_comeback(now),
             Token(token) if (LINKS..LINKS + MOST).contains(&token) => self.on_link(token - LINKS),
             SIGNALS => {
-                while self.signals.poll() {
+                while self.sources.signals.poll() {
                     let order = self.tie.stage.on_stop_signal(now);
                     self.obey(order, now);
                 }
@@ -350,16 +316,6 @@ impl<A: Application> Worker<A> {
             }
             Next::Leave => true,
         }
-    }
-
-    /// Reports when due, and sends what waits for the links.
-    fn speak(&mut self, now: Time) {
-        let (report, ready) = (self.report(now), &mut self.ready);
-        self.tie.speak(report, now, |link| {
-            if !ready.contains(&link) {
-                ready.push_back(link);
-            }
-        });
     }
 
     fn report(&self, now: Time) -> Report {

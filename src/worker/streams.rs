@@ -21,6 +21,7 @@ use crate::net::udp::Socket;
 use crate::time::Time;
 use crate::wire::framing::{self, Framed};
 use crate::worker::settings::WorkerError;
+use crate::worker::sources::TURNS;
 
 /// Connections have tokens from here on: the place added.
 const STREAM_TOKENS: usize = 1 << 20;
@@ -42,8 +43,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 const OUTGOING_LIMIT: usize = 256 << 10;
 /// Bytes read at once.
 const READ: usize = 64 << 10;
-/// Reads from one connection before others have their turn.
-const TURNS: usize = 4;
 
 handle! {
     /// A connection.

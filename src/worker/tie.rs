@@ -4,7 +4,7 @@
 
 use std::io;
 
-use mio::{Poll, Token};
+use mio::Poll;
 
 use crate::handoff::back::{Back, BackEvent};
 use crate::handoff::frame::{AccessRule, DrainMode, Envelope, Hello, Report, Welcome};
@@ -17,6 +17,7 @@ use crate::worker::listeners::Listeners;
 use crate::worker::orphan::Next;
 use crate::worker::report::{CpuShare, Pace};
 use crate::worker::settings::WorkerError;
+use crate::worker::sources::Sources;
 use crate::worker::stage::Stage;
 
 /// A worker's tie to its dispatcher.
@@ -105,8 +106,8 @@ impl Tie {
         Some(heard)
     }
 
-    /// Reports when due, and sends what waits for the links. `ready` gets those that should be read.
-    pub(super) fn speak(&mut self, report: Report, now: Time, ready: impl FnMut(Token)) {
+    /// Reports when due, and sends what waits for the links.
+    pub(super) fn speak(&mut self, report: Report, now: Time, sources: &mut Sources) {
         if !self.links.is_up() {
             return;
         }
@@ -115,7 +116,7 @@ impl Tie {
             self.links.report(Report { cpu: self.cpu.measure(clock::cpu(), now), ..report });
             self.pace.reported(&report, now);
         }
-        self.links.flush(now, ready);
+        self.links.flush(now, |link| sources.add(link));
     }
 
     /// When [`Tie::speak`], [`Tie::on_comeback`], [`Tie::poll`] or the end of a drain is due, if this is to be reported.

@@ -6,8 +6,8 @@ use super::Adapter;
 use crate::call::Arrival;
 use crate::net::clock;
 use crate::wire::mgcp::{self, Message, Verb};
-use crate::worker::process::TURNS;
 use crate::worker::size::size_of_command;
+use crate::worker::sources::TURNS;
 
 impl Adapter {
     /// Frames from lane `number` of the dispatcher.

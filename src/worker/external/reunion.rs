@@ -29,7 +29,7 @@ impl Adapter {
 
     /// Links to a new dispatcher and says who it is. It comes as it came first, and tells of its calls when it is welcome.
     pub(super) fn come_back(&mut self, now: Time) -> io::Result<Comeback> {
-        let link = LinkEnd::connect(&self.settings.dispatcher, &self.poll)?;
+        let link = LinkEnd::connect(&self.settings.dispatcher, &self.sources.poll)?;
         let hello = Hello { draining: self.external.is_draining(), ..self.settings.hello() };
         let hello = self.tie.hello_again(&self.report(), hello);
         Comeback::begin(link, hello, &[], Vec::new(), Vec::new(), now)
@@ -37,7 +37,7 @@ impl Adapter {
 
     /// The link to a new dispatcher has something to say, or takes more; true when that dispatcher has welcomed us.
     pub(super) fn on_comeback(&mut self, now: Time) -> bool {
-        let is_back = self.tie.on_comeback(&self.poll, now);
+        let is_back = self.tie.on_comeback(&self.sources.poll, now);
         if is_back {
             self.on_welcome();
         }

@@ -1,6 +1,6 @@
 //! What the gateway asks for: messages sent, calls told to the dispatcher, names looked up. And its own ports.
 
-use super::{LOOKUP_WITHIN, Meanwhile, Question, TURNS, Worker};
+use super::{LOOKUP_WITHIN, Meanwhile, Question, Worker};
 use crate::call::Transmit;
 use crate::call::exchange::Hop;
 use crate::call::gateway::{LookupKey, Output};
@@ -11,6 +11,7 @@ use crate::time::Time;
 use crate::wire::mgcp::{self, Message};
 use crate::worker::application::Application;
 use crate::worker::mgcp::arrival;
+use crate::worker::sources::TURNS;
 
 impl<A: Application> Worker<A> {
     /// Does what the gateway asks for, until it asks for nothing more.

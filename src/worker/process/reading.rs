@@ -2,7 +2,7 @@
 
 use mio::Token;
 
-use super::{TURNS, Worker};
+use super::Worker;
 use crate::call::Arrival;
 use crate::dispatch::SMALLEST_ANSWERED;
 use crate::handoff::frame::AccessRule;
@@ -12,6 +12,7 @@ use crate::wire::mgcp;
 use crate::wire::sip::Method;
 use crate::worker::application::Application;
 use crate::worker::size::size_of;
+use crate::worker::sources::TURNS;
 
 impl<A: Application> Worker<A> {
     /// Frames from lane `number` of the dispatcher.

@@ -4,14 +4,13 @@ use std::io;
 use std::os::fd::AsFd;
 
 use super::{Meanwhile, Worker};
-use crate::handoff::frame::{Hello, PassedSocket, Port, RefuseReason, SocketRole};
+use crate::handoff::frame::{Hello, PassedSocket, RefuseReason, SocketRole};
 use crate::ids::Seq;
 use crate::net::clock;
-use crate::net::udp::Socket;
 use crate::time::Time;
 use crate::worker::application::Application;
 use crate::worker::comeback::Comeback;
-use crate::worker::link::LinkEnd;
+use crate::worker::link::{self, LinkEnd};
 use crate::worker::tie::Tie;
 
 impl<A: Application> Worker<A> {
@@ -80,18 +79,14 @@ impl<A: Application> Worker<A> {
     /// Links to a new dispatcher and begins to tell it what there is.
     pub(super) fn come_back(&mut self, now: Time) -> io::Result<Comeback> {
         let path = self.settings.handoff.as_deref().ok_or(io::ErrorKind::NotFound)?;
-        let link = LinkEnd::connect(path, &self.poll)?;
+        let link = LinkEnd::connect(path, &self.sources.poll)?;
         let hello = Hello { draining: self.uas.is_draining(), ..self.settings.hello() };
         let hello = self.tie.hello_again(&self.report(now), hello);
         let mut conferences = self.conferences.open();
         conferences.extend(self.open_calls());
         if self.slot.is_none() {
             // It comes as it came first, and tells the rest when it is welcome.
-            let port = |service: &'static str| {
-                move |own: &Socket| Port { service: service.to_owned(), address: own.local_addr() }
-            };
-            let ports = self.own.iter().map(port("sip")).chain(self.mgcp.own.iter().map(port("mgcp"))).collect();
-            let hello = Hello { ports, ..hello };
+            let hello = Hello { ports: link::ports(&self.own, &self.mgcp.own), ..hello };
             self.meanwhile = conferences.into_iter().map(|(since, name)| Meanwhile::Opened(name, since)).collect();
             return Comeback::begin(link, hello, &[], Vec::new(), Vec::new(), now);
         }
@@ -122,7 +117,7 @@ impl<A: Application> Worker<A> {
 
     /// The link to a new dispatcher has something to say, or takes more; true when that dispatcher has welcomed us.
     pub(super) fn on_comeback(&mut self, now: Time) -> bool {
-        let is_back = self.tie.on_comeback(&self.poll, now);
+        let is_back = self.tie.on_comeback(&self.sources.poll, now);
         if is_back {
             self.on_welcome();
         }
