@@ -5,7 +5,9 @@
 #[path = "support/rig.rs"]
 mod rig;
 
+use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use pointsman::config::{MethodRule, Policy, SizeSource};
@@ -1232,7 +1234,10 @@ fn what_another_lane_cannot_take_is_dropped_and_counted() {
 
 #[test]
 fn every_reason_is_given_by_a_test_here_or_of_mgcp() {
-    let tests = concat!(include_str!("sip.rs"), include_str!("mgcp.rs"));
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let of_mgcp = fs::read_dir(tests.join("mgcp")).unwrap().map(|file| file.unwrap().path());
+    let files = of_mgcp.chain([tests.join("sip.rs")]);
+    let tests: String = files.map(|file| fs::read_to_string(file).unwrap()).collect();
     for reason in Reason::all() {
         let name = format!("Reason::{reason:?}");
         let is_named = tests
