@@ -143,17 +143,22 @@ impl Dispatch {
             state: State::Pending,
             source: self.source(summary).print(),
         };
-        let entry = match self.table.insert(new, now) {
+        let entry = self.record(new, now);
+        self.hand_over(message, summary, arrival, placement, entry, (Tried::default(), now, 0), now)
+    }
+
+    /// Writes an entry into the table; its leg of a group counts no more where the table is full of those that wait.
+    pub(super) fn record(&mut self, new: NewEntry, now: Time) -> Option<EntryId> {
+        match self.table.insert(new, now) {
             Ok((id, evicted)) => {
                 self.counters.evicted += u64::from(evicted.is_some());
                 Some(id)
             }
             Err(_) => {
-                group.into_iter().for_each(|group| self.groups.release(group));
+                new.group.into_iter().for_each(|group| self.groups.release(group));
                 None
             }
-        };
-        self.hand_over(message, summary, arrival, placement, entry, (Tried::default(), now, 0), now)
+        }
     }
 
     /// The table is full of requests that wait: the hash of the call (or of the conference) leads the messages that

@@ -37,16 +37,7 @@ impl Dispatch {
             return self.nobody_mgcp(summary, reason, now);
         };
         let new = NewEntry { group, ..self.mgcp_entry(summary, worker, slot.life) };
-        let entry = match self.table.insert(new, now) {
-            Ok((id, evicted)) => {
-                self.counters.evicted += u64::from(evicted.is_some());
-                Some(id)
-            }
-            Err(_) => {
-                group.into_iter().for_each(|group| self.groups.release(group));
-                None
-            }
-        };
+        let entry = self.record(new, now);
         if entry.is_none() && !placement.follows {
             // Its retransmission would make a second connection. What has one worker only finds it without an entry.
             return returned(ReturnCode::OVERLOAD, summary.transaction, Reason::TableFull);
