@@ -9,6 +9,7 @@ use crate::call::gateway::bearer::Coding;
 use crate::call::gateway::events::Accepted;
 use crate::call::gateway::exchange::{ConnectionKey, EndpointKey};
 use crate::call::gateway::kind::Kind;
+use crate::call::gateway::params;
 use crate::time::Time;
 use crate::wire::mgcp::{Command, Field, ReturnCode};
 
@@ -22,17 +23,7 @@ pub(super) struct Embedded {
 impl Embedded {
     /// Whether a command carries any.
     pub(super) fn is_in(command: &Command<'_>) -> bool {
-        const FIELDS: [Field; 8] = [
-            Field::RequestIdentifier,
-            Field::RequestedEvents,
-            Field::SignalRequests,
-            Field::DigitMap,
-            Field::QuarantineHandling,
-            Field::DetectEvents,
-            Field::NotifiedEntity,
-            Field::BearerInformation,
-        ];
-        FIELDS.into_iter().any(|field| command.param(field).is_some())
+        params::EMBEDDED.iter().any(|field| command.param(*field).is_some())
     }
 }
 

@@ -4,7 +4,7 @@ use crate::wire::mgcp::{Command, Field, ReturnCode, Verb};
 
 /// What every command for events may carry: an embedded notification request (RFC 3435 §2.3.3) and endpoint
 /// configuration.
-const EVENTS: &[Field] = &[
+pub(super) const EMBEDDED: &[Field] = &[
     Field::NotifiedEntity,
     Field::RequestIdentifier,
     Field::RequestedEvents,
@@ -48,7 +48,7 @@ fn is_allowed(verb: Verb<'_>, field: Field) -> bool {
         Verb::Aucx => return matches!(field, Field::ConnectionId | Field::RequestedInfo | Field::ResponseAck),
         Verb::Ntfy | Verb::Rsip | Verb::Mesg | Verb::Other(_) => return true,
     };
-    field == Field::ResponseAck || own.contains(&field) || EVENTS.contains(&field)
+    field == Field::ResponseAck || own.contains(&field) || EMBEDDED.contains(&field)
 }
 
 fn extension(verb: Verb<'_>, name: &[u8]) -> Result<(), ReturnCode> {
