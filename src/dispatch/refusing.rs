@@ -98,9 +98,7 @@ impl Dispatch {
                 state: State::Verdict(status),
                 source: self.source(summary).print(),
             };
-            if let Ok((_, Some(_))) = self.table.insert(new, now) {
-                self.counters.evicted += 1;
-            }
+            self.record(new, now);
         }
         self.answer(summary, status, reason)
     }

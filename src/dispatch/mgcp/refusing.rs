@@ -43,9 +43,7 @@ impl Dispatch {
         // Who is over its share gets no place for the answer either.
         if reason != Reason::OverShare {
             let new = NewEntry { state: State::Verdict(code.0), ..self.mgcp_entry(summary, WorkerId(0), 0) };
-            if let Ok((_, Some(_))) = self.table.insert(new, now) {
-                self.counters.evicted += 1;
-            }
+            self.record(new, now);
         }
         returned(code, summary.transaction, reason)
     }
