@@ -95,10 +95,15 @@ fn is_told(pointsman: &Pointsman, what: &str, times: usize) {
         let said = fs::read_to_string(&log).unwrap_or_default();
         (said.matches(what).count() >= times).then_some(())
     });
-    let begin = Instant::now();
-    pointsman.wait_until("a report since then", |load| {
-        load["workers"][1]["report_age_ms"].as_u64().is_some_and(|age| u128::from(age) < begin.elapsed().as_millis())
-    });
+    // A report that was on its way then says nothing of it yet; the next one does.
+    for _ in 0..2 {
+        let begin = Instant::now();
+        pointsman.wait_until("a report since then", |load| {
+            load["workers"][1]["report_age_ms"]
+                .as_u64()
+                .is_some_and(|age| u128::from(age) < begin.elapsed().as_millis())
+        });
+    }
 }
 
 const ANSWERS: &str = "the gateway answers";
