@@ -3,13 +3,13 @@
 use super::decision::{Decision, Handoff, Target};
 use super::reason::Reason;
 use super::size::SizeNote;
-use crate::pack::{Damaged, Pack, Packed};
+use crate::pack::{Damaged, Pack, Packed, packed};
 
 /// Counts since start. For messages from the well-known sockets,
 /// `received = handed_over + relayed + replied + dropped`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    by_reason: [[u64; Reason::COUNT]; Kind::COUNT],
+    by_reason: ByReason,
     by_size_note: [u64; SizeNote::COUNT],
     /// Messages read, retransmissions included.
     pub received: u64,
@@ -62,53 +62,42 @@ impl Kind {
     }
 }
 
-impl Default for Counters {
+packed!(Counters {
+    by_reason,
+    by_size_note,
+    received,
+    handed_over,
+    relayed,
+    replied,
+    dropped,
+    returned,
+    evicted,
+    group_conflicts,
+    groups_unrecorded,
+});
+
+/// Counts by what was done, and by why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct ByReason([[u64; Reason::COUNT]; Kind::COUNT]);
+
+impl Default for ByReason {
     fn default() -> Self {
-        Counters {
-            by_reason: [[0; Reason::COUNT]; Kind::COUNT],
-            by_size_note: [0; SizeNote::COUNT],
-            received: 0,
-            handed_over: 0,
-            relayed: 0,
-            replied: 0,
-            dropped: 0,
-            returned: 0,
-            evicted: 0,
-            group_conflicts: 0,
-            groups_unrecorded: 0,
-        }
+        ByReason([[0; Reason::COUNT]; Kind::COUNT])
     }
 }
 
 /// Reasons go by their names: a version that knows others counts on.
-impl Pack for Counters {
+impl Pack for ByReason {
     fn pack(&self, out: &mut Vec<u8>) {
-        let Counters {
-            by_reason,
-            by_size_note,
-            received,
-            handed_over,
-            relayed,
-            replied,
-            dropped,
-            returned,
-            evicted,
-            group_conflicts,
-            groups_unrecorded,
-        } = self;
-        for counts in by_reason {
+        for counts in &self.0 {
             let named = Reason::all().iter().zip(counts).filter(|(_, count)| **count > 0);
             named.map(|(reason, count)| (reason.label().to_owned(), *count)).collect::<Vec<_>>().pack(out);
         }
-        by_size_note.pack(out);
-        let totals =
-            [received, handed_over, relayed, replied, dropped, returned, evicted, group_conflicts, groups_unrecorded];
-        totals.map(|total| *total).pack(out);
     }
 
     fn unpack(from: &mut Packed<'_>) -> Result<Self, Damaged> {
-        let mut counters = Counters::default();
-        for counts in &mut counters.by_reason {
+        let mut all = ByReason::default();
+        for counts in &mut all.0 {
             for (label, count) in <Vec<(String, u64)>>::unpack(from)? {
                 let known = Reason::all().iter().zip(counts.iter_mut()).find(|(reason, _)| reason.label() == label);
                 if let Some((_, known)) = known {
@@ -116,27 +105,11 @@ impl Pack for Counters {
                 }
             }
         }
-        let by_size_note = Pack::unpack(from)?;
-        let [received, handed_over, relayed, replied, dropped, returned, evicted, group_conflicts, groups_unrecorded] =
-            Pack::unpack(from)?;
-        Ok(Counters {
-            by_size_note,
-            received,
-            handed_over,
-            relayed,
-            replied,
-            dropped,
-            returned,
-            evicted,
-            group_conflicts,
-            groups_unrecorded,
-            ..counters
-        })
+        Ok(all)
     }
 
     fn layout(out: &mut String) {
-        let (kinds, notes) = (Kind::COUNT, SizeNote::COUNT);
-        out.push_str(&format!("Counters:{kinds}×*text&u64,{notes}×u64,9×u64"));
+        out.push_str(&format!("{}×*text&u64", Kind::COUNT));
     }
 }
 
@@ -145,7 +118,7 @@ impl Counters {
     pub(super) fn on_decision(&mut self, decision: &Decision) {
         self.received += 1;
         let kind = Kind::of(decision);
-        self.by_reason[kind as usize][decision.reason.index()] += 1;
+        self.by_reason.0[kind as usize][decision.reason.index()] += 1;
         match kind {
             Kind::HandedOver => self.handed_over += 1,
             Kind::Relayed => self.relayed += 1,
@@ -158,12 +131,12 @@ impl Counters {
     /// Counts a decision about a message that came back.
     pub(super) fn on_returned(&mut self, decision: &Decision) {
         self.returned += 1;
-        self.by_reason[Kind::Returned as usize][decision.reason.index()] += 1;
+        self.by_reason.0[Kind::Returned as usize][decision.reason.index()] += 1;
     }
 
     /// Counts a decision about a message to the port of a slot without a worker.
     pub(super) fn on_vacant(&mut self, decision: &Decision) {
-        self.by_reason[Kind::Vacant as usize][decision.reason.index()] += 1;
+        self.by_reason.0[Kind::Vacant as usize][decision.reason.index()] += 1;
     }
 
     /// Counts what was found about a session's size.
@@ -173,12 +146,12 @@ impl Counters {
 
     /// How often `reason` was given.
     pub fn of(&self, reason: Reason) -> u64 {
-        self.by_reason.iter().map(|counts| counts[reason.index()]).sum()
+        self.by_reason.0.iter().map(|counts| counts[reason.index()]).sum()
     }
 
     /// How often `reason` was given for doing this.
     pub fn of_kind(&self, kind: Kind, reason: Reason) -> u64 {
-        self.by_reason[kind as usize][reason.index()]
+        self.by_reason.0[kind as usize][reason.index()]
     }
 
     /// How often `note` was made about a size.
