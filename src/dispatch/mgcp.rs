@@ -110,7 +110,7 @@ impl Dispatch {
             _ if self.access.denies(arrival.source.ip()) => Decision { target: Target::Drop, reason: Reason::Denied },
             Message::Command(command) => {
                 let summary = self.told_apart(Summary::of(command, arrival, &self.printer), arrival, now);
-                match self.entry_of(&summary) {
+                match self.entry_of(summary.name) {
                     Some((_, Entry { state: State::Verdict(code), .. })) => {
                         returned(ReturnCode(code), summary.transaction, Reason::AnsweredBefore)
                     }
@@ -179,7 +179,7 @@ impl Dispatch {
     /// CreateConnection: what begins something. At most once: the table is asked first.
     fn create(&mut self, command: &Command<'_>, summary: &Summary<'_>, arrival: &Arrival, now: Time) -> Decision {
         let meant = self.meant(command, summary, arrival);
-        if let Some((id, entry)) = self.entry_of(summary) {
+        if let Some((id, entry)) = self.entry_of(summary.name) {
             return self.retransmitted(command, summary, (id, &entry), &meant, now);
         }
         match meant {
@@ -218,7 +218,7 @@ impl Dispatch {
     /// Every other command: it goes where its endpoint is.
     fn named(&mut self, command: &Command<'_>, summary: &Summary<'_>, arrival: &Arrival, now: Time) -> Decision {
         let meant = self.meant(command, summary, arrival);
-        match (meant, self.entry_of(summary)) {
+        match (meant, self.entry_of(summary.name)) {
             (_, Some((_, Entry { state: State::Verdict(code), .. }))) => {
                 return returned(ReturnCode(code), summary.transaction, Reason::AnsweredBefore);
             }
@@ -239,9 +239,9 @@ impl Dispatch {
         self.return_stranger(summary, ReturnCode::ENDPOINT_UNKNOWN, Reason::UnknownEndpoint, now)
     }
 
-    /// What the table knows of the command's transaction.
-    fn entry_of(&self, summary: &Summary<'_>) -> Option<(EntryId, Entry)> {
-        let id = self.table.by_branch(summary.name)?;
+    /// What the table knows of the transaction of this name.
+    fn entry_of(&self, name: Fingerprint) -> Option<(EntryId, Entry)> {
+        let id = self.table.by_branch(name)?;
         Some((id, *self.table.get(id)?))
     }
 
@@ -320,15 +320,11 @@ impl Dispatch {
 
     /// What is known of transaction `id` of this source.
     fn known(&self, source: SocketAddr, id: TransactionId, now: Time) -> Option<(EntryId, Entry)> {
-        let get = |name| {
-            let id = self.table.by_branch(name)?;
-            Some((id, *self.table.get(id)?))
-        };
-        let shared = get(Names::transaction(source.ip(), id, &self.printer));
+        let shared = self.entry_of(Names::transaction(source.ip(), id, &self.printer));
         if now >= self.apart_until || shared.is_some_and(|(_, entry)| is_of_port(&entry, source.port())) {
             return shared;
         }
-        get(Names::beside(source, id, &self.printer)).or(shared)
+        self.entry_of(Names::beside(source, id, &self.printer)).or(shared)
     }
 
     /// The worker that has the call, or is to have it.

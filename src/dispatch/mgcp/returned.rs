@@ -47,7 +47,7 @@ impl Dispatch {
         now: Time,
     ) -> Decision {
         let dropped = |reason| Decision { target: Target::Drop, reason };
-        let known = self.entry_of(summary);
+        let known = self.entry_of(summary.name);
         match (back.cause, known) {
             (_, Some((_, Entry { state: State::Verdict(code), .. }))) => {
                 returned(ReturnCode(code), summary.transaction, Reason::AnsweredBefore)
