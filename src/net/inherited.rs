@@ -3,6 +3,8 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 
+use super::sys;
+
 /// An inherited descriptor as one of our own: a duplicate, closed on exec, takes the place of the bare number, which says
 /// nothing about who owns it.
 ///
@@ -13,8 +15,7 @@ pub fn inherited(fd: RawFd) -> io::Result<OwnedFd> {
     if fd == 0 {
         return io::stdin().as_fd().try_clone_to_owned();
     }
-    let own = rustix::process::pidfd_open(rustix::process::getpid(), rustix::process::PidfdFlags::empty())?;
-    let duplicate = rustix::process::pidfd_getfd(own, fd, rustix::process::PidfdGetfdFlags::empty())?;
+    let duplicate = sys::duplicate(fd)?;
     // The number was ours to take over: left open it would hide the end of a link from whoever is at the other.
     nix::unistd::close(fd)?;
     Ok(duplicate)

@@ -7,7 +7,7 @@
 #![allow(unsafe_code, reason = "the one file that speaks to the kernel without a safe crate between")]
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
 use tokio::io::Interest;
@@ -137,6 +137,18 @@ pub(super) fn getrandom(bytes: &mut [u8]) -> io::Result<usize> {
     // SAFETY: the pointer and the length are those of an exclusively borrowed slice.
     let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
     usize::try_from(got).map_err(|_| io::Error::last_os_error())
+}
+
+/// A duplicate of whatever descriptor has the number `fd`, closed on exec. Every kernel and every filter of system calls
+/// allows `fcntl`; `pidfd_getfd`, which would need no bare number, is refused in containers.
+pub(super) fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: the kernel reads two numbers and no memory; a number without a descriptor is an error.
+    let duplicate = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) };
+    if duplicate < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made this descriptor, for us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(duplicate) })
 }
 
 /// Makes writes to a closed pipe or socket an error instead of a signal.
