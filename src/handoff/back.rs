@@ -135,7 +135,6 @@ impl Back {
                 Record::Answered(_) => return Err(BackError::Unexpected("Answered")),
                 Record::Refuse { .. } => return Err(BackError::Unexpected("Refuse")),
                 Record::Reply { .. } => return Err(BackError::Unexpected("Reply")),
-                Record::NotMine { .. } => return Err(BackError::Unexpected("NotMine")),
                 Record::Release(_) => return Err(BackError::Unexpected("Release")),
                 Record::Holding(_) => return Err(BackError::Unexpected("Holding")),
                 Record::GroupOpen { .. } => return Err(BackError::Unexpected("GroupOpen")),
@@ -161,12 +160,6 @@ impl Back {
     /// Gives `seq` back: another worker may have it.
     pub fn refuse(&mut self, seq: Seq, reason: RefuseReason) {
         self.queue(&Record::Refuse { seq, reason }, 0);
-    }
-
-    /// Gives `seq` back: it belongs to a call that another worker has. `hops` is how often it was passed on, this time
-    /// included.
-    pub fn not_mine(&mut self, seq: Seq, hops: u8) {
-        self.queue(&Record::NotMine { seq, hops }, 0);
     }
 
     /// The final response to a transaction that the worker came back with has left.

@@ -40,7 +40,7 @@
 //! | 67 | `Answered` | worker | – | u64 sequence numbers: their first final response has left, or none will |
 //! | 68 | `Refuse` | worker | u64 sequence, u8 reason, 7 reserved | – |
 //! | 69 | `Reply` | worker | u64 connection id | the bytes to write to that connection, or the answer that is gathered for it |
-//! | 70 | `NotMine` | worker | u64 sequence, u8 hops so far, 7 reserved | – |
+//! | 70 | – | worker | u64 sequence, 8 reserved | – (written no more; read as a `Refuse` of reason 255) |
 //! | 71 | `Release` | worker | – | 16-byte branch fingerprints of [`Transaction`]s it came back with: their final response has left |
 //! | 72 | `GroupOpen` | worker | u64 opened (µs, monotonic) | group name |
 //! | 73 | `GroupClosed` | worker | – | group name |
@@ -549,7 +549,6 @@ pub enum Record<'a> {
     Answered(Seqs<'a>),
     Refuse { seq: Seq, reason: RefuseReason },
     Reply { conn: ConnId, bytes: &'a [u8] },
-    NotMine { seq: Seq, hops: u8 },
     Release(Branches<'a>),
     Holding(Transactions<'a>),
     GroupOpen { opened: Time, name: &'a [u8] },
@@ -799,7 +798,8 @@ fn read_record<'a>(kind: u8, fixed: &'a [u8], body: &'a [u8]) -> Result<Option<R
         }
         70 => {
             need(16)?;
-            Record::NotMine { seq: Seq(u64_at(fixed, 0)), hops: fixed[8] }
+            // A worker of an earlier version gives the message back: skipped as unknown it would be lost.
+            Record::Refuse { seq: Seq(u64_at(fixed, 0)), reason: RefuseReason::Other }
         }
         71 => {
             if !body.len().is_multiple_of(16) {
@@ -1006,12 +1006,6 @@ impl FrameBuilder {
                 self.push_record(68, &fixed, &[]);
             }
             Record::Reply { conn, bytes } => self.push_record(69, &conn.0.to_le_bytes(), bytes),
-            Record::NotMine { seq, hops } => {
-                let mut fixed = [0; 16];
-                put_u64(&mut fixed, 0, seq.0);
-                fixed[8] = *hops;
-                self.push_record(70, &fixed, &[]);
-            }
             Record::Release(branches) => self.push_record(71, &[], branches.0),
             Record::Holding(transactions) => {
                 self.push_record(75, &stride_fixed(transactions.stride), transactions.bytes);

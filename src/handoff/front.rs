@@ -92,13 +92,6 @@ pub enum FrontEvent<'a> {
         /// Why.
         reason: RefuseReason,
     },
-    /// The message belongs to another worker; it is no longer retained.
-    NotMine {
-        /// The message.
-        returned: Returned,
-        /// How often it has been passed on.
-        hops: u8,
-    },
     /// Its load. Numbers that it cannot have seen are cut to what was sent.
     Report(Report),
     /// The final response to a transaction that it came back with has left.
@@ -305,11 +298,6 @@ impl Front {
                 Record::Refuse { seq, reason } => {
                     if let Some(returned) = self.give_back(seq) {
                         sink(FrontEvent::Refused { returned, reason });
-                    }
-                }
-                Record::NotMine { seq, hops } => {
-                    if let Some(returned) = self.give_back(seq) {
-                        sink(FrontEvent::NotMine { returned, hops });
                     }
                 }
                 Record::Hello(hello) => sink(FrontEvent::Hello(hello)),

@@ -268,8 +268,8 @@ impl<C: Channel> Switch<C> {
                     dispatch.on_gathered(gathering, worker, bytes, now);
                 }
             }
-            // Lanes pass messages on themselves, and nobody was pinged.
-            FrontEvent::Hello(_) | FrontEvent::NotMine { .. } | FrontEvent::Pong(_) => {}
+            // Said once, at the beginning; and nobody was pinged.
+            FrontEvent::Hello(_) | FrontEvent::Pong(_) => {}
         });
         dispatch.on_link_room(worker, link.front.room());
         hands.links.touch(worker);

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 
 use pointsman::handoff::back::Back;
 use pointsman::handoff::frame::{
-    Drain, DrainMode, Envelope, Frame, FrameBuilder, Hello, Message, Record, RefuseReason, Report, Transport,
+    Drain, DrainMode, Envelope, FRAME_HEADER, Frame, FrameBuilder, Hello, Message, Record, RefuseReason, Report,
+    Transport,
 };
 use pointsman::handoff::front::{Front, FrontEvent, Note};
 use pointsman::ids::{ConnId, ListenerId, Seq};
@@ -37,7 +38,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         vec![Record::Hello(hello)],
         vec![Record::Report(report), Record::Refuse { seq: Seq(2), reason: RefuseReason::Full }],
         vec![Record::GroupOpen { opened: Time(5), name: b"conf=1" }, Record::GroupClosed { name: b"conf=1" }],
-        vec![Record::Pong(1), Record::NotMine { seq: Seq(1), hops: 1 }, Record::Reply { conn: ConnId(1), bytes: b"x" }],
+        vec![Record::Pong(1), Record::Reply { conn: ConnId(1), bytes: b"x" }],
         vec![Record::Message(Message { envelope: envelope(7), payload: b"INVITE" }), Record::Ping(3), Record::Query],
         vec![Record::Drain(Drain { mode: DrainMode::Stop, within: std::time::Duration::from_secs(1) })],
         vec![Record::Goodbye("done")],
@@ -46,6 +47,10 @@ pub fn seeds() -> Vec<Vec<u8>> {
     let mut answered = FrameBuilder::new();
     answered.push_answered(&[Seq(1), Seq(3)]);
     frames.push(answered.bytes().to_vec());
+    // A kind that is read and no longer written.
+    let mut back = frame(&[Record::Refuse { seq: Seq(1), reason: RefuseReason::Full }]);
+    back[FRAME_HEADER] = 70;
+    frames.push(back);
     frames
 }
 
@@ -68,7 +73,7 @@ pub fn run(input: &[u8], seen: &mut Seen) {
             events += 1;
             seen.note(("event", std::mem::discriminant(&event)));
             match event {
-                FrontEvent::Answered { .. } | FrontEvent::Refused { .. } | FrontEvent::NotMine { .. } => settled += 1,
+                FrontEvent::Answered { .. } | FrontEvent::Refused { .. } => settled += 1,
                 FrontEvent::Report(report) => assert!(report.covers <= Seq(3) && report.taken_through <= Seq(3)),
                 _ => {}
             }

@@ -110,7 +110,6 @@ fn every_record_comes_back_as_it_was_written() {
         Record::Answered(Seqs(&seqs)),
         Record::Refuse { seq: Seq(12), reason: RefuseReason::Full },
         Record::Reply { conn: ConnId(13), bytes: b"SIP/2.0" },
-        Record::NotMine { seq: Seq(14), hops: 2 },
         Record::Access(AccessRules { bytes: &[0; 80], stride: 40 }),
         Record::Release(Branches(&[8; 32])),
         Record::Holding(Transactions { bytes: &[9; 96], stride: 48 }),

@@ -65,7 +65,6 @@ fn hear(front: &mut Front, frame: &[u8]) -> Vec<String> {
         heard.push(match event {
             FrontEvent::Answered { seq, note } => format!("answered {} {}", seq.0, note.since.0),
             FrontEvent::Refused { returned, reason } => format!("refused {} {reason:?}", returned.envelope.seq.0),
-            FrontEvent::NotMine { returned, hops } => format!("not mine {} {hops}", returned.envelope.seq.0),
             FrontEvent::Report(report) => format!("report {} {}", report.taken_through.0, report.covers.0),
             other => format!("{other:?}"),
         });
@@ -208,11 +207,14 @@ fn a_refused_message_comes_back_whole() {
 }
 
 #[test]
-fn a_message_of_another_worker_comes_back_with_its_hops() {
+fn a_message_that_a_worker_of_an_earlier_version_gives_back_is_refused_and_not_lost() {
     let mut front = Front::new(SMALLEST);
     front.push(&envelope(1), note(1), &[b"x"]).unwrap();
     transmit(&mut front);
-    assert_eq!(hear(&mut front, &said(&[Record::NotMine { seq: Seq(1), hops: 2 }])), ["not mine 1 2"]);
+    let mut frame = said(&[Record::Refuse { seq: Seq(1), reason: RefuseReason::Full }]);
+    // Kind 70 has the layout of a refusal, with a count of hops in the place of the reason.
+    frame[FRAME_HEADER] = 70;
+    assert_eq!(hear(&mut front, &frame), ["refused 1 Other"]);
     assert_eq!(front.stats().retained, 0);
 }
 
