@@ -1,19 +1,21 @@
 //! Client transactions (RFC 3261 §17.1, RFC 6026) of the few requests a worker sends: BYE, and UPDATE or re-INVITE as
 //! refresh.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::call::dialog::put;
 use crate::call::exchange::{CallKey, Hop, Output, ResolveKey, Transmit};
+use crate::call::next_hop::{Leaving, NextHop, next_hop};
 use crate::call::respond::{ALLOW, SDP, SUPPORTED};
 use crate::call::server::{NEVER, Resend};
 use crate::call::slab::{Handle, handle};
-use crate::call::uas::{Place, Timer, Uas};
+use crate::call::uas::{Timer, Uas};
+use crate::handoff::frame::Transport;
 use crate::ids::{decode, encode};
 use crate::time::Time;
-use crate::wire::sip::{Message, Method, Uri};
+use crate::wire::sip::{Message, Method};
 
 handle! {
     /// A client transaction.
@@ -47,13 +49,21 @@ pub(super) struct Client {
     number: u64,
     cseq: u32,
     state: State,
+    /// The way it leaves; by which socket is known with the address.
     hop: Hop,
-    from: Option<IpAddr>,
-    /// The request; once a re-INVITE has its final response, the ACK.
+    leaving: Option<Leaving>,
+    /// The request, once its address is known; once a re-INVITE has its final response, the ACK.
     bytes: Arc<[u8]>,
     resend: Option<Resend>,
     end: Time,
     armed: Time,
+}
+
+impl Client {
+    fn transmit(&self, to: SocketAddr) -> Option<Transmit> {
+        let Leaving { hop, from, .. } = self.leaving?;
+        Some(Transmit { hop, to, from, bytes: self.bytes.clone() })
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,34 +95,27 @@ impl Uas {
     /// Sends a request within the dialog of a call; `None` when there is no room for its transaction.
     pub(super) fn send_request(&mut self, key: CallKey, kind: Kind, now: Time) -> Option<ClientKey> {
         let number = self.number(b'b');
-        let next = self.clients.next_key()?;
         let call = self.calls.get_mut(key)?;
         call.dialog.local_cseq = call.dialog.local_cseq.wrapping_add(1).max(1);
         let cseq = call.dialog.local_cseq;
         let place = call.place;
         let (hop, next_hop) = next_hop(&place, call.dialog.next_hop());
-        let via = self.via(&place, hop, next, number);
-        let bytes = self.write_request(key, kind, &via, cseq)?;
-        let state = match &next_hop {
-            NextHop::Address(to) => State::Trying(*to),
-            NextHop::Host(..) => State::Resolving,
-        };
         let client = self.clients.insert(Client {
             kind,
             call: key,
             number,
             cseq,
-            state,
+            state: State::Resolving,
             hop,
-            from: place.from,
-            bytes,
+            leaving: None,
+            bytes: Arc::default(),
             resend: None,
             end: now + self.timers.t64(),
             armed: NEVER,
         })?;
         match next_hop {
             NextHop::Address(to) => self.start(client, to, now),
-            NextHop::Host(host, port) => {
+            NextHop::Name(host, port) => {
                 let key = ResolveKey::new(client.index(), client.generation());
                 self.outputs.push_back(Output::Resolve { key, host, port });
             }
@@ -143,8 +146,8 @@ impl Uas {
         match (client.kind, client.state) {
             (_, State::Resolving) => {}
             (Kind::Reinvite, State::Acknowledged(to)) if status >= 200 => {
-                let again = Transmit { hop: client.hop, to, from: client.from, bytes: client.bytes.clone() };
-                self.outputs.push_back(Output::Transmit(again));
+                let again = client.transmit(to);
+                self.outputs.extend(again.map(Output::Transmit));
             }
             (_, State::Acknowledged(_)) => {}
             (kind, State::Trying(to) | State::Proceeding(to)) if status < 200 => {
@@ -210,12 +213,12 @@ impl Uas {
     fn acknowledge(&mut self, key: ClientKey, to: SocketAddr, status: u16, now: Time) {
         let fresh = self.number(b'b');
         let Some(client) = self.clients.get(key) else { return };
-        let Some(call) = self.calls.get(client.call) else {
+        let (Some(call), Some(leaving)) = (self.calls.get(client.call), client.leaving) else {
             self.clients.remove(key);
             return;
         };
         let number = if status < 300 { fresh } else { client.number };
-        let via = self.via(&call.place, client.hop, key, number);
+        let via = self.via(call.place.transport, &leaving, key, number);
         let mut out = Vec::with_capacity(512);
         call.dialog.write_request(&mut out, "ACK", &via, client.cseq);
         put(&mut out, &[b"Content-Length: 0\r\n\r\n"]);
@@ -231,17 +234,28 @@ impl Uas {
 
     fn start(&mut self, key: ClientKey, to: SocketAddr, now: Time) {
         let timers = self.timers;
+        let Some(client) = self.clients.get(key) else { return };
+        let Client { call, kind, number, cseq, hop, .. } = *client;
+        let place = self.calls.get(call).map(|call| call.place);
+        let leaving = place.and_then(|place| Some((place.transport, self.identity.leaving(&place, hop, to)?)));
+        let bytes = leaving.and_then(|(transport, leaving)| {
+            let via = self.via(transport, &leaving, key, number);
+            self.write_request(call, kind, &via, cseq)
+        });
+        let (Some((_, leaving)), Some(bytes)) = (leaving, bytes) else { return self.on_timed_out(key, now) };
         let Some(client) = self.clients.get_mut(key) else { return };
         client.state = State::Trying(to);
-        client.resend = (!client.hop.is_reliable()).then(|| Resend::start(&timers, now));
+        client.leaving = Some(leaving);
+        client.bytes = bytes;
+        client.resend = (!leaving.hop.is_reliable()).then(|| Resend::start(&timers, now));
         self.transmit(key);
     }
 
     fn transmit(&mut self, key: ClientKey) {
         let Some(client) = self.clients.get(key) else { return };
         let Some(to) = client.state.address() else { return };
-        let transmit = Transmit { hop: client.hop, to, from: client.from, bytes: client.bytes.clone() };
-        self.outputs.push_back(Output::Transmit(transmit));
+        let transmit = client.transmit(to);
+        self.outputs.extend(transmit.map(Output::Transmit));
     }
 
     fn arm_client(&mut self, key: ClientKey) {
@@ -268,19 +282,19 @@ impl Uas {
         (rest.len() == 15 && client.number & NUMBER_MASK == number && client.kind == method).then_some(key)
     }
 
-    fn via(&self, place: &Place, hop: Hop, key: ClientKey, number: u64) -> Vec<u8> {
+    fn via(&self, transport: Transport, leaving: &Leaving, key: ClientKey, number: u64) -> Vec<u8> {
         use std::io::Write as _;
-        let transport = match hop {
+        let transport = match leaving.hop {
             Hop::Own(_) | Hop::Listener(_) => "UDP",
             Hop::Stream(_) | Hop::Dial => "TCP",
-            Hop::Front(_) => place.transport.via_name(),
+            Hop::Front(_) => transport.via_name(),
         };
         let mut text = [0; 15];
         encode(u64::from(key.index()), &mut text[..7]);
         encode(number, &mut text[7..]);
         let mut out = Vec::with_capacity(96);
         // Writing to a Vec cannot fail.
-        let _ = write!(out, "SIP/2.0/{transport} {};branch=z9hG4bK{}", place.contact, self.identity.token);
+        let _ = write!(out, "SIP/2.0/{transport} {};branch=z9hG4bK{}", leaving.sent_by, self.identity.token);
         out.extend_from_slice(&text);
         out.extend_from_slice(b";rport");
         out
@@ -320,30 +334,3 @@ impl Uas {
 
 /// The eight characters of five bits that a branch has room for.
 const NUMBER_MASK: u64 = (1 << 40) - 1;
-
-enum NextHop {
-    Address(SocketAddr),
-    Host(Box<str>, u16),
-}
-
-/// Where a request of ours goes: on the connection there is, to the source of a pinned peer, else where the first route
-/// or the remote target says (§8.1.2). That is also where a connection is opened when ours is gone.
-fn next_hop(place: &Place, uri: Option<Uri<'_>>) -> (Hop, NextHop) {
-    if place.pinned || matches!(place.hop, Hop::Front(_)) {
-        return (place.hop, NextHop::Address(place.source));
-    }
-    let Some(uri) = uri else { return (place.hop, NextHop::Address(place.source)) };
-    let tcp = uri.param(b"transport").is_some_and(|value| value.eq_ignore_ascii_case(b"tcp"));
-    let hop = if tcp { Hop::Dial } else { place.hop };
-    let port = uri.port.unwrap_or(5060);
-    if let Hop::Stream(_) = place.hop {
-        // A name is not worth a wait for a connection that is there.
-        let to = uri.host.ip().map_or(place.source, |ip| SocketAddr::new(ip, port));
-        return (place.hop, NextHop::Address(to));
-    }
-    match uri.host.ip() {
-        Some(ip) => (hop, NextHop::Address(SocketAddr::new(ip, port))),
-        None if uri.host.as_bytes().is_empty() => (hop, NextHop::Address(place.source)),
-        None => (hop, NextHop::Host(String::from_utf8_lossy(uri.host.as_bytes()).into(), port)),
-    }
-}

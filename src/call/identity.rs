@@ -18,6 +18,8 @@ pub struct Identity {
     pub duplicates: Vec<bool>,
     /// The addresses to name in Contact, by listener number; the first is the default.
     pub advertise: Vec<IpAddr>,
+    /// An address of this host of each family it has: what a socket bound to all addresses is called.
+    pub hosts: Vec<IpAddr>,
     /// Where responses to handed-over requests leave from.
     pub reply_from: ReplyFrom,
     /// What `Server` and `User-Agent` say; empty for nothing.
@@ -47,6 +49,13 @@ impl Identity {
             Some(ip) => *ip,
             None => local,
         }
+    }
+
+    /// The address that peers who have not reached any of ours yet can reach the socket bound to `own` at.
+    pub(super) fn ip_of(&self, own: &SocketAddr) -> IpAddr {
+        let ip = self.public_ip(None, own.ip());
+        let is_like = |host: &&IpAddr| host.is_ipv4() == ip.is_ipv4();
+        self.hosts.iter().find(is_like).copied().filter(|_| ip.is_unspecified()).unwrap_or(ip)
     }
 }
 

@@ -26,6 +26,7 @@ mod client;
 mod dialog;
 mod ending;
 mod invite;
+mod next_hop;
 mod options;
 mod refresh;
 mod refused;

@@ -23,6 +23,12 @@ pub fn own_address(like: IpAddr) -> IpAddr {
     usable.next().unwrap_or(loopback)
 }
 
+/// An address of each family that this host has: the one of [`own_address`], but no loopback address.
+pub fn addresses() -> Vec<IpAddr> {
+    let wildcards = [IpAddr::from([0; 4]), IpAddr::from([0; 16])];
+    wildcards.into_iter().map(own_address).filter(|ip| !ip.is_loopback()).collect()
+}
+
 fn is_link_local(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => ip.is_link_local(),

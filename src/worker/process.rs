@@ -19,7 +19,7 @@ use crate::ids::{TokenKey, WorkerId};
 use crate::net::process::{LockError, LockFile};
 use crate::net::resolve::{Limits as Lookups, Resolver};
 use crate::net::udp::{Batch, Socket};
-use crate::net::{clock, random};
+use crate::net::{clock, host, random};
 use crate::time::Time;
 use crate::wire::sip::Scanner;
 use crate::worker::application::{Application, Calls};
@@ -148,6 +148,7 @@ impl<A: Application> Worker<A> {
             listeners: listeners.addresses(),
             duplicates: listeners.held(),
             advertise: welcome.advertise.clone(),
+            hosts: host::addresses(),
             reply_from: welcome.reply_from,
             program: settings.program.as_str().into(),
             seed: [seed(0), seed(8)],

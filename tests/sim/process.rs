@@ -148,6 +148,7 @@ impl Process {
             listeners: vec![town::WELL_KNOWN],
             duplicates: vec![true],
             advertise: Vec::new(),
+            hosts: Vec::new(),
             reply_from: ReplyFrom::Listener,
             program: "".into(),
             seed: [incarnation.bits(), 7],

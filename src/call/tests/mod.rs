@@ -2,6 +2,7 @@
 
 mod begin;
 mod end;
+mod families;
 mod handoff;
 mod lossy;
 mod refusals;
@@ -131,6 +132,7 @@ pub(super) fn identity() -> Identity {
         listeners: vec!["192.0.2.1:5060".parse().unwrap()],
         duplicates: vec![true],
         advertise: Vec::new(),
+        hosts: Vec::new(),
         reply_from: ReplyFrom::Listener,
         program: "".into(),
         seed: [1, 2],

@@ -87,6 +87,12 @@ impl<'a> Uri<'a> {
         Some(Uri { raw, scheme, user, password, host, port, params: Params::new(params), headers: headers.get(1..) })
     }
 
+    /// The host that requests go to: `maddr`, which takes the place of the URI's host (RFC 3261 §19.1.1, RFC 3263 §4).
+    pub fn target(&self) -> Host<'a> {
+        let maddr = self.param(b"maddr").and_then(Host::with_port);
+        maddr.filter(|(_, port)| port.is_none()).map_or(self.host, |(host, _)| host)
+    }
+
     /// Its parameters.
     pub const fn params(&self) -> Params<'a> {
         self.params
@@ -132,6 +138,17 @@ mod tests {
         assert_eq!(uri.param(b"transport"), Some(&b"tcp"[..]));
         assert_eq!(uri.param(b"lr"), Some(&b""[..]));
         assert_eq!(uri.headers, Some(&b"Subject=a&Route=%3Csip:b%3E"[..]));
+    }
+
+    #[test]
+    fn a_request_goes_to_maddr_where_there_is_one() {
+        let target = |text| String::from_utf8_lossy(parse(text).target().as_bytes()).into_owned();
+        assert_eq!(target("sip:a@h.example.net"), "h.example.net");
+        assert_eq!(target("sip:a@h.example.net:5061;maddr=192.0.2.7"), "192.0.2.7");
+        assert_eq!(target("sip:a@h.example.net;MADDR=[2001:db8::7]"), "[2001:db8::7]");
+        for nothing in ["sip:a@h.example.net;maddr", "sip:a@h.example.net;maddr=", "sip:a@h.example.net;maddr=a/b"] {
+            assert_eq!(target(nothing), "h.example.net", "{nothing}");
+        }
     }
 
     #[test]
