@@ -32,6 +32,7 @@ use crate::worker::process::gateway::group_of;
 use crate::worker::settings::{Link, WorkerError};
 use crate::worker::sources::{SIGNALS, Sources};
 use crate::worker::tie::Tie;
+use crate::worker::turn::Rank;
 
 /// The socket to the gateway.
 const GATEWAY: Token = Token(3);
@@ -79,11 +80,16 @@ impl Settings {
 /// The dispatcher cannot be reached or does not welcome the worker, or the system refuses a socket. A gateway that does
 /// not answer is no error: it is asked again and again.
 pub fn run(settings: Settings) -> Result<(), WorkerError> {
-    let sources = Sources::new()?;
+    let sources = Sources::new(rank_of)?;
     let socket = to_gateway(settings.gateway, &sources.poll)?;
     let introduced = LinkEnd::introduce(&Link::Path(settings.dispatcher.clone()), settings.hello(), &sources.poll)?;
     let (tie, _) = Tie::new(introduced, &sources.poll)?;
     Adapter::new(sources, socket, tie, settings)?.run()
+}
+
+/// Which sources are read first.
+fn rank_of(source: Token) -> Rank {
+    if source == GATEWAY { Rank::Datagrams } else { Rank::Links }
 }
 
 /// A socket that hears the gateway and nobody else.
@@ -128,12 +134,11 @@ impl Adapter {
     fn run(mut self) -> Result<(), WorkerError> {
         loop {
             let now = clock::now();
-            let due = if self.sources.ready() > 0 { None } else { self.poll_timeout() };
-            self.sources.wait(due.map(|due| due.since(now)), |_| {})?;
-            for _ in 0..self.sources.ready() {
-                let Some(token) = self.sources.next() else { break };
+            let due = if self.sources.has_more() { None } else { self.poll_timeout() };
+            self.sources.wait(due.map(|due| due.since(now)))?;
+            while let Some(token) = self.sources.next() {
                 if self.on_ready(token) {
-                    self.sources.again(token);
+                    self.sources.add(token);
                 }
                 self.carry_out();
             }

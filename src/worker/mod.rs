@@ -38,6 +38,7 @@ mod sources;
 mod stage;
 mod streams;
 mod tie;
+mod turn;
 
 pub use application::{Application, Call, Calls};
 pub use echo::Echo;

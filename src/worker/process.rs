@@ -33,8 +33,9 @@ use crate::worker::orphan::Next;
 use crate::worker::screen::Screen;
 use crate::worker::settings::{Link, Settings, WorkerError};
 use crate::worker::sources::{SIGNALS, Sources};
-use crate::worker::streams::{self, Streams};
+use crate::worker::streams::{self, STREAM_TOKENS, Streams};
 use crate::worker::tie::Tie;
+use crate::worker::turn::Rank;
 
 /// Addresses that were looked up.
 pub(super) const RESOLVER: Token = Token(1);
@@ -58,11 +59,20 @@ const LOOKUP_WITHIN: Duration = Duration::from_secs(8);
 /// The dispatcher cannot be reached or does not welcome the worker, or the system refuses a socket. A link that ends
 /// later is no error: the calls go on.
 pub fn run(settings: Settings, application: impl Application) -> Result<(), WorkerError> {
-    let sources = Sources::new()?;
+    let sources = Sources::new(rank_of)?;
     // Before the slot's sockets come: who has them has the lock, and a new dispatcher waits for its holder.
     let lock = lock_slot(&settings)?;
     let (tie, own) = Tie::new(LinkEnd::join(&settings, &sources.poll)?, &sources.poll)?;
     Worker::new(sources, lock, tie, own, settings, application)?.run()
+}
+
+/// Which sources are read first.
+fn rank_of(source: Token) -> Rank {
+    match source.0 {
+        ..OWN_UDP => Rank::Links,
+        OWN_TCP..OWN_MGCP | STREAM_TOKENS..RTP_TOKENS => Rank::Streams,
+        _ => Rank::Datagrams,
+    }
 }
 
 /// The lock of the slot that a dispatcher has started this worker for.
@@ -196,13 +206,11 @@ impl<A: Application> Worker<A> {
     fn run(mut self) -> Result<(), WorkerError> {
         loop {
             let now = clock::now();
-            let due = if self.sources.ready() > 0 { None } else { self.poll_timeout(now) };
-            let streams = &mut self.streams;
-            self.sources.wait(due.map(|due| due.since(now)), |token| streams.on_writable(token))?;
-            for _ in 0..self.sources.ready() {
-                let Some(token) = self.sources.next() else { break };
+            let due = if self.sources.has_more() { None } else { self.poll_timeout(now) };
+            self.sources.wait(due.map(|due| due.since(now)))?;
+            while let Some(token) = self.sources.next() {
                 if self.on_ready(token) {
-                    self.sources.again(token);
+                    self.sources.add(token);
                 }
                 self.carry_out();
             }
@@ -215,7 +223,8 @@ impl<A: Application> Worker<A> {
             if self.application.poll_timeout().is_some_and(|due| due <= now) {
                 self.application.handle_timeout(&mut Calls { uas: &mut self.uas, media: &mut self.media, now });
             }
-            self.streams.handle_timeout(now);
+            let sources = &mut self.sources;
+            self.streams.handle_timeout(now, |listener| sources.add(listener));
             self.on_found(now);
             self.carry_out();
             if self.is_over(now) {

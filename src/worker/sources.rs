@@ -1,6 +1,5 @@
 //! What a worker's process reads from: one poll, and those that may have more to read, because an edge is told only once.
 
-use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
@@ -8,9 +7,11 @@ use std::time::Duration;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
+use crate::net::clock;
 use crate::net::process::StopSignals;
 use crate::worker::links;
 use crate::worker::settings::WorkerError;
+use crate::worker::turn::{Rank, Turn};
 
 /// SIGTERM and SIGINT.
 pub(super) const SIGNALS: Token = Token(2);
@@ -22,72 +23,60 @@ pub(super) struct Sources {
     pub(super) poll: Poll,
     pub(super) signals: StopSignals,
     events: Events,
-    ready: VecDeque<Token>,
+    turn: Turn,
+    rank_of: fn(Token) -> Rank,
 }
 
 impl Sources {
-    /// The signals, and room for more. To be called before any thread is started: they all inherit what it does.
+    /// The signals, and room for more; `rank_of` says which sources are read first. To be called before any thread is
+    /// started: they all inherit what it does.
     ///
     /// # Errors
     ///
     /// The system refuses.
-    pub(super) fn new() -> Result<Self, WorkerError> {
+    pub(super) fn new(rank_of: fn(Token) -> Rank) -> Result<Self, WorkerError> {
         let signals = StopSignals::take().map_err(WorkerError::system("cannot take signals"))?;
         let poll = Poll::new().map_err(WorkerError::system("cannot make a poll"))?;
         poll.registry()
             .register(&mut SourceFd(&signals.as_raw_fd()), SIGNALS, Interest::READABLE)
             .map_err(WorkerError::system("cannot watch signals"))?;
+        let mut sources =
+            Sources { poll, signals, events: Events::with_capacity(1_024), turn: Turn::default(), rank_of };
         // The welcome's frame may have had company.
-        let ready = VecDeque::from([links::token(0)]);
-        Ok(Sources { poll, signals, events: Events::with_capacity(1_024), ready })
+        sources.add(links::token(0));
+        Ok(sources)
     }
 
-    /// Waits for events, as long as nothing is ready. `on_writable` gets what takes more.
+    /// Waits for events, as long as nothing is ready, and begins a turn with all that is.
     ///
     /// # Errors
     ///
     /// The system refuses to wait.
-    pub(super) fn wait(
-        &mut self,
-        timeout: Option<Duration>,
-        mut on_writable: impl FnMut(Token),
-    ) -> Result<(), WorkerError> {
-        let timeout = if self.ready.is_empty() { timeout } else { Some(Duration::ZERO) };
+    pub(super) fn wait(&mut self, timeout: Option<Duration>) -> Result<(), WorkerError> {
+        let timeout = if self.has_more() { Some(Duration::ZERO) } else { timeout };
         match self.poll.poll(&mut self.events, timeout) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
-            result => result.map_err(WorkerError::system("cannot wait for events"))?,
-        }
-        let leftover = self.ready.len();
-        for event in &self.events {
-            if event.is_writable() {
-                on_writable(event.token());
-            }
-            if !self.ready.iter().take(leftover).any(|token| *token == event.token()) {
-                self.ready.push_back(event.token());
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => {
+                result.map_err(WorkerError::system("cannot wait for events"))?;
+                self.events.iter().for_each(|event| self.turn.add((self.rank_of)(event.token()), event.token()));
             }
         }
+        self.turn.begin();
         Ok(())
     }
 
-    /// How many are to be read, as far as is known.
-    pub(super) fn ready(&self) -> usize {
-        self.ready.len()
+    /// Whether any source may have more to read.
+    pub(super) fn has_more(&self) -> bool {
+        !self.turn.is_empty()
     }
 
-    /// The next one to be read.
+    /// The next one to be read; `None` when the turn is over.
     pub(super) fn next(&mut self) -> Option<Token> {
-        self.ready.pop_front()
+        self.turn.next(clock::now())
     }
 
-    /// One that has just been read may have more.
-    pub(super) fn again(&mut self, source: Token) {
-        self.ready.push_back(source);
-    }
-
-    /// One that should be read, whether or not that is known.
+    /// One that should be read in the next turn.
     pub(super) fn add(&mut self, source: Token) {
-        if !self.ready.contains(&source) {
-            self.ready.push_back(source);
-        }
+        self.turn.add((self.rank_of)(source), source);
     }
 }

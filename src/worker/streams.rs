@@ -24,7 +24,7 @@ use crate::worker::settings::WorkerError;
 use crate::worker::sources::TURNS;
 
 /// Connections have tokens from here on: the place added.
-const STREAM_TOKENS: usize = 1 << 20;
+pub(super) const STREAM_TOKENS: usize = 1 << 20;
 /// Connections at the same time.
 const LIMIT: usize = 4_096;
 /// A connection that has been silent for so long is closed.
@@ -41,8 +41,11 @@ const BUFFER_KEPT: usize = 4 << 10;
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// Bytes that may wait for one connection to take them.
 const OUTGOING_LIMIT: usize = 256 << 10;
-/// Bytes read at once.
-const READ: usize = 64 << 10;
+/// While so many bytes wait for a connection to take them, nothing more is read from it: who does not read its answers
+/// gets no more of them.
+const OUTGOING_PAUSE: usize = 64 << 10;
+/// Bytes read from a connection before others have their turn: some dozens of small messages.
+const READ: usize = 16 << 10;
 
 handle! {
     /// A connection.
@@ -111,79 +114,105 @@ impl Streams {
         &self.listeners
     }
 
-    /// Reads from a connection, or accepts some; `sink` gets each message, the connection's number, its remote and its
-    /// local address. True when there may be more.
-    pub(super) fn on_readable(
+    /// Writes what waits for a connection, and reads from it once; `sink` gets each message, the connection's number, its
+    /// remote and its local address. True when there may be more to read.
+    pub(super) fn on_ready(
         &mut self,
         token: Token,
         now: Time,
         sink: &mut impl FnMut(&[u8], u64, SocketAddr, SocketAddr),
     ) -> bool {
-        if let Some(number) = token.0.checked_sub(self.first_listener).filter(|number| *number < self.listeners.len()) {
-            return self.accept(number, now);
-        }
         let Some(key) = self.key_of(token) else { return false };
-        for _ in 0..TURNS {
-            let Some(connection) = self.connections.get_mut(key) else { return false };
-            let read = match connection.stream.read(&mut self.buffer) {
-                Ok(0) => {
-                    if !std::mem::replace(&mut connection.ended, true) {
-                        self.ended.push_back((now + ENDED_FOR, key));
-                    }
-                    return false;
-                }
-                Ok(read) => read,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(_) => return self.close(key),
-            };
-            connection.heard = now;
-            connection.begun.get_or_insert(now);
-            let (remote, local) = (connection.remote, connection.local);
-            connection.incoming.extend_from_slice(self.buffer.get(..read).unwrap_or_default());
-            if connection.incoming.len() < connection.enough {
-                continue;
-            }
-            let (mut at, mut pongs) = (0, 0);
-            let fault = loop {
-                let rest = connection.incoming.get(at..).unwrap_or_default();
-                match framing::next(rest) {
-                    Framed::Message(length) => {
-                        sink(rest.get(..length).unwrap_or_default(), number_of(key), remote, local);
-                        at += length;
-                    }
-                    Framed::Ping(length) => {
-                        pongs += 1;
-                        at += length;
-                    }
-                    Framed::Blank(length) => at += length,
-                    Framed::NeedMore { at_least } => {
-                        connection.enough = at_least;
-                        break None;
-                    }
-                    Framed::Close(fault) => break Some(fault),
-                }
-            };
-            connection.incoming.drain(..at);
-            if connection.incoming.is_empty() {
-                connection.begun = None;
-                connection.incoming.shrink_to(BUFFER_KEPT);
-            } else if at > 0 {
-                connection.begun = Some(now);
-            }
-            if let Some(fault) = fault {
-                tracing::debug!(%remote, fault = fault.label(), "a connection is closed: its messages cannot be told apart");
-                return self.close(key);
-            }
-            // RFC 5626 §4.4.1.
-            (0..pongs).for_each(|_| self.write(key, b"\r\n"));
+        self.write(key, b"");
+        let Some(connection) = self.connections.get_mut(key) else { return false };
+        if connection.outgoing.len() >= OUTGOING_PAUSE {
+            // The poll says when it takes more.
+            return false;
         }
+        let read = match connection.stream.read(&mut self.buffer) {
+            Ok(0) => {
+                if !std::mem::replace(&mut connection.ended, true) {
+                    self.ended.push_back((now + ENDED_FOR, key));
+                }
+                return false;
+            }
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return true,
+            Err(_) => return self.close(key),
+        };
+        connection.heard = now;
+        connection.begun.get_or_insert(now);
+        connection.incoming.extend_from_slice(self.buffer.get(..read).unwrap_or_default());
+        if connection.incoming.len() < connection.enough {
+            return true;
+        }
+        let (remote, local) = (connection.remote, connection.local);
+        let (mut at, mut pongs) = (0, Vec::new());
+        let fault = loop {
+            let rest = connection.incoming.get(at..).unwrap_or_default();
+            match framing::next(rest) {
+                Framed::Message(length) => {
+                    sink(rest.get(..length).unwrap_or_default(), number_of(key), remote, local);
+                    at += length;
+                }
+                Framed::Ping(length) => {
+                    // RFC 5626 §4.4.1.
+                    pongs.extend_from_slice(b"\r\n");
+                    at += length;
+                }
+                Framed::Blank(length) => at += length,
+                Framed::NeedMore { at_least } => {
+                    connection.enough = at_least;
+                    break None;
+                }
+                Framed::Close(fault) => break Some(fault),
+            }
+        };
+        connection.incoming.drain(..at);
+        if connection.incoming.is_empty() {
+            connection.begun = None;
+            connection.incoming.shrink_to(BUFFER_KEPT);
+        } else if at > 0 {
+            connection.begun = Some(now);
+        }
+        if let Some(fault) = fault {
+            tracing::debug!(%remote, fault = fault.label(), "a connection is closed: its messages cannot be told apart");
+            return self.close(key);
+        }
+        self.write(key, &pongs);
         true
     }
 
-    /// Whether this is one of the listeners: connections have come where it is readable.
+    /// Whether this is the token of a listener.
     pub(super) fn is_listener(&self, token: Token) -> bool {
         token.0.checked_sub(self.first_listener).is_some_and(|number| number < self.listeners.len())
+    }
+
+    /// Accepts connections at the listener of this token, those from unwanted addresses only to close them. True when
+    /// more may wait.
+    pub(super) fn accept(&mut self, token: Token, now: Time, is_unwanted: impl Fn(IpAddr) -> bool) -> bool {
+        let Some(number) = token.0.checked_sub(self.first_listener) else { return false };
+        for _ in 0..TURNS {
+            let (stream, remote) = match self.listeners.get(number).map(Listener::accept) {
+                Some(Ok(Some(accepted))) => accepted,
+                Some(Ok(None)) | None => return false,
+                Some(Err(error)) => {
+                    if self.accept_at.is_none() {
+                        tracing::warn!(%error, "cannot accept a connection");
+                    }
+                    self.accept_at = Some(now + ACCEPT_AGAIN);
+                    return false;
+                }
+            };
+            if is_unwanted(remote.ip()) {
+                continue;
+            }
+            if let Err(error) = self.insert(stream, remote, now) {
+                tracing::debug!(%error, "a connection could not be taken");
+            }
+        }
+        true
     }
 
     /// Closes the connections with these remote addresses.
@@ -193,13 +222,6 @@ impl Streams {
         unwanted.into_iter().for_each(|key| {
             self.close(key);
         });
-    }
-
-    /// A connection takes bytes again.
-    pub(super) fn on_writable(&mut self, token: Token) {
-        if let Some(key) = self.key_of(token) {
-            self.write(key, b"");
-        }
     }
 
     /// Sends on connection `conn` or, when it is gone, on one to `to`.
@@ -229,12 +251,13 @@ impl Streams {
     }
 
     /// Closes connections that have been silent for too long, that take too long for a message, or that have ended.
-    pub(super) fn handle_timeout(&mut self, now: Time) {
+    /// `ready` gets the listeners from which connections should be accepted again.
+    pub(super) fn handle_timeout(&mut self, now: Time, mut ready: impl FnMut(Token)) {
         while let Some((_, key)) = self.ended.pop_front_if(|(at, _)| *at <= now) {
             self.close(key);
         }
         if self.accept_at.take_if(|at| *at <= now).is_some() {
-            (0..self.listeners.len()).for_each(|number| while self.accept(number, now) {});
+            (0..self.listeners.len()).for_each(|number| ready(Token(self.first_listener + number)));
         }
         if self.next_look().is_none_or(|due| now < due) {
             return;
@@ -257,26 +280,6 @@ impl Streams {
 
     fn next_look(&self) -> Option<Time> {
         (!self.connections.is_empty()).then(|| self.looked.map_or(Time(0), |looked| looked + LOOK_EVERY))
-    }
-
-    fn accept(&mut self, number: usize, now: Time) -> bool {
-        for _ in 0..TURNS {
-            let accepted = match self.listeners.get(number).map(Listener::accept) {
-                Some(Ok(Some(accepted))) => accepted,
-                Some(Ok(None)) | None => return false,
-                Some(Err(error)) => {
-                    if self.accept_at.is_none() {
-                        tracing::warn!(%error, "cannot accept a connection");
-                    }
-                    self.accept_at = Some(now + ACCEPT_AGAIN);
-                    return false;
-                }
-            };
-            if let Err(error) = self.insert(accepted.0, accepted.1, now) {
-                tracing::debug!(%error, "a connection could not be taken");
-            }
-        }
-        true
     }
 
     fn insert(&mut self, stream: TcpStream, remote: SocketAddr, now: Time) -> io::Result<ConnKey> {

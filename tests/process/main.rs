@@ -22,6 +22,7 @@ mod manager;
 mod media;
 mod mgcp;
 mod mgcp_bypass;
+mod pipelining;
 mod poison;
 mod reload;
 mod restart;

@@ -108,7 +108,10 @@ impl<A: Application> Worker<A> {
     pub(super) fn on_stream(&mut self, token: Token) -> bool {
         let now = clock::now();
         let Worker { uas, scanner, screen, streams, .. } = self;
-        let more = streams.on_readable(token, now, &mut |bytes, conn, source, local| {
+        if streams.is_listener(token) {
+            return streams.accept(token, now, |address| screen.denies(address));
+        }
+        streams.on_ready(token, now, &mut |bytes, conn, source, local| {
             let scanned = scanner.scan(bytes);
             if !screen.lets_in(source.ip(), now, || scanned.as_ref().map_or(true, |msg| uas.begins(msg))) {
                 return;
@@ -120,11 +123,7 @@ impl<A: Application> Worker<A> {
                 }
                 Err(unparsable) => uas.on_unparsable(&unparsable, &Arrival::stream(conn, source, local, 1)),
             }
-        });
-        if streams.is_listener(token) {
-            streams.close_where(|address| screen.denies(address));
-        }
-        more
+        })
     }
 
     /// Other access rules: they hold for connections that are there, too.

@@ -45,7 +45,11 @@ impl Desk {
                 let mut sink = |bytes: &[u8], conn: u64, _: SocketAddr, _: SocketAddr| {
                     came.push((String::from_utf8(bytes.to_vec()).unwrap(), conn));
                 };
-                while self.streams.on_readable(event.token(), self.now, &mut sink) {}
+                let Desk { streams, now, .. } = self;
+                match streams.is_listener(event.token()) {
+                    true => while streams.accept(event.token(), *now, |_| false) {},
+                    false => while streams.on_ready(event.token(), *now, &mut sink) {},
+                }
             }
         }
     }
@@ -55,7 +59,7 @@ impl Desk {
         let end = self.now + span;
         while let Some(due) = self.streams.poll_timeout().filter(|due| *due <= end) {
             self.now = self.now.max(due);
-            self.streams.handle_timeout(self.now);
+            self.streams.handle_timeout(self.now, |_| {});
         }
         self.now = end;
     }
