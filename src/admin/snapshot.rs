@@ -54,6 +54,9 @@ pub struct WorkerLoad {
     pub restarts: u64,
     /// Milliseconds since its last report; since it was started when there is none yet.
     pub report_age_ms: u64,
+    /// How its last process ended, as long as no other has come up since; left out of the JSON while it is empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub fault: String,
 }
 
 impl WorkerLoad {
@@ -97,6 +100,7 @@ impl Default for WorkerLoad {
             refused: 0,
             restarts: 0,
             report_age_ms: 0,
+            fault: String::new(),
         }
     }
 }

@@ -18,13 +18,19 @@ pub fn table(snapshot: &Snapshot) -> String {
 /// What is not as it should be: the workers that are neither up nor out of service on purpose; `None` when all is well.
 pub fn trouble(snapshot: &Snapshot) -> Option<String> {
     let missing = |worker: &&WorkerLoad| worker.state != State::Up && worker.admin != AdminState::Maint;
-    let missing: Vec<String> =
-        snapshot.workers.iter().filter(missing).map(|w| format!("{} is {}", w.name, w.state.label())).collect();
+    let missing: Vec<String> = snapshot.workers.iter().filter(missing).map(word).collect();
     match missing.as_slice() {
         [] => None,
         few if few.len() <= 8 => Some(few.join(", ")),
         many => Some(format!("{} and {} more", many[..8].join(", "), many.len() - 8)),
     }
+}
+
+/// How a worker stands that is not up.
+fn word(worker: &WorkerLoad) -> String {
+    let WorkerLoad { name, state, fault, .. } = worker;
+    let fault = if fault.is_empty() { String::new() } else { format!(" ({fault})") };
+    format!("{name} is {}{fault}", state.label())
 }
 
 const COLUMNS: usize = 12;
@@ -194,6 +200,8 @@ dispatcher 4700, up 1h2m: received 1240, handed over 0, relayed 0, replied 0, dr
         assert_eq!(trouble(&snapshot).as_deref(), Some("w1 is down"));
         snapshot.workers[0].state = State::Silent;
         assert_eq!(trouble(&snapshot).as_deref(), Some("w0 is silent, w1 is down"));
+        snapshot.workers[1].fault = "exited with code 2".to_owned();
+        assert_eq!(trouble(&snapshot).as_deref(), Some("w0 is silent, w1 is down (exited with code 2)"));
         snapshot.workers.iter_mut().for_each(|worker| worker.admin = AdminState::Maint);
         assert_eq!(trouble(&snapshot), None);
         snapshot.workers = (0..10).map(|n| WorkerLoad { name: format!("w{n}"), ..WorkerLoad::default() }).collect();

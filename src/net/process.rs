@@ -10,18 +10,23 @@ use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::SigSet;
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Resource, Rlimit};
 
 use super::sys;
 
 pub use rustix::process::Signal;
 
-/// A process, held by descriptor (`pidfd`): a signal never reaches another that got the same number later. Readable once
-/// the process has ended.
+/// A process, held by descriptor: a signal never reaches another that got the same number later.
+///
+/// The descriptor is a `pidfd`, readable once the process has ended, or, where the kernel has none (before 5.3) or a filter
+/// refuses it, the process's directory in `/proc`, which cannot be watched.
 #[derive(Debug)]
 pub struct Process {
     fd: OwnedFd,
     pid: u32,
+    is_directory: bool,
 }
 
 impl Process {
@@ -33,13 +38,27 @@ impl Process {
     pub fn open(pid: u32) -> io::Result<Self> {
         let number = i32::try_from(pid).ok().and_then(Pid::from_raw);
         let number = number.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no process has that number"))?;
-        let fd = rustix::process::pidfd_open(number, PidfdFlags::empty()).map_err(no_process)?;
-        Ok(Process { fd, pid })
+        match rustix::process::pidfd_open(number, PidfdFlags::empty()) {
+            Ok(fd) => Ok(Process { fd, pid, is_directory: false }),
+            Err(Errno::NOSYS | Errno::PERM) => Process::by_directory(pid),
+            Err(errno) => Err(no_process(errno)),
+        }
     }
 
     /// The process `pid`, by a descriptor that somebody has opened while it lived.
-    pub const fn from_fd(fd: OwnedFd, pid: u32) -> Self {
-        Process { fd, pid }
+    ///
+    /// # Errors
+    ///
+    /// The descriptor cannot be looked at.
+    pub fn from_fd(fd: OwnedFd, pid: u32) -> io::Result<Self> {
+        let file = File::from(fd);
+        let is_directory = file.metadata()?.is_dir();
+        Ok(Process { fd: file.into(), pid, is_directory })
+    }
+
+    fn by_directory(pid: u32) -> io::Result<Self> {
+        let directory = File::open(format!("/proc/{pid}"))?;
+        Ok(Process { fd: directory.into(), pid, is_directory: true })
     }
 
     /// Its number.
@@ -54,16 +73,47 @@ impl Process {
     /// It belongs to another user.
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
         match rustix::process::pidfd_send_signal(&self.fd, signal) {
-            Err(rustix::io::Errno::SRCH) => Ok(()),
+            Err(Errno::SRCH) => Ok(()),
+            // Kernels before 5.1. The number is another's only if the process is collected and all numbers are gone through
+            // between these two calls.
+            Err(Errno::NOSYS | Errno::PERM) if self.is_directory => self.signal_by_number(signal),
+            done => Ok(done?),
+        }
+    }
+
+    fn signal_by_number(&self, signal: Signal) -> io::Result<()> {
+        let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw).filter(|_| !self.has_ended()) else {
+            return Ok(());
+        };
+        match rustix::process::kill_process(pid, signal) {
+            Err(Errno::SRCH) => Ok(()),
             done => Ok(done?),
         }
     }
 
     /// Whether it has ended (also when its parent has not collected it yet).
     pub fn has_ended(&self) -> bool {
+        if self.is_directory {
+            return self.state().is_none_or(|state| matches!(state, 'Z' | 'X'));
+        }
         let mut fds = [PollFd::new(&self.fd, PollFlags::IN)];
         // A poll that fails says nothing; the caller asks again.
         rustix::event::poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
+    }
+
+    /// Its state as `/proc/PID/stat` tells it; `None` when it is gone.
+    fn state(&self) -> Option<char> {
+        let stat = rustix::fs::openat(&self.fd, "stat", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+        let mut text = String::new();
+        File::from(stat).take(512).read_to_string(&mut text).ok()?;
+        // The name in parentheses may hold blanks and parentheses: the last one closes it.
+        text.rsplit_once(')')?.1.trim_start().chars().next()
+    }
+}
+
+impl AsRef<Process> for Process {
+    fn as_ref(&self) -> &Process {
+        self
     }
 }
 
@@ -79,8 +129,8 @@ impl AsRawFd for Process {
     }
 }
 
-fn no_process(errno: rustix::io::Errno) -> io::Error {
-    if errno == rustix::io::Errno::SRCH {
+fn no_process(errno: Errno) -> io::Error {
+    if errno == Errno::SRCH {
         io::Error::new(io::ErrorKind::NotFound, "no process has that number")
     } else {
         errno.into()
@@ -377,6 +427,22 @@ mod tests {
         child.wait().unwrap();
         process.signal(Signal::KILL).expect("a process that has ended is no error");
         assert_eq!(Process::open(u32::MAX).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_process_is_seen_to_end_where_the_kernel_has_no_pidfd() {
+        let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let process = Process::by_directory(child.id()).unwrap();
+        assert!(!process.has_ended());
+        // As it comes to the dispatcher that takes over.
+        let process = Process::from_fd(process.fd, child.id()).unwrap();
+        assert!(process.is_directory && !process.has_ended());
+        process.signal_by_number(Signal::KILL).unwrap();
+        child.wait().unwrap();
+        assert!(process.has_ended());
+        process.signal(Signal::KILL).expect("a process that has ended is no error");
+        process.signal_by_number(Signal::KILL).expect("nor is it by its number");
+        assert_eq!(Process::by_directory(u32::MAX).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 
     #[test]

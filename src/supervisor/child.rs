@@ -4,7 +4,6 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 use std::process::ExitStatus;
-use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::{FdFlags, fcntl_setfd};
@@ -75,14 +74,17 @@ impl Running {
     }
 }
 
+/// How often a process is looked at whose end nobody can be woken by.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
 /// Waits for the end of a process that is not a child of ours.
-pub async fn until_end(process: Arc<Process>) {
+pub async fn until_end<P: AsRef<Process> + AsFd + AsRawFd>(process: P) {
     match watch::readable(process) {
         Ok(watched) => drop(watched.readable().await),
-        // No descriptor can be watched any more.
+        // No descriptor can be watched any more, or not this one.
         Err((process, _)) => {
-            while !process.has_ended() {
-                sleep(Duration::from_secs(1)).await;
+            while !process.as_ref().has_ended() {
+                sleep(LOOK_EVERY).await;
             }
         }
     }

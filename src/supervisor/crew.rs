@@ -111,6 +111,8 @@ pub(super) struct Place {
     pub(super) admin: Admin,
     /// Whether it drains because the configuration has fewer slots now.
     pub(super) leaving: bool,
+    /// How its last process ended, until another introduces itself.
+    pub(super) fault: String,
 }
 
 /// What the crew was started with.
@@ -164,6 +166,8 @@ pub struct Crew {
     /// Who waits to take over.
     pub(super) asked: Option<Asked>,
     stopping: Option<Stopping>,
+    /// Whether the log says already that no worker comes up.
+    is_barren: bool,
     look_around_at: Time,
     pub(super) started: Time,
     manager: Manager,
@@ -248,7 +252,8 @@ impl Crew {
             if let Some(place) = crew.places.last_mut() {
                 let Seat { slot, sip: _, mgcp: _, process: _, incarnation, admin, leaving } = seat;
                 let (sockets, predecessor) = (std::mem::take(&mut place.sockets), None);
-                *place = Place { slot, sockets, leash, incarnation, predecessor, admin, leaving };
+                let fault = String::new();
+                *place = Place { slot, sockets, leash, incarnation, predecessor, admin, leaving, fault };
             }
         }
         crew.fit_places(more, now);
@@ -284,6 +289,7 @@ impl Crew {
             backlog: VecDeque::new(),
             asked: None,
             stopping: None,
+            is_barren: false,
             look_around_at: now + LOOK_AROUND,
             started: now,
             manager,
@@ -400,6 +406,7 @@ impl Crew {
             predecessor: None,
             admin: Admin::Ready,
             leaving: false,
+            fault: String::new(),
         });
     }
 
@@ -423,7 +430,9 @@ impl Crew {
             Ok(started) => started,
             Err(error) => {
                 warn!(%worker, "cannot start its process: {error}");
-                let _ = place.slot.on_death(now);
+                place.fault = format!("cannot be started: {error}");
+                let restart = place.slot.on_death(now);
+                self.on_end(restart.and_then(|restart| restart.crash_loop), now);
                 return;
             }
         };
@@ -455,7 +464,8 @@ impl Crew {
             return;
         }
         let now = clock::now();
-        match place.slot.on_death(now) {
+        let restart = place.slot.on_death(now);
+        match restart {
             Some(Restart { at, crash_loop: Some(deaths) }) => error!(
                 %worker, pid,
                 "{how}; {deaths} deaths in a row, the next start is in {:?}: look at its log",
@@ -463,6 +473,19 @@ impl Crew {
             ),
             Some(_) => warn!(%worker, pid, "{how}; a successor is started"),
             None => debug!(%worker, pid, "{how}"),
+        }
+        let crash_loop = restart.and_then(|restart| restart.crash_loop);
+        place.fault = crash_loop.map_or_else(|| how.to_owned(), |deaths| format!("{how}, {deaths} times in a row"));
+        self.on_end(crash_loop, now);
+    }
+
+    /// A slot has lost its process. Where that happens again and again and no slot has a worker, the operator has to know
+    /// it from one line: the dispatcher runs, and every call is refused.
+    fn on_end(&mut self, crash_loop: Option<u32>, now: Time) {
+        self.manager.hasten(now);
+        let nobody = self.outsiders.is_empty() && self.places.iter().all(|place| !place.slot.is_up());
+        if crash_loop.is_some() && nobody && !std::mem::replace(&mut self.is_barren, true) {
+            error!("no worker comes up, every call is refused: the lines above tell why");
         }
     }
 
@@ -477,6 +500,7 @@ impl Crew {
     /// One that came by itself is not ours to kill; it has to refuse what it reads later than the deadline, which has
     /// passed.
     fn on_hung(&mut self, worker: WorkerId, incarnation: Incarnation) {
+        self.manager.hasten(clock::now());
         if let Some(outsider) = self.outsiders.get(&worker) {
             warn!(%worker, pid = outsider.pid, "says or reads nothing; its link is closed");
             self.lanes.send(|_| server::Command::HangUp { worker });

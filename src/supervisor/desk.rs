@@ -84,6 +84,7 @@ impl Crew {
         let Some(place) = self.places.get(usize::from(worker.0)) else { return };
         load.pid = place.slot.pid();
         load.restarts = place.slot.restarts();
+        load.fault.clone_from(&place.fault);
         if let Some(address) = place.sockets.shown() {
             (load.address, load.port) = (self.reached_at(address.ip()), address.port());
         }

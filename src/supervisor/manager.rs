@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use crate::admin::snapshot::{Snapshot, State};
+use crate::admin::snapshot::{Snapshot, State, WorkerLoad};
 use crate::net::notify;
 use crate::time::Time;
 
@@ -20,8 +20,10 @@ pub struct Manager {
     status: String,
 }
 
-/// How often the status line is looked at where there is no watchdog.
+/// How often the status line is looked at where nothing happens.
 const STATUS_EVERY: Duration = Duration::from_secs(5);
+/// How soon it is looked at where something has happened: a pool that starts is not told worker by worker.
+const STATUS_SOON: Duration = Duration::from_millis(100);
 
 impl Manager {
     /// The one that has started this process, if one has.
@@ -39,6 +41,10 @@ impl Manager {
     /// nothing, and is started anew by whoever waits for the word; its workers and their calls go on.
     pub fn on_well(&mut self, load: &Snapshot, now: Time) {
         self.wait(now);
+        // The first report of a worker is heard by its lane alone.
+        if load.workers.iter().any(|worker| worker.state == State::Starting) {
+            self.hasten(now);
+        }
         let status = status_of(load);
         let mut lines = String::new();
         if self.watchdog.is_some() {
@@ -56,6 +62,11 @@ impl Manager {
     /// The lanes have not answered.
     pub fn wait(&mut self, now: Time) {
         self.due = now + self.watchdog.unwrap_or(STATUS_EVERY).min(STATUS_EVERY);
+    }
+
+    /// A worker has come or gone: the status line is not right any more.
+    pub fn hasten(&mut self, now: Time) {
+        self.due = self.due.min(now + STATUS_SOON);
     }
 
     /// The dispatcher ends in order.
@@ -90,20 +101,46 @@ pub fn tell(lines: &str) -> bool {
 fn status_of(load: &Snapshot) -> String {
     let up = load.workers.iter().filter(|worker| worker.state == State::Up).count();
     let sessions: u64 = load.workers.iter().map(|worker| u64::from(worker.sessions)).sum();
-    format!("{up} of {} workers up, {sessions} sessions", load.workers.len())
+    let status = format!("{up} of {} workers up, {sessions} sessions", load.workers.len());
+    match load.workers.iter().find(|worker| !worker.fault.is_empty()) {
+        Some(WorkerLoad { name, fault, .. }) => format!("{status}; {name}: {fault}, see the log"),
+        None => status,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::snapshot::WorkerLoad;
-
     #[test]
     fn the_status_counts_workers_and_sessions() {
         let worker = |state, sessions| WorkerLoad { state, sessions, ..WorkerLoad::default() };
         let workers = vec![worker(State::Up, 7), worker(State::Down, 0), worker(State::Up, 5)];
         let load = Snapshot { workers, ..Snapshot::default() };
         assert_eq!(status_of(&load), "2 of 3 workers up, 12 sessions");
+    }
+
+    #[test]
+    fn the_status_tells_why_a_worker_does_not_come_up() {
+        let fault = "exited with code 2, 3 times in a row".to_owned();
+        let workers = vec![WorkerLoad { name: "w0".to_owned(), fault, ..WorkerLoad::default() }];
+        let status = status_of(&Snapshot { workers, ..Snapshot::default() });
+        assert_eq!(status, "0 of 1 workers up, 0 sessions; w0: exited with code 2, 3 times in a row, see the log");
+    }
+
+    #[test]
+    fn the_status_is_looked_at_soon_after_a_worker_has_come_or_gone_and_until_it_reports() {
+        let mut manager = Manager { is_heard: false, watchdog: None, due: Time(0), status: String::new() };
+        manager.wait(Time(0));
+        manager.hasten(Time(1_000));
+        assert_eq!(manager.due, Time(101_000));
+        manager.hasten(Time(2_000));
+        assert_eq!(manager.due, Time(101_000), "not put off by the next one");
+        let worker = |state| WorkerLoad { state, ..WorkerLoad::default() };
+        let load = |state| Snapshot { workers: vec![worker(State::Up), worker(state)], ..Snapshot::default() };
+        manager.on_well(&load(State::Starting), Time(101_000));
+        assert_eq!(manager.due, Time(201_000));
+        manager.on_well(&load(State::Up), Time(201_000));
+        assert_eq!(manager.due, Time(5_201_000));
     }
 
     #[test]

@@ -128,7 +128,7 @@ pub fn run(config: Config, source: Source, beginning: Beginning) -> Result<(), S
             Beginning::Takeover => taking::take_over(&home, config, source).await?,
         };
         home.keep();
-        manager::tell(&format!("MAINPID={}\nREADY=1\nSTATUS=serving", std::process::id()));
+        manager::tell(&format!("MAINPID={}\nREADY=1", std::process::id()));
         tokio::spawn(signals.obey(crew.orders()));
         match crew.serve().await? {
             Ending::Stopped => info!("stopped"),

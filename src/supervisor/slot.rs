@@ -155,6 +155,11 @@ impl Slot {
         self.phase
     }
 
+    /// Whether a worker serves it.
+    pub const fn is_up(&self) -> bool {
+        matches!(self.phase, Phase::Up { .. })
+    }
+
     /// The process in it.
     pub const fn pid(&self) -> Option<u32> {
         match self.phase {

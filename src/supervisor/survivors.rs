@@ -16,6 +16,7 @@ use tokio::time::{Instant, interval, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
 use super::admission::{self, Evidence, Resumed};
+use super::child;
 use super::greeting::{self, Account, NoHello};
 use super::sockets::{Returned, SlotSockets};
 use crate::admin::run_dir::{RunDir, RunDirError, own_uid, worker_lock};
@@ -275,9 +276,5 @@ fn is_ours(link: &SeqPacket) -> bool {
 /// Kills a process and waits for its end: what it held is free then.
 async fn end(process: Process) -> io::Result<()> {
     process.signal(Signal::KILL)?;
-    let watched = watch::readable(process).map_err(|(_, error)| error)?;
-    match timeout(GONE_WITHIN, watched.readable()).await {
-        Ok(ended) => ended.map(drop),
-        Err(_) => Err(io::ErrorKind::TimedOut.into()),
-    }
+    timeout(GONE_WITHIN, child::until_end(process)).await.map_err(|_| io::ErrorKind::TimedOut.into())
 }

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::info;
 
+use super::child;
 use super::crew::{Crew, Muster};
 use super::desk;
 use super::giving::Estate;
@@ -27,7 +28,7 @@ use crate::handoff::frame::Takeover;
 use crate::ids::WorkerId;
 use crate::net::process::{LockFile, Process};
 use crate::net::unix::{SeqListener, SeqPacket, UnixError};
-use crate::net::{clock, memory, notify, udp, watch};
+use crate::net::{clock, memory, notify, udp};
 use crate::pack::Damaged;
 use crate::server::{self, Given};
 use crate::upgrade::conversation::{Broken, Conversation};
@@ -192,11 +193,7 @@ async fn until_over(conversation: &Conversation, old: Process) -> Result<(), Tak
     match conversation.expect(Takeover::Over, "over", Duration::MAX).await {
         Ok(()) => Ok(()),
         Err(Broken::Closed | Broken::Link(_)) => {
-            let watched = watch::readable(old).map_err(|(_, error)| error)?;
-            match timeout(ENDED_WITHIN, watched.readable()).await {
-                Ok(ended) => Ok(ended.map(drop)?),
-                Err(_) => Err(TakeoverError::Gone),
-            }
+            timeout(ENDED_WITHIN, child::until_end(old)).await.map_err(|_| TakeoverError::Gone)
         }
         Err(broken) => Err(broken.into()),
     }
@@ -216,7 +213,8 @@ impl Heritage {
         let mut heirs = Vec::new();
         for seat in roster.seats.drain(..) {
             let sockets = SlotSockets::inherit((seat.sip, &seat.mgcp), &mut || next().map_err(io::Error::other))?;
-            let process = seat.process.map(|pid| Ok::<_, Damaged>(Process::from_fd(next()?, pid))).transpose()?;
+            let process =
+                seat.process.map(|pid| Ok::<_, TakeoverError>(Process::from_fd(next()?, pid)?)).transpose()?;
             heirs.push(Heir { sockets, process, seat });
         }
         Ok(Heritage { roster, estate, listeners, heirs })

@@ -136,16 +136,14 @@ impl LinkEnd {
     }
 
     fn open(link: &Link) -> Result<Self, WorkerError> {
-        let failed = |at: String| move |error| WorkerError::Link { at, error };
         let socket = match link {
-            Link::Inherited(fd) => {
-                let at = format!("descriptor {fd}");
-                let fd = net::inherited(*fd).map_err(failed(at.clone()))?;
-                SeqPacket::from_fd(fd).map_err(failed(at))?
-            }
-            Link::Path(path) => {
-                SeqPacket::connect(path).map_err(|error| failed(path.display().to_string())(io::Error::other(error)))?
-            }
+            Link::Inherited(fd) => net::inherited(*fd)
+                .and_then(SeqPacket::from_fd)
+                .map_err(|error| WorkerError::Inherited { fd: *fd, error })?,
+            Link::Path(path) => SeqPacket::connect(path).map_err(|error| {
+                let (at, error) = (path.display().to_string(), io::Error::other(error));
+                WorkerError::Link { at, error }
+            })?,
         };
         Ok(LinkEnd::on(socket))
     }

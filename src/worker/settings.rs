@@ -88,6 +88,14 @@ pub enum WorkerError {
         /// What the system said.
         error: io::Error,
     },
+    /// The link that the dispatcher has passed on is none.
+    #[error("the link that the dispatcher has passed on as descriptor {fd} cannot be used: {error}")]
+    Inherited {
+        /// The descriptor's number.
+        fd: RawFd,
+        /// What the system said.
+        error: io::Error,
+    },
     /// The link ended, or nothing came, before the dispatcher's welcome.
     #[error("the dispatcher did not welcome this worker: {0}")]
     NotWelcome(String),

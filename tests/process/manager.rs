@@ -6,7 +6,7 @@ use std::net::UdpSocket;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
@@ -122,6 +122,18 @@ fn a_service_manager_hears_that_it_serves_that_it_is_well_and_that_it_ends() {
     manager.wait_for("STOPPING=1");
     let status = wait_for("its end", DEADLINE, || manager.child.try_wait().unwrap());
     assert!(status.success(), "{status}");
+}
+
+#[test]
+fn the_status_line_is_right_as_soon_as_the_workers_report_also_without_a_watchdog() {
+    let mut manager = Manager::start(&format!("{}:5060", own_address()), &[], None);
+    manager.wait_for("READY=1");
+    let ready = Instant::now();
+    manager.wait_for("STATUS=1 of 1 workers up, 0 sessions");
+    // By the clock alone it would be looked at 5 s after the start.
+    assert!(ready.elapsed() < Duration::from_secs(4), "{:?}", ready.elapsed());
+    let first = manager.heard.lines().find(|line| line.starts_with("STATUS=")).unwrap();
+    assert!(first.contains("of 1 workers up"), "{first}");
 }
 
 #[test]

@@ -69,10 +69,13 @@ impl Crew {
             Ok((worker, (joined, more))) => {
                 if let Some(place) = self.places.get_mut(usize::from(worker.0)) {
                     place.slot.on_up(clock::now());
+                    place.fault.clear();
                     place.incarnation = Some(joined.incarnation);
                 }
                 let links = std::iter::once(link).chain(more).collect();
                 self.lanes.link(worker, links, &joined, None);
+                self.is_barren = false;
+                self.manager.hasten(clock::now());
             }
             Err(reason) => {
                 if self.may_log_refusal(clock::now()) {
