@@ -173,8 +173,11 @@ pub enum Event {
     },
     /// The peer has acknowledged our 2xx: the call stands.
     Established,
-    /// The peer wants to change the session. Answer with `answer` or `reject_offer`, now or later.
+    /// The peer wants to change the session. Answer with `answer_offer` or `reject_offer`, now or later.
     Offer(Box<[u8]>),
+    /// The peer wants an offer of ours within the session: a re-INVITE without one (RFC 3261 §14.2). Give one with
+    /// `answer_offer`, as for a new call, repeat the last with `offer_again`, or refuse with `reject_offer`, now or later.
+    OfferWanted,
     /// The peer's answer to an offer of ours.
     Answer(Box<[u8]>),
     /// The peer sent an INFO; it has been answered with 200.

@@ -160,7 +160,7 @@ impl Uas {
             Body::Sdp(offer) => {
                 // RFC 3262 §5: an offer of its own, answered in the 200.
                 if let Some(server) = self.open_in_call(key, request, arrival, now) {
-                    self.ask(key, server, offer);
+                    self.ask(key, server, Event::Offer(offer.into()));
                 }
                 return;
             }

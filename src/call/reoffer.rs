@@ -12,7 +12,8 @@ use crate::time::Time;
 use crate::wire::sip::{Method, Name};
 
 impl Uas {
-    /// Answers the offer of an [`Event::Offer`]. False when no offer waits.
+    /// Answers the offer of an [`Event::Offer`], or makes the offer that an [`Event::OfferWanted`] asks for. False when
+    /// neither waits.
     pub fn answer_offer(&mut self, key: CallKey, sdp: &[u8], now: Time) -> bool {
         let Some(call) = self.calls.get_mut(key) else { return false };
         let Some(server) = call.asked.take() else { return false };
@@ -22,8 +23,18 @@ impl Uas {
         true
     }
 
-    /// Turns down the offer of an [`Event::Offer`] with 488 or another status of 300–699; the session stays as it was.
-    /// False when no offer waits.
+    /// Makes the offer that an [`Event::OfferWanted`] asks for: the session description we gave last. False when none is
+    /// asked for.
+    pub fn offer_again(&mut self, key: CallKey, now: Time) -> bool {
+        let Some(call) = self.calls.get_mut(key) else { return false };
+        let Some(server) = call.asked.take() else { return false };
+        let sdp = call.sdp.clone();
+        self.grant(key, server, sdp.as_deref(), now);
+        true
+    }
+
+    /// Turns down an [`Event::Offer`] or an [`Event::OfferWanted`] with 488 or another status of 300–699; the session
+    /// stays as it was. False when neither waits.
     pub fn reject_offer(&mut self, key: CallKey, status: u16, now: Time) -> bool {
         let Some(server) = self.calls.get_mut(key).and_then(|call| call.asked.take()) else { return false };
         let response = Response::status(status.clamp(300, 699));
@@ -53,15 +64,9 @@ impl Uas {
         self.on_implied_ack(key);
         let Some(server) = self.open_in_call(key, request, arrival, now) else { return };
         match session_description(request.msg) {
-            Body::Sdp(offer) => self.ask(key, server, offer),
-            Body::None | Body::Unknown => {
-                // No offer: ours is in the 2xx, and it is the session as it stands (§14.2).
-                let sdp = self.calls.get(key).and_then(|call| call.sdp.clone());
-                if let Some(call) = self.calls.get_mut(key) {
-                    call.offered = sdp.is_some();
-                }
-                self.grant(key, server, sdp.as_deref(), now);
-            }
+            Body::Sdp(offer) => self.ask(key, server, Event::Offer(offer.into())),
+            // The offer is in the 2xx, made as for a new call (§14.2): only the application knows all it can.
+            Body::None | Body::Unknown => self.ask(key, server, Event::OfferWanted),
         }
     }
 
@@ -90,17 +95,17 @@ impl Uas {
         }
         let Some(server) = self.open_in_call(key, request, arrival, now) else { return };
         match offer {
-            Some(offer) => self.ask(key, server, offer),
+            Some(offer) => self.ask(key, server, Event::Offer(offer.into())),
             None => self.grant(key, server, None, now),
         }
     }
 
-    /// Lets the application decide on an offer.
-    pub(super) fn ask(&mut self, key: CallKey, server: ServerKey, offer: &[u8]) {
+    /// Lets the application decide on an offer, or make one.
+    pub(super) fn ask(&mut self, key: CallKey, server: ServerKey, question: Event) {
         if let Some(call) = self.calls.get_mut(key) {
             call.asked = Some(server);
         }
-        self.tell(key, Event::Offer(offer.into()));
+        self.tell(key, question);
     }
 
     /// Opens a transaction whose request is kept until it is decided on.
@@ -156,6 +161,7 @@ impl Uas {
                 && let Some(call) = uas.calls.get_mut(key)
             {
                 call.invite = Some(server);
+                call.offered = sdp.is_some() && !matches!(session_description(request.msg), Body::Sdp(_));
             }
         });
         self.arm_call(key);

@@ -26,6 +26,12 @@ pub trait Application {
         call.reject(488);
     }
 
+    /// The caller wants an offer of ours within a call that was not answered with [`Call::echo`]: a re-INVITE without
+    /// one. [`Call::accept`] makes it; it says all that the application can do, as for a new call (RFC 3261 §14.2).
+    fn on_offer_wanted(&mut self, call: &mut Call<'_>) {
+        call.offer_again();
+    }
+
     /// The caller has answered an offer of ours, in a call without [`Call::echo`].
     fn on_answer(&mut self, _call: &mut Call<'_>, _sdp: &[u8]) {}
 
@@ -79,7 +85,7 @@ pub struct Call<'a> {
 pub(super) enum Open {
     /// The call itself.
     Call,
-    /// An offer within it.
+    /// An offer within it, or the wish for one.
     Offer,
 }
 
@@ -129,12 +135,17 @@ impl Call<'_> {
         self.uas.ring(self.key, status, Some(sdp), Delivery::Reliable, self.now)
     }
 
-    /// Answers the call, or the offer within it, with a session description of the application's own.
+    /// Answers the call, or the offer or the wish for one within it, with a session description of the application's own.
     pub fn accept(&mut self, sdp: &[u8]) -> bool {
         match self.open {
             Open::Offer => self.uas.answer_offer(self.key, sdp, self.now),
             Open::Call => self.uas.accept(self.key, Some(sdp), self.now),
         }
+    }
+
+    /// Within [`Application::on_offer_wanted`]: offers the session description that was given last.
+    pub fn offer_again(&mut self) -> bool {
+        self.uas.offer_again(self.key, self.now)
     }
 
     /// Answers the call and sends the caller's sound back, as long as the call lasts: offers, holds and ports are taken

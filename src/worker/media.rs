@@ -162,7 +162,19 @@ impl Media {
         self.calls.insert(key, call);
     }
 
-    /// The caller answers an offer of ours: to its INVITE without one, or to a refresh.
+    /// The caller wants an offer of ours within the call.
+    pub(super) fn on_offer_wanted(&mut self, uas: &mut Uas, key: CallKey, now: Time) {
+        let Some(mut call) = self.calls.remove(&key) else { return };
+        let local_ip = uas.local_ip(key).unwrap_or(call.local.address());
+        match self.offer(key, &mut call, local_ip, now) {
+            Ok(sdp) => uas.answer_offer(key, &sdp, now),
+            // RFC 3261 §14.2 leaves the session as it was.
+            Err(_) => uas.reject_offer(key, 500, now),
+        };
+        self.calls.insert(key, call);
+    }
+
+    /// The caller answers an offer of ours: to an INVITE without one, or to a refresh.
     pub(super) fn on_answer(&mut self, uas: &mut Uas, key: CallKey, answer: &[u8], now: Time) {
         let Some(mut call) = self.calls.remove(&key) else { return };
         match self.capabilities.read_answer(&mut call.local, answer) {

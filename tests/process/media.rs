@@ -1,9 +1,9 @@
 //! Every call carries sound: the built-in application sends back what it hears.
 
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 
 use crate::support::DEADLINE;
-use crate::support::phone::Phone;
+use crate::support::phone::{Phone, Request};
 use crate::support::pointsman::Setup;
 
 fn rtp(sequence: u16, payload: &[u8]) -> Vec<u8> {
@@ -36,6 +36,42 @@ fn a_call_hears_its_own_sound() {
     }
     let bye = dialog.request("BYE", 1);
     assert_eq!(phone.transact(&bye, dialog.target).status(), 200);
+}
+
+/// Whether three packets, numbered from `first`, come back from `media`.
+fn is_echoed(sound: &UdpSocket, media: SocketAddr, first: u16) -> bool {
+    let mut buffer = [0; 2048];
+    (first..first + 3).all(|sequence| {
+        sound.send_to(&rtp(sequence, &[0xd5; 160]), media).unwrap();
+        sound.recv_from(&mut buffer).is_ok()
+    })
+}
+
+#[test]
+fn a_reinvite_without_sdp_takes_a_held_call_back() {
+    let pointsman = Setup::new(1).start();
+    let ip = pointsman.address().ip();
+    let phone = Phone::new(ip);
+    let sound = UdpSocket::bind((ip, 0)).unwrap();
+    sound.set_read_timeout(Some(DEADLINE)).unwrap();
+    let at = sound.local_addr().ok();
+    for (serial, hold) in [(1, "sendonly"), (2, "inactive")] {
+        let dialog = phone.call(&phone.invite(pointsman.address(), at), pointsman.address());
+        assert!(is_echoed(&sound, dialog.answer.media_address(), 10 * serial), "{hold}: before the hold");
+        let mut held = dialog.request("UPDATE", 1);
+        held.body = dialog.invite.body.as_ref().map(|body| body.replace("a=sendrecv", &format!("a={hold}")));
+        assert!(held.body.as_ref().is_some_and(|body| body.contains(hold)), "{held:?}");
+        assert_eq!(phone.transact(&held, dialog.target).status(), 200);
+        let empty = dialog.request("INVITE", 2);
+        let offer = phone.transact(&empty, dialog.target);
+        // RFC 3261 §14.2, RFC 6337 §5.3.
+        assert!(offer.body().contains("a=sendrecv\r\n") && offer.body().contains(" 0 8 101\r\n"), "{}", offer.text);
+        let mut ack = Request { cseq: empty.cseq, ..dialog.request("ACK", 0) };
+        ack.body.clone_from(&dialog.invite.body);
+        phone.send(&ack, dialog.target);
+        assert!(is_echoed(&sound, offer.media_address(), 10 * serial + 5), "{hold}: after it");
+        assert_eq!(phone.transact(&dialog.request("BYE", 3), dialog.target).status(), 200);
+    }
 }
 
 #[test]

@@ -448,6 +448,7 @@ impl Process {
                 let talks = Duration::from_millis(talk.wishes.talk.max(1));
                 self.agenda.insert((now + talks, key), Deed::HangUp);
             }
+            Event::OfferWanted => drop(self.uas.offer_again(key, now)),
             Event::Offer(_) => drop(self.uas.answer_offer(key, ANSWER, now)),
             Event::Answer(_) | Event::Info { .. } => {}
             Event::Ended(reason) => {

@@ -142,21 +142,16 @@ impl Capabilities {
     /// The lines of our next offer that need a port.
     pub fn lines_to_offer(&self, local: &Local) -> Vec<usize> {
         let audio = |line: &LocalLine| matches!(line, LocalLine::Audio(_));
-        match local.lines() {
-            [] => vec![0],
-            lines => lines.iter().enumerate().filter(|(_, line)| audio(line)).map(|(number, _)| number).collect(),
-        }
+        let lines = self.lines_of_offer(local);
+        lines.iter().enumerate().filter(|(_, line)| audio(line)).map(|(number, _)| number).collect()
     }
 
     /// Our offer, for a request that had none: one audio stream, or in a call that stands the lines it has, each with
-    /// all we can (RFC 6337 §5.2). `rtp` are the addresses for [`Capabilities::lines_to_offer`]; a line without one is
-    /// disabled.
+    /// all we can (RFC 6337 §5.2) and in every direction we are willing to: a hold of the peer's is not ours to prolong
+    /// (§5.3). `rtp` are the addresses for [`Capabilities::lines_to_offer`]; a line without one is disabled.
     pub fn offer(&self, local: &mut Local, rtp: &[SocketAddr]) -> Vec<u8> {
         let mut rtp = rtp.iter().copied();
-        let mut lines = local.lines().to_vec();
-        if lines.is_empty() {
-            lines.push(LocalLine::Audio(self.fresh_audio()));
-        }
+        let mut lines = self.lines_of_offer(local);
         for line in &mut lines {
             let LocalLine::Audio(audio) = line else { continue };
             audio.rtp = rtp.next();
@@ -193,6 +188,21 @@ impl Capabilities {
             streams.push(line.stream(number, terms, audio.rtp));
         }
         if streams.is_empty() { Err(OfferError::NothingCommon(first_refusal)) } else { Ok(streams) }
+    }
+
+    /// The lines that our next offer starts from: those there are, among them one audio stream at least.
+    fn lines_of_offer(&self, local: &Local) -> Vec<LocalLine> {
+        let mut lines = local.lines().to_vec();
+        if lines.iter().any(|line| matches!(line, LocalLine::Audio(_))) {
+            return lines;
+        }
+        let fresh = LocalLine::Audio(self.fresh_audio());
+        // RFC 3264 §8.1: a new stream takes the place of a disabled one, or stands below the others.
+        match lines.iter_mut().find(|line| line.is_disabled_audio()) {
+            Some(line) => *line = fresh,
+            None => lines.push(fresh),
+        }
+        lines
     }
 
     fn fresh_audio(&self) -> Audio {

@@ -89,6 +89,12 @@ impl Local {
 }
 
 impl LocalLine {
+    /// Whether it is the place of an audio stream over plain RTP that is disabled.
+    pub(super) fn is_disabled_audio(&self) -> bool {
+        matches!(self, LocalLine::Refused { media, proto, .. }
+            if media.eq_ignore_ascii_case("audio") && proto.eq_ignore_ascii_case("RTP/AVP"))
+    }
+
     fn write(&self, text: &mut String, address: IpAddr) {
         let audio = match self {
             LocalLine::Refused { media, proto, fmt } => {

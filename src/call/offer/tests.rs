@@ -373,6 +373,26 @@ fn a_new_offer_in_a_call_keeps_its_lines_their_places_and_their_numbers() {
 }
 
 #[test]
+fn a_new_offer_in_a_call_without_a_stream_has_one_again() {
+    let capabilities = Capabilities::default();
+    for (lines, media) in [
+        // RFC 3264 §8.1: in the place of the disabled one,
+        ("m=video 5000 RTP/AVP 31\nm=audio 4000 RTP/AVP 8\n", "m=video 0 RTP/AVP 31\nm=audio 20000 RTP/AVP 0 8 101\n"),
+        // or below what is there.
+        ("m=audio 4000 RTP/SAVP 8\n", "m=audio 0 RTP/SAVP 8\nm=audio 20000 RTP/AVP 0 8 101\n"),
+        ("", "m=audio 20000 RTP/AVP 0 8 101\n"),
+    ] {
+        let mut local = local();
+        let disabled = lines.replace(" 4000 ", " 0 ").replace(" 5000 ", " 0 ");
+        answer_with(&mut local, &parse(lines)).ok();
+        answer_with(&mut local, &parse(&disabled)).unwrap();
+        let wanted = capabilities.lines_to_offer(&local).len();
+        let offer = text(&capabilities.offer(&mut local, &rtp(wanted)));
+        assert!(offer.contains(media) && offer.ends_with("a=sendrecv\n"), "{offer}");
+    }
+}
+
+#[test]
 fn an_offer_of_webrtc_is_refused_without_reading_its_candidates() {
     let mut lines = String::from("a=group:BUNDLE 0 1\nm=audio 9 UDP/TLS/RTP/SAVPF 111 0\na=rtcp-mux\na=mid:0\n");
     (0..200).for_each(|n| lines.push_str(&format!("a=candidate:{n} 1 udp 1 10.0.0.{n} 9 typ host\n")));

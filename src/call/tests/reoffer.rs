@@ -33,16 +33,46 @@ fn a_refused_offer_leaves_the_call_standing() {
 }
 
 #[test]
-fn a_reinvite_without_offer_gets_the_session_as_it_stands() {
+fn a_reinvite_without_offer_asks_the_application_for_one() {
     let mut desk = Desk::new();
     let (key, tag) = desk.standing(&invite());
     desk.own(&text("INVITE").to(&tag).cseq(2).branch("re"));
-    assert_eq!(body(&desk.only()), ANSWER);
+    assert_eq!((desk.events(), desk.sent().len()), (vec![(key, Event::OfferWanted)], 0));
+    // It is being made: an offer that crosses it waits (RFC 3311 §5.2).
+    desk.own(&text("UPDATE").to(&tag).cseq(3).branch("early").body(OFFER));
+    assert_eq!(desk.statuses(), [500]);
+    let anew = ANSWER.replace("RTP/AVP 0", "RTP/AVP 0 8");
+    assert!(desk.act(|uas, now| uas.answer_offer(key, anew.as_bytes(), now)));
+    assert_eq!(body(&desk.only()), anew);
     // Our offer is open: an offer that crosses it gets 491.
-    desk.own(&text("UPDATE").to(&tag).cseq(3).branch("up").body(OFFER));
+    desk.own(&text("UPDATE").to(&tag).cseq(4).branch("up").body(OFFER));
     assert_eq!(desk.statuses(), [491]);
     desk.own(&text("ACK").to(&tag).cseq(2).branch("ack2").body(OFFER));
-    desk.events().iter().for_each(|event| assert_eq!(*event, (key, Event::Answer(OFFER.as_bytes().into()))));
+    assert_eq!(desk.events(), [(key, Event::Answer(OFFER.as_bytes().into()))]);
+}
+
+#[test]
+fn an_application_may_offer_again_what_it_said_last() {
+    let mut desk = Desk::new();
+    let (key, tag) = desk.standing(&invite());
+    assert!(!desk.act(|uas, now| uas.offer_again(key, now)), "nobody has asked");
+    desk.own(&text("INVITE").to(&tag).cseq(2).branch("re"));
+    assert!(desk.act(|uas, now| uas.offer_again(key, now)));
+    assert_eq!(body(&desk.only()), ANSWER);
+    desk.own(&text("ACK").to(&tag).cseq(2).branch("ack2").body(OFFER));
+    assert_eq!(desk.events(), [(key, Event::OfferWanted), (key, Event::Answer(OFFER.as_bytes().into()))]);
+}
+
+#[test]
+fn an_offer_that_the_ack_does_not_answer_leaves_the_call_standing() {
+    let mut desk = Desk::new();
+    let (key, tag) = desk.standing(&invite());
+    desk.own(&text("INVITE").to(&tag).cseq(2).branch("re"));
+    desk.act(|uas, now| uas.answer_offer(key, ANSWER.as_bytes(), now));
+    desk.own(&text("ACK").to(&tag).cseq(2).branch("ack2"));
+    desk.outputs.clear();
+    desk.own(&text("UPDATE").to(&tag).cseq(3).branch("up").body(OFFER));
+    assert_eq!(desk.events(), [(key, Event::Offer(OFFER.as_bytes().into()))]);
 }
 
 #[test]

@@ -78,6 +78,7 @@ impl<A: Application> Worker<A> {
         let Worker { uas, media, application, .. } = self;
         match event {
             Event::Offer(offer) if media.has(key) => return media.on_offer(uas, key, &offer, now),
+            Event::OfferWanted if media.has(key) => return media.on_offer_wanted(uas, key, now),
             Event::Answer(answer) if media.has(key) => return media.on_answer(uas, key, &answer, now),
             Event::Ended(reason) => {
                 media.on_ended(key);
@@ -100,6 +101,10 @@ impl<A: Application> Worker<A> {
             Event::Offer(offer) => {
                 (call.offer, call.open) = (Some(offer.as_ref()), Open::Offer);
                 application.on_offer(&mut call);
+            }
+            Event::OfferWanted => {
+                call.open = Open::Offer;
+                application.on_offer_wanted(&mut call);
             }
             Event::Answer(answer) => application.on_answer(&mut call, &answer),
             Event::Info { content_type, body } => {
