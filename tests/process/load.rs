@@ -8,7 +8,12 @@ const CALLS: u64 = 10_000;
 #[test]
 fn of_ten_thousand_calls_the_dispatcher_receives_the_invites_only() {
     let pointsman = Setup::new(4).start();
-    let plan = Plan { pace: Pace::Rate(1_000.0), until: Until::Calls(CALLS), ..Plan::new(pointsman.address()) };
+    let plan = Plan {
+        pace: Pace::Rate(1_000.0),
+        at_most: 1_000,
+        until: Until::Calls(CALLS),
+        ..Plan::new(pointsman.address())
+    };
     let mut generator = Generator::new(plan).unwrap();
     let outcome = generator.run().clone();
     assert!(outcome.failures.is_empty(), "{:?}", outcome.failures);
@@ -32,6 +37,7 @@ fn a_client_with_a_fixed_outbound_proxy_is_served_through_the_well_known_port() 
     let pointsman = Setup::new(4).start();
     let plan = Plan {
         pace: Pace::Rate(500.0),
+        at_most: 1_000,
         until: Until::Calls(1_000),
         routing: Routing::Target,
         ..Plan::new(pointsman.address())

@@ -51,7 +51,10 @@ fn a_message_that_kills_two_workers_gets_500_and_no_third_one_to_kill() {
     wait_for_workers(&pointsman, 2);
     let explained = pointsman.stats(&format!("explain {}", poison.call_id));
     let reasons: Vec<_> = explained["decisions"].as_array().unwrap().iter().map(|it| it["reason"].clone()).collect();
-    assert_eq!(reasons, ["selected", "died", "poison", "answered-before"]);
+    // A caller on a busy machine asks again while a worker has it.
+    let told: Vec<_> = reasons.into_iter().filter(|reason| reason != "table").collect();
+    assert_eq!(told[..3], ["selected", "died", "poison"]);
+    assert!(told.len() > 3 && told[3..].iter().all(|reason| reason == "answered-before"), "{told:?}");
     assert_eq!(pointsman.stats("counters")["returned"]["reasons"]["poison"], 1);
     // Nobody else has noticed.
     phone.call(&phone.invite(pointsman.address(), None), pointsman.address());

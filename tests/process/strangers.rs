@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use pointsman::handoff::frame::{Frame, FrameBuilder, Hello, Port, Record, frame_header};
 use rustix::net::{
@@ -14,7 +14,7 @@ use rustix::net::{
 
 use crate::support::phone::Phone;
 use crate::support::pointsman::{Pointsman, Setup};
-use crate::support::{DEADLINE, wait_for};
+use crate::support::{DEADLINE, PROMPT, wait_for};
 
 /// A call is still answered, and no worker was restarted.
 fn assert_undisturbed(pointsman: &Pointsman) {
@@ -111,7 +111,7 @@ fn one_that_connects_and_says_nothing_is_closed() {
     let link = knock(pointsman.run_dir());
     let begin = Instant::now();
     listen(&link);
-    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < PROMPT, "{:?}", begin.elapsed());
     assert_undisturbed(&pointsman);
 }
 

@@ -20,6 +20,14 @@ use std::time::{Duration, Instant};
 /// The longest that an event of a healthy process may take on a busy machine.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
+/// The longest that something may take which waits for no timer of seconds, on a busy machine as well. On a quiet one it
+/// takes milliseconds.
+pub const PROMPT: Duration = Duration::from_secs(10);
+
+/// The longest that a session may stand whose caller is gone: 64·T1 for its ACK and as long again for the answer to the
+/// BYE (RFC 3261 §13.3.1.4, §17.1.2.2), and time to report the end.
+pub const UNTIL_ABANDONED: Duration = Duration::from_secs(80);
+
 /// A loopback address that no other test of this machine uses now: from the process id and a counter.
 pub fn own_address() -> Ipv4Addr {
     static NEXT: AtomicU32 = AtomicU32::new(0);

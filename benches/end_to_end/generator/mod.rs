@@ -250,7 +250,7 @@ impl Generator {
             Pace::Window(window) => window.saturating_sub(self.open) as u64,
         };
         for _ in 0..due.min(PLACE_BATCH) {
-            if !self.places_more() {
+            if !self.places_more() || self.calls.len() - self.free.len() >= self.plan.at_most {
                 return None;
             }
             self.place(now);

@@ -14,6 +14,9 @@ pub struct Plan {
     pub local: IpAddr,
     /// How fast calls are placed.
     pub pace: Pace,
+    /// Calls that exist at a time. A fixed rate places no more, so that a machine that cannot keep up gets its calls later
+    /// and not all at once.
+    pub at_most: usize,
     /// When the last one has been placed.
     pub until: Until,
     /// How long an answered call stands before its BYE; `None`: it stands until [`Generator::hang_up`].
@@ -70,6 +73,7 @@ impl Plan {
             target,
             local: if target.ip().is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { target.ip() },
             pace: Pace::Window(64),
+            at_most: usize::MAX,
             until: Until::Stopped,
             hold: Some(Duration::ZERO),
             byes_per_second: None,

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::life::{expect_restart, gateway_with_call_agent};
 use super::*;
-use crate::support::DEADLINE;
 use crate::support::calls::{Outcome, Plan};
+use crate::support::{DEADLINE, PROMPT};
 
 #[test]
 fn after_the_kill_of_a_worker_every_command_is_answered_and_the_call_agent_is_told() {
@@ -61,7 +61,7 @@ fn endpoints_and_connections_of_a_dead_worker_are_unknown_at_once() {
         agent.send(&mdcx, well_known);
         let begin = Instant::now();
         let code = agent.response(&mdcx).code();
-        assert!(begin.elapsed() < Duration::from_millis(500), "{:?}", begin.elapsed());
+        assert!(begin.elapsed() < PROMPT, "{:?}", begin.elapsed());
         codes.entry(token(answer)).or_default().push(code);
         // By the id of its connection alone.
         let dlcx = ask(&agent, well_known, "AUCX", "ann/$@ms", &[&connection, "F: C"]).code();

@@ -17,7 +17,7 @@ use super::{call, hang_up};
 use crate::generator::{Generator, Pace, Plan, Until};
 use crate::support::phone::Phone;
 use crate::support::pointsman::{EXECUTABLE, Pointsman, Setup};
-use crate::support::{DEADLINE, proc, wait_for};
+use crate::support::{DEADLINE, PROMPT, proc, wait_for};
 
 /// Calls are answered, by the dispatcher and the workers that were there before.
 fn assert_undisturbed(pointsman: &Pointsman, workers: &[u32]) {
@@ -178,6 +178,8 @@ fn one_that_dies_at_any_point_leaves_the_old_one_serving_and_no_caller_notices()
     let (own, _) = ask_of(&pointsman);
     let plan = Plan {
         pace: Pace::Rate(500.0),
+        at_most: 1_000,
+        t1: PROMPT,
         until: Until::Stopped,
         hold: Some(Duration::from_millis(100)),
         ..Plan::new(pointsman.address())
