@@ -74,10 +74,12 @@ impl Offer {
     /// Reads a body of type `application/sdp`.
     pub fn parse(body: &[u8]) -> Result<Self, OfferError> {
         let cleaned = lenient::clean(body)?;
-        let session =
-            sdp_types::Session::parse(cleaned.as_bytes()).map_err(|error| OfferError::Malformed(error.to_string()))?;
+        let session = sdp_types::Session::parse(cleaned.text.as_bytes())
+            .map_err(|error| OfferError::Malformed(error.to_string()))?;
         let time = session.times.first().map_or((0, 0), |time| (time.start_time, time.stop_time));
-        let lines = session.medias.iter().map(|media| Line::read(media, &session)).collect();
+        let faults = cleaned.faults.into_iter().chain(std::iter::repeat(None));
+        let lines =
+            session.medias.iter().zip(faults).map(|(media, fault)| Line::read(media, &session, fault)).collect();
         Ok(Offer { time, lines })
     }
 

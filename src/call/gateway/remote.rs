@@ -40,6 +40,7 @@ impl Remote {
         }
         let offer = Offer::parse(text).map_err(|_| ReturnCode::DESCRIPTION_ERROR)?;
         let stream = offer.audio(&Capabilities::default(), local).map_err(|error| match error {
+            OfferError::NothingCommon(Refusal::Port) => ReturnCode::DESCRIPTION_ERROR,
             OfferError::NothingCommon(Refusal::Format) => ReturnCode::CODEC_NEGOTIATION,
             OfferError::NothingCommon(_) => ReturnCode::UNSUPPORTED_DESCRIPTION,
             _ => ReturnCode::DESCRIPTION_ERROR,

@@ -78,7 +78,7 @@ impl Offer {
                 continue;
             }
             let payloads = line
-                .common(capabilities)
+                .chosen(capabilities)
                 .map(|format| Payload { codec: format.codec, receive: format.payload_type, send: format.payload_type })
                 .collect();
             let terms = Terms { direction, remote: line.remote.address(), payloads };

@@ -5,7 +5,9 @@
 //! `m=` and the attributes of [`ATTRIBUTES`]; what is dropped costs nothing further on, however much ICE it is.
 //! `m=` lines are never dropped: the answer must have as many (RFC 3264 §6).
 
-use super::OfferError;
+use std::fmt::Write as _;
+
+use super::{OfferError, Refusal};
 
 /// Bytes of a body that is read.
 pub const BODY_LIMIT: usize = 32 * 1024;
@@ -22,14 +24,24 @@ const LENGTH_LIMIT: usize = 1_024;
 const ATTRIBUTES: [&str; 9] =
     ["rtpmap", "fmtp", "ptime", "maxptime", "sendrecv", "sendonly", "recvonly", "inactive", "rtcp"];
 
-/// The lines of `body` that matter, CRLF between them; begins with `v=0`.
-pub fn clean(body: &[u8]) -> Result<String, OfferError> {
+/// A body, cleaned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cleaned {
+    /// The lines that matter, CRLF between them; begins with `v=0`.
+    pub text: String,
+    /// For each `m=` line, why it can only be refused, where its sender wrote it wrong. It stands in `text` in a form
+    /// that a parser takes.
+    pub faults: Vec<Option<Refusal>>,
+}
+
+/// Cleans `body`.
+pub fn clean(body: &[u8]) -> Result<Cleaned, OfferError> {
     if body.len() > BODY_LIMIT {
         return Err(OfferError::TooLarge { what: "bytes", limit: BODY_LIMIT });
     }
     let mut cleaned = String::with_capacity(body.len() + 64);
     let mut section = Section::default();
-    let mut sections = 0;
+    let mut faults = Vec::new();
     let lines =
         body.split(|byte| matches!(byte, b'\r' | b'\n')).map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
     for (number, line) in lines.enumerate() {
@@ -45,18 +57,23 @@ pub fn clean(body: &[u8]) -> Result<String, OfferError> {
         let value = value.trim_ascii();
         match kind {
             b'm' => {
-                sections += 1;
-                if sections > SECTION_LIMIT {
+                if faults.len() == SECTION_LIMIT {
                     return Err(OfferError::TooLarge { what: "media sections", limit: SECTION_LIMIT });
                 }
                 if value.len() > LENGTH_LIMIT || !value.iter().all(|byte| matches!(byte, b' '..=b'~')) {
                     return Err(OfferError::Malformed("a media line with impossible characters or length".into()));
                 }
                 section = Section::default();
+                let fault = fault_of_media(value);
+                faults.push(fault.filter(|fault| *fault != Refusal::Disabled));
+                if fault.is_some() {
+                    push_mended(&mut cleaned, value)?;
+                    continue;
+                }
             }
             b'c' if section.has_connection => continue,
             b'c' => section.has_connection = is_connection(value),
-            b't' if sections == 0 && !section.has_time && is_time(value) => section.has_time = true,
+            b't' if faults.is_empty() && !section.has_time && is_time(value) => section.has_time = true,
             b'a' if section.attributes < ATTRIBUTE_LIMIT && is_read(value) => section.attributes += 1,
             _ => continue,
         }
@@ -71,7 +88,40 @@ pub fn clean(body: &[u8]) -> Result<String, OfferError> {
     if cleaned.is_empty() {
         return Err(OfferError::Empty);
     }
-    Ok(cleaned)
+    Ok(Cleaned { text: cleaned, faults })
+}
+
+/// Why a media line cannot be used as it is written: RFC 8866 §5.14 has a media type, a port, a protocol and one format
+/// at least. A line that is disabled and lacks something is only mended.
+fn fault_of_media(value: &[u8]) -> Option<Refusal> {
+    let mut fields = fields(value).skip(1);
+    let port = fields.next().and_then(|port| std::str::from_utf8(port).ok()).unwrap_or_default();
+    let (port, count) = port.split_once('/').unwrap_or((port, "1"));
+    let fault = match (port.parse::<u16>(), count.parse::<u16>()) {
+        (Ok(_), Ok(_)) => match (fields.next(), fields.next()) {
+            (Some(_), Some(_)) => return None,
+            (Some(_), None) => Refusal::Format,
+            (None, _) => Refusal::Transport,
+        },
+        _ => Refusal::Port,
+    };
+    Some(if port == "0" { Refusal::Disabled } else { fault })
+}
+
+/// Writes a media line with all it must have, disabled.
+fn push_mended(out: &mut String, value: &[u8]) -> Result<(), OfferError> {
+    let mut fields = fields(value).map(String::from_utf8_lossy);
+    let Some(media) = fields.next() else {
+        return Err(OfferError::Malformed("a media line without a media type".into()));
+    };
+    let proto = fields.nth(1).unwrap_or_else(|| "RTP/AVP".into());
+    let _ = write!(out, "m={media} 0 {proto}");
+    let format = fields.next().unwrap_or_else(|| "0".into());
+    std::iter::once(format).chain(fields).for_each(|format| {
+        let _ = write!(out, " {format}");
+    });
+    out.push_str("\r\n");
+    Ok(())
 }
 
 /// What the present section, or the part in front of the first, has had.
@@ -142,9 +192,30 @@ mod tests {
         assert!(matches!(clean(body), Err(OfferError::Malformed(_))));
         let body: Vec<u8> = body.iter().map(|byte| if *byte == b'\t' { b' ' } else { *byte }).collect();
         assert_eq!(
-            clean(&body).unwrap(),
+            clean(&body).unwrap().text,
             "v=0\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\na=sendonly\r\nm=audio 4000 RTP/AVP 0\r\na=fmtp:101 0-\u{b5}\r\n"
         );
+    }
+
+    #[test]
+    fn a_media_line_that_lacks_something_is_mended_and_marked() {
+        let media = |line: &str| {
+            let cleaned = clean(format!("v=0\r\nm={line}\r\n").as_bytes()).unwrap();
+            (cleaned.text.lines().nth(1).unwrap().to_owned(), cleaned.faults[0])
+        };
+        for (line, mended, fault) in [
+            ("video 36924 RTP/AVP", "video 0 RTP/AVP 0", Some(Refusal::Format)),
+            ("video 0 RTP/AVP", "video 0 RTP/AVP 0", None),
+            ("audio 70000 RTP/AVP 8 0", "audio 0 RTP/AVP 8 0", Some(Refusal::Port)),
+            ("audio -1 RTP/AVP 0", "audio 0 RTP/AVP 0", Some(Refusal::Port)),
+            ("audio 4000/x RTP/AVP 0", "audio 0 RTP/AVP 0", Some(Refusal::Port)),
+            ("audio 4000", "audio 0 RTP/AVP 0", Some(Refusal::Transport)),
+            ("audio", "audio 0 RTP/AVP 0", Some(Refusal::Port)),
+            ("audio 4000/2 RTP/AVP 0", "audio 4000/2 RTP/AVP 0", None),
+        ] {
+            assert_eq!(media(line), (format!("m={mended}"), fault), "{line}");
+        }
+        assert!(matches!(clean(b"v=0\r\nm=\r\n"), Err(OfferError::Malformed(_))));
     }
 
     #[test]
@@ -165,6 +236,6 @@ mod tests {
         let sections = format!("v=0\r\n{}", "m=audio 1 RTP/AVP 0\n".repeat(SECTION_LIMIT + 1));
         assert_eq!(clean(sections.as_bytes()), too_large("media sections", SECTION_LIMIT));
         let attributes = format!("v=0\r\n{}", "a=ptime:20\n".repeat(ATTRIBUTE_LIMIT + 1));
-        assert_eq!(clean(attributes.as_bytes()).unwrap().lines().count(), 1 + ATTRIBUTE_LIMIT);
+        assert_eq!(clean(attributes.as_bytes()).unwrap().text.lines().count(), 1 + ATTRIBUTE_LIMIT);
     }
 }

@@ -15,6 +15,8 @@ pub(super) struct Line {
     /// `audio`, `video`, …, as written.
     pub(super) media: String,
     pub(super) port: u16,
+    /// Why the line can only be refused, whatever else it says.
+    pub(super) fault: Option<Refusal>,
     /// `RTP/AVP`, as written.
     pub(super) proto: String,
     /// The format list, as written.
@@ -71,6 +73,9 @@ pub enum Refusal {
     /// No format in common.
     #[error("incompatible media format")]
     Format,
+    /// No port that there is.
+    #[error("no such port")]
+    Port,
     /// More streams than a call may have.
     #[error("too many streams")]
     TooMany,
@@ -85,19 +90,21 @@ impl Refusal {
             Refusal::Address => (301, "Incompatible network address formats"),
             Refusal::Multicast => (330, "Multicast not available"),
             Refusal::Format => (305, "Incompatible media format"),
+            Refusal::Port => (399, "No such port"),
             Refusal::Disabled | Refusal::TooMany => (399, "Stream not available"),
         }
     }
 }
 
 impl Line {
-    pub(super) fn read(media: &Media, session: &Session) -> Self {
+    pub(super) fn read(media: &Media, session: &Session, fault: Option<Refusal>) -> Self {
         let connection = media.connections.first().or(session.connection.as_ref());
         let remote = connection.map_or(Remote::Missing, |c| Remote::read(&c.connection_address, media.port));
         let direction = direction_of(&media.attributes).or_else(|| direction_of(&session.attributes));
         Line {
             media: media.media.clone(),
             port: media.port,
+            fault,
             proto: media.proto.clone(),
             fmt: media.fmt.clone(),
             direction: direction.unwrap_or_default(),
@@ -121,6 +128,13 @@ impl Line {
         Direction::new(self.wants_to_receive(), self.direction.sends()).and(capabilities.direction)
     }
 
+    /// The formats that an answer to this line names: the first sound format that we take too, and telephone events. One
+    /// is enough for what comes and goes; a peer that is given a choice may ask again which one is meant.
+    pub(super) fn chosen(&self, capabilities: &Capabilities) -> impl Iterator<Item = Format> {
+        let sound = self.common(capabilities).find(|format| format.codec.is_sound());
+        self.common(capabilities).filter(move |format| !format.codec.is_sound() || Some(*format) == sound)
+    }
+
     /// The formats of this line that we take too, in the peer's order.
     pub(super) fn common(&self, capabilities: &Capabilities) -> impl Iterator<Item = Format> {
         self.formats.iter().copied().filter(|format| capabilities.codecs.contains(&format.codec))
@@ -128,6 +142,9 @@ impl Line {
 
     /// Whether the stream can be taken, when `taken` streams of the call have been.
     pub(super) fn judge(&self, capabilities: &Capabilities, local: &Local, taken: usize) -> Result<(), Refusal> {
+        if let Some(fault) = self.fault {
+            return Err(fault);
+        }
         if self.port == 0 {
             return Err(Refusal::Disabled);
         }

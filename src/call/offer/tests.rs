@@ -65,14 +65,13 @@ fn a_plain_call_is_answered_in_full() {
         answer("m=audio 4000 RTP/AVP 0 8 101\na=rtpmap:101 telephone-event/8000\na=fmtp:101 0-16\na=ptime:20\n");
     assert_eq!(
         text(&answer.sdp),
-        "v=0\no=- 17 1 IN IP4 192.0.2.9\ns=-\nc=IN IP4 192.0.2.9\nt=0 0\nm=audio 20000 RTP/AVP 0 8 101\n\
-         a=rtpmap:0 PCMU/8000\na=rtpmap:8 PCMA/8000\na=rtpmap:101 telephone-event/8000\na=fmtp:101 0-15\n\
-         a=ptime:20\na=sendrecv\n"
+        "v=0\no=- 17 1 IN IP4 192.0.2.9\ns=-\nc=IN IP4 192.0.2.9\nt=0 0\nm=audio 20000 RTP/AVP 0 101\n\
+         a=rtpmap:0 PCMU/8000\na=rtpmap:101 telephone-event/8000\na=fmtp:101 0-15\na=ptime:20\na=sendrecv\n"
     );
     let terms = Terms {
         direction: Direction::SendRecv,
         remote: Some(addr("192.0.2.1:4000")),
-        payloads: payloads(&[(Codec::Pcmu, 0), (Codec::Pcma, 8), (Codec::TelephoneEvent, 101)]),
+        payloads: payloads(&[(Codec::Pcmu, 0), (Codec::TelephoneEvent, 101)]),
     };
     assert_eq!(answer.terms(), [(0, terms)]);
     assert_eq!(first(&answer).rtp, Some(addr("192.0.2.9:20000")));
@@ -80,11 +79,12 @@ fn a_plain_call_is_answered_in_full() {
 }
 
 #[test]
-fn formats_keep_the_offerers_order_and_numbers() {
-    // RFC 3264 §6.1: the answer SHOULD list formats in the order of the offer, and a format keeps its number.
+fn an_answer_names_the_first_sound_format_alone_and_events_by_the_offerers_numbers() {
+    // RFC 3264 §6.1: the answer SHOULD list formats in the order of the offer, and a format keeps its number. Callers
+    // that are left a choice of two ask again which one is meant.
     let answer =
         answer("m=audio 4000 RTP/AVP 18 98 8 97 0\na=rtpmap:97 TELEPHONE-EVENT/8000\na=rtpmap:98 opus/48000/2\n");
-    assert!(media_of(&answer).starts_with("m=audio 20000 RTP/AVP 8 97 0\n"), "{}", media_of(&answer));
+    assert!(media_of(&answer).starts_with("m=audio 20000 RTP/AVP 8 97\n"), "{}", media_of(&answer));
 }
 
 #[test]
@@ -230,13 +230,29 @@ fn broken_descriptions_are_errors_with_a_status() {
         (&b""[..], 400),
         (b"hello", 400),
         (b"v=7\r\n", 400),
-        (b"v=0\r\nm=audio\r\n", 400),
-        (b"v=0\r\nm=audio 4000\r\n", 400),
-        (b"v=0\r\nm=audio 70000 RTP/AVP 0\r\n", 400),
-        (b"v=0\r\nm=audio -1 RTP/AVP 0\r\n", 400),
+        (b"v=0\r\nm=\r\n", 400),
         (b"v=0\r\nm=audio 4\x000 RTP/AVP 0\r\n", 400),
     ] {
         assert_eq!(Offer::parse(body).unwrap_err().status(), status, "{}", String::from_utf8_lossy(body));
+    }
+}
+
+#[test]
+fn a_media_line_without_formats_or_with_an_impossible_port_costs_the_line_and_not_the_call() {
+    for broken in
+        ["video 36924 RTP/AVP", "video 0 RTP/AVP", "video 70000 RTP/AVP 31", "video 5000", "video -1 RTP/AVP 0"]
+    {
+        let answer = answer(&format!("m={broken}\nm=audio 4000 RTP/AVP 0\n"));
+        let media = media_of(&answer);
+        assert!(media.starts_with("m=video 0 RTP/AVP ") && media.contains("\nm=audio 20000 RTP/AVP 0\n"), "{media}");
+        assert_eq!((answer.streams.len(), first(&answer).line), (1, 1), "{broken}");
+    }
+    for (alone, refusal) in [
+        ("m=audio 4000 RTP/AVP\n", Refusal::Format),
+        ("m=audio 70000 RTP/AVP 0\n", Refusal::Port),
+        ("m=audio 4000\n", Refusal::Transport),
+    ] {
+        assert_eq!(answer_with(&mut local(), &parse(alone)), Err(OfferError::NothingCommon(refusal)));
     }
 }
 
