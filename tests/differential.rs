@@ -11,8 +11,9 @@ use std::net::SocketAddr;
 use proptest::prelude::*;
 
 use pointsman::wire::framing;
+use pointsman::wire::multipart::{self, Part};
 use pointsman::wire::sip::{Fault, Message, Name, ResponseWriter, Scanner, patch, where_to};
-use pointsman::wire::{line, mscml, msml, multipart, sdp};
+use pointsman::wire::{line, mscml, msml, sdp};
 
 /// What all readers are asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -258,7 +259,8 @@ fn read_all(bytes: &[u8]) {
     }
     let _ = framing::next(bytes);
     let _ = (sdp::weigh(bytes, 4), mscml::reserved_talkers(bytes), msml::reserved_talkers(bytes));
-    let _ = multipart::find(b"multipart/mixed;boundary=b", bytes, b"application/sdp");
+    let mixed = Part { content_type: Some(b"multipart/mixed;boundary=b"), disposition: None, content: bytes };
+    let _ = multipart::find(mixed, b"application/sdp");
 }
 
 /// A response that was written for any request, well-formed or not, is a message with nothing added.

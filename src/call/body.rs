@@ -1,5 +1,6 @@
 //! Which part of a body is the session description (RFC 3261 §7.4, RFC 5621).
 
+use crate::wire::multipart::{MAX_DEPTH, MAX_PARTS, Part};
 use crate::wire::sip::{Message, Name};
 
 /// What a request's body holds for us.
@@ -14,23 +15,23 @@ pub(super) enum Body<'a> {
 }
 
 /// Finds the session description of a message: its body, or the first such part of a `multipart` body.
+///
+/// A part that says `handling=required` and is not understood makes the whole body unknown. A part that says nothing of
+/// its handling is passed over beside a session description: RFC 3261 §20.11 would have it understood, but callers put
+/// MSCML, ISUP or a location there that speaks to somebody else, and mean their call to be answered. Where no part is a
+/// session description, only parts that say `handling=optional` are passed over.
 pub(super) fn session_description<'a>(msg: &Message<'a>) -> Body<'a> {
-    if msg.body().is_empty() {
+    let Some(body) = msg.content_part() else { return Body::None };
+    // Line ends that a sender puts behind a message without a body.
+    if body.content.trim_ascii().is_empty() && msg.header(Name::ContentType).is_none() {
         return Body::None;
     }
-    if let Some(sdp) = msg.content(b"application/sdp") {
-        return Body::Sdp(sdp);
+    match judge(&body, MAX_DEPTH, &mut MAX_PARTS.clone()) {
+        Found { lacks_required: true, .. } => Body::Unknown,
+        Found { sdp: Some(sdp), .. } => Body::Sdp(sdp),
+        Found { lacks_other: true, .. } => Body::Unknown,
+        _ => Body::None,
     }
-    // Other parts of a multipart body (MSCML and the like) speak to somebody else.
-    let multipart = |value| media_type(value).get(..10).is_some_and(|start| start.eq_ignore_ascii_case(b"multipart/"));
-    let passed_over = msg.header(Name::ContentDisposition).is_some_and(is_optional)
-        || msg.header(Name::ContentType).is_some_and(multipart);
-    if passed_over { Body::None } else { Body::Unknown }
-}
-
-/// Whether a Content-Type value names this type, whatever its parameters.
-pub(super) fn is_type(value: &[u8], wanted: &[u8]) -> bool {
-    media_type(value).eq_ignore_ascii_case(wanted)
 }
 
 /// A Content-Type value without its parameters.
@@ -38,23 +39,120 @@ pub(super) fn media_type(value: &[u8]) -> &[u8] {
     value.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii()
 }
 
-/// `handling=optional` (RFC 3261 §20.11).
-fn is_optional(disposition: &[u8]) -> bool {
-    disposition.split(|byte| *byte == b';').skip(1).any(|param| {
-        let mut halves = param.splitn(2, |byte| *byte == b'=').map(|half| half.trim_ascii());
-        halves.next().is_some_and(|name| name.eq_ignore_ascii_case(b"handling"))
-            && halves.next().is_some_and(|value| value.eq_ignore_ascii_case(b"optional"))
-    })
+/// What a body holds, its parts included.
+#[derive(Clone, Copy, Debug, Default)]
+struct Found<'a> {
+    sdp: Option<&'a [u8]>,
+    /// A part is not understood that says it must be.
+    lacks_required: bool,
+    /// A part is not understood that says nothing about it.
+    lacks_other: bool,
+}
+
+impl<'a> Found<'a> {
+    const fn not_understood(required: bool) -> Self {
+        Found { sdp: None, lacks_required: required, lacks_other: !required }
+    }
+
+    const fn and(self, other: Found<'a>) -> Self {
+        Found {
+            sdp: if self.sdp.is_some() { self.sdp } else { other.sdp },
+            lacks_required: self.lacks_required || other.lacks_required,
+            lacks_other: self.lacks_other || other.lacks_other,
+        }
+    }
+}
+
+fn judge<'a>(part: &Part<'a>, depth: usize, left: &mut usize) -> Found<'a> {
+    let required = part.must_be_understood();
+    let found = judge_content(part, required == Some(true), depth, left);
+    match required {
+        Some(false) => Found { sdp: found.sdp, ..Found::default() },
+        _ => found,
+    }
+}
+
+fn judge_content<'a>(part: &Part<'a>, required: bool, depth: usize, left: &mut usize) -> Found<'a> {
+    if part.is_type(b"application/sdp") && part.is_for_the_session() {
+        return Found { sdp: Some(part.content), ..Found::default() };
+    }
+    let Some(mut parts) = part.parts().filter(|_| depth > 0) else { return Found::not_understood(required) };
+    let mut all: Option<Found<'a>> = None;
+    while *left > 0
+        && let Some(part) = parts.next()
+    {
+        *left -= 1;
+        let found = judge(&part, depth - 1, left);
+        all = Some(all.map_or(found, |all| all.and(found)));
+    }
+    match all {
+        // RFC 2046 §5.1.4: of alternatives one is enough.
+        Some(Found { sdp: Some(sdp), .. }) if part.is_type(b"multipart/alternative") => {
+            Found { sdp: Some(sdp), ..Found::default() }
+        }
+        Some(found) => found,
+        None => Found::not_understood(required),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::sip::Scanner;
+
+    /// How a body of this type and disposition, with these parts, is understood.
+    fn understood(head: &str, parts: &[(&str, &str)]) -> &'static str {
+        let parts: String = parts.iter().map(|(head, body)| format!("--b\r\n{head}\r\n\r\n{body}\r\n")).collect();
+        let body = if parts.is_empty() { "v=0".to_owned() } else { format!("{parts}--b--\r\n") };
+        let text = format!(
+            "INVITE sip:a@b SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\nFrom: <sip:c@d>;tag=f\r\nTo: <sip:a@b>\r\n\
+             Call-ID: 1\r\nCSeq: 7 INVITE\r\n{head}Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        match session_description(&Scanner::new().scan(text.as_bytes()).unwrap()) {
+            Body::None => "nothing",
+            Body::Sdp(b"v=0") => "offer",
+            Body::Sdp(_) => "another",
+            Body::Unknown => "unknown",
+        }
+    }
+
+    const MIXED: &str = "Content-Type: multipart/mixed;boundary=b\r\n";
+    const SDP: (&str, &str) = ("Content-Type: application/sdp", "v=0");
+    const EARLY: (&str, &str) = ("Content-Type: application/sdp\r\nContent-Disposition: early-session", "v=0 early");
+    const REQUIRED: (&str, &str) = ("Content-Type: x/isup\r\nContent-Disposition: signal;handling=required", "i");
+    const OPTIONAL: (&str, &str) = ("Content-Type: x/isup\r\nContent-Disposition: signal;handling=optional", "i");
+    const PLAIN: (&str, &str) = ("Content-Type: application/pidf+xml", "<presence/>");
 
     #[test]
-    fn a_disposition_can_make_a_body_optional() {
-        assert!(is_optional(b"session; handling = optional"));
-        assert!(!is_optional(b"session;handling=required"));
-        assert!(!is_optional(b"optional"));
+    fn a_part_that_must_be_understood_and_is_not_makes_the_body_unknown() {
+        assert_eq!(understood(MIXED, &[SDP, REQUIRED]), "unknown");
+        assert_eq!(understood(MIXED, &[SDP, OPTIONAL]), "offer");
+        assert_eq!(understood(MIXED, &[PLAIN, SDP]), "offer");
+        let alternative = MIXED.replace("mixed", "alternative");
+        assert_eq!(understood(&alternative, &[REQUIRED, SDP]), "offer");
+        assert_eq!(understood(&alternative, &[REQUIRED, PLAIN]), "unknown");
+        let optional = format!("{MIXED}Content-Disposition: session;handling=optional\r\n");
+        assert_eq!(understood(&optional, &[PLAIN, REQUIRED]), "nothing");
+    }
+
+    #[test]
+    fn a_body_of_parts_without_a_session_description_is_unknown_unless_all_are_optional() {
+        assert_eq!(understood(MIXED, &[PLAIN]), "unknown");
+        assert_eq!(understood(MIXED, &[PLAIN, OPTIONAL]), "unknown");
+        assert_eq!(understood(MIXED, &[OPTIONAL]), "nothing");
+        assert_eq!(understood("Content-Type: multipart/mixed\r\n", &[SDP]), "unknown");
+    }
+
+    #[test]
+    fn an_early_sessions_description_is_no_offer() {
+        assert_eq!(understood(MIXED, &[EARLY, SDP]), "offer");
+        assert_eq!(
+            understood("Content-Type: application/sdp\r\nContent-Disposition: early-session\r\n", &[]),
+            "unknown"
+        );
+        let optional = "Content-Type: application/sdp\r\nContent-Disposition: early-session;handling=optional\r\n";
+        assert_eq!(understood(optional, &[]), "nothing");
+        assert_eq!(understood("Content-Type: application / sdp\r\n", &[]), "offer");
     }
 }

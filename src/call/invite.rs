@@ -8,7 +8,7 @@ use crate::call::exchange::{Arrival, CallKey, EndReason, Event, Output};
 use crate::call::options::Refusal;
 use crate::call::refresh::{Session, session_headers};
 use crate::call::request::Request;
-use crate::call::respond::{ALLOW, Keep, Response, SUPPORTED};
+use crate::call::respond::{ALLOW, Keep, Response, SDP, SUPPORTED};
 use crate::call::server::{Kept, NEVER, ServerKey, State};
 use crate::call::uas::{Call, Phase, Uas};
 use crate::handoff::frame::RefuseReason;
@@ -230,10 +230,7 @@ impl Uas {
         server.call = None;
         self.keep(invite, Kept::Nothing);
         let Some(call) = self.calls.get_mut(key) else { return };
-        let answer = match session_description(request.msg) {
-            Body::Sdp(sdp) if call.offered => Some(sdp.into()),
-            _ => None,
-        };
+        let answer = request.msg.content(SDP.as_bytes()).filter(|_| call.offered).map(Into::into);
         let unanswered = std::mem::take(&mut call.offered) && answer.is_none();
         let phase = call.phase;
         if let Phase::Accepted(_) = phase {

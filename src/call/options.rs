@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::call::body::{Body, is_type, media_type, session_description};
+use crate::call::body::{Body, media_type, session_description};
 use crate::call::exchange::{Arrival, CallKey, Event};
 use crate::call::request::Request;
 use crate::call::respond::{ALLOW, Response, SDP, SUPPORTED};
 use crate::call::uas::Uas;
 use crate::time::Time;
+use crate::wire::multipart::is_type;
 use crate::wire::sip::{Message, Method, Name, ResponseWriter, Scheme, Unparsable};
 
 /// Why a request is not served, and the header that tells the peer what would be.

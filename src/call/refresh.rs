@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::call::body::{Body, session_description};
 use crate::call::client::Kind;
 use crate::call::exchange::{CallKey, EndReason, Event};
 use crate::call::request::Request;
+use crate::call::respond::SDP;
 use crate::call::session_timer::{Interval, Proposal, Refresher};
 use crate::call::uas::{Phase, Uas};
 use crate::time::Time;
@@ -77,7 +77,7 @@ impl Uas {
                     call.dialog.refresh_target(contact.uri, limit);
                 }
                 if kind == Kind::Reinvite
-                    && let Some(Body::Sdp(answer)) = msg.map(session_description)
+                    && let Some(answer) = msg.and_then(|msg| msg.content(SDP.as_bytes()))
                 {
                     self.tell(key, Event::Answer(answer.into()));
                 }

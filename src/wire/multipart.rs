@@ -1,79 +1,130 @@
-//! Bodies of several parts (RFC 2046 §5.1): only as far as finding the part of one media type.
+//! Bodies of several parts (RFC 2046 §5.1): which parts there are, and the one of a media type.
 
 use memchr::memmem;
 
 use super::sip::Params;
 
 /// The deepest nesting of multipart bodies that is looked into.
-const MAX_DEPTH: usize = 3;
+pub const MAX_DEPTH: usize = 3;
 
 /// The most parts that are looked at, all levels together.
-const MAX_PARTS: usize = 32;
+pub const MAX_PARTS: usize = 32;
 
 /// The longest boundary (RFC 2046 §5.1.1).
 const MAX_BOUNDARY: usize = 70;
 
-/// `body` when `content_type` is the media type `wanted` (in lower case), else its first part of that type.
-pub fn find<'a>(content_type: &[u8], body: &'a [u8], wanted: &[u8]) -> Option<&'a [u8]> {
-    if content_type.eq_ignore_ascii_case(wanted) {
-        return Some(body);
-    }
-    find_within(content_type, body, wanted, MAX_DEPTH, &mut MAX_PARTS.clone())
+/// A body, or one part of it, with what its headers say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part<'a> {
+    /// Content-Type as written.
+    pub content_type: Option<&'a [u8]>,
+    /// Content-Disposition as written.
+    pub disposition: Option<&'a [u8]>,
+    /// The content.
+    pub content: &'a [u8],
 }
 
-fn find_within<'a>(
-    content_type: &[u8],
-    body: &'a [u8],
-    wanted: &[u8],
-    depth: usize,
-    left: &mut usize,
-) -> Option<&'a [u8]> {
-    let (media_type, params) = split_type(content_type);
-    if media_type.eq_ignore_ascii_case(wanted) {
-        return Some(body);
+impl<'a> Part<'a> {
+    /// Whether it is of the media type `wanted` (in lower case, without parameters).
+    pub fn is_type(&self, wanted: &[u8]) -> bool {
+        self.content_type.is_some_and(|content_type| is_type(content_type, wanted))
     }
-    let is_multipart = media_type.get(..10).is_some_and(|front| front.eq_ignore_ascii_case(b"multipart/"));
-    if !is_multipart || depth == 0 {
+
+    /// Whether it is a body of several parts.
+    pub fn is_multipart(&self) -> bool {
+        let (kind, _) = split_type(self.content_type.unwrap_or_default());
+        kind.get(..10).is_some_and(|front| front.eq_ignore_ascii_case(b"multipart/"))
+    }
+
+    /// Its parts, when it is a body of several and says what stands between them.
+    pub fn parts(&self) -> Option<Parts<'a>> {
+        if !self.is_multipart() {
+            return None;
+        }
+        let (_, params) = split_type(self.content_type.unwrap_or_default());
+        let boundary = params.get(b"boundary")?;
+        let boundary = boundary.strip_prefix(b"\"").and_then(|inner| inner.strip_suffix(b"\"")).unwrap_or(boundary);
+        (1..=MAX_BOUNDARY).contains(&boundary.len()).then(|| Parts::new(self.content, boundary))
+    }
+
+    /// The disposition type (RFC 3261 §20.11) without its parameters; `None` when nothing is said.
+    pub fn disposition_type(&self) -> Option<&'a [u8]> {
+        self.disposition.map(|value| split_type(value).0)
+    }
+
+    /// Whether it describes the session it comes with: not a session of its own before the call is answered
+    /// (`early-session`, RFC 3959).
+    pub fn is_for_the_session(&self) -> bool {
+        self.disposition_type().is_none_or(|kind| kind.is_empty() || kind.eq_ignore_ascii_case(b"session"))
+    }
+
+    /// The `handling` that is asked for: whether the part must be understood; `None` when nothing is said.
+    pub fn must_be_understood(&self) -> Option<bool> {
+        let handling = split_type(self.disposition?).1.get(b"handling")?;
+        if handling.eq_ignore_ascii_case(b"required") {
+            return Some(true);
+        }
+        handling.eq_ignore_ascii_case(b"optional").then_some(false)
+    }
+}
+
+/// The content of `body` when it is of the media type `wanted` (in lower case), else of its first part of that type.
+/// Session descriptions that are for an early session are passed over.
+pub fn find<'a>(body: Part<'a>, wanted: &[u8]) -> Option<&'a [u8]> {
+    find_within(body, wanted, MAX_DEPTH, &mut MAX_PARTS.clone())
+}
+
+fn find_within<'a>(part: Part<'a>, wanted: &[u8], depth: usize, left: &mut usize) -> Option<&'a [u8]> {
+    if part.is_type(wanted) {
+        return (wanted != b"application/sdp" || part.is_for_the_session()).then_some(part.content);
+    }
+    if depth == 0 {
         return None;
     }
-    let boundary = params.get(b"boundary")?;
-    let boundary = boundary.strip_prefix(b"\"").and_then(|inner| inner.strip_suffix(b"\"")).unwrap_or(boundary);
-    if !(1..=MAX_BOUNDARY).contains(&boundary.len()) {
-        return None;
-    }
-    Parts::new(body, boundary).find_map(|part| {
+    part.parts()?.find_map(|part| {
         *left = left.checked_sub(1)?;
-        let (content_type, content) = part_of(part);
-        // RFC 2046 §5.1: a part without a type is plain text.
-        find_within(content_type.unwrap_or(b"text/plain"), content, wanted, depth - 1, left)
+        find_within(part, wanted, depth - 1, left)
     })
 }
 
-fn split_type(content_type: &[u8]) -> (&[u8], Params<'_>) {
-    let at = content_type.iter().position(|&byte| byte == b';').unwrap_or(content_type.len());
-    let (media_type, params) = content_type.split_at_checked(at).unwrap_or((content_type, &[]));
-    (media_type.trim_ascii(), Params::new(params))
+/// Whether a Content-Type value or a media range names this type (in lower case), whatever its parameters. White space
+/// around the slash is allowed (RFC 3261 §25.1, SLASH).
+pub fn is_type(value: &[u8], wanted: &[u8]) -> bool {
+    let (kind, _) = split_type(value);
+    if kind.eq_ignore_ascii_case(wanted) {
+        return true;
+    }
+    let halves = |text: &'_ [u8]| text.iter().position(|&byte| byte == b'/');
+    let (Some(ours), Some(theirs)) = (halves(wanted), halves(kind)) else { return false };
+    let same = |a: Option<&[u8]>, b: Option<&[u8]>| {
+        a.is_some_and(|a| b.is_some_and(|b| a.trim_ascii().eq_ignore_ascii_case(b.trim_ascii())))
+    };
+    same(kind.get(..theirs), wanted.get(..ours)) && same(kind.get(theirs + 1..), wanted.get(ours + 1..))
+}
+
+fn split_type(value: &[u8]) -> (&[u8], Params<'_>) {
+    let at = value.iter().position(|&byte| byte == b';').unwrap_or(value.len());
+    let (kind, params) = value.split_at_checked(at).unwrap_or((value, &[]));
+    (kind.trim_ascii(), Params::new(params))
 }
 
 /// The parts of a body between its delimiter lines.
-struct Parts<'a, 'b> {
+#[derive(Clone, Copy, Debug)]
+pub struct Parts<'a> {
     rest: &'a [u8],
-    boundary: &'b [u8],
+    boundary: &'a [u8],
 }
 
-impl<'a, 'b> Parts<'a, 'b> {
-    fn new(body: &'a [u8], boundary: &'b [u8]) -> Self {
+impl<'a> Parts<'a> {
+    fn new(body: &'a [u8], boundary: &'a [u8]) -> Self {
         let mut parts = Parts { rest: body, boundary };
         // What stands before the first delimiter is the preamble.
-        parts.next();
+        parts.next_piece();
         parts
     }
-}
 
-impl<'a> Iterator for Parts<'a, '_> {
-    type Item = &'a [u8];
-
-    fn next(&mut self) -> Option<&'a [u8]> {
+    /// The bytes up to the next delimiter line.
+    fn next_piece(&mut self) -> Option<&'a [u8]> {
         if self.rest.is_empty() {
             return None;
         }
@@ -106,16 +157,24 @@ impl<'a> Iterator for Parts<'a, '_> {
     }
 }
 
-/// The type and the content of a part.
-fn part_of(part: &[u8]) -> (Option<&[u8]>, &[u8]) {
-    let mut content_type = None;
-    let mut rest = part;
+impl<'a> Iterator for Parts<'a> {
+    type Item = Part<'a>;
+
+    fn next(&mut self) -> Option<Part<'a>> {
+        self.next_piece().map(part_of)
+    }
+}
+
+/// A part with its headers read. RFC 2046 §5.1: one without a type is plain text.
+fn part_of(bytes: &[u8]) -> Part<'_> {
+    let mut part = Part { content_type: Some(b"text/plain"), disposition: None, content: &[] };
+    let mut rest = bytes;
     loop {
         let mut end = 0;
         loop {
             match rest.get(end..).and_then(|rest| memchr::memchr(b'\n', rest)) {
                 Some(at) => end += at + 1,
-                None => return (content_type, &[]),
+                None => return part,
             }
             // A blank line ends the headers, even where the content starts with a space.
             let is_blank = matches!(rest.get(..end), Some(b"\n" | b"\r\n"));
@@ -127,13 +186,16 @@ fn part_of(part: &[u8]) -> (Option<&[u8]>, &[u8]) {
         rest = behind;
         let line = line.trim_ascii();
         if line.is_empty() {
-            return (content_type, rest);
+            part.content = rest;
+            return part;
         }
         if let Some(colon) = memchr::memchr(b':', line) {
             let (name, value) = line.split_at_checked(colon).unwrap_or((line, &[]));
-            let name = name.trim_ascii();
+            let (name, value) = (name.trim_ascii(), value.get(1..).map(<[u8]>::trim_ascii));
             if name.eq_ignore_ascii_case(b"Content-Type") || name.eq_ignore_ascii_case(b"c") {
-                content_type = value.get(1..).map(<[u8]>::trim_ascii);
+                part.content_type = value;
+            } else if name.eq_ignore_ascii_case(b"Content-Disposition") {
+                part.disposition = value;
             }
         }
     }
@@ -145,6 +207,48 @@ mod tests {
 
     const BODY: &[u8] = b"preamble\r\n--b1\r\nContent-Type: application/sdp\r\n\r\nv=0\r\nm=audio 1 RTP/AVP 0\r\n\r\n\
         --b1 \r\nContent-ID: 1\r\ncontent-type:\r\n application/mediaservercontrol+xml\r\n\r\n<x/>\r\n--b1--\r\nepilogue";
+
+    fn find<'a>(content_type: &'a [u8], content: &'a [u8], wanted: &[u8]) -> Option<&'a [u8]> {
+        super::find(Part { content_type: Some(content_type), disposition: None, content }, wanted)
+    }
+
+    #[test]
+    fn a_part_for_an_early_session_is_not_the_sessions_description() {
+        let part = |disposition: &str| {
+            format!("--b\r\nContent-Type: application/sdp\r\n{disposition}\r\n\r\nv=0 {disposition}")
+        };
+        let body = [
+            part("Content-Disposition: early-session;handling=optional"),
+            part("content-disposition :\r\n Session ; handling=required"),
+            "--b--".to_owned(),
+        ]
+        .join("\r\n");
+        let found = find(b"multipart/mixed; boundary=b", body.as_bytes(), b"application/sdp").unwrap();
+        assert!(found.ends_with(b"required"), "{}", String::from_utf8_lossy(found));
+        let alone =
+            Part { content_type: Some(b"application/sdp"), disposition: Some(b"early-session"), content: b"v=0" };
+        assert_eq!(super::find(alone, b"application/sdp"), None);
+    }
+
+    #[test]
+    fn handling_says_whether_a_part_must_be_understood() {
+        let asks = |value: &'static [u8]| {
+            Part { content_type: None, disposition: Some(value), content: b"" }.must_be_understood()
+        };
+        assert_eq!(asks(b"session; handling = optional"), Some(false));
+        assert_eq!(asks(b"signal;Handling=REQUIRED"), Some(true));
+        assert_eq!((asks(b"optional"), asks(b"signal;handling=other"), asks(b"")), (None, None, None));
+    }
+
+    #[test]
+    fn blanks_around_the_slash_of_a_media_type_are_allowed() {
+        for same in ["application/sdp", "Application / SDP;x=1", "application\t/sdp", " application/ sdp "] {
+            assert!(is_type(same.as_bytes(), b"application/sdp"), "{same}");
+        }
+        for other in ["application", "applicationsdp", "application/sdpx", "app lication/sdp", "/", ""] {
+            assert!(!is_type(other.as_bytes(), b"application/sdp"), "{other}");
+        }
+    }
 
     #[test]
     fn the_part_of_the_wanted_type_is_found() {

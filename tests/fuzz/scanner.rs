@@ -128,8 +128,12 @@ fn look(message: &Message<'_>, seen: &mut Seen) {
     ));
     seen.note(("nonce", message.nonce().is_some(), message.extension(b"X-Session-Size").is_some()));
     seen.note(("content", message.content(b"application/sdp").is_some()));
-    let content_type = message.header(Name::ContentType).unwrap_or_default();
-    seen.note(("part", multipart::find(content_type, message.body(), b"application/sdp").is_some()));
+    if let Some(part) = message.content_part() {
+        let parts =
+            part.parts().map_or(0, |parts| parts.take(4).map(|part| part.content.len()).filter(|&n| n > 0).count());
+        seen.note(("parts", parts, part.must_be_understood(), part.is_for_the_session()));
+        seen.note(("part", multipart::find(part, b"text/plain").is_some()));
+    }
     let source: SocketAddr = "203.0.113.5:5060".parse().unwrap();
     let sized = SizeRules::default().size_of(message, uri.as_ref(), source.ip());
     assert!(sized.units <= SizeRules::default().max, "{sized:?}");

@@ -64,6 +64,19 @@ fn the_offer_is_found_in_a_multipart_body() {
 }
 
 #[test]
+fn a_part_that_must_be_understood_and_is_not_gets_415() {
+    let mut mixed = invite().body(&format!(
+        "--b\r\nContent-Type: application/sdp\r\n\r\n{OFFER}\r\n--b\r\nContent-Type: application/isup\r\n\
+         Content-Disposition: signal;handling=required\r\n\r\nx\r\n--b--\r\n"
+    ));
+    mixed.content_type = "multipart/mixed;boundary=b";
+    let refused = refusal(&mixed);
+    assert_eq!((status(&refused), header(&refused, "Accept")), (415, Some("application/sdp")));
+    mixed.body = mixed.body.replace("application/sdp", "text/plain").replace("required", "optional");
+    assert_eq!(status(&refusal(&mixed)), 415, "no part is a session description");
+}
+
+#[test]
 fn a_body_that_is_too_large_gets_413() {
     assert_eq!(status(&refusal(&invite().body(&"x".repeat(33 << 10)))), 413);
 }

@@ -10,7 +10,7 @@ use super::scan::{Field, Head, StartLine};
 use super::text::{Members, number, trim};
 use super::uri::Uri;
 use super::via::Via;
-use crate::wire::multipart;
+use crate::wire::multipart::{self, Part};
 
 /// A message as [`Scanner`](super::Scanner) found it.
 #[derive(Clone, Copy)]
@@ -206,14 +206,15 @@ impl<'a> Message<'a> {
     /// The body, or the part of a multipart body, of media type `wanted` (`application/sdp`, in lower case). A body
     /// without Content-Type counts as SDP when it starts like one: RFC 2543 user agents send such.
     pub fn content(&self, wanted: &[u8]) -> Option<&'a [u8]> {
-        let body = self.body();
-        if body.is_empty() {
-            return None;
-        }
-        match self.header(Name::ContentType) {
-            Some(content_type) => multipart::find(content_type, body, wanted),
-            None => (wanted == b"application/sdp" && body.starts_with(b"v=0")).then_some(body),
-        }
+        multipart::find(self.content_part()?, wanted)
+    }
+
+    /// The body with its type and disposition; `None` when there is none.
+    pub fn content_part(&self) -> Option<Part<'a>> {
+        let content = Some(self.body()).filter(|body| !body.is_empty())?;
+        let stated = self.header(Name::ContentType);
+        let content_type = stated.or_else(|| content.starts_with(b"v=0").then_some(&b"application/sdp"[..]));
+        Some(Part { content_type, disposition: self.header(Name::ContentDisposition), content })
     }
 
     /// Whether a response that says what is wrong with it can be written: it is a request other than ACK with a Via that

@@ -156,6 +156,8 @@ impl Head {
         fault = fault.or(found);
         let available = self.end - self.body_start;
         match length {
+            // Line ends behind the empty line are no body: some senders end every message with one more.
+            Length::Absent if is_blank(bytes.get(self.body_start as usize..)) => self.end = self.body_start,
             Length::Absent => {}
             Length::Bytes(length) if length <= available => self.end = self.body_start + length,
             _ => fault = fault.or(Some(Fault::ContentLength)),
@@ -287,6 +289,10 @@ impl Field {
     pub(crate) fn name_text<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
         bytes.get(self.line as usize..(self.line + self.name_len) as usize).unwrap_or_default()
     }
+}
+
+fn is_blank(bytes: Option<&[u8]>) -> bool {
+    bytes.is_some_and(|bytes| bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n')))
 }
 
 /// What the Content-Length fields say together.
