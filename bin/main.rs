@@ -21,6 +21,7 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use pointsman::net::process;
 
 use crate::output::{Failure, print};
 
@@ -77,6 +78,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    process::set_name(process::NAME);
     let command_line = match parse() {
         Ok(command_line) => command_line,
         Err(code) => return code,

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
+use pointsman::net::process;
 use pointsman::worker::external;
 use pointsman::worker::{self, Echo, Link, Settings};
 
@@ -16,7 +17,7 @@ use crate::output::Failure;
 The dispatcher starts `--workers N` of these itself. By hand, on the same host:
   pointsman worker --dispatcher /run/pointsman/handoff.sock
 It binds SIP and MGCP ports of its own, on every address of the host. Its MGCP endpoints are found by their names, whatever
-`bypass` says.
+`bypass` says. SIGTERM and SIGINT have it end its calls and leave; it ignores SIGHUP, SIGUSR1, SIGUSR2 and SIGALRM.
 
 An MGCP gateway of another make as a worker, such as osmo-mgw:
   pointsman worker --dispatcher /run/pointsman/handoff.sock --gateway 127.0.0.1:2427")]
@@ -41,6 +42,9 @@ pub struct Flags {
 /// Runs the worker until the dispatcher or the operator ends it.
 pub fn run(flags: Flags, verbose: u8) -> Result<(), Failure> {
     log::start(verbose)?;
+    if let (Some(name), Some(_)) = (&flags.name, flags.link_fd) {
+        process::set_name_of(name);
+    }
     if let (Some(gateway), Some(dispatcher)) = (flags.gateway, &flags.dispatcher) {
         let settings = external::Settings {
             name: flags.name,

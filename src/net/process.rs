@@ -1,5 +1,6 @@
 //! Processes: handles that cannot be mistaken for another process, lock files that name their holder, limits.
 
+use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::SigSet;
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -342,9 +344,58 @@ pub fn own_group() -> io::Result<()> {
     Ok(nix::unistd::setpgid(nix::unistd::Pid::from_raw(0), nix::unistd::Pid::from_raw(0))?)
 }
 
-/// Makes writes to a closed pipe or socket an error instead of a signal.
-pub fn ignore_sigpipe() {
-    sys::ignore_sigpipe();
+/// Has every signal ignored that the kernel would end this process for although nobody meant to: `pkill -HUP` of a
+/// logrotate script, and `kill -USR1` to ask for something that other daemons do, reach all processes of a name. Handlers
+/// that the program has installed stay.
+///
+/// SIGTERM, SIGINT and SIGQUIT are not among them, nor are the signals of faults, of job control and of used-up limits.
+pub fn ignore_stray_signals() {
+    let named = [
+        libc::SIGHUP,
+        libc::SIGUSR1,
+        libc::SIGUSR2,
+        libc::SIGPIPE,
+        libc::SIGALRM,
+        libc::SIGVTALRM,
+        libc::SIGPROF,
+        libc::SIGIO,
+        libc::SIGPWR,
+    ];
+    named.into_iter().chain(libc::SIGRTMIN()..=libc::SIGRTMAX()).for_each(sys::ignore_signal);
+}
+
+/// The name of this program's own processes.
+pub const NAME: &str = "pointsman";
+
+/// Names this process in `ps`, `top`, `ss` and the journal, where a program that runs from `/proc/self/exe` is called `exe`.
+/// To be called on the main thread; 15 bytes are shown.
+pub fn set_name(name: &str) {
+    let Ok(name) = CString::new(name) else { return };
+    // The name is for people.
+    let _ = nix::sys::prctl::set_name(&name);
+}
+
+/// Names this process as the one of worker `worker`.
+pub fn set_name_of(worker: &str) {
+    set_name(&format!("{NAME}-{worker}"));
+}
+
+/// The name that [`set_name`] has given to the thread that asks.
+pub fn name() -> Option<String> {
+    nix::sys::prctl::get_name().ok()?.into_string().ok()
+}
+
+/// Collects processes that have ended and that nobody waits for. To process 1 of a container the kernel gives all whose
+/// parents have ended; nobody else would ever collect them. Those that `is_awaited` names are left to whoever waits.
+pub fn collect_orphans(is_awaited: impl Fn(u32) -> bool) {
+    let ended = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    while let Ok(status) = waitid(Id::All, ended) {
+        let Some(pid) = status.pid().filter(|pid| !is_awaited(pid.as_raw().unsigned_abs())) else { return };
+        // It has ended: this does not wait.
+        if waitpid(pid, Some(WaitPidFlag::WNOHANG)).is_err() {
+            return;
+        }
+    }
 }
 
 /// Raises the limit of open descriptors to `wanted` or as far as we may. Returns what it is now.

@@ -151,10 +151,16 @@ pub(super) fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(duplicate) })
 }
 
-/// Makes writes to a closed pipe or socket an error instead of a signal.
-pub(super) fn ignore_sigpipe() {
-    // SAFETY: no handler is installed, the signal is only ignored.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+/// Has a signal ignored that would be acted on by the kernel; one that the program has a handler for stays its own.
+pub(super) fn ignore_signal(signal: libc::c_int) {
+    // SAFETY: a C structure of integers and an address that is not called.
+    let mut now: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: nothing is changed, and what there is is written into an exclusively borrowed structure.
+    let failed = unsafe { libc::sigaction(signal, std::ptr::null(), &mut now) };
+    if failed == 0 && now.sa_sigaction == libc::SIG_DFL {
+        // SAFETY: no handler is installed, the signal is only ignored.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
 }
 
 /// Has the runtime watch a descriptor for something to read; gives it back where that fails.

@@ -37,7 +37,7 @@ use crate::handoff::frame::takeover::Ask;
 use crate::ids::{Incarnation, TokenKey, WorkerId};
 use crate::net::bind::BindError;
 use crate::net::clock;
-use crate::net::process::Process;
+use crate::net::process::{self, Process};
 use crate::net::unix::{SeqListener, SeqPacket};
 use crate::pack::packed;
 use crate::server;
@@ -319,6 +319,7 @@ impl Crew {
             // By the clock, not by quiet: somebody who watches all the time leaves no quiet second.
             if self.look_around_at <= now {
                 self.look_around_at = now + LOOK_AROUND;
+                self.collect_orphans();
                 self.look_around().await;
             }
             // Lanes that wait for a successor to take over have other things to answer.
@@ -580,6 +581,15 @@ impl Crew {
             let _ = queue.send(Happening::Exited { worker, pid, how: "ended".to_owned() });
         });
         process
+    }
+
+    /// As process 1 of a container this process is given everybody's orphans.
+    fn collect_orphans(&self) {
+        if std::process::id() == 1 {
+            process::collect_orphans(|pid| {
+                self.places.iter().any(|place| place.leash.as_ref().is_some_and(|leash| leash.pid() == pid))
+            });
+        }
     }
 
     // -- the end --

@@ -111,6 +111,7 @@ pub enum Beginning {
 /// # Errors
 /// Whatever keeps it from starting: a run directory in use, a port in use, an address that is not this host's.
 pub fn run(config: Config, source: Source, beginning: Beginning) -> Result<(), StartError> {
+    process::ignore_stray_signals();
     // Before any descriptor is opened.
     let (given, refused) = activation::sockets();
     refused.iter().for_each(|line| warn!("{line}"));

@@ -13,11 +13,12 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use crate::admin::run_dir::own_uid;
 use crate::handoff::back::{Back, BackEvent};
 use crate::handoff::frame::{FRAME_HARD_LIMIT, Hello, PassedSocket, Port, SocketRole, Welcome};
+use crate::ids::WorkerId;
 use crate::net::bind::BindError;
 use crate::net::tcp::Listener;
 use crate::net::udp::{Buffers, Socket};
 use crate::net::unix::{SEND_BUFFER, SeqPacket};
-use crate::net::{self, clock};
+use crate::net::{self, clock, process};
 use crate::time::Time;
 use crate::worker::links;
 use crate::worker::settings::{Link, Settings, WorkerError};
@@ -75,6 +76,7 @@ impl LinkEnd {
         back.poll_transmit(clock::now(), |pieces| link.send(pieces))
             .map_err(|error| WorkerError::NotWelcome(error.to_string()))?;
         let (welcome, descriptors) = link.await_welcome(&mut back)?;
+        say_which_worker(&welcome);
         let Sorted { own, listeners, more } = sort(&welcome, descriptors)?;
         Ok(Introduced { link, back, welcome, own, listeners, more })
     }
@@ -186,6 +188,14 @@ impl LinkEnd {
                 Err(error) => return Err(WorkerError::NotWelcome(error.to_string())),
             }
         }
+    }
+}
+
+/// Has the built-in worker's process say which worker it is, where nobody knew that before. Another program keeps its
+/// name.
+fn say_which_worker(welcome: &Welcome) {
+    if process::name().is_some_and(|name| name == process::NAME) {
+        process::set_name_of(&WorkerId(welcome.slot).to_string());
     }
 }
 

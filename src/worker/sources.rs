@@ -8,7 +8,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::net::clock;
-use crate::net::process::StopSignals;
+use crate::net::process::{self, StopSignals};
 use crate::worker::links;
 use crate::worker::settings::WorkerError;
 use crate::worker::turn::{Rank, Turn};
@@ -28,13 +28,14 @@ pub(super) struct Sources {
 }
 
 impl Sources {
-    /// The signals, and room for more; `rank_of` says which sources are read first. To be called before any thread is
-    /// started: they all inherit what it does.
+    /// The signals, and room for more; `rank_of` says which sources are read first. Signals that ask for nothing are
+    /// ignored. To be called before any thread is started: they all inherit what it does.
     ///
     /// # Errors
     ///
     /// The system refuses.
     pub(super) fn new(rank_of: fn(Token) -> Rank) -> Result<Self, WorkerError> {
+        process::ignore_stray_signals();
         let signals = StopSignals::take().map_err(WorkerError::system("cannot take signals"))?;
         let poll = Poll::new().map_err(WorkerError::system("cannot make a poll"))?;
         poll.registry()

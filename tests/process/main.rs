@@ -27,6 +27,7 @@ mod poison;
 mod reload;
 mod restart;
 mod shutdown;
+mod signals;
 mod silent;
 mod start;
 mod strangers;

@@ -281,6 +281,7 @@ fn one_in_the_background_serves_when_its_command_returns_and_one_that_cannot_say
     assert!(detached(pointsman.setup()).success());
     let second = pointsman.load()["dispatcher"]["pid"].as_u64().unwrap();
     assert_ne!(second, u64::from(first));
+    assert_eq!(fs::read_to_string(format!("/proc/{second}/comm")).unwrap().trim_end(), "pointsman");
     // Back to a child of ours.
     pointsman.take_over();
     pointsman.wait_until("the third to serve", |load| load["dispatcher"]["pid"] == pointsman.pid());
