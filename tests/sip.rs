@@ -415,10 +415,38 @@ fn a_verdict_stays_the_same_when_room_opens_and_its_ack_is_absorbed() {
         .replace("To: <sip:ivr@ms.example.net>", &format!("To: <sip:ivr@ms.example.net>;tag={tag}"));
     assert_eq!(rig.send(&ack), dropped(Reason::OwnAck));
     assert_eq!(rig.send(&same(&invite("a"), "ACK")), dropped(Reason::OwnAck));
-    let merged = invite("a").replace("z9hG4bK-", "z9hG4bK-2-");
-    assert_eq!(status(rig.send(&merged)), (503, Reason::AnsweredBefore));
-    assert_eq!(rig.send(&merged.replace("CSeq: 1", "CSeq: 2")).reason, Reason::Selected, "a new attempt is one");
     assert_eq!(status(rig.send(&in_dialog("x", "BYE", tag))), (481, Reason::UnknownDialog));
+    let next = invite("a").replace("z9hG4bK-", "z9hG4bK-2-");
+    assert_eq!(rig.send(&next).reason, Reason::Selected, "the verdict was for its branch");
+}
+
+#[test]
+fn the_next_attempt_of_a_proxy_that_hunts_is_selected_once_the_refusal_is_acknowledged() {
+    let mut rig = rig_with(4, Rules { policy: Policy::RoundRobin, ..rules() }, 1000);
+    let sized = with_header(&invite("a"), "X-Session-Size: 5");
+    let attempt = |number: u32| sized.replace("z9hG4bK-", &format!("z9hG4bK-{number}-"));
+    let ack = |attempt: &str, tag: &str| {
+        same(attempt, "ACK").replace("To: <sip:ivr@ms.example.net>", &format!("To: <sip:ivr@ms.example.net>;tag={tag}"))
+    };
+    let first = handoff(rig.send(&attempt(1)));
+    rig.answered(&first);
+    assert_eq!(to(rig.send(&attempt(2))), (first.worker.0, Reason::Merged), "it has not been acknowledged");
+    let tag = rig.token(first.worker.0, 1);
+    assert_eq!(to(rig.send(&ack(&attempt(1), &tag))), (first.worker.0, Reason::ToTag));
+    assert_eq!(to(rig.send(&ack(&attempt(2), &tag))), (first.worker.0, Reason::ToTag));
+    let next = rig.send(&attempt(3));
+    assert_eq!((next.reason, handoff(next).size, handoff(next).follows), (Reason::Selected, 5, false));
+    assert_ne!(handoff(next).worker, first.worker, "it is placed like any new request");
+    assert_eq!(to(rig.send(&attempt(4))), (handoff(next).worker.0, Reason::Merged), "a copy of the next attempt");
+    // With credentials it goes to who asked for them.
+    let again = attempt(5).replace("CSeq: 1", "CSeq: 2");
+    assert_eq!(to(rig.send(&again)), (handoff(next).worker.0, Reason::Again));
+    // The ACK was faster than the worker's word that it has answered: nothing of that call is left to be moved.
+    rig.send(&ack(&attempt(3), "tag-of-nobody"));
+    rig.down(handoff(next).worker.0);
+    assert_eq!(rig.back(&attempt(3), &handoff(next), Cause::Died), dropped(Reason::MovedAlready));
+    assert_eq!(rig.send(&attempt(3)), dropped(Reason::WorkerGone), "a late copy");
+    assert_eq!(rig.send(&attempt(1)).reason, Reason::Retransmission);
 }
 
 #[test]

@@ -37,6 +37,8 @@ pub struct Arrival {
     pub follows: bool,
     /// Whether a worker that died had it before: its sender may have an answer from there.
     pub again: bool,
+    /// When the dispatcher read it; `None`: it comes straight from our own socket.
+    pub received: Option<Time>,
     /// When it must be given back instead of answered.
     pub deadline: Option<Time>,
 }
@@ -53,6 +55,7 @@ impl Arrival {
             pinned: envelope.pinned,
             follows: envelope.follows,
             again: envelope.again,
+            received: Some(envelope.received),
             deadline: envelope.deadline,
         }
     }
@@ -68,6 +71,7 @@ impl Arrival {
             pinned: false,
             follows: false,
             again: false,
+            received: None,
             deadline: None,
         }
     }

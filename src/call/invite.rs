@@ -227,6 +227,7 @@ impl Uas {
         }
         call.invite = None;
         server.resend = None;
+        server.acknowledged = Some(now);
         server.call = None;
         self.keep(invite, Kept::Nothing);
         let Some(call) = self.calls.get_mut(key) else { return };

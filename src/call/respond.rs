@@ -92,10 +92,13 @@ impl Uas {
             Keep::Nothing => Kept::Nothing,
         };
         self.kept_bytes += kept.bytes();
+        // A copy is answered by 482, which is nothing that the next attempt could be a copy of.
+        let merged = request.to_tag.is_none().then(|| self.prints.merged(request));
+        let merged = merged.filter(|merged| !self.is_merged(*merged, arrival, now));
         let end = if invite { now + TRYING_AFTER } else { now + self.timers.t64() };
         let key = self.servers.insert(Server {
             fingerprint: self.prints.transaction(request),
-            merged: request.to_tag.is_none().then(|| self.prints.merged(request)),
+            merged,
             state: State::Proceeding { invite },
             kept,
             way: self.way(request.msg, arrival),
@@ -105,6 +108,7 @@ impl Uas {
             follows: arrival.follows,
             cseq: request.cseq.number,
             resend: None,
+            acknowledged: None,
             end,
             armed: NEVER,
         })?;
@@ -255,10 +259,13 @@ impl Uas {
         self.servers.at(*index).map(|(key, _)| key)
     }
 
-    /// Whether a copy of a request outside a dialog is being, or has just been, dealt with.
-    pub(super) fn is_merged(&self, merged: u128) -> bool {
-        let same = |index: &u32| self.servers.at(*index).is_some_and(|(_, server)| server.merged == Some(merged));
-        self.by_merged.find(merged as u64, same).is_some()
+    /// Whether another copy of a request outside a dialog was being dealt with when it arrived.
+    pub(super) fn is_merged(&self, merged: u128, arrival: &Arrival, now: Time) -> bool {
+        // It may have waited on a link that nobody read.
+        let (t4, at) = (self.timers.t4, arrival.received.unwrap_or(now));
+        let is_copy = |server: &Server| server.merged == Some(merged) && server.is_ongoing(t4, at);
+        let mut beside = self.by_merged.iter_hash(merged as u64);
+        beside.any(|index| self.servers.at(*index).is_some_and(|(_, server)| is_copy(server)))
     }
 
     /// Reads the kept request of a transaction and does something with it.

@@ -20,7 +20,7 @@ handle! {
 #[derive(Debug)]
 pub(super) struct Server {
     pub(super) fingerprint: u128,
-    /// [`super::request::Fingerprints::merged`], for requests outside a dialog.
+    /// [`super::request::Fingerprints::merged`], for requests outside a dialog that are no copies of another.
     pub(super) merged: Option<u128>,
     pub(super) state: State,
     pub(super) kept: Kept,
@@ -35,6 +35,8 @@ pub(super) struct Server {
     pub(super) follows: bool,
     pub(super) cseq: u32,
     pub(super) resend: Option<Resend>,
+    /// When the ACK to its 2xx came.
+    pub(super) acknowledged: Option<Time>,
     /// When it is over (timers H, I, J, L) or, while [`State::Proceeding`], when a 100 is due.
     pub(super) end: Time,
     /// When the wheel looks at it next.
@@ -176,5 +178,16 @@ impl Server {
 
     pub(super) const fn is_proceeding(&self) -> bool {
         matches!(self.state, State::Proceeding { .. })
+    }
+
+    /// Whether another copy of its request is one too many (RFC 3261 §8.2.2.2: beside an ongoing transaction). A refusal
+    /// that has been acknowledged is over: the next attempt of a proxy that hunts is a new request. A call that stands is
+    /// over for copies once none can be on its way any more, T4 after the ACK.
+    pub(super) fn is_ongoing(&self, t4: Duration, now: Time) -> bool {
+        match self.state {
+            State::Proceeding { .. } | State::Completed { .. } => true,
+            State::Accepted => self.acknowledged.is_none_or(|at| now < at + t4),
+            State::Confirmed => false,
+        }
     }
 }

@@ -302,7 +302,9 @@ impl Uas {
     /// Gives back what comes too late, and what follows a transaction that went back.
     fn give_back(&mut self, request: &Request<'_>, arrival: &Arrival, now: Time) -> bool {
         let Some(seq) = arrival.seq() else { return false };
-        let is_copy = request.to_tag.is_none() && self.refused.contains(self.prints.merged(request), now);
+        // A copy was sent behind its request. What is placed here anew is the next attempt.
+        let is_copy =
+            arrival.follows && request.to_tag.is_none() && self.refused.contains(self.prints.merged(request), now);
         if is_copy || self.refused.contains(self.prints.invite(request), now) {
             self.outputs.push_back(Output::Refuse(seq, RefuseReason::Follows));
             return true;
@@ -389,7 +391,7 @@ impl Uas {
             return;
         }
         // RFC 3261 §8.2.2.2: a second copy on another way. Before the other checks: they would answer it differently.
-        if self.is_merged(self.prints.merged(request)) {
+        if self.is_merged(self.prints.merged(request), arrival, now) {
             return self.answer(request, arrival, None, &Response::status(482), now);
         }
         if let Some(refusal) = self.screen(request) {

@@ -43,7 +43,7 @@ impl Dispatch {
             return self.answer(summary, 481, Reason::OrphanInDialog);
         };
         match entry.state {
-            State::Answered => self.answer(summary, 481, Reason::OrphanInDialog),
+            State::Answered | State::Over => self.answer(summary, 481, Reason::OrphanInDialog),
             State::Verdict(_) => self.answer(summary, 200, Reason::CancelAnswered),
             // Its INVITE had moved before the CANCEL was seen.
             State::Pending if self.has_moved(&entry, back) => self.follow(entry.worker, Reason::Cancel, now),

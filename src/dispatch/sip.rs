@@ -108,6 +108,10 @@ impl Dispatch {
     /// ACK: never answered, whatever becomes of it (RFC 3261 §17.2.1, §13.2.2.4).
     fn ack(&mut self, message: &Message<'_>, summary: &Summary<'_>, arrival: &Arrival, now: Time) -> Decision {
         let dropped = |reason| Decision { target: Target::Drop, reason };
+        let by_branch = self.table.by_branch(summary.branch);
+        if let Some(group) = by_branch.and_then(|id| self.table.acknowledged(id, now)) {
+            self.groups.release(group);
+        }
         if let Some(to_tag) = summary.to_tag {
             // An ACK to a non-2xx has the INVITE's branch (§17.1.1.3), of which our own tag was made.
             if self.directory.keys().dispatcher_tag(summary.branch).as_bytes() == to_tag {
@@ -119,7 +123,7 @@ impl Dispatch {
                 None => {}
             }
         }
-        let by_branch = self.table.by_branch(summary.branch).and_then(|id| self.table.get(id)).copied();
+        let by_branch = by_branch.and_then(|id| self.table.get(id)).copied();
         if let Some(entry) = by_branch.or_else(|| self.entry_of_call(summary)) {
             return match entry.state {
                 State::Verdict(_) => dropped(Reason::OwnAck),
@@ -229,16 +233,16 @@ impl Dispatch {
             Echoed::Gone(reason) => return self.answer(summary, 481, reason),
             Echoed::Nobody => {}
         }
-        // Of the copies of a call one may be gone with its worker while another lives.
+        // Of the copies of a call one may be gone with its worker while another lives. An answer of the dispatcher's own is
+        // for its branch alone, and a refusal that has been acknowledged is no ongoing transaction (RFC 3261 §8.2.2.2): the
+        // next attempt of a proxy that hunts has another branch and the same CSeq, and is a new request.
         let tells = |entry: &Entry| match entry.state {
-            State::Verdict(_) => entry.cseq == summary.cseq,
-            _ => self.is_alive(entry),
+            State::Verdict(_) => false,
+            State::Over => entry.cseq != summary.cseq && self.is_alive(entry),
+            State::Pending | State::Answered => self.is_alive(entry),
         };
         let known = self.table.of_call(summary.call).map(|(_, entry)| *entry).find(tells);
         if let Some(entry) = known {
-            if let State::Verdict(status) = entry.state {
-                return self.answer(summary, status, Reason::AnsweredBefore);
-            }
             let placement = self.place_known(message, summary, arrival, &entry);
             return self.place(message, summary, arrival, placement, now);
         }
@@ -284,6 +288,10 @@ impl Dispatch {
         if self.is_alive(entry) {
             return self.follow(entry.worker, Reason::Retransmission, now);
         }
+        if entry.state == State::Over {
+            // A late copy of what its caller has done with.
+            return Decision { target: Target::Drop, reason: Reason::WorkerGone };
+        }
         let deaths = entry.deaths + u8::from(entry.state == State::Pending);
         let size = self.size(message, summary, arrival);
         self.move_on(message, summary, arrival, id, size, (Tried::default(), now, deaths), Reason::SelectedAnew, now)
@@ -303,7 +311,7 @@ impl Dispatch {
 
     /// Whether a worker that lives has it, or has had it last.
     pub(super) fn is_held(&self, entry: &Entry) -> bool {
-        !matches!(entry.state, State::Verdict(_)) && self.is_alive(entry)
+        !matches!(entry.state, State::Verdict(_) | State::Over) && self.is_alive(entry)
     }
 
     pub(super) fn is_alive(&self, entry: &Entry) -> bool {

@@ -77,6 +77,8 @@ pub enum State {
     Pending,
     /// Its final response has left.
     Answered,
+    /// An INVITE whose refusal has been acknowledged: the next attempt of its call is a new request.
+    Over,
     /// The dispatcher has answered it, with this status.
     Verdict(u16),
 }
@@ -245,6 +247,13 @@ impl Table {
     pub fn answered(&mut self, id: EntryId, now: Time) -> Option<GroupId> {
         self.get(id).filter(|entry| entry.state == State::Pending)?;
         self.stand(id, State::Answered, now)
+    }
+
+    /// The ACK to an INVITE's refusal has come, which has its branch (RFC 3261 §17.1.1.3). Gives the conference it waited in.
+    pub fn acknowledged(&mut self, id: EntryId, now: Time) -> Option<GroupId> {
+        let waits = |entry: &&Entry| matches!(entry.state, State::Pending | State::Answered);
+        self.get(id).filter(|entry| entry.is_invite).filter(waits)?;
+        self.stand(id, State::Over, now)
     }
 
     /// The dispatcher has answered it: [`LINGER`] from now. Gives the conference it waited in.

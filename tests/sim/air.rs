@@ -48,6 +48,13 @@ pub struct Air {
 /// Copies of one message that may be lost.
 const LOST_AT_MOST: u8 = 2;
 
+impl Weather {
+    /// Whether all arrives, once, and soon.
+    pub const fn is_fair(&self) -> bool {
+        self.loss == 0 && self.double == 0 && self.late == 0
+    }
+}
+
 impl Air {
     /// A network in this weather.
     pub fn new(weather: Weather) -> Self {

@@ -16,6 +16,8 @@ const T2: Duration = Duration::from_secs(4);
 const GIVE_UP: Duration = Duration::from_secs(32);
 /// How long a call that is being dealt with may take: each of two workers may die with it after its whole waiting time.
 const PATIENCE: Duration = Duration::from_secs(110);
+/// A hunting proxy's pause between a refusal and the next attempt: longer than a fair network delays anything.
+const HUNT_AFTER: Duration = Duration::from_millis(20);
 /// A caller whose worker never hangs up does so itself.
 const TALK_LIMIT: Duration = Duration::from_secs(40);
 
@@ -32,6 +34,8 @@ pub struct Plan {
     pub hasty: bool,
     /// Milliseconds until a copy comes on another way (RFC 3261 §8.2.2.2).
     pub copy: Option<u64>,
+    /// Whether it tries once more after a refusal, as a proxy that hunts does: another branch, the same CSeq.
+    pub hunts: bool,
     /// Milliseconds it talks, once answered.
     pub talk: u64,
     /// Whether it changes the session meanwhile.
@@ -71,6 +75,7 @@ pub struct Caller {
     copy_at: Option<Time>,
     vanish_at: Option<Time>,
     has_credentials: bool,
+    hunt: Hunt,
     is_gone: bool,
     answered: bool,
 }
@@ -110,6 +115,17 @@ enum State {
     Over,
 }
 
+/// Its next attempt after a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hunt {
+    /// Nothing has been refused yet.
+    Ready,
+    /// It begins then: the ACK is not behind it where the network is fair.
+    At(Time),
+    /// It has begun, or there is none.
+    Over,
+}
+
 #[derive(Debug)]
 struct Dialog {
     tag: String,
@@ -131,6 +147,7 @@ impl Caller {
             cancel_at: after(plan.cancel),
             copy_at: after(plan.copy),
             vanish_at: after(plan.vanishes),
+            hunt: if plan.hunts { Hunt::Ready } else { Hunt::Over },
             plan,
             cseq: 1,
             branches: 0,
@@ -168,6 +185,10 @@ impl Caller {
             self.copy_at = None;
             self.begin(Kind::Copy, None, now, out);
         }
+        if matches!(self.hunt, Hunt::At(at) if at <= now) {
+            self.hunt = Hunt::Over;
+            self.begin(Kind::Invite, None, now, out);
+        }
         if self.cancel_at.is_some_and(|at| at <= now) {
             self.cancel(now, out);
         }
@@ -198,14 +219,17 @@ impl Caller {
             State::Completed(_) | State::Over => None,
         });
         let dialogs = self.dialogs.iter().flat_map(|dialog| dialog.bye_at.into_iter().chain(dialog.change_at));
-        let own = [self.cancel_at, self.copy_at, self.vanish_at];
+        let hunt = if let Hunt::At(at) = self.hunt { Some(at) } else { None };
+        let own = [self.cancel_at, self.copy_at, self.vanish_at, hunt];
         transactions.chain(dialogs).chain(own.into_iter().flatten()).min()
     }
 
     /// Whether nothing is left to do.
     pub fn is_over(&self) -> bool {
         let is_done = |transaction: &Transaction| matches!(transaction.state, State::Completed(_) | State::Over);
-        self.is_gone || self.transactions.iter().all(is_done) && self.dialogs.iter().all(|dialog| dialog.is_over)
+        let hunts = matches!(self.hunt, Hunt::At(_));
+        self.is_gone
+            || !hunts && self.transactions.iter().all(is_done) && self.dialogs.iter().all(|dialog| dialog.is_over)
     }
 
     /// A dialog that stands, as a value for Replaces.
@@ -276,6 +300,14 @@ impl Caller {
                 self.has_credentials = true;
                 self.cseq += 1;
                 self.begin(Kind::Invite, None, now, out);
+            } else if self.hunt == Hunt::Ready
+                && status != 401
+                && self.plan.copy.is_none()
+                && self.plan.cancel.is_none()
+            {
+                self.hunt = Hunt::At(now + HUNT_AFTER);
+            } else if status == 482 && self.hunt == Hunt::Over && self.plan.hunts {
+                truth.on_taken_for_a_copy(self.number);
             }
             return;
         }

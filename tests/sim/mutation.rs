@@ -42,6 +42,8 @@ mutations! {
     ReportsCoverTooMuch,
     /// CANCELs do not reach the worker.
     CancelsAreLost,
+    /// The ACK to a refusal is taken for that of another transaction.
+    RefusalsAreNotAcknowledged,
     /// The records of a frame arrive in the wrong order.
     RecordsAreReversed,
     /// An INVITE that comes again is taken for another one.
@@ -87,7 +89,12 @@ impl Mutation {
 
     /// The dispatcher's frame as the worker reads it.
     pub fn at_the_worker(self, frame: Vec<u8>) -> Vec<u8> {
-        if matches!(self, Mutation::RetransmissionsAreSelected | Mutation::CommandsAreSelectedAgain) {
+        if matches!(
+            self,
+            Mutation::RetransmissionsAreSelected
+                | Mutation::CommandsAreSelectedAgain
+                | Mutation::RefusalsAreNotAcknowledged
+        ) {
             return self.rebuilt_messages(frame);
         }
         self.rebuilt(frame, |record| match (self, record) {
@@ -154,6 +161,9 @@ impl Mutation {
                     let text = std::str::from_utf8(payload).expect("callers write plain text");
                     let text = match self {
                         Mutation::CommandsAreSelectedAgain if text.starts_with("CRCX ") => unnumbered(text),
+                        Mutation::RefusalsAreNotAcknowledged if text.starts_with("ACK ") => {
+                            Some(text.replacen(";branch=z9hG4bK", ";branch=z9hG4bK-other", 1))
+                        }
                         _ => None,
                     }
                     .unwrap_or_else(|| unmarked(text));

@@ -154,6 +154,7 @@ impl Scene {
             cancel: dice.chance(18).then(|| dice.roll(wait + 300)),
             hasty: dice.chance(40),
             copy: dice.chance(8).then(|| dice.roll(400)),
+            hunts: dice.chance(30),
             talk,
             reinvites: dice.chance(20),
             vanishes: dice.chance(5).then(|| dice.roll(6_000)),

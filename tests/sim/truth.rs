@@ -26,6 +26,8 @@ pub struct Truth {
     pub groups_were_full: bool,
     /// Final answers that were lost on the way and could not be sent again, because whoever sent them had died.
     pub died_unheard: u64,
+    /// Whether the network neither loses nor doubles anything, and nothing is late.
+    is_fair: bool,
     has_restarted: bool,
     /// Ports of slots that the operator has taken away, whether or not they came back.
     closed: BTreeSet<SocketAddr>,
@@ -87,6 +89,11 @@ struct Invite {
 const LINGER: Duration = Duration::from_secs(32);
 
 impl Truth {
+    /// Nothing has happened yet.
+    pub fn new(is_fair: bool) -> Self {
+        Truth { is_fair, ..Truth::default() }
+    }
+
     /// A promise is broken. The first one counts.
     pub fn broken(&mut self, what: String) {
         self.broken.get_or_insert(what);
@@ -229,8 +236,9 @@ impl Truth {
         // Where a worker has died, another may get late copies of the first attempt beside the next.
         let is_orphan = self.lives.values().any(|life| !life.is_alive && life.callers.contains(&caller));
         let mut legs = call.live.iter().filter(|leg| self.lives[&leg.life].is_alive);
-        // Where another has asked for credentials, a late copy of the first attempt finds the worker of the next.
-        let is_stale = call.challenged.is_some_and(|(life, _)| life != bits);
+        // Where credentials have been asked for, a late copy of the first attempt finds the worker of the next, and is asked for
+        // them as well.
+        let is_stale = call.challenged.is_some();
         let other = legs.find(|leg| leg.life != bits || !is_orphan && !is_stale);
         if let Some(leg) = other.filter(|_| !self.table_was_full) {
             broken = Some(format!("the call of caller {caller} lives on {} and {slot}", self.lives[&leg.life].slot));
@@ -311,7 +319,9 @@ impl Truth {
                 if invite.finals.iter().any(|(other, ..)| other == tag) {
                     return;
                 }
-                if let Some(at) = invite.cancelled.filter(|_| status < 300 && !self.table_was_full) {
+                let has_died = |life: &Life| !life.is_alive && life.callers.contains(&caller);
+                let is_forgotten = self.has_restarted && self.lives.values().any(has_died);
+                if let Some(at) = invite.cancelled.filter(|_| status < 300 && !self.table_was_full && !is_forgotten) {
                     broken =
                         Some(format!("caller {caller}'s CANCEL was answered at {at}, and its INVITE with {status}"));
                 }
@@ -387,6 +397,15 @@ impl Truth {
         let has_died = invite.finals.iter().any(|(_, by, ..)| by.is_some_and(|life| !self.lives[&life].is_alive));
         if invite.deaths == 0 && !has_died && !invite.is_forgotten && !self.table_was_full {
             self.broken(format!("caller {caller} got {refused} and then a 2xx to the same INVITE"));
+        }
+    }
+
+    /// A caller that had acknowledged a refusal was told that its next attempt is a copy. Where the network loses or delays,
+    /// the ACK may be behind the attempt.
+    pub fn on_taken_for_a_copy(&mut self, caller: usize) {
+        let died = self.lives.values().any(|life| !life.is_alive && life.callers.contains(&caller));
+        if self.is_fair && !died && !self.table_was_full {
+            self.broken(format!("caller {caller}'s next attempt was taken for a copy of what it had acknowledged"));
         }
     }
 

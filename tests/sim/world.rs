@@ -152,7 +152,7 @@ impl World {
             callers: Vec::new(),
             active: Vec::new(),
             agents: Vec::new(),
-            truth: Truth::default(),
+            truth: Truth::new(scene.weather.is_fair()),
             mutation,
             is_calm: false,
             tally: Tally::default(),

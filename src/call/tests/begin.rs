@@ -273,6 +273,67 @@ fn a_second_copy_on_another_way_gets_482() {
     desk.incoming();
 }
 
+/// The ACK to a refusal: it has the branch of the INVITE.
+fn acknowledge(desk: &mut Desk, refused: &Text, refusal: &str) {
+    desk.hand(&Text { method: "ACK", body: String::new(), ..refused.clone().to(&to_tag(refusal)) });
+}
+
+#[test]
+fn the_next_attempt_of_a_proxy_that_hunts_is_a_new_call_once_the_refusal_is_acknowledged() {
+    let mut desk = Desk::new();
+    desk.hand(&invite());
+    let first = desk.incoming();
+    desk.hand(&invite().branch("copy"));
+    let copy = desk.only();
+    assert_eq!(status(&copy), 482, "the first still rings");
+    desk.act(|uas, now| uas.reject(first, 486, now));
+    let refusal = desk.only();
+    desk.events();
+    desk.hand(&invite().branch("early"));
+    assert_eq!(desk.statuses(), [482], "the refusal has not been acknowledged");
+    acknowledge(&mut desk, &invite(), &refusal);
+    // Its 482 has not been acknowledged: that is nothing to be a copy of.
+    desk.hand(&invite().branch("next"));
+    let next = desk.incoming();
+    desk.hand(&invite().branch("beside-next"));
+    assert_eq!(desk.statuses(), [482]);
+    desk.act(|uas, now| uas.reject(next, 486, now));
+    let refusal = desk.only();
+    desk.events();
+    acknowledge(&mut desk, &invite().branch("next"), &refusal);
+    desk.hand(&invite().branch("third"));
+    let third = desk.incoming();
+    desk.act(|uas, now| uas.reject(third, 486, now));
+    desk.assert_idle();
+}
+
+#[test]
+fn a_copy_of_a_call_that_stands_gets_482_as_long_as_one_can_be_on_its_way() {
+    let mut desk = Desk::new();
+    desk.standing(&invite());
+    desk.wait(ms(4_900));
+    desk.hand(&invite().branch("copy"));
+    assert_eq!(desk.statuses(), [482]);
+    desk.wait(ms(200));
+    desk.outputs.clear();
+    desk.hand(&invite().branch("later"));
+    desk.incoming();
+}
+
+#[test]
+fn the_next_attempt_is_taken_by_a_worker_that_gave_the_first_one_back() {
+    let mut desk = Desk::new();
+    let first = desk.hand(&invite());
+    let key = desk.incoming();
+    desk.act(|uas, now| uas.refuse(key, RefuseReason::Full, now));
+    desk.events();
+    assert_eq!(desk.settled(), (vec![], vec![(first, RefuseReason::Full)]));
+    let copy = desk.hand_with(&invite().branch("copy"), |envelope| envelope.follows = true);
+    assert_eq!(desk.settled().1, [(copy, RefuseReason::Follows)], "it was on its way here behind the first");
+    desk.hand(&invite().branch("next"));
+    desk.incoming();
+}
+
 #[test]
 fn an_ack_without_the_answer_to_our_offer_ends_the_call() {
     let mut desk = Desk::new();

@@ -161,7 +161,7 @@ impl Desk {
 
     pub(super) fn hand_with(&mut self, text: &Text, change: impl FnOnce(&mut Envelope)) -> Seq {
         self.seq += 1;
-        let mut envelope = Envelope::plain(self.seq);
+        let mut envelope = Envelope { received: self.now, ..Envelope::plain(self.seq) };
         change(&mut envelope);
         self.say(&text.bytes(), &Arrival::handed_over(&envelope));
         Seq(self.seq)

@@ -136,6 +136,7 @@ impl Pack for State {
             State::Pending => (0_u8, 0),
             State::Answered => (1, 0),
             State::Verdict(status) => (2, *status),
+            State::Over => (3, 0),
         };
         code.pack(out);
         status.pack(out);
@@ -147,11 +148,12 @@ impl Pack for State {
             0 => Ok(State::Pending),
             1 => Ok(State::Answered),
             2 => Ok(State::Verdict(status)),
+            3 => Ok(State::Over),
             _ => Err(Damaged("a state of the table")),
         }
     }
 
     fn layout(out: &mut String) {
-        out.push_str("State|Pending=0|Answered=1|Verdict=2:u16");
+        out.push_str("State|Pending=0|Answered=1|Verdict=2:u16|Over=3");
     }
 }
