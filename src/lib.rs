@@ -9,6 +9,7 @@
 //!
 //! ```text
 //! ids time           newtypes and their text form; moments and the deadline wheel
+//! crowd              connections by source: who may have one more, and whose makes room
 //! pack               values as bytes, for a takeover
 //! config             one file of settings → one checked, immutable Config
 //! -- pure: bytes and values in, values out --
@@ -33,6 +34,7 @@
 pub mod admin;
 pub mod call;
 pub mod config;
+pub mod crowd;
 pub mod dispatch;
 pub mod handoff;
 pub mod ids;

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[(&str, &[&str])] = &[
     ("ids", &["ids"]),
     ("time", &["time"]),
+    ("crowd", &["time", "crowd"]),
     ("pack", &["ids", "time", "pack"]),
     ("wire", &["ids", "time", "wire"]),
     ("handoff/frame", &["ids", "time"]),

@@ -4,6 +4,7 @@
 //! [`protocol::Command`] to [`protocol::Reply`]; `pointsman stat` and its sisters use [`client::Client`].
 
 pub mod client;
+mod clients;
 pub mod protocol;
 pub mod run_dir;
 pub mod server;

@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::stat::{Mode, fchmod};
@@ -19,11 +20,9 @@ use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
 use tracing::{debug, warn};
 
+use super::clients::{Activity, Clients};
 use super::protocol::{Command, LONGEST_LINE, Reply};
 use super::run_dir::own_uid;
-
-/// More connections than this are told so and closed.
-pub const MOST_CONNECTIONS: usize = 64;
 
 /// A connection that asks nothing for this long is closed.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -126,19 +125,25 @@ where
     F: Future<Output = Reply> + Send + 'static,
 {
     let socket = tokio::net::UnixListener::from_std(listener.socket.try_clone()?)?;
-    let mut connections = JoinSet::new();
+    let (mut connections, mut clients) = (JoinSet::new(), Clients::new());
     loop {
         let stream = tokio::select! {
             accepted = socket.accept() => accepted,
-            Some(_) = connections.join_next() => continue,
+            Some(ended) = connections.join_next_with_id() => {
+                clients.remove(ended.map_or_else(|error| error.id(), |(id, ())| id));
+                continue;
+            }
         };
         match stream {
-            Ok((stream, _)) if connections.len() >= MOST_CONNECTIONS => {
-                turn_away(stream, "too many connections: close some, then ask again");
-            }
             Ok((stream, _)) => match peer_uid(&stream) {
                 Some(uid) if uid == own_uid() || uid == 0 => {
-                    connections.spawn(converse(stream, answer.clone()));
+                    if !clients.make_room(uid) {
+                        turn_away(stream, "too many connections: close some, then ask again");
+                        continue;
+                    }
+                    let activity = Activity::new();
+                    let task = connections.spawn(converse(stream, answer.clone(), Arc::clone(&activity)));
+                    clients.add(uid, activity, task);
                 }
                 uid => {
                     warn!(?uid, "stats socket: refused a connection of another user");
@@ -164,7 +169,7 @@ fn turn_away(stream: UnixStream, why: &str) {
     let _ = stream.try_write(Reply::error(why).to_line().as_bytes());
 }
 
-async fn converse<A, F>(stream: UnixStream, answer: A)
+async fn converse<A, F>(stream: UnixStream, answer: A, activity: Arc<Activity>)
 where
     A: Fn(Command) -> F + Send + Sync,
     F: Future<Output = Reply> + Send + 'static,
@@ -173,6 +178,7 @@ where
     let mut reader = BufReader::new(reader);
     let mut line = Vec::with_capacity(128);
     while let Ok(Ok(Some(read))) = timeout(PATIENCE, read_line(&mut reader, &mut line)).await {
+        activity.begin();
         let command = match read {
             Line::Whole => Command::parse(&line),
             Line::TooLong => Err(super::protocol::NotACommand::TooLong),
@@ -190,6 +196,7 @@ where
         if written.is_err() {
             return;
         }
+        activity.end();
     }
 }
 
@@ -245,6 +252,7 @@ mod tests {
 
     use tokio::io::AsyncReadExt;
 
+    use super::super::clients::MOST_OF_ONE_USER;
     use super::super::snapshot::{Snapshot, WorkerLoad};
     use super::*;
 
@@ -347,9 +355,9 @@ mod tests {
     fn more_connections_than_allowed_are_told_so_and_one_that_ends_makes_room() {
         with_server(async |path| {
             let mut peers = Vec::new();
-            for _ in 0..MOST_CONNECTIONS {
+            for _ in 0..MOST_OF_ONE_USER {
                 let mut peer = connect(&path).await;
-                ask(&mut peer, b"\n").await;
+                ask(&mut peer, b"watch\n").await;
                 peers.push(peer);
             }
             assert!(next(&mut connect(&path).await).await.starts_with("{\"error\":\"too many connections"));
@@ -361,6 +369,23 @@ mod tests {
                     return;
                 }
             }
+        });
+    }
+
+    #[test]
+    fn idle_connections_keep_nobody_out_and_the_most_silent_of_them_is_closed() {
+        with_server(async |path| {
+            let mut watching = connect(&path).await;
+            ask(&mut watching, b"watch\n").await;
+            let mut idle = Vec::new();
+            for _ in 0..2 * MOST_OF_ONE_USER {
+                let mut peer = connect(&path).await;
+                assert!(ask(&mut peer, b"\n").await.starts_with("{\"workers\""));
+                idle.push(peer);
+            }
+            assert_eq!(next(&mut idle[0]).await, "", "it is closed");
+            assert!(ask(idle.last_mut().unwrap(), b"\n").await.starts_with("{\"workers\""));
+            assert!(next(&mut watching).await.starts_with("{\"workers\""));
         });
     }
 

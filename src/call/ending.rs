@@ -29,7 +29,7 @@ impl Uas {
                     call.phase = Phase::Ending;
                 }
                 if self.send_request(key, Kind::Bye, now).is_none() {
-                    self.calls.remove(key);
+                    self.remove_call(key);
                 }
             }
         }
@@ -47,14 +47,14 @@ impl Uas {
     /// The transaction of our BYE is over, however it went.
     pub(super) fn on_bye_done(&mut self, key: CallKey) {
         if self.calls.get(key).is_some_and(|call| call.phase == Phase::Ending) {
-            self.calls.remove(key);
+            self.remove_call(key);
         }
     }
 
     /// Removes a call whose INVITE has its final response.
     pub(super) fn forget(&mut self, key: CallKey, reason: EndReason, now: Time) {
         self.answer_asked(key, now);
-        let Some(call) = self.calls.remove(key) else { return };
+        let Some(call) = self.remove_call(key) else { return };
         self.load.units_used = self.load.units_used.saturating_sub(call.size);
         self.load.sessions = self.load.sessions.saturating_sub(1);
         self.tell(key, Event::Ended(reason));
@@ -65,11 +65,11 @@ impl Uas {
         match self.calls.get(key).map(|call| call.phase) {
             // The BYEs have crossed; the application knows already.
             Some(Phase::Ending) => {
-                self.calls.remove(key);
+                self.remove_call(key);
             }
             Some(_) => {
                 self.release(key, reason, now);
-                self.calls.remove(key);
+                self.remove_call(key);
             }
             None => {}
         }

@@ -157,6 +157,7 @@ impl Uas {
             phase: Phase::Early,
             size: arrival.size,
             place: self.place(arrival),
+            conn: None,
             invite: Some(server),
             asked: None,
             offered: false,
@@ -170,6 +171,7 @@ impl Uas {
             armed: NEVER,
         };
         let Some(key) = self.calls.insert(call) else { return self.close(server) };
+        self.heard(key, arrival);
         if let Some(server) = self.servers.get_mut(server) {
             server.call = Some(key);
         }

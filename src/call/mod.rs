@@ -22,6 +22,7 @@ pub mod session_timer;
 pub mod slab;
 
 mod body;
+mod carried;
 mod client;
 mod dialog;
 mod ending;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use hashbrown::HashTable;
 
+use crate::call::carried::Carried;
 use crate::call::client::{Client, ClientKey};
 use crate::call::dialog::Dialog;
 use crate::call::exchange::{Arrival, CallKey, EndReason, Event, Hop, Output, Path};
@@ -33,6 +34,7 @@ pub struct Uas {
     pub(super) calls: Slab<CallKey, Call>,
     pub(super) servers: Slab<ServerKey, Server>,
     pub(super) clients: Slab<ClientKey, Client>,
+    pub(super) carried: Carried,
     pub(super) by_fingerprint: HashTable<u32>,
     pub(super) by_merged: HashTable<u32>,
     pub(super) refused: Refused,
@@ -74,6 +76,8 @@ pub(super) struct Call {
     pub(super) phase: Phase,
     pub(super) size: u32,
     pub(super) place: Place,
+    /// The stream connection that its peer was last heard on.
+    pub(super) conn: Option<u64>,
     /// The initial INVITE without a final response, or the (re-)INVITE whose 2xx waits for its ACK.
     pub(super) invite: Option<ServerKey>,
     /// A request in the dialog whose offer the application has not answered yet.
@@ -140,6 +144,7 @@ impl Uas {
             calls: Slab::new(limits.calls),
             servers: Slab::new(limits.transactions),
             clients: Slab::new(limits.calls),
+            carried: Carried::default(),
             by_fingerprint: HashTable::new(),
             by_merged: HashTable::new(),
             refused: Refused::new(timers.t64()),
@@ -352,12 +357,14 @@ impl Uas {
         } else if let Some(tag) = request.to_tag
             && let Some(call) = self.find_call(request.call_id, tag, request.from_tag)
         {
+            self.heard(call, arrival);
             self.on_ack_of_success(call, request, now);
         }
         self.dealt_with(arrival);
     }
 
     fn on_request_in_dialog(&mut self, key: CallKey, request: &Request<'_>, arrival: &Arrival, now: Time) {
+        self.heard(key, arrival);
         let Some(call) = self.calls.get_mut(key) else { return };
         if call.phase == Phase::Ending && request.method != Method::Bye {
             // RFC 3261 §15.1.1: with our BYE the dialog is over.

@@ -109,7 +109,7 @@ impl Printer {
 }
 
 /// What counts as one host: an IPv4 address, or a network of 64 bits.
-pub(super) fn host(address: IpAddr) -> u64 {
+pub(crate) fn host(address: IpAddr) -> u64 {
     match address.to_canonical() {
         IpAddr::V4(address) => u64::from(address.to_bits()),
         // No /64 is an IPv4 address: those of ::/32 are not given to anybody.

@@ -398,6 +398,12 @@ pub fn collect_orphans(is_awaited: impl Fn(u32) -> bool) {
     }
 }
 
+/// How many descriptors this process may have.
+pub fn descriptor_limit() -> u64 {
+    // No limit at all is written as none.
+    rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
 /// Raises the limit of open descriptors to `wanted` or as far as we may. Returns what it is now.
 ///
 /// # Errors

@@ -46,6 +46,8 @@ pub(super) struct Media {
     calls: HashMap<CallKey, Box<EchoCall>>,
     connections: HashMap<ConnectionKey, Connection>,
     sockets: HashMap<u16, Leg>,
+    /// Streams whose sockets may be open at once.
+    most_streams: usize,
     seed: u64,
     /// When opening a stream last failed, until one is given back.
     exhausted: Option<Time>,
@@ -92,10 +94,13 @@ enum Unopened {
     Bind(#[from] BindError),
     #[error("cannot watch it: {0}")]
     Watch(#[from] io::Error),
+    #[error("all descriptors that are for sound are taken; raise the limit (`ulimit -n`, `LimitNOFILE=`)")]
+    Share,
 }
 
 impl Media {
-    pub(super) fn new(registry: Registry, range: (u16, u16), seed: u64) -> Self {
+    /// Media over the ports of `range`, with at most so many descriptors.
+    pub(super) fn new(registry: Registry, range: (u16, u16), descriptors: usize, seed: u64) -> Self {
         Media {
             registry,
             capabilities: Capabilities::default(),
@@ -103,6 +108,7 @@ impl Media {
             calls: HashMap::new(),
             connections: HashMap::new(),
             sockets: HashMap::new(),
+            most_streams: descriptors / 2,
             seed,
             exhausted: None,
             said: None,
@@ -112,7 +118,9 @@ impl Media {
 
     /// Whether the next call would find no port or descriptor.
     pub(super) fn is_exhausted(&self, now: Time) -> bool {
-        self.ports.is_exhausted() || self.exhausted.is_some_and(|at| now.since(at) < EXHAUSTED_FOR)
+        self.ports.is_exhausted()
+            || self.sockets.len() >= self.most_streams
+            || self.exhausted.is_some_and(|at| now.since(at) < EXHAUSTED_FOR)
     }
 
     /// Whether this call's media is ours.
@@ -312,6 +320,9 @@ impl Media {
     }
 
     fn bind(&self, of: Owner, ip: IpAddr, port: u16) -> Result<Leg, Unopened> {
+        if self.sockets.len() >= self.most_streams {
+            return Err(Unopened::Share);
+        }
         let open = |port: u16| -> Result<Socket, Unopened> {
             let socket = Socket::bind(SocketAddr::new(ip, port), Buffers::MEDIA)?;
             let token = Token(RTP_TOKENS + usize::from(port));

@@ -20,6 +20,7 @@
 mod application;
 mod comeback;
 mod conferences;
+mod descriptors;
 mod echo;
 pub mod external;
 pub mod holdings;

@@ -16,7 +16,7 @@ use crate::call::gateway::LookupKey;
 use crate::call::{CallKey, Identity, Limits, ResolveKey, Timers, Uas};
 use crate::handoff::frame::{DrainMode, Report};
 use crate::ids::{TokenKey, WorkerId};
-use crate::net::process::{LockError, LockFile};
+use crate::net::process::{LockError, LockFile, descriptor_limit};
 use crate::net::resolve::{Limits as Lookups, Resolver};
 use crate::net::udp::{Batch, Socket};
 use crate::net::{clock, host, random};
@@ -24,6 +24,7 @@ use crate::time::Time;
 use crate::wire::sip::Scanner;
 use crate::worker::application::{Application, Calls};
 use crate::worker::conferences::Conferences;
+use crate::worker::descriptors::Descriptors;
 use crate::worker::holdings::Holdings;
 use crate::worker::link::{LinkEnd, OwnPorts};
 use crate::worker::links::{LINKS, MOST};
@@ -174,7 +175,8 @@ impl<A: Application> Worker<A> {
         for (number, socket) in mgcp.own.iter().enumerate().take(SOCKETS) {
             streams::register(registry, socket, Token(OWN_MGCP + number))?;
         }
-        let streams = Streams::new(registry, tcp, OWN_TCP)?;
+        let shares = Descriptors::of(descriptor_limit());
+        let streams = Streams::new(registry, tcp, OWN_TCP, shares.streams)?;
         let media_registry = registry.try_clone().map_err(WorkerError::system("cannot share the poll"))?;
         let waker = Waker::new(registry, RESOLVER).map_err(WorkerError::system("cannot make a waker"))?;
         // A failed wake is made good by the deadline of the question.
@@ -182,7 +184,7 @@ impl<A: Application> Worker<A> {
         let resolver = Resolver::new(Lookups::default(), wake)
             .map_err(WorkerError::system("cannot start the look-up of names"))?;
         Ok(Worker {
-            media: Media::new(media_registry, welcome.rtp_ports, seed(16)),
+            media: Media::new(media_registry, welcome.rtp_ports, shares.media, seed(16)),
             uas: Uas::new(identity, limits, Timers::default(), settings.session_timer),
             mgcp,
             sources,
@@ -223,8 +225,8 @@ impl<A: Application> Worker<A> {
             if self.application.poll_timeout().is_some_and(|due| due <= now) {
                 self.application.handle_timeout(&mut Calls { uas: &mut self.uas, media: &mut self.media, now });
             }
-            let sources = &mut self.sources;
-            self.streams.handle_timeout(now, |listener| sources.add(listener));
+            let Worker { sources, uas, streams, .. } = &mut self;
+            streams.handle_timeout(now, |conn| uas.carries_call(conn), |listener| sources.add(listener));
             self.on_found(now);
             self.carry_out();
             if self.is_over(now) {

@@ -1,8 +1,8 @@
 //! TCP connections at the slot's own port, and those dialled for requests of ours: bytes to messages and back.
 //!
 //! Every connection is bounded: in what it may send without a message coming of it, in how long a message may take to
-//! come, in what may wait to leave, and in how long it may be silent. Their number is bounded, too: the one that has been
-//! silent longest makes room.
+//! come, in what may wait to leave, and in how long it may be silent. Their number is bounded, in all and for each host;
+//! see [`Crowd`]. One that carries a call is closed neither for others nor for its silence.
 //!
 //! A peer that has said all (the end of its half) still gets the answers to what it said.
 
@@ -16,6 +16,8 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
 use crate::call::slab::{Handle, Slab, handle};
+use crate::crowd::{Crowd, Room, Standing};
+use crate::dispatch::fingerprint::host;
 use crate::net::tcp::{self, Listener};
 use crate::net::udp::Socket;
 use crate::time::Time;
@@ -25,9 +27,9 @@ use crate::worker::sources::TURNS;
 
 /// Connections have tokens from here on: the place added.
 pub(super) const STREAM_TOKENS: usize = 1 << 20;
-/// Connections at the same time.
-const LIMIT: usize = 4_096;
-/// A connection that has been silent for so long is closed.
+/// No host, an IPv4 address or an IPv6 /64, has more than this part of them.
+const HOST_SHARE: usize = 8;
+/// A connection without a call that has been silent for so long is closed.
 const IDLE_LIMIT: Duration = Duration::from_secs(600);
 /// A message that has begun must be there after this time: 64·T1, as long as its sender waits for an answer.
 const MESSAGE_WITHIN: Duration = Duration::from_secs(32);
@@ -58,6 +60,7 @@ pub(super) struct Streams {
     listeners: Vec<Listener>,
     first_listener: usize,
     connections: Slab<ConnKey, Connection>,
+    crowd: Crowd,
     /// Those whose peer has ended its half, in the order of their closing.
     ended: VecDeque<(Time, ConnKey)>,
     looked: Option<Time>,
@@ -91,7 +94,13 @@ pub(super) fn register(registry: &Registry, socket: &Socket, token: Token) -> Re
 }
 
 impl Streams {
-    pub(super) fn new(registry: &Registry, listeners: Vec<Listener>, first: usize) -> Result<Self, WorkerError> {
+    /// At most `limit` connections, accepted from `listeners`, whose tokens begin with `first`.
+    pub(super) fn new(
+        registry: &Registry,
+        listeners: Vec<Listener>,
+        first: usize,
+        limit: usize,
+    ) -> Result<Self, WorkerError> {
         for (number, listener) in listeners.iter().enumerate() {
             registry
                 .register(&mut SourceFd(&listener.as_raw_fd()), Token(first + number), Interest::READABLE)
@@ -101,7 +110,8 @@ impl Streams {
             registry: registry.try_clone().map_err(WorkerError::system("cannot share the poll"))?,
             listeners,
             first_listener: first,
-            connections: Slab::new(LIMIT),
+            connections: Slab::new(limit),
+            crowd: Crowd::new(limit, limit / HOST_SHARE),
             ended: VecDeque::new(),
             looked: None,
             accept_at: None,
@@ -191,7 +201,13 @@ impl Streams {
 
     /// Accepts connections at the listener of this token, those from unwanted addresses only to close them. True when
     /// more may wait.
-    pub(super) fn accept(&mut self, token: Token, now: Time, is_unwanted: impl Fn(IpAddr) -> bool) -> bool {
+    pub(super) fn accept(
+        &mut self,
+        token: Token,
+        now: Time,
+        carries_call: impl Fn(u64) -> bool,
+        is_unwanted: impl Fn(IpAddr) -> bool,
+    ) -> bool {
         let Some(number) = token.0.checked_sub(self.first_listener) else { return false };
         for _ in 0..TURNS {
             let (stream, remote) = match self.listeners.get(number).map(Listener::accept) {
@@ -208,7 +224,7 @@ impl Streams {
             if is_unwanted(remote.ip()) {
                 continue;
             }
-            if let Err(error) = self.insert(stream, remote, now) {
+            if let Err(error) = self.insert(stream, remote, now, &carries_call) {
                 tracing::debug!(%error, "a connection could not be taken");
             }
         }
@@ -225,21 +241,28 @@ impl Streams {
     }
 
     /// Sends on connection `conn` or, when it is gone, on one to `to`.
-    pub(super) fn send(&mut self, conn: u64, to: SocketAddr, bytes: &[u8], now: Time) {
+    pub(super) fn send(
+        &mut self,
+        conn: u64,
+        to: SocketAddr,
+        bytes: &[u8],
+        now: Time,
+        carries_call: impl Fn(u64) -> bool,
+    ) {
         let key = ConnKey::new(conn as u32, (conn >> 32) as u32);
         match self.connections.get(key) {
             Some(_) => self.write(key, bytes),
-            None => self.dial(to, bytes, now),
+            None => self.dial(to, bytes, now, carries_call),
         }
     }
 
     /// Sends on a connection to `to`, which is opened when there is none.
-    pub(super) fn dial(&mut self, to: SocketAddr, bytes: &[u8], now: Time) {
+    pub(super) fn dial(&mut self, to: SocketAddr, bytes: &[u8], now: Time, carries_call: impl Fn(u64) -> bool) {
         let usable = |it: &Connection| it.remote == to && !it.ended;
         let open = self.connections.keys().find(|key| self.connections.get(*key).is_some_and(usable));
         let key = match open {
             Some(key) => key,
-            None => match tcp::connect(to).and_then(|stream| self.insert(stream, to, now)) {
+            None => match tcp::connect(to).and_then(|stream| self.insert(stream, to, now, &carries_call)) {
                 Ok(key) => key,
                 Err(error) => {
                     tracing::debug!(%error, %to, "cannot connect");
@@ -252,7 +275,12 @@ impl Streams {
 
     /// Closes connections that have been silent for too long, that take too long for a message, or that have ended.
     /// `ready` gets the listeners from which connections should be accepted again.
-    pub(super) fn handle_timeout(&mut self, now: Time, mut ready: impl FnMut(Token)) {
+    pub(super) fn handle_timeout(
+        &mut self,
+        now: Time,
+        carries_call: impl Fn(u64) -> bool,
+        mut ready: impl FnMut(Token),
+    ) {
         while let Some((_, key)) = self.ended.pop_front_if(|(at, _)| *at <= now) {
             self.close(key);
         }
@@ -263,11 +291,13 @@ impl Streams {
             return;
         }
         self.looked = Some(now);
-        let given_up = |it: &Connection| {
-            now.since(it.heard) >= IDLE_LIMIT || it.begun.is_some_and(|begun| now.since(begun) >= MESSAGE_WITHIN)
+        let given_up = |key: &ConnKey| {
+            self.connections.get(*key).is_some_and(|it| {
+                now.since(it.heard) >= IDLE_LIMIT && !carries_call(number_of(*key))
+                    || it.begun.is_some_and(|begun| now.since(begun) >= MESSAGE_WITHIN)
+            })
         };
-        let given_up: Vec<ConnKey> =
-            self.connections.keys().filter(|key| self.connections.get(*key).is_some_and(given_up)).collect();
+        let given_up: Vec<ConnKey> = self.connections.keys().filter(given_up).collect();
         given_up.into_iter().for_each(|key| {
             self.close(key);
         });
@@ -282,11 +312,26 @@ impl Streams {
         (!self.connections.is_empty()).then(|| self.looked.map_or(Time(0), |looked| looked + LOOK_EVERY))
     }
 
-    fn insert(&mut self, stream: TcpStream, remote: SocketAddr, now: Time) -> io::Result<ConnKey> {
-        if self.connections.is_full() {
-            self.close_most_silent();
-        }
+    fn insert(
+        &mut self,
+        stream: TcpStream,
+        remote: SocketAddr,
+        now: Time,
+        carries_call: impl Fn(u64) -> bool,
+    ) -> io::Result<ConnKey> {
         let local = stream.local_addr()?;
+        let standing = self.connections.keys().filter_map(|key| {
+            let Connection { remote, heard, .. } = self.connections.get(key)?;
+            let in_use = carries_call(number_of(key));
+            Some(Standing { key, source: host(remote.ip()), heard: *heard, in_use })
+        });
+        match self.crowd.room(host(remote.ip()), standing) {
+            Room::Free => {}
+            Room::InPlaceOf(key) => {
+                self.close(key);
+            }
+            Room::None => return Err(io::Error::other("all connections that could make room carry calls")),
+        }
         let fd = stream.as_raw_fd();
         let connection = Connection {
             stream,
@@ -300,6 +345,7 @@ impl Streams {
             ended: false,
         };
         let key = self.connections.insert(connection).ok_or(io::ErrorKind::OutOfMemory)?;
+        self.crowd.add(host(remote.ip()));
         let token = Token(STREAM_TOKENS + key.index() as usize);
         if let Err(error) = self.registry.register(&mut SourceFd(&fd), token, Interest::READABLE | Interest::WRITABLE) {
             // Nobody would look at it.
@@ -307,13 +353,6 @@ impl Streams {
             return Err(error);
         }
         Ok(key)
-    }
-
-    fn close_most_silent(&mut self) {
-        let heard = |key: &ConnKey| self.connections.get(*key).map(|it| it.heard);
-        if let Some(key) = self.connections.keys().min_by_key(heard) {
-            self.close(key);
-        }
     }
 
     /// Writes what waits and then `bytes`; what the connection does not take waits.
@@ -348,7 +387,9 @@ impl Streams {
 
     /// Closing the descriptor takes it out of the poll.
     fn close(&mut self, key: ConnKey) -> bool {
-        self.connections.remove(key);
+        if let Some(connection) = self.connections.remove(key) {
+            self.crowd.remove(host(connection.remote.ip()));
+        }
         false
     }
 }

@@ -1,14 +1,16 @@
 //! Strangers on TCP connections to a worker's own port, and the calls that the worker has meanwhile.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use pointsman::net::process::raise_descriptor_limit;
 use socket2::{Domain, Socket, Type};
 
+use crate::support::DEADLINE;
 use crate::support::phone::Phone;
 use crate::support::pointsman::Setup;
 
@@ -72,4 +74,36 @@ fn a_stranger_who_pipelines_requests_over_hundreds_of_connections_silences_no_wo
     assert!(Duration::from_millis(worst) < REPORTS_WITHIN, "no report for {worst} ms");
     assert_eq!(pointsman.worker_number(0, "restarts"), 0);
     assert_eq!(phone.transact(&dialog.request("BYE", 1), dialog.target).status(), 200);
+}
+
+#[test]
+fn thousands_of_idle_connections_of_one_host_close_neither_its_own_calls_nor_the_connections_of_others() {
+    let pointsman = Setup::new(1).start();
+    let count = (raise_descriptor_limit(5_000).unwrap() as usize - 500).min(4_200);
+    let phone = Phone::new(pointsman.address().ip());
+    let dialog = phone.call(&phone.invite(pointsman.address(), None), pointsman.address());
+    let (here, elsewhere) = (Ipv4Addr::new(127, 77, 0, 1), Ipv4Addr::new(127, 77, 0, 2));
+    let mut carrying = connections(here, dialog.target, 1).remove(0);
+    // The ACK once more: what belongs to the call makes the connection the call's.
+    carrying.write_all(dialog.ack().text().as_bytes()).unwrap();
+    let mut other = connections(elsewhere, dialog.target, 1).remove(0);
+    assert_eq!(ping(&mut other).unwrap(), "\r\n");
+    let mut idle = connections(here, dialog.target, count);
+    assert_eq!(ping(idle.last_mut().unwrap()).unwrap(), "\r\n", "the last one is served");
+    assert!(ping(&mut idle[0]).is_err(), "the most silent one has made room");
+    assert_eq!(ping(&mut other).unwrap(), "\r\n");
+    carrying.write_all(dialog.request("BYE", 1).text().as_bytes()).unwrap();
+    carrying.set_read_timeout(Some(DEADLINE)).unwrap();
+    let mut start = [0; 11];
+    carrying.read_exact(&mut start).unwrap();
+    assert_eq!(&start, b"SIP/2.0 200");
+}
+
+/// Keeps a connection alive (RFC 5626 §4.4.1), and what comes back.
+fn ping(connection: &mut TcpStream) -> io::Result<String> {
+    connection.set_read_timeout(Some(DEADLINE))?;
+    connection.write_all(b"\r\n\r\n")?;
+    let mut pong = [0; 2];
+    connection.read_exact(&mut pong)?;
+    Ok(String::from_utf8_lossy(&pong).into_owned())
 }

@@ -228,3 +228,25 @@ fn our_bye_to_a_caller_whose_connection_is_gone_goes_to_its_contact() {
     });
     assert_eq!(ways.collect::<Vec<_>>(), [(Hop::Stream(9), "192.0.2.9:5070".parse().unwrap())]);
 }
+
+#[test]
+fn a_connection_carries_a_call_from_its_invite_to_its_end_wherever_it_goes_meanwhile() {
+    let on = |conn| Arrival::stream(conn, "192.0.2.9:40000".parse().unwrap(), "192.0.2.1:5071".parse().unwrap(), 1);
+    let carrying = |desk: &Desk| [9, 10].map(|conn| desk.uas.carries_call(conn));
+    let mut desk = Desk::new();
+    desk.say(&invite().bytes(), &on(9));
+    assert_eq!(carrying(&desk), [true, false]);
+    let key = desk.incoming();
+    desk.act(|uas, now| uas.accept(key, Some(ANSWER.as_bytes()), now));
+    let tag = to_tag(&desk.only());
+    desk.say(&text("ACK").branch("ack").to(&tag).bytes(), &on(9));
+    desk.say(&text("INFO").branch("info").to(&tag).cseq(2).bytes(), &on(10));
+    assert_eq!(carrying(&desk), [false, true]);
+    desk.own(&text("INFO").branch("other").to(&tag).cseq(3));
+    assert_eq!(carrying(&desk), [false, true], "a datagram says nothing of the connection");
+    desk.say(&text("BYE").branch("bye").to(&tag).cseq(4).bytes(), &on(10));
+    assert_eq!(carrying(&desk), [false, false]);
+    desk.say(&invite().call("other").branch("other-call").bytes(), &on(9));
+    desk.say(&text("CANCEL").call("other").branch("other-call").bytes(), &on(9));
+    assert_eq!(carrying(&desk), [false, false]);
+}

@@ -59,8 +59,10 @@ impl<A: Application> Worker<A> {
                 .listeners
                 .get(number)
                 .or_else(|| self.own.iter().find(|own| own.local_addr().is_ipv4() == to.is_ipv4())),
-            Hop::Stream(conn) => return self.streams.send(conn, *to, bytes, now),
-            Hop::Dial => return self.streams.dial(*to, bytes, now),
+            Hop::Stream(conn) => {
+                return self.streams.send(conn, *to, bytes, now, |conn| self.uas.carries_call(conn));
+            }
+            Hop::Dial => return self.streams.dial(*to, bytes, now, |conn| self.uas.carries_call(conn)),
             Hop::Front(conn) => {
                 if let Err(error) = self.tie.links.reply(conn, bytes) {
                     tracing::debug!(%error, "a reply for the dispatcher's connection is dropped");

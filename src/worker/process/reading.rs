@@ -109,7 +109,7 @@ impl<A: Application> Worker<A> {
         let now = clock::now();
         let Worker { uas, scanner, screen, streams, .. } = self;
         if streams.is_listener(token) {
-            return streams.accept(token, now, |address| screen.denies(address));
+            return streams.accept(token, now, |conn| uas.carries_call(conn), |address| screen.denies(address));
         }
         streams.on_ready(token, now, &mut |bytes, conn, source, local| {
             let scanned = scanner.scan(bytes);

@@ -1,12 +1,14 @@
 use std::net::Shutdown;
 
 use mio::{Events, Poll};
+use socket2::SockRef;
 
 use super::*;
 
 const WITHIN: Duration = Duration::from_secs(5);
 const REQUEST: &str = "OPTIONS sip:ms SIP/2.0\r\nContent-Length: 0\r\n\r\n";
 const FIRST: usize = 512;
+const LIMIT: usize = 24;
 
 /// A worker's connections, their poll, and what has come over them.
 struct Desk {
@@ -15,6 +17,8 @@ struct Desk {
     at: SocketAddr,
     now: Time,
     came: Vec<(String, u64)>,
+    /// Connections with calls.
+    carrying: Vec<u64>,
 }
 
 impl Desk {
@@ -22,8 +26,8 @@ impl Desk {
         let poll = Poll::new().unwrap();
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let at = listener.local_addr();
-        let streams = Streams::new(poll.registry(), vec![listener], FIRST).unwrap();
-        Desk { poll, streams, at, now: Time(1_000_000), came: Vec::new() }
+        let streams = Streams::new(poll.registry(), vec![listener], FIRST, LIMIT).unwrap();
+        Desk { poll, streams, at, now: Time(1_000_000), came: Vec::new(), carrying: Vec::new() }
     }
 
     fn caller(&mut self) -> TcpStream {
@@ -41,13 +45,12 @@ impl Desk {
             self.poll.poll(&mut events, Some(WITHIN)).unwrap();
             assert!(!events.is_empty(), "nothing happened");
             for event in &events {
-                let came = &mut self.came;
+                let Desk { streams, now, came, carrying, .. } = self;
                 let mut sink = |bytes: &[u8], conn: u64, _: SocketAddr, _: SocketAddr| {
                     came.push((String::from_utf8(bytes.to_vec()).unwrap(), conn));
                 };
-                let Desk { streams, now, .. } = self;
                 match streams.is_listener(event.token()) {
-                    true => while streams.accept(event.token(), *now, |_| false) {},
+                    true => while streams.accept(event.token(), *now, |conn| carrying.contains(&conn), |_| false) {},
                     false => while streams.on_ready(event.token(), *now, &mut sink) {},
                 }
             }
@@ -59,7 +62,8 @@ impl Desk {
         let end = self.now + span;
         while let Some(due) = self.streams.poll_timeout().filter(|due| *due <= end) {
             self.now = self.now.max(due);
-            self.streams.handle_timeout(self.now, |_| {});
+            let carrying = &self.carrying;
+            self.streams.handle_timeout(self.now, |conn| carrying.contains(&conn), |_| {});
         }
         self.now = end;
     }
@@ -85,7 +89,7 @@ fn a_peer_that_has_ended_its_half_gets_its_answer_and_then_the_end() {
     let (text, conn) = desk.came.remove(0);
     assert_eq!(text, REQUEST);
     // Port 1 is nobody's: the answer must not be dialled.
-    desk.streams.send(conn, "127.0.0.1:1".parse().unwrap(), b"SIP/2.0 200 OK\r\n\r\n", desk.now);
+    desk.streams.send(conn, "127.0.0.1:1".parse().unwrap(), b"SIP/2.0 200 OK\r\n\r\n", desk.now, |_| false);
     desk.wait(ENDED_FOR);
     assert_eq!((rest(&caller).as_str(), desk.open()), ("SIP/2.0 200 OK\r\n\r\n", 0));
 }
@@ -120,7 +124,7 @@ fn a_connection_that_says_nothing_is_closed_after_ten_minutes() {
 }
 
 #[test]
-fn one_connection_too_many_closes_the_most_silent() {
+fn one_connection_too_many_of_a_host_closes_its_most_silent_without_a_call() {
     let mut desk = Desk::new();
     let mut callers = Vec::new();
     for _ in 0..3 {
@@ -130,13 +134,51 @@ fn one_connection_too_many_closes_the_most_silent() {
     callers[0].write_all(b"\r\n\r\n").unwrap();
     let mut pong = [0; 2];
     desk.turn_until(|desk| {
-        desk.streams
-            .connections
-            .keys()
-            .next()
-            .is_some_and(|key| desk.streams.connections.get(key).unwrap().heard == desk.now)
+        let keys: Vec<ConnKey> = desk.streams.connections.keys().collect();
+        keys.iter().any(|key| desk.streams.connections.get(*key).unwrap().heard == desk.now)
     });
     callers[0].read_exact(&mut pong).unwrap();
-    desk.streams.close_most_silent();
-    assert_eq!((pong, desk.open(), rest(&callers[1]).as_str()), (*b"\r\n", 2, ""));
+    let second = desk.streams.connections.keys().nth(1).unwrap();
+    desk.carrying = vec![number_of(second)];
+    let fourth = TcpStream::connect(desk.at).unwrap();
+    desk.turn_until(|desk| desk.streams.connections.keys().any(|key| number_of(key) > u64::from(u32::MAX)));
+    assert_eq!((pong, desk.open(), rest(&callers[2]).as_str()), (*b"\r\n", 3, ""));
+    drop(fourth);
+}
+
+#[test]
+fn a_connection_that_carries_a_call_may_be_silent_as_long_as_the_call_lasts() {
+    let mut desk = Desk::new();
+    let caller = desk.caller();
+    desk.carrying = desk.streams.connections.keys().map(number_of).collect();
+    desk.wait(3 * IDLE_LIMIT);
+    assert_eq!(desk.open(), 1);
+    desk.carrying.clear();
+    desk.wait(LOOK_EVERY);
+    assert_eq!((desk.open(), rest(&caller).as_str()), (0, ""));
+}
+
+#[test]
+fn from_a_peer_that_takes_no_answers_nothing_more_is_read_until_it_does() {
+    let mut desk = Desk::new();
+    let mut caller = desk.caller();
+    caller.write_all(REQUEST.as_bytes()).unwrap();
+    desk.turn_until(|desk| desk.came.len() == 1);
+    let (conn, key) = (desk.came[0].1, desk.streams.connections.keys().next().unwrap());
+    let waiting = |desk: &Desk| desk.streams.connections.get(key).unwrap().outgoing.len();
+    // Buffers of a set size: the kernel would make room for more and more.
+    SockRef::from(&caller).set_recv_buffer_size(1 << 14).unwrap();
+    SockRef::from(&desk.streams.connections.get(key).unwrap().stream).set_send_buffer_size(1 << 14).unwrap();
+    while waiting(&desk) < 3 * OUTGOING_PAUSE {
+        desk.streams.send(conn, desk.at, &[b'x'; 4_096], desk.now, |_| false);
+    }
+    caller.write_all(REQUEST.as_bytes()).unwrap();
+    let token = Token(STREAM_TOKENS + key.index() as usize);
+    assert!(!desk.streams.on_ready(token, desk.now, &mut |_, _, _, _| panic!("it was read")));
+    let reader = caller.try_clone().unwrap();
+    let read = std::thread::spawn(move || io::copy(&mut &reader, &mut io::sink()));
+    desk.turn_until(|desk| desk.came.len() == 2);
+    assert!(waiting(&desk) < OUTGOING_PAUSE);
+    desk.streams.close(key);
+    drop(read.join());
 }

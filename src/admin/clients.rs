@@ -1,0 +1,89 @@
+//! The connections to the stats socket: how many there may be, and which one makes room for another.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::task::{AbortHandle, Id};
+
+use crate::crowd::{Crowd, Room, Standing};
+use crate::net::clock;
+use crate::time::Time;
+
+/// Connections at the same time, at most.
+pub const MOST_CONNECTIONS: usize = 64;
+/// So many of them may be one user's.
+pub const MOST_OF_ONE_USER: usize = MOST_CONNECTIONS / 2;
+
+/// All connections.
+pub(super) struct Clients {
+    crowd: Crowd,
+    clients: BTreeMap<Id, Client>,
+}
+
+struct Client {
+    uid: u32,
+    state: Arc<Activity>,
+    task: AbortHandle,
+}
+
+/// Activity on a connection, as the task that serves it sees it.
+#[derive(Debug)]
+pub(super) struct Activity(AtomicU64);
+
+/// While something is being answered: such a connection makes no room.
+const IN_USE: u64 = u64::MAX;
+
+impl Activity {
+    /// A connection on which nothing has been asked yet.
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Activity(AtomicU64::new(clock::now().0)))
+    }
+
+    /// A request is being answered.
+    pub(super) fn begin(&self) {
+        self.0.store(IN_USE, Ordering::Relaxed);
+    }
+
+    /// It has been answered.
+    pub(super) fn end(&self) {
+        self.0.store(clock::now().0, Ordering::Relaxed);
+    }
+}
+
+impl Clients {
+    /// None yet.
+    pub(super) fn new() -> Self {
+        Clients { crowd: Crowd::new(MOST_CONNECTIONS, MOST_OF_ONE_USER), clients: BTreeMap::new() }
+    }
+
+    /// Makes room for one more of this user, if need be by closing an idle one; false where none can be closed.
+    pub(super) fn make_room(&mut self, uid: u32) -> bool {
+        let standing = self.clients.iter().map(|(id, client)| {
+            let heard = client.state.0.load(Ordering::Relaxed);
+            Standing { key: *id, source: u64::from(client.uid), heard: Time(heard), in_use: heard == IN_USE }
+        });
+        match self.crowd.room(u64::from(uid), standing) {
+            Room::Free => true,
+            Room::InPlaceOf(id) => {
+                self.remove(id);
+                true
+            }
+            Room::None => false,
+        }
+    }
+
+    /// A connection is served by this task.
+    pub(super) fn add(&mut self, uid: u32, state: Arc<Activity>, task: AbortHandle) {
+        self.crowd.add(u64::from(uid));
+        self.clients.insert(task.id(), Client { uid, state, task });
+    }
+
+    /// A connection is over, or is to be.
+    pub(super) fn remove(&mut self, id: Id) {
+        if let Some(client) = self.clients.remove(&id) {
+            self.crowd.remove(u64::from(client.uid));
+            client.task.abort();
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Connections by the source they come from: who may have one more, and whose makes room for it. Values only.
+//!
+//! A connection that is in use (a call, a request) never makes room. Of the others goes the most silent one: of the same
+//! source where that has its share already, else of the source that has most. So a source's many connections cost
+//! itself, and nobody's call.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use crate::time::Time;
+
+/// How many connections each source has.
+#[derive(Debug)]
+pub struct Crowd {
+    limit: usize,
+    share: usize,
+    sources: BTreeMap<u64, usize>,
+    total: usize,
+}
+
+/// A connection that could make room.
+#[derive(Clone, Copy, Debug)]
+pub struct Standing<K> {
+    /// Its name.
+    pub key: K,
+    /// Where it comes from.
+    pub source: u64,
+    /// When its peer was last heard.
+    pub heard: Time,
+    /// Whether something goes on over it.
+    pub in_use: bool,
+}
+
+/// Room for one more connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room<K> {
+    /// There is some.
+    Free,
+    /// When this one is closed.
+    InPlaceOf(K),
+    /// None: all that could make room are in use.
+    None,
+}
+
+impl Crowd {
+    /// Room for `limit` connections, at most `share` of them from one source.
+    pub const fn new(limit: usize, share: usize) -> Self {
+        Crowd { limit, share: if share > 0 { share } else { 1 }, sources: BTreeMap::new(), total: 0 }
+    }
+
+    /// A connection of `source` is there.
+    pub fn add(&mut self, source: u64) {
+        *self.sources.entry(source).or_default() += 1;
+        self.total += 1;
+    }
+
+    /// A connection of `source` is gone.
+    pub fn remove(&mut self, source: u64) {
+        let Some(count) = self.sources.get_mut(&source) else { return };
+        *count -= 1;
+        self.total -= 1;
+        if *count == 0 {
+            self.sources.remove(&source);
+        }
+    }
+
+    /// Room for one more of `source`; `standing` are all that are there, looked at only when there is none.
+    pub fn room<K>(&self, source: u64, standing: impl Iterator<Item = Standing<K>>) -> Room<K> {
+        let has_share = self.count(source) >= self.share;
+        if !has_share && self.total < self.limit {
+            return Room::Free;
+        }
+        let candidates = standing.filter(|it| !it.in_use && (!has_share || it.source == source));
+        let most_silent = candidates.min_by_key(|it| (Reverse(self.count(it.source)), it.heard));
+        most_silent.map_or(Room::None, |it| Room::InPlaceOf(it.key))
+    }
+
+    fn count(&self, source: u64) -> usize {
+        self.sources.get(&source).copied().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Connections, numbered in their order.
+    struct Hall {
+        crowd: Crowd,
+        standing: Vec<Standing<u64>>,
+    }
+
+    impl Hall {
+        fn new(limit: usize) -> Hall {
+            Hall { crowd: Crowd::new(limit, limit / 8), standing: Vec::new() }
+        }
+
+        fn enter(&mut self, source: u64, in_use: bool) -> Room<u64> {
+            let room = self.crowd.room(source, self.standing.iter().copied());
+            if let Room::InPlaceOf(key) = room {
+                let gone = self.standing.iter().position(|it| it.key == key).unwrap();
+                self.crowd.remove(self.standing.remove(gone).source);
+            }
+            if room != Room::None {
+                let key = self.standing.last().map_or(0, |last| last.key + 1);
+                self.crowd.add(source);
+                self.standing.push(Standing { key, source, heard: Time(key), in_use });
+            }
+            room
+        }
+
+        fn of(&self, source: u64) -> usize {
+            self.standing.iter().filter(|it| it.source == source).count()
+        }
+    }
+
+    const HONEST: u64 = 20;
+    const STRANGER: u64 = 66;
+
+    #[test]
+    fn four_thousand_idle_connections_of_one_source_close_none_of_the_twenty_of_another() {
+        let mut hall = Hall::new(4_096);
+        (0..20).for_each(|number| assert_eq!(hall.enter(HONEST, number % 2 == 0), Room::Free));
+        (0..4_200).for_each(|_| assert_ne!(hall.enter(STRANGER, false), Room::None));
+        assert_eq!((hall.of(HONEST), hall.of(STRANGER)), (20, 512));
+    }
+
+    #[test]
+    fn many_sources_close_their_own_idle_connections_and_never_one_in_use() {
+        let mut hall = Hall::new(64);
+        (0..4).for_each(|_| assert_eq!(hall.enter(HONEST, true), Room::Free));
+        (0..3).for_each(|_| assert_eq!(hall.enter(HONEST + 1, false), Room::Free));
+        (0..500).for_each(|number| {
+            hall.enter(100 + number % 12, false);
+        });
+        assert_eq!((hall.of(HONEST), hall.of(HONEST + 1), hall.standing.len()), (4, 3, 64));
+    }
+
+    #[test]
+    fn where_all_are_in_use_one_more_is_refused() {
+        let mut hall = Hall::new(64);
+        for source in 0..8 {
+            (0..8).for_each(|_| assert_eq!(hall.enter(source, true), Room::Free));
+        }
+        assert_eq!(hall.enter(1, false), Room::None);
+        assert_eq!(hall.enter(HONEST, false), Room::None);
+    }
+}
