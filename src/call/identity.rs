@@ -51,12 +51,30 @@ impl Identity {
         }
     }
 
+    /// Where media of the family of `towards` belong when the call's signalling is of the other one: at our socket of that
+    /// family, where it is bound to one address, else at `host`, this host's address on the way to `towards`.
+    pub(super) fn media_place(&self, towards: IpAddr, host: Option<IpAddr>) -> Option<MediaPlace> {
+        let is_like = |ip: IpAddr| ip.is_ipv4() == towards.is_ipv4();
+        let own = self.own.iter().find(|own| is_like(own.ip()) && !own.ip().is_unspecified());
+        let bound = own.map(SocketAddr::ip).or(host.filter(|host| is_like(*host)))?;
+        Some(MediaPlace { named: self.public_ip(None, bound), bound })
+    }
+
     /// The address that peers who have not reached any of ours yet can reach the socket bound to `own` at.
     pub(super) fn ip_of(&self, own: &SocketAddr) -> IpAddr {
         let ip = self.public_ip(None, own.ip());
         let is_like = |host: &&IpAddr| host.is_ipv4() == ip.is_ipv4();
         self.hosts.iter().find(is_like).copied().filter(|_| ip.is_unspecified()).unwrap_or(ip)
     }
+}
+
+/// Where a stream's socket belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MediaPlace {
+    /// The address that the peer is told.
+    pub named: IpAddr,
+    /// The address that the socket is bound to.
+    pub bound: IpAddr,
 }
 
 /// What a worker holds at most.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::call::body::{Body, session_description};
 use crate::call::dialog::{Dialog, NoDialog};
 use crate::call::exchange::{Arrival, CallKey, EndReason, Event, Output};
+use crate::call::identity::MediaPlace;
 use crate::call::options::Refusal;
 use crate::call::refresh::{Session, session_headers};
 use crate::call::request::Request;
@@ -38,6 +39,12 @@ impl Uas {
     /// The local address that the caller reached: where its media sockets belong.
     pub fn local_ip(&self, key: CallKey) -> Option<std::net::IpAddr> {
         self.calls.get(key).and_then(|call| call.place.from)
+    }
+
+    /// Where streams belong whose peer, `towards`, is of another address family than the signalling. `host` is this
+    /// host's address on the way there. `None` when we cannot be reached in that family.
+    pub fn media_place(&self, towards: std::net::IpAddr, host: Option<std::net::IpAddr>) -> Option<MediaPlace> {
+        self.identity.media_place(towards, host)
     }
 
     /// The Call-ID of a call.

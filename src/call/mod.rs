@@ -42,6 +42,6 @@ mod uas;
 mod tests;
 
 pub use exchange::{Arrival, CallKey, EndReason, Event, Hop, Output, Path, ResolveKey, Transmit};
-pub use identity::{Identity, Limits, SessionTimer, Timers};
+pub use identity::{Identity, Limits, MediaPlace, SessionTimer, Timers};
 pub use reliable::Delivery;
 pub use uas::{Load, Uas};

@@ -5,6 +5,8 @@
 //! [`Capabilities::offer`] writes our offer and [`Capabilities::read_answer`] reads what comes back in the ACK.
 //! [`Negotiation`] is all of it for one call, ports and echo included.
 //!
+//! A stream is answered in the address family that the peer names for it, where we have an address of it (RFC 6157).
+//!
 //! Not supported, and refused with port 0 in place: video and other media, SRTP, DTLS, multicast. ICE, BUNDLE and RTCP
 //! multiplexing are left unanswered, which tells the peer to do without.
 //!

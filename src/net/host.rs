@@ -1,6 +1,6 @@
 //! This host's own addresses.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, UdpSocket};
 
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
@@ -23,6 +23,18 @@ pub fn own_address(like: IpAddr) -> IpAddr {
     usable.next().unwrap_or(loopback)
 }
 
+/// The address of this host that what it sends to `to` comes from; `None` when no way leads there.
+pub fn address_towards(to: IpAddr) -> Option<IpAddr> {
+    let any = match to {
+        IpAddr::V4(_) => IpAddr::from([0; 4]),
+        IpAddr::V6(_) => IpAddr::from([0; 16]),
+    };
+    // Connecting a datagram socket sends nothing: the kernel only looks for the way.
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    socket.connect((to, 9)).ok()?;
+    socket.local_addr().ok().map(|address| address.ip())
+}
+
 /// An address of each family that this host has: the one of [`own_address`], but no loopback address.
 pub fn addresses() -> Vec<IpAddr> {
     let wildcards = [IpAddr::from([0; 4]), IpAddr::from([0; 16])];
@@ -39,6 +51,13 @@ fn is_link_local(ip: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_way_to_oneself_begins_at_oneself() {
+        let loopback: IpAddr = [127, 0, 0, 1].into();
+        assert_eq!(address_towards(loopback), Some(loopback));
+        assert_eq!(address_towards("fe80::1".parse().unwrap()), None, "without an interface it leads nowhere");
+    }
 
     #[test]
     fn a_host_has_an_address_of_each_family_that_is_not_the_wildcard() {

@@ -17,10 +17,11 @@ use mio::{Interest, Registry, Token};
 
 use crate::call::gateway::ConnectionKey;
 use crate::call::offer::{Capabilities, Local, Offer, OfferError, terms_of};
-use crate::call::{CallKey, Uas};
+use crate::call::{CallKey, MediaPlace, Uas};
 use crate::handoff::frame::RefuseReason;
 use crate::media::{Ports, Session};
 use crate::net::bind::BindError;
+use crate::net::host;
 use crate::net::udp::{Batch, Buffers, Socket};
 use crate::time::Time;
 
@@ -59,6 +60,8 @@ pub(super) struct Media {
 /// The media of one call.
 struct EchoCall {
     local: Local,
+    /// The addresses that its sockets are bound to, one of each family it has streams of.
+    bound: Vec<IpAddr>,
     session: Session,
     /// Whether our offer waits for its answer.
     offered: bool,
@@ -131,16 +134,16 @@ impl Media {
     /// Answers an incoming call.
     pub(super) fn echo(&mut self, uas: &mut Uas, key: CallKey, offer: Option<&[u8]>, now: Time) -> bool {
         let Some(address) = uas.address(key).filter(|_| uas.is_undecided(key)) else { return false };
-        let local_ip = uas.local_ip(key).unwrap_or(address);
         let seed = self.next_seed();
         let mut call = EchoCall {
             local: Local::new(seed, address),
+            bound: vec![uas.local_ip(key).unwrap_or(address)],
             session: Session::new(seed.rotate_left(29)),
             offered: offer.is_none(),
         };
         let said = match offer {
-            Some(offer) => self.answer(key, &mut call, local_ip, offer, now),
-            None => self.offer(key, &mut call, local_ip, now),
+            Some(offer) => self.answer(uas, key, &mut call, offer, now),
+            None => self.offer(key, &mut call, now),
         };
         match said {
             Ok(sdp) => {
@@ -161,8 +164,7 @@ impl Media {
     /// The caller changes the session.
     pub(super) fn on_offer(&mut self, uas: &mut Uas, key: CallKey, offer: &[u8], now: Time) {
         let Some(mut call) = self.calls.remove(&key) else { return };
-        let local_ip = uas.local_ip(key).unwrap_or(call.local.address());
-        match self.answer(key, &mut call, local_ip, offer, now) {
+        match self.answer(uas, key, &mut call, offer, now) {
             Ok(sdp) => uas.answer_offer(key, &sdp, now),
             Err(NoMedia::Offer(error)) => uas.reject_offer(key, error.status(), now),
             Err(NoMedia::Exhausted) => uas.reject_offer(key, 488, now),
@@ -173,8 +175,7 @@ impl Media {
     /// The caller wants an offer of ours within the call.
     pub(super) fn on_offer_wanted(&mut self, uas: &mut Uas, key: CallKey, now: Time) {
         let Some(mut call) = self.calls.remove(&key) else { return };
-        let local_ip = uas.local_ip(key).unwrap_or(call.local.address());
-        match self.offer(key, &mut call, local_ip, now) {
+        match self.offer(key, &mut call, now) {
             Ok(sdp) => uas.answer_offer(key, &sdp, now),
             // RFC 3261 §14.2 leaves the session as it was.
             Err(_) => uas.reject_offer(key, 500, now),
@@ -250,50 +251,59 @@ impl Media {
 
     fn answer(
         &mut self,
+        uas: &Uas,
         key: CallKey,
         call: &mut EchoCall,
-        local_ip: IpAddr,
         offer: &[u8],
         now: Time,
     ) -> Result<Vec<u8>, NoMedia> {
         let offer = Offer::parse(offer)?;
+        if let Some(towards) = offer.other_family(&call.local)
+            && let Some(place) = uas.media_place(towards, host::address_towards(towards))
+        {
+            call.bind_also(place);
+        }
         let lines = offer.lines_to_open(&self.capabilities, &call.local)?;
-        let rtp = self.open(key, call, local_ip, &lines, now)?;
+        let lines: Vec<_> = lines.into_iter().map(|line| (line, offer.address_at(line, &call.local))).collect();
+        let rtp = self.open(key, call, &lines, now)?;
         let answer = offer.answer(&self.capabilities, &mut call.local, &rtp)?;
         let closed = call.session.apply(&answer.terms(), &mut self.ports, now);
         self.close(&closed);
         Ok(answer.sdp)
     }
 
-    fn offer(&mut self, key: CallKey, call: &mut EchoCall, local_ip: IpAddr, now: Time) -> Result<Vec<u8>, NoMedia> {
+    fn offer(&mut self, key: CallKey, call: &mut EchoCall, now: Time) -> Result<Vec<u8>, NoMedia> {
         let lines = self.capabilities.lines_to_offer(&call.local);
-        let rtp = self.open(key, call, local_ip, &lines, now)?;
+        let lines: Vec<_> = lines.into_iter().map(|line| (line, call.local.address_at(line))).collect();
+        let rtp = self.open(key, call, &lines, now)?;
         Ok(self.capabilities.offer(&mut call.local, &rtp))
     }
 
-    /// Ports and sockets for these lines; what the call has already it keeps.
+    /// Ports and sockets for these lines, each with our address in it; what the call has already it keeps.
     fn open(
         &mut self,
         key: CallKey,
         call: &mut EchoCall,
-        local_ip: IpAddr,
-        lines: &[usize],
+        lines: &[(usize, IpAddr)],
         now: Time,
     ) -> Result<Vec<SocketAddr>, NoMedia> {
-        let Ok(mut ports) = call.session.reserve(lines, &mut self.ports) else {
+        let numbers: Vec<usize> = lines.iter().map(|(line, _)| *line).collect();
+        let Ok(mut ports) = call.session.reserve(&numbers, &mut self.ports) else {
             self.exhausted = Some(now);
             return Err(NoMedia::Exhausted);
         };
-        for port in &mut ports {
-            if !self.sockets.contains_key(port) {
-                let leg = self.bind_some(key, &mut call.session, local_ip, port).map_err(|error| {
+        for (port, (_, named)) in ports.iter_mut().zip(lines) {
+            let is_open = |leg: &Leg| leg.rtp.local_addr().is_ipv4() == named.is_ipv4();
+            if !self.sockets.get(port).is_some_and(is_open) {
+                let bound = call.bound_for(*named);
+                let leg = self.bind_some(key, &mut call.session, bound, port).map_err(|error| {
                     self.on_unopened(&error, now);
                     NoMedia::Exhausted
                 })?;
                 self.sockets.insert(*port, leg);
             }
         }
-        Ok(ports.iter().map(|port| SocketAddr::new(call.local.address(), *port)).collect())
+        Ok(ports.iter().zip(lines).map(|(port, (_, named))| SocketAddr::new(*named, *port)).collect())
     }
 
     /// Opens `port` or, where another program has it, one of the next.
@@ -352,6 +362,20 @@ impl Media {
             self.sockets.remove(port);
             self.exhausted = None;
         }
+    }
+}
+
+impl EchoCall {
+    /// Streams of the other address family belong there.
+    fn bind_also(&mut self, place: MediaPlace) {
+        self.local.set_other(place.named);
+        self.bound.truncate(1);
+        self.bound.push(place.bound);
+    }
+
+    /// The address that the socket of a stream is bound to whose peer is told `named`.
+    fn bound_for(&self, named: IpAddr) -> IpAddr {
+        self.bound.iter().copied().find(|ip| ip.is_ipv4() == named.is_ipv4()).unwrap_or(named)
     }
 }
 

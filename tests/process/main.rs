@@ -13,6 +13,7 @@ mod by_hand;
 mod caller;
 mod commands;
 mod crash;
+mod families;
 mod filter;
 mod flood;
 mod full;

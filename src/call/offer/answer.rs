@@ -54,6 +54,17 @@ impl Offer {
         Ok(active.map(|((number, _), _)| number).collect())
     }
 
+    /// Our address for a line: of the family that the peer names there, as far as we have one.
+    pub fn address_at(&self, line: usize, local: &Local) -> IpAddr {
+        self.lines.get(line).and_then(|line| line.address(local)).unwrap_or(local.address())
+    }
+
+    /// An address of the family that we are not reached at, where the peer receives a stream.
+    pub fn other_family(&self, local: &Local) -> Option<IpAddr> {
+        let addresses = self.lines.iter().filter_map(|line| line.remote.address());
+        addresses.map(|address| address.ip()).find(|ip| ip.is_ipv4() != local.address().is_ipv4())
+    }
+
     /// Answers the offer. `rtp` are the addresses where we receive, one for each of [`Offer::lines_to_open`] in that
     /// order; a line without one is refused.
     pub fn answer(
@@ -83,8 +94,10 @@ impl Offer {
                 .collect();
             let terms = Terms { direction, remote: line.remote.address(), payloads };
             streams.push(line.stream(number, terms, place));
+            let ip = place.map_or_else(|| self.address_at(number, local), |place| place.ip());
             lines.push(LocalLine::Audio(Audio {
                 proto: line.proto.clone(),
+                ip,
                 rtp: place,
                 direction,
                 payloads,
@@ -155,6 +168,7 @@ impl Capabilities {
         for line in &mut lines {
             let LocalLine::Audio(audio) = line else { continue };
             audio.rtp = rtp.next();
+            audio.ip = audio.rtp.map_or(audio.ip, |rtp| rtp.ip());
             audio.direction = self.direction;
             self.extend(&mut audio.payloads);
             if audio.rtp.is_none() {
@@ -176,6 +190,9 @@ impl Capabilities {
         for (number, line) in answer.lines.iter().enumerate() {
             let judged = line.judge(self, local, streams.len());
             let Some(LocalLine::Audio(audio)) = local.line_mut(number) else { continue };
+            // Our socket is of the family that we have offered.
+            let is_foreign = line.remote.address().is_some_and(|address| address.is_ipv4() != audio.ip.is_ipv4());
+            let judged = judged.and(if is_foreign { Err(Refusal::Address) } else { Ok(()) });
             if let Err(refusal) = judged {
                 first_refusal = refusal;
                 let refused = audio.refused();
@@ -196,7 +213,7 @@ impl Capabilities {
         if lines.iter().any(|line| matches!(line, LocalLine::Audio(_))) {
             return lines;
         }
-        let fresh = LocalLine::Audio(self.fresh_audio());
+        let fresh = LocalLine::Audio(self.fresh_audio(local.address()));
         // RFC 3264 §8.1: a new stream takes the place of a disabled one, or stands below the others.
         match lines.iter_mut().find(|line| line.is_disabled_audio()) {
             Some(line) => *line = fresh,
@@ -205,9 +222,10 @@ impl Capabilities {
         lines
     }
 
-    fn fresh_audio(&self) -> Audio {
+    fn fresh_audio(&self, ip: IpAddr) -> Audio {
         Audio {
             proto: "RTP/AVP".into(),
+            ip,
             rtp: None,
             direction: self.direction,
             payloads: Payloads::default(),

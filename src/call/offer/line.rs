@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use sdp_types::{Media, Session};
+use sdp_types::{AddrType, Media, Session};
 
 use crate::media::{Codec, Direction};
 
@@ -24,6 +24,8 @@ pub(super) struct Line {
     /// Seen from the peer.
     pub(super) direction: Direction,
     pub(super) remote: Remote,
+    /// Whether the peer's address is an IPv4 one, or else an IPv6 one; `None` when it says neither.
+    is_ipv4: Option<bool>,
     /// Formats that we know, in the peer's order, each once.
     pub(super) formats: Vec<Format>,
     /// Milliseconds of sound the peer wants in a packet.
@@ -100,6 +102,14 @@ impl Line {
     pub(super) fn read(media: &Media, session: &Session, fault: Option<Refusal>) -> Self {
         let connection = media.connections.first().or(session.connection.as_ref());
         let remote = connection.map_or(Remote::Missing, |c| Remote::read(&c.connection_address, media.port));
+        let is_ipv4 = match &remote {
+            Remote::Address(address) => Some(address.is_ipv4()),
+            _ => connection.and_then(|c| match c.addrtype {
+                AddrType::Ip4 => Some(true),
+                AddrType::Ip6 => Some(false),
+                AddrType::Other(_) => None,
+            }),
+        };
         let direction = direction_of(&media.attributes).or_else(|| direction_of(&session.attributes));
         Line {
             media: media.media.clone(),
@@ -109,6 +119,7 @@ impl Line {
             fmt: media.fmt.clone(),
             direction: direction.unwrap_or_default(),
             remote,
+            is_ipv4,
             formats: formats_of(media),
             ptime: ptime_of(media),
         }
@@ -135,6 +146,12 @@ impl Line {
         self.common(capabilities).filter(move |format| !format.codec.is_sound() || Some(*format) == sound)
     }
 
+    /// The address we receive the stream at: of the family that the peer names, so that both ends of a stream speak the
+    /// same (RFC 6157 §4). `None` when we have no address of that family.
+    pub(super) fn address(&self, local: &Local) -> Option<IpAddr> {
+        self.is_ipv4.map_or(Some(local.address()), |is_ipv4| local.address_of(is_ipv4))
+    }
+
     /// The formats of this line that we take too, in the peer's order.
     pub(super) fn common(&self, capabilities: &Capabilities) -> impl Iterator<Item = Format> {
         self.formats.iter().copied().filter(|format| capabilities.codecs.contains(&format.codec))
@@ -158,9 +175,7 @@ impl Line {
         match &self.remote {
             Remote::Missing => return Err(Refusal::Address),
             Remote::Multicast => return Err(Refusal::Multicast),
-            Remote::Address(address) if address.is_ipv4() != local.address().is_ipv4() => {
-                return Err(Refusal::Address);
-            }
+            Remote::Address(_) if self.address(local).is_none() => return Err(Refusal::Address),
             Remote::Address(_) | Remote::Name(..) | Remote::Nowhere => {}
         }
         if !self.common(capabilities).any(|format| format.codec.is_sound()) {

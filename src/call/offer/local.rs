@@ -14,6 +14,8 @@ pub struct Local {
     session: u64,
     version: u64,
     address: IpAddr,
+    /// Our address of the other family, where one is known.
+    other: Option<IpAddr>,
     lines: Vec<LocalLine>,
     /// The last description without its `o=` line.
     said: String,
@@ -32,6 +34,8 @@ pub(super) enum LocalLine {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Audio {
     pub(super) proto: String,
+    /// Our address in the line.
+    pub(super) ip: IpAddr,
     /// Where we receive; `None` while the stream is inactive and has no port.
     pub(super) rtp: Option<SocketAddr>,
     pub(super) direction: Direction,
@@ -47,12 +51,39 @@ impl Local {
     /// call; `address` is the address we are reached at.
     pub const fn new(session: u64, address: IpAddr) -> Self {
         // Some peers read the id as a double or a signed number: 53 bits suit all.
-        Local { session: session & ((1 << 53) - 1), version: 1, address, lines: Vec::new(), said: String::new() }
+        Local {
+            session: session & ((1 << 53) - 1),
+            version: 1,
+            address,
+            other: None,
+            lines: Vec::new(),
+            said: String::new(),
+        }
     }
 
-    /// The address we are reached at; streams of the other address family are refused.
+    /// The address we are reached at.
     pub const fn address(&self) -> IpAddr {
         self.address
+    }
+
+    /// Our address of the other family: streams of that family are refused without.
+    pub fn set_other(&mut self, other: IpAddr) {
+        if other.is_ipv4() != self.address.is_ipv4() {
+            self.other = Some(other);
+        }
+    }
+
+    /// The address of the family that we are reached at.
+    pub fn address_of(&self, is_ipv4: bool) -> Option<IpAddr> {
+        [Some(self.address), self.other].into_iter().flatten().find(|ip| ip.is_ipv4() == is_ipv4)
+    }
+
+    /// The address that one of our lines names, or the next description will name in it.
+    pub fn address_at(&self, line: usize) -> IpAddr {
+        match self.lines.get(line) {
+            Some(LocalLine::Audio(audio)) => audio.ip,
+            _ => self.address,
+        }
     }
 
     /// The version of the last description.
@@ -109,8 +140,8 @@ impl LocalLine {
             let _ = write!(text, " {}", payload.receive);
         }
         text.push_str("\r\n");
-        if let Some(ip) = audio.rtp.map(|rtp| rtp.ip()).filter(|ip| *ip != address) {
-            let _ = write!(text, "c=IN {} {ip}\r\n", family(ip));
+        if audio.ip != address {
+            let _ = write!(text, "c=IN {} {}\r\n", family(audio.ip), audio.ip);
         }
         for Payload { codec, receive, .. } in audio.payloads.iter() {
             let _ = write!(text, "a=rtpmap:{receive} {}/8000\r\n", codec.name());

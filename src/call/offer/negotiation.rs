@@ -59,11 +59,13 @@ impl Negotiation {
     ) -> Result<Described, NoAnswer> {
         let Some(offer) = offer else {
             let lines = capabilities.lines_to_offer(&self.local);
+            let lines: Vec<_> = lines.into_iter().map(|line| (line, self.local.address_at(line))).collect();
             let (opened, rtp) = self.reserve(&lines, ports)?;
             return Ok(Described { sdp: capabilities.offer(&mut self.local, &rtp), opened, closed: Vec::new() });
         };
         let offer = Offer::parse(offer)?;
         let lines = offer.lines_to_open(capabilities, &self.local)?;
+        let lines: Vec<_> = lines.into_iter().map(|line| (line, offer.address_at(line, &self.local))).collect();
         let (opened, rtp) = self.reserve(&lines, ports)?;
         let answer = offer.answer(capabilities, &mut self.local, &rtp)?;
         let closed = self.session.apply(&answer.terms(), ports, now);
@@ -94,11 +96,16 @@ impl Negotiation {
         &mut self.session
     }
 
-    /// Ports for these lines: those that are new, and where each line receives.
-    fn reserve(&mut self, lines: &[usize], ports: &mut Ports) -> Result<(Vec<u16>, Vec<SocketAddr>), Exhausted> {
+    /// Ports for these lines, each with our address in it: those that are new, and where each line receives.
+    fn reserve(
+        &mut self,
+        lines: &[(usize, IpAddr)],
+        ports: &mut Ports,
+    ) -> Result<(Vec<u16>, Vec<SocketAddr>), Exhausted> {
         let before: Vec<u16> = self.session.legs().iter().map(|leg| leg.port()).collect();
-        let reserved = self.session.reserve(lines, ports)?;
-        let rtp = reserved.iter().map(|port| SocketAddr::new(self.local.address(), *port)).collect();
+        let numbers: Vec<usize> = lines.iter().map(|(line, _)| *line).collect();
+        let reserved = self.session.reserve(&numbers, ports)?;
+        let rtp = reserved.iter().zip(lines).map(|(port, (_, ip))| SocketAddr::new(*ip, *port)).collect();
         let opened = reserved.into_iter().filter(|port| !before.contains(port)).collect();
         Ok((opened, rtp))
     }

@@ -1,3 +1,5 @@
+mod families;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
