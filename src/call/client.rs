@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::call::dialog::put;
 use crate::call::exchange::{CallKey, Hop, Output, ResolveKey, Transmit};
 use crate::call::next_hop::{Leaving, NextHop, next_hop};
+use crate::call::request::without_prefix;
 use crate::call::respond::{ALLOW, SDP, SUPPORTED};
 use crate::call::server::{NEVER, Resend};
 use crate::call::slab::{Handle, handle};
@@ -270,7 +271,7 @@ impl Uas {
     /// The transaction whose branch and method a response has (§17.1.3).
     fn find_client(&self, msg: &Message<'_>) -> Option<ClientKey> {
         let branch = msg.via()?.branch()?;
-        let rest = branch.strip_prefix(COOKIE)?.strip_prefix(self.identity.token.as_bytes())?;
+        let rest = without_prefix(without_prefix(branch, COOKIE)?, self.identity.token.as_bytes())?;
         let (key, client) = self.clients.at(u32::try_from(decode(rest.get(..7)?)?).ok()?)?;
         let number = decode(rest.get(7..)?)?;
         let method = match msg.cseq()?.method {

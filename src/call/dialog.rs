@@ -69,9 +69,10 @@ impl Dialog {
 
     /// Whether `request` belongs to this dialog.
     pub(super) fn matches(&self, call_id: &[u8], local_tag: &[u8], remote_tag: &[u8]) -> bool {
-        self.field(Field::LocalTag) == local_tag
+        // RFC 3261 §7.3.1: tags are the same in either case; §20.8: a Call-ID is not.
+        self.field(Field::LocalTag).eq_ignore_ascii_case(local_tag)
             && self.field(Field::CallId) == call_id
-            && self.field(Field::RemoteTag) == remote_tag
+            && self.field(Field::RemoteTag).eq_ignore_ascii_case(remote_tag)
     }
 
     /// Takes the Contact URI of a target refresh (RFC 3261 §12.2); keeps the old one when the new one is too long.

@@ -4,6 +4,7 @@ use std::hash::Hasher;
 
 use siphasher::sip128::{Hasher128, SipHasher13};
 
+use crate::ids::write_lowered;
 use crate::wire::sip::{CSeq, Message, Method, Name, Via};
 
 /// A request that has all that RFC 3261 §8.1.1 makes mandatory.
@@ -71,14 +72,14 @@ impl Fingerprints {
         put(&mut hasher, method.as_bytes());
         match request.via.unique_branch() {
             Some(branch) => {
-                put(&mut hasher, branch);
-                put(&mut hasher, request.via.host.as_bytes());
+                put_lowered(&mut hasher, branch);
+                put_lowered(&mut hasher, request.via.host.as_bytes());
                 hasher.write_u16(request.via.port.unwrap_or(0));
             }
             // RFC 2543 peers: the fields of §17.2.3's second list. The To-tag is left out: it differs in the ACK.
             None => {
                 put(&mut hasher, request.call_id);
-                put(&mut hasher, request.from_tag);
+                put_lowered(&mut hasher, request.from_tag);
                 hasher.write_u32(request.cseq.number);
                 put(&mut hasher, request.via.raw);
             }
@@ -91,7 +92,7 @@ impl Fingerprints {
         let mut hasher = self.hasher(b'm');
         put(&mut hasher, request.method.as_bytes());
         put(&mut hasher, request.call_id);
-        put(&mut hasher, request.from_tag);
+        put_lowered(&mut hasher, request.from_tag);
         hasher.write_u32(request.cseq.number);
         hasher.finish128().as_u128()
     }
@@ -117,6 +118,18 @@ impl Fingerprints {
         hasher.write_u8(purpose);
         hasher
     }
+}
+
+/// The rest of a tag or branch that begins with `prefix`, in either case (RFC 3261 §7.3.1).
+pub(super) fn without_prefix<'a>(text: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
+    let (front, rest) = text.split_at_checked(prefix.len())?;
+    front.eq_ignore_ascii_case(prefix).then_some(rest)
+}
+
+/// [`put`] for a text that is the same in either case: tags, branches and hosts (RFC 3261 §7.3.1).
+fn put_lowered(hasher: &mut SipHasher13, text: &[u8]) {
+    hasher.write_u32(text.len() as u32);
+    write_lowered(hasher, text);
 }
 
 /// Hashes a text so that its end is part of it.

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use foldhash::quality::FixedState;
 use siphasher::sip128::{Hasher128, SipHasher13};
 
-use crate::ids::TokenKey;
+use crate::ids::{TokenKey, write_lowered};
 use crate::pack::{Damaged, Pack, Packed, packed};
 
 /// A keyed 128-bit hash of some texts.
@@ -96,16 +96,39 @@ impl Printer {
     /// The fingerprint of some texts in their order. `purpose` separates kinds of texts from each other, the lengths
     /// separate the texts: `ab`, `c` is not `a`, `bc`.
     pub fn print(&self, purpose: u8, texts: &[&[u8]]) -> Fingerprint {
+        self.print_each(purpose, texts.iter().map(|text| Text::AsItIs(text)))
+    }
+
+    /// [`Printer::print`] of texts of which some are the same in either case.
+    pub fn print_each<'a>(&self, purpose: u8, texts: impl IntoIterator<Item = Text<'a>>) -> Fingerprint {
         let mut hasher = self.texts;
         let mut lengths = u64::from(purpose);
         for text in texts {
-            hasher.write(text);
-            lengths = lengths << 16 ^ text.len() as u64;
+            let length = match text {
+                Text::AsItIs(text) => {
+                    hasher.write(text);
+                    text.len()
+                }
+                Text::InAnyCase(text) => {
+                    write_lowered(&mut hasher, text);
+                    text.len()
+                }
+            };
+            lengths = lengths << 16 ^ length as u64;
         }
         hasher.write_u64(lengths);
         let hash = hasher.finish128();
         Fingerprint { low: hash.h1, high: hash.h2 }
     }
+}
+
+/// A text and what counts as the same.
+#[derive(Clone, Copy, Debug)]
+pub enum Text<'a> {
+    /// Every byte counts.
+    AsItIs(&'a [u8]),
+    /// Capitals and small letters are one: tags, branches and hosts (RFC 3261 §7.3.1).
+    InAnyCase(&'a [u8]),
 }
 
 /// What counts as one host: an IPv4 address, or a network of 64 bits.
@@ -129,6 +152,18 @@ mod tests {
         assert_ne!(print, printer.print(1, &[b"a", b"bc"]));
         assert_ne!(print, printer.print(2, &[b"ab", b"c"]));
         assert_ne!(print, Printer::new(&TokenKey::new([2; 32])).print(1, &[b"ab", b"c"]));
+    }
+
+    #[test]
+    fn a_text_in_any_case_has_one_print_whatever_its_length() {
+        let printer = Printer::new(&TokenKey::new([1; 32]));
+        for length in [0, 1, 63, 64, 65, 200] {
+            let (small, large) = ("aZ9-".repeat(50), "Az9-".repeat(50));
+            let (small, large) = (&small.as_bytes()[..length], &large.as_bytes()[..length]);
+            let print = |text| printer.print_each(1, [Text::InAnyCase(text), Text::AsItIs(b"X")]);
+            assert_eq!(print(small), print(large), "{length}");
+            assert_ne!(print(small), printer.print_each(1, [Text::InAnyCase(small), Text::AsItIs(b"x")]));
+        }
     }
 
     #[test]

@@ -51,7 +51,10 @@ pub struct DispatcherTag([u8; 12]);
 impl DispatcherTag {
     /// Reads a To-tag that has the form of one; whether we have made it is not looked at.
     pub fn read(tag: &[u8]) -> Option<Self> {
-        Some(DispatcherTag(tag.try_into().ok().filter(|text: &[u8; 12]| text.starts_with(b"pd"))?))
+        let text: [u8; 12] = tag.try_into().ok()?;
+        // Tags are the same in either case (RFC 3261 §7.3.1), and ours are written small.
+        let text = text.map(|byte| byte.to_ascii_lowercase());
+        text.starts_with(b"pd").then_some(DispatcherTag(text))
     }
 
     /// The text, for a buffer.
@@ -250,7 +253,8 @@ impl Directory {
 
 /// The token in the branch of a Via of ours (RFC 3261 §8.1.1.7: the cookie first).
 pub fn branch_token(branch: &[u8]) -> Option<&[u8]> {
-    branch.strip_prefix(b"z9hG4bK").filter(|rest| rest.len() >= Token::LEN)
+    let (cookie, rest) = branch.split_at_checked(7)?;
+    (cookie.eq_ignore_ascii_case(b"z9hG4bK") && rest.len() >= Token::LEN).then_some(rest)
 }
 
 #[cfg(test)]
@@ -268,6 +272,15 @@ mod tests {
         assert_eq!(keys.read(key(1).token(life).as_bytes()), Some(life));
         assert_eq!(keys.read(key(2).token(life).as_bytes()), Some(life));
         assert_eq!(keys.read(key(3).token(life).as_bytes()), None);
+    }
+
+    #[test]
+    fn tokens_and_tags_are_read_in_either_case() {
+        let keys = Keyring::new(key(1));
+        let tag = keys.dispatcher_tag(Fingerprint::from_bytes([7; 16]));
+        assert_eq!(DispatcherTag::read(&tag.as_bytes().to_ascii_uppercase()), Some(tag));
+        let branch = format!("z9hG4bK{}-1", key(1).token(Incarnation::new(5))).to_uppercase();
+        assert_eq!(branch_token(branch.as_bytes()).and_then(|token| keys.read(token)), Some(Incarnation::new(5)));
     }
 
     #[test]

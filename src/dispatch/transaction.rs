@@ -3,6 +3,7 @@
 //! The dispatcher computes them from each request; a worker that comes back from an earlier dispatcher says which
 //! transactions it has by the same names, made with the same key.
 
+use super::fingerprint::Text::{AsItIs, InAnyCase};
 use super::fingerprint::{Fingerprint, Printer};
 use crate::handoff::frame;
 use crate::wire::sip::{Essentials, Message, Method};
@@ -33,14 +34,16 @@ impl Names {
         let sent_by = via.map(|via| via.host.as_bytes()).unwrap_or_default();
         let port = via.and_then(|via| via.port).unwrap_or(0).to_be_bytes();
         let branch = match via.and_then(|via| via.unique_branch()) {
-            Some(branch) => printer.print(TRANSACTION, &[branch, sent_by, &port]),
+            Some(branch) => printer.print_each(TRANSACTION, [InAnyCase(branch), InAnyCase(sent_by), AsItIs(&port)]),
             // RFC 3261 §17.2.3: the branch of an RFC 2543 peer does not name the transaction.
             None => {
                 let branch = via.and_then(|via| via.branch()).unwrap_or_default();
-                printer.print(OLD_TRANSACTION, &[branch, sent_by, &port, call_id, from_tag, &cseq.to_be_bytes()])
+                let number = cseq.to_be_bytes();
+                let texts = [InAnyCase(branch), InAnyCase(sent_by), AsItIs(&port), AsItIs(call_id)];
+                printer.print_each(OLD_TRANSACTION, texts.into_iter().chain([InAnyCase(from_tag), AsItIs(&number)]))
             }
         };
-        Names { branch, call: printer.print(CALL, &[call_id, from_tag]), cseq }
+        Names { branch, call: printer.print_each(CALL, [AsItIs(call_id), InAnyCase(from_tag)]), cseq }
     }
 
     /// The transaction that a handed-over request has opened in the dispatcher's table, with its names; `None` for
@@ -90,6 +93,23 @@ mod tests {
             (names.branch, names.call)
         );
         assert_eq!((opened.cseq, opened.is_invite, opened.is_answered), (7, true, false));
+    }
+
+    #[test]
+    fn branch_host_and_tag_are_the_same_in_either_case_and_the_call_id_is_not() {
+        // RFC 3261 §7.3.1; §20.8 has Call-ID compared byte by byte.
+        let printer = Printer::new(&TokenKey::new([1; 32]));
+        let names = |text: &str| {
+            let mut scanner = Scanner::new();
+            let message = scanner.scan(text.as_bytes()).unwrap();
+            Names::of(&message, &message.essentials(), &printer)
+        };
+        let text = request("INVITE", "").replace("branch=z9hG4bK1", "branch=z9hG4bKaB").replace("tag=f", "tag=fG");
+        let shouted = text.replace("z9hG4bKaB", "Z9HG4BKAb").replace("tag=fG", "tag=Fg").replace("UDP h:", "UDP H:");
+        assert_eq!(names(&text), names(&shouted));
+        assert_eq!(names(&text.replace("z9hG4bKaB", "aB")), names(&text.replace("z9hG4bKaB", "Ab")), "RFC 2543");
+        let other = text.replace("Call-ID: 1", "Call-ID: a");
+        assert_ne!(names(&other).call, names(&other.replace("Call-ID: a", "Call-ID: A")).call);
     }
 
     #[test]
