@@ -47,6 +47,8 @@ fn sentence(decided: &Decided) -> String {
     };
     let size = if decided.size > 0 { format!(", size {}", decided.size) } else { String::new() };
     let pinned = if decided.pinned { ", pinned" } else { "" };
+    let method = if decided.method.is_empty() { String::new() } else { format!("{} ", decided.method) };
+    let why = if decided.why.is_empty() { String::new() } else { format!(": {}", decided.why) };
     let age = decided.age_ms as f64 / 1000.0;
-    format!("{age:>10.3} s ago: {done} ({}{size}{pinned})\n", decided.reason)
+    format!("{age:>10.3} s ago: {method}{done} ({}{size}{pinned}){why}\n", decided.reason)
 }

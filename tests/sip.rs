@@ -25,7 +25,7 @@ use pointsman::dispatch::{Dispatch, Setup};
 use pointsman::handoff::frame::{AccessAction, AccessRule, RefuseReason, Report, Transaction, Transport};
 use pointsman::ids::{Incarnation, Seq, WorkerId};
 use pointsman::time::Time;
-use pointsman::wire::sip::Scanner;
+use pointsman::wire::sip::{Fault, Scanner};
 use rig::{KEY, Rig, START, returned};
 
 fn rules() -> Rules {
@@ -160,21 +160,33 @@ fn unknown_methods_get_501_and_refused_ones_405_both_with_allow() {
     let mut rig = rig(1);
     let unknown = rig.send(&same(&invite("a"), "NEWMETHOD"));
     assert_eq!((status(unknown), answer(unknown).allow), ((501, Reason::UnknownMethod), true));
-    for method in ["REGISTER", "PUBLISH", "SUBSCRIBE", "INFO"] {
+    for method in ["REGISTER", "PUBLISH", "SUBSCRIBE"] {
         let refused = rig.send(&same(&invite(method), method));
         assert_eq!((status(refused), answer(refused).allow), ((405, Reason::MethodRefused), true));
     }
     for method in ["MESSAGE", "REFER"] {
         assert_eq!(handoff(rig.send(&same(&invite(method), method))).size, 0);
     }
-    for method in ["BYE", "UPDATE", "PRACK", "NOTIFY"] {
+    for method in ["BYE", "UPDATE", "PRACK", "NOTIFY", "INFO"] {
         assert_eq!(status(rig.send(&same(&invite(method), method))), (481, Reason::UnknownDialog));
     }
     let mut rules = rules();
-    rules.methods.register = MethodRule::Select;
+    (rules.methods.register, rules.methods.notify) = (MethodRule::Select, MethodRule::Select);
     rig.dispatch.set_rules(rules, rig.now);
+    assert_eq!(rig.send(&same(&invite("n"), "NOTIFY")).reason, Reason::Selected);
     assert_eq!(rig.send(&same(&invite("r"), "REGISTER")).reason, Reason::Selected);
     assert!(rig.dispatch.allow().contains("REGISTER"));
+}
+
+#[test]
+fn a_register_is_accepted_where_the_rules_say_so() {
+    let mut rig = rig(1);
+    let mut rules = rules();
+    rules.methods.register = MethodRule::Accept;
+    rig.dispatch.set_rules(rules, rig.now);
+    let accepted = rig.send(&same(&invite("r"), "REGISTER"));
+    assert_eq!((status(accepted), answer(accepted).registered), ((200, Reason::Registered), true));
+    assert!(rig.dispatch.allow().ends_with(", REGISTER"), "{}", rig.dispatch.allow());
 }
 
 #[test]
@@ -185,6 +197,34 @@ fn a_request_that_waited_longer_than_its_sender_is_dropped() {
     let message = scanner.scan(text.as_bytes()).unwrap();
     let late = rig.now + Duration::from_secs(33);
     assert_eq!(rig.dispatch.on_message(&message, &rig.arrival, late), dropped(Reason::TooOld));
+}
+
+#[test]
+fn a_400_says_what_is_wrong_and_explain_as_well() {
+    let mut rig = rig(1);
+    let text = invite("a").replace("CSeq: 1 INVITE", "CSeq: x INVITE");
+    let mut scanner = Scanner::new();
+    let bad = scanner.scan(text.as_bytes()).unwrap_err();
+    let decision = rig.dispatch.on_unparsable(&bad, &rig.arrival, rig.now);
+    assert_eq!((status(decision), answer(decision).fault), ((400, Reason::Malformed), Some(Fault::CSeq)));
+    let noted = rig.dispatch.explain(b"a");
+    assert_eq!(
+        (noted[0].method, noted[0].fault, noted[0].outcome),
+        ("INVITE", Some(Fault::CSeq), Outcome::Answered(400))
+    );
+    let far = rig.send(&invite("b").replace("Max-Forwards: 70", "Max-Forwards: 300"));
+    assert_eq!(answer(far).fault, Some(Fault::MaxForwards));
+}
+
+#[test]
+fn explain_knows_what_was_dropped_as_unparsable() {
+    let mut rig = rig(1);
+    let text = invite("a").replace("From:", "Nobody:");
+    let mut scanner = Scanner::new();
+    let bad = scanner.scan(text.as_bytes()).unwrap_err();
+    assert_eq!(rig.dispatch.on_unparsable(&bad, &rig.arrival, rig.now), dropped(Reason::Unparsable));
+    let noted = rig.dispatch.explain(b"a");
+    assert_eq!((noted[0].fault, noted[0].outcome), (Some(Fault::Missing), Outcome::Dropped));
 }
 
 // Echoed identity.

@@ -318,6 +318,9 @@ pub struct Explained {
 pub struct Decided {
     /// Milliseconds since then.
     pub age_ms: u64,
+    /// The method or verb; `response` for a response, empty where it cannot be told.
+    #[serde(default)]
+    pub method: Cow<'static, str>,
     /// What was done.
     pub action: Action,
     /// The worker that got it; null when none did, or everyone.
@@ -330,6 +333,9 @@ pub struct Decided {
     pub size: u32,
     /// Whether its dialog stays on the well-known port.
     pub pinned: bool,
+    /// What is wrong with the message, or why its worker refused it, in words; empty where there is nothing to say.
+    #[serde(default)]
+    pub why: String,
 }
 
 /// What can be done with a message.

@@ -14,6 +14,11 @@ handle! {
 }
 
 handle! {
+    /// A request outside calls that the application is to answer.
+    pub struct StandaloneKey;
+}
+
+handle! {
     /// A request of our own that waits for the address of its next hop.
     pub struct ResolveKey;
 }
@@ -149,6 +154,9 @@ pub enum Output {
     Transmit(Transmit),
     /// Tell the application.
     Event(CallKey, Event),
+    /// The application is to answer this request, which begins no call: read it with [`crate::call::Uas::with_standalone`],
+    /// answer it with [`crate::call::Uas::answer_standalone`], now or within 32 s.
+    Standalone(StandaloneKey),
     /// A handed-over message is dealt with: its final response has left, or none is needed.
     Answered(Seq),
     /// A handed-over message goes back to the dispatcher; nothing of it has been answered.

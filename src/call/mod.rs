@@ -36,12 +36,13 @@ mod reoffer;
 mod request;
 mod respond;
 mod server;
+mod standalone;
 mod uas;
 
 #[cfg(test)]
 mod tests;
 
-pub use exchange::{Arrival, CallKey, EndReason, Event, Hop, Output, Path, ResolveKey, Transmit};
+pub use exchange::{Arrival, CallKey, EndReason, Event, Hop, Output, Path, ResolveKey, StandaloneKey, Transmit};
 pub use identity::{Identity, Limits, MediaPlace, SessionTimer, Timers};
 pub use reliable::Delivery;
 pub use uas::{Load, Uas};

@@ -9,7 +9,7 @@ use crate::call::respond::{ALLOW, Response, SDP, SUPPORTED};
 use crate::call::uas::Uas;
 use crate::time::Time;
 use crate::wire::multipart::is_type;
-use crate::wire::sip::{Message, Method, Name, ResponseWriter, Scheme, Unparsable};
+use crate::wire::sip::{Message, Method, Name, ResponseWriter, Scheme, Unparsable, capabilities};
 
 /// Why a request is not served, and the header that tells the peer what would be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,8 +56,13 @@ impl Uas {
     pub(super) fn on_options(&mut self, request: &Request<'_>, arrival: &Arrival) {
         let room = !self.draining && self.units_taken() < self.limits.units;
         let status = if room || request.to_tag.is_some() { 200 } else { 486 };
-        let headers =
-            [("Allow", ALLOW), ("Accept", SDP.as_bytes()), ("Accept-Encoding", b"identity"), ("Supported", SUPPORTED)];
+        let headers = [
+            ("Allow", ALLOW),
+            ("Accept", SDP.as_bytes()),
+            ("Accept-Encoding", capabilities::ACCEPT_ENCODING.as_bytes()),
+            ("Accept-Language", capabilities::ACCEPT_LANGUAGE.as_bytes()),
+            ("Supported", SUPPORTED),
+        ];
         self.answer_statelessly(request, arrival, &Response { headers: &headers, ..Response::status(status) });
     }
 
@@ -101,6 +106,8 @@ fn check_method(request: &Request<'_>) -> Option<Refusal> {
     match request.method {
         Method::Invite | Method::Bye | Method::Options | Method::Info | Method::Update | Method::Prack => None,
         Method::Ack | Method::Cancel => None,
+        // Outside of a subscription it is 481 (RFC 6665 §4.1.3), and in a call there is none.
+        Method::Notify => None,
         Method::Other(_) => Some(Refusal::with(501, "Allow", ALLOW)),
         _ => Some(Refusal::with(405, "Allow", ALLOW)),
     }
@@ -119,8 +126,7 @@ fn check_scheme(request: &Request<'_>) -> Option<Refusal> {
 fn check_require(request: &Request<'_>) -> Option<Refusal> {
     let mut unknown = Vec::new();
     for option in request.msg.values(Name::Require) {
-        let known = [&b"100rel"[..], b"timer", b"replaces"].iter().any(|name| option.eq_ignore_ascii_case(name));
-        if known || option.is_empty() {
+        if capabilities::supports(option) || option.is_empty() {
             continue;
         }
         if !unknown.is_empty() {

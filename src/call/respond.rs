@@ -12,14 +12,14 @@ use crate::call::uas::{Timer, Uas};
 use crate::handoff::frame::ReplyFrom;
 use crate::ids::encode;
 use crate::time::Time;
-use crate::wire::sip::{Message, Method, ResponseWriter, where_to};
+use crate::wire::sip::{Message, Method, ResponseWriter, capabilities, where_to};
 
 /// The methods we serve, for `Allow`.
-pub(super) const ALLOW: &[u8] = b"INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, PRACK";
+pub(super) const ALLOW: &[u8] = capabilities::ALLOW.as_bytes();
 /// The extensions we know, for `Supported`.
-pub(super) const SUPPORTED: &[u8] = b"100rel, timer, replaces";
+pub(super) const SUPPORTED: &[u8] = capabilities::SUPPORTED.as_bytes();
 /// The media type of session descriptions.
-pub(super) const SDP: &str = "application/sdp";
+pub(super) const SDP: &str = capabilities::ACCEPT;
 
 /// What a response says beyond what its request determines.
 #[derive(Clone, Copy, Debug, Default)]

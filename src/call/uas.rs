@@ -14,10 +14,11 @@ use crate::call::identity::{Identity, Limits, SessionTimer, Timers};
 use crate::call::refresh::Session;
 use crate::call::refused::Refused;
 use crate::call::reliable::Reliable;
-use crate::call::request::{Fingerprints, Request};
+use crate::call::request::{Fingerprints, Request, without_prefix};
 use crate::call::respond::Response;
 use crate::call::server::{NEVER, Server, ServerKey, State};
 use crate::call::slab::{Handle, Slab};
+use crate::call::standalone::may_stand_alone;
 use crate::handoff::frame::{RefuseReason, Transport};
 use crate::ids::{decode, encode};
 use crate::time::{Time, Wheel};
@@ -401,20 +402,24 @@ impl Uas {
         if self.is_merged(self.prints.merged(request), arrival, now) {
             return self.answer(request, arrival, None, &Response::status(482), now);
         }
+        // The dispatcher hands over what the operator's `methods` let through: the application says what becomes of it.
+        if arrival.seq().is_some() && may_stand_alone(request.method) {
+            return self.ask_application(request, arrival, now);
+        }
         if let Some(refusal) = self.screen(request) {
             return self.refuse_request(&refusal, request, arrival, None, now);
         }
         match request.method {
             Method::Invite => self.on_invite(request, arrival, now),
             Method::Options => self.on_options(request, arrival),
-            // BYE, UPDATE, PRACK, INFO: they need a dialog.
+            // BYE, UPDATE, PRACK, INFO, NOTIFY: they need a dialog.
             _ => self.answer_statelessly(request, arrival, &Response::status(481)),
         }
     }
 
     /// The call whose dialog has these tags. Its place stands in our tag.
     pub(super) fn find_call(&self, call_id: &[u8], local_tag: &[u8], remote_tag: &[u8]) -> Option<CallKey> {
-        let rest = local_tag.strip_prefix(self.identity.token.as_bytes())?.strip_prefix(b"-")?;
+        let rest = without_prefix(local_tag, self.identity.token.as_bytes())?.strip_prefix(b"-")?;
         let (key, call) = self.calls.at(u32::try_from(decode(rest.get(..7)?)?).ok()?)?;
         call.dialog.matches(call_id, local_tag, remote_tag).then_some(key)
     }

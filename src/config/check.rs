@@ -265,7 +265,10 @@ fn weights(given: Option<&BTreeMap<String, u32>>, workers: u16) -> Result<BTreeM
 }
 
 fn methods(given: Option<&BTreeMap<String, MethodRule>>) -> Result<BTreeMap<String, MethodRule>, Fault> {
-    for name in given.into_iter().flatten().map(|(name, _)| name) {
+    for (name, rule) in given.into_iter().flatten() {
+        if *rule == MethodRule::Accept && name != "REGISTER" {
+            return Err(Fault::of(&format!("methods.{name}"), "only REGISTER can be accepted without a worker"));
+        }
         if !RULED_METHODS.contains(&name.as_str()) {
             let message = format!("no rule can be given for this method; rules are for {}", RULED_METHODS.join(", "));
             return Err(Fault::of(&format!("methods.{name}"), message));

@@ -112,12 +112,14 @@ words!(Insert { None = "none", Header = "header", RequestUri = "request-uri" });
 pub enum MethodRule {
     /// A worker is selected for it.
     Select,
-    /// It is answered with 405 and Allow.
+    /// It is answered with 405 and Allow; INFO and NOTIFY, which belong into a dialog, with 481.
     #[default]
     Refuse,
+    /// It is answered with 200 and nothing is kept: for telephones that call only after a REGISTER has gone well.
+    Accept,
 }
 
-words!(MethodRule { Select = "select", Refuse = "refuse" });
+words!(MethodRule { Select = "select", Refuse = "refuse", Accept = "accept" });
 
 /// Where a session's size may stand in its first message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

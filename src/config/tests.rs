@@ -309,6 +309,10 @@ fn each_value_that_cannot_be_names_its_key_and_what_to_do() {
             "p.toml:2:1: methods.INVITE: no rule can be given for this method; rules are for INFO, MESSAGE, NOTIFY, \
              PUBLISH, REFER, REGISTER, SUBSCRIBE",
         ),
+        (
+            "[methods]\nMESSAGE = \"accept\"",
+            "p.toml:2:1: methods.MESSAGE: only REGISTER can be accepted without a worker",
+        ),
         ("run-dir = \"\"", "p.toml:1:1: run-dir: the path is empty; name a directory, such as /run/pointsman"),
     ];
     for (text, expected) in cases {

@@ -10,6 +10,7 @@ use crate::ids::{ConnId, Incarnation, ListenerId, Seq, WorkerId};
 use crate::pack::{Damaged, Pack, Packed, packed};
 use crate::time::Time;
 use crate::wire::mgcp::{ReturnCode, TransactionId};
+use crate::wire::sip::Fault;
 
 pub use super::identity::DispatcherTag;
 pub use super::mgcp::chain::ChainId;
@@ -121,16 +122,29 @@ pub struct Answer {
     pub retry_after: Option<u32>,
     /// Whether to add Allow: see `Dispatch::allow`.
     pub allow: bool,
-    /// Whether to add Accept and Supported: the answer to OPTIONS (RFC 3261 §11.2).
+    /// Whether to repeat the addresses of a REGISTER, with the time they are good for.
+    pub registered: bool,
+    /// Whether to add Accept and its like and Supported: the answer to OPTIONS (RFC 3261 §11.2).
     pub capabilities: bool,
     /// Whether to name what the request requires as unsupported (RFC 3261 §8.2.2.3).
     pub unsupported: bool,
+    /// What is wrong with the request: the reason phrase of a 400 says it (RFC 3261 §21.4.1).
+    pub fault: Option<Fault>,
 }
 
 impl Answer {
     /// A response with nothing but its status and To-tag.
     pub const fn new(status: u16, to_tag: Option<DispatcherTag>) -> Self {
-        Answer { status, to_tag, retry_after: None, allow: false, capabilities: false, unsupported: false }
+        Answer {
+            status,
+            to_tag,
+            retry_after: None,
+            allow: false,
+            registered: false,
+            capabilities: false,
+            unsupported: false,
+            fault: None,
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use super::decision::{Decision, Handoff, Target};
 use super::reason::Reason;
 use crate::ids::WorkerId;
 use crate::time::Time;
+use crate::wire::sip::Fault;
 
 /// A ring of decisions. Its memory is taken as it fills, once.
 #[derive(Debug)]
@@ -17,8 +18,12 @@ pub struct History {
 pub struct Explained {
     /// When it was made.
     pub at: Time,
+    /// The method or verb of the message; `response` for one, empty for what cannot be read so far.
+    pub method: &'static str,
     /// Why.
     pub reason: Reason,
+    /// What is wrong with the message, where that is the reason.
+    pub fault: Option<Fault>,
     /// What was done.
     pub outcome: Outcome,
 }
@@ -62,8 +67,8 @@ impl History {
         History { ring: Vec::with_capacity(History::LEN), next: 0 }
     }
 
-    /// Notes a decision about the call whose Call-ID hashes to `call`.
-    pub fn note(&mut self, call: u64, decision: &Decision, now: Time) {
+    /// Notes a decision about a message of this method, of the call whose Call-ID hashes to `call`.
+    pub fn note(&mut self, call: u64, method: &'static str, fault: Option<Fault>, decision: &Decision, now: Time) {
         let outcome = match decision.target {
             Target::Worker(Handoff { worker, size, pinned, follows, .. }) => {
                 Outcome::Worker { worker, size, pinned, follows }
@@ -74,7 +79,7 @@ impl History {
             Target::Gathered(_) => Outcome::AnsweredAgain,
             Target::Pong | Target::Drop => Outcome::Dropped,
         };
-        let line = Line { call, explained: Explained { at: now, reason: decision.reason, outcome } };
+        let line = Line { call, explained: Explained { at: now, method, reason: decision.reason, fault, outcome } };
         match self.ring.get_mut(self.next) {
             Some(place) => *place = line,
             None => self.ring.push(line),
@@ -104,7 +109,7 @@ mod tests {
         let mut history = History::new();
         let drop = Decision { target: Target::Drop, reason: Reason::Stun };
         for at in 0..History::LEN as u64 + 3 {
-            history.note(at % 2, &drop, Time(at));
+            history.note(at % 2, "INVITE", None, &drop, Time(at));
         }
         let odd = history.of(1);
         assert_eq!(odd.len(), History::LEN / 2);

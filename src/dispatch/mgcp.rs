@@ -339,13 +339,14 @@ impl Dispatch {
 
     fn note_mgcp(&mut self, message: &Message<'_>, decision: &Decision, now: Time) {
         let Message::Command(command) = message else { return };
+        let verb = command.verb().label();
         if let Some(call) = command.call_id().filter(|id| !id.is_empty()) {
-            return self.note_text(lowered(call, &mut [0; 64]), decision, now);
+            return self.note_text(lowered(call, &mut [0; 64]), verb, None, decision, now);
         }
         let mut name = [0; 2 * EndpointName::MAX + 1];
-        self.note_text(lowered(command.endpoint().as_bytes(), &mut name), decision, now);
+        self.note_text(lowered(command.endpoint().as_bytes(), &mut name), verb, None, decision, now);
         let mut digits = [0; 10];
-        self.note_text(decimal(command.transaction().0, &mut digits), decision, now);
+        self.note_text(decimal(command.transaction().0, &mut digits), verb, None, decision, now);
     }
 }
 

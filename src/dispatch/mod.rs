@@ -40,7 +40,7 @@ use foldhash::fast::FixedState;
 use crate::handoff::frame::{self, Transport};
 use crate::ids::{Seq, WorkerId};
 use crate::time::Time;
-use crate::wire::sip::{Message, Unparsable};
+use crate::wire::sip::{Fault, Message, Method, Unparsable};
 use access::Access;
 use counters::Counters;
 use decision::{Admin, Arrival, Brought, Decision, Joined, Returned, Room, Target};
@@ -153,7 +153,7 @@ impl Dispatch {
     pub fn on_unparsable(&mut self, bad: &Unparsable<'_>, arrival: &Arrival, now: Time) -> Decision {
         let decision = self.judge(Err(bad), arrival, now);
         self.counters.on_decision(&decision);
-        bad.message.iter().for_each(|message| self.note(message, &decision, now));
+        self.note_fault(bad, &decision, now);
         decision
     }
 
@@ -166,7 +166,10 @@ impl Dispatch {
     ) -> Decision {
         let decision = self.judge(message, arrival, now);
         self.counters.on_vacant(&decision);
-        message.ok().or_else(|| message.err()?.message.as_ref()).iter().for_each(|m| self.note(m, &decision, now));
+        match message {
+            Ok(message) => self.note(message, &decision, now),
+            Err(bad) => self.note_fault(bad, &decision, now),
+        }
         decision
     }
 
@@ -192,11 +195,24 @@ impl Dispatch {
     }
 
     fn note(&mut self, message: &Message<'_>, decision: &Decision, now: Time) {
-        self.note_text(message.call_id(), decision, now);
+        let fault = match decision.target {
+            Target::Answer(answer) => answer.fault,
+            _ => None,
+        };
+        let method = message.method().map_or("response", Method::label);
+        self.note_text(message.call_id(), method, fault, decision, now);
     }
 
-    fn note_text(&mut self, name: &[u8], decision: &Decision, now: Time) {
-        self.history.note(self.call_hash.hash_one(name), decision, now);
+    /// Notes what became of bytes that are no message to work with, where it can be told whose they were.
+    fn note_fault(&mut self, bad: &Unparsable<'_>, decision: &Decision, now: Time) {
+        if let Some(seen) = bad.seen.filter(|seen| !seen.call_id().is_empty()) {
+            let method = seen.method().map_or("response", Method::label);
+            self.note_text(seen.call_id(), method, Some(bad.fault), decision, now);
+        }
+    }
+
+    fn note_text(&mut self, name: &[u8], method: &'static str, fault: Option<Fault>, decision: &Decision, now: Time) {
+        self.history.note(self.call_hash.hash_one(name), method, fault, decision, now);
     }
 
     /// The final response to the message that made this entry has left.

@@ -167,6 +167,8 @@ reasons! {
     Options = "options";
     /// OPTIONS to the dispatcher itself, with no worker that takes new work: 503.
     OptionsUnavailable = "options-unavailable";
+    /// REGISTER, which the rules have accepted without a registrar: 200.
+    Registered = "registered";
     /// ACK to an answer of the dispatcher's own: absorbed.
     OwnAck = "own-ack";
     /// A request inside a dialog that nobody knows: 481.

@@ -9,13 +9,13 @@ use super::sip::Summary;
 use super::table::{NewEntry, State};
 use crate::ids::WorkerId;
 use crate::time::Time;
-use crate::wire::sip::{Message, Method, Name};
+use crate::wire::sip::{Fault, Message, Method, Name, capabilities};
 
 impl Dispatch {
     /// OPTIONS to the dispatcher itself (RFC 3261 §11.2): the answer an INVITE would get.
     pub(super) fn options(&self, message: &Message<'_>, summary: &Summary<'_>) -> Decision {
-        // The dispatcher itself has no extension; what its workers have, it cannot promise (RFC 3261 §8.2.2.3).
-        if message.header(Name::Require).is_some() {
+        // RFC 3261 §8.2.2.3.
+        if message.values(Name::Require).any(|option| !capabilities::supports(option)) {
             return self.refine(self.answer(summary, 420, Reason::Options), |answer| answer.unsupported = true);
         }
         if !self.pool.has_open(Protocol::Sip) {
@@ -25,6 +25,11 @@ impl Dispatch {
             answer.allow = true;
             answer.capabilities = true;
         })
+    }
+
+    /// REGISTER, where the rules have it accepted: 200 with the addresses as they came (RFC 3261 §10.3). None is kept.
+    pub(super) fn registered(&self, summary: &Summary<'_>) -> Decision {
+        self.refine(self.answer(summary, 200, Reason::Registered), |answer| answer.registered = true)
     }
 
     /// What belongs to nothing here is counted against its source's rate; beyond it, the decision to turn it away. Over
@@ -51,6 +56,12 @@ impl Dispatch {
         now: Time,
     ) -> Decision {
         self.turn_away(summary, now).unwrap_or_else(|| self.answer(summary, status, reason))
+    }
+
+    /// The answer to a request that cannot be worked with: it says why.
+    pub(super) fn answer_fault(&self, summary: &Summary<'_>, status: u16, fault: Fault) -> Decision {
+        let reason = if fault == Fault::UriScheme { Reason::UnknownScheme } else { Reason::Malformed };
+        self.refine(self.answer(summary, status, reason), |answer| answer.fault = Some(fault))
     }
 
     /// What a link must have for a new call of this source: where room is scarce, it is for those who wait for less than

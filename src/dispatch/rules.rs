@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::config::{Config, MethodRule, Network, Policy};
 use crate::handoff::frame::AccessRule;
-use crate::wire::sip::Method;
+use crate::wire::sip::{Method, capabilities};
 
 pub use super::size::SizeRules;
 
@@ -71,6 +71,7 @@ impl From<&Config> for Rules {
             methods: Methods {
                 message: config.method_rule("MESSAGE"),
                 subscribe: config.method_rule("SUBSCRIBE"),
+                notify: config.method_rule("NOTIFY"),
                 refer: config.method_rule("REFER"),
                 info: config.method_rule("INFO"),
                 publish: config.method_rule("PUBLISH"),
@@ -94,9 +95,9 @@ impl From<&Config> for Rules {
     }
 }
 
-/// The methods that may begin something besides INVITE, each with its rule. OPTIONS is the dispatcher's own; BYE, PRACK,
-/// UPDATE and NOTIFY live in dialogs only and get 481 outside (RFC 3261 §15.1.2, RFC 3262 §3, RFC 3311 §5.2,
-/// RFC 6665 §4.1.3).
+/// The methods that may begin something besides INVITE, each with its rule. OPTIONS is the dispatcher's own; BYE, PRACK
+/// and UPDATE live in dialogs only and get 481 outside (RFC 3261 §15.1.2, RFC 3262 §3, RFC 3311 §5.2). So do INFO and
+/// NOTIFY that are refused (RFC 6086 §4.2.2, RFC 6665 §4.1.3); other refused methods get 405.
 ///
 /// A media server has neither a registrar nor an event state compositor, and its subscriptions (KPML, RFC 4730) and
 /// INFOs (RFC 6086) ride in the dialog of the call, so those are refused unless the operator's workers serve them; a
@@ -108,6 +109,8 @@ pub struct Methods {
     pub message: MethodRule,
     /// RFC 6665.
     pub subscribe: MethodRule,
+    /// RFC 6665, for those who had their subscription another way.
+    pub notify: MethodRule,
     /// RFC 3515.
     pub refer: MethodRule,
     /// RFC 6086.
@@ -123,6 +126,7 @@ impl Default for Methods {
         Methods {
             message: MethodRule::Select,
             subscribe: MethodRule::Refuse,
+            notify: MethodRule::Refuse,
             refer: MethodRule::Select,
             info: MethodRule::Refuse,
             publish: MethodRule::Refuse,
@@ -137,6 +141,7 @@ impl Methods {
         Some(match method {
             Method::Message => self.message,
             Method::Subscribe => self.subscribe,
+            Method::Notify => self.notify,
             Method::Refer => self.refer,
             Method::Info => self.info,
             Method::Publish => self.publish,
@@ -147,15 +152,16 @@ impl Methods {
 
     /// The value of Allow: what is answered by other than 405, in or outside of dialogs.
     pub fn allow(&self) -> String {
-        let mut allow = String::from("INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, PRACK, INFO");
+        let mut allow = String::from(capabilities::ALLOW);
         let ruled = [
             (self.message, ", MESSAGE"),
             (self.subscribe, ", SUBSCRIBE"),
+            (self.notify, ", NOTIFY"),
             (self.refer, ", REFER"),
             (self.publish, ", PUBLISH"),
             (self.register, ", REGISTER"),
         ];
-        ruled.iter().filter(|(rule, _)| *rule == MethodRule::Select).for_each(|(_, name)| allow.push_str(name));
+        ruled.iter().filter(|(rule, _)| *rule != MethodRule::Refuse).for_each(|(_, name)| allow.push_str(name));
         allow
     }
 }

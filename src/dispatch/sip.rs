@@ -60,7 +60,7 @@ impl Dispatch {
             fault => match (fault.status(), bad.message.and_then(|message| Some((message, message.method()?)))) {
                 (Some(status), Some((message, method))) => {
                     let summary = Summary::of(&message, method, arrival, &self.printer);
-                    self.turn_away(&summary, now).unwrap_or_else(|| self.answer(&summary, status, Reason::Malformed))
+                    self.turn_away(&summary, now).unwrap_or_else(|| self.answer_fault(&summary, status, fault))
                 }
                 _ => dropped(Reason::Unparsable),
             },
@@ -114,7 +114,7 @@ impl Dispatch {
         }
         if let Some(to_tag) = summary.to_tag {
             // An ACK to a non-2xx has the INVITE's branch (§17.1.1.3), of which our own tag was made.
-            if self.directory.keys().dispatcher_tag(summary.branch).as_bytes() == to_tag {
+            if self.directory.keys().dispatcher_tag(summary.branch).as_bytes().eq_ignore_ascii_case(to_tag) {
                 return dropped(Reason::OwnAck);
             }
             match self.directory.token(to_tag) {
@@ -205,15 +205,15 @@ impl Dispatch {
             return self.retransmission(message, summary, arrival, (id, &entry), now);
         }
         if let Err(fault) = message.check_read(&summary.read) {
-            let reason = if fault == Fault::UriScheme { Reason::UnknownScheme } else { Reason::Malformed };
-            return self.answer_stranger(summary, fault.status().unwrap_or(400), reason, now);
+            let status = fault.status().unwrap_or(400);
+            return self.turn_away(summary, now).unwrap_or_else(|| self.answer_fault(summary, status, fault));
         }
         match summary.method {
             Method::Other(_) => {
                 let refusal = self.turn_away(summary, now);
                 return refusal.unwrap_or_else(|| self.refuse_method(summary, 501, Reason::UnknownMethod));
             }
-            Method::Bye | Method::Prack | Method::Update | Method::Notify => {
+            Method::Bye | Method::Prack | Method::Update => {
                 return self.answer_stranger(summary, 481, Reason::UnknownDialog, now);
             }
             _ => {}
@@ -252,11 +252,13 @@ impl Dispatch {
         match summary.method {
             Method::Invite => {}
             Method::Options => return self.options(message, summary),
-            method => {
-                if self.rules.methods.rule(method) != Some(MethodRule::Select) {
-                    return self.refuse_method(summary, 405, Reason::MethodRefused);
-                }
-            }
+            method => match (method, self.rules.methods.rule(method).unwrap_or_default()) {
+                (_, MethodRule::Select) => {}
+                (Method::Register, MethodRule::Accept) => return self.registered(summary),
+                // They belong to a dialog, and INFO stands in Allow: no 405 (RFC 3261 §21.4.6).
+                (Method::Info | Method::Notify, _) => return self.answer(summary, 481, Reason::UnknownDialog),
+                _ => return self.refuse_method(summary, 405, Reason::MethodRefused),
+            },
         }
         self.begin(message, summary, arrival, now)
     }

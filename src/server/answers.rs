@@ -1,5 +1,6 @@
 //! The dispatcher's own answers: written into one buffer that is used again, sent in one go after each batch.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
@@ -8,10 +9,13 @@ use crate::dispatch::decision::{Answer, Arrival, Return};
 use crate::dispatch::identity::DispatcherTag;
 use crate::pack::packed;
 use crate::wire::mgcp;
-use crate::wire::sip::{self, Name, ResponseWriter};
+use crate::wire::sip::{self, Name, NameAddr, ResponseWriter, capabilities};
 
 /// So many bytes of answers leave in one datagram: what passes every network whole.
 const LARGEST_JOINED: usize = 1_200;
+
+/// For how long an accepted REGISTER is good at most, in seconds.
+const REGISTERED_FOR: u32 = 3_600;
 
 /// Answers that wait to be sent.
 #[derive(Debug, Default)]
@@ -40,12 +44,52 @@ pub struct Written {
 
 packed!(Written { owner, bytes, to, from });
 
+/// The required extensions of a request that nobody here has, in one line: a line for each of a thousand short names
+/// would make an answer many times the request.
+struct Unsupported<'m>(&'m sip::Message<'m>);
+
+impl fmt::Display for Unsupported<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unknown = self.0.values(Name::Require).filter(|option| !capabilities::supports(option));
+        for (number, option) in unknown.enumerate() {
+            let comma = if number == 0 { "" } else { "," };
+            write!(f, "{comma}{}", String::from_utf8_lossy(option))?;
+        }
+        Ok(())
+    }
+}
+
+/// Adds what a REGISTER is told that is accepted (RFC 3261 §10.3): its addresses, and for how long they are good. An
+/// address that states its own time keeps it; one that is taken back is not named.
+fn registered<'o>(mut writer: ResponseWriter<'o>, request: &sip::Message<'_>) -> ResponseWriter<'o> {
+    let number = |text: &[u8]| std::str::from_utf8(text).ok()?.parse::<u32>().ok();
+    let asked = request.header(Name::Expires).and_then(number).unwrap_or(REGISTERED_FOR).min(REGISTERED_FOR);
+    // Four are more than a telephone has: no answer is to grow far beyond its request.
+    for value in request.values(Name::Contact).take(4) {
+        let Some(contact) = NameAddr::parse(value).filter(|contact| contact.uri != b"*") else { continue };
+        let own = contact.params().get(b"expires");
+        if own.map_or(Some(asked), number) == Some(0) {
+            continue;
+        }
+        writer = match own {
+            Some(_) => writer.header("Contact", value),
+            None => writer.header_fmt("Contact", format_args!("{};expires={asked}", String::from_utf8_lossy(value))),
+        };
+    }
+    writer.header_fmt("Expires", format_args!("{asked}"))
+}
+
 impl Answers {
     /// Writes the answer to `request`, to leave from a socket of `owner`; `allow` is the value of Allow, where it has one.
     pub fn write(&mut self, owner: Owner, answer: &Answer, allow: &str, request: &sip::Message<'_>, arrival: &Arrival) {
         let begin = self.bytes.len();
         let tag = answer.to_tag.as_ref().map(DispatcherTag::as_bytes);
-        let mut writer = ResponseWriter::new(&mut self.bytes, request, answer.status, Some(arrival.source), tag);
+        let phrase = match answer.fault {
+            Some(fault) if answer.status == 400 => fault.phrase(),
+            _ => sip::reason_phrase(answer.status),
+        };
+        let mut writer =
+            ResponseWriter::saying(&mut self.bytes, request, answer.status, phrase, Some(arrival.source), tag);
         if let Some(seconds) = answer.retry_after {
             writer = writer.header_fmt("Retry-After", format_args!("{seconds}"));
         }
@@ -53,13 +97,17 @@ impl Answers {
             writer = writer.header("Allow", allow);
         }
         if answer.capabilities {
-            writer = writer.header("Accept", "application/sdp");
+            writer = writer
+                .header("Accept", capabilities::ACCEPT)
+                .header("Accept-Encoding", capabilities::ACCEPT_ENCODING)
+                .header("Accept-Language", capabilities::ACCEPT_LANGUAGE)
+                .header("Supported", capabilities::SUPPORTED);
         }
         if answer.unsupported {
-            // As they came: a line for each of a thousand short names would make an answer many times the request.
-            for options in request.headers(Name::Require) {
-                writer = writer.header("Unsupported", options);
-            }
+            writer = writer.header_fmt("Unsupported", format_args!("{}", Unsupported(request)));
+        }
+        if answer.registered {
+            writer = registered(writer, request);
         }
         writer.finish();
         let to = sip::where_to(request, arrival.source);
@@ -126,5 +174,80 @@ impl Answers {
             send(answer.owner, &self.bytes[answer.range], answer.to, answer.from);
         }
         self.bytes.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{ConnId, ListenerId};
+    use crate::time::Time;
+    use crate::wire::sip::{Fault, Scanner};
+
+    /// The answer to a request of this method with these headers.
+    fn written(method: &str, headers: &str, change: impl FnOnce(&mut Answer)) -> String {
+        let text = format!(
+            "{method} sip:a@b SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.9;branch=z9hG4bK1\r\nFrom: <sip:c@d>;tag=f\r\n\
+             To: <sip:a@b>\r\nCall-ID: 1\r\nCSeq: 7 {method}\r\n{headers}\r\n"
+        );
+        let mut scanner = Scanner::new();
+        let message = scanner.scan(text.as_bytes()).unwrap_or_else(|bad| panic!("{:?}", bad.fault));
+        let arrival = Arrival {
+            listener: ListenerId(0),
+            transport: crate::handoff::frame::Transport::Udp,
+            conn: ConnId(0),
+            source: SocketAddr::from(([192, 0, 2, 9], 5060)),
+            local: SocketAddr::from(([192, 0, 2, 1], 5060)),
+            received: Time(0),
+        };
+        let mut answer = Answer::new(200, None);
+        change(&mut answer);
+        let mut answers = Answers::default();
+        answers.write(Owner::Listener(ListenerId(0)), &answer, "INVITE", &message, &arrival);
+        String::from_utf8_lossy(&answers.bytes).into_owned()
+    }
+
+    #[test]
+    fn a_400_names_the_fault_and_other_statuses_keep_their_phrase() {
+        let faulty =
+            |status, fault| written("INVITE", "", |answer| (answer.status, answer.fault) = (status, Some(fault)));
+        assert!(faulty(400, Fault::ContentLength).starts_with("SIP/2.0 400 Wrong Content-Length\r\n"));
+        assert!(faulty(505, Fault::Version).starts_with("SIP/2.0 505 Version Not Supported\r\n"));
+    }
+
+    #[test]
+    fn options_says_for_the_workers_what_they_say_themselves() {
+        let said = written("OPTIONS", "", |answer| (answer.allow, answer.capabilities) = (true, true));
+        for line in [
+            "Allow: INVITE",
+            "Accept: application/sdp",
+            "Accept-Encoding: identity",
+            "Accept-Language: en",
+            "Supported: 100rel, timer, replaces",
+        ] {
+            assert!(said.contains(&format!("\r\n{line}\r\n")), "{line}: {said}");
+        }
+    }
+
+    #[test]
+    fn only_unknown_extensions_are_named_as_unsupported() {
+        let said = written("OPTIONS", "Require: timer, foo\r\nRequire: bar\r\n", |answer| answer.unsupported = true);
+        assert!(said.contains("\r\nUnsupported: foo,bar\r\n"), "{said}");
+    }
+
+    #[test]
+    fn an_accepted_register_repeats_its_addresses_with_their_time() {
+        let register = |headers: &str| written("REGISTER", headers, |answer| answer.registered = true);
+        let said = register("Contact: <sip:a@192.0.2.9>, <sip:b@192.0.2.9>;expires=60\r\nExpires: 7200\r\n");
+        assert!(said.contains("\r\nContact: <sip:a@192.0.2.9>;expires=3600\r\n"), "{said}");
+        assert!(
+            said.contains("\r\nContact: <sip:b@192.0.2.9>;expires=60\r\n") && said.contains("\r\nExpires: 3600\r\n")
+        );
+        for gone in
+            ["Contact: *\r\nExpires: 0\r\n", "Contact: <sip:a@h>;expires=0\r\n", "Contact: <sip:a@h>\r\nExpires: 0\r\n"]
+        {
+            assert!(!register(gone).contains("Contact"), "{gone}");
+        }
+        assert_eq!(register(&"Contact: <sip:a@h>\r\n".repeat(40)).matches("Contact").count(), 4);
     }
 }

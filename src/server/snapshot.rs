@@ -73,12 +73,14 @@ impl<C: Channel> Switch<C> {
             };
             Decided {
                 age_ms: now.since(explained.at).as_millis() as u64,
+                method: explained.method.into(),
                 action,
                 worker: worker.map(|worker| worker.to_string()),
                 status,
                 reason: explained.reason.label().into(),
                 size,
                 pinned,
+                why: explained.fault.map_or(String::new(), |fault| fault.phrase().to_owned()),
             }
         });
         decided.collect()

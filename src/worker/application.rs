@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::call::{CallKey, Delivery, EndReason, Uas};
+use crate::call::{CallKey, Delivery, EndReason, StandaloneKey, Uas};
 use crate::handoff::frame::RefuseReason;
 use crate::time::Time;
 use crate::wire::sip::Message;
@@ -37,6 +37,10 @@ pub trait Application {
 
     /// An INFO has come; it has been answered with 200 already.
     fn on_info(&mut self, _call: &mut Call<'_>, _content_type: &str, _body: &[u8]) {}
+
+    /// A request has come that begins no call, and that `methods` in the configuration lets through to workers: MESSAGE,
+    /// SUBSCRIBE, REFER and the like. One that is not answered here is refused: INFO and NOTIFY with 481, others with 405.
+    fn on_request(&mut self, _request: &mut Standalone<'_>) {}
 
     /// A call is over. Each call of [`Application::on_call`] comes here exactly once.
     fn on_ended(&mut self, _call: CallKey, _reason: EndReason) {}
@@ -78,6 +82,26 @@ pub struct Call<'a> {
     pub(super) now: Time,
     pub(super) offer: Option<&'a [u8]>,
     pub(super) open: Open,
+}
+
+/// A request that begins no call.
+pub struct Standalone<'a> {
+    pub(super) uas: &'a mut Uas,
+    pub(super) key: StandaloneKey,
+    pub(super) now: Time,
+}
+
+impl Standalone<'_> {
+    /// Reads it.
+    pub fn read<R>(&mut self, read: impl FnOnce(&Message<'_>) -> R) -> Option<R> {
+        self.uas.with_standalone(self.key, read)
+    }
+
+    /// Answers it with a final status and headers. False when it has been answered already, or the status is none of
+    /// 200–699.
+    pub fn answer(&mut self, status: u16, headers: &[(&str, &[u8])]) -> bool {
+        self.uas.answer_standalone(self.key, status, headers, self.now)
+    }
 }
 
 /// What of a call waits for a decision.

@@ -41,7 +41,7 @@ mod streams;
 mod tie;
 mod turn;
 
-pub use application::{Application, Call, Calls};
+pub use application::{Application, Call, Calls, Standalone};
 pub use echo::Echo;
 pub use process::run;
 pub use settings::{Link, Settings, WorkerError};

@@ -376,6 +376,7 @@ impl Process {
         self.uas.set_units(self.units.saturating_sub(self.gateway.load().units_used));
         while let Some(output) = self.uas.poll_output().filter(|_| !self.crashed) {
             match output {
+                Output::Standalone(key) => drop(self.uas.refuse_standalone(key, now)),
                 Output::Transmit(transmit) => {
                     let text = std::str::from_utf8(&transmit.bytes).expect("callers write plain text");
                     let (status, is_invite) = (text::status(text), text::method(text) == "INVITE");

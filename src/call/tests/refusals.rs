@@ -14,14 +14,87 @@ fn refusal(text: &Text) -> String {
 
 #[test]
 fn methods_of_the_standard_that_we_do_not_serve_get_405_and_unknown_ones_501() {
-    for method in ["SUBSCRIBE", "NOTIFY", "REFER", "PUBLISH", "REGISTER", "MESSAGE"] {
-        let refusal = refusal(&text(method));
+    for method in ["SUBSCRIBE", "REFER", "PUBLISH", "REGISTER", "MESSAGE"] {
+        let mut desk = Desk::new();
+        desk.own(&text(method));
+        let refusal = desk.only();
         assert_eq!(status(&refusal), 405, "{method}");
         assert_eq!(header(&refusal, "Allow"), Some("INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, PRACK"));
     }
     let unknown = refusal(&text("FROBNICATE"));
     assert_eq!(status(&unknown), 501);
     assert!(header(&unknown, "Allow").is_some());
+}
+
+#[test]
+fn what_belongs_into_a_dialog_gets_481_outside_at_the_workers_own_port() {
+    for method in ["INFO", "NOTIFY", "UPDATE", "PRACK", "BYE"] {
+        let mut desk = Desk::new();
+        desk.own(&text(method));
+        assert_eq!(desk.statuses(), [481], "{method}");
+    }
+}
+
+#[test]
+fn a_request_that_the_dispatcher_lets_through_is_the_applications_to_answer() {
+    for method in ["MESSAGE", "SUBSCRIBE", "NOTIFY", "REFER", "INFO", "PUBLISH", "REGISTER"] {
+        let mut desk = Desk::new();
+        let seq = desk.hand(&text(method));
+        let asked = desk.outputs.iter().find_map(|output| match output {
+            Output::Standalone(key) => Some(*key),
+            _ => None,
+        });
+        let key = asked.unwrap();
+        let seen = desk.act(|uas, _| uas.with_standalone(key, |msg| msg.method().map(|method| method.label())));
+        assert_eq!(seen, Some(Some(method)));
+        assert!(!desk.act(|uas, now| uas.answer_standalone(key, 100, &[], now)), "no final status");
+        assert!(desk.act(|uas, now| uas.answer_standalone(key, 202, &[("Expires", b"60")], now)));
+        let answer = desk.only();
+        assert_eq!((status(&answer), header(&answer, "Expires"), desk.settled().0), (202, Some("60"), vec![seq]));
+        assert!(!desk.act(|uas, now| uas.answer_standalone(key, 200, &[], now)), "once");
+        desk.hand(&text(method));
+        assert_eq!(desk.only(), answer, "a copy gets the same answer");
+    }
+}
+
+#[test]
+fn a_request_that_the_application_leaves_alone_is_refused_as_without_one() {
+    for (method, wanted) in [("MESSAGE", 405), ("REGISTER", 405), ("INFO", 481), ("NOTIFY", 481)] {
+        let mut desk = Desk::new();
+        desk.hand(&text(method));
+        let Some(Output::Standalone(key)) = desk.outputs.pop() else { panic!("{method}") };
+        assert!(desk.act(|uas, now| uas.refuse_standalone(key, now)));
+        let answer = desk.only();
+        assert_eq!((status(&answer), header(&answer, "Allow").is_some()), (wanted, wanted == 405), "{method}");
+        assert!(!desk.act(|uas, now| uas.refuse_standalone(key, now)));
+    }
+}
+
+#[test]
+fn a_request_that_the_application_never_answers_gets_500() {
+    let mut desk = Desk::new();
+    let seq = desk.hand(&text("MESSAGE"));
+    desk.wait(SECOND * 40);
+    assert_eq!((desk.statuses(), desk.settled().0), (vec![500], vec![seq]));
+    desk.assert_idle();
+}
+
+#[test]
+fn an_info_package_is_refused_by_name() {
+    let mut desk = Desk::new();
+    let (_, tag) = desk.standing(&invite());
+    desk.own(&text("INFO").to(&tag).cseq(2).header("Info-Package: foo"));
+    assert!(desk.only().starts_with("SIP/2.0 469 Bad Info Package\r\n"));
+}
+
+#[test]
+fn a_100_repeats_the_timestamp() {
+    let mut desk = Desk::new();
+    desk.hand(&invite().header("Timestamp: 54.2"));
+    desk.wait(SECOND);
+    let trying = desk.only();
+    // RFC 3261 §8.2.6.1.
+    assert_eq!((status(&trying), header(&trying, "Timestamp")), (100, Some("54.2")));
 }
 
 #[test]
@@ -122,7 +195,7 @@ fn requests_of_a_dialog_that_is_not_ours_get_481_and_an_ack_nothing() {
         let seq = desk.hand(&text(method).to("pmother-1"));
         assert_eq!((desk.statuses(), desk.settled().0), (vec![481], vec![seq]), "{method}");
     }
-    for method in ["BYE", "UPDATE", "INFO", "PRACK"] {
+    for method in ["BYE", "UPDATE", "PRACK"] {
         assert_eq!(status(&refusal(&text(method))), 481, "{method} without To-tag");
     }
     let mut desk = Desk::new();
@@ -217,4 +290,27 @@ fn what_begins_something_is_told_from_what_belongs_to_a_call() {
     let (_, tag) = desk.standing(&invite);
     assert!(!begins(&desk, &text("BYE").to(&tag)) && !begins(&desk, &text("ACK").to("other")));
     assert!(begins(&desk, &text("BYE").to(&tag).call("other")));
+}
+
+#[test]
+fn tags_and_branches_are_the_same_in_either_case() {
+    // RFC 3261 §7.3.1.
+    let mut desk = Desk::new();
+    let mut first = invite().branch("aB");
+    first.from_tag = "Caller".into();
+    desk.own(&first);
+    let key = desk.incoming();
+    desk.act(|uas, now| uas.ring(key, 180, None, Delivery::AsRequired, now));
+    let ringing = desk.only();
+    let mut again = first.clone().branch("Ab");
+    again.from_tag = "cALLER".into();
+    desk.own(&again);
+    assert_eq!((desk.only(), desk.events()), (ringing.clone(), vec![]), "a copy, not a second call");
+    desk.act(|uas, now| uas.accept(key, Some(ANSWER.as_bytes()), now));
+    let mut bye = text("BYE").to(&to_tag(&ringing).to_uppercase()).cseq(2);
+    bye.from_tag = "CALLER".into();
+    desk.sent();
+    desk.own(&bye);
+    assert_eq!(desk.statuses(), [200]);
+    assert_eq!(desk.events(), [(key, Event::Ended(EndReason::PeerHungUp))]);
 }

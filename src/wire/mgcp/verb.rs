@@ -47,6 +47,23 @@ impl<'a> Verb<'a> {
         }
     }
 
+    /// Its name where it is known, else `other`: what can be kept when the message is gone.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Verb::Epcf => "EPCF",
+            Verb::Crcx => "CRCX",
+            Verb::Mdcx => "MDCX",
+            Verb::Dlcx => "DLCX",
+            Verb::Rqnt => "RQNT",
+            Verb::Ntfy => "NTFY",
+            Verb::Auep => "AUEP",
+            Verb::Aucx => "AUCX",
+            Verb::Rsip => "RSIP",
+            Verb::Mesg => "MESG",
+            Verb::Other(_) => "other",
+        }
+    }
+
     /// Its name, in capitals where it is known.
     pub const fn name(self) -> &'a [u8] {
         match self {

@@ -123,6 +123,37 @@ impl Fault {
     }
 }
 
+impl Fault {
+    /// What is wrong, in the words of a reason phrase (RFC 3261 §21.4.1): no part of it comes from the message.
+    pub const fn phrase(self) -> &'static str {
+        match self {
+            Fault::Empty => "Empty Message",
+            Fault::Keepalive => "Keepalive",
+            Fault::Stun => "STUN Message",
+            Fault::NotSip => "Not SIP",
+            Fault::TooLarge => "Message Too Large",
+            Fault::Version => "Version Not Supported",
+            Fault::StartLine => "Malformed Start Line",
+            Fault::HeaderLine => "Malformed Header Line",
+            Fault::TooManyHeaders => "Too Many Header Fields",
+            Fault::Truncated => "Header Section Without End",
+            Fault::ContentLength => "Wrong Content-Length",
+            Fault::CSeq => "Malformed CSeq",
+            Fault::CSeqMethod => "CSeq Names Another Method",
+            Fault::CSeqMethodUnknown => "CSeq Names An Unknown Method",
+            Fault::Repeated => "Repeated To, From, CSeq, Call-ID or Max-Forwards",
+            Fault::Missing => "Missing Via, To, From, CSeq or Call-ID",
+            Fault::Via => "Malformed Via",
+            Fault::ViaBelow => "Malformed Via Below The Topmost",
+            Fault::RequestUri => "Malformed Request-URI",
+            Fault::UriScheme => "Unsupported URI Scheme",
+            Fault::FromTo => "Malformed From or To",
+            Fault::Contact => "Malformed Contact",
+            Fault::MaxForwards => "Max-Forwards Not From 0 To 255",
+        }
+    }
+}
+
 impl std::fmt::Display for Fault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.label())
@@ -137,4 +168,7 @@ pub struct Unparsable<'a> {
     /// The message as far as it was read, when the fault can be answered: a request other than ACK with a Via that names
     /// a host, From, To, Call-ID and CSeq. Its other parts may be missing or wrong.
     pub message: Option<Message<'a>>,
+    /// The message as far as it was read, also when the fault cannot be answered; `None` for what is not SIP. Only for
+    /// those who want to know what was dropped.
+    pub seen: Option<Message<'a>>,
 }

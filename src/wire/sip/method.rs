@@ -78,6 +78,27 @@ impl<'a> Method<'a> {
         }
     }
 
+    /// Its name where it is one of those named here, else `other`: what can be kept when the message is gone.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Method::Invite => "INVITE",
+            Method::Ack => "ACK",
+            Method::Bye => "BYE",
+            Method::Cancel => "CANCEL",
+            Method::Options => "OPTIONS",
+            Method::Info => "INFO",
+            Method::Update => "UPDATE",
+            Method::Prack => "PRACK",
+            Method::Message => "MESSAGE",
+            Method::Subscribe => "SUBSCRIBE",
+            Method::Notify => "NOTIFY",
+            Method::Refer => "REFER",
+            Method::Publish => "PUBLISH",
+            Method::Register => "REGISTER",
+            Method::Other(_) => "other",
+        }
+    }
+
     /// Whether it is one of those named here.
     pub const fn is_known(self) -> bool {
         !matches!(self, Method::Other(_))

@@ -17,6 +17,7 @@
 //! assert_eq!(message.from().and_then(|from| from.tag()), Some(&b"7"[..]));
 //! ```
 
+pub mod capabilities;
 mod check;
 mod credentials;
 mod cseq;

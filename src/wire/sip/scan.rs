@@ -44,14 +44,18 @@ impl Scanner {
     pub fn scan<'a>(&'a mut self, bytes: &'a [u8]) -> Result<Message<'a>, Unparsable<'a>> {
         let bytes = match start_of_message(bytes) {
             Ok(bytes) => bytes,
-            Err(fault) => return Err(Unparsable { fault, message: None }),
+            Err(fault) => return Err(Unparsable { fault, message: None, seen: None }),
         };
         let found = self.head.read(bytes);
         let head = &self.head;
         let message = Message { bytes: bytes.get(..head.end as usize).unwrap_or(bytes), head };
         match found {
             Ok(()) => Ok(message),
-            Err(fault) => Err(Unparsable { fault, message: message.is_answerable().then_some(message) }),
+            Err(fault) => Err(Unparsable {
+                fault,
+                message: message.is_answerable().then_some(message),
+                seen: (fault != Fault::NotSip).then_some(message),
+            }),
         }
     }
 }

@@ -32,13 +32,34 @@ impl<'o> ResponseWriter<'o> {
         source: Option<SocketAddr>,
         to_tag: Option<&[u8]>,
     ) -> Self {
-        let _ = write!(out, "SIP/2.0 {status} {}\r\n", reason_phrase(status));
+        Self::saying(out, request, status, reason_phrase(status), source, to_tag)
+    }
+
+    /// [`ResponseWriter::new`] with a reason phrase that says more than the status.
+    pub fn saying(
+        out: &'o mut Vec<u8>,
+        request: &Message<'_>,
+        status: u16,
+        phrase: &str,
+        source: Option<SocketAddr>,
+        to_tag: Option<&[u8]>,
+    ) -> Self {
+        let begin = out.len();
+        let _ = write!(out, "SIP/2.0 {status} {phrase}");
+        clean(out.get_mut(begin..).unwrap_or_default());
+        out.extend_from_slice(b"\r\n");
         let mut writer = ResponseWriter { lines: Lines { out } };
         writer.vias(request, source);
         writer.copy_first(request, Name::From);
         writer.to(request, to_tag);
         writer.copy_first(request, Name::CallId);
         writer.copy_first(request, Name::CSeq);
+        // RFC 3261 §8.2.6.1: a 100 repeats it, so that the caller learns the round trip.
+        if status == 100
+            && let Some(timestamp) = request.header(Name::Timestamp)
+        {
+            writer.lines.field(b"Timestamp", timestamp);
+        }
         writer
     }
 
@@ -251,6 +272,7 @@ pub const fn reason_phrase(status: u16) -> &'static str {
         421 => "Extension Required",
         422 => "Session Interval Too Small",
         423 => "Interval Too Brief",
+        469 => "Bad Info Package",
         480 => "Temporarily Unavailable",
         481 => "Call/Transaction Does Not Exist",
         482 => "Loop Detected",

@@ -5,7 +5,7 @@ use crate::call::{CallKey, Event, Hop, Output, ResolveKey, Transmit};
 use crate::net::clock;
 use crate::net::resolve::Asked;
 use crate::time::Time;
-use crate::worker::application::{Application, Call, Open};
+use crate::worker::application::{Application, Call, Open, Standalone};
 use crate::worker::conferences::{self};
 
 impl<A: Application> Worker<A> {
@@ -17,6 +17,12 @@ impl<A: Application> Worker<A> {
             match output {
                 Output::Transmit(transmit) => self.transmit(&transmit, now),
                 Output::Event(key, event) => self.on_event(key, event, now),
+                Output::Standalone(key) => {
+                    let mut request = Standalone { uas: &mut self.uas, key, now };
+                    self.application.on_request(&mut request);
+                    // What the application has left alone.
+                    self.uas.refuse_standalone(key, now);
+                }
                 Output::Answered(seq) => self.answered(seq, now),
                 Output::Refuse(seq, reason) => self.refuse(seq, reason),
                 Output::Resolve { key, host, port } => self.look_up(key, &host, port, now),
