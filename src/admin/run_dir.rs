@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::{LONGEST_SOCKET_NAME, LONGEST_SOCKET_PATH};
 use crate::ids::{TokenKey, WorkerId};
-use crate::net::process::{LockError, LockFile};
+use crate::net::process::{LockError, LockFile, touch};
 use crate::net::random;
 
 /// The name of the stats socket in the run directory.
@@ -137,7 +137,7 @@ impl RunDir {
         if configured.is_some() {
             return Ok(configured);
         }
-        let path = self.path.join("key");
+        let path = key_file(&self.path);
         match File::open(&path) {
             Ok(file) => read_key(file, &path).map(Some),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -150,18 +150,12 @@ impl RunDir {
     /// # Errors
     /// It cannot be written.
     pub fn keep_key(&self, key: Option<TokenKey>) -> Result<TokenKey, RunDirError> {
-        let path = self.path.join("key");
-        let fault = |error| RunDirError::File { path: path.clone(), error };
+        let path = key_file(&self.path);
         let key = match key {
             Some(key) => key,
-            None => TokenKey::new(random().map_err(fault)?),
+            None => TokenKey::new(random().map_err(|error| RunDirError::File { path: path.clone(), error })?),
         };
-        // Written aside and moved, so that a crash in between leaves no short key.
-        let aside = self.path.join("key.new");
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside).map_err(fault)?;
-        file.write_all(key.bytes()).and_then(|()| file.sync_all()).map_err(fault)?;
-        fs::rename(&aside, &path).map_err(fault)?;
+        write_key(&self.path, &key)?;
         self.made.borrow_mut().push(path);
         Ok(key)
     }
@@ -205,6 +199,35 @@ impl Drop for RunDir {
             let _ = if path == &self.path { fs::remove_dir(path) } else { fs::remove_file(path) };
         }
     }
+}
+
+fn key_file(run_dir: &Path) -> PathBuf {
+    run_dir.join("key")
+}
+
+/// Has the kept secret's file look used, and writes it again where it is gone: cleaners of temporary directories remove
+/// files that nobody has touched for days.
+///
+/// # Errors
+/// It can be neither touched nor written.
+pub fn refresh_key(run_dir: &Path, key: &TokenKey) -> Result<(), RunDirError> {
+    let path = key_file(run_dir);
+    match File::open(&path) {
+        Ok(file) => touch(&file).map_err(|error| RunDirError::File { path, error }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => write_key(run_dir, key),
+        Err(error) => Err(RunDirError::File { path, error }),
+    }
+}
+
+fn write_key(run_dir: &Path, key: &TokenKey) -> Result<(), RunDirError> {
+    let path = key_file(run_dir);
+    let fault = |error| RunDirError::File { path: path.clone(), error };
+    // Written aside and moved, so that a crash in between leaves no short key.
+    let aside = run_dir.join("key.new");
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside).map_err(fault)?;
+    file.write_all(key.bytes()).and_then(|()| file.sync_all()).map_err(fault)?;
+    fs::rename(&aside, &path).map_err(fault)
 }
 
 /// The effective user of this process.

@@ -3,17 +3,27 @@
 use std::io;
 use std::net::SocketAddr;
 
+use super::holders::{self, Holder};
+
 /// An address that cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// Another program has it.
-    #[error("cannot listen on {place}: the port is in use; stop the other program or choose another with {}", .place.flag)]
+    #[error(
+        "cannot listen on {place}: the port is in use{}; stop {} or choose another with {}",
+        by(.holders), if .holders.is_empty() { "the other program" } else { "it" }, .place.flag
+    )]
     InUse {
         /// What was tried.
         place: Place,
+        /// Who has it, as far as that was [looked up](BindError::with_holders) and may be seen.
+        holders: Vec<Holder>,
     },
     /// No interface of this host has it.
-    #[error("cannot listen on {place}: no interface of this host has that address; name one that `ip address` shows with {}", .place.flag)]
+    #[error(
+        "cannot listen on {place}: no interface of this host has that address; name one that `ip address` shows with {}, \
+         or, for a virtual address that comes later, allow it with `{}`", .place.flag, nonlocal(place)
+    )]
     NotOurs {
         /// What was tried.
         place: Place,
@@ -63,6 +73,25 @@ impl std::fmt::Display for Place {
     }
 }
 
+/// At most so many holders are named.
+const NAMED: usize = 4;
+
+fn by(holders: &[Holder]) -> String {
+    let mut named: Vec<String> = holders.iter().take(NAMED).map(Holder::to_string).collect();
+    match holders.len().saturating_sub(NAMED) {
+        0 => {}
+        more => named.push(format!("{more} more")),
+    }
+    if named.is_empty() { String::new() } else { format!(" by {}", named.join(", ")) }
+}
+
+const fn nonlocal(place: &Place) -> &'static str {
+    match place.address {
+        SocketAddr::V4(_) => "sysctl net.ipv4.ip_nonlocal_bind=1",
+        SocketAddr::V6(_) => "sysctl net.ipv6.ip_nonlocal_bind=1",
+    }
+}
+
 fn permission_hint(place: &Place) -> String {
     if place.address.port() < 1024 {
         format!("ports below 1024 need CAP_NET_BIND_SERVICE; grant it or choose another with {}", place.flag)
@@ -75,7 +104,7 @@ impl BindError {
     pub(super) fn new(protocol: &'static str, address: SocketAddr, error: io::Error) -> Self {
         let place = Place { protocol, address, flag: "--listen" };
         match error.raw_os_error() {
-            Some(libc::EADDRINUSE) => BindError::InUse { place },
+            Some(libc::EADDRINUSE) => BindError::InUse { place, holders: Vec::new() },
             Some(libc::EADDRNOTAVAIL) => BindError::NotOurs { place },
             Some(libc::EACCES | libc::EPERM) => BindError::Permission { place },
             Some(libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT) => BindError::Unsupported { place },
@@ -91,10 +120,19 @@ impl BindError {
         self
     }
 
+    /// The same, with the processes that have the port. Slow: it reads what all processes have open.
+    #[must_use]
+    pub fn with_holders(mut self) -> Self {
+        if let BindError::InUse { place, holders } = &mut self {
+            *holders = holders::of(place.protocol, place.address);
+        }
+        self
+    }
+
     /// What was to be listened on.
     pub fn place(&self) -> Place {
         match self {
-            BindError::InUse { place }
+            BindError::InUse { place, .. }
             | BindError::NotOurs { place }
             | BindError::Permission { place }
             | BindError::Unsupported { place }
@@ -105,7 +143,7 @@ impl BindError {
 
     fn place_mut(&mut self) -> &mut Place {
         match self {
-            BindError::InUse { place }
+            BindError::InUse { place, .. }
             | BindError::NotOurs { place }
             | BindError::Permission { place }
             | BindError::Unsupported { place }
@@ -118,6 +156,20 @@ impl BindError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_port_in_use_is_told_with_those_who_have_it() {
+        let error = |held: &[u32]| {
+            let place = Place { protocol: "udp", address: "0.0.0.0:5060".parse().unwrap(), flag: "--listen" };
+            let holder = |pid: &u32| Holder { pid: *pid, command: "kamailio -f k.cfg".to_owned() };
+            BindError::InUse { place, holders: held.iter().map(holder).collect() }.to_string()
+        };
+        assert_eq!(
+            error(&[7]),
+            "cannot listen on udp 0.0.0.0:5060: the port is in use by process 7 (kamailio -f k.cfg); stop it or choose another with --listen"
+        );
+        assert!(error(&[1, 2, 3, 4, 5, 6]).contains("process 4 (kamailio -f k.cfg), 2 more; stop it"));
+    }
 
     #[test]
     fn the_text_names_the_address_and_what_to_do() {

@@ -175,7 +175,7 @@ impl LockFile {
                 Err(errno) => return Err(failed(errno.into())),
             }
             // Somebody may have removed the file between open and lock: then the lock guards nothing.
-            if std::fs::metadata(path).is_ok_and(|there| file.metadata().is_ok_and(|own| is_same(&there, &own))) {
+            if is_there(&file, path) {
                 file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(failed)?;
                 return Ok(LockFile { file, path: path.to_owned() });
             }
@@ -191,6 +191,24 @@ impl LockFile {
         // The name is for people; the lock is held without it.
         drop(named);
         LockFile { file, path: path.to_owned() }
+    }
+
+    /// Has the lock's file look used, and makes one that is gone anew, with its lock: cleaners of temporary directories
+    /// remove files that nobody has touched for days, whoever holds their locks.
+    ///
+    /// # Errors
+    ///
+    /// The file is gone, and no other can be made, or somebody has made one and locked it.
+    pub fn refresh(&mut self) -> Result<(), LockError> {
+        if !self.is_in_place() {
+            *self = LockFile::take(&self.path)?;
+        }
+        touch(&self.file).map_err(|error| LockError::Unusable { path: self.path.clone(), error })
+    }
+
+    /// Whether the file at the lock's path is the locked one.
+    pub fn is_in_place(&self) -> bool {
+        is_there(&self.file, &self.path)
     }
 
     /// Who holds the lock at `path`, without taking it. `None`: nobody, or there is no such file.
@@ -291,6 +309,20 @@ fn whole_file() -> libc::flock {
         // The kernel wants 0 for a lock of the open file.
         l_pid: 0,
     }
+}
+
+/// Sets the times of a file to now, as if it had been read and written.
+///
+/// # Errors
+///
+/// It belongs to somebody else.
+pub fn touch(file: &File) -> io::Result<()> {
+    let now = rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW };
+    Ok(rustix::fs::futimens(file, &rustix::fs::Timestamps { last_access: now, last_modification: now })?)
+}
+
+fn is_there(file: &File, path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|there| file.metadata().is_ok_and(|own| is_same(&there, &own)))
 }
 
 fn is_same(one: &std::fs::Metadata, other: &std::fs::Metadata) -> bool {
@@ -447,6 +479,27 @@ mod tests {
         drop(lock);
         assert_eq!(LockFile::holder(&path).unwrap(), None);
         LockFile::take(&path).expect("it is free again");
+    }
+
+    #[test]
+    fn a_lock_whose_file_was_cleaned_away_is_made_anew_and_one_that_is_there_looks_used() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("w0.lock");
+        let mut lock = LockFile::take(&path).unwrap();
+        let long_ago = std::time::SystemTime::UNIX_EPOCH;
+        File::open(&path).unwrap().set_modified(long_ago).unwrap();
+        lock.refresh().unwrap();
+        assert!(std::fs::metadata(&path).unwrap().modified().unwrap() > long_ago);
+        std::fs::remove_file(&path).unwrap();
+        assert!(!lock.is_in_place());
+        lock.refresh().unwrap();
+        let us = std::process::id();
+        assert_eq!(LockFile::holder(&path).unwrap(), Some(Holder { pid: Some(us) }));
+        // Somebody else has taken the place meanwhile: it is theirs.
+        std::fs::remove_file(&path).unwrap();
+        let other = LockFile::take(&path).unwrap();
+        assert!(matches!(lock.refresh(), Err(LockError::Held { pid: Some(pid), .. }) if pid == us));
+        drop(other);
     }
 
     #[test]

@@ -169,7 +169,7 @@ mod tests {
     fn a_port_that_is_listened_at_is_in_use() {
         let first = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let second = Listener::bind(first.local_addr());
-        assert!(matches!(second, Err(BindError::InUse { place }) if place.protocol == "tcp"));
+        assert!(matches!(second, Err(BindError::InUse { place, .. }) if place.protocol == "tcp"));
         let taken_over = Listener::from_fd(first.try_clone().unwrap().into()).unwrap();
         assert_eq!(taken_over.local_addr(), first.local_addr());
         assert!(Listener::from_fd(connect(first.local_addr()).unwrap().into()).is_err());

@@ -131,15 +131,17 @@ pub fn check_counts(hello: &Hello) -> Result<(), Refusal> {
     }
 }
 
-/// Decides whether a worker of an earlier dispatcher may come back. Its lock says that the slot is its own, its secret
-/// that the dispatcher before us gave it.
+/// Decides whether a worker of an earlier dispatcher may come back. Its lock, where its file is still there, says that the
+/// slot is its own; its secret, that the dispatcher before us gave it.
 pub fn readmit(hello: &Hello, evidence: &Evidence<'_>) -> Result<Resumed, Refusal> {
     let name = || Refusal::ForeignSlot { claimed: hello.name.clone().unwrap_or_default() };
     let worker = claimed(hello).filter(|worker| worker.0 < MAX_WORKERS).ok_or_else(name)?;
     check_capacity(hello)?;
     check_counts(hello)?;
     let holder = evidence.holder;
-    if holder.is_none() || evidence.peer.is_some_and(|peer| Some(peer) != holder) || holder != Some(hello.pid) {
+    // A lock whose file was cleaned away is held by nobody: then the kernel's word says which process it is, and the secret
+    // below that the slot is its own.
+    if holder.or(evidence.peer) != Some(hello.pid) || evidence.peer.is_some_and(|peer| peer != hello.pid) {
         return Err(Refusal::NotTheHolder { slot: worker, holder });
     }
     if evidence.descriptors != hello.sockets.len() {
@@ -314,6 +316,14 @@ mod tests {
     }
 
     #[test]
+    fn a_worker_whose_lock_was_cleaned_away_comes_back_by_its_process_and_its_secret() {
+        let unlocked = Evidence { holder: None, ..evidence(&[KEY]) };
+        assert_eq!(readmit(&survivor(), &unlocked).map(|resumed| resumed.worker), Ok(WorkerId(2)));
+        let guess = Hello { secret: Some(1), ..survivor() };
+        assert_eq!(readmit(&guess, &unlocked), Err(Refusal::ForeignSecret(WorkerId(2))));
+    }
+
+    #[test]
     fn a_worker_gives_back_the_key_that_was_lost_and_no_other() {
         let keeper = Hello { key: Some(KEY), ..survivor() };
         assert_eq!(readmit(&keeper, &evidence(&[])).map(|resumed| resumed.key), Ok(KEY));
@@ -348,7 +358,8 @@ mod tests {
         let with = |change: Evidence<'_>| readmit(&survivor(), &change);
         let not_it = |holder| Err(Refusal::NotTheHolder { slot: WorkerId(2), holder });
         assert_eq!(with(Evidence { peer: Some(1), ..evidence(&[KEY]) }), not_it(Some(4711)));
-        assert_eq!(with(Evidence { holder: None, ..evidence(&[KEY]) }), not_it(None));
+        assert_eq!(with(Evidence { holder: None, peer: None, ..evidence(&[KEY]) }), not_it(None));
+        assert_eq!(with(Evidence { holder: None, peer: Some(1), ..evidence(&[KEY]) }), not_it(None));
         assert_eq!(judge(Hello { pid: 1, ..survivor() }), not_it(Some(4711)));
         assert_eq!(with(Evidence { descriptors: 1, ..evidence(&[KEY]) }), Err(Refusal::Sockets { named: 0, came: 1 }));
     }

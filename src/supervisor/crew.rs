@@ -27,6 +27,7 @@ use super::slot::{Phase, Restart, Slot};
 use super::sockets::{Listeners, SlotSockets};
 use super::survivors::{Survivor, Survivors};
 use super::taking::Heir;
+use super::upkeep::Upkeep;
 use crate::admin;
 use crate::admin::protocol::{Command, Reply};
 use crate::admin::server::StatsListener;
@@ -132,6 +133,8 @@ pub struct Muster {
     pub stats: StatsListener,
     /// What is passed on when another takes over.
     pub estate: Estate,
+    /// The files of the run directory.
+    pub upkeep: Upkeep,
     /// The running lanes.
     pub lanes: server::Lanes,
     /// What they say.
@@ -150,6 +153,7 @@ pub struct Crew {
     handoff: PathBuf,
     pub(super) listeners: Listeners,
     pub(super) estate: Estate,
+    upkeep: Upkeep,
     pub(super) lanes: server::Lanes,
     pub(super) lane_events: mpsc::UnboundedReceiver<server::Event>,
     pub(super) seed: u64,
@@ -263,7 +267,7 @@ impl Crew {
     /// A crew without places.
     fn alone(muster: Muster, now: Time) -> Self {
         let (queue, inbox) = mpsc::unbounded_channel();
-        let Muster { config, source, key, listeners, handoff, stats, estate, lanes, lane_events, seed } = muster;
+        let Muster { config, source, key, listeners, handoff, stats, estate, upkeep, lanes, lane_events, seed } = muster;
         let manager = Manager::new(now);
         manager.keep(listeners.descriptors());
         let path = handoff.path().to_owned();
@@ -277,6 +281,7 @@ impl Crew {
             handoff: path,
             listeners,
             estate,
+            upkeep,
             lanes,
             lane_events,
             seed,
@@ -316,6 +321,7 @@ impl Crew {
             }
             self.start_due(now);
             self.kill_overdue(now);
+            self.keep_up(now);
             // By the clock, not by quiet: somebody who watches all the time leaves no quiet second.
             if self.look_around_at <= now {
                 self.look_around_at = now + LOOK_AROUND;
@@ -358,10 +364,23 @@ impl Crew {
         let restarts = self.places.iter().filter_map(|place| place.slot.poll_timeout());
         let others = [
             self.give_until(),
+            Some(self.upkeep.poll_timeout()),
             self.manager.poll_timeout().filter(|_| self.asked.is_none()),
             self.stopping.map(|stopping| stopping.kill_at),
         ];
         restarts.chain(others.into_iter().flatten()).min()
+    }
+
+    /// Keeps the run directory's files fresh. Whoever takes over gets the lock that is there now.
+    fn keep_up(&mut self, now: Time) {
+        if self.upkeep.poll_timeout() > now {
+            return;
+        }
+        self.upkeep.handle_timeout(now);
+        match self.upkeep.lock() {
+            Ok(lock) => self.estate.lock = lock,
+            Err(error) => warn!("the run directory's lock: {error}"),
+        }
     }
 
     async fn on_happening(&mut self, happening: Happening) {

@@ -20,6 +20,7 @@ mod slot;
 mod sockets;
 mod survivors;
 mod taking;
+mod upkeep;
 
 use std::io;
 use std::os::fd::AsFd;
@@ -30,9 +31,10 @@ use tracing::{info, warn};
 
 use self::crew::{Crew, Ending, LaneDied, Muster, Orders};
 use self::giving::Estate;
-use self::sockets::{Listeners, SlotSockets};
-use self::survivors::GatherError;
+use self::sockets::{Listeners, Ports};
+use self::survivors::{GatherError, Gathering};
 use self::taking::TakeoverError;
+use self::upkeep::Upkeep;
 use crate::admin;
 use crate::admin::run_dir::{RunDir, RunDirError};
 use crate::config::{Config, Listen, Source};
@@ -42,9 +44,8 @@ use crate::dispatch::owner::Owners;
 use crate::dispatch::rules::Rules;
 use crate::ids::{TokenKey, WorkerId};
 use crate::net::bind::BindError;
-use crate::net::process::LockFile;
 use crate::net::unix::SeqListener;
-use crate::net::{activation, process, random, udp, unix};
+use crate::net::{activation, clock, process, random, udp, unix};
 use crate::server;
 
 /// Descriptors asked for: a worker has one for each RTP stream and TCP connection.
@@ -124,7 +125,7 @@ pub fn run(config: Config, source: Source, beginning: Beginning) -> Result<(), S
     };
     let home = RunDir::open(config.run_dir.as_deref())?;
     runtime.block_on(async {
-        let (crew, _lock) = match beginning {
+        let crew = match beginning {
             Beginning::Start => start(&home, config, source, given).await?,
             Beginning::Takeover => taking::take_over(&home, config, source).await?,
         };
@@ -151,15 +152,25 @@ async fn start(
     home: &RunDir,
     config: Config,
     source: Source,
-    mut given: Vec<udp::Socket>,
-) -> Result<(Crew, LockFile), StartError> {
+    given: Vec<udp::Socket>,
+) -> Result<Crew, StartError> {
     let lock = home.lock()?;
     let handoff = SeqListener::bind(&home.handoff_socket())?;
     let key = home.key(config.token_key.clone())?;
     let keys: Vec<TokenKey> = key.iter().chain(config.previous_token_key.as_ref()).cloned().collect();
     // Before anything is bound: what lives from an earlier dispatcher has the ports, and gives them back.
     let known = if key.is_some() { keys.as_slice() } else { &[] };
-    let (handoff, mut survivors) = survivors::gather(home, handoff, known).await?;
+    let mut gathering = Gathering::begin(home, handoff, known)?;
+    gathering.await_holders().await?;
+    let ports = loop {
+        match Ports::bind(&config, &given, gathering.found()) {
+            Ok(ports) => break ports,
+            // Those whose locks were cleaned away make them anew as soon as they are without a dispatcher.
+            Err(BindError::InUse { .. }) if gathering.await_latecomers().await? => {}
+            Err(error) => return Err(error.with_holders().into()),
+        }
+    };
+    let (handoff, mut survivors) = gathering.end();
     let key = match key {
         Some(key) => key,
         None => {
@@ -170,15 +181,7 @@ async fn start(
             home.keep_key(survivors.key())?
         }
     };
-    given.append(&mut survivors.listeners);
-    let listeners = Listeners::bind(&config, given)?;
-    let slots = (0..config.workers.max(survivors.slots())).map(WorkerId);
-    let slots = slots.map(|slot| match survivors.take_sockets(slot) {
-        Some(sockets) => Ok(sockets.numbered(&config, &listeners, slot)),
-        None if slot.0 < config.workers => SlotSockets::bind(&config, &listeners, slot),
-        None => Ok(SlotSockets::default()),
-    });
-    let slots = slots.collect::<Result<Vec<_>, _>>()?;
+    let (listeners, slots) = ports.complete(&config, &mut survivors);
     let stats = admin::server::bind(&home.stats_socket())?;
     let estate = Estate {
         lock: lock.as_fd().try_clone_to_owned()?,
@@ -194,8 +197,9 @@ async fn start(
         let listen = Listen { address, ..*listen };
         info!("listening on {listen}, {} workers, run directory {}", config.workers, home.path().display());
     }
-    let muster = Muster { config, source, key, listeners, handoff, stats, estate, lanes, lane_events, seed };
-    Ok((Crew::new(muster, slots, survivors), lock))
+    let upkeep = Upkeep::new(home, lock, config.token_key.is_none().then(|| key.clone()), clock::now());
+    let muster = Muster { config, source, key, listeners, handoff, stats, estate, upkeep, lanes, lane_events, seed };
+    Ok(Crew::new(muster, slots, survivors))
 }
 
 /// What each lane starts with. `shared` is for all of them: it says which call is whose.

@@ -4,14 +4,16 @@
 //! dispatcher takes SIP, and one UDP socket for each MGCP listener. They outlive the worker: what arrives between two
 //! workers waits in them.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use tracing::warn;
 
+use super::survivors::Survivors;
 use crate::config::{Config, Service};
-use crate::handoff::frame::{PassedSocket, SocketRole};
+use crate::handoff::frame::{Bypass, PassedSocket, SocketRole};
 use crate::ids::{ListenerId, WorkerId};
 use crate::net::bind::BindError;
 use crate::net::udp::Buffers;
@@ -121,12 +123,17 @@ impl SlotSockets {
         let wanted = |ip: &IpAddr| SocketAddr::new(*ip, config.sip_port(slot));
         let ips = config.sip_ips();
         let missing = ips.iter().filter(|ip| !self.sip.iter().any(|pair| is_meant(pair.address, wanted(ip))));
-        let bound = missing.map(|ip| Pair::bind(wanted(ip))).collect::<Result<Vec<_>, _>>()?;
+        let bind = |ip| Pair::bind(wanted(ip)).map_err(|error| error.chosen_with("--worker-ports"));
+        let bound = missing.map(bind).collect::<Result<Vec<_>, _>>()?;
         let mgcp = config.mgcp_addresses(slot, &listeners.addresses());
         let mut own: Vec<Option<Own>> = Vec::new();
         for (listener, wanted) in &mgcp {
             let is_there = self.mgcp.iter().any(|own| is_meant(own.udp.local_addr(), *wanted));
-            let bind = || Ok(Own { listener: *listener, udp: udp::Socket::bind(*wanted, Buffers::SIGNALLING)? });
+            let bind = || {
+                let bound = udp::Socket::bind(*wanted, Buffers::SIGNALLING);
+                let udp = bound.map_err(|error| error.chosen_with(mgcp_flag(config, *listener)))?;
+                Ok(Own { listener: *listener, udp })
+            };
             own.push(if is_there { None } else { Some(bind()?) });
         }
         self.sip.retain(|pair| ips.iter().any(|ip| is_meant(pair.address, wanted(ip))));
@@ -240,6 +247,42 @@ impl SlotSockets {
     }
 }
 
+/// All that a start binds: nothing of it is in use by a worker of an earlier dispatcher, or was given back by it.
+#[derive(Debug)]
+pub struct Ports {
+    listeners: Listeners,
+    /// Of the slots whose worker has not come back.
+    slots: BTreeMap<WorkerId, SlotSockets>,
+}
+
+impl Ports {
+    /// Binds what neither the service manager has `given` nor a worker has brought back: all of it or none.
+    ///
+    /// # Errors
+    ///
+    /// An address cannot be had.
+    pub fn bind(config: &Config, given: &[udp::Socket], found: &Survivors) -> Result<Self, BindError> {
+        let returned = found.listeners.iter().chain(given).map(udp::Socket::try_clone);
+        // One that cannot be duplicated is bound anew, which says what is wrong.
+        let listeners = Listeners::bind(config, returned.filter_map(Result::ok).collect())?;
+        let missing = config.slots().filter(|slot| !found.has(*slot));
+        let slots = missing.map(|slot| Ok((slot, SlotSockets::bind(config, &listeners, slot)?)));
+        Ok(Ports { slots: slots.collect::<Result<_, BindError>>()?, listeners })
+    }
+
+    /// The listeners, and the sockets of all slots there must be, those of survivors among them.
+    pub fn complete(self, config: &Config, survivors: &mut Survivors) -> (Listeners, Vec<SlotSockets>) {
+        let Ports { listeners, mut slots } = self;
+        let all = (0..config.workers.max(survivors.slots())).map(WorkerId);
+        let all = all.map(|slot| match survivors.take_sockets(slot) {
+            Some(sockets) => sockets.numbered(config, &listeners, slot),
+            None => slots.remove(&slot).unwrap_or_default(),
+        });
+        let all = all.collect();
+        (listeners, all)
+    }
+}
+
 /// What a worker that comes back gives to the new dispatcher.
 #[derive(Debug)]
 pub struct Returned {
@@ -283,6 +326,14 @@ impl Returned {
             return Err(io::Error::other("no socket of its slot came"));
         }
         Ok(Returned { listeners, slot: SlotSockets { sip: pairs, mgcp } })
+    }
+}
+
+/// What a slot's MGCP socket beside a listener is chosen with.
+fn mgcp_flag(config: &Config, listener: u16) -> &'static str {
+    match config.mgcp_of(usize::from(listener)).bypass {
+        Bypass::Domain => "`addresses` of its `mgcp` rule",
+        Bypass::Relay | Bypass::Port => "--worker-mgcp-ports",
     }
 }
 

@@ -5,6 +5,8 @@
 //! ones, in which datagrams wait meanwhile; so nothing may be bound before they have given them back. Who is there is
 //! told by the locks in the run directory, which the kernel lets go of when their holder ends.
 
+mod patience;
+
 use std::collections::BTreeSet;
 use std::io;
 use std::time::Duration;
@@ -12,9 +14,10 @@ use std::time::Duration;
 use rustix::process::Signal;
 use tokio::io::unix::AsyncFd;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, interval, sleep_until, timeout};
+use tokio::time::{Instant, interval, sleep, timeout};
 use tracing::{debug, info, warn};
 
+use self::patience::Patience;
 use super::admission::{self, Evidence, Resumed};
 use super::child;
 use super::greeting::{self, Account, NoHello};
@@ -25,14 +28,16 @@ use crate::handoff::frame::Hello;
 use crate::ids::{TokenKey, WorkerId};
 use crate::net::process::{Holder, LockFile, Process};
 use crate::net::unix::{SeqListener, SeqPacket};
-use crate::net::{udp, watch};
+use crate::net::{clock, udp, watch};
 
-/// The workers try every 50 ms; one that has not come after this time hangs.
-const WITHIN: Duration = Duration::from_secs(1);
 /// How long one that has come may take to tell what it has.
 const TELL_WITHIN: Duration = Duration::from_secs(1);
 /// How often locks are looked at: their holder may end meanwhile.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// Each lock makes the next look later, so that the looks leave time for what is looked for.
+const LOOK_EACH: Duration = Duration::from_micros(250);
+/// A worker whose lock's file was removed makes it anew when it loses its dispatcher: in a moment.
+const LOCKED_WITHIN: Duration = Duration::from_secs(1);
 /// Strangers that may talk at the same time, beside the workers that are awaited.
 const STRANGERS: usize = 16;
 /// A process that is killed is gone after this time, unless the kernel itself hangs.
@@ -72,6 +77,11 @@ impl Survivors {
         self.workers.first().map(|survivor| survivor.resumed.key.clone())
     }
 
+    /// Whether the worker of a slot has come back.
+    pub fn has(&self, slot: WorkerId) -> bool {
+        self.workers.iter().any(|survivor| survivor.resumed.worker == slot)
+    }
+
     /// The sockets of a slot, where its worker has come back.
     pub fn take_sockets(&mut self, slot: WorkerId) -> Option<SlotSockets> {
         let survivor = self.workers.iter_mut().find(|survivor| survivor.resumed.worker == slot)?;
@@ -84,34 +94,6 @@ impl Survivors {
     }
 }
 
-/// Waits for the workers whose locks are held, at most a second, and ends those that do not come. `keys` are the run
-/// directory's; none where they have been lost.
-///
-/// # Errors
-///
-/// The run directory cannot be read, or the handoff socket cannot be watched.
-pub async fn gather(
-    home: &RunDir,
-    handoff: SeqListener,
-    keys: &[TokenKey],
-) -> Result<(SeqListener, Survivors), GatherError> {
-    let mut gathering = Gathering {
-        home,
-        keys: keys.to_vec(),
-        awaited: home.held_slots()?.into_iter().collect(),
-        found: Survivors::default(),
-    };
-    if gathering.awaited.is_empty() {
-        return Ok((handoff, gathering.found));
-    }
-    let names: Vec<String> = gathering.awaited.iter().map(WorkerId::to_string).collect();
-    info!("workers of an earlier dispatcher live and are awaited: {}", names.join(", "));
-    let handoff = watch::readable(handoff).map_err(|(_, error)| error)?;
-    gathering.wait(&handoff).await?;
-    gathering.end_the_missing().await;
-    Ok((handoff.into_inner(), gathering.found))
-}
-
 /// Why nobody can be waited for.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
@@ -122,8 +104,11 @@ pub enum GatherError {
     Kernel(#[from] io::Error),
 }
 
-struct Gathering<'h> {
+/// The wait for workers, and who has come.
+#[derive(Debug)]
+pub struct Gathering<'h> {
     home: &'h RunDir,
+    handoff: AsyncFd<SeqListener>,
     keys: Vec<TokenKey>,
     awaited: BTreeSet<WorkerId>,
     found: Survivors,
@@ -131,50 +116,125 @@ struct Gathering<'h> {
 
 type Told = Result<(SeqPacket, Account), (SeqPacket, NoHello)>;
 
-impl Gathering<'_> {
-    async fn wait(&mut self, handoff: &AsyncFd<SeqListener>) -> io::Result<()> {
-        let deadline = Instant::now() + WITHIN;
+impl<'h> Gathering<'h> {
+    /// Begins at the handoff socket `handoff`. `keys` are the run directory's; none where they have been lost.
+    ///
+    /// # Errors
+    ///
+    /// The run directory cannot be read, or the handoff socket cannot be watched.
+    pub fn begin(home: &'h RunDir, handoff: SeqListener, keys: &[TokenKey]) -> Result<Self, GatherError> {
+        let awaited = home.held_slots()?.into_iter().collect();
+        let handoff = watch::readable(handoff).map_err(|(_, error)| error)?;
+        Ok(Gathering { home, handoff, keys: keys.to_vec(), awaited, found: Survivors::default() })
+    }
+
+    /// Waits for the workers whose locks are held, and ends those that do not come.
+    ///
+    /// # Errors
+    ///
+    /// The handoff socket is broken.
+    pub async fn await_holders(&mut self) -> Result<(), GatherError> {
+        if self.awaited.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<String> = self.awaited.iter().map(WorkerId::to_string).collect();
+        info!("workers of an earlier dispatcher live and are awaited: {}", names.join(", "));
+        let missing_after = self.wait().await?;
+        self.end_the_missing(missing_after).await;
+        Ok(())
+    }
+
+    /// Waits for workers that hold a port and have made their lock anew only now: its file was removed while they ran. False
+    /// when there are none.
+    ///
+    /// # Errors
+    ///
+    /// As [`Gathering::begin`].
+    pub async fn await_latecomers(&mut self) -> Result<bool, GatherError> {
+        let deadline = Instant::now() + LOCKED_WITHIN;
+        let before = self.found.workers.len();
+        while self.awaited.is_empty() {
+            let held = self.home.held_slots()?;
+            self.awaited = held.into_iter().filter(|slot| !self.found.has(*slot)).collect();
+            if self.awaited.is_empty() && Instant::now() >= deadline {
+                return Ok(false);
+            }
+            sleep(LOOK_EVERY).await;
+        }
+        self.await_holders().await?;
+        Ok(self.found.workers.len() > before)
+    }
+
+    /// Who has come so far.
+    pub const fn found(&self) -> &Survivors {
+        &self.found
+    }
+
+    /// Ends it.
+    pub fn end(self) -> (SeqListener, Survivors) {
+        (self.handoff.into_inner(), self.found)
+    }
+
+    /// Waits until all have come or patience is over; tells how long it lasted.
+    async fn wait(&mut self) -> io::Result<Duration> {
+        let began = clock::now();
+        let (mut patience, all) = (Patience::new(began), self.awaited.len());
         let mut talks: JoinSet<Told> = JoinSet::new();
-        let mut look = interval(LOOK_EVERY);
+        let mut look = interval(LOOK_EVERY + LOOK_EACH * u32::try_from(all).unwrap_or(u32::MAX));
         while !self.awaited.is_empty() {
+            let left = patience.until(self.awaited.len(), all.max(self.awaited.len())).since(clock::now());
+            if left.is_zero() {
+                break;
+            }
             tokio::select! {
-                link = accept(handoff) => {
-                    let link = link?;
-                    if talks.len() >= STRANGERS + self.awaited.len() {
-                        greeting::goodbye(&link, "too many workers are introducing themselves; try again");
-                    } else if is_ours(&link) {
-                        talks.spawn(greeting::account(link, TELL_WITHIN));
+                link = accept(&self.handoff) => self.hear(link?, &mut talks),
+                Some(Ok(told)) = talks.join_next() => {
+                    if self.on_told(told) {
+                        patience.on_arrival(clock::now());
                     }
                 }
-                Some(Ok(told)) = talks.join_next() => self.on_told(told),
                 _ = look.tick() => {
                     let is_held = |slot: &WorkerId| self.holder(*slot).is_some();
                     let ended: Vec<WorkerId> = self.awaited.iter().copied().filter(|slot| !is_held(slot)).collect();
                     self.awaited.retain(|slot| !ended.contains(slot));
                 }
-                () = sleep_until(deadline) => break,
+                () = sleep(left) => {}
             }
         }
-        // Who is in the middle of a sentence may end it.
+        // Who has knocked is on the way, and who is in the middle of a sentence may end it.
+        while let Some(link) = self.handoff.get_ref().accept()? {
+            self.hear(link, &mut talks);
+        }
         while let Some(told) = talks.join_next().await {
             if let Ok(told) = told {
                 self.on_told(told);
             }
         }
-        Ok(())
+        Ok(clock::now().since(began))
     }
 
-    fn on_told(&mut self, told: Told) {
+    /// Hears who has connected.
+    fn hear(&self, link: SeqPacket, talks: &mut JoinSet<Told>) {
+        if talks.len() >= STRANGERS + self.awaited.len() {
+            greeting::goodbye(&link, "too many workers are introducing themselves; try again");
+        } else if is_ours(&link) {
+            talks.spawn(greeting::account(link, TELL_WITHIN));
+        }
+    }
+
+    /// Judges what one has told. True when it is a worker that is back.
+    fn on_told(&mut self, told: Told) -> bool {
         let (link, account) = match told {
             Ok(told) => told,
             Err((link, reason)) => {
                 warn!("a worker is not let in: {reason}");
-                return greeting::goodbye(&link, &reason.to_string());
+                greeting::goodbye(&link, &reason.to_string());
+                return false;
             }
         };
         if admission::claimed(&account.hello).is_none() {
             self.found.outsiders.push((link, account.hello));
-            return;
+            return false;
         }
         match self.readmit(&link, account) {
             Ok((resumed, process, returned, hello, brought)) => {
@@ -188,10 +248,12 @@ impl Gathering<'_> {
                 self.found.listeners.extend(returned.listeners);
                 let sockets = returned.slot;
                 self.found.workers.push(Survivor { resumed, link, process, hello, brought, sockets });
+                true
             }
             Err(reason) => {
                 warn!("a worker is not let in: {reason}");
                 greeting::goodbye(&link, &reason);
+                false
             }
         }
     }
@@ -210,7 +272,7 @@ impl Gathering<'_> {
             keys: &self.keys,
         };
         let resumed = admission::readmit(&hello, &evidence).map_err(|refusal| refusal.to_string())?;
-        if !self.awaited.contains(&resumed.worker) {
+        if self.found.has(resumed.worker) {
             return Err(format!("{} is back already", resumed.worker));
         }
         let process = Process::open(hello.pid).map_err(|error| format!("{}: {error}", resumed.worker))?;
@@ -226,8 +288,9 @@ impl Gathering<'_> {
         Ok((resumed, process, returned, hello, brought))
     }
 
-    /// Ends those that hold a slot and have not come: they serve nobody, and their sockets are needed.
-    async fn end_the_missing(&mut self) {
+    /// Ends those that hold a slot and have not come in `waited`: they serve nobody, and their sockets are needed.
+    async fn end_the_missing(&mut self, waited: Duration) {
+        let mut ends = JoinSet::new();
         for worker in std::mem::take(&mut self.awaited) {
             let process = match LockFile::holding_process(&worker_lock(self.home.path(), worker)) {
                 Ok(process) => process,
@@ -239,8 +302,11 @@ impl Gathering<'_> {
                 }
             };
             let pid = process.pid();
-            warn!(%worker, pid, "has not come back within {WITHIN:?} and is killed; its calls end");
-            if let Err(error) = end(process).await {
+            warn!(%worker, pid, "has not come back within {waited:.1?} and is killed; its calls end");
+            ends.spawn(async move { (worker, pid, end(process).await) });
+        }
+        while let Some(ended) = ends.join_next().await {
+            if let Ok((worker, pid, Err(error))) = ended {
                 warn!(%worker, pid, "cannot be ended: {error}");
             }
         }

@@ -20,6 +20,7 @@ use super::desk;
 use super::giving::Estate;
 use super::roster::{self, Handover, Roster, Seat, Told, layout};
 use super::sockets::{Listeners, SlotSockets};
+use super::upkeep::Upkeep;
 use super::{StartError, lane_setups};
 use crate::admin::run_dir::{RunDir, own_uid};
 use crate::admin::server::StatsListener;
@@ -105,7 +106,7 @@ pub(super) struct Heir {
 ///
 /// # Errors
 /// It cannot be; that dispatcher serves on.
-pub(super) async fn take_over(home: &RunDir, config: Config, source: Source) -> Result<(Crew, LockFile), StartError> {
+pub(super) async fn take_over(home: &RunDir, config: Config, source: Source) -> Result<Crew, StartError> {
     let run_dir = || home.path().to_owned();
     let link = match SeqPacket::connect(&home.handoff_socket()) {
         Err(UnixError::Nobody { .. }) => return Err(TakeoverError::Nobody { run_dir: run_dir() }.into()),
@@ -169,10 +170,12 @@ pub(super) async fn take_over(home: &RunDir, config: Config, source: Source) -> 
         notify::inherit(socket, watchdog);
     }
     let workers = heirs.iter().filter(|heir| heir.process.is_some()).count() + outsiders.len();
-    let muster = Muster { config, source, key, listeners, handoff, stats, estate, lanes, lane_events, seed };
+    let kept = config.token_key.is_none().then(|| key.clone());
+    let upkeep = Upkeep::new(home, lock, kept, clock::now());
+    let muster = Muster { config, source, key, listeners, handoff, stats, estate, upkeep, lanes, lane_events, seed };
     let crew = Crew::inherit(muster, started, heirs, outsiders, more);
     info!("taken over from process {pid}, with {workers} workers; nothing was read for {} µs", paused.as_micros());
-    Ok((crew, lock))
+    Ok(crew)
 }
 
 /// Has every lane take its state.

@@ -9,8 +9,8 @@ use crate::handoff::frame::{Frame, FrameBuilder, HOLDING_AT_ONCE, Hello, Record,
 use crate::time::Time;
 use crate::worker::link::{LinkEnd, Received};
 
-/// A dispatcher binds and starts before it welcomes; one that takes longer hangs, and the next may not.
-const WELCOME_WITHIN: Duration = Duration::from_secs(10);
+/// A dispatcher waits for a thousand workers, binds and starts before it welcomes; one that takes longer hangs.
+const WELCOME_WITHIN: Duration = Duration::from_secs(60);
 
 /// A conference: since when it is open, and its name.
 pub(super) type Conference = (Time, Box<[u8]>);

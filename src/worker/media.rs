@@ -334,7 +334,8 @@ impl Media {
             return Err(Unopened::Share);
         }
         let open = |port: u16| -> Result<Socket, Unopened> {
-            let socket = Socket::bind(SocketAddr::new(ip, port), Buffers::MEDIA)?;
+            let bound = Socket::bind(SocketAddr::new(ip, port), Buffers::MEDIA);
+            let socket = bound.map_err(|error| error.chosen_with("--rtp-ports"))?;
             let token = Token(RTP_TOKENS + usize::from(port));
             self.registry.register(&mut SourceFd(&socket.as_raw_fd()), token, Interest::READABLE)?;
             Ok(socket)

@@ -35,6 +35,7 @@ mod report;
 mod screen;
 mod settings;
 mod size;
+mod slot_lock;
 mod sources;
 mod stage;
 mod streams;

@@ -5,18 +5,15 @@ pub(super) mod gateway;
 mod reading;
 mod reunion;
 
-use std::path::Path;
-use std::thread;
 use std::time::Duration;
 
 use mio::{Token, Waker};
 
-use crate::admin::run_dir::worker_lock;
 use crate::call::gateway::LookupKey;
 use crate::call::{CallKey, Identity, Limits, ResolveKey, Timers, Uas};
 use crate::handoff::frame::{DrainMode, Report};
-use crate::ids::{TokenKey, WorkerId};
-use crate::net::process::{LockError, LockFile, descriptor_limit};
+use crate::ids::TokenKey;
+use crate::net::process::descriptor_limit;
 use crate::net::resolve::{Limits as Lookups, Resolver};
 use crate::net::udp::{Batch, Socket};
 use crate::net::{clock, host, random};
@@ -32,7 +29,8 @@ use crate::worker::media::{Media, RTP_TOKENS};
 use crate::worker::mgcp::Mgcp;
 use crate::worker::orphan::Next;
 use crate::worker::screen::Screen;
-use crate::worker::settings::{Link, Settings, WorkerError};
+use crate::worker::settings::{Settings, WorkerError};
+use crate::worker::slot_lock::SlotLock;
 use crate::worker::sources::{SIGNALS, Sources};
 use crate::worker::streams::{self, STREAM_TOKENS, Streams};
 use crate::worker::tie::Tie;
@@ -48,8 +46,6 @@ const OWN_TCP: usize = 1 << 9;
 const OWN_MGCP: usize = 1 << 10;
 /// Sockets of each kind that a slot can have.
 const SOCKETS: usize = 1 << 8;
-/// The lock of a slot is free this soon after its last holder has ended.
-const LOCK_WITHIN: Duration = Duration::from_secs(1);
 /// A name that takes longer is given up: the BYE's own time is 32 s.
 const LOOKUP_WITHIN: Duration = Duration::from_secs(8);
 
@@ -62,7 +58,7 @@ const LOOKUP_WITHIN: Duration = Duration::from_secs(8);
 pub fn run(settings: Settings, application: impl Application) -> Result<(), WorkerError> {
     let sources = Sources::new(rank_of)?;
     // Before the slot's sockets come: who has them has the lock, and a new dispatcher waits for its holder.
-    let lock = lock_slot(&settings)?;
+    let lock = SlotLock::take(&settings)?;
     let (tie, own) = Tie::new(LinkEnd::join(&settings, &sources.poll)?, &sources.poll)?;
     Worker::new(sources, lock, tie, own, settings, application)?.run()
 }
@@ -76,28 +72,11 @@ fn rank_of(source: Token) -> Rank {
     }
 }
 
-/// The lock of the slot that a dispatcher has started this worker for.
-fn lock_slot(settings: &Settings) -> Result<Option<LockFile>, WorkerError> {
-    // Who comes by itself has ports of its own.
-    let name = settings.name.as_deref().filter(|_| matches!(settings.link, Link::Inherited(_)));
-    let slot = name.and_then(|name| name.parse::<WorkerId>().ok());
-    let run_dir = settings.handoff.as_deref().and_then(Path::parent);
-    let (Some(slot), Some(run_dir)) = (slot, run_dir) else { return Ok(None) };
-    let path = worker_lock(run_dir, slot);
-    let deadline = clock::now() + LOCK_WITHIN;
-    loop {
-        match LockFile::take(&path) {
-            Err(LockError::Held { .. }) if clock::now() < deadline => thread::sleep(Duration::from_millis(20)),
-            taken => return Ok(Some(taken?)),
-        }
-    }
-}
-
 /// Everything a worker process has.
 struct Worker<A> {
     sources: Sources,
     /// Held as long as the sockets of a slot are; a worker that came by itself has its own.
-    slot: Option<LockFile>,
+    slot: Option<SlotLock>,
     settings: Settings,
     tie: Tie,
     holdings: Holdings,
@@ -139,7 +118,7 @@ enum Meanwhile {
 impl<A: Application> Worker<A> {
     fn new(
         sources: Sources,
-        lock: Option<LockFile>,
+        lock: Option<SlotLock>,
         tie: Tie,
         ports: OwnPorts,
         settings: Settings,
@@ -227,6 +206,9 @@ impl<A: Application> Worker<A> {
             }
             let Worker { sources, uas, streams, .. } = &mut self;
             streams.handle_timeout(now, |conn| uas.carries_call(conn), |listener| sources.add(listener));
+            if let Some(slot) = &mut self.slot {
+                slot.handle_timeout(now);
+            }
             self.on_found(now);
             self.carry_out();
             if self.is_over(now) {
@@ -245,6 +227,7 @@ impl<A: Application> Worker<A> {
             self.application.poll_timeout(),
             self.streams.poll_timeout(),
             self.resolver.poll_timeout(),
+            self.slot.as_ref().map(SlotLock::poll_timeout),
         ];
         all.into_iter().flatten().min()
     }

@@ -1,6 +1,7 @@
 //! The dispatcher dies and is started again: its workers outlive it, and come back with their calls and their sockets.
 
 mod calls;
+mod cleaned;
 mod faults;
 mod settings;
 

@@ -63,7 +63,9 @@ impl<A: Application> Worker<A> {
         self.uas.on_dispatcher_lost();
         self.mgcp.gateway.on_dispatcher_lost();
         if !self.tie.stage.is_stopping() {
-            if self.slot.is_some() {
+            if let Some(slot) = &mut self.slot {
+                // The next dispatcher looks for it before anything else.
+                slot.restore();
                 self.tie.listeners.stamp_arrivals();
             } else {
                 // A new dispatcher does not wait for who came by itself, and could not bind them: what still has to leave
@@ -79,6 +81,9 @@ impl<A: Application> Worker<A> {
     /// Links to a new dispatcher and begins to tell it what there is.
     pub(super) fn come_back(&mut self, now: Time) -> io::Result<Comeback> {
         let path = self.settings.handoff.as_deref().ok_or(io::ErrorKind::NotFound)?;
+        if let Some(slot) = &mut self.slot {
+            slot.restore();
+        }
         let link = LinkEnd::connect(path, &self.sources.poll)?;
         let hello = Hello { draining: self.uas.is_draining(), ..self.settings.hello() };
         let hello = self.tie.hello_again(&self.report(now), hello);

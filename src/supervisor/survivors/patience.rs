@@ -1,0 +1,68 @@
+//! How long the workers of an earlier dispatcher are waited for, as a value.
+//!
+//! Each tries every 50 ms. A thousand of them on a few cores take their turns, and one that has not had its turn yet is
+//! not to be taken for one that hangs: as long as somebody comes, the rest is waited for.
+
+use std::time::Duration;
+
+use crate::time::Time;
+
+/// With nobody coming for this time, who is missing hangs.
+const QUIET: Duration = Duration::from_secs(1);
+/// Each worker that is still missing makes the quiet longer: so much of the machine's time goes to the others' tries.
+const QUIET_EACH: Duration = Duration::from_millis(2);
+/// For each worker, the wait as a whole may be longer by this; callers wait meanwhile.
+const EACH: Duration = Duration::from_millis(25);
+
+/// The wait for workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    began: Time,
+    /// When somebody came last.
+    last: Time,
+}
+
+impl Patience {
+    /// Begins to wait.
+    pub const fn new(now: Time) -> Self {
+        Patience { began: now, last: now }
+    }
+
+    /// One has come.
+    pub fn on_arrival(&mut self, now: Time) {
+        self.last = now;
+    }
+
+    /// When it is over, with `missing` of `all` still to come.
+    pub fn until(&self, missing: usize, all: usize) -> Time {
+        let each = |time: Duration, count: usize| time.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX));
+        let quiet = self.last + QUIET + each(QUIET_EACH, missing);
+        quiet.min(self.began + QUIET + each(EACH, all))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000;
+
+    #[test]
+    fn one_that_hangs_costs_a_second_and_a_thousand_that_come_are_waited_for() {
+        let mut patience = Patience::new(Time(0));
+        assert_eq!(patience.until(1, 1), Time(1_002 * MS));
+        assert_eq!(patience.until(1_024, 1_024), Time(3_048 * MS), "they take their turns");
+        patience.on_arrival(Time(3_000 * MS));
+        assert_eq!(patience.until(1_023, 1_024), Time(6_046 * MS), "one has come, and others will");
+        assert_eq!(patience.until(1, 1_024), Time(4_002 * MS), "the last one hangs");
+    }
+
+    #[test]
+    fn callers_do_not_wait_for_ever() {
+        let mut patience = Patience::new(Time(0));
+        patience.on_arrival(Time(26_000 * MS));
+        assert_eq!(patience.until(500, 1_024), Time(26_600 * MS));
+        patience.on_arrival(Time(1_000 * MS));
+        assert_eq!(patience.until(1, 2), Time(1_050 * MS));
+    }
+}
