@@ -15,7 +15,7 @@ pub struct Dispatch {
     /// Configuration file (TOML); a reload reads it again.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Number of workers to run [default: 1]
+    /// Number of workers to run; 0: workers of your own come to the handoff socket [default: 1]
     #[arg(long, value_name = "N", value_parser = number::<u16>, allow_negative_numbers = true)]
     workers: Option<u16>,
     /// Directory of the stats and handoff sockets [default: /run/pointsman where it can be made, else

@@ -8,6 +8,7 @@ mod dispatch;
 mod drain;
 mod explain;
 mod flags;
+mod forget;
 mod log;
 mod maint;
 mod output;
@@ -69,6 +70,8 @@ enum Command {
     Ready(ready::Flags),
     /// Take workers out of service: as drain, and their absence is no fault.
     Maint(maint::Flags),
+    /// Miss workers no longer that came by themselves and died.
+    Forget(forget::Flags),
     /// Tell what was decided about a call, and why.
     Explain(explain::Flags),
     /// Have the dispatcher read its configuration file again (SIGHUP does the same).
@@ -92,6 +95,7 @@ fn main() -> ExitCode {
         Command::Drain(flags) => drain::run(&flags),
         Command::Ready(flags) => ready::run(&flags),
         Command::Maint(flags) => maint::run(&flags),
+        Command::Forget(flags) => forget::run(&flags),
         Command::Explain(flags) => explain::run(flags),
         Command::Reload(flags) => reload::run(&flags),
         Command::Check(flags) => check::run(flags),

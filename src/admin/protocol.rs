@@ -31,6 +31,11 @@ pub enum Command {
         /// Its state from now on.
         admin: AdminState,
     },
+    /// Misses a worker no longer that came by itself and died.
+    Forget {
+        /// The worker.
+        worker: WorkerId,
+    },
     /// What was decided about a call.
     Explain {
         /// Its Call-ID.
@@ -41,7 +46,7 @@ pub enum Command {
 }
 
 /// The commands, as they are shown to somebody who gave another.
-pub const COMMANDS: [&str; 9] = [
+pub const COMMANDS: [&str; 10] = [
     "load",
     "workers",
     "counters",
@@ -49,6 +54,7 @@ pub const COMMANDS: [&str; 9] = [
     "drain WORKER",
     "ready WORKER",
     "maint WORKER",
+    "forget WORKER",
     "explain CALL-ID",
     "reload",
 ];
@@ -83,7 +89,7 @@ impl Command {
     pub fn to_line(&self) -> String {
         let mut request = Request { command: self.word().to_owned(), worker: None, call_id: None };
         match self {
-            Command::Set { worker, .. } => request.worker = Some(worker.to_string()),
+            Command::Set { worker, .. } | Command::Forget { worker } => request.worker = Some(worker.to_string()),
             Command::Explain { call_id } => request.call_id = Some(call_id.clone()),
             _ => {}
         }
@@ -98,6 +104,7 @@ impl Command {
             Command::Counters => "counters",
             Command::Watch => "watch",
             Command::Set { admin, .. } => admin.label(),
+            Command::Forget { .. } => "forget",
             Command::Explain { .. } => "explain",
             Command::Reload => "reload",
         }
@@ -105,7 +112,7 @@ impl Command {
 
     fn of(word: &str, worker: Option<&str>, call_id: Option<&str>) -> Result<Command, NotACommand> {
         let set = |admin| -> Result<Command, NotACommand> {
-            let name = worker.ok_or(NotACommand::NoWorker(admin))?;
+            let name = worker.ok_or(NotACommand::NoWorker(admin.label()))?;
             Ok(Command::Set { worker: name.parse()?, admin })
         };
         let command = match word {
@@ -117,10 +124,11 @@ impl Command {
             "drain" => set(AdminState::Drain)?,
             "ready" => set(AdminState::Ready)?,
             "maint" => set(AdminState::Maint)?,
+            "forget" => Command::Forget { worker: worker.ok_or(NotACommand::NoWorker("forget"))?.parse()? },
             "explain" => Command::Explain { call_id: call_id.ok_or(NotACommand::NoCallId)?.to_owned() },
             _ => return Err(NotACommand::Unknown(word.chars().take(40).collect())),
         };
-        let takes_worker = matches!(command, Command::Set { .. });
+        let takes_worker = matches!(command, Command::Set { .. } | Command::Forget { .. });
         let takes_call = matches!(command, Command::Explain { .. });
         if (worker.is_some() && !takes_worker) || (call_id.is_some() && !takes_call) {
             return Err(NotACommand::Argument(command.word()));
@@ -156,8 +164,8 @@ pub enum NotACommand {
     #[error("no such command: `{0}`")]
     Unknown(String),
     /// The worker's name is missing.
-    #[error("`{}` needs a worker's name, such as w2", .0.label())]
-    NoWorker(AdminState),
+    #[error("`{0}` needs a worker's name, such as w2")]
+    NoWorker(&'static str),
     /// What stands there is not one.
     #[error(transparent)]
     Worker(#[from] NotAWorkerName),
@@ -195,6 +203,13 @@ pub enum Reply {
         worker: String,
         /// Its state now.
         admin: AdminState,
+    },
+    /// To `forget`.
+    Forgotten {
+        /// The worker's name.
+        worker: String,
+        /// Always true.
+        forgotten: bool,
     },
     /// To `explain`.
     Explain(Explained),
@@ -273,6 +288,7 @@ mod tests {
             ("drain w2", r#"{"command":"drain","worker":"w2"}"#, set(2, AdminState::Drain)),
             ("ready w0", r#"{"worker":"w0","command":"ready"}"#, set(0, AdminState::Ready)),
             ("maint w10", r#"{"command":"maint","worker":"w10"}"#, set(10, AdminState::Maint)),
+            ("forget w4", r#"{"command":"forget","worker":"w4"}"#, Command::Forget { worker: WorkerId(4) }),
             (
                 "explain a84b4c76e66710@pc33.atlanta.com",
                 r#"{"command":"explain","call_id":"a84b4c76e66710@pc33.atlanta.com"}"#,
@@ -300,7 +316,7 @@ mod tests {
     fn each_line_that_is_no_command_says_why() {
         assert_eq!(parse("laod"), Err(NotACommand::Unknown("laod".into())));
         assert_eq!(parse("LOAD"), Err(NotACommand::Unknown("LOAD".into())));
-        assert_eq!(parse("drain"), Err(NotACommand::NoWorker(AdminState::Drain)));
+        assert_eq!(parse("drain"), Err(NotACommand::NoWorker("drain")));
         assert_eq!(parse("drain worker2"), Err(NotACommand::Worker(NotAWorkerName("worker2".into()))));
         assert_eq!(parse("explain"), Err(NotACommand::NoCallId));
         assert_eq!(parse("load w2"), Err(NotACommand::Argument("load")));

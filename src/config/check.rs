@@ -24,7 +24,9 @@ impl Config {
     pub fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         let streams = self.rtp_ports(WorkerId(0)).pairs();
-        if streams < self.capacity {
+        if self.workers == 0 {
+            notes.push("workers: none is started; calls get 503 until one comes to the handoff socket".to_owned());
+        } else if streams < self.capacity {
             notes.push(format!(
                 "rtp-ports: {} leaves each of {} workers {streams} media streams, fewer than its capacity of {}",
                 self.rtp_ports, self.workers, self.capacity
@@ -72,9 +74,6 @@ impl Settings {
 
     fn fill_in(&self) -> Result<Config, Fault> {
         let workers = self.workers.unwrap_or(1);
-        if workers == 0 {
-            return Err(Fault::of("workers", "0 workers can serve nobody; give at least 1"));
-        }
         if workers > MAX_WORKERS {
             return Err(Fault::of(
                 "workers",
@@ -253,8 +252,11 @@ fn weights(given: Option<&BTreeMap<String, u32>>, workers: u16) -> Result<BTreeM
         let slot: WorkerId =
             name.parse().map_err(|error: crate::ids::NotAWorkerName| Fault::of(&key, error.to_string()))?;
         if slot.0 >= workers {
-            let last = WorkerId(workers - 1);
-            return Err(Fault::of(&key, format!("there is no such worker; the last of {workers} is {last}")));
+            let words = match workers.checked_sub(1).map(WorkerId) {
+                Some(last) => format!("there is no such worker; the last of {workers} is {last}"),
+                None => "there is no such worker: none is started".to_owned(),
+            };
+            return Err(Fault::of(&key, words));
         }
         if *weight == 0 {
             return Err(Fault::of(&key, format!("0 is no weight; to keep sessions away use `pointsman drain {slot}`")));
@@ -320,7 +322,7 @@ fn check_ports(config: &Config) -> Result<(), Fault> {
 
 /// The ports FIRST, FIRST+1, … of all slots; `None` when the kernel chooses them.
 fn slot_ports(key: &str, first: u16, workers: u16) -> Result<Option<PortRange>, Fault> {
-    if first == 0 {
+    if first == 0 || workers == 0 {
         return Ok(None);
     }
     let last = u32::from(first) + u32::from(workers) - 1;

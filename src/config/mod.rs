@@ -52,7 +52,7 @@ pub const MAX_WORKERS: u16 = 1024;
 /// The checked configuration of a dispatcher. The keys are described at [`Settings`], under the same names.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// Number of worker slots, 1 to [`MAX_WORKERS`].
+    /// Number of worker slots, 0 to [`MAX_WORKERS`].
     pub workers: u16,
     /// The run directory as given; `None`: the first default that can be made.
     pub run_dir: Option<PathBuf>,
@@ -145,9 +145,22 @@ impl Config {
     /// The range is split evenly over the slots. When a reload changes their number, workers that run keep the ports
     /// they were given until they restart, so two may share some; a port in use is passed over.
     pub fn rtp_ports(&self, slot: WorkerId) -> PortRange {
-        let span = self.rtp_ports.pairs() / u32::from(self.workers) * 2;
-        let first = u32::from(self.rtp_ports.first_even()) + span * u32::from(slot.0 % self.workers);
+        let slots = self.workers.max(1);
+        let span = self.rtp_ports.pairs() / u32::from(slots) * 2;
+        let first = u32::from(self.rtp_ports.first_even()) + span * u32::from(slot.0 % slots);
         PortRange { first: first as u16, last: (first + span - 1) as u16 }
+    }
+
+    /// First and last RTP port for workers that come by themselves: the wider range beside the slots' own. They share it
+    /// with each other and with whoever else is on the host; a port in use is passed over.
+    pub fn rtp_ports_beside(&self) -> PortRange {
+        const UNPRIVILEGED: u16 = 1024;
+        let PortRange { first, last } = self.rtp_ports;
+        let below = PortRange { first: UNPRIVILEGED, last: first.saturating_sub(1).max(UNPRIVILEGED) };
+        let above = PortRange { first: last.saturating_add(1), last: u16::MAX };
+        let wider = if above.pairs() >= below.pairs() { above } else { below };
+        let first = u32::from(wider.first_even());
+        PortRange { first: first as u16, last: (first + wider.pairs() * 2 - 1) as u16 }
     }
 
     /// A worker's weight, 1 unless the configuration names another.

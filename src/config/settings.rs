@@ -20,7 +20,8 @@ use crate::handoff::frame::ReplyFrom;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Settings {
-    /// Number of workers to run, 1 to 1024. Default 1. A reload may change it.
+    /// Number of workers to run, 0 to 1024; with 0, workers of your own come to the handoff socket, and calls get 503 until
+    /// one has. Default 1. A reload may change it.
     pub workers: Option<u16>,
     /// Directory of the stats and handoff sockets, the locks and the key; mode 0700. Default: `/run/pointsman` where
     /// it can be made, else `$XDG_RUNTIME_DIR/pointsman`, else `/tmp/pointsman-UID`.

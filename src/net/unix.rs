@@ -348,8 +348,8 @@ impl UnixError {
     }
 }
 
-/// More would only wait: 16 links may be without a name at a time.
-const BACKLOG: i32 = 64;
+/// All workers there can be come back to a new dispatcher at the same moment; who finds no place tries again and again.
+const BACKLOG: i32 = 1024;
 const FLAGS: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
 const DESCRIPTOR_SPACE: usize = rustix::cmsg_space!(ScmRights(DESCRIPTORS));
 

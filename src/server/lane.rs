@@ -319,8 +319,8 @@ impl Lane {
     fn read_links(&mut self, now: Time) {
         for _ in 0..FRAMES_A_TURN {
             let Some(worker) = self.switch.take_readable_link() else { break };
-            if let LinkRead::Over(why) = self.switch.read_link(worker, now) {
-                self.on_link_lost(worker, why);
+            if let LinkRead::Over(parting, why) = self.switch.read_link(worker, now) {
+                self.on_link_lost(worker, parting, why);
             }
         }
     }
@@ -370,18 +370,18 @@ impl Lane {
             match self.switch.read_link(worker, now) {
                 LinkRead::Frame => {}
                 LinkRead::Nothing => break,
-                LinkRead::Over(why) => return self.on_link_lost(worker, why),
+                LinkRead::Over(parting, why) => return self.on_link_lost(worker, parting, why),
             }
         }
-        self.on_link_lost(worker, why.to_owned());
+        self.on_link_lost(worker, Parting::Lost, why.to_owned());
     }
 
-    fn on_link_lost(&mut self, worker: WorkerId, why: String) {
+    fn on_link_lost(&mut self, worker: WorkerId, parting: Parting, why: String) {
         let lost = self.switch.on_link_lost(worker, clock::now());
         let Some(incarnation) = lost else { return };
         self.serve_vacant(worker);
         // The control side is gone only when the process ends.
-        let _ = self.control.send(Event::LinkLost { worker, incarnation, why });
+        let _ = self.control.send(Event::LinkLost { worker, incarnation, parting, why });
     }
 
     /// Reads the slot's own sockets until a successor is there, so that nobody meets silence. One lane does it for all.
@@ -555,8 +555,9 @@ impl Lane {
                         }
                     }
                     Err(error) => {
-                        let incarnation = joined.incarnation;
-                        let _ = self.control.send(Event::LinkLost { worker, incarnation, why: error.to_string() });
+                        let (incarnation, parting) = (joined.incarnation, Parting::Lost);
+                        let why = error.to_string();
+                        let _ = self.control.send(Event::LinkLost { worker, incarnation, parting, why });
                     }
                 }
             }
@@ -584,7 +585,9 @@ impl Lane {
             }
             Command::Admin { worker, admin, drain_within } => self.switch.set_admin(worker, admin, drain_within),
             Command::Reload { rules, insert, workers } => self.switch.reload(*rules, insert, workers, now),
-            Command::HangUp { worker } => self.on_link_lost(worker, "it was silent for too long".to_owned()),
+            Command::HangUp { worker } => {
+                self.on_link_lost(worker, Parting::Lost, "it was silent for too long".to_owned());
+            },
             Command::Stop { within } => self.switch.stop(within),
             Command::Retire { worker, within } => self.switch.retire(worker, within),
             Command::Resume => self.resume(),

@@ -129,6 +129,15 @@ pub enum Command {
     },
 }
 
+/// How a link ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parting {
+    /// The worker said goodbye.
+    Goodbye,
+    /// It did not.
+    Lost,
+}
+
 /// What a lane tells the control side.
 #[derive(Debug)]
 pub enum Event {
@@ -138,6 +147,8 @@ pub enum Event {
         worker: WorkerId,
         /// Which life of it: a successor may be there already.
         incarnation: Incarnation,
+        /// Whether the worker wanted it.
+        parting: Parting,
         /// Why, for the log.
         why: String,
     },

@@ -84,7 +84,7 @@ pub enum LinkRead {
     /// There is nothing to read now.
     Nothing,
     /// The link is over, and why.
-    Over(String),
+    Over(Parting, String),
 }
 
 impl<C: Channel> Switch<C> {
@@ -237,9 +237,9 @@ impl<C: Channel> Switch<C> {
         let Some(link) = self.hands.links.get_mut(worker) else { return LinkRead::Nothing };
         let length = match link.read(&mut self.frame) {
             Ok(None) => return LinkRead::Nothing,
-            Ok(Some(0)) => return LinkRead::Over("the worker closed it".to_owned()),
+            Ok(Some(0)) => return LinkRead::Over(Parting::Lost, "the worker closed it".to_owned()),
             Ok(Some(length)) => length,
-            Err(error) => return LinkRead::Over(error.to_string()),
+            Err(error) => return LinkRead::Over(Parting::Lost, error.to_string()),
         };
         self.hands.links.on_event(worker, true, false);
         let Switch { hands, dispatch, frame, returned, refused, resumed, .. } = self;
@@ -279,8 +279,10 @@ impl<C: Channel> Switch<C> {
         }
         self.go_on_chains(now);
         match read {
-            Err(error) => LinkRead::Over(format!("it sent what is no frame: {error}")),
-            Ok(()) => goodbye.map_or(LinkRead::Frame, |said| LinkRead::Over(format!("it said goodbye: {said}"))),
+            Err(error) => LinkRead::Over(Parting::Lost, format!("it sent what is no frame: {error}")),
+            Ok(()) => goodbye.map_or(LinkRead::Frame, |said| {
+                LinkRead::Over(Parting::Goodbye, format!("it said goodbye: {said}"))
+            }),
         }
     }
 

@@ -77,6 +77,20 @@ pub enum Refusal {
     },
 }
 
+/// What is known of a place behind the configured slots, for one who has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Vacancy {
+    /// Nobody has it.
+    Free,
+    /// Somebody is there.
+    Taken,
+    /// Its worker is gone without a goodbye.
+    Left {
+        /// Whether it looks like the one who has come: the same name and program.
+        alike: bool,
+    },
+}
+
 /// A place for a worker that came by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Admitted {
@@ -164,14 +178,14 @@ fn proven<'k>(hello: &Hello, worker: WorkerId, keys: &'k [TokenKey]) -> Option<(
     (incarnation.bits() == bits).then(|| keys.iter().find(is_it)).flatten().map(|key| (incarnation, key))
 }
 
-/// Decides where a worker goes. `configured` slots belong to the dispatcher's own workers; `taken` tells which of the
-/// places behind them are in use.
+/// Decides where a worker goes. `configured` slots belong to the dispatcher's own workers; `vacancy` tells of the places
+/// behind them.
 pub fn admit(
     hello: &Hello,
     origin: Origin,
     configured: u16,
     key: &TokenKey,
-    taken: impl Fn(WorkerId) -> bool,
+    vacancy: impl Fn(WorkerId) -> Vacancy,
 ) -> Result<Admitted, Refusal> {
     let services = Services::named(&hello.services);
     if services.is_empty() {
@@ -194,14 +208,19 @@ pub fn admit(
             if services.sip && !hello.ports.iter().any(|port| port.service == "sip" && port.address.port() != 0) {
                 return Err(Refusal::NoPort);
             }
-            let free = || (configured..=u16::MAX).map(WorkerId).take(OUTSIDERS).filter(|worker| !taken(*worker));
+            let all = || (configured..=u16::MAX).map(WorkerId).take(OUTSIDERS).map(|worker| (worker, vacancy(worker)));
+            let free = || all().filter(|(_, vacancy)| *vacancy != Vacancy::Taken).map(|(worker, _)| worker);
             // One that was here before goes on as it was, so that what carries its token still finds it.
             let former = free().find_map(|worker| {
                 let (incarnation, _) = proven(hello, worker, std::slice::from_ref(key))?;
                 Some(Admitted { worker, incarnation: Some(incarnation) })
             });
-            let new = || free().next().map(|worker| Admitted { worker, incarnation: None });
-            former.or_else(new).ok_or(Refusal::Crowded)
+            // A successor takes the place of the one who died; places of the dead go to others only when none is free.
+            let with = |wanted| all().find(|(_, vacancy)| *vacancy == wanted).map(|(worker, _)| worker);
+            let successor = || with(Vacancy::Left { alike: true });
+            let new = || with(Vacancy::Free).or_else(|| with(Vacancy::Left { alike: false }));
+            let fresh = || successor().or_else(new).map(|worker| Admitted { worker, incarnation: None });
+            former.or_else(fresh).ok_or(Refusal::Crowded)
         }
     }
 }
@@ -237,34 +256,44 @@ mod tests {
         Admitted { worker: WorkerId(worker), incarnation: None }
     }
 
+    fn admitted(
+        hello: &Hello,
+        origin: Origin,
+        configured: u16,
+        key: &TokenKey,
+        taken: impl Fn(WorkerId) -> bool,
+    ) -> Result<Admitted, Refusal> {
+        admit(hello, origin, configured, key, |worker| if taken(worker) { Vacancy::Taken } else { Vacancy::Free })
+    }
+
     #[test]
     fn a_child_gets_its_own_slot_and_no_other() {
         let origin = Origin::Child(WorkerId(2));
         let named = |name: &str| Hello { name: Some(name.into()), ..Hello::default() };
-        assert_eq!(admit(&Hello::default(), origin, 4, &KEY, |_| true), Ok(at(2)));
-        assert_eq!(admit(&named("w2"), origin, 4, &KEY, |_| true), Ok(at(2)));
-        assert_eq!(admit(&named("w1"), origin, 4, &KEY, |_| false), Err(Refusal::ForeignSlot { claimed: "w1".into() }));
+        assert_eq!(admitted(&Hello::default(), origin, 4, &KEY, |_| true), Ok(at(2)));
+        assert_eq!(admitted(&named("w2"), origin, 4, &KEY, |_| true), Ok(at(2)));
+        assert_eq!(admitted(&named("w1"), origin, 4, &KEY, |_| false), Err(Refusal::ForeignSlot { claimed: "w1".into() }));
     }
 
     #[test]
     fn an_outsider_gets_the_first_free_place_behind_the_configured_ones() {
-        assert_eq!(admit(&outsider(), Origin::Outsider, 4, &KEY, |worker| worker.0 < 6), Ok(at(6)));
+        assert_eq!(admitted(&outsider(), Origin::Outsider, 4, &KEY, |worker| worker.0 < 6), Ok(at(6)));
         let named = Hello { name: Some("gpu-box".into()), ..outsider() };
-        assert_eq!(admit(&named, Origin::Outsider, 4, &KEY, |_| false), Ok(at(4)));
+        assert_eq!(admitted(&named, Origin::Outsider, 4, &KEY, |_| false), Ok(at(4)));
     }
 
     #[test]
     fn an_outsider_that_claims_a_slot_is_refused() {
         let hello = Hello { name: Some("w0".into()), ..outsider() };
         assert_eq!(
-            admit(&hello, Origin::Outsider, 4, &KEY, |_| false),
+            admitted(&hello, Origin::Outsider, 4, &KEY, |_| false),
             Err(Refusal::ForeignSlot { claimed: "w0".into() })
         );
     }
 
     #[test]
     fn impossible_hellos_are_refused_with_their_reason() {
-        let judge = |hello: Hello| admit(&hello, Origin::Outsider, 1, &KEY, |_| false);
+        let judge = |hello: Hello| admitted(&hello, Origin::Outsider, 1, &KEY, |_| false);
         assert_eq!(judge(Hello::default()), Err(Refusal::NoPort));
         assert_eq!(judge(Hello { services: vec!["h248".into()], ..outsider() }), Err(Refusal::NoService));
         let gateway = Hello { services: vec!["mgcp".into()], ports: Vec::new(), ..outsider() };
@@ -273,7 +302,7 @@ mod tests {
         assert_eq!(judge(both), Err(Refusal::NoPort));
         assert_eq!(judge(Hello { capacity: Some(0), ..outsider() }), Err(Refusal::Capacity(0)));
         assert_eq!(judge(Hello { capacity: Some(u32::MAX), ..outsider() }), Err(Refusal::Capacity(u32::MAX)));
-        assert_eq!(admit(&outsider(), Origin::Outsider, 1, &KEY, |_| true), Err(Refusal::Crowded));
+        assert_eq!(admitted(&outsider(), Origin::Outsider, 1, &KEY, |_| true), Err(Refusal::Crowded));
     }
 
     #[test]
@@ -284,8 +313,23 @@ mod tests {
         let judge = |hello: &Hello| admit(hello, Origin::Outsider, 4, &KEY, |_| false);
         assert_eq!(judge(&back), Ok(Admitted { worker: WorkerId(5), incarnation: Some(life) }));
         assert_eq!(judge(&Hello { incarnation: Some(78), ..back.clone() }), Ok(at(4)), "a guess is a new worker");
-        let taken = admit(&back, Origin::Outsider, 4, &KEY, |worker| worker.0 == 5);
+        let taken = admitted(&back, Origin::Outsider, 4, &KEY, |worker| worker.0 == 5);
         assert_eq!(taken, Ok(at(4)), "its place has another by now");
+    }
+
+    #[test]
+    fn a_successor_takes_the_place_of_the_one_that_died_and_others_only_where_none_is_free() {
+        let left = |alike: bool| {
+            move |worker: WorkerId| match worker.0 {
+                4 => Vacancy::Taken,
+                5 => Vacancy::Left { alike },
+                _ => Vacancy::Free,
+            }
+        };
+        assert_eq!(admit(&outsider(), Origin::Outsider, 4, &KEY, left(true)), Ok(at(5)));
+        assert_eq!(admit(&outsider(), Origin::Outsider, 4, &KEY, left(false)), Ok(at(6)));
+        let full = |worker: WorkerId| if worker.0 == 7 { Vacancy::Left { alike: false } } else { Vacancy::Taken };
+        assert_eq!(admit(&outsider(), Origin::Outsider, 4, &KEY, full), Ok(at(7)));
     }
 
     fn survivor() -> Hello {
@@ -308,37 +352,37 @@ mod tests {
     #[test]
     fn a_worker_of_an_earlier_dispatcher_comes_back_by_lock_and_secret() {
         let resumed = Resumed { worker: WorkerId(2), incarnation: Incarnation::new(77), key: KEY };
-        assert_eq!(readmit(&survivor(), &evidence(&[KEY])), Ok(resumed.clone()));
+        assert_eq!(readmitted(&survivor(), &evidence(&[KEY])), Ok(resumed.clone()));
         let newer = TokenKey::new([4; 32]);
-        assert_eq!(readmit(&survivor(), &evidence(&[newer, KEY])), Ok(resumed.clone()), "the key before");
+        assert_eq!(readmitted(&survivor(), &evidence(&[newer, KEY])), Ok(resumed.clone()), "the key before");
         let elsewhere = Evidence { peer: None, ..evidence(&[KEY]) };
-        assert_eq!(readmit(&survivor(), &elsewhere), Ok(resumed), "its number says nothing here");
+        assert_eq!(readmitted(&survivor(), &elsewhere), Ok(resumed), "its number says nothing here");
     }
 
     #[test]
     fn a_worker_whose_lock_was_cleaned_away_comes_back_by_its_process_and_its_secret() {
         let unlocked = Evidence { holder: None, ..evidence(&[KEY]) };
-        assert_eq!(readmit(&survivor(), &unlocked).map(|resumed| resumed.worker), Ok(WorkerId(2)));
+        assert_eq!(readmitted(&survivor(), &unlocked).map(|resumed| resumed.worker), Ok(WorkerId(2)));
         let guess = Hello { secret: Some(1), ..survivor() };
-        assert_eq!(readmit(&guess, &unlocked), Err(Refusal::ForeignSecret(WorkerId(2))));
+        assert_eq!(readmitted(&guess, &unlocked), Err(Refusal::ForeignSecret(WorkerId(2))));
     }
 
     #[test]
     fn a_worker_gives_back_the_key_that_was_lost_and_no_other() {
         let keeper = Hello { key: Some(KEY), ..survivor() };
-        assert_eq!(readmit(&keeper, &evidence(&[])).map(|resumed| resumed.key), Ok(KEY));
+        assert_eq!(readmitted(&keeper, &evidence(&[])).map(|resumed| resumed.key), Ok(KEY));
         let refused = Err(Refusal::ForeignSecret(WorkerId(2)));
-        assert_eq!(readmit(&survivor(), &evidence(&[])), refused);
+        assert_eq!(readmitted(&survivor(), &evidence(&[])), refused);
         let foreign = Hello { key: Some(TokenKey::new([9; 32])), ..survivor() };
-        assert_eq!(readmit(&foreign, &evidence(&[])), refused);
+        assert_eq!(readmitted(&foreign, &evidence(&[])), refused);
         // While the run directory has a key, nobody's word replaces it.
         let other = TokenKey::new([4; 32]);
-        assert_eq!(readmit(&keeper, &evidence(std::slice::from_ref(&other))), refused);
+        assert_eq!(readmitted(&keeper, &evidence(std::slice::from_ref(&other))), refused);
     }
 
     #[test]
     fn a_lie_of_one_that_says_it_comes_back_is_refused_with_its_reason() {
-        let judge = |hello: Hello| readmit(&hello, &evidence(&[KEY]));
+        let judge = |hello: Hello| readmitted(&hello, &evidence(&[KEY]));
         let foreign = Err(Refusal::ForeignSecret(WorkerId(2)));
         assert_eq!(judge(Hello { secret: Some(1), ..survivor() }), foreign);
         assert_eq!(judge(Hello { secret: None, ..survivor() }), foreign);
@@ -355,7 +399,7 @@ mod tests {
         assert_eq!(judge(Hello { sessions: 11, ..survivor() }), count("sessions", 11));
         assert_eq!(judge(Hello { transactions: 1 << 21, ..survivor() }), count("transactions", 1 << 21));
         assert_eq!(judge(Hello { conferences: 1 << 17, ..survivor() }), count("conferences", 1 << 17));
-        let with = |change: Evidence<'_>| readmit(&survivor(), &change);
+        let with = |change: Evidence<'_>| readmitted(&survivor(), &change);
         let not_it = |holder| Err(Refusal::NotTheHolder { slot: WorkerId(2), holder });
         assert_eq!(with(Evidence { peer: Some(1), ..evidence(&[KEY]) }), not_it(Some(4711)));
         assert_eq!(with(Evidence { holder: None, peer: None, ..evidence(&[KEY]) }), not_it(None));

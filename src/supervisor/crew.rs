@@ -6,7 +6,6 @@
 mod arrivals;
 mod mgcp;
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -23,7 +22,7 @@ use super::child;
 use super::giving::{Asked, Estate};
 use super::manager::Manager;
 use super::roster::Seat;
-use super::slot::{Phase, Restart, Slot};
+use super::slot::{self, Phase, Restart, Slot};
 use super::sockets::{Listeners, SlotSockets};
 use super::survivors::{Survivor, Survivors};
 use super::taking::Heir;
@@ -41,7 +40,7 @@ use crate::net::clock;
 use crate::net::process::{self, Process};
 use crate::net::unix::{SeqListener, SeqPacket};
 use crate::pack::packed;
-use crate::server;
+use crate::server::{self, Parting};
 use crate::time::Time;
 
 /// A child has this long from its start to its `Hello`.
@@ -204,9 +203,17 @@ pub struct Outsider {
     pub(super) address: SocketAddr,
     /// All its addresses.
     addresses: Vec<SocketAddr>,
+    /// The name it gave itself.
+    name: Option<String>,
+    /// The program it said it is.
+    program: String,
+    /// What the operator wants of it.
+    pub(super) admin: Admin,
+    /// Whether it is gone without a goodbye: it is shown as down until it comes back, or is forgotten.
+    pub(super) is_down: bool,
 }
 
-packed!(Outsider { pid, incarnation, address, addresses });
+packed!(Outsider { pid, incarnation, address, addresses, name, program, admin, is_down });
 
 /// An orderly stop in progress.
 #[derive(Clone, Copy, Debug)]
@@ -361,14 +368,14 @@ impl Crew {
     }
 
     fn poll_timeout(&self) -> Option<Time> {
-        let restarts = self.places.iter().filter_map(|place| place.slot.poll_timeout());
+        let starts = slot::next_start(self.places.iter().map(|place| place.slot));
         let others = [
             self.give_until(),
             Some(self.upkeep.poll_timeout()),
             self.manager.poll_timeout().filter(|_| self.asked.is_none()),
             self.stopping.map(|stopping| stopping.kill_at),
         ];
-        restarts.chain(others.into_iter().flatten()).min()
+        starts.into_iter().chain(others.into_iter().flatten()).min()
     }
 
     /// Keeps the run directory's files fresh. Whoever takes over gets the lock that is there now.
@@ -431,12 +438,11 @@ impl Crew {
     }
 
     fn start_due(&mut self, now: Time) {
-        for at in 0..self.places.len() {
-            let due = self.places[at].slot.poll_timeout().is_some_and(|due| due <= now);
-            if due && self.stopping.is_none() {
-                self.start(WorkerId(at as u16), now);
-            }
+        if self.is_stopping() {
+            return;
         }
+        let due: Vec<usize> = slot::to_start(self.places.iter().map(|place| place.slot), now).collect();
+        due.into_iter().for_each(|at| self.start(WorkerId(at as u16), now));
     }
 
     fn start(&mut self, worker: WorkerId, now: Time) {
@@ -511,7 +517,9 @@ impl Crew {
 
     pub(super) fn on_lane_event(&mut self, event: server::Event) {
         match event {
-            server::Event::LinkLost { worker, incarnation, why } => self.on_link_lost(worker, incarnation, &why),
+            server::Event::LinkLost { worker, incarnation, parting, why } => {
+                self.on_link_lost(worker, incarnation, parting, &why);
+            }
             server::Event::Hung { worker, incarnation } => self.on_hung(worker, incarnation),
         }
     }
@@ -533,18 +541,22 @@ impl Crew {
         }
     }
 
-    fn on_link_lost(&mut self, worker: WorkerId, incarnation: Incarnation, why: &str) {
+    fn on_link_lost(&mut self, worker: WorkerId, incarnation: Incarnation, parting: Parting, why: &str) {
         // The other lanes' links to that life are of no use any more.
         self.lanes.send(|_| server::Command::EndLink { worker, incarnation });
-        if let Entry::Occupied(outsider) = self.outsiders.entry(worker) {
-            // Another lane said so before, and somebody else has come.
-            if outsider.get().incarnation != incarnation {
+        if let Some(outsider) = self.outsiders.get_mut(&worker) {
+            // Another lane said so before, and somebody else may have come.
+            if outsider.incarnation != incarnation || outsider.is_down {
                 return;
             }
-            let outsider = outsider.remove();
-            warn!(%worker, pid = outsider.pid, "left: {why}");
-            // What the operator said was said of this one; its place goes to somebody else.
-            self.order(worker, Admin::Ready);
+            let pid = outsider.pid;
+            if parting == Parting::Lost {
+                outsider.is_down = true;
+                warn!(%worker, pid, "died: {why}; it is missed until it comes back, or `pointsman forget {worker}`");
+                return;
+            }
+            info!(%worker, pid, "left: {why}");
+            self.forget(worker);
             return;
         }
         let Some(place) = self.places.get_mut(usize::from(worker.0)) else { return };
@@ -555,6 +567,13 @@ impl Crew {
         // A worker without its link can do no more good, and must be gone before its successor gets the sockets.
         debug!(%worker, pid = leash.pid(), "its link ended: {why}");
         child::kill(leash);
+    }
+
+    /// Gives the place of a worker that came by itself to whoever comes next. What the operator said was said of the one
+    /// that had it.
+    pub(super) fn forget(&mut self, worker: WorkerId) {
+        self.outsiders.remove(&worker);
+        self.order(worker, Admin::Ready);
     }
 
     /// A worker of an earlier dispatcher goes on under this one.

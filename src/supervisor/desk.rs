@@ -42,6 +42,7 @@ impl Crew {
                 })
             }
             Command::Set { worker, admin } => Ok(self.set_admin(worker, admin)),
+            Command::Forget { worker } => Ok(self.forget_worker(worker)),
             Command::Reload => Ok(self.reload().map_or_else(Reply::error, Reply::from)),
         };
         answer.unwrap_or_else(Reply::error)
@@ -53,7 +54,8 @@ impl Crew {
         let LaneLoad { mut workers, totals } = lanes.into_iter().reduce(LaneLoad::plus).unwrap_or_default();
         let now = clock::now();
         // Configured workers are shown from the first moment, also those that never came up.
-        workers.resize_with(workers.len().max(self.places.len()), WorkerLoad::default);
+        let last = self.outsiders.last_key_value().map_or(0, |(worker, _)| usize::from(worker.0) + 1);
+        workers.resize_with(workers.len().max(self.places.len()).max(last), WorkerLoad::default);
         for (at, load) in workers.iter_mut().enumerate() {
             self.complete(WorkerId(at as u16), load);
         }
@@ -77,7 +79,11 @@ impl Crew {
     fn complete(&self, worker: WorkerId, load: &mut WorkerLoad) {
         load.name = worker.to_string();
         if let Some(outsider) = self.outsiders.get(&worker) {
-            load.pid = Some(outsider.pid);
+            load.pid = Some(outsider.pid).filter(|_| !outsider.is_down);
+            load.admin = AdminState::from(outsider.admin);
+            if outsider.is_down {
+                load.state = State::Down;
+            }
             (load.address, load.port) = (outsider.address.ip(), outsider.address.port());
             return;
         }
@@ -118,6 +124,9 @@ impl Crew {
             AdminState::Drain => Admin::Drain,
             AdminState::Maint => Admin::Maint,
         };
+        if let Some(outsider) = self.outsiders.get_mut(&worker) {
+            outsider.admin = admin;
+        }
         if let Some(place) = self.places.get_mut(usize::from(worker.0)) {
             if place.leaving {
                 return Reply::error(format_args!(
@@ -130,6 +139,26 @@ impl Crew {
         info!(%worker, "{} by order", state.label());
         self.order(worker, admin);
         Reply::Set { worker: worker.to_string(), admin: state }
+    }
+
+    /// Has a worker that came by itself and died missed no longer.
+    fn forget_worker(&mut self, worker: WorkerId) -> Reply {
+        match self.outsiders.get(&worker) {
+            Some(outsider) if !outsider.is_down => Reply::error(format_args!(
+                "{worker} is here, as process {}; stop that, and it is forgotten by itself",
+                outsider.pid
+            )),
+            Some(_) => {
+                info!(%worker, "forgotten by order");
+                self.forget(worker);
+                Reply::Forgotten { worker: worker.to_string(), forgotten: true }
+            }
+            None if usize::from(worker.0) < self.places.len() => Reply::error(format_args!(
+                "{worker} is one of the dispatcher's own; with `maint {worker}` its absence is no fault, and `workers` \
+                 says how many there are"
+            )),
+            None => Reply::no_such_worker(worker, self.places.len()),
+        }
     }
 
     /// Has the lane treat a worker so, and tell it.

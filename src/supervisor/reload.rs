@@ -77,6 +77,8 @@ impl Crew {
         orders.into_iter().for_each(|(worker, admin)| self.order(worker, admin));
         for sockets in more {
             let worker = WorkerId(self.places.len() as u16);
+            // One that is missed there has its place taken.
+            self.outsiders.remove(&worker);
             self.add_place(sockets, now);
             // The lane may still see the last worker of an earlier slot of that number, which was told to drain.
             self.order(worker, Admin::Ready);
@@ -87,7 +89,7 @@ impl Crew {
     /// Binds the sockets of slots that are new, before anything is changed.
     fn bind_more(&self, new: &Config) -> Result<Vec<SlotSockets>, ReloadError> {
         let added = || new.slots().skip(self.places.len());
-        if let Some(taken) = added().find(|slot| self.outsiders.contains_key(slot)) {
+        if let Some(taken) = added().find(|slot| self.outsiders.get(slot).is_some_and(|it| !it.is_down)) {
             return Err(ReloadError::Taken(taken));
         }
         Ok(added().map(|slot| SlotSockets::bind(new, &self.listeners, slot)).collect::<Result<_, _>>()?)

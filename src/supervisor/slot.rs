@@ -182,6 +182,25 @@ impl Slot {
     }
 }
 
+/// Workers on their way at once, at most: a thousand started in one moment would all be late for their welcome.
+const STARTING_AT_ONCE: usize = 32;
+
+/// The slots, by number, whose workers are to be started now.
+pub fn to_start(slots: impl Iterator<Item = Slot> + Clone, now: Time) -> impl Iterator<Item = usize> {
+    let is_due = move |slot: &Slot| slot.poll_timeout().is_some_and(|due| due <= now);
+    let room = room(slots.clone());
+    slots.enumerate().filter(move |(_, slot)| is_due(slot)).map(|(at, _)| at).take(room)
+}
+
+/// When [`to_start`] has something; `None` also while as many as may be are on their way.
+pub fn next_start(slots: impl Iterator<Item = Slot> + Clone) -> Option<Time> {
+    if room(slots.clone()) == 0 { None } else { slots.filter_map(|slot| slot.poll_timeout()).min() }
+}
+
+fn room(slots: impl Iterator<Item = Slot>) -> usize {
+    STARTING_AT_ONCE.saturating_sub(slots.filter(|slot| matches!(slot.phase, Phase::Starting { .. })).count())
+}
+
 /// The wait after `deaths` earlier deaths in a row.
 fn back_off(deaths: u32) -> Duration {
     match deaths.checked_sub(1) {
@@ -200,6 +219,21 @@ mod tests {
         slot.on_started(4711, Time(started));
         slot.on_up(Time(started));
         slot.on_death(Time(started + lived)).unwrap()
+    }
+
+    #[test]
+    fn a_thousand_workers_are_not_started_in_one_moment() {
+        let mut slots = [Slot::new(Time(0)); 100];
+        let start = |slots: &mut [Slot]| {
+            let due: Vec<usize> = to_start(slots.iter().copied(), Time(0)).collect();
+            due.iter().for_each(|at| slots[*at].on_started(1, Time(0)));
+            due
+        };
+        assert_eq!(start(&mut slots), (0..32).collect::<Vec<_>>());
+        assert_eq!((start(&mut slots), next_start(slots.iter().copied())), (Vec::new(), None));
+        slots[7].on_up(Time(0));
+        assert_eq!(next_start(slots.iter().copied()), Some(Time(0)));
+        assert_eq!(start(&mut slots), [32]);
     }
 
     #[test]

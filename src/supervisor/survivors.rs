@@ -42,6 +42,8 @@ const LOCKED_WITHIN: Duration = Duration::from_secs(1);
 const STRANGERS: usize = 16;
 /// A process that is killed is gone after this time, unless the kernel itself hangs.
 const GONE_WITHIN: Duration = Duration::from_secs(5);
+/// Many at once take longer.
+const GONE_EACH: Duration = Duration::from_millis(20);
 
 /// A worker that has come back and waits for its welcome.
 #[derive(Debug)]
@@ -112,6 +114,8 @@ pub struct Gathering<'h> {
     keys: Vec<TokenKey>,
     awaited: BTreeSet<WorkerId>,
     found: Survivors,
+    /// How often latecomers are still waited for.
+    tries: u8,
 }
 
 type Told = Result<(SeqPacket, Account), (SeqPacket, NoHello)>;
@@ -125,7 +129,7 @@ impl<'h> Gathering<'h> {
     pub fn begin(home: &'h RunDir, handoff: SeqListener, keys: &[TokenKey]) -> Result<Self, GatherError> {
         let awaited = home.held_slots()?.into_iter().collect();
         let handoff = watch::readable(handoff).map_err(|(_, error)| error)?;
-        Ok(Gathering { home, handoff, keys: keys.to_vec(), awaited, found: Survivors::default() })
+        Ok(Gathering { home, handoff, keys: keys.to_vec(), awaited, found: Survivors::default(), tries: 2 })
     }
 
     /// Waits for the workers whose locks are held, and ends those that do not come.
@@ -139,20 +143,23 @@ impl<'h> Gathering<'h> {
         }
         let names: Vec<String> = self.awaited.iter().map(WorkerId::to_string).collect();
         info!("workers of an earlier dispatcher live and are awaited: {}", names.join(", "));
-        let missing_after = self.wait().await?;
-        self.end_the_missing(missing_after).await;
+        let waited = self.wait().await?;
+        self.end_the_missing(waited).await;
         Ok(())
     }
 
     /// Waits for workers that hold a port and have made their lock anew only now: its file was removed while they ran. False
-    /// when there are none.
+    /// when there are none, or when they have been waited for twice.
     ///
     /// # Errors
     ///
     /// As [`Gathering::begin`].
     pub async fn await_latecomers(&mut self) -> Result<bool, GatherError> {
+        if self.tries == 0 {
+            return Ok(false);
+        }
+        self.tries -= 1;
         let deadline = Instant::now() + LOCKED_WITHIN;
-        let before = self.found.workers.len();
         while self.awaited.is_empty() {
             let held = self.home.held_slots()?;
             self.awaited = held.into_iter().filter(|slot| !self.found.has(*slot)).collect();
@@ -162,7 +169,7 @@ impl<'h> Gathering<'h> {
             sleep(LOOK_EVERY).await;
         }
         self.await_holders().await?;
-        Ok(self.found.workers.len() > before)
+        Ok(true)
     }
 
     /// Who has come so far.
@@ -291,6 +298,7 @@ impl<'h> Gathering<'h> {
     /// Ends those that hold a slot and have not come in `waited`: they serve nobody, and their sockets are needed.
     async fn end_the_missing(&mut self, waited: Duration) {
         let mut ends = JoinSet::new();
+        let within = GONE_WITHIN + GONE_EACH * u32::try_from(self.awaited.len()).unwrap_or(u32::MAX);
         for worker in std::mem::take(&mut self.awaited) {
             let process = match LockFile::holding_process(&worker_lock(self.home.path(), worker)) {
                 Ok(process) => process,
@@ -303,7 +311,7 @@ impl<'h> Gathering<'h> {
             };
             let pid = process.pid();
             warn!(%worker, pid, "has not come back within {waited:.1?} and is killed; its calls end");
-            ends.spawn(async move { (worker, pid, end(process).await) });
+            ends.spawn(async move { (worker, pid, end(process, within).await) });
         }
         while let Some(ended) = ends.join_next().await {
             if let Ok((worker, pid, Err(error))) = ended {
@@ -340,7 +348,7 @@ fn is_ours(link: &SeqPacket) -> bool {
 }
 
 /// Kills a process and waits for its end: what it held is free then.
-async fn end(process: Process) -> io::Result<()> {
+async fn end(process: Process, within: Duration) -> io::Result<()> {
     process.signal(Signal::KILL)?;
-    timeout(GONE_WITHIN, child::until_end(process)).await.map_err(|_| io::ErrorKind::TimedOut.into())
+    timeout(within, child::until_end(process)).await.map_err(|_| io::ErrorKind::TimedOut.into())
 }

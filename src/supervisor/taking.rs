@@ -150,7 +150,7 @@ pub(super) async fn take_over(home: &RunDir, config: Config, source: Source) -> 
         return Err(TakeoverError::from(Broken::Unexpected("given")).into());
     };
     let (Handover { paused_at, outsiders, .. }, states) = sort_states(descriptors, &mut buffers)?;
-    if let Some((taken, _)) = outsiders.iter().find(|(worker, _)| added.contains(worker)) {
+    if let Some((taken, _)) = outsiders.iter().find(|(worker, it)| !it.is_down && added.contains(worker)) {
         let why = format!("workers: {taken} is taken by a worker that came by itself; end that one first");
         return Err(TakeoverError::Refused(why).into());
     }
@@ -169,7 +169,7 @@ pub(super) async fn take_over(home: &RunDir, config: Config, source: Source) -> 
     if let Some(Told { socket, watchdog }) = manager {
         notify::inherit(socket, watchdog);
     }
-    let workers = heirs.iter().filter(|heir| heir.process.is_some()).count() + outsiders.len();
+    let workers = heirs.iter().filter(|heir| heir.process.is_some()).count() + outsiders.iter().filter(|(_, it)| !it.is_down).count();
     let kept = config.token_key.is_none().then(|| key.clone());
     let upkeep = Upkeep::new(home, lock, kept, clock::now());
     let muster = Muster { config, source, key, listeners, handoff, stats, estate, upkeep, lanes, lane_events, seed };

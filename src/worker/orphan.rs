@@ -1,4 +1,4 @@
-//! What a worker does without a dispatcher, as a value: it looks for a new one every 50 ms, and leaves when it has had
+//! What a worker does without a dispatcher, as a value: it looks for a new one again and again, and leaves when it has had
 //! neither call nor dispatcher for 30 s.
 //!
 //! A slot's worker keeps its duplicates of the well-known sockets all that time: closed by every worker, they would take
@@ -10,6 +10,8 @@ use crate::time::Time;
 
 /// A dispatcher that starts again waits for a second: time for twenty tries.
 const TRY_EVERY: Duration = Duration::from_millis(50);
+/// Workers of higher slots try more rarely: a thousand that tried 20 times a second would take the time that calls need.
+const TRY_EVERY_EACH: Duration = Duration::from_micros(250);
 /// A dispatcher that has refused us does so again, most likely.
 const AFTER_REFUSAL: Duration = Duration::from_secs(1);
 /// With neither call nor dispatcher a worker leaves after this time.
@@ -18,6 +20,8 @@ const ALONE_FOR: Duration = Duration::from_secs(30);
 /// A worker without a dispatcher.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Orphan {
+    /// How often a dispatcher is looked for; `None`: never.
+    every: Option<Duration>,
     /// When a dispatcher is looked for next; `None`: never, or not while one is spoken to.
     try_at: Option<Time>,
     /// Since when there has been no call either.
@@ -38,9 +42,14 @@ pub(super) enum Next {
 }
 
 impl Orphan {
-    /// The dispatcher is gone. One that cannot come back only ends its calls.
-    pub(super) fn new(can_return: bool, now: Time) -> Self {
-        Orphan { try_at: can_return.then_some(now), alone_since: None, refused: None }
+    /// The dispatcher is gone; a new one is looked for so often. `None`: one that cannot come back only ends its calls.
+    pub(super) fn new(every: Option<Duration>, now: Time) -> Self {
+        Orphan { every, try_at: every.map(|_| now), alone_since: None, refused: None }
+    }
+
+    /// How often the worker of a slot looks for a new dispatcher.
+    pub(super) fn pace_of(slot: u16) -> Duration {
+        TRY_EVERY + TRY_EVERY_EACH * u32::from(slot)
     }
 
     /// What to do now.
@@ -60,7 +69,7 @@ impl Orphan {
 
     /// Nobody is there, or nobody went on speaking.
     pub(super) fn on_failed(&mut self, now: Time) {
-        self.try_at = Some(now + TRY_EVERY);
+        self.try_at = self.every.map(|every| now + every);
     }
 
     /// A dispatcher has refused it. True when the reason is a new one, worth a line in the log.
@@ -81,8 +90,9 @@ mod tests {
     const MS: u64 = 1_000;
 
     #[test]
-    fn it_looks_for_a_dispatcher_at_once_and_then_every_50_ms() {
-        let mut orphan = Orphan::new(true, Time(0));
+    fn it_looks_for_a_dispatcher_at_once_and_then_at_the_pace_of_its_slot() {
+        assert_eq!(Orphan::pace_of(1_023).as_millis(), 305, "a second has three tries of the last of a thousand");
+        let mut orphan = Orphan::new(Some(Orphan::pace_of(0)), Time(0));
         assert_eq!(orphan.poll(true, Time(0)), Next::Try);
         // It is spoken to: nothing else is tried meanwhile.
         assert_eq!((orphan.poll(true, Time(500 * MS)), orphan.poll_timeout()), (Next::Wait, None));
@@ -94,7 +104,7 @@ mod tests {
 
     #[test]
     fn a_refusal_is_said_once_and_slows_it_down() {
-        let mut orphan = Orphan::new(true, Time(0));
+        let mut orphan = Orphan::new(Some(TRY_EVERY), Time(0));
         assert!(orphan.on_refused("no", Time(0)));
         assert_eq!(orphan.poll(true, Time(999 * MS)), Next::Wait);
         assert_eq!(orphan.poll(true, Time(1_000 * MS)), Next::Try);
@@ -104,7 +114,7 @@ mod tests {
 
     #[test]
     fn it_leaves_after_30_s_with_neither_call_nor_dispatcher() {
-        let mut orphan = Orphan::new(false, Time(0));
+        let mut orphan = Orphan::new(None, Time(0));
         assert_eq!(orphan.poll(true, Time(60_000 * MS)), Next::Wait, "it has calls");
         assert_eq!(orphan.poll(false, Time(61_000 * MS)), Next::Wait);
         assert_eq!(orphan.poll_timeout(), Some(Time(91_000 * MS)));

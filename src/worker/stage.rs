@@ -56,10 +56,10 @@ impl Stage {
         self.on_drain(Drain { mode: DrainMode::Stop, within: STOP_WITHIN }, now)
     }
 
-    /// The dispatcher is gone. A worker that cannot return to the next one only ends its calls.
-    pub(super) fn on_dispatcher_lost(&mut self, can_return: bool, now: Time) {
+    /// The dispatcher is gone; the next one is looked for so often. A worker that cannot return only ends its calls.
+    pub(super) fn on_dispatcher_lost(&mut self, try_every: Option<Duration>, now: Time) {
         if !self.is_stopping() {
-            self.phase = Phase::Orphaned(Orphan::new(can_return, now));
+            self.phase = Phase::Orphaned(Orphan::new(try_every, now));
         }
     }
 
@@ -161,13 +161,13 @@ mod tests {
     #[test]
     fn a_worker_that_stops_looks_for_no_dispatcher_and_is_not_kept_by_a_new_one() {
         let mut stage = Stage::new();
-        stage.on_dispatcher_lost(true, Time(0));
+        stage.on_dispatcher_lost(Some(FIVE), Time(0));
         assert_eq!(stage.poll(true, Time(0)), Next::Try);
         stage.on_failed(Time(0));
         stage.on_welcome();
         assert_eq!((stage.poll(true, Time(SECOND)), stage.poll_timeout()), (Next::Wait, None));
         stage.on_stop_signal(Time(0));
-        stage.on_dispatcher_lost(true, Time(0));
+        stage.on_dispatcher_lost(Some(FIVE), Time(0));
         assert_eq!(stage.poll(true, Time(SECOND)), Next::Wait);
         stage.on_welcome();
         assert!(stage.is_stopping());

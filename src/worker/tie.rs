@@ -14,7 +14,7 @@ use crate::worker::comeback::{Comeback, Progress};
 use crate::worker::link::{self, Introduced, OwnPorts, Received};
 use crate::worker::links::{Lane, Links};
 use crate::worker::listeners::Listeners;
-use crate::worker::orphan::Next;
+use crate::worker::orphan::{Next, Orphan};
 use crate::worker::report::{CpuShare, Pace};
 use crate::worker::settings::WorkerError;
 use crate::worker::sources::Sources;
@@ -143,7 +143,8 @@ impl Tie {
     /// All links have been read to their end.
     pub(super) fn on_dispatcher_lost(&mut self, can_return: bool, now: Time) {
         self.links.clear();
-        self.stage.on_dispatcher_lost(can_return, now);
+        let try_every = can_return.then(|| Orphan::pace_of(self.welcome.slot));
+        self.stage.on_dispatcher_lost(try_every, now);
     }
 
     /// What one says who has been here before.

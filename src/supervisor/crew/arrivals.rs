@@ -12,13 +12,13 @@ use tracing::{debug, error, info, warn};
 use super::{Crew, Happening, Outsider};
 use crate::admin::run_dir::own_uid;
 use crate::config::Config;
-use crate::dispatch::decision::{Joined, Services};
+use crate::dispatch::decision::{Admin, Joined, Services};
 use crate::handoff::frame::{Hello, PassedSocket, SocketRole, Welcome};
 use crate::ids::{Incarnation, TokenKey, WorkerId};
 use crate::net::process::Process;
 use crate::net::unix::{SEND_BUFFER, SeqListener, SeqPacket};
 use crate::net::{clock, random, watch};
-use crate::supervisor::admission::{self, Admitted, Origin};
+use crate::supervisor::admission::{self, Admitted, Origin, Vacancy};
 use crate::supervisor::child;
 use crate::supervisor::greeting::{self, Introduction, NoHello};
 use crate::supervisor::sockets::SlotSockets;
@@ -57,8 +57,8 @@ impl Crew {
             Origin::Child(_) => {}
         }
         let admitted = hello.and_then(|hello| {
-            let taken = |worker| self.outsiders.contains_key(&worker);
-            let admitted = admission::admit(&hello, origin, self.places.len() as u16, &self.key, taken);
+            let vacancy = |worker| self.outsiders.get(&worker).map_or(Vacancy::Free, |it| it.vacancy_for(&hello));
+            let admitted = admission::admit(&hello, origin, self.places.len() as u16, &self.key, vacancy);
             Ok((admitted.map_err(|refusal| refusal.to_string())?, *hello))
         });
         let result = admitted.and_then(|(Admitted { worker, incarnation }, hello)| {
@@ -76,6 +76,9 @@ impl Crew {
                 self.lanes.link(worker, links, &joined, None);
                 self.is_barren = false;
                 self.manager.hasten(clock::now());
+                if let Some(admin) = self.outsiders.get(&worker).map(|outsider| outsider.admin) {
+                    self.order(worker, admin);
+                }
             }
             Err(reason) => {
                 if self.may_log_refusal(clock::now()) {
@@ -140,7 +143,7 @@ impl Crew {
         };
         let all: Vec<SocketAddr> = addresses.iter().chain(&mgcp).copied().collect();
         if place.is_none()
-            && let Some(taken) = all.iter().find(|address| self.is_in_use(**address))
+            && let Some(taken) = all.iter().find(|address| self.is_in_use(**address, worker))
         {
             return Err(format!("{taken} is the dispatcher's or another worker's; name a port of your own"));
         }
@@ -163,7 +166,7 @@ impl Crew {
             key: place.map(|_| self.key.clone()),
             capacity,
             advertise: self.config.advertise.into_iter().collect(),
-            rtp_ports: rtp_ports(&self.config, worker),
+            rtp_ports: rtp_ports(&self.config, place.map(|_| worker)),
             reply_from: self.config.reply_from,
             sockets: passed,
             listeners: self.listeners.addresses(),
@@ -178,7 +181,12 @@ impl Crew {
             info!(%worker, pid, program = ?hello.program, "a worker of its own has come");
             // An MGCP worker without a port of its own is reached by way of its link alone.
             let address = all.first().copied().unwrap_or(UNNAMED);
-            self.outsiders.insert(worker, Outsider { pid, address, addresses: all, incarnation });
+            let (name, program) = (hello.name.clone(), hello.program.clone());
+            let before = self.outsiders.get(&worker).filter(|before| before.is_alike(hello));
+            let admin = before.map_or(Admin::Ready, |before| before.admin);
+            let addresses = all;
+            let new = Outsider { pid, address, addresses, incarnation, name, program, admin, is_down: false };
+            self.outsiders.insert(worker, new);
         }
         let more = pairs.into_iter().map(|(ours, _)| ours).collect();
         let services = Services::named(&hello.services);
@@ -197,20 +205,34 @@ impl Crew {
         }
     }
 
-    /// Whether a worker that takes `address` would be taken for the dispatcher or for another worker: an unspecified
+    /// Whether `worker`, if it takes `address`, would be taken for the dispatcher or for another worker: an unspecified
     /// address stands for each of this host.
-    pub(super) fn is_in_use(&self, address: SocketAddr) -> bool {
+    pub(super) fn is_in_use(&self, address: SocketAddr, worker: WorkerId) -> bool {
         let own = |sockets: &SlotSockets| sockets.addresses().into_iter().chain(sockets.mgcp_addresses());
         let slots = self.places.iter().flat_map(|place| own(&place.sockets));
-        let outsiders = self.outsiders.values().flat_map(|outsider| outsider.addresses.iter().copied());
+        // Those of the dead are free, and the one whose place it gets is dead.
+        let others = self.outsiders.iter().filter(|(other, outsider)| **other != worker && !outsider.is_down);
+        let outsiders = others.flat_map(|(_, outsider)| outsider.addresses.iter().copied());
         let others = self.listeners.addresses().into_iter().chain(slots).chain(outsiders);
         others.into_iter().any(|other| admission::meet(address, other))
     }
 }
 
-/// First and last RTP port of a worker; one that came by itself has its own.
-pub(super) fn rtp_ports(config: &Config, worker: WorkerId) -> (u16, u16) {
-    let range = config.rtp_ports(worker);
+impl Outsider {
+    /// Whether one who introduces itself so looks like this one.
+    fn is_alike(&self, hello: &Hello) -> bool {
+        self.name == hello.name && self.program == hello.program
+    }
+
+    /// What its place is to one who introduces itself so.
+    fn vacancy_for(&self, hello: &Hello) -> Vacancy {
+        if self.is_down { Vacancy::Left { alike: self.is_alike(hello) } } else { Vacancy::Taken }
+    }
+}
+
+/// First and last RTP port of a slot. One that came by itself never gets a slot's.
+fn rtp_ports(config: &Config, slot: Option<WorkerId>) -> (u16, u16) {
+    let range = slot.map_or_else(|| config.rtp_ports_beside(), |slot| config.rtp_ports(slot));
     (range.first, range.last)
 }
 
