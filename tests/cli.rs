@@ -51,7 +51,8 @@ fn help_shows_the_subcommands_and_examples() {
     let output = pointsman(&["--help"]);
     assert_eq!(output.status.code(), Some(0));
     let text = stdout(&output);
-    for word in ["dispatch", "worker", "stat", "top", "drain", "ready", "maint", "explain", "reload", "check"] {
+    for word in ["dispatch", "worker", "stat", "top", "drain", "ready", "maint", "forget", "explain", "reload", "check"]
+    {
         assert!(text.contains(&format!("\n  {word} ")), "{word}: {text}");
     }
     for word in ["Examples:", "pointsman --workers 4", "--listen", "--worker-ports", "--run-dir", "--rtp-ports"] {
@@ -73,7 +74,7 @@ fn each_subcommand_has_help_of_its_own() {
 #[test]
 fn each_bad_argument_is_one_line_that_names_it_and_exit_code_2() {
     let cases: [(&[&str], &str); 22] = [
-        (&["--workers", "0"], "pointsman: --workers: 0 workers can serve nobody; give at least 1"),
+        (&["--workers", "1025"], "pointsman: --workers: 1025 is more than 1024, the most one host can have"),
         (&["--workers", "four"], "'four'"),
         (&["--workers", "-1"], "-1"),
         (&["--workers", "99999"], "99999"),
@@ -110,7 +111,7 @@ fn each_bad_argument_is_one_line_that_names_it_and_exit_code_2() {
 #[test]
 fn each_bad_file_is_one_line_with_its_place_and_exit_code_2() {
     let cases = [
-        ("workers = 0", ":1:1: workers: 0 workers can serve nobody; give at least 1"),
+        ("workers = 1025", ":1:1: workers: 1025 is more than 1024, the most one host can have"),
         ("\n\nworkrs = 4", ":3:1: workrs: no such key; did you mean `workers`?"),
         ("policy = ", ":1:10: "),
         ("stop-after = 3", ":1:14: stop-after: `3` is not a duration with its unit"),
@@ -144,7 +145,7 @@ fn the_readme_describes_every_key_and_every_subcommand() {
     for key in pointsman::config::Settings::keys() {
         assert!(readme.contains(&format!("| `{key}` |")), "{key}");
     }
-    for word in ["stat", "top", "drain", "ready", "maint", "explain", "reload", "check", "worker"] {
+    for word in ["stat", "top", "drain", "ready", "maint", "forget", "explain", "reload", "check", "worker"] {
         assert!(readme.contains(&format!("`pointsman {word}")), "{word}");
     }
 }
@@ -153,7 +154,15 @@ fn the_readme_describes_every_key_and_every_subcommand() {
 fn without_a_dispatcher_the_operators_commands_say_so_and_exit_with_1() {
     let dir = tempfile::tempdir().unwrap();
     let run_dir = dir.path().to_str().unwrap();
-    for arguments in [&["stat"][..], &["top"], &["drain", "w0"], &["ready", "w0"], &["explain", "a@b"], &["reload"]] {
+    for arguments in [
+        &["stat"][..],
+        &["top"],
+        &["drain", "w0"],
+        &["ready", "w0"],
+        &["forget", "w0"],
+        &["explain", "a@b"],
+        &["reload"],
+    ] {
         let line = refusal(&[arguments, &["--run-dir", run_dir]].concat(), 1);
         assert_eq!(
             line,

@@ -15,7 +15,7 @@ use pointsman::handoff::frame::{
 use pointsman::ids::{ConnId, Incarnation, ListenerId, Seq, TokenKey};
 use pointsman::net::clock;
 use pointsman::net::unix::{SeqListener, SeqPacket};
-use pointsman::worker::{Application, Call, Echo, Link, Settings, WorkerError, run};
+use pointsman::worker::{Application, Call, Echo, Link, Misuse, Settings, WorkerError, run};
 
 const WITHIN: Duration = Duration::from_secs(10);
 
@@ -374,6 +374,40 @@ impl Application for Twice {
         call.echo();
         assert!(!call.echo());
     }
+}
+
+/// Asks for what cannot be, and then for something that can.
+struct Misused;
+
+impl Application for Misused {
+    fn on_call(&mut self, call: &mut Call<'_>) {
+        let status = |given, least, most| Err(Misuse::Status { given, least, most });
+        assert_eq!(call.ring(200), status(200, 101, 199));
+        assert_eq!(call.reject(200), status(200, 300, 699));
+        assert!(matches!(call.accept(b"garbage"), Err(Misuse::NotSdp(_))));
+        assert_eq!(call.reject(302), Err(Misuse::Missing { status: 302, header: "Contact" }));
+        let answer = call.offer().expect("the caller offers").to_vec();
+        let text = String::from_utf8_lossy(&answer).into_owned();
+        assert_eq!(call.early_media(183, &answer), Ok(()));
+        assert_eq!(call.accept(text.replace("RTP/AVP 0", "RTP/AVP 8").as_bytes()), Err(Misuse::AnotherAnswer));
+        let contact = ("Contact", "<sip:other@192.0.2.7>");
+        assert_eq!(call.reject_with(302, &[contact]), Ok(()));
+        assert_eq!(call.reject(486), Err(Misuse::NotWaiting));
+    }
+}
+
+#[test]
+fn misuse_of_a_call_is_an_error_and_a_redirect_has_its_contact() {
+    let mut front = Front::start_with(Misused, 10, rtp_range(1));
+    let sip = caller();
+    let words = Words { call: "a", transport: "UDP", from: sip.local_addr().unwrap() };
+    let invite = words.invite("127.0.0.1:9".parse().unwrap(), "sendrecv");
+    front.hand(&invite.replace("Max-Forwards: 70", "Max-Forwards: 70\r\nSupported: 100rel"), words.from);
+    let (early, _) = receive(&sip);
+    assert!(early.starts_with("SIP/2.0 183 ") && early.contains("RSeq: "), "{early}");
+    let (moved, _) = receive(&sip);
+    assert!(moved.starts_with("SIP/2.0 302 "), "{moved}");
+    assert!(moved.contains("\r\nContact: <sip:other@192.0.2.7>\r\n"), "{moved}");
 }
 
 #[test]

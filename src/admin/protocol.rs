@@ -111,7 +111,7 @@ impl Command {
     }
 
     fn of(word: &str, worker: Option<&str>, call_id: Option<&str>) -> Result<Command, NotACommand> {
-        let set = |admin| -> Result<Command, NotACommand> {
+        let set = |admin: AdminState| -> Result<Command, NotACommand> {
             let name = worker.ok_or(NotACommand::NoWorker(admin.label()))?;
             Ok(Command::Set { worker: name.parse()?, admin })
         };

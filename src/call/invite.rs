@@ -102,10 +102,22 @@ impl Uas {
         true
     }
 
-    /// Turns a call down with a final status of 300–699. False when the call is not waiting for a decision.
+    /// Turns a call down with a final status of 300–699. False when the call is not waiting for a decision, or the status
+    /// is another.
     pub fn reject(&mut self, key: CallKey, status: u16, now: Time) -> bool {
-        let status = status.clamp(300, 699);
-        self.decline(key, status, EndReason::Rejected(status), now)
+        self.reject_with(key, status, &[], now)
+    }
+
+    /// As [`Uas::reject`], with header fields of the caller's choice beside those that every response has.
+    pub fn reject_with(&mut self, key: CallKey, status: u16, headers: &[(&str, &[u8])], now: Time) -> bool {
+        (300..=699).contains(&status) && self.decline_with(key, status, headers, EndReason::Rejected(status), now)
+    }
+
+    /// The session description that a reliable provisional response of an undecided call had: the answer to the peer's offer
+    /// or our own, which the 2xx cannot change (RFC 3261 §13.2.1).
+    pub fn promised_sdp(&self, key: CallKey) -> Option<&[u8]> {
+        self.undecided(key)?;
+        self.calls.get(key)?.sdp.as_deref()
     }
 
     /// Gives a call back to the dispatcher, which offers it to another worker. Where that is not possible any more (it
@@ -280,11 +292,25 @@ impl Uas {
 
     /// Answers an undecided INVITE with a final refusal and ends its call.
     pub(super) fn decline(&mut self, key: CallKey, status: u16, reason: EndReason, now: Time) -> bool {
+        self.decline_with(key, status, &[], reason, now)
+    }
+
+    fn decline_with(
+        &mut self,
+        key: CallKey,
+        status: u16,
+        headers: &[(&str, &[u8])],
+        reason: EndReason,
+        now: Time,
+    ) -> bool {
         let Some(server) = self.undecided(key) else { return false };
         self.with_request(server, |uas, request| {
-            let retry = [("Retry-After", RETRY_AFTER)];
-            let headers: &[(&str, &[u8])] = if status == 503 { &retry } else { &[] };
-            uas.respond_in_call(key, server, request, &Response { headers, ..Response::status(status) }, now);
+            let mut headers = headers.to_vec();
+            if status == 503 && !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("Retry-After")) {
+                headers.push(("Retry-After", RETRY_AFTER));
+            }
+            let response = Response { headers: &headers, ..Response::status(status) };
+            uas.respond_in_call(key, server, request, &response, now);
         });
         self.forget(key, reason, now);
         true

@@ -34,10 +34,18 @@ impl Uas {
     }
 
     /// Turns down an [`Event::Offer`] or an [`Event::OfferWanted`] with 488 or another status of 300–699; the session
-    /// stays as it was. False when neither waits.
+    /// stays as it was. False when neither waits, or the status is another.
     pub fn reject_offer(&mut self, key: CallKey, status: u16, now: Time) -> bool {
+        self.reject_offer_with(key, status, &[], now)
+    }
+
+    /// As [`Uas::reject_offer`], with header fields of the caller's choice beside those that every response has.
+    pub fn reject_offer_with(&mut self, key: CallKey, status: u16, headers: &[(&str, &[u8])], now: Time) -> bool {
+        if !(300..=699).contains(&status) {
+            return false;
+        }
         let Some(server) = self.calls.get_mut(key).and_then(|call| call.asked.take()) else { return false };
-        let response = Response::status(status.clamp(300, 699));
+        let response = Response { headers, ..Response::status(status) };
         self.with_request(server, |uas, request| uas.respond_in_call(key, server, request, &response, now));
         self.on_prack_settled(key, now);
         true

@@ -260,7 +260,6 @@ fn values_of_the_wrong_shape_are_named_with_their_key() {
 #[test]
 fn each_value_that_cannot_be_names_its_key_and_what_to_do() {
     let cases = [
-        ("workers = 0", "p.toml:1:1: workers: 0 workers can serve nobody; give at least 1"),
         ("workers = 2000", "p.toml:1:1: workers: 2000 is more than 1024, the most one host can have"),
         ("capacity = 0", "p.toml:1:1: capacity: 0 is out of range; give 1 to 1000000 units"),
         ("max-size = 0", "p.toml:1:1: max-size: 0 is out of range; give 1 to 1000000 units"),
@@ -368,9 +367,29 @@ fn a_run_directory_too_long_for_its_sockets_is_refused_with_its_path() {
 }
 
 #[test]
+fn no_workers_of_its_own_is_a_configuration_with_a_note() {
+    let none = config("workers = 0");
+    assert_eq!(none.workers, 0);
+    assert!(none.notes().iter().any(|note| note.contains("503 until one comes")), "{:?}", none.notes());
+    let weight = "p.toml:2:9: weights.w0: there is no such worker: none is started";
+    assert_eq!(fault("workers = 0\nweights.w0 = 2"), weight);
+}
+
+#[test]
+fn workers_that_come_by_themselves_get_no_media_port_of_a_slot() {
+    let beside = |rtp: &str| {
+        config(&format!("rtp-ports = \"{rtp}\"\nlisten = [\"udp:0.0.0.0:1000\"]\nworker-ports = 0")).rtp_ports_beside()
+    };
+    assert_eq!(beside("20000-31999"), PortRange { first: 32_000, last: 65_535 });
+    assert_eq!(beside("50000-60000"), PortRange { first: 1_024, last: 49_999 });
+    assert_eq!(beside("1024-1999"), PortRange { first: 2_000, last: 65_535 });
+}
+
+#[test]
 fn a_fault_is_shown_where_the_operator_wrote_it() {
-    let flags = Settings { workers: Some(0), ..Settings::default() };
-    assert_eq!(fault_with("workers = 4", &flags), "--workers: 0 workers can serve nobody; give at least 1");
+    let flags = Settings { workers: Some(1025), ..Settings::default() };
+    let words = "workers: 1025 is more than 1024, the most one host can have";
+    assert_eq!(fault_with("workers = 4", &flags), format!("--{words}"));
     // The flag's number of workers does not fit the file's ports: both are named, the flag is the place.
     let flags = Settings { workers: Some(4), ..Settings::default() };
     assert_eq!(
@@ -379,8 +398,8 @@ fn a_fault_is_shown_where_the_operator_wrote_it() {
         "{}",
         fault_with("\nworker-ports = 65535", &flags)
     );
-    let error = Config::check(&Settings { workers: Some(0), ..Settings::default() }).unwrap_err();
-    assert_eq!(error.to_string(), "workers: 0 workers can serve nobody; give at least 1");
+    let error = Config::check(&Settings { workers: Some(1025), ..Settings::default() }).unwrap_err();
+    assert_eq!(error.to_string(), words);
 }
 
 #[test]

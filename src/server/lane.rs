@@ -23,7 +23,7 @@ use super::link_socket::LinkSocket;
 use super::moderation::Moderation;
 use super::parcel::Parcel;
 use super::switch::{LinkRead, Switch};
-use super::{Command, Event, Given, Setup};
+use super::{Command, Event, Given, Parting, Setup};
 use crate::admin::snapshot::{Counters, ListenerCounters};
 use crate::config::Service;
 use crate::handoff::frame::Transport;
@@ -587,7 +587,7 @@ impl Lane {
             Command::Reload { rules, insert, workers } => self.switch.reload(*rules, insert, workers, now),
             Command::HangUp { worker } => {
                 self.on_link_lost(worker, Parting::Lost, "it was silent for too long".to_owned());
-            },
+            }
             Command::Stop { within } => self.switch.stop(within),
             Command::Retire { worker, within } => self.switch.retire(worker, within),
             Command::Resume => self.resume(),

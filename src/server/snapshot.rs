@@ -87,6 +87,16 @@ impl<C: Channel> Switch<C> {
     }
 }
 
+impl From<Admin> for AdminState {
+    fn from(admin: Admin) -> Self {
+        match admin {
+            Admin::Ready => AdminState::Ready,
+            Admin::Drain => AdminState::Drain,
+            Admin::Maint => AdminState::Maint,
+        }
+    }
+}
+
 fn worker_load(worker: &Worker, now: Time) -> WorkerLoad {
     WorkerLoad {
         state: match worker.operational {
@@ -95,11 +105,7 @@ fn worker_load(worker: &Worker, now: Time) -> WorkerLoad {
             Operational::Up => State::Up,
             Operational::Silent => State::Silent,
         },
-        admin: match worker.admin {
-            Admin::Ready => AdminState::Ready,
-            Admin::Drain => AdminState::Drain,
-            Admin::Maint => AdminState::Maint,
-        },
+        admin: worker.admin.into(),
         units_used: worker.units_used,
         units_total: worker.units_total,
         ledger: worker.ledger().into(),

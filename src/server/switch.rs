@@ -17,7 +17,6 @@ use std::time::Duration;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
-use super::Totals;
 use super::answers::Answers;
 use super::door::Owner;
 use super::early::Early;
@@ -25,6 +24,7 @@ use super::links::{Channel, Links};
 use super::parcel::Parcel;
 use super::repeats::Repeats;
 use super::suspects::Suspects;
+use super::{Parting, Totals};
 use crate::config::Insert;
 use crate::dispatch::Dispatch;
 use crate::dispatch::decision::{Admin, Arrival, Brought, Cause, ChainId, GatheringId, Joined, Reason};
@@ -280,9 +280,8 @@ impl<C: Channel> Switch<C> {
         self.go_on_chains(now);
         match read {
             Err(error) => LinkRead::Over(Parting::Lost, format!("it sent what is no frame: {error}")),
-            Ok(()) => goodbye.map_or(LinkRead::Frame, |said| {
-                LinkRead::Over(Parting::Goodbye, format!("it said goodbye: {said}"))
-            }),
+            Ok(()) => goodbye
+                .map_or(LinkRead::Frame, |said| LinkRead::Over(Parting::Goodbye, format!("it said goodbye: {said}"))),
         }
     }
 

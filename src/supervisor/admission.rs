@@ -272,7 +272,10 @@ mod tests {
         let named = |name: &str| Hello { name: Some(name.into()), ..Hello::default() };
         assert_eq!(admitted(&Hello::default(), origin, 4, &KEY, |_| true), Ok(at(2)));
         assert_eq!(admitted(&named("w2"), origin, 4, &KEY, |_| true), Ok(at(2)));
-        assert_eq!(admitted(&named("w1"), origin, 4, &KEY, |_| false), Err(Refusal::ForeignSlot { claimed: "w1".into() }));
+        assert_eq!(
+            admitted(&named("w1"), origin, 4, &KEY, |_| false),
+            Err(Refusal::ForeignSlot { claimed: "w1".into() })
+        );
     }
 
     #[test]
@@ -310,7 +313,7 @@ mod tests {
         let life = Incarnation::new(77);
         let back =
             Hello { incarnation: Some(life.bits()), secret: Some(KEY.slot_secret(WorkerId(5), life)), ..outsider() };
-        let judge = |hello: &Hello| admit(hello, Origin::Outsider, 4, &KEY, |_| false);
+        let judge = |hello: &Hello| admitted(hello, Origin::Outsider, 4, &KEY, |_| false);
         assert_eq!(judge(&back), Ok(Admitted { worker: WorkerId(5), incarnation: Some(life) }));
         assert_eq!(judge(&Hello { incarnation: Some(78), ..back.clone() }), Ok(at(4)), "a guess is a new worker");
         let taken = admitted(&back, Origin::Outsider, 4, &KEY, |worker| worker.0 == 5);
@@ -352,37 +355,37 @@ mod tests {
     #[test]
     fn a_worker_of_an_earlier_dispatcher_comes_back_by_lock_and_secret() {
         let resumed = Resumed { worker: WorkerId(2), incarnation: Incarnation::new(77), key: KEY };
-        assert_eq!(readmitted(&survivor(), &evidence(&[KEY])), Ok(resumed.clone()));
+        assert_eq!(readmit(&survivor(), &evidence(&[KEY])), Ok(resumed.clone()));
         let newer = TokenKey::new([4; 32]);
-        assert_eq!(readmitted(&survivor(), &evidence(&[newer, KEY])), Ok(resumed.clone()), "the key before");
+        assert_eq!(readmit(&survivor(), &evidence(&[newer, KEY])), Ok(resumed.clone()), "the key before");
         let elsewhere = Evidence { peer: None, ..evidence(&[KEY]) };
-        assert_eq!(readmitted(&survivor(), &elsewhere), Ok(resumed), "its number says nothing here");
+        assert_eq!(readmit(&survivor(), &elsewhere), Ok(resumed), "its number says nothing here");
     }
 
     #[test]
     fn a_worker_whose_lock_was_cleaned_away_comes_back_by_its_process_and_its_secret() {
         let unlocked = Evidence { holder: None, ..evidence(&[KEY]) };
-        assert_eq!(readmitted(&survivor(), &unlocked).map(|resumed| resumed.worker), Ok(WorkerId(2)));
+        assert_eq!(readmit(&survivor(), &unlocked).map(|resumed| resumed.worker), Ok(WorkerId(2)));
         let guess = Hello { secret: Some(1), ..survivor() };
-        assert_eq!(readmitted(&guess, &unlocked), Err(Refusal::ForeignSecret(WorkerId(2))));
+        assert_eq!(readmit(&guess, &unlocked), Err(Refusal::ForeignSecret(WorkerId(2))));
     }
 
     #[test]
     fn a_worker_gives_back_the_key_that_was_lost_and_no_other() {
         let keeper = Hello { key: Some(KEY), ..survivor() };
-        assert_eq!(readmitted(&keeper, &evidence(&[])).map(|resumed| resumed.key), Ok(KEY));
+        assert_eq!(readmit(&keeper, &evidence(&[])).map(|resumed| resumed.key), Ok(KEY));
         let refused = Err(Refusal::ForeignSecret(WorkerId(2)));
-        assert_eq!(readmitted(&survivor(), &evidence(&[])), refused);
+        assert_eq!(readmit(&survivor(), &evidence(&[])), refused);
         let foreign = Hello { key: Some(TokenKey::new([9; 32])), ..survivor() };
-        assert_eq!(readmitted(&foreign, &evidence(&[])), refused);
+        assert_eq!(readmit(&foreign, &evidence(&[])), refused);
         // While the run directory has a key, nobody's word replaces it.
         let other = TokenKey::new([4; 32]);
-        assert_eq!(readmitted(&keeper, &evidence(std::slice::from_ref(&other))), refused);
+        assert_eq!(readmit(&keeper, &evidence(std::slice::from_ref(&other))), refused);
     }
 
     #[test]
     fn a_lie_of_one_that_says_it_comes_back_is_refused_with_its_reason() {
-        let judge = |hello: Hello| readmitted(&hello, &evidence(&[KEY]));
+        let judge = |hello: Hello| readmit(&hello, &evidence(&[KEY]));
         let foreign = Err(Refusal::ForeignSecret(WorkerId(2)));
         assert_eq!(judge(Hello { secret: Some(1), ..survivor() }), foreign);
         assert_eq!(judge(Hello { secret: None, ..survivor() }), foreign);
@@ -399,7 +402,7 @@ mod tests {
         assert_eq!(judge(Hello { sessions: 11, ..survivor() }), count("sessions", 11));
         assert_eq!(judge(Hello { transactions: 1 << 21, ..survivor() }), count("transactions", 1 << 21));
         assert_eq!(judge(Hello { conferences: 1 << 17, ..survivor() }), count("conferences", 1 << 17));
-        let with = |change: Evidence<'_>| readmitted(&survivor(), &change);
+        let with = |change: Evidence<'_>| readmit(&survivor(), &change);
         let not_it = |holder| Err(Refusal::NotTheHolder { slot: WorkerId(2), holder });
         assert_eq!(with(Evidence { peer: Some(1), ..evidence(&[KEY]) }), not_it(Some(4711)));
         assert_eq!(with(Evidence { holder: None, peer: None, ..evidence(&[KEY]) }), not_it(None));

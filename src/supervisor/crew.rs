@@ -274,7 +274,8 @@ impl Crew {
     /// A crew without places.
     fn alone(muster: Muster, now: Time) -> Self {
         let (queue, inbox) = mpsc::unbounded_channel();
-        let Muster { config, source, key, listeners, handoff, stats, estate, upkeep, lanes, lane_events, seed } = muster;
+        let Muster { config, source, key, listeners, handoff, stats, estate, upkeep, lanes, lane_events, seed } =
+            muster;
         let manager = Manager::new(now);
         manager.keep(listeners.descriptors());
         let path = handoff.path().to_owned();

@@ -148,12 +148,7 @@ pub fn run(config: Config, source: Source, beginning: Beginning) -> Result<(), S
 
 /// Starts a dispatcher in the order that the module's doc promises. `given` are well-known sockets that the service
 /// manager has bound or kept.
-async fn start(
-    home: &RunDir,
-    config: Config,
-    source: Source,
-    given: Vec<udp::Socket>,
-) -> Result<Crew, StartError> {
+async fn start(home: &RunDir, config: Config, source: Source, given: Vec<udp::Socket>) -> Result<Crew, StartError> {
     let lock = home.lock()?;
     let handoff = SeqListener::bind(&home.handoff_socket())?;
     let key = home.key(config.token_key.clone())?;

@@ -169,7 +169,8 @@ pub(super) async fn take_over(home: &RunDir, config: Config, source: Source) -> 
     if let Some(Told { socket, watchdog }) = manager {
         notify::inherit(socket, watchdog);
     }
-    let workers = heirs.iter().filter(|heir| heir.process.is_some()).count() + outsiders.iter().filter(|(_, it)| !it.is_down).count();
+    let workers = heirs.iter().filter(|heir| heir.process.is_some()).count()
+        + outsiders.iter().filter(|(_, it)| !it.is_down).count();
     let kept = config.token_key.is_none().then(|| key.clone());
     let upkeep = Upkeep::new(home, lock, kept, clock::now());
     let muster = Muster { config, source, key, listeners, handoff, stats, estate, upkeep, lanes, lane_events, seed };

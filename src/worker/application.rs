@@ -7,6 +7,7 @@ use crate::handoff::frame::RefuseReason;
 use crate::time::Time;
 use crate::wire::sip::Message;
 use crate::worker::media::Media;
+use crate::worker::misuse::{self, Misuse};
 
 /// What a worker does with its calls. [`crate::worker::run`] calls these one after the other on one thread: none of them
 /// may block.
@@ -23,7 +24,8 @@ pub trait Application {
 
     /// The caller wants to change the session of a call that was not answered with [`Call::echo`].
     fn on_offer(&mut self, call: &mut Call<'_>) {
-        call.reject(488);
+        // An offer that does not wait any more needs no answer.
+        let _ = call.reject(488);
     }
 
     /// The caller wants an offer of ours within a call that was not answered with [`Call::echo`]: a re-INVITE without
@@ -149,22 +151,39 @@ impl Call<'_> {
         self.offer
     }
 
-    /// Sends a provisional response: 180 and the like.
-    pub fn ring(&mut self, status: u16) -> bool {
-        self.uas.ring(self.key, status, None, Delivery::AsRequired, self.now)
+    /// Sends a provisional response: 180 and the like, 101 to 199.
+    ///
+    /// # Errors
+    ///
+    /// Another status, or a call that does not wait for it; nothing has been sent.
+    pub fn ring(&mut self, status: u16) -> Result<(), Misuse> {
+        misuse::check_status(status, &misuse::PROVISIONAL)?;
+        done(self.uas.ring(self.key, status, None, Delivery::AsRequired, self.now))
     }
 
     /// Sends a provisional response with a session description, reliably where the caller can.
-    pub fn early_media(&mut self, status: u16, sdp: &[u8]) -> bool {
-        self.uas.ring(self.key, status, Some(sdp), Delivery::Reliable, self.now)
+    ///
+    /// # Errors
+    ///
+    /// As [`Call::ring`]; what is no session description, and another one than was sent reliably before.
+    pub fn early_media(&mut self, status: u16, sdp: &[u8]) -> Result<(), Misuse> {
+        misuse::check_status(status, &misuse::PROVISIONAL)?;
+        self.check_answer(sdp)?;
+        done(self.uas.ring(self.key, status, Some(sdp), Delivery::Reliable, self.now))
     }
 
     /// Answers the call, or the offer or the wish for one within it, with a session description of the application's own.
-    pub fn accept(&mut self, sdp: &[u8]) -> bool {
-        match self.open {
+    ///
+    /// # Errors
+    ///
+    /// What is no session description, does not answer the offer line by line, or is another one than was sent reliably
+    /// before; a call that does not wait for it. Nothing has been sent.
+    pub fn accept(&mut self, sdp: &[u8]) -> Result<(), Misuse> {
+        self.check_answer(sdp)?;
+        done(match self.open {
             Open::Offer => self.uas.answer_offer(self.key, sdp, self.now),
             Open::Call => self.uas.accept(self.key, Some(sdp), self.now),
-        }
+        })
     }
 
     /// Within [`Application::on_offer_wanted`]: offers the session description that was given last.
@@ -184,11 +203,36 @@ impl Call<'_> {
     }
 
     /// Turns the call, or the offer within it, down: 300–699.
-    pub fn reject(&mut self, status: u16) -> bool {
-        match self.open {
-            Open::Offer => self.uas.reject_offer(self.key, status, self.now),
-            Open::Call => self.uas.reject(self.key, status, self.now),
-        }
+    ///
+    /// # Errors
+    ///
+    /// Another status, or one that needs a header ([`Call::reject_with`]); a call that does not wait for it. Nothing has been
+    /// sent.
+    pub fn reject(&mut self, status: u16) -> Result<(), Misuse> {
+        self.reject_with(status, &[])
+    }
+
+    /// Turns the call, or the offer within it, down, with header fields beside those that every response has:
+    ///
+    /// ```
+    /// # use pointsman::worker::{Call, Misuse};
+    /// # fn redirect(call: &mut Call<'_>) -> Result<(), Misuse> {
+    /// call.reject_with(302, &[("Contact", "<sip:other@192.0.2.7>")])
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Call::reject`]; a header that is missing, is not the application's to write, or cannot be written.
+    pub fn reject_with(&mut self, status: u16, headers: &[(&str, &str)]) -> Result<(), Misuse> {
+        misuse::check_status(status, &misuse::REFUSALS)?;
+        misuse::check_headers(status, headers)?;
+        let headers: Vec<(&str, &[u8])> =
+            headers.iter().map(|(name, value)| (*name, value.trim().as_bytes())).collect();
+        done(match self.open {
+            Open::Offer => self.uas.reject_offer_with(self.key, status, &headers, self.now),
+            Open::Call => self.uas.reject_with(self.key, status, &headers, self.now),
+        })
     }
 
     /// Gives the call back to the dispatcher, which offers it to another worker.
@@ -196,8 +240,20 @@ impl Call<'_> {
         self.uas.refuse(self.key, reason, self.now)
     }
 
+    fn check_answer(&self, sdp: &[u8]) -> Result<(), Misuse> {
+        misuse::check_sdp(sdp, self.offer)?;
+        match self.uas.promised_sdp(self.key) {
+            Some(promised) if promised != sdp => Err(Misuse::AnotherAnswer),
+            _ => Ok(()),
+        }
+    }
+
     /// Ends the call: 480 before it is answered, BYE afterwards.
     pub fn hang_up(&mut self) {
         self.uas.hang_up(self.key, self.now);
     }
+}
+
+const fn done(is_done: bool) -> Result<(), Misuse> {
+    if is_done { Ok(()) } else { Err(Misuse::NotWaiting) }
 }

@@ -174,8 +174,8 @@ mod tests {
         drop(theirs);
         assert!(matches!(left.go_on(Time(0)), Progress::Failed));
         let (hangs, _theirs) = begin();
-        let Progress::Waiting(hangs) = hangs.go_on(Time(9_999_999)) else { panic!("it is not time yet") };
-        assert_eq!(hangs.poll_timeout(), Time(10_000_000));
-        assert!(matches!(hangs.go_on(Time(10_000_000)), Progress::Failed));
+        let Progress::Waiting(hangs) = hangs.go_on(Time(59_999_999)) else { panic!("it is not time yet") };
+        assert_eq!(hangs.poll_timeout(), Time(60_000_000));
+        assert!(matches!(hangs.go_on(Time(60_000_000)), Progress::Failed));
     }
 }

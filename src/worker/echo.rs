@@ -25,7 +25,8 @@ impl Application for Echo {
             call.echo();
             return;
         };
-        call.ring(180);
+        // A caller who gave up meanwhile hears nothing more.
+        let _ = call.ring(180);
         let offer = call.offer().map(Into::into);
         self.ringing.insert((call.now() + ring, call.key()), offer);
     }

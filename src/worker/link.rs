@@ -49,7 +49,7 @@ impl LinkEnd {
         // Who was started for a slot gets the slot's ports; who comes by itself has its own.
         let ports = match settings.link {
             Link::Inherited(_) => OwnPorts::default(),
-            Link::Path(_) => OwnPorts::bind(settings.gateway)?,
+            Link::Path(_) => OwnPorts::bind(settings)?,
         };
         let hello = Hello { ports: self::ports(&ports.udp, &ports.mgcp), ..settings.hello() };
         let mut introduced = LinkEnd::introduce(&settings.link, hello, poll)?;
@@ -270,14 +270,20 @@ pub(super) struct OwnPorts {
 }
 
 impl OwnPorts {
-    /// For a worker that comes by itself: one for each family, UDP and TCP, on every address of this host, and one more
-    /// for MGCP.
-    fn bind(gateway: bool) -> Result<Self, WorkerError> {
-        let mut ports = OwnPorts::default();
-        ports.add(Ipv4Addr::UNSPECIFIED.into())?;
-        // A host may have no IPv6; then its callers have none either.
-        let _ = ports.add(Ipv6Addr::UNSPECIFIED.into());
-        if gateway {
+    /// For a worker that comes by itself: one for each family, UDP and TCP, on the address of its choice or on every address
+    /// of this host, and one more for MGCP.
+    fn bind(settings: &Settings) -> Result<Self, WorkerError> {
+        let (mut ports, port) = (OwnPorts::default(), settings.sip_port);
+        if let Some(ip) = settings.address {
+            let flag = if port == 0 { "--address" } else { "--address or --port" };
+            ports.add(ip, port).map_err(|error| error.chosen_with(flag).with_holders())?;
+        } else {
+            let v4 = ports.add(Ipv4Addr::UNSPECIFIED.into(), port);
+            v4.map_err(|error| error.chosen_with("--port").with_holders())?;
+            // A host may have no IPv6; then its callers have none either.
+            let _ = ports.add(Ipv6Addr::UNSPECIFIED.into(), port);
+        }
+        if settings.gateway {
             for own in &ports.udp {
                 let any = SocketAddr::new(own.local_addr().ip(), 0);
                 ports.mgcp.push(Socket::bind(any, Buffers::SIGNALLING)?);
@@ -286,10 +292,10 @@ impl OwnPorts {
         Ok(ports)
     }
 
-    fn add(&mut self, ip: IpAddr) -> Result<(), BindError> {
+    fn add(&mut self, ip: IpAddr, port: u16) -> Result<(), BindError> {
         let mut tries = 0;
         loop {
-            let udp = Socket::bind(SocketAddr::new(ip, 0), Buffers::SIGNALLING)?;
+            let udp = Socket::bind(SocketAddr::new(ip, port), Buffers::SIGNALLING)?;
             match Listener::bind(udp.local_addr()) {
                 Ok(tcp) => {
                     self.udp.push(udp);
@@ -297,7 +303,7 @@ impl OwnPorts {
                     return Ok(());
                 }
                 // The kernel gives a port that is free for UDP; somebody may have it for TCP.
-                Err(_) if tries < 16 => tries += 1,
+                Err(_) if port == 0 && tries < 16 => tries += 1,
                 Err(error) => return Err(error),
             }
         }

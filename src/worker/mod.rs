@@ -10,7 +10,7 @@
 //!
 //! impl Application for Busy {
 //!     fn on_call(&mut self, call: &mut Call<'_>) {
-//!         call.reject(486);
+//!         call.reject(486).expect("a call that has just come in can be turned down");
 //!     }
 //! }
 //!
@@ -29,6 +29,7 @@ mod links;
 mod listeners;
 mod media;
 mod mgcp;
+mod misuse;
 mod orphan;
 mod process;
 mod report;
@@ -44,5 +45,6 @@ mod turn;
 
 pub use application::{Application, Call, Calls, Standalone};
 pub use echo::Echo;
+pub use misuse::Misuse;
 pub use process::run;
 pub use settings::{Link, Settings, WorkerError};

@@ -163,7 +163,7 @@ impl<A: Application> Worker<A> {
         let resolver = Resolver::new(Lookups::default(), wake)
             .map_err(WorkerError::system("cannot start the look-up of names"))?;
         Ok(Worker {
-            media: Media::new(media_registry, welcome.rtp_ports, shares.media, seed(16)),
+            media: Media::new(media_registry, settings.media_ports(welcome.rtp_ports), shares.media, seed(16)),
             uas: Uas::new(identity, limits, Timers::default(), settings.session_timer),
             mgcp,
             sources,

@@ -1,10 +1,12 @@
 //! What a worker process is started with, and why it may not run.
 
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::RawFd;
 use std::path::PathBuf;
 
 use crate::call::SessionTimer;
+use crate::config::PortRange;
 use crate::handoff::frame::Hello;
 use crate::net::bind::BindError;
 use crate::net::process::LockError;
@@ -31,6 +33,12 @@ pub struct Settings {
     pub gateway: bool,
     /// What it asks of session timers (RFC 4028).
     pub session_timer: SessionTimer,
+    /// The address where a worker that comes by itself takes calls. `None`: every address of this host.
+    pub address: Option<IpAddr>,
+    /// Its SIP port, UDP and TCP; 0: the kernel chooses.
+    pub sip_port: u16,
+    /// Its ports for media. `None`: those that the dispatcher names, which are no slot's.
+    pub rtp_ports: Option<PortRange>,
 }
 
 /// The way to the dispatcher.
@@ -38,7 +46,7 @@ pub struct Settings {
 pub enum Link {
     /// A connected socket that was inherited under this number. [`crate::worker::run`] takes it over and closes it.
     Inherited(RawFd),
-    /// The dispatcher's handoff socket. The worker binds ports of its own, on every address of this host.
+    /// The dispatcher's handoff socket. The worker binds ports of its own.
     Path(PathBuf),
 }
 
@@ -58,7 +66,16 @@ impl Settings {
             wants_listeners: true,
             gateway: false,
             session_timer: SessionTimer::default(),
+            address: None,
+            sip_port: 0,
+            rtp_ports: None,
         }
+    }
+
+    /// First and last port for media, where the dispatcher names `named`. The ports of a slot are the slot's.
+    pub(super) fn media_ports(&self, named: (u16, u16)) -> (u16, u16) {
+        let own = self.rtp_ports.filter(|_| matches!(self.link, Link::Path(_)));
+        own.map_or(named, |own| (own.first, own.last))
     }
 
     /// What it says of itself to every dispatcher.

@@ -440,7 +440,7 @@ impl Machine {
 
     fn hear(&mut self, worker: WorkerId, frame: Vec<u8>) {
         self.wires[usize::from(worker.0)].0.borrow_mut().said.push_back(frame);
-        if let LinkRead::Over(_) = self.switch.read_link(worker, self.now) {
+        if let LinkRead::Over(..) = self.switch.read_link(worker, self.now) {
             self.switch.on_link_lost(worker, self.now);
         }
     }

@@ -17,8 +17,12 @@ impl Drop for Killed {
 }
 
 fn by_hand(pointsman: &Pointsman) -> Killed {
+    by_hand_with(pointsman, &[])
+}
+
+fn by_hand_with(pointsman: &Pointsman, flags: &[&str]) -> Killed {
     let mut command = Command::new(EXECUTABLE);
-    command.args(["worker", "--dispatcher"]).arg(pointsman.run_dir().join("handoff.sock"));
+    command.args(["worker", "--dispatcher"]).arg(pointsman.run_dir().join("handoff.sock")).args(flags);
     Killed(command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
 }
 
@@ -78,4 +82,86 @@ fn a_worker_that_came_by_itself_outlives_the_dispatcher_too_and_keeps_no_port_fr
         // Through the well-known port: its token is still its own.
         assert_eq!(phone.transact(&dialog.request("BYE", 1), pointsman.address()).status(), 200);
     }
+}
+
+#[test]
+fn without_workers_of_its_own_a_dispatcher_says_503_until_one_comes() {
+    let pointsman = Setup::new(0).start();
+    let phone = Phone::new(pointsman.address().ip());
+    let refused = phone.transact(&phone.invite(pointsman.address(), None), pointsman.address());
+    assert_eq!(refused.status(), 503, "{}", refused.text);
+    assert!(pointsman.command(&["stat"]).status.success(), "nobody is missed");
+    let _worker = by_hand(&pointsman);
+    pointsman.wait_until("the worker to be there", |load| load["workers"][0]["state"] == "up");
+    let dialog = phone.call(&phone.invite(pointsman.address(), None), pointsman.address());
+    assert_eq!(phone.transact(&dialog.request("BYE", 1), dialog.target).status(), 200);
+}
+
+#[test]
+fn a_worker_that_came_by_itself_and_died_is_missed_until_a_successor_comes_or_it_is_forgotten() {
+    let pointsman = Setup::new(1).start();
+    let is = |state: &'static str| move |load: &serde_json::Value| load["workers"][1]["state"] == state;
+    let worker = by_hand(&pointsman);
+    pointsman.wait_until("the worker to be there", is("up"));
+    let forget = pointsman.command(&["forget", "w1"]);
+    let said = String::from_utf8_lossy(&forget.stderr).into_owned();
+    assert!(!forget.status.success() && said.contains(&worker.0.id().to_string()), "it is here: {said}");
+    drop(worker);
+    pointsman.wait_until("it to be missed", is("down"));
+    assert!(pointsman.worker(1)["pid"].is_null());
+    let stat = pointsman.command(&["stat"]);
+    assert_eq!(stat.status.code(), Some(1), "{}", String::from_utf8_lossy(&stat.stdout));
+    let successor = by_hand(&pointsman);
+    pointsman.wait_until("its successor in its place", is("up"));
+    assert_eq!(pointsman.worker(1)["pid"], successor.0.id());
+    assert!(pointsman.command(&["stat"]).status.success());
+    drop(successor);
+    pointsman.wait_until("the successor to be missed", is("down"));
+    assert!(pointsman.command(&["maint", "w1"]).status.success());
+    assert!(pointsman.command(&["stat"]).status.success(), "its absence is no fault");
+    assert!(pointsman.command(&["forget", "w1"]).status.success());
+    pointsman.wait_until("it to be forgotten", |load| load["workers"].as_array().is_some_and(|all| all.len() == 1));
+    let own = pointsman.command(&["forget", "w0"]);
+    assert!(String::from_utf8_lossy(&own.stderr).contains("one of the dispatcher's own"), "{own:?}");
+}
+
+#[test]
+fn a_worker_that_came_by_itself_is_missed_across_a_takeover() {
+    let mut pointsman = Setup::new(1).start();
+    let worker = by_hand(&pointsman);
+    pointsman.wait_until("the worker to be there", |load| load["workers"][1]["state"] == "up");
+    drop(worker);
+    pointsman.wait_until("it to be missed", |load| load["workers"][1]["state"] == "down");
+    pointsman.take_over();
+    pointsman.wait_until("it to be missed still", |load| load["workers"][1]["state"] == "down");
+}
+
+/// The port that an answer names for sound.
+fn sound_port(answer: &str) -> u16 {
+    let line = answer.lines().find(|line| line.starts_with("m=audio ")).unwrap_or_else(|| panic!("{answer}"));
+    line.split(' ').nth(1).and_then(|port| port.parse().ok()).unwrap_or_else(|| panic!("{line}"))
+}
+
+#[test]
+fn a_worker_that_came_by_itself_has_no_port_of_a_slot_for_sound_and_those_it_is_told_to_have() {
+    let pointsman = Setup::new(0).with(["--rtp-ports", "20000-20999"]).start();
+    let phone = Phone::new(pointsman.address().ip());
+    let rtp = std::net::SocketAddr::new(pointsman.address().ip(), 4_000);
+    let answer = || {
+        let invite = phone.invite(pointsman.address(), Some(rtp));
+        phone.transact(&invite, pointsman.address()).text
+    };
+    let worker = by_hand(&pointsman);
+    pointsman.wait_until("the worker to be there", |load| load["workers"][0]["state"] == "up");
+    let port = sound_port(&answer());
+    assert!(!(20_000..21_000).contains(&port), "{port}");
+    drop(worker);
+    pointsman.wait_until("it to be gone", |load| load["workers"][0]["state"] == "down");
+    let ip = pointsman.address().ip().to_string();
+    let flags = ["--address", &ip, "--port", "6543", "--rtp-ports", "30000-30099"];
+    let _worker = by_hand_with(&pointsman, &flags);
+    pointsman.wait_until("the next to be there", |load| load["workers"][0]["state"] == "up");
+    assert_eq!(pointsman.worker_address(0), std::net::SocketAddr::new(pointsman.address().ip(), 6543));
+    let port = sound_port(&answer());
+    assert!((30_000..30_100).contains(&port), "{port}");
 }

@@ -54,14 +54,6 @@ fn a_workers_port_in_use_is_named() {
 }
 
 #[test]
-fn no_workers_is_refused() {
-    let dir = dir();
-    let output = run(&["--workers", "0", "--run-dir", &dir.path().display().to_string()]);
-    assert_eq!(output.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("workers"));
-}
-
-#[test]
 fn an_address_that_is_not_this_hosts_is_named() {
     let dir = dir();
     let run_dir = dir.path().display().to_string();

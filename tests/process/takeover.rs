@@ -241,7 +241,7 @@ fn a_worker_that_came_by_itself_keeps_its_link() {
         recv(&link, &mut buffer[..], RecvFlags::DONTWAIT).ok().filter(|(length, _)| *length > 0)
     });
     drop(link);
-    pointsman.wait_until("it to be gone", |load| states(load) == ["up"]);
+    pointsman.wait_until("it to be missed", |load| states(load) == ["up", "down"]);
 }
 
 #[test]

@@ -95,7 +95,7 @@ impl Desk {
     ) -> Vec<(WorkerId, Incarnation)> {
         for _ in 0..FRAMES_A_TURN {
             let Some(worker) = self.switch.take_readable_link() else { break };
-            if let LinkRead::Over(_) = self.switch.read_link(worker, now) {
+            if let LinkRead::Over(..) = self.switch.read_link(worker, now) {
                 self.switch.on_link_lost(worker, now);
             }
         }

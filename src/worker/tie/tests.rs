@@ -81,8 +81,12 @@ fn a_worker_that_has_lost_its_dispatcher_is_tied_to_the_next_one_by_its_welcome(
     tie.on_dispatcher_lost(true, Time(0));
     assert_eq!(tie.poll(true, Time(0)), Next::Try);
     tie.on_hello(Err(io::ErrorKind::NotFound.into()), Time(0));
-    assert_eq!(tie.poll_timeout(Report::default()), Some(Time(50_000)), "nobody is there yet");
-    assert_eq!(tie.poll(true, Time(50_000)), Next::Try);
+    assert_eq!(
+        tie.poll_timeout(Report::default()),
+        Some(Time(50_500)),
+        "nobody is there yet, and w2 waits for its turn"
+    );
+    assert_eq!(tie.poll(true, Time(50_500)), Next::Try);
     let (ours, next) = SeqPacket::pair().unwrap();
     let report = Report { sessions: 3, ..Report::default() };
     let hello = tie.hello_again(&report, Hello::default());
