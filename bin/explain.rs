@@ -46,7 +46,11 @@ fn sentence(decided: &Decided) -> String {
         Action::Dropped => "dropped".to_owned(),
     };
     let size = if decided.size > 0 { format!(", size {}", decided.size) } else { String::new() };
-    let pinned = if decided.pinned { ", pinned" } else { "" };
+    let pinned = match &decided.pinned_by {
+        Some(why) => format!(", pinned by {why}"),
+        None if decided.pinned => ", pinned".to_owned(),
+        None => String::new(),
+    };
     let method = if decided.method.is_empty() { String::new() } else { format!("{} ", decided.method) };
     let why = if decided.why.is_empty() { String::new() } else { format!(": {}", decided.why) };
     let age = decided.age_ms as f64 / 1000.0;

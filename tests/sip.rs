@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use pointsman::config::{MethodRule, Policy, SizeSource};
 use pointsman::dispatch::decision::{
-    Admin, Answer, Brought, Cause, Decision, EntryId, Handoff, Joined, Operational, Reason, Room, Target, Tried,
+    Admin, Answer, Brought, Cause, Decision, EntryId, Handoff, Joined, Operational, Pinned, Reason, Room, Target, Tried,
 };
 use pointsman::dispatch::fingerprint::Printer;
 use pointsman::dispatch::history::Outcome;
@@ -225,6 +225,20 @@ fn explain_knows_what_was_dropped_as_unparsable() {
     assert_eq!(rig.dispatch.on_unparsable(&bad, &rig.arrival, rig.now), dropped(Reason::Unparsable));
     let noted = rig.dispatch.explain(b"a");
     assert_eq!((noted[0].fault, noted[0].outcome), (Some(Fault::Missing), Outcome::Dropped));
+}
+
+#[test]
+fn a_bye_that_waited_for_a_dispatcher_is_handed_on_however_late() {
+    let mut rig = rig(2);
+    let tag = format!("{}-x1", rig.token(1, 1));
+    let late = rig.now + Duration::from_secs(3_600);
+    for method in ["BYE", "ACK", "INFO", "INVITE"] {
+        let text = in_dialog("a", method, &tag);
+        let mut scanner = Scanner::new();
+        let message = scanner.scan(text.as_bytes()).unwrap();
+        let decision = rig.dispatch.on_message(&message, &rig.arrival, late);
+        assert_eq!((handoff(decision).worker, decision.reason), (WorkerId(1), Reason::ToTag), "{method}");
+    }
 }
 
 // Echoed identity.
@@ -1207,27 +1221,45 @@ fn who_is_banned_gets_no_answer_to_what_belongs_to_nothing() {
 // Pinned sources.
 
 #[test]
-fn sources_that_cannot_reach_another_port_are_pinned() {
+fn a_softphone_a_nat_and_a_proxy_in_front_do_not_pin_a_call() {
     let mut rig = rig(1);
     let plain = invite("a");
-    let mut pinned = |text: &str, call: &str| {
-        let text = text.replace("-a", &format!("-{call}")).replace("ID: a", &format!("ID: {call}"));
-        handoff(rig.send(&text)).pinned
-    };
-    assert!(!pinned(&plain, "0"));
-    assert!(pinned(&plain.replace("<sip:as@203.0.113.5>", "<sip:as@203.0.113.5;ob>"), "1"));
-    assert!(pinned(&plain.replace("Contact: <sip:as@203.0.113.5>", "Contact: <sip:as@192.168.1.4>"), "2"));
-    assert!(pinned(&plain.replace("UDP 203.0.113.5", "UDP 10.1.2.3"), "3"));
-    assert!(pinned(&plain.replace("Contact: <sip:as@203.0.113.5>", "Contact: <sip:as@[fd00::1]>"), "4"));
-    assert!(pinned(&with_header(&plain, "Route: <sip:ms.example.net;lr>"), "5"));
-    rig.arrival.source = "10.0.0.7:5060".parse().unwrap();
-    assert!(!handoff(rig.send(&invite("p").replace("as@203.0.113.5", "as@10.0.0.7"))).pinned, "one private network");
+    let variants = [
+        plain.clone(),
+        // pjsua2 with its defaults: `ob` is about requests towards the caller (RFC 5626 §5).
+        plain.replace("<sip:as@203.0.113.5>", "<sip:as@203.0.113.5;ob>"),
+        plain.replace("Contact: <sip:as@203.0.113.5>", "Contact: <sip:as@192.168.1.4>"),
+        plain.replace("UDP 203.0.113.5", "UDP 10.1.2.3"),
+        plain.replace("Contact: <sip:as@203.0.113.5>", "Contact: <sip:as@[fd00::1]>"),
+        with_header(&plain, "Route: <sip:ms.example.net;lr>"),
+        with_header(&plain, "Record-Route: <sip:203.0.113.5;lr>"),
+    ];
+    for (number, text) in variants.iter().enumerate() {
+        let text = text.replace("-a", &format!("-{number}")).replace("ID: a", &format!("ID: {number}"));
+        assert_eq!(handoff(rig.send(&text)).pinned, None, "{text}");
+    }
+    assert_eq!(rig.dispatch.counters().pinned, 0);
+}
+
+#[test]
+fn pinned_sources_and_websockets_are_pinned_counted_and_explained() {
+    let mut rig = rig(1);
+    let networks = vec!["203.0.113.0/24".parse().unwrap()];
+    rig.dispatch.set_rules(Rules { pinned: networks, ..rules() }, rig.now);
+    assert_eq!(handoff(rig.send(&invite("a"))).pinned, Some(Pinned::Source));
+    // The operator's word: also where a proxy has put itself into the dialog, which is the source then.
+    let routed = with_header(&invite("b"), "Record-Route: <sip:203.0.113.5;lr>");
+    assert_eq!(handoff(rig.send(&routed)).pinned, Some(Pinned::Source));
+    rig.arrival.source = "198.51.100.7:5060".parse().unwrap();
+    assert_eq!(handoff(rig.send(&invite("c"))).pinned, None);
     rig.arrival.transport = Transport::Wss;
-    assert!(handoff(rig.send(&invite("w"))).pinned);
-    rig.arrival.transport = Transport::Udp;
-    let pinned = vec!["10.0.0.0/8".parse().unwrap()];
-    rig.dispatch.set_rules(Rules { pinned, ..rules() }, rig.now);
-    assert!(handoff(rig.send(&invite("q"))).pinned);
+    assert_eq!(handoff(rig.send(&invite("d"))).pinned, Some(Pinned::WebSocket));
+    // Retransmissions are no calls, and a MESSAGE makes no dialog.
+    rig.send(&invite("d"));
+    assert_eq!(handoff(rig.send(&same(&invite("e"), "MESSAGE"))).pinned, None);
+    assert_eq!(rig.dispatch.counters().pinned, 3);
+    let explained = rig.dispatch.explain(b"d");
+    assert!(matches!(explained[0].outcome, Outcome::Worker { pinned: Some(Pinned::WebSocket), .. }), "{explained:?}");
 }
 
 // What the operator sees and does.
@@ -1246,7 +1278,7 @@ fn totals_add_up_and_explain_tells_a_calls_story() {
     assert_eq!(counters.reasons().map(|(_, count)| count).sum::<u64>(), 5);
     let story: Vec<Reason> = rig.dispatch.explain(b"a").iter().map(|line| line.reason).collect();
     assert_eq!(story, [Reason::Selected, Reason::Retransmission, Reason::InDialog]);
-    assert!(matches!(rig.dispatch.explain(b"a")[0].outcome, Outcome::Worker { size: 1, pinned: false, .. }));
+    assert!(matches!(rig.dispatch.explain(b"a")[0].outcome, Outcome::Worker { size: 1, pinned: None, .. }));
     assert_eq!(rig.dispatch.explain(b"b")[0].outcome, Outcome::Answered(200));
 }
 

@@ -178,6 +178,9 @@ pub struct DispatcherLoad {
     pub table_entries: u64,
     /// Datagrams the kernel dropped because a receive buffer was full.
     pub rx_overflow: u64,
+    /// Calls whose dialog stays at the well-known port: each message of theirs needs the dispatcher.
+    #[serde(default)]
+    pub pinned: u64,
 }
 
 /// The reply to `counters`: every total by reason, and what the sockets and links did.
@@ -333,6 +336,9 @@ pub struct Decided {
     pub size: u32,
     /// Whether its dialog stays on the well-known port.
     pub pinned: bool,
+    /// Why it does: `pinned-sources` or `websocket`; null when it does not.
+    #[serde(default)]
+    pub pinned_by: Option<Cow<'static, str>>,
     /// What is wrong with the message, or why its worker refused it, in words; empty where there is nothing to say.
     #[serde(default)]
     pub why: String,
@@ -388,7 +394,7 @@ mod tests {
              \"port\":5070,\"units_used\":17,\"units_total\":1000,\"ledger\":1,\"load\":0.018,\"sessions\":12,\
              \"cpu\":0.04,\"handoffs\":1234,\"refused\":0,\"restarts\":0,\"report_age_ms\":87}],\
              \"dispatcher\":{\"pid\":4700,\"uptime_s\":12.5,\"received\":1,\"handed_over\":0,\"relayed\":0,\
-             \"replied\":0,\"dropped\":0,\"table_entries\":0,\"rx_overflow\":0}}"
+             \"replied\":0,\"dropped\":0,\"table_entries\":0,\"rx_overflow\":0,\"pinned\":0}}"
         );
         let read: Snapshot = serde_json::from_str(&serde_json::to_string(&snapshot).unwrap()).unwrap();
         assert_eq!(read, snapshot);

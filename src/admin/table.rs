@@ -83,13 +83,13 @@ fn totals(workers: &[WorkerLoad]) -> [String; COLUMNS] {
 }
 
 fn dispatcher_line(text: &mut String, dispatcher: &DispatcherLoad) {
-    let DispatcherLoad { pid, uptime_s, received, handed_over, relayed, replied, dropped, table_entries, rx_overflow } =
-        dispatcher;
+    let DispatcherLoad { pid, uptime_s, received, handed_over, relayed, replied, dropped, pinned, .. } = dispatcher;
+    let DispatcherLoad { table_entries, rx_overflow, .. } = dispatcher;
     // Writing to a String cannot fail.
     let _ = writeln!(
         text,
         "dispatcher {pid}, up {}: received {received}, handed over {handed_over}, relayed {relayed}, replied {replied}, \
-         dropped {dropped}, table {table_entries}, overflow {rx_overflow}",
+         dropped {dropped}, pinned {pinned}, table {table_entries}, overflow {rx_overflow}",
         uptime(*uptime_s)
     );
 }
@@ -189,7 +189,7 @@ WORKER  STATE  ADMIN  ADDRESS             LOAD                   UNITS  SESSIONS
 w0      up     ready  192.0.2.10:5070     #.........   1.8%  17+1/1000        12  4.0%      1234        0         0    87ms
 w1      down   drain  [2001:db8::1]:5071  ..........   0.0%        0/0         0  0.0%         0        0         3       -
 total   1 up                              #.........   1.8%  17+1/1000        12  4.0%      1234        0         3
-dispatcher 4700, up 1h2m: received 1240, handed over 0, relayed 0, replied 0, dropped 0, table 0, overflow 0
+dispatcher 4700, up 1h2m: received 1240, handed over 0, relayed 0, replied 0, dropped 0, pinned 0, table 0, overflow 0
 ";
         assert_eq!(table(&snapshot()), expected);
     }

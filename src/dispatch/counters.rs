@@ -21,6 +21,8 @@ pub struct Counters {
     pub replied: u64,
     /// Messages dropped.
     pub dropped: u64,
+    /// Initial requests whose dialog stays at the well-known port.
+    pub pinned: u64,
     /// Messages that came back from a worker, refused or orphaned.
     pub returned: u64,
     /// Entries given up before their time, to make room for new ones.
@@ -70,6 +72,7 @@ packed!(Counters {
     relayed,
     replied,
     dropped,
+    pinned,
     returned,
     evicted,
     group_conflicts,
@@ -119,6 +122,7 @@ impl Counters {
         self.received += 1;
         let kind = Kind::of(decision);
         self.by_reason.0[kind as usize][decision.reason.index()] += 1;
+        self.pinned += u64::from(matches!(decision.target, Target::Worker(Handoff { pinned: Some(_), .. })));
         match kind {
             Kind::HandedOver => self.handed_over += 1,
             Kind::Relayed => self.relayed += 1,

@@ -15,6 +15,7 @@ use crate::wire::sip::Fault;
 pub use super::identity::DispatcherTag;
 pub use super::mgcp::chain::ChainId;
 pub use super::mgcp::gathering::GatheringId;
+pub use super::pinned::Pinned;
 pub use super::reason::Reason;
 
 /// How a message came in.
@@ -75,8 +76,8 @@ pub struct Handoff {
     /// The table's entry that this message has made, or made anew. `None` for messages that find an entry: their answer
     /// starts no clock.
     pub entry: Option<EntryId>,
-    /// Whether the source can only reach the well-known address (then Contact names that).
-    pub pinned: bool,
+    /// Why the dialog stays at the well-known address, if it does (then Contact names that).
+    pub pinned: Option<Pinned>,
     /// Whether a worker that died had it before.
     pub again: bool,
     /// Whether it belongs to something this worker has (found by identity, table or group), rather than placed by selection.
@@ -102,7 +103,7 @@ impl Handoff {
             size: self.size,
             listener: arrival.listener,
             transport: arrival.transport,
-            pinned: self.pinned,
+            pinned: self.pinned.is_some(),
             again: self.again,
             follows: self.follows,
             source: arrival.source,

@@ -1,6 +1,6 @@
 //! The last decisions, by Call-ID (of MGCP commands without a call: by endpoint and transaction): what `explain` reads for calls that are long gone.
 
-use super::decision::{Decision, Handoff, Target};
+use super::decision::{Decision, Handoff, Pinned, Target};
 use super::reason::Reason;
 use crate::ids::WorkerId;
 use crate::time::Time;
@@ -31,14 +31,14 @@ pub struct Explained {
 /// What was done with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Handed to this worker, counted with `size` units; `pinned`: Contact names the well-known address.
+    /// Handed to this worker, counted with `size` units.
     Worker {
         /// Who got it.
         worker: WorkerId,
         /// Units.
         size: u32,
-        /// Whether the source can only reach the well-known address.
-        pinned: bool,
+        /// Why its dialog stays at the well-known address, if it does.
+        pinned: Option<Pinned>,
         /// Whether it went where its call was.
         follows: bool,
     },

@@ -1,47 +1,43 @@
-//! Pinned sources: those that can reach no port but the well-known one.
-
-use std::net::{IpAddr, Ipv4Addr};
+//! Pinned dialogs: those that stay at the well-known port, because their callers can reach no other.
+//!
+//! Neither a Route set, nor `;ob` in Contact (RFC 5626 §5: it is about requests towards the caller), nor an address behind
+//! a NAT pins: such a caller reaches the port that the worker's Contact names, and the worker answers where it hears it.
 
 use super::Dispatch;
 use super::decision::Arrival;
-use super::sip::Summary;
 use crate::handoff::frame::Transport;
-use crate::wire::sip::{Message, Name};
+use crate::wire::sip::Method;
+
+/// Why a dialog is pinned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Pinned {
+    /// `pinned-sources` names its source.
+    Source,
+    /// It came over a WebSocket, which ends at the dispatcher.
+    WebSocket,
+}
+
+impl Pinned {
+    /// Its stable name in `explain`.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Pinned::Source => "pinned-sources",
+            Pinned::WebSocket => "websocket",
+        }
+    }
+}
 
 impl Dispatch {
-    /// Whether the source can only reach the well-known address.
-    pub(super) fn is_pinned(&self, message: &Message<'_>, summary: &Summary<'_>, arrival: &Arrival) -> bool {
+    /// Why a dialog that this request begins would be pinned; `None` where it bypasses the dispatcher.
+    pub(super) fn pinned(&self, method: Method<'_>, arrival: &Arrival) -> Option<Pinned> {
+        // The others make no dialog.
+        if !matches!(method, Method::Invite | Method::Subscribe | Method::Refer) {
+            return None;
+        }
+        if matches!(arrival.transport, Transport::Ws | Transport::Wss) {
+            return Some(Pinned::WebSocket);
+        }
         let source = arrival.source.ip();
-        if matches!(arrival.transport, Transport::Ws | Transport::Wss)
-            || message.header(Name::Route).is_some()
-            || self.rules.pinned.iter().any(|net| net.contains(source))
-        {
-            return true;
-        }
-        let contact = message.contact().and_then(|contact| contact.uri());
-        if contact.is_some_and(|uri| uri.param(b"ob").is_some()) {
-            return true;
-        }
-        let is_hidden = |host: Option<IpAddr>| host.is_some_and(is_private);
-        is_public(source)
-            && (is_hidden(contact.and_then(|uri| uri.host.ip()))
-                || is_hidden(summary.read.via.and_then(|via| via.host.ip())))
+        self.rules.pinned.iter().any(|net| net.contains(source)).then_some(Pinned::Source)
     }
-}
-
-/// An address of a private network or a link (RFC 1918, 6598, 3927, 4193, 4291).
-fn is_private(ip: IpAddr) -> bool {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => ip.is_private() || ip.is_link_local() || is_shared(ip),
-        IpAddr::V6(ip) => ip.is_unique_local() || ip.is_unicast_link_local(),
-    }
-}
-
-/// RFC 6598: behind a carrier's NAT.
-const fn is_shared(ip: Ipv4Addr) -> bool {
-    ip.to_bits() >> 22 == Ipv4Addr::new(100, 64, 0, 0).to_bits() >> 22
-}
-
-fn is_public(ip: IpAddr) -> bool {
-    !is_private(ip) && !ip.to_canonical().is_loopback() && !ip.is_unspecified()
 }

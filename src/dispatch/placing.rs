@@ -1,7 +1,7 @@
 //! Where a request goes, written down before it leaves: by its conference, by selection, or by hash without a record.
 
 use super::Dispatch;
-use super::decision::{Arrival, Decision, EntryId, Handoff, Protocol, Reason, Room, Target, Tried};
+use super::decision::{Arrival, Decision, EntryId, Handoff, Pinned, Protocol, Reason, Room, Target, Tried};
 use super::echoed::Echoed;
 use super::fingerprint::Fingerprint;
 use super::group::{Group, GroupId};
@@ -120,7 +120,6 @@ impl Dispatch {
     /// Hands an initial request over, and enters it before it leaves: a CANCEL may be right behind it.
     pub(super) fn place(
         &mut self,
-        message: &Message<'_>,
         summary: &Summary<'_>,
         arrival: &Arrival,
         placement: Placement,
@@ -144,7 +143,7 @@ impl Dispatch {
             source: self.source(summary).print(),
         };
         let entry = self.record(new, now);
-        self.hand_over(message, summary, arrival, placement, entry, (Tried::default(), now, 0), now)
+        self.hand_over(summary, arrival, placement, entry, (Tried::default(), now, 0), now)
     }
 
     /// Writes an entry into the table; its leg of a group counts no more where the table is full of those that wait.
@@ -166,7 +165,6 @@ impl Dispatch {
     /// what it has no room for.
     pub(super) fn place_unrecorded(
         &mut self,
-        message: &Message<'_>,
         summary: &Summary<'_>,
         arrival: &Arrival,
         size: u32,
@@ -184,7 +182,7 @@ impl Dispatch {
             return self.no_room(summary, room);
         }
         let placement = Placement { worker, reason: Reason::Unrecorded, size, follows: false, group: None };
-        self.hand_over(message, summary, arrival, placement, None, (Tried::default(), now, deaths), now)
+        self.hand_over(summary, arrival, placement, None, (Tried::default(), now, deaths), now)
     }
 
     /// Gives an entry whose worker is gone, or has refused, to another worker.
@@ -237,13 +235,11 @@ impl Dispatch {
         if let Some(before) = self.table.move_to(id, (worker, life), group, deaths, now) {
             self.groups.release(before);
         }
-        self.hand_over(message, summary, arrival, Placement { reason, ..placement }, Some(id), past, now)
+        self.hand_over(summary, arrival, Placement { reason, ..placement }, Some(id), past, now)
     }
 
-    #[allow(clippy::too_many_arguments, reason = "the message, its placement and its past: each from another place")]
     pub(super) fn hand_over(
         &mut self,
-        message: &Message<'_>,
         summary: &Summary<'_>,
         arrival: &Arrival,
         placement: Placement,
@@ -251,15 +247,15 @@ impl Dispatch {
         past: Past,
         begin: Time,
     ) -> Decision {
-        let is_pinned = self.is_pinned(message, summary, arrival);
-        self.give(placement, is_pinned, entry, past, begin)
+        let pinned = self.pinned(summary.method, arrival);
+        self.give(placement, pinned, entry, past, begin)
     }
 
     /// Hands something over where it is placed.
     pub(super) fn give(
         &mut self,
         placement: Placement,
-        pinned: bool,
+        pinned: Option<Pinned>,
         entry: Option<EntryId>,
         (mut tried, since, deaths): Past,
         begin: Time,
@@ -311,7 +307,7 @@ impl Dispatch {
             seq,
             size: 0,
             entry: None,
-            pinned: false,
+            pinned: None,
             again: false,
             follows: true,
             deadline: None,

@@ -68,7 +68,7 @@ impl Dispatch {
             return if back.follows && back.size == 0 {
                 moved
             } else {
-                self.unrecorded_returned(message, summary, arrival, back, now)
+                self.unrecorded_returned(summary, arrival, back, now)
             };
         };
         let Some(entry) = self.undecided(id, back) else { return moved };
@@ -114,7 +114,6 @@ impl Dispatch {
     /// A request that no entry knows: its hash says where it goes, and its CANCEL with it, so it cannot be offered around.
     fn unrecorded_returned(
         &mut self,
-        message: &Message<'_>,
         summary: &Summary<'_>,
         arrival: &Arrival,
         back: &Returned,
@@ -122,9 +121,7 @@ impl Dispatch {
     ) -> Decision {
         match back.cause {
             Cause::Died if back.deaths >= 1 && back.sent => self.answer(summary, 500, Reason::Poison),
-            Cause::Died => {
-                self.place_unrecorded(message, summary, arrival, back.size, back.deaths + u8::from(back.sent), now)
-            }
+            Cause::Died => self.place_unrecorded(summary, arrival, back.size, back.deaths + u8::from(back.sent), now),
             Cause::Refused(_) => self.answer(summary, 486, Reason::RefusedByHolder),
         }
     }

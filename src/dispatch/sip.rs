@@ -72,10 +72,11 @@ impl Dispatch {
             return Decision { target: Target::Drop, reason: Reason::Denied };
         }
         let Some(method) = message.method() else { return self.response(message, now) };
-        if now.since(arrival.received) > LINGER {
+        let summary = Summary::of(message, method, arrival, &self.printer);
+        // A BYE ends its call however late it is, and the worker knows by CSeq what has been overtaken.
+        if summary.to_tag.is_none() && now.since(arrival.received) > LINGER {
             return Decision { target: Target::Drop, reason: Reason::TooOld };
         }
-        let summary = Summary::of(message, method, arrival, &self.printer);
         self.table.touch(summary.branch, summary.call);
         match (method, summary.to_tag) {
             (Method::Ack, _) => self.ack(message, &summary, arrival, now),
@@ -228,7 +229,7 @@ impl Dispatch {
                 }
                 let size = self.size(message, summary, arrival);
                 let placement = Placement { worker, reason, size, follows: true, group: None };
-                return self.place(message, summary, arrival, placement, now);
+                return self.place(summary, arrival, placement, now);
             }
             Echoed::Gone(reason) => return self.answer(summary, 481, reason),
             Echoed::Nobody => {}
@@ -244,7 +245,7 @@ impl Dispatch {
         let known = self.table.of_call(summary.call).map(|(_, entry)| *entry).find(tells);
         if let Some(entry) = known {
             let placement = self.place_known(message, summary, arrival, &entry);
-            return self.place(message, summary, arrival, placement, now);
+            return self.place(summary, arrival, placement, now);
         }
         if let Some(refusal) = self.turn_away(summary, now) {
             return refusal;
@@ -267,10 +268,10 @@ impl Dispatch {
     fn begin(&mut self, message: &Message<'_>, summary: &Summary<'_>, arrival: &Arrival, now: Time) -> Decision {
         let size = self.size(message, summary, arrival);
         if !self.table.has_place(|| self.source(summary).print()) {
-            return self.place_unrecorded(message, summary, arrival, size, 0, now);
+            return self.place_unrecorded(summary, arrival, size, 0, now);
         }
         match self.choose(summary, size, Tried::default(), self.least_room(summary), now) {
-            Ok(placement) => self.place(message, summary, arrival, placement, now),
+            Ok(placement) => self.place(summary, arrival, placement, now),
             Err(reason) => self.nobody(summary, reason, now),
         }
     }

@@ -184,13 +184,15 @@ pub struct Totals {
     pub replied: u64,
     /// Messages dropped.
     pub dropped: u64,
+    /// Initial requests whose dialog stays at the well-known port.
+    pub pinned: u64,
     /// Entries in the table.
     pub table_entries: u64,
     /// Datagrams that the kernel dropped because a receive buffer was full.
     pub rx_overflow: u64,
 }
 
-packed!(Totals { received, handed_over, relayed, replied, dropped, table_entries, rx_overflow });
+packed!(Totals { received, handed_over, relayed, replied, dropped, pinned, table_entries, rx_overflow });
 
 /// What a lane starts with.
 #[derive(Debug)]
@@ -249,6 +251,7 @@ impl LaneLoad {
             relayed: own.relayed + other.relayed,
             replied: own.replied + other.replied,
             dropped: own.dropped + other.dropped,
+            pinned: own.pinned + other.pinned,
             table_entries: own.table_entries + other.table_entries,
             // The socket's own count, whoever reads it.
             rx_overflow: own.rx_overflow.max(other.rx_overflow),

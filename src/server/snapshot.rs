@@ -17,9 +17,9 @@ impl<C: Channel> Switch<C> {
     /// The figures of `load`.
     pub fn load(&self, now: Time) -> LaneLoad {
         let workers = self.dispatch().pool().iter().map(|(_, worker)| worker_load(worker, now)).collect();
-        let counters::Counters { handed_over, relayed, replied, dropped, .. } = *self.dispatch().counters();
+        let counters::Counters { handed_over, relayed, replied, dropped, pinned, .. } = *self.dispatch().counters();
         let table_entries = self.dispatch().table_len() as u64;
-        let totals = Totals { handed_over, relayed, replied, dropped, table_entries, ..*self.totals() };
+        let totals = Totals { handed_over, relayed, replied, dropped, pinned, table_entries, ..*self.totals() };
         LaneLoad { workers, totals }
     }
 
@@ -66,10 +66,10 @@ impl<C: Channel> Switch<C> {
                     (Action::HandedOver, Some(worker), 0, size, pinned)
                 }
                 Outcome::Worker { worker, size, pinned, .. } => (Action::Relayed, Some(worker), 0, size, pinned),
-                Outcome::Answered(status) => (Action::Replied, None, status, 0, false),
-                Outcome::Everyone => (Action::Relayed, None, 0, 0, false),
-                Outcome::AnsweredAgain => (Action::Replied, None, 0, 0, false),
-                Outcome::Dropped => (Action::Dropped, None, 0, 0, false),
+                Outcome::Answered(status) => (Action::Replied, None, status, 0, None),
+                Outcome::Everyone => (Action::Relayed, None, 0, 0, None),
+                Outcome::AnsweredAgain => (Action::Replied, None, 0, 0, None),
+                Outcome::Dropped => (Action::Dropped, None, 0, 0, None),
             };
             Decided {
                 age_ms: now.since(explained.at).as_millis() as u64,
@@ -79,7 +79,8 @@ impl<C: Channel> Switch<C> {
                 status,
                 reason: explained.reason.label().into(),
                 size,
-                pinned,
+                pinned: pinned.is_some(),
+                pinned_by: pinned.map(|pinned| pinned.label().into()),
                 why: explained.fault.map_or(String::new(), |fault| fault.phrase().to_owned()),
             }
         });

@@ -71,6 +71,7 @@ impl Crew {
             dropped: totals.dropped,
             table_entries: totals.table_entries,
             rx_overflow: totals.rx_overflow,
+            pinned: totals.pinned,
         };
         Ok(Snapshot { workers, dispatcher })
     }

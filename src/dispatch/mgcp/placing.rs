@@ -42,7 +42,7 @@ impl Dispatch {
             // Its retransmission would make a second connection. What has one worker only finds it without an entry.
             return returned(ReturnCode::OVERLOAD, summary.transaction, Reason::TableFull);
         }
-        self.give(placement, false, entry, (Tried::default(), now, 0), now)
+        self.give(placement, None, entry, (Tried::default(), now, 0), now)
     }
 
     /// Gives an entry whose worker is gone, or has refused, to another worker.
@@ -80,7 +80,7 @@ impl Dispatch {
         if let Some(before) = self.table.move_to(id, (worker, life), group, deaths, now) {
             self.groups.release(before);
         }
-        self.give(Placement { reason, ..placement }, false, Some(id), past, now)
+        self.give(Placement { reason, ..placement }, None, Some(id), past, now)
     }
 
     /// Hands over a command that nothing is known of to the only worker that it can go to.
