@@ -32,8 +32,9 @@ impl Uas {
         self.carried.calls.contains_key(&conn)
     }
 
-    /// The peer of a call has been heard. What comes by datagram says nothing of its connection.
-    pub(super) fn heard(&mut self, key: CallKey, arrival: &Arrival) {
+    /// The peer of a call has been heard by a connection, which carries the call from now on. What comes by datagram says
+    /// nothing of its connection.
+    pub(super) fn carry(&mut self, key: CallKey, arrival: &Arrival) {
         let (Path::Stream(conn), Some(call)) = (arrival.path, self.calls.get_mut(key)) else { return };
         let before = call.conn.replace(conn);
         if before == Some(conn) {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::call::dialog::put;
 use crate::call::exchange::{CallKey, Hop, Output, ResolveKey, Transmit};
+use crate::call::heard::Heard;
 use crate::call::next_hop::{Leaving, NextHop, next_hop};
 use crate::call::request::without_prefix;
 use crate::call::respond::{ALLOW, SDP, SUPPORTED};
@@ -56,6 +57,10 @@ pub(super) struct Client {
     /// The request, once its address is known; once a re-INVITE has its final response, the ACK.
     bytes: Arc<[u8]>,
     resend: Option<Resend>,
+    /// How often it may still leave; `None`: as often as the timers have it.
+    copies: Option<u8>,
+    /// Where the far end was heard, for a Contact that there is no way to.
+    heard: Option<Heard>,
     end: Time,
     armed: Time,
 }
@@ -100,7 +105,8 @@ impl Uas {
         call.dialog.local_cseq = call.dialog.local_cseq.wrapping_add(1).max(1);
         let cseq = call.dialog.local_cseq;
         let place = call.place;
-        let (hop, next_hop) = next_hop(&place, call.dialog.next_hop());
+        let has_route = call.dialog.has_route();
+        let (hop, next_hop) = next_hop(&place, call.dialog.next_hop(), has_route);
         let client = self.clients.insert(Client {
             kind,
             call: key,
@@ -111,6 +117,8 @@ impl Uas {
             leaving: None,
             bytes: Arc::default(),
             resend: None,
+            copies: None,
+            heard: Some(place.heard).filter(|heard| heard.is_direct && !has_route),
             end: now + self.timers.t64(),
             armed: NEVER,
         })?;
@@ -133,7 +141,7 @@ impl Uas {
         }
         match address {
             Some(to) => self.start(key, to, now),
-            None => self.on_timed_out(key, now),
+            None => self.start_back(key, now),
         }
         self.arm_client(key);
     }
@@ -243,18 +251,44 @@ impl Uas {
             let via = self.via(transport, &leaving, key, number);
             self.write_request(call, kind, &via, cseq)
         });
-        let (Some((_, leaving)), Some(bytes)) = (leaving, bytes) else { return self.on_timed_out(key, now) };
+        let (Some(place), Some((_, leaving)), Some(bytes)) = (place, leaving, bytes) else {
+            return self.start_back(key, now);
+        };
         let Some(client) = self.clients.get_mut(key) else { return };
         client.state = State::Trying(to);
         client.leaving = Some(leaving);
         client.bytes = bytes;
+        client.copies = match place.is_heard {
+            false => Some(1),
+            true if to.ip() == place.source.ip() => None,
+            true => Some(COPIES_ELSEWHERE),
+        };
         client.resend = (!leaving.hop.is_reliable()).then(|| Resend::start(&timers, now));
         self.transmit(key);
     }
 
+    /// There is no way to what its Contact or route names: it goes back to where the far end was heard, once.
+    fn start_back(&mut self, key: ClientKey, now: Time) {
+        let heard = self.clients.get_mut(key).and_then(|client| {
+            let heard = client.heard.take()?;
+            client.hop = heard.hop;
+            Some(heard)
+        });
+        match heard {
+            Some(heard) => self.start(key, heard.to, now),
+            None => self.on_timed_out(key, now),
+        }
+    }
+
     fn transmit(&mut self, key: ClientKey) {
-        let Some(client) = self.clients.get(key) else { return };
+        let Some(client) = self.clients.get_mut(key) else { return };
         let Some(to) = client.state.address() else { return };
+        if let Some(copies) = &mut client.copies {
+            *copies = copies.saturating_sub(1);
+            if *copies == 0 {
+                client.resend = None;
+            }
+        }
         let transmit = client.transmit(to);
         self.outputs.extend(transmit.map(Output::Transmit));
     }
@@ -333,5 +367,7 @@ impl Uas {
     }
 }
 
+/// Copies of a request to an address that its dialog's INVITE did not come from, and whose owner may have no part in it.
+const COPIES_ELSEWHERE: u8 = 5;
 /// The eight characters of five bits that a branch has room for.
 const NUMBER_MASK: u64 = (1 << 40) - 1;

@@ -111,6 +111,11 @@ impl Dialog {
         }
     }
 
+    /// Whether a proxy has put itself between the far end and us.
+    pub(super) fn has_route(&self) -> bool {
+        first_route(self.field(Field::Routes)).is_some()
+    }
+
     /// Writes the request line and all headers that the dialog determines, with CSeq `number`. `via` is the Via value.
     /// The caller adds its own headers and the body.
     pub(super) fn write_request(&self, out: &mut Vec<u8>, method: &str, via: &[u8], number: u32) {

@@ -175,7 +175,7 @@ impl Uas {
             dialog,
             phase: Phase::Early,
             size: arrival.size,
-            place: self.place(arrival),
+            place: self.place(request.msg, arrival),
             conn: None,
             invite: Some(server),
             asked: None,
@@ -190,7 +190,7 @@ impl Uas {
             armed: NEVER,
         };
         let Some(key) = self.calls.insert(call) else { return self.close(server) };
-        self.heard(key, arrival);
+        self.carry(key, arrival);
         if let Some(server) = self.servers.get_mut(server) {
             server.call = Some(key);
         }
@@ -270,8 +270,8 @@ impl Uas {
         }
     }
 
-    /// 64·T1 without ACK (RFC 3261 §13.3.1.4): the call is over.
-    pub(super) fn on_no_ack(&mut self, key: CallKey, invite: ServerKey, now: Time) {
+    /// 64·T1 without ACK (RFC 3261 §13.3.1.4): the call is over. `has_bye`: whether a BYE may still leave for its INVITE.
+    pub(super) fn on_no_ack(&mut self, key: CallKey, invite: ServerKey, has_bye: bool, now: Time) {
         let Some(call) = self.calls.get_mut(key) else { return };
         if call.invite != Some(invite) {
             return;
@@ -282,7 +282,10 @@ impl Uas {
             _ => EndReason::NoAck,
         };
         call.phase = Phase::Confirmed;
-        self.end(key, reason, now);
+        match has_bye {
+            true => self.end(key, reason, now),
+            false => self.forget(key, reason, now),
+        }
     }
 
     /// The INVITE's `Expires` ran out (RFC 3261 §13.3.1).

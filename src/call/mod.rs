@@ -11,6 +11,14 @@
 //! Two promises hold for every message that was handed over, whatever it is: exactly one [`Output::Answered`] or
 //! [`Output::Refuse`] comes out for it; and each [`Event::Incoming`] is followed by exactly one [`Event::Ended`].
 //!
+//! In two things it departs from RFC 3261 on purpose, because the source of a datagram can be forged:
+//!
+//! - §13.3.1.4 and §17.2.1 (and RFC 3262 §3) have responses to an INVITE repeated for 64·T1. Until the far end has shown that
+//!   it hears us (ACK, PRACK, a request with our tag), at most five datagrams leave for an INVITE, its BYE included, all of
+//!   them to its source; a copy of the INVITE is answered once more, also after a 2xx, where RFC 6026 §7.1 absorbs it.
+//! - §12.2.1.1 sends our requests to the far end's Contact. Where that is an address at which it was not heard, and no proxy
+//!   has recorded its route, they go to where it was heard last, by the socket it was heard by.
+//!
 //! [`gateway`] is to MGCP what [`Uas`] is to SIP.
 
 pub mod exchange;
@@ -21,11 +29,13 @@ pub mod offer;
 pub mod session_timer;
 pub mod slab;
 
+mod allowance;
 mod body;
 mod carried;
 mod client;
 mod dialog;
 mod ending;
+mod heard;
 mod invite;
 mod next_hop;
 mod options;

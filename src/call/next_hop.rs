@@ -26,26 +26,34 @@ pub(super) struct Leaving {
     pub(super) sent_by: SocketAddr,
 }
 
-/// Where a request of ours goes: on the connection there is, to the source of a pinned peer, else where the first route
-/// or the remote target says. That is also where a connection is opened when ours is gone.
-pub(super) fn next_hop(place: &Place, uri: Option<Uri<'_>>) -> (Hop, NextHop) {
-    let source = NextHop::Address(place.source);
-    if place.pinned || matches!(place.hop, Hop::Front(_)) {
-        return (place.hop, source);
-    }
-    let Some(uri) = uri else { return (place.hop, source) };
-    let tcp = uri.param(b"transport").is_some_and(|value| value.eq_ignore_ascii_case(b"tcp"));
-    let hop = if tcp { Hop::Dial } else { place.hop };
+/// Where a request of ours goes: on the connection there is, else where the first route says (§8.1.2), else to the remote
+/// target. That is also where a connection is opened when ours is gone.
+///
+/// Back to where the far end was heard, and by the socket it was heard by, go: all requests to a pinned peer; those to a
+/// peer that has not shown that it hears us, because its Contact may name a third party; and those to a target that is an
+/// address other than the one it was heard at, as behind a NAT.
+pub(super) fn next_hop(place: &Place, uri: Option<Uri<'_>>, is_route: bool) -> (Hop, NextHop) {
+    let heard = &place.heard;
+    let back = (heard.hop, NextHop::Address(heard.to));
+    let Some(uri) = uri.filter(|_| place.is_heard && !place.pinned && !matches!(heard.hop, Hop::Front(_))) else {
+        return back;
+    };
     let port = uri.port.unwrap_or(5060);
     let host = uri.target();
-    if let Hop::Stream(_) = place.hop {
+    let address = host.ip().map(|ip| SocketAddr::new(ip, port));
+    if let Hop::Stream(_) = heard.hop {
         // A name is not worth a wait for a connection that is there.
-        let to = host.ip().map_or(place.source, |ip| SocketAddr::new(ip, port));
-        return (place.hop, NextHop::Address(to));
+        return (heard.hop, NextHop::Address(address.unwrap_or(heard.to)));
     }
-    match host.ip() {
-        Some(ip) => (hop, NextHop::Address(SocketAddr::new(ip, port))),
-        None if host.as_bytes().is_empty() => (hop, source),
+    let has_maddr = uri.param(b"maddr").is_some();
+    let tcp = uri.param(b"transport").is_some_and(|value| value.eq_ignore_ascii_case(b"tcp"));
+    let hop = if tcp { Hop::Dial } else { place.hop };
+    match address {
+        Some(to) if is_route || tcp || has_maddr || !heard.is_direct || to == heard.to => (hop, NextHop::Address(to)),
+        // What names another address family asks for it (RFC 3263 §4).
+        Some(to) if to.is_ipv4() != heard.to.is_ipv4() => (hop, NextHop::Address(to)),
+        Some(_) => back,
+        None if host.as_bytes().is_empty() => back,
         None => (hop, NextHop::Name(String::from_utf8_lossy(host.as_bytes()).into(), port)),
     }
 }
@@ -54,6 +62,16 @@ impl Identity {
     /// The way of a request of ours to `to` in a call whose requests leave by `hop`: by that, or by our own socket of the
     /// address family that `to` is of. `None` when we have none.
     pub(super) fn leaving(&self, place: &Place, hop: Hop, to: SocketAddr) -> Option<Leaving> {
+        let heard = &place.heard;
+        if hop == heard.hop && to == heard.to {
+            // Who does not know `rport` answers to the port in Via, and a NAT lets in nothing but to where it let out.
+            let port = match hop {
+                Hop::Listener(number) => self.listeners.get(usize::from(number)).map(SocketAddr::port),
+                _ => None,
+            };
+            let sent_by = SocketAddr::new(place.contact.ip(), port.unwrap_or(place.contact.port()));
+            return Some(Leaving { hop, from: heard.from, sent_by });
+        }
         let usual = Leaving { hop, from: place.from, sent_by: place.contact };
         if place.contact.is_ipv4() == to.is_ipv4() || matches!(hop, Hop::Stream(_) | Hop::Front(_)) {
             return Some(usual);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::call::allowance::Purpose;
 use crate::call::body::{Body, session_description};
 use crate::call::exchange::{Arrival, CallKey, EndReason, Event};
 use crate::call::request::Request;
@@ -194,8 +195,13 @@ impl Uas {
         if repeat.end <= now {
             self.decline(key, 504, EndReason::NoPrack, now);
         } else if repeat.resend.at <= now {
-            repeat.resend = repeat.resend.next(cap, now);
-            self.outputs.push_back(repeat.way.transmit(&repeat.bytes));
+            let invite = call.invite.and_then(|invite| self.servers.get_mut(invite));
+            if invite.is_some_and(|server| server.allowance.take(Purpose::Reliable)) {
+                repeat.resend = repeat.resend.next(cap, now);
+                self.outputs.push_back(repeat.way.transmit(&repeat.bytes));
+            } else {
+                repeat.resend.at = NEVER;
+            }
         }
     }
 }

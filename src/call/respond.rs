@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::call::allowance::{Allowance, Purpose};
 use crate::call::exchange::{Arrival, CallKey, Hop, Output, Path};
 use crate::call::request::Request;
 use crate::call::server::{Kept, NEVER, Resend, Seqs, Server, ServerKey, State, Way};
@@ -96,12 +97,15 @@ impl Uas {
         let merged = request.to_tag.is_none().then(|| self.prints.merged(request));
         let merged = merged.filter(|merged| !self.is_merged(*merged, arrival, now));
         let end = if invite { now + TRYING_AFTER } else { now + self.timers.t64() };
+        let way = self.way(request.msg, arrival);
+        // Who knows our tag has heard of us; others repeat nothing by themselves, and a connection is not forged.
+        let may_be_forged = invite && request.to_tag.is_none() && !way.hop.is_reliable();
         let key = self.servers.insert(Server {
             fingerprint: self.prints.transaction(request),
             merged,
             state: State::Proceeding { invite },
             kept,
-            way: self.way(request.msg, arrival),
+            way,
             call: None,
             seqs: Seqs::new(arrival.seq()),
             direct: arrival.seq().is_none(),
@@ -109,6 +113,7 @@ impl Uas {
             cseq: request.cseq.number,
             resend: None,
             acknowledged: None,
+            allowance: if may_be_forged { Allowance::unheard() } else { Allowance::heard() },
             end,
             armed: NEVER,
         })?;
@@ -124,14 +129,17 @@ impl Uas {
         let Some(server) = self.servers.get(key) else { return };
         let (way, invite) = (server.way, matches!(server.state, State::Proceeding { invite: true }));
         let bytes = self.write(request, &way, response);
-        self.outputs.push_back(way.transmit(&bytes));
+        let what = if response.status < 200 { Purpose::Provisional } else { Purpose::Final };
+        if self.servers.get_mut(key).is_some_and(|server| server.allowance.take(what)) {
+            self.outputs.push_back(way.transmit(&bytes));
+        }
         if response.status < 200 {
             let kept = server_request(self.servers.get(key)).map(|request| Kept::Both(request, bytes));
             if let Some(kept) = kept {
                 self.keep(key, kept);
             }
             if let Some(server) = self.servers.get_mut(key) {
-                server.end = if response.status == 100 { NEVER } else { now + PROVISIONAL_EVERY };
+                server.end = if response.status == 100 { NEVER } else { now + server.says_again_after() };
             }
             self.arm_server(key);
             return;
@@ -186,9 +194,10 @@ impl Uas {
         // A copy from elsewhere: the source's NAT binding has changed, and the old one is dead.
         server.way = way;
         let again = match server.state {
-            // RFC 6026 §7.1: absorbed; the core repeats the 2xx at its own pace.
-            State::Accepted | State::Confirmed => None,
-            State::Proceeding { .. } | State::Completed { .. } => server.kept.response().cloned(),
+            State::Confirmed => None,
+            // RFC 6026 §7.1 has it absorbed after a 2xx, which the core repeats at its own pace: as long as nobody has shown
+            // that it hears us the core repeats little, and who asks again has heard nothing.
+            State::Accepted | State::Proceeding { .. } | State::Completed { .. } => server.kept.response().cloned(),
         };
         let over =
             if server.is_proceeding() { arrival.seq().and_then(|seq| server.seqs.add(seq)) } else { arrival.seq() };
@@ -208,8 +217,12 @@ impl Uas {
             return;
         }
         if let Some(resend) = server.resend.filter(|resend| resend.at <= now) {
-            server.resend = Some(resend.next(self.timers.t2, now));
-            self.outputs.extend(server.kept.response().map(|bytes| server.way.transmit(bytes)));
+            if server.allowance.take(Purpose::Final) {
+                server.resend = Some(resend.next(self.timers.t2, now));
+                self.outputs.extend(server.kept.response().map(|bytes| server.way.transmit(bytes)));
+            } else {
+                server.resend = Some(Resend { at: NEVER, ..resend });
+            }
         }
         self.arm_server(key);
     }
@@ -218,8 +231,10 @@ impl Uas {
         let Some(server) = self.servers.get_mut(key) else { return };
         match server.state {
             State::Proceeding { invite: true } if let Some(last) = server.kept.response() => {
-                self.outputs.push_back(server.way.transmit(last));
-                server.end = now + PROVISIONAL_EVERY;
+                if server.allowance.take(Purpose::Provisional) {
+                    self.outputs.push_back(server.way.transmit(last));
+                }
+                server.end = now + server.says_again_after();
                 self.arm_server(key);
             }
             // RFC 3261 §17.2.1: a 100 when the application takes more than 200 ms.
@@ -233,9 +248,10 @@ impl Uas {
             State::Accepted => {
                 let unacknowledged = server.resend.is_some();
                 let call = server.call;
+                let has_bye = server.allowance.take(Purpose::Bye);
                 self.close(key);
                 if let Some(call) = call.filter(|_| unacknowledged) {
-                    self.on_no_ack(call, key, now);
+                    self.on_no_ack(call, key, has_bye, now);
                 }
             }
             State::Completed { .. } | State::Confirmed => self.close(key),
@@ -396,6 +412,15 @@ pub(super) enum Keep {
 const TRYING_AFTER: Duration = Duration::from_millis(200);
 /// RFC 3261 §13.3.1.1: a call that rings says so every minute, or proxies on its way give up (timer C).
 const PROVISIONAL_EVERY: Duration = Duration::from_secs(60);
+/// Where it may say so once more only: when that gains most. Timer C is 3 minutes, and 2 in some proxies.
+const PROVISIONAL_ONCE_MORE: Duration = Duration::from_secs(110);
+
+impl Server {
+    /// When a call that still rings says so again.
+    const fn says_again_after(&self) -> Duration {
+        if self.allowance.is_heard() { PROVISIONAL_EVERY } else { PROVISIONAL_ONCE_MORE }
+    }
+}
 
 /// The source's address with the port that the request's Via names.
 fn stated_port(request: &Message<'_>, source: SocketAddr) -> SocketAddr {

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::call::allowance::Allowance;
 use crate::call::exchange::{CallKey, Hop, Output, Transmit};
 use crate::call::identity::Timers;
 use crate::call::slab::handle;
@@ -37,6 +38,8 @@ pub(super) struct Server {
     pub(super) resend: Option<Resend>,
     /// When the ACK to its 2xx came.
     pub(super) acknowledged: Option<Time>,
+    /// What may leave by itself.
+    pub(super) allowance: Allowance,
     /// When it is over (timers H, I, J, L) or, while [`State::Proceeding`], when a 100 is due.
     pub(super) end: Time,
     /// When the wheel looks at it next.

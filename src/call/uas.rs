@@ -10,6 +10,7 @@ use crate::call::carried::Carried;
 use crate::call::client::{Client, ClientKey};
 use crate::call::dialog::Dialog;
 use crate::call::exchange::{Arrival, CallKey, EndReason, Event, Hop, Output, Path};
+use crate::call::heard::Heard;
 use crate::call::identity::{Identity, Limits, SessionTimer, Timers};
 use crate::call::refresh::Session;
 use crate::call::refused::Refused;
@@ -121,11 +122,15 @@ pub(super) struct Place {
     pub(super) contact: SocketAddr,
     pub(super) transport: Transport,
     pub(super) pinned: bool,
-    /// The way of our own requests.
+    /// The way of our own requests to what a route or a Contact names.
     pub(super) hop: Hop,
     pub(super) from: Option<IpAddr>,
-    /// Where the INVITE came from: the only place a pinned peer can be reached at.
+    /// Where the INVITE came from.
     pub(super) source: SocketAddr,
+    /// Where the far end was heard last.
+    pub(super) heard: Heard,
+    /// Whether it has shown that it hears us.
+    pub(super) is_heard: bool,
 }
 
 /// What the wheel points at.
@@ -358,14 +363,15 @@ impl Uas {
         } else if let Some(tag) = request.to_tag
             && let Some(call) = self.find_call(request.call_id, tag, request.from_tag)
         {
-            self.heard(call, arrival);
+            self.carry(call, arrival);
+            self.on_heard(call, request, arrival, now);
             self.on_ack_of_success(call, request, now);
         }
         self.dealt_with(arrival);
     }
 
     fn on_request_in_dialog(&mut self, key: CallKey, request: &Request<'_>, arrival: &Arrival, now: Time) {
-        self.heard(key, arrival);
+        self.carry(key, arrival);
         let Some(call) = self.calls.get_mut(key) else { return };
         if call.phase == Phase::Ending && request.method != Method::Bye {
             // RFC 3261 §15.1.1: with our BYE the dialog is over.
@@ -376,6 +382,7 @@ impl Uas {
             return self.answer(request, arrival, Some(key), &Response::status(500), now);
         }
         call.dialog.remote_cseq = request.cseq.number;
+        self.on_heard(key, request, arrival, now);
         if let Some(refusal) = self.screen(request) {
             return self.refuse_request(&refusal, request, arrival, Some(key), now);
         }
@@ -433,7 +440,7 @@ impl Uas {
     }
 
     /// Where the peer of a call and we reach each other.
-    pub(super) fn place(&self, arrival: &Arrival) -> Place {
+    pub(super) fn place(&self, msg: &Message<'_>, arrival: &Arrival) -> Place {
         let local = arrival.local.ip();
         let own = self.identity.own_socket(local);
         let (listener, conn) = match arrival.path {
@@ -445,15 +452,11 @@ impl Uas {
             Some(address) => address.port(),
             None => self.identity.own.get(usize::from(own)).map_or(0, SocketAddr::port),
         };
-        let duplicate =
-            listener.filter(|number| self.identity.duplicates.get(usize::from(*number)).copied().unwrap_or(false));
-        let hop = match (arrival.path, conn, duplicate) {
-            (Path::Stream(conn), ..) => Hop::Stream(conn),
-            (_, Some(conn), _) if arrival.pinned => Hop::Front(conn),
-            (_, Some(_), _) => Hop::Dial,
-            (_, None, Some(listener)) if arrival.pinned => Hop::Listener(listener),
-            (Path::Own(socket), ..) => Hop::Own(socket),
-            (Path::Handoff { .. }, ..) => Hop::Own(own),
+        let heard = self.way_back(msg, arrival, arrival.pinned);
+        let hop = match (arrival.path, conn) {
+            (_, Some(_)) => Hop::Dial,
+            (Path::Own(socket), _) => Hop::Own(socket),
+            (Path::Handoff { .. } | Path::Stream(_), _) => Hop::Own(own),
         };
         Place {
             contact: SocketAddr::new(self.identity.public_ip(listener, local), port),
@@ -462,6 +465,8 @@ impl Uas {
             hop,
             from: Some(local),
             source: arrival.source,
+            heard,
+            is_heard: false,
         }
     }
 

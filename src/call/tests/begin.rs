@@ -53,25 +53,24 @@ fn a_retransmitted_invite_gets_the_last_provisional_again_and_opens_no_second_ca
     desk.act(|uas, now| uas.accept(key, Some(ANSWER.as_bytes()), now));
     assert_eq!(desk.settled().0, [first, again]);
     let late = desk.hand(&invite());
-    // RFC 6026: absorbed in state Accepted.
-    assert_eq!((desk.statuses(), desk.settled().0), (vec![200], vec![late]));
+    // Its sender has heard nothing of the 2xx.
+    assert_eq!((desk.statuses(), desk.settled().0), (vec![200, 200], vec![late]));
 }
 
 #[test]
-fn a_2xx_is_repeated_from_t1_to_t2_until_its_ack() {
+fn to_a_caller_who_hears_us_a_2xx_is_repeated_from_t1_to_t2_until_its_ack() {
     let mut desk = Desk::new();
-    desk.hand(&invite());
-    let key = desk.incoming();
+    let (key, tag) = desk.ringing_with_prack();
     desk.act(|uas, now| uas.accept(key, Some(ANSWER.as_bytes()), now));
     let ok = desk.only();
-    for gap in [500, 1_000, 2_000, 4_000, 4_000] {
+    for gap in [500, 1_000, 2_000, 4_000, 4_000, 4_000] {
         desk.wait(ms(gap - 20));
         assert_eq!(desk.sent().len(), 0, "{gap}");
         desk.wait(ms(20) + ms(11));
         assert_eq!(desk.only(), ok);
         desk.now = desk.now - ms(11);
     }
-    desk.own(&text("ACK").branch("ack").to(&to_tag(&ok)));
+    desk.own(&text("ACK").branch("ack").to(&tag));
     assert_eq!(desk.events(), [(key, Event::Established)]);
     desk.wait(SECOND * 30);
     assert_eq!(desk.sent().len(), 0);
@@ -229,11 +228,14 @@ fn a_pinned_dialog_names_the_well_known_address_and_the_token() {
     desk.act(|uas, now| uas.accept(key, Some(ANSWER.as_bytes()), now));
     let ok = desk.only();
     assert_eq!(header(&ok, "Contact"), Some(format!("<sip:{TOKEN}@192.0.2.1:5060>").as_str()));
-    desk.own(&text("ACK").branch("ack").to(&to_tag(&ok)));
+    desk.hand_with(&text("ACK").branch("ack").to(&to_tag(&ok)), |envelope| {
+        envelope.follows = true;
+        envelope.source = "203.0.113.7:1024".parse().unwrap();
+    });
     desk.outputs.clear();
     desk.act(|uas, now| uas.hang_up(key, now));
     let [Output::Event(..), Output::Transmit(transmit)] = desk.outputs.as_slice() else { panic!("{:?}", desk.outputs) };
-    // Its NAT lets nothing in but what comes from the well-known port.
+    // Nothing gets through to it but what comes from the well-known port.
     assert_eq!((transmit.hop, transmit.to), (Hop::Listener(0), "203.0.113.7:1024".parse().unwrap()));
     let bye = desk.only();
     assert!(header(&bye, "Via").unwrap().starts_with(&format!("SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bK{TOKEN}")));
@@ -348,20 +350,28 @@ fn an_ack_without_the_answer_to_our_offer_ends_the_call() {
 }
 
 #[test]
-fn ringing_is_repeated_every_minute_and_a_100_is_not() {
+fn to_a_caller_who_hears_us_ringing_is_repeated_every_minute() {
     let mut desk = Desk::new();
-    desk.hand(&invite());
-    let key = desk.incoming();
-    desk.wait(ms(300));
-    assert_eq!(desk.statuses(), [100]);
-    desk.wait(SECOND * 70);
-    assert_eq!(desk.sent().len(), 0);
-    desk.act(|uas, now| uas.ring(key, 180, None, Delivery::AsRequired, now));
+    let (key, _) = desk.ringing_with_prack();
+    desk.act(|uas, now| uas.ring(key, 182, None, Delivery::AsRequired, now));
     let sent = desk.only();
     desk.wait(SECOND * 59);
     assert_eq!(desk.sent().len(), 0);
     desk.wait(SECOND * 122);
     assert_eq!(desk.sent(), [sent.clone(), sent.clone(), sent]);
+    desk.act(|uas, now| uas.reject(key, 486, now));
+    desk.assert_idle();
+}
+
+#[test]
+fn a_100_is_not_repeated() {
+    let mut desk = Desk::new();
+    desk.hand(&invite());
+    let key = desk.incoming();
+    desk.wait(ms(300));
+    assert_eq!(desk.statuses(), [100]);
+    desk.wait(SECOND * 400);
+    assert_eq!(desk.sent().len(), 0);
     desk.act(|uas, now| uas.reject(key, 486, now));
     desk.assert_idle();
 }

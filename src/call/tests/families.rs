@@ -72,8 +72,14 @@ fn a_socket_bound_to_all_addresses_is_called_by_an_address_of_the_host() {
 }
 
 #[test]
-fn a_contact_of_a_family_that_we_do_not_have_ends_the_matter() {
-    let (mut desk, key) = called(identity(), &["Contact: <sip:caller@[2001:db8::9]:5070>"]);
+fn to_a_contact_of_a_family_that_we_do_not_have_our_bye_goes_where_the_caller_was_heard() {
+    let (hop, _, to, _) = bye(identity(), &["Contact: <sip:caller@[2001:db8::9]:5070>"]);
+    assert_eq!((hop, to), (Hop::Own(0), "192.0.2.9:5070".parse().unwrap()));
+}
+
+#[test]
+fn a_first_route_of_a_family_that_we_do_not_have_ends_the_matter() {
+    let (mut desk, key) = called(identity(), &["Record-Route: <sip:[2001:db8::77]:5099;lr>"]);
     desk.act(|uas, now| uas.hang_up(key, now));
     assert_eq!(desk.sent().len(), 0);
     assert!(desk.uas.is_quiet());

@@ -4,12 +4,14 @@ mod begin;
 mod end;
 mod families;
 mod handoff;
+mod heard;
 mod lossy;
 mod refusals;
 mod reliable;
 mod reoffer;
 mod replaces;
 mod session;
+mod unheard;
 
 use std::time::Duration;
 
@@ -291,6 +293,36 @@ impl Desk {
         assert_eq!(self.events(), [(key, Event::Established)]);
         self.outputs.clear();
         (key, tag)
+    }
+
+    /// A call that rings, whose caller has shown by PRACK that it hears us; its key and our tag.
+    pub(super) fn ringing_with_prack(&mut self) -> (CallKey, String) {
+        self.hand(&invite().header("Supported: 100rel"));
+        let key = self.incoming();
+        self.act(|uas, now| uas.ring(key, 180, None, Delivery::Reliable, now));
+        let ringing = self.only();
+        let rack = format!("RAck: {} 1 INVITE", header(&ringing, "RSeq").unwrap());
+        self.own(&text("PRACK").to(&to_tag(&ringing)).cseq(2).header(&rack));
+        assert_eq!(self.statuses(), [200]);
+        (key, to_tag(&ringing))
+    }
+
+    /// The one datagram that has been sent since the last look: by which way, where to, and what.
+    pub(super) fn only_transmit(&mut self) -> (Hop, String, String) {
+        let mut all: Vec<_> = self
+            .outputs
+            .iter()
+            .filter_map(|output| match output {
+                Output::Transmit(transmit) => {
+                    let text = String::from_utf8(transmit.bytes.to_vec()).unwrap();
+                    Some((transmit.hop, transmit.to.to_string(), text))
+                }
+                _ => None,
+            })
+            .collect();
+        self.outputs.clear();
+        assert_eq!(all.len(), 1, "{all:#?}");
+        all.remove(0)
     }
 
     /// Nothing may be left once all transactions have run out.

@@ -1,0 +1,75 @@
+//! The far end of a dialog: whether it has shown that it hears us, where it was heard last, and by which socket.
+//!
+//! RFC 3261 §12.2.1.1 sends our requests to the URI of its Contact. Behind a NAT that URI means nothing here, and the NAT
+//! lets in only what comes from where the caller has sent to. So where no route leads to it, they go back the way its last
+//! request has come.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::call::allowance::Allowance;
+use crate::call::exchange::{Arrival, CallKey, Hop, Path};
+use crate::call::request::Request;
+use crate::call::server::{NEVER, State};
+use crate::call::uas::Uas;
+use crate::time::Time;
+use crate::wire::sip::{Message, Name, where_to};
+
+/// Where the far end of a dialog was heard last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Heard {
+    /// The way back.
+    pub(super) hop: Hop,
+    /// Where answers to it go.
+    pub(super) to: SocketAddr,
+    /// The local address it had reached.
+    pub(super) from: Option<IpAddr>,
+    /// Whether it was heard itself: with a proxy in between its request has more than one Via.
+    pub(super) is_direct: bool,
+}
+
+impl Uas {
+    /// How the sender of a request is reached again. `pinned`: whether its connection ends at the dispatcher for good.
+    pub(super) fn way_back(&self, msg: &Message<'_>, arrival: &Arrival, pinned: bool) -> Heard {
+        let hop = match arrival.path {
+            Path::Own(socket) => Hop::Own(socket),
+            Path::Stream(conn) => Hop::Stream(conn),
+            Path::Handoff { conn, .. } if conn.0 != 0 && pinned => Hop::Front(conn),
+            Path::Handoff { conn, .. } if conn.0 != 0 => Hop::Dial,
+            Path::Handoff { listener, .. } if self.has_duplicate(listener.0) => Hop::Listener(listener.0),
+            Path::Handoff { .. } => Hop::Own(self.identity.own_socket(arrival.local.ip())),
+        };
+        let to = if hop.is_reliable() { arrival.source } else { where_to(msg, arrival.source) };
+        let is_direct = msg.values(Name::Via).nth(1).is_none();
+        Heard { hop, to, from: Some(arrival.local.ip()), is_direct }
+    }
+
+    /// A message with our tag has come in a call: its sender hears us.
+    pub(super) fn on_heard(&mut self, key: CallKey, request: &Request<'_>, arrival: &Arrival, now: Time) {
+        let Some(place) = self.calls.get(key).map(|call| call.place) else { return };
+        let heard = self.way_back(request.msg, arrival, place.pinned);
+        let Some(call) = self.calls.get_mut(key) else { return };
+        call.place.is_heard = true;
+        // A proxy that forwards it once in a while knows less of the far end than the far end.
+        if heard.is_direct || !place.heard.is_direct {
+            call.place.heard = heard;
+        }
+        let Some(server) = call.invite.and_then(|invite| self.servers.get_mut(invite)) else { return };
+        if server.allowance.is_heard() {
+            return;
+        }
+        server.allowance = Allowance::heard();
+        if server.state == State::Accepted
+            && let Some(resend) = server.resend.as_mut().filter(|resend| resend.at == NEVER)
+        {
+            // Its ACK has yet to come.
+            resend.at = now + resend.interval;
+        }
+        if let Some(invite) = self.calls.get(key).and_then(|call| call.invite) {
+            self.arm_server(invite);
+        }
+    }
+
+    fn has_duplicate(&self, listener: u16) -> bool {
+        self.identity.duplicates.get(usize::from(listener)).copied().unwrap_or(false)
+    }
+}
