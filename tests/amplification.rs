@@ -1,4 +1,5 @@
-//! Nobody gets more out of the dispatcher than was put in: one answer at most to a datagram, and none much larger than it.
+//! Nobody gets much more out than was put in: the dispatcher sends one answer at most to a datagram, and none much larger
+//! than it; of a call that nobody acknowledges, a worker sends five datagrams at most in all the life of its transactions.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
 
@@ -6,18 +7,21 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use pointsman::call::{Arrival, Delivery, Event, Identity, Limits, Output, SessionTimer, Timers, Uas};
 use pointsman::config::Insert;
 use pointsman::dispatch::decision::{Joined, Reason, Services};
 use pointsman::dispatch::identity::Keyring;
 use pointsman::dispatch::owner::Owners;
 use pointsman::dispatch::rules::Rules;
 use pointsman::dispatch::{Dispatch, Setup};
+use pointsman::handoff::frame::ReplyFrom;
 use pointsman::ids::{Incarnation, ListenerId, TokenKey, WorkerId};
 use pointsman::net::udp::Datagram;
 use pointsman::server::door::Owner;
 use pointsman::server::links::Channel;
 use pointsman::server::switch::Switch;
 use pointsman::time::Time;
+use pointsman::wire::sip::Scanner;
 
 /// A worker that reads and says nothing.
 struct Mute;
@@ -187,4 +191,105 @@ fn a_command_gets_an_answer_that_is_no_longer_than_itself_and_a_response_none() 
         }
     }
     assert!(answered > 100, "{answered}");
+}
+
+/// An INVITE of so many bytes whose sender knows reliable provisional responses, and is never heard of again.
+fn invite_of(length: usize) -> String {
+    let short = shortest("INVITE").replace("\r\n\r\n", "\r\nm:sip:a\r\nk:100rel\r\n\r\n");
+    let bare = if short.len() <= length && length < 300 {
+        short
+    } else {
+        ordinary("INVITE").replace("Max-F", "k:100rel\r\nMax-F")
+    };
+    let line = "\r\ns:";
+    let padding = length - bare.len() - line.len();
+    bare.replacen("\r\n\r\n", &format!("{line}{}\r\n\r\n", "x".repeat(padding)), 1)
+}
+
+/// What a worker does about a call before it is silent.
+type Decide = fn(&mut Uas, pointsman::call::CallKey, Time);
+
+const ANSWER: &str = "v=0\r\no=- 3005881234 1 IN IP6 2001:db8::1\r\ns=-\r\nc=IN IP6 2001:db8::1\r\nt=0 0\r\n\
+                      m=audio 20000 RTP/AVP 0 8 101\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:8 PCMA/8000\r\n\
+                      a=rtpmap:101 telephone-event/8000\r\na=sendrecv\r\n";
+
+/// The sizes of all that a worker sends for these datagrams in ten minutes, and that nothing goes to anybody else.
+fn whole_transaction(datagrams: &[&str], decide: Decide) -> Vec<usize> {
+    let identity = Identity {
+        token: "pm0123456789abcdef".into(),
+        own: vec!["[2001:db8::1]:5070".parse().unwrap()],
+        listeners: vec!["[2001:db8::1]:5060".parse().unwrap()],
+        duplicates: vec![true],
+        advertise: Vec::new(),
+        reply_from: ReplyFrom::Listener,
+        program: "pointsman/0.1.0".into(),
+        seed: [1, 2],
+    };
+    let mut uas = Uas::new(identity, Limits::default(), Timers::default(), SessionTimer::default());
+    let (mut scanner, mut now, mut sizes) = (Scanner::new(), Time(1_000_000), Vec::new());
+    let end = now + Duration::from_secs(600);
+    let arrival = Arrival::own(0, source(), "[2001:db8::1]:5070".parse().unwrap(), 1);
+    for text in datagrams {
+        uas.on_message(&scanner.scan(text.as_bytes()).unwrap(), &arrival, now);
+    }
+    loop {
+        while let Some(output) = uas.poll_output() {
+            match output {
+                Output::Transmit(transmit) => {
+                    assert_eq!(transmit.to.ip(), source().ip(), "nobody but the source gets anything");
+                    sizes.push(transmit.bytes.len());
+                }
+                Output::Event(key, Event::Incoming { .. }) => decide(&mut uas, key, now),
+                Output::Resolve { .. } => panic!("a name of a stranger's is looked up"),
+                _ => {}
+            }
+        }
+        let Some(due) = uas.poll_timeout().filter(|due| *due < end) else { return sizes };
+        now = now.max(due) + Duration::from_millis(1);
+        uas.handle_timeout(now);
+    }
+}
+
+#[test]
+fn of_a_call_that_nobody_acknowledges_five_datagrams_leave_at_most() {
+    let decisions: [(&str, Decide); 5] = [
+        ("accepted", |uas, key, now| assert!(uas.accept(key, Some(ANSWER.as_bytes()), now))),
+        ("accepted after ringing", |uas, key, now| {
+            uas.ring(key, 180, None, Delivery::AsRequired, now);
+            uas.accept(key, Some(ANSWER.as_bytes()), now);
+        }),
+        ("ringing, 100rel", |uas, key, now| {
+            uas.ring(key, 183, Some(ANSWER.as_bytes()), Delivery::Reliable, now);
+        }),
+        ("rejected", |uas, key, now| assert!(uas.reject(key, 486, now))),
+        ("undecided", |_, _, _| {}),
+    ];
+    for length in [180, 900] {
+        let text = invite_of(length);
+        assert_eq!(text.len(), length);
+        for (name, decide) in decisions {
+            let sizes = whole_transaction(&[&text], decide);
+            let (count, bytes) = (sizes.len(), sizes.iter().sum::<usize>());
+            println!("INVITE, {name}: in {length} B, out {count} datagrams, {bytes} B");
+            assert!((1..=5).contains(&count), "{name}: {sizes:?}");
+            let copies = whole_transaction(&[text.as_str(); 8], decide);
+            assert!(copies.len() <= 5 + 7, "{name}: each copy is answered once: {copies:?}");
+        }
+    }
+}
+
+#[test]
+fn a_third_party_in_contact_or_record_route_gets_nothing() {
+    let accept: Decide = |uas, key, now| assert!(uas.accept(key, Some(ANSWER.as_bytes()), now));
+    let text = ordinary("INVITE");
+    let routed = |uri: &str| text.replacen("\r\n\r\n", &format!("\r\nRecord-Route: <{uri};lr>\r\n\r\n"), 1);
+    for text in [
+        text.replace("Contact: <sip:as@as.example.net>", "Contact: <sip:as@[2001:db8::bad]:7777>"),
+        text.replace("Contact: <sip:as@as.example.net>", "Contact: <sip:as@[2001:db8::bad];transport=tcp>"),
+        routed("sip:[2001:db8::bad]:7777"),
+        routed("sip:victim.example.net"),
+        text,
+    ] {
+        assert_eq!(whole_transaction(&[&text], accept).len(), 5, "{text}");
+    }
 }
