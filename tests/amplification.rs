@@ -220,6 +220,7 @@ fn whole_transaction(datagrams: &[&str], decide: Decide) -> Vec<usize> {
         own: vec!["[2001:db8::1]:5070".parse().unwrap()],
         listeners: vec!["[2001:db8::1]:5060".parse().unwrap()],
         duplicates: vec![true],
+        hosts: Vec::new(),
         advertise: Vec::new(),
         reply_from: ReplyFrom::Listener,
         program: "pointsman/0.1.0".into(),
