@@ -75,7 +75,11 @@ fn a_retransmitted_invite_gets_the_same_answer_from_the_same_worker() {
     let second = phone.final_response(&invite);
     assert_eq!((first.status(), second.status()), (200, 200));
     assert_eq!((first.to_tag(), first.contact_uri()), (second.to_tag(), second.contact_uri()));
-    assert_eq!(pointsman.load()["workers"].as_array().unwrap().iter().filter(|w| w["sessions"] != 0).count(), 1);
+    let sessions = |load: &Value| -> u64 {
+        load["workers"].as_array().unwrap().iter().filter_map(|worker| worker["sessions"].as_u64()).sum()
+    };
+    pointsman.wait_until("a session", |load| sessions(load) > 0);
+    assert_eq!(sessions(&pointsman.load()), 1);
 }
 
 #[test]
