@@ -1,37 +1,71 @@
 //! `pointsman top`: the table of `stat`, again and again on a cleared screen.
 
+use std::os::fd::AsFd;
+
 use clap::Args;
 use pointsman::admin::protocol::Command;
+use pointsman::admin::screen::{Key, Scroll, Size, keys};
 use pointsman::admin::snapshot::Snapshot;
-use pointsman::admin::table::{table, trouble};
+use pointsman::net::process::StopSignals;
+use pointsman::net::terminal::{self, Keyboard};
 
 use crate::flags::Ask;
 use crate::output::{Failure, print};
 
-/// The stats of a running dispatcher, once a second until Ctrl-C.
+/// The stats of a running dispatcher, once a second until `q` or Ctrl-C.
 #[derive(Args, Debug)]
+#[command(after_help = "\
+Heading and totals stay on the screen; the arrow keys, Page Up, Page Down, Home and End (or k, j, b, space, g, G) show the
+other workers. A narrow screen has fewer columns.")]
 pub struct Flags {
     #[command(flatten)]
     ask: Ask,
 }
 
-/// To the upper left corner; then, behind the text, clear the rest: the screen never flickers empty.
+/// To the upper left corner; then, behind each line and the last, clear the rest: the screen never flickers empty.
 const HOME: &str = "\x1b[H";
-const CLEAR_LINE: &str = "\x1b[K\n";
+const CLEAR_LINE: &str = "\x1b[K";
 const CLEAR_BELOW: &str = "\x1b[J";
+const CLEAR: &str = "\x1b[2J";
 
-/// Shows the table until the dispatcher is gone.
+/// The size of a screen that does not say.
+const USUAL: (u16, u16) = (24, 80);
+
+/// Shows the table until the dispatcher is gone, or nobody wants to see it any more.
 pub fn run(flags: &Flags) -> Result<(), Failure> {
     let mut client = flags.ask.connect()?;
+    let failed = |error| Failure::unhealthy(format_args!("the terminal cannot be used: {error}"));
+    let signals = StopSignals::take().map_err(failed)?;
+    let keyboard = Keyboard::take();
     client.send(&Command::Watch)?;
-    print("\x1b[2J")?;
+    print(CLEAR)?;
+    let mut scroll = Scroll::default();
+    let mut load = Snapshot::default();
     loop {
-        let reply = client.next_reply()?;
-        let load: Snapshot = client.read(&reply)?;
-        let mut text = table(&load);
-        if let Some(what) = trouble(&load) {
-            text = format!("{text}\n{what}\n");
+        if !client.has_begun() {
+            terminal::wait(client.as_fd(), keyboard.as_ref(), &signals).map_err(failed)?;
         }
-        print(&format!("{HOME}{}{CLEAR_BELOW}", text.replace('\n', CLEAR_LINE)))?;
+        if signals.poll() {
+            return print("\n");
+        }
+        let mut pressed = [0; 64];
+        let length = keyboard.as_ref().map_or(Ok(0), |keyboard| keyboard.read(&mut pressed)).map_err(failed)?;
+        let pressed = keys(pressed.get(..length).unwrap_or_default());
+        if pressed.contains(&Key::Quit) {
+            return print("\n");
+        }
+        pressed.into_iter().for_each(|key| scroll.on_key(key));
+        if client.has_begun() || terminal::has_something(client.as_fd()) {
+            let reply = client.next_reply()?;
+            load = client.read(&reply)?;
+        }
+        show(&mut scroll, &load)?;
     }
+}
+
+fn show(scroll: &mut Scroll, load: &Snapshot) -> Result<(), Failure> {
+    let (rows, columns) = terminal::size().unwrap_or(USUAL);
+    let lines = scroll.lines(load, Size { rows: rows.into(), columns: columns.into() });
+    let end = format!("{CLEAR_LINE}\r\n");
+    print(&format!("{HOME}{}{CLEAR_LINE}{CLEAR_BELOW}", lines.join(&end)))
 }

@@ -7,6 +7,7 @@ pub mod client;
 mod clients;
 pub mod protocol;
 pub mod run_dir;
+pub mod screen;
 pub mod server;
 pub mod snapshot;
 pub mod table;

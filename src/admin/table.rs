@@ -7,12 +7,34 @@ use super::snapshot::{AdminState, DispatcherLoad, Snapshot, State, WorkerLoad};
 
 /// The snapshot as an aligned table: a line for each worker, their totals, and a line for the dispatcher.
 pub fn table(snapshot: &Snapshot) -> String {
+    let mut text = align(&rows(snapshot), &ALL).join("\n");
+    text.push('\n');
+    text.push_str(&dispatcher_line(&snapshot.dispatcher));
+    text.push('\n');
+    text
+}
+
+/// The lines of the table that fit on a screen of so many columns: the heading, a line for each worker, their totals.
+/// Columns that do not fit are left out, those that say least first.
+pub(super) fn lines_within(snapshot: &Snapshot, columns: usize) -> Vec<String> {
+    let rows = rows(snapshot);
+    let mut shown = ALL.to_vec();
+    let mut lines = align(&rows, &shown);
+    for least in LEAST_FIRST {
+        if lines.iter().all(|line| line.chars().count() <= columns) {
+            break;
+        }
+        shown.retain(|column| *column != least);
+        lines = align(&rows, &shown);
+    }
+    lines
+}
+
+fn rows(snapshot: &Snapshot) -> Vec<[String; COLUMNS]> {
     let mut rows = vec![HEAD.map(str::to_owned)];
     rows.extend(snapshot.workers.iter().map(row));
     rows.push(totals(&snapshot.workers));
-    let mut text = align(&rows);
-    dispatcher_line(&mut text, &snapshot.dispatcher);
-    text
+    rows
 }
 
 /// What is not as it should be: the workers that are neither up nor out of service on purpose; `None` when all is well.
@@ -39,6 +61,12 @@ const HEAD: [&str; COLUMNS] = [
     "WORKER", "STATE", "ADMIN", "ADDRESS", "LOAD", "UNITS", "SESSIONS", "CPU", "HANDOFFS", "REFUSED", "RESTARTS",
     "REPORT",
 ];
+
+/// All columns, by number.
+const ALL: [usize; COLUMNS] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11];
+
+/// What is left out first on a narrow screen: report, restarts, refused, handoffs, address, CPU.
+const LEAST_FIRST: [usize; 6] = [11, 10, 9, 8, 3, 7];
 
 /// Columns of words stand to the left, columns of numbers to the right.
 const LEFT: [bool; COLUMNS] = [true, true, true, true, true, false, false, false, false, false, false, false];
@@ -82,16 +110,15 @@ fn totals(workers: &[WorkerLoad]) -> [String; COLUMNS] {
     ]
 }
 
-fn dispatcher_line(text: &mut String, dispatcher: &DispatcherLoad) {
+/// What the dispatcher has done, in a line.
+pub(super) fn dispatcher_line(dispatcher: &DispatcherLoad) -> String {
     let DispatcherLoad { pid, uptime_s, received, handed_over, relayed, replied, dropped, pinned, .. } = dispatcher;
     let DispatcherLoad { table_entries, rx_overflow, .. } = dispatcher;
-    // Writing to a String cannot fail.
-    let _ = writeln!(
-        text,
+    format!(
         "dispatcher {pid}, up {}: received {received}, handed over {handed_over}, relayed {relayed}, replied {replied}, \
          dropped {dropped}, pinned {pinned}, table {table_entries}, overflow {rx_overflow}",
         uptime(*uptime_s)
-    );
+    )
 }
 
 /// Ten cells and a percentage; beyond full the bar is full and the number tells.
@@ -129,24 +156,23 @@ fn uptime(seconds: f64) -> String {
     }
 }
 
-fn align(rows: &[[String; COLUMNS]]) -> String {
+fn align(rows: &[[String; COLUMNS]], shown: &[usize]) -> Vec<String> {
     let mut widths = [0; COLUMNS];
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.len());
         }
     }
-    let mut text = String::new();
-    for row in rows {
+    let line = |row: &[String; COLUMNS]| {
         let mut line = String::new();
-        for ((cell, width), left) in row.iter().zip(widths).zip(LEFT) {
+        for &column in shown {
+            let (cell, width) = (&row[column], widths[column]);
             // Writing to a String cannot fail.
-            let _ = if left { write!(line, "{cell:<width$}  ") } else { write!(line, "{cell:>width$}  ") };
+            let _ = if LEFT[column] { write!(line, "{cell:<width$}  ") } else { write!(line, "{cell:>width$}  ") };
         }
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    text
+        line.trim_end().to_owned()
+    };
+    rows.iter().map(line).collect()
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ pub mod resolve;
 mod sockaddr;
 mod sys;
 pub mod tcp;
+pub mod terminal;
 pub mod udp;
 pub mod unix;
 pub mod watch;

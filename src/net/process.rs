@@ -360,6 +360,12 @@ impl StopSignals {
     }
 }
 
+impl AsFd for StopSignals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
 impl AsRawFd for StopSignals {
     fn as_raw_fd(&self) -> RawFd {
         self.0.as_fd().as_raw_fd()
