@@ -1,8 +1,12 @@
 //! `pointsman drain`: workers get no new sessions; those they have go on.
 
+use std::time::Instant;
+
 use clap::Args;
+use pointsman::admin::client::Client;
 use pointsman::admin::protocol::Command;
-use pointsman::admin::snapshot::AdminState;
+use pointsman::admin::snapshot::{AdminState, Snapshot, State, WorkerLoad};
+use pointsman::config::Span;
 use pointsman::ids::WorkerId;
 
 use crate::flags::Ask;
@@ -10,25 +14,89 @@ use crate::output::{Failure, print};
 
 /// Workers, and the dispatcher they belong to.
 #[derive(Args, Debug)]
-pub struct Flags {
+pub struct Workers {
     /// Workers, such as w2
-    #[arg(value_name = "WORKER", required = true)]
-    pub workers: Vec<WorkerId>,
+    #[arg(value_name = "WORKER", required_unless_present = "all")]
+    workers: Vec<WorkerId>,
+    /// All workers there are
+    #[arg(long, conflicts_with = "workers")]
+    all: bool,
     #[command(flatten)]
-    pub ask: Ask,
+    ask: Ask,
 }
 
-/// Drains the workers.
+/// Workers to drain, and whether to wait for their sessions.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Exit code 0 when it is ordered; with --wait, when nothing is left; 1 when something is left after --within.
+
+Examples:
+  pointsman drain w2
+  pointsman drain --all --within 10m && systemctl stop pointsman")]
+pub struct Flags {
+    #[command(flatten)]
+    workers: Workers,
+    /// Wait until none of them has a session left
+    #[arg(long)]
+    wait: bool,
+    /// Wait so long at most, such as 90s or 10m
+    #[arg(long, value_name = "TIME")]
+    within: Option<Span>,
+}
+
+/// Drains the workers, and waits where that is wanted.
 pub fn run(flags: &Flags) -> Result<(), Failure> {
-    set(flags, AdminState::Drain)
+    let mut client = flags.workers.ask.connect()?;
+    let workers = set(&mut client, &flags.workers, AdminState::Drain)?;
+    if flags.wait || flags.within.is_some() { wait(&mut client, &workers, flags.within) } else { Ok(()) }
 }
 
 /// Gives each worker the state, in the order they are named; stops at the first that cannot have it.
-pub fn set(flags: &Flags, admin: AdminState) -> Result<(), Failure> {
-    let mut client = flags.ask.connect()?;
-    for &worker in &flags.workers {
+pub fn order(workers: &Workers, admin: AdminState) -> Result<(), Failure> {
+    set(&mut workers.ask.connect()?, workers, admin).map(drop)
+}
+
+fn set(client: &mut Client, workers: &Workers, admin: AdminState) -> Result<Vec<WorkerId>, Failure> {
+    let workers = match workers.all {
+        true => client.load()?.workers.iter().filter_map(|worker| worker.name.parse().ok()).collect(),
+        false => workers.workers.clone(),
+    };
+    for &worker in &workers {
         client.ask(&Command::Set { worker, admin })?;
         print(&format!("{worker}: {}\n", admin.label()))?;
     }
-    Ok(())
+    Ok(workers)
+}
+
+/// Watches the workers until nothing is left.
+fn wait(client: &mut Client, workers: &[WorkerId], within: Option<Span>) -> Result<(), Failure> {
+    let began = Instant::now();
+    client.send(&Command::Watch)?;
+    loop {
+        let reply = client.next_reply()?;
+        let load: Snapshot = client.read(&reply)?;
+        let left: Vec<String> = load.workers.iter().filter(|worker| is_left(worker, workers)).map(words).collect();
+        if left.is_empty() {
+            return print("nothing is left\n");
+        }
+        if let Some(Span::Of(within)) = within
+            && began.elapsed() >= within
+        {
+            return Err(Failure::unhealthy(format_args!("after {}: {}", Span::Of(within), left.join(", "))));
+        }
+    }
+}
+
+/// Whether one of these workers still has something. One that is down has nothing any more.
+fn is_left(worker: &WorkerLoad, workers: &[WorkerId]) -> bool {
+    let is_named = workers.iter().any(|id| id.to_string() == worker.name);
+    is_named && worker.state != State::Down && (worker.sessions > 0 || worker.ledger > 0)
+}
+
+fn words(worker: &WorkerLoad) -> String {
+    match (worker.sessions, worker.ledger) {
+        (0, _) => format!("{} has something handed over", worker.name),
+        (1, _) => format!("{} has 1 session", worker.name),
+        (sessions, _) => format!("{} has {sessions} sessions", worker.name),
+    }
 }

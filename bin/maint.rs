@@ -2,11 +2,10 @@
 
 use pointsman::admin::snapshot::AdminState;
 
-pub use crate::drain::Flags;
-use crate::drain::set;
+pub use crate::drain::Workers as Flags;
 use crate::output::Failure;
 
 /// Takes the workers out of service.
 pub fn run(flags: &Flags) -> Result<(), Failure> {
-    set(flags, AdminState::Maint)
+    crate::drain::order(flags, AdminState::Maint)
 }

@@ -2,11 +2,10 @@
 
 use pointsman::admin::snapshot::AdminState;
 
-pub use crate::drain::Flags;
-use crate::drain::set;
+pub use crate::drain::Workers as Flags;
 use crate::output::Failure;
 
 /// Makes the workers ready.
 pub fn run(flags: &Flags) -> Result<(), Failure> {
-    set(flags, AdminState::Ready)
+    crate::drain::order(flags, AdminState::Ready)
 }
