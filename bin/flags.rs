@@ -22,6 +22,9 @@ pub struct Dispatch {
     /// $XDG_RUNTIME_DIR/pointsman, else /tmp/pointsman-UID]
     #[arg(long, value_name = "DIR")]
     run_dir: Option<PathBuf>,
+    /// Group whose members may read the stats socket, by name or number [default: none]
+    #[arg(long, value_name = "GROUP")]
+    stats_group: Option<String>,
     /// Well-known address, [udp:|mgcp:]ADDR:PORT; may be given several times [default: udp:0.0.0.0:5060]
     #[arg(long, value_name = "ADDR:PORT")]
     listen: Option<Vec<Listen>>,
@@ -99,6 +102,7 @@ impl Dispatch {
         let flags = Settings {
             workers: self.workers,
             run_dir: self.run_dir,
+            stats_group: self.stats_group,
             listen: self.listen,
             worker_ports: self.worker_ports,
             worker_mgcp_ports: self.worker_mgcp_ports,

@@ -278,7 +278,7 @@ fn another_user_is_turned_away_by_the_stats_socket() {
     let dir = tempfile::tempdir().unwrap();
     let (path, executable) = (dir.path().join("stats.sock"), dir.path().join("pointsman"));
     std::fs::copy(env!("CARGO_BIN_EXE_pointsman"), &executable).unwrap();
-    let listener = server::bind(&path).unwrap();
+    let listener = server::bind(&path, None).unwrap();
     // Nothing but the check of the peer's user stands between: directory and socket are open to all.
     for open in [dir.path(), &path] {
         std::fs::set_permissions(open, std::fs::Permissions::from_mode(0o777)).unwrap();
@@ -286,7 +286,9 @@ fn another_user_is_turned_away_by_the_stats_socket() {
     // The thread ends with the test's process.
     thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(server::serve(listener, |_| async { Reply::error("a stranger got through") }))
+        runtime.block_on(server::serve(listener, server::Others::TurnedAway, |_| async {
+            Reply::error("a stranger got through")
+        }))
     });
     let output = Command::new(&executable).args(["stat", "--stats"]).arg(&path).uid(65_534).output().unwrap();
     assert_eq!(

@@ -97,6 +97,14 @@ impl Command {
         serde_json::to_string(&request).unwrap_or_default()
     }
 
+    /// Whether it changes nothing.
+    pub const fn is_read_only(&self) -> bool {
+        match self {
+            Command::Load | Command::Workers | Command::Counters | Command::Watch | Command::Explain { .. } => true,
+            Command::Set { .. } | Command::Forget { .. } | Command::Reload => false,
+        }
+    }
+
     const fn word(&self) -> &'static str {
         match self {
             Command::Load => "load",

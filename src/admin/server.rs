@@ -1,4 +1,4 @@
-//! The stats socket: mode 0600, one user, bounded in connections, line length and patience.
+//! The stats socket: mode 0600, one user (and a group that may read, where one is configured), bounded in connections, line length and patience.
 //!
 //! It knows no more of the dispatcher than a function from [`Command`] to [`Reply`]. A peer that speaks something else
 //! gets an error and is closed; the others do not notice.
@@ -6,12 +6,13 @@
 use std::future::Future;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::stat::{Mode, fchmod};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
@@ -30,6 +31,43 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// A peer that does not read its reply for this long is closed.
 const WRITE_PATIENCE: Duration = Duration::from_secs(5);
 
+/// What a peer may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rights {
+    /// Everything: the dispatcher's own user and root.
+    All,
+    /// Words that change nothing: the stats group.
+    Read,
+}
+
+impl Rights {
+    /// What a peer of this user may do; `None`: not even connect. Whether others come this far is the file's mode.
+    fn of(uid: u32, others: Others) -> Option<Self> {
+        match others {
+            _ if uid == own_uid() || uid == 0 => Some(Rights::All),
+            Others::MayRead => Some(Rights::Read),
+            Others::TurnedAway => None,
+        }
+    }
+
+    const fn allow(self, command: &Command) -> bool {
+        matches!(self, Rights::All) || command.is_read_only()
+    }
+}
+
+/// What other users are to the stats socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Others {
+    /// They are turned away.
+    TurnedAway,
+    /// They may read, where the file's mode lets them connect: the members of the stats group.
+    MayRead,
+}
+
+/// Said to a member of the stats group.
+const READ_ONLY: &str = "the stats group may ask for load, workers, counters, watch and explain; \
+                         orders are for the dispatcher's own user and root";
+
 /// A bound stats socket; its file is removed when it is dropped.
 #[derive(Debug)]
 pub struct StatsListener {
@@ -46,6 +84,16 @@ pub enum BindError {
         /// The socket's path.
         path: PathBuf,
     },
+    /// The group cannot be given the socket.
+    #[error(
+        "stats-group {name}: {error}; name a group that the dispatcher's user is in (`SupplementaryGroups=` under systemd)"
+    )]
+    Group {
+        /// Its name.
+        name: String,
+        /// Why not.
+        error: io::Error,
+    },
     /// The kernel refused it.
     #[error("stats socket {}: {error}", .path.display())]
     Refused {
@@ -56,11 +104,35 @@ pub enum BindError {
     },
 }
 
-/// Makes the stats socket. A dead socket's file in its place is replaced, a live one is left alone.
+/// Makes the stats socket, mode 0600, or 0660 for `group`. A dead socket's file in its place is replaced, a live one is
+/// left alone.
 ///
 /// # Errors
-/// Another process answers there, or the kernel refuses the path.
-pub fn bind(path: &Path) -> Result<StatsListener, BindError> {
+/// Another process answers there, the kernel refuses the path, or there is no such group, or not for us to give.
+pub fn bind(path: &Path, group: Option<&str>) -> Result<StatsListener, BindError> {
+    let listener = bind_alone(path)?;
+    if let Some(name) = group {
+        open_to(path, name).map_err(|error| BindError::Group { name: name.to_owned(), error })?;
+    }
+    Ok(listener)
+}
+
+/// Lets a group through the directory, and no further than to the socket.
+fn open_to(path: &Path, name: &str) -> io::Result<()> {
+    let there = nix::unistd::Group::from_name(name)?;
+    let gid = match there {
+        Some(group) => group.gid,
+        None => name.parse::<u32>().map(nix::unistd::Gid::from_raw).map_err(|_| io::Error::other("there is none"))?,
+    };
+    let group_owns = |path: &Path, mode| {
+        nix::unistd::chown(path, None, Some(gid))?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+    };
+    group_owns(path, 0o660)?;
+    path.parent().map_or(Ok(()), |directory| group_owns(directory, 0o710))
+}
+
+fn bind_alone(path: &Path) -> Result<StatsListener, BindError> {
     let refused = |error| BindError::Refused { path: path.to_owned(), error };
     let socket = match bind_once(path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
@@ -119,7 +191,7 @@ impl Drop for StatsListener {
 ///
 /// # Errors
 /// Only when the runtime cannot take the socket; what happens on connections stays there.
-pub async fn serve<A, F>(listener: StatsListener, answer: A) -> io::Result<()>
+pub async fn serve<A, F>(listener: StatsListener, others: Others, answer: A) -> io::Result<()>
 where
     A: Fn(Command) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Reply> + Send + 'static,
@@ -135,18 +207,18 @@ where
             }
         };
         match stream {
-            Ok((stream, _)) => match peer_uid(&stream) {
-                Some(uid) if uid == own_uid() || uid == 0 => {
+            Ok((stream, _)) => match peer_uid(&stream).and_then(|uid| Some((uid, Rights::of(uid, others)?))) {
+                Some((uid, rights)) => {
                     if !clients.make_room(uid) {
                         turn_away(stream, "too many connections: close some, then ask again");
                         continue;
                     }
                     let activity = Activity::new();
-                    let task = connections.spawn(converse(stream, answer.clone(), Arc::clone(&activity)));
+                    let task = connections.spawn(converse(stream, rights, answer.clone(), Arc::clone(&activity)));
                     clients.add(uid, activity, task);
                 }
-                uid => {
-                    warn!(?uid, "stats socket: refused a connection of another user");
+                None => {
+                    warn!(uid = ?peer_uid(&stream), "stats socket: refused a connection of another user");
                     turn_away(stream, "this socket is for the dispatcher's own user and root");
                 }
             },
@@ -169,7 +241,7 @@ fn turn_away(stream: UnixStream, why: &str) {
     let _ = stream.try_write(Reply::error(why).to_line().as_bytes());
 }
 
-async fn converse<A, F>(stream: UnixStream, answer: A, activity: Arc<Activity>)
+async fn converse<A, F>(stream: UnixStream, rights: Rights, answer: A, activity: Arc<Activity>)
 where
     A: Fn(Command) -> F + Send + Sync,
     F: Future<Output = Reply> + Send + 'static,
@@ -184,8 +256,14 @@ where
             Line::TooLong => Err(super::protocol::NotACommand::TooLong),
         };
         let written = match command {
+            Ok(command) if !rights.allow(&command) => write(&mut writer, &Reply::error(READ_ONLY)).await,
             Ok(Command::Watch) => watch(&mut writer, &answer).await,
-            Ok(command) => write(&mut writer, &answer(command).await).await,
+            // Also one that came before we read it: who has waited for too long has gone without an answer.
+            Ok(command) if !command.is_read_only() && has_hung_up(writer.as_ref()) => return,
+            Ok(command) => match while_there(writer.as_ref(), answer(command)).await {
+                Some(reply) => write(&mut writer, &reply).await,
+                None => return,
+            },
             Err(fault) => {
                 debug!(%fault, "stats socket: not a command");
                 let garbage = fault.is_garbage();
@@ -198,6 +276,32 @@ where
         }
         activity.end();
     }
+}
+
+/// How often it is looked whether somebody who waits for an answer is still there.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Waits for an answer as long as somebody wants it: who asked for a change and hung up must not see it happen later.
+async fn while_there(stream: &UnixStream, answer: impl Future<Output = Reply>) -> Option<Reply> {
+    let mut answer = std::pin::pin!(answer);
+    loop {
+        tokio::select! {
+            biased;
+            reply = &mut answer => return Some(reply),
+            () = tokio::time::sleep(LOOK_EVERY) => {
+                if has_hung_up(stream) {
+                    return None;
+                }
+            }
+        }
+    }
+}
+
+/// Whether the peer has closed; one that has only ended its requests (`nc -N`) has not.
+fn has_hung_up(stream: &UnixStream) -> bool {
+    let mut watched = [PollFd::new(stream, PollFlags::empty())];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    rustix::event::poll(&mut watched, Some(&now)).is_ok_and(|_| watched[0].revents().contains(PollFlags::HUP))
 }
 
 /// Ends when the peer is gone: only writing tells, since a peer may close its sending half and go on reading.
@@ -248,8 +352,6 @@ async fn read_line(reader: &mut (impl AsyncBufRead + Unpin), line: &mut Vec<u8>)
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use tokio::io::AsyncReadExt;
 
     use super::super::clients::MOST_OF_ONE_USER;
@@ -262,7 +364,7 @@ mod tests {
         let path = dir.path().join("stats.sock");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let listener = bind(&path).unwrap();
+            let listener = bind(&path, None).unwrap();
             assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
             let answer = |command| async move {
                 match command {
@@ -274,7 +376,7 @@ mod tests {
                     }
                 }
             };
-            let server = tokio::spawn(serve(listener, answer));
+            let server = tokio::spawn(serve(listener, Others::TurnedAway, answer));
             timeout(Duration::from_secs(20), peers(path.clone())).await.unwrap();
             server.abort();
             let _ = server.await;
@@ -394,15 +496,53 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("stats.sock");
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-        let live = bind(&path).unwrap();
-        assert!(matches!(bind(&path), Err(BindError::Taken { .. })));
+        let live = bind(&path, None).unwrap();
+        assert!(matches!(bind(&path, None), Err(BindError::Taken { .. })));
         assert!(path.exists());
         drop(live);
         assert!(!path.exists());
         let file = dir.path().join("file");
         std::fs::write(&file, "kept").unwrap();
-        assert!(bind(&file).is_err());
+        assert!(bind(&file, None).is_err());
         assert_eq!(std::fs::read(&file).unwrap(), b"kept");
-        assert!(matches!(bind(&dir.path().join("missing/stats.sock")), Err(BindError::Refused { .. })));
+        assert!(matches!(bind(&dir.path().join("missing/stats.sock"), None), Err(BindError::Refused { .. })));
+    }
+
+    #[test]
+    fn the_stats_group_may_read_and_others_may_not_even_ask() {
+        let own = own_uid();
+        let stranger = if own == 4711 { 4712 } else { 4711 };
+        assert_eq!(Rights::of(own, Others::TurnedAway), Some(Rights::All));
+        assert_eq!(Rights::of(0, Others::MayRead), Some(Rights::All));
+        assert_eq!(Rights::of(stranger, Others::MayRead), Some(Rights::Read));
+        assert_eq!(Rights::of(stranger, Others::TurnedAway), None);
+        let may = |line: &str| Rights::Read.allow(&Command::parse(line.as_bytes()).unwrap());
+        assert!(["load", "workers", "counters", "watch", "explain a@b"].into_iter().all(may));
+        assert!(!["drain w0", "ready w0", "maint w0", "forget w0", "reload"].into_iter().any(may));
+    }
+
+    #[test]
+    fn a_group_that_is_not_there_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let refused = bind(&dir.path().join("stats.sock"), Some("no such group")).unwrap_err().to_string();
+        assert!(refused.starts_with("stats-group no such group: there is none; "), "{refused}");
+    }
+
+    #[test]
+    fn what_somebody_asked_for_who_hung_up_is_not_done_and_who_only_ended_the_request_gets_the_answer() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            let busy = || async {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                Reply::error("done")
+            };
+            let half = theirs.into_std().unwrap();
+            half.shutdown(std::net::Shutdown::Write).unwrap();
+            assert!(while_there(&ours, busy()).await.is_some());
+            drop(half);
+            let waiting = while_there(&ours, std::future::pending());
+            assert_eq!(timeout(Duration::from_secs(20), waiting).await.unwrap(), None);
+        });
     }
 }

@@ -28,8 +28,10 @@ impl Config {
             notes.push("workers: none is started; calls get 503 until one comes to the handoff socket".to_owned());
         } else if streams < self.capacity {
             notes.push(format!(
-                "rtp-ports: {} leaves each of {} workers {streams} media streams, fewer than its capacity of {}",
-                self.rtp_ports, self.workers, self.capacity
+                "rtp-ports: {} leaves each of {} {streams} media streams, fewer than its capacity of {}",
+                self.rtp_ports,
+                super::count_of_workers(self.workers),
+                self.capacity
             ));
         }
         let weighted = self.policy == super::Policy::Weighted;
@@ -85,6 +87,7 @@ impl Settings {
         Ok(Config {
             workers,
             run_dir: self.run_dir.as_deref().map(run_dir).transpose()?,
+            stats_group: self.stats_group.as_deref().map(group).transpose()?,
             worker_ports: self.worker_ports.unwrap_or(5070),
             worker_mgcp_ports: self.worker_mgcp_ports.unwrap_or(2430),
             capacity: within("capacity", self.capacity.unwrap_or(1000), 1, 1_000_000, "units")?,
@@ -172,6 +175,13 @@ fn run_dir(path: &Path) -> Result<std::path::PathBuf, Fault> {
         ));
     }
     Ok(path.to_owned())
+}
+
+fn group(name: &str) -> Result<String, Fault> {
+    if name.trim().is_empty() || name.contains(|c: char| c.is_control() || c == ':') {
+        return Err(Fault::of("stats-group", "no group has that name; give one that `getent group` shows"));
+    }
+    Ok(name.to_owned())
 }
 
 fn listeners(given: Option<&[Listen]>) -> Result<Vec<Listen>, Fault> {
@@ -288,7 +298,8 @@ fn check_ports(config: &Config) -> Result<(), Fault> {
             "rtp-ports",
             "workers",
             format!(
-                "{rtp} holds {pairs} pairs of ports, and {workers} workers need one each; give at least {}",
+                "{rtp} holds {pairs} pairs of ports, and {} need one each; give at least {}",
+                super::count_of_workers(workers),
                 workers * 2
             ),
         ));
@@ -330,8 +341,10 @@ fn slot_ports(key: &str, first: u16, workers: u16) -> Result<Option<PortRange>, 
         Ok(last) => Ok(Some(PortRange { first, last })),
         Err(_) => {
             let most = 65_536 - u32::from(workers);
-            let message =
-                format!("{first} and {workers} workers run past port 65535; choose a first port of at most {most}");
+            let message = format!(
+                "{first} and {} run past port 65535; choose a first port of at most {most}",
+                super::count_of_workers(workers)
+            );
             Err(Fault::between(key, "workers", message))
         }
     }

@@ -33,6 +33,7 @@ impl Config {
         vec![
             row("workers", self.workers.to_string(), Live),
             row("run-dir", self.run_dir.as_ref().map_or(unset(), |path| quoted(path.display())), Restart),
+            row("stats-group", self.stats_group.as_ref().map_or(unset(), quoted), Restart),
             row("listen", list(&self.listen), Restart),
             row("worker-ports", self.worker_ports.to_string(), Restart),
             row("worker-mgcp-ports", self.worker_mgcp_ports.to_string(), Restart),

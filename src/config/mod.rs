@@ -31,7 +31,7 @@ pub use mgcp::MgcpRule;
 pub use network::Network;
 pub use settings::Settings;
 pub use source::Source;
-pub use text::{Bytes, PortRange, Secret, Span};
+pub use text::{Bytes, PortRange, Secret, Span, count_of_workers};
 
 mod access;
 mod change;
@@ -56,6 +56,8 @@ pub struct Config {
     pub workers: u16,
     /// The run directory as given; `None`: the first default that can be made.
     pub run_dir: Option<PathBuf>,
+    /// The group that may read the stats socket.
+    pub stats_group: Option<String>,
     /// The well-known sockets; at least one, none of which clashes with another.
     pub listen: Vec<Listen>,
     /// The SIP port of slot 0; 0: the kernel chooses each.

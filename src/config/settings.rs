@@ -26,6 +26,9 @@ pub struct Settings {
     /// Directory of the stats and handoff sockets, the locks and the key; mode 0700. Default: `/run/pointsman` where
     /// it can be made, else `$XDG_RUNTIME_DIR/pointsman`, else `/tmp/pointsman-UID`.
     pub run_dir: Option<PathBuf>,
+    /// Group whose members may read the stats socket, by name or number: `load`, `workers`, `counters`, `watch` and
+    /// `explain`. The socket's mode is 0660 then, the run directory's 0710. Default: none.
+    pub stats_group: Option<String>,
     /// The well-known addresses, each `[udp:|mgcp:]ADDR:PORT`; an IPv6 address stands in brackets. Port 0: the kernel
     /// chooses. Default `["udp:0.0.0.0:5060"]`.
     pub listen: Option<Vec<Listen>>,
@@ -168,6 +171,7 @@ impl Settings {
         Settings {
             workers: flags.workers.or(file.workers),
             run_dir: flags.run_dir.or(file.run_dir),
+            stats_group: flags.stats_group.or(file.stats_group),
             listen: flags.listen.or(file.listen),
             worker_ports: flags.worker_ports.or(file.worker_ports),
             worker_mgcp_ports: flags.worker_mgcp_ports.or(file.worker_mgcp_ports),

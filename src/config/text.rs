@@ -154,6 +154,14 @@ impl PortRange {
     }
 }
 
+/// So many workers, in words.
+pub fn count_of_workers(count: impl Into<u64>) -> String {
+    match count.into() {
+        1 => "1 worker".to_owned(),
+        count => format!("{count} workers"),
+    }
+}
+
 impl fmt::Display for PortRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.first, self.last)

@@ -29,7 +29,7 @@ use super::taking::Heir;
 use super::upkeep::Upkeep;
 use crate::admin;
 use crate::admin::protocol::{Command, Reply};
-use crate::admin::server::StatsListener;
+use crate::admin::server::{Others, StatsListener};
 use crate::config::{Config, Source};
 use crate::dispatch::decision::Admin;
 use crate::handoff::frame::Hello;
@@ -281,7 +281,8 @@ impl Crew {
         let path = handoff.path().to_owned();
         tokio::spawn(take_outsiders(handoff, queue.clone()));
         let orders = Orders(queue.clone());
-        tokio::spawn(admin::server::serve(stats, move |command| orders.clone().ask(command)));
+        let others = if config.stats_group.is_some() { Others::MayRead } else { Others::TurnedAway };
+        tokio::spawn(admin::server::serve(stats, others, move |command| orders.clone().ask(command)));
         Crew {
             config,
             source,
@@ -397,6 +398,10 @@ impl Crew {
             Happening::Knocked { link } => self.on_knock(link),
             Happening::Greeted { origin, child, link, hello } => self.on_greeted(origin, child, link, hello),
             Happening::Asked { command, reply } => {
+                // Somebody who gave up has been told, or will believe, that nothing was done.
+                if reply.is_closed() {
+                    return info!("not carried out, whoever asked has gone: {}", command.to_line());
+                }
                 let answer = self.answer(command).await;
                 // A client that hung up does not want its answer.
                 let _ = reply.send(answer);

@@ -12,6 +12,7 @@ use super::crew::Crew;
 use super::slot::Phase;
 use crate::admin::protocol::{Command, Reply};
 use crate::admin::snapshot::{AdminState, Counters, DispatcherLoad, Explained, Snapshot, State, WorkerLoad};
+use crate::config::count_of_workers;
 use crate::dispatch::decision::Admin;
 use crate::ids::WorkerId;
 use crate::net::{clock, host};
@@ -131,8 +132,8 @@ impl Crew {
         if let Some(place) = self.places.get_mut(usize::from(worker.0)) {
             if place.leaving {
                 return Reply::error(format_args!(
-                    "{worker} is leaving: there are {} workers now",
-                    self.config.workers
+                    "{worker} is leaving: the configuration says {} now",
+                    count_of_workers(self.config.workers)
                 ));
             }
             place.admin = admin;

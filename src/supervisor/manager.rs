@@ -7,6 +7,7 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use crate::admin::snapshot::{Snapshot, State, WorkerLoad};
+use crate::config::count_of_workers;
 use crate::net::notify;
 use crate::time::Time;
 
@@ -101,7 +102,11 @@ pub fn tell(lines: &str) -> bool {
 fn status_of(load: &Snapshot) -> String {
     let up = load.workers.iter().filter(|worker| worker.state == State::Up).count();
     let sessions: u64 = load.workers.iter().map(|worker| u64::from(worker.sessions)).sum();
-    let status = format!("{up} of {} workers up, {sessions} sessions", load.workers.len());
+    let status = format!(
+        "{up} of {} up, {sessions} {}",
+        count_of_workers(load.workers.len() as u64),
+        if sessions == 1 { "session" } else { "sessions" }
+    );
     match load.workers.iter().find(|worker| !worker.fault.is_empty()) {
         Some(WorkerLoad { name, fault, .. }) => format!("{status}; {name}: {fault}, see the log"),
         None => status,

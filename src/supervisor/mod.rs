@@ -37,7 +37,7 @@ use self::taking::TakeoverError;
 use self::upkeep::Upkeep;
 use crate::admin;
 use crate::admin::run_dir::{RunDir, RunDirError};
-use crate::config::{Config, Listen, Source};
+use crate::config::{Config, Listen, Source, count_of_workers};
 use crate::dispatch::Dispatch;
 use crate::dispatch::identity::Keyring;
 use crate::dispatch::owner::Owners;
@@ -80,7 +80,8 @@ pub enum StartError {
     Takeover(#[from] TakeoverError),
     /// The limit of open descriptors.
     #[error(
-        "{workers} workers take {needed} file descriptors, and {limit} are allowed; raise the limit (`ulimit -n`, `LimitNOFILE=`)"
+        "{} take {needed} file descriptors, and {limit} are allowed; raise the limit (`ulimit -n`, `LimitNOFILE=`)",
+        count_of_workers(*.workers)
     )]
     Descriptors {
         /// How many workers are to be started.
@@ -177,7 +178,7 @@ async fn start(home: &RunDir, config: Config, source: Source, given: Vec<udp::So
         }
     };
     let (listeners, slots) = ports.complete(&config, &mut survivors);
-    let stats = admin::server::bind(&home.stats_socket())?;
+    let stats = admin::server::bind(&home.stats_socket(), config.stats_group.as_deref())?;
     let estate = Estate {
         lock: lock.as_fd().try_clone_to_owned()?,
         handoff: handoff.as_fd().try_clone_to_owned()?,
@@ -190,7 +191,7 @@ async fn start(home: &RunDir, config: Config, source: Source, given: Vec<udp::So
     let lanes = server::Lanes::start(lanes, &events)?;
     for (listen, address) in config.listen.iter().zip(listeners.addresses()) {
         let listen = Listen { address, ..*listen };
-        info!("listening on {listen}, {} workers, run directory {}", config.workers, home.path().display());
+        info!("listening on {listen}, {}, run directory {}", count_of_workers(config.workers), home.path().display());
     }
     let upkeep = Upkeep::new(home, lock, config.token_key.is_none().then(|| key.clone()), clock::now());
     let muster = Muster { config, source, key, listeners, handoff, stats, estate, upkeep, lanes, lane_events, seed };

@@ -25,6 +25,11 @@ pub enum ReloadError {
     /// A new slot's port cannot be had.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// There is no file to read again.
+    #[error(
+        "there is nothing to read again: the dispatcher was started without --config, and flags change with a restart or `--takeover`"
+    )]
+    NoFile,
     /// Nothing is started any more.
     #[error("the dispatcher is stopping")]
     Stopping,
@@ -38,6 +43,9 @@ impl Crew {
     pub(super) fn reload(&mut self) -> Result<Change, ReloadError> {
         if self.is_stopping() {
             return Err(ReloadError::Stopping);
+        }
+        if self.source.file.is_none() {
+            return Err(ReloadError::NoFile);
         }
         let new = self.source.load()?;
         let change = Change::between(&self.config, &new)?;

@@ -175,7 +175,11 @@ pub(super) async fn take_over(home: &RunDir, config: Config, source: Source) -> 
     let upkeep = Upkeep::new(home, lock, kept, clock::now());
     let muster = Muster { config, source, key, listeners, handoff, stats, estate, upkeep, lanes, lane_events, seed };
     let crew = Crew::inherit(muster, started, heirs, outsiders, more);
-    info!("taken over from process {pid}, with {workers} workers; nothing was read for {} µs", paused.as_micros());
+    info!(
+        "taken over from process {pid}, with {}; nothing was read for {} µs",
+        crate::config::count_of_workers(workers as u64),
+        paused.as_micros()
+    );
     Ok(crew)
 }
 

@@ -1,9 +1,15 @@
 //! The operator's side: subcommands and the stats socket of a running dispatcher.
 
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::support::phone::{Dialog, Phone};
-use crate::support::pointsman::{Pointsman, Setup};
+use crate::support::pointsman::{EXECUTABLE, Pointsman, Setup};
+use crate::support::proc;
 
 fn call(phone: &Phone, pointsman: &Pointsman) -> Dialog {
     phone.call(&phone.invite(pointsman.address(), None), pointsman.address())
@@ -123,4 +129,81 @@ fn a_slot_that_is_reloaded_away_goes_also_while_somebody_watches_all_the_time() 
     pointsman.stats("reload");
     // Asks every few milliseconds: the dispatcher is never without something to do.
     pointsman.wait_until("the empty slot to go", |load| load["workers"].as_array().is_some_and(|all| all.len() == 1));
+}
+
+#[test]
+fn a_drain_that_waits_ends_well_when_nothing_is_left_and_says_what_is_left_in_the_end() {
+    let pointsman = Setup::new(2).start();
+    let phone = Phone::new(pointsman.address().ip());
+    let dialog = call(&phone, &pointsman);
+    let worker = format!("w{}", pointsman.slot_of(dialog.target));
+    pointsman.wait_until("the call to be reported", |load| {
+        load["workers"].as_array().is_some_and(|all| all.iter().any(|worker| worker["sessions"] == 1))
+    });
+    let late = pointsman.command(&["drain", "--all", "--within", "1s"]);
+    let said = String::from_utf8_lossy(&late.stderr).into_owned();
+    assert_eq!(late.status.code(), Some(1), "{said}");
+    assert_eq!(said, format!("pointsman: after 1s: {worker} has 1 session\n"));
+    assert_eq!([0, 1].map(|slot| pointsman.worker(slot)["admin"].clone()), ["drain", "drain"]);
+    assert_eq!(phone.transact(&dialog.request("BYE", 1), dialog.target).status(), 200);
+    let done = pointsman.command(&["drain", "--all", "--wait"]);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    assert_eq!(String::from_utf8_lossy(&done.stdout), "w0: drain\nw1: drain\nnothing is left\n");
+    assert!(pointsman.command(&["ready", "--all"]).status.success());
+    call(&phone, &pointsman);
+}
+
+#[test]
+fn a_drain_whose_client_gave_up_is_not_carried_out_later() {
+    let pointsman = Setup::new(1).start();
+    assert!(proc::signal(pointsman.pid(), Signal::SIGSTOP));
+    let given_up = pointsman.command(&["drain", "w0"]);
+    assert!(proc::signal(pointsman.pid(), Signal::SIGCONT));
+    assert_eq!(given_up.status.code(), Some(1), "{given_up:?}");
+    // One that comes after it is answered after it.
+    assert_eq!(pointsman.worker(0)["admin"], "ready");
+    assert!(pointsman.command(&["drain", "w0"]).status.success());
+    assert_eq!(pointsman.worker(0)["admin"], "drain");
+}
+
+#[test]
+fn a_reload_without_a_file_says_that_there_is_none() {
+    let pointsman = Setup::new(1).start();
+    let output = pointsman.command(&["reload"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(1) && said.contains("started without --config"), "{said}");
+}
+
+#[test]
+fn one_worker_is_no_workers() {
+    let pointsman = Setup::new(1).start();
+    let log = pointsman.log();
+    assert!(log.contains(", 1 worker, run directory") && !log.contains("1 workers"), "{log}");
+}
+
+#[test]
+fn the_stats_group_reads_and_orders_nothing_and_nobody_else_gets_in() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("only root can become another user: not tested");
+        return;
+    }
+    let pointsman = Setup::new(1).with(["--stats-group", "4711"]).start();
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let executable = dir.path().join("pointsman");
+    std::fs::copy(EXECUTABLE, &executable).unwrap();
+    let ask = |gid: u32, words: &[&str]| {
+        let mut command = Command::new(&executable);
+        command.args(words).arg("--run-dir").arg(pointsman.run_dir()).uid(65_534).gid(gid);
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    };
+    let (code, said) = ask(4711, &["stat"]);
+    assert!(code == Some(0) && said.contains("w0 "), "{said}");
+    let (code, said) = ask(4711, &["drain", "w0"]);
+    assert!(code == Some(1) && said.contains("orders are for the dispatcher's own user"), "{said}");
+    let (code, said) = ask(65_534, &["stat"]);
+    assert!(code == Some(1) && said.contains("ermission"), "{said}");
+    assert_eq!(pointsman.worker(0)["admin"], "ready");
+    assert!(pointsman.command(&["drain", "w0"]).status.success());
 }
