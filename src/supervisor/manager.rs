@@ -129,7 +129,7 @@ mod tests {
         let fault = "exited with code 2, 3 times in a row".to_owned();
         let workers = vec![WorkerLoad { name: "w0".to_owned(), fault, ..WorkerLoad::default() }];
         let status = status_of(&Snapshot { workers, ..Snapshot::default() });
-        assert_eq!(status, "0 of 1 workers up, 0 sessions; w0: exited with code 2, 3 times in a row, see the log");
+        assert_eq!(status, "0 of 1 worker up, 0 sessions; w0: exited with code 2, 3 times in a row, see the log");
     }
 
     #[test]

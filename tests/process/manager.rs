@@ -117,7 +117,7 @@ fn a_service_manager_hears_that_it_serves_that_it_is_well_and_that_it_ends() {
     manager.wait_for("WATCHDOG=1");
     manager.heard.clear();
     manager.wait_for("WATCHDOG=1");
-    manager.wait_for("STATUS=1 of 1 workers up, 0 sessions");
+    manager.wait_for("STATUS=1 of 1 worker up, 0 sessions");
     assert!(proc::signal(manager.child.id(), Signal::SIGTERM));
     manager.wait_for("STOPPING=1");
     let status = wait_for("its end", DEADLINE, || manager.child.try_wait().unwrap());
@@ -129,11 +129,11 @@ fn the_status_line_is_right_as_soon_as_the_workers_report_also_without_a_watchdo
     let mut manager = Manager::start(&format!("{}:5060", own_address()), &[], None);
     manager.wait_for("READY=1");
     let ready = Instant::now();
-    manager.wait_for("STATUS=1 of 1 workers up, 0 sessions");
+    manager.wait_for("STATUS=1 of 1 worker up, 0 sessions");
     // By the clock alone it would be looked at 5 s after the start.
     assert!(ready.elapsed() < Duration::from_secs(4), "{:?}", ready.elapsed());
     let first = manager.heard.lines().find(|line| line.starts_with("STATUS=")).unwrap();
-    assert!(first.contains("of 1 workers up"), "{first}");
+    assert!(first.contains("of 1 worker up"), "{first}");
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn the_well_known_socket_is_kept_by_the_service_manager_and_given_back_to_the_ne
 fn a_service_manager_is_told_who_has_taken_over_and_goes_on_hearing_that_all_is_well() {
     let listen = format!("{}:5060", own_address());
     let mut manager = Manager::start(&listen, &[("WATCHDOG_USEC", "100000")], None);
-    manager.wait_for("STATUS=1 of 1 workers up, 0 sessions");
+    manager.wait_for("STATUS=1 of 1 worker up, 0 sessions");
     manager.replace(&listen);
     manager.wait_for(&format!("MAINPID={}", manager.child.id()));
     for _ in 0..2 {
