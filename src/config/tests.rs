@@ -46,6 +46,7 @@ fn every_key_can_be_written_in_the_file() {
     let text = r#"
         workers = 4
         run-dir = "/tmp/pm"
+        stats-group = "adm"
         listen = ["udp:127.0.0.1:5060", "[::1]:5060", "mgcp:127.0.0.1:2427"]
         worker-ports = 6000
         worker-mgcp-ports = 7000
