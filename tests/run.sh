@@ -1,6 +1,7 @@
 #!/bin/sh
 # All tests, in one command: unit, property, process and interop tests, then the examples in the documentation.
-# Installs what they need and this machine lacks: sipp, osmo-mgw, Osmocom's call agent library and a C compiler, tshark.
+# Installs what they need and this machine lacks: sipp, osmo-mgw, Osmocom's call agent library and a C compiler, tshark,
+# systemd, runc. The tests of `system` boot a systemd and run a container in namespaces of their own, which takes root.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -30,7 +31,14 @@ command -v osmo-mgw >/dev/null 2>&1 || need osmo-mgw
 command -v tshark >/dev/null 2>&1 || need tshark
 command -v gcc >/dev/null 2>&1 || need "gcc libc6-dev"
 [ -e /usr/include/osmocom/mgcp_client/mgcp_client.h ] || need "libosmo-mgcp-client-dev libosmocore-dev libtalloc-dev"
+[ -e /usr/lib/systemd/systemd ] || need systemd
+command -v runc >/dev/null 2>&1 || need runc
+command -v ss >/dev/null 2>&1 || need iproute2
+command -v ps >/dev/null 2>&1 || need procps
 
+if [ "$(id -u)" -ne 0 ]; then
+	echo "tests/run.sh: not root: the tests of \`system\` (a real systemd, a real container) are passed over."
+fi
 if [ -n "$missing" ]; then
 	if ! command -v apt-get >/dev/null 2>&1; then
 		echo "tests/run.sh: $missing: missing, and there is no apt-get; install them by hand." >&2

@@ -1,4 +1,5 @@
-//! What a service manager hears and gives: a socket in place of systemd's, which cannot be had where tests run.
+//! What a service manager hears and gives, by its words: a socket in systemd's place. A real one is run by the tests of
+//! `system`.
 
 use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
