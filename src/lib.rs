@@ -15,6 +15,7 @@
 //! -- pure: bytes and values in, values out --
 //! wire               SIP, MGCP, SDP: borrowed views of messages, no state
 //! dispatch           the decision: rules, table, pool, ledger, size, selection
+//! names              look-ups: what name servers are asked, for whom first, what is remembered
 //! handoff            the protocol between dispatcher and worker: frame, front, back
 //! call               what a worker does with a call: transaction, dialog, offer, gateway (MGCP), external gateway
 //! media              packets: streams, echo, ports
@@ -39,6 +40,7 @@ pub mod dispatch;
 pub mod handoff;
 pub mod ids;
 pub mod media;
+pub mod names;
 pub mod net;
 pub mod pack;
 pub mod server;

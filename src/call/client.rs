@@ -16,6 +16,7 @@ use crate::call::slab::{Handle, handle};
 use crate::call::uas::{Timer, Uas};
 use crate::handoff::frame::Transport;
 use crate::ids::{decode, encode};
+use crate::names::Endpoint;
 use crate::time::Time;
 use crate::wire::sip::{Message, Method};
 
@@ -124,23 +125,26 @@ impl Uas {
         })?;
         match next_hop {
             NextHop::Address(to) => self.start(client, to, now),
-            NextHop::Name(host, port) => {
+            NextHop::Name(question) => {
                 let key = ResolveKey::new(client.index(), client.generation());
-                self.outputs.push_back(Output::Resolve { key, host, port });
+                self.outputs.push_back(Output::Resolve(key, question));
             }
         }
         self.arm_client(client);
         Some(client)
     }
 
-    /// The address that an [`Output::Resolve`] asked for, or `None` when there is none.
-    pub fn on_resolved(&mut self, key: ResolveKey, address: Option<SocketAddr>, now: Time) {
+    /// The places that an [`Output::Resolve`] asked for, the best first; none when there is none.
+    pub fn on_resolved(&mut self, key: ResolveKey, found: &[Endpoint], now: Time) {
         let key = ClientKey::new(key.index(), key.generation());
-        if !self.clients.get(key).is_some_and(|client| client.state == State::Resolving) {
-            return;
-        }
-        match address {
-            Some(to) => self.start(key, to, now),
+        let Some(client) = self.clients.get(key).filter(|client| client.state == State::Resolving) else { return };
+        let hop = client.hop;
+        let place = self.calls.get(client.call).map(|call| call.place);
+        match place.and_then(|place| self.identity.reachable(&place, hop, found)) {
+            Some((hop, to)) => {
+                self.clients.get_mut(key).into_iter().for_each(|client| client.hop = hop);
+                self.start(key, to, now);
+            }
             None => self.start_back(key, now),
         }
         self.arm_client(key);
@@ -210,6 +214,12 @@ impl Uas {
         }
     }
 
+    /// No way leads to where a request should go (RFC 3261 §8.1.3.1: as 503).
+    fn on_unreachable(&mut self, key: ClientKey, now: Time) {
+        let Some(client) = self.clients.remove(key) else { return };
+        self.on_final(client.call, client.kind, 503, None, now);
+    }
+
     fn on_final(&mut self, call: CallKey, kind: Kind, status: u16, msg: Option<&Message<'_>>, now: Time) {
         match kind {
             Kind::Bye => self.on_bye_done(call),
@@ -276,7 +286,7 @@ impl Uas {
         });
         match heard {
             Some(heard) => self.start(key, heard.to, now),
-            None => self.on_timed_out(key, now),
+            None => self.on_unreachable(key, now),
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::call::slab::handle;
 use crate::handoff::frame::{Envelope, RefuseReason, Transport};
 use crate::ids::{ConnId, ListenerId, Seq};
+use crate::names::Question;
 use crate::time::Time;
 
 handle! {
@@ -161,15 +162,8 @@ pub enum Output {
     Answered(Seq),
     /// A handed-over message goes back to the dispatcher; nothing of it has been answered.
     Refuse(Seq, RefuseReason),
-    /// Look up the address of a host, then call [`crate::call::Uas::on_resolved`].
-    Resolve {
-        /// What asks.
-        key: ResolveKey,
-        /// The name.
-        host: Box<str>,
-        /// The port to go with it.
-        port: u16,
-    },
+    /// Look up where a host is, then call [`crate::call::Uas::on_resolved`].
+    Resolve(ResolveKey, Question),
 }
 
 /// What happened to a call.

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use crate::call::exchange::Hop;
 use crate::call::identity::Identity;
 use crate::call::uas::Place;
+use crate::names::{Endpoint, Protocol, Question, Source};
 use crate::wire::sip::Uri;
 
 /// Where a request of ours goes.
@@ -12,8 +13,8 @@ use crate::wire::sip::Uri;
 pub(super) enum NextHop {
     /// To this address.
     Address(SocketAddr),
-    /// To the address of this name, at this port.
-    Name(Box<str>, u16),
+    /// To where this leads.
+    Name(Question),
 }
 
 /// By which way a request of ours leaves.
@@ -38,9 +39,8 @@ pub(super) fn next_hop(place: &Place, uri: Option<Uri<'_>>, is_route: bool) -> (
     let Some(uri) = uri.filter(|_| place.is_heard && !place.pinned && !matches!(heard.hop, Hop::Front(_))) else {
         return back;
     };
-    let port = uri.port.unwrap_or(5060);
     let host = uri.target();
-    let address = host.ip().map(|ip| SocketAddr::new(ip, port));
+    let address = host.ip().map(|ip| SocketAddr::new(ip, uri.port.unwrap_or(5060)));
     if let Hop::Stream(_) = heard.hop {
         // A name is not worth a wait for a connection that is there.
         return (heard.hop, NextHop::Address(address.unwrap_or(heard.to)));
@@ -54,11 +54,33 @@ pub(super) fn next_hop(place: &Place, uri: Option<Uri<'_>>, is_route: bool) -> (
         Some(to) if to.is_ipv4() != heard.to.is_ipv4() => (hop, NextHop::Address(to)),
         Some(_) => back,
         None if host.as_bytes().is_empty() => back,
-        None => (hop, NextHop::Name(String::from_utf8_lossy(host.as_bytes()).into(), port)),
+        None => {
+            // RFC 3263 §4.1: a transport that the URI names is the one; else SRV records may name TCP.
+            let protocols: &[Protocol] = match uri.param(b"transport") {
+                _ if hop == Hop::Dial => &[Protocol::Tcp],
+                Some(_) => &[Protocol::Udp],
+                None => &[Protocol::Udp, Protocol::Tcp],
+            };
+            let host = String::from_utf8_lossy(host.as_bytes()).into();
+            let source = Source::peer(place.source.ip());
+            (hop, NextHop::Name(Question { host, port: uri.port, protocols, source }))
+        }
     }
 }
 
 impl Identity {
+    /// The first of `endpoints` that we have a way to, those of the family that the call's signalling is of before
+    /// others. `hop`: by which way the call's requests leave.
+    pub(super) fn reachable(&self, place: &Place, hop: Hop, endpoints: &[Endpoint]) -> Option<(Hop, SocketAddr)> {
+        let way = |endpoint: &Endpoint| {
+            let hop = if endpoint.protocol == Protocol::Tcp { Hop::Dial } else { hop };
+            self.leaving(place, hop, endpoint.address).map(|_| (hop, endpoint.address))
+        };
+        let is_like = |endpoint: &&Endpoint| endpoint.address.is_ipv4() == place.contact.is_ipv4();
+        let (like, others): (Vec<_>, Vec<_>) = endpoints.iter().partition(is_like);
+        like.into_iter().chain(others).find_map(way)
+    }
+
     /// The way of a request of ours to `to` in a call whose requests leave by `hop`: by that, or by our own socket of the
     /// address family that `to` is of. `None` when we have none.
     pub(super) fn leaving(&self, place: &Place, hop: Hop, to: SocketAddr) -> Option<Leaving> {

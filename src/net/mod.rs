@@ -7,6 +7,7 @@
 pub mod activation;
 pub mod bind;
 pub mod clock;
+mod dns;
 pub mod holders;
 pub mod host;
 mod inherited;

@@ -14,7 +14,7 @@ use crate::call::{CallKey, Identity, Limits, ResolveKey, Timers, Uas};
 use crate::handoff::frame::{DrainMode, Report};
 use crate::ids::TokenKey;
 use crate::net::process::descriptor_limit;
-use crate::net::resolve::{Limits as Lookups, Resolver};
+use crate::net::resolve::Resolver;
 use crate::net::udp::{Batch, Socket};
 use crate::net::{clock, host, random};
 use crate::time::Time;
@@ -160,8 +160,7 @@ impl<A: Application> Worker<A> {
         let waker = Waker::new(registry, RESOLVER).map_err(WorkerError::system("cannot make a waker"))?;
         // A failed wake is made good by the deadline of the question.
         let wake = move || drop(waker.wake());
-        let resolver = Resolver::new(Lookups::default(), wake)
-            .map_err(WorkerError::system("cannot start the look-up of names"))?;
+        let resolver = Resolver::new(wake).map_err(WorkerError::system("cannot start the look-up of names"))?;
         Ok(Worker {
             media: Media::new(media_registry, settings.media_ports(welcome.rtp_ports), shares.media, seed(16)),
             uas: Uas::new(identity, limits, Timers::default(), settings.session_timer),

@@ -23,6 +23,7 @@ mod manager;
 mod media;
 mod mgcp;
 mod mgcp_bypass;
+mod names;
 mod pipelining;
 mod poison;
 mod reload;

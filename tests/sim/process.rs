@@ -404,10 +404,8 @@ impl Process {
                     }
                     self.give_back(seq, reason, truth);
                 }
-                Output::Resolve { key, host, port } => {
-                    let address = host.parse().ok().map(|ip| SocketAddr::new(ip, port));
-                    self.uas.on_resolved(key, address, now);
-                }
+                // The town has no names.
+                Output::Resolve(key, _) => self.uas.on_resolved(key, &[], now),
             }
         }
     }

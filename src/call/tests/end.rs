@@ -1,6 +1,8 @@
 //! A call's end, and the requests of ours that end it.
 
 use super::*;
+use crate::call::ResolveKey;
+use crate::names::{Endpoint, Protocol, Question, Source};
 
 #[test]
 fn the_peers_bye_gets_200_and_ends_the_call() {
@@ -123,15 +125,15 @@ fn a_name_is_looked_up_before_our_bye() {
     let (key, _) = desk.standing(&invite().header("Record-Route: <sip:proxy.example.net:5099;lr>"));
     desk.act(|uas, now| uas.hang_up(key, now));
     let lookup = desk.outputs.iter().find_map(|output| match output {
-        Output::Resolve { key, host, port } => Some((*key, host.clone(), *port)),
+        Output::Resolve(key, question) => Some((*key, question.clone())),
         _ => None,
     });
-    let (asked, host, port) = lookup.unwrap();
-    assert_eq!((&*host, port, desk.sent().len()), ("proxy.example.net", 5099, 0));
-    desk.act(|uas, now| uas.on_resolved(asked, Some("192.0.2.77:5099".parse().unwrap()), now));
+    let (asked, question) = lookup.unwrap();
+    assert_eq!((&*question.host, question.port, desk.sent().len()), ("proxy.example.net", Some(5099), 0));
+    desk.act(|uas, now| uas.on_resolved(asked, &[found(Protocol::Udp, "192.0.2.77:5099")], now));
     assert!(desk.only().starts_with("BYE "));
     // A second answer changes nothing.
-    desk.act(|uas, now| uas.on_resolved(asked, None, now));
+    desk.act(|uas, now| uas.on_resolved(asked, &[], now));
     assert!(!desk.uas.is_quiet());
 }
 
@@ -141,12 +143,59 @@ fn a_name_without_address_ends_the_matter() {
     let (key, _) = desk.standing(&invite().header("Record-Route: <sip:proxy.example.net;lr>"));
     desk.act(|uas, now| uas.hang_up(key, now));
     let asked = desk.outputs.iter().find_map(|output| match output {
-        Output::Resolve { key, .. } => Some(*key),
+        Output::Resolve(key, _) => Some(*key),
         _ => None,
     });
-    desk.act(|uas, now| uas.on_resolved(asked.unwrap(), None, now));
+    desk.act(|uas, now| uas.on_resolved(asked.unwrap(), &[], now));
     assert!(desk.uas.is_quiet());
     desk.assert_idle();
+}
+
+/// What our BYE asks to look up, with this Contact.
+fn question_of(contact: &str) -> (Desk, ResolveKey, Question) {
+    let mut desk = Desk::new();
+    let mut invite = invite().header(&format!("Contact: <{contact}>"));
+    invite.contact = false;
+    let (key, _) = desk.standing(&invite);
+    desk.act(|uas, now| uas.hang_up(key, now));
+    let asked = desk.outputs.iter().find_map(|output| match output {
+        Output::Resolve(key, question) => Some((*key, question.clone())),
+        _ => None,
+    });
+    let (key, question) = asked.unwrap();
+    (desk, key, question)
+}
+
+fn found(protocol: Protocol, address: &str) -> Endpoint {
+    Endpoint { protocol, address: address.parse().unwrap() }
+}
+
+#[test]
+fn a_name_without_a_port_is_asked_for_its_services_and_one_with_a_transport_for_that_alone() {
+    let of = |contact| {
+        let (_, _, question) = question_of(contact);
+        (question.port, question.protocols)
+    };
+    const BOTH: &[Protocol] = &[Protocol::Udp, Protocol::Tcp];
+    assert_eq!(of("sip:caller@pool.example.net"), (None, BOTH));
+    assert_eq!(of("sip:caller@pool.example.net:5088"), (Some(5088), BOTH));
+    assert_eq!(of("sip:caller@pool.example.net;transport=udp"), (None, &BOTH[..1]));
+    assert_eq!(of("sip:caller@pool.example.net;transport=tcp"), (None, &BOTH[1..]));
+    assert_eq!(&*question_of("sip:caller@192.0.2.9;maddr=pool.example.net").2.host, "pool.example.net");
+    assert_eq!(question_of("sip:caller@pool.example.net").2.source, Source::peer([192, 0, 2, 9].into()));
+}
+
+#[test]
+fn of_the_places_found_the_first_is_taken_that_we_have_a_way_to() {
+    let (mut desk, key, _) = question_of("sip:caller@pool.example.net");
+    let places = [found(Protocol::Udp, "[2001:db8::9]:5077"), found(Protocol::Tcp, "192.0.2.44:5078")];
+    desk.act(|uas, now| uas.on_resolved(key, &places, now));
+    let ways = desk.outputs.iter().filter_map(|output| match output {
+        Output::Transmit(transmit) => Some((transmit.hop, transmit.to)),
+        _ => None,
+    });
+    assert_eq!(ways.collect::<Vec<_>>(), [(Hop::Dial, "192.0.2.44:5078".parse().unwrap())]);
+    assert!(header(&desk.only(), "Via").unwrap().starts_with("SIP/2.0/TCP "));
 }
 
 #[test]

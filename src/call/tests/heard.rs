@@ -146,11 +146,11 @@ fn a_contact_whose_name_has_no_address_leaves_where_the_caller_was_heard() {
     desk.outputs.clear();
     desk.act(|uas, now| uas.hang_up(key, now));
     let asked = desk.outputs.iter().find_map(|output| match output {
-        Output::Resolve { key, .. } => Some(*key),
+        Output::Resolve(key, _) => Some(*key),
         _ => None,
     });
     desk.outputs.clear();
-    desk.act(|uas, now| uas.on_resolved(asked.unwrap(), None, now));
+    desk.act(|uas, now| uas.on_resolved(asked.unwrap(), &[], now));
     let (hop, to, _) = desk.only_transmit();
     assert_eq!((hop, to.as_str()), (Hop::Own(0), NAT));
 }

@@ -1,9 +1,11 @@
 //! What the user agent asks for: messages sent, events told to the application, names looked up.
 
+use std::net::SocketAddr;
+
 use super::{LOOKUP_WITHIN, Meanwhile, Question, Worker};
-use crate::call::{CallKey, Event, Hop, Output, ResolveKey, Transmit};
+use crate::call::{CallKey, Event, Hop, Output, Transmit};
+use crate::names::{self, Asked, Endpoint};
 use crate::net::clock;
-use crate::net::resolve::Asked;
 use crate::time::Time;
 use crate::worker::application::{Application, Call, Open, Standalone};
 use crate::worker::conferences::{self};
@@ -25,31 +27,39 @@ impl<A: Application> Worker<A> {
                 }
                 Output::Answered(seq) => self.answered(seq, now),
                 Output::Refuse(seq, reason) => self.refuse(seq, reason),
-                Output::Resolve { key, host, port } => self.look_up(key, &host, port, now),
+                Output::Resolve(key, question) => self.look_up(Question::Request(key), question, now),
             }
         }
     }
 
-    pub(super) fn look_up(&mut self, key: ResolveKey, host: &str, port: u16, now: Time) {
-        match self.resolver.ask(Question::Request(key), host, port, now + LOOKUP_WITHIN) {
-            Ok(Asked::Now(address)) => self.uas.on_resolved(key, Some(address), now),
+    /// Finds out where somebody's message goes.
+    pub(super) fn look_up(&mut self, whose: Question, question: names::Question, now: Time) {
+        match self.resolver.ask(whose, question, now + LOOKUP_WITHIN, now) {
+            Ok(Asked::Now(endpoint)) => self.found(whose, &[endpoint], now),
             Ok(Asked::Later) => {}
             Err(error) => {
-                tracing::debug!(%error, "a request of ours cannot be sent");
-                self.uas.on_resolved(key, None, now);
+                tracing::debug!(%error, "a message of ours cannot be sent");
+                self.found(whose, &[], now);
             }
         }
     }
 
     pub(super) fn on_found(&mut self, now: Time) {
         while let Some(answer) = self.resolver.poll(now) {
-            let addresses = answer.addresses.unwrap_or_else(|error| {
-                tracing::debug!(%error, "a request of ours cannot be sent");
+            let endpoints = answer.found.unwrap_or_else(|error| {
+                tracing::debug!(%error, "a message of ours cannot be sent");
                 Vec::new()
             });
-            match answer.key {
-                Question::Request(key) => self.uas.on_resolved(key, addresses.first().copied(), now),
-                Question::CallAgent(key) => self.mgcp.gateway.on_resolved(key, &addresses, now),
+            self.found(answer.key, &endpoints, now);
+        }
+    }
+
+    fn found(&mut self, whose: Question, endpoints: &[Endpoint], now: Time) {
+        match whose {
+            Question::Request(key) => self.uas.on_resolved(key, endpoints, now),
+            Question::CallAgent(key) => {
+                let addresses: Vec<SocketAddr> = endpoints.iter().map(|endpoint| endpoint.address).collect();
+                self.mgcp.gateway.on_resolved(key, &addresses, now);
             }
         }
     }

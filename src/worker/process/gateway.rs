@@ -1,12 +1,12 @@
 //! What the gateway asks for: messages sent, calls told to the dispatcher, names looked up. And its own ports.
 
-use super::{LOOKUP_WITHIN, Meanwhile, Question, Worker};
+use super::{Meanwhile, Question, Worker};
 use crate::call::Transmit;
 use crate::call::exchange::Hop;
 use crate::call::gateway::{LookupKey, Output};
 use crate::dispatch::mgcp::chain::MOST_PARTS;
+use crate::names::{self, Protocol, Source};
 use crate::net::clock;
-use crate::net::resolve::Asked;
 use crate::time::Time;
 use crate::wire::mgcp::{self, Message};
 use crate::worker::application::Application;
@@ -24,7 +24,7 @@ impl<A: Application> Worker<A> {
                 Output::Refuse(seq, reason) => self.refuse(seq, reason),
                 Output::CallOpened(id, since) => self.tell(Meanwhile::Opened(group_of(&id), since)),
                 Output::CallClosed(id) => self.tell(Meanwhile::Closed(group_of(&id))),
-                Output::Resolve { key, host, port } => self.look_up_agent(key, &host, port, now),
+                Output::Resolve { key, host, port } => self.look_up_agent(key, host, port, now),
                 // Done already, see `Mgcp::settle`.
                 Output::Media(..) => {}
             }
@@ -92,15 +92,10 @@ impl<A: Application> Worker<A> {
         }
     }
 
-    fn look_up_agent(&mut self, key: LookupKey, host: &str, port: u16, now: Time) {
-        match self.resolver.ask(Question::CallAgent(key), host, port, now + LOOKUP_WITHIN) {
-            Ok(Asked::Now(address)) => self.mgcp.gateway.on_resolved(key, &[address], now),
-            Ok(Asked::Later) => {}
-            Err(error) => {
-                tracing::debug!(%error, "a call agent cannot be reached");
-                self.mgcp.gateway.on_resolved(key, &[], now);
-            }
-        }
+    fn look_up_agent(&mut self, key: LookupKey, host: Box<str>, port: u16, now: Time) {
+        let source = Source::CallAgents;
+        let question = names::Question { host, port: Some(port), protocols: &[Protocol::Udp], source };
+        self.look_up(Question::CallAgent(key), question, now);
     }
 
     /// All calls that are open: since when, and their groups' names.

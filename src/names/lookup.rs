@@ -1,0 +1,124 @@
+//! One look-up: the records it needs next, or what was found. A function of what is known.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::names::hosts::Hosts;
+use crate::names::question::{Endpoint, Protocol, Question};
+use crate::names::record::{Kind, Outcome, in_order};
+use crate::names::servers::Servers;
+
+/// How far a look-up is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// It needs these records.
+    Ask(Vec<(Box<str>, Kind)>),
+    /// It has found at least one place, the best first.
+    Found(Vec<Endpoint>),
+    /// There is nothing to be found.
+    Nothing,
+    /// Name servers did not answer, and what they did say leads nowhere.
+    Failed,
+}
+
+/// What a look-up stands on.
+pub(super) struct Ground<'a, F> {
+    pub(super) hosts: &'a Hosts,
+    pub(super) servers: &'a Servers,
+    /// Draws the order of servers of one priority.
+    pub(super) seed: u64,
+    /// The outcome of a query; `None` while there is none.
+    pub(super) record: F,
+}
+
+/// A SIP element tries a handful of addresses at most.
+const ENDPOINTS_LIMIT: usize = 16;
+/// Servers of a service that are looked at.
+const TARGETS_LIMIT: usize = 8;
+
+/// A server whose addresses are wanted.
+struct Target {
+    protocol: Protocol,
+    port: u16,
+    name: Box<str>,
+}
+
+impl<F: Fn(&str, Kind) -> Option<Outcome>> Ground<'_, F> {
+    /// The next step of the look-up of `question`.
+    pub(super) fn step(&self, question: &Question) -> Step {
+        let mut last = Step::Nothing;
+        for name in self.servers.candidates(&question.host) {
+            match self.of_name(question, &name) {
+                Step::Nothing => {}
+                Step::Failed => last = Step::Failed,
+                step => return step,
+            }
+        }
+        last
+    }
+
+    /// RFC 3263 §4.2: without a port SRV records say where; where there are none, or a port is named, addresses do. The
+    /// file of hosts comes first: it is the word of this host's operator.
+    fn of_name(&self, question: &Question, name: &str) -> Step {
+        let protocol = question.protocols.first().copied().unwrap_or(Protocol::Udp);
+        let itself = Target { protocol, port: question.usual_port(), name: name.into() };
+        if question.port.is_some() || self.hosts.get(name).is_some() {
+            return self.addresses(&[itself]);
+        }
+        let (mut targets, mut missing, mut failed, mut any) = (Vec::new(), Vec::new(), false, false);
+        for protocol in question.protocols {
+            let records = format!("{}.{name}", protocol.service());
+            match (self.record)(&records, Kind::Srv) {
+                None => missing.push((records.into(), Kind::Srv)),
+                Some(Outcome::Services(services, _)) => {
+                    any = true;
+                    // RFC 2782: an empty target says that the service is not there.
+                    let there = in_order(&services, self.seed).into_iter().filter(|service| !service.target.is_empty());
+                    targets.extend(there.map(|service| Target {
+                        protocol: *protocol,
+                        port: service.port,
+                        name: service.target.clone(),
+                    }));
+                }
+                Some(Outcome::Failed) => failed = true,
+                Some(Outcome::Addresses(..) | Outcome::Nothing(_)) => {}
+            }
+        }
+        if !missing.is_empty() {
+            return Step::Ask(missing);
+        }
+        if any {
+            targets.truncate(TARGETS_LIMIT);
+            return self.addresses(&targets);
+        }
+        match self.addresses(&[itself]) {
+            Step::Nothing if failed => Step::Failed,
+            step => step,
+        }
+    }
+
+    fn addresses(&self, targets: &[Target]) -> Step {
+        let (mut found, mut missing, mut failed) = (Vec::new(), Vec::new(), false);
+        for Target { protocol, port, name } in targets {
+            let at = |ip: IpAddr| Endpoint { protocol: *protocol, address: SocketAddr::new(ip, *port) };
+            if let Some(ips) = self.hosts.get(name) {
+                found.extend(ips.into_iter().map(at));
+                continue;
+            }
+            for kind in [Kind::A, Kind::Aaaa] {
+                match (self.record)(name, kind) {
+                    None => missing.push((name.clone(), kind)),
+                    Some(Outcome::Addresses(ips, _)) => found.extend(ips.into_iter().map(at)),
+                    Some(Outcome::Failed) => failed = true,
+                    Some(Outcome::Services(..) | Outcome::Nothing(_)) => {}
+                }
+            }
+        }
+        found.truncate(ENDPOINTS_LIMIT);
+        match (missing.is_empty(), found.is_empty()) {
+            (false, _) => Step::Ask(missing),
+            (true, false) => Step::Found(found),
+            (true, true) if failed => Step::Failed,
+            (true, true) => Step::Nothing,
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Records of name servers, as far as they matter here.
+
+use std::net::IpAddr;
+
+/// A kind of record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// IPv4 addresses.
+    A,
+    /// IPv6 addresses.
+    Aaaa,
+    /// Servers of a service (RFC 2782).
+    Srv,
+}
+
+/// What name servers say to a query, or that they say nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Addresses, and the seconds they hold for.
+    Addresses(Vec<IpAddr>, u32),
+    /// Servers of a service, and the seconds they hold for.
+    Services(Vec<Service>, u32),
+    /// There is no such record or no such name; the seconds that holds for, where they say so (RFC 2308 §5).
+    Nothing(Option<u32>),
+    /// They cannot say, or say nothing.
+    Failed,
+}
+
+/// A server of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Servers with the lowest number come first.
+    pub priority: u16,
+    /// The share of a server among those of its priority.
+    pub weight: u16,
+    /// Its port.
+    pub port: u16,
+    /// Its name; empty when the service is expressly not there.
+    pub target: Box<str>,
+}
+
+/// Puts servers in the order in which they are tried: by priority, and by chance among those of one priority, in
+/// proportion to their weights (RFC 2782).
+pub(super) fn in_order(services: &[Service], mut seed: u64) -> Vec<&Service> {
+    let mut rest: Vec<&Service> = services.iter().collect();
+    // Those without weight stand first in their priority, so that they have a small chance.
+    rest.sort_by_key(|service| (service.priority, service.weight > 0));
+    let mut ordered = Vec::with_capacity(rest.len());
+    while let Some(first) = rest.first() {
+        let same = rest.iter().take_while(|service| service.priority == first.priority).count();
+        let total: u64 = rest.iter().take(same).map(|service| u64::from(service.weight)).sum();
+        seed = seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+        let drawn = (seed >> 33) % (total + 1);
+        let mut sum = 0;
+        let at = rest.iter().take(same).position(|service| {
+            sum += u64::from(service.weight);
+            sum >= drawn
+        });
+        ordered.push(rest.remove(at.unwrap_or(0)));
+    }
+    ordered
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(priority: u16, weight: u16, target: &str) -> Service {
+        Service { priority, weight, port: 5060, target: target.into() }
+    }
+
+    #[test]
+    fn servers_come_by_priority_and_by_weight_within_one() {
+        let services = [service(2, 0, "c"), service(1, 10, "a"), service(1, 90, "b")];
+        let orders = (0..1_000).map(|seed| {
+            let order = in_order(&services, seed * 7_919);
+            order.iter().map(|service| &*service.target).collect::<String>()
+        });
+        let orders: Vec<String> = orders.collect();
+        assert!(orders.iter().all(|order| order == "abc" || order == "bac"));
+        let heavy = orders.iter().filter(|order| *order == "bac").count();
+        assert!((850..950).contains(&heavy), "{heavy} of 1,000 for nine tenths of the weight");
+    }
+}

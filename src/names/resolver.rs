@@ -1,0 +1,413 @@
+//! The resolver: what is asked, what waits, what is answered.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::names::cache::Cache;
+use crate::names::hosts::Hosts;
+use crate::names::lookup::{Ground, Step};
+use crate::names::question::{Asked, Endpoint, Protocol, Question, Source, Unfound};
+use crate::names::record::{Kind, Outcome};
+use crate::names::servers::Servers;
+use crate::names::shares::{Shares, Ticket};
+use crate::time::Time;
+
+/// Looks names up. `K` is what an asker calls its question.
+#[derive(Debug)]
+pub struct Resolver<K> {
+    limits: Limits,
+    hosts: Hosts,
+    servers: Servers,
+    seed: u64,
+    open: BTreeMap<u64, Open<K>>,
+    deadlines: BTreeSet<(Time, u64)>,
+    /// Queries whose outcome is waited for: not more than the open questions need at the same time.
+    pending: BTreeMap<u64, Pending>,
+    by_record: BTreeMap<(Box<str>, Kind), u64>,
+    /// Queries that are with a name server, by the number of the attempt.
+    sent: BTreeMap<u64, u64>,
+    shares: Shares,
+    cache: Cache,
+    /// The server that answers: the one that is asked first.
+    server: usize,
+    queries: VecDeque<Query>,
+    answers: VecDeque<Answer<K>>,
+    last: u64,
+}
+
+/// How much there may be at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Questions without an answer. When there are so many, the newest of the source with most of them gives way.
+    pub questions: usize,
+    /// Outcomes that are remembered.
+    pub remembered: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { questions: 1_024, remembered: 2_048 }
+    }
+}
+
+/// A query for a name server. [`Resolver::on_outcome`] brings what it says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Query {
+    /// Its number; another attempt has another one.
+    pub number: u64,
+    /// The name, without a dot at its end.
+    pub name: Box<str>,
+    /// The records that are asked for.
+    pub kind: Kind,
+    /// The server to ask.
+    pub server: SocketAddr,
+    /// The time it has to answer. What comes later is not waited for.
+    pub within: Duration,
+}
+
+/// The answer to a question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer<K> {
+    /// What the asker called the question.
+    pub key: K,
+    /// At least one place, the best first.
+    pub found: Result<Vec<Endpoint>, Unfound>,
+}
+
+#[derive(Debug)]
+struct Open<K> {
+    key: K,
+    question: Question,
+    deadline: Time,
+    /// What its queries have brought: it may be gone from the cache before the last of them is there.
+    brought: BTreeMap<(Box<str>, Kind), Outcome>,
+    /// The queries it waits for.
+    waits_for: BTreeSet<u64>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    name: Box<str>,
+    kind: Kind,
+    /// Questions that need it.
+    waiters: Vec<u64>,
+    attempt: Option<Attempt>,
+}
+
+#[derive(Debug)]
+struct Attempt {
+    number: u64,
+    ticket: Ticket,
+    /// How many there have been, this one included.
+    count: u32,
+    server: usize,
+    until: Time,
+    /// When the first one began.
+    begun: Time,
+    /// Whether it has lasted so long that what else was found will do.
+    is_slow: bool,
+}
+
+/// An address that is found is not held back for longer than this by one of the other family, or of another server, that
+/// does not come.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+impl<K> Resolver<K> {
+    /// A resolver without servers of its own choice. `seed` draws the order of servers of one priority.
+    pub fn new(limits: Limits, seed: u64) -> Self {
+        Resolver {
+            limits,
+            hosts: Hosts::default(),
+            servers: Servers::default(),
+            seed,
+            open: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            pending: BTreeMap::new(),
+            by_record: BTreeMap::new(),
+            sent: BTreeMap::new(),
+            shares: Shares::default(),
+            cache: Cache::new(limits.remembered),
+            server: 0,
+            queries: VecDeque::new(),
+            answers: VecDeque::new(),
+            last: 0,
+        }
+    }
+
+    /// Other names of this host's file.
+    pub fn set_hosts(&mut self, hosts: Hosts) {
+        self.hosts = hosts;
+    }
+
+    /// Other name servers. What the former have said is forgotten: another network may say otherwise.
+    pub fn set_servers(&mut self, servers: Servers) {
+        if self.servers != servers {
+            self.servers = servers;
+            self.server = 0;
+            self.cache.clear();
+        }
+    }
+
+    /// Asks where `question` leads to, to be known by `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// It is not a name, or too many questions wait already.
+    pub fn ask(&mut self, key: K, question: Question, deadline: Time, now: Time) -> Result<Asked, Unfound> {
+        if let Some(ip) = question.literal() {
+            let protocol = question.protocols.first().copied().unwrap_or(Protocol::Udp);
+            return Ok(Asked::Now(Endpoint { protocol, address: SocketAddr::new(ip, question.usual_port()) }));
+        }
+        if !question.is_name() {
+            return Err(Unfound::NotAName { name: question.shown() });
+        }
+        if self.open.len() >= self.limits.questions && !self.make_room(question.source) {
+            return Err(Unfound::Busy { name: question.host });
+        }
+        self.last += 1;
+        let id = self.last;
+        self.deadlines.insert((deadline, id));
+        self.open.insert(id, Open { key, question, deadline, brought: BTreeMap::new(), waits_for: BTreeSet::new() });
+        self.advance(id, now);
+        self.send_next(now);
+        Ok(Asked::Later)
+    }
+
+    /// The outcome of query `number`.
+    pub fn on_outcome(&mut self, number: u64, outcome: Outcome, now: Time) {
+        let Some(id) = self.sent.remove(&number) else { return };
+        match outcome {
+            Outcome::Failed => self.try_again(id, now),
+            outcome => {
+                if let Some(attempt) = self.pending.get(&id).and_then(|pending| pending.attempt.as_ref()) {
+                    self.server = attempt.server;
+                }
+                self.settle(id, outcome, now);
+            }
+        }
+        self.send_next(now);
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, now: Time) {
+        let late = |attempt: &Attempt| attempt.until <= now;
+        for id in self.asked(late) {
+            self.try_again(id, now);
+        }
+        let slow = |attempt: &Attempt| !attempt.is_slow && attempt.begun + PATIENCE <= now;
+        for id in self.asked(slow) {
+            let Some(pending) = self.pending.get_mut(&id) else { continue };
+            pending.attempt.iter_mut().for_each(|attempt| attempt.is_slow = true);
+            let waiters = pending.waiters.clone();
+            waiters.into_iter().for_each(|waiter| self.advance(waiter, now));
+        }
+        while let Some((_, id)) = self.deadlines.first().copied().filter(|(deadline, _)| *deadline <= now) {
+            self.close(id, |name| Err(Unfound::Late { name }));
+        }
+        self.send_next(now);
+    }
+
+    /// When [`Resolver::handle_timeout`] is to be called next, or [`Resolver::poll_answer`].
+    pub fn poll_timeout(&self) -> Option<Time> {
+        if !self.answers.is_empty() {
+            return Some(Time(0));
+        }
+        let attempts = self.sent.values().filter_map(|id| self.pending.get(id)?.attempt.as_ref());
+        let dues = attempts.map(|attempt| match attempt.is_slow {
+            true => attempt.until,
+            false => attempt.until.min(attempt.begun + PATIENCE),
+        });
+        dues.chain(self.deadlines.first().map(|(deadline, _)| *deadline)).min()
+    }
+
+    /// The next query to be sent.
+    pub fn poll_query(&mut self) -> Option<Query> {
+        self.queries.pop_front()
+    }
+
+    /// The next answer.
+    pub fn poll_answer(&mut self) -> Option<Answer<K>> {
+        self.answers.pop_front()
+    }
+
+    /// Questions without an answer.
+    pub fn waiting(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Everything that is kept of questions without an answer.
+    #[cfg(test)]
+    pub(super) fn kept(&self) -> usize {
+        let of_questions = self.open.len() + self.deadlines.len() + self.shares.len();
+        of_questions + self.pending.len() + self.by_record.len() + self.sent.len() + self.queries.len()
+    }
+
+    /// Does for a question all that can be done now.
+    fn advance(&mut self, id: u64, now: Time) {
+        match self.step(id, false, now) {
+            None => {}
+            Some(Step::Ask(records)) => {
+                self.want(id, records, now);
+                // What is slow is done without where something else was found; nothing is given up for it.
+                match self.step(id, true, now) {
+                    Some(Step::Found(found)) => self.close(id, |_| Ok(found)),
+                    Some(Step::Ask(records)) => self.want(id, records, now),
+                    _ => {}
+                }
+            }
+            Some(Step::Found(found)) => self.close(id, |_| Ok(found)),
+            Some(Step::Nothing) => self.close(id, |name| Err(Unfound::Nothing { name })),
+            Some(Step::Failed) => self.close(id, |name| Err(Unfound::Failed { name })),
+        }
+    }
+
+    fn step(&self, id: u64, without_slow: bool, now: Time) -> Option<Step> {
+        let open = self.open.get(&id)?;
+        let is_slow = |name: &str, kind| {
+            let pending = self.by_record.get(&(name.into(), kind)).and_then(|id| self.pending.get(id));
+            // Another place would be the wrong one: SRV records are waited for.
+            kind != Kind::Srv && pending.and_then(|it| it.attempt.as_ref()).is_some_and(|attempt| attempt.is_slow)
+        };
+        let record = |name: &str, kind: Kind| {
+            let known = open.brought.get(&(name.into(), kind)).or_else(|| self.cache.get(name, kind, now));
+            known.cloned().or_else(|| (without_slow && is_slow(name, kind)).then_some(Outcome::Failed))
+        };
+        let seed = self.seed.wrapping_add(id.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let ground = Ground { hosts: &self.hosts, servers: &self.servers, seed, record };
+        Some(ground.step(&open.question))
+    }
+
+    /// A question needs these records.
+    fn want(&mut self, id: u64, records: Vec<(Box<str>, Kind)>, now: Time) {
+        let Some(source) = self.open.get(&id).map(|open| open.question.source) else { return };
+        for (name, kind) in records {
+            let known = self.by_record.get(&(name.clone(), kind)).copied();
+            let query = match known {
+                Some(query) => query,
+                None => {
+                    self.last += 1;
+                    self.by_record.insert((name.clone(), kind), self.last);
+                    let pending = Pending { name: name.clone(), kind, waiters: Vec::new(), attempt: None };
+                    self.pending.insert(self.last, pending);
+                    self.last
+                }
+            };
+            let Some(pending) = self.pending.get_mut(&query).filter(|it| !it.waiters.contains(&id)) else { continue };
+            pending.waiters.push(id);
+            self.open.entry(id).and_modify(|open| {
+                open.waits_for.insert(query);
+            });
+            if pending.attempt.is_none() {
+                // In the line of each source that wants it, so that it is asked in the turn of the first.
+                self.shares.push(source, &name, query);
+            }
+        }
+        self.send_next(now);
+    }
+
+    /// Asks as much as may be asked.
+    fn send_next(&mut self, now: Time) {
+        while let Some((id, ticket)) = self.shares.next() {
+            // Another source that waits for it may have had its turn.
+            match self.pending.get(&id).is_some_and(|pending| pending.attempt.is_none()) {
+                true => self.send(id, ticket, 1, self.server, now, now),
+                false => self.shares.give_back(&ticket),
+            }
+        }
+    }
+
+    fn send(&mut self, id: u64, ticket: Ticket, count: u32, server: usize, begun: Time, now: Time) {
+        let servers = &self.servers.addresses;
+        let server = server % servers.len().max(1);
+        let Some((pending, address)) = self.pending.get_mut(&id).zip(servers.get(server)) else { return };
+        self.last += 1;
+        let (number, within) = (self.last, self.servers.timeout);
+        let is_slow = pending.attempt.as_ref().is_some_and(|attempt| attempt.is_slow);
+        pending.attempt = Some(Attempt { number, ticket, count, server, until: now + within, begun, is_slow });
+        self.sent.insert(number, id);
+        let (name, kind) = (pending.name.clone(), pending.kind);
+        self.queries.push_back(Query { number, name, kind, server: *address, within });
+    }
+
+    /// A server did not answer, or did not know: the next one, until each has been asked often enough.
+    fn try_again(&mut self, id: u64, now: Time) {
+        let Some(pending) = self.pending.get(&id) else { return };
+        let Some(attempt) = &pending.attempt else { return };
+        self.sent.remove(&attempt.number);
+        let most = self.servers.attempts.saturating_mul(self.servers.addresses.len() as u32);
+        if attempt.count >= most || pending.waiters.is_empty() {
+            return self.settle(id, Outcome::Failed, now);
+        }
+        let Attempt { ticket, count, server, begun, .. } = attempt;
+        let (ticket, count, server, begun) = (ticket.clone(), count + 1, server + 1, *begun);
+        self.send(id, ticket, count, server, begun, now);
+    }
+
+    /// The outcome of a query is there.
+    fn settle(&mut self, id: u64, outcome: Outcome, now: Time) {
+        let Some(Pending { name, kind, waiters, attempt }) = self.pending.remove(&id) else { return };
+        self.by_record.remove(&(name.clone(), kind));
+        if let Some(attempt) = attempt {
+            self.sent.remove(&attempt.number);
+            self.shares.give_back(&attempt.ticket);
+        }
+        self.cache.insert(&name, kind, outcome.clone(), now);
+        for waiter in waiters {
+            if let Some(open) = self.open.get_mut(&waiter) {
+                open.brought.insert((name.clone(), kind), outcome.clone());
+                open.waits_for.remove(&id);
+            }
+            self.advance(waiter, now);
+        }
+    }
+
+    /// Queries with an attempt that fulfils a condition.
+    fn asked(&self, is_it: impl Fn(&Attempt) -> bool) -> Vec<u64> {
+        let is_due =
+            |id: &&u64| self.pending.get(*id).is_some_and(|pending| pending.attempt.as_ref().is_some_and(&is_it));
+        self.sent.values().filter(is_due).copied().collect()
+    }
+
+    /// Takes the newest question from the source that has most, if that is another one and has more than `source`.
+    fn make_room(&mut self, source: Source) -> bool {
+        let mut counts: BTreeMap<Source, (usize, u64)> = BTreeMap::new();
+        for (id, open) in &self.open {
+            let (count, newest) = counts.entry(open.question.source).or_default();
+            (*count, *newest) = (*count + 1, *id);
+        }
+        let own = counts.get(&source).map_or(0, |(count, _)| *count);
+        let Some((count, newest)) = counts.into_values().max_by_key(|(count, _)| *count) else { return false };
+        if count <= own + 1 {
+            return false;
+        }
+        self.close(newest, |name| Err(Unfound::Busy { name }));
+        true
+    }
+
+    /// A query is not waited for any more by this question: nobody asks it if nobody else waits for it. One that is with a
+    /// server ends by itself, and may be of use later.
+    fn stop_waiting(&mut self, id: u64, source: Source, query: u64) {
+        let Some(pending) = self.pending.get_mut(&query) else { return };
+        pending.waiters.retain(|waiter| *waiter != id);
+        if pending.attempt.is_some() {
+            return;
+        }
+        let is_same = |waiter: &u64| self.open.get(waiter).is_some_and(|open| open.question.source == source);
+        if !pending.waiters.iter().any(is_same) {
+            self.shares.remove(source, &pending.name, query);
+        }
+        if pending.waiters.is_empty()
+            && let Some(pending) = self.pending.remove(&query)
+        {
+            self.by_record.remove(&(pending.name, pending.kind));
+        }
+    }
+
+    fn close(&mut self, id: u64, found: impl FnOnce(Box<str>) -> Result<Vec<Endpoint>, Unfound>) {
+        let Some(Open { key, question, deadline, waits_for, .. }) = self.open.remove(&id) else { return };
+        self.deadlines.remove(&(deadline, id));
+        waits_for.into_iter().for_each(|query| self.stop_waiting(id, question.source, query));
+        self.answers.push_back(Answer { key, found: found(question.host) });
+    }
+}
