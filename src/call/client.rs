@@ -205,6 +205,17 @@ impl Uas {
         self.arm_client(key);
     }
 
+    /// A request whose outcome nobody waits for any more is not sent again; the final response to a re-INVITE still gets
+    /// its ACK.
+    pub(super) fn stop_sending(&mut self, key: ClientKey) {
+        match self.clients.get_mut(key) {
+            Some(client) if client.kind == Kind::Reinvite && client.state != State::Resolving => client.resend = None,
+            _ => {
+                self.clients.remove(key);
+            }
+        }
+    }
+
     fn on_timed_out(&mut self, key: ClientKey, now: Time) {
         let Some(client) = self.clients.remove(key) else { return };
         match client.state {
@@ -361,7 +372,8 @@ impl Uas {
                 // In a request of ours `uac` is us.
                 let line = format!("Session-Expires: {};refresher=uac\r\n", session.interval.seconds);
                 put(&mut out, &[line.as_bytes()]);
-                put(&mut out, &[format!("Min-SE: {}\r\n", self.session_timer.min_se.max(90)).as_bytes()]);
+                let min_se = self.session_timer.min_se.max(call.min_se).max(90);
+                put(&mut out, &[format!("Min-SE: {min_se}\r\n").as_bytes()]);
             }
             if kind == Kind::Reinvite {
                 body = call.sdp.as_deref().unwrap_or_default();

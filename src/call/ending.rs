@@ -90,6 +90,9 @@ impl Uas {
         call.sdp = None;
         let size = call.size;
         let invite = call.invite.take();
+        if let Some(refresh) = call.refresh.take() {
+            self.stop_sending(refresh);
+        }
         self.answer_asked(key, now);
         if let Some(invite) = invite {
             // Whoever says BYE has our 2xx.

@@ -90,7 +90,8 @@ impl Uas {
             if let Some(call) = uas.calls.get_mut(key) {
                 call.session = agreed.map(|interval| Session::new(interval, now));
                 call.offered = sdp.is_some() && session_description(request.msg) == Body::None;
-                call.takes_update = request.lists(Name::Allow, b"UPDATE");
+                call.allows_update = request.lists(Name::Allow, b"UPDATE");
+                call.takes_update = call.allows_update;
             }
             let response = Response { dialog: true, headers: &headers, sdp, ..Response::status(200) };
             uas.respond_in_call(key, server, request, &response, now);
@@ -187,6 +188,8 @@ impl Uas {
             replaces,
             expires: expires(request, now),
             takes_update: false,
+            allows_update: false,
+            min_se: 0,
             armed: NEVER,
         };
         let Some(key) = self.calls.insert(call) else { return self.close(server) };

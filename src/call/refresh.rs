@@ -6,7 +6,7 @@ use crate::call::client::Kind;
 use crate::call::exchange::{CallKey, EndReason, Event};
 use crate::call::request::Request;
 use crate::call::respond::SDP;
-use crate::call::session_timer::{Interval, Proposal, Refresher};
+use crate::call::session_timer::{Interval, Proposal, Refresher, seconds};
 use crate::call::uas::{Phase, Uas};
 use crate::time::Time;
 use crate::wire::sip::{Message, Name};
@@ -19,11 +19,28 @@ pub(super) struct Session {
     pub(super) due: Time,
     /// When we hang up whoever should have refreshed.
     pub(super) expires: Time,
+    /// Refreshes of ours in a row that were refused.
+    refused: u32,
 }
+
+/// The shortest pause before a refused refresh is tried again; each refusal doubles it.
+const PAUSE: Duration = Duration::from_secs(2);
+/// The pause is doubled so often.
+const DOUBLED: u32 = 4;
 
 impl Session {
     pub(super) fn new(interval: Interval, now: Time) -> Self {
-        Session { interval, due: now + interval.due(), expires: now + interval.last_call() }
+        Session { interval, due: now + interval.due(), expires: now + interval.last_call(), refused: 0 }
+    }
+}
+
+impl Session {
+    /// A refresh of ours was refused: the next one comes after `pause` or, where the peer names none, after one that
+    /// grows from refusal to refusal.
+    fn try_again(&mut self, pause: Option<Duration>, jitter: Duration, now: Time) {
+        let grown = PAUSE * 2_u32.pow(self.refused.min(DOUBLED));
+        self.refused = self.refused.saturating_add(1);
+        self.due = (now + pause.unwrap_or(grown) + jitter).min(self.expires);
     }
 }
 
@@ -59,9 +76,12 @@ impl Uas {
         self.send_refresh(key, now);
     }
 
-    /// The answer to a refresh of ours has come, or none in time (then 408).
+    /// The answer to a refresh of ours has come, or none in time (then 408), or it could not be sent (503).
+    ///
+    /// RFC 4028 §10: a refusal is no end of the session: the refresh is tried again as its status asks for, as long as
+    /// there is time.
     pub(super) fn on_refreshed(&mut self, key: CallKey, kind: Kind, status: u16, msg: Option<&Message<'_>>, now: Time) {
-        let limit = self.limits.dialog;
+        let (limit, ours) = (self.limits.dialog, self.session_timer.min_se.max(90));
         let jitter = Duration::from_millis(self.number(b'j') % 200 * 10);
         let Some(call) = self.calls.get_mut(key) else { return };
         call.refresh = None;
@@ -84,21 +104,34 @@ impl Uas {
             }
             422 => {
                 let floor = msg.and_then(|msg| Proposal::read(None, msg.header(Name::MinSe), true).min_se);
-                if let Some(floor) = floor.filter(|floor| *floor > session.interval.seconds) {
-                    session.interval.seconds = floor;
-                    self.send_refresh(key, now);
+                match floor.filter(|floor| *floor > call.min_se.max(ours)) {
+                    // RFC 4028 §7.4: from now on it is what our refreshes say, too.
+                    Some(floor) => {
+                        call.min_se = floor;
+                        session.interval.seconds = session.interval.seconds.max(floor);
+                        self.send_refresh(key, now);
+                    }
+                    None => session.try_again(None, jitter, now),
                 }
             }
             // RFC 3261 §14.1: we did not make the Call-ID: again after 0 to 2 s.
             491 => session.due = (now + jitter).min(session.expires),
             405 | 501 if kind == Kind::Update => {
-                call.takes_update = false;
+                (call.takes_update, call.allows_update) = (false, false);
                 self.send_refresh(key, now);
             }
             // RFC 3261 §12.2.1.2: the peer does not have the dialog, or is not there.
             408 | 481 => self.end(key, EndReason::RefreshFailed(status), now),
-            // Others leave the session as it is; it ends at its time.
-            _ => {}
+            _ => {
+                let seconds = msg.and_then(|msg| msg.header(Name::RetryAfter)).and_then(seconds);
+                let pause = seconds.map(|seconds| Duration::from_secs(u64::from(seconds)));
+                session.try_again(pause, jitter, now);
+                // A request of the other method is another one to a peer that finds fault with this one; what it has no
+                // time or no credentials for it finds no fault with.
+                if matches!(status, 400 | 402..=406 | 409..=499) && call.allows_update {
+                    call.takes_update = kind == Kind::Reinvite;
+                }
+            }
         }
         self.arm_call(key);
     }
@@ -107,6 +140,8 @@ impl Uas {
         let Some(call) = self.calls.get(key) else { return };
         let kind = if call.takes_update { Kind::Update } else { Kind::Reinvite };
         let sent = self.send_request(key, kind, now);
+        // One that could not leave is over already.
+        let sent = sent.filter(|client| self.clients.get(*client).is_some());
         if let Some(call) = self.calls.get_mut(key) {
             call.refresh = sent;
         }

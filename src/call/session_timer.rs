@@ -110,7 +110,7 @@ impl Proposal {
 }
 
 /// The leading number of a header value.
-fn seconds(value: &[u8]) -> Option<u32> {
+pub(super) fn seconds(value: &[u8]) -> Option<u32> {
     let value = value.trim_ascii_start();
     let digits = value.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let text = std::str::from_utf8(value.get(..digits)?).ok()?;

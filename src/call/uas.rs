@@ -96,8 +96,12 @@ pub(super) struct Call {
     pub(super) replaces: Option<CallKey>,
     /// When the INVITE's `Expires` runs out.
     pub(super) expires: Time,
-    /// Whether the peer takes UPDATE (RFC 3311).
+    /// Whether we refresh by UPDATE (RFC 3311).
     pub(super) takes_update: bool,
+    /// Whether it has said so.
+    pub(super) allows_update: bool,
+    /// The shortest session interval that the peer has asked for in refusals of ours (RFC 4028 §7.4), in seconds.
+    pub(super) min_se: u32,
     /// When the wheel looks at it next.
     pub(super) armed: Time,
 }
