@@ -33,7 +33,7 @@ const HOST_SHARE: usize = 8;
 const IDLE_LIMIT: Duration = Duration::from_secs(600);
 /// A message that has begun must be there after this time: 64·T1, as long as its sender waits for an answer.
 const MESSAGE_WITHIN: Duration = Duration::from_secs(32);
-/// A peer that has ended its half gets what leaves within this time. Later responses are dialled (RFC 3261 §18.2.2).
+/// A peer that has ended its half, or whose messages cannot be told apart any more, gets what leaves within this time. Later responses are dialled (RFC 3261 §18.2.2).
 const ENDED_FOR: Duration = Duration::from_secs(2);
 /// When no descriptor was left for a connection, it is accepted after this time.
 const ACCEPT_AGAIN: Duration = Duration::from_secs(1);
@@ -81,8 +81,10 @@ struct Connection {
     heard: Time,
     /// Since when there has been the beginning of a message.
     begun: Option<Time>,
-    /// Whether the peer has ended its half.
+    /// Whether nothing more is read: the peer has ended its half, or sent what is no message.
     ended: bool,
+    /// Whether a message has come on it.
+    served: bool,
 }
 
 /// Watches a socket for datagrams.
@@ -135,17 +137,12 @@ impl Streams {
         let Some(key) = self.key_of(token) else { return false };
         self.write(key, b"");
         let Some(connection) = self.connections.get_mut(key) else { return false };
-        if connection.outgoing.len() >= OUTGOING_PAUSE {
-            // The poll says when it takes more.
+        // While much waits to be sent, the poll says when it takes more.
+        if connection.outgoing.len() >= OUTGOING_PAUSE || connection.ended {
             return false;
         }
         let read = match connection.stream.read(&mut self.buffer) {
-            Ok(0) => {
-                if !std::mem::replace(&mut connection.ended, true) {
-                    self.ended.push_back((now + ENDED_FOR, key));
-                }
-                return false;
-            }
+            Ok(0) => return self.end(key, now),
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return true,
@@ -164,6 +161,7 @@ impl Streams {
             match framing::next(rest) {
                 Framed::Message(length) => {
                     sink(rest.get(..length).unwrap_or_default(), number_of(key), remote, local);
+                    connection.served = true;
                     at += length;
                 }
                 Framed::Ping(length) => {
@@ -188,7 +186,8 @@ impl Streams {
         }
         if let Some(fault) = fault {
             tracing::debug!(%remote, fault = fault.label(), "a connection is closed: its messages cannot be told apart");
-            return self.close(key);
+            // What came before the fault is answered first.
+            return if connection.served { self.end(key, now) } else { self.close(key) };
         }
         self.write(key, &pongs);
         true
@@ -343,6 +342,7 @@ impl Streams {
             heard: now,
             begun: None,
             ended: false,
+            served: false,
         };
         let key = self.connections.insert(connection).ok_or(io::ErrorKind::OutOfMemory)?;
         self.crowd.add(host(remote.ip()));
@@ -383,6 +383,17 @@ impl Streams {
     fn key_of(&self, token: Token) -> Option<ConnKey> {
         let index = u32::try_from(token.0.checked_sub(STREAM_TOKENS)?).ok()?;
         self.connections.at(index).map(|(key, _)| key)
+    }
+
+    /// Reads nothing more, and closes when what is being answered has had time to leave.
+    fn end(&mut self, key: ConnKey, now: Time) -> bool {
+        if let Some(connection) = self.connections.get_mut(key)
+            && !std::mem::replace(&mut connection.ended, true)
+        {
+            (connection.incoming, connection.begun) = (Vec::new(), None);
+            self.ended.push_back((now + ENDED_FOR, key));
+        }
+        false
     }
 
     /// Closing the descriptor takes it out of the poll.

@@ -1,3 +1,4 @@
+use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
 
 use mio::{Events, Poll};
@@ -181,4 +182,31 @@ fn from_a_peer_that_takes_no_answers_nothing_more_is_read_until_it_does() {
     assert!(waiting(&desk) < OUTGOING_PAUSE);
     desk.streams.close(key);
     drop(read.join());
+}
+
+#[test]
+fn a_request_in_front_of_garbage_is_answered_before_the_connection_is_closed() {
+    let mut desk = Desk::new();
+    let mut caller = desk.caller();
+    caller.write_all(format!("{REQUEST}INVITE sip:ms SIP/2.0\r\nContent-Length: x\r\n\r\n").as_bytes()).unwrap();
+    desk.turn_until(|desk| !desk.came.is_empty());
+    assert_eq!(desk.came.len(), 1);
+    let (conn, now) = (desk.came[0].1, desk.now);
+    desk.streams.send(conn, caller.peer_addr().unwrap(), b"SIP/2.0 200 OK\r\n\r\n", now, |_| false);
+    let mut answer = [0; 18];
+    caller.read_exact(&mut answer).unwrap();
+    assert!(answer.starts_with(b"SIP/2.0 200"));
+    // Whatever comes behind the fault cannot be told apart.
+    caller.write_all(REQUEST.as_bytes()).unwrap();
+    desk.wait(ENDED_FOR);
+    assert_eq!((desk.came.len(), desk.open()), (1, 0));
+}
+
+#[test]
+fn garbage_alone_closes_the_connection_at_once() {
+    let mut desk = Desk::new();
+    let mut caller = desk.caller();
+    caller.write_all(b"\x16\x03\x01 no SIP\r\n\r\n").unwrap();
+    desk.turn_until(|desk| desk.open() == 0);
+    assert_eq!(desk.came.len(), 0);
 }
