@@ -52,7 +52,8 @@ fn sentence(decided: &Decided) -> String {
         None => String::new(),
     };
     let method = if decided.method.is_empty() { String::new() } else { format!("{} ", decided.method) };
+    let end = if decided.final_status == 0 { String::new() } else { format!(", ended with {}", decided.final_status) };
     let why = if decided.why.is_empty() { String::new() } else { format!(": {}", decided.why) };
     let age = decided.age_ms as f64 / 1000.0;
-    format!("{age:>10.3} s ago: {method}{done} ({}{size}{pinned}){why}\n", decided.reason)
+    format!("{age:>10.3} s ago: {method}{done} ({}{size}{pinned}){end}{why}\n", decided.reason)
 }

@@ -339,6 +339,9 @@ pub struct Decided {
     /// Why it does: `pinned-sources` or `websocket`; null when it does not.
     #[serde(default)]
     pub pinned_by: Option<Cow<'static, str>>,
+    /// The status of the final response by the worker that got it; 0 where that is not known.
+    #[serde(default)]
+    pub final_status: u16,
     /// What is wrong with the message, or why its worker refused it, in words; empty where there is nothing to say.
     #[serde(default)]
     pub why: String,

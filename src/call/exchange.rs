@@ -158,6 +158,15 @@ pub enum Output {
     /// The application is to answer this request, which begins no call: read it with [`crate::call::Uas::with_standalone`],
     /// answer it with [`crate::call::Uas::answer_standalone`], now or within 32 s.
     Standalone(StandaloneKey),
+    /// How a handed-over message is answered in the end: comes before its [`Output::Answered`].
+    Final {
+        /// The message.
+        seq: Seq,
+        /// The status of the final response.
+        status: u16,
+        /// Why, where there is something to say.
+        why: Option<Box<str>>,
+    },
     /// A handed-over message is dealt with: its final response has left, or none is needed.
     Answered(Seq),
     /// A handed-over message goes back to the dispatcher; nothing of it has been answered.

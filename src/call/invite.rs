@@ -11,10 +11,10 @@ use crate::call::refresh::{Session, session_headers};
 use crate::call::request::Request;
 use crate::call::respond::{ALLOW, Keep, Response, SDP, SUPPORTED};
 use crate::call::server::{Kept, NEVER, ServerKey, State};
-use crate::call::uas::{Call, Phase, Uas};
+use crate::call::uas::{Call, Phase, Place, Uas};
 use crate::handoff::frame::RefuseReason;
 use crate::time::Time;
-use crate::wire::sip::{DialogRef, Message, Method, Name};
+use crate::wire::sip::{DialogRef, Message, Method, Name, NameAddr, Scheme};
 
 /// What `Retry-After` says when we are full, in seconds.
 const RETRY_AFTER: &[u8] = b"5";
@@ -166,7 +166,10 @@ impl Uas {
         let tag = self.tag_for(next);
         let dialog = match Dialog::new(request, &tag, self.limits.dialog) {
             Ok(dialog) => dialog,
-            Err(NoDialog::Contact) => return self.answer(request, arrival, None, &Response::status(400), now),
+            Err(NoDialog::Contact) => {
+                let refusal = Refusal::bad("Missing or Malformed Contact");
+                return self.refuse_request(&refusal, request, arrival, None, now);
+            }
             Err(NoDialog::TooLong) => return self.answer(request, arrival, None, &Response::status(513), now),
         };
         let Some(server) = self.open(request, arrival, Keep::Request, now) else {
@@ -176,7 +179,7 @@ impl Uas {
             dialog,
             phase: Phase::Early,
             size: arrival.size,
-            place: self.place(request.msg, arrival),
+            place: Place { secure: asks_for_sips(request.msg), ..self.place(request.msg, arrival) },
             conn: None,
             invite: Some(server),
             asked: None,
@@ -372,9 +375,9 @@ impl Uas {
             return Err(Refusal::status(if known.is_some() { 488 } else { 481 }));
         }
         if join.is_some() || request.msg.headers(Name::Replaces).count() > 1 {
-            return Err(Refusal::status(400));
+            return Err(Refusal::bad("More Than One Replaces or Join"));
         }
-        let reference = request.msg.replaces().ok_or(Refusal::status(400))?;
+        let reference = request.msg.replaces().ok_or(Refusal::bad("Malformed Replaces"))?;
         let key = self.find_dialog(&reference).ok_or(Refusal::status(481))?;
         let phase = self.calls.get(key).map(|call| call.phase);
         match phase {
@@ -390,6 +393,14 @@ impl Uas {
     fn find_dialog(&self, dialog: &DialogRef<'_>) -> Option<CallKey> {
         self.find_call(dialog.call_id, dialog.to_tag?, dialog.from_tag.unwrap_or_default())
     }
+}
+
+/// Whether our Contact has to be a SIPS URI: the request-URI is one, or the topmost Record-Route, or, where there is none,
+/// the caller's Contact (RFC 3261 §12.1.1).
+fn asks_for_sips(invite: &Message<'_>) -> bool {
+    let route = invite.values(Name::RecordRoute).next().and_then(NameAddr::parse);
+    let uris = [invite.uri(), route.or_else(|| invite.contact()).and_then(|address| address.uri())];
+    uris.into_iter().flatten().any(|uri| uri.scheme == Scheme::Sips)
 }
 
 /// When an INVITE's `Expires` runs out.

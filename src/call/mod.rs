@@ -48,6 +48,7 @@ mod respond;
 mod server;
 mod standalone;
 mod uas;
+mod unanswerable;
 
 #[cfg(test)]
 mod tests;

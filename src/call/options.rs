@@ -3,28 +3,35 @@
 use std::sync::Arc;
 
 use crate::call::body::{Body, media_type, session_description};
-use crate::call::exchange::{Arrival, CallKey, Event};
+use crate::call::exchange::{Arrival, CallKey, Event, Output};
 use crate::call::request::Request;
 use crate::call::respond::{ALLOW, Response, SDP, SUPPORTED};
 use crate::call::uas::Uas;
 use crate::time::Time;
 use crate::wire::multipart::is_type;
-use crate::wire::sip::{Message, Method, Name, ResponseWriter, Scheme, Unparsable, capabilities};
+use crate::wire::sip::{Fault, Message, Method, Name, ResponseWriter, Scheme, Unparsable, capabilities, reason_phrase};
 
 /// Why a request is not served, and the header that tells the peer what would be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
     pub(super) status: u16,
     pub(super) header: Option<(&'static str, Vec<u8>)>,
+    /// What is wrong with the request, in words.
+    pub(super) why: Option<&'static str>,
 }
 
 impl Refusal {
     pub(super) const fn status(status: u16) -> Self {
-        Refusal { status, header: None }
+        Refusal { status, header: None, why: None }
     }
 
     pub(super) fn with(status: u16, name: &'static str, value: &[u8]) -> Self {
-        Refusal { status, header: Some((name, value.to_vec())) }
+        Refusal { status, header: Some((name, value.to_vec())), why: None }
+    }
+
+    /// A 400 that says what is wrong (RFC 3261 §21.4.1).
+    pub(super) const fn bad(why: &'static str) -> Self {
+        Refusal { status: 400, header: None, why: Some(why) }
     }
 }
 
@@ -49,7 +56,8 @@ impl Uas {
     ) {
         let header = refusal.header.as_ref().map(|(name, value)| (*name, value.as_slice()));
         let headers = header.as_slice();
-        self.answer(request, arrival, call, &Response { headers, ..Response::status(refusal.status) }, now);
+        let response = Response { headers, why: refusal.why, ..Response::status(refusal.status) };
+        self.answer(request, arrival, call, &response, now);
     }
 
     /// OPTIONS (RFC 3261 §11.2): what an INVITE would get, and what we can do.
@@ -81,13 +89,13 @@ impl Uas {
     /// Bytes that are no message to work with: answered where the scanner found enough for an answer.
     pub fn on_unparsable(&mut self, bad: &Unparsable<'_>, arrival: &Arrival) {
         if let (Some(msg), Some(status)) = (&bad.message, bad.fault.status()) {
-            self.answer_incomplete(msg, status, arrival);
+            self.answer_incomplete(msg, status, bad.fault.phrase(), arrival);
         }
         self.dealt_with(arrival);
     }
 
-    /// Answers a request that lacks mandatory headers, if what it has is enough; never an ACK.
-    pub(super) fn answer_incomplete(&mut self, msg: &Message<'_>, status: u16, arrival: &Arrival) {
+    /// Answers a request that lacks mandatory headers, if what it has is enough; never an ACK. A 400 says why.
+    pub(super) fn answer_incomplete(&mut self, msg: &Message<'_>, status: u16, why: &str, arrival: &Arrival) {
         let headers = [Name::Via, Name::From, Name::To, Name::CallId, Name::CSeq];
         let answerable = msg.via().is_some() && headers.iter().all(|name| msg.header(*name).is_some());
         if !answerable || msg.method().is_none_or(|method| method == Method::Ack) {
@@ -96,7 +104,9 @@ impl Uas {
         let way = self.way(msg, arrival);
         let tag = format!("{}-x", self.identity.token);
         let mut out = Vec::new();
-        ResponseWriter::new(&mut out, msg, status, Some(arrival.source), Some(tag.as_bytes())).finish();
+        let phrase = if status == 400 { why } else { reason_phrase(status) };
+        ResponseWriter::saying(&mut out, msg, status, phrase, Some(arrival.source), Some(tag.as_bytes())).finish();
+        self.outputs.extend(arrival.seq().map(|seq| Output::Final { seq, status, why: Some(why.into()) }));
         self.outputs.push_back(way.transmit(&Arc::from(out)));
     }
 }
@@ -118,7 +128,7 @@ fn check_scheme(request: &Request<'_>) -> Option<Refusal> {
     match request.msg.uri().map(|uri| uri.scheme) {
         Some(Scheme::Other(_)) => Some(Refusal::status(416)),
         Some(_) => None,
-        None => Some(Refusal::status(400)),
+        None => Some(Refusal::bad(Fault::RequestUri.phrase())),
     }
 }
 

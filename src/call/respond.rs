@@ -11,9 +11,9 @@ use crate::call::server::{Kept, NEVER, Resend, Seqs, Server, ServerKey, State, W
 use crate::call::slab::Handle;
 use crate::call::uas::{Timer, Uas};
 use crate::handoff::frame::ReplyFrom;
-use crate::ids::encode;
+use crate::ids::{Seq, encode};
 use crate::time::Time;
-use crate::wire::sip::{Message, Method, ResponseWriter, capabilities, where_to};
+use crate::wire::sip::{Message, Method, ResponseWriter, capabilities, reason_phrase, where_to};
 
 /// The methods we serve, for `Allow`.
 pub(super) const ALLOW: &[u8] = capabilities::ALLOW.as_bytes();
@@ -33,11 +33,18 @@ pub(super) struct Response<'a> {
     pub(super) headers: &'a [(&'a str, &'a [u8])],
     /// A session description.
     pub(super) sdp: Option<&'a [u8]>,
+    /// What is wrong with the request, in words: the reason phrase of a 400 (RFC 3261 §21.4.1), and for the dispatcher's
+    /// `explain`.
+    pub(super) why: Option<&'a str>,
 }
 
 impl Response<'_> {
     pub(super) fn status(status: u16) -> Self {
         Response { status, ..Response::default() }
+    }
+
+    fn end_of(&self, seq: Seq) -> Output {
+        Output::Final { seq, status: self.status, why: self.why.map(Into::into) }
     }
 }
 
@@ -67,6 +74,9 @@ impl Uas {
         let way = self.way(request.msg, arrival);
         let bytes = self.write(request, &way, response);
         self.outputs.push_back(way.transmit(&bytes));
+        if let Some(seq) = arrival.seq().filter(|_| response.status >= 200) {
+            self.outputs.push_back(response.end_of(seq));
+        }
         self.dealt_with(arrival);
     }
 
@@ -148,7 +158,7 @@ impl Uas {
         let success = response.status < 300;
         let reliable = way.hop.is_reliable();
         let Some(server) = self.servers.get_mut(key) else { return };
-        self.outputs.extend(server.seqs.drain().map(Output::Answered));
+        self.outputs.extend(server.seqs.drain().flat_map(|seq| [response.end_of(seq), Output::Answered(seq)]));
         server.end = now + timers.t64();
         match (invite, success) {
             (true, true) => {
@@ -339,7 +349,12 @@ impl Uas {
         };
         let mut out = std::mem::take(&mut self.scratch);
         out.clear();
-        let mut writer = ResponseWriter::new(&mut out, request.msg, response.status, Some(way.source), to_tag);
+        let phrase = match response.why {
+            Some(why) if response.status == 400 => why,
+            _ => reason_phrase(response.status),
+        };
+        let mut writer =
+            ResponseWriter::saying(&mut out, request.msg, response.status, phrase, Some(way.source), to_tag);
         if response.dialog {
             writer = writer.record_routes(request.msg);
         }
@@ -387,7 +402,7 @@ impl Uas {
         }
     }
 
-    fn unindex(&mut self, key: ServerKey) {
+    pub(super) fn unindex(&mut self, key: ServerKey) {
         let Some(server) = self.servers.get(key) else { return };
         let (fingerprint, merged) = (server.fingerprint, server.merged);
         if let Ok(entry) = self.by_fingerprint.find_entry(fingerprint as u64, |index| *index == key.index()) {

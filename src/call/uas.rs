@@ -129,6 +129,8 @@ pub(super) struct Place {
     /// The way of our own requests to what a route or a Contact names.
     pub(super) hop: Hop,
     pub(super) from: Option<IpAddr>,
+    /// Whether our Contact is a SIPS URI (RFC 3261 §12.1.1).
+    pub(super) secure: bool,
     /// Where the INVITE came from.
     pub(super) source: SocketAddr,
     /// Where the far end was heard last.
@@ -295,6 +297,7 @@ impl Uas {
         let known = self.find_server(self.prints.transaction(request));
         match (request.method, known) {
             (Method::Ack, _) => return self.on_ack(request, known, arrival, now),
+            (_, Some(key)) if self.is_another(key, request) => self.unindex(key),
             (_, Some(key)) => return self.on_retransmission(key, request, arrival),
             _ => {}
         }
@@ -312,6 +315,12 @@ impl Uas {
             },
             None => self.on_request_outside_dialog(request, arrival, now),
         }
+    }
+
+    /// Whether a request with the branch of a known transaction is none of its copies: some clients keep the branch of
+    /// their first request (against RFC 3261 §8.1.1.7) and count CSeq on. Silence would be the end of their call.
+    fn is_another(&self, key: ServerKey, request: &Request<'_>) -> bool {
+        self.servers.get(key).is_some_and(|server| server.cseq < request.cseq.number)
     }
 
     /// Gives back what comes too late, and what follows a transaction that went back.
@@ -353,7 +362,7 @@ impl Uas {
 
     /// A request without all mandatory headers: 400 where there is enough for an answer.
     fn on_incomplete(&mut self, msg: &Message<'_>, arrival: &Arrival) {
-        self.answer_incomplete(msg, 400, arrival);
+        self.answer_incomplete(msg, 400, "Malformed Via, From, To, Call-ID or CSeq", arrival);
         self.dealt_with(arrival);
     }
 
@@ -406,7 +415,7 @@ impl Uas {
         if arrival.seq().is_none()
             && let Err(fault) = request.msg.check()
         {
-            self.answer_incomplete(request.msg, fault.status().unwrap_or(400), arrival);
+            self.answer_incomplete(request.msg, fault.status().unwrap_or(400), fault.phrase(), arrival);
             return;
         }
         // RFC 3261 §8.2.2.2: a second copy on another way. Before the other checks: they would answer it differently.
@@ -468,6 +477,7 @@ impl Uas {
             pinned: arrival.pinned && well_known.is_some(),
             hop,
             from: Some(local),
+            secure: false,
             source: arrival.source,
             heard,
             is_heard: false,
@@ -483,10 +493,11 @@ impl Uas {
     pub(super) fn contact(&self, place: &Place) -> Vec<u8> {
         use std::io::Write as _;
         let mut out = Vec::with_capacity(64);
+        let scheme = if place.secure { "sips" } else { "sip" };
         // The port alone does not tell a pinned dialog's worker: the token does. Writing to a Vec cannot fail.
         let _ = match place.pinned {
-            true => write!(out, "<sip:{}@{}", self.identity.token, place.contact),
-            false => write!(out, "<sip:{}", place.contact),
+            true => write!(out, "<{scheme}:{}@{}", self.identity.token, place.contact),
+            false => write!(out, "<{scheme}:{}", place.contact),
         };
         match place.transport {
             Transport::Udp | Transport::Mgcp => out.extend_from_slice(b">"),

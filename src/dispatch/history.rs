@@ -1,20 +1,51 @@
 //! The last decisions, by Call-ID (of MGCP commands without a call: by endpoint and transaction): what `explain` reads for calls that are long gone.
 
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+
 use super::decision::{Decision, Handoff, Pinned, Target};
 use super::reason::Reason;
-use crate::ids::WorkerId;
+use crate::handoff::frame;
+use crate::ids::{Seq, WorkerId};
 use crate::time::Time;
 use crate::wire::sip::Fault;
 
 /// A ring of decisions. Its memory is taken as it fills, once.
 #[derive(Debug)]
 pub struct History {
-    ring: Vec<Line>,
+    ring: Ring<Line>,
+    finals: Ring<Told>,
+}
+
+/// The last entries of a kind.
+#[derive(Debug)]
+struct Ring<T> {
+    entries: Vec<T>,
     next: usize,
 }
 
+impl<T> Ring<T> {
+    fn new() -> Self {
+        Ring { entries: Vec::with_capacity(History::LEN), next: 0 }
+    }
+
+    fn push(&mut self, entry: T) {
+        match self.entries.get_mut(self.next) {
+            Some(place) => *place = entry,
+            None => self.entries.push(entry),
+        }
+        self.next = (self.next + 1) % History::LEN;
+    }
+
+    /// The entries, oldest first.
+    fn iter(&self) -> impl Iterator<Item = &T> {
+        let (newer, older) = self.entries.split_at(self.next.min(self.entries.len()));
+        older.iter().chain(newer)
+    }
+}
+
 /// One decision, as `explain` shows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explained {
     /// When it was made.
     pub at: Time,
@@ -26,6 +57,17 @@ pub struct Explained {
     pub fault: Option<Fault>,
     /// What was done.
     pub outcome: Outcome,
+    /// How its worker has answered it in the end, as far as that is known.
+    pub answered: Option<Final>,
+}
+
+/// The end of a message that a worker got.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Final {
+    /// The status of the final response.
+    pub status: u16,
+    /// Why, in the worker's words.
+    pub why: Option<Box<str>>,
 }
 
 /// What was done with a message.
@@ -41,6 +83,8 @@ pub enum Outcome {
         pinned: Option<Pinned>,
         /// Whether it went where its call was.
         follows: bool,
+        /// Its number on the worker's link.
+        seq: Seq,
     },
     /// Answered with this status, or this return code.
     Answered(u16),
@@ -52,26 +96,40 @@ pub enum Outcome {
     Dropped,
 }
 
+/// A decision, and whose it is.
 #[derive(Clone, Copy, Debug)]
 struct Line {
     call: u64,
-    explained: Explained,
+    at: Time,
+    method: &'static str,
+    reason: Reason,
+    fault: Option<Fault>,
+    outcome: Outcome,
+}
+
+/// What a worker has told of the end of a message.
+#[derive(Clone, Debug)]
+struct Told {
+    at: Time,
+    worker: WorkerId,
+    seq: Seq,
+    end: Final,
 }
 
 impl History {
     /// How many decisions a lane remembers.
     pub const LEN: usize = 65_536;
 
-    /// An empty ring.
+    /// Nothing yet.
     pub fn new() -> Self {
-        History { ring: Vec::with_capacity(History::LEN), next: 0 }
+        History { ring: Ring::new(), finals: Ring::new() }
     }
 
     /// Notes a decision about a message of this method, of the call whose Call-ID hashes to `call`.
     pub fn note(&mut self, call: u64, method: &'static str, fault: Option<Fault>, decision: &Decision, now: Time) {
         let outcome = match decision.target {
-            Target::Worker(Handoff { worker, size, pinned, follows, .. }) => {
-                Outcome::Worker { worker, size, pinned, follows }
+            Target::Worker(Handoff { worker, size, pinned, follows, seq, .. }) => {
+                Outcome::Worker { worker, size, pinned, follows, seq }
             }
             Target::Answer(answer) => Outcome::Answered(answer.status),
             Target::Return(answer) => Outcome::Answered(answer.code.0),
@@ -79,18 +137,48 @@ impl History {
             Target::Gathered(_) => Outcome::AnsweredAgain,
             Target::Pong | Target::Drop => Outcome::Dropped,
         };
-        let line = Line { call, explained: Explained { at: now, method, reason: decision.reason, fault, outcome } };
-        match self.ring.get_mut(self.next) {
-            Some(place) => *place = line,
-            None => self.ring.push(line),
-        }
-        self.next = (self.next + 1) % History::LEN;
+        self.ring.push(Line { call, at: now, method, reason: decision.reason, fault, outcome });
+    }
+
+    /// Notes how a worker has answered a message in the end.
+    pub fn note_final(&mut self, worker: WorkerId, outcome: frame::Outcome<'_>, now: Time) {
+        let frame::Outcome { seq, status, why } = outcome;
+        let why = (!why.is_empty()).then(|| why.into());
+        self.finals.push(Told { at: now, worker, seq, end: Final { status, why } });
     }
 
     /// The decisions about a call, oldest first.
     pub fn of(&self, call: u64) -> Vec<Explained> {
-        let (newer, older) = self.ring.split_at(self.next.min(self.ring.len()));
-        older.iter().chain(newer).filter(|line| line.call == call).map(|line| line.explained).collect()
+        let lines = self.ring.iter().filter(|line| line.call == call);
+        let mut decisions: Vec<Explained> = lines
+            .map(|&Line { call: _, at, method, reason, fault, outcome }| Explained {
+                at,
+                method,
+                reason,
+                fault,
+                outcome,
+                answered: None,
+            })
+            .collect();
+        // One pass over what was told, however many decisions there are: this runs where messages are decided on.
+        let mut open: HashMap<(WorkerId, Seq), Vec<usize>, FixedState> = HashMap::default();
+        for (place, decision) in decisions.iter().enumerate() {
+            if let Outcome::Worker { worker, seq, .. } = decision.outcome {
+                open.entry((worker, seq)).or_default().push(place);
+            }
+        }
+        if open.is_empty() {
+            return decisions;
+        }
+        for told in self.finals.iter() {
+            // Numbers begin anew with each life of a worker: the end belongs to the latest decision before it.
+            let places = open.get(&(told.worker, told.seq)).into_iter().flatten();
+            let before = places.rev().copied().find(|place| decisions.get(*place).is_some_and(|it| it.at <= told.at));
+            if let Some(decision) = before.and_then(|place| decisions.get_mut(place)) {
+                decision.answered = Some(told.end.clone());
+            }
+        }
+        decisions
     }
 }
 
@@ -103,6 +191,7 @@ impl Default for History {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dispatch::decision::Tried;
 
     #[test]
     fn the_ring_forgets_the_oldest_and_tells_the_rest_in_order() {
@@ -117,5 +206,40 @@ mod tests {
         assert_eq!(odd.last().map(|line| line.at), Some(Time(History::LEN as u64 + 1)));
         assert!(odd.windows(2).all(|pair| pair[0].at < pair[1].at));
         assert_eq!(history.of(2), []);
+    }
+
+    #[test]
+    fn the_end_that_a_worker_tells_belongs_to_the_decision_before_it() {
+        let mut history = History::new();
+        let handed = |worker, seq| {
+            let handoff = Handoff {
+                worker: WorkerId(worker),
+                seq: Seq(seq),
+                size: 1,
+                entry: None,
+                pinned: None,
+                again: false,
+                follows: false,
+                deadline: None,
+                tried: Tried::default(),
+                since: Time(0),
+                deaths: 0,
+            };
+            Decision { target: Target::Worker(handoff), reason: Reason::Selected }
+        };
+        let outcome = |seq, status, why| frame::Outcome { seq: Seq(seq), status, why };
+        history.note(1, "INVITE", None, &handed(0, 7), Time(1));
+        history.note_final(WorkerId(1), outcome(7, 200, ""), Time(2));
+        history.note_final(WorkerId(0), outcome(7, 488, "no format"), Time(3));
+        // The worker starts anew, and its link counts from the beginning.
+        history.note(1, "INVITE", None, &handed(0, 7), Time(4));
+        history.note(1, "BYE", None, &handed(1, 8), Time(5));
+        let ends = |history: &History| {
+            history.of(1).into_iter().map(|it| it.answered.map(|end| end.status)).collect::<Vec<_>>()
+        };
+        assert_eq!(ends(&history), [Some(488), None, None]);
+        history.note_final(WorkerId(0), outcome(7, 200, ""), Time(6));
+        assert_eq!(ends(&history), [Some(488), Some(200), None]);
+        assert_eq!(history.of(1)[0].answered.as_ref().and_then(|end| end.why.as_deref()), Some("no format"));
     }
 }

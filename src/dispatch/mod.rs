@@ -222,6 +222,11 @@ impl Dispatch {
         }
     }
 
+    /// How a worker has answered a message in the end, for [`Dispatch::explain`].
+    pub fn on_outcome(&mut self, worker: WorkerId, outcome: frame::Outcome<'_>, now: Time) {
+        self.history.note_final(worker, outcome, now);
+    }
+
     /// A process is being started in the slot.
     pub fn on_worker_starting(&mut self, worker: WorkerId) {
         self.pool.on_starting(worker);

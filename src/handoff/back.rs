@@ -10,8 +10,8 @@ use std::io::{self, IoSlice};
 use std::time::Duration;
 
 use crate::handoff::frame::{
-    AccessRules, Drain, FRAME_HEADER, FRAME_SOFT_LIMIT, Frame, FrameBuilder, FrameError, Hello, Message, Record,
-    RefuseReason, Report, Welcome,
+    AccessRules, Drain, FRAME_HEADER, FRAME_SOFT_LIMIT, Frame, FrameBuilder, FrameError, Hello, Message, Outcome,
+    Record, RefuseReason, Report, Welcome,
 };
 use crate::handoff::front::UNREAD_LIMIT;
 use crate::handoff::{Transmit, is_backpressure};
@@ -37,6 +37,8 @@ pub struct Back {
     reported: Seq,
     number: u64,
     answered: Vec<Seq>,
+    /// How messages were answered: leaves with their numbers.
+    outcomes: Vec<(Seq, u16, Option<Box<str>>)>,
     /// When the oldest of `answered` must leave.
     due: Option<Time>,
     /// Replaced, not queued: its numbers are absolute.
@@ -140,6 +142,7 @@ impl Back {
                 Record::GroupOpen { .. } => return Err(BackError::Unexpected("GroupOpen")),
                 Record::GroupClosed { .. } => return Err(BackError::Unexpected("GroupClosed")),
                 Record::Pong(_) => return Err(BackError::Unexpected("Pong")),
+                Record::Outcome(_) => return Err(BackError::Unexpected("Outcome")),
                 Record::Takeover(_) => return Err(BackError::Unexpected("Takeover")),
             }
         }
@@ -150,6 +153,14 @@ impl Back {
     pub fn answered(&mut self, seq: Seq, now: Time) {
         self.answered.push(seq);
         self.due.get_or_insert(now + ANSWERED_WITHIN);
+    }
+
+    /// How `seq` was answered in the end. Leaves before or with the word that it was: say this first.
+    pub fn outcome(&mut self, seq: Seq, status: u16, why: Option<Box<str>>) {
+        // They leave with the next answered numbers, of which there are no more.
+        if self.outcomes.len() < ANSWERED_AT_ONCE {
+            self.outcomes.push((seq, status, why));
+        }
     }
 
     /// No response to `seq` will leave: an ACK, a response, or something that was dropped.
@@ -284,6 +295,14 @@ impl Back {
 
     /// Adds what is kept back, answered numbers and the report, to the frame that leaves next.
     fn close_frame(&mut self) {
+        let outcomes = std::mem::take(&mut self.outcomes);
+        for (seq, status, why) in &outcomes {
+            let why = why.as_deref().unwrap_or_default();
+            self.queue(&Record::Outcome(Outcome { seq: *seq, status: *status, why }), why.len());
+        }
+        // Keeps the memory for the next ones.
+        self.outcomes = outcomes;
+        self.outcomes.clear();
         let answered = std::mem::take(&mut self.answered);
         for seqs in answered.chunks(ANSWERED_PER_RECORD) {
             self.make_room(size_of_val(seqs));

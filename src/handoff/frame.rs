@@ -46,6 +46,7 @@
 //! | 73 | `GroupClosed` | worker | – | group name |
 //! | 74 | `Pong` | worker | u64 number | – |
 //! | 75 | `Holding` | worker | u16 bytes an entry, 6 reserved | entries, see [`Transaction`] |
+//! | 76 | `Outcome` | worker | u64 sequence, u16 status, 6 reserved | UTF-8: why, where there is something to say |
 //! | 128 | [`Takeover`] | both dispatchers | – | JSON; descriptors ride beside it |
 //!
 //! # Coming back
@@ -554,7 +555,24 @@ pub enum Record<'a> {
     GroupOpen { opened: Time, name: &'a [u8] },
     GroupClosed { name: &'a [u8] },
     Pong(u64),
+    Outcome(Outcome<'a>),
     Takeover(Takeover),
+}
+
+/// How a message was answered in the end: for those who ask the dispatcher. It decides nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome<'a> {
+    /// The message.
+    pub seq: Seq,
+    /// The status of its final response.
+    pub status: u16,
+    /// Why, in words; empty where there is nothing to say. At most [`Outcome::LONGEST`] bytes are read.
+    pub why: &'a str,
+}
+
+impl Outcome<'_> {
+    /// The longest reason that is passed on, in bytes.
+    pub const LONGEST: usize = 128;
 }
 
 /// The sequence numbers of an `Answered` record.
@@ -824,6 +842,18 @@ fn read_record<'a>(kind: u8, fixed: &'a [u8], body: &'a [u8]) -> Result<Option<R
             }
             Record::Holding(Transactions { bytes: body, stride })
         }
+        76 => {
+            need(16)?;
+            let why = body.get(..Outcome::LONGEST).unwrap_or(body);
+            // Words for people: what is cut or broken is shown as far as it can be read.
+            let why = match std::str::from_utf8(why) {
+                Ok(why) => why,
+                Err(error) => {
+                    why.get(..error.valid_up_to()).and_then(|why| std::str::from_utf8(why).ok()).unwrap_or_default()
+                }
+            };
+            Record::Outcome(Outcome { seq: Seq(u64_at(fixed, 0)), status: u16_at(fixed, 8), why })
+        }
         128 => Record::Takeover(serde_json::from_slice(body).map_err(json_error)?),
         _ => return Ok(None),
     };
@@ -1013,6 +1043,12 @@ impl FrameBuilder {
             Record::GroupOpen { opened, name } => self.push_record(72, &opened.0.to_le_bytes(), name),
             Record::GroupClosed { name } => self.push_record(73, &[], name),
             Record::Pong(number) => self.push_record(74, &number.to_le_bytes(), &[]),
+            Record::Outcome(outcome) => {
+                let mut fixed = [0; 16];
+                put_u64(&mut fixed, 0, outcome.seq.0);
+                fixed[8..10].copy_from_slice(&outcome.status.to_le_bytes());
+                self.push_record(76, &fixed, outcome.why.as_bytes());
+            }
         }
     }
 

@@ -12,8 +12,8 @@ use std::io::{self, IoSlice};
 
 use crate::dispatch::decision::{ChainId, EntryId, Room, Tried};
 use crate::handoff::frame::{
-    AccessRule, Envelope, FRAME_HEADER, FRAME_SOFT_LIMIT, Frame, FrameBuilder, FrameError, Hello, Record, RefuseReason,
-    Report, frame_header, message_header,
+    AccessRule, Envelope, FRAME_HEADER, FRAME_SOFT_LIMIT, Frame, FrameBuilder, FrameError, Hello, Outcome, Record,
+    RefuseReason, Report, frame_header, message_header,
 };
 use crate::handoff::index::Index;
 use crate::handoff::store::{BLOCK, Chain, LARGEST, Share, Store};
@@ -85,6 +85,8 @@ pub enum FrontEvent<'a> {
         /// What was remembered about it.
         note: Note,
     },
+    /// How a message was answered in the end.
+    Outcome(Outcome<'a>),
     /// It gives a message back; the message is no longer retained.
     Refused {
         /// The message.
@@ -308,6 +310,7 @@ impl Front {
                 Record::GroupClosed { name } => sink(FrontEvent::GroupClosed { name }),
                 Record::Reply { conn, bytes } => sink(FrontEvent::Reply { conn, bytes }),
                 Record::Pong(number) => sink(FrontEvent::Pong(number)),
+                Record::Outcome(outcome) => sink(FrontEvent::Outcome(outcome)),
                 Record::Goodbye(reason) => sink(FrontEvent::Goodbye(reason)),
                 Record::Welcome(_) => return Err(FrontError::Unexpected("Welcome")),
                 Record::Message(_) => return Err(FrontError::Unexpected("Message")),

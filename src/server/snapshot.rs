@@ -62,7 +62,7 @@ impl<C: Channel> Switch<C> {
         let decisions = self.dispatch().explain(call_id);
         let decided = decisions.into_iter().map(|explained| {
             let (action, worker, status, size, pinned) = match explained.outcome {
-                Outcome::Worker { worker, size, pinned, follows: false } => {
+                Outcome::Worker { worker, size, pinned, follows: false, .. } => {
                     (Action::HandedOver, Some(worker), 0, size, pinned)
                 }
                 Outcome::Worker { worker, size, pinned, .. } => (Action::Relayed, Some(worker), 0, size, pinned),
@@ -81,7 +81,11 @@ impl<C: Channel> Switch<C> {
                 size,
                 pinned: pinned.is_some(),
                 pinned_by: pinned.map(|pinned| pinned.label().into()),
-                why: explained.fault.map_or(String::new(), |fault| fault.phrase().to_owned()),
+                final_status: explained.answered.as_ref().map_or(0, |end| end.status),
+                why: match (explained.fault, explained.answered.and_then(|end| end.why)) {
+                    (Some(fault), _) => fault.phrase().to_owned(),
+                    (None, why) => why.map_or(String::new(), String::from),
+                },
             }
         });
         decided.collect()

@@ -252,6 +252,7 @@ impl<C: Channel> Switch<C> {
                 }
                 resumed.extend(note.chain);
             }
+            FrontEvent::Outcome(outcome) => dispatch.on_outcome(worker, outcome, now),
             FrontEvent::Refused { returned: message, reason } => {
                 if let Some(at) = RefuseReason::ALL.iter().position(|other| *other == reason) {
                     refused[at] += 1;

@@ -122,6 +122,13 @@ impl Links {
         true
     }
 
+    /// How a message was answered in the end. Nobody hears it of a message of an earlier link.
+    pub(super) fn outcome(&mut self, number: Seq, status: u16, why: Option<Box<str>>) {
+        if let Some((lane, seq)) = self.place(number) {
+            lane.back.outcome(seq, status, why);
+        }
+    }
+
     /// Gives a message back. What came on an earlier link cannot be.
     pub(super) fn refuse(&mut self, number: Seq, reason: RefuseReason) {
         if let Some((lane, seq)) = self.place(number) {

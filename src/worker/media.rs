@@ -154,7 +154,7 @@ impl Media {
                 self.close_all(&mut call);
                 tracing::debug!(%reason, "a call cannot be answered");
                 match reason {
-                    NoMedia::Offer(error) => uas.reject(key, error.status(), now),
+                    NoMedia::Offer(error) => uas.reject_description(key, &error, now),
                     NoMedia::Exhausted => uas.refuse(key, RefuseReason::Exhausted, now),
                 }
             }
@@ -166,7 +166,7 @@ impl Media {
         let Some(mut call) = self.calls.remove(&key) else { return };
         match self.answer(uas, key, &mut call, offer, now) {
             Ok(sdp) => uas.answer_offer(key, &sdp, now),
-            Err(NoMedia::Offer(error)) => uas.reject_offer(key, error.status(), now),
+            Err(NoMedia::Offer(error)) => uas.reject_description(key, &error, now),
             Err(NoMedia::Exhausted) => uas.reject_offer(key, 488, now),
         };
         self.calls.insert(key, call);

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::support::phone::{Dialog, Phone};
 use crate::support::pointsman::{EXECUTABLE, Pointsman, Setup};
-use crate::support::proc;
+use crate::support::{DEADLINE, proc, wait_for};
 
 fn call(phone: &Phone, pointsman: &Pointsman) -> Dialog {
     phone.call(&phone.invite(pointsman.address(), None), pointsman.address())
@@ -63,6 +63,51 @@ fn explain_says_where_a_call_went_and_why() {
     let first = &explained["decisions"][0];
     assert_eq!(first["worker"], worker.as_str(), "{explained}");
     assert!(first["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{explained}");
+}
+
+#[test]
+fn explain_says_how_a_worker_refused_a_call_and_what_was_wrong_with_a_request() {
+    let pointsman = Setup::new(1).start();
+    let phone = Phone::new(pointsman.address().ip());
+    let mut invite = phone.invite(pointsman.address(), None);
+    invite.body = invite.body.map(|body| body.replace("RTP/AVP 0 8", "RTP/SAVP 0 8"));
+    let refused = phone.transact(&invite, pointsman.address());
+    assert_eq!(refused.status(), 488);
+    assert!(refused.header("Warning").is_some_and(|warning| warning.starts_with("302 ")), "{}", refused.text);
+    phone.send(&invite.ack(&refused), pointsman.address());
+    wait_for("the worker to tell the end of the call", DEADLINE, || {
+        let explained = pointsman.stats(&format!("explain {}", invite.call_id));
+        let first = &explained["decisions"][0];
+        (first["method"] == "INVITE" && first["final_status"] == 488 && first["why"] != "").then_some(())
+    });
+    let text = String::from_utf8_lossy(&pointsman.command(&["explain", &invite.call_id]).stdout).into_owned();
+    assert!(text.contains("INVITE handed over to w0 ") && text.contains("ended with 488: no stream"), "{text}");
+    let bad = phone.request("OPTIONS", pointsman.address());
+    let reply = bad.text().replace("CSeq: 1 OPTIONS", "CSeq: one OPTIONS");
+    phone.send_bytes(reply.as_bytes(), pointsman.address());
+    let reply = phone.expect("a 400", |reply| reply.status() == 400);
+    assert_eq!(reply.start_line(), "SIP/2.0 400 Malformed CSeq");
+    let explained = pointsman.stats(&format!("explain {}", bad.call_id));
+    assert_eq!(explained["decisions"][0]["why"], "Malformed CSeq", "{explained}");
+}
+
+#[test]
+fn the_well_known_port_answers_as_the_workers_own() {
+    let pointsman = Setup::new(1).start();
+    let phone = Phone::new(pointsman.address().ip());
+    let own = call(&phone, &pointsman).target;
+    let both = |method: &str| [pointsman.address(), own].map(|port| phone.transact(&phone.request(method, port), port));
+    let [dispatcher, worker] = both("OPTIONS");
+    assert_eq!((dispatcher.status(), worker.status()), (200, 200));
+    for name in ["Allow", "Accept", "Accept-Encoding", "Accept-Language", "Supported"] {
+        assert_eq!((dispatcher.header(name), dispatcher.header(name).is_some()), (worker.header(name), true), "{name}");
+    }
+    for method in ["INFO", "NOTIFY", "UPDATE", "PRACK", "BYE"] {
+        assert_eq!(both(method).map(|reply| reply.status()), [481, 481], "{method}");
+    }
+    for method in ["MESSAGE", "REGISTER", "SUBSCRIBE"] {
+        assert_eq!(both(method).map(|reply| reply.status()), [405, 405], "{method}");
+    }
 }
 
 #[test]

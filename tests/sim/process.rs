@@ -397,6 +397,7 @@ impl Process {
                     }
                 }
                 Output::Event(key, event) => self.on_event(key, event, now, truth),
+                Output::Final { .. } => {}
                 Output::Answered(seq) => self.on_settled(seq, now),
                 Output::Refuse(seq, reason) => {
                     if self.doom == Some(CrashPoint::BeforeRefuse) {

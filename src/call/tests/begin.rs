@@ -11,8 +11,9 @@ fn a_call_is_answered_with_a_dialog_of_our_own_port() {
     assert_eq!((offer.as_deref(), *replaces), (Some(OFFER.as_bytes()), None));
     assert_eq!((desk.sent().len(), desk.settled()), (0, (vec![], vec![])));
     desk.act(|uas, now| uas.accept(*key, Some(ANSWER.as_bytes()), now));
-    let [Output::Transmit(transmit), Output::Answered(answered)] = desk.outputs.as_slice() else { panic!() };
+    let [Output::Transmit(transmit), end, Output::Answered(answered)] = desk.outputs.as_slice() else { panic!() };
     assert_eq!((transmit.hop, transmit.to, *answered), (Hop::Listener(0), "192.0.2.9:5070".parse().unwrap(), seq));
+    assert_eq!(*end, Output::Final { seq, status: 200, why: None });
     assert_eq!(transmit.from, Some("192.0.2.1".parse().unwrap()));
     let ok = desk.only();
     assert_eq!(status(&ok), 200);
@@ -386,4 +387,25 @@ fn a_response_whose_connection_is_gone_is_dialled_to_the_port_in_via() {
         _ => None,
     });
     assert_eq!(ways.collect::<Vec<_>>(), [(Hop::Stream(9), "192.0.2.9:5070".parse().unwrap())]);
+}
+
+#[test]
+fn a_call_by_a_sips_uri_gets_a_sips_contact() {
+    // RFC 3261 §12.1.1.
+    let contact_of = |invite: &Text| {
+        let mut desk = Desk::new();
+        desk.hand(invite);
+        let key = desk.incoming();
+        desk.act(|uas, now| uas.accept(key, Some(ANSWER.as_bytes()), now));
+        header(&desk.only(), "Contact").unwrap().to_owned()
+    };
+    let mut by_uri = invite();
+    by_uri.uri = "sips:ivr@192.0.2.1".into();
+    let mut by_contact = invite().header("Contact: <sips:caller@192.0.2.9>");
+    by_contact.contact = false;
+    let by_route = invite().header("Record-Route: <sips:p1;lr>, <sip:p2;lr>");
+    for secure in [by_uri, by_contact.clone(), by_route] {
+        assert_eq!(contact_of(&secure), "<sips:192.0.2.1:5071>");
+    }
+    assert_eq!(contact_of(&by_contact.header("Record-Route: <sip:p1;lr>")), "<sip:192.0.2.1:5071>");
 }

@@ -1,6 +1,7 @@
 //! What is not served, and what the peer is told about it.
 
 use super::*;
+use crate::call::offer::{OfferError, Refusal};
 use crate::handoff::frame::Envelope;
 
 fn refusal(text: &Text) -> String {
@@ -176,10 +177,67 @@ fn a_foreign_scheme_gets_416() {
 }
 
 #[test]
-fn an_invite_without_contact_gets_400() {
+fn an_invite_without_contact_gets_400_that_says_so() {
     let mut bare = invite();
     bare.contact = false;
-    assert_eq!(status(&refusal(&bare)), 400);
+    assert!(refusal(&bare).starts_with("SIP/2.0 400 Missing or Malformed Contact\r\n"));
+}
+
+/// A call whose description cannot be answered; what the caller hears and what the dispatcher is told of it.
+fn unanswerable(error: &OfferError) -> (String, u16, String) {
+    let mut desk = Desk::new();
+    let seq = desk.hand(&invite());
+    let key = desk.incoming();
+    assert!(desk.act(|uas, now| uas.reject_description(key, error, now)));
+    assert_eq!(desk.events(), [(key, Event::Ended(EndReason::Rejected(error.status())))]);
+    let told = desk.outputs.iter().find_map(|output| match output {
+        Output::Final { seq: of, status, why } if *of == seq => {
+            Some((*status, why.as_deref().unwrap_or_default().to_owned()))
+        }
+        _ => None,
+    });
+    let (status, why) = told.unwrap();
+    assert_eq!(desk.settled().0, [seq]);
+    (desk.only(), status, why)
+}
+
+#[test]
+fn a_488_says_why_in_a_warning_and_to_the_dispatcher() {
+    // RFC 3261 §20.43.
+    for (refusal, code) in [
+        (Refusal::Address, 301),
+        (Refusal::Transport, 302),
+        (Refusal::MediaType, 304),
+        (Refusal::Format, 305),
+        (Refusal::Multicast, 330),
+    ] {
+        let (answer, final_status, why) = unanswerable(&OfferError::NothingCommon(refusal));
+        let warning = format!("{code} 192.0.2.1:5071 \"{}\"", refusal.warning().1);
+        assert_eq!((status(&answer), header(&answer, "Warning")), (488, Some(warning.as_str())));
+        assert_eq!((final_status, why), (488, format!("no stream can be answered: {refusal}")));
+    }
+}
+
+#[test]
+fn a_400_for_a_session_description_says_what_is_wrong_with_it() {
+    let (answer, final_status, why) = unanswerable(&OfferError::NotSdp);
+    assert!(answer.starts_with("SIP/2.0 400 the body is not a session description\r\n"), "{answer}");
+    assert_eq!(
+        (final_status, why.as_str(), header(&answer, "Warning")),
+        (400, "the body is not a session description", None)
+    );
+}
+
+#[test]
+fn a_488_within_a_call_says_why_and_the_call_stands() {
+    let mut desk = Desk::new();
+    let (key, tag) = desk.standing(&invite());
+    desk.own(&invite().to(&tag).cseq(2).branch("re"));
+    let error = OfferError::NothingCommon(Refusal::Format);
+    assert!(desk.act(|uas, now| uas.reject_description(key, &error, now)));
+    assert!(header(&desk.only(), "Warning").is_some_and(|warning| warning.starts_with("305 ")));
+    assert!(!desk.act(|uas, now| uas.reject_description(key, &error, now)), "nothing waits");
+    assert_eq!(desk.uas.load().sessions, 1);
 }
 
 #[test]

@@ -171,3 +171,22 @@ fn a_refused_change_does_not_move_where_our_bye_goes() {
     desk.act(|uas, now| uas.hang_up(key, now));
     assert!(desk.only().starts_with("BYE sip:caller@192.0.2.9:5070 SIP/2.0\r\n"));
 }
+
+#[test]
+fn a_reinvite_with_the_branch_of_the_first_invite_is_not_taken_for_a_copy() {
+    let mut desk = Desk::new();
+    let (key, tag) = desk.standing(&invite());
+    let mut again = reinvite(&tag);
+    again.branch = invite().branch;
+    desk.own(&again);
+    assert_eq!(desk.events(), [(key, Event::Offer(OFFER.as_bytes().into()))]);
+    desk.act(|uas, now| uas.answer_offer(key, ANSWER.as_bytes(), now));
+    let ok = desk.only();
+    assert_eq!((status(&ok), header(&ok, "CSeq")), (200, Some("2 INVITE")));
+    desk.own(&again);
+    assert_eq!((desk.sent().iter().all(|sent| *sent == ok), desk.events()), (true, vec![]), "a copy of the second");
+    desk.own(&text("ACK").branch("ack2").to(&tag).cseq(2));
+    desk.own(&text("BYE").to(&tag).cseq(3));
+    desk.outputs.clear();
+    desk.assert_idle();
+}

@@ -127,6 +127,7 @@ fn a_ping_is_answered_and_other_records_reach_the_worker() {
 fn a_workers_own_records_close_the_link() {
     for (record, name) in [
         (Record::Pong(1), "Pong"),
+        (Record::Outcome(Outcome { seq: Seq(1), status: 200, why: "" }), "Outcome"),
         (Record::Hello(Hello::default()), "Hello"),
         (Record::GroupClosed { name: b"" }, "GroupClosed"),
     ] {

@@ -116,6 +116,7 @@ fn every_record_comes_back_as_it_was_written() {
         Record::GroupOpen { opened: Time(15), name: b"conf=1" },
         Record::GroupClosed { name: b"conf=1" },
         Record::Pong(16),
+        Record::Outcome(Outcome { seq: Seq(17), status: 488, why: "no format" }),
     ];
     let mut builder = FrameBuilder::new();
     records.iter().for_each(|record| builder.push(record));
@@ -226,4 +227,23 @@ fn no_cut_or_flipped_byte_makes_the_reader_panic() {
             Frame::parse(&cut).unwrap().for_each(drop);
         }
     }
+}
+
+#[test]
+fn a_reason_that_is_too_long_or_no_text_is_read_as_far_as_it_goes() {
+    let read = |why: &[u8]| {
+        let mut builder = FrameBuilder::new();
+        builder.push(&Record::Outcome(Outcome { seq: Seq(1), status: 400, why: "" }));
+        let mut frame = builder.bytes().to_vec();
+        frame.extend_from_slice(why);
+        let (whole, record) = (frame.len() as u32, (frame.len() - FRAME_HEADER) as u32);
+        frame[4..8].copy_from_slice(&whole.to_le_bytes());
+        frame[FRAME_HEADER + 4..FRAME_HEADER + 8].copy_from_slice(&record.to_le_bytes());
+        match Frame::parse(&frame).unwrap().next() {
+            Some(Ok(Record::Outcome(outcome))) => outcome.why.to_owned(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(read(b"so\xffand so"), "so");
+    assert_eq!(read(&[b'x'; 500]).len(), Outcome::LONGEST);
 }

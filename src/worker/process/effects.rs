@@ -25,6 +25,7 @@ impl<A: Application> Worker<A> {
                     // What the application has left alone.
                     self.uas.refuse_standalone(key, now);
                 }
+                Output::Final { seq, status, why } => self.tie.links.outcome(seq, status, why),
                 Output::Answered(seq) => self.answered(seq, now),
                 Output::Refuse(seq, reason) => self.refuse(seq, reason),
                 Output::Resolve(key, question) => self.look_up(Question::Request(key), question, now),
