@@ -91,6 +91,9 @@ pub struct Dispatch {
     /// Sources that cannot reach another port, as networks: their calls are relayed [default: none]
     #[arg(long, value_name = "NET", value_delimiter = ',')]
     pinned_sources: Option<Vec<Network>>,
+    /// Sources that are sent 180 before the answer to their call, as networks [default: none]
+    #[arg(long, value_name = "NET", value_delimiter = ',')]
+    ring_first: Option<Vec<Network>>,
 }
 
 const SIZES: &str = "Session sizes";
@@ -125,6 +128,7 @@ impl Dispatch {
             slow_start: self.slow_start,
             silent_after: self.silent_after,
             pinned_sources: self.pinned_sources,
+            ring_first: self.ring_first,
             // Tables do not fit on a command line, and secrets there are for all to see.
             access: None,
             mgcp: None,

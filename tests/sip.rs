@@ -241,6 +241,17 @@ fn a_bye_that_waited_for_a_dispatcher_is_handed_on_however_late() {
     }
 }
 
+#[test]
+fn sources_that_insist_on_a_provisional_response_are_told_to_the_worker() {
+    let mut rig = rig(1);
+    assert!(!handoff(rig.send(&invite("a"))).ring_first);
+    let mut rules = rules();
+    let source = rig.arrival.source.ip();
+    rules.ring_first = vec![format!("{source}/32").parse().unwrap()];
+    rig.dispatch.set_rules(rules, rig.now);
+    assert!(handoff(rig.send(&invite("b"))).ring_first);
+}
+
 // Echoed identity.
 
 #[test]

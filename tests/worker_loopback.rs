@@ -112,6 +112,7 @@ impl Front {
             transport: Transport::Udp,
             pinned: false,
             again: false,
+            ring_first: false,
             follows: false,
             source,
             local: self.well_known.local_addr().unwrap(),

@@ -235,6 +235,7 @@ fn forward(listener: &UdpSocket, mut workers: Vec<Worker>) -> std::io::Result<()
                 transport: Transport::Udp,
                 pinned: false,
                 again: false,
+                ring_first: false,
                 follows: false,
                 source,
                 local,

@@ -43,6 +43,8 @@ pub struct Arrival {
     pub follows: bool,
     /// Whether a worker that died had it before: its sender may have an answer from there.
     pub again: bool,
+    /// Whether its sender is to be sent 180 before the answer to its call.
+    pub ring_first: bool,
     /// When the dispatcher read it; `None`: it comes straight from our own socket.
     pub received: Option<Time>,
     /// When it must be given back instead of answered.
@@ -61,6 +63,7 @@ impl Arrival {
             pinned: envelope.pinned,
             follows: envelope.follows,
             again: envelope.again,
+            ring_first: envelope.ring_first,
             received: Some(envelope.received),
             deadline: envelope.deadline,
         }
@@ -77,6 +80,7 @@ impl Arrival {
             pinned: false,
             follows: false,
             again: false,
+            ring_first: false,
             received: None,
             deadline: None,
         }

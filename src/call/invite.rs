@@ -8,6 +8,7 @@ use crate::call::exchange::{Arrival, CallKey, EndReason, Event, Output};
 use crate::call::identity::MediaPlace;
 use crate::call::options::Refusal;
 use crate::call::refresh::{Session, session_headers};
+use crate::call::reliable::Delivery;
 use crate::call::request::Request;
 use crate::call::respond::{ALLOW, Keep, Response, SDP, SUPPORTED};
 use crate::call::server::{Kept, NEVER, ServerKey, State};
@@ -62,6 +63,9 @@ impl Uas {
     /// Waits by itself for a PRACK that must come first (RFC 3262 §3). False when the call is not waiting for a decision.
     pub fn accept(&mut self, key: CallKey, sdp: Option<&[u8]>, now: Time) -> bool {
         let Some(server) = self.undecided(key) else { return false };
+        if self.calls.get(key).is_some_and(|call| call.ring_first) {
+            self.ring(key, 180, None, Delivery::AsRequired, now);
+        }
         let Some(call) = self.calls.get_mut(key) else { return false };
         if let Some(reliable) = call.reliable.as_mut().filter(|reliable| reliable.holds_back()) {
             reliable.then_accept(sdp);
@@ -189,6 +193,7 @@ impl Uas {
             reliable: None,
             sdp: None,
             replaces,
+            ring_first: arrival.ring_first,
             expires: expires(request, now),
             takes_update: false,
             allows_update: false,

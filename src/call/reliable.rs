@@ -89,7 +89,8 @@ impl Uas {
             return false;
         }
         let Some(server) = self.undecided(key) else { return false };
-        let Some(call) = self.calls.get(key) else { return false };
+        let Some(call) = self.calls.get_mut(key) else { return false };
+        call.ring_first = false;
         let last = call.reliable.as_ref();
         if last.is_some_and(|reliable| reliable.waiting.is_some()) {
             return false;

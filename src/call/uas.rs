@@ -94,6 +94,8 @@ pub(super) struct Call {
     pub(super) sdp: Option<Box<[u8]>>,
     /// The call that this one takes the place of.
     pub(super) replaces: Option<CallKey>,
+    /// Whether a 180 is due before the answer.
+    pub(super) ring_first: bool,
     /// When the INVITE's `Expires` runs out.
     pub(super) expires: Time,
     /// Whether we refresh by UPDATE (RFC 3311).

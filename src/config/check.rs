@@ -114,6 +114,7 @@ impl Settings {
             token_key: self.token_key.as_ref().map(super::Secret::token_key),
             previous_token_key: self.previous_token_key.as_ref().map(super::Secret::token_key),
             pinned_sources: self.pinned_sources.clone().unwrap_or_default(),
+            ring_first: self.ring_first.clone().unwrap_or_default(),
             access: access::checked(self.access.as_deref())?,
             mgcp: mgcp::checked(self.mgcp.as_deref(), &listen, workers)?,
             mgcp_aliases: mgcp::aliases(self.mgcp_aliases.as_ref())?,

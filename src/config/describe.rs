@@ -60,6 +60,7 @@ impl Config {
             row("token-key", self.token_key.as_ref().map_or(unset(), |_| quoted("…")), Restart),
             row("previous-token-key", self.previous_token_key.as_ref().map_or(unset(), |_| quoted("…")), Restart),
             row("pinned-sources", list(&self.pinned_sources), Live),
+            row("ring-first", list(&self.ring_first), Live),
             row(
                 "access",
                 format!("[{}]", self.access.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),

@@ -110,6 +110,8 @@ pub struct Config {
     pub previous_token_key: Option<TokenKey>,
     /// Sources that cannot reach another port than the well-known one.
     pub pinned_sources: Vec<Network>,
+    /// Sources that are sent a 180 before the answer to their call.
+    pub ring_first: Vec<Network>,
     /// Who may send, and how much.
     pub access: Vec<AccessRule>,
     /// What holds for which MGCP listener; [`Config::mgcp_of`] finds it.

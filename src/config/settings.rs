@@ -99,6 +99,9 @@ pub struct Settings {
     /// Sources that cannot reach another port than the well-known one, as networks: their calls are relayed.
     /// Default: none. A reload may change it.
     pub pinned_sources: Option<Vec<Network>>,
+    /// Sources that are sent 180 before the answer to their call, as networks: some callers fail without a provisional
+    /// response. Default: none. A reload may change it.
+    pub ring_first: Option<Vec<Network>>,
     /// Who may send to the well-known ports and to the workers' own, and how much each source may begin: rules in
     /// order, the first that fits decides; see [`AccessRule`]. Default: no rule, all may. A reload may change it.
     pub access: Option<Vec<AccessRule>>,
@@ -198,6 +201,7 @@ impl Settings {
             token_key: flags.token_key.or(file.token_key),
             previous_token_key: flags.previous_token_key.or(file.previous_token_key),
             pinned_sources: flags.pinned_sources.or(file.pinned_sources),
+            ring_first: flags.ring_first.or(file.ring_first),
             access: flags.access.or(file.access),
             mgcp: flags.mgcp.or(file.mgcp),
             mgcp_aliases: flags.mgcp_aliases.or(file.mgcp_aliases),

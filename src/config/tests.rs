@@ -72,6 +72,7 @@ fn every_key_can_be_written_in_the_file() {
         token-key = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
         previous-token-key = "ff112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
         pinned-sources = ["192.168.0.0/16", "fc00::/7"]
+        ring-first = ["192.0.2.0/24"]
         access = [{ from = ["10.0.0.0/8"], action = "allow" }, { action = "limit", rate = 20, burst = 60, ban = "5m" }]
         [methods]
         MESSAGE = "select"

@@ -80,6 +80,8 @@ pub struct Handoff {
     pub pinned: Option<Pinned>,
     /// Whether a worker that died had it before.
     pub again: bool,
+    /// Whether its sender is to be sent 180 before the answer to its call.
+    pub ring_first: bool,
     /// Whether it belongs to something this worker has (found by identity, table or group), rather than placed by selection.
     pub follows: bool,
     /// A worker that reads it later must refuse it. `None`: never too late.
@@ -105,6 +107,7 @@ impl Handoff {
             transport: arrival.transport,
             pinned: self.pinned.is_some(),
             again: self.again,
+            ring_first: self.ring_first,
             follows: self.follows,
             source: arrival.source,
             local: arrival.local,

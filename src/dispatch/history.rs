@@ -219,6 +219,7 @@ mod tests {
                 entry: None,
                 pinned: None,
                 again: false,
+                ring_first: false,
                 follows: false,
                 deadline: None,
                 tried: Tried::default(),

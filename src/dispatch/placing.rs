@@ -248,7 +248,12 @@ impl Dispatch {
         begin: Time,
     ) -> Decision {
         let pinned = self.pinned(summary.method, arrival);
-        self.give(placement, pinned, entry, past, begin)
+        let mut decision = self.give(placement, pinned, entry, past, begin);
+        if let Target::Worker(handoff) = &mut decision.target {
+            let source = arrival.source.ip();
+            handoff.ring_first = self.rules.ring_first.iter().any(|network| network.contains(source));
+        }
+        decision
     }
 
     /// Hands something over where it is placed.
@@ -273,6 +278,7 @@ impl Dispatch {
             entry,
             pinned,
             again: deaths > 0,
+            ring_first: false,
             follows,
             // What has one worker only is not too late for it.
             deadline: (!follows).then(|| begin + self.rules.read_within),
@@ -309,6 +315,7 @@ impl Dispatch {
             entry: None,
             pinned: None,
             again: false,
+            ring_first: false,
             follows: true,
             deadline: None,
             tried,

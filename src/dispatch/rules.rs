@@ -34,6 +34,8 @@ pub struct Rules {
     pub retry_after: u32,
     /// Sources that can only reach the well-known address.
     pub pinned: Vec<Network>,
+    /// Sources that are sent 180 before the answer to their call.
+    pub ring_first: Vec<Network>,
     /// Who may send, and how much.
     pub access: Vec<AccessRule>,
     /// Addresses of this host beside the one a message arrived on, such as `--advertise`.
@@ -56,6 +58,7 @@ impl Default for Rules {
             silent_after: Duration::from_secs(5),
             retry_after: 5,
             pinned: Vec::new(),
+            ring_first: Vec::new(),
             access: Vec::new(),
             own_addresses: Vec::new(),
             mgcp_domains: Vec::new(),
@@ -87,6 +90,7 @@ impl From<&Config> for Rules {
             slow_start: config.slow_start,
             silent_after: config.silent_after,
             pinned: config.pinned_sources.clone(),
+            ring_first: config.ring_first.clone(),
             access: config.access_rules(),
             own_addresses: config.advertise.into_iter().collect(),
             mgcp_domains: (0..config.listen.len()).filter_map(|number| config.mgcp_of(number).domain).collect(),

@@ -294,7 +294,8 @@ pub enum SocketRole {
 /// fixed part, offsets from its begin:
 ///  0  u64  sequence number            8  u64  received (µs, monotonic)     16  u64  deadline (µs, monotonic; 0: none)
 /// 24  u64  connection id, 0: datagram 32  u32  size                         36  u16  listener
-/// 38  u8   transport: 0 UDP, 1 TCP, 2 TLS, 3 WS, 4 WSS, 5 MGCP        39  u8   flags: 1 pinned, 2 handed over before, 4 follows a call
+/// 38  u8   transport: 0 UDP, 1 TCP, 2 TLS, 3 WS, 4 WSS, 5 MGCP        39  u8   flags: 1 pinned, 2 handed over before, 4 follows a call,
+///                                                                     8 a 180 is due before the answer
 /// 40  source: u16 port, u8 family (4, 6), u8 reserved, 16 bytes address (IPv4 in the first four)
 /// 60  local address, same form        80  u32  IPv6 scope of the source
 /// ```
@@ -328,6 +329,8 @@ pub struct Envelope {
     pub pinned: bool,
     /// Whether a worker that died had it before (rule "poison").
     pub again: bool,
+    /// Whether its sender is to be sent 180 before the answer to its call.
+    pub ring_first: bool,
     /// Whether it belongs to a call this worker has (found by token, table or port), rather than placed by selection.
     pub follows: bool,
     /// Where it came from.
@@ -878,6 +881,7 @@ fn read_envelope(fixed: &[u8]) -> Result<Envelope, FrameError> {
         pinned: fixed[39] & PINNED != 0,
         again: fixed[39] & AGAIN != 0,
         follows: fixed[39] & FOLLOWS != 0,
+        ring_first: fixed[39] & RING_FIRST != 0,
         source,
         local: read_address(&fixed[60..80]).ok_or(bad("local address"))?,
     })
@@ -886,6 +890,7 @@ fn read_envelope(fixed: &[u8]) -> Result<Envelope, FrameError> {
 const PINNED: u8 = 1;
 const AGAIN: u8 = 2;
 const FOLLOWS: u8 = 4;
+const RING_FIRST: u8 = 8;
 
 fn read_report(fixed: &[u8]) -> Report {
     let flags = u32_at(fixed, 40);
@@ -960,7 +965,8 @@ pub fn message_header(envelope: &Envelope, payload_length: usize) -> [u8; MESSAG
     fixed[38] = envelope.transport.code();
     fixed[39] = if envelope.pinned { PINNED } else { 0 }
         | if envelope.again { AGAIN } else { 0 }
-        | if envelope.follows { FOLLOWS } else { 0 };
+        | if envelope.follows { FOLLOWS } else { 0 }
+        | if envelope.ring_first { RING_FIRST } else { 0 };
     put_address(&mut fixed[40..60], envelope.source);
     put_address(&mut fixed[60..80], envelope.local);
     if let SocketAddr::V6(v6) = envelope.source {

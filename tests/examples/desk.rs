@@ -131,6 +131,7 @@ impl Desk {
             transport: Transport::Udp,
             pinned: false,
             again: false,
+            ring_first: false,
             follows: false,
             source: self.phone.address(),
             local: self.address(),

@@ -25,6 +25,7 @@ fn envelope(seq: u64) -> Envelope {
         transport: Transport::Udp,
         pinned: true,
         again: false,
+        ring_first: false,
         follows: false,
         source: address,
         local: address,

@@ -409,3 +409,23 @@ fn a_call_by_a_sips_uri_gets_a_sips_contact() {
     }
     assert_eq!(contact_of(&by_contact.header("Record-Route: <sip:p1;lr>")), "<sip:192.0.2.1:5071>");
 }
+
+#[test]
+fn a_caller_that_insists_on_a_provisional_response_is_sent_180_before_an_answer_that_comes_at_once() {
+    let mut desk = Desk::new();
+    desk.hand_with(&invite(), |envelope| envelope.ring_first = true);
+    let key = desk.incoming();
+    assert!(desk.act(|uas, now| uas.accept(key, Some(ANSWER.as_bytes()), now)));
+    assert_eq!(desk.statuses(), [180, 200]);
+    let mut desk = Desk::new();
+    desk.hand_with(&invite(), |envelope| envelope.ring_first = true);
+    let key = desk.incoming();
+    desk.act(|uas, now| uas.ring(key, 183, None, Delivery::AsRequired, now));
+    desk.act(|uas, now| uas.accept(key, Some(ANSWER.as_bytes()), now));
+    assert_eq!(desk.statuses(), [183, 200], "it has had one");
+    let mut desk = Desk::new();
+    desk.hand_with(&invite(), |envelope| envelope.ring_first = true);
+    let key = desk.incoming();
+    desk.act(|uas, now| uas.reject(key, 486, now));
+    assert_eq!(desk.statuses(), [486], "a refusal needs none");
+}

@@ -107,6 +107,7 @@ impl Rig {
             pinned: false,
             follows: false,
             again: false,
+            ring_first: false,
             received: None,
             deadline: None,
         }
