@@ -181,6 +181,7 @@ mod tests {
             text(libc::EADDRINUSE, "--worker-ports"),
             "cannot listen on udp 0.0.0.0:506: the port is in use; stop the other program or choose another with --worker-ports"
         );
+        assert!(text(libc::EADDRNOTAVAIL, "--listen").ends_with("allow it with `sysctl net.ipv4.ip_nonlocal_bind=1`"));
         assert_eq!(
             text(libc::EACCES, "--listen"),
             "cannot listen on udp 0.0.0.0:506: no permission; ports below 1024 need CAP_NET_BIND_SERVICE; grant it or choose another with --listen"

@@ -98,6 +98,19 @@ fn without_workers_of_its_own_a_dispatcher_says_503_until_one_comes() {
 }
 
 #[test]
+fn every_policy_chooses_among_nobody() {
+    for policy in ["round-robin", "weighted", "hash", "pack"] {
+        let pointsman = Setup::new(0).with(["--policy", policy]).start();
+        let phone = Phone::new(pointsman.address().ip());
+        let refused = phone.transact(&phone.invite(pointsman.address(), None), pointsman.address());
+        assert_eq!(refused.status(), 503, "{policy}: {}", refused.text);
+        let _worker = by_hand(&pointsman);
+        pointsman.wait_until("the worker to be there", |load| load["workers"][0]["state"] == "up");
+        phone.call(&phone.invite(pointsman.address(), None), pointsman.address());
+    }
+}
+
+#[test]
 fn a_worker_that_came_by_itself_and_died_is_missed_until_a_successor_comes_or_it_is_forgotten() {
     let pointsman = Setup::new(1).start();
     let is = |state: &'static str| move |load: &serde_json::Value| load["workers"][1]["state"] == state;

@@ -11,7 +11,9 @@ use crate::time::Time;
 const QUIET: Duration = Duration::from_secs(1);
 /// Each worker that is still missing makes the quiet longer: so much of the machine's time goes to the others' tries.
 const QUIET_EACH: Duration = Duration::from_millis(2);
-/// For each worker, the wait as a whole may be longer by this; callers wait meanwhile.
+/// As long as workers come, the wait as a whole lasts so long at most; callers wait meanwhile.
+const LONGEST: Duration = Duration::from_secs(5);
+/// It may be longer by this for each worker.
 const EACH: Duration = Duration::from_millis(25);
 
 /// The wait for workers.
@@ -37,7 +39,7 @@ impl Patience {
     pub fn until(&self, missing: usize, all: usize) -> Time {
         let each = |time: Duration, count: usize| time.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX));
         let quiet = self.last + QUIET + each(QUIET_EACH, missing);
-        quiet.min(self.began + QUIET + each(EACH, all))
+        quiet.min(self.began + LONGEST + each(EACH, all))
     }
 }
 
@@ -60,9 +62,9 @@ mod tests {
     #[test]
     fn callers_do_not_wait_for_ever() {
         let mut patience = Patience::new(Time(0));
-        patience.on_arrival(Time(26_000 * MS));
-        assert_eq!(patience.until(500, 1_024), Time(26_600 * MS));
-        patience.on_arrival(Time(1_000 * MS));
-        assert_eq!(patience.until(1, 2), Time(1_050 * MS));
+        patience.on_arrival(Time(30_000 * MS));
+        assert_eq!(patience.until(500, 1_024), Time(30_600 * MS));
+        patience.on_arrival(Time(4_500 * MS));
+        assert_eq!(patience.until(1, 2), Time(5_050 * MS));
     }
 }

@@ -35,6 +35,22 @@ fn a_worker_that_hangs_at_the_restart_is_killed_and_named_and_the_others_go_on()
 }
 
 #[test]
+fn workers_that_come_one_after_the_other_are_all_waited_for() {
+    let mut pointsman = Setup::new(4).start();
+    let workers = pointsman.worker_pids();
+    pointsman.crash();
+    workers.iter().for_each(|pid| assert!(proc::signal(*pid, Signal::SIGSTOP)));
+    pointsman.start_again();
+    // A machine that gives each its turn only now: together longer than one that hangs is waited for.
+    for pid in &workers {
+        std::thread::sleep(Duration::from_millis(400));
+        assert!(proc::signal(*pid, Signal::SIGCONT));
+    }
+    pointsman.wait_until_up();
+    assert_eq!(pointsman.worker_pids(), workers);
+}
+
+#[test]
 fn a_lie_during_the_restart_is_refused_and_nobody_else_notices() {
     let mut pointsman = Setup::new(2).start();
     let phone = Phone::new(pointsman.address().ip());
