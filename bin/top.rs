@@ -15,14 +15,14 @@ use crate::output::{Failure, print};
 /// The stats of a running dispatcher, once a second until `q` or Ctrl-C.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Heading and totals stay on the screen; the arrow keys, Page Up, Page Down, Home and End (or k, j, b, space, g, G) show the
-other workers. A narrow screen has fewer columns.")]
+Heading and totals stay on the screen; the arrow keys, Page Up, Page Down, Home and End (or k, j, b, space, g, G) show
+the other workers. A narrow screen has fewer columns.")]
 pub struct Flags {
     #[command(flatten)]
     ask: Ask,
 }
 
-/// To the upper left corner; then, behind each line and the last, clear the rest: the screen never flickers empty.
+/// To the upper left corner; then, after each line and the last, clear the rest: the screen never flickers empty.
 const HOME: &str = "\x1b[H";
 const CLEAR_LINE: &str = "\x1b[K";
 const CLEAR_BELOW: &str = "\x1b[J";
@@ -65,7 +65,11 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
 
 fn show(scroll: &mut Scroll, load: &Snapshot) -> Result<(), Failure> {
     let (rows, columns) = terminal::size().unwrap_or(USUAL);
-    let lines = scroll.lines(load, Size { rows: rows.into(), columns: columns.into() });
-    let end = format!("{CLEAR_LINE}\r\n");
-    print(&format!("{HOME}{}{CLEAR_LINE}{CLEAR_BELOW}", lines.join(&end)))
+    let size = Size { rows: rows.into(), columns: columns.into() };
+    // After a line as wide as the screen the cursor still stands on its last character: clearing would take that.
+    let is_full = |line: &str| line.chars().count() >= size.columns;
+    let cleared = |line: String| if is_full(&line) { line } else { line + CLEAR_LINE };
+    let lines: Vec<String> = scroll.lines(load, size).into_iter().map(cleared).collect();
+    let is_screen_full = lines.len() >= size.rows;
+    print(&format!("{HOME}{}{}", lines.join("\r\n"), if is_screen_full { "" } else { CLEAR_BELOW }))
 }

@@ -1,4 +1,5 @@
-//! The stats socket: mode 0600, one user (and a group that may read, where one is configured), bounded in connections, line length and patience.
+//! The stats socket: mode 0600, one user, and a group that may read where one is configured; bounded in connections, line
+//! length and patience.
 //!
 //! It knows no more of the dispatcher than a function from [`Command`] to [`Reply`]. A peer that speaks something else
 //! gets an error and is closed; the others do not notice.

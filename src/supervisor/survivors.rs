@@ -141,8 +141,7 @@ impl<'h> Gathering<'h> {
         if self.awaited.is_empty() {
             return Ok(());
         }
-        let names: Vec<String> = self.awaited.iter().map(WorkerId::to_string).collect();
-        info!("workers of an earlier dispatcher live and are awaited: {}", names.join(", "));
+        info!("workers of an earlier dispatcher live and are awaited: {}", names(&self.awaited));
         let waited = self.wait().await?;
         self.end_the_missing(waited).await;
         Ok(())
@@ -322,6 +321,17 @@ impl<'h> Gathering<'h> {
 
     fn holder(&self, slot: WorkerId) -> Option<Holder> {
         LockFile::holder(&worker_lock(self.home.path(), slot)).ok().flatten()
+    }
+}
+
+/// So many are named; of more there is only the number.
+const NAMED: usize = 16;
+
+fn names(workers: &BTreeSet<WorkerId>) -> String {
+    let named: Vec<String> = workers.iter().take(NAMED).map(WorkerId::to_string).collect();
+    match workers.len().saturating_sub(NAMED) {
+        0 => named.join(", "),
+        more => format!("{} and {more} more", named.join(", ")),
     }
 }
 
