@@ -1,6 +1,7 @@
 //! Programs that nobody here wrote, against the built executable. A peer that is not installed is an error: a test
 //! that skips itself shows nothing.
 
+mod nat;
 mod osmo;
 #[path = "../support/mod.rs"]
 mod support;
