@@ -1,7 +1,8 @@
 #!/bin/sh
 # All tests, in one command: unit, property, process and interop tests, then the examples in the documentation.
 # Installs what they need and this machine lacks: sipp, osmo-mgw, Osmocom's call agent library and a C compiler, tshark,
-# systemd, runc, nft, ip, and pjsua2 (a softphone, from PyPI, into target/). The tests of `system` boot a systemd and run a container in namespaces of their own, which takes root.
+# systemd, runc, nft, ip, and pjsua2 (a softphone, from PyPI, into target/). The tests of `system` boot a systemd and run a
+# container in namespaces of their own, which takes root.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -35,7 +36,6 @@ command -v gcc >/dev/null 2>&1 || need "gcc libc6-dev"
 command -v runc >/dev/null 2>&1 || need runc
 { command -v ss && command -v ip; } >/dev/null 2>&1 || need iproute2
 command -v ps >/dev/null 2>&1 || need procps
-
 command -v nft >/dev/null 2>&1 || need nftables
 command -v python3 >/dev/null 2>&1 || need python3
 python3 -m pip --version >/dev/null 2>&1 || need python3-pip
