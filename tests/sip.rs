@@ -486,6 +486,17 @@ fn a_verdict_stays_the_same_when_room_opens_and_its_ack_is_absorbed() {
 }
 
 #[test]
+fn a_cancel_does_not_succeed_because_another_copy_of_its_invite_was_refused() {
+    let mut rig = rig(1);
+    rig.report(0, Report { number: 1, units_used: 100, units_total: 100, ..Report::default() });
+    assert_eq!(status(rig.send(&invite("a").replace("z9hG4bK-", "z9hG4bK-2-"))), (503, Reason::Full));
+    rig.report(0, Report { number: 2, units_total: 100, ..Report::default() });
+    // The INVITE that it cancels is still on its way, and will be answered (RFC 3261 §9.2: 481).
+    assert_eq!(status(rig.send(&same(&invite("a"), "CANCEL"))), (481, Reason::UnknownCancel));
+    assert_eq!(rig.send(&invite("a")).reason, Reason::Selected);
+}
+
+#[test]
 fn the_next_attempt_of_a_proxy_that_hunts_is_selected_once_the_refusal_is_acknowledged() {
     let mut rig = rig_with(4, Rules { policy: Policy::RoundRobin, ..rules() }, 1000);
     let sized = with_header(&invite("a"), "X-Session-Size: 5");

@@ -219,10 +219,12 @@ impl Table {
         self.newest(call).map(|index| self.id(index))
     }
 
-    /// The newest INVITE of (Call-ID, From-tag) with this CSeq number.
+    /// The newest INVITE of (Call-ID, From-tag) with this CSeq number that a worker has or has answered. One that the
+    /// dispatcher has refused, or whose refusal has been acknowledged, is found by its branch alone.
     pub fn invite_of(&self, call: Fingerprint, cseq: u32) -> Option<EntryId> {
+        let with_worker = |entry: &Entry| matches!(entry.state, State::Pending | State::Answered);
         let mut entries = self.of_call(call);
-        entries.find(|(_, entry)| entry.is_invite && entry.cseq == cseq).map(|(id, _)| id)
+        entries.find(|(_, entry)| entry.is_invite && entry.cseq == cseq && with_worker(entry)).map(|(id, _)| id)
     }
 
     /// The transactions of (Call-ID, From-tag), newest first, sixteen at most: nobody makes a lookup long by sending many.
