@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, UdpSocket};
 
 use crate::support::DEADLINE;
-use crate::support::phone::{Phone, Request};
+use crate::support::phone::{Dialog, Phone, Request};
 use crate::support::pointsman::Setup;
 
 fn rtp(sequence: u16, payload: &[u8]) -> Vec<u8> {
@@ -85,4 +85,18 @@ fn an_offer_without_a_codec_in_common_gets_488() {
             .replace("rtpmap:8 PCMA", "rtpmap:99 G728")
     });
     assert_eq!(phone.transact(&invite, pointsman.address()).status(), 488);
+}
+
+#[test]
+fn a_caller_that_insists_on_ringing_hears_it_before_the_answer() {
+    let pointsman = Setup::new(1).with(["--ring-first", "0.0.0.0/0,::/0"]).start();
+    let phone = Phone::new(pointsman.address().ip());
+    let invite = phone.invite(pointsman.address(), None);
+    phone.send(&invite, pointsman.address());
+    let first = phone.expect("a response to the call", |reply| reply.answers(&invite) && reply.status() > 100);
+    assert_eq!(first.status(), 180, "{}", first.text);
+    let dialog = Dialog::new(&invite, phone.final_response(&invite));
+    phone.send(&dialog.ack(), dialog.target);
+    assert_eq!((dialog.answer.status(), dialog.answer.to_tag()), (200, first.to_tag()));
+    assert_eq!(phone.transact(&dialog.request("BYE", 1), dialog.target).status(), 200);
 }

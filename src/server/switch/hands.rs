@@ -44,6 +44,10 @@ impl<C: Channel> Hands<C> {
         match (decision.target, message) {
             (Target::Worker(handoff), Some(message)) => return self.hand_over(dispatch, &handoff, message, arrival),
             (Target::Answer(answer), Some(message)) => {
+                if let Some(fault) = answer.fault {
+                    let call_id = String::from_utf8_lossy(message.call_id());
+                    debug!(source = %arrival.source, ?call_id, %fault, "a request that cannot be worked with");
+                }
                 self.answers.write(owner, &answer, dispatch.allow(), message, arrival);
             }
             // A pong goes only over streams (RFC 5626 §4.4.1); on UDP the keepalive needs no answer.
