@@ -148,6 +148,7 @@ impl Front {
                     Record::Answered(seqs) => self.answered.extend(seqs.iter()),
                     Record::Refuse { seq, reason } => self.refused.push((seq, reason)),
                     Record::Report(report) => self.reports.push(report),
+                    Record::Outcome(_) => {}
                     record => other(&record),
                 }
             }
