@@ -1215,10 +1215,35 @@ fn what_belongs_to_a_call_is_never_rated() {
         assert_eq!(rig.send(&same(&invite("a"), "CANCEL")).reason, Reason::Cancel);
         assert_eq!(rig.send(&in_dialog("a", "BYE", &tag)).reason, Reason::ToTag);
     }
-    let again = invite("a").replace("z9hG4bK-", "z9hG4bK-2-").replace("CSeq: 1", "CSeq: 2");
-    assert_eq!(rig.send(&again).reason, Reason::Again, "with credentials");
     rig.now = rig.now + Duration::from_secs(61);
     assert_eq!(rig.send(&invite("b")).reason, Reason::Selected);
+}
+
+#[test]
+fn whatever_begins_something_is_rated_whoever_it_names() {
+    let mut rig = rig_with(1, access(&[("0.0.0.0", 0, limit(1, 1, 60_000))]), 1000);
+    let token = rig.token(0, 1);
+    rig.send(&invite("a"));
+    let next = |number: u32| invite("a").replace("z9hG4bK-", &format!("z9hG4bK-{number}-"));
+    let named = [
+        with_header(&invite("b"), &format!("{EXTENSION}: {token}")),
+        invite("c").replace("sip:ivr@ms", &format!("sip:{token}@ms")),
+        invite("d").replace(" SIP/2.0\r\nVia", &format!(";pm={token} SIP/2.0\r\nVia")),
+        with_header(&invite("e"), &format!("Route: <sip:{token}@198.51.100.1;lr>")),
+        with_header(&invite("f"), &format!("Authorization: Digest username=\"a\", nonce=\"{token}x\"")),
+        with_header(&invite("g"), &format!("Target-Dialog: x;local-tag=l;remote-tag={token}-y")),
+        with_header(&invite("h"), &format!("Replaces: x;to-tag={token}-y;from-tag=z")),
+        with_header(&invite("i"), "Replaces: x;to-tag=pm0000000000000000-y;from-tag=z"),
+        with_header(&same(&invite("j"), "PUBLISH"), &format!("SIP-If-Match: {token}x")),
+        next(2),
+        next(3).replace("CSeq: 1", "CSeq: 2"),
+    ];
+    for text in &named {
+        assert_eq!(rig.send(text), dropped(Reason::Banned), "{text}");
+    }
+    rig.now = rig.now + Duration::from_secs(61);
+    assert_eq!(rig.send(&named[0]).reason, Reason::Extension, "the token chooses the worker");
+    assert_eq!(rig.send(&named[1]), dropped(Reason::Banned));
 }
 
 #[test]

@@ -182,14 +182,12 @@ impl Dispatch {
         if let Some((id, entry)) = self.entry_of(summary.name) {
             return self.retransmitted(command, summary, (id, &entry), &meant, now);
         }
+        // A token in the endpoint's name chooses the worker and grants nothing.
+        if let Some(refusal) = self.turn_away_mgcp(summary.sender, summary.transaction, now) {
+            return refusal;
+        }
         match meant {
             Meant::Worker(worker, reason) => {
-                // A token proves that its sender has spoken with the worker; a port or a label is easily guessed.
-                if reason == Reason::EndpointDomain
-                    && let Some(refusal) = self.turn_away_mgcp(summary.sender, summary.transaction, now)
-                {
-                    return refusal;
-                }
                 let size = self.mgcp_size(command, summary);
                 // The call is where it is; a name that leads elsewhere does not move it.
                 let is_elsewhere =
@@ -201,9 +199,6 @@ impl Dispatch {
             }
             Meant::Gone(code) => returned(code, summary.transaction, Reason::WorkerGone),
             Meant::Nobody => {
-                if let Some(refusal) = self.turn_away_mgcp(summary.sender, summary.transaction, now) {
-                    return refusal;
-                }
                 if summary.leaves_choice() {
                     return self.begin_mgcp(command, summary, now);
                 }

@@ -205,28 +205,23 @@ impl Dispatch {
         {
             return self.retransmission(message, summary, arrival, (id, &entry), now);
         }
+        // A token, a nonce or a call that is known chooses the worker and grants nothing: whoever has made one call could
+        // begin any number with them.
+        if let Some(refusal) = self.turn_away(summary, now) {
+            return refusal;
+        }
         if let Err(fault) = message.check_read(&summary.read) {
-            let status = fault.status().unwrap_or(400);
-            return self.turn_away(summary, now).unwrap_or_else(|| self.answer_fault(summary, status, fault));
+            return self.answer_fault(summary, fault.status().unwrap_or(400), fault);
         }
         match summary.method {
-            Method::Other(_) => {
-                let refusal = self.turn_away(summary, now);
-                return refusal.unwrap_or_else(|| self.refuse_method(summary, 501, Reason::UnknownMethod));
-            }
+            Method::Other(_) => return self.refuse_method(summary, 501, Reason::UnknownMethod),
             Method::Bye | Method::Prack | Method::Update => {
-                return self.answer_stranger(summary, 481, Reason::UnknownDialog, now);
+                return self.answer(summary, 481, Reason::UnknownDialog);
             }
             _ => {}
         }
         match self.echoed(message, summary, arrival) {
             Echoed::Worker(worker, reason) => {
-                // A token proves that its sender has spoken with the worker; an address is easily guessed.
-                if reason == Reason::WorkerAddress
-                    && let Some(refusal) = self.turn_away(summary, now)
-                {
-                    return refusal;
-                }
                 let size = self.size(message, summary, arrival);
                 let placement = Placement { worker, reason, size, follows: true, group: None };
                 return self.place(summary, arrival, placement, now);
@@ -246,9 +241,6 @@ impl Dispatch {
         if let Some(entry) = known {
             let placement = self.place_known(message, summary, arrival, &entry);
             return self.place(summary, arrival, placement, now);
-        }
-        if let Some(refusal) = self.turn_away(summary, now) {
-            return refusal;
         }
         match summary.method {
             Method::Invite => {}

@@ -1,4 +1,5 @@
 //! The operator's access rules at this worker's own ports: what comes past the dispatcher is held against the same ones.
+//! So is what the dispatcher hands on without counting it, because it names this worker, and that belongs to nothing here.
 //!
 //! Whatever a rule turns away is dropped here: a caller who means well has its 503 from the dispatcher, and has no
 //! business at a worker's port before it has a call there.
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use crate::dispatch::access::{Access, Admission};
 use crate::dispatch::fingerprint::Printer;
-use crate::handoff::frame::AccessRule;
+use crate::handoff::frame::{AccessRule, Envelope};
 use crate::ids::TokenKey;
 use crate::time::Time;
 
@@ -40,6 +41,12 @@ impl Screen {
         self.access.denies(address)
     }
 
+    /// Whether a message that the dispatcher has handed over is let in. It has counted what it placed, which has a size;
+    /// what follows something of this worker by its own word has none.
+    pub(super) fn lets_in_from_link(&mut self, envelope: &Envelope, now: Time, begins: impl FnOnce() -> bool) -> bool {
+        envelope.size > 0 || self.lets_in(envelope.source.ip(), now, begins)
+    }
+
     /// Whether a message is let in. `begins`: whether it belongs to no call and no transaction that is known; asked only
     /// where there is a limit to what its source may begin.
     pub(super) fn lets_in(&mut self, address: IpAddr, now: Time, begins: impl FnOnce() -> bool) -> bool {
@@ -65,6 +72,19 @@ impl Screen {
 mod tests {
     use super::*;
     use crate::handoff::frame::AccessAction;
+
+    #[test]
+    fn what_the_dispatcher_has_counted_is_not_counted_again_and_what_only_says_that_it_follows_is() {
+        let limit = AccessAction::Limit { rate: 1, burst: 1, ban_ms: 0 };
+        let rule = AccessRule { network: "0.0.0.0".parse().unwrap(), prefix: 0, action: limit };
+        let mut screen = Screen::new(&[rule], &TokenKey::new([1; 32]));
+        let mut come = |size, begins| {
+            let envelope = Envelope { size, follows: true, ..Envelope::plain(1) };
+            screen.lets_in_from_link(&envelope, Time(1), || begins)
+        };
+        assert_eq!([come(1, true), come(1, true), come(0, false)], [true; 3]);
+        assert_eq!([come(0, true), come(0, true), come(0, false), come(1, true)], [true, false, true, true]);
+    }
 
     #[test]
     fn only_what_begins_something_is_held_against_a_limit_and_nothing_comes_from_who_is_denied() {

@@ -61,7 +61,7 @@ impl Tie {
     }
 
     /// Reads a frame of lane `number`; `None` when there is none for now. `on_message` gets what was handed over, in the
-    /// worker's numbers, and says whether anybody can read it.
+    /// worker's numbers, and says whether it has been taken: what it has not, nobody answers.
     pub(super) fn read(
         &mut self,
         number: usize,
@@ -89,7 +89,7 @@ impl Tie {
                 envelope.listener = self.listeners.number(envelope.listener);
                 envelope.conn = numbers.conn(number, envelope.conn);
                 if !on_message(&envelope, message.payload) {
-                    // The dispatcher answers what nobody can read; this came through by mistake.
+                    // Nobody can read it, which the dispatcher sees itself, or the access rules keep it out.
                     unread.push(message.envelope.seq);
                 }
             }

@@ -108,7 +108,7 @@ fn what_cannot_be_asked_of_everyone_is_asked_of_nobody() {
 }
 
 #[test]
-fn the_rate_of_a_source_holds_for_connections_at_a_port_that_it_has_guessed() {
+fn the_rate_of_a_source_holds_for_connections_at_whatever_worker_it_names() {
     let limit = AccessRule {
         network: "203.0.113.0".parse().unwrap(),
         prefix: 24,
@@ -120,6 +120,11 @@ fn the_rate_of_a_source_holds_for_connections_at_a_port_that_it_has_guessed() {
     assert_eq!(given(rig.send(&at(2, "w1.ms.example.net"))).1, Reason::EndpointDomain);
     assert_eq!(answer(rig.send(&at(3, "x:2430"))), (409, Reason::OverRate));
     assert_eq!(given(rig.send(&at(1, "x:2430"))).1, Reason::Retransmission);
+    let with_token = command("CRCX", 4, &format!("ann/{}/$@ms.example.net", rig.token(1, 1)), "C: 4\n");
+    assert_eq!(answer(rig.send(&with_token)), (409, Reason::OverRate), "a token grants nothing");
+    rig.pass(Duration::from_secs(1));
+    let (worker, reason, _) = given(rig.send(&with_token));
+    assert_eq!((worker, reason), (1, Reason::Endpoint));
 }
 
 #[test]

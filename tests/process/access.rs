@@ -2,10 +2,11 @@
 
 use std::io::Read;
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
 
-use crate::support::phone::Phone;
+use crate::support::phone::{Phone, Request};
 use crate::support::pointsman::{Pointsman, Setup};
 use crate::support::{DEADLINE, own_address, wait_for};
 
@@ -73,7 +74,7 @@ fn a_reload_denies_a_source_everywhere_and_lets_it_in_again_and_no_call_is_touch
     let options = bad.request("OPTIONS", worker);
     let reply = wait_for("the worker to let it in", DEADLINE, || {
         bad.send(&options, worker);
-        bad.receive(std::time::Duration::from_millis(100))
+        bad.receive(Duration::from_millis(100))
     });
     assert!(reply.answers(&options), "{}", reply.text);
     bad.call(&bad.invite(target, None), target);
@@ -101,6 +102,48 @@ fn a_rate_counts_what_begins_something_and_not_what_belongs_to_a_call() {
         greedy.send(&greedy.request("OPTIONS", worker), worker);
     }
     ruled.wait_for_worker_to_say(DROPPED);
+}
+
+#[test]
+fn who_has_made_one_call_begins_no_more_by_its_workers_token_than_anybody() {
+    let ruled = Ruled::start("access = [{ action = \"limit\", rate = 1, burst = 20, ban = \"1h\" }]");
+    let phone = Phone::new(own_address().into());
+    let target = ruled.pointsman.address();
+    let call = phone.call(&phone.invite(target, None), target);
+    let token = call.answer.to_tag().split('-').next().unwrap().to_owned();
+    for _ in 0..60 {
+        phone.send(&phone.invite(target, None), target);
+    }
+    wait_for("a ban", DEADLINE, || (ruled.count("dropped", "banned") > 0).then_some(()));
+    let begun = ruled.count("handed_over", "selected");
+    for number in 0..100 {
+        let invite = phone.invite(target, None);
+        let named = match number % 4 {
+            0 => invite.with("X-Pointsman-Worker", token.clone()),
+            1 => Request { uri: format!("sip:{token}@{target}"), ..invite },
+            2 => Request { uri: format!("sip:service@{target};pm={token}"), ..invite },
+            _ => invite.with("Target-Dialog", format!("x;local-tag=l;remote-tag={token}-y")),
+        };
+        phone.send(&named, target);
+    }
+    wait_for("all of them to be dropped", DEADLINE, || (ruled.count("dropped", "banned") >= 100).then_some(()));
+    assert_eq!(ruled.count("handed_over", "selected"), begun);
+    for reason in ["extension", "request-uri", "target-dialog"] {
+        assert_eq!(ruled.count("handed_over", reason), 0, "{reason}");
+    }
+    // Dialogs that never were, in another source's name: the worker answers as many as the rate lets it.
+    let other = Phone::new(own_address().into());
+    let mut answered = 0;
+    for number in 0..200 {
+        let to_tag = Some(format!("{token}-none{number}"));
+        other.send(&Request { to_tag, ..other.request("BYE", target) }, target);
+    }
+    while other.receive(Duration::from_secs(2)).is_some() {
+        answered += 1;
+    }
+    assert!((1..60).contains(&answered), "{answered} of 200");
+    ruled.wait_for_worker_to_say(DROPPED);
+    assert_eq!(phone.transact(&call.request("BYE", 1), target).status(), 200, "what belongs to its call goes through");
 }
 
 #[test]

@@ -19,12 +19,22 @@ impl<A: Application> Worker<A> {
     pub(super) fn on_link(&mut self, number: usize) -> bool {
         for _ in 0..TURNS {
             let now = clock::now();
-            let Worker { tie, uas, mgcp: gateway, media, scanner, holdings, .. } = self;
+            let Worker { tie, uas, mgcp: gateway, media, scanner, holdings, screen, .. } = self;
             let heard = tie.read(number, now, |envelope, payload| {
                 let mut arrival = Arrival::handed_over(envelope);
                 if envelope.transport == Transport::Mgcp {
+                    let parsed = mgcp::parse(payload);
+                    let begins = || match &parsed {
+                        Ok(mgcp::Message::Command(command)) => gateway.gateway.begins(command, &arrival),
+                        Ok(mgcp::Message::Response(_)) | Err(_) => false,
+                    };
+                    // A command for everyone has been counted, and the dispatcher waits for the answer.
+                    let is_for_everyone = envelope.conn.0 != 0;
+                    if !is_for_everyone && !screen.lets_in_from_link(envelope, now, begins) {
+                        return false;
+                    }
                     gateway.share(uas);
-                    match mgcp::parse(payload) {
+                    match parsed {
                         Ok(msg) => {
                             holdings.on_mgcp(&msg, &arrival, now);
                             gateway.on_message(&msg, &arrival, media, now);
@@ -35,6 +45,9 @@ impl<A: Application> Worker<A> {
                     return true;
                 }
                 let Ok(msg) = scanner.scan(payload) else { return false };
+                if !screen.lets_in_from_link(envelope, now, || uas.begins(&msg)) {
+                    return false;
+                }
                 holdings.on_message(&msg, envelope.seq, now);
                 if arrival.size == 0 && msg.method() == Some(Method::Invite) {
                     // It follows something of ours (its conference, its first try without credentials), so that nobody
