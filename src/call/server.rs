@@ -171,6 +171,11 @@ impl Seqs {
     pub(super) const fn is_empty(&self) -> bool {
         self.first.is_none()
     }
+
+    /// The number of the copy that came first.
+    pub(super) const fn first(&self) -> Option<Seq> {
+        self.first
+    }
 }
 
 impl Server {

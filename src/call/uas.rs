@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::HashTable;
@@ -21,7 +22,7 @@ use crate::call::server::{NEVER, Server, ServerKey, State};
 use crate::call::slab::{Handle, Slab};
 use crate::call::standalone::may_stand_alone;
 use crate::handoff::frame::{RefuseReason, Transport};
-use crate::ids::{decode, encode};
+use crate::ids::{Seq, decode, encode};
 use crate::time::{Time, Wheel};
 use crate::wire::sip::{Message, Method, Scanner};
 
@@ -261,6 +262,12 @@ impl Uas {
                 server.follows = true;
             }
         }
+    }
+
+    /// The initial INVITEs that were handed over and have no final response yet, by the number of their first copy.
+    pub fn unanswered(&self) -> impl Iterator<Item = (Seq, Arc<[u8]>)> {
+        let undecided = self.calls.keys().filter_map(|key| self.servers.get(self.undecided(key)?));
+        undecided.filter_map(|server| Some((server.seqs.first()?, server.kept.request()?.clone())))
     }
 
     /// A new dispatcher has other well-known sockets. The numbers of those that were there stay the same.

@@ -283,6 +283,17 @@ pub struct Brought {
     pub transactions: Vec<Transaction>,
     /// Conferences: since when, and their names.
     pub conferences: Vec<(Time, Box<[u8]>)>,
+    /// Messages that it has not answered.
+    pub messages: Vec<Unanswered>,
+}
+
+/// A message that a worker has not answered, as it was handed over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unanswered {
+    /// How it came.
+    pub envelope: Envelope,
+    /// The message, byte for byte as it was received.
+    pub payload: Box<[u8]>,
 }
 
 /// What the operator wants of a worker.

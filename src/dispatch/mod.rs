@@ -54,6 +54,7 @@ use reason::Reason;
 use rules::Rules;
 use select::Selector;
 use table::{NewEntry, State, Table};
+use transaction::Names;
 
 /// What a lane's decision starts with.
 #[derive(Clone, Debug)]
@@ -275,6 +276,15 @@ impl Dispatch {
         for (opened, name) in &brought.conferences {
             self.on_group_open(worker, name, *opened, now);
         }
+    }
+
+    /// The transaction of a message that a worker came back with and has not answered: its name, and its entry while it
+    /// waits for that worker.
+    pub fn brought(&self, worker: WorkerId, message: &Message<'_>) -> Option<([u8; 16], decision::EntryId)> {
+        let branch = Names::opened_by(message, &self.printer)?.branch;
+        let id = self.table.by_branch(Fingerprint::from_bytes(branch))?;
+        let waits = |entry: &&table::Entry| entry.worker == worker && entry.state == State::Pending;
+        self.table.get(id).filter(waits).map(|_| (branch, id))
     }
 
     /// The final response to a transaction that a worker came back with has left.

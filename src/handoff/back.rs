@@ -143,6 +143,7 @@ impl Back {
                 Record::GroupClosed { .. } => return Err(BackError::Unexpected("GroupClosed")),
                 Record::Pong(_) => return Err(BackError::Unexpected("Pong")),
                 Record::Outcome(_) => return Err(BackError::Unexpected("Outcome")),
+                Record::Unanswered(_) => return Err(BackError::Unexpected("Unanswered")),
                 Record::Takeover(_) => return Err(BackError::Unexpected("Takeover")),
             }
         }

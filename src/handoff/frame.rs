@@ -47,15 +47,19 @@
 //! | 74 | `Pong` | worker | u64 number | – |
 //! | 75 | `Holding` | worker | u16 bytes an entry, 6 reserved | entries, see [`Transaction`] |
 //! | 76 | `Outcome` | worker | u64 sequence, u16 status, 6 reserved | UTF-8: why, where there is something to say |
+//! | 77 | `Unanswered` | worker | as [`Message`] | a message that it has not answered, as an earlier dispatcher received it |
 //! | 128 | [`Takeover`] | both dispatchers | – | JSON; descriptors ride beside it |
 //!
 //! # Coming back
 //!
 //! A worker in a slot outlives its dispatcher. It links to the next one with a `Hello` that names slot, incarnation and
 //! secret, says how much it has, and brings its sockets beside the frame, in the order of `sockets`. Behind it follow as
-//! many `Holding` entries and `GroupOpen` records as the `Hello` says; only then comes the `Welcome`, with the same
-//! incarnation and token. Sequence numbers begin at 1 again; those of the earlier link mean nothing any more, so what
-//! the worker has read there and not answered is named by its transaction.
+//! many `Holding` entries, `GroupOpen` and `Unanswered` records as the `Hello` says; only then comes the `Welcome`, with
+//! the same incarnation and token. Sequence numbers begin at 1 again; those of the earlier link mean nothing any more, so
+//! what the worker has read there and not answered is named by its transaction.
+//!
+//! An `Unanswered` INVITE exists twice again: the dispatcher keeps it until the transaction's `Release`, and if the worker
+//! dies before that, the next worker gets it. Its listener is the worker's number of the one that `sockets` names.
 
 pub mod mgcp;
 pub mod takeover;
@@ -131,6 +135,8 @@ pub struct Hello {
     pub transactions: u32,
     /// Conferences that follow in `GroupOpen` records.
     pub conferences: u32,
+    /// Messages that follow in `Unanswered` records.
+    pub messages: u32,
 }
 
 impl Default for Hello {
@@ -154,6 +160,7 @@ impl Default for Hello {
             draining: false,
             transactions: 0,
             conferences: 0,
+            messages: 0,
         }
     }
 }
@@ -559,6 +566,7 @@ pub enum Record<'a> {
     GroupClosed { name: &'a [u8] },
     Pong(u64),
     Outcome(Outcome<'a>),
+    Unanswered(Message<'a>),
     Takeover(Takeover),
 }
 
@@ -857,6 +865,10 @@ fn read_record<'a>(kind: u8, fixed: &'a [u8], body: &'a [u8]) -> Result<Option<R
             };
             Record::Outcome(Outcome { seq: Seq(u64_at(fixed, 0)), status: u16_at(fixed, 8), why })
         }
+        77 => {
+            need(MESSAGE_FIXED)?;
+            Record::Unanswered(Message { envelope: read_envelope(fixed)?, payload: body })
+        }
         128 => Record::Takeover(serde_json::from_slice(body).map_err(json_error)?),
         _ => return Ok(None),
     };
@@ -1054,6 +1066,11 @@ impl FrameBuilder {
                 put_u64(&mut fixed, 0, outcome.seq.0);
                 fixed[8..10].copy_from_slice(&outcome.status.to_le_bytes());
                 self.push_record(76, &fixed, outcome.why.as_bytes());
+            }
+            Record::Unanswered(message) => {
+                let begin = self.bytes.len();
+                self.push(&Record::Message(*message));
+                self.bytes[begin] = 77;
             }
         }
     }

@@ -305,7 +305,7 @@ impl Front {
                 Record::Hello(hello) => sink(FrontEvent::Hello(hello)),
                 Record::Release(branches) => branches.iter().for_each(|branch| sink(FrontEvent::Released { branch })),
                 // Said before the welcome, and then once; later it means nothing.
-                Record::Holding(_) => self.stats.faults += 1,
+                Record::Holding(_) | Record::Unanswered(_) => self.stats.faults += 1,
                 Record::GroupOpen { opened, name } => sink(FrontEvent::GroupOpen { opened, name }),
                 Record::GroupClosed { name } => sink(FrontEvent::GroupClosed { name }),
                 Record::Reply { conn, bytes } => sink(FrontEvent::Reply { conn, bytes }),

@@ -8,6 +8,7 @@
 mod answers;
 pub mod door;
 mod early;
+mod handed_back;
 mod lane;
 pub mod link_socket;
 pub mod links;

@@ -20,6 +20,7 @@ use hashbrown::HashMap;
 use super::answers::Answers;
 use super::door::Owner;
 use super::early::Early;
+use super::handed_back::HandedBack;
 use super::links::{Channel, Links};
 use super::parcel::Parcel;
 use super::repeats::Repeats;
@@ -58,6 +59,8 @@ pub struct Switch<C> {
     returned: VecDeque<Back>,
     /// Those of them that may have been the death of their worker.
     suspects: Suspects<Back>,
+    /// What workers of an earlier dispatcher have not answered.
+    handed_back: HandedBack,
     owners: Owners,
     /// What other lanes are to decide about, by lane.
     parcels: Vec<Parcel>,
@@ -113,6 +116,7 @@ impl<C: Channel> Switch<C> {
             refused: [0; RefuseReason::ALL.len()],
             returned: VecDeque::new(),
             suspects: Suspects::new(),
+            handed_back: HandedBack::default(),
             untold: Vec::new(),
             chains: Chains::new(),
             resumed: VecDeque::new(),
@@ -203,6 +207,7 @@ impl<C: Channel> Switch<C> {
     pub fn on_link_back(&mut self, worker: WorkerId, channel: C, joined: &Joined, brought: &Brought, now: Time) {
         self.begin_link(worker, channel, joined);
         self.dispatch.on_worker_back(worker, joined, brought, now);
+        self.take_back(worker, &brought.messages, now);
     }
 
     fn begin_link(&mut self, worker: WorkerId, channel: C, joined: &Joined) {
@@ -242,7 +247,7 @@ impl<C: Channel> Switch<C> {
             Err(error) => return LinkRead::Over(Parting::Lost, error.to_string()),
         };
         self.hands.links.on_event(worker, true, false);
-        let Switch { hands, dispatch, frame, returned, refused, resumed, .. } = self;
+        let Switch { hands, dispatch, frame, returned, refused, resumed, handed_back, .. } = self;
         let Some(link) = hands.links.get_mut(worker) else { return LinkRead::Nothing };
         let mut goodbye = None;
         let read = link.front.on_frame(&frame[..length], &mut |event| match event {
@@ -260,7 +265,10 @@ impl<C: Channel> Switch<C> {
                 returned.push_back(Back { message, from: worker, cause: Cause::Refused(reason) });
             }
             FrontEvent::Report(report) => dispatch.on_report(worker, &report, now),
-            FrontEvent::Released { branch } => dispatch.on_released(worker, branch, now),
+            FrontEvent::Released { branch } => {
+                dispatch.on_released(worker, branch, now);
+                handed_back.on_released(worker, branch);
+            }
             FrontEvent::GroupOpen { name, opened } => dispatch.on_group_open(worker, name, opened, now),
             FrontEvent::GroupClosed { name } => dispatch.on_group_closed(worker, name),
             FrontEvent::Goodbye(reason) => goodbye = Some(reason.to_owned()),
@@ -292,7 +300,7 @@ impl<C: Channel> Switch<C> {
         self.dispatch.on_worker_down(worker, now);
         self.fit_pool();
         self.suspects.on_link_lost(worker);
-        for message in front.into_orphans() {
+        for message in self.handed_back.on_link_lost(worker).into_iter().chain(front.into_orphans()) {
             // What never left cannot have been the death of it. What was there at two deaths has its answer now.
             let is_suspect = message.sent && message.note.deaths == 0 && message.note.entry.is_some();
             let back = Back { message, from: worker, cause: Cause::Died };

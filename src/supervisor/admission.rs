@@ -15,6 +15,8 @@ const CAPACITY_LIMIT: u32 = 1_000_000_000;
 const TRANSACTIONS: u32 = 1 << 20;
 /// Conferences that a dispatcher remembers.
 const CONFERENCES: u32 = 1 << 16;
+/// Messages that a worker hands back unanswered: more than fit into what it hands back at most.
+const MESSAGES: u32 = 1 << 16;
 
 /// How a worker came to its link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,6 +140,7 @@ pub fn check_counts(hello: &Hello) -> Result<(), Refusal> {
         ("sessions", hello.sessions, hello.units_used),
         ("transactions", hello.transactions, TRANSACTIONS),
         ("conferences", hello.conferences, CONFERENCES),
+        ("messages", hello.messages, MESSAGES),
     ];
     match limits.into_iter().find(|(_, count, limit)| count > limit) {
         Some((what, count, _)) => Err(Refusal::Count { what, count }),

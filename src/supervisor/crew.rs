@@ -583,7 +583,8 @@ impl Crew {
     }
 
     /// A worker of an earlier dispatcher goes on under this one.
-    fn resume(&mut self, survivor: Survivor, now: Time) {
+    fn resume(&mut self, mut survivor: Survivor, now: Time) {
+        survivor.renumber(&self.listeners.addresses());
         let Survivor { resumed, link, process, hello, mut brought, sockets: _ } = survivor;
         let Resumed { worker, incarnation, key } = resumed;
         let pid = process.pid();

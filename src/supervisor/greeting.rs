@@ -8,9 +8,10 @@ use tokio::io::unix::AsyncFd;
 use tokio::time::timeout;
 
 use super::admission::{self, Refusal};
+use crate::dispatch::decision::Unanswered;
 use crate::handoff::frame::takeover::Ask;
 use crate::handoff::frame::{
-    FRAME_HARD_LIMIT, Frame, FrameBuilder, FrameError, Hello, Record, Takeover, Transaction, Welcome,
+    FRAME_HARD_LIMIT, Frame, FrameBuilder, FrameError, Hello, Message, Record, Takeover, Transaction, Welcome,
 };
 use crate::net::unix::SeqPacket;
 use crate::net::watch;
@@ -95,6 +96,8 @@ pub struct Account {
     pub transactions: Vec<Transaction>,
     /// The conferences behind it: since when, and their names.
     pub conferences: Vec<(Time, Box<[u8]>)>,
+    /// The messages behind it that it has not answered.
+    pub messages: Vec<Unanswered>,
 }
 
 /// Waits for a `Hello` on `link`, and for all that it announces, at most `within`.
@@ -129,12 +132,15 @@ async fn read_account(link: &AsyncFd<SeqPacket>) -> Result<Account, NoHello> {
             match (record?, &mut account) {
                 (Record::Hello(hello), None) => {
                     admission::check_counts(&hello)?;
-                    let (transactions, conferences) = (Vec::new(), Vec::new());
+                    let (transactions, conferences, messages) = (Vec::new(), Vec::new(), Vec::new());
                     let descriptors = std::mem::take(&mut descriptors);
-                    account = Some(Account { hello, descriptors, transactions, conferences });
+                    account = Some(Account { hello, descriptors, transactions, conferences, messages });
                 }
                 (Record::Holding(held), Some(account)) => account.transactions.extend(held.iter()),
                 (Record::GroupOpen { opened, name }, Some(account)) => account.conferences.push((opened, name.into())),
+                (Record::Unanswered(Message { envelope, payload }), Some(account)) => {
+                    account.messages.push(Unanswered { envelope, payload: payload.into() });
+                }
                 _ => return Err(NoHello::Other),
             }
         }
@@ -149,6 +155,7 @@ impl Account {
     fn is_complete(&self) -> bool {
         self.transactions.len() >= self.hello.transactions as usize
             && self.conferences.len() >= self.hello.conferences as usize
+            && self.messages.len() >= self.hello.messages as usize
     }
 }
 

@@ -9,6 +9,7 @@ mod patience;
 
 use std::collections::BTreeSet;
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -23,9 +24,9 @@ use super::child;
 use super::greeting::{self, Account, NoHello};
 use super::sockets::{Returned, SlotSockets};
 use crate::admin::run_dir::{RunDir, RunDirError, own_uid, worker_lock};
-use crate::dispatch::decision::Brought;
-use crate::handoff::frame::Hello;
-use crate::ids::{TokenKey, WorkerId};
+use crate::dispatch::decision::{Brought, Unanswered};
+use crate::handoff::frame::{Hello, PassedSocket, SocketRole};
+use crate::ids::{ListenerId, TokenKey, WorkerId};
 use crate::net::process::{Holder, LockFile, Process};
 use crate::net::unix::{SeqListener, SeqPacket};
 use crate::net::{clock, udp, watch};
@@ -60,6 +61,22 @@ pub struct Survivor {
     pub brought: Brought,
     /// Its slot's sockets.
     pub sockets: SlotSockets,
+}
+
+impl Survivor {
+    /// Gives the messages that it has brought the numbers of the well-known sockets that they came to, which are
+    /// `listeners` now; of one that is given up, the first.
+    pub fn renumber(&mut self, listeners: &[SocketAddr]) {
+        let Survivor { hello, brought, .. } = self;
+        for Unanswered { envelope, .. } in &mut brought.messages {
+            let is_its = |socket: &&PassedSocket| {
+                socket.role == SocketRole::Listener && socket.listener == Some(envelope.listener.0)
+            };
+            let address = hello.sockets.iter().find(is_its).map(|socket| socket.address);
+            let number = listeners.iter().position(|listener| Some(*listener) == address);
+            envelope.listener = ListenerId(number.unwrap_or_default() as u16);
+        }
+    }
 }
 
 /// All that came back.
@@ -269,7 +286,7 @@ impl<'h> Gathering<'h> {
         link: &SeqPacket,
         account: Account,
     ) -> Result<(Resumed, Process, Returned, Hello, Brought), String> {
-        let Account { hello, descriptors, transactions, conferences } = account;
+        let Account { hello, descriptors, transactions, conferences, messages } = account;
         let holder = admission::claimed(&hello).and_then(|slot| self.holder(slot)).and_then(|holder| holder.pid);
         let evidence = Evidence {
             peer: link.peer().ok().and_then(|peer| peer.pid),
@@ -290,6 +307,7 @@ impl<'h> Gathering<'h> {
             draining: hello.draining,
             transactions,
             conferences,
+            messages,
         };
         Ok((resumed, process, returned, hello, brought))
     }

@@ -3,9 +3,12 @@
 
 use std::io::{self, IoSlice};
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::handoff::frame::{Frame, FrameBuilder, HOLDING_AT_ONCE, Hello, Record, Transaction, Welcome};
+use crate::handoff::frame::{
+    Envelope, Frame, FrameBuilder, HOLDING_AT_ONCE, Hello, Message, Record, Transaction, Welcome,
+};
 use crate::time::Time;
 use crate::worker::link::{LinkEnd, Received};
 
@@ -15,13 +18,21 @@ const WELCOME_WITHIN: Duration = Duration::from_secs(60);
 /// A conference: since when it is open, and its name.
 pub(super) type Conference = (Time, Box<[u8]>);
 
+/// What a worker has to tell a new dispatcher.
+#[derive(Debug, Default)]
+pub(super) struct Account {
+    pub(super) transactions: Vec<Transaction>,
+    pub(super) conferences: Vec<Conference>,
+    /// Requests that it has not answered.
+    pub(super) messages: Vec<(Envelope, Arc<[u8]>)>,
+}
+
 /// A worker that speaks to a new dispatcher.
 #[derive(Debug)]
 pub(super) struct Comeback {
     link: LinkEnd,
     /// What is still to be told.
-    transactions: Vec<Transaction>,
-    conferences: Vec<Conference>,
+    account: Account,
     /// What the link has not taken yet.
     waiting: Option<FrameBuilder>,
     give_up_at: Time,
@@ -49,17 +60,20 @@ impl Comeback {
         link: LinkEnd,
         hello: Hello,
         sockets: &[BorrowedFd<'_>],
-        transactions: Vec<Transaction>,
-        conferences: Vec<Conference>,
+        account: Account,
         now: Time,
     ) -> io::Result<Self> {
         let counted = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        let hello =
-            Hello { transactions: counted(transactions.len()), conferences: counted(conferences.len()), ..hello };
+        let hello = Hello {
+            transactions: counted(account.transactions.len()),
+            conferences: counted(account.conferences.len()),
+            messages: counted(account.messages.len()),
+            ..hello
+        };
         let mut frame = FrameBuilder::new();
         frame.push(&Record::Hello(hello));
         link.send_with(&[IoSlice::new(frame.bytes())], sockets)?;
-        let mut back = Comeback { link, transactions, conferences, waiting: None, give_up_at: now + WELCOME_WITHIN };
+        let mut back = Comeback { link, account, waiting: None, give_up_at: now + WELCOME_WITHIN };
         back.tell()?;
         Ok(back)
     }
@@ -104,15 +118,20 @@ impl Comeback {
     }
 
     fn next_frame(&mut self) -> Option<FrameBuilder> {
+        let Account { transactions, conferences, messages } = &mut self.account;
         let mut frame = FrameBuilder::new();
-        if !self.transactions.is_empty() {
-            let rest = self.transactions.len().saturating_sub(HOLDING_AT_ONCE);
-            frame.push_holding(&self.transactions.split_off(rest));
+        if !transactions.is_empty() {
+            let rest = transactions.len().saturating_sub(HOLDING_AT_ONCE);
+            frame.push_holding(&transactions.split_off(rest));
             return Some(frame);
         }
-        while let Some((opened, name)) = self.conferences.pop_if(|(_, name)| frame.is_empty() || frame.fits(name.len()))
-        {
+        while let Some((opened, name)) = conferences.pop_if(|(_, name)| frame.is_empty() || frame.fits(name.len())) {
             frame.push(&Record::GroupOpen { opened, name: &name });
+        }
+        while let Some((envelope, payload)) =
+            messages.pop_if(|(_, payload)| frame.is_empty() || frame.fits(payload.len()))
+        {
+            frame.push(&Record::Unanswered(Message { envelope, payload: &payload }));
         }
         (!frame.is_empty()).then_some(frame)
     }
@@ -131,19 +150,23 @@ mod tests {
             (0..50_000).map(|cseq| Transaction { cseq, ..Transaction::default() }).collect();
         let conferences: Vec<Conference> =
             (0..20_000_u32).map(|number| (Time(1), format!("conf={number}").into_bytes().into())).collect();
-        let begun = Comeback::begin(LinkEnd::on(ours), Hello::default(), &[], transactions, conferences, Time(0));
+        let messages: Vec<(Envelope, Arc<[u8]>)> =
+            (0..500).map(|seq| (Envelope::plain(seq), Arc::from(vec![b'x'; 40 * seq as usize]))).collect();
+        let account = Account { transactions, conferences, messages };
+        let begun = Comeback::begin(LinkEnd::on(ours), Hello::default(), &[], account, Time(0));
         let mut comeback = begun.unwrap();
-        let (mut told, mut open) = (Vec::new(), 0);
+        let (mut told, mut open, mut back) = (Vec::new(), 0, Vec::new());
         let mut buffer = vec![0; FRAME_HARD_LIMIT];
         let mut hello = None;
-        while told.len() < 50_000 || open < 20_000 {
+        while told.len() < 50_000 || open < 20_000 || back.len() < 500 {
             // The dispatcher reads one frame in the time in which the worker could send many.
             let length = theirs.recv(&mut buffer, &mut Vec::new()).expect("there is more");
             for record in Frame::parse(&buffer[..length]).unwrap() {
                 match record.unwrap() {
-                    Record::Hello(it) => hello = Some((it.transactions, it.conferences)),
+                    Record::Hello(it) => hello = Some((it.transactions, it.conferences, it.messages)),
                     Record::Holding(held) => told.extend(held.iter().map(|held| held.cseq)),
                     Record::GroupOpen { .. } => open += 1,
+                    Record::Unanswered(message) => back.push((message.envelope.seq.0, message.payload.len())),
                     other => panic!("{other:?}"),
                 }
             }
@@ -152,7 +175,9 @@ mod tests {
                 _ => panic!("nobody has answered"),
             }
         }
-        assert_eq!(hello, Some((50_000, 20_000)));
+        assert_eq!(hello, Some((50_000, 20_000, 500)));
+        back.sort_unstable();
+        assert!(back.into_iter().eq((0..500).map(|seq| (seq, 40 * seq as usize))));
         told.sort_unstable();
         assert!(told.iter().copied().eq(0..50_000) && open == 20_000);
     }
@@ -161,7 +186,7 @@ mod tests {
     fn a_refusal_is_heard_and_a_dispatcher_that_dies_or_hangs_is_given_up() {
         let begin = || {
             let (ours, theirs) = SeqPacket::pair().unwrap();
-            let begun = Comeback::begin(LinkEnd::on(ours), Hello::default(), &[], Vec::new(), Vec::new(), Time(0));
+            let begun = Comeback::begin(LinkEnd::on(ours), Hello::default(), &[], Account::default(), Time(0));
             (begun.unwrap(), theirs)
         };
         let (refused, theirs) = begin();

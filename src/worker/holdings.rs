@@ -5,13 +5,14 @@
 //! (RFC 3435 §3.5.1).
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::call::exchange::{Arrival, Path};
 use crate::dispatch;
 use crate::dispatch::fingerprint::Printer;
 use crate::dispatch::transaction::Names;
-use crate::handoff::frame::Transaction;
+use crate::handoff::frame::{Envelope, MESSAGE_HEADER, Transaction};
 use crate::ids::{Seq, TokenKey};
 use crate::time::Time;
 use crate::wire::mgcp;
@@ -21,6 +22,8 @@ use crate::wire::sip::Message;
 const LINGER: Duration = Duration::from_secs(32);
 /// Transactions at most. Beyond it the oldest answered ones go, as in the dispatcher's table.
 const LIMIT: usize = 1 << 17;
+/// Bytes of unanswered requests that are handed back: what a dispatcher keeps for a worker by default.
+const UNANSWERED_BYTES: usize = 16 << 20;
 
 /// The transactions that were handed over.
 #[derive(Debug, Default)]
@@ -28,9 +31,17 @@ pub struct Holdings {
     key: Option<(TokenKey, Printer)>,
     held: HashMap<[u8; 16], Transaction>,
     /// Those without a final response, by the number of their first copy.
-    open: HashMap<Seq, [u8; 16]>,
+    open: HashMap<Seq, Open>,
     /// Those with one, in the order in which they are over.
     answered: VecDeque<(Time, [u8; 16])>,
+}
+
+/// A transaction without a final response.
+#[derive(Debug)]
+struct Open {
+    branch: [u8; 16],
+    /// How its request came; MGCP's are sent again by their call agent.
+    envelope: Option<Envelope>,
 }
 
 impl Holdings {
@@ -41,8 +52,8 @@ impl Holdings {
         }
     }
 
-    /// A message was handed over as number `seq`.
-    pub fn on_message(&mut self, message: &Message<'_>, seq: Seq, now: Time) {
+    /// A message was handed over.
+    pub fn on_message(&mut self, message: &Message<'_>, envelope: &Envelope, now: Time) {
         let Some((_, printer)) = &self.key else { return };
         let Some(opened) = Names::opened_by(message, printer) else {
             let cancelled = Names::cancelled_by(message, printer);
@@ -51,10 +62,10 @@ impl Holdings {
             }
             return;
         };
-        self.open(opened, seq, now);
+        self.open(opened, envelope.seq, Some(*envelope), now);
     }
 
-    fn open(&mut self, opened: Transaction, seq: Seq, now: Time) {
+    fn open(&mut self, opened: Transaction, seq: Seq, envelope: Option<Envelope>, now: Time) {
         self.forget(now);
         // A retransmission: the first copy's answer is its own.
         if self.held.contains_key(&opened.branch) {
@@ -64,7 +75,7 @@ impl Holdings {
             return;
         }
         self.held.insert(opened.branch, opened);
-        self.open.insert(seq, opened.branch);
+        self.open.insert(seq, Open { branch: opened.branch, envelope });
     }
 
     /// An MGCP message was handed over.
@@ -72,13 +83,13 @@ impl Holdings {
         let (Some((_, printer)), mgcp::Message::Command(command)) = (&self.key, message) else { return };
         let Path::Handoff { seq, .. } = arrival.path else { return };
         if let Some(opened) = dispatch::mgcp::Names::opened_by(command, arrival.source.ip(), printer) {
-            self.open(opened, seq, now);
+            self.open(opened, seq, None, now);
         }
     }
 
     /// The final response to message `seq` has left, or none will. Gives the transaction's name, if it is one of these.
     pub fn on_answered(&mut self, seq: Seq, now: Time) -> Option<[u8; 16]> {
-        let branch = self.open.remove(&seq)?;
+        let Open { branch, .. } = self.open.remove(&seq)?;
         self.held.get_mut(&branch)?.is_answered = true;
         self.answered.push_back((now + LINGER, branch));
         Some(branch)
@@ -86,9 +97,25 @@ impl Holdings {
 
     /// Message `seq` went back to the dispatcher: its transaction is another's.
     pub fn on_refused(&mut self, seq: Seq) {
-        if let Some(branch) = self.open.remove(&seq) {
+        if let Some(Open { branch, .. }) = self.open.remove(&seq) {
             self.held.remove(&branch);
         }
+    }
+
+    /// What to hand back to a new dispatcher of `requests`, which have no final response: each as it came, the first one
+    /// first, and no more than a dispatcher keeps.
+    pub fn unanswered(&self, requests: impl Iterator<Item = (Seq, Arc<[u8]>)>) -> Vec<(Envelope, Arc<[u8]>)> {
+        let of = |(seq, bytes)| Some((self.open.get(&seq)?.envelope?, bytes));
+        let mut unanswered: Vec<(Envelope, Arc<[u8]>)> = requests.filter_map(of).collect();
+        unanswered.sort_unstable_by_key(|(envelope, _)| (envelope.received, envelope.seq));
+        let mut bytes = 0;
+        let mut fits = |(_, request): &(Envelope, Arc<[u8]>)| {
+            bytes += MESSAGE_HEADER + request.len();
+            bytes <= UNANSWERED_BYTES
+        };
+        let kept = unanswered.iter().take_while(|it| fits(it)).count();
+        unanswered.truncate(kept);
+        unanswered
     }
 
     /// All that may still matter.
@@ -113,7 +140,7 @@ impl Holdings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::handoff::frame::{Envelope, Transport};
+    use crate::handoff::frame::Transport;
     use crate::wire::sip::Scanner;
 
     const SECOND: u64 = 1_000_000;
@@ -123,7 +150,7 @@ mod tests {
             "INVITE sip:a@b SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK{branch}\r\nFrom: <sip:c@d>;tag=f\r\n\
              To: <sip:a@b>\r\nCall-ID: {branch}\r\nCSeq: 1 INVITE\r\n\r\n"
         );
-        holdings.on_message(&Scanner::new().scan(text.as_bytes()).unwrap(), Seq(seq), Time(now));
+        holdings.on_message(&Scanner::new().scan(text.as_bytes()).unwrap(), &Envelope::plain(seq), Time(now));
     }
 
     fn with_key() -> Holdings {
@@ -162,13 +189,27 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_answered_is_handed_back_as_it_came_and_never_more_than_a_dispatcher_keeps() {
+        let mut holdings = with_key();
+        (1..=3).for_each(|seq| hand_over(&mut holdings, &format!("b{seq}"), seq, 0));
+        holdings.on_answered(Seq(2), Time(0));
+        let requests = |length: usize| [3, 2, 1, 9].map(|seq| (Seq(seq), Arc::from(vec![b'x'; length])));
+        let back = |length| {
+            let back = holdings.unanswered(requests(length).into_iter());
+            back.iter().map(|(envelope, bytes)| (envelope.seq.0, bytes.len())).collect::<Vec<_>>()
+        };
+        assert_eq!(back(5), [(1, 5), (3, 5)], "the second is answered, the ninth was never handed over");
+        assert_eq!(back(10 << 20), [(1, 10 << 20)]);
+    }
+
+    #[test]
     fn a_transaction_whose_cancel_has_come_is_told_as_such() {
         let mut holdings = with_key();
         hand_over(&mut holdings, "a", 1, 0);
         hand_over(&mut holdings, "b", 2, 0);
         let text = "CANCEL sip:a@b SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bKb\r\nFrom: <sip:c@d>;tag=f\r\n\
              To: <sip:a@b>\r\nCall-ID: b\r\nCSeq: 1 CANCEL\r\n\r\n";
-        holdings.on_message(&Scanner::new().scan(text.as_bytes()).unwrap(), Seq(3), Time(0));
+        holdings.on_message(&Scanner::new().scan(text.as_bytes()).unwrap(), &Envelope::plain(3), Time(0));
         let mut cancelled: Vec<bool> = holdings.transactions(Time(0)).iter().map(|held| held.is_cancelled).collect();
         cancelled.sort_unstable();
         assert_eq!(cancelled, [false, true]);
@@ -215,7 +256,7 @@ mod tests {
         for seq in 0..LIMIT as u64 {
             let branch = u128::from(seq).to_le_bytes();
             holdings.held.insert(branch, Transaction { branch, ..Transaction::default() });
-            holdings.open.insert(Seq(seq), branch);
+            holdings.open.insert(Seq(seq), Open { branch, envelope: None });
         }
         hand_over(&mut holdings, "a", 1 << 40, 0);
         assert_eq!(holdings.held.len(), LIMIT);

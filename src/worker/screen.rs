@@ -41,10 +41,10 @@ impl Screen {
         self.access.denies(address)
     }
 
-    /// Whether a message that the dispatcher has handed over is let in. It has counted what it placed, which has a size;
-    /// what follows something of this worker by its own word has none.
+    /// Whether a message that the dispatcher has handed over is let in. It has counted what it placed; what follows
+    /// something of this worker by its own word, and opens nothing, it has not.
     pub(super) fn lets_in_from_link(&mut self, envelope: &Envelope, now: Time, begins: impl FnOnce() -> bool) -> bool {
-        envelope.size > 0 || self.lets_in(envelope.source.ip(), now, begins)
+        !envelope.follows || envelope.size > 0 || self.lets_in(envelope.source.ip(), now, begins)
     }
 
     /// Whether a message is let in. `begins`: whether it belongs to no call and no transaction that is known; asked only

@@ -60,6 +60,8 @@ mutations! {
     TransactionsAreNotBrought,
     /// A worker does not tell a new dispatcher which conferences it has.
     ConferencesAreNotBrought,
+    /// A worker does not hand back to a new dispatcher what it has not answered.
+    MessagesAreNotBrought,
     /// That a worker has the connections of a call is never told.
     CallIdsAreForgotten,
     /// A CRCX that comes again is taken for another one.

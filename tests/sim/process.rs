@@ -13,7 +13,7 @@ use std::time::Duration;
 use pointsman::call::gateway::events::Voice;
 use pointsman::call::gateway::{self, Gateway};
 use pointsman::call::{Arrival, CallKey, Delivery, Event, Hop, Identity, Limits, Output, SessionTimer, Timers, Uas};
-use pointsman::dispatch::decision::Brought;
+use pointsman::dispatch::decision::{Brought, Unanswered};
 use pointsman::handoff::Transmit;
 use pointsman::handoff::back::{Back, BackEvent};
 use pointsman::handoff::frame::{Drain, DrainMode, Envelope, Record, RefuseReason, ReplyFrom, Report, Transport};
@@ -302,7 +302,9 @@ impl Process {
         let calls = self.gateway.calls().map(|(call, since)| (since, [b"C:", call].concat().into()));
         let conferences = conferences.chain(calls).collect();
         let (units_used, sessions, _) = self.figures();
-        Some(Brought { units_used, sessions, draining: self.uas.is_draining(), transactions, conferences })
+        let messages = self.holdings.unanswered(self.uas.unanswered()).into_iter();
+        let messages = messages.map(|(envelope, bytes)| Unanswered { envelope, payload: (&*bytes).into() }).collect();
+        Some(Brought { units_used, sessions, draining: self.uas.is_draining(), transactions, conferences, messages })
     }
 
     fn read_link(&mut self, frames: usize, now: Time, truth: &mut Truth, out: &mut Vec<Datagram>) {
@@ -334,7 +336,7 @@ impl Process {
                     let Ok(scanned) = scanner.scan(message.payload) else {
                         return truth.broken("an unreadable message was handed over".into());
                     };
-                    holdings.on_message(&scanned, seq, now);
+                    holdings.on_message(&scanned, &Envelope { seq, ..message.envelope }, now);
                     if arrival.size == 0 && scanned.method() == Some(Method::Invite) {
                         arrival.size = size_of(&scanned);
                     }

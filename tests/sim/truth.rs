@@ -28,7 +28,8 @@ pub struct Truth {
     pub died_unheard: u64,
     /// Whether the network neither loses nor doubles anything, and nothing is late.
     is_fair: bool,
-    has_restarted: bool,
+    /// How many dispatchers have died.
+    restarts: u32,
     /// Ports of slots that the operator has taken away, whether or not they came back.
     closed: BTreeSet<SocketAddr>,
     lives: BTreeMap<u64, Life>,
@@ -43,6 +44,8 @@ pub struct Truth {
 struct Life {
     slot: WorkerId,
     is_alive: bool,
+    /// How many dispatchers had died when it did.
+    died_under: u32,
     token: String,
     /// Callers of whom it has had a message.
     callers: BTreeSet<usize>,
@@ -112,6 +115,7 @@ impl Truth {
         let life = Life {
             slot,
             is_alive: true,
+            died_under: 0,
             token,
             callers: BTreeSet::new(),
             conferences: BTreeSet::new(),
@@ -131,6 +135,7 @@ impl Truth {
     pub fn on_death(&mut self, incarnation: Incarnation, books: &Books) {
         let Some(life) = self.lives.get_mut(&incarnation.bits()) else { return };
         life.is_alive = false;
+        life.died_under = self.restarts;
         self.connections.on_death(incarnation.bits());
         for (seq, entry) in &books.open {
             if !life.settled.contains(seq)
@@ -147,7 +152,7 @@ impl Truth {
 
     /// The dispatcher dies. What it has answered itself is forgotten; the numbers on the links begin anew.
     pub fn on_restart(&mut self) {
-        self.has_restarted = true;
+        self.restarts += 1;
         self.lives.values_mut().for_each(|life| life.settled.clear());
         for invite in self.calls.iter_mut().flat_map(|call| call.invites.values_mut()) {
             let before = invite.finals.len();
@@ -203,7 +208,7 @@ impl Truth {
             let invite = call.invites.get(branch);
             let deaths = invite.map_or(0, |invite| invite.deaths);
             let verdict = invite.and_then(|invite| invite.finals.iter().find(|(_, by, ..)| by.is_none()));
-            if envelope.again && deaths == 0 && !self.has_restarted {
+            if envelope.again && deaths == 0 && self.restarts == 0 {
                 Some(format!("caller {caller}'s INVITE was moved to {slot} although it had been answered"))
             } else if deaths > 1 {
                 Some(format!("caller {caller}'s INVITE was handed to {slot} after {deaths} workers died with it"))
@@ -320,7 +325,7 @@ impl Truth {
                     return;
                 }
                 let has_died = |life: &Life| !life.is_alive && life.callers.contains(&caller);
-                let is_forgotten = self.has_restarted && self.lives.values().any(has_died);
+                let is_forgotten = self.restarts > 0 && self.lives.values().any(has_died);
                 if let Some(at) = invite.cancelled.filter(|_| status < 300 && !self.table_was_full && !is_forgotten) {
                     broken =
                         Some(format!("caller {caller}'s CANCEL was answered at {at}, and its INVITE with {status}"));
@@ -368,9 +373,12 @@ impl Truth {
             Some(life) => !self.lives[life].is_alive,
             None => false,
         });
-        // A worker that dies with what an earlier dispatcher has handed to it: both who knew the message are gone.
-        let has_died = self.lives.values().any(|life| !life.is_alive && life.callers.contains(&caller));
-        let is_forgotten = self.has_restarted && has_died
+        // A worker that dies before its dispatcher, or with it: both who knew the message may be gone. One that dies after it
+        // has come back has brought it along.
+        let died_first = |life: &Life| !life.is_alive && life.died_under < self.restarts;
+        let has_died = self.lives.values().any(|life| died_first(life) && life.callers.contains(&caller));
+        let is_forgotten = has_died
+            || self.table_was_full
             || self.calls[caller].invites.get(branch).is_some_and(|invite| invite.is_forgotten);
         if unheard || is_forgotten {
             self.died_unheard += 1;

@@ -521,6 +521,7 @@ impl World {
                     match self.mutation {
                         Some(Mutation::TransactionsAreNotBrought) => brought.transactions.clear(),
                         Some(Mutation::ConferencesAreNotBrought) => brought.conferences.clear(),
+                        Some(Mutation::MessagesAreNotBrought) => brought.messages.clear(),
                         _ => {}
                     }
                     let incarnation = process.incarnation;

@@ -119,6 +119,7 @@ fn every_record_comes_back_as_it_was_written() {
         Record::GroupClosed { name: b"conf=1" },
         Record::Pong(16),
         Record::Outcome(Outcome { seq: Seq(17), status: 488, why: "no format" }),
+        Record::Unanswered(Message { envelope: envelope(), payload: b"INVITE" }),
     ];
     let mut builder = FrameBuilder::new();
     records.iter().for_each(|record| builder.push(record));

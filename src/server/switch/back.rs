@@ -3,9 +3,10 @@
 use super::super::door::Owner;
 use super::super::links::Channel;
 use super::Switch;
-use crate::dispatch::decision::{Answer, Arrival, Cause, Handoff, Returned, Target};
-use crate::handoff::frame::Transport;
-use crate::handoff::front;
+use crate::dispatch::decision::{Answer, Arrival, Cause, Handoff, Returned, Target, Tried, Unanswered};
+use crate::handoff::frame::{MESSAGE_HEADER, Transport};
+use crate::handoff::front::{self, Note};
+use crate::handoff::store::LARGEST;
 use crate::ids::WorkerId;
 use crate::time::Time;
 use crate::wire::sip::Method;
@@ -19,6 +20,29 @@ pub(super) struct Back {
 }
 
 impl<C: Channel> Switch<C> {
+    /// A worker of an earlier dispatcher has come back with `messages` that it has not answered: so they exist twice again.
+    /// Each is kept by the lane that its call belongs to, as many as a link's store would hold.
+    pub(super) fn take_back(&mut self, worker: WorkerId, messages: &[Unanswered], now: Time) {
+        let mut bytes = 0;
+        for Unanswered { envelope, payload } in messages {
+            let Ok(message) = self.scanner.scan(payload) else { continue };
+            if self.owners.lane_of(&message) != self.owners.own() {
+                continue;
+            }
+            let Some((branch, entry)) = self.dispatch.brought(worker, &message) else { continue };
+            bytes += MESSAGE_HEADER + payload.len();
+            if bytes > self.retention_bytes.max(LARGEST) {
+                return;
+            }
+            let mut tried = Tried::default();
+            tried.add(worker);
+            let deaths = u8::from(envelope.again);
+            let note = Note { entry: Some(entry), tried, since: now, deaths, chain: None };
+            let message = front::Returned { envelope: *envelope, note, payload: payload.to_vec(), sent: true };
+            self.handed_back.add(worker, branch, message);
+        }
+    }
+
     /// Decides again about what workers gave back.
     pub(super) fn place_returned(&mut self, now: Time) {
         // Whoever has had it does not get it again, so this comes to an end.

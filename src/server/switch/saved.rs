@@ -1,6 +1,7 @@
 //! The switch as bytes, for the dispatcher that takes over.
 
 use super::super::Totals;
+use super::super::handed_back::HandedBack;
 use super::super::links::Channel;
 use super::super::repeats::Repeats;
 use super::super::suspects::Suspects;
@@ -29,6 +30,7 @@ impl<C: Channel> Switch<C> {
             refused,
             returned,
             suspects,
+            handed_back,
             owners: _,
             parcels: _,
             early,
@@ -48,6 +50,7 @@ impl<C: Channel> Switch<C> {
         totals.pack(out);
         repeats.save(out);
         suspects.pack(out);
+        handed_back.pack(out);
         pack_length(links.iter().count(), out);
         for (worker, link) in links.iter() {
             worker.pack(out);
@@ -76,6 +79,7 @@ impl<C: Channel> Switch<C> {
         self.hands.totals = Totals::unpack(from)?;
         self.hands.repeats.restore(from)?;
         self.suspects = Pack::unpack(from)?;
+        self.handed_back = Pack::unpack(from)?;
         for _ in 0..from.length()? {
             let (worker, incarnation) = (WorkerId::unpack(from)?, Incarnation::unpack(from)?);
             let front = Front::restore(self.retention_bytes, from)?;
@@ -101,6 +105,7 @@ impl<C: Channel> Switch<C> {
         Front::layout(out);
         Repeats::layout(out);
         <Suspects<Back>>::layout(out);
+        HandedBack::layout(out);
     }
 }
 

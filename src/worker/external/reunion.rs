@@ -7,7 +7,7 @@ use crate::handoff::frame::Hello;
 use crate::ids::{TransactionRange, WorkerId};
 use crate::net::clock;
 use crate::time::Time;
-use crate::worker::comeback::Comeback;
+use crate::worker::comeback::{Account, Comeback};
 use crate::worker::link::LinkEnd;
 use crate::worker::process::gateway::group_of;
 use crate::worker::tie::Tie;
@@ -32,7 +32,7 @@ impl Adapter {
         let link = LinkEnd::connect(&self.settings.dispatcher, &self.sources.poll)?;
         let hello = Hello { draining: self.external.is_draining(), ..self.settings.hello() };
         let hello = self.tie.hello_again(&self.report(), hello);
-        Comeback::begin(link, hello, &[], Vec::new(), Vec::new(), now)
+        Comeback::begin(link, hello, &[], Account::default(), now)
     }
 
     /// The link to a new dispatcher has something to say, or takes more; true when that dispatcher has welcomed us.

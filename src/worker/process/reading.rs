@@ -48,7 +48,7 @@ impl<A: Application> Worker<A> {
                 if !screen.lets_in_from_link(envelope, now, || uas.begins(&msg)) {
                     return false;
                 }
-                holdings.on_message(&msg, envelope.seq, now);
+                holdings.on_message(&msg, envelope, now);
                 if arrival.size == 0 && msg.method() == Some(Method::Invite) {
                     // It follows something of ours (its conference, its first try without credentials), so that nobody
                     // has weighed it; it opens a session all the same.

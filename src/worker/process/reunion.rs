@@ -9,7 +9,7 @@ use crate::ids::Seq;
 use crate::net::clock;
 use crate::time::Time;
 use crate::worker::application::Application;
-use crate::worker::comeback::Comeback;
+use crate::worker::comeback::{Account, Comeback};
 use crate::worker::link::{self, LinkEnd};
 use crate::worker::tie::Tie;
 
@@ -93,7 +93,7 @@ impl<A: Application> Worker<A> {
             // It comes as it came first, and tells the rest when it is welcome.
             let hello = Hello { ports: link::ports(&self.own, &self.mgcp.own), ..hello };
             self.meanwhile = conferences.into_iter().map(|(since, name)| Meanwhile::Opened(name, since)).collect();
-            return Comeback::begin(link, hello, &[], Vec::new(), Vec::new(), now);
+            return Comeback::begin(link, hello, &[], Account::default(), now);
         }
         self.meanwhile.clear();
         let mut sockets = Vec::new();
@@ -117,7 +117,9 @@ impl<A: Application> Worker<A> {
         }
         let (name, key) = (Some(self.tie.welcome.name.clone()), self.tie.welcome.key.clone());
         let hello = Hello { name, key, sockets: passed, ..hello };
-        Comeback::begin(link, hello, &sockets, self.holdings.transactions(now), conferences, now)
+        let messages = self.holdings.unanswered(self.uas.unanswered());
+        let account = Account { transactions: self.holdings.transactions(now), conferences, messages };
+        Comeback::begin(link, hello, &sockets, account, now)
     }
 
     /// The link to a new dispatcher has something to say, or takes more; true when that dispatcher has welcomed us.

@@ -4,6 +4,7 @@ use std::time::Duration;
 use super::*;
 use crate::handoff::frame::{Drain, Frame, FrameBuilder, Record, ReplyFrom};
 use crate::net::unix::SeqPacket;
+use crate::worker::comeback::Account;
 use crate::worker::link::LinkEnd;
 
 fn welcome(name: &str) -> Welcome {
@@ -91,7 +92,7 @@ fn a_worker_that_has_lost_its_dispatcher_is_tied_to_the_next_one_by_its_welcome(
     let report = Report { sessions: 3, ..Report::default() };
     let hello = tie.hello_again(&report, Hello::default());
     assert_eq!((hello.secret, hello.incarnation, hello.sessions), (Some(7), Some(5), 3));
-    tie.on_hello(Comeback::begin(LinkEnd::on(ours), hello, &[], Vec::new(), Vec::new(), Time(0)), Time(0));
+    tie.on_hello(Comeback::begin(LinkEnd::on(ours), hello, &[], Account::default(), Time(0)), Time(0));
     let poll = Poll::new().unwrap();
     assert!(!tie.on_comeback(&poll, Time(0)) && tie.is_coming_back(), "it has not answered yet");
     say(&next, &[Record::Welcome(welcome("w3"))]);

@@ -249,6 +249,36 @@ fn a_cancel_of_a_call_that_rang_over_the_crash_reaches_its_worker() {
 }
 
 #[test]
+fn a_call_that_rang_over_the_crash_is_answered_by_the_next_worker_when_its_own_dies_long_after() {
+    let mut pointsman = Setup::new(2).lanes(2).start();
+    let phone = Phone::new(pointsman.address().ip());
+    let waits: Vec<Request> = (0..3).map(|_| ringing(&pointsman, &phone, 3_000)).collect();
+    let cancelled: Vec<Request> = (0..3).map(|_| ringing(&pointsman, &phone, 60_000)).collect();
+    restart(&mut pointsman);
+    // Who takes over from this one has to know them as well.
+    pointsman.take_over();
+    pointsman.wait_until("their sessions to be told", |load| sum(load, "sessions") == 6);
+    // Not both: a call whose second worker dies as well gets 500.
+    assert!(pointsman.worker_number(0, "sessions") > 0);
+    assert!(proc::signal(pointsman.worker_pids()[0], Signal::SIGKILL));
+    pointsman.wait_until("another worker", |load| sum(load, "restarts") == 1);
+    // Their callers have heard them ring, and send their INVITEs no more.
+    for invite in &cancelled {
+        phone.send(&invite.cancel(), pointsman.address());
+    }
+    let (mut answered, mut ended) = (0, 0);
+    while answered < waits.len() || ended < cancelled.len() {
+        let reply = phone.expect("a final response to each INVITE", |reply| reply.status() >= 200);
+        answered += usize::from(reply.status() == 200 && waits.iter().any(|invite| reply.answers(invite)));
+        if let Some(invite) = cancelled.iter().find(|invite| reply.answers(invite)) {
+            assert_eq!(reply.status(), 487, "{}", reply.text);
+            phone.send(&invite.ack(&reply), pointsman.address());
+            ended += 1;
+        }
+    }
+}
+
+#[test]
 fn retransmissions_and_copies_reach_the_worker_that_has_the_call_over_two_crashes() {
     let mut pointsman = Setup::new(4).with(["--policy", "round-robin"]).start();
     let phone = Phone::new(pointsman.address().ip());
