@@ -54,6 +54,7 @@ impl Uas {
     /// Removes a call whose INVITE has its final response.
     pub(super) fn forget(&mut self, key: CallKey, reason: EndReason, now: Time) {
         self.answer_asked(key, now);
+        self.unclaim(key);
         let Some(call) = self.remove_call(key) else { return };
         self.load.units_used = self.load.units_used.saturating_sub(call.size);
         self.load.sessions = self.load.sessions.saturating_sub(1);
@@ -84,6 +85,7 @@ impl Uas {
 
     /// Lets go of all that a call holds and tells the application.
     fn release(&mut self, key: CallKey, reason: EndReason, now: Time) {
+        self.unclaim(key);
         let Some(call) = self.calls.get_mut(key) else { return };
         call.reliable = None;
         call.session = None;

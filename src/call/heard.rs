@@ -47,6 +47,9 @@ impl Uas {
     pub(super) fn on_heard(&mut self, key: CallKey, request: &Request<'_>, arrival: &Arrival, now: Time) {
         let Some(place) = self.calls.get(key).map(|call| call.place) else { return };
         let heard = self.way_back(request.msg, arrival, place.pinned);
+        if !place.is_heard {
+            self.acquaint(key, place.source.ip());
+        }
         let Some(call) = self.calls.get_mut(key) else { return };
         call.place.is_heard = true;
         // A proxy that forwards it once in a while knows less of the far end than the far end.

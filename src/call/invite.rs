@@ -179,10 +179,12 @@ impl Uas {
         let Some(server) = self.open(request, arrival, Keep::Request, now) else {
             return self.turn_away(request, arrival, RefuseReason::Exhausted, now);
         };
+        let claimed = self.claim(arrival);
         let call = Call {
             dialog,
             phase: Phase::Early,
             size: arrival.size,
+            claimed,
             place: Place { secure: asks_for_sips(request.msg), ..self.place(request.msg, arrival) },
             conn: None,
             invite: Some(server),

@@ -47,6 +47,7 @@ mod request;
 mod respond;
 mod server;
 mod standalone;
+mod strangers;
 mod uas;
 mod unanswerable;
 

@@ -1,6 +1,7 @@
 //! A request with the fields that every rule needs, and the fingerprints it is recognised by.
 
 use std::hash::Hasher;
+use std::net::IpAddr;
 
 use siphasher::sip128::{Hasher128, SipHasher13};
 
@@ -104,6 +105,16 @@ impl Fingerprints {
         let mut hasher = self.hasher(b'k');
         put(&mut hasher, name);
         Some(hasher.finish128().as_u128())
+    }
+
+    /// The source that an address belongs to: itself, or the /64 of an IPv6 address.
+    pub(super) fn source(&self, address: IpAddr) -> u64 {
+        let mut hasher = self.hasher(b's');
+        match address.to_canonical() {
+            IpAddr::V4(ip) => hasher.write(&ip.octets()),
+            IpAddr::V6(ip) => hasher.write(&ip.octets()[..8]),
+        }
+        hasher.finish128().h1.max(1)
     }
 
     /// A number nobody can foresee.

@@ -21,6 +21,7 @@ use crate::call::respond::Response;
 use crate::call::server::{NEVER, Server, ServerKey, State};
 use crate::call::slab::{Handle, Slab};
 use crate::call::standalone::may_stand_alone;
+use crate::call::strangers::Strangers;
 use crate::handoff::frame::{RefuseReason, Transport};
 use crate::ids::{Seq, decode, encode};
 use crate::time::{Time, Wheel};
@@ -50,6 +51,7 @@ pub struct Uas {
     pub(super) scratch: Vec<u8>,
     pub(super) kept_bytes: usize,
     pub(super) load: Load,
+    pub(super) strangers: Strangers,
     /// Units of the capacity that other sessions than SIP calls take.
     elsewhere: u32,
     pub(super) draining: bool,
@@ -78,6 +80,8 @@ pub(super) struct Call {
     pub(super) dialog: Dialog,
     pub(super) phase: Phase,
     pub(super) size: u32,
+    /// The part of the size that it claims without having been heard.
+    pub(super) claimed: u32,
     pub(super) place: Place,
     /// The stream connection that its peer was last heard on.
     pub(super) conn: Option<u64>,
@@ -171,6 +175,7 @@ impl Uas {
             scratch: Vec::new(),
             kept_bytes: 0,
             load: Load::default(),
+            strangers: Strangers::new(),
             elsewhere: 0,
             draining: false,
             count: 0,
@@ -278,7 +283,7 @@ impl Uas {
 
     /// What there is to do.
     pub fn load(&self) -> Load {
-        self.load
+        Load { units_used: self.units_counted(), ..self.load }
     }
 
     /// The capacity in units.
@@ -494,8 +499,13 @@ impl Uas {
     }
 
     /// Units of all the sessions that share the capacity.
-    pub(super) const fn units_taken(&self) -> u32 {
-        self.load.units_used.saturating_add(self.elsewhere)
+    pub(super) fn units_taken(&self) -> u32 {
+        self.units_counted().saturating_add(self.elsewhere)
+    }
+
+    /// Units of the calls, without what strangers claim beyond their share.
+    fn units_counted(&self) -> u32 {
+        self.load.units_used.saturating_sub(self.strangers.uncounted(self.limits.units))
     }
 
     /// The Contact value of a call.

@@ -1,10 +1,12 @@
 //! Floods of forged INVITEs, and honest calls beside them.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use crate::support::flood::{Flood, Honest, memory_cap};
+use crate::support::phone::{Dialog, Phone};
 use crate::support::pointsman::{Pointsman, Setup};
 use crate::support::{own_address, proc};
 
@@ -72,4 +74,42 @@ fn a_flood_from_a_few_sources_leaves_room_for_the_calls_of_others() {
         honest.cancel();
     });
     assert_eq!(pointsman.stats("counters")["table"]["unrecorded"], 0);
+}
+
+#[test]
+fn four_datagrams_that_state_a_thousand_units_each_leave_half_of_every_worker_to_others() {
+    let stranger = pointsman::net::host::own_address(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    if stranger.is_loopback() {
+        return println!("skipped: this host has no address but loopback, and who is there is no stranger");
+    }
+    let pointsman = Setup::new(4).with(["--policy", "least-load", "--slow-start", "0s"]).start();
+    let (stranger, target) = (Phone::new(stranger), pointsman.address());
+    let mut bytes = 0;
+    let mut answered = Vec::new();
+    for _ in 0..4 {
+        let invite = stranger.invite(target, None).with("X-Session-Size", "1000");
+        bytes += invite.text().len();
+        stranger.send(&invite, target);
+        let answer = stranger.final_response(&invite);
+        assert_eq!(answer.status(), 200, "{}", answer.text);
+        answered.push((invite, answer));
+    }
+    let units = |load: &serde_json::Value| -> Vec<u64> {
+        let workers = load["workers"].as_array().map(Vec::as_slice).unwrap_or_default();
+        workers.iter().map(|it| it["units_used"].as_u64().unwrap_or(0) + it["ledger"].as_u64().unwrap_or(0)).collect()
+    };
+    // One unit each for certain, and half of the worker for what is claimed.
+    pointsman.wait_until("each worker to report a stranger's call", |load| units(load) == [501; 4]);
+    println!("{bytes} bytes in 4 datagrams hold {:?} of 4 x 1000 units", units(&pointsman.load()));
+    let honest = Phone::new(target.ip());
+    for _ in 0..4 {
+        let invite = honest.invite(target, None).with("X-Session-Size", "400");
+        honest.call(&invite, target);
+    }
+    pointsman.wait_until("them to have the other half", |load| units(load) == [901; 4]);
+    // Acknowledged, a stranger's call counts as it says.
+    let (invite, answer) = answered.swap_remove(0);
+    let dialog = Dialog::new(&invite, answer);
+    stranger.send(&dialog.ack(), dialog.target);
+    pointsman.wait_until("it to count whole", |load| units(load).contains(&1_400));
 }

@@ -22,15 +22,15 @@ pub fn slot_at(address: SocketAddr) -> Option<usize> {
     (address.ip() == HOST && address.port() >= FIRST_PORT).then(|| usize::from(address.port() - FIRST_PORT))
 }
 
-/// Where a caller is.
+/// Where a caller is: on this host, so that its calls count whole before they are acknowledged, as the truth has it.
 pub fn phone(caller: usize) -> SocketAddr {
-    SocketAddr::from(([203, 0, 113, (caller / 10_000) as u8 + 1], 10_000 + (caller % 10_000) as u16))
+    SocketAddr::from(([127, 0, 113, (caller / 10_000) as u8 + 1], 10_000 + (caller % 10_000) as u16))
 }
 
 /// Whose phone this is.
 pub fn caller_at(address: SocketAddr) -> Option<usize> {
     let IpAddr::V4(ip) = address.ip() else { return None };
-    let [203, 0, 113, block] = ip.octets() else { return None };
+    let [127, 0, 113, block] = ip.octets() else { return None };
     Some(usize::from(block - 1) * 10_000 + usize::from(address.port()) - 10_000)
 }
 

@@ -11,6 +11,7 @@ mod reliable;
 mod reoffer;
 mod replaces;
 mod session;
+mod strangers;
 mod unheard;
 
 use std::time::Duration;

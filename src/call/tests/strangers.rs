@@ -1,0 +1,88 @@
+//! The units that calls of strangers take.
+
+use super::*;
+
+/// An INVITE of a call of its own.
+fn call(number: u32) -> Text {
+    invite().call(&format!("call-{number}")).branch(&format!("call-{number}"))
+}
+
+/// The dispatcher hands over the INVITE of a call of so many units, from `source`; the worker answers.
+fn answered(desk: &mut Desk, number: u32, units: u32, source: &str) -> (CallKey, String) {
+    desk.hand_with(&call(number), |envelope| {
+        envelope.size = units;
+        envelope.source = format!("{source}:5060").parse().unwrap();
+    });
+    let key = desk.incoming();
+    desk.act(|uas, now| uas.accept(key, Some(ANSWER.as_bytes()), now));
+    let tag = to_tag(&desk.only());
+    desk.outputs.clear();
+    (key, tag)
+}
+
+fn acknowledge(desk: &mut Desk, number: u32, tag: &str) {
+    desk.own(&text("ACK").call(&format!("call-{number}")).branch("ack").to(tag));
+    desk.outputs.clear();
+}
+
+fn used(desk: &Desk) -> u32 {
+    desk.uas.load().units_used
+}
+
+#[test]
+fn calls_that_nobody_acknowledges_hold_half_of_a_worker_at_most() {
+    let mut desk = Desk::new();
+    answered(&mut desk, 0, 400, "198.51.100.1");
+    assert_eq!(used(&desk), 400, "a first call counts by its size");
+    for number in 1..10 {
+        answered(&mut desk, number, 400, &format!("198.51.100.{number}"));
+    }
+    assert_eq!(used(&desk), 500 + 10, "each has one unit for certain");
+    // An honest call of the other half's size finds room.
+    let (_, tag) = answered(&mut desk, 10, 400, "203.0.113.1");
+    acknowledge(&mut desk, 10, &tag);
+    assert_eq!(used(&desk), 500 + 10 + 400);
+    desk.wait(SECOND * 33);
+    desk.outputs.clear();
+    assert_eq!(used(&desk), 400, "what was never acknowledged is over");
+}
+
+#[test]
+fn who_has_been_heard_and_who_cannot_be_forged_is_counted_whole() {
+    let mut desk = Desk::new();
+    let (first, tag) = answered(&mut desk, 0, 900, "198.51.100.1");
+    assert_eq!(used(&desk), 501);
+    acknowledge(&mut desk, 0, &tag);
+    assert_eq!(used(&desk), 900);
+    desk.act(|uas, now| uas.hang_up(first, now));
+    desk.outputs.clear();
+    assert_eq!(used(&desk), 0);
+    answered(&mut desk, 1, 900, "198.51.100.1");
+    assert_eq!(used(&desk), 900, "its source has been heard");
+    let mut desk = Desk::new();
+    answered(&mut desk, 2, 900, "127.0.0.1");
+    assert_eq!(used(&desk), 900);
+    let mut desk = Desk::new();
+    desk.say(
+        &call(3).bytes(),
+        &Arrival::stream(9, "198.51.100.3:5060".parse().unwrap(), "192.0.2.1:5071".parse().unwrap(), 900),
+    );
+    assert_eq!(used(&desk), 900);
+}
+
+#[test]
+fn a_call_that_is_refused_or_cancelled_claims_nothing_more() {
+    let mut desk = Desk::new();
+    for number in 0..3 {
+        desk.hand_with(&call(number), |envelope| envelope.size = 300);
+        let key = desk.incoming();
+        match number {
+            0 => drop(desk.act(|uas, now| uas.refuse(key, RefuseReason::Exhausted, now))),
+            1 => drop(desk.act(|uas, now| uas.reject(key, 486, now))),
+            _ => desk.act(|uas, now| uas.hang_up(key, now)),
+        }
+        desk.outputs.clear();
+    }
+    answered(&mut desk, 9, 500, "198.51.100.1");
+    assert_eq!(used(&desk), 500);
+}
