@@ -43,6 +43,11 @@ impl Uas {
         Heard { hop, to, from: Some(arrival.local.ip()), is_direct }
     }
 
+    /// The host that a call's far end was heard from last; a proxy's where one is in between.
+    pub fn host_of_peer(&self, key: CallKey) -> Option<IpAddr> {
+        self.calls.get(key).map(|call| call.place.heard.to.ip())
+    }
+
     /// A message with our tag has come in a call: its sender hears us.
     pub(super) fn on_heard(&mut self, key: CallKey, request: &Request<'_>, arrival: &Arrival, now: Time) {
         let Some(place) = self.calls.get(key).map(|call| call.place) else { return };

@@ -1,6 +1,6 @@
 //! The echo of one stream: a packet in, the same sound out, as a packet of our own source.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::time::Time;
 
@@ -22,14 +22,14 @@ pub struct Echoed<'a> {
 }
 
 impl Echo {
-    /// An echo on these terms, with the numbers that come from `seed`.
-    pub fn new(seed: u64, terms: &Terms) -> Self {
-        Echo(Stream::new(seed, terms))
+    /// An echo on these terms, with the numbers that come from `seed`; see [`Stream::new`].
+    pub fn new(seed: u64, terms: &Terms, signalling: Option<IpAddr>) -> Self {
+        Echo(Stream::new(seed, terms, signalling))
     }
 
     /// A new offer or answer changes the terms; what we send goes on as the same stream.
-    pub fn set_terms(&mut self, terms: &Terms, now: Time) {
-        self.0.set_terms(terms, now);
+    pub fn set_terms(&mut self, terms: &Terms, signalling: Option<IpAddr>) {
+        self.0.set_terms(terms, signalling);
     }
 
     /// Takes a packet from the RTP port; the echo is written into the same buffer.

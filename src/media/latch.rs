@@ -1,28 +1,29 @@
-//! Where a stream's packets go: symmetric RTP (RFC 4961) with rules that keep strangers out.
+//! Where a stream's packets come from and go to: symmetric RTP (RFC 4961) with rules that keep strangers out.
 //!
 //! Behind a NAT the address in the SDP is not where packets come from, so the remote address is learnt from what
-//! arrives. Anyone can send to an open port; the rules:
+//! arrives. Anyone can send to an open port; so senders have a [`Rank`], by what was said in signalling. The rules:
 //!
-//! 1. Nothing is sent before something valid has arrived, so no packet of ours goes to an address on the SDP's word only.
-//! 2. The first valid packet latches its sender. When that is the signalled address, it stays; when it is not, the
-//!    signalled address still takes over with its first packet within the [`LEARNING`] time.
-//! 3. A packet from elsewhere that continues the stream (same source, next sequence numbers) moves the latch at once:
-//!    a NAT has rebound, or a forger sees the stream, and against that only SRTP helps.
-//! 4. Any other sender must find the latched one silent for [`SILENCE`], and sends [`PROBATION`] packets in sequence
-//!    before it is believed.
-//! 5. A new offer or answer starts again at rule 2 (a transfer can move a stream anywhere).
+//! 1. A sender without a rank is not believed.
+//! 2. Nothing is sent before something valid has arrived, so no packet of ours goes to an address on the SDP's word only.
+//!    The first valid packet of a sender with a rank latches it.
+//! 3. A sender of a better rank takes over with one packet, at any time.
+//! 4. A packet from elsewhere that continues the stream (same source, one of the [`NEXT`] numbers) moves the latch at
+//!    once: a NAT has rebound, or a forger sees the stream, and against that only SRTP helps.
+//! 5. Another port of the latched host must find the latched one silent for [`SILENCE`], and sends [`PROBATION`] packets
+//!    in sequence before it is believed. Another host is not, however long the latched one is silent.
+//! 6. An offer or answer that names another address starts again at rule 2 (a transfer can move a stream anywhere).
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::time::Time;
 
-/// How long the signalled address may take over from another that came first.
-pub const LEARNING: Duration = Duration::from_secs(5);
-/// How long the latched sender must have been silent before another may take its place.
+/// How long the latched sender must have been silent before another port of its host may take its place.
 pub const SILENCE: Duration = Duration::from_secs(2);
-/// Packets in sequence that a new sender has to show (RFC 3550 A.1 asks two of a new source; a stranger has to show more).
+/// Packets in sequence that a new port has to show (RFC 3550 A.1 asks two of a new source; here it has to show more).
 pub const PROBATION: u8 = 4;
+/// Numbers that can be the next one of a stream that has moved: a second's packets of 20 ms, for those lost on the way.
+pub const NEXT: u16 = 50;
 /// A gap up to this is a loss (RFC 3550 A.1, MAX_DROPOUT).
 pub(crate) const MAX_DROPOUT: u16 = 3_000;
 /// A step back up to this is a reordering (RFC 3550 A.1, MAX_MISORDER).
@@ -34,21 +35,69 @@ pub(crate) const fn continues(last: u16, next: u16) -> bool {
     step < MAX_DROPOUT || step > u16::MAX - MAX_MISORDER
 }
 
+/// How likely a sender is the stream's, the best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rank {
+    /// The address and port that the SDP names.
+    Signalled,
+    /// Another port of that host.
+    Host,
+    /// The host that the signalling comes from.
+    Signalling,
+    /// Anybody: where the SDP names no address, or a private one that is not the signalling's own, so that a NAT lies in
+    /// between and nobody can know what it makes of the address.
+    Anybody,
+}
+
+/// What signalling says about where a stream's packets come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Expected {
+    /// The address in the SDP.
+    pub media: Option<SocketAddr>,
+    /// The host that the signalling comes from, where that is the stream's other end too.
+    pub signalling: Option<IpAddr>,
+}
+
+impl Expected {
+    fn rank(self, source: SocketAddr) -> Option<Rank> {
+        match self.media {
+            Some(said) if said == source => Some(Rank::Signalled),
+            Some(said) if said.ip() == source.ip() => Some(Rank::Host),
+            _ if self.signalling == Some(source.ip()) => Some(Rank::Signalling),
+            Some(said) if !is_private(said.ip()) || self.signalling == Some(said.ip()) => None,
+            _ => Some(Rank::Anybody),
+        }
+    }
+}
+
+/// Whether an address is one that only its own network can reach (RFC 1918, RFC 6598, RFC 4193), so that packets from it
+/// come from another one.
+fn is_private(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => {
+            let [first, second, ..] = ip.octets();
+            ip.is_private() || ip.is_link_local() || first == 100 && second & 0xc0 == 64
+        }
+        IpAddr::V6(ip) => ip.is_unique_local() || ip.is_unicast_link_local(),
+    }
+}
+
 /// The remote address of one stream.
 #[derive(Clone, Debug)]
 pub struct Latch {
-    signalled: Option<SocketAddr>,
+    expected: Expected,
     state: State,
 }
 
 #[derive(Clone, Debug)]
 enum State {
-    /// Nothing has arrived.
+    /// Nobody is believed yet.
     Open,
     /// The sender that is believed.
-    Latched { remote: SocketAddr, ssrc: u32, sequence: u16, since: Time, heard: Time, candidate: Option<Candidate> },
+    Latched { remote: SocketAddr, ssrc: u32, sequence: u16, heard: Time, candidate: Option<Candidate> },
 }
 
+/// Another port of the believed host.
 #[derive(Clone, Copy, Debug)]
 struct Candidate {
     from: SocketAddr,
@@ -58,31 +107,35 @@ struct Candidate {
 }
 
 impl Latch {
-    /// A latch that expects packets from `signalled`, when the SDP names an address.
-    pub const fn new(signalled: Option<SocketAddr>) -> Self {
-        Latch { signalled, state: State::Open }
+    /// A latch that expects these senders.
+    pub const fn new(expected: Expected) -> Self {
+        Latch { expected, state: State::Open }
     }
 
-    /// A new offer or answer names `signalled`. A stream that stays where it is keeps flowing.
-    pub fn signal(&mut self, signalled: Option<SocketAddr>, now: Time) {
-        let changed = self.signalled != signalled;
-        self.signalled = signalled;
-        if !changed {
+    /// A new offer or answer. A stream that stays where it is keeps flowing.
+    pub fn expect(&mut self, expected: Expected) {
+        let before = std::mem::replace(&mut self.expected, expected);
+        if before == expected {
             return;
         }
-        match &mut self.state {
-            State::Latched { remote, since, .. } if Some(*remote) == signalled => *since = now,
-            state => *state = State::Open,
+        let stays = match expected.media == before.media {
+            true => Rank::Signalling,
+            false => Rank::Signalled,
+        };
+        if self.remote().and_then(|remote| expected.rank(remote)).is_none_or(|rank| rank > stays) {
+            self.state = State::Open;
         }
     }
 
     /// Judges a valid packet; true when its sender is the believed one (from now on, perhaps).
     pub fn on_packet(&mut self, source: SocketAddr, ssrc: u32, sequence: u16, now: Time) -> bool {
-        let signalled = self.signalled;
-        let fresh = State::Latched { remote: source, ssrc, sequence, since: now, heard: now, candidate: None };
-        let State::Latched { remote, ssrc: known, sequence: last, since, heard, candidate } = &mut self.state else {
-            self.state = fresh;
-            return true;
+        let rank = self.expected.rank(source);
+        let fresh = State::Latched { remote: source, ssrc, sequence, heard: now, candidate: None };
+        let State::Latched { remote, ssrc: known, sequence: last, heard, candidate } = &mut self.state else {
+            if rank.is_some() {
+                self.state = fresh;
+            }
+            return rank.is_some();
         };
         if source == *remote {
             // A late packet does not set the stream back; a leap or another source starts its numbers anew.
@@ -94,15 +147,12 @@ impl Latch {
             *candidate = None;
             return true;
         }
-        let signalled_takes_over =
-            signalled == Some(source) && signalled != Some(*remote) && now.since(*since) <= LEARNING;
-        // Rule 2 protects the signalled sender only as long as it is there; rule 3 needs the stream's own numbers.
-        let moved = *known == ssrc && continues(*last, sequence);
-        if signalled_takes_over || moved {
+        let moved = *known == ssrc && (1..=NEXT).contains(&sequence.wrapping_sub(*last));
+        if moved || is_better(rank, self.expected.rank(*remote)) {
             self.state = fresh;
             return true;
         }
-        if now.since(*heard) < SILENCE {
+        if source.ip() != remote.ip() || now.since(*heard) < SILENCE {
             return false;
         }
         let shown = match candidate {
@@ -119,12 +169,26 @@ impl Latch {
         false
     }
 
-    /// Where packets go; `None` until something has arrived.
+    /// Whether RTCP from `source` is the stream's: from the believed host, whatever the port (RFC 4961), or from a better
+    /// one. A host that nobody has heard yet has nothing to report.
+    pub fn takes_rtcp(&self, source: SocketAddr) -> bool {
+        self.remote().is_some_and(|remote| {
+            source.ip() == remote.ip() || is_better(self.expected.rank(source), self.expected.rank(remote))
+        })
+    }
+
+    /// Where packets come from; `None` until one of a believed sender has arrived.
     pub const fn remote(&self) -> Option<SocketAddr> {
         match &self.state {
             State::Open => None,
             State::Latched { remote, .. } => Some(*remote),
         }
+    }
+
+    /// Where to send what others say: nowhere where the SDP names no address (hold), else where the believed sender is.
+    pub fn destination(&self) -> Option<SocketAddr> {
+        let said = self.expected.media?;
+        Some(self.remote().unwrap_or(said))
     }
 
     /// When the believed sender was last heard.
@@ -136,103 +200,10 @@ impl Latch {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SIGNALLED: &str = "192.0.2.1:4000";
-    const NATTED: &str = "203.0.113.9:61000";
-    const STRANGER: &str = "198.51.100.66:6666";
-
-    fn at(ms: u64) -> Time {
-        Time(1_000_000 + ms * 1_000)
-    }
-
-    fn addr(text: &str) -> SocketAddr {
-        text.parse().unwrap()
-    }
-
-    fn latch() -> Latch {
-        Latch::new(Some(addr(SIGNALLED)))
-    }
-
-    #[test]
-    fn nothing_is_believed_before_a_packet_and_the_first_sender_then() {
-        let mut latch = latch();
-        assert_eq!(latch.remote(), None);
-        assert!(latch.on_packet(addr(NATTED), 7, 1, at(0)));
-        assert_eq!(latch.remote(), Some(addr(NATTED)));
-    }
-
-    #[test]
-    fn a_stranger_does_not_take_a_stream_that_is_alive() {
-        let mut latch = latch();
-        assert!(latch.on_packet(addr(SIGNALLED), 7, 1, at(0)));
-        for n in 0..100_u16 {
-            assert!(latch.on_packet(addr(SIGNALLED), 7, n + 2, at(u64::from(n) * 20)));
-            assert!(!latch.on_packet(addr(STRANGER), 8, n, at(u64::from(n) * 20 + 1)));
-        }
-        assert_eq!(latch.remote(), Some(addr(SIGNALLED)));
-    }
-
-    #[test]
-    fn the_signalled_sender_takes_over_from_one_that_was_faster() {
-        let mut latch = latch();
-        assert!(latch.on_packet(addr(STRANGER), 8, 1, at(0)));
-        assert!(latch.on_packet(addr(SIGNALLED), 7, 500, at(40)));
-        assert!(!latch.on_packet(addr(STRANGER), 8, 2, at(41)));
-        assert_eq!(latch.remote(), Some(addr(SIGNALLED)));
-    }
-
-    #[test]
-    fn after_the_learning_time_the_signalled_address_is_a_stranger_too() {
-        let mut latch = latch();
-        latch.on_packet(addr(NATTED), 8, 1, at(0));
-        latch.on_packet(addr(NATTED), 8, 2, at(5_000));
-        assert!(!latch.on_packet(addr(SIGNALLED), 7, 500, at(5_001)));
-    }
-
-    #[test]
-    fn a_rebound_nat_is_followed_at_once() {
-        let mut latch = latch();
-        latch.on_packet(addr(NATTED), 7, 65_535, at(0));
-        assert!(latch.on_packet(addr("203.0.113.9:61001"), 7, 0, at(20)));
-        assert_eq!(latch.remote(), Some(addr("203.0.113.9:61001")));
-        assert!(!latch.on_packet(addr(STRANGER), 7, 30_000, at(21)), "same source, but far away in sequence");
-    }
-
-    #[test]
-    fn after_silence_a_new_sender_has_to_show_four_packets_in_sequence() {
-        let mut latch = latch();
-        latch.on_packet(addr(SIGNALLED), 7, 1, at(0));
-        assert!(!latch.on_packet(addr(STRANGER), 8, 1, at(2_000)));
-        assert!(!latch.on_packet(addr(STRANGER), 8, 2, at(2_020)));
-        assert!(!latch.on_packet(addr(STRANGER), 8, 9, at(2_040)), "out of sequence: counted from one again");
-        assert!(!latch.on_packet(addr(STRANGER), 8, 10, at(2_060)));
-        assert!(!latch.on_packet(addr(STRANGER), 8, 11, at(2_080)));
-        assert!(latch.on_packet(addr(STRANGER), 8, 12, at(2_100)));
-    }
-
-    #[test]
-    fn the_believed_sender_coming_back_ends_a_probation() {
-        let mut latch = latch();
-        latch.on_packet(addr(SIGNALLED), 7, 1, at(0));
-        for n in 0..3 {
-            assert!(!latch.on_packet(addr(STRANGER), 8, n, at(2_000)));
-        }
-        assert!(latch.on_packet(addr(SIGNALLED), 7, 2, at(2_100)));
-        assert!(!latch.on_packet(addr(STRANGER), 8, 3, at(2_101)));
-    }
-
-    #[test]
-    fn a_new_answer_opens_the_latch_unless_it_names_where_the_stream_comes_from() {
-        let mut latch = latch();
-        latch.on_packet(addr(NATTED), 7, 1, at(0));
-        latch.signal(Some(addr(SIGNALLED)), at(10));
-        assert_eq!(latch.remote(), Some(addr(NATTED)), "the same address again changes nothing");
-        latch.signal(Some(addr(NATTED)), at(20));
-        assert_eq!(latch.remote(), Some(addr(NATTED)));
-        latch.signal(Some(addr("192.0.2.77:4000")), at(30));
-        assert_eq!(latch.remote(), None);
-    }
+/// Whether a sender of rank `one` goes before one of rank `other`; one that has moved may have none.
+fn is_better(one: Option<Rank>, other: Option<Rank>) -> bool {
+    one.is_some_and(|one| other.is_none_or(|other| one < other))
 }
+
+#[cfg(test)]
+mod tests;

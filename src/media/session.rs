@@ -5,7 +5,7 @@
 //! `a=inactive` costs nothing but memory. The process opens the sockets of [`Session::legs`] and closes what
 //! [`Session::apply`] and [`Session::close`] hand back.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::time::Time;
 
@@ -53,13 +53,22 @@ impl Leg {
 #[derive(Clone, Debug)]
 pub struct Session {
     seed: u64,
+    /// Streams that have begun so far.
+    begun: u64,
+    /// The host that the caller's SIP comes from.
+    signalling: Option<IpAddr>,
     legs: Vec<Leg>,
 }
 
 impl Session {
     /// A call without media. SSRCs and first numbers come from `seed`.
     pub const fn new(seed: u64) -> Self {
-        Session { seed, legs: Vec::new() }
+        Session { seed, begun: 0, signalling: None, legs: Vec::new() }
+    }
+
+    /// Says where the caller's SIP comes from, for the next outcome of an offer.
+    pub const fn heard_from(&mut self, signalling: Option<IpAddr>) {
+        self.signalling = signalling;
     }
 
     /// A port for each of `lines`, in their order: the one a line has, or a new one. All or none are taken.
@@ -80,7 +89,7 @@ impl Session {
 
     /// The outcome of an offer and its answer: the terms of all active lines. Lines that are not named lose their port;
     /// these ports come back, already free again, so that their sockets can be closed.
-    pub fn apply(&mut self, terms: &[(usize, Terms)], ports: &mut Ports, now: Time) -> Vec<u16> {
+    pub fn apply(&mut self, terms: &[(usize, Terms)], ports: &mut Ports) -> Vec<u16> {
         let mut closed = Vec::new();
         self.legs.retain(|leg| {
             let stays = terms.iter().any(|(line, _)| *line == leg.line);
@@ -93,11 +102,13 @@ impl Session {
         for leg in &mut self.legs {
             let Some((_, terms)) = terms.iter().find(|(line, _)| *line == leg.line) else { continue };
             match &mut leg.echo {
-                Some(echo) => echo.set_terms(terms, now),
+                Some(echo) => echo.set_terms(terms, self.signalling),
                 echo => {
-                    // Two streams of a call must not share a source (RFC 3550 §8.1).
-                    let seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(leg.line as u64 + 1));
-                    *echo = Some(Echo::new(seed, terms));
+                    // Two streams of a call must not share a source (RFC 3550 §8.1), and one that comes back, from
+                    // another port, is a new one (§8.2): its numbers start anew, which within one source they must not.
+                    self.begun += 1;
+                    let seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(self.begun));
+                    *echo = Some(Echo::new(seed, terms, self.signalling));
                 }
             }
         }
@@ -106,7 +117,7 @@ impl Session {
 
     /// The call is over: all its ports, already free again.
     pub fn close(&mut self, ports: &mut Ports) -> Vec<u16> {
-        self.apply(&[], ports, Time(0))
+        self.apply(&[], ports)
     }
 
     /// The active line that has this RTP port.
@@ -131,6 +142,8 @@ impl Session {
 
 #[cfg(test)]
 mod tests {
+    use super::super::codec::{Codec, Payload};
+    use super::super::stream::Dropped;
     use super::*;
 
     fn terms(direction: Direction) -> Terms {
@@ -142,11 +155,11 @@ mod tests {
         let mut ports = Ports::new((20_000, 20_007), 0);
         let mut session = Session::new(1);
         assert_eq!(session.reserve(&[0], &mut ports), Ok(vec![20_000]));
-        session.apply(&[(0, terms(Direction::SendRecv))], &mut ports, Time(0));
+        session.apply(&[(0, terms(Direction::SendRecv))], &mut ports);
         assert_eq!(session.reserve(&[0, 2], &mut ports), Ok(vec![20_000, 20_002]));
         let both = [(0, terms(Direction::SendRecv)), (2, terms(Direction::SendRecv))];
-        assert_eq!(session.apply(&both, &mut ports, Time(0)), [0; 0]);
-        assert_eq!(session.apply(&both[1..], &mut ports, Time(0)), [20_000]);
+        assert_eq!(session.apply(&both, &mut ports), [0; 0]);
+        assert_eq!(session.apply(&both[1..], &mut ports), [20_000]);
         assert_eq!(ports.free(), 3);
         assert_eq!(session.close(&mut ports), [20_002]);
         assert_eq!(ports.free(), 4);
@@ -179,8 +192,40 @@ mod tests {
         let mut ports = Ports::new((20_000, 20_007), 0);
         let mut session = Session::new(77);
         session.reserve(&[0, 1], &mut ports).unwrap();
-        session.apply(&[(0, terms(Direction::SendRecv)), (1, terms(Direction::SendRecv))], &mut ports, Time(0));
+        session.apply(&[(0, terms(Direction::SendRecv)), (1, terms(Direction::SendRecv))], &mut ports);
         let mut ssrc = |port| session.leg_of_port(port).unwrap().echo().unwrap().ssrc();
         assert_ne!(ssrc(20_000), ssrc(20_002));
+    }
+
+    #[test]
+    fn a_line_that_comes_back_is_another_source_because_its_numbers_start_anew() {
+        let mut ports = Ports::new((20_000, 20_007), 0);
+        let mut session = Session::new(77);
+        let mut seen = Vec::new();
+        for _ in 0..3 {
+            let port = session.reserve(&[0], &mut ports).unwrap()[0];
+            session.apply(&[(0, terms(Direction::SendRecv))], &mut ports);
+            let ssrc = session.leg_of_port(port).unwrap().echo().unwrap().ssrc();
+            assert!(!seen.contains(&ssrc), "{seen:?}");
+            seen.push(ssrc);
+            // `inactive`, or port 0.
+            session.apply(&[], &mut ports);
+        }
+    }
+
+    #[test]
+    fn sound_is_taken_from_the_host_that_the_sip_comes_from_and_from_no_stranger() {
+        let (here, stranger) = ("198.51.100.5:4002", "203.0.113.66:6");
+        let mut ports = Ports::new((20_000, 20_007), 0);
+        let mut session = Session::new(77);
+        session.reserve(&[0], &mut ports).unwrap();
+        let payloads = [Payload { codec: Codec::Pcmu, receive: 0, send: 0 }].into_iter().collect();
+        let terms = Terms { remote: "192.0.2.1:4000".parse().ok(), payloads, ..terms(Direction::SendRecv) };
+        session.heard_from("198.51.100.5".parse().ok());
+        session.apply(&[(0, terms)], &mut ports);
+        let echo = session.leg_of_port(20_000).unwrap().echo().unwrap();
+        let mut packet = [&[0x80, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 9][..], &[0xff; 160]].concat();
+        assert_eq!(echo.on_packet(&mut packet.clone(), stranger.parse().unwrap(), Time(0)), Err(Dropped::OtherSender));
+        assert_eq!(echo.on_packet(&mut packet, here.parse().unwrap(), Time(0)).unwrap().to, here.parse().unwrap());
     }
 }

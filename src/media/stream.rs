@@ -17,7 +17,7 @@ use rtp_types::RtpPacket;
 use crate::time::Time;
 
 use super::codec::{Codec, Direction, Payloads};
-use super::latch::{Latch, continues};
+use super::latch::{Expected, Latch, continues};
 use super::rtcp::{self, Answered, Reception, Reporter, Sent};
 use super::session::Terms;
 
@@ -32,7 +32,6 @@ pub struct Stream {
     ssrc: u32,
     payloads: Payloads,
     direction: Direction,
-    signalled: Option<SocketAddr>,
     latch: Latch,
     thread: Option<Thread>,
     last: Last,
@@ -117,15 +116,14 @@ impl Dropped {
 
 impl Stream {
     /// A stream on these terms. From `seed` come our SSRC and the first sequence number and timestamp, which RFC 3550
-    /// §5.1 wants random.
-    pub fn new(seed: u64, terms: &Terms) -> Self {
+    /// §5.1 wants random. `signalling` is the host that the signalling comes from, see [`Expected`].
+    pub fn new(seed: u64, terms: &Terms, signalling: Option<IpAddr>) -> Self {
         let spread = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         Stream {
             ssrc: (seed ^ seed >> 32) as u32,
             payloads: terms.payloads,
             direction: terms.direction,
-            signalled: terms.remote,
-            latch: Latch::new(terms.remote),
+            latch: Latch::new(Expected { media: terms.remote, signalling }),
             thread: None,
             last: Last { sequence: spread as u16, timestamp: (spread >> 32) as u32, at: None },
             rate: Rate::default(),
@@ -137,15 +135,14 @@ impl Stream {
     }
 
     /// Other terms; what we send goes on as the same stream.
-    pub fn set_terms(&mut self, terms: &Terms, now: Time) {
+    pub fn set_terms(&mut self, terms: &Terms, signalling: Option<IpAddr>) {
         if terms.direction != self.direction {
             // After a hold our numbers go on where they stopped, instead of looking like a loss.
             self.thread = None;
         }
         self.payloads = terms.payloads;
         self.direction = terms.direction;
-        self.signalled = terms.remote;
-        self.latch.signal(terms.remote, now);
+        self.latch.expect(Expected { media: terms.remote, signalling });
     }
 
     /// Judges and counts a packet from the RTP port. What it carries may go on if the stream's direction lets it in, which
@@ -205,7 +202,7 @@ impl Stream {
     /// As [`Stream::send`], for a packet that arrived at another stream: under the number that its format has here, to
     /// where this stream's other end said it wants them.
     ///
-    /// Where that is behind a NAT it is where this stream's packets come from. Nobody else's packets move it: this is what
+    /// Where that is behind a NAT it is where this stream's packets come from, if their sender is believed: this is what
     /// somebody says, not an echo, and whoever can send to an open port must not get to hear it.
     pub fn forward<'a>(
         &mut self,
@@ -216,7 +213,7 @@ impl Stream {
         if !self.direction.sends() {
             return Err(Dropped::Held);
         }
-        let to = self.destination().ok_or(Dropped::NoAddress)?;
+        let to = self.latch.destination().ok_or(Dropped::NoAddress)?;
         let Some(payload) = self.payloads.iter().find(|payload| payload.codec == arrived.codec) else {
             self.pass_over(arrived);
             return Err(Dropped::PayloadType);
@@ -226,8 +223,7 @@ impl Stream {
 
     /// Takes a packet from the RTCP port; an answer, when one is due, is appended to `out` and goes back to `source`.
     pub fn on_rtcp(&mut self, packet: &[u8], source: SocketAddr, now: Time, out: &mut Vec<u8>) -> Answered {
-        // Symmetric RTCP (RFC 4961): from the same host as the packets, whatever the port.
-        if self.latch.remote().is_none_or(|remote| remote.ip() != source.ip()) {
+        if !self.latch.takes_rtcp(source) {
             return Answered::No;
         }
         self.reporter.on_rtcp(packet, self.ssrc, self.reception.as_mut(), &self.sent, now, out)
@@ -281,14 +277,6 @@ impl Stream {
     /// Half the last round trip that a report of the peer told; `None` while none has.
     pub fn latency(&self) -> Option<Duration> {
         self.reporter.round_trip().map(|whole| whole / 2)
-    }
-
-    /// Where to send what others say.
-    fn destination(&self) -> Option<SocketAddr> {
-        // On hold there is no such place, whoever may be heard.
-        let said = self.signalled?;
-        let heard = self.latch.remote().filter(|heard| heard.ip() == said.ip() || is_private(said.ip()));
-        Some(heard.unwrap_or(said))
     }
 
     fn renumber(&mut self, arrived: &Arrived, now: Time) -> (u16, u32) {
@@ -373,18 +361,6 @@ impl Arrived {
 
     const fn octets(&self) -> usize {
         self.end - self.payload_begin
-    }
-}
-
-/// Whether an address is one that only its own network can reach (RFC 1918, RFC 6598, RFC 4193), so that packets from it
-/// come from another one.
-fn is_private(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => {
-            let [first, second, ..] = ip.octets();
-            ip.is_private() || ip.is_link_local() || first == 100 && second & 0xc0 == 64
-        }
-        IpAddr::V6(ip) => ip.is_unique_local() || ip.is_unicast_link_local(),
     }
 }
 

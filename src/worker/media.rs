@@ -189,7 +189,8 @@ impl Media {
         match self.capabilities.read_answer(&mut call.local, answer) {
             Ok(streams) => {
                 call.offered = false;
-                let closed = call.session.apply(&terms_of(&streams), &mut self.ports, now);
+                call.session.heard_from(uas.host_of_peer(key));
+                let closed = call.session.apply(&terms_of(&streams), &mut self.ports);
                 self.close(&closed);
             }
             // RFC 3261 §13.2.2.4 says it of the caller; the called side has no other way either: it hangs up.
@@ -267,7 +268,8 @@ impl Media {
         let lines: Vec<_> = lines.into_iter().map(|line| (line, offer.address_at(line, &call.local))).collect();
         let rtp = self.open(key, call, &lines, now)?;
         let answer = offer.answer(&self.capabilities, &mut call.local, &rtp)?;
-        let closed = call.session.apply(&answer.terms(), &mut self.ports, now);
+        call.session.heard_from(uas.host_of_peer(key));
+        let closed = call.session.apply(&answer.terms(), &mut self.ports);
         self.close(&closed);
         Ok(answer.sdp)
     }

@@ -6,7 +6,6 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::media::{Exhausted, Ports, Session, Terms};
-use crate::time::Time;
 
 use super::{Capabilities, Local, Offer, OfferError, Stream, terms_of};
 
@@ -55,7 +54,6 @@ impl Negotiation {
         offer: Option<&[u8]>,
         capabilities: &Capabilities,
         ports: &mut Ports,
-        now: Time,
     ) -> Result<Described, NoAnswer> {
         let Some(offer) = offer else {
             let lines = capabilities.lines_to_offer(&self.local);
@@ -68,7 +66,7 @@ impl Negotiation {
         let lines: Vec<_> = lines.into_iter().map(|line| (line, offer.address_at(line, &self.local))).collect();
         let (opened, rtp) = self.reserve(&lines, ports)?;
         let answer = offer.answer(capabilities, &mut self.local, &rtp)?;
-        let closed = self.session.apply(&answer.terms(), ports, now);
+        let closed = self.session.apply(&answer.terms(), ports);
         Ok(Described { sdp: answer.sdp, opened, closed })
     }
 
@@ -79,11 +77,10 @@ impl Negotiation {
         body: &[u8],
         capabilities: &Capabilities,
         ports: &mut Ports,
-        now: Time,
     ) -> Result<Vec<u16>, OfferError> {
         let streams: Vec<Stream> = capabilities.read_answer(&mut self.local, body)?;
         let terms: Vec<(usize, Terms)> = terms_of(&streams);
-        Ok(self.session.apply(&terms, ports, now))
+        Ok(self.session.apply(&terms, ports))
     }
 
     /// The call is over: the ports whose sockets have to be closed, already free.
@@ -114,6 +111,7 @@ impl Negotiation {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::Time;
 
     const HEAD: &str = "v=0\r\no=a 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n";
 
@@ -126,7 +124,7 @@ mod tests {
     }
 
     fn describe(call: &mut Negotiation, lines: &str, ports: &mut Ports) -> Result<Described, NoAnswer> {
-        call.describe(Some(format!("{HEAD}{lines}").as_bytes()), &Capabilities::default(), ports, Time(0))
+        call.describe(Some(format!("{HEAD}{lines}").as_bytes()), &Capabilities::default(), ports)
     }
 
     #[test]
@@ -163,11 +161,11 @@ mod tests {
     fn a_delayed_offer_gets_its_echo_with_the_answer() {
         let (mut call, mut ports) = (call(), ports());
         let capabilities = Capabilities::default();
-        let described = call.describe(None, &capabilities, &mut ports, Time(0)).unwrap();
+        let described = call.describe(None, &capabilities, &mut ports).unwrap();
         assert_eq!(described.opened, [20_000]);
         assert!(call.session().leg_of_port(20_000).unwrap().echo().is_none());
         let answer = format!("{HEAD}m=audio 4000 RTP/AVP 8\r\n");
-        assert_eq!(call.on_answer(answer.as_bytes(), &capabilities, &mut ports, Time(0)), Ok(vec![]));
+        assert_eq!(call.on_answer(answer.as_bytes(), &capabilities, &mut ports), Ok(vec![]));
         let mut packet = [&[0x80, 8, 0, 1, 0, 0, 0, 160, 0, 0, 0, 9][..], &[0xd5; 160]].concat();
         let source = "192.0.2.1:4000".parse().unwrap();
         let echo = call.session().leg_of_port(20_000).unwrap().echo().unwrap();

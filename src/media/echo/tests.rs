@@ -21,7 +21,7 @@ fn terms(direction: Direction) -> Terms {
 }
 
 fn echo() -> Echo {
-    Echo::new(0x1234_5678_9abc_def0, &terms(Direction::SendRecv))
+    Echo::new(0x1234_5678_9abc_def0, &terms(Direction::SendRecv), None)
 }
 
 fn packet(ssrc: u32, sequence: u16, timestamp: u32) -> RtpPacketBuilder<&'static [u8], &'static [u8]> {
@@ -116,7 +116,7 @@ fn telephone_events_pass_with_their_marker() {
 #[test]
 fn the_echo_carries_the_number_that_the_peer_gave_the_format() {
     let payloads = [Payload { codec: Codec::Pcmu, receive: 96, send: 0 }].into_iter().collect();
-    let mut echo = Echo::new(1, &Terms { payloads, ..terms(Direction::SendRecv) });
+    let mut echo = Echo::new(1, &Terms { payloads, ..terms(Direction::SendRecv) }, None);
     let mut bytes = packet(7, 1, 0).payload_type(96).write_vec().unwrap();
     let echoed = echo.on_packet(&mut bytes, addr(CALLER), Time(0)).unwrap();
     assert_eq!(RtpPacket::parse(echoed.bytes).unwrap().payload_type(), 0);
@@ -152,11 +152,11 @@ fn on_hold_nothing_is_sent_and_the_stream_goes_on_without_a_gap_afterwards() {
     let mut echo = echo();
     let (ssrc, sequence, _) = through(&mut echo, 7, 1, 0, 0);
     for direction in [Direction::RecvOnly, Direction::Inactive] {
-        echo.set_terms(&terms(direction), Time(10_000));
+        echo.set_terms(&terms(direction), None);
         let mut bytes = packet(7, 2, 160).write_vec().unwrap();
         assert_eq!(echo.on_packet(&mut bytes, addr(CALLER), Time(20_000)), Err(Dropped::Held));
     }
-    echo.set_terms(&terms(Direction::SendRecv), Time(30_000));
+    echo.set_terms(&terms(Direction::SendRecv), None);
     let (again, next, _) = through(&mut echo, 7, 50, 8_000, 1_000);
     assert_eq!((again, next), (ssrc, sequence.wrapping_add(1)));
 }

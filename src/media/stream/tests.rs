@@ -23,7 +23,7 @@ fn terms(remote: &str, direction: Direction, payloads: &[(Codec, u8)]) -> Terms 
 fn legs() -> (Stream, Stream) {
     let alice = terms(ALICE, Direction::SendRecv, &[(Codec::Pcmu, 0), (Codec::TelephoneEvent, 101)]);
     let bob = terms(BOB, Direction::SendRecv, &[(Codec::Pcmu, 0), (Codec::TelephoneEvent, 96)]);
-    (Stream::new(1, &alice), Stream::new(2, &bob))
+    (Stream::new(1, &alice, None), Stream::new(2, &bob, None))
 }
 
 fn packet(payload_type: u8, ssrc: u32, sequence: u16) -> Vec<u8> {
@@ -65,7 +65,7 @@ fn behind_a_nat_packets_go_where_the_other_leg_sends_from_once_it_does() {
         [("10.1.2.3:5000", "203.0.113.5:61000"), ("[fd00::1]:5000", "[2001:db8::5]:61000"), (BOB, "198.51.100.2:61000")]
     {
         let (mut alice, _) = legs();
-        let mut bob = Stream::new(2, &terms(said, Direction::SendRecv, &[(Codec::Pcmu, 0)]));
+        let mut bob = Stream::new(2, &terms(said, Direction::SendRecv, &[(Codec::Pcmu, 0)]), None);
         across(&mut bob, &mut alice, packet(0, 9, 1), heard, 0).unwrap();
         let (to, ..) = across(&mut alice, &mut bob, packet(0, 7, 1), ALICE, 20).unwrap();
         assert_eq!(to, addr(heard));
@@ -77,7 +77,7 @@ fn a_stranger_who_sends_to_the_port_does_not_get_to_hear_the_other_leg() {
     let (mut alice, mut bob) = legs();
     let stranger = "203.0.113.66:6666";
     // Bob listens only; and later he is silent for a while.
-    across(&mut bob, &mut alice, packet(0, 66, 1), stranger, 0).unwrap();
+    assert_eq!(across(&mut bob, &mut alice, packet(0, 66, 1), stranger, 0), Err(Dropped::OtherSender));
     let (to, ..) = across(&mut alice, &mut bob, packet(0, 7, 1), ALICE, 20).unwrap();
     assert_eq!(to, addr(BOB));
     across(&mut bob, &mut alice, packet(0, 9, 1), BOB, 40).unwrap();
@@ -86,12 +86,14 @@ fn a_stranger_who_sends_to_the_port_does_not_get_to_hear_the_other_leg() {
         let (to, ..) = across(&mut alice, &mut bob, packet(0, 7, 1 + sequence), ALICE, 6_000).unwrap();
         assert_eq!(to, addr(BOB));
     }
+    across(&mut bob, &mut alice, packet(0, 9, 2), BOB, 9_000).unwrap();
+    assert_eq!(bob.remote(), Some(addr(BOB)), "he talks again");
 }
 
 #[test]
 fn a_format_that_the_other_leg_does_not_have_is_dropped_and_looks_like_no_loss() {
     let (mut alice, _) = legs();
-    let mut bob = Stream::new(2, &terms(BOB, Direction::SendRecv, &[(Codec::Pcmu, 0)]));
+    let mut bob = Stream::new(2, &terms(BOB, Direction::SendRecv, &[(Codec::Pcmu, 0)]), None);
     let (_, _, first) = across(&mut alice, &mut bob, packet(0, 7, 100), ALICE, 0).unwrap();
     for sequence in 101..104 {
         let event = packet(101, 7, sequence);
@@ -104,10 +106,10 @@ fn a_format_that_the_other_leg_does_not_have_is_dropped_and_looks_like_no_loss()
 #[test]
 fn a_leg_that_does_not_send_or_has_no_address_gets_nothing() {
     let (mut alice, _) = legs();
-    let mut held = Stream::new(2, &terms(BOB, Direction::RecvOnly, &[(Codec::Pcmu, 0)]));
+    let mut held = Stream::new(2, &terms(BOB, Direction::RecvOnly, &[(Codec::Pcmu, 0)]), None);
     assert_eq!(across(&mut alice, &mut held, packet(0, 7, 1), ALICE, 0), Err(Dropped::Held));
     let nowhere = Terms { remote: None, ..terms(BOB, Direction::SendRecv, &[(Codec::Pcmu, 0)]) };
-    let mut nowhere = Stream::new(2, &nowhere);
+    let mut nowhere = Stream::new(2, &nowhere, None);
     assert_eq!(across(&mut alice, &mut nowhere, packet(0, 7, 2), ALICE, 20), Err(Dropped::NoAddress));
     across(&mut nowhere, &mut alice, packet(0, 9, 1), BOB, 30).unwrap();
     assert_eq!(across(&mut alice, &mut nowhere, packet(0, 7, 3), ALICE, 40), Err(Dropped::NoAddress), "on hold");

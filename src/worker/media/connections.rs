@@ -30,7 +30,7 @@ impl Media {
             Ask::Open { local, flow } => self.open_connection(key, *local, flow, now),
             Ask::Change(flow) => {
                 let Some(connection) = self.connections.get_mut(&key) else { return Told::Failed };
-                connection.stream.set_terms(&terms(flow), now);
+                connection.stream.set_terms(&terms(flow), None);
                 connection.sound = flow.sound;
                 Told::Changed
             }
@@ -55,7 +55,7 @@ impl Media {
             }
         };
         self.sockets.insert(port, leg);
-        let stream = Stream::new(self.next_seed(), &terms(flow));
+        let stream = Stream::new(self.next_seed(), &terms(flow), None);
         self.connections.insert(key, Connection { port, stream, sound: flow.sound });
         Told::Opened(port)
     }
@@ -164,6 +164,7 @@ impl Connection {
     }
 }
 
+/// Terms of a connection. The call agent is not its other end.
 fn terms(flow: &Flow) -> Terms {
     Terms { direction: flow.direction, remote: flow.remote, payloads: flow.payloads }
 }
