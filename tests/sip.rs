@@ -846,6 +846,23 @@ fn a_refused_request_is_offered_to_each_worker_once_and_then_answered() {
 }
 
 #[test]
+fn where_no_worker_has_a_port_left_the_answer_is_503_and_not_busy() {
+    let mut rig = rig(2);
+    let exhausted = Cause::Refused(RefuseReason::Exhausted);
+    let first = handoff(rig.send(&invite("a")));
+    let second = handoff(rig.back(&invite("a"), &first, exhausted));
+    let last = rig.back(&invite("a"), &second, exhausted);
+    assert!(matches!(last.target, Target::Answer(answer) if answer.retry_after.is_some()), "{last:?}");
+    assert_eq!(status(last), (503, Reason::RefusedByAll));
+    assert_eq!(status(rig.send(&invite("b"))), (503, Reason::Full), "until a report says otherwise");
+    (0..2).for_each(|worker| {
+        let report = Report { number: 1, units_total: 100, ..Report::default() };
+        rig.dispatch.on_report(WorkerId(worker), &report, rig.now);
+    });
+    handoff(rig.send(&invite("c")));
+}
+
+#[test]
 fn a_refused_request_is_not_offered_around_for_longer_than_the_patience() {
     let mut rig = rig(3);
     let had = handoff(rig.send(&invite("a")));

@@ -126,14 +126,16 @@ impl Uas {
     }
 
     /// Gives a call back to the dispatcher, which offers it to another worker. Where that is not possible any more (it
-    /// came to our own port, belongs to a call of ours, or the caller has heard of us), it is answered with 503.
+    /// came to our own port, belongs to a call of ours, or the caller has heard of us), it is answered with 503, or with
+    /// 486 where smaller calls still find room.
     pub fn refuse(&mut self, key: CallKey, reason: RefuseReason, now: Time) -> bool {
         let Some(server) = self.undecided(key) else { return false };
         let possible = self.servers.get(server).is_some_and(|server| {
             !server.direct && !server.follows && !server.seqs.is_empty() && server.kept.response().is_none()
         });
         if !possible {
-            return self.decline(key, 503, EndReason::Refused(reason), now);
+            let status = if reason == RefuseReason::Full { 486 } else { 503 };
+            return self.decline(key, status, EndReason::Refused(reason), now);
         }
         self.with_request(server, |uas, request| uas.note_refusal(request, now));
         if let Some(server) = self.servers.get_mut(server) {

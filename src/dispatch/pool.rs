@@ -355,6 +355,12 @@ impl Pool {
         });
     }
 
+    /// A worker has no port, descriptor or memory for anything. Its next report says so too, or that there is room again;
+    /// until then others get what is new, and where nobody is left the answer says so.
+    pub fn on_exhausted(&mut self, worker: WorkerId) {
+        self.change(worker, |worker| worker.own_word.no_room = true);
+    }
+
     /// What a look finds on a worker's link: behind which message it has not read on, though there is more.
     pub fn on_unread(&mut self, worker: WorkerId, behind: Option<Seq>) {
         let Some(worker) = self.workers.get_mut(usize::from(worker.0)) else { return };

@@ -20,8 +20,12 @@ impl Dispatch {
         back: &Returned,
         now: Time,
     ) -> Decision {
-        if matches!(back.cause, Cause::Refused(_)) {
+        if let Cause::Refused(why) = back.cause {
             self.pool.on_refused(back.from, back.seq, back.size);
+            // What never left on the link says nothing of the worker.
+            if why == RefuseReason::Exhausted && back.sent {
+                self.pool.on_exhausted(back.from);
+            }
         }
         let dropped = |reason| Decision { target: Target::Drop, reason };
         let Some(method) = message.method() else { return dropped(Reason::OrphanInDialog) };
@@ -102,7 +106,8 @@ impl Dispatch {
             None => back.follows && self.beside(summary, id, tried(back)).is_none(),
         };
         if is_bound {
-            return self.verdict(summary, id, 486, Reason::RefusedByHolder, now);
+            let status = if self.pool.has_open(Protocol::Sip) { 486 } else { 503 };
+            return self.verdict(summary, id, status, Reason::RefusedByHolder, now);
         }
         let Some(past) = self.past_with_refusal(entry, arrival, back, now) else {
             let status = if self.pool.has_open(Protocol::Sip) { 486 } else { 503 };

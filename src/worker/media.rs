@@ -31,8 +31,6 @@ use self::connections::Connection;
 pub(super) const RTP_TOKENS: usize = 1 << 40;
 /// Batches read from one socket before others have their turn.
 const BATCHES: usize = 4;
-/// Ports tried for a stream before the slot counts as having none.
-const PORTS_TRIED: usize = 8;
 /// So long the worker says that it has no room after a stream could not be opened: then it is worth another try.
 const EXHAUSTED_FOR: Duration = Duration::from_secs(1);
 
@@ -88,6 +86,8 @@ enum NoMedia {
     Offer(#[from] OfferError),
     #[error("no RTP port or descriptor is free")]
     Exhausted,
+    #[error("fewer RTP ports are free than it takes")]
+    TooMany,
 }
 
 /// Why a socket could not be opened.
@@ -121,9 +121,13 @@ impl Media {
 
     /// Whether the next call would find no port or descriptor.
     pub(super) fn is_exhausted(&self, now: Time) -> bool {
-        self.ports.is_exhausted()
-            || self.sockets.len() >= self.most_streams
-            || self.exhausted.is_some_and(|at| now.since(at) < EXHAUSTED_FOR)
+        self.ports.is_exhausted() || self.sockets.len() >= self.most_streams || self.has_failed(now)
+    }
+
+    /// Whether opening a stream has failed a moment ago: then it is not tried again, which may cost an attempt at every
+    /// port of the slot.
+    fn has_failed(&self, now: Time) -> bool {
+        self.exhausted.is_some_and(|at| now.since(at) < EXHAUSTED_FOR)
     }
 
     /// Whether this call's media is ours.
@@ -156,6 +160,7 @@ impl Media {
                 match reason {
                     NoMedia::Offer(error) => uas.reject_description(key, &error, now),
                     NoMedia::Exhausted => uas.refuse(key, RefuseReason::Exhausted, now),
+                    NoMedia::TooMany => uas.refuse(key, RefuseReason::Full, now),
                 }
             }
         }
@@ -167,7 +172,7 @@ impl Media {
         match self.answer(uas, key, &mut call, offer, now) {
             Ok(sdp) => uas.answer_offer(key, &sdp, now),
             Err(NoMedia::Offer(error)) => uas.reject_description(key, &error, now),
-            Err(NoMedia::Exhausted) => uas.reject_offer(key, 488, now),
+            Err(NoMedia::Exhausted | NoMedia::TooMany) => uas.reject_offer(key, 488, now),
         };
         self.calls.insert(key, call);
     }
@@ -291,12 +296,14 @@ impl Media {
     ) -> Result<Vec<SocketAddr>, NoMedia> {
         let numbers: Vec<usize> = lines.iter().map(|(line, _)| *line).collect();
         let Ok(mut ports) = call.session.reserve(&numbers, &mut self.ports) else {
-            self.exhausted = Some(now);
-            return Err(NoMedia::Exhausted);
+            return Err(if self.ports.is_exhausted() { NoMedia::Exhausted } else { NoMedia::TooMany });
         };
         for (port, (_, named)) in ports.iter_mut().zip(lines) {
             let is_open = |leg: &Leg| leg.rtp.local_addr().is_ipv4() == named.is_ipv4();
             if !self.sockets.get(port).is_some_and(is_open) {
+                if self.has_failed(now) {
+                    return Err(NoMedia::Exhausted);
+                }
                 let bound = call.bound_for(*named);
                 let leg = self.bind_some(key, &mut call.session, bound, port).map_err(|error| {
                     self.on_unopened(&error, now);
@@ -308,9 +315,9 @@ impl Media {
         Ok(ports.iter().zip(lines).map(|(port, (_, named))| SocketAddr::new(*named, *port)).collect())
     }
 
-    /// Opens `port` or, where another program has it, one of the next.
+    /// Opens `port` or, where another program has it, the next one that is free: each that is not goes to the end.
     fn bind_some(&mut self, key: CallKey, session: &mut Session, ip: IpAddr, port: &mut u16) -> Result<Leg, Unopened> {
-        for _ in 1..PORTS_TRIED {
+        for _ in 0..self.ports.free() {
             match self.bind(Owner::Call(key), ip, *port) {
                 Err(Unopened::Bind(error @ BindError::InUse { .. })) => {
                     tracing::warn!(%error, "another program has an RTP port of this slot");
@@ -362,8 +369,10 @@ impl Media {
     /// Closes the sockets of ports that are free again. The poll forgets a descriptor that is closed.
     fn close(&mut self, ports: &[u16]) {
         for port in ports {
-            self.sockets.remove(port);
-            self.exhausted = None;
+            // One whose socket was never opened makes no room.
+            if self.sockets.remove(port).is_some() {
+                self.exhausted = None;
+            }
         }
     }
 }

@@ -19,6 +19,16 @@ fn what_does_not_fit_is_told_by_how_it_does_not() {
 }
 
 #[test]
+fn where_no_worker_has_a_port_left_no_endpoint_is_there() {
+    let mut rig = rig(2);
+    let text = crcx(1, "a");
+    let exhausted = Cause::Refused(RefuseReason::Exhausted);
+    let first = rig.hand(&text);
+    let Target::Worker(second) = rig.back(&text, &first, exhausted).target else { panic!() };
+    assert_eq!(answer(rig.back(&text, &second, exhausted)), (410, Reason::RefusedByAll));
+}
+
+#[test]
 fn refused_by_all_is_told_by_whether_anybody_takes_anything() {
     let mut rig = rig(2);
     let text = crcx(1, "a");

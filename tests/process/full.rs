@@ -1,5 +1,7 @@
 //! No room: the next worker is tried, and where there is none the caller gets an answer.
 
+use std::net::UdpSocket;
+
 use nix::sys::signal::Signal;
 
 use crate::support::phone::{Phone, Received};
@@ -85,4 +87,29 @@ fn what_a_full_worker_refuses_goes_to_the_next_before_the_caller_hears_of_it() {
         });
     }
     panic!("in 20 rounds no worker refused anything");
+}
+
+#[test]
+fn every_free_rtp_port_is_found_however_many_another_program_has_and_none_left_is_503() {
+    const PAIRS: u16 = 60;
+    const FREE: u16 = 5;
+    let range = format!("20000-{}", 20_000 + 2 * PAIRS - 1);
+    let setup = Setup::new(1).with(["--rtp-ports", &range]);
+    let held: Vec<_> = (0..PAIRS - FREE).map(|pair| UdpSocket::bind((setup.ip, 20_000 + 2 * pair)).unwrap()).collect();
+    let pointsman = setup.start();
+    let phone = Phone::new(pointsman.address().ip());
+    let sound = UdpSocket::bind((pointsman.address().ip(), 0)).unwrap();
+    let invite = || phone.invite(pointsman.address(), sound.local_addr().ok());
+    for call in 0..FREE {
+        let answer = phone.transact(&invite(), pointsman.address());
+        assert_eq!(answer.status(), 200, "call {call}: {}", answer.text);
+    }
+    for _ in 0..2 {
+        let refused = phone.transact(&invite(), pointsman.address());
+        assert_eq!((refused.status(), refused.header("Retry-After").is_some()), (503, true), "{}", refused.text);
+    }
+    drop(held);
+    pointsman.wait_until("a call to find a port that is free again", |_| {
+        phone.transact(&invite(), pointsman.address()).status() == 200
+    });
 }

@@ -9,6 +9,7 @@ use crate::dispatch::Dispatch;
 use crate::dispatch::decision::{Arrival, Cause, Decision, EntryId, GatheringId, Reason, Returned, Target};
 use crate::dispatch::returned::past_with_death;
 use crate::dispatch::table::{Entry, State};
+use crate::handoff::frame::RefuseReason;
 use crate::time::Time;
 use crate::wire::mgcp::{Command, Message, ReturnCode, Verb};
 
@@ -20,8 +21,12 @@ impl Dispatch {
         back: &Returned,
         now: Time,
     ) -> Decision {
-        if matches!(back.cause, Cause::Refused(_)) {
+        if let Cause::Refused(why) = back.cause {
             self.pool.on_refused(back.from, back.seq, back.size);
+            // What never left on the link says nothing of the worker.
+            if why == RefuseReason::Exhausted && back.sent {
+                self.pool.on_exhausted(back.from);
+            }
         }
         let dropped = |reason| Decision { target: Target::Drop, reason };
         // One of many that have it: the others answer.

@@ -13,7 +13,7 @@ use crate::net::bind::BindError;
 use crate::net::udp::Batch;
 use crate::time::Time;
 
-use super::{BATCHES, Leg, Media, Owner, PORTS_TRIED, Unopened};
+use super::{BATCHES, Leg, Media, Owner, Unopened};
 
 /// One connection.
 #[derive(Debug)]
@@ -47,6 +47,9 @@ impl Media {
     }
 
     fn open_connection(&mut self, key: ConnectionKey, local: IpAddr, flow: &Flow, now: Time) -> Told {
+        if self.has_failed(now) {
+            return Told::Failed;
+        }
         let (port, leg) = match self.bind_connection(key, local) {
             Ok(bound) => bound,
             Err(error) => {
@@ -62,16 +65,16 @@ impl Media {
 
     /// A port with its sockets: the next free one that no other program has.
     fn bind_connection(&mut self, key: ConnectionKey, local: IpAddr) -> Result<(u16, Leg), NoPort> {
-        let mut tried = 0;
+        let mut untried = self.ports.free();
         loop {
             let port = self.ports.take()?;
-            tried += 1;
+            untried = untried.saturating_sub(1);
             match self.bind(Owner::Connection(key), local, port) {
                 Ok(leg) => return Ok((port, leg)),
                 Err(error) => {
                     self.ports.give_back(port);
                     match error {
-                        Unopened::Bind(BindError::InUse { .. }) if tried < PORTS_TRIED => {
+                        Unopened::Bind(BindError::InUse { .. }) if untried > 0 => {
                             tracing::warn!(%error, "another program has an RTP port of this slot");
                         }
                         error => return Err(error.into()),

@@ -172,3 +172,18 @@ fn whoever_asks_for_more_than_there_is_does_not_flood_the_log() {
     assert_eq!(rig.media.carry_out(key(2), &ask, Time(20_000_000)), Told::Failed);
     assert_eq!(rig.media.said, Some(Time(20_000_000)));
 }
+
+#[test]
+fn every_free_port_is_found_however_many_another_program_has() {
+    let mut rig = Rig::new(40);
+    let held: Vec<_> = (0..37).map(|pair| UdpSocket::bind((rig.ip, 20_000 + 2 * pair)).unwrap()).collect();
+    let phone = rig.phone();
+    let mut ports: Vec<_> = (1..4).map(|n| rig.open(n, flow(&phone, Direction::RecvOnly, Sound::Silence))).collect();
+    ports.sort_unstable();
+    assert_eq!(ports, [20_074, 20_076, 20_078]);
+    let ask = Ask::Open { local: rig.ip, flow: flow(&phone, Direction::RecvOnly, Sound::Silence) };
+    assert!(matches!(rig.media.carry_out(key(9), &ask, Time(0)), Told::Failed));
+    assert!(rig.media.is_exhausted(Time(0)));
+    drop(held);
+    assert!(matches!(rig.media.carry_out(key(9), &ask, Time(0) + super::super::EXHAUSTED_FOR), Told::Opened(_)));
+}
