@@ -281,7 +281,7 @@ impl Uas {
         client.bytes = bytes;
         client.copies = match place.is_heard {
             false => Some(1),
-            true if to.ip() == place.source.ip() => None,
+            true if Some(to.ip()) == place.told => None,
             true => Some(COPIES_ELSEWHERE),
         };
         client.resend = (!leaving.hop.is_reliable()).then(|| Resend::start(&timers, now));

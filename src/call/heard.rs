@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use crate::call::allowance::Allowance;
 use crate::call::exchange::{Arrival, CallKey, Hop, Path};
 use crate::call::request::Request;
+use crate::call::respond::stated_port;
 use crate::call::server::{NEVER, State};
 use crate::call::uas::Uas;
 use crate::time::Time;
@@ -38,7 +39,12 @@ impl Uas {
             Path::Handoff { listener, .. } if self.has_duplicate(listener.0) => Hop::Listener(listener.0),
             Path::Handoff { .. } => Hop::Own(self.identity.own_socket(arrival.local.ip())),
         };
-        let to = if hop.is_reliable() { arrival.source } else { where_to(msg, arrival.source) };
+        let to = match hop {
+            // The connection itself is the dispatcher's.
+            Hop::Dial => stated_port(msg, arrival.source),
+            Hop::Stream(_) | Hop::Front(_) => arrival.source,
+            Hop::Own(_) | Hop::Listener(_) => where_to(msg, arrival.source),
+        };
         let is_direct = msg.values(Name::Via).nth(1).is_none();
         Heard { hop, to, from: Some(arrival.local.ip()), is_direct }
     }
@@ -52,8 +58,9 @@ impl Uas {
     pub(super) fn on_heard(&mut self, key: CallKey, request: &Request<'_>, arrival: &Arrival, now: Time) {
         let Some(place) = self.calls.get(key).map(|call| call.place) else { return };
         let heard = self.way_back(request.msg, arrival, place.pinned);
-        if !place.is_heard {
-            self.acquaint(key, place.source.ip());
+        match place.told {
+            Some(host) if !place.is_heard => self.acquaint(key, host),
+            _ => self.unclaim(key),
         }
         let Some(call) = self.calls.get_mut(key) else { return };
         call.place.is_heard = true;
@@ -62,7 +69,7 @@ impl Uas {
             call.place.heard = heard;
         }
         let Some(server) = call.invite.and_then(|invite| self.servers.get_mut(invite)) else { return };
-        if server.allowance.is_heard() {
+        if server.allowance.is_heard() || place.told != Some(server.way.source.ip()) {
             return;
         }
         server.allowance = Allowance::heard();

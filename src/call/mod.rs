@@ -15,7 +15,8 @@
 //!
 //! - §13.3.1.4 and §17.2.1 (and RFC 3262 §3) have responses to an INVITE repeated for 64·T1. Until the far end has shown that
 //!   it hears us (ACK, PRACK, a request with our tag), at most five datagrams leave for an INVITE, its BYE included, all of
-//!   them to its source; a copy of the INVITE is answered once more, also after a 2xx, where RFC 6026 §7.1 absorbs it.
+//!   them to its source; a copy of the INVITE is answered once more, also after a 2xx, where RFC 6026 §7.1 absorbs it. Of a
+//!   re-INVITE, and of a copy, from another host than our tag was told to, the tag shows nothing: they are counted as well.
 //! - §12.2.1.1 sends our requests to the far end's Contact. Where that is an address at which it was not heard, and no proxy
 //!   has recorded its route, they go to where it was heard last, by the socket it was heard by.
 //!

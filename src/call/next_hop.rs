@@ -50,6 +50,8 @@ pub(super) fn next_hop(place: &Place, uri: Option<Uri<'_>>, is_route: bool) -> (
     let hop = if tcp { Hop::Dial } else { place.hop };
     match address {
         Some(to) if is_route || tcp || has_maddr || !heard.is_direct || to == heard.to => (hop, NextHop::Address(to)),
+        // The connection it was heard on ends at the dispatcher: another one is opened to its Contact.
+        Some(to) if heard.hop == Hop::Dial => (hop, NextHop::Address(to)),
         // What names another address family asks for it (RFC 3263 §4).
         Some(to) if to.is_ipv4() != heard.to.is_ipv4() => (hop, NextHop::Address(to)),
         Some(_) => back,

@@ -108,8 +108,10 @@ impl Uas {
         let merged = merged.filter(|merged| !self.is_merged(*merged, arrival, now));
         let end = if invite { now + TRYING_AFTER } else { now + self.timers.t64() };
         let way = self.way(request.msg, arrival);
-        // Who knows our tag has heard of us; others repeat nothing by themselves, and a connection is not forged.
-        let may_be_forged = invite && request.to_tag.is_none() && !way.hop.is_reliable();
+        // A connection is not forged, and who knows our tag hears us at the host that it was told to.
+        let call = request.to_tag.and_then(|tag| self.find_call(request.call_id, tag, request.from_tag));
+        let told = call.and_then(|call| self.calls.get(call)?.place.told);
+        let may_be_forged = invite && told != Some(arrival.source.ip()) && !way.hop.is_reliable();
         let key = self.servers.insert(Server {
             fingerprint: self.prints.transaction(request),
             merged,
@@ -201,6 +203,14 @@ impl Uas {
     pub(super) fn on_retransmission(&mut self, key: ServerKey, request: &Request<'_>, arrival: &Arrival) {
         let way = self.way(request.msg, arrival);
         let Some(server) = self.servers.get_mut(key) else { return };
+        if server.way.source.ip() != way.source.ip() {
+            // Which of the two hears us nobody can tell.
+            if !way.hop.is_reliable() && server.allowance.is_heard() {
+                server.allowance = Allowance::unheard();
+            }
+            let call = server.call.filter(|_| request.method == Method::Invite && request.to_tag.is_none());
+            call.and_then(|call| self.calls.get_mut(call)).into_iter().for_each(|call| call.place.told = None);
+        }
         // A copy from elsewhere: the source's NAT binding has changed, and the old one is dead.
         server.way = way;
         let again = match server.state {
@@ -438,7 +448,7 @@ impl Server {
 }
 
 /// The source's address with the port that the request's Via names.
-fn stated_port(request: &Message<'_>, source: SocketAddr) -> SocketAddr {
+pub(super) fn stated_port(request: &Message<'_>, source: SocketAddr) -> SocketAddr {
     let port = request.via().map(|via| via.port.unwrap_or(via.default_port()));
     SocketAddr::new(source.ip(), port.unwrap_or(source.port()))
 }

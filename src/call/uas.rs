@@ -144,6 +144,8 @@ pub(super) struct Place {
     pub(super) heard: Heard,
     /// Whether it has shown that it hears us.
     pub(super) is_heard: bool,
+    /// The host that our tag was told to, as long as that is one only: whoever knows the tag hears us there.
+    pub(super) told: Option<IpAddr>,
 }
 
 /// What the wheel points at.
@@ -495,6 +497,7 @@ impl Uas {
             source: arrival.source,
             heard,
             is_heard: false,
+            told: Some(arrival.source.ip()),
         }
     }
 

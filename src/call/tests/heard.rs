@@ -154,3 +154,23 @@ fn a_contact_whose_name_has_no_address_leaves_where_the_caller_was_heard() {
     let (hop, to, _) = desk.only_transmit();
     assert_eq!((hop, to.as_str()), (Hop::Own(0), NAT));
 }
+
+#[test]
+fn a_caller_that_keeps_to_its_connection_to_the_dispatcher_is_dialled_at_its_contact() {
+    let mut desk = Desk::new();
+    let by_connection = |envelope: &mut Envelope| {
+        (envelope.transport, envelope.conn) = (Transport::Tcp, ConnId(5));
+        envelope.source = "192.0.2.9:41000".parse().unwrap();
+    };
+    desk.hand_with(&invite(), by_connection);
+    let key = desk.incoming();
+    desk.act(|uas, now| uas.accept(key, Some(ANSWER.as_bytes()), now));
+    let tag = to_tag(&desk.only());
+    desk.hand_with(&ack(&tag), |envelope| {
+        by_connection(envelope);
+        envelope.follows = true;
+    });
+    // Nobody listens at the port that the connection came from.
+    let (hop, to, _) = desk.bye(key);
+    assert_eq!((hop, to.as_str()), (Hop::Dial, "192.0.2.9:5070"));
+}

@@ -122,3 +122,69 @@ fn our_bye_to_an_address_that_its_call_did_not_come_from_leaves_five_times() {
     assert_eq!(desk.sent().len(), 5);
     desk.assert_idle();
 }
+
+const VICTIM: &str = "198.51.100.66:5060";
+
+impl Desk {
+    /// A datagram whose source is forged.
+    fn forge(&mut self, text: &Text) {
+        let arrival = Arrival::own(0, VICTIM.parse().unwrap(), "192.0.2.1:5071".parse().unwrap(), 1);
+        self.say(&text.bytes(), &arrival);
+    }
+
+    /// Datagrams that left for the victim since the last look.
+    fn at_the_victim(&mut self) -> usize {
+        let to = |output: &&Output| matches!(output, Output::Transmit(it) if it.to.to_string() == VICTIM);
+        let count = self.outputs.iter().filter(to).count();
+        self.outputs.clear();
+        count
+    }
+}
+
+#[test]
+fn a_reinvite_from_a_forged_source_makes_five_datagrams_leave_for_it_at_most() {
+    for refused in [false, true] {
+        let mut desk = Desk::new();
+        let (key, tag) = desk.standing(&invite());
+        let again = invite().to(&tag).cseq(2).branch("again");
+        desk.forge(&if refused { again.header("Require: nonsense") } else { again });
+        desk.act(|uas, now| uas.answer_offer(key, ANSWER.as_bytes(), now));
+        // Somebody who knows the tag is heard, and it is not the victim.
+        desk.own(&text("INFO").to(&tag).cseq(3));
+        desk.wait(SECOND * 31);
+        let count = desk.at_the_victim();
+        assert!((3..=5).contains(&count), "{count}");
+    }
+}
+
+#[test]
+fn a_copy_of_an_invite_from_a_forged_source_makes_five_datagrams_leave_for_it_at_most() {
+    for heard_first in [false, true] {
+        let mut desk = Desk::new();
+        desk.own(&invite());
+        let key = desk.incoming();
+        accept(&mut desk, key);
+        let tag = to_tag(&desk.only());
+        let hear = |desk: &mut Desk| desk.own(&text("INFO").to(&tag).cseq(2));
+        if heard_first {
+            hear(&mut desk);
+        }
+        desk.forge(&invite());
+        if !heard_first {
+            hear(&mut desk);
+        }
+        desk.wait(SECOND * 31);
+        let count = desk.at_the_victim();
+        assert!((3..=6).contains(&count), "the answer to the copy, and five: {count}");
+    }
+}
+
+#[test]
+fn a_reinvite_from_where_the_call_came_from_is_answered_as_ever() {
+    let mut desk = Desk::new();
+    let (key, tag) = desk.standing(&invite());
+    desk.own(&invite().to(&tag).cseq(2).branch("again"));
+    desk.act(|uas, now| uas.answer_offer(key, ANSWER.as_bytes(), now));
+    desk.wait(SECOND * 31);
+    assert_eq!(desk.statuses().len(), 10);
+}
