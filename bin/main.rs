@@ -100,7 +100,9 @@ fn main() -> ExitCode {
         Command::Reload(flags) => reload::run(&flags),
         Command::Check(flags) => check::run(flags),
     };
-    done.map_or_else(Failure::report, |()| ExitCode::SUCCESS)
+    let code = done.map_or_else(Failure::report, |()| ExitCode::SUCCESS);
+    pointsman::net::log::finish();
+    code
 }
 
 /// Reads the command line; help and version go to stdout, a fault is one line.

@@ -6,6 +6,9 @@ use std::process::ExitCode;
 
 use pointsman::admin::client::ClientError;
 use pointsman::config::ConfigError;
+use pointsman::net;
+
+use crate::log::is_journal;
 
 /// Why a command did not do what it should. The text is one line.
 #[derive(Debug)]
@@ -43,7 +46,8 @@ impl Failure {
             Failure::Config(error) => (2, with_snippet(&error)),
         };
         // When stderr is gone as well there is nobody left to tell; the exit code still does.
-        let _ = writeln!(io::stderr().lock(), "{text}");
+        let mark = if is_journal() { "<3>" } else { "" };
+        net::log::last_words(format!("{mark}{text}\n").as_bytes());
         ExitCode::from(code)
     }
 }

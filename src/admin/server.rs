@@ -25,6 +25,8 @@ use tracing::{debug, warn};
 use super::clients::{Activity, Clients};
 use super::protocol::{Command, LONGEST_LINE, Reply};
 use super::run_dir::own_uid;
+use crate::net::clock;
+use crate::net::seldom::Seldom;
 
 /// A connection that asks nothing for this long is closed.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -199,6 +201,7 @@ where
 {
     let socket = tokio::net::UnixListener::from_std(listener.socket.try_clone()?)?;
     let (mut connections, mut clients) = (JoinSet::new(), Clients::new());
+    let (mut unaccepted, mut refused) = (Seldom::default(), Seldom::default());
     loop {
         let stream = tokio::select! {
             accepted = socket.accept() => accepted,
@@ -219,13 +222,18 @@ where
                     clients.add(uid, activity, task);
                 }
                 None => {
-                    warn!(uid = ?peer_uid(&stream), "stats socket: refused a connection of another user");
+                    if let Some(times) = refused.comes_up(clock::now()) {
+                        let uid = peer_uid(&stream);
+                        warn!(?uid, times, "stats socket: refused a connection of another user");
+                    }
                     turn_away(stream, "this socket is for the dispatcher's own user and root");
                 }
             },
             Err(error) => {
                 // Out of descriptors, most likely: accepting again at once would spin.
-                warn!(%error, "stats socket: cannot accept");
+                if let Some(times) = unaccepted.comes_up(clock::now()) {
+                    warn!(%error, times, "stats socket: cannot accept");
+                }
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }

@@ -4,6 +4,7 @@
 //! nothing; what the links say is told to the core.
 
 mod back;
+mod decided;
 mod hands;
 mod lanes;
 mod mgcp;
@@ -171,6 +172,7 @@ impl<C: Channel> Switch<C> {
                     Owner::Listener(_) => self.dispatch.on_message(&message, arrival, now),
                     Owner::Vacant(_) | Owner::VacantMgcp(..) => self.dispatch.on_vacant(Ok(&message), arrival, now),
                 };
+                decided::about_sip(&message, arrival, &decision);
                 if decision.reason == Reason::OwnAck {
                     self.hands.repeats.on_ack(message.to().and_then(|to| to.tag()).unwrap_or_default());
                 }
@@ -181,6 +183,7 @@ impl<C: Channel> Switch<C> {
                     Owner::Listener(_) => self.dispatch.on_unparsable(&bad, arrival, now),
                     Owner::Vacant(_) | Owner::VacantMgcp(..) => self.dispatch.on_vacant(Err(&bad), arrival, now),
                 };
+                decided::about_unparsable(&bad, arrival, &decision);
                 self.hands.carry_out(&mut self.dispatch, decision, bad.message.as_ref(), arrival, owner)
             }
         };

@@ -45,7 +45,7 @@ use crate::dispatch::rules::Rules;
 use crate::ids::{TokenKey, WorkerId};
 use crate::net::bind::BindError;
 use crate::net::unix::SeqListener;
-use crate::net::{activation, clock, process, random, udp, unix};
+use crate::net::{activation, clock, log, process, random, udp, unix};
 use crate::server;
 
 /// Descriptors asked for: a worker has one for each RTP stream and TCP connection.
@@ -139,6 +139,7 @@ pub fn run(config: Config, source: Source, beginning: Beginning) -> Result<(), S
                 info!("process {by} has taken over");
                 // A service manager may believe this one alone.
                 manager::tell(&format!("MAINPID={by}"));
+                log::finish();
                 // At once: whatever would be closed in order here, its socket files first, is the other's now.
                 std::process::exit(0);
             }

@@ -39,8 +39,17 @@ pub enum ReloadError {
 }
 
 impl Crew {
-    /// Reads the configuration again and applies what differs.
+    /// Reads the configuration again and applies what differs. Whoever asked for it, the log says what came of it.
     pub(super) fn reload(&mut self) -> Result<Change, ReloadError> {
+        let reloaded = self.try_reload();
+        match &reloaded {
+            Ok(change) => info!("configuration read again: {change}"),
+            Err(error) => warn!("configuration not changed: {error}"),
+        }
+        reloaded
+    }
+
+    fn try_reload(&mut self) -> Result<Change, ReloadError> {
         if self.is_stopping() {
             return Err(ReloadError::Stopping);
         }
@@ -50,7 +59,6 @@ impl Crew {
         let new = self.source.load()?;
         let change = Change::between(&self.config, &new)?;
         if change.is_empty() {
-            info!("configuration read again: {change}");
             return Ok(change);
         }
         let more = self.bind_more(&new)?;
@@ -62,7 +70,6 @@ impl Crew {
             workers: usize::from(self.config.workers),
         });
         self.fit_places(more, now);
-        info!("configuration read again: {change}");
         Ok(change)
     }
 

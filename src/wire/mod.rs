@@ -9,6 +9,9 @@ pub mod mgcp;
 pub mod mscml;
 pub mod msml;
 pub mod multipart;
+mod quoted;
 pub mod sdp;
 pub mod sip;
 mod xml;
+
+pub use quoted::quoted;

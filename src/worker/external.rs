@@ -25,6 +25,7 @@ use crate::ids::{TransactionRange, WorkerId};
 use crate::net::udp::{Batch, Buffers, Delivery, Socket};
 use crate::net::{clock, random};
 use crate::time::Time;
+use crate::worker::call_log::named;
 use crate::worker::link::LinkEnd;
 use crate::worker::links::{LINKS, MOST};
 use crate::worker::orphan::Next;
@@ -84,6 +85,7 @@ pub fn run(settings: Settings) -> Result<(), WorkerError> {
     let socket = to_gateway(settings.gateway, &sources.poll)?;
     let introduced = LinkEnd::introduce(&Link::Path(settings.dispatcher.clone()), settings.hello(), &sources.poll)?;
     let (tie, _) = Tie::new(introduced, &sources.poll)?;
+    let _named = named(&tie.welcome.name).entered();
     Adapter::new(sources, socket, tie, settings)?.run()
 }
 

@@ -7,6 +7,7 @@
 mod connections;
 
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
@@ -22,8 +23,10 @@ use crate::handoff::frame::RefuseReason;
 use crate::media::{Ports, Session};
 use crate::net::bind::BindError;
 use crate::net::host;
+use crate::net::seldom::Seldom;
 use crate::net::udp::{Batch, Buffers, Socket};
 use crate::time::Time;
+use crate::wire::quoted;
 
 use self::connections::Connection;
 
@@ -33,9 +36,6 @@ pub(super) const RTP_TOKENS: usize = 1 << 40;
 const BATCHES: usize = 4;
 /// So long the worker says that it has no room after a stream could not be opened: then it is worth another try.
 const EXHAUSTED_FOR: Duration = Duration::from_secs(1);
-
-/// That there is no room is said so often at most.
-const SAY_EVERY: Duration = Duration::from_secs(10);
 
 /// The media of all calls and connections of a worker.
 pub(super) struct Media {
@@ -50,8 +50,9 @@ pub(super) struct Media {
     seed: u64,
     /// When opening a stream last failed, until one is given back.
     exhausted: Option<Time>,
-    /// When that was said last.
-    said: Option<Time>,
+    /// That, and that another program has a port: whoever asks for very many streams does not flood the log.
+    unopened: Seldom,
+    taken: Seldom,
     scratch: Vec<u8>,
 }
 
@@ -114,7 +115,8 @@ impl Media {
             most_streams: descriptors / 2,
             seed,
             exhausted: None,
-            said: None,
+            unopened: Seldom::default(),
+            taken: Seldom::default(),
             scratch: Vec::new(),
         }
     }
@@ -156,7 +158,8 @@ impl Media {
             }
             Err(reason) => {
                 self.close_all(&mut call);
-                tracing::debug!(%reason, "a call cannot be answered");
+                let call_id = uas.call_id(key).unwrap_or_default();
+                tracing::debug!(call_id = %quoted(call_id), %reason, "a call cannot be answered");
                 match reason {
                     NoMedia::Offer(error) => uas.reject_description(key, &error, now),
                     NoMedia::Exhausted => uas.refuse(key, RefuseReason::Exhausted, now),
@@ -200,7 +203,8 @@ impl Media {
             }
             // RFC 3261 §13.2.2.4 says it of the caller; the called side has no other way either: it hangs up.
             Err(reason) if call.offered => {
-                tracing::debug!(%reason, "the answer to our offer cannot be used");
+                let call_id = uas.call_id(key).unwrap_or_default();
+                tracing::debug!(call_id = %quoted(call_id), %reason, "the answer to our offer cannot be used");
                 uas.hang_up(key, now);
             }
             // What a refresh brought changes nothing that we can read: the session stays.
@@ -305,7 +309,7 @@ impl Media {
                     return Err(NoMedia::Exhausted);
                 }
                 let bound = call.bound_for(*named);
-                let leg = self.bind_some(key, &mut call.session, bound, port).map_err(|error| {
+                let leg = self.bind_some(key, &mut call.session, bound, port, now).map_err(|error| {
                     self.on_unopened(&error, now);
                     NoMedia::Exhausted
                 })?;
@@ -316,11 +320,18 @@ impl Media {
     }
 
     /// Opens `port` or, where another program has it, the next one that is free: each that is not goes to the end.
-    fn bind_some(&mut self, key: CallKey, session: &mut Session, ip: IpAddr, port: &mut u16) -> Result<Leg, Unopened> {
+    fn bind_some(
+        &mut self,
+        key: CallKey,
+        session: &mut Session,
+        ip: IpAddr,
+        port: &mut u16,
+        now: Time,
+    ) -> Result<Leg, Unopened> {
         for _ in 0..self.ports.free() {
             match self.bind(Owner::Call(key), ip, *port) {
                 Err(Unopened::Bind(error @ BindError::InUse { .. })) => {
-                    tracing::warn!(%error, "another program has an RTP port of this slot");
+                    self.on_taken(&error, now);
                     let Some(other) = session.replace(*port, &mut self.ports) else {
                         return Err(error.into());
                     };
@@ -357,12 +368,18 @@ impl Media {
         self.close(&closed);
     }
 
-    /// A stream could not be opened. Whoever asks for very many does not flood the log.
-    fn on_unopened(&mut self, error: &dyn std::fmt::Display, now: Time) {
+    /// A stream could not be opened.
+    fn on_unopened(&mut self, error: &dyn Display, now: Time) {
         self.exhausted = Some(now);
-        if self.said.is_none_or(|said| now.since(said) >= SAY_EVERY) {
-            tracing::warn!(%error, "no RTP port of this slot can be opened");
-            self.said = Some(now);
+        if let Some(times) = self.unopened.comes_up(now) {
+            tracing::warn!(%error, times, "no RTP port of this slot can be opened; `--rtp-ports` has the range");
+        }
+    }
+
+    /// Another program has a port of the range.
+    fn on_taken(&mut self, error: &dyn Display, now: Time) {
+        if let Some(times) = self.taken.comes_up(now) {
+            tracing::warn!(%error, times, "another program has an RTP port of this slot; `--rtp-ports` has the range");
         }
     }
 

@@ -18,6 +18,7 @@
 //! ```
 
 mod application;
+mod call_log;
 mod comeback;
 mod conferences;
 mod descriptors;

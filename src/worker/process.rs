@@ -20,6 +20,7 @@ use crate::net::{clock, host, random};
 use crate::time::Time;
 use crate::wire::sip::Scanner;
 use crate::worker::application::{Application, Calls};
+use crate::worker::call_log::{CallLog, named};
 use crate::worker::conferences::Conferences;
 use crate::worker::descriptors::Descriptors;
 use crate::worker::holdings::Holdings;
@@ -57,9 +58,11 @@ const LOOKUP_WITHIN: Duration = Duration::from_secs(8);
 /// later is no error: the calls go on.
 pub fn run(settings: Settings, application: impl Application) -> Result<(), WorkerError> {
     let sources = Sources::new(rank_of)?;
+    let _named = settings.name.as_deref().map(|name| named(name).entered());
     // Before the slot's sockets come: who has them has the lock, and a new dispatcher waits for its holder.
     let lock = SlotLock::take(&settings)?;
     let (tie, own) = Tie::new(LinkEnd::join(&settings, &sources.poll)?, &sources.poll)?;
+    let _named = settings.name.is_none().then(|| named(&tie.welcome.name).entered());
     Worker::new(sources, lock, tie, own, settings, application)?.run()
 }
 
@@ -85,6 +88,7 @@ struct Worker<A> {
     uas: Uas,
     mgcp: Mgcp,
     application: A,
+    call_log: CallLog,
     media: Media,
     conferences: Conferences,
     streams: Streams,
@@ -173,6 +177,7 @@ impl<A: Application> Worker<A> {
             holdings,
             meanwhile: Vec::new(),
             application,
+            call_log: CallLog::default(),
             conferences: Conferences::default(),
             streams,
             own,

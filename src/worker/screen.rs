@@ -5,12 +5,12 @@
 //! business at a worker's port before it has a call there.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use crate::dispatch::access::{Access, Admission};
 use crate::dispatch::fingerprint::Printer;
 use crate::handoff::frame::{AccessRule, Envelope};
 use crate::ids::TokenKey;
+use crate::net::seldom::Seldom;
 use crate::time::Time;
 
 /// What is let in.
@@ -18,18 +18,14 @@ use crate::time::Time;
 pub(super) struct Screen {
     access: Access,
     printer: Printer,
-    /// Messages dropped since that was said last.
-    dropped: u64,
-    said: Option<Time>,
+    /// Messages dropped: who floods a port does not flood the log.
+    dropped: Seldom,
 }
-
-/// Who floods a port does not flood the log.
-const SAY_EVERY: Duration = Duration::from_secs(10);
 
 impl Screen {
     /// `key`: what sources are hashed with, so that nobody foresees which fall together.
     pub(super) fn new(rules: &[AccessRule], key: &TokenKey) -> Self {
-        Screen { access: Access::new(rules), printer: Printer::new(key), dropped: 0, said: None }
+        Screen { access: Access::new(rules), printer: Printer::new(key), dropped: Seldom::default() }
     }
 
     pub(super) fn set_rules(&mut self, rules: &[AccessRule]) {
@@ -57,12 +53,8 @@ impl Screen {
             && (!self.access.limits(address)
                 || !begins()
                 || self.access.admit(address, || self.printer.source(address), now) == Admission::Granted);
-        if !is_in {
-            self.dropped += 1;
-            if self.said.is_none_or(|said| now.since(said) >= SAY_EVERY) {
-                tracing::info!(messages = self.dropped, last = %address, "dropped at this worker's own ports by the access rules");
-                (self.dropped, self.said) = (0, Some(now));
-            }
+        if !is_in && let Some(messages) = self.dropped.comes_up(now) {
+            tracing::info!(messages, last = %address, "dropped at this worker's own ports by the access rules");
         }
         is_in
     }
@@ -96,6 +88,6 @@ mod tests {
         assert_eq!([come("10.0.0.1", true), come("10.0.0.1", false)], [false, false]);
         assert_eq!([(); 4].map(|()| come("192.0.2.1", true)), [true, true, false, false]);
         assert_eq!([come("192.0.2.1", false), come("192.0.2.2", true), come("2001:db8::1", true)], [true; 3]);
-        assert_eq!(screen.dropped, 3, "said once");
+        assert_eq!(screen.dropped.unsaid(), 3, "said once");
     }
 }

@@ -18,6 +18,7 @@ use mio::{Interest, Registry, Token};
 use crate::call::slab::{Handle, Slab, handle};
 use crate::crowd::{Crowd, Room, Standing};
 use crate::dispatch::fingerprint::host;
+use crate::net::seldom::Seldom;
 use crate::net::tcp::{self, Listener};
 use crate::net::udp::Socket;
 use crate::time::Time;
@@ -66,6 +67,7 @@ pub(super) struct Streams {
     looked: Option<Time>,
     /// When connections are accepted again that no descriptor was left for: an edge is told only once.
     accept_at: Option<Time>,
+    unaccepted: Seldom,
     buffer: Vec<u8>,
 }
 
@@ -117,6 +119,7 @@ impl Streams {
             ended: VecDeque::new(),
             looked: None,
             accept_at: None,
+            unaccepted: Seldom::default(),
             buffer: vec![0; READ],
         })
     }
@@ -213,8 +216,8 @@ impl Streams {
                 Some(Ok(Some(accepted))) => accepted,
                 Some(Ok(None)) | None => return false,
                 Some(Err(error)) => {
-                    if self.accept_at.is_none() {
-                        tracing::warn!(%error, "cannot accept a connection");
+                    if let Some(times) = self.unaccepted.comes_up(now) {
+                        tracing::warn!(%error, times, "cannot accept a connection");
                     }
                     self.accept_at = Some(now + ACCEPT_AGAIN);
                     return false;

@@ -19,6 +19,7 @@ mod flood;
 mod full;
 mod lanes;
 mod load;
+mod log;
 mod manager;
 mod media;
 mod mgcp;

@@ -3,9 +3,11 @@
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -34,6 +36,10 @@ pub struct Setup {
     pub workers_by_file: bool,
     /// Whether its stderr is a pipe that nobody reads.
     pub log_to_nobody: bool,
+    /// Where its stderr goes instead of a file in the run directory.
+    pub log_to: Option<Arc<OwnedFd>>,
+    /// More of its environment.
+    pub environment: Vec<(&'static str, String)>,
     /// What else stands on the command line.
     pub more: Vec<String>,
 }
@@ -49,6 +55,8 @@ impl Setup {
             workers,
             workers_by_file: false,
             log_to_nobody: false,
+            log_to: None,
+            environment: Vec::new(),
             // All promises hold with any number of lanes: the whole test run can be had with another.
             more: std::env::var("POINTSMAN_TEST_LANES").map_or(Vec::new(), |lanes| vec!["--lanes".to_owned(), lanes]),
         }
@@ -86,10 +94,10 @@ impl Setup {
     fn run_in(&self, dir: &Path) -> Child {
         let log = File::options().append(true).create(true).open(dir.join("stderr")).expect("a file for stderr");
         let mut command = self.command_in(dir);
-        command.stdout(log.try_clone().expect("the same file for stdout")).stderr(if self.log_to_nobody {
-            Stdio::piped()
-        } else {
-            log.into()
+        command.stdout(log.try_clone().expect("the same file for stdout")).stderr(match &self.log_to {
+            Some(log) => log.try_clone().expect("another descriptor").into(),
+            None if self.log_to_nobody => Stdio::piped(),
+            None => log.into(),
         });
         let mut child = command.spawn().expect("the executable starts");
         // Our end of the pipe is closed with this.
@@ -109,6 +117,7 @@ impl Setup {
             .args(["--worker-ports", &self.worker_ports.to_string(), "--run-dir"])
             .arg(dir)
             .args(&self.more)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null());
         command
     }

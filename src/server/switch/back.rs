@@ -2,7 +2,7 @@
 
 use super::super::door::Owner;
 use super::super::links::Channel;
-use super::Switch;
+use super::{Switch, decided};
 use crate::dispatch::decision::{Answer, Arrival, Cause, Handoff, Returned, Target, Tried, Unanswered};
 use crate::handoff::frame::{MESSAGE_HEADER, Transport};
 use crate::handoff::front::{self, Note};
@@ -91,6 +91,7 @@ impl<C: Channel> Switch<C> {
         // It was scanned before it was handed over; a fault now would be a bug, and the message is dropped.
         let Ok(message) = self.scanner.scan(&payload) else { return Target::Drop };
         let decision = self.dispatch.on_returned(&message, &arrival, &returned, now);
+        decided::about_sip(&message, &arrival, &decision);
         let owner = Owner::Listener(envelope.listener);
         self.returned.extend(self.hands.carry_out(&mut self.dispatch, decision, Some(&message), &arrival, owner));
         if let Target::Answer(Answer { to_tag: Some(tag), .. }) = decision.target

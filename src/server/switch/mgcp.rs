@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use super::back::Back;
 use super::hands::{Hands, push};
-use super::{Channel, Datagram, Owner, Switch};
+use super::{Channel, Datagram, Owner, Switch, decided};
 use crate::config::Insert;
 use crate::dispatch::Dispatch;
 use crate::dispatch::decision::{Arrival, ChainId, Decision, Handoff, Returned, Target};
@@ -212,6 +212,7 @@ impl<C: Channel> Switch<C> {
                     Owner::Listener(_) => self.dispatch.on_mgcp_unparsable(&bad, arrival, now),
                     Owner::Vacant(_) | Owner::VacantMgcp(..) => self.dispatch.on_mgcp_vacant(Err(&bad), arrival, now),
                 };
+                decided::about_unparsable_mgcp(&bad, arrival, &decision);
                 if let Target::Return(answer) = decision.target {
                     self.hands.answers.write_return(*owner, &answer, bad.bytes.len(), arrival);
                 }
@@ -250,6 +251,7 @@ impl<C: Channel> Switch<C> {
         chain: Option<ChainId>,
         now: Time,
     ) -> bool {
+        decided::about_mgcp(message, arrival, &decision);
         let Switch { hands, dispatch, asked, returned, .. } = self;
         match decision.target {
             Target::Worker(handoff) => {

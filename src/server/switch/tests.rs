@@ -2,7 +2,8 @@
 
 mod mgcp;
 
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Write};
+use std::sync::{Arc, Mutex};
 
 use super::*;
 use crate::dispatch::Setup;
@@ -85,6 +86,41 @@ fn options(switch: &mut Switch<Mute>, call: usize, padding: usize) {
     let (source, local) = ("192.0.2.1:5060".parse().unwrap(), "192.0.2.2:5060".parse().unwrap());
     let datagram = Datagram { bytes: text.as_bytes(), source, local, truncated: false };
     switch.on_datagram(Owner::Listener(ListenerId(0)), ListenerId(0), &datagram, NOW);
+}
+
+/// Takes what is logged.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What is logged at `level` while an INVITE is decided about.
+fn logged(level: tracing::Level) -> String {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber =
+        tracing_subscriber::fmt().with_max_level(level).with_ansi(false).with_writer(move || writer.clone());
+    tracing::subscriber::with_default(subscriber.finish(), || answers_to_an_invite(&mut switch(1)));
+    String::from_utf8(lines.0.lock().unwrap().clone()).unwrap()
+}
+
+#[test]
+fn a_decision_is_a_line_with_method_call_source_target_and_reason() {
+    let text = logged(tracing::Level::DEBUG);
+    let line = text.lines().find(|line| line.contains("decided")).unwrap_or_else(|| panic!("no line: {text}"));
+    assert!(
+        line.ends_with("decided method=INVITE call_id=1 source=192.0.2.1:5060 target=w0 reason=selected"),
+        "{line}"
+    );
+    assert_eq!(logged(tracing::Level::INFO), "");
 }
 
 #[test]

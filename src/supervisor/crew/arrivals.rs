@@ -16,6 +16,7 @@ use crate::dispatch::decision::{Admin, Joined, Services};
 use crate::handoff::frame::{Hello, PassedSocket, SocketRole, Welcome};
 use crate::ids::{Incarnation, TokenKey, WorkerId};
 use crate::net::process::Process;
+use crate::net::seldom::Seldom;
 use crate::net::unix::{SEND_BUFFER, SeqListener, SeqPacket};
 use crate::net::{clock, random, watch};
 use crate::supervisor::admission::{self, Admitted, Origin, Vacancy};
@@ -242,6 +243,7 @@ pub(super) async fn take_outsiders(listener: SeqListener, queue: mpsc::Unbounded
         Ok(listener) => listener,
         Err((_, error)) => return error!("the handoff socket cannot be watched: {error}"),
     };
+    let (mut unaccepted, mut refused) = (Seldom::default(), Seldom::default());
     while let Ok(mut ready) = listener.readable().await {
         match ready.try_io(|listener| listener.get_ref().accept()) {
             // `try_io` takes only an error for the end of readiness.
@@ -254,13 +256,22 @@ pub(super) async fn take_outsiders(listener: SeqListener, queue: mpsc::Unbounded
                     }
                 }
                 Ok(peer) => {
-                    warn!(uid = peer.uid, pid = peer.pid, "handoff socket: refused a process of another user");
+                    if let Some(times) = refused.comes_up(clock::now()) {
+                        warn!(
+                            uid = peer.uid,
+                            pid = peer.pid,
+                            times,
+                            "handoff socket: refused a process of another user"
+                        );
+                    }
                     greeting::goodbye(&link, "this socket is for workers of the dispatcher's own user");
                 }
                 Err(error) => debug!("handoff socket: {error}"),
             },
             Ok(Err(error)) => {
-                warn!("handoff socket: {error}");
+                if let Some(times) = unaccepted.comes_up(clock::now()) {
+                    warn!(%error, times, "handoff socket: cannot accept");
+                }
                 // Out of descriptors, most likely: accepting again at once would spin.
                 sleep(Duration::from_millis(100)).await;
             }

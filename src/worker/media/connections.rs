@@ -50,7 +50,7 @@ impl Media {
         if self.has_failed(now) {
             return Told::Failed;
         }
-        let (port, leg) = match self.bind_connection(key, local) {
+        let (port, leg) = match self.bind_connection(key, local, now) {
             Ok(bound) => bound,
             Err(error) => {
                 self.on_unopened(&error, now);
@@ -64,7 +64,7 @@ impl Media {
     }
 
     /// A port with its sockets: the next free one that no other program has.
-    fn bind_connection(&mut self, key: ConnectionKey, local: IpAddr) -> Result<(u16, Leg), NoPort> {
+    fn bind_connection(&mut self, key: ConnectionKey, local: IpAddr, now: Time) -> Result<(u16, Leg), NoPort> {
         let mut untried = self.ports.free();
         loop {
             let port = self.ports.take()?;
@@ -74,9 +74,7 @@ impl Media {
                 Err(error) => {
                     self.ports.give_back(port);
                     match error {
-                        Unopened::Bind(BindError::InUse { .. }) if untried > 0 => {
-                            tracing::warn!(%error, "another program has an RTP port of this slot");
-                        }
+                        Unopened::Bind(BindError::InUse { .. }) if untried > 0 => self.on_taken(&error, now),
                         error => return Err(error.into()),
                     }
                 }

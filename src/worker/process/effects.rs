@@ -8,6 +8,7 @@ use crate::names::{self, Asked, Endpoint};
 use crate::net::clock;
 use crate::time::Time;
 use crate::worker::application::{Application, Call, Open, Standalone};
+use crate::worker::call_log::call_id_of;
 use crate::worker::conferences::{self};
 
 impl<A: Application> Worker<A> {
@@ -89,17 +90,18 @@ impl<A: Application> Worker<A> {
         };
         let Some(socket) = socket else { return };
         if let Err(error) = socket.send(bytes, *to, *from) {
-            tracing::debug!(%error, %to, "a message could not be sent");
+            tracing::debug!(call_id = call_id_of(bytes), %error, %to, "a message could not be sent");
         }
     }
 
     pub(super) fn on_event(&mut self, key: CallKey, event: Event, now: Time) {
-        let Worker { uas, media, application, .. } = self;
+        let Worker { uas, media, application, call_log, .. } = self;
         match event {
             Event::Offer(offer) if media.has(key) => return media.on_offer(uas, key, &offer, now),
             Event::OfferWanted if media.has(key) => return media.on_offer_wanted(uas, key, now),
             Event::Answer(answer) if media.has(key) => return media.on_answer(uas, key, &answer, now),
             Event::Ended(reason) => {
+                call_log.ended(key, reason);
                 media.on_ended(key);
                 application.on_ended(key, reason);
                 return self.leave_conference(key);
@@ -109,6 +111,7 @@ impl<A: Application> Worker<A> {
         let mut call = Call { uas, media, key, now, offer: None, open: Open::Call };
         match event {
             Event::Incoming { offer, .. } => {
+                call_log.comes(key, call.uas.call_id(key).unwrap_or_default());
                 call.offer = offer.as_deref();
                 let conference = call.invite(conferences::name_of).flatten();
                 application.on_call(&mut call);
@@ -116,7 +119,10 @@ impl<A: Application> Worker<A> {
                     self.join_conference(key, name, now);
                 }
             }
-            Event::Established => application.on_established(&mut call),
+            Event::Established => {
+                call_log.stands(key);
+                application.on_established(&mut call);
+            }
             Event::Offer(offer) => {
                 (call.offer, call.open) = (Some(offer.as_ref()), Open::Offer);
                 application.on_offer(&mut call);
