@@ -23,7 +23,7 @@ pub const LONGEST: usize = 4_096;
 /// The log says how many lines were left out so often at most.
 const SAY_EVERY: Duration = Duration::from_secs(1);
 /// The end of the process waits so long for what is queued.
-const FINISH_WITHIN: Duration = Duration::from_millis(500);
+const FINISH_WITHIN: Duration = Duration::from_millis(200);
 /// It waits so long for the line that says why it ends.
 const LAST_WORDS_WITHIN: Duration = Duration::from_secs(5);
 
@@ -51,7 +51,7 @@ pub fn line(line: &[u8]) {
     }
 }
 
-/// Waits, half a second at most, until what is queued is written: the process is about to end.
+/// Waits, 200 ms at most, until what is queued is written: the process is about to end.
 pub fn finish() {
     if let Some(log) = LOG.get() {
         log.flush(Instant::now() + FINISH_WITHIN);
