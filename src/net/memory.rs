@@ -1,9 +1,11 @@
-//! Files that lie in memory, to be passed to another process.
+//! Memory from the kernel: files that lie in it, to be passed to another process, and how large blocks come and go.
 
 use std::fs::File;
 use std::io;
 
 use rustix::fs::{FallocateFlags, MemfdFlags};
+
+use super::sys;
 
 /// An empty file without a name in any directory; it is gone with its last descriptor.
 ///
@@ -26,4 +28,62 @@ pub fn warm(length: usize) -> Vec<u8> {
     let mut bytes = vec![0xff; length];
     bytes.clear();
     bytes
+}
+
+/// From this size on a block has its memory from the kernel for itself: the smallest part of a link's store.
+const LARGE: i32 = 256 << 10;
+
+/// Has large blocks come from the kernel untouched and go back to it when they are freed, for as long as the process runs.
+///
+/// Left to itself, glibc does so until the first of them is freed. From then on it keeps what was freed, and clears what it
+/// gives out again byte by byte: 16 MiB for each worker that joins.
+pub fn map_large_blocks() {
+    // Another C library does so anyway.
+    sys::map_blocks_from(LARGE);
+}
+
+/// Whether so many bytes can be had, in blocks of `block`: nothing is touched, and all of it is given back at once.
+pub fn can_have(blocks: impl IntoIterator<Item = usize>) -> bool {
+    let mut had = Vec::new();
+    blocks.into_iter().all(|block| {
+        let mut bytes: Vec<u8> = Vec::new();
+        let has = bytes.try_reserve_exact(block).is_ok();
+        had.push(bytes);
+        has
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The memory that this process has touched, in bytes.
+    fn resident() -> usize {
+        let text = std::fs::read_to_string("/proc/self/statm").unwrap();
+        text.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 4096
+    }
+
+    #[test]
+    fn blocks_that_come_after_one_was_freed_take_no_memory_before_they_are_used() {
+        const BLOCK: usize = 16 << 20;
+        map_large_blocks();
+        let on_a_thread = || {
+            let used = vec![1_u8; BLOCK];
+            let before = resident();
+            drop(std::hint::black_box(used));
+            assert!(resident() + BLOCK / 2 < before, "what is freed goes back");
+            let before = resident();
+            let blocks: Vec<Vec<u8>> = (0..16).map(|_| vec![0; BLOCK]).collect();
+            assert!(resident() < before + BLOCK, "{} bytes for {} blocks", resident() - before, blocks.len());
+        };
+        // As in a lane: a thread that is not the first has another heap.
+        std::thread::spawn(on_a_thread).join().unwrap();
+        on_a_thread();
+    }
+
+    #[test]
+    fn more_than_there_is_cannot_be_had() {
+        assert!(can_have([1 << 20; 4]));
+        assert!(!can_have([1 << 20, usize::MAX / 4]));
+    }
 }

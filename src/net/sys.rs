@@ -151,6 +151,17 @@ pub(super) fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(duplicate) })
 }
 
+/// Has the C library take each block of `bytes` or more from the kernel by itself, and give it back when it is freed. True
+/// where the C library can be told.
+pub(super) fn map_blocks_from(bytes: libc::c_int) -> bool {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: the call takes two numbers; the allocator changes its own setting under its own lock.
+    let told = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, bytes) } == 1;
+    #[cfg(not(target_env = "gnu"))]
+    let told = bytes < 0;
+    told
+}
+
 /// Has a signal ignored that would be acted on by the kernel; one that the program has a handler for stays its own.
 pub(super) fn ignore_signal(signal: libc::c_int) {
     // SAFETY: a C structure of integers and an address that is not called.

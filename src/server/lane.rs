@@ -35,8 +35,11 @@ use crate::time::Time;
 /// Batches read from one socket in one turn, so that no socket starves another. What they bring leaves in one frame for
 /// each worker: with four workers a frame of one batch is a quarter full.
 const BATCHES_A_TURN: usize = 4;
-/// Frames read from one link in one turn.
+/// Frames read from links in one turn.
 const FRAMES_A_TURN: usize = 64;
+/// Time for them in one turn, and time for what the control side wants: the sockets have theirs as well then.
+const FRAMES_WITHIN: Duration = Duration::from_millis(4);
+const COMMANDS_WITHIN: Duration = Duration::from_millis(4);
 /// Frames read from a link that is to end: more than a full socket holds, and no more, because its worker may live and
 /// go on writing.
 const LAST_FRAMES: usize = 16_384;
@@ -61,6 +64,8 @@ pub struct Lane {
     registry: Arc<Registry>,
     events: Events,
     commands: Receiver<Command>,
+    /// Whether there may be some that nobody has been woken for.
+    has_commands: bool,
     control: UnboundedSender<Event>,
     /// Places are stable: a door that is closed leaves a hole, which the next one takes.
     doors: Vec<Option<Door>>,
@@ -135,6 +140,7 @@ impl Lane {
             registry,
             events: Events::with_capacity(1024),
             commands,
+            has_commands: false,
             control,
             doors: Vec::new(),
             slot_sockets: Vec::new(),
@@ -177,10 +183,9 @@ impl Lane {
 
     fn turn(&mut self) -> io::Result<()> {
         self.wait()?;
-        let mut commanded = false;
         for event in self.events.iter() {
             match event.token() {
-                WAKER => commanded = true,
+                WAKER => self.has_commands = true,
                 Token(at) if at >= FIRST_LINK => self.switch.on_link_event(
                     WorkerId((at - FIRST_LINK) as u16),
                     event.is_readable() || event.is_read_closed(),
@@ -193,10 +198,8 @@ impl Lane {
                 }
             }
         }
-        if commanded {
-            while let Ok(command) = self.commands.try_recv() {
-                self.on_command(command);
-            }
+        if self.has_commands {
+            self.obey();
         }
         let now = clock::now();
         if !matches!(self.stage, Stage::Reading) {
@@ -223,11 +226,27 @@ impl Lane {
         Ok(())
     }
 
+    /// Does what the control side wants, for a while: hundreds of workers may come at once, and callers are to notice nothing.
+    fn obey(&mut self) {
+        let until = clock::now() + COMMANDS_WITHIN;
+        while clock::now() < until {
+            let Ok(command) = self.commands.try_recv() else {
+                self.has_commands = false;
+                return;
+            };
+            self.on_command(command);
+        }
+    }
+
     /// Waits for the kernel: not at all while there is work, else until the next deadline.
     fn wait(&mut self) -> io::Result<()> {
         let may_read = self.holding_until.is_none();
-        let busy = may_read && self.doors.iter().flatten().any(|door| door.readable) || self.switch.has_readable_link();
-        let timeout = if !matches!(self.stage, Stage::Reading) {
+        let busy = may_read && self.doors.iter().flatten().any(|door| door.readable)
+            || self.switch.has_readable_link()
+            || self.switch.has_orphans();
+        let timeout = if self.has_commands {
+            Duration::ZERO
+        } else if !matches!(self.stage, Stage::Reading) {
             if self.switch.has_parcels() { PARCEL_AGAIN } else { OVERFLOW_INTERVAL }
         } else if busy {
             Duration::ZERO
@@ -321,6 +340,10 @@ impl Lane {
             let Some(worker) = self.switch.take_readable_link() else { break };
             if let LinkRead::Over(parting, why) = self.switch.read_link(worker, now) {
                 self.on_link_lost(worker, parting, why);
+            }
+            // A frame may hold thousands of records, all of them lies. The others have their turn before its next one.
+            if clock::now().since(now) >= FRAMES_WITHIN {
+                break;
             }
         }
     }

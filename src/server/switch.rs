@@ -5,6 +5,7 @@
 
 mod back;
 mod decided;
+mod ending;
 mod hands;
 mod lanes;
 mod mgcp;
@@ -39,6 +40,7 @@ use crate::net::udp::Datagram;
 use crate::time::Time;
 use crate::wire::sip::Scanner;
 use back::Back;
+use ending::Estates;
 use hands::Hands;
 use mgcp::{Asked, Way};
 
@@ -58,7 +60,9 @@ pub struct Switch<C> {
     refused: [u64; RefuseReason::ALL.len()],
     /// Messages that came back from a worker and wait for their next decision.
     returned: VecDeque<Back>,
-    /// Those of them that may have been the death of their worker.
+    /// What workers that are gone have left.
+    estates: Estates,
+    /// Messages that may have been the death of their worker.
     suspects: Suspects<Back>,
     /// What workers of an earlier dispatcher have not answered.
     handed_back: HandedBack,
@@ -116,6 +120,7 @@ impl<C: Channel> Switch<C> {
             frame: vec![0; FRAME_HARD_LIMIT],
             refused: [0; RefuseReason::ALL.len()],
             returned: VecDeque::new(),
+            estates: Estates::default(),
             suspects: Suspects::new(),
             handed_back: HandedBack::default(),
             untold: Vec::new(),
@@ -297,28 +302,6 @@ impl<C: Channel> Switch<C> {
         }
     }
 
-    /// A link is over: what the worker had not answered goes to others. Says whose link it was.
-    pub fn on_link_lost(&mut self, worker: WorkerId, now: Time) -> Option<Incarnation> {
-        let (incarnation, front) = self.hands.links.remove(worker)?;
-        self.dispatch.on_worker_down(worker, now);
-        self.fit_pool();
-        self.suspects.on_link_lost(worker);
-        for message in self.handed_back.on_link_lost(worker).into_iter().chain(front.into_orphans()) {
-            // What never left cannot have been the death of it. What was there at two deaths has its answer now.
-            let is_suspect = message.sent && message.note.deaths == 0 && message.note.entry.is_some();
-            let back = Back { message, from: worker, cause: Cause::Died };
-            if is_suspect {
-                self.suspects.add(back);
-            } else {
-                self.returned.push_back(back);
-            }
-        }
-        self.place_returned(now);
-        self.place_suspects(now);
-        self.go_on_chains(now);
-        Some(incarnation)
-    }
-
     /// Workers that came by themselves have their places behind the configured ones; slots that are no longer configured
     /// go with their links.
     fn fit_pool(&mut self) {
@@ -337,6 +320,9 @@ impl<C: Channel> Switch<C> {
             }
         }
         self.dispatch.handle_timeout(now);
+        if self.has_orphans() {
+            self.place_orphans(now);
+        }
         if self.early.poll_timeout().is_some_and(|due| due <= now) {
             self.decide_early(now);
         }
@@ -363,6 +349,7 @@ impl<C: Channel> Switch<C> {
             self.hands.repeats.poll_timeout(),
             self.early.poll_timeout(),
             self.chains.poll_timeout(),
+            self.has_orphans().then_some(Time(0)),
         ];
         self.dispatch.poll_timeout().into_iter().chain(own.into_iter().flatten()).min()
     }

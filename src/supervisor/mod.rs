@@ -45,7 +45,7 @@ use crate::dispatch::rules::Rules;
 use crate::ids::{TokenKey, WorkerId};
 use crate::net::bind::BindError;
 use crate::net::unix::SeqListener;
-use crate::net::{activation, clock, log, process, random, udp, unix};
+use crate::net::{activation, clock, log, memory, process, random, udp, unix};
 use crate::server;
 
 /// Descriptors asked for: a worker has one for each RTP stream and TCP connection.
@@ -114,6 +114,8 @@ pub enum Beginning {
 /// Whatever keeps it from starting: a run directory in use, a port in use, an address that is not this host's.
 pub fn run(config: Config, source: Source, beginning: Beginning) -> Result<(), StartError> {
     process::ignore_stray_signals();
+    // Before the first large block is freed.
+    memory::map_large_blocks();
     // Before any descriptor is opened.
     let (given, refused) = activation::sockets();
     refused.iter().for_each(|line| warn!("{line}"));

@@ -109,6 +109,9 @@ impl<C: Channel> Switch<C> {
     pub fn settle(&mut self, now: Time) {
         let taken = self.early.take(now, |_| true);
         self.decide_each(taken, now);
+        while self.has_orphans() {
+            self.place_orphans(now);
+        }
     }
 
     fn decide_each(&mut self, waited: Vec<Waiting>, now: Time) {

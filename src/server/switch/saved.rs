@@ -29,6 +29,7 @@ impl<C: Channel> Switch<C> {
             frame: _,
             refused,
             returned,
+            estates,
             suspects,
             handed_back,
             owners: _,
@@ -44,6 +45,7 @@ impl<C: Channel> Switch<C> {
         } = self;
         let Hands { links, answers: _, repeats, insert: _, totals, patched: _ } = hands;
         debug_assert!(early.is_empty(), "messages wait for others");
+        debug_assert!(estates.is_empty(), "messages of workers that are gone wait");
         debug_assert!(returned.is_empty(), "messages that came back wait for their decision");
         dispatch.save(out);
         refused.pack(out);

@@ -34,6 +34,24 @@ fn switch(workers: u16) -> Switch<Mute> {
     lane(workers, 1)
 }
 
+/// A switch with room for a thousand calls.
+fn roomy(workers: u16) -> Switch<Mute> {
+    let dispatch = Dispatch::new(Setup {
+        rules: Rules::default(),
+        keys: Keyring::new(TokenKey::new([1; 32])),
+        table_cap: 10_000,
+        group_cap: 10,
+        workers: usize::from(workers),
+        seed: 1,
+    });
+    let mut switch = Switch::new(dispatch, Insert::None, 16 << 20, Owners::new(0, 1, 0));
+    for worker in 0..workers {
+        let joined = Joined::sip(Incarnation::new(1), 10_000, Vec::new());
+        switch.on_link(WorkerId(worker), Mute, &joined, NOW);
+    }
+    switch
+}
+
 /// The first of so many lanes.
 fn lane(workers: u16, lanes: usize) -> Switch<Mute> {
     let dispatch = Dispatch::new(Setup {
@@ -215,6 +233,41 @@ fn an_answer_that_nobody_acknowledges_is_given_up_after_64_t1() {
     }
     assert!((9..=11).contains(&sent), "{sent}");
     assert_eq!(switch.hands.repeats.poll_timeout(), None);
+}
+
+#[test]
+fn a_worker_that_dies_with_many_calls_holds_a_turn_up_for_some_of_them_only() {
+    let mut switch = roomy(2);
+    let read = |switch: &mut Switch<Mute>, call: usize| {
+        let text = format!(
+            "INVITE sip:a@192.0.2.2 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK-{call}\r\nMax-Forwards: 70\r\n\
+             From: <sip:b@192.0.2.1>;tag=1\r\nTo: <sip:a@192.0.2.2>\r\nCall-ID: {call}\r\nCSeq: 1 INVITE\r\n\
+             Contact: <sip:b@192.0.2.1>\r\nContent-Length: 0\r\n\r\n"
+        );
+        let (source, local) = ("192.0.2.1:5060".parse().unwrap(), "192.0.2.2:5060".parse().unwrap());
+        let datagram = Datagram { bytes: text.as_bytes(), source, local, truncated: false };
+        switch.on_datagram(Owner::Listener(ListenerId(0)), ListenerId(0), &datagram, NOW);
+    };
+    (0..1_000).for_each(|call| read(&mut switch, call));
+    let held = |switch: &Switch<Mute>, worker| {
+        switch.links().get(WorkerId(worker)).map_or(0, |link| link.front.stats().retained)
+    };
+    let (lost, others) = (held(&switch, 0), held(&switch, 1));
+    assert!(lost > 400 && lost + others == 1_000, "{lost} and {others}");
+    let decided = |switch: &Switch<Mute>| switch.dispatch().counters().returned;
+    switch.on_link_lost(WorkerId(0), NOW);
+    let mut before = 0;
+    let mut turns = 1;
+    while switch.has_orphans() {
+        let now = decided(&switch);
+        assert!(now - before <= 128, "{} in one turn", now - before);
+        assert_eq!(switch.poll_timeout(), Some(Time(0)), "the lane does not wait");
+        before = now;
+        turns += 1;
+        switch.handle_timeout(NOW);
+    }
+    assert!(turns > 3);
+    assert_eq!(held(&switch, 1), 1_000, "nothing is lost");
 }
 
 /// A request of a call that is for the first of two lanes.
