@@ -55,30 +55,28 @@ impl StreamFault {
     }
 }
 
-/// Looks at the front of `buffer`. Linear in the header section; asking again with one more byte looks at all of it
-/// again, so heed `at_least` and read in large pieces.
+/// Looks at the front of `buffer` once.
 pub fn next(buffer: &[u8]) -> Framed {
-    match buffer {
-        [b'\r', b'\n', b'\r', b'\n', ..] => return Framed::Ping(4),
-        [b'\n', b'\n', ..] => return Framed::Ping(2),
-        // It may be the first half of a ping.
-        [b'\r', b'\n'] | [b'\r', b'\n', b'\r'] => return Framed::NeedMore { at_least: 4 },
-        [] | [b'\r'] | [b'\n'] => return Framed::NeedMore { at_least: buffer.len() + 1 },
-        [b'\r', b'\n', ..] => return Framed::Blank(2),
-        [b'\n', ..] => return Framed::Blank(1),
-        _ => {}
-    }
-    let head = match head(buffer) {
-        Ok(head) => head,
-        Err(answer) => return answer,
-    };
-    let length = head.end.saturating_add(head.body);
-    if length > MAX_MESSAGE {
-        return Framed::Close(StreamFault::MessageTooLarge);
-    }
-    if length > buffer.len() { Framed::NeedMore { at_least: length } } else { Framed::Message(length) }
+    Framer::default().next(buffer)
 }
 
+/// Looks at the front of a buffer that grows until there is a message, and at each byte of its head once: a peer that
+/// sends a head byte by byte costs no more than one that sends it whole.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Framer {
+    /// The field that is being read begins here.
+    field: usize,
+    /// No line ends between the field's begin and here that has not been looked at.
+    seen: usize,
+    /// Fields before it, the start line included.
+    fields: usize,
+    /// The body's length, where a field has said it.
+    stated: Option<usize>,
+    /// What the head came to.
+    head: Option<Head>,
+}
+
+#[derive(Clone, Copy, Debug)]
 struct Head {
     /// Bytes up to the body.
     end: usize,
@@ -86,51 +84,93 @@ struct Head {
     body: usize,
 }
 
-fn head(buffer: &[u8]) -> Result<Head, Framed> {
-    let mut at = 0;
-    let mut lines = 0;
-    let mut length: Option<usize> = None;
-    loop {
-        let rest = buffer.get(at..).unwrap_or_default();
-        let Some(end) = end_of_field(rest) else {
-            return Err(match buffer.len() {
-                MAX_HEAD.. => Framed::Close(StreamFault::HeadTooLarge),
-                _ if lines == 0 && !could_start_a_message(rest) => Framed::Close(StreamFault::NotSip),
-                have => Framed::NeedMore { at_least: have + 1 },
-            });
-        };
-        let line = rest.get(..end).unwrap_or_default();
-        at += end;
-        if at > MAX_HEAD || lines > MAX_FIELDS + 1 {
-            return Err(Framed::Close(StreamFault::HeadTooLarge));
+impl Framer {
+    /// Looks at `buffer`: what it was the last time with more bytes behind it or, after anything but
+    /// [`Framed::NeedMore`], what follows the bytes that were taken.
+    pub fn next(&mut self, buffer: &[u8]) -> Framed {
+        let framed = self.look(buffer);
+        if !matches!(framed, Framed::NeedMore { .. }) {
+            *self = Framer::default();
         }
-        if lines == 0 && !could_start_a_message(line) {
-            return Err(Framed::Close(StreamFault::NotSip));
-        }
-        if lines > 0 && matches!(line, b"\n" | b"\r\n") {
-            let body = length.ok_or(Framed::Close(StreamFault::NoContentLength))?;
-            return Ok(Head { end: at, body });
-        }
-        if let Some(stated) = content_length(line).filter(|_| lines > 0) {
-            let stated = stated.ok_or(Framed::Close(StreamFault::ContentLength))?;
-            if length.is_some_and(|before| before != stated) {
-                return Err(Framed::Close(StreamFault::ContentLength));
-            }
-            length = Some(stated);
-        }
-        lines += 1;
+        framed
     }
-}
 
-/// The length of the first field, folds and line end included. `None` while it cannot be told: what follows the line end
-/// says whether the field goes on.
-fn end_of_field(bytes: &[u8]) -> Option<usize> {
-    let mut at = 0;
-    loop {
-        at += memchr(b'\n', bytes.get(at..)?)? + 1;
-        let is_blank = matches!(bytes.get(..at), Some(b"\n" | b"\r\n"));
-        if is_blank || !matches!(bytes.get(at)?, b' ' | b'\t') {
-            return Some(at);
+    fn look(&mut self, buffer: &[u8]) -> Framed {
+        match buffer {
+            [b'\r', b'\n', b'\r', b'\n', ..] => return Framed::Ping(4),
+            [b'\n', b'\n', ..] => return Framed::Ping(2),
+            // It may be the first half of a ping.
+            [b'\r', b'\n'] | [b'\r', b'\n', b'\r'] => return Framed::NeedMore { at_least: 4 },
+            [] | [b'\r'] | [b'\n'] => return Framed::NeedMore { at_least: buffer.len() + 1 },
+            [b'\r', b'\n', ..] => return Framed::Blank(2),
+            [b'\n', ..] => return Framed::Blank(1),
+            _ => {}
+        }
+        let head = match self.head.map_or_else(|| self.read_head(buffer), Ok) {
+            Ok(head) => head,
+            Err(answer) => return answer,
+        };
+        self.head = Some(head);
+        let length = head.end.saturating_add(head.body);
+        if length > MAX_MESSAGE {
+            return Framed::Close(StreamFault::MessageTooLarge);
+        }
+        if length > buffer.len() { Framed::NeedMore { at_least: length } } else { Framed::Message(length) }
+    }
+
+    fn read_head(&mut self, buffer: &[u8]) -> Result<Head, Framed> {
+        loop {
+            let Some(end) = self.end_of_field(buffer) else {
+                let rest = buffer.get(self.field..).unwrap_or_default();
+                return Err(match buffer.len() {
+                    MAX_HEAD.. => Framed::Close(StreamFault::HeadTooLarge),
+                    _ if self.fields == 0 && !could_start_a_message(rest) => Framed::Close(StreamFault::NotSip),
+                    have => Framed::NeedMore { at_least: have + 1 },
+                });
+            };
+            let field = buffer.get(self.field..end).unwrap_or_default();
+            (self.field, self.seen) = (end, end);
+            if end > MAX_HEAD || self.fields > MAX_FIELDS + 1 {
+                return Err(Framed::Close(StreamFault::HeadTooLarge));
+            }
+            if self.fields == 0 && !could_start_a_message(field) {
+                return Err(Framed::Close(StreamFault::NotSip));
+            }
+            if self.fields > 0 && matches!(field, b"\n" | b"\r\n") {
+                let body = self.stated.ok_or(Framed::Close(StreamFault::NoContentLength))?;
+                return Ok(Head { end, body });
+            }
+            if let Some(stated) = content_length(field).filter(|_| self.fields > 0) {
+                let stated = stated.ok_or(Framed::Close(StreamFault::ContentLength))?;
+                if self.stated.is_some_and(|before| before != stated) {
+                    return Err(Framed::Close(StreamFault::ContentLength));
+                }
+                self.stated = Some(stated);
+            }
+            self.fields += 1;
+        }
+    }
+
+    /// The end of the field, folds and line end included. `None` while it cannot be told: what follows the line end says
+    /// whether the field goes on.
+    fn end_of_field(&mut self, buffer: &[u8]) -> Option<usize> {
+        loop {
+            let Some(line_end) = memchr(b'\n', buffer.get(self.seen..)?) else {
+                self.seen = buffer.len();
+                return None;
+            };
+            let line_end = self.seen + line_end;
+            let end = line_end + 1;
+            let is_blank = matches!(buffer.get(self.field..end), Some(b"\n" | b"\r\n"));
+            match buffer.get(end) {
+                _ if is_blank => return Some(end),
+                Some(b' ' | b'\t') => self.seen = end,
+                Some(_) => return Some(end),
+                None => {
+                    self.seen = line_end;
+                    return None;
+                }
+            }
         }
     }
 }
@@ -154,6 +194,8 @@ fn could_start_a_message(line: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const HEAD: &str = "OPTIONS sip:h SIP/2.0\r\nCall-ID: x\r\n";
@@ -177,6 +219,46 @@ mod tests {
             match framed(&text[..end]) {
                 Framed::NeedMore { at_least } => assert!(at_least > end && at_least <= text.len(), "{end}"),
                 other => panic!("{end}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_folded_field_that_comes_byte_by_byte_is_read_once() {
+        let text = format!("{HEAD}Subject: a\r\n{}Content-Length: 5\r\n\r\nhello", " \n".repeat(10_000));
+        let mut framer = Framer::default();
+        for end in 0..text.len() {
+            let before = framer.seen;
+            let framed = framer.next(&text.as_bytes()[..end]);
+            assert!(matches!(framed, Framed::NeedMore { .. }), "{end}: {framed:?}");
+            let looked_at = framer.head.map_or(end, |head| head.end) - before;
+            assert!(looked_at <= 2 && framer.seen >= before, "byte {end}: {looked_at} were looked at");
+        }
+        assert_eq!(framer.next(text.as_bytes()), Framed::Message(text.len()));
+        assert_eq!(framer.next(b"\r\n\r\n"), Framed::Ping(4), "the next message is read from its begin");
+    }
+
+    proptest! {
+        #[test]
+        fn a_stream_in_pieces_is_what_it_is_as_a_whole(
+            parts in prop::collection::vec(
+                prop_oneof![
+                    Just(HEAD), Just("l: 3\r\n"), Just("Content-Length:\r\n 3\n"), Just("\r\n"), Just("\n"), Just("abc"),
+                    Just(" x\r\n"), Just("a: b\r\n"), Just("l: x\r\n"), Just("\x01"), Just("\r"),
+                ],
+                0..12,
+            ),
+            cuts in prop::collection::vec(1..40_usize, 1..40),
+        ) {
+            let text = parts.concat();
+            let (mut framer, mut end) = (Framer::default(), 0);
+            for cut in cuts {
+                end = (end + cut).min(text.len());
+                let framed = framer.next(&text.as_bytes()[..end]);
+                prop_assert_eq!(framed, next(&text.as_bytes()[..end]));
+                if !matches!(framed, Framed::NeedMore { .. }) {
+                    break;
+                }
             }
         }
     }

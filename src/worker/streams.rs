@@ -22,7 +22,7 @@ use crate::net::seldom::Seldom;
 use crate::net::tcp::{self, Listener};
 use crate::net::udp::Socket;
 use crate::time::Time;
-use crate::wire::framing::{self, Framed};
+use crate::wire::framing::{Framed, Framer};
 use crate::worker::settings::WorkerError;
 use crate::worker::sources::TURNS;
 
@@ -77,6 +77,7 @@ struct Connection {
     local: SocketAddr,
     /// What has come and is no whole message yet.
     incoming: Vec<u8>,
+    framer: Framer,
     /// How much there must be before it is worth looking again.
     enough: usize,
     outgoing: Vec<u8>,
@@ -161,7 +162,7 @@ impl Streams {
         let (mut at, mut pongs) = (0, Vec::new());
         let fault = loop {
             let rest = connection.incoming.get(at..).unwrap_or_default();
-            match framing::next(rest) {
+            match connection.framer.next(rest) {
                 Framed::Message(length) => {
                     sink(rest.get(..length).unwrap_or_default(), number_of(key), remote, local);
                     connection.served = true;
@@ -340,6 +341,7 @@ impl Streams {
             remote,
             local,
             incoming: Vec::new(),
+            framer: Framer::default(),
             enough: 1,
             outgoing: Vec::new(),
             heard: now,
