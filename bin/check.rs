@@ -42,7 +42,7 @@ pub fn run(flags: Flags) -> Result<(), Failure> {
     let name = source.file.as_ref().map_or_else(|| "command line".to_owned(), |file| file.display().to_string());
     // With --print the whole output is a configuration file: what is said besides is a comment in it.
     let comment = if flags.print { "# " } else { "" };
-    for note in config.notes() {
+    for note in config.notes().into_iter().chain(source.notes(&config)) {
         text += &format!("{comment}note: {note}\n");
     }
     text += &format!("{comment}{name}: fine\n");

@@ -37,7 +37,7 @@ pub fn run(flags: Flags, verbose: u8) -> Result<(), Failure> {
     log::start(verbose)?;
     let beginning = if flags.takeover { Beginning::Takeover } else { Beginning::Start };
     let config = source.load()?;
-    for note in config.notes() {
+    for note in config.notes().into_iter().chain(source.notes(&config)) {
         warn!("{note}");
     }
     supervisor::run(config, source, beginning).map_err(|error| match error {

@@ -232,6 +232,22 @@ fn a_reader_that_goes_away_is_no_panic() {
 }
 
 #[test]
+fn check_complains_of_a_secret_that_everybody_can_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("p.toml");
+    let with_mode = |text: &str, mode: u32| {
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        stdout(&pointsman(&["check", path.to_str().unwrap()]))
+    };
+    let secret = format!("token-key = \"{}\"\n", "0f".repeat(32));
+    let text = with_mode(&secret, 0o644);
+    assert!(text.starts_with("note: token-key: everybody on this host can read ") && text.contains("chmod"), "{text}");
+    assert!(!with_mode(&secret, 0o640).contains("note"), "the dispatcher's group may");
+    assert!(!with_mode("workers = 2\n", 0o644).contains("note"), "it holds no secret");
+}
+
+#[test]
 fn drain_and_ready_name_what_they_did_and_repeat_a_refusal() {
     let dir = tempfile::tempdir().unwrap();
     let replies = vec![

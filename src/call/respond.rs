@@ -211,8 +211,9 @@ impl Uas {
             let call = server.call.filter(|_| request.method == Method::Invite && request.to_tag.is_none());
             call.and_then(|call| self.calls.get_mut(call)).into_iter().for_each(|call| call.place.told = None);
         }
-        // A copy from elsewhere: the source's NAT binding has changed, and the old one is dead.
-        server.way = way;
+        if is_same_sender(request.msg, &way, &server.way) {
+            server.way = way;
+        }
         let again = match server.state {
             State::Confirmed => None,
             // RFC 6026 §7.1 has it absorbed after a 2xx, which the core repeats at its own pace: as long as nobody has shown
@@ -445,6 +446,14 @@ impl Server {
     const fn says_again_after(&self) -> Duration {
         if self.allowance.is_heard() { PROVISIONAL_EVERY } else { PROVISIONAL_ONCE_MORE }
     }
+}
+
+/// Whether a copy comes from whoever sent the request: a NAT binding that has changed brings it from another port of the
+/// same address. From another address it may come from anybody who has seen the request, and so may one without `rport`
+/// where the request had it: that one has its answer, and the others go where they went.
+fn is_same_sender(copy: &Message<'_>, its: &Way, known: &Way) -> bool {
+    let asks_for_port = copy.via().is_some_and(|via| via.params().has(b"rport"));
+    its.source.ip() == known.source.ip() && (asks_for_port || known.to != known.source || its.to == known.to)
 }
 
 /// The source's address with the port that the request's Via names.

@@ -24,6 +24,8 @@ use crate::time::Time;
 /// Messages handed over and not yet read by the worker: more than this, and the worker has no room. A worker reads
 /// thousands within a report's interval; one that is this far behind is stuck.
 pub const UNREAD_LIMIT: u64 = 16_384;
+/// Things a worker may say that cannot be, beside two for each message that it was handed.
+const FAULTS_LIMIT: u64 = 10_000;
 /// Control records that wait for a link that takes nothing.
 const CONTROL_LIMIT: usize = 6 * 1024;
 
@@ -154,6 +156,9 @@ pub enum FrontError {
     /// Not a frame.
     #[error(transparent)]
     Frame(#[from] FrameError),
+    /// More of what it said cannot be than any worker's mistakes come to.
+    #[error("{0} things it said cannot be")]
+    Untrue(u64),
     /// A record that only a dispatcher may send.
     #[error("a worker sent the dispatcher's record `{0}`")]
     Unexpected(&'static str),
@@ -320,6 +325,10 @@ impl Front {
                 Record::Ping(_) => return Err(FrontError::Unexpected("Ping")),
                 Record::Access(_) => return Err(FrontError::Unexpected("Access")),
             }
+        }
+        // A worker may be mistaken about what it was handed; who says much more than that says nothing that helps.
+        if self.stats.faults > FAULTS_LIMIT.saturating_add(2 * self.stats.records) {
+            return Err(FrontError::Untrue(self.stats.faults));
         }
         Ok(())
     }

@@ -21,13 +21,14 @@ pub const SMALLEST: usize = 1024 * 1024;
 /// The store of one worker.
 #[derive(Debug)]
 pub struct Store {
+    /// The blocks that have ever been used; there is room for all of them.
     bytes: Vec<u8>,
     /// The block behind each block, in its chain or in the list of free ones.
     next: Vec<u32>,
+    /// How many there may be.
+    blocks: usize,
     /// The first of the blocks that have been freed.
     free: u32,
-    /// The first block that has never been used: its memory has not been touched yet.
-    fresh: u32,
     used: u32,
 }
 
@@ -72,8 +73,14 @@ impl Store {
     /// A store of `bytes` bytes, at least [`SMALLEST`].
     pub fn new(bytes: usize) -> Self {
         let blocks = (bytes.max(SMALLEST) / BLOCK).min(NONE as usize - 1);
-        // Zeroed memory comes from the kernel untouched: it takes no room before it is used.
-        Store { bytes: vec![0; blocks * BLOCK], next: vec![0; blocks], free: NONE, fresh: 0, used: 0 }
+        // Reserved and not written: a block's memory is touched when the block is taken for the first time.
+        Store {
+            bytes: Vec::with_capacity(blocks * BLOCK),
+            next: Vec::with_capacity(blocks),
+            blocks,
+            free: NONE,
+            used: 0,
+        }
     }
 
     /// Copies `pieces`, one behind the other, into blocks of their own. `None`: `share` is used up.
@@ -136,7 +143,7 @@ impl Store {
     /// What the store can still take, whatever its size up to [`LARGEST`].
     pub fn room(&self) -> Room {
         let largest = LARGEST.div_ceil(BLOCK);
-        if self.free_blocks(Share::Common) >= largest + self.next.len() / 8 {
+        if self.free_blocks(Share::Common) >= largest + self.blocks / 8 {
             Room::All
         } else if self.free_blocks(Share::Common) >= largest {
             Room::Scarce
@@ -153,12 +160,12 @@ impl Store {
     }
 
     /// The bytes there are.
-    pub fn capacity(&self) -> usize {
-        self.bytes.len()
+    pub const fn capacity(&self) -> usize {
+        self.blocks * BLOCK
     }
 
     fn free_blocks(&self, share: Share) -> usize {
-        let all = self.next.len();
+        let all = self.blocks;
         let usable = match share {
             Share::Common => all - all / 8,
             Share::Reserve => all,
@@ -170,8 +177,10 @@ impl Store {
     fn take(&mut self) -> u32 {
         self.used += 1;
         if self.free == NONE {
-            self.fresh += 1;
-            return self.fresh - 1;
+            let fresh = self.next.len();
+            self.bytes.resize((fresh + 1) * BLOCK, 0);
+            self.next.push(NONE);
+            return fresh as u32;
         }
         let block = self.free;
         self.free = self.next[block as usize];

@@ -42,7 +42,7 @@ pub fn map_large_blocks() {
     sys::map_blocks_from(LARGE);
 }
 
-/// Whether so many bytes can be had, in blocks of `block`: nothing is touched, and all of it is given back at once.
+/// Whether blocks of these sizes can be had together: nothing is touched, and all of it is given back at once.
 pub fn can_have(blocks: impl IntoIterator<Item = usize>) -> bool {
     let mut had = Vec::new();
     blocks.into_iter().all(|block| {

@@ -28,7 +28,7 @@ use crate::admin::snapshot::{Counters, ListenerCounters};
 use crate::config::Service;
 use crate::handoff::frame::Transport;
 use crate::ids::{ListenerId, WorkerId};
-use crate::net::{clock, udp};
+use crate::net::{clock, memory, udp};
 use crate::pack::{Damaged, Pack, Packed};
 use crate::time::Time;
 
@@ -556,7 +556,13 @@ impl Lane {
                 self.end_link(worker, "a successor has come", now);
                 self.close_vacant(worker);
                 let token = Token(FIRST_LINK + usize::from(worker.0));
-                match LinkSocket::register(link, self.registry.clone(), token) {
+                let socket = if memory::can_have([self.switch.retention_bytes()]) {
+                    LinkSocket::register(link, self.registry.clone(), token)
+                } else {
+                    // What is not to be had would end the process.
+                    Err(io::ErrorKind::OutOfMemory.into())
+                };
+                match socket {
                     Ok(socket) => {
                         match brought {
                             None => {

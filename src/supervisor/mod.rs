@@ -39,6 +39,7 @@ use crate::admin;
 use crate::admin::run_dir::{RunDir, RunDirError};
 use crate::config::{Config, Listen, Source, count_of_workers};
 use crate::dispatch::Dispatch;
+use crate::dispatch::history::History;
 use crate::dispatch::identity::Keyring;
 use crate::dispatch::owner::Owners;
 use crate::dispatch::rules::Rules;
@@ -91,6 +92,18 @@ pub enum StartError {
         /// What there is.
         limit: u64,
     },
+    /// Memory for the table and the workers' unanswered messages.
+    #[error(
+        "{} MiB of memory for {workers} workers cannot be had; lower --retention, --table-cap or --workers, or raise the \
+         limit (`ulimit -v`)",
+        needed >> 20
+    )]
+    Memory {
+        /// How many workers are to be started.
+        workers: u16,
+        /// What table, workers and threads may take, in bytes.
+        needed: usize,
+    },
     /// The dispatcher had started, and has failed since.
     #[error(transparent)]
     Lane(#[from] LaneDied),
@@ -120,6 +133,7 @@ pub fn run(config: Config, source: Source, beginning: Beginning) -> Result<(), S
     let (given, refused) = activation::sockets();
     refused.iter().for_each(|line| warn!("{line}"));
     check_descriptors(&config)?;
+    check_memory(&config)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // Before anything is made that would have to be taken away again: from here on a signal is an order.
     let signals = {
@@ -247,6 +261,27 @@ fn check_descriptors(config: &Config) -> Result<(), StartError> {
     }
     Ok(())
 }
+
+/// Sees whether there is as much memory as may be used, before anything is begun: to find that out later is the end of the
+/// process, and of the calls that wait in it. Nothing is taken yet.
+fn check_memory(config: &Config) -> Result<(), StartError> {
+    let lanes = usize::from(config.lanes);
+    let shared = [config.table_cap * TABLE_ENTRY, lanes * History::LEN * HISTORY_LINE];
+    let threads = std::iter::repeat_n(THREAD_HEAP, lanes + 2);
+    let stores = std::iter::repeat_n(config.retention_bytes, usize::from(config.workers));
+    let blocks = || shared.into_iter().chain(threads.clone()).chain(stores.clone());
+    if !memory::can_have(blocks()) {
+        return Err(StartError::Memory { workers: config.workers, needed: blocks().sum() });
+    }
+    Ok(())
+}
+
+/// Bytes that one entry of the table takes with its share of the indexes, rounded up: measured in `tests/allocation.rs`.
+const TABLE_ENTRY: usize = 168;
+/// Bytes of one line of the history, rounded up.
+const HISTORY_LINE: usize = 64;
+/// Addresses that glibc sets aside for the heap of a thread.
+const THREAD_HEAP: usize = 64 << 20;
 
 /// The signals that mean something: SIGTERM and SIGINT are the operator's will to stop, SIGHUP has the configuration
 /// read again.

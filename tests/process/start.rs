@@ -5,7 +5,7 @@ use std::process::Output;
 use std::time::Duration;
 
 use crate::support::phone::Phone;
-use crate::support::pointsman::{Setup, run};
+use crate::support::pointsman::{EXECUTABLE, Setup, run};
 use crate::support::{DEADLINE, own_address, wait_for};
 
 /// Exit code 2, one line on stderr that holds every one of `words`, nothing on stdout.
@@ -146,4 +146,15 @@ fn a_signal_during_the_start_is_an_order_and_leaves_no_socket_behind() {
     assert!(child.wait().unwrap().success());
     let left: Vec<_> = std::fs::read_dir(&run_dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(left.iter().all(|name| !name.to_string_lossy().ends_with(".sock")), "{left:?}");
+}
+
+#[test]
+fn too_little_memory_is_said_before_anything_is_begun() {
+    let dir = dir();
+    let mut command = std::process::Command::new("prlimit");
+    command.args(["--as=400000000", EXECUTABLE, "--workers", "8", "--retention", "64MiB", "--run-dir"]);
+    command.arg(dir.path()).args(["--listen", &format!("udp:{}:5060", own_address())]);
+    let output = command.output().unwrap();
+    assert_refused(&output, &["memory", "--retention", "8 workers"]);
+    assert_eq!(left_in(&dir), Vec::<String>::new());
 }

@@ -14,7 +14,7 @@ use rustix::net::{
 
 use crate::support::phone::Phone;
 use crate::support::pointsman::{Pointsman, Setup};
-use crate::support::{DEADLINE, PROMPT, wait_for};
+use crate::support::{DEADLINE, PROMPT, proc, wait_for};
 
 /// A call is still answered, and no worker was restarted.
 fn assert_undisturbed(pointsman: &Pointsman) {
@@ -168,6 +168,40 @@ fn a_worker_that_names_a_port_that_an_earlier_one_named_second_is_refused() {
     assert_eq!(pointsman.worker(1)["pid"], std::process::id(), "the kernel knows its process better than itself");
     let said = say(pointsman.run_dir(), &hello(Hello { ports: vec![port(6061)], ..Hello::default() }));
     assert!(goodbye(&said).is_some_and(|reason| reason.contains("6061")), "{said:?}");
+}
+
+#[test]
+fn two_hundred_workers_that_join_after_a_death_take_no_memory_and_hold_nobody_up() {
+    let pointsman = Setup::new(2).start();
+    let ip = pointsman.address().ip();
+    let died = pointsman.kill_worker(0);
+    pointsman.wait_until("a successor", |load| {
+        let worker = &load["workers"][0];
+        worker["state"] == "up" && worker["pid"] != u64::from(died)
+    });
+    let before = proc::resident(pointsman.pid());
+    let links: Vec<_> = (0..200)
+        .map(|number| {
+            let port = Port { service: "sip".into(), address: SocketAddr::new(ip, 7_000 + number) };
+            let link = knock(pointsman.run_dir());
+            send(
+                &link,
+                &hello(Hello { services: vec!["sip".into()], ports: vec![port], ..Hello::default() }),
+                SendFlags::NOSIGNAL,
+            )
+            .unwrap();
+            // The welcome; sixteen at most may wait for theirs.
+            recv(&link, &mut vec![0; 80_000][..], RecvFlags::empty()).unwrap();
+            link
+        })
+        .collect();
+    // Answered while they join, and all of them are there.
+    pointsman.wait_until("all of them", |load| load["workers"].as_array().is_some_and(|all| all.len() == 202));
+    assert!(pointsman.stats("explain nobody")["decisions"].is_array());
+    let grown = proc::resident(pointsman.pid()).saturating_sub(before);
+    assert!(grown < 64 << 20, "{} MiB for 200 workers that have nothing to do", grown >> 20);
+    drop(links);
+    pointsman.wait_until("their leaving", |load| load["workers"].as_array().is_some_and(|all| all.len() == 2));
 }
 
 #[test]

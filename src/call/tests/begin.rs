@@ -41,6 +41,45 @@ fn a_100_comes_after_200_ms_without_decision_and_no_earlier() {
 }
 
 #[test]
+fn a_copy_of_a_ringing_invite_from_elsewhere_does_not_move_the_answers_there() {
+    let from = |desk: &mut Desk, text: &str, source: &str| {
+        let arrival = Arrival::own(0, source.parse().unwrap(), "192.0.2.1:5071".parse().unwrap(), 1);
+        desk.say(text, &arrival);
+    };
+    let sent_to = |desk: &mut Desk| {
+        let sent = desk.outputs.iter().filter_map(|output| match output {
+            Output::Transmit(transmit) => Some(transmit.to.to_string()),
+            _ => None,
+        });
+        let sent: Vec<_> = sent.collect();
+        desk.outputs.retain(|output| !matches!(output, Output::Transmit(_)));
+        sent
+    };
+    let whole = invite().bytes();
+    let without = whole.replace(";rport", "");
+    for (copy, source, answered_at) in [
+        // Somebody who has seen it.
+        (&whole, "198.51.100.66:5060", "192.0.2.9:5070"),
+        (&without, "198.51.100.66:5060", "192.0.2.9:5070"),
+        // Another one behind the same NAT, with a sent-by of its own choice.
+        (&without.replace("192.0.2.9:5070;", "192.0.2.9:6666;"), "192.0.2.9:6666", "192.0.2.9:5070"),
+        // The NAT has another port for the caller now.
+        (&whole, "192.0.2.9:1024", "192.0.2.9:1024"),
+    ] {
+        let mut desk = Desk::new();
+        from(&mut desk, &whole, "192.0.2.9:5070");
+        let key = desk.incoming();
+        desk.act(|uas, now| uas.ring(key, 180, None, Delivery::AsRequired, now));
+        sent_to(&mut desk);
+        from(&mut desk, copy, source);
+        sent_to(&mut desk);
+        desk.outputs.clear();
+        assert!(desk.act(|uas, now| uas.accept(key, Some(ANSWER.as_bytes()), now)));
+        assert_eq!(sent_to(&mut desk), [answered_at], "a copy from {source}");
+    }
+}
+
+#[test]
 fn a_retransmitted_invite_gets_the_last_provisional_again_and_opens_no_second_call() {
     let mut desk = Desk::new();
     let first = desk.hand(&invite());

@@ -235,6 +235,24 @@ fn numbers_that_were_never_sent_are_counted_and_change_nothing() {
 }
 
 #[test]
+fn a_worker_that_goes_on_and_on_about_what_cannot_be_loses_its_link() {
+    let mut front = Front::new(SMALLEST);
+    let lies: Vec<u64> = (1_000..2_000).collect();
+    let mut ignore = |_: FrontEvent<'_>| {};
+    for _ in 0..10 {
+        assert_eq!(front.on_frame(&answered(&lies), &mut ignore), Ok(()), "a mistake is no lie");
+    }
+    assert_eq!(front.on_frame(&answered(&lies), &mut ignore), Err(FrontError::Untrue(11_000)));
+    // Whoever is handed much may be mistaken about much: each message answered twice.
+    let mut front = Front::new(SMALLEST);
+    for seq in 1..=20_000 {
+        front.push(&envelope(seq), note(seq), &[b"x"]).unwrap();
+        transmit(&mut front);
+        assert_eq!(front.on_frame(&answered(&[seq, seq]), &mut ignore), Ok(()));
+    }
+}
+
+#[test]
 fn a_report_cannot_cover_what_was_not_sent_nor_come_twice() {
     let mut front = Front::new(SMALLEST);
     front.push(&envelope(1), note(1), &[b"x"]).unwrap();
