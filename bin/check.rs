@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::flags;
+use crate::notes;
 use crate::output::{Failure, print};
 
 /// A configuration file, and flags over it as they would be given to the dispatcher.
@@ -42,7 +43,7 @@ pub fn run(flags: Flags) -> Result<(), Failure> {
     let name = source.file.as_ref().map_or_else(|| "command line".to_owned(), |file| file.display().to_string());
     // With --print the whole output is a configuration file: what is said besides is a comment in it.
     let comment = if flags.print { "# " } else { "" };
-    for note in config.notes().into_iter().chain(source.notes(&config)) {
+    for note in notes::of(&source, &config) {
         text += &format!("{comment}note: {note}\n");
     }
     text += &format!("{comment}{name}: fine\n");

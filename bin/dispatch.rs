@@ -13,6 +13,7 @@ use tracing::warn;
 
 use crate::flags;
 use crate::log;
+use crate::notes;
 use crate::output::Failure;
 
 /// The dispatcher's settings, and how it begins.
@@ -37,7 +38,7 @@ pub fn run(flags: Flags, verbose: u8) -> Result<(), Failure> {
     log::start(verbose)?;
     let beginning = if flags.takeover { Beginning::Takeover } else { Beginning::Start };
     let config = source.load()?;
-    for note in config.notes().into_iter().chain(source.notes(&config)) {
+    for note in notes::of(&source, &config) {
         warn!("{note}");
     }
     supervisor::run(config, source, beginning).map_err(|error| match error {

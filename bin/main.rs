@@ -11,6 +11,7 @@ mod flags;
 mod forget;
 mod log;
 mod maint;
+mod notes;
 mod output;
 mod ready;
 mod reload;

@@ -1,7 +1,6 @@
 //! Where a configuration comes from: kept, so that a reload reads the same file under the same flags.
 
 use std::io::Read;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::error::Origin;
@@ -16,28 +15,10 @@ pub struct Source {
     pub flags: Settings,
 }
 
-/// The permission of those who are neither owner nor group.
-const READ_BY_OTHERS: u32 = 0o004;
-
 /// A file longer than this is not a configuration.
 const LONGEST_FILE: u64 = 1 << 20;
 
 impl Source {
-    /// What the file itself allows and probably is not meant to, a line each: as [`Config::notes`] says of its settings.
-    pub fn notes(&self, config: &Config) -> Vec<String> {
-        let is_secret = config.token_key.is_some() || config.previous_token_key.is_some();
-        let Some(path) = self.file.as_ref().filter(|_| is_secret) else { return Vec::new() };
-        // One that cannot be looked at could not be read either.
-        let mode = std::fs::metadata(path).map_or(0, |about| about.permissions().mode());
-        if mode & READ_BY_OTHERS == 0 {
-            return Vec::new();
-        }
-        vec![format!(
-            "token-key: everybody on this host can read {}, and with it make tokens; `chmod o-r` it",
-            path.display()
-        )]
-    }
-
     /// Reads the file, lays the flags over it and checks the whole.
     ///
     /// # Errors

@@ -1,0 +1,25 @@
+//! What a configuration allows and probably is not meant to, a line each: of its settings, and of the file itself.
+
+use std::os::unix::fs::PermissionsExt;
+
+use pointsman::config::{Config, Source};
+
+/// The permission of those who are neither owner nor group.
+const READ_BY_OTHERS: u32 = 0o004;
+
+/// For `pointsman check` and the log at start.
+pub fn of(source: &Source, config: &Config) -> Vec<String> {
+    let mut notes = config.notes();
+    notes.extend(open_secret(source, config));
+    notes
+}
+
+fn open_secret(source: &Source, config: &Config) -> Option<String> {
+    let is_secret = config.token_key.is_some() || config.previous_token_key.is_some();
+    let path = source.file.as_ref().filter(|_| is_secret)?;
+    // One that cannot be looked at could not be read either.
+    let mode = std::fs::metadata(path).ok()?.permissions().mode();
+    let path = path.display();
+    (mode & READ_BY_OTHERS != 0)
+        .then(|| format!("token-key: everybody on this host can read {path}, and with it make tokens; `chmod o-r` it"))
+}
