@@ -175,7 +175,8 @@ fn a_copy_of_an_invite_from_a_forged_source_makes_five_datagrams_leave_for_it_at
         }
         desk.wait(SECOND * 31);
         let count = desk.at_the_victim();
-        assert!((3..=6).contains(&count), "the answer to the copy, and five: {count}");
+        // The others go where the first one came from.
+        assert!((1..=6).contains(&count), "the answer to the copy, and five at most: {count}");
     }
 }
 

@@ -168,8 +168,8 @@ fn whoever_asks_for_more_than_there_is_does_not_flood_the_log() {
     assert!(matches!(rig.media.carry_out(key(1), &ask, Time(0)), Told::Opened(_)));
     for number in 1..=100 {
         assert_eq!(rig.media.carry_out(key(2), &ask, Time(number * 99_000)), Told::Failed);
-        assert_eq!(rig.media.unopened.unsaid(), number - 1, "said once");
     }
+    assert_eq!(rig.media.unopened.unsaid(), 9, "tried once a second, and said the first time");
     assert_eq!(rig.media.carry_out(key(2), &ask, Time(20_000_000)), Told::Failed);
     assert_eq!(rig.media.unopened.unsaid(), 0, "and again ten seconds later");
 }
