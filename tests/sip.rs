@@ -517,7 +517,17 @@ fn the_next_attempt_of_a_proxy_that_hunts_is_selected_once_the_refusal_is_acknow
     // With credentials it goes to who asked for them.
     let again = attempt(5).replace("CSeq: 1", "CSeq: 2");
     assert_eq!(to(rig.send(&again)), (handoff(next).worker.0, Reason::Again));
-    // The ACK was faster than the worker's word that it has answered: nothing of that call is left to be moved.
+    // The ACK was faster than the worker's word that it has answered: the next attempt is new before and after that word.
+    let other = |number| attempt(number).replace("Call-ID: a", "Call-ID: b");
+    let early = handoff(rig.send(&other(6)));
+    rig.send(&ack(&other(6), "tag-of-nobody"));
+    let new = rig.send(&other(7));
+    assert_eq!(new.reason, Reason::Selected);
+    rig.send(&ack(&other(7), "tag-of-nobody"));
+    rig.answered(&early);
+    rig.answered(&handoff(new));
+    assert_eq!(rig.send(&other(8)).reason, Reason::Selected);
+    // Nothing of that call is left to be moved.
     rig.send(&ack(&attempt(3), "tag-of-nobody"));
     rig.down(handoff(next).worker.0);
     assert_eq!(rig.back(&attempt(3), &handoff(next), Cause::Died), dropped(Reason::MovedAlready));
@@ -1139,6 +1149,19 @@ fn scarce_room_on_every_link_is_for_sources_below_their_share() {
     assert_eq!(rig.send_from("192.0.2.2", &invite("n")).reason, Reason::Selected);
     rig.dispatch.on_link_room(WorkerId(1), Room::All);
     assert_eq!(rig.send_from("203.0.113.66", &invite("e")).reason, Reason::Selected, "nothing was held against it");
+}
+
+#[test]
+fn an_ack_behind_each_invite_hides_nobody_who_is_over_its_share() {
+    let mut rig = rig_with(3, rules(), 80);
+    rig.send_from("192.0.2.1", &invite("h"));
+    for call in 0..100 {
+        let invite = invite(&format!("c{call}"));
+        let placed = rig.send_from("203.0.113.66", &invite);
+        assert_eq!(placed.reason, if call < 69 { Reason::Selected } else { Reason::Unrecorded }, "{call}");
+        // None of them has been answered.
+        rig.send_from("203.0.113.66", &same(&invite, "ACK"));
+    }
 }
 
 #[test]

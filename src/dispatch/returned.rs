@@ -134,7 +134,13 @@ impl Dispatch {
     /// The entry of what came back, while its fate is open. One that is gone was answered, or has waited longer than anybody
     /// waits.
     pub(super) fn undecided(&self, id: EntryId, back: &Returned) -> Option<Entry> {
-        self.table.get(id).copied().filter(|entry| entry.state == State::Pending && !self.has_moved(entry, back))
+        let waits = |entry: &Entry| match back.cause {
+            // A caller that has acknowledged an answer wants no other.
+            Cause::Died => !entry.is_over(),
+            Cause::Refused(_) => true,
+        };
+        let undecided = |entry: &Entry| entry.state == State::Pending && waits(entry) && !self.has_moved(entry, back);
+        self.table.get(id).copied().filter(undecided)
     }
 
     /// How the search for a worker goes on after a refusal; `None` when it is over.

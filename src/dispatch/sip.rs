@@ -110,8 +110,8 @@ impl Dispatch {
     fn ack(&mut self, message: &Message<'_>, summary: &Summary<'_>, arrival: &Arrival, now: Time) -> Decision {
         let dropped = |reason| Decision { target: Target::Drop, reason };
         let by_branch = self.table.by_branch(summary.branch);
-        if let Some(group) = by_branch.and_then(|id| self.table.acknowledged(id, now)) {
-            self.groups.release(group);
+        if let Some(id) = by_branch {
+            self.table.acknowledged(id, now);
         }
         if let Some(to_tag) = summary.to_tag {
             // An ACK to a non-2xx has the INVITE's branch (§17.1.1.3), of which our own tag was made.
@@ -234,8 +234,8 @@ impl Dispatch {
         // next attempt of a proxy that hunts has another branch and the same CSeq, and is a new request.
         let tells = |entry: &Entry| match entry.state {
             State::Verdict(_) => false,
-            State::Over => entry.cseq != summary.cseq && self.is_alive(entry),
-            State::Pending | State::Answered => self.is_alive(entry),
+            _ if entry.is_over() => entry.cseq != summary.cseq && self.is_alive(entry),
+            _ => self.is_alive(entry),
         };
         let known = self.table.of_call(summary.call).map(|(_, entry)| *entry).find(tells);
         if let Some(entry) = known {
@@ -283,7 +283,7 @@ impl Dispatch {
         if self.is_alive(entry) {
             return self.follow(entry.worker, Reason::Retransmission, now);
         }
-        if entry.state == State::Over {
+        if entry.is_over() {
             // A late copy of what its caller has done with.
             return Decision { target: Target::Drop, reason: Reason::WorkerGone };
         }
@@ -306,7 +306,7 @@ impl Dispatch {
 
     /// Whether a worker that lives has it, or has had it last.
     pub(super) fn is_held(&self, entry: &Entry) -> bool {
-        !matches!(entry.state, State::Verdict(_) | State::Over) && self.is_alive(entry)
+        !matches!(entry.state, State::Verdict(_)) && !entry.is_over() && self.is_alive(entry)
     }
 
     pub(super) fn is_alive(&self, entry: &Entry) -> bool {

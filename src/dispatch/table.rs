@@ -59,6 +59,8 @@ pub struct Entry {
     pub is_invite: bool,
     /// Whether its CANCEL was seen; of MGCP, the acknowledgement of its response.
     pub cancelled: bool,
+    /// Whether an ACK with its branch came while its worker had not said yet that it has answered.
+    pub acknowledged: bool,
     /// How many workers died with it.
     pub deaths: u8,
     /// Who sent it.
@@ -70,6 +72,13 @@ pub struct Entry {
     call_links: Links,
 }
 
+impl Entry {
+    /// Whether it is an INVITE whose refusal has been acknowledged: the next attempt of its call is a new request.
+    pub fn is_over(&self) -> bool {
+        self.state == State::Over || self.state == State::Pending && self.acknowledged
+    }
+}
+
 /// Where a transaction stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
@@ -77,7 +86,7 @@ pub enum State {
     Pending,
     /// Its final response has left.
     Answered,
-    /// An INVITE whose refusal has been acknowledged: the next attempt of its call is a new request.
+    /// An INVITE whose refusal has left and has been acknowledged.
     Over,
     /// The dispatcher has answered it, with this status.
     Verdict(u16),
@@ -181,6 +190,7 @@ impl Table {
             state: new.state,
             is_invite: new.is_invite,
             cancelled: false,
+            acknowledged: false,
             deaths: 0,
             source: new.source,
             generation: 0,
@@ -222,7 +232,7 @@ impl Table {
     /// The newest INVITE of (Call-ID, From-tag) with this CSeq number that a worker has or has answered. One that the
     /// dispatcher has refused, or whose refusal has been acknowledged, is found by its branch alone.
     pub fn invite_of(&self, call: Fingerprint, cseq: u32) -> Option<EntryId> {
-        let with_worker = |entry: &Entry| matches!(entry.state, State::Pending | State::Answered);
+        let with_worker = |entry: &Entry| matches!(entry.state, State::Pending | State::Answered) && !entry.is_over();
         let mut entries = self.of_call(call);
         entries.find(|(_, entry)| entry.is_invite && entry.cseq == cseq && with_worker(entry)).map(|(id, _)| id)
     }
@@ -247,15 +257,20 @@ impl Table {
 
     /// Its final response has left: [`LINGER`] from now. Gives the conference it waited in.
     pub fn answered(&mut self, id: EntryId, now: Time) -> Option<GroupId> {
-        self.get(id).filter(|entry| entry.state == State::Pending)?;
-        self.stand(id, State::Answered, now)
+        let entry = self.get(id).filter(|entry| entry.state == State::Pending)?;
+        let state = if entry.acknowledged { State::Over } else { State::Answered };
+        self.stand(id, state, now)
     }
 
-    /// The ACK to an INVITE's refusal has come, which has its branch (RFC 3261 §17.1.1.3). Gives the conference it waited in.
-    pub fn acknowledged(&mut self, id: EntryId, now: Time) -> Option<GroupId> {
-        let waits = |entry: &&Entry| matches!(entry.state, State::Pending | State::Answered);
-        self.get(id).filter(|entry| entry.is_invite).filter(waits)?;
-        self.stand(id, State::Over, now)
+    /// The ACK to an INVITE's refusal has come, which has its branch (RFC 3261 §17.1.1.3). It may overtake the worker's word
+    /// that it has answered; until that comes the INVITE counts as one that waits: anybody can send an ACK.
+    pub fn acknowledged(&mut self, id: EntryId, now: Time) {
+        let Some(entry) = self.get_mut(id).filter(|entry| entry.is_invite) else { return };
+        match entry.state {
+            State::Pending => entry.acknowledged = true,
+            State::Answered => drop(self.stand(id, State::Over, now)),
+            State::Over | State::Verdict(_) => {}
+        }
     }
 
     /// The dispatcher has answered it: [`LINGER`] from now. Gives the conference it waited in.
@@ -276,6 +291,7 @@ impl Table {
         entry.worker = worker;
         entry.life = life;
         entry.deaths = deaths;
+        entry.acknowledged = false;
         let before = self.stand(id, State::Pending, now);
         if let Some(entry) = self.get_mut(id) {
             entry.group = group;
