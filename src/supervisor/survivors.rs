@@ -5,6 +5,7 @@
 //! ones, in which datagrams wait meanwhile; so nothing may be bound before they have given them back. Who is there is
 //! told by the locks in the run directory, which the kernel lets go of when their holder ends.
 
+mod latecomers;
 mod patience;
 
 use std::collections::BTreeSet;
@@ -18,6 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep, timeout};
 use tracing::{debug, info, warn};
 
+use self::latecomers::Latecomers;
 use self::patience::Patience;
 use super::admission::{self, Evidence, Resumed};
 use super::child;
@@ -131,8 +133,7 @@ pub struct Gathering<'h> {
     keys: Vec<TokenKey>,
     awaited: BTreeSet<WorkerId>,
     found: Survivors,
-    /// How often latecomers are still waited for.
-    tries: u8,
+    latecomers: Latecomers,
 }
 
 type Told = Result<(SeqPacket, Account), (SeqPacket, NoHello)>;
@@ -144,9 +145,10 @@ impl<'h> Gathering<'h> {
     ///
     /// The run directory cannot be read, or the handoff socket cannot be watched.
     pub fn begin(home: &'h RunDir, handoff: SeqListener, keys: &[TokenKey]) -> Result<Self, GatherError> {
-        let awaited = home.held_slots()?.into_iter().collect();
+        let mut latecomers = Latecomers::default();
+        let awaited = latecomers.next(home.held_slots()?, |_| false);
         let handoff = watch::readable(handoff).map_err(|(_, error)| error)?;
-        Ok(Gathering { home, handoff, keys: keys.to_vec(), awaited, found: Survivors::default(), tries: 2 })
+        Ok(Gathering { home, handoff, keys: keys.to_vec(), awaited, found: Survivors::default(), latecomers })
     }
 
     /// Waits for the workers whose locks are held, and ends those that do not come.
@@ -165,20 +167,16 @@ impl<'h> Gathering<'h> {
     }
 
     /// Waits for workers that hold a port and have made their lock anew only now: its file was removed while they ran. False
-    /// when there are none, or when they have been waited for twice.
+    /// when none has made it for a second.
     ///
     /// # Errors
     ///
     /// As [`Gathering::begin`].
     pub async fn await_latecomers(&mut self) -> Result<bool, GatherError> {
-        if self.tries == 0 {
-            return Ok(false);
-        }
-        self.tries -= 1;
         let deadline = Instant::now() + LOCKED_WITHIN;
         while self.awaited.is_empty() {
             let held = self.home.held_slots()?;
-            self.awaited = held.into_iter().filter(|slot| !self.found.has(*slot)).collect();
+            self.awaited = self.latecomers.next(held, |slot| self.found.has(slot));
             if self.awaited.is_empty() && Instant::now() >= deadline {
                 return Ok(false);
             }

@@ -1,0 +1,39 @@
+//! The workers of an earlier dispatcher whose lock is seen only later, as a value.
+//!
+//! They make it anew one after another, on a busy machine far apart. Each is waited for once, so that the wait has an end
+//! also where one can be neither heard nor ended.
+
+use std::collections::BTreeSet;
+
+use crate::ids::WorkerId;
+
+/// The slots whose workers have been waited for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Latecomers {
+    awaited: BTreeSet<WorkerId>,
+}
+
+impl Latecomers {
+    /// Of the slots whose locks are held: those to be waited for now. `has_come` tells whose worker is back.
+    pub fn next(&mut self, held: Vec<WorkerId>, has_come: impl Fn(WorkerId) -> bool) -> BTreeSet<WorkerId> {
+        held.into_iter().filter(|slot| !has_come(*slot) && self.awaited.insert(*slot)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_whose_locks_come_back_one_by_one_are_all_waited_for_and_each_once() {
+        let mut latecomers = Latecomers::default();
+        let mut held = Vec::new();
+        for slot in (0..40).map(WorkerId) {
+            held.push(slot);
+            // The one before has come, the first of all neither comes nor can be ended.
+            let has_come = |it: WorkerId| it != WorkerId(0) && it < slot;
+            assert_eq!(latecomers.next(held.clone(), has_come), BTreeSet::from([slot]));
+        }
+        assert_eq!(latecomers.next(held, |_| false), BTreeSet::new());
+    }
+}
