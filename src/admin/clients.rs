@@ -12,7 +12,7 @@ use crate::time::Time;
 
 /// Connections at the same time, at most.
 pub const MOST_CONNECTIONS: usize = 64;
-/// So many of them may be one user's.
+/// So many of them may be one user's; those who may only read count as one.
 pub const MOST_OF_ONE_USER: usize = MOST_CONNECTIONS / 2;
 
 /// All connections.
@@ -22,7 +22,7 @@ pub(super) struct Clients {
 }
 
 struct Client {
-    uid: u32,
+    source: u64,
     state: Arc<Activity>,
     task: AbortHandle,
 }
@@ -57,13 +57,13 @@ impl Clients {
         Clients { crowd: Crowd::new(MOST_CONNECTIONS, MOST_OF_ONE_USER), clients: BTreeMap::new() }
     }
 
-    /// Makes room for one more of this user, if need be by closing an idle one; false where none can be closed.
-    pub(super) fn make_room(&mut self, uid: u32) -> bool {
+    /// Makes room for one more of this source, if need be by closing an idle one; false where none can be closed.
+    pub(super) fn make_room(&mut self, source: u64) -> bool {
         let standing = self.clients.iter().map(|(id, client)| {
             let heard = client.state.0.load(Ordering::Relaxed);
-            Standing { key: *id, source: u64::from(client.uid), heard: Time(heard), in_use: heard == IN_USE }
+            Standing { key: *id, source: client.source, heard: Time(heard), in_use: heard == IN_USE }
         });
-        match self.crowd.room(u64::from(uid), standing) {
+        match self.crowd.room(source, standing) {
             Room::Free => true,
             Room::InPlaceOf(id) => {
                 self.remove(id);
@@ -74,15 +74,15 @@ impl Clients {
     }
 
     /// A connection is served by this task.
-    pub(super) fn add(&mut self, uid: u32, state: Arc<Activity>, task: AbortHandle) {
-        self.crowd.add(u64::from(uid));
-        self.clients.insert(task.id(), Client { uid, state, task });
+    pub(super) fn add(&mut self, source: u64, state: Arc<Activity>, task: AbortHandle) {
+        self.crowd.add(source);
+        self.clients.insert(task.id(), Client { source, state, task });
     }
 
     /// A connection is over, or is to be.
     pub(super) fn remove(&mut self, id: Id) {
         if let Some(client) = self.clients.remove(&id) {
-            self.crowd.remove(u64::from(client.uid));
+            self.crowd.remove(client.source);
             client.task.abort();
         }
     }

@@ -53,6 +53,15 @@ impl Rights {
         }
     }
 
+    /// What counts as one source of connections. All who may only read are one: however many users they are, they keep
+    /// nobody out who may change something.
+    fn source(self, uid: u32) -> u64 {
+        match self {
+            Rights::All => u64::from(uid),
+            Rights::Read => u64::MAX,
+        }
+    }
+
     const fn allow(self, command: &Command) -> bool {
         matches!(self, Rights::All) || command.is_read_only()
     }
@@ -213,13 +222,14 @@ where
         match stream {
             Ok((stream, _)) => match peer_uid(&stream).and_then(|uid| Some((uid, Rights::of(uid, others)?))) {
                 Some((uid, rights)) => {
-                    if !clients.make_room(uid) {
+                    let source = rights.source(uid);
+                    if !clients.make_room(source) {
                         turn_away(stream, "too many connections: close some, then ask again");
                         continue;
                     }
                     let activity = Activity::new();
                     let task = connections.spawn(converse(stream, rights, answer.clone(), Arc::clone(&activity)));
-                    clients.add(uid, activity, task);
+                    clients.add(source, activity, task);
                 }
                 None => {
                     if let Some(times) = refused.comes_up(clock::now()) {
@@ -363,7 +373,7 @@ async fn read_line(reader: &mut (impl AsyncBufRead + Unpin), line: &mut Vec<u8>)
 mod tests {
     use tokio::io::AsyncReadExt;
 
-    use super::super::clients::MOST_OF_ONE_USER;
+    use super::super::clients::{MOST_CONNECTIONS, MOST_OF_ONE_USER};
     use super::super::snapshot::{Snapshot, WorkerLoad};
     use super::*;
 
@@ -528,6 +538,26 @@ mod tests {
         let may = |line: &str| Rights::Read.allow(&Command::parse(line.as_bytes()).unwrap());
         assert!(["load", "workers", "counters", "watch", "explain a@b"].into_iter().all(may));
         assert!(!["drain w0", "ready w0", "maint w0", "forget w0", "reload"].into_iter().any(may));
+    }
+
+    #[test]
+    fn however_many_users_of_the_stats_group_watch_the_operator_still_gets_in() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (mut tasks, mut clients) = (JoinSet::new(), Clients::new());
+            for watching in 0..MOST_CONNECTIONS {
+                // Four users of the group.
+                let source = Rights::Read.source(1_000 + watching as u32 % 4);
+                let has_room = clients.make_room(source);
+                assert_eq!(has_room, watching < MOST_OF_ONE_USER, "{watching}");
+                if has_room {
+                    let activity = Activity::new();
+                    activity.begin();
+                    clients.add(source, activity, tasks.spawn(std::future::pending::<()>()));
+                }
+            }
+            assert!(clients.make_room(Rights::All.source(own_uid())));
+        });
     }
 
     #[test]
