@@ -454,8 +454,9 @@ impl Crew {
         let place = &mut self.places[usize::from(worker.0)];
         if let Err(error) = fit_sockets(&self.config, &self.listeners, worker, place, &self.lanes) {
             warn!(%worker, "{error}");
-            let _ = place.slot.on_death(now);
-            return;
+            place.fault = error.to_string();
+            let restart = place.slot.on_death(now);
+            return self.on_end(restart.and_then(|restart| restart.crash_loop), now);
         }
         let started = match child::start(worker, &self.handoff) {
             Ok(started) => started,
@@ -514,7 +515,8 @@ impl Crew {
     /// it from one line: the dispatcher runs, and every call is refused.
     fn on_end(&mut self, crash_loop: Option<u32>, now: Time) {
         self.manager.hasten(now);
-        let nobody = self.outsiders.is_empty() && self.places.iter().all(|place| !place.slot.is_up());
+        let nobody =
+            self.outsiders.values().all(|it| it.is_down) && self.places.iter().all(|place| !place.slot.is_up());
         if crash_loop.is_some() && nobody && !std::mem::replace(&mut self.is_barren, true) {
             error!("no worker comes up, every call is refused: the lines above tell why");
         }
@@ -535,6 +537,10 @@ impl Crew {
     fn on_hung(&mut self, worker: WorkerId, incarnation: Incarnation) {
         self.manager.hasten(clock::now());
         if let Some(outsider) = self.outsiders.get(&worker) {
+            // Said of one whose place has somebody else by now.
+            if outsider.incarnation != incarnation || outsider.is_down {
+                return;
+            }
             warn!(%worker, pid = outsider.pid, "says or reads nothing; its link is closed");
             self.lanes.send(|_| server::Command::HangUp { worker });
             return;
