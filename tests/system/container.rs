@@ -33,7 +33,7 @@ impl Container {
         machine.sh("mkdir /sys/fs/cgroup/init && echo 1 > /sys/fs/cgroup/init/cgroup.procs");
         // Over a directory of the image a mount has that one's mode.
         machine.sh("mkdir -p /container/rootfs && cd /container/rootfs && mkdir usr etc proc dev sys run tmp state && chmod 777 state");
-        machine.sh("cd /container/rootfs && for link in bin sbin lib lib64; do cp -a /$link .; done");
+        machine.sh("cd /container/rootfs && cp -a /bin /sbin /lib* .");
         machine.write("/container/config.json", &config(args, user).to_string());
         let log = NamedTempFile::new().unwrap();
         let said = File::options().append(true).open(log.path()).unwrap();
