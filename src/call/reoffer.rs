@@ -51,6 +51,14 @@ impl Uas {
         true
     }
 
+    /// The application has left a change undecided for the whole life of its transaction. The next one may come.
+    pub(super) fn on_undecided(&mut self, key: CallKey, server: ServerKey, now: Time) {
+        let asked = self.calls.get_mut(key).and_then(|call| call.asked.take_if(|asked| *asked == server));
+        if asked.is_some() {
+            self.on_prack_settled(key, now);
+        }
+    }
+
     pub(super) fn on_reinvite(&mut self, key: CallKey, request: &Request<'_>, arrival: &Arrival, now: Time) {
         let Some(call) = self.calls.get_mut(key) else { return };
         let glare = match call.phase {

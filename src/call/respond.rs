@@ -264,7 +264,9 @@ impl Uas {
             }
             // The application has not decided in the whole life of the transaction.
             State::Proceeding { invite: false } => {
+                let call = server.call;
                 self.with_request(key, |uas, request| uas.respond(key, request, &Response::status(500), now));
+                call.into_iter().for_each(|call| self.on_undecided(call, key, now));
             }
             State::Accepted => {
                 let unacknowledged = server.resend.is_some();

@@ -243,7 +243,8 @@ impl Streams {
         });
     }
 
-    /// Sends on connection `conn` or, when it is gone, on one to `to`.
+    /// Sends on connection `conn` or, when it is gone, on one to `to`. A request is not sent to a peer that has ended its
+    /// half: it answers nothing any more, and has closed the other half as well, most likely.
     pub(super) fn send(
         &mut self,
         conn: u64,
@@ -253,9 +254,10 @@ impl Streams {
         carries_call: impl Fn(u64) -> bool,
     ) {
         let key = ConnKey::new(conn as u32, (conn >> 32) as u32);
+        let is_response = bytes.starts_with(b"SIP/2.0 ");
         match self.connections.get(key) {
-            Some(_) => self.write(key, bytes),
-            None => self.dial(to, bytes, now, carries_call),
+            Some(connection) if is_response || !connection.ended => self.write(key, bytes),
+            _ => self.dial(to, bytes, now, carries_call),
         }
     }
 

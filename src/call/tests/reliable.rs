@@ -104,6 +104,18 @@ fn an_offer_in_a_prack_is_answered_in_its_200_and_the_2xx_waits() {
 }
 
 #[test]
+fn an_offer_in_a_prack_that_the_application_never_answers_does_not_hold_the_2xx_back_for_ever() {
+    let mut desk = Desk::new();
+    let (key, sent) = ringing(&mut desk, &invite().header("Require: 100rel"), Some(ANSWER), Delivery::AsRequired);
+    desk.act(|uas, now| uas.accept(key, Some(ANSWER.as_bytes()), now));
+    desk.own(&prack(&to_tag(&sent), &sent).body(OFFER));
+    desk.wait(SECOND * 31);
+    assert_eq!(desk.sent().len(), 0);
+    desk.wait(SECOND);
+    assert_eq!(desk.statuses(), [500, 200]);
+}
+
+#[test]
 fn the_prack_of_ringing_that_comes_after_the_2xx_gets_200() {
     let mut desk = Desk::new();
     let (key, sent) = ringing(&mut desk, &invite().header("Require: 100rel"), None, Delivery::AsRequired);

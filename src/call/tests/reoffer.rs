@@ -190,3 +190,17 @@ fn a_reinvite_with_the_branch_of_the_first_invite_is_not_taken_for_a_copy() {
     desk.outputs.clear();
     desk.assert_idle();
 }
+
+#[test]
+fn a_change_that_the_application_never_answers_does_not_stand_in_the_way_of_the_next() {
+    let mut desk = Desk::new();
+    let (key, tag) = desk.standing(&invite());
+    desk.own(&text("UPDATE").to(&tag).cseq(2).branch("first").body(OFFER));
+    desk.events();
+    desk.wait(SECOND * 40);
+    assert_eq!(desk.statuses(), [500]);
+    desk.own(&text("UPDATE").to(&tag).cseq(3).branch("next").body(OFFER));
+    assert_eq!(desk.events(), [(key, Event::Offer(OFFER.as_bytes().into()))]);
+    desk.act(|uas, now| uas.answer_offer(key, ANSWER.as_bytes(), now));
+    assert_eq!(desk.statuses(), [200]);
+}

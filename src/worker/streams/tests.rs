@@ -96,6 +96,21 @@ fn a_peer_that_has_ended_its_half_gets_its_answer_and_then_the_end() {
 }
 
 #[test]
+fn a_bye_to_a_peer_that_has_closed_its_connection_goes_by_another() {
+    let mut desk = Desk::new();
+    let contact = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = contact.local_addr().unwrap();
+    let mut caller = desk.caller();
+    caller.write_all(REQUEST.as_bytes()).unwrap();
+    drop(caller);
+    desk.turn_until(|desk| desk.streams.ended.len() == 1);
+    let conn = desk.came[0].1;
+    desk.streams.send(conn, at, b"BYE sip:caller SIP/2.0\r\n\r\n", desk.now, |_| false);
+    let remotes = desk.streams.connections.keys().filter_map(|key| Some(desk.streams.connections.get(key)?.remote));
+    assert!(remotes.into_iter().any(|remote| remote == at), "its Contact is dialled");
+}
+
+#[test]
 fn a_message_that_does_not_get_done_closes_its_connection_however_alive_it_is() {
     let mut desk = Desk::new();
     let (mut slow, mut honest) = (desk.caller(), desk.caller());
