@@ -6,7 +6,7 @@ use crate::call::client::Kind;
 use crate::call::exchange::{CallKey, EndReason, Event};
 use crate::call::request::Request;
 use crate::call::respond::SDP;
-use crate::call::session_timer::{Interval, Proposal, Refresher, seconds};
+use crate::call::session_timer::{Interval, LONGEST, Proposal, Refresher, seconds};
 use crate::call::uas::{Phase, Uas};
 use crate::time::Time;
 use crate::wire::sip::{Message, Name};
@@ -104,7 +104,7 @@ impl Uas {
             }
             422 => {
                 let floor = msg.and_then(|msg| Proposal::read(None, msg.header(Name::MinSe), true).min_se);
-                match floor.filter(|floor| *floor > call.min_se.max(ours)) {
+                match floor.filter(|floor| *floor > call.min_se.max(ours) && *floor <= LONGEST) {
                     // RFC 4028 §7.4: from now on it is what our refreshes say, too.
                     Some(floor) => {
                         call.min_se = floor;

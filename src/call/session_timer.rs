@@ -13,6 +13,10 @@ pub enum Refresher {
     Peer,
 }
 
+/// The longest interval, in seconds: a day. A caller that is gone holds its units no longer, whatever it has asked for.
+/// RFC 4028 §9 lets us lower what a request proposes; a `Min-SE` beyond this is not believed.
+pub const LONGEST: u32 = 86_400;
+
 /// An agreed session interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Interval {
@@ -80,7 +84,7 @@ impl Proposal {
         let floor = ours.min_se.max(90);
         let Some(proposed) = self.seconds else {
             let Some(wanted) = ours.expires else { return Ok(None) };
-            let seconds = wanted.max(floor).max(self.min_se.unwrap_or(0));
+            let seconds = wanted.max(floor).max(self.min_se.unwrap_or(0).min(LONGEST));
             // RFC 4028 §9: a peer that does not know session timers cannot be made to refresh.
             let refresher = if self.supported { Refresher::Peer } else { Refresher::Us };
             return Ok(Some(Interval { seconds, refresher }));
@@ -89,7 +93,7 @@ impl Proposal {
             return Err(floor);
         }
         // Without support a 422 means nothing to the peer: a proxy put the header in. Ours may be no lower than allowed.
-        let seconds = proposed.max(floor);
+        let seconds = proposed.min(LONGEST).max(floor);
         let refresher = match self.refresher {
             _ if !self.supported => Refresher::Us,
             Some(refresher) => refresher,
@@ -100,7 +104,7 @@ impl Proposal {
 
     /// The agreement that the peer's 2xx to a refresh of ours states. In a response `uac` is us.
     pub fn accepted(&self) -> Option<Interval> {
-        let seconds = self.seconds?.max(90);
+        let seconds = self.seconds?.clamp(90, LONGEST);
         let refresher = match self.refresher {
             Some(Refresher::Us) => Refresher::Peer,
             Some(Refresher::Peer) | None => Refresher::Us,
@@ -146,6 +150,8 @@ mod tests {
         assert_eq!(agreed(None, Some("3600"), true), Ok(Some((3_600, Peer))));
         assert_eq!(agreed(None, None, false), Ok(Some((1_800, Us))));
         assert_eq!(agreed(Some("soon"), None, true), Ok(Some((1_800, Peer))));
+        assert_eq!(agreed(Some("4294967295"), Some("4294967295"), true), Ok(Some((86_400, Peer))));
+        assert_eq!(agreed(None, Some("4294967295"), true), Ok(Some((86_400, Peer))));
         assert_eq!(Proposal::default().agree(&SessionTimer { expires: None, min_se: 90 }), Ok(None));
     }
 

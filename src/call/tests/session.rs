@@ -47,6 +47,15 @@ fn a_peer_that_does_not_refresh_gets_bye_shortly_before_the_end() {
 }
 
 #[test]
+fn a_caller_that_asks_for_years_and_is_gone_holds_its_units_for_a_day_at_most() {
+    let mut desk = desk(None);
+    let years = invite().header("Supported: timer").header("Session-Expires: 4294967295;refresher=uac");
+    let (key, _) = accepted(&mut desk, &years.header("Min-SE: 4294967295"));
+    desk.wait(SECOND * 86_400);
+    assert_eq!(desk.events(), [(key, Event::Ended(EndReason::SessionExpired))]);
+}
+
+#[test]
 fn a_peers_refresh_starts_the_time_anew() {
     let mut desk = desk(None);
     let timer = ["Supported: timer", "Session-Expires: 90;refresher=uac"];
