@@ -42,14 +42,17 @@ fn tshark_dissects_every_kind_of_answer_without_an_error() {
     let (_pointsman, well_known, agent, told) = super::life::gateway_with_call_agent(2, dir.path());
     super::life::expect_restart(&told, "restart", |_| true);
     let entity = format!("N: ca@[{}]:{}", agent.address().ip(), agent.address().port());
+    let phone = std::net::UdpSocket::bind((agent.address().ip(), 0)).unwrap();
+    // Sound counts from the host that the description names.
+    let (host, port) = (agent.address().ip(), phone.local_addr().unwrap().port());
     let remote =
-        "\r\nv=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0 8";
+        format!("\r\nv=0\r\no=- 1 1 IN IP4 {host}\r\ns=-\r\nc=IN IP4 {host}\r\nt=0 0\r\nm=audio {port} RTP/AVP 0 8");
+    let remote = remote.as_str();
     let made = create(&agent, well_known, "ann/$@ms", &["C: 1", "L: p:20, a:PCMU;PCMA", "M: loopback", remote]);
     let (name, connection) = (made.need("Z").to_owned(), format!("I: {}", made.need("I")));
     create(&agent, well_known, "bridge/$@ms", &["C: 2", "M: recvonly"]);
     let request = ["X: 1", "R: R/ma(N), G/oc(A)", "Q: loop", &entity];
     assert_eq!(ask(&agent, well_known, "RQNT", &name, &request).code(), 200);
-    let phone = std::net::UdpSocket::bind((agent.address().ip(), 0)).unwrap();
     phone
         .send_to(&[&[0x80, 0, 0, 1, 0, 0, 0, 0, 1, 2, 3, 4][..], &[0x7f; 160]].concat(), made.media_address())
         .unwrap();
