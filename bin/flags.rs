@@ -94,6 +94,9 @@ pub struct Dispatch {
     /// Sources that are sent 180 before the answer to their call, as networks [default: none]
     #[arg(long, value_name = "NET", value_delimiter = ',')]
     ring_first: Option<Vec<Network>>,
+    /// Time after which MGCP connections without command and packet are deleted, or `never` [default: 10m]
+    #[arg(long, value_name = "TIME", help_heading = LIMITS)]
+    mgcp_timeout: Option<Span>,
 }
 
 const SIZES: &str = "Session sizes";
@@ -129,6 +132,7 @@ impl Dispatch {
             silent_after: self.silent_after,
             pinned_sources: self.pinned_sources,
             ring_first: self.ring_first,
+            mgcp_timeout: self.mgcp_timeout,
             // Tables do not fit on a command line, and secrets there are for all to see.
             access: None,
             mgcp: None,

@@ -47,6 +47,9 @@ impl Config {
         if !self.serves(super::Service::Mgcp) && self.mgcp_aliases != Config::default().mgcp_aliases {
             notes.push("mgcp-aliases: no listener speaks MGCP".to_owned());
         }
+        if !self.serves(super::Service::Mgcp) && self.mgcp_timeout != Config::default().mgcp_timeout {
+            notes.push("mgcp-timeout: no listener speaks MGCP".to_owned());
+        }
         if self.advertise.is_none() && self.listen.iter().any(|listen| listen.address.ip().is_loopback()) {
             notes.push("listen: a loopback address is reached from this host only".to_owned());
         }
@@ -118,6 +121,7 @@ impl Settings {
             access: access::checked(self.access.as_deref())?,
             mgcp: mgcp::checked(self.mgcp.as_deref(), &listen, workers)?,
             mgcp_aliases: mgcp::aliases(self.mgcp_aliases.as_ref())?,
+            mgcp_timeout: mgcp::timeout(self.mgcp_timeout)?,
             listen,
         })
     }

@@ -72,6 +72,7 @@ impl Config {
                 Restart,
             ),
             row("mgcp-aliases", table(self.mgcp_aliases.iter().map(|(name, kind)| (key(name), quoted(kind)))), Restart),
+            row("mgcp-timeout", span(self.mgcp_timeout), Restart),
         ]
     }
 }

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::error::Fault;
-use super::{Config, EndpointKind, Listen, Service};
+use super::{Config, EndpointKind, Listen, Service, Span};
 use crate::handoff::frame::Bypass;
 use crate::ids::WorkerId;
 
@@ -275,6 +276,21 @@ pub(super) fn aliases(given: Option<&BTreeMap<String, EndpointKind>>) -> Result<
         }
     }
     Ok(aliases)
+}
+
+/// Checks the time after which connections without a sign of life end.
+pub(super) fn timeout(given: Option<Span>) -> Result<Option<Duration>, Fault> {
+    const LEAST: Duration = Duration::from_secs(1);
+    const MOST: Duration = Duration::from_secs(7 * 86_400);
+    match given {
+        None => Ok(Some(Duration::from_secs(600))),
+        Some(Span::Never) => Ok(None),
+        Some(Span::Of(time)) if (LEAST..=MOST).contains(&time) => Ok(Some(time)),
+        Some(given) => {
+            let (least, most) = (Span::Of(LEAST), Span::Of(MOST));
+            Err(Fault::of("mgcp-timeout", format!("{given} is out of range; give {least} to {most}, or `never`")))
+        }
+    }
 }
 
 impl fmt::Display for MgcpRule {

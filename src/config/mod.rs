@@ -118,6 +118,8 @@ pub struct Config {
     pub mgcp: Vec<MgcpRule>,
     /// Other first terms of MGCP endpoint names, in lower case, and the kinds that they stand for.
     pub mgcp_aliases: BTreeMap<String, EndpointKind>,
+    /// Time after which an MGCP connection without a sign of life is deleted; `None`: never.
+    pub mgcp_timeout: Option<Duration>,
 }
 
 impl Config {

@@ -111,6 +111,9 @@ pub struct Settings {
     /// Other first terms of MGCP endpoint names (`rtpbridge = "bridge"`) beside `ann`, `cnf`, `ivr` and `bridge`, and
     /// which of these each stands for. Default `{ rtpbridge = "bridge" }`.
     pub mgcp_aliases: Option<BTreeMap<String, EndpointKind>>,
+    /// Time after which MGCP connections are deleted that no packet comes to and whose endpoint no command names, as when
+    /// their call agent has died; `never`: they stay. Default `10m`.
+    pub mgcp_timeout: Option<Span>,
 }
 
 impl Settings {
@@ -205,6 +208,7 @@ impl Settings {
             access: flags.access.or(file.access),
             mgcp: flags.mgcp.or(file.mgcp),
             mgcp_aliases: flags.mgcp_aliases.or(file.mgcp_aliases),
+            mgcp_timeout: flags.mgcp_timeout.or(file.mgcp_timeout),
         }
     }
 }

@@ -34,6 +34,7 @@ fn without_settings_the_documented_defaults_hold() {
     assert_eq!((config.capacity, config.rtp_ports.to_string()), (1000, "20000-31999".to_owned()));
     assert_eq!((config.policy, config.lanes, config.insert), (Policy::LeastLoad, 1, Insert::None));
     assert_eq!((config.reply_from, config.drain_after), (ReplyFrom::Listener, None));
+    assert_eq!(config.mgcp_timeout, Some(Duration::from_secs(600)));
     assert_eq!((config.stop_after.as_secs(), config.pending_max.as_secs()), (3, 300));
     assert_eq!((config.max_size, config.video_size, config.retention_bytes), (1000, 4, 16 << 20));
     assert_eq!(config.size_order, SizeSource::ALL);
@@ -73,6 +74,7 @@ fn every_key_can_be_written_in_the_file() {
         previous-token-key = "ff112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
         pinned-sources = ["192.168.0.0/16", "fc00::/7"]
         ring-first = ["192.0.2.0/24"]
+        mgcp-timeout = "1h"
         access = [{ from = ["10.0.0.0/8"], action = "allow" }, { action = "limit", rate = 20, burst = 60, ban = "5m" }]
         [methods]
         MESSAGE = "select"
@@ -275,6 +277,7 @@ fn each_value_that_cannot_be_names_its_key_and_what_to_do() {
             "drain-after = \"0s\"",
             "p.toml:1:1: drain-after: 0s would end every call at once; give a longer time, or `never`",
         ),
+        ("mgcp-timeout = \"0s\"", "p.toml:1:1: mgcp-timeout: 0s is out of range; give 1s to 168h, or `never`"),
         ("retention = 1", "p.toml:1:1: retention: 1 is out of range; give 128KiB to 1GiB"),
         ("listen = []", "p.toml:1:1: listen: the list is empty; give at least one address, such as udp:0.0.0.0:5060"),
         (

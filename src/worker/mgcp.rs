@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::call::Uas;
 use crate::call::exchange::{Arrival, Hop};
@@ -53,7 +54,9 @@ impl Mgcp {
             seed: three,
         };
         let limits = Limits { units, ..Limits::default() };
-        Mgcp { gateway: Gateway::new(identity, voice, limits, Timers::default()), own, outputs: VecDeque::new() }
+        let timeout = welcome.mgcp.as_ref().and_then(|told| told.timeout_ms);
+        let timers = Timers { silence: timeout.map(Duration::from_millis), ..Timers::default() };
+        Mgcp { gateway: Gateway::new(identity, voice, limits, timers), own, outputs: VecDeque::new() }
     }
 
     /// The first word to the call agents: this worker is there, and whoever had its place is not.
@@ -235,6 +238,7 @@ mod tests {
                     listener(2, Bypass::Domain, "w2.ms.example.net", "192.0.2.22:2427"),
                     listener(3, Bypass::Port, "ms.example.net", "192.0.2.3:2432"),
                 ],
+                timeout_ms: None,
                 predecessor: None,
             }),
         }

@@ -37,6 +37,8 @@ pub(super) struct Connection {
     pub(super) hearing: Hearing,
     /// Whether perhaps nobody knows it.
     pub(super) is_doubtful: bool,
+    /// How many packets had come when the media was last asked for a sign of life.
+    pub(super) packets: u64,
 }
 
 /// What MDCX can change.

@@ -177,6 +177,7 @@ impl Gateway {
         self.load.answered += 1;
         for end in std::iter::once(&first).chain(&second) {
             self.open_connection(end.connection, now);
+            self.watch_silence(end.connection, now);
             if arrival.again {
                 self.doubt(end.connection, now);
             }
@@ -293,6 +294,7 @@ impl Gateway {
             settings: request.settings,
             hearing: Hearing::Unasked,
             is_doubtful: false,
+            packets: 0,
         };
         let Some(connection) = self.connections.insert(connection) else {
             if is_new {

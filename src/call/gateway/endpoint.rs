@@ -23,6 +23,8 @@ pub(super) struct Endpoint {
     pub(super) connections: Vec<ConnectionKey>,
     /// What EPCF has set (RFC 3435 §2.3.2).
     pub(super) coding: Coding,
+    /// When a command last named it, or a packet came to a connection of it.
+    pub(super) alive: Time,
     /// Since when it has no connection.
     pub(super) lonely_since: Option<Time>,
     /// Whether the wheel will look at it.
@@ -116,6 +118,7 @@ impl Gateway {
             name,
             connections: Vec::new(),
             coding: Coding::default(),
+            alive: now,
             lonely_since: Some(now),
             is_timed: false,
         };

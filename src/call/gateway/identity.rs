@@ -94,7 +94,7 @@ impl Default for Limits {
     }
 }
 
-/// The times of RFC 3435 §3.5.
+/// The times of RFC 3435 §3.5, and how long connections live without a sign of life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timers {
     /// How long an answer is remembered (T-HIST, §3.5.1).
@@ -107,6 +107,8 @@ pub struct Timers {
     pub longest: Duration,
     /// Nothing is retransmitted longer than this (T-MAX, §3.5.3).
     pub most: Duration,
+    /// After this long without a command for its endpoint and without a packet a connection is deleted; `None`: never.
+    pub silence: Option<Duration>,
 }
 
 impl Default for Timers {
@@ -117,6 +119,7 @@ impl Default for Timers {
             first: Duration::from_millis(200),
             longest: Duration::from_secs(4),
             most: Duration::from_secs(20),
+            silence: None,
         }
     }
 }

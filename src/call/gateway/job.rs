@@ -30,6 +30,8 @@ pub(super) enum Job {
     Listen(ConnectionKey),
     /// A connection that perhaps nobody knows.
     Doubt(ConnectionKey),
+    /// A connection whose packets are looked for.
+    Silence(ConnectionKey),
     /// A connection that is lost.
     Lose(Box<Loss>),
 }
@@ -57,6 +59,7 @@ impl Gateway {
             }
             Some(Job::Listen(connection)) => self.on_counted(connection, told, now),
             Some(Job::Doubt(connection)) => self.on_doubt_counted(connection, told, now),
+            Some(Job::Silence(connection)) => self.on_silence_counted(connection, told, now),
             Some(Job::Lose(loss)) => self.on_lost_closed(&loss, told, now),
             Some(Job::Delete(_)) | None => {}
         }

@@ -1,7 +1,7 @@
 //! Connections that end by themselves, because their media does not work any more (RFC 3435 §2.3.8).
 //!
-//! This is the place of the DLCX with a reason code that tells the call agent. It is not sent: sockets do not fail by
-//! themselves, so no media says [`crate::call::gateway::Told::Lost`] yet.
+//! This is the place of the DLCX with a reason code that tells the call agent. It ends connections without a sign of life;
+//! sockets do not fail by themselves, so no media says [`crate::call::gateway::Told::Lost`] yet.
 
 use crate::call::gateway::Gateway;
 use crate::call::gateway::connection::ConnectionId;

@@ -69,6 +69,7 @@ pub(super) enum Timer {
     Lonely(EndpointKey),
     Listen(ConnectionKey),
     Doubt(ConnectionKey),
+    Silence(ConnectionKey),
 }
 
 impl Gateway {
@@ -148,6 +149,7 @@ impl Gateway {
                 Timer::Lonely(key) => self.on_lonely(key, now),
                 Timer::Listen(key) => self.on_listening(key),
                 Timer::Doubt(key) => self.on_doubt(key),
+                Timer::Silence(key) => self.on_silence(key, now),
             }
         }
         self.events.handle_timeout(now);
@@ -295,6 +297,7 @@ impl Gateway {
         now: Time,
     ) -> Result<(), Denial> {
         self.believe(command);
+        self.hear_of(command, now);
         params::check(command)?;
         match command.verb() {
             Verb::Crcx => self.on_crcx(command, arrival, key, now),

@@ -42,6 +42,7 @@ mod modify;
 mod params;
 mod remote;
 mod request;
+mod silence;
 mod terms;
 mod wanted;
 

@@ -14,6 +14,9 @@ pub struct Mgcp {
     pub aliases: BTreeMap<String, String>,
     /// One for each well-known address that speaks MGCP.
     pub listeners: Vec<MgcpListener>,
+    /// Milliseconds after which a connection without a sign of life is deleted; absent: never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
     /// The token of the worker that had the slot before and is dead: its endpoints are gone, which a call agent wants to
     /// hear (RFC 3435 §2.3.12).
     #[serde(skip_serializing_if = "Option::is_none")]

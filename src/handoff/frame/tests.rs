@@ -80,6 +80,7 @@ fn every_record_comes_back_as_it_was_written() {
                 own: Some("192.0.2.22:2427".parse().unwrap()),
                 call_agent: Some("ca@ca.example.net:2727".into()),
             }],
+            timeout_ms: Some(600_000),
             predecessor: Some("pm".into()),
         }),
     };

@@ -23,6 +23,7 @@ impl Crew {
                 .map(|(name, kind)| (name.clone(), kind.label().to_owned()))
                 .collect(),
             listeners: listeners.collect(),
+            timeout_ms: self.config.mgcp_timeout.map(|time| time.as_millis() as u64),
             predecessor: place.and_then(|place| place.predecessor).map(|dead| self.key.token(dead).to_string()),
         };
         (!mgcp.listeners.is_empty()).then_some(mgcp)
