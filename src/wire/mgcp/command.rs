@@ -38,7 +38,7 @@ impl<'a> Command<'a> {
         if version.is_empty() {
             return Err(Fault::CommandLine);
         }
-        if !protocol.eq_ignore_ascii_case(b"MGCP") || !is_version_1_0(version) {
+        if !protocol.eq_ignore_ascii_case(b"MGCP") || !is_known(version) {
             return Err(Fault::Version);
         }
         let endpoint = EndpointName::parse(endpoint).ok_or(Fault::EndpointName)?;
@@ -124,7 +124,9 @@ impl std::fmt::Debug for Command<'_> {
     }
 }
 
-fn is_version_1_0(version: &[u8]) -> bool {
+/// Whether commands of this version are read: 1.0, and 0.1 as Cisco's equipment writes it, whose commands are the same.
+fn is_known(version: &[u8]) -> bool {
     let mut numbers = version.splitn(2, |&byte| byte == b'.').map(number);
-    numbers.next() == Some(Some(1)) && numbers.next() == Some(Some(0))
+    let version = (numbers.next().flatten(), numbers.next().flatten());
+    matches!(version, (Some(1), Some(0)) | (Some(0), Some(1)))
 }

@@ -16,7 +16,7 @@ pub enum Fault {
     Transaction,
     /// A command line that is not `verb transaction endpoint MGCP version`.
     CommandLine,
-    /// A version other than MGCP 1.0.
+    /// A version other than MGCP 1.0 and 0.1.
     Version,
     /// An endpoint name that cannot be read.
     EndpointName,

@@ -42,13 +42,19 @@ fn a_command_is_read_whatever_its_case_and_line_ends() {
 }
 
 #[test]
-fn every_profile_of_version_1_0_is_taken_and_no_other_version() {
+fn every_profile_of_version_1_0_is_taken_and_no_unknown_version() {
     assert_eq!(command("RSIP 1 *@gw MGCP 1.0 NCS 1.0").profile(), b"NCS 1.0");
     assert_eq!(command("RSIP 1 *@gw MGCP 1.0 TGCP 1.0\r\n").profile(), b"TGCP 1.0");
-    for version in ["MGCP 0.1", "MGCP 1.1", "MGCP 2.0", "MGCP 1", "SGCP 1.0", "MGCP x.y", "MGCP 1.0.0"] {
+    for version in ["MGCP 0.2", "MGCP 0", "MGCP 1.1", "MGCP 2.0", "MGCP 1", "SGCP 1.0", "MGCP x.y", "MGCP 1.0.0"] {
         assert_eq!(fault(&format!("RSIP 1 *@gw {version}\r\n")), (Fault::Version, Some(1), false), "{version}");
     }
     assert_eq!(Fault::Version.code(), ReturnCode(528));
+}
+
+#[test]
+fn cisco_s_mgcp_0_1_is_taken() {
+    assert_eq!(command("CRCX 7 ann/$@gw MGCP 0.1\r\nC: 1\r\nM: recvonly\r\n").verb(), Verb::Crcx);
+    assert_eq!(command("DLCX 8 S0/DS1-0/1@gw mgcp 0.1\n").transaction(), TransactionId(8));
 }
 
 #[test]
