@@ -746,6 +746,18 @@ fn all_legs_of_a_conference_meet_also_two_first_ones() {
 }
 
 #[test]
+fn legs_that_write_the_name_of_their_conference_in_capitals_meet_the_others() {
+    let mut rig = rig(8);
+    let first = handoff(rig.send(&leg("a", "room-a"))).worker;
+    for (call, name) in ["ROOM-A", "Room-a;leg=2"].iter().enumerate() {
+        assert_eq!(to(rig.send(&leg(&format!("l{call}"), name))), (first.0, Reason::Group));
+    }
+    rig.dispatch.on_group_open(first, b"conf=room-a", rig.now, rig.now);
+    let late = leg("late", "Room-A").replace("sip:conf=", "sip:CONF=");
+    assert!(handoff(rig.send(&late)).follows);
+}
+
+#[test]
 fn a_provisional_conference_goes_with_its_last_answer_and_a_confirmed_one_stays() {
     let mut rig = rig(8);
     let legs: Vec<Handoff> = ["a", "b"].iter().map(|call| handoff(rig.send(&leg(call, "42")))).collect();

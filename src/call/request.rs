@@ -103,7 +103,7 @@ impl Fingerprints {
         let begins = request.method == Method::Invite && request.to_tag.is_none();
         let name = begins.then(|| request.msg.uri()?.conference()).flatten()?;
         let mut hasher = self.hasher(b'k');
-        put(&mut hasher, name);
+        put_lowered(&mut hasher, name);
         Some(hasher.finish128().as_u128())
     }
 

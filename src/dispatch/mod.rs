@@ -347,7 +347,7 @@ impl Dispatch {
     fn group_name(&self, name: &[u8]) -> Fingerprint {
         match name.strip_prefix(mgcp::CALL) {
             Some(id) => mgcp::call(id, &self.printer),
-            None => self.printer.print(sip::CONFERENCE, &[name]),
+            None => sip::conference(name, &self.printer),
         }
     }
 

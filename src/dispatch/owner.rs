@@ -3,13 +3,14 @@
 //! All lanes read the same sockets. What belongs together is decided by one of them: the legs of a conference, and all
 //! requests of a call, retransmissions and CANCEL included; of MGCP all commands of a call id.
 
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hasher};
 use std::net::IpAddr;
 
 use foldhash::fast::FixedState;
-use memchr::memmem;
+use memchr::memchr;
 
 use super::mgcp::lowered;
+use crate::ids::write_lowered;
 use crate::wire::mgcp::Command;
 use crate::wire::sip::{Message, Peek, Start, Uri, peek};
 
@@ -41,7 +42,7 @@ impl Owners {
     #[inline]
     pub fn at_a_look(&self, bytes: &[u8]) -> Option<usize> {
         let Peek { uri, call_id } = peek(bytes)?;
-        Some(self.lane(conference_in(uri).unwrap_or(call_id)))
+        Some(conference_in(uri).map_or_else(|| self.lane(call_id), |name| self.lane_of_conference(name)))
     }
 
     /// The lane that a message is for.
@@ -49,7 +50,9 @@ impl Owners {
     /// A response names its worker itself: whoever reads it passes it on.
     pub fn lane_of(&self, message: &Message<'_>) -> usize {
         match message.start() {
-            Start::Request { uri, .. } => self.lane(conference_in(uri).unwrap_or_else(|| message.call_id())),
+            Start::Request { uri, .. } => {
+                conference_in(uri).map_or_else(|| self.lane(message.call_id()), |name| self.lane_of_conference(name))
+            }
             Start::Response { .. } => self.own,
         }
     }
@@ -66,6 +69,13 @@ impl Owners {
         self.lane_of_hash(self.hash.hash_one((ip, id)))
     }
 
+    /// The lane of a conference, whose name compares in any case.
+    fn lane_of_conference(&self, name: &[u8]) -> usize {
+        let mut hasher = self.hash.build_hasher();
+        write_lowered(&mut hasher, name);
+        self.lane_of_hash(hasher.finish())
+    }
+
     fn lane(&self, name: &[u8]) -> usize {
         self.lane_of_hash(self.hash.hash_one(name))
     }
@@ -78,8 +88,9 @@ impl Owners {
 /// The conference's name in a request-URI as written.
 fn conference_in(uri: &[u8]) -> Option<&[u8]> {
     // Most URIs name none: that is seen without reading them.
-    let at = memmem::find(uri, b":conf=")?;
-    Uri::parse(uri)?.conference().filter(|_| at <= b"sips".len())
+    let at = memchr(b':', uri).filter(|at| *at <= b"sips".len())?;
+    let is_named = uri.get(at + 1..at + 1 + b"conf=".len())?.eq_ignore_ascii_case(b"conf=");
+    is_named.then(|| Uri::parse(uri)?.conference()).flatten()
 }
 
 #[cfg(test)]
@@ -138,8 +149,11 @@ mod tests {
     #[test]
     fn all_legs_of_a_conference_meet_in_one_lane() {
         let lanes: Vec<usize> =
-            (0..40).map(|call| lane_of(4, &request("INVITE", "conf=42;leg", &format!("call-{call}")))).collect();
+            (0..40).map(|call| lane_of(4, &request("INVITE", "conf=4a2;leg", &format!("call-{call}")))).collect();
         assert!(lanes.iter().all(|lane| *lane == lanes[0]), "{lanes:?}");
+        for name in ["Conf=4A2", "CONF=4a2;leg"] {
+            assert_eq!(lane_of(4, &request("INVITE", name, "other")), lanes[0], "{name}");
+        }
     }
 
     #[test]

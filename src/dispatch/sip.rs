@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::Dispatch;
 use super::decision::{Arrival, Decision, EntryId, Reason, Target, Tried};
 use super::echoed::Echoed;
-use super::fingerprint::{Fingerprint, Printer};
+use super::fingerprint::{Fingerprint, Printer, Text};
 use super::identity::{Named, branch_token};
 use super::placing::Placement;
 use super::table::{Entry, LINGER, State};
@@ -22,7 +22,7 @@ pub const EXTENSION: &str = "X-Pointsman-Worker";
 pub const URI_PARAM: &[u8] = b"pm";
 
 /// The purpose of a conference's fingerprint.
-pub(super) const CONFERENCE: u8 = b'g';
+const CONFERENCE: u8 = b'g';
 
 /// What the rules read of every request.
 #[derive(Clone, Copy, Debug)]
@@ -315,6 +315,11 @@ impl Dispatch {
 
     /// The conference that a request is for.
     pub(super) fn conference(&self, summary: &Summary<'_>) -> Option<Fingerprint> {
-        summary.read.uri?.conference().map(|name| self.printer.print(CONFERENCE, &[name]))
+        summary.read.uri?.conference().map(|name| conference(name, &self.printer))
     }
+}
+
+/// The fingerprint of a conference's name, in any case.
+pub(super) fn conference(name: &[u8], printer: &Printer) -> Fingerprint {
+    printer.print_each(CONFERENCE, [Text::InAnyCase(name)])
 }

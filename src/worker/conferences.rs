@@ -48,9 +48,9 @@ impl Conferences {
     }
 }
 
-/// The conference that an INVITE names in its request-URI.
+/// The conference that an INVITE names in its request-URI, in lower case: names compare in any case.
 pub(super) fn name_of(invite: &Message<'_>) -> Option<Box<[u8]>> {
-    invite.uri()?.conference().map(Into::into)
+    invite.uri()?.conference().map(|name| name.to_ascii_lowercase().into())
 }
 
 #[cfg(test)]
@@ -84,6 +84,7 @@ mod tests {
         };
         assert_eq!(name("sip:conf=ab12@ms").as_deref(), Some(&b"conf=ab12"[..]));
         assert_eq!(name("sip:conf=ab12;unit=3@ms").as_deref(), Some(&b"conf=ab12"[..]));
+        assert_eq!(name("sip:Conf=AB12@ms").as_deref(), Some(&b"conf=ab12"[..]));
         assert_eq!(name("sip:conf=@ms"), None);
         assert_eq!(name("sip:ivr@ms"), None);
     }

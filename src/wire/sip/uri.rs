@@ -38,10 +38,12 @@ pub struct Uri<'a> {
 }
 
 impl<'a> Uri<'a> {
-    /// The name of the conference that the URI is for (RFC 4240 §5): `conf=ID`, without the leg's own parameters.
+    /// The name of the conference that the URI is for (RFC 4240 §5): `conf=ID`, without the leg's own parameters. Names
+    /// compare in any case: callers that write one of them differently mean the same room.
     pub fn conference(&self) -> Option<&'a [u8]> {
         let name = self.user?.split(|&byte| byte == b';').next()?;
-        Some(name).filter(|name| name.len() > b"conf=".len() && name.starts_with(b"conf="))
+        let (prefix, id) = name.split_at_checked(b"conf=".len())?;
+        (prefix.eq_ignore_ascii_case(b"conf=") && !id.is_empty()).then_some(name)
     }
 
     /// Reads a URI without angle brackets and without white space around it.
