@@ -276,7 +276,7 @@ fn one_in_the_background_serves_when_its_command_returns_and_one_that_cannot_say
     let detached = |setup: Setup| pointsman.begin_takeover(&setup.with(["--detach"])).wait().unwrap();
     let other = Setup { port: 5099, ..pointsman.setup() };
     assert_eq!(detached(other).code(), Some(2));
-    assert!(pointsman.log().contains("pointsman: no takeover: listen cannot change"), "{}", pointsman.log());
+    pointsman.wait_for_log("pointsman: no takeover: listen cannot change");
     assert_eq!(pointsman.dispatcher("pid"), u64::from(first));
     assert!(detached(pointsman.setup()).success());
     let second = pointsman.load()["dispatcher"]["pid"].as_u64().unwrap();

@@ -335,6 +335,15 @@ impl Pointsman {
         fs::read_to_string(self.dir.path().join("stderr")).unwrap_or_default()
     }
 
+    /// Waits until the log says `text`: its lines are written by a thread of their own, after what they tell of.
+    pub fn wait_for_log(&self, text: &str) {
+        let begin = Instant::now();
+        while !self.log().contains(text) {
+            assert!(begin.elapsed() < DEADLINE, "{text:?} is not in the log:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// Sends SIGTERM to the dispatcher, and waits for nothing.
     pub fn ask_to_stop(&self) {
         assert!(proc::signal(self.pid(), Signal::SIGTERM), "the dispatcher is gone already");

@@ -237,7 +237,7 @@ fn one_that_says_nothing_is_given_up_after_two_seconds_and_what_came_meanwhile_i
     assert_eq!(phone.final_response(&invite).status(), 200);
     // Whatever it says now, it is too late.
     let _ = link.send(&[IoSlice::new(b"?")], &[]);
-    assert!(pointsman.log().contains("serves on: it said nothing"), "{}", pointsman.log());
+    pointsman.wait_for_log("serves on: it said nothing");
     assert_undisturbed(&pointsman, &workers);
 }
 
