@@ -263,13 +263,17 @@ pub(super) fn aliases(given: Option<&BTreeMap<String, EndpointKind>>) -> Result<
     let mut aliases = BTreeMap::new();
     for (name, kind) in given {
         let fault = |words: String| Fault::of(&format!("mgcp-aliases.{name}"), words);
-        let is_term = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-        if name.is_empty() || name.len() > 63 || !name.bytes().all(is_term) {
-            return Err(fault("no first term of an endpoint name; give letters, digits, `-`, `_` and `.`".to_owned()));
+        let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        let is_term = |term: &str| !term.is_empty() && term.bytes().all(is_part);
+        if name.len() > 63 || !name.split('/').all(is_term) {
+            let words =
+                "no beginning of an endpoint name; give terms of letters, digits, `-`, `_` and `.`, with `/` between";
+            return Err(fault(words.to_owned()));
         }
         let lower = name.to_ascii_lowercase();
-        if EndpointKind::ALL.iter().any(|kind| kind.label() == lower) {
-            return Err(fault(format!("`{lower}` is a kind itself and stands for nothing else")));
+        let first = lower.split('/').next().unwrap_or_default();
+        if EndpointKind::ALL.iter().any(|kind| kind.label() == first) {
+            return Err(fault(format!("`{first}` is a kind itself and stands for nothing else")));
         }
         if aliases.insert(lower, *kind).is_some() {
             return Err(fault("stands there twice: endpoint names are the same in either case".to_owned()));

@@ -116,7 +116,7 @@ pub struct Config {
     pub access: Vec<AccessRule>,
     /// What holds for which MGCP listener; [`Config::mgcp_of`] finds it.
     pub mgcp: Vec<MgcpRule>,
-    /// Other first terms of MGCP endpoint names, in lower case, and the kinds that they stand for.
+    /// Other beginnings of MGCP endpoint names, in lower case, and the kinds that they stand for.
     pub mgcp_aliases: BTreeMap<String, EndpointKind>,
     /// Time after which an MGCP connection without a sign of life is deleted; `None`: never.
     pub mgcp_timeout: Option<Duration>,

@@ -108,7 +108,7 @@ pub struct Settings {
     /// What holds for which `mgcp:` listener: how commands reach the workers, and who the call agent is; see
     /// [`MgcpRule`]. Default: `relay` for all, and no call agent.
     pub mgcp: Option<Vec<MgcpRule>>,
-    /// Other first terms of MGCP endpoint names (`rtpbridge = "bridge"`) beside `ann`, `cnf`, `ivr` and `bridge`, and
+    /// Other beginnings of MGCP endpoint names (`rtpbridge`, `mobicents/ivr`) beside `ann`, `cnf`, `ivr` and `bridge`, and
     /// which of these each stands for. Default `{ rtpbridge = "bridge" }`.
     pub mgcp_aliases: Option<BTreeMap<String, EndpointKind>>,
     /// Time after which MGCP connections are deleted that no packet comes to and whose endpoint no command names, as when

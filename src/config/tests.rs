@@ -545,11 +545,12 @@ fn the_first_rule_that_fits_an_mgcp_listener_holds_for_it() {
         [mgcp-aliases]
         RTPBridge = "bridge"
         dlg = "ivr"
+        "mobicents/ivr" = "ivr"
     "#,
     ));
     assert_eq!((config.mgcp_of(0).bypass, config.mgcp_of(1).bypass), (frame::Bypass::Port, frame::Bypass::Domain));
     assert_eq!(config.mgcp_of(1).call_agent.as_deref(), Some("ca@ca.example.net:2727"));
-    assert_eq!(config.mgcp_aliases.keys().collect::<Vec<_>>(), ["dlg", "rtpbridge"]);
+    assert_eq!(config.mgcp_aliases.keys().collect::<Vec<_>>(), ["dlg", "mobicents/ivr", "rtpbridge"]);
     let bound = ["192.0.2.11:2427".parse().unwrap(), "192.0.2.12:4711".parse().unwrap()];
     let wanted = [(0, "192.0.2.11:2431".parse().unwrap()), (1, "192.0.2.21:4711".parse().unwrap())];
     assert_eq!(config.mgcp_addresses(WorkerId(1), &bound), wanted, "in domain mode it has the listener's port");
@@ -635,8 +636,13 @@ fn a_fault_in_a_rule_for_mgcp_names_rule_key_and_place() {
             "p.toml:4:1: mgcp-aliases.ANN: `ann` is a kind itself and stands for nothing else",
         ),
         (
-            "[mgcp-aliases]\n\"a/b\" = \"ivr\"",
-            "p.toml:4:1: mgcp-aliases.a/b: no first term of an endpoint name; give letters, digits, `-`, `_` and `.`",
+            "[mgcp-aliases]\n\"a//b\" = \"ivr\"",
+            "p.toml:4:1: mgcp-aliases.a//b: no beginning of an endpoint name; give terms of letters, digits, `-`, `_` and \
+             `.`, with `/` between",
+        ),
+        (
+            "[mgcp-aliases]\n\"ann/b\" = \"ivr\"",
+            "p.toml:4:1: mgcp-aliases.ann/b: `ann` is a kind itself and stands for nothing else",
         ),
         (
             "[mgcp-aliases]\nx = \"ivr\"\nX = \"ann\"",

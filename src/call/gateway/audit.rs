@@ -218,7 +218,8 @@ fn wanted(command: &Command<'_>) -> Result<Vec<Field>, ReturnCode> {
 
 /// The worker's term in the name of an endpoint, in lower case.
 fn token_of(name: &EndpointName<'_>) -> Vec<u8> {
-    name.terms().nth(1).unwrap_or_default().to_ascii_lowercase()
+    // It stands in front of the number; what stands for the kind may have several terms.
+    name.terms().rev().nth(1).unwrap_or_default().to_ascii_lowercase()
 }
 
 fn number(value: &[u8]) -> Option<usize> {

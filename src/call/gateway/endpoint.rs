@@ -43,7 +43,7 @@ pub(super) enum Place {
 /// What the call agent gives to the name of a new endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct NewName {
-    /// The kind, as it wrote it.
+    /// The kind, or the alias of one, as it wrote it.
     term: Box<str>,
     domain: Box<str>,
 }
@@ -84,12 +84,13 @@ impl Gateway {
             return self.one_endpoint(name).map(Place::Here);
         }
         let is_wild = |term: &[u8]| matches!(term, b"$" | b"*");
-        let mut terms = name.terms();
-        let first = terms.next().filter(|term| !is_wild(term));
-        let kind = match first {
-            None => Kind::Ivr,
-            Some(term) => self.kind_of(term).ok_or(ReturnCode::ENDPOINT_UNKNOWN)?,
+        let first = name.terms().next().filter(|term| !is_wild(term));
+        let (kind, written) = match first {
+            None => (Kind::Ivr, Kind::Ivr.term().as_bytes()),
+            Some(_) => self.kind_of(name).ok_or(ReturnCode::ENDPOINT_UNKNOWN)?,
         };
+        let many = if first.is_some() { written.split(|byte| *byte == b'/').count() } else { 1 };
+        let mut terms = name.terms().skip(many);
         let is_ours = |term: &[u8]| term.eq_ignore_ascii_case(self.identity.token.as_bytes());
         let is_valid = match (terms.next(), terms.next(), terms.next()) {
             (None, ..) => true,
@@ -100,7 +101,7 @@ impl Gateway {
         if !is_valid {
             return Err(ReturnCode::ENDPOINT_UNKNOWN);
         }
-        let written = first.and_then(|term| std::str::from_utf8(term).ok()).unwrap_or(kind.term());
+        let written = std::str::from_utf8(written).unwrap_or(kind.term());
         let name = NewName { term: written.into(), domain: self.domain(name, arrival).into() };
         Ok(Place::New(kind, name))
     }
@@ -185,10 +186,17 @@ impl Gateway {
         self.events.forget(key);
     }
 
-    /// The kind that a first term stands for.
-    fn kind_of(&self, term: &[u8]) -> Option<Kind> {
-        let alias = self.identity.aliases.iter().find(|(alias, _)| alias.as_bytes().eq_ignore_ascii_case(term));
-        Kind::of_term(term).or(alias.map(|(_, kind)| *kind))
+    /// The kind that a name begins with, and how it is written there. An alias may have several terms; the longest holds.
+    fn kind_of<'n>(&self, name: &EndpointName<'n>) -> Option<(Kind, &'n [u8])> {
+        let local = name.local();
+        let beginning = |text: &str| {
+            let (start, rest) = local.split_at_checked(text.len())?;
+            let is_it = start.eq_ignore_ascii_case(text.as_bytes()) && matches!(rest.first(), None | Some(b'/'));
+            is_it.then_some(start)
+        };
+        let kinds = Kind::ALL.into_iter().filter_map(|kind| Some((kind, beginning(kind.term())?)));
+        let aliases = self.identity.aliases.iter().filter_map(|(alias, kind)| Some((*kind, beginning(alias)?)));
+        kinds.chain(aliases).max_by_key(|(_, written)| written.len())
     }
 
     /// What stands behind the `@` of an endpoint that this command makes.
@@ -225,7 +233,9 @@ const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// The number in the name of an endpoint.
 pub(super) fn number_of(name: &EndpointName<'_>) -> Option<u64> {
-    name.terms().nth(2).and_then(decimal)
+    // An alias may stand for the kind with several terms: worker and number are the last two.
+    let number = name.terms().next_back().filter(|_| name.terms().nth(2).is_some());
+    number.and_then(decimal)
 }
 
 /// What stands in front of the `@`.

@@ -24,7 +24,8 @@ pub struct Identity {
     pub duplicates: Vec<bool>,
     /// The addresses to name in session descriptions, by listener number; the first is the default.
     pub advertise: Vec<IpAddr>,
-    /// Other first terms that call agents use for a kind, in lower case: `rtpbridge` for `bridge`.
+    /// Other beginnings of names that call agents use for a kind, in lower case: `rtpbridge` for `bridge`,
+    /// `mobicents/ivr` for `ivr`.
     pub aliases: Vec<(Box<str>, Kind)>,
     /// The seed of connection ids and session ids: 128 random bits.
     pub seed: [u64; 2],

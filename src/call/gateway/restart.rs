@@ -321,7 +321,8 @@ impl Restarts {
 
 /// Whether a name is of the worker with this token.
 fn is_of(name: &[u8], token: &str) -> bool {
-    name.split(|byte| *byte == b'/').nth(1).is_some_and(|term| term.eq_ignore_ascii_case(token.as_bytes()))
+    // The last term is for all endpoints; what stands for the kind may have several.
+    name.split(|byte| *byte == b'/').rev().nth(1).is_some_and(|term| term.eq_ignore_ascii_case(token.as_bytes()))
 }
 
 /// A random time up to `limit`.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 pub struct Mgcp {
-    /// Other first terms of endpoint names, in lower case, and the kind that each stands for: `ann`, `cnf`, `ivr` or
+    /// Other beginnings of endpoint names, in lower case, and the kind that each stands for: `ann`, `cnf`, `ivr` or
     /// `bridge`.
     pub aliases: BTreeMap<String, String>,
     /// One for each well-known address that speaks MGCP.

@@ -45,12 +45,26 @@ fn any_endpoint_without_a_kind_is_for_voice_response_and_an_alias_is_kept() {
         ("CNF/$@gw", "CNF"),
         (&format!("ann/{}/$@gw", TOKEN.to_uppercase()), "ann"),
         ("$/$/$@gw", "ivr"),
+        ("mobicents/cnf/$@gw", "mobicents/cnf"),
+        ("Mobicents/CNF/*/$@gw", "Mobicents/CNF"),
     ];
     for (number, (wild, term)) in (1..).zip(table) {
         let answer = rig.send(&format!("CRCX {number} {wild} MGCP 1.0\nC: 1\nM: inactive\n"));
         assert_eq!(param(&answer, Field::SpecificEndpointId), name(term, number), "{wild}");
     }
     assert_eq!(rig.gateway.endpoints.len(), table.len());
+}
+
+#[test]
+fn an_endpoint_with_an_alias_of_two_terms_is_found_by_every_later_command() {
+    let mut rig = Rig::new();
+    let (endpoint, connection) = rig.create("mobicents/cnf", 1);
+    assert_eq!(endpoint, name("mobicents/cnf", 1));
+    assert_eq!(code(&rig.send(&format!("AUCX 2 {endpoint} MGCP 1.0\r\nI: {connection}\r\n"))), 200);
+    assert_eq!(param(&rig.send("AUEP 3 mobicents/cnf/*@gw MGCP 1.0\r\n"), Field::SpecificEndpointId), endpoint);
+    assert_eq!(code(&rig.send("CRCX 4 mobicents/$@gw MGCP 1.0\r\nC: 1\r\nM: recvonly\r\n")), 500);
+    assert_eq!(code(&rig.send(&format!("DLCX 5 {endpoint} MGCP 1.0\r\nC: 1\r\nI: {connection}\r\n"))), 250);
+    rig.check_empty();
 }
 
 #[test]

@@ -146,7 +146,9 @@ fn an_event_on_a_connection_of_another_endpoint_is_515() {
 fn the_life_of_the_worker_is_told_to_the_configured_call_agent() {
     let mut rig = with_call_agent();
     let kinds = |method: &str, token: &str| {
-        ["ann", "cnf", "ivr", "bridge", "rtpbridge"].map(|kind| format!("{method} {kind}/{token}/*@gw")).to_vec()
+        ["ann", "cnf", "ivr", "bridge", "rtpbridge", "mobicents/cnf"]
+            .map(|kind| format!("{method} {kind}/{token}/*@gw"))
+            .to_vec()
     };
     rig.gateway.succeed("pmdead", rig.now);
     rig.settle();

@@ -209,7 +209,7 @@ fn identity() -> Identity {
         naming: vec![Naming::Relay],
         duplicates: vec![true],
         advertise: Vec::new(),
-        aliases: vec![("rtpbridge".into(), Kind::Bridge)],
+        aliases: vec![("rtpbridge".into(), Kind::Bridge), ("mobicents/cnf".into(), Kind::Conference)],
         seed: [1, 2],
     }
 }
