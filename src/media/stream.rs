@@ -221,6 +221,11 @@ impl Stream {
         Ok((to, self.send(arrived, payload.send, packet, now)?))
     }
 
+    /// Whether RTCP from `source` is the other end's.
+    pub fn takes_rtcp(&self, source: SocketAddr) -> bool {
+        self.latch.takes_rtcp(source)
+    }
+
     /// Takes a packet from the RTCP port; an answer, when one is due, is appended to `out` and goes back to `source`.
     pub fn on_rtcp(&mut self, packet: &[u8], source: SocketAddr, now: Time, out: &mut Vec<u8>) -> Answered {
         if !self.latch.takes_rtcp(source) {

@@ -8,6 +8,7 @@ use crate::call::gateway::description::Description;
 use crate::call::gateway::exchange::{ConnectionKey, EndpointKey, Flow, Sound};
 use crate::call::gateway::kind::Kind;
 use crate::call::gateway::listening::Hearing;
+use crate::call::gateway::measuring::Measurings;
 use crate::call::gateway::mode;
 use crate::call::gateway::remote::Remote;
 use crate::call::gateway::terms::Terms;
@@ -37,6 +38,8 @@ pub(super) struct Connection {
     pub(super) hearing: Hearing,
     /// Whether perhaps nobody knows it.
     pub(super) is_doubtful: bool,
+    /// What is measured of it.
+    pub(super) measurings: Measurings,
     /// How many packets had come when the media was last asked for a sign of life.
     pub(super) packets: u64,
 }

@@ -16,6 +16,7 @@ use crate::call::gateway::history::TransactionKey;
 use crate::call::gateway::job::Job;
 use crate::call::gateway::kind::Kind;
 use crate::call::gateway::listening::Hearing;
+use crate::call::gateway::measuring::Measurings;
 use crate::call::gateway::mode;
 use crate::call::gateway::remote::Remote;
 use crate::call::gateway::terms::{Sides, Terms};
@@ -185,6 +186,7 @@ impl Gateway {
         for end in std::iter::once(&first).chain(&second) {
             self.refresh_flows(end.endpoint);
             self.listen(end.endpoint, now);
+            self.measure(end.endpoint, now);
         }
         let before = self.apply_embedded(embedded, first.endpoint, Some(first.connection), &arrival, now);
         if let Some(connection) = self.connections.get(first.connection) {
@@ -294,6 +296,7 @@ impl Gateway {
             settings: request.settings,
             hearing: Hearing::Unasked,
             is_doubtful: false,
+            measurings: Measurings::default(),
             packets: 0,
         };
         let Some(connection) = self.connections.insert(connection) else {

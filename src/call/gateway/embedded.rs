@@ -57,8 +57,12 @@ impl Gateway {
         endpoint.coding = embedded.coding.unwrap_or(endpoint.coding);
         let Some(request) = embedded.request else { return Vec::new() };
         let id = connection.as_ref().map(|id| id.as_bytes());
+        let is_request = request.is_request();
         let before = self.events.apply(key, endpoint.name.as_bytes(), request, id, sender, now);
         self.listen(key, now);
+        if is_request {
+            self.measure_anew(key, now);
+        }
         before
     }
 }

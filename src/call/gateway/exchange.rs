@@ -133,4 +133,6 @@ pub struct Counters {
     pub jitter_ms: u32,
     /// Average one-way delay, in milliseconds; 0 while it is not known (`LA`).
     pub latency_ms: u32,
+    /// RTCP packets received.
+    pub rtcp_received: u64,
 }

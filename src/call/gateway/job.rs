@@ -32,6 +32,8 @@ pub(super) enum Job {
     Doubt(ConnectionKey),
     /// A connection whose packets are looked for.
     Silence(ConnectionKey),
+    /// A connection that is measured.
+    Measure(ConnectionKey),
     /// A connection that is lost.
     Lose(Box<Loss>),
 }
@@ -60,6 +62,7 @@ impl Gateway {
             Some(Job::Listen(connection)) => self.on_counted(connection, told, now),
             Some(Job::Doubt(connection)) => self.on_doubt_counted(connection, told, now),
             Some(Job::Silence(connection)) => self.on_silence_counted(connection, told, now),
+            Some(Job::Measure(connection)) => self.on_measured(connection, told, now),
             Some(Job::Lose(loss)) => self.on_lost_closed(&loss, told, now),
             Some(Job::Delete(_)) | None => {}
         }

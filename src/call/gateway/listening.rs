@@ -73,6 +73,7 @@ impl Gateway {
             self.events.on_event(endpoint, seen, now);
             // An embedded request may wait for others.
             self.listen(endpoint, now);
+            self.measure(endpoint, now);
         }
     }
 

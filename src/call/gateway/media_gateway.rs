@@ -70,6 +70,7 @@ pub(super) enum Timer {
     Listen(ConnectionKey),
     Doubt(ConnectionKey),
     Silence(ConnectionKey),
+    Measure(ConnectionKey),
 }
 
 impl Gateway {
@@ -149,6 +150,7 @@ impl Gateway {
                 Timer::Lonely(key) => self.on_lonely(key, now),
                 Timer::Listen(key) => self.on_listening(key),
                 Timer::Doubt(key) => self.on_doubt(key),
+                Timer::Measure(key) => self.on_measuring(key, now),
                 Timer::Silence(key) => self.on_silence(key, now),
             }
         }

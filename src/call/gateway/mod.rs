@@ -36,6 +36,7 @@ mod history;
 mod job;
 mod listening;
 mod lost;
+mod measuring;
 mod media_gateway;
 mod mode;
 mod modify;

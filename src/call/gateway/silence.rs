@@ -1,7 +1,7 @@
 //! Connections of a call agent that has died.
 //!
 //! A call agent that crashes deletes nothing, and its connections would hold units and ports for ever. So every endpoint
-//! knows when there was last a sign of life of it: a command that named it, or a packet to one of its connections. One
+//! knows when there was last a sign of life of it: a command that named it, or a packet (RTP or RTCP) to one of its connections. One
 //! connection held on a bridge lives by the other's packets. After the time `mgcp-timeout` without a sign the endpoint's
 //! connections are deleted, and the call agent is told (RFC 3435 §2.3.8).
 //!
@@ -52,9 +52,9 @@ impl Gateway {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let Some(endpoint) = self.endpoints.get_mut(connection.endpoint) else { return };
         if let Told::Counted(counters) = told
-            && counters.packets_received != connection.packets
+            && counters.packets_received + counters.rtcp_received != connection.packets
         {
-            connection.packets = counters.packets_received;
+            connection.packets = counters.packets_received + counters.rtcp_received;
             endpoint.alive = now;
         }
         match self.timers.silence {

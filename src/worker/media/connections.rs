@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::call::gateway::{Ask, ConnectionKey, Counters, Flow, Sound, Told};
 use crate::media::codec::CLOCK_RATE;
+use crate::media::rtcp::Answered;
 use crate::media::{Stream, Terms};
 use crate::net::bind::BindError;
 use crate::net::udp::Batch;
@@ -21,6 +22,8 @@ pub(super) struct Connection {
     port: u16,
     stream: Stream,
     sound: Sound,
+    /// RTCP packets that have come from the other end.
+    rtcp_received: u64,
 }
 
 impl Media {
@@ -59,7 +62,7 @@ impl Media {
         };
         self.sockets.insert(port, leg);
         let stream = Stream::new(self.next_seed(), &terms(flow), None);
-        self.connections.insert(key, Connection { port, stream, sound: flow.sound });
+        self.connections.insert(key, Connection { port, stream, sound: flow.sound, rtcp_received: 0 });
         Told::Opened(port)
     }
 
@@ -107,7 +110,10 @@ impl Media {
                         let _ = leg.rtp.send(bytes, to, None);
                     }
                 } else if let Some(connection) = connections.get_mut(&key) {
-                    connection.stream.on_rtcp(datagram.bytes, datagram.source, now, scratch);
+                    let source = datagram.source;
+                    let is_heard = connection.stream.takes_rtcp(source);
+                    let came = connection.stream.on_rtcp(datagram.bytes, source, now, scratch);
+                    connection.rtcp_received += u64::from(is_heard && came != Answered::NotRtcp);
                     if !scratch.is_empty() {
                         let _ = socket.send(scratch, datagram.source, None);
                     }
@@ -161,6 +167,7 @@ impl Connection {
             packets_lost: self.stream.lost(),
             jitter_ms: jitter / (CLOCK_RATE / 1_000),
             latency_ms: self.stream.latency().map_or(0, |latency| latency.as_millis() as u32),
+            rtcp_received: self.rtcp_received,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Events: what endpoints are asked to report, what they see, and the notifications that follow (RFC 3435 §2.3.3, §4.4).
 
+pub mod measure;
 pub mod package;
 pub mod quarantine;
 pub mod request;

@@ -126,7 +126,7 @@ static GENERIC: Package = Package {
     ],
 };
 
-/// RTP (RFC 3660 §2.5): what the media of a connection sees of its packets.
+/// RTP (RFC 3660 §2.10): what the media of a connection sees of its packets.
 static RTP: Package = Package {
     name: "R",
     unplayable: Unplayable::Signal,
@@ -139,8 +139,9 @@ static RTP: Package = Package {
         event("ma", Equipped),
         event("oc", Equipped),
         event("of", Equipped),
-        event("pl", Unequipped),
+        event("pl", Equipped),
         event("qa", Unequipped),
+        event("rto", Equipped),
         event("sr", Unequipped),
         event("uc", Unequipped),
     ],

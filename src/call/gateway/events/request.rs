@@ -2,6 +2,7 @@
 //!
 //! A request is read and judged whole before anything changes; what is in force afterwards is the new one alone.
 
+use super::measure::Measure;
 use super::package::{Detection, Entry, Package, Unplayable};
 use super::seen::{Place, Wanted};
 use crate::wire::mgcp::{
@@ -186,11 +187,7 @@ impl Requested {
         let mut events = Vec::new();
         for event in RequestedEvents::parse(text).ok_or(Code::PROTOCOL_ERROR)?.iter() {
             let (action, embedded) = read_actions(event, scope, depth)?;
-            // None of the events that can be detected has parameters (RFC 3660).
-            if event.params.is_some_and(|parameters| !parameters.is_empty()) {
-                return Err(Code::EVENT_PARAMETER);
-            }
-            for wanted in read_event(event.name, scope)? {
+            for wanted in read_event(event.name, Some(event.params), scope)? {
                 events.push(RequestedEvent { wanted, action, embedded: embedded.clone() });
             }
             let embedded =
@@ -216,7 +213,7 @@ impl EventList {
     fn read(text: &[u8], scope: Scope<'_>) -> Result<Self, Code> {
         let mut wanted = Vec::new();
         for event in SignalRequests::parse(text).ok_or(Code::PROTOCOL_ERROR)?.iter() {
-            wanted.extend(read_event(event.name, scope)?);
+            wanted.extend(read_event(event.name, None, scope)?);
             if wanted.len() > EVENTS {
                 return Err(Code::INSUFFICIENT_RESOURCES);
             }
@@ -285,24 +282,29 @@ fn read_digit_map(text: &[u8]) -> Result<Box<[u8]>, Code> {
     }
 }
 
-/// The events that a name stands for: `R/ma`, `R/ma@*`, `D/[0-9#]`, `G/all`.
-fn read_event(name: EventName<'_>, scope: Scope<'_>) -> Result<Vec<Wanted>, Code> {
+/// The events that a name stands for: `R/ma`, `R/ma@*`, `D/[0-9#]`, `G/all`. Those that are requested have `parameters`,
+/// or none; those that are only to be detected are not asked for any.
+fn read_event(name: EventName<'_>, parameters: Option<Option<&[u8]>>, scope: Scope<'_>) -> Result<Vec<Wanted>, Code> {
     let place = read_place(name.connection, scope)?;
     let mut wanted = Vec::new();
     for package in packages(name.package, scope)? {
-        let mut add = |entry| wanted.push(Wanted { package, entry, place: place.clone() });
+        let mut add = |entry, measure| wanted.push(Wanted { package, entry, measure, place: place.clone() });
         if name.event == EventId::All {
+            if parameters.flatten().is_some_and(|parameters| !parameters.is_empty()) {
+                return Err(Code::EVENT_PARAMETER);
+            }
             match package.offered {
-                true => add(None),
+                true => add(None, None),
                 false => return Err(Code::CANNOT_DETECT),
             }
             continue;
         }
         for entry in entries(package, name.event)? {
+            let measure = parameters.map(|text| Measure::read(package, entry, text)).transpose()?.flatten();
             match entry.event {
                 Detection::NotAnEvent => return Err(Code::NO_SUCH_EVENT),
                 Detection::Unequipped => return Err(Code::CANNOT_DETECT),
-                Detection::Equipped => add(Some(entry)),
+                Detection::Equipped => add(Some(entry), measure),
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Events as they occur, and as they are asked for.
 
+use super::measure::Measure;
 use super::package::{Entry, Package};
 
 /// An event that has occurred.
@@ -58,6 +59,8 @@ pub struct Wanted {
     pub package: &'static Package,
     /// Which of its events; `None`: all that can be detected (`all`, RFC 3435 §2.1.7).
     pub entry: Option<&'static Entry>,
+    /// What is measured, for an event that is.
+    pub measure: Option<Measure>,
     /// Where.
     pub place: Place,
 }
@@ -80,12 +83,14 @@ impl Wanted {
     /// Whether it asks for this event.
     pub fn matches(&self, seen: &Seen) -> bool {
         let name = self.entry.is_none_or(|entry| entry.name == seen.entry.name);
-        name && self.package.name == seen.package.name && self.place.holds(seen.connection.as_deref())
+        let limit = self.measure.is_none_or(|measure| measure.parameter().as_bytes() == &*seen.parameters);
+        name && limit && self.package.name == seen.package.name && self.place.holds(seen.connection.as_deref())
     }
 }
 
 impl Place {
-    fn holds(&self, connection: Option<&[u8]>) -> bool {
+    /// Whether it is there, or on the endpoint where no connection is named.
+    pub fn holds(&self, connection: Option<&[u8]>) -> bool {
         match (self, connection) {
             (Place::Anywhere, _) | (Place::Connections, Some(_)) => true,
             (Place::Connection(id), Some(connection)) => id.eq_ignore_ascii_case(connection),

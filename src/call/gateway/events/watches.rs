@@ -6,6 +6,7 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
+use super::measure::Measure;
 use super::package::Package;
 use super::quarantine::{Notice, State, Watch};
 use super::request::{Asked, Request, Scope};
@@ -67,6 +68,13 @@ pub struct Gone<'a> {
 pub struct Accepted {
     notified: Option<Notified>,
     request: Option<Request>,
+}
+
+impl Accepted {
+    /// Whether a request comes with it, and not only a notified entity.
+    pub const fn is_request(&self) -> bool {
+        self.request.is_some()
+    }
 }
 
 /// Who is notified (RFC 3435 §2.1.4).
@@ -213,6 +221,13 @@ impl Events {
     /// Whether an event of this kind would be kept.
     pub fn is_watched(&self, key: EndpointKey, seen: &Seen) -> bool {
         self.endpoints.get(&key).is_some_and(|endpoint| endpoint.watch.is_watched(seen))
+    }
+
+    /// What the request in force measures on a connection of the endpoint.
+    pub fn measures(&self, key: EndpointKey, connection: &[u8]) -> Vec<Measure> {
+        let requested = self.endpoints.get(&key).map(|endpoint| &endpoint.watch.request().requested.events);
+        let wanted = requested.into_iter().flatten().map(|event| &event.wanted);
+        wanted.filter(|wanted| wanted.place.holds(Some(connection))).filter_map(|wanted| wanted.measure).collect()
     }
 
     /// A response to a command of ours has come to the socket of `sender`.

@@ -10,6 +10,7 @@ const COUNTERS: Counters = Counters {
     packets_lost: 10,
     jitter_ms: 27,
     latency_ms: 48,
+    rtcp_received: 0,
 };
 
 #[test]

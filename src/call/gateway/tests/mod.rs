@@ -11,6 +11,7 @@ mod events;
 mod handoff;
 mod history;
 mod hostile;
+mod measure;
 mod silence;
 
 use std::collections::{BTreeMap, VecDeque};
