@@ -132,3 +132,14 @@ fn a_call_agent_that_is_silent_at_the_start_is_told_again() {
     expect_restart(&told, "restart", |_| true);
     assert!(begin.elapsed() < DEADLINE);
 }
+
+#[test]
+fn connections_of_a_call_agent_that_says_nothing_more_end_and_make_room() {
+    let setup = Setup::gateway(1).with(["--mgcp-timeout", "1s", "--capacity", "1"]);
+    let (pointsman, well_known, agent) = start(setup);
+    let made = create(&agent, well_known, "ivr/$@ms", &["C: 1", "M: recvonly"]);
+    let told = expect_command(&agent, "DLCX", |said| said.need("I") == made.need("I"));
+    assert!(told.need("E").starts_with("902"), "{}", told.text);
+    wait_until_empty(&pointsman);
+    create(&agent, well_known, "ivr/$@ms", &["C: 2", "M: recvonly"]);
+}
