@@ -450,6 +450,19 @@ fn an_entry_lives_pending_max_then_64_t1_after_its_answer() {
 }
 
 #[test]
+fn an_acknowledged_invite_whose_worker_died_before_it_could_say_so_goes_after_64_t1() {
+    let mut rig = rig(2);
+    let answered = handoff(rig.send(&invite("a")));
+    rig.send(&same(&invite("a"), "ACK"));
+    rig.down(answered.worker.0);
+    assert_eq!(rig.back(&invite("a"), &answered, Cause::Died), dropped(Reason::MovedAlready));
+    rig.pass(Duration::from_secs(31));
+    assert_eq!(rig.dispatch.table_len(), 1);
+    rig.pass(Duration::from_secs(1));
+    assert_eq!(rig.dispatch.table_len(), 0);
+}
+
+#[test]
 fn an_initial_request_whose_worker_died_is_selected_anew_and_its_entry_rewritten() {
     let mut rig = rig(2);
     let first = handoff(rig.send(&invite("a")));

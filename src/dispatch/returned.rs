@@ -75,7 +75,10 @@ impl Dispatch {
                 self.unrecorded_returned(summary, arrival, back, now)
             };
         };
-        let Some(entry) = self.undecided(id, back) else { return moved };
+        let Some(entry) = self.undecided(id, back) else {
+            self.settle_acknowledged(id, now);
+            return moved;
+        };
         match back.cause {
             Cause::Died => {
                 let past = past_with_death(&entry, back, now);
@@ -141,6 +144,16 @@ impl Dispatch {
         };
         let undecided = |entry: &Entry| entry.state == State::Pending && waits(entry) && !self.has_moved(entry, back);
         self.table.get(id).copied().filter(undecided)
+    }
+
+    /// An INVITE whose caller has acknowledged its answer, and whose worker died before it could say that it had answered,
+    /// waits for nobody any more.
+    fn settle_acknowledged(&mut self, id: EntryId, now: Time) {
+        if self.table.get(id).is_some_and(|entry| entry.is_over() && !self.is_alive(entry))
+            && let Some(group) = self.table.answered(id, now)
+        {
+            self.groups.release(group);
+        }
     }
 
     /// How the search for a worker goes on after a refusal; `None` when it is over.
