@@ -34,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// A peer that does not read its reply for this long is closed.
 const WRITE_PATIENCE: Duration = Duration::from_secs(5);
 
-/// What a peer may ask for.
+/// The requests that a peer may make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rights {
     /// Everything: the dispatcher's own user and root.
@@ -67,7 +67,7 @@ impl Rights {
     }
 }
 
-/// What other users are to the stats socket.
+/// The rights of other users at the stats socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Others {
     /// They are turned away.

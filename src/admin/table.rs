@@ -65,7 +65,7 @@ const HEAD: [&str; COLUMNS] = [
 /// All columns, by number.
 const ALL: [usize; COLUMNS] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11];
 
-/// What is left out first on a narrow screen: report, restarts, refused, handoffs, address, CPU.
+/// Columns in the order in which a narrow screen drops them: report, restarts, refused, handoffs, address, CPU.
 const LEAST_FIRST: [usize; 6] = [11, 10, 9, 8, 3, 7];
 
 /// Columns of words stand to the left, columns of numbers to the right.
@@ -110,7 +110,7 @@ fn totals(workers: &[WorkerLoad]) -> [String; COLUMNS] {
     ]
 }
 
-/// What the dispatcher has done, in a line.
+/// The dispatcher's totals, in a line.
 pub(super) fn dispatcher_line(dispatcher: &DispatcherLoad) -> String {
     let DispatcherLoad { pid, uptime_s, received, handed_over, relayed, replied, dropped, pinned, .. } = dispatcher;
     let DispatcherLoad { table_entries, rx_overflow, .. } = dispatcher;

@@ -5,7 +5,7 @@
 //! that ends its call included, until a message with our tag has come (ACK, PRACK, any request of the dialog). A copy of
 //! the INVITE is answered beside that, one for one, so that a caller who hears nothing and sends again loses nothing.
 
-/// What an INVITE may still bring about.
+/// Datagrams that may still leave for an INVITE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Allowance {
     /// Datagrams that may still leave; `None`: as many as the RFCs have it.
@@ -14,7 +14,7 @@ pub(super) struct Allowance {
     finals: u8,
 }
 
-/// What a datagram leaves for.
+/// The purpose of a datagram that leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
     /// A provisional response, or its repetition.

@@ -39,7 +39,7 @@ pub(super) fn media_type(value: &[u8]) -> &[u8] {
     value.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii()
 }
 
-/// What a body holds, its parts included.
+/// The content of a body, its parts included.
 #[derive(Clone, Copy, Debug, Default)]
 struct Found<'a> {
     sdp: Option<&'a [u8]>,

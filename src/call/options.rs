@@ -16,7 +16,7 @@ use crate::wire::sip::{Fault, Message, Method, Name, ResponseWriter, Scheme, Unp
 pub(super) struct Refusal {
     pub(super) status: u16,
     pub(super) header: Option<(&'static str, Vec<u8>)>,
-    /// What is wrong with the request, in words.
+    /// The fault of the request, in words.
     pub(super) why: Option<&'static str>,
 }
 

@@ -33,7 +33,7 @@ pub(super) struct Response<'a> {
     pub(super) headers: &'a [(&'a str, &'a [u8])],
     /// A session description.
     pub(super) sdp: Option<&'a [u8]>,
-    /// What is wrong with the request, in words: the reason phrase of a 400 (RFC 3261 §21.4.1), and for the dispatcher's
+    /// The fault of the request, in words: the reason phrase of a 400 (RFC 3261 §21.4.1), and for the dispatcher's
     /// `explain`.
     pub(super) why: Option<&'a str>,
 }

@@ -38,7 +38,7 @@ pub(super) struct Server {
     pub(super) resend: Option<Resend>,
     /// When the ACK to its 2xx came.
     pub(super) acknowledged: Option<Time>,
-    /// What may leave by itself.
+    /// Datagrams that may leave by themselves.
     pub(super) allowance: Allowance,
     /// When it is over (timers H, I, J, L) or, while [`State::Proceeding`], when a 100 is due.
     pub(super) end: Time,

@@ -132,7 +132,7 @@ pub struct Answer {
     pub capabilities: bool,
     /// Whether to name what the request requires as unsupported (RFC 3261 §8.2.2.3).
     pub unsupported: bool,
-    /// What is wrong with the request: the reason phrase of a 400 says it (RFC 3261 §21.4.1).
+    /// The fault of the request: the reason phrase of a 400 says it (RFC 3261 §21.4.1).
     pub fault: Option<Fault>,
 }
 

@@ -53,7 +53,7 @@ pub struct Explained {
     pub method: &'static str,
     /// Why.
     pub reason: Reason,
-    /// What is wrong with the message, where that is the reason.
+    /// The fault of the message, where that is the reason.
     pub fault: Option<Fault>,
     /// What was done.
     pub outcome: Outcome,
@@ -107,7 +107,7 @@ struct Line {
     outcome: Outcome,
 }
 
-/// What a worker has told of the end of a message.
+/// A worker's word of the end of a message.
 #[derive(Clone, Debug)]
 struct Told {
     at: Time,

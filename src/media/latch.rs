@@ -49,7 +49,7 @@ pub enum Rank {
     Anybody,
 }
 
-/// What signalling says about where a stream's packets come from.
+/// Addresses that signalling gives for the source of a stream's packets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Expected {
     /// The address in the SDP.

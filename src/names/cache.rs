@@ -1,4 +1,4 @@
-//! What name servers have said, for as long as it holds.
+//! Answers of name servers, for as long as they hold.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -20,7 +20,7 @@ pub(super) enum Step {
     Failed,
 }
 
-/// What a look-up stands on.
+/// The step that a look-up is at.
 pub(super) struct Ground<'a, F> {
     pub(super) hosts: &'a Hosts,
     pub(super) servers: &'a Servers,

@@ -9,14 +9,14 @@ use domain::rdata::{A, Aaaa, Soa, Srv};
 
 use crate::names::record::{Kind, Outcome, Service};
 
-/// What a datagram or message of a name server is.
+/// A datagram or message of a name server, as read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Read {
     /// No response to this query, or none that can be read.
     Foreign,
     /// Its records do not fit into a datagram.
     Truncated,
-    /// What the server says.
+    /// The server's answer.
     Said(Outcome),
 }
 

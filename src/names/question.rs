@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-/// What is looked up.
+/// The subject of a look-up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
     /// A name, an IPv4 address, or an IPv6 address with or without brackets.
@@ -25,7 +25,7 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// What stands before a domain's name in the name of its SRV records.
+    /// The labels before a domain's name in the name of its SRV records.
     pub(super) const fn service(self) -> &'static str {
         match self {
             Protocol::Udp => "_sip._udp",
@@ -62,7 +62,7 @@ impl Source {
     }
 }
 
-/// What becomes of a question.
+/// The fate of a question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Asked {
     /// It was an address: no look-up needed.

@@ -13,7 +13,7 @@ pub enum Kind {
     Srv,
 }
 
-/// What name servers say to a query, or that they say nothing.
+/// The answer of name servers to a query, or their silence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Addresses, and the seconds they hold for.

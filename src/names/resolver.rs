@@ -69,7 +69,7 @@ pub struct Query {
 /// The answer to a question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer<K> {
-    /// What the asker called the question.
+    /// The asker's name for the question.
     pub key: K,
     /// At least one place, the best first.
     pub found: Result<Vec<Endpoint>, Unfound>,
@@ -80,7 +80,7 @@ struct Open<K> {
     key: K,
     question: Question,
     deadline: Time,
-    /// What its queries have brought: it may be gone from the cache before the last of them is there.
+    /// The findings of its queries: it may be gone from the cache before the last of them is there.
     brought: BTreeMap<(Box<str>, Kind), Outcome>,
     /// The queries it waits for.
     waits_for: BTreeSet<u64>,

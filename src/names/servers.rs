@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-/// What a host's configuration says of its name servers.
+/// A host's configuration of its name servers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Servers {
     /// Where they are; at least one.

@@ -1,4 +1,4 @@
-//! Whose query is asked next: sources take turns, and within a source the domains it names do.
+//! The order of queries: sources take turns, and within a source the domains it names do.
 //!
 //! Each has a limit to what it may have asked at the same time, so that names under a domain that never answers hold up
 //! neither other sources nor other names of their own source.

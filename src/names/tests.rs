@@ -79,7 +79,7 @@ impl Desk {
         self.collect();
     }
 
-    /// What has been answered since the last look: keys, and addresses with their transport or the reason.
+    /// Answers since the last look: keys, and addresses with their transport or the reason.
     fn answers(&mut self) -> Vec<(u32, Result<Vec<String>, Unfound>)> {
         let text = |endpoint: &Endpoint| match endpoint.protocol {
             Protocol::Udp => endpoint.address.to_string(),

@@ -16,7 +16,7 @@ pub enum BindError {
     InUse {
         /// What was tried.
         place: Place,
-        /// Who has it, as far as that was [looked up](BindError::with_holders) and may be seen.
+        /// Its holders, as far as that was [looked up](BindError::with_holders) and may be seen.
         holders: Vec<Holder>,
     },
     /// No interface of this host has it.

@@ -105,7 +105,7 @@ impl Log {
     fn flush(&self, deadline: Instant) {
         let (done, flushed) = bounded(1);
         if self.queue.send_deadline(Item::Flush(done), deadline).is_ok() {
-            // Whoever reads too slowly misses the rest.
+            // A client that reads too slowly misses the rest.
             let _ = flushed.recv_deadline(deadline);
         }
     }
@@ -158,7 +158,7 @@ impl<O: Write, S: Fn(u64)> Writer<O, S> {
         let Some(done) = flushed else { return };
         let again = self.write_up_to_flush(None);
         for done in iter::once(done).chain(again) {
-            // Whoever asked may have given up waiting.
+            // The asker may have given up waiting.
             let _ = done.send(());
         }
     }

@@ -40,7 +40,7 @@ impl Keyboard {
         Some(Keyboard { before })
     }
 
-    /// What has been pressed.
+    /// The keys that have been pressed.
     ///
     /// # Errors
     ///

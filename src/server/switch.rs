@@ -60,11 +60,11 @@ pub struct Switch<C> {
     refused: [u64; RefuseReason::ALL.len()],
     /// Messages that came back from a worker and wait for their next decision.
     returned: VecDeque<Back>,
-    /// What workers that are gone have left.
+    /// Messages that workers that are gone have left.
     estates: Estates,
     /// Messages that may have been the death of their worker.
     suspects: Suspects<Back>,
-    /// What workers of an earlier dispatcher have not answered.
+    /// Messages that workers of an earlier dispatcher have not answered.
     handed_back: HandedBack,
     owners: Owners,
     /// What other lanes are to decide about, by lane.

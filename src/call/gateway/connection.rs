@@ -38,7 +38,7 @@ pub(super) struct Connection {
     pub(super) hearing: Hearing,
     /// Whether perhaps nobody knows it.
     pub(super) is_doubtful: bool,
-    /// What is measured of it.
+    /// The measurement.
     pub(super) measurings: Measurings,
     /// How many packets had come when the media was last asked for a sign of life.
     pub(super) packets: u64,

@@ -151,7 +151,7 @@ fn a_name_without_address_ends_the_matter() {
     desk.assert_idle();
 }
 
-/// What our BYE asks to look up, with this Contact.
+/// The name that our BYE asks to look up, with this Contact.
 fn question_of(contact: &str) -> (Desk, ResolveKey, Question) {
     let mut desk = Desk::new();
     let mut invite = invite().header(&format!("Contact: <{contact}>"));

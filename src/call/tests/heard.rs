@@ -33,7 +33,7 @@ impl Desk {
         self.say(&text.bytes(), &arrival);
     }
 
-    /// What our BYE in this call is, and its way.
+    /// Our BYE in this call, and its way.
     fn bye(&mut self, key: CallKey) -> (Hop, String, String) {
         self.outputs.clear();
         self.act(|uas, now| uas.hang_up(key, now));

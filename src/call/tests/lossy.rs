@@ -113,14 +113,14 @@ enum Decides {
     AfterRinging,
 }
 
-/// What the worker does next with a call.
+/// The worker's next step with a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     Ring,
     Accept,
 }
 
-/// What became of the calls of one run.
+/// The outcome of the calls of one run.
 struct Outcome {
     calls: usize,
     /// Those that stood, as the worker saw it.

@@ -1,4 +1,4 @@
-//! What leaves for an INVITE whose sender has not shown that it hears us: its source may be forged.
+//! Datagrams that leave for an INVITE whose sender has not shown that it hears us: its source may be forged.
 
 use super::*;
 

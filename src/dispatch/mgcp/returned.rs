@@ -23,7 +23,7 @@ impl Dispatch {
     ) -> Decision {
         if let Cause::Refused(why) = back.cause {
             self.pool.on_refused(back.from, back.seq, back.size);
-            // What never left on the link says nothing of the worker.
+            // A message that never left on the link says nothing of the worker.
             if why == RefuseReason::Exhausted && back.sent {
                 self.pool.on_exhausted(back.from);
             }

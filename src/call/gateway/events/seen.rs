@@ -59,7 +59,7 @@ pub struct Wanted {
     pub package: &'static Package,
     /// Which of its events; `None`: all that can be detected (`all`, RFC 3435 §2.1.7).
     pub entry: Option<&'static Entry>,
-    /// What is measured, for an event that is.
+    /// The measurement that an event asks for, if any.
     pub measure: Option<Measure>,
     /// Where.
     pub place: Place,

@@ -223,7 +223,7 @@ impl Events {
         self.endpoints.get(&key).is_some_and(|endpoint| endpoint.watch.is_watched(seen))
     }
 
-    /// What the request in force measures on a connection of the endpoint.
+    /// The measurements that the request in force asks for on a connection of the endpoint.
     pub fn measures(&self, key: EndpointKey, connection: &[u8]) -> Vec<Measure> {
         let requested = self.endpoints.get(&key).map(|endpoint| &endpoint.watch.request().requested.events);
         let wanted = requested.into_iter().flatten().map(|event| &event.wanted);
