@@ -1,4 +1,4 @@
-//! What a configuration allows and probably is not meant to, a line each: of its settings, and of the file itself.
+//! Notes on a configuration that is allowed and probably not meant so, a line each: on its settings, and on the file.
 
 use std::os::unix::fs::PermissionsExt;
 

@@ -44,7 +44,7 @@ enum Rights {
 }
 
 impl Rights {
-    /// What a peer of this user may do; `None`: not even connect. Whether others come this far is the file's mode.
+    /// The rights of a peer of this user; `None`: it may not even connect. The file's mode decides who comes this far.
     fn of(uid: u32, others: Others) -> Option<Self> {
         match others {
             _ if uid == own_uid() || uid == 0 => Some(Rights::All),
@@ -53,8 +53,8 @@ impl Rights {
         }
     }
 
-    /// What counts as one source of connections. All who may only read are one: however many users they are, they keep
-    /// nobody out who may change something.
+    /// The source that a connection counts for. All who may only read are one source: however many users they are, they
+    /// do not keep the operator out.
     fn source(self, uid: u32) -> u64 {
         match self {
             Rights::All => u64::from(uid),

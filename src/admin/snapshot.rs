@@ -342,7 +342,7 @@ pub struct Decided {
     /// The status of the final response by the worker that got it; 0 where that is not known.
     #[serde(default)]
     pub final_status: u16,
-    /// What is wrong with the message, or why its worker refused it, in words; empty where there is nothing to say.
+    /// The fault of the message, or its worker's reason to refuse it, in words; empty where there is nothing to say.
     #[serde(default)]
     pub why: String,
 }

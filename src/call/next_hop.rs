@@ -52,7 +52,7 @@ pub(super) fn next_hop(place: &Place, uri: Option<Uri<'_>>, is_route: bool) -> (
         Some(to) if is_route || tcp || has_maddr || !heard.is_direct || to == heard.to => (hop, NextHop::Address(to)),
         // The connection it was heard on ends at the dispatcher: another one is opened to its Contact.
         Some(to) if heard.hop == Hop::Dial => (hop, NextHop::Address(to)),
-        // What names another address family asks for it (RFC 3263 §4).
+        // A Contact of another address family is meant (RFC 3263 §4).
         Some(to) if to.is_ipv4() != heard.to.is_ipv4() => (hop, NextHop::Address(to)),
         Some(_) => back,
         None if host.as_bytes().is_empty() => back,
@@ -88,7 +88,7 @@ impl Identity {
     pub(super) fn leaving(&self, place: &Place, hop: Hop, to: SocketAddr) -> Option<Leaving> {
         let heard = &place.heard;
         if hop == heard.hop && to == heard.to {
-            // Who does not know `rport` answers to the port in Via, and a NAT lets in nothing but to where it let out.
+            // A caller without `rport` answers to the port in Via, and a NAT lets in nothing but to where it let out.
             let port = match hop {
                 Hop::Listener(number) => self.listeners.get(usize::from(number)).map(SocketAddr::port),
                 _ => None,

@@ -1,6 +1,6 @@
 //! The units that calls of strangers take: of sources that have never shown that they hear us.
 //!
-//! Whoever forges a source can state a size of a thousand units in each of four datagrams and hold every worker until its
+//! A forger of sources can state a size of a thousand units in each of four datagrams and hold every worker until its
 //! INVITE runs out of time. So a call of a stranger counts one unit for certain; what it states beyond that counts as well,
 //! as long as all strangers together have no more than half of the worker, until the far end of its dialog is heard. Then
 //! the call counts whole, and so does every later one of that source.
@@ -19,7 +19,7 @@ pub(super) struct Strangers {
     claimed: u32,
 }
 
-/// What strangers may claim of a small worker: that is held by as many plain calls as well, and is soon miscounted.
+/// Units that strangers may claim of a small worker: as many plain calls hold them as well.
 const SHARE_AT_LEAST: u32 = 16;
 /// Sources that are remembered: 32 KiB. One that is forgotten for another is a stranger once more.
 const PLACES: usize = 1 << 12;
@@ -29,7 +29,7 @@ impl Strangers {
         Strangers { heard: vec![0; PLACES].into(), claimed: 0 }
     }
 
-    /// What strangers claim and a worker of so many units does not count.
+    /// Units that strangers claim and that a worker of so many units does not count.
     pub(super) fn uncounted(&self, units: u32) -> u32 {
         self.claimed.saturating_sub((units / 2).max(SHARE_AT_LEAST))
     }

@@ -249,7 +249,7 @@ impl<K> Resolver<K> {
             None => {}
             Some(Step::Ask(records)) => {
                 self.want(id, records, now);
-                // What is slow is done without where something else was found; nothing is given up for it.
+                // A slow answer is done without where something else was found; nothing is given up for it.
                 match self.step(id, true, now) {
                     Some(Step::Found(found)) => self.close(id, |_| Ok(found)),
                     Some(Step::Ask(records)) => self.want(id, records, now),

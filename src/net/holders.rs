@@ -1,4 +1,4 @@
-//! Who holds a port, for the message that says it is in use: the kernel lists sockets by number (proc(5), `/proc/net`), and
+//! Holders of a port, for the message that it is in use: the kernel lists sockets by number (proc(5), `/proc/net`), and
 //! each process what it has open. Processes of other users show it to root alone.
 
 use std::collections::BTreeSet;

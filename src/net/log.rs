@@ -76,7 +76,7 @@ struct Log {
 #[derive(Debug)]
 enum Item {
     Line(Box<[u8]>),
-    /// What stands before it is to be written, then this is told.
+    /// An order to write all lines before it, and to tell this then.
     Flush(Sender<()>),
 }
 
@@ -342,7 +342,7 @@ mod tests {
         let log = log(&pipe);
         (0..3).for_each(|_| log.line(b"lost\n"));
         flush(log);
-        // What it says about them is lost as well.
+        // The line about them is lost as well.
         assert!(log.left_out.load(Ordering::Relaxed) >= 3);
         pipe.set(|state| state.broken = false);
         log.line(b"back\n");

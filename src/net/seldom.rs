@@ -1,4 +1,4 @@
-//! What many peers or messages may bring about, and the log says once in ten seconds at most.
+//! Faults that many peers or messages may bring about, and that the log names once in ten seconds at most.
 
 use std::time::Duration;
 

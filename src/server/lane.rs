@@ -559,7 +559,7 @@ impl Lane {
                 let socket = if memory::can_have([self.switch.retention_bytes()]) {
                     LinkSocket::register(link, self.registry.clone(), token)
                 } else {
-                    // What is not to be had would end the process.
+                    // Memory that is not to be had would end the process.
                     Err(io::ErrorKind::OutOfMemory.into())
                 };
                 match socket {

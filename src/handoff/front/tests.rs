@@ -243,7 +243,7 @@ fn a_worker_that_goes_on_and_on_about_what_cannot_be_loses_its_link() {
         assert_eq!(front.on_frame(&answered(&lies), &mut ignore), Ok(()), "a mistake is no lie");
     }
     assert_eq!(front.on_frame(&answered(&lies), &mut ignore), Err(FrontError::Untrue(11_000)));
-    // Whoever is handed much may be mistaken about much: each message answered twice.
+    // A worker that is handed much may be mistaken about much: each message answered twice.
     let mut front = Front::new(SMALLEST);
     for seq in 1..=20_000 {
         front.push(&envelope(seq), note(seq), &[b"x"]).unwrap();

@@ -1,4 +1,4 @@
-//! What workers that are gone had not answered goes to others: some of it in each turn, so that a lane that loses many
+//! Messages that workers that are gone had not answered go to others: some in each turn, so that a lane that loses many
 //! workers, or one with much to answer, goes on reading.
 
 use std::collections::VecDeque;
