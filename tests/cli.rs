@@ -127,6 +127,16 @@ fn each_bad_file_is_one_line_with_its_place_and_exit_code_2() {
 }
 
 #[test]
+fn check_says_that_media_ports_leave_none_to_workers_of_ones_own() {
+    let output = pointsman(&["check", "--workers", "0", "--listen", "127.0.0.1:1000", "--rtp-ports", "1024-65535"]);
+    assert_eq!(output.status.code(), Some(0));
+    let said = stdout(&output);
+    let words = "note: rtp-ports: 1024-65535 leaves no ports to workers of your own; narrow it, or start each of them with \
+                 --rtp-ports\n";
+    assert!(said.contains(words), "{said}");
+}
+
+#[test]
 fn check_accepts_the_example_and_prints_what_reads_back() {
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/pointsman.toml");
     let output = pointsman(&["check", example.to_str().unwrap()]);

@@ -34,6 +34,17 @@ impl Config {
                 self.capacity
             ));
         }
+        let beside = self.rtp_ports_beside().map_or(0, PortRange::pairs);
+        let remedy = "narrow it, or start each of them with --rtp-ports";
+        if beside == 0 {
+            notes.push(format!("rtp-ports: {} leaves no ports to workers of your own; {remedy}", self.rtp_ports));
+        } else if self.workers == 0 && beside < self.capacity {
+            notes.push(format!(
+                "rtp-ports: {} leaves workers of your own {beside} media streams between them, fewer than the capacity \
+                 of {} of one; {remedy}",
+                self.rtp_ports, self.capacity
+            ));
+        }
         let weighted = self.policy == super::Policy::Weighted;
         if !self.weights.is_empty() && !weighted {
             notes.push(format!("weights: the policy {} does not look at them; `weighted` does", self.policy));

@@ -158,15 +158,16 @@ impl Config {
     }
 
     /// First and last RTP port for workers that come by themselves: the wider range beside the slots' own. They share it
-    /// with each other and with whoever else is on the host; a port in use is passed over.
-    pub fn rtp_ports_beside(&self) -> PortRange {
+    /// with each other and with whoever else is on the host; a port in use is passed over. `None`: the slots have all.
+    pub fn rtp_ports_beside(&self) -> Option<PortRange> {
         const UNPRIVILEGED: u16 = 1024;
         let PortRange { first, last } = self.rtp_ports;
         let below = PortRange { first: UNPRIVILEGED, last: first.saturating_sub(1).max(UNPRIVILEGED) };
         let above = PortRange { first: last.saturating_add(1), last: u16::MAX };
         let wider = if above.pairs() >= below.pairs() { above } else { below };
         let first = u32::from(wider.first_even());
-        PortRange { first: first as u16, last: (first + wider.pairs() * 2 - 1) as u16 }
+        let last = first + wider.pairs() * 2;
+        (last > first).then(|| PortRange { first: first as u16, last: (last - 1) as u16 })
     }
 
     /// A worker's weight, 1 unless the configuration names another.

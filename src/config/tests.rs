@@ -385,9 +385,33 @@ fn workers_that_come_by_themselves_get_no_media_port_of_a_slot() {
     let beside = |rtp: &str| {
         config(&format!("rtp-ports = \"{rtp}\"\nlisten = [\"udp:0.0.0.0:1000\"]\nworker-ports = 0")).rtp_ports_beside()
     };
-    assert_eq!(beside("20000-31999"), PortRange { first: 32_000, last: 65_535 });
-    assert_eq!(beside("50000-60000"), PortRange { first: 1_024, last: 49_999 });
-    assert_eq!(beside("1024-1999"), PortRange { first: 2_000, last: 65_535 });
+    assert_eq!(beside("20000-31999"), Some(PortRange { first: 32_000, last: 65_535 }));
+    assert_eq!(beside("50000-60000"), Some(PortRange { first: 1_024, last: 49_999 }));
+    assert_eq!(beside("1024-1999"), Some(PortRange { first: 2_000, last: 65_535 }));
+    assert_eq!(beside("1024-65533"), Some(PortRange { first: 65_534, last: 65_535 }));
+}
+
+#[test]
+fn media_ports_that_leave_none_to_workers_that_come_by_themselves_are_noted() {
+    let elsewhere = |text: &str| config(&format!("listen = [\"udp:0.0.0.0:1000\"]\nworker-ports = 0\n{text}"));
+    for rtp in ["1024-65535", "1025-65535", "1024-65534", "1-65535"] {
+        let all = config(&format!("listen = [\"udp:0.0.0.0:0\"]\nworker-ports = 0\nrtp-ports = \"{rtp}\""));
+        assert_eq!(all.rtp_ports_beside(), None, "{rtp}");
+        let note = format!(
+            "rtp-ports: {rtp} leaves no ports to workers of your own; narrow it, or start each of them with --rtp-ports"
+        );
+        assert_eq!(all.notes(), [note]);
+    }
+    let few = elsewhere("workers = 0\nrtp-ports = \"2000-65535\"");
+    assert_eq!(
+        few.notes().last().map(String::as_str),
+        Some(
+            "rtp-ports: 2000-65535 leaves workers of your own 488 media streams between them, fewer than the capacity of 1000 \
+         of one; narrow it, or start each of them with --rtp-ports"
+        )
+    );
+    // With workers of the dispatcher's own, others are an exception, and a small range is one to live with.
+    assert_eq!(elsewhere("rtp-ports = \"2000-65535\"").notes(), Vec::<String>::new());
 }
 
 #[test]

@@ -196,7 +196,7 @@ pub struct Welcome {
     pub capacity: u32,
     /// The addresses to name in Contact and SDP, one a listener address; the first is the default.
     pub advertise: Vec<IpAddr>,
-    /// The RTP ports this slot may use: first and last, both included.
+    /// The RTP ports this slot may use: first and last, both included. 0 and 0: none is left for a worker of its own.
     pub rtp_ports: (u16, u16),
     /// Where responses to handed-over requests leave from.
     pub reply_from: ReplyFrom,

@@ -61,9 +61,12 @@ pub fn run(settings: Settings, application: impl Application) -> Result<(), Work
     let _named = settings.name.as_deref().map(|name| named(name).entered());
     // Before the slot's sockets come: who has them has the lock, and a new dispatcher waits for its holder.
     let lock = SlotLock::take(&settings)?;
-    let (tie, own) = Tie::new(LinkEnd::join(&settings, &sources.poll)?, &sources.poll)?;
+    let (mut tie, own) = Tie::new(LinkEnd::join(&settings, &sources.poll)?, &sources.poll)?;
     let _named = settings.name.is_none().then(|| named(&tie.welcome.name).entered());
-    Worker::new(sources, lock, tie, own, settings, application)?.run()
+    let media_ports = settings.media_ports(tie.welcome.rtp_ports);
+    // In order, so that nobody misses it.
+    let media_ports = media_ports.inspect_err(|error| tie.links.goodbye(&error.to_string(), clock::now()))?;
+    Worker::new(sources, lock, tie, own, media_ports, settings, application)?.run()
 }
 
 /// Which sources are read first.
@@ -125,6 +128,7 @@ impl<A: Application> Worker<A> {
         lock: Option<SlotLock>,
         tie: Tie,
         ports: OwnPorts,
+        media_ports: (u16, u16),
         settings: Settings,
         application: A,
     ) -> Result<Self, WorkerError> {
@@ -166,7 +170,7 @@ impl<A: Application> Worker<A> {
         let wake = move || drop(waker.wake());
         let resolver = Resolver::new(wake).map_err(WorkerError::system("cannot start the look-up of names"))?;
         Ok(Worker {
-            media: Media::new(media_registry, settings.media_ports(welcome.rtp_ports), shares.media, seed(16)),
+            media: Media::new(media_registry, media_ports, shares.media, seed(16)),
             uas: Uas::new(identity, limits, Timers::default(), settings.session_timer),
             mgcp,
             sources,

@@ -73,9 +73,20 @@ impl Settings {
     }
 
     /// First and last port for media, where the dispatcher names `named`. The ports of a slot are the slot's.
-    pub(super) fn media_ports(&self, named: (u16, u16)) -> (u16, u16) {
-        let own = self.rtp_ports.filter(|_| matches!(self.link, Link::Path(_)));
-        own.map_or(named, |own| (own.first, own.last))
+    ///
+    /// # Errors
+    ///
+    /// A worker that came by itself has none: it would be handed nothing.
+    pub(super) fn media_ports(&self, named: (u16, u16)) -> Result<(u16, u16), WorkerError> {
+        if matches!(self.link, Link::Inherited(_)) {
+            return Ok(named);
+        }
+        let (first, last) = self.rtp_ports.map_or(named, |own| (own.first, own.last));
+        match (self.rtp_ports, PortRange { first, last }.pairs()) {
+            (Some(own), 0) => Err(WorkerError::NoPairOfPorts(own)),
+            (None, 0) => Err(WorkerError::NoPortsLeft),
+            (_, _) => Ok((first, last)),
+        }
     }
 
     /// What it says of itself to every dispatcher.
@@ -125,6 +136,14 @@ pub enum WorkerError {
     /// It came by itself, and has no port to serve.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The dispatcher's own slots have all ports, and none were named for this worker.
+    #[error(
+        "no ports for media are left beside the dispatcher's `rtp-ports`; narrow them, or name some with --rtp-ports"
+    )]
+    NoPortsLeft,
+    /// The ports named for media are too few for one stream.
+    #[error("--rtp-ports: {0} holds no even port with the next one, which a media stream takes; give at least two")]
+    NoPairOfPorts(PortRange),
     /// The system refused something that the worker cannot do without.
     #[error("{what}: {error}")]
     System {
@@ -138,5 +157,24 @@ pub enum WorkerError {
 impl WorkerError {
     pub(super) fn system(what: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |error| WorkerError::System { what, error }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_that_came_by_itself_and_has_no_port_for_media_does_not_run() {
+        let by_path = |own: Option<PortRange>| Settings { rtp_ports: own, ..Settings::new(Link::Path("p".into())) };
+        let range = |first, last| Some(PortRange { first, last });
+        let refusal = |own, named| by_path(own).media_ports(named).map_err(|error| error.to_string());
+        assert_eq!(refusal(None, (32_000, 65_535)), Ok((32_000, 65_535)));
+        assert_eq!(refusal(range(30_000, 30_099), (0, 0)), Ok((30_000, 30_099)));
+        assert!(refusal(None, (0, 0)).is_err_and(|words| words.contains("name some with --rtp-ports")));
+        let pair = refusal(range(30_001, 30_002), (32_000, 65_535));
+        assert!(pair.is_err_and(|words| words.starts_with("--rtp-ports: 30001-30002 holds no even port")));
+        let slot = Settings { rtp_ports: range(30_000, 30_099), ..Settings::new(Link::Inherited(3)) };
+        assert!(slot.media_ports((20_000, 20_999)).is_ok_and(|ports| ports == (20_000, 20_999)));
     }
 }

@@ -178,3 +178,16 @@ fn a_worker_that_came_by_itself_has_no_port_of_a_slot_for_sound_and_those_it_is_
     let port = sound_port(&answer());
     assert!((30_000..30_100).contains(&port), "{port}");
 }
+
+#[test]
+fn a_worker_that_came_by_itself_and_finds_no_port_for_sound_says_so_and_leaves() {
+    let pointsman = Setup { port: 0, ..Setup::new(0) }.with(["--rtp-ports", "1024-65535"]).start();
+    pointsman.wait_for_log("leaves no ports to workers of your own");
+    let mut command = Command::new(EXECUTABLE);
+    command.args(["worker", "--dispatcher"]).arg(pointsman.run_dir().join("handoff.sock"));
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("no ports for media are left") && said.contains("--rtp-ports"), "{said}");
+    pointsman.wait_until("nobody to be missed", |load| load["workers"].as_array().is_some_and(Vec::is_empty));
+}

@@ -231,10 +231,11 @@ impl Outsider {
     }
 }
 
-/// First and last RTP port of a slot. One that came by itself never gets a slot's.
+/// First and last RTP port of a slot. A worker that came by itself never gets a slot's, and 0 and 0 where there are no
+/// others.
 fn rtp_ports(config: &Config, slot: Option<WorkerId>) -> (u16, u16) {
-    let range = slot.map_or_else(|| config.rtp_ports_beside(), |slot| config.rtp_ports(slot));
-    (range.first, range.last)
+    let range = slot.map_or_else(|| config.rtp_ports_beside(), |slot| Some(config.rtp_ports(slot)));
+    range.map_or((0, 0), |range| (range.first, range.last))
 }
 
 /// Accepts whoever connects to the handoff socket.
