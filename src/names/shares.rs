@@ -1,7 +1,8 @@
 //! The order of queries: sources take turns, and within a source the domains it names do.
 //!
 //! Each has a limit to what it may have asked at the same time, so that names under a domain that never answers hold up
-//! neither other sources nor other names of their own source.
+//! neither other sources nor other names of their own source. The last places are for sources that have nothing asked:
+//! a few sources together cannot hold them all.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -21,13 +22,15 @@ pub(super) struct Shares {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Most {
     pub(super) in_all: usize,
+    /// The last of these places, which only a source that has nothing asked may take.
+    pub(super) for_newcomers: usize,
     pub(super) for_source: usize,
     pub(super) for_domain: usize,
 }
 
 impl Default for Most {
     fn default() -> Self {
-        Most { in_all: 64, for_source: 16, for_domain: 8 }
+        Most { in_all: 64, for_newcomers: 16, for_source: 16, for_domain: 8 }
     }
 }
 
@@ -73,11 +76,13 @@ impl Shares {
         if self.busy >= self.limits.in_all {
             return None;
         }
+        let is_scarce = self.busy >= self.limits.in_all.saturating_sub(self.limits.for_newcomers);
+        let most = if is_scarce { self.limits.for_source.min(1) } else { self.limits.for_source };
         for _ in 0..self.turn.len() {
             self.turn.rotate_left(1);
             let Some(source) = self.turn.back().copied() else { break };
             let Some(share) = self.shares.get_mut(&source) else { continue };
-            if share.busy >= self.limits.for_source {
+            if share.busy >= most {
                 continue;
             }
             if let Some((id, domain)) = share.next(self.limits.for_domain) {
@@ -162,7 +167,26 @@ mod tests {
     }
 
     fn shares(in_all: usize, for_source: usize, for_domain: usize) -> Shares {
-        Shares { limits: Most { in_all, for_source, for_domain }, ..Shares::default() }
+        Shares { limits: Most { in_all, for_newcomers: 0, for_source, for_domain }, ..Shares::default() }
+    }
+
+    #[test]
+    fn the_last_places_are_for_sources_that_have_nothing_asked() {
+        let mut shares = shares(6, 3, 3);
+        shares.limits.for_newcomers = 2;
+        for number in 1..=3 {
+            (0..9).for_each(|id| {
+                shares.push(source(number), &format!("s{id}.slow.example"), u64::from(number) * 10 + id)
+            });
+        }
+        assert_eq!(asked(&mut shares), [10, 20, 30, 11]);
+        (0..2).for_each(|id| shares.push(source(4), "as.example.net", 40 + id));
+        let (id, ticket) = shares.next().unwrap();
+        assert_eq!((id, shares.next()), (40, None), "one at a time");
+        shares.give_back(&ticket);
+        assert_eq!(asked(&mut shares), [41]);
+        shares.push(source(5), "as.example.net", 50);
+        assert_eq!(asked(&mut shares), [50]);
     }
 
     #[test]

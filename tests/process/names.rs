@@ -1,9 +1,19 @@
-//! Names in routes and Contacts: what the system's files say is heeded.
+//! Names in routes and Contacts: what the system's files and name servers say is heeded, and their silence costs nobody
+//! but those who name what they are silent about.
 
-use std::net::Ipv4Addr;
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use tempfile::NamedTempFile;
 
 use crate::support::phone::Phone;
 use crate::support::pointsman::Setup;
+use crate::support::{DEADLINE, own_address};
 
 #[test]
 fn a_bye_to_a_route_that_is_a_name_of_this_host_arrives_there() {
@@ -14,4 +24,123 @@ fn a_bye_to_a_route_that_is_a_name_of_this_host_arrives_there() {
     pointsman.ask_to_stop();
     let bye = proxy.expect("our BYE", |message| message.method() == "BYE");
     proxy.answer(&bye, 200);
+}
+
+/// A name server that knows one domain and is silent about all others. It ends with this value.
+struct NameServer {
+    address: SocketAddr,
+    is_over: Arc<AtomicBool>,
+    unanswered: Arc<AtomicU64>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// The one domain, as a query spells it.
+const KNOWN: &[u8] = b"\x07example\x03net\0";
+/// The length of a message's head (RFC 1035 §4.1.1).
+const HEAD: usize = 12;
+
+impl NameServer {
+    /// All names of `example.net` are at `address`. Names have to be asked for at port 53: only root may answer there.
+    fn start(address: Ipv4Addr) -> Self {
+        let socket = UdpSocket::bind((own_address(), 53)).expect("port 53 of an address of our own");
+        socket.set_read_timeout(Some(Duration::from_millis(100))).expect("a timeout above zero");
+        let (is_over, unanswered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let server = socket.local_addr().expect("a bound socket has an address");
+        let (over, silent) = (Arc::clone(&is_over), Arc::clone(&unanswered));
+        let serve = move || {
+            let mut buffer = [0; 1_024];
+            while !over.load(Ordering::Relaxed) {
+                let Ok((length, from)) = socket.recv_from(&mut buffer) else { continue };
+                match answer(&buffer[..length], address) {
+                    Some(said) => drop(socket.send_to(&said, from)),
+                    None => drop(silent.fetch_add(1, Ordering::Relaxed)),
+                }
+            }
+        };
+        NameServer { address: server, is_over, unanswered, thread: Some(thread::spawn(serve)) }
+    }
+
+    fn unanswered(&self) -> u64 {
+        self.unanswered.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for NameServer {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        self.thread.take().map(JoinHandle::join);
+    }
+}
+
+/// The answer to a query for a name of the known domain: an A record, or none of another kind.
+fn answer(query: &[u8], address: Ipv4Addr) -> Option<Vec<u8>> {
+    let name = query.get(HEAD..)?.windows(KNOWN.len()).position(|window| window == KNOWN)?;
+    let end = HEAD + name + KNOWN.len();
+    let is_for_a = query.get(end..end + 2)? == [0, 1];
+    let mut said = query.get(..end + 4)?.to_vec();
+    // A response, one question, and nothing in the other sections.
+    said[2] |= 0x80;
+    said[6..HEAD].fill(0);
+    if is_for_a {
+        said[7] = 1;
+        said.extend([0xc0, HEAD as u8, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
+        said.extend(address.octets());
+    }
+    Some(said)
+}
+
+/// How many strangers there are, and how many calls of each: their names want more than may be asked at the same time.
+const STRANGERS: usize = 6;
+const CALLS: usize = 40;
+/// Queries that a worker has under way at most.
+const AT_ONCE: u64 = 64;
+/// Calls whose far end can be found.
+const HONEST: usize = 20;
+
+#[test]
+fn byes_to_names_that_a_name_server_knows_arrive_while_strangers_name_what_it_is_silent_about() {
+    if !nix::unistd::getuid().is_root() {
+        assert!(std::env::var_os("CI").is_none(), "only root may be a name server");
+        return eprintln!("skipped: only root may be a name server");
+    }
+    let honest = Phone::new(own_address().into());
+    let server = match honest.address().ip() {
+        IpAddr::V4(ip) => NameServer::start(ip),
+        IpAddr::V6(_) => unreachable!("of IPv4"),
+    };
+    let file = NamedTempFile::new().unwrap();
+    fs::write(&file, format!("nameserver {}\noptions timeout:5 attempts:5\n", server.address.ip())).unwrap();
+    let setup = Setup { resolv_conf: Some(file.path().to_owned()), ..Setup::new(1) };
+    let pointsman = setup.with(["--drain-after", "1s"]).start();
+    let target = pointsman.address();
+    let call = |phone: &Phone, contact: String| {
+        let mut invite = phone.invite(target, None);
+        invite.contact = Some(contact);
+        phone.call(&invite, target);
+        invite.call_id
+    };
+    for stranger in 0..STRANGERS {
+        let phone = Phone::new(own_address().into());
+        for number in 0..CALLS {
+            call(&phone, format!("sip:a@s{number}.slow{stranger}-{number}.example:5060"));
+        }
+    }
+    let port = honest.address().port();
+    let mut open: BTreeSet<String> =
+        (0..HONEST).map(|number| call(&honest, format!("sip:as@as{number}.example.net:{port}"))).collect();
+    // All calls are ended by the worker at the same moment, and those of the strangers are the older ones.
+    assert!(pointsman.command(&["drain", "w0"]).status.success());
+    let begin = Instant::now();
+    let mut first = None;
+    while !open.is_empty() {
+        assert!(begin.elapsed() < DEADLINE, "{} of {HONEST} BYEs did not come", open.len());
+        let Some(bye) = honest.receive(Duration::from_millis(100)).filter(|it| it.method() == "BYE") else { continue };
+        first = first.or(Some(begin.elapsed()));
+        honest.answer(&bye, 200);
+        open.remove(bye.header("Call-ID").unwrap_or_default());
+    }
+    let unanswered = server.unanswered();
+    println!("{HONEST} BYEs after {first:?} to {:?}; {unanswered} queries unanswered", begin.elapsed());
+    assert!(unanswered > 0, "the server was not asked for the strangers' names");
+    assert!(unanswered <= AT_ONCE, "the honest waited until the worker had asked again: {unanswered} queries");
 }

@@ -45,6 +45,7 @@ impl Phone {
             to_tag: None,
             call_id: format!("{serial}@{}", self.address),
             cseq: 1,
+            contact: None,
             headers: Vec::new(),
             body: None,
         }
@@ -191,6 +192,8 @@ pub struct Request {
     pub to_tag: Option<String>,
     pub call_id: String,
     pub cseq: u32,
+    /// The URI in Contact, where it is not its sender's address.
+    pub contact: Option<String>,
     pub headers: Vec<(String, String)>,
     pub body: Option<String>,
 }
@@ -223,6 +226,7 @@ impl Request {
     pub fn text(&self) -> String {
         let Request { method, uri, via, branch, from_tag, to, call_id, cseq, .. } = self;
         let to_tag = self.to_tag.as_ref().map(|tag| format!(";tag={tag}")).unwrap_or_default();
+        let contact = self.contact.clone().unwrap_or_else(|| format!("sip:caller@{via}"));
         let mut text = format!(
             "{method} {uri} SIP/2.0\r\n\
              Via: SIP/2.0/UDP {via};branch={branch};rport\r\n\
@@ -231,7 +235,7 @@ impl Request {
              To: {to}{to_tag}\r\n\
              Call-ID: {call_id}\r\n\
              CSeq: {cseq} {method}\r\n\
-             Contact: <sip:caller@{via}>\r\n"
+             Contact: <{contact}>\r\n"
         );
         for (name, value) in &self.headers {
             let _ = write!(text, "{name}: {value}\r\n");

@@ -38,6 +38,8 @@ pub struct Setup {
     pub log_to_nobody: bool,
     /// Where its stderr goes instead of a file in the run directory.
     pub log_to: Option<Arc<OwnedFd>>,
+    /// A file that it sees as the host's `/etc/resolv.conf`; only root may arrange that.
+    pub resolv_conf: Option<PathBuf>,
     /// More of its environment.
     pub environment: Vec<(&'static str, String)>,
     /// What else stands on the command line.
@@ -56,6 +58,7 @@ impl Setup {
             workers_by_file: false,
             log_to_nobody: false,
             log_to: None,
+            resolv_conf: None,
             environment: Vec::new(),
             // All promises hold with any number of lanes: the whole test run can be had with another.
             more: std::env::var("POINTSMAN_TEST_LANES").map_or(Vec::new(), |lanes| vec!["--lanes".to_owned(), lanes]),
@@ -106,7 +109,16 @@ impl Setup {
     }
 
     fn command_in(&self, dir: &Path) -> Command {
-        let mut command = Command::new(EXECUTABLE);
+        let mut command = match &self.resolv_conf {
+            None => Command::new(EXECUTABLE),
+            // In a mount namespace of its own. Each of these becomes the next, so that the process is our child.
+            Some(file) => {
+                let mut command = Command::new("unshare");
+                command.args(["--mount", "sh", "-ec", "mount --bind \"$0\" /etc/resolv.conf; exec \"$@\""]);
+                command.arg(file).arg(EXECUTABLE);
+                command
+            }
+        };
         if !self.workers_by_file {
             command.args(["--workers", &self.workers.to_string()]);
         }
