@@ -342,15 +342,16 @@ fn replaces_of_a_dialog_that_is_gone_gets_481_and_other_old_tokens_are_selected_
     }
 }
 
+fn response(branch: &str) -> String {
+    format!(
+        "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 198.51.100.1;branch=z9hG4bK{branch}\r\nFrom: <sip:a@b>;tag=1\r\n\
+         To: <sip:c@d>;tag=2\r\nCall-ID: x\r\nCSeq: 1 BYE\r\n\r\n"
+    )
+}
+
 #[test]
 fn a_response_goes_to_the_worker_whose_token_is_in_our_branch() {
     let mut rig = rig(3);
-    let response = |branch: &str| {
-        format!(
-            "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 198.51.100.1;branch=z9hG4bK{branch}\r\nFrom: <sip:a@b>;tag=1\r\n\
-             To: <sip:c@d>;tag=2\r\nCall-ID: x\r\nCSeq: 1 BYE\r\n\r\n"
-        )
-    };
     let (live, gone) = (rig.token(2, 1), rig.token(2, 9));
     assert_eq!(to(rig.send(&response(&format!("{live}-1")))), (2, Reason::Branch));
     assert_eq!(rig.send(&response(&gone)), dropped(Reason::WorkerGone));
@@ -1282,6 +1283,27 @@ fn what_belongs_to_a_call_is_never_rated() {
     }
     rig.now = rig.now + Duration::from_secs(61);
     assert_eq!(rig.send(&invite("b")).reason, Reason::Selected);
+}
+
+#[test]
+fn forged_responses_reach_a_worker_no_faster_than_eight_for_each_request_that_their_source_may_begin() {
+    let mut rig = rig_with(2, access(&[("0.0.0.0", 0, limit(10, 5, 60_000))]), 1000);
+    let token = rig.token(1, 1);
+    let forged: Vec<_> = (0..200).map(|number| rig.send(&response(&format!("{token}-{number}")))).collect();
+    assert!(forged[..40].iter().all(|decision| to(*decision) == (1, Reason::Branch)));
+    assert!(forged[40..].iter().all(|decision| *decision == dropped(Reason::OverRate)));
+    assert_eq!(rig.send(&invite("a")).reason, Reason::Selected, "nobody is banned for responses");
+    assert_eq!(rig.send_from("192.0.2.9", &response(&token)).reason, Reason::Branch, "each source for itself");
+    rig.pass(Duration::from_millis(100));
+    let later = (0..20).filter(|_| rig.send(&response(&token)).reason == Reason::Branch).count();
+    assert_eq!(later, 8);
+    // A source that is banned ends its calls in order.
+    for call in 0..9 {
+        rig.send(&invite(&format!("b{call}")));
+    }
+    assert_eq!(rig.send(&invite("c")), dropped(Reason::Banned));
+    rig.pass(Duration::from_millis(100));
+    assert_eq!(rig.send(&response(&token)).reason, Reason::Branch);
 }
 
 #[test]

@@ -57,6 +57,11 @@ packed!(Bucket { key, granted, refused, banned_until });
 const BUCKETS: usize = 1 << 16;
 /// Buckets that a source may be in.
 const WAYS: usize = 4;
+/// Responses for each request that a source may begin: so many requests of a worker a call may bring it. They have a bucket
+/// of their own, so that a thousand calls ended at once cost nobody the right to begin another.
+const RESPONSES: u32 = 8;
+/// The place of a rule's bucket for responses, beyond that of any rule.
+const FOR_RESPONSES: usize = 1 << 16;
 
 impl Access {
     /// Access by these rules, with nothing used up.
@@ -151,6 +156,20 @@ impl Access {
             return Admission::Banned;
         }
         if take(&mut bucket.refused, rate, burst, sharers, now) { Admission::Refused } else { Admission::Ignored }
+    }
+
+    /// Whether a response from this source, to a request that only a worker can know, may be handed on now; if so, it is
+    /// counted. A ban does not concern it: it belongs to a call, or the worker drops it. Nobody is banned for it either:
+    /// the request of a worker is sent again, and so is the response.
+    pub fn admit_response(&mut self, address: IpAddr, source: impl FnOnce() -> Source, now: Time) -> bool {
+        if self.buckets.is_empty() {
+            return true;
+        }
+        let Some((number, AccessAction::Limit { rate, burst, .. })) = self.rule(address) else { return true };
+        let now = now.0.saturating_mul(1_000);
+        let sharers = self.sharers;
+        let bucket = self.bucket(source(), number | FOR_RESPONSES, now);
+        take(&mut bucket.granted, rate.saturating_mul(RESPONSES), burst.saturating_mul(RESPONSES), sharers, now)
     }
 
     /// The first rule for an address, and its place.

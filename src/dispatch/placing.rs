@@ -1,5 +1,7 @@
 //! Where a request goes, written down before it leaves: by its conference, by selection, or by hash without a record.
 
+use std::net::IpAddr;
+
 use super::Dispatch;
 use super::decision::{Arrival, Decision, EntryId, Handoff, Pinned, Protocol, Reason, Room, Target, Tried};
 use super::echoed::Echoed;
@@ -287,6 +289,14 @@ impl Dispatch {
             deaths,
         };
         Decision { target: Target::Worker(handoff), reason }
+    }
+
+    /// A response to a worker's own request is handed on, unless its source has sent too many of them.
+    pub(super) fn follow_response(&mut self, worker: WorkerId, sender: IpAddr, reason: Reason, now: Time) -> Decision {
+        match self.access.admit_response(sender, || self.printer.source(sender), now) {
+            true => self.follow(worker, reason, now),
+            false => Decision { target: Target::Drop, reason: Reason::OverRate },
+        }
     }
 
     /// Hands over what follows something a worker has. A link that takes nothing more loses it: its sender sends again.

@@ -52,7 +52,7 @@ reasons! {
     /// Its source has begun too much and is banned for a time: dropped.
     Banned = "banned";
     /// Its source has begun as much as the access rules let it: 503 (MGCP: 409), and dropped where it has been told so as
-    /// often.
+    /// often. Or it has sent more responses than it can have been asked for: dropped.
     OverRate = "over-rate";
     /// It had waited in the kernel for longer than its sender waits for an answer (64·T1).
     TooOld = "too-old";

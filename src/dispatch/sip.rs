@@ -71,7 +71,7 @@ impl Dispatch {
         if self.access.denies(arrival.source.ip()) {
             return Decision { target: Target::Drop, reason: Reason::Denied };
         }
-        let Some(method) = message.method() else { return self.response(message, now) };
+        let Some(method) = message.method() else { return self.response(message, arrival, now) };
         let summary = Summary::of(message, method, arrival, &self.printer);
         // A BYE ends its call however late it is, and the worker knows by CSeq what has been overtaken.
         if summary.to_tag.is_none() && now.since(arrival.received) > LINGER {
@@ -95,12 +95,13 @@ impl Dispatch {
         summary.to_tag.is_none() && self.transaction_of_cancel(&summary).is_none()
     }
 
-    /// A response belongs to the worker whose token stands in the branch of the topmost Via.
-    fn response(&mut self, message: &Message<'_>, now: Time) -> Decision {
+    /// A response belongs to the worker whose token stands in the branch of the topmost Via. Whether its request exists
+    /// that worker alone knows, so that a source has only so many handed on.
+    fn response(&mut self, message: &Message<'_>, arrival: &Arrival, now: Time) -> Decision {
         let named =
             message.via().and_then(|via| via.branch()).and_then(branch_token).and_then(|at| self.directory.token(at));
         match named {
-            Some(Named::Live(worker)) => self.follow(worker, Reason::Branch, now),
+            Some(Named::Live(worker)) => self.follow_response(worker, arrival.source.ip(), Reason::Branch, now),
             Some(Named::Gone) => Decision { target: Target::Drop, reason: Reason::WorkerGone },
             None => Decision { target: Target::Drop, reason: Reason::UnknownResponse },
         }

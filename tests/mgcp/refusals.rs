@@ -138,6 +138,20 @@ fn the_rate_of_a_source_holds_for_connections_at_whatever_worker_it_names() {
 }
 
 #[test]
+fn responses_by_guessed_numbers_reach_a_worker_no_faster_than_eight_for_each_command_that_their_source_may_begin() {
+    let limit = AccessRule {
+        network: "0.0.0.0".parse().unwrap(),
+        prefix: 0,
+        action: AccessAction::Limit { rate: 1, burst: 2, ban_ms: 0 },
+    };
+    let mut rig = rig_with(2, Rules { access: vec![limit], ..rules() }, 1000);
+    let range = TransactionRange::of(WorkerId(1));
+    let forged: Vec<_> = (0..20).map(|number| rig.send(&format!("200 {} OK\n", range.pick(number))).reason).collect();
+    assert!(forged[..16].iter().all(|reason| *reason == Reason::TransactionRange), "{forged:?}");
+    assert!(forged[16..].iter().all(|reason| *reason == Reason::OverRate), "{forged:?}");
+}
+
+#[test]
 fn what_a_worker_says_of_another_transaction_is_no_answer_of_everyones() {
     let mut rig = rig(2);
     let (id, _) = everyone(&mut rig, "AUEP 9 *@ms MGCP 1.0\n");
