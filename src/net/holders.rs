@@ -29,10 +29,16 @@ impl fmt::Display for Holder {
 /// The processes that have a socket at `address`, or at one that keeps `address` from being bound; `protocol` is `udp` or
 /// `tcp`. Empty where that cannot be told.
 pub fn of(protocol: &str, address: SocketAddr) -> Vec<Holder> {
-    let family = if address.is_ipv6() { "6" } else { "" };
-    let table = fs::read_to_string(format!("/proc/net/{protocol}{family}")).unwrap_or_default();
-    let sockets: BTreeSet<String> =
-        in_the_way(&table, protocol == "tcp", address).map(|number| format!("socket:[{number}]")).collect();
+    let sockets = |family: &str| -> BTreeSet<String> {
+        let table = fs::read_to_string(format!("/proc/net/{protocol}{family}")).unwrap_or_default();
+        in_the_way(&table, protocol == "tcp", address).map(|number| format!("socket:[{number}]")).collect()
+    };
+    let sockets = match address {
+        SocketAddr::V6(_) => sockets("6"),
+        // An IPv6 socket may hold the IPv4 port as well. The table does not say which do, so that those are named only
+        // where no IPv4 socket is in the way.
+        SocketAddr::V4(_) => Some(sockets("")).filter(|sockets| !sockets.is_empty()).unwrap_or_else(|| sockets("6")),
+    };
     if sockets.is_empty() {
         return Vec::new();
     }
@@ -49,11 +55,19 @@ fn in_the_way(table: &str, must_listen: bool, address: SocketAddr) -> impl Itera
         let fields: Vec<&str> = line.split_whitespace().collect();
         let (local, state, number) = (fields.get(1)?, fields.get(3)?, fields.get(9)?);
         let (ip, port) = local.split_once(':')?;
-        let ip = read_ip(ip)?;
-        let meets = ip == address.ip() || ip.is_unspecified() || address.ip().is_unspecified();
-        let is_it = u16::from_str_radix(port, 16) == Ok(address.port()) && meets;
+        let is_it = u16::from_str_radix(port, 16) == Ok(address.port()) && meets(read_ip(ip)?, address.ip());
         (is_it && (!must_listen || *state == LISTENING)).then_some(*number)
     })
+}
+
+/// Whether a socket at `bound` is in the way of one at `wanted`. Every IPv6 socket of ours is for IPv6 alone; those of
+/// others may be for both, and then have IPv4 addresses in their IPv6 form (RFC 3493 §3.7).
+fn meets(bound: IpAddr, wanted: IpAddr) -> bool {
+    let bound = bound.to_canonical();
+    match bound.is_ipv4() == wanted.is_ipv4() {
+        true => bound == wanted || bound.is_unspecified() || wanted.is_unspecified(),
+        false => wanted.is_ipv4() && bound.is_unspecified(),
+    }
 }
 
 /// An address as words of 32 bits in hexadecimal, each in the byte order of this machine.
@@ -83,6 +97,8 @@ fn holder(pid: u32) -> Option<Holder> {
 mod tests {
     use std::net::UdpSocket;
 
+    use socket2::{Domain, Socket, Type};
+
     use super::*;
 
     const TABLE: &str = "\
@@ -103,6 +119,34 @@ mod tests {
             assert_eq!(found("127.0.0.1:5060", true), ["4712"]);
         }
         assert!(found("127.0.0.1:5061", false).is_empty());
+    }
+
+    #[test]
+    fn a_socket_for_both_families_is_in_the_way_of_ipv4_and_one_for_another_ipv6_address_is_not() {
+        let is_met = |bound: &str, wanted: &str| meets(bound.parse().unwrap(), wanted.parse().unwrap());
+        assert!(is_met("::", "192.0.2.1") && is_met("::", "0.0.0.0"));
+        assert!(is_met("::ffff:192.0.2.1", "192.0.2.1") && is_met("::ffff:192.0.2.1", "0.0.0.0"));
+        assert!(!is_met("2001:db8::1", "0.0.0.0") && !is_met("::ffff:192.0.2.1", "192.0.2.2"));
+        assert!(!is_met("0.0.0.0", "::") && !is_met("::ffff:192.0.2.1", "::"), "ours is for IPv6 alone");
+    }
+
+    #[test]
+    fn an_ipv4_port_that_a_socket_for_both_families_holds_is_held_by_its_process() {
+        let bound = |kind, protocol: &str| {
+            let socket = Socket::new(Domain::IPV6, kind, None).ok()?;
+            socket.set_only_v6(false).unwrap();
+            let any: SocketAddr = (Ipv6Addr::UNSPECIFIED, 0).into();
+            socket.bind(&any.into()).ok()?;
+            if kind == Type::STREAM {
+                socket.listen(1).unwrap();
+            }
+            let port = socket.local_addr().unwrap().as_socket().unwrap().port();
+            Some(of(protocol, (Ipv4Addr::LOCALHOST, port).into()))
+        };
+        for (kind, protocol) in [(Type::DGRAM, "udp"), (Type::STREAM, "tcp")] {
+            let Some(holders) = bound(kind, protocol) else { return eprintln!("skipped: no IPv6 here") };
+            assert_eq!(holders.iter().map(|holder| holder.pid).collect::<Vec<_>>(), [std::process::id()], "{protocol}");
+        }
     }
 
     #[test]
