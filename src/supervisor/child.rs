@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -67,6 +68,17 @@ pub fn start(slot: WorkerId, handoff: &Path) -> io::Result<Started> {
     Ok(Started { process: Running(child), leash, link: ours })
 }
 
+/// The slot that the process with this command line was [started](start) for by a dispatcher with the socket `handoff`.
+pub fn slot_of(command: &[u8], handoff: &Path) -> Option<WorkerId> {
+    let words: Vec<&[u8]> = command.split(|byte| *byte == 0).collect();
+    let follows = |flag: &str| words.iter().skip_while(|word| **word != flag.as_bytes()).nth(1).copied();
+    let is_worker = words.get(1) == Some(&b"worker".as_slice()) && follows("--link-fd").is_some();
+    if !is_worker || follows("--dispatcher") != Some(handoff.as_os_str().as_bytes()) {
+        return None;
+    }
+    std::str::from_utf8(follows("--name")?).ok()?.parse().ok()
+}
+
 impl Running {
     /// Waits for the end.
     pub async fn ended(mut self) -> io::Result<ExitStatus> {
@@ -106,5 +118,29 @@ pub fn describe(status: &io::Result<ExitStatus>) -> String {
             (None, None) => "ended".to_owned(),
         },
         Err(error) => format!("could not be waited for: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_line_tells_the_slot_of_a_worker_of_this_run_directory_alone() {
+        let slot = |line: &str| slot_of(line.replace(' ', "\0").as_bytes(), Path::new("/run/pm/handoff.sock"));
+        assert_eq!(
+            slot("pointsman worker --name w3 --link-fd 9 --dispatcher /run/pm/handoff.sock "),
+            Some(WorkerId(3))
+        );
+        for other in [
+            "pointsman worker --name w3 --link-fd 9 --dispatcher /run/other/handoff.sock ",
+            "pointsman worker --name w3 --dispatcher /run/pm/handoff.sock ",
+            "pointsman worker --name mixer --link-fd 9 --dispatcher /run/pm/handoff.sock ",
+            "grep worker --name w3 --link-fd 9 --dispatcher",
+            "pointsman dispatch --run-dir /run/pm ",
+            "",
+        ] {
+            assert_eq!(slot(other), None, "{other}");
+        }
     }
 }

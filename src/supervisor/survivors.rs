@@ -3,10 +3,12 @@
 //!
 //! A dispatcher that dies takes no call with it. Its workers hold the slots' ports and, as duplicates, the well-known
 //! ones, in which datagrams wait meanwhile; so nothing may be bound before they have given them back. Who is there is
-//! told by the locks in the run directory, which the kernel lets go of when their holder ends.
+//! told by the locks in the run directory, which the kernel lets go of when their holder ends; where a cleaner has removed
+//! these, by the command lines of this user's processes.
 
 mod latecomers;
 mod patience;
+mod unlocked;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -21,6 +23,7 @@ use tracing::{debug, info, warn};
 
 use self::latecomers::Latecomers;
 use self::patience::Patience;
+use self::unlocked::Unlocked;
 use super::admission::{self, Evidence, Resumed};
 use super::child;
 use super::greeting::{self, Account, NoHello};
@@ -134,6 +137,7 @@ pub struct Gathering<'h> {
     awaited: BTreeSet<WorkerId>,
     found: Survivors,
     latecomers: Latecomers,
+    unlocked: Unlocked,
 }
 
 type Told = Result<(SeqPacket, Account), (SeqPacket, NoHello)>;
@@ -146,12 +150,14 @@ impl<'h> Gathering<'h> {
     /// The run directory cannot be read, or the handoff socket cannot be watched.
     pub fn begin(home: &'h RunDir, handoff: SeqListener, keys: &[TokenKey]) -> Result<Self, GatherError> {
         let mut latecomers = Latecomers::default();
-        let awaited = latecomers.next(home.held_slots()?, |_| false);
+        let held = home.held_slots()?;
+        let unlocked = Unlocked::find(&home.handoff_socket(), &held);
+        let awaited = latecomers.next(held.into_iter().chain(unlocked.slots()), |_| false);
         let handoff = watch::readable(handoff).map_err(|(_, error)| error)?;
-        Ok(Gathering { home, handoff, keys: keys.to_vec(), awaited, found: Survivors::default(), latecomers })
+        Ok(Gathering { home, handoff, keys: keys.to_vec(), awaited, found: Survivors::default(), latecomers, unlocked })
     }
 
-    /// Waits for the workers whose locks are held, and ends those that do not come.
+    /// Waits for the workers that live, and ends those that hold their lock and do not come.
     ///
     /// # Errors
     ///
@@ -215,8 +221,8 @@ impl<'h> Gathering<'h> {
                     }
                 }
                 _ = look.tick() => {
-                    let is_held = |slot: &WorkerId| self.holder(*slot).is_some();
-                    let ended: Vec<WorkerId> = self.awaited.iter().copied().filter(|slot| !is_held(slot)).collect();
+                    let lives = |slot: &WorkerId| self.holder(*slot).is_some() || self.unlocked.living(*slot).is_some();
+                    let ended: Vec<WorkerId> = self.awaited.iter().copied().filter(|slot| !lives(slot)).collect();
                     self.awaited.retain(|slot| !ended.contains(slot));
                 }
                 () = sleep(left) => {}
@@ -317,8 +323,18 @@ impl<'h> Gathering<'h> {
         for worker in std::mem::take(&mut self.awaited) {
             let process = match LockFile::holding_process(&worker_lock(self.home.path(), worker)) {
                 Ok(process) => process,
-                // It has ended by itself.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    // Nothing but a command line says that it is the slot's: too little to end its calls for.
+                    if let Some(pid) = self.unlocked.living(worker).map(Process::pid) {
+                        warn!(
+                            %worker,
+                            pid,
+                            "has lost its lock and has not come back within {waited:.1?}: its slot is given to another, its \
+                             calls go on without a dispatcher; end it with `kill {pid}`"
+                        );
+                    }
+                    continue;
+                }
                 Err(error) => {
                     warn!(%worker, "holds its slot, does not come back and cannot be ended: {error}");
                     continue;

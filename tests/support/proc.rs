@@ -30,6 +30,11 @@ pub fn runs(pid: u32) -> bool {
     !is_over || threads > 1
 }
 
+/// Whether the process is stopped by a signal.
+pub fn is_stopped(pid: u32) -> bool {
+    fields(pid).is_some_and(|fields| fields.first().is_some_and(|state| state == "T"))
+}
+
 /// The processes whose parent is `parent`.
 pub fn children(parent: u32) -> Vec<u32> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };

@@ -14,9 +14,13 @@ pub struct Latecomers {
 }
 
 impl Latecomers {
-    /// Of the slots whose locks are held: those to be waited for now. `has_come` tells whose worker is back.
-    pub fn next(&mut self, held: Vec<WorkerId>, has_come: impl Fn(WorkerId) -> bool) -> BTreeSet<WorkerId> {
-        held.into_iter().filter(|slot| !has_come(*slot) && self.awaited.insert(*slot)).collect()
+    /// Of the slots whose workers live: those to be waited for now. `has_come` tells whose worker is back.
+    pub fn next(
+        &mut self,
+        living: impl IntoIterator<Item = WorkerId>,
+        has_come: impl Fn(WorkerId) -> bool,
+    ) -> BTreeSet<WorkerId> {
+        living.into_iter().filter(|slot| !has_come(*slot) && self.awaited.insert(*slot)).collect()
     }
 }
 

@@ -3,11 +3,15 @@
 
 use std::fs;
 use std::net::UdpSocket;
+use std::path::PathBuf;
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
 
 use super::{calls, hang_up};
 use crate::support::phone::Phone;
-use crate::support::pointsman::{Setup, run};
-use crate::support::{DEADLINE, wait_for};
+use crate::support::pointsman::{Pointsman, Setup, run};
+use crate::support::{DEADLINE, proc, wait_for};
 
 /// Removes files of the run directory while calls stand, kills the dispatcher and starts it again.
 fn outlives(cleaned: &[&str]) {
@@ -35,6 +39,84 @@ fn a_worker_whose_lock_was_cleaned_away_comes_back() {
 #[test]
 fn workers_come_back_though_every_file_was_cleaned_away() {
     outlives(&["key", "lock", "w0.lock", "w1.lock"]);
+}
+
+/// Processes that are killed when the test is over: without locks nothing else finds them.
+struct Killed(Vec<u32>);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        proc::kill_all(&self.0);
+    }
+}
+
+impl Killed {
+    fn signal(&self, signal: Signal) {
+        self.0.iter().for_each(|pid| assert!(proc::signal(*pid, signal), "process {pid} is gone"));
+    }
+}
+
+/// Kills the dispatcher and removes what it and its workers keep in the run directory. The workers cannot make it anew:
+/// they are stopped.
+fn crash_and_clean(pointsman: &mut Pointsman) -> Killed {
+    let workers = Killed(pointsman.worker_pids());
+    pointsman.crash();
+    let all = workers.0.len();
+    wait_for("the workers to be alone", DEADLINE, || {
+        // Not before: the end of its parent has a stopped process go on.
+        (pointsman.log().matches("no dispatcher: calls go on").count() >= all).then_some(())
+    });
+    workers.signal(Signal::SIGSTOP);
+    workers.0.iter().for_each(|pid| {
+        wait_for("a worker to be stopped", DEADLINE, || proc::is_stopped(*pid).then_some(()));
+    });
+    let entries = fs::read_dir(pointsman.run_dir()).unwrap().map(|entry| entry.unwrap().path());
+    let kept = |path: &PathBuf| path.extension().is_some_and(|end| end == "sock") || path.ends_with("stderr");
+    entries.filter(|path| !kept(path)).for_each(|path| fs::remove_file(path).unwrap());
+    workers
+}
+
+/// A new dispatcher finds every port free, and no lock.
+fn are_found_without_a_port_in_the_way(before: usize, after: usize) {
+    let setup = Setup { worker_ports: 0, ..Setup::new(before) }.with(["--policy", "round-robin"]);
+    let mut pointsman = setup.clone().start();
+    let phone = Phone::new(pointsman.address().ip());
+    let standing = calls(&pointsman, &phone, before);
+    let workers = crash_and_clean(&mut pointsman);
+    pointsman.start_again_as(Setup { port: 5062, workers: after, ..setup });
+    pointsman.wait_for_log("workers of an earlier dispatcher live and are awaited: w0, w1");
+    workers.signal(Signal::SIGCONT);
+    pointsman.wait_until_up();
+    assert!(workers.0.iter().all(|pid| proc::runs(*pid)), "none is killed");
+    let first: Vec<Value> = (0..after).map(|slot| pointsman.worker(slot)["pid"].clone()).collect();
+    assert_eq!(first, workers.0[..after], "none is doubled");
+    standing.iter().for_each(|dialog| hang_up(&phone, dialog));
+    calls(&pointsman, &phone, after).iter().for_each(|dialog| hang_up(&phone, dialog));
+}
+
+#[test]
+fn workers_without_locks_are_waited_for_where_no_port_is_in_the_way() {
+    are_found_without_a_port_in_the_way(2, 2);
+}
+
+#[test]
+fn workers_without_locks_are_waited_for_where_the_new_dispatcher_has_fewer_slots() {
+    are_found_without_a_port_in_the_way(3, 1);
+}
+
+#[test]
+fn a_worker_without_a_lock_that_hangs_is_named_and_keeps_its_calls() {
+    let setup = Setup { worker_ports: 0, ..Setup::new(1) };
+    let mut pointsman = setup.clone().start();
+    let phone = Phone::new(pointsman.address().ip());
+    let standing = calls(&pointsman, &phone, 1);
+    let worker = crash_and_clean(&mut pointsman);
+    pointsman.start_again_as(Setup { port: 5062, ..setup });
+    pointsman.wait_for_log(&format!("end it with `kill {}`", worker.0[0]));
+    pointsman.wait_until_up();
+    assert_ne!(pointsman.worker_pids(), worker.0, "its slot has a worker");
+    worker.signal(Signal::SIGCONT);
+    standing.iter().for_each(|dialog| hang_up(&phone, dialog));
 }
 
 #[test]
