@@ -1,10 +1,13 @@
 //! Client transactions (RFC 3261 §17.1, RFC 6026) of the few requests a worker sends: BYE, and UPDATE or re-INVITE as
 //! refresh.
 
+mod fail_over;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::fail_over::{COPIES_OF_SEVERAL, PLACES, Places};
 use crate::call::dialog::put;
 use crate::call::exchange::{CallKey, Hop, Output, ResolveKey, Transmit};
 use crate::call::heard::Heard;
@@ -55,6 +58,10 @@ pub(super) struct Client {
     /// The way it leaves; by which socket is known with the address.
     hop: Hop,
     leaving: Option<Leaving>,
+    /// Where it goes if that fails.
+    others: Places,
+    /// Whether its name stands for more than one place.
+    are_several: bool,
     /// The request, once its address is known; once a re-INVITE has its final response, the ACK.
     bytes: Arc<[u8]>,
     resend: Option<Resend>,
@@ -116,6 +123,8 @@ impl Uas {
             state: State::Resolving,
             hop,
             leaving: None,
+            others: Places::new(),
+            are_several: false,
             bytes: Arc::default(),
             resend: None,
             copies: None,
@@ -140,9 +149,13 @@ impl Uas {
         let Some(client) = self.clients.get(key).filter(|client| client.state == State::Resolving) else { return };
         let hop = client.hop;
         let place = self.calls.get(client.call).map(|call| call.place);
-        match place.and_then(|place| self.identity.reachable(&place, hop, found)) {
+        let mut places: Places =
+            place.map_or(Places::new(), |place| self.identity.reachable(&place, hop, found).take(PLACES).collect());
+        match places.pop_front() {
             Some((hop, to)) => {
-                self.clients.get_mut(key).into_iter().for_each(|client| client.hop = hop);
+                if let Some(client) = self.clients.get_mut(key) {
+                    (client.hop, client.are_several, client.others) = (hop, !places.is_empty(), places);
+                }
                 self.start(key, to, now);
             }
             None => self.start_back(key, now),
@@ -174,13 +187,16 @@ impl Uas {
             }
             (kind, State::Trying(to) | State::Proceeding(to)) => {
                 let call = client.call;
+                let next = (status == 503).then(|| self.next_place(key, now)).flatten();
                 match kind {
                     Kind::Reinvite => self.acknowledge(key, to, status, now),
                     Kind::Bye | Kind::Update => {
                         self.clients.remove(key);
                     }
                 }
-                self.on_final(call, kind, status, Some(msg), now);
+                if !self.fail_over(key, next, now) {
+                    self.on_final(call, kind, status, Some(msg), now);
+                }
             }
         }
     }
@@ -209,7 +225,10 @@ impl Uas {
     /// its ACK.
     pub(super) fn stop_sending(&mut self, key: ClientKey) {
         match self.clients.get_mut(key) {
-            Some(client) if client.kind == Kind::Reinvite && client.state != State::Resolving => client.resend = None,
+            Some(client) if client.kind == Kind::Reinvite && client.state != State::Resolving => {
+                client.resend = None;
+                client.others.clear();
+            }
             _ => {
                 self.clients.remove(key);
             }
@@ -217,9 +236,12 @@ impl Uas {
     }
 
     fn on_timed_out(&mut self, key: ClientKey, now: Time) {
+        let is_silent = self.clients.get(key).is_some_and(|client| matches!(client.state, State::Trying(_)));
+        let next = is_silent.then(|| self.next_place(key, now)).flatten();
         let Some(client) = self.clients.remove(key) else { return };
         match client.state {
             State::Acknowledged(_) => {}
+            _ if self.fail_over(key, next, now) => {}
             // §8.1.3.1: a timeout counts as 408.
             _ => self.on_final(client.call, client.kind, 408, None, now),
         }
@@ -282,6 +304,7 @@ impl Uas {
         client.copies = match place.is_heard {
             false => Some(1),
             true if Some(to.ip()) == place.told => None,
+            true if client.are_several => Some(COPIES_OF_SEVERAL),
             true => Some(COPIES_ELSEWHERE),
         };
         client.resend = (!leaving.hop.is_reliable()).then(|| Resend::start(&timers, now));

@@ -71,16 +71,28 @@ pub(super) fn next_hop(place: &Place, uri: Option<Uri<'_>>, is_route: bool) -> (
 }
 
 impl Identity {
-    /// The first of `endpoints` that we have a way to, those of the family that the call's signalling is of before
-    /// others. `hop`: by which way the call's requests leave.
-    pub(super) fn reachable(&self, place: &Place, hop: Hop, endpoints: &[Endpoint]) -> Option<(Hop, SocketAddr)> {
+    /// Those of `endpoints` that we have a way to, those of the family that the call's signalling is of before others.
+    /// `hop`: by which way the call's requests leave.
+    pub(super) fn reachable(
+        &self,
+        place: &Place,
+        hop: Hop,
+        endpoints: &[Endpoint],
+    ) -> impl Iterator<Item = (Hop, SocketAddr)> {
         let way = |endpoint: &Endpoint| {
             let hop = if endpoint.protocol == Protocol::Tcp { Hop::Dial } else { hop };
             self.leaving(place, hop, endpoint.address).map(|_| (hop, endpoint.address))
         };
         let is_like = |endpoint: &&Endpoint| endpoint.address.is_ipv4() == place.contact.is_ipv4();
         let (like, others): (Vec<_>, Vec<_>) = endpoints.iter().partition(is_like);
-        like.into_iter().chain(others).find_map(way)
+        let mut ways = Vec::with_capacity(endpoints.len());
+        for way in like.into_iter().chain(others).filter_map(way) {
+            // Two names of one place are one place.
+            if !ways.contains(&way) {
+                ways.push(way);
+            }
+        }
+        ways.into_iter()
     }
 
     /// The way of a request of ours to `to` in a call whose requests leave by `hop`: by that, or by our own socket of the

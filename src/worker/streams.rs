@@ -64,6 +64,8 @@ pub(super) struct Streams {
     crowd: Crowd,
     /// Those whose peer has ended its half, in the order of their closing.
     ended: VecDeque<(Time, ConnKey)>,
+    /// Where connections of ours led that came to nothing.
+    failed: VecDeque<SocketAddr>,
     looked: Option<Time>,
     /// When connections are accepted again that no descriptor was left for: an edge is told only once.
     accept_at: Option<Time>,
@@ -88,6 +90,8 @@ struct Connection {
     ended: bool,
     /// Whether a message has come on it.
     served: bool,
+    /// Whether we have opened it.
+    dialled: bool,
 }
 
 /// Watches a socket for datagrams.
@@ -118,6 +122,7 @@ impl Streams {
             connections: Slab::new(limit),
             crowd: Crowd::new(limit, limit / HOST_SHARE),
             ended: VecDeque::new(),
+            failed: VecDeque::new(),
             looked: None,
             accept_at: None,
             unaccepted: Seldom::default(),
@@ -150,7 +155,7 @@ impl Streams {
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return true,
-            Err(_) => return self.close(key),
+            Err(_) => return self.fail(key),
         };
         connection.heard = now;
         connection.begun.get_or_insert(now);
@@ -268,14 +273,23 @@ impl Streams {
         let key = match open {
             Some(key) => key,
             None => match tcp::connect(to).and_then(|stream| self.insert(stream, to, now, &carries_call)) {
-                Ok(key) => key,
+                Ok(key) => {
+                    self.connections.get_mut(key).into_iter().for_each(|connection| connection.dialled = true);
+                    key
+                }
                 Err(error) => {
                     tracing::debug!(%error, %to, "cannot connect");
+                    self.failed.push_back(to);
                     return;
                 }
             },
         };
         self.write(key, bytes);
+    }
+
+    /// The next address that a connection of ours could not be opened to, or broke before anything came.
+    pub(super) fn poll_failed(&mut self) -> Option<SocketAddr> {
+        self.failed.pop_front()
     }
 
     /// Closes connections that have been silent for too long, that take too long for a message, or that have ended.
@@ -350,6 +364,7 @@ impl Streams {
             begun: None,
             ended: false,
             served: false,
+            dialled: false,
         };
         let key = self.connections.insert(connection).ok_or(io::ErrorKind::OutOfMemory)?;
         self.crowd.add(host(remote.ip()));
@@ -380,7 +395,7 @@ impl Streams {
                 // `NotConnected`: it is still being opened.
                 Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected) => return,
                 Err(_) => {
-                    self.close(key);
+                    self.fail(key);
                     return;
                 }
             }
@@ -401,6 +416,13 @@ impl Streams {
             self.ended.push_back((now + ENDED_FOR, key));
         }
         false
+    }
+
+    /// A connection breaks. One of ours on which nothing has come yet most likely was never open.
+    fn fail(&mut self, key: ConnKey) -> bool {
+        let broken = self.connections.get(key).filter(|connection| connection.dialled && !connection.served);
+        self.failed.extend(broken.map(|connection| connection.remote));
+        self.close(key)
     }
 
     /// Closing the descriptor takes it out of the poll.

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::io::Read;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
@@ -13,7 +14,7 @@ use tempfile::NamedTempFile;
 
 use crate::support::phone::Phone;
 use crate::support::pointsman::Setup;
-use crate::support::{DEADLINE, own_address};
+use crate::support::{DEADLINE, own_address, wait_for};
 
 #[test]
 fn a_bye_to_a_route_that_is_a_name_of_this_host_arrives_there() {
@@ -28,7 +29,8 @@ fn a_bye_to_a_route_that_is_a_name_of_this_host_arrives_there() {
 
 /// A name server that knows one domain and is silent about all others. It ends with this value.
 struct NameServer {
-    address: SocketAddr,
+    /// A `resolv.conf` that names it.
+    file: NamedTempFile,
     is_over: Arc<AtomicBool>,
     unanswered: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
@@ -40,8 +42,15 @@ const KNOWN: &[u8] = b"\x07example\x03net\0";
 const HEAD: usize = 12;
 
 impl NameServer {
-    /// All names of `example.net` are at `address`. Names have to be asked for at port 53: only root may answer there.
-    fn start(address: Ipv4Addr) -> Self {
+    /// All names of `example.net` are at `places`. `None`, with the test's name as skipped, where only others may answer at
+    /// port 53; with CI set that is a failure.
+    fn start(test: &str, places: &[Ipv4Addr]) -> Option<Self> {
+        if !nix::unistd::getuid().is_root() {
+            assert!(std::env::var_os("CI").is_none(), "only root may be a name server");
+            eprintln!("{test}: skipped: only root may be a name server");
+            return None;
+        }
+        let places = places.to_vec();
         let socket = UdpSocket::bind((own_address(), 53)).expect("port 53 of an address of our own");
         socket.set_read_timeout(Some(Duration::from_millis(100))).expect("a timeout above zero");
         let (is_over, unanswered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
@@ -51,13 +60,22 @@ impl NameServer {
             let mut buffer = [0; 1_024];
             while !over.load(Ordering::Relaxed) {
                 let Ok((length, from)) = socket.recv_from(&mut buffer) else { continue };
-                match answer(&buffer[..length], address) {
+                match answer(&buffer[..length], &places) {
                     Some(said) => drop(socket.send_to(&said, from)),
                     None => drop(silent.fetch_add(1, Ordering::Relaxed)),
                 }
             }
         };
-        NameServer { address: server, is_over, unanswered, thread: Some(thread::spawn(serve)) }
+        let thread = Some(thread::spawn(serve));
+        let file = NamedTempFile::new().expect("a temporary file");
+        let text = format!("nameserver {}\noptions timeout:5 attempts:5\n", server.ip());
+        fs::write(&file, text).expect("a file of ours");
+        Some(NameServer { file, is_over, unanswered, thread })
+    }
+
+    /// A dispatcher with one worker that asks it.
+    fn asked_by_one_worker(&self) -> Setup {
+        Setup { resolv_conf: Some(self.file.path().to_owned()), ..Setup::new(1) }
     }
 
     fn unanswered(&self) -> u64 {
@@ -72,8 +90,8 @@ impl Drop for NameServer {
     }
 }
 
-/// The answer to a query for a name of the known domain: an A record, or none of another kind.
-fn answer(query: &[u8], address: Ipv4Addr) -> Option<Vec<u8>> {
+/// The answer to a query for a name of the known domain: A records, or none of another kind.
+fn answer(query: &[u8], places: &[Ipv4Addr]) -> Option<Vec<u8>> {
     let name = query.get(HEAD..)?.windows(KNOWN.len()).position(|window| window == KNOWN)?;
     let end = HEAD + name + KNOWN.len();
     let is_for_a = query.get(end..end + 2)? == [0, 1];
@@ -82,9 +100,11 @@ fn answer(query: &[u8], address: Ipv4Addr) -> Option<Vec<u8>> {
     said[2] |= 0x80;
     said[6..HEAD].fill(0);
     if is_for_a {
-        said[7] = 1;
-        said.extend([0xc0, HEAD as u8, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
-        said.extend(address.octets());
+        said[7] = places.len() as u8;
+        for place in places {
+            said.extend([0xc0, HEAD as u8, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
+            said.extend(place.octets());
+        }
     }
     Some(said)
 }
@@ -99,19 +119,11 @@ const HONEST: usize = 20;
 
 #[test]
 fn byes_to_names_that_a_name_server_knows_arrive_while_strangers_name_what_it_is_silent_about() {
-    if !nix::unistd::getuid().is_root() {
-        assert!(std::env::var_os("CI").is_none(), "only root may be a name server");
-        return eprintln!("skipped: only root may be a name server");
-    }
-    let honest = Phone::new(own_address().into());
-    let server = match honest.address().ip() {
-        IpAddr::V4(ip) => NameServer::start(ip),
-        IpAddr::V6(_) => unreachable!("of IPv4"),
-    };
-    let file = NamedTempFile::new().unwrap();
-    fs::write(&file, format!("nameserver {}\noptions timeout:5 attempts:5\n", server.address.ip())).unwrap();
-    let setup = Setup { resolv_conf: Some(file.path().to_owned()), ..Setup::new(1) };
-    let pointsman = setup.with(["--drain-after", "1s"]).start();
+    let test = "byes_to_names_that_a_name_server_knows";
+    let place = own_address();
+    let Some(server) = NameServer::start(test, &[place]) else { return };
+    let honest = Phone::new(place.into());
+    let pointsman = server.asked_by_one_worker().with(["--drain-after", "1s"]).start();
     let target = pointsman.address();
     let call = |phone: &Phone, contact: String| {
         let mut invite = phone.invite(target, None);
@@ -143,4 +155,43 @@ fn byes_to_names_that_a_name_server_knows_arrive_while_strangers_name_what_it_is
     println!("{HONEST} BYEs after {first:?} to {:?}; {unanswered} queries unanswered", begin.elapsed());
     assert!(unanswered > 0, "the server was not asked for the strangers' names");
     assert!(unanswered <= AT_ONCE, "the honest waited until the worker had asked again: {unanswered} queries");
+}
+
+#[test]
+fn a_bye_that_one_place_of_a_name_answers_with_503_goes_to_the_next() {
+    let (busy, idle) = (own_address(), own_address());
+    let test = "a_bye_that_one_place_of_a_name_answers_with_503";
+    let Some(server) = NameServer::start(test, &[busy, idle]) else { return };
+    let pointsman = server.asked_by_one_worker().with(["--stop-after", "30s"]).start();
+    let (phone, busy) = (Phone::new(pointsman.address().ip()), Phone::new(busy.into()));
+    let idle = Phone::at(SocketAddr::new(idle.into(), busy.address().port()));
+    let route = format!("<sip:proxy.example.net:{};lr>", busy.address().port());
+    phone.call(&phone.invite(pointsman.address(), None).with("Record-Route", route), pointsman.address());
+    pointsman.ask_to_stop();
+    let first = busy.expect("our BYE", |message| message.method() == "BYE");
+    busy.answer(&first, 503);
+    let second = idle.expect("our BYE at the next place", |message| message.method() == "BYE");
+    idle.answer(&second, 200);
+    assert_eq!(second.header("CSeq"), first.header("CSeq"));
+    assert_ne!(second.header("Via"), first.header("Via"));
+}
+
+#[test]
+fn a_bye_to_a_name_goes_past_a_place_that_takes_no_connection() {
+    let (gone, here) = (own_address(), own_address());
+    let test = "a_bye_to_a_name_goes_past_a_place_that_takes_no_connection";
+    let Some(server) = NameServer::start(test, &[gone, here]) else { return };
+    let pointsman = server.asked_by_one_worker().with(["--stop-after", "30s"]).start();
+    let listener = TcpListener::bind((here, 0)).unwrap();
+    let phone = Phone::new(pointsman.address().ip());
+    let route = format!("<sip:proxy.example.net:{};transport=tcp;lr>", listener.local_addr().unwrap().port());
+    phone.call(&phone.invite(pointsman.address(), None).with("Record-Route", route), pointsman.address());
+    pointsman.ask_to_stop();
+    listener.set_nonblocking(true).unwrap();
+    let (mut connection, _) = wait_for("a connection", DEADLINE, || listener.accept().ok());
+    connection.set_nonblocking(false).unwrap();
+    connection.set_read_timeout(Some(DEADLINE)).unwrap();
+    let mut word = [0; 4];
+    connection.read_exact(&mut word).unwrap();
+    assert_eq!(&word, b"BYE ");
 }

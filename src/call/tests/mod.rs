@@ -2,6 +2,7 @@
 
 mod begin;
 mod end;
+mod fail_over;
 mod families;
 mod handoff;
 mod heard;

@@ -1,5 +1,6 @@
 //! What the user agent asks for: messages sent, events told to the application, names looked up.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 
 use super::{LOOKUP_WITHIN, Meanwhile, Question, Worker};
@@ -15,6 +16,14 @@ impl<A: Application> Worker<A> {
     /// Does what the user agent and the gateway ask for, until they ask for nothing more.
     pub(super) fn carry_out(&mut self) {
         self.carry_out_gateway();
+        loop {
+            self.carry_out_calls();
+            let Some(to) = self.streams.poll_failed() else { return };
+            self.uas.on_transport_failed(to, true, clock::now());
+        }
+    }
+
+    fn carry_out_calls(&mut self) {
         while let Some(output) = self.uas.poll_output() {
             let now = clock::now();
             match output {
@@ -66,7 +75,8 @@ impl<A: Application> Worker<A> {
         }
     }
 
-    /// What does not leave is lost like a packet on the way: the transaction's timers repeat it.
+    /// What does not leave is lost like a packet on the way: the transaction's timers repeat it. A request that has
+    /// another place goes there.
     pub(super) fn transmit(&mut self, transmit: &Transmit, now: Time) {
         let Transmit { hop, to, from, bytes } = transmit;
         let socket = match *hop {
@@ -91,6 +101,10 @@ impl<A: Application> Worker<A> {
         let Some(socket) = socket else { return };
         if let Err(error) = socket.send(bytes, *to, *from) {
             tracing::debug!(call_id = call_id_of(bytes), %error, %to, "a message could not be sent");
+            // What else may be wrong passes with time.
+            if matches!(error.kind(), ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable) {
+                self.uas.on_transport_failed(*to, false, now);
+            }
         }
     }
 

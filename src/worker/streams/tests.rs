@@ -111,6 +111,22 @@ fn a_bye_to_a_peer_that_has_closed_its_connection_goes_by_another() {
 }
 
 #[test]
+fn a_connection_of_ours_that_is_refused_is_told_once_and_one_of_a_caller_that_breaks_is_not() {
+    let mut desk = Desk::new();
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    desk.streams.dial(nobody, b"BYE sip:caller SIP/2.0\r\n\r\n", desk.now, |_| false);
+    if desk.open() > 0 {
+        desk.turn_until(|desk| desk.open() == 0);
+    }
+    assert_eq!((desk.streams.poll_failed(), desk.streams.poll_failed()), (Some(nobody), None));
+    let caller = desk.caller();
+    SockRef::from(&caller).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(caller);
+    desk.turn_until(|desk| desk.open() == 0);
+    assert_eq!(desk.streams.poll_failed(), None);
+}
+
+#[test]
 fn a_message_that_does_not_get_done_closes_its_connection_however_alive_it_is() {
     let mut desk = Desk::new();
     let (mut slow, mut honest) = (desk.caller(), desk.caller());
