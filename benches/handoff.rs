@@ -34,6 +34,7 @@ fn envelope(seq: u64) -> Envelope {
         pinned: false,
         again: false,
         ring_first: false,
+        names_size: false,
         follows: false,
         source: SocketAddr::from(([192, 0, 2, 1], 5060)),
         local: SocketAddr::from(([192, 0, 2, 2], 5060)),

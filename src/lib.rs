@@ -11,6 +11,7 @@
 //! ids time           newtypes and their text form; moments and the deadline wheel
 //! crowd              connections by source: who may have one more, and whose makes room
 //! pack               values as bytes, for a takeover
+//! reservation        the units that a conference has reserved, and its legs share
 //! config             one file of settings → one checked, immutable Config
 //! -- pure: bytes and values in, values out --
 //! wire               SIP, MGCP, SDP: borrowed views of messages, no state
@@ -43,6 +44,7 @@ pub mod media;
 pub mod names;
 pub mod net;
 pub mod pack;
+pub mod reservation;
 pub mod server;
 pub mod supervisor;
 pub mod time;

@@ -121,7 +121,11 @@ impl Lane {
 fn a_message_on_its_way_through_a_lane_allocates_nothing() {
     let token = KEY.token(Incarnation::new(2));
     let named = format!("MDCX NNNNNNNN bridge/{token}/1@ms.example.net MGCP 1.0\r\nC: 5f\r\nI: 5f\r\nK: 4-5\r\n");
-    for text in [INVITE, CRCX, &named] {
+    // Legs of one conference: most of them inside its reservation.
+    let leg =
+        INVITE.replace("INVITE sip:ivr@", "INVITE sip:conf=1@").replace("Contact:", "X-Session-Size: 9\r\nContact:");
+    assert_ne!(leg.len(), INVITE.len());
+    for text in [INVITE, CRCX, &named, &leg] {
         let mut lane = Lane::new(text);
         // Lists that grow with use have their size after this.
         let now = lane.run(Time(1_000_000), 100);

@@ -848,6 +848,64 @@ fn a_leg_that_comes_again_with_credentials_goes_where_its_conference_is_by_then(
     assert_eq!(to(rig.send(&leg("d", "43"))), (first.worker.0, Reason::Group));
 }
 
+fn ledger(rig: &Rig, worker: WorkerId) -> Option<u32> {
+    rig.dispatch.pool().get(worker).map(|slot| slot.ledger())
+}
+
+#[test]
+fn a_leg_inside_the_reservation_of_its_conference_is_counted_with_nothing_more() {
+    let mut rig = rig(1);
+    let sized = |call: &str, room: &str, units: u32| with_header(&leg(call, room), &format!("X-Session-Size: {units}"));
+    let first = handoff(rig.send(&sized("a", "42", 10)));
+    assert_eq!((first.size, first.names_size, ledger(&rig, first.worker)), (10, true, Some(10)));
+    for call in 1..10 {
+        let next = handoff(rig.send(&leg(&format!("l{call}"), "42")));
+        assert_eq!((next.size, next.names_size, ledger(&rig, first.worker)), (1, false, Some(10)));
+    }
+    handoff(rig.send(&sized("m", "42", 2)));
+    assert_eq!(ledger(&rig, first.worker), Some(12), "beyond it a leg counts as it says");
+    handoff(rig.send(&sized("n", "43", 3)));
+    assert_eq!(ledger(&rig, first.worker), Some(15));
+    // The worker's word changes nothing, and its end of the conference everything.
+    rig.dispatch.on_group_open(first.worker, b"conf=42", rig.now, rig.now);
+    handoff(rig.send(&leg("o", "42")));
+    assert_eq!(ledger(&rig, first.worker), Some(16));
+    rig.dispatch.on_group_closed(first.worker, b"conf=42");
+    handoff(rig.send(&sized("p", "42", 5)));
+    handoff(rig.send(&leg("q", "42")));
+    assert_eq!(ledger(&rig, first.worker), Some(21));
+}
+
+#[test]
+fn streams_that_weigh_much_and_conferences_that_began_elsewhere_reserve_nothing() {
+    const VIDEO: &str =
+        "v=0\r\no=- 1 1 IN IP4 h\r\ns=-\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\nm=video 4002 RTP/AVP 96\r\n";
+    let mut rig = rig(1);
+    let first = handoff(rig.send(&with_body(&leg("a", "42"), "application/sdp", VIDEO)));
+    assert_eq!((first.size, first.names_size), (5, false));
+    handoff(rig.send(&leg("b", "42")));
+    assert_eq!(ledger(&rig, first.worker), Some(6));
+    rig.dispatch.on_group_open(first.worker, b"conf=43", rig.now, rig.now);
+    handoff(rig.send(&with_header(&leg("c", "43"), "X-Session-Size: 4")));
+    handoff(rig.send(&leg("d", "43")));
+    assert_eq!(ledger(&rig, first.worker), Some(11));
+}
+
+#[test]
+fn the_first_leg_that_moves_to_another_worker_reserves_there() {
+    let mut rig = rig(3);
+    let first = with_header(&leg("a", "42"), "X-Session-Size: 10");
+    let legs = [handoff(rig.send(&first)), handoff(rig.send(&leg("b", "42")))];
+    let moved = [(&first, &legs[0]), (&leg("b", "42"), &legs[1])].map(|(text, had)| handoff(rig.refuse(text, had)));
+    assert_ne!(moved[0].worker, legs[0].worker);
+    assert_eq!(moved[1].worker, moved[0].worker);
+    assert_eq!((ledger(&rig, legs[0].worker), ledger(&rig, moved[0].worker)), (Some(0), Some(10)));
+    rig.down(moved[0].worker.0);
+    let again = handoff(rig.back(&first, &moved[0], Cause::Died));
+    handoff(rig.back(&leg("b", "42"), &moved[1], Cause::Died));
+    assert_eq!((again.size, again.names_size, ledger(&rig, again.worker)), (10, true, Some(10)));
+}
+
 #[test]
 fn legs_meet_by_their_name_when_the_list_of_conferences_is_full() {
     let setup = Setup { rules: rules(), keys: Keyring::new(KEY), table_cap: 1000, group_cap: 0, workers: 8, seed: 1 };

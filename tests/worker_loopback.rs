@@ -113,6 +113,7 @@ impl Front {
             pinned: false,
             again: false,
             ring_first: false,
+            names_size: false,
             follows: false,
             source,
             local: self.well_known.local_addr().unwrap(),

@@ -236,6 +236,7 @@ fn forward(listener: &UdpSocket, mut workers: Vec<Worker>) -> std::io::Result<()
                 pinned: false,
                 again: false,
                 ring_first: false,
+                names_size: false,
                 follows: false,
                 source,
                 local,

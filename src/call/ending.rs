@@ -54,9 +54,10 @@ impl Uas {
     /// Removes a call whose INVITE has its final response.
     pub(super) fn forget(&mut self, key: CallKey, reason: EndReason, now: Time) {
         self.answer_asked(key, now);
-        self.unclaim(key);
-        let Some(call) = self.remove_call(key) else { return };
-        self.load.units_used = self.load.units_used.saturating_sub(call.size);
+        self.vacate(key);
+        if self.remove_call(key).is_none() {
+            return;
+        }
         self.load.sessions = self.load.sessions.saturating_sub(1);
         self.tell(key, Event::Ended(reason));
     }
@@ -85,12 +86,11 @@ impl Uas {
 
     /// Lets go of all that a call holds and tells the application.
     fn release(&mut self, key: CallKey, reason: EndReason, now: Time) {
-        self.unclaim(key);
+        self.vacate(key);
         let Some(call) = self.calls.get_mut(key) else { return };
         call.reliable = None;
         call.session = None;
         call.sdp = None;
-        let size = call.size;
         let invite = call.invite.take();
         if let Some(refresh) = call.refresh.take() {
             self.stop_sending(refresh);
@@ -103,7 +103,6 @@ impl Uas {
             }
             self.keep(invite, Kept::Nothing);
         }
-        self.load.units_used = self.load.units_used.saturating_sub(size);
         self.load.sessions = self.load.sessions.saturating_sub(1);
         self.tell(key, Event::Ended(reason));
     }

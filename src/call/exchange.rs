@@ -7,6 +7,7 @@ use crate::call::slab::handle;
 use crate::handoff::frame::{Envelope, RefuseReason, Transport};
 use crate::ids::{ConnId, ListenerId, Seq};
 use crate::names::Question;
+use crate::reservation::Weight;
 use crate::time::Time;
 
 handle! {
@@ -37,6 +38,8 @@ pub struct Arrival {
     pub local: SocketAddr,
     /// The units of the session it opens, if it opens one.
     pub size: u32,
+    /// Whether it names that size itself: so much is reserved for a conference that it begins.
+    pub names_size: bool,
     /// Whether the source can reach the well-known address only.
     pub pinned: bool,
     /// Whether it was placed here because of a call we have, not by selection: then we answer it, whatever the load.
@@ -60,6 +63,7 @@ impl Arrival {
             source: envelope.source,
             local: envelope.local,
             size: envelope.size,
+            names_size: envelope.names_size,
             pinned: envelope.pinned,
             follows: envelope.follows,
             again: envelope.again,
@@ -81,6 +85,7 @@ impl Arrival {
             follows: false,
             again: false,
             ring_first: false,
+            names_size: false,
             received: None,
             deadline: None,
         }
@@ -89,6 +94,16 @@ impl Arrival {
     /// A message on a stream connection of this worker.
     pub fn stream(conn: u64, source: SocketAddr, local: SocketAddr, size: u32) -> Self {
         Arrival { path: Path::Stream(conn), transport: Transport::Tcp, ..Arrival::own(0, source, local, size) }
+    }
+
+    /// The same message, of a session of this weight.
+    pub const fn weighing(self, weight: Weight) -> Self {
+        Arrival { size: weight.units, names_size: weight.named, ..self }
+    }
+
+    /// The size of the session it opens.
+    pub(super) const fn weight(&self) -> Weight {
+        Weight { units: self.size, named: self.names_size }
     }
 
     pub(super) const fn seq(&self) -> Option<Seq> {

@@ -159,11 +159,13 @@ impl Uas {
             Ok(replaces) => replaces,
             Err(refusal) => return self.refuse_request(&refusal, request, arrival, None, now),
         };
-        let freed = replaces.and_then(|key| self.calls.get(key)).map_or(0, |call| call.size);
+        let freed = replaces.map_or(0, |key| self.frees(key));
+        let room = self.prints.conference(request);
+        let cost = room.map_or(arrival.size, |room| self.rooms.cost(room, arrival.weight()));
         if self.draining {
             return self.turn_away(request, arrival, RefuseReason::Draining, now);
         }
-        if self.units_taken().saturating_sub(freed).saturating_add(arrival.size) > self.limits.units {
+        if self.units_taken().saturating_sub(freed).saturating_add(cost) > self.limits.units {
             return self.turn_away(request, arrival, RefuseReason::Full, now);
         }
         let Some(next) = self.calls.next_key() else {
@@ -181,11 +183,13 @@ impl Uas {
         let Some(server) = self.open(request, arrival, Keep::Request, now) else {
             return self.turn_away(request, arrival, RefuseReason::Exhausted, now);
         };
-        let claimed = self.claim(arrival);
+        let claimed = self.claim(arrival, cost);
+        let seat = room.map(|room| self.rooms.join(room, arrival.weight()));
         let call = Call {
             dialog,
             phase: Phase::Early,
             size: arrival.size,
+            seat,
             claimed,
             place: Place { secure: asks_for_sips(request.msg), ..self.place(request.msg, arrival) },
             conn: None,
@@ -209,7 +213,7 @@ impl Uas {
         if let Some(server) = self.servers.get_mut(server) {
             server.call = Some(key);
         }
-        self.load.units_used = self.load.units_used.saturating_add(arrival.size);
+        self.load.units_used = self.load.units_used.saturating_add(cost);
         self.load.sessions += 1;
         self.arm_call(key);
         let offer = match session_description(request.msg) {
@@ -296,7 +300,12 @@ impl Uas {
             Phase::Accepted(Some(reason)) => reason,
             _ => EndReason::NoAck,
         };
-        call.phase = Phase::Confirmed;
+        if let Phase::Accepted(_) = call.phase {
+            self.vacate(key);
+        }
+        if let Some(call) = self.calls.get_mut(key) {
+            call.phase = Phase::Confirmed;
+        }
         match has_bye {
             true => self.end(key, reason, now),
             false => self.forget(key, reason, now),

@@ -46,6 +46,7 @@ mod reliable;
 mod reoffer;
 mod request;
 mod respond;
+mod rooms;
 mod server;
 mod standalone;
 mod strangers;

@@ -44,8 +44,8 @@ impl Strangers {
 }
 
 impl Uas {
-    /// The units that a call claims without having been heard.
-    pub(super) fn claim(&mut self, arrival: &Arrival) -> u32 {
+    /// The units that a call of this cost claims without having been heard.
+    pub(super) fn claim(&mut self, arrival: &Arrival, cost: u32) -> u32 {
         let ip = arrival.source.ip();
         // Nobody forges the source of a connection, nor, from another host, a loopback address.
         let is_sure = ip.to_canonical().is_loopback()
@@ -57,7 +57,7 @@ impl Uas {
         if is_sure || self.strangers.knows(self.prints.source(ip)) {
             return 0;
         }
-        let claimed = arrival.size.saturating_sub(1);
+        let claimed = cost.saturating_sub(1);
         self.strangers.claimed = self.strangers.claimed.saturating_add(claimed);
         claimed
     }

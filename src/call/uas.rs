@@ -18,6 +18,7 @@ use crate::call::refused::Refused;
 use crate::call::reliable::Reliable;
 use crate::call::request::{Fingerprints, Request, without_prefix};
 use crate::call::respond::Response;
+use crate::call::rooms::{self, Rooms};
 use crate::call::server::{NEVER, Server, ServerKey, State};
 use crate::call::slab::{Handle, Slab};
 use crate::call::standalone::may_stand_alone;
@@ -52,6 +53,7 @@ pub struct Uas {
     pub(super) kept_bytes: usize,
     pub(super) load: Load,
     pub(super) strangers: Strangers,
+    pub(super) rooms: Rooms,
     /// Units of the capacity that other sessions than SIP calls take.
     elsewhere: u32,
     pub(super) draining: bool,
@@ -80,6 +82,8 @@ pub(super) struct Call {
     pub(super) dialog: Dialog,
     pub(super) phase: Phase,
     pub(super) size: u32,
+    /// Its place in a conference, whose reservation it shares.
+    pub(super) seat: Option<rooms::Place>,
     /// The part of the size that it claims without having been heard.
     pub(super) claimed: u32,
     pub(super) place: Place,
@@ -178,6 +182,7 @@ impl Uas {
             kept_bytes: 0,
             load: Load::default(),
             strangers: Strangers::new(),
+            rooms: Rooms::default(),
             elsewhere: 0,
             draining: false,
             count: 0,

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use crate::handoff::frame::{Envelope, RefuseReason, Transaction, Transport};
 use crate::ids::{ConnId, Incarnation, ListenerId, Seq, WorkerId};
 use crate::pack::{Damaged, Pack, Packed, packed};
+use crate::reservation::Weight;
 use crate::time::Time;
 use crate::wire::mgcp::{ReturnCode, TransactionId};
 use crate::wire::sip::Fault;
@@ -73,6 +74,8 @@ pub struct Handoff {
     pub seq: Seq,
     /// The units counted for it; 0 for a message that follows a call.
     pub size: u32,
+    /// Whether the message names that size itself.
+    pub names_size: bool,
     /// The table's entry that this message has made, or made anew. `None` for messages that find an entry: their answer
     /// starts no clock.
     pub entry: Option<EntryId>,
@@ -103,6 +106,7 @@ impl Handoff {
             deadline: self.deadline,
             conn: arrival.conn,
             size: self.size,
+            names_size: self.names_size,
             listener: arrival.listener,
             transport: arrival.transport,
             pinned: self.pinned.is_some(),
@@ -182,8 +186,17 @@ pub struct Returned {
     pub follows: bool,
     /// Its entry in the table.
     pub entry: Option<EntryId>,
-    /// The units it was counted with.
+    /// The units it was handed over with.
     pub size: u32,
+    /// Whether it names that size itself.
+    pub names_size: bool,
+}
+
+impl Returned {
+    /// The size it was handed over with.
+    pub(super) const fn weight(&self) -> Weight {
+        Weight { units: self.size, named: self.names_size }
+    }
 }
 
 /// Why a message comes back.

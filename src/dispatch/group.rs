@@ -8,6 +8,7 @@ use hashbrown::HashTable;
 use super::fingerprint::Fingerprint;
 use crate::ids::WorkerId;
 use crate::pack::{Damaged, Pack, Packed, packed};
+use crate::reservation::{Reservation, Weight};
 use crate::time::Time;
 
 /// A conference in the list. The generation tells it from an earlier one in the same place.
@@ -24,6 +25,8 @@ pub struct Group {
     pub worker: WorkerId,
     /// When its worker opened it; `None` while it is provisional.
     pub opened: Option<Time>,
+    /// Its units, as far as they are known here.
+    reservation: Reservation,
     name: Fingerprint,
     waiting: u32,
     generation: u32,
@@ -31,7 +34,7 @@ pub struct Group {
 }
 
 packed!(GroupId { index, generation });
-packed!(Group { worker, opened, name, waiting, generation, is_live });
+packed!(Group { worker, opened, reservation, name, waiting, generation, is_live });
 
 /// What became of a worker's word that it has opened a conference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,10 +87,20 @@ impl Groups {
         }
     }
 
-    /// A provisional conference gets another worker: its legs follow.
+    /// A leg of this weight goes to the conference's worker. Gives the units that it costs there: none inside the
+    /// reservation that the conference began with. Legs that leave are not heard of here, so that it is too much where
+    /// many have come and gone, until the worker's next report.
+    pub fn weigh(&mut self, id: GroupId, leg: Weight) -> u32 {
+        self.get_mut(id).map_or(leg.units, |group| group.reservation.join(leg).cost)
+    }
+
+    /// A provisional conference gets another worker: its legs follow, and the first of them reserves anew.
     pub fn move_to(&mut self, id: GroupId, worker: WorkerId) {
-        if let Some(group) = self.get_mut(id) {
+        if let Some(group) = self.get_mut(id)
+            && group.worker != worker
+        {
             group.worker = worker;
+            group.reservation = Reservation::default();
         }
     }
 
@@ -99,6 +112,9 @@ impl Groups {
         let group = &mut self.groups[id.index as usize];
         let conflict = group.worker != worker && group.opened.is_some();
         if !conflict || group.opened.is_some_and(|first| opened < first) {
+            if group.worker != worker || group.reservation.is_over() {
+                group.reservation = Reservation::UNKNOWN;
+            }
             group.worker = worker;
             group.opened = Some(opened);
         }
@@ -111,6 +127,7 @@ impl Groups {
         let group = &mut self.groups[id.index as usize];
         if group.worker == worker {
             group.opened = None;
+            group.reservation = Reservation::default();
             if group.waiting == 0 {
                 self.remove(id.index);
             }
@@ -208,7 +225,8 @@ impl Groups {
     }
 
     fn enter(&mut self, name: Fingerprint, worker: WorkerId, opened: Option<Time>) -> Option<GroupId> {
-        let mut group = Group { worker, opened, name, waiting: 0, generation: 0, is_live: true };
+        let reservation = opened.map_or(Reservation::default(), |_| Reservation::UNKNOWN);
+        let mut group = Group { worker, opened, reservation, name, waiting: 0, generation: 0, is_live: true };
         let index = match self.free.pop() {
             Some(index) => {
                 let place = &mut self.groups[index as usize];

@@ -220,6 +220,7 @@ mod tests {
                 pinned: None,
                 again: false,
                 ring_first: false,
+                names_size: false,
                 follows: false,
                 deadline: None,
                 tried: Tried::default(),

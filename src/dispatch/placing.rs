@@ -12,6 +12,7 @@ use super::select::{Ask, by_hash};
 use super::sip::Summary;
 use super::table::{Entry, NewEntry, State};
 use crate::ids::WorkerId;
+use crate::reservation::Weight;
 use crate::time::Time;
 use crate::wire::sip::{Message, Method};
 
@@ -34,7 +35,7 @@ pub(super) type Past = (Tried, Time, u8);
 pub(super) struct Placement {
     pub(super) worker: WorkerId,
     pub(super) reason: Reason,
-    pub(super) size: u32,
+    pub(super) size: Weight,
     pub(super) follows: bool,
     pub(super) group: Option<GroupId>,
 }
@@ -51,7 +52,7 @@ impl Dispatch {
         let Entry { worker, cseq, .. } = *entry;
         if cseq == summary.cseq {
             // The worker answers a copy by 482: no session comes of it.
-            return Placement { worker, reason: Reason::Merged, size: 0, follows: true, group: None };
+            return Placement { worker, reason: Reason::Merged, size: Weight::NOTHING, follows: true, group: None };
         }
         let size = self.size(message, summary, arrival);
         let group = self.conference(summary).and_then(|name| self.groups.join(name, worker));
@@ -68,7 +69,7 @@ impl Dispatch {
     pub(super) fn choose(
         &mut self,
         summary: &Summary<'_>,
-        size: u32,
+        size: Weight,
         tried: Tried,
         least: Room,
         now: Time,
@@ -82,7 +83,7 @@ impl Dispatch {
     pub(super) fn choose_for(
         &mut self,
         wanted: &Wanted,
-        size: u32,
+        size: Weight,
         tried: Tried,
         least: Room,
         now: Time,
@@ -97,7 +98,7 @@ impl Dispatch {
             return Ok(Placement { worker, reason: Reason::Group, size, follows: opened.is_some(), group });
         }
         let key = key.short();
-        let ask = Ask { size, key, tried };
+        let ask = Ask { size: size.units, key, tried };
         let (pool, snapshot) = (&self.pool, self.pool.snapshot(protocol, least, now));
         let is_crowded = group.is_some_and(|name| self.groups.find(name).is_none()) && !self.groups.has_place();
         let picked = if is_crowded {
@@ -107,7 +108,7 @@ impl Dispatch {
         } else {
             self.selector.pick(&snapshot, &ask)
         };
-        let worker = picked.ok_or_else(|| self.why_nobody(protocol, size, least))?;
+        let worker = picked.ok_or_else(|| self.why_nobody(protocol, size.units, least))?;
         let Some(name) = group.filter(|_| !is_crowded) else {
             return Ok(Placement { worker, reason: Reason::Selected, size, follows: false, group: None });
         };
@@ -169,14 +170,14 @@ impl Dispatch {
         &mut self,
         summary: &Summary<'_>,
         arrival: &Arrival,
-        size: u32,
+        size: Weight,
         deaths: u8,
         now: Time,
     ) -> Decision {
         self.unrecorded_until = now + self.rules.pending_max;
         let worker = self.unrecorded_worker(summary, now);
         let Some(worker) = worker else {
-            let reason = self.why_nobody(Protocol::Sip, size, Room::Scarce);
+            let reason = self.why_nobody(Protocol::Sip, size.units, Room::Scarce);
             return self.unavailable(summary, reason);
         };
         let room = self.pool.get(worker).map_or(Room::None, |slot| slot.room);
@@ -195,7 +196,7 @@ impl Dispatch {
         summary: &Summary<'_>,
         arrival: &Arrival,
         id: EntryId,
-        size: u32,
+        size: Weight,
         past: Past,
         reason: Reason,
         now: Time,
@@ -211,11 +212,11 @@ impl Dispatch {
             return self.verdict(summary, id, 481, reason, now);
         }
         // A copy that is left over from its request becomes the request, and has its size.
-        let size = if size > 0 { size } else { self.size(message, summary, arrival) };
+        let size = if size.units > 0 { size } else { self.size(message, summary, arrival) };
         // Any other goes where the request is by now: elsewhere it would be a second call.
         let beside = self.beside(summary, id, tried).map(|entry| {
             // The worker answers a copy by 482: no session comes of it.
-            let size = if entry.cseq == summary.cseq { 0 } else { size };
+            let size = if entry.cseq == summary.cseq { Weight::NOTHING } else { size };
             Placement { worker: entry.worker, reason, size, follows: true, group: None }
         });
         // It has waited as one of its source's; that share is its own already.
@@ -250,7 +251,9 @@ impl Dispatch {
         begin: Time,
     ) -> Decision {
         let pinned = self.pinned(summary.method, arrival);
-        let mut decision = self.give(placement, pinned, entry, past, begin);
+        let Placement { size, group, .. } = placement;
+        let counted = group.map_or(size.units, |group| self.groups.weigh(group, size));
+        let mut decision = self.give(placement, counted, pinned, entry, past, begin);
         if let Target::Worker(handoff) = &mut decision.target {
             let source = arrival.source.ip();
             handoff.ring_first = self.rules.ring_first.iter().any(|network| network.contains(source));
@@ -258,17 +261,18 @@ impl Dispatch {
         decision
     }
 
-    /// Hands something over where it is placed.
+    /// Hands something over where it is placed. So many units are counted for it until a report covers it.
     pub(super) fn give(
         &mut self,
         placement: Placement,
+        counted: u32,
         pinned: Option<Pinned>,
         entry: Option<EntryId>,
         (mut tried, since, deaths): Past,
         begin: Time,
     ) -> Decision {
         let Placement { worker, reason, size, follows, .. } = placement;
-        let Some(seq) = self.pool.hand_over(worker, size) else {
+        let Some(seq) = self.pool.hand_over(worker, counted) else {
             return Decision { target: Target::Drop, reason: Reason::LinkFull };
         };
         self.pool.count_handoff(worker);
@@ -276,7 +280,8 @@ impl Dispatch {
         let handoff = Handoff {
             worker,
             seq,
-            size,
+            size: size.units,
+            names_size: size.named,
             entry,
             pinned,
             again: deaths > 0,
@@ -322,6 +327,7 @@ impl Dispatch {
             worker,
             seq,
             size: 0,
+            names_size: false,
             entry: None,
             pinned: None,
             again: false,
@@ -360,13 +366,13 @@ impl Dispatch {
         holder.or_else(|| hashed().map(|at| WorkerId(at as u16)))
     }
 
-    pub(super) fn size(&mut self, message: &Message<'_>, summary: &Summary<'_>, arrival: &Arrival) -> u32 {
+    pub(super) fn size(&mut self, message: &Message<'_>, summary: &Summary<'_>, arrival: &Arrival) -> Weight {
         // Only INVITE begins a session.
         if summary.method != Method::Invite {
-            return 0;
+            return Weight::NOTHING;
         }
         let sized = self.rules.size.size_of(message, summary.read.uri.as_ref(), arrival.source.ip());
         self.counters.on_size(sized.note);
-        sized.units
+        sized.weight
     }
 }

@@ -82,7 +82,7 @@ impl Dispatch {
         match back.cause {
             Cause::Died => {
                 let past = past_with_death(&entry, back, now);
-                self.move_on(message, summary, arrival, id, back.size, past, Reason::Died, now)
+                self.move_on(message, summary, arrival, id, back.weight(), past, Reason::Died, now)
             }
             Cause::Refused(_) => self.refused(message, summary, arrival, (id, &entry), back, now),
         }
@@ -116,7 +116,7 @@ impl Dispatch {
             let status = if self.pool.has_open(Protocol::Sip) { 486 } else { 503 };
             return self.verdict(summary, id, status, Reason::RefusedByAll, now);
         };
-        self.move_on(message, summary, arrival, id, back.size, past, Reason::Refused, now)
+        self.move_on(message, summary, arrival, id, back.weight(), past, Reason::Refused, now)
     }
 
     /// A request that no entry knows: its hash says where it goes, and its CANCEL with it, so it cannot be offered around.
@@ -129,7 +129,9 @@ impl Dispatch {
     ) -> Decision {
         match back.cause {
             Cause::Died if back.deaths >= 1 && back.sent => self.answer(summary, 500, Reason::Poison),
-            Cause::Died => self.place_unrecorded(summary, arrival, back.size, back.deaths + u8::from(back.sent), now),
+            Cause::Died => {
+                self.place_unrecorded(summary, arrival, back.weight(), back.deaths + u8::from(back.sent), now)
+            }
             Cause::Refused(_) => self.answer(summary, 486, Reason::RefusedByHolder),
         }
     }

@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 
 use crate::config::{Network, SizeSource};
+use crate::reservation::Weight;
 use crate::wire::sip::{Message, Uri};
 use crate::wire::{mscml, msml, sdp};
 
@@ -31,8 +32,8 @@ impl Default for SizeRules {
 /// A size and how it was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sized {
-    /// Units.
-    pub units: u32,
+    /// Units, and whether the message names them.
+    pub weight: Weight,
     /// What was noted on the way.
     pub note: SizeNote,
 }
@@ -93,7 +94,7 @@ impl SizeNote {
 
 impl Sized {
     /// What begins no session.
-    pub(super) const NOTHING: Sized = Sized { units: 0, note: SizeNote::Unnamed };
+    pub(super) const NOTHING: Sized = Sized { weight: Weight::NOTHING, note: SizeNote::Unnamed };
 }
 
 /// What one source says.
@@ -116,19 +117,24 @@ impl SizeRules {
     #[inline]
     pub(super) fn first_named(&self, source: IpAddr, ask: impl Fn(SizeSource) -> Said) -> Sized {
         if !self.from.is_empty() && !self.from.iter().any(|net| net.contains(source)) {
-            return Sized { units: 1, note: SizeNote::Untrusted };
+            return Sized { weight: Weight::plain(1), note: SizeNote::Untrusted };
         }
         let mut unusable = None;
         for &place in &self.order {
             match ask(place) {
                 Said::Nothing => {}
-                Said::Disabled => return Sized { units: 0, note: unusable.unwrap_or(SizeNote::Named) },
-                Said::Units(units) if units > self.max => return Sized { units: self.max, note: SizeNote::Clamped },
-                Said::Units(units) => return Sized { units, note: unusable.unwrap_or(SizeNote::Named) },
+                Said::Disabled => {
+                    return Sized { weight: Weight::NOTHING, note: unusable.unwrap_or(SizeNote::Named) };
+                }
+                Said::Units(units) => {
+                    let weight = Weight { units: units.min(self.max), named: place != SizeSource::Sdp };
+                    let note = if units > self.max { SizeNote::Clamped } else { unusable.unwrap_or(SizeNote::Named) };
+                    return Sized { weight, note };
+                }
                 Said::Unusable(note) => unusable = unusable.or(Some(note)),
             }
         }
-        Sized { units: 1, note: unusable.unwrap_or(SizeNote::Unnamed) }
+        Sized { weight: Weight::plain(1), note: unusable.unwrap_or(SizeNote::Unnamed) }
     }
 
     fn ask(&self, place: SizeSource, message: &Message<'_>, uri: Option<&Uri<'_>>) -> Said {

@@ -302,7 +302,7 @@ pub enum SocketRole {
 ///  0  u64  sequence number            8  u64  received (µs, monotonic)     16  u64  deadline (µs, monotonic; 0: none)
 /// 24  u64  connection id, 0: datagram 32  u32  size                         36  u16  listener
 /// 38  u8   transport: 0 UDP, 1 TCP, 2 TLS, 3 WS, 4 WSS, 5 MGCP        39  u8   flags: 1 pinned, 2 handed over before, 4 follows a call,
-///                                                                     8 a 180 is due before the answer
+///                                                                     8 a 180 is due before the answer, 16 it names its size
 /// 40  source: u16 port, u8 family (4, 6), u8 reserved, 16 bytes address (IPv4 in the first four)
 /// 60  local address, same form        80  u32  IPv6 scope of the source
 /// ```
@@ -328,6 +328,8 @@ pub struct Envelope {
     pub conn: ConnId,
     /// The units that the dispatcher has counted for it; 0 for a message that follows a call.
     pub size: u32,
+    /// Whether the message names that size itself: a conference that begins with it has so much reserved.
+    pub names_size: bool,
     /// The well-known socket it came to.
     pub listener: ListenerId,
     /// The transport it came over.
@@ -888,6 +890,7 @@ fn read_envelope(fixed: &[u8]) -> Result<Envelope, FrameError> {
         deadline: (deadline != 0).then_some(Time(deadline)),
         conn: ConnId(u64_at(fixed, 24)),
         size: u32_at(fixed, 32),
+        names_size: fixed[39] & NAMES_SIZE != 0,
         listener: ListenerId(u16_at(fixed, 36)),
         transport: Transport::from_code(fixed[38]).ok_or(bad("transport"))?,
         pinned: fixed[39] & PINNED != 0,
@@ -903,6 +906,7 @@ const PINNED: u8 = 1;
 const AGAIN: u8 = 2;
 const FOLLOWS: u8 = 4;
 const RING_FIRST: u8 = 8;
+const NAMES_SIZE: u8 = 16;
 
 fn read_report(fixed: &[u8]) -> Report {
     let flags = u32_at(fixed, 40);
@@ -978,7 +982,8 @@ pub fn message_header(envelope: &Envelope, payload_length: usize) -> [u8; MESSAG
     fixed[39] = if envelope.pinned { PINNED } else { 0 }
         | if envelope.again { AGAIN } else { 0 }
         | if envelope.follows { FOLLOWS } else { 0 }
-        | if envelope.ring_first { RING_FIRST } else { 0 };
+        | if envelope.ring_first { RING_FIRST } else { 0 }
+        | if envelope.names_size { NAMES_SIZE } else { 0 };
     put_address(&mut fixed[40..60], envelope.source);
     put_address(&mut fixed[60..80], envelope.local);
     if let SocketAddr::V6(v6) = envelope.source {

@@ -14,6 +14,7 @@ use crate::call::gateway::{Gateway, Identity, Kind, Limits, Naming, Output, Time
 use crate::handoff::frame::{Bypass, MgcpListener, Transport, Welcome};
 use crate::ids::{ListenerId, Token, TransactionRange, WorkerId};
 use crate::net::udp::Socket;
+use crate::reservation::Weight;
 use crate::time::Time;
 use crate::wire::mgcp;
 use crate::worker::listeners::Listeners;
@@ -137,11 +138,11 @@ pub(super) fn arrival(
     local: SocketAddr,
     message: Option<&mgcp::Message<'_>>,
 ) -> Arrival {
-    let size = match message {
+    let weight = match message {
         Some(mgcp::Message::Command(command)) => size_of_command(command),
-        _ => 1,
+        _ => Weight::plain(1),
     };
-    Arrival { transport: Transport::Mgcp, ..Arrival::own(number, source, local, size) }
+    Arrival { transport: Transport::Mgcp, ..Arrival::own(number, source, local, 1) }.weighing(weight)
 }
 
 /// How endpoints are named whose commands come to a listener, by our number of it.

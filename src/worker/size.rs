@@ -1,6 +1,7 @@
 //! The size of a session that comes straight to a worker's own port: there no dispatcher has weighed it.
 
 use crate::dispatch::mgcp::size::stated;
+use crate::reservation::Weight;
 use crate::wire::mgcp::Command;
 use crate::wire::sdp;
 use crate::wire::sip::Message;
@@ -9,19 +10,22 @@ use crate::wire::sip::Message;
 const LIMIT: u32 = 1_000;
 
 /// Units: `X-Session-Size`, `size` in the request-URI, what the offer's streams weigh, else 1; between 1 and 1,000.
-pub(super) fn size_of(msg: &Message<'_>) -> u32 {
+pub(super) fn size_of(msg: &Message<'_>) -> Weight {
     let stated = msg.extension(b"X-Session-Size").and_then(number);
     let stated = stated.or_else(|| msg.uri().and_then(|uri| uri.param(b"size")).and_then(number));
-    let size = stated.or_else(|| sdp::weigh(msg.body(), 1)).unwrap_or(1);
-    size.clamp(1, LIMIT)
+    weight(stated, || sdp::weigh(msg.body(), 1))
 }
 
 /// Units of a connection: what the command says itself, what the streams of its session description weigh, else 1;
 /// between 1 and 1,000.
-pub(super) fn size_of_command(command: &Command<'_>) -> u32 {
+pub(super) fn size_of_command(command: &Command<'_>) -> Weight {
     let said = stated(command).and_then(number);
-    let size = said.or_else(|| sdp::weigh(command.descriptions().next()?, 1)).unwrap_or(1);
-    size.clamp(1, LIMIT)
+    weight(said, || sdp::weigh(command.descriptions().next()?, 1))
+}
+
+fn weight(named: Option<u32>, weighed: impl FnOnce() -> Option<u32>) -> Weight {
+    let units = named.or_else(weighed).unwrap_or(1).clamp(1, LIMIT);
+    Weight { units, named: named.is_some() }
 }
 
 fn number(value: &[u8]) -> Option<u32> {
@@ -42,7 +46,7 @@ mod tests {
         let size = |lines: &str| {
             let text = format!("CRCX 1 ann/$@ms MGCP 1.0\n{lines}");
             let Ok(Message::Command(command)) = mgcp::parse(text.as_bytes()) else { panic!("{text}") };
-            size_of_command(&command)
+            size_of_command(&command).units
         };
         assert_eq!((size("C: 1\n"), size("X-Size: 12\n"), size("x+size:3\n")), (1, 12, 3));
         assert_eq!((size("L: p:20, x-size:7\n"), size("X-Size: many\n"), size("X-Size: 0\n")), (7, 1, 1));

@@ -132,6 +132,7 @@ impl Desk {
             pinned: false,
             again: false,
             ring_first: false,
+            names_size: false,
             follows: false,
             source: self.phone.address(),
             local: self.address(),

@@ -26,6 +26,7 @@ fn envelope(seq: u64) -> Envelope {
         pinned: true,
         again: false,
         ring_first: false,
+        names_size: false,
         follows: false,
         source: address,
         local: address,

@@ -11,7 +11,7 @@ use pointsman::server::links::Channel;
 use pointsman::time::Time;
 
 use crate::mutation::{Mutation, answered};
-use crate::text;
+use crate::{text, truth};
 
 /// Both directions of one link.
 #[derive(Debug, Default)]
@@ -52,8 +52,9 @@ pub struct Books {
     branches: BTreeSet<String>,
     /// The last message that has left.
     sent: Seq,
-    /// Units handed over that are in no report yet.
-    pub uncovered: BTreeMap<Seq, u32>,
+    /// Units handed over that are in no report yet: at least and at most, since a leg may be inside its conference's
+    /// reservation.
+    pub uncovered: BTreeMap<Seq, (u32, u32)>,
     /// What the worker's next report has to say: its units, and through which message they count.
     pub says: (u32, Seq),
     /// The same for the reports that are on their way.
@@ -224,7 +225,9 @@ impl Books {
                 };
                 self.sent = message.envelope.seq;
                 self.open.insert(message.envelope.seq, entry);
-                self.uncovered.insert(message.envelope.seq, message.envelope.size);
+                let size = message.envelope.size;
+                let least = if truth::conference(text).is_some() { 0 } else { size };
+                self.uncovered.insert(message.envelope.seq, (least, size));
             }
         }
     }

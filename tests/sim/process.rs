@@ -18,6 +18,7 @@ use pointsman::handoff::Transmit;
 use pointsman::handoff::back::{Back, BackEvent};
 use pointsman::handoff::frame::{Drain, DrainMode, Envelope, Record, RefuseReason, ReplyFrom, Report, Transport};
 use pointsman::ids::{Incarnation, Seq, TokenKey, TransactionRange, WorkerId};
+use pointsman::reservation::Weight;
 use pointsman::time::Time;
 use pointsman::wire::mgcp;
 use pointsman::wire::sip::{Message, Method, Scanner};
@@ -217,7 +218,7 @@ impl Process {
         while let Some(datagram) = inbox.pop_front().filter(|_| !self.crashed) {
             let Process { uas, scanner, .. } = self;
             if let Ok(message) = scanner.scan(datagram.text.as_bytes()) {
-                let arrival = Arrival::own(0, datagram.from, datagram.to, size_of(&message));
+                let arrival = Arrival::own(0, datagram.from, datagram.to, 1).weighing(size_of(&message));
                 uas.on_message(&message, &arrival, now);
             }
             self.carry_out(now, truth, out);
@@ -338,7 +339,7 @@ impl Process {
                     };
                     holdings.on_message(&scanned, &Envelope { seq, ..message.envelope }, now);
                     if arrival.size == 0 && scanned.method() == Some(Method::Invite) {
-                        arrival.size = size_of(&scanned);
+                        arrival = arrival.weighing(size_of(&scanned));
                     }
                     uas.on_message(&scanned, &arrival, now);
                 }
@@ -447,6 +448,7 @@ impl Process {
             }
             Event::Established => {
                 let Some(talk) = self.calls.get(&key) else { return };
+                truth.on_established(self.incarnation, talk.caller);
                 let talks = Duration::from_millis(talk.wishes.talk.max(1));
                 self.agenda.insert((now + talks, key), Deed::HangUp);
             }
@@ -639,7 +641,8 @@ fn conference(invite: &Message<'_>) -> Option<String> {
     name.starts_with("conf=").then(|| name.to_owned())
 }
 
-fn size_of(message: &Message<'_>) -> u32 {
+fn size_of(message: &Message<'_>) -> Weight {
     let stated = std::str::from_utf8(message.bytes()).ok().and_then(|text| text::header(text, "X-Session-Size"));
-    stated.and_then(|size| size.parse().ok()).unwrap_or(1)
+    let stated = stated.and_then(|size| size.parse().ok());
+    Weight { units: stated.unwrap_or(1), named: stated.is_some() }
 }

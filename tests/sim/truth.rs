@@ -53,7 +53,10 @@ struct Life {
     conferences: BTreeSet<String>,
     /// Numbers that it has said are answered or given back.
     settled: BTreeSet<Seq>,
+    /// Units of its MGCP connections and of its calls outside conferences.
     units: u32,
+    /// Its conferences with a leg: what each has reserved, and what each leg of it needs.
+    rooms: BTreeMap<String, (u32, Vec<u32>)>,
     /// By when it had to read the last message of each caller.
     deadlines: BTreeMap<usize, Option<Time>>,
 }
@@ -73,6 +76,32 @@ struct Call {
 struct Leg {
     life: u64,
     conference: Option<String>,
+    /// The units that it takes, inside its conference's reservation or beyond it.
+    needs: u32,
+    /// Whether it was its conference's first.
+    has_reserved: bool,
+    /// Whether it was answered and acknowledged.
+    stands: bool,
+}
+
+impl Life {
+    fn units(&self) -> u32 {
+        let rooms = self.rooms.values().map(|(reserved, legs)| legs.iter().sum::<u32>().max(*reserved));
+        self.units + rooms.sum::<u32>()
+    }
+
+    fn leave(&mut self, name: &str, leg: &Leg) {
+        let Some((reserved, legs)) = self.rooms.get_mut(name) else { return };
+        if leg.has_reserved && !leg.stands {
+            *reserved = 0;
+        }
+        if let Some(at) = legs.iter().position(|other| *other == leg.needs) {
+            legs.swap_remove(at);
+        }
+        if legs.is_empty() {
+            self.rooms.remove(name);
+        }
+    }
 }
 
 /// What became of one INVITE.
@@ -121,6 +150,7 @@ impl Truth {
             conferences: BTreeSet::new(),
             settled: BTreeSet::new(),
             units: 0,
+            rooms: BTreeMap::new(),
             deadlines: BTreeMap::new(),
         };
         self.lives.insert(incarnation.bits(), life);
@@ -263,12 +293,37 @@ impl Truth {
                     Some(format!("{name} is on {} and with caller {caller} on {slot}", self.lives[&leg.life].slot));
             }
         }
-        self.calls[caller].live.push(Leg { life: bits, conference: conference.map(str::to_owned) });
+        let mut leg = Leg {
+            life: bits,
+            conference: conference.map(str::to_owned),
+            needs: size.unwrap_or(0),
+            has_reserved: false,
+            stands: false,
+        };
         if let Some(life) = self.lives.get_mut(&bits) {
-            life.units += size.unwrap_or(0);
+            match conference {
+                None => life.units += leg.needs,
+                Some(name) => {
+                    // Every caller says its size, so that the first one's is the reservation.
+                    let (reserved, legs) = life.rooms.entry(name.to_owned()).or_default();
+                    if legs.is_empty() {
+                        (*reserved, leg.needs, leg.has_reserved) = (leg.needs, leg.needs.min(1), true);
+                    }
+                    legs.push(leg.needs);
+                }
+            }
         }
+        self.calls[caller].live.push(leg);
         if let Some(broken) = broken {
             self.broken(broken);
+        }
+    }
+
+    /// The ACK to a worker's 2xx has come.
+    pub fn on_established(&mut self, incarnation: Incarnation, caller: usize) {
+        let mut legs = self.calls[caller].live.iter_mut();
+        if let Some(leg) = legs.find(|leg| leg.life == incarnation.bits()) {
+            leg.stands = true;
         }
     }
 
@@ -279,9 +334,12 @@ impl Truth {
             call.challenged = Some((incarnation.bits(), now));
         }
         if let Some(at) = call.live.iter().position(|leg| leg.life == incarnation.bits()) {
-            call.live.remove(at);
+            let leg = call.live.remove(at);
             if let Some(life) = self.lives.get_mut(&incarnation.bits()) {
-                life.units = life.units.saturating_sub(call.size);
+                match &leg.conference {
+                    None => life.units = life.units.saturating_sub(leg.needs),
+                    Some(name) => life.leave(name, &leg),
+                }
             }
         }
     }
@@ -352,7 +410,7 @@ impl Truth {
 
     /// Units of the calls that a worker has.
     pub fn units_of(&self, incarnation: Incarnation) -> u32 {
-        self.lives.get(&incarnation.bits()).map_or(0, |life| life.units)
+        self.lives.get(&incarnation.bits()).map_or(0, Life::units)
     }
 
     /// Whether the worker whose token `tag` begins with has the call of `caller`, and could say so.

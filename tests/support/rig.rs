@@ -95,5 +95,6 @@ pub fn returned(had: &Handoff, cause: Cause) -> Returned {
         follows: had.follows,
         entry: had.entry,
         size: had.size,
+        names_size: had.names_size,
     }
 }

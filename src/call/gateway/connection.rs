@@ -13,6 +13,7 @@ use crate::call::gateway::mode;
 use crate::call::gateway::remote::Remote;
 use crate::call::gateway::terms::Terms;
 use crate::call::gateway::wanted::Wanted;
+use crate::reservation::Seat;
 use crate::time::Time;
 use crate::wire::mgcp::{ConnectionMode, ReturnCode};
 
@@ -24,6 +25,8 @@ pub(super) struct Connection {
     /// As the call agent wrote it.
     pub(super) call: Box<[u8]>,
     pub(super) size: u32,
+    /// Its place in a conference, whose reservation it shares.
+    pub(super) seat: Option<Seat>,
     /// The other one of its CRCX. They are one session, which weighs what it does until both are gone.
     pub(super) other: Option<ConnectionKey>,
     /// Where its sockets are bound.
@@ -169,7 +172,7 @@ impl Gateway {
         let Some(connection) = self.connections.remove(key) else { return };
         match connection.other.and_then(|other| self.connections.get_mut(other)) {
             Some(heir) => heir.size = heir.size.saturating_add(connection.size),
-            None => self.load.units_used = self.load.units_used.saturating_sub(connection.size),
+            None => self.load.units_used = self.load.units_used.saturating_sub(self.vacate(&connection)),
         }
         self.load.sessions = self.connections.len() as u32;
         let standing = number_of(&connection.id).and_then(|number| self.by_id.remove(&number));
@@ -182,6 +185,17 @@ impl Gateway {
         self.events.forget_connection(connection.endpoint, connection.id.as_bytes());
         self.calls_closed(&connection.call);
         self.refresh_flows(connection.endpoint);
+    }
+}
+
+impl Gateway {
+    /// A connection is gone. Gives the units that are free again.
+    fn vacate(&mut self, connection: &Connection) -> u32 {
+        let Some(seat) = connection.seat else { return connection.size };
+        // What an endpoint's conference took went with it.
+        let Some(endpoint) = self.endpoints.get_mut(connection.endpoint) else { return 0 };
+        let stood = number_of(&connection.id).is_some_and(|number| self.by_id.contains_key(&number));
+        if stood { endpoint.reservation.leave(seat) } else { endpoint.reservation.withdraw(seat) }
     }
 }
 

@@ -22,6 +22,7 @@ use crate::call::gateway::remote::Remote;
 use crate::call::gateway::terms::{Sides, Terms};
 use crate::call::gateway::wanted::Wanted;
 use crate::handoff::frame::RefuseReason;
+use crate::reservation::Weight;
 use crate::time::Time;
 use crate::wire::mgcp::{Command, ConnectionMode, EndpointName, Field, ReturnCode, Wildcard};
 
@@ -60,6 +61,9 @@ struct Request<'a> {
     call: &'a [u8],
     settings: Settings,
     size: u32,
+    /// Its weight as a leg of a conference, if the endpoint is one. The two connections of one CRCX are a session of their
+    /// own.
+    leg: Option<Weight>,
 }
 
 impl Gateway {
@@ -112,6 +116,7 @@ impl Gateway {
             call,
             settings: Settings { mode, wanted: wanted.clone(), remote, terms },
             size: size - half,
+            leg: second.is_none().then_some(Weight { units: size, ..arrival.weight() }),
         };
         // RFC 3435 §2.3.5: the mode is that of the first connection.
         let second = match second {
@@ -121,7 +126,7 @@ impl Gateway {
                     Remote { address: None, payloads: terms.payloads, ptime: Some(terms.ptime), text: [].into() };
                 let terms = self.first_terms(&place, &wanted, Some(&other), None)?;
                 let settings = Settings { mode: ConnectionMode::SendRecv, wanted, remote: None, terms };
-                Some(Request { place, was_wild, call, settings, size: half })
+                Some(Request { place, was_wild, call, settings, size: half, leg: None })
             }
         };
         self.check_room(&first, second.as_ref(), size)?;
@@ -258,7 +263,7 @@ impl Gateway {
                 return Err(ReturnCode::CONNECTION_LIMIT.into());
             }
         }
-        if size > self.limits.units.saturating_sub(self.load.units_used) {
+        if self.cost(first, size) > self.limits.units.saturating_sub(self.load.units_used) {
             return Err(Denial::back(ReturnCode::RESOURCES_NOT_NOW, RefuseReason::Full));
         }
         if self.connections.len() + ends().count() > self.limits.connections {
@@ -288,6 +293,7 @@ impl Gateway {
             endpoint,
             call: request.call.into(),
             size: request.size,
+            seat: None,
             other: None,
             local: arrival.local.ip(),
             port: 0,
@@ -305,9 +311,26 @@ impl Gateway {
             }
             return Err(Denial::back(ReturnCode::RESOURCES_NOT_NOW, RefuseReason::Exhausted));
         };
-        self.load.units_used = self.load.units_used.saturating_add(request.size);
+        let cost = self.take_seat(connection, request.leg).unwrap_or(request.size);
+        self.load.units_used = self.load.units_used.saturating_add(cost);
         self.load.sessions = self.connections.len() as u32;
         Ok(End { connection, endpoint, is_new, was_wild: request.was_wild })
+    }
+
+    /// The units that a CRCX costs: none inside the reservation of the conference that its connection comes to.
+    fn cost(&self, request: &Request<'_>, size: u32) -> u32 {
+        let Place::Here(key) = request.place else { return size };
+        let conference = self.endpoints.get(key).filter(|endpoint| endpoint.kind == Kind::Conference);
+        conference.zip(request.leg).map_or(size, |(endpoint, leg)| { endpoint.reservation }.join(leg).cost)
+    }
+
+    /// Seats a connection as a leg of its endpoint, where that is a conference. Gives the units that it costs.
+    fn take_seat(&mut self, key: ConnectionKey, leg: Option<Weight>) -> Option<u32> {
+        let connection = self.connections.get_mut(key)?;
+        let endpoint = self.endpoints.get_mut(connection.endpoint)?;
+        let seat = leg.filter(|_| endpoint.kind == Kind::Conference).map(|leg| endpoint.reservation.join(leg))?;
+        connection.seat = Some(seat);
+        Some(seat.cost)
     }
 
     fn undo_end(&mut self, end: &End) {

@@ -10,6 +10,7 @@ use crate::call::gateway::exchange::{ConnectionKey, EndpointKey};
 use crate::call::gateway::identity::Naming;
 use crate::call::gateway::kind::Kind;
 use crate::call::gateway::media_gateway::Timer;
+use crate::reservation::Reservation;
 use crate::time::Time;
 use crate::wire::mgcp::{EndpointName, ReturnCode, Wildcard};
 
@@ -21,6 +22,8 @@ pub(super) struct Endpoint {
     /// Its whole name, as it was told to the call agent that made it.
     pub(super) name: Box<str>,
     pub(super) connections: Vec<ConnectionKey>,
+    /// The units of a conference's connections.
+    pub(super) reservation: Reservation,
     /// What EPCF has set (RFC 3435 §2.3.2).
     pub(super) coding: Coding,
     /// When a command last named it, or a packet came to a connection of it.
@@ -118,6 +121,7 @@ impl Gateway {
             number,
             name,
             connections: Vec::new(),
+            reservation: Reservation::default(),
             coding: Coding::default(),
             alive: now,
             lonely_since: Some(now),
@@ -180,6 +184,7 @@ impl Gateway {
     pub(super) fn remove_endpoint(&mut self, key: EndpointKey) {
         let Some(endpoint) = self.endpoints.remove(key) else { return };
         self.by_number.remove(&endpoint.number);
+        self.load.units_used = self.load.units_used.saturating_sub(endpoint.reservation.units());
         if let Some(since) = endpoint.lonely_since {
             self.lonely.remove(&(since, key));
         }

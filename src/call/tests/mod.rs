@@ -11,6 +11,7 @@ mod refusals;
 mod reliable;
 mod reoffer;
 mod replaces;
+mod rooms;
 mod session;
 mod strangers;
 mod unheard;

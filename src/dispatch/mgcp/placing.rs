@@ -7,6 +7,7 @@ use crate::dispatch::decision::{Decision, EntryId, Protocol, Reason, Room, Targe
 use crate::dispatch::placing::{Past, Placement, Wanted};
 use crate::dispatch::table::{NewEntry, State};
 use crate::ids::WorkerId;
+use crate::reservation::Weight;
 use crate::time::Time;
 use crate::wire::mgcp::{Command, ReturnCode};
 
@@ -42,7 +43,7 @@ impl Dispatch {
             // Its retransmission would make a second connection. What has one worker only finds it without an entry.
             return returned(ReturnCode::OVERLOAD, summary.transaction, Reason::TableFull);
         }
-        self.give(placement, None, entry, (Tried::default(), now, 0), now)
+        self.give(placement, placement.size.units, None, entry, (Tried::default(), now, 0), now)
     }
 
     /// Gives an entry whose worker is gone, or has refused, to another worker.
@@ -50,7 +51,7 @@ impl Dispatch {
         &mut self,
         command: &Command<'_>,
         summary: &Summary<'_>,
-        (id, size): (EntryId, u32),
+        (id, size): (EntryId, Weight),
         past: Past,
         reason: Reason,
         now: Time,
@@ -59,7 +60,7 @@ impl Dispatch {
         if deaths >= 2 {
             return self.mgcp_verdict(summary, id, ReturnCode::TRANSIENT_ERROR, Reason::Poison, now);
         }
-        let size = if size > 0 { size } else { self.mgcp_size(command, summary) };
+        let size = if size.units > 0 { size } else { self.mgcp_size(command, summary) };
         // It has waited as one of its source's; that share is its own already.
         let placement = match self.choose_for(&wanted(summary), size, tried, Room::Scarce, now) {
             Ok(placement) => placement,
@@ -80,7 +81,7 @@ impl Dispatch {
         if let Some(before) = self.table.move_to(id, (worker, life), group, deaths, now) {
             self.groups.release(before);
         }
-        self.give(Placement { reason, ..placement }, None, Some(id), past, now)
+        self.give(Placement { reason, ..placement }, placement.size.units, None, Some(id), past, now)
     }
 
     /// Hands over a command that nothing is known of to the only worker that it can go to.
@@ -134,10 +135,10 @@ impl Dispatch {
         }
     }
 
-    pub(super) fn mgcp_size(&mut self, command: &Command<'_>, summary: &Summary<'_>) -> u32 {
+    pub(super) fn mgcp_size(&mut self, command: &Command<'_>, summary: &Summary<'_>) -> Weight {
         let sized = self.rules.size.size_of_connection(command, summary.sender);
         self.counters.on_size(sized.note);
-        sized.units
+        sized.weight
     }
 }
 

@@ -95,7 +95,7 @@ impl Dispatch {
                     return self.mgcp_verdict(summary, id, code, Reason::OrphanInDialog, now);
                 }
                 let past = past_with_death(&entry, back, now);
-                self.move_mgcp(command, summary, (id, back.size), past, Reason::Died, now)
+                self.move_mgcp(command, summary, (id, back.weight()), past, Reason::Died, now)
             }
             Cause::Refused(_) => self.connection_refused(command, summary, arrival, (id, &entry), back, now),
         }
@@ -121,6 +121,6 @@ impl Dispatch {
             let code = self.refused_by_all();
             return self.mgcp_verdict(summary, id, code, Reason::RefusedByAll, now);
         };
-        self.move_mgcp(command, summary, (id, back.size), past, Reason::Refused, now)
+        self.move_mgcp(command, summary, (id, back.weight()), past, Reason::Refused, now)
     }
 }

@@ -84,6 +84,7 @@ impl<C: Channel> Switch<C> {
             follows: envelope.follows,
             entry: note.entry,
             size: envelope.size,
+            names_size: envelope.names_size,
         };
         if arrival.transport == Transport::Mgcp {
             return self.place_mgcp_again(&payload, &arrival, &returned, note.chain, now);

@@ -23,7 +23,7 @@ impl Adapter {
                     && command.verb() == Verb::Crcx
                 {
                     // It follows a call of ours, so that nobody has weighed it.
-                    arrival.size = size_of_command(command);
+                    arrival = arrival.weighing(size_of_command(command));
                 }
                 external.on_message(&parsed, &arrival, now);
                 true

@@ -52,7 +52,7 @@ impl<A: Application> Worker<A> {
                 if arrival.size == 0 && msg.method() == Some(Method::Invite) {
                     // It follows something of ours (its conference, its first try without credentials), so that nobody
                     // has weighed it; it opens a session all the same.
-                    arrival.size = size_of(&msg);
+                    arrival = arrival.weighing(size_of(&msg));
                 }
                 uas.on_message(&msg, &arrival, now);
                 true
@@ -100,8 +100,8 @@ impl<A: Application> Worker<A> {
                 }
                 match scanned {
                     Ok(msg) => {
-                        let size = size_of(&msg);
-                        let arrival = Arrival::own(number as u16, datagram.source, datagram.local, size);
+                        let arrival = Arrival::own(number as u16, datagram.source, datagram.local, 1);
+                        let arrival = arrival.weighing(size_of(&msg));
                         uas.on_message(&msg, &arrival, now);
                     }
                     Err(unparsable) => {
@@ -131,8 +131,7 @@ impl<A: Application> Worker<A> {
             }
             match scanned {
                 Ok(msg) => {
-                    let size = size_of(&msg);
-                    uas.on_message(&msg, &Arrival::stream(conn, source, local, size), now);
+                    uas.on_message(&msg, &Arrival::stream(conn, source, local, 1).weighing(size_of(&msg)), now);
                 }
                 Err(unparsable) => uas.on_unparsable(&unparsable, &Arrival::stream(conn, source, local, 1)),
             }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::media::{Codec, Direction};
+use crate::reservation::Weight;
 
 #[test]
 fn f_3_a_connection_is_created_and_described() {
@@ -307,4 +308,47 @@ fn all_connections_of_a_call_open_it_once_and_the_last_closes_it() {
     assert_eq!(opened(&third), []);
     let last = rig.hand_over(&format!("DLCX 4 {} MGCP 1.0\r\n", name("ann", 2)));
     assert_eq!(opened(&last), [Output::CallClosed(b"a3c"[..].into())]);
+}
+
+#[test]
+fn a_connection_inside_the_reservation_of_its_conference_costs_nothing_more() {
+    let mut rig = Rig::new();
+    let weigh = |units, named| Weight { units, named };
+    let create = |rig: &mut Rig, number: u32, endpoint: &str, weight| {
+        let text = format!("CRCX {number} {endpoint} MGCP 1.0\nC: {number}\nM: inactive\n");
+        rig.arrive(&text, &Arrival::own(0, rig.agent, OWN.parse().unwrap(), 1).weighing(weight));
+        let answer = rig.answer();
+        (code(&answer), param(&answer, Field::ConnectionId), rig.units())
+    };
+    let (_, first, units) = create(&mut rig, 1, "cnf/$@gw", weigh(5, true));
+    assert_eq!(units, 5);
+    let room = name("cnf", 1);
+    let (_, second, units) = create(&mut rig, 2, &room, weigh(3, false));
+    assert_eq!(units, 5, "one and three of five");
+    let (_, third, units) = create(&mut rig, 3, &room, weigh(3, true));
+    assert_eq!(units, 7, "two beyond it");
+    let mut delete = |call: u32, connection: &str| {
+        rig.send(&format!("DLCX {} {room} MGCP 1.0\nC: {call}\nI: {connection}\n", 100 + call));
+        rig.units()
+    };
+    assert_eq!((delete(1, &first), delete(3, &third), delete(2, &second)), (6, 5, 0));
+    // Endpoints of other kinds are no conference.
+    create(&mut rig, 4, "ann/$@gw", weigh(5, true));
+    assert_eq!(create(&mut rig, 5, &name("ann", 2), weigh(1, false)).2, 6);
+}
+
+#[test]
+fn a_full_worker_takes_what_a_conference_has_reserved() {
+    let mut rig = Rig::new();
+    let units = rig.gateway.units();
+    let weight = Weight { units, named: true };
+    let mut create = |number: u32, endpoint: &str, weight| {
+        let text = format!("CRCX {number} {endpoint} MGCP 1.0\nC: {number}\nM: inactive\n");
+        rig.arrive(&text, &Arrival::own(0, rig.agent, OWN.parse().unwrap(), 1).weighing(weight));
+        (code(&rig.answer()), rig.units())
+    };
+    assert_eq!(create(1, "cnf/$@gw", weight), (200, units));
+    assert_eq!(create(2, &name("cnf", 1), Weight::plain(1)), (200, units));
+    assert_eq!(create(3, "cnf/$@gw", Weight::plain(1)), (403, units));
+    assert_eq!(create(4, &name("cnf", 1), Weight::plain(units)), (403, units));
 }

@@ -110,6 +110,7 @@ impl Rig {
             follows: false,
             again: false,
             ring_first: false,
+            names_size: false,
             received: None,
             deadline: None,
         }

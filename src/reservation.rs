@@ -1,0 +1,143 @@
+//! The units that a conference has reserved, and the legs that share them.
+//!
+//! The first message of a conference may name a size: so many units are taken from then on, until the conference is over.
+//! The first leg needs one of them, each later leg as many as it is worth by itself; only what goes beyond the reservation
+//! costs more. Dispatcher and worker count by this one rule, so that ledger and report agree.
+
+use crate::pack::packed;
+
+/// The size of a session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Weight {
+    /// Units.
+    pub units: u32,
+    /// Whether its message names them, so that they are a reservation where it begins a conference. The streams of an
+    /// offer reserve nothing for others.
+    pub named: bool,
+}
+
+/// The units of one conference.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reservation {
+    legs: u32,
+    reserved: u32,
+    needed: u32,
+}
+
+packed!(Reservation { legs, reserved, needed });
+
+/// The place of a leg in a conference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seat {
+    /// The units that the conference takes beyond what it took before.
+    pub cost: u32,
+    needs: u32,
+    is_first: bool,
+}
+
+impl Weight {
+    /// The weight of what begins no session.
+    pub const NOTHING: Weight = Weight { units: 0, named: false };
+
+    /// A size that is no reservation.
+    pub const fn plain(units: u32) -> Self {
+        Weight { units, named: false }
+    }
+}
+
+impl Reservation {
+    /// The reservation of a conference whose first leg came another way: nothing is known to be reserved.
+    pub const UNKNOWN: Reservation = Reservation { legs: 1, reserved: 0, needed: 0 };
+
+    /// The units that the conference takes.
+    pub fn units(&self) -> u32 {
+        self.reserved.max(self.needed)
+    }
+
+    /// A leg comes. The first one makes the reservation.
+    pub fn join(&mut self, leg: Weight) -> Seat {
+        let before = self.units();
+        let is_first = self.legs == 0;
+        let needs = if is_first && leg.named { leg.units.min(1) } else { leg.units };
+        if is_first && leg.named {
+            self.reserved = leg.units;
+        }
+        self.legs = self.legs.saturating_add(1);
+        self.needed = self.needed.saturating_add(needs);
+        Seat { cost: self.units() - before, needs, is_first }
+    }
+
+    /// A leg goes; with the last one the conference is over. Gives the units that are free again.
+    pub fn leave(&mut self, seat: Seat) -> u32 {
+        let before = self.units();
+        self.legs = self.legs.saturating_sub(1);
+        self.needed = self.needed.saturating_sub(seat.needs);
+        if self.legs == 0 {
+            *self = Reservation::default();
+        }
+        before - self.units()
+    }
+
+    /// The same, of a leg that never stood: the reservation that it has made goes with it.
+    pub fn withdraw(&mut self, seat: Seat) -> u32 {
+        let before = self.units();
+        if seat.is_first {
+            self.reserved = 0;
+        }
+        before - self.units() + self.leave(seat)
+    }
+
+    /// Whether nobody is in it.
+    pub fn is_over(&self) -> bool {
+        self.legs == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEN: Weight = Weight { units: 10, named: true };
+
+    #[test]
+    fn a_leg_inside_the_reservation_costs_nothing_and_one_beyond_costs_what_it_needs() {
+        let mut room = Reservation::default();
+        let seats =
+            [TEN, Weight::plain(5), Weight::plain(6), Weight { units: 3, named: true }].map(|leg| room.join(leg));
+        assert_eq!(seats.map(|seat| seat.cost), [10, 0, 2, 3], "the first needs one, the second five; four are left");
+        assert_eq!([seats[3], seats[1], seats[2]].map(|seat| room.leave(seat)), [3, 2, 0]);
+        assert_eq!((room.units(), room.leave(seats[0]), room.is_over()), (10, 10, true));
+    }
+
+    #[test]
+    fn a_reservation_stands_until_the_last_leg_goes_whoever_made_it() {
+        let mut room = Reservation::default();
+        let [first, second] = [TEN, Weight::plain(1)].map(|leg| room.join(leg));
+        assert_eq!((room.leave(first), room.units(), room.leave(second)), (0, 10, 10));
+        let first = room.join(Weight::plain(2));
+        assert_eq!((first.cost, room.leave(first)), (2, 2), "the next conference of that name begins anew");
+    }
+
+    #[test]
+    fn the_reservation_of_a_leg_that_never_stood_goes_with_it() {
+        let mut room = Reservation::default();
+        let [first, second] = [TEN, Weight::plain(2)].map(|leg| room.join(leg));
+        assert_eq!((room.withdraw(first), room.units(), room.withdraw(second)), (8, 2, 2));
+    }
+
+    #[test]
+    fn the_streams_of_the_first_offer_reserve_nothing_for_others() {
+        let mut room = Reservation::default();
+        let seats = [5, 1].map(|units| room.join(Weight::plain(units)));
+        assert_eq!((seats.map(|seat| seat.cost), room.leave(seats[0]), room.units()), ([5, 1], 5, 1));
+    }
+
+    #[test]
+    fn absurd_sizes_do_not_overflow() {
+        let mut room = Reservation::UNKNOWN;
+        let seats = [u32::MAX; 3].map(|units| room.join(Weight { units, named: true }));
+        assert_eq!(seats.map(|seat| seat.cost), [u32::MAX, 0, 0]);
+        let _ = seats.map(|seat| room.leave(seat));
+        assert_eq!(room.units(), 0);
+    }
+}
