@@ -4,56 +4,92 @@
 //! their worker dies before that, they go to the next one, as what this dispatcher has handed over does. A caller who
 //! has heard its call ring sends its INVITE no more (RFC 3261 §17.1.1.2), so nobody else has it.
 
+use std::collections::BTreeMap;
+
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
 use crate::handoff::front::Returned;
-use crate::ids::WorkerId;
+use crate::ids::{Seq, WorkerId};
 use crate::pack::{Damaged, Pack, Packed, pack_length};
+use crate::time::Time;
 
-/// Messages that are not answered, by the names of their transactions.
+/// Messages that are not answered, by the worker that has come back with them.
 #[derive(Debug, Default)]
 pub struct HandedBack {
-    held: HashMap<[u8; 16], (WorkerId, Returned), FixedState>,
+    by_worker: BTreeMap<WorkerId, Held>,
 }
+
+/// The messages of one worker. They are kept in order, so that its death sorts nothing.
+#[derive(Debug, Default)]
+pub struct Held {
+    messages: BTreeMap<Place, Returned>,
+    by_branch: HashMap<[u8; 16], Place, FixedState>,
+}
+
+/// When a message came in and its number; two of one number are told apart by their transactions.
+type Place = (Time, Seq, [u8; 16]);
 
 impl HandedBack {
     /// A worker has come back with a message.
     pub fn add(&mut self, worker: WorkerId, branch: [u8; 16], message: Returned) {
-        self.held.insert(branch, (worker, message));
+        self.by_worker.entry(worker).or_default().add(branch, message);
     }
 
     /// The final response to a transaction of a worker has left.
     pub fn on_released(&mut self, worker: WorkerId, branch: [u8; 16]) {
-        if self.held.get(&branch).is_some_and(|(holder, _)| *holder == worker) {
-            self.held.remove(&branch);
+        if let Some(held) = self.by_worker.get_mut(&worker) {
+            held.on_released(branch);
         }
     }
 
-    /// A worker is gone: what it had, the first message first.
-    pub fn on_link_lost(&mut self, worker: WorkerId) -> Vec<Returned> {
-        let lost = self.held.extract_if(|_, (holder, _)| *holder == worker);
-        let mut lost: Vec<Returned> = lost.map(|(_, (_, message))| message).collect();
-        lost.sort_unstable_by_key(|message| (message.envelope.received, message.envelope.seq));
-        lost
+    /// A worker is gone: what it had.
+    pub fn on_link_lost(&mut self, worker: WorkerId) -> Held {
+        self.by_worker.remove(&worker).unwrap_or_default()
+    }
+}
+
+impl Held {
+    fn add(&mut self, branch: [u8; 16], message: Returned) {
+        let place = (message.envelope.received, message.envelope.seq, branch);
+        if let Some(before) = self.by_branch.insert(branch, place) {
+            self.messages.remove(&before);
+        }
+        self.messages.insert(place, message);
+    }
+
+    /// The final response to a transaction has left.
+    pub fn on_released(&mut self, branch: [u8; 16]) {
+        if let Some(place) = self.by_branch.remove(&branch) {
+            self.messages.remove(&place);
+        }
+    }
+
+    /// Takes the first message.
+    pub fn pop(&mut self) -> Option<Returned> {
+        let ((_, _, branch), message) = self.messages.pop_first()?;
+        self.by_branch.remove(&branch);
+        Some(message)
     }
 }
 
 impl Pack for HandedBack {
     fn pack(&self, out: &mut Vec<u8>) {
-        pack_length(self.held.len(), out);
-        for (branch, (worker, message)) in &self.held {
-            branch.pack(out);
-            worker.pack(out);
-            message.pack(out);
+        pack_length(self.by_worker.values().map(|held| held.messages.len()).sum(), out);
+        for (worker, held) in &self.by_worker {
+            for ((_, _, branch), message) in &held.messages {
+                branch.pack(out);
+                worker.pack(out);
+                message.pack(out);
+            }
         }
     }
 
     fn unpack(from: &mut Packed<'_>) -> Result<Self, Damaged> {
         let mut back = HandedBack::default();
         for _ in 0..from.length()? {
-            let branch = Pack::unpack(from)?;
-            back.held.insert(branch, (Pack::unpack(from)?, Pack::unpack(from)?));
+            let (branch, worker) = (Pack::unpack(from)?, Pack::unpack(from)?);
+            back.add(worker, branch, Pack::unpack(from)?);
         }
         Ok(back)
     }
@@ -86,7 +122,9 @@ mod tests {
         let mut bytes = Vec::new();
         back.pack(&mut bytes);
         let mut back = HandedBack::unpack(&mut Packed::new(&bytes)).unwrap();
-        let seqs = |lost: Vec<Returned>| lost.iter().map(|message| message.envelope.seq.0).collect::<Vec<_>>();
+        let seqs = |mut lost: Held| {
+            std::iter::from_fn(|| lost.pop()).map(|message| message.envelope.seq.0).collect::<Vec<_>>()
+        };
         assert_eq!(seqs(back.on_link_lost(WorkerId(0))), [1, 3, 4]);
         assert_eq!(seqs(back.on_link_lost(WorkerId(0))), [0; 0]);
         assert_eq!(seqs(back.on_link_lost(WorkerId(1))), [9], "another worker's word counts for nothing");

@@ -27,7 +27,7 @@ use super::{Command, Event, Given, Parting, Setup};
 use crate::admin::snapshot::{Counters, ListenerCounters};
 use crate::config::Service;
 use crate::handoff::frame::Transport;
-use crate::ids::{ListenerId, WorkerId};
+use crate::ids::{Incarnation, ListenerId, WorkerId};
 use crate::net::{clock, memory, udp};
 use crate::pack::{Damaged, Pack, Packed};
 use crate::time::Time;
@@ -40,9 +40,6 @@ const FRAMES_A_TURN: usize = 64;
 /// Time for them in one turn, and time for what the control side wants: the sockets have theirs as well then.
 const FRAMES_WITHIN: Duration = Duration::from_millis(4);
 const COMMANDS_WITHIN: Duration = Duration::from_millis(4);
-/// Frames read from a link that is to end: more than a full socket holds, and no more, because its worker may live and
-/// go on writing.
-const LAST_FRAMES: usize = 16_384;
 /// How often the kernel's drop counters are read.
 const OVERFLOW_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -243,7 +240,8 @@ impl Lane {
         let may_read = self.holding_until.is_none();
         let busy = may_read && self.doors.iter().flatten().any(|door| door.readable)
             || self.switch.has_readable_link()
-            || self.switch.has_orphans();
+            || self.switch.has_orphans()
+            || self.switch.is_behind();
         let timeout = if self.has_commands {
             Duration::ZERO
         } else if !matches!(self.stage, Stage::Reading) {
@@ -337,6 +335,9 @@ impl Lane {
 
     fn read_links(&mut self, now: Time) {
         for _ in 0..FRAMES_A_TURN {
+            if self.switch.is_behind() {
+                break;
+            }
             let Some(worker) = self.switch.take_readable_link() else { break };
             if let LinkRead::Over(parting, why) = self.switch.read_link(worker, now) {
                 self.on_link_lost(worker, parting, why);
@@ -387,21 +388,19 @@ impl Lane {
         });
     }
 
-    /// Ends the link of a worker that is gone, or as good as gone: it is read as far as it goes first.
+    /// Ends the link of a worker that is gone, or as good as gone.
     fn end_link(&mut self, worker: WorkerId, why: &str, now: Time) {
-        for _ in 0..LAST_FRAMES {
-            match self.switch.read_link(worker, now) {
-                LinkRead::Frame => {}
-                LinkRead::Nothing => break,
-                LinkRead::Over(parting, why) => return self.on_link_lost(worker, parting, why),
-            }
-        }
-        self.on_link_lost(worker, Parting::Lost, why.to_owned());
+        let ended = self.switch.end_link(worker, now);
+        self.on_link_ended(worker, ended, Parting::Lost, why.to_owned());
     }
 
     fn on_link_lost(&mut self, worker: WorkerId, parting: Parting, why: String) {
         let lost = self.switch.on_link_lost(worker, clock::now());
-        let Some(incarnation) = lost else { return };
+        self.on_link_ended(worker, lost, parting, why);
+    }
+
+    fn on_link_ended(&mut self, worker: WorkerId, ended: Option<Incarnation>, parting: Parting, why: String) {
+        let Some(incarnation) = ended else { return };
         self.serve_vacant(worker);
         // The control side is gone only when the process ends.
         let _ = self.control.send(Event::LinkLost { worker, incarnation, parting, why });

@@ -74,11 +74,11 @@ impl<C: Channel> Links<C> {
         self.on_event(worker, true, false);
     }
 
-    /// A worker's link is over; its channel is closed, what it retained comes back.
-    pub fn remove(&mut self, worker: WorkerId) -> Option<(Incarnation, Front)> {
+    /// Takes a worker's link, which is over: nothing is written on it any more.
+    pub fn remove(&mut self, worker: WorkerId) -> Option<Link<C>> {
         let link = self.by_worker.get_mut(usize::from(worker.0))?.take()?;
         self.dirty.retain(|dirty| *dirty != worker);
-        Some((link.incarnation, link.front))
+        Some(link)
     }
 
     /// A worker's link.

@@ -30,6 +30,8 @@ packed!(Out { worker, seq, until });
 const READ_WITHIN: Duration = Duration::from_millis(250);
 /// One more is handed over at a time for each so many that wait: thousands must not wait for minutes.
 const CROWD: usize = 32;
+/// So many may be out at a time, at most: each frame that comes has all of them looked at.
+const MOST_OUT: usize = 512;
 
 impl<M> Suspects<M> {
     /// No suspects.
@@ -44,8 +46,12 @@ impl<M> Suspects<M> {
 
     /// The next one that may be handed over.
     pub fn next(&mut self) -> Option<M> {
-        let together = 1 + self.waiting.len() / CROWD;
-        if self.out.len() < together { self.waiting.pop_front() } else { None }
+        if self.may_go() { self.waiting.pop_front() } else { None }
+    }
+
+    /// Whether one may be handed over.
+    pub fn may_go(&self) -> bool {
+        !self.waiting.is_empty() && self.out.len() < (1 + self.waiting.len() / CROWD).min(MOST_OUT)
     }
 
     /// It was handed over.

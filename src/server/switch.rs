@@ -40,7 +40,7 @@ use crate::net::udp::Datagram;
 use crate::time::Time;
 use crate::wire::sip::Scanner;
 use back::Back;
-use ending::Estates;
+use ending::{Estates, MESSAGES_A_TURN};
 use hands::Hands;
 use mgcp::{Asked, Way};
 
@@ -58,12 +58,18 @@ pub struct Switch<C> {
     frame: Vec<u8>,
     /// Messages that workers gave back, by [`RefuseReason::ALL`].
     refused: [u64; RefuseReason::ALL.len()],
-    /// Messages that came back from a worker and wait for their next decision.
+    /// Messages that came back from a worker and are being decided about.
     returned: VecDeque<Back>,
-    /// Messages that workers that are gone have left.
-    estates: Estates,
+    /// Messages that workers gave back and that wait for their next decision, and how many may have it in this turn.
+    given_back: VecDeque<Back>,
+    given_back_left: usize,
+    /// What workers that are gone have left, and how many of their messages may be looked at in this turn.
+    estates: Estates<C>,
+    orphans_left: usize,
     /// Messages that may have been the death of their worker.
     suspects: Suspects<Back>,
+    /// Whether a worker has said something since they were looked at: it may have outlived one of them.
+    may_clear: bool,
     /// Messages that workers of an earlier dispatcher have not answered.
     handed_back: HandedBack,
     owners: Owners,
@@ -83,6 +89,9 @@ pub struct Switch<C> {
     /// What answers are gathered for.
     asked: HashMap<GatheringId, Asked, FixedState>,
 }
+
+/// Messages that workers gave back and that wait, until no more frames are read: it takes some turns to decide about them.
+const MOST_GIVEN_BACK: usize = 512;
 
 /// What reading a link came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,8 +129,12 @@ impl<C: Channel> Switch<C> {
             frame: vec![0; FRAME_HARD_LIMIT],
             refused: [0; RefuseReason::ALL.len()],
             returned: VecDeque::new(),
+            given_back: VecDeque::new(),
+            given_back_left: MESSAGES_A_TURN,
             estates: Estates::default(),
+            orphans_left: MESSAGES_A_TURN,
             suspects: Suspects::new(),
+            may_clear: false,
             handed_back: HandedBack::default(),
             untold: Vec::new(),
             chains: Chains::new(),
@@ -243,6 +256,11 @@ impl<C: Channel> Switch<C> {
         self.hands.links.has_readable()
     }
 
+    /// Whether workers have given back so much that links are better read later: it is not to grow without end.
+    pub fn is_behind(&self) -> bool {
+        self.given_back.len() >= MOST_GIVEN_BACK
+    }
+
     /// Reads one frame from a link.
     ///
     /// A dead worker's last frames are still readable behind an error: only the end of the link is the end.
@@ -255,7 +273,7 @@ impl<C: Channel> Switch<C> {
             Err(error) => return LinkRead::Over(Parting::Lost, error.to_string()),
         };
         self.hands.links.on_event(worker, true, false);
-        let Switch { hands, dispatch, frame, returned, refused, resumed, handed_back, .. } = self;
+        let Switch { hands, dispatch, frame, given_back, refused, resumed, handed_back, .. } = self;
         let Some(link) = hands.links.get_mut(worker) else { return LinkRead::Nothing };
         let mut goodbye = None;
         let read = link.front.on_frame(&frame[..length], &mut |event| match event {
@@ -267,10 +285,8 @@ impl<C: Channel> Switch<C> {
             }
             FrontEvent::Outcome(outcome) => dispatch.on_outcome(worker, outcome, now),
             FrontEvent::Refused { returned: message, reason } => {
-                if let Some(at) = RefuseReason::ALL.iter().position(|other| *other == reason) {
-                    refused[at] += 1;
-                }
-                returned.push_back(Back { message, from: worker, cause: Cause::Refused(reason) });
+                count_refusal(refused, reason);
+                given_back.push_back(Back { message, from: worker, cause: Cause::Refused(reason) });
             }
             FrontEvent::Report(report) => dispatch.on_report(worker, &report, now),
             FrontEvent::Released { branch } => {
@@ -290,10 +306,8 @@ impl<C: Channel> Switch<C> {
         });
         dispatch.on_link_room(worker, link.front.room());
         hands.links.touch(worker);
-        self.place_returned(now);
-        if !self.suspects.is_empty() {
-            self.place_suspects(now);
-        }
+        self.place_given_back(now);
+        self.may_clear |= !self.suspects.is_empty();
         self.go_on_chains(now);
         match read {
             Err(error) => LinkRead::Over(Parting::Lost, format!("it sent what is no frame: {error}")),
@@ -320,14 +334,17 @@ impl<C: Channel> Switch<C> {
             }
         }
         self.dispatch.handle_timeout(now);
+        (self.given_back_left, self.orphans_left) = (MESSAGES_A_TURN, MESSAGES_A_TURN);
+        self.place_given_back(now);
         if self.has_orphans() {
+            self.read_ending(now);
             self.place_orphans(now);
         }
         if self.early.poll_timeout().is_some_and(|due| due <= now) {
             self.decide_early(now);
         }
         self.hands.repeats.handle_timeout(now, &mut self.hands.answers);
-        if self.suspects.poll_timeout().is_some_and(|due| due <= now) {
+        if self.may_clear || self.suspects.poll_timeout().is_some_and(|due| due <= now) {
             self.place_suspects(now);
         }
         while let Some(rest) = self.chains.poll_expired(now) {
@@ -349,7 +366,7 @@ impl<C: Channel> Switch<C> {
             self.hands.repeats.poll_timeout(),
             self.early.poll_timeout(),
             self.chains.poll_timeout(),
-            self.has_orphans().then_some(Time(0)),
+            (self.has_orphans() || self.may_clear || !self.given_back.is_empty()).then_some(Time(0)),
         ];
         self.dispatch.poll_timeout().into_iter().chain(own.into_iter().flatten()).min()
     }
@@ -401,6 +418,12 @@ impl<C: Channel> Switch<C> {
     /// Datagrams the kernel has dropped so far.
     pub fn set_overflow(&mut self, overflow: u64) {
         self.hands.totals.rx_overflow = overflow;
+    }
+}
+
+fn count_refusal(refused: &mut [u64; RefuseReason::ALL.len()], reason: RefuseReason) {
+    if let Some(at) = RefuseReason::ALL.iter().position(|other| *other == reason) {
+        refused[at] += 1;
     }
 }
 

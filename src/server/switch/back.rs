@@ -19,6 +19,13 @@ pub(super) struct Back {
     pub(super) cause: Cause,
 }
 
+impl Back {
+    /// Its worker is gone before it was decided about again. It gave the message back, so that was not its death.
+    pub(super) fn bereave(&mut self) {
+        (self.cause, self.message.sent) = (Cause::Died, false);
+    }
+}
+
 impl<C: Channel> Switch<C> {
     /// A worker of an earlier dispatcher has come back with `messages` that it has not answered: so they exist twice again.
     /// Each is kept by the lane that its call belongs to, as many as a link's store would hold.
@@ -43,7 +50,24 @@ impl<C: Channel> Switch<C> {
         }
     }
 
-    /// Decides again about what workers gave back.
+    /// Decides again about what workers gave back, as much of it as has its place in this turn.
+    pub(super) fn place_given_back(&mut self, now: Time) {
+        while self.given_back_left > 0
+            && let Some(back) = self.given_back.pop_front()
+        {
+            self.given_back_left -= 1;
+            self.place_now(back, now);
+        }
+    }
+
+    /// Decides again about one message.
+    pub(super) fn place_now(&mut self, back: Back, now: Time) -> Target {
+        let target = self.place_again(back, now);
+        self.place_returned(now);
+        target
+    }
+
+    /// Decides again about what a link did not take.
     pub(super) fn place_returned(&mut self, now: Time) {
         // Whoever has had it does not get it again, so this comes to an end.
         while let Some(back) = self.returned.pop_front() {
@@ -55,12 +79,15 @@ impl<C: Channel> Switch<C> {
     pub(super) fn place_suspects(&mut self, now: Time) {
         let links = &self.hands.links;
         self.suspects.clear(now, |worker, seq| links.get(worker).is_some_and(|link| link.front.taken_through() >= seq));
-        while let Some(back) = self.suspects.next() {
-            if let Target::Worker(Handoff { worker, seq, .. }) = self.place_again(back, now) {
+        while self.orphans_left > 0
+            && let Some(back) = self.suspects.next()
+        {
+            self.orphans_left -= 1;
+            if let Target::Worker(Handoff { worker, seq, .. }) = self.place_now(back, now) {
                 self.suspects.on_handed_over(worker, seq, now);
             }
-            self.place_returned(now);
         }
+        self.may_clear = self.orphans_left == 0 && self.suspects.may_go();
     }
 
     fn place_again(&mut self, back: Back, now: Time) -> Target {

@@ -1,80 +1,179 @@
-//! Messages that workers that are gone had not answered go to others: some in each turn, so that a lane that loses many
-//! workers, or one with much to answer, goes on reading.
+//! Links that end, and the messages of their workers, which go to others. All of it is done a piece in each turn: a lane
+//! that loses many workers, or one with much to say and to answer, goes on reading.
 
 use std::collections::VecDeque;
-use std::{iter, vec};
 
-use super::super::links::Channel;
+use super::super::handed_back::Held;
+use super::super::links::{Channel, Link};
 use super::Switch;
 use super::back::Back;
 use crate::dispatch::decision::Cause;
-use crate::handoff::front::{Orphans, Returned};
+use crate::handoff::front::{FrontEvent, Orphans};
 use crate::ids::{Incarnation, WorkerId};
 use crate::time::Time;
 
-/// Messages that are decided about in one turn: about a millisecond's work.
-const MESSAGES_A_TURN: usize = 128;
+/// Messages of workers that are gone that are looked at in one turn, and as many that workers gave back: together about
+/// a millisecond's work.
+pub(super) const MESSAGES_A_TURN: usize = 64;
+/// Frames of ending links that are read in one turn. A frame holds a few thousand records at most.
+const FRAMES_A_TURN: usize = 8;
+/// Frames read from a link that is to end: more than a full socket holds, and no more, because its worker may live and
+/// go on writing.
+const LAST_FRAMES: usize = 16_384;
 
-/// Workers that are gone, and their messages that are still to be decided about. The first death comes first.
-#[derive(Debug, Default)]
-pub(super) struct Estates(VecDeque<(WorkerId, Estate)>);
+/// What workers that are gone have left.
+#[derive(Debug)]
+pub(super) struct Estates<C> {
+    /// Links of which the last frames are still to be read: what a worker has answered is given to nobody else.
+    ending: VecDeque<Ending<C>>,
+    /// Messages that are still to be decided about. The first death comes first.
+    orphaned: VecDeque<Orphaned>,
+}
 
-/// What it had handed back to this dispatcher, and then what it had on its link.
-type Estate = iter::Chain<vec::IntoIter<Returned>, Orphans>;
+#[derive(Debug)]
+struct Ending<C> {
+    worker: WorkerId,
+    link: Link<C>,
+    handed_back: Held,
+    frames_left: usize,
+}
 
-impl Estates {
+/// Messages that a worker had handed back to this dispatcher, and then those that it had on its link.
+#[derive(Debug)]
+struct Orphaned {
+    worker: WorkerId,
+    handed_back: Held,
+    orphans: Orphans,
+}
+
+impl<C> Estates<C> {
     /// The next message; the memory of a worker is given back once it has none.
     fn next(&mut self) -> Option<Back> {
-        let (worker, messages) = self.0.front_mut()?;
-        let message = messages.next();
+        let Orphaned { worker, handed_back, orphans } = self.orphaned.front_mut()?;
         let from = *worker;
+        let message = handed_back.pop().or_else(|| orphans.next());
         if message.is_none() {
-            self.0.pop_front();
+            self.orphaned.pop_front();
         }
         Some(Back { message: message?, from, cause: Cause::Died })
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.ending.is_empty() && self.orphaned.is_empty()
+    }
+}
+
+impl<C> Default for Estates<C> {
+    fn default() -> Self {
+        Estates { ending: VecDeque::new(), orphaned: VecDeque::new() }
     }
 }
 
 impl<C: Channel> Switch<C> {
-    /// A link is over: what the worker had not answered goes to others. Says whose link it was.
+    /// A link that has been read as far as it is to be read is over: what the worker had not answered goes to others.
+    /// Says whose link it was.
     pub fn on_link_lost(&mut self, worker: WorkerId, now: Time) -> Option<Incarnation> {
-        let (incarnation, front) = self.hands.links.remove(worker)?;
+        self.let_go(worker, 0, now)
+    }
+
+    /// Ends the link of a worker that is gone, or as good as gone, and may have said something before: that is read
+    /// first, in turns to come. A successor may have a link at once.
+    pub fn end_link(&mut self, worker: WorkerId, now: Time) -> Option<Incarnation> {
+        self.let_go(worker, LAST_FRAMES, now)
+    }
+
+    fn let_go(&mut self, worker: WorkerId, frames_left: usize, now: Time) -> Option<Incarnation> {
+        let link = self.hands.links.remove(worker)?;
+        let incarnation = link.incarnation;
         self.dispatch.on_worker_down(worker, now);
         self.fit_pool();
         self.suspects.on_link_lost(worker);
-        let is_first = self.estates.is_empty();
+        // What it gave back is not decided about in the name of a successor.
+        self.given_back.iter_mut().filter(|back| back.from == worker).for_each(Back::bereave);
         let handed_back = self.handed_back.on_link_lost(worker);
-        self.estates.0.push_back((worker, handed_back.into_iter().chain(front.into_orphans())));
+        let ending = Ending { worker, link, handed_back, frames_left };
+        let is_first = self.estates.is_empty();
+        if frames_left == 0 {
+            self.bury(ending);
+        } else {
+            self.estates.ending.push_back(ending);
+        }
+        // Of many that die together the first alone is seen to at once.
         if is_first {
             self.place_orphans(now);
         }
         Some(incarnation)
     }
 
-    /// Whether messages of workers that are gone wait for their next decision.
+    /// Whether messages of workers that are gone, or frames of ending links, wait for the next turn.
     pub fn has_orphans(&self) -> bool {
         !self.estates.is_empty()
     }
 
-    /// Decides about some of them.
+    /// Reads on in the links that end.
+    pub(super) fn read_ending(&mut self, now: Time) {
+        for _ in 0..FRAMES_A_TURN {
+            let Some(mut ending) = self.estates.ending.pop_front() else { return };
+            if self.read_last(&mut ending, now) {
+                // One that goes on writing holds up nobody.
+                self.estates.ending.push_back(ending);
+            } else {
+                self.bury(ending);
+            }
+        }
+    }
+
+    /// Reads one of the last frames of a link; whether there may be more. What the worker says of itself is of no
+    /// interest any more.
+    fn read_last(&mut self, ending: &mut Ending<C>, now: Time) -> bool {
+        let Switch { dispatch, frame, given_back, refused, resumed, .. } = self;
+        let Ending { worker, link, handed_back, frames_left } = ending;
+        let Ok(Some(length @ 1..)) = link.read(frame) else { return false };
+        *frames_left -= 1;
+        let read = link.front.on_frame(&frame[..length], &mut |event| match event {
+            FrontEvent::Answered { note, .. } => {
+                if let Some(entry) = note.entry {
+                    dispatch.on_answered(entry, now);
+                }
+                resumed.extend(note.chain);
+            }
+            FrontEvent::Outcome(outcome) => dispatch.on_outcome(*worker, outcome, now),
+            FrontEvent::Refused { returned: message, reason } => {
+                super::count_refusal(refused, reason);
+                let mut back = Back { message, from: *worker, cause: Cause::Refused(reason) };
+                back.bereave();
+                given_back.push_back(back);
+            }
+            FrontEvent::Released { branch } => {
+                dispatch.on_released(*worker, branch, now);
+                handed_back.on_released(branch);
+            }
+            _ => {}
+        });
+        read.is_ok() && *frames_left > 0
+    }
+
+    fn bury(&mut self, ending: Ending<C>) {
+        let Ending { worker, link, handed_back, .. } = ending;
+        self.estates.orphaned.push_back(Orphaned { worker, handed_back, orphans: link.front.into_orphans() });
+    }
+
+    /// Decides about some messages of workers that are gone.
     pub(super) fn place_orphans(&mut self, now: Time) {
-        for _ in 0..MESSAGES_A_TURN {
+        self.place_suspects(now);
+        while self.orphans_left > 0 {
             // At the end of one estate the turn is over as well: giving its memory back takes its time.
             let Some(back) = self.estates.next() else { break };
+            self.orphans_left -= 1;
             // What never left cannot have been the death of it. What was there at two deaths has its answer now.
             let Back { message, .. } = &back;
             let is_suspect = message.sent && message.note.deaths == 0 && message.note.entry.is_some();
             if is_suspect {
                 self.suspects.add(back);
             } else {
-                self.returned.push_back(back);
+                self.place_now(back, now);
             }
         }
-        self.place_returned(now);
         self.place_suspects(now);
         self.go_on_chains(now);
     }

@@ -109,7 +109,10 @@ impl<C: Channel> Switch<C> {
     pub fn settle(&mut self, now: Time) {
         let taken = self.early.take(now, |_| true);
         self.decide_each(taken, now);
-        while self.has_orphans() {
+        while self.has_orphans() || !self.given_back.is_empty() {
+            (self.given_back_left, self.orphans_left) = (usize::MAX, usize::MAX);
+            self.read_ending(now);
+            self.place_given_back(now);
             self.place_orphans(now);
         }
     }

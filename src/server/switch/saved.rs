@@ -29,8 +29,12 @@ impl<C: Channel> Switch<C> {
             frame: _,
             refused,
             returned,
+            given_back,
+            given_back_left: _,
             estates,
+            orphans_left: _,
             suspects,
+            may_clear: _,
             handed_back,
             owners: _,
             parcels: _,
@@ -46,7 +50,7 @@ impl<C: Channel> Switch<C> {
         let Hands { links, answers: _, repeats, insert: _, totals, patched: _ } = hands;
         debug_assert!(early.is_empty(), "messages wait for others");
         debug_assert!(estates.is_empty(), "messages of workers that are gone wait");
-        debug_assert!(returned.is_empty(), "messages that came back wait for their decision");
+        debug_assert!(returned.is_empty() && given_back.is_empty(), "messages that came back wait for their decision");
         dispatch.save(out);
         refused.pack(out);
         totals.pack(out);

@@ -9,9 +9,9 @@ use super::*;
 use crate::dispatch::Setup;
 use crate::dispatch::identity::Keyring;
 use crate::dispatch::rules::Rules;
-use crate::handoff::frame::Envelope;
+use crate::handoff::frame::{Envelope, FrameBuilder, Record, Report};
 use crate::handoff::front::Note;
-use crate::ids::TokenKey;
+use crate::ids::{Seq, TokenKey};
 
 const NOW: Time = Time(1_000_000);
 
@@ -268,6 +268,172 @@ fn a_worker_that_dies_with_many_calls_holds_a_turn_up_for_some_of_them_only() {
     }
     assert!(turns > 3);
     assert_eq!(held(&switch, 1), 1_000, "nothing is lost");
+}
+
+/// A link with frames to read: those of a worker that is gone, or goes on writing.
+struct Wordy {
+    frames: VecDeque<Vec<u8>>,
+    read: Arc<Mutex<usize>>,
+}
+
+impl Channel for Wordy {
+    fn send(&mut self, _: &[IoSlice<'_>]) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Some(frame) = self.frames.pop_front() else { return Ok(0) };
+        *self.read.lock().unwrap() += 1;
+        buffer[..frame.len()].copy_from_slice(&frame);
+        Ok(frame.len())
+    }
+
+    fn watch_writable(&mut self, _: bool) {}
+}
+
+/// A frame with these records.
+fn frame(records: &[Record<'_>]) -> Vec<u8> {
+    let mut builder = FrameBuilder::new();
+    records.iter().for_each(|record| builder.push(record));
+    builder.bytes().to_vec()
+}
+
+/// A switch with two workers, of whom the first says `frames`; and how many of them have been read.
+fn wordy(frames: impl IntoIterator<Item = Vec<u8>>) -> (Switch<Wordy>, Arc<Mutex<usize>>) {
+    let dispatch = Dispatch::new(Setup {
+        rules: Rules::default(),
+        keys: Keyring::new(TokenKey::new([1; 32])),
+        table_cap: 10_000,
+        group_cap: 10,
+        workers: 2,
+        seed: 1,
+    });
+    let mut switch = Switch::new(dispatch, Insert::None, 16 << 20, Owners::new(0, 1, 0));
+    let read = Arc::new(Mutex::new(0));
+    let mut frames = Some(frames.into_iter().collect());
+    for worker in 0..2 {
+        let channel = Wordy { frames: frames.take().unwrap_or_default(), read: read.clone() };
+        switch.on_link(WorkerId(worker), channel, &Joined::sip(Incarnation::new(1), 10_000, Vec::new()), NOW);
+    }
+    (switch, read)
+}
+
+/// An INVITE of a call of its own.
+fn invite<C: Channel>(switch: &mut Switch<C>, call: usize) {
+    let text = format!(
+        "INVITE sip:a@192.0.2.2 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK-{call}\r\nMax-Forwards: 70\r\n\
+         From: <sip:b@192.0.2.1>;tag=1\r\nTo: <sip:a@192.0.2.2>\r\nCall-ID: {call}\r\nCSeq: 1 INVITE\r\n\
+         Contact: <sip:b@192.0.2.1>\r\nContent-Length: 0\r\n\r\n"
+    );
+    let (source, local) = ("192.0.2.1:5060".parse().unwrap(), "192.0.2.2:5060".parse().unwrap());
+    let datagram = Datagram { bytes: text.as_bytes(), source, local, truncated: false };
+    switch.on_datagram(Owner::Listener(ListenerId(0)), ListenerId(0), &datagram, NOW);
+}
+
+fn held<C: Channel>(switch: &Switch<C>, worker: u16) -> u64 {
+    switch.links().get(WorkerId(worker)).map_or(0, |link| link.front.stats().retained)
+}
+
+#[test]
+fn a_link_that_ends_with_much_unread_is_read_some_frames_a_turn_and_its_successor_need_not_wait() {
+    let (mut switch, read) = wordy((1..=100).map(|seq| {
+        let mut answered = FrameBuilder::new();
+        answered.push_answered(&[Seq(seq)]);
+        answered.bytes().to_vec()
+    }));
+    (0..210).for_each(|call| invite(&mut switch, call));
+    switch.flush_links();
+    let (lost, others) = (held(&switch, 0), held(&switch, 1));
+    assert!(lost > 102 && lost < 110 && lost + others == 210, "{lost} and {others}");
+    assert_eq!(switch.end_link(WorkerId(0), NOW), Some(Incarnation::new(1)));
+    assert_eq!(*read.lock().unwrap(), 0);
+    let heir = Wordy { frames: VecDeque::new(), read: Arc::default() };
+    switch.on_link(WorkerId(0), heir, &Joined::sip(Incarnation::new(2), 10_000, Vec::new()), NOW);
+    let mut before = 0;
+    while switch.has_orphans() {
+        assert_eq!(switch.poll_timeout(), Some(Time(0)), "the lane does not wait");
+        switch.handle_timeout(NOW);
+        let now = *read.lock().unwrap();
+        assert!(now - before <= 8, "{} frames in one turn", now - before);
+        before = now;
+    }
+    assert_eq!(before, 100);
+    // Those that may have been its death are handed over one after the other.
+    for later in 1..10 {
+        switch.handle_timeout(NOW + Duration::from_millis(250 * later));
+    }
+    assert_eq!(held(&switch, 0) + held(&switch, 1), 110, "what it had answered goes to nobody");
+}
+
+#[test]
+fn a_worker_that_goes_on_writing_does_not_keep_its_link_from_ending() {
+    let report = |number| frame(&[Record::Report(Report { number, units_total: 10, ..Report::default() })]);
+    let (mut switch, read) = wordy((1..20_000).map(report));
+    invite(&mut switch, 1);
+    invite(&mut switch, 2);
+    assert_eq!(held(&switch, 0), 1);
+    switch.end_link(WorkerId(0), NOW);
+    let mut turns = 0;
+    while switch.has_orphans() {
+        switch.handle_timeout(NOW);
+        turns += 1;
+    }
+    assert_eq!((*read.lock().unwrap(), turns), (16_384, 2_048));
+    assert_eq!(held(&switch, 1), 2);
+}
+
+#[test]
+fn a_worker_that_gives_back_thousands_at_once_holds_a_turn_up_for_some_of_them_only() {
+    let refusals = |first: u64| {
+        let refused: Vec<_> =
+            (first..first + 1_000).map(|seq| Record::Refuse { seq: Seq(seq), reason: RefuseReason::Full }).collect();
+        frame(&refused)
+    };
+    let (mut switch, _) = wordy([refusals(1), refusals(1_001)]);
+    (0..4_000).for_each(|call| invite(&mut switch, call));
+    switch.flush_links();
+    let lost = held(&switch, 0);
+    assert!((1_500..=2_500).contains(&lost), "{lost}");
+    let decided = |switch: &Switch<Wordy>| switch.dispatch().counters().returned;
+    let mut before = 0;
+    for turn in 0.. {
+        // As the lane does it: links, then what is due.
+        if !switch.is_behind() {
+            switch.read_link(WorkerId(0), NOW);
+        }
+        switch.handle_timeout(NOW);
+        let now = decided(&switch);
+        assert!(now - before <= 64 || turn == 0 && now <= 128, "{} in turn {turn}", now - before);
+        assert!(switch.given_back.len() < 1_000 + 512, "{} wait", switch.given_back.len());
+        before = now;
+        if switch.given_back.is_empty() && held(&switch, 0) <= lost.saturating_sub(2_000) {
+            break;
+        }
+        assert!(turn < 100);
+    }
+    assert_eq!(decided(&switch), lost.min(2_000));
+    assert_eq!(held(&switch, 0) + held(&switch, 1), 4_000, "nothing is lost");
+}
+
+#[test]
+fn what_a_worker_gave_back_before_it_died_is_no_burden_to_its_successor() {
+    let refused: Vec<_> =
+        (1..=500).map(|seq| Record::Refuse { seq: Seq(seq), reason: RefuseReason::Full }).collect();
+    let (mut switch, _) = wordy([frame(&refused)]);
+    (0..1_000).for_each(|call| invite(&mut switch, call));
+    switch.flush_links();
+    assert!(held(&switch, 0) >= 400);
+    switch.read_link(WorkerId(0), NOW);
+    assert!(!switch.given_back.is_empty());
+    switch.end_link(WorkerId(0), NOW);
+    let heir = Wordy { frames: VecDeque::new(), read: Arc::default() };
+    switch.on_link(WorkerId(0), heir, &Joined::sip(Incarnation::new(2), 10_000, Vec::new()), NOW);
+    for later in 0..200 {
+        switch.handle_timeout(NOW + Duration::from_millis(250 * later));
+    }
+    assert_eq!(held(&switch, 0) + held(&switch, 1), 1_000, "each of them once, and none was its death");
+    let ledgers: u64 = switch.dispatch().pool().iter().map(|(_, worker)| u64::from(worker.ledger())).sum();
+    assert_eq!(ledgers, 1_000);
 }
 
 /// A request of a call that is for the first of two lanes.
