@@ -26,6 +26,8 @@ use crate::time::Time;
 pub const UNREAD_LIMIT: u64 = 16_384;
 /// Things a worker may say that cannot be, beside two for each message that it was handed.
 const FAULTS_LIMIT: u64 = 10_000;
+/// Outcomes and replies that a worker has for each message that it was handed, at most: the provisional ones included.
+const WORDS_EACH: u64 = 8;
 /// Control records that wait for a link that takes nothing.
 const CONTROL_LIMIT: usize = 6 * 1024;
 
@@ -122,8 +124,6 @@ pub enum FrontEvent<'a> {
         /// The bytes.
         bytes: &'a [u8],
     },
-    /// The answer to a `Ping`.
-    Pong(u64),
     /// It closes the link.
     Goodbye(&'a str),
 }
@@ -177,6 +177,8 @@ pub struct Stats {
     pub blocked: u64,
     /// Things the worker said that cannot be: numbers not retained, reports out of order.
     pub faults: u64,
+    /// Outcomes and replies of the worker.
+    pub words: u64,
     /// Messages not answered yet.
     pub retained: u64,
     /// The memory that they take, in bytes.
@@ -313,9 +315,12 @@ impl Front {
                 Record::Holding(_) | Record::Unanswered(_) => self.stats.faults += 1,
                 Record::GroupOpen { opened, name } => sink(FrontEvent::GroupOpen { opened, name }),
                 Record::GroupClosed { name } => sink(FrontEvent::GroupClosed { name }),
-                Record::Reply { conn, bytes } => sink(FrontEvent::Reply { conn, bytes }),
-                Record::Pong(number) => sink(FrontEvent::Pong(number)),
-                Record::Outcome(outcome) => sink(FrontEvent::Outcome(outcome)),
+                Record::Reply { conn, bytes } if self.may_say() => sink(FrontEvent::Reply { conn, bytes }),
+                Record::Outcome(outcome) if outcome.seq <= self.sent && self.may_say() => {
+                    sink(FrontEvent::Outcome(outcome));
+                }
+                // Of nothing that it was handed; and nobody pings.
+                Record::Reply { .. } | Record::Outcome(_) | Record::Pong(_) => self.stats.faults += 1,
                 Record::Goodbye(reason) => sink(FrontEvent::Goodbye(reason)),
                 Record::Welcome(_) => return Err(FrontError::Unexpected("Welcome")),
                 Record::Message(_) => return Err(FrontError::Unexpected("Message")),
@@ -468,6 +473,12 @@ impl Front {
         report.covers = report.covers.min(self.sent);
         self.taken = self.taken.max(report.taken_through);
         sink(FrontEvent::Report(report));
+    }
+
+    /// Whether a worker that was handed so much has another outcome or reply to tell.
+    const fn may_say(&mut self) -> bool {
+        self.stats.words += 1;
+        self.stats.words <= self.stats.records.saturating_mul(WORDS_EACH)
     }
 
     fn give_back(&mut self, seq: Seq) -> Option<Returned> {

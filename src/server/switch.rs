@@ -301,8 +301,8 @@ impl<C: Channel> Switch<C> {
                     dispatch.on_gathered(gathering, worker, bytes, now);
                 }
             }
-            // Said once, at the beginning; and nobody was pinged.
-            FrontEvent::Hello(_) | FrontEvent::Pong(_) => {}
+            // Said once, at the beginning.
+            FrontEvent::Hello(_) => {}
         });
         dispatch.on_link_room(worker, link.front.room());
         hands.links.touch(worker);

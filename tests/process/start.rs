@@ -1,5 +1,6 @@
 //! What keeps it from starting: one line that names it, exit code 2, nothing left behind.
 
+use std::cell::Cell;
 use std::net::UdpSocket;
 use std::process::Output;
 use std::time::Duration;
@@ -157,4 +158,24 @@ fn too_little_memory_is_said_before_anything_is_begun() {
     let output = command.output().unwrap();
     assert_refused(&output, &["memory", "--retention", "8 workers"]);
     assert_eq!(left_in(&dir), Vec::<String>::new());
+}
+
+#[test]
+fn load_and_explain_are_answered_while_workers_start() {
+    // Thirty-two are started at a time.
+    const WORKERS: usize = 80;
+    let pointsman = Setup::new(WORKERS).spawn();
+    let in_between = Cell::new(0);
+    pointsman.wait_until("all workers to be up", |load| {
+        let Some(all) = load["workers"].as_array() else { return false };
+        assert_eq!(all.len(), WORKERS, "each of them is shown from the first moment");
+        let up = all.iter().filter(|worker| worker["state"] == "up").count();
+        if (1..WORKERS).contains(&up) {
+            in_between.set(in_between.get() + 1);
+            let answer = pointsman.stats("explain nobody");
+            assert!(answer["decisions"].is_array(), "{answer}");
+        }
+        up == WORKERS
+    });
+    assert!(in_between.get() > 0, "they came between two answers");
 }

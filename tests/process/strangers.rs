@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use pointsman::handoff::frame::{Frame, FrameBuilder, Hello, Port, Record, frame_header};
+use pointsman::ids::Seq;
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, recv, send, socket_with,
 };
@@ -18,11 +19,16 @@ use crate::support::{DEADLINE, PROMPT, proc, wait_for};
 
 /// A call is still answered, and no worker was restarted.
 fn assert_undisturbed(pointsman: &Pointsman) {
+    assert_undisturbed_beside(pointsman, usize::MAX);
+}
+
+/// A call is still answered, and none of the first `own` workers was restarted.
+fn assert_undisturbed_beside(pointsman: &Pointsman, own: usize) {
     let phone = Phone::new(pointsman.address().ip());
     let dialog = phone.call(&phone.invite(pointsman.address(), None), pointsman.address());
     assert_eq!(phone.transact(&dialog.request("BYE", 1), dialog.target).status(), 200);
     let load = pointsman.load();
-    for worker in load["workers"].as_array().unwrap() {
+    for worker in load["workers"].as_array().unwrap().iter().take(own) {
         assert_eq!((&worker["state"], &worker["restarts"]), (&"up".into(), &0.into()), "{load}");
     }
 }
@@ -192,10 +198,15 @@ fn two_hundred_workers_that_join_after_a_death_take_no_memory_and_hold_nobody_up
             .unwrap();
             // The welcome; sixteen at most may wait for theirs.
             recv(&link, &mut vec![0; 80_000][..], RecvFlags::empty()).unwrap();
+            if number % 20 == 10 {
+                // In the middle of it.
+                let load = pointsman.stats("load");
+                assert!(load["workers"].as_array().is_some_and(|all| (3..202).contains(&all.len())), "{load}");
+                assert!(pointsman.stats("explain nobody")["decisions"].is_array());
+            }
             link
         })
         .collect();
-    // Answered while they join, and all of them are there.
     pointsman.wait_until("all of them", |load| load["workers"].as_array().is_some_and(|all| all.len() == 202));
     assert!(pointsman.stats("explain nobody")["decisions"].is_array());
     let grown = proc::resident(pointsman.pid()).saturating_sub(before);
@@ -223,4 +234,30 @@ fn one_that_knocks_all_the_time_does_not_fill_the_log_and_costs_no_descriptor() 
     assert!((1..=8 * (seconds + 1)).contains(&refusals), "{refusals} lines in {seconds} s");
     wait_for("the descriptors to be closed", DEADLINE, || (descriptors() <= before).then_some(()));
     assert_undisturbed(&pointsman);
+}
+
+#[test]
+fn a_worker_that_tells_lies_without_end_loses_its_link_and_nobody_waits_for_it() {
+    let pointsman = Setup::new(2).start();
+    let port = Port { service: "sip".into(), address: SocketAddr::new(pointsman.address().ip(), 7_000) };
+    let link = knock(pointsman.run_dir());
+    let frame = hello(Hello { services: vec!["sip".into()], ports: vec![port], links: 64, ..Hello::default() });
+    send(&link, &frame, SendFlags::NOSIGNAL).unwrap();
+    pointsman.wait_until("it to be there", |load| load["workers"][2]["state"] == "up");
+    let before = proc::resident(pointsman.pid());
+    let mut lies = FrameBuilder::new();
+    lies.push_answered(&(1_000_000..1_008_000).map(Seq).collect::<Vec<_>>());
+    let liar = std::thread::spawn(move || {
+        // A gigabyte, if anybody listened.
+        (0..16_384).take_while(|_| send(&link, lies.bytes(), SendFlags::NOSIGNAL).is_ok()).count()
+    });
+    while !liar.is_finished() {
+        assert_undisturbed_beside(&pointsman, 2);
+    }
+    let frames = liar.join().unwrap();
+    assert!(frames < 64, "{frames} frames of lies were taken");
+    pointsman.wait_until("it to be missed", |load| load["workers"][2]["state"] == "down");
+    assert_undisturbed_beside(&pointsman, 2);
+    let grown = proc::resident(pointsman.pid()).saturating_sub(before);
+    assert!(grown < 16 << 20, "{} MiB of lies are kept", grown >> 20);
 }

@@ -7,7 +7,7 @@ use crate::handoff::store::Share;
 use crate::ids::Seq;
 use crate::pack::{Damaged, Pack, Packed, pack_bytes, pack_length, packed};
 
-packed!(Stats { frames, records, bytes, blocked, faults, retained, retained_bytes, unread });
+packed!(Stats { frames, records, bytes, blocked, faults, words, retained, retained_bytes, unread });
 
 impl Front {
     /// Writes all there is.

@@ -253,6 +253,34 @@ fn a_worker_that_goes_on_and_on_about_what_cannot_be_loses_its_link() {
 }
 
 #[test]
+fn a_worker_that_tells_of_messages_it_was_never_handed_loses_its_link() {
+    let outcome = |seq| Record::Outcome(Outcome { seq: Seq(seq), status: 200, why: "all is well" });
+    let reply = || Record::Reply { conn: ConnId(1), bytes: b"200 1\r\n" };
+    for lie in [outcome(2), outcome(1), reply(), Record::Pong(7)] {
+        let mut front = Front::new(SMALLEST);
+        front.push(&envelope(1), note(1), &[b"x"]).unwrap();
+        transmit(&mut front);
+        let frame = said(&vec![lie.clone(); 1_000]);
+        let mut heard = 0;
+        let frames = (0..).take_while(|_| front.on_frame(&frame, &mut |_| heard += 1).is_ok()).count();
+        assert_eq!(frames, 10, "{lie:?}");
+        assert!(heard <= 8, "{heard} times {lie:?} about one message");
+    }
+    // Two words about each message are no lie, however many messages there are.
+    let mut front = Front::new(SMALLEST);
+    for seq in 1..=20_000 {
+        front.push(&envelope(seq), note(seq), &[b"x"]).unwrap();
+        transmit(&mut front);
+        let frame = [outcome(seq), reply(), reply()];
+        let mut heard = 0;
+        assert_eq!(front.on_frame(&said(&frame), &mut |_| heard += 1), Ok(()));
+        assert_eq!(heard, 3);
+        front.on_frame(&answered(&[seq]), &mut |_| {}).unwrap();
+    }
+    assert_eq!(front.stats().faults, 0);
+}
+
+#[test]
 fn a_report_cannot_cover_what_was_not_sent_nor_come_twice() {
     let mut front = Front::new(SMALLEST);
     front.push(&envelope(1), note(1), &[b"x"]).unwrap();

@@ -417,8 +417,7 @@ fn a_worker_that_gives_back_thousands_at_once_holds_a_turn_up_for_some_of_them_o
 
 #[test]
 fn what_a_worker_gave_back_before_it_died_is_no_burden_to_its_successor() {
-    let refused: Vec<_> =
-        (1..=500).map(|seq| Record::Refuse { seq: Seq(seq), reason: RefuseReason::Full }).collect();
+    let refused: Vec<_> = (1..=500).map(|seq| Record::Refuse { seq: Seq(seq), reason: RefuseReason::Full }).collect();
     let (mut switch, _) = wordy([frame(&refused)]);
     (0..1_000).for_each(|call| invite(&mut switch, call));
     switch.flush_links();
