@@ -25,6 +25,7 @@ use pointsman::dispatch::{Dispatch, Setup};
 use pointsman::handoff::frame::{AccessAction, AccessRule, RefuseReason, Report, Transaction, Transport};
 use pointsman::ids::{Incarnation, Seq, WorkerId};
 use pointsman::time::Time;
+use pointsman::wire::Label;
 use pointsman::wire::sip::{Fault, Scanner};
 use rig::{KEY, Rig, START, returned};
 
@@ -210,7 +211,7 @@ fn a_400_says_what_is_wrong_and_explain_as_well() {
     let noted = rig.dispatch.explain(b"a");
     assert_eq!(
         (noted[0].method, noted[0].fault, noted[0].outcome),
-        ("INVITE", Some(Fault::CSeq), Outcome::Answered(400))
+        (Label::Invite, Some(Fault::CSeq), Outcome::Answered(400))
     );
     let far = rig.send(&invite("b").replace("Max-Forwards: 70", "Max-Forwards: 300"));
     assert_eq!(answer(far).fault, Some(Fault::MaxForwards));

@@ -8,6 +8,7 @@ use super::reason::Reason;
 use crate::handoff::frame;
 use crate::ids::{Seq, WorkerId};
 use crate::time::Time;
+use crate::wire::Label;
 use crate::wire::sip::Fault;
 
 /// A ring of decisions. Its memory is taken as it fills, once.
@@ -49,8 +50,8 @@ impl<T> Ring<T> {
 pub struct Explained {
     /// When it was made.
     pub at: Time,
-    /// The method or verb of the message; `response` for one, empty for what cannot be read so far.
-    pub method: &'static str,
+    /// The method or verb of the message.
+    pub method: Label,
     /// Why.
     pub reason: Reason,
     /// The fault of the message, where that is the reason.
@@ -83,8 +84,6 @@ pub enum Outcome {
         pinned: Option<Pinned>,
         /// Whether it went where its call was.
         follows: bool,
-        /// Its number on the worker's link.
-        seq: Seq,
     },
     /// Answered with this status, or this return code.
     Answered(u16),
@@ -96,25 +95,39 @@ pub enum Outcome {
     Dropped,
 }
 
-/// A decision, and whose it is.
+/// A decision, and whose it is. One is written for each message: two of them fill a cache line.
 #[derive(Clone, Copy, Debug)]
 struct Line {
     call: u64,
     at: Time,
-    method: &'static str,
+    outcome: Outcome,
+    seq: ShortSeq,
+    method: Label,
     reason: Reason,
     fault: Option<Fault>,
-    outcome: Outcome,
 }
 
 /// A worker's word of the end of a message.
 #[derive(Clone, Debug)]
 struct Told {
     at: Time,
+    why: Option<Box<str>>,
+    seq: ShortSeq,
     worker: WorkerId,
-    seq: Seq,
-    end: Final,
+    status: u16,
 }
+
+/// The low half of a message's number on its worker's link: a ring forgets long before a link has counted through it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct ShortSeq(u32);
+
+impl From<Seq> for ShortSeq {
+    fn from(Seq(seq): Seq) -> Self {
+        ShortSeq(seq as u32)
+    }
+}
+
+const _: () = assert!(size_of::<Line>() == 32 && size_of::<Told>() == 32);
 
 impl History {
     /// How many decisions a lane remembers.
@@ -126,10 +139,10 @@ impl History {
     }
 
     /// Notes a decision about a message of this method, of the call whose Call-ID hashes to `call`.
-    pub fn note(&mut self, call: u64, method: &'static str, fault: Option<Fault>, decision: &Decision, now: Time) {
+    pub fn note(&mut self, call: u64, method: Label, fault: Option<Fault>, decision: &Decision, now: Time) {
         let outcome = match decision.target {
-            Target::Worker(Handoff { worker, size, pinned, follows, seq, .. }) => {
-                Outcome::Worker { worker, size, pinned, follows, seq }
+            Target::Worker(Handoff { worker, size, pinned, follows, .. }) => {
+                Outcome::Worker { worker, size, pinned, follows }
             }
             Target::Answer(answer) => Outcome::Answered(answer.status),
             Target::Return(answer) => Outcome::Answered(answer.code.0),
@@ -137,35 +150,32 @@ impl History {
             Target::Gathered(_) => Outcome::AnsweredAgain,
             Target::Pong | Target::Drop => Outcome::Dropped,
         };
-        self.ring.push(Line { call, at: now, method, reason: decision.reason, fault, outcome });
+        let seq = match decision.target {
+            Target::Worker(handoff) => handoff.seq,
+            _ => Seq(0),
+        };
+        let reason = decision.reason;
+        self.ring.push(Line { call, at: now, outcome, seq: seq.into(), method, reason, fault });
     }
 
     /// Notes how a worker has answered a message in the end.
     pub fn note_final(&mut self, worker: WorkerId, outcome: frame::Outcome<'_>, now: Time) {
         let frame::Outcome { seq, status, why } = outcome;
         let why = (!why.is_empty()).then(|| why.into());
-        self.finals.push(Told { at: now, worker, seq, end: Final { status, why } });
+        self.finals.push(Told { at: now, why, seq: seq.into(), worker, status });
     }
 
     /// The decisions about a call, oldest first.
     pub fn of(&self, call: u64) -> Vec<Explained> {
         let lines = self.ring.iter().filter(|line| line.call == call);
-        let mut decisions: Vec<Explained> = lines
-            .map(|&Line { call: _, at, method, reason, fault, outcome }| Explained {
-                at,
-                method,
-                reason,
-                fault,
-                outcome,
-                answered: None,
-            })
-            .collect();
+        let mut decisions = Vec::new();
         // One pass over what was told, however many decisions there are: this runs where messages are decided on.
-        let mut open: HashMap<(WorkerId, Seq), Vec<usize>, FixedState> = HashMap::default();
-        for (place, decision) in decisions.iter().enumerate() {
-            if let Outcome::Worker { worker, seq, .. } = decision.outcome {
-                open.entry((worker, seq)).or_default().push(place);
+        let mut open: HashMap<(WorkerId, ShortSeq), Vec<usize>, FixedState> = HashMap::default();
+        for &Line { call: _, at, outcome, seq, method, reason, fault } in lines {
+            if let Outcome::Worker { worker, .. } = outcome {
+                open.entry((worker, seq)).or_default().push(decisions.len());
             }
+            decisions.push(Explained { at, method, reason, fault, outcome, answered: None });
         }
         if open.is_empty() {
             return decisions;
@@ -173,9 +183,10 @@ impl History {
         for told in self.finals.iter() {
             // Numbers begin anew with each life of a worker: the end belongs to the latest decision before it.
             let places = open.get(&(told.worker, told.seq)).into_iter().flatten();
-            let before = places.rev().copied().find(|place| decisions.get(*place).is_some_and(|it| it.at <= told.at));
+            let is_before = |place: &usize| decisions.get(*place).is_some_and(|it: &Explained| it.at <= told.at);
+            let before = places.rev().copied().find(is_before);
             if let Some(decision) = before.and_then(|place| decisions.get_mut(place)) {
-                decision.answered = Some(told.end.clone());
+                decision.answered = Some(Final { status: told.status, why: told.why.clone() });
             }
         }
         decisions
@@ -198,7 +209,7 @@ mod tests {
         let mut history = History::new();
         let drop = Decision { target: Target::Drop, reason: Reason::Stun };
         for at in 0..History::LEN as u64 + 3 {
-            history.note(at % 2, "INVITE", None, &drop, Time(at));
+            history.note(at % 2, Label::Invite, None, &drop, Time(at));
         }
         let odd = history.of(1);
         assert_eq!(odd.len(), History::LEN / 2);
@@ -230,12 +241,12 @@ mod tests {
             Decision { target: Target::Worker(handoff), reason: Reason::Selected }
         };
         let outcome = |seq, status, why| frame::Outcome { seq: Seq(seq), status, why };
-        history.note(1, "INVITE", None, &handed(0, 7), Time(1));
+        history.note(1, Label::Invite, None, &handed(0, 7), Time(1));
         history.note_final(WorkerId(1), outcome(7, 200, ""), Time(2));
         history.note_final(WorkerId(0), outcome(7, 488, "no format"), Time(3));
         // The worker starts anew, and its link counts from the beginning.
-        history.note(1, "INVITE", None, &handed(0, 7), Time(4));
-        history.note(1, "BYE", None, &handed(1, 8), Time(5));
+        history.note(1, Label::Invite, None, &handed(0, 7), Time(4));
+        history.note(1, Label::Bye, None, &handed(1, 8), Time(5));
         let ends = |history: &History| {
             history.of(1).into_iter().map(|it| it.answered.map(|end| end.status)).collect::<Vec<_>>()
         };

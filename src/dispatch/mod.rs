@@ -40,6 +40,7 @@ use foldhash::fast::FixedState;
 use crate::handoff::frame::{self, Transport};
 use crate::ids::{Seq, WorkerId};
 use crate::time::Time;
+use crate::wire::Label;
 use crate::wire::sip::{Fault, Message, Method, Unparsable};
 use access::Access;
 use counters::Counters;
@@ -200,19 +201,19 @@ impl Dispatch {
             Target::Answer(answer) => answer.fault,
             _ => None,
         };
-        let method = message.method().map_or("response", Method::label);
+        let method = message.method().map_or(Label::Response, Method::label);
         self.note_text(message.call_id(), method, fault, decision, now);
     }
 
     /// Notes what became of bytes that are no message to work with, where it can be told whose they were.
     fn note_fault(&mut self, bad: &Unparsable<'_>, decision: &Decision, now: Time) {
         if let Some(seen) = bad.seen.filter(|seen| !seen.call_id().is_empty()) {
-            let method = seen.method().map_or("response", Method::label);
+            let method = seen.method().map_or(Label::Response, Method::label);
             self.note_text(seen.call_id(), method, Some(bad.fault), decision, now);
         }
     }
 
-    fn note_text(&mut self, name: &[u8], method: &'static str, fault: Option<Fault>, decision: &Decision, now: Time) {
+    fn note_text(&mut self, name: &[u8], method: Label, fault: Option<Fault>, decision: &Decision, now: Time) {
         self.history.note(self.call_hash.hash_one(name), method, fault, decision, now);
     }
 

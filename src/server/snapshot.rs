@@ -73,7 +73,7 @@ impl<C: Channel> Switch<C> {
             };
             Decided {
                 age_ms: now.since(explained.at).as_millis() as u64,
-                method: explained.method.into(),
+                method: explained.method.as_str().into(),
                 action,
                 worker: worker.map(|worker| worker.to_string()),
                 status,

@@ -4,6 +4,7 @@
 //! said in `dispatch` and `call`.
 
 pub mod framing;
+mod label;
 pub mod line;
 pub mod mgcp;
 pub mod mscml;
@@ -14,4 +15,5 @@ pub mod sdp;
 pub mod sip;
 mod xml;
 
+pub use label::Label;
 pub use quoted::quoted;

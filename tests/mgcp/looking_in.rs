@@ -6,11 +6,11 @@ use super::*;
 fn explain_tells_of_a_call_else_of_endpoint_and_transaction() {
     let mut rig = rig(2);
     let token = rig.token(1, 1);
-    let Handoff { worker, seq, .. } = rig.hand(&crcx(1, "A1"));
+    let Handoff { worker, .. } = rig.hand(&crcx(1, "A1"));
     rig.send(&command("RQNT", 4711, &format!("ann/{token}/17@MS"), "X: 1\n"));
     for name in ["A1", "a1"] {
         let explained = rig.dispatch.explain(name.as_bytes());
-        let outcome = Outcome::Worker { worker, size: 1, pinned: None, follows: false, seq };
+        let outcome = Outcome::Worker { worker, size: 1, pinned: None, follows: false };
         assert_eq!(explained.iter().map(|line| line.outcome).collect::<Vec<_>>(), [outcome]);
     }
     let by_name = rig.dispatch.explain(format!("ann/{token}/17@MS").as_bytes());

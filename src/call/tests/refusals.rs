@@ -46,7 +46,8 @@ fn a_request_that_the_dispatcher_lets_through_is_the_applications_to_answer() {
             _ => None,
         });
         let key = asked.unwrap();
-        let seen = desk.act(|uas, _| uas.with_standalone(key, |msg| msg.method().map(|method| method.label())));
+        let seen =
+            desk.act(|uas, _| uas.with_standalone(key, |msg| msg.method().map(|method| method.label().as_str())));
         assert_eq!(seen, Some(Some(method)));
         assert!(!desk.act(|uas, now| uas.answer_standalone(key, 100, &[], now)), "no final status");
         assert!(desk.act(|uas, now| uas.answer_standalone(key, 202, &[("Expires", b"60")], now)));

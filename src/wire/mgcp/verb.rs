@@ -1,5 +1,7 @@
 //! Command verbs (RFC 3435 §3.2.1.1).
 
+use crate::wire::Label;
+
 /// What a command asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verb<'a> {
@@ -47,20 +49,20 @@ impl<'a> Verb<'a> {
         }
     }
 
-    /// Its name where it is known, else `other`: what can be kept when the message is gone.
-    pub const fn label(self) -> &'static str {
+    /// Its name where it is known, else [`Label::Other`]: what can be kept when the message is gone.
+    pub const fn label(self) -> Label {
         match self {
-            Verb::Epcf => "EPCF",
-            Verb::Crcx => "CRCX",
-            Verb::Mdcx => "MDCX",
-            Verb::Dlcx => "DLCX",
-            Verb::Rqnt => "RQNT",
-            Verb::Ntfy => "NTFY",
-            Verb::Auep => "AUEP",
-            Verb::Aucx => "AUCX",
-            Verb::Rsip => "RSIP",
-            Verb::Mesg => "MESG",
-            Verb::Other(_) => "other",
+            Verb::Epcf => Label::Epcf,
+            Verb::Crcx => Label::Crcx,
+            Verb::Mdcx => Label::Mdcx,
+            Verb::Dlcx => Label::Dlcx,
+            Verb::Rqnt => Label::Rqnt,
+            Verb::Ntfy => Label::Ntfy,
+            Verb::Auep => Label::Auep,
+            Verb::Aucx => Label::Aucx,
+            Verb::Rsip => Label::Rsip,
+            Verb::Mesg => Label::Mesg,
+            Verb::Other(_) => Label::Other,
         }
     }
 

@@ -1,5 +1,7 @@
 //! Request methods.
 
+use crate::wire::Label;
+
 /// A method. Comparison is case-sensitive (RFC 3261 §7.1), and an escaped name is an unknown method (RFC 4475 §3.1.1.5).
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Method<'a> {
@@ -78,24 +80,24 @@ impl<'a> Method<'a> {
         }
     }
 
-    /// Its name where it is one of those named here, else `other`: what can be kept when the message is gone.
-    pub const fn label(self) -> &'static str {
+    /// Its name where it is one of those named here, else [`Label::Other`]: what can be kept when the message is gone.
+    pub const fn label(self) -> Label {
         match self {
-            Method::Invite => "INVITE",
-            Method::Ack => "ACK",
-            Method::Bye => "BYE",
-            Method::Cancel => "CANCEL",
-            Method::Options => "OPTIONS",
-            Method::Info => "INFO",
-            Method::Update => "UPDATE",
-            Method::Prack => "PRACK",
-            Method::Message => "MESSAGE",
-            Method::Subscribe => "SUBSCRIBE",
-            Method::Notify => "NOTIFY",
-            Method::Refer => "REFER",
-            Method::Publish => "PUBLISH",
-            Method::Register => "REGISTER",
-            Method::Other(_) => "other",
+            Method::Invite => Label::Invite,
+            Method::Ack => Label::Ack,
+            Method::Bye => Label::Bye,
+            Method::Cancel => Label::Cancel,
+            Method::Options => Label::Options,
+            Method::Info => Label::Info,
+            Method::Update => Label::Update,
+            Method::Prack => Label::Prack,
+            Method::Message => Label::Message,
+            Method::Subscribe => Label::Subscribe,
+            Method::Notify => Label::Notify,
+            Method::Refer => Label::Refer,
+            Method::Publish => Label::Publish,
+            Method::Register => Label::Register,
+            Method::Other(_) => Label::Other,
         }
     }
 
