@@ -301,9 +301,10 @@ fn unit(dir: &Path) -> PathBuf {
 fn systemd_accepts_the_unit() {
     let dir = tempfile::tempdir().unwrap();
     let service = unit(dir.path());
-    let output =
-        Command::new("systemd-analyze").arg("verify").arg(service).arg(dir.path().join("pointsman.socket")).output();
-    let output = output.expect("systemd-analyze is installed (package systemd)");
+    let mut verify = Command::new("systemd-analyze");
+    // Not the manual pages it refers to: small machines have none.
+    verify.args(["verify", "--man=no"]).arg(service).arg(dir.path().join("pointsman.socket"));
+    let output = verify.output().expect("systemd-analyze is installed (package systemd)");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
 }

@@ -2,9 +2,26 @@
 # All tests, in one command: unit, property, process and interop tests, then the examples in the documentation.
 # Installs what they need and this machine lacks: sipp, osmo-mgw, Osmocom's call agent library and a C compiler, tshark,
 # systemd, runc, nft, ip, and pjsua2 (a softphone, from PyPI, into target/). The tests of `system` boot a systemd and run a
-# container in namespaces of their own, which takes root.
+# container in namespaces of their own, which takes root. Tests that this machine cannot run are named at the end.
 set -eu
 cd "$(dirname "$0")/.."
+# Debian keeps nft and runc where users do not look.
+PATH=$PATH:/usr/sbin:/sbin
+
+# A test runner shows no output of tests that pass, and those that are passed over do: each leaves a line there.
+POINTSMAN_PASSED_OVER=$(mktemp)
+export POINTSMAN_PASSED_OVER
+name_passed_over() {
+	if [ -s "$POINTSMAN_PASSED_OVER" ]; then
+		sort -u "$POINTSMAN_PASSED_OVER" | awk -F '\t' '
+			{ tests[$1] = tests[$1] (tests[$1] == "" ? "" : ", ") $2 }
+			END { for (why in tests) print "tests/run.sh: passed over, because " why ": " tests[why] }'
+	fi
+	rm -f "$POINTSMAN_PASSED_OVER"
+}
+trap name_passed_over EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
 
 as_root() {
 	if [ "$(id -u)" -eq 0 ]; then
@@ -33,16 +50,19 @@ command -v tshark >/dev/null 2>&1 || need tshark
 command -v gcc >/dev/null 2>&1 || need "gcc libc6-dev"
 [ -e /usr/include/osmocom/mgcp_client/mgcp_client.h ] || need "libosmo-mgcp-client-dev libosmocore-dev libtalloc-dev"
 [ -e /usr/lib/systemd/systemd ] || need systemd
-command -v runc >/dev/null 2>&1 || need runc
-{ command -v ss && command -v ip; } >/dev/null 2>&1 || need iproute2
-command -v ps >/dev/null 2>&1 || need procps
-command -v nft >/dev/null 2>&1 || need nftables
+{ command -v unshare && command -v setpriv && command -v prlimit; } >/dev/null 2>&1 || need util-linux
+if [ "$(id -u)" -eq 0 ]; then
+	# Of the tests that take root.
+	command -v mount >/dev/null 2>&1 || need mount
+	command -v hostname >/dev/null 2>&1 || need hostname
+	command -v runc >/dev/null 2>&1 || need runc
+	{ command -v ss && command -v ip; } >/dev/null 2>&1 || need iproute2
+	command -v ps >/dev/null 2>&1 || need procps
+	command -v nft >/dev/null 2>&1 || need nftables
+fi
 command -v python3 >/dev/null 2>&1 || need python3
 python3 -m pip --version >/dev/null 2>&1 || need python3-pip
 
-if [ "$(id -u)" -ne 0 ]; then
-	echo "tests/run.sh: not root: the tests of \`system\` (a real systemd, a real container) are passed over."
-fi
 if [ -n "$missing" ]; then
 	if ! command -v apt-get >/dev/null 2>&1; then
 		echo "tests/run.sh: $missing: missing, and there is no apt-get; install them by hand." >&2
@@ -52,10 +72,10 @@ if [ -n "$missing" ]; then
 	install || { as_root apt-get update -q && install; }
 fi
 
-# A softphone of pjsip's make. Where it cannot be had its tests skip themselves, by name; with CI=true they fail.
+# A softphone of pjsip's make. Where it cannot be had its tests are passed over; with CI set they fail.
 export PYTHONPATH="$PWD/target/python${PYTHONPATH:+:$PYTHONPATH}"
 python3 -c 'import pjsua2' 2>/dev/null || python3 -m pip install -q --target target/python --only-binary=:all: pjsua2-python ||
-	echo "tests/run.sh: no pjsua2 for this Python: the tests behind a NAT are skipped." >&2
+	echo "tests/run.sh: no pjsua2 for this Python: the tests behind a NAT are passed over." >&2
 
 if command -v cargo-nextest >/dev/null 2>&1; then
 	cargo nextest run --no-fail-fast "$@"

@@ -112,8 +112,7 @@ const IS_SILENT: &str = "the gateway does not answer";
 #[test]
 fn five_hundred_calls_of_osmocoms_call_agent_go_through_osmocoms_gateway() {
     let Some(agent) = CallAgent::build() else {
-        eprintln!("not run: no source of the call agent, no compiler or no library");
-        return;
+        return crate::support::pass_over("no source of Osmocom's call agent, no compiler or no library");
     };
     let gateway = Gateway::start();
     // It speaks to 127.0.0.1 alone.

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::*;
+use crate::support::pass_over;
 
 /// A capture file of UDP datagrams from the well-known MGCP port: link type 101, bare IPv4.
 fn capture(datagrams: &[Vec<u8>]) -> Vec<u8> {
@@ -84,8 +85,7 @@ fn tshark_dissects_every_kind_of_answer_without_an_error() {
     std::fs::write(&file, capture(&datagrams)).unwrap();
     let decode = ["-d", "udp.port==2427,mgcp"];
     let Some(protocols) = tshark(&file, &[&decode[..], &["-T", "fields", "-e", "frame.protocols"]].concat()) else {
-        eprintln!("skipped: no tshark");
-        return;
+        return pass_over("there is no tshark");
     };
     assert!(protocols.lines().all(|line| line.contains(":mgcp")), "{protocols}");
     assert!(protocols.lines().any(|line| line.contains(":sdp")), "{protocols}");
