@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use crate::time::Time;
 
-/// How many connections each source has.
+/// Number of connections of each source.
 #[derive(Debug)]
 pub struct Crowd {
     limit: usize,
@@ -23,7 +23,7 @@ pub struct Crowd {
 pub struct Standing<K> {
     /// Its name.
     pub key: K,
-    /// Where it comes from.
+    /// Source of the connection.
     pub source: u64,
     /// When its peer was last heard.
     pub heard: Time,

@@ -206,7 +206,7 @@ fn invite_of(length: usize) -> String {
     bare.replacen("\r\n\r\n", &format!("{line}{}\r\n\r\n", "x".repeat(padding)), 1)
 }
 
-/// What a worker does about a call before it is silent.
+/// Decision of a worker on a call before it falls silent.
 type Decide = fn(&mut Uas, pointsman::call::CallKey, Time);
 
 const ANSWER: &str = "v=0\r\no=- 3005881234 1 IN IP6 2001:db8::1\r\ns=-\r\nc=IN IP6 2001:db8::1\r\nt=0 0\r\n\

@@ -3,7 +3,7 @@
 use super::snapshot::Snapshot;
 use super::table::{dispatcher_line, lines_within, trouble};
 
-/// How large a screen is.
+/// Size of a screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size {
     /// Its lines.
@@ -31,14 +31,14 @@ pub enum Key {
     Quit,
 }
 
-/// Which workers are shown.
+/// Part of the workers that is shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Scroll {
     /// The first of them.
     first: usize,
-    /// How many there was room for last.
+    /// Workers that there was room for last.
     page: usize,
-    /// How many there were.
+    /// Workers that there were.
     all: usize,
 }
 

@@ -297,7 +297,7 @@ where
     }
 }
 
-/// How often it is looked whether somebody who waits for an answer is still there.
+/// Interval at which a client that waits for an answer is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Waits for an answer as long as somebody wants it: who asked for a change and hung up must not see it happen later.

@@ -54,7 +54,7 @@ pub struct WorkerLoad {
     pub restarts: u64,
     /// Milliseconds since its last report; since it was started when there is none yet.
     pub report_age_ms: u64,
-    /// How its last process ended, as long as no other has come up since; left out of the JSON while it is empty.
+    /// End of its last process, in words, until another has come up; left out of the JSON while it is empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub fault: String,
 }

@@ -48,7 +48,7 @@ pub fn trouble(snapshot: &Snapshot) -> Option<String> {
     }
 }
 
-/// How a worker stands that is not up.
+/// State, in a word, of a worker that is not up.
 fn word(worker: &WorkerLoad) -> String {
     let WorkerLoad { name, state, fault, .. } = worker;
     let fault = if fault.is_empty() { String::new() } else { format!(" ({fault})") };

@@ -1,4 +1,4 @@
-//! How much may leave for an INVITE whose sender has not shown that it hears us.
+//! Datagrams that may leave for an INVITE whose sender has not shown that it hears us.
 //!
 //! The source of a datagram can be forged, and RFC 3261 §13.3.1.4, §17.2.1 and RFC 3262 §3 have a response repeated for
 //! 32 s to somebody who may never have asked for it. So at most five datagrams leave for an INVITE by themselves, the BYE
@@ -33,12 +33,12 @@ const MOST: u8 = 5;
 const FINALS: u8 = 3;
 
 impl Allowance {
-    /// That of a new INVITE whose source may be forged.
+    /// Allowance of a new INVITE whose source may be forged.
     pub(super) const fn unheard() -> Self {
         Allowance { left: Some(MOST), finals: 0 }
     }
 
-    /// That of a transaction whose sender hears us: its connection stands, or it knows our tag.
+    /// Allowance of a transaction whose sender hears us: its connection stands, or it knows our tag.
     pub(super) const fn heard() -> Self {
         Allowance { left: None, finals: 0 }
     }

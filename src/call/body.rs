@@ -100,7 +100,7 @@ mod tests {
     use super::*;
     use crate::wire::sip::Scanner;
 
-    /// How a body of this type and disposition, with these parts, is understood.
+    /// Outcome for a body of this type and disposition, with these parts.
     fn understood(head: &str, parts: &[(&str, &str)]) -> &'static str {
         let parts: String = parts.iter().map(|(head, body)| format!("--b\r\n{head}\r\n\r\n{body}\r\n")).collect();
         let body = if parts.is_empty() { "v=0".to_owned() } else { format!("{parts}--b--\r\n") };

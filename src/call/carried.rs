@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::call::exchange::{Arrival, CallKey, Path};
 use crate::call::uas::{Call, Uas};
 
-/// How many calls each connection carries. Connections without any are not in it.
+/// Number of calls on each connection. Connections without any are not in it.
 #[derive(Debug, Default)]
 pub(super) struct Carried {
     calls: BTreeMap<u64, u32>,

@@ -58,16 +58,16 @@ pub(super) struct Client {
     /// The way it leaves; by which socket is known with the address.
     hop: Hop,
     leaving: Option<Leaving>,
-    /// Where it goes if that fails.
+    /// Places that it goes to if that fails.
     others: Places,
     /// Whether its name stands for more than one place.
     are_several: bool,
     /// The request, once its address is known; once a re-INVITE has its final response, the ACK.
     bytes: Arc<[u8]>,
     resend: Option<Resend>,
-    /// How often it may still leave; `None`: as often as the timers have it.
+    /// Number of times it may still leave; `None`: as often as the timers have it.
     copies: Option<u8>,
-    /// Where the far end was heard, for a Contact that there is no way to.
+    /// Address and socket where the far end was heard, for a Contact that there is no way to.
     heard: Option<Heard>,
     end: Time,
     armed: Time,

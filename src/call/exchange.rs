@@ -177,7 +177,7 @@ pub enum Output {
     /// The application is to answer this request, which begins no call: read it with [`crate::call::Uas::with_standalone`],
     /// answer it with [`crate::call::Uas::answer_standalone`], now or within 32 s.
     Standalone(StandaloneKey),
-    /// How a handed-over message is answered in the end: comes before its [`Output::Answered`].
+    /// Final answer to a handed-over message: comes before its [`Output::Answered`].
     Final {
         /// The message.
         seq: Seq,

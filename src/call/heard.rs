@@ -15,12 +15,12 @@ use crate::call::uas::Uas;
 use crate::time::Time;
 use crate::wire::sip::{Message, Name, where_to};
 
-/// Where the far end of a dialog was heard last.
+/// Address and socket where the far end of a dialog was heard last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Heard {
     /// The way back.
     pub(super) hop: Hop,
-    /// Where answers to it go.
+    /// Destination of answers to it.
     pub(super) to: SocketAddr,
     /// The local address it had reached.
     pub(super) from: Option<IpAddr>,
@@ -29,7 +29,7 @@ pub(super) struct Heard {
 }
 
 impl Uas {
-    /// How the sender of a request is reached again. `pinned`: whether its connection ends at the dispatcher for good.
+    /// Way back to the sender of a request. `pinned`: whether its connection ends at the dispatcher for good.
     pub(super) fn way_back(&self, msg: &Message<'_>, arrival: &Arrival, pinned: bool) -> Heard {
         let hop = match arrival.path {
             Path::Own(socket) => Hop::Own(socket),

@@ -51,7 +51,7 @@ impl Identity {
         }
     }
 
-    /// Where media of the family of `towards` belong when the call's signalling is of the other one: at our socket of that
+    /// Place for media of the family of `towards` when the call's signalling is of the other one: at our socket of that
     /// family, where it is bound to one address, else at `host`, this host's address on the way to `towards`.
     pub(super) fn media_place(&self, towards: IpAddr, host: Option<IpAddr>) -> Option<MediaPlace> {
         let is_like = |ip: IpAddr| ip.is_ipv4() == towards.is_ipv4();
@@ -68,7 +68,7 @@ impl Identity {
     }
 }
 
-/// Where a stream's socket belongs.
+/// Place of a stream's socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MediaPlace {
     /// The address that the peer is told.

@@ -42,7 +42,7 @@ impl Uas {
         self.calls.get(key).and_then(|call| call.place.from)
     }
 
-    /// Where streams belong whose peer, `towards`, is of another address family than the signalling. `host` is this
+    /// Place for streams whose peer, `towards`, is of another address family than the signalling. `host` is this
     /// host's address on the way there. `None` when we cannot be reached in that family.
     pub fn media_place(&self, towards: std::net::IpAddr, host: Option<std::net::IpAddr>) -> Option<MediaPlace> {
         self.identity.media_place(towards, host)

@@ -8,7 +8,7 @@ use crate::call::uas::Place;
 use crate::names::{Endpoint, Protocol, Question, Source};
 use crate::wire::sip::Uri;
 
-/// Where a request of ours goes.
+/// Destination of a request of ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum NextHop {
     /// To this address.
@@ -27,7 +27,7 @@ pub(super) struct Leaving {
     pub(super) sent_by: SocketAddr,
 }
 
-/// Where a request of ours goes: on the connection there is, else where the first route says (§8.1.2), else to the remote
+/// Finds the way for a request of ours: the connection there is, else the first route (§8.1.2), else the remote
 /// target. That is also where a connection is opened when ours is gone.
 ///
 /// Back to where the far end was heard, and by the socket it was heard by, go: all requests to a pinned peer; those to a

@@ -204,7 +204,7 @@ impl Uas {
         let way = self.way(request.msg, arrival);
         let Some(server) = self.servers.get_mut(key) else { return };
         if server.way.source.ip() != way.source.ip() {
-            // Which of the two hears us nobody can tell.
+            // Nobody can tell which of the two hears us.
             if !way.hop.is_reliable() && server.allowance.is_heard() {
                 server.allowance = Allowance::unheard();
             }
@@ -440,7 +440,7 @@ pub(super) enum Keep {
 const TRYING_AFTER: Duration = Duration::from_millis(200);
 /// RFC 3261 §13.3.1.1: a call that rings says so every minute, or proxies on its way give up (timer C).
 const PROVISIONAL_EVERY: Duration = Duration::from_secs(60);
-/// Where it may say so once more only: when that gains most. Timer C is 3 minutes, and 2 in some proxies.
+/// Time of the last provisional response where one more is allowed: timer C is 3 minutes, and 2 in some proxies.
 const PROVISIONAL_ONCE_MORE: Duration = Duration::from_secs(110);
 
 impl Server {

@@ -142,9 +142,9 @@ pub(super) struct Place {
     pub(super) from: Option<IpAddr>,
     /// Whether our Contact is a SIPS URI (RFC 3261 §12.1.1).
     pub(super) secure: bool,
-    /// Where the INVITE came from.
+    /// Source of the INVITE.
     pub(super) source: SocketAddr,
-    /// Where the far end was heard last.
+    /// Address and socket where the far end was heard last.
     pub(super) heard: Heard,
     /// Whether it has shown that it hears us.
     pub(super) is_heard: bool,

@@ -154,7 +154,7 @@ impl PortRange {
     }
 }
 
-/// So many workers, in words.
+/// A number of workers, in words.
 pub fn count_of_workers(count: impl Into<u64>) -> String {
     match count.into() {
         1 => "1 worker".to_owned(),

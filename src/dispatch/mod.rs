@@ -224,7 +224,7 @@ impl Dispatch {
         }
     }
 
-    /// How a worker has answered a message in the end, for [`Dispatch::explain`].
+    /// Takes note of a worker's final answer to a message, for [`Dispatch::explain`].
     pub fn on_outcome(&mut self, worker: WorkerId, outcome: frame::Outcome<'_>, now: Time) {
         self.history.note_final(worker, outcome, now);
     }

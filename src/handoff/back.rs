@@ -37,7 +37,7 @@ pub struct Back {
     reported: Seq,
     number: u64,
     answered: Vec<Seq>,
-    /// How messages were answered: leaves with their numbers.
+    /// Final answers to messages: they leave with the messages' numbers.
     outcomes: Vec<(Seq, u16, Option<Box<str>>)>,
     /// When the oldest of `answered` must leave.
     due: Option<Time>,
@@ -156,7 +156,7 @@ impl Back {
         self.due.get_or_insert(now + ANSWERED_WITHIN);
     }
 
-    /// How `seq` was answered in the end. Leaves before or with the word that it was: say this first.
+    /// Tells the final answer to `seq`. It leaves before or with the word that there is one: say this first.
     pub fn outcome(&mut self, seq: Seq, status: u16, why: Option<Box<str>>) {
         // They leave with the next answered numbers, of which there are no more.
         if self.outcomes.len() < ANSWERED_AT_ONCE {

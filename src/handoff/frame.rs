@@ -572,7 +572,7 @@ pub enum Record<'a> {
     Takeover(Takeover),
 }
 
-/// How a message was answered in the end: for those who ask the dispatcher. It decides nothing.
+/// Final answer to a message, for those who ask the dispatcher. It decides nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome<'a> {
     /// The message.

@@ -89,7 +89,7 @@ pub enum FrontEvent<'a> {
         /// What was remembered about it.
         note: Note,
     },
-    /// How a message was answered in the end.
+    /// Final answer to a message.
     Outcome(Outcome<'a>),
     /// It gives a message back; the message is no longer retained.
     Refused {

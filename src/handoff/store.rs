@@ -25,7 +25,7 @@ pub struct Store {
     bytes: Vec<u8>,
     /// The block behind each block, in its chain or in the list of free ones.
     next: Vec<u32>,
-    /// How many there may be.
+    /// Most blocks that there may be.
     blocks: usize,
     /// The first of the blocks that have been freed.
     free: u32,

@@ -1,4 +1,4 @@
-//! Where a stream's packets come from and go to: symmetric RTP (RFC 4961) with rules that keep strangers out.
+//! Source and destination of a stream's packets: symmetric RTP (RFC 4961) with rules that keep strangers out.
 //!
 //! Behind a NAT the address in the SDP is not where packets come from, so the remote address is learnt from what
 //! arrives. Anyone can send to an open port; so senders have a [`Rank`], by what was said in signalling. The rules:
@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use crate::time::Time;
 
-/// How long the latched sender must have been silent before another port of its host may take its place.
+/// Silence of the latched sender before another port of its host may take its place.
 pub const SILENCE: Duration = Duration::from_secs(2);
 /// Packets in sequence that a new port has to show (RFC 3550 A.1 asks two of a new source; here it has to show more).
 pub const PROBATION: u8 = 4;
@@ -35,7 +35,7 @@ pub(crate) const fn continues(last: u16, next: u16) -> bool {
     step < MAX_DROPOUT || step > u16::MAX - MAX_MISORDER
 }
 
-/// How likely a sender is the stream's, the best first.
+/// Rank of a sender by how likely it is the stream's, the best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rank {
     /// The address and port that the SDP names.
@@ -177,7 +177,7 @@ impl Latch {
         })
     }
 
-    /// Where packets come from; `None` until one of a believed sender has arrived.
+    /// Source of packets; `None` until one of a believed sender has arrived.
     pub const fn remote(&self) -> Option<SocketAddr> {
         match &self.state {
             State::Open => None,
@@ -185,7 +185,7 @@ impl Latch {
         }
     }
 
-    /// Where to send what others say: nowhere where the SDP names no address (hold), else where the believed sender is.
+    /// Destination of others' sound: nowhere where the SDP names no address (hold), else where the believed sender is.
     pub fn destination(&self) -> Option<SocketAddr> {
         let said = self.expected.media?;
         Some(self.remote().unwrap_or(said))

@@ -202,8 +202,8 @@ impl Stream {
     /// As [`Stream::send`], for a packet that arrived at another stream: under the number that its format has here, to
     /// where this stream's other end said it wants them.
     ///
-    /// Where that is behind a NAT it is where this stream's packets come from, if their sender is believed: this is what
-    /// somebody says, not an echo, and whoever can send to an open port must not get to hear it.
+    /// Behind a NAT that is the source of this stream's packets, if their sender is believed: the sound is somebody's,
+    /// not an echo, and a stranger who can send to an open port must not get to hear it.
     pub fn forward<'a>(
         &mut self,
         arrived: &Arrived,

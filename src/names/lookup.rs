@@ -7,7 +7,7 @@ use crate::names::question::{Endpoint, Protocol, Question};
 use crate::names::record::{Kind, Outcome, in_order};
 use crate::names::servers::Servers;
 
-/// How far a look-up is.
+/// Stage of a look-up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// It needs these records.

@@ -84,7 +84,7 @@ fn records(message: &Message<[u8]>, kind: Kind) -> Option<Outcome> {
     })
 }
 
-/// How long "there is none" holds: the TTL of the SOA record or its last field, whichever is less (RFC 2308 §5).
+/// Life of "there is none": the TTL of the SOA record or its last field, whichever is less (RFC 2308 §5).
 fn negative_ttl(message: &Message<[u8]>) -> Option<u32> {
     let authority = message.authority().ok()?;
     let soa = authority.limit_to_in::<Soa<ParsedName<_>>>().find_map(Result::ok)?;

@@ -36,7 +36,7 @@ pub struct Resolver<K> {
     last: u64,
 }
 
-/// How much there may be at the same time.
+/// Limits of all that is under way at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Questions without an answer. When there are so many, the newest of the source with most of them gives way.
@@ -99,7 +99,7 @@ struct Pending {
 struct Attempt {
     number: u64,
     ticket: Ticket,
-    /// How many there have been, this one included.
+    /// Number of queries so far, this one included.
     count: u32,
     server: usize,
     until: Time,

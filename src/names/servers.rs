@@ -6,7 +6,7 @@ use std::time::Duration;
 /// A host's configuration of its name servers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Servers {
-    /// Where they are; at least one.
+    /// Addresses of the servers; at least one.
     pub addresses: Vec<SocketAddr>,
     /// Domains that are put behind a name.
     pub search: Vec<Box<str>>,
@@ -14,7 +14,7 @@ pub struct Servers {
     pub dots: usize,
     /// The time that a server has to answer.
     pub timeout: Duration,
-    /// How often each server is asked.
+    /// Number of times each server is asked.
     pub attempts: u32,
 }
 

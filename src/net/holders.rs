@@ -15,7 +15,7 @@ pub struct Holder {
     pub command: String,
 }
 
-/// So much of a command line tells which program it is, and which worker.
+/// Characters of a command line that tell which program it is, and which worker.
 const COMMAND_SHOWN: usize = 60;
 /// The state of a TCP socket that listens, as `/proc/net/tcp` writes it.
 const LISTENING: &str = "0A";

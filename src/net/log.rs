@@ -131,7 +131,7 @@ struct Writer<O, S> {
     out: O,
     left_out: &'static AtomicU64,
     say: S,
-    /// How many left out lines have been told of, and when.
+    /// Number of left out lines that have been told of, and when.
     said: u64,
     said_at: Option<Instant>,
 }
@@ -234,7 +234,7 @@ mod tests {
 
     use super::*;
 
-    /// Where lines are written to, which may be stuck.
+    /// Destination of lines, which may be stuck.
     #[derive(Clone, Default)]
     struct Pipe(Arc<(Mutex<State>, Condvar)>);
 

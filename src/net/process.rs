@@ -436,7 +436,7 @@ pub fn collect_orphans(is_awaited: impl Fn(u32) -> bool) {
     }
 }
 
-/// How many descriptors this process may have.
+/// Limit of descriptors of this process.
 pub fn descriptor_limit() -> u64 {
     // No limit at all is written as none.
     rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)

@@ -25,7 +25,7 @@ impl Seldom {
         Some(std::mem::take(&mut self.times))
     }
 
-    /// How many times it came up since it was said last.
+    /// Number of times it came up since it was said last.
     pub const fn unsaid(&self) -> u64 {
         self.times
     }

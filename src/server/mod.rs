@@ -130,7 +130,7 @@ pub enum Command {
     },
 }
 
-/// How a link ended.
+/// End of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parting {
     /// The worker said goodbye.

@@ -30,7 +30,7 @@ packed!(Out { worker, seq, until });
 const READ_WITHIN: Duration = Duration::from_millis(250);
 /// One more is handed over at a time for each so many that wait: thousands must not wait for minutes.
 const CROWD: usize = 32;
-/// So many may be out at a time, at most: each frame that comes has all of them looked at.
+/// Most that may be out at a time: each frame that comes has all of them looked at.
 const MOST_OUT: usize = 512;
 
 impl<M> Suspects<M> {

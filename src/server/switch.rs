@@ -63,7 +63,7 @@ pub struct Switch<C> {
     /// Messages that workers gave back and that wait for their next decision, and how many may have it in this turn.
     given_back: VecDeque<Back>,
     given_back_left: usize,
-    /// What workers that are gone have left, and how many of their messages may be looked at in this turn.
+    /// Messages left by workers that are gone, and the number of them that may be looked at in this turn.
     estates: Estates<C>,
     orphans_left: usize,
     /// Messages that may have been the death of their worker.

@@ -79,7 +79,7 @@ pub enum Refusal {
     },
 }
 
-/// What is known of a place behind the configured slots, for one who has come.
+/// State of a place after the configured slots, for a worker that has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Vacancy {
     /// Nobody has it.

@@ -86,7 +86,7 @@ impl Running {
     }
 }
 
-/// How often a process is looked at whose end nobody can be woken by.
+/// Interval between looks at a process whose end wakes nobody.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Waits for the end of a process that is not a child of ours.

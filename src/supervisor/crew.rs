@@ -111,7 +111,7 @@ pub(super) struct Place {
     pub(super) admin: Admin,
     /// Whether it drains because the configuration has fewer slots now.
     pub(super) leaving: bool,
-    /// How its last process ended, until another introduces itself.
+    /// End of its last process, in words, until another introduces itself.
     pub(super) fault: String,
 }
 

@@ -21,9 +21,9 @@ pub struct Manager {
     status: String,
 }
 
-/// How often the status line is looked at where nothing happens.
+/// Interval between looks at the status line while nothing happens.
 const STATUS_EVERY: Duration = Duration::from_secs(5);
-/// How soon it is looked at where something has happened: a pool that starts is not told worker by worker.
+/// Delay of the look after something has happened: a pool that starts is not told worker by worker.
 const STATUS_SOON: Duration = Duration::from_millis(100);
 
 impl Manager {

@@ -101,7 +101,7 @@ pub enum StartError {
     Memory {
         /// How many workers are to be started.
         workers: u16,
-        /// What table, workers and threads may take, in bytes.
+        /// Bytes that table, workers and threads may take.
         needed: usize,
     },
     /// The dispatcher had started, and has failed since.

@@ -329,7 +329,7 @@ impl Returned {
     }
 }
 
-/// What a slot's MGCP socket beside a listener is chosen with.
+/// Flag or key that a slot's MGCP socket beside a listener is chosen with.
 fn mgcp_flag(config: &Config, listener: u16) -> &'static str {
     match config.mgcp_of(usize::from(listener)).bypass {
         Bypass::Domain => "`addresses` of its `mgcp` rule",

@@ -192,7 +192,7 @@ impl<'h> Gathering<'h> {
         Ok(true)
     }
 
-    /// Who has come so far.
+    /// Workers that have come so far.
     pub const fn found(&self) -> &Survivors {
         &self.found
     }
@@ -228,7 +228,7 @@ impl<'h> Gathering<'h> {
                 () = sleep(left) => {}
             }
         }
-        // Who has knocked is on the way, and who is in the middle of a sentence may end it.
+        // A worker that has knocked is on the way, and one that is in the middle of a sentence may end it.
         while let Some(link) = self.handoff.get_ref().accept()? {
             self.hear(link, &mut talks);
         }
@@ -356,7 +356,7 @@ impl<'h> Gathering<'h> {
     }
 }
 
-/// So many are named; of more there is only the number.
+/// Most workers that are named; of more there is only the number.
 const NAMED: usize = 16;
 
 fn names(workers: &BTreeSet<WorkerId>) -> String {

@@ -72,7 +72,7 @@ pub struct Framer {
     fields: usize,
     /// The body's length, where a field has said it.
     stated: Option<usize>,
-    /// What the head came to.
+    /// Outcome of the head.
     head: Option<Head>,
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-/// So much is shown.
+/// Most bytes that are shown.
 const LONGEST: usize = 256;
 
 /// The bytes with escapes: nothing in them ends the line or moves a terminal's cursor.

@@ -176,8 +176,8 @@ impl Call<'_> {
     ///
     /// # Errors
     ///
-    /// What is no session description, does not answer the offer line by line, or is another one than was sent reliably
-    /// before; a call that does not wait for it. Nothing has been sent.
+    /// The bytes are no session description, do not answer the offer line by line, or are another description than was
+    /// sent reliably before; or the call does not wait for it. Nothing has been sent.
     pub fn accept(&mut self, sdp: &[u8]) -> Result<(), Misuse> {
         self.check_answer(sdp)?;
         done(match self.open {

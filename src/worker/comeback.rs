@@ -18,7 +18,7 @@ const WELCOME_WITHIN: Duration = Duration::from_secs(60);
 /// A conference: since when it is open, and its name.
 pub(super) type Conference = (Time, Box<[u8]>);
 
-/// What a worker has to tell a new dispatcher.
+/// All that a worker has to tell a new dispatcher.
 #[derive(Debug, Default)]
 pub(super) struct Account {
     pub(super) transactions: Vec<Transaction>,

@@ -1,4 +1,4 @@
-//! How a worker's descriptors are divided, so that nobody's connections take those that sound and links need.
+//! Division of a worker's descriptors, so that nobody's connections take those that sound and links need.
 //! Arithmetic only.
 
 /// Connections at the same time, at most.

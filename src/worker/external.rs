@@ -89,7 +89,7 @@ pub fn run(settings: Settings) -> Result<(), WorkerError> {
     Adapter::new(sources, socket, tie, settings)?.run()
 }
 
-/// Which sources are read first.
+/// Rank of a source: links are read before the gateway's socket.
 fn rank_of(source: Token) -> Rank {
     if source == GATEWAY { Rank::Datagrams } else { Rank::Links }
 }

@@ -40,7 +40,7 @@ pub struct Holdings {
 #[derive(Debug)]
 struct Open {
     branch: [u8; 16],
-    /// How its request came; MGCP's are sent again by their call agent.
+    /// Envelope its request came in; MGCP's are sent again by their call agent.
     envelope: Option<Envelope>,
 }
 
@@ -102,7 +102,7 @@ impl Holdings {
         }
     }
 
-    /// What to hand back to a new dispatcher of `requests`, which have no final response: each as it came, the first one
+    /// Messages of `requests`, which have no final response, for a new dispatcher: each as it came, the first one
     /// first, and no more than a dispatcher keeps.
     pub fn unanswered(&self, requests: impl Iterator<Item = (Seq, Arc<[u8]>)>) -> Vec<(Envelope, Arc<[u8]>)> {
         let of = |(seq, bytes)| Some((self.open.get(&seq)?.envelope?, bytes));

@@ -122,7 +122,7 @@ impl Links {
         true
     }
 
-    /// How a message was answered in the end. Nobody hears it of a message of an earlier link.
+    /// Tells the final answer to a message. Nobody hears it of a message of an earlier link.
     pub(super) fn outcome(&mut self, number: Seq, status: u16, why: Option<Box<str>>) {
         if let Some((lane, seq)) = self.place(number) {
             lane.back.outcome(seq, status, why);

@@ -50,7 +50,7 @@ pub(super) struct Media {
     seed: u64,
     /// When opening a stream last failed, until one is given back.
     exhausted: Option<Time>,
-    /// That, and that another program has a port: whoever asks for very many streams does not flood the log.
+    /// Counts lines about it, and about ports that other programs have: callers of many streams do not flood the log.
     unopened: Seldom,
     taken: Seldom,
     scratch: Vec<u8>,

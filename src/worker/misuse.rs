@@ -14,14 +14,14 @@ pub enum Misuse {
     /// The status is of another kind.
     #[error("{given} is no status for that; give one from {least} to {most}")]
     Status {
-        /// What was given.
+        /// The status that was given.
         given: u16,
         /// The first that fits.
         least: u16,
         /// The last that fits.
         most: u16,
     },
-    /// What was given is no session description.
+    /// The bytes that were given are no session description.
     #[error(transparent)]
     NotSdp(#[from] OfferError),
     /// It does not answer the offer line by line (RFC 3264 §6).

@@ -1,4 +1,4 @@
-//! What a worker does without a dispatcher, as a value: it looks for a new one again and again, and leaves when it has had
+//! A worker without a dispatcher, as a value: it looks for a new one again and again, and leaves when it has had
 //! neither call nor dispatcher for 30 s.
 //!
 //! A slot's worker keeps its duplicates of the well-known sockets all that time: closed by every worker, they would take
@@ -20,7 +20,7 @@ const ALONE_FOR: Duration = Duration::from_secs(30);
 /// A worker without a dispatcher.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Orphan {
-    /// How often a dispatcher is looked for; `None`: never.
+    /// Interval at which a dispatcher is looked for; `None`: never.
     every: Option<Duration>,
     /// When a dispatcher is looked for next; `None`: never, or not while one is spoken to.
     try_at: Option<Time>,
@@ -47,7 +47,7 @@ impl Orphan {
         Orphan { every, try_at: every.map(|_| now), alone_since: None, refused: None }
     }
 
-    /// How often the worker of a slot looks for a new dispatcher.
+    /// Interval at which the worker of a slot looks for a new dispatcher.
     pub(super) fn pace_of(slot: u16) -> Duration {
         TRY_EVERY + TRY_EVERY_EACH * u32::from(slot)
     }

@@ -69,7 +69,7 @@ pub fn run(settings: Settings, application: impl Application) -> Result<(), Work
     Worker::new(sources, lock, tie, own, media_ports, settings, application)?.run()
 }
 
-/// Which sources are read first.
+/// Rank of a source: links are read first, then datagrams, then streams.
 fn rank_of(source: Token) -> Rank {
     match source.0 {
         ..OWN_UDP => Rank::Links,

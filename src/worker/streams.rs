@@ -64,7 +64,7 @@ pub(super) struct Streams {
     crowd: Crowd,
     /// Those whose peer has ended its half, in the order of their closing.
     ended: VecDeque<(Time, ConnKey)>,
-    /// Where connections of ours led that came to nothing.
+    /// Destinations of our own connections that came to nothing.
     failed: VecDeque<SocketAddr>,
     looked: Option<Time>,
     /// When connections are accepted again that no descriptor was left for: an edge is told only once.
@@ -195,7 +195,7 @@ impl Streams {
         }
         if let Some(fault) = fault {
             tracing::debug!(%remote, fault = fault.label(), "a connection is closed: its messages cannot be told apart");
-            // What came before the fault is answered first.
+            // Requests that came before the fault are answered first.
             return if connection.served { self.end(key, now) } else { self.close(key) };
         }
         self.write(key, &pongs);

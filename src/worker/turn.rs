@@ -41,7 +41,7 @@ pub(super) struct Turn {
 #[derive(Debug, Default)]
 struct Queue {
     tokens: VecDeque<Token>,
-    /// How many of them belong to this turn.
+    /// Number of them that belong to this turn.
     left: usize,
 }
 

@@ -1,4 +1,4 @@
-//! What a service manager hears and gives, by its words: a socket in systemd's place. A real one is run by the tests of
+//! A service manager's part, by its words: a socket in systemd's place. A real one is run by the tests of
 //! `system`.
 
 use std::io::IoSliceMut;

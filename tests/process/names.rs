@@ -111,7 +111,7 @@ fn answer(query: &[u8], places: &[Ipv4Addr]) -> Option<Vec<u8>> {
     Some(said)
 }
 
-/// How many strangers there are, and how many calls of each: their names want more than may be asked at the same time.
+/// Number of strangers, and of calls of each: their names want more than may be asked at the same time.
 const STRANGERS: usize = 6;
 const CALLS: usize = 40;
 /// Queries that a worker has under way at most.

@@ -16,7 +16,7 @@ use crate::support::pointsman::Setup;
 
 /// A worker with calls reports ten times a second; after 3 s without a report it counts as silent.
 const REPORTS_WITHIN: Duration = Duration::from_millis(2_500);
-/// So long the stranger goes on.
+/// Time for which the stranger goes on.
 const FLOOD: Duration = Duration::from_secs(8);
 
 /// Connections from one loopback address.

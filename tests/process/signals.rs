@@ -9,7 +9,7 @@ use crate::support::phone::Phone;
 use crate::support::pointsman::{EXECUTABLE, Setup};
 use crate::support::{DEADLINE, own_address, proc, wait_for};
 
-/// What operators' scripts send to all of a name (`pkill -HUP -f pointsman`), and what else would end a process.
+/// Signals that operators' scripts send to all of a name (`pkill -HUP -f pointsman`), and others that end a process.
 const STRAY: [Signal; 8] = [
     Signal::SIGHUP,
     Signal::SIGUSR1,

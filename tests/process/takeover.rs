@@ -52,7 +52,7 @@ fn take_over_under_load(setup: Setup, rate: u64, times: usize, begin_after: Dura
         at_most: 2_000,
         until: Until::Stopped,
         hold: Some(Duration::from_millis(300)),
-        // What is lost is asked for again, and shows. What a busy machine answers late is not lost.
+        // A lost answer is asked for again, and shows. One that a busy machine sends late is not lost.
         t1: PROMPT,
         ..Plan::new(pointsman.address())
     };

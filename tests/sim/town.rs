@@ -22,7 +22,7 @@ pub fn slot_at(address: SocketAddr) -> Option<usize> {
     (address.ip() == HOST && address.port() >= FIRST_PORT).then(|| usize::from(address.port() - FIRST_PORT))
 }
 
-/// Where a caller is: on this host, so that its calls count whole before they are acknowledged, as the truth has it.
+/// Address of a caller: on this host, so that its calls count whole before they are acknowledged, as the truth has it.
 pub fn phone(caller: usize) -> SocketAddr {
     SocketAddr::from(([127, 0, 113, (caller / 10_000) as u8 + 1], 10_000 + (caller % 10_000) as u16))
 }

@@ -28,7 +28,7 @@ pub struct Truth {
     pub died_unheard: u64,
     /// Whether the network neither loses nor doubles anything, and nothing is late.
     is_fair: bool,
-    /// How many dispatchers have died.
+    /// Number of dispatchers that have died.
     restarts: u32,
     /// Ports of slots that the operator has taken away, whether or not they came back.
     closed: BTreeSet<SocketAddr>,
@@ -44,7 +44,7 @@ pub struct Truth {
 struct Life {
     slot: WorkerId,
     is_alive: bool,
-    /// How many dispatchers had died when it did.
+    /// Number of dispatchers that had died when it did.
     died_under: u32,
     token: String,
     /// Callers of whom it has had a message.
@@ -271,8 +271,8 @@ impl Truth {
         // Where a worker has died, another may get late copies of the first attempt beside the next.
         let is_orphan = self.lives.values().any(|life| !life.is_alive && life.callers.contains(&caller));
         let mut legs = call.live.iter().filter(|leg| self.lives[&leg.life].is_alive);
-        // Where credentials have been asked for, a late copy of the first attempt finds the worker of the next, and is asked for
-        // them as well.
+        // A late copy of the first attempt finds the worker of the next one where credentials have been asked for, and is
+        // asked for them as well.
         let is_stale = call.challenged.is_some();
         let other = legs.find(|leg| leg.life != bits || !is_orphan && !is_stale);
         if let Some(leg) = other.filter(|_| !self.table_was_full) {

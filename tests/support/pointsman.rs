@@ -36,7 +36,7 @@ pub struct Setup {
     pub workers_by_file: bool,
     /// Whether its stderr is a pipe that nobody reads.
     pub log_to_nobody: bool,
-    /// Where its stderr goes instead of a file in the run directory.
+    /// Destination of its stderr instead of a file in the run directory.
     pub log_to: Option<Arc<OwnedFd>>,
     /// A file that it sees as the host's `/etc/resolv.conf`; only root may arrange that.
     pub resolv_conf: Option<PathBuf>,

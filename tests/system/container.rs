@@ -11,7 +11,7 @@ use crate::machine::Machine;
 use crate::support::phone::Phone;
 use crate::support::{DEADLINE, wait_for};
 
-/// Where the dispatcher listens; the container has the machine's network.
+/// Address where the dispatcher listens; the container has the machine's network.
 const WELL_KNOWN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5060);
 
 /// A volume such as Kubernetes' `emptyDir` belongs to root, and everybody may write in it: the run directory is one in it.

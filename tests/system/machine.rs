@@ -129,6 +129,6 @@ impl Drop for Machine {
 /// Removes the cgroups of machines whose tests have ended, and those that this process has left.
 fn clean() {
     let own = std::process::id().to_string();
-    // What cannot be removed is somebody's, or is found by the next one.
+    // A cgroup that cannot be removed is somebody's, or is found by the next one.
     let _ = Command::new("unshare").args(["--mount", "--", SCRIPT, "clean", CGROUP, &own]).status();
 }

@@ -10,7 +10,7 @@ use crate::machine::Machine;
 use crate::support::phone::{Dialog, Phone};
 use crate::support::{DEADLINE, wait_for};
 
-/// Where the unit as shipped listens.
+/// Address where the unit as shipped listens.
 const WELL_KNOWN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 5060);
 
 /// A machine with a systemd, where the units are installed.

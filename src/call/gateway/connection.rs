@@ -43,7 +43,7 @@ pub(super) struct Connection {
     pub(super) is_doubtful: bool,
     /// The measurement.
     pub(super) measurings: Measurings,
-    /// How many packets had come when the media was last asked for a sign of life.
+    /// Number of packets that had come when the media was last asked for a sign of life.
     pub(super) packets: u64,
 }
 
@@ -192,7 +192,7 @@ impl Gateway {
     /// A connection is gone. Gives the units that are free again.
     fn vacate(&mut self, connection: &Connection) -> u32 {
         let Some(seat) = connection.seat else { return connection.size };
-        // What an endpoint's conference took went with it.
+        // An endpoint that is gone has taken its conference's units with it.
         let Some(endpoint) = self.endpoints.get_mut(connection.endpoint) else { return 0 };
         let stood = number_of(&connection.id).is_some_and(|number| self.by_id.contains_key(&number));
         if stood { endpoint.reservation.leave(seat) } else { endpoint.reservation.withdraw(seat) }

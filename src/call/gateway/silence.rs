@@ -15,7 +15,7 @@ use crate::call::gateway::media_gateway::Timer;
 use crate::time::Time;
 use crate::wire::mgcp::{Command, ReasonCode};
 
-/// How often in its time a connection is asked for its packets.
+/// Questions for a connection's packets within its time.
 const QUESTIONS: u32 = 4;
 
 impl Gateway {

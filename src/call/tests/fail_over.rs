@@ -40,14 +40,14 @@ fn ending(found: &[Endpoint]) -> Desk {
     desk
 }
 
-/// What differs between two requests: the names of the fields.
+/// Names of the fields that differ between two requests.
 fn differing(one: &str, other: &str) -> Vec<String> {
     assert_eq!((one.lines().next(), one.lines().count()), (other.lines().next(), other.lines().count()));
     let pairs = one.lines().zip(other.lines()).filter(|(one, other)| one != other);
     pairs.map(|(one, _)| one.split(':').next().unwrap().to_owned()).collect()
 }
 
-/// Where what has been sent since the last look went.
+/// Destinations of all that has been sent since the last look.
 fn places(desk: &mut Desk) -> Vec<String> {
     let sent = desk.outputs.iter().filter_map(|output| match output {
         Output::Transmit(transmit) => Some(transmit.to.to_string()),

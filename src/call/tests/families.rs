@@ -23,7 +23,7 @@ fn called(identity: Identity, headers: &[&str]) -> (Desk, CallKey) {
     (desk, key)
 }
 
-/// How our BYE leaves: by which way, from where, to where, and what its Via says.
+/// The way our BYE leaves by, its source and destination, and its Via.
 fn bye(identity: Identity, headers: &[&str]) -> (Hop, Option<String>, SocketAddr, String) {
     let (mut desk, key) = called(identity, headers);
     desk.act(|uas, now| uas.hang_up(key, now));

@@ -1,4 +1,4 @@
-//! Where our own requests go in a dialog: to where its far end was heard, by the socket it was heard by.
+//! Our own requests in a dialog go to where its far end was heard, by the socket it was heard by.
 
 use super::*;
 
@@ -114,7 +114,7 @@ fn a_caller_at_its_contact_is_reached_from_our_own_port_even_when_it_keeps_to_th
     let mut desk = Desk::new();
     let (key, tag) = accepted(&mut desk, &invite(), "192.0.2.9:5070");
     desk.hand_with(&ack(&tag), |envelope| envelope.follows = true);
-    // So the answer needs no dispatcher.
+    // The answer then needs no dispatcher.
     let (hop, to, bye) = desk.bye(key);
     assert_eq!((hop, to.as_str()), (Hop::Own(0), "192.0.2.9:5070"));
     assert!(bye.contains("\r\nVia: SIP/2.0/UDP 192.0.2.1:5071;"), "{bye}");

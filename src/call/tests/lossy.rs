@@ -105,7 +105,7 @@ enum Flying {
     ToCaller(String),
 }
 
-/// How the worker decides on a call.
+/// Decision of the worker on a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Decides {
     AtOnce,

@@ -21,7 +21,7 @@ const FRAMES_A_TURN: usize = 8;
 /// go on writing.
 const LAST_FRAMES: usize = 16_384;
 
-/// What workers that are gone have left.
+/// Messages left by workers that are gone.
 #[derive(Debug)]
 pub(super) struct Estates<C> {
     /// Links of which the last frames are still to be read: what a worker has answered is given to nobody else.
@@ -88,7 +88,7 @@ impl<C: Channel> Switch<C> {
         self.dispatch.on_worker_down(worker, now);
         self.fit_pool();
         self.suspects.on_link_lost(worker);
-        // What it gave back is not decided about in the name of a successor.
+        // A message that it gave back is not decided about in the name of a successor.
         self.given_back.iter_mut().filter(|back| back.from == worker).for_each(Back::bereave);
         let handed_back = self.handed_back.on_link_lost(worker);
         let ending = Ending { worker, link, handed_back, frames_left };

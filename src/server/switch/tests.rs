@@ -120,7 +120,7 @@ impl Write for Lines {
     }
 }
 
-/// What is logged at `level` while an INVITE is decided about.
+/// Lines logged at `level` while an INVITE is decided about.
 fn logged(level: tracing::Level) -> String {
     let lines = Lines::default();
     let writer = lines.clone();

@@ -225,7 +225,7 @@ impl Outsider {
         self.name == hello.name && self.program == hello.program
     }
 
-    /// What its place is to one who introduces itself so.
+    /// State of its place for a worker that introduces itself so.
     fn vacancy_for(&self, hello: &Hello) -> Vacancy {
         if self.is_down { Vacancy::Left { alike: self.is_alike(hello) } } else { Vacancy::Taken }
     }

@@ -1,4 +1,4 @@
-//! How long the workers of an earlier dispatcher are waited for, as a value.
+//! Time for which the workers of an earlier dispatcher are waited for, as a value.
 //!
 //! Each tries every 50 ms. A thousand of them on a few cores take their turns, and one that has not had its turn yet is
 //! not to be taken for one that hangs: as long as somebody comes, the rest is waited for.

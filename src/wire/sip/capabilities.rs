@@ -1,5 +1,5 @@
-//! What a worker's user agent speaks, in the words of its headers. The dispatcher answers OPTIONS for its workers, and says
-//! the same.
+//! Capabilities of a worker's user agent, in the words of its headers. The dispatcher answers OPTIONS with them, for
+//! its workers.
 
 /// The methods that a worker serves, for `Allow`.
 pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, PRACK";

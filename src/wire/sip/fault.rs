@@ -124,7 +124,7 @@ impl Fault {
 }
 
 impl Fault {
-    /// What is wrong, in the words of a reason phrase (RFC 3261 §21.4.1): no part of it comes from the message.
+    /// Describes the fault in the words of a reason phrase (RFC 3261 §21.4.1): no part of it comes from the message.
     pub const fn phrase(self) -> &'static str {
         match self {
             Fault::Empty => "Empty Message",

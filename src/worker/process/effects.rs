@@ -32,7 +32,7 @@ impl<A: Application> Worker<A> {
                 Output::Standalone(key) => {
                     let mut request = Standalone { uas: &mut self.uas, key, now };
                     self.application.on_request(&mut request);
-                    // What the application has left alone.
+                    // The application has left it alone.
                     self.uas.refuse_standalone(key, now);
                 }
                 Output::Final { seq, status, why } => self.tie.links.outcome(seq, status, why),
@@ -75,7 +75,7 @@ impl<A: Application> Worker<A> {
         }
     }
 
-    /// What does not leave is lost like a packet on the way: the transaction's timers repeat it. A request that has
+    /// A message that does not leave is lost as on the way: the transaction's timers repeat it. A request that has
     /// another place goes there.
     pub(super) fn transmit(&mut self, transmit: &Transmit, now: Time) {
         let Transmit { hop, to, from, bytes } = transmit;
@@ -101,7 +101,7 @@ impl<A: Application> Worker<A> {
         let Some(socket) = socket else { return };
         if let Err(error) = socket.send(bytes, *to, *from) {
             tracing::debug!(call_id = call_id_of(bytes), %error, %to, "a message could not be sent");
-            // What else may be wrong passes with time.
+            // Other faults pass with time.
             if matches!(error.kind(), ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable) {
                 self.uas.on_transport_failed(*to, false, now);
             }

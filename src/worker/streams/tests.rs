@@ -227,7 +227,7 @@ fn a_request_in_front_of_garbage_is_answered_before_the_connection_is_closed() {
     let mut answer = [0; 18];
     caller.read_exact(&mut answer).unwrap();
     assert!(answer.starts_with(b"SIP/2.0 200"));
-    // Whatever comes behind the fault cannot be told apart.
+    // Requests after the fault cannot be told apart.
     caller.write_all(REQUEST.as_bytes()).unwrap();
     desk.wait(ENDED_FOR);
     assert_eq!((desk.came.len(), desk.open()), (1, 0));

@@ -255,7 +255,7 @@ fn a_call_that_rang_over_the_crash_is_answered_by_the_next_worker_when_its_own_d
     let waits: Vec<Request> = (0..3).map(|_| ringing(&pointsman, &phone, 3_000)).collect();
     let cancelled: Vec<Request> = (0..3).map(|_| ringing(&pointsman, &phone, 60_000)).collect();
     restart(&mut pointsman);
-    // Who takes over from this one has to know them as well.
+    // A dispatcher that takes over from this one has to know them as well.
     pointsman.take_over();
     pointsman.wait_until("their sessions to be told", |load| sum(load, "sessions") == 6);
     // Not both: a call whose second worker dies as well gets 500.

@@ -8,7 +8,7 @@ use crate::wire::mgcp::ReturnCode as Code;
 pub enum Measure {
     /// `rto`: neither RTP nor RTCP for so many seconds, from now on or from the first RTCP packet on.
     Timeout {
-        /// How many.
+        /// Number of seconds.
         seconds: u16,
         /// Whether the time begins with an RTCP packet (`st=ra`) instead of the request (`st=im`).
         after_rtcp: bool,
