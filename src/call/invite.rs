@@ -183,14 +183,14 @@ impl Uas {
         let Some(server) = self.open(request, arrival, Keep::Request, now) else {
             return self.turn_away(request, arrival, RefuseReason::Exhausted, now);
         };
-        let claimed = self.claim(arrival, cost);
+        let claim = self.claim(arrival, cost);
         let seat = room.map(|room| self.rooms.join(room, arrival.weight()));
         let call = Call {
             dialog,
             phase: Phase::Early,
             size: arrival.size,
             seat,
-            claimed,
+            claim,
             place: Place { secure: asks_for_sips(request.msg), ..self.place(request.msg, arrival) },
             conn: None,
             invite: Some(server),

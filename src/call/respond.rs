@@ -243,6 +243,7 @@ impl Uas {
                 self.outputs.extend(server.kept.response().map(|bytes| server.way.transmit(bytes)));
             } else {
                 server.resend = Some(Resend { at: NEVER, ..resend });
+                server.call.into_iter().for_each(|call| self.give_up(call));
             }
         }
         self.arm_server(key);

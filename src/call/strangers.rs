@@ -3,7 +3,8 @@
 //! A forger of sources can state a size of a thousand units in each of four datagrams and hold every worker until its
 //! INVITE runs out of time. So a call of a stranger counts one unit for certain; what it states beyond that counts as well,
 //! as long as all strangers together have no more than half of the worker, until the far end of its dialog is heard. Then
-//! the call counts whole, and so does every later one of that source.
+//! the call counts whole, and so does every later one of that source. Once the last copy of its answer has brought no ACK,
+//! it counts one unit and no more, unless the ACK comes after all.
 
 use std::net::IpAddr;
 
@@ -16,7 +17,21 @@ pub(super) struct Strangers {
     /// Keyed hashes of sources that were heard, each in the one place that it can have; 0: nobody.
     heard: Box<[u64]>,
     /// Units beyond the first of each call whose far end has not been heard.
-    claimed: u32,
+    held: u32,
+    /// The same of those that are not expected to be heard any more.
+    given_up: u32,
+}
+
+/// The units that a call takes without its far end having been heard, beyond the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Claim {
+    /// The far end is known, or no more than one unit is asked for.
+    #[default]
+    None,
+    /// It may be heard yet.
+    Held(u32),
+    /// Nothing that would make it speak leaves any more.
+    GivenUp(u32),
 }
 
 /// Units that strangers may claim of a small worker: as many plain calls hold them as well.
@@ -26,26 +41,52 @@ const PLACES: usize = 1 << 12;
 
 impl Strangers {
     pub(super) fn new() -> Self {
-        Strangers { heard: vec![0; PLACES].into(), claimed: 0 }
+        Strangers { heard: vec![0; PLACES].into(), held: 0, given_up: 0 }
     }
 
     /// Units that strangers claim and that a worker of so many units does not count.
     pub(super) fn uncounted(&self, units: u32) -> u32 {
-        self.claimed.saturating_sub((units / 2).max(SHARE_AT_LEAST))
+        self.given_up.saturating_add(self.held.saturating_sub((units / 2).max(SHARE_AT_LEAST)))
+    }
+
+    /// A call of `source` takes so many units beyond its first.
+    pub(super) fn claim(&mut self, source: u64, units: u32) -> Claim {
+        if units == 0 || self.knows(source) {
+            return Claim::None;
+        }
+        self.held = self.held.saturating_add(units);
+        Claim::Held(units)
+    }
+
+    /// A call's claim is at an end: it counts whole, or is over.
+    pub(super) fn unclaim(&mut self, claim: Claim) {
+        match claim {
+            Claim::None => {}
+            Claim::Held(units) => self.held = self.held.saturating_sub(units),
+            Claim::GivenUp(units) => self.given_up = self.given_up.saturating_sub(units),
+        }
+    }
+
+    /// A call is not expected to be heard any more.
+    pub(super) fn give_up(&mut self, claim: Claim) -> Claim {
+        let Claim::Held(units) = claim else { return claim };
+        self.unclaim(claim);
+        self.given_up = self.given_up.saturating_add(units);
+        Claim::GivenUp(units)
     }
 
     fn knows(&self, source: u64) -> bool {
         self.heard[source as usize % PLACES] == source
     }
 
-    fn on_heard(&mut self, source: u64) {
+    pub(super) fn on_heard(&mut self, source: u64) {
         self.heard[source as usize % PLACES] = source;
     }
 }
 
 impl Uas {
     /// The units that a call of this cost claims without having been heard.
-    pub(super) fn claim(&mut self, arrival: &Arrival, cost: u32) -> u32 {
+    pub(super) fn claim(&mut self, arrival: &Arrival, cost: u32) -> Claim {
         let ip = arrival.source.ip();
         // Nobody forges the source of a connection, nor, from another host, a loopback address.
         let is_sure = ip.to_canonical().is_loopback()
@@ -54,12 +95,7 @@ impl Uas {
                 Path::Handoff { conn, .. } => conn.0 != 0,
                 Path::Own(_) => false,
             };
-        if is_sure || self.strangers.knows(self.prints.source(ip)) {
-            return 0;
-        }
-        let claimed = cost.saturating_sub(1);
-        self.strangers.claimed = self.strangers.claimed.saturating_add(claimed);
-        claimed
+        if is_sure { Claim::None } else { self.strangers.claim(self.prints.source(ip), cost.saturating_sub(1)) }
     }
 
     /// The far end of a call hears us: its source is no stranger any more.
@@ -71,7 +107,18 @@ impl Uas {
 
     /// A call has ended, or has been heard.
     pub(super) fn unclaim(&mut self, key: CallKey) {
-        let claimed = self.calls.get_mut(key).map_or(0, |call| std::mem::take(&mut call.claimed));
-        self.strangers.claimed = self.strangers.claimed.saturating_sub(claimed);
+        let claim = self.calls.get_mut(key).map(|call| std::mem::take(&mut call.claim));
+        self.strangers.unclaim(claim.unwrap_or_default());
+    }
+
+    /// The last copy of the answer to a call has left, and no ACK has come in the time that the next one would have had.
+    pub(super) fn give_up(&mut self, key: CallKey) {
+        let Some(call) = self.calls.get_mut(key).filter(|call| call.claim != Claim::None) else { return };
+        // What it has reserved may be in use by others, which count.
+        if let Some(freed) = call.seat.and_then(|place| self.rooms.lapse(place)) {
+            self.load.units_used = self.load.units_used.saturating_sub(freed);
+            return self.unclaim(key);
+        }
+        call.claim = self.strangers.give_up(call.claim);
     }
 }

@@ -22,7 +22,7 @@ use crate::call::rooms::{self, Rooms};
 use crate::call::server::{NEVER, Server, ServerKey, State};
 use crate::call::slab::{Handle, Slab};
 use crate::call::standalone::may_stand_alone;
-use crate::call::strangers::Strangers;
+use crate::call::strangers::{Claim, Strangers};
 use crate::handoff::frame::{RefuseReason, Transport};
 use crate::ids::{Seq, decode, encode};
 use crate::time::{Time, Wheel};
@@ -85,7 +85,7 @@ pub(super) struct Call {
     /// Its place in a conference, whose reservation it shares.
     pub(super) seat: Option<rooms::Place>,
     /// The part of the size that it claims without having been heard.
-    pub(super) claimed: u32,
+    pub(super) claim: Claim,
     pub(super) place: Place,
     /// The stream connection that its peer was last heard on.
     pub(super) conn: Option<u64>,

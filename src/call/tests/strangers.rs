@@ -48,6 +48,47 @@ fn calls_that_nobody_acknowledges_hold_half_of_a_worker_at_most() {
 }
 
 #[test]
+fn what_a_call_claims_is_free_once_no_copy_of_its_answer_leaves_any_more() {
+    let mut desk = Desk::new();
+    let (_, tag) = answered(&mut desk, 0, 400, "198.51.100.1");
+    answered(&mut desk, 1, 400, "198.51.100.2");
+    // At 3.5 s the last copy leaves; the next one would at 7.5 s.
+    desk.wait(ms(7_400));
+    assert_eq!(used(&desk), 500 + 2);
+    desk.wait(ms(200));
+    assert_eq!((used(&desk), desk.uas.load().sessions), (2, 2), "a unit for each, until its time is over");
+    // Its ACK was late, not lost.
+    acknowledge(&mut desk, 0, &tag);
+    assert_eq!(used(&desk), 400 + 1);
+    desk.wait(SECOND * 33);
+    desk.outputs.clear();
+    assert_eq!(used(&desk), 400);
+}
+
+#[test]
+fn what_a_stranger_has_reserved_for_a_conference_ends_with_the_last_copy_of_its_answer() {
+    let mut desk = Desk::new();
+    let leg = |number| Text { uri: "sip:conf=a@ms.example.com".into(), ..call(number) };
+    let come = |desk: &mut Desk, number: u32, source: &str, units: u32| {
+        desk.hand_with(&leg(number), |envelope| {
+            (envelope.size, envelope.names_size) = (units, number == 0);
+            envelope.source = format!("{source}:5060").parse().unwrap();
+        });
+        let key = desk.incoming();
+        desk.act(|uas, now| uas.accept(key, Some(ANSWER.as_bytes()), now));
+        desk.outputs.clear();
+    };
+    come(&mut desk, 0, "198.51.100.1", 400);
+    come(&mut desk, 1, "127.0.0.1", 3);
+    assert_eq!(used(&desk), 400);
+    desk.wait(ms(7_600));
+    assert_eq!(used(&desk), 1 + 3);
+    desk.wait(SECOND * 33);
+    desk.outputs.clear();
+    assert_eq!(used(&desk), 0);
+}
+
+#[test]
 fn who_has_been_heard_and_who_cannot_be_forged_is_counted_whole() {
     let mut desk = Desk::new();
     let (first, tag) = answered(&mut desk, 0, 900, "198.51.100.1");
