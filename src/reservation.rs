@@ -80,18 +80,11 @@ impl Reservation {
 
     /// The same, of a leg that never stood: the reservation that it has made goes with it.
     pub fn withdraw(&mut self, seat: Seat) -> u32 {
-        self.lapse(seat).unwrap_or(0) + self.leave(seat)
-    }
-
-    /// The reservation that a leg has made ends before it. Gives the units that are free again; `None` where another leg has
-    /// made it.
-    pub fn lapse(&mut self, seat: Seat) -> Option<u32> {
         let before = self.units();
-        if !seat.is_first {
-            return None;
+        if seat.is_first {
+            self.reserved = 0;
         }
-        self.reserved = 0;
-        Some(before - self.units())
+        before - self.units() + self.leave(seat)
     }
 
     /// Whether nobody is in it.

@@ -42,12 +42,6 @@ impl Rooms {
         freed
     }
 
-    /// The reservation that a leg has made ends before it. Gives the units that are free again; `None` where another leg has
-    /// made it.
-    pub(super) fn lapse(&mut self, (name, seat): Place) -> Option<u32> {
-        self.rooms.find_mut(name as u64, |room| room.0 == name)?.1.lapse(seat)
-    }
-
     /// The units that would be free again without this leg.
     fn frees(&self, (name, seat): Place) -> u32 {
         self.rooms.find(name as u64, |room| room.0 == name).map_or(0, |(_, room)| { *room }.leave(seat))

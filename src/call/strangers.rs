@@ -113,12 +113,8 @@ impl Uas {
 
     /// The last copy of the answer to a call has left, and no ACK has come in the time that the next one would have had.
     pub(super) fn give_up(&mut self, key: CallKey) {
-        let Some(call) = self.calls.get_mut(key).filter(|call| call.claim != Claim::None) else { return };
-        // What it has reserved may be in use by others, which count.
-        if let Some(freed) = call.seat.and_then(|place| self.rooms.lapse(place)) {
-            self.load.units_used = self.load.units_used.saturating_sub(freed);
-            return self.unclaim(key);
-        }
+        // What a leg has reserved may be in use by others of its conference, which count.
+        let Some(call) = self.calls.get_mut(key).filter(|call| call.seat.is_none()) else { return };
         call.claim = self.strangers.give_up(call.claim);
     }
 }

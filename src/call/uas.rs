@@ -293,6 +293,11 @@ impl Uas {
         Load { units_used: self.units_counted(), ..self.load }
     }
 
+    /// Units that strangers claim beyond their share: they are not in the load.
+    pub fn units_not_counted(&self) -> u32 {
+        self.strangers.uncounted(self.limits.units)
+    }
+
     /// The capacity in units.
     pub fn units(&self) -> u32 {
         self.limits.units
@@ -513,7 +518,7 @@ impl Uas {
 
     /// Units of the calls, without what strangers claim beyond their share.
     fn units_counted(&self) -> u32 {
-        self.load.units_used.saturating_sub(self.strangers.uncounted(self.limits.units))
+        self.load.units_used.saturating_sub(self.units_not_counted())
     }
 
     /// The Contact value of a call.

@@ -516,7 +516,9 @@ impl Process {
                 draining,
                 ..Report::default()
             });
-            self.pipe.borrow_mut().books.says = (truth.units_of(self.incarnation), covers);
+            // What strangers claim is not counted in full; what that comes to is a rule by value.
+            let left_out = self.uas.units_not_counted() + self.gateway.units_not_counted();
+            self.pipe.borrow_mut().books.says = (truth.units_of(self.incarnation) - left_out, covers);
             self.reported = Some((now, figures));
         }
         let pipe = self.pipe.clone();

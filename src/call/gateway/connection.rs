@@ -13,6 +13,7 @@ use crate::call::gateway::mode;
 use crate::call::gateway::remote::Remote;
 use crate::call::gateway::terms::Terms;
 use crate::call::gateway::wanted::Wanted;
+use crate::call::strangers::Claim;
 use crate::reservation::Seat;
 use crate::time::Time;
 use crate::wire::mgcp::{ConnectionMode, ReturnCode};
@@ -25,6 +26,8 @@ pub(super) struct Connection {
     /// As the call agent wrote it.
     pub(super) call: Box<[u8]>,
     pub(super) size: u32,
+    /// What it takes without its call agent having shown that it knows of it.
+    pub(super) claim: Claim,
     /// Its place in a conference, whose reservation it shares.
     pub(super) seat: Option<Seat>,
     /// The other one of its CRCX. They are one session, which weighs what it does until both are gone.
@@ -169,6 +172,7 @@ impl Gateway {
     /// Takes a connection out of all tables; what it used is free again.
     pub(super) fn remove_connection(&mut self, key: ConnectionKey) {
         self.believe_in(key);
+        self.unclaim(key);
         let Some(connection) = self.connections.remove(key) else { return };
         match connection.other.and_then(|other| self.connections.get_mut(other)) {
             Some(heir) => heir.size = heir.size.saturating_add(connection.size),

@@ -21,6 +21,7 @@ use crate::call::gateway::mode;
 use crate::call::gateway::remote::Remote;
 use crate::call::gateway::terms::{Sides, Terms};
 use crate::call::gateway::wanted::Wanted;
+use crate::call::strangers::Claim;
 use crate::handoff::frame::RefuseReason;
 use crate::reservation::Weight;
 use crate::time::Time;
@@ -263,7 +264,7 @@ impl Gateway {
                 return Err(ReturnCode::CONNECTION_LIMIT.into());
             }
         }
-        if self.cost(first, size) > self.limits.units.saturating_sub(self.load.units_used) {
+        if self.cost(first, size) > self.limits.units.saturating_sub(self.units_counted()) {
             return Err(Denial::back(ReturnCode::RESOURCES_NOT_NOW, RefuseReason::Full));
         }
         if self.connections.len() + ends().count() > self.limits.connections {
@@ -293,6 +294,7 @@ impl Gateway {
             endpoint,
             call: request.call.into(),
             size: request.size,
+            claim: Claim::None,
             seat: None,
             other: None,
             local: arrival.local.ip(),
@@ -313,6 +315,7 @@ impl Gateway {
         };
         let cost = self.take_seat(connection, request.leg).unwrap_or(request.size);
         self.load.units_used = self.load.units_used.saturating_add(cost);
+        self.claim(connection, cost, arrival.source.ip());
         self.load.sessions = self.connections.len() as u32;
         Ok(End { connection, endpoint, is_new, was_wild: request.was_wild })
     }

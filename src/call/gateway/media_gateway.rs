@@ -20,6 +20,7 @@ use crate::call::gateway::job::{Asked, Job, JobKey};
 use crate::call::gateway::params;
 use crate::call::refused::Refused;
 use crate::call::slab::Slab;
+use crate::call::strangers::Strangers;
 use crate::call::uas::Load;
 use crate::handoff::frame::RefuseReason;
 use crate::time::{Time, Wheel};
@@ -51,6 +52,7 @@ pub struct Gateway {
     pub(super) wheel: Wheel<Timer>,
     pub(super) outputs: VecDeque<Output>,
     pub(super) load: Load,
+    pub(super) strangers: Strangers,
     pub(super) draining: bool,
     /// How many connections perhaps nobody knows.
     pub(super) doubts: usize,
@@ -94,6 +96,7 @@ impl Gateway {
             wheel: Wheel::new(Duration::from_millis(10), 2_048, 1_024),
             outputs: VecDeque::new(),
             load: Load::default(),
+            strangers: Strangers::new(),
             draining: false,
             doubts: 0,
             stopped: false,
@@ -220,7 +223,7 @@ impl Gateway {
 
     /// What there is to do: `sessions` are connections, `answered` the CRCX that were carried out.
     pub fn load(&self) -> Load {
-        self.load
+        Load { units_used: self.units_counted(), ..self.load }
     }
 
     /// Deletes all connections, requests and endpoints: the worker goes out of service, and tells the call agents so. It
@@ -300,6 +303,7 @@ impl Gateway {
     ) -> Result<(), Denial> {
         self.believe(command);
         self.hear_of(command, now);
+        self.acquaint(command, arrival.source.ip());
         params::check(command)?;
         match command.verb() {
             Verb::Crcx => self.on_crcx(command, arrival, key, now),
@@ -353,6 +357,16 @@ impl Gateway {
         let mut hasher = self.hasher(b'c');
         hasher.write(command.bytes());
         hasher.finish128().h1
+    }
+
+    /// The source that an address belongs to: itself, or the /64 of an IPv6 address.
+    pub(super) fn source_print(&self, address: IpAddr) -> u64 {
+        let mut hasher = self.hasher(b'q');
+        match address.to_canonical() {
+            IpAddr::V4(ip) => hasher.write(&ip.octets()),
+            IpAddr::V6(ip) => hasher.write(&ip.octets()[..8]),
+        }
+        hasher.finish128().h1.max(1)
     }
 
     /// What a transaction is recognised by that went back, in 128 bits.

@@ -25,6 +25,7 @@ mod answer;
 mod audit;
 mod bearer;
 mod calls;
+mod claims;
 mod connection;
 mod create;
 mod delete;

@@ -340,6 +340,7 @@ fn a_connection_inside_the_reservation_of_its_conference_costs_nothing_more() {
 #[test]
 fn a_full_worker_takes_what_a_conference_has_reserved() {
     let mut rig = Rig::new();
+    rig.agent = "127.0.0.1:2727".parse().unwrap();
     let units = rig.gateway.units();
     let weight = Weight { units, named: true };
     let mut create = |number: u32, endpoint: &str, weight| {
@@ -351,4 +352,29 @@ fn a_full_worker_takes_what_a_conference_has_reserved() {
     assert_eq!(create(2, &name("cnf", 1), Weight::plain(1)), (200, units));
     assert_eq!(create(3, "cnf/$@gw", Weight::plain(1)), (403, units));
     assert_eq!(create(4, &name("cnf", 1), Weight::plain(units)), (403, units));
+}
+
+#[test]
+fn connections_of_call_agents_that_never_name_them_hold_half_of_a_worker_at_most() {
+    let limits = Limits { units: 1_000, ..Limits::default() };
+    let mut rig = Rig::with(limits);
+    let create = |rig: &mut Rig, number: u32, agent: &str, units: u32| {
+        rig.agent = format!("{agent}:2727").parse().unwrap();
+        let text = format!("CRCX {number} ann/$@gw MGCP 1.0\nC: {number}\nM: inactive\n");
+        let answer = rig.send_sized(&text, units);
+        (code(&answer), rig.units())
+    };
+    assert_eq!(create(&mut rig, 1, "198.51.100.1", 400), (200, 400), "a first one counts by its size");
+    let forged = (2..10).map(|number| create(&mut rig, number, &format!("198.51.100.{number}"), 400));
+    assert_eq!(forged.last(), Some((200, 500 + 9)), "each has one unit for certain");
+    assert_eq!(create(&mut rig, 10, "127.0.0.1", 400), (200, 909), "nobody forges that from another host");
+    // The first call agent knows what it was told.
+    rig.agent = "198.51.100.1:2727".parse().unwrap();
+    rig.send(&format!("AUEP 11 {} MGCP 1.0\n", name("ann", 1)));
+    let others = 8 * 400;
+    assert_eq!(rig.units(), 400 + 400 + (others - (others - 8 - 500)));
+    rig.send(&format!("DLCX 12 {} MGCP 1.0\n", name("ann", 10)));
+    assert_eq!(create(&mut rig, 13, "198.51.100.1", 90), (200, 400 + 508 + 90), "its later ones count whole");
+    (1..=11).for_each(|number| drop(rig.send(&format!("DLCX {} {} MGCP 1.0\n", 20 + number, name("ann", number)))));
+    assert_eq!(rig.units(), 0);
 }

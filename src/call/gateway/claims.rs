@@ -1,0 +1,54 @@
+//! The units that connections of strangers take: of sources that have never named what they were told.
+//!
+//! As with SIP, a connection of a stranger counts one unit for certain, and what its command states beyond that as long as
+//! all strangers together have no more than half of what this gateway may use. A command that names an endpoint of this
+//! worker shows that its sender has the answer to an earlier one. It shows less than a SIP tag does: endpoints are numbered
+//! one after the other, so that whoever knows one may guess the next.
+
+use std::net::IpAddr;
+
+use crate::call::gateway::Gateway;
+use crate::call::gateway::exchange::ConnectionKey;
+use crate::wire::mgcp::Command;
+
+impl Gateway {
+    /// Units of the connections, without what strangers claim beyond their share.
+    pub(super) fn units_counted(&self) -> u32 {
+        self.load.units_used.saturating_sub(self.units_not_counted())
+    }
+
+    /// Units that strangers claim beyond their share: they are not in the load.
+    pub fn units_not_counted(&self) -> u32 {
+        self.strangers.uncounted(self.limits.units)
+    }
+
+    /// A connection of this cost was made by a command from `source`.
+    pub(super) fn claim(&mut self, key: ConnectionKey, cost: u32, source: IpAddr) {
+        // Nobody forges a loopback address from another host.
+        if source.to_canonical().is_loopback() {
+            return;
+        }
+        let claim = self.strangers.claim(self.source_print(source), cost.saturating_sub(1));
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.claim = claim;
+        }
+    }
+
+    /// A command from `source` names an endpoint: what is there counts whole, and so does what the source makes later.
+    pub(super) fn acquaint(&mut self, command: &Command<'_>, source: IpAddr) {
+        let Some(endpoint) = self.find_endpoint(&command.endpoint()) else { return };
+        let source = self.source_print(source);
+        self.strangers.on_heard(source);
+        for at in 0.. {
+            let connections = self.endpoints.get(endpoint).map(|endpoint| &endpoint.connections);
+            let Some(&key) = connections.and_then(|keys| keys.get(at)) else { break };
+            self.unclaim(key);
+        }
+    }
+
+    /// A connection is known to its call agent, or is over.
+    pub(super) fn unclaim(&mut self, key: ConnectionKey) {
+        let claim = self.connections.get_mut(key).map(|connection| std::mem::take(&mut connection.claim));
+        self.strangers.unclaim(claim.unwrap_or_default());
+    }
+}
