@@ -301,18 +301,6 @@ impl TransactionRange {
 
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghijklmnopqrstuv";
 
-/// Hashes `text` in small letters, piece by piece, so that nothing is allocated.
-pub(crate) fn write_lowered(hasher: &mut impl Hasher, text: &[u8]) {
-    const PIECE: usize = 64;
-    for piece in text.chunks(PIECE) {
-        let mut lowered = [0; PIECE];
-        for (to, from) in lowered.iter_mut().zip(piece) {
-            *to = from.to_ascii_lowercase();
-        }
-        hasher.write(lowered.get(..piece.len()).unwrap_or_default());
-    }
-}
-
 /// Writes the low `5 × out.len()` bits of `value`, most significant first.
 pub(crate) fn encode(value: u64, out: &mut [u8]) {
     for (place, byte) in out.iter_mut().rev().enumerate() {

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use siphasher::sip128::{Hasher128, SipHasher13};
 
-use crate::ids::write_lowered;
 use crate::wire::sip::{CSeq, Message, Method, Name, Via};
+use crate::wire::{write_lowered, write_words};
 
 /// A request that has all that RFC 3261 §8.1.1 makes mandatory.
 #[derive(Clone, Copy)]
@@ -75,13 +75,13 @@ impl Fingerprints {
             Some(branch) => {
                 put_lowered(&mut hasher, branch);
                 put_lowered(&mut hasher, request.via.host.as_bytes());
-                hasher.write_u16(request.via.port.unwrap_or(0));
+                hasher.write_u64(u64::from(request.via.port.unwrap_or(0)));
             }
             // RFC 2543 peers: the fields of §17.2.3's second list. The To-tag is left out: it differs in the ACK.
             None => {
                 put(&mut hasher, request.call_id);
                 put_lowered(&mut hasher, request.from_tag);
-                hasher.write_u32(request.cseq.number);
+                hasher.write_u64(u64::from(request.cseq.number));
                 put(&mut hasher, request.via.raw);
             }
         }
@@ -94,7 +94,7 @@ impl Fingerprints {
         put(&mut hasher, request.method.as_bytes());
         put(&mut hasher, request.call_id);
         put_lowered(&mut hasher, request.from_tag);
-        hasher.write_u32(request.cseq.number);
+        hasher.write_u64(u64::from(request.cseq.number));
         hasher.finish128().as_u128()
     }
 
@@ -126,7 +126,7 @@ impl Fingerprints {
 
     fn hasher(&self, purpose: u8) -> SipHasher13 {
         let mut hasher = SipHasher13::new_with_keys(self.key[0], self.key[1]);
-        hasher.write_u8(purpose);
+        hasher.write_u64(u64::from(purpose));
         hasher
     }
 }
@@ -139,12 +139,12 @@ pub(super) fn without_prefix<'a>(text: &'a [u8], prefix: &[u8]) -> Option<&'a [u
 
 /// [`put`] for a text that is the same in either case: tags, branches and hosts (RFC 3261 §7.3.1).
 fn put_lowered(hasher: &mut SipHasher13, text: &[u8]) {
-    hasher.write_u32(text.len() as u32);
+    hasher.write_u64(text.len() as u64);
     write_lowered(hasher, text);
 }
 
 /// Hashes a text so that its end is part of it.
 fn put(hasher: &mut SipHasher13, text: &[u8]) {
-    hasher.write_u32(text.len() as u32);
-    hasher.write(text);
+    hasher.write_u64(text.len() as u64);
+    write_words(hasher, text);
 }

@@ -8,6 +8,7 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::ids::TokenKey;
 use crate::pack::{Damaged, Pack, Packed, packed};
+use crate::wire::{write_lowered, write_words};
 
 /// A keyed 128-bit hash of some texts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -107,11 +108,11 @@ impl Printer {
         for text in texts {
             let length = match text {
                 Text::AsItIs(text) => {
-                    write_words(&mut hasher, text, |word| word);
+                    write_words(&mut hasher, text);
                     text.len()
                 }
                 Text::InAnyCase(text) => {
-                    write_words(&mut hasher, text, lowered);
+                    write_lowered(&mut hasher, text);
                     text.len()
                 }
             };
@@ -121,44 +122,6 @@ impl Printer {
         let hash = hasher.finish128();
         Fingerprint { low: hash.h1, high: hash.h2 }
     }
-}
-
-/// Hashes a text in words of eight bytes as `fold` changes them, the last one filled up with zeros: the texts are short,
-/// and the hasher has nothing to keep from one to the next.
-#[inline]
-fn write_words(hasher: &mut SipHasher13, text: &[u8], fold: impl Fn(u64) -> u64) {
-    let (words, rest) = text.as_chunks::<8>();
-    for word in words {
-        hasher.write_u64(fold(u64::from_le_bytes(*word)));
-    }
-    if !rest.is_empty() {
-        hasher.write_u64(fold(last_word(text, rest)));
-    }
-}
-
-/// The word of the one to seven bytes that are left of a text.
-#[inline]
-fn last_word(text: &[u8], rest: &[u8]) -> u64 {
-    if let Some(last) = text.last_chunk::<8>() {
-        return u64::from_le_bytes(*last) >> (64 - 8 * rest.len());
-    }
-    match (rest.first_chunk::<4>(), rest.last_chunk::<4>()) {
-        (Some(first), Some(last)) => {
-            let last = u64::from(u32::from_le_bytes(*last)) << (8 * rest.len() - 32);
-            u64::from(u32::from_le_bytes(*first)) | last
-        }
-        _ => rest.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)),
-    }
-}
-
-/// Eight bytes in small letters: the bit that tells a capital from its small letter is set in those from `A` to `Z`.
-const fn lowered(word: u64) -> u64 {
-    const EACH: u64 = 0x0101_0101_0101_0101;
-    let low = word & (0x7f * EACH);
-    let from_a = low + (0x80 - b'A' as u64) * EACH;
-    let behind_z = low + (0x7f - b'Z' as u64) * EACH;
-    let is_ascii = !word & (0x80 * EACH);
-    word | ((from_a ^ behind_z) & is_ascii) >> 2
 }
 
 /// A text and what counts as the same.
@@ -202,18 +165,6 @@ mod tests {
             let print = |text| printer.print_each(1, [Text::InAnyCase(text), Text::AsItIs(b"X")]);
             assert_eq!(print(small), print(large), "{length}");
             assert_ne!(print(small), printer.print_each(1, [Text::InAnyCase(small), Text::AsItIs(b"x")]));
-        }
-    }
-
-    #[test]
-    fn words_are_lowered_as_their_bytes_are() {
-        for byte in 0..=255_u8 {
-            for at in 0..8 {
-                let mut bytes = *b"Az[@`{Z0";
-                bytes[at] = byte;
-                let word = lowered(u64::from_le_bytes(bytes));
-                assert_eq!(word.to_le_bytes(), bytes.map(|byte| byte.to_ascii_lowercase()), "{bytes:?}");
-            }
         }
     }
 

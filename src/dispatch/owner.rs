@@ -10,9 +10,9 @@ use foldhash::fast::FixedState;
 use memchr::memchr;
 
 use super::mgcp::lowered;
-use crate::ids::write_lowered;
 use crate::wire::mgcp::Command;
 use crate::wire::sip::{Message, Peek, Start, Uri, peek};
+use crate::wire::write_lowered;
 
 /// The lanes there are, as one of them sees them.
 #[derive(Clone, Debug)]

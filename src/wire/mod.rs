@@ -13,7 +13,9 @@ pub mod multipart;
 mod quoted;
 pub mod sdp;
 pub mod sip;
+mod words;
 mod xml;
 
 pub use label::Label;
 pub use quoted::quoted;
+pub(crate) use words::{write_lowered, write_words};
