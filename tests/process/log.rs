@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::net::UdpSocket;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
@@ -91,11 +90,8 @@ fn lines_that_nobody_read_are_counted_and_the_log_says_how_many() {
 fn the_sound_of_a_call_goes_on_when_the_dispatcher_dies_and_nobody_reads_the_log() {
     let pipe = FullPipe::new();
     let mut pointsman = Setup { log_to: Some(pipe.writer.clone()), ..Setup::new(1) }.start();
-    let ip = pointsman.address().ip();
-    let phone = Phone::new(ip);
-    let sound = UdpSocket::bind((ip, 0)).unwrap();
-    sound.set_read_timeout(Some(DEADLINE)).unwrap();
-    let dialog = phone.call(&phone.invite(pointsman.address(), sound.local_addr().ok()), pointsman.address());
+    let phone = Phone::new(pointsman.address().ip());
+    let (dialog, sound) = phone.call_with_sound(pointsman.address());
     let media = dialog.answer.media_address();
     let mut sequence = 0_u16;
     let mut hears_itself = || {

@@ -2,7 +2,6 @@
 
 use std::net::{SocketAddr, UdpSocket};
 
-use crate::support::DEADLINE;
 use crate::support::phone::{Dialog, Phone, Request};
 use crate::support::pointsman::Setup;
 
@@ -18,11 +17,8 @@ fn rtp(sequence: u16, payload: &[u8]) -> Vec<u8> {
 #[test]
 fn a_call_hears_its_own_sound() {
     let pointsman = Setup::new(1).start();
-    let ip = pointsman.address().ip();
-    let phone = Phone::new(ip);
-    let sound = UdpSocket::bind((ip, 0)).unwrap();
-    sound.set_read_timeout(Some(DEADLINE)).unwrap();
-    let dialog = phone.call(&phone.invite(pointsman.address(), sound.local_addr().ok()), pointsman.address());
+    let phone = Phone::new(pointsman.address().ip());
+    let (dialog, sound) = phone.call_with_sound(pointsman.address());
     let media = dialog.answer.media_address();
     assert_eq!(media.port() % 2, 0, "RTP has an even port");
     let mut buffer = [0; 2048];
@@ -50,13 +46,9 @@ fn is_echoed(sound: &UdpSocket, media: SocketAddr, first: u16) -> bool {
 #[test]
 fn a_reinvite_without_sdp_takes_a_held_call_back() {
     let pointsman = Setup::new(1).start();
-    let ip = pointsman.address().ip();
-    let phone = Phone::new(ip);
-    let sound = UdpSocket::bind((ip, 0)).unwrap();
-    sound.set_read_timeout(Some(DEADLINE)).unwrap();
-    let at = sound.local_addr().ok();
+    let phone = Phone::new(pointsman.address().ip());
     for (serial, hold) in [(1, "sendonly"), (2, "inactive")] {
-        let dialog = phone.call(&phone.invite(pointsman.address(), at), pointsman.address());
+        let (dialog, sound) = phone.call_with_sound(pointsman.address());
         assert!(is_echoed(&sound, dialog.answer.media_address(), 10 * serial), "{hold}: before the hold");
         let mut held = dialog.request("UPDATE", 1);
         held.body = dialog.invite.body.as_ref().map(|body| body.replace("a=sendrecv", &format!("a={hold}")));

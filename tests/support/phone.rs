@@ -139,6 +139,14 @@ impl Phone {
         self.send(&dialog.ack(), dialog.target);
         dialog
     }
+
+    /// Places a call that carries sound. Gives the socket that its sound comes to as well, which waits for it until the
+    /// deadline.
+    pub fn call_with_sound(&self, to: SocketAddr) -> (Dialog, UdpSocket) {
+        let sound = UdpSocket::bind((self.address().ip(), 0)).expect("a port for sound");
+        sound.set_read_timeout(Some(DEADLINE)).expect("a timeout above zero");
+        (self.call(&self.invite(to, sound.local_addr().ok()), to), sound)
+    }
 }
 
 /// A call that stands, from the caller's side.
