@@ -219,9 +219,8 @@ impl Dispatch {
 
     /// The final response to the message that made this entry has left.
     pub fn on_answered(&mut self, entry: decision::EntryId, now: Time) {
-        if let Some(group) = self.table.answered(entry, now) {
-            self.groups.release(group);
-        }
+        let group = self.table.answered(entry, now);
+        self.release(group);
     }
 
     /// Takes note of a worker's final answer to a message, for [`Dispatch::explain`].
@@ -393,9 +392,7 @@ impl Dispatch {
     /// Does what has fallen due.
     pub fn handle_timeout(&mut self, now: Time) {
         while let Some(expired) = self.table.poll_expired(now) {
-            if let Some(group) = expired.group {
-                self.groups.release(group);
-            }
+            self.release(expired.group);
         }
         self.gatherings.handle_timeout(now);
         if self.is_look_due(now) {

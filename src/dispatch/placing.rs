@@ -131,7 +131,7 @@ impl Dispatch {
         let Placement { worker, group, .. } = placement;
         let room = self.pool.get(worker).map_or(Room::None, |slot| slot.room);
         let Some(slot) = self.pool.get(worker).filter(|_| room <= self.least_room(summary)) else {
-            group.into_iter().for_each(|group| self.groups.release(group));
+            self.release(group);
             return self.no_room(summary, room);
         };
         let new = NewEntry {
@@ -149,6 +149,13 @@ impl Dispatch {
         self.hand_over(summary, arrival, placement, entry, (Tried::default(), now, 0), now)
     }
 
+    /// A leg that waited in a conference, or in a call of MGCP, waits no more.
+    pub(super) fn release(&mut self, group: Option<GroupId>) {
+        if let Some(group) = group {
+            self.groups.release(group);
+        }
+    }
+
     /// Writes an entry into the table; its leg of a group counts no more where the table is full of those that wait.
     pub(super) fn record(&mut self, new: NewEntry, now: Time) -> Option<EntryId> {
         match self.table.insert(new, now) {
@@ -157,7 +164,7 @@ impl Dispatch {
                 Some(id)
             }
             Err(_) => {
-                new.group.into_iter().for_each(|group| self.groups.release(group));
+                self.release(new.group);
                 None
             }
         }
@@ -231,13 +238,12 @@ impl Dispatch {
         };
         let Placement { worker, group, .. } = placement;
         let Some(slot) = self.pool.get(worker).filter(|slot| slot.room.takes_new()) else {
-            group.into_iter().for_each(|group| self.groups.release(group));
+            self.release(group);
             return self.verdict(summary, id, 486, Reason::HolderBusy, now);
         };
         let life = slot.life;
-        if let Some(before) = self.table.move_to(id, (worker, life), group, deaths, now) {
-            self.groups.release(before);
-        }
+        let before = self.table.move_to(id, (worker, life), group, deaths, now);
+        self.release(before);
         self.hand_over(summary, arrival, Placement { reason, ..placement }, Some(id), past, now)
     }
 

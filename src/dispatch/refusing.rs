@@ -123,9 +123,8 @@ impl Dispatch {
         reason: Reason,
         now: Time,
     ) -> Decision {
-        if let Some(group) = self.table.verdict(id, status, now) {
-            self.groups.release(group);
-        }
+        let group = self.table.verdict(id, status, now);
+        self.release(group);
         self.answer(summary, status, reason)
     }
 

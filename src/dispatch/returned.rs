@@ -151,10 +151,9 @@ impl Dispatch {
     /// An INVITE whose caller has acknowledged its answer, and whose worker died before it could say that it had answered,
     /// waits for nobody any more.
     fn settle_acknowledged(&mut self, id: EntryId, now: Time) {
-        if self.table.get(id).is_some_and(|entry| entry.is_over() && !self.is_alive(entry))
-            && let Some(group) = self.table.answered(id, now)
-        {
-            self.groups.release(group);
+        if self.table.get(id).is_some_and(|entry| entry.is_over() && !self.is_alive(entry)) {
+            let group = self.table.answered(id, now);
+            self.release(group);
         }
     }
 

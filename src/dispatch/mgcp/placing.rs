@@ -33,7 +33,7 @@ impl Dispatch {
         let Placement { worker, group, .. } = placement;
         let room = self.pool.get(worker).map_or(Room::None, |slot| slot.room);
         let Some(slot) = self.pool.get(worker).filter(|_| room <= self.least_mgcp_room(summary.sender)) else {
-            group.into_iter().for_each(|group| self.groups.release(group));
+            self.release(group);
             let reason = if room == Room::Scarce { Reason::OverShare } else { Reason::HolderBusy };
             return self.nobody_mgcp(summary, reason, now);
         };
@@ -74,13 +74,12 @@ impl Dispatch {
         };
         let Placement { worker, group, .. } = placement;
         let Some(slot) = self.pool.get(worker).filter(|slot| slot.room.takes_new()) else {
-            group.into_iter().for_each(|group| self.groups.release(group));
+            self.release(group);
             return self.mgcp_verdict(summary, id, ReturnCode::OVERLOAD, Reason::HolderBusy, now);
         };
         let life = slot.life;
-        if let Some(before) = self.table.move_to(id, (worker, life), group, deaths, now) {
-            self.groups.release(before);
-        }
+        let before = self.table.move_to(id, (worker, life), group, deaths, now);
+        self.release(before);
         self.give(Placement { reason, ..placement }, placement.size.units, None, Some(id), past, now)
     }
 

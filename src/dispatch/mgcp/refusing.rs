@@ -57,9 +57,8 @@ impl Dispatch {
         reason: Reason,
         now: Time,
     ) -> Decision {
-        if let Some(group) = self.table.verdict(id, code.0, now) {
-            self.groups.release(group);
-        }
+        let group = self.table.verdict(id, code.0, now);
+        self.release(group);
         returned(code, summary.transaction, reason)
     }
 
