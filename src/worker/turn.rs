@@ -3,9 +3,11 @@
 //! Each source that may have more to read is read once in a turn, as long as the time of its rank lasts. So a report
 //! leaves on time however much comes, and nobody who sends much keeps the worker from those who send little.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
+use foldhash::fast::FixedState;
+use hashbrown::HashSet;
 use mio::Token;
 
 use crate::time::Time;
@@ -31,8 +33,8 @@ const SHARES: [Duration; RANKS] = [Duration::from_millis(4), Duration::from_mill
 #[derive(Debug, Default)]
 pub(super) struct Turn {
     queues: [Queue; RANKS],
-    /// Every token of the queues.
-    waiting: HashSet<Token>,
+    /// Every token of the queues. They are our own numbers: no peer chooses what falls together.
+    waiting: HashSet<Token, FixedState>,
     /// The rank that is read, and since when.
     rank: usize,
     since: Option<Time>,
