@@ -4,9 +4,12 @@
 //! Each is kept from its handover until 64·T1 after its final response, as the table does; MGCP's T-HIST is about the same
 //! (RFC 3435 §3.5.1).
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
 
 use crate::call::exchange::{Arrival, Path};
 use crate::dispatch;
@@ -29,9 +32,10 @@ const UNANSWERED_BYTES: usize = 16 << 20;
 #[derive(Debug, Default)]
 pub struct Holdings {
     key: Option<(TokenKey, Printer)>,
-    held: HashMap<[u8; 16], Transaction>,
+    /// By their names, which are hashes with a key already.
+    held: HashMap<[u8; 16], Transaction, FixedState>,
     /// Those without a final response, by the number of their first copy.
-    open: HashMap<Seq, Open>,
+    open: HashMap<Seq, Open, FixedState>,
     /// Those with one, in the order in which they are over.
     answered: VecDeque<(Time, [u8; 16])>,
 }
