@@ -19,7 +19,7 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::task::JoinSet;
-use tokio::time::{interval, timeout};
+use tokio::time::{Instant, interval, timeout};
 use tracing::{debug, warn};
 
 use super::clients::{Activity, Clients};
@@ -33,6 +33,13 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A peer that does not read its reply for this long is closed.
 const WRITE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Interval at which all who may only read have an `explain` answered: it takes the lanes a few milliseconds each, of the time
+/// in which they decide.
+const EXPLAIN_EVERY: Duration = Duration::from_millis(50);
+
+/// The moment from which those who may only read have their next `explain` answered; they take turns.
+type NextExplain = Arc<tokio::sync::Mutex<Instant>>;
 
 /// The requests that a peer may make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -211,6 +218,7 @@ where
     let socket = tokio::net::UnixListener::from_std(listener.socket.try_clone()?)?;
     let (mut connections, mut clients) = (JoinSet::new(), Clients::new());
     let (mut unaccepted, mut refused) = (Seldom::default(), Seldom::default());
+    let next_explain = NextExplain::new(tokio::sync::Mutex::new(Instant::now()));
     loop {
         let stream = tokio::select! {
             accepted = socket.accept() => accepted,
@@ -228,7 +236,9 @@ where
                         continue;
                     }
                     let activity = Activity::new();
-                    let task = connections.spawn(converse(stream, rights, answer.clone(), Arc::clone(&activity)));
+                    let next_explain = Arc::clone(&next_explain);
+                    let talk = converse(stream, rights, answer.clone(), Arc::clone(&activity), next_explain);
+                    let task = connections.spawn(talk);
                     clients.add(source, activity, task);
                 }
                 None => {
@@ -260,8 +270,13 @@ fn turn_away(stream: UnixStream, why: &str) {
     let _ = stream.try_write(Reply::error(why).to_line().as_bytes());
 }
 
-async fn converse<A, F>(stream: UnixStream, rights: Rights, answer: A, activity: Arc<Activity>)
-where
+async fn converse<A, F>(
+    stream: UnixStream,
+    rights: Rights,
+    answer: A,
+    activity: Arc<Activity>,
+    next_explain: NextExplain,
+) where
     A: Fn(Command) -> F + Send + Sync,
     F: Future<Output = Reply> + Send + 'static,
 {
@@ -279,7 +294,7 @@ where
             Ok(Command::Watch) => watch(&mut writer, &answer).await,
             // Also one that came before we read it: who has waited for too long has gone without an answer.
             Ok(command) if !command.is_read_only() && has_hung_up(writer.as_ref()) => return,
-            Ok(command) => match while_there(writer.as_ref(), answer(command)).await {
+            Ok(command) => match while_there(writer.as_ref(), in_turn(rights, command, &answer, &next_explain)).await {
                 Some(reply) => write(&mut writer, &reply).await,
                 None => return,
             },
@@ -295,6 +310,20 @@ where
         }
         activity.end();
     }
+}
+
+/// Answers a command, those of many who look in not too often.
+async fn in_turn<A, F>(rights: Rights, command: Command, answer: &A, next_explain: &NextExplain) -> Reply
+where
+    A: Fn(Command) -> F,
+    F: Future<Output = Reply>,
+{
+    if rights == Rights::Read && matches!(command, Command::Explain { .. }) {
+        let mut next = next_explain.lock().await;
+        tokio::time::sleep_until(*next).await;
+        *next = Instant::now() + EXPLAIN_EVERY;
+    }
+    answer(command).await
 }
 
 /// Interval at which a client that waits for an answer is looked for.
@@ -583,5 +612,35 @@ mod tests {
             let waiting = while_there(&ours, std::future::pending());
             assert_eq!(timeout(Duration::from_secs(20), waiting).await.unwrap(), None);
         });
+    }
+
+    #[test]
+    fn who_may_only_read_cannot_have_the_lanes_explain_all_the_time() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let seconds = |rights: Rights| {
+            runtime.block_on(async move {
+                let next = NextExplain::new(tokio::sync::Mutex::new(Instant::now()));
+                let answer = |_| std::future::ready(Reply::error("none"));
+                let begin = Instant::now();
+                let all: JoinSet<()> = (0..4)
+                    .map(|_| {
+                        let (mut peer, stream) = UnixStream::pair().unwrap();
+                        let next = Arc::clone(&next);
+                        async move {
+                            peer.write_all(b"explain a\nexplain b\nexplain c\n").await.unwrap();
+                            peer.shutdown().await.unwrap();
+                            converse(stream, rights, answer, Activity::new(), next).await;
+                            let mut said = String::new();
+                            peer.read_to_string(&mut said).await.unwrap();
+                            assert_eq!(said.lines().count(), 3, "{said}");
+                        }
+                    })
+                    .collect();
+                all.join_all().await;
+                begin.elapsed()
+            })
+        };
+        assert!(seconds(Rights::Read) >= 11 * EXPLAIN_EVERY, "twelve questions, whoever asks them");
+        assert!(seconds(Rights::All) < 11 * EXPLAIN_EVERY, "the operator waits for nobody");
     }
 }

@@ -231,7 +231,12 @@ impl Lane {
                 self.has_commands = false;
                 return;
             };
+            // It looks through all that the lane remembers: messages come before the next one.
+            let is_long = matches!(command, Command::Explain { .. });
             self.on_command(command);
+            if is_long {
+                return;
+            }
         }
     }
 
@@ -644,4 +649,53 @@ fn socket_at<'s>(mut sockets: impl Iterator<Item = &'s udp::Socket>, ip: IpAddr)
         bound == ip || bound.is_unspecified() && bound.is_ipv4() == ip.is_ipv4()
     };
     sockets.find(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Insert;
+    use crate::dispatch::identity::Keyring;
+    use crate::dispatch::owner::Owners;
+    use crate::dispatch::rules::Rules;
+    use crate::dispatch::{self, Dispatch};
+    use crate::ids::TokenKey;
+
+    #[test]
+    fn however_many_ask_what_was_decided_one_of_them_is_answered_in_a_turn() {
+        let dispatch = Dispatch::new(dispatch::Setup {
+            rules: Rules::default(),
+            keys: Keyring::new(TokenKey::new([1; 32])),
+            table_cap: 100,
+            group_cap: 10,
+            workers: 1,
+            seed: 1,
+        });
+        let (commands, receiver) = crossbeam_channel::unbounded();
+        let (control, _events) = tokio::sync::mpsc::unbounded_channel();
+        let setup = Setup {
+            listeners: Vec::new(),
+            dispatch,
+            insert: Insert::None,
+            retention_bytes: 0,
+            awaited: 0,
+            owners: Owners::new(0, 1, 0),
+            heir: None,
+        };
+        let (mut lane, waker) = Lane::new(setup, receiver, control).unwrap();
+        let mut answers: Vec<_> = (0..5)
+            .map(|_| {
+                let (reply, answer) = oneshot::channel();
+                commands.send(Command::Explain { call_id: b"Nobody".to_vec(), reply }).unwrap();
+                answer
+            })
+            .collect();
+        waker.wake().unwrap();
+        for turn in 1..=5 {
+            // Woken once: what is left it does by itself.
+            lane.turn().unwrap();
+            let answered = answers.iter_mut().filter(|answer| !answer.is_empty()).count();
+            assert_eq!(answered, turn);
+        }
+    }
 }
