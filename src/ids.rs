@@ -50,6 +50,11 @@ pub struct ConnId(pub u64);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Seq(pub u64);
 
+/// The links of one worker to all lanes, from its welcome on. The number of a later welcome is higher: a worker that came
+/// by itself may come back with the life it had.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LinkId(pub u64);
+
 /// One life of a worker process: 50 random bits, unique over restarts and dispatchers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Incarnation(u64);

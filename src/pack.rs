@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::time::Duration;
 
-use crate::ids::{ConnId, Incarnation, ListenerId, Seq, WorkerId};
+use crate::ids::{ConnId, Incarnation, LinkId, ListenerId, Seq, WorkerId};
 use crate::time::Time;
 
 /// A value that can be written as bytes and read back.
@@ -204,6 +204,7 @@ packed_as! {
     Seq: u64, Seq, |it| it.0;
     ConnId: u64, ConnId, |it| it.0;
     WorkerId: u16, WorkerId, |it| it.0;
+    LinkId: u64, LinkId, |it| it.0;
     ListenerId: u16, ListenerId, |it| it.0;
     Incarnation: u64, Incarnation::new, |it| it.bits();
 }

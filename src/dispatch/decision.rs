@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 
 use crate::handoff::frame::{Envelope, RefuseReason, Transaction, Transport};
-use crate::ids::{ConnId, Incarnation, ListenerId, Seq, WorkerId};
+use crate::ids::{ConnId, Incarnation, LinkId, ListenerId, Seq, WorkerId};
 use crate::pack::{Damaged, Pack, Packed, packed};
 use crate::reservation::Weight;
 use crate::time::Time;
@@ -213,6 +213,8 @@ pub enum Cause {
 pub struct Joined {
     /// This life of it.
     pub incarnation: Incarnation,
+    /// Its links.
+    pub link: LinkId,
     /// Its capacity in units.
     pub capacity: u32,
     /// What it serves.
@@ -226,7 +228,7 @@ pub struct Joined {
 impl Joined {
     /// A worker that serves SIP alone.
     pub const fn sip(incarnation: Incarnation, capacity: u32, addresses: Vec<SocketAddr>) -> Self {
-        Joined { incarnation, capacity, services: Services::SIP, addresses, mgcp: Vec::new() }
+        Joined { incarnation, link: LinkId(0), capacity, services: Services::SIP, addresses, mgcp: Vec::new() }
     }
 }
 

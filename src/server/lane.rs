@@ -26,8 +26,9 @@ use super::switch::{LinkRead, Switch};
 use super::{Command, Event, Given, Parting, Setup};
 use crate::admin::snapshot::{Counters, ListenerCounters};
 use crate::config::Service;
+use crate::dispatch::decision::Joined;
 use crate::handoff::frame::Transport;
-use crate::ids::{Incarnation, ListenerId, WorkerId};
+use crate::ids::{Incarnation, LinkId, ListenerId, WorkerId};
 use crate::net::{clock, memory, udp};
 use crate::pack::{Damaged, Pack, Packed};
 use crate::time::Time;
@@ -213,7 +214,8 @@ impl Lane {
         }
         self.switch.handle_timeout(now);
         while let Some((worker, incarnation)) = self.switch.poll_hung() {
-            let _ = self.control.send(Event::Hung { worker, incarnation });
+            let Some(link) = self.switch.links().get(worker).map(|link| link.id) else { continue };
+            let _ = self.control.send(Event::Hung { worker, incarnation, link });
         }
         self.flush(now);
         if now.since(self.overflow_read) >= OVERFLOW_INTERVAL {
@@ -395,20 +397,22 @@ impl Lane {
 
     /// Ends the link of a worker that is gone, or as good as gone.
     fn end_link(&mut self, worker: WorkerId, why: &str, now: Time) {
-        let ended = self.switch.end_link(worker, now);
+        let id = self.switch.links().get(worker).map(|link| link.id);
+        let ended = id.and_then(|id| Some((self.switch.end_link_of(worker, id, now)?, id)));
         self.on_link_ended(worker, ended, Parting::Lost, why.to_owned());
     }
 
     fn on_link_lost(&mut self, worker: WorkerId, parting: Parting, why: String) {
-        let lost = self.switch.on_link_lost(worker, clock::now());
+        let id = self.switch.links().get(worker).map(|link| link.id);
+        let lost = id.and_then(|id| Some((self.switch.on_link_lost(worker, clock::now())?, id)));
         self.on_link_ended(worker, lost, parting, why);
     }
 
-    fn on_link_ended(&mut self, worker: WorkerId, ended: Option<Incarnation>, parting: Parting, why: String) {
-        let Some(incarnation) = ended else { return };
+    fn on_link_ended(&mut self, worker: WorkerId, ended: Option<(Incarnation, LinkId)>, parting: Parting, why: String) {
+        let Some((incarnation, link)) = ended else { return };
         self.serve_vacant(worker);
         // The control side is gone only when the process ends.
-        let _ = self.control.send(Event::LinkLost { worker, incarnation, parting, why });
+        let _ = self.control.send(Event::LinkLost { worker, incarnation, link, parting, why });
     }
 
     /// Reads the slot's own sockets until a successor is there, so that nobody meets silence. One lane does it for all.
@@ -588,16 +592,16 @@ impl Lane {
                         }
                     }
                     Err(error) => {
-                        let (incarnation, parting) = (joined.incarnation, Parting::Lost);
+                        let (Joined { incarnation, link, .. }, parting) = (joined, Parting::Lost);
                         let why = error.to_string();
-                        let _ = self.control.send(Event::LinkLost { worker, incarnation, parting, why });
+                        let _ = self.control.send(Event::LinkLost { worker, incarnation, link, parting, why });
                     }
                 }
             }
-            Command::EndLink { worker, incarnation } => {
-                if self.switch.links().get(worker).is_some_and(|link| link.incarnation == incarnation) {
-                    self.end_link(worker, "its link to another lane has ended", now);
-                }
+            Command::EndLink { worker, link } => {
+                let ended = self.switch.end_link_of(worker, link, now).map(|incarnation| (incarnation, link));
+                let why = "its link to another lane has ended";
+                self.on_link_ended(worker, ended, Parting::Lost, why.to_owned());
             }
             Command::Slot { worker, sockets, mgcp } => {
                 let at = usize::from(worker.0);
@@ -618,8 +622,10 @@ impl Lane {
             }
             Command::Admin { worker, admin, drain_within } => self.switch.set_admin(worker, admin, drain_within),
             Command::Reload { rules, insert, workers } => self.switch.reload(*rules, insert, workers, now),
-            Command::HangUp { worker } => {
-                self.on_link_lost(worker, Parting::Lost, "it was silent for too long".to_owned());
+            Command::HangUp { worker, link } => {
+                if self.switch.links().get(worker).is_some_and(|it| it.id == link) {
+                    self.on_link_lost(worker, Parting::Lost, "it was silent for too long".to_owned());
+                }
             }
             Command::Stop { within } => self.switch.stop(within),
             Command::Retire { worker, within } => self.switch.retire(worker, within),

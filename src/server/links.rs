@@ -5,7 +5,7 @@ use std::io::{self, IoSlice};
 
 use crate::handoff::Transmit;
 use crate::handoff::front::Front;
-use crate::ids::{Incarnation, WorkerId};
+use crate::ids::{Incarnation, LinkId, WorkerId};
 
 /// What carries the frames of one link: a socket, or memory where time is a value.
 pub trait Channel {
@@ -33,6 +33,8 @@ pub struct Link<C> {
     channel: C,
     /// Which life of the worker it belongs to.
     pub incarnation: Incarnation,
+    /// Which of the worker's links it is: one life may have several, one after the other.
+    pub id: LinkId,
     /// The protocol's state, retained messages included.
     pub front: Front,
     /// Whether it is on the list of links that may have something to read.
@@ -56,7 +58,7 @@ pub struct Links<C> {
 
 impl<C: Channel> Links<C> {
     /// A worker's link begins.
-    pub fn insert(&mut self, worker: WorkerId, incarnation: Incarnation, channel: C, front: Front) {
+    pub fn insert(&mut self, worker: WorkerId, (incarnation, id): (Incarnation, LinkId), channel: C, front: Front) {
         let at = usize::from(worker.0);
         if self.by_worker.len() <= at {
             self.by_worker.resize_with(at + 1, || None);
@@ -64,6 +66,7 @@ impl<C: Channel> Links<C> {
         self.by_worker[at] = Some(Link {
             channel,
             incarnation,
+            id,
             front,
             readable: false,
             dirty: false,

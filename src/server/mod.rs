@@ -31,7 +31,7 @@ use crate::dispatch::Dispatch;
 use crate::dispatch::decision::{Admin, Brought, Joined};
 use crate::dispatch::owner::Owners;
 use crate::dispatch::rules::Rules;
-use crate::ids::{Incarnation, ListenerId, WorkerId};
+use crate::ids::{Incarnation, LinkId, ListenerId, WorkerId};
 use crate::net::udp;
 use crate::net::unix::SeqPacket;
 use crate::pack::packed;
@@ -75,8 +75,8 @@ pub enum Command {
     EndLink {
         /// The worker.
         worker: WorkerId,
-        /// Which life of it.
-        incarnation: Incarnation,
+        /// Which links of it.
+        link: LinkId,
     },
     /// A slot is no more; its sockets are closed.
     Close {
@@ -96,6 +96,8 @@ pub enum Command {
     HangUp {
         /// The worker.
         worker: WorkerId,
+        /// Which links of it.
+        link: LinkId,
     },
     /// No new work; workers end their calls within the time.
     Stop {
@@ -148,6 +150,8 @@ pub enum Event {
         worker: WorkerId,
         /// Which life of it: a successor may be there already.
         incarnation: Incarnation,
+        /// Which links of it: the same life may have come back by others.
+        link: LinkId,
         /// Whether the worker wanted it.
         parting: Parting,
         /// Why, for the log.
@@ -160,6 +164,8 @@ pub enum Event {
         worker: WorkerId,
         /// Which life of it.
         incarnation: Incarnation,
+        /// Which links of it.
+        link: LinkId,
     },
 }
 
@@ -307,7 +313,7 @@ impl Lanes {
                 Command::Link { worker, link, joined: joined.clone(), brought }
             }
             // Fewer links than lanes: this one hands nothing to that worker.
-            None => Command::EndLink { worker, incarnation: joined.incarnation },
+            None => Command::EndLink { worker, link: joined.link },
         });
     }
 

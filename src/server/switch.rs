@@ -232,7 +232,8 @@ impl<C: Channel> Switch<C> {
     }
 
     fn begin_link(&mut self, worker: WorkerId, channel: C, joined: &Joined) {
-        self.hands.links.insert(worker, joined.incarnation, channel, Front::new(self.retention_bytes));
+        let of = (joined.incarnation, joined.link);
+        self.hands.links.insert(worker, of, channel, Front::new(self.retention_bytes));
         self.fit_pool();
     }
 

@@ -34,7 +34,7 @@ use crate::config::{Config, Source};
 use crate::dispatch::decision::Admin;
 use crate::handoff::frame::Hello;
 use crate::handoff::frame::takeover::Ask;
-use crate::ids::{Incarnation, TokenKey, WorkerId};
+use crate::ids::{Incarnation, LinkId, TokenKey, WorkerId};
 use crate::net::bind::BindError;
 use crate::net::clock;
 use crate::net::process::{self, Process};
@@ -174,6 +174,8 @@ pub struct Crew {
     look_around_at: Time,
     pub(super) started: Time,
     manager: Manager,
+    /// The number of the last worker's links.
+    last_link: LinkId,
 }
 
 /// The lane's thread is gone, which only a bug can do.
@@ -199,6 +201,8 @@ pub struct Outsider {
     pub(super) pid: u32,
     /// Which life of a worker it is.
     incarnation: Incarnation,
+    /// The links that it has, or had last.
+    link: LinkId,
     /// Where it takes calls.
     pub(super) address: SocketAddr,
     /// All its addresses.
@@ -213,7 +217,7 @@ pub struct Outsider {
     pub(super) is_down: bool,
 }
 
-packed!(Outsider { pid, incarnation, address, addresses, name, program, admin, is_down });
+packed!(Outsider { pid, incarnation, link, address, addresses, name, program, admin, is_down });
 
 /// An orderly stop in progress.
 #[derive(Clone, Copy, Debug)]
@@ -307,6 +311,7 @@ impl Crew {
             look_around_at: now + LOOK_AROUND,
             started: now,
             manager,
+            last_link: LinkId(0),
         }
     }
 
@@ -524,25 +529,24 @@ impl Crew {
 
     pub(super) fn on_lane_event(&mut self, event: server::Event) {
         match event {
-            server::Event::LinkLost { worker, incarnation, parting, why } => {
-                self.on_link_lost(worker, incarnation, parting, &why);
+            server::Event::LinkLost { worker, incarnation, link, parting, why } => {
+                self.on_link_lost(worker, (incarnation, link), parting, &why);
             }
-            server::Event::Hung { worker, incarnation } => self.on_hung(worker, incarnation),
+            server::Event::Hung { worker, incarnation, link } => self.on_hung(worker, incarnation, link),
         }
     }
 
     /// A worker that is hung is killed: only when it is seen to end its messages move and its successor gets the sockets.
     /// One that came by itself is not ours to kill; it has to refuse what it reads later than the deadline, which has
     /// passed.
-    fn on_hung(&mut self, worker: WorkerId, incarnation: Incarnation) {
+    fn on_hung(&mut self, worker: WorkerId, incarnation: Incarnation, link: LinkId) {
         self.manager.hasten(clock::now());
         if let Some(outsider) = self.outsiders.get(&worker) {
-            // Said of one whose place has somebody else by now.
-            if outsider.incarnation != incarnation || outsider.is_down {
+            if !outsider.is_here_by(link) {
                 return;
             }
             warn!(%worker, pid = outsider.pid, "says or reads nothing; its link is closed");
-            self.lanes.send(|_| server::Command::HangUp { worker });
+            self.lanes.send(|_| server::Command::HangUp { worker, link });
             return;
         }
         let Some(place) = self.places.get(usize::from(worker.0)) else { return };
@@ -552,12 +556,17 @@ impl Crew {
         }
     }
 
-    fn on_link_lost(&mut self, worker: WorkerId, incarnation: Incarnation, parting: Parting, why: &str) {
-        // The other lanes' links to that life are of no use any more.
-        self.lanes.send(|_| server::Command::EndLink { worker, incarnation });
+    fn on_link_lost(
+        &mut self,
+        worker: WorkerId,
+        (incarnation, link): (Incarnation, LinkId),
+        parting: Parting,
+        why: &str,
+    ) {
+        // The links to the other lanes that it got with this one are of no use any more.
+        self.lanes.send(|_| server::Command::EndLink { worker, link });
         if let Some(outsider) = self.outsiders.get_mut(&worker) {
-            // Another lane said so before, and somebody else may have come.
-            if outsider.incarnation != incarnation || outsider.is_down {
+            if !outsider.is_here_by(link) {
                 return;
             }
             let pid = outsider.pid;
@@ -613,6 +622,10 @@ impl Crew {
                 warn!(%worker, pid, "could not come back and is killed: {reason}");
                 child::kill(leash);
             }
+        }
+        // Its own word is all that is left of the operator's.
+        if hello.draining && !leaving {
+            place.admin = Admin::Drain;
         }
         if leaving {
             let drain_within = self.config.drain_after;

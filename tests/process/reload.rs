@@ -79,3 +79,30 @@ fn a_worker_that_the_operator_drains_stays_drained_over_a_reload() {
     by_file.wait_for_all(3);
     assert_eq!((&by_file.admin()[0], &by_file.admin()[2]), (&"drain".into(), &"drain".into()));
 }
+
+#[test]
+fn a_drain_outlives_worker_and_dispatcher_and_then_a_reload_to_fewer_workers_and_back() {
+    let mut by_file = ByFile::start(3);
+    assert!(by_file.pointsman.command(&["drain", "w0", "w1"]).status.success());
+    let phone = Phone::new(by_file.pointsman.address().ip());
+    let target = by_file.pointsman.address();
+    // Its call keeps the slot there until the last reload wants it back.
+    let dialog = phone.call(&phone.invite(target, None), target);
+    assert_eq!(by_file.pointsman.slot_of(dialog.target), 2);
+    assert!(by_file.pointsman.command(&["drain", "w2"]).status.success());
+    let died = by_file.pointsman.kill_worker(1);
+    by_file.pointsman.wait_until("a successor", |load| {
+        let worker = &load["workers"][1];
+        worker["state"] == "up" && worker["pid"] != u64::from(died)
+    });
+    assert_eq!(by_file.admin(), ["drain", "drain", "drain"]);
+    by_file.pointsman.crash();
+    by_file.pointsman.start_again();
+    by_file.wait_for_all(3);
+    assert_eq!(by_file.admin(), ["drain", "drain", "drain"]);
+    by_file.reload(1);
+    by_file.reload(3);
+    by_file.wait_for_all(3);
+    assert_eq!((&by_file.admin()[0], &by_file.admin()[2]), (&"drain".into(), &"drain".into()));
+    assert_eq!(phone.transact(&dialog.request("BYE", 1), dialog.target).status(), 200);
+}

@@ -8,7 +8,7 @@ use pointsman::dispatch::identity::Keyring;
 use pointsman::dispatch::rules::Rules;
 use pointsman::dispatch::{Dispatch, Setup};
 use pointsman::handoff::frame::Transport;
-use pointsman::ids::{ConnId, Incarnation, ListenerId, TokenKey, WorkerId};
+use pointsman::ids::{ConnId, Incarnation, LinkId, ListenerId, TokenKey, WorkerId};
 use pointsman::time::Time;
 
 pub const KEY: TokenKey = TokenKey::new([9; 32]);
@@ -52,6 +52,7 @@ impl Rig {
         *life += 1;
         Joined {
             incarnation: Incarnation::new(u64::from(worker) << 20 | *life),
+            link: LinkId(*life),
             capacity,
             services,
             addresses: vec![SocketAddr::from(([0, 0, 0, 0], 5070 + worker))],

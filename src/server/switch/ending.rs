@@ -9,7 +9,7 @@ use super::Switch;
 use super::back::Back;
 use crate::dispatch::decision::Cause;
 use crate::handoff::front::{FrontEvent, Orphans};
-use crate::ids::{Incarnation, WorkerId};
+use crate::ids::{Incarnation, LinkId, WorkerId};
 use crate::time::Time;
 
 /// Messages of workers that are gone that are looked at in one turn, and as many that workers gave back: together about
@@ -80,6 +80,12 @@ impl<C: Channel> Switch<C> {
     /// first, in turns to come. A successor may have a link at once.
     pub fn end_link(&mut self, worker: WorkerId, now: Time) -> Option<Incarnation> {
         self.let_go(worker, LAST_FRAMES, now)
+    }
+
+    /// Ends the link of this number; a later one of the worker has nothing to do with it.
+    pub fn end_link_of(&mut self, worker: WorkerId, id: LinkId, now: Time) -> Option<Incarnation> {
+        self.hands.links.get(worker).filter(|link| link.id == id)?;
+        self.end_link(worker, now)
     }
 
     fn let_go(&mut self, worker: WorkerId, frames_left: usize, now: Time) -> Option<Incarnation> {

@@ -12,7 +12,7 @@ use crate::dispatch::Dispatch;
 use crate::dispatch::decision::Cause;
 use crate::handoff::frame::RefuseReason;
 use crate::handoff::front::Front;
-use crate::ids::{Incarnation, WorkerId};
+use crate::ids::{Incarnation, LinkId, WorkerId};
 use crate::pack::{Damaged, Pack, Packed, pack_length, packed};
 
 impl<C: Channel> Switch<C> {
@@ -61,6 +61,7 @@ impl<C: Channel> Switch<C> {
         for (worker, link) in links.iter() {
             worker.pack(out);
             link.incarnation.pack(out);
+            link.id.pack(out);
             link.front.save(out);
         }
     }
@@ -88,9 +89,10 @@ impl<C: Channel> Switch<C> {
         self.handed_back = Pack::unpack(from)?;
         for _ in 0..from.length()? {
             let (worker, incarnation) = (WorkerId::unpack(from)?, Incarnation::unpack(from)?);
+            let id = LinkId::unpack(from)?;
             let front = Front::restore(self.retention_bytes, from)?;
             let channel = channel(worker).ok_or(Damaged("a worker without a link"))?;
-            self.hands.links.insert(worker, incarnation, channel, front);
+            self.hands.links.insert(worker, (incarnation, id), channel, front);
             self.hands.links.touch(worker);
             if self.is_first() {
                 // It may have those of another configuration; the same ones again change nothing.
@@ -108,6 +110,7 @@ impl<C: Channel> Switch<C> {
         Dispatch::layout(out);
         out.push_str(&format!("refused:{}×u64", RefuseReason::ALL.len()));
         Totals::layout(out);
+        LinkId::layout(out);
         Front::layout(out);
         Repeats::layout(out);
         <Suspects<Back>>::layout(out);

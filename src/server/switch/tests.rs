@@ -11,7 +11,7 @@ use crate::dispatch::identity::Keyring;
 use crate::dispatch::rules::Rules;
 use crate::handoff::frame::{Envelope, FrameBuilder, Record, Report};
 use crate::handoff::front::Note;
-use crate::ids::{Seq, TokenKey};
+use crate::ids::{LinkId, Seq, TokenKey};
 
 const NOW: Time = Time(1_000_000);
 
@@ -433,6 +433,20 @@ fn what_a_worker_gave_back_before_it_died_is_no_burden_to_its_successor() {
     assert_eq!(held(&switch, 0) + held(&switch, 1), 1_000, "each of them once, and none was its death");
     let ledgers: u64 = switch.dispatch().pool().iter().map(|(_, worker)| u64::from(worker.ledger())).sum();
     assert_eq!(ledgers, 1_000);
+}
+
+#[test]
+fn a_worker_that_comes_back_with_the_same_life_keeps_its_new_link_when_the_end_of_the_old_one_is_told_late() {
+    let mut switch = switch(0);
+    let mut joined = Joined { link: LinkId(1), ..Joined::sip(Incarnation::new(1), 10, Vec::new()) };
+    switch.on_link(WorkerId(0), Mute, &joined, NOW);
+    assert_eq!(switch.end_link_of(WorkerId(0), LinkId(1), NOW), Some(Incarnation::new(1)));
+    joined.link = LinkId(2);
+    switch.on_link(WorkerId(0), Mute, &joined, NOW);
+    // Another lane has seen the end of its own old link only now.
+    assert_eq!(switch.end_link_of(WorkerId(0), LinkId(1), NOW), None);
+    assert!(switch.has_link(WorkerId(0)));
+    assert_eq!(switch.end_link_of(WorkerId(0), LinkId(2), NOW), Some(Incarnation::new(1)));
 }
 
 /// A request of a call that is for the first of two lanes.

@@ -14,7 +14,7 @@ use crate::admin::run_dir::own_uid;
 use crate::config::Config;
 use crate::dispatch::decision::{Admin, Joined, Services};
 use crate::handoff::frame::{Hello, PassedSocket, SocketRole, Welcome};
-use crate::ids::{Incarnation, TokenKey, WorkerId};
+use crate::ids::{Incarnation, LinkId, TokenKey, WorkerId};
 use crate::net::process::Process;
 use crate::net::seldom::Seldom;
 use crate::net::unix::{SEND_BUFFER, SeqListener, SeqPacket};
@@ -122,6 +122,7 @@ impl Crew {
             None => (self.new_life().map_err(|error| format!("{worker} gets no token: {error}"))?, self.key.clone()),
         };
         let capacity = hello.capacity.unwrap_or(self.config.capacity);
+        let id = self.next_link();
         let place = self.places.get(usize::from(worker.0));
         let mut sockets = Vec::new();
         let mut passed = Vec::new();
@@ -184,14 +185,22 @@ impl Crew {
             let address = all.first().copied().unwrap_or(UNNAMED);
             let (name, program) = (hello.name.clone(), hello.program.clone());
             let before = self.outsiders.get(&worker).filter(|before| before.is_alike(hello));
-            let admin = before.map_or(Admin::Ready, |before| before.admin);
+            // Behind a dispatcher's death its own word is all that is left of the operator's.
+            let left = if hello.draining { Admin::Drain } else { Admin::Ready };
+            let admin = before.map_or(left, |before| before.admin);
             let addresses = all;
-            let new = Outsider { pid, address, addresses, incarnation, name, program, admin, is_down: false };
+            let new = Outsider { pid, address, addresses, incarnation, link: id, name, program, admin, is_down: false };
             self.outsiders.insert(worker, new);
         }
         let more = pairs.into_iter().map(|(ours, _)| ours).collect();
         let services = Services::named(&hello.services);
-        Ok((Joined { incarnation, capacity, services, addresses, mgcp }, more))
+        Ok((Joined { incarnation, link: id, capacity, services, addresses, mgcp }, more))
+    }
+
+    /// The number of the links that are given next. By the clock, so that it rises over a takeover as well.
+    fn next_link(&mut self) -> LinkId {
+        self.last_link = LinkId(clock::now().0.max(self.last_link.0 + 1));
+        self.last_link
     }
 
     /// A life that nobody has: 50 random bits, and none of those who are there, whichever dispatcher named them.
@@ -223,6 +232,12 @@ impl Outsider {
     /// Whether one who introduces itself so looks like this one.
     fn is_alike(&self, hello: &Hello) -> bool {
         self.name == hello.name && self.program == hello.program
+    }
+
+    /// Whether it is here, by these links: what is said of those that it had before, by one lane after the other, does not
+    /// touch those with which the same life, or another, has come back.
+    pub(super) fn is_here_by(&self, link: LinkId) -> bool {
+        self.link == link && !self.is_down
     }
 
     /// State of its place for a worker that introduces itself so.
@@ -298,4 +313,33 @@ pub(super) async fn greet(
         Err((link, reason)) => (link, Err(reason.to_string())),
     };
     let _ = queue.send(Happening::Greeted { origin, child, link, hello });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_links_that_a_worker_had_before_is_not_the_end_of_those_it_has_come_back_by() {
+        let here = |link| Outsider {
+            pid: 1,
+            incarnation: Incarnation::new(7),
+            link: LinkId(link),
+            address: UNNAMED,
+            addresses: Vec::new(),
+            name: None,
+            program: String::new(),
+            admin: Admin::Ready,
+            is_down: false,
+        };
+        let mut first = here(1);
+        // The first lane has seen its end.
+        assert!(first.is_here_by(LinkId(1)));
+        first.is_down = true;
+        assert!(!first.is_here_by(LinkId(1)), "the second lane tells nothing new");
+        // The same life is back before the second lane has spoken.
+        let back = here(2);
+        assert!(!back.is_here_by(LinkId(1)));
+        assert!(back.is_here_by(LinkId(2)));
+    }
 }
