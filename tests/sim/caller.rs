@@ -293,6 +293,10 @@ impl Caller {
         truth: &mut Truth,
         out: &mut Vec<Datagram>,
     ) {
+        // RFC 3261 §17.1.1.2: with its 2xx the transaction is over, and a refusal that comes late belongs to nothing.
+        if status >= 300 && matches!(before, State::Completed(200..300)) {
+            return;
+        }
         self.cancel_at = self.cancel_at.filter(|_| status == 401);
         if status >= 300 {
             self.acknowledge(at, text, status, out);
