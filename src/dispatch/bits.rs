@@ -46,20 +46,27 @@ impl Bits {
 
     /// All numbers from `start` up, then those below it.
     pub fn around(&self, start: usize) -> impl Iterator<Item = usize> + '_ {
-        let (above, below) = (self.from(start), self.from(0).take_while(move |&number| number < start));
-        above.chain(below)
+        let (mut at, mut end) = (start, usize::MAX);
+        std::iter::from_fn(move || {
+            let mut found = self.next(at).filter(|&number| number < end);
+            if found.is_none() && end != start {
+                end = start;
+                found = self.next(0).filter(|&number| number < end);
+            }
+            at = found? + 1;
+            found
+        })
     }
 
-    fn from(&self, start: usize) -> impl Iterator<Item = usize> + '_ {
-        let first = start / 64;
-        self.words.iter().enumerate().skip(first).flat_map(move |(at, &word)| {
-            let mut rest = if at == first { word & (u64::MAX << (start % 64)) } else { word };
-            std::iter::from_fn(move || {
-                let bit = rest.trailing_zeros();
-                rest &= rest.wrapping_sub(1);
-                (bit < 64).then_some(at * 64 + bit as usize)
-            })
-        })
+    /// The lowest number from `start` up.
+    fn next(&self, start: usize) -> Option<usize> {
+        let mut at = start / 64;
+        let mut word = self.words.get(at)? & (u64::MAX << (start % 64));
+        while word == 0 {
+            at += 1;
+            word = *self.words.get(at)?;
+        }
+        Some(at * 64 + word.trailing_zeros() as usize)
     }
 }
 

@@ -14,8 +14,14 @@ pub(super) fn pick(snapshot: &Snapshot<'_>, ask: &Ask, cursor: &mut usize, rando
     if workers <= EXACT {
         // Ties go round.
         *cursor = if *cursor + 1 >= workers { 0 } else { *cursor + 1 };
-        let open = snapshot.open.around(*cursor).filter(|&worker| snapshot.takes(worker, ask));
-        return open.reduce(|best, other| better(snapshot, ask, best, other));
+        let mut best: Option<(usize, Score)> = None;
+        for worker in snapshot.open.around(*cursor).filter(|&worker| snapshot.takes(worker, ask)) {
+            let score = Score::of(snapshot, ask, worker);
+            if best.is_none_or(|(_, lowest)| score.is_below(lowest)) {
+                best = Some((worker, score));
+            }
+        }
+        return best.map(|(worker, _)| worker);
     }
     let mut first = None;
     for _ in 0..DRAWS {
@@ -31,13 +37,27 @@ pub(super) fn pick(snapshot: &Snapshot<'_>, ask: &Ask, cursor: &mut usize, rando
     first.or_else(|| snapshot.from(random.below(workers), ask))
 }
 
-/// The one with the lower score; the first of two with the same. A worker that starts counts as if it were smaller.
+/// The one with the lower score; the first of two with the same.
 fn better(snapshot: &Snapshot<'_>, ask: &Ask, first: usize, second: usize) -> usize {
-    let score = |worker: usize| {
+    let is_second = Score::of(snapshot, ask, second).is_below(Score::of(snapshot, ask, first));
+    if is_second { second } else { first }
+}
+
+/// How full a worker would be, as a fraction. A worker that starts counts as if it were smaller.
+#[derive(Clone, Copy)]
+struct Score {
+    used: u64,
+    of: u64,
+}
+
+impl Score {
+    fn of(snapshot: &Snapshot<'_>, ask: &Ask, worker: usize) -> Self {
         let load = snapshot.loads.get(worker).copied().unwrap_or_default();
-        let used = u128::from(load.used) + u128::from(ask.size);
-        (used, u128::from(load.total) * u128::from(snapshot.share(worker)))
-    };
-    let ((a, of_a), (b, of_b)) = (score(first), score(second));
-    if b * of_a < a * of_b { second } else { first }
+        let used = u64::from(load.used) + u64::from(ask.size);
+        Score { used, of: u64::from(load.total) * snapshot.share(worker) }
+    }
+
+    fn is_below(self, other: Score) -> bool {
+        u128::from(self.used) * u128::from(other.of) < u128::from(other.used) * u128::from(self.of)
+    }
 }
