@@ -115,7 +115,13 @@ impl Printer {
                     write_lowered(&mut hasher, text);
                     text.len()
                 }
+                Text::Number(number) => usize::from(number),
             };
+            // There is room for three behind the purpose.
+            if lengths >> 48 != 0 {
+                hasher.write_u64(lengths);
+                lengths = 1;
+            }
             lengths = lengths << 16 ^ length as u64;
         }
         hasher.write_u64(lengths);
@@ -131,6 +137,8 @@ pub enum Text<'a> {
     AsItIs(&'a [u8]),
     /// Capitals and small letters are one: tags, branches and hosts (RFC 3261 §7.3.1).
     InAnyCase(&'a [u8]),
+    /// No text: a number, such as a port.
+    Number(u16),
 }
 
 /// What counts as one host: an IPv4 address, or a network of 64 bits.
@@ -181,6 +189,24 @@ mod tests {
             }
             assert_ne!(printer.print(1, &[&[&text[..], &[0]].concat()]), print, "a zero behind {length}");
         }
+    }
+
+    #[test]
+    fn where_texts_end_counts_however_many_there_are() {
+        let printer = Printer::new(&TokenKey::new([1; 32]));
+        let texts = [&b"aaaaaaaabbbbbbbb"[..], b"host", b"", b"", b"5060", b"1"];
+        let print = printer.print(1, &texts);
+        for other in [
+            [&b"aaaaaaaa"[..], b"bbbbbbbbhost", b"", b"", b"5060", b"1"],
+            [b"aaaaaaaabbbbbbbb", b"", b"host", b"", b"5060", b"1"],
+            [b"aaaaaaaabbbbbbbb", b"host", b"", b"5060", b"", b"1"],
+        ] {
+            assert_ne!(printer.print(1, &other), print, "{other:?}");
+        }
+        assert_ne!(printer.print(1, &[]), printer.print(1, &[b""]));
+        assert_ne!(printer.print(1, &[b"", b"", b""]), printer.print(1, &[b"", b"", b"", b""]));
+        let numbered = |port| printer.print_each(1, [Text::AsItIs(b"a"), Text::Number(port)]);
+        assert_ne!(numbered(5060), numbered(5061));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! The dispatcher computes them from each request; a worker that comes back from an earlier dispatcher says which
 //! transactions it has by the same names, made with the same key.
 
-use super::fingerprint::Text::{AsItIs, InAnyCase};
+use super::fingerprint::Text::{AsItIs, InAnyCase, Number};
 use super::fingerprint::{Fingerprint, Printer};
 use crate::handoff::frame;
 use crate::wire::sip::{Essentials, Message, Method};
@@ -32,14 +32,14 @@ impl Names {
         let cseq = message.cseq().map_or(0, |cseq| cseq.number);
         let via = read.via.as_ref();
         let sent_by = via.map(|via| via.host.as_bytes()).unwrap_or_default();
-        let port = via.and_then(|via| via.port).unwrap_or(0).to_be_bytes();
+        let port = Number(via.and_then(|via| via.port).unwrap_or(0));
         let branch = match via.and_then(|via| via.unique_branch()) {
-            Some(branch) => printer.print_each(TRANSACTION, [InAnyCase(branch), InAnyCase(sent_by), AsItIs(&port)]),
+            Some(branch) => printer.print_each(TRANSACTION, [InAnyCase(branch), InAnyCase(sent_by), port]),
             // RFC 3261 §17.2.3: the branch of an RFC 2543 peer does not name the transaction.
             None => {
                 let branch = via.and_then(|via| via.branch()).unwrap_or_default();
                 let number = cseq.to_be_bytes();
-                let texts = [InAnyCase(branch), InAnyCase(sent_by), AsItIs(&port), AsItIs(call_id)];
+                let texts = [InAnyCase(branch), InAnyCase(sent_by), port, AsItIs(call_id)];
                 printer.print_each(OLD_TRANSACTION, texts.into_iter().chain([InAnyCase(from_tag), AsItIs(&number)]))
             }
         };
