@@ -3,11 +3,12 @@
 
 mod fail_over;
 
+use std::mem::take;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::fail_over::{COPIES_OF_SEVERAL, PLACES, Places};
+use self::fail_over::{PLACES, Places};
 use crate::call::dialog::put;
 use crate::call::exchange::{CallKey, Hop, Output, ResolveKey, Transmit};
 use crate::call::heard::Heard;
@@ -60,13 +61,13 @@ pub(super) struct Client {
     leaving: Option<Leaving>,
     /// Places that it goes to if that fails.
     others: Places,
-    /// Whether its name stands for more than one place.
-    are_several: bool,
     /// The request, once its address is known; once a re-INVITE has its final response, the ACK.
     bytes: Arc<[u8]>,
     resend: Option<Resend>,
     /// Number of times it may still leave; `None`: as often as the timers have it.
     copies: Option<u8>,
+    /// Copies among those that [`Call::unanswered`] counts.
+    unanswered: u8,
     /// Address and socket where the far end was heard, for a Contact that there is no way to.
     heard: Option<Heard>,
     end: Time,
@@ -124,10 +125,10 @@ impl Uas {
             hop,
             leaving: None,
             others: Places::new(),
-            are_several: false,
             bytes: Arc::default(),
             resend: None,
             copies: None,
+            unanswered: 0,
             heard: Some(place.heard).filter(|heard| heard.is_direct && !has_route),
             end: now + self.timers.t64(),
             armed: NEVER,
@@ -154,7 +155,7 @@ impl Uas {
         match places.pop_front() {
             Some((hop, to)) => {
                 if let Some(client) = self.clients.get_mut(key) {
-                    (client.hop, client.are_several, client.others) = (hop, !places.is_empty(), places);
+                    (client.hop, client.others) = (hop, places);
                 }
                 self.start(key, to, now);
             }
@@ -169,6 +170,9 @@ impl Uas {
         let timers = self.timers;
         let Some(client) = self.clients.get_mut(key) else { return };
         let Some(status) = msg.status() else { return };
+        let call = self.calls.get_mut(client.call);
+        let answered = take(&mut client.unanswered);
+        call.into_iter().for_each(|call| call.unanswered = call.unanswered.saturating_sub(answered));
         match (client.kind, client.state) {
             (_, State::Resolving) => {}
             (Kind::Reinvite, State::Acknowledged(to)) if status >= 200 => {
@@ -215,8 +219,10 @@ impl Uas {
         if let Some(resend) = client.resend.filter(|resend| resend.at <= now) {
             // §17.1.1.2: an INVITE's intervals (timer A) have no cap, those of others (timer E) have T2.
             let cap = if client.kind == Kind::Reinvite { timers.t64() } else { timers.t2 };
-            client.resend = Some(resend.next(cap, now));
-            self.transmit(key);
+            client.resend = Some(resend.next(cap, now)).filter(|_| client.copies != Some(0));
+            if client.resend.is_some() {
+                self.transmit(key);
+            }
         }
         self.arm_client(key);
     }
@@ -236,12 +242,9 @@ impl Uas {
     }
 
     fn on_timed_out(&mut self, key: ClientKey, now: Time) {
-        let is_silent = self.clients.get(key).is_some_and(|client| matches!(client.state, State::Trying(_)));
-        let next = is_silent.then(|| self.next_place(key, now)).flatten();
         let Some(client) = self.clients.remove(key) else { return };
         match client.state {
             State::Acknowledged(_) => {}
-            _ if self.fail_over(key, next, now) => {}
             // §8.1.3.1: a timeout counts as 408.
             _ => self.on_final(client.call, client.kind, 408, None, now),
         }
@@ -289,6 +292,10 @@ impl Uas {
         let Some(client) = self.clients.get(key) else { return };
         let Client { call, kind, number, cseq, hop, .. } = *client;
         let place = self.calls.get(call).map(|call| call.place);
+        // One is kept for the BYE.
+        let kept = u8::from(kind != Kind::Bye);
+        let unanswered = self.calls.get(call).map_or(0, |call| call.unanswered);
+        let left = COPIES_ELSEWHERE.saturating_sub(unanswered + kept).max(1);
         let leaving = place.and_then(|place| Some((place.transport, self.identity.leaving(&place, hop, to)?)));
         let bytes = leaving.and_then(|(transport, leaving)| {
             let via = self.via(transport, &leaving, key, number);
@@ -302,10 +309,10 @@ impl Uas {
         client.leaving = Some(leaving);
         client.bytes = bytes;
         client.copies = match place.is_heard {
+            _ if leaving.hop.is_reliable() => None,
             false => Some(1),
             true if Some(to.ip()) == place.told => None,
-            true if client.are_several => Some(COPIES_OF_SEVERAL),
-            true => Some(COPIES_ELSEWHERE),
+            true => Some(left),
         };
         client.resend = (!leaving.hop.is_reliable()).then(|| Resend::start(&timers, now));
         self.transmit(key);
@@ -327,11 +334,11 @@ impl Uas {
     fn transmit(&mut self, key: ClientKey) {
         let Some(client) = self.clients.get_mut(key) else { return };
         let Some(to) = client.state.address() else { return };
-        if let Some(copies) = &mut client.copies {
+        if let Some(copies) = client.copies.as_mut().filter(|_| matches!(client.state, State::Trying(_))) {
             *copies = copies.saturating_sub(1);
-            if *copies == 0 {
-                client.resend = None;
-            }
+            client.unanswered = client.unanswered.saturating_add(1);
+            let call = self.calls.get_mut(client.call);
+            call.into_iter().for_each(|call| call.unanswered = call.unanswered.saturating_add(1));
         }
         let transmit = client.transmit(to);
         self.outputs.extend(transmit.map(Output::Transmit));
@@ -412,7 +419,8 @@ impl Uas {
     }
 }
 
-/// Copies of a request to an address that its dialog's INVITE did not come from, and whose owner may have no part in it.
+/// Copies of a call's requests that leave for addresses that its INVITE did not come from, and from which nothing comes:
+/// their owners may have no part in it.
 const COPIES_ELSEWHERE: u8 = 5;
 /// The eight characters of five bits that a branch has room for.
 const NUMBER_MASK: u64 = (1 << 40) - 1;

@@ -206,6 +206,7 @@ impl Uas {
             takes_update: false,
             allows_update: false,
             min_se: 0,
+            unanswered: 0,
             armed: NEVER,
         };
         let Some(key) = self.calls.insert(call) else { return self.close(server) };

@@ -113,6 +113,8 @@ pub(super) struct Call {
     pub(super) allows_update: bool,
     /// The shortest session interval that the peer has asked for in refusals of ours (RFC 4028 §7.4), in seconds.
     pub(super) min_se: u32,
+    /// Copies of requests of ours that left for an address its INVITE did not come from, and had no answer.
+    pub(super) unanswered: u8,
     /// When the wheel looks at it next.
     pub(super) armed: Time,
 }

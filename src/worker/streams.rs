@@ -8,6 +8,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
+use std::mem::take;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
@@ -65,7 +66,7 @@ pub(super) struct Streams {
     /// Those whose peer has ended its half, in the order of their closing.
     ended: VecDeque<(Time, ConnKey)>,
     /// Destinations of our own connections that came to nothing.
-    failed: VecDeque<SocketAddr>,
+    failed: Vec<SocketAddr>,
     looked: Option<Time>,
     /// When connections are accepted again that no descriptor was left for: an edge is told only once.
     accept_at: Option<Time>,
@@ -92,6 +93,13 @@ struct Connection {
     served: bool,
     /// Whether we have opened it.
     dialled: bool,
+}
+
+impl Connection {
+    /// Its remote address, if we have opened it and it breaks or ends now before a message has come.
+    fn came_to_nothing(&self) -> Option<SocketAddr> {
+        (self.dialled && !self.served && !self.ended).then_some(self.remote)
+    }
 }
 
 /// Watches a socket for datagrams.
@@ -122,7 +130,7 @@ impl Streams {
             connections: Slab::new(limit),
             crowd: Crowd::new(limit, limit / HOST_SHARE),
             ended: VecDeque::new(),
-            failed: VecDeque::new(),
+            failed: Vec::new(),
             looked: None,
             accept_at: None,
             unaccepted: Seldom::default(),
@@ -258,7 +266,7 @@ impl Streams {
         now: Time,
         carries_call: impl Fn(u64) -> bool,
     ) {
-        let key = ConnKey::new(conn as u32, (conn >> 32) as u32);
+        let key = numbered(conn);
         let is_response = bytes.starts_with(b"SIP/2.0 ");
         match self.connections.get(key) {
             Some(connection) if is_response || !connection.ended => self.write(key, bytes),
@@ -279,7 +287,7 @@ impl Streams {
                 }
                 Err(error) => {
                     tracing::debug!(%error, %to, "cannot connect");
-                    self.failed.push_back(to);
+                    self.failed.push(to);
                     return;
                 }
             },
@@ -287,9 +295,14 @@ impl Streams {
         self.write(key, bytes);
     }
 
-    /// The next address that a connection of ours could not be opened to, or broke before anything came.
-    pub(super) fn poll_failed(&mut self) -> Option<SocketAddr> {
-        self.failed.pop_front()
+    /// Takes the addresses that connections of ours could not be opened to, or that ended them before anything came.
+    pub(super) fn take_failed(&mut self) -> Vec<SocketAddr> {
+        take(&mut self.failed)
+    }
+
+    /// Whether connection `conn` is there for requests.
+    pub(super) fn takes_requests(&self, conn: u64) -> bool {
+        self.connections.get(numbered(conn)).is_some_and(|connection| !connection.ended)
     }
 
     /// Closes connections that have been silent for too long, that take too long for a message, or that have ended.
@@ -409,9 +422,9 @@ impl Streams {
 
     /// Reads nothing more, and closes when what is being answered has had time to leave.
     fn end(&mut self, key: ConnKey, now: Time) -> bool {
-        if let Some(connection) = self.connections.get_mut(key)
-            && !std::mem::replace(&mut connection.ended, true)
-        {
+        if let Some(connection) = self.connections.get_mut(key).filter(|connection| !connection.ended) {
+            self.failed.extend(connection.came_to_nothing());
+            connection.ended = true;
             (connection.incoming, connection.begun) = (Vec::new(), None);
             self.ended.push_back((now + ENDED_FOR, key));
         }
@@ -420,8 +433,7 @@ impl Streams {
 
     /// A connection breaks. One of ours on which nothing has come yet most likely was never open.
     fn fail(&mut self, key: ConnKey) -> bool {
-        let broken = self.connections.get(key).filter(|connection| connection.dialled && !connection.served);
-        self.failed.extend(broken.map(|connection| connection.remote));
+        self.failed.extend(self.connections.get(key).and_then(Connection::came_to_nothing));
         self.close(key)
     }
 
@@ -432,6 +444,11 @@ impl Streams {
         }
         false
     }
+}
+
+/// The connection of a number that the user agent has.
+fn numbered(conn: u64) -> ConnKey {
+    ConnKey::new(conn as u32, (conn >> 32) as u32)
 }
 
 /// A connection's number for the user agent.

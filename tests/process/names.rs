@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::process::Command;
 use std::sync::Arc;
@@ -193,4 +193,24 @@ fn a_bye_to_a_name_goes_past_a_place_that_takes_no_connection() {
     let mut word = [0; 4];
     connection.read_exact(&mut word).unwrap();
     assert_eq!(&word, b"BYE ");
+}
+
+#[test]
+fn a_bye_to_a_name_goes_past_a_place_that_no_route_leads_to() {
+    // An address that is nobody's (RFC 5737), which hosts that have no default route do not send to.
+    let (far, here) = (Ipv4Addr::new(203, 0, 113, 9), own_address());
+    let phone = Phone::new(here.into());
+    let try_it =
+        UdpSocket::bind((here, 0)).expect("an address of our own").send_to(b"x", (far, phone.address().port()));
+    if !try_it.is_err_and(|error| error.kind() == ErrorKind::NetworkUnreachable) {
+        eprintln!("this host has a route to everywhere: not tried");
+        return;
+    }
+    let Some(server) = NameServer::start(&[far, here]) else { return };
+    let pointsman = server.asked_by_one_worker().with(["--stop-after", "30s"]).start();
+    let route = format!("<sip:proxy.example.net:{};lr>", phone.address().port());
+    phone.call(&phone.invite(pointsman.address(), None).with("Record-Route", route), pointsman.address());
+    pointsman.ask_to_stop();
+    let bye = phone.expect("our BYE", |message| message.method() == "BYE");
+    phone.answer(&bye, 200);
 }

@@ -1,6 +1,11 @@
 //! The next place for a request of ours when one fails (RFC 3263 §4.3): a name may stand for several.
+//!
+//! A place fails by what it, or our own network, says at once: a 503, a connection that is refused or ends before anything
+//! came, no route. §4.3 has a timeout count as well. Here silence ends the request: whoever makes up a name may list
+//! addresses of hosts that have no part in the call, and each would get copies in turn; after 64·T1 of silence the session
+//! is mostly over anyway.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::mem::take;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,29 +15,68 @@ use crate::call::exchange::Hop;
 use crate::call::server::NEVER;
 use crate::call::uas::Uas;
 use crate::time::Time;
+use crate::wire::sip::Message;
 
 /// Places that a request is sent to, one after the other, at most: whoever names them may mean somebody else's.
 pub(super) const PLACES: usize = 3;
-/// Copies of a request to each of several places, as [`super::COPIES_ELSEWHERE`] for one.
-pub(super) const COPIES_OF_SEVERAL: u8 = 2;
 
 /// The places that a request may still be sent to, the best first.
 pub(super) type Places = VecDeque<(Hop, SocketAddr)>;
 
 impl Uas {
-    /// Nothing can be sent to an address: a connection to it could not be opened, or ended before anything came; or no
-    /// network leads there. Requests that have another place go to that. Those that have none are repeated by their timers.
-    pub fn on_transport_failed(&mut self, to: SocketAddr, is_stream: bool, now: Time) {
-        let is_failed = |client: &Client| {
-            let is_reliable = client.leaving.is_some_and(|leaving| leaving.hop.is_reliable());
-            client.state == State::Trying(to) && is_reliable == is_stream && !client.others.is_empty()
+    /// Connections to these addresses could not be opened, or ended before anything came. Nothing is repeated over a
+    /// connection: requests that have no other place are over, as by 503 (RFC 3261 §8.1.3.1). `is_open`: whether a
+    /// connection that we hold is there; what went by that is under way.
+    pub fn on_streams_failed(&mut self, to: &[SocketAddr], is_open: impl Fn(u64) -> bool, now: Time) {
+        if self.clients.is_empty() {
+            return;
+        }
+        let to: HashSet<&SocketAddr> = to.iter().collect();
+        let is_failed = |client: &Client| match (client.state, client.leaving.map(|leaving| leaving.hop)) {
+            (State::Trying(at), Some(Hop::Dial)) => to.contains(&at),
+            (State::Trying(at), Some(Hop::Stream(conn))) => to.contains(&at) && !is_open(conn),
+            _ => false,
         };
         let keys = self.clients.keys().filter(|key| self.clients.get(*key).is_some_and(is_failed));
         for key in keys.collect::<Vec<ClientKey>>() {
             let next = self.next_place(key, now);
+            match next {
+                Some(_) => {
+                    self.clients.remove(key);
+                    self.fail_over(key, next, now);
+                }
+                None => self.on_unreachable(key, now),
+            }
+        }
+    }
+
+    /// No route leads to where this datagram should have gone. A request of ours goes to its next place; one that has none
+    /// is repeated by its timers, because a route may come back. It never left, so that it is no copy.
+    pub fn on_unsent(&mut self, bytes: &[u8], now: Time) {
+        let Some(key) = self.sent_by(bytes) else { return };
+        let Some(client) = self.clients.get_mut(key).filter(|client| matches!(client.state, State::Trying(_))) else {
+            return;
+        };
+        if let Some(copies) = &mut client.copies {
+            *copies += 1;
+            client.unanswered = client.unanswered.saturating_sub(1);
+            let call = self.calls.get_mut(client.call);
+            call.into_iter().for_each(|call| call.unanswered = call.unanswered.saturating_sub(1));
+        }
+        let next = self.next_place(key, now);
+        if next.is_some() {
             self.clients.remove(key);
             self.fail_over(key, next, now);
         }
+    }
+
+    /// The transaction that a request of ours is of.
+    fn sent_by(&mut self, bytes: &[u8]) -> Option<ClientKey> {
+        let mut scanner = self.scanner.take().unwrap_or_default();
+        let msg = scanner.scan(bytes).ok().filter(Message::is_request);
+        let key = msg.and_then(|msg| self.find_client(&msg));
+        self.scanner = Some(scanner);
+        key
     }
 
     /// The same request for its next place, in a transaction of its own (RFC 3263 §4.3: another branch, and nothing else).
@@ -50,11 +94,11 @@ impl Uas {
             state: State::Resolving,
             hop,
             others: take(&mut client.others),
-            are_several: true,
             leaving: None,
             bytes: Arc::default(),
             resend: None,
             copies: None,
+            unanswered: 0,
             heard: client.heard.take(),
             end,
             armed: NEVER,

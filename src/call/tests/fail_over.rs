@@ -8,6 +8,7 @@ use crate::names::{Endpoint, Protocol};
 
 const FIRST: &str = "192.0.2.71:5060";
 const SECOND_PLACE: &str = "192.0.2.72:5060";
+const THIRD: &str = "192.0.2.73:5060";
 
 fn address(text: &str) -> SocketAddr {
     text.parse().unwrap()
@@ -21,14 +22,43 @@ fn tcp(places: &[&str]) -> Vec<Endpoint> {
     places.iter().map(|place| Endpoint { protocol: Protocol::Tcp, address: address(place) }).collect()
 }
 
-/// Answers the question that waits.
+/// Answers the question that waits, and forgets all that came out so far.
 fn resolve(desk: &mut Desk, found: &[Endpoint]) {
+    let asked = question(desk);
+    desk.outputs.clear();
+    desk.act(|uas, now| uas.on_resolved(asked, found, now));
+}
+
+fn resolve_keeping(desk: &mut Desk, found: &[Endpoint]) {
+    let asked = question(desk);
+    desk.act(|uas, now| uas.on_resolved(asked, found, now));
+}
+
+fn question(desk: &Desk) -> ResolveKey {
     let asked: Option<ResolveKey> = desk.outputs.iter().find_map(|output| match output {
         Output::Resolve(key, _) => Some(*key),
         _ => None,
     });
-    desk.outputs.clear();
-    desk.act(|uas, now| uas.on_resolved(asked.expect("a question"), found, now));
+    asked.expect("a question")
+}
+
+/// A call whose route is a name, and our refresh in it, which goes to the first of these places.
+fn refreshing(found: &[Endpoint]) -> (Desk, CallKey) {
+    let mut desk = Desk::new();
+    let timer = invite().header("Supported: timer").header("Session-Expires: 90;refresher=uas");
+    let (key, _) = desk.standing(&timer.header("Record-Route: <sip:proxy.example.net;lr>"));
+    desk.wait(SECOND * 46);
+    resolve(&mut desk, found);
+    (desk, key)
+}
+
+fn no_connection(desk: &mut Desk, to: &[&str]) {
+    let to: Vec<SocketAddr> = to.iter().map(|to| address(to)).collect();
+    desk.act(|uas, now| uas.on_streams_failed(&to, |_| false, now));
+}
+
+fn no_route(desk: &mut Desk, request: &str) {
+    desk.act(|uas, now| uas.on_unsent(request.as_bytes(), now));
 }
 
 /// A call whose route is a name, and our BYE in it, which goes to the first of these places.
@@ -84,14 +114,71 @@ fn any_other_refusal_is_the_answer() {
 }
 
 #[test]
-fn a_place_that_says_nothing_for_64_t1_is_followed_by_the_next() {
-    let mut desk = ending(&udp(&[FIRST, SECOND_PLACE]));
-    desk.wait(SECOND * 31);
-    assert_eq!(places(&mut desk), [FIRST; 2]);
-    desk.wait(SECOND * 2);
-    assert_eq!(places(&mut desk), [SECOND_PLACE; 2]);
-    desk.wait(SECOND * 32);
+fn a_place_that_says_nothing_is_the_last_also_when_others_answered_503() {
+    let mut desk = ending(&udp(&[FIRST, SECOND_PLACE, THIRD]));
+    let (_, _, bye) = desk.only_transmit();
+    desk.reply(&bye, 503, "", "");
+    desk.wait(SECOND * 34);
+    assert_eq!(places(&mut desk), [SECOND_PLACE; 5]);
     assert!(desk.uas.is_quiet());
+    desk.assert_idle();
+}
+
+/// Destinations of all that leaves in a call whose route is a name with these places, until it is over: all of them are
+/// silent but `refuses`, which answers 503 and asks for the same at once.
+fn sent_where_one_refuses(names: &[&str], refuses: &str) -> Vec<String> {
+    let mut desk = Desk::new();
+    let timer = invite().header("Supported: timer").header("Session-Expires: 90;refresher=uas");
+    desk.standing(&timer.header("Record-Route: <sip:proxy.example.net;lr>"));
+    let mut sent = Vec::new();
+    for _ in 0..4_000 {
+        desk.wait(ms(100));
+        for output in std::mem::take(&mut desk.outputs) {
+            match output {
+                Output::Resolve(key, _) => desk.act(|uas, now| uas.on_resolved(key, &udp(names), now)),
+                Output::Transmit(transmit) => {
+                    let to = transmit.to.to_string();
+                    let request = String::from_utf8(transmit.bytes.to_vec()).unwrap();
+                    if to == refuses && !request.starts_with("ACK ") {
+                        desk.reply(&request, 503, "Retry-After: 0\r\n", "");
+                    }
+                    sent.push(to);
+                }
+                _ => {}
+            }
+        }
+    }
+    assert!(desk.uas.is_quiet(), "the call is over");
+    sent
+}
+
+#[test]
+fn a_place_that_refuses_for_ever_makes_five_datagrams_leave_for_each_silent_one_of_its_name_at_most() {
+    for names in [
+        [FIRST, SECOND_PLACE, THIRD],
+        [FIRST, THIRD, SECOND_PLACE],
+        [SECOND_PLACE, FIRST, THIRD],
+        [SECOND_PLACE, THIRD, FIRST],
+        [THIRD, FIRST, SECOND_PLACE],
+        [THIRD, SECOND_PLACE, FIRST],
+    ] {
+        let sent = sent_where_one_refuses(&names, THIRD);
+        let silent = sent.iter().filter(|to| *to == FIRST || *to == SECOND_PLACE).count();
+        assert!((1..=5).contains(&silent), "{names:?}: {sent:?}");
+    }
+    // The only place refuses: the call ends with its session, at the earliest.
+    assert!(sent_where_one_refuses(&[THIRD], THIRD).len() > 20);
+}
+
+#[test]
+fn a_call_that_ends_while_its_refresh_is_unanswered_sends_five_datagrams_there_in_all() {
+    let (mut desk, key) = refreshing(&udp(&[FIRST]));
+    desk.wait(SECOND * 20);
+    desk.act(|uas, now| uas.hang_up(key, now));
+    resolve_keeping(&mut desk, &udp(&[FIRST]));
+    desk.wait(SECOND * 40);
+    let sent: Vec<String> = desk.sent().iter().map(|text| text.split(' ').next().unwrap().to_owned()).collect();
+    assert_eq!(sent, ["INVITE", "INVITE", "INVITE", "INVITE", "BYE"]);
     desk.assert_idle();
 }
 
@@ -110,35 +197,110 @@ fn where_no_connection_can_be_opened_the_next_place_is_tried_at_once() {
     let mut desk = ending(&tcp(&[FIRST, SECOND_PLACE]));
     let (hop, to, _) = desk.only_transmit();
     assert_eq!((hop, to.as_str()), (Hop::Dial, FIRST));
-    desk.act(|uas, now| uas.on_transport_failed(address(SECOND_PLACE), true, now));
-    desk.act(|uas, now| uas.on_transport_failed(address(FIRST), false, now));
-    assert_eq!(places(&mut desk), [""; 0], "another place, or another transport");
-    desk.act(|uas, now| uas.on_transport_failed(address(FIRST), true, now));
-    let (_, to, bye) = desk.only_transmit();
-    assert_eq!(to, SECOND_PLACE);
-    // The last place keeps its transaction.
-    desk.act(|uas, now| uas.on_transport_failed(address(SECOND_PLACE), true, now));
-    desk.reply(&bye, 200, "", "");
+    no_connection(&mut desk, &[SECOND_PLACE]);
+    assert_eq!(places(&mut desk), [""; 0], "another place");
+    no_connection(&mut desk, &[FIRST, THIRD]);
+    assert_eq!(places(&mut desk), [SECOND_PLACE]);
+    no_connection(&mut desk, &[SECOND_PLACE]);
+    assert!(desk.uas.is_quiet(), "there is no third, and nothing is repeated over TCP");
     desk.assert_idle();
 }
 
 #[test]
-fn of_many_places_three_are_tried_with_two_copies_each_and_each_of_them_once() {
+fn a_datagram_is_not_lost_where_no_connection_can_be_opened() {
+    let mut desk = ending(&udp(&[FIRST, SECOND_PLACE]));
+    desk.outputs.clear();
+    no_connection(&mut desk, &[FIRST]);
+    assert_eq!(places(&mut desk), [""; 0]);
+}
+
+#[test]
+fn a_refresh_that_the_last_place_takes_no_connection_for_is_tried_again() {
+    let (mut desk, _) = refreshing(&tcp(&[FIRST]));
+    desk.outputs.clear();
+    no_connection(&mut desk, &[FIRST]);
+    desk.wait(SECOND * 5);
+    resolve(&mut desk, &tcp(&[FIRST]));
+    let again = desk.only();
+    assert!(again.starts_with("INVITE "), "{again}");
+    desk.reply(&again, 200, "Session-Expires: 90;refresher=uac\r\n", ANSWER);
+    assert!(desk.only().starts_with("ACK "));
+    assert_eq!(desk.uas.load().sessions, 1);
+}
+
+#[test]
+fn a_request_on_a_connection_that_is_there_does_not_fail_with_another_to_the_same_place() {
+    let mut desk = Desk::new();
+    let arrival = Arrival::stream(9, address(FIRST), "192.0.2.1:5071".parse().unwrap(), 1);
+    desk.say(&invite().bytes(), &arrival);
+    let key = desk.incoming();
+    desk.act(|uas, now| uas.accept(key, Some(ANSWER.as_bytes()), now));
+    let tag = to_tag(&desk.only());
+    desk.say(&text("ACK").branch("ack").to(&tag).bytes(), &arrival);
+    desk.act(|uas, now| uas.hang_up(key, now));
+    let sent = desk.outputs.iter().find_map(|output| match output {
+        Output::Transmit(transmit) => Some((transmit.hop, transmit.to)),
+        _ => None,
+    });
+    let (hop, to) = sent.unwrap();
+    assert_eq!(hop, Hop::Stream(9));
+    desk.act(|uas, now| uas.on_streams_failed(&[to], |conn| conn == 9, now));
+    assert!(!desk.uas.is_quiet(), "its answer may come");
+    desk.act(|uas, now| uas.on_streams_failed(&[to], |_| false, now));
+    assert!(desk.uas.is_quiet());
+}
+
+#[test]
+fn a_place_that_no_route_leads_to_is_passed_over_and_counts_as_no_copy() {
+    let mut desk = ending(&udp(&[FIRST, SECOND_PLACE]));
+    let (_, _, bye) = desk.only_transmit();
+    no_route(&mut desk, &bye);
+    let (_, to, second) = desk.only_transmit();
+    assert_eq!((to.as_str(), differing(&bye, &second)), (SECOND_PLACE, vec!["Via".to_owned()]));
+    // No network at all: it stays with the last place, whose copies are those that leave.
+    no_route(&mut desk, &second);
+    for _ in 0..5 {
+        assert_eq!(places(&mut desk), [""; 0]);
+        while desk.outputs.is_empty() {
+            desk.wait(ms(100));
+        }
+        let (_, to, copy) = desk.only_transmit();
+        assert_eq!((to.as_str(), &copy), (SECOND_PLACE, &second));
+        no_route(&mut desk, &copy);
+    }
+    desk.wait(SECOND * 32);
+    assert_eq!(places(&mut desk), [SECOND_PLACE; 5]);
+    desk.assert_idle();
+}
+
+#[test]
+fn what_is_no_request_of_ours_does_not_fail_by_a_missing_route() {
+    let mut desk = ending(&udp(&[FIRST, SECOND_PLACE]));
+    let (_, _, bye) = desk.only_transmit();
+    for other in
+        [bye.replacen("BYE ", "ACK ", 1).replace(" BYE", " ACK"), bye.replace("z9hG4bK", "z9hG4bKx"), String::new()]
+    {
+        no_route(&mut desk, &other);
+    }
+    assert_eq!(places(&mut desk), [""; 0]);
+}
+
+#[test]
+fn of_many_places_three_are_tried_and_each_of_them_once() {
     let many: Vec<String> = (0..40).map(|number| format!("198.51.100.{}:5060", number / 2)).collect();
     let mut desk = ending(&udp(&many.iter().map(String::as_str).collect::<Vec<_>>()));
-    desk.wait(SECOND * 200);
-    let expected = [0, 0, 1, 1, 2, 2].map(|number| format!("198.51.100.{number}:5060"));
-    assert_eq!(places(&mut desk), expected);
+    for number in 0..3 {
+        let (_, to, bye) = desk.only_transmit();
+        assert_eq!(to, format!("198.51.100.{number}:5060"));
+        desk.reply(&bye, 503, "", "");
+    }
+    assert_eq!(places(&mut desk), [""; 0]);
     desk.assert_idle();
 }
 
 #[test]
 fn a_refused_refresh_by_invite_is_acknowledged_and_goes_to_the_next_place() {
-    let mut desk = Desk::new();
-    let timer = invite().header("Supported: timer").header("Session-Expires: 90;refresher=uas");
-    let (key, _) = desk.standing(&timer.header("Record-Route: <sip:proxy.example.net;lr>"));
-    desk.wait(SECOND * 46);
-    resolve(&mut desk, &udp(&[FIRST, SECOND_PLACE]));
+    let (mut desk, key) = refreshing(&udp(&[FIRST, SECOND_PLACE]));
     let (_, _, first) = desk.only_transmit();
     assert!(first.starts_with("INVITE "), "{first}");
     desk.reply(&first, 503, "", "");

@@ -1,12 +1,12 @@
 //! What the user agent asks for: messages sent, events told to the application, names looked up.
 
-use std::io::ErrorKind;
 use std::net::SocketAddr;
 
 use super::{LOOKUP_WITHIN, Meanwhile, Question, Worker};
 use crate::call::{CallKey, Event, Hop, Output, Transmit};
 use crate::names::{self, Asked, Endpoint};
 use crate::net::clock;
+use crate::net::udp::Delivery;
 use crate::time::Time;
 use crate::worker::application::{Application, Call, Open, Standalone};
 use crate::worker::call_log::call_id_of;
@@ -18,8 +18,11 @@ impl<A: Application> Worker<A> {
         self.carry_out_gateway();
         loop {
             self.carry_out_calls();
-            let Some(to) = self.streams.poll_failed() else { return };
-            self.uas.on_transport_failed(to, true, clock::now());
+            let failed = self.streams.take_failed();
+            if failed.is_empty() {
+                return;
+            }
+            self.uas.on_streams_failed(&failed, |conn| self.streams.takes_requests(conn), clock::now());
         }
     }
 
@@ -99,12 +102,14 @@ impl<A: Application> Worker<A> {
             }
         };
         let Some(socket) = socket else { return };
-        if let Err(error) = socket.send(bytes, *to, *from) {
-            tracing::debug!(call_id = call_id_of(bytes), %error, %to, "a message could not be sent");
-            // Other faults pass with time.
-            if matches!(error.kind(), ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable) {
-                self.uas.on_transport_failed(*to, false, now);
+        match socket.send(bytes, *to, *from) {
+            Ok(Delivery::Undeliverable(errno @ (libc::ENETUNREACH | libc::EHOSTUNREACH))) => {
+                tracing::debug!(call_id = call_id_of(bytes), errno, %to, "no route leads to where a message goes");
+                self.uas.on_unsent(bytes, now);
             }
+            // Other faults pass with time.
+            Ok(_) => {}
+            Err(error) => tracing::debug!(call_id = call_id_of(bytes), %error, %to, "a message could not be sent"),
         }
     }
 

@@ -118,12 +118,37 @@ fn a_connection_of_ours_that_is_refused_is_told_once_and_one_of_a_caller_that_br
     if desk.open() > 0 {
         desk.turn_until(|desk| desk.open() == 0);
     }
-    assert_eq!((desk.streams.poll_failed(), desk.streams.poll_failed()), (Some(nobody), None));
+    assert_eq!(desk.streams.take_failed(), [nobody]);
+    assert_eq!(desk.streams.take_failed(), []);
     let caller = desk.caller();
     SockRef::from(&caller).set_linger(Some(Duration::ZERO)).unwrap();
     drop(caller);
     desk.turn_until(|desk| desk.open() == 0);
-    assert_eq!(desk.streams.poll_failed(), None);
+    assert_eq!(desk.streams.take_failed(), []);
+}
+
+#[test]
+fn a_connection_of_ours_that_ends_in_order_before_anything_came_has_failed() {
+    let mut desk = Desk::new();
+    let contact = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = contact.local_addr().unwrap();
+    for answers in [false, true] {
+        desk.streams.dial(at, REQUEST.as_bytes(), desk.now, |_| false);
+        let (mut peer, _) = contact.accept().unwrap();
+        peer.set_read_timeout(Some(WITHIN)).unwrap();
+        // What is left unread would make it a broken one.
+        peer.read_exact(&mut [0; REQUEST.len()]).unwrap();
+        if answers {
+            peer.write_all(b"SIP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
+        }
+        peer.shutdown(Shutdown::Write).unwrap();
+        desk.turn_until(|desk| desk.streams.ended.len() == 1);
+        let failed = desk.streams.take_failed();
+        assert_eq!(failed, if answers { vec![] } else { vec![at] });
+        drop(peer);
+        desk.wait(ENDED_FOR);
+        assert_eq!((desk.open(), desk.streams.take_failed()), (0, vec![]), "it is told once");
+    }
 }
 
 #[test]
