@@ -35,6 +35,18 @@ pub struct Seat {
     is_first: bool,
 }
 
+impl Seat {
+    /// The units beyond the first that its leg needs by itself.
+    pub fn needs_beyond_one(&self) -> u32 {
+        self.needs.saturating_sub(1)
+    }
+
+    /// Whether its leg was the first, which makes the reservation.
+    pub fn is_first(&self) -> bool {
+        self.is_first
+    }
+}
+
 impl Weight {
     /// The weight of what begins no session.
     pub const NOTHING: Weight = Weight { units: 0, named: false };
@@ -85,6 +97,12 @@ impl Reservation {
             self.reserved = 0;
         }
         before - self.units() + self.leave(seat)
+    }
+
+    /// The units that the conference would take if its legs needed so many less, and, without `reserves`, if nothing were
+    /// reserved.
+    pub fn units_without(&self, needs: u32, reserves: bool) -> u32 {
+        self.needed.saturating_sub(needs).max(if reserves { self.reserved } else { 0 })
     }
 
     /// Whether nobody is in it.

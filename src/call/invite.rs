@@ -12,6 +12,7 @@ use crate::call::reliable::Delivery;
 use crate::call::request::Request;
 use crate::call::respond::{ALLOW, Keep, Response, SDP, SUPPORTED};
 use crate::call::server::{Kept, NEVER, ServerKey, State};
+use crate::call::strangers::Claim;
 use crate::call::uas::{Call, Phase, Place, Uas};
 use crate::handoff::frame::RefuseReason;
 use crate::time::Time;
@@ -165,7 +166,8 @@ impl Uas {
         if self.draining {
             return self.turn_away(request, arrival, RefuseReason::Draining, now);
         }
-        if self.units_taken().saturating_sub(freed).saturating_add(cost) > self.limits.units {
+        // What costs nothing fits even where the capacity has shrunk below what is taken.
+        if cost > 0 && self.units_taken().saturating_sub(freed).saturating_add(cost) > self.limits.units {
             return self.turn_away(request, arrival, RefuseReason::Full, now);
         }
         let Some(next) = self.calls.next_key() else {
@@ -183,8 +185,9 @@ impl Uas {
         let Some(server) = self.open(request, arrival, Keep::Request, now) else {
             return self.turn_away(request, arrival, RefuseReason::Exhausted, now);
         };
-        let claim = self.claim(arrival, cost);
-        let seat = room.map(|room| self.rooms.join(room, arrival.weight()));
+        let is_stranger = self.is_stranger(arrival);
+        let seat = room.map(|room| self.rooms.join(room, arrival.weight(), is_stranger));
+        let claim = if is_stranger { self.claim(arrival.size, seat) } else { Claim::None };
         let call = Call {
             dialog,
             phase: Phase::Early,

@@ -2,49 +2,118 @@
 //!
 //! A conference takes what its first message names until its last leg is over. The reservation of a leg that is refused,
 //! cancelled or never acknowledged goes with it: the legs that are left take what they need.
+//!
+//! Strangers claim what a conference takes because of them: what they have reserved, and what their legs need beyond one
+//! unit each. What it would take without both is certain.
 
 use hashbrown::HashTable;
 
 use crate::call::exchange::CallKey;
+use crate::call::strangers::Claim;
 use crate::call::uas::{Phase, Uas};
 use crate::reservation::{Reservation, Seat, Weight};
 
-/// Conferences, each with the fingerprint of its name.
+/// Conferences.
 #[derive(Debug, Default)]
 pub(super) struct Rooms {
-    rooms: HashTable<(u128, Reservation)>,
+    rooms: HashTable<Room>,
+    /// Units that strangers claim in all of them.
+    claimed: u32,
+}
+
+#[derive(Debug)]
+struct Room {
+    /// The fingerprint of its name.
+    name: u128,
+    reservation: Reservation,
+    /// Units beyond the first that each leg of a stranger needs.
+    unsure: u32,
+    /// Whether a stranger has made the reservation.
+    is_reservation_unsure: bool,
 }
 
 /// The place of a call in the conference of this name.
 pub(super) type Place = (u128, Seat);
 
+impl Room {
+    fn claimed(&self) -> u32 {
+        let sure = self.reservation.units_without(self.unsure, !self.is_reservation_unsure);
+        self.reservation.units().saturating_sub(sure)
+    }
+
+    fn join(&mut self, leg: Weight, is_stranger: bool) -> Seat {
+        let seat = self.reservation.join(leg);
+        if is_stranger {
+            self.unsure = self.unsure.saturating_add(seat.needs_beyond_one());
+            self.is_reservation_unsure |= seat.is_first();
+        }
+        seat
+    }
+
+    fn forget_needs(&mut self, seat: Seat) {
+        self.unsure = self.unsure.saturating_sub(seat.needs_beyond_one());
+    }
+}
+
 impl Rooms {
+    /// Units that strangers claim.
+    pub(super) fn claimed(&self) -> u32 {
+        self.claimed
+    }
+
     /// The units that a leg of this weight costs.
     pub(super) fn cost(&self, name: u128, leg: Weight) -> u32 {
-        let known = self.rooms.find(name as u64, |room| room.0 == name);
-        known.map_or(leg.units, |(_, room)| { *room }.join(leg).cost)
+        let known = self.rooms.find(name as u64, |room| room.name == name);
+        known.map_or(leg.units, |room| { room.reservation }.join(leg).cost)
     }
 
     /// A leg of this weight comes.
-    pub(super) fn join(&mut self, name: u128, leg: Weight) -> Place {
-        let place = self.rooms.entry(name as u64, |room| room.0 == name, |room| room.0 as u64);
-        (name, place.or_insert((name, Reservation::default())).get_mut().1.join(leg))
+    pub(super) fn join(&mut self, name: u128, leg: Weight, is_stranger: bool) -> Place {
+        let place = self.rooms.entry(name as u64, |room| room.name == name, |room| room.name as u64);
+        let new = || Room { name, reservation: Reservation::default(), unsure: 0, is_reservation_unsure: false };
+        let mut place = place.or_insert_with(new);
+        let room = place.get_mut();
+        let before = room.claimed();
+        let seat = room.join(leg, is_stranger);
+        self.claimed = self.claimed.saturating_sub(before).saturating_add(room.claimed());
+        (name, seat)
     }
 
-    /// A leg goes as `leave` has it. Gives the units that are free again.
-    fn leave(&mut self, (name, seat): Place, leave: impl FnOnce(&mut Reservation, Seat) -> u32) -> u32 {
-        let Ok(mut found) = self.rooms.find_entry(name as u64, |room| room.0 == name) else { return 0 };
-        let (_, room) = found.get_mut();
-        let freed = leave(room, seat);
-        if room.is_over() {
+    /// The caller of a leg is no stranger any more.
+    pub(super) fn hear(&mut self, place: Place) {
+        self.change(place, |room, seat| {
+            room.forget_needs(seat);
+            room.is_reservation_unsure &= !seat.is_first();
+        });
+    }
+
+    /// A leg goes; `stood`: it was acknowledged, and what it has reserved stays. Gives the units that are free again.
+    fn leave(&mut self, place: Place, stood: bool, is_stranger: bool) -> u32 {
+        let freed = self.change(place, |room, seat| {
+            if is_stranger {
+                room.forget_needs(seat);
+            }
+            if stood { room.reservation.leave(seat) } else { room.reservation.withdraw(seat) }
+        });
+        freed.unwrap_or(0)
+    }
+
+    fn change<R>(&mut self, (name, seat): Place, change: impl FnOnce(&mut Room, Seat) -> R) -> Option<R> {
+        let mut found = self.rooms.find_entry(name as u64, |room| room.name == name).ok()?;
+        let room = found.get_mut();
+        let before = room.claimed();
+        let changed = change(room, seat);
+        self.claimed = self.claimed.saturating_sub(before).saturating_add(room.claimed());
+        if room.reservation.is_over() {
             found.remove();
         }
-        freed
+        Some(changed)
     }
 
     /// The units that would be free again without this leg.
     fn frees(&self, (name, seat): Place) -> u32 {
-        self.rooms.find(name as u64, |room| room.0 == name).map_or(0, |(_, room)| { *room }.leave(seat))
+        let found = self.rooms.find(name as u64, |room| room.name == name);
+        found.map_or(0, |room| { room.reservation }.leave(seat))
     }
 }
 
@@ -58,10 +127,15 @@ impl Uas {
     /// A call is over, or nobody has acknowledged it: what it takes is free again.
     pub(super) fn vacate(&mut self, key: CallKey) {
         let Some(call) = self.calls.get_mut(key) else { return };
-        let leave = if call.phase == Phase::Confirmed { Reservation::leave } else { Reservation::withdraw };
-        let (size, seat) = (std::mem::take(&mut call.size), call.seat.take());
-        self.unclaim(key);
-        let freed = seat.map_or(size, |seat| self.rooms.leave(seat, leave));
+        let stood = call.phase == Phase::Confirmed;
+        let (size, claim) = (std::mem::take(&mut call.size), std::mem::take(&mut call.claim));
+        let freed = match call.seat.take() {
+            Some(seat) => self.rooms.leave(seat, stood, claim == Claim::Seated),
+            None => {
+                self.strangers.unclaim(claim);
+                size
+            }
+        };
         self.load.units_used = self.load.units_used.saturating_sub(freed);
     }
 }

@@ -9,6 +9,7 @@
 use std::net::IpAddr;
 
 use crate::call::exchange::{Arrival, CallKey, Path};
+use crate::call::rooms;
 use crate::call::uas::Uas;
 
 /// Sources that were heard, and what calls of others claim.
@@ -28,6 +29,8 @@ pub(super) enum Claim {
     /// The far end is known, or no more than one unit is asked for.
     #[default]
     None,
+    /// It is a leg of a conference: see [`rooms`](super::rooms).
+    Seated,
     /// It may be heard yet.
     Held(u32),
     /// Nothing that would make it speak leaves any more.
@@ -44,14 +47,24 @@ impl Strangers {
         Strangers { heard: vec![0; PLACES].into(), held: 0, given_up: 0 }
     }
 
-    /// Units that strangers claim and that a worker of so many units does not count.
-    pub(super) fn uncounted(&self, units: u32) -> u32 {
-        self.given_up.saturating_add(self.held.saturating_sub((units / 2).max(SHARE_AT_LEAST)))
+    /// Units that strangers may claim of a worker of so many units.
+    pub(super) fn share(units: u32) -> u32 {
+        (units / 2).max(SHARE_AT_LEAST)
     }
 
-    /// A call of `source` takes so many units beyond its first.
-    pub(super) fn claim(&mut self, source: u64, units: u32) -> Claim {
-        if units == 0 || self.knows(source) {
+    /// Units that strangers claim beyond this share, which do not count; `seated` are those of their legs.
+    pub(super) fn uncounted(&self, seated: u32, share: u32) -> u32 {
+        self.given_up.saturating_add(self.held.saturating_add(seated).saturating_sub(share))
+    }
+
+    /// Units of this share that strangers claim; `seated` are those of their legs.
+    pub(super) fn counted(&self, seated: u32, share: u32) -> u32 {
+        self.held.saturating_add(seated).min(share)
+    }
+
+    /// A call of a stranger takes so many units beyond its first.
+    pub(super) fn claim(&mut self, units: u32) -> Claim {
+        if units == 0 {
             return Claim::None;
         }
         self.held = self.held.saturating_add(units);
@@ -61,7 +74,7 @@ impl Strangers {
     /// A call's claim is at an end: it counts whole, or is over.
     pub(super) fn unclaim(&mut self, claim: Claim) {
         match claim {
-            Claim::None => {}
+            Claim::None | Claim::Seated => {}
             Claim::Held(units) => self.held = self.held.saturating_sub(units),
             Claim::GivenUp(units) => self.given_up = self.given_up.saturating_sub(units),
         }
@@ -75,7 +88,8 @@ impl Strangers {
         Claim::GivenUp(units)
     }
 
-    fn knows(&self, source: u64) -> bool {
+    /// Whether a source was heard.
+    pub(super) fn knows(&self, source: u64) -> bool {
         self.heard[source as usize % PLACES] == source
     }
 
@@ -85,8 +99,8 @@ impl Strangers {
 }
 
 impl Uas {
-    /// The units that a call of this cost claims without having been heard.
-    pub(super) fn claim(&mut self, arrival: &Arrival, cost: u32) -> Claim {
+    /// Whether the sender of an INVITE may be anybody, and has not been heard before.
+    pub(super) fn is_stranger(&self, arrival: &Arrival) -> bool {
         let ip = arrival.source.ip();
         // Nobody forges the source of a connection, nor, from another host, a loopback address.
         let is_sure = ip.to_canonical().is_loopback()
@@ -95,7 +109,13 @@ impl Uas {
                 Path::Handoff { conn, .. } => conn.0 != 0,
                 Path::Own(_) => false,
             };
-        if is_sure { Claim::None } else { self.strangers.claim(self.prints.source(ip), cost.saturating_sub(1)) }
+        !is_sure && !self.strangers.knows(self.prints.source(ip))
+    }
+
+    /// The units that a call of a stranger claims, beside the first.
+    pub(super) fn claim(&mut self, units: u32, seat: Option<rooms::Place>) -> Claim {
+        // Not what its leg costs: inside a reservation that may be nothing, and the reservation may end before the leg.
+        if seat.is_some() { Claim::Seated } else { self.strangers.claim(units.saturating_sub(1)) }
     }
 
     /// The far end of a call hears us: its source is no stranger any more.
@@ -105,10 +125,13 @@ impl Uas {
         self.unclaim(key);
     }
 
-    /// A call has ended, or has been heard.
+    /// A call has been heard.
     pub(super) fn unclaim(&mut self, key: CallKey) {
-        let claim = self.calls.get_mut(key).map(|call| std::mem::take(&mut call.claim));
-        self.strangers.unclaim(claim.unwrap_or_default());
+        let Some(call) = self.calls.get_mut(key) else { return };
+        match (std::mem::take(&mut call.claim), call.seat) {
+            (Claim::Seated, Some(seat)) => self.rooms.hear(seat),
+            (claim, _) => self.strangers.unclaim(claim),
+        }
     }
 
     /// The last copy of the answer to a call has left, and no ACK has come in the time that the next one would have had.

@@ -297,7 +297,13 @@ impl Uas {
 
     /// Units that strangers claim beyond their share: they are not in the load.
     pub fn units_not_counted(&self) -> u32 {
-        self.strangers.uncounted(self.limits.units)
+        self.strangers.uncounted(self.rooms.claimed(), Strangers::share(self.limits.units))
+    }
+
+    /// Units that strangers may still claim of this worker, in whatever protocol.
+    pub fn units_for_strangers(&self) -> u32 {
+        let share = Strangers::share(self.limits.units);
+        share - self.strangers.counted(self.rooms.claimed(), share)
     }
 
     /// The capacity in units.

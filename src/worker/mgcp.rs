@@ -76,8 +76,9 @@ impl Mgcp {
 
     /// SIP calls and MGCP connections share the capacity: each side learns what the other one has.
     pub(super) fn share(&mut self, uas: &mut Uas) {
-        uas.set_elsewhere(self.gateway.load().units_used);
         self.gateway.set_units(uas.units().saturating_sub(uas.load().units_used));
+        self.gateway.set_for_strangers(uas.units_for_strangers());
+        uas.set_elsewhere(self.gateway.load().units_used);
     }
 
     /// One message.
@@ -286,6 +287,53 @@ mod tests {
         let mut none = Listeners::default();
         none.set(&welcome.listeners, vec![None, None, None, None]);
         assert_eq!(ways(&none)[0], named(Hop::Own(0), "[192.0.2.1]"), "without a duplicate it is its own socket");
+    }
+
+    const INVITE: &str = "INVITE sip:a@192.0.2.1 SIP/2.0\r\nVia: SIP/2.0/UDP 198.51.100.1;branch=z9hG4bK1\r\n\
+        Max-Forwards: 70\r\nFrom: <sip:b@198.51.100.1>;tag=1\r\nTo: <sip:a@192.0.2.1>\r\nCall-ID: 1\r\nCSeq: 1 INVITE\r\n\
+        Contact: <sip:b@198.51.100.1>\r\nContent-Length: 0\r\n\r\n";
+
+    #[test]
+    fn strangers_of_both_protocols_together_hold_half_of_a_worker_at_most() {
+        let own = vec![address("192.0.2.1:5071")];
+        let identity = crate::call::Identity {
+            token: welcome().token.as_str().into(),
+            own,
+            listeners: Vec::new(),
+            duplicates: Vec::new(),
+            advertise: Vec::new(),
+            hosts: Vec::new(),
+            reply_from: ReplyFrom::Worker,
+            program: "".into(),
+            seed: [1, 2],
+        };
+        let limits = crate::call::Limits { units: 1_000, ..Default::default() };
+        let timer = crate::call::SessionTimer { expires: None, min_se: 90 };
+        let mut uas = Uas::new(identity, limits, Default::default(), timer);
+        let mut mgcp = Mgcp::new(&welcome(), Vec::new(), &Listeners::default(), 1_000, [1, 2, 3]);
+        let now = Time::default();
+        let come = |mgcp: &mut Mgcp, number: u32| {
+            let text = format!("CRCX {number} ann/$@gw MGCP 1.0\nC: {number}\nM: inactive\n");
+            let source = SocketAddr::new([198, 51, 100, number as u8].into(), 2_727);
+            let message = mgcp::parse(text.as_bytes()).unwrap();
+            mgcp.gateway.on_message(&message, &Arrival::own(0, source, address(OWN[0]), 400), now);
+        };
+        (0..2).for_each(|number| come(&mut mgcp, number));
+        mgcp.share(&mut uas);
+        assert_eq!(mgcp.gateway.load().units_used, 500 + 2);
+        let mut scanner = crate::wire::sip::Scanner::new();
+        let invite = scanner.scan(INVITE.as_bytes()).unwrap();
+        uas.on_message(&invite, &Arrival::own(0, address("198.51.100.1:5060"), address("192.0.2.1:5071"), 400), now);
+        mgcp.share(&mut uas);
+        let counted = (uas.load().units_used, mgcp.gateway.load().units_used);
+        assert_eq!(counted, (400, 101 + 2), "399 and 101 are the half");
+        // A connection that would fit in what SIP has left of the other half.
+        mgcp.gateway.on_message(
+            &mgcp::parse(b"CRCX 9 ann/$@gw MGCP 1.0\nC: 9\nM: inactive\n").unwrap(),
+            &Arrival::own(0, address("127.0.0.1:2727"), address(OWN[0]), 490),
+            now,
+        );
+        assert_eq!(mgcp.gateway.load().units_used, 101 + 2 + 490);
     }
 
     #[test]

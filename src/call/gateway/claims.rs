@@ -1,7 +1,7 @@
 //! The units that connections of strangers take: of sources that have never named what they were told.
 //!
 //! As with SIP, a connection of a stranger counts one unit for certain, and what its command states beyond that as long as
-//! all strangers together have no more than half of what this gateway may use. A command that names an endpoint of this
+//! all strangers together, those of SIP among them, have no more than half of the worker. A command that names an endpoint of this
 //! worker shows that its sender has the answer to an earlier one. It shows less than a SIP tag does: endpoints are numbered
 //! one after the other, so that whoever knows one may guess the next.
 
@@ -9,6 +9,7 @@ use std::net::IpAddr;
 
 use crate::call::gateway::Gateway;
 use crate::call::gateway::exchange::ConnectionKey;
+use crate::call::strangers::Strangers;
 use crate::wire::mgcp::Command;
 
 impl Gateway {
@@ -19,7 +20,7 @@ impl Gateway {
 
     /// Units that strangers claim beyond their share: they are not in the load.
     pub fn units_not_counted(&self) -> u32 {
-        self.strangers.uncounted(self.limits.units)
+        self.strangers.uncounted(0, self.for_strangers.unwrap_or(Strangers::share(self.limits.units)))
     }
 
     /// A connection of this cost was made by a command from `source`.
@@ -28,7 +29,11 @@ impl Gateway {
         if source.to_canonical().is_loopback() {
             return;
         }
-        let claim = self.strangers.claim(self.source_print(source), cost.saturating_sub(1));
+        if self.strangers.knows(self.source_print(source)) {
+            return;
+        }
+        // A leg inside a reservation costs nothing: who names its endpoint is no stranger, nor is anybody else there.
+        let claim = self.strangers.claim(cost.saturating_sub(1));
         if let Some(connection) = self.connections.get_mut(key) {
             connection.claim = claim;
         }

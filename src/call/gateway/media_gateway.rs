@@ -53,6 +53,8 @@ pub struct Gateway {
     pub(super) outputs: VecDeque<Output>,
     pub(super) load: Load,
     pub(super) strangers: Strangers,
+    /// Units that strangers may claim here, where calls of SIP share them.
+    pub(super) for_strangers: Option<u32>,
     pub(super) draining: bool,
     /// How many connections perhaps nobody knows.
     pub(super) doubts: usize,
@@ -97,6 +99,7 @@ impl Gateway {
             outputs: VecDeque::new(),
             load: Load::default(),
             strangers: Strangers::new(),
+            for_strangers: None,
             draining: false,
             doubts: 0,
             stopped: false,
@@ -200,6 +203,11 @@ impl Gateway {
     /// connections stay.
     pub fn set_units(&mut self, units: u32) {
         self.limits.units = units;
+    }
+
+    /// Strangers may claim so many units here.
+    pub fn set_for_strangers(&mut self, units: u32) {
+        self.for_strangers = Some(units);
     }
 
     /// The capacity in units.

@@ -69,6 +69,17 @@ fn a_worker_that_is_full_takes_the_legs_that_are_reserved() {
 }
 
 #[test]
+fn a_worker_above_its_capacity_takes_the_legs_that_are_reserved() {
+    let mut desk = Desk::new();
+    standing(&mut desk, 0, "a", NAMED(10));
+    desk.uas.set_units(5);
+    standing(&mut desk, 1, "a", NAMED(9));
+    assert_eq!((desk.uas.load().units_used, desk.uas.load().sessions), (10, 2));
+    desk.hand(&leg(2, "a"));
+    assert_eq!(desk.settled().1.len(), 1, "what costs a unit finds no room");
+}
+
+#[test]
 fn the_reservation_of_a_leg_that_nobody_acknowledges_ends_with_it() {
     let mut desk = Desk::new();
     answered(&mut desk, 0, "a", NAMED(100));

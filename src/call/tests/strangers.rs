@@ -88,6 +88,64 @@ fn what_a_stranger_has_reserved_for_a_conference_ends_with_its_call() {
     assert_eq!(used(&desk), 0);
 }
 
+/// An INVITE into a conference, of so many units that it names, from `source`; the worker answers.
+fn leg(desk: &mut Desk, number: u32, room: char, units: u32, source: &str) -> String {
+    let invite = Text { uri: format!("sip:conf={room}@ms.example.com"), ..call(number) };
+    desk.hand_with(&invite, |envelope| {
+        (envelope.size, envelope.names_size) = (units, true);
+        envelope.source = format!("{source}:5060").parse().unwrap();
+    });
+    let key = desk.incoming();
+    desk.act(|uas, now| uas.accept(key, Some(ANSWER.as_bytes()), now));
+    let tag = to_tag(&desk.only());
+    desk.outputs.clear();
+    tag
+}
+
+#[test]
+fn conferences_that_nobody_acknowledges_hold_half_of_a_worker_at_most() {
+    let mut desk = Desk::new();
+    let rooms = [('x', 900), ('y', 480), ('z', 480)];
+    for (number, (room, units)) in (0..).zip(rooms) {
+        leg(&mut desk, number, room, units, &format!("198.51.100.{number}"));
+    }
+    assert_eq!(used(&desk), 500 + 3);
+    desk.wait(SECOND * 31);
+    desk.outputs.clear();
+    // Inside what the first legs have reserved.
+    for (number, (room, units)) in (3..).zip(rooms) {
+        leg(&mut desk, number, room, units - 1, &format!("198.51.100.{number}"));
+    }
+    assert_eq!(used(&desk), 500 + 6, "each leg has one unit for certain");
+    desk.wait(ms(1_500));
+    desk.outputs.clear();
+    assert_eq!(desk.uas.load().sessions, 3);
+    assert_eq!(used(&desk), 500 + 3, "what stays of a conference is claimed by the legs that stay");
+    desk.wait(SECOND * 33);
+    desk.outputs.clear();
+    assert_eq!(used(&desk), 0);
+    answered(&mut desk, 9, 800, "198.51.100.1");
+    assert_eq!(used(&desk), 500 + 1, "no claim is left behind");
+}
+
+#[test]
+fn what_strangers_claim_of_conferences_takes_nothing_off_the_calls_of_others() {
+    let mut desk = Desk::new();
+    leg(&mut desk, 0, 'x', 400, "127.0.0.1");
+    for number in 1..6 {
+        // No unit of these is beyond what has been reserved by one who is known.
+        leg(&mut desk, number, 'x', 70, &format!("198.51.100.{number}"));
+    }
+    assert_eq!(used(&desk), 400);
+    let tag = leg(&mut desk, 6, 'y', 600, "198.51.100.6");
+    assert_eq!(used(&desk), 400 + 500 + 1);
+    desk.own(&text("ACK").call("call-6").branch("ack").to(&tag));
+    desk.outputs.clear();
+    assert_eq!(used(&desk), 400 + 600, "a reservation counts whole once its maker is heard");
+    leg(&mut desk, 7, 'y', 300, "198.51.100.7");
+    assert_eq!(used(&desk), 400 + 600);
+}
+
 #[test]
 fn who_has_been_heard_and_who_cannot_be_forged_is_counted_whole() {
     let mut desk = Desk::new();
