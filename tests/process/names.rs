@@ -34,6 +34,8 @@ struct NameServer {
     file: NamedTempFile,
     is_over: Arc<AtomicBool>,
     unanswered: Arc<AtomicU64>,
+    /// How many of these had come before the last query that was answered.
+    unanswered_before: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -53,17 +55,25 @@ impl NameServer {
             return None;
         }
         let places = places.to_vec();
-        let socket = UdpSocket::bind((own_address(), 53)).expect("port 53 of an address of our own");
+        let Ok(socket) = UdpSocket::bind((own_address(), 53)) else {
+            pass_over_outside_ci("somebody else has port 53 of all addresses");
+            return None;
+        };
         socket.set_read_timeout(Some(Duration::from_millis(100))).expect("a timeout above zero");
         let (is_over, unanswered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let server = socket.local_addr().expect("a bound socket has an address");
         let (over, silent) = (Arc::clone(&is_over), Arc::clone(&unanswered));
+        let unanswered_before = Arc::new(AtomicU64::new(0));
+        let before = Arc::clone(&unanswered_before);
         let serve = move || {
             let mut buffer = [0; 1_024];
             while !over.load(Ordering::Relaxed) {
                 let Ok((length, from)) = socket.recv_from(&mut buffer) else { continue };
                 match answer(&buffer[..length], &places) {
-                    Some(said) => drop(socket.send_to(&said, from)),
+                    Some(said) => {
+                        before.store(silent.load(Ordering::Relaxed), Ordering::Relaxed);
+                        drop(socket.send_to(&said, from));
+                    }
                     None => drop(silent.fetch_add(1, Ordering::Relaxed)),
                 }
             }
@@ -72,16 +82,12 @@ impl NameServer {
         let file = NamedTempFile::new().expect("a temporary file");
         let text = format!("nameserver {}\noptions timeout:5 attempts:5\n", server.ip());
         fs::write(&file, text).expect("a file of ours");
-        Some(NameServer { file, is_over, unanswered, thread })
+        Some(NameServer { file, is_over, unanswered, unanswered_before, thread })
     }
 
     /// A dispatcher with one worker that asks it.
     fn asked_by_one_worker(&self) -> Setup {
         Setup { resolv_conf: Some(self.file.path().to_owned()), ..Setup::new(1) }
-    }
-
-    fn unanswered(&self) -> u64 {
-        self.unanswered.load(Ordering::Relaxed)
     }
 }
 
@@ -152,9 +158,10 @@ fn byes_to_names_that_a_name_server_knows_arrive_while_strangers_name_what_it_is
         honest.answer(&bye, 200);
         open.remove(bye.header("Call-ID").unwrap_or_default());
     }
-    let unanswered = server.unanswered();
+    // Not those of now: a slow phone is none of the worker's doing.
+    let unanswered = server.unanswered_before.load(Ordering::Relaxed);
     println!("{HONEST} BYEs after {first:?} to {:?}; {unanswered} queries unanswered", begin.elapsed());
-    assert!(unanswered > 0, "the server was not asked for the strangers' names");
+    assert!(server.unanswered.load(Ordering::Relaxed) > 0, "the server was not asked for the strangers' names");
     assert!(unanswered <= AT_ONCE, "the honest waited until the worker had asked again: {unanswered} queries");
 }
 

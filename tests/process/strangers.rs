@@ -251,8 +251,11 @@ fn a_worker_that_tells_lies_without_end_loses_its_link_and_nobody_waits_for_it()
         // A gigabyte, if anybody listened.
         (0..16_384).take_while(|_| send(&link, lies.bytes(), SendFlags::NOSIGNAL).is_ok()).count()
     });
-    while !liar.is_finished() {
+    loop {
         assert_undisturbed_beside(&pointsman, 2);
+        if liar.is_finished() {
+            break;
+        }
     }
     let frames = liar.join().unwrap();
     assert!(frames < 64, "{frames} frames of lies were taken");

@@ -335,6 +335,54 @@ impl Pointsman {
         pid
     }
 
+    /// Stops a worker before it introduces itself, one of those that are none of `known`; none where each of them was
+    /// faster.
+    pub fn hold_starting(&self, known: &mut Vec<u32>) -> Option<u32> {
+        let mut new = proc::started_by(self.pid());
+        // All of them at once: while one is looked at others get ahead.
+        new.retain(|pid| !known.contains(pid) && proc::signal(*pid, Signal::SIGSTOP));
+        if new.is_empty() {
+            return None;
+        }
+        known.extend(&new);
+        for pid in &new {
+            let is_stopped = || (proc::is_stopped(*pid) || !proc::runs(*pid)).then_some(());
+            wait_for("a worker to be stopped", DEADLINE, is_stopped);
+        }
+        let load = wait_for("load", DEADLINE, || self.try_stats("load"));
+        let is_starting = |pid: u32| {
+            let all = load["workers"].as_array();
+            all.is_some_and(|all| all.iter().any(|it| it["pid"] == pid && it["state"] == "starting"))
+        };
+        let held = new.iter().copied().find(|pid| is_starting(*pid));
+        for pid in new.into_iter().filter(|pid| held != Some(*pid)) {
+            proc::signal(pid, Signal::SIGCONT);
+        }
+        held
+    }
+
+    /// Kills all workers, and stops one of their successors before it introduces itself; all again where each of them was
+    /// faster.
+    pub fn hold_successor(&self) -> u32 {
+        wait_for("a successor that can be held", DEADLINE, || {
+            self.wait_until_up();
+            let workers = self.worker_pids();
+            let mut known = [proc::children(self.pid()), workers.clone()].concat();
+            let before = known.len();
+            for pid in &workers {
+                proc::signal(*pid, Signal::SIGKILL);
+            }
+            let begin = Instant::now();
+            // Without a pause: they introduce themselves within milliseconds.
+            while known.len() < before + workers.len() && begin.elapsed() < DEADLINE {
+                if let Some(held) = self.hold_starting(&mut known) {
+                    return Some(held);
+                }
+            }
+            None
+        })
+    }
+
     /// Runs a subcommand on this run directory to its end.
     pub fn command(&self, words: &[&str]) -> Output {
         let mut command = Command::new(EXECUTABLE);
