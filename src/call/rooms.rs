@@ -9,7 +9,7 @@
 use hashbrown::HashTable;
 
 use crate::call::exchange::CallKey;
-use crate::call::strangers::Claim;
+use crate::call::strangers::{Claim, Strangers};
 use crate::call::uas::{Phase, Uas};
 use crate::reservation::{Reservation, Seat, Weight};
 
@@ -21,7 +21,7 @@ pub(super) struct Rooms {
     claimed: u32,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Room {
     /// The fingerprint of its name.
     name: u128,
@@ -48,6 +48,13 @@ impl Room {
             self.is_reservation_unsure |= seat.is_first();
         }
         seat
+    }
+
+    fn leave(&mut self, seat: Seat, stood: bool, is_stranger: bool) -> u32 {
+        if is_stranger {
+            self.forget_needs(seat);
+        }
+        if stood { self.reservation.leave(seat) } else { self.reservation.withdraw(seat) }
     }
 
     fn forget_needs(&mut self, seat: Seat) {
@@ -89,13 +96,7 @@ impl Rooms {
 
     /// A leg goes; `stood`: it was acknowledged, and what it has reserved stays. Gives the units that are free again.
     fn leave(&mut self, place: Place, stood: bool, is_stranger: bool) -> u32 {
-        let freed = self.change(place, |room, seat| {
-            if is_stranger {
-                room.forget_needs(seat);
-            }
-            if stood { room.reservation.leave(seat) } else { room.reservation.withdraw(seat) }
-        });
-        freed.unwrap_or(0)
+        self.change(place, |room, seat| room.leave(seat, stood, is_stranger)).unwrap_or(0)
     }
 
     fn change<R>(&mut self, (name, seat): Place, change: impl FnOnce(&mut Room, Seat) -> R) -> Option<R> {
@@ -110,18 +111,25 @@ impl Rooms {
         Some(changed)
     }
 
-    /// The units that would be free again without this leg.
-    fn frees(&self, (name, seat): Place) -> u32 {
-        let found = self.rooms.find(name as u64, |room| room.name == name);
-        found.map_or(0, |room| { room.reservation }.leave(seat))
+    /// The units that would be free again without this leg, and those that strangers would claim then.
+    fn without(&self, (name, seat): Place, is_stranger: bool) -> (u32, u32) {
+        let Some(room) = self.rooms.find(name as u64, |room| room.name == name) else { return (0, self.claimed) };
+        let mut rest = *room;
+        let freed = rest.leave(seat, true, is_stranger);
+        (freed, self.claimed.saturating_sub(room.claimed()).saturating_add(rest.claimed()))
     }
 }
 
 impl Uas {
-    /// The units that would be free again without this call.
+    /// The units that would be free again without this call: what it takes and does not count for is not to be had again.
     pub(super) fn frees(&self, key: CallKey) -> u32 {
         let Some(call) = self.calls.get(key) else { return 0 };
-        call.seat.map_or(call.size, |seat| self.rooms.frees(seat))
+        let whole = (call.size, self.rooms.claimed());
+        let (freed, seated) = call.seat.map_or(whole, |seat| self.rooms.without(seat, call.claim == Claim::Seated));
+        let share = Strangers::share(self.limits.units);
+        let uncounted = self.strangers.uncounted_without(call.claim, seated, share);
+        let uncounted = self.units_not_counted().saturating_sub(uncounted);
+        freed.saturating_sub(uncounted)
     }
 
     /// A call is over, or nobody has acknowledged it: what it takes is free again.

@@ -54,7 +54,18 @@ impl Strangers {
 
     /// Units that strangers claim beyond this share, which do not count; `seated` are those of their legs.
     pub(super) fn uncounted(&self, seated: u32, share: u32) -> u32 {
-        self.given_up.saturating_add(self.held.saturating_add(seated).saturating_sub(share))
+        self.uncounted_without(Claim::None, seated, share)
+    }
+
+    /// The same, if this claim were at an end.
+    pub(super) fn uncounted_without(&self, claim: Claim, seated: u32, share: u32) -> u32 {
+        let (held, given_up) = match claim {
+            Claim::None | Claim::Seated => (0, 0),
+            Claim::Held(units) => (units, 0),
+            Claim::GivenUp(units) => (0, units),
+        };
+        let beyond = self.held.saturating_sub(held).saturating_add(seated).saturating_sub(share);
+        self.given_up.saturating_sub(given_up).saturating_add(beyond)
     }
 
     /// Units of this share that strangers claim; `seated` are those of their legs.
