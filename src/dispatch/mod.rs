@@ -287,21 +287,47 @@ impl Dispatch {
         self.table.get(id).filter(waits).map(|_| (branch, id))
     }
 
-    /// The final response to a transaction that a worker came back with has left.
-    pub fn on_released(&mut self, worker: WorkerId, branch: [u8; 16], now: Time) {
-        let entry = self.table.by_branch(Fingerprint::from_bytes(branch));
-        if let Some(entry) = entry.filter(|id| self.table.get(*id).is_some_and(|entry| entry.worker == worker)) {
+    /// The life that a worker is in, or was in last.
+    pub fn life(&self, worker: WorkerId) -> Option<u32> {
+        self.pool.get(worker).map(|slot| slot.life)
+    }
+
+    /// The final response to a transaction that a worker came back with in this life has left.
+    pub fn on_released(&mut self, worker: WorkerId, life: u32, branch: [u8; 16], now: Time) {
+        if let Some(entry) = self.table.by_branch(Fingerprint::from_bytes(branch)) {
+            self.on_last_answered(entry, worker, life, now);
+        }
+    }
+
+    /// A worker that is gone, and was in this life, had answered a message before. A retransmission may have gone to
+    /// another worker since: that one has the transaction, and this is none of its answers.
+    pub fn on_last_answered(&mut self, entry: decision::EntryId, worker: WorkerId, life: u32, now: Time) {
+        if self.table.get(entry).is_some_and(|entry| (entry.worker, entry.life) == (worker, life)) {
             self.on_answered(entry, now);
         }
     }
 
-    /// A worker is gone, and its link has been read to the end.
+    /// A worker is gone, and nothing that it has said is left to be read.
     pub fn on_worker_down(&mut self, worker: WorkerId, now: Time) {
+        let life = self.life(worker);
+        self.on_worker_lost(worker);
+        self.on_link_read(worker, life, now);
+    }
+
+    /// The link of a worker that was lost in this life has been read to the end: no answer that is gathered comes by it.
+    pub fn on_link_read(&mut self, worker: WorkerId, life: Option<u32>, now: Time) {
+        // A successor may have been asked since.
+        if self.life(worker).is_none_or(|of_now| Some(of_now) == life) {
+            self.gatherings.on_worker_down(worker, now);
+        }
+    }
+
+    /// A worker is gone and gets nothing more. Its link may still be read: see [`Dispatch::on_link_read`].
+    pub fn on_worker_lost(&mut self, worker: WorkerId) {
         let slots = self.pool.len();
         self.pool.on_down(worker);
         self.directory.remove(worker);
         self.groups.on_worker_down(worker);
-        self.gatherings.on_worker_down(worker, now);
         if self.pool.len() != slots {
             self.selector.set(self.rules.policy, &self.rules.weights, self.pool.len());
         }

@@ -7,7 +7,7 @@ use super::super::handed_back::Held;
 use super::super::links::{Channel, Link};
 use super::Switch;
 use super::back::Back;
-use crate::dispatch::decision::Cause;
+use crate::dispatch::decision::{Cause, GatheringId};
 use crate::handoff::front::{FrontEvent, Orphans};
 use crate::ids::{Incarnation, LinkId, WorkerId};
 use crate::time::Time;
@@ -20,6 +20,8 @@ const FRAMES_A_TURN: usize = 8;
 /// Frames read from a link that is to end: more than a full socket holds, and no more, because its worker may live and
 /// go on writing.
 const LAST_FRAMES: usize = 16_384;
+/// Ending links that one worker may have. One that comes and goes faster than they are read loses what its oldest says.
+const ENDING_A_WORKER: usize = 4;
 
 /// Messages left by workers that are gone.
 #[derive(Debug)]
@@ -28,11 +30,15 @@ pub(super) struct Estates<C> {
     ending: VecDeque<Ending<C>>,
     /// Messages that are still to be decided about. The first death comes first.
     orphaned: VecDeque<Orphaned>,
+    /// Whether the links of the living are to be read before the ending ones are read on.
+    is_others_turn: bool,
 }
 
 #[derive(Debug)]
 struct Ending<C> {
     worker: WorkerId,
+    /// The life that its worker was in: a successor has another.
+    life: Option<u32>,
     link: Link<C>,
     handed_back: Held,
     frames_left: usize,
@@ -58,6 +64,11 @@ impl<C> Estates<C> {
         Some(Back { message: message?, from, cause: Cause::Died })
     }
 
+    /// Ending links of a worker.
+    pub(super) fn ending_of(&self, worker: WorkerId) -> usize {
+        self.ending.iter().filter(|ending| ending.worker == worker).count()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.ending.is_empty() && self.orphaned.is_empty()
     }
@@ -65,7 +76,7 @@ impl<C> Estates<C> {
 
 impl<C> Default for Estates<C> {
     fn default() -> Self {
-        Estates { ending: VecDeque::new(), orphaned: VecDeque::new() }
+        Estates { ending: VecDeque::new(), orphaned: VecDeque::new(), is_others_turn: false }
     }
 }
 
@@ -91,16 +102,18 @@ impl<C: Channel> Switch<C> {
     fn let_go(&mut self, worker: WorkerId, frames_left: usize, now: Time) -> Option<Incarnation> {
         let link = self.hands.links.remove(worker)?;
         let incarnation = link.incarnation;
-        self.dispatch.on_worker_down(worker, now);
+        let life = self.dispatch.life(worker);
+        self.dispatch.on_worker_lost(worker);
         self.fit_pool();
         self.suspects.on_link_lost(worker);
         // A message that it gave back is not decided about in the name of a successor.
         self.given_back.iter_mut().filter(|back| back.from == worker).for_each(Back::bereave);
         let handed_back = self.handed_back.on_link_lost(worker);
-        let ending = Ending { worker, link, handed_back, frames_left };
+        let ending = Ending { worker, life, link, handed_back, frames_left };
         let is_first = self.estates.is_empty();
+        self.bury_oldest_of(worker, now);
         if frames_left == 0 {
-            self.bury(ending);
+            self.bury(ending, now);
         } else {
             self.estates.ending.push_back(ending);
         }
@@ -116,16 +129,37 @@ impl<C: Channel> Switch<C> {
         !self.estates.is_empty()
     }
 
-    /// Reads on in the links that end.
+    /// Reads on in the links that end, in turn with those of the living where workers give back more than can be decided
+    /// about at once.
     pub(super) fn read_ending(&mut self, now: Time) {
+        if self.is_behind() || std::mem::take(&mut self.estates.is_others_turn) {
+            return;
+        }
         for _ in 0..FRAMES_A_TURN {
             let Some(mut ending) = self.estates.ending.pop_front() else { return };
             if self.read_last(&mut ending, now) {
                 // One that goes on writing holds up nobody.
                 self.estates.ending.push_back(ending);
             } else {
-                self.bury(ending);
+                self.bury(ending, now);
             }
+            if self.is_behind() {
+                self.estates.is_others_turn = true;
+                return;
+            }
+        }
+    }
+
+    /// Makes room for one more ending link of a worker.
+    fn bury_oldest_of(&mut self, worker: WorkerId, now: Time) {
+        if self.estates.ending_of(worker) < ENDING_A_WORKER {
+            return;
+        }
+        let ending = &mut self.estates.ending;
+        let oldest = ending.iter().enumerate().filter(|(_, ending)| ending.worker == worker);
+        let oldest = oldest.min_by_key(|(_, ending)| ending.life).map(|(at, _)| at);
+        if let Some(oldest) = oldest.and_then(|at| ending.remove(at)) {
+            self.bury(oldest, now);
         }
     }
 
@@ -133,17 +167,21 @@ impl<C: Channel> Switch<C> {
     /// interest any more.
     fn read_last(&mut self, ending: &mut Ending<C>, now: Time) -> bool {
         let Switch { dispatch, frame, given_back, refused, resumed, .. } = self;
-        let Ending { worker, link, handed_back, frames_left } = ending;
+        let Ending { worker, life, link, handed_back, frames_left } = ending;
+        let life = life.unwrap_or_default();
         let Ok(Some(length @ 1..)) = link.read(frame) else { return false };
         *frames_left -= 1;
         let read = link.front.on_frame(&frame[..length], &mut |event| match event {
             FrontEvent::Answered { note, .. } => {
                 if let Some(entry) = note.entry {
-                    dispatch.on_answered(entry, now);
+                    dispatch.on_last_answered(entry, *worker, life, now);
                 }
                 resumed.extend(note.chain);
             }
-            FrontEvent::Outcome(outcome) => dispatch.on_outcome(*worker, outcome, now),
+            // The numbers of a successor's messages begin anew.
+            FrontEvent::Outcome(outcome) if dispatch.life(*worker) == Some(life) => {
+                dispatch.on_outcome(*worker, outcome, now);
+            }
             FrontEvent::Refused { returned: message, reason } => {
                 super::count_refusal(refused, reason);
                 let mut back = Back { message, from: *worker, cause: Cause::Refused(reason) };
@@ -151,16 +189,22 @@ impl<C: Channel> Switch<C> {
                 given_back.push_back(back);
             }
             FrontEvent::Released { branch } => {
-                dispatch.on_released(*worker, branch, now);
+                dispatch.on_released(*worker, life, branch, now);
                 handed_back.on_released(branch);
+            }
+            FrontEvent::Reply { conn, bytes } => {
+                if let Some(gathering) = GatheringId::of(conn) {
+                    dispatch.on_gathered(gathering, *worker, bytes, now);
+                }
             }
             _ => {}
         });
         read.is_ok() && *frames_left > 0
     }
 
-    fn bury(&mut self, ending: Ending<C>) {
-        let Ending { worker, link, handed_back, .. } = ending;
+    fn bury(&mut self, ending: Ending<C>, now: Time) {
+        let Ending { worker, life, link, handed_back, .. } = ending;
+        self.dispatch.on_link_read(worker, life, now);
         self.estates.orphaned.push_back(Orphaned { worker, handed_back, orphans: link.front.into_orphans() });
     }
 

@@ -415,6 +415,90 @@ fn a_worker_that_gives_back_thousands_at_once_holds_a_turn_up_for_some_of_them_o
     assert_eq!(held(&switch, 0) + held(&switch, 1), 4_000, "nothing is lost");
 }
 
+fn answered(seq: u64) -> Vec<u8> {
+    let mut answered = FrameBuilder::new();
+    answered.push_answered(&[Seq(seq)]);
+    answered.bytes().to_vec()
+}
+
+#[test]
+fn a_dead_workers_late_answer_settles_nothing_that_another_worker_has_by_now() {
+    let (mut switch, _) = wordy([answered(1)]);
+    let call = (1..10).find(|call| {
+        invite(&mut switch, *call);
+        held(&switch, 0) == 1
+    });
+    let others = held(&switch, 1);
+    switch.flush_links();
+    switch.end_link(WorkerId(0), NOW);
+    // Its caller sends it again before the last words of the dead are read.
+    invite(&mut switch, call.unwrap());
+    assert_eq!(held(&switch, 1), others + 1);
+    while switch.has_orphans() {
+        switch.handle_timeout(NOW);
+    }
+    let heir = Wordy { frames: VecDeque::new(), read: Arc::default() };
+    switch.on_link(WorkerId(0), heir, &Joined::sip(Incarnation::new(2), 10_000, Vec::new()), NOW);
+    // Its messages have not left, so that they were not the death of it.
+    switch.end_link(WorkerId(1), NOW);
+    for later in 1..20 {
+        switch.handle_timeout(NOW + Duration::from_millis(250 * later));
+    }
+    assert_eq!(held(&switch, 0), others + 1, "none of them has its answer");
+}
+
+#[test]
+fn ending_links_and_those_of_the_living_are_read_in_turn_where_both_give_back_much() {
+    let refusals = |first: u64| {
+        let refused: Vec<_> =
+            (first..first + 600).map(|seq| Record::Refuse { seq: Seq(seq), reason: RefuseReason::Full }).collect();
+        frame(&refused)
+    };
+    let (mut switch, read) = wordy([refusals(1), refusals(601), refusals(1_201)]);
+    let heard = Arc::new(Mutex::new(0));
+    let living = Wordy { frames: (1..1_000).map(answered).collect(), read: heard.clone() };
+    switch.on_link(WorkerId(1), living, &Joined::sip(Incarnation::new(2), 10_000, Vec::new()), NOW);
+    (0..4_000).for_each(|call| invite(&mut switch, call));
+    switch.flush_links();
+    assert!(held(&switch, 0) >= 1_800);
+    switch.end_link(WorkerId(0), NOW);
+    let frames = |of: &Arc<Mutex<usize>>| *of.lock().unwrap();
+    let (mut before, mut since) = (0, 1);
+    for _ in 0..200 {
+        switch.handle_timeout(NOW);
+        if frames(&read) > before {
+            assert_eq!(frames(&read), before + 1, "one frame is enough for now");
+            assert!(since > 0, "the living had no turn in between");
+            (before, since) = (frames(&read), 0);
+        }
+        assert!(switch.given_back.len() < 512 + 600, "{} wait", switch.given_back.len());
+        if !switch.is_behind() {
+            switch.read_link(WorkerId(1), NOW);
+            since += 1;
+        }
+    }
+    assert_eq!((frames(&read), switch.has_orphans()), (3, false));
+    assert!(frames(&heard) > 100);
+}
+
+#[test]
+fn a_worker_that_comes_and_goes_has_four_ending_links_and_loses_no_message() {
+    let (mut switch, _) = wordy([]);
+    for life in 2..30 {
+        // They never leave, and are nobody's death.
+        (0..10).for_each(|call| invite(&mut switch, life * 10 + call));
+        switch.end_link(WorkerId(0), NOW);
+        assert!(switch.estates.ending_of(WorkerId(0)) <= 4);
+        let again = Wordy { frames: VecDeque::new(), read: Arc::default() };
+        let joined = Joined::sip(Incarnation::new(life as u64), 10_000, Vec::new());
+        switch.on_link(WorkerId(0), again, &joined, NOW);
+    }
+    while switch.has_orphans() {
+        switch.handle_timeout(NOW);
+    }
+    assert_eq!((held(&switch, 0) + held(&switch, 1), switch.has_orphans()), (280, false));
+}
+
 #[test]
 fn what_a_worker_gave_back_before_it_died_is_no_burden_to_its_successor() {
     let refused: Vec<_> = (1..=500).map(|seq| Record::Refuse { seq: Seq(seq), reason: RefuseReason::Full }).collect();

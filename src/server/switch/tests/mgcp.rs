@@ -143,6 +143,13 @@ impl Rig {
 
     /// A worker says something; the switch hears it.
     fn says(&mut self, worker: u16, what: impl FnOnce(&mut Back, Time)) {
+        self.writes(worker, what);
+        self.switch.on_link_event(WorkerId(worker), true, false);
+        while self.switch.read_link(WorkerId(worker), self.now) == LinkRead::Frame {}
+    }
+
+    /// A worker says something that the switch does not read yet.
+    fn writes(&mut self, worker: u16, what: impl FnOnce(&mut Back, Time)) {
         let (wire, back) = &mut self.workers[usize::from(worker)];
         what(back, self.now);
         // Later than anything may be kept back for.
@@ -151,8 +158,6 @@ impl Rig {
             Ok(())
         };
         back.poll_transmit(self.now + Duration::from_secs(1), send).unwrap();
-        self.switch.on_link_event(WorkerId(worker), true, false);
-        while self.switch.read_link(WorkerId(worker), self.now) == LinkRead::Frame {}
     }
 
     fn answered(&mut self, got: &Got) {
@@ -330,6 +335,37 @@ fn a_command_for_everyone_goes_to_each_and_their_answers_come_back_as_one() {
     assert_eq!(rig.transactions(), [2], "what is behind it goes then");
     assert_eq!(rig.send(&all), [merged], "a retransmission");
     assert!(rig.got().is_empty() && rig.switch.asked.is_empty());
+}
+
+#[test]
+fn what_a_worker_said_to_everyones_command_before_it_died_is_part_of_the_answer() {
+    for has_successor in [false, true] {
+        let mut rig = rig(2);
+        rig.send("AUEP 1 *@ms MGCP 1.0\r\n");
+        for one in &rig.got() {
+            let said = format!("200 1 OK\r\nZ: ann/{}@ms\r\n", one.worker);
+            let says = |back: &mut Back, now: Time| {
+                back.reply(one.conn, said.as_bytes()).unwrap();
+                back.answered(one.seq, now);
+            };
+            match one.worker {
+                0 => rig.writes(0, says),
+                _ => rig.says(1, says),
+            }
+        }
+        rig.switch.end_link(WorkerId(0), rig.now);
+        assert_eq!(rig.answers(), [""; 0], "its last words are still to be read");
+        if has_successor {
+            // It is no part of what was asked before it came.
+            rig.link(0, 9);
+        }
+        while rig.switch.has_orphans() {
+            rig.switch.handle_timeout(rig.now);
+        }
+        let all =
+            if has_successor { "200 1 OK\r\nZ: ann/1@ms\r\n" } else { "200 1 OK\r\nZ: ann/1@ms\r\nZ: ann/0@ms\r\n" };
+        assert_eq!(rig.answers(), [all]);
+    }
 }
 
 #[test]
