@@ -14,14 +14,16 @@ use crate::supervisor::child;
 pub struct Unlocked(BTreeMap<WorkerId, Process>);
 
 impl Unlocked {
-    /// Finds those that were started to come back to the socket `handoff`, but for the slots whose locks are `held`. Those
-    /// in another container are not seen.
+    /// Finds those that were started to come back to the socket `handoff`, but for the slots whose locks are `held`. A
+    /// worker in a container has the same words perhaps, and another directory behind them: it is none of ours.
     pub fn find(handoff: &Path, held: &[WorkerId]) -> Self {
+        let run_dir = handoff.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let workers = commands::own().filter_map(|(pid, command)| {
             let slot = child::slot_of(&command, handoff).filter(|slot| !held.contains(slot))?;
             let process = Process::open(pid).ok()?;
             // The number may have become another's before it was opened.
-            (commands::of(pid)? == command).then_some((slot, process))
+            let is_ours = commands::of(pid)? == command && commands::sees(pid, run_dir);
+            is_ours.then_some((slot, process))
         });
         Unlocked(workers.collect())
     }

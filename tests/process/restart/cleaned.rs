@@ -2,8 +2,10 @@
 //! stay.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::net::UdpSocket;
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
 
@@ -104,6 +106,40 @@ fn workers_without_locks_are_waited_for_where_no_port_is_in_the_way() {
 #[test]
 fn workers_without_locks_are_waited_for_where_the_new_dispatcher_has_fewer_slots() {
     are_found_without_a_port_in_the_way(3, 1);
+}
+
+/// A process with the words of w0 in a mount namespace of its own, where the run directory is another one.
+fn of_another_container(pointsman: &Pointsman) -> Killed {
+    let place = tempfile::Builder::new().prefix("pm-").tempdir().unwrap();
+    let run_dir = pointsman.run_dir();
+    let script = format!("mount -t tmpfs none '{}' && echo there && kill -STOP $$", run_dir.display());
+    fs::write(place.path().join("worker"), script).unwrap();
+    let mut unshare = Command::new("unshare");
+    if !nix::unistd::getuid().is_root() {
+        unshare.args(["--user", "--map-root-user"]);
+    }
+    unshare.args(["--mount", "--", "sh", "worker", "--name", "w0", "--link-fd", "9", "--dispatcher"]);
+    let unshare = unshare.arg(run_dir.join("handoff.sock")).current_dir(place.path()).stdout(Stdio::piped());
+    let mut process = unshare.spawn().unwrap();
+    let killed = Killed(vec![process.id()]);
+    let mut line = String::new();
+    BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "there\n");
+    killed
+}
+
+#[test]
+fn a_process_of_another_container_with_the_words_of_a_worker_is_none_of_ours() {
+    let setup = Setup { worker_ports: 0, ..Setup::new(1) };
+    let mut pointsman = setup.clone().start();
+    let workers = crash_and_clean(&mut pointsman);
+    let pids = workers.0.clone();
+    drop(workers);
+    wait_for("the worker to be gone", DEADLINE, || pids.iter().all(|pid| !proc::runs(*pid)).then_some(()));
+    let _foreign = of_another_container(&pointsman);
+    pointsman.start_again_as(setup);
+    pointsman.wait_until_up();
+    assert!(!pointsman.log().contains("of an earlier dispatcher"), "{}", pointsman.log());
 }
 
 #[test]
