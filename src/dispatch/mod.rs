@@ -292,8 +292,15 @@ impl Dispatch {
         self.pool.get(worker).map(|slot| slot.life)
     }
 
-    /// The final response to a transaction that a worker came back with in this life has left.
-    pub fn on_released(&mut self, worker: WorkerId, life: u32, branch: [u8; 16], now: Time) {
+    /// The final response to a transaction that a worker came back with has left.
+    pub fn on_released(&mut self, worker: WorkerId, branch: [u8; 16], now: Time) {
+        if let Some(life) = self.life(worker) {
+            self.on_last_released(worker, life, branch, now);
+        }
+    }
+
+    /// The same, of a worker that is gone and was in this life.
+    pub fn on_last_released(&mut self, worker: WorkerId, life: u32, branch: [u8; 16], now: Time) {
         if let Some(entry) = self.table.by_branch(Fingerprint::from_bytes(branch)) {
             self.on_last_answered(entry, worker, life, now);
         }

@@ -291,8 +291,7 @@ impl<C: Channel> Switch<C> {
             }
             FrontEvent::Report(report) => dispatch.on_report(worker, &report, now),
             FrontEvent::Released { branch } => {
-                let life = dispatch.life(worker).unwrap_or_default();
-                dispatch.on_released(worker, life, branch, now);
+                dispatch.on_released(worker, branch, now);
                 handed_back.on_released(worker, branch);
             }
             FrontEvent::GroupOpen { name, opened } => dispatch.on_group_open(worker, name, opened, now),

@@ -189,7 +189,7 @@ impl<C: Channel> Switch<C> {
                 given_back.push_back(back);
             }
             FrontEvent::Released { branch } => {
-                dispatch.on_released(*worker, life, branch, now);
+                dispatch.on_last_released(*worker, life, branch, now);
                 handed_back.on_released(branch);
             }
             FrontEvent::Reply { conn, bytes } => {
