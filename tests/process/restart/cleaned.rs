@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::UdpSocket;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use nix::sys::signal::Signal;
 
@@ -108,8 +108,18 @@ fn workers_without_locks_are_waited_for_where_the_new_dispatcher_has_fewer_slots
     are_found_without_a_port_in_the_way(3, 1);
 }
 
+/// A process that is killed and waited for when the test is over.
+struct Foreign(Child);
+
+impl Drop for Foreign {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A process with the words of w0 in a mount namespace of its own, where the run directory is another one.
-fn of_another_container(pointsman: &Pointsman) -> Killed {
+fn of_another_container(pointsman: &Pointsman) -> Foreign {
     let place = tempfile::Builder::new().prefix("pm-").tempdir().unwrap();
     let run_dir = pointsman.run_dir();
     let script = format!("mount -t tmpfs none '{}' && echo there && kill -STOP $$", run_dir.display());
@@ -120,12 +130,11 @@ fn of_another_container(pointsman: &Pointsman) -> Killed {
     }
     unshare.args(["--mount", "--", "sh", "worker", "--name", "w0", "--link-fd", "9", "--dispatcher"]);
     let unshare = unshare.arg(run_dir.join("handoff.sock")).current_dir(place.path()).stdout(Stdio::piped());
-    let mut process = unshare.spawn().unwrap();
-    let killed = Killed(vec![process.id()]);
+    let mut process = Foreign(unshare.spawn().unwrap());
     let mut line = String::new();
-    BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    BufReader::new(process.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
     assert_eq!(line, "there\n");
-    killed
+    process
 }
 
 #[test]
