@@ -127,9 +127,9 @@ fn kills_of_dispatcher_and_workers_in_turn_leave_no_invite_without_an_answer() {
 }
 
 #[test]
-#[ignore = "takes five minutes"]
-fn fifty_kills_in_five_minutes_leave_no_invite_without_an_answer_and_nothing_behind() {
-    kill_in_turn(50, 2_500);
+#[ignore = "takes six minutes"]
+fn sixty_kills_in_six_minutes_leave_no_invite_without_an_answer_and_nothing_behind() {
+    kill_in_turn(60, 2_500);
 }
 
 /// Kills dispatcher, workers, or both, `kills` times under 500 calls/s, with `calls` calls answered in between.
