@@ -2,7 +2,9 @@
 //!
 //! The first message of a conference may name a size: so many units are taken from then on, until the conference is over.
 //! The first leg needs one of them, each later leg as many as it is worth by itself; only what goes beyond the reservation
-//! costs more. Dispatcher and worker count by this one rule, so that ledger and report agree.
+//! costs more. Dispatcher and worker count by this one rule, so that ledger and report agree. But for connections of MGCP:
+//! of them the dispatcher counts each with its whole size until the worker's next report, which is too much, never too
+//! little.
 
 use crate::pack::packed;
 
@@ -103,6 +105,11 @@ impl Reservation {
     /// reserved.
     pub fn units_without(&self, needs: u32, reserves: bool) -> u32 {
         self.needed.saturating_sub(needs).max(if reserves { self.reserved } else { 0 })
+    }
+
+    /// Nothing is reserved any more: the legs take what they need.
+    pub fn unreserve(&mut self) {
+        self.reserved = 0;
     }
 
     /// Whether nobody is in it.

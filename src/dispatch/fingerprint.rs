@@ -10,6 +10,10 @@ use crate::ids::TokenKey;
 use crate::pack::{Damaged, Pack, Packed, packed};
 use crate::wire::{write_lowered, write_words};
 
+/// The way that fingerprints are made: part of the layout of what is taken over. Whoever makes them in another way names
+/// another, or a takeover would find nothing by them.
+pub const SCHEME: &str = "fingerprints:every-length,";
+
 /// A keyed 128-bit hash of some texts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Fingerprint {
@@ -207,6 +211,20 @@ mod tests {
         assert_ne!(printer.print(1, &[b"", b"", b""]), printer.print(1, &[b"", b"", b"", b""]));
         let numbered = |port| printer.print_each(1, [Text::AsItIs(b"a"), Text::Number(port)]);
         assert_ne!(numbered(5060), numbered(5061));
+    }
+
+    #[test]
+    fn who_makes_fingerprints_in_another_way_names_another_scheme() {
+        let printer = Printer::new(&TokenKey::new([1; 32]));
+        let print = printer.print(1, &[b"z9hG4bK-1", b"192.0.2.1", b"", b"5060", b"INVITE"]);
+        let source = printer.source("192.0.2.1".parse().unwrap());
+        assert_eq!(
+            (SCHEME, print.short(), source),
+            ("fingerprints:every-length,", 14_850_384_338_990_362_212, Source(12_692_356_399_222_541_225))
+        );
+        let mut layout = String::new();
+        crate::dispatch::Dispatch::layout(&mut layout);
+        assert!(layout.contains(SCHEME));
     }
 
     #[test]

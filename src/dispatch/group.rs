@@ -5,6 +5,7 @@
 
 use hashbrown::HashTable;
 
+use super::decision::EntryId;
 use super::fingerprint::Fingerprint;
 use crate::ids::WorkerId;
 use crate::pack::{Damaged, Pack, Packed, packed};
@@ -27,6 +28,8 @@ pub struct Group {
     pub opened: Option<Time>,
     /// Its units, as far as they are known here.
     reservation: Reservation,
+    /// The transaction of the leg that has made the reservation, while it waits.
+    maker: Option<EntryId>,
     name: Fingerprint,
     waiting: u32,
     generation: u32,
@@ -34,7 +37,7 @@ pub struct Group {
 }
 
 packed!(GroupId { index, generation });
-packed!(Group { worker, opened, reservation, name, waiting, generation, is_live });
+packed!(Group { worker, opened, reservation, maker, name, waiting, generation, is_live });
 
 /// What became of a worker's word that it has opened a conference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,8 +93,28 @@ impl Groups {
     /// A leg of this weight goes to the conference's worker. Gives the units that it costs there: none inside the
     /// reservation that the conference began with. Legs that leave are not heard of here, so that it is too much where
     /// many have come and gone, until the worker's next report.
-    pub fn weigh(&mut self, id: GroupId, leg: Weight) -> u32 {
-        self.get_mut(id).map_or(leg.units, |group| group.reservation.join(leg).cost)
+    pub fn weigh(&mut self, id: GroupId, leg: Weight, entry: Option<EntryId>) -> u32 {
+        let Some(group) = self.get_mut(id) else { return leg.units };
+        let seat = group.reservation.join(leg);
+        if seat.is_first() {
+            group.maker = entry;
+        }
+        seat.cost
+    }
+
+    /// A leg is cancelled, or is not to stand: the reservation that it has made is none. Others may keep its conference.
+    pub fn withdraw(&mut self, id: GroupId, entry: EntryId) {
+        if let Some(group) = self.get_mut(id).filter(|group| group.maker == Some(entry)) {
+            group.maker = None;
+            group.reservation.unreserve();
+        }
+    }
+
+    /// A leg has its answer. Where its worker has opened no conference before, it was refused.
+    pub fn on_answered(&mut self, id: GroupId, entry: EntryId) {
+        if self.get(id).is_some_and(|group| group.opened.is_none()) {
+            self.withdraw(id, entry);
+        }
     }
 
     /// A provisional conference gets another worker: its legs follow, and the first of them reserves anew.
@@ -226,7 +249,8 @@ impl Groups {
 
     fn enter(&mut self, name: Fingerprint, worker: WorkerId, opened: Option<Time>) -> Option<GroupId> {
         let reservation = opened.map_or(Reservation::default(), |_| Reservation::UNKNOWN);
-        let mut group = Group { worker, opened, reservation, name, waiting: 0, generation: 0, is_live: true };
+        let mut group =
+            Group { worker, opened, reservation, maker: None, name, waiting: 0, generation: 0, is_live: true };
         let index = match self.free.pop() {
             Some(index) => {
                 let place = &mut self.groups[index as usize];
@@ -281,6 +305,34 @@ mod tests {
         let again = groups.join(name("a"), WorkerId(2)).unwrap();
         groups.release(first);
         assert!(groups.get(again).is_some(), "a release of the earlier one does not count");
+    }
+
+    #[test]
+    fn the_reservation_of_a_leg_that_does_not_stand_is_none_though_others_keep_its_conference() {
+        let named = Weight { units: 10, named: true };
+        let entry = |index| EntryId { index, generation: 1 };
+        let begin = || {
+            let mut groups = Groups::new(4);
+            let id = groups.join(name("a"), WorkerId(1)).unwrap();
+            assert_eq!(groups.weigh(id, named, Some(entry(1))), 10);
+            groups.join(name("a"), WorkerId(1)).unwrap();
+            assert_eq!(groups.weigh(id, Weight::plain(2), Some(entry(2))), 0);
+            (groups, id)
+        };
+        let next = |groups: &mut Groups, id| groups.weigh(id, Weight::plain(2), Some(entry(3)));
+        let (mut groups, id) = begin();
+        groups.withdraw(id, entry(2));
+        groups.on_answered(id, entry(2));
+        assert_eq!(next(&mut groups, id), 0, "not its own");
+        groups.withdraw(id, entry(1));
+        assert_eq!(next(&mut groups, id), 2, "cancelled");
+        let (mut groups, id) = begin();
+        groups.on_answered(id, entry(1));
+        assert_eq!(next(&mut groups, id), 2, "refused: its worker has opened nothing");
+        let (mut groups, id) = begin();
+        groups.open(name("a"), WorkerId(1), Time(1));
+        groups.on_answered(id, entry(1));
+        assert_eq!(next(&mut groups, id), 0, "accepted");
     }
 
     #[test]

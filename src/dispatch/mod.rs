@@ -220,6 +220,9 @@ impl Dispatch {
     /// The final response to the message that made this entry has left.
     pub fn on_answered(&mut self, entry: decision::EntryId, now: Time) {
         let group = self.table.answered(entry, now);
+        if let Some(group) = group {
+            self.groups.on_answered(group, entry);
+        }
         self.release(group);
     }
 

@@ -258,7 +258,7 @@ impl Dispatch {
     ) -> Decision {
         let pinned = self.pinned(summary.method, arrival);
         let Placement { size, group, .. } = placement;
-        let counted = group.map_or(size.units, |group| self.groups.weigh(group, size));
+        let counted = group.map_or(size.units, |group| self.groups.weigh(group, size, entry));
         let mut decision = self.give(placement, counted, pinned, entry, past, begin);
         if let Target::Worker(handoff) = &mut decision.target {
             let source = arrival.source.ip();

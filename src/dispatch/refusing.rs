@@ -124,6 +124,9 @@ impl Dispatch {
         now: Time,
     ) -> Decision {
         let group = self.table.verdict(id, status, now);
+        if let Some(group) = group {
+            self.groups.withdraw(group, id);
+        }
         self.release(group);
         self.answer(summary, status, reason)
     }

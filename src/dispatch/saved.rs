@@ -8,6 +8,7 @@
 use super::Dispatch;
 use super::access::Access;
 use super::counters::Counters;
+use super::fingerprint::SCHEME;
 use super::group::Groups;
 use super::identity::Directory;
 use super::pool::Pool;
@@ -77,6 +78,7 @@ impl Dispatch {
 
     /// How that is laid out.
     pub fn layout(out: &mut String) {
+        out.push_str(SCHEME);
         Directory::layout(out);
         Pool::layout(out);
         Table::layout(out);

@@ -152,6 +152,9 @@ impl Dispatch {
                 return self.answer(summary, 200, Reason::CancelTooLate);
             }
             self.table.cancel(id);
+            if let Some(group) = entry.group {
+                self.groups.withdraw(group, id);
+            }
             return match entry.state {
                 _ if self.is_alive(&entry) => self.follow(entry.worker, Reason::Cancel, now),
                 // Its INVITE comes back from the dead worker's link, finds that it was cancelled and gets its 487.
