@@ -166,7 +166,7 @@ impl Uas {
         if self.draining {
             return self.turn_away(request, arrival, RefuseReason::Draining, now);
         }
-        // What costs nothing fits even where the capacity has shrunk below what is taken.
+        // A leg that costs nothing fits even where the capacity has shrunk below what is taken.
         if cost > 0 && self.units_taken().saturating_sub(freed).saturating_add(cost) > self.limits.units {
             return self.turn_away(request, arrival, RefuseReason::Full, now);
         }

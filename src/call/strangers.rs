@@ -147,7 +147,7 @@ impl Uas {
 
     /// The last copy of the answer to a call has left, and no ACK has come in the time that the next one would have had.
     pub(super) fn give_up(&mut self, key: CallKey) {
-        // What a leg has reserved may be in use by others of its conference, which count.
+        // Units that a leg has reserved may be in use by others of its conference, which count.
         let Some(call) = self.calls.get_mut(key).filter(|call| call.seat.is_none()) else { return };
         call.claim = self.strangers.give_up(call.claim);
     }

@@ -58,7 +58,7 @@ pub struct Explained {
     pub fault: Option<Fault>,
     /// What was done.
     pub outcome: Outcome,
-    /// How its worker has answered it in the end, as far as that is known.
+    /// Its worker's answer in the end, as far as that is known.
     pub answered: Option<Final>,
 }
 

@@ -26,7 +26,7 @@ pub(super) struct Connection {
     /// As the call agent wrote it.
     pub(super) call: Box<[u8]>,
     pub(super) size: u32,
-    /// What it takes without its call agent having shown that it knows of it.
+    /// Units that it takes without its call agent having shown that it knows of it.
     pub(super) claim: Claim,
     /// Its place in a conference, whose reservation it shares.
     pub(super) seat: Option<Seat>,

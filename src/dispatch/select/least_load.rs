@@ -43,7 +43,7 @@ fn better(snapshot: &Snapshot<'_>, ask: &Ask, first: usize, second: usize) -> us
     if is_second { second } else { first }
 }
 
-/// How full a worker would be, as a fraction. A worker that starts counts as if it were smaller.
+/// A worker's load with the new session, as a fraction. A worker that starts counts as if it were smaller.
 #[derive(Clone, Copy)]
 struct Score {
     used: u64,
