@@ -200,8 +200,9 @@ fn two_hundred_workers_that_join_after_a_death_take_no_memory_and_hold_nobody_up
             recv(&link, &mut vec![0; 80_000][..], RecvFlags::empty()).unwrap();
             if number % 20 == 10 {
                 // In the middle of it.
-                let load = pointsman.stats("load");
-                assert!(load["workers"].as_array().is_some_and(|all| (3..202).contains(&all.len())), "{load}");
+                pointsman.wait_until("the first of them", |load| {
+                    load["workers"].as_array().is_some_and(|all| (3..202).contains(&all.len()))
+                });
                 assert!(pointsman.stats("explain nobody")["decisions"].is_array());
             }
             link

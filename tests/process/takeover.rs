@@ -81,7 +81,11 @@ fn take_over_under_load(setup: Setup, rate: u64, times: usize, begin_after: Dura
     let load = pointsman.load();
     assert_eq!(load["dispatcher"]["received"], outcome.invites_sent, "{load}");
     assert_eq!(load["dispatcher"]["dropped"], 0, "{load}");
-    let handoffs: u64 = load["workers"].as_array().unwrap().iter().filter_map(|it| it["handoffs"].as_u64()).sum();
+    let of_all = |field: &str| -> u64 {
+        load["workers"].as_array().unwrap().iter().filter_map(|worker| worker[field].as_u64()).sum()
+    };
+    // A worker that reads a message late on a busy machine refuses it, and the message is handed over once more.
+    let handoffs = of_all("handoffs") - of_all("refused");
     assert_eq!(handoffs, load["dispatcher"]["handed_over"].as_u64().unwrap(), "{load}");
     assert_eq!(handoffs + load["dispatcher"]["relayed"].as_u64().unwrap(), outcome.invites_sent, "{load}");
     pointsman.wait_until("the load to be nothing again", |load| {

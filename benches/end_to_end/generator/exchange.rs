@@ -43,9 +43,13 @@ impl Generator {
             (State::Standing | State::Ending { .. }, 200..=299) if current && call.remote.to != reply.to => {
                 self.end_second_answer(reply);
             }
-            (_, 200..=299) => {
+            (state, 200..=299) => {
+                let is_over = !current || state == State::Free;
                 self.outcome.answers_again += 1;
                 self.acknowledge(reply);
+                if is_over {
+                    self.end_late_answer(reply);
+                }
             }
             (_, 300..) => self.acknowledge_failure(reply),
             _ => {}
@@ -81,6 +85,14 @@ impl Generator {
         let mut remote = Remote::default();
         remote.take(reply);
         self.send_in_dialog(InDialog::Ack, reply.key, &remote);
+        self.send_in_dialog(InDialog::Bye, reply.key, &remote);
+    }
+
+    /// Ends the call of an answer that came when its caller had hung up already: it may be a second worker's, which would
+    /// have the call for ever. Where it is the first one's own again, the BYE gets a 481.
+    fn end_late_answer(&mut self, reply: &Reply<'_>) {
+        let mut remote = Remote::default();
+        remote.take(reply);
         self.send_in_dialog(InDialog::Bye, reply.key, &remote);
     }
 
