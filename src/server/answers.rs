@@ -11,10 +11,10 @@ use crate::pack::packed;
 use crate::wire::mgcp;
 use crate::wire::sip::{self, Name, NameAddr, ResponseWriter, capabilities};
 
-/// So many bytes of answers leave in one datagram: what passes every network whole.
+/// Largest datagram of joined answers, in bytes: one that passes every network without being fragmented.
 const LARGEST_JOINED: usize = 1_200;
 
-/// For how long an accepted REGISTER is good at most, in seconds.
+/// Longest time for which an accepted REGISTER is good, in seconds.
 const REGISTERED_FOR: u32 = 3_600;
 
 /// Answers that wait to be sent.
@@ -24,7 +24,7 @@ pub struct Answers {
     waiting: Vec<Waiting>,
 }
 
-/// One answer: where it lies in the buffer, and its way.
+/// One answer: its place in the buffer, and its way.
 #[derive(Clone, Debug)]
 struct Waiting {
     owner: Owner,
@@ -44,8 +44,8 @@ pub struct Written {
 
 packed!(Written { owner, bytes, to, from });
 
-/// The required extensions of a request that nobody here has, in one line: a line for each of a thousand short names
-/// would make an answer many times the request.
+/// The extensions that a request requires and no worker supports, in one header line. A line for each of a thousand
+/// short names would make an answer many times the size of the request.
 struct Unsupported<'m>(&'m sip::Message<'m>);
 
 impl fmt::Display for Unsupported<'_> {
@@ -59,12 +59,12 @@ impl fmt::Display for Unsupported<'_> {
     }
 }
 
-/// Adds what a REGISTER is told that is accepted (RFC 3261 §10.3): its addresses, and for how long they are good. An
-/// address that states its own time keeps it; one that is taken back is not named.
+/// Adds the headers of the answer to an accepted REGISTER (RFC 3261 §10.3): its addresses, and for how long they are
+/// good. An address that states its own time keeps it; one that is being removed (`expires=0`) is not named.
 fn registered<'o>(mut writer: ResponseWriter<'o>, request: &sip::Message<'_>) -> ResponseWriter<'o> {
     let number = |text: &[u8]| std::str::from_utf8(text).ok()?.parse::<u32>().ok();
     let asked = request.header(Name::Expires).and_then(number).unwrap_or(REGISTERED_FOR).min(REGISTERED_FOR);
-    // Four are more than a telephone has: no answer is to grow far beyond its request.
+    // Four are more than a telephone has. The limit keeps the answer from growing far beyond its request.
     for value in request.values(Name::Contact).take(4) {
         let Some(contact) = NameAddr::parse(value).filter(|contact| contact.uri != b"*") else { continue };
         let own = contact.params().get(b"expires");
@@ -80,7 +80,8 @@ fn registered<'o>(mut writer: ResponseWriter<'o>, request: &sip::Message<'_>) ->
 }
 
 impl Answers {
-    /// Writes the answer to `request`, to leave from a socket of `owner`; `allow` is the value of Allow, where it has one.
+    /// Writes the answer to `request`, to leave from a socket of `owner`; `allow` is the value of its Allow header, if
+    /// it gets one.
     pub fn write(&mut self, owner: Owner, answer: &Answer, allow: &str, request: &sip::Message<'_>, arrival: &Arrival) {
         let begin = self.bytes.len();
         let tag = answer.to_tag.as_ref().map(DispatcherTag::as_bytes);
@@ -114,8 +115,8 @@ impl Answers {
         self.waiting.push(Waiting { owner, range: begin..self.bytes.len(), to, from: arrival.local.ip() });
     }
 
-    /// Writes an MGCP answer of the dispatcher's own. It says in words what it means where that does not make it longer than
-    /// the question, which was `question` bytes long: forged sources are to gain nothing.
+    /// Writes an MGCP answer of the dispatcher's own. It carries its meaning in words unless that makes it longer than
+    /// the command, which was `question` bytes long: a forged source must not turn the dispatcher into an amplifier.
     pub fn write_return(&mut self, owner: Owner, answer: &Return, question: usize, arrival: &Arrival) {
         let begin = self.bytes.len();
         let Return { code, transaction } = *answer;
@@ -127,8 +128,8 @@ impl Answers {
         self.send_from(begin, owner, arrival);
     }
 
-    /// Puts the MGCP answer that was written last into the datagram of the one before it, as the commands were
-    /// (RFC 3435 §3.5.5): ten thousand answers to one datagram would be a flood at whoever is named as its source.
+    /// Puts the MGCP answer that was written last into the datagram of the one before it, as the commands were (RFC
+    /// 3435 §3.5.5): ten thousand answers to one datagram would flood the address that a forged source names.
     pub fn join_last(&mut self) {
         let [.., before, last] = &mut self.waiting[..] else { return };
         let is_beside = before.range.end == last.range.start && (before.owner, before.to) == (last.owner, last.to);
@@ -142,7 +143,7 @@ impl Answers {
         self.waiting.pop();
     }
 
-    /// Writes an MGCP answer that is ready. It goes where its command came from (RFC 3435 §3.5).
+    /// Writes an MGCP answer that is ready, to the address that its command came from (RFC 3435 §3.5).
     pub fn write_bytes(&mut self, owner: Owner, bytes: &[u8], arrival: &Arrival) {
         let begin = self.bytes.len();
         self.bytes.extend_from_slice(bytes);

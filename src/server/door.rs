@@ -10,30 +10,30 @@ use crate::pack::{Damaged, Pack, Packed};
 pub struct Door {
     /// The socket.
     pub socket: udp::Socket,
-    /// Whose it is.
+    /// Owner of the socket: a listener, or a slot.
     pub owner: Owner,
-    /// What is spoken there: SIP over UDP, or MGCP.
+    /// Protocol spoken on the socket: SIP over UDP, or MGCP.
     pub transport: Transport,
-    /// The well-known socket that workers answer from; for a slot's own socket one of the same address, because the
-    /// slot's may have passed to a successor by then.
+    /// The well-known socket that workers answer from. For a slot's own socket it is one of the same address, because a
+    /// successor may own the slot's socket by then.
     pub listener: ListenerId,
     /// Whether there may be something to read: edge-triggered readiness is remembered until a read comes back short.
     pub readable: bool,
-    /// Whether it may hold what came before this dispatcher: then the kernel has kept the times, and they are looked at
-    /// until it was empty once.
+    /// Whether it may hold datagrams that arrived before this dispatcher started. The kernel has kept their times of
+    /// arrival, which the lane reads until the socket was empty once.
     pub is_inherited: bool,
     /// Datagrams read from it.
     pub received: u64,
 }
 
-/// Whose socket a door is.
+/// Owner of a door's socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
     /// A well-known socket.
     Listener(ListenerId),
     /// A slot's own SIP socket, served by the lane while the slot has no worker.
     Vacant(WorkerId),
-    /// A slot's own MGCP socket, the one that belongs to this listener, served so, too.
+    /// A slot's own MGCP socket for this listener, served by the lane in the same way.
     VacantMgcp(WorkerId, ListenerId),
 }
 

@@ -1,5 +1,5 @@
-//! What came before that which it follows. Several lanes read one socket: a CANCEL can be decided about while its INVITE,
-//! read by another lane a moment earlier, is still on its way to the lane that both belong to.
+//! CANCELs that arrived before their INVITE. Several lanes read one socket: one lane can get a CANCEL while its INVITE,
+//! which another lane read a moment earlier, is still on its way to the lane that both belong to.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -8,9 +8,9 @@ use super::door::Owner;
 use crate::dispatch::decision::Arrival;
 use crate::time::Time;
 
-/// A lane passes on what it has read within a turn, and wakes the other.
+/// Longest wait. A lane passes on what it has read within a turn, and wakes the other lane.
 const WITHIN: Duration = Duration::from_millis(10);
-/// So many wait at most; what comes beyond is decided about at once.
+/// Most messages that wait; one beyond that is decided about at once.
 const LIMIT: usize = 1_024;
 
 /// Messages that wait for others, in the order in which they came.
@@ -22,9 +22,9 @@ pub struct Early(VecDeque<Waiting>);
 pub struct Waiting {
     /// Its bytes.
     pub bytes: Box<[u8]>,
-    /// Whose socket it came to.
+    /// Owner of the socket that it came to.
     pub owner: Owner,
-    /// How it came.
+    /// Source, local address and time of its arrival.
     pub arrival: Arrival,
     until: Time,
 }
@@ -39,7 +39,7 @@ impl Early {
         true
     }
 
-    /// Takes those for which `has_come` says so, and those whose time is over, oldest first.
+    /// Takes the messages for which `has_come` is true, and those whose time is over, oldest first.
     pub fn take(&mut self, now: Time, mut has_come: impl FnMut(&Waiting) -> bool) -> Vec<Waiting> {
         if self.0.is_empty() {
             return Vec::new();
@@ -54,7 +54,7 @@ impl Early {
         self.0.is_empty()
     }
 
-    /// When the oldest has waited long enough.
+    /// The time at which the oldest message has waited long enough.
     pub fn poll_timeout(&self) -> Option<Time> {
         self.0.front().map(|waiting| waiting.until)
     }

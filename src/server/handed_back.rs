@@ -1,8 +1,10 @@
-//! Messages that workers of an earlier dispatcher came back with: handed over by that one, and not answered yet.
+//! Messages that workers of an earlier dispatcher brought with them: that dispatcher handed them over, and they have no
+//! answer yet.
 //!
-//! The links' own stores know them by number, and these have none here. They go when their final response has left; when
-//! their worker dies before that, they go to the next one, as what this dispatcher has handed over does. A caller who
-//! has heard its call ring sends its INVITE no more (RFC 3261 §17.1.1.2), so nobody else has it.
+//! The links' stores find messages by their sequence numbers, and these have none on a link of this dispatcher. A
+//! message is dropped here when its final response has left. If its worker dies before that, it goes to the next
+//! worker, like one that this dispatcher handed over. A caller that has heard ringing does not send its INVITE again
+//! (RFC 3261 §17.1.1.2), so this is the only copy.
 
 use std::collections::BTreeMap;
 
@@ -27,7 +29,7 @@ pub struct Held {
     by_branch: HashMap<[u8; 16], Place, FixedState>,
 }
 
-/// When a message came in and its number; two of one number are told apart by their transactions.
+/// Key of a message: when it came in, its number, and its transaction, which tells two of one number apart.
 type Place = (Time, Seq, [u8; 16]);
 
 impl HandedBack {
@@ -43,7 +45,7 @@ impl HandedBack {
         }
     }
 
-    /// A worker is gone: what it had.
+    /// A worker is gone: returns the messages that it had.
     pub fn on_link_lost(&mut self, worker: WorkerId) -> Held {
         self.by_worker.remove(&worker).unwrap_or_default()
     }

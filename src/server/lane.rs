@@ -1,8 +1,8 @@
-//! The lane: one thread that reads the well-known sockets and the links, and carries out what the decision says.
+//! The lane: one thread that reads the well-known sockets and the links, and carries out the decisions.
 //!
-//! A turn: wait for the kernel (not at all while a socket may still hold something), act on what the control side says,
-//! read what the workers say (it makes room), read what peers say, write what is due. Sockets are edge-triggered: one
-//! that was read without being emptied stays on the list, and the next wait is a mere look.
+//! A turn: wait for the kernel (not at all while a socket may still hold something), carry out the control side's
+//! commands, read the links (workers' frames make room in them), read the sockets, write what is due. Sockets are
+//! edge-triggered: one that was read without being emptied stays on the list, and the next wait only polls.
 
 use std::io;
 use std::net::IpAddr;
@@ -33,19 +33,19 @@ use crate::net::{clock, memory, udp};
 use crate::pack::{Damaged, Pack, Packed};
 use crate::time::Time;
 
-/// Batches read from one socket in one turn, so that no socket starves another. What they bring leaves in one frame for
-/// each worker: with four workers a frame of one batch is a quarter full.
+/// Batches read from one socket in one turn, so that no socket starves another. Messages of one turn leave in one frame
+/// for each worker: with four workers, a frame filled from one batch alone is a quarter full.
 const BATCHES_A_TURN: usize = 4;
 /// Frames read from links in one turn.
 const FRAMES_A_TURN: usize = 64;
-/// Time for them in one turn, and time for what the control side wants: the sockets have theirs as well then.
+/// Longest time for these frames, and for the control side's commands, in one turn: the sockets get their share.
 const FRAMES_WITHIN: Duration = Duration::from_millis(4);
 const COMMANDS_WITHIN: Duration = Duration::from_millis(4);
-/// How often the kernel's drop counters are read.
+/// Interval at which the kernel's drop counters are read.
 const OVERFLOW_INTERVAL: Duration = Duration::from_secs(1);
 
-/// So long after its start the lane leaves what comes in the sockets, unless a worker is up earlier: a call that is
-/// refused stays refused, and the first workers are there in a moment.
+/// For this long after its start the lane leaves messages in the sockets, unless a worker is up earlier: a call that is
+/// refused stays refused, and the first workers are up in a moment.
 const FIRST_WORKER: Duration = Duration::from_secs(1);
 
 const WAKER: Token = Token(0);
@@ -54,7 +54,7 @@ const FIRST_DOOR: usize = 1;
 /// Links are numbered from here on, by worker.
 const FIRST_LINK: usize = 1 << 20;
 
-/// The hot loop and what it reads from.
+/// The hot loop and the sockets that it reads.
 #[derive(Debug)]
 pub struct Lane {
     poll: Poll,
@@ -62,7 +62,7 @@ pub struct Lane {
     registry: Arc<Registry>,
     events: Events,
     commands: Receiver<Command>,
-    /// Whether there may be some that nobody has been woken for.
+    /// Whether commands may wait for which no wake-up will come.
     has_commands: bool,
     control: UnboundedSender<Event>,
     /// Places are stable: a door that is closed leaves a hole, which the next one takes.
@@ -72,16 +72,16 @@ pub struct Lane {
     batch: udp::Batch,
     moderation: Moderation,
     switch: Switch<LinkSocket>,
-    /// Until when the first worker is waited for, or those of an earlier dispatcher; `None` once they are there or the
-    /// time is over.
+    /// The time until which the lane waits for the first worker, or for the workers of an earlier dispatcher; `None`
+    /// once they are there or the time is over.
     holding_until: Option<Time>,
     /// Workers of an earlier dispatcher whose links are to come.
     awaited: usize,
     stage: Stage,
     overflow_read: Time,
-    /// What other lanes have read for this one.
+    /// Messages that other lanes have read for this one.
     parcels: Receiver<Parcel>,
-    /// The way to each lane, the place of this one being empty.
+    /// The way to each lane; this lane's own place is empty.
     peers: Vec<Option<Peer>>,
     /// Empty parcels that are used again.
     spare: Vec<Parcel>,
@@ -91,20 +91,21 @@ pub struct Lane {
 #[derive(Debug, Default)]
 struct SlotDoors {
     sip: Vec<udp::Socket>,
-    /// Each with the listener it belongs to.
+    /// The sockets, each with the listener it belongs to.
     mgcp: Vec<(ListenerId, udp::Socket)>,
 }
 
-/// Whether a takeover is on its way.
+/// The lane's stage in a takeover.
 #[derive(Debug)]
 enum Stage {
-    /// None is.
+    /// No takeover is under way.
     Reading,
-    /// It comes to rest, and says so here.
+    /// The lane comes to rest, and reports that on this channel.
     Pausing(oneshot::Sender<()>),
-    /// It rests; another lane may still have something for it.
+    /// The lane rests; another lane may still have a parcel for it.
     Paused,
-    /// What it has was given away, or is still to come from another dispatcher: nothing changes here but by command.
+    /// The lane's state was given away, or is still to come from another dispatcher: only a command changes anything
+    /// here.
     Given,
 }
 
@@ -115,10 +116,10 @@ pub(super) struct Peer {
     pub(super) waker: Arc<Waker>,
 }
 
-/// Parcels that wait for one lane, at most. What comes to a lane that is so far behind waits where it was read, up to a
-/// megabyte; beyond that it is dropped and counted.
+/// Most parcels that wait for one lane. Messages for a lane that lags further behind wait in the lane that read them,
+/// up to a megabyte; beyond that they are dropped and counted.
 pub(super) const PARCELS: usize = 32;
-/// How soon a parcel is offered again to a lane that took no more.
+/// Interval at which a parcel is offered again to a lane that took no more.
 const PARCEL_AGAIN: Duration = Duration::from_millis(1);
 /// Empty parcels that are kept.
 const SPARE: usize = 16;
@@ -172,7 +173,7 @@ impl Lane {
     pub fn run(&mut self) {
         loop {
             if let Err(error) = self.turn() {
-                // Only a kernel out of memory gets here; trying again is all there is to do.
+                // Only a kernel that is out of memory gets here; the lane can do nothing but try again.
                 warn!(%error, "the lane cannot wait for its sockets");
                 thread::sleep(Duration::from_millis(10));
             }
@@ -225,7 +226,8 @@ impl Lane {
         Ok(())
     }
 
-    /// Does what the control side wants, for a while: hundreds of workers may come at once, and callers are to notice nothing.
+    /// Carries out the control side's commands, for a while: hundreds of workers may come at once, and callers must not
+    /// notice.
     fn obey(&mut self) {
         let until = clock::now() + COMMANDS_WITHIN;
         while clock::now() < until {
@@ -233,7 +235,7 @@ impl Lane {
                 self.has_commands = false;
                 return;
             };
-            // It looks through all that the lane remembers: messages come before the next one.
+            // `Explain` looks through all that the lane remembers: messages are read before the next command.
             let is_long = matches!(command, Command::Explain { .. });
             self.on_command(command);
             if is_long {
@@ -299,7 +301,7 @@ impl Lane {
                 door.received += read as u64;
                 if is_inherited && !more {
                     door.is_inherited = false;
-                    // Times that nobody reads only cost.
+                    // Times of arrival that are not read only cost.
                     let _ = door.socket.stamp_arrivals(false);
                 }
                 let now = clock::now();
@@ -328,7 +330,7 @@ impl Lane {
         }
     }
 
-    /// What other lanes have read for this one. They wake this lane, and again when there is more.
+    /// Reads the parcels: messages that other lanes have read for this one. They wake this lane with each parcel.
     fn read_parcels(&mut self, now: Time) {
         for _ in 0..PARCELS {
             let Ok(mut parcel) = self.parcels.try_recv() else { break };
@@ -349,7 +351,8 @@ impl Lane {
             if let LinkRead::Over(parting, why) = self.switch.read_link(worker, now) {
                 self.on_link_lost(worker, parting, why);
             }
-            // A frame may hold thousands of records, all of them lies. The others have their turn before its next one.
+            // A frame may hold thousands of records, all of them false. Other links and sockets have their turn
+            // before its link's next frame.
             if clock::now().since(now) >= FRAMES_WITHIN {
                 break;
             }
@@ -395,7 +398,7 @@ impl Lane {
         });
     }
 
-    /// Ends the link of a worker that is gone, or as good as gone.
+    /// Ends the link of a worker that is gone, or whose link a successor replaces.
     fn end_link(&mut self, worker: WorkerId, why: &str, now: Time) {
         let id = self.switch.links().get(worker).map(|link| link.id);
         let ended = id.and_then(|id| Some((self.switch.end_link_of(worker, id, now)?, id)));
@@ -415,7 +418,8 @@ impl Lane {
         let _ = self.control.send(Event::LinkLost { worker, incarnation, link, parting, why });
     }
 
-    /// Reads the slot's own sockets until a successor is there, so that nobody meets silence. One lane does it for all.
+    /// Reads the slot's own sockets until a successor is there, so that messages to them get an answer. One lane does
+    /// it for all.
     fn serve_vacant(&mut self, worker: WorkerId) {
         if !self.switch.is_first() {
             return;
@@ -477,8 +481,8 @@ impl Lane {
         }
     }
 
-    /// Nothing is read any more: it waits in the sockets. What was read is decided by the lane it belongs to: until all of
-    /// them rest, parcels go to and fro.
+    /// Reads no sockets and links any more: messages wait there. Messages already read are decided about by the lane
+    /// they belong to: until all lanes rest, parcels go to and fro.
     fn bring_to_rest(&mut self, now: Time) {
         if matches!(self.stage, Stage::Given) {
             return;
@@ -489,18 +493,20 @@ impl Lane {
             return;
         }
         if let Stage::Pausing(reply) = std::mem::replace(&mut self.stage, Stage::Paused) {
-            // Whoever asked may have gone; that is their affair.
+            // The supervisor that asked may be gone: then its answer is dropped, which does no harm.
             let _ = reply.send(());
         }
     }
 
     fn resume(&mut self) {
         self.stage = Stage::Reading;
-        // An edge that came meanwhile has been noted; one that came before anybody watched has not.
+        // An edge that came during the pause is noted in its door; one that came before the socket was registered is
+        // not.
         self.doors.iter_mut().flatten().for_each(|door| door.readable = true);
     }
 
-    /// What there is, between two messages. All lanes rest, so that what one of them had for another is here now.
+    /// Returns the lane's state, between two messages. All lanes rest, so messages that another lane read for this one
+    /// are here.
     fn give(&mut self, mut state: Vec<u8>) -> io::Result<Given> {
         let now = clock::now();
         self.read_parcels(now);
@@ -514,7 +520,7 @@ impl Lane {
         Ok(Given { state, links: links.collect::<io::Result<_>>()? })
     }
 
-    /// Goes on where another lane has paused; not yet, but when it is told.
+    /// Takes over the state of a lane of the old dispatcher. The lane reads again only at [`Command::Resume`].
     fn take(&mut self, given: Given) -> io::Result<()> {
         let invalid = |damaged: Damaged| io::Error::new(io::ErrorKind::InvalidData, damaged);
         let mut from = Packed::new(&given.state);
@@ -567,7 +573,7 @@ impl Lane {
                 let socket = if memory::can_have([self.switch.retention_bytes()]) {
                     LinkSocket::register(link, self.registry.clone(), token)
                 } else {
-                    // Memory that is not to be had would end the process.
+                    // Memory that the kernel refuses would end the process.
                     Err(io::ErrorKind::OutOfMemory.into())
                 };
                 match socket {
@@ -630,7 +636,7 @@ impl Lane {
             Command::Stop { within } => self.switch.stop(within),
             Command::Retire { worker, within } => self.switch.retire(worker, within),
             Command::Resume => self.resume(),
-            // Whoever asked may have gone; that is their affair.
+            // The supervisor that asked may be gone: then its answer is dropped, which does no harm.
             Command::Pause(reply) => self.stage = Stage::Pausing(reply),
             Command::Give(memory, reply) => drop(reply.send(self.give(memory))),
             Command::Take(given, reply) => drop(reply.send(self.take(given))),
@@ -648,7 +654,7 @@ const fn transport_of(service: Service) -> Transport {
     }
 }
 
-/// That of a slot's sockets which is at the local address `ip`.
+/// Finds the slot's socket that is bound to the local address `ip`.
 fn socket_at<'s>(mut sockets: impl Iterator<Item = &'s udp::Socket>, ip: IpAddr) -> Option<&'s udp::Socket> {
     let at = |socket: &&udp::Socket| {
         let bound = socket.local_addr().ip();
@@ -698,7 +704,7 @@ mod tests {
             .collect();
         waker.wake().unwrap();
         for turn in 1..=5 {
-            // Woken once: what is left it does by itself.
+            // One wake-up only: the lane carries out the rest without another.
             lane.turn().unwrap();
             let answered = answers.iter_mut().filter(|answer| !answer.is_empty()).count();
             assert_eq!(answered, turn);

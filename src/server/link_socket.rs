@@ -45,20 +45,20 @@ impl Channel for LinkSocket {
     }
 
     fn recv(&mut self, frame: &mut [u8]) -> io::Result<usize> {
-        // Workers pass no descriptors on a link that stands; what comes all the same is closed.
+        // Workers pass no descriptors on a link once it is set up; one that arrives all the same is closed.
         self.socket.recv(frame, &mut Vec::new())
     }
 
     fn watch_writable(&mut self, wanted: bool) {
         let interest = if wanted { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
-        // A socket that cannot be watched any more is broken, which its next read says.
+        // A socket that cannot be watched any more is broken, and its next read reports that.
         let _ = self.registry.reregister(&mut SourceFd(&self.socket.as_raw_fd()), self.token, interest);
     }
 }
 
 impl Drop for LinkSocket {
     fn drop(&mut self) {
-        // Closing does it as well, once no duplicate is left; a failure here leaves nothing behind.
+        // Closing deregisters it as well, once no duplicate is left, so a failure here does no harm.
         let _ = self.registry.deregister(&mut SourceFd(&self.socket.as_raw_fd()));
     }
 }

@@ -7,7 +7,7 @@ use crate::handoff::Transmit;
 use crate::handoff::front::Front;
 use crate::ids::{Incarnation, LinkId, WorkerId};
 
-/// What carries the frames of one link: a socket, or memory where time is a value.
+/// Carrier of one link's frames: a socket, or memory in tests, where time is a value.
 pub trait Channel {
     /// Sends `pieces` as one frame, whole or not at all. Never waits.
     ///
@@ -16,14 +16,15 @@ pub trait Channel {
     /// `WouldBlock` when it takes no more now; anything else when the link is broken.
     fn send(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<()>;
 
-    /// Receives one frame into `frame`. Never waits. 0: the other end is gone and all it sent has been read.
+    /// Receives one frame into `frame`. Never waits. Returns 0 when the other end is gone and all it sent has been
+    /// read.
     ///
     /// # Errors
     ///
     /// `WouldBlock` when there is nothing now; anything else when the link is broken.
     fn recv(&mut self, frame: &mut [u8]) -> io::Result<usize>;
 
-    /// Whether to be told when it takes frames again.
+    /// Turns the event on or off by which the channel reports that it takes frames again.
     fn watch_writable(&mut self, wanted: bool);
 }
 
@@ -31,9 +32,9 @@ pub trait Channel {
 #[derive(Debug)]
 pub struct Link<C> {
     channel: C,
-    /// Which life of the worker it belongs to.
+    /// Incarnation of the worker that it belongs to.
     pub incarnation: Incarnation,
-    /// Which of the worker's links it is: one life may have several, one after the other.
+    /// Id of the link: one incarnation of a worker may have several links, one after the other.
     pub id: LinkId,
     /// The protocol's state, retained messages included.
     pub front: Front,
@@ -41,7 +42,7 @@ pub struct Link<C> {
     readable: bool,
     /// Whether it is on the list of links with something to send.
     dirty: bool,
-    /// Whether the channel took no more: then the next write waits for its word.
+    /// Whether the channel took no more: the next write then waits until it reports room.
     blocked: bool,
     /// Whether the channel was asked to say when it can be written.
     writable_wanted: bool,
@@ -73,7 +74,7 @@ impl<C: Channel> Links<C> {
             blocked: false,
             writable_wanted: false,
         });
-        // What came before the link was registered announces itself by no edge.
+        // Frames that arrived before the link was registered announce themselves by no edge.
         self.on_event(worker, true, false);
     }
 
@@ -135,7 +136,7 @@ impl<C: Channel> Links<C> {
         }
     }
 
-    /// Writes what is queued: all records of a worker in one frame, as far as the channel takes it.
+    /// Writes the queued records: all of a worker's in one frame, as far as the channel takes it.
     pub fn flush(&mut self) {
         for worker in self.dirty.drain(..) {
             let Some(Some(link)) = self.by_worker.get_mut(usize::from(worker.0)) else { continue };
@@ -144,7 +145,7 @@ impl<C: Channel> Links<C> {
                 continue;
             }
             let Link { channel, front, .. } = link;
-            // A link that breaks is noticed where it is read; until then what is queued stays retained.
+            // A broken link is noticed where it is read; until then the queued records stay retained.
             let sent = front.poll_transmit(|pieces| channel.send(pieces));
             let blocked = matches!(sent, Ok(Transmit::Blocked));
             if blocked != link.writable_wanted {
@@ -164,12 +165,12 @@ impl<C> Default for Links<C> {
 }
 
 impl<C: Channel> Link<C> {
-    /// What carries its frames.
+    /// The carrier of its frames.
     pub const fn channel(&self) -> &C {
         &self.channel
     }
 
-    /// Reads one frame into `buffer`: `Ok(None)` when there is none now, `Ok(Some(0))` at the end.
+    /// Reads one frame into `buffer`: `Ok(None)` when there is none now, `Ok(Some(0))` when the link has ended.
     pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
         match self.channel.recv(buffer) {
             Ok(length) => Ok(Some(length)),

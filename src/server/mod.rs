@@ -1,8 +1,8 @@
 //! The dispatcher process: the lane (the hot loop) and what it holds.
 //!
-//! What is done with a message is in [`switch`], as a value: the lane feeds it from sockets, a test from memory.
+//! The treatment of a message is in [`switch`], as a value: the lane feeds it from sockets, a test from memory.
 //!
-//! A lane owns its state and shares none: the control side sends it [`Command`]s and gets [`Event`]s back. It never
+//! A lane owns its state and shares none: the control side sends it [`Command`]s and gets [`Event`]s back. A lane never
 //! blocks and never waits for the control side.
 
 mod answers;
@@ -39,7 +39,7 @@ use crate::pack::packed;
 pub use lane::Lane;
 use lane::Peer;
 
-/// What the control side tells a lane.
+/// An order of the control side to a lane.
 #[derive(Debug)]
 pub enum Command {
     /// A worker has been welcomed: hand messages to it over this link.
@@ -48,9 +48,9 @@ pub enum Command {
         worker: WorkerId,
         /// The link, after the welcome.
         link: SeqPacket,
-        /// What it said of itself.
+        /// Its incarnation, the id of its links, its capacity, its services and its addresses.
         joined: Joined,
-        /// What it has from the time of an earlier dispatcher.
+        /// Load, transactions, conferences and messages that it has from the time of an earlier dispatcher.
         brought: Option<Box<Brought>>,
     },
     /// A slot has sockets; the lane serves them while no worker does.
@@ -68,14 +68,14 @@ pub enum Command {
         worker: WorkerId,
         /// Its new state.
         admin: Admin,
-        /// When it drains: how long its calls may go on; `None`: as long as they like.
+        /// Time that its calls get when it drains; `None`: as long as they like.
         drain_within: Option<Duration>,
     },
-    /// A worker has lost its link to another lane: this lane's is of no use any more.
+    /// A worker has lost its link to another lane: its link to this lane is of no use any more.
     EndLink {
         /// The worker.
         worker: WorkerId,
-        /// Which links of it.
+        /// Id of the worker's links, one for each lane.
         link: LinkId,
     },
     /// A slot is no more; its sockets are closed.
@@ -87,37 +87,37 @@ pub enum Command {
     Reload {
         /// The new rules.
         rules: Box<Rules>,
-        /// What is written into messages that are handed over.
+        /// Information to write into messages that are handed over.
         insert: Insert,
         /// The new number of slots.
         workers: usize,
     },
-    /// A worker's link is closed; what it retained goes to others.
+    /// Closes a worker's link; the messages retained for it go to other workers.
     HangUp {
         /// The worker.
         worker: WorkerId,
-        /// Which links of it.
+        /// Id of the worker's links, one for each lane.
         link: LinkId,
     },
     /// No new work; workers end their calls within the time.
     Stop {
-        /// How long calls may go on.
+        /// Longest time for which calls may go on.
         within: Duration,
     },
     /// One worker ends its calls within the time and exits.
     Retire {
         /// The worker.
         worker: WorkerId,
-        /// How long its calls may go on.
+        /// Longest time for which its calls may go on.
         within: Duration,
     },
-    /// Nothing is to be read any more. Answered once all that was read has been decided about, or is another lane's.
+    /// Stops reading. Answered once every message that was read has been decided about, or was passed to its lane.
     Pause(oneshot::Sender<()>),
-    /// Asks a lane that pauses, as all others do, for its state, in this memory. It keeps it, too.
+    /// Asks a lane that pauses, as all others do, for its state, in this memory. The lane keeps its state as well.
     Give(Vec<u8>, oneshot::Sender<std::io::Result<Given>>),
-    /// Gives a lane that waits for it the state of another dispatcher's. It goes on from there when it is told.
+    /// Gives a lane that waits for it the state of the old dispatcher's lane. It goes on from there at `Resume`.
     Take(Given, oneshot::Sender<std::io::Result<()>>),
-    /// What was paused goes on.
+    /// Ends the pause.
     Resume,
     /// Asks for the load figures.
     Load(oneshot::Sender<LaneLoad>),
@@ -127,7 +127,7 @@ pub enum Command {
     Explain {
         /// The Call-ID.
         call_id: Vec<u8>,
-        /// Where the decisions go, oldest first.
+        /// Receiver of the decisions, oldest first.
         reply: oneshot::Sender<Vec<Decided>>,
     },
 }
@@ -137,34 +137,34 @@ pub enum Command {
 pub enum Parting {
     /// The worker said goodbye.
     Goodbye,
-    /// It did not.
+    /// The worker did not say goodbye.
     Lost,
 }
 
-/// What a lane tells the control side.
+/// A report of a lane to the control side.
 #[derive(Debug)]
 pub enum Event {
     /// A link has ended; all that was retained for the worker has been moved.
     LinkLost {
         /// The worker.
         worker: WorkerId,
-        /// Which life of it: a successor may be there already.
+        /// Incarnation of the worker: a successor may be there already.
         incarnation: Incarnation,
-        /// Which links of it: the same life may have come back by others.
+        /// Id of the worker's links, one for each lane: the same incarnation may have come back with new ones.
         link: LinkId,
         /// Whether the worker wanted it.
         parting: Parting,
-        /// Why, for the log.
+        /// Reason, for the log.
         why: String,
     },
-    /// A worker has said or read nothing for too long. What it has not read moves when its link ends: whoever can has
-    /// to end it.
+    /// A worker has said or read nothing for too long. Messages that it has not read move when its link ends: the
+    /// supervisor kills the worker if it can.
     Hung {
         /// The worker.
         worker: WorkerId,
-        /// Which life of it.
+        /// Incarnation of the worker.
         incarnation: Incarnation,
-        /// Which links of it.
+        /// Id of the worker's links, one for each lane.
         link: LinkId,
     },
 }
@@ -172,9 +172,9 @@ pub enum Event {
 /// A lane's figures for the stats socket.
 #[derive(Clone, Debug, Default)]
 pub struct LaneLoad {
-    /// One entry a slot.
+    /// One entry for each slot.
     pub workers: Vec<WorkerLoad>,
-    /// What the lane has done with what it read.
+    /// Totals of what the lane has done with messages.
     pub totals: Totals,
 }
 
@@ -201,23 +201,23 @@ pub struct Totals {
 
 packed!(Totals { received, handed_over, relayed, replied, dropped, pinned, table_entries, rx_overflow });
 
-/// What a lane starts with.
+/// Everything that a lane starts with.
 #[derive(Debug)]
 pub struct Setup {
-    /// The well-known sockets, by listener number, and what is spoken there.
+    /// The well-known sockets, by listener number, and the protocol spoken on each.
     pub listeners: Vec<(ListenerId, Service, udp::Socket)>,
     /// The decision.
     pub dispatch: Dispatch,
-    /// What is written into messages that are handed over.
+    /// Information to write into messages that are handed over.
     pub insert: Insert,
-    /// Bytes of the store of each link, in bytes.
+    /// Size of the store of each link, in bytes.
     pub retention_bytes: usize,
-    /// Workers of an earlier dispatcher whose links are to come. Nothing is read before: a message that belongs to one of
-    /// them would be given to another.
+    /// Workers of an earlier dispatcher whose links are to come. The lane reads no messages before: one that belongs to
+    /// such a worker would be given to another.
     pub awaited: usize,
-    /// Which lane it is, and of how many.
+    /// The lane's own number, and the number of lanes.
     pub owners: Owners,
-    /// Whether it waits for the state of another dispatcher's lane, whose table has so many entries, about.
+    /// Whether it waits for the state of the old dispatcher's lane, and about how many entries that lane's table has.
     pub heir: Option<usize>,
 }
 
@@ -243,7 +243,7 @@ struct Handle {
 }
 
 impl LaneLoad {
-    /// The figures of two lanes together. What a worker says of itself it says to each.
+    /// Adds up the figures of two lanes. A worker reports its own figures to each lane, so those are not added.
     pub fn plus(mut self, other: LaneLoad) -> LaneLoad {
         if self.workers.len() < other.workers.len() {
             self.workers.resize_with(other.workers.len(), WorkerLoad::default);
@@ -260,7 +260,7 @@ impl LaneLoad {
             dropped: own.dropped + other.dropped,
             pinned: own.pinned + other.pinned,
             table_entries: own.table_entries + other.table_entries,
-            // The socket's own count, whoever reads it.
+            // The socket's own count, which each lane reads in full.
             rx_overflow: own.rx_overflow.max(other.rx_overflow),
         };
         self
@@ -289,7 +289,7 @@ impl Lanes {
         lanes.into_iter().enumerate().map(start).collect::<std::io::Result<_>>().map(Lanes)
     }
 
-    /// How many there are.
+    /// The number of lanes.
     pub const fn count(&self) -> usize {
         self.0.len()
     }
@@ -297,14 +297,15 @@ impl Lanes {
     /// Sends a command to every lane; `make` is told which lane it is for. Each acts on it in its next turn.
     pub fn send(&self, mut make: impl FnMut(usize) -> Command) {
         for (at, lane) in self.0.iter().enumerate() {
-            // A lane that is gone has ended the process's work already; its thread is watched by `are_running`.
+            // A lane that is gone has ended the process's work already; `are_running` watches its thread.
             let _ = lane.commands.send(make(at));
             let _ = lane.waker.wake();
         }
     }
 
-    /// A worker has been welcomed: one link for each lane, in their order. `brought` is what it has, where it has come back
-    /// from an earlier dispatcher; every lane is told all of it, because which calls are whose the worker cannot know.
+    /// Announces a worker that has been welcomed: one link for each lane, in their order. `brought` is what a worker of
+    /// an earlier dispatcher has brought. Every lane gets all of it, because the worker cannot know which call belongs
+    /// to which lane.
     pub fn link(&self, worker: WorkerId, links: Vec<SeqPacket>, joined: &Joined, brought: Option<&Brought>) {
         let mut links = links.into_iter();
         self.send(|_| match links.next() {
@@ -317,8 +318,8 @@ impl Lanes {
         });
     }
 
-    /// A slot has these UDP sockets for SIP, and these for MGCP. Every lane answers from them, one reads them while the slot
-    /// has no worker.
+    /// Gives the lanes a slot's UDP sockets for SIP and for MGCP. Every lane answers from them; one lane reads them
+    /// while the slot has no worker.
     pub fn slot(&self, worker: WorkerId, sip: &[udp::Socket], mgcp: &[(ListenerId, udp::Socket)]) {
         self.send(|_| Command::Slot {
             worker,

@@ -11,19 +11,19 @@ use crate::time::Time;
 
 /// Above this many messages a second the lane waits between reads: a pause then brings at least six.
 const THRESHOLD_PER_SECOND: f64 = 60_000.0;
-/// How long it waits; the kernel's timer slack adds about 50 µs.
+/// Length of the wait; the kernel's timer slack adds about 50 µs.
 const PAUSE: Duration = Duration::from_micros(100);
 /// The rate is smoothed over about this time, so that one burst does not count as a high rate.
 const SMOOTHING_MICROS: f64 = 10_000.0;
 
-/// The smoothed rate of messages, and what follows from it.
+/// The smoothed rate of messages, and the pause that follows from it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Moderation {
     per_second: f64,
     last: Time,
     /// Messages read since `last`.
     pending: u32,
-    /// Whether the last read brought something: a pause after an empty one is a pause for nothing.
+    /// Whether the last read brought messages: a pause after an empty read would gain nothing.
     is_flowing: bool,
 }
 
@@ -47,7 +47,7 @@ impl Moderation {
         self.pending = 0;
     }
 
-    /// How long to wait before the next read, once a read has emptied the sockets.
+    /// The wait before the next read, once a read has emptied the sockets.
     pub fn pause(&self) -> Option<Duration> {
         (self.is_flowing && self.per_second > THRESHOLD_PER_SECOND).then_some(PAUSE)
     }

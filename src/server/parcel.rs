@@ -1,4 +1,4 @@
-//! Parcels: what one lane has read and another is to decide about, a batch at a time.
+//! Parcels: messages that one lane has read and another is to decide about, a batch at a time.
 
 use std::ops::Range;
 
@@ -6,12 +6,12 @@ use super::door::Owner;
 use crate::dispatch::decision::Arrival;
 use crate::ids::WorkerId;
 
-/// A parcel of so many bytes is not kept for the next batch.
+/// Largest parcel whose memory is kept for the next batch, in bytes.
 const KEPT: usize = 1 << 20;
-/// Changes of the ledger that may wait.
+/// Most changes of the ledger that wait in one parcel.
 const LEDGER: usize = 1 << 16;
 
-/// Messages for another lane, and what the sender has handed over that no report covers. Its memory is used again.
+/// Messages for another lane, and the units that the sender has handed over and no report covers. Its memory is reused.
 #[derive(Debug, Default)]
 pub struct Parcel {
     /// The lane that packed it.
@@ -22,7 +22,7 @@ pub struct Parcel {
     messages: Vec<Passed>,
 }
 
-/// One message: where it lies in the parcel, and how it came.
+/// One message: its place in the parcel, and how it came.
 #[derive(Clone, Debug)]
 struct Passed {
     range: Range<usize>,
@@ -51,12 +51,12 @@ impl Parcel {
         })
     }
 
-    /// Whether it has so much that no more should wait in it.
+    /// Whether it holds so much that no more should wait in it.
     pub fn is_full(&self) -> bool {
         self.bytes.len() > KEPT || self.ledger.len() > LEDGER
     }
 
-    /// How many messages it has.
+    /// The number of its messages.
     pub fn len(&self) -> usize {
         self.messages.len()
     }

@@ -1,7 +1,8 @@
 //! The dispatcher's final answers to INVITEs that a worker had before: sent again until they are acknowledged.
 //!
-//! A caller who has had a provisional response sends its INVITE no more (RFC 3261 §17.1.1.2), so an answer whose only copy
-//! is lost would leave it waiting for ever. To every other INVITE the answer is given again when that comes again.
+//! A caller that has had a provisional response does not send its INVITE again (RFC 3261 §17.1.1.2): if the only copy
+//! of the answer were lost, it would wait for ever. An INVITE without one is retransmitted, and then gets the answer
+//! again.
 
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use crate::time::{Time, Wheel};
 /// Answers that wait for their ACK.
 #[derive(Debug)]
 pub struct Repeats {
-    // Tags are keyed hashes of ours, so that peers cannot choose them.
+    // Tags are this dispatcher's keyed hashes, so that peers cannot choose them.
     by_tag: HashMap<DispatcherTag, Repeat, FixedState>,
     wheel: Wheel<DispatcherTag>,
 }
@@ -35,7 +36,8 @@ packed!(Repeat { answer, next, interval, end });
 const T1: Duration = Duration::from_millis(500);
 const T2: Duration = Duration::from_secs(4);
 const TIMER_H: Duration = Duration::from_secs(32);
-/// More than a worker has calls in the making; 2 MiB of answers. What comes beyond is sent once.
+/// Most answers that are repeated: more than a worker has calls being set up; 2 MiB of answers. One beyond that is sent
+/// once.
 const LIMIT: usize = 4_096;
 
 impl Repeats {
@@ -60,7 +62,7 @@ impl Repeats {
         }
     }
 
-    /// Writes what is due.
+    /// Writes the answers that are due.
     pub fn handle_timeout(&mut self, now: Time, answers: &mut Answers) {
         while let Some(tag) = self.wheel.poll_expired(now) {
             let Some(repeat) = self.by_tag.get_mut(&tag) else { continue };
@@ -77,7 +79,7 @@ impl Repeats {
         }
     }
 
-    /// Writes all there are.
+    /// Writes all answers that wait for their ACK.
     pub fn save(&self, out: &mut Vec<u8>) {
         let Repeats { by_tag, wheel: _ } = self;
         pack_length(by_tag.len(), out);
@@ -87,7 +89,7 @@ impl Repeats {
         }
     }
 
-    /// Takes what [`Repeats::save`] wrote, beside what there is.
+    /// Adds the answers that [`Repeats::save`] wrote.
     ///
     /// # Errors
     ///
@@ -101,13 +103,13 @@ impl Repeats {
         Ok(())
     }
 
-    /// How that is laid out.
+    /// Describes the layout that [`Repeats::save`] writes.
     pub fn layout(out: &mut String) {
         out.push_str("repeats:");
         Repeat::layout(out);
     }
 
-    /// When something is due next.
+    /// The time at which something is due next.
     pub fn poll_timeout(&self) -> Option<Time> {
         self.wheel.poll_timeout()
     }

@@ -23,7 +23,7 @@ impl<C: Channel> Switch<C> {
         LaneLoad { workers, totals }
     }
 
-    /// Every total by reason. The listeners are the lane's to add.
+    /// Every total by reason. The lane adds the listeners' counts.
     pub fn counters(&self) -> Counters {
         let counters = self.dispatch().counters();
         let by = |kinds: &[Kind]| -> Total { by_reason(counters, kinds) };
@@ -57,7 +57,7 @@ impl<C: Channel> Switch<C> {
         }
     }
 
-    /// What was decided about a call, oldest first.
+    /// The decisions about a call, oldest first.
     pub fn explain(&self, call_id: &[u8], now: Time) -> Vec<Decided> {
         let decisions = self.dispatch().explain(call_id);
         let decided = decisions.into_iter().map(|explained| {

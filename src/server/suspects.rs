@@ -1,7 +1,9 @@
-//! Messages that a worker died with, on their way to others: one of them may be what killed it.
+//! Suspects: messages that a worker had read or could have read when it died, on their way to other workers. One of
+//! them may be what killed it.
 //!
-//! The second death with a message is its last (500), and whatever waits at that worker then has died twice too. So they
-//! are handed over a few at a time: the next ones once a worker has read those before and lives.
+//! At the second death with a message its caller gets a 500, and every other message at that worker then has seen two
+//! deaths as well. So suspects are handed over a few at a time: the next ones once a worker has read those before and
+//! lives.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -10,7 +12,7 @@ use crate::ids::{Seq, WorkerId};
 use crate::pack::{Damaged, Pack, Packed, packed};
 use crate::time::Time;
 
-/// The messages that wait, and those that were handed over and may still be the death of their worker.
+/// The messages that wait, and those that were handed over and may still kill their worker.
 #[derive(Debug)]
 pub struct Suspects<M> {
     waiting: VecDeque<M>,
@@ -26,11 +28,12 @@ struct Out {
 
 packed!(Out { worker, seq, until });
 
-/// A worker that lives says within 100 ms what it has read; one that does not is no reason for others to wait.
+/// Longest wait for a suspect to be read. A live worker reports within 100 ms what it has read; the others do not wait
+/// for one that does not.
 const READ_WITHIN: Duration = Duration::from_millis(250);
-/// One more is handed over at a time for each so many that wait: thousands must not wait for minutes.
+/// One more suspect is out at a time for each so many that wait: thousands must not wait for minutes.
 const CROWD: usize = 32;
-/// Most that may be out at a time: each frame that comes has all of them looked at.
+/// Most suspects that may be out at a time: each frame that a worker sends has all of them looked at.
 const MOST_OUT: usize = 512;
 
 impl<M> Suspects<M> {
@@ -39,22 +42,22 @@ impl<M> Suspects<M> {
         Suspects { waiting: VecDeque::new(), out: Vec::new() }
     }
 
-    /// A message that a worker has died with.
+    /// Adds a message that a worker has died with.
     pub fn add(&mut self, message: M) {
         self.waiting.push_back(message);
     }
 
-    /// The next one that may be handed over.
+    /// Takes the next suspect that may be handed over.
     pub fn next(&mut self) -> Option<M> {
         if self.may_go() { self.waiting.pop_front() } else { None }
     }
 
-    /// Whether one may be handed over.
+    /// Whether a suspect may be handed over.
     pub fn may_go(&self) -> bool {
         !self.waiting.is_empty() && self.out.len() < (1 + self.waiting.len() / CROWD).min(MOST_OUT)
     }
 
-    /// It was handed over.
+    /// Notes that a suspect was handed over.
     pub fn on_handed_over(&mut self, worker: WorkerId, seq: Seq, now: Time) {
         self.out.push(Out { worker, seq, until: now + READ_WITHIN });
     }
@@ -64,17 +67,17 @@ impl<M> Suspects<M> {
         self.out.retain(|out| out.worker != worker);
     }
 
-    /// Forgets those that their worker `has_read` and outlived, and those whose time is over.
+    /// Forgets the suspects that their worker `has_read` and outlived, and those whose time is over.
     pub fn clear(&mut self, now: Time, has_read: impl Fn(WorkerId, Seq) -> bool) {
         self.out.retain(|out| out.until > now && !has_read(out.worker, out.seq));
     }
 
-    /// Whether none waits.
+    /// Whether no suspect waits.
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
 
-    /// When the next one may be handed over at the latest.
+    /// The latest time at which the next suspect may be handed over.
     pub fn poll_timeout(&self) -> Option<Time> {
         if self.is_empty() { None } else { self.out.iter().map(|out| out.until).min() }
     }

@@ -1,7 +1,7 @@
 //! The switch: one message in, its decision carried out.
 //!
-//! It decides nothing itself. What the pure core says is turned into a record on a link, an answer in the buffer, or
-//! nothing; what the links say is told to the core.
+//! The switch decides nothing itself. It turns the pure core's decision into a record on a link, an answer in the
+//! buffer, or nothing, and tells the core what workers say on the links.
 
 mod back;
 mod decided;
@@ -54,30 +54,31 @@ pub struct Switch<C> {
     retention_bytes: usize,
     /// Slots that are configured.
     configured: usize,
-    /// What one frame is read into.
+    /// Buffer that one frame is read into.
     frame: Vec<u8>,
     /// Messages that workers gave back, by [`RefuseReason::ALL`].
     refused: [u64; RefuseReason::ALL.len()],
     /// Messages that came back from a worker and are being decided about.
     returned: VecDeque<Back>,
-    /// Messages that workers gave back and that wait for their next decision, and how many may have it in this turn.
+    /// Messages that workers gave back and that wait for their next decision, and the number that may have it in this
+    /// turn.
     given_back: VecDeque<Back>,
     given_back_left: usize,
     /// Messages left by workers that are gone, and the number of them that may be looked at in this turn.
     estates: Estates<C>,
     orphans_left: usize,
-    /// Messages that may have been the death of their worker.
+    /// Messages that may have killed their worker.
     suspects: Suspects<Back>,
-    /// Whether a worker has said something since they were looked at: it may have outlived one of them.
+    /// Whether a worker has said something since the suspects were looked at: it may have outlived one of them.
     may_clear: bool,
     /// Messages that workers of an earlier dispatcher have not answered.
     handed_back: HandedBack,
     owners: Owners,
-    /// What other lanes are to decide about, by lane.
+    /// Messages that other lanes are to decide about, by lane.
     parcels: Vec<Parcel>,
-    /// What waits for something that another lane may still pass on.
+    /// CANCELs that wait for an INVITE that another lane may still pass on.
     early: Early,
-    /// The ledger of each worker as the other lanes know it, in units, and since when.
+    /// The ledger of each worker as the other lanes were told it, in units, and the time of that.
     told: Vec<u32>,
     told_at: Time,
     /// Workers that have not been told the access rules in force: their links took no more.
@@ -86,14 +87,14 @@ pub struct Switch<C> {
     chains: Chains<Way>,
     /// Chains that go on.
     resumed: VecDeque<ChainId>,
-    /// What answers are gathered for.
+    /// The way of each MGCP command that asks several workers: their answers are gathered into one.
     asked: HashMap<GatheringId, Asked, FixedState>,
 }
 
-/// Messages that workers gave back and that wait, until no more frames are read: it takes some turns to decide about them.
+/// Most messages given back that wait before links are left unread: it takes some turns to decide about them.
 const MOST_GIVEN_BACK: usize = 512;
 
-/// What reading a link came to.
+/// Result of reading a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LinkRead {
     /// A frame was read; there may be more.
@@ -217,14 +218,14 @@ impl<C: Channel> Switch<C> {
     pub fn on_link(&mut self, worker: WorkerId, channel: C, joined: &Joined, now: Time) {
         self.begin_link(worker, channel, joined);
         self.dispatch.on_worker_up(worker, joined, now);
-        // The operator's word is for the slot: it outlives the worker it was said to.
+        // The operator's admin state belongs to the slot: it outlives the worker that was told.
         let admin = self.dispatch.pool().get(worker).map(|worker| worker.admin).unwrap_or_default();
         if admin != Admin::Ready && self.is_first() {
             self.hands.tell(worker, Drain { mode: DrainMode::Drain, within: Duration::MAX });
         }
     }
 
-    /// A worker of an earlier dispatcher has been welcomed back. It drains already where it was told to.
+    /// A worker of an earlier dispatcher has been welcomed back. It already drains if it was told to.
     pub fn on_link_back(&mut self, worker: WorkerId, channel: C, joined: &Joined, brought: &Brought, now: Time) {
         self.begin_link(worker, channel, joined);
         self.dispatch.on_worker_back(worker, joined, brought, now);
@@ -257,14 +258,16 @@ impl<C: Channel> Switch<C> {
         self.hands.links.has_readable()
     }
 
-    /// Whether workers have given back so much that links are better read later: it is not to grow without end.
+    /// Whether workers have given back so many messages that links are left unread: the queue must not grow without
+    /// end.
     pub fn is_behind(&self) -> bool {
         self.given_back.len() >= MOST_GIVEN_BACK
     }
 
     /// Reads one frame from a link.
     ///
-    /// A dead worker's last frames are still readable behind an error: only the end of the link is the end.
+    /// An error does not end the link: the last frames of a dead worker can still be read after one. Only the end of
+    /// the stream does.
     pub fn read_link(&mut self, worker: WorkerId, now: Time) -> LinkRead {
         let Some(link) = self.hands.links.get_mut(worker) else { return LinkRead::Nothing };
         let length = match link.read(&mut self.frame) {
@@ -302,7 +305,7 @@ impl<C: Channel> Switch<C> {
                     dispatch.on_gathered(gathering, worker, bytes, now);
                 }
             }
-            // Said once, at the beginning.
+            // A `Hello` is read once, at the beginning.
             FrontEvent::Hello(_) => {}
         });
         dispatch.on_link_room(worker, link.front.room());
@@ -317,8 +320,8 @@ impl<C: Channel> Switch<C> {
         }
     }
 
-    /// Workers that came by themselves have their places behind the configured ones; slots that are no longer configured
-    /// go with their links.
+    /// Fits the pool to the slots. Workers that came by themselves have their places after the configured ones; slots
+    /// that are no longer configured go with their links.
     fn fit_pool(&mut self) {
         let last = self.hands.links.iter().map(|(worker, _)| usize::from(worker.0) + 1).max().unwrap_or_default();
         self.dispatch.set_workers(self.configured.max(last));
@@ -326,7 +329,7 @@ impl<C: Channel> Switch<C> {
 
     // -- time --
 
-    /// Does what is due.
+    /// Carries out everything that is due.
     pub fn handle_timeout(&mut self, now: Time) {
         if self.dispatch.is_look_due(now) {
             self.tell_access();
@@ -354,13 +357,13 @@ impl<C: Channel> Switch<C> {
         self.go_on_chains(now);
     }
 
-    /// A worker that is hung, and which life of it: somebody has to end it.
+    /// A worker that hangs, and its incarnation: the control side has to end it.
     pub fn poll_hung(&mut self) -> Option<(WorkerId, Incarnation)> {
         let worker = self.dispatch.poll_hung()?;
         Some((worker, self.hands.links.get(worker)?.incarnation))
     }
 
-    /// When something is due next.
+    /// The time at which something is due next.
     pub fn poll_timeout(&self) -> Option<Time> {
         let own = [
             self.suspects.poll_timeout(),
@@ -374,17 +377,17 @@ impl<C: Channel> Switch<C> {
 
     // -- writing --
 
-    /// Gives every waiting answer to `send`: whose socket it leaves from, bytes, where to, from which local address.
+    /// Gives every waiting answer to `send`: owner of the socket it leaves from, bytes, destination, local address.
     pub fn flush_answers(&mut self, send: impl FnMut(Owner, &[u8], SocketAddr, IpAddr)) {
         self.hands.answers.flush(send);
     }
 
-    /// Writes what is queued on the links.
+    /// Writes the records that are queued on the links.
     pub fn flush_links(&mut self) {
         self.hands.links.flush();
     }
 
-    // -- looking in --
+    // -- reading the state --
 
     /// The decision.
     pub const fn dispatch(&self) -> &Dispatch {
@@ -401,22 +404,22 @@ impl<C: Channel> Switch<C> {
         self.retention_bytes
     }
 
-    /// How often workers gave a message back, by their reason.
+    /// Messages that workers gave back, counted by the workers' reasons.
     pub fn refused(&self) -> impl Iterator<Item = (RefuseReason, u64)> {
         RefuseReason::ALL.into_iter().zip(self.refused)
     }
 
-    /// How many datagrams of MGCP have commands that wait for others.
+    /// MGCP datagrams with commands that wait for others.
     pub fn waiting_chains(&self) -> usize {
         self.chains.len()
     }
 
-    /// What the lane itself counts.
+    /// Totals that the lane itself counts.
     pub const fn totals(&self) -> &Totals {
         &self.hands.totals
     }
 
-    /// Datagrams the kernel has dropped so far.
+    /// Sets the number of datagrams that the kernel has dropped so far.
     pub fn set_overflow(&mut self, overflow: u64) {
         self.hands.totals.rx_overflow = overflow;
     }

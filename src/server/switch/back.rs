@@ -1,4 +1,4 @@
-//! Messages that workers gave back, or died with: they are decided about again.
+//! Messages that workers gave back, or died with: the dispatcher decides about them again.
 
 use super::super::door::Owner;
 use super::super::links::Channel;
@@ -20,15 +20,16 @@ pub(super) struct Back {
 }
 
 impl Back {
-    /// Its worker is gone before it was decided about again. It gave the message back, so that was not its death.
+    /// Its worker died before the message was decided about again. The worker had given it back, so it did not kill the
+    /// worker.
     pub(super) fn bereave(&mut self) {
         (self.cause, self.message.sent) = (Cause::Died, false);
     }
 }
 
 impl<C: Channel> Switch<C> {
-    /// A worker of an earlier dispatcher has come back with `messages` that it has not answered: so they exist twice again.
-    /// Each is kept by the lane that its call belongs to, as many as a link's store would hold.
+    /// A worker of an earlier dispatcher has come back with `messages` that it has not answered: the dispatcher has a
+    /// copy of each again. Each is kept by the lane that its call belongs to, as many as a link's store would hold.
     pub(super) fn take_back(&mut self, worker: WorkerId, messages: &[Unanswered], now: Time) {
         let mut bytes = 0;
         for Unanswered { envelope, payload } in messages {
@@ -50,7 +51,7 @@ impl<C: Channel> Switch<C> {
         }
     }
 
-    /// Decides again about what workers gave back, as much of it as has its place in this turn.
+    /// Decides again about messages that workers gave back, as many as this turn allows.
     pub(super) fn place_given_back(&mut self, now: Time) {
         while self.given_back_left > 0
             && let Some(back) = self.given_back.pop_front()
@@ -67,15 +68,15 @@ impl<C: Channel> Switch<C> {
         target
     }
 
-    /// Decides again about what a link did not take.
+    /// Decides again about messages that a link did not take.
     pub(super) fn place_returned(&mut self, now: Time) {
-        // Whoever has had it does not get it again, so this comes to an end.
+        // No worker gets a message twice, so this comes to an end.
         while let Some(back) = self.returned.pop_front() {
             self.place_again(back, now);
         }
     }
 
-    /// Decides again about what may have been the death of a worker, as much of it as may be out at a time.
+    /// Decides again about messages that may have killed a worker, as many as may be out at a time.
     pub(super) fn place_suspects(&mut self, now: Time) {
         let links = &self.hands.links;
         self.suspects.clear(now, |worker, seq| links.get(worker).is_some_and(|link| link.front.taken_through() >= seq));
@@ -116,7 +117,7 @@ impl<C: Channel> Switch<C> {
         if arrival.transport == Transport::Mgcp {
             return self.place_mgcp_again(&payload, &arrival, &returned, note.chain, now);
         }
-        // It was scanned before it was handed over; a fault now would be a bug, and the message is dropped.
+        // The message was scanned before it was handed over; a fault now would be a bug, and the message is dropped.
         let Ok(message) = self.scanner.scan(&payload) else { return Target::Drop };
         let decision = self.dispatch.on_returned(&message, &arrival, &returned, now);
         decided::about_sip(&message, &arrival, &decision);

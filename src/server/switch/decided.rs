@@ -28,7 +28,7 @@ pub(super) fn about_unparsable(bad: &sip::Unparsable<'_>, arrival: &Arrival, dec
     }
 }
 
-/// A decision about a message of MGCP. What belongs to no call goes by its endpoint's name, as in `explain`.
+/// A decision about a message of MGCP. A message that belongs to no call is named by its endpoint, as in `explain`.
 #[inline]
 pub(super) fn about_mgcp(message: &mgcp::Message<'_>, arrival: &Arrival, decision: &Decision) {
     if !enabled!(Level::DEBUG) {

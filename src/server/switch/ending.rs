@@ -1,4 +1,4 @@
-//! Links that end, and the messages of their workers, which go to others. All of it is done a piece in each turn: a lane
+//! Links that end, and the messages of their workers, which go to other workers. Each turn does a piece of it: a lane
 //! that loses many workers, or one with much to say and to answer, goes on reading.
 
 use std::collections::VecDeque;
@@ -12,39 +12,39 @@ use crate::handoff::front::{FrontEvent, Orphans};
 use crate::ids::{Incarnation, LinkId, WorkerId};
 use crate::time::Time;
 
-/// Messages of workers that are gone that are looked at in one turn, and as many that workers gave back: together about
-/// a millisecond's work.
+/// Most messages of dead workers that are looked at in one turn, and most that workers gave back: together about a
+/// millisecond's work.
 pub(super) const MESSAGES_A_TURN: usize = 64;
 /// Frames of ending links that are read in one turn. A frame holds a few thousand records at most.
 const FRAMES_A_TURN: usize = 8;
 /// Frames read from a link that is to end: more than a full socket holds, and no more, because its worker may live and
 /// go on writing.
 const LAST_FRAMES: usize = 16_384;
-/// Ending links that one worker may have. One that comes and goes faster than they are read loses what its oldest says.
+/// Most ending links of one worker. If it comes and goes faster than they are read, the frames on its oldest are lost.
 const ENDING_A_WORKER: usize = 4;
 
 /// Messages left by workers that are gone.
 #[derive(Debug)]
 pub(super) struct Estates<C> {
-    /// Links of which the last frames are still to be read: what a worker has answered is given to nobody else.
+    /// Links whose last frames are still to be read: a message that its worker has answered goes to no other worker.
     ending: VecDeque<Ending<C>>,
-    /// Messages that are still to be decided about. The first death comes first.
+    /// Messages that are still to be decided about, those of the worker that died first in front.
     orphaned: VecDeque<Orphaned>,
-    /// Whether the links of the living are to be read before the ending ones are read on.
+    /// Whether the links of live workers are to be read before the ending ones are read on.
     is_others_turn: bool,
 }
 
 #[derive(Debug)]
 struct Ending<C> {
     worker: WorkerId,
-    /// The life that its worker was in: a successor has another.
+    /// The incarnation that its worker had: a successor has another.
     life: Option<u32>,
     link: Link<C>,
     handed_back: Held,
     frames_left: usize,
 }
 
-/// Messages that a worker had handed back to this dispatcher, and then those that it had on its link.
+/// Messages that a worker had brought with it to this dispatcher, and then those that it had on its link.
 #[derive(Debug)]
 struct Orphaned {
     worker: WorkerId,
@@ -81,19 +81,19 @@ impl<C> Default for Estates<C> {
 }
 
 impl<C: Channel> Switch<C> {
-    /// A link that has been read as far as it is to be read is over: what the worker had not answered goes to others.
-    /// Says whose link it was.
+    /// Ends a link that has been read as far as it is to be read: messages that its worker had not answered go to
+    /// others. Returns the incarnation of its worker.
     pub fn on_link_lost(&mut self, worker: WorkerId, now: Time) -> Option<Incarnation> {
         self.let_go(worker, 0, now)
     }
 
-    /// Ends the link of a worker that is gone, or as good as gone, and may have said something before: that is read
+    /// Ends the link of a worker that is gone, or is to be replaced. The link may still hold frames: they are read
     /// first, in turns to come. A successor may have a link at once.
     pub fn end_link(&mut self, worker: WorkerId, now: Time) -> Option<Incarnation> {
         self.let_go(worker, LAST_FRAMES, now)
     }
 
-    /// Ends the link of this number; a later one of the worker has nothing to do with it.
+    /// Ends the link with this id; a later link of the worker is left alone.
     pub fn end_link_of(&mut self, worker: WorkerId, id: LinkId, now: Time) -> Option<Incarnation> {
         self.hands.links.get(worker).filter(|link| link.id == id)?;
         self.end_link(worker, now)
@@ -106,7 +106,7 @@ impl<C: Channel> Switch<C> {
         self.dispatch.on_worker_lost(worker);
         self.fit_pool();
         self.suspects.on_link_lost(worker);
-        // A message that it gave back is not decided about in the name of a successor.
+        // A message that it gave back is not decided about as if a successor had given it back.
         self.given_back.iter_mut().filter(|back| back.from == worker).for_each(Back::bereave);
         let handed_back = self.handed_back.on_link_lost(worker);
         let ending = Ending { worker, life, link, handed_back, frames_left };
@@ -117,7 +117,7 @@ impl<C: Channel> Switch<C> {
         } else {
             self.estates.ending.push_back(ending);
         }
-        // Of many that die together the first alone is seen to at once.
+        // Of many workers that die together, the first alone has its messages placed at once.
         if is_first {
             self.place_orphans(now);
         }
@@ -129,8 +129,8 @@ impl<C: Channel> Switch<C> {
         !self.estates.is_empty()
     }
 
-    /// Reads on in the links that end, in turn with those of the living where workers give back more than can be decided
-    /// about at once.
+    /// Reads on in the links that end. Where workers give back more than can be decided about at once, it takes turns
+    /// with the links of live workers.
     pub(super) fn read_ending(&mut self, now: Time) {
         if self.is_behind() || std::mem::take(&mut self.estates.is_others_turn) {
             return;
@@ -138,7 +138,7 @@ impl<C: Channel> Switch<C> {
         for _ in 0..FRAMES_A_TURN {
             let Some(mut ending) = self.estates.ending.pop_front() else { return };
             if self.read_last(&mut ending, now) {
-                // One that goes on writing holds up nobody.
+                // A worker that goes on writing does not hold up the other links.
                 self.estates.ending.push_back(ending);
             } else {
                 self.bury(ending, now);
@@ -163,8 +163,8 @@ impl<C: Channel> Switch<C> {
         }
     }
 
-    /// Reads one of the last frames of a link; whether there may be more. What the worker says of itself is of no
-    /// interest any more.
+    /// Reads one of the last frames of a link; returns whether there may be more. Reports of the worker's own load are
+    /// of no interest any more.
     fn read_last(&mut self, ending: &mut Ending<C>, now: Time) -> bool {
         let Switch { dispatch, frame, given_back, refused, resumed, .. } = self;
         let Ending { worker, life, link, handed_back, frames_left } = ending;
@@ -178,7 +178,7 @@ impl<C: Channel> Switch<C> {
                 }
                 resumed.extend(note.chain);
             }
-            // The numbers of a successor's messages begin anew.
+            // Only an outcome for the same incarnation counts: the numbers of a successor's messages begin anew.
             FrontEvent::Outcome(outcome) if dispatch.life(*worker) == Some(life) => {
                 dispatch.on_outcome(*worker, outcome, now);
             }
@@ -208,14 +208,15 @@ impl<C: Channel> Switch<C> {
         self.estates.orphaned.push_back(Orphaned { worker, handed_back, orphans: link.front.into_orphans() });
     }
 
-    /// Decides about some messages of workers that are gone.
+    /// Decides about some messages of dead workers.
     pub(super) fn place_orphans(&mut self, now: Time) {
         self.place_suspects(now);
         while self.orphans_left > 0 {
-            // At the end of one estate the turn is over as well: giving its memory back takes its time.
+            // At the end of one worker's messages the turn is over as well: giving their memory back takes its time.
             let Some(back) = self.estates.next() else { break };
             self.orphans_left -= 1;
-            // What never left cannot have been the death of it. What was there at two deaths has its answer now.
+            // A message that was never sent cannot have killed the worker. One that was present at two deaths is
+            // answered 500 below, so it is no suspect.
             let Back { message, .. } = &back;
             let is_suspect = message.sent && message.note.deaths == 0 && message.note.entry.is_some();
             if is_suspect {

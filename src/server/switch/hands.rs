@@ -1,4 +1,4 @@
-//! What carries a decision out: a record on a link, or an answer in the buffer.
+//! The hands: they carry a decision out, as a record on a link or an answer in the buffer.
 
 use std::net::SocketAddr;
 
@@ -19,7 +19,7 @@ use crate::ids::WorkerId;
 use crate::wire::line;
 use crate::wire::sip::{self, patch};
 
-/// What carries a decision out: links and answers.
+/// Links and answers: all that a decision is carried out with.
 #[derive(Debug)]
 pub(super) struct Hands<C> {
     pub(super) links: Links<C>,
@@ -27,12 +27,12 @@ pub(super) struct Hands<C> {
     pub(super) repeats: Repeats,
     pub(super) insert: Insert,
     pub(super) totals: Totals,
-    /// The message with the worker's port written into it, when that is asked for.
+    /// The message with the worker's port written into it, if `insert` asks for that.
     pub(super) patched: Vec<u8>,
 }
 
 impl<C: Channel> Hands<C> {
-    /// Does what was decided. Gives back a message that its worker's link does not take after all.
+    /// Carries out a decision. Gives back a message that its worker's link does not take after all.
     pub(super) fn carry_out(
         &mut self,
         dispatch: &mut Dispatch,
@@ -68,7 +68,7 @@ impl<C: Channel> Hands<C> {
         self.patched.clear();
         let pieces = match (self.insert, port) {
             (Insert::Header, Some(port)) if !handoff.follows => {
-                // Only the dispatcher says this: a line of the sender's, or of an earlier handover, goes.
+                // The dispatcher alone writes this line: one of the sender's, or of an earlier handover, is removed.
                 patch::without_field(&mut self.patched, message, Insert::HEADER);
                 let rest = self.patched.len();
                 line::write(&mut self.patched, Insert::HEADER, port.to_string().as_bytes());
@@ -78,7 +78,7 @@ impl<C: Channel> Hands<C> {
             }
             (Insert::RequestUri, Some(port)) if !handoff.follows => {
                 self.patched.extend_from_slice(format!(":{port}").as_bytes());
-                // A scheme without a host has no port either, and goes on as it came.
+                // A request-URI without a host has no port either; its message goes on as it came.
                 patch::with_uri_port(message, &self.patched).unwrap_or([message.bytes(), &[], &[]])
             }
             _ => [message.bytes(), &[], &[]],
@@ -94,8 +94,9 @@ impl<C: Channel> Hands<C> {
     }
 }
 
-/// Puts what is handed over on its worker's link: `pieces` are `message` as the worker is to have it. Gives back a message
-/// that the link does not take: the core knows what each can take, so this is rare, and one more worker that refuses.
+/// Puts a message on its worker's link: `pieces` are `message` as the worker is to have it. Gives back a message that
+/// the link does not take. The core knows what each link can take, so this is rare, and counts as a refusal by that
+/// worker.
 pub(super) fn push<C: Channel>(
     links: &mut Links<C>,
     dispatch: &mut Dispatch,

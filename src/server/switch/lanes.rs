@@ -1,5 +1,5 @@
-//! The switch beside those of other lanes: messages that one has read and another decides about, and what each has
-//! handed over.
+//! The switch among those of other lanes: messages that one lane has read and another decides about, and the units that
+//! each has handed over.
 
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use crate::dispatch::decision::Arrival;
 use crate::handoff::frame::Transport;
 use crate::time::Time;
 
-/// How long other lanes may go without the ledger when no parcel leaves for them anyway.
+/// Longest time that other lanes go without the ledger when no parcel leaves for them anyway.
 const LEDGER_WITHIN: Duration = Duration::from_millis(10);
 
-/// One part in so many of a worker's units is told at once.
+/// A worker's ledger that has grown by more than one part in so many of its units is told at once.
 const MUCH: u32 = 64;
 
 impl<C: Channel> Switch<C> {
-    /// What another lane has read for this one.
+    /// Acts on a parcel: the sender's ledger, and messages that it has read for this lane.
     pub fn on_parcel(&mut self, parcel: &Parcel, now: Time) {
         for &(worker, units) in &parcel.ledger {
             self.dispatch.on_ledger_elsewhere(worker, parcel.from, units);
@@ -34,9 +34,9 @@ impl<C: Channel> Switch<C> {
         self.go_on_chains(now);
     }
 
-    /// Gives what other lanes are to have to `send`, which puts an empty parcel in its place; or returns false when that
-    /// lane takes no more: then it waits ([`Switch::has_parcels`]). Beyond a megabyte the messages are dropped, and their
-    /// senders send again.
+    /// Passes each parcel for another lane to `send`, which puts an empty one in its place, or returns false when that
+    /// lane takes no more. The parcel then waits ([`Switch::has_parcels`]). Beyond a megabyte its messages are dropped,
+    /// and their senders send them again.
     pub fn flush_parcels(&mut self, now: Time, mut send: impl FnMut(usize, &mut Parcel) -> bool) {
         if self.parcels.len() < 2 {
             return;
@@ -52,26 +52,26 @@ impl<C: Channel> Switch<C> {
             if !parcel.is_empty() && !send(lane, parcel) && parcel.is_full() {
                 self.dispatch.on_lane_full(parcel.len());
                 parcel.clear();
-                // What it should have heard it hears next time, and the others again.
+                // The lane gets the figures with its next parcel; the other lanes get theirs once more.
                 self.told.fill(u32::MAX);
             }
             parcel.from = own;
         }
     }
 
-    /// Whether something waits for a lane that takes no more.
+    /// Whether a parcel waits for a lane that takes no more.
     pub fn has_parcels(&self) -> bool {
         self.parcels.iter().any(|parcel| !parcel.is_empty())
     }
 
-    /// Whether a worker has got so much since the other lanes were told that their next choice would be a wrong one.
+    /// Whether a worker has got so much since the other lanes were told that they would choose wrongly.
     fn has_handed_over_much(&self) -> bool {
         let told = self.told.iter().copied().chain(std::iter::repeat(0));
         let mut pairs = self.dispatch.pool().iter().zip(told);
         pairs.any(|((_, slot), told)| slot.ledger().saturating_sub(told) > slot.units_total / MUCH)
     }
 
-    /// Puts into every other lane's parcel what has changed in the ledger.
+    /// Puts the changes of the ledger into every other lane's parcel.
     fn tell_ledger(&mut self) {
         let Switch { dispatch, told, parcels, owners, .. } = self;
         told.resize(dispatch.pool().len(), 0);
@@ -86,9 +86,10 @@ impl<C: Channel> Switch<C> {
         }
     }
 
-    /// Decides about a message of a lane beside which there are others: what it follows may still be on its way here.
+    /// Decides about a message of a lane beside others. The INVITE of a CANCEL may still be on its way here: the CANCEL
+    /// waits.
     pub(super) fn decide_in_turn(&mut self, bytes: &[u8], owner: Owner, arrival: &Arrival, now: Time) {
-        // Nothing else is scanned twice.
+        // Messages other than a CANCEL are not scanned twice.
         let is_early = bytes.starts_with(b"CANCEL ")
             && self.scanner.scan(bytes).is_ok_and(|message| self.dispatch.is_early(&message, arrival));
         if !is_early || !self.early.keep(bytes, owner, arrival, now) {
@@ -96,7 +97,7 @@ impl<C: Channel> Switch<C> {
         }
     }
 
-    /// Decides about what has waited for a message that has come, or for long enough.
+    /// Decides about CANCELs whose INVITE has come, or that have waited long enough.
     pub(super) fn decide_early(&mut self, now: Time) {
         let Switch { early, scanner, dispatch, .. } = self;
         let taken = early.take(now, |waiting| {
@@ -105,7 +106,7 @@ impl<C: Channel> Switch<C> {
         self.decide_each(taken, now);
     }
 
-    /// All lanes rest: nothing that is waited for will come any more.
+    /// Decides about everything that waits. All lanes rest: no message that another waits for will come any more.
     pub fn settle(&mut self, now: Time) {
         let taken = self.early.take(now, |_| true);
         self.decide_each(taken, now);

@@ -1,7 +1,7 @@
 //! MGCP at the switch: a datagram is taken apart into its messages, each of which is decided about by itself.
 //!
-//! Responses go at once. Commands go one behind the other: the next one when the one before it has its answer
-//! (RFC 3435 §3.5.5). Where the next one is another lane's, all that is left goes there.
+//! Responses go at once. Commands go one after the other: the next one when the one before it has its answer (RFC 3435
+//! §3.5.5). If the next command belongs to another lane, that lane gets all that are left.
 
 use std::net::SocketAddr;
 
@@ -21,10 +21,10 @@ use crate::wire::mgcp::{
     Field, MAX_PARAMS, Message, Ranges, TransactionId, Unparsable, Verb, parse, parts, patch, separator,
 };
 
-/// How a datagram came: whose socket, and from where.
+/// Way of a datagram: the owner of its socket, and its arrival.
 pub(super) type Way = (Owner, Arrival);
 
-/// What a gathering's answer is for.
+/// Receiver of a gathered answer: the owner of the command's socket, and the chain that waits for it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asked {
     owner: Owner,
@@ -61,10 +61,10 @@ impl<C: Channel> Switch<C> {
         self.go_on_chains(now);
     }
 
-    /// What another lane has read for this one: a command, several that wait for each other, or an acknowledgement that the
-    /// other lane cannot place.
+    /// Acts on a message that another lane has read for this one: a command, several commands that wait for each other,
+    /// or an acknowledgement whose transaction the other lane does not know.
     pub(super) fn on_mgcp_parcel(&mut self, bytes: &[u8], owner: Owner, arrival: &Arrival, now: Time) {
-        // Every other message is a command, which begins with a letter.
+        // A response begins with a digit; every other message is a command, which begins with a letter.
         if !bytes.first().is_some_and(u8::is_ascii_digit) {
             return self.on_commands(bytes, (owner, *arrival), now);
         }
@@ -78,7 +78,7 @@ impl<C: Channel> Switch<C> {
         self.send_acks(&(owner, *arrival), now);
     }
 
-    /// A message that has its datagram for itself.
+    /// Acts on a message that is alone in its datagram.
     fn on_part(&mut self, part: &[u8], way: Way, now: Time) {
         let message = parse(part);
         let lane = self.lane_of_message(&message, &way);
@@ -90,7 +90,7 @@ impl<C: Channel> Switch<C> {
         }
     }
 
-    /// Several messages in one datagram.
+    /// Acts on several messages in one datagram.
     fn on_several(&mut self, bytes: &[u8], way: Way, now: Time) {
         let mut commands = Vec::new();
         for (number, part) in parts(bytes).enumerate() {
@@ -124,7 +124,7 @@ impl<C: Channel> Switch<C> {
         }
     }
 
-    /// Commands of one datagram, the first of which is this lane's.
+    /// Acts on the commands of one datagram, the first of which belongs to this lane.
     fn on_commands(&mut self, bytes: &[u8], way: Way, now: Time) {
         let mut all = parts(bytes);
         let Some(first) = all.next() else { return };
@@ -141,7 +141,7 @@ impl<C: Channel> Switch<C> {
         }
     }
 
-    /// Decides about the commands that are left, up to one whose answer is to be waited for.
+    /// Decides about the commands that are left, up to one whose answer the next has to wait for.
     pub(super) fn go_on(&mut self, mut rest: Rest<Way>, now: Time) {
         loop {
             let way = rest.way;
@@ -167,7 +167,8 @@ impl<C: Channel> Switch<C> {
         }
     }
 
-    /// Sends what has been gathered, and goes on with the datagrams that have waited for what has come.
+    /// Sends the answers that have been gathered, and goes on with the datagrams that waited for an answer that is
+    /// there now.
     pub(super) fn go_on_chains(&mut self, now: Time) {
         loop {
             while let Some(id) = self.dispatch.poll_gathered() {
@@ -184,7 +185,7 @@ impl<C: Channel> Switch<C> {
         }
     }
 
-    /// Decides about one message; whether its answer is still to come.
+    /// Decides about one message; returns whether its answer is still to come.
     fn decide_part(&mut self, part: &[u8], way: &Way, chain: Option<ChainId>, now: Time) -> bool {
         self.decide_message(parse(part), way, chain, now)
     }
@@ -233,7 +234,7 @@ impl<C: Channel> Switch<C> {
         chain: Option<ChainId>,
         now: Time,
     ) -> Target {
-        // It was read before it was handed over; a fault now would be a bug, and the message is dropped.
+        // The message was parsed before it was handed over; a fault now would be a bug, and the message is dropped.
         let Ok(message) = parse(payload) else { return Target::Drop };
         let decision = self.dispatch.on_mgcp_returned(&message, arrival, returned, now);
         let way = (Owner::Listener(arrival.listener), *arrival);
@@ -280,20 +281,21 @@ impl<C: Channel> Switch<C> {
         }
     }
 
-    /// A message too many.
+    /// Answers a message that is one too many.
     fn overflow(&mut self, message: &Message<'_>, way: &Way, now: Time) {
         let decision = self.dispatch.on_mgcp_overflow(message, &way.1, now);
         self.carry_out_mgcp(decision, message, way, None, now);
     }
 
-    /// Tells of acknowledgements: workers of this lane, and the lanes that may know the others.
+    /// Passes acknowledgements on: to workers of this lane, and to the other lanes those whose transactions it does not
+    /// know.
     fn send_acks(&mut self, (owner, arrival): &Way, now: Time) {
         let Switch { hands, dispatch, parcels, owners, .. } = self;
         while let Some((handoff, transaction)) = dispatch.poll_ack(now) {
             hands.acknowledge(dispatch, &handoff, transaction, arrival);
         }
         let Some(first) = dispatch.poll_unknown_ack() else { return };
-        // One message for all of them: who acknowledges many costs the other lanes no more than it costs this one.
+        // One message for all of them: a call agent that acknowledges many costs the other lanes no more than this one.
         let (bytes, length) = acknowledgement(first);
         let mut all = bytes[..length].to_vec();
         if let Some(second) = dispatch.poll_unknown_ack() {
@@ -320,7 +322,8 @@ impl<C: Channel> Switch<C> {
         }
         match message {
             Ok(Message::Command(command)) => self.owners.lane_of_command(command, arrival.source.ip()),
-            // A response names its worker itself, and what cannot be read is nobody's: whoever reads it sees to it.
+            // A response names its worker itself. A message that cannot be parsed belongs to no lane: its reader
+            // decides about it.
             _ => self.owners.own(),
         }
     }
@@ -345,13 +348,14 @@ impl<C: Channel> Hands<C> {
         self.patched.clear();
         let pieces = match (self.insert, message) {
             (Insert::Header, Message::Command(command))
-                // A copy gets it as the first did: a worker that compares them is to find them alike.
+                // A retransmission gets the line as the first copy did: a worker that compares the two must find them
+                // alike.
                 if command.verb() == Verb::Crcx
-                    // With a line more it would be one that nobody reads.
+                    // One parameter line more would make it a command that no parser accepts.
                     && command.params().count() < MAX_PARAMS
                     && let Some(port) = port() =>
             {
-                // Only the dispatcher says this: a line of the sender's goes.
+                // The dispatcher alone writes this line: one of the sender's is removed.
                 patch::without_param(&mut self.patched, command, Insert::HEADER);
                 let rest = self.patched.len();
                 line::write(&mut self.patched, Insert::HEADER, port.to_string().as_bytes());
@@ -359,7 +363,7 @@ impl<C: Channel> Hands<C> {
                 let head = command.head_end().min(rest);
                 match text.get(head.saturating_sub(1)) {
                     Some(b'\n') => [&text[..head], line, &text[head..]],
-                    // The command line ends with the datagram.
+                    // The command line ends with the datagram, without a line end.
                     _ => [text, b"\r\n", line],
                 }
             }
@@ -368,7 +372,7 @@ impl<C: Channel> Hands<C> {
         push(&mut self.links, dispatch, handoff, chain, arrival, &pieces, message.bytes())
     }
 
-    /// Gives a worker the acknowledgement of a transaction. One that its link does not take is lost like any datagram.
+    /// Gives a worker the acknowledgement of a transaction. If its link does not take it, it is lost like any datagram.
     fn acknowledge(
         &mut self,
         dispatch: &mut Dispatch,

@@ -1,4 +1,4 @@
-//! What the operator wants, by way of the control side.
+//! Orders of the operator, which the control side passes on.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::ids::WorkerId;
 use crate::time::Time;
 
 impl<C: Channel> Switch<C> {
-    /// Whether this is the lane that tells workers what the operator wants: once is enough.
+    /// Whether this is the lane that passes the operator's orders to workers: one lane is enough.
     pub const fn is_first(&self) -> bool {
         self.owners.own() == 0
     }
@@ -35,13 +35,13 @@ impl<C: Channel> Switch<C> {
         self.fit_pool();
         self.hands.insert = insert;
         if is_new && self.is_first() {
-            // Who links later has them from its welcome.
+            // A worker that connects later gets the rules in its `Welcome`.
             self.untold = self.hands.links.iter().map(|(worker, _)| worker).collect();
             self.tell_access();
         }
     }
 
-    /// Tells the workers that have not heard of them which access rules are in force.
+    /// Tells the access rules in force to the workers that have not been told them.
     pub(super) fn tell_access(&mut self) {
         let Switch { hands, dispatch, untold, .. } = self;
         let rules = &dispatch.rules().access;

@@ -16,10 +16,11 @@ use crate::ids::{Incarnation, LinkId, WorkerId};
 use crate::pack::{Damaged, Pack, Packed, pack_length, packed};
 
 impl<C: Channel> Switch<C> {
-    /// Writes all there is, between two messages. The links' channels go another way: by worker, in this order.
+    /// Writes the whole state, between two messages. The links' channels are passed separately: by worker, in this
+    /// order.
     pub fn save(&self, out: &mut Vec<u8>) {
-        // The rest is the configuration's, used again for each message, or empty now: answers and parcels have been
-        // flushed, what came back has been decided about.
+        // The rest comes from the configuration, is used again for each message, or is empty now: answers and parcels
+        // have been flushed, and messages that came back have been decided about.
         let Switch {
             dispatch,
             scanner: _,
@@ -42,7 +43,7 @@ impl<C: Channel> Switch<C> {
             told: _,
             told_at: _,
             untold: _,
-            // Call agents send again what has waited, and what was asked of everyone.
+            // Call agents send again the commands that waited, and those that were asked of all workers.
             chains: _,
             resumed: _,
             asked: _,
@@ -66,16 +67,16 @@ impl<C: Channel> Switch<C> {
         }
     }
 
-    /// Makes room for a state with so many entries in its table: restoring it asks the kernel for no memory then.
+    /// Makes room for a state with so many entries in its table, so that restoring it asks the kernel for no memory.
     pub fn make_room(&mut self, entries: usize) {
         self.dispatch.make_room(entries);
     }
 
-    /// Takes what [`Switch::save`] wrote instead of what it has. `channel` gives each worker's.
+    /// Replaces the state by the one that [`Switch::save`] wrote. `channel` gives each worker's channel.
     ///
     /// # Errors
     ///
-    /// The bytes are no such state, or a worker has no channel; it is not to be used then.
+    /// The bytes are no such state, or a worker has no channel; the switch must not be used then.
     pub fn restore(
         &mut self,
         from: &mut Packed<'_>,
@@ -95,17 +96,17 @@ impl<C: Channel> Switch<C> {
             self.hands.links.insert(worker, (incarnation, id), channel, front);
             self.hands.links.touch(worker);
             if self.is_first() {
-                // It may have those of another configuration; the same ones again change nothing.
+                // It may have the rules of another configuration; telling it the same ones again changes nothing.
                 self.untold.push(worker);
             }
         }
         self.fit_pool();
-        // What the other lanes were told last may not have reached them.
+        // The figures that the other lanes were told last may not have reached them.
         self.told = vec![u32::MAX; self.dispatch.pool().len()];
         Ok(())
     }
 
-    /// How that is laid out.
+    /// Describes the layout that [`Switch::save`] writes.
     pub fn layout(out: &mut String) {
         Dispatch::layout(out);
         out.push_str(&format!("refused:{}×u64", RefuseReason::ALL.len()));

@@ -15,7 +15,7 @@ use crate::ids::{LinkId, Seq, TokenKey};
 
 const NOW: Time = Time(1_000_000);
 
-/// A link that takes everything and says nothing.
+/// A link that takes everything and never has anything to read.
 struct Mute;
 
 impl Channel for Mute {
@@ -52,7 +52,7 @@ fn roomy(workers: u16) -> Switch<Mute> {
     switch
 }
 
-/// The first of so many lanes.
+/// The first of `lanes` lanes.
 fn lane(workers: u16, lanes: usize) -> Switch<Mute> {
     let dispatch = Dispatch::new(Setup {
         rules: Rules::default(),
@@ -72,14 +72,14 @@ fn link(switch: &mut Switch<Mute>, worker: u16) {
     switch.on_link(WorkerId(worker), Mute, &joined, NOW);
 }
 
-/// Makes a link refuse everything: its last number is above all that are to come.
+/// Makes a link refuse everything: its last number is above all later ones.
 fn spoil(switch: &mut Switch<Mute>, worker: u16) {
     let envelope = Envelope { received: NOW, size: 0, ..Envelope::plain(1_000_000) };
     let link = switch.hands.links.get_mut(WorkerId(worker)).unwrap();
     link.front.push(&envelope, Note::default(), &[b"x"]).unwrap();
 }
 
-/// What is answered to an INVITE at once.
+/// The answers that an INVITE gets at once.
 fn answers_to_an_invite(switch: &mut Switch<Mute>) -> Vec<String> {
     let bytes =
         b"INVITE sip:a@192.0.2.2 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK-1\r\nMax-Forwards: 70\r\n\
@@ -106,7 +106,7 @@ fn options(switch: &mut Switch<Mute>, call: usize, padding: usize) {
     switch.on_datagram(Owner::Listener(ListenerId(0)), ListenerId(0), &datagram, NOW);
 }
 
-/// Takes what is logged.
+/// Writer that collects the log.
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);
 
@@ -183,7 +183,7 @@ fn a_message_that_no_link_takes_is_answered_and_counted_nowhere_as_load() {
     spoil(&mut switch, 0);
     spoil(&mut switch, 1);
     let answers = answers_to_an_invite(&mut switch);
-    // Links that take nothing are no room for anybody.
+    // Links that take nothing have no room for a call.
     assert!(answers.iter().all(|answer| answer.starts_with("SIP/2.0 503")), "{answers:?}");
     assert_eq!(answers.len(), 1);
     assert!(switch.dispatch().pool().iter().all(|(_, worker)| worker.ledger() == 0));
@@ -194,7 +194,7 @@ fn a_message_that_no_link_takes_is_answered_and_counted_nowhere_as_load() {
 fn the_answer_to_a_dead_workers_invite_is_sent_again_until_its_ack_comes() {
     let mut switch = switch(1);
     assert_eq!(answers_to_an_invite(&mut switch), Vec::<String>::new());
-    // Its caller may have had a 180 by now, and sends its INVITE no more.
+    // The caller may have had a 180 by now, and then does not send its INVITE again.
     switch.on_link_lost(WorkerId(0), NOW);
     let answers = |switch: &mut Switch<Mute>, after: u64| {
         switch.handle_timeout(NOW + Duration::from_millis(after));
@@ -270,7 +270,7 @@ fn a_worker_that_dies_with_many_calls_holds_a_turn_up_for_some_of_them_only() {
     assert_eq!(held(&switch, 1), 1_000, "nothing is lost");
 }
 
-/// A link with frames to read: those of a worker that is gone, or goes on writing.
+/// A link with frames to read: those of a worker that is gone, or that goes on writing.
 struct Wordy {
     frames: VecDeque<Vec<u8>>,
     read: Arc<Mutex<usize>>,
@@ -298,7 +298,7 @@ fn frame(records: &[Record<'_>]) -> Vec<u8> {
     builder.bytes().to_vec()
 }
 
-/// A switch with two workers, of whom the first says `frames`; and how many of them have been read.
+/// A switch with two workers, the first of which has sent `frames`; and the number of these that have been read.
 fn wordy(frames: impl IntoIterator<Item = Vec<u8>>) -> (Switch<Wordy>, Arc<Mutex<usize>>) {
     let dispatch = Dispatch::new(Setup {
         rules: Rules::default(),
@@ -358,7 +358,7 @@ fn a_link_that_ends_with_much_unread_is_read_some_frames_a_turn_and_its_successo
         before = now;
     }
     assert_eq!(before, 100);
-    // Those that may have been its death are handed over one after the other.
+    // Suspects, which may have killed the worker, are handed over one after the other.
     for later in 1..10 {
         switch.handle_timeout(NOW + Duration::from_millis(250 * later));
     }
@@ -397,7 +397,7 @@ fn a_worker_that_gives_back_thousands_at_once_holds_a_turn_up_for_some_of_them_o
     let decided = |switch: &Switch<Wordy>| switch.dispatch().counters().returned;
     let mut before = 0;
     for turn in 0.. {
-        // As the lane does it: links, then what is due.
+        // The lane's order: links first, then timeouts.
         if !switch.is_behind() {
             switch.read_link(WorkerId(0), NOW);
         }
@@ -431,7 +431,7 @@ fn a_dead_workers_late_answer_settles_nothing_that_another_worker_has_by_now() {
     let others = held(&switch, 1);
     switch.flush_links();
     switch.end_link(WorkerId(0), NOW);
-    // Its caller sends it again before the last words of the dead are read.
+    // The caller sends it again before the last frames of the dead worker are read.
     invite(&mut switch, call.unwrap());
     assert_eq!(held(&switch, 1), others + 1);
     while switch.has_orphans() {
@@ -439,7 +439,7 @@ fn a_dead_workers_late_answer_settles_nothing_that_another_worker_has_by_now() {
     }
     let heir = Wordy { frames: VecDeque::new(), read: Arc::default() };
     switch.on_link(WorkerId(0), heir, &Joined::sip(Incarnation::new(2), 10_000, Vec::new()), NOW);
-    // Its messages have not left, so that they were not the death of it.
+    // Its messages were never sent, so they cannot have killed it.
     switch.end_link(WorkerId(1), NOW);
     for later in 1..20 {
         switch.handle_timeout(NOW + Duration::from_millis(250 * later));
@@ -485,7 +485,7 @@ fn ending_links_and_those_of_the_living_are_read_in_turn_where_both_give_back_mu
 fn a_worker_that_comes_and_goes_has_four_ending_links_and_loses_no_message() {
     let (mut switch, _) = wordy([]);
     for life in 2..30 {
-        // They never leave, and are nobody's death.
+        // These messages are never sent, so they cannot have killed a worker.
         (0..10).for_each(|call| invite(&mut switch, life * 10 + call));
         switch.end_link(WorkerId(0), NOW);
         assert!(switch.estates.ending_of(WorkerId(0)) <= 4);
@@ -533,7 +533,7 @@ fn a_worker_that_comes_back_with_the_same_life_keeps_its_new_link_when_the_end_o
     assert_eq!(switch.end_link_of(WorkerId(0), LinkId(2), NOW), Some(Incarnation::new(1)));
 }
 
-/// A request of a call that is for the first of two lanes.
+/// A request of a call that belongs to the first of two lanes.
 fn request(method: &str, number: usize) -> String {
     let text = |call: usize| {
         format!(

@@ -47,7 +47,7 @@ struct Rig {
     now: Time,
 }
 
-/// What a worker got.
+/// A message that a worker got.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Got {
     worker: u16,
@@ -84,7 +84,7 @@ fn token(worker: u16) -> String {
 }
 
 impl Rig {
-    /// A worker has come, the first in its slot or the next.
+    /// A worker comes, the first in its slot or a successor.
     fn link(&mut self, worker: u16, life: u64) {
         let wire = Rc::new(RefCell::new(Wire::default()));
         let joined = Joined {
@@ -100,7 +100,7 @@ impl Rig {
         }
     }
 
-    /// A datagram comes; what is answered to it at once.
+    /// Sends a datagram to the switch, and returns the answers that it gets at once.
     fn send(&mut self, text: &str) -> Vec<String> {
         let (source, local) = ("192.0.2.1:2727".parse().unwrap(), "192.0.2.2:2427".parse().unwrap());
         let datagram = Datagram { bytes: text.as_bytes(), source, local, truncated: false };
@@ -115,7 +115,7 @@ impl Rig {
         answers
     }
 
-    /// What the workers get.
+    /// The messages that workers have got since the last look.
     fn got(&mut self) -> Vec<Got> {
         self.switch.flush_links();
         let mut all = Vec::new();
@@ -135,24 +135,24 @@ impl Rig {
         all
     }
 
-    /// The transactions of what the workers get, one message each.
+    /// The transactions of the messages that workers get, one for each message.
     fn transactions(&mut self) -> Vec<u32> {
         let got = self.got();
         got.iter().map(|got| parse(got.text.as_bytes()).unwrap().transaction().0).collect()
     }
 
-    /// A worker says something; the switch hears it.
+    /// A worker sends something, and the switch reads it.
     fn says(&mut self, worker: u16, what: impl FnOnce(&mut Back, Time)) {
         self.writes(worker, what);
         self.switch.on_link_event(WorkerId(worker), true, false);
         while self.switch.read_link(WorkerId(worker), self.now) == LinkRead::Frame {}
     }
 
-    /// A worker says something that the switch does not read yet.
+    /// A worker sends something that the switch does not read yet.
     fn writes(&mut self, worker: u16, what: impl FnOnce(&mut Back, Time)) {
         let (wire, back) = &mut self.workers[usize::from(worker)];
         what(back, self.now);
-        // Later than anything may be kept back for.
+        // The time is past every delay for which a record may be kept back.
         let send = |pieces: &[IoSlice<'_>]| {
             wire.borrow_mut().back.push_back(pieces.iter().flat_map(|piece| piece.to_vec()).collect());
             Ok(())
@@ -356,7 +356,7 @@ fn what_a_worker_said_to_everyones_command_before_it_died_is_part_of_the_answer(
         rig.switch.end_link(WorkerId(0), rig.now);
         assert_eq!(rig.answers(), [""; 0], "its last words are still to be read");
         if has_successor {
-            // It is no part of what was asked before it came.
+            // The successor is no part of a question that was asked before it came.
             rig.link(0, 9);
         }
         while rig.switch.has_orphans() {

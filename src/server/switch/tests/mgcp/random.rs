@@ -4,21 +4,21 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 
-/// What a walk knows of the truth.
+/// State of a walk: the truth, as the test knows it.
 struct Walk {
     rig: Rig,
     dice: u64,
     /// The life of each worker.
     lives: Vec<u64>,
-    /// What workers have and have not answered.
+    /// Messages that workers got and have not answered yet.
     held: Vec<(Got, u64, Time)>,
-    /// Where the connection of a transaction was made.
+    /// Worker and life in which the connection of a transaction was made.
     made: BTreeMap<u32, (u16, u64)>,
-    /// Datagrams of late, and when they were sent.
+    /// Datagrams sent lately, and the times when they were sent.
     sent: Vec<(Time, String)>,
     asked: BTreeSet<u32>,
     told: BTreeSet<u32>,
-    /// What a worker has refused, copies of which it refuses too.
+    /// Commands that a worker has refused; it refuses copies of them as well.
     refused: BTreeSet<(u64, u32)>,
     next: u32,
     reports: u64,
@@ -137,7 +137,7 @@ impl Walk {
         }
     }
 
-    /// What has become of it on both sides.
+    /// Notes the answers and the messages to workers that have come out of the switch.
     fn hear(&mut self) {
         let answers = self.rig.answers();
         self.note(&answers);
@@ -203,7 +203,7 @@ impl Walk {
             self.report();
         }
         self.rig.now = until;
-        // Nobody waits for longer for an answer.
+        // Every message that has waited for more than 8 s is answered.
         let (due, rest) = std::mem::take(&mut self.held)
             .into_iter()
             .partition(|(_, _, since)| self.rig.now.since(*since) > Duration::from_secs(8));
@@ -214,7 +214,7 @@ impl Walk {
         self.rig.switch.handle_timeout(self.rig.now);
     }
 
-    /// The workers say that they live, and what they have read.
+    /// Each worker reports that it lives, and that it has read everything.
     fn report(&mut self) {
         self.reports += 1;
         for worker in 0..3 {
