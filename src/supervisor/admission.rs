@@ -1,4 +1,4 @@
-//! Who may take which slot: a worker's [`Hello`] judged, as a value.
+//! Admission of workers to slots: a worker's [`Hello`] judged, as a value.
 
 use std::net::SocketAddr;
 
@@ -7,18 +7,18 @@ use crate::dispatch::decision::Services;
 use crate::handoff::frame::Hello;
 use crate::ids::{Incarnation, TokenKey, WorkerId};
 
-/// The most workers that bring their own ports; beyond it a stranger is told so.
+/// Most workers that bring their own ports. One worker more is refused and told the reason.
 const OUTSIDERS: usize = 256;
-/// No worker has more units than this: sums of loads stay far inside their type.
+/// Most units of a worker: sums of loads stay far inside their type.
 const CAPACITY_LIMIT: u32 = 1_000_000_000;
-/// More transactions than a worker keeps in 64·T1, at any rate that one process can serve.
+/// Most transactions that a worker may announce: more than it keeps in 64·T1, at any rate that one process can serve.
 const TRANSACTIONS: u32 = 1 << 20;
-/// Conferences that a dispatcher remembers.
+/// Most conferences that a worker may announce: as many as a dispatcher remembers.
 const CONFERENCES: u32 = 1 << 16;
-/// Messages that a worker hands back unanswered: more than fit into what it hands back at most.
+/// Most unanswered messages that a worker may announce: more than fit into the bytes that it may hand back.
 const MESSAGES: u32 = 1 << 16;
 
-/// How a worker came to its link.
+/// Way in which a worker came to its link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// The dispatcher started it for this slot.
@@ -27,7 +27,7 @@ pub enum Origin {
     Outsider,
 }
 
-/// Why a worker is not let in; the text goes to the worker and to the log.
+/// Reason why a worker is not let in; the text goes to the worker and to the log.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// It names a slot that is not its own.
@@ -45,15 +45,15 @@ pub enum Refusal {
     /// A capacity outside its range.
     #[error("`capacity` must lie between 1 and {CAPACITY_LIMIT}, not {0}")]
     Capacity(u32),
-    /// Every place for such workers is taken.
+    /// Every place for workers with their own ports is taken.
     #[error("all {OUTSIDERS} places for workers of their own are taken")]
     Crowded,
-    /// It says that it is the worker of an earlier dispatcher, and another process holds the slot's lock, or none.
+    /// It says that it is the worker of an earlier dispatcher, but its process does not hold the slot's lock.
     #[error("{slot} is not its slot: the lock is held by {}", .holder.map_or_else(|| "nobody".to_owned(), |pid| format!("process {pid}")))]
     NotTheHolder {
         /// The slot.
         slot: WorkerId,
-        /// Who holds its lock.
+        /// Process that holds the lock.
         holder: Option<u32>,
     },
     /// Slot, incarnation and secret do not belong together.
@@ -64,7 +64,7 @@ pub enum Refusal {
     /// A number that no worker can have.
     #[error("it says that it has {count} {what}, which no worker can have")]
     Count {
-        /// What is counted.
+        /// Name of the number.
         what: &'static str,
         /// The number.
         count: u32,
@@ -72,9 +72,9 @@ pub enum Refusal {
     /// The descriptors beside its `Hello` are not those that it names.
     #[error("{came} sockets came where {named} were named")]
     Sockets {
-        /// How many it names.
+        /// Number of sockets that it names.
         named: usize,
-        /// How many came.
+        /// Number of sockets that came.
         came: usize,
     },
 }
@@ -82,13 +82,13 @@ pub enum Refusal {
 /// State of a place after the configured slots, for a worker that has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Vacancy {
-    /// Nobody has it.
+    /// No worker has the place.
     Free,
-    /// Somebody is there.
+    /// A worker has the place.
     Taken,
-    /// Its worker is gone without a goodbye.
+    /// The place's worker is gone without a goodbye.
     Left {
-        /// Whether it looks like the one who has come: the same name and program.
+        /// Whether it looks like the one that has come: the same name and program.
         alike: bool,
     },
 }
@@ -98,21 +98,21 @@ pub enum Vacancy {
 pub struct Admitted {
     /// The place.
     pub worker: WorkerId,
-    /// The life it goes on with, when it was there before; its calls carry that token.
+    /// The incarnation that it keeps, if it was there before; its calls carry that token.
     pub incarnation: Option<Incarnation>,
 }
 
-/// What is known of a process that says it is a worker of an earlier dispatcher, beside its [`Hello`].
+/// Evidence, beside its [`Hello`], about a process that says it is a worker of an earlier dispatcher.
 #[derive(Clone, Copy, Debug)]
 pub struct Evidence<'a> {
-    /// Its process, as the kernel says; `None` where it lives in another container.
+    /// Its process id, as the kernel reports it; `None` where the process lives in another container.
     pub peer: Option<u32>,
-    /// Who holds the lock of the slot that it names.
+    /// Process that holds the lock of the slot that it names.
     pub holder: Option<u32>,
-    /// How many descriptors came beside the `Hello`.
+    /// Number of descriptors that came beside the `Hello`.
     pub descriptors: usize,
-    /// The run directory's key and the one before it. Empty: it has been lost, and a worker that proves itself by its
-    /// own key gives it back.
+    /// The run directory's key and the one before it. Empty when the key has been lost: a worker that proves itself by
+    /// its own copy of the key then gives it back.
     pub keys: &'a [TokenKey],
 }
 
@@ -121,7 +121,7 @@ pub struct Evidence<'a> {
 pub struct Resumed {
     /// Its slot.
     pub worker: WorkerId,
-    /// The life it goes on with.
+    /// The incarnation that it keeps.
     pub incarnation: Incarnation,
     /// The key that its token was made with.
     pub key: TokenKey,
@@ -132,11 +132,11 @@ pub fn claimed(hello: &Hello) -> Option<WorkerId> {
     hello.name.as_deref()?.parse().ok()
 }
 
-/// Whether the numbers that announce what follows a `Hello` can be.
+/// Checks the counts in a `Hello` against their limits.
 pub fn check_counts(hello: &Hello) -> Result<(), Refusal> {
     let limits = [
         ("units in use", hello.units_used, CAPACITY_LIMIT),
-        // Every session takes a unit at least.
+        // Every session takes at least one unit.
         ("sessions", hello.sessions, hello.units_used),
         ("transactions", hello.transactions, TRANSACTIONS),
         ("conferences", hello.conferences, CONFERENCES),
@@ -148,16 +148,16 @@ pub fn check_counts(hello: &Hello) -> Result<(), Refusal> {
     }
 }
 
-/// Decides whether a worker of an earlier dispatcher may come back. Its lock, where its file is still there, says that the
-/// slot is its own; its secret, that the dispatcher before us gave it.
+/// Decides whether a worker of an earlier dispatcher may come back. Its lock, if the lock's file is still there, proves
+/// that the slot is its own; its secret proves that an earlier dispatcher gave it the slot.
 pub fn readmit(hello: &Hello, evidence: &Evidence<'_>) -> Result<Resumed, Refusal> {
     let name = || Refusal::ForeignSlot { claimed: hello.name.clone().unwrap_or_default() };
     let worker = claimed(hello).filter(|worker| worker.0 < MAX_WORKERS).ok_or_else(name)?;
     check_capacity(hello)?;
     check_counts(hello)?;
     let holder = evidence.holder;
-    // A lock whose file was cleaned away is held by nobody: then the kernel's word says which process it is, and the secret
-    // below that the slot is its own.
+    // A lock whose file was cleaned away has no holder. SO_PEERCRED then names the process, and the secret below proves
+    // that the slot is its own.
     if holder.or(evidence.peer) != Some(hello.pid) || evidence.peer.is_some_and(|peer| peer != hello.pid) {
         return Err(Refusal::NotTheHolder { slot: worker, holder });
     }
@@ -172,17 +172,17 @@ pub fn readmit(hello: &Hello, evidence: &Evidence<'_>) -> Result<Resumed, Refusa
     }
 }
 
-/// The life that a secret proves, and the key it was made with.
+/// The incarnation that a secret proves, and the key it was made with.
 fn proven<'k>(hello: &Hello, worker: WorkerId, keys: &'k [TokenKey]) -> Option<(Incarnation, &'k TokenKey)> {
     let (secret, bits) = (hello.secret?, hello.incarnation?);
     let incarnation = Incarnation::new(bits);
-    // Two words are compared in one step, whatever they hold: the time tells a guesser nothing.
+    // The comparison of two words is one step, whatever they hold: its time tells a guesser nothing.
     let is_it = |key: &&TokenKey| key.slot_secret(worker, incarnation) ^ secret == 0;
     (incarnation.bits() == bits).then(|| keys.iter().find(is_it)).flatten().map(|key| (incarnation, key))
 }
 
-/// Decides where a worker goes. `configured` slots belong to the dispatcher's own workers; `vacancy` tells of the places
-/// behind them.
+/// Decides on a worker's place. `configured` slots belong to the dispatcher's own workers; `vacancy` returns the state
+/// of a place after them.
 pub fn admit(
     hello: &Hello,
     origin: Origin,
@@ -207,18 +207,20 @@ pub fn admit(
             {
                 return Err(Refusal::ForeignSlot { claimed: name.to_owned() });
             }
-            // Its MGCP endpoints are found by name over the link; what follows a SIP call comes to its port alone.
+            // Its MGCP endpoints are found by name over the link; later messages of a SIP call come to its port alone.
             if services.sip && !hello.ports.iter().any(|port| port.service == "sip" && port.address.port() != 0) {
                 return Err(Refusal::NoPort);
             }
             let all = || (configured..=u16::MAX).map(WorkerId).take(OUTSIDERS).map(|worker| (worker, vacancy(worker)));
             let free = || all().filter(|(_, vacancy)| *vacancy != Vacancy::Taken).map(|(worker, _)| worker);
-            // One that was here before goes on as it was, so that what carries its token still finds it.
+            // A worker that was here before keeps its place and incarnation: messages that carry its token still find
+            // it.
             let former = free().find_map(|worker| {
                 let (incarnation, _) = proven(hello, worker, std::slice::from_ref(key))?;
                 Some(Admitted { worker, incarnation: Some(incarnation) })
             });
-            // A successor takes the place of the one who died; places of the dead go to others only when none is free.
+            // A successor takes the place of the worker that died; places of dead workers go to others only when none
+            // is free.
             let with = |wanted| all().find(|(_, vacancy)| *vacancy == wanted).map(|(worker, _)| worker);
             let successor = || with(Vacancy::Left { alike: true });
             let new = || with(Vacancy::Free).or_else(|| with(Vacancy::Left { alike: false }));
@@ -381,7 +383,7 @@ mod tests {
         assert_eq!(readmit(&survivor(), &evidence(&[])), refused);
         let foreign = Hello { key: Some(TokenKey::new([9; 32])), ..survivor() };
         assert_eq!(readmit(&foreign, &evidence(&[])), refused);
-        // While the run directory has a key, nobody's word replaces it.
+        // While the run directory has a key, no worker's key replaces it.
         let other = TokenKey::new([4; 32]);
         assert_eq!(readmit(&keeper, &evidence(std::slice::from_ref(&other))), refused);
     }

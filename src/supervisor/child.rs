@@ -23,7 +23,7 @@ use crate::net::watch;
 pub struct Started {
     /// The process, to be waited for.
     pub process: Running,
-    /// How to end it.
+    /// Handle to end the process.
     pub leash: Process,
     /// The link, not yet greeted.
     pub link: SeqPacket,
@@ -33,8 +33,8 @@ pub struct Started {
 #[derive(Debug)]
 pub struct Running(Child);
 
-/// Starts a worker for `slot`: this executable again, as `pointsman worker --link-fd N`. It comes back to the socket
-/// `handoff` when its link ends.
+/// Starts a worker for `slot`: this executable again, as `pointsman worker --link-fd N`. The worker connects to the
+/// socket `handoff` when its link ends.
 ///
 /// The child gets a process group of its own (a terminal's Ctrl-C is the dispatcher's to act on) and inherits stderr,
 /// so no log runs through a pipe that a dead dispatcher would leave full.
@@ -51,9 +51,9 @@ pub fn start(slot: WorkerId, handoff: &Path) -> io::Result<Started> {
         .arg(theirs.as_raw_fd().to_string())
         .arg("--dispatcher")
         .arg(handoff)
-        // As much as this process logs, whether a flag or the environment said so.
+        // The worker logs as much as this process, whether a flag or the environment set that.
         .env("POINTSMAN_LOG", std::env::var("POINTSMAN_LOG").unwrap_or_else(|_| LevelFilter::current().to_string()))
-        // What the service manager said was said to the dispatcher.
+        // The service manager's variables are meant for the dispatcher alone.
         .env_remove("NOTIFY_SOCKET")
         .env_remove("WATCHDOG_USEC")
         .env_remove("LISTEN_FDS")
@@ -63,7 +63,7 @@ pub fn start(slot: WorkerId, handoff: &Path) -> io::Result<Started> {
         .spawn()?;
     drop(theirs);
     let pid = child.id().unwrap_or_default();
-    // A process that nobody could end would keep its slot for good; its number alone may be another's later.
+    // A process that cannot be ended would keep its slot for good, and its process id alone may be another's later.
     let leash = Process::open(pid).inspect_err(|_| drop(child.start_kill()))?;
     Ok(Started { process: Running(child), leash, link: ours })
 }
@@ -86,14 +86,14 @@ impl Running {
     }
 }
 
-/// Interval between looks at a process whose end wakes nobody.
+/// Interval between looks at a process whose end causes no wake-up.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// Waits for the end of a process that is not a child of ours.
+/// Waits for the end of a process that is not a child of this one.
 pub async fn until_end<P: AsRef<Process> + AsFd + AsRawFd>(process: P) {
     match watch::readable(process) {
         Ok(watched) => drop(watched.readable().await),
-        // No descriptor can be watched any more, or not this one.
+        // The kernel watches no more descriptors, or not this one.
         Err((process, _)) => {
             while !process.as_ref().has_ended() {
                 sleep(LOOK_EVERY).await;
@@ -102,12 +102,12 @@ pub async fn until_end<P: AsRef<Process> + AsFd + AsRawFd>(process: P) {
     }
 }
 
-/// Ends a process at once. One that is gone already is no error.
+/// Ends a process at once. A process that is gone already is no error.
 pub fn kill(process: &Process) {
     let _ = process.signal(Signal::KILL);
 }
 
-/// How a process ended, in words.
+/// The end of a process, in words.
 pub fn describe(status: &io::Result<ExitStatus>) -> String {
     use std::os::unix::process::ExitStatusExt;
 

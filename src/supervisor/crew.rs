@@ -1,7 +1,7 @@
-//! The crew: all workers of this dispatcher, started, greeted, watched, replaced, and sent home at the end.
+//! The crew: all workers of this dispatcher, started, greeted, watched, replaced, and retired at the end.
 //!
-//! One loop over one queue of [`Happening`]s: whatever runs beside it (a process that is waited for, a link that is
-//! greeted, a client of the stats socket) ends by putting one into the queue. Nothing here is hot.
+//! One loop works off one queue of [`Happening`]s. Every task beside it (waiting for a process, greeting a link,
+//! serving a client of the stats socket) ends by putting one into the queue. Nothing here is hot.
 
 mod arrivals;
 mod mgcp;
@@ -43,11 +43,11 @@ use crate::pack::packed;
 use crate::server::{self, Parting};
 use crate::time::Time;
 
-/// A child has this long from its start to its `Hello`.
+/// Longest time from a child's start to its `Hello`.
 const CHILD_HELLO: Duration = Duration::from_secs(10);
-/// After the time given to workers for their calls, this long passes before they are killed.
+/// Time between the end of `stop-after` and the kill of the workers that are still there.
 const STOP_GRACE: Duration = Duration::from_secs(1);
-/// How often slots that are leaving are looked at.
+/// Interval at which slots that are leaving are looked at.
 const LOOK_AROUND: Duration = Duration::from_secs(1);
 
 /// Something the crew's loop acts on.
@@ -55,11 +55,11 @@ const LOOK_AROUND: Duration = Duration::from_secs(1);
 pub(super) enum Happening {
     /// A worker process has ended.
     Exited { worker: WorkerId, pid: u32, how: String },
-    /// Somebody has connected to the handoff socket.
+    /// A process has connected to the handoff socket.
     Knocked { link: SeqPacket },
-    /// A link has said `Hello`, or has not. `child` is the process it was made for.
+    /// A link has sent its `Hello`, or failed to. `child` is the process that it was made for.
     Greeted { origin: Origin, child: Option<u32>, link: SeqPacket, hello: Result<Box<Hello>, String> },
-    /// The stats socket has a command.
+    /// A client of the stats socket has sent a command.
     Asked { command: Command, reply: oneshot::Sender<Reply> },
     /// Another dispatcher wants to take over.
     TakeoverAsked { link: SeqPacket, ask: Box<Ask> },
@@ -69,12 +69,12 @@ pub(super) enum Happening {
     Stop,
 }
 
-/// How others in this process give the crew something to do.
+/// Sender of orders to the crew, for other parts of this process.
 #[derive(Clone, Debug)]
 pub struct Orders(mpsc::UnboundedSender<Happening>);
 
 impl Orders {
-    /// Has a command of the stats socket answered.
+    /// Sends a command of the stats socket to the crew and waits for the answer.
     pub async fn ask(self, command: Command) -> Reply {
         let (reply, answer) = oneshot::channel();
         let gone = || Reply::error("the dispatcher is stopping");
@@ -84,13 +84,13 @@ impl Orders {
         }
     }
 
-    /// Has the configuration read again.
+    /// Orders a reload of the configuration.
     pub fn reload(&self) {
         // A crew that is gone has nothing to reload.
         let _ = self.0.send(Happening::Reload);
     }
 
-    /// Has everything stopped in order; a second time, at once.
+    /// Orders a stop: the first order stops all in order, a second one at once.
     pub fn stop(&self) {
         let _ = self.0.send(Happening::Stop);
     }
@@ -103,11 +103,11 @@ pub(super) struct Place {
     pub(super) sockets: SlotSockets,
     /// The running process.
     pub(super) leash: Option<Arc<Process>>,
-    /// Which life of the slot that process is, once it has introduced itself.
+    /// Incarnation of that process, once it has introduced itself.
     pub(super) incarnation: Option<Incarnation>,
-    /// The life before it, whose process has died.
+    /// The incarnation before it, whose process has died.
     pub(super) predecessor: Option<Incarnation>,
-    /// What the operator wants of it; a reload does not change that.
+    /// Admin state that the operator has set; a reload does not change it.
     pub(super) admin: Admin,
     /// Whether it drains because the configuration has fewer slots now.
     pub(super) leaving: bool,
@@ -115,30 +115,30 @@ pub(super) struct Place {
     pub(super) fault: String,
 }
 
-/// What the crew was started with.
+/// Everything that the crew is started with.
 #[derive(Debug)]
 pub struct Muster {
     /// The configuration.
     pub config: Config,
-    /// Where a reload reads it again.
+    /// Source from which a reload reads the configuration again.
     pub source: Source,
     /// The secret of tokens.
     pub key: TokenKey,
     /// The well-known sockets.
     pub listeners: Listeners,
-    /// Where workers that the dispatcher did not start connect.
+    /// The socket for workers that the dispatcher did not start.
     pub handoff: SeqListener,
-    /// Where operators connect.
+    /// The socket for operators.
     pub stats: StatsListener,
-    /// What is passed on when another takes over.
+    /// Descriptors to pass on when another dispatcher takes over.
     pub estate: Estate,
     /// The files of the run directory.
     pub upkeep: Upkeep,
     /// The running lanes.
     pub lanes: server::Lanes,
-    /// What they say.
+    /// Events of the lanes.
     pub lane_events: mpsc::UnboundedReceiver<server::Event>,
-    /// What says which call belongs to which lane.
+    /// Seed of the hash that assigns calls to lanes.
     pub seed: u64,
 }
 
@@ -148,7 +148,7 @@ pub struct Crew {
     pub(super) config: Config,
     pub(super) source: Source,
     pub(super) key: TokenKey,
-    /// Where children come back to when their link ends.
+    /// Path of the socket to which a child connects when its link ends.
     handoff: PathBuf,
     pub(super) listeners: Listeners,
     pub(super) estate: Estate,
@@ -157,16 +157,16 @@ pub struct Crew {
     pub(super) lane_events: mpsc::UnboundedReceiver<server::Event>,
     pub(super) seed: u64,
     pub(super) places: Vec<Place>,
-    /// Workers that came by themselves, behind the configured slots.
+    /// Workers that came by themselves, placed after the configured slots.
     pub(super) outsiders: BTreeMap<WorkerId, Outsider>,
     ungreeted: usize,
-    /// Refusals that were logged, and since when they are counted.
+    /// Start of the current second, and the number of refusals in it.
     refusals: (Time, u32),
     queue: mpsc::UnboundedSender<Happening>,
     pub(super) inbox: mpsc::UnboundedReceiver<Happening>,
-    /// What was in the inbox during a takeover that has failed: it comes first.
+    /// Happenings that arrived during a takeover that has failed: they come first.
     pub(super) backlog: VecDeque<Happening>,
-    /// Who waits to take over.
+    /// The dispatcher that waits to take over.
     pub(super) asked: Option<Asked>,
     stopping: Option<Stopping>,
     /// Whether the log says already that no worker comes up.
@@ -174,23 +174,23 @@ pub struct Crew {
     look_around_at: Time,
     pub(super) started: Time,
     manager: Manager,
-    /// The number of the last worker's links.
+    /// The id that was given to the last worker's links.
     last_link: LinkId,
 }
 
-/// The lane's thread is gone, which only a bug can do.
+/// The lane's thread is gone, which only a bug can cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the lane has stopped, a fault of this program; its last words are above, calls in progress go on")]
 pub struct LaneDied;
 
-/// How a crew's work ends.
+/// End of a crew's work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// By order; every worker has gone.
+    /// An order ended it; every worker has gone.
     Stopped,
-    /// Another dispatcher has all of it now.
+    /// Another dispatcher has taken over everything.
     TakenOver {
-        /// Its process; 0 where it lives beyond our numbers.
+        /// Its process id; 0 where it lives in another pid namespace.
         by: u32,
     },
 }
@@ -199,19 +199,19 @@ pub enum Ending {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outsider {
     pub(super) pid: u32,
-    /// Which life of a worker it is.
+    /// Its incarnation.
     incarnation: Incarnation,
-    /// The links that it has, or had last.
+    /// The id of the links that it has, or had last.
     link: LinkId,
-    /// Where it takes calls.
+    /// Address at which it takes calls.
     pub(super) address: SocketAddr,
     /// All its addresses.
     addresses: Vec<SocketAddr>,
     /// The name it gave itself.
     name: Option<String>,
-    /// The program it said it is.
+    /// The program that it named in its `Hello`.
     program: String,
-    /// What the operator wants of it.
+    /// Admin state that the operator has set.
     pub(super) admin: Admin,
     /// Whether it is gone without a goodbye: it is shown as down until it comes back, or is forgotten.
     pub(super) is_down: bool,
@@ -222,13 +222,13 @@ packed!(Outsider { pid, incarnation, link, address, addresses, name, program, ad
 /// An orderly stop in progress.
 #[derive(Clone, Copy, Debug)]
 struct Stopping {
-    /// Who is still there then is killed.
+    /// Time at which workers that are still there are killed.
     kill_at: Time,
 }
 
 impl Crew {
-    /// A crew whose workers are all due to be started, but for those that have come back. `slots` has the slots' sockets;
-    /// those of survivors behind the configured ones included.
+    /// A crew whose workers are all due to be started, except those that have come back. `slots` has the slots'
+    /// sockets, including those of survivors in slots beyond the configured ones.
     pub fn new(muster: Muster, slots: Vec<SlotSockets>, survivors: Survivors) -> Self {
         let now = clock::now();
         let mut crew = Crew::alone(muster, now);
@@ -247,8 +247,8 @@ impl Crew {
         crew
     }
 
-    /// The crew of a dispatcher that has been taken over from. Its lanes have the links already. `more` has the sockets of
-    /// slots that are new.
+    /// The crew of a dispatcher that has taken over. Its lanes have the links already. `more` has the sockets of slots
+    /// that are new.
     pub(super) fn inherit(
         muster: Muster,
         started: Time,
@@ -315,12 +315,12 @@ impl Crew {
         }
     }
 
-    /// A way for others in this process to give the crew something to do.
+    /// A sender with which other parts of this process give the crew orders.
     pub fn orders(&self) -> Orders {
         Orders(self.queue.clone())
     }
 
-    /// Runs until the orderly stop is over and every worker has gone, or until another dispatcher has all of it.
+    /// Runs until the orderly stop is over and every worker has gone, or until another dispatcher has taken over.
     ///
     /// # Errors
     /// The lane has panicked. The workers live on and serve their calls.
@@ -336,13 +336,13 @@ impl Crew {
             self.start_due(now);
             self.kill_overdue(now);
             self.keep_up(now);
-            // By the clock, not by quiet: somebody who watches all the time leaves no quiet second.
+            // The clock decides, not a quiet second: a client that watches all the time leaves no quiet second.
             if self.look_around_at <= now {
                 self.look_around_at = now + LOOK_AROUND;
                 self.collect_orphans();
                 self.look_around().await;
             }
-            // Lanes that wait for a successor to take over have other things to answer.
+            // Lanes that wait for a successor to take over do not answer this now.
             if self.asked.is_none() && self.manager.poll_timeout().is_some_and(|due| due <= now) {
                 match self.snapshot().await {
                     Ok(load) => self.manager.on_well(&load, clock::now()),
@@ -385,7 +385,7 @@ impl Crew {
         starts.into_iter().chain(others.into_iter().flatten()).min()
     }
 
-    /// Keeps the run directory's files fresh. Whoever takes over gets the lock that is there now.
+    /// Keeps the run directory's files fresh. A dispatcher that takes over gets the lock as it is now.
     fn keep_up(&mut self, now: Time) {
         if self.upkeep.poll_timeout() > now {
             return;
@@ -403,7 +403,7 @@ impl Crew {
             Happening::Knocked { link } => self.on_knock(link),
             Happening::Greeted { origin, child, link, hello } => self.on_greeted(origin, child, link, hello),
             Happening::Asked { command, reply } => {
-                // Somebody who gave up has been told, or will believe, that nothing was done.
+                // A client that has gone was told, or will believe, that nothing was done.
                 if reply.is_closed() {
                     return info!("not carried out, whoever asked has gone: {}", command.to_line());
                 }
@@ -416,7 +416,7 @@ impl Crew {
                 self.on_asked(link, &ask);
             }
             Happening::Reload => {
-                // The log says what came of it.
+                // The result of the reload is in the log.
                 let _ = self.reload();
             }
             Happening::Stop => self.on_stop(),
@@ -477,7 +477,7 @@ impl Crew {
         debug!(%worker, pid, "started");
         place.slot.on_started(pid, now);
         place.leash = Some(Arc::new(started.leash));
-        // One that dies before its welcome has had no name that anybody knows.
+        // A worker that dies before its welcome has had no name that a peer knows.
         place.predecessor = place.incarnation.take().or(place.predecessor);
         let queue = self.queue.clone();
         tokio::spawn(async move {
@@ -516,8 +516,8 @@ impl Crew {
         self.on_end(crash_loop, now);
     }
 
-    /// A slot has lost its process. Where that happens again and again and no slot has a worker, the operator has to know
-    /// it from one line: the dispatcher runs, and every call is refused.
+    /// A slot has lost its process. When that happens again and again and no slot has a worker, one line must tell the
+    /// operator: the dispatcher runs, and refuses every call.
     fn on_end(&mut self, crash_loop: Option<u32>, now: Time) {
         self.manager.hasten(now);
         let nobody =
@@ -536,9 +536,9 @@ impl Crew {
         }
     }
 
-    /// A worker that is hung is killed: only when it is seen to end its messages move and its successor gets the sockets.
-    /// One that came by itself is not ours to kill; it has to refuse what it reads later than the deadline, which has
-    /// passed.
+    /// Kills a worker that hangs: its messages move, and its successor gets the sockets, only when it is seen to end. A
+    /// worker that came by itself is not the dispatcher's to kill: its link is closed, and it has to refuse messages
+    /// that it reads after their deadline, which has passed.
     fn on_hung(&mut self, worker: WorkerId, incarnation: Incarnation, link: LinkId) {
         self.manager.hasten(clock::now());
         if let Some(outsider) = self.outsiders.get(&worker) {
@@ -563,7 +563,7 @@ impl Crew {
         parting: Parting,
         why: &str,
     ) {
-        // The links to the other lanes that it got with this one are of no use any more.
+        // The links to the other lanes that the worker got with this one are of no use any more.
         self.lanes.send(|_| server::Command::EndLink { worker, link });
         if let Some(outsider) = self.outsiders.get_mut(&worker) {
             if !outsider.is_here_by(link) {
@@ -589,8 +589,8 @@ impl Crew {
         child::kill(leash);
     }
 
-    /// Gives the place of a worker that came by itself to whoever comes next. What the operator said was said of the one
-    /// that had it.
+    /// Frees the place of a worker that came by itself for the next one. The operator's admin state was set for the
+    /// worker that had it, so it does not stay.
     pub(super) fn forget(&mut self, worker: WorkerId) {
         self.outsiders.remove(&worker);
         self.order(worker, Admin::Ready);
@@ -603,7 +603,7 @@ impl Crew {
         let Resumed { worker, incarnation, key } = resumed;
         let pid = process.pid();
         if key != self.key {
-            // Named with the key before: nobody would find them.
+            // The transactions are named with the key before, so a look-up would never find them.
             brought.transactions.clear();
         }
         let welcomed = self.welcome(worker, &link, &hello, Some((incarnation, key)));
@@ -623,7 +623,7 @@ impl Crew {
                 child::kill(leash);
             }
         }
-        // Its own word is all that is left of the operator's.
+        // The draining that the worker itself reports is all that is left of the operator's order.
         if hello.draining && !leaving {
             place.admin = Admin::Drain;
         }
@@ -633,20 +633,20 @@ impl Crew {
         }
     }
 
-    /// Has the end of a process noticed that is not a child of ours.
+    /// Watches a process that is not a child of this one, so that its end is noticed.
     fn watch(&self, worker: WorkerId, process: Process) -> Arc<Process> {
         let process = Arc::new(process);
         let (watched, queue) = (process.clone(), self.queue.clone());
         tokio::spawn(async move {
             let pid = watched.pid();
             child::until_end(watched).await;
-            // How it ended, only its parent has heard.
+            // Only the process's parent gets its exit status.
             let _ = queue.send(Happening::Exited { worker, pid, how: "ended".to_owned() });
         });
         process
     }
 
-    /// As process 1 of a container this process is given everybody's orphans.
+    /// Collects orphans: as process 1 of a container this process is the parent of all of them.
     fn collect_orphans(&self) {
         if std::process::id() == 1 {
             process::collect_orphans(|pid| {
@@ -666,7 +666,7 @@ impl Crew {
                 self.manager.on_stopping();
                 self.lanes.send(|_| server::Command::Stop { within });
                 self.stopping = Some(Stopping { kill_at: now + self.config.stop_after + STOP_GRACE });
-                // A worker that has not introduced itself has no calls and hears no Stop.
+                // A worker that has not introduced itself has no calls and gets no `Stop`.
                 for place in &self.places {
                     if let (Phase::Starting { .. }, Some(leash)) = (place.slot.phase(), &place.leash) {
                         child::kill(leash);
@@ -693,8 +693,8 @@ impl Crew {
     }
 }
 
-/// Sees to it that a slot has the sockets that the configuration says, before a worker is started in it. They differ
-/// once, behind a worker that came back with those of another configuration.
+/// Makes sure, before a worker is started in a slot, that the slot has the sockets that the configuration says. They
+/// differ once: after a worker that came back with the sockets of another configuration.
 fn fit_sockets(
     config: &Config,
     listeners: &Listeners,

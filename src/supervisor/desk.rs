@@ -1,4 +1,4 @@
-//! The desk: what operators ask and order, answered from the lane's figures and the crew's own.
+//! The desk: answers operators' queries and orders, from the lanes' figures and the crew's own.
 
 use std::cmp::Reverse;
 use std::net::IpAddr;
@@ -18,11 +18,11 @@ use crate::ids::WorkerId;
 use crate::net::{clock, host};
 use crate::server::{self, LaneLoad};
 
-/// A lane answers within its turn; one that does not is stuck.
+/// Longest wait for a lane's answer. A lane answers within its turn; one that does not is stuck.
 const LANE_PATIENCE: Duration = Duration::from_secs(2);
 
 impl Crew {
-    /// Does what a command says, and tells what came of it.
+    /// Carries out a command, and returns the result.
     pub(super) async fn answer(&mut self, command: Command) -> Reply {
         let answer = match command {
             Command::Load | Command::Watch => self.snapshot().await.map(Reply::Load),
@@ -106,7 +106,7 @@ impl Crew {
         }
     }
 
-    /// Where callers reach what is bound to `ip`: a wildcard address says nothing to them.
+    /// Address at which callers reach a socket bound to `ip`: a wildcard address means nothing to them.
     pub(super) fn reached_at(&self, ip: IpAddr) -> IpAddr {
         if !ip.is_unspecified() {
             return ip;
@@ -143,7 +143,7 @@ impl Crew {
         Reply::Set { worker: worker.to_string(), admin: state }
     }
 
-    /// Has a worker that came by itself and died missed no longer.
+    /// Forgets a worker that came by itself and died: it is missed no longer.
     fn forget_worker(&mut self, worker: WorkerId) -> Reply {
         match self.outsiders.get(&worker) {
             Some(outsider) if !outsider.is_down => Reply::error(format_args!(
@@ -163,12 +163,12 @@ impl Crew {
         }
     }
 
-    /// Has the lane treat a worker so, and tell it.
+    /// Orders the lanes to set a worker's admin state; one of them tells the worker.
     pub(super) fn order(&self, worker: WorkerId, admin: Admin) {
         self.lanes.send(|_| server::Command::Admin { worker, admin, drain_within: self.config.drain_after });
     }
 
-    /// Asks every lane the same.
+    /// Asks every lane the same question.
     pub(super) async fn ask<T>(
         &self,
         question: impl Fn(oneshot::Sender<T>) -> server::Command,
@@ -177,7 +177,7 @@ impl Crew {
     }
 }
 
-/// Asks every lane; `question` is told which.
+/// Asks every lane; `question` gets the lane's number.
 pub(super) async fn ask<T>(
     lanes: &server::Lanes,
     mut question: impl FnMut(usize, oneshot::Sender<T>) -> server::Command,

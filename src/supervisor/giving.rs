@@ -1,4 +1,4 @@
-//! The old side of a takeover: this dispatcher gives all it has to the one that asked, and goes on if that fails.
+//! The old side of a takeover: this dispatcher gives all it has to the new one that asked, and serves on if that fails.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -23,14 +23,14 @@ use crate::time::Time;
 use crate::upgrade::conversation::{Broken, Conversation};
 use crate::upgrade::{self, Phase, Refusal};
 
-/// How long workers that are being started are waited for: each gets its link in a moment, unless it dies.
+/// Longest wait for workers that are being started: each gets its link in a moment, unless it dies.
 const START_WITHIN: Duration = Duration::from_secs(5);
-/// How long the new one may take to make room; everything goes on meanwhile.
+/// Longest time for the new dispatcher to make room; everything goes on meanwhile.
 const READY_WITHIN: Duration = Duration::from_secs(5);
-/// How long the new one may take to restore what it was given; nobody reads meanwhile.
+/// Longest time for the new dispatcher to restore the state that it was given; no lane reads meanwhile.
 const TAKE_WITHIN: Duration = Duration::from_secs(2);
 
-/// What belongs to the dispatcher as such, beside listeners and slots.
+/// Descriptors of the dispatcher as such, beside listeners and slots.
 #[derive(Debug)]
 pub struct Estate {
     /// The run directory's lock, which belongs to the open file.
@@ -42,7 +42,7 @@ pub struct Estate {
 }
 
 impl Estate {
-    /// Duplicates of all of it.
+    /// Duplicates all descriptors.
     ///
     /// # Errors
     ///
@@ -60,7 +60,7 @@ pub(super) struct Asked {
     until: Time,
 }
 
-/// Why nothing was given away after all.
+/// Reason why nothing was given away after all.
 #[derive(Debug, thiserror::Error)]
 enum Failed {
     #[error(transparent)]
@@ -74,7 +74,7 @@ enum Failed {
 }
 
 impl Crew {
-    /// Somebody wants to take over.
+    /// Another dispatcher asks to take over: judges it, and keeps its conversation or sends it away.
     pub(super) fn on_asked(&mut self, link: SeqPacket, ask: &Ask) {
         let pid = link.peer().ok().and_then(|peer| peer.pid);
         if let Err(refusal) = self.judge(&link, ask) {
@@ -107,13 +107,14 @@ impl Crew {
         upgrade::judge(ask, &upgrade::ask(&self.config, &self.key, layout()))
     }
 
-    /// When [`Crew::give_when_due`] gives up waiting.
+    /// The time at which [`Crew::give_when_due`] gives up waiting.
     pub(super) fn give_until(&self) -> Option<Time> {
         self.asked.as_ref().map(|asked| asked.until)
     }
 
-    /// Gives everything to the one that has asked, once no worker is on its way. Names the process that has all of it then (0
-    /// where it lives beyond our numbers): this one has to end without touching any of it.
+    /// Gives everything to the dispatcher that has asked, once no worker is being started. Returns the new dispatcher's
+    /// process id (0 where it lives in another pid namespace): this process then has to end without touching anything
+    /// it has given.
     pub(super) async fn give_when_due(&mut self, now: Time) -> Option<u32> {
         let is_starting = self.places.iter().any(|place| matches!(place.slot.phase(), slot::Phase::Starting { .. }));
         let Asked { conversation, .. } = self.asked.take_if(|asked| !is_starting || asked.until <= now)?;
@@ -145,7 +146,8 @@ impl Crew {
         conversation.give(Takeover::Granted { descriptors: lasting.len(), entries: entries.clone() }, &lasting)?;
         drop(lasting);
         *phase = Phase::Granted;
-        // Memory that is new to the process costs more than what is done with it: none is asked for while nobody reads.
+        // Memory that is new to the process costs more than the work done in it: all of it is touched before the lanes
+        // pause.
         let mut buffers: Vec<_> = entries.iter().map(|entries| memory::warm(roster::room_for(*entries))).collect();
         let mut state = memory::file()?;
         memory::reserve(&state, entries.iter().map(|entries| roster::room_for(*entries) as u64).sum());
@@ -154,7 +156,7 @@ impl Crew {
         *phase = Phase::Paused;
         let paused_at = clock::now();
         self.ask(server::Command::Pause).await?;
-        // A link that has ended in the last moment is nobody's any more.
+        // A link that ended in the last moment goes to neither dispatcher.
         while let Ok(event) = self.lane_events.try_recv() {
             self.on_lane_event(event);
         }
@@ -170,7 +172,7 @@ impl Crew {
         *phase = Phase::Given;
         let given_at = clock::now();
         conversation.expect(Takeover::Taken, "taken", TAKE_WITHIN).await?;
-        // The operator's word to stop was said to this process, and would be lost with it.
+        // An order to stop was given to this process, and would be lost with it.
         while let Ok(happening) = self.inbox.try_recv() {
             self.backlog.push_back(happening);
         }
@@ -220,7 +222,7 @@ impl Crew {
         Handover { paused_at, outsiders: outsiders.collect(), lanes: lanes.iter().map(state).collect() }
     }
 
-    /// What does not change any more, in the order of the roster.
+    /// Descriptors that do not change any more, in the order of the roster.
     fn lasting<'d>(&'d self, roster: &'d File) -> Vec<BorrowedFd<'d>> {
         let Estate { lock, handoff, stats } = &self.estate;
         let mut all = vec![roster.as_fd(), lock.as_fd(), handoff.as_fd(), stats.as_fd()];

@@ -17,7 +17,7 @@ use crate::net::unix::SeqPacket;
 use crate::net::watch;
 use crate::time::Time;
 
-/// Why no `Hello` came.
+/// Reason why no `Hello` came.
 #[derive(Debug, thiserror::Error)]
 pub enum NoHello {
     /// Nothing came in time.
@@ -26,13 +26,13 @@ pub enum NoHello {
     /// The link ended first.
     #[error("the link ended before its Hello")]
     Closed,
-    /// What came was no frame of this protocol.
+    /// The bytes that came were no frame of this protocol.
     #[error("{0}")]
     Frame(#[from] FrameError),
     /// The first record was another one.
     #[error("its first record was no Hello")]
     Other,
-    /// What it announces cannot be.
+    /// A count that it announces is beyond its limit.
     #[error("{0}")]
     Impossible(#[from] Refusal),
     /// The link broke.
@@ -40,7 +40,7 @@ pub enum NoHello {
     Link(#[from] io::Error),
 }
 
-/// Who introduces itself.
+/// First record of a peer on the handoff socket.
 #[derive(Debug)]
 pub enum Introduction {
     /// A worker.
@@ -85,22 +85,22 @@ async fn read_hello(link: &AsyncFd<SeqPacket>) -> Result<Introduction, NoHello> 
     }
 }
 
-/// What a worker of an earlier dispatcher says of itself before it is welcomed back.
+/// Account of itself that a worker of an earlier dispatcher gives before it is welcomed back.
 #[derive(Debug)]
 pub struct Account {
     /// Its `Hello`.
     pub hello: Hello,
     /// The descriptors beside it.
     pub descriptors: Vec<OwnedFd>,
-    /// The transactions behind it.
+    /// The transactions that follow it.
     pub transactions: Vec<Transaction>,
-    /// The conferences behind it: since when, and their names.
+    /// The conferences that follow it: since when, and their names.
     pub conferences: Vec<(Time, Box<[u8]>)>,
-    /// The messages behind it that it has not answered.
+    /// The messages that follow it: those that it has not answered.
     pub messages: Vec<Unanswered>,
 }
 
-/// Waits for a `Hello` on `link`, and for all that it announces, at most `within`.
+/// Waits for a `Hello` on `link`, and for all that the `Hello` announces, at most `within`.
 pub async fn account(link: SeqPacket, within: Duration) -> Result<(SeqPacket, Account), (SeqPacket, NoHello)> {
     let watched = match watch::readable(link) {
         Ok(watched) => watched,
@@ -144,7 +144,7 @@ async fn read_account(link: &AsyncFd<SeqPacket>) -> Result<Account, NoHello> {
                 _ => return Err(NoHello::Other),
             }
         }
-        // More than it announced is cut by the check of what it announced: one frame beyond at most.
+        // A worker that sends more than it announced gets no further than this check: at most the rest of one frame.
         if let Some(told) = account.take_if(|it| it.is_complete()) {
             return Ok(told);
         }
@@ -166,7 +166,7 @@ pub fn welcome(link: &SeqPacket, welcome: Welcome, sockets: &[BorrowedFd<'_>]) -
     link.send(&[IoSlice::new(frame.bytes())], sockets).map(drop)
 }
 
-/// Tells a worker why it is not let in. It may be gone already; that is all the same then.
+/// Tells a worker why it is not let in. A worker that is gone already does not matter.
 pub fn goodbye(link: &SeqPacket, reason: &str) {
     let mut frame = FrameBuilder::new();
     frame.push(&Record::Goodbye(reason));

@@ -1,5 +1,5 @@
-//! What the service manager (systemd) gets to hear: that the dispatcher serves, that it is well, how it stands, that it
-//! ends. Nothing depends on it: who was started by hand tells nobody.
+//! Messages to the service manager (systemd): the dispatcher serves, it is well, its status line, it ends. Nothing
+//! depends on them: a dispatcher that was started by hand sends none.
 
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
@@ -11,11 +11,11 @@ use crate::config::count_of_workers;
 use crate::net::notify;
 use crate::time::Time;
 
-/// The service manager, as far as it listens.
+/// The service manager, if it listens.
 #[derive(Debug)]
 pub struct Manager {
     is_heard: bool,
-    /// How often it wants to hear that all is well: twice as often as it says.
+    /// Interval of the watchdog messages: half of what the service manager asks for.
     watchdog: Option<Duration>,
     due: Time,
     status: String,
@@ -23,26 +23,26 @@ pub struct Manager {
 
 /// Interval between looks at the status line while nothing happens.
 const STATUS_EVERY: Duration = Duration::from_secs(5);
-/// Delay of the look after something has happened: a pool that starts is not told worker by worker.
+/// Delay of the look after something has happened: a pool that starts is not reported worker by worker.
 const STATUS_SOON: Duration = Duration::from_millis(100);
 
 impl Manager {
-    /// The one that has started this process, if one has.
+    /// The service manager that has started this process, if there is one.
     pub fn new(now: Time) -> Self {
         let watchdog = notify::watchdog().map(|interval| interval / 2);
         Manager { is_heard: notify::is_heard(), watchdog, due: now, status: String::new() }
     }
 
-    /// When it wants to hear something; `None` where nobody listens.
+    /// The time of the next message to it; `None` where no service manager listens.
     pub const fn poll_timeout(&self) -> Option<Time> {
         if self.is_heard { Some(self.due) } else { None }
     }
 
-    /// The lanes have answered, with these figures: the dispatcher is well. A dispatcher whose lanes do not answer says
-    /// nothing, and is started anew by whoever waits for the word; its workers and their calls go on.
+    /// The lanes have answered, with these figures: the dispatcher is well. A dispatcher whose lanes do not answer
+    /// sends no message, so the service manager starts it anew; its workers and their calls go on.
     pub fn on_well(&mut self, load: &Snapshot, now: Time) {
         self.wait(now);
-        // The first report of a worker is heard by its lane alone.
+        // The first report of a worker reaches its lane alone, so the status is looked at again soon.
         if load.workers.iter().any(|worker| worker.state == State::Starting) {
             self.hasten(now);
         }
@@ -60,7 +60,7 @@ impl Manager {
         }
     }
 
-    /// The lanes have not answered.
+    /// The lanes have not answered: nothing is sent until the next look.
     pub fn wait(&mut self, now: Time) {
         self.due = now + self.watchdog.unwrap_or(STATUS_EVERY).min(STATUS_EVERY);
     }
@@ -75,7 +75,8 @@ impl Manager {
         self.tell("STOPPING=1\nSTATUS=workers end their calls\n");
     }
 
-    /// Has the well-known sockets kept for the next dispatcher: what comes to them while nobody is there waits.
+    /// Has the service manager keep the well-known sockets for the next dispatcher: messages that arrive between the
+    /// two wait.
     pub fn keep<'s>(&self, sockets: impl Iterator<Item = BorrowedFd<'s>>) {
         if !self.is_heard {
             return;
@@ -88,17 +89,17 @@ impl Manager {
     }
 
     fn tell(&mut self, lines: &str) {
-        // Whoever takes nothing is not tried again, and warned about once.
+        // A service manager that takes no message is warned about once, and not tried again.
         self.is_heard &= tell(lines);
     }
 }
 
-/// Tells the service manager; false when it takes nothing. It finds out by itself then.
+/// Sends lines to the service manager. Returns false when it takes nothing: it then finds the state out by itself.
 pub fn tell(lines: &str) -> bool {
     notify::tell(lines).inspect_err(|error| warn!("the service manager cannot be told: {error}")).is_ok()
 }
 
-/// One line for people.
+/// One line for people to read.
 fn status_of(load: &Snapshot) -> String {
     let up = load.workers.iter().filter(|worker| worker.state == State::Up).count();
     let sessions: u64 = load.workers.iter().map(|worker| u64::from(worker.sessions)).sum();

@@ -1,11 +1,11 @@
 //! The dispatcher's control side: it binds the sockets, starts the lane and the workers, answers the stats socket, and
 //! sees to an orderly end.
 //!
-//! The order of a start is a promise to those who are there already. (1) The lock of the run directory: a second dispatcher
-//! ends here, and has touched nothing. (2) The handoff socket, where the workers of a dispatcher that died knock.
-//! (3) These workers come back with the ports they hold (`survivors`). (4) What nobody brought is bound, what is
-//! missing is started, and the sockets are read, with all that has waited in them. A takeover ([`crate::upgrade`]) is
-//! another beginning: all of this comes from the dispatcher that runs.
+//! The order of a start is a promise to the processes that are there already. (1) The lock of the run directory: a
+//! second dispatcher ends here, and has touched nothing. (2) The handoff socket, to which the workers of a dispatcher
+//! that died connect. (3) These workers come back with the ports they hold (`survivors`). (4) Sockets that no worker
+//! brought are bound, missing workers are started, and the sockets are read, with all messages that have waited in
+//! them. A takeover ([`crate::upgrade`]) is another beginning: all of this comes from the dispatcher that runs.
 
 mod admission;
 mod child;
@@ -49,16 +49,16 @@ use crate::net::unix::SeqListener;
 use crate::net::{activation, clock, log, memory, process, random, udp, unix};
 use crate::server;
 
-/// Descriptors asked for: a worker has one for each RTP stream and TCP connection.
+/// Descriptors that are asked for: a worker has one for each RTP stream and TCP connection.
 const DESCRIPTORS: u64 = 1 << 18;
 
 /// Descriptors of the dispatcher beside listeners and slots: polls, wakers, run directory, clients of its sockets.
 const DESCRIPTORS_BESIDE: u64 = 40;
 
-/// Conferences that are remembered at once.
+/// Most conferences that are remembered at once.
 const CONFERENCES: usize = 65_536;
 
-/// Why the dispatcher did not start. Each text names the thing and says what to do; nothing is left behind.
+/// Reason why the dispatcher did not start. Each text names the thing and says what to do; nothing is left behind.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The run directory.
@@ -85,11 +85,11 @@ pub enum StartError {
         count_of_workers(*.workers)
     )]
     Descriptors {
-        /// How many workers are to be started.
+        /// Number of workers to be started.
         workers: u16,
-        /// What they and the dispatcher take.
+        /// Number of descriptors that they and the dispatcher take.
         needed: u64,
-        /// What there is.
+        /// Number of descriptors that are allowed.
         limit: u64,
     },
     /// Memory for the table and the workers' unanswered messages.
@@ -99,7 +99,7 @@ pub enum StartError {
         needed >> 20
     )]
     Memory {
-        /// How many workers are to be started.
+        /// Number of workers to be started.
         workers: u16,
         /// Bytes that table, workers and threads may take.
         needed: usize,
@@ -112,19 +112,19 @@ pub enum StartError {
     Kernel(#[from] io::Error),
 }
 
-/// How a dispatcher comes to what it dispatches with.
+/// Way in which a dispatcher gets its sockets and workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Beginning {
-    /// It binds it and starts it; what lives from a dispatcher that died comes back.
+    /// It binds and starts them itself; workers of a dispatcher that died come back.
     Start,
-    /// It gets it from the dispatcher that runs, which ends.
+    /// It gets them from the dispatcher that runs, which then ends.
     Takeover,
 }
 
 /// Runs the dispatcher until SIGTERM or SIGINT, or until another takes over.
 ///
 /// # Errors
-/// Whatever keeps it from starting: a run directory in use, a port in use, an address that is not this host's.
+/// Anything that keeps it from starting: a run directory in use, a port in use, an address that is not this host's.
 pub fn run(config: Config, source: Source, beginning: Beginning) -> Result<(), StartError> {
     process::ignore_stray_signals();
     // Before the first large block is freed.
@@ -153,10 +153,11 @@ pub fn run(config: Config, source: Source, beginning: Beginning) -> Result<(), S
             Ending::Stopped => info!("stopped"),
             Ending::TakenOver { by } => {
                 info!("process {by} has taken over");
-                // A service manager may believe this one alone.
+                // A service manager may accept this message from its main process alone, which is this one.
                 manager::tell(&format!("MAINPID={by}"));
                 log::finish();
-                // At once: whatever would be closed in order here, its socket files first, is the other's now.
+                // The process ends at once: sockets and files that an orderly end would close or remove belong to the
+                // new one now.
                 std::process::exit(0);
             }
         }
@@ -171,14 +172,14 @@ async fn start(home: &RunDir, config: Config, source: Source, given: Vec<udp::So
     let handoff = SeqListener::bind(&home.handoff_socket())?;
     let key = home.key(config.token_key.clone())?;
     let keys: Vec<TokenKey> = key.iter().chain(config.previous_token_key.as_ref()).cloned().collect();
-    // Before anything is bound: what lives from an earlier dispatcher has the ports, and gives them back.
+    // Workers are awaited before anything is bound: those of an earlier dispatcher have the ports, and give them back.
     let known = if key.is_some() { keys.as_slice() } else { &[] };
     let mut gathering = Gathering::begin(home, handoff, known)?;
     gathering.await_holders().await?;
     let ports = loop {
         match Ports::bind(&config, &given, gathering.found()) {
             Ok(ports) => break ports,
-            // Those whose locks were cleaned away make them anew as soon as they are without a dispatcher.
+            // Workers whose locks were cleaned away make them anew as soon as they are without a dispatcher.
             Err(BindError::InUse { .. }) if gathering.await_latecomers().await? => {}
             Err(error) => return Err(error.with_holders().into()),
         }
@@ -187,7 +188,7 @@ async fn start(home: &RunDir, config: Config, source: Source, given: Vec<udp::So
     let key = match key {
         Some(key) => key,
         None => {
-            // With a new key the tokens of every call that stands would mean nothing: the workers have the old one.
+            // With a new key the tokens of every call in progress would mean nothing: the workers have the old key.
             if let Some(worker) = survivors.workers.first().map(|survivor| survivor.resumed.worker) {
                 warn!("the token key was gone from {}; {worker} had it", home.path().display());
             }
@@ -215,7 +216,7 @@ async fn start(home: &RunDir, config: Config, source: Source, given: Vec<udp::So
     Ok(Crew::new(muster, slots, survivors))
 }
 
-/// What each lane starts with. `shared` is for all of them: it says which call is whose.
+/// The setup of each lane. `shared` is the seed that all lanes share: it assigns calls to lanes.
 fn lane_setups(
     config: &Config,
     key: &TokenKey,
@@ -246,10 +247,10 @@ fn lane_setups(
     (0..lanes).map(setup).collect()
 }
 
-/// Raises the limit of descriptors as far as it goes. A high one is for the workers' calls: without it the pool is
-/// smaller, and says so when it is full. Below what the start itself takes, it is not begun.
+/// Raises the limit of descriptors as far as it goes. The workers' calls need a high one: with a low one the pool is
+/// smaller, and says so when it is full. A limit below what the start itself takes is an error.
 fn check_descriptors(config: &Config) -> Result<(), StartError> {
-    // A limit that cannot be read is found out by running into it.
+    // A limit that cannot be read shows when the process runs into it.
     let limit = process::raise_descriptor_limit(DESCRIPTORS).unwrap_or(u64::MAX);
     let addresses = config.sip_ips().len() as u64;
     let gateways = config.mgcp_addresses(WorkerId(0), &[]).len() as u64;
@@ -262,8 +263,8 @@ fn check_descriptors(config: &Config) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Sees whether there is as much memory as may be used, before anything is begun: to find that out later is the end of the
-/// process, and of the calls that wait in it. Nothing is taken yet.
+/// Checks, before anything is begun, that all memory that may be used can be had: running out later would end the
+/// process, and the calls that wait in it. Nothing is allocated yet.
 fn check_memory(config: &Config) -> Result<(), StartError> {
     let lanes = usize::from(config.lanes);
     let shared = [config.table_cap * TABLE_ENTRY, lanes * History::LEN * HISTORY_LINE];
@@ -283,8 +284,7 @@ const HISTORY_LINE: usize = 64;
 /// Addresses that glibc sets aside for the heap of a thread.
 const THREAD_HEAP: usize = 64 << 20;
 
-/// The signals that mean something: SIGTERM and SIGINT are the operator's will to stop, SIGHUP has the configuration
-/// read again.
+/// The signals that are handled: SIGTERM and SIGINT order a stop, SIGHUP orders a reload of the configuration.
 struct Signals {
     stops: [Signal; 2],
     reloads: Signal,

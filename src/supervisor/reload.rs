@@ -13,13 +13,13 @@ use crate::net::clock;
 use crate::server;
 use crate::time::Time;
 
-/// Why nothing was changed.
+/// Reason why nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadError {
     /// The configuration has a fault.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// A key that differs cannot change while the dispatcher runs.
+    /// A setting that differs cannot change while the dispatcher runs.
     #[error(transparent)]
     Restart(#[from] NeedsRestart),
     /// A new slot's port cannot be had.
@@ -30,16 +30,17 @@ pub enum ReloadError {
         "there is nothing to read again: the dispatcher was started without --config, and flags change with a restart or `--takeover`"
     )]
     NoFile,
-    /// Nothing is started any more.
+    /// The dispatcher is stopping, so nothing is started any more.
     #[error("the dispatcher is stopping")]
     Stopping,
-    /// A worker of its own sits where a new slot would be.
+    /// A worker that came by itself has the place of a new slot.
     #[error("workers: {0} is taken by a worker that came by itself; end that one first")]
     Taken(WorkerId),
 }
 
 impl Crew {
-    /// Reads the configuration again and applies what differs. Whoever asked for it, the log says what came of it.
+    /// Reads the configuration again and applies what differs. The log tells the result, whichever way the reload was
+    /// asked for.
     pub(super) fn reload(&mut self) -> Result<Change, ReloadError> {
         let reloaded = self.try_reload();
         match &reloaded {
@@ -73,7 +74,7 @@ impl Crew {
         Ok(change)
     }
 
-    /// Makes the places as many as the configuration says: `more` has the sockets of those that are new.
+    /// Makes as many places as the configuration says: `more` has the sockets of new ones.
     pub(super) fn fit_places(&mut self, more: Vec<SlotSockets>, now: Time) {
         let configured = usize::from(self.config.workers);
         let mut orders = Vec::new();
@@ -92,10 +93,10 @@ impl Crew {
         orders.into_iter().for_each(|(worker, admin)| self.order(worker, admin));
         for sockets in more {
             let worker = WorkerId(self.places.len() as u16);
-            // One that is missed there has its place taken.
+            // A worker that is missed there loses its place.
             self.outsiders.remove(&worker);
             self.add_place(sockets, now);
-            // The lane may still see the last worker of an earlier slot of that number, which was told to drain.
+            // The lane may still know the last worker of an earlier slot of that number, which was told to drain.
             self.order(worker, Admin::Ready);
         }
         self.forget_left_places();
@@ -110,7 +111,7 @@ impl Crew {
         Ok(added().map(|slot| SlotSockets::bind(new, &self.listeners, slot)).collect::<Result<_, _>>()?)
     }
 
-    /// Ends workers of slots that are no longer configured once they have no session left.
+    /// Ends the workers of slots that are no longer configured, once they have no session left.
     pub(super) async fn look_around(&mut self) {
         if !self.places.iter().any(|place| place.leaving && place.slot.pid().is_some()) {
             return;
@@ -127,7 +128,7 @@ impl Crew {
         }
     }
 
-    /// Lets go of the last slots when they are not configured and empty; their ports are free then.
+    /// Drops the last slots when they are not configured and have no process; their ports are free then.
     pub(super) fn forget_left_places(&mut self) {
         while self.places.last().is_some_and(|place| place.leaving && place.slot.pid().is_none()) {
             self.places.pop();

@@ -1,6 +1,6 @@
-//! The crew as values, for the dispatcher that takes over: what does not change any more once it has been granted, and what
-//! is given while nobody reads. The sockets and processes beside them go as descriptors, in the order in which they stand
-//! here.
+//! The crew as values, for the dispatcher that takes over: the part that does not change any more once the takeover is
+//! granted, and the part that is given while no lane reads. The sockets and processes go beside them as descriptors, in
+//! the order in which they stand here.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -17,34 +17,34 @@ use crate::server::link_socket::LinkSocket;
 use crate::server::switch::Switch;
 use crate::time::Time;
 
-/// What a dispatcher is besides its lanes' states.
+/// All that a dispatcher is besides its lanes' states.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Roster {
-    /// When the first dispatcher of this line started.
+    /// The start of the first dispatcher of this line.
     pub started: Time,
-    /// What says which call belongs to which lane.
+    /// Seed of the hash that assigns calls to lanes.
     pub seed: u64,
-    /// How many listeners there are.
+    /// Number of listeners.
     pub listeners: usize,
     /// The slots, w0 first.
     pub seats: Vec<Seat>,
-    /// The service manager that waits for our word, if one does.
+    /// The service manager that waits for messages, if there is one.
     pub manager: Option<Told>,
 }
 
-/// Where a service manager listens.
+/// Address and watchdog of a service manager.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Told {
     /// Its socket.
     pub socket: Vec<u8>,
-    /// How often it wants to hear that all is well.
+    /// Interval at which it wants a watchdog message.
     pub watchdog: Option<Duration>,
 }
 
-/// What goes with the lanes' states, which lie behind it in the file.
+/// All that goes with the lanes' states, which follow it in the file.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Handover {
-    /// When the lanes were told to stop reading.
+    /// The time at which the lanes were told to stop reading.
     pub paused_at: Time,
     /// Workers that came by themselves.
     pub outsiders: Vec<(WorkerId, Outsider)>,
@@ -55,23 +55,23 @@ pub struct Handover {
 /// A slot.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Seat {
-    /// What goes on in it.
+    /// Phase, restarts and deaths of the slot.
     pub slot: Slot,
-    /// How many pairs of SIP sockets it has, of two descriptors each.
+    /// Number of its pairs of SIP sockets, of two descriptors each.
     pub sip: usize,
     /// The listeners of its MGCP sockets, one descriptor each.
     pub mgcp: Vec<u16>,
     /// The process in it, which is one descriptor more.
     pub process: Option<u32>,
-    /// Which life of the slot that process is.
+    /// Incarnation of that process.
     pub incarnation: Option<Incarnation>,
-    /// What the operator wants of it.
+    /// Admin state that the operator has set.
     pub admin: Admin,
-    /// Whether it goes with its worker.
+    /// Whether the slot ends with its worker.
     pub leaving: bool,
 }
 
-/// A lane's state: how long it is, and whose links go with it.
+/// Header of a lane's state: its length, and the workers whose links go with it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct LaneState {
     /// In bytes.
@@ -95,8 +95,8 @@ pub fn layout() -> u64 {
     fingerprint(&layout)
 }
 
-/// Bytes that the state of a lane with so many entries in its table takes, about: an entry takes 100, and what is retained
-/// for the workers is rarely more than a megabyte.
+/// Bytes that the state of a lane with so many entries in its table takes, roughly: an entry takes 100, and the
+/// messages retained for the workers rarely take more than a megabyte.
 pub const fn room_for(entries: usize) -> usize {
     entries.saturating_mul(128).saturating_add(1 << 20)
 }
@@ -113,7 +113,7 @@ pub fn write(value: &impl Pack, file: &mut File) -> io::Result<()> {
     file.write_all(&head)
 }
 
-/// Reads what [`write`] wrote, and tells where it ends.
+/// Reads a value that [`write`] wrote, and returns the position of its end.
 ///
 /// # Errors
 ///

@@ -1,7 +1,7 @@
-//! One slot as a value: whether a worker lives in it, and when the next one may.
+//! One slot as a value: whether a worker lives in it, and when the next one may start.
 //!
-//! The first restart is immediate; from the second on the slot backs off, so that a worker that dies at once does not
-//! take the machine with it. A worker that has lived for a while clears the record.
+//! The first restart is immediate. From the second on the slot backs off, so that a worker that dies at once does not
+//! take up the whole machine. A worker that has lived for a while clears the record.
 
 use std::time::Duration;
 
@@ -10,45 +10,45 @@ use crate::time::Time;
 
 /// The wait before the second restart; it doubles with each further one.
 const FIRST_BACK_OFF: Duration = Duration::from_millis(500);
-/// No wait is longer.
+/// The longest wait.
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(30);
-/// A worker that has lived this long has proven itself.
+/// Lifetime after which a worker has proven itself.
 const PROVEN_AFTER: Duration = Duration::from_secs(30);
-/// From this many deaths in a row on, the operator is told.
+/// Number of deaths in a row from which on the operator is told.
 const CRASH_LOOP: u32 = 3;
 
-/// What goes on in a slot.
+/// Phase of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// A process was started and has not introduced itself yet.
     Starting {
         /// Its process id.
         pid: u32,
-        /// When it was started.
+        /// The time at which it was started.
         since: Time,
     },
     /// A worker serves the slot.
     Up {
         /// Its process id.
         pid: u32,
-        /// When it introduced itself.
+        /// The time at which it introduced itself.
         since: Time,
     },
-    /// Nobody is there until then.
+    /// The slot has no worker until the time of the next start.
     BackOff {
-        /// When the next worker is started.
+        /// The time at which the next worker is started.
         until: Time,
     },
-    /// Nobody is there, and nobody is to come.
+    /// The slot has no worker and gets none.
     Retired,
 }
 
-/// What a death leads to.
+/// Consequence of a death.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Restart {
-    /// When the successor is started.
+    /// The time at which the successor is started.
     pub at: Time,
-    /// Deaths in a row, when there are so many that the operator should look.
+    /// Deaths in a row, if there are so many that the operator should look.
     pub crash_loop: Option<u32>,
 }
 
@@ -104,7 +104,7 @@ impl Slot {
         Slot { phase: Phase::Up { pid, since: now }, restarts: 0, deaths_in_a_row: 0 }
     }
 
-    /// A slot that nobody is to come to.
+    /// A slot that gets no worker.
     pub const fn retired() -> Self {
         Slot { phase: Phase::Retired, restarts: 0, deaths_in_a_row: 0 }
     }
@@ -136,21 +136,21 @@ impl Slot {
         Some(Restart { at, crash_loop: (self.deaths_in_a_row >= CRASH_LOOP).then_some(self.deaths_in_a_row) })
     }
 
-    /// No successor is to come; true when a process is still there.
+    /// Retires the slot: it gets no successor. Returns true when a process is still there.
     pub fn retire(&mut self) -> bool {
         let alive = self.pid().is_some();
         self.phase = Phase::Retired;
         alive
     }
 
-    /// A retired slot is wanted again; its worker is due at once unless the old one is still there.
+    /// Revives a retired slot; its worker is due at once unless the old one is still there.
     pub fn revive(&mut self, now: Time) {
         if self.phase == Phase::Retired {
             self.phase = Phase::BackOff { until: now };
         }
     }
 
-    /// What goes on in it.
+    /// The slot's phase.
     pub const fn phase(&self) -> Phase {
         self.phase
     }
@@ -173,7 +173,7 @@ impl Slot {
         self.restarts
     }
 
-    /// When a process is due to be started.
+    /// The time at which a process is due to be started.
     pub const fn poll_timeout(&self) -> Option<Time> {
         match self.phase {
             Phase::BackOff { until } => Some(until),
@@ -182,7 +182,8 @@ impl Slot {
     }
 }
 
-/// Workers on their way at once, at most: a thousand started in one moment would all be late for their welcome.
+/// Most workers that are being started at once: of a thousand started in one moment, all would be late for their
+/// welcome.
 const STARTING_AT_ONCE: usize = 32;
 
 /// The slots, by number, whose workers are to be started now.
@@ -192,7 +193,7 @@ pub fn to_start(slots: impl Iterator<Item = Slot> + Clone, now: Time) -> impl It
     slots.enumerate().filter(move |(_, slot)| is_due(slot)).map(|(at, _)| at).take(room)
 }
 
-/// When [`to_start`] has something; `None` also while as many as may be are on their way.
+/// The time at which [`to_start`] has a slot; `None` also while as many as may be are being started.
 pub fn next_start(slots: impl Iterator<Item = Slot> + Clone) -> Option<Time> {
     if room(slots.clone()) == 0 { None } else { slots.filter_map(|slot| slot.poll_timeout()).min() }
 }

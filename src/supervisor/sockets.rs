@@ -1,8 +1,8 @@
 //! The sockets that the dispatcher binds: the well-known ones, and those that belong to the slots.
 //!
-//! A slot has one UDP socket and one TCP listener on the same port (RFC 3261 §18.2.1) for each distinct address where the
-//! dispatcher takes SIP, and one UDP socket for each MGCP listener. They outlive the worker: what arrives between two
-//! workers waits in them.
+//! A slot has one UDP socket and one TCP listener on the same port (RFC 3261 §18.2.1) for each distinct address where
+//! the dispatcher takes SIP, and one UDP socket for each MGCP listener. They outlive the worker: messages that arrive
+//! between two workers wait in them.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -25,8 +25,8 @@ use crate::server::Lanes;
 pub struct Listeners(Vec<udp::Socket>);
 
 impl Listeners {
-    /// Takes those that an earlier dispatcher's workers gave back, with what has come to them since, and binds the rest:
-    /// all of them or none.
+    /// Takes the sockets that an earlier dispatcher's workers gave back, with the datagrams that have come to them
+    /// since, and binds the rest: all of them or none.
     pub fn bind(config: &Config, returned: Vec<udp::Socket>) -> Result<Self, BindError> {
         let mut returned: Vec<Option<udp::Socket>> = returned.into_iter().map(Some).collect();
         let bound = config.listen.iter().map(|listen| {
@@ -40,7 +40,7 @@ impl Listeners {
         });
         let bound = bound.collect::<Result<_, _>>()?;
         for unused in returned.iter().flatten().map(udp::Socket::local_addr) {
-            // Several workers give back the same; what no listener is configured for is closed.
+            // Several workers give back the same sockets; one at an address where no listener is configured is closed.
             if !config.listen.iter().any(|listen| is_meant(unused, listen.address)) {
                 warn!("a socket at udp {unused} was kept or given, and no listener is configured there: it is closed");
             }
@@ -61,12 +61,12 @@ impl Listeners {
         self.0.iter().map(AsFd::as_fd)
     }
 
-    /// Where they are bound, by number.
+    /// Their addresses, by number.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.0.iter().map(udp::Socket::local_addr).collect()
     }
 
-    /// Adds them to what a worker gets; it may only send on them.
+    /// Adds the listeners to the sockets that a worker gets; it may only send on them.
     pub fn pass<'s>(&'s self, passed: &mut Vec<PassedSocket>, sockets: &mut Vec<BorrowedFd<'s>>) {
         for (at, socket) in self.0.iter().enumerate() {
             let role = SocketRole::Listener;
@@ -76,7 +76,7 @@ impl Listeners {
     }
 }
 
-/// The sockets of one slot. None where a slot is there only for the number's sake.
+/// The sockets of one slot. A slot that only fills a gap in the numbers has none.
 #[derive(Debug, Default)]
 pub struct SlotSockets {
     sip: Vec<Pair>,
@@ -94,7 +94,7 @@ struct Pair {
 /// A slot's own MGCP socket.
 #[derive(Debug)]
 struct Own {
-    /// The number of the listener it belongs to; of the first where it belongs to several.
+    /// The number of the listener it belongs to; of the first one where it belongs to several.
     listener: u16,
     udp: udp::Socket,
 }
@@ -109,16 +109,16 @@ impl Pair {
 }
 
 impl SlotSockets {
-    /// Binds what a slot has: its SIP port on every distinct address of a SIP listener, and one MGCP socket for each MGCP
-    /// listener.
+    /// Binds a slot's sockets: its SIP port on every distinct address of a SIP listener, and one MGCP socket for each
+    /// MGCP listener.
     pub fn bind(config: &Config, listeners: &Listeners, slot: WorkerId) -> Result<Self, BindError> {
         let mut sockets = SlotSockets::default();
         sockets.fit(config, listeners, slot)?;
         Ok(sockets)
     }
 
-    /// Makes the sockets what the configuration says: those that fit stay, the others are bound, all of them or none.
-    /// They differ where an earlier dispatcher with another configuration made them.
+    /// Fits the sockets to the configuration: those that match stay, the others are bound, all of them or none. They
+    /// differ where an earlier dispatcher with another configuration made them.
     pub fn fit(&mut self, config: &Config, listeners: &Listeners, slot: WorkerId) -> Result<(), BindError> {
         let wanted = |ip: &IpAddr| SocketAddr::new(*ip, config.sip_port(slot));
         let ips = config.sip_ips();
@@ -138,7 +138,7 @@ impl SlotSockets {
         }
         self.sip.retain(|pair| ips.iter().any(|ip| is_meant(pair.address, wanted(ip))));
         self.sip.extend(bound);
-        // The first is the one that is shown, and the default of the worker's Contact.
+        // The first address is the one that is shown, and the default of the worker's Contact.
         self.sip.sort_by_key(|pair| ips.iter().position(|ip| *ip == pair.address.ip()));
         let mut kept = std::mem::take(&mut self.mgcp);
         for ((listener, wanted), bound) in mgcp.iter().zip(own) {
@@ -149,7 +149,8 @@ impl SlotSockets {
         Ok(())
     }
 
-    /// The same with the listeners' numbers of this configuration: an earlier dispatcher's may have been others.
+    /// The same sockets with this configuration's numbers of listeners: an earlier dispatcher may have numbered them
+    /// otherwise.
     #[must_use]
     pub fn numbered(mut self, config: &Config, listeners: &Listeners, slot: WorkerId) -> Self {
         for (listener, wanted) in config.mgcp_addresses(slot, &listeners.addresses()) {
@@ -176,22 +177,22 @@ impl SlotSockets {
             && self.mgcp.iter().zip(&mgcp).all(is_it)
     }
 
-    /// Where the slot takes calls.
+    /// SIP addresses at which the slot takes calls.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.sip.iter().map(|pair| pair.address).collect()
     }
 
-    /// Where it takes MGCP commands.
+    /// Addresses at which it takes MGCP commands.
     pub fn mgcp_addresses(&self) -> Vec<SocketAddr> {
         self.mgcp.iter().map(|own| own.udp.local_addr()).collect()
     }
 
-    /// The address that is shown: that of SIP where it has one.
+    /// The address that is shown: the first SIP address if it has one, else the first MGCP address.
     pub fn shown(&self) -> Option<SocketAddr> {
         self.addresses().first().or(self.mgcp_addresses().first()).copied()
     }
 
-    /// What it has of each kind: pairs for SIP, and the listener that each MGCP socket belongs to.
+    /// Number of its sockets of each kind: pairs for SIP, and the listener that each MGCP socket belongs to.
     pub fn shape(&self) -> (usize, Vec<u16>) {
         (self.sip.len(), self.mgcp.iter().map(|own| own.listener).collect())
     }
@@ -202,11 +203,12 @@ impl SlotSockets {
         sip.chain(self.mgcp.iter().map(|own| own.udp.as_fd()))
     }
 
-    /// Takes what [`SlotSockets::descriptors`] of another dispatcher gave, of this [shape](SlotSockets::shape).
+    /// Takes the descriptors that [`SlotSockets::descriptors`] of another dispatcher gave, of this
+    /// [shape](SlotSockets::shape).
     ///
     /// # Errors
     ///
-    /// They are not that.
+    /// They are not such sockets.
     pub fn inherit((pairs, mgcp): (usize, &[u16]), next: &mut impl FnMut() -> io::Result<OwnedFd>) -> io::Result<Self> {
         let mut sockets = SlotSockets::default();
         for _ in 0..pairs {
@@ -219,7 +221,7 @@ impl SlotSockets {
         Ok(sockets)
     }
 
-    /// Has the lanes answer from them, and read them for the times when no worker does.
+    /// Gives the lanes copies: they answer from them, and read them while the slot has no worker.
     ///
     /// # Errors
     ///
@@ -231,7 +233,7 @@ impl SlotSockets {
         Ok(())
     }
 
-    /// Adds them to what the slot's worker gets.
+    /// Adds the slot's sockets to those that its worker gets.
     pub fn pass<'s>(&'s self, passed: &mut Vec<PassedSocket>, sockets: &mut Vec<BorrowedFd<'s>>) {
         for Pair { udp, tcp, address } in &self.sip {
             passed.push(PassedSocket { role: SocketRole::SipUdp, address: *address, listener: None });
@@ -247,23 +249,23 @@ impl SlotSockets {
     }
 }
 
-/// All that a start binds: nothing of it is in use by a worker of an earlier dispatcher, or was given back by it.
+/// The sockets of a start: the listeners, bound or given back, and those of the slots whose worker has not come back.
 #[derive(Debug)]
 pub struct Ports {
     listeners: Listeners,
-    /// Of the slots whose worker has not come back.
+    /// Sockets of the slots whose worker has not come back.
     slots: BTreeMap<WorkerId, SlotSockets>,
 }
 
 impl Ports {
-    /// Binds what neither the service manager has `given` nor a worker has brought back: all of it or none.
+    /// Binds the sockets that neither the service manager has `given` nor a worker has brought back: all or none.
     ///
     /// # Errors
     ///
     /// An address cannot be had.
     pub fn bind(config: &Config, given: &[udp::Socket], found: &Survivors) -> Result<Self, BindError> {
         let returned = found.listeners.iter().chain(given).map(udp::Socket::try_clone);
-        // One that cannot be duplicated is bound anew, which says what is wrong.
+        // A socket that cannot be duplicated is bound anew, and that error tells the reason.
         let listeners = Listeners::bind(config, returned.filter_map(Result::ok).collect())?;
         let missing = config.slots().filter(|slot| !found.has(*slot));
         let slots = missing.map(|slot| Ok((slot, SlotSockets::bind(config, &listeners, slot)?)));
@@ -283,7 +285,7 @@ impl Ports {
     }
 }
 
-/// What a worker that comes back gives to the new dispatcher.
+/// Sockets that a worker gives to the new dispatcher when it comes back.
 #[derive(Debug)]
 pub struct Returned {
     /// Duplicates of the well-known sockets.
@@ -293,7 +295,8 @@ pub struct Returned {
 }
 
 impl Returned {
-    /// Sorts what came beside a worker's `Hello`; what the sockets are is asked of them, not of the worker.
+    /// Sorts the descriptors that came beside a worker's `Hello`. The sockets' own addresses count, not those that the
+    /// worker names.
     ///
     /// # Errors
     /// A descriptor is not the socket it is named as, a SIP socket is not one of a pair, or there is none at all.
@@ -308,10 +311,10 @@ impl Returned {
                 SocketRole::SipUdp => udps.push(udp::Socket::from_fd(fd)?),
                 SocketRole::SipTcp => tcps.push(tcp::Listener::from_fd(fd)?),
                 SocketRole::Mgcp => {
-                    // The number is the earlier dispatcher's: it is set anew where the configuration is another.
+                    // The number is the earlier dispatcher's: it is set anew where the configuration differs.
                     mgcp.push(Own { listener: listener.unwrap_or_default(), udp: udp::Socket::from_fd(fd)? });
                 }
-                // A dead dispatcher's; closed.
+                // A link to a dead dispatcher is closed.
                 SocketRole::Link => {}
             }
         }
@@ -329,7 +332,7 @@ impl Returned {
     }
 }
 
-/// Flag or key that a slot's MGCP socket beside a listener is chosen with.
+/// Flag or key that sets the port of a slot's MGCP socket beside a listener.
 fn mgcp_flag(config: &Config, listener: u16) -> &'static str {
     match config.mgcp_of(usize::from(listener)).bypass {
         Bypass::Domain => "`addresses` of its `mgcp` rule",
@@ -337,7 +340,7 @@ fn mgcp_flag(config: &Config, listener: u16) -> &'static str {
     }
 }
 
-/// Whether a socket bound to `address` is what `wanted` asks for; port 0 asks for any.
+/// Whether a socket bound to `address` is the one that `wanted` asks for; port 0 asks for any.
 fn is_meant(address: SocketAddr, wanted: SocketAddr) -> bool {
     address.ip() == wanted.ip() && (wanted.port() == 0 || wanted.port() == address.port())
 }

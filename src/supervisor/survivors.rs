@@ -1,10 +1,10 @@
-//! The workers of an earlier dispatcher: those that live come back, with their sockets and what they have; one that
-//! holds its slot and does not come is ended.
+//! The workers of an earlier dispatcher: those that live come back, with their sockets and their state. A worker that
+//! holds its slot and does not come is killed.
 //!
 //! A dispatcher that dies takes no call with it. Its workers hold the slots' ports and, as duplicates, the well-known
-//! ones, in which datagrams wait meanwhile; so nothing may be bound before they have given them back. Who is there is
-//! told by the locks in the run directory, which the kernel lets go of when their holder ends; where a cleaner has removed
-//! these, by the command lines of this user's processes.
+//! ones, in which datagrams wait meanwhile; so nothing may be bound before the workers have given them back. The locks
+//! in the run directory tell which workers live: the kernel releases a lock when its holder ends. If a cleaner has
+//! removed the locks, the command lines of this user's processes tell it.
 
 mod latecomers;
 mod patience;
@@ -36,41 +36,42 @@ use crate::net::process::{Holder, LockFile, Process};
 use crate::net::unix::{SeqListener, SeqPacket};
 use crate::net::{clock, udp, watch};
 
-/// How long one that has come may take to tell what it has.
+/// Longest time for a worker that has come to tell all it has.
 const TELL_WITHIN: Duration = Duration::from_secs(1);
-/// How often locks are looked at: their holder may end meanwhile.
+/// Interval at which locks are looked at: their holder may end meanwhile.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// Each lock makes the next look later, so that the looks leave time for what is looked for.
+/// Each lock makes this interval longer, so that the looks leave time to the workers that are awaited.
 const LOOK_EACH: Duration = Duration::from_micros(250);
-/// A worker whose lock's file was removed makes it anew when it loses its dispatcher: in a moment.
+/// Longest wait for a worker whose lock's file was removed: it makes the file anew when it loses its dispatcher, in a
+/// moment.
 const LOCKED_WITHIN: Duration = Duration::from_secs(1);
-/// Strangers that may talk at the same time, beside the workers that are awaited.
+/// Most strangers that may talk at the same time, beside the workers that are awaited.
 const STRANGERS: usize = 16;
-/// A process that is killed is gone after this time, unless the kernel itself hangs.
+/// Longest wait for the end of a killed process: it is gone by then, unless the kernel itself hangs.
 const GONE_WITHIN: Duration = Duration::from_secs(5);
-/// Many at once take longer.
+/// Additional wait for each of the processes that are killed at once.
 const GONE_EACH: Duration = Duration::from_millis(20);
 
 /// A worker that has come back and waits for its welcome.
 #[derive(Debug)]
 pub struct Survivor {
-    /// Its slot, the life it goes on with, and the key of its token.
+    /// Its slot, its incarnation, and the key of its token.
     pub resumed: Resumed,
     /// Its link.
     pub link: SeqPacket,
     /// Its process.
     pub process: Process,
-    /// What it said of itself.
+    /// Its `Hello`.
     pub hello: Hello,
-    /// What it has.
+    /// Its load, transactions, conferences and unanswered messages.
     pub brought: Brought,
     /// Its slot's sockets.
     pub sockets: SlotSockets,
 }
 
 impl Survivor {
-    /// Gives the messages that it has brought the numbers of the well-known sockets that they came to, which are
-    /// `listeners` now; of one that is given up, the first.
+    /// Renumbers the messages that it has brought: each gets the present number of the well-known socket that it came
+    /// to. `listeners` are their addresses now. A message whose socket is no listener any more gets the first.
     pub fn renumber(&mut self, listeners: &[SocketAddr]) {
         let Survivor { hello, brought, .. } = self;
         for Unanswered { envelope, .. } in &mut brought.messages {
@@ -84,19 +85,19 @@ impl Survivor {
     }
 }
 
-/// All that came back.
+/// Everything that came back.
 #[derive(Debug, Default)]
 pub struct Survivors {
     /// The workers.
     pub workers: Vec<Survivor>,
     /// Duplicates of the well-known sockets; several workers bring the same.
     pub listeners: Vec<udp::Socket>,
-    /// Workers of their own that came meanwhile.
+    /// Workers of their own that connected meanwhile.
     pub outsiders: Vec<(SeqPacket, Hello)>,
 }
 
 impl Survivors {
-    /// The key that they have from the earlier dispatcher.
+    /// The key that the workers have from the earlier dispatcher.
     pub fn key(&self) -> Option<TokenKey> {
         self.workers.first().map(|survivor| survivor.resumed.key.clone())
     }
@@ -112,23 +113,23 @@ impl Survivors {
         Some(std::mem::take(&mut survivor.sockets))
     }
 
-    /// How many slots there must be for all of them.
+    /// Number of slots needed for all of them.
     pub fn slots(&self) -> u16 {
         self.workers.iter().map(|survivor| survivor.resumed.worker.0 + 1).max().unwrap_or_default()
     }
 }
 
-/// Why nobody can be waited for.
+/// Reason why no worker can be waited for.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub enum GatherError {
     /// The run directory.
     RunDir(#[from] RunDirError),
-    /// The kernel watches nothing more.
+    /// The kernel watches no more descriptors.
     Kernel(#[from] io::Error),
 }
 
-/// The wait for workers, and who has come.
+/// The wait for workers, and those that have come.
 #[derive(Debug)]
 pub struct Gathering<'h> {
     home: &'h RunDir,
@@ -143,7 +144,7 @@ pub struct Gathering<'h> {
 type Told = Result<(SeqPacket, Account), (SeqPacket, NoHello)>;
 
 impl<'h> Gathering<'h> {
-    /// Begins at the handoff socket `handoff`. `keys` are the run directory's; none where they have been lost.
+    /// Begins at the handoff socket `handoff`. `keys` are the run directory's; empty if they have been lost.
     ///
     /// # Errors
     ///
@@ -157,7 +158,7 @@ impl<'h> Gathering<'h> {
         Ok(Gathering { home, handoff, keys: keys.to_vec(), awaited, found: Survivors::default(), latecomers, unlocked })
     }
 
-    /// Waits for the workers that live, and ends those that hold their lock and do not come.
+    /// Waits for the workers that live, and kills those that hold their lock and do not come.
     ///
     /// # Errors
     ///
@@ -172,8 +173,8 @@ impl<'h> Gathering<'h> {
         Ok(())
     }
 
-    /// Waits for workers that hold a port and have made their lock anew only now: its file was removed while they ran. False
-    /// when none has made it for a second.
+    /// Waits for workers that hold a port and make their lock anew only now: its file was removed while they ran.
+    /// Returns false when none has made its lock for a second.
     ///
     /// # Errors
     ///
@@ -197,12 +198,12 @@ impl<'h> Gathering<'h> {
         &self.found
     }
 
-    /// Ends it.
+    /// Ends the gathering.
     pub fn end(self) -> (SeqListener, Survivors) {
         (self.handoff.into_inner(), self.found)
     }
 
-    /// Waits until all have come or patience is over; tells how long it lasted.
+    /// Waits until all have come or patience is over; returns how long it lasted.
     async fn wait(&mut self) -> io::Result<Duration> {
         let began = clock::now();
         let (mut patience, all) = (Patience::new(began), self.awaited.len());
@@ -228,7 +229,7 @@ impl<'h> Gathering<'h> {
                 () = sleep(left) => {}
             }
         }
-        // A worker that has knocked is on the way, and one that is in the middle of a sentence may end it.
+        // A worker that has connected is on its way, and one that is sending its account may finish.
         while let Some(link) = self.handoff.get_ref().accept()? {
             self.hear(link, &mut talks);
         }
@@ -240,7 +241,7 @@ impl<'h> Gathering<'h> {
         Ok(clock::now().since(began))
     }
 
-    /// Hears who has connected.
+    /// Reads the account of a process that has connected.
     fn hear(&self, link: SeqPacket, talks: &mut JoinSet<Told>) {
         if talks.len() >= STRANGERS + self.awaited.len() {
             greeting::goodbye(&link, "too many workers are introducing themselves; try again");
@@ -249,7 +250,7 @@ impl<'h> Gathering<'h> {
         }
     }
 
-    /// Judges what one has told. True when it is a worker that is back.
+    /// Judges an account. Returns true when it is of a worker that is back.
     fn on_told(&mut self, told: Told) -> bool {
         let (link, account) = match told {
             Ok(told) => told,
@@ -268,7 +269,7 @@ impl<'h> Gathering<'h> {
                 let worker = resumed.worker;
                 debug!(%worker, pid = process.pid(), sessions = brought.sessions, "an earlier dispatcher's worker is back");
                 self.awaited.remove(&worker);
-                // Lost with the run directory's key file: from here on there is one again.
+                // The run directory's key file was lost, and with it the key: from here on there is one again.
                 if self.keys.is_empty() {
                     self.keys.push(resumed.key.clone());
                 }
@@ -316,7 +317,8 @@ impl<'h> Gathering<'h> {
         Ok((resumed, process, returned, hello, brought))
     }
 
-    /// Ends those that hold a slot and have not come in `waited`: they serve nobody, and their sockets are needed.
+    /// Kills the workers that hold a slot's lock and have not come in `waited`: they are taken to hang, and their
+    /// sockets are needed.
     async fn end_the_missing(&mut self, waited: Duration) {
         let mut ends = JoinSet::new();
         let within = GONE_WITHIN + GONE_EACH * u32::try_from(self.awaited.len()).unwrap_or(u32::MAX);
@@ -324,7 +326,7 @@ impl<'h> Gathering<'h> {
             let process = match LockFile::holding_process(&worker_lock(self.home.path(), worker)) {
                 Ok(process) => process,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    // Nothing but a command line says that it is the slot's: too little to end its calls for.
+                    // Only a command line says that the slot is the process's: too little to end its calls for.
                     if let Some(pid) = self.unlocked.living(worker).map(Process::pid) {
                         warn!(
                             %worker,
@@ -356,7 +358,7 @@ impl<'h> Gathering<'h> {
     }
 }
 
-/// Most workers that are named; of more there is only the number.
+/// Most workers that are named; of any more only the number is given.
 const NAMED: usize = 16;
 
 fn names(workers: &BTreeSet<WorkerId>) -> String {
@@ -389,7 +391,7 @@ fn is_ours(link: &SeqPacket) -> bool {
     }
 }
 
-/// Kills a process and waits for its end: what it held is free then.
+/// Kills a process and waits for its end, which frees its lock and its sockets.
 async fn end(process: Process, within: Duration) -> io::Result<()> {
     process.signal(Signal::KILL)?;
     timeout(within, child::until_end(process)).await.map_err(|_| io::ErrorKind::TimedOut.into())

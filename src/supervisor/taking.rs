@@ -1,7 +1,8 @@
-//! The new side of a takeover: this dispatcher asks the one that runs for all it has, and begins where that stopped.
+//! The new side of a takeover: this dispatcher asks the one that runs for all it has, and begins at the point where
+//! that one stopped.
 //!
-//! Nothing is read, written or removed before the old one has ended its work: whatever fails until then, this process goes
-//! and nobody has noticed it.
+//! Nothing is read, written or removed before the old dispatcher has ended its work: if a step fails until then, this
+//! process ends, and no caller has noticed it.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -35,40 +36,40 @@ use crate::server::{self, Given};
 use crate::upgrade::conversation::{Broken, Conversation};
 use crate::upgrade::{self, Refusal};
 
-/// The old one waits for workers that are being started.
+/// Longest wait for the grant: the old dispatcher waits for workers that are being started.
 const GRANTED_WITHIN: Duration = Duration::from_secs(10);
-/// The old one pauses and gives in milliseconds, or does not.
+/// Longest wait for the states: the old dispatcher pauses and gives in milliseconds, or not at all.
 const GIVEN_WITHIN: Duration = Duration::from_secs(5);
-/// A process that has closed its sockets has ended in a moment.
+/// Longest wait for the end of the old process: one that has closed its sockets ends in a moment.
 const ENDED_WITHIN: Duration = Duration::from_secs(5);
 
-/// Why nothing was taken over. The dispatcher that runs, if one does, serves on.
+/// Reason why nothing was taken over. The dispatcher that runs, if there is one, serves on.
 #[derive(Debug, thiserror::Error)]
 pub enum TakeoverError {
-    /// There is nobody to take over from.
+    /// No dispatcher runs.
     #[error("no dispatcher runs in {}; start one without --takeover", .run_dir.display())]
     Nobody {
         /// The run directory.
         run_dir: PathBuf,
     },
-    /// The run directory has no key, and the configuration neither.
+    /// Neither the run directory nor the configuration has a key.
     #[error("the token key is gone from {}; put it back, or restart the dispatcher, whose workers have it", .run_dir.display())]
     NoKey {
         /// The run directory.
         run_dir: PathBuf,
     },
-    /// The old one does not want it, or could not.
+    /// The old dispatcher refused, or could not give.
     #[error("no takeover: {0}")]
     Refused(String),
-    /// The old one went away in the middle.
+    /// The old dispatcher went away in the middle.
     #[error(
         "no takeover: the dispatcher ended while it was asked; see whether another has taken over, else start one without --takeover"
     )]
     Gone,
-    /// It did not keep to the order of steps.
+    /// The old dispatcher did not keep to the order of steps.
     #[error("no takeover: of the dispatcher that runs: {0}")]
     Broken(Broken),
-    /// What came is not what was announced.
+    /// The state that came is not the one that was announced.
     #[error("no takeover: {0}")]
     Damaged(#[from] Damaged),
     /// The kernel refuses something.
@@ -86,7 +87,7 @@ impl From<Broken> for TakeoverError {
     }
 }
 
-/// What the old dispatcher has besides its lanes' states, with its meaning.
+/// All that the old dispatcher has besides its lanes' states, each descriptor with its meaning.
 struct Heritage {
     roster: Roster,
     estate: Estate,
@@ -105,7 +106,7 @@ pub(super) struct Heir {
 /// Takes over from the dispatcher that runs in `home`.
 ///
 /// # Errors
-/// It cannot be; that dispatcher serves on.
+/// The takeover fails; the old dispatcher serves on.
 pub(super) async fn take_over(home: &RunDir, config: Config, source: Source) -> Result<Crew, StartError> {
     let run_dir = || home.path().to_owned();
     let link = match SeqPacket::connect(&home.handoff_socket()) {
@@ -123,7 +124,7 @@ pub(super) async fn take_over(home: &RunDir, config: Config, source: Source) -> 
     let pid = old.pid();
     conversation.say(Takeover::Ask(upgrade::ask(&config, &key, layout()))).map_err(|_| TakeoverError::Gone)?;
 
-    // What takes time is done before the old one pauses.
+    // The slow steps are done before the old dispatcher pauses.
     let granted = conversation.hear(GRANTED_WITHIN).await.map_err(TakeoverError::from)?;
     let (Takeover::Granted { entries, .. }, descriptors) = granted else {
         return Err(TakeoverError::from(Broken::Unexpected("granted")).into());
@@ -158,7 +159,7 @@ pub(super) async fn take_over(home: &RunDir, config: Config, source: Source) -> 
     conversation.say(Takeover::Taken).map_err(|_| TakeoverError::Gone)?;
     until_over(&conversation, old).await?;
 
-    // From here on this is the dispatcher: nothing below may fail.
+    // From here on this process is the dispatcher: nothing below may fail.
     lanes.send(|_| server::Command::Resume);
     let paused = clock::now().since(paused_at);
     let Estate { lock, handoff, stats } = inherited;
@@ -183,20 +184,20 @@ pub(super) async fn take_over(home: &RunDir, config: Config, source: Source) -> 
     Ok(crew)
 }
 
-/// Has every lane take its state.
+/// Has every lane take over its state.
 async fn restore(lanes: &server::Lanes, states: Vec<Given>) -> Result<(), TakeoverError> {
     let mut states = states.into_iter();
     let take = |_, reply| match states.next() {
         Some(given) => server::Command::Take(given, reply),
-        // There are as many as lanes; the check of their number is behind us.
+        // The states are as many as the lanes: that was checked before.
         None => server::Command::Resume,
     };
     let taken = desk::ask(lanes, take).await.map_err(|stuck| io::Error::other(stuck.to_string()))?;
     Ok(taken.into_iter().collect::<io::Result<()>>()?)
 }
 
-/// Waits until the old one has ended its work. Without a limit: which of the two reads on is its word alone. One that dies
-/// before it has said it cannot read on any more.
+/// Waits until the old dispatcher has ended its work, without a time limit: only its word decides which of the two
+/// reads on. A dispatcher that dies before it has given that word cannot read on any more.
 async fn until_over(conversation: &Conversation, old: Process) -> Result<(), TakeoverError> {
     match conversation.expect(Takeover::Over, "over", Duration::MAX).await {
         Ok(()) => Ok(()),
@@ -208,7 +209,7 @@ async fn until_over(conversation: &Conversation, old: Process) -> Result<(), Tak
 }
 
 impl Heritage {
-    /// Reads the roster, and gives each descriptor its meaning.
+    /// Reads the roster, and assigns each descriptor its meaning.
     fn sort(descriptors: Vec<OwnedFd>) -> Result<Self, TakeoverError> {
         let mut descriptors = descriptors.into_iter();
         let mut next = || descriptors.next().ok_or(Damaged("a descriptor is missing"));
@@ -229,7 +230,7 @@ impl Heritage {
     }
 }
 
-/// Reads the lanes' states into `buffers`, and gives each its links.
+/// Reads the lanes' states into `buffers`, and gives each lane its links.
 fn sort_states(descriptors: Vec<OwnedFd>, buffers: &mut [Vec<u8>]) -> Result<(Handover, Vec<Given>), TakeoverError> {
     let mut descriptors = descriptors.into_iter();
     let mut next = || descriptors.next().ok_or(Damaged("a descriptor is missing"));

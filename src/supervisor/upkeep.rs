@@ -1,5 +1,5 @@
 //! The dispatcher's files in the run directory, kept fresh as long as it runs: cleaners of temporary directories
-//! (systemd-tmpfiles, after ten days) remove what nobody has touched, whoever holds its lock.
+//! (systemd-tmpfiles, after ten days) remove files that no process has touched, even locked ones.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -13,7 +13,7 @@ use crate::ids::TokenKey;
 use crate::net::process::LockFile;
 use crate::time::Time;
 
-/// Often enough that no cleaner finds an old file, and that one somebody has removed is back soon.
+/// Interval: often enough that no cleaner finds an old file, and that a file that was removed is back soon.
 const EVERY: Duration = Duration::from_secs(600);
 
 /// The lock of the run directory and the secret kept there.
@@ -21,7 +21,7 @@ const EVERY: Duration = Duration::from_secs(600);
 pub struct Upkeep {
     run_dir: PathBuf,
     lock: LockFile,
-    /// None where the configuration has it.
+    /// The key that lies in the run directory; `None` where the configuration has it.
     key: Option<TokenKey>,
     due: Time,
 }
@@ -32,12 +32,12 @@ impl Upkeep {
         Upkeep { run_dir: home.path().to_owned(), lock, key, due: now + EVERY }
     }
 
-    /// When [`Upkeep::handle_timeout`] is due.
+    /// The time at which [`Upkeep::handle_timeout`] is due.
     pub const fn poll_timeout(&self) -> Time {
         self.due
     }
 
-    /// Has the files look used, and makes those anew that are gone.
+    /// Touches the files, and makes anew those that are gone.
     pub fn handle_timeout(&mut self, now: Time) {
         if now < self.due {
             return;

@@ -1,4 +1,4 @@
-//! Those who come by a link: heard out, judged, and welcomed or sent away.
+//! Arrivals on the handoff socket: read, judged, and welcomed or sent away.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -25,13 +25,13 @@ use crate::supervisor::greeting::{self, Introduction, NoHello};
 use crate::supervisor::sockets::SlotSockets;
 use crate::time::Time;
 
-/// Who comes by itself has this long from its link to its `Hello`.
+/// Longest time from the connection to the `Hello` of a worker that came by itself.
 const OUTSIDER_HELLO: Duration = Duration::from_secs(1);
-/// Links that have not said `Hello` yet, at most.
+/// Most links that have not sent their `Hello` yet.
 const UNGREETED: usize = 16;
-/// What has no address of its own.
+/// Placeholder for a socket without an address of its own.
 const UNNAMED: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
-/// Refusals that are logged in a second.
+/// Most refusals that are logged in a second.
 const REFUSALS_LOGGED: u32 = 8;
 
 impl Crew {
@@ -53,7 +53,7 @@ impl Crew {
     ) {
         match origin {
             Origin::Outsider => self.ungreeted -= 1,
-            // The link of a process that has ended meanwhile says nothing about its successor.
+            // A process that has ended meanwhile: its link tells nothing about its successor.
             Origin::Child(worker) if self.leash(worker).map(Process::pid) != child => return,
             Origin::Child(_) => {}
         }
@@ -95,7 +95,7 @@ impl Crew {
         }
     }
 
-    /// Whether one more refusal goes into the log: somebody who knocks all the time must not fill it.
+    /// Whether one more refusal goes into the log: a process that connects all the time must not fill it.
     pub(super) fn may_log_refusal(&mut self, now: Time) -> bool {
         let (since, logged) = &mut self.refusals;
         if now.since(*since) >= Duration::from_secs(1) {
@@ -105,8 +105,8 @@ impl Crew {
         *logged <= REFUSALS_LOGGED
     }
 
-    /// Welcomes a worker, to a new life or to the one it had, with the key of that life's token. Gives its links to the
-    /// other lanes, too.
+    /// Welcomes a worker, with a new incarnation or the one it had, and with the key of that incarnation's token.
+    /// Passes the worker its links to the other lanes as well.
     pub(super) fn welcome(
         &mut self,
         worker: WorkerId,
@@ -155,7 +155,7 @@ impl Crew {
                 hello.links.max(1)
             ));
         }
-        // The default holds 93 messages. What is granted is enough to go on.
+        // The default holds 93 messages. Whatever size the kernel grants is enough to go on.
         for link in std::iter::once(link).chain(pairs.iter().map(|(ours, _)| ours)) {
             let _ = link.set_buffers(SEND_BUFFER, 0);
         }
@@ -178,14 +178,15 @@ impl Crew {
         greeting::welcome(link, welcome, &sockets)
             .map_err(|error| format!("{worker} could not be welcomed: {error}"))?;
         if place.is_none() {
-            // The kernel's word where it has one: what the operator sees is the process to look at.
+            // Prefer SO_PEERCRED over the pid in `Hello`, which may be from another pid namespace or false.
             let pid = link.peer().ok().and_then(|peer| peer.pid).unwrap_or(hello.pid);
             info!(%worker, pid, program = ?hello.program, "a worker of its own has come");
-            // An MGCP worker without a port of its own is reached by way of its link alone.
+            // An MGCP worker without a port of its own is reached over its link alone.
             let address = all.first().copied().unwrap_or(UNNAMED);
             let (name, program) = (hello.name.clone(), hello.program.clone());
             let before = self.outsiders.get(&worker).filter(|before| before.is_alike(hello));
-            // Behind a dispatcher's death its own word is all that is left of the operator's.
+            // After a dispatcher's death, the draining that the worker itself reports is all that is left of the
+            // operator's order.
             let left = if hello.draining { Admin::Drain } else { Admin::Ready };
             let admin = before.map_or(left, |before| before.admin);
             let addresses = all;
@@ -197,13 +198,14 @@ impl Crew {
         Ok((Joined { incarnation, link: id, capacity, services, addresses, mgcp }, more))
     }
 
-    /// The number of the links that are given next. By the clock, so that it rises over a takeover as well.
+    /// The id of the next worker's links. It is taken from the clock, so that it rises over a takeover as well.
     fn next_link(&mut self) -> LinkId {
         self.last_link = LinkId(clock::now().0.max(self.last_link.0 + 1));
         self.last_link
     }
 
-    /// A life that nobody has: 50 random bits, and none of those who are there, whichever dispatcher named them.
+    /// An incarnation that no worker has: 50 random bits, other than those of all present workers, whichever dispatcher
+    /// drew theirs.
     pub(super) fn new_life(&self) -> std::io::Result<Incarnation> {
         loop {
             let life = Incarnation::new(random::random_u64()?);
@@ -215,12 +217,12 @@ impl Crew {
         }
     }
 
-    /// Whether `worker`, if it takes `address`, would be taken for the dispatcher or for another worker: an unspecified
+    /// Whether `address`, if `worker` takes it, meets an address of the dispatcher or of another worker: an unspecified
     /// address stands for each of this host.
     pub(super) fn is_in_use(&self, address: SocketAddr, worker: WorkerId) -> bool {
         let own = |sockets: &SlotSockets| sockets.addresses().into_iter().chain(sockets.mgcp_addresses());
         let slots = self.places.iter().flat_map(|place| own(&place.sockets));
-        // Those of the dead are free, and the one whose place it gets is dead.
+        // Addresses of dead workers are free, and the worker whose place this one gets is dead.
         let others = self.outsiders.iter().filter(|(other, outsider)| **other != worker && !outsider.is_down);
         let outsiders = others.flat_map(|(_, outsider)| outsider.addresses.iter().copied());
         let others = self.listeners.addresses().into_iter().chain(slots).chain(outsiders);
@@ -229,13 +231,13 @@ impl Crew {
 }
 
 impl Outsider {
-    /// Whether one who introduces itself so looks like this one.
+    /// Whether a worker that introduces itself so looks like this one.
     fn is_alike(&self, hello: &Hello) -> bool {
         self.name == hello.name && self.program == hello.program
     }
 
-    /// Whether it is here, by these links: what is said of those that it had before, by one lane after the other, does not
-    /// touch those with which the same life, or another, has come back.
+    /// Whether it is here, by these links. One lane after the other reports the end of links that it had before; that
+    /// does not touch those with which the same incarnation, or another, has come back.
     pub(super) fn is_here_by(&self, link: LinkId) -> bool {
         self.link == link && !self.is_down
     }
@@ -246,14 +248,14 @@ impl Outsider {
     }
 }
 
-/// First and last RTP port of a slot. A worker that came by itself never gets a slot's, and 0 and 0 where there are no
-/// others.
+/// First and last RTP port of a slot. A worker that came by itself gets ports outside all slots' ranges, or 0 and 0
+/// where there are none.
 fn rtp_ports(config: &Config, slot: Option<WorkerId>) -> (u16, u16) {
     let range = slot.map_or_else(|| config.rtp_ports_beside(), |slot| Some(config.rtp_ports(slot)));
     range.map_or((0, 0), |range| (range.first, range.last))
 }
 
-/// Accepts whoever connects to the handoff socket.
+/// Accepts connections to the handoff socket.
 pub(super) async fn take_outsiders(listener: SeqListener, queue: mpsc::UnboundedSender<Happening>) {
     let listener = match watch::readable(listener) {
         Ok(listener) => listener,
@@ -288,7 +290,7 @@ pub(super) async fn take_outsiders(listener: SeqListener, queue: mpsc::Unbounded
                 if let Some(times) = unaccepted.comes_up(clock::now()) {
                     warn!(%error, times, "handoff socket: cannot accept");
                 }
-                // Out of descriptors, most likely: accepting again at once would spin.
+                // The process is most likely out of descriptors: accepting again at once would spin.
                 sleep(Duration::from_millis(100)).await;
             }
         }
@@ -333,11 +335,11 @@ mod tests {
             is_down: false,
         };
         let mut first = here(1);
-        // The first lane has seen its end.
+        // The first lane has seen the end of the worker's link.
         assert!(first.is_here_by(LinkId(1)));
         first.is_down = true;
         assert!(!first.is_here_by(LinkId(1)), "the second lane tells nothing new");
-        // The same life is back before the second lane has spoken.
+        // The same incarnation is back before the second lane has reported.
         let back = here(2);
         assert!(!back.is_here_by(LinkId(1)));
         assert!(back.is_here_by(LinkId(2)));

@@ -1,4 +1,4 @@
-//! What a worker's welcome says about MGCP.
+//! The part of a worker's `Welcome` about MGCP.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -8,7 +8,7 @@ use crate::handoff::frame::{Bypass, Mgcp, MgcpListener};
 use crate::ids::WorkerId;
 
 impl Crew {
-    /// What `worker` needs to serve MGCP; `None` where no listener speaks it.
+    /// Everything that `worker` needs to serve MGCP; `None` where no listener speaks it.
     pub(super) fn mgcp_for(&self, worker: WorkerId) -> Option<Mgcp> {
         let place = self.places.get(usize::from(worker.0));
         let bound = self.listeners.addresses();
@@ -38,7 +38,7 @@ impl Crew {
                 |own: &SocketAddr| own.ip() == wanted.ip() && (wanted.port() == 0 || own.port() == wanted.port());
             place.sockets.mgcp_addresses().into_iter().find(is_it)
         });
-        // No address is set aside for a worker that came by itself: the dispatcher goes on finding it by name.
+        // A worker that came by itself has no address set aside: the dispatcher goes on finding it by name.
         let bypass = match rule.bypass {
             Bypass::Domain if own.is_none() => Bypass::Relay,
             bypass => bypass,

@@ -1,7 +1,7 @@
-//! The workers of an earlier dispatcher whose lock is seen only later, as a value.
+//! Latecomers: workers of an earlier dispatcher whose lock is seen only later, as a value.
 //!
-//! They make it anew one after another, on a busy machine far apart. Each is waited for once, so that the wait has an end
-//! also where one can be neither heard nor ended.
+//! They make their locks anew one after another, on a busy machine far apart. Each is waited for once, so that the wait
+//! ends even if one can be neither heard nor killed.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ pub struct Latecomers {
 }
 
 impl Latecomers {
-    /// Of the slots whose workers live: those to be waited for now. `has_come` tells whose worker is back.
+    /// The slots, of those whose workers live, to be waited for now. `has_come` tells whether a slot's worker is back.
     pub fn next(
         &mut self,
         living: impl IntoIterator<Item = WorkerId>,
@@ -34,7 +34,7 @@ mod tests {
         let mut held = Vec::new();
         for slot in (0..40).map(WorkerId) {
             held.push(slot);
-            // The one before has come, the first of all neither comes nor can be ended.
+            // The worker before has come; the very first neither comes nor can be ended.
             let has_come = |it: WorkerId| it != WorkerId(0) && it < slot;
             assert_eq!(latecomers.next(held.clone(), has_come), BTreeSet::from([slot]));
         }

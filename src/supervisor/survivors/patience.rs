@@ -1,26 +1,26 @@
 //! Time for which the workers of an earlier dispatcher are waited for, as a value.
 //!
-//! Each tries every 50 ms. A thousand of them on a few cores take their turns, and one that has not had its turn yet is
-//! not to be taken for one that hangs: as long as somebody comes, the rest is waited for.
+//! Each worker tries to connect every 50 ms. A thousand of them on a few cores take turns, and a worker that has not
+//! had its turn yet must not be taken for one that hangs: as long as workers come, the rest is waited for.
 
 use std::time::Duration;
 
 use crate::time::Time;
 
-/// With nobody coming for this time, who is missing hangs.
+/// Time without an arrival after which the missing workers are taken to hang.
 const QUIET: Duration = Duration::from_secs(1);
-/// Each worker that is still missing makes the quiet longer: so much of the machine's time goes to the others' tries.
+/// Each worker that is still missing makes that time longer: the others' attempts take so much of the machine's time.
 const QUIET_EACH: Duration = Duration::from_millis(2);
-/// As long as workers come, the wait as a whole lasts so long at most; callers wait meanwhile.
+/// Longest wait as a whole while workers come; callers wait meanwhile.
 const LONGEST: Duration = Duration::from_secs(5);
-/// It may be longer by this for each worker.
+/// Additional wait as a whole for each worker.
 const EACH: Duration = Duration::from_millis(25);
 
 /// The wait for workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {
     began: Time,
-    /// When somebody came last.
+    /// The time of the last arrival.
     last: Time,
 }
 
@@ -30,12 +30,12 @@ impl Patience {
         Patience { began: now, last: now }
     }
 
-    /// One has come.
+    /// A worker has come.
     pub fn on_arrival(&mut self, now: Time) {
         self.last = now;
     }
 
-    /// When it is over, with `missing` of `all` still to come.
+    /// The time at which patience is over, with `missing` of `all` still to come.
     pub fn until(&self, missing: usize, all: usize) -> Time {
         let each = |time: Duration, count: usize| time.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX));
         let quiet = self.last + QUIET + each(QUIET_EACH, missing);
