@@ -1,5 +1,5 @@
-//! Sockets that a service manager has bound, or has kept, for this process (sd_listen_fds(3)): descriptors from 3 on, as
-//! many as `LISTEN_FDS` says, for the process that `LISTEN_PID` names.
+//! Sockets that a service manager has bound, or has kept, for this process (sd_listen_fds(3)): descriptors from 3 on.
+//! Their number is `LISTEN_FDS`, and `LISTEN_PID` names the process they are for.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,11 +9,11 @@ use super::udp::{Buffers, Socket};
 
 /// The first descriptor that is passed.
 const FIRST: i32 = 3;
-/// More than any configuration has listeners.
+/// Most descriptors that are taken: more than any configuration has listeners.
 const MOST: i32 = 256;
 
-/// The UDP sockets that came, each in the state that [`Socket::bind`] leaves one in; and a line for each descriptor that
-/// cannot be used. Call it once, before descriptors are opened.
+/// The UDP sockets that were passed, each in the state that [`Socket::bind`] leaves one in, and a line for each
+/// descriptor that cannot be used. Call it once, before descriptors are opened.
 pub fn sockets() -> (Vec<Socket>, Vec<String>) {
     let (mut sockets, mut refused) = (Vec::new(), Vec::new());
     for fd in FIRST..FIRST + count(|name| std::env::var(name).ok(), std::process::id()) {
@@ -26,7 +26,7 @@ pub fn sockets() -> (Vec<Socket>, Vec<String>) {
     (sockets, refused)
 }
 
-/// How many descriptors are for the process `own`.
+/// Number of descriptors for the process `own`.
 fn count(variable: impl Fn(&str) -> Option<String>, own: u32) -> i32 {
     let number = |name: &str| variable(name)?.parse::<i64>().ok();
     if number("LISTEN_PID") != Some(i64::from(own)) {

@@ -1,4 +1,4 @@
-//! Why an address cannot be listened on: the text is what the operator reads.
+//! Reasons why an address cannot be listened on: the operator reads these texts.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,9 +14,9 @@ pub enum BindError {
         by(.holders), if .holders.is_empty() { "the other program" } else { "it" }, .place.flag
     )]
     InUse {
-        /// What was tried.
+        /// Address that was tried.
         place: Place,
-        /// Its holders, as far as that was [looked up](BindError::with_holders) and may be seen.
+        /// Its holders, if they were [looked up](BindError::with_holders) and this user may see them.
         holders: Vec<Holder>,
     },
     /// No interface of this host has it.
@@ -25,45 +25,45 @@ pub enum BindError {
          or, for a virtual address that comes later, allow it with `{}`", .place.flag, nonlocal(place)
     )]
     NotOurs {
-        /// What was tried.
+        /// Address that was tried.
         place: Place,
     },
-    /// Ports below 1024 need a right (`CAP_NET_BIND_SERVICE`), or a security module forbids it.
+    /// The address needs a right (ports below 1024: `CAP_NET_BIND_SERVICE`), or a security module forbids it.
     #[error("cannot listen on {place}: no permission; {}", permission_hint(place))]
     Permission {
-        /// What was tried.
+        /// Address that was tried.
         place: Place,
     },
     /// The host has no such protocol, IPv6 for instance.
     #[error("cannot listen on {place}: this host does not support that protocol; choose another address with {}", .place.flag)]
     Unsupported {
-        /// What was tried.
+        /// Address that was tried.
         place: Place,
     },
     /// All descriptors are in use.
     #[error("cannot listen on {place}: no file descriptor left; raise the limit (`ulimit -n`, `LimitNOFILE=`)")]
     Descriptors {
-        /// What was tried.
+        /// Address that was tried.
         place: Place,
     },
-    /// Anything else.
+    /// Any other error.
     #[error("cannot listen on {place}: {error}; choose another with {}", .place.flag)]
     Other {
-        /// What was tried.
+        /// Address that was tried.
         place: Place,
-        /// What the system said.
+        /// The system's error.
         error: io::Error,
     },
 }
 
-/// What was to be listened on.
+/// Address that was to be listened on, with its protocol and flag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     /// `udp` or `tcp`.
     pub protocol: &'static str,
-    /// Where.
+    /// The address.
     pub address: SocketAddr,
-    /// The flag that the operator chooses it with.
+    /// The flag with which the operator sets it.
     pub flag: &'static str,
 }
 
@@ -73,7 +73,7 @@ impl std::fmt::Display for Place {
     }
 }
 
-/// At most so many holders are named.
+/// Most holders that are named.
 const NAMED: usize = 4;
 
 fn by(holders: &[Holder]) -> String {
@@ -113,14 +113,14 @@ impl BindError {
         }
     }
 
-    /// The same, for an address that is chosen with `flag` instead of `--listen`.
+    /// The same error, for an address that is set with `flag` instead of `--listen`.
     #[must_use]
     pub fn chosen_with(mut self, flag: &'static str) -> Self {
         self.place_mut().flag = flag;
         self
     }
 
-    /// The same, with the processes that have the port. Slow: it reads what all processes have open.
+    /// The same error, with the processes that hold the port. Slow: it reads the open files of all processes.
     #[must_use]
     pub fn with_holders(mut self) -> Self {
         if let BindError::InUse { place, holders } = &mut self {
@@ -129,7 +129,7 @@ impl BindError {
         self
     }
 
-    /// What was to be listened on.
+    /// Address that was to be listened on, with its protocol and flag.
     pub fn place(&self) -> Place {
         match self {
             BindError::InUse { place, .. }

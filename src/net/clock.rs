@@ -6,12 +6,12 @@ use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use crate::time::Time;
 
-/// Now, on the host's monotonic clock.
+/// The time now, on the host's monotonic clock.
 pub fn now() -> Time {
     Time(u64::try_from(span(clock_gettime(ClockId::Monotonic)).as_micros()).unwrap_or(u64::MAX))
 }
 
-/// The time since 1970 on the host's wall clock, which is what the kernel stamps datagrams with.
+/// The time since 1970 on the host's wall clock, with which the kernel stamps datagrams.
 pub fn since_1970() -> Duration {
     span(clock_gettime(ClockId::Realtime))
 }
@@ -26,7 +26,7 @@ pub fn thread_cpu() -> Duration {
     span(clock_gettime(ClockId::ThreadCPUTime))
 }
 
-/// None of these clocks is ever negative.
+/// The time as a duration; none of these clocks is ever negative.
 fn span(moment: Timespec) -> Duration {
     Duration::new(moment.tv_sec.try_into().unwrap_or_default(), moment.tv_nsec.try_into().unwrap_or_default())
 }

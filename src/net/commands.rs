@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// The processes of this user that can be seen, each with its command line: words that end with a zero byte.
+/// The visible processes of this user, each with its command line: words that end with a zero byte.
 pub fn own() -> impl Iterator<Item = (u32, Vec<u8>)> {
     let user = rustix::process::geteuid().as_raw();
     let entries = fs::read_dir("/proc").into_iter().flatten();
@@ -15,15 +15,16 @@ pub fn own() -> impl Iterator<Item = (u32, Vec<u8>)> {
     })
 }
 
-/// The command line of a process; `None` when it has ended or is the kernel's.
+/// The command line of a process; `None` when the process has ended or is a kernel thread.
 pub fn of(pid: u32) -> Option<Vec<u8>> {
     fs::read(format!("/proc/{pid}/cmdline")).ok().filter(|command| !command.is_empty())
 }
 
-/// Whether a process finds this very directory where this one does: one in another mount namespace may have its own there.
+/// Whether `directory` is the same directory for the process `pid` as for this one: a process in another mount
+/// namespace may have another one at that path.
 pub fn sees(pid: u32, directory: &Path) -> bool {
     let place = |path: &Path| fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
-    // A link in the path would be followed from our root.
+    // A symbolic link in the path would be followed from this process's root.
     let Ok(directory) = fs::canonicalize(directory) else { return false };
     let Ok(below) = directory.strip_prefix("/") else { return false };
     let theirs = place(&Path::new("/proc").join(pid.to_string()).join("root").join(below));

@@ -1,7 +1,7 @@
-//! Queries on their way: one thread, for each query a socket and a port of its own, TCP where an answer does not fit.
+//! Queries on their way: one thread, a socket and a port of its own for each query, TCP where an answer does not fit.
 //!
-//! It decides nothing: [`crate::names::Resolver`] says what is asked of whom and for how long, and bounds how much is
-//! under way.
+//! Nothing is decided here: [`crate::names::Resolver`] chooses questions, servers and time limits, and bounds the
+//! number of queries under way.
 
 use std::fmt;
 use std::io;
@@ -18,17 +18,17 @@ use super::random;
 use crate::names::message::{self, Read};
 use crate::names::{Outcome, Query};
 
-/// Asks name servers. Dropping it ends what is under way.
+/// Asks name servers. Dropping it ends the queries under way.
 pub struct Dns {
     queries: UnboundedSender<Query>,
     outcomes: Receiver<(u64, Outcome)>,
 }
 
-/// The longest datagram: the servers are not told that more is welcome (RFC 6891), but some send it.
+/// The longest datagram: the queries do not offer more room (RFC 6891), but some servers send more.
 const DATAGRAM: usize = 4_096;
 
 impl Dns {
-    /// Starts the thread. `wake` is called from it whenever an outcome is there: it makes the loop call [`Dns::poll`].
+    /// Starts the thread, which calls `wake` whenever an outcome is there: `wake` makes the loop call [`Dns::poll`].
     ///
     /// # Errors
     ///
@@ -44,7 +44,7 @@ impl Dns {
 
     /// Sends a query.
     pub fn send(&self, query: Query) {
-        // The thread ends with this value only; without it a query is late like one that was lost.
+        // The thread ends only with this value; if it is gone, the query is late like one that was lost.
         let _ = self.queries.send(query);
     }
 
@@ -68,7 +68,7 @@ async fn serve<W: Fn() + Send + Sync + 'static>(
     while let Some(query) = waiting.recv().await {
         let (found, wake) = (found.clone(), Arc::clone(&wake));
         tokio::spawn(async move {
-            // Silence is the resolver's to notice: it has set the time.
+            // The resolver itself notices silence: it has set the time limit.
             let Ok(asked) = tokio::time::timeout(query.within, ask(&query)).await else { return };
             let outcome = asked.unwrap_or_else(|error| {
                 tracing::debug!(%error, server = %query.server, name = %query.name, "a name server cannot be asked");
@@ -88,7 +88,7 @@ async fn ask(query: &Query) -> io::Result<Outcome> {
         SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
         SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
     };
-    // Its port is the kernel's random choice: with the number it is what a forger would have to guess (RFC 5452).
+    // The kernel chooses the port at random: a forger would have to guess it and the message's id (RFC 5452).
     let socket = UdpSocket::bind(any).await?;
     socket.connect(query.server).await?;
     socket.send(&asked).await?;
@@ -103,7 +103,7 @@ async fn ask(query: &Query) -> io::Result<Outcome> {
     }
 }
 
-/// RFC 7766: a message on a stream has its length in front.
+/// Asks over TCP. A message on a stream has its length in front (RFC 7766).
 async fn ask_by_stream(query: &Query, asked: &[u8]) -> io::Result<Outcome> {
     let mut stream = TcpStream::connect(query.server).await?;
     let length = u16::try_from(asked.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
@@ -136,7 +136,7 @@ mod tests {
         Query { number, name: "ms.example.net".into(), kind: Kind::A, server, within: WITHIN }
     }
 
-    /// The answer to a query: one address, or none but the word that there is more.
+    /// The answer to a query: one address, or a truncated one without any.
     fn answer(query: &[u8], truncated: bool) -> Vec<u8> {
         let mut said = query.to_vec();
         said[2] |= if truncated { 0x82 } else { 0x80 };

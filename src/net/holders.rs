@@ -1,5 +1,5 @@
-//! Holders of a port, for the message that it is in use: the kernel lists sockets by number (proc(5), `/proc/net`), and
-//! each process what it has open. Processes of other users show it to root alone.
+//! Holders of a port, for the message that it is in use. The kernel lists sockets by number (proc(5), `/proc/net`), and
+//! the open files of each process. Those of other users' processes are visible to root alone.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -9,13 +9,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 /// A process that holds a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
-    /// Its number.
+    /// Its process id.
     pub pid: u32,
-    /// Its command line, cut.
+    /// Its command line, shortened.
     pub command: String,
 }
 
-/// Characters of a command line that tell which program it is, and which worker.
+/// Number of characters of a command line that tell the program, and the worker.
 const COMMAND_SHOWN: usize = 60;
 /// The state of a TCP socket that listens, as `/proc/net/tcp` writes it.
 const LISTENING: &str = "0A";
@@ -26,8 +26,8 @@ impl fmt::Display for Holder {
     }
 }
 
-/// The processes that have a socket at `address`, or at one that keeps `address` from being bound; `protocol` is `udp` or
-/// `tcp`. Empty where that cannot be told.
+/// The processes that have a socket at `address`, or at one that keeps `address` from being bound; `protocol` is `udp`
+/// or `tcp`. Empty where this cannot be found out.
 pub fn of(protocol: &str, address: SocketAddr) -> Vec<Holder> {
     let sockets = |family: &str| -> BTreeSet<String> {
         let table = fs::read_to_string(format!("/proc/net/{protocol}{family}")).unwrap_or_default();
@@ -35,8 +35,8 @@ pub fn of(protocol: &str, address: SocketAddr) -> Vec<Holder> {
     };
     let sockets = match address {
         SocketAddr::V6(_) => sockets("6"),
-        // An IPv6 socket may hold the IPv4 port as well. The table does not say which do, so that those are named only
-        // where no IPv4 socket is in the way.
+        // An IPv6 socket may hold the IPv4 port as well. The table does not tell which do, so IPv6 sockets are looked
+        // at only where no IPv4 socket is in the way.
         SocketAddr::V4(_) => Some(sockets("")).filter(|sockets| !sockets.is_empty()).unwrap_or_else(|| sockets("6")),
     };
     if sockets.is_empty() {
@@ -49,7 +49,7 @@ pub fn of(protocol: &str, address: SocketAddr) -> Vec<Holder> {
     holders
 }
 
-/// The numbers of the sockets in a table of the kernel's that are in the way of `address`.
+/// Numbers of the sockets in one of the kernel's tables that are in the way of `address`.
 fn in_the_way(table: &str, must_listen: bool, address: SocketAddr) -> impl Iterator<Item = &str> {
     table.lines().skip(1).filter_map(move |line| {
         let fields: Vec<&str> = line.split_whitespace().collect();
@@ -60,8 +60,8 @@ fn in_the_way(table: &str, must_listen: bool, address: SocketAddr) -> impl Itera
     })
 }
 
-/// Whether a socket at `bound` is in the way of one at `wanted`. Every IPv6 socket of ours is for IPv6 alone; those of
-/// others may be for both, and then have IPv4 addresses in their IPv6 form (RFC 3493 §3.7).
+/// Whether a socket at `bound` is in the way of one at `wanted`. Every IPv6 socket of this program is for IPv6 alone.
+/// Other programs' may be for both families, and then show IPv4 addresses in their IPv6 form (RFC 3493 §3.7).
 fn meets(bound: IpAddr, wanted: IpAddr) -> bool {
     let bound = bound.to_canonical();
     match bound.is_ipv4() == wanted.is_ipv4() {
@@ -70,7 +70,7 @@ fn meets(bound: IpAddr, wanted: IpAddr) -> bool {
     }
 }
 
-/// An address as words of 32 bits in hexadecimal, each in the byte order of this machine.
+/// Reads an address: words of 32 bits in hexadecimal, each in the byte order of this machine.
 fn read_ip(text: &str) -> Option<IpAddr> {
     let words = text.as_bytes().chunks(8).map(|word| u32::from_str_radix(std::str::from_utf8(word).ok()?, 16).ok());
     let bytes: Vec<u8> = words.collect::<Option<Vec<u32>>>()?.iter().flat_map(|word| word.to_ne_bytes()).collect();

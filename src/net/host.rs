@@ -5,7 +5,7 @@ use std::net::{IpAddr, UdpSocket};
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
 
-/// The address that others most likely reach this host at: the first of an interface that is up, of the same family as
+/// The address at which others most likely reach this host: the first of an interface that is up, of the same family as
 /// `like`; the loopback address where there is no other.
 pub fn own_address(like: IpAddr) -> IpAddr {
     let loopback = match like {
@@ -23,13 +23,13 @@ pub fn own_address(like: IpAddr) -> IpAddr {
     usable.next().unwrap_or(loopback)
 }
 
-/// The address of this host that what it sends to `to` comes from; `None` when no way leads there.
+/// The source address of datagrams that this host sends to `to`; `None` when no route leads there.
 pub fn address_towards(to: IpAddr) -> Option<IpAddr> {
     let any = match to {
         IpAddr::V4(_) => IpAddr::from([0; 4]),
         IpAddr::V6(_) => IpAddr::from([0; 16]),
     };
-    // Connecting a datagram socket sends nothing: the kernel only looks for the way.
+    // Connecting a datagram socket sends nothing: the kernel only looks for the route.
     let socket = UdpSocket::bind((any, 0)).ok()?;
     socket.connect((to, 9)).ok()?;
     socket.local_addr().ok().map(|address| address.ip())

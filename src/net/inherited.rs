@@ -5,8 +5,8 @@ use std::os::fd::{AsFd, OwnedFd, RawFd};
 
 use super::sys;
 
-/// An inherited descriptor as one of our own: a duplicate, closed on exec, takes the place of the bare number, which says
-/// nothing about who owns it.
+/// Takes an inherited descriptor over: a duplicate, closed on exec, replaces the bare number, which tells nothing about
+/// its owner.
 ///
 /// # Errors
 ///
@@ -16,7 +16,8 @@ pub fn inherited(fd: RawFd) -> io::Result<OwnedFd> {
         return io::stdin().as_fd().try_clone_to_owned();
     }
     let duplicate = sys::duplicate(fd)?;
-    // The number was ours to take over: left open it would hide the end of a link from whoever is at the other.
+    // The number belongs to this process now: left open, it would hide the end of a link from the process at its other
+    // end.
     nix::unistd::close(fd)?;
     Ok(duplicate)
 }

@@ -1,8 +1,8 @@
 //! The log's way out: a bounded queue of lines, and a thread that writes them to stderr.
 //!
-//! Nobody who logs waits: a line that finds the queue full is counted and left out, and the log says how many were as soon
-//! as it is read again. A stuck reader of stderr costs lines, never a call. Only the end of the process waits for the
-//! queue, for a short time.
+//! A thread that logs never waits: a line that finds the queue full is counted and left out, and the log tells the
+//! number of such lines as soon as stderr is read again. A stuck reader of stderr costs lines, never a call. Only the
+//! end of the process waits for the queue, for a short time.
 
 use std::io::{self, Write};
 use std::iter;
@@ -16,22 +16,23 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use nix::sys::signal::{SigSet, SigmaskHow};
 use rustix::event::{PollFd, PollFlags, poll};
 
-/// Lines that wait, at most.
+/// Most lines that wait.
 const LINES: usize = 2_048;
-/// Longest line in bytes: so much a pipe takes in one piece (`PIPE_BUF`), so that lines of several processes do not mix.
+/// Longest line in bytes: a pipe takes so much in one piece (`PIPE_BUF`), so that lines of several processes do not
+/// mix.
 pub const LONGEST: usize = 4_096;
-/// The log says how many lines were left out so often at most.
+/// Shortest interval between two lines that tell how many were left out.
 const SAY_EVERY: Duration = Duration::from_secs(1);
-/// The end of the process waits so long for what is queued.
+/// Time for which the end of the process waits for the queued lines, at most.
 const FINISH_WITHIN: Duration = Duration::from_millis(200);
-/// It waits so long for the line that says why it ends.
+/// Time for which the end of the process waits for the line that tells its reason, at most.
 const LAST_WORDS_WITHIN: Duration = Duration::from_secs(5);
 
 static LOG: OnceLock<Log> = OnceLock::new();
-/// Lines that were left out since the start.
+/// Number of lines left out since the start.
 static LEFT_OUT: AtomicU64 = AtomicU64::new(0);
 
-/// Starts the thread. `say` logs the number of lines that were left out since the start.
+/// Starts the thread. `say` logs a number: that of the lines left out since the start.
 ///
 /// # Errors
 /// The kernel gives no thread.
@@ -46,19 +47,19 @@ pub fn start(say: impl Fn(u64) + Send + 'static) -> io::Result<()> {
 pub fn line(line: &[u8]) {
     match LOG.get() {
         Some(log) => log.line(line),
-        // Nobody is left to tell when this fails.
+        // No reader is left to report a failure to.
         None => drop(Stderr.write_all(line)),
     }
 }
 
-/// Waits, 200 ms at most, until what is queued is written: the process is about to end.
+/// Waits, 200 ms at most, until the queued lines are written: the process is about to end.
 pub fn finish() {
     if let Some(log) = LOG.get() {
         log.flush(Instant::now() + FINISH_WITHIN);
     }
 }
 
-/// Writes the line that says why the process ends. It waits for room, five seconds at most.
+/// Writes the line that tells why the process ends. It waits for room, five seconds at most.
 pub fn last_words(line: &[u8]) {
     match LOG.get() {
         Some(log) => log.last_words(line, Instant::now() + LAST_WORDS_WITHIN),
@@ -76,7 +77,7 @@ struct Log {
 #[derive(Debug)]
 enum Item {
     Line(Box<[u8]>),
-    /// An order to write all lines before it, and to tell this then.
+    /// An order to write all lines before it, and then to report that here.
     Flush(Sender<()>),
 }
 
@@ -87,7 +88,7 @@ impl Log {
         say: impl Fn(u64) + Send + 'static,
     ) -> io::Result<Self> {
         let (queue, lines) = bounded(LINES);
-        // A signal is for the threads that have asked for it: in this one it would end the process.
+        // Signals are for the threads that have asked for them: in this one a signal would end the process.
         let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
         let started = thread::Builder::new().name("log".to_owned()).spawn(move || {
             Writer { lines, out, left_out, say, said: 0, said_at: None }.run();
@@ -105,7 +106,7 @@ impl Log {
     fn flush(&self, deadline: Instant) {
         let (done, flushed) = bounded(1);
         if self.queue.send_deadline(Item::Flush(done), deadline).is_ok() {
-            // A client that reads too slowly misses the rest.
+            // If the reader of stderr is too slow, the rest is lost.
             let _ = flushed.recv_deadline(deadline);
         }
     }
@@ -117,7 +118,7 @@ impl Log {
     }
 }
 
-/// The line itself, or as much of it as may be.
+/// The line itself, cut to the longest length allowed.
 fn shortened(line: &[u8]) -> Box<[u8]> {
     match line.get(..LONGEST - 1) {
         Some(start) if line.len() > LONGEST => [start, b"\n"].concat().into(),
@@ -125,13 +126,13 @@ fn shortened(line: &[u8]) -> Box<[u8]> {
     }
 }
 
-/// The thread's own: everything that may block is here.
+/// The writing thread's state: everything that may block is here.
 struct Writer<O, S> {
     lines: Receiver<Item>,
     out: O,
     left_out: &'static AtomicU64,
     say: S,
-    /// Number of left out lines that have been told of, and when.
+    /// Number of left-out lines that were reported, and the time of that report.
     said: u64,
     said_at: Option<Instant>,
 }
@@ -147,18 +148,18 @@ impl<O: Write, S: Fn(u64)> Writer<O, S> {
         }
     }
 
-    /// Writes an item and what waits after it.
+    /// Writes an item and the items that wait after it.
     fn write_with(&mut self, first: Item) {
         let flushed = self.write_up_to_flush(Some(first));
         if flushed.is_some() {
-            // The end of the process is to have it as well.
+            // The line about left-out lines must be written before the process ends.
             self.said_at = None;
         }
         self.tell();
         let Some(done) = flushed else { return };
         let again = self.write_up_to_flush(None);
         for done in iter::once(done).chain(again) {
-            // The asker may have given up waiting.
+            // The thread that asked may have given up waiting.
             let _ = done.send(());
         }
     }
@@ -170,7 +171,7 @@ impl<O: Write, S: Fn(u64)> Writer<O, S> {
         for item in first.into_iter().chain(lines.try_iter().take(LINES)) {
             match item {
                 Item::Line(line) => {
-                    // Together they leave in one write, as long as a pipe takes it in one piece.
+                    // Lines leave together in one write, as long as a pipe takes it in one piece.
                     if text.len() + line.len() > LONGEST {
                         self.write(&mut text, &mut count);
                     }
@@ -188,7 +189,7 @@ impl<O: Write, S: Fn(u64)> Writer<O, S> {
     }
 
     fn write(&mut self, text: &mut Vec<u8>, count: &mut u64) {
-        // A full disk or a reader that has gone: what cannot be written was left out as well.
+        // The disk is full, or the reader has gone: lines that cannot be written count as left out.
         if !text.is_empty() && self.out.write_all(text).is_err() {
             self.left_out.fetch_add(*count, Ordering::Relaxed);
         }
@@ -196,7 +197,7 @@ impl<O: Write, S: Fn(u64)> Writer<O, S> {
         *count = 0;
     }
 
-    /// Says how many lines were left out, once there is room for that line: it is queued like every other.
+    /// Logs the number of left-out lines, once there is room for that line: it is queued like every other.
     fn tell(&mut self) {
         let left_out = self.left_out.load(Ordering::Relaxed);
         if left_out > self.said && !self.lines.is_full() && self.said_at.is_none_or(|at| at.elapsed() >= SAY_EVERY) {
@@ -206,7 +207,7 @@ impl<O: Write, S: Fn(u64)> Writer<O, S> {
     }
 }
 
-/// Stderr, also where somebody has made it non-blocking: its flags belong to every process that has it.
+/// Stderr, even if another process has made it non-blocking: its flags belong to every process that has it.
 struct Stderr;
 
 impl Write for Stderr {
@@ -253,7 +254,7 @@ mod tests {
             self.0.1.notify_all();
         }
 
-        /// Waits until the thread has something in its hands that it cannot write.
+        /// Waits until the thread has an item that it cannot write.
         fn wait_until_tried(&self) {
             let (state, changed) = &*self.0;
             let state = state.lock().unwrap();
@@ -288,7 +289,7 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(20);
 
-    /// A log on `pipe`; it says what it has left out there as well.
+    /// A log on `pipe`; it logs there as well how many lines it has left out.
     fn log(pipe: &Pipe) -> &'static Log {
         let left_out = Box::leak(Box::new(AtomicU64::new(0)));
         let place: &'static OnceLock<&'static Log> = Box::leak(Box::default());

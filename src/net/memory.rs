@@ -1,4 +1,4 @@
-//! Memory from the kernel: files that lie in it, to be passed to another process, and how large blocks come and go.
+//! Memory from the kernel: files that lie in it, to be passed to another process, and the handling of large blocks.
 
 use std::fs::File;
 use std::io;
@@ -18,31 +18,32 @@ pub fn file() -> io::Result<File> {
 
 /// Has the kernel make room for `length` bytes now, so that writing them takes no longer than copying them.
 pub fn reserve(file: &File, length: u64) {
-    // What is not reserved is made when it is written.
+    // Room that is not reserved is made when it is written.
     let _ = rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, 0, length);
 }
 
-/// An empty list whose first `length` bytes of memory have been touched: filling them later meets no page that the kernel
-/// has yet to give.
+/// An empty list whose first `length` bytes of memory have been touched: filling them later waits for no page from the
+/// kernel.
 pub fn warm(length: usize) -> Vec<u8> {
     let mut bytes = vec![0xff; length];
     bytes.clear();
     bytes
 }
 
-/// From this size on a block has its memory from the kernel for itself: the smallest part of a link's store.
+/// Size from which on a block gets memory of its own from the kernel: the smallest part of a link's store.
 const LARGE: i32 = 256 << 10;
 
-/// Has large blocks come from the kernel untouched and go back to it when they are freed, for as long as the process runs.
+/// Has large blocks come from the kernel untouched and go back to it when they are freed, for as long as the process
+/// runs.
 ///
-/// Left to itself, glibc does so until the first of them is freed. From then on it keeps what was freed, and clears what it
-/// gives out again byte by byte: 16 MiB for each worker that joins.
+/// Without this, glibc does so only until the first large block is freed. From then on it keeps freed blocks, and
+/// clears the ones that it gives out again byte by byte: 16 MiB for each worker that joins.
 pub fn map_large_blocks() {
     // Another C library does so anyway.
     sys::map_blocks_from(LARGE);
 }
 
-/// Whether blocks of these sizes can be had together: nothing is touched, and all of it is given back at once.
+/// Whether blocks of these sizes can be had together. No memory is touched, and all of it is given back at once.
 pub fn can_have(blocks: impl IntoIterator<Item = usize>) -> bool {
     let mut had = Vec::new();
     blocks.into_iter().all(|block| {

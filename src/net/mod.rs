@@ -2,7 +2,7 @@
 //! `unsafe` code, all of it in `sys`.
 //!
 //! Nothing here decides anything, and nothing blocks: every call on a socket that a lane uses carries `MSG_DONTWAIT`,
-//! because duplicates of a socket share their flags and nobody may rely on `O_NONBLOCK`.
+//! because duplicates of a socket share their flags and `O_NONBLOCK` may be switched off through another one.
 
 pub mod activation;
 pub mod bind;

@@ -1,4 +1,4 @@
-//! What a service manager is told, by systemd's protocol: lines in a datagram to the socket that `NOTIFY_SOCKET` names
+//! Messages to a service manager, by systemd's protocol: lines in a datagram to the socket that `NOTIFY_SOCKET` names
 //! (sd_notify(3)).
 
 use std::ffi::{OsStr, OsString};
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
-/// Tells the service manager; nobody is told where none has started us.
+/// Sends lines to the service manager; does nothing where no service manager has started this process.
 ///
 /// # Errors
 ///
@@ -23,13 +23,13 @@ pub fn tell(lines: &str) -> io::Result<()> {
     UnixDatagram::unbound()?.send_to_addr(lines.as_bytes(), &address(&socket)?).map(drop)
 }
 
-/// Whether a service manager listens.
+/// Whether there is a service manager to send to.
 pub fn is_heard() -> bool {
     socket().is_some()
 }
 
-/// Has the service manager keep a descriptor under `name`, beyond the end of this process: the next one is given it
-/// ([`activation`](super::activation)). What it has already it does not keep twice.
+/// Has the service manager keep a descriptor under `name` beyond the end of this process, for the next one
+/// ([`activation`](super::activation)). It does not keep the same one twice.
 ///
 /// # Errors
 ///
@@ -47,13 +47,13 @@ pub fn store(name: &str, descriptor: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// The service manager as the dispatcher that takes over has to know it: its socket, and how often it wants to hear that
-/// all is well.
+/// The service manager's data for the dispatcher that takes over: its socket, and the interval at which it wants a
+/// watchdog message.
 pub fn listener() -> Option<(Vec<u8>, Option<Duration>)> {
     Some((socket()?.into_encoded_bytes(), watchdog()))
 }
 
-/// From here on that service manager is told, unless another has started this process.
+/// Sends to the old dispatcher's service manager from here on, unless another one has started this process.
 pub fn inherit(socket: Vec<u8>, watchdog: Option<Duration>) {
     // Set once: a process takes over once.
     let _ = INHERITED.set((OsString::from_vec(socket), watchdog));
@@ -67,7 +67,7 @@ fn socket() -> Option<OsString> {
     own().or_else(|| INHERITED.get().map(|(socket, _)| socket.clone()))
 }
 
-/// How often the service manager wants to hear that all is well; `None` where it does not.
+/// Interval at which the service manager wants a watchdog message; `None` where it wants none.
 pub fn watchdog() -> Option<Duration> {
     let is_ours = std::env::var("WATCHDOG_PID").map_or(true, |pid| pid.parse() == Ok(std::process::id()));
     let own = std::env::var("WATCHDOG_USEC").ok().and_then(|text| text.parse().ok());
@@ -75,7 +75,7 @@ pub fn watchdog() -> Option<Duration> {
     own.or_else(|| INHERITED.get().and_then(|(_, watchdog)| *watchdog))
 }
 
-/// A leading `@` stands for the NUL of an abstract address.
+/// Reads the socket's address. A leading `@` stands for the NUL of an abstract address.
 fn address(socket: &OsStr) -> io::Result<SocketAddr> {
     match socket.as_bytes().strip_prefix(b"@") {
         Some(name) => SocketAddr::from_abstract_name(name),

@@ -20,7 +20,7 @@ use super::sys;
 
 pub use rustix::process::Signal;
 
-/// A process, held by descriptor: a signal never reaches another that got the same number later.
+/// A process, held by descriptor: a signal never reaches another process that got the same process id later.
 ///
 /// The descriptor is a `pidfd`, readable once the process has ended, or, where the kernel has none (before 5.3) or a filter
 /// refuses it, the process's directory in `/proc`, which cannot be watched.
@@ -47,7 +47,7 @@ impl Process {
         }
     }
 
-    /// The process `pid`, by a descriptor that somebody has opened while it lived.
+    /// The process `pid`, by a descriptor that was opened while it lived.
     ///
     /// # Errors
     ///
@@ -63,7 +63,7 @@ impl Process {
         Ok(Process { fd: directory.into(), pid, is_directory: true })
     }
 
-    /// Its number.
+    /// Its process id.
     pub const fn pid(&self) -> u32 {
         self.pid
     }
@@ -76,8 +76,8 @@ impl Process {
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
         match rustix::process::pidfd_send_signal(&self.fd, signal) {
             Err(Errno::SRCH) => Ok(()),
-            // Kernels before 5.1. The number is another's only if the process is collected and all numbers are gone through
-            // between these two calls.
+            // Kernels before 5.1 lack this call, and a filter may refuse it. The process id is another's only if,
+            // between these two calls, the process is collected and all process ids have been used up.
             Err(Errno::NOSYS | Errno::PERM) if self.is_directory => self.signal_by_number(signal),
             done => Ok(done?),
         }
@@ -93,17 +93,17 @@ impl Process {
         }
     }
 
-    /// Whether it has ended (also when its parent has not collected it yet).
+    /// Whether it has ended, even if its parent has not collected it yet.
     pub fn has_ended(&self) -> bool {
         if self.is_directory {
             return self.state().is_none_or(|state| matches!(state, 'Z' | 'X'));
         }
         let mut fds = [PollFd::new(&self.fd, PollFlags::IN)];
-        // A poll that fails says nothing; the caller asks again.
+        // A poll that fails proves nothing; the caller asks again.
         rustix::event::poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
     }
 
-    /// Its state as `/proc/PID/stat` tells it; `None` when it is gone.
+    /// Its state from `/proc/PID/stat`; `None` when it is gone.
     fn state(&self) -> Option<char> {
         let stat = rustix::fs::openat(&self.fd, "stat", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
         let mut text = String::new();
@@ -139,10 +139,10 @@ fn no_process(errno: Errno) -> io::Error {
     }
 }
 
-/// A lock that this process holds until it drops it or ends, whatever way it ends. The file names the holder.
+/// A lock that this process holds until it drops it or ends, in whatever way it ends. The file names the holder.
 ///
-/// The lock belongs to the open file (`F_OFD_SETLK`), so that it can be asked for without being taken, and closing
-/// another descriptor of the file does not drop it.
+/// The lock belongs to the open file (`F_OFD_SETLK`): it can be looked up without being taken, and closing another
+/// descriptor of the file does not drop it.
 #[derive(Debug)]
 pub struct LockFile {
     file: File,
@@ -150,7 +150,7 @@ pub struct LockFile {
 }
 
 impl LockFile {
-    /// Takes the lock at `path`; the file is made where it is missing, mode 0600.
+    /// Takes the lock at `path`; a missing file is made, mode 0600.
     ///
     /// # Errors
     ///
@@ -174,7 +174,7 @@ impl LockFile {
                 }
                 Err(errno) => return Err(failed(errno.into())),
             }
-            // Somebody may have removed the file between open and lock: then the lock guards nothing.
+            // A cleaner may have removed the file between open and lock: then the lock guards nothing.
             if is_there(&file, path) {
                 file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(failed)?;
                 return Ok(LockFile { file, path: path.to_owned() });
@@ -182,23 +182,23 @@ impl LockFile {
         }
     }
 
-    /// Takes over the lock that came with `fd` from its holder, who ends: the lock belongs to the open file, and so to both
-    /// until then. The file names this process from now on.
+    /// Takes over the lock that came with `fd` from its holder, which ends. The lock belongs to the open file, and so
+    /// to both processes until then. The file names this process from now on.
     pub fn inherit(fd: OwnedFd, path: &Path) -> Self {
         let mut file = File::from(fd);
         let named =
             file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
-        // The name is for people; the lock is held without it.
+        // The name is for people to read; the lock is held without it.
         drop(named);
         LockFile { file, path: path.to_owned() }
     }
 
-    /// Has the lock's file look used, and makes one that is gone anew, with its lock: cleaners of temporary directories
-    /// remove files that nobody has touched for days, whoever holds their locks.
+    /// Touches the lock's file, or makes a missing one anew, with its lock: cleaners of temporary directories remove
+    /// files that no process has touched for days, even locked ones.
     ///
     /// # Errors
     ///
-    /// The file is gone, and no other can be made, or somebody has made one and locked it.
+    /// The file is gone, and no other can be made, or another process has made one and locked it.
     pub fn refresh(&mut self) -> Result<(), LockError> {
         if !self.is_in_place() {
             *self = LockFile::take(&self.path)?;
@@ -211,7 +211,8 @@ impl LockFile {
         is_there(&self.file, &self.path)
     }
 
-    /// Who holds the lock at `path`, without taking it. `None`: nobody, or there is no such file.
+    /// Finds the holder of the lock at `path`, without taking the lock. `None`: the lock is free, or there is no such
+    /// file.
     ///
     /// # Errors
     ///
@@ -231,13 +232,14 @@ impl LockFile {
         Ok(Some(Holder { pid: read_pid(&mut file) }))
     }
 
-    /// The process that holds the lock at `path`, by descriptor, so that it and nobody else can be ended. The number in
-    /// the file is not believed alone: the process must have the file open and the lock must still be held afterwards.
+    /// The process that holds the lock at `path`, by descriptor, so that no other process can be killed instead. The
+    /// process id in the file alone proves nothing: the process must have the file open, and the lock must still be
+    /// held afterwards.
     ///
     /// # Errors
     ///
-    /// Nobody holds it (`NotFound`), or the holder cannot be told for certain: it runs where we do not see it, or belongs
-    /// to another user.
+    /// The lock is free (`NotFound`), or the holder cannot be told for certain: it runs in another pid namespace, or
+    /// belongs to another user.
     pub fn holding_process(path: &Path) -> io::Result<Process> {
         let pid = || match LockFile::holder(path) {
             Ok(Some(Holder { pid: Some(pid) })) => Ok(pid),
@@ -256,7 +258,7 @@ impl LockFile {
         Ok(process)
     }
 
-    /// Where it is.
+    /// Path of the lock file.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -268,14 +270,14 @@ impl AsFd for LockFile {
     }
 }
 
-/// Who holds a lock.
+/// Holder of a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Holder {
-    /// Its process; `None` in the moment between taking the lock and writing the number.
+    /// Its process id; `None` in the moment between taking the lock and writing the process id.
     pub pid: Option<u32>,
 }
 
-/// Why a lock cannot be had.
+/// Reason why a lock cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another process holds it.
@@ -287,7 +289,7 @@ pub enum LockError {
     Held {
         /// The lock file.
         path: PathBuf,
-        /// The holder, if it has written its number.
+        /// The holder, if it has written its process id.
         pid: Option<u32>,
     },
     /// The file cannot be opened, locked or written.
@@ -295,7 +297,7 @@ pub enum LockError {
     Unusable {
         /// The lock file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         error: io::Error,
     },
 }
@@ -306,7 +308,7 @@ fn whole_file() -> libc::flock {
         l_whence: libc::SEEK_SET as libc::c_short,
         l_start: 0,
         l_len: 0,
-        // The kernel wants 0 for a lock of the open file.
+        // The kernel requires 0 for a lock of the open file.
         l_pid: 0,
     }
 }
@@ -315,7 +317,7 @@ fn whole_file() -> libc::flock {
 ///
 /// # Errors
 ///
-/// It belongs to somebody else.
+/// It belongs to another user.
 pub fn touch(file: &File) -> io::Result<()> {
     let now = rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW };
     Ok(rustix::fs::futimens(file, &rustix::fs::Timestamps { last_access: now, last_modification: now })?)
@@ -336,12 +338,13 @@ fn read_pid(file: &mut File) -> Option<u32> {
     text.trim().parse().ok()
 }
 
-/// The signals that ask a process to stop, SIGTERM and SIGINT, as something to be read. They interrupt nothing then.
+/// The signals that ask a process to stop, SIGTERM and SIGINT, to be read from a descriptor. They interrupt nothing
+/// then.
 #[derive(Debug)]
 pub struct StopSignals(SignalFd);
 
 impl StopSignals {
-    /// Takes them for this thread and all that it starts from now on.
+    /// Takes them for this thread and all threads that it starts from now on.
     ///
     /// # Errors
     ///
@@ -354,7 +357,7 @@ impl StopSignals {
         Ok(StopSignals(SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?))
     }
 
-    /// Whether one has come since the last time. Never waits.
+    /// Whether a signal has come since the last call. Never waits.
     pub fn poll(&self) -> bool {
         matches!(self.0.read_signal(), Ok(Some(_)))
     }
@@ -382,9 +385,9 @@ pub fn own_group() -> io::Result<()> {
     Ok(nix::unistd::setpgid(nix::unistd::Pid::from_raw(0), nix::unistd::Pid::from_raw(0))?)
 }
 
-/// Has every signal ignored that the kernel would end this process for although nobody meant to: `pkill -HUP` of a
-/// logrotate script, and `kill -USR1` to ask for something that other daemons do, reach all processes of a name. Handlers
-/// that the program has installed stay.
+/// Ignores every stray signal for which the kernel would end this process: `pkill -HUP` of a logrotate script, and
+/// `kill -USR1`, which other daemons take as a request, reach all processes of a name. Handlers that the program has
+/// installed stay.
 ///
 /// SIGTERM, SIGINT and SIGQUIT are not among them, nor are the signals of faults, of job control and of used-up limits.
 pub fn ignore_stray_signals() {
@@ -405,11 +408,11 @@ pub fn ignore_stray_signals() {
 /// The name of this program's own processes.
 pub const NAME: &str = "pointsman";
 
-/// Names this process in `ps`, `top`, `ss` and the journal, where a program that runs from `/proc/self/exe` is called `exe`.
-/// To be called on the main thread; 15 bytes are shown.
+/// Names this process in `ps`, `top`, `ss` and the journal, where a program that runs from `/proc/self/exe` is called
+/// `exe`. Call it on the main thread; 15 bytes are shown.
 pub fn set_name(name: &str) {
     let Ok(name) = CString::new(name) else { return };
-    // The name is for people.
+    // The name is for people to read.
     let _ = nix::sys::prctl::set_name(&name);
 }
 
@@ -418,18 +421,19 @@ pub fn set_name_of(worker: &str) {
     set_name(&format!("{NAME}-{worker}"));
 }
 
-/// The name that [`set_name`] has given to the thread that asks.
+/// The name that [`set_name`] has given to the calling thread.
 pub fn name() -> Option<String> {
     nix::sys::prctl::get_name().ok()?.into_string().ok()
 }
 
-/// Collects processes that have ended and that nobody waits for. To process 1 of a container the kernel gives all whose
-/// parents have ended; nobody else would ever collect them. Those that `is_awaited` names are left to whoever waits.
+/// Collects orphans that have ended. To process 1 of a container the kernel gives all processes whose parents have
+/// ended, and no other process would ever collect them. Those that `is_awaited` names are left to the task that waits
+/// for them.
 pub fn collect_orphans(is_awaited: impl Fn(u32) -> bool) {
     let ended = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
     while let Ok(status) = waitid(Id::All, ended) {
         let Some(pid) = status.pid().filter(|pid| !is_awaited(pid.as_raw().unsigned_abs())) else { return };
-        // It has ended: this does not wait.
+        // The process has ended: this does not wait.
         if waitpid(pid, Some(WaitPidFlag::WNOHANG)).is_err() {
             return;
         }
@@ -438,18 +442,18 @@ pub fn collect_orphans(is_awaited: impl Fn(u32) -> bool) {
 
 /// Limit of descriptors of this process.
 pub fn descriptor_limit() -> u64 {
-    // No limit at all is written as none.
+    // The kernel's value for "unlimited" reads as `None`.
     rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// Raises the limit of open descriptors to `wanted` or as far as we may. Returns what it is now.
+/// Raises the limit of open descriptors to `wanted`, or as far as this process may. Returns the new limit.
 ///
 /// # Errors
 ///
 /// The kernel refuses a limit within the hard limit.
 pub fn raise_descriptor_limit(wanted: u64) -> io::Result<u64> {
     let now = rustix::process::getrlimit(Resource::Nofile);
-    // No limit at all is written as none.
+    // The kernel's value for "unlimited" reads as `None`.
     let Some(current) = now.current else { return Ok(u64::MAX) };
     if current >= wanted {
         return Ok(current);
@@ -501,7 +505,7 @@ mod tests {
         lock.refresh().unwrap();
         let us = std::process::id();
         assert_eq!(LockFile::holder(&path).unwrap(), Some(Holder { pid: Some(us) }));
-        // Somebody else has taken the place meanwhile: it is theirs.
+        // Another process has taken the lock meanwhile: it belongs to that one.
         std::fs::remove_file(&path).unwrap();
         let other = LockFile::take(&path).unwrap();
         assert!(matches!(lock.refresh(), Err(LockError::Held { pid: Some(pid), .. }) if pid == us));
@@ -515,7 +519,7 @@ mod tests {
         assert_eq!(LockFile::holding_process(&path).unwrap_err().kind(), io::ErrorKind::NotFound);
         let lock = LockFile::take(&path).unwrap();
         assert_eq!(LockFile::holding_process(&path).unwrap().pid(), std::process::id());
-        // A number of somebody else's, left in the file.
+        // The file holds the id of a process that does not hold the lock.
         let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         std::fs::write(&path, child.id().to_string()).unwrap();
         let refused = LockFile::holding_process(&path).unwrap_err();
@@ -550,7 +554,7 @@ mod tests {
         let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let process = Process::by_directory(child.id()).unwrap();
         assert!(!process.has_ended());
-        // As it comes to the dispatcher that takes over.
+        // This is the form in which the dispatcher that takes over gets it.
         let process = Process::from_fd(process.fd, child.id()).unwrap();
         assert!(process.is_directory && !process.has_ended());
         process.signal_by_number(Signal::KILL).unwrap();

@@ -1,4 +1,4 @@
-//! The kernel's random source: keys, incarnations, seeds. Everything else gets its seed from here once.
+//! The kernel's random source: keys, incarnations, seeds. Every other generator gets its seed from here once.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use super::sys;
 ///
 /// # Errors
 ///
-/// The system has no random source: nothing that needs a secret may start then.
+/// The system has no random source: no part that needs a secret may start then.
 pub fn random<const N: usize>() -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
     let mut filled = 0;

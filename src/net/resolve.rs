@@ -14,7 +14,7 @@ use super::random::random_u64;
 use crate::names::{self, Answer, Asked, Hosts, Limits, Question, Servers, Unfound};
 use crate::time::Time;
 
-/// Looks names up. `K` is what an asker calls its question.
+/// Looks names up. `K` is the key by which an asker knows its question.
 #[derive(Debug)]
 pub struct Resolver<K> {
     names: names::Resolver<K>,
@@ -24,14 +24,14 @@ pub struct Resolver<K> {
     looked: Option<Time>,
 }
 
-/// The files are looked at no more often than this.
+/// Shortest interval between two looks at the files.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Bytes of a file that are read.
+/// Most bytes of a file that are read.
 const FILE_LIMIT: u64 = 4 << 20;
 
 impl<K> Resolver<K> {
-    /// A resolver that asks as this host is set up. `wake` is called from a thread whenever an answer may have come: it
-    /// makes the loop call [`Resolver::poll`].
+    /// A resolver with this host's name servers and files. A thread calls `wake` whenever an answer may have come:
+    /// `wake` makes the loop call [`Resolver::poll`].
     ///
     /// # Errors
     ///
@@ -54,7 +54,8 @@ impl<K> Resolver<K> {
         })
     }
 
-    /// Asks where a host is, to be had by `deadline`. [`Resolver::poll`] brings what is not known at once.
+    /// Asks for a host's addresses, needed by `deadline`. [`Resolver::poll`] brings an answer that is not known at
+    /// once.
     ///
     /// # Errors
     ///
@@ -76,7 +77,7 @@ impl<K> Resolver<K> {
         self.names.poll_answer()
     }
 
-    /// When [`Resolver::poll`] is to be called next.
+    /// The time at which [`Resolver::poll`] is to be called next.
     pub fn poll_timeout(&self) -> Option<Time> {
         self.names.poll_timeout()
     }
@@ -101,11 +102,11 @@ impl<K> Resolver<K> {
     }
 }
 
-/// A file that somebody may change at any time.
+/// A file that may change at any time.
 #[derive(Debug)]
 struct Watched {
     path: PathBuf,
-    /// Inode, size and time of the last change, as they were when it was read; nothing where there was no file.
+    /// Inode, size and time of the last change when it was last read; the inner `None` where there was no file.
     seen: Option<Option<(u64, u64, i64, i64)>>,
 }
 
@@ -114,7 +115,7 @@ impl Watched {
         Watched { path: path.into(), seen: None }
     }
 
-    /// Its text, if that may be another than at the last look; a file that is gone or cannot be read is empty.
+    /// Its text, if it may have changed since the last look; a file that is gone or cannot be read is empty.
     fn changed(&mut self) -> Option<String> {
         let status = fs::metadata(&self.path).ok();
         let seen = status.map(|status| (status.ino(), status.size(), status.mtime(), status.mtime_nsec()));
@@ -167,7 +168,7 @@ mod tests {
         let (woken, wakes) = crossbeam_channel::unbounded();
         let dir = tempfile::tempdir().unwrap();
         let servers = dir.path().join("resolv.conf");
-        // Nobody listens there: the query fails at once, at every attempt.
+        // No server listens there: the query fails at once, at every attempt.
         fs::write(&servers, "nameserver 127.255.255.254\n").unwrap();
         let mut resolver = Resolver::with("/nonexistent", &servers, move || woken.send(()).unwrap()).unwrap();
         let now = Time(1);

@@ -1,10 +1,10 @@
-//! Faults that many peers or messages may bring about, and that the log names once in ten seconds at most.
+//! Faults that many peers or messages may cause, and that the log therefore names at most once in ten seconds.
 
 use std::time::Duration;
 
 use crate::time::Time;
 
-/// Something that is said seldom, with the times it came up.
+/// A fault that is logged seldom, with the number of times it came up.
 #[derive(Debug, Default)]
 pub struct Seldom {
     said: Option<Time>,
@@ -15,7 +15,8 @@ impl Seldom {
     /// Time between two lines.
     pub const EVERY: Duration = Duration::from_secs(10);
 
-    /// It comes up. When it is to be said now: how many times it came up since it was said last, this one included.
+    /// Counts a fault. If it is to be logged now, returns how many times it came up since the last log line, this one
+    /// included.
     pub fn comes_up(&mut self, now: Time) -> Option<u64> {
         self.times += 1;
         if self.said.is_some_and(|said| now.since(said) < Seldom::EVERY) {
@@ -25,7 +26,7 @@ impl Seldom {
         Some(std::mem::take(&mut self.times))
     }
 
-    /// Number of times it came up since it was said last.
+    /// Number of times it came up since the last log line.
     pub const fn unsaid(&self) -> u64 {
         self.times
     }

@@ -15,10 +15,10 @@ pub(super) struct Name {
 }
 
 impl Name {
-    /// The most the kernel may write.
+    /// Most bytes that the kernel may write.
     pub(super) const CAPACITY: usize = size_of::<libc::sockaddr_in6>();
 
-    /// No address yet: a place for the kernel to write one.
+    /// An empty address: a place for the kernel to write one.
     pub(super) const fn empty() -> Self {
         let storage = libc::sockaddr_in6 {
             sin6_family: 0,
@@ -87,10 +87,10 @@ pub(super) struct Control {
 }
 
 impl Control {
-    /// The most the kernel may write.
+    /// Most bytes that the kernel may write.
     pub(super) const CAPACITY: usize = 96;
 
-    /// No control message yet: a place for the kernel to write some.
+    /// An empty list of control messages: a place for the kernel to write some.
     pub(super) const fn empty() -> Self {
         Control { bytes: [0; Control::CAPACITY], length: 0 }
     }
@@ -126,7 +126,7 @@ impl Control {
     pub(super) fn arrived_at(&self, length: usize) -> Option<(IpAddr, u32)> {
         self.find(length, |level, kind, info| match (level, kind) {
             (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
-                // Not `ipi_addr`: that is the header's destination, which may be a broadcast address.
+                // The field is not `ipi_addr`: that is the header's destination, which may be a broadcast address.
                 let ip = Ipv4Addr::from(array_at::<4>(info, offset_of!(libc::in_pktinfo, ipi_spec_dst))?);
                 let interface = array_at(info, offset_of!(libc::in_pktinfo, ipi_ifindex))?;
                 Some((ip.into(), u32::from_ne_bytes(interface)))
@@ -140,7 +140,7 @@ impl Control {
         })
     }
 
-    /// When the kernel got the datagram, since 1970, from the first `length` bytes, which the kernel wrote.
+    /// The time since 1970 at which the kernel got the datagram, from the first `length` bytes, which the kernel wrote.
     pub(super) fn stamp(&self, length: usize) -> Option<Duration> {
         self.find(length, |level, kind, info| match (level, kind) {
             (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => {
@@ -152,7 +152,7 @@ impl Control {
         })
     }
 
-    /// The first control message that `read` (level, kind, data) makes something of.
+    /// The first control message for which `read` (level, kind, data) returns a value.
     fn find<T>(&self, length: usize, read: impl Fn(i32, i32, &[u8]) -> Option<T>) -> Option<T> {
         let mut rest = self.bytes.get(..length)?;
         loop {

@@ -15,10 +15,10 @@ use tokio::io::unix::AsyncFd;
 
 use super::sockaddr::{Control, Name};
 
-/// The most datagrams that one call receives or sends.
+/// Most datagrams that one call receives or sends.
 pub(super) const BATCH: usize = 32;
 
-/// What the kernel says about one received datagram.
+/// The kernel's data about one received datagram.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Received {
     pub(super) length: usize,
@@ -27,8 +27,8 @@ pub(super) struct Received {
     pub(super) truncated: bool,
 }
 
-/// Receives at most [`BATCH`] datagrams without waiting; one a place of `buffers`. The other slices have at least as
-/// many places as `buffers`.
+/// Receives at most [`BATCH`] datagrams without waiting, one into each place of `buffers`. The other slices have at
+/// least as many places as `buffers`.
 pub(super) fn receive<'a>(
     fd: BorrowedFd<'_>,
     buffers: impl Iterator<Item = &'a mut [u8]>,
@@ -42,7 +42,7 @@ pub(super) fn receive<'a>(
     let places = vectors.iter_mut().zip(&mut headers).zip(names.iter_mut()).zip(controls.iter_mut());
     for ((((vector, header), name), control), buffer) in places.zip(buffers) {
         *vector = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
-        // The kernel overwrites the lengths with what it used: they are set anew before every call.
+        // The kernel overwrites the lengths with those it used, so they are set anew before every call.
         header.msg_hdr.msg_name = name.as_mut_ptr();
         header.msg_hdr.msg_namelen = Name::CAPACITY as libc::socklen_t;
         header.msg_hdr.msg_iov = vector;
@@ -84,7 +84,7 @@ pub(super) fn send(fd: BorrowedFd<'_>, outgoing: &Outgoing<'_>) -> io::Result<()
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Sends the first [`BATCH`] of `outgoing` without waiting. Returns how many left; an error belongs to the first.
+/// Sends the first [`BATCH`] of `outgoing` without waiting. Returns the number sent; an error belongs to the first one.
 pub(super) fn send_many(fd: BorrowedFd<'_>, outgoing: &[Outgoing<'_>]) -> io::Result<usize> {
     let mut vectors = [libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; BATCH];
     let mut headers = [EMPTY; BATCH];
@@ -132,14 +132,14 @@ pub(super) fn meminfo(fd: BorrowedFd<'_>) -> io::Result<[u32; 9]> {
 /// `SO_MEMINFO` of `asm-generic/socket.h`.
 const SO_MEMINFO: libc::c_int = 55;
 
-/// Fills `bytes` from the kernel's random source, as far as one call does. Returns how many were filled.
+/// Fills `bytes` from the kernel's random source, as far as one call does. Returns the number of bytes filled.
 pub(super) fn getrandom(bytes: &mut [u8]) -> io::Result<usize> {
     // SAFETY: the pointer and the length are those of an exclusively borrowed slice.
     let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
     usize::try_from(got).map_err(|_| io::Error::last_os_error())
 }
 
-/// A duplicate of whatever descriptor has the number `fd`, closed on exec. Every kernel and every filter of system calls
+/// A duplicate of the descriptor with the number `fd`, closed on exec. Every kernel and every filter of system calls
 /// allows `fcntl`; `pidfd_getfd`, which would need no bare number, is refused in containers.
 pub(super) fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: the kernel reads two numbers and no memory; a number without a descriptor is an error.
@@ -151,8 +151,8 @@ pub(super) fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(duplicate) })
 }
 
-/// Has the C library take each block of `bytes` or more from the kernel by itself, and give it back when it is freed. True
-/// where the C library can be told.
+/// Has the C library take each block of `bytes` or more from the kernel by itself, and give it back when it is freed.
+/// Returns true where the C library has such a setting.
 pub(super) fn map_blocks_from(bytes: libc::c_int) -> bool {
     #[cfg(target_env = "gnu")]
     // SAFETY: the call takes two numbers; the allocator changes its own setting under its own lock.
@@ -162,11 +162,11 @@ pub(super) fn map_blocks_from(bytes: libc::c_int) -> bool {
     told
 }
 
-/// Has a signal ignored that would be acted on by the kernel; one that the program has a handler for stays its own.
+/// Ignores a signal that still has its default action; a signal with a handler of the program keeps it.
 pub(super) fn ignore_signal(signal: libc::c_int) {
     // SAFETY: a C structure of integers and an address that is not called.
     let mut now: libc::sigaction = unsafe { std::mem::zeroed() };
-    // SAFETY: nothing is changed, and what there is is written into an exclusively borrowed structure.
+    // SAFETY: nothing is changed, and the present action is written into an exclusively borrowed structure.
     let failed = unsafe { libc::sigaction(signal, std::ptr::null(), &mut now) };
     if failed == 0 && now.sa_sigaction == libc::SIG_DFL {
         // SAFETY: no handler is installed, the signal is only ignored.
@@ -174,7 +174,7 @@ pub(super) fn ignore_signal(signal: libc::c_int) {
     }
 }
 
-/// Has the runtime watch a descriptor for something to read; gives it back where that fails.
+/// Has the runtime watch a descriptor for something to read; returns it if that fails.
 pub(super) fn watch_readable<T: AsFd + AsRawFd>(inner: T) -> Result<AsyncFd<T>, (T, io::Error)> {
     // SAFETY: `T` owns its descriptor (AsFd) and is moved into the watch, so the descriptor stays open and the same for
     // as long as it is registered.

@@ -8,7 +8,7 @@ use socket2::{Domain, Protocol, SockRef, Type};
 
 use super::bind::BindError;
 
-/// Connections that may wait to be accepted; the kernel cuts it to `net.core.somaxconn`.
+/// Most connections that wait to be accepted; the kernel cuts it to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
 /// A listening TCP socket.
@@ -19,12 +19,12 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Listens at `address`. Unlike UDP it may take a port over from connections in TIME_WAIT (`SO_REUSEADDR`), which on
-    /// Linux never lets two programs listen at one port.
+    /// Listens at `address`. Unlike UDP, a TCP listener may take a port over from connections in TIME_WAIT
+    /// (`SO_REUSEADDR`), which on Linux never lets two programs listen at one port.
     ///
     /// # Errors
     ///
-    /// The address is in use, is not ours, or needs a right that we lack.
+    /// The address is in use, belongs to no interface of this host, or needs a right that this process lacks.
     pub fn bind(address: SocketAddr) -> Result<Self, BindError> {
         Listener::bind_with(address).map_err(|error| BindError::new("tcp", address, error))
     }
@@ -55,7 +55,7 @@ impl Listener {
         Ok(Listener { local: inner.local_addr()?, inner })
     }
 
-    /// The next connection, ready for use without waiting. `None`: none waits.
+    /// Accepts the next connection, ready for use without waiting. `None`: no connection waits.
     ///
     /// # Errors
     ///
@@ -88,7 +88,7 @@ impl Listener {
         Ok(Listener { inner: self.inner.try_clone()?, local: self.local })
     }
 
-    /// Where it listens.
+    /// Address at which it listens.
     pub const fn local_addr(&self) -> SocketAddr {
         self.local
     }
@@ -118,11 +118,12 @@ impl From<Listener> for TcpListener {
     }
 }
 
-/// Begins a connection to `peer` and does not wait for it: once the stream is writable, `take_error` says how it went.
+/// Begins a connection to `peer` and does not wait for it: once the stream is writable, `take_error` returns the
+/// result.
 ///
 /// # Errors
 ///
-/// No descriptor is left, or there is no way to that address at all.
+/// No descriptor is left, or no route leads to that address.
 pub fn connect(peer: SocketAddr) -> io::Result<TcpStream> {
     let socket = socket2::Socket::new(Domain::for_address(peer), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;

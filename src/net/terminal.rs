@@ -10,21 +10,21 @@ use rustix::termios::{
 
 use super::process::StopSignals;
 
-/// Lines and columns of the terminal on stdout; `None` where it is none, or does not say.
+/// Lines and columns of the terminal on stdout; `None` where stdout is no terminal, or the terminal does not tell.
 pub fn size() -> Option<(u16, u16)> {
     let size = tcgetwinsize(io::stdout()).ok()?;
     (size.ws_row > 0 && size.ws_col > 0).then_some((size.ws_row, size.ws_col))
 }
 
-/// The keys of the terminal on stdin, each as soon as it is pressed and without an echo. Dropped, the terminal is as it
-/// was before.
+/// The keys of the terminal on stdin, each as soon as it is pressed and without an echo. Dropping it restores the
+/// terminal's settings.
 #[derive(Debug)]
 pub struct Keyboard {
     before: Termios,
 }
 
 impl Keyboard {
-    /// Takes it; `None` where stdin is no terminal.
+    /// Takes the keyboard; `None` where stdin is no terminal.
     pub fn take() -> Option<Self> {
         let stdin = io::stdin();
         if !isatty(&stdin) {
@@ -52,7 +52,7 @@ impl Keyboard {
 
 impl Drop for Keyboard {
     fn drop(&mut self) {
-        // A terminal that is gone needs nothing put back.
+        // A terminal that is gone needs no settings restored.
         let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.before);
     }
 }
@@ -61,7 +61,7 @@ impl Drop for Keyboard {
 ///
 /// # Errors
 ///
-/// The kernel does not wait for these.
+/// The kernel cannot wait for these.
 pub fn wait(stream: BorrowedFd<'_>, keyboard: Option<&Keyboard>, signals: &StopSignals) -> io::Result<()> {
     let stdin = io::stdin();
     let mut watched = vec![PollFd::new(&stream, PollFlags::IN), PollFd::new(signals, PollFlags::IN)];
@@ -69,7 +69,7 @@ pub fn wait(stream: BorrowedFd<'_>, keyboard: Option<&Keyboard>, signals: &StopS
         watched.push(PollFd::from_borrowed_fd(stdin.as_fd(), PollFlags::IN));
     }
     match rustix::event::poll(&mut watched, None) {
-        // The size of the terminal has changed, or it is continued.
+        // The terminal's size has changed, or the process was stopped and continues.
         Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
         Err(errno) => Err(errno.into()),
     }
@@ -79,6 +79,6 @@ pub fn wait(stream: BorrowedFd<'_>, keyboard: Option<&Keyboard>, signals: &StopS
 pub fn has_something(stream: BorrowedFd<'_>) -> bool {
     let mut watched = [PollFd::new(&stream, PollFlags::IN)];
     let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
-    // One that cannot be watched is read, which says what is wrong.
+    // A stream that cannot be watched counts as readable: its read returns the error.
     rustix::event::poll(&mut watched, Some(&now)).map_or(true, |ready| ready > 0)
 }

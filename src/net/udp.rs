@@ -1,7 +1,7 @@
 //! UDP sockets: batches in, single datagrams or batches out, each answer from the address its question came to.
 //!
-//! What ICMP says about a peer is not an error of ours: a datagram that cannot be delivered is [`Delivery::Undeliverable`],
-//! and a pending error never hides the datagrams behind it. The protocols above retransmit.
+//! An ICMP message about a peer is not an error of the socket: a datagram that cannot be delivered is
+//! [`Delivery::Undeliverable`], and a pending error never hides the datagrams after it. The protocols above retransmit.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -27,27 +27,27 @@ pub struct Socket {
 /// Sizes of a socket's buffers, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Buffers {
-    /// For datagrams that have not been read.
+    /// Buffer for datagrams that have not been read.
     pub receive: usize,
-    /// For datagrams that have not left.
+    /// Buffer for datagrams that have not left.
     pub send: usize,
 }
 
 impl Buffers {
-    /// For signalling: 8 MiB and 4 MiB. The default holds about 256 small datagrams.
+    /// Sizes for signalling: 8 MiB and 4 MiB. The default holds about 256 small datagrams.
     pub const SIGNALLING: Buffers = Buffers { receive: 8 << 20, send: 4 << 20 };
-    /// For one media stream: a second of packets is more than is worth playing.
+    /// Sizes for one media stream: a second of packets is more than is worth playing.
     pub const MEDIA: Buffers = Buffers { receive: 256 << 10, send: 256 << 10 };
 }
 
-/// What became of a datagram that was sent.
+/// Fate of a datagram that was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
     /// The kernel took it.
     Left,
     /// The socket takes no more now.
     Blocked,
-    /// It cannot be sent to that address, or not from that one; the errno. Trying again does not help.
+    /// It cannot be sent to that address, or not from that local one; the errno. Trying again does not help.
     Undeliverable(i32),
 }
 
@@ -56,43 +56,43 @@ pub enum Delivery {
 pub struct Answer<'a> {
     /// Its bytes.
     pub bytes: &'a [u8],
-    /// Where it goes.
+    /// Destination.
     pub to: SocketAddr,
     /// The local address it leaves from; only a wildcard socket has a choice.
     pub from: Option<IpAddr>,
 }
 
-/// What became of a batch that was sent.
+/// Fate of a batch that was sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Batched {
-    /// How many were dealt with: those behind them are still to be sent once the socket takes more.
+    /// Number of datagrams dealt with: those after them are still to be sent once the socket takes more.
     pub done: usize,
-    /// How many of them could not be delivered.
+    /// Number of these that could not be delivered.
     pub undeliverable: usize,
 }
 
-/// The memory of a socket, in bytes as they were asked for.
+/// The memory of a socket, in bytes counted as in the request for them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
     /// The receive buffer that was granted.
     pub receive: usize,
     /// The send buffer that was granted.
     pub send: usize,
-    /// What waits in the receive buffer, with the kernel's own bookkeeping.
+    /// Bytes that wait in the receive buffer, with the kernel's own bookkeeping.
     pub waiting: usize,
     /// Datagrams that the kernel dropped because the buffer was full, since the socket was made; wraps at 2³².
     pub drops: u32,
 }
 
 impl Socket {
-    /// Binds `address` and asks for `buffers`; what was granted shows [`Socket::memory`].
+    /// Binds `address` and asks for `buffers`; [`Socket::memory`] returns the sizes granted.
     ///
-    /// Never `SO_REUSEADDR` or `SO_REUSEPORT`: another program must not be able to take a share of the datagrams. An IPv6
-    /// socket is for IPv6 alone.
+    /// Neither `SO_REUSEADDR` nor `SO_REUSEPORT` is set: another program must not be able to take a share of the
+    /// datagrams. An IPv6 socket is for IPv6 alone.
     ///
     /// # Errors
     ///
-    /// The address is in use, is not ours, or needs a right that we lack.
+    /// The address is in use, belongs to no interface of this host, or needs a right that this process lacks.
     pub fn bind(address: SocketAddr, buffers: Buffers) -> Result<Self, BindError> {
         Socket::bind_with(address, buffers).map_err(|error| BindError::new("udp", address, error))
     }
@@ -103,13 +103,13 @@ impl Socket {
         if address.is_ipv6() {
             socket.set_only_v6(true)?;
         }
-        // Before it is bound: what comes first is told, too.
+        // The options are set before the bind, so that the first datagram already carries its local address.
         prepare(&socket.as_fd(), address.ip(), buffers)?;
         socket.bind(&address.into())?;
         Socket::from_fd(socket.into())
     }
 
-    /// Gives a bound socket its buffers and has it tell what answers need to know.
+    /// Gives a bound socket its buffers, and has it report the local address of each datagram, which answers need.
     ///
     /// # Errors
     ///
@@ -151,16 +151,17 @@ impl Socket {
         Ok(Socket { fd: self.fd.try_clone()?, local: self.local })
     }
 
-    /// Binds it to one peer: nobody else's datagrams come in, and a send tells when nobody listens there.
+    /// Binds it to one peer: datagrams of other peers are not received, and a send reports when no socket is open
+    /// there.
     ///
     /// # Errors
     ///
-    /// There is no way to the peer.
+    /// No route leads to the peer.
     pub fn connect(&self, peer: SocketAddr) -> io::Result<()> {
         SockRef::from(&self.fd).connect(&peer.into())
     }
 
-    /// What ICMP has told of a peer since the last look, of a [connected](Socket::connect) socket.
+    /// The error that ICMP has reported for the peer of a [connected](Socket::connect) socket since the last call.
     ///
     /// # Errors
     ///
@@ -169,12 +170,12 @@ impl Socket {
         SockRef::from(&self.fd).take_error()
     }
 
-    /// Receives what there is, up to the places of `batch`, without waiting. Fewer than [`Batch::places`]: the socket is
-    /// drained.
+    /// Receives the datagrams that are there, up to the places of `batch`, without waiting. Fewer than
+    /// [`Batch::places`]: the socket is drained.
     ///
     /// # Errors
     ///
-    /// The socket itself is broken. Errors that tell of a peer are skipped.
+    /// The socket itself is broken. Errors about a peer are skipped.
     pub fn recv_batch(&self, batch: &mut Batch) -> io::Result<usize> {
         batch.filled = 0;
         batch.local = self.local;
@@ -187,7 +188,7 @@ impl Socket {
                     return Ok(got);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
-                // Each is reported once, and behind it may lie datagrams that nobody would announce again.
+                // Each error is reported once, and datagrams may lie after it for which no other event would come.
                 Err(error) if pending < BATCH && tells_of_a_peer(&error) => pending += 1,
                 Err(error) => return Err(error),
             }
@@ -211,8 +212,8 @@ impl Socket {
         }
     }
 
-    /// Sends many datagrams without waiting, a few system calls for all. One that cannot be delivered does not stop those
-    /// behind it.
+    /// Sends many datagrams without waiting, with a few system calls for all. One that cannot be delivered does not
+    /// stop those after it.
     ///
     /// # Errors
     ///
@@ -245,8 +246,8 @@ impl Socket {
         Ok(batched)
     }
 
-    /// Whether the kernel keeps the time at which each datagram comes, for [`Batch::waited`]. It holds for all duplicates
-    /// of the socket, and for datagrams that come from now on.
+    /// Whether the kernel keeps the time at which each datagram arrives, for [`Batch::waited`]. It holds for all
+    /// duplicates of the socket, and for datagrams that arrive from now on.
     ///
     /// # Errors
     ///
@@ -255,12 +256,12 @@ impl Socket {
         Ok(setsockopt(&self.fd, sockopt::ReceiveTimestampns, &stamp)?)
     }
 
-    /// Where it is bound.
+    /// Address to which it is bound.
     pub const fn local_addr(&self) -> SocketAddr {
         self.local
     }
 
-    /// Its buffers and what the kernel has dropped.
+    /// Its buffers, and the number of datagrams that the kernel has dropped.
     ///
     /// # Errors
     ///
@@ -312,10 +313,11 @@ impl From<Socket> for OwnedFd {
     }
 }
 
-/// Sizes the buffers past the system's limit where we may (`CAP_NET_ADMIN`), up to the limit where not.
+/// Sizes the buffers, past the system's limit if this process may (`CAP_NET_ADMIN`), else up to the limit. Has a
+/// wildcard socket report the local address of each datagram.
 fn prepare(socket: &BorrowedFd<'_>, ip: IpAddr, buffers: Buffers) -> io::Result<()> {
     grant(&SockRef::from(socket), buffers)?;
-    // Only a wildcard socket has to be told by each datagram which of its addresses was meant.
+    // A wildcard socket alone needs the address that each datagram was sent to.
     match ip {
         IpAddr::V4(ip) if ip.is_unspecified() => setsockopt(socket, sockopt::Ipv4PacketInfo, &true)?,
         IpAddr::V6(ip) if ip.is_unspecified() => setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &true)?,
@@ -341,7 +343,7 @@ fn outcome(error: io::Error) -> io::Result<Delivery> {
     undeliverable(&error).map(Delivery::Undeliverable).ok_or(error)
 }
 
-/// The errno of an error that tells of a peer, a route or a firewall, not of the socket.
+/// The errno of an error about a peer, a route or a firewall, not about the socket.
 fn undeliverable(error: &io::Error) -> Option<i32> {
     let code = error.raw_os_error()?;
     let known = matches!(
@@ -367,7 +369,7 @@ fn undeliverable(error: &io::Error) -> Option<i32> {
     known.then_some(code)
 }
 
-/// Whether an error that a receive call returned is what ICMP said about an earlier datagram, or a signal.
+/// Whether an error of a receive call is an ICMP message about an earlier datagram, or a signal.
 fn tells_of_a_peer(error: &io::Error) -> bool {
     use io::ErrorKind::{
         ConnectionRefused, ConnectionReset, HostUnreachable, Interrupted, NetworkDown, NetworkUnreachable,
@@ -378,7 +380,7 @@ fn tells_of_a_peer(error: &io::Error) -> bool {
     )
 }
 
-/// Room for the datagrams of one receive call; used again and again.
+/// Room for the datagrams of one receive call; reused by each call.
 #[derive(Debug)]
 pub struct Batch {
     buffers: Vec<u8>,
@@ -396,9 +398,9 @@ pub struct Batch {
 pub struct Datagram<'a> {
     /// Its bytes.
     pub bytes: &'a [u8],
-    /// Who sent it.
+    /// Sender of the datagram.
     pub source: SocketAddr,
-    /// The local address it was sent to: an answer leaves from there.
+    /// The local address that it was sent to: an answer leaves from there.
     pub local: SocketAddr,
     /// Whether it was longer than its place.
     pub truncated: bool,
@@ -435,7 +437,7 @@ impl Batch {
         }
     }
 
-    /// How many datagrams one call can bring.
+    /// Most datagrams that one call can bring.
     pub fn places(&self) -> usize {
         self.received.len()
     }
@@ -445,15 +447,15 @@ impl Batch {
         (0..self.filled).filter_map(|place| self.get(place))
     }
 
-    /// How long the datagram at `place` has waited in the socket, where the kernel kept the time at which it came.
+    /// Time for which the datagram at `place` has waited in the socket, if the kernel kept its time of arrival.
     pub fn waited(&self, place: usize) -> Option<Duration> {
         let received = self.received[..self.filled].get(place)?;
         let stamp = self.controls[place].stamp(received.control_length)?;
-        // A clock that was set back in between makes it young.
+        // A clock that was set back in between makes the wait shorter, down to zero.
         Some(clock::since_1970().saturating_sub(stamp))
     }
 
-    /// The datagram at `place`. `None` behind the last one, or for one without a usable source address.
+    /// The datagram at `place`. `None` after the last one, or for one without a usable source address.
     pub fn get(&self, place: usize) -> Option<Datagram<'_>> {
         let received = self.received[..self.filled].get(place)?;
         let buffer = &self.buffers[place * self.stride..][..self.size];
@@ -471,7 +473,7 @@ impl Batch {
     }
 }
 
-/// A link-local IPv6 address means something only together with its interface.
+/// Adds the interface to a link-local IPv6 address, which means something only together with it.
 fn with_scope(mut address: SocketAddr, interface: u32) -> SocketAddr {
     if let SocketAddr::V6(v6) = &mut address
         && v6.ip().is_unicast_link_local()

@@ -1,4 +1,4 @@
-//! Unix sockets of type `SOCK_SEQPACKET`: one write is one frame, and descriptors ride beside it.
+//! Unix sockets of type `SOCK_SEQPACKET`: one write is one frame, and descriptors are passed beside it.
 
 use std::fs;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -16,11 +16,11 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
 };
 
-/// The bytes a socket's path may have (`sun_path` less its final NUL).
+/// Most bytes of a socket's path (`sun_path` less its final NUL).
 pub const PATH_LIMIT: usize = 107;
-/// Descriptors that may ride beside one frame (the kernel's `SCM_MAX_FD`).
+/// Most descriptors beside one frame (the kernel's `SCM_MAX_FD`).
 pub const DESCRIPTORS: usize = 253;
-/// A link's send buffer: the default holds 93 messages of 1.1 KB, this one about 3,600.
+/// Size of a link's send buffer: the default holds 93 messages of 1.1 KB, this one about 3,600.
 pub const SEND_BUFFER: usize = 4 << 20;
 
 /// One end of a link.
@@ -29,12 +29,12 @@ pub struct SeqPacket {
     fd: OwnedFd,
 }
 
-/// Who is at the other end, as the kernel saw it when the link was made.
+/// Process at the other end, as the kernel saw it when the link was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// Its process; `None` when it lives where our numbers do not reach (another container).
+    /// Its process id; `None` when it lives in another pid namespace (another container).
     pub pid: Option<u32>,
-    /// Its user.
+    /// Its user id.
     pub uid: u32,
 }
 
@@ -49,11 +49,11 @@ impl SeqPacket {
         Ok((SeqPacket { fd: one }, SeqPacket { fd: two }))
     }
 
-    /// Links to the listener at `path`.
+    /// Connects to the listener at `path`.
     ///
     /// # Errors
     ///
-    /// Nobody listens there, or we may not.
+    /// No process listens there, or this one lacks the permission.
     pub fn connect(path: &Path) -> Result<Self, UnixError> {
         let address = address(path)?;
         let failed = |error| UnixError::connecting(path, error);
@@ -102,18 +102,19 @@ impl SeqPacket {
         retried(|| rustix::net::sendmsg(&self.fd, pieces, &mut ancillary, flags)).map(drop)
     }
 
-    /// Receives one frame and the descriptors beside it (closed on exec). Never waits. 0: the other end is gone and
-    /// everything it sent has been read; also after a reset, behind which its last frames are still readable.
+    /// Receives one frame and the descriptors beside it (closed on exec). Never waits. Returns 0 when the other end is
+    /// gone and everything it sent has been read; also after a reset, because its last frames can still be read after
+    /// that.
     ///
     /// # Errors
     ///
     /// `WouldBlock` when there is nothing; `InvalidData` when the frame is longer than `frame` or carried more
-    /// descriptors than fit (those that came are closed).
+    /// descriptors than fit (those that arrived are closed).
     pub fn recv(&self, frame: &mut [u8], descriptors: &mut Vec<OwnedFd>) -> io::Result<usize> {
         let mut resets = 0;
         loop {
             match self.recv_once(frame, descriptors) {
-                // The kernel tells of the reset first and once, in front of what is still in the queue.
+                // The kernel reports the reset first and once, before the frames that are still in the queue.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset && resets == 0 => resets += 1,
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(0),
                 done => return done,
@@ -142,7 +143,7 @@ impl SeqPacket {
         Ok(received.bytes)
     }
 
-    /// Who is at the other end.
+    /// Process at the other end.
     ///
     /// # Errors
     ///
@@ -153,7 +154,8 @@ impl SeqPacket {
         Ok(Peer { pid, uid: credentials.uid() })
     }
 
-    /// Asks for buffers of `send` and `receive` bytes; 0 leaves one as it is. Returns the send buffer granted.
+    /// Asks for buffers of `send` and `receive` bytes; 0 leaves a buffer as it is. Returns the granted size of the send
+    /// buffer.
     ///
     /// # Errors
     ///
@@ -188,7 +190,7 @@ impl From<SeqPacket> for OwnedFd {
     }
 }
 
-/// A socket file that workers link to. Dropping it removes the file, unless another has taken its place.
+/// A socket file that workers connect to. Dropping it removes the file, unless another has taken its place.
 #[derive(Debug)]
 pub struct SeqListener {
     fd: OwnedFd,
@@ -198,11 +200,11 @@ pub struct SeqListener {
 }
 
 impl SeqListener {
-    /// Listens at `path`, mode 0600. A socket file that nobody listens at any more is replaced.
+    /// Listens at `path`, mode 0600. A socket file at which no process listens any more is replaced.
     ///
     /// # Errors
     ///
-    /// The path is too long, its directory is missing, somebody listens there, or something else lies there.
+    /// The path is too long, its directory is missing, a process listens there, or the file is no socket.
     pub fn bind(path: &Path) -> Result<Self, UnixError> {
         let address = address(path)?;
         clear(path)?;
@@ -222,14 +224,14 @@ impl SeqListener {
 
     /// Takes over a listener that another process has made at `path`, and with it the file, if that is there.
     pub fn inherit(fd: OwnedFd, path: &Path) -> Self {
-        // Whoever connects is told the process that has called this last (SO_PEERCRED, unix(7)): from now on it is us. That
-        // it listens already is no error, and it goes on listening where this fails.
+        // A process that connects sees as its peer the process that has called this last (SO_PEERCRED, unix(7)): from
+        // now on this one. The socket listens already, which is no error, and goes on listening if this call fails.
         let _ = rustix::net::listen(&fd, BACKLOG);
         let file = fs::symlink_metadata(path).map_or((0, 0), |made| (made.dev(), made.ino()));
         SeqListener { fd, path: path.to_owned(), file }
     }
 
-    /// The next worker that links. `None`: none waits. Never waits.
+    /// Accepts the next worker that connects. `None`: no worker waits. Never waits.
     ///
     /// # Errors
     ///
@@ -237,7 +239,7 @@ impl SeqListener {
     pub fn accept(&self) -> io::Result<Option<SeqPacket>> {
         match retried(|| rustix::net::accept_with(&self.fd, FLAGS)) {
             Ok(fd) => Ok(Some(SeqPacket { fd })),
-            // A peer that left before it was accepted is no error of ours.
+            // A peer that left before it was accepted is no error of the listener.
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::ConnectionAborted) => {
                 Ok(None)
             }
@@ -245,7 +247,7 @@ impl SeqListener {
         }
     }
 
-    /// Where it listens.
+    /// Path at which it listens.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -255,7 +257,7 @@ impl Drop for SeqListener {
     fn drop(&mut self) {
         let ours = fs::symlink_metadata(&self.path).is_ok_and(|now| (now.dev(), now.ino()) == self.file);
         if ours {
-            // Nothing depends on it: the next listener replaces a dead file.
+            // The removal may fail: the next listener replaces a dead file.
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -273,7 +275,7 @@ impl AsRawFd for SeqListener {
     }
 }
 
-/// Why a Unix socket cannot be had.
+/// Reason why a Unix socket cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum UnixError {
     /// The path does not fit into a socket address.
@@ -291,38 +293,38 @@ pub enum UnixError {
         /// The path.
         path: PathBuf,
     },
-    /// Somebody listens there.
+    /// Another process listens there.
     #[error("cannot listen at {}: another dispatcher listens there; stop it or choose another directory with --run-dir", .path.display())]
     InUse {
         /// The path.
         path: PathBuf,
     },
-    /// Something that is not a socket lies there.
+    /// A file that is not a socket lies there.
     #[error("cannot listen at {}: that file is not a socket; remove it or choose another directory with --run-dir", .path.display())]
     NotASocket {
         /// The path.
         path: PathBuf,
     },
-    /// The file or its directory belongs to somebody else.
+    /// The file or its directory belongs to another user.
     #[error("no permission for the socket {}; run as its owner or choose another directory with --run-dir", .path.display())]
     Permission {
         /// The path.
         path: PathBuf,
     },
-    /// Nobody listens there.
+    /// No process listens there.
     #[error("cannot connect to {}: nobody listens there; start the dispatcher or name its socket", .path.display())]
     Nobody {
         /// The path.
         path: PathBuf,
     },
-    /// Anything else.
+    /// Any other error.
     #[error("cannot {attempted} {}: {error}", .path.display())]
     Other {
         /// The path.
         path: PathBuf,
-        /// What was tried.
+        /// Name of the step that failed.
         attempted: &'static str,
-        /// What the system said.
+        /// The system's error.
         error: io::Error,
     },
 }
@@ -348,7 +350,8 @@ impl UnixError {
     }
 }
 
-/// All workers there can be come back to a new dispatcher at the same moment; who finds no place tries again and again.
+/// All workers of the largest pool can come back to a new dispatcher at the same moment; one that finds no place tries
+/// again.
 const BACKLOG: i32 = 1024;
 const FLAGS: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
 const DESCRIPTOR_SPACE: usize = rustix::cmsg_space!(ScmRights(DESCRIPTORS));
@@ -365,7 +368,7 @@ fn address(path: &Path) -> Result<SocketAddrUnix, UnixError> {
     SocketAddrUnix::new(path).map_err(|_| too_long())
 }
 
-/// Makes way for a listener: removes a socket file that nobody listens at.
+/// Makes way for a listener: removes a socket file at which no process listens.
 fn clear(path: &Path) -> Result<(), UnixError> {
     let failed = |error| UnixError::listening(path, error);
     if path.parent().is_some_and(|parent| !parent.as_os_str().is_empty() && !parent.is_dir()) {
@@ -382,12 +385,12 @@ fn clear(path: &Path) -> Result<(), UnixError> {
     match SeqPacket::connect(path) {
         Err(UnixError::Nobody { .. }) => fs::remove_file(path).map_err(failed),
         Err(UnixError::Permission { path }) => Err(UnixError::Permission { path }),
-        // A listener of another type, or one whose queue is full, is alive too.
+        // A listener of another type, or one whose queue is full, is alive as well.
         Ok(_) | Err(_) => Err(UnixError::InUse { path: path.to_owned() }),
     }
 }
 
-/// A signal is no reason to give up.
+/// Repeats a call that a signal has interrupted.
 fn retried<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> io::Result<T> {
     Ok(rustix::io::retry_on_intr(&mut call)?)
 }

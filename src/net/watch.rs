@@ -7,7 +7,7 @@ use tokio::io::unix::AsyncFd;
 
 use super::sys;
 
-/// Has the runtime say when there is something to read.
+/// Has the runtime report when there is something to read.
 ///
 /// # Errors
 /// The kernel takes no more descriptors to watch; `inner` comes back.

@@ -1,4 +1,4 @@
-//! Over the loopback, real sockets: what values cannot show.
+//! Tests with real sockets over the loopback: they show what tests with values cannot.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -79,7 +79,7 @@ fn a_wildcard_socket_says_which_address_was_meant_and_answers_from_it() {
     let caller = bound("127.0.0.1:0");
     let meant = SocketAddr::from(([127, 0, 0, 2], listener.local_addr().port()));
     let mut batch = Batch::sized(8, 2048);
-    // More than one call with the same batch: its control lengths must be set anew each time.
+    // The same batch serves more than one call: its control lengths must be set anew each time.
     for round in 0..3_u8 {
         caller.send(&[round], meant, None).unwrap();
         let question = read(&listener, &mut batch, 1).remove(0);
@@ -98,7 +98,7 @@ fn a_wildcard_socket_says_which_address_was_meant_and_answers_from_it() {
 #[test]
 fn ipv6_sockets_are_for_ipv6_alone_and_know_the_address_that_was_meant() {
     if Socket::bind((Ipv6Addr::LOCALHOST, 0).into(), SMALL).is_err() {
-        // Without IPv6 on the host there is nothing to see.
+        // The host has no IPv6, so there is nothing to test.
         return;
     }
     let listener = bound("[::]:0");
@@ -198,9 +198,9 @@ fn the_kernel_tells_how_long_a_datagram_has_waited_once_it_is_asked_to() {
         };
         caller.send(b"1", to, None).unwrap();
         assert_eq!(next(&mut batch), None);
-        // On a duplicate: it is the socket's, whoever holds it.
+        // The setting is made on a duplicate: it belongs to the socket, whichever descriptor sets it.
         listener.try_clone().unwrap().stamp_arrivals(true).unwrap();
-        // The kernel begins to stamp a moment after it was asked; what comes earlier counts as fresh.
+        // The kernel begins to stamp a moment after the call; a datagram that arrives earlier counts as fresh.
         let deadline = clock::now() + Duration::from_secs(5);
         loop {
             caller.send(b"2", to, None).unwrap();

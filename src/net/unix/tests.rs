@@ -89,7 +89,7 @@ fn a_dead_link_is_read_to_its_end() {
     send(&two, b"never read").unwrap();
     send(&one, b"answered").unwrap();
     send(&one, b"report").unwrap();
-    // Unread bytes at its end make this a reset.
+    // Dropping it with unread bytes makes this a reset.
     drop(one);
     assert_eq!(recv(&two).unwrap(), b"answered");
     assert_eq!(recv(&two).unwrap(), b"report");
