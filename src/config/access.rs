@@ -1,4 +1,4 @@
-//! Who may send: rules in order, the first that fits decides.
+//! Rules about the sources that may send: in order, the first that fits decides.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,8 +9,8 @@ use super::error::Fault;
 use super::{AccessAction, Network, Span};
 use crate::handoff::frame;
 
-/// One rule of the key `access`. The first rule whose networks hold a message's source decides about it; where none
-/// does, it may send.
+/// One rule of the key `access`. The first rule whose networks hold a message's source decides about it; if no rule's
+/// do, the source may send.
 ///
 /// ```toml
 /// access = [
@@ -25,27 +25,27 @@ pub struct AccessRule {
     /// The sources, as networks. Default: all.
     #[serde(default = "everybody")]
     pub from: Vec<Network>,
-    /// What they may do: `allow`, everything; `deny`, nothing: what they send is dropped, whatever it belongs to;
-    /// `limit`, begin so much as `rate` says.
+    /// The sources' rights: `allow`, everything; `deny`, nothing: all their messages are dropped, whatever they belong
+    /// to; `limit`, as many new requests as `rate` says.
     pub action: AccessAction,
     /// For `limit`: requests outside calls and known transactions that each source may send, a second, 1 to 100000. A
-    /// source is an IPv4 address or an IPv6 /64. What follows a call, and what is sent again, is not counted. Beyond
-    /// it requests are refused with 503, as many again a second; the rest is dropped, as is all of it at the workers'
-    /// own ports.
+    /// source is an IPv4 address or an IPv6 /64. Later messages of a call, and retransmissions, are not counted.
+    /// Requests beyond the rate are refused with 503, as many again a second; the rest is dropped. The workers' own
+    /// ports drop all requests beyond it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate: Option<u32>,
-    /// For `limit`: how many may come at once, 1 to 1000000. Default: as many as a second's.
+    /// For `limit`: requests that may come at once, 1 to 1000000. Default: as many as in a second.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub burst: Option<u32>,
     /// For `limit`: a source that sends more is banned for so long, 1s to 24h: all its requests outside calls and known
-    /// transactions are dropped. Default: no ban. The source of a datagram can be forged, so that somebody may have
+    /// transactions are dropped. Default: no ban. The source of a datagram can be forged, so that an attacker may have
     /// others banned; a reload that changes `access` lifts every ban.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ban: Option<Span>,
 }
 
-/// Networks in all rules together: each message is held against every one at worst. Whoever has more to keep out has a
-/// packet filter, which does it at less cost.
+/// Most networks in all rules together: each message is compared with every one at worst. An operator with more
+/// networks to keep out has a packet filter, which does it at less cost.
 pub const MAX_ACCESS_NETWORKS: usize = 128;
 
 fn everybody() -> Vec<Network> {

@@ -1,4 +1,4 @@
-//! What a reload changes: all of it or nothing.
+//! Changes of a reload: all of them are applied or none.
 
 use std::fmt;
 
@@ -32,7 +32,7 @@ pub struct NeedsRestart {
 }
 
 impl Change {
-    /// What differs between the configuration in force and the one that is to replace it.
+    /// The difference between the configuration in force and the one that is to replace it.
     ///
     /// # Errors
     /// Names the keys that need a restart; then none of the others may be applied either.
@@ -40,7 +40,7 @@ impl Change {
         let (mut keys, mut refused) = (Vec::new(), Vec::new());
         for (before, after) in old.describe().into_iter().zip(new.describe()) {
             let same = match before.key {
-                // Their text says nothing.
+                // Secrets are shown as `…`, so their text does not tell whether they differ.
                 "token-key" => old.token_key == new.token_key,
                 "previous-token-key" => old.previous_token_key == new.previous_token_key,
                 _ => before.value == after.value,
@@ -54,7 +54,7 @@ impl Change {
         if refused.is_empty() { Ok(Change { keys }) } else { Err(NeedsRestart { keys: refused }) }
     }
 
-    /// Whether nothing differs.
+    /// Whether no key differs.
     pub const fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }

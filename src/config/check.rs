@@ -15,12 +15,12 @@ impl Config {
     /// Fills in the defaults and checks the whole.
     ///
     /// # Errors
-    /// The first value that cannot be, with its key and what to write instead.
+    /// The first value that is not possible, with its key and what to write instead.
     pub fn check(settings: &Settings) -> Result<Config, ConfigError> {
         settings.check().map_err(|fault| fault.found_in(&Origin::default()))
     }
 
-    /// What is allowed and probably not meant, a line each: for `pointsman check` and the log at start.
+    /// Settings that are allowed and probably not meant, a line each: for `pointsman check` and the log at start.
     pub fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         let streams = self.rtp_ports(WorkerId(0)).pairs();
@@ -68,7 +68,7 @@ impl Config {
     }
 }
 
-/// A socket's path holds this many bytes besides its closing NUL (unix(7)).
+/// Most bytes of a socket's path, besides its closing NUL (unix(7)).
 pub const LONGEST_SOCKET_PATH: usize = 107;
 
 /// The longest name of a socket in the run directory.
@@ -77,8 +77,8 @@ pub const LONGEST_SOCKET_NAME: &str = "handoff.sock";
 /// 64·T1: the life of a SIP transaction (RFC 3261 §17).
 const TRANSACTION_LIFE: Duration = Duration::from_secs(32);
 
-/// Methods that can open something without a dialog. INVITE is always selected for, OPTIONS always answered; the rest
-/// belongs to a transaction or dialog that somebody has.
+/// Methods that can open a session without a dialog. A worker is always selected for an INVITE, and OPTIONS is always
+/// answered; every other method belongs to a transaction or dialog that a worker has.
 const RULED_METHODS: [&str; 7] = ["INFO", "MESSAGE", "NOTIFY", "PUBLISH", "REFER", "REGISTER", "SUBSCRIBE"];
 
 impl Settings {
@@ -233,7 +233,7 @@ fn listeners(given: Option<&[Listen]>) -> Result<Vec<Listen>, Fault> {
     Ok(listeners.to_vec())
 }
 
-/// A worker has a link for each, and more lanes than cores only wait for each other.
+/// Most lanes: a worker has a link for each, and more lanes than cores only wait for each other.
 const LANES_LIMIT: u16 = 64;
 
 fn lanes(lanes: u16) -> Result<u16, Fault> {
@@ -305,7 +305,8 @@ fn methods(given: Option<&BTreeMap<String, MethodRule>>) -> Result<BTreeMap<Stri
     Ok(given.cloned().unwrap_or_default())
 }
 
-/// The ports of slots, media and listeners must not meet: sockets of one host share one space of port numbers.
+/// Checks that the ports of slots, media and listeners do not meet: sockets of one host share one space of port
+/// numbers.
 fn check_ports(config: &Config) -> Result<(), Fault> {
     let rtp = config.rtp_ports;
     let (pairs, workers) = (rtp.pairs(), u32::from(config.workers));
@@ -322,7 +323,7 @@ fn check_ports(config: &Config) -> Result<(), Fault> {
     }
     let sip = slot_ports("worker-ports", config.worker_ports, config.workers)?;
     let mgcp = slot_ports("worker-mgcp-ports", config.worker_mgcp_ports, config.workers)?;
-    // Without a listener that speaks it no worker has a port for it.
+    // A worker has a port for a protocol only if a listener speaks that protocol.
     let sip = sip.filter(|_| !config.sip_ips().is_empty());
     let has_own_ports = |(number, listen): (usize, &Listen)| {
         listen.service == super::Service::Mgcp && config.mgcp_of(number).bypass != Bypass::Domain

@@ -49,7 +49,7 @@ macro_rules! words {
     };
 }
 
-/// What an MGCP endpoint is: the first term of its name.
+/// Kind of an MGCP endpoint: the first term of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndpointKind {
     /// Announcements.
@@ -64,19 +64,19 @@ pub enum EndpointKind {
 
 words!(EndpointKind { Announcement = "ann", Conference = "cnf", Ivr = "ivr", Bridge = "bridge" });
 
-/// How a worker is chosen for a new session, among those that are ready and have room for it.
+/// Policy by which a worker is chosen for a new session, among those that are ready and have room for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Policy {
-    /// The lowest (used + ledger + this size) / capacity.
+    /// The worker with the lowest (used + ledger + this size) / capacity.
     #[default]
     LeastLoad,
-    /// One after the other.
+    /// The workers one after the other.
     RoundRobin,
-    /// In proportion to the weights.
+    /// The workers in proportion to their weights.
     Weighted,
     /// The same worker for the same Call-ID (rendezvous hashing).
     Hash,
-    /// Fills one worker before the next, so that others can be taken away.
+    /// Fills one worker before the next, so that idle workers can be taken away.
     Pack,
 }
 
@@ -88,7 +88,7 @@ words!(Policy {
     Pack = "pack",
 });
 
-/// What the dispatcher writes into a message it hands over.
+/// Information that the dispatcher writes into a message it hands over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Insert {
     /// Nothing: the bytes as they came.
@@ -107,7 +107,7 @@ impl Insert {
 
 words!(Insert { None = "none", Header = "header", RequestUri = "request-uri" });
 
-/// What is done with a request outside a dialog.
+/// Treatment of a request outside a dialog.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MethodRule {
     /// A worker is selected for it.
@@ -121,7 +121,7 @@ pub enum MethodRule {
 
 words!(MethodRule { Select = "select", Refuse = "refuse", Accept = "accept" });
 
-/// Where a session's size may stand in its first message.
+/// Place in a session's first message that may state its size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SizeSource {
     /// The header X-Session-Size.
@@ -144,14 +144,14 @@ words!(SizeSource {
     Sdp = "sdp",
 });
 
-/// What a rule of `access` says.
+/// Action of a rule of `access`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccessAction {
     /// Everything may come.
     Allow,
     /// Nothing may come.
     Deny,
-    /// So many new requests may come.
+    /// New requests may come up to a rate.
     Limit,
 }
 

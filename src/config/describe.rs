@@ -1,4 +1,4 @@
-//! A configuration as text, key by key: what `pointsman check --print` shows and what a reload compares.
+//! A configuration as text, key by key: `pointsman check --print` shows it and a reload compares it.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -16,12 +16,12 @@ pub struct Described {
     pub apply: Apply,
 }
 
-/// When a changed value takes effect.
+/// Event with which a changed value takes effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Apply {
-    /// With a reload.
+    /// A reload.
     Live,
-    /// With the next start: sockets, memory and workers were set up with the old value.
+    /// The next start: sockets, memory and workers were set up with the old value.
     Restart,
 }
 
@@ -77,7 +77,7 @@ impl Config {
     }
 }
 
-/// How a key without a value is shown.
+/// Text for a key without a value.
 fn unset() -> String {
     "(not set)".to_owned()
 }

@@ -1,4 +1,4 @@
-//! What is wrong with a configuration, in one line that names the place, the key and what to do.
+//! Faults of a configuration, each in one line that names the place, the key and what to do.
 //!
 //! On a terminal the line can be followed by the text it speaks of: [`ConfigError`] is a [`miette::Diagnostic`].
 
@@ -17,14 +17,14 @@ pub struct ConfigError {
     message: String,
 }
 
-/// Where the fault was written.
+/// Place of the fault.
 #[derive(Debug)]
 enum Place {
     /// In the file.
     File(Box<InFile>),
     /// On the command line.
     Flags,
-    /// Nowhere: a default that does not fit what was written, or the file as a whole.
+    /// No place: a default does not fit the settings, or the fault is of the file as a whole.
     Whole,
 }
 
@@ -32,9 +32,9 @@ enum Place {
 #[derive(Debug)]
 struct InFile {
     name: String,
-    /// From 1.
+    /// Counted from 1.
     line: usize,
-    /// From 1, in characters.
+    /// Counted from 1, in characters.
     column: usize,
     span: Range<usize>,
     source: NamedSource<String>,
@@ -92,7 +92,7 @@ impl miette::Diagnostic for ConfigError {
     }
 }
 
-/// Where settings came from, so that a fault found later can be shown at its place.
+/// Origin of the settings, so that a fault found later can be shown at its place.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Origin<'a> {
     /// The file's name and text.
@@ -110,7 +110,7 @@ impl<'a> Origin<'a> {
     }
 }
 
-/// A fault whose place is not known yet: the keys it is about, and what is wrong.
+/// A fault whose place is not known yet: the keys it is about, and the message.
 #[derive(Debug)]
 pub(super) struct Fault {
     keys: Vec<String>,
@@ -162,7 +162,7 @@ impl Fault {
         ConfigError { place: Place::Whole, key: self.keys.into_iter().next(), message }
     }
 
-    /// The first of the keys that the text has, and where.
+    /// The first of the keys that the text has, and its place.
     fn find_in(&self, text: &str) -> (Option<String>, Option<Range<usize>>) {
         let Ok(table) = toml::de::DeTable::parse(text) else { return (None, None) };
         for key in &self.keys {
@@ -190,7 +190,7 @@ impl Fault {
     }
 }
 
-/// A message without line breaks: what an operator greps for stays together.
+/// A message without line breaks: an operator who greps for a part of it gets all of it.
 pub(super) fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -6,16 +6,16 @@ use std::str::FromStr;
 
 use super::text::written_as_text;
 
-/// An address to listen on, and what is spoken there.
+/// An address to listen on, and the protocol spoken there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listen {
-    /// What is spoken there.
+    /// Protocol spoken there.
     pub service: Service,
-    /// Where; port 0: the kernel chooses.
+    /// The address; port 0: the kernel chooses.
     pub address: SocketAddr,
 }
 
-/// What is spoken on a well-known address.
+/// Protocol spoken on a well-known address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Service {
     /// SIP over UDP.
@@ -105,7 +105,7 @@ pub enum BadListen {
     /// An IPv6 address without brackets.
     #[error("`{0}`: an IPv6 address stands in brackets: write [ADDR]:PORT")]
     NoBrackets(String),
-    /// Anything else.
+    /// Any other text.
     #[error("`{0}` is not an address: write [udp:]ADDR:PORT with a numeric address, such as udp:192.0.2.1:5060")]
     Address(String),
 }

@@ -1,4 +1,4 @@
-//! MGCP: what holds for which listener, and what endpoints are called.
+//! MGCP: the rules of each listener, and the names of endpoints.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,8 +12,8 @@ use super::{Config, EndpointKind, Listen, Service, Span};
 use crate::handoff::frame::Bypass;
 use crate::ids::WorkerId;
 
-/// One table of the key `mgcp`: rules for `mgcp:` listeners. The first that fits a listener holds for it; one that none
-/// fits has all defaults.
+/// One table of the key `mgcp`: rules for `mgcp:` listeners. The first rule that fits a listener holds for it; a
+/// listener that no rule fits has all defaults.
 ///
 /// ```toml
 /// [[mgcp]]
@@ -29,41 +29,42 @@ pub struct MgcpRule {
     /// The listener it holds for, as ADDR:PORT. Default: all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listen: Option<SocketAddr>,
-    /// How the commands behind a CRCX come to the worker: `relay`, by way of the dispatcher; `domain`, to an address of
-    /// the worker's own; `port`, to the worker's port, written behind the domain. Default `relay`.
+    /// Way in which the commands after a CRCX come to the worker: `relay`, through the dispatcher; `domain`, to an
+    /// address of the worker's own; `port`, to the worker's port, written after the domain. Default `relay`.
     pub bypass: Bypass,
-    /// With `domain`: endpoints of worker wN are at `wN.` and this, a name that the call agent's DNS has. Without it they
-    /// are at `[ADDRESS]`. Otherwise: the domain that restarts are announced for.
+    /// With `domain`: endpoints of worker wN are at `wN.` followed by this name, which the call agent's DNS must know.
+    /// Without it they are at `[ADDRESS]`. With another `bypass`: the domain that restarts are announced for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub domain: Option<String>,
     /// With `domain`: each worker's own address, w0's first; it takes the listener's port there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub addresses: Option<Vec<IpAddr>>,
-    /// The call agent that hears of starts and ends (RSIP) and is the first notified entity: `[NAME@]HOST[:PORT]`, port
-    /// 2727 unless it says another. Default: none.
+    /// The call agent that hears of starts and ends (RSIP) and is the first notified entity: `[NAME@]HOST[:PORT]`, with
+    /// port 2727 if none is given. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub call_agent: Option<String>,
 }
 
-/// Rules and aliases that can be written.
+/// Most rules and most aliases.
 const RULES: usize = 64;
 const ALIASES: usize = 64;
 
 impl Config {
-    /// Whether an address of this service is listened on.
+    /// Whether a listener speaks this protocol.
     pub fn serves(&self, service: Service) -> bool {
         self.listen.iter().any(|listen| listen.service == service)
     }
 
-    /// What holds for the listener of this number; all defaults where nothing is written.
+    /// The rule for the listener of this number; all defaults where no rule is written.
     pub fn mgcp_of(&self, listener: usize) -> MgcpRule {
         let listen = self.listen.get(listener);
         let rule = listen.and_then(|listen| self.mgcp.iter().find(|rule| rule.fits(listen)));
         rule.cloned().unwrap_or_default()
     }
 
-    /// Where a slot has its own MGCP sockets: a listener's number and the address beside it. `bound` are the listeners'
-    /// addresses with the ports that the kernel has chosen. A socket that serves several listeners stands there once.
+    /// Addresses of a slot's own MGCP sockets: each with the number of the listener it belongs to. `bound` are the
+    /// listeners' addresses with the ports that the kernel has chosen. A socket that serves several listeners is listed
+    /// once.
     pub fn mgcp_addresses(&self, slot: WorkerId, bound: &[SocketAddr]) -> Vec<(u16, SocketAddr)> {
         let mut wanted: Vec<(u16, SocketAddr)> = Vec::new();
         for (number, listen) in self.listen.iter().enumerate().filter(|(_, listen)| listen.service == Service::Mgcp) {
@@ -75,7 +76,7 @@ impl Config {
         wanted
     }
 
-    /// Where a slot's own socket for one listener is. The port is 0 when the kernel is to choose it.
+    /// The address of a slot's own socket for one listener. The port is 0 when the kernel is to choose it.
     pub fn mgcp_address(&self, listener: usize, slot: WorkerId, bound: SocketAddr) -> Option<SocketAddr> {
         let rule = self.mgcp_of(listener);
         match rule.bypass {
@@ -93,7 +94,7 @@ impl MgcpRule {
         listen.service == Service::Mgcp && self.listen.is_none_or(|address| address == listen.address)
     }
 
-    /// What is wrong with it alone: the key within it, and the words.
+    /// Checks the rule alone; the error is the key within it, and the message.
     fn check(&self, workers: u16) -> Result<(), (&'static str, String)> {
         if let Some(domain) = &self.domain {
             check_domain(domain).map_err(|words| ("domain", words))?;
@@ -238,7 +239,7 @@ fn check_call_agent(agent: &str) -> Result<(), String> {
     }
 }
 
-/// Whether it is no address of one host.
+/// Whether `ip` cannot be the address of one host.
 fn is_no_host(ip: &IpAddr) -> bool {
     ip.is_unspecified() || ip.is_multicast() || *ip == Ipv4Addr::BROADCAST
 }
@@ -254,7 +255,7 @@ fn is_host(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(is_label)
 }
 
-/// Checks the aliases; in lower case, as names compare.
+/// Checks the aliases and returns them in lower case, in which names are compared.
 pub(super) fn aliases(given: Option<&BTreeMap<String, EndpointKind>>) -> Result<BTreeMap<String, EndpointKind>, Fault> {
     let Some(given) = given else { return Ok(BTreeMap::from([("rtpbridge".to_owned(), EndpointKind::Bridge)])) };
     if given.len() > ALIASES {

@@ -1,8 +1,8 @@
 //! One file of settings and the command line → one checked, immutable [`Config`].
 //!
-//! [`Settings`] is what an operator wrote: every key may be absent. [`Config`] is what the dispatcher runs with: every
-//! value present and checked against the others, so that after [`Config::load`] there is nothing left to check but
-//! what only the kernel knows (is the port free, may the directory be made). What a reload changes is a [`Change`].
+//! [`Settings`] is the operator's text: every key may be absent. [`Config`] is what the dispatcher runs with: every
+//! value is present and checked against the others. After [`Config::load`], the kernel alone can still object (the port
+//! is in use, the directory may not be made). The difference that a reload makes is a [`Change`].
 //!
 //! ```
 //! use pointsman::config::{Config, Policy, Settings};
@@ -46,7 +46,7 @@ mod settings;
 mod source;
 mod text;
 
-/// More slots than this are refused: a pool that large is several hosts, with a dispatcher each.
+/// Most slots: a pool larger than this is several hosts, with a dispatcher each.
 pub const MAX_WORKERS: u16 = 1024;
 
 /// The checked configuration of a dispatcher. The keys are described at [`Settings`], under the same names.
@@ -68,15 +68,15 @@ pub struct Config {
     pub capacity: u32,
     /// First and last RTP port of the whole pool.
     pub rtp_ports: PortRange,
-    /// How a worker is chosen for a new session.
+    /// Policy by which a worker is chosen for a new session.
     pub policy: Policy,
     /// Threads that read the well-known sockets.
     pub lanes: u16,
     /// The address that Contact names in place of the one the request arrived on.
     pub advertise: Option<IpAddr>,
-    /// What is written into a message that is handed over.
+    /// Information to write into a message that is handed over.
     pub insert: Insert,
-    /// Which socket the answer to a handed-over request leaves from.
+    /// Socket from which the answer to a handed-over request leaves.
     pub reply_from: ReplyFrom,
     /// Time that workers get to end their calls at an orderly stop.
     pub stop_after: Duration,
@@ -88,7 +88,7 @@ pub struct Config {
     pub video_size: u32,
     /// Sources whose stated size is believed.
     pub size_from: Vec<Network>,
-    /// Where the size is looked for, in this order.
+    /// Places in which the size is looked for, in this order.
     pub size_order: Vec<SizeSource>,
     /// Most entries in the table of recent messages.
     pub table_cap: usize,
@@ -98,11 +98,11 @@ pub struct Config {
     pub retention_bytes: usize,
     /// Time over which a started worker's share rises to full; zero: none.
     pub slow_start: Duration,
-    /// A worker that has not reported for this long is silent and gets nothing new.
+    /// Time without a report after which a worker is silent and gets nothing new.
     pub silent_after: Duration,
     /// Weights other than 1, by worker.
     pub weights: BTreeMap<WorkerId, u32>,
-    /// What is done with a request of this method outside a dialog; absent: refused.
+    /// Treatment of a request outside a dialog, by method; absent: refused.
     pub methods: BTreeMap<String, MethodRule>,
     /// The secret that tokens are made with; `None`: the one in the run directory.
     pub token_key: Option<TokenKey>,
@@ -112,9 +112,9 @@ pub struct Config {
     pub pinned_sources: Vec<Network>,
     /// Sources that are sent a 180 before the answer to their call.
     pub ring_first: Vec<Network>,
-    /// Who may send, and how much.
+    /// Rules about the sources that may send, and their rates.
     pub access: Vec<AccessRule>,
-    /// What holds for which MGCP listener; [`Config::mgcp_of`] finds it.
+    /// Rules for the MGCP listeners; [`Config::mgcp_of`] finds a listener's.
     pub mgcp: Vec<MgcpRule>,
     /// Other beginnings of MGCP endpoint names, in lower case, and the kinds that they stand for.
     pub mgcp_aliases: BTreeMap<String, EndpointKind>,
@@ -126,7 +126,7 @@ impl Config {
     /// Reads the file, if one is named, lays the command line over it and checks the whole.
     ///
     /// # Errors
-    /// The first fault found: an unreadable file, a syntax error, an unknown key, a value that cannot be.
+    /// The first fault found: an unreadable file, a syntax error, an unknown key, an impossible value.
     pub fn load(file: Option<&Path>, flags: &Settings) -> Result<Config, ConfigError> {
         Source { file: file.map(Path::to_owned), flags: flags.clone() }.load()
     }
@@ -157,8 +157,9 @@ impl Config {
         PortRange { first: first as u16, last: (first + span - 1) as u16 }
     }
 
-    /// First and last RTP port for workers that come by themselves: the wider range beside the slots' own. They share it
-    /// with each other and with whoever else is on the host; a port in use is passed over. `None`: the slots have all.
+    /// First and last RTP port for workers that come by themselves: the wider range beside the slots' own. These
+    /// workers share it with each other and with every other program on the host; a port in use is passed over. `None`:
+    /// the slots have all.
     pub fn rtp_ports_beside(&self) -> Option<PortRange> {
         const UNPRIVILEGED: u16 = 1024;
         let PortRange { first, last } = self.rtp_ports;
@@ -175,12 +176,12 @@ impl Config {
         self.weights.get(&slot).copied().unwrap_or(1)
     }
 
-    /// What is done with a request of this method outside a dialog.
+    /// Treatment of a request of this method outside a dialog.
     pub fn method_rule(&self, method: &str) -> MethodRule {
         self.methods.get(method).copied().unwrap_or_default()
     }
 
-    /// Who may send, as the decision and the workers read it: one rule for each network.
+    /// The rules about sources, as the decision and the workers read them: one rule for each network.
     pub fn access_rules(&self) -> Vec<frame::AccessRule> {
         self.access.iter().flat_map(AccessRule::each).collect()
     }

@@ -20,14 +20,14 @@ impl Network {
         Network { address: IpAddr::V6(Ipv6Addr::UNSPECIFIED), prefix: 0 },
     ];
 
-    /// The network of `prefix` bits that `address` lies in; `None` when there are not so many.
+    /// The network of `prefix` bits that `address` lies in; `None` when the address has fewer bits.
     pub fn new(address: IpAddr, prefix: u8) -> Option<Network> {
         let bits = if address.is_ipv4() { 32 } else { 128 };
         let network = Network { address, prefix };
         (prefix <= bits).then(|| Network { address: network.first(), prefix })
     }
 
-    /// Whether `address` lies in it. An IPv4 address in IPv6 clothes (`::ffff:192.0.2.1`) counts as IPv4.
+    /// Whether `address` lies in it. An IPv4 address in IPv6 form (`::ffff:192.0.2.1`) counts as IPv4.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {
             (IpAddr::V4(own), IpAddr::V4(other)) => {
@@ -47,7 +47,7 @@ impl Network {
         self.address
     }
 
-    /// How many leading bits count.
+    /// Number of leading bits that count.
     pub const fn prefix(&self) -> u8 {
         self.prefix
     }
@@ -75,7 +75,7 @@ impl FromStr for Network {
             Some(_) => return Err(bad()),
         };
         let network = Network { address, prefix };
-        // 10.0.0.1/8 is more often a slip than a wish.
+        // A text such as 10.0.0.1/8 is more often a slip than intended.
         let first = network.first();
         if first != address {
             return Err(BadNetwork::HostBits { text: text.to_owned(), first: Network { address: first, prefix } });
@@ -104,13 +104,13 @@ written_as_text!(Network, "a network such as \"10.0.0.0/8\"");
 /// A text that is not a network.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadNetwork {
-    /// Not of the form ADDR/BITS.
+    /// The text is not of the form ADDR/BITS.
     #[error("`{0}` is not a network: write ADDR/BITS, such as 10.0.0.0/8, or one address")]
     Form(String),
     /// Bits are set beyond the prefix.
     #[error("`{text}` has bits set beyond its prefix: write {first}")]
     HostBits {
-        /// What was written.
+        /// The operator's text.
         text: String,
         /// The network it lies in.
         first: Network,

@@ -1,4 +1,4 @@
-//! What an operator wrote: the keys of the configuration file, each of which may be absent.
+//! The operator's settings: the keys of the configuration file, each of which may be absent.
 //!
 //! The command line has the same keys as flags (`worker-ports` is `--worker-ports`) and wins over the file.
 
@@ -42,18 +42,18 @@ pub struct Settings {
     pub capacity: Option<u32>,
     /// UDP ports for media, `FIRST-LAST`, split evenly over the workers. Default `20000-31999`.
     pub rtp_ports: Option<PortRange>,
-    /// How a worker is chosen for a new session: `least-load`, `round-robin`, `weighted`, `hash` or `pack`.
+    /// Policy by which a worker is chosen for a new session: `least-load`, `round-robin`, `weighted`, `hash` or `pack`.
     /// Default `least-load`. A reload may change it.
     pub policy: Option<Policy>,
     /// Threads that read the well-known sockets and decide, 1 to 64; more pay off when one core is full. Default 1.
     pub lanes: Option<u16>,
     /// Address that workers name in Contact and SDP instead of the one the request arrived on. Default: none.
     pub advertise: Option<IpAddr>,
-    /// What the dispatcher writes into a message it hands over: `none`, `header` (`X-Worker-Port`) or `request-uri`
-    /// (the chosen worker's port). Default `none`. A reload may change it.
+    /// Information that the dispatcher writes into a message it hands over: `none`, `header` (`X-Worker-Port`) or
+    /// `request-uri` (the chosen worker's port). Default `none`. A reload may change it.
     pub insert: Option<Insert>,
-    /// Socket that answers to a handed-over SIP request leave from: `listener` (RFC 3581 §4) or `worker`. Those to MGCP
-    /// commands leave from where the command came to. Default `listener`.
+    /// Socket that answers to a handed-over SIP request leave from: `listener` (RFC 3581 §4) or `worker`. Answers to
+    /// MGCP commands leave from the address that the command came to. Default `listener`.
     pub reply_from: Option<ReplyFrom>,
     /// Time that workers get to end their calls with BYE at an orderly stop. Default `3s`. A reload may change it.
     pub stop_after: Option<Span>,
@@ -67,8 +67,8 @@ pub struct Settings {
     pub video_size: Option<u32>,
     /// Sources whose stated size is believed, as networks (`10.0.0.0/8`). Default: all. A reload may change it.
     pub size_from: Option<Vec<Network>>,
-    /// Where the size is looked for, first hit wins: `header` (`X-Session-Size`), `request-uri` (`;size=`), `mscml`,
-    /// `msml`, `sdp`. Default: all, in this order. A reload may change it.
+    /// Places in which the size is looked for, first hit wins: `header` (`X-Session-Size`), `request-uri` (`;size=`),
+    /// `mscml`, `msml`, `sdp`. Default: all, in this order. A reload may change it.
     pub size_order: Option<Vec<SizeSource>>,
     /// Most entries in the table of recent messages; memory for it is taken at start, about 160 bytes each.
     /// 1024 to 16777216. Default 262144.
@@ -82,14 +82,14 @@ pub struct Settings {
     /// Time over which a started worker's share of new sessions rises to full; `0s`: at once. Default `10s`.
     /// A reload may change it.
     pub slow_start: Option<Span>,
-    /// A worker that has not reported for this long is silent and gets nothing new. 2s to 1m. Default `3s`. A reload
-    /// may change it.
+    /// Time without a report after which a worker is silent and gets nothing new. 2s to 1m. Default `3s`. A reload may
+    /// change it.
     pub silent_after: Option<Span>,
     /// Weights for the policies, by worker (`w0 = 2`), 1 to 1000. Default 1 each. A reload may change them.
     pub weights: Option<BTreeMap<String, u32>>,
-    /// What is done with a request outside a dialog, by method (`MESSAGE = "select"`): `select` a worker for it or
-    /// `refuse` it with 405. For INFO, MESSAGE, NOTIFY, PUBLISH, REFER, REGISTER and SUBSCRIBE. Default `refuse`.
-    /// A reload may change them.
+    /// Treatment of a request outside a dialog, by method (`MESSAGE = "select"`): `select` a worker for it, `refuse` it
+    /// with 405 (INFO and NOTIFY with 481), or, for REGISTER alone, `accept` it with 200. For INFO, MESSAGE, NOTIFY,
+    /// PUBLISH, REFER, REGISTER and SUBSCRIBE. Default `refuse`. A reload may change them.
     pub methods: Option<BTreeMap<String, MethodRule>>,
     /// Secret that tokens are made with, 64 hexadecimal digits; the same on all dispatchers that share workers.
     /// Default: made once and kept in the run directory.
@@ -102,17 +102,17 @@ pub struct Settings {
     /// Sources that are sent 180 before the answer to their call, as networks: some callers fail without a provisional
     /// response. Default: none. A reload may change it.
     pub ring_first: Option<Vec<Network>>,
-    /// Who may send to the well-known ports and to the workers' own, and how much each source may begin: rules in
-    /// order, the first that fits decides; see [`AccessRule`]. Default: no rule, all may. A reload may change it.
+    /// Rules about the sources that may send to the well-known ports and to the workers' own, and about their rates: in
+    /// order, the first that fits decides; see [`AccessRule`]. Default: no rule, all may send. A reload may change it.
     pub access: Option<Vec<AccessRule>>,
-    /// What holds for which `mgcp:` listener: how commands reach the workers, and who the call agent is; see
+    /// Rules for the `mgcp:` listeners: the way in which commands reach the workers, and the call agent; see
     /// [`MgcpRule`]. Default: `relay` for all, and no call agent.
     pub mgcp: Option<Vec<MgcpRule>>,
-    /// Other beginnings of MGCP endpoint names (`rtpbridge`, `mobicents/ivr`) beside `ann`, `cnf`, `ivr` and `bridge`, and
-    /// which of these each stands for. Default `{ rtpbridge = "bridge" }`.
+    /// Other beginnings of MGCP endpoint names (`rtpbridge`, `mobicents/ivr`) beside `ann`, `cnf`, `ivr` and `bridge`,
+    /// and the one of these that each stands for. Default `{ rtpbridge = "bridge" }`.
     pub mgcp_aliases: Option<BTreeMap<String, EndpointKind>>,
-    /// Time after which MGCP connections are deleted that no packet comes to and whose endpoint no command names, as when
-    /// their call agent has died; `never`: they stay. Default `10m`.
+    /// Time after which an MGCP connection is deleted if no packet comes to it and no command names its endpoint, for
+    /// example when its call agent has died; `never`: it stays. Default `10m`.
     pub mgcp_timeout: Option<Span>,
 }
 
@@ -130,7 +130,7 @@ impl Settings {
         Settings::default().values().into_iter().map(|(key, _)| key).collect()
     }
 
-    /// Whether a value stands for this key; `weights.w0` asks for `weights`.
+    /// Whether the settings have a value for this key; `weights.w0` asks for `weights`.
     pub(super) fn sets(&self, key: &str) -> bool {
         let key = key.split('.').next().unwrap_or(key);
         self.values().iter().any(|(name, value)| name == key && !value.is_null())
@@ -151,7 +151,7 @@ impl Settings {
                 let around = |value: &std::ops::Range<usize>| value.start <= span.start && span.start <= value.end;
                 let entries = || table.get_ref().iter();
                 let within = entries().find(|(key, value)| around(&(key.span().start..value.span().end)));
-                // Of a table with a header of its own only the header counts as its place.
+                // A table with a header of its own has the header alone as its place.
                 let behind = || entries().filter(|(key, _)| key.span().start <= span.start);
                 within.or_else(|| behind().max_by_key(|(key, _)| key.span().start))
             });
@@ -170,7 +170,7 @@ impl Settings {
         }
     }
 
-    /// What stands here, and where `flags` has a value, that one.
+    /// These settings, each replaced by that of `flags` where `flags` has a value.
     #[must_use]
     pub fn overridden_by(&self, flags: &Settings) -> Settings {
         let (file, flags) = (self.clone(), flags.clone());

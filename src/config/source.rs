@@ -1,4 +1,4 @@
-//! Where a configuration comes from: kept, so that a reload reads the same file under the same flags.
+//! Source of a configuration: kept, so that a reload reads the same file under the same flags.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -11,11 +11,11 @@ use super::{Config, ConfigError, Settings};
 pub struct Source {
     /// The file, if one was named.
     pub file: Option<PathBuf>,
-    /// What the command line says.
+    /// Settings of the command line.
     pub flags: Settings,
 }
 
-/// A file longer than this is not a configuration.
+/// Longest configuration file: a longer one is another file.
 const LONGEST_FILE: u64 = 1 << 20;
 
 impl Source {
@@ -30,7 +30,7 @@ impl Source {
         let text = read(path)?;
         let name = path.display().to_string();
         let origin = Origin::file(&name, &text).and_flags(&self.flags);
-        // A fault in the file's own text is the file's, also where a flag overrides that key.
+        // A fault in the file's own text is shown in the file, even where a flag overrides that key.
         let file = Settings::read(&text).map_err(|fault| fault.found_in(&Origin::file(&name, &text)))?;
         file.overridden_by(&self.flags).check().map_err(|fault| fault.found_in(&origin))
     }

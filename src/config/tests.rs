@@ -1,4 +1,4 @@
-//! Configurations by value: what is accepted, and each fault with its place and its words.
+//! Tests with configurations as values: those that are accepted, and each fault with its place and its words.
 
 use super::describe::Apply;
 use super::*;
@@ -410,7 +410,7 @@ fn media_ports_that_leave_none_to_workers_that_come_by_themselves_are_noted() {
          of one; narrow it, or start each of them with --rtp-ports"
         )
     );
-    // With workers of the dispatcher's own, others are an exception, and a small range is one to live with.
+    // A dispatcher with workers of its own seldom has others, and a small range is enough for these.
     assert_eq!(elsewhere("rtp-ports = \"2000-65535\"").notes(), Vec::<String>::new());
 }
 
@@ -533,7 +533,7 @@ proptest::proptest! {
     }
 }
 
-/// The rules' text behind a listener for two workers.
+/// A configuration with two MGCP listeners and two workers, followed by these rules.
 fn with_rules(rules: &str) -> String {
     format!("workers = 2\nlisten = [\"mgcp:192.0.2.11:2427\", \"mgcp:192.0.2.12:2427\"]\n{rules}")
 }

@@ -84,7 +84,7 @@ impl FromStr for Span {
             "h" => 3_600_000,
             _ => return Err(bad()),
         };
-        // A year: far beyond any use, and far from overflow in later sums.
+        // The limit is a year: far beyond any use, and far from overflow in later sums.
         let millis = number.checked_mul(millis).filter(|millis| *millis <= 31_536_000_000).ok_or_else(bad)?;
         Ok(Span::Of(Duration::from_millis(millis)))
     }
@@ -138,7 +138,7 @@ impl PortRange {
         self.first.saturating_add(self.first % 2)
     }
 
-    /// How many pairs of an even port and the odd one above it the range holds.
+    /// Number of pairs, of an even port and the odd one above it, that the range holds.
     pub fn pairs(self) -> u32 {
         (u32::from(self.last) + 1).saturating_sub(u32::from(self.first_even())) / 2
     }
@@ -190,7 +190,7 @@ written_as_text!(PortRange, "a range of ports such as \"20000-31999\"");
 pub struct Secret([u8; 32]);
 
 impl Secret {
-    /// The key made of it.
+    /// The key made of this secret.
     pub const fn token_key(&self) -> TokenKey {
         TokenKey::new(self.0)
     }
@@ -229,7 +229,7 @@ impl FromStr for Secret {
 
 written_as_text!(Secret, "a secret of 64 hexadecimal digits");
 
-/// A text that is not what its key asks for.
+/// A text that is not of the form its key asks for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not {want}")]
 pub struct BadText {
