@@ -1,8 +1,8 @@
-//! Connections by the source they come from: who may have one more, and whose makes room for it. Values only.
+//! Connections by source: whether a source may have one more, and which connection makes room for it. Values only.
 //!
-//! A connection that is in use (a call, a request) never makes room. Of the others goes the most silent one: of the same
-//! source where that has its share already, else of the source that has most. So a source's many connections cost
-//! itself, and nobody's call.
+//! A connection that is in use (a call, a request) never makes room. If the source already has its share, its own most
+//! silent connection makes room; else the most silent one of the source that has most connections. So a source's many
+//! connections harm that source alone, and never a call.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -34,11 +34,11 @@ pub struct Standing<K> {
 /// Room for one more connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Room<K> {
-    /// There is some.
+    /// A connection can be added now.
     Free,
-    /// When this one is closed.
+    /// A connection can be added once this one is closed.
     InPlaceOf(K),
-    /// None: all that could make room are in use.
+    /// None: all connections that could make room are in use.
     None,
 }
 
@@ -64,7 +64,8 @@ impl Crowd {
         }
     }
 
-    /// Room for one more of `source`; `standing` are all that are there, looked at only when there is none.
+    /// Looks for room for one more connection of `source`. `standing` are all connections; they are read only when
+    /// there is no free room.
     pub fn room<K>(&self, source: u64, standing: impl Iterator<Item = Standing<K>>) -> Room<K> {
         let has_share = self.count(source) >= self.share;
         if !has_share && self.total < self.limit {

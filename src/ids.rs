@@ -50,8 +50,8 @@ pub struct ConnId(pub u64);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Seq(pub u64);
 
-/// The links of one worker to all lanes, from its welcome on. The number of a later welcome is higher: a worker that came
-/// by itself may come back with the life it had.
+/// The links of one worker to all lanes, from its `Welcome` on. Each later `Welcome` has a higher number: a worker that
+/// was not started by the dispatcher may come back with the same incarnation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LinkId(pub u64);
 
@@ -143,7 +143,7 @@ impl TokenKey {
         (value as u64 & CHECK_MASK == expected).then_some(incarnation)
     }
 
-    /// What a re-attaching worker proves its slot with.
+    /// The secret with which a re-attaching worker proves that it has had this slot.
     pub fn slot_secret(&self, worker: WorkerId, incarnation: Incarnation) -> u64 {
         let mut bytes = [0; 10];
         bytes[..2].copy_from_slice(&worker.0.to_le_bytes());
@@ -216,8 +216,8 @@ impl fmt::Debug for Token {
     }
 }
 
-/// A worker's identity as hexadecimal digits: 50 bits of incarnation and 30 of keyed check, the front of its MGCP
-/// connection ids.
+/// A worker's identity as hexadecimal digits: 50 bits of incarnation and 30 of keyed check. Each of its
+/// MGCP connection ids begins with them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct HexToken([u8; HexToken::LEN]);
 
@@ -237,7 +237,7 @@ impl HexToken {
 }
 
 impl Token {
-    /// Reads a text form, whichever key it was made with: of this worker's own token, as it was told.
+    /// Reads a text form without checking its key: a worker reads its own token so, as the dispatcher told it.
     pub fn parse(text: &str) -> Option<Self> {
         let bytes: [u8; Token::LEN] = text.as_bytes().try_into().ok()?;
         decode(bytes.strip_prefix(b"pm")?).map(|_| Token(bytes))
@@ -269,9 +269,9 @@ pub struct TransactionRange {
 }
 
 impl TransactionRange {
-    /// How many ids a slot has.
+    /// Number of ids that each slot has.
     pub const LEN: u32 = 900_000;
-    /// How many slots have ids of their own; those numbered higher share them, from the first on.
+    /// Number of slots with ids of their own. Slots with higher numbers share them, beginning with those of slot 0.
     pub const SLOTS: u16 = 1_110;
 
     /// The ids of a slot.
@@ -293,7 +293,7 @@ impl TransactionRange {
         self.first + (random % Self::LEN as u64) as u32
     }
 
-    /// The id behind this one; behind the last comes the first.
+    /// The id after this one; after the last comes the first.
     pub const fn next(self, id: u32) -> u32 {
         self.pick(id.wrapping_sub(self.first) as u64 + 1)
     }

@@ -1,8 +1,8 @@
 //! Values as bytes: how a dispatcher gives its state to the one that takes over from it.
 //!
-//! A type lists its fields once (`packed!`), beside its definition; the list is exhaustive, so that a field that is
-//! added is packed or does not compile. Both ends are the same program or nearly so: the format has no room for
-//! differences. Instead each type tells its [`Pack::layout`], and whoever reads bytes of another layout does not begin.
+//! A type lists its fields once (`packed!`), beside its definition. The list is exhaustive: a field that is added must
+//! be packed, or the code does not compile. Both ends are the same program or nearly so: the format has no room for
+//! differences. Instead each type tells its [`Pack::layout`], and a dispatcher refuses to read bytes of another layout.
 //!
 //! Numbers are little-endian and of their type's length; a list is preceded by its length as u32.
 
@@ -15,7 +15,7 @@ use crate::time::Time;
 
 /// A value that can be written as bytes and read back.
 pub trait Pack: Sized {
-    /// Writes it behind `out`.
+    /// Appends it to `out`.
     fn pack(&self, out: &mut Vec<u8>);
 
     /// Reads it from the front of `from`.
@@ -25,7 +25,7 @@ pub trait Pack: Sized {
     /// The bytes are no such value.
     fn unpack(from: &mut Packed<'_>) -> Result<Self, Damaged>;
 
-    /// Writes how it is laid out, for people and for [`fingerprint`].
+    /// Writes a description of its layout, for people and for [`fingerprint`].
     fn layout(out: &mut String);
 }
 
@@ -48,7 +48,7 @@ impl<'a> Packed<'a> {
     ///
     /// # Errors
     ///
-    /// There are not so many.
+    /// Fewer bytes are left.
     pub fn take(&mut self, length: usize) -> Result<&'a [u8], Damaged> {
         let (taken, rest) = self.0.split_at_checked(length).ok_or(Damaged("too short"))?;
         self.0 = rest;
@@ -70,7 +70,7 @@ impl<'a> Packed<'a> {
     ///
     /// # Errors
     ///
-    /// There are not so many.
+    /// Fewer bytes are left.
     pub fn bytes(&mut self) -> Result<&'a [u8], Damaged> {
         let length = self.length()?;
         self.take(length)
@@ -174,7 +174,7 @@ macro_rules! packed_numbers {
 }
 packed_numbers!(u8, u16, u32, u64);
 
-/// A type that is a number by another name.
+/// Packs a type that is a number by another name.
 macro_rules! packed_as {
     ($($type:ident: $number:ident, $from:expr, $to:expr;)*) => {$(
         impl Pack for $type {

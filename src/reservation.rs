@@ -1,10 +1,10 @@
 //! The units that a conference has reserved, and the legs that share them.
 //!
-//! The first message of a conference may name a size: so many units are taken from then on, until the conference is over.
-//! The first leg needs one of them, each later leg as many as it is worth by itself; only what goes beyond the reservation
-//! costs more. Dispatcher and worker count by this one rule, so that ledger and report agree. But for connections of MGCP:
-//! of them the dispatcher counts each with its whole size until the worker's next report, which is too much, never too
-//! little.
+//! The first message of a conference may name a size: so many units are taken from then on, until the conference is
+//! over. The first leg needs one unit of them, each later leg as many as its own size; only units beyond the
+//! reservation cost more. Dispatcher and worker count by this one rule, so that ledger and report agree. MGCP
+//! connections are an exception: the dispatcher counts each with its whole size until the worker's next report, which
+//! is too much, never too little.
 
 use crate::pack::packed;
 
@@ -13,8 +13,8 @@ use crate::pack::packed;
 pub struct Weight {
     /// Units.
     pub units: u32,
-    /// Whether its message names them, so that they are a reservation where it begins a conference. The streams of an
-    /// offer reserve nothing for others.
+    /// Whether the message names the units. If it does and begins a conference, they are a reservation. The streams of
+    /// an offer reserve nothing for others.
     pub named: bool,
 }
 
@@ -31,36 +31,37 @@ packed!(Reservation { legs, reserved, needed });
 /// The place of a leg in a conference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seat {
-    /// The units that the conference takes beyond what it took before.
+    /// Units that this leg adds to those that the conference takes.
     pub cost: u32,
     needs: u32,
     is_first: bool,
 }
 
 impl Seat {
-    /// The units beyond the first that its leg needs by itself.
+    /// Units beyond the first that the leg needs by itself.
     pub fn needs_beyond_one(&self) -> u32 {
         self.needs.saturating_sub(1)
     }
 
-    /// Whether its leg was the first, which makes the reservation.
+    /// Whether the leg was the first one, which makes the reservation.
     pub fn is_first(&self) -> bool {
         self.is_first
     }
 }
 
 impl Weight {
-    /// The weight of what begins no session.
+    /// The weight of a message that begins no session.
     pub const NOTHING: Weight = Weight { units: 0, named: false };
 
-    /// A size that is no reservation.
+    /// A size that makes no reservation.
     pub const fn plain(units: u32) -> Self {
         Weight { units, named: false }
     }
 }
 
 impl Reservation {
-    /// The reservation of a conference whose first leg came another way: nothing is known to be reserved.
+    /// The reservation of a conference whose first leg this dispatcher or worker has not counted: no reserved units are
+    /// known.
     pub const UNKNOWN: Reservation = Reservation { legs: 1, reserved: 0, needed: 0 };
 
     /// The units that the conference takes.
@@ -68,7 +69,7 @@ impl Reservation {
         self.reserved.max(self.needed)
     }
 
-    /// A leg comes. The first one makes the reservation.
+    /// Adds a leg. The first one makes the reservation.
     pub fn join(&mut self, leg: Weight) -> Seat {
         let before = self.units();
         let is_first = self.legs == 0;
@@ -81,7 +82,7 @@ impl Reservation {
         Seat { cost: self.units() - before, needs, is_first }
     }
 
-    /// A leg goes; with the last one the conference is over. Gives the units that are free again.
+    /// Removes a leg; with the last one the conference is over. Returns the units that are free again.
     pub fn leave(&mut self, seat: Seat) -> u32 {
         let before = self.units();
         self.legs = self.legs.saturating_sub(1);
@@ -92,7 +93,7 @@ impl Reservation {
         before - self.units()
     }
 
-    /// The same, of a leg that never stood: the reservation that it has made goes with it.
+    /// Removes a leg that never stood, as [`Reservation::leave`]; a reservation that it has made goes with it.
     pub fn withdraw(&mut self, seat: Seat) -> u32 {
         let before = self.units();
         if seat.is_first {
@@ -101,18 +102,18 @@ impl Reservation {
         before - self.units() + self.leave(seat)
     }
 
-    /// The units that the conference would take if its legs needed so many less, and, without `reserves`, if nothing were
-    /// reserved.
+    /// The units that the conference would take if its legs needed `needs` units less and, unless `reserves`, if
+    /// nothing were reserved.
     pub fn units_without(&self, needs: u32, reserves: bool) -> u32 {
         self.needed.saturating_sub(needs).max(if reserves { self.reserved } else { 0 })
     }
 
-    /// Nothing is reserved any more: the legs take what they need.
+    /// Drops the reservation: the legs take the units that they need.
     pub fn unreserve(&mut self) {
         self.reserved = 0;
     }
 
-    /// Whether nobody is in it.
+    /// Whether no leg is left.
     pub fn is_over(&self) -> bool {
         self.legs == 0
     }

@@ -42,7 +42,8 @@ impl fmt::Display for Time {
 
 /// A hashed timing wheel: items wait in the bucket of their deadline and come out once it has passed.
 ///
-/// Nothing is ever cancelled: an owner whose item comes out looks whether it is still due, and files it again if not.
+/// Items are never cancelled: when an item comes out, its owner checks whether it is still due, and files it again if
+/// not.
 /// Nodes are reused, so a wheel in steady state does not allocate. Items come out at most one tick late, never early.
 #[derive(Debug)]
 pub struct Wheel<T> {
@@ -112,7 +113,8 @@ impl<T: Copy> Wheel<T> {
         None
     }
 
-    /// When the wheel next needs to be asked; `None` when it is empty. May be early, never late by more than a tick.
+    /// The time at which the wheel next needs to be asked; `None` when it is empty. May be early, never late by more
+    /// than a tick.
     pub fn poll_timeout(&self) -> Option<Time> {
         if self.waiting == 0 {
             return None;
@@ -122,7 +124,7 @@ impl<T: Copy> Wheel<T> {
         Some(Time(filled * self.tick))
     }
 
-    /// How many items wait.
+    /// Number of items that wait.
     pub const fn len(&self) -> usize {
         self.waiting
     }
@@ -133,7 +135,7 @@ impl<T: Copy> Wheel<T> {
     }
 
     fn tick_of(&self, time: Time) -> u64 {
-        // Rounds up: when a bucket's tick begins, all that waits in it is due.
+        // Rounds up: when a bucket's tick begins, all items in the bucket are due.
         time.0.div_ceil(self.tick)
     }
 
