@@ -47,7 +47,8 @@ impl Client {
     pub fn ask(&mut self, command: &Command) -> Result<String, ClientError> {
         let sent = self.send(command);
         let reply = self.next_reply();
-        // A peer that turns us away says why and closes, perhaps before our request arrives: its word counts more.
+        // A dispatcher that refuses the connection says why and closes, perhaps before our request arrives: its reason
+        // counts more than our failed write.
         if let Err(ClientError::Refused { .. }) = reply { reply } else { sent.and(reply) }
     }
 
@@ -89,15 +90,16 @@ impl Client {
         error.map_or(Ok(line), |error| Err(ClientError::Refused { error }))
     }
 
-    /// Whether something of a reply has been read already, so that the connection itself may stay quiet.
+    /// Whether part of a reply has been read into the buffer already. If so, the socket itself may not become readable
+    /// again.
     pub fn has_begun(&self) -> bool {
         !self.stream.buffer().is_empty()
     }
 
-    /// Reads a reply as what it should be.
+    /// Reads a reply as a value of type `T`.
     ///
     /// # Errors
-    /// It is something else.
+    /// The reply is something else.
     pub fn read<'l, T: Deserialize<'l>>(&self, line: &'l str) -> Result<T, ClientError> {
         serde_json::from_str(line).map_err(|_| ClientError::NotOurs { path: self.path.clone() })
     }
@@ -128,17 +130,19 @@ impl AsFd for Client {
     }
 }
 
-/// What every reply is looked at for first.
+/// The error of a refused request; every reply is read as this first.
 #[derive(Deserialize)]
 struct Refusal {
     error: Option<String>,
 }
 
-/// A directory under a name that anybody could have taken counts only when it is ours or root's.
+/// Checks the owner of a default directory. Its name could be taken by any user, so it counts only if it is ours or
+/// root's.
 fn check_owner(dir: &Path) -> io::Result<()> {
     let found = fs::symlink_metadata(dir)?;
     let own = found.uid() == own_uid() || found.uid() == 0;
-    // Only root can make anything in /run: there another owner is a service user, whose socket says itself who may ask.
+    // Only root can create directories in /run. Another owner there is a service user, whose socket checks its peers
+    // itself.
     let by_root = dir.parent() == Some(Path::new("/run"));
     if found.is_dir() && (own || by_root) {
         return Ok(());
@@ -154,7 +158,7 @@ fn in_words(error: &io::Error) -> String {
     }
 }
 
-/// Why there is no reply. Each text is one line.
+/// The reason why there is no reply. Each text is one line.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// The named socket does not answer.

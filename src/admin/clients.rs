@@ -31,7 +31,7 @@ struct Client {
 #[derive(Debug)]
 pub(super) struct Activity(AtomicU64);
 
-/// While something is being answered: such a connection makes no room.
+/// Value of [`Activity`] while a request is being answered: such a connection makes no room.
 const IN_USE: u64 = u64::MAX;
 
 impl Activity {
@@ -45,7 +45,7 @@ impl Activity {
         self.0.store(IN_USE, Ordering::Relaxed);
     }
 
-    /// It has been answered.
+    /// The request has been answered.
     pub(super) fn end(&self) {
         self.0.store(clock::now().0, Ordering::Relaxed);
     }
@@ -57,7 +57,8 @@ impl Clients {
         Clients { crowd: Crowd::new(MOST_CONNECTIONS, MOST_OF_ONE_USER), clients: BTreeMap::new() }
     }
 
-    /// Makes room for one more of this source, if need be by closing an idle one; false where none can be closed.
+    /// Makes room for one more connection of this source, if need be by closing an idle one; false if none can be
+    /// closed.
     pub(super) fn make_room(&mut self, source: u64) -> bool {
         let standing = self.clients.iter().map(|(id, client)| {
             let heard = client.state.0.load(Ordering::Relaxed);
@@ -73,13 +74,13 @@ impl Clients {
         }
     }
 
-    /// A connection is served by this task.
+    /// Adds a connection and the task that serves it.
     pub(super) fn add(&mut self, source: u64, state: Arc<Activity>, task: AbortHandle) {
         self.crowd.add(source);
         self.clients.insert(task.id(), Client { source, state, task });
     }
 
-    /// A connection is over, or is to be.
+    /// Removes a connection that is over, or closes it.
     pub(super) fn remove(&mut self, id: Id) {
         if let Some(client) = self.clients.remove(&id) {
             self.crowd.remove(client.source);

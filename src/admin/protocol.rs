@@ -13,7 +13,7 @@ use crate::ids::{NotAWorkerName, WorkerId};
 /// A request line longer than this is refused.
 pub const LONGEST_LINE: usize = 4096;
 
-/// What an operator asks for.
+/// A request of an operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Workers and dispatcher, now.
@@ -31,12 +31,12 @@ pub enum Command {
         /// Its state from now on.
         admin: AdminState,
     },
-    /// Misses a worker no longer that came by itself and died.
+    /// Takes a dead worker that the dispatcher had not started off the list of workers that are missed.
     Forget {
         /// The worker.
         worker: WorkerId,
     },
-    /// What was decided about a call.
+    /// Decisions about a call.
     Explain {
         /// Its Call-ID.
         call_id: String,
@@ -45,7 +45,7 @@ pub enum Command {
     Reload,
 }
 
-/// The commands, as they are shown to somebody who gave another.
+/// The commands, as they are listed in the reply to an unknown one.
 pub const COMMANDS: [&str; 10] = [
     "load",
     "workers",
@@ -63,7 +63,7 @@ impl Command {
     /// Reads a request line, with or without its line end.
     ///
     /// # Errors
-    /// Everything that is not a command, each with what is.
+    /// A line that is not a command; the error says which commands there are.
     pub fn parse(line: &[u8]) -> Result<Command, NotACommand> {
         if line.len() > LONGEST_LINE {
             return Err(NotACommand::TooLong);
@@ -85,7 +85,7 @@ impl Command {
         }
     }
 
-    /// The request line for it, without its end.
+    /// The request line for the command, without its end.
     pub fn to_line(&self) -> String {
         let mut request = Request { command: self.word().to_owned(), worker: None, call_id: None };
         match self {
@@ -97,7 +97,7 @@ impl Command {
         serde_json::to_string(&request).unwrap_or_default()
     }
 
-    /// Whether it changes nothing.
+    /// Whether the command changes nothing.
     pub const fn is_read_only(&self) -> bool {
         match self {
             Command::Load | Command::Workers | Command::Counters | Command::Watch | Command::Explain { .. } => true,
@@ -165,7 +165,7 @@ pub enum NotACommand {
     /// Not UTF-8, or with control characters.
     #[error("the line is not text")]
     NotText,
-    /// A `{` that no request follows.
+    /// A `{` that does not begin a valid request.
     #[error("not a request: {0}")]
     Json(String),
     /// An unknown word.
@@ -174,25 +174,25 @@ pub enum NotACommand {
     /// The worker's name is missing.
     #[error("`{0}` needs a worker's name, such as w2")]
     NoWorker(&'static str),
-    /// What stands there is not one.
+    /// The argument is not a worker's name.
     #[error(transparent)]
     Worker(#[from] NotAWorkerName),
     /// The Call-ID is missing.
     #[error("`explain` needs a Call-ID")]
     NoCallId,
-    /// An argument where none belongs.
+    /// An argument that the command does not take.
     #[error("`{0}` takes no such argument")]
     Argument(&'static str),
 }
 
 impl NotACommand {
-    /// Whether the peer speaks something else: it gets this error and no second chance.
+    /// Whether the peer speaks another protocol: it gets this error and is closed.
     pub const fn is_garbage(&self) -> bool {
         matches!(self, NotACommand::TooLong | NotACommand::NotText)
     }
 }
 
-/// What the dispatcher answers.
+/// A reply of the dispatcher.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Reply {
@@ -221,16 +221,16 @@ pub enum Reply {
     },
     /// To `explain`.
     Explain(Explained),
-    /// To `reload`: what changed; nothing, when the list is empty.
+    /// To `reload`: the changes; an empty list if nothing changed.
     Reloaded {
         /// The keys that changed.
         changed: Vec<Changed>,
     },
-    /// To what could not be done; nothing has been changed.
+    /// To a request that could not be carried out; nothing has been changed.
     Error {
-        /// What was wrong, and what to do.
+        /// The fault, and the remedy.
         error: String,
-        /// The commands there are, to somebody who gave another; else left out.
+        /// The commands that exist, if the request named none of them; else left out.
         #[serde(skip_serializing_if = "<[&str]>::is_empty")]
         commands: &'static [&'static str],
     },

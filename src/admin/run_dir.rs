@@ -1,6 +1,6 @@
-//! The run directory: where the sockets, the lock and the token key of a dispatcher lie.
+//! The run directory, with the sockets, the lock and the token key of a dispatcher.
 //!
-//! Whoever can write there can take the sockets' places, so it belongs to the dispatcher's own user and nobody else
+//! A user who can write in it can replace the sockets. So it belongs to the dispatcher's own user, and no other user
 //! may write in it.
 
 use std::cell::RefCell;
@@ -20,13 +20,13 @@ pub const STATS_SOCKET: &str = "stats.sock";
 /// The name of the handoff socket in the run directory.
 pub const HANDOFF_SOCKET: &str = LONGEST_SOCKET_NAME;
 
-/// A run directory that is there, is ours and can be written to by nobody else.
+/// A run directory that exists, belongs to our user and is writable by no other.
 ///
-/// What was made for this start is removed again when the value is dropped, unless [`RunDir::keep`] was called.
+/// Files that this start has made are removed again when the value is dropped, unless [`RunDir::keep`] was called.
 #[derive(Debug)]
 pub struct RunDir {
     path: PathBuf,
-    /// What this start has made, in this order.
+    /// Paths that this start has made, in this order.
     made: RefCell<Vec<PathBuf>>,
 }
 
@@ -38,7 +38,7 @@ pub fn worker_lock(run_dir: &Path, slot: WorkerId) -> PathBuf {
     run_dir.join(format!("{slot}{WORKER_LOCK}"))
 }
 
-/// The directories that are tried when none is named: `/run/pointsman`, `$XDG_RUNTIME_DIR/pointsman`,
+/// The directories that are tried when the configuration names none: `/run/pointsman`, `$XDG_RUNTIME_DIR/pointsman`,
 /// `/tmp/pointsman-UID`.
 pub fn defaults() -> Vec<PathBuf> {
     let session = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|dir| dir.is_absolute());
@@ -49,10 +49,10 @@ pub fn defaults() -> Vec<PathBuf> {
 }
 
 impl RunDir {
-    /// Opens the named directory, or the first default that can be had, and makes it (mode 0700) where it is missing.
+    /// Opens the named directory, or the first default that can be used, and makes it (mode 0700) if it is missing.
     ///
     /// # Errors
-    /// It cannot be made, belongs to somebody else, others can write to it, or its path is too long for a socket.
+    /// It cannot be made, belongs to another user, others can write to it, or its path is too long for a socket.
     pub fn open(named: Option<&Path>) -> Result<RunDir, RunDirError> {
         if let Some(path) = named {
             return RunDir::at(path);
@@ -72,12 +72,12 @@ impl RunDir {
         &self.path
     }
 
-    /// Where the stats socket lies.
+    /// Path of the stats socket.
     pub fn stats_socket(&self) -> PathBuf {
         self.path.join(STATS_SOCKET)
     }
 
-    /// Where the handoff socket lies.
+    /// Path of the handoff socket.
     pub fn handoff_socket(&self) -> PathBuf {
         self.path.join(HANDOFF_SOCKET)
     }
@@ -106,8 +106,8 @@ impl RunDir {
         }
     }
 
-    /// The slots whose locks are held: workers of an earlier dispatcher that live. Files that nobody holds, left by a
-    /// host that went down, are passed over.
+    /// The slots whose locks are held: workers of an earlier dispatcher that still live. Lock files that no process
+    /// holds, left by a host that went down, are skipped.
     ///
     /// # Errors
     /// The directory or a lock in it cannot be read.
@@ -129,7 +129,8 @@ impl RunDir {
         Ok(held)
     }
 
-    /// The secret that tokens are made with: the configured one, else the one kept here. `None`: there is none yet.
+    /// The secret that tokens are made with: the configured one, else the one kept in this directory. `None`: there is
+    /// none yet.
     ///
     /// # Errors
     /// The file is not 32 bytes, others can read it, or it cannot be read.
@@ -145,7 +146,7 @@ impl RunDir {
         }
     }
 
-    /// Keeps a secret here: the one given, else a new one.
+    /// Stores a secret in this directory: the given one, else a new one.
     ///
     /// # Errors
     /// It cannot be written.
@@ -160,7 +161,7 @@ impl RunDir {
         Ok(key)
     }
 
-    /// The start has succeeded: what was made stays.
+    /// Keeps all files that this start has made: the start has succeeded.
     pub fn keep(&self) {
         self.made.borrow_mut().clear();
     }
@@ -177,7 +178,7 @@ impl RunDir {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Vec::new(),
             Err(error) => return Err(make_error(error)),
         };
-        // Not following links: a link in /tmp may have been laid by anybody.
+        // Links are not followed: in /tmp any user may have placed one.
         let found = fs::symlink_metadata(&absolute).map_err(make_error)?;
         if !found.is_dir() {
             return Err(RunDirError::NotADirectory { path: absolute });
@@ -195,7 +196,7 @@ impl RunDir {
 impl Drop for RunDir {
     fn drop(&mut self) {
         for path in self.made.borrow().iter().rev() {
-            // What cannot be removed is in use by another, and is theirs now.
+            // A path that cannot be removed is in use by another process and is left to it.
             let _ = if path == &self.path { fs::remove_dir(path) } else { fs::remove_file(path) };
         }
     }
@@ -205,8 +206,8 @@ fn key_file(run_dir: &Path) -> PathBuf {
     run_dir.join("key")
 }
 
-/// Has the kept secret's file look used, and writes it again where it is gone: cleaners of temporary directories remove
-/// files that nobody has touched for days.
+/// Updates the times of the key file, and writes it again if it is gone: cleaners of temporary directories remove files
+/// that have not been touched for days.
 ///
 /// # Errors
 /// It can be neither touched nor written.
@@ -222,7 +223,7 @@ pub fn refresh_key(run_dir: &Path, key: &TokenKey) -> Result<(), RunDirError> {
 fn write_key(run_dir: &Path, key: &TokenKey) -> Result<(), RunDirError> {
     let path = key_file(run_dir);
     let fault = |error| RunDirError::File { path: path.clone(), error };
-    // Written aside and moved, so that a crash in between leaves no short key.
+    // Written to a second file and renamed, so that a crash in between leaves no short key.
     let aside = run_dir.join("key.new");
     let mut file =
         OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside).map_err(fault)?;
@@ -249,7 +250,7 @@ fn read_key(file: File, path: &Path) -> Result<TokenKey, RunDirError> {
     }
 }
 
-/// Why a run directory cannot be used. Each text is one line and says what to do.
+/// The reason why a run directory cannot be used. Each text is one line and says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum RunDirError {
     /// It is missing and cannot be made.
@@ -260,13 +261,13 @@ pub enum RunDirError {
         /// Why not.
         error: io::Error,
     },
-    /// Something else has its name.
+    /// Another kind of file has its name.
     #[error("run directory {}: is not a directory; name another with --run-dir", .path.display())]
     NotADirectory {
         /// The directory.
         path: PathBuf,
     },
-    /// It is somebody else's.
+    /// It belongs to another user.
     #[error("run directory {}: belongs to user {owner}; name another with --run-dir", .path.display())]
     Foreign {
         /// The directory.
@@ -274,7 +275,7 @@ pub enum RunDirError {
         /// Its owner's uid.
         owner: u32,
     },
-    /// Others could put their sockets there.
+    /// Other users could put their sockets there.
     #[error("run directory {}: others can write to it; `chmod 700` it, or name another with --run-dir", .path.display())]
     Writable {
         /// The directory.
@@ -293,7 +294,7 @@ pub enum RunDirError {
     Taken {
         /// The directory.
         path: PathBuf,
-        /// The other's process, if it said.
+        /// The other dispatcher's process, if it is known.
         pid: Option<u32>,
     },
     /// The key file is not a key.
@@ -304,13 +305,13 @@ pub enum RunDirError {
         /// Its length, at most 33.
         length: usize,
     },
-    /// The key is no secret.
+    /// The key file is readable by others, so the key is no secret.
     #[error("token key {}: others can read it; `chmod 600` it, or remove it once no worker lives, and a new one is made", .path.display())]
     KeyReadable {
         /// The file.
         path: PathBuf,
     },
-    /// A file in it cannot be used.
+    /// A file in the directory cannot be used.
     #[error("{}: {error}", .path.display())]
     File {
         /// The file.
@@ -356,7 +357,7 @@ mod tests {
         let key = dir.keep_key(None).unwrap();
         dir.keep();
         drop(dir);
-        // A later start that fails takes away only what it made itself.
+        // A later start that fails removes only files that it made itself.
         drop(RunDir::open(Some(&path)).unwrap());
         assert_eq!(RunDir::open(Some(&path)).unwrap().key(None).unwrap(), Some(key));
     }

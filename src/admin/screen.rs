@@ -12,7 +12,7 @@ pub struct Size {
     pub columns: usize,
 }
 
-/// A key that means something here.
+/// A key that has a meaning on this screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Key {
     /// A line up.
@@ -31,19 +31,19 @@ pub enum Key {
     Quit,
 }
 
-/// Part of the workers that is shown.
+/// The part of the workers that is shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Scroll {
-    /// The first of them.
+    /// Index of the first worker shown.
     first: usize,
-    /// Workers that there was room for last.
+    /// Number of workers that fitted on the screen last time.
     page: usize,
-    /// Workers that there were.
+    /// Number of all workers last time.
     all: usize,
 }
 
 impl Scroll {
-    /// Moves as a key says.
+    /// Moves as the key says.
     pub fn on_key(&mut self, key: Key) {
         let last = self.all.saturating_sub(self.page);
         self.first = match key {
@@ -67,7 +67,7 @@ impl Scroll {
         below.extend(trouble(snapshot));
         let room = size.rows.saturating_sub(lines.len() + below.len());
         self.all = workers.len();
-        // One line says what is hidden.
+        // One line says which workers are hidden.
         self.page = if self.all <= room { self.all } else { room.saturating_sub(1) };
         self.first = self.first.min(self.all - self.page);
         let end = self.first + self.page;
@@ -83,7 +83,7 @@ impl Scroll {
     }
 }
 
-/// The keys in what a terminal has sent.
+/// The keys in the bytes that a terminal has sent.
 pub fn keys(mut bytes: &[u8]) -> Vec<Key> {
     const SEQUENCES: [(&[u8], Key); 8] = [
         (b"\x1b[A", Key::Up),

@@ -1,8 +1,8 @@
-//! The stats socket: mode 0600, one user, and a group that may read where one is configured; bounded in connections, line
-//! length and patience.
+//! The stats socket: mode 0600 for one user; if a stats group is configured, its members may read. Connections, line
+//! length and waiting times are bounded.
 //!
-//! It knows no more of the dispatcher than a function from [`Command`] to [`Reply`]. A peer that speaks something else
-//! gets an error and is closed; the others do not notice.
+//! Of the dispatcher it knows only a function from [`Command`] to [`Reply`]. A peer that speaks another protocol gets
+//! an error and is closed; other connections are not affected.
 
 use std::future::Future;
 use std::io;
@@ -34,11 +34,11 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// A peer that does not read its reply for this long is closed.
 const WRITE_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Interval at which all who may only read have an `explain` answered: it takes the lanes a few milliseconds each, of the time
-/// in which they decide.
+/// Interval at which read-only users have an `explain` answered, all of them together: each answer takes a few
+/// milliseconds of every lane, and the lane decides nothing in that time.
 const EXPLAIN_EVERY: Duration = Duration::from_millis(50);
 
-/// The moment from which those who may only read have their next `explain` answered; they take turns.
+/// The time from which the next `explain` of a read-only user is answered; they take turns.
 type NextExplain = Arc<tokio::sync::Mutex<Instant>>;
 
 /// The requests that a peer may make.
@@ -46,12 +46,13 @@ type NextExplain = Arc<tokio::sync::Mutex<Instant>>;
 enum Rights {
     /// Everything: the dispatcher's own user and root.
     All,
-    /// Words that change nothing: the stats group.
+    /// Commands that change nothing: the stats group.
     Read,
 }
 
 impl Rights {
-    /// The rights of a peer of this user; `None`: it may not even connect. The file's mode decides who comes this far.
+    /// The rights of a peer of this user; `None`: it may not even connect. The mode of the socket's file has been
+    /// checked before.
     fn of(uid: u32, others: Others) -> Option<Self> {
         match others {
             _ if uid == own_uid() || uid == 0 => Some(Rights::All),
@@ -60,8 +61,8 @@ impl Rights {
         }
     }
 
-    /// The source that a connection counts for. All who may only read are one source: however many users they are, they
-    /// do not keep the operator out.
+    /// The source that a connection counts for. All read-only users together are one source: many of them must not keep
+    /// the operator out.
     fn source(self, uid: u32) -> u64 {
         match self {
             Rights::All => u64::from(uid),
@@ -79,11 +80,11 @@ impl Rights {
 pub enum Others {
     /// They are turned away.
     TurnedAway,
-    /// They may read, where the file's mode lets them connect: the members of the stats group.
+    /// They may read, if the file's mode lets them connect: the members of the stats group.
     MayRead,
 }
 
-/// Said to a member of the stats group.
+/// Reply to an order of a member of the stats group.
 const READ_ONLY: &str = "the stats group may ask for load, workers, counters, watch and explain; \
                          orders are for the dispatcher's own user and root";
 
@@ -94,7 +95,7 @@ pub struct StatsListener {
     path: PathBuf,
 }
 
-/// Why there is no stats socket.
+/// The reason why there is no stats socket.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// Another process answers there.
@@ -123,11 +124,12 @@ pub enum BindError {
     },
 }
 
-/// Makes the stats socket, mode 0600, or 0660 for `group`. A dead socket's file in its place is replaced, a live one is
+/// Makes the stats socket, mode 0600, or 0660 for `group`. A dead socket's file at this path is replaced; a live one is
 /// left alone.
 ///
 /// # Errors
-/// Another process answers there, the kernel refuses the path, or there is no such group, or not for us to give.
+/// Another process answers there, the kernel refuses the path, the group does not exist, or we may not give the file to
+/// it.
 pub fn bind(path: &Path, group: Option<&str>) -> Result<StatsListener, BindError> {
     let listener = bind_alone(path)?;
     if let Some(name) = group {
@@ -136,7 +138,7 @@ pub fn bind(path: &Path, group: Option<&str>) -> Result<StatsListener, BindError
     Ok(listener)
 }
 
-/// Lets a group through the directory, and no further than to the socket.
+/// Lets a group connect to the socket: it may pass through the directory, but not list it or write in it.
 fn open_to(path: &Path, name: &str) -> io::Result<()> {
     let there = nix::unistd::Group::from_name(name)?;
     let gid = match there {
@@ -155,7 +157,7 @@ fn bind_alone(path: &Path) -> Result<StatsListener, BindError> {
     let refused = |error| BindError::Refused { path: path.to_owned(), error };
     let socket = match bind_once(path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            // Something else under this name is not ours to remove.
+            // A file of another kind under this name is not ours to remove.
             if !std::fs::symlink_metadata(path).map_err(refused)?.file_type().is_socket() {
                 return Err(refused(io::Error::new(error.kind(), "another file is in its place; remove it")));
             }
@@ -170,7 +172,7 @@ fn bind_alone(path: &Path) -> Result<StatsListener, BindError> {
     Ok(StatsListener { socket: socket.map_err(refused)?, path: path.to_owned() })
 }
 
-/// Whether nobody listens behind a socket's file any more.
+/// Whether no process listens on a socket's file any more.
 fn is_dead(path: &Path) -> bool {
     let connected = std::os::unix::net::UnixStream::connect(path);
     connected.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
@@ -187,7 +189,7 @@ fn bind_once(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
 }
 
 impl StatsListener {
-    /// Takes over a socket that another process has bound to `path`, and with it the file.
+    /// Takes over a socket that another process has bound to `path`, and its file.
     pub fn inherit(fd: OwnedFd, path: &Path) -> StatsListener {
         StatsListener { socket: fd.into(), path: path.to_owned() }
     }
@@ -201,7 +203,7 @@ impl AsFd for StatsListener {
 
 impl Drop for StatsListener {
     fn drop(&mut self) {
-        // Not there any more: somebody removed it, which is what was wanted.
+        // An error means that the file has been removed already, which is the aim.
         let _ = std::fs::remove_file(&self.path);
     }
 }
@@ -209,7 +211,7 @@ impl Drop for StatsListener {
 /// Answers requests until it is dropped. `answer` is called for each request; for `watch`, with `Load` once a second.
 ///
 /// # Errors
-/// Only when the runtime cannot take the socket; what happens on connections stays there.
+/// Only if the runtime cannot take the socket; faults of single connections end those connections only.
 pub async fn serve<A, F>(listener: StatsListener, others: Others, answer: A) -> io::Result<()>
 where
     A: Fn(Command) -> F + Clone + Send + Sync + 'static,
@@ -250,7 +252,7 @@ where
                 }
             },
             Err(error) => {
-                // Out of descriptors, most likely: accepting again at once would spin.
+                // The process is most likely out of descriptors: accepting again at once would spin.
                 if let Some(times) = unaccepted.comes_up(clock::now()) {
                     warn!(%error, times, "stats socket: cannot accept");
                 }
@@ -264,9 +266,9 @@ fn peer_uid(stream: &UnixStream) -> Option<u32> {
     stream.peer_cred().ok().map(|peer| peer.uid())
 }
 
-/// Says why, if the peer's buffer takes it at once, and closes.
+/// Tells the peer why, if its buffer takes the line at once, and closes.
 fn turn_away(stream: UnixStream, why: &str) {
-    // A full buffer or a closed peer: it learns nothing, and is closed all the same.
+    // If the buffer is full or the peer has closed, it does not learn the reason; it is closed all the same.
     let _ = stream.try_write(Reply::error(why).to_line().as_bytes());
 }
 
@@ -292,7 +294,8 @@ async fn converse<A, F>(
         let written = match command {
             Ok(command) if !rights.allow(&command) => write(&mut writer, &Reply::error(READ_ONLY)).await,
             Ok(Command::Watch) => watch(&mut writer, &answer).await,
-            // Also one that came before we read it: who has waited for too long has gone without an answer.
+            // Checked before the order is carried out: a client that gave up waiting has had no answer and must not see
+            // its order done later.
             Ok(command) if !command.is_read_only() && has_hung_up(writer.as_ref()) => return,
             Ok(command) => match while_there(writer.as_ref(), in_turn(rights, command, &answer, &next_explain)).await {
                 Some(reply) => write(&mut writer, &reply).await,
@@ -312,7 +315,7 @@ async fn converse<A, F>(
     }
 }
 
-/// Answers a command, those of many who look in not too often.
+/// Answers a command; an `explain` of a read-only user waits for its turn.
 async fn in_turn<A, F>(rights: Rights, command: Command, answer: &A, next_explain: &NextExplain) -> Reply
 where
     A: Fn(Command) -> F,
@@ -326,10 +329,11 @@ where
     answer(command).await
 }
 
-/// Interval at which a client that waits for an answer is looked for.
+/// Interval at which the server checks whether a client that waits for an answer is still there.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// Waits for an answer as long as somebody wants it: who asked for a change and hung up must not see it happen later.
+/// Waits for an answer as long as the client is connected: a client that asked for a change and hung up must not see it
+/// happen later.
 async fn while_there(stream: &UnixStream, answer: impl Future<Output = Reply>) -> Option<Reply> {
     let mut answer = std::pin::pin!(answer);
     loop {
@@ -345,14 +349,15 @@ async fn while_there(stream: &UnixStream, answer: impl Future<Output = Reply>) -
     }
 }
 
-/// Whether the peer has closed; one that has only ended its requests (`nc -N`) has not.
+/// Whether the peer has closed. A peer that has only closed its sending half (`nc -N`) has not.
 fn has_hung_up(stream: &UnixStream) -> bool {
     let mut watched = [PollFd::new(stream, PollFlags::empty())];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     rustix::event::poll(&mut watched, Some(&now)).is_ok_and(|_| watched[0].revents().contains(PollFlags::HUP))
 }
 
-/// Ends when the peer is gone: only writing tells, since a peer may close its sending half and go on reading.
+/// Sends `load` until the peer is gone. Only a failed write tells that, because a peer may close its sending half and
+/// go on reading.
 async fn watch<A, F>(writer: &mut OwnedWriteHalf, answer: &A) -> io::Result<()>
 where
     A: Fn(Command) -> F,
@@ -376,7 +381,7 @@ enum Line {
     TooLong,
 }
 
-/// Reads up to the next line end or the end of the stream, and never more than the longest line.
+/// Reads up to the next line end or the end of the stream, and stops soon after the longest line.
 async fn read_line(reader: &mut (impl AsyncBufRead + Unpin), line: &mut Vec<u8>) -> io::Result<Option<Line>> {
     line.clear();
     loop {
@@ -482,7 +487,7 @@ mod tests {
             for garbage in [&b"\x16\x03\x01\x02\x00\n"[..], b"\xff\xfe\n", &[b'x'; 3 * LONGEST_LINE]] {
                 let mut peer = connect(&path).await;
                 assert!(ask(&mut peer, garbage).await.starts_with("{\"error\":"));
-                // Unread bytes make the kernel say "reset" instead of "end": closed either way.
+                // Unread bytes make the kernel report "reset" instead of "end": the connection is closed either way.
                 assert!(!matches!(peer.read(&mut [0]).await, Ok(1..)));
             }
             assert!(ask(&mut honest, b"load\n").await.starts_with("{\"workers\""));
@@ -495,7 +500,7 @@ mod tests {
             let mut peer = connect(&path).await;
             let first = ask(&mut peer, b"watch\n").await;
             assert!(first.starts_with("{\"workers\""));
-            // A peer that has said all it wants to say still reads.
+            // A peer that has sent all its requests still reads.
             peer.get_mut().shutdown().await.unwrap();
             assert_eq!(next(&mut peer).await, first);
         });
@@ -513,7 +518,7 @@ mod tests {
             assert!(next(&mut connect(&path).await).await.starts_with("{\"error\":\"too many connections"));
             peers.pop();
             loop {
-                // The server learns of the end in its own time; nobody is left waiting without a word.
+                // The server learns of the end a little later; no client is left without a reply or a refusal.
                 let mut peer = connect(&path).await;
                 if ask(&mut peer, b"\n").await.starts_with("{\"workers\"") {
                     return;

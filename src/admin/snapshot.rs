@@ -1,4 +1,4 @@
-//! What the stats socket shows, as plain values. Field names, their order and their units are a promise to operators.
+//! Values that the stats socket shows. Field names, their order and their units are a promise to operators.
 //!
 //! Numbers are never null; `pid` is null while a worker has no process. Counts are since the dispatcher's start.
 
@@ -24,11 +24,11 @@ pub struct WorkerLoad {
     pub name: String,
     /// Its process; null when it has none.
     pub pid: Option<u32>,
-    /// What the dispatcher sees of it.
+    /// Its operational state, as the dispatcher sees it.
     pub state: State,
-    /// What the operator wants of it.
+    /// The administrative state that the operator has set.
     pub admin: AdminState,
-    /// The address callers reach it at.
+    /// The address at which callers reach it.
     pub address: IpAddr,
     /// Its own SIP port (UDP and TCP).
     pub port: u16,
@@ -36,7 +36,7 @@ pub struct WorkerLoad {
     pub units_used: u32,
     /// Units it offers.
     pub units_total: u32,
-    /// Units handed over that no report covers yet.
+    /// Units handed over that are not yet in its reports.
     pub ledger: u64,
     /// (units_used + ledger) / units_total; 0 while it offers none.
     #[serde(serialize_with = "rounded")]
@@ -50,11 +50,11 @@ pub struct WorkerLoad {
     pub handoffs: u64,
     /// Messages it refused.
     pub refused: u64,
-    /// How often it was started again.
+    /// Number of times that it was started again.
     pub restarts: u64,
-    /// Milliseconds since its last report; since it was started when there is none yet.
+    /// Milliseconds since its last report; since its start while no report has come.
     pub report_age_ms: u64,
-    /// End of its last process, in words, until another has come up; left out of the JSON while it is empty.
+    /// End of its last process, in words, until another process has come up; left out of the JSON while it is empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub fault: String,
 }
@@ -67,7 +67,7 @@ impl WorkerLoad {
 }
 
 impl WorkerLoad {
-    /// Adds what another lane knows of the same worker: the later report counts, handoffs, refusals and ledger add up.
+    /// Adds another lane's figures for the same worker. The later report counts; handoffs, refusals and ledger add up.
     pub fn add_lane(&mut self, other: &WorkerLoad) {
         let handoffs = self.handoffs + other.handoffs;
         let refused = self.refused + other.refused;
@@ -105,18 +105,18 @@ impl Default for WorkerLoad {
     }
 }
 
-/// What the dispatcher sees of a worker.
+/// Operational state of a worker, as the dispatcher sees it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// No process, or no link to it.
+    /// It has no process, or the process has no link.
     #[default]
     Down,
-    /// Started, and has not reported yet.
+    /// It has been started and has not reported yet.
     Starting,
-    /// Reports.
+    /// It reports.
     Up,
-    /// Has a link and does not report: it gets nothing new.
+    /// It has a link and does not report: it gets no new sessions.
     Silent,
 }
 
@@ -132,16 +132,16 @@ impl State {
     }
 }
 
-/// What the operator wants of a worker.
+/// Administrative state of a worker, set by the operator.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AdminState {
-    /// New sessions.
+    /// It gets new sessions.
     #[default]
     Ready,
-    /// No new sessions; those it has go on.
+    /// It gets no new sessions; those that it has go on.
     Drain,
-    /// Out of service: no new sessions, and its absence is no fault.
+    /// It is out of service: it gets no new sessions, and its absence is no fault.
     Maint,
 }
 
@@ -168,7 +168,7 @@ pub struct DispatcherLoad {
     pub received: u64,
     /// Messages handed to a worker by selection, table or group.
     pub handed_over: u64,
-    /// Messages of a dialog handed to the worker that has it.
+    /// Messages of a dialog handed to the worker that has the dialog.
     pub relayed: u64,
     /// Messages the dispatcher answered itself.
     pub replied: u64,
@@ -178,19 +178,19 @@ pub struct DispatcherLoad {
     pub table_entries: u64,
     /// Datagrams the kernel dropped because a receive buffer was full.
     pub rx_overflow: u64,
-    /// Calls whose dialog stays at the well-known port: each message of theirs needs the dispatcher.
+    /// Calls whose dialog stays at the well-known port: each message of such a dialog passes through the dispatcher.
     #[serde(default)]
     pub pinned: u64,
 }
 
-/// The reply to `counters`: every total by reason, and what the sockets and links did.
+/// The reply to `counters`: every total by reason, and the figures of sockets and links.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
-    /// Messages read, by the reason of what was done with them: the sum of the next four.
+    /// Messages read, by the reason of the decision: the sum of the next four.
     pub received: Total,
-    /// Messages handed to a worker, by how it was found.
+    /// Messages handed to a worker, by the way that the worker was found.
     pub handed_over: Total,
-    /// Messages of a dialog handed to the worker that has it, by how it was found.
+    /// Messages of a dialog handed to the worker that has the dialog, by the way that the worker was found.
     pub relayed: Total,
     /// Messages the dispatcher answered itself, by the reason of the answer.
     pub replied: Total,
@@ -198,10 +198,11 @@ pub struct Counters {
     pub dropped: Total,
     /// Messages that workers refused, by their reason; most went to another worker.
     pub refused: Total,
-    /// Messages that came back from a worker, refused or found with one that died, by the reason of what was done then.
+    /// Messages that came back from a worker, refused or found unanswered after its death, by the reason of the
+    /// decision made then.
     #[serde(default)]
     pub returned: Total,
-    /// Messages to the ports of slots without a worker, by the reason of what was done with them.
+    /// Messages to the ports of slots without a worker, by the reason of the decision.
     #[serde(default)]
     pub vacant: Total,
     /// The table of recent messages.
@@ -307,47 +308,48 @@ pub struct LinkCounters {
     pub retention: u64,
 }
 
-/// The reply to `explain`: what was decided about the messages of one call, oldest first.
+/// The reply to `explain`: the decisions about the messages of one call, oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Explained {
     /// The Call-ID asked for.
     pub call_id: String,
-    /// The decisions that are remembered; empty when there are none (any more).
+    /// The decisions that are remembered; empty if there are none (any more).
     pub decisions: Vec<Decided>,
 }
 
 /// One decision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decided {
-    /// Milliseconds since then.
+    /// Milliseconds since the decision.
     pub age_ms: u64,
-    /// The method or verb; `response` for a response, empty where it cannot be told.
+    /// The method or verb; `response` for a response, empty if it cannot be told.
     #[serde(default)]
     pub method: Cow<'static, str>,
-    /// What was done.
+    /// The action taken.
     pub action: Action,
-    /// The worker that got it; null when none did, or everyone.
+    /// The worker that got it; null if no worker did, or all of them.
     pub worker: Option<String>,
-    /// The status or return code it was answered with; 0 when it was not answered, or again with what everyone had said.
+    /// The status or return code of the dispatcher's answer. 0 if it gave none, or repeated the merged answer of all
+    /// workers.
     pub status: u16,
-    /// Why, as in `counters`.
+    /// The reason, as in `counters`.
     pub reason: Cow<'static, str>,
-    /// Units it counted as; 0 when it opened no session.
+    /// Units it counted as; 0 if it opened no session.
     pub size: u32,
     /// Whether its dialog stays on the well-known port.
     pub pinned: bool,
-    /// Why it does: `pinned-sources` or `websocket`; null when it does not.
+    /// The reason why the dialog is pinned: `pinned-sources` or `websocket`; null if it is not.
     #[serde(default)]
     pub pinned_by: Option<Cow<'static, str>>,
-    /// The status of the final response by the worker that got it; 0 where that is not known.
+    /// The status of the final response by the worker that got the message; 0 if it is not known.
     #[serde(default)]
     pub final_status: u16,
-    /// The fault of the message, or its worker's reason to refuse it, in words; empty where there is nothing to say.
+    /// The fault of the message, or its worker's reason to refuse it, in words; empty if there is neither.
     #[serde(default)]
     pub why: String,
 }
 
-/// What can be done with a message.
+/// An action that the dispatcher can take on a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
@@ -361,7 +363,7 @@ pub enum Action {
     Dropped,
 }
 
-/// Four digits after the point tell all there is; what is not a number is shown as 0, never as null.
+/// Four digits after the point are enough. A value that is not a number is shown as 0, never as null.
 fn rounded<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
     let value = if value.is_finite() { (value * 10_000.0).round() / 10_000.0 } else { 0.0 };
     serializer.serialize_f64(value)

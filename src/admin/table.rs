@@ -15,7 +15,7 @@ pub fn table(snapshot: &Snapshot) -> String {
 }
 
 /// The lines of the table that fit on a screen of so many columns: the heading, a line for each worker, their totals.
-/// Columns that do not fit are left out, those that say least first.
+/// Columns that do not fit are left out, the least important first.
 pub(super) fn lines_within(snapshot: &Snapshot, columns: usize) -> Vec<String> {
     let rows = rows(snapshot);
     let mut shown = ALL.to_vec();
@@ -37,7 +37,7 @@ fn rows(snapshot: &Snapshot) -> Vec<[String; COLUMNS]> {
     rows
 }
 
-/// What is not as it should be: the workers that are neither up nor out of service on purpose; `None` when all is well.
+/// Workers that are neither up nor in `maint`, in words; `None` if there are none.
 pub fn trouble(snapshot: &Snapshot) -> Option<String> {
     let missing = |worker: &&WorkerLoad| worker.state != State::Up && worker.admin != AdminState::Maint;
     let missing: Vec<String> = snapshot.workers.iter().filter(missing).map(word).collect();
@@ -68,7 +68,7 @@ const ALL: [usize; COLUMNS] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11];
 /// Columns in the order in which a narrow screen drops them: report, restarts, refused, handoffs, address, CPU.
 const LEAST_FIRST: [usize; 6] = [11, 10, 9, 8, 3, 7];
 
-/// Columns of words stand to the left, columns of numbers to the right.
+/// Columns of words are aligned left, columns of numbers right.
 const LEFT: [bool; COLUMNS] = [true, true, true, true, true, false, false, false, false, false, false, false];
 
 fn row(worker: &WorkerLoad) -> [String; COLUMNS] {
@@ -121,7 +121,7 @@ pub(super) fn dispatcher_line(dispatcher: &DispatcherLoad) -> String {
     )
 }
 
-/// Ten cells and a percentage; beyond full the bar is full and the number tells.
+/// Ten cells and a percentage; above 100 % the bar is full and only the number rises.
 fn bar(load: f64) -> String {
     let load = if load.is_finite() { load.max(0.0) } else { 0.0 };
     // Rounds up: a worker with one session does not look idle.
