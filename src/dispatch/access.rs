@@ -1,11 +1,11 @@
-//! Access lists and rates: who may send, and how much each source may begin.
+//! Access lists and rates: the sources that may send, and the number of requests that each may begin.
 //!
-//! Rules stand in order, the first whose network holds the source decides; where none does, everything may come. What a
-//! limited source has used up stands in buckets of a fixed number, found by a keyed hash of the source, four places for
-//! each hash: the one used longest ago makes room, one that is banned last. So nothing grows and nobody can aim at
-//! another's bucket; a source whose bucket is lost begins with a full one.
+//! Rules stand in order, and the first rule whose network holds the source decides; if no rule does, everything may
+//! come. The use that a limited source has made of its rate stands in buckets of a fixed number, found by a keyed hash
+//! of the source, four places for each hash. A new source replaces the bucket used longest ago, and a banned one last.
+//! So nothing grows, and no source can aim at another's bucket. A source whose bucket is lost begins with a full one.
 //!
-//! The dispatcher holds messages to the well-known sockets against it, each worker those to its own ports.
+//! The dispatcher applies this to messages to the well-known sockets, each worker to those to its own ports.
 
 use std::net::IpAddr;
 
@@ -15,14 +15,14 @@ use crate::handoff::frame::{AccessAction, AccessRule, FrameBuilder};
 use crate::pack::{Damaged, Pack, Packed, pack_bytes, packed};
 use crate::time::Time;
 
-/// Who may send, and what each limited source has used up.
+/// The access rules, and the use that each limited source has made of its rate.
 #[derive(Debug)]
 pub struct Access {
     given: Vec<AccessRule>,
     rules: Vec<(Network, AccessAction)>,
     /// Empty while no rule is a limit.
     buckets: Vec<Bucket>,
-    /// How many share what a source may begin.
+    /// Number of lanes that share the rate of a source.
     sharers: u32,
 }
 
@@ -39,14 +39,14 @@ pub enum Admission {
     Banned,
 }
 
-/// What a source has used up. Times are in nanoseconds.
+/// The use that a source has made of its rate. Times are in nanoseconds.
 #[derive(Clone, Copy, Debug, Default)]
 struct Bucket {
-    /// The source under this rule; 0: nobody.
+    /// The source under this rule; 0: none.
     key: u64,
-    /// When everything it was granted has been earned again (the generic cell rate algorithm of ITU-T I.371).
+    /// When all its grants have been earned again (the generic cell rate algorithm of ITU-T I.371).
     granted: u64,
-    /// The same for what it was refused: refusals are answers, and nobody gets more of them than of grants.
+    /// The same for its refusals: refusals are answers, and a source gets no more of them than of grants.
     refused: u64,
     banned_until: u64,
 }
@@ -57,10 +57,11 @@ packed!(Bucket { key, granted, refused, banned_until });
 const BUCKETS: usize = 1 << 16;
 /// Buckets that a source may be in.
 const WAYS: usize = 4;
-/// Responses for each request that a source may begin: so many requests of a worker a call may bring it. They have a bucket
-/// of their own, so that a thousand calls ended at once cost nobody the right to begin another.
+/// Responses that a source may send for each request that it may begin: a call may bring it so many requests of a
+/// worker. Responses have a bucket of their own, so that a thousand calls that end at once take no grant from a new
+/// call.
 const RESPONSES: u32 = 8;
-/// The place of a rule's bucket for responses, beyond that of any rule.
+/// The bucket number for responses under a rule is the rule's number plus this, beyond the number of any rule.
 const FOR_RESPONSES: usize = 1 << 16;
 
 impl Access {
@@ -71,13 +72,13 @@ impl Access {
         access
     }
 
-    /// Other rules. Unless they are the same, what was used up is forgotten, and every ban with it.
+    /// Sets other rules. Unless they are the same, all use of rates is forgotten, and every ban with it.
     pub fn set_rules(&mut self, rules: &[AccessRule]) {
         if rules == self.given {
             return;
         }
         self.given = rules.to_vec();
-        // A rule of a newer version, or a network that cannot be, says nothing.
+        // A rule with an action of a newer version, or with an impossible network, has no effect.
         let known = rules.iter().filter(|rule| rule.action != AccessAction::Other);
         self.rules = known.filter_map(|rule| Some((Network::new(rule.network, rule.prefix)?, rule.action))).collect();
         let is_limit = |rule: &(Network, AccessAction)| matches!(rule.1, AccessAction::Limit { .. });
@@ -85,7 +86,7 @@ impl Access {
         self.buckets = vec![Bucket::default(); wanted];
     }
 
-    /// Writes what has been used up under which rules.
+    /// Writes the rules, and the use of rates under them.
     pub fn save(&self, out: &mut Vec<u8>) {
         let Access { given, rules: _, buckets, sharers: _ } = self;
         pack_bytes(&as_bytes(given), out);
@@ -93,11 +94,11 @@ impl Access {
         used.map(|(at, bucket)| (at, *bucket)).collect::<Vec<_>>().pack(out);
     }
 
-    /// Takes what [`Access::save`] wrote; under other rules it means nothing.
+    /// Reads the bytes of [`Access::save`]; they are ignored if they were written under other rules.
     ///
     /// # Errors
     ///
-    /// The bytes are no such thing.
+    /// The bytes were not written by [`Access::save`].
     pub fn restore(&mut self, from: &mut Packed<'_>) -> Result<(), Damaged> {
         let are_same = from.bytes()? == as_bytes(&self.given);
         for (at, bucket) in <Vec<(usize, Bucket)>>::unpack(from)? {
@@ -108,13 +109,13 @@ impl Access {
         Ok(())
     }
 
-    /// How that is laid out.
+    /// The layout of these bytes.
     pub fn layout(out: &mut String) {
         out.push_str("access:rules,buckets:");
         Bucket::layout(out);
     }
 
-    /// What a source may begin is shared with others, `sharers` in all, who see a like part of what it sends.
+    /// Divides the rate of each source among `sharers` lanes, which each see a like part of its messages.
     pub fn share_among(&mut self, sharers: usize) {
         self.sharers = u32::try_from(sharers.max(1)).unwrap_or(u32::MAX);
     }
@@ -158,9 +159,9 @@ impl Access {
         if take(&mut bucket.refused, rate, burst, sharers, now) { Admission::Refused } else { Admission::Ignored }
     }
 
-    /// Whether a response from this source, to a request that only a worker can know, may be handed on now; if so, it is
-    /// counted. A ban does not concern it: it belongs to a call, or the worker drops it. Nobody is banned for it either:
-    /// the request of a worker is sent again, and so is the response.
+    /// Whether a response from this source, to a request that only a worker can know, may be handed on now; if so, it
+    /// is counted. A ban does not concern it: the response belongs to a call, or the worker drops it. A source is not
+    /// banned for it: the worker sends its request again, and so the source its response.
     pub fn admit_response(&mut self, address: IpAddr, source: impl FnOnce() -> Source, now: Time) -> bool {
         if self.buckets.is_empty() {
             return true;
@@ -178,7 +179,7 @@ impl Access {
         Some((place, self.rules[place].1))
     }
 
-    /// The bucket of a source under a rule: its own, else the one of its places that is missed least.
+    /// The bucket of a source under a rule: its own, else the one in its places that can best be spared.
     fn bucket(&mut self, source: Source, rule: usize, now: u64) -> &mut Bucket {
         // The hash is keyed, so that any constant that tells the rules apart will do.
         let key = (source.bits() ^ (rule as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)).max(1);
@@ -195,8 +196,8 @@ impl Access {
     }
 }
 
-/// Takes one of `rate` a second, of which `burst` may be taken at once; false when there is none. Each of `sharers` takes
-/// for all of them, but has one at least.
+/// Takes one of `rate` a second, of which `burst` may be taken at once; false if none is left. Each of `sharers` lanes
+/// takes as many as there are lanes, but has one at least.
 fn take(earned_at: &mut u64, rate: u32, burst: u32, sharers: u32, now: u64) -> bool {
     let one = 1_000_000_000 / u64::from(rate.max(1));
     let taken = one * u64::from(sharers);

@@ -1,4 +1,4 @@
-//! A set of small numbers, one bit each: who is open. Finding the next one is a look at a few words.
+//! A set of small numbers, one bit each, such as the open workers. Finding the next number reads a few words.
 
 /// A set of numbers below a size given once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,17 +29,17 @@ impl Bits {
         }
     }
 
-    /// Whether a number is in.
+    /// Whether a number is in the set.
     pub fn contains(&self, number: usize) -> bool {
         self.words.get(number / 64).is_some_and(|word| word >> (number % 64) & 1 != 0)
     }
 
-    /// How many are in.
+    /// Count of the numbers in the set.
     pub const fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether none is in.
+    /// Whether the set is empty.
     pub const fn is_empty(&self) -> bool {
         self.len == 0
     }

@@ -1,4 +1,4 @@
-//! How often each thing was decided: totals since start, and the same broken down by reason.
+//! Counts of decisions: totals since start, and the same broken down by reason.
 
 use super::decision::{Decision, Handoff, Target};
 use super::reason::Reason;
@@ -17,7 +17,7 @@ pub struct Counters {
     pub handed_over: u64,
     /// Messages given to the worker that has their call or transaction.
     pub relayed: u64,
-    /// Answers of the dispatcher's own, pongs included.
+    /// The dispatcher's own answers, pongs included.
     pub replied: u64,
     /// Messages dropped.
     pub dropped: u64,
@@ -25,7 +25,7 @@ pub struct Counters {
     pub pinned: u64,
     /// Messages that came back from a worker, refused or orphaned.
     pub returned: u64,
-    /// Entries given up before their time, to make room for new ones.
+    /// Table entries removed before their time, to make room for new ones.
     pub evicted: u64,
     /// Conferences that two workers claimed.
     pub group_conflicts: u64,
@@ -33,10 +33,10 @@ pub struct Counters {
     pub groups_unrecorded: u64,
 }
 
-/// What was done with a message.
+/// Kinds of decision about a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Given to a worker to begin something.
+    /// Given to a worker, to begin something.
     HandedOver,
     /// Given to the worker that has its call or transaction.
     Relayed,
@@ -44,16 +44,16 @@ pub enum Kind {
     Replied,
     /// Dropped.
     Dropped,
-    /// It had come back from a worker; whatever was done then.
+    /// Any decision about a message that had come back from a worker.
     Returned,
-    /// It came to the port of a slot without a worker; whatever was done then.
+    /// Any decision about a message to the port of a slot without a worker.
     Vacant,
 }
 
 impl Kind {
     const COUNT: usize = 6;
 
-    /// What a decision about a message from a well-known socket does.
+    /// The kind of a decision about a message from a well-known socket.
     pub const fn of(decision: &Decision) -> Kind {
         match decision.target {
             Target::Worker(Handoff { follows: true, .. }) | Target::Everyone(_) => Kind::Relayed,
@@ -79,7 +79,7 @@ packed!(Counters {
     groups_unrecorded,
 });
 
-/// Counts by what was done, and by why.
+/// Counts by kind and by reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct ByReason([[u64; Reason::COUNT]; Kind::COUNT]);
 
@@ -89,7 +89,7 @@ impl Default for ByReason {
     }
 }
 
-/// Reasons go by their names: a version that knows others counts on.
+/// Reasons are packed by their names: the counts survive a takeover by a version with other reasons.
 impl Pack for ByReason {
     fn pack(&self, out: &mut Vec<u8>) {
         for counts in &self.0 {
@@ -143,22 +143,22 @@ impl Counters {
         self.by_reason.0[Kind::Vacant as usize][decision.reason.index()] += 1;
     }
 
-    /// Counts what was found about a session's size.
+    /// Counts a finding about a session's size.
     pub(super) fn on_size(&mut self, note: SizeNote) {
         self.by_size_note[note.index()] += 1;
     }
 
-    /// How often `reason` was given.
+    /// Number of times that `reason` was given.
     pub fn of(&self, reason: Reason) -> u64 {
         self.by_reason.0.iter().map(|counts| counts[reason.index()]).sum()
     }
 
-    /// How often `reason` was given for doing this.
+    /// Number of times that `reason` was given for a decision of this kind.
     pub fn of_kind(&self, kind: Kind, reason: Reason) -> u64 {
         self.by_reason.0[kind as usize][reason.index()]
     }
 
-    /// How often `note` was made about a size.
+    /// Number of times that `note` was made about a size.
     pub fn size_notes(&self, note: SizeNote) -> u64 {
         self.by_size_note[note.index()]
     }

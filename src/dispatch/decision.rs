@@ -1,7 +1,7 @@
-//! The vocabulary of the decision: what goes in, what comes out, and why.
+//! The vocabulary of the decision: its input, its output, and the reasons.
 //!
-//! A message comes with its [`Arrival`]; a [`Decision`] goes out: a [`Target`] and a [`Reason`]. The shell is one `match`
-//! over the target. What a worker gives back comes in again as [`Returned`].
+//! A message comes with its [`Arrival`]; a [`Decision`] goes out: a [`Target`] and a [`Reason`]. The shell is one
+//! `match` over the target. A message that a worker gives back comes in again as [`Returned`].
 
 use std::net::SocketAddr;
 
@@ -19,86 +19,89 @@ pub use super::mgcp::gathering::GatheringId;
 pub use super::pinned::Pinned;
 pub use super::reason::Reason;
 
-/// How a message came in.
+/// The way on which a message came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrival {
     /// The well-known socket it came to.
     pub listener: ListenerId,
     /// The transport it came over.
     pub transport: Transport,
-    /// The stream connection it came on; none for a datagram. Of an MGCP command that everyone has: its gathering.
+    /// The stream connection it came on; none for a datagram. For an MGCP command that goes to all workers: its
+    /// gathering.
     pub conn: ConnId,
-    /// Where it came from.
+    /// The address of its source.
     pub source: SocketAddr,
     /// The local address it was sent to.
     pub local: SocketAddr,
-    /// When the kernel or the lane got it.
+    /// When the kernel or the lane received it.
     pub received: Time,
 }
 
-/// What becomes of a message, and why.
+/// The decision about a message, with its reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision {
-    /// What to do with it.
+    /// The action to take.
     pub target: Target,
-    /// The rule that says so.
+    /// The rule that led to it.
     pub reason: Reason,
 }
 
-/// What to do with a message.
+/// An action on a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
     /// Hand it over to a worker.
     Worker(Handoff),
-    /// Answer it: the dispatcher's own response.
+    /// Answer it with a response of the dispatcher's own.
     Answer(Answer),
-    /// Answer it: a return code of the dispatcher's own (MGCP).
+    /// Answer it with a return code of the dispatcher's own (MGCP).
     Return(Return),
-    /// Hand it over to everyone it may concern, and make one answer of theirs (MGCP): the workers come from
-    /// `Dispatch::poll_everyone`.
+    /// Hand it over to every worker that it may concern, and merge their answers into one (MGCP):
+    /// `Dispatch::poll_everyone` gives the workers.
     Everyone(GatheringId),
-    /// Answer it as before, from what everyone said: see `Dispatch::gathered`.
+    /// Send the merged answer of all workers again: see `Dispatch::gathered`.
     Gathered(GatheringId),
     /// Send one CRLF back on the stream (RFC 5626 §3.5.1).
     Pong,
-    /// Nothing.
+    /// Do nothing.
     Drop,
 }
 
 /// A handover. Everything the link needs besides the bytes and the [`Arrival`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Handoff {
-    /// Who gets it.
+    /// The worker that gets it.
     pub worker: WorkerId,
-    /// Its number on that worker's link. Numbered here, so that ledger and link share it.
+    /// Its number on that worker's link. It is given here, so that ledger and link use the same number.
     pub seq: Seq,
     /// The units counted for it; 0 for a message that follows a call.
     pub size: u32,
-    /// Whether the message names that size itself.
+    /// Whether the message itself names that size.
     pub names_size: bool,
-    /// The table's entry that this message has made, or made anew. `None` for messages that find an entry: their answer
-    /// starts no clock.
+    /// The table entry that this message has made, or made anew. `None` for messages that find an entry: the answer to
+    /// them starts no clock.
     pub entry: Option<EntryId>,
-    /// Why the dialog stays at the well-known address, if it does (then Contact names that).
+    /// Why the dialog stays at the well-known address, if it does (then Contact names that address).
     pub pinned: Option<Pinned>,
-    /// Whether a worker that died had it before.
+    /// Whether a worker that died had the message before.
     pub again: bool,
-    /// Whether its sender is to be sent 180 before the answer to its call.
+    /// Whether the dispatcher is to send its caller 180 before the answer to the call.
     pub ring_first: bool,
-    /// Whether it belongs to something this worker has (found by identity, table or group), rather than placed by selection.
+    /// Whether it belongs to a call or transaction that this worker has (found by identity, table or group), rather
+    /// than being placed by selection.
     pub follows: bool,
-    /// A worker that reads it later must refuse it. `None`: never too late.
+    /// A worker that reads the message later than this must refuse it. `None`: it is never too late.
     pub deadline: Option<Time>,
-    /// The workers that have had it, this one included: goes into the link's note and comes back in [`Returned`].
+    /// The workers that have had it, this one included: written into the link's note, and given back in [`Returned`].
     pub tried: Tried,
-    /// When it was first handed to a worker: goes into the note too.
+    /// The time since which it is offered around: its first handover, or the last death or `Late` refusal. Also written
+    /// into the note.
     pub since: Time,
-    /// How many workers have died with it: goes into the note too.
+    /// Number of workers that have died with it. Also written into the note.
     pub deaths: u8,
 }
 
 impl Handoff {
-    /// What the worker is told besides the message, which came so.
+    /// The information that the worker gets with the message, which arrived so.
     pub const fn envelope(&self, arrival: &Arrival) -> Envelope {
         Envelope {
             seq: self.seq,
@@ -124,19 +127,19 @@ impl Handoff {
 pub struct Answer {
     /// The status code.
     pub status: u16,
-    /// The To-tag to add; `None` when the request's To has one already.
+    /// The To-tag to add; `None` if the request's To has one already.
     pub to_tag: Option<DispatcherTag>,
     /// Retry-After, in seconds.
     pub retry_after: Option<u32>,
     /// Whether to add Allow: see `Dispatch::allow`.
     pub allow: bool,
-    /// Whether to repeat the addresses of a REGISTER, with the time they are good for.
+    /// Whether to repeat the addresses of a REGISTER, with the time for which they are good.
     pub registered: bool,
-    /// Whether to add Accept and its like and Supported: the answer to OPTIONS (RFC 3261 §11.2).
+    /// Whether to add Supported, Accept and the other headers of its kind: the answer to OPTIONS (RFC 3261 §11.2).
     pub capabilities: bool,
-    /// Whether to name what the request requires as unsupported (RFC 3261 §8.2.2.3).
+    /// Whether to list the options that the request requires as unsupported (RFC 3261 §8.2.2.3).
     pub unsupported: bool,
-    /// The fault of the request: the reason phrase of a 400 says it (RFC 3261 §21.4.1).
+    /// The fault of the request: the reason phrase of a 400 names it (RFC 3261 §21.4.1).
     pub fault: Option<Fault>,
 }
 
@@ -165,7 +168,7 @@ pub struct Return {
     pub transaction: TransactionId,
 }
 
-/// A message that comes back from a worker: refused, or found unanswered on the link of one that died.
+/// A message that comes back from a worker: refused, or found unanswered on the link of a worker that died.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Returned {
     /// Why.
@@ -176,19 +179,19 @@ pub struct Returned {
     pub seq: Seq,
     /// The workers that have had it.
     pub tried: Tried,
-    /// When it was first handed to a worker.
+    /// The time since which it is offered around: its first handover, or the last death or `Late` refusal.
     pub since: Time,
-    /// How many workers have died with it, this death not included.
+    /// Number of workers that have died with it, this death not included.
     pub deaths: u8,
-    /// Whether it had left on the link: what never did cannot have been the death of the worker.
+    /// Whether it had left on the link. A message that was never sent cannot have killed the worker.
     pub sent: bool,
-    /// Whether it was handed over as following something the worker had.
+    /// Whether it was handed over as part of a call or transaction that the worker had.
     pub follows: bool,
     /// Its entry in the table.
     pub entry: Option<EntryId>,
     /// The units it was handed over with.
     pub size: u32,
-    /// Whether it names that size itself.
+    /// Whether the message itself names that size.
     pub names_size: bool,
 }
 
@@ -199,25 +202,25 @@ impl Returned {
     }
 }
 
-/// Why a message comes back.
+/// The cause of a message's return.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// The worker said so.
+    /// The worker refused it.
     Refused(RefuseReason),
-    /// The worker died. Said only once its link has been read to the end.
+    /// The worker died. Reported only once its link has been read to the end.
     Died,
 }
 
-/// A worker is there: a child that said Hello, or one that came back.
+/// A worker that is connected: a child process that sent `Hello`, or a worker of an earlier dispatcher that came back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Joined {
-    /// This life of it.
+    /// This life of the worker.
     pub incarnation: Incarnation,
     /// Its links.
     pub link: LinkId,
     /// Its capacity in units.
     pub capacity: u32,
-    /// What it serves.
+    /// The protocols that it serves.
     pub services: Services,
     /// Its own SIP ports. An unspecified address stands for every address of this host.
     pub addresses: Vec<SocketAddr>,
@@ -232,7 +235,7 @@ impl Joined {
     }
 }
 
-/// What a message is written in.
+/// The protocol of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Protocol {
     /// SIP.
@@ -242,13 +245,13 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// How many there are.
+    /// Number of protocols.
     pub const COUNT: usize = 2;
-    /// All of them.
+    /// All protocols.
     pub const ALL: [Protocol; Protocol::COUNT] = [Protocol::Sip, Protocol::Mgcp];
 }
 
-/// What a worker serves: it gets nothing else.
+/// The protocols that a worker serves: it gets messages of no other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Services {
     /// SIP.
@@ -265,13 +268,13 @@ impl Services {
     /// Both.
     pub const ALL: Services = Services { sip: true, mgcp: true };
 
-    /// What these names say; others say nothing.
+    /// The services with these names; unknown names are ignored.
     pub fn named(names: &[String]) -> Services {
         let has = |name: &str| names.iter().any(|it| it == name);
         Services { sip: has("sip"), mgcp: has("mgcp") }
     }
 
-    /// Whether it serves this.
+    /// Whether the worker serves this protocol.
     pub const fn has(self, protocol: Protocol) -> bool {
         match protocol {
             Protocol::Sip => self.sip,
@@ -285,55 +288,55 @@ impl Services {
     }
 }
 
-/// What a worker has when it comes back from an earlier dispatcher. Empty for one that is new.
+/// The work that a worker has when it comes back from an earlier dispatcher. Empty for a new worker.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Brought {
     /// Units of the sessions it has.
     pub units_used: u32,
     /// Sessions it has.
     pub sessions: u32,
-    /// Whether the operator had it drain: the word outlives the dispatcher it was said to.
+    /// Whether the operator had it drain: the order outlives the dispatcher that received it.
     pub draining: bool,
     /// Transactions whose messages may still come.
     pub transactions: Vec<Transaction>,
-    /// Conferences: since when, and their names.
+    /// Conferences: the time each was opened, and its name.
     pub conferences: Vec<(Time, Box<[u8]>)>,
     /// Messages that it has not answered.
     pub messages: Vec<Unanswered>,
 }
 
-/// A message that a worker has not answered, as it was handed over.
+/// A message that a worker has not answered, in the form in which it was handed over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unanswered {
-    /// How it came.
+    /// The information that came with it.
     pub envelope: Envelope,
     /// The message, byte for byte as it was received.
     pub payload: Box<[u8]>,
 }
 
-/// What the operator wants of a worker.
+/// The operator's order for a worker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Admin {
     /// It takes new work.
     #[default]
     Ready,
-    /// It finishes what it has.
+    /// It finishes the work that it has.
     Drain,
-    /// It is left alone: someone works on it.
+    /// It is left alone: the operator works on it.
     Maint,
 }
 
-/// What a worker is seen to be.
+/// The operational state of a worker, as the dispatcher sees it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Operational {
     /// There is no process.
     #[default]
     Down,
-    /// A process has been started and has not said Hello.
+    /// A process has been started and has not sent `Hello`.
     Starting,
     /// It works.
     Up,
-    /// Its link is open and it has not been heard of for too long: it keeps its calls, and gets nothing new.
+    /// Its link is open, and it has not been heard of for too long: it keeps its calls and gets nothing new.
     Silent,
 }
 
@@ -342,32 +345,32 @@ pub enum Operational {
 pub struct EntryId {
     /// Its place in the slab.
     pub index: u32,
-    /// How often the place had been used before.
+    /// Number of times that the place had been used before.
     pub generation: u32,
 }
 
-/// What a link can still take. What is worse is greater.
+/// The messages that a link can still take. Less room is greater.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Room {
-    /// Everything.
+    /// All messages.
     #[default]
     All,
-    /// Of new calls only those from sources that wait for less than their fair share; and what follows a call.
+    /// Messages that follow a call; of new calls only those from sources with less waiting than their fair share.
     Scarce,
     /// Only messages that follow a call (CANCEL, ACK, BYE): they have a reserve.
     Following,
-    /// Nothing.
+    /// No messages.
     None,
 }
 
 impl Room {
-    /// Whether it takes new calls, of some sources at least.
+    /// Whether it takes new calls, at least of some sources.
     pub const fn takes_new(self) -> bool {
         matches!(self, Room::All | Room::Scarce)
     }
 }
 
-/// The workers that have had a message already; each gets it once.
+/// The workers that have had a message already; each worker gets it once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tried {
     workers: [WorkerId; Tried::LIMIT],
@@ -397,7 +400,7 @@ impl Pack for Tried {
 }
 
 impl Tried {
-    /// After this many workers the caller gets its answer: a busy signal beats a long search.
+    /// After this many workers the caller is answered: a busy signal is better than a long search.
     pub const LIMIT: usize = 8;
 
     /// Adds a worker; false when the limit is reached.

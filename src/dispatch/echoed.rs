@@ -7,7 +7,7 @@ use super::sip::{EXTENSION, Summary, URI_PARAM};
 use crate::ids::WorkerId;
 use crate::wire::sip::{Message, Name, NameAddr, Uri};
 
-/// What came of the search for a worker that the message itself names.
+/// The result of the search for a worker that the message itself names.
 pub(super) enum Echoed {
     Nobody,
     Worker(WorkerId, Reason),
@@ -31,7 +31,7 @@ impl Dispatch {
         }
         let field = |field: Option<&[u8]>| match field.and_then(|field| self.directory.token(field)) {
             Some(Named::Live(worker)) => Some(worker),
-            // A life that is over makes these worth nothing: a new worker challenges again.
+            // These fields are worth nothing once the worker's life is over: a new worker challenges again.
             Some(Named::Gone) | None => None,
         };
         let extension = field(message.extension(EXTENSION.as_bytes())).map(|worker| (worker, Reason::Extension));
@@ -68,7 +68,8 @@ impl Dispatch {
     }
 
     fn own_port(&self, uri: &Uri<'_>, arrival: &Arrival) -> Option<Named> {
-        // A worker's port is never the default one, and nobody writes the well-known one for it.
+        // A worker's port is never the default one, so a worker's address always has a port, and not the well-known
+        // one.
         let port = uri.port.filter(|&port| port != arrival.local.port())?;
         let host = uri.host.ip()?;
         let is_ours = |host| host == arrival.local.ip() || self.rules.own_addresses.contains(&host);

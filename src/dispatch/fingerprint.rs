@@ -1,4 +1,5 @@
-//! What the table knows a text by: 128 bits of a keyed hash. Peers choose the texts, so the hash must have a key.
+//! Fingerprints: the table stores 128 bits of a keyed hash for a text. Peers choose the texts, so the hash must have a
+//! key.
 
 use std::hash::{BuildHasher, Hasher};
 use std::net::IpAddr;
@@ -10,8 +11,8 @@ use crate::ids::TokenKey;
 use crate::pack::{Damaged, Pack, Packed, packed};
 use crate::wire::{write_lowered, write_words};
 
-/// The way that fingerprints are made: part of the layout of what is taken over. Whoever makes them in another way names
-/// another, or a takeover would find nothing by them.
+/// The method by which fingerprints are made, as part of the layout of a takeover. A version that changes the method
+/// must change this name, or a takeover would find nothing by the old fingerprints.
 pub const SCHEME: &str = "fingerprints:every-length,";
 
 /// A keyed 128-bit hash of some texts.
@@ -27,7 +28,7 @@ impl Fingerprint {
         self.low
     }
 
-    /// From what [`Fingerprint::to_bytes`] gave.
+    /// Reads the bytes of [`Fingerprint::to_bytes`].
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         let bits = u128::from_le_bytes(bytes);
         Fingerprint { low: bits as u64, high: (bits >> 64) as u64 }
@@ -41,7 +42,7 @@ impl Fingerprint {
 
 packed!(Fingerprint { low, high });
 
-/// What a source is known by where it is only counted: some bits of its [`Source`].
+/// A few bits of a [`Source`], by which requests are counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct SourcePrint(pub u16);
 
@@ -70,7 +71,7 @@ impl Source {
         self.0
     }
 
-    /// The bits that are counted by.
+    /// The bits by which requests are counted.
     pub const fn print(self) -> SourcePrint {
         SourcePrint(self.0 as u16)
     }
@@ -92,9 +93,9 @@ impl Printer {
         }
     }
 
-    /// The hash of the source that `address` belongs to. An IPv4 address in IPv6 clothes counts as IPv4.
+    /// The hash of the source that `address` belongs to. An IPv4-mapped IPv6 address counts as IPv4.
     pub fn source(&self, address: IpAddr) -> Source {
-        // Nobody sees this hash, or learns what falls together: a fast one with a seed is enough.
+        // Peers neither see this hash nor learn which sources collide: a fast one with a seed is enough.
         Source(self.sources.hash_one(host(address)))
     }
 
@@ -104,7 +105,7 @@ impl Printer {
         self.print_each(purpose, texts.iter().map(|text| Text::AsItIs(text)))
     }
 
-    /// [`Printer::print`] of texts of which some are the same in either case.
+    /// [`Printer::print`] of texts, some of which compare in any case.
     #[inline]
     pub fn print_each<'a>(&self, purpose: u8, texts: impl IntoIterator<Item = Text<'a>>) -> Fingerprint {
         let mut hasher = self.texts;
@@ -121,7 +122,7 @@ impl Printer {
                 }
                 Text::Number(number) => usize::from(number),
             };
-            // There is room for three behind the purpose.
+            // One word has room for three lengths after the purpose.
             if lengths >> 48 != 0 {
                 hasher.write_u64(lengths);
                 lengths = 1;
@@ -134,22 +135,22 @@ impl Printer {
     }
 }
 
-/// A text and what counts as the same.
+/// A text, with the way in which it compares.
 #[derive(Clone, Copy, Debug)]
 pub enum Text<'a> {
     /// Every byte counts.
     AsItIs(&'a [u8]),
-    /// Capitals and small letters are one: tags, branches and hosts (RFC 3261 §7.3.1).
+    /// Capital and small letters are the same: tags, branches and hosts (RFC 3261 §7.3.1).
     InAnyCase(&'a [u8]),
     /// No text: a number, such as a port.
     Number(u16),
 }
 
-/// What counts as one host: an IPv4 address, or a network of 64 bits.
+/// The number of a host: an IPv4 address, or an IPv6 network of 64 bits.
 pub(crate) fn host(address: IpAddr) -> u64 {
     match address.to_canonical() {
         IpAddr::V4(address) => u64::from(address.to_bits()),
-        // No /64 is an IPv4 address: those of ::/32 are not given to anybody.
+        // No /64 has the number of an IPv4 address: the addresses of ::/32 are not assigned.
         IpAddr::V6(address) => (address.to_bits() >> 64) as u64,
     }
 }

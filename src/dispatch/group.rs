@@ -1,7 +1,7 @@
 //! Conferences, and calls of MGCP, and the worker that has each: every leg of one must reach the same worker.
 //!
 //! A conference is entered provisionally when its first leg is handed over, so that two first legs in one batch meet.
-//! The worker's word confirms it. A provisional one goes when its last waiting leg has its answer.
+//! Its worker's `GroupOpen` confirms it. A provisional conference is removed when its last waiting leg has its answer.
 
 use hashbrown::HashTable;
 
@@ -12,7 +12,7 @@ use crate::pack::{Damaged, Pack, Packed, packed};
 use crate::reservation::{Reservation, Weight};
 use crate::time::Time;
 
-/// A conference in the list. The generation tells it from an earlier one in the same place.
+/// A conference in the list. The generation distinguishes it from an earlier one in the same place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GroupId {
     index: u32,
@@ -22,13 +22,13 @@ pub struct GroupId {
 /// A conference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Group {
-    /// Who has it, or is to have it.
+    /// The worker that has it, or is to have it.
     pub worker: WorkerId,
     /// When its worker opened it; `None` while it is provisional.
     pub opened: Option<Time>,
-    /// Its units, as far as they are known here.
+    /// Its units, as far as this lane knows them.
     reservation: Reservation,
-    /// The transaction of the leg that has made the reservation, while it waits.
+    /// The transaction of the leg that has made the reservation, while that leg waits for its answer.
     maker: Option<EntryId>,
     name: Fingerprint,
     waiting: u32,
@@ -39,12 +39,12 @@ pub struct Group {
 packed!(GroupId { index, generation });
 packed!(Group { worker, opened, reservation, maker, name, waiting, generation, is_live });
 
-/// What became of a worker's word that it has opened a conference.
+/// The result of a worker's message that it has opened a conference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Opening {
-    /// It has it.
+    /// The worker has the conference.
     Recorded,
-    /// Another worker says so too; the older opening holds.
+    /// Another worker has reported it as well; the older opening holds.
     Conflict,
     /// The list is full.
     Full,
@@ -70,8 +70,8 @@ impl Groups {
         }
     }
 
-    /// A leg waits for its answer at the conference's worker; the first one enters the conference for `worker`. `None`
-    /// when the list is full.
+    /// Adds a leg that waits for its answer at the conference's worker; the first one enters the conference for
+    /// `worker`. `None` if the list is full.
     pub fn join(&mut self, name: Fingerprint, worker: WorkerId) -> Option<GroupId> {
         let id = match self.find(name) {
             Some(id) => id,
@@ -81,7 +81,7 @@ impl Groups {
         Some(id)
     }
 
-    /// A waiting leg has its answer, or waits no more.
+    /// Removes a waiting leg: it has its answer, or waits no more.
     pub fn release(&mut self, id: GroupId) {
         let Some(group) = self.get_mut(id) else { return };
         group.waiting = group.waiting.saturating_sub(1);
@@ -90,9 +90,9 @@ impl Groups {
         }
     }
 
-    /// A leg of this weight goes to the conference's worker. Gives the units that it costs there: none inside the
-    /// reservation that the conference began with. Legs that leave are not heard of here, so that it is too much where
-    /// many have come and gone, until the worker's next report.
+    /// Counts a leg of this weight that goes to the conference's worker. Returns the units that it costs there: none
+    /// inside the reservation that the conference began with. The dispatcher does not hear of legs that leave, so after
+    /// many have come and gone the figure is too high until the worker's next report.
     pub fn weigh(&mut self, id: GroupId, leg: Weight, entry: Option<EntryId>) -> u32 {
         let Some(group) = self.get_mut(id) else { return leg.units };
         let seat = group.reservation.join(leg);
@@ -102,7 +102,8 @@ impl Groups {
         seat.cost
     }
 
-    /// A leg is cancelled, or is not to stand: the reservation that it has made is none. Others may keep its conference.
+    /// Drops the reservation that this leg has made: the leg is cancelled or refused. Other legs may keep the
+    /// conference.
     pub fn withdraw(&mut self, id: GroupId, entry: EntryId) {
         if let Some(group) = self.get_mut(id).filter(|group| group.maker == Some(entry)) {
             group.maker = None;
@@ -110,14 +111,14 @@ impl Groups {
         }
     }
 
-    /// A leg has its answer. Where its worker has opened no conference before, it was refused.
+    /// Takes note that a leg has its answer. If its worker has not opened the conference before, the leg was refused.
     pub fn on_answered(&mut self, id: GroupId, entry: EntryId) {
         if self.get(id).is_some_and(|group| group.opened.is_none()) {
             self.withdraw(id, entry);
         }
     }
 
-    /// A provisional conference gets another worker: its legs follow, and the first of them reserves anew.
+    /// Gives a provisional conference another worker: its legs follow, and the first of them reserves anew.
     pub fn move_to(&mut self, id: GroupId, worker: WorkerId) {
         if let Some(group) = self.get_mut(id)
             && group.worker != worker
@@ -127,7 +128,7 @@ impl Groups {
         }
     }
 
-    /// A worker says that it has opened a conference.
+    /// Takes note that a worker has opened a conference.
     pub fn open(&mut self, name: Fingerprint, worker: WorkerId, opened: Time) -> Opening {
         let Some(id) = self.find(name) else {
             return self.enter(name, worker, Some(opened)).map_or(Opening::Full, |_| Opening::Recorded);
@@ -144,7 +145,7 @@ impl Groups {
         if conflict { Opening::Conflict } else { Opening::Recorded }
     }
 
-    /// A worker says that it has closed a conference. Legs that wait for it keep it, provisionally.
+    /// Takes note that a worker has closed a conference. Legs that wait for their answer keep it, provisionally.
     pub fn close(&mut self, name: Fingerprint, worker: WorkerId) {
         let Some(id) = self.find(name) else { return };
         let group = &mut self.groups[id.index as usize];
@@ -157,7 +158,7 @@ impl Groups {
         }
     }
 
-    /// A worker is gone, and its conferences with it.
+    /// Removes the conferences of a worker that is gone.
     pub fn on_worker_down(&mut self, worker: WorkerId) {
         for index in 0..self.groups.len() as u32 {
             let group = &self.groups[index as usize];
@@ -174,27 +175,27 @@ impl Groups {
         Some(GroupId { index, generation: groups[index as usize].generation })
     }
 
-    /// The conference, if it is still the one that was meant.
+    /// The conference, if its place still holds the same one.
     pub fn get(&self, id: GroupId) -> Option<&Group> {
         self.groups.get(id.index as usize).filter(|group| group.is_live && group.generation == id.generation)
     }
 
-    /// Whether another conference finds a place.
+    /// Whether the list has a place for another conference.
     pub fn has_place(&self) -> bool {
         !self.free.is_empty() || self.groups.len() < self.cap
     }
 
-    /// How many there are.
+    /// Number of conferences.
     pub fn len(&self) -> usize {
         self.by_name.len()
     }
 
-    /// Whether there are none.
+    /// Whether the list is empty.
     pub fn is_empty(&self) -> bool {
         self.by_name.is_empty()
     }
 
-    /// Panics where the index does not agree with the list. For tests: it looks at everything.
+    /// Panics if the index does not agree with the list. For tests: it reads everything.
     pub fn check(&self) {
         let live = self.groups.iter().filter(|group| group.is_live);
         assert_eq!(live.clone().count(), self.by_name.len(), "index");
@@ -207,17 +208,17 @@ impl Groups {
         }
     }
 
-    /// Writes all there is, places that are free included: a [`GroupId`] keeps its meaning.
+    /// Writes all places, free ones included, so that each [`GroupId`] keeps its meaning.
     pub fn save(&self, out: &mut Vec<u8>) {
         let Groups { groups, free: _, by_name: _, cap: _ } = self;
         groups.pack(out);
     }
 
-    /// Takes what [`Groups::save`] wrote instead of what it has.
+    /// Replaces the list by the one that [`Groups::save`] wrote.
     ///
     /// # Errors
     ///
-    /// The bytes are no list, or one that is larger than this.
+    /// The bytes are no list, or a list larger than this one's capacity.
     pub fn restore(&mut self, from: &mut Packed<'_>) -> Result<(), Damaged> {
         let groups = <Vec<Group>>::unpack(from)?;
         if groups.len() > self.cap {
@@ -238,7 +239,7 @@ impl Groups {
         Ok(())
     }
 
-    /// How that is laid out.
+    /// The layout of these bytes.
     pub fn layout(out: &mut String) {
         Group::layout(out);
     }

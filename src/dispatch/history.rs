@@ -1,4 +1,5 @@
-//! The last decisions, by Call-ID (of MGCP commands without a call: by endpoint and transaction): what `explain` reads for calls that are long gone.
+//! The last decisions, by Call-ID (for MGCP commands without a call: by endpoint and transaction): `explain` reads
+//! them, also for calls that ended long ago.
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
@@ -48,54 +49,54 @@ impl<T> Ring<T> {
 /// One decision, as `explain` shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explained {
-    /// When it was made.
+    /// The time of the decision.
     pub at: Time,
     /// The method or verb of the message.
     pub method: Label,
-    /// Why.
+    /// The reason.
     pub reason: Reason,
-    /// The fault of the message, where that is the reason.
+    /// The fault of the message, if the decision was made for it.
     pub fault: Option<Fault>,
-    /// What was done.
+    /// The decision.
     pub outcome: Outcome,
-    /// Its worker's answer in the end, as far as that is known.
+    /// Its worker's final answer, as far as it is known.
     pub answered: Option<Final>,
 }
 
-/// The end of a message that a worker got.
+/// The final response of a worker to a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Final {
     /// The status of the final response.
     pub status: u16,
-    /// Why, in the worker's words.
+    /// The worker's reason, in words.
     pub why: Option<Box<str>>,
 }
 
-/// What was done with a message.
+/// The decision about a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Handed to this worker, counted with `size` units.
     Worker {
-        /// Who got it.
+        /// The worker that got it.
         worker: WorkerId,
         /// Units.
         size: u32,
         /// Why its dialog stays at the well-known address, if it does.
         pinned: Option<Pinned>,
-        /// Whether it went where its call was.
+        /// Whether it was handed over to the worker that had its call.
         follows: bool,
     },
     /// Answered with this status, or this return code.
     Answered(u16),
     /// Handed to every worker that it may concern.
     Everyone,
-    /// Answered as before, from what everyone had said.
+    /// Answered with the merged answer of all workers, as before.
     AnsweredAgain,
     /// Dropped, or answered by a keepalive.
     Dropped,
 }
 
-/// A decision, and whose it is. One is written for each message: two of them fill a cache line.
+/// A decision, and the hash of its call. One is written for each message: two of them fill a cache line.
 #[derive(Clone, Copy, Debug)]
 struct Line {
     call: u64,
@@ -107,7 +108,7 @@ struct Line {
     fault: Option<Fault>,
 }
 
-/// A worker's word of the end of a message.
+/// A worker's report of its final response to a message.
 #[derive(Clone, Debug)]
 struct Told {
     at: Time,
@@ -117,7 +118,8 @@ struct Told {
     status: u16,
 }
 
-/// The low half of a message's number on its worker's link: a ring forgets long before a link has counted through it.
+/// The low half of a message's number on its worker's link: the ring forgets an entry long before 2^32 more messages
+/// pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct ShortSeq(u32);
 
@@ -130,10 +132,10 @@ impl From<Seq> for ShortSeq {
 const _: () = assert!(size_of::<Line>() == 32 && size_of::<Told>() == 32);
 
 impl History {
-    /// How many decisions a lane remembers.
+    /// Number of decisions that a lane remembers.
     pub const LEN: usize = 65_536;
 
-    /// Nothing yet.
+    /// An empty history.
     pub fn new() -> Self {
         History { ring: Ring::new(), finals: Ring::new() }
     }
@@ -158,7 +160,7 @@ impl History {
         self.ring.push(Line { call, at: now, outcome, seq: seq.into(), method, reason, fault });
     }
 
-    /// Notes how a worker has answered a message in the end.
+    /// Notes the final answer of a worker to a message.
     pub fn note_final(&mut self, worker: WorkerId, outcome: frame::Outcome<'_>, now: Time) {
         let frame::Outcome { seq, status, why } = outcome;
         let why = (!why.is_empty()).then(|| why.into());
@@ -169,7 +171,8 @@ impl History {
     pub fn of(&self, call: u64) -> Vec<Explained> {
         let lines = self.ring.iter().filter(|line| line.call == call);
         let mut decisions = Vec::new();
-        // One pass over what was told, however many decisions there are: this runs where messages are decided on.
+        // One pass over the final answers, however many decisions there are: this runs on the lane, which decides
+        // nothing in that time.
         let mut open: HashMap<(WorkerId, ShortSeq), Vec<usize>, FixedState> = HashMap::default();
         for &Line { call: _, at, outcome, seq, method, reason, fault } in lines {
             if let Outcome::Worker { worker, .. } = outcome {
@@ -181,7 +184,7 @@ impl History {
             return decisions;
         }
         for told in self.finals.iter() {
-            // Numbers begin anew with each life of a worker: the end belongs to the latest decision before it.
+            // Numbers begin anew with each life of a worker: an answer belongs to the latest decision before it.
             let places = open.get(&(told.worker, told.seq)).into_iter().flatten();
             let is_before = |place: &usize| decisions.get(*place).is_some_and(|it: &Explained| it.at <= told.at);
             let before = places.rev().copied().find(is_before);

@@ -1,4 +1,4 @@
-//! Who is meant: tokens of workers, keys, and the dispatcher's own tag.
+//! Identities: tokens of workers, keys, and the dispatcher's own tag.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -35,8 +35,8 @@ impl Keyring {
         self.current.read_hex(field).or_else(|| self.previous.as_ref()?.read_hex(field))
     }
 
-    /// The tag for an answer to the transaction with this fingerprint: the same for every retransmission
-    /// (RFC 3261 §8.2.7). A hash of its own, so that a tag tells a peer nothing about places in the table.
+    /// The tag for an answer to the transaction with this fingerprint: the same for every retransmission (RFC 3261
+    /// §8.2.7). It is a separate hash, so that a tag tells a peer nothing about places in the table.
     pub fn dispatcher_tag(&self, transaction: Fingerprint) -> DispatcherTag {
         let mut text = *b"pd..........";
         encode(self.current.hash(b'd', &transaction.to_bytes()), &mut text[2..]);
@@ -49,10 +49,10 @@ impl Keyring {
 pub struct DispatcherTag([u8; 12]);
 
 impl DispatcherTag {
-    /// Reads a To-tag that has the form of one; whether we have made it is not looked at.
+    /// Reads a To-tag that has this form; it is not checked whether this dispatcher has made it.
     pub fn read(tag: &[u8]) -> Option<Self> {
         let text: [u8; 12] = tag.try_into().ok()?;
-        // Tags are the same in either case (RFC 3261 §7.3.1), and ours are written small.
+        // Tags compare in any case (RFC 3261 §7.3.1), and ours are written in lower case.
         let text = text.map(|byte| byte.to_ascii_lowercase());
         text.starts_with(b"pd").then_some(DispatcherTag(text))
     }
@@ -83,16 +83,16 @@ impl std::fmt::Debug for DispatcherTag {
     }
 }
 
-/// Whom a token or an address names.
+/// The worker that a token or an address names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Named {
     /// A worker that lives.
     Live(WorkerId),
-    /// A life that is over.
+    /// A worker's life that is over.
     Gone,
 }
 
-/// Tokens and own addresses of the workers that live.
+/// Tokens and own addresses of the live workers.
 #[derive(Debug)]
 pub struct Directory {
     keys: Keyring,
@@ -100,11 +100,11 @@ pub struct Directory {
     lives: HashMap<u64, Life, FixedState>,
     addresses: HashMap<SocketAddr, Place, FixedState>,
     mgcp: HashMap<SocketAddr, Place, FixedState>,
-    /// The same by port, where it is one worker's alone: an MGCP name has no room for the address.
+    /// The same by port, if only one worker has that port: an MGCP name has no room for the address.
     mgcp_ports: HashMap<u16, Place, FixedState>,
 }
 
-/// A life and what it serves: a name that it gave in one protocol leads nobody to it in another.
+/// A life and its services: a token given in one protocol does not lead a message of another protocol to the worker.
 #[derive(Clone, Copy, Debug)]
 struct Life {
     worker: WorkerId,
@@ -144,7 +144,7 @@ impl Directory {
         &self.keys
     }
 
-    /// A worker lives: what its token and its addresses mean from now on.
+    /// Adds a live worker, with its token and its addresses.
     pub fn add(&mut self, worker: WorkerId, joined: &Joined) {
         self.lives.retain(|_, life| life.worker != worker);
         self.addresses.retain(|_, place| place.worker != worker);
@@ -158,7 +158,7 @@ impl Directory {
         }
         for &address in mgcp.iter().filter(|_| services.mgcp) {
             self.mgcp.insert(address, place);
-            // Where each worker has an address of its own, all have one port, and it means none of them.
+            // If each worker has an address of its own, all use the same port, and the port alone names none of them.
             let shared =
                 |(other, place): (&SocketAddr, &Place)| place.worker != worker && other.port() == address.port();
             match self.mgcp.iter().any(shared) {
@@ -168,14 +168,14 @@ impl Directory {
         }
     }
 
-    /// A worker's life is over. Its addresses belong to the slot and are remembered.
+    /// Marks a worker's life as over. Its addresses belong to the slot and are remembered.
     pub fn remove(&mut self, worker: WorkerId) {
         self.lives.retain(|_, life| life.worker != worker);
         let own = self.addresses.values_mut().chain(self.mgcp.values_mut()).chain(self.mgcp_ports.values_mut());
         own.filter(|place| place.worker == worker).for_each(|place| place.is_live = false);
     }
 
-    /// Writes who lives where.
+    /// Writes the live workers and their addresses.
     pub fn save(&self, out: &mut Vec<u8>) {
         let Directory { keys: _, lives, addresses, mgcp, mgcp_ports } = self;
         lives.iter().map(|(bits, life)| (*bits, *life)).collect::<Vec<_>>().pack(out);
@@ -184,7 +184,7 @@ impl Directory {
         mgcp_ports.iter().map(|(port, place)| (*port, *place)).collect::<Vec<_>>().pack(out);
     }
 
-    /// Takes what [`Directory::save`] wrote instead of what it has.
+    /// Replaces the directory by the one that [`Directory::save`] wrote.
     ///
     /// # Errors
     ///
@@ -197,34 +197,34 @@ impl Directory {
         Ok(())
     }
 
-    /// How that is laid out.
+    /// The layout of these bytes.
     pub fn layout(out: &mut String) {
         out.push_str("lives,addresses,mgcp,ports:");
         Life::layout(out);
         Place::layout(out);
     }
 
-    /// Whom the token at the front of a `field` of SIP names; `None` when there is no token.
+    /// The worker that the token at the front of a SIP `field` names; `None` if there is no token.
     pub fn token(&self, field: &[u8]) -> Option<Named> {
         self.keys.read(field).map(|incarnation| self.life(incarnation, Protocol::Sip))
     }
 
-    /// Whom the token at the front of a term of an MGCP name names; `None` when there is no token.
+    /// The worker that the token at the front of a term of an MGCP name names; `None` if there is no token.
     pub fn mgcp_token(&self, term: &[u8]) -> Option<Named> {
         self.keys.read(term).map(|incarnation| self.life(incarnation, Protocol::Mgcp))
     }
 
-    /// Whose an MGCP connection id is; `None` when it holds no token.
+    /// The worker that an MGCP connection id belongs to; `None` if it holds no token.
     pub fn connection(&self, id: &[u8]) -> Option<Named> {
         self.keys.read_hex(id).map(|incarnation| self.life(incarnation, Protocol::Mgcp))
     }
 
-    /// Whose own MGCP port an address is.
+    /// The worker that has this address as its own MGCP port.
     pub fn mgcp(&self, address: SocketAddr) -> Option<Named> {
         self.mgcp.get(&address).map(Place::named)
     }
 
-    /// Whose own MGCP port a port is.
+    /// The worker that has this port as its own MGCP port.
     pub fn mgcp_port(&self, port: u16) -> Option<Named> {
         self.mgcp_ports.get(&port).map(Place::named)
     }
@@ -234,8 +234,8 @@ impl Directory {
         life.map_or(Named::Gone, |life| Named::Live(life.worker))
     }
 
-    /// Whose own port `host:port` is. A worker bound to every address of this host is meant by each address that
-    /// `is_ours`.
+    /// The worker that has `host:port` as its own port. A worker bound to every address of this host is meant by each
+    /// address for which `is_ours` is true.
     pub fn address(&self, host: IpAddr, port: u16, is_ours: impl FnOnce(IpAddr) -> bool) -> Option<Named> {
         let unspecified: IpAddr = if host.is_ipv4() {
             std::net::Ipv4Addr::UNSPECIFIED.into()
@@ -251,7 +251,7 @@ impl Directory {
     }
 }
 
-/// The token in the branch of a Via of ours (RFC 3261 §8.1.1.7: the cookie first).
+/// The token in the branch of the dispatcher's or a worker's Via (RFC 3261 §8.1.1.7: the cookie comes first).
 pub fn branch_token(branch: &[u8]) -> Option<&[u8]> {
     let (cookie, rest) = branch.split_at_checked(7)?;
     (cookie.eq_ignore_ascii_case(b"z9hG4bK") && rest.len() >= Token::LEN).then_some(rest)

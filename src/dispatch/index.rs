@@ -1,33 +1,35 @@
 //! From a fingerprint to a place in the slab, without allocating: open addressing in a table of fixed size.
 //!
-//! A bucket holds half a fingerprint's short form beside the place, so that a search reads one line of memory and goes to
-//! an entry only when it is the right one. Removal moves later places back instead of leaving marks: the index is as
-//! fast after a million entries as at the start and never stalls to clean up. Fingerprints are keyed, so that no peer can
-//! choose ones that collide.
+//! A bucket holds half of a fingerprint's short form beside the place, so that a search reads one line of memory and
+//! goes to an entry only if it is the right one. Removal moves later places back instead of leaving marks: the index is
+//! as fast after a million entries as at the start and never stalls to clean up. Fingerprints are keyed, so that no
+//! peer can choose ones that collide.
 
 use crate::pack::{Damaged, Pack, Packed};
 
 /// Places by hash.
 #[derive(Debug)]
 pub(super) struct Index {
-    /// Upper half of the hash, then place + 1; 0 is an empty bucket: zeroed memory is not touched before it is used.
+    /// The upper half of the hash, then place + 1. 0 is an empty bucket, so that new zeroed memory is not touched
+    /// before it is used.
     buckets: Vec<u64>,
     shift: u32,
 }
 
 impl Index {
-    /// An index for at most `limit` places: at most two thirds of it are ever used, so that searches are short.
+    /// An index for at most `limit` places. At most two thirds of the buckets are ever used, so that searches are
+    /// short.
     pub(super) fn new(limit: usize) -> Self {
         let buckets = (limit + limit / 2 + 1).next_power_of_two();
         Index { buckets: vec![0; buckets], shift: u64::BITS - buckets.ilog2() }
     }
 
-    /// The place with this hash of which `is_meant` is true.
+    /// The place with this hash for which `is_meant` is true.
     pub(super) fn get(&self, hash: u64, is_meant: impl Fn(u32) -> bool) -> Option<u32> {
         self.find(hash, is_meant).ok().map(|at| place(self.buckets[at]))
     }
 
-    /// Enters a place, instead of the one of which `is_meant` is true: that one is given back.
+    /// Enters a place. It replaces the place for which `is_meant` is true, which is returned.
     pub(super) fn set(&mut self, hash: u64, new: u32, is_meant: impl Fn(u32) -> bool) -> Option<u32> {
         let (at, before) = match self.find(hash, is_meant) {
             Ok(at) => (at, Some(place(self.buckets[at]))),
@@ -37,14 +39,14 @@ impl Index {
         before
     }
 
-    /// Enters `new` instead of `old`, or nothing where `old` is not there.
+    /// Enters `new` instead of `old`; does nothing if `old` is not in the index.
     pub(super) fn replace(&mut self, hash: u64, old: u32, new: u32) {
         if let Ok(at) = self.find(hash, |place| place == old) {
             self.buckets[at] = bucket(hash, new);
         }
     }
 
-    /// Takes a place out, if it is there.
+    /// Removes a place, if it is in the index.
     pub(super) fn remove(&mut self, hash: u64, old: u32) {
         let Ok(mut hole) = self.find(hash, |place| place == old) else { return };
         let mut at = hole;
@@ -54,7 +56,7 @@ impl Index {
             if bucket == 0 {
                 break;
             }
-            // A place may move back to the hole unless its home lies behind the hole.
+            // A place may move back to the hole unless its home lies after the hole.
             let mask = self.buckets.len() - 1;
             let from_home = at.wrapping_sub(self.home(bucket)) & mask;
             let from_hole = at.wrapping_sub(hole) & mask;
@@ -71,24 +73,25 @@ impl Index {
         self.buckets[self.home(hash)]
     }
 
-    /// How many places are in it. Looks at every bucket.
+    /// Number of places in the index. Reads every bucket.
     pub(super) fn count(&self) -> usize {
         self.buckets.iter().filter(|&&bucket| bucket != 0).count()
     }
 
-    /// Writes the buckets that are filled, in their order, and a 0 behind them.
+    /// Writes the filled buckets in their order, and then a 0.
     pub(super) fn save(&self, out: &mut Vec<u8>) {
         self.buckets.iter().filter(|&&bucket| bucket != 0).for_each(|bucket| bucket.pack(out));
         0_u64.pack(out);
     }
 
-    /// Takes everything out, and touches all of the memory.
+    /// Removes all places, and touches all of the memory.
     pub(super) fn clear(&mut self) {
         self.buckets.fill(0);
     }
 
-    /// Takes what [`Index::save`] wrote into an index that is empty; places lie below `places`. A bucket tells its home itself, and buckets in their
-    /// order lie side by side again: no search leaves the line of memory it is in.
+    /// Reads the bytes of [`Index::save`] into an empty index; places must be below `places`. A bucket holds its home
+    /// itself. Buckets written in their order come to lie side by side again, so that no search leaves its line of
+    /// memory.
     pub(super) fn restore(&mut self, from: &mut Packed<'_>, places: usize) -> Result<(), Damaged> {
         for _ in 0..=places {
             let bucket = u64::unpack(from)?;
@@ -107,7 +110,7 @@ impl Index {
         Err(Damaged("more in an index than in the table"))
     }
 
-    /// The bucket, else the empty one where the search ended. There always is one: the owner keeps the limit.
+    /// The bucket, else the empty bucket at which the search ended. There always is one: the owner keeps to the limit.
     fn find(&self, hash: u64, is_meant: impl Fn(u32) -> bool) -> Result<usize, usize> {
         let mut at = self.home(hash);
         loop {
@@ -119,7 +122,8 @@ impl Index {
         }
     }
 
-    /// Where the search for a hash starts; its upper half alone says, so that a bucket tells its own.
+    /// The bucket at which the search for a hash starts. It depends on the upper half alone, so that a bucket holds its
+    /// own home.
     fn home(&self, hash: u64) -> usize {
         (hash >> self.shift) as usize
     }
@@ -158,7 +162,7 @@ mod tests {
     }
 
     proptest! {
-        /// Few homes, so that searches run into each other and round the end.
+        /// Few homes, so that searches run into each other and wrap around the end.
         #[test]
         fn what_was_entered_and_not_taken_out_is_found(steps in prop::collection::vec((0_u32..12, any::<bool>()), 0..200)) {
             let hash = |place: u32| u64::from(place % 3 + 13) << 60 | u64::from(place % 2) << 40;

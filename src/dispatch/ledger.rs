@@ -1,14 +1,14 @@
-//! The ledger: what has been handed to one worker and is not yet in its reports.
+//! The ledger: the units that have been handed to one worker and are not yet in its reports.
 //!
-//! A report says through which handoff its figures count; until then the ledger adds the handoff's size. Nothing is
-//! ever counted up here and down there, so nothing can drift.
+//! A report names the last handoff that its figures include; until then the ledger adds the handoff's size. No handoff
+//! is counted up in one place and down in another, so nothing can drift.
 
 use std::collections::VecDeque;
 
 use crate::ids::Seq;
 use crate::pack::packed;
 
-/// Handoffs of one link that no report covers. Numbers them.
+/// Handoffs of one link that are not yet in the worker's reports. The ledger numbers them.
 #[derive(Debug, Default)]
 pub struct Ledger {
     last: u64,
@@ -17,7 +17,7 @@ pub struct Ledger {
     units: u64,
 }
 
-/// The oldest handoffs, counted as one where there are too many to keep each.
+/// The oldest handoffs, counted as one when there are too many to keep each.
 #[derive(Debug, Default)]
 struct Folded {
     through: u64,
@@ -28,11 +28,11 @@ packed!(Ledger { last, open, folded, units });
 packed!(Folded { through, units });
 
 impl Ledger {
-    /// Beyond this many open handoffs the oldest are counted as one until the last of them is covered: the sum stays
-    /// right or too high, never too low.
+    /// If more than this many handoffs are open, the oldest are counted as one until the last of them is in a report:
+    /// the sum is right or too high, never too low.
     pub const LIMIT: usize = 16_384;
 
-    /// A ledger that has room for some handoffs from the start.
+    /// A ledger with memory for some handoffs from the start.
     pub fn new() -> Self {
         Ledger { open: VecDeque::with_capacity(1024), ..Ledger::default() }
     }
@@ -53,7 +53,7 @@ impl Ledger {
         Seq(self.last)
     }
 
-    /// A report counts all handoffs through `seq`.
+    /// Takes note of a report whose figures include all handoffs through `seq`.
     pub fn covered(&mut self, seq: Seq) {
         if self.folded.through <= seq.0 {
             self.units -= std::mem::take(&mut self.folded.units);
@@ -66,7 +66,7 @@ impl Ledger {
         }
     }
 
-    /// The worker does not have message `seq` of `size` units: it refused it.
+    /// Removes message `seq` of `size` units, which the worker has refused.
     pub fn refused(&mut self, seq: Seq, size: u32) {
         if seq.0 <= self.folded.through {
             let gone = u64::from(size).min(self.folded.units);
@@ -74,20 +74,20 @@ impl Ledger {
             self.units -= gone;
             return;
         }
-        // Not there: a report that counted through it came first, or it had size 0.
+        // If it is not open, a report that included it came first, or it had size 0.
         let Ok(at) = self.open.binary_search_by_key(&seq.0, |&(number, _)| number) else { return };
         if let Some((_, open)) = self.open.get_mut(at) {
             self.units -= u64::from(std::mem::take(open));
         }
     }
 
-    /// A new link: numbers start anew, nothing is open.
+    /// Starts a new link: numbers begin anew, and nothing is open.
     pub fn reset(&mut self) {
         self.open.clear();
         *self = Ledger { open: std::mem::take(&mut self.open), ..Ledger::default() };
     }
 
-    /// Units handed over and not covered.
+    /// Units handed over that no report includes yet.
     pub fn units(&self) -> u32 {
         u32::try_from(self.units).unwrap_or(u32::MAX)
     }

@@ -1,9 +1,10 @@
-//! The rules for MGCP (RFC 3435), in the order they are asked: who is named by the command itself, what the table knows,
-//! which call, and only then selection; a command for "all of" the endpoints goes to everyone.
+//! The rules for MGCP (RFC 3435), in their order: the worker that the command itself names, the worker that the table
+//! knows, the worker of the call, and only then selection. A command for "all of" the endpoints goes to every worker.
 //!
-//! A call agent names an endpoint once it has been told its name, and the name holds the worker's token; so `$` in a CRCX
-//! is where a worker is selected, and everything later finds it without a table. A retransmission reaches the worker that
-//! has had the command, for as long as one may come (T-HIST); an answer of the dispatcher's own is kept as long.
+//! A call agent names an endpoint once it has been told its name, and the name holds the worker's token. So a worker is
+//! selected for `$` in a CRCX, and every later command finds that worker without a table. A retransmission reaches the
+//! worker that has had the command, for as long as one may come (T-HIST); an answer of the dispatcher's own is kept as
+//! long.
 
 mod acks;
 pub mod chain;
@@ -38,7 +39,7 @@ use meant::Meant;
 pub use names::{CALL, Names};
 pub(super) use names::{call, lowered};
 
-/// What the rules read of every command.
+/// The fields of a command that the rules read.
 #[derive(Clone, Copy, Debug)]
 struct Summary<'a> {
     verb: Verb<'a>,
@@ -51,15 +52,15 @@ struct Summary<'a> {
 }
 
 impl Summary<'_> {
-    /// Whether the gateway is to choose the endpoint. RFC 3435 §2.3.5 has no "all of" in a CRCX; call agents that write it
-    /// mean "any of".
+    /// Whether the gateway is to choose the endpoint. RFC 3435 §2.3.5 has no "all of" in a CRCX; a call agent that
+    /// writes it means "any of".
     fn leaves_choice(&self) -> bool {
         self.verb == Verb::Crcx && self.wildcard != Wildcard::None
     }
 }
 
 impl Dispatch {
-    /// An MGCP message from a well-known socket.
+    /// Decides about an MGCP message from a well-known socket.
     pub fn on_mgcp(&mut self, message: &Message<'_>, arrival: &Arrival, now: Time) -> Decision {
         let decision = self.decide_mgcp(message, arrival, now);
         self.counters.on_decision(&decision);
@@ -67,14 +68,15 @@ impl Dispatch {
         decision
     }
 
-    /// Bytes from a well-known MGCP socket that are no message to work with.
+    /// Decides about bytes from a well-known MGCP socket that cannot be read as a message.
     pub fn on_mgcp_unparsable(&mut self, bad: &Unparsable<'_>, arrival: &Arrival, now: Time) -> Decision {
         let decision = self.decide_mgcp_unparsable(bad, arrival, now);
         self.counters.on_decision(&decision);
         decision
     }
 
-    /// An MGCP message, or what is none, to the port of a slot that has no worker. The same is decided, and counted apart.
+    /// Decides about an MGCP message, readable or not, to the port of a slot that has no worker. The decision is the
+    /// same as at a well-known socket, and counted apart.
     pub fn on_mgcp_vacant(
         &mut self,
         message: Result<&Message<'_>, &Unparsable<'_>>,
@@ -90,7 +92,8 @@ impl Dispatch {
         decision
     }
 
-    /// An MGCP message that a worker refused or died with. After a death, [`Dispatch::on_worker_down`] comes first.
+    /// Decides about an MGCP message that a worker refused or died with. After a death, [`Dispatch::on_worker_down`]
+    /// comes first.
     pub fn on_mgcp_returned(
         &mut self,
         message: &Message<'_>,
@@ -104,7 +107,8 @@ impl Dispatch {
         decision
     }
 
-    /// A message that came with more in its datagram, or at a time, than can wait: it is not carried out.
+    /// Decides about a message that is not carried out: its datagram has more parts than can wait, or too many
+    /// datagrams wait.
     pub fn on_mgcp_overflow(&mut self, message: &Message<'_>, arrival: &Arrival, now: Time) -> Decision {
         let decision = match message {
             _ if self.access.denies(arrival.source.ip()) => Decision { target: Target::Drop, reason: Reason::Denied },
@@ -114,7 +118,7 @@ impl Dispatch {
                     Some((_, Entry { state: State::Verdict(code), .. })) => {
                         returned(ReturnCode(code), summary.transaction, Reason::AnsweredBefore)
                     }
-                    // An earlier copy has been carried out, or will be: its answer is the only one.
+                    // An earlier copy has been carried out, or will be: only that copy is answered.
                     Some(_) => Decision { target: Target::Drop, reason: Reason::TooManyParts },
                     None => self.return_stranger(&summary, ReturnCode::OVERLOAD, Reason::TooManyParts, now),
                 }
@@ -160,7 +164,7 @@ impl Dispatch {
             Verb::Mdcx | Verb::Dlcx | Verb::Rqnt | Verb::Epcf | Verb::Auep | Verb::Aucx => {
                 self.named(command, &summary, arrival, now)
             }
-            // RFC 3435 §2.3: these go from a gateway to its call agent.
+            // RFC 3435 §2.3: a gateway sends these to its call agent, never the reverse.
             Verb::Ntfy | Verb::Rsip | Verb::Mesg => {
                 return self.return_stranger(&summary, ReturnCode::UNKNOWN_COMMAND, Reason::MethodRefused, now);
             }
@@ -176,20 +180,21 @@ impl Dispatch {
         decision
     }
 
-    /// CreateConnection: what begins something. At most once: the table is asked first.
+    /// Decides about a CreateConnection, which begins something. It must be carried out at most once, so the table is
+    /// asked first.
     fn create(&mut self, command: &Command<'_>, summary: &Summary<'_>, arrival: &Arrival, now: Time) -> Decision {
         let meant = self.meant(command, summary, arrival);
         if let Some((id, entry)) = self.entry_of(summary.name) {
             return self.retransmitted(command, summary, (id, &entry), &meant, now);
         }
-        // A token in the endpoint's name chooses the worker and grants nothing.
+        // A token in the endpoint's name chooses the worker; the command still counts against its source's rate.
         if let Some(refusal) = self.turn_away_mgcp(summary.sender, summary.transaction, now) {
             return refusal;
         }
         match meant {
             Meant::Worker(worker, reason) => {
                 let size = self.mgcp_size(command, summary);
-                // The call is where it is; a name that leads elsewhere does not move it.
+                // A call stays with the worker that has opened it; an endpoint name of another worker does not move it.
                 let is_elsewhere =
                     |id| self.groups.get(id).is_some_and(|group| group.worker != worker && group.opened.is_some());
                 let call = summary.call.filter(|call| !self.groups.find(*call).is_some_and(is_elsewhere));
@@ -210,7 +215,7 @@ impl Dispatch {
         }
     }
 
-    /// Every other command: it goes where its endpoint is.
+    /// Decides about any other command: it goes to the worker of its endpoint.
     fn named(&mut self, command: &Command<'_>, summary: &Summary<'_>, arrival: &Arrival, now: Time) -> Decision {
         let meant = self.meant(command, summary, arrival);
         match (meant, self.entry_of(summary.name)) {
@@ -234,13 +239,13 @@ impl Dispatch {
         self.return_stranger(summary, ReturnCode::ENDPOINT_UNKNOWN, Reason::UnknownEndpoint, now)
     }
 
-    /// What the table knows of the transaction of this name.
+    /// The table's entry for the transaction of this name.
     fn entry_of(&self, name: Fingerprint) -> Option<(EntryId, Entry)> {
         let id = self.table.by_branch(name)?;
         Some((id, *self.table.get(id)?))
     }
 
-    /// A command that the table knows by its transaction.
+    /// Decides about a command whose transaction the table knows.
     fn retransmitted(
         &mut self,
         command: &Command<'_>,
@@ -257,7 +262,7 @@ impl Dispatch {
         }
         match meant {
             Meant::Gone(code) => self.mgcp_verdict(summary, id, *code, Reason::WorkerGone, now),
-            // It has no endpoint yet: what its worker made has died with it.
+            // It has no endpoint yet: a connection that its worker may have made has died with the worker.
             _ if summary.leaves_choice() => {
                 let deaths = entry.deaths + u8::from(entry.state == State::Pending);
                 let size = self.mgcp_size(command, summary);
@@ -268,8 +273,8 @@ impl Dispatch {
         }
     }
 
-    /// A response: an acknowledgement of what a worker has answered, or the answer to a worker's own command. Nothing is
-    /// answered here.
+    /// Decides about a response: an acknowledgement of a worker's response, or the response to a worker's own command.
+    /// The dispatcher never answers it.
     fn mgcp_response(&mut self, response: &Response<'_>, arrival: &Arrival, now: Time) -> Decision {
         let dropped = |reason| Decision { target: Target::Drop, reason };
         let transaction = response.transaction();
@@ -296,8 +301,9 @@ impl Dispatch {
         }
     }
 
-    /// Several call agents at one address may count alike. What comes from another port, and is of another call, is another
-    /// agent's transaction, and goes by a name of its own; a retransmission from another port is of the same call.
+    /// Several call agents at one address may use the same transaction ids. A command from another port and of another
+    /// call is another agent's transaction, and is entered under a name of its own. A retransmission from another port
+    /// is of the same call.
     fn told_apart<'a>(&mut self, summary: Summary<'a>, arrival: &Arrival, now: Time) -> Summary<'a> {
         let is_its = |entry: &Entry| is_of_port(entry, summary.port) || summary.call == Some(entry.call);
         let shared = self.table.by_branch(summary.name).and_then(|id| self.table.get(id)).map(is_its);
@@ -308,12 +314,12 @@ impl Dispatch {
         if shared.is_none() && self.table.by_branch(name).is_none() {
             return summary;
         }
-        // The one that it was told apart from may be forgotten before it.
+        // The entry with the shared name may be forgotten before this one.
         self.apart_until = now + 2 * LINGER;
         Summary { name, ..summary }
     }
 
-    /// What is known of transaction `id` of this source.
+    /// The entry for transaction `id` of this source.
     fn known(&self, source: SocketAddr, id: TransactionId, now: Time) -> Option<(EntryId, Entry)> {
         let shared = self.entry_of(Names::transaction(source.ip(), id, &self.printer));
         if now >= self.apart_until || shared.is_some_and(|(_, entry)| is_of_port(&entry, source.port())) {
@@ -327,7 +333,7 @@ impl Dispatch {
         Some(self.groups.get(self.groups.find(summary.call?)?)?.worker)
     }
 
-    /// The call, where a worker has said that it has it.
+    /// The call, if a worker has reported that it has it.
     fn opened_by(&self, summary: &Summary<'_>) -> Option<&Group> {
         self.groups.get(self.groups.find(summary.call?)?).filter(|group| group.opened.is_some())
     }
@@ -361,17 +367,18 @@ impl<'a> Summary<'a> {
     }
 }
 
-/// Whether an entry's command came from this port, as far as that is known: the entry has it in the place of CSeq.
+/// Whether an entry's command came from this port, as far as it is known: the entry stores the port in its CSeq field.
 const fn is_of_port(entry: &Entry, port: u16) -> bool {
     entry.cseq == 0 || entry.cseq == port as u32
 }
 
-/// Where "all of" the endpoints may be meant: RFC 3435 §2.3.1, §2.3.3, §2.3.8, §2.3.10. The others name one.
+/// Whether this verb may mean "all of" the endpoints: RFC 3435 §2.3.1, §2.3.3, §2.3.8, §2.3.10. Other commands name one
+/// endpoint.
 const fn goes_to_all(verb: Verb<'_>) -> bool {
     matches!(verb, Verb::Epcf | Verb::Rqnt | Verb::Dlcx | Verb::Auep)
 }
 
-/// The dispatcher's own answer.
+/// An answer of the dispatcher's own.
 const fn returned(code: ReturnCode, transaction: TransactionId, reason: Reason) -> Decision {
     Decision { target: Target::Return(Return { code, transaction }), reason }
 }

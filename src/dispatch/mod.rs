@@ -1,8 +1,8 @@
-//! The decision: which worker gets a message, or what the dispatcher answers itself. A function of (state, message, now).
+//! The decision: the worker that gets a message, or the dispatcher's own answer. A function of (state, message, now).
 //!
-//! [`Dispatch`] holds one lane's state and wires its parts; the rules for SIP stand in [`sip`], what is done with messages
-//! that come back in [`returned`]; all that is MGCP's is in [`mgcp`]. Nothing here owns a socket, a clock, a thread or a random source: the seed is given once,
-//! the time with every call.
+//! [`Dispatch`] holds one lane's state and wires its parts. The rules for SIP are in [`sip`], the decisions about
+//! messages that come back in [`returned`]; everything of MGCP is in [`mgcp`]. Nothing here owns a socket, a clock, a
+//! thread or a random source: the seed is given once, the time with every call.
 
 pub mod access;
 mod bits;
@@ -57,20 +57,20 @@ use select::Selector;
 use table::{NewEntry, State, Table};
 use transaction::Names;
 
-/// What a lane's decision starts with.
+/// The settings that a lane's decisions start with.
 #[derive(Clone, Debug)]
 pub struct Setup {
-    /// What the operator has set.
+    /// The settings of the operator.
     pub rules: Rules,
     /// The keys of tokens and fingerprints.
     pub keys: Keyring,
-    /// How many transactions the table holds.
+    /// Most transactions in the table.
     pub table_cap: usize,
-    /// How many conferences are remembered.
+    /// Most conferences that are remembered.
     pub group_cap: usize,
-    /// How many workers there are to be.
+    /// Number of workers that the operator wants.
     pub workers: usize,
-    /// What selections draw from.
+    /// Seed of the random numbers of selections.
     pub seed: u64,
 }
 
@@ -89,20 +89,20 @@ pub struct Dispatch {
     history: History,
     call_hash: FixedState,
     counters: Counters,
-    /// Until when messages may follow requests that were placed by hash and not recorded.
+    /// Time until which messages may follow requests that were placed by hash and not recorded.
     unrecorded_until: Time,
-    /// When every worker is looked at next; `None` while no worker lives.
+    /// Time of the next look at every worker; `None` while no worker lives.
     next_look: Option<Time>,
     gatherings: Gatherings,
     acks: Acks,
-    /// Until when call agents at one address may have to be told apart.
+    /// Time until which call agents at one address may have to be told apart.
     apart_until: Time,
-    /// How many lanes decide, this one included.
+    /// Number of lanes that decide, this one included.
     lanes: usize,
 }
 
-/// The smallest datagram that is answered. A request with all that RFC 3261 §8.1.1 asks for has more than this in its
-/// shortest form; an answer to less would be worth somebody's while who forges the source.
+/// The smallest datagram that is answered. A request with all fields that RFC 3261 §8.1.1 requires is longer than this
+/// even in its shortest form. An answer to a shorter one would be useful to an attacker who forges the source.
 pub const SMALLEST_ANSWERED: usize = 100;
 
 /// The decision, unless it is a large answer to a small datagram.
@@ -114,11 +114,11 @@ fn unamplified(decision: Decision, message: &Message<'_>, arrival: &Arrival) -> 
     }
 }
 
-/// How often every worker is looked at: whether it is silent.
+/// Interval at which every worker is checked for silence.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 impl Dispatch {
-    /// A lane without workers, everything at its full size.
+    /// A lane without workers; all memory has its full size from the start.
     pub fn new(setup: Setup) -> Self {
         let Setup { rules, keys, table_cap, group_cap, workers, seed } = setup;
         Dispatch {
@@ -143,7 +143,7 @@ impl Dispatch {
         }
     }
 
-    /// A message from a well-known socket.
+    /// Decides about a message from a well-known socket.
     pub fn on_message(&mut self, message: &Message<'_>, arrival: &Arrival, now: Time) -> Decision {
         let decision = self.judge(Ok(message), arrival, now);
         self.counters.on_decision(&decision);
@@ -151,7 +151,7 @@ impl Dispatch {
         decision
     }
 
-    /// Bytes from a well-known socket that are no message to work with.
+    /// Decides about bytes from a well-known socket that cannot be read as a message.
     pub fn on_unparsable(&mut self, bad: &Unparsable<'_>, arrival: &Arrival, now: Time) -> Decision {
         let decision = self.judge(Err(bad), arrival, now);
         self.counters.on_decision(&decision);
@@ -159,7 +159,8 @@ impl Dispatch {
         decision
     }
 
-    /// A message, or what is none, to the port of a slot that has no worker. The same is decided, and counted apart.
+    /// Decides about a message, readable or not, to the port of a slot that has no worker. The decision is the same as
+    /// at a well-known socket, and counted apart.
     pub fn on_vacant(
         &mut self,
         message: Result<&Message<'_>, &Unparsable<'_>>,
@@ -175,7 +176,8 @@ impl Dispatch {
         decision
     }
 
-    /// A message that a worker refused or died with. After a death, [`Dispatch::on_worker_down`] comes first.
+    /// Decides about a message that a worker refused or died with. After a death, [`Dispatch::on_worker_down`] comes
+    /// first.
     pub fn on_returned(&mut self, message: &Message<'_>, arrival: &Arrival, back: &Returned, now: Time) -> Decision {
         let decision = self.decide_returned(message, arrival, back, now);
         self.counters.on_returned(&decision);
@@ -205,7 +207,7 @@ impl Dispatch {
         self.note_text(message.call_id(), method, fault, decision, now);
     }
 
-    /// Notes what became of bytes that are no message to work with, where it can be told whose they were.
+    /// Notes the decision about bytes that cannot be read as a message, if their call can be told.
     fn note_fault(&mut self, bad: &Unparsable<'_>, decision: &Decision, now: Time) {
         if let Some(seen) = bad.seen.filter(|seen| !seen.call_id().is_empty()) {
             let method = seen.method().map_or(Label::Response, Method::label);
@@ -217,7 +219,7 @@ impl Dispatch {
         self.history.note(self.call_hash.hash_one(name), method, fault, decision, now);
     }
 
-    /// The final response to the message that made this entry has left.
+    /// Takes note that the final response to the message that made this entry has been sent.
     pub fn on_answered(&mut self, entry: decision::EntryId, now: Time) {
         let group = self.table.answered(entry, now);
         if let Some(group) = group {
@@ -231,12 +233,12 @@ impl Dispatch {
         self.history.note_final(worker, outcome, now);
     }
 
-    /// A process is being started in the slot.
+    /// Takes note that a process is being started in the slot.
     pub fn on_worker_starting(&mut self, worker: WorkerId) {
         self.pool.on_starting(worker);
     }
 
-    /// A worker has said Hello. Numbers on its link start at 1.
+    /// Takes note that a worker has sent `Hello`. Numbers on its link start at 1.
     pub fn on_worker_up(&mut self, worker: WorkerId, joined: &Joined, now: Time) {
         if usize::from(worker.0) >= self.pool.len() {
             return;
@@ -248,14 +250,15 @@ impl Dispatch {
         self.next_look = self.next_look.or(Some(now + LOOK_EVERY));
     }
 
-    /// A worker of an earlier dispatcher has come back with what it has. Numbers on its link start at 1.
+    /// Takes note that a worker of an earlier dispatcher has come back, with the work that it has. Numbers on its link
+    /// start at 1.
     pub fn on_worker_back(&mut self, worker: WorkerId, joined: &Joined, brought: &Brought, now: Time) {
         self.on_worker_up(worker, joined, now);
         let Some(life) = self.pool.get(worker).map(|slot| slot.life) else { return };
         self.pool.on_back(worker, brought);
         for held in &brought.transactions {
             let branch = Fingerprint::from_bytes(held.branch);
-            // Two that claim one transaction: the first has it, as with two copies of a request.
+            // If two workers claim one transaction, the first has it, as with two copies of a request.
             if self.table.by_branch(branch).is_some() {
                 continue;
             }
@@ -268,7 +271,7 @@ impl Dispatch {
                 group: None,
                 is_invite: held.is_invite,
                 state: if held.is_answered { State::Answered } else { State::Pending },
-                // Who sent it was not written down: it stands for itself.
+                // The source is not known, so each transaction counts as a source of its own.
                 source: SourcePrint(branch.short() as u16),
             };
             let Ok((entry, _)) = self.table.insert(new, now) else { break };
@@ -290,49 +293,51 @@ impl Dispatch {
         self.table.get(id).filter(waits).map(|_| (branch, id))
     }
 
-    /// The life that a worker is in, or was in last.
+    /// The number of the life that a worker is in, or was in last.
     pub fn life(&self, worker: WorkerId) -> Option<u32> {
         self.pool.get(worker).map(|slot| slot.life)
     }
 
-    /// The final response to a transaction that a worker came back with has left.
+    /// Takes note that the final response to a transaction that a worker came back with has been sent.
     pub fn on_released(&mut self, worker: WorkerId, branch: [u8; 16], now: Time) {
         if let Some(life) = self.life(worker) {
             self.on_last_released(worker, life, branch, now);
         }
     }
 
-    /// The same, of a worker that is gone and was in this life.
+    /// [`Dispatch::on_released`] for a worker that is gone and was in this life.
     pub fn on_last_released(&mut self, worker: WorkerId, life: u32, branch: [u8; 16], now: Time) {
         if let Some(entry) = self.table.by_branch(Fingerprint::from_bytes(branch)) {
             self.on_last_answered(entry, worker, life, now);
         }
     }
 
-    /// A worker that is gone, and was in this life, had answered a message before. A retransmission may have gone to
-    /// another worker since: that one has the transaction, and this is none of its answers.
+    /// Takes note that a worker that is gone, and was in this life, had answered a message before. A retransmission may
+    /// have gone to another worker since: that worker then has the transaction, and this answer does not count for it.
     pub fn on_last_answered(&mut self, entry: decision::EntryId, worker: WorkerId, life: u32, now: Time) {
         if self.table.get(entry).is_some_and(|entry| (entry.worker, entry.life) == (worker, life)) {
             self.on_answered(entry, now);
         }
     }
 
-    /// A worker is gone, and nothing that it has said is left to be read.
+    /// Takes note that a worker is gone, and that its link has been read to the end.
     pub fn on_worker_down(&mut self, worker: WorkerId, now: Time) {
         let life = self.life(worker);
         self.on_worker_lost(worker);
         self.on_link_read(worker, life, now);
     }
 
-    /// The link of a worker that was lost in this life has been read to the end: no answer that is gathered comes by it.
+    /// Takes note that the link of a worker lost in this life has been read to the end: it brings no more answers to
+    /// gatherings.
     pub fn on_link_read(&mut self, worker: WorkerId, life: Option<u32>, now: Time) {
-        // A successor may have been asked since.
+        // A successor in the slot may have been asked since.
         if self.life(worker).is_none_or(|of_now| Some(of_now) == life) {
             self.gatherings.on_worker_down(worker, now);
         }
     }
 
-    /// A worker is gone and gets nothing more. Its link may still be read: see [`Dispatch::on_link_read`].
+    /// Takes note that a worker is gone: it gets nothing more. Its link may still be read: see
+    /// [`Dispatch::on_link_read`].
     pub fn on_worker_lost(&mut self, worker: WorkerId) {
         let slots = self.pool.len();
         self.pool.on_down(worker);
@@ -343,29 +348,29 @@ impl Dispatch {
         }
     }
 
-    /// A sign of life.
+    /// Takes note of a sign of life of a worker.
     pub fn on_worker_heard(&mut self, worker: WorkerId, now: Time) {
         self.pool.on_heard(worker, now);
     }
 
-    /// Behind which message a worker has not read on, though there is more: told for every link when
-    /// [`Dispatch::is_look_due`].
+    /// Takes note of the last message that a worker has read on its link while more was waiting (`None`: nothing
+    /// waits). Called for every link when [`Dispatch::is_look_due`].
     pub fn on_unread(&mut self, worker: WorkerId, behind: Option<Seq>) {
         self.pool.on_unread(worker, behind);
     }
 
-    /// A worker's figures.
+    /// Takes note of a worker's report.
     pub fn on_report(&mut self, worker: WorkerId, report: &frame::Report, now: Time) {
         self.pool.on_report(worker, report, now);
     }
 
-    /// What a link can take: told after each push and each `Answered`.
+    /// Takes note of the room on a link; called after each push and each `Answered`.
     pub fn on_link_room(&mut self, worker: WorkerId, room: Room) {
         self.pool.set_room(worker, room);
     }
 
-    /// A worker has opened a conference, or a call of MGCP. `name` is the user part that callers write, `conf=ID`, or the
-    /// call id with `C:` in front.
+    /// Takes note that a worker has opened a conference, or a call of MGCP. `name` is the user part that callers write,
+    /// `conf=ID`, or the call id with `C:` in front.
     pub fn on_group_open(&mut self, worker: WorkerId, name: &[u8], opened: Time, _now: Time) {
         match self.groups.open(self.group_name(name), worker, opened) {
             Opening::Recorded => {}
@@ -374,12 +379,12 @@ impl Dispatch {
         }
     }
 
-    /// A worker has closed a conference.
+    /// Takes note that a worker has closed a conference.
     pub fn on_group_closed(&mut self, worker: WorkerId, name: &[u8]) {
         self.groups.close(self.group_name(name), worker);
     }
 
-    /// What a group that a worker names is known by.
+    /// The fingerprint of a group that a worker names.
     fn group_name(&self, name: &[u8]) -> Fingerprint {
         match name.strip_prefix(mgcp::CALL) {
             Some(id) => mgcp::call(id, &self.printer),
@@ -387,29 +392,29 @@ impl Dispatch {
         }
     }
 
-    /// What another lane has handed to a worker and no report to that lane covers, in units.
+    /// Takes note of the units that another lane has handed to a worker and that no report to that lane includes.
     pub fn on_ledger_elsewhere(&mut self, worker: WorkerId, lane: usize, units: u32) {
         self.pool.set_elsewhere(worker, lane, units);
     }
 
-    /// A message was read that its own lane cannot take just now.
+    /// Counts messages that were read for another lane while that lane could take no more.
     pub fn on_lane_full(&mut self, messages: usize) {
         let decision = Decision { target: Target::Drop, reason: Reason::LaneFull };
         (0..messages).for_each(|_| self.counters.on_decision(&decision));
     }
 
-    /// What a source may begin is shared with other lanes, `lanes` in all.
+    /// Divides the rate of each source among `lanes` lanes.
     pub fn share_among(&mut self, lanes: usize) {
         self.access.share_among(lanes);
         self.lanes = lanes;
     }
 
-    /// What the operator wants of a worker.
+    /// Sets the operator's order for a worker.
     pub fn set_admin(&mut self, worker: WorkerId, admin: Admin) {
         self.pool.set_admin(worker, admin);
     }
 
-    /// Other rules, from the next message on. Table, load and conferences stay.
+    /// Sets other rules, from the next message on. Table, load and conferences stay.
     pub fn set_rules(&mut self, rules: Rules, _now: Time) {
         self.allow = rules.methods.allow();
         self.table.set_pending_max(rules.pending_max);
@@ -419,13 +424,13 @@ impl Dispatch {
         self.rules = rules;
     }
 
-    /// Another number of workers. A slot too many gets no new work and goes once its process has.
+    /// Sets another number of workers. A surplus slot gets no new work, and goes once its process has ended.
     pub fn set_workers(&mut self, workers: usize) {
         self.pool.set_workers(workers);
         self.selector.set(self.rules.policy, &self.rules.weights, self.pool.len());
     }
 
-    /// Does what has fallen due.
+    /// Does everything that is due.
     pub fn handle_timeout(&mut self, now: Time) {
         while let Some(expired) = self.table.poll_expired(now) {
             self.release(expired.group);
@@ -443,12 +448,13 @@ impl Dispatch {
         self.next_look.is_some_and(|look| look <= now)
     }
 
-    /// A worker that has been silent for so long that somebody has to end it: what it has not read waits for that.
+    /// Takes out a worker that has been silent for so long that it must be killed: the messages that it has not read
+    /// wait for that.
     pub fn poll_hung(&mut self) -> Option<WorkerId> {
         self.pool.poll_hung()
     }
 
-    /// When [`Dispatch::handle_timeout`] is due next.
+    /// The time at which [`Dispatch::handle_timeout`] is due next.
     pub fn poll_timeout(&self) -> Option<Time> {
         self.table.poll_timeout().into_iter().chain(self.next_look).chain(self.gatherings.poll_timeout()).min()
     }
@@ -468,12 +474,12 @@ impl Dispatch {
         self.table.cap()
     }
 
-    /// How many transactions the table holds now.
+    /// Number of transactions in the table now.
     pub fn table_len(&self) -> usize {
         self.table.len()
     }
 
-    /// How many conferences are known now.
+    /// Number of conferences known now.
     pub fn group_len(&self) -> usize {
         self.groups.len()
     }
@@ -488,14 +494,14 @@ impl Dispatch {
         &self.rules
     }
 
-    /// Panics where table or conferences do not agree with themselves. For tests: it looks at everything.
+    /// Panics if table or conferences contradict themselves. For tests: it reads everything.
     pub fn check(&self) {
         self.table.check();
         self.groups.check();
     }
 
-    /// What was decided about a call, oldest first; of MGCP commands without a call id, about an endpoint or a transaction
-    /// as written. What MGCP names is found in any case.
+    /// The decisions about a call, oldest first; for MGCP commands without a call id, about an endpoint or a
+    /// transaction as written. Names of MGCP are found in any case.
     pub fn explain(&self, name: &[u8]) -> Vec<Explained> {
         let lower = name.to_ascii_lowercase();
         let mut explained = self.history.of(self.call_hash.hash_one(name));

@@ -1,7 +1,7 @@
-//! Which lane decides about a message.
+//! The lane that decides about a message.
 //!
-//! All lanes read the same sockets. What belongs together is decided by one of them: the legs of a conference, and all
-//! requests of a call, retransmissions and CANCEL included; of MGCP all commands of a call id.
+//! All lanes read the same sockets. Messages that belong together are decided about by one lane: the legs of a
+//! conference; all requests of a call, retransmissions and CANCEL included; all MGCP commands of a call id.
 
 use std::hash::{BuildHasher, Hasher};
 use std::net::IpAddr;
@@ -14,7 +14,7 @@ use crate::wire::mgcp::Command;
 use crate::wire::sip::{Message, Peek, Start, Uri, peek};
 use crate::wire::write_lowered;
 
-/// The lanes there are, as one of them sees them.
+/// All lanes, as one of them sees them.
 #[derive(Clone, Debug)]
 pub struct Owners {
     lanes: usize,
@@ -28,17 +28,17 @@ impl Owners {
         Owners { lanes, own, hash: FixedState::with_seed(seed) }
     }
 
-    /// How many lanes there are.
+    /// Number of lanes.
     pub const fn lanes(&self) -> usize {
         self.lanes
     }
 
-    /// Which of them this is, from 0.
+    /// Number of this lane, from 0.
     pub const fn own(&self) -> usize {
         self.own
     }
 
-    /// The lane that a message is for, where a look at it tells; `None` leaves that to [`Owners::lane_of`].
+    /// The lane that a message is for, if a quick look shows it; `None` leaves the answer to [`Owners::lane_of`].
     #[inline]
     pub fn at_a_look(&self, bytes: &[u8]) -> Option<usize> {
         let Peek { uri, call_id } = peek(bytes)?;
@@ -47,7 +47,7 @@ impl Owners {
 
     /// The lane that a message is for.
     ///
-    /// A response names its worker itself: whoever reads it passes it on.
+    /// A response names its worker itself: any lane that reads it passes it on.
     pub fn lane_of(&self, message: &Message<'_>) -> usize {
         match message.start() {
             Start::Request { uri, .. } => {
@@ -87,7 +87,7 @@ impl Owners {
 
 /// The conference's name in a request-URI as written.
 fn conference_in(uri: &[u8]) -> Option<&[u8]> {
-    // Most URIs name none: that is seen without reading them.
+    // Most URIs name none, which is seen without parsing them.
     let at = memchr(b':', uri).filter(|at| *at <= b"sips".len())?;
     let is_named = uri.get(at + 1..at + 1 + b"conf=".len())?.eq_ignore_ascii_case(b"conf=");
     is_named.then(|| Uri::parse(uri)?.conference()).flatten()

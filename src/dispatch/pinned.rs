@@ -1,14 +1,15 @@
-//! Pinned dialogs: those that stay at the well-known port, because their callers can reach no other.
+//! Pinned dialogs: dialogs that stay at the well-known port, because their callers can reach no other port.
 //!
-//! Neither a Route set, nor `;ob` in Contact (RFC 5626 §5: it is about requests towards the caller), nor an address behind
-//! a NAT pins: such a caller reaches the port that the worker's Contact names, and the worker answers where it hears it.
+//! Three things do not pin: a Route set, `;ob` in Contact (RFC 5626 §5: it concerns requests towards the caller), and
+//! an address behind a NAT. Such a caller reaches the port that the worker's Contact names, and the worker answers to
+//! the address from which it hears the caller.
 
 use super::Dispatch;
 use super::decision::Arrival;
 use crate::handoff::frame::Transport;
 use crate::wire::sip::Method;
 
-/// Why a dialog is pinned.
+/// The reason why a dialog is pinned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Pinned {
     /// `pinned-sources` names its source.
@@ -28,9 +29,10 @@ impl Pinned {
 }
 
 impl Dispatch {
-    /// Why a dialog that this request begins would be pinned; `None` where it bypasses the dispatcher.
+    /// The reason for which a dialog that this request begins would be pinned; `None` if the dialog bypasses the
+    /// dispatcher.
     pub(super) fn pinned(&self, method: Method<'_>, arrival: &Arrival) -> Option<Pinned> {
-        // The others make no dialog.
+        // Other methods make no dialog.
         if !matches!(method, Method::Invite | Method::Subscribe | Method::Refer) {
             return None;
         }

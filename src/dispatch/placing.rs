@@ -1,4 +1,4 @@
-//! Where a request goes, written down before it leaves: by its conference, by selection, or by hash without a record.
+//! Placing of requests, recorded before they leave: by their conference, by selection, or by hash without a record.
 
 use std::net::IpAddr;
 
@@ -16,21 +16,21 @@ use crate::reservation::Weight;
 use crate::time::Time;
 use crate::wire::sip::{Message, Method};
 
-/// What is to be placed.
+/// A request to be placed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wanted {
     pub(super) protocol: Protocol,
     /// The conference, or the call of MGCP, that it belongs to.
     pub(super) group: Option<Fingerprint>,
-    /// What a selection by hash goes by.
+    /// The key of a selection by hash.
     pub(super) key: Fingerprint,
 }
 
-/// A search for a worker so far: who is not to have the message again, since when it is offered around, and how many have
-/// died with it.
+/// The state of a search for a worker: the workers that must not have the message again, the time since which it is
+/// offered around, and the number of workers that have died with it.
 pub(super) type Past = (Tried, Time, u8);
 
-/// Where an initial request goes.
+/// The worker for an initial request, and the reason.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Placement {
     pub(super) worker: WorkerId,
@@ -41,7 +41,7 @@ pub(super) struct Placement {
 }
 
 impl Dispatch {
-    /// The place of a request whose call a worker has, or has had: a copy, or the next attempt.
+    /// The place of a request whose call a worker has, or has had: the request is a copy, or the next attempt.
     pub(super) fn place_known(
         &mut self,
         message: &Message<'_>,
@@ -51,13 +51,13 @@ impl Dispatch {
     ) -> Placement {
         let Entry { worker, cseq, .. } = *entry;
         if cseq == summary.cseq {
-            // The worker answers a copy by 482: no session comes of it.
+            // The worker answers a copy with 482: no session comes of it.
             return Placement { worker, reason: Reason::Merged, size: Weight::NOTHING, follows: true, group: None };
         }
         let size = self.size(message, summary, arrival);
         let group = self.conference(summary).and_then(|name| self.groups.join(name, worker));
         match group.and_then(|group| self.groups.get(group)) {
-            // While it was away for credentials its conference has begun elsewhere.
+            // While the caller fetched its credentials, its conference has begun at another worker.
             Some(held) if held.worker != worker => {
                 Placement { worker: held.worker, reason: Reason::Group, size, follows: held.opened.is_some(), group }
             }
@@ -65,7 +65,7 @@ impl Dispatch {
         }
     }
 
-    /// The conference's worker, else one that is selected and has the conference from now on.
+    /// The conference's worker, else a selected one, which has the conference from now on.
     pub(super) fn choose(
         &mut self,
         summary: &Summary<'_>,
@@ -79,7 +79,7 @@ impl Dispatch {
         self.choose_for(&wanted, size, tried, least, now)
     }
 
-    /// The group's worker, else one that is selected and has the group from now on.
+    /// The group's worker, else a selected one, which has the group from now on.
     pub(super) fn choose_for(
         &mut self,
         wanted: &Wanted,
@@ -94,7 +94,7 @@ impl Dispatch {
             && !tried.contains(worker)
         {
             let group = self.groups.join(name, worker);
-            // A conference that its worker has not opened yet can still go elsewhere, with all its legs.
+            // A conference that its worker has not opened yet can still move to another worker, with all its legs.
             return Ok(Placement { worker, reason: Reason::Group, size, follows: opened.is_some(), group });
         }
         let key = key.short();
@@ -102,7 +102,7 @@ impl Dispatch {
         let (pool, snapshot) = (&self.pool, self.pool.snapshot(protocol, least, now));
         let is_crowded = group.is_some_and(|name| self.groups.find(name).is_none()) && !self.groups.has_place();
         let picked = if is_crowded {
-            // Not remembered, so the name itself has to lead every leg to the same worker.
+            // The conference is not remembered, so its name must lead every leg to the same worker.
             self.counters.groups_unrecorded += 1;
             by_hash(key, pool.len(), |worker| snapshot.takes(worker, &ask)).map(|at| WorkerId(at as u16))
         } else {
@@ -113,14 +113,14 @@ impl Dispatch {
             return Ok(Placement { worker, reason: Reason::Selected, size, follows: false, group: None });
         };
         let group = self.groups.join(name, worker);
-        // A conference whose worker has refused its first leg moves here, and the legs behind it follow.
+        // A conference whose worker has refused its first leg moves to this worker, and the later legs follow.
         if let Some(id) = group {
             self.groups.move_to(id, worker);
         }
         Ok(Placement { worker, reason: Reason::SelectedGroup, size, follows: false, group })
     }
 
-    /// Hands an initial request over, and enters it before it leaves: a CANCEL may be right behind it.
+    /// Hands an initial request over. It is entered before it leaves, since a CANCEL may follow at once.
     pub(super) fn place(
         &mut self,
         summary: &Summary<'_>,
@@ -149,14 +149,15 @@ impl Dispatch {
         self.hand_over(summary, arrival, placement, entry, (Tried::default(), now, 0), now)
     }
 
-    /// A leg that waited in a conference, or in a call of MGCP, waits no more.
+    /// Releases a leg of a conference, or of a call of MGCP, that waits no more.
     pub(super) fn release(&mut self, group: Option<GroupId>) {
         if let Some(group) = group {
             self.groups.release(group);
         }
     }
 
-    /// Writes an entry into the table; its leg of a group counts no more where the table is full of those that wait.
+    /// Writes an entry into the table. If the table is full of waiting requests, there is no entry, and its leg of a
+    /// group counts no more.
     pub(super) fn record(&mut self, new: NewEntry, now: Time) -> Option<EntryId> {
         match self.table.insert(new, now) {
             Ok((id, evicted)) => {
@@ -170,9 +171,9 @@ impl Dispatch {
         }
     }
 
-    /// The table is full of requests that wait: the hash of the call (or of the conference) leads the messages that
-    /// follow to the same worker, whatever its load is then. So it must not count now either; the worker itself refuses
-    /// what it has no room for.
+    /// Places a request by hash, as the table is full of waiting requests. The hash of the call (or of the conference)
+    /// leads later messages to the same worker, whatever its load is then. So the load must not count now either; the
+    /// worker itself refuses a request for which it has no room.
     pub(super) fn place_unrecorded(
         &mut self,
         summary: &Summary<'_>,
@@ -218,15 +219,15 @@ impl Dispatch {
         if let Echoed::Gone(reason) = self.echoed(message, summary, arrival) {
             return self.verdict(summary, id, 481, reason, now);
         }
-        // A copy that is left over from its request becomes the request, and has its size.
+        // A copy that remains after its request is gone takes the place of the request, and has its size.
         let size = if size.units > 0 { size } else { self.size(message, summary, arrival) };
-        // Any other goes where the request is by now: elsewhere it would be a second call.
+        // Any other copy goes to the worker that now has the request: at another worker it would be a second call.
         let beside = self.beside(summary, id, tried).map(|entry| {
-            // The worker answers a copy by 482: no session comes of it.
+            // The worker answers a copy with 482: no session comes of it.
             let size = if entry.cseq == summary.cseq { Weight::NOTHING } else { size };
             Placement { worker: entry.worker, reason, size, follows: true, group: None }
         });
-        // It has waited as one of its source's; that share is its own already.
+        // The request has waited as one of its source's, so it already has a part of that share.
         let placement = match beside.map_or_else(|| self.choose(summary, size, tried, Room::Scarce, now), Ok) {
             Ok(placement) => placement,
             Err(why) => {
@@ -267,7 +268,8 @@ impl Dispatch {
         decision
     }
 
-    /// Hands something over where it is placed. So many units are counted for it until a report covers it.
+    /// Hands a message over to the worker at which it is placed. `counted` units count for it until a report includes
+    /// it.
     pub(super) fn give(
         &mut self,
         placement: Placement,
@@ -293,7 +295,7 @@ impl Dispatch {
             again: deaths > 0,
             ring_first: false,
             follows,
-            // What has one worker only is not too late for it.
+            // A message that only one worker may have is never too late for it.
             deadline: (!follows).then(|| begin + self.rules.read_within),
             tried,
             since,
@@ -302,7 +304,7 @@ impl Dispatch {
         Decision { target: Target::Worker(handoff), reason }
     }
 
-    /// A response to a worker's own request is handed on, unless its source has sent too many of them.
+    /// Hands a response to a worker's own request on, unless its source has sent too many of them.
     pub(super) fn follow_response(&mut self, worker: WorkerId, sender: IpAddr, reason: Reason, now: Time) -> Decision {
         match self.access.admit_response(sender, || self.printer.source(sender), now) {
             true => self.follow(worker, reason, now),
@@ -310,14 +312,15 @@ impl Dispatch {
         }
     }
 
-    /// Hands over what follows something a worker has. A link that takes nothing more loses it: its sender sends again.
+    /// Hands over a message that follows something that the worker has. If the link is full the message is dropped, and
+    /// its sender sends it again.
     pub(super) fn follow(&mut self, worker: WorkerId, reason: Reason, now: Time) -> Decision {
         let full = Decision { target: Target::Drop, reason: Reason::LinkFull };
         let room = self.pool.get(worker).map(|slot| slot.room);
         let is_full = match room {
             Some(Room::All | Room::Scarce) => false,
-            // A retransmission can wait for the next one; the reserve is for what moves a call on, and for nothing that
-            // anybody can send who has never spoken with the worker.
+            // A retransmission can wait for the next one. The reserve is for messages that move a call on, and not for
+            // those that a stranger can send who has never spoken with the worker.
             Some(Room::Following) => matches!(
                 reason,
                 Reason::Retransmission | Reason::TransactionRange | Reason::EndpointDomain | Reason::Everyone
@@ -347,16 +350,16 @@ impl Dispatch {
         Decision { target: Target::Worker(handoff), reason }
     }
 
-    /// The entry of another copy of the request (RFC 3261 §8.2.2.2), or of another attempt, that a worker other than
-    /// `tried` has.
+    /// The entry of another copy of the request (RFC 3261 §8.2.2.2), or of another attempt, at a worker other than
+    /// `tried`.
     pub(super) fn beside(&self, summary: &Summary<'_>, id: EntryId, tried: Tried) -> Option<&Entry> {
         let others = self.table.of_call(summary.call).filter(|(other, _)| *other != id).map(|(_, entry)| entry);
         let mut held = others.filter(|entry| self.is_held(entry) && !tried.contains(entry.worker));
-        // The next attempt goes to its conference, which may be elsewhere by now.
+        // The next attempt goes to its conference, which may be at another worker by now.
         held.find(|entry| entry.cseq == summary.cseq || self.conference(summary).is_none())
     }
 
-    /// The worker that a request would have been placed at, were it placed now without being recorded.
+    /// The worker to which a request would be placed now if it were placed without a record.
     pub(super) fn unrecorded_worker(&self, summary: &Summary<'_>, now: Time) -> Option<WorkerId> {
         if now >= self.unrecorded_until {
             return None;

@@ -1,12 +1,12 @@
-//! The workers: what each is seen to be, what the operator wants of it, what it says itself, and its load.
+//! The workers: for each its observed state, the operator's order for it, its own report, and its load.
 //!
-//! Three things, never one flag: [`Operational`] is seen, [`Admin`] is the operator's, [`OwnWord`] is the worker's. A
-//! worker gets new work when all three and its link allow it and it has units left; who does stands in one set, so that
-//! nobody has to look at every worker.
+//! Three states, never one flag: [`Operational`] is observed, [`Admin`] is the operator's, [`OwnWord`] is the worker's.
+//! A worker gets new work if all three and its link allow it and it has units left. The workers that do are kept in one
+//! set, so that a selection need not read every worker.
 //!
-//! Now and then every worker is looked at ([`Pool::look`]). One that says nothing, or reads nothing of what waits for it,
-//! is silent: it keeps its calls and gets nothing new. One that stays so is hung, and somebody has to end it. Time is
-//! counted in looks, so that a dispatcher that was itself held up blames nobody for it.
+//! Every worker is checked at intervals ([`Pool::look`]). A worker that sends nothing, or reads none of its waiting
+//! messages, is silent: it keeps its calls and gets nothing new. A worker that stays silent is hung and must be killed.
+//! Time is counted in looks, so that a dispatcher that was itself held up does not count its delay against its workers.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -25,87 +25,88 @@ use crate::time::Time;
 pub struct Pool {
     workers: Vec<Worker>,
     loads: Vec<Load>,
-    /// Who takes new work, by protocol.
+    /// Workers that take new work, by protocol.
     open: [Bits; Protocol::COUNT],
-    /// Those of the open whose links have room for everybody's calls.
+    /// The open workers whose links have room for calls of every source.
     calm: [Bits; Protocol::COUNT],
-    /// Those that nobody has drain, whatever their load, and since when the first of them is there.
+    /// Workers that are up and do not drain, whatever their load, and below it the time since which the first of them
+    /// is up.
     ready: Bits,
     warmest: Time,
-    /// How many the operator wants; those beyond it leave when their process does.
+    /// Number of slots that the operator wants; a surplus slot goes when its process ends.
     wanted: usize,
-    /// Processes that all slots have had: a slot that goes and comes again does not count from the beginning, or what
-    /// is written down about its dead would be taken for its own.
+    /// Number of processes in all slots so far. A slot that is removed and added again does not start from 0, or
+    /// records of its dead worker would be taken for its own.
     lives: u32,
     slow_start: Duration,
     hung: Vec<WorkerId>,
 }
 
-/// Looks in a row that find the same message unread until its worker counts as silent: a worker that is well has read
-/// and said so within 100 ms.
+/// Looks in a row that find the same message unread before its worker counts as silent. A healthy worker has read and
+/// reported it within 100 ms.
 const STUCK_LOOKS: u32 = 2;
-/// Looks in a row that find a worker silent until it counts as hung: 7 s. Callers wait 32 s for an answer (RFC 3261
-/// §17.1.1.2, Timer B), so that another worker still has time for what this one has not read.
+/// Looks in a row that find a worker silent before it counts as hung: 7 s. Callers wait 32 s for an answer (RFC 3261
+/// §17.1.1.2, Timer B), so another worker still has time for the messages that this one has not read.
 const HUNG_LOOKS: u32 = 28;
 
-/// One slot and who is in it.
+/// One slot and the worker in it.
 #[derive(Debug, Default)]
 pub struct Worker {
-    /// What it is seen to be.
+    /// Its state, as the dispatcher sees it.
     pub operational: Operational,
-    /// What the operator wants of it.
+    /// The operator's order for it.
     pub admin: Admin,
-    /// What it says itself.
+    /// Its own report about new work.
     pub own_word: OwnWord,
-    /// What its link can take.
+    /// The room on its link.
     pub room: Room,
-    /// Units of the sessions it has, by its last report.
+    /// Units of its sessions, by its last report.
     pub units_used: u32,
     /// Units it has in all.
     pub units_total: u32,
-    /// Sessions it has, by its last report.
+    /// Number of its sessions, by its last report.
     pub sessions: u32,
     /// Its use of the CPU, in millionths of one core.
     pub cpu: u32,
     /// Initial requests handed over to this slot since start.
     pub handoffs: u64,
-    /// How many of them came back refused.
+    /// Number of them that came back refused.
     pub refused: u64,
-    /// Initial requests that came straight to its own port, by its last report.
+    /// Initial requests that came directly to its own port, by its last report.
     pub direct: u64,
     /// Calls answered, by its last report.
     pub answered: u64,
-    /// When it was last heard of.
+    /// Time of its last sign of life.
     pub heard: Option<Time>,
-    /// When its last report came.
+    /// Time of its last report.
     pub reported: Option<Time>,
-    /// Which process is in it: each has a number of its own in the pool.
+    /// Number of the process in the slot: each process has a number of its own in the pool.
     pub life: u32,
-    /// What it serves.
+    /// The protocols that it serves.
     pub services: Services,
     /// Its own SIP ports.
     pub addresses: Vec<SocketAddr>,
     /// Its own MGCP ports.
     pub mgcp: Vec<SocketAddr>,
     ledger: Ledger,
-    /// What other lanes have handed to it and no report to them covers, by lane.
+    /// Units that other lanes have handed to it and that no report to them includes, by lane.
     elsewhere: Vec<u32>,
     report_number: u64,
     up_since: Time,
-    /// Behind which message it had not read on at the last look, though there was more.
+    /// The last message that it had read at the last look while more was waiting.
     behind: Option<Seq>,
-    /// Looks in a row with that still so.
+    /// Number of looks in a row that found the same.
     stuck_looks: u32,
     /// Looks in a row that found it silent.
     silent_looks: u32,
 }
 
-/// A worker's own word about new work.
+/// A worker's own report about new work.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OwnWord {
-    /// It can take nothing whatever the units say.
+    /// It can take nothing new, although units are free.
     pub no_room: bool,
-    /// It drains.
+    /// It is draining.
     pub draining: bool,
 }
 
@@ -139,12 +140,12 @@ packed!(Worker {
 packed!(OwnWord { no_room, draining });
 
 impl Worker {
-    /// Units that this lane has handed over and no report covers.
+    /// Units that this lane has handed over and no report includes.
     pub fn ledger(&self) -> u32 {
         self.ledger.units()
     }
 
-    /// Units in use, and those that any lane has handed over and no report covers.
+    /// Units in use, and those that any lane has handed over and no report includes.
     pub fn spoken_for(&self) -> u32 {
         self.elsewhere
             .iter()
@@ -157,7 +158,7 @@ impl Worker {
         if self.units_total == 0 { 0.0 } else { used / f64::from(self.units_total) }
     }
 
-    /// How long ago its last report came, in milliseconds.
+    /// Milliseconds since its last report came.
     pub fn report_age_ms(&self, now: Time) -> Option<u64> {
         self.reported.map(|reported| now.since(reported).as_millis() as u64)
     }
@@ -167,7 +168,7 @@ impl Worker {
         self.addresses.first().map(SocketAddr::port)
     }
 
-    /// Whether there is a process that has its calls.
+    /// Whether there is a live process that has its calls.
     pub const fn is_alive(&self) -> bool {
         matches!(self.operational, Operational::Up | Operational::Silent)
     }
@@ -192,7 +193,8 @@ impl Pool {
         pool
     }
 
-    /// How many slots the operator wants. A slot too many gets no new work, and goes once its process has.
+    /// Sets the number of slots that the operator wants. A surplus slot gets no new work, and goes once its process has
+    /// ended.
     pub fn set_workers(&mut self, wanted: usize) {
         self.wanted = wanted.min(usize::from(u16::MAX));
         while self.workers.len() < self.wanted {
@@ -209,17 +211,17 @@ impl Pool {
         (0..self.workers.len()).for_each(|at| self.refresh(at));
     }
 
-    /// Another slow start.
+    /// Sets another slow start.
     pub fn set_slow_start(&mut self, slow_start: Duration) {
         self.slow_start = slow_start;
     }
 
-    /// A process is being started in the slot.
+    /// Takes note that a process is being started in the slot.
     pub fn on_starting(&mut self, worker: WorkerId) {
         self.change(worker, |worker| worker.operational = Operational::Starting);
     }
 
-    /// A worker is there.
+    /// Takes note that a worker is connected.
     pub fn on_up(&mut self, worker: WorkerId, joined: &Joined, now: Time) {
         self.lives = self.lives.wrapping_add(1);
         let life = self.lives;
@@ -244,12 +246,12 @@ impl Pool {
         });
     }
 
-    /// A worker that is there has come back with its sessions: counted before its first report.
+    /// Takes note that a connected worker has come back with its sessions: they count before its first report.
     pub fn on_back(&mut self, worker: WorkerId, brought: &Brought) {
         self.change(worker, |worker| {
             worker.units_used = brought.units_used;
             worker.sessions = brought.sessions;
-            // It has been warm for long.
+            // The worker started long ago: it needs no slow start.
             worker.up_since = Time(0);
             if brought.draining {
                 worker.admin = Admin::Drain;
@@ -257,7 +259,7 @@ impl Pool {
         });
     }
 
-    /// A worker is gone.
+    /// Takes note that a worker is gone.
     pub fn on_down(&mut self, worker: WorkerId) {
         self.change(worker, |worker| {
             worker.operational = Operational::Down;
@@ -272,18 +274,18 @@ impl Pool {
         }
     }
 
-    /// A worker has been heard of.
+    /// Takes note of a sign of life of a worker.
     pub fn on_heard(&mut self, worker: WorkerId, now: Time) {
         self.change(worker, |worker| {
             worker.heard = Some(now);
-            // One that reads nothing is no better for what it says; the next look tells.
+            // A worker that reads nothing stays silent, whatever it sends, until the next look.
             if worker.operational == Operational::Silent && worker.stuck_looks == 0 {
                 worker.operational = Operational::Up;
             }
         });
     }
 
-    /// A worker's figures. An older report than the last one counts as a sign of life only.
+    /// Takes note of a worker's report. An older report than the last one counts as a sign of life only.
     pub fn on_report(&mut self, worker: WorkerId, report: &Report, now: Time) {
         self.on_heard(worker, now);
         self.change(worker, |worker| {
@@ -303,14 +305,14 @@ impl Pool {
         });
     }
 
-    /// What a worker's link can take.
+    /// Sets the room on a worker's link.
     pub fn set_room(&mut self, worker: WorkerId, room: Room) {
         if self.get(worker).is_some_and(|worker| worker.room != room) {
             self.change(worker, |worker| worker.room = room);
         }
     }
 
-    /// What the operator wants of a worker.
+    /// Sets the operator's order for a worker.
     pub fn set_admin(&mut self, worker: WorkerId, admin: Admin) {
         self.change(worker, |worker| worker.admin = admin);
     }
@@ -325,7 +327,7 @@ impl Pool {
         Some(seq)
     }
 
-    /// What lane `lane` has handed to a worker and no report to that lane covers.
+    /// Sets the units that lane `lane` has handed to a worker and that no report to that lane includes.
     pub fn set_elsewhere(&mut self, worker: WorkerId, lane: usize, units: u32) {
         self.change(worker, |worker| {
             if !worker.is_alive() {
@@ -347,7 +349,7 @@ impl Pool {
         }
     }
 
-    /// A worker does not have a message after all.
+    /// Takes a message back that a worker has refused.
     pub fn on_refused(&mut self, worker: WorkerId, seq: Seq, size: u32) {
         self.change(worker, |worker| {
             worker.refused += u64::from(size > 0);
@@ -355,13 +357,13 @@ impl Pool {
         });
     }
 
-    /// A worker has no port, descriptor or memory for anything. Its next report says so too, or that there is room again;
-    /// until then others get what is new, and where nobody is left the answer says so.
+    /// Takes note that a worker has no port, descriptor or memory left. Its next report repeats this, or says that
+    /// there is room again. Until then other workers get new calls; if no worker is left, callers are told so.
     pub fn on_exhausted(&mut self, worker: WorkerId) {
         self.change(worker, |worker| worker.own_word.no_room = true);
     }
 
-    /// What a look finds on a worker's link: behind which message it has not read on, though there is more.
+    /// Takes note of a look at a worker's link: `behind` is the last message that it has read, if more is waiting.
     pub fn on_unread(&mut self, worker: WorkerId, behind: Option<Seq>) {
         let Some(worker) = self.workers.get_mut(usize::from(worker.0)) else { return };
         let is_stuck = behind.is_some() && behind == worker.behind;
@@ -369,10 +371,10 @@ impl Pool {
         worker.behind = behind;
     }
 
-    /// A look at every worker: who is silent, because it has not been heard of since `before` or reads nothing, and who
-    /// has been for so long that it is hung.
+    /// Checks every worker. It is silent if it has not been heard of since `before` or reads nothing, and hung if it
+    /// has been silent for too long.
     pub fn look(&mut self, before: Time) {
-        // Where nobody reads on, the host is busy, and there is no better worker to prefer.
+        // If no worker reads on, the host is busy, and there is no better worker to prefer.
         let anybody_reads = self.workers.iter().any(|worker| worker.is_alive() && worker.stuck_looks < STUCK_LOOKS);
         for at in 0..self.workers.len() {
             let worker = &mut self.workers[at];
@@ -383,7 +385,8 @@ impl Pool {
             let is_silent = is_stuck || worker.heard.is_some_and(|heard| heard < before);
             worker.operational = if is_silent { Operational::Silent } else { Operational::Up };
             worker.silent_looks = if is_silent { worker.silent_looks + 1 } else { 0 };
-            // Somebody works on one in `maint`, with a debugger perhaps. The word is repeated where nothing comes of it.
+            // An operator works on a worker in `maint`, perhaps with a debugger. The count starts again, so that a hung
+            // worker is reported again if it is not killed.
             let is_hung = worker.silent_looks >= HUNG_LOOKS && worker.admin != Admin::Maint;
             if is_hung {
                 worker.silent_looks = 0;
@@ -398,7 +401,7 @@ impl Pool {
         self.hung.pop()
     }
 
-    /// What a selection sees: the workers that serve this and whose links have at least this room.
+    /// The pool as a selection sees it: the workers that serve `protocol` and whose links have at least this room.
     pub fn snapshot(&self, protocol: Protocol, least: Room, now: Time) -> Snapshot<'_> {
         Snapshot {
             open: self.having(protocol, least),
@@ -419,37 +422,38 @@ impl Pool {
         self.workers.iter().enumerate().map(|(at, worker)| (WorkerId(at as u16), worker))
     }
 
-    /// How many slots there are.
+    /// Number of slots.
     pub fn len(&self) -> usize {
         self.workers.len()
     }
 
-    /// Whether there are none.
+    /// Whether there is no slot.
     pub fn is_empty(&self) -> bool {
         self.workers.is_empty()
     }
 
-    /// Whether anybody takes new work of this kind.
+    /// Whether any worker takes new work of this protocol.
     pub const fn has_open(&self, protocol: Protocol) -> bool {
         !self.open[protocol as usize].is_empty()
     }
 
-    /// Whether the link of somebody who takes new work of this kind has room for some sources only.
+    /// Whether a worker that takes new work of this protocol has a link with room for some sources only.
     pub const fn is_scarce(&self, protocol: Protocol) -> bool {
         self.calm[protocol as usize].len() != self.open[protocol as usize].len()
     }
 
-    /// Whether anybody takes new work of this kind whose link has at least this room.
+    /// Whether any worker takes new work of this protocol over a link with at least this room.
     pub const fn has_open_with(&self, protocol: Protocol, least: Room) -> bool {
         !self.having(protocol, least).is_empty()
     }
 
-    /// Whether `worker` serves this.
+    /// Whether `worker` serves this protocol.
     pub fn serves(&self, worker: usize, protocol: Protocol) -> bool {
         self.workers.get(worker).is_some_and(|slot| slot.services.has(protocol))
     }
 
-    /// Whether `worker` may get new work when nobody asks for its load: it is up and nobody has it drain.
+    /// Whether `worker` may get new work if its load does not count: it is up, and neither the operator nor itself has
+    /// it drain.
     pub fn is_ready(&self, worker: usize) -> bool {
         self.workers.get(worker).is_some_and(|slot| {
             worker < self.wanted
@@ -465,7 +469,7 @@ impl Pool {
 
     /// Writes all workers.
     pub fn save(&self, out: &mut Vec<u8>) {
-        // How many are wanted and how they start is the configuration's to say, the rest follows from the workers.
+        // The number of wanted slots and the slow start come from the configuration, the rest follows from the workers.
         let Pool {
             workers,
             lives,
@@ -482,7 +486,7 @@ impl Pool {
         lives.pack(out);
     }
 
-    /// Takes what [`Pool::save`] wrote instead of what it has.
+    /// Replaces the workers by those that [`Pool::save`] wrote.
     ///
     /// # Errors
     ///
@@ -494,7 +498,7 @@ impl Pool {
         Ok(())
     }
 
-    /// How that is laid out.
+    /// The layout of these bytes.
     pub fn layout(out: &mut String) {
         Worker::layout(out);
         out.push_str("lives:u32");

@@ -1,4 +1,4 @@
-//! Every reason a decision can have: one a rule. Log, metric, `explain` and tests all show this one value.
+//! Every reason for a decision: one for each rule. Log, metric, `explain` and tests all show this one value.
 
 macro_rules! reasons {
     ($($(#[doc = $doc:literal])+ $variant:ident = $label:literal;)*) => {
@@ -10,7 +10,7 @@ macro_rules! reasons {
         }
 
         impl Reason {
-            /// How many there are.
+            /// Number of reasons.
             pub const COUNT: usize = [$($label),*].len();
 
             /// Every reason, in order.
@@ -33,13 +33,13 @@ reasons! {
     KeepaliveStream = "keepalive-stream";
     /// A keepalive in a datagram: silence.
     KeepaliveDatagram = "keepalive-datagram";
-    /// A STUN message: silence; no STUN server lives here.
+    /// A STUN message: silence; the dispatcher is no STUN server.
     Stun = "stun";
-    /// Nothing that can be read, or a response, an ACK or a request without the fields an answer needs: dropped.
+    /// Bytes that cannot be read, or a response, an ACK or a request without the fields that an answer needs: dropped.
     Unparsable = "unparsable";
     /// A request with a fault: answered by the fault's status (400, 505, 513, …; MGCP: 510, 528).
     Malformed = "malformed";
-    /// A request whose URI has a scheme that nobody here speaks: 416 (RFC 3261 §8.2.2.1).
+    /// A request whose URI has a scheme that the dispatcher does not know: 416 (RFC 3261 §8.2.2.1).
     UnknownScheme = "unknown-scheme";
     /// A method that is not known: 501 (RFC 3261 §21.5.2); a verb: 504 (RFC 3435 §2.4).
     UnknownMethod = "unknown-method";
@@ -51,8 +51,8 @@ reasons! {
     Denied = "denied";
     /// Its source has begun too much and is banned for a time: dropped.
     Banned = "banned";
-    /// Its source has begun as much as the access rules let it: 503 (MGCP: 409), and dropped where it has been told so as
-    /// often. Or it has sent more responses than it can have been asked for: dropped.
+    /// Its source has begun as much as the access rules allow: 503 (MGCP: 409), and dropped once the source has been
+    /// told so as often. Or it has sent more responses than it can have been asked for: dropped.
     OverRate = "over-rate";
     /// It had waited in the kernel for longer than its sender waits for an answer (64·T1).
     TooOld = "too-old";
@@ -88,15 +88,15 @@ reasons! {
     TransactionRange = "transaction-range";
     /// "All of" the endpoints: every worker.
     Everyone = "everyone";
-    /// The answers of everyone are still being gathered: 100.
+    /// The answers of all workers are still being gathered: 100.
     Gathering = "gathering";
-    /// "All of" the endpoints are more, or such commands come faster, than can be gathered: 503.
+    /// There are more workers for "all of" the endpoints than can be gathered, or such commands come too fast: 503.
     TooManyGatherings = "too-many-gatherings";
-    /// An endpoint that nobody has: 500.
+    /// An endpoint that no worker has: 500.
     UnknownEndpoint = "unknown-endpoint";
-    /// More messages in one datagram, or more datagrams with several, than can wait for each other: 409.
+    /// More messages in one datagram, or more datagrams with several messages, than can wait for each other: 409.
     TooManyParts = "too-many-parts";
-    /// An acknowledgement of a transaction that is not this lane's: the others are asked.
+    /// An acknowledgement of a transaction that this lane does not know: the other lanes are asked.
     AckElsewhere = "ack-elsewhere";
     /// The table is full of transactions that wait for an answer: 409.
     TableFull = "table-full";
@@ -108,21 +108,21 @@ reasons! {
     Ack = "ack";
     /// The table knows the call of a request inside a dialog.
     InDialog = "in-dialog";
-    /// The table knows the call: the request again, with credentials or otherwise mended.
+    /// The table knows the call: the request again, with credentials or otherwise corrected.
     Again = "again";
     /// The table knows the call: a merged copy (RFC 3261 §8.2.2.2).
     Merged = "merged";
-    /// The dispatcher has answered this before: the same answer.
+    /// The dispatcher has answered this before: it gives the same answer.
     AnsweredBefore = "answered-before";
     /// A CANCEL for a request that the dispatcher has answered: 200, without effect (RFC 3261 §9.2).
     CancelTooLate = "cancel-too-late";
     /// A worker has the conference, or the call of MGCP.
     Group = "group";
-    /// The only worker it can go to has a link that takes no more: 486 (MGCP: 409).
+    /// The link of the only worker that may have it takes no more: 486 (MGCP: 409).
     HolderBusy = "holder-busy";
     /// Selected.
     Selected = "selected";
-    /// Selected, and the conference with it.
+    /// Selected, and the worker has the conference from now on.
     SelectedGroup = "selected-group";
     /// Selected anew: the worker that had it died.
     SelectedAnew = "selected-anew";
@@ -130,25 +130,27 @@ reasons! {
     Unrecorded = "unrecorded";
     /// The message belongs to a request that was placed by hash and not recorded.
     FollowsUnrecorded = "follows-unrecorded";
-    /// What room there is is kept for sources that wait for less than their fair share, which this one does not: 503 (MGCP: 409).
+    /// The room that is left is for sources that wait for less than their fair share, which this one does not: 503
+    /// (MGCP: 409).
     OverShare = "over-share";
     /// No worker is up: 503 (MGCP: 410).
     NoWorker = "no-worker";
     /// Every worker that is up drains: 503 (MGCP: 410).
     AllDraining = "all-draining";
-    /// Not even size 1 fits anywhere: 503 (MGCP: 410).
+    /// No worker has room even for size 1: 503 (MGCP: 410).
     Full = "full";
-    /// This size does not fit anywhere now: 486 (MGCP: 403).
+    /// No worker has room for this size now: 486 (MGCP: 403).
     NoRoomForSize = "no-room-for-size";
     /// Larger than any worker's total: 480 (MGCP: 502).
     LargerThanAnyWorker = "larger-than-any-worker";
-    /// Refused by one worker: the next one.
+    /// Refused by one worker: offered to the next one.
     Refused = "refused";
-    /// Its worker died: the next one.
+    /// Its worker died: offered to the next one.
     Died = "died";
-    /// Refused by every worker that it may be offered to: 486 or 503 (MGCP: 403 or 410).
+    /// Refused by every worker to which it may be offered: 486 or 503 (MGCP: 403 or 410).
     RefusedByAll = "refused-by-all";
-    /// Refused by the only worker it can go to: 486, MGCP 403 (a second conference of the same name would be worse).
+    /// Refused by the only worker that may have it: 486, MGCP 403 (a second conference of the same name would be
+    /// worse).
     RefusedByHolder = "refused-by-holder";
     /// Two workers have died with it: 500 (MGCP: 400).
     Poison = "poison";
@@ -158,34 +160,35 @@ reasons! {
     CancelAnswered = "cancel-answered";
     /// It came back, but its transaction has moved on already: dropped.
     MovedAlready = "moved-already";
-    /// It came back and belongs to a call that is gone with its worker: 481 (MGCP: 500 or 515), an ACK or a response is
+    /// It came back and belongs to a call that is gone with its worker: 481 (MGCP: 500 or 515); an ACK or a response is
     /// dropped.
     OrphanInDialog = "orphan-in-dialog";
-    /// Refused by the worker that has its dialog: 500 (RFC 3261 §21.5.1); that has its endpoint: 400.
+    /// Refused by the worker that has its dialog: 500 (RFC 3261 §21.5.1). Refused by the worker that has its endpoint:
+    /// 400.
     RefusedInDialog = "refused-in-dialog";
     /// OPTIONS to the dispatcher itself: 200.
     Options = "options";
-    /// OPTIONS to the dispatcher itself, with no worker that takes new work: 503.
+    /// OPTIONS to the dispatcher itself while no worker takes new work: 503.
     OptionsUnavailable = "options-unavailable";
     /// REGISTER, which the rules have accepted without a registrar: 200.
     Registered = "registered";
     /// ACK to an answer of the dispatcher's own: absorbed.
     OwnAck = "own-ack";
-    /// A request inside a dialog that nobody knows: 481.
+    /// A request inside a dialog that no worker has: 481.
     UnknownDialog = "unknown-dialog";
-    /// A CANCEL for a request that nobody knows: 481.
+    /// A CANCEL for a request that no worker has: 481.
     UnknownCancel = "unknown-cancel";
-    /// An ACK or a 000 that belongs to nothing: dropped, never answered.
+    /// An ACK or a 000 for no known transaction: dropped, never answered.
     UnknownAck = "unknown-ack";
-    /// The lane that it belongs to takes no more just now: dropped, its sender sends again.
+    /// The lane that it belongs to can take no more just now: dropped, and its sender sends it again.
     LaneFull = "lane-full";
-    /// A response that is for nobody here: dropped.
+    /// A response to no known request: dropped.
     UnknownResponse = "unknown-response";
-    /// It belongs to a call of a worker that is gone: 481 (MGCP: 500 or 515), an ACK or a response is dropped.
+    /// It belongs to a call of a worker that is gone: 481 (MGCP: 500 or 515); an ACK or a response is dropped.
     WorkerGone = "worker-gone";
-    /// It names a dialog of a worker that is gone in Replaces or Join: 481.
+    /// Its Replaces or Join names a dialog of a worker that is gone: 481.
     ReplacesGone = "replaces-gone";
-    /// It follows a call and the link of its worker takes nothing more: dropped, it will be sent again.
+    /// It follows a call, and the link of its worker takes nothing more: dropped, and its sender sends it again.
     LinkFull = "link-full";
 }
 
@@ -195,7 +198,7 @@ impl Reason {
         self as usize
     }
 
-    /// The reason at a place; `None` behind the last.
+    /// The reason at a place; `None` after the last one.
     pub fn at(index: usize) -> Option<Reason> {
         Reason::all().get(index).copied()
     }

@@ -1,4 +1,4 @@
-//! The dispatcher's own answers: to OPTIONS, to what nobody takes, to what comes too often.
+//! The dispatcher's own answers: to OPTIONS, to requests that no worker takes, to requests that come too often.
 
 use super::Dispatch;
 use super::access::Admission;
@@ -12,7 +12,7 @@ use crate::time::Time;
 use crate::wire::sip::{Fault, Message, Method, Name, capabilities};
 
 impl Dispatch {
-    /// OPTIONS to the dispatcher itself (RFC 3261 §11.2): the answer an INVITE would get.
+    /// Answers OPTIONS to the dispatcher itself (RFC 3261 §11.2): the answer that an INVITE would get.
     pub(super) fn options(&self, message: &Message<'_>, summary: &Summary<'_>) -> Decision {
         // RFC 3261 §8.2.2.3.
         if message.values(Name::Require).any(|option| !capabilities::supports(option)) {
@@ -27,15 +27,16 @@ impl Dispatch {
         })
     }
 
-    /// REGISTER, where the rules have it accepted: 200 with the addresses as they came (RFC 3261 §10.3). None is kept.
+    /// Answers a REGISTER that the rules accept: 200 with the addresses as they came (RFC 3261 §10.3). None of them is
+    /// stored.
     pub(super) fn registered(&self, summary: &Summary<'_>) -> Decision {
         self.refine(self.answer(summary, 200, Reason::Registered), |answer| answer.registered = true)
     }
 
-    /// What belongs to nothing here is counted against its source's rate; beyond it, the decision to turn it away. Over
-    /// the rate a request is refused by 503 first: a caller who means well stops sending it again then (RFC 3261
-    /// §17.1.1.2), which silence would not make it. But nobody gets more such answers than the rate has grants, so that
-    /// forged sources do not make them a flood at whoever they name.
+    /// Counts a request that belongs to no call or transaction against its source's rate. Beyond the rate, returns the
+    /// decision to turn it away. The first such requests are answered 503: an honest caller then stops sending again
+    /// (RFC 3261 §17.1.1.2), which silence would not achieve. But a source gets no more such answers than the rate has
+    /// grants, so that forged sources do not direct a flood at the host whose address they name.
     pub(super) fn turn_away(&mut self, summary: &Summary<'_>, now: Time) -> Option<Decision> {
         let dropped = |reason| Some(Decision { target: Target::Drop, reason });
         let source = || self.printer.source(summary.sender);
@@ -47,7 +48,7 @@ impl Dispatch {
         }
     }
 
-    /// The answer to a request that belongs to nothing here, unless its source is to be turned away.
+    /// The answer to a request that belongs to no call or transaction, unless its source is to be turned away.
     pub(super) fn answer_stranger(
         &mut self,
         summary: &Summary<'_>,
@@ -58,16 +59,16 @@ impl Dispatch {
         self.turn_away(summary, now).unwrap_or_else(|| self.answer(summary, status, reason))
     }
 
-    /// The answer to a request that cannot be worked with: it says why.
+    /// The answer to a request that is faulty; it names the fault.
     pub(super) fn answer_fault(&self, summary: &Summary<'_>, status: u16, fault: Fault) -> Decision {
         let reason = if fault == Fault::UriScheme { Reason::UnknownScheme } else { Reason::Malformed };
         self.refine(self.answer(summary, status, reason), |answer| answer.fault = Some(fault))
     }
 
-    /// What a link must have for a new call of this source: where room is scarce, it is for those who wait for less than
-    /// their share.
+    /// The least room that a link must have for a new call of this source: if room is scarce, it is for sources that
+    /// wait for less than their share.
     pub(super) fn least_room(&self, summary: &Summary<'_>) -> Room {
-        // Where no room is scarce it is all the same.
+        // The share is looked up only if some link's room is scarce.
         let is_over = || self.table.shares().is_used_up(self.source(summary).print());
         if self.pool.is_scarce(Protocol::Sip) && is_over() { Room::All } else { Room::Scarce }
     }
@@ -76,7 +77,7 @@ impl Dispatch {
         self.printer.source(summary.sender)
     }
 
-    /// The only worker it can go to has a link with no more than this room.
+    /// The answer if the link of the only worker that may have the request has no more than this room.
     pub(super) fn no_room(&self, summary: &Summary<'_>, room: Room) -> Decision {
         match room {
             Room::Scarce => self.answer(summary, 503, Reason::OverShare),
@@ -92,11 +93,11 @@ impl Dispatch {
         self.answer(summary, 503, reason)
     }
 
-    /// Nobody was selected: the answer, kept for the INVITE's retransmissions, so that one of them is not selected after
-    /// all when room opens in between.
+    /// The answer if no worker was selected. It is kept for the INVITE's retransmissions, so that none of them is given
+    /// to a worker after all once there is room.
     pub(super) fn nobody(&mut self, summary: &Summary<'_>, reason: Reason, now: Time) -> Decision {
         let status = status_of(reason);
-        // Who is over its share gets no place for the answer either.
+        // A source that is over its share gets no table place for the answer either.
         if summary.method == Method::Invite && reason != Reason::OverShare {
             let new = NewEntry {
                 branch: summary.branch,
@@ -145,7 +146,7 @@ impl Dispatch {
         decision
     }
 
-    /// Why nobody takes a session of this size.
+    /// The reason why no worker takes a session of this size.
     pub(super) fn why_nobody(&self, protocol: Protocol, size: u32, least: Room) -> Reason {
         if self.pool.has_open(protocol) && !self.pool.has_open_with(protocol, least) {
             return Reason::OverShare;
@@ -170,7 +171,7 @@ impl Dispatch {
     }
 }
 
-/// RFC 3261 §21.5.4: a 503 makes peers shun the whole address, so it is for "nothing at all" only.
+/// RFC 3261 §21.5.4: a 503 makes peers avoid the whole address, so it is only for "no new call at all".
 pub(super) const fn status_of(reason: Reason) -> u16 {
     match reason {
         Reason::NoRoomForSize => 486,

@@ -1,7 +1,7 @@
-//! What is done with messages that come back from a worker, refused or orphaned.
+//! Decisions about messages that come back from a worker, refused or orphaned.
 //!
-//! Only what was placed by selection moves to another worker, each worker once. What can have one worker only gets its
-//! answer. What follows a call never moves.
+//! Only a message that was placed by selection moves to another worker, to each worker once. A message that only one
+//! worker may have is answered. A message that follows a call never moves.
 
 use super::Dispatch;
 use super::decision::{Arrival, Cause, Decision, EntryId, Protocol, Reason, Returned, Target, Tried};
@@ -22,7 +22,7 @@ impl Dispatch {
     ) -> Decision {
         if let Cause::Refused(why) = back.cause {
             self.pool.on_refused(back.from, back.seq, back.size);
-            // A message that never left on the link says nothing of the worker.
+            // A message that was never sent on the link proves nothing about the worker.
             if why == RefuseReason::Exhausted && back.sent {
                 self.pool.on_exhausted(back.from);
             }
@@ -49,7 +49,7 @@ impl Dispatch {
         match entry.state {
             State::Answered | State::Over => self.answer(summary, 481, Reason::OrphanInDialog),
             State::Verdict(_) => self.answer(summary, 200, Reason::CancelAnswered),
-            // Its INVITE had moved before the CANCEL was seen.
+            // Its INVITE had moved to another worker before the CANCEL was seen.
             State::Pending if self.has_moved(&entry, back) => self.follow(entry.worker, Reason::Cancel, now),
             State::Pending => {
                 self.table.cancel(id);
@@ -68,7 +68,7 @@ impl Dispatch {
     ) -> Decision {
         let moved = Decision { target: Target::Drop, reason: Reason::MovedAlready };
         let Some(id) = back.entry else {
-            // A retransmission: the first copy's fate is its own.
+            // A retransmission: the first copy decides.
             return if back.follows && back.size == 0 {
                 moved
             } else {
@@ -100,12 +100,12 @@ impl Dispatch {
         if entry.cancelled {
             return self.verdict(summary, id, 487, Reason::Cancelled, now);
         }
-        // A leg of a conference that its worker has not opened yet moves with it; one that the worker has opened, with other
-        // legs, has one worker only, and so has any other follower.
+        // A leg of a conference that its worker has not opened yet moves with the conference. A leg of an opened
+        // conference, which has other legs, has one worker only, and so has any other follower.
         let group = entry.group.and_then(|group| self.groups.get(group));
         let is_bound = match group {
             Some(group) => group.opened.is_some() && group.worker == back.from,
-            // A copy goes where its request is.
+            // A copy goes to the worker of its request.
             None => back.follows && self.beside(summary, id, tried(back)).is_none(),
         };
         if is_bound {
@@ -119,7 +119,8 @@ impl Dispatch {
         self.move_on(message, summary, arrival, id, back.weight(), past, Reason::Refused, now)
     }
 
-    /// A request that no entry knows: its hash says where it goes, and its CANCEL with it, so it cannot be offered around.
+    /// Decides about a request without an entry. Its hash leads it, and its CANCEL, to one worker, so it cannot be
+    /// offered around.
     fn unrecorded_returned(
         &mut self,
         summary: &Summary<'_>,
@@ -136,8 +137,8 @@ impl Dispatch {
         }
     }
 
-    /// The entry of what came back, while its fate is open. One that is gone was answered, or has waited longer than anybody
-    /// waits.
+    /// The entry of a returned message while it is undecided. An entry that is gone was answered, or has waited longer
+    /// than any caller waits.
     pub(super) fn undecided(&self, id: EntryId, back: &Returned) -> Option<Entry> {
         let waits = |entry: &Entry| match back.cause {
             // A caller that has acknowledged an answer wants no other.
@@ -148,8 +149,8 @@ impl Dispatch {
         self.table.get(id).copied().filter(undecided)
     }
 
-    /// An INVITE whose caller has acknowledged its answer, and whose worker died before it could say that it had answered,
-    /// waits for nobody any more.
+    /// Ends the wait of an INVITE whose caller has acknowledged its answer, and whose worker died before it could
+    /// report that answer.
     fn settle_acknowledged(&mut self, id: EntryId, now: Time) {
         if self.table.get(id).is_some_and(|entry| entry.is_over() && !self.is_alive(entry)) {
             let group = self.table.answered(id, now);
@@ -157,7 +158,7 @@ impl Dispatch {
         }
     }
 
-    /// How the search for a worker goes on after a refusal; `None` when it is over.
+    /// The state of the search for a worker after a refusal; `None` if the search is over.
     pub(super) fn past_with_refusal(
         &self,
         entry: &Entry,
@@ -166,7 +167,8 @@ impl Dispatch {
         now: Time,
     ) -> Option<Past> {
         let tried = tried(back);
-        // Who read it too late has not made anybody offer it around: that begins now, while its sender still waits.
+        // A `Late` refusal does not use up the caller's patience: the 400 ms start now, as long as the caller still
+        // retransmits.
         let (since, is_over) = if back.cause == Cause::Refused(RefuseReason::Late) {
             (now, now.since(arrival.received) > LINGER)
         } else {
@@ -175,18 +177,19 @@ impl Dispatch {
         (!tried.is_full() && !is_over).then(|| (tried, since, back.deaths.max(entry.deaths)))
     }
 
-    /// Whether a copy of the request has brought its entry to another worker, or another life, meanwhile.
+    /// Whether a copy of the request has meanwhile brought its entry to another worker, or to another life of the
+    /// worker.
     fn has_moved(&self, entry: &Entry, back: &Returned) -> bool {
         self.is_alive(entry) && (entry.worker != back.from || back.cause == Cause::Died)
     }
 }
 
-/// How the search goes on after a death: anew, and the patience with refusals with it.
+/// The state of the search after a death: the search starts anew, and the patience with refusals with it.
 pub(super) fn past_with_death(entry: &Entry, back: &Returned, now: Time) -> Past {
     (tried(back), now, back.deaths.max(entry.deaths).saturating_add(u8::from(back.sent)))
 }
 
-/// The workers that must not have it again. One that died is gone from the pool; its slot's next life may have it.
+/// Workers to exclude. A dead worker is not excluded: its successor in the slot may serve the message.
 fn tried(back: &Returned) -> Tried {
     let mut tried = Tried::default();
     for &worker in back.tried.as_slice().iter().filter(|&&worker| worker != back.from) {

@@ -1,4 +1,4 @@
-//! The rules a decision follows: what the operator can set. Replaced whole on a reload; the table stays.
+//! The rules of decisions, as the operator sets them. A reload replaces all of them; the table stays.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -9,22 +9,22 @@ use crate::wire::sip::{Method, capabilities};
 
 pub use super::size::SizeRules;
 
-/// Everything an operator sets about decisions.
+/// All settings of the operator that concern decisions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rules {
-    /// How workers are selected.
+    /// The policy by which workers are selected.
     pub policy: Policy,
-    /// Weights for `weighted`, by slot; 1 where none is given, 0: never.
+    /// Weights for `weighted`, by slot; 1 if none is given, 0: never.
     pub weights: Vec<u32>,
-    /// Which methods begin something at a worker.
+    /// The methods that begin something at a worker.
     pub methods: Methods,
-    /// How the size of a session is read.
+    /// The rules by which the size of a session is read.
     pub size: SizeRules,
-    /// How long an INVITE may wait for its final response before the table forgets it.
+    /// Longest time that an INVITE may wait for its final response before the table forgets it.
     pub pending_max: Duration,
-    /// How long a worker takes to get its full share after its start; zero: at once.
+    /// Time that a worker takes to get its full share after its start; zero: at once.
     pub slow_start: Duration,
-    /// How long a request may be offered around after refusals.
+    /// Longest time that a request may be offered around after refusals.
     pub patience: Duration,
     /// A worker that reads a request later than this after its arrival refuses it.
     pub read_within: Duration,
@@ -32,11 +32,11 @@ pub struct Rules {
     pub silent_after: Duration,
     /// Retry-After of a 503, in seconds.
     pub retry_after: u32,
-    /// Sources that can only reach the well-known address.
+    /// Sources that can reach only the well-known address.
     pub pinned: Vec<Network>,
     /// Sources that are sent 180 before the answer to their call.
     pub ring_first: Vec<Network>,
-    /// Who may send, and how much.
+    /// Sources that may send, and their rates.
     pub access: Vec<AccessRule>,
     /// Addresses of this host beside the one a message arrived on, such as `--advertise`.
     pub own_addresses: Vec<IpAddr>,
@@ -99,21 +99,21 @@ impl From<&Config> for Rules {
     }
 }
 
-/// The methods that may begin something besides INVITE, each with its rule. OPTIONS is the dispatcher's own; BYE, PRACK
-/// and UPDATE live in dialogs only and get 481 outside (RFC 3261 §15.1.2, RFC 3262 §3, RFC 3311 §5.2). So do INFO and
+/// The methods besides INVITE that may begin something, each with its rule. OPTIONS is the dispatcher's own. BYE, PRACK
+/// and UPDATE exist in dialogs only and get 481 outside (RFC 3261 §15.1.2, RFC 3262 §3, RFC 3311 §5.2). So do INFO and
 /// NOTIFY that are refused (RFC 6086 §4.2.2, RFC 6665 §4.1.3); other refused methods get 405.
 ///
 /// A media server has neither a registrar nor an event state compositor, and its subscriptions (KPML, RFC 4730) and
-/// INFOs (RFC 6086) ride in the dialog of the call, so those are refused unless the operator's workers serve them; a
-/// page-mode MESSAGE and an out-of-dialog REFER (RFC 3515, how conferences are told to dial out) concern the application
-/// on the worker.
+/// INFOs (RFC 6086) use the dialog of the call. So those are refused unless the operator's workers serve them. A
+/// page-mode MESSAGE and an out-of-dialog REFER (RFC 3515, by which conferences are told to dial out) concern the
+/// application on the worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Methods {
     /// RFC 3428.
     pub message: MethodRule,
     /// RFC 6665.
     pub subscribe: MethodRule,
-    /// RFC 6665, for those who had their subscription another way.
+    /// RFC 6665, for subscriptions that were made without a SUBSCRIBE.
     pub notify: MethodRule,
     /// RFC 3515.
     pub refer: MethodRule,
@@ -140,7 +140,7 @@ impl Default for Methods {
 }
 
 impl Methods {
-    /// The rule for a method; `None` for methods that are not ruled this way.
+    /// The rule for a method; `None` for methods without such a rule.
     pub const fn rule(&self, method: Method<'_>) -> Option<MethodRule> {
         Some(match method {
             Method::Message => self.message,
@@ -154,7 +154,7 @@ impl Methods {
         })
     }
 
-    /// The value of Allow: what is answered by other than 405, in or outside of dialogs.
+    /// The value of Allow: the methods that are not answered 405, in or outside of dialogs.
     pub fn allow(&self) -> String {
         let mut allow = String::from(capabilities::ALLOW);
         let ruled = [

@@ -1,9 +1,9 @@
-//! One lane's decisions as bytes, for the dispatcher that takes over: it decides on as this one would have.
+//! One lane's state as bytes, for the dispatcher that takes over: it decides as this one would have.
 //!
-//! What the configuration says (rules, keys, sizes) is not in them: the new dispatcher has its own. What selections
-//! remember and the ring of past decisions stay behind: the one is worth nothing, the other costs more time than reading
-//! may pause for, so that `explain` begins anew. What MGCP commands for everyone have gathered stays behind, too: their
-//! senders ask again.
+//! The settings of the configuration (rules, keys, sizes) are not in them: the new dispatcher has its own. The memory
+//! of selections and the ring of past decisions are left out. The former is worth nothing; the latter takes longer than
+//! reading may pause, so `explain` begins anew. The gatherings of MGCP commands for all workers are left out as well:
+//! their senders send them again.
 
 use super::Dispatch;
 use super::access::Access;
@@ -35,7 +35,7 @@ impl Dispatch {
             next_look,
             gatherings,
             apart_until,
-            // Their senders send them again.
+            // Their senders send the acknowledgements again.
             acks: _,
             lanes: _,
         } = self;
@@ -51,16 +51,16 @@ impl Dispatch {
         apart_until.pack(out);
     }
 
-    /// Makes room for a state with so many entries in its table.
+    /// Makes room for a state with this many entries in its table.
     pub fn make_room(&mut self, entries: usize) {
         self.table.make_room(entries);
     }
 
-    /// Takes what [`Dispatch::save`] wrote instead of what it has.
+    /// Replaces this state by the one that [`Dispatch::save`] wrote.
     ///
     /// # Errors
     ///
-    /// The bytes are no such state, or do not fit into the sizes set; it is not to be used then.
+    /// The bytes are no such state, or do not fit into the sizes set; the value must not be used then.
     pub fn restore(&mut self, from: &mut Packed<'_>) -> Result<(), Damaged> {
         self.directory.restore(from)?;
         self.pool.restore(from)?;
@@ -76,7 +76,7 @@ impl Dispatch {
         Ok(())
     }
 
-    /// How that is laid out.
+    /// The layout of these bytes.
     pub fn layout(out: &mut String) {
         out.push_str(SCHEME);
         Directory::layout(out);

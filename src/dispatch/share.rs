@@ -1,39 +1,40 @@
-//! Fair shares: how many requests that wait for an answer each source has.
+//! Fair shares: the number of requests of each source that wait for an answer.
 //!
-//! A source is an IPv4 address or an IPv6 /64, known by a few bits of a keyed hash, so that the counts have one fixed
-//! size and nobody can aim at another's: sources that fall together by chance share a count. Under pressure, what is
-//! left is for those below their share; a source at its share waits until something of its own is answered. So nobody
-//! takes from others what they wait for, and a newcomer finds room however many the others send.
+//! A source is an IPv4 address or an IPv6 /64, known by a few bits of a keyed hash. So the counts have one fixed size,
+//! and no source can aim at another's count; sources whose bits are equal by chance share a count. Under pressure the
+//! remaining room is for sources below their share; a source at its share waits until one of its own requests is
+//! answered. So no source takes the room that others wait for, and a newcomer finds room however many requests the
+//! others send.
 
 use super::fingerprint::SourcePrint;
 
-/// What waits, by source.
+/// Waiting requests, by source.
 #[derive(Debug)]
 pub struct Shares {
     counts: Box<[u32; COUNTS]>,
-    /// Sources that have something waiting.
+    /// Number of sources with waiting requests.
     sources: u32,
-    /// All that waits.
+    /// Number of all waiting requests.
     waiting: u32,
 }
 
-/// Counts there are: 256 KiB, which stay in a core's cache.
+/// Number of counts: 256 KiB, which stay in a core's cache.
 const COUNTS: usize = 1 << 16;
-/// No share is smaller than what there is divided by this. Addresses are forged more easily than counted: were the
-/// division by their number alone, a flood from a million of them would leave an honest proxy a share of one.
+/// A share is never smaller than the waiting requests divided by this. Addresses are easily forged: were the divisor
+/// the number of sources alone, a flood from a million of them would leave an honest proxy a share of one.
 const MOST_SHARES: u32 = 64;
 
 impl Default for Shares {
     fn default() -> Self {
         let counts = vec![0; COUNTS].into_boxed_slice();
-        // Of that length just now: the other side never happens.
+        // The slice has just been made with that length, so the alternative never happens.
         let counts = counts.try_into().unwrap_or_else(|_| Box::new([0; COUNTS]));
         Shares { counts, sources: 0, waiting: 0 }
     }
 }
 
 impl Shares {
-    /// Something of this source waits.
+    /// Counts a waiting request of this source.
     pub fn add(&mut self, source: SourcePrint) {
         let count = &mut self.counts[usize::from(source.0)];
         self.sources += u32::from(*count == 0);
@@ -41,7 +42,7 @@ impl Shares {
         self.waiting += 1;
     }
 
-    /// It waits no longer.
+    /// Takes a request of this source off the count: it waits no longer.
     pub fn remove(&mut self, source: SourcePrint) {
         let count = &mut self.counts[usize::from(source.0)];
         debug_assert!(*count > 0 && self.waiting > 0, "more taken away than was added");
@@ -50,19 +51,20 @@ impl Shares {
         self.waiting = self.waiting.saturating_sub(1);
     }
 
-    /// Whether a source has its share already: as much as the average of those that have something, or a
-    /// sixty-fourth of all where they are more. One that is alone has it, too: who comes next must find room.
+    /// Whether a source has its share already: the average of the sources with waiting requests, or a sixty-fourth of
+    /// all waiting requests if there are more than 64 sources. A source that is alone has its share as well: a second
+    /// one must find room.
     pub fn is_used_up(&self, source: SourcePrint) -> bool {
         let count = u64::from(self.counts[usize::from(source.0)]);
         count > 0 && count * u64::from(self.sources.min(MOST_SHARES)) >= u64::from(self.waiting)
     }
 
-    /// All that waits.
+    /// Number of all waiting requests.
     pub const fn waiting(&self) -> usize {
         self.waiting as usize
     }
 
-    /// Sources that have something waiting; those that share a count are one.
+    /// Number of sources with waiting requests; sources that share a count are one.
     pub const fn sources(&self) -> u32 {
         self.sources
     }

@@ -1,5 +1,5 @@
-//! The rules for SIP, in the order they are asked: who is named by the message itself, what the table knows, which
-//! conference, and only then selection.
+//! The rules for SIP, in their order: the worker that the message itself names, the worker that the table knows, the
+//! worker of the conference, and only then selection.
 
 use std::net::IpAddr;
 
@@ -16,15 +16,15 @@ use crate::handoff::frame::Transport;
 use crate::time::Time;
 use crate::wire::sip::{Essentials, Fault, Message, Method, Unparsable};
 
-/// The header that carries a worker's token where nothing of SIP's own does.
+/// The header that carries a worker's token if no field of SIP does.
 pub const EXTENSION: &str = "X-Pointsman-Worker";
-/// The URI parameter that carries a worker's token in Contact, where the user part belongs to somebody else.
+/// The URI parameter that carries a worker's token in Contact if the user part belongs to the application.
 pub const URI_PARAM: &[u8] = b"pm";
 
 /// The purpose of a conference's fingerprint.
 const CONFERENCE: u8 = b'g';
 
-/// What the rules read of every request.
+/// The fields of a request that the rules read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Summary<'a> {
     pub(super) method: Method<'a>,
@@ -73,7 +73,7 @@ impl Dispatch {
         }
         let Some(method) = message.method() else { return self.response(message, arrival, now) };
         let summary = Summary::of(message, method, arrival, &self.printer);
-        // A BYE ends its call however late it is, and the worker knows by CSeq what has been overtaken.
+        // A BYE ends its call however late it is. The worker sees by CSeq which messages have been overtaken.
         if summary.to_tag.is_none() && now.since(arrival.received) > LINGER {
             return Decision { target: Target::Drop, reason: Reason::TooOld };
         }
@@ -86,7 +86,7 @@ impl Dispatch {
         }
     }
 
-    /// Whether this is a CANCEL whose request has not been seen: where several lanes read, it may be about to come.
+    /// Whether this is a CANCEL whose request has not been seen: if several lanes read, the request may still come.
     pub fn is_early(&self, message: &Message<'_>, arrival: &Arrival) -> bool {
         if message.method() != Some(Method::Cancel) {
             return false;
@@ -95,8 +95,9 @@ impl Dispatch {
         summary.to_tag.is_none() && self.transaction_of_cancel(&summary).is_none()
     }
 
-    /// A response belongs to the worker whose token stands in the branch of the topmost Via. Whether its request exists
-    /// that worker alone knows, so that a source has only so many handed on.
+    /// Decides about a response: it belongs to the worker whose token stands in the branch of the topmost Via. Only
+    /// that worker knows whether the request exists, so the number of responses that a source may have handed on is
+    /// limited.
     fn response(&mut self, message: &Message<'_>, arrival: &Arrival, now: Time) -> Decision {
         let named =
             message.via().and_then(|via| via.branch()).and_then(branch_token).and_then(|at| self.directory.token(at));
@@ -107,7 +108,7 @@ impl Dispatch {
         }
     }
 
-    /// ACK: never answered, whatever becomes of it (RFC 3261 §17.2.1, §13.2.2.4).
+    /// Decides about an ACK. It is never answered (RFC 3261 §17.2.1, §13.2.2.4).
     fn ack(&mut self, message: &Message<'_>, summary: &Summary<'_>, arrival: &Arrival, now: Time) -> Decision {
         let dropped = |reason| Decision { target: Target::Drop, reason };
         let by_branch = self.table.by_branch(summary.branch);
@@ -115,7 +116,7 @@ impl Dispatch {
             self.table.acknowledged(id, now);
         }
         if let Some(to_tag) = summary.to_tag {
-            // An ACK to a non-2xx has the INVITE's branch (§17.1.1.3), of which our own tag was made.
+            // An ACK to a non-2xx has the INVITE's branch (§17.1.1.3), from which the dispatcher's own tag was made.
             if self.directory.keys().dispatcher_tag(summary.branch).as_bytes().eq_ignore_ascii_case(to_tag) {
                 return dropped(Reason::OwnAck);
             }
@@ -143,7 +144,8 @@ impl Dispatch {
         }
     }
 
-    /// CANCEL has the branch of what it cancels (RFC 3261 §9.1); a client that made a new one is known by its call.
+    /// Decides about a CANCEL. It has the branch of the request that it cancels (RFC 3261 §9.1); if the client made a
+    /// new branch, the INVITE is found by its call.
     fn cancel(&mut self, message: &Message<'_>, summary: &Summary<'_>, arrival: &Arrival, now: Time) -> Decision {
         if let Some(id) = self.transaction_of_cancel(summary)
             && let Some(&entry) = self.table.get(id)
@@ -157,7 +159,7 @@ impl Dispatch {
             }
             return match entry.state {
                 _ if self.is_alive(&entry) => self.follow(entry.worker, Reason::Cancel, now),
-                // Its INVITE comes back from the dead worker's link, finds that it was cancelled and gets its 487.
+                // Its INVITE comes back from the dead worker's link, is found cancelled and is answered 487.
                 State::Pending => self.answer(summary, 200, Reason::CancelAnswered),
                 _ => self.answer(summary, 481, Reason::WorkerGone),
             };
@@ -174,7 +176,7 @@ impl Dispatch {
         }
     }
 
-    /// A request inside a dialog (RFC 3261 §12.2.2).
+    /// Decides about a request inside a dialog (RFC 3261 §12.2.2).
     fn in_dialog(
         &mut self,
         message: &Message<'_>,
@@ -202,15 +204,15 @@ impl Dispatch {
         }
     }
 
-    /// A request that begins something, or is sent again.
+    /// Decides about a request outside a dialog, or its retransmission.
     fn initial(&mut self, message: &Message<'_>, summary: &Summary<'_>, arrival: &Arrival, now: Time) -> Decision {
         if let Some(id) = self.table.by_branch(summary.branch)
             && let Some(&entry) = self.table.get(id)
         {
             return self.retransmission(message, summary, arrival, (id, &entry), now);
         }
-        // A token, a nonce or a call that is known chooses the worker and grants nothing: whoever has made one call could
-        // begin any number with them.
+        // A known token, nonce or call chooses the worker; the request still counts against its source's rate. Else a
+        // source that has made one call could begin any number with them.
         if let Some(refusal) = self.turn_away(summary, now) {
             return refusal;
         }
@@ -233,8 +235,8 @@ impl Dispatch {
             Echoed::Gone(reason) => return self.answer(summary, 481, reason),
             Echoed::Nobody => {}
         }
-        // Of the copies of a call one may be gone with its worker while another lives. An answer of the dispatcher's own is
-        // for its branch alone, and a refusal that has been acknowledged is no ongoing transaction (RFC 3261 §8.2.2.2): the
+        // One copy of a call may be gone with its worker while another lives. An answer of the dispatcher's own is for
+        // its branch only, and a refusal that has been acknowledged is no ongoing transaction (RFC 3261 §8.2.2.2): the
         // next attempt of a proxy that hunts has another branch and the same CSeq, and is a new request.
         let tells = |entry: &Entry| match entry.state {
             State::Verdict(_) => false,
@@ -252,7 +254,7 @@ impl Dispatch {
             method => match (method, self.rules.methods.rule(method).unwrap_or_default()) {
                 (_, MethodRule::Select) => {}
                 (Method::Register, MethodRule::Accept) => return self.registered(summary),
-                // They belong to a dialog, and INFO stands in Allow: no 405 (RFC 3261 §21.4.6).
+                // INFO and NOTIFY belong to a dialog, and INFO stands in Allow: no 405 (RFC 3261 §21.4.6).
                 (Method::Info | Method::Notify, _) => return self.answer(summary, 481, Reason::UnknownDialog),
                 _ => return self.refuse_method(summary, 405, Reason::MethodRefused),
             },
@@ -260,7 +262,7 @@ impl Dispatch {
         self.begin(message, summary, arrival, now)
     }
 
-    /// Something new: the conference's worker, else one that is selected.
+    /// Begins a call: at the conference's worker, else at a selected one.
     fn begin(&mut self, message: &Message<'_>, summary: &Summary<'_>, arrival: &Arrival, now: Time) -> Decision {
         let size = self.size(message, summary, arrival);
         if !self.table.has_place(|| self.source(summary).print()) {
@@ -272,7 +274,7 @@ impl Dispatch {
         }
     }
 
-    /// A request that the table knows by its branch.
+    /// Decides about a request whose branch the table knows.
     fn retransmission(
         &mut self,
         message: &Message<'_>,
@@ -288,7 +290,7 @@ impl Dispatch {
             return self.follow(entry.worker, Reason::Retransmission, now);
         }
         if entry.is_over() {
-            // A late copy of what its caller has done with.
+            // A late copy of a request that its caller has finished with.
             return Decision { target: Target::Drop, reason: Reason::WorkerGone };
         }
         let deaths = entry.deaths + u8::from(entry.state == State::Pending);
@@ -300,7 +302,7 @@ impl Dispatch {
         self.table.by_branch(summary.branch).or_else(|| self.table.invite_of(summary.call, summary.cseq))
     }
 
-    /// What tells where a call is: its newest entry whose worker lives, else its newest.
+    /// The entry that shows the worker of a call: its newest entry with a live worker, else its newest.
     fn entry_of_call(&self, summary: &Summary<'_>) -> Option<Entry> {
         let mut entries = self.table.of_call(summary.call).map(|(_, entry)| entry);
         let newest = entries.next()?;
@@ -308,7 +310,7 @@ impl Dispatch {
         Some(*held.unwrap_or(newest))
     }
 
-    /// Whether a worker that lives has it, or has had it last.
+    /// Whether a live worker has the transaction, or was the last to have it.
     pub(super) fn is_held(&self, entry: &Entry) -> bool {
         !matches!(entry.state, State::Verdict(_)) && !entry.is_over() && self.is_alive(entry)
     }
@@ -323,7 +325,7 @@ impl Dispatch {
     }
 }
 
-/// The fingerprint of a conference's name, in any case.
+/// The fingerprint of a conference's name, which compares in any case.
 pub(super) fn conference(name: &[u8], printer: &Printer) -> Fingerprint {
     printer.print_each(CONFERENCE, [Text::InAnyCase(name)])
 }

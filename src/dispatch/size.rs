@@ -1,7 +1,7 @@
-//! The size of a session in capacity units, as its first message names it.
+//! The size of a session in capacity units, as given in its first message.
 //!
-//! Only a whole number above zero counts as named; what is not is noted and the next source is asked. A session that
-//! names nothing has size 1.
+//! Only a whole number above zero counts as a size. Any other value is noted, and the next place is read. A session
+//! without a size has size 1.
 
 use std::net::IpAddr;
 
@@ -10,16 +10,16 @@ use crate::reservation::Weight;
 use crate::wire::sip::{Message, Uri};
 use crate::wire::{mscml, msml, sdp};
 
-/// How sizes are read.
+/// The rules by which sizes are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SizeRules {
-    /// The sources, in the order they are asked; the first that names a size wins.
+    /// The places in the message, in the order in which they are read; the first that names a size counts.
     pub order: Vec<SizeSource>,
-    /// The largest size a message can name; more is taken as this.
+    /// The largest size a message can name; a larger one counts as this.
     pub max: u32,
-    /// What a video stream counts, in units.
+    /// Units of a video stream.
     pub video: u32,
-    /// Who is believed; empty: everybody.
+    /// Sources whose sizes are believed; empty: all.
     pub from: Vec<Network>,
 }
 
@@ -29,37 +29,37 @@ impl Default for SizeRules {
     }
 }
 
-/// A size and how it was found.
+/// A size, and the finding about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sized {
     /// Units, and whether the message names them.
     pub weight: Weight,
-    /// What was noted on the way.
+    /// The finding on the way to it.
     pub note: SizeNote,
 }
 
-/// What was found where a size can stand.
+/// Findings about the places that can name a size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum SizeNote {
     /// A size that counts.
     Named,
-    /// Nothing: 1.
+    /// No size: 1.
     Unnamed,
-    /// More than the largest size allowed: that one.
+    /// More than the largest size allowed: the largest counts.
     Clamped,
-    /// A source named 0 and the next one was asked.
+    /// A place named 0, and the next one was read.
     Zero,
-    /// A source named a negative number and the next one was asked.
+    /// A place named a negative number, and the next one was read.
     Negative,
-    /// A source held something else than a whole number and the next one was asked.
+    /// A place held something else than a whole number, and the next one was read.
     Garbage,
-    /// The sender is not believed: 1.
+    /// The source is not believed: 1.
     Untrusted,
 }
 
 impl SizeNote {
-    /// How many there are.
+    /// Number of kinds of finding.
     pub const COUNT: usize = 7;
 
     /// Every note.
@@ -93,11 +93,11 @@ impl SizeNote {
 }
 
 impl Sized {
-    /// What begins no session.
+    /// The size of a message that begins no session.
     pub(super) const NOTHING: Sized = Sized { weight: Weight::NOTHING, note: SizeNote::Unnamed };
 }
 
-/// What one source says.
+/// The content of one place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Said {
     Nothing,
@@ -108,12 +108,12 @@ pub(super) enum Said {
 }
 
 impl SizeRules {
-    /// The size of the session that `message` begins, `uri` being its request-URI, which comes from `source`.
+    /// The size of the session that `message` from `source` begins; `uri` is its request-URI.
     pub fn size_of(&self, message: &Message<'_>, uri: Option<&Uri<'_>>, source: IpAddr) -> Sized {
         self.first_named(source, |place| self.ask(place, message, uri))
     }
 
-    /// The first size that one of the sources names by `ask`, where `source` is believed.
+    /// The first size that `ask` finds in one of the places, if `source` is believed.
     #[inline]
     pub(super) fn first_named(&self, source: IpAddr, ask: impl Fn(SizeSource) -> Said) -> Sized {
         if !self.from.is_empty() && !self.from.iter().any(|net| net.contains(source)) {
@@ -158,7 +158,7 @@ impl SizeRules {
     }
 }
 
-/// Reads a number as people write it into a header.
+/// Reads a number as written in a header.
 pub(super) fn read(text: &[u8]) -> Said {
     let text = text.trim_ascii();
     let (sign, digits) = match text {

@@ -1,12 +1,13 @@
 //! The table: recent transactions and the worker that has each.
 //!
-//! One entry holds both keys of a transaction, (branch, sent-by) and (Call-ID, From-tag), as fingerprints; entries of
-//! one call form a list that starts at its newest. Slab and indexes are sized to the cap at start, so that nothing grows
-//! and nothing is allocated later. An entry's life has one of a few fixed lengths and begins now, so that a queue for
-//! each length is in order of deadline by itself: expiry, renewal and "oldest first" cost the same for one entry as for a
+//! One entry holds both keys of a transaction, (branch, sent-by) and (Call-ID, From-tag), as fingerprints. The entries
+//! of one call form a list that starts at the newest. Slab and indexes are sized to the cap at start, so that nothing
+//! grows and nothing is allocated later. An entry's life has one of a few fixed lengths and begins now, so that the
+//! queue for each length is always in order of deadline: expiry, renewal and "oldest first" cost the same for one entry
+//! as for a million.
 //! million.
 //!
-//! Entries that wait for an answer are never given up for new ones, whoever sends those; answered ones are, oldest
+//! Entries that wait for an answer are never removed for new ones, whatever their source. Answered entries are, oldest
 //! first. The last eighth of the places is for sources that wait for less than their fair share.
 
 mod saved;
@@ -21,7 +22,7 @@ use super::share::Shares;
 use crate::ids::WorkerId;
 use crate::time::Time;
 
-/// 64·T1 of RFC 3261 §17: how long a transaction's messages may still be on the way.
+/// 64·T1 of RFC 3261 §17: time for which a transaction's messages may still be on the way.
 pub const LINGER: Duration = Duration::from_secs(32);
 
 /// Recent transactions.
@@ -38,7 +39,7 @@ pub struct Table {
     len: usize,
 }
 
-/// What is known about a transaction.
+/// A transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// (branch, sent-by).
@@ -47,23 +48,23 @@ pub struct Entry {
     pub call: Fingerprint,
     /// The CSeq number.
     pub cseq: u32,
-    /// Who has it.
+    /// The worker that has it.
     pub worker: WorkerId,
-    /// Which life of that worker has it.
+    /// The number of that worker's life.
     pub life: u32,
-    /// The conference that its placement opened or joined, while it waits for an answer.
+    /// The conference that its placement opened or joined, while the transaction waits for an answer.
     pub group: Option<GroupId>,
-    /// Where it stands.
+    /// Its state.
     pub state: State,
     /// Whether it is an INVITE.
     pub is_invite: bool,
-    /// Whether its CANCEL was seen; of MGCP, the acknowledgement of its response.
+    /// Whether its CANCEL was seen; for MGCP, whether the acknowledgement of its response was.
     pub cancelled: bool,
-    /// Whether an ACK with its branch came while its worker had not said yet that it has answered.
+    /// Whether an ACK with its branch came before its worker reported that it has answered.
     pub acknowledged: bool,
-    /// How many workers died with it.
+    /// Number of workers that have died with it.
     pub deaths: u8,
-    /// Who sent it.
+    /// Its source.
     pub source: SourcePrint,
     generation: u32,
     deadline: Time,
@@ -79,14 +80,14 @@ impl Entry {
     }
 }
 
-/// Where a transaction stands.
+/// The state of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// It has a worker and no final response yet.
     Pending,
-    /// Its final response has left.
+    /// Its final response has been sent.
     Answered,
-    /// An INVITE whose refusal has left and has been acknowledged.
+    /// An INVITE whose refusal has been sent and acknowledged.
     Over,
     /// The dispatcher has answered it, with this status.
     Verdict(u16),
@@ -101,21 +102,21 @@ pub struct NewEntry {
     pub call: Fingerprint,
     /// The CSeq number.
     pub cseq: u32,
-    /// Who gets it.
+    /// The worker that gets it.
     pub worker: WorkerId,
-    /// Which life of that worker.
+    /// The number of that worker's life.
     pub life: u32,
     /// The conference it opens or joins.
     pub group: Option<GroupId>,
     /// Whether it is an INVITE.
     pub is_invite: bool,
-    /// Where it stands from the start.
+    /// Its first state.
     pub state: State,
-    /// Who sends it.
+    /// Its source.
     pub source: SourcePrint,
 }
 
-/// Every place holds a transaction that waits for its answer, or those that are left are for others.
+/// Every place holds a transaction that waits for its answer, or the places left are for other sources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
 
@@ -132,7 +133,7 @@ struct Queue {
 }
 
 const NONE: u32 = u32::MAX;
-/// What the indexes can tell apart; far more than fits into memory.
+/// Most places that the indexes can distinguish; far more than fits into memory.
 const MAX_CAP: usize = 1 << 30;
 const UNLINKED: Links = Links { previous: NONE, next: NONE };
 const INVITES: u8 = 0;
@@ -142,7 +143,7 @@ const FINISHED: u8 = 2;
 const FREE: u8 = u8::MAX;
 
 impl Table {
-    /// An empty table for `cap` entries. `pending_max`: how long an INVITE may wait for its final response.
+    /// An empty table for `cap` entries. `pending_max`: longest wait of an INVITE for its final response.
     pub fn new(cap: usize, pending_max: Duration) -> Self {
         let cap = cap.clamp(1, MAX_CAP);
         Table {
@@ -158,12 +159,12 @@ impl Table {
         }
     }
 
-    /// Another limit for INVITEs that wait, from the next entry on.
+    /// Sets another limit for INVITEs that wait, from the next entry on.
     pub fn set_pending_max(&mut self, pending_max: Duration) {
         self.pending_max = pending_max;
     }
 
-    /// Enters a transaction. When there is no place left, the oldest answered one is given up, and returned.
+    /// Enters a transaction. If no place is left, the oldest answered entry is removed, and returned.
     ///
     /// # Errors
     ///
@@ -206,8 +207,8 @@ impl Table {
         Ok((EntryId { index, generation: self.entry(index).generation }, evicted))
     }
 
-    /// Reads what a search for both keys will read, and what giving up the oldest answered entry will: in a large table
-    /// each lies in a line of memory of its own, and asked for together they are waited for once.
+    /// Reads the memory that a search for both keys will read, and that the removal of the oldest answered entry will.
+    /// In a large table each lies in a different cache line; read together, they are waited for once.
     pub fn touch(&self, branch: Fingerprint, call: Fingerprint) {
         let wanted = self.by_branch.first(branch.short()) ^ self.by_call.first(call.short());
         let oldest = self.entries.get(self.queues[FINISHED as usize].first as usize);
@@ -229,41 +230,44 @@ impl Table {
         self.newest(call).map(|index| self.id(index))
     }
 
-    /// The newest INVITE of (Call-ID, From-tag) with this CSeq number that a worker has or has answered. One that the
-    /// dispatcher has refused, or whose refusal has been acknowledged, is found by its branch alone.
+    /// The newest INVITE of (Call-ID, From-tag) with this CSeq number that a worker has or has answered. An INVITE that
+    /// the dispatcher has refused, or whose refusal has been acknowledged, is found by its branch alone.
     pub fn invite_of(&self, call: Fingerprint, cseq: u32) -> Option<EntryId> {
         let with_worker = |entry: &Entry| matches!(entry.state, State::Pending | State::Answered) && !entry.is_over();
         let mut entries = self.of_call(call);
         entries.find(|(_, entry)| entry.is_invite && entry.cseq == cseq && with_worker(entry)).map(|(id, _)| id)
     }
 
-    /// The transactions of (Call-ID, From-tag), newest first, sixteen at most: nobody makes a lookup long by sending many.
+    /// The transactions of (Call-ID, From-tag), newest first, sixteen at most: a caller cannot make a look-up long by
+    /// sending many.
     pub fn of_call(&self, call: Fingerprint) -> impl Iterator<Item = (EntryId, &Entry)> {
         let older = |&at: &u32| Some(self.entry(at).call_links.next).filter(|&next| next != NONE);
         std::iter::successors(self.newest(call), older).take(16).map(|at| (self.id(at), self.entry(at)))
     }
 
-    /// The entry, if it is still the one that was meant.
+    /// The entry, if its place still holds the same one.
     pub fn get(&self, id: EntryId) -> Option<&Entry> {
         self.entries.get(id.index as usize).filter(|entry| entry.generation == id.generation && entry.queue != FREE)
     }
 
-    /// Its CANCEL has been seen, or its acknowledgement.
+    /// Takes note of its CANCEL, or of its acknowledgement.
     pub fn cancel(&mut self, id: EntryId) {
         if let Some(entry) = self.get_mut(id) {
             entry.cancelled = true;
         }
     }
 
-    /// Its final response has left: [`LINGER`] from now. Gives the conference it waited in.
+    /// Takes note that its final response has been sent: its life is [`LINGER`] from now. Returns the conference it
+    /// waited in.
     pub fn answered(&mut self, id: EntryId, now: Time) -> Option<GroupId> {
         let entry = self.get(id).filter(|entry| entry.state == State::Pending)?;
         let state = if entry.acknowledged { State::Over } else { State::Answered };
         self.stand(id, state, now)
     }
 
-    /// The ACK to an INVITE's refusal has come, which has its branch (RFC 3261 §17.1.1.3). It may overtake the worker's word
-    /// that it has answered; until that comes the INVITE counts as one that waits: anybody can send an ACK.
+    /// Takes note of the ACK to an INVITE's refusal, which has its branch (RFC 3261 §17.1.1.3). It may overtake the
+    /// worker's report that it has answered. Until that report comes the INVITE counts as waiting, because any peer can
+    /// send an ACK.
     pub fn acknowledged(&mut self, id: EntryId, now: Time) {
         let Some(entry) = self.get_mut(id).filter(|entry| entry.is_invite) else { return };
         match entry.state {
@@ -273,12 +277,13 @@ impl Table {
         }
     }
 
-    /// The dispatcher has answered it: [`LINGER`] from now. Gives the conference it waited in.
+    /// Takes note that the dispatcher has answered it: its life is [`LINGER`] from now. Returns the conference it
+    /// waited in.
     pub fn verdict(&mut self, id: EntryId, status: u16, now: Time) -> Option<GroupId> {
         self.stand(id, State::Verdict(status), now)
     }
 
-    /// Another worker has it now, and its life begins anew. Gives the conference it waited in before.
+    /// Gives it to another worker; its life begins anew. Returns the conference it waited in before.
     pub fn move_to(
         &mut self,
         id: EntryId,
@@ -299,24 +304,24 @@ impl Table {
         before
     }
 
-    /// Takes out one entry whose life is over.
+    /// Removes one entry whose life is over.
     pub fn poll_expired(&mut self, now: Time) -> Option<Entry> {
         let due = self.fronts().find(|&first| self.entry(first).deadline <= now)?;
         Some(self.remove(due))
     }
 
-    /// When the next entry's life is over.
+    /// The time at which the next entry's life is over.
     pub fn poll_timeout(&self) -> Option<Time> {
         self.fronts().map(|first| self.entry(first).deadline).min()
     }
 
-    /// Whether a new transaction of this source finds a place, be it that of an answered one.
+    /// Whether a new transaction of this source finds a place, perhaps that of an answered one.
     pub fn has_place(&self, source: impl FnOnce() -> SourcePrint) -> bool {
         let left = self.cap.saturating_sub(self.shares.waiting());
         left > self.cap / 8 || left > 0 && !self.shares.is_used_up(source())
     }
 
-    /// What waits, by source.
+    /// Waiting transactions, by source.
     pub const fn shares(&self) -> &Shares {
         &self.shares
     }
@@ -326,17 +331,17 @@ impl Table {
         self.cap
     }
 
-    /// How many entries there are.
+    /// Number of entries.
     pub const fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there are none.
+    /// Whether there is no entry.
     pub const fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Panics where the indexes, queues and lists do not agree with the entries. For tests: it looks at everything.
+    /// Panics if indexes, queues and lists do not agree with the entries. For tests: it reads everything.
     pub fn check(&self) {
         let live: Vec<u32> = (0..self.entries.len() as u32).filter(|&at| self.entry(at).queue != FREE).collect();
         assert_eq!(live.len(), self.len, "length");
@@ -411,7 +416,7 @@ impl Table {
     fn index(&mut self, index: u32) {
         let Entry { branch, call, .. } = *self.entry(index);
         let entries = &self.entries;
-        // A branch that comes twice (two callers with one branch and sent-by, or a forgery): the newer is found.
+        // If a branch comes twice (two callers with one branch and sent-by, or a forgery), the newer entry is found.
         self.by_branch.set(branch.short(), index, |other| entries[other as usize].branch == branch);
         let next = self.by_call.set(call.short(), index, |other| entries[other as usize].call == call).unwrap_or(NONE);
         if next != NONE {
@@ -444,7 +449,7 @@ impl Table {
         entry
     }
 
-    /// Another state, from which its life begins anew. Gives the conference it waited in.
+    /// Sets another state; the entry's life begins anew. Returns the conference it waited in.
     fn stand(&mut self, id: EntryId, state: State, now: Time) -> Option<GroupId> {
         self.get(id)?;
         self.dequeue(id.index);

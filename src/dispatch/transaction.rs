@@ -1,7 +1,7 @@
-//! The names a transaction goes by: what the table knows it as.
+//! The names of a SIP transaction in the table.
 //!
-//! The dispatcher computes them from each request; a worker that comes back from an earlier dispatcher says which
-//! transactions it has by the same names, made with the same key.
+//! The dispatcher computes them from each request. A worker that comes back from an earlier dispatcher lists its
+//! transactions by the same names, made with the same key.
 
 use super::fingerprint::Text::{AsItIs, InAnyCase, Number};
 use super::fingerprint::{Fingerprint, Printer};
@@ -20,7 +20,7 @@ pub struct Names {
     pub branch: Fingerprint,
     /// (Call-ID, From-tag).
     pub call: Fingerprint,
-    /// The CSeq number; 0 when there is none to read.
+    /// The CSeq number; 0 if none can be read.
     pub cseq: u32,
 }
 
@@ -60,7 +60,7 @@ impl Names {
         Some(frame::Transaction { branch, call, cseq, is_invite, ..frame::Transaction::default() })
     }
 
-    /// The name of the transaction that a CANCEL is for: it has its branch (RFC 3261 §9.1).
+    /// The name of the transaction that a CANCEL is for: both have the same branch (RFC 3261 §9.1).
     pub fn cancelled_by(message: &Message<'_>, printer: &Printer) -> Option<[u8; 16]> {
         (message.method()? == Method::Cancel)
             .then(|| Names::of(message, &message.essentials(), printer).branch.to_bytes())
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn branch_host_and_tag_are_the_same_in_either_case_and_the_call_id_is_not() {
-        // RFC 3261 §7.3.1; §20.8 has Call-ID compared byte by byte.
+        // RFC 3261 §7.3.1; by §20.8 Call-IDs are compared byte by byte.
         let printer = Printer::new(&TokenKey::new([1; 32]));
         let names = |text: &str| {
             let mut scanner = Scanner::new();

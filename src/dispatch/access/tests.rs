@@ -28,7 +28,7 @@ fn ask(access: &mut Access, address: IpAddr, millis: u64) -> Admission {
     access.admit(address, || source, Time(millis * 1_000))
 }
 
-/// How many of `count` requests at one moment get which word, in the order granted, refused, ignored, banned.
+/// Numbers of `count` requests at one moment that are granted, refused, ignored and banned, in this order.
 fn tally(access: &mut Access, address: &str, millis: u64, count: usize) -> [usize; 4] {
     let words = [Admission::Granted, Admission::Refused, Admission::Ignored, Admission::Banned];
     let mut tally = [0; 4];

@@ -1,6 +1,6 @@
-//! Acknowledgements of responses (RFC 3435 §3.5.1 and §3.5.6): `K:` in a command, or a 000 on its own, says of
-//! transactions that may be any worker's that their final responses have come. The worker that gets the command reads
-//! its `K:` itself; each of the others gets a 000.
+//! Acknowledgements of responses (RFC 3435 §3.5.1 and §3.5.6): `K:` in a command, or a 000 on its own, names
+//! transactions whose final responses have come. They may be any worker's. The worker that gets the command reads its
+//! `K:` itself; each of the other workers gets a 000.
 
 use std::net::SocketAddr;
 
@@ -11,20 +11,20 @@ use crate::ids::WorkerId;
 use crate::time::Time;
 use crate::wire::mgcp::{Command, TransactionId};
 
-/// So many transactions of one command are looked up: who acknowledges them as they come names a few.
+/// At most this many `K:` transactions of one command are looked up; ordinary call agents acknowledge a few at a time.
 pub const MOST_ACKS: usize = 64;
 
 /// Acknowledgements on their way.
 #[derive(Debug, Default)]
 pub(in crate::dispatch) struct Acks {
-    /// For workers of this lane.
+    /// Acknowledged transactions of workers that this lane knows.
     known: Vec<(WorkerId, TransactionId)>,
-    /// Not this lane's; kept only where there are others.
+    /// Acknowledged transactions that this lane does not know; kept only if there are other lanes.
     unknown: Vec<TransactionId>,
 }
 
 impl Dispatch {
-    /// A worker that is to have a 000 for a transaction that a command or a 000 has acknowledged.
+    /// The next worker that is to have a 000, for a transaction that a command or a 000 has acknowledged.
     pub fn poll_ack(&mut self, now: Time) -> Option<(Handoff, TransactionId)> {
         while let Some((worker, transaction)) = self.acks.known.pop() {
             if let Target::Worker(handoff) = self.follow(worker, Reason::Ack, now).target {
@@ -34,19 +34,19 @@ impl Dispatch {
         None
     }
 
-    /// A transaction that was acknowledged and is no business of this lane: another one may know it.
+    /// The next acknowledged transaction that this lane does not know: another lane may know it.
     pub fn poll_unknown_ack(&mut self) -> Option<TransactionId> {
         self.acks.unknown.pop()
     }
 
-    /// Another lane has read that a transaction of `source` is acknowledged, and does not know it.
+    /// Takes note of an acknowledged transaction of `source` that another lane has read and does not know.
     pub fn on_ack_elsewhere(&mut self, source: SocketAddr, transaction: TransactionId, now: Time) {
         if let Some(known) = self.known(source, transaction, now) {
             self.acknowledge_known(known, transaction, None);
         }
     }
 
-    /// Looks up what a command acknowledges. `worker` gets the command itself.
+    /// Looks up the transactions that a command acknowledges. `worker` gets the command itself.
     pub(super) fn acknowledge(
         &mut self,
         command: &Command<'_>,
@@ -63,7 +63,7 @@ impl Dispatch {
         }
     }
 
-    /// Each transaction is acknowledged once: who says it in every command gains nothing.
+    /// Passes each acknowledgement on once: a call agent that repeats it in every command gains nothing.
     fn acknowledge_known(
         &mut self,
         (id, entry): (EntryId, Entry),

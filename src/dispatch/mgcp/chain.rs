@@ -1,8 +1,8 @@
 //! Chains: the commands of one datagram that wait for those before them (RFC 3435 §3.5.5).
 //!
-//! Piggybacked commands are carried out in their order: the next one is decided about when the one before it has its
-//! answer, whoever gives that, and at most [`LONGTRAN`] later. What waits is bounded by number and by bytes, and one host
-//! has no more than half of either.
+//! Piggybacked commands are carried out in their order: the next one is decided about once the one before it has been
+//! answered, by a worker or by the dispatcher, and at most [`LONGTRAN`] later. Waiting commands are bounded by number
+//! and by bytes, and one host has no more than half of either.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -15,34 +15,35 @@ use crate::dispatch::fingerprint::host;
 use crate::time::Time;
 use crate::wire::mgcp;
 
-/// How long a transaction may take until it counts as a long one: LONGTRAN-TIMER of RFC 3435 §3.5.4.
+/// Duration after which a transaction counts as a long one: LONGTRAN-TIMER of RFC 3435 §3.5.4.
 pub const LONGTRAN: Duration = Duration::from_secs(5);
-/// Messages in one datagram. More than this is nobody's need: each is answered, none is carried out.
+/// Most messages in one datagram; no call agent needs more. In a larger datagram each command is answered, and none is
+/// carried out.
 pub const MOST_PARTS: usize = 64;
-/// Chains that wait at a time.
+/// Most chains that wait at a time.
 const MOST: usize = 1_024;
-/// Bytes of all of them.
+/// Most bytes of all chains.
 const MOST_BYTES: usize = 4 << 20;
 
-/// A chain that waits for one answer. Each wait has a number of its own: an answer that comes too late finds nothing.
+/// A chain that waits for one answer. Each wait has a number of its own: an answer that comes too late finds no chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ChainId(NonZeroU64);
 
-/// Chains that wait. `W` is how their datagrams came.
+/// Chains that wait. `W` is the way on which their datagrams came.
 #[derive(Debug)]
 pub struct Chains<W> {
-    // All wait equally long and numbers rise: the first is the first that is due.
+    // All chains wait equally long, and numbers rise: the first one is due first.
     waiting: BTreeMap<ChainId, (Time, Rest<W>)>,
     last: NonZeroU64,
     bytes: usize,
-    /// What each host has of it: how many, and how many bytes.
+    /// Number and bytes of the chains of each host.
     hosts: BTreeMap<u64, (usize, usize)>,
 }
 
-/// What is left of a datagram: commands that have not been decided about.
+/// The rest of a datagram: commands that have not been decided about.
 #[derive(Clone, Debug)]
 pub struct Rest<W> {
-    /// How it came.
+    /// The way on which the datagram came.
     pub way: W,
     host: u64,
     bytes: Arc<[u8]>,
@@ -55,18 +56,18 @@ impl<W> Rest<W> {
         Rest { way, host: host(source), bytes: bytes.into(), at: 0 }
     }
 
-    /// The next command's place in [`Rest::bytes`], taken out.
+    /// Takes out the next command; returns its place in [`Rest::bytes`].
     pub fn next_part(&mut self) -> Option<Range<usize>> {
         let rest = self.bytes.get(self.at..)?;
         let part = mgcp::parts(rest).next()?;
         let begin = self.at + (part.as_ptr() as usize).wrapping_sub(rest.as_ptr() as usize);
         let range = begin..begin + part.len();
-        // Behind the separator, which the next search skips if it stands in front.
+        // The place after the command. The separator is left, and the next search skips it.
         self.at = range.end;
         Some(range)
     }
 
-    /// All the bytes, those of the commands that were taken out included.
+    /// All bytes, including the commands that were taken out.
     pub fn bytes(&self) -> Arc<[u8]> {
         Arc::clone(&self.bytes)
     }
@@ -88,13 +89,13 @@ impl<W> Chains<W> {
         Chains { waiting: BTreeMap::new(), last: NonZeroU64::MIN, bytes: 0, hosts: BTreeMap::new() }
     }
 
-    /// Whether another one from `source` finds a place.
+    /// Whether a chain from `source` finds a place.
     pub fn has_place(&self, source: IpAddr) -> bool {
         let (count, bytes) = self.hosts.get(&host(source)).copied().unwrap_or_default();
         self.waiting.len() < MOST && self.bytes < MOST_BYTES && count < MOST / 2 && bytes < MOST_BYTES / 2
     }
 
-    /// `rest` waits.
+    /// Lets `rest` wait.
     pub fn wait(&mut self, rest: Rest<W>, now: Time) -> ChainId {
         let id = ChainId(self.last);
         self.last = self.last.saturating_add(1);
@@ -105,7 +106,7 @@ impl<W> Chains<W> {
         id
     }
 
-    /// What it waited for has come.
+    /// Takes out a chain whose answer has come.
     pub fn go_on(&mut self, id: ChainId) -> Option<Rest<W>> {
         let (_, rest) = self.waiting.remove(&id)?;
         self.bytes -= rest.bytes.len();
@@ -118,18 +119,18 @@ impl<W> Chains<W> {
         Some(rest)
     }
 
-    /// One that has waited long enough.
+    /// Takes out a chain that has waited long enough.
     pub fn poll_expired(&mut self, now: Time) -> Option<Rest<W>> {
         let (&id, _) = self.waiting.first_key_value().filter(|(_, (due, _))| *due <= now)?;
         self.go_on(id)
     }
 
-    /// When the next one has waited long enough.
+    /// The time at which the next chain has waited long enough.
     pub fn poll_timeout(&self) -> Option<Time> {
         self.waiting.first_key_value().map(|(_, (due, _))| *due)
     }
 
-    /// How many wait.
+    /// Number of chains that wait.
     pub fn len(&self) -> usize {
         self.waiting.len()
     }

@@ -1,4 +1,5 @@
-//! Commands for "all of" the endpoints: to every worker that may have some, and one answer of theirs.
+//! Commands for "all of" the endpoints: they go to every worker that may have some, and the answers are merged into
+//! one.
 
 use super::gathering::{GatheringId, Known, MOST_WORKERS};
 use super::merge::{MOST, Merged, read};
@@ -10,7 +11,8 @@ use crate::time::Time;
 use crate::wire::mgcp::{Command, Fault, Message, ReturnCode, parse, parts};
 
 impl Dispatch {
-    /// The next worker that is to have the command of a gathering. Once there is none, their answers are awaited.
+    /// The next worker that is to have the command of a gathering. After the last one, the gathering waits for their
+    /// answers.
     pub fn poll_everyone(&mut self, gathering: GatheringId, now: Time) -> Option<Handoff> {
         while let Some(worker) = self.gatherings.next_worker(gathering) {
             match self.follow(worker, Reason::Everyone, now).target {
@@ -21,8 +23,8 @@ impl Dispatch {
         None
     }
 
-    /// What a worker says to a gathering: a response, with notifications in front of it perhaps, which the worker sends
-    /// again. What cannot be read counts as no answer.
+    /// Takes a worker's answer to a gathering: a response, perhaps with notifications in front of it, which the worker
+    /// sends again. An answer that cannot be read counts as none.
     pub fn on_gathered(&mut self, gathering: GatheringId, worker: WorkerId, bytes: &[u8], now: Time) {
         let mut is_read = false;
         for part in parts(bytes) {
@@ -47,12 +49,12 @@ impl Dispatch {
         self.gatherings.poll_ready()
     }
 
-    /// The answer that was made of everyone's, and how the command came.
+    /// The merged answer of all workers, and the way on which the command came.
     pub fn gathered(&self, gathering: GatheringId) -> Option<(&[u8], &Arrival)> {
         self.gatherings.answer(gathering)
     }
 
-    /// How many gatherings there are, those included that are only kept for retransmissions.
+    /// Number of gatherings, including those that are only kept for retransmissions.
     pub fn gathering_len(&self) -> usize {
         self.gatherings.len()
     }
@@ -64,7 +66,7 @@ impl Dispatch {
         arrival: &Arrival,
         now: Time,
     ) -> Decision {
-        // Whoever sends it again from another port has it carried out again, which changes nothing.
+        // A copy from another port is carried out again, which changes nothing.
         let name = Names::beside(arrival.source, summary.transaction, &self.printer);
         match self.gatherings.find(name) {
             Some(Known::UnderWay) => {
@@ -84,7 +86,7 @@ impl Dispatch {
         match *workers {
             [] => self.nobody_mgcp(summary, Reason::NoWorker, now),
             [worker] => self.follow_first(summary, worker, Reason::Everyone, now),
-            // Without one of them it would be an answer for all that is not.
+            // If one of the workers cannot take it, an answer of the others would pass for the answer of all.
             _ if workers.iter().any(|worker| !self.pool.get(*worker).is_some_and(|slot| slot.room.takes_new())) => {
                 self.nobody_mgcp(summary, Reason::HolderBusy, now)
             }

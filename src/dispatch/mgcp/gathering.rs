@@ -1,8 +1,8 @@
-//! Gatherings: the answers of all workers to one command for "all of" their endpoints, made one.
+//! Gatherings: the answers of all workers to one command for "all of" their endpoints, merged into one.
 //!
-//! The command goes to every worker; each answer comes back to the dispatcher and is merged. The merged answer is kept for
-//! T-HIST (RFC 3435 §3.5.1), so that a retransmission gets the same one. A worker that dies, or says nothing for
-//! LONGTRAN, is left out. Numbers and bytes are bounded.
+//! The command goes to every worker; each answer comes back to the dispatcher and is merged. The merged answer is kept
+//! for T-HIST (RFC 3435 §3.5.1), so that a retransmission gets the same one. A worker that dies, or does not answer
+//! within LONGTRAN, is left out. Numbers and bytes are bounded.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
@@ -19,43 +19,44 @@ use crate::ids::{ConnId, WorkerId};
 use crate::time::Time;
 use crate::wire::mgcp::{Response, TransactionId};
 
-/// Workers that one command may go to.
+/// Most workers that one command may go to.
 pub(super) const MOST_WORKERS: usize = 256;
-/// Gatherings under way at a time.
+/// Most gatherings under way at a time.
 const MOST_UNDER_WAY: usize = 256;
-/// Gatherings there are, those that are only kept included.
+/// Most gatherings, including those that are only kept.
 const MOST: usize = 16_384;
-/// Bytes of the answers that are kept.
+/// Most bytes of the answers that are kept.
 const MOST_BYTES: usize = 4 << 20;
 
-/// How often an answer is given again: RFC 3435 §3.5.3 has a command sent seven times (Max2). The answer may be a hundred
-/// times as large as the command, and who forges its source is to gain no more.
+/// Number of times that an answer is repeated: under RFC 3435 §3.5.3 a command is sent seven times (Max2). The answer
+/// may be a hundred times as large as the command, and a sender that forges its source must not gain more than that.
 const MOST_REPEATS: u8 = 7;
 
-/// One gathering. As a connection's number it rides in the envelopes of its handovers, and comes back with the answers.
+/// One gathering. Its number stands in the envelopes of its handovers in the place of a connection's, and comes back
+/// with the answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct GatheringId(u64);
 
 impl GatheringId {
-    /// Where a worker is to send its answer.
+    /// The connection number to which a worker is to send its answer.
     pub const fn conn(self) -> ConnId {
         ConnId(self.0)
     }
 
-    /// The gathering that an answer to `conn` belongs to; `None` for a datagram's.
+    /// The gathering that an answer to `conn` belongs to; `None` for the answer to a datagram.
     pub const fn of(conn: ConnId) -> Option<Self> {
         if conn.0 == 0 { None } else { Some(GatheringId(conn.0)) }
     }
 }
 
-/// What becomes of a command for everyone.
+/// State of a command for all workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Known {
     /// Its answers are still being gathered.
     UnderWay,
     /// It has been answered.
     Answered(GatheringId),
-    /// It has been answered as often as anybody sends a command.
+    /// It has been answered as often as a call agent sends a command.
     AnsweredOften,
 }
 
@@ -65,19 +66,19 @@ pub(in crate::dispatch) struct Gatherings {
     all: HashMap<GatheringId, Gathering, FixedState>,
     // Names are keyed hashes, so that peers cannot choose them.
     by_name: HashMap<Fingerprint, GatheringId, FixedState>,
-    /// Those under way, in the order in which they are due; with some that are not under way any more.
+    /// Gatherings under way, in the order in which they are due, and some that have ended since.
     due: VecDeque<(Time, GatheringId)>,
-    /// Those that are kept, in the order in which they are over.
+    /// Gatherings that are kept, in the order in which they are forgotten.
     kept: VecDeque<(Time, GatheringId)>,
     used: Used,
-    /// What each host has of it.
+    /// Use of each host.
     hosts: BTreeMap<u64, Used>,
-    /// Those whose answer has not been fetched.
+    /// Gatherings whose answer has not been fetched.
     ready: VecDeque<GatheringId>,
     last: u64,
 }
 
-/// How much there is.
+/// Use of the bounded resources.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Used {
     all: usize,
@@ -86,7 +87,7 @@ struct Used {
 }
 
 impl Used {
-    /// Whether another one finds a place in one of `parts` equal parts.
+    /// Whether another gathering finds a place in one of `parts` equal parts.
     const fn has_place(&self, parts: usize) -> bool {
         self.all < MOST / parts && self.under_way < MOST_UNDER_WAY / parts && self.bytes < MOST_BYTES / parts
     }
@@ -103,21 +104,21 @@ struct Gathering {
 enum Stage {
     UnderWay {
         transaction: TransactionId,
-        /// Workers that are to have the command.
+        /// Workers that have not been given the command yet.
         unsent: Vec<WorkerId>,
-        /// Workers whose answer is to come.
+        /// Workers whose answer has not come yet.
         awaited: Vec<WorkerId>,
         merged: Merged,
     },
     Kept {
         answer: Box<[u8]>,
-        /// How often it has been given again.
+        /// Number of times that it has been repeated.
         repeats: u8,
     },
 }
 
 impl Gatherings {
-    /// None.
+    /// No gatherings.
     pub(in crate::dispatch) fn new() -> Self {
         Gatherings {
             all: HashMap::default(),
@@ -131,7 +132,7 @@ impl Gatherings {
         }
     }
 
-    /// What is known about the command with this name.
+    /// State of the command with this name. An answer that is found is counted as repeated.
     pub(super) fn find(&mut self, name: Fingerprint) -> Option<Known> {
         let id = *self.by_name.get(&name)?;
         Some(match &mut self.all.get_mut(&id)?.stage {
@@ -144,12 +145,12 @@ impl Gatherings {
         })
     }
 
-    /// Whether another one from `source` finds a place: one host has no more than half of them.
+    /// Whether another gathering from `source` finds a place: one host has no more than half of the places.
     pub(super) fn has_place(&self, source: IpAddr) -> bool {
         self.used.has_place(1) && self.hosts.get(&host(source)).is_none_or(|used| used.has_place(2))
     }
 
-    /// A command that goes to all `workers`.
+    /// Begins a gathering for a command that goes to all `workers`.
     pub(super) fn begin(
         &mut self,
         (name, transaction): (Fingerprint, TransactionId),
@@ -168,7 +169,7 @@ impl Gatherings {
         id
     }
 
-    /// The next worker that is to have the command. Once there is none, the gathering waits for their answers.
+    /// The next worker that is to have the command. After the last one, the gathering waits for their answers.
     pub(super) fn next_worker(&mut self, id: GatheringId) -> Option<WorkerId> {
         let Some(Stage::UnderWay { unsent, awaited, .. }) = self.all.get_mut(&id).map(|it| &mut it.stage) else {
             return None;
@@ -178,13 +179,13 @@ impl Gatherings {
         Some(worker)
     }
 
-    /// A worker's answer. A provisional one is not what is waited for.
+    /// Takes a worker's answer. A provisional one does not end the wait.
     pub(super) fn on_answer(&mut self, id: GatheringId, worker: WorkerId, response: &Response<'_>, now: Time) {
         let Some(Stage::UnderWay { transaction, awaited, merged, .. }) = self.all.get_mut(&id).map(|it| &mut it.stage)
         else {
             return;
         };
-        // A worker may still answer what it was asked by an earlier dispatcher, whose gatherings had the same numbers.
+        // A worker may still answer a command of an earlier dispatcher, whose gatherings had the same numbers.
         let is_its = response.transaction() == *transaction;
         if !is_its || !response.code().is_final() || !awaited.contains(&worker) {
             return;
@@ -193,7 +194,7 @@ impl Gatherings {
         self.leave_out(id, worker, now);
     }
 
-    /// A worker's answer that is too large to be read.
+    /// Takes note of a worker's answer that is too large to be read.
     pub(super) fn on_too_large(&mut self, id: GatheringId, worker: WorkerId, now: Time) {
         if let Some(Stage::UnderWay { awaited, merged, .. }) = self.all.get_mut(&id).map(|it| &mut it.stage)
             && awaited.contains(&worker)
@@ -203,7 +204,7 @@ impl Gatherings {
         }
     }
 
-    /// No answer of this worker will come.
+    /// Takes note that this worker will not answer.
     pub(super) fn leave_out(&mut self, id: GatheringId, worker: WorkerId, now: Time) {
         let Some(Stage::UnderWay { unsent, awaited, .. }) = self.all.get_mut(&id).map(|it| &mut it.stage) else {
             return;
@@ -215,7 +216,7 @@ impl Gatherings {
         }
     }
 
-    /// A worker is gone: no answer of it will come to anybody.
+    /// Takes note that a worker is gone: it will answer none of the gatherings.
     pub(in crate::dispatch) fn on_worker_down(&mut self, worker: WorkerId, now: Time) {
         if self.used.under_way == 0 {
             return;
@@ -224,7 +225,7 @@ impl Gatherings {
         open.into_iter().for_each(|id| self.leave_out(id, worker, now));
     }
 
-    /// Ends what has waited for long enough, and forgets what has been kept for long enough.
+    /// Ends gatherings that have waited for long enough, and forgets answers that have been kept for long enough.
     pub(in crate::dispatch) fn handle_timeout(&mut self, now: Time) {
         while let Some((_, id)) = self.due.pop_front_if(|(due, _)| *due <= now) {
             self.finish(id, now);
@@ -242,18 +243,18 @@ impl Gatherings {
         }
     }
 
-    /// When something is due next.
+    /// The time at which the next gathering is due.
     pub(in crate::dispatch) fn poll_timeout(&self) -> Option<Time> {
         let fronts = [self.due.front(), self.kept.front()];
         fronts.into_iter().flatten().map(|(due, _)| *due).min()
     }
 
-    /// Takes out one whose answer is ready.
+    /// Takes out a gathering whose answer is ready.
     pub(super) fn poll_ready(&mut self) -> Option<GatheringId> {
         self.ready.pop_front()
     }
 
-    /// The merged answer, and how the command came.
+    /// The merged answer, and the way on which the command came.
     pub(super) fn answer(&self, id: GatheringId) -> Option<(&[u8], &Arrival)> {
         match self.all.get(&id)? {
             Gathering { stage: Stage::Kept { answer, .. }, arrival, .. } => Some((answer, arrival)),
@@ -261,17 +262,17 @@ impl Gatherings {
         }
     }
 
-    /// The last number given: after a takeover answers to earlier ones may still come.
+    /// The last number given. After a takeover, answers to earlier numbers may still come.
     pub(in crate::dispatch) const fn last(&self) -> u64 {
         self.last
     }
 
-    /// Numbers go on behind this one.
+    /// Continues the numbers after this one.
     pub(in crate::dispatch) fn go_on_behind(&mut self, last: u64) {
         self.last = last;
     }
 
-    /// How many there are, those that are only kept included.
+    /// Number of gatherings, including those that are only kept.
     pub(super) fn len(&self) -> usize {
         self.all.len()
     }

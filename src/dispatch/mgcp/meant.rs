@@ -1,4 +1,5 @@
-//! The worker that a command names: by a token in a name it was told, or by a domain that is a worker's own.
+//! The worker that a command names: by a token in an endpoint name that it was told, or by a domain that belongs to one
+//! worker.
 
 use std::net::SocketAddr;
 
@@ -9,27 +10,27 @@ use crate::dispatch::identity::Named;
 use crate::ids::WorkerId;
 use crate::wire::mgcp::{Command, EndpointName, Field, ReturnCode};
 
-/// Whom a command means.
+/// The worker that a command names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Meant {
-    /// It names nobody.
+    /// It names no worker.
     Nobody,
     /// A worker that lives.
     Worker(WorkerId, Reason),
-    /// What is gone with its worker; this says so.
+    /// It names an endpoint or a connection that is gone with its worker; this is the return code for it.
     Gone(ReturnCode),
 }
 
 impl Dispatch {
-    /// Whom a command names. The endpoint decides; the second endpoint goes where it does (RFC 3435 §2.3.5), so it is asked
-    /// where the first leaves a choice.
+    /// The worker that a command names. The endpoint decides. The second endpoint goes to the same worker (RFC 3435
+    /// §2.3.5), so it is read if the first one leaves a choice.
     pub(super) fn meant(&self, command: &Command<'_>, summary: &Summary<'_>, arrival: &Arrival) -> Meant {
         let endpoint = command.endpoint();
         if let Some(named) = self.token_among(endpoint.local()) {
             return meant(named, Reason::Endpoint, ReturnCode::ENDPOINT_UNKNOWN);
         }
         match self.in_domain(&endpoint, arrival) {
-            // A slot without a worker; any other will do where the call agent has not chosen an endpoint.
+            // A slot without a worker. If the call agent leaves the choice of the endpoint, any other worker will do.
             Some(Named::Gone) if summary.leaves_choice() => {}
             Some(named) => return meant(named, Reason::EndpointDomain, ReturnCode::ENDPOINT_UNKNOWN),
             None => {}
@@ -45,12 +46,13 @@ impl Dispatch {
         }
     }
 
-    /// The token that is a term of a local name.
+    /// The worker whose token is a term of a local name.
     fn token_among(&self, name: &[u8]) -> Option<Named> {
         name.split(|byte| b"/@".contains(byte)).find_map(|term| self.directory.mgcp_token(term))
     }
 
-    /// Whose own the domain is: `wN.` in front of a domain of ours, a worker's address, or its port behind any domain.
+    /// The worker that the domain belongs to: by `wN.` in front of a domain of ours, by a worker's address, or by its
+    /// port after any domain.
     fn in_domain(&self, endpoint: &EndpointName<'_>, arrival: &Arrival) -> Option<Named> {
         let (domain, port) = (endpoint.domain(), endpoint.domain_port());
         if let Some(rest) = domain.strip_prefix(b"w").or_else(|| domain.strip_prefix(b"W"))

@@ -1,12 +1,12 @@
-//! Merging: what many workers answer to one command, as one answer.
+//! Merging: one answer out of the answers of many workers to one command.
 //!
-//! It is a success if any of them says so, else the first error. Lists of endpoints are put together, their numbers
-//! added up (AuditEndpoint, RFC 3435 §2.3.10); no more are named than the command asks for.
+//! It is a success if any worker reports one, else the first error. Lists of endpoints are joined and their numbers
+//! added up (AuditEndpoint, RFC 3435 §2.3.10); the answer lists no more endpoints than the command asks for.
 
 use crate::ids::Token;
 use crate::wire::mgcp::{Field, Response, ResponseWriter, ReturnCode, TransactionId};
 
-/// The largest answer: what every peer must take (RFC 3435 §3.5.3).
+/// The largest answer: the size that every peer must accept (RFC 3435 §3.5.3).
 const LARGEST: usize = 4_000;
 
 /// Answers so far.
@@ -15,17 +15,17 @@ pub(super) struct Merged {
     good: Option<ReturnCode>,
     error: Option<ReturnCode>,
     names: Vec<Box<[u8]>>,
-    /// How many have been named, in all.
+    /// Number of endpoints that the answers have listed, in all.
     named: u32,
-    /// How many may be named (`ZM:` of the command).
+    /// Most endpoints that the answer may list (`ZM:` of the command).
     most: Option<u32>,
-    /// All that there are, by the workers' own word (`ZN:`).
+    /// Number of endpoints that exist, by the workers' reports (`ZN:`).
     number: Option<u32>,
     is_too_large: bool,
 }
 
 impl Merged {
-    /// No answers yet. The command wants `most` endpoints named at the most.
+    /// No answers yet. The command wants at most `most` endpoints listed.
     pub(super) fn new(most: Option<u32>) -> Self {
         Merged { most, ..Merged::default() }
     }
@@ -33,13 +33,13 @@ impl Merged {
     /// Adds a worker's final answer.
     pub(super) fn add(&mut self, response: &Response<'_>) {
         let code = response.code();
-        // A list that lacks a part would pass for a whole one.
+        // A list that lacks a part would pass for a complete one.
         self.is_too_large |= code == ReturnCode::RESPONSE_TOO_LARGE;
         if !code.is_success() {
             self.error = self.error.or(Some(code));
             return;
         }
-        // RFC 3435 §2.4: 250 says that connections were deleted; 200 from the others that there were none.
+        // RFC 3435 §2.4: 250 says that connections were deleted; a 200 of the other workers says that they had none.
         if code == ReturnCode::CONNECTION_DELETED || self.good.is_none() {
             self.good = Some(code);
         }
@@ -55,7 +55,8 @@ impl Merged {
                 number = read(param.value);
             }
         }
-        // Where one says how many it has in all, those of the others that do not are as many as they name.
+        // Once one worker reports its number of endpoints, a worker that reports none counts with the endpoints that it
+        // lists.
         self.number = match (self.number, number) {
             (None, None) => None,
             (Some(sum), number) => Some(sum.saturating_add(number.unwrap_or(named))),
@@ -65,7 +66,7 @@ impl Merged {
         self.cut();
     }
 
-    /// Adds an answer that has more lines than are read.
+    /// Takes note of an answer that has more lines than are read.
     pub(super) const fn add_too_large(&mut self) {
         self.is_too_large = true;
     }
@@ -76,7 +77,7 @@ impl Merged {
             _ if self.is_too_large => ReturnCode::RESPONSE_TOO_LARGE,
             (Some(good), _) => good,
             (None, Some(error)) => error,
-            // Nobody has said anything in time.
+            // No worker has answered in time.
             (None, None) => ReturnCode::TIMED_OUT,
         };
         let mut writer = ResponseWriter::new(out, code, transaction);
@@ -91,8 +92,8 @@ impl Merged {
         }
     }
 
-    /// Leaves as many names as are asked for: a call agent asks for those behind the last one then, so that they have an
-    /// order, that of the workers' tokens.
+    /// Keeps as many names as the command asks for. The call agent then asks for the names after the last one, so they
+    /// must have an order: that of the workers' tokens.
     fn cut(&mut self) {
         if self.is_too_large {
             return self.names.clear();
@@ -108,7 +109,7 @@ impl Merged {
     }
 }
 
-/// What a line has beside the name.
+/// Length of a line without the name.
 const LINE: usize = b"Z: \r\n".len();
 
 /// The term of a name that is a worker's token.
@@ -119,11 +120,11 @@ fn token(name: &[u8]) -> Vec<u8> {
     local.split(|&byte| byte == b'/').find(is_token).unwrap_or_default().to_ascii_lowercase()
 }
 
-/// How many endpoints there are, and how many are to be named (RFC 3435 §2.3.10).
+/// Parameters for the number of endpoints that exist, and for the most to list (RFC 3435 §2.3.10).
 const NUMBER: &[u8] = b"ZN";
 pub(super) const MOST: &[u8] = b"ZM";
 
-/// A number as parameters have them.
+/// A number in the form of a parameter's value.
 pub(super) fn read(text: &[u8]) -> Option<u32> {
     std::str::from_utf8(text.trim_ascii()).ok()?.parse().ok()
 }

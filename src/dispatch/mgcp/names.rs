@@ -1,7 +1,7 @@
-//! The names that MGCP's transactions and calls go by in table and groups.
+//! The names of MGCP transactions and calls in table and groups.
 //!
-//! The dispatcher computes them from each command; a worker that comes back from an earlier dispatcher says which
-//! transactions it has by the same names, made with the same key.
+//! The dispatcher computes them from each command. A worker that comes back from an earlier dispatcher lists its
+//! transactions by the same names, made with the same key.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -9,22 +9,23 @@ use crate::dispatch::fingerprint::{Fingerprint, Printer};
 use crate::handoff::frame;
 use crate::wire::mgcp::{Command, TransactionId, Verb};
 
-/// What a call's group is called on a link: this, and the call id.
+/// The name of a call's group on a link begins with this; the call id follows.
 pub const CALL: &[u8] = b"C:";
 
 /// Purposes of fingerprints.
 const TRANSACTION: u8 = b'm';
 const GROUP: u8 = b'C';
 
-/// So much of a call id counts; RFC 3435 §3.2.2.5 gives it 32 characters.
+/// Most characters of a call id that count; RFC 3435 §3.2.2.5 allows 32.
 const CALL_ID: usize = 64;
 
 /// The names of one transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Names {
-    /// (source address, transaction identifier). Without the port: a call agent may retransmit from another one.
+    /// (source address, transaction identifier). The port is left out, since a call agent may retransmit from another
+    /// one.
     pub transaction: Fingerprint,
-    /// The call id, where there is one.
+    /// The call id, if there is one.
     pub call: Option<Fingerprint>,
 }
 
@@ -44,7 +45,8 @@ impl Names {
         }
     }
 
-    /// The name of transaction `id` of one of several call agents at one address that has its own numbers.
+    /// The name of transaction `id` of a call agent that shares its address with others and has transaction ids of its
+    /// own.
     pub(super) fn beside(source: SocketAddr, id: TransactionId, printer: &Printer) -> Fingerprint {
         let shared = Names::transaction(source.ip(), id, printer);
         printer.print(TRANSACTION, &[&shared.to_bytes(), &source.port().to_be_bytes()])

@@ -1,4 +1,4 @@
-//! Where a connection is made, written down before the command leaves: where its call is, or by selection.
+//! Placing of connections, recorded before the command leaves: at the worker of the call, or by selection.
 
 use super::refusing::code_of;
 use super::{Summary, returned};
@@ -12,8 +12,8 @@ use crate::time::Time;
 use crate::wire::mgcp::{Command, ReturnCode};
 
 impl Dispatch {
-    /// A connection on an endpoint that the gateway chooses: beside the other legs of its call, else at the worker that is
-    /// selected and has the call from now on.
+    /// Places a connection on an endpoint that the gateway chooses: with the other legs of its call, else at a selected
+    /// worker, which has the call from now on.
     pub(super) fn begin_mgcp(&mut self, command: &Command<'_>, summary: &Summary<'_>, now: Time) -> Decision {
         let size = self.mgcp_size(command, summary);
         let has_place = self.table.has_place(|| self.printer.source(summary.sender).print());
@@ -27,8 +27,8 @@ impl Dispatch {
         }
     }
 
-    /// Hands a command over that makes a connection, and enters it before it leaves: its retransmission may be right behind
-    /// it.
+    /// Hands over a command that makes a connection. It is entered before it leaves, since its retransmission may
+    /// follow at once.
     pub(super) fn place_mgcp(&mut self, summary: &Summary<'_>, placement: Placement, now: Time) -> Decision {
         let Placement { worker, group, .. } = placement;
         let room = self.pool.get(worker).map_or(Room::None, |slot| slot.room);
@@ -40,7 +40,8 @@ impl Dispatch {
         let new = NewEntry { group, ..self.mgcp_entry(summary, worker, slot.life) };
         let entry = self.record(new, now);
         if entry.is_none() && !placement.follows {
-            // Its retransmission would make a second connection. What has one worker only finds it without an entry.
+            // Its retransmission would make a second connection. A command that only one worker may have finds that
+            // worker without an entry.
             return returned(ReturnCode::OVERLOAD, summary.transaction, Reason::TableFull);
         }
         self.give(placement, placement.size.units, None, entry, (Tried::default(), now, 0), now)
@@ -61,7 +62,7 @@ impl Dispatch {
             return self.mgcp_verdict(summary, id, ReturnCode::TRANSIENT_ERROR, Reason::Poison, now);
         }
         let size = if size.units > 0 { size } else { self.mgcp_size(command, summary) };
-        // It has waited as one of its source's; that share is its own already.
+        // The command has waited as one of its source's, so it already has a part of that share.
         let placement = match self.choose_for(&wanted(summary), size, tried, Room::Scarce, now) {
             Ok(placement) => placement,
             Err(why) if tried.as_slice().is_empty() || reason == Reason::Died => {
@@ -83,7 +84,7 @@ impl Dispatch {
         self.give(Placement { reason, ..placement }, placement.size.units, None, Some(id), past, now)
     }
 
-    /// Hands over a command that nothing is known of to the only worker that it can go to.
+    /// Hands over a command that the table does not know to the only worker that may have it.
     pub(super) fn follow_first(
         &mut self,
         summary: &Summary<'_>,
@@ -94,16 +95,16 @@ impl Dispatch {
         let decision = self.follow(worker, reason, now);
         match decision.target {
             Target::Worker(_) => self.remember(summary, worker, now),
-            // Where commands are remembered this is the first copy; else an earlier one may have been carried out, and what
-            // is told now would be a second answer to it.
+            // If the table remembers commands, this is the first copy. Else an earlier copy may have been carried out,
+            // and an answer now would be a second one to it.
             _ if self.remembers() => return self.nobody_mgcp(summary, Reason::HolderBusy, now),
             _ => {}
         }
         decision
     }
 
-    /// Remembers where a command that names its worker has gone, for the acknowledgement that may follow it. It is worth no
-    /// other transaction's place.
+    /// Remembers the worker of a command that names its worker, for the acknowledgement that may follow. Other
+    /// transactions' places are not taken for it.
     fn remember(&mut self, summary: &Summary<'_>, worker: WorkerId, now: Time) {
         if !self.remembers() {
             return;
@@ -114,7 +115,7 @@ impl Dispatch {
         let _ = self.table.insert(new, now);
     }
 
-    /// Whether the table has room for what it need not know.
+    /// Whether the table has room for entries that it can do without.
     fn remembers(&self) -> bool {
         self.table.len() < self.table.cap() / 2
     }
@@ -127,7 +128,7 @@ impl Dispatch {
             worker,
             life,
             group: None,
-            // T-HIST is as long as any other transaction lives.
+            // T-HIST is as long as the life of any other transaction.
             is_invite: false,
             state: State::Pending,
             source: self.printer.source(summary.sender).print(),

@@ -12,8 +12,8 @@ use crate::time::Time;
 use crate::wire::mgcp::{ReturnCode, TransactionId};
 
 impl Dispatch {
-    /// What belongs to nothing here is counted against its source's rate; beyond it, the decision to turn it away, as with
-    /// SIP: told so as often as it is granted something, silence beyond.
+    /// Counts a command that belongs to no call or transaction against its source's rate. Beyond the rate, returns the
+    /// decision to turn it away, as with SIP: refusals up to the number of grants, then silence.
     pub(super) fn turn_away_mgcp(&mut self, sender: IpAddr, transaction: TransactionId, now: Time) -> Option<Decision> {
         let dropped = |reason| Some(Decision { target: Target::Drop, reason });
         match self.access.admit(sender, || self.printer.source(sender), now) {
@@ -24,7 +24,7 @@ impl Dispatch {
         }
     }
 
-    /// The answer to a command that belongs to nothing here, unless its source is to be turned away.
+    /// The answer to a command that belongs to no call or transaction, unless its source is to be turned away.
     pub(super) fn return_stranger(
         &mut self,
         summary: &Summary<'_>,
@@ -36,11 +36,11 @@ impl Dispatch {
         refusal.unwrap_or_else(|| returned(code, summary.transaction, reason))
     }
 
-    /// Nobody was selected: the answer, kept for retransmissions, so that one of them is not selected after all when room
-    /// opens in between.
+    /// The answer if no worker was selected. It is kept for retransmissions, so that none of them is given to a worker
+    /// after all once there is room.
     pub(super) fn nobody_mgcp(&mut self, summary: &Summary<'_>, reason: Reason, now: Time) -> Decision {
         let code = code_of(reason);
-        // Who is over its share gets no place for the answer either.
+        // A source that is over its share gets no table place for the answer either.
         if reason != Reason::OverShare {
             let new = NewEntry { state: State::Verdict(code.0), ..self.mgcp_entry(summary, WorkerId(0), 0) };
             self.record(new, now);
@@ -62,20 +62,20 @@ impl Dispatch {
         returned(code, summary.transaction, reason)
     }
 
-    /// What a link must have for a new call of this source; see [`Dispatch::least_room`].
+    /// The least room that a link must have for a new call of this source; see [`Dispatch::least_room`].
     pub(super) fn least_mgcp_room(&self, sender: IpAddr) -> Room {
         let is_over = || self.table.shares().is_used_up(self.printer.source(sender).print());
         if self.pool.is_scarce(Protocol::Mgcp) && is_over() { Room::All } else { Room::Scarce }
     }
 
-    /// What is left to say where all have refused: some endpoints are there, or none.
+    /// The return code if all workers have refused: some endpoints exist, or none.
     pub(super) fn refused_by_all(&self) -> ReturnCode {
         if self.pool.has_open(Protocol::Mgcp) { ReturnCode::RESOURCES_NOT_NOW } else { ReturnCode::NO_ENDPOINT }
     }
 }
 
-/// 410 says that no endpoint is there, 403 that this one needs more than there is now, 502 that it always will, 409 that
-/// trying later may help (RFC 3435 §2.4).
+/// 410: no endpoint exists. 403: this one needs more than is free now. 502: it will always need more. 409: trying later
+/// may help (RFC 3435 §2.4).
 pub(super) const fn code_of(reason: Reason) -> ReturnCode {
     match reason {
         Reason::NoRoomForSize => ReturnCode::RESOURCES_NOT_NOW,

@@ -1,7 +1,7 @@
-//! What is done with commands that come back from a worker, refused or orphaned.
+//! Decisions about commands that come back from a worker, refused or orphaned.
 //!
-//! Only what was placed by selection moves to another worker, each worker once; the legs of a call that its worker has
-//! not begun move together. What names its endpoint has one worker only, and gets its answer.
+//! Only a command that was placed by selection moves to another worker, to each worker once. The legs of a call that
+//! its worker has not begun move together. A command that names its endpoint has one worker only, and is answered.
 
 use super::meant::Meant;
 use super::{Summary, returned};
@@ -23,13 +23,13 @@ impl Dispatch {
     ) -> Decision {
         if let Cause::Refused(why) = back.cause {
             self.pool.on_refused(back.from, back.seq, back.size);
-            // A message that never left on the link says nothing of the worker.
+            // A message that was never sent on the link proves nothing about the worker.
             if why == RefuseReason::Exhausted && back.sent {
                 self.pool.on_exhausted(back.from);
             }
         }
         let dropped = |reason| Decision { target: Target::Drop, reason };
-        // One of many that have it: the others answer.
+        // It is one of many handovers of the same command: the other workers answer.
         if let Some(gathering) = GatheringId::of(arrival.conn) {
             self.gatherings.leave_out(gathering, back.from, now);
             return dropped(Reason::Everyone);
@@ -42,7 +42,7 @@ impl Dispatch {
         }
     }
 
-    /// A command that found its worker by a name, or the copy of one that is in the table.
+    /// Decides about a command that found its worker by a name, or about a copy of a command in the table.
     fn named_returned(
         &mut self,
         command: &Command<'_>,
@@ -57,10 +57,10 @@ impl Dispatch {
             (_, Some((_, Entry { state: State::Verdict(code), .. }))) => {
                 returned(ReturnCode(code), summary.transaction, Reason::AnsweredBefore)
             }
-            // The first copy's fate is its own.
+            // The first copy decides; a copy is dropped.
             (Cause::Refused(_), Some(_)) if summary.verb == Verb::Crcx => dropped(Reason::MovedAlready),
             (Cause::Died, Some(_)) if summary.leaves_choice() => dropped(Reason::MovedAlready),
-            // Its link did not take it: an earlier copy may have been carried out all the same.
+            // The link did not take it, but the worker may have carried out an earlier copy.
             (Cause::Refused(_), _) if !back.sent => dropped(Reason::LinkFull),
             (Cause::Refused(_), Some((id, _))) => {
                 self.mgcp_verdict(summary, id, ReturnCode::TRANSIENT_ERROR, Reason::RefusedInDialog, now)
@@ -110,7 +110,7 @@ impl Dispatch {
         back: &Returned,
         now: Time,
     ) -> Decision {
-        // The legs of a call that its worker has begun stay with it, and so does what names its endpoint.
+        // The legs of a call that its worker has begun stay with it. So does a command that names its endpoint.
         let group = entry.group.and_then(|group| self.groups.get(group));
         let is_named = back.follows && self.meant(command, summary, arrival) != Meant::Nobody;
         let is_begun = group.is_some_and(|group| group.opened.is_some() && group.worker == back.from);

@@ -1,4 +1,4 @@
-//! The size of a connection, as the command that creates it names it.
+//! The size of a connection, as given in the command that creates it.
 
 use std::net::IpAddr;
 
@@ -7,12 +7,12 @@ use crate::dispatch::size::{Said, SizeRules, Sized, read};
 use crate::wire::mgcp::{Command, Field, Verb};
 use crate::wire::sdp;
 
-/// The parameters that name it.
+/// The parameters that give the size.
 const PARAMETERS: [&[u8]; 2] = [b"X-Size", b"X+Size"];
 
 impl SizeRules {
-    /// The size of the session that a command from `source` begins: its parameter, the same name among its local
-    /// connection options, the remote session description, else 1. No other command than CRCX begins one.
+    /// The size of the session that a command from `source` begins: by its parameter, by the same name among its local
+    /// connection options, by the remote session description, else 1. Only CRCX begins one.
     pub fn size_of_connection(&self, command: &Command<'_>, source: IpAddr) -> Sized {
         if command.verb() != Verb::Crcx {
             return Sized::NOTHING;
@@ -26,13 +26,13 @@ impl SizeRules {
                     Some(units) => Said::Units(units),
                 })
             }
-            // SIP's own places.
+            // These places exist in SIP only.
             SizeSource::RequestUri | SizeSource::Mscml | SizeSource::Msml => Said::Nothing,
         })
     }
 }
 
-/// The size that a command names itself, as written: in a parameter, else among its local connection options.
+/// The size that a command itself gives, as written: in a parameter, else among its local connection options.
 pub fn stated<'a>(command: &Command<'a>) -> Option<&'a [u8]> {
     let named = PARAMETERS.iter().find_map(|name| command.extension(name));
     named.or_else(|| in_options(command.param(Field::LocalConnectionOptions)?))

@@ -1,16 +1,16 @@
-//! By a hash: the same workers for the same names.
+//! Selection by a hash: the same workers for the same names.
 //!
-//! A jump consistent hash (Lamping and Veach, 2014) gives each key its worker in about ln N steps; a worker that may not
-//! have it passes the key on to the next draw for that key. So a worker that leaves or is full gives its keys to all
-//! others evenly, nobody else's keys move, and a pool that grows at its end takes from all evenly: what rendezvous
-//! hashing promises, without a look at every worker.
+//! A jump consistent hash (Lamping and Veach, 2014) gives each key its worker in about ln N steps. If that worker may
+//! not have the key, the next draw for the key gives another. So a worker that leaves or is full gives its keys to all
+//! others evenly, and no other keys move. A pool that grows at its end takes keys from all evenly. Rendezvous hashing
+//! promises the same, but reads every worker.
 
 use super::mix;
 
-/// Draws before the workers are gone through one by one.
+/// Draws before the workers are tried one by one.
 const DRAWS: u64 = 32;
 
-/// The worker of `key` among `workers`, of those that `takes` allows.
+/// The worker of `key` among `workers`, of those for which `takes` is true.
 pub fn by_hash(key: u64, workers: usize, takes: impl Fn(usize) -> bool) -> Option<usize> {
     if workers == 0 {
         return None;

@@ -1,18 +1,19 @@
-//! The lowest (used + this size) / capacity: exact for small pools, the better of two drawn for large ones.
+//! Selection by the lowest (used + this size) / capacity: exact for small pools, the better of two drawn for large
+//! ones.
 
 use super::{Ask, Random, Snapshot};
 
-/// Up to this many workers every one is looked at.
+/// Up to this many workers every one is compared.
 const EXACT: usize = 32;
 
-/// How many draws find two workers with room before the pool is searched: at half the pool full 16 all fail once in
-/// 65,536 selections.
+/// Number of draws to find two workers with room before the pool is searched: with half the pool full, all 16 fail once
+/// in 65,536 selections.
 const DRAWS: usize = 16;
 
 pub(super) fn pick(snapshot: &Snapshot<'_>, ask: &Ask, cursor: &mut usize, random: &mut Random) -> Option<usize> {
     let workers = snapshot.loads.len();
     if workers <= EXACT {
-        // Ties go round.
+        // The start moves on each time, so that workers with equal scores take turns.
         *cursor = if *cursor + 1 >= workers { 0 } else { *cursor + 1 };
         let mut best: Option<(usize, Score)> = None;
         for worker in snapshot.open.around(*cursor).filter(|&worker| snapshot.takes(worker, ask)) {
@@ -37,7 +38,7 @@ pub(super) fn pick(snapshot: &Snapshot<'_>, ask: &Ask, cursor: &mut usize, rando
     first.or_else(|| snapshot.from(random.below(workers), ask))
 }
 
-/// The one with the lower score; the first of two with the same.
+/// The worker with the lower score; the first of two with the same.
 fn better(snapshot: &Snapshot<'_>, ask: &Ask, first: usize, second: usize) -> usize {
     let is_second = Score::of(snapshot, ask, second).is_below(Score::of(snapshot, ask, first));
     if is_second { second } else { first }

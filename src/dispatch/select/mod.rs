@@ -1,8 +1,9 @@
-//! Selection: which worker gets a new session.
+//! Selection: the worker that gets a new session.
 //!
-//! A policy sees an immutable [`Snapshot`] of the pool and what is asked for, and knows nothing of health, links or
-//! sockets: whoever may not get new work is not open in the snapshot. Asked again with the first candidate among the
-//! tried ones it gives the next, and so on. No policy's cost grows with the number of workers while most have room.
+//! A policy sees an immutable [`Snapshot`] of the pool and the request's [`Ask`], and knows nothing of health, links or
+//! sockets: a worker that may not get new work is not open in the snapshot. Asked again with the first candidate among
+//! the tried ones, it gives the next, and so on. No policy's cost grows with the number of workers while most have
+//! room.
 
 mod hash;
 mod least_load;
@@ -21,26 +22,26 @@ use crate::time::Time;
 pub use hash::by_hash;
 use weighted::Schedule;
 
-/// What a policy sees of the pool.
+/// The pool as a policy sees it.
 #[derive(Clone, Copy, Debug)]
 pub struct Snapshot<'a> {
-    /// Who may get new work.
+    /// Workers that may get new work.
     pub open: &'a Bits,
     /// Every worker's load, by slot.
     pub loads: &'a [Load],
-    /// How long a worker takes to get its full share after its start.
+    /// Time that a worker takes to get its full share after its start.
     pub slow_start: Duration,
-    /// When the one came up that is there longest of those that may get new work: nobody spares itself for others that are
-    /// as cold.
+    /// The time at which the oldest of the workers that may get new work came up. A cold worker gets less work only if
+    /// another is warmer.
     pub warmest: Time,
-    /// What time it is.
+    /// The time now.
     pub now: Time,
 }
 
 /// A worker's load.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Load {
-    /// Units used by its own word, and handed over since.
+    /// Units in use by its own report, and those handed over since.
     pub used: u32,
     /// Units it has.
     pub total: u32,
@@ -48,7 +49,7 @@ pub struct Load {
     pub up_since: Time,
 }
 
-/// What is asked for.
+/// The request that a worker is selected for.
 #[derive(Clone, Copy, Debug)]
 pub struct Ask {
     /// Units.
@@ -67,12 +68,13 @@ impl Snapshot<'_> {
             && !ask.tried.contains(WorkerId(worker as u16))
     }
 
-    /// A worker's full share is 1024; less during its slow start beside one that is warmer, but never less than a tenth.
+    /// A worker's full share is 1024. During its slow start it has less if another worker is warmer, but never less
+    /// than a tenth.
     pub fn share(&self, worker: usize) -> u64 {
         let Some(load) = self.loads.get(worker) else { return 0 };
         let whole = self.slow_start.as_micros() as u64;
         let age = |since: Time| self.now.0.saturating_sub(since.0);
-        // The common case costs no division.
+        // The common case needs no division.
         if age(load.up_since) >= whole {
             return 1024;
         }
@@ -80,13 +82,13 @@ impl Snapshot<'_> {
         (warmth(load.up_since) * 1024 / warmth(self.warmest)).min(1024)
     }
 
-    /// The first that takes it, going round from `start`.
+    /// The first worker that takes it, from `start` on and then from 0.
     fn from(&self, start: usize, ask: &Ask) -> Option<usize> {
         self.open.around(start).find(|&worker| self.takes(worker, ask))
     }
 }
 
-/// The policy in force and what it remembers from one selection to the next.
+/// The policy in force and its memory from one selection to the next.
 #[derive(Debug)]
 pub struct Selector {
     policy: Policy,
@@ -101,7 +103,7 @@ impl Selector {
         Selector { policy, schedule: Schedule::of(policy, weights, workers), cursor: 0, random: Random(seed | 1) }
     }
 
-    /// Another policy, other weights, another number of workers.
+    /// Sets another policy, other weights, another number of workers.
     pub fn set(&mut self, policy: Policy, weights: &[u32], workers: usize) {
         self.policy = policy;
         self.schedule = Schedule::of(policy, weights, workers);
@@ -130,18 +132,18 @@ impl Random {
         mix(self.0)
     }
 
-    /// Below `bound`, without a division.
+    /// A number below `bound`, without a division.
     fn below(&mut self, bound: usize) -> usize {
         ((u128::from(self.next()) * bound as u128) >> 64) as usize
     }
 
-    /// Whether one of `share` in 1024 chances came up.
+    /// Whether a chance of `share` in 1024 came up.
     fn grants(&mut self, share: u64) -> bool {
         share >= 1024 || self.next() & 1023 < share
     }
 }
 
-/// The finisher of splitmix64: spreads every bit over all.
+/// The finisher of splitmix64: every input bit affects all output bits.
 const fn mix(mut bits: u64) -> u64 {
     bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);

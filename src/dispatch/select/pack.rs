@@ -1,4 +1,4 @@
-//! One worker is filled before the next, so that the last ones can be stopped.
+//! Fills one worker before the next, so that the last ones can be stopped.
 
 use super::{Ask, Snapshot};
 

@@ -1,4 +1,5 @@
-//! One after the other, each as often as its weight says: a schedule made once, in which a worker's turns lie evenly.
+//! Selects one worker after the other, each as often as its weight says: a schedule made once, with each worker's turns
+//! spread evenly.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -17,7 +18,7 @@ pub(super) struct Schedule {
 const LONGEST: u64 = 16_384;
 
 impl Schedule {
-    /// The schedule for a policy; empty where the policy needs none.
+    /// The schedule for a policy; empty if the policy needs none.
     pub(super) fn of(policy: Policy, weights: &[u32], workers: usize) -> Self {
         if policy != Policy::Weighted {
             return Schedule::default();
@@ -32,8 +33,8 @@ impl Schedule {
             _ => (weight * LONGEST / sum).max(1),
         };
         let shares: Vec<u64> = weights.into_iter().map(scale).collect();
-        // Each worker's turns fall due at the same distance from each other, the first after half of it; whoever is due
-        // first comes first. Time is counted in fractions of a round.
+        // Each worker's turns are due at equal distances, the first after half a distance; the turns are taken in the
+        // order in which they are due. Time is counted in fractions of a round.
         const ROUND: u64 = 1 << 40;
         let due = |share: u64, turn: u64| ROUND / (2 * share) * (2 * turn + 1);
         let first = |(worker, &share): (usize, &u64)| (share > 0).then(|| Reverse((due(share, 0), worker, 0)));
@@ -62,7 +63,7 @@ impl Schedule {
             }
             skipped = skipped.or(Some(worker));
         }
-        // Few have room: whoever has it and may get turns at all.
+        // Few workers have room: take the next one that has room and any turn in the schedule.
         skipped.or_else(|| {
             let at = self.next;
             self.turns[at..]

@@ -1,6 +1,6 @@
-//! The table as bytes, for the dispatcher that takes over: places, queues and lists as they lie there, so that every
-//! [`EntryId`](crate::dispatch::decision::EntryId) that a link remembers means the same entry afterwards, and nothing has
-//! to be sorted.
+//! The table as bytes, for the dispatcher that takes over. Places, queues and lists are written in their order, so that
+//! every [`EntryId`](crate::dispatch::decision::EntryId) that a link remembers means the same entry afterwards, and
+//! nothing must be sorted.
 
 use super::{
     Entry, FINISHED, FREE, Fingerprint, Links, NONE, Queue, Shares, SourcePrint, State, Table, Time, UNLINKED, WorkerId,
@@ -29,13 +29,13 @@ packed!(Entry {
 packed!(Links { previous, next });
 packed!(Queue { first, last });
 
-/// What an entry takes, about: the memory is asked for once.
+/// Bytes of an entry, roughly: the memory is reserved once.
 const ENTRY: usize = 96;
 
 impl Table {
-    /// Writes all there is.
+    /// Writes the whole table.
     pub fn save(&self, out: &mut Vec<u8>) {
-        // Size and limits are the rules' to say; the length follows from the entries.
+        // Size and limits come from the rules; the length follows from the entries.
         let Table { entries, cap: _, free, by_branch, by_call, queues, shares: _, pending_max: _, len: _ } = self;
         out.reserve(entries.len() * (ENTRY + 2 * size_of::<u64>()));
         entries.pack(out);
@@ -45,8 +45,7 @@ impl Table {
         by_call.save(out);
     }
 
-    /// Touches the memory of so many entries, of a table that has none yet: filling it meets no page then that the kernel
-    /// has yet to give.
+    /// Touches the memory for this many entries, in a table that is empty. Filling it later then meets no page fault.
     pub fn make_room(&mut self, entries: usize) {
         let nobody = Entry {
             branch: Fingerprint::default(),
@@ -75,17 +74,17 @@ impl Table {
         }
     }
 
-    /// Takes what [`Table::save`] wrote instead of what it has. A table that is given back as damaged is not to be used.
+    /// Replaces the table by the one that [`Table::save`] wrote. After an error the table must not be used.
     ///
     /// # Errors
     ///
-    /// The bytes are no table, or one that is larger than this.
+    /// The bytes are no table, or a table larger than this one's capacity.
     pub fn restore(&mut self, from: &mut Packed<'_>) -> Result<(), Damaged> {
         let places = from.length()?;
         if places > self.cap {
             return Err(Damaged("a table beyond table-cap"));
         }
-        // Every index is checked once, here: the table itself never doubts them.
+        // Every index is checked once, here; the table itself does not check them again.
         let is_place = |index: u32| index == NONE || (index as usize) < places;
         let are_places = |links: Links| is_place(links.previous) && is_place(links.next);
         if !self.is_empty() {
@@ -118,7 +117,7 @@ impl Table {
         self.by_call.restore(from, places)
     }
 
-    /// How that is laid out.
+    /// The layout of these bytes.
     pub fn layout(out: &mut String) {
         out.push_str("table:places,free,queues,indexes:");
         Entry::layout(out);

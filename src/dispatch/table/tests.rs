@@ -97,7 +97,7 @@ fn the_last_eighth_is_for_sources_below_their_share_and_nobody_who_waits_loses_i
     assert_eq!((others, table.len()), (10, 80));
     assert!(table.get(honest).is_some());
     table.check();
-    // What is answered makes room for others, not for the one that floods.
+    // Answered entries make room for other sources, not for the one that floods.
     let first = table.by_branch(print(1, 0)).unwrap();
     table.answered(first, second(3));
     assert_eq!(table.insert(of(2, 500), second(4)), Err(Full));
@@ -142,7 +142,7 @@ fn a_state_that_is_damaged_or_too_large_is_refused_and_never_believed() {
     for at in 0..state.len() {
         let mut changed = state.clone();
         changed[at] ^= 0x55;
-        // Whatever it means now, it breaks nothing at once.
+        // The changed state may be accepted or refused; restoring it must not panic.
         let _ = restored(&changed, 4);
     }
 }

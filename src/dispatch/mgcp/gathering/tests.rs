@@ -41,7 +41,7 @@ fn answer(gatherings: &Gatherings, id: GatheringId) -> Option<String> {
     gatherings.answer(id).map(|(bytes, _)| String::from_utf8_lossy(bytes).into_owned())
 }
 
-/// What comes of three answers.
+/// The merged answer of three workers.
 fn merged(most: Option<u32>, answers: [&str; 3]) -> String {
     let mut gatherings = Gatherings::new();
     let id = begun(&mut gatherings, 9, most);
