@@ -1,9 +1,9 @@
 //! The worker's end of one link: messages in; answers, refusals, reports and conferences out.
 //!
-//! The worker owes one word for each message it gets: [`Back::answered`] once the first final response has left,
-//! [`Back::done`] where none will (an ACK, a response), or [`Back::refuse`]. Answered numbers are collected for at most
-//! 10 ms; everything else leaves at once and takes them along. Deadlines are the user agent's to check: it refuses what
-//! it reads too late, and then whatever follows of the same transaction.
+//! The worker owes one report for each message it gets: [`Back::answered`] once the first final response has been sent,
+//! [`Back::done`] if none will be (an ACK, a response), or [`Back::refuse`]. Answered numbers are collected for at most
+//! 10 ms; any other record leaves at once and takes them along. The user agent checks deadlines: it refuses a message
+//! that it reads too late, and then any later message of the same transaction.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -18,16 +18,17 @@ use crate::handoff::{Transmit, is_backpressure};
 use crate::ids::{ConnId, Seq};
 use crate::time::Time;
 
-/// How long an answered number may wait for company.
+/// Longest time that an answered number may wait for others.
 pub const ANSWERED_WITHIN: Duration = Duration::from_millis(10);
-/// So many answered numbers leave at once: a frame of 2 KiB.
+/// This many answered numbers leave at once: a frame of 2 KiB.
 const ANSWERED_AT_ONCE: usize = 256;
-/// Numbers in one `Answered` record: a frame holds them with something beside.
+/// Most numbers in one `Answered` record: a frame holds them and other records.
 const ANSWERED_PER_RECORD: usize = 4096;
-/// So many messages read since the last report make a report due: the dispatcher counts what it believes unread.
+/// This many messages read since the last report make a report due: the dispatcher counts the messages that it believes
+/// unread.
 const REPORT_AFTER: u64 = UNREAD_LIMIT / 8;
-/// Bytes that may wait for a link that takes nothing. Beyond it replies and conferences are refused to the caller, and
-/// [`Back::wants_frames`] says to read no more.
+/// Bytes that may wait for a link that takes nothing. Beyond it, replies and conferences are refused to the caller of
+/// these functions, and [`Back::wants_frames`] says to read no more.
 const BACKLOG_LIMIT: usize = 1024 * 1024;
 
 /// The worker's end of one link.
@@ -37,37 +38,37 @@ pub struct Back {
     reported: Seq,
     number: u64,
     answered: Vec<Seq>,
-    /// Final answers to messages: they leave with the messages' numbers.
+    /// Final answers to messages: they leave together with the messages' numbers.
     outcomes: Vec<(Seq, u16, Option<Box<str>>)>,
-    /// When the oldest of `answered` must leave.
+    /// The time at which the oldest of `answered` must leave.
     due: Option<Time>,
-    /// Replaced, not queued: its numbers are absolute.
+    /// A newer report replaces it instead of queueing: its numbers are absolute.
     report: Option<Report>,
     current: FrameBuilder,
-    /// Full frames in front of `current`, when the link takes nothing.
+    /// Full frames that leave before `current`, if the link takes nothing.
     full: VecDeque<Vec<u8>>,
     backlog: usize,
     stats: Stats,
 }
 
-/// What the dispatcher's frame says, record by record.
+/// The content of the dispatcher's frame, record by record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BackEvent<'a> {
     /// The dispatcher accepts the worker; descriptors came beside the frame.
     Welcome(Welcome),
     /// A message to serve.
     Message(Message<'a>),
-    /// What to do about new work.
+    /// The operator's order about new work.
     Drain(Drain),
-    /// A report is wanted at once.
+    /// The dispatcher wants a report at once.
     Query,
-    /// Who may send to the worker's own ports, from now on.
+    /// The sources that may send to the worker's own ports, from now on.
     Access(AccessRules<'a>),
     /// The dispatcher closes the link.
     Goodbye(&'a str),
 }
 
-/// Why a dispatcher's frame closes its link.
+/// The reason why a dispatcher's frame closes its link.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BackError {
     /// Not a frame.
@@ -78,18 +79,18 @@ pub enum BackError {
     Unexpected(&'static str),
 }
 
-/// Why something could not be queued for the link.
+/// The reason why a record could not be queued for the link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Backlog {
-    /// The link takes nothing, and enough waits for it.
+    /// The link takes nothing, and too much waits for it already.
     #[error("{0} bytes wait for a link that takes nothing")]
     Full(usize),
-    /// It does not fit into one frame.
+    /// The record does not fit into one frame.
     #[error("{0} bytes do not fit into one frame")]
     Oversized(usize),
 }
 
-/// What a link has done since it began.
+/// Counts of a link since it began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Frames read.
@@ -98,7 +99,7 @@ pub struct Stats {
     pub messages: u64,
     /// Frames sent.
     pub frames_sent: u64,
-    /// Messages whose number was not above the last one: the dispatcher's fault.
+    /// Messages whose number was not above the last one: a fault of the dispatcher.
     pub faults: u64,
 }
 
@@ -108,12 +109,12 @@ impl Back {
         Back::default()
     }
 
-    /// Reads the dispatcher's frame. `sink` gets what it says, in order, up to the first error; a `Ping` is answered
+    /// Reads the dispatcher's frame. `sink` gets its records, in order, up to the first error. A `Ping` is answered
     /// here.
     ///
     /// # Errors
     ///
-    /// The bytes are no frame, or a record has no business here: close the link.
+    /// The bytes are no frame, or a record may not be sent by a dispatcher: close the link.
     pub fn on_frame<'a>(&mut self, frame: &'a [u8], sink: &mut impl FnMut(BackEvent<'a>)) -> Result<(), BackError> {
         self.stats.frames_read += 1;
         for record in Frame::parse(frame)? {
@@ -150,13 +151,14 @@ impl Back {
         Ok(())
     }
 
-    /// The first final response to `seq` has left.
+    /// Takes note that the first final response to `seq` has been sent.
     pub fn answered(&mut self, seq: Seq, now: Time) {
         self.answered.push(seq);
         self.due.get_or_insert(now + ANSWERED_WITHIN);
     }
 
-    /// Tells the final answer to `seq`. It leaves before or with the word that there is one: say this first.
+    /// Queues the final answer to `seq`. It leaves before or with the number itself: call this before
+    /// [`Back::answered`].
     pub fn outcome(&mut self, seq: Seq, status: u16, why: Option<Box<str>>) {
         // They leave with the next answered numbers, of which there are no more.
         if self.outcomes.len() < ANSWERED_AT_ONCE {
@@ -164,7 +166,7 @@ impl Back {
         }
     }
 
-    /// No response to `seq` will leave: an ACK, a response, or something that was dropped.
+    /// Takes note that no response to `seq` will be sent: it is an ACK, a response, or a message that was dropped.
     pub fn done(&mut self, seq: Seq, now: Time) {
         self.answered(seq, now);
     }
@@ -174,25 +176,26 @@ impl Back {
         self.queue(&Record::Refuse { seq, reason }, 0);
     }
 
-    /// The final response to a transaction that the worker came back with has left.
+    /// Takes note that the final response to a transaction that the worker came back with has been sent.
     pub fn release(&mut self, branch: [u8; 16]) {
         self.make_room(branch.len());
         self.current.push_release(&[branch]);
     }
 
-    /// Introduces the worker: the first record on a link.
+    /// Introduces the worker; the first record on a link.
     pub fn hello(&mut self, hello: Hello) {
         self.queue(&Record::Hello(hello), 0);
     }
 
-    /// Reports the worker's load. `number` and `taken_through` are filled in here; `covers` is the worker's to say (all
-    /// messages up to it are in the figures; see [`Back::taken_through`]), cut to what has been read.
+    /// Reports the worker's load. `number` and `taken_through` are filled in here. The worker sets `covers` (its
+    /// figures include all messages up to it; see [`Back::taken_through`]), which is cut to the last message that has
+    /// been read.
     pub fn report(&mut self, report: Report) {
         self.report = Some(Report { taken_through: self.taken, covers: report.covers.min(self.taken), ..report });
         self.reported = self.taken;
     }
 
-    /// The worker holds the conference `name` since `opened`.
+    /// Tells the dispatcher that the worker has had the conference `name` since `opened`.
     ///
     /// # Errors
     ///
@@ -201,7 +204,7 @@ impl Back {
         self.try_queue(&Record::GroupOpen { opened, name }, name.len())
     }
 
-    /// The worker holds the conference `name` no more.
+    /// Tells the dispatcher that the worker no longer has the conference `name`.
     ///
     /// # Errors
     ///
@@ -210,7 +213,7 @@ impl Back {
         self.try_queue(&Record::GroupClosed { name }, name.len())
     }
 
-    /// Has `bytes` written to a stream connection of the dispatcher, or gathered as this worker's answer.
+    /// Has the dispatcher write `bytes` to a stream connection, or take them as this worker's answer to a gathering.
     ///
     /// # Errors
     ///
@@ -219,17 +222,18 @@ impl Back {
         self.try_queue(&Record::Reply { conn, bytes }, bytes.len())
     }
 
-    /// Says why the worker closes the link.
+    /// Tells the dispatcher why the worker closes the link.
     pub fn goodbye(&mut self, reason: &str) {
         self.queue(&Record::Goodbye(reason), reason.len());
     }
 
-    /// Sends what is due by `now`, until nothing is due or the link takes no more. `send` sends the pieces as one frame,
-    /// whole or not at all.
+    /// Sends everything that is due by `now`, until nothing is due or the link takes no more. `send` sends the pieces
+    /// as one frame, whole or not at all.
     ///
     /// # Errors
     ///
-    /// What `send` returned, unless it means "later": then the place is kept, and [`Transmit::Blocked`] returned.
+    /// The error of `send`, unless it means "later": then the unsent records are kept, and [`Transmit::Blocked`] is
+    /// returned.
     pub fn poll_transmit(
         &mut self,
         now: Time,
@@ -257,28 +261,28 @@ impl Back {
         }
     }
 
-    /// When [`Back::poll_transmit`] has something to send: `Time(0)` for at once.
+    /// The time at which [`Back::poll_transmit`] has something to send; `Time(0)`: at once.
     pub fn poll_timeout(&self) -> Option<Time> {
         if self.is_urgent() { Some(Time(0)) } else { self.due }
     }
 
-    /// All messages up to this one have been read.
+    /// The last message that has been read; all before it have been read as well.
     pub const fn taken_through(&self) -> Seq {
         self.taken
     }
 
-    /// Whether so much has been read since the last report that the dispatcher should hear of it.
+    /// Whether so many messages have been read since the last report that the dispatcher should be told.
     pub const fn report_due(&self) -> bool {
         self.taken.0 - self.reported.0 >= REPORT_AFTER
     }
 
-    /// Whether to read on. False while the link takes nothing and much waits for it: then the dispatcher is slow, and
-    /// must feel it.
+    /// Whether to read on. False while the link takes nothing and much waits for it: the dispatcher is slow, and unread
+    /// messages make it hold back.
     pub fn wants_frames(&self) -> bool {
         self.waiting() <= BACKLOG_LIMIT
     }
 
-    /// What the link has done.
+    /// The counts of the link.
     pub const fn stats(&self) -> Stats {
         self.stats
     }
@@ -294,14 +298,14 @@ impl Back {
             || self.answered.len() >= ANSWERED_AT_ONCE
     }
 
-    /// Adds what is kept back, answered numbers and the report, to the frame that leaves next.
+    /// Adds the records that are held back, answered numbers and the report, to the frame that leaves next.
     fn close_frame(&mut self) {
         let outcomes = std::mem::take(&mut self.outcomes);
         for (seq, status, why) in &outcomes {
             let why = why.as_deref().unwrap_or_default();
             self.queue(&Record::Outcome(Outcome { seq: *seq, status: *status, why }), why.len());
         }
-        // Keeps the memory for the next ones.
+        // The memory is kept for the next ones.
         self.outcomes = outcomes;
         self.outcomes.clear();
         let answered = std::mem::take(&mut self.answered);
@@ -309,7 +313,7 @@ impl Back {
             self.make_room(size_of_val(seqs));
             self.current.push_answered(seqs);
         }
-        // Keeps the memory for the next ones.
+        // The memory is kept for the next ones.
         self.answered = answered;
         self.answered.clear();
         self.due = None;
@@ -336,7 +340,7 @@ impl Back {
         self.current.push(record);
     }
 
-    /// Sets the current frame aside when `length` more bytes would take it past the limit.
+    /// Queues the current frame if `length` more bytes would take it past the limit.
     fn make_room(&mut self, length: usize) {
         if self.current.is_empty() || self.current.fits(length) {
             return;

@@ -1,11 +1,11 @@
-//! The handoff format: what travels between the dispatcher and a worker, byte by byte.
+//! The handoff format: the bytes that travel between the dispatcher and a worker.
 //!
 //! # Compatibility rule
 //!
 //! The major version stands in every frame; an end that reads another major version closes the link with `Goodbye`.
-//! Within a major version nothing changes its place. What may be added: record kinds (a reader skips kinds it does not
-//! know), fields behind the fixed part of a record (each record states the length of its fixed part, a reader takes what
-//! it knows and skips the rest), bits in a `flags` field, members in a JSON body (unknown ones are skipped).
+//! Within a major version nothing changes its place. Additions are allowed: record kinds (a reader skips kinds it does
+//! not know), fields after the fixed part of a record (each record states the length of its fixed part; a reader takes
+//! the fields it knows and skips the rest), bits in a `flags` field, members in a JSON body (unknown ones are skipped).
 //!
 //! # Frame
 //!
@@ -52,14 +52,15 @@
 //!
 //! # Coming back
 //!
-//! A worker in a slot outlives its dispatcher. It links to the next one with a `Hello` that names slot, incarnation and
-//! secret, says how much it has, and brings its sockets beside the frame, in the order of `sockets`. Behind it follow as
-//! many `Holding` entries, `GroupOpen` and `Unanswered` records as the `Hello` says; only then comes the `Welcome`, with
-//! the same incarnation and token. Sequence numbers begin at 1 again; those of the earlier link mean nothing any more, so
-//! what the worker has read there and not answered is named by its transaction.
+//! A worker in a slot outlives its dispatcher. It connects to the next one with a `Hello` that names slot, incarnation
+//! and secret and says how much work it has. Its sockets come with that frame, in the order of `sockets`. Then follow
+//! as many `Holding` entries, `GroupOpen` and `Unanswered` records as the `Hello` says. Only after them comes the
+//! `Welcome`, with the same incarnation and token. Sequence numbers begin at 1 again; those of the earlier link mean
+//! nothing any more. So messages that the worker has read there and not answered are named by their transactions.
 //!
-//! An `Unanswered` INVITE exists twice again: the dispatcher keeps it until the transaction's `Release`, and if the worker
-//! dies before that, the next worker gets it. Its listener is the worker's number of the one that `sockets` names.
+//! An `Unanswered` INVITE exists at both ends again: the dispatcher keeps it until the transaction's `Release`, and if
+//! the worker dies before that, the next worker gets it. Its listener is given by the worker's number for it, as in
+//! `sockets`.
 
 pub mod mgcp;
 pub mod takeover;
@@ -77,7 +78,7 @@ pub use takeover::Takeover;
 
 /// The major version both ends must share.
 pub const VERSION: u8 = 1;
-/// A frame is flushed before the next record would take it past this.
+/// A frame is flushed before the next record would make it longer than this.
 pub const FRAME_SOFT_LIMIT: usize = 64 * 1024;
 /// No frame is larger; a reader's buffer has this size.
 pub const FRAME_HARD_LIMIT: usize = 72 * 1024;
@@ -100,30 +101,31 @@ const REPORT_FIXED: usize = 64;
 pub struct Hello {
     /// The slot it takes (`w2`), or a name of its own choice for a worker that the dispatcher did not start.
     pub name: Option<String>,
-    /// The secret from an earlier [`Welcome`], when it comes back to a slot.
+    /// The secret from an earlier [`Welcome`], if the worker comes back to a slot.
     pub secret: Option<u64>,
-    /// The incarnation from an earlier [`Welcome`], when it comes back to a slot.
+    /// The incarnation from an earlier [`Welcome`], if the worker comes back to a slot.
     pub incarnation: Option<u64>,
-    /// What it is, for people: program and version.
+    /// Program and version, for people.
     pub program: String,
     /// Its process id.
     pub pid: u32,
-    /// Capacity units it has in all; the dispatcher's setting when absent.
+    /// Capacity units it has in all; if absent, the dispatcher's setting.
     pub capacity: Option<u32>,
-    /// What it serves: `sip`, `mgcp`.
+    /// The protocols that it serves: `sip`, `mgcp`.
     pub services: Vec<String>,
-    /// Ports it has bound itself; empty when it wants the slot's sockets.
+    /// Ports it has bound itself; empty if it wants the slot's sockets.
     pub ports: Vec<Port>,
     /// Whether it wants duplicates of the well-known sockets to answer from.
     pub wants_listeners: bool,
-    /// How many links it serves, this one included: a dispatcher with several lanes has one for each.
+    /// Number of links it serves, this one included: a dispatcher with several lanes has one for each.
     pub links: u16,
-    /// Conference names it holds.
+    /// Names of the conferences it has.
     pub groups: Vec<String>,
-    /// The descriptors that ride beside this record, in their order: a slot's worker that comes back gives the slot's
-    /// sockets and its duplicates of the well-known ones to the new dispatcher. Nobody else's are taken.
+    /// The descriptors that come with this record, in their order: a slot's worker that comes back gives the slot's
+    /// sockets and its duplicates of the well-known ones to the new dispatcher. Sockets of other workers are not taken.
     pub sockets: Vec<PassedSocket>,
-    /// The key from an earlier [`Welcome`], when it comes back to a slot: a dispatcher that has lost its own takes it.
+    /// The key from an earlier [`Welcome`], if the worker comes back to a slot. A dispatcher that has lost its own key
+    /// takes it.
     pub key: Option<TokenKey>,
     /// Units of the sessions it has.
     pub units_used: u32,
@@ -171,7 +173,7 @@ impl Default for Hello {
 pub struct Port {
     /// `sip` or `mgcp`.
     pub service: String,
-    /// Where it is bound.
+    /// The address it is bound to.
     pub address: SocketAddr,
 }
 
@@ -189,30 +191,31 @@ pub struct Welcome {
     pub incarnation: u64,
     /// Proof for a later re-attachment to the same slot.
     pub secret: u64,
-    /// What tokens are checked and transactions are fingerprinted with; for the slots' own workers only.
+    /// The key that tokens are checked and transactions are fingerprinted with; only for the slots' own workers.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub key: Option<TokenKey>,
     /// Capacity units the dispatcher counts with.
     pub capacity: u32,
-    /// The addresses to name in Contact and SDP, one a listener address; the first is the default.
+    /// The addresses to name in Contact and SDP, one for each listener address; the first is the default.
     pub advertise: Vec<IpAddr>,
-    /// The RTP ports this slot may use: first and last, both included. 0 and 0: none is left for a worker of its own.
+    /// The RTP ports this slot may use: first and last, both included. 0 and 0: none is left for a worker that was not
+    /// started by the dispatcher.
     pub rtp_ports: (u16, u16),
-    /// Where responses to handed-over requests leave from.
+    /// The socket from which responses to handed-over requests leave.
     pub reply_from: ReplyFrom,
-    /// The descriptors that ride beside this record, in their order.
+    /// The descriptors that come with this record, in their order.
     pub sockets: Vec<PassedSocket>,
     /// The dispatcher's well-known addresses, by listener number.
     pub listeners: Vec<SocketAddr>,
-    /// Who may send to the worker's own ports, and how much.
+    /// The sources that may send to the worker's own ports, and their rates.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub access: Vec<AccessRule>,
-    /// What it needs to serve MGCP; absent where no listener speaks it.
+    /// The settings it needs to serve MGCP; absent if no listener speaks MGCP.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub mgcp: Option<Mgcp>,
 }
 
-/// A rule about who may send. The first whose network holds the source decides; where none does, it may.
+/// A rule about sources. The first rule whose network holds the source decides; if no rule does, the source may send.
 ///
 /// ```text
 /// entry: 0 u8 family (4, 6)   1 u8 prefix   2 u8 action: 0 allow, 1 deny, 2 limit   3 reserved   4 u32 rate
@@ -222,28 +225,28 @@ pub struct Welcome {
 pub struct AccessRule {
     /// The first address of the network.
     pub network: IpAddr,
-    /// How many of its leading bits count.
+    /// Number of its leading bits that count.
     pub prefix: u8,
-    /// What its sources may do.
+    /// The rights of its sources.
     #[serde(flatten)]
     pub action: AccessAction,
 }
 
-/// What the sources of a network may do.
+/// The rights of a network's sources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "action")]
 pub enum AccessAction {
     /// Everything.
     Allow,
-    /// Nothing: whatever comes is dropped.
+    /// Nothing: all their messages are dropped.
     Deny,
-    /// Begin so much.
+    /// A limited rate of requests.
     Limit {
         /// Requests a second that belong to no call and no known transaction, for each IPv4 address and IPv6 /64.
         rate: u32,
-        /// How many of them may come at once.
+        /// Number of them that may come at once.
         burst: u32,
-        /// For how long a source that sends more may begin nothing; 0: it is not banned.
+        /// Milliseconds for which a source that sends more may begin nothing; 0: it is not banned.
         #[serde(rename = "ban-ms")]
         ban_ms: u32,
     },
@@ -255,7 +258,7 @@ pub enum AccessAction {
 /// The bytes of an [`AccessRule`] in an `Access` record.
 const ACCESS_RULE: usize = 32;
 
-/// Which socket a worker answers a handed-over request from.
+/// The socket from which a worker answers a handed-over request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ReplyFrom {
@@ -270,16 +273,16 @@ pub enum ReplyFrom {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct PassedSocket {
-    /// What it is for.
+    /// The purpose of the socket.
     pub role: SocketRole,
-    /// Where it is bound.
+    /// The address it is bound to.
     pub address: SocketAddr,
     /// The listener's number, for a duplicate of a well-known socket and for a slot's MGCP socket.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub listener: Option<u16>,
 }
 
-/// What a passed socket is for.
+/// The purpose of a passed socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SocketRole {
@@ -308,47 +311,49 @@ pub enum SocketRole {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Message<'a> {
-    /// Everything but the payload.
+    /// All data but the payload.
     pub envelope: Envelope,
     /// The message, byte for byte as it was received.
     pub payload: &'a [u8],
 }
 
-/// What the dispatcher says about a message.
+/// The dispatcher's information about a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Envelope {
     /// Its number on this link.
     pub seq: Seq,
-    /// When the dispatcher read it.
+    /// Time at which the dispatcher read it.
     pub received: Time,
-    /// A worker that reads it later must refuse it: another may have it by then. `None`: never too late.
+    /// A worker that reads it later than this must refuse it: another worker may have it by then. `None`: it is never
+    /// too late.
     pub deadline: Option<Time>,
-    /// The stream connection it came on; of an MGCP command that everyone has, what the answers are gathered for. Unless it
-    /// is 0 the answer goes back in a `Reply` with this number, not to the source.
+    /// The stream connection it came on; for an MGCP command that goes to all workers, the gathering of their answers.
+    /// Unless it is 0, the answer goes back in a `Reply` with this number, not to the source.
     pub conn: ConnId,
     /// The units that the dispatcher has counted for it; 0 for a message that follows a call.
     pub size: u32,
-    /// Whether the message names that size itself: a conference that begins with it has so much reserved.
+    /// Whether the message itself names that size: a conference that begins with it has so many units reserved.
     pub names_size: bool,
     /// The well-known socket it came to.
     pub listener: ListenerId,
     /// The transport it came over.
     pub transport: Transport,
-    /// Whether the source can only reach the well-known address (then Contact names that).
+    /// Whether the source can reach only the well-known address (then Contact names that address).
     pub pinned: bool,
     /// Whether a worker that died had it before (rule "poison").
     pub again: bool,
-    /// Whether its sender is to be sent 180 before the answer to its call.
+    /// Whether the caller is to be sent 180 before the answer to its call.
     pub ring_first: bool,
-    /// Whether it belongs to a call this worker has (found by token, table or port), rather than placed by selection.
+    /// Whether it belongs to a call that this worker has (found by token, table or port), rather than being placed by
+    /// selection.
     pub follows: bool,
-    /// Where it came from.
+    /// The address of its source.
     pub source: SocketAddr,
-    /// The local address it was sent to: answers leave from there.
+    /// The local address it was sent to: answers leave from that address.
     pub local: SocketAddr,
 }
 
-/// The protocol a message is of, and what carries it.
+/// The protocol of a message, and its transport.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Transport {
     /// SIP over UDP.
@@ -362,12 +367,12 @@ pub enum Transport {
     Ws,
     /// SIP over WebSocket over TLS.
     Wss,
-    /// MGCP over UDP (RFC 3435 §3.5): one message, without those that came piggybacked in the same datagram.
+    /// MGCP over UDP (RFC 3435 §3.5): one message, without the others of the same datagram.
     Mgcp,
 }
 
 impl Transport {
-    /// Its name in a Via (RFC 3261 §20.42, RFC 7118). MGCP has no Via: its name there is that of what carries it.
+    /// Its name in a Via (RFC 3261 §20.42, RFC 7118). MGCP has no Via; it is given the name of its transport.
     pub const fn via_name(self) -> &'static str {
         match self {
             Transport::Udp | Transport::Mgcp => "UDP",
@@ -402,23 +407,23 @@ impl Transport {
     }
 }
 
-/// What a worker is to do about new work.
+/// Orders about new work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DrainMode {
     /// Take new work again.
     Ready,
-    /// Finish what there is, take nothing new.
+    /// Finish the work that there is, take nothing new.
     Drain,
-    /// End all calls in the time given, then exit.
+    /// End all calls within the time given, then exit.
     Stop,
 }
 
-/// A change of what a worker is to do about new work.
+/// An order to a worker about new work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Drain {
-    /// What to do.
+    /// The order.
     pub mode: DrainMode,
-    /// How long calls may go on; for [`DrainMode::Stop`].
+    /// Time for which calls may go on; for [`DrainMode::Stop`].
     pub within: Duration,
 }
 
@@ -433,7 +438,8 @@ pub struct Drain {
 pub struct Report {
     /// Rises by one with each report of a link.
     pub number: u64,
-    /// All messages up to this one have been read from the link: frees backpressure only.
+    /// All messages up to this one have been read from the link. This only frees room on the link; it says nothing
+    /// about load.
     pub taken_through: Seq,
     /// The figures below include all handoffs up to this one.
     pub covers: Seq,
@@ -445,17 +451,17 @@ pub struct Report {
     pub sessions: u32,
     /// Its use of the CPU, in millionths of one core.
     pub cpu: u32,
-    /// Whether it can take nothing now whatever the units say (ports or descriptors used up).
+    /// Whether it can take nothing now, although units are free (its ports or descriptors are used up).
     pub no_room: bool,
-    /// Whether it is draining by its own word.
+    /// Whether it is draining, by its own report.
     pub draining: bool,
-    /// Initial requests that came straight to its own port, since its start.
+    /// Initial requests that came directly to its own port, since its start.
     pub direct: u64,
     /// Calls it has answered with 2xx, since its start.
     pub answered: u64,
 }
 
-/// A transaction that a worker who comes back has: what the dispatcher's table needs to know of it.
+/// A transaction of a worker that comes back, with the data that the dispatcher's table needs.
 ///
 /// ```text
 /// entry: 0 16 bytes fingerprint of (branch, sent-by)   16 16 bytes fingerprint of (Call-ID, From-tag)
@@ -472,18 +478,18 @@ pub struct Transaction {
     pub cseq: u32,
     /// Whether it is an INVITE.
     pub is_invite: bool,
-    /// Whether its final response has left.
+    /// Whether its final response has been sent.
     pub is_answered: bool,
-    /// Whether its CANCEL has come: it is not offered to another worker then.
+    /// Whether its CANCEL has come: if so, it is not offered to another worker.
     pub is_cancelled: bool,
 }
 
 /// The bytes of a [`Transaction`] in a `Holding` record.
 const TRANSACTION: usize = 40;
-/// So many fit into one `Holding` record, with a frame's company.
+/// Most entries in one `Holding` record: a frame holds them and other records.
 pub const HOLDING_AT_ONCE: usize = 1_024;
 
-/// Why a worker gives a message back.
+/// The reason why a worker gives a message back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RefuseReason {
     /// No units left for this size.
@@ -572,19 +578,19 @@ pub enum Record<'a> {
     Takeover(Takeover),
 }
 
-/// Final answer to a message, for those who ask the dispatcher. It decides nothing.
+/// The final answer to a message, for operators who ask the dispatcher. No decision depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome<'a> {
     /// The message.
     pub seq: Seq,
     /// The status of its final response.
     pub status: u16,
-    /// Why, in words; empty where there is nothing to say. At most [`Outcome::LONGEST`] bytes are read.
+    /// The reason in words, or empty. At most [`Outcome::LONGEST`] bytes are read.
     pub why: &'a str,
 }
 
 impl Outcome<'_> {
-    /// The longest reason that is passed on, in bytes.
+    /// The longest reason that is read, in bytes.
     pub const LONGEST: usize = 128;
 }
 
@@ -593,7 +599,7 @@ impl Outcome<'_> {
 pub struct Seqs<'a>(&'a [u8]);
 
 impl Seqs<'_> {
-    /// The numbers, in the order they were written.
+    /// The numbers, in the order in which they were written.
     pub fn iter(&self) -> impl Iterator<Item = Seq> + '_ {
         self.0.chunks_exact(8).map(|chunk| Seq(u64_at(chunk, 0)))
     }
@@ -604,7 +610,7 @@ impl Seqs<'_> {
 pub struct Branches<'a>(&'a [u8]);
 
 impl Branches<'_> {
-    /// The fingerprints, in the order they were written.
+    /// The fingerprints, in the order in which they were written.
     pub fn iter(&self) -> impl Iterator<Item = [u8; 16]> + '_ {
         self.0.as_chunks().0.iter().copied()
     }
@@ -614,22 +620,22 @@ impl Branches<'_> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transactions<'a> {
     bytes: &'a [u8],
-    /// Bytes an entry; a newer version's are longer.
+    /// Bytes of an entry; entries of a newer version are longer.
     stride: usize,
 }
 
 impl Transactions<'_> {
-    /// The entries, in the order they were written.
+    /// The entries, in the order in which they were written.
     pub fn iter(&self) -> impl Iterator<Item = Transaction> + '_ {
         self.bytes.chunks_exact(self.stride).map(read_transaction)
     }
 
-    /// How many there are.
+    /// Number of entries.
     pub const fn len(&self) -> usize {
         self.bytes.len() / self.stride
     }
 
-    /// Whether there are none.
+    /// Whether there is no entry.
     pub const fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
@@ -639,26 +645,26 @@ impl Transactions<'_> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AccessRules<'a> {
     bytes: &'a [u8],
-    /// Bytes an entry; a newer version's are longer.
+    /// Bytes of an entry; entries of a newer version are longer.
     stride: usize,
 }
 
 impl AccessRules<'_> {
-    /// The rules, in the order they were written; one whose family is unknown is skipped.
+    /// The rules, in the order in which they were written; a rule with an unknown address family is skipped.
     pub fn iter(&self) -> impl Iterator<Item = AccessRule> + '_ {
         self.bytes.chunks_exact(self.stride).filter_map(read_access_rule)
     }
 }
 
-/// Why bytes are not a frame. Everything here means: close the link.
+/// The reason why bytes are not a frame. After any of these, close the link.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
     /// Shorter than a header, or than the length it states.
     #[error("a frame of {got} bytes where {stated} were stated")]
     Short {
-        /// Bytes there are.
+        /// Bytes that came.
         got: usize,
-        /// Bytes there should be.
+        /// Bytes that should have come.
         stated: usize,
     },
     /// Not a frame of this protocol at all.
@@ -681,7 +687,7 @@ pub enum FrameError {
     Json {
         /// The record's kind.
         kind: u8,
-        /// What the JSON reader said.
+        /// The error of the JSON reader.
         error: String,
     },
     /// A value outside its range, such as an unknown address family.
@@ -701,7 +707,7 @@ pub struct Frame<'a> {
 }
 
 impl<'a> Frame<'a> {
-    /// Reads the frame that `bytes` are (exactly: trailing bytes are an error).
+    /// Reads the frame that `bytes` are. Bytes after the frame are an error.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, FrameError> {
         let length = Frame::length(bytes)?;
         if length != bytes.len() {
@@ -829,7 +835,8 @@ fn read_record<'a>(kind: u8, fixed: &'a [u8], body: &'a [u8]) -> Result<Option<R
         }
         70 => {
             need(16)?;
-            // A worker of an earlier version gives the message back: skipped as unknown it would be lost.
+            // A worker of an earlier version gives the message back; if this record were skipped as unknown, the
+            // message would be lost.
             Record::Refuse { seq: Seq(u64_at(fixed, 0)), reason: RefuseReason::Other }
         }
         71 => {
@@ -858,7 +865,7 @@ fn read_record<'a>(kind: u8, fixed: &'a [u8], body: &'a [u8]) -> Result<Option<R
         76 => {
             need(16)?;
             let why = body.get(..Outcome::LONGEST).unwrap_or(body);
-            // Words for people: what is cut or broken is shown as far as it can be read.
+            // The text is for people: if it is cut or damaged, its readable beginning is shown.
             let why = match std::str::from_utf8(why) {
                 Ok(why) => why,
                 Err(error) => {
@@ -967,7 +974,7 @@ fn read_address(bytes: &[u8]) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, port))
 }
 
-/// The bytes that stand in front of a message's payload of `payload_length` bytes.
+/// The bytes before a message's payload of `payload_length` bytes.
 pub fn message_header(envelope: &Envelope, payload_length: usize) -> [u8; MESSAGE_HEADER] {
     let mut bytes = [0; MESSAGE_HEADER];
     put_record_header(&mut bytes, 2, MESSAGE_FIXED, MESSAGE_HEADER + payload_length);
@@ -1003,7 +1010,8 @@ pub fn frame_header(records_length: usize) -> [u8; FRAME_HEADER] {
 
 /// Builds a frame of small records in one buffer that is used again and again.
 ///
-/// A record that would take the frame past [`FRAME_HARD_LIMIT`] is a bug of the caller: check [`FrameBuilder::fits`].
+/// A record that would make the frame longer than [`FRAME_HARD_LIMIT`] is a bug of the caller: check
+/// [`FrameBuilder::fits`].
 #[derive(Clone, Debug)]
 pub struct FrameBuilder {
     bytes: Vec<u8>,
@@ -1021,7 +1029,7 @@ impl FrameBuilder {
         FrameBuilder::default()
     }
 
-    /// Throws the records away, keeps the memory.
+    /// Removes the records and keeps the memory.
     pub fn clear(&mut self) {
         self.bytes.truncate(FRAME_HEADER);
     }
@@ -1135,7 +1143,7 @@ impl FrameBuilder {
         self.bytes.len()
     }
 
-    /// Throws away what was added since [`FrameBuilder::len`] was `length`.
+    /// Removes the records that were added since [`FrameBuilder::len`] was `length`.
     pub fn truncate(&mut self, length: usize) {
         self.bytes.truncate(length.max(FRAME_HEADER));
     }
@@ -1171,7 +1179,7 @@ impl FrameBuilder {
     }
 
     fn push_json(&mut self, kind: u8, value: &impl Serialize) {
-        // Cannot fail: the types are plain structs with text keys, and a Vec takes every byte.
+        // This cannot fail: the types are plain structs with text keys, and a Vec takes every byte.
         let body = serde_json::to_vec(value).unwrap_or_default();
         self.push_record(kind, &[], &body);
     }

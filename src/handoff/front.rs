@@ -1,10 +1,11 @@
-//! The dispatcher's end of one link: what has been handed over to a worker, and what the worker says about it.
+//! The dispatcher's end of one link: the messages that have been handed over to a worker, and the worker's reports
+//! about them.
 //!
-//! A message is copied once, with its envelope, into the [`Store`]; frames are gathered straight from there, and it
-//! stays until the worker has answered it, gives it back, or dies. The numbers are given by the decision, so that its
-//! ledger and the link share them. No socket lives here: [`Front::poll_transmit`] is told how to send.
+//! A message is copied once, with its envelope, into the [`Store`]. Frames are gathered directly from there. The
+//! message stays until the worker has answered it, gives it back, or dies. The decision assigns the numbers, so that
+//! its ledger and the link share them. No socket is used here: [`Front::poll_transmit`] is given a function that sends.
 //!
-//! Nothing a worker says can make this end panic or grow: numbers that are not retained are counted and ignored.
+//! No record of a worker can make this end panic or grow: numbers that are not retained are counted and ignored.
 
 mod saved;
 
@@ -21,14 +22,14 @@ use crate::handoff::{Transmit, is_backpressure};
 use crate::ids::{ConnId, Seq};
 use crate::time::Time;
 
-/// Messages handed over and not yet read by the worker: more than this, and the worker has no room. A worker reads
-/// thousands within a report's interval; one that is this far behind is stuck.
+/// Most messages handed over and not yet read by the worker; beyond it the worker has no room. A worker reads thousands
+/// within a report's interval; a worker so far behind is stuck.
 pub const UNREAD_LIMIT: u64 = 16_384;
-/// Things a worker may say that cannot be, beside two for each message that it was handed.
+/// Impossible records that a worker may send, besides two for each message that it was handed.
 const FAULTS_LIMIT: u64 = 10_000;
-/// Outcomes and replies that a worker has for each message that it was handed, at most: the provisional ones included.
+/// Most outcomes and replies of a worker for each message that it was handed, including provisional ones.
 const WORDS_EACH: u64 = 8;
-/// Control records that wait for a link that takes nothing.
+/// Bytes of control records that may wait for a link that takes nothing.
 const CONTROL_LIMIT: usize = 6 * 1024;
 
 /// The dispatcher's end of one link.
@@ -49,98 +50,98 @@ pub struct Front {
     stats: Stats,
 }
 
-/// What the dispatcher remembers about a message besides the message.
+/// The dispatcher's record about a message besides the message itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Note {
     /// Its entry in the table.
     pub entry: Option<EntryId>,
     /// The workers that have had it.
     pub tried: Tried,
-    /// When it first came in.
+    /// The time since which it is offered around: its first handover, or the last death or `Late` refusal.
     pub since: Time,
-    /// How many workers died with it.
+    /// Number of workers that have died with it.
     pub deaths: u8,
-    /// What waits for its answer.
+    /// The chain that waits for its answer.
     pub chain: Option<ChainId>,
 }
 
 /// A message that is on its way back from a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Returned {
-    /// As it was handed over.
+    /// The envelope with which it was handed over.
     pub envelope: Envelope,
-    /// As it was handed over.
+    /// The note with which it was handed over.
     pub note: Note,
     /// The message, byte for byte as it was handed over.
     pub payload: Vec<u8>,
-    /// Whether it had left on the link at all.
+    /// Whether it had been sent on the link at all.
     pub sent: bool,
 }
 
-/// What a worker's frame says, record by record.
+/// The content of a worker's frame, record by record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FrontEvent<'a> {
-    /// It introduces itself.
+    /// The worker introduces itself.
     Hello(Hello),
-    /// The first final response to a message has left, or none will: the message is no longer retained.
+    /// The first final response to a message has been sent, or none will be: the message is no longer retained.
     Answered {
         /// The message's number.
         seq: Seq,
-        /// What was remembered about it.
+        /// The note about it.
         note: Note,
     },
-    /// Final answer to a message.
+    /// The final answer to a message.
     Outcome(Outcome<'a>),
-    /// It gives a message back; the message is no longer retained.
+    /// The worker gives a message back; the message is no longer retained.
     Refused {
         /// The message.
         returned: Returned,
-        /// Why.
+        /// The worker's reason.
         reason: RefuseReason,
     },
-    /// Its load. Numbers that it cannot have seen are cut to what was sent.
+    /// The worker's load. Numbers that it cannot have seen are cut to the last one sent.
     Report(Report),
-    /// The final response to a transaction that it came back with has left.
+    /// The final response to a transaction that the worker came back with has been sent.
     Released {
         /// The fingerprint of branch and sent-by.
         branch: [u8; 16],
     },
-    /// It holds a conference.
+    /// The worker has a conference.
     GroupOpen {
-        /// Since when.
+        /// The time since which it has it.
         opened: Time,
         /// The conference's name.
         name: &'a [u8],
     },
-    /// It holds a conference no more.
+    /// The worker no longer has a conference.
     GroupClosed {
         /// The conference's name.
         name: &'a [u8],
     },
-    /// Bytes to write to a stream connection, or an answer that is gathered for it.
+    /// Bytes to write to a stream connection, or the worker's answer to a gathering.
     Reply {
         /// The connection.
         conn: ConnId,
         /// The bytes.
         bytes: &'a [u8],
     },
-    /// It closes the link.
+    /// The worker closes the link.
     Goodbye(&'a str),
 }
 
-/// Why a message could not be handed over on this link.
+/// The reason why a message could not be handed over on this link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoRoom {
-    /// The memory for messages that are not answered is used up.
+    /// The memory for unanswered messages is used up.
     #[error("no memory left for unanswered messages")]
     Store,
-    /// Too many messages that the worker has not read.
+    /// Too many messages wait that the worker has not read.
     #[error("{UNREAD_LIMIT} messages wait that the worker has not read")]
     Unread,
     /// Larger than any message that can come in.
     #[error("a message of {0} bytes; at most {LARGEST} can be handed over")]
     Oversized(usize),
-    /// Not above the last number: a message would be found under another's number.
+    /// The number is not above the last one: a message would be found under another's number.
     #[error("message {} is not above the last, {}", .seq.0, .last.0)]
     Number {
         /// Its number.
@@ -150,13 +151,13 @@ pub enum NoRoom {
     },
 }
 
-/// Why a worker's frame closes its link.
+/// The reason why a worker's frame closes its link.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrontError {
     /// Not a frame.
     #[error(transparent)]
     Frame(#[from] FrameError),
-    /// More of what it said cannot be than any worker's mistakes come to.
+    /// More impossible records than a faulty but honest worker would send.
     #[error("{0} things it said cannot be")]
     Untrue(u64),
     /// A record that only a dispatcher may send.
@@ -164,7 +165,7 @@ pub enum FrontError {
     Unexpected(&'static str),
 }
 
-/// What a link has done since it began, and what it holds now.
+/// Counts of a link since it began, and its current contents.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Frames sent.
@@ -175,15 +176,15 @@ pub struct Stats {
     pub bytes: u64,
     /// Times that the link took no more.
     pub blocked: u64,
-    /// Things the worker said that cannot be: numbers not retained, reports out of order.
+    /// Impossible records of the worker: numbers not retained, reports out of order.
     pub faults: u64,
     /// Outcomes and replies of the worker.
     pub words: u64,
     /// Messages not answered yet.
     pub retained: u64,
-    /// The memory that they take, in bytes.
+    /// Memory of these messages, in bytes.
     pub retained_bytes: u64,
-    /// Messages that the worker has not read yet, as far as it has said.
+    /// Messages that the worker has not read yet, by its reports.
     pub unread: u64,
 }
 
@@ -192,7 +193,7 @@ struct Held {
     seq: Seq,
     note: Note,
     chain: Chain,
-    /// The place of the record that is sent behind this one.
+    /// The place of the record that is sent after this one.
     next: Option<u32>,
     sent: bool,
 }
@@ -201,7 +202,8 @@ impl Front {
     /// A link that retains at most `store_bytes` bytes.
     pub fn new(store_bytes: usize) -> Self {
         let store = Store::new(store_bytes);
-        // A message of less than two blocks is rare; without this bound, tiny ones would need an index twice as large.
+        // A message of less than two blocks is rare; without this bound, tiny messages would need an index twice as
+        // large.
         let limit = store.capacity() / (2 * BLOCK);
         Front {
             store,
@@ -220,11 +222,11 @@ impl Front {
     }
 
     /// Takes a message: `payload` is the message in pieces, copied once. It leaves with the next
-    /// [`Front::poll_transmit`]; until it is answered it is retained.
+    /// [`Front::poll_transmit`], and is retained until it is answered.
     ///
     /// # Errors
     ///
-    /// The link has no room, or the number is not above the last one. Nothing has changed then.
+    /// The link has no room, or the number is not above the last one. In both cases nothing has changed.
     pub fn push(&mut self, envelope: &Envelope, note: Note, payload: &[&[u8]]) -> Result<(), NoRoom> {
         let length: usize = payload.iter().map(|piece| piece.len()).sum();
         let header = message_header(envelope, length);
@@ -247,8 +249,8 @@ impl Front {
         Ok(())
     }
 
-    /// Takes a control record (`Welcome`, `Drain`, `Query`, `Ping`, `Goodbye`). It leaves in front of the messages that
-    /// wait. On a link that takes nothing, what does not fit into 6 KiB is dropped: false then.
+    /// Takes a control record (`Welcome`, `Drain`, `Query`, `Ping`, `Goodbye`). It leaves before the messages that
+    /// wait. On a link that takes nothing, a record that does not fit into 6 KiB is dropped, and the result is false.
     pub fn push_control(&mut self, record: &Record<'_>) -> bool {
         if self.control.len() > CONTROL_LIMIT {
             return false;
@@ -258,7 +260,7 @@ impl Front {
         self.keep_control(before)
     }
 
-    /// Tells the worker who may send to its own ports; false as with [`Front::push_control`].
+    /// Sends the worker the access rules for its own ports; false as with [`Front::push_control`].
     pub fn push_access(&mut self, rules: &[AccessRule]) -> bool {
         if self.control.len() > CONTROL_LIMIT {
             return false;
@@ -268,15 +270,17 @@ impl Front {
         self.keep_control(before)
     }
 
-    /// Sends what waits, as few frames as hold it, until nothing waits or the link takes no more. `send` sends the
-    /// pieces as one frame, whole or not at all.
+    /// Sends everything that waits, in as few frames as possible, until nothing waits or the link takes no more. `send`
+    /// sends the pieces as one frame, whole or not at all.
     ///
     /// # Errors
     ///
-    /// What `send` returned, unless it means "later": then the place is kept, and [`Transmit::Blocked`] returned.
+    /// The error of `send`, unless it means "later": then the unsent records are kept, and [`Transmit::Blocked`] is
+    /// returned.
     pub fn poll_transmit(&mut self, mut send: impl FnMut(&[IoSlice<'_>]) -> io::Result<()>) -> io::Result<Transmit> {
         while self.wants_transmit() {
-            // Few records are the common case, and need few places; the frame's header and the control records need two.
+            // Few records are the common case, and need few slices; the frame's header and the control records need
+            // two.
             let sent = if self.unsent_blocks <= 14 {
                 self.send_frame::<16>(&mut send)
             } else {
@@ -294,11 +298,11 @@ impl Front {
         Ok(Transmit::Drained)
     }
 
-    /// Reads a worker's frame. `sink` gets what it says, in order, up to the first error.
+    /// Reads a worker's frame. `sink` gets its records, in order, up to the first error.
     ///
     /// # Errors
     ///
-    /// The bytes are no frame, or a record has no business here: close the link.
+    /// The bytes are no frame, or a record may not be sent by a worker: close the link.
     pub fn on_frame(&mut self, frame: &[u8], sink: &mut impl FnMut(FrontEvent<'_>)) -> Result<(), FrontError> {
         for record in Frame::parse(frame)? {
             match record? {
@@ -311,7 +315,7 @@ impl Front {
                 }
                 Record::Hello(hello) => sink(FrontEvent::Hello(hello)),
                 Record::Release(branches) => branches.iter().for_each(|branch| sink(FrontEvent::Released { branch })),
-                // Said before the welcome, and then once; later it means nothing.
+                // These are sent before the `Welcome`, and only once; later they mean nothing.
                 Record::Holding(_) | Record::Unanswered(_) => self.stats.faults += 1,
                 Record::GroupOpen { opened, name } => sink(FrontEvent::GroupOpen { opened, name }),
                 Record::GroupClosed { name } => sink(FrontEvent::GroupClosed { name }),
@@ -319,7 +323,7 @@ impl Front {
                 Record::Outcome(outcome) if outcome.seq <= self.sent && self.may_say() => {
                     sink(FrontEvent::Outcome(outcome));
                 }
-                // Of nothing that it was handed; and nobody pings.
+                // These belong to no message that the worker was handed, or answer a `Ping` that is never sent.
                 Record::Reply { .. } | Record::Outcome(_) | Record::Pong(_) => self.stats.faults += 1,
                 Record::Goodbye(reason) => sink(FrontEvent::Goodbye(reason)),
                 Record::Welcome(_) => return Err(FrontError::Unexpected("Welcome")),
@@ -331,16 +335,16 @@ impl Front {
                 Record::Access(_) => return Err(FrontError::Unexpected("Access")),
             }
         }
-        // A worker may be mistaken about what it was handed; who says much more than that says nothing that helps.
+        // A worker may be mistaken about its messages; a worker that sends far more impossible records is of no use.
         if self.stats.faults > FAULTS_LIMIT.saturating_add(2 * self.stats.records) {
             return Err(FrontError::Untrue(self.stats.faults));
         }
         Ok(())
     }
 
-    /// Ends the link: everything that is retained, sent or not, in the order of the numbers.
+    /// Ends the link: gives all retained messages, sent or not, in the order of their numbers.
     ///
-    /// Read the link to its end first: what the worker answered before it died is not to be given to another.
+    /// Read the link to its end first: a message that the worker answered before it died must not go to another worker.
     pub fn into_orphans(self) -> Orphans {
         let mut order: Vec<(Seq, u32)> =
             (0..).zip(&self.held).filter_map(|(place, held)| Some((held.as_ref()?.seq, place))).collect();
@@ -348,7 +352,7 @@ impl Front {
         Orphans { front: self, order: order.into_iter() }
     }
 
-    /// What the link can still take: told to the decision after each push and each frame.
+    /// The messages that the link can still take: the decision is told after each push and each frame.
     pub fn room(&self) -> Room {
         let unread = match self.unread() {
             unread if unread < UNREAD_LIMIT - UNREAD_LIMIT / 4 => Room::All,
@@ -366,17 +370,17 @@ impl Front {
         self.store.room().max(unread).max(places)
     }
 
-    /// All messages up to this one have been read by the worker, as far as it has said.
+    /// The last message that the worker has read, by its reports; all before it have been read as well.
     pub const fn taken_through(&self) -> Seq {
         self.taken
     }
 
-    /// The last message that the worker has read, when it has not read all that were handed over.
+    /// The last message that the worker has read, if it has not read all that were handed over.
     pub fn unread_behind(&self) -> Option<Seq> {
         (self.sent > self.taken || self.unsent.is_some()).then_some(self.taken)
     }
 
-    /// Whether anything waits to be sent.
+    /// Whether any record waits to be sent.
     pub fn wants_transmit(&self) -> bool {
         self.unsent.is_some() || !self.control.is_empty()
     }
@@ -386,7 +390,7 @@ impl Front {
         self.pushed
     }
 
-    /// What the link has done and holds.
+    /// The counts and contents of the link.
     pub fn stats(&self) -> Stats {
         Stats {
             retained: self.index.len() as u64,
@@ -396,7 +400,7 @@ impl Front {
         }
     }
 
-    /// Takes back the control records behind `before` when they are too many.
+    /// Removes the control records after `before` if there are too many.
     fn keep_control(&mut self, before: usize) -> bool {
         let fits = self.control.len() <= CONTROL_LIMIT;
         if !fits {
@@ -475,7 +479,7 @@ impl Front {
         sink(FrontEvent::Report(report));
     }
 
-    /// Whether a worker that was handed so much has another outcome or reply to tell.
+    /// Counts another outcome or reply; false if the worker has sent too many for the messages that it was handed.
     const fn may_say(&mut self) -> bool {
         self.stats.words += 1;
         self.stats.words <= self.stats.records.saturating_mul(WORDS_EACH)
@@ -486,8 +490,8 @@ impl Front {
         self.read_back(held)
     }
 
-    /// Takes a record out that the worker has read; its blocks are still to be freed. A number that is not retained, or
-    /// has not even been sent, is the worker's fault.
+    /// Takes out a record that the worker has read; its blocks are still to be freed. A number that is not retained, or
+    /// has not been sent, is a fault of the worker.
     fn release(&mut self, seq: Seq) -> Option<Held> {
         let place = self.index.get(seq).filter(|_| seq <= self.sent);
         let Some(place) = place else {
@@ -497,12 +501,12 @@ impl Front {
         self.index.remove(seq);
         let held = self.held.get_mut(place as usize)?.take()?;
         self.vacant.push(place);
-        // Who answers a message has read it and all before it.
+        // A worker that answers a message has read it and all before it.
         self.taken = self.taken.max(seq);
         Some(held)
     }
 
-    /// Reads a record from its blocks, and frees them. Only messages that come back take this way, so it may allocate.
+    /// Reads a record from its blocks, and frees them. Only messages that come back are read so, so it may allocate.
     fn read_back(&mut self, held: Held) -> Option<Returned> {
         let mut bytes = Vec::with_capacity(FRAME_HEADER + held.chain.len());
         bytes.extend_from_slice(&frame_header(held.chain.len()));
@@ -518,7 +522,7 @@ impl Front {
             [whole] => self.store.put(&[header, whole], share),
             [one, two] => self.store.put(&[header, one, two], share),
             [one, two, three] => self.store.put(&[header, one, two, three], share),
-            // More than two inserts into one message: rare enough for a copy of the list.
+            // Payloads of more than three pieces are rare, so the list may be copied.
             _ => {
                 let pieces: Vec<&[u8]> = std::iter::once(header).chain(payload.iter().copied()).collect();
                 self.store.put(&pieces, share)
@@ -526,7 +530,7 @@ impl Front {
         }
     }
 
-    /// Retains a message behind all others; one that has not been sent waits for that.
+    /// Retains a message after all others; a message that has not been sent is also queued for sending.
     fn keep(&mut self, held: Held) {
         let (seq, blocks, sent) = (held.seq, held.chain.blocks(), held.sent);
         let place = self.hold(held);
@@ -555,13 +559,13 @@ impl Front {
         (self.held.len() - 1) as u32
     }
 
-    /// Numbers between two messages that were given and never pushed count too, until the worker has read on.
+    /// Assigned numbers that were never pushed count as well, until the worker has read a later message.
     const fn unread(&self) -> u64 {
         self.pushed.0.saturating_sub(self.taken.0)
     }
 }
 
-/// The unread messages that a share may make.
+/// Most unread messages under a share.
 const fn unread_limit(share: Share) -> u64 {
     match share {
         Share::Common => UNREAD_LIMIT - UNREAD_LIMIT / 8,
@@ -569,7 +573,7 @@ const fn unread_limit(share: Share) -> u64 {
     }
 }
 
-/// The places of the index that a share may not use.
+/// Number of places of the index that a share may not use.
 fn index_reserve(share: Share, store: &Store) -> usize {
     match share {
         Share::Common => store.capacity() / (2 * BLOCK) / 8,

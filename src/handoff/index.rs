@@ -9,7 +9,7 @@ use crate::ids::Seq;
 /// Places by sequence number.
 #[derive(Debug)]
 pub(super) struct Index {
-    /// Place + 1 and the number, 0 for an empty bucket: zeroed memory is not touched before it is used.
+    /// The number, and place + 1. 0 is an empty bucket, so that new zeroed memory is not touched before it is used.
     buckets: Vec<(u64, u32)>,
     shift: u32,
     used: usize,
@@ -23,17 +23,17 @@ impl Index {
         Index { buckets: vec![(0, 0); buckets], shift: u64::BITS - buckets.ilog2(), used: 0, limit }
     }
 
-    /// How many more numbers it takes.
+    /// Number of entries that it can still take.
     pub(super) const fn room(&self) -> usize {
         self.limit.saturating_sub(self.used)
     }
 
-    /// Numbers in it.
+    /// Number of entries.
     pub(super) const fn len(&self) -> usize {
         self.used
     }
 
-    /// Enters `seq`, which must not be in it; the caller has seen that there is room.
+    /// Enters `seq`, which must not be in it; the caller has checked that there is room.
     pub(super) fn insert(&mut self, seq: Seq, place: u32) {
         debug_assert!(self.room() > 0 && self.get(seq).is_none(), "index full or {seq:?} entered twice");
         let mut at = self.home(seq.0);
@@ -49,7 +49,7 @@ impl Index {
         self.find(seq).map(|at| self.buckets[at].1 - 1)
     }
 
-    /// Takes `seq` out.
+    /// Removes `seq`.
     pub(super) fn remove(&mut self, seq: Seq) -> Option<u32> {
         let mut hole = self.find(seq)?;
         let place = self.buckets[hole].1 - 1;
@@ -60,7 +60,7 @@ impl Index {
             if marked == 0 {
                 break;
             }
-            // An entry may move back to the hole unless its home lies behind the hole.
+            // An entry may move back to the hole unless its home lies after the hole.
             let mask = self.buckets.len() - 1;
             let from_home = at.wrapping_sub(self.home(number)) & mask;
             let from_hole = at.wrapping_sub(hole) & mask;

@@ -1,6 +1,6 @@
 //! The protocol between dispatcher and worker: [`frame`] is the format, [`front`] the dispatcher's end of a link and
-//! [`back`] the worker's, both as values; [`store`] keeps what has been handed over and not been answered. Nothing here
-//! touches a socket; `server` and `worker` carry the bytes.
+//! [`back`] the worker's, both as values; [`store`] keeps messages that have been handed over and not answered. Nothing
+//! here touches a socket; `server` and `worker` carry the bytes.
 
 pub mod back;
 pub mod frame;
@@ -8,7 +8,7 @@ pub mod front;
 mod index;
 pub mod store;
 
-/// How far a link took what waited for it.
+/// The result of sending on a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transmit {
     /// Nothing waits any more.
@@ -17,8 +17,8 @@ pub enum Transmit {
     Blocked,
 }
 
-/// Whether a failed write means "later": a full socket buffer (`EAGAIN`) or the kernel short of memory for one
-/// (`ENOBUFS`, `ENOMEM`). Everything else is the link's end or a bug.
+/// Whether a failed write means "later": a full socket buffer (`EAGAIN`), or the kernel lacks memory for one
+/// (`ENOBUFS`, `ENOMEM`). Any other error is the link's end or a bug.
 fn is_backpressure(error: &std::io::Error) -> bool {
     /// Linux's numbers of ENOMEM and ENOBUFS, which `ErrorKind` does not name.
     const ENOMEM: i32 = 12;

@@ -1,10 +1,11 @@
-//! Memory for what has been handed over and not been answered: blocks of one size, taken as chains, freed in any order.
+//! Memory for messages that have been handed over and not answered: blocks of one size, taken as chains, freed in any
+//! order.
 //!
-//! A call that rings for minutes holds its own blocks and blocks nobody. All memory is reserved at the start and touched
-//! when it is first used; nothing is allocated afterwards. An eighth is kept for messages that follow a call (CANCEL,
-//! ACK, BYE), so that a store full of new calls still lets the old ones end. The eighth before it is for new calls from
-//! sources that wait for less than their fair share: [`Store::room`] says when it begins, whose call comes from where is
-//! the decision's to know.
+//! A call that rings for minutes holds only its own blocks and delays no other. All memory is reserved at the start and
+//! touched when it is first used; nothing is allocated afterwards. An eighth is kept for messages that follow a call
+//! (CANCEL, ACK, BYE), so that a store full of new calls still lets the old ones end. The eighth before it is for new
+//! calls from sources that wait for less than their fair share: [`Store::room`] says when it begins, and the decision
+//! knows the source of each call.
 
 use std::io::IoSlice;
 
@@ -12,8 +13,8 @@ use crate::dispatch::decision::Room;
 
 /// The bytes of one block. Measured with 1.1 KB messages: 256 costs more in gathering, 1024 more in memory.
 pub const BLOCK: usize = 512;
-/// The largest thing that is ever put in, and so what [`Store::room`] promises to have room for: a datagram's 65,535
-/// bytes, the fields in front of it and a little that the dispatcher inserts.
+/// The largest record that is ever put in, for which [`Store::room`] promises room: a datagram's 65,535 bytes, the
+/// fields before it and a little that the dispatcher inserts.
 pub const LARGEST: usize = 66 * 1024;
 /// The smallest store that keeps the promise of [`Store::room`] with an eighth in reserve.
 pub const SMALLEST: usize = 1024 * 1024;
@@ -21,13 +22,13 @@ pub const SMALLEST: usize = 1024 * 1024;
 /// The store of one worker.
 #[derive(Debug)]
 pub struct Store {
-    /// The blocks that have ever been used; there is room for all of them.
+    /// The blocks that have ever been used; memory is reserved for all blocks.
     bytes: Vec<u8>,
-    /// The block behind each block, in its chain or in the list of free ones.
+    /// The block after each block, in its chain or in the list of free ones.
     next: Vec<u32>,
-    /// Most blocks that there may be.
+    /// Most blocks that the store may have.
     blocks: usize,
-    /// The first of the blocks that have been freed.
+    /// The first of the freed blocks.
     free: u32,
     used: u32,
 }
@@ -42,12 +43,12 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// The bytes in it.
+    /// Number of its bytes.
     pub const fn len(&self) -> usize {
         self.length as usize
     }
 
-    /// The blocks it takes, and the most pieces it can come in.
+    /// Number of its blocks, and the most pieces that it can consist of.
     pub const fn blocks(&self) -> u32 {
         self.blocks
     }
@@ -58,12 +59,12 @@ impl Chain {
     }
 }
 
-/// Which part of the store may be used.
+/// The part of the store that may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Share {
-    /// What is not in reserve: for messages placed by selection.
+    /// All but the reserve: for messages placed by selection.
     Common,
-    /// All of it: for messages that follow a call.
+    /// The whole store: for messages that follow a call.
     Reserve,
 }
 
@@ -73,7 +74,8 @@ impl Store {
     /// A store of `bytes` bytes, at least [`SMALLEST`].
     pub fn new(bytes: usize) -> Self {
         let blocks = (bytes.max(SMALLEST) / BLOCK).min(NONE as usize - 1);
-        // Reserved and not written: a block's memory is touched when the block is taken for the first time.
+        // The memory is reserved and not written: a block's memory is touched when the block is taken for the first
+        // time.
         Store {
             bytes: Vec::with_capacity(blocks * BLOCK),
             next: Vec::with_capacity(blocks),
@@ -83,7 +85,7 @@ impl Store {
         }
     }
 
-    /// Copies `pieces`, one behind the other, into blocks of their own. `None`: `share` is used up.
+    /// Copies `pieces`, one after the other, into blocks of their own. `None`: `share` is used up.
     pub fn put(&mut self, pieces: &[&[u8]], share: Share) -> Option<Chain> {
         let length: usize = pieces.iter().map(|piece| piece.len()).sum();
         let blocks = length.div_ceil(BLOCK).max(1);
@@ -113,7 +115,7 @@ impl Store {
         Some(chain)
     }
 
-    /// Takes the blocks back.
+    /// Frees the blocks of `chain`.
     pub fn free(&mut self, chain: Chain) {
         self.next[chain.tail as usize] = self.free;
         self.free = chain.head;
@@ -121,17 +123,18 @@ impl Store {
         self.used = self.used.saturating_sub(chain.blocks);
     }
 
-    /// The bytes of `chain`, in as few pieces as they lie in.
+    /// The bytes of `chain`, in as few pieces as possible.
     pub fn pieces(&self, chain: &Chain) -> Pieces<'_> {
         Pieces { store: self, block: chain.head, left: chain.len() }
     }
 
-    /// Writes the bytes of `chain` behind `out`.
+    /// Appends the bytes of `chain` to `out`.
     pub fn copy(&self, chain: &Chain, out: &mut Vec<u8>) {
         self.pieces(chain).for_each(|piece| out.extend_from_slice(piece));
     }
 
-    /// Fills `slices` from `at` on with the bytes of `chain`; the place behind them, or `None` when they do not fit.
+    /// Fills `slices` from `at` on with the bytes of `chain`. Returns the place after them, or `None` if they do not
+    /// fit.
     pub fn gather<'a>(&'a self, chain: &Chain, slices: &mut [IoSlice<'a>], mut at: usize) -> Option<usize> {
         for piece in self.pieces(chain) {
             *slices.get_mut(at)? = IoSlice::new(piece);
@@ -140,7 +143,7 @@ impl Store {
         Some(at)
     }
 
-    /// What the store can still take, whatever its size up to [`LARGEST`].
+    /// The messages that the store can still take, of any size up to [`LARGEST`].
     pub fn room(&self) -> Room {
         let largest = LARGEST.div_ceil(BLOCK);
         if self.free_blocks(Share::Common) >= largest + self.blocks / 8 {
@@ -159,7 +162,7 @@ impl Store {
         self.used as usize * BLOCK
     }
 
-    /// The bytes there are.
+    /// The bytes of all blocks.
     pub const fn capacity(&self) -> usize {
         self.blocks * BLOCK
     }
@@ -173,7 +176,7 @@ impl Store {
         usable.saturating_sub(self.used as usize)
     }
 
-    /// Takes one block; the caller has seen that there is one.
+    /// Takes one block; the caller has checked that there is one.
     fn take(&mut self) -> u32 {
         self.used += 1;
         if self.free == NONE {

@@ -20,7 +20,7 @@ fn message(seq: u64, payload: &[u8]) -> Record<'_> {
     Record::Message(Message { envelope, payload })
 }
 
-/// Sends all that is due; the frames.
+/// Sends everything that is due. Returns the frames.
 fn transmit(back: &mut Back, now: Time) -> Vec<Vec<u8>> {
     let mut frames = Vec::new();
     let state = back.poll_transmit(now, |pieces| {

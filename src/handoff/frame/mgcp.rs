@@ -1,11 +1,11 @@
-//! What a worker is told about MGCP: the member `mgcp` of the welcome.
+//! The settings of a worker for MGCP: the member `mgcp` of the `Welcome`.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-/// What a worker needs to be a media gateway.
+/// The settings that a worker needs to be a media gateway.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 pub struct Mgcp {
@@ -17,8 +17,8 @@ pub struct Mgcp {
     /// Milliseconds after which a connection without a sign of life is deleted; absent: never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
-    /// The token of the worker that had the slot before and is dead: its endpoints are gone, which a call agent wants to
-    /// hear (RFC 3435 §2.3.12).
+    /// The token of the dead worker that had the slot before. Its endpoints are gone, and call agents are to be told so
+    /// (RFC 3435 §2.3.12).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub predecessor: Option<String>,
 }
@@ -29,31 +29,32 @@ pub struct Mgcp {
 pub struct MgcpListener {
     /// Its number among the listeners.
     pub listener: u16,
-    /// How later commands come to this worker.
+    /// The way on which later commands come to this worker.
     #[serde(default)]
     pub bypass: Bypass,
-    /// What stands behind the `@` in the names that the worker gives of itself: its own domain where `bypass` is
-    /// `domain`, else the domain of the whole host.
+    /// The part after the `@` in the worker's own endpoint names: its own domain if `bypass` is `domain`, else the
+    /// domain of the whole host.
     pub domain: String,
-    /// The worker's own MGCP socket that belongs to it. None where the worker has bound ports of its own.
+    /// The worker's own MGCP socket for this listener. `None` if the worker has bound ports of its own.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub own: Option<SocketAddr>,
-    /// Who is told of starts and ends, and the first that is notified: a notified entity as in RFC 3435 §3.2.1.3.
+    /// The call agent that is told of starts and ends, and is the first to be notified: a notified entity as in RFC
+    /// 3435 §3.2.1.3.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub call_agent: Option<String>,
 }
 
-/// How the commands behind a CRCX come to the worker that has the endpoint.
+/// The way on which the commands after a CRCX come to the worker that has the endpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Bypass {
-    /// By way of the dispatcher, which finds the worker's token in the endpoint's name.
+    /// Through the dispatcher, which finds the worker's token in the endpoint's name.
     #[default]
     Relay,
-    /// Straight to an address of the worker's own, which the endpoint's domain stands for.
+    /// Directly to an address of the worker's own, which the endpoint's domain stands for.
     Domain,
-    /// Straight to the worker's own port, which is written behind the domain. Not in the standard; many call agents
-    /// understand it.
+    /// Directly to the worker's own port, which is written after the domain. This is not in the standard; many call
+    /// agents understand it.
     Port,
 }
 

@@ -1,41 +1,42 @@
-//! What two dispatchers say to each other while one takes over from the other.
+//! The messages of two dispatchers while one takes over from the other.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// A step of a takeover, in the order in which they are said. A dispatcher that does not go on says `Goodbye` with the
+/// A step of a takeover, in the order in which they are sent. A dispatcher that does not go on sends `Goodbye` with the
 /// reason instead.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "step")]
 pub enum Takeover {
-    /// The new one asks.
+    /// The new dispatcher asks.
     Ask(Ask),
-    /// The old one agrees. It goes on reading, and gives what does not change any more: sockets, processes, and the roster
-    /// that tells which is which, in the first descriptor.
+    /// The old dispatcher agrees. It goes on reading, and gives the parts that do not change any more: sockets,
+    /// processes, and in the first descriptor the roster that names each of them.
     Granted {
-        /// How many descriptors come, beside this frame and as many [`Takeover::More`] as it takes.
+        /// Number of descriptors, which come with this frame and as many [`Takeover::More`] as needed.
         descriptors: usize,
-        /// How many entries the table of each lane has, about.
+        /// Approximate number of entries in the table of each lane.
         entries: Vec<usize>,
     },
-    /// The new one has made room. From here on the old one pauses.
+    /// The new dispatcher has made room. From now on the old one pauses.
     Ready,
     /// The lanes' states, in the first descriptor, and the links.
     Given {
-        /// How many descriptors come.
+        /// Number of descriptors.
         descriptors: usize,
     },
-    /// Descriptors for which the frame before had no room.
+    /// Descriptors for which the previous frame had no room.
     More,
-    /// The new one has everything, and reads nothing yet. Until this the old one can go on as if nothing had been.
+    /// The new dispatcher has everything, and reads nothing yet. Until this step the old one can go on as if nothing
+    /// had happened.
     Taken,
-    /// The old one has ended its work for good: the new one reads.
+    /// The old dispatcher has ended its work for good: the new one reads.
     Over,
 }
 
 impl Takeover {
-    /// How many descriptors come with it and behind it.
+    /// Number of descriptors that come with this step and in the [`Takeover::More`] after it.
     pub const fn descriptors(&self) -> usize {
         match self {
             Takeover::Granted { descriptors, .. } | Takeover::Given { descriptors } => *descriptors,
@@ -44,16 +45,16 @@ impl Takeover {
     }
 }
 
-/// What a dispatcher says of itself that wants to take over.
+/// The data of a dispatcher that wants to take over.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Ask {
-    /// What it is, for people: program and version.
+    /// Program and version, for people.
     pub program: String,
     /// The fingerprint of the layout in which it reads the state.
     pub layout: u64,
-    /// A keyed hash, which it has made with its token key.
+    /// A keyed hash, made with its token key.
     pub key: u64,
-    /// Its settings of the kind that only a restart changes, as text.
+    /// Its settings that only a restart can change, as text.
     pub settings: BTreeMap<String, String>,
 }

@@ -3,7 +3,7 @@
 use super::*;
 
 impl Envelope {
-    /// Of a new call's first message: for tests that ask for no more.
+    /// The envelope of a new call's first message, for tests to which the details do not matter.
     pub(crate) fn plain(seq: u64) -> Self {
         Envelope {
             seq: Seq(seq),

@@ -1,5 +1,5 @@
-//! The dispatcher's end of a link as bytes, for the dispatcher that takes over: numbers, what is retained, what waits to
-//! be sent. The worker notices nothing.
+//! The dispatcher's end of a link as bytes, for the dispatcher that takes over: numbers, retained messages, messages
+//! that wait to be sent. The worker notices nothing.
 
 use super::{EntryId, Front, Held, Note, Returned, Stats, Time, Tried};
 use crate::handoff::frame::{Frame, Message, Record, frame_header, message_header};
@@ -10,7 +10,7 @@ use crate::pack::{Damaged, Pack, Packed, pack_bytes, pack_length, packed};
 packed!(Stats { frames, records, bytes, blocked, faults, words, retained, retained_bytes, unread });
 
 impl Front {
-    /// Writes all there is.
+    /// Writes the whole link.
     pub fn save(&self, out: &mut Vec<u8>) {
         // Places and lists follow from the messages, which are in the order of their numbers.
         let Front {
@@ -44,7 +44,7 @@ impl Front {
         }
     }
 
-    /// A link that goes on where [`Front::save`] was. `store_bytes` is as it was.
+    /// A link that goes on from the state that [`Front::save`] wrote. `store_bytes` must be the same.
     ///
     /// # Errors
     ///
@@ -60,7 +60,7 @@ impl Front {
         for _ in 0..from.length()? {
             let (seq, note, sent) = (Seq::unpack(from)?, Note::unpack(from)?, bool::unpack(from)?);
             let message = from.bytes()?;
-            // An unsent message in front of a sent one, or a number twice, would be found under another's number.
+            // An unsent message before a sent one, or a number twice, would be found under another's number.
             if seq <= last || seq > front.pushed || sent != (seq <= front.sent) || front.index.room() == 0 {
                 return Err(Damaged("the messages of a link"));
             }
@@ -71,7 +71,7 @@ impl Front {
         Ok(front)
     }
 
-    /// How that is laid out.
+    /// The layout of these bytes.
     pub fn layout(out: &mut String) {
         out.push_str("link:pushed,sent,taken,report,control,messages:");
         Stats::layout(out);
@@ -81,7 +81,7 @@ impl Front {
 
 impl Pack for Note {
     fn pack(&self, out: &mut Vec<u8>) {
-        // What waits for it stays behind.
+        // The chain that waits for it is not taken over.
         let Note { entry, tried, since, deaths, chain: _ } = self;
         entry.pack(out);
         tried.pack(out);

@@ -26,7 +26,7 @@ fn note(seq: u64) -> Note {
     Note { entry: Some(EntryId { index: seq as u32, generation: 1 }), tried, since: Time(seq), deaths: 0, chain: None }
 }
 
-/// Sends everything that waits; the frames.
+/// Sends everything that waits. Returns the frames.
 fn transmit(front: &mut Front) -> Vec<Vec<u8>> {
     let mut frames = Vec::new();
     let state = front.poll_transmit(|pieces| {
@@ -45,7 +45,7 @@ fn seqs(frame: &[u8]) -> Vec<u64> {
     Frame::parse(frame).unwrap().filter_map(record).collect()
 }
 
-/// What a worker says, as one frame.
+/// One frame with a worker's records.
 fn said(records: &[Record<'_>]) -> Vec<u8> {
     let mut builder = FrameBuilder::new();
     records.iter().for_each(|record| builder.push(record));
@@ -58,7 +58,7 @@ fn answered(seqs: &[u64]) -> Vec<u8> {
     builder.bytes().to_vec()
 }
 
-/// What the front makes of it, in short.
+/// The front's events for a frame, in short.
 fn hear(front: &mut Front, frame: &[u8]) -> Vec<String> {
     let mut heard = Vec::new();
     let mut sink = |event: FrontEvent<'_>| {
@@ -243,7 +243,7 @@ fn a_worker_that_goes_on_and_on_about_what_cannot_be_loses_its_link() {
         assert_eq!(front.on_frame(&answered(&lies), &mut ignore), Ok(()), "a mistake is no lie");
     }
     assert_eq!(front.on_frame(&answered(&lies), &mut ignore), Err(FrontError::Untrue(11_000)));
-    // A worker that is handed much may be mistaken about much: each message answered twice.
+    // The more messages a worker is handed, the more mistakes it may make: each message is answered twice here.
     let mut front = Front::new(SMALLEST);
     for seq in 1..=20_000 {
         front.push(&envelope(seq), note(seq), &[b"x"]).unwrap();
@@ -266,7 +266,7 @@ fn a_worker_that_tells_of_messages_it_was_never_handed_loses_its_link() {
         assert_eq!(frames, 10, "{lie:?}");
         assert!(heard <= 8, "{heard} times {lie:?} about one message");
     }
-    // Two words about each message are no lie, however many messages there are.
+    // Two reports about each message are no fault, however many messages there are.
     let mut front = Front::new(SMALLEST);
     for seq in 1..=20_000 {
         front.push(&envelope(seq), note(seq), &[b"x"]).unwrap();
@@ -390,7 +390,7 @@ fn a_dead_workers_messages_come_back_in_order_sent_or_not() {
     }
     transmit(&mut front);
     hear(&mut front, &answered(&[2, 4]));
-    // Places are used again: the order must not come from them.
+    // Places are used again, so the order must not depend on them.
     for seq in 7..=9 {
         front.push(&envelope(seq), note(seq), &[&[seq as u8; 700]]).unwrap();
     }
@@ -452,7 +452,7 @@ struct Kept {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
-    /// A map and a queue do the same, slowly.
+    /// A model of the front: a map and a queue do the same, slowly.
     #[test]
     fn the_front_does_what_a_map_and_a_queue_do(operations in prop::collection::vec(operation(), 1..250)) {
         let mut front = Front::new(SMALLEST);
@@ -567,7 +567,7 @@ proptest! {
         frame.extend_from_slice(&fixed.to_le_bytes());
         frame.extend_from_slice(&(8 + bytes.len() as u32).to_le_bytes());
         frame.extend_from_slice(&bytes);
-        // Whatever it says, it can give back or free at most the one message there is.
+        // Any worker's frame can give back or free at most the one message that is retained.
         let _ = front.on_frame(&frame, &mut |_| ());
         prop_assert!(front.stats().retained <= 1);
     }
