@@ -11,7 +11,7 @@ use crate::handoff::frame::{FRAME_HARD_LIMIT, Frame, FrameBuilder, FrameError, R
 use crate::net::unix::{Peer, SeqPacket};
 use crate::net::watch;
 
-/// Descriptors beside one frame; the kernel takes a few more.
+/// Most descriptors in one frame; the kernel takes a few more.
 const AT_ONCE: usize = 250;
 
 /// One end of the conversation.
@@ -20,22 +20,22 @@ pub struct Conversation {
     link: AsyncFd<SeqPacket>,
 }
 
-/// Why the other end does not say what is waited for.
+/// The reason why the expected step of the other end does not come.
 #[derive(Debug, thiserror::Error)]
 pub enum Broken {
-    /// It does not go on, for this reason.
+    /// The other end does not go on, for this reason.
     #[error("{0}")]
     Refused(String),
-    /// It says nothing.
+    /// The other end sends nothing.
     #[error("it said nothing for {0:?}")]
     Silent(Duration),
-    /// It is gone.
+    /// The other end is gone.
     #[error("it is gone")]
     Closed,
-    /// It says something else.
+    /// The other end sends another step.
     #[error("it said something else than `{0}`")]
     Unexpected(&'static str),
-    /// It says what is no frame.
+    /// The other end sends bytes that are no frame.
     #[error(transparent)]
     Frame(#[from] FrameError),
     /// The connection is broken.
@@ -48,12 +48,12 @@ impl Conversation {
     ///
     /// # Errors
     ///
-    /// The kernel watches nothing more.
+    /// The kernel can watch no more descriptors.
     pub fn new(link: SeqPacket) -> io::Result<Self> {
         Ok(Conversation { link: watch::readable(link).map_err(|(_, error)| error)? })
     }
 
-    /// Who is at the other end.
+    /// The process at the other end.
     ///
     /// # Errors
     ///
@@ -62,7 +62,7 @@ impl Conversation {
         self.link.get_ref().peer()
     }
 
-    /// Says a step.
+    /// Sends a step.
     ///
     /// # Errors
     ///
@@ -71,18 +71,18 @@ impl Conversation {
         self.send(step, &[])
     }
 
-    /// Says why it does not go on. The other end may be gone; that is all the same then.
+    /// Tells the other end why this one does not go on. An error is ignored: the other end may be gone.
     pub fn goodbye(&self, reason: &str) {
         let mut frame = FrameBuilder::new();
         frame.push(&Record::Goodbye(reason));
         let _ = self.link.get_ref().send(&[IoSlice::new(frame.bytes())], &[]);
     }
 
-    /// Says a step that brings descriptors, in their order.
+    /// Sends a step with descriptors, in their order.
     ///
     /// # Errors
     ///
-    /// The other end is gone, or no more descriptors may be under way.
+    /// The other end is gone, or the kernel allows no more descriptors in flight.
     pub fn give(&self, step: Takeover, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         let mut step = Some(step);
         for some in descriptors.chunks(AT_ONCE) {
@@ -91,20 +91,20 @@ impl Conversation {
         Ok(())
     }
 
-    /// Waits for the next step, and for all the descriptors that it brings.
+    /// Waits for the next step, and for all its descriptors.
     ///
     /// # Errors
     ///
-    /// It does not come within the time.
+    /// The step does not come within the time, or cannot be read.
     pub async fn hear(&self, within: Duration) -> Result<(Takeover, Vec<OwnedFd>), Broken> {
         timeout(within, self.next_whole()).await.unwrap_or(Err(Broken::Silent(within)))
     }
 
-    /// Waits until the other end says `step`.
+    /// Waits until the other end sends `step`.
     ///
     /// # Errors
     ///
-    /// It says something else, or nothing within the time.
+    /// The other end sends something else, or nothing within the time.
     pub async fn expect(&self, step: Takeover, name: &'static str, within: Duration) -> Result<(), Broken> {
         let (said, _) = self.hear(within).await?;
         if said == step { Ok(()) } else { Err(Broken::Unexpected(name)) }

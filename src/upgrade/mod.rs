@@ -1,17 +1,18 @@
-//! One dispatcher takes over from another, and no caller notices: no datagram is lost, no link is dropped, and what the
-//! old one knew the new one knows.
+//! One dispatcher takes over from another, and callers notice nothing: no datagram is lost, no link is dropped, and the
+//! new dispatcher has the whole state of the old one.
 //!
-//! The new one connects to the handoff socket and asks. The old one judges whether this can be ([`judge`]), and gives what
-//! does not change any more: listeners, the slots' sockets, the workers' processes, the lock of the run directory and its
-//! own sockets. With these the new one makes itself ready, which takes longest. Then the old one has its lanes stop
-//! reading, and gives what they have: the links to the workers as descriptors, table, ledger and all else as bytes in a
-//! file in memory. Datagrams and the workers' frames wait in the sockets meanwhile. Once the new one says that it has
-//! restored all of it, the old one gives up its own copy and exits, and only then the new one reads: at no time do two.
+//! The new one connects to the handoff socket and asks. The old one checks whether a takeover is possible ([`judge`]),
+//! and gives the parts that do not change any more: listeners, the slots' sockets, the workers' processes, the lock of
+//! the run directory and its own sockets. With these the new one makes itself ready, which takes longest. Then the old
+//! one has its lanes stop reading, and gives their state: the links to the workers as descriptors, and table, ledger
+//! and all else as bytes in a file in memory. Datagrams and the workers' frames wait in the sockets meanwhile. Once the
+//! new one reports that it has restored everything, the old one drops its own copy and exits. Only then the new one
+//! reads: two dispatchers never read at the same time.
 //!
-//! Until then the old one has lost nothing, and whatever goes wrong (a word that does not come, a link that ends) has it
-//! read on where it stopped: [`Phase`] says how far it came.
+//! Until then the old one has lost nothing. Any failure (an expected step that does not come, a link that ends) makes
+//! it read on where it stopped: [`Phase`] tells how far the takeover had come.
 //!
-//! How this is done stands in `supervisor`; here is what passes between the two.
+//! The work is done in `supervisor`; this module has the messages between the two dispatchers.
 
 pub mod conversation;
 
@@ -21,23 +22,23 @@ use crate::config::{Apply, Config};
 use crate::handoff::frame::takeover::Ask;
 use crate::ids::TokenKey;
 
-/// How far a takeover has come, as the old dispatcher sees it.
+/// The progress of a takeover, as the old dispatcher sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
-    /// The new one has asked. All goes on as before.
+    /// The new dispatcher has asked. The old one works as before.
     Asked,
-    /// It may, and makes itself ready. All still goes on as before.
+    /// The old dispatcher has agreed, and the new one makes itself ready. The old one still works as before.
     Granted,
-    /// The lanes stop reading; what was read is done.
+    /// The lanes have stopped reading; all messages that were read are dealt with.
     Paused,
-    /// State and descriptors have been sent, and are still here as well.
+    /// State and descriptors have been sent; the old dispatcher still has them as well.
     Given,
-    /// The new one has them. There is no way back: the old one ends.
+    /// The new dispatcher has them. There is no way back: the old one ends.
     Taken,
 }
 
 impl Phase {
-    /// What the old dispatcher was doing, for the log.
+    /// The activity of the old dispatcher in this phase, for the log.
     pub const fn label(self) -> &'static str {
         match self {
             Phase::Asked => "judging it",
@@ -48,49 +49,49 @@ impl Phase {
         }
     }
 
-    /// Whether the lanes have to be told to read on when a takeover ends here.
+    /// Whether the lanes must be told to read on if a takeover ends in this phase.
     pub const fn has_paused(self) -> bool {
         matches!(self, Phase::Paused | Phase::Given)
     }
 }
 
-/// Why a takeover is not begun; the text goes to the new dispatcher, which ends with it.
+/// The reason why a takeover is not begun; the text goes to the new dispatcher, which exits with it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// It is run by another user.
+    /// The new dispatcher is run by another user.
     #[error("the dispatcher belongs to user {owner}, not to {asked}; take over as that user")]
     User {
-        /// The dispatcher's.
+        /// The user of the running dispatcher.
         owner: u32,
-        /// The one that asks.
+        /// The user of the dispatcher that asks.
         asked: u32,
     },
-    /// It reads another state.
+    /// The new dispatcher reads another layout of the state.
     #[error(
         "{asked} does not read the state of {own}; stop the one and start the other: its workers keep their calls over `kill -9`"
     )]
     Version {
-        /// What runs.
+        /// The running program and its version.
         own: String,
-        /// What asks.
+        /// The program that asks, and its version.
         asked: String,
     },
-    /// Its tokens would mean nothing.
+    /// The new dispatcher's token key is another one, so its workers' tokens would be unknown.
     #[error("its token key is another one; give it the dispatcher's")]
     Key,
-    /// It is configured in a way that cannot change while sockets and workers stay.
+    /// The new dispatcher has settings that cannot change while sockets and workers stay.
     #[error("{} cannot change with a takeover; put back the old value, or restart", .keys.join(", "))]
     Settings {
-        /// What differs.
+        /// The settings that differ.
         keys: Vec<String>,
     },
-    /// The end of process 1 is the end of its container.
+    /// The running dispatcher is process 1, whose end is the end of its container.
     #[error("the dispatcher is process 1, whose end is everybody's; run it under an init")]
     Init,
-    /// Another one has asked before.
+    /// Another dispatcher has asked before.
     #[error("another takeover is on its way")]
     Busy,
-    /// It ends.
+    /// The running dispatcher is stopping.
     #[error("the dispatcher is stopping")]
     Stopping,
     /// A worker that is being started has no link yet that could be given.
@@ -98,7 +99,7 @@ pub enum Refusal {
     Starting,
 }
 
-/// What an [`Ask`] says of a dispatcher with this configuration and this key, and `layout` for its state.
+/// The [`Ask`] of a dispatcher with this configuration and this key; `layout` is that of its state.
 pub fn ask(config: &Config, key: &TokenKey, layout: u64) -> Ask {
     let previous = config.previous_token_key.as_ref().map_or(&[][..], |key| key.bytes());
     Ask {
@@ -109,11 +110,11 @@ pub fn ask(config: &Config, key: &TokenKey, layout: u64) -> Ask {
     }
 }
 
-/// Whether one who asks may take over from the dispatcher that would ask as `own`.
+/// Whether the dispatcher that sent `asked` may take over from the one that would ask as `own`.
 ///
 /// # Errors
 ///
-/// It may not, and why.
+/// It may not; the error says why.
 pub fn judge(asked: &Ask, own: &Ask) -> Result<(), Refusal> {
     if asked.layout != own.layout {
         return Err(Refusal::Version { own: own.program.clone(), asked: asked.program.clone() });
@@ -126,8 +127,8 @@ pub fn judge(asked: &Ask, own: &Ask) -> Result<(), Refusal> {
     if asked.key == own.key { Ok(()) } else { Err(Refusal::Key) }
 }
 
-/// The settings that only a restart changes. The run directory is not among them: they have met there. Nor are the keys,
-/// whose text says nothing.
+/// The settings that only a restart changes. The run directory is not among them: both dispatchers use the same one.
+/// Nor are the keys, whose text does not show whether they differ.
 fn settings(config: &Config) -> BTreeMap<String, String> {
     let fixed = config.describe().into_iter().filter(|row| row.apply == Apply::Restart);
     let told = fixed.filter(|row| !matches!(row.key, "run-dir" | "token-key" | "previous-token-key"));
