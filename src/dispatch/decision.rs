@@ -84,7 +84,7 @@ pub struct Handoff {
     pub pinned: Option<Pinned>,
     /// Whether a worker that died had the message before.
     pub again: bool,
-    /// Whether the dispatcher is to send its caller 180 before the answer to the call.
+    /// Whether the worker is to send the caller 180 before its answer to the call.
     pub ring_first: bool,
     /// Whether it belongs to a call or transaction that this worker has (found by identity, table or group), rather
     /// than being placed by selection.

@@ -92,7 +92,7 @@ pub enum Outcome {
     Everyone,
     /// Answered with the merged answer of all workers, as before.
     AnsweredAgain,
-    /// Dropped, or answered by a keepalive.
+    /// Dropped, or a keepalive that was answered by a CRLF.
     Dropped,
 }
 

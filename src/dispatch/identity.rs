@@ -251,7 +251,7 @@ impl Directory {
     }
 }
 
-/// The token in the branch of the dispatcher's or a worker's Via (RFC 3261 §8.1.1.7: the cookie comes first).
+/// The token in the branch of a worker's own Via (RFC 3261 §8.1.1.7: the cookie comes first).
 pub fn branch_token(branch: &[u8]) -> Option<&[u8]> {
     let (cookie, rest) = branch.split_at_checked(7)?;
     (cookie.eq_ignore_ascii_case(b"z9hG4bK") && rest.len() >= Token::LEN).then_some(rest)

@@ -196,7 +196,7 @@ impl Dispatch {
         self.hand_over(summary, arrival, placement, None, (Tried::default(), now, deaths), now)
     }
 
-    /// Gives an entry whose worker is gone, or has refused, to another worker.
+    /// Moves an entry to another worker: its worker is gone, or has refused the message.
     #[allow(clippy::too_many_arguments, reason = "the message, its entry and its past: each from another place")]
     pub(super) fn move_on(
         &mut self,

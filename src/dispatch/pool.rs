@@ -349,7 +349,7 @@ impl Pool {
         }
     }
 
-    /// Takes a message back that a worker has refused.
+    /// Counts a refusal, and takes the message off the worker's ledger.
     pub fn on_refused(&mut self, worker: WorkerId, seq: Seq, size: u32) {
         self.change(worker, |worker| {
             worker.refused += u64::from(size > 0);

@@ -68,7 +68,7 @@ impl Dispatch {
     ) -> Decision {
         let moved = Decision { target: Target::Drop, reason: Reason::MovedAlready };
         let Some(id) = back.entry else {
-            // A retransmission: the first copy decides.
+            // A retransmission: only the first copy is decided about.
             return if back.follows && back.size == 0 {
                 moved
             } else {
@@ -184,7 +184,7 @@ impl Dispatch {
     }
 }
 
-/// The state of the search after a death: the search starts anew, and the patience with refusals with it.
+/// The state of the search after a death: the search starts anew, and so does the patience with refusals.
 pub(super) fn past_with_death(entry: &Entry, back: &Returned, now: Time) -> Past {
     (tried(back), now, back.deaths.max(entry.deaths).saturating_add(u8::from(back.sent)))
 }

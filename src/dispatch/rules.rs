@@ -34,13 +34,13 @@ pub struct Rules {
     pub retry_after: u32,
     /// Sources that can reach only the well-known address.
     pub pinned: Vec<Network>,
-    /// Sources that are sent 180 before the answer to their call.
+    /// Sources to which a worker sends 180 before its answer to their call.
     pub ring_first: Vec<Network>,
     /// Sources that may send, and their rates.
     pub access: Vec<AccessRule>,
     /// Addresses of this host beside the one a message arrived on, such as `--advertise`.
     pub own_addresses: Vec<IpAddr>,
-    /// The domains of MGCP endpoints: those of worker wN are at `wN.` and one of these, in any case.
+    /// Domains of MGCP endpoints, compared in any case. Endpoints of worker wN are at `wN.` followed by one of these.
     pub mgcp_domains: Vec<String>,
 }
 

@@ -18,7 +18,7 @@ use crate::wire::sip::{Essentials, Fault, Message, Method, Unparsable};
 
 /// The header that carries a worker's token if no field of SIP does.
 pub const EXTENSION: &str = "X-Pointsman-Worker";
-/// The URI parameter that carries a worker's token in Contact if the user part belongs to the application.
+/// The URI parameter that carries a worker's token in Contact if the user part has another meaning.
 pub const URI_PARAM: &[u8] = b"pm";
 
 /// The purpose of a conference's fingerprint.

@@ -2,9 +2,9 @@
 //!
 //! One entry holds both keys of a transaction, (branch, sent-by) and (Call-ID, From-tag), as fingerprints. The entries
 //! of one call form a list that starts at the newest. Slab and indexes are sized to the cap at start, so that nothing
-//! grows and nothing is allocated later. An entry's life has one of a few fixed lengths and begins now, so that the
-//! queue for each length is always in order of deadline: expiry, renewal and "oldest first" cost the same for one entry
-//! as for a million.
+//! grows and nothing is allocated later. An entry's life has one of a few fixed lengths and begins when its state is
+//! set, so that the queue for each length is always in order of deadline: expiry, renewal and "oldest first" cost the
+//! same for one entry as for a million.
 //! million.
 //!
 //! Entries that wait for an answer are never removed for new ones, whatever their source. Answered entries are, oldest

@@ -118,7 +118,7 @@ proptest! {
         for (at, &from) in granted.iter().enumerate() {
             for (more, &to) in granted[at..].iter().enumerate() {
                 let most = f64::from(burst) + (to - from) as f64 * f64::from(rate) / 1e6;
-                // One beyond for the nanoseconds that a division drops.
+                // One more than the rate is allowed: the limiter's division drops fractions of a nanosecond.
                 prop_assert!((more + 1) as f64 <= most + 1.0, "{} in {} µs", more + 1, to - from);
             }
         }

@@ -44,7 +44,7 @@ impl Dispatch {
         }
     }
 
-    /// A gathering whose answer is ready to be sent: [`Dispatch::gathered`].
+    /// The next gathering whose answer is ready to be sent: see [`Dispatch::gathered`].
     pub fn poll_gathered(&mut self) -> Option<GatheringId> {
         self.gatherings.poll_ready()
     }

@@ -47,7 +47,7 @@ impl Dispatch {
         self.give(placement, placement.size.units, None, entry, (Tried::default(), now, 0), now)
     }
 
-    /// Gives an entry whose worker is gone, or has refused, to another worker.
+    /// Moves an entry to another worker: its worker is gone, or has refused the message.
     pub(super) fn move_mgcp(
         &mut self,
         command: &Command<'_>,

@@ -57,7 +57,7 @@ impl Dispatch {
             (_, Some((_, Entry { state: State::Verdict(code), .. }))) => {
                 returned(ReturnCode(code), summary.transaction, Reason::AnsweredBefore)
             }
-            // The first copy decides; a copy is dropped.
+            // Only the first copy is decided about; this one is dropped.
             (Cause::Refused(_), Some(_)) if summary.verb == Verb::Crcx => dropped(Reason::MovedAlready),
             (Cause::Died, Some(_)) if summary.leaves_choice() => dropped(Reason::MovedAlready),
             // The link did not take it, but the worker may have carried out an earlier copy.

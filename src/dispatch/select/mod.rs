@@ -122,7 +122,7 @@ impl Selector {
     }
 }
 
-/// A small pseudo-random sequence (splitmix64) from a seed given once: the same seed, the same selections.
+/// A small pseudo-random sequence (splitmix64) from a seed given once: the same seed gives the same selections.
 #[derive(Clone, Debug)]
 struct Random(u64);
 
