@@ -342,7 +342,7 @@ pub struct Envelope {
     pub pinned: bool,
     /// Whether a worker that died had it before (rule "poison").
     pub again: bool,
-    /// Whether the caller is to be sent 180 before the answer to its call.
+    /// Whether the worker is to send the caller 180 before its answer to the call.
     pub ring_first: bool,
     /// Whether it belongs to a call that this worker has (found by token, table or port), rather than being placed by
     /// selection.

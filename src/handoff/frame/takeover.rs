@@ -21,7 +21,7 @@ pub enum Takeover {
     },
     /// The new dispatcher has made room. From now on the old one pauses.
     Ready,
-    /// The lanes' states, in the first descriptor, and the links.
+    /// The old dispatcher gives the lanes' states, in the first descriptor, and the links.
     Given {
         /// Number of descriptors.
         descriptors: usize,
