@@ -48,13 +48,13 @@ impl Crowd {
         Crowd { limit, share: if share > 0 { share } else { 1 }, sources: BTreeMap::new(), total: 0 }
     }
 
-    /// A connection of `source` is there.
+    /// Adds a connection of `source`.
     pub fn add(&mut self, source: u64) {
         *self.sources.entry(source).or_default() += 1;
         self.total += 1;
     }
 
-    /// A connection of `source` is gone.
+    /// Removes a connection of `source`.
     pub fn remove(&mut self, source: u64) {
         let Some(count) = self.sources.get_mut(&source) else { return };
         *count -= 1;

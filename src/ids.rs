@@ -117,7 +117,7 @@ impl TokenKey {
     /// Reads the token that `field` starts with, in either case, if it was made with this key.
     pub fn read(&self, field: &[u8]) -> Option<Incarnation> {
         let (mark, rest) = field.split_at_checked(2)?;
-        // The mark first: most fields are no tokens, and a keyed hash costs more than two bytes.
+        // The mark is checked first: most fields are no tokens, and a keyed hash costs more than two bytes.
         if !mark.eq_ignore_ascii_case(b"pm") {
             return None;
         }
@@ -261,8 +261,9 @@ fn hex_token(incarnation: u64, check: u64) -> HexToken {
     HexToken(text)
 }
 
-/// The transaction ids of the MGCP commands that a worker sends (NTFY, RSIP, DLCX): no two slots share one, so that the
-/// response tells the slot when it comes to the well-known port (RFC 3435 §3.5.2 has ids from 1 to 999,999,999).
+/// The transaction ids of the MGCP commands that a worker sends (NTFY, RSIP, DLCX). No two of the first
+/// [`TransactionRange::SLOTS`] slots share one, so that a response at the well-known port tells the slot (RFC 3435
+/// §3.5.2 has ids from 1 to 999,999,999).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TransactionRange {
     first: u32,
@@ -288,7 +289,7 @@ impl TransactionRange {
         }
     }
 
-    /// One of its ids; every `random` number gives another, until they repeat.
+    /// One of its ids: successive values of `random` give successive ids, and then the same ids again.
     pub const fn pick(self, random: u64) -> u32 {
         self.first + (random % Self::LEN as u64) as u32
     }

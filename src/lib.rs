@@ -3,22 +3,22 @@
 //! It listens on the well-known SIP and MGCP ports, chooses one of N worker processes for each new session by the
 //! workers' reported load and by the size named in the first message, and hands that message over. The worker answers
 //! the source itself and names its own port, so the rest of the dialog bypasses the dispatcher. The dispatcher keeps no
-//! dialog: kill it, and every call that stands goes on.
+//! dialog: if it is killed, every call that stands goes on.
 //!
 //! # The map
 //!
 //! ```text
 //! ids time           newtypes and their text form; moments and the deadline wheel
-//! crowd              connections by source: who may have one more, and whose makes room
+//! crowd              connections by source: which may have one more, which one makes room
 //! pack               values as bytes, for a takeover
 //! reservation        the units that a conference has reserved, and its legs share
 //! config             one file of settings → one checked, immutable Config
 //! -- pure: bytes and values in, values out --
 //! wire               SIP, MGCP, SDP: borrowed views of messages, no state
 //! dispatch           the decision: rules, table, pool, ledger, size, selection
-//! names              look-ups: what name servers are asked, for whom first, what is remembered
+//! names              look-ups: questions to name servers, their order, remembered answers
 //! handoff            the protocol between dispatcher and worker: frame, front, back
-//! call               what a worker does with a call: transaction, dialog, offer, gateway (MGCP), external gateway
+//! call               a worker's side of a call: transaction, dialog, offer, gateway (MGCP), external gateway
 //! media              packets: streams, echo, ports
 //! -- effects: the only code that speaks to the kernel --
 //! net                system calls, sockets, clock, name look-ups
@@ -26,7 +26,7 @@
 //! server             the dispatcher process: lane (the hot loop), links
 //! worker             the SDK (trait Application, run), the built-in media application, the adapter for other gateways
 //! supervisor         worker processes: slots, start, restart, stop; both sides of a takeover
-//! upgrade            one dispatcher takes over from another: phases, what passes between them
+//! upgrade            one dispatcher takes over from another: phases, messages between them
 //! admin              stats socket and its client
 //! ```
 //!

@@ -33,7 +33,7 @@ pub trait Pack: Sized {
 #[derive(Clone, Copy, Debug)]
 pub struct Packed<'a>(&'a [u8]);
 
-/// The bytes are not what was written.
+/// The bytes are not as they were written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the state that came cannot be read ({0})")]
 pub struct Damaged(pub &'static str);

@@ -1,7 +1,7 @@
 //! Time as a value, and the wheel that deadlines wait on.
 //!
 //! [`Time`] is microseconds of the host's monotonic clock: writable in a test, valid in every process of the host.
-//! Only `net` and the processes read the clock; everything else is told what time it is.
+//! Only `net` and the processes read the clock; everything else is given the time.
 
 use std::fmt;
 use std::ops::{Add, Sub};

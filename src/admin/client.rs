@@ -1,4 +1,4 @@
-//! The client of the stats socket: finds it, asks, and says in plain words what went wrong.
+//! The client of the stats socket: finds it, asks, and reports errors in plain words.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};

@@ -12,7 +12,7 @@ use crate::time::Time;
 
 /// Connections at the same time, at most.
 pub const MOST_CONNECTIONS: usize = 64;
-/// Most connections of one user; all users who may only read count as one.
+/// Most connections of one user; all read-only users count as one.
 pub const MOST_OF_ONE_USER: usize = MOST_CONNECTIONS / 2;
 
 /// All connections.

@@ -1,7 +1,7 @@
 //! The operator's side: the run directory, the stats socket with its protocol and server, the client and its tables.
 //!
 //! It decides nothing about calls. The control side of the dispatcher gives [`server::serve`] a function from
-//! [`protocol::Command`] to [`protocol::Reply`]; `pointsman stat` and its sisters use [`client::Client`].
+//! [`protocol::Command`] to [`protocol::Reply`]; `pointsman stat` and the other subcommands use [`client::Client`].
 
 pub mod client;
 mod clients;

@@ -31,7 +31,7 @@ pub enum Command {
         /// Its state from now on.
         admin: AdminState,
     },
-    /// Takes a dead worker that the dispatcher had not started off the list of workers that are missed.
+    /// Forgets a dead worker that was not started by the dispatcher: it is no longer reported as missing.
     Forget {
         /// The worker.
         worker: WorkerId,

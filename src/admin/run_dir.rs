@@ -90,7 +90,7 @@ impl RunDir {
     /// Takes the lock of the directory: one dispatcher holds it, and the kernel lets go of it when the process ends.
     ///
     /// # Errors
-    /// Another dispatcher holds it (it is named by its process), or the file cannot be written.
+    /// Another dispatcher holds it (the error gives its process), or the file cannot be written.
     pub fn lock(&self) -> Result<LockFile, RunDirError> {
         let path = self.lock_file();
         let new = !path.exists();

@@ -1,8 +1,8 @@
 //! The stats socket: mode 0600 for one user; if a stats group is configured, its members may read. Connections, line
 //! length and waiting times are bounded.
 //!
-//! Of the dispatcher it knows only a function from [`Command`] to [`Reply`]. A peer that speaks another protocol gets
-//! an error and is closed; other connections are not affected.
+//! All that it knows of the dispatcher is a function from [`Command`] to [`Reply`]. A peer that speaks another protocol
+//! gets an error and is closed; other connections are not affected.
 
 use std::future::Future;
 use std::io;
@@ -180,7 +180,7 @@ fn is_dead(path: &Path) -> bool {
 
 fn bind_once(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    // Before bind: the file gets the descriptor's mode, so that it is never open to others, not even for a moment.
+    // Set before bind: the file gets the descriptor's mode, so that it is never open to others, not even for a moment.
     fchmod(&socket, Mode::S_IRUSR | Mode::S_IWUSR)?;
     socket.bind(&SockAddr::unix(path)?)?;
     socket.listen(128)?;
