@@ -1,4 +1,4 @@
-//! What an application is and what it can do with a call.
+//! The interface of an application: the trait it implements and the operations it has on a call.
 
 use std::net::IpAddr;
 
@@ -9,8 +9,8 @@ use crate::wire::sip::Message;
 use crate::worker::media::Media;
 use crate::worker::misuse::{self, Misuse};
 
-/// What a worker does with its calls. [`crate::worker::run`] calls these one after the other on one thread: none of them
-/// may block.
+/// An application: decides what happens to a worker's calls. [`crate::worker::run`] calls these methods one after the
+/// other on one thread: none of them may block.
 ///
 /// Only [`Application::on_call`] must be written. An application that answers with [`Call::echo`] needs no other.
 pub trait Application {
@@ -106,7 +106,7 @@ impl Standalone<'_> {
     }
 }
 
-/// What of a call waits for a decision.
+/// The part of a call that waits for a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Open {
     /// The call itself.

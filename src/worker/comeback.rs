@@ -31,22 +31,22 @@ pub(super) struct Account {
 #[derive(Debug)]
 pub(super) struct Comeback {
     link: LinkEnd,
-    /// What is still to be told.
+    /// The part of the account that is not sent yet.
     account: Account,
-    /// What the link has not taken yet.
+    /// A frame that the link has not taken yet.
     waiting: Option<FrameBuilder>,
     give_up_at: Time,
 }
 
-/// How far it has come.
+/// The state of a comeback.
 pub(super) enum Progress {
     /// The dispatcher has not answered yet.
     Waiting(Comeback),
-    /// It is welcome. Descriptors came beside.
+    /// The dispatcher has welcomed the worker. Descriptors came beside the `Welcome`.
     Welcome(LinkEnd, Box<Welcome>, Vec<OwnedFd>),
-    /// It is not.
+    /// The dispatcher has refused the worker.
     Refused(String),
-    /// Nobody is there any more.
+    /// The dispatcher is gone again, or has not answered in time.
     Failed,
 }
 
@@ -80,7 +80,7 @@ impl Comeback {
 
     /// The link can be read or written, or the time is over.
     pub(super) fn go_on(mut self, now: Time) -> Progress {
-        // A dispatcher that has refused us reads no more: its reason is worth reading all the same.
+        // A dispatcher that has refused us reads no more, so that sending may fail. Its reason is read all the same.
         let told = self.tell();
         let mut descriptors = Vec::new();
         let welcome = loop {
@@ -102,7 +102,7 @@ impl Comeback {
         self.give_up_at
     }
 
-    /// Sends as much of what is to be told as the link takes.
+    /// Sends as much of the account as the link takes.
     fn tell(&mut self) -> io::Result<()> {
         while let Some(mut frame) = self.waiting.take().or_else(|| self.next_frame()) {
             match self.link.send(&[IoSlice::new(frame.bytes())]) {

@@ -1,4 +1,4 @@
-//! Division of a worker's descriptors, so that nobody's connections take those that sound and links need.
+//! Division of a worker's descriptors, so that callers' connections do not take those that sound and links need.
 //! Arithmetic only.
 
 /// Connections at the same time, at most.

@@ -38,16 +38,16 @@ use crate::worker::turn::Rank;
 /// The socket to the gateway.
 const GATEWAY: Token = Token(3);
 
-/// What such a worker is started with. Everything else the dispatcher tells it in the welcome.
+/// Settings of such a worker. The dispatcher tells it everything else in the welcome.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The dispatcher's handoff socket.
     pub dispatcher: PathBuf,
-    /// Where the gateway takes commands.
+    /// The address where the gateway takes commands.
     pub gateway: SocketAddr,
     /// A name of its own choice.
     pub name: Option<String>,
-    /// What it is, for people: program and version.
+    /// Program and version, for people to read.
     pub program: String,
     /// Capacity units, when they are not the dispatcher's to say.
     pub capacity: Option<u32>,
@@ -94,7 +94,7 @@ fn rank_of(source: Token) -> Rank {
     if source == GATEWAY { Rank::Datagrams } else { Rank::Links }
 }
 
-/// A socket that hears the gateway and nobody else.
+/// A socket connected to the gateway: it receives from no other source.
 fn to_gateway(gateway: SocketAddr, poll: &Poll) -> Result<Socket, WorkerError> {
     let any: IpAddr = match gateway {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
@@ -108,7 +108,7 @@ fn to_gateway(gateway: SocketAddr, poll: &Poll) -> Result<Socket, WorkerError> {
     Ok(socket)
 }
 
-/// Everything the process has.
+/// The state of the process.
 struct Adapter {
     sources: Sources,
     settings: Settings,
@@ -117,7 +117,7 @@ struct Adapter {
     /// To the gateway.
     socket: Socket,
     batch: Batch,
-    /// Whether the gateway was there when that was said last.
+    /// Whether the gateway answered, when the log said so last.
     was_there: bool,
 }
 
@@ -166,7 +166,7 @@ impl Adapter {
     fn on_ready(&mut self, token: Token) -> bool {
         let now = clock::now();
         match token {
-            // Behind the welcome there may be more.
+            // More frames may follow the welcome.
             Token(LINKS) if self.tie.is_coming_back() => self.on_comeback(now),
             Token(token) if (LINKS..LINKS + MOST).contains(&token) => self.on_link(token - LINKS),
             SIGNALS => {
@@ -207,7 +207,8 @@ impl Adapter {
         }
     }
 
-    /// What does not leave is lost like a packet on the way: whoever waits for it asks again.
+    /// A message that cannot be sent is lost like a packet on the way: the call agent that waits for it retransmits its
+    /// command.
     fn transmit(&mut self, transmit: &Transmit) {
         let Transmit { hop, to, from, bytes } = transmit;
         let socket = match *hop {
@@ -223,10 +224,10 @@ impl Adapter {
 
     fn tell_gateway(&mut self, bytes: &[u8], now: Time) {
         match self.socket.send(bytes, self.settings.gateway, None) {
-            // Told of what was sent before: nobody has read that.
+            // The error is about the datagram sent before: no process listened on the gateway's port.
             Ok(Delivery::Undeliverable(libc::ECONNREFUSED)) => {
                 self.external.on_gateway_gone(now);
-                // The error stood for the earlier one; this one has not left yet.
+                // The error stood for the earlier datagram; this one has not left yet.
                 let _ = self.socket.send(bytes, self.settings.gateway, None);
             }
             Ok(_) => {}
@@ -277,7 +278,8 @@ impl Adapter {
     }
 }
 
-/// A link that is behind loses what it is told of calls and gatherings; the dispatcher asks, or gives up, by itself.
+/// Logs that a link with a backlog has dropped a record about a call, or an answer to a command for all workers. The
+/// dispatcher asks again, or gives up, by itself.
 fn heard(told: Result<(), crate::handoff::back::Backlog>) {
     if let Err(error) = told {
         tracing::debug!(%error, "the dispatcher is not told");

@@ -1,5 +1,6 @@
-//! What of the dispatcher's table is about this worker: the transactions that were handed over and whose messages may
-//! still come to the well-known port. A dispatcher that dies takes its table with it; the next one is told from here.
+//! The part of the dispatcher's table that is about this worker: the transactions that were handed over and whose
+//! messages may still come to the well-known port. A dispatcher that dies takes its table with it; the worker tells the
+//! next one from here.
 //!
 //! Each is kept from its handover until 64·T1 after its final response, as the table does; MGCP's T-HIST is about the same
 //! (RFC 3435 §3.5.1).
@@ -25,18 +26,18 @@ use crate::wire::sip::Message;
 const LINGER: Duration = Duration::from_secs(32);
 /// Transactions at most. Beyond it the oldest answered ones go, as in the dispatcher's table.
 const LIMIT: usize = 1 << 17;
-/// Bytes of unanswered requests that are handed back: what a dispatcher keeps for a worker by default.
+/// Most bytes of unanswered requests that are handed back: as many as a dispatcher keeps for a worker by default.
 const UNANSWERED_BYTES: usize = 16 << 20;
 
 /// The transactions that were handed over.
 #[derive(Debug, Default)]
 pub struct Holdings {
     key: Option<(TokenKey, Printer)>,
-    /// By their names, which are hashes with a key already.
+    /// Transactions by their names. The names are keyed hashes already, so a fixed hasher is safe.
     held: HashMap<[u8; 16], Transaction, FixedState>,
-    /// Those without a final response, by the number of their first copy.
+    /// Transactions without a final response, by the number of their first copy.
     open: HashMap<Seq, Open, FixedState>,
-    /// Those with one, in the order in which they are over.
+    /// Transactions with a final response, in the order in which they are forgotten.
     answered: VecDeque<(Time, [u8; 16])>,
 }
 
@@ -49,7 +50,8 @@ struct Open {
 }
 
 impl Holdings {
-    /// Transactions are named with `key` from now on. Names made with another mean nothing to anybody any more.
+    /// Names transactions with `key` from now on. Names made with another key are dropped: no dispatcher can use them
+    /// any more.
     pub fn set_key(&mut self, key: Option<TokenKey>) {
         if self.key.as_ref().map(|(key, _)| key) != key.as_ref() {
             *self = Holdings { key: key.map(|key| (key.clone(), Printer::new(&key))), ..Holdings::default() };

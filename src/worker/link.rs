@@ -23,7 +23,7 @@ use crate::time::Time;
 use crate::worker::links;
 use crate::worker::settings::{Link, Settings, WorkerError};
 
-/// How long the welcome may take: the dispatcher gives a stranger one second to say Hello, and takes no longer itself.
+/// Limit for the welcome: the dispatcher gives a stranger one second to say Hello, and takes no longer itself.
 const WELCOME_WITHIN: Duration = Duration::from_secs(10);
 
 /// The link to the dispatcher.
@@ -34,7 +34,7 @@ pub(super) struct LinkEnd {
     blocked: bool,
 }
 
-/// What a read brings.
+/// The result of a read.
 pub(super) enum Received<'a> {
     Frame(&'a [u8]),
     /// No more for now.
@@ -46,7 +46,7 @@ pub(super) enum Received<'a> {
 impl LinkEnd {
     /// Connects, introduces the worker and waits for the welcome.
     pub(super) fn join(settings: &Settings, poll: &Poll) -> Result<Introduced, WorkerError> {
-        // Who was started for a slot gets the slot's ports; who comes by itself has its own.
+        // A worker that was started for a slot gets the slot's ports; one that comes by itself binds its own.
         let ports = match settings.link {
             Link::Inherited(_) => OwnPorts::default(),
             Link::Path(_) => OwnPorts::bind(settings)?,
@@ -81,12 +81,13 @@ impl LinkEnd {
         Ok(Introduced { link, back, welcome, own, listeners, more })
     }
 
-    /// Links to a new dispatcher. Asked for again and again: where nobody listens it costs two system calls.
+    /// Links to a new dispatcher. A worker tries again and again: without a listener on the path, a try costs two
+    /// system calls.
     ///
     /// # Errors
     ///
-    /// Nobody listens there, or somebody else's process does: what is told on this link is secret, and the sockets are
-    /// worth stealing.
+    /// No process listens there, or one of another user does: the worker's account is secret, and its sockets are worth
+    /// stealing.
     pub(super) fn connect(path: &Path, poll: &Poll) -> io::Result<Self> {
         let socket = SeqPacket::connect(path).map_err(io::Error::other)?;
         let peer = socket.peer()?;
@@ -100,7 +101,7 @@ impl LinkEnd {
 
     /// The next frame.
     pub(super) fn receive(&mut self) -> io::Result<Received<'_>> {
-        // Descriptors come beside the welcome only; whatever else comes is closed.
+        // Descriptors come beside the welcome only; any other descriptor is closed.
         self.receive_with(&mut Vec::new())
     }
 
@@ -152,7 +153,8 @@ impl LinkEnd {
 
     /// The end of a link that another process has made.
     pub(super) fn on(socket: SeqPacket) -> Self {
-        // Without it a burst of answers would be held back by the default buffer; what is granted is enough to go on.
+        // A larger buffer, or the default one would hold back a burst of answers. The worker goes on with whatever size
+        // the kernel grants.
         let _ = socket.set_buffers(SEND_BUFFER, 0);
         LinkEnd { socket, frame: vec![0; FRAME_HARD_LIMIT], blocked: false }
     }
@@ -174,7 +176,7 @@ impl LinkEnd {
                     back.on_frame(self.frame.get(..length).unwrap_or_default(), &mut |event| match event {
                         BackEvent::Welcome(it) => welcome = Some(it),
                         BackEvent::Goodbye(reason) => goodbye = Some(reason.to_owned()),
-                        // Messages come behind the welcome, in frames of their own.
+                        // Messages come after the welcome, in frames of their own.
                         BackEvent::Message(_) | BackEvent::Drain(_) | BackEvent::Query | BackEvent::Access(_) => {}
                     })
                     .map_err(|error| WorkerError::NotWelcome(error.to_string()))?;
@@ -191,8 +193,8 @@ impl LinkEnd {
     }
 }
 
-/// Has the built-in worker's process say which worker it is, where nobody knew that before. Another program keeps its
-/// name.
+/// Puts the worker's name into the built-in worker's process name, now that the dispatcher has assigned it. Another
+/// program keeps its process name.
 fn say_which_worker(welcome: &Welcome) {
     if process::name().is_some_and(|name| name == process::NAME) {
         process::set_name_of(&WorkerId(welcome.slot).to_string());
@@ -226,7 +228,7 @@ fn wait(link: &SeqPacket, deadline: Time) -> Result<(), WorkerError> {
     }
 }
 
-/// What the welcome's descriptors are for.
+/// The welcome's descriptors, sorted by purpose.
 #[derive(Debug)]
 pub(super) struct Sorted {
     pub(super) own: OwnPorts,
@@ -302,7 +304,7 @@ impl OwnPorts {
                     self.tcp.push(tcp);
                     return Ok(());
                 }
-                // The kernel gives a port that is free for UDP; somebody may have it for TCP.
+                // The kernel gives a port that is free for UDP; another process may have it for TCP.
                 Err(_) if port == 0 && tries < 16 => tries += 1,
                 Err(error) => return Err(error),
             }

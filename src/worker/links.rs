@@ -1,7 +1,7 @@
 //! The links to the dispatcher: one for each of its lanes, each with numbers and reports of its own.
 //!
-//! To the rest of the worker a message has one number, whichever link it came on: the lane, the messages of earlier
-//! links, and its number on the link. So each is used once, also behind a new dispatcher.
+//! The rest of the worker knows a message by one number, whichever link it came on: made of the lane, the count of
+//! messages on earlier links, and its number on the link. So each number is used once, under a new dispatcher as well.
 
 use std::io;
 use std::time::Duration;
@@ -39,7 +39,7 @@ pub(super) struct Lane {
     is_over: bool,
 }
 
-/// How messages are numbered: a copy, because a link that is being read cannot be asked.
+/// The numbering of messages: a copy, because a link that is being read cannot be asked.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Numbers {
     earlier: u64,
@@ -103,7 +103,7 @@ impl Links {
         self.lanes.iter().all(|lane| lane.is_over)
     }
 
-    /// How the messages of these links are numbered.
+    /// The numbering of these links' messages.
     pub(super) const fn numbers(&self) -> Numbers {
         Numbers { earlier: self.earlier }
     }
@@ -122,21 +122,22 @@ impl Links {
         true
     }
 
-    /// Tells the final answer to a message. Nobody hears it of a message of an earlier link.
+    /// Tells the dispatcher the final answer to a message. It is not told for a message of an earlier link.
     pub(super) fn outcome(&mut self, number: Seq, status: u16, why: Option<Box<str>>) {
         if let Some((lane, seq)) = self.place(number) {
             lane.back.outcome(seq, status, why);
         }
     }
 
-    /// Gives a message back. What came on an earlier link cannot be.
+    /// Gives a message back. A message of an earlier link cannot be given back.
     pub(super) fn refuse(&mut self, number: Seq, reason: RefuseReason) {
         if let Some((lane, seq)) = self.place(number) {
             lane.back.refuse(seq, reason);
         }
     }
 
-    /// A transaction of an earlier link is over. Which lane looks after it the worker cannot know: all are told.
+    /// A transaction of an earlier link is over. The worker cannot know which lane looks after it, so it tells all
+    /// lanes.
     pub(super) fn release(&mut self, branch: [u8; 16]) {
         self.lanes.iter_mut().for_each(|lane| lane.back.release(branch));
     }
@@ -200,7 +201,7 @@ impl Links {
                     }
                 }
                 Ok(Flow::Blocked) => end.block(),
-                // What the dispatcher has sent before it died is still there to be read; the end follows behind it.
+                // Frames that the dispatcher sent before it died can still be read; the end of the link follows them.
                 Err(_) => {
                     end.block();
                     ready(token(number));

@@ -59,12 +59,12 @@ impl Listeners {
         self.known.iter().map(|(address, _)| *address).collect()
     }
 
-    /// Which of them we hold a duplicate of, by our numbers.
+    /// Whether we hold a duplicate of each, by our numbers.
     pub(super) fn held(&self) -> Vec<bool> {
         self.known.iter().map(|(_, socket)| socket.is_some()).collect()
     }
 
-    /// What there is to give back to a new dispatcher.
+    /// The sockets to give back to a new dispatcher.
     pub(super) fn passed(&self) -> impl Iterator<Item = (PassedSocket, &Socket)> {
         self.known.iter().enumerate().filter_map(|(at, (address, socket))| {
             let passed = PassedSocket { role: SocketRole::Listener, address: *address, listener: Some(at as u16) };
@@ -77,7 +77,8 @@ impl Listeners {
         self.known.iter_mut().for_each(|(_, socket)| *socket = None);
     }
 
-    /// Has the kernel note when datagrams come: nobody reads them now, and the next dispatcher drops what is too old.
+    /// Has the kernel note when datagrams arrive: no process reads them now, and the next dispatcher drops those that
+    /// are too old.
     pub(super) fn stamp_arrivals(&self) {
         for (_, socket) in &self.known {
             // Without the times everything counts as fresh.

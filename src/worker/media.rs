@@ -34,7 +34,8 @@ use self::connections::Connection;
 pub(super) const RTP_TOKENS: usize = 1 << 40;
 /// Batches read from one socket before others have their turn.
 const BATCHES: usize = 4;
-/// So long the worker says that it has no room after a stream could not be opened: then it is worth another try.
+/// Time for which the worker reports that it has no room after a stream could not be opened. After it, opening is tried
+/// again.
 const EXHAUSTED_FOR: Duration = Duration::from_secs(1);
 
 /// The media of all calls and connections of a worker.
@@ -73,7 +74,7 @@ struct Leg {
     rtcp: Socket,
 }
 
-/// What a stream belongs to.
+/// The owner of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Owner {
     Call(CallKey),
@@ -207,7 +208,7 @@ impl Media {
                 tracing::debug!(call_id = %quoted(call_id), %reason, "the answer to our offer cannot be used");
                 uas.hang_up(key, now);
             }
-            // What a refresh brought changes nothing that we can read: the session stays.
+            // An unreadable answer to a refresh: the session stays as it was.
             Err(_) => {}
         }
         self.calls.insert(key, call);
@@ -290,7 +291,7 @@ impl Media {
         Ok(self.capabilities.offer(&mut call.local, &rtp))
     }
 
-    /// Ports and sockets for these lines, each with our address in it; what the call has already it keeps.
+    /// Opens ports and sockets for these lines, each with our address in it. The call keeps those it has already.
     fn open(
         &mut self,
         key: CallKey,
@@ -319,7 +320,8 @@ impl Media {
         Ok(ports.iter().zip(lines).map(|(port, (_, named))| SocketAddr::new(*named, *port)).collect())
     }
 
-    /// Opens `port` or, where another program has it, the next one that is free: each that is not goes to the end.
+    /// Opens `port` or, where another program has it, the next one that is free. A port in use goes to the end of the
+    /// queue.
     fn bind_some(
         &mut self,
         key: CallKey,
@@ -343,7 +345,7 @@ impl Media {
         self.bind(Owner::Call(key), ip, *port)
     }
 
-    /// One random number after the other, as far as nobody has to be kept from foreseeing them.
+    /// The next pseudo-random number. It is predictable, and used only where that does no harm.
     fn next_seed(&mut self) -> u64 {
         self.seed = self.seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
         self.seed
@@ -395,14 +397,14 @@ impl Media {
 }
 
 impl EchoCall {
-    /// Streams of the other address family belong there.
+    /// Places streams of the other address family at `place`.
     fn bind_also(&mut self, place: MediaPlace) {
         self.local.set_other(place.named);
         self.bound.truncate(1);
         self.bound.push(place.bound);
     }
 
-    /// The address that the socket of a stream is bound to whose peer is told `named`.
+    /// The address to bind a stream's socket to when its peer is told `named`.
     fn bound_for(&self, named: IpAddr) -> IpAddr {
         self.bound.iter().copied().find(|ip| ip.is_ipv4() == named.is_ipv4()).unwrap_or(named)
     }

@@ -1,5 +1,5 @@
-//! The media gateway of a worker process (RFC 3435): the gateway as a value, the slot's MGCP sockets, and how the one
-//! comes by its messages over the others.
+//! The media gateway of a worker process (RFC 3435): the gateway as a value, the slot's MGCP sockets, and the passage
+//! of messages between them.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -26,7 +26,7 @@ use crate::worker::size::size_of_command;
 pub(super) struct Mgcp {
     pub(super) gateway: Gateway,
     pub(super) own: Vec<Socket>,
-    /// What the gateway asks for beside media: it is done when the link is free for it.
+    /// Requests of the gateway beside media: done when the link is free for them.
     outputs: VecDeque<Output>,
 }
 
@@ -60,7 +60,7 @@ impl Mgcp {
         Mgcp { gateway: Gateway::new(identity, voice, limits, timers), own, outputs: VecDeque::new() }
     }
 
-    /// The first word to the call agents: this worker is there, and whoever had its place is not.
+    /// Tells the call agents (RSIP) that this worker is in service, and that its predecessor in the slot is not.
     pub(super) fn start(&mut self, welcome: &Welcome, now: Time) {
         let Some(told) = &welcome.mgcp else { return };
         if let Some(dead) = &told.predecessor {
@@ -112,7 +112,7 @@ impl Mgcp {
         }
     }
 
-    /// What is to be done beside media.
+    /// The next request of the gateway beside media.
     pub(super) fn poll_output(&mut self, media: &mut Media, now: Time) -> Option<Output> {
         self.settle(media, now);
         self.outputs.pop_front()
@@ -132,7 +132,7 @@ impl Mgcp {
     }
 }
 
-/// How a message came that has reached our own socket number `number`.
+/// The arrival of a message at our own socket number `number`.
 pub(super) fn arrival(
     number: u16,
     source: SocketAddr,
@@ -146,7 +146,7 @@ pub(super) fn arrival(
     Arrival { transport: Transport::Mgcp, ..Arrival::own(number, source, local, 1) }.weighing(weight)
 }
 
-/// How endpoints are named whose commands come to a listener, by our number of it.
+/// Naming of the endpoints whose commands come to each listener, by our number of it.
 fn naming(welcome: &Welcome, listeners: &Listeners) -> Vec<Naming> {
     let mut naming = vec![Naming::Relay; listeners.addresses().len()];
     for listener in told(welcome) {

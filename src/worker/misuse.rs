@@ -1,5 +1,5 @@
-//! Why something that an application asks for a call cannot be done. Nothing is sent then, and nothing is bent to fit: the
-//! application still has to decide.
+//! Why an application's request for a call cannot be carried out. Nothing is sent then, and no status or header is
+//! replaced by a similar one: the application still has to decide.
 
 use std::ops::RangeInclusive;
 

@@ -1,8 +1,8 @@
 //! A worker without a dispatcher, as a value: it looks for a new one again and again, and leaves when it has had
 //! neither call nor dispatcher for 30 s.
 //!
-//! A slot's worker keeps its duplicates of the well-known sockets all that time: closed by every worker, they would take
-//! the datagrams with them that wait for the next dispatcher. They go when the worker does.
+//! A slot's worker keeps its duplicates of the well-known sockets all that time. If every worker closed them, the
+//! datagrams that wait in them for the next dispatcher would be lost. They are closed when the worker ends.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ pub(super) struct Orphan {
     refused: Option<String>,
 }
 
-/// What to do now.
+/// The next step of a worker without a dispatcher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
     /// Nothing.
@@ -52,7 +52,7 @@ impl Orphan {
         TRY_EVERY + TRY_EVERY_EACH * u32::from(slot)
     }
 
-    /// What to do now.
+    /// The next step of a worker without a dispatcher.
     pub(super) fn poll(&mut self, has_calls: bool, now: Time) -> Next {
         if has_calls {
             self.alone_since = None;
@@ -67,7 +67,7 @@ impl Orphan {
         self.try_at.into_iter().chain(self.alone_since.map(|since| since + ALONE_FOR)).min()
     }
 
-    /// Nobody is there, or nobody went on speaking.
+    /// No dispatcher listens, or the one that did has stopped answering.
     pub(super) fn on_failed(&mut self, now: Time) {
         self.try_at = self.every.map(|every| now + every);
     }

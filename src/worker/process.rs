@@ -1,4 +1,5 @@
-//! The worker's process: one thread, one poll; every effect the user agent and the application ask for happens here.
+//! The worker's process: one thread, one poll. Every effect that the user agent and the application ask for happens
+//! here.
 
 mod effects;
 pub(super) mod gateway;
@@ -59,12 +60,13 @@ const LOOKUP_WITHIN: Duration = Duration::from_secs(8);
 pub fn run(settings: Settings, application: impl Application) -> Result<(), WorkerError> {
     let sources = Sources::new(rank_of)?;
     let _named = settings.name.as_deref().map(|name| named(name).entered());
-    // Before the slot's sockets come: who has them has the lock, and a new dispatcher waits for its holder.
+    // The lock is taken before the slot's sockets come: the process that has them must hold it, because a new
+    // dispatcher waits for the lock's holder.
     let lock = SlotLock::take(&settings)?;
     let (mut tie, own) = Tie::new(LinkEnd::join(&settings, &sources.poll)?, &sources.poll)?;
     let _named = settings.name.is_none().then(|| named(&tie.welcome.name).entered());
     let media_ports = settings.media_ports(tie.welcome.rtp_ports);
-    // In order, so that nobody misses it.
+    // The dispatcher is told the reason: it does not take this worker for one that crashed.
     let media_ports = media_ports.inspect_err(|error| tie.links.goodbye(&error.to_string(), clock::now()))?;
     Worker::new(sources, lock, tie, own, media_ports, settings, application)?.run()
 }
@@ -78,7 +80,7 @@ fn rank_of(source: Token) -> Rank {
     }
 }
 
-/// Everything a worker process has.
+/// The state of a worker process.
 struct Worker<A> {
     sources: Sources,
     /// Held as long as the sockets of a slot are; a worker that came by itself has its own.
@@ -86,7 +88,7 @@ struct Worker<A> {
     settings: Settings,
     tie: Tie,
     holdings: Holdings,
-    /// What has happened since a new dispatcher was told what there is.
+    /// Changes since a new dispatcher was sent this worker's account.
     meanwhile: Vec<Meanwhile>,
     uas: Uas,
     mgcp: Mgcp,
@@ -95,7 +97,7 @@ struct Worker<A> {
     media: Media,
     conferences: Conferences,
     streams: Streams,
-    /// What may come to our own ports.
+    /// The access rules at our own ports.
     screen: Screen,
     own: Vec<Socket>,
     resolver: Resolver<Question>,
@@ -104,16 +106,16 @@ struct Worker<A> {
     rtp_batch: Batch,
 }
 
-/// Whose message waits for an address.
+/// The message that waits for an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Question {
-    /// A SIP request's.
+    /// A SIP request.
     Request(ResolveKey),
-    /// That of an MGCP command to a call agent.
+    /// An MGCP command to a call agent.
     CallAgent(LookupKey),
 }
 
-/// Something that a new dispatcher has to hear behind its welcome.
+/// A change that a new dispatcher is told after its welcome.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Meanwhile {
     /// The final response to a transaction of an earlier link has left.
@@ -244,7 +246,7 @@ impl<A: Application> Worker<A> {
     fn on_ready(&mut self, token: Token) -> bool {
         let now = clock::now();
         match token {
-            // Behind the welcome there may be more.
+            // More frames may follow the welcome.
             Token(LINKS) if self.tie.is_coming_back() => self.on_comeback(now),
             Token(token) if (LINKS..LINKS + MOST).contains(&token) => self.on_link(token - LINKS),
             SIGNALS => {

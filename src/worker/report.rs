@@ -9,7 +9,7 @@ use crate::time::Time;
 const ON_CHANGE: Duration = Duration::from_millis(10);
 /// With calls, a report leaves at least this often.
 const UNDER_LOAD: Duration = Duration::from_millis(100);
-/// Without calls, too.
+/// Without calls, a report leaves at least this often.
 const IDLE: Duration = Duration::from_secs(1);
 /// The CPU's share is measured over at least this time.
 const CPU_WINDOW: Duration = Duration::from_millis(100);
@@ -21,7 +21,7 @@ pub(super) struct Pace {
     asked: bool,
 }
 
-/// What of a report is worth a new one when it changes.
+/// The figures of a report whose change is worth a new report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Figures {
     units_used: u32,

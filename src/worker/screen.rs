@@ -1,7 +1,8 @@
-//! The operator's access rules at this worker's own ports: what comes past the dispatcher is held against the same ones.
-//! So is what the dispatcher hands on without counting it, because it names this worker, and that belongs to nothing here.
+//! The operator's access rules at this worker's own ports: messages that bypass the dispatcher are held against the
+//! same rules. So are messages that the dispatcher hands over without counting them, because they name this worker, if
+//! they belong to nothing here.
 //!
-//! Whatever a rule turns away is dropped here: a caller who means well has its 503 from the dispatcher, and has no
+//! A message that a rule turns away is dropped here: an honest caller has its 503 from the dispatcher, and has no
 //! business at a worker's port before it has a call there.
 
 use std::net::IpAddr;
@@ -13,17 +14,18 @@ use crate::ids::TokenKey;
 use crate::net::seldom::Seldom;
 use crate::time::Time;
 
-/// What is let in.
+/// The filter at a worker's own ports.
 #[derive(Debug)]
 pub(super) struct Screen {
     access: Access,
     printer: Printer,
-    /// Messages dropped: who floods a port does not flood the log.
+    /// Counts dropped messages: a source that floods a port does not flood the log.
     dropped: Seldom,
 }
 
 impl Screen {
-    /// `key`: what sources are hashed with, so that nobody foresees which fall together.
+    /// Makes a screen with these rules. `key` keys the hash of sources, so that no attacker foresees which sources
+    /// share a counter.
     pub(super) fn new(rules: &[AccessRule], key: &TokenKey) -> Self {
         Screen { access: Access::new(rules), printer: Printer::new(key), dropped: Seldom::default() }
     }
@@ -37,8 +39,8 @@ impl Screen {
         self.access.denies(address)
     }
 
-    /// Whether a message that the dispatcher has handed over is let in. It has counted what it placed; what follows
-    /// something of this worker by its own word, and opens nothing, it has not.
+    /// Whether a message that the dispatcher has handed over is let in. The dispatcher has counted the messages it
+    /// placed. It has not counted those that follow something of this worker by their own word and open nothing.
     pub(super) fn lets_in_from_link(&mut self, envelope: &Envelope, now: Time, begins: impl FnOnce() -> bool) -> bool {
         !envelope.follows || envelope.size > 0 || self.lets_in(envelope.source.ip(), now, begins)
     }

@@ -1,4 +1,4 @@
-//! What a worker process is started with, and why it may not run.
+//! Settings of a worker process, and the reasons why it may not run.
 
 use std::io;
 use std::net::IpAddr;
@@ -12,14 +12,14 @@ use crate::net::bind::BindError;
 use crate::net::process::LockError;
 use crate::worker::links::MOST;
 
-/// What a worker process is started with. Everything else the dispatcher tells it in the welcome.
+/// Settings of a worker process. The dispatcher tells it everything else in the welcome.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The way to the dispatcher.
     pub link: Link,
     /// The slot it takes (`w2`), or a name of its own choice.
     pub name: Option<String>,
-    /// What it is, for people and in `Server`: program and version.
+    /// Program and version, for people and for the `Server` header.
     pub program: String,
     /// Capacity units, when they are not the dispatcher's to say.
     pub capacity: Option<u32>,
@@ -28,16 +28,16 @@ pub struct Settings {
     /// The handoff socket where it looks for a new dispatcher when its link ends. `None`: it serves the calls it has, and
     /// leaves 30 s after the last.
     pub handoff: Option<PathBuf>,
-    /// Whether it is a media gateway, too, and takes MGCP (RFC 3435). The built-in worker is; an application has no part
+    /// Whether it is also a media gateway and takes MGCP (RFC 3435). The built-in worker is; an application has no part
     /// in it.
     pub gateway: bool,
-    /// What it asks of session timers (RFC 4028).
+    /// Session timers that it asks for (RFC 4028).
     pub session_timer: SessionTimer,
     /// The address where a worker that comes by itself takes calls. `None`: every address of this host.
     pub address: Option<IpAddr>,
     /// Its SIP port, UDP and TCP; 0: the kernel chooses.
     pub sip_port: u16,
-    /// Its ports for media. `None`: those that the dispatcher names, which are no slot's.
+    /// Its ports for media. `None`: those that the dispatcher names, which belong to no slot.
     pub rtp_ports: Option<PortRange>,
 }
 
@@ -89,7 +89,7 @@ impl Settings {
         }
     }
 
-    /// What it says of itself to every dispatcher.
+    /// The `Hello` for every dispatcher.
     pub(super) fn hello(&self) -> Hello {
         let services: &[&str] = if self.gateway { &["sip", "mgcp"] } else { &["sip"] };
         Hello {
@@ -111,9 +111,9 @@ pub enum WorkerError {
     /// The dispatcher cannot be reached.
     #[error("cannot reach the dispatcher at {at}: {error}; is it running, and is this its run directory?")]
     Link {
-        /// Where it was looked for.
+        /// The path where the worker looked for it.
         at: String,
-        /// What the system said.
+        /// The system's error.
         error: io::Error,
     },
     /// The link that the dispatcher has passed on is none.
@@ -121,7 +121,7 @@ pub enum WorkerError {
     Inherited {
         /// The descriptor's number.
         fd: RawFd,
-        /// What the system said.
+        /// The system's error.
         error: io::Error,
     },
     /// The link ended, or nothing came, before the dispatcher's welcome.
@@ -147,9 +147,9 @@ pub enum WorkerError {
     /// The system refused something that the worker cannot do without.
     #[error("{what}: {error}")]
     System {
-        /// What was tried.
+        /// The action that failed.
         what: &'static str,
-        /// What the system said.
+        /// The system's error.
         error: io::Error,
     },
 }

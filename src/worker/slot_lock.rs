@@ -1,5 +1,5 @@
-//! The lock of a slot: a worker that a dispatcher has started holds it as long as it has the slot's sockets, so that the
-//! next dispatcher sees who lives.
+//! The lock of a slot: a worker that a dispatcher has started holds it as long as it has the slot's sockets, so that
+//! the next dispatcher sees which workers live.
 
 use std::path::Path;
 use std::thread;
@@ -14,7 +14,7 @@ use crate::worker::settings::{Link, Settings, WorkerError};
 
 /// The lock is free this soon after its last holder has ended.
 const WITHIN: Duration = Duration::from_secs(1);
-/// Cleaners of temporary directories remove what nobody has touched for days.
+/// The lock file is touched this often: cleaners of temporary directories remove files that were not used for days.
 const REFRESH_EVERY: Duration = Duration::from_secs(3600);
 
 /// The lock of a slot, whose file is kept fresh.

@@ -1,4 +1,5 @@
-//! What a worker's process reads from: one poll, and those that may have more to read, because an edge is told only once.
+//! The sources that a worker's process reads from: one poll, and those that may have more to read, because the poll
+//! tells an edge only once.
 
 use std::io;
 use std::os::fd::AsRawFd;

@@ -1,5 +1,5 @@
-//! How a worker's life goes on, as a value: with a dispatcher, without one, or towards its end; and what orders of the
-//! dispatcher and signals of the operator change about that.
+//! The stage of a worker's life, as a value: with a dispatcher, without one, or stopping. Orders of the dispatcher and
+//! signals of the operator change it.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ impl Stage {
     /// The dispatcher's order. Gives what is to be done about it: take calls, take none, or end those there are.
     pub(super) fn on_drain(&mut self, drain: Drain, now: Time) -> Option<DrainMode> {
         match drain.mode {
-            // Its calls have been ended, and it goes when they have: there is no way back.
+            // A stopping worker has ended its calls and leaves when they are over: there is no way back.
             DrainMode::Ready if self.is_stopping() => return None,
             DrainMode::Ready => self.calls_end_at = None,
             // The end of time stands for "as long as they like".
@@ -47,7 +47,7 @@ impl Stage {
         Some(drain.mode)
     }
 
-    /// The operator's will, said to this process alone: its calls are ended in order. A second signal: at once.
+    /// The operator stops this process alone: its calls are ended in order. A second signal ends it at once.
     pub(super) fn on_stop_signal(&mut self, now: Time) -> Option<DrainMode> {
         if let Phase::Stopping(until) = &mut self.phase {
             *until = now;
@@ -83,7 +83,7 @@ impl Stage {
         orphan.on_refused(reason, now)
     }
 
-    /// Whether it ends its calls, and itself behind them.
+    /// Whether it ends its calls and then itself.
     pub(super) const fn is_stopping(&self) -> bool {
         matches!(self.phase, Phase::Stopping(_))
     }
@@ -93,7 +93,7 @@ impl Stage {
         self.calls_end_at.take_if(|at| *at <= now).is_some()
     }
 
-    /// What to do now, for a worker that has calls (while it stops: anything that still goes on), or has none.
+    /// The next step. `has_calls`: whether the worker has calls or, while it stops, anything else that still goes on.
     pub(super) fn poll(&mut self, has_calls: bool, now: Time) -> Next {
         match &mut self.phase {
             Phase::Serving => Next::Wait,

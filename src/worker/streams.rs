@@ -4,7 +4,7 @@
 //! come, in what may wait to leave, and in how long it may be silent. Their number is bounded, in all and for each host;
 //! see [`Crowd`]. One that carries a call is closed neither for others nor for its silence.
 //!
-//! A peer that has said all (the end of its half) still gets the answers to what it said.
+//! A peer that has closed its half of the connection still gets the answers to its requests.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -29,7 +29,7 @@ use crate::worker::sources::TURNS;
 
 /// Connections have tokens from here on: the place added.
 pub(super) const STREAM_TOKENS: usize = 1 << 20;
-/// No host, an IPv4 address or an IPv6 /64, has more than this part of them.
+/// Divisor of the connections: no host (an IPv4 address or an IPv6 /64) has more than this fraction of them.
 const HOST_SHARE: usize = 8;
 /// A connection without a call that has been silent for so long is closed.
 const IDLE_LIMIT: Duration = Duration::from_secs(600);
@@ -45,8 +45,8 @@ const BUFFER_KEPT: usize = 4 << 10;
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// Bytes that may wait for one connection to take them.
 const OUTGOING_LIMIT: usize = 256 << 10;
-/// While so many bytes wait for a connection to take them, nothing more is read from it: who does not read its answers
-/// gets no more of them.
+/// While so many bytes wait for a connection to take them, nothing more is read from it: a peer that does not read its
+/// answers gets no more of them.
 const OUTGOING_PAUSE: usize = 64 << 10;
 /// Bytes read from a connection before others have their turn: some dozens of small messages.
 const READ: usize = 16 << 10;
@@ -63,7 +63,7 @@ pub(super) struct Streams {
     first_listener: usize,
     connections: Slab<ConnKey, Connection>,
     crowd: Crowd,
-    /// Those whose peer has ended its half, in the order of their closing.
+    /// Connections whose peer has ended its half, in the order of their closing.
     ended: VecDeque<(Time, ConnKey)>,
     /// Destinations of our own connections that came to nothing.
     failed: Vec<SocketAddr>,
@@ -78,10 +78,10 @@ struct Connection {
     stream: TcpStream,
     remote: SocketAddr,
     local: SocketAddr,
-    /// What has come and is no whole message yet.
+    /// Bytes that are no whole message yet.
     incoming: Vec<u8>,
     framer: Framer,
-    /// How much there must be before it is worth looking again.
+    /// Number of incoming bytes from which the framer looks again.
     enough: usize,
     outgoing: Vec<u8>,
     heard: Time,
@@ -138,7 +138,7 @@ impl Streams {
         })
     }
 
-    /// Where connections are accepted.
+    /// The listeners that accept connections.
     pub(super) fn listeners(&self) -> &[Listener] {
         &self.listeners
     }
@@ -383,14 +383,14 @@ impl Streams {
         self.crowd.add(host(remote.ip()));
         let token = Token(STREAM_TOKENS + key.index() as usize);
         if let Err(error) = self.registry.register(&mut SourceFd(&fd), token, Interest::READABLE | Interest::WRITABLE) {
-            // Nobody would look at it.
+            // The poll does not watch it, so that it would never be read.
             self.close(key);
             return Err(error);
         }
         Ok(key)
     }
 
-    /// Writes what waits and then `bytes`; what the connection does not take waits.
+    /// Writes pending bytes and then `bytes`; those that the connection does not take wait.
     fn write(&mut self, key: ConnKey, bytes: &[u8]) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.outgoing.len() + bytes.len() > OUTGOING_LIMIT {
@@ -420,7 +420,7 @@ impl Streams {
         self.connections.at(index).map(|(key, _)| key)
     }
 
-    /// Reads nothing more, and closes when what is being answered has had time to leave.
+    /// Reads nothing more, and closes when the answers under way have had time to leave.
     fn end(&mut self, key: ConnKey, now: Time) -> bool {
         if let Some(connection) = self.connections.get_mut(key).filter(|connection| !connection.ended) {
             self.failed.extend(connection.came_to_nothing());

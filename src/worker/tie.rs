@@ -1,6 +1,6 @@
-//! What ties a worker to its dispatcher: the links, the duplicates of the well-known sockets, the reports, and the way
-//! back to the next dispatcher when this one is gone. What a message means, what there is to tell and how sessions end
-//! are the worker's own affair.
+//! The tie between a worker and its dispatcher: the links, the duplicates of the well-known sockets, the reports, and
+//! the way back to the next dispatcher when this one is gone. The worker itself decides what a message means, what it
+//! tells the dispatcher and how sessions end.
 
 use std::io;
 
@@ -22,7 +22,7 @@ use crate::worker::stage::Stage;
 
 /// A worker's tie to its dispatcher.
 pub(super) struct Tie {
-    /// The last one: what a new dispatcher asks for.
+    /// The last welcome: a new dispatcher asks for its token, secret and incarnation.
     pub(super) welcome: Welcome,
     pub(super) links: Links,
     /// Duplicates of the well-known sockets; only sent on.
@@ -34,12 +34,12 @@ pub(super) struct Tie {
     cpu: CpuShare,
 }
 
-/// What a frame of the dispatcher says beside messages, or that there will be no more.
+/// The content of a frame beside messages, or the end of the link.
 #[derive(Debug, Default)]
 pub(super) struct Heard {
-    /// What its order comes to.
+    /// The effect of the dispatcher's order.
     pub(super) order: Option<DrainMode>,
-    /// Who is let in from now on.
+    /// The access rules from now on.
     pub(super) access: Option<Vec<AccessRule>>,
     /// Why the link is over.
     pub(super) over: Option<String>,
@@ -60,8 +60,8 @@ impl Tie {
         Ok((Tie { welcome, links, listeners, stage: Stage::new(), comeback: None, pace, cpu }, own))
     }
 
-    /// Reads a frame of lane `number`; `None` when there is none for now. `on_message` gets what was handed over, in the
-    /// worker's numbers, and says whether it has been taken: what it has not, nobody answers.
+    /// Reads a frame of lane `number`; `None` when there is none for now. `on_message` gets the messages handed over,
+    /// in the worker's numbers, and says whether it has taken each. One that it has not taken is not answered.
     pub(super) fn read(
         &mut self,
         number: usize,
@@ -89,7 +89,7 @@ impl Tie {
                 envelope.listener = self.listeners.number(envelope.listener);
                 envelope.conn = numbers.conn(number, envelope.conn);
                 if !on_message(&envelope, message.payload) {
-                    // Nobody can read it, which the dispatcher sees itself, or the access rules keep it out.
+                    // The message cannot be parsed, as the dispatcher can see itself, or the access rules keep it out.
                     unread.push(message.envelope.seq);
                 }
             }
@@ -97,7 +97,7 @@ impl Tie {
             BackEvent::Query => self.pace.ask(),
             BackEvent::Access(rules) => heard.access = Some(rules.iter().collect()),
             BackEvent::Goodbye(reason) => heard.over = Some(reason.to_owned()),
-            // Once is enough.
+            // A second welcome is ignored.
             BackEvent::Welcome(_) => {}
         });
         unread.into_iter().for_each(|seq| back.done(seq, now));
@@ -131,7 +131,7 @@ impl Tie {
         Report { draining: self.stage.is_stopping(), ..report }
     }
 
-    /// What to do now; see [`Stage::poll`]. Before it leaves, the dispatcher is told.
+    /// The next step; see [`Stage::poll`]. Tells the dispatcher before the worker leaves.
     pub(super) fn poll(&mut self, has_calls: bool, now: Time) -> Next {
         let next = self.stage.poll(has_calls, now);
         if next == Next::Leave {
@@ -147,7 +147,7 @@ impl Tie {
         self.stage.on_dispatcher_lost(try_every, now);
     }
 
-    /// What one says who has been here before.
+    /// The `Hello` of a worker that comes back: with the secret and incarnation of its last welcome.
     pub(super) fn hello_again(&self, report: &Report, hello: Hello) -> Hello {
         Hello {
             secret: Some(self.welcome.secret),
@@ -158,11 +158,11 @@ impl Tie {
         }
     }
 
-    /// A new dispatcher has been spoken to, or nobody was there.
+    /// A new dispatcher has been sent the `Hello`, or none was there.
     pub(super) fn on_hello(&mut self, begun: io::Result<Comeback>, now: Time) {
         match begun {
             Ok(comeback) => self.comeback = Some(comeback),
-            // Nobody there is the common case.
+            // No dispatcher there is the common case, so it is not logged.
             Err(_) => self.stage.on_failed(now),
         }
     }

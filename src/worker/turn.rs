@@ -1,7 +1,7 @@
 //! One turn of a worker's loop: which sources are read in it, and when it is over. Arithmetic only.
 //!
 //! Each source that may have more to read is read once in a turn, as long as the time of its rank lasts. So a report
-//! leaves on time however much comes, and nobody who sends much keeps the worker from those who send little.
+//! leaves on time however much comes, and a peer that sends much does not keep the worker from peers that send little.
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What comes in: frames from the dispatcher, datagrams from the gateway.
+//! Input: frames from the dispatcher, datagrams from the gateway.
 
 use std::io;
 
@@ -22,18 +22,18 @@ impl Adapter {
                     && arrival.size == 0
                     && command.verb() == Verb::Crcx
                 {
-                    // It follows a call of ours, so that nobody has weighed it.
+                    // The dispatcher has not weighed this CRCX, because it follows a call of ours.
                     arrival = arrival.weighing(size_of_command(command));
                 }
                 external.on_message(&parsed, &arrival, now);
                 true
             });
-            // It has no port for others, so that it is all the same to it who is let in.
+            // This worker has no port of its own for callers, so that it needs no access rules.
             let Some(heard) = heard else { return false };
             self.obey(heard.order, now);
             self.carry_out();
             if let Some(reason) = heard.over {
-                // What the other lanes have sent is still to be read.
+                // Frames of the other lanes are still to be read: the dispatcher is lost when all links have ended.
                 if self.tie.links.on_end(number) {
                     self.on_dispatcher_lost(&reason);
                 }
@@ -45,7 +45,7 @@ impl Adapter {
 
     /// Datagrams from the gateway.
     pub(super) fn on_gateway(&mut self) -> bool {
-        // Reading would pass over it: nobody listens there.
+        // ECONNREFUSED: no process listens at the gateway's port. Reading datagrams would pass over that error.
         if let Ok(Some(error)) = self.socket.take_error()
             && error.kind() == io::ErrorKind::ConnectionRefused
         {

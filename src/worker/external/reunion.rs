@@ -14,20 +14,22 @@ use crate::worker::tie::Tie;
 
 impl Adapter {
     pub(super) fn on_dispatcher_lost(&mut self, reason: &str) {
-        // What is to be said on these links is numbered on them.
+        // Pending output carries message numbers of these links, so it is sent before the links go.
         self.carry_out();
         if !self.tie.links.is_up() {
             return;
         }
         tracing::info!(reason, connections = self.external.load().sessions, "no dispatcher: connections stay");
         self.external.on_dispatcher_lost();
-        // A new dispatcher does not wait for who came by itself, and could not bind them. What would still leave from
-        // them is asked for again, and found by its call or its name.
+        // A new dispatcher does not wait for workers that came by themselves, and could not bind these sockets while
+        // they are open here. A response that would still have left from them is asked for again by its call agent, and
+        // the retransmission finds this worker by its call or its name.
         self.tie.listeners.close();
         self.tie.on_dispatcher_lost(true, clock::now());
     }
 
-    /// Links to a new dispatcher and says who it is. It comes as it came first, and tells of its calls when it is welcome.
+    /// Links to a new dispatcher and introduces the worker as at its first start. The worker tells of its calls after
+    /// the welcome.
     pub(super) fn come_back(&mut self, now: Time) -> io::Result<Comeback> {
         let link = LinkEnd::connect(&self.settings.dispatcher, &self.sources.poll)?;
         let hello = Hello { draining: self.external.is_draining(), ..self.settings.hello() };

@@ -1,7 +1,7 @@
-//! The media of MGCP connections: what [`Ask`] says, done with sockets.
+//! The media of MGCP connections: carries out [`Ask`] with sockets.
 //!
-//! A connection has one RTP port from its beginning to its end, whatever its mode. What arrives is read and counted in
-//! every mode; where it goes is what the gateway has said last.
+//! A connection has one RTP port from its beginning to its end, whatever its mode. Packets that arrive are read and
+//! counted in every mode; the gateway's last [`Ask`] decides where they go.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};

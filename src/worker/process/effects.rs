@@ -1,4 +1,4 @@
-//! What the user agent asks for: messages sent, events told to the application, names looked up.
+//! Effects that the user agent asks for: messages sent, events told to the application, names looked up.
 
 use std::net::SocketAddr;
 
@@ -46,7 +46,7 @@ impl<A: Application> Worker<A> {
         }
     }
 
-    /// Finds out where somebody's message goes.
+    /// Looks up the address that a message goes to.
     pub(super) fn look_up(&mut self, whose: Question, question: names::Question, now: Time) {
         match self.resolver.ask(whose, question, now + LOOKUP_WITHIN, now) {
             Ok(Asked::Now(endpoint)) => self.found(whose, &[endpoint], now),
@@ -78,8 +78,8 @@ impl<A: Application> Worker<A> {
         }
     }
 
-    /// A message that does not leave is lost as on the way: the transaction's timers repeat it. A request that has
-    /// another place goes there.
+    /// Sends a message. One that cannot be sent is lost like a packet on the way: the transaction's timers repeat it. A
+    /// request without a route goes to its next address, if it has one.
     pub(super) fn transmit(&mut self, transmit: &Transmit, now: Time) {
         let Transmit { hop, to, from, bytes } = transmit;
         let socket = match *hop {

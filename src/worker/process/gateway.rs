@@ -1,4 +1,5 @@
-//! What the gateway asks for: messages sent, calls told to the dispatcher, names looked up. And its own ports.
+//! Effects that the gateway asks for: messages sent, calls told to the dispatcher, names looked up. Its own ports are
+//! read here as well.
 
 use super::{Meanwhile, Question, Worker};
 use crate::call::Transmit;
@@ -85,7 +86,7 @@ impl<A: Application> Worker<A> {
             }
             return;
         }
-        // What does not leave is lost like a packet on the way: whoever waits for it asks again.
+        // A message that cannot be sent is lost like a packet on the way: its transaction's sender retransmits.
         let Some(socket) = self.mgcp.socket(*hop, *to, &self.tie.listeners) else { return };
         if let Err(error) = socket.send(bytes, *to, *from) {
             tracing::debug!(%error, %to, "an MGCP message could not be sent");

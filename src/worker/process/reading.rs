@@ -1,4 +1,4 @@
-//! What comes in: frames from the dispatcher, datagrams and bytes at the slot's own port.
+//! Input: frames from the dispatcher, datagrams and bytes at the slot's own port.
 
 use mio::Token;
 
@@ -50,8 +50,8 @@ impl<A: Application> Worker<A> {
                 }
                 holdings.on_message(&msg, envelope, now);
                 if arrival.size == 0 && msg.method() == Some(Method::Invite) {
-                    // It follows something of ours (its conference, its first try without credentials), so that nobody
-                    // has weighed it; it opens a session all the same.
+                    // The dispatcher has not weighed this INVITE, because it follows something of ours (its conference,
+                    // its first try without credentials). It opens a session all the same.
                     arrival = arrival.weighing(size_of(&msg));
                 }
                 uas.on_message(&msg, &arrival, now);
@@ -64,7 +64,7 @@ impl<A: Application> Worker<A> {
             self.obey(heard.order, now);
             self.carry_out();
             if let Some(reason) = heard.over {
-                // What the other lanes have sent is still to be read.
+                // Frames of the other lanes are still to be read: the dispatcher is lost when all links have ended.
                 if self.tie.links.on_end(number) {
                     self.on_dispatcher_lost(&reason);
                 }
@@ -90,7 +90,8 @@ impl<A: Application> Worker<A> {
             let Worker { uas, scanner, screen, .. } = self;
             for datagram in self.batch.iter().filter(|datagram| !datagram.truncated) {
                 let (scanned, from) = (scanner.scan(datagram.bytes), datagram.source.ip());
-                // Nobody gets more from us than was put in, as from the dispatcher.
+                // A datagram smaller than an answer is dropped, as at the dispatcher: a forged source must not be sent
+                // more than was put in.
                 let is_tiny = datagram.bytes.len() < SMALLEST_ANSWERED;
                 if is_tiny && scanned.as_ref().map_or(true, |msg| uas.begins(msg)) {
                     continue;
@@ -138,7 +139,7 @@ impl<A: Application> Worker<A> {
         })
     }
 
-    /// Other access rules: they hold for connections that are there, too.
+    /// Replaces the access rules. They hold for connections that are open already as well.
     pub(super) fn set_access(&mut self, rules: &[AccessRule]) {
         let Worker { screen, streams, .. } = self;
         screen.set_rules(rules);

@@ -1,4 +1,4 @@
-//! The dispatcher, as it comes and goes: what it is told, how it is lost, how the next one is found.
+//! The dispatcher, as it comes and goes: the worker tells it, loses it, and finds the next one.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -25,13 +25,14 @@ impl<A: Application> Worker<A> {
         }
     }
 
-    /// Gives a message back. What came on an earlier link cannot be: the user agent answers it instead.
+    /// Gives a message back. One of an earlier link cannot be given back: the user agent answers it instead.
     pub(super) fn refuse(&mut self, seq: Seq, reason: RefuseReason) {
         self.holdings.on_refused(seq);
         self.tie.links.refuse(seq, reason);
     }
 
-    /// Tells the dispatcher, or the one that has been told already what there is and has not welcomed us yet.
+    /// Tells the dispatcher of a change. A dispatcher that has this worker's account and has not welcomed it yet is
+    /// told later.
     pub(super) fn tell(&mut self, change: Meanwhile) {
         if !self.tie.links.is_up() {
             if self.tie.is_coming_back() {
@@ -53,7 +54,7 @@ impl<A: Application> Worker<A> {
     }
 
     pub(super) fn on_dispatcher_lost(&mut self, reason: &str) {
-        // What is to be said on these links is numbered on them.
+        // Pending output carries message numbers of these links, so it is sent before the links go.
         self.carry_out();
         if !self.tie.links.is_up() {
             return;
@@ -64,12 +65,12 @@ impl<A: Application> Worker<A> {
         self.mgcp.gateway.on_dispatcher_lost();
         if !self.tie.stage.is_stopping() {
             if let Some(slot) = &mut self.slot {
-                // The next dispatcher looks for it before anything else.
+                // The next dispatcher looks for the slot's lock before anything else.
                 slot.restore();
                 self.tie.listeners.stamp_arrivals();
             } else {
-                // A new dispatcher does not wait for who came by itself, and could not bind them: what still has to leave
-                // from them leaves from our own port.
+                // A new dispatcher does not wait for workers that came by themselves, and could not bind these sockets
+                // while they are open here. Messages that would still leave from them leave from our own port.
                 self.tie.listeners.close();
                 self.uas.set_listeners(self.tie.listeners.addresses(), self.tie.listeners.held());
                 self.mgcp.set_listeners(&self.tie.welcome, &self.tie.listeners);
@@ -90,7 +91,7 @@ impl<A: Application> Worker<A> {
         let mut conferences = self.conferences.open();
         conferences.extend(self.open_calls());
         if self.slot.is_none() {
-            // It comes as it came first, and tells the rest when it is welcome.
+            // The worker introduces itself as at its first start, and tells the rest after the welcome.
             let hello = Hello { ports: link::ports(&self.own, &self.mgcp.own), ..hello };
             self.meanwhile = conferences.into_iter().map(|(since, name)| Meanwhile::Opened(name, since)).collect();
             return Comeback::begin(link, hello, &[], Account::default(), now);
@@ -107,7 +108,7 @@ impl<A: Application> Worker<A> {
             sockets.push(listener.as_fd());
         }
         for socket in &self.mgcp.own {
-            // Which listener it belongs to, the new dispatcher knows by its address.
+            // The new dispatcher knows by the address which listener the socket belongs to.
             passed.push(PassedSocket { role: SocketRole::Mgcp, address: socket.local_addr(), listener: None });
             sockets.push(socket.as_fd());
         }

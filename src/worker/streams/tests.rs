@@ -89,7 +89,7 @@ fn a_peer_that_has_ended_its_half_gets_its_answer_and_then_the_end() {
     desk.turn_until(|desk| desk.streams.ended.len() == 1);
     let (text, conn) = desk.came.remove(0);
     assert_eq!(text, REQUEST);
-    // Port 1 is nobody's: the answer must not be dialled.
+    // No process listens on port 1: the answer must not be dialled.
     desk.streams.send(conn, "127.0.0.1:1".parse().unwrap(), b"SIP/2.0 200 OK\r\n\r\n", desk.now, |_| false);
     desk.wait(ENDED_FOR);
     assert_eq!((rest(&caller).as_str(), desk.open()), ("SIP/2.0 200 OK\r\n\r\n", 0));
@@ -136,7 +136,7 @@ fn a_connection_of_ours_that_ends_in_order_before_anything_came_has_failed() {
         desk.streams.dial(at, REQUEST.as_bytes(), desk.now, |_| false);
         let (mut peer, _) = contact.accept().unwrap();
         peer.set_read_timeout(Some(WITHIN)).unwrap();
-        // What is left unread would make it a broken one.
+        // The peer reads the request: unread bytes would make its close a reset.
         peer.read_exact(&mut [0; REQUEST.len()]).unwrap();
         if answers {
             peer.write_all(b"SIP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();

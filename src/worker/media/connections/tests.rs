@@ -72,7 +72,7 @@ impl Rig {
 }
 
 impl Phone {
-    /// Where a packet has come from; `None` when none has.
+    /// The port that a packet has come from; `None` when none has come.
     fn hears(&self) -> Option<u16> {
         let mut buffer = [0; 2_048];
         // On loopback a packet is there as soon as it was sent.
