@@ -9,7 +9,7 @@ use super::sip::{MAX_FIELDS, MAX_MESSAGE, Name};
 /// The most bytes a header section may take on a stream before its end is seen.
 pub const MAX_HEAD: usize = 32 * 1024;
 
-/// What the front of a stream's buffer holds.
+/// The content at the front of a stream's buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framed {
     /// A message of that many bytes, from the start line to the end of the body.
@@ -85,8 +85,8 @@ struct Head {
 }
 
 impl Framer {
-    /// Looks at `buffer`: what it was the last time with more bytes behind it or, after anything but
-    /// [`Framed::NeedMore`], what follows the bytes that were taken.
+    /// Looks at `buffer`: the last one with more bytes after it or, after anything but [`Framed::NeedMore`], the bytes
+    /// that follow those that were taken.
     pub fn next(&mut self, buffer: &[u8]) -> Framed {
         let framed = self.look(buffer);
         if !matches!(framed, Framed::NeedMore { .. }) {

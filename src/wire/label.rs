@@ -1,4 +1,4 @@
-//! The name of a message's method or verb, in one byte: what is kept of it in great numbers.
+//! The name of a message's method or verb, in one byte: tables with a great number of entries keep this.
 
 /// A method of SIP or a verb of MGCP, or what stands for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

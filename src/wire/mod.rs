@@ -1,7 +1,7 @@
 //! Messages as bytes on the wire: borrowed views, no state, nothing owned but a scanner's scratch.
 //!
-//! Nothing here decides anything. A reader of a message sees what the sender wrote; what it means for a session is
-//! said in `dispatch` and `call`.
+//! Nothing here decides anything. A reader of a message sees the text that the sender wrote; `dispatch` and `call`
+//! decide what it means for a session.
 
 pub mod framing;
 mod label;

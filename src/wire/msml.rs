@@ -6,7 +6,8 @@ use super::xml::{Tag, Tags};
 pub const MEDIA_TYPE: &[u8] = b"application/msml+xml";
 
 /// The resources that the first `<reserve>` of a conference asks for (RFC 5707 §8): the sum of `n` over its
-/// `<resource>`s, 1 where `n` is left out. Resources of type `shared` serve the whole conference and count for nobody.
+/// `<resource>`s, 1 where `n` is left out. Resources of type `shared` serve the whole conference and are not counted
+/// for any leg.
 pub fn reserved_talkers(body: &[u8]) -> Option<i64> {
     let mut tags = Tags::new(body);
     tags.find(|tag| matches!(tag, Tag::Open { name: b"reserve", is_empty: false, .. }))?;

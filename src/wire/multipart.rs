@@ -13,7 +13,7 @@ pub const MAX_PARTS: usize = 32;
 /// The longest boundary (RFC 2046 §5.1.1).
 const MAX_BOUNDARY: usize = 70;
 
-/// A body, or one part of it, with what its headers say.
+/// A body, or one part of it, with the content type and disposition of its headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part<'a> {
     /// Content-Type as written.
@@ -90,8 +90,8 @@ fn find_within<'a>(part: Part<'a>, wanted: &[u8], depth: usize, left: &mut usize
 /// Whether a Content-Type value or a media range names this type (in lower case), whatever its parameters. White space
 /// around the slash is allowed (RFC 3261 §25.1, SLASH).
 pub fn is_type(value: &[u8], wanted: &[u8]) -> bool {
-    // This is asked for each body on the dispatcher's hot path, for one type after the other: what is shorter than the type
-    // is another one, and nearly every message writes its own without white space.
+    // The dispatcher's hot path asks this for each body, for one type after the other. A value shorter than the type is
+    // another type, and nearly every message writes its type without white space.
     if value.len() < wanted.len() {
         return false;
     }
@@ -123,7 +123,7 @@ pub struct Parts<'a> {
 impl<'a> Parts<'a> {
     fn new(body: &'a [u8], boundary: &'a [u8]) -> Self {
         let mut parts = Parts { rest: body, boundary };
-        // What stands before the first delimiter is the preamble.
+        // The text before the first delimiter is the preamble: it is skipped.
         parts.next_piece();
         parts
     }
@@ -136,7 +136,8 @@ impl<'a> Parts<'a> {
         let mut from = 0;
         loop {
             let Some(at) = self.rest.get(from..).and_then(|rest| memmem::find(rest, b"--")).map(|at| from + at) else {
-                // The last delimiter is missing: what is there counts, the sender may have left it out.
+                // The last delimiter is missing: the part counts as it is, because the sender may have left the
+                // delimiter out.
                 return Some(std::mem::take(&mut self.rest));
             };
             let behind = self.rest.get(at + 2..).unwrap_or_default();

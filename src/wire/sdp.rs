@@ -8,7 +8,7 @@ use memchr::memchr;
 /// another stream's port, RFC 8843 §6). `None` when the body has no stream at all.
 pub fn weigh(body: &[u8], video_size: u32) -> Option<u32> {
     let mut total = None;
-    // What the stream of the section at hand would count, were it not disabled.
+    // Units of the current section's stream when its port is 0: `a=bundle-only` makes them count.
     let mut disabled = 0_u32;
     let mut rest = body;
     while !rest.is_empty() {
@@ -34,12 +34,12 @@ pub fn weigh(body: &[u8], video_size: u32) -> Option<u32> {
     total
 }
 
-/// `lines` from the next that starts with an `m`. Block by block, so that the compiler can compare many bytes at a time:
-/// most lines are attributes that nobody asks about here.
+/// `lines` from the next that starts with an `m`. Block by block, so that the compiler can compare many bytes at a
+/// time: most lines are attributes that do not matter here.
 fn from_next_stream(lines: &[u8]) -> &[u8] {
     const BLOCK: usize = 32;
     let mut from = 0;
-    // A block is judged with the byte behind it, where the line after its last line feed starts.
+    // A block is judged with the byte after it: that is where the line after its last line feed may start.
     while let Some(block) = lines.get(from..).and_then(<[u8]>::first_chunk::<{ BLOCK + 1 }>) {
         let mut found = 0;
         for at in 0..BLOCK {
@@ -55,7 +55,7 @@ fn from_next_stream(lines: &[u8]) -> &[u8] {
     rest.get(start..).unwrap_or_default()
 }
 
-/// What a stream counts, and whether its port is 0.
+/// The units of a stream, and whether its port is 0.
 fn stream(media: &[u8], video_size: u32) -> (u32, bool) {
     let mut words = media.split(|byte| byte.is_ascii_whitespace()).filter(|word| !word.is_empty());
     let kind = words.next().unwrap_or_default();

@@ -20,7 +20,7 @@ impl<'a> Tags<'a> {
         Tags(text)
     }
 
-    /// Goes on behind the next `end`; to the end of the text if there is none.
+    /// Goes on after the next `end`; to the end of the text if there is none.
     fn skip(&mut self, end: &[u8]) {
         self.0 = memmem::find(self.0, end).and_then(|at| self.0.get(at + end.len()..)).unwrap_or_default();
     }

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use super::local_options::Switch;
 use super::mode::ConnectionMode;
 
-/// What connections of an endpoint can be with one set of codecs. Displayed as the value of the parameter.
+/// Capabilities of an endpoint's connections with one set of codecs. Displayed as the value of the parameter.
 #[derive(Clone, Debug)]
 pub struct Capabilities<'a> {
     /// `a`: the codecs.

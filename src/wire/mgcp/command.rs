@@ -1,4 +1,4 @@
-//! A command: what it asks, of which endpoint, with which parameters (RFC 3435 §3.2).
+//! A command: its verb, endpoint and parameters (RFC 3435 §3.2).
 
 use super::endpoint::EndpointName;
 use super::fault::Fault;
@@ -52,7 +52,7 @@ impl<'a> Command<'a> {
         self.bytes
     }
 
-    /// What it asks for.
+    /// The command's verb.
     pub const fn verb(&self) -> Verb<'a> {
         self.verb
     }
@@ -67,7 +67,7 @@ impl<'a> Command<'a> {
         self.endpoint
     }
 
-    /// What stands behind `MGCP 1.0`, such as `NCS 1.0`; empty as a rule.
+    /// The profile after `MGCP 1.0`, such as `NCS 1.0`; usually empty.
     pub const fn profile(&self) -> &'a [u8] {
         self.profile
     }

@@ -1,4 +1,4 @@
-//! Connection parameters: what a connection has sent and received (RFC 3435 §2.3.7, §3.2.2.7).
+//! Connection parameters: the counters of a connection (RFC 3435 §2.3.7, §3.2.2.7).
 
 use std::fmt;
 
@@ -28,7 +28,7 @@ pub struct ConnectionParameters {
 const MAX: u64 = 999_999_999;
 
 impl ConnectionParameters {
-    /// Reads the value of `P:`. Extensions and what is no `name=number` are passed over.
+    /// Reads the value of `P:`. Extensions and members that are no `name=number` are passed over.
     pub fn parse(value: &[u8]) -> Self {
         let mut parameters = ConnectionParameters::default();
         for member in Members::new(value) {

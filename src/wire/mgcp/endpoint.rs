@@ -6,11 +6,11 @@ use super::line::number;
 #[derive(Clone, Copy, Debug)]
 pub struct EndpointName<'a> {
     text: &'a [u8],
-    /// Where the `@` is.
+    /// The offset of the `@`.
     at: usize,
 }
 
-/// Which of the endpoints that a name covers it stands for.
+/// The wildcard of a name: none, any of, or all of the endpoints that the name covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Wildcard {
     /// It names one endpoint (or a range of them, see [`EndpointName::covers`]).
@@ -40,22 +40,22 @@ impl<'a> EndpointName<'a> {
         self.text
     }
 
-    /// What stands in front of the `@`.
+    /// The local name, before the `@`.
     pub fn local(&self) -> &'a [u8] {
         self.text.get(..self.at).unwrap_or_default()
     }
 
-    /// What stands behind the `@`, without a port: a domain name, or an address in brackets.
+    /// The domain after the `@`, without a port: a domain name, or an address in brackets.
     pub fn domain(&self) -> &'a [u8] {
         self.split_domain().0
     }
 
-    /// The port behind the domain. RFC 3435 has none there; call agents of the `port` kind write one.
+    /// The port after the domain. RFC 3435 has none there; call agents of the `port` kind write one.
     pub fn domain_port(&self) -> Option<u16> {
         self.split_domain().1
     }
 
-    /// What stands behind the `@`, as written.
+    /// The domain after the `@`, as written, with its port.
     pub fn domain_as_written(&self) -> &'a [u8] {
         self.text.get(self.at + 1..).unwrap_or_default()
     }

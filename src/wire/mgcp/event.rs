@@ -9,13 +9,13 @@ use super::line::trim;
 pub struct EventName<'a> {
     /// The package; `None` is the endpoint's default one, `*` all of them.
     pub package: Option<&'a [u8]>,
-    /// Which of its events.
+    /// The event of the package, or several.
     pub event: EventId<'a>,
     /// The connection it is detected or played on, where one is named.
     pub connection: Option<EventConnection<'a>>,
 }
 
-/// Which events of a package a name means.
+/// The events of a package that a name means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventId<'a> {
     /// One. `*` and `#` are such: the keys (Appendix A).
@@ -26,7 +26,7 @@ pub enum EventId<'a> {
     Range(&'a [u8]),
 }
 
-/// The connection behind an `@`.
+/// The connection after an `@`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventConnection<'a> {
     /// A connection identifier.

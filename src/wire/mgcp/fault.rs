@@ -3,7 +3,7 @@
 use super::return_code::ReturnCode;
 use super::transaction::TransactionId;
 
-/// What is wrong with a message, or why it is none.
+/// A fault of a message, or the reason why bytes are no message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fault {
     /// No byte but line ends.
@@ -12,7 +12,7 @@ pub enum Fault {
     NotMgcp,
     /// Larger than a message may be.
     TooLarge,
-    /// No transaction identifier of one to nine digits behind the verb or the code.
+    /// No transaction identifier of one to nine digits after the verb or the code.
     Transaction,
     /// A command line that is not `verb transaction endpoint MGCP version`.
     CommandLine,
@@ -77,7 +77,7 @@ impl std::fmt::Display for Fault {
 /// Bytes that are no message to work with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unparsable<'a> {
-    /// What is wrong.
+    /// The fault.
     pub fault: Fault,
     /// The transaction identifier, where one could be read.
     pub transaction: Option<TransactionId>,

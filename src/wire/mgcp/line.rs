@@ -40,7 +40,7 @@ pub(super) fn is_blank(line: &[u8]) -> bool {
     line.iter().all(|&byte| is_white(byte))
 }
 
-/// The first word of a line and what stands behind it, white space on both sides left out.
+/// The first word of a line and the text after it, white space on both sides left out.
 #[inline]
 pub(super) fn word(line: &[u8]) -> (&[u8], &[u8]) {
     let line = trim(line);

@@ -2,8 +2,8 @@
 
 use super::line::trim;
 
-/// Iterates over the members of a value, trimmed. Parentheses and quotes hold separators together; what is never closed
-/// reaches to the end.
+/// Iterates over the members of a value, trimmed. A separator in parentheses or quotes separates nothing; one of these
+/// that is never closed reaches to the end.
 #[derive(Clone, Copy, Debug)]
 pub struct Members<'a> {
     rest: Option<&'a [u8]>,
@@ -39,7 +39,7 @@ impl<'a> Iterator for Members<'a> {
     }
 }
 
-/// Where the first byte is that is `wanted` and stands outside of parentheses and quotes.
+/// The offset of the first `wanted` byte outside of parentheses and quotes.
 pub(super) fn outside(bytes: &[u8], wanted: impl Fn(u8) -> bool) -> Option<usize> {
     let (mut depth, mut is_quoted) = (0_u32, false);
     bytes.iter().position(|&byte| {
@@ -72,7 +72,7 @@ pub(super) fn is_closed(value: &[u8]) -> bool {
     depth == 0 && !is_quoted
 }
 
-/// What stands in front of the first parentheses, in them where there are any, and behind them.
+/// The text before the first parentheses, inside them if there are any, and after them.
 pub(super) type Group<'a> = (&'a [u8], Option<&'a [u8]>, &'a [u8]);
 
 /// Takes `text` apart at its first parentheses; `None` where they are not closed.

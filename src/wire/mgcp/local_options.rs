@@ -6,7 +6,7 @@ use super::line::{lowered, number, trim};
 use super::list::{Members, is_closed};
 use super::return_code::ReturnCode;
 
-/// What a call agent asks of a connection.
+/// Properties that a call agent asks of a connection.
 #[derive(Clone, Debug, Default)]
 pub struct LocalOptions<'a> {
     text: &'a [u8],
@@ -262,7 +262,7 @@ fn hex_byte(value: &[u8]) -> Option<u8> {
     u8::from_str_radix(digits, 16).ok()
 }
 
-/// What stands between quotes; a value without quotes as it is.
+/// The text between quotes; a value without quotes as it is.
 fn unquoted(value: &[u8]) -> &[u8] {
     match value {
         [b'"', inner @ .., b'"'] => inner,

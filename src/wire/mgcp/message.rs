@@ -6,7 +6,7 @@ use super::line::{line_at, number, word};
 use super::response::Response;
 use super::transaction::TransactionId;
 
-/// The largest message that is read, in bytes: what a datagram holds. RFC 3435 §3.5.4 asks for 4,000 at least.
+/// The largest message that is read, in bytes: the most that a datagram holds. RFC 3435 §3.5.4 asks for 4,000 at least.
 pub const MAX_MESSAGE: usize = 65_535;
 
 /// The longest verb that is one, in characters. All known ones have four (Appendix A).

@@ -1,6 +1,6 @@
 //! Connection modes (RFC 3435 §2.3.5, §3.2.2.8).
 
-/// Which way media goes on a connection.
+/// The mode of a connection: the directions of its media.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ConnectionMode {
     /// Only to the network.
@@ -13,11 +13,11 @@ pub enum ConnectionMode {
     Conference,
     /// Neither way.
     Inactive,
-    /// What the circuit sends comes back to it.
+    /// Media from the circuit goes back to it.
     Loopback,
     /// A continuity test of the circuit.
     ContinuityTest,
-    /// What comes from the network goes back to it.
+    /// Media from the network goes back to it.
     NetworkLoop,
     /// The same through the endpoint's codec.
     NetworkTest,

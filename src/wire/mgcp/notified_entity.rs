@@ -8,7 +8,7 @@ pub const CALL_AGENT_PORT: u16 = 2727;
 /// A call agent by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotifiedEntity<'a> {
-    /// What stands in front of the `@`, where there is one.
+    /// The local name before the `@`, if there is one.
     pub local: Option<&'a [u8]>,
     /// A domain name, or an address in brackets.
     pub domain: &'a [u8],

@@ -52,15 +52,15 @@ impl<'a> Iterator for Params<'a> {
 #[derive(Clone, Copy)]
 pub(super) struct Table<'a> {
     bytes: &'a [u8],
-    /// Where the first line starts.
+    /// The offset of the first line.
     from: u16,
-    /// Behind the last line.
+    /// The offset after the last line.
     end: u16,
     /// The line of the first extension; `end` when there is none.
     extensions: u16,
-    /// Where what follows the empty line starts.
+    /// The offset of the body, which follows the empty line.
     body: u16,
-    /// Where the value of the first parameter of each name is; ends at 0 when there is none.
+    /// Start and end of the value of each name's first parameter; the end is 0 when there is none.
     first: [(u16, u16); Field::ALL.len()],
 }
 
@@ -128,7 +128,7 @@ impl<'a> Table<'a> {
         Params { bytes: self.bytes, at: usize::from(self.from), end: usize::from(self.end) }
     }
 
-    /// What follows the parameters and the empty line.
+    /// The body, which follows the parameters and the empty line.
     pub(super) fn body(&self) -> &'a [u8] {
         self.bytes.get(usize::from(self.body)..).unwrap_or_default()
     }

@@ -4,8 +4,8 @@ use memchr::memmem;
 
 use super::line::is_blank;
 
-/// The messages of one datagram, in order. They are separated by a line with a single dot; the line ends in front of it
-/// belong to the message, and what is only empty lines is left out.
+/// The messages of one datagram, in order. They are separated by a line with a single dot; the line ends before it
+/// belong to the message, and a part that is only empty lines is left out.
 pub fn parts(datagram: &[u8]) -> Parts<'_> {
     Parts { rest: datagram }
 }
@@ -32,7 +32,7 @@ impl<'a> Iterator for Parts<'a> {
     }
 }
 
-/// Where the first separating line starts and where what follows it does.
+/// The offset of the first separating line, and the offset of the part that follows it.
 fn separator(bytes: &[u8]) -> Option<(usize, usize)> {
     if let Some(behind) = dot_line(bytes) {
         return Some((0, behind));

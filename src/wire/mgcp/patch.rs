@@ -3,11 +3,11 @@
 use super::command::Command;
 use super::params::lines_at;
 
-/// A command with a line put in; sent one behind the other the pieces are the changed command.
+/// A command with a line put in; sent one after the other the pieces are the changed command.
 pub type Pieces<'a> = [&'a [u8]; 3];
 
-/// The command with `line` (from [`line::write`](crate::wire::line::write)) behind its command line. Readers take the first of a name, so it counts
-/// even where the sender wrote one of that name.
+/// The command with `line` (from [`line::write`](crate::wire::line::write)) after its command line. Readers take the
+/// first of a name, so it counts even where the sender wrote one of that name.
 pub fn with_param<'a>(command: &Command<'a>, line: &'a [u8]) -> Pieces<'a> {
     let bytes = command.bytes();
     let (head, rest) = bytes.split_at_checked(command.head_end()).unwrap_or((bytes, &[]));

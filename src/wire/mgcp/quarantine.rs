@@ -1,4 +1,4 @@
-//! Quarantine handling: what becomes of events while a notification is under way (RFC 3435 §2.3.3, §3.2.2.15).
+//! Quarantine handling: the treatment of events while a notification is under way (RFC 3435 §2.3.3, §3.2.2.15).
 
 use super::line::lowered;
 use super::list::Members;
@@ -6,13 +6,13 @@ use super::list::Members;
 /// The value of `Q:`. The default is to process, in step (§4.4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Hash)]
 pub struct QuarantineHandling {
-    /// What becomes of the events that were quarantined.
+    /// Whether quarantined events are processed or discarded.
     pub process: ProcessControl,
-    /// How many notifications one request allows.
+    /// The number of notifications that one request allows.
     pub cycle: LoopControl,
 }
 
-/// What becomes of quarantined events.
+/// The treatment of quarantined events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Hash)]
 pub enum ProcessControl {
     /// `process`
@@ -22,7 +22,7 @@ pub enum ProcessControl {
     Discard,
 }
 
-/// How many notifications one request allows.
+/// The number of notifications that one request allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Hash)]
 pub enum LoopControl {
     /// `step`: one.

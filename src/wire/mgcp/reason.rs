@@ -28,7 +28,7 @@ impl ReasonCode {
         super::ReturnCode::parse(code).map(|code| ReasonCode(code.0))
     }
 
-    /// What it says; empty where the RFC does not name it.
+    /// The RFC's text for the code; empty when the RFC does not name it.
     pub const fn text(self) -> &'static str {
         match self.0 {
             0 => "Endpoint state is nominal",

@@ -1,4 +1,4 @@
-//! What a notification request asks to be told of: `R:` with actions and embedded requests (RFC 3435 §2.3.3, §3.2.2.12).
+//! Events that a notification request asks for: `R:` with actions and embedded requests (RFC 3435 §2.3.3, §3.2.2.12).
 
 use super::event::EventName;
 use super::list::{Members, group, is_closed};
@@ -8,21 +8,21 @@ use super::signals::SignalRequests;
 #[derive(Clone, Copy, Debug)]
 pub struct RequestedEvents<'a>(&'a [u8]);
 
-/// An event with what is to be done when it is detected.
+/// An event with the actions to take when it is detected.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestedEvent<'a> {
     /// The event, or several.
     pub name: EventName<'a>,
     /// Its actions as written; empty means to notify.
     actions: &'a [u8],
-    /// What stands in the parentheses behind the actions.
+    /// The text in the parentheses after the actions.
     pub params: Option<&'a [u8]>,
 }
 
-/// What is to be done on an event.
+/// An action on an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action<'a> {
-    /// `N`: notify at once, with what was accumulated.
+    /// `N`: notify at once, with the accumulated events.
     Notify,
     /// `A`: accumulate.
     Accumulate,
@@ -40,7 +40,7 @@ pub enum Action<'a> {
     Other(&'a [u8]),
 }
 
-/// The request within `E(…)`: what replaces the one in force when the event occurs.
+/// The request within `E(…)`: it replaces the one in force when the event occurs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct EmbeddedRequest<'a> {
     /// `R(…)`; read it with [`RequestedEvents::parse`].
@@ -84,7 +84,7 @@ impl<'a> RequestedEvents<'a> {
     }
 }
 
-/// How deep requests are embedded in each other at most; the RFC's examples go one deep.
+/// The greatest depth of embedded requests; the RFC's examples go one deep.
 const MAX_DEPTH: u32 = 4;
 
 impl<'a> RequestedEvent<'a> {

@@ -1,4 +1,4 @@
-//! What an audit asks for: `F: A,R,D` (RFC 3435 §3.2.2.18).
+//! The information that an audit asks for: `F: A,R,D` (RFC 3435 §3.2.2.18).
 
 use super::field::Field;
 use super::list::Members;
@@ -17,12 +17,12 @@ pub enum InfoCode<'a> {
 }
 
 impl<'a> RequestedInfo<'a> {
-    /// What stands in `value`.
+    /// The list in `value`.
     pub const fn new(value: &'a [u8]) -> Self {
         RequestedInfo(value)
     }
 
-    /// What is asked for, in order; empty members are passed over.
+    /// The codes asked for, in order; empty members are passed over.
     pub fn iter(&self) -> impl Iterator<Item = InfoCode<'a>> + use<'a> {
         Members::new(self.0)
             .filter(|code| !code.is_empty())

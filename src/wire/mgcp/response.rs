@@ -61,7 +61,7 @@ impl<'a> Response<'a> {
         self.package
     }
 
-    /// The text behind the code; may be empty.
+    /// The text after the code; may be empty.
     pub const fn comment(&self) -> &'a [u8] {
         self.comment
     }

@@ -1,6 +1,6 @@
 //! Restarts: the method of RSIP (RFC 3435 §2.3.12).
 
-/// How endpoints come into or go out of service.
+/// The way in which endpoints come into or go out of service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RestartMethod {
     /// Out of service after the delay; connections go on until then.

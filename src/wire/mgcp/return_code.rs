@@ -1,4 +1,4 @@
-//! Return codes and what they say (RFC 3435 §2.4).
+//! Return codes and their texts (RFC 3435 §2.4).
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ macro_rules! codes {
             /// Every code that the RFC names, in order.
             pub const ALL: &'static [ReturnCode] = &[$(ReturnCode::$name),*];
 
-            /// What it says; that of its class where the RFC does not name it.
+            /// The RFC's text for the code; the text of its class when the RFC does not name it.
             pub const fn text(self) -> &'static str {
                 match self.0 {
                     $($code => $text,)*

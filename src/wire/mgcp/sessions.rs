@@ -1,4 +1,4 @@
-//! The session descriptions behind the parameters.
+//! The session descriptions after the parameters.
 
 use super::line::{is_blank, line_at};
 

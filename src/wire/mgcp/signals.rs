@@ -13,7 +13,7 @@ pub struct SignalRequests<'a>(&'a [u8]);
 pub struct SignalRequest<'a> {
     /// Its name.
     pub name: EventName<'a>,
-    /// What stands in its parentheses, as written; `None` where it has none.
+    /// The text in its parentheses, as written; `None` when it has none.
     pub text: Option<&'a [u8]>,
 }
 
@@ -33,7 +33,7 @@ pub enum EventParam<'a> {
     Group {
         /// The name.
         name: &'a [u8],
-        /// What stands in its parentheses; [`event_params`] takes it apart.
+        /// The text in its parentheses; [`event_params`] takes it apart.
         params: &'a [u8],
     },
 }

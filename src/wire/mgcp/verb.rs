@@ -2,7 +2,7 @@
 
 use crate::wire::Label;
 
-/// What a command asks for.
+/// The verb of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verb<'a> {
     /// EndpointConfiguration.
@@ -49,7 +49,7 @@ impl<'a> Verb<'a> {
         }
     }
 
-    /// Its name where it is known, else [`Label::Other`]: what can be kept when the message is gone.
+    /// Its name when it is known, else [`Label::Other`]: it can be kept when the message is gone.
     pub const fn label(self) -> Label {
         match self {
             Verb::Epcf => Label::Epcf,

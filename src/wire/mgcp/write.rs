@@ -36,7 +36,7 @@ impl<'o> CommandWriter<'o> {
         Self::with_profile(out, verb, transaction, endpoint, b"")
     }
 
-    /// Starts with the command line, with a profile behind the version (§3.2.1.4).
+    /// Starts with the command line, with a profile after the version (§3.2.1.4).
     pub fn with_profile(
         out: &'o mut Vec<u8>,
         verb: Verb<'_>,
@@ -110,7 +110,7 @@ macro_rules! parameters {
                 self
             }
 
-            /// Adds a session description behind an empty line. No parameter may follow. Its lines get CRLF; empty lines
+            /// Adds a session description after an empty line. No parameter may follow. Its lines get CRLF; empty lines
             /// and lines with a single dot, which would end it, are left out.
             pub fn session(mut self, description: &[u8]) -> Self {
                 self.lines.session(description);

@@ -1,7 +1,7 @@
-//! What the scan leaves unread: whether the fields a request is worked with are well-formed.
+//! The checks that the scan leaves out: whether the fields that a request is processed by are well-formed.
 //!
-//! Asked once, for the first request of a call; messages that follow are matched by fields that have passed it. The
-//! faults are those RFC 4475 and RFC 5118 want a 400 or 416 for.
+//! The check is made once, for the first request of a call; later messages are matched by fields that have passed it.
+//! Its faults are those for which RFC 4475 and RFC 5118 want a 400 or 416.
 
 use super::fault::Fault;
 use super::message::{Essentials, Message};

@@ -2,14 +2,14 @@
 
 use super::Message;
 
-/// What is wrong with a message, or why it is none.
+/// A fault of a message, or the reason why bytes are no message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fault {
     /// No byte at all.
     Empty,
     /// Line ends only, or one to four bytes of anything (RFC 5626 §3.5.1 and older habits).
     Keepalive,
-    /// A STUN message (RFC 5389 §6), a keepalive too (RFC 5626 §3.5.2).
+    /// A STUN message (RFC 5389 §6), which is a keepalive as well (RFC 5626 §3.5.2).
     Stun,
     /// Not SIP.
     NotSip,
@@ -31,7 +31,7 @@ pub enum Fault {
     CSeq,
     /// A method other than the request's.
     CSeqMethod,
-    /// The same, with a method that nobody knows (RFC 4475 §3.1.2.18).
+    /// The same, with a method that is not known (RFC 4475 §3.1.2.18).
     CSeqMethodUnknown,
     /// To, From, CSeq, Call-ID or Max-Forwards stands there twice.
     Repeated,
@@ -163,12 +163,12 @@ impl std::fmt::Display for Fault {
 /// Bytes that are no message to work with.
 #[derive(Clone, Copy, Debug)]
 pub struct Unparsable<'a> {
-    /// What is wrong.
+    /// The fault.
     pub fault: Fault,
     /// The message as far as it was read, when the fault can be answered: a request other than ACK with a Via that names
     /// a host, From, To, Call-ID and CSeq. Its other parts may be missing or wrong.
     pub message: Option<Message<'a>>,
-    /// The message as far as it was read, also when the fault cannot be answered; `None` for what is not SIP. Only for
-    /// those who want to know what was dropped.
+    /// The message as far as it was read, also when the fault cannot be answered; `None` for bytes that are not SIP.
+    /// Only for logs and counters of dropped messages.
     pub seen: Option<Message<'a>>,
 }

@@ -19,7 +19,7 @@ pub struct Message<'a> {
     pub(crate) head: &'a Head,
 }
 
-/// What a message starts with.
+/// The start line of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start<'a> {
     /// A request line.
@@ -57,7 +57,7 @@ impl<'a> Message<'a> {
         Essentials { uri: self.uri(), via: self.via(), from: self.from(), to: self.to() }
     }
 
-    /// The message from its start line to the end of its body: without empty lines in front and bytes behind.
+    /// The message from its start line to the end of its body: without empty lines before and bytes after it.
     pub const fn bytes(&self) -> &'a [u8] {
         self.bytes
     }

@@ -80,7 +80,7 @@ impl<'a> Method<'a> {
         }
     }
 
-    /// Its name where it is one of those named here, else [`Label::Other`]: what can be kept when the message is gone.
+    /// Its name when it is one of those named here, else [`Label::Other`]: it can be kept when the message is gone.
     pub const fn label(self) -> Label {
         match self {
             Method::Invite => Label::Invite,

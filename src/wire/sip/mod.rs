@@ -1,8 +1,8 @@
 //! SIP messages (RFC 3261) read lazily from the bytes they came in.
 //!
-//! A [`Scanner`] goes over the header section once and notes where each field lies; [`Message`] is the view on it. What
-//! stands in a field is read when it is asked for. Responses are written with [`ResponseWriter`]; a message that
-//! travels on is changed with [`patch`], as pieces of the original around the few new bytes.
+//! A [`Scanner`] goes over the header section once and notes where each field lies; [`Message`] is the view on it. A
+//! field's value is parsed when it is asked for. Responses are written with [`ResponseWriter`]; a message that travels
+//! on is changed with [`patch`], as pieces of the original around the few new bytes.
 //!
 //! ```
 //! use pointsman::wire::sip::{Method, Scanner};

@@ -106,7 +106,7 @@ impl Name {
             _ => {
                 let name = BY_HASH[hash(text)];
                 let known = name.as_str().as_bytes();
-                // Nearly everybody writes names as the RFCs do.
+                // Nearly every sender writes names as the RFCs do.
                 if text == known || text.eq_ignore_ascii_case(known) { name } else { Name::Other }
             }
         }

@@ -17,9 +17,9 @@ pub struct NameAddr<'a> {
 }
 
 impl<'a> NameAddr<'a> {
-    /// Reads one value. `None` when a quote or an angle bracket is not closed or something stands behind it that is no
-    /// parameter; the URI itself is not judged. A display name without quotes may hold anything (RFC 4475 §3.1.2.15),
-    /// and white space inside the brackets is ignored (§3.1.2.14).
+    /// Reads one value. `None` when a quote or an angle bracket is not closed or something that is no parameter follows
+    /// it; the URI itself is not judged. A display name without quotes may hold anything (RFC 4475 §3.1.2.15), and
+    /// white space inside the brackets is ignored (§3.1.2.14).
     pub fn parse(value: &'a [u8]) -> Option<Self> {
         let value = trim(value);
         let quoted = if value.first() == Some(&b'"') { quoted_len(value)? } else { 0 };
@@ -53,7 +53,7 @@ impl<'a> NameAddr<'a> {
         Uri::parse(self.uri)
     }
 
-    /// The parameters behind the address (not those of the URI).
+    /// The parameters after the address (not those of the URI).
     pub const fn params(&self) -> Params<'a> {
         self.params
     }

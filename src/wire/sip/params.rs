@@ -2,7 +2,7 @@
 
 use super::text::{cut, find, quoted_len, trim};
 
-/// The parameters behind a value or an address, read when asked for.
+/// The parameters after a value or an address, read when asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Params<'a>(&'a [u8]);
 

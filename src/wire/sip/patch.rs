@@ -1,6 +1,6 @@
 //! Changes to a message that travels on: pieces of the original bytes around the few new ones.
 //!
-//! Every function gives the pieces in order; sent one behind the other they are the changed message. The new text is the
+//! Every function gives the pieces in order; sent one after the other they are the changed message. The new text is the
 //! caller's, in a buffer it reuses; line ends in it would start new fields, so build it with [`line::write`],
 //! [`uri_param`] or [`via_with_source`].
 //!
@@ -48,7 +48,7 @@ pub fn with_uri_param<'a>(request: &Message<'a>, param: &'a [u8]) -> Option<Piec
     let uri = request.uri().filter(|uri| !matches!(uri.scheme, Scheme::Other(_)))?;
     let params = uri.params().as_bytes();
     let new_name = name_of(param);
-    // Empty parameters are a place like any other: the URI's end is behind them.
+    // Empty parameters count as parameters: the URI ends after them.
     let mut from = uri_start(request)? + end_of_address(&uri);
     let is_same = |old: &[u8]| {
         let (old, new) = (unescape(name_of(old)), unescape(new_name));
@@ -63,7 +63,7 @@ pub fn with_uri_param<'a>(request: &Message<'a>, param: &'a [u8]) -> Option<Piec
     Some(pieces(request, from, from, param))
 }
 
-/// The request with `port` (`:5071`) behind the host of its request-URI, in place of the port there. `None` for
+/// The request with `port` (`:5071`) after the host of its request-URI, in place of the port there. `None` for
 /// responses and for schemes without a host.
 pub fn with_uri_port<'a>(request: &Message<'a>, port: &'a [u8]) -> Option<Pieces<'a>> {
     let uri = request.uri().filter(|uri| matches!(uri.scheme, Scheme::Sip | Scheme::Sips))?;
@@ -109,7 +109,7 @@ pub fn without_top_via<'a>(message: &Message<'a>) -> Option<Pieces<'a>> {
 
 /// Appends a Via value as the receiver of a request completes it: `received` with the source address where it differs
 /// from the sent-by or `rport` stands there (RFC 3261 §18.2.1, RFC 3581 §4), `rport` with the source port where it is
-/// asked for. What the sender wrote there itself is not believed.
+/// asked for. Values that the sender wrote there itself are not believed.
 pub fn via_with_source(out: &mut Vec<u8>, via: &Via<'_>, source: SocketAddr) {
     let from = out.len();
     let ip = source.ip().to_canonical();
@@ -156,7 +156,7 @@ fn uri_start(request: &Message<'_>) -> Option<usize> {
     }
 }
 
-/// Where in the URI its parameters start, or would.
+/// The offset in the URI where its parameters start, or would start.
 fn end_of_address(uri: &Uri<'_>) -> usize {
     let behind = uri.params().as_bytes().len() + uri.headers.map_or(0, |headers| headers.len() + 1);
     uri.raw.len().saturating_sub(behind)
@@ -167,7 +167,7 @@ fn name_of(param: &[u8]) -> &[u8] {
     param.split(|&byte| byte == b'=').next().unwrap_or_default()
 }
 
-/// The length of what is left of a field behind its value: white space, folds of nothing, the line end.
+/// The length of the rest of a field after its value: white space, empty folds, the line end.
 fn end_of_fold(behind: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {

@@ -4,7 +4,7 @@ use memchr::memchr;
 
 use super::text::{is_lws, trim};
 
-/// What a request belongs to, by the two fields that tell.
+/// The two fields that tell which call a request belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peek<'a> {
     /// The request-URI as written.

@@ -17,7 +17,7 @@ use super::text::{cut, find, is_lws, is_token, is_token_byte, number};
 /// The most header fields a message may have: ten times what is usual, and no more than one line of it each.
 pub const MAX_FIELDS: usize = 96;
 
-/// The largest message, in bytes: what a datagram can hold.
+/// The largest message, in bytes: the most that a datagram can hold.
 pub const MAX_MESSAGE: usize = 65_535;
 
 /// Scratch for one message at a time. Nothing is allocated after [`Scanner::new`].
@@ -40,7 +40,8 @@ impl Scanner {
 
     /// Reads a datagram, or a message that [`framing`](crate::wire::framing) cut out of a stream.
     ///
-    /// Empty lines in front are skipped (RFC 3261 §7.5); bytes behind the stated Content-Length are ignored (§18.3).
+    /// Empty lines before the start line are skipped (RFC 3261 §7.5); bytes after the stated Content-Length are ignored
+    /// (§18.3).
     pub fn scan<'a>(&'a mut self, bytes: &'a [u8]) -> Result<Message<'a>, Unparsable<'a>> {
         let bytes = match start_of_message(bytes) {
             Ok(bytes) => bytes,
@@ -60,7 +61,7 @@ impl Scanner {
     }
 }
 
-/// Where things lie in a message. Offsets count from the start line.
+/// The offsets of a message's parts, counted from the start line.
 #[derive(Debug)]
 pub(crate) struct Head {
     pub(crate) fields: Vec<Field>,
@@ -93,7 +94,7 @@ impl Default for Head {
 }
 
 const NONE: u8 = u8::MAX;
-/// What every answer copies from its request (RFC 3261 §8.2.6.2).
+/// The fields that every answer copies from its request (RFC 3261 §8.2.6.2).
 const NEEDED: [Name; 5] = [Name::Via, Name::From, Name::To, Name::CallId, Name::CSeq];
 const _: () = assert!(MAX_FIELDS + NEEDED.len() < NONE as usize);
 const _: () = assert!(Name::KNOWN.len() <= 64);
@@ -102,7 +103,7 @@ const _: () = assert!(Name::KNOWN.len() <= 64);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Field {
     pub(crate) name: Name,
-    /// Where its line starts, and how long the name is.
+    /// The offset of its line, and the length of its name.
     pub(crate) line: u32,
     pub(crate) name_len: u32,
     /// The value without white space around it.
@@ -134,7 +135,7 @@ fn start_of_message(bytes: &[u8]) -> Result<&[u8], Fault> {
             let blank = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
             bytes.get(blank..).filter(|rest| !rest.is_empty()).ok_or(Fault::Keepalive)
         }
-        // RFC 5389 §6: two zero bits, and the magic cookie behind type and length.
+        // RFC 5389 §6: two zero bits, and the magic cookie after type and length.
         [0..0x40, _, _, _, 0x21, 0x12, 0xa4, 0x42, ..] if bytes.len() >= 20 => Err(Fault::Stun),
         _ => Ok(bytes),
     }
@@ -160,7 +161,7 @@ impl Head {
         fault = fault.or(found);
         let available = self.end - self.body_start;
         match length {
-            // Line ends behind the empty line are no body: some senders end every message with one more.
+            // Line ends after the empty line are no body: some senders end every message with one more.
             Length::Absent if is_blank(bytes.get(self.body_start as usize..)) => self.end = self.body_start,
             Length::Absent => {}
             Length::Bytes(length) if length <= available => self.end = self.body_start + length,
@@ -190,7 +191,7 @@ impl Head {
             }
             let Some((colon, end)) = ends(bytes, at) else { return (fault.or(Some(Fault::Truncated)), length) };
             if self.fields.len() >= MAX_FIELDS {
-                // The rest is passed over, but for what an answer cannot be written without.
+                // The rest is passed over, except the fields that every answer needs.
                 fault = Some(Fault::TooManyHeaders);
                 if let Some(field) = field(bytes, at, colon, end).filter(|field| self.is_missed(field.name)) {
                     let _ = self.keep(field);
@@ -279,7 +280,7 @@ impl Head {
         .unwrap_or_default()
     }
 
-    /// Where in `fields` the first field of that name is.
+    /// The index in `fields` of the first field of that name.
     pub(crate) fn place(&self, name: Name) -> Option<usize> {
         self.first.get(name as usize).filter(|first| **first != NONE).map(|first| usize::from(*first))
     }
@@ -299,7 +300,7 @@ fn is_blank(bytes: Option<&[u8]>) -> bool {
     bytes.is_some_and(|bytes| bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n')))
 }
 
-/// What the Content-Length fields say together.
+/// The body's length by all Content-Length fields together.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Length {
     Absent,
@@ -318,7 +319,7 @@ impl Length {
     }
 }
 
-/// Where the name and where the value of the field which starts at `at` end.
+/// The ends of the name and of the value of the field that starts at `at`.
 fn ends(bytes: &[u8], at: usize) -> Option<(usize, usize)> {
     let found = at + find(bytes.get(at..)?, [b':', b'\n'])?;
     if bytes.get(found) == Some(&b':') {

@@ -58,8 +58,8 @@ pub(crate) fn number(bytes: &[u8]) -> Option<u32> {
     })
 }
 
-/// Where the first of the `wanted` bytes is. Eight bytes at a step: fields are short, and calling a vector search costs
-/// more than reading them.
+/// The offset of the first of the `wanted` bytes. Eight bytes at a step: fields are short, and calling a vector search
+/// costs more than reading them.
 #[inline]
 pub(crate) fn find<const N: usize>(bytes: &[u8], wanted: [u8; N]) -> Option<usize> {
     const ONES: u64 = u64::MAX / 255;
@@ -97,7 +97,7 @@ pub(crate) fn quoted_len(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-/// What stands between the quotes, escapes left as they are; a value without quotes as it is.
+/// The text between the quotes, escapes left as they are; a value without quotes as it is.
 pub(crate) fn unquoted(bytes: &[u8]) -> &[u8] {
     match bytes {
         [b'"', inner @ .., b'"'] => inner,
@@ -105,14 +105,14 @@ pub(crate) fn unquoted(bytes: &[u8]) -> &[u8] {
     }
 }
 
-/// Where `inner` starts in `outer`, of which it must be a part.
+/// The offset of `inner` in `outer`, of which it must be a part.
 pub(crate) fn offset_in(outer: &[u8], inner: &[u8]) -> Option<usize> {
     let offset = (inner.as_ptr() as usize).checked_sub(outer.as_ptr() as usize)?;
     (offset + inner.len() <= outer.len()).then_some(offset)
 }
 
-/// The members of a comma-separated value, trimmed, the empty ones too. Quotes and angle brackets hold commas together;
-/// what is never closed reaches to the end.
+/// The members of a comma-separated value, trimmed, empty ones included. A comma in quotes or angle brackets separates
+/// nothing; a quote or bracket that is never closed reaches to the end.
 #[derive(Clone, Copy, Debug)]
 pub struct Members<'a>(Option<&'a [u8]>);
 

@@ -4,7 +4,7 @@ use super::host::Host;
 use super::params::Params;
 use super::text::{cut, find};
 
-/// What a URI's scheme is.
+/// The scheme of a URI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme<'a> {
     /// `sip:`
@@ -13,7 +13,7 @@ pub enum Scheme<'a> {
     Sips,
     /// `tel:` (RFC 3966)
     Tel,
-    /// Anything else; nothing behind it is read.
+    /// Anything else; nothing after it is read.
     Other(&'a [u8]),
 }
 
@@ -26,14 +26,14 @@ pub struct Uri<'a> {
     pub scheme: Scheme<'a>,
     /// The user part without the password, parameters in it included; for tel the number.
     pub user: Option<&'a [u8]>,
-    /// What stands behind a colon in the user part.
+    /// The text after a colon in the user part.
     pub password: Option<&'a [u8]>,
     /// The host; empty for schemes other than sip and sips.
     pub host: Host<'a>,
     /// The port, if one is given.
     pub port: Option<u16>,
     params: Params<'a>,
-    /// What stands behind the question mark, if there is one.
+    /// The text after the question mark, if there is one.
     pub headers: Option<&'a [u8]>,
 }
 
@@ -73,7 +73,7 @@ impl<'a> Uri<'a> {
     }
 
     fn sip(raw: &'a [u8], scheme: Scheme<'a>, rest: &'a [u8]) -> Option<Self> {
-        // An unescaped `@` can stand nowhere but behind the user part.
+        // An unescaped `@` can stand only after the user part.
         let (userinfo, place) = match find(rest, [b'@']) {
             Some(at) => (Some(&rest[..at]), &rest[at + 1..]),
             None => (None, rest),

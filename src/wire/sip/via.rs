@@ -27,7 +27,7 @@ pub struct Via<'a> {
 pub enum Rport {
     /// The sender asks for the response at the port it sent from.
     Asked,
-    /// The port the request came from, written by who received it.
+    /// The port the request came from, written by its receiver.
     Port(u16),
 }
 
@@ -47,7 +47,7 @@ impl<'a> Via<'a> {
         }
         let (host, port) = Host::with_port(sent_by)?;
         let params = Params::new(params);
-        // Nobody reads a Via but for its branch.
+        // The parameters are checked in the same pass, because every reader of a Via wants its branch.
         let (branch, has_good_params) = params.get_checked(b"branch");
         Some(Via { raw, transport, host, port, params, branch, has_good_params })
     }
@@ -89,8 +89,8 @@ impl<'a> Via<'a> {
         address(self.params.get(b"received")?)
     }
 
-    /// Where a response that carries this Via goes next (RFC 3261 §18.2.2, RFC 3581 §4), when it says so without a name
-    /// look-up. `maddr` is ignored: only multicast needs it, and a peer could aim responses with it.
+    /// The address that a response with this Via goes to next (RFC 3261 §18.2.2, RFC 3581 §4), when the Via gives it
+    /// without a name look-up. `maddr` is ignored: only multicast needs it, and a peer could aim responses with it.
     pub fn reply_address(&self) -> Option<SocketAddr> {
         let ip = self.received().or_else(|| self.host.ip())?;
         let port = match self.rport() {
@@ -110,10 +110,10 @@ impl<'a> Via<'a> {
     }
 }
 
-/// What every branch of RFC 3261 starts with.
+/// The first characters of every RFC 3261 branch.
 const MAGIC_COOKIE: &[u8] = b"z9hG4bK";
 
-/// What follows a word that `is_right` and a slash.
+/// The text after a word that `is_right` accepts, and a slash.
 fn after_slash(bytes: &[u8], is_right: impl Fn(&[u8]) -> bool) -> Option<&[u8]> {
     let (word, rest) = cut(bytes, Some(find(bytes, [b'/'])?));
     is_right(trim(word)).then(|| rest.get(1..))?.map(trim)

@@ -21,7 +21,8 @@ pub struct ResponseWriter<'o> {
 }
 
 impl<'o> ResponseWriter<'o> {
-    /// Starts with the status line and what a response takes from its request: the Via set, From, To, Call-ID, CSeq.
+    /// Starts with the status line and the fields that a response takes from its request: the Via set, From, To,
+    /// Call-ID, CSeq.
     ///
     /// With `source`, the topmost Via gets `received` and `rport` (RFC 3261 §18.2.1, RFC 3581 §4). With `to_tag`, To gets
     /// that tag if it has none.
@@ -223,9 +224,10 @@ impl Lines<'_> {
     }
 }
 
-/// Where the response to a request that came as a datagram goes, or the one to a stream that has closed
-/// (RFC 3261 §18.2.2, RFC 3581 §4): always the address it came from, at its source port if the topmost Via asks for
-/// that, else at the sent-by port. `maddr` is ignored: only multicast needs it, and a peer could aim responses with it.
+/// The address for the response to a request that came as a datagram, or to one whose stream has closed (RFC 3261
+/// §18.2.2, RFC 3581 §4). It is always the address the request came from, at its source port if the topmost Via asks
+/// for that, else at the sent-by port. `maddr` is ignored: only multicast needs it, and a peer could aim responses with
+/// it.
 pub fn where_to(request: &Message<'_>, source: SocketAddr) -> SocketAddr {
     let Some(via) = request.via() else { return source };
     let mut to = source;
