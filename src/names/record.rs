@@ -43,7 +43,7 @@ pub struct Service {
 /// proportion to their weights (RFC 2782).
 pub(super) fn in_order(services: &[Service], mut seed: u64) -> Vec<&Service> {
     let mut rest: Vec<&Service> = services.iter().collect();
-    // Those without weight stand first in their priority, so that they have a small chance.
+    // Servers without weight stand first in their priority, so that they have a small chance.
     rest.sort_by_key(|service| (service.priority, service.weight > 0));
     let mut ordered = Vec::with_capacity(rest.len());
     while let Some(first) = rest.first() {
