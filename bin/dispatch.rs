@@ -48,7 +48,7 @@ pub fn run(flags: Flags, verbose: u8) -> Result<(), Failure> {
     })
 }
 
-/// How often it is looked whether the one in the background serves.
+/// Interval between two looks whether the dispatcher in the background serves.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// Has a process of its own take over, and waits until the run directory's lock names it, or until it ends with the reason

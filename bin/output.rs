@@ -1,4 +1,4 @@
-//! What reaches the terminal, and how a command ends.
+//! Output to the terminal, and the exit of a command.
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
@@ -21,7 +21,8 @@ pub enum Failure {
     Config(ConfigError),
     /// A process that was started for it has said why not, and ended with this code.
     Told(u8),
-    /// Nobody reads the output any more (`pointsman stat | head -1`): that is how `head` works, so exit code 0.
+    /// The reader of the output has closed its pipe (`pointsman stat | head -1`). `head` does so by design, so exit
+    /// code 0.
     NobodyReads,
 }
 
