@@ -1,4 +1,4 @@
-//! What a decision costs: a new INVITE or CRCX by pool size, policy and table size; a retransmission; a BYE or DLCX by
+//! The cost of a decision: a new INVITE or CRCX by pool size, policy and table size; a retransmission; a BYE or DLCX by
 //! token; and the table alone. `scan` is measured beside it, so that "scan + decide + table" can be read off.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a bench that cannot go on fails here")]

@@ -1,4 +1,4 @@
-//! What a handover costs: frames written and read, the retention of messages, and the write to a real link.
+//! The cost of a handover: frames written and read, the retention of messages, and the write to a real link.
 //!
 //! The figures for `link` are the dispatcher's side alone: the time of the pushes and the write, not of the reader.
 

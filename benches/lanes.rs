@@ -1,4 +1,4 @@
-//! What more lanes are worth: new INVITEs from memory through the whole of a lane but its system calls (scan, passing to
+//! The gain of more lanes: new INVITEs from memory through the whole of a lane but its system calls (scan, passing to
 //! the lane that decides, decision, table, retention, frames), with callers and workers that cost nothing.
 //!
 //! Each lane is a thread with a core of its own where the machine has one. Every lane reads its share of the datagrams,
@@ -166,7 +166,7 @@ impl Lane {
     }
 }
 
-/// What `lanes` lanes did together.
+/// The work that `lanes` lanes did together.
 struct Done {
     /// Messages a second, by the clock on the wall: right on a machine that has nothing else to do.
     rate: f64,
@@ -188,7 +188,7 @@ fn measure(lanes: usize) -> Done {
                 let before = cpu_time();
                 lane.run();
                 barrier.wait();
-                // What the others have passed on last is decided, too.
+                // The last parcels of the other lanes are decided as well.
                 while !lane.incoming.is_empty() {
                     lane.take_parcels(END);
                     lane.flush(END);

@@ -1,4 +1,5 @@
-//! What reading a message costs: the scan alone, what a decision reads of it, the check of a first request, a response.
+//! The cost of reading a message: the scan alone, the fields that a decision reads, the check of a first request, a
+//! response.
 
 use std::hint::black_box;
 use std::net::SocketAddr;

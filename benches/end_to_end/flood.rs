@@ -22,7 +22,7 @@ use crate::support::{DEADLINE, proc, wait_for};
 /// Messages before the measurement begins.
 const WARM_UP: u64 = 20_000;
 
-/// What a front is flooded with.
+/// The messages that flood a front.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flooding {
     /// Initial INVITEs: each is selected a worker for.
@@ -49,11 +49,11 @@ impl Flooding {
 
 /// Measurements of one front in one placement, run by run.
 pub struct Flood {
-    /// What it got.
+    /// The messages that it got.
     pub flooding: Flooding,
-    /// Who was measured.
+    /// The front that was measured.
     pub front: Front,
-    /// Where it ran.
+    /// The placement that it ran in.
     pub placement: Placement,
     runs: Vec<Run>,
 }
@@ -143,12 +143,12 @@ fn invite(target: SocketAddr, over: &AtomicBool) {
     }
 }
 
-/// What a call agent says of a connection, with the session description of a caller.
+/// The parameters of a call agent's connection, with a caller's session description.
 const DETAILS: &str = "L: p:20, a:PCMU;PCMA, e:on, s:off\r\nM: sendrecv\r\n\r\nv=0\r\no=- 3890844516 3890844516 IN IP4 \
      192.0.2.10\r\ns=-\r\nc=IN IP4 192.0.2.10\r\nt=0 0\r\nm=audio 40000 RTP/AVP 0 8 101\r\na=rtpmap:101 \
      telephone-event/8000\r\na=fmtp:101 0-15\r\na=ptime:20\r\n";
 
-/// New commands, one behind the other, until it is over.
+/// Sends new commands, one after the other, until the measurement is over.
 fn command(target: SocketAddr, over: &AtomicBool, mut compose: impl FnMut(&mut Vec<u8>, u32)) {
     let socket = UdpSocket::bind((target.ip(), 0)).expect("a free port");
     let (mut text, mut serial) = (Vec::with_capacity(1_024), 0);
@@ -171,7 +171,7 @@ impl Flood {
         Spread::of(self.runs.iter().map(|run| run.rate))
     }
 
-    /// How busy the front was: 1 is a whole CPU.
+    /// CPU use of the front: 1 is a whole CPU.
     pub fn share(&self) -> Option<Spread> {
         Spread::of(self.runs.iter().map(|run| run.share))
     }

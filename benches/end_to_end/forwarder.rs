@@ -31,22 +31,22 @@ use crate::support::pointsman::EXECUTABLE;
 
 /// Messages read in one system call.
 const BATCH: usize = 32;
-/// What stands in front of each message: the frame's header and the record's.
+/// Bytes before each message: the frame's header and the record's.
 const HEAD: usize = FRAME_HEADER + MESSAGE_HEADER;
 /// Batches between two looks at what the workers say.
 const READ_LINKS_EVERY: u32 = 64;
 
-/// What it is told on its command line.
+/// The forwarder's command line.
 pub struct Setup {
-    /// Where it listens; IPv4.
+    /// The address where it listens; IPv4.
     pub listen: SocketAddrV4,
     /// The first worker's port.
     pub worker_ports: u16,
-    /// How many workers.
+    /// The number of workers.
     pub workers: u16,
     /// Units of each worker.
     pub capacity: u32,
-    /// Where sinks count, when those are to stand behind it instead of workers.
+    /// The file where sinks count, when the forwarder has sinks instead of workers.
     pub sinks: Option<PathBuf>,
 }
 
@@ -110,7 +110,7 @@ impl Worker {
             Some(counts) => command.arg("sink").arg(counts).args([&slot.to_string(), "fd", &fd]),
         };
         let child = command
-            // That the forwarder is gone at the end of a run is no news.
+            // Only warnings: workers would log the forwarder's end at each run.
             .env("POINTSMAN_LOG", "warn")
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -17,7 +17,7 @@ use crate::support::{own_address, proc, wait_for};
 pub const WORKERS: usize = 4;
 /// Units of a worker: more than any part of the benchmark can fill.
 const CAPACITY: u32 = 1_000_000;
-/// How long a front may take to answer its first OPTIONS.
+/// Limit for a front's first answer to OPTIONS.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A process in front.
@@ -86,16 +86,16 @@ fn kamailio_folder() -> Option<PathBuf> {
 
 /// A front and its workers. Dropped, all of them are killed.
 pub struct Running {
-    /// Where calls go.
+    /// The address that calls go to.
     pub address: SocketAddr,
-    /// Where MGCP commands go, if it takes any.
+    /// The address that MGCP commands go to, if the front takes any.
     pub mgcp: SocketAddr,
     /// Whether its callers may ask for replies at the source port.
     rport: bool,
     process: Process,
     /// The dispatcher whose workers stand behind it, or which is the front itself.
     pointsman: Option<Pointsman>,
-    /// What stands behind it instead of workers.
+    /// The sinks that it has instead of workers.
     sinks: Vec<Guard>,
 }
 
@@ -177,7 +177,7 @@ impl Running {
         assert_eq!(line.trim(), "ready", "the bare forwarder did not start");
         Running {
             address: listen.into(),
-            // Whatever it is, it goes on.
+            // The forwarder reads no message: it passes MGCP on from the same address.
             mgcp: listen.into(),
             rport: true,
             process: Process::Bare(guard),

@@ -22,9 +22,9 @@ pub const RATE: f64 = 2_000.0;
 
 /// Measurements of one front in one placement, run by run.
 pub struct Series {
-    /// Who was measured.
+    /// The front that was measured.
     pub front: Front,
-    /// Where it ran.
+    /// The placement that it ran in.
     pub placement: Placement,
     full: Vec<FullLoad>,
     latency: Vec<Latency>,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// What is measured, and how long.
+/// The measurements to make, and their length.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The processes in front; all when none is named.
@@ -36,7 +36,7 @@ impl Options {
         while let Some(word) = words.next() {
             let mut value = || words.next().ok_or_else(|| format!("{word} needs a value\n{USAGE}"));
             match word.as_str() {
-                // What `cargo bench` adds by itself.
+                // `cargo bench` adds this word by itself.
                 "--bench" => {}
                 "--only" => options.only = list(value()?),
                 "--parts" => options.parts = list(value()?),

@@ -1,4 +1,4 @@
-//! Where processes run: as the scheduler places them, or with the front alone on the first CPU.
+//! The placement of processes on CPUs: as the scheduler places them, or with the front alone on the first CPU.
 
 use std::process::{Command, Stdio};
 

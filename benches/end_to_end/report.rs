@@ -53,7 +53,7 @@ pub struct Report {
     pub forged: Vec<Forged>,
     /// Start to first answered call, in ms.
     pub start: Option<Spread>,
-    /// What could not be measured here, and why.
+    /// The measurements that could not be made here, with the reason.
     pub skipped: Vec<String>,
 }
 

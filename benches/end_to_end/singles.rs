@@ -1,5 +1,5 @@
-//! What is measured once, of Pointsman alone: memory of standing calls, start to first call, and how even each policy
-//! spreads sessions of very different size.
+//! Measurements made once, of Pointsman alone: memory of standing calls, start to first call, and how evenly each
+//! policy spreads sessions of very different size.
 
 use std::time::{Duration, Instant};
 

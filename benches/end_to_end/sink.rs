@@ -18,13 +18,13 @@ use pointsman::net::clock;
 use pointsman::net::unix::{SEND_BUFFER, SeqPacket};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-/// How often it says how much it has taken.
+/// Interval at which a sink reports the messages it has taken.
 const TELL_EVERY: Duration = Duration::from_millis(2);
 const REPORT_EVERY: Duration = Duration::from_millis(100);
 /// More than any run hands over.
 const UNITS: u32 = 1_000_000_000;
 
-/// How a sink comes to its link.
+/// The way in which a sink gets its link.
 pub enum Link {
     /// A descriptor that was left open for it.
     Inherited(RawFd),
@@ -32,7 +32,7 @@ pub enum Link {
     Path(PathBuf, SocketAddr),
 }
 
-/// What all sinks say, in a file: the count of each, eight bytes, and behind the counts their tokens.
+/// The counts of all sinks, in a file: the count of each, eight bytes, and after the counts their tokens.
 pub struct Counts(File);
 
 /// The counts of so many sinks fit in front of the tokens.

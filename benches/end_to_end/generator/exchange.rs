@@ -1,4 +1,4 @@
-//! What the generator does with each message that comes, and with each timer that runs out.
+//! The generator's reaction to each message that comes, and to each timer that runs out.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

@@ -5,14 +5,14 @@
 
 use std::net::SocketAddr;
 
-/// Where a call lives: its slot, and which of the slot's calls it is.
+/// The identity of a call: its slot, and its number among the slot's calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key {
     /// The run: tells replies to an earlier run of the same port.
     pub run: u32,
     /// The slot.
     pub slot: u32,
-    /// How many calls the slot had before.
+    /// The number of calls that the slot had before.
     pub serial: u32,
 }
 
@@ -40,12 +40,12 @@ impl Key {
     }
 }
 
-/// What an INVITE looks like.
+/// The form of an INVITE.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
     /// The caller's own address.
     pub local: SocketAddr,
-    /// Where calls go.
+    /// The address that calls go to.
     pub target: SocketAddr,
     /// The length of the whole INVITE in bytes; reached by filling the SDP.
     pub bytes: usize,
@@ -130,7 +130,7 @@ fn invite_text(shape: &Shape, fill: usize) -> String {
     )
 }
 
-/// What an answer says about the far end; all a caller needs for ACK and BYE.
+/// The far end as an answer describes it: all that a caller needs for ACK and BYE.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Remote {
     /// The value of To, with its tag.
@@ -139,7 +139,7 @@ pub struct Remote {
     pub uri: Vec<u8>,
     /// Route header lines, from Record-Route in reverse order (RFC 3261 §12.1.2); empty when there were none.
     pub routes: Vec<u8>,
-    /// Where requests of the dialog are sent: the first route, else Contact.
+    /// The address for requests of the dialog: the first route, else Contact.
     pub next_hop: Option<SocketAddr>,
 }
 
@@ -251,7 +251,7 @@ fn head(message: &[u8]) -> &[u8] {
     &message[..end]
 }
 
-/// What a request asks for, as far as a caller tells them apart.
+/// The method of a request, as far as a caller tells methods apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
     /// INVITE.

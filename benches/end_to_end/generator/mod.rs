@@ -172,7 +172,7 @@ impl Generator {
         self.established == 0
     }
 
-    /// What has happened so far.
+    /// The outcome so far.
     pub fn outcome(&self) -> &Outcome {
         &self.outcome
     }

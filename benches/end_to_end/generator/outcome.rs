@@ -1,4 +1,4 @@
-//! What became of the calls.
+//! The outcome of the calls.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -18,7 +18,7 @@ pub struct Outcome {
     pub completed: u64,
     /// Calls that the far end ended.
     pub ended_by_peer: u64,
-    /// What failed, by request and status: `INVITE 503`, `BYE without a final response`.
+    /// Failures by request and status: `INVITE 503`, `BYE without a final response`.
     pub failures: BTreeMap<String, u64>,
     /// INVITEs sent, retransmissions included.
     pub invites_sent: u64,
@@ -42,7 +42,7 @@ pub struct Outcome {
     pub contacts: BTreeMap<SocketAddr, u64>,
     /// INVITE → 2xx in microseconds.
     pub latency: Histogram<u64>,
-    /// How long the run took.
+    /// The length of the run.
     pub elapsed: Duration,
 }
 
@@ -72,7 +72,7 @@ impl Default for Outcome {
 }
 
 impl Outcome {
-    /// How many requests of `method` failed.
+    /// The number of requests of `method` that failed.
     pub fn failed(&self, method: &str) -> u64 {
         let of_method = |name: &str| name.split(' ').next() == Some(method);
         self.failures.iter().filter(|(name, _)| of_method(name)).map(|(_, count)| count).sum()

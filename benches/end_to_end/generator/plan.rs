@@ -1,29 +1,29 @@
-//! What a generator is to do.
+//! The plan of a load generator.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::sizes::Sizes;
 
-/// What the generator is to do.
+/// The load that a generator makes.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Where initial requests go.
+    /// The address for initial requests.
     pub target: SocketAddr,
     /// The generator's own address.
     pub local: IpAddr,
-    /// How fast calls are placed.
+    /// The pace at which calls are placed.
     pub pace: Pace,
     /// Calls that exist at a time. A fixed rate places no more, so that a machine that cannot keep up gets its calls later
     /// and not all at once.
     pub at_most: usize,
     /// When the last one has been placed.
     pub until: Until,
-    /// How long an answered call stands before its BYE; `None`: it stands until [`Generator::hang_up`].
+    /// The time from a call's answer to its BYE; `None`: it stands until [`Generator::hang_up`].
     pub hold: Option<Duration>,
     /// BYEs a second at most; `None`: no limit.
     pub byes_per_second: Option<f64>,
-    /// Where ACK and BYE go.
+    /// The routing of ACK and BYE.
     pub routing: Routing,
     /// The sizes in `X-Session-Size`.
     pub sizes: Sizes,
@@ -37,7 +37,7 @@ pub struct Plan {
     pub t1: Duration,
 }
 
-/// How fast calls are placed.
+/// The pace of new calls.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Pace {
     /// Calls a second, whatever becomes of the earlier ones (an open loop).
@@ -57,7 +57,7 @@ pub enum Until {
     Stopped,
 }
 
-/// Where requests in a dialog are sent.
+/// The routing of requests in a dialog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Routing {
     /// By Record-Route, else to Contact: as RFC 3261 §12.2.1.1 says.

@@ -1,6 +1,6 @@
 //! The sizes that calls carry in `X-Session-Size`, drawn from a seeded stream so that a run can be repeated.
 
-/// How large the sessions are, in capacity units.
+/// The sizes of the sessions, in capacity units.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Sizes {
     /// No header: the size is what the offer says.
@@ -9,7 +9,7 @@ pub enum Sizes {
     Fixed(u32),
     /// Many small, few large: a bounded Pareto distribution over 1–120 (shape 1.1), mean about 4.
     HeavyTailed {
-        /// What the stream starts from.
+        /// The seed of the stream.
         seed: u64,
     },
 }

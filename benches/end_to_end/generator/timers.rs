@@ -11,7 +11,7 @@ use super::message::{Key, Method};
 pub struct Due {
     /// The call.
     pub key: Key,
-    /// Whose transaction: INVITE (Timer A) or BYE (Timer E).
+    /// The method of its transaction: INVITE (Timer A) or BYE (Timer E).
     pub method: Method,
     /// Whether this only waits for the transaction's end (Timers B and F): nothing is to be sent.
     pub last: bool,
