@@ -47,7 +47,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// What became of one session.
+/// The outcome of one session.
 pub struct Taken {
     /// Its size, as the INVITE said.
     pub size: u32,
@@ -90,7 +90,7 @@ enum Placed {
 
 /// A call that stands.
 struct Call {
-    /// What Contact names: the worker's own address.
+    /// The worker's own address, as Contact names it.
     worker: SocketAddr,
     target: String,
     from: String,
