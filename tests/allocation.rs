@@ -38,7 +38,7 @@ struct Lane {
     scanner: Scanner,
     dispatch: Dispatch,
     links: Vec<Front>,
-    /// What the worker of each link has not answered.
+    /// Messages that the worker of each link has not answered.
     waiting: Vec<Vec<Seq>>,
     answers: FrameBuilder,
     message: Numbered,

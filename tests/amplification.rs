@@ -1,5 +1,6 @@
-//! Nobody gets much more out than was put in: the dispatcher sends one answer at most to a datagram, and none much larger
-//! than it; of a call that nobody acknowledges, a worker sends five datagrams at most in all the life of its transactions.
+//! A source gets out little more than it put in. The dispatcher sends one answer at most to a datagram, and none much
+//! larger than the datagram. For a call that its caller never acknowledges, a worker sends five datagrams at most in
+//! all the life of its transactions.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
 
@@ -56,7 +57,7 @@ fn switch(workers: usize) -> Switch<Mute> {
     switch
 }
 
-/// The sizes of what is sent back for one datagram.
+/// The sizes of the answers to one datagram.
 fn answers(switch: &mut Switch<Mute>, bytes: &[u8]) -> Vec<usize> {
     let local = "[2001:db8::1]:5060".parse().unwrap();
     let datagram = Datagram { bytes, source: source(), local, truncated: false };
@@ -120,7 +121,7 @@ fn a_datagram_gets_one_answer_at_most_and_none_much_larger_than_it_is() {
             assert!(sizes.len() <= 1, "{} answers to {text}", sizes.len());
             let Some(&size) = sizes.first() else { continue };
             answered += 1;
-            // What an answer has of its own: the addresses in its Via, a tag, Allow, Accept, Retry-After.
+            // An answer adds fields of its own: the addresses in its Via, a tag, Allow, Accept, Retry-After.
             assert!(size <= text.len() * 3 / 2 + 220, "{size} bytes for {}: {text}", text.len());
             assert!(size <= text.len() * 7 / 2, "{size} bytes for {}: {text}", text.len());
             assert!(!text.starts_with("ACK "), "{text}");

@@ -15,7 +15,7 @@ use pointsman::wire::multipart::{self, Part};
 use pointsman::wire::sip::{Fault, Message, Name, ResponseWriter, Scanner, patch, where_to};
 use pointsman::wire::{line, mscml, msml, sdp};
 
-/// What all readers are asked for.
+/// The values that every reader is asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Read {
     method: Option<String>,
@@ -136,7 +136,7 @@ fn via() -> impl Strategy<Value = String> {
         })
 }
 
-/// How a field's line is written.
+/// The form in which a field's line is written.
 #[derive(Clone, Copy, Debug)]
 enum Dress {
     Plain,
@@ -427,8 +427,8 @@ fn the_peers_accept_plain_messages() {
     assert!(rsip > 10 && ezk > 100, "rsip accepts {rsip} of 200, ezk {ezk}");
 }
 
-/// Where the readers differ on the torture messages. `ezk` reads `%66` in a branch as `f`: escapes mean something in URIs
-/// only (RFC 4475 §3.1.1.2 puts one into a branch for that).
+/// Disagreements of the readers on the torture messages. `ezk` reads `%66` in a branch as `f`: escapes mean something
+/// in URIs only (RFC 4475 §3.1.1.2 puts one into a branch for that).
 const DISAGREEMENTS: &[&str] = &["ezk on intmeth"];
 
 #[test]

@@ -32,7 +32,7 @@ fn messages() -> Option<Vec<(String, Vec<u8>)>> {
     Some(messages)
 }
 
-/// What a message says, in a form that two messages can be compared by.
+/// The content of a message, in a form that two messages can be compared by.
 #[derive(Debug, PartialEq)]
 struct Said {
     head: Vec<u8>,

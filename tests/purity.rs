@@ -30,7 +30,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("server/switch", &["ids", "time", "pack", "wire", "handoff", "config", "dispatch", "net::udp::Datagram"]),
 ];
 
-/// What a pure module must not name. `std::net` address types are fine, its sockets are not.
+/// Names that a pure module must not use. `std::net` address types are fine, its sockets are not.
 const FORBIDDEN: &[&str] = &[
     "UdpSocket",
     "TcpStream",

@@ -129,7 +129,7 @@ fn dropped(reason: Reason) -> Decision {
     Decision { target: Target::Drop, reason }
 }
 
-// What is not served.
+// Messages that are not served.
 
 #[test]
 fn keepalives_get_a_pong_on_streams_and_silence_on_udp() {
@@ -529,7 +529,7 @@ fn the_next_attempt_of_a_proxy_that_hunts_is_selected_once_the_refusal_is_acknow
     assert_eq!((next.reason, handoff(next).size, handoff(next).follows), (Reason::Selected, 5, false));
     assert_ne!(handoff(next).worker, first.worker, "it is placed like any new request");
     assert_eq!(to(rig.send(&attempt(4))), (handoff(next).worker.0, Reason::Merged), "a copy of the next attempt");
-    // With credentials it goes to who asked for them.
+    // With credentials it goes to the worker that asked for them.
     let again = attempt(5).replace("CSeq: 1", "CSeq: 2");
     assert_eq!(to(rig.send(&again)), (handoff(next).worker.0, Reason::Again));
     // The ACK was faster than the worker's word that it has answered: the next attempt is new before and after that word.
@@ -840,7 +840,7 @@ fn a_leg_that_comes_again_with_credentials_goes_where_its_conference_is_by_then(
     let other = handoff(rig.send(&leg("b", "42")));
     assert_ne!(other.worker, first.worker);
     assert_eq!(to(rig.send(&again("a"))), (other.worker.0, Reason::Group));
-    // Nobody has it: the next attempt opens it again where the first one was.
+    // No worker has conference 43: the caller's next attempt goes where the first one was, and opens it again there.
     let challenged = leg("c", "43");
     let first = handoff(rig.send(&challenged));
     rig.answered(&first);
@@ -918,7 +918,7 @@ fn legs_meet_by_their_name_when_the_list_of_conferences_is_full() {
     assert_eq!(rig.dispatch.counters().groups_unrecorded, 11);
 }
 
-// What comes back.
+// Messages that come back from a worker.
 
 #[test]
 fn a_refused_request_is_offered_to_each_worker_once_and_then_answered() {
@@ -1455,7 +1455,7 @@ fn pinned_sources_and_websockets_are_pinned_counted_and_explained() {
     assert!(matches!(explained[0].outcome, Outcome::Worker { pinned: Some(Pinned::WebSocket), .. }), "{explained:?}");
 }
 
-// What the operator sees and does.
+// The operator's views and orders.
 
 #[test]
 fn totals_add_up_and_explain_tells_a_calls_story() {
@@ -1542,7 +1542,7 @@ fn every_reason_is_given_by_a_test_here_or_of_mgcp() {
 
 // Workers that come back from an earlier dispatcher.
 
-/// What a worker says of a transaction that it has.
+/// The record in which a worker tells of a transaction that it has.
 fn held(text: &str, is_answered: bool) -> Transaction {
     let mut scanner = Scanner::new();
     let opened = Names::opened_by(&scanner.scan(text.as_bytes()).unwrap(), &Printer::new(&KEY));

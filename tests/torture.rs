@@ -21,7 +21,7 @@ fn corpus(name: &str) -> Option<PathBuf> {
     Some(path)
 }
 
-/// What becomes of the message: the status its fault is answered with, `drop` where none may be, `accept`.
+/// The outcome of the message: the status its fault is answered with, `drop` if none may be sent, or `accept`.
 fn outcome(bytes: &[u8]) -> (String, Option<Fault>) {
     let mut scanner = Scanner::new();
     match scanner.scan(bytes) {

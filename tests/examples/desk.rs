@@ -22,7 +22,7 @@ use crate::python::Python;
 use crate::support::phone::{Phone, Request};
 use crate::support::{DEADLINE, own_address};
 
-/// The dispatcher's end of the link, played by the test: what the format says, no more.
+/// The dispatcher's end of the link, played by the test: it does what the frame format requires, no more.
 pub struct Desk {
     socket: OwnedFd,
     link: OwnedFd,
@@ -30,7 +30,7 @@ pub struct Desk {
     /// The well-known address: where the listener is, or one of the addresses of a wildcard listener.
     address: SocketAddr,
     pub phone: Phone,
-    /// Where the worker has its own port, by its `Hello`.
+    /// The worker's own port, by its `Hello`.
     pub port: SocketAddr,
     pub token: Token,
     next: std::cell::Cell<u64>,

@@ -31,7 +31,7 @@ const GROUP_CAP: usize = 3;
 /// Operations of one input.
 const LONGEST: usize = 400;
 
-/// What can happen.
+/// An operation on the dispatcher.
 #[derive(Clone, Debug)]
 enum Operation {
     /// A message of a caller.
@@ -226,7 +226,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
             vec![11, 1, 0, 0, 1],
             vec![0, 3, 0, 1, 1, 1, 0, 0],
         ]),
-        // A death with a CANCEL behind the INVITE.
+        // A death with a CANCEL after the INVITE.
         story(&[up(0), up(1), invite(1, 0), vec![0, 1, 1, 0, 0, 0, 0, 0], flush.clone(), vec![17, 0], vec![17, 1]]),
         // Two legs of a conference, one refused.
         story(&[

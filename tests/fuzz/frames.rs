@@ -97,7 +97,7 @@ pub fn run(input: &[u8], seen: &mut Seen) {
     assert!(sent <= 2 * input.len() + 64, "{} bytes in, {sent} out", input.len());
 }
 
-/// What can be read can be written, and read again as the same.
+/// Checks that a record that can be read can be written, and is read again as the same.
 fn round_trip(input: &[u8], seen: &mut Seen) {
     let Ok(frame) = Frame::parse(input) else { return seen.note("no frame") };
     let mut builder = FrameBuilder::new();

@@ -1,4 +1,4 @@
-//! MGCP datagrams: their parts, and everything that reads what stands in them.
+//! MGCP datagrams: their parts, and every reader of their contents.
 
 use pointsman::wire::line;
 use pointsman::wire::mgcp::{
@@ -144,7 +144,7 @@ fn values(params: Params<'_>, seen: &mut Seen) {
     }
 }
 
-/// What is handed over with a port written into it, or written anew, can still be read.
+/// Checks that a command can still be read after a port was written into it, or after it was written anew.
 fn rewrite(command: &Command<'_>) {
     let (mut rest, mut line) = (Vec::new(), Vec::new());
     patch::without_param(&mut rest, command, "X-Worker-Port");

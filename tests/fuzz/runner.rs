@@ -22,7 +22,7 @@ pub struct Target {
     pub run: fn(&[u8], &mut Seen),
 }
 
-/// What a run has seen.
+/// The behaviour that a run has seen, as hashes.
 #[derive(Debug, Default)]
 pub struct Seen(Vec<u64>);
 
@@ -37,7 +37,7 @@ impl Seen {
 
 /// No input is longer: a datagram is not either.
 const LONGEST: usize = 65_535;
-/// Nobody may be kept busy for so long by one input, even without optimisation.
+/// No input may keep a target busy for so long, even without optimisation.
 const SLOW: Duration = Duration::from_secs(2);
 
 /// Fuzzes a target: `FUZZ_SECONDS` long, or its number of runs; `FUZZ_INPUT` names a file to run once.
@@ -182,7 +182,7 @@ fn directory(target: &Target) -> PathBuf {
 fn keep(path: &PathBuf, prefix: &str, input: &[u8]) {
     let mut hasher = DefaultHasher::new();
     input.hash(&mut hasher);
-    // What cannot be kept has been shown; the next run finds it again.
+    // An input that cannot be written to disk has been printed; the next run finds it again.
     let _ = fs::create_dir_all(path);
     let _ = fs::write(path.join(format!("{prefix}{:016x}", hasher.finish())), input);
 }

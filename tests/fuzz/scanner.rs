@@ -154,7 +154,7 @@ fn answer(request: &Message<'_>) -> Vec<u8> {
     out
 }
 
-/// What is handed over with a port written into it can still be read.
+/// Checks that a request can still be read after a port was written into it.
 fn rewrite(request: &Message<'_>) {
     let mut rest = Vec::new();
     patch::without_field(&mut rest, request, Insert::HEADER);

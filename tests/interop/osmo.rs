@@ -126,11 +126,11 @@ fn five_hundred_calls_of_osmocoms_call_agent_go_through_osmocoms_gateway() {
     pointsman.wait_until("all connections to be gone", |load| load["workers"][1]["sessions"] == 0);
 }
 
-/// Passes datagrams on between whoever sends to it and one address; each sender is answered at its own port.
+/// A relay between any sender and one address; each sender is answered at its own port.
 struct Relay {
     address: SocketAddr,
     over: Arc<AtomicBool>,
-    /// What was passed on towards the address.
+    /// Datagrams that were passed on towards the address.
     passed: Arc<Mutex<Vec<String>>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -176,7 +176,7 @@ impl Relay {
         Relay { address, over, passed, thread: Some(thread) }
     }
 
-    /// How often each command of that verb was passed on, by its transaction.
+    /// The number of times that each command of that verb was passed on, by its transaction.
     fn passed_on(&self, verb: &str) -> HashMap<String, usize> {
         let mut counted = HashMap::new();
         for datagram in self.passed.lock().expect("no one panics with it").iter() {

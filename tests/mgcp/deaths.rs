@@ -1,4 +1,4 @@
-//! What a worker dies with, or gives back.
+//! Commands that a worker dies with, or gives back.
 
 use super::*;
 

@@ -102,7 +102,7 @@ fn command(verb: &str, transaction: u32, endpoint: &str, lines: &str) -> String 
     format!("{verb} {transaction} {endpoint} MGCP 1.0\r\n{lines}")
 }
 
-/// What a decision answers, and why.
+/// The return code that a decision answers with, and the reason.
 fn answer(decision: Decision) -> (u16, Reason) {
     match decision.target {
         Target::Return(Return { code, .. }) => (code.0, decision.reason),
@@ -110,7 +110,7 @@ fn answer(decision: Decision) -> (u16, Reason) {
     }
 }
 
-/// Who gets it, why, and with what size.
+/// The worker that gets the message, the reason, and the size.
 fn given(decision: Decision) -> (u16, Reason, u32) {
     match decision.target {
         Target::Worker(handoff) => (handoff.worker.0, decision.reason, handoff.size),

@@ -1,4 +1,4 @@
-//! What is refused, and how that is told.
+//! Refusals, and the return codes they are told with.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Where a connection is made: by load, by its call, by what its name leads to.
+//! The choice of a connection's worker: by load, by its call, by its endpoint name.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! What a connection counts for.
+//! The size of a connection.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! What still reaches the well-known port after the first message goes to the worker that has the call.
+//! Messages after the first that still reach the well-known port go to the worker that has the call.
 //!
 //! The policy is round robin throughout: a message that was selected anew would certainly meet another worker.
 

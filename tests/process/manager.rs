@@ -158,7 +158,7 @@ fn the_well_known_socket_is_kept_by_the_service_manager_and_given_back_to_the_ne
     manager.wait_for("FDNAME=listener");
     let kept = UdpSocket::from(manager.stored.pop().unwrap());
     assert_eq!(kept.local_addr().unwrap().to_string(), listen);
-    // Everybody dies, and still nothing is lost.
+    // The dispatcher and its workers die, and still no message is lost.
     drop(manager);
     let phone = Phone::new(kept.local_addr().unwrap().ip());
     let invite = phone.invite(kept.local_addr().unwrap(), None);

@@ -35,7 +35,7 @@ impl ByFile {
         ByFile::start(gateway(workers), &text, addresses)
     }
 
-    /// What the call agent's DNS and the port in a name say about an endpoint.
+    /// The address of an endpoint by the call agent's DNS and the port in its name.
     fn reached_at(&self, endpoint: &str) -> SocketAddr {
         let domain = endpoint.split_once('@').unwrap().1;
         let (host, port) = match domain.rsplit_once(':') {
@@ -118,7 +118,7 @@ fn sum(load: &Value, field: &str) -> u64 {
 fn with_an_address_for_each_worker_the_dispatcher_sees_the_crcx_alone() {
     let by_file = ByFile::with_addresses(4);
     forty_calls_past_the_dispatcher(&by_file);
-    // Whoever sends it to the well-known port all the same finds the worker, by its name.
+    // A command that is sent to the well-known port all the same finds the worker by its endpoint name.
     let agent = Agent::new(own_address().into());
     let connection = Connection::create(&agent, by_file.pointsman.address(), "b1");
     let modified = connection.modify(&agent, by_file.pointsman.address());

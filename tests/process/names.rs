@@ -34,7 +34,7 @@ struct NameServer {
     file: NamedTempFile,
     is_over: Arc<AtomicBool>,
     unanswered: Arc<AtomicU64>,
-    /// How many of these had come before the last query that was answered.
+    /// The number of unanswered queries that had come before the last answered one.
     unanswered_before: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
 }

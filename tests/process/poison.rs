@@ -29,7 +29,7 @@ fn delicate_worker(pointsman: &Pointsman) {
 fn wait_for_workers(pointsman: &Pointsman, number: usize) {
     pointsman.wait_until("the workers to be there", |load| {
         let all = load["workers"].as_array().map(Vec::as_slice).unwrap_or_default();
-        // Those that died stay in the list, and are down.
+        // Workers that died stay in the list, and are down.
         all.iter().filter(|worker| worker["state"] == "up").count() == number
     });
 }
@@ -59,7 +59,7 @@ fn a_message_that_kills_two_workers_gets_500_and_no_third_one_to_kill() {
     assert_eq!(told[..3], ["selected", "died", "poison"]);
     assert!(told.len() > 3 && told[3..].iter().all(|reason| reason == "answered-before"), "{told:?}");
     assert_eq!(pointsman.stats("counters")["returned"]["reasons"]["poison"], 1);
-    // Nobody else has noticed.
+    // Other calls have noticed nothing.
     phone.call(&phone.invite(pointsman.address(), None), pointsman.address());
     assert_eq!(phone.transact(&standing.request("BYE", 1), standing.target).status(), 200);
 }

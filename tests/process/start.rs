@@ -1,4 +1,4 @@
-//! What keeps it from starting: one line that names it, exit code 2, nothing left behind.
+//! Obstacles to a start: one line that names the obstacle, exit code 2, nothing left on disk or running.
 
 use std::cell::Cell;
 use std::net::UdpSocket;

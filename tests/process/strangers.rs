@@ -1,4 +1,4 @@
-//! Whoever speaks out of turn is refused with a reason, and nobody else notices.
+//! A stranger that speaks out of turn is refused with a reason, and no other process notices.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -39,7 +39,7 @@ pub fn knock(run_dir: &Path) -> OwnedFd {
     link
 }
 
-/// What the dispatcher says until it closes the link; a reset is a close too.
+/// The frames of the dispatcher until it closes the link; a reset counts as a close.
 fn listen(link: &OwnedFd) -> Vec<Vec<u8>> {
     let mut said = Vec::new();
     let mut buffer = vec![0; 80_000];

@@ -16,7 +16,7 @@ use crate::support::phone::{Dialog, Phone, Request};
 use crate::support::pointsman::{Pointsman, Setup};
 use crate::support::{DEADLINE, PROMPT, own_address, wait_for};
 
-/// How long nobody read in each takeover, in microseconds, by the log.
+/// The pauses in which no process read, one for each takeover, in microseconds, by the log.
 fn pauses(pointsman: &Pointsman) -> Vec<u64> {
     let log = pointsman.log();
     let after = |line: &str| line.split("nothing was read for ").nth(1)?.split(' ').next()?.parse().ok();

@@ -11,10 +11,10 @@ use crate::support::own_address;
 use crate::support::phone::{Phone, Received};
 use crate::support::pointsman::{Setup, corpora};
 
-/// How long an answer may take; none comes later than that on a machine that works.
+/// Limit for an answer; none comes later than that on a machine that works.
 const PATIENCE: Duration = Duration::from_secs(4);
 
-/// One message and what is said about it.
+/// One message and the corpus's statements about it.
 struct Case {
     name: String,
     bytes: Vec<u8>,
@@ -100,7 +100,7 @@ impl Sender {
 }
 
 impl Case {
-    /// What is wrong with `status`, if anything; `None` stands for silence.
+    /// The objection to `status`, if any; a status of `None` stands for silence.
     fn objection(&self, status: Option<u16>) -> Option<String> {
         let words: Vec<_> = self.allowed.split(['|', ' ']).filter(|word| !word.is_empty() && *word != "or").collect();
         let is_request = self.kind == "request";

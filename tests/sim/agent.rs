@@ -14,12 +14,12 @@ use crate::{text, town};
 /// The first retransmission, and the longest time between two (RFC 3435 §3.5.3).
 const FIRST: Duration = Duration::from_millis(200);
 const LONGEST: Duration = Duration::from_secs(4);
-/// How long a command may go without its final answer: each of two workers may die with it after its whole waiting time.
+/// Limit for a command's final answer: each of two workers may die with it after its whole waiting time.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Transactions of one call at most.
 const TRANSACTIONS: u32 = 64;
 
-/// What a call agent is going to do.
+/// The plan of a call agent.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// Connections of the call.
@@ -38,7 +38,7 @@ pub struct Plan {
     pub delete: Delete,
 }
 
-/// How connections are deleted (§2.3.8).
+/// The way in which connections are deleted (§2.3.8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delete {
     /// Each by its own identifier.
@@ -78,7 +78,7 @@ enum Stage {
     Creating(u32),
     Standing,
     Deleting,
-    /// Whatever may be left of it is deleted everywhere.
+    /// Connections that may be left of the call are deleted everywhere.
     Sweeping,
     Over,
 }
@@ -203,7 +203,7 @@ impl Agent {
         let is_first = transaction.next.take().is_some();
         let kind = transaction.kind;
         if transaction.is_provisional || text::header(message, "K").is_some() {
-            // §3.5.6: who has had a provisional answer says that the final one has come.
+            // §3.5.6: a call agent that has had a provisional answer acknowledges the final one.
             self.send(&format!("000 {id}\r\n"), out);
         } else if is_first {
             self.unacknowledged.push(id);

@@ -1,7 +1,7 @@
 //! The network: it loses, doubles, delays and overtakes datagrams.
 //!
-//! It is unfair only so far: of the copies of one message it loses two at most. So whoever retransmits as RFC 3261 says is
-//! heard in the end, and silence is the fault of somebody else.
+//! It is unfair only so far: of the copies of one message it loses two at most. So a peer that retransmits as RFC 3261
+//! says is heard in the end, and silence is the fault of a process, not of the network.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
@@ -17,15 +17,15 @@ use crate::text;
 /// A datagram on its way.
 #[derive(Clone, Debug)]
 pub struct Datagram {
-    /// Who sent it.
+    /// The sender's address.
     pub from: SocketAddr,
-    /// Who is to get it.
+    /// The receiver's address.
     pub to: SocketAddr,
-    /// What it says.
+    /// The message.
     pub text: Rc<str>,
 }
 
-/// How rough the network is.
+/// The roughness of the network.
 #[derive(Clone, Copy, Debug)]
 pub struct Weather {
     /// Of a hundred datagrams so many are lost.

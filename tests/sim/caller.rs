@@ -14,23 +14,23 @@ const T1: Duration = Duration::from_millis(500);
 const T2: Duration = Duration::from_secs(4);
 /// Timers B and F: 64·T1.
 const GIVE_UP: Duration = Duration::from_secs(32);
-/// How long a call that is being dealt with may take: each of two workers may die with it after its whole waiting time.
+/// Limit for a call that is being dealt with: each of two workers may die with it after its whole waiting time.
 const PATIENCE: Duration = Duration::from_secs(110);
 /// A hunting proxy's pause between a refusal and the next attempt: longer than a fair network delays anything.
 const HUNT_AFTER: Duration = Duration::from_millis(20);
 /// A caller whose worker never hangs up does so itself.
 const TALK_LIMIT: Duration = Duration::from_secs(40);
 
-/// What a caller is going to do.
+/// The plan of a caller.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// User part and parameters of the request-URI: what the application is asked for.
+    /// User part and parameters of the request-URI: the caller's wishes to the application.
     pub user: String,
     pub wishes: String,
     pub size: u32,
     /// Milliseconds until it cancels.
     pub cancel: Option<u64>,
-    /// Whether it cancels before anybody has answered, too.
+    /// Whether it cancels even before any answer has come.
     pub hasty: bool,
     /// Milliseconds until a copy comes on another way (RFC 3261 §8.2.2.2).
     pub copy: Option<u64>,
@@ -51,7 +51,7 @@ pub struct Plan {
     pub options: bool,
 }
 
-/// Where requests inside the dialog go.
+/// The route of requests inside the dialog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     /// To the address in Contact.
@@ -111,7 +111,7 @@ enum State {
     Calling,
     Proceeding,
     Completed(u16),
-    /// Nobody waits any more.
+    /// The caller no longer waits for an answer.
     Over,
 }
 
@@ -372,7 +372,7 @@ impl Caller {
         if transaction.deadline() <= now {
             transaction.state = State::Over;
             let (branch, method, to) = (transaction.branch.clone(), transaction.method(), transaction.to);
-            // Nobody has to answer a change of what is over already.
+            // A change of a call that is over already needs no answer.
             let is_moot = transaction.kind == Kind::Change && self.dialogs.iter().all(|dialog| dialog.is_over);
             self.dialogs.iter_mut().filter(|_| method == "BYE").for_each(|dialog| dialog.is_over = true);
             if !is_moot {
@@ -401,7 +401,7 @@ impl Caller {
         }
     }
 
-    /// Sends a request and waits for what comes of it.
+    /// Sends a request and waits for its outcome.
     fn begin(&mut self, kind: Kind, dialog: Option<usize>, now: Time, out: &mut Vec<Datagram>) {
         self.branches += 1;
         let invite = self.transactions.iter().rfind(|transaction| transaction.kind == Kind::Invite);
@@ -522,7 +522,7 @@ impl Caller {
 }
 
 impl Transaction {
-    /// When nobody waits for an answer any more.
+    /// The time from which the caller no longer waits for an answer.
     fn deadline(&self) -> Time {
         match (self.kind, self.state) {
             (Kind::Invite | Kind::Copy | Kind::Change, State::Proceeding) => self.begun + PATIENCE,

@@ -1,4 +1,4 @@
-//! What is really so with MGCP connections, told by the call agents and the workers: the promises are checked against it.
+//! The truth about MGCP connections, told by the call agents and the workers: the promises are checked against it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ pub struct Connections {
     carried_out: BTreeSet<(u64, u32)>,
 }
 
-/// A command that somebody sends.
+/// A command of a call agent.
 #[derive(Clone, Debug)]
 pub struct Asked {
     pub kind: Kind,
@@ -23,7 +23,7 @@ pub struct Asked {
     pub endpoint: Option<String>,
 }
 
-/// What a command is.
+/// The kind of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Create,
@@ -57,7 +57,7 @@ struct Made {
     size: u32,
 }
 
-/// What is known of the life of a worker.
+/// Facts about the lives of workers.
 pub trait Lives {
     /// Whether it is alive.
     fn is_alive(&self, life: u64) -> bool;
@@ -65,7 +65,7 @@ pub trait Lives {
     fn named(&self, endpoint: &str) -> Option<u64>;
 }
 
-/// What an answer has changed, and what is wrong with it.
+/// The change that an answer has made, and the promise that it breaks, if any.
 #[derive(Debug, Default)]
 pub struct Verdict {
     /// Units more, or fewer, at the worker that has sent it.
@@ -74,7 +74,7 @@ pub struct Verdict {
 }
 
 impl Connections {
-    /// Somebody sends a command for the first time.
+    /// A call agent sends a command for the first time.
     pub fn on_command(&mut self, transaction: u32, asked: Asked) {
         self.asked.insert(transaction, asked);
     }

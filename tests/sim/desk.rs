@@ -28,7 +28,7 @@ use crate::truth::Truth;
 const FRAMES_A_TURN: usize = 64;
 const BATCH: usize = 32;
 
-/// What a dispatcher is set to.
+/// The settings of a dispatcher.
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub rules: Rules,
@@ -45,14 +45,14 @@ pub struct Settings {
 /// The dispatcher and the sockets it reads.
 pub struct Desk {
     pub switch: Switch<FrontEnd>,
-    /// What waits in the well-known socket.
+    /// Datagrams that wait in the well-known socket.
     pub inbox: VecDeque<Datagram>,
-    /// What waits in the well-known MGCP socket.
+    /// Datagrams that wait in the well-known MGCP socket.
     pub commands: VecDeque<Datagram>,
     /// Whether there have been any.
     has_commands: bool,
     settings: Settings,
-    /// Slots that have sockets: the lane serves them while nobody else does.
+    /// Slots that have sockets: the lane serves them while no worker does.
     open: Vec<bool>,
     mutation: Option<Mutation>,
     /// For a mutation: how often each message has come.
@@ -84,8 +84,8 @@ impl Desk {
         }
     }
 
-    /// One turn of the lane. `slots` are what waits in the slots' sockets; answers go to `out`. Gives the workers that are
-    /// hung: somebody has to end them.
+    /// One turn of the lane. `slots` are what waits in the slots' sockets; answers go to `out`. Gives the workers that
+    /// are hung: the caller of this function has to end them.
     pub fn turn(
         &mut self,
         slots: &mut [VecDeque<Datagram>],
@@ -173,7 +173,7 @@ impl Desk {
         (self.inbox, self.commands, self.open) = (old.inbox, old.commands, old.open);
     }
 
-    /// What the operator wants of a worker.
+    /// Sets the operator's order for a worker.
     pub fn set_admin(&mut self, worker: WorkerId, admin: Admin) {
         self.switch.set_admin(worker, admin, None);
     }
@@ -207,14 +207,14 @@ impl Desk {
         std::mem::forget(std::mem::replace(&mut self.switch, switch));
     }
 
-    /// A slot is no more: nobody reads its sockets.
+    /// A slot is no more: no process reads its sockets.
     pub fn close(&mut self, worker: WorkerId) {
         if let Some(open) = self.open.get_mut(usize::from(worker.0)) {
             *open = false;
         }
     }
 
-    /// Whether somebody serves a slot's port.
+    /// Whether a worker or the lane serves a slot's port.
     pub fn serves(&self, slot: usize) -> bool {
         self.open.get(slot) == Some(&true)
     }
@@ -224,13 +224,13 @@ impl Desk {
         &self.settings
     }
 
-    /// What can be seen from outside without knowing the truth: caps, sums, figures of the links.
+    /// Checks everything that can be seen from outside without knowing the truth: caps, sums, figures of the links.
     pub fn check(&self, truth: &mut Truth) {
         let dispatch = self.switch.dispatch();
         let counters = dispatch.counters();
         let done = counters.handed_over + counters.relayed + counters.replied + counters.dropped;
         let read = self.switch.totals().received;
-        // Commands that share a datagram are read together, and decided about one behind the other.
+        // Commands that share a datagram are read together, and decided about one after the other.
         let is_behind = if self.has_commands { counters.received > read } else { counters.received != read };
         if counters.received != done || is_behind {
             truth.broken(format!("{read} messages read, {} counted, {done} dealt with", counters.received));
@@ -254,7 +254,7 @@ impl Desk {
         if stats.retained_bytes as usize > self.settings.retention.max(STORE_AT_LEAST) {
             truth.broken(format!("{} bytes retained for {worker}", stats.retained_bytes));
         }
-        // What waits to be sent is in no book yet.
+        // Messages that wait to be sent are in no book yet.
         if link.front.wants_transmit() {
             return;
         }

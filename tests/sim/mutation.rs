@@ -22,19 +22,19 @@ macro_rules! mutations {
 }
 
 mutations! {
-    /// That a message is answered is never told.
+    /// Workers never tell that a message is answered.
     AnsweredIsLost,
-    /// A worker says that what it has just read is answered.
+    /// A worker says that a message that it has just read is answered.
     AnsweredTooEarly,
-    /// What is given back does not arrive.
+    /// Messages that a worker gives back do not arrive.
     RefusalsAreLost,
-    /// That a conference opens is never told.
+    /// Workers never tell that a conference opens.
     ConferencesAreForgotten,
-    /// That a conference closes is never told.
+    /// Workers never tell that a conference closes.
     ConferencesStayForEver,
     /// A dead worker's last frames are thrown away.
     DeadLinksAreNotRead,
-    /// What a dead worker had not answered goes to nobody.
+    /// Messages that a dead worker had not answered go to no other worker.
     OrphansAreDropped,
     /// A worker reports one unit too many.
     ReportsLie,
@@ -60,9 +60,9 @@ mutations! {
     TransactionsAreNotBrought,
     /// A worker does not tell a new dispatcher which conferences it has.
     ConferencesAreNotBrought,
-    /// A worker does not hand back to a new dispatcher what it has not answered.
+    /// A worker does not hand back to a new dispatcher the messages it has not answered.
     MessagesAreNotBrought,
-    /// That a worker has the connections of a call is never told.
+    /// Workers never tell that they have the connections of a call.
     CallIdsAreForgotten,
     /// A CRCX that comes again is taken for another one.
     CommandsAreSelectedAgain,
@@ -113,7 +113,7 @@ impl Mutation {
         })
     }
 
-    /// What a worker says all by itself when it has read a frame.
+    /// The frame that the mutation makes a worker send when it has read a frame.
     pub fn on_read(self, frame: &[u8]) -> Option<Vec<u8>> {
         let seqs: Vec<Seq> = records(frame)
             .filter_map(|record| match record {

@@ -27,10 +27,10 @@ pub struct Pipe {
     worker_is_gone: bool,
     front_is_gone: bool,
     writable_wanted: bool,
-    /// What the dispatcher's poll has not been told yet.
+    /// Edges that the dispatcher's poll has not been told yet.
     news: News,
     mutation: Option<Mutation>,
-    /// What has passed, as an auditor would book it.
+    /// The traffic of the link, as an auditor would book it.
     pub books: Books,
 }
 
@@ -43,7 +43,7 @@ pub struct News {
     pub writable: bool,
 }
 
-/// What has passed over a link.
+/// The books about a link's traffic.
 #[derive(Debug, Default)]
 pub struct Books {
     /// Messages that have left and that the dispatcher has not been told to forget.
@@ -55,7 +55,7 @@ pub struct Books {
     /// Units handed over that are in no report yet: at least and at most, since a leg may be inside its conference's
     /// reservation.
     pub uncovered: BTreeMap<Seq, (u32, u32)>,
-    /// What the worker's next report has to say: its units, and through which message they count.
+    /// The right content of the worker's next report: its units, and the last message that they count.
     pub says: (u32, Seq),
     /// The same for the reports that are on their way.
     said: VecDeque<(u32, Seq)>,
@@ -84,7 +84,7 @@ impl Pipe {
         Pipe { capacity, mutation, ..Pipe::default() }
     }
 
-    /// What the poll would say now; it says it once.
+    /// The edges that the poll would report now; each is reported once.
     pub fn take_news(&mut self) -> News {
         std::mem::take(&mut self.news)
     }
@@ -138,7 +138,7 @@ impl Pipe {
         Ok(())
     }
 
-    /// The worker dies: what it has not read is lost, what it has written can be read.
+    /// The worker dies: frames that it has not read are lost, frames that it has written can be read.
     pub fn worker_gone(&mut self) {
         self.worker_is_gone = true;
         self.to_worker.clear();

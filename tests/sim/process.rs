@@ -29,14 +29,14 @@ use crate::pipe::{Pipe, records};
 use crate::truth::Truth;
 use crate::{text, town};
 
-/// Where a process dies.
+/// The point at which a process dies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CrashPoint {
     /// With a frame on its link that it has not read.
     BeforeRead,
-    /// Right behind its 100.
+    /// Right after its 100.
     AfterTrying,
-    /// Right behind its 180.
+    /// Right after its 180.
     AfterRinging,
     /// With its 200 written and not sent.
     BeforeAnswer,
@@ -81,19 +81,19 @@ pub struct Process {
     pub pipe: Rc<RefCell<Pipe>>,
     uas: Uas,
     gateway: Gateway,
-    /// What it asks for beside media, which it has at once.
+    /// Requests of the gateway beside media; media requests are carried out at once.
     asked: VecDeque<gateway::Output>,
     /// Units of all its sessions, calls and connections alike.
     units: u32,
     back: Back,
-    /// How many dispatchers it has had before this one, and what the next one has to know.
+    /// The number of dispatchers it has had before this one. The holdings are for the next one.
     dispatchers: u64,
     holdings: Holdings,
     scanner: Scanner,
     calls: BTreeMap<CallKey, Talk>,
     /// Legs of each conference, and since when there are some.
     legs: BTreeMap<String, (usize, Time)>,
-    /// What the application does later.
+    /// Deeds that the application does later.
     agenda: BTreeMap<(Time, CallKey), Deed>,
     blocked: bool,
     reported: Option<(Time, (u32, u32, bool))>,
@@ -109,14 +109,14 @@ struct Talk {
     wishes: Wishes,
 }
 
-/// What the URI of a call asks for.
+/// The wishes in the URI of a call.
 #[derive(Clone, Copy, Debug, Default)]
 struct Wishes {
     /// Milliseconds before it is answered.
     wait: u64,
     /// Whether it rings meanwhile.
     ring: bool,
-    /// How it is answered.
+    /// The status it is answered with.
     status: u64,
     /// Slots that give it back, as bits.
     refuse: u64,
@@ -516,7 +516,8 @@ impl Process {
                 draining,
                 ..Report::default()
             });
-            // What strangers claim is not counted in full; what that comes to is a rule by value.
+            // Units that strangers claim are not counted in full; the number that is left out is taken from the values
+            // themselves.
             let left_out = self.uas.units_not_counted() + self.gateway.units_not_counted();
             self.pipe.borrow_mut().books.says = (truth.units_of(self.incarnation) - left_out, covers);
             self.reported = Some((now, figures));
@@ -543,7 +544,7 @@ impl Process {
         }
     }
 
-    /// What the gateway asks for, as the worker's own loop does it; its media is a number.
+    /// Carries out the gateway's requests, as the worker's own loop does; its media is a number.
     fn carry_out_commands(&mut self, now: Time, truth: &mut Truth, out: &mut Vec<Datagram>) {
         use gateway::Output;
         settle(&mut self.gateway, &mut self.asked, now);

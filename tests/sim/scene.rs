@@ -1,4 +1,4 @@
-//! What a seed makes of the world: how it is set up, and what happens in it.
+//! The world that a seed makes: its setup, and the actions in it.
 
 use std::time::Duration;
 
@@ -12,14 +12,15 @@ use crate::desk::Settings;
 use crate::dice::Dice;
 use crate::process::CrashPoint;
 
-/// How a world is set up.
+/// The setup of a world.
 #[derive(Clone, Debug)]
 pub struct Scene {
     pub settings: Settings,
     pub weather: Weather,
     /// Milliseconds between two actions, at most.
     pub pace: u64,
-    /// Whether dispatchers die, too: what dies with both of them is excused, so most scenes go without.
+    /// Whether dispatchers die as well. A message that dies with dispatcher and worker is excused, so most scenes go
+    /// without.
     pub restarts: bool,
     /// Whether there are call agents (MGCP) beside the callers.
     pub has_agents: bool,
@@ -28,13 +29,13 @@ pub struct Scene {
 /// Something that happens.
 #[derive(Clone, Copy, Debug)]
 pub enum Action {
-    /// Somebody calls.
+    /// A caller calls.
     Call,
-    /// Somebody calls to take the place of a call that stands.
+    /// A caller calls to take the place of a call that stands.
     Replace,
     /// Some legs of one conference call, all at once.
     Conference,
-    /// Somebody asks for OPTIONS.
+    /// A caller asks for OPTIONS.
     Options,
     /// A call agent begins a call.
     Command,
@@ -96,7 +97,7 @@ impl Scene {
         }
     }
 
-    /// What happens next.
+    /// The next action.
     pub fn action(&self, dice: &mut Dice) -> Action {
         let doom = Action::Doom(dice.pick(&CrashPoint::ALL));
         dice.weighted(&[
@@ -118,7 +119,7 @@ impl Scene {
         ])
     }
 
-    /// What one call agent is going to do.
+    /// The plan of one call agent.
     pub fn agent(&self, dice: &mut Dice) -> agent::Plan {
         agent::Plan {
             legs: dice.weighted(&[(3, 1), (3, 2), (1, 4)]),
@@ -138,7 +139,7 @@ impl Scene {
         }
     }
 
-    /// What one caller is going to do.
+    /// The plan of one caller.
     pub fn plan(&self, dice: &mut Dice) -> Plan {
         let wait = dice.weighted(&[(4, 0), (3, dice_ms(dice.clone(), 900)), (2, dice_ms(dice.clone(), 9_000))]);
         let ring = u64::from(dice.chance(70));

@@ -27,20 +27,20 @@ pub fn phone(caller: usize) -> SocketAddr {
     SocketAddr::from(([127, 0, 113, (caller / 10_000) as u8 + 1], 10_000 + (caller % 10_000) as u16))
 }
 
-/// Whose phone this is.
+/// The caller whose phone has this address.
 pub fn caller_at(address: SocketAddr) -> Option<usize> {
     let IpAddr::V4(ip) = address.ip() else { return None };
     let [127, 0, 113, block] = ip.octets() else { return None };
     Some(usize::from(block - 1) * 10_000 + usize::from(address.port()) - 10_000)
 }
 
-/// Where a call agent is. Ten of them are one host, whose transaction identifiers are all different.
+/// The address of a call agent. Ten of them are one host, whose transaction identifiers are all different.
 pub fn agent(number: usize) -> SocketAddr {
     let host = number / 10;
     SocketAddr::from(([198, 51, (host / 256) as u8, (host % 256) as u8], 2_700 + (number % 10) as u16))
 }
 
-/// Whose address this is.
+/// The call agent that has this address.
 pub fn agent_at(address: SocketAddr) -> Option<usize> {
     let IpAddr::V4(ip) = address.ip() else { return None };
     let [198, 51, high, low] = ip.octets() else { return None };

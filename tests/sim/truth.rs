@@ -1,6 +1,6 @@
-//! What is really so, told by the callers and the workers; the promises are checked against it as it grows.
+//! The truth, told by the callers and the workers; the promises are checked against it as it grows.
 //!
-//! The dispatcher says nothing here: what it believes is compared with this, never copied into it.
+//! The dispatcher contributes nothing to it: its beliefs are compared with the truth, never copied into it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -24,7 +24,7 @@ pub struct Truth {
     pub table_was_full: bool,
     /// Whether the list of conferences has been full.
     pub groups_were_full: bool,
-    /// Final answers that were lost on the way and could not be sent again, because whoever sent them had died.
+    /// Final answers that were lost on the way and could not be sent again, because their sender had died.
     pub died_unheard: u64,
     /// Whether the network neither loses nor doubles anything, and nothing is late.
     is_fair: bool,
@@ -104,7 +104,7 @@ impl Life {
     }
 }
 
-/// What became of one INVITE.
+/// The fate of one INVITE.
 #[derive(Debug, Default)]
 struct Invite {
     /// The To-tags of final responses, each with the life that sent it (`None`: the dispatcher), its status and when.
@@ -117,7 +117,7 @@ struct Invite {
     is_forgotten: bool,
 }
 
-/// How long a dispatcher remembers what it or its workers have answered (64·T1).
+/// Time for which a dispatcher remembers transactions that it or its workers have answered (64·T1).
 const LINGER: Duration = Duration::from_secs(32);
 
 impl Truth {
@@ -188,7 +188,7 @@ impl Truth {
             let before = invite.finals.len();
             invite.finals.retain(|(_, by, ..)| by.is_some());
             invite.is_forgotten |= invite.finals.len() < before;
-            // What it has said to the CANCEL it has forgotten, too.
+            // The dispatcher has forgotten its answer to the CANCEL as well.
             invite.cancelled = invite.cancelled.filter(|_| invite.finals.len() == before);
             invite.deaths = 0;
         }
@@ -219,7 +219,7 @@ impl Truth {
         let Some(call) = self.calls.get(caller) else { return };
         let elsewhere =
             |life: u64| life != incarnation.bits() && self.lives.get(&life).is_some_and(|other| other.is_alive);
-        // A copy may have been on the link before the first one came back from there: it will come back, too.
+        // A copy may have been on the link before the first one came back from there: it will come back as well.
         let broken = if let Some(leg) = call.live.iter().find(|leg| elsewhere(leg.life) && !envelope.follows) {
             Some(format!("{slot} was given the call of caller {caller}, which {} has", self.lives[&leg.life].slot))
         } else if let Some((life, at)) = call.challenged
@@ -268,7 +268,7 @@ impl Truth {
         let Some(slot) = self.lives.get(&bits).map(|life| life.slot) else { return };
         let mut broken = None;
         let call = &self.calls[caller];
-        // Where a worker has died, another may get late copies of the first attempt beside the next.
+        // After a worker's death another worker may get late copies of the first attempt beside the next attempt.
         let is_orphan = self.lives.values().any(|life| !life.is_alive && life.callers.contains(&caller));
         let mut legs = call.live.iter().filter(|leg| self.lives[&leg.life].is_alive);
         // A late copy of the first attempt finds the worker of the next one where credentials have been asked for, and is
@@ -447,7 +447,8 @@ impl Truth {
         }
     }
 
-    /// Somebody says that the INVITE of a CANCEL is unknown, while its caller has a provisional response to it.
+    /// The dispatcher or a worker says that the INVITE of a CANCEL is unknown, while its caller has a provisional
+    /// response to it.
     pub fn on_unknown_cancel(&mut self, caller: usize, branch: &str) {
         let is_answered = self.calls[caller].invites.get(branch).is_some_and(|invite| !invite.finals.is_empty());
         let died = self.lives.values().any(|life| !life.is_alive && life.callers.contains(&caller));
@@ -459,15 +460,15 @@ impl Truth {
     /// A caller whose INVITE was refused has it accepted after all.
     pub fn on_second_thoughts(&mut self, caller: usize, branch: &str, refused: u16) {
         let Some(invite) = self.calls[caller].invites.get(branch) else { return };
-        // Who has accepted it may have died since; then it was decided again.
+        // The worker that accepted it may have died since; then the INVITE was decided about again.
         let has_died = invite.finals.iter().any(|(_, by, ..)| by.is_some_and(|life| !self.lives[&life].is_alive));
         if invite.deaths == 0 && !has_died && !invite.is_forgotten && !self.table_was_full {
             self.broken(format!("caller {caller} got {refused} and then a 2xx to the same INVITE"));
         }
     }
 
-    /// A caller that had acknowledged a refusal was told that its next attempt is a copy. Where the network loses or delays,
-    /// the ACK may be behind the attempt.
+    /// A caller that had acknowledged a refusal was told that its next attempt is a copy. Where the network loses or
+    /// delays, the ACK may come after the attempt.
     pub fn on_taken_for_a_copy(&mut self, caller: usize) {
         let died = self.lives.values().any(|life| !life.is_alive && life.callers.contains(&caller));
         if self.is_fair && !died && !self.table_was_full {

@@ -1,6 +1,6 @@
 //! Everything together: callers, network, dispatcher, links and workers, in virtual time.
 //!
-//! A step is one thing that happens: a datagram arrives, somebody has his turn, an action takes place. After each the
+//! A step is one event: a datagram arrives, a process or peer has its turn, an action takes place. After each step the
 //! promises are checked.
 
 use std::cell::RefCell;
@@ -37,8 +37,8 @@ const CALLS_LIMIT: usize = 80;
 const AGENTS_LIMIT: usize = 40;
 /// After the last call everything is forgotten within this time: 64·T1 for the INVITE's transaction and 64·T1 for a BYE.
 const REST: Duration = Duration::from_secs(100);
-/// Where a dispatcher has died, and then a worker with what that one had handed to it, nobody answers that: it goes when
-/// the table's time for INVITEs that wait is over.
+/// A message stays unanswered when its dispatcher has died, and then the worker that the dispatcher had handed it to.
+/// Its entry goes when the table's time for INVITEs that wait is over.
 const REST_AFTER_RESTART: Duration = Duration::from_secs(310);
 /// No call lasts longer than this once nothing goes wrong any more.
 const END_WITHIN: Duration = Duration::from_secs(700);
@@ -49,11 +49,11 @@ pub struct Violation {
     pub what: String,
     pub step: u64,
     pub at: Time,
-    /// What happened before, the last thing last; empty unless asked for.
+    /// The events before it, the last one last; empty unless asked for.
     pub events: Vec<String>,
 }
 
-/// What a run has done.
+/// The counts of a run.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tally {
     pub steps: u64,
@@ -243,7 +243,7 @@ impl World {
 
     // -- what follows from a step --
 
-    /// Sends what was written, and wakes whoever has something to do.
+    /// Sends the datagrams that were written, and wakes each process that has something to do.
     fn settle(&mut self, out: Vec<Datagram>) {
         for datagram in out {
             let copies = self.air.carry(&datagram, self.now, &mut self.dice);
@@ -634,7 +634,8 @@ impl World {
         self.queue.push(Reverse(Due { at: at.max(self.now), number: self.queued, event }));
     }
 
-    /// How long the kernel takes to run a process that has something to do: long enough for a batch to gather at times.
+    /// The time that the kernel takes to run a process that has something to do: at times long enough for a batch to
+    /// gather.
     fn delay(&mut self) -> Duration {
         let most = if self.dice.chance(10) { 6_000 } else { 300 };
         Duration::from_micros(self.dice.between(10, most))

@@ -18,7 +18,7 @@ const LONGEST: Duration = Duration::from_secs(4);
 pub struct Agent {
     socket: UdpSocket,
     address: SocketAddr,
-    /// What has come and was not asked for yet.
+    /// Messages that have come and were not asked for yet.
     waiting: RefCell<VecDeque<Said>>,
     /// Datagrams sent, by where to.
     sent: RefCell<HashMap<SocketAddr, u64>>,
@@ -40,12 +40,12 @@ impl Agent {
         Agent { socket, address, waiting, sent, heard }
     }
 
-    /// Where it can be reached.
+    /// The address at which it can be reached.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// How many datagrams it has sent to an address, retransmissions included.
+    /// The number of datagrams it has sent to an address, retransmissions included.
     pub fn sent_to(&self, to: SocketAddr) -> u64 {
         self.sent.borrow().get(&to).copied().unwrap_or_default()
     }
@@ -127,7 +127,7 @@ impl Agent {
         self.send_bytes(format!("{code} {} Answer\r\n", command.id()).as_bytes(), command.from);
     }
 
-    /// Whether anything is waiting that nobody has asked for.
+    /// Whether a message is waiting that the test has not asked for.
     pub fn has_heard(&self, is_it: impl Fn(&Said) -> bool) -> bool {
         while self.listen(Duration::from_millis(1)) {}
         self.waiting.borrow().iter().any(is_it)
@@ -177,7 +177,7 @@ pub struct Command {
     pub endpoint: String,
     /// Its parameter lines.
     pub lines: Vec<String>,
-    /// The session description behind them.
+    /// The session description after them.
     pub sdp: Option<String>,
 }
 
@@ -209,7 +209,7 @@ impl Command {
         self
     }
 
-    /// What goes over the wire.
+    /// The text that goes over the wire.
     pub fn text(&self) -> String {
         let mut text = format!("{} {} {} MGCP 1.0\r\n", self.verb, self.id, self.endpoint);
         for line in &self.lines {
@@ -227,7 +227,7 @@ impl Command {
 pub struct Said {
     /// The message, its lines ended by `\n`.
     pub text: String,
-    /// Where it came from.
+    /// The address it came from.
     pub from: SocketAddr,
 }
 
@@ -278,7 +278,7 @@ impl Said {
         self.param(name).unwrap_or_else(|| panic!("no {name} in\n{}", self.text))
     }
 
-    /// Where its session description wants packets.
+    /// The address that its session description wants packets at.
     pub fn media_address(&self) -> SocketAddr {
         let line = |start: &str| self.text.lines().find_map(|line| line.strip_prefix(start)).map(str::trim);
         let ip = line("c=IN IP4 ").or(line("c=IN IP6 ")).and_then(|ip| ip.parse::<IpAddr>().ok());

@@ -7,37 +7,37 @@ use std::time::{Duration, Instant};
 use super::DEADLINE;
 use super::agent::{Agent, Command, Said};
 
-/// The first repetition of a command comes after this time, and none later than [`LONGEST`] behind the one before.
+/// The first repetition of a command comes after this time, and none later than [`LONGEST`] after the one before.
 const FIRST: Duration = Duration::from_millis(200);
 const LONGEST: Duration = Duration::from_secs(4);
 
 /// Many calls, each CRCX, MDCX, DLCX, as an application server makes them.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Where commands go.
+    /// The address that commands go to.
     pub to: SocketAddr,
-    /// How many calls.
+    /// The number of calls.
     pub calls: usize,
-    /// How many at a time.
+    /// The number of calls at a time.
     pub window: usize,
-    /// How long each stands between MDCX and DLCX.
+    /// The time that each stands between MDCX and DLCX.
     pub hold: Duration,
-    /// What the CRCX is for.
+    /// The endpoint that the CRCX names.
     pub endpoint: &'static str,
 }
 
-/// What came of them.
+/// The outcome of the calls.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
     /// Calls whose three commands were answered with 2xx.
     pub good: usize,
     /// Commands answered otherwise: verb and code.
     pub failures: BTreeMap<String, usize>,
-    /// Commands that nobody answered within the deadline.
+    /// Commands that got no answer within the deadline.
     pub unanswered: Vec<String>,
     /// The second term of the endpoints' names, and how many calls each had.
     pub tokens: BTreeMap<String, usize>,
-    /// Where answers came from.
+    /// The addresses that answers came from.
     pub sources: BTreeSet<SocketAddr>,
     /// Connection ids that CRCX were answered with, repetitions of answers included.
     pub connections: Vec<(u32, String)>,

@@ -15,13 +15,13 @@ pub struct Flood {
     socket: Socket,
     target: SocketAddr,
     template: Vec<u8>,
-    /// Where the call's number stands in it.
+    /// The offsets of the call's number in it.
     places: Vec<usize>,
     addresses: u32,
     sent: u32,
 }
 
-/// What the kernel counts for a datagram of this size that waits to be read, about.
+/// Bytes that the kernel counts for a waiting datagram of this size, about.
 const KERNEL_BYTES: u64 = 1_280;
 /// Datagrams in one go.
 const BATCH: u32 = 16;
@@ -43,8 +43,8 @@ impl Flood {
         Flood { socket, target, template: template.into_bytes(), places, addresses, sent: 0 }
     }
 
-    /// Floods until it is over: as much as the dispatcher reads, with no more on the way than the kernel holds for it. What
-    /// would come beyond it, the kernel drops before anybody can tell one caller from another.
+    /// Floods until it is over: as much as the dispatcher reads, with no more on the way than the kernel holds for it.
+    /// Datagrams beyond that the kernel would drop before the dispatcher could tell one caller from another.
     pub fn run(&mut self, pointsman: &Pointsman, over: &AtomicBool) {
         let buffer = pointsman.stats("counters")["listeners"][0]["receive_buffer"].as_u64().unwrap_or_default();
         let window = (buffer / KERNEL_BYTES / 2).max(u64::from(BATCH));
@@ -66,7 +66,7 @@ impl Flood {
         self.sent += BATCH;
     }
 
-    /// How many it has sent.
+    /// The number of datagrams it has sent.
     pub fn sent(&self) -> u64 {
         self.sent.into()
     }

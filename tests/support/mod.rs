@@ -1,4 +1,5 @@
-//! What process tests and benchmarks share: the built executable on loopback, its stats socket, a small telephone.
+//! The support that process tests and benchmarks share: the built executable on loopback, its stats socket, a small
+//! telephone.
 //!
 //! Every test has a loopback address of its own (127.x.y.z), so fixed ports never collide, whatever runs beside it.
 //! Nothing here waits for time to pass: each wait looks for an event and has a deadline that fails the test.

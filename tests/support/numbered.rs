@@ -1,5 +1,5 @@
-//! What a decision is fed with where it is measured: messages that differ by a number, workers that take everything, and
-//! entries of the table.
+//! The input of a measured decision: messages that differ by a number, workers that take everything, and entries of the
+//! table.
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -27,7 +27,7 @@ impl Phone {
         Phone { socket, address }
     }
 
-    /// Where it can be reached.
+    /// The address at which it can be reached.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -76,7 +76,8 @@ impl Phone {
         Some(Received { text: String::from_utf8_lossy(&buffer[..length]).into_owned(), from })
     }
 
-    /// The next datagram that `is_it`; others are skipped. Panics at the deadline, with what came instead.
+    /// The next datagram that `is_it` accepts; others are skipped. Panics at the deadline, with the datagrams that came
+    /// instead.
     pub fn expect(&self, what: &str, is_it: impl Fn(&Received) -> bool) -> Received {
         self.expect_within(what, DEADLINE, is_it)
     }
@@ -172,7 +173,7 @@ impl Dialog {
         Request { cseq: self.invite.cseq, ..self.request("ACK", 0) }
     }
 
-    /// A request in the dialog, `later` steps of CSeq behind the INVITE.
+    /// A request in the dialog, `later` steps of CSeq after the INVITE.
     pub fn request(&self, method: &str, later: u32) -> Request {
         Request {
             method: method.to_owned(),
@@ -262,7 +263,7 @@ impl Request {
 pub struct Received {
     /// The message.
     pub text: String,
-    /// Where it came from.
+    /// The address it came from.
     pub from: SocketAddr,
 }
 
@@ -334,7 +335,7 @@ impl Received {
         host.parse().ok().or_else(with_port).unwrap_or_else(|| panic!("no address in Contact {uri}"))
     }
 
-    /// Where the answer in the body wants its RTP.
+    /// The address that the answer in the body wants its RTP at.
     pub fn media_address(&self) -> SocketAddr {
         let line = |prefix| self.body().lines().find_map(move |line: &str| line.strip_prefix(prefix));
         let ip = line("c=IN IP4 ").and_then(|ip| ip.trim().parse().ok());

@@ -19,7 +19,7 @@ use super::{DEADLINE, own_address, proc, wait_for};
 /// The executable under test.
 pub const EXECUTABLE: &str = env!("CARGO_BIN_EXE_pointsman");
 
-/// How a dispatcher is started.
+/// The setup that a dispatcher is started with.
 #[derive(Clone, Debug)]
 pub struct Setup {
     /// The address it listens on and its workers bind.
@@ -30,11 +30,11 @@ pub struct Setup {
     pub sip: bool,
     /// The first worker's port.
     pub worker_ports: u16,
-    /// How many workers.
+    /// The number of workers.
     pub workers: usize,
     /// Whether the number of workers stands in a configuration file, and so not on the command line.
     pub workers_by_file: bool,
-    /// Whether its stderr is a pipe that nobody reads.
+    /// Whether its stderr is a pipe that no process reads.
     pub log_to_nobody: bool,
     /// Destination of its stderr instead of a file in the run directory.
     pub log_to: Option<Arc<OwnedFd>>,
@@ -42,7 +42,7 @@ pub struct Setup {
     pub resolv_conf: Option<PathBuf>,
     /// More of its environment.
     pub environment: Vec<(&'static str, String)>,
-    /// What else stands on the command line.
+    /// More words of the command line.
     pub more: Vec<String>,
 }
 
@@ -189,7 +189,7 @@ impl Pointsman {
         self.child = new;
     }
 
-    /// Starts a dispatcher that is to take over in `dir` and cannot: its exit code, and what it says.
+    /// Starts a dispatcher that is to take over in `dir` and cannot: its exit code, and its output.
     pub fn fail_to_take_over(setup: &Setup, dir: &Path) -> (Option<i32>, String) {
         let output = setup.clone().with(["--takeover"]).command_in(dir).output().expect("the executable starts");
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
@@ -207,7 +207,7 @@ impl Pointsman {
         self.start_again();
     }
 
-    /// How it was started.
+    /// The setup it was started with.
     pub fn setup(&self) -> Setup {
         self.setup.clone()
     }
@@ -229,7 +229,7 @@ impl Pointsman {
         });
         let pids = locks.filter_map(|path| fs::read_to_string(path).ok()?.trim().parse::<u32>().ok());
         let run_dir = self.dir.path().display().to_string();
-        // A number in a file may be somebody else's by now.
+        // A number in a file may be another process's by now.
         pids.filter(|pid| {
             let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             String::from_utf8_lossy(&line).contains(&run_dir)
@@ -257,7 +257,7 @@ impl Pointsman {
         (0..self.setup.workers).filter_map(|slot| self.worker(slot)["pid"].as_u64()).map(|pid| pid as u32).collect()
     }
 
-    /// What the stats socket answers to `command`: one line of JSON.
+    /// The stats socket's answer to `command`: one line of JSON.
     pub fn stats(&self, command: &str) -> Value {
         self.try_stats(command).unwrap_or_else(|| panic!("no answer to `{command}`"))
     }
@@ -390,7 +390,7 @@ impl Pointsman {
         command.output().expect("the executable runs")
     }
 
-    /// What it and its workers have written to stderr and stdout so far.
+    /// The output of the dispatcher and its workers on stderr and stdout so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.dir.path().join("stderr")).unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! What the kernel tells about a process: children, CPU time, memory. Signals go by process id only.
+//! The kernel's facts about a process: children, CPU time, memory. Signals go by process id only.
 
 use std::fs;
 use std::time::{Duration, Instant};

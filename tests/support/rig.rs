@@ -1,4 +1,5 @@
-//! A dispatcher's decision with its workers, and a clock that the test moves: what the tests of both protocols' rules share.
+//! A dispatcher's decision with its workers, and a clock that the test moves: the tests of both protocols' rules share
+//! it.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -16,10 +17,10 @@ pub const START: Time = Time(1_000_000_000);
 
 pub struct Rig {
     pub dispatch: Dispatch,
-    /// How the next message comes.
+    /// The arrival of the next message.
     pub arrival: Arrival,
     pub now: Time,
-    /// How many lives each slot has had.
+    /// The number of lives that each slot has had.
     pub lives: Vec<u64>,
 }
 
@@ -46,7 +47,7 @@ impl Rig {
         self.dispatch.on_worker_up(WorkerId(worker), &joined, self.now);
     }
 
-    /// What the next life of a worker says of itself.
+    /// The introduction of a worker's next life.
     pub fn joined(&mut self, worker: u16, capacity: u32, services: Services) -> Joined {
         let life = &mut self.lives[usize::from(worker)];
         *life += 1;
@@ -72,7 +73,7 @@ impl Rig {
         KEY.token(Incarnation::new(u64::from(worker) << 20 | life)).to_string()
     }
 
-    /// What was handed over has its final response, and that has left.
+    /// The final response to a handed-over message has left.
     pub fn answered(&mut self, had: &Handoff) {
         self.dispatch.on_answered(had.entry.unwrap(), self.now);
     }
@@ -83,7 +84,7 @@ impl Rig {
     }
 }
 
-/// What was handed over, as it comes back.
+/// A handed-over message, as it comes back.
 pub fn returned(had: &Handoff, cause: Cause) -> Returned {
     Returned {
         cause,

@@ -207,7 +207,7 @@ fn a_dispatcher_that_is_killed_is_started_again_and_has_its_workers_and_their_ca
     let standing = host.call();
     let (main, workers) = (host.main(), host.workers());
     host.kill("KILL", &[main]);
-    // Nobody reads the well-known port now.
+    // No process reads the well-known port now.
     let invite = host.phone.invite(WELL_KNOWN, None);
     host.phone.send(&invite, WELL_KNOWN);
     assert_eq!(host.phone.final_response(&invite).status(), 200);

@@ -1,4 +1,5 @@
-//! What the gateway says by itself: events to the notified entity, its life cycle to the configured call agent.
+//! Commands that the gateway sends by itself: events to the notified entity, its life cycle to the configured call
+//! agent.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What becomes of calls, those that stand and those that begin.
+//! The fate of calls over a restart: those that stand and those that begin.
 
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
@@ -93,7 +93,7 @@ fn two_hundred_calls_go_on_and_every_new_one_is_answered_while_the_dispatcher_is
     let target = pointsman.address();
     pointsman.crash();
     talks.iter().for_each(|talk| talk.echo(2));
-    // What is not answered now has not been retransmitted by its caller yet.
+    // INVITEs that have no answer now have not been retransmitted by their callers yet.
     let sent = progress.invites_sent();
     wait_for("calls into the void", DEADLINE, || (progress.invites_sent() >= sent + 100).then_some(()));
     let begin = Instant::now();
@@ -162,7 +162,7 @@ fn kill_in_turn(kills: usize, calls: u64) {
             _ => {
                 let workers = pointsman.worker_pids();
                 pointsman.crash();
-                // Nobody is there who could start a successor or read its port.
+                // No dispatcher is there that could start a successor or read its port.
                 assert!(proc::signal(workers[round % 4], Signal::SIGKILL));
             }
         }

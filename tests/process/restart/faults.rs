@@ -1,4 +1,4 @@
-//! Who hangs, lies, dies as well or is in the way.
+//! Faults at a restart: workers and other processes that hang, lie, die as well or are in the way.
 
 use std::fs;
 use std::time::Duration;
@@ -223,7 +223,7 @@ fn sigterm_to_a_worker_without_a_dispatcher_ends_its_calls_with_bye() {
     assert!(proc::signal(workers[0], Signal::SIGTERM));
     let bye = phone.expect("a BYE", |request| request.start_line().starts_with("BYE "));
     assert!(bye.text.contains(&dialog.invite.call_id), "{}", bye.text);
-    // Nobody answers it: the worker leaves all the same.
+    // The caller does not answer the BYE: the worker leaves all the same.
     wait_for("the worker to leave", DEADLINE, || (!proc::runs(workers[0])).then_some(()));
     // Its ports are free, and its lock is no obstacle.
     pointsman.start_again();

@@ -1,4 +1,4 @@
-//! What the operator has set, ordered or lost in between.
+//! Settings that the operator has changed, ordered or lost between two dispatchers.
 
 use std::fs;
 use std::net::UdpSocket;
@@ -157,7 +157,7 @@ fn a_worker_of_its_own_comes_back_with_the_token_that_its_calls_carry() {
         let link = knock(pointsman.run_dir());
         let introduction = Hello {
             ports: vec![Port { service: "sip".into(), address }],
-            // Whatever number of lanes the test is run with.
+            // Enough links for any number of lanes that the test is run with.
             links: 16,
             secret: former.map(|former| former.secret),
             incarnation: former.map(|former| former.incarnation),

@@ -34,7 +34,7 @@ fn assert_refused((code, text): &(Option<i32>, String), words: &[&str]) {
     assert!(words.iter().all(|word| lines[0].contains(word)), "{text}");
 }
 
-/// What a new dispatcher of this setup says first, and what becomes of it when the old one is gone then.
+/// The first question of a new dispatcher of this setup, and its exit code and output when the old one is gone then.
 fn ask_of(pointsman: &Pointsman) -> (Ask, (Option<i32>, String)) {
     let elsewhere = tempfile::Builder::new().prefix("pm-").tempdir().unwrap();
     fs::copy(pointsman.run_dir().join("key"), elsewhere.path().join("key")).unwrap();
@@ -53,7 +53,7 @@ fn say(link: &SeqPacket, step: Takeover) {
     link.send(&[IoSlice::new(frame.bytes())], &[]).unwrap();
 }
 
-/// What the other says next: a step, or why there is none; with the descriptors beside it.
+/// The next record from the other end: a step, or the reason why there is none; with the descriptors beside it.
 fn hear(link: &SeqPacket) -> (Option<Takeover>, String, Vec<OwnedFd>) {
     let (mut buffer, mut descriptors) = (vec![0; FRAME_HARD_LIMIT], Vec::new());
     let length = wait_for("a word", DEADLINE, || match link.recv(&mut buffer, &mut descriptors) {
@@ -85,7 +85,7 @@ fn until_granted(link: &SeqPacket) -> Vec<OwnedFd> {
     descriptors
 }
 
-/// It has been given everything: then nobody reads.
+/// The new dispatcher has been given everything: no process reads then.
 fn until_given(link: &SeqPacket) -> Vec<OwnedFd> {
     until_granted(link);
     say(link, Takeover::Ready);
@@ -158,7 +158,7 @@ fn another_user_is_refused() {
     }
     let pointsman = Setup::new(1).start();
     let workers = pointsman.worker_pids();
-    // Where it could look: the executable's own directory may be closed to it.
+    // A directory that user 65534 can read: the executable's own directory may be closed to it.
     let open = tempfile::tempdir().unwrap();
     fs::set_permissions(open.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let executable = open.path().join("pointsman");
@@ -235,7 +235,7 @@ fn one_that_says_nothing_is_given_up_after_two_seconds_and_what_came_meanwhile_i
     assert!(reason.contains("it said nothing for 2s"), "{reason}");
     drop(descriptors);
     assert_eq!(phone.final_response(&invite).status(), 200);
-    // Whatever it says now, it is too late.
+    // Any record is too late now.
     let _ = link.send(&[IoSlice::new(b"?")], &[]);
     pointsman.wait_for_log("serves on: it said nothing");
     assert_undisturbed(&pointsman, &workers);
