@@ -165,7 +165,8 @@ impl Call<'_> {
     ///
     /// # Errors
     ///
-    /// As [`Call::ring`]; what is no session description, and another one than was sent reliably before.
+    /// As [`Call::ring`]; also bytes that are no session description, or another description than was sent reliably
+    /// before.
     pub fn early_media(&mut self, status: u16, sdp: &[u8]) -> Result<(), Misuse> {
         misuse::check_status(status, &misuse::PROVISIONAL)?;
         self.check_answer(sdp)?;
@@ -192,7 +193,8 @@ impl Call<'_> {
     }
 
     /// Answers the call and sends the caller's sound back, as long as the call lasts: offers, holds and ports are taken
-    /// care of. What cannot be answered is rejected, and without ports or descriptors the call is given back.
+    /// care of. A call whose offer cannot be answered is rejected. Without free ports or descriptors the call is given
+    /// back.
     pub fn echo(&mut self) -> bool {
         self.media.echo(self.uas, self.key, self.offer, self.now)
     }

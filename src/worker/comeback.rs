@@ -1,5 +1,5 @@
-//! The way back to a new dispatcher: the worker says who it is and what it has, gives its sockets, and waits for the
-//! welcome. Calls go on meanwhile: nothing here waits.
+//! The way back to a new dispatcher: the worker introduces itself, tells its account, gives its sockets, and waits for
+//! the welcome. Calls go on meanwhile: nothing here waits.
 
 use std::io::{self, IoSlice};
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -18,7 +18,7 @@ const WELCOME_WITHIN: Duration = Duration::from_secs(60);
 /// A conference: since when it is open, and its name.
 pub(super) type Conference = (Time, Box<[u8]>);
 
-/// All that a worker has to tell a new dispatcher.
+/// The account of a worker: all that it has to tell a new dispatcher.
 #[derive(Debug, Default)]
 pub(super) struct Account {
     pub(super) transactions: Vec<Transaction>,

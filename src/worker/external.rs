@@ -1,5 +1,5 @@
 //! A worker for an ordinary MGCP gateway: it speaks to the dispatcher as every worker does, and to the gateway over UDP
-//! as a call agent does. What goes where is decided in [`crate::call::external`].
+//! as a call agent does. [`crate::call::external`] decides which message goes where.
 //!
 //! ```no_run
 //! use pointsman::worker::external::{Settings, run};

@@ -201,7 +201,7 @@ fn say_which_worker(welcome: &Welcome) {
     }
 }
 
-/// A worker that has been welcomed, with what it was given.
+/// A worker that has been welcomed, with the sockets and links that it was given.
 #[derive(Debug)]
 pub(super) struct Introduced {
     pub(super) link: LinkEnd,

@@ -175,7 +175,7 @@ impl Links {
         self.lanes.iter().any(|lane| lane.back.report_due())
     }
 
-    /// Reports to every lane; what has been read on its link is filled in here.
+    /// Reports to every lane. The number of the last message read on each link is filled in here.
     pub(super) fn report(&mut self, report: Report) {
         for Lane { back, .. } in &mut self.lanes {
             let taken_through = back.taken_through();

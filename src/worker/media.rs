@@ -232,7 +232,7 @@ impl Media {
         };
         let Some(call) = self.calls.get_mut(&key) else { return false };
         let Some(echo) = call.session.leg_of_port(even).and_then(|leg| leg.echo()) else {
-            // Our offer is not answered yet: what comes early is read and forgotten.
+            // Our offer is not answered yet: packets that come early are read and dropped.
             return drain(if port == even { &leg.rtp } else { &leg.rtcp }, batch);
         };
         for _ in 0..BATCHES {

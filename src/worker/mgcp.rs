@@ -327,7 +327,7 @@ mod tests {
         mgcp.share(&mut uas);
         let counted = (uas.load().units_used, mgcp.gateway.load().units_used);
         assert_eq!(counted, (400, 101 + 2), "399 and 101 are the half");
-        // A connection that would fit in what SIP has left of the other half.
+        // A connection that would fit in the rest that SIP has left of the other half.
         mgcp.gateway.on_message(
             &mgcp::parse(b"CRCX 9 ann/$@gw MGCP 1.0\nC: 9\nM: inactive\n").unwrap(),
             &Arrival::own(0, address("127.0.0.1:2727"), address(OWN[0]), 490),

@@ -299,7 +299,7 @@ impl<A: Application> Worker<A> {
         self.carry_out();
     }
 
-    /// Whether nothing of what was begun here goes on.
+    /// Whether no call, connection or transaction goes on here.
     fn is_quiet(&self) -> bool {
         self.uas.is_quiet() && self.mgcp.gateway.is_quiet()
     }

@@ -9,14 +9,15 @@ use crate::wire::sip::Message;
 /// The largest size believed (design: `max-size`).
 const LIMIT: u32 = 1_000;
 
-/// Units: `X-Session-Size`, `size` in the request-URI, what the offer's streams weigh, else 1; between 1 and 1,000.
+/// Units of a session: `X-Session-Size`, `size` in the request-URI, the weight of the offer's streams, else 1; between
+/// 1 and 1,000.
 pub(super) fn size_of(msg: &Message<'_>) -> Weight {
     let stated = msg.extension(b"X-Session-Size").and_then(number);
     let stated = stated.or_else(|| msg.uri().and_then(|uri| uri.param(b"size")).and_then(number));
     weight(stated, || sdp::weigh(msg.body(), 1))
 }
 
-/// Units of a connection: what the command says itself, what the streams of its session description weigh, else 1;
+/// Units of a connection: the size in the command itself, the weight of its session description's streams, else 1;
 /// between 1 and 1,000.
 pub(super) fn size_of_command(command: &Command<'_>) -> Weight {
     let said = stated(command).and_then(number);

@@ -1,8 +1,9 @@
 //! TCP connections at the slot's own port, and those dialled for requests of ours: bytes to messages and back.
 //!
-//! Every connection is bounded: in what it may send without a message coming of it, in how long a message may take to
-//! come, in what may wait to leave, and in how long it may be silent. Their number is bounded, in all and for each host;
-//! see [`Crowd`]. One that carries a call is closed neither for others nor for its silence.
+//! Every connection is bounded: in the bytes it may send without completing a message, in the time a message may take
+//! to come, in the bytes that may wait to leave, and in the time it may be silent. The number of connections is
+//! bounded, in all and for each host; see [`Crowd`]. A connection that carries a call is closed neither to make room
+//! nor for its silence.
 //!
 //! A peer that has closed its half of the connection still gets the answers to its requests.
 

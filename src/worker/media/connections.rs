@@ -127,7 +127,8 @@ impl Media {
     }
 }
 
-/// Takes a packet that has come to a connection from `source`, and says by which port it leaves, where to, and as what.
+/// Takes a packet that has come to a connection from `source`, and returns the port by which it leaves, its
+/// destination, and its bytes.
 fn pass_on<'p>(
     connections: &mut HashMap<ConnectionKey, Connection>,
     key: ConnectionKey,

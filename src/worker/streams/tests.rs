@@ -11,7 +11,7 @@ const REQUEST: &str = "OPTIONS sip:ms SIP/2.0\r\nContent-Length: 0\r\n\r\n";
 const FIRST: usize = 512;
 const LIMIT: usize = 24;
 
-/// A worker's connections, their poll, and what has come over them.
+/// A worker's connections, their poll, and the messages that have come over them.
 struct Desk {
     poll: Poll,
     streams: Streams,
