@@ -13,7 +13,7 @@ pub(super) struct Cache {
     limit: usize,
 }
 
-/// The shortest time that an answer holds: who asks for none at all would have every call ask anew.
+/// The shortest time that an answer is kept: with a TTL of 0 every call would ask anew.
 const SHORTEST: Duration = Duration::from_secs(1);
 /// The longest.
 const LONGEST: Duration = Duration::from_secs(3_600);

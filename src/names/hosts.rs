@@ -9,7 +9,7 @@ pub struct Hosts {
     names: BTreeMap<Box<str>, Vec<IpAddr>>,
 }
 
-/// Names read from a file; what stands behind is as if it were not there.
+/// Most names read from a file; later ones are ignored.
 const NAMES_LIMIT: usize = 65_536;
 /// Addresses of one name.
 const ADDRESSES_LIMIT: usize = 16;

@@ -1,4 +1,4 @@
-//! One look-up: the records it needs next, or what was found. A function of what is known.
+//! One look-up: the records it needs next, or the endpoints it has found. A function of the records known so far.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -16,7 +16,7 @@ pub(super) enum Step {
     Found(Vec<Endpoint>),
     /// There is nothing to be found.
     Nothing,
-    /// Name servers did not answer, and what they did say leads nowhere.
+    /// Some name servers did not answer, and the answers of others lead nowhere.
     Failed,
 }
 

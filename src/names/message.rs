@@ -127,7 +127,7 @@ mod tests {
         Ttl::from_secs(seconds)
     }
 
-    /// A response to `query` with what `fill` puts in.
+    /// A response to `query` with the records that `fill` puts in.
     fn response(query: &[u8], rcode: Rcode, fill: impl FnOnce(&mut AnswerBuilder<Vec<u8>>)) -> Vec<u8> {
         let query = Message::from_slice(query).unwrap();
         let mut answer = MessageBuilder::new_vec().start_answer(query, rcode).unwrap();

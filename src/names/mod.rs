@@ -1,10 +1,11 @@
-//! Names to addresses: what to ask name servers, in which order, for whom first, and what is remembered of the answers.
+//! Names to addresses: the queries to name servers, their order, the turns of the askers, and the answers that are
+//! remembered.
 //!
-//! [`Resolver`] is one value without socket, clock or thread: questions and responses go in, queries and answers come out.
-//! It asks for SRV records where a name has no port and for A and AAAA records (RFC 3263 §4.2), keeps answers for as long
-//! as they say and refusals for a while, and shares what may be asked at the same time fairly: first among the sources
-//! that a name came from, then among the domains that a source names. A domain whose servers never answer costs those
-//! who name it, and nobody else.
+//! [`Resolver`] is one value without socket, clock or thread: questions and responses go in, queries and answers come
+//! out. It asks for SRV records where a name has no port and for A and AAAA records (RFC 3263 §4.2), keeps answers for
+//! their TTL and refusals for a while, and shares the queries that may be under way at the same time fairly: first
+//! among the sources that a name came from, then among the domains that a source names. A domain whose servers never
+//! answer costs only the sources that name it.
 //!
 //! `net::resolve` brings the queries to the name servers and the system's files here.
 

@@ -1,4 +1,4 @@
-//! A question and what may come of it.
+//! A question and its possible outcomes.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -43,7 +43,7 @@ pub struct Endpoint {
     pub address: SocketAddr,
 }
 
-/// On whose behalf something is asked: what fair shares are counted by.
+/// The source on whose behalf a question is asked: fair shares are counted by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Source {
     /// The MGCP gateway's: names of call agents.
@@ -67,7 +67,7 @@ impl Source {
 pub enum Asked {
     /// It was an address: no look-up needed.
     Now(Endpoint),
-    /// The answer comes later, if only because nobody has looked for it yet.
+    /// The answer comes later, if only because the cache and the files have not been searched yet.
     Later,
 }
 
@@ -106,7 +106,7 @@ pub enum Unfound {
     },
 }
 
-/// RFC 1035 §2.3.4, with room for what is put in front of a name.
+/// RFC 1035 §2.3.4, with room for the labels that are put before a name.
 const NAME_LIMIT: usize = 235;
 /// RFC 1035 §2.3.4.
 const LABEL_LIMIT: usize = 63;

@@ -1,4 +1,4 @@
-//! The resolver: what is asked, what waits, what is answered.
+//! The resolver: its questions, the queries that wait, and the answers.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -62,7 +62,7 @@ pub struct Query {
     pub kind: Kind,
     /// The server to ask.
     pub server: SocketAddr,
-    /// The time it has to answer. What comes later is not waited for.
+    /// The time it has to answer. A later answer is not waited for.
     pub within: Duration,
 }
 
@@ -140,7 +140,7 @@ impl<K> Resolver<K> {
         self.hosts = hosts;
     }
 
-    /// Other name servers. What the former have said is forgotten: another network may say otherwise.
+    /// Sets other name servers. Answers of the former ones are forgotten: another network may answer otherwise.
     pub fn set_servers(&mut self, servers: Servers) {
         if self.servers != servers {
             self.servers = servers;
@@ -385,8 +385,8 @@ impl<K> Resolver<K> {
         true
     }
 
-    /// A query is not waited for any more by this question: nobody asks it if nobody else waits for it. One that is with a
-    /// server ends by itself, and may be of use later.
+    /// Question `id` no longer waits for this query. A query that no question waits for is dropped, unless a server has
+    /// it already: then it ends by itself, and its answer may be of use later.
     fn stop_waiting(&mut self, id: u64, source: Source, query: u64) {
         let Some(pending) = self.pending.get_mut(&query) else { return };
         pending.waiters.retain(|waiter| *waiter != id);

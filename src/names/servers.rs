@@ -8,7 +8,7 @@ use std::time::Duration;
 pub struct Servers {
     /// Addresses of the servers; at least one.
     pub addresses: Vec<SocketAddr>,
-    /// Domains that are put behind a name.
+    /// Domains that are appended to a name.
     pub search: Vec<Box<str>>,
     /// A name with fewer dots is looked for under the search domains first.
     pub dots: usize,
@@ -29,7 +29,8 @@ impl Default for Servers {
             addresses: vec![SocketAddr::from(([127, 0, 0, 1], 53))],
             search: Vec::new(),
             dots: 1,
-            // Shorter than glibc's 5 s: who waits has a transaction of 32 s, and another attempt is to come in between.
+            // Shorter than glibc's 5 s: the request that waits has a transaction of 32 s, which must leave time for
+            // another attempt.
             timeout: Duration::from_secs(2),
             attempts: 2,
         }

@@ -1,6 +1,6 @@
 //! The order of queries: sources take turns, and within a source the domains it names do.
 //!
-//! Each has a limit to what it may have asked at the same time, so that names under a domain that never answers hold up
+//! Each has a limit to its queries under way at the same time, so that names under a domain that never answers hold up
 //! neither other sources nor other names of their own source. The last places are for sources that have nothing asked:
 //! a few sources together cannot hold them all.
 
