@@ -28,7 +28,7 @@ pub struct Flags {
     dispatch: flags::Dispatch,
 }
 
-/// Checks the configuration; what is allowed and probably not meant is shown as well.
+/// Checks the configuration; settings that are allowed and probably not meant are shown as well.
 pub fn run(flags: Flags) -> Result<(), Failure> {
     let mut source = flags.dispatch.source();
     source.file = flags.file.or(source.file);
@@ -41,7 +41,7 @@ pub fn run(flags: Flags) -> Result<(), Failure> {
         }
     }
     let name = source.file.as_ref().map_or_else(|| "command line".to_owned(), |file| file.display().to_string());
-    // With --print the whole output is a configuration file: what is said besides is a comment in it.
+    // With --print the whole output is a configuration file: any other text is a comment in it.
     let comment = if flags.print { "# " } else { "" };
     for note in notes::of(&source, &config) {
         text += &format!("{comment}note: {note}\n");

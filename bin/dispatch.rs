@@ -42,7 +42,8 @@ pub fn run(flags: Flags, verbose: u8) -> Result<(), Failure> {
         warn!("{note}");
     }
     supervisor::run(config, source, beginning).map_err(|error| match error {
-        // It had started: to start it again is right, unlike behind a start that is not possible.
+        // The dispatcher had started: the service manager may start it again, unlike after a start that is not
+        // possible.
         StartError::Lane(_) => Failure::unhealthy(error),
         _ => Failure::usage(error),
     })

@@ -1,4 +1,4 @@
-//! `pointsman explain`: what was decided about a call, and why.
+//! `pointsman explain`: the decisions about a call, with their reasons.
 
 use clap::Args;
 use pointsman::admin::protocol::Command;

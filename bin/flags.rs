@@ -146,7 +146,7 @@ impl Dispatch {
     }
 }
 
-/// A whole number, from 0 to what its type holds; what is too large for the key is the configuration's to say.
+/// A whole number, from 0 to the largest of its type; the configuration refuses numbers that are too large for the key.
 fn number<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
     let number = text.parse::<u64>().map_err(|_| "not a whole number".to_owned())?;
     T::try_from(number).map_err(|_| "too large".to_owned())

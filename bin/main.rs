@@ -1,7 +1,7 @@
 //! The `pointsman` executable: the command line. Each subcommand is a file.
 //!
-//! Exit codes: 0 fine, 1 not reachable or not healthy, 2 wrong use or a start that is not possible. Errors are one
-//! line on stderr that names the thing and what to do.
+//! Exit codes: 0 fine, 1 not reachable or not healthy, 2 wrong use or a start that is not possible. Errors are one line
+//! on stderr that names the fault and its remedy.
 
 mod check;
 mod dispatch;

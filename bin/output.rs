@@ -46,7 +46,7 @@ impl Failure {
             Failure::Usage(text) => (2, format!("pointsman: {text}")),
             Failure::Config(error) => (2, with_snippet(&error)),
         };
-        // When stderr is gone as well there is nobody left to tell; the exit code still does.
+        // When stderr is gone as well, only the exit code is left to tell.
         let mark = if is_journal() { "<3>" } else { "" };
         net::log::last_words(format!("{mark}{text}\n").as_bytes());
         ExitCode::from(code)
@@ -74,7 +74,7 @@ pub fn print(text: &str) -> Result<(), Failure> {
     })
 }
 
-/// The first paragraph of a usage error as one line: what follows it is the usage, which `--help` shows.
+/// The first paragraph of a usage error as one line: the usage, which follows it, is shown by `--help`.
 pub fn first_paragraph(text: &str) -> String {
     let text = text.strip_prefix("error: ").unwrap_or(text);
     let mut paragraphs = text.split("\n\n");

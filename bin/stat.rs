@@ -1,4 +1,4 @@
-//! `pointsman stat`: what each worker is doing.
+//! `pointsman stat`: the load and state of each worker.
 
 use clap::Args;
 use pointsman::admin::client::Client;

@@ -31,7 +31,7 @@ const CLEAR: &str = "\x1b[2J";
 /// The size of a screen that does not say.
 const USUAL: (u16, u16) = (24, 80);
 
-/// Shows the table until the dispatcher is gone, or nobody wants to see it any more.
+/// Shows the table until the dispatcher is gone, or the operator ends the command.
 pub fn run(flags: &Flags) -> Result<(), Failure> {
     let mut client = flags.ask.connect()?;
     let failed = |error| Failure::unhealthy(format_args!("the terminal cannot be used: {error}"));
