@@ -156,7 +156,7 @@ fn link(c: &mut Criterion) {
             });
         });
     }
-    // The same bytes without a front: what the kernel alone takes.
+    // The same bytes without a front: the time of the kernel alone.
     for records in [1, 8, 16] {
         group.throughput(Throughput::Elements(records));
         group.bench_function(BenchmarkId::new("write the bytes alone", records), |b| {

@@ -41,7 +41,7 @@ const INVITE: &[u8] = b"INVITE sip:ivr@ms.example.net:5060;transport=udp SIP/2.0
     a=ptime:20\r\n\
     a=maxptime:150\r\n";
 
-/// About 300 bytes, as a call agent sends it, with what a dispatcher reads.
+/// About 300 bytes, as a call agent sends it, with the fields that a dispatcher reads.
 const CRCX: &[u8] = b"CRCX 1204 ann/$@ms.example.net MGCP 1.0\r\n\
     K: 1200-1202, 1199\r\n\
     C: A3C47F21456789F0\r\n\

@@ -1,5 +1,5 @@
 //! CPU time per message of a front that has no quiet moment: one kind of message only, each a new one, more than it can
-//! take, and sinks behind it, so that neither callers nor workers set the pace.
+//! take, and sinks as its workers, so that neither callers nor workers set the pace.
 
 use std::io::Write;
 use std::net::{SocketAddr, UdpSocket};
@@ -68,7 +68,7 @@ struct Run {
     records_per_frame: Option<f64>,
 }
 
-/// Measures every front that can have sinks behind it, in turn, as many rounds as the options ask for.
+/// Measures every front that can have sinks as workers, in turn, as many rounds as the options ask for.
 pub fn measure(options: &Options, fronts: &[Front], placements: &[Placement]) -> Vec<Flood> {
     let able = fronts.iter().filter(|front| !matches!(front, Front::Kamailio(_)));
     let pairs: Vec<_> = able.flat_map(|&front| placements.iter().map(move |&placement| (front, placement))).collect();
@@ -129,7 +129,8 @@ fn run(flooding: Flooding, front: Front, placement: Placement, span: Duration) -
     })
 }
 
-/// New INVITEs, one behind the other, until it is over. What a full receive buffer does not take is lost.
+/// Sends new INVITEs, one after the other, until it is over. Datagrams that a full receive buffer does not take are
+/// lost.
 fn invite(target: SocketAddr, over: &AtomicBool) {
     let socket = UdpSocket::bind((target.ip(), 0)).expect("a free port");
     let local = socket.local_addr().expect("a bound socket has an address");

@@ -1,5 +1,5 @@
-//! Two million INVITEs with forged sources, and a hundred honest callers beside them: what becomes of their calls, and
-//! what memory the dispatcher takes.
+//! Two million INVITEs with forged sources, and a hundred honest callers beside them: the fate of their calls, and the
+//! memory that the dispatcher takes.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -29,7 +29,7 @@ enum Callers {
     Amid,
 }
 
-/// One flood and what it did.
+/// One flood and its effects.
 pub struct Forged {
     name: &'static str,
     addresses: u32,

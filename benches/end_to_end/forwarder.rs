@@ -254,7 +254,7 @@ fn forward(listener: &UdpSocket, mut workers: Vec<Worker>) -> std::io::Result<()
     }
 }
 
-/// Reads a batch into `buffers`, behind the room for the headers; `arrived` gets length and source of each message.
+/// Reads a batch into `buffers`, after the room for the headers; `arrived` gets length and source of each message.
 fn receive(
     listener: &UdpSocket,
     buffers: &mut [Vec<u8>],

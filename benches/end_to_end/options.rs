@@ -28,7 +28,7 @@ usage: cargo bench --bench end_to_end [-- OPTIONS]
   --seconds S    length of a run (2)";
 
 impl Options {
-    /// Reads the words behind the program's name; the error is what to print.
+    /// Reads the words after the program's name; the error is the text to print.
     pub fn read(words: &[String]) -> Result<Self, String> {
         let mut options =
             Options { only: BTreeSet::new(), parts: BTreeSet::new(), runs: 7, span: Duration::from_secs(2) };

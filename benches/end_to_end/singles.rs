@@ -75,7 +75,7 @@ pub struct Evenness {
     pub offered: u64,
 }
 
-/// Units of each worker: the four of them hold little more than what is offered on average, so that room is scarce.
+/// Units of each worker: the four of them hold little more than the average offered load, so that room is scarce.
 const UNITS: u32 = 390;
 /// New sessions a second, and how long each stands.
 const SESSIONS_PER_SECOND: f64 = 200.0;

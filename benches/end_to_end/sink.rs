@@ -1,4 +1,4 @@
-//! A worker that takes every message and answers nobody: what is left of a call when only the way to the worker counts.
+//! A worker that takes every message and answers none: for measurements in which only the way to the worker counts.
 //!
 //! It speaks the handoff protocol with the product's own end of it: numbers as answered within 10 ms, reports every
 //! 100 ms. It runs as a process of its own, which is this benchmark's executable with `sink` as its first word.
@@ -87,7 +87,7 @@ pub fn run(words: &[String]) -> io::Result<()> {
 fn serve(counts: &Counts, slot: usize, link: Link) -> io::Result<()> {
     let mut hello =
         Hello { program: "sink".into(), pid: std::process::id(), capacity: Some(UNITS), ..Hello::default() };
-    // Held for as long as it serves: nobody else is to have the address.
+    // Held for as long as it serves: no other process is to have the address.
     let mut own_port = None;
     let socket = match link {
         Link::Inherited(fd) => SeqPacket::from_fd(inherited(fd)?)?,

@@ -72,7 +72,7 @@ impl Generator {
         }
     }
 
-    /// Answers a 2xx from what stands in it, so that one for a call long gone gets its ACK too.
+    /// Acknowledges a 2xx with the values in it alone, so that one for a call long gone gets its ACK as well.
     fn acknowledge(&mut self, reply: &Reply<'_>) {
         let mut remote = Remote::default();
         remote.take(reply);
