@@ -5,9 +5,10 @@
 //! cargo run --example application_server -- 127.0.0.1:5060 120 1 1 8 1 40
 //! ```
 //!
-//! Each number is a session: an INVITE with that `X-Session-Size` goes to the dispatcher. Whoever answers names its own
-//! port in Contact; ACK and BYE go there. All calls stand before the first ends, so the workers' loads are seen to follow
-//! the sizes. It reads responses with `rsip` and answers with `sdp-rs`: libraries that had no part in the dispatcher.
+//! Each number is a session: an INVITE with that `X-Session-Size` goes to the dispatcher. The worker that answers names
+//! its own port in Contact; ACK and BYE go there. All calls stand before the first ends, so the workers' loads are seen
+//! to follow the sizes. It reads responses with `rsip` and answers with `sdp-rs`: libraries that had no part in the
+//! dispatcher.
 
 use std::collections::BTreeMap;
 use std::error::Error;
