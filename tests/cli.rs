@@ -1,4 +1,4 @@
-//! The command line of the built executable: what it says, where it says it, and its exit codes.
+//! The command line of the built executable: its output, on stdout or stderr, and its exit codes.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

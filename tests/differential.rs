@@ -1,9 +1,9 @@
 //! The scanner against two other readers of SIP, and against itself: on a well-formed message all see the same method,
 //! Call-ID, tags, CSeq and branch; no bytes make it panic; a patched message differs in the patch alone.
 //!
-//! A peer that refuses a message has no vote on it. `rsip` refuses folds, compact names, IPv6 hosts and methods it does not
-//! know; `ezk-sip-types` refuses header lines that are not UTF-8. Where both accept and differ, the message is listed in
-//! [`DISAGREEMENTS`] with the reason.
+//! A peer that refuses a message has no vote on it. `rsip` refuses folds, compact names, IPv6 hosts and methods it does
+//! not know; `ezk-sip-types` refuses header lines that are not UTF-8. If both accept a message and differ, it is listed
+//! in [`DISAGREEMENTS`] with the reason.
 
 use std::fs;
 use std::net::SocketAddr;

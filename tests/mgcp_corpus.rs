@@ -1,4 +1,4 @@
-//! The messages of RFC 3435: each is read, written anew from what was read, and read again as the same.
+//! The messages of RFC 3435: each is read, written anew from the values read, and read again as the same.
 //!
 //! The messages are not part of the project. `POINTSMAN_CORPORA` names the directory they lie in; without it they are
 //! looked for beside the project, and the test says so when they are not there.

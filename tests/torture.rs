@@ -1,4 +1,4 @@
-//! The torture messages of RFC 4475 and RFC 5118: what the scan and the check make of them is what the RFC asks for.
+//! The torture messages of RFC 4475 and RFC 5118: the scan and the check have the outcome that the RFC asks for.
 //!
 //! The messages are not part of the project. `POINTSMAN_CORPORA` names the directory they lie in; without it they are
 //! looked for beside the project, and the test says so when they are not there.
@@ -65,7 +65,7 @@ fn every_message_of_rfc_4475_gets_what_the_rfc_asks_for() {
             ("valid" | "valid-parse", _) if column(&row, "kind") == "response" => vec!["accept"],
             ("valid", _) => vec!["accept"],
             (_, "none") => vec!["drop"],
-            // 416 and 483 come from who reads the URI or counts hops; any other status means: parsed.
+            // 416 and 483 come from the code that reads the URI or counts hops; any other status means: parsed.
             ("valid-parse", "416" | "416|404") => vec!["416"],
             ("valid-parse", _) => vec!["accept"],
             (_, allowed) => allowed.split('|').collect(),
@@ -155,7 +155,7 @@ fn every_message_of_rfc_5118_gets_what_the_rfc_asks_for() {
         let (got, fault) = outcome(&fs::read(if is_mended { mended } else { path.join(file) }).unwrap());
         let expected = if column(&row, "class") == "invalid" { "400" } else { "accept" };
         assert_eq!(got, expected, "{name}: {fault:?}");
-        // The archive's own line ends: bare line feeds. What is mended above is only the length, and shorter bodies pass.
+        // The archive's own line ends: bare line feeds. Only the length is mended above, and shorter bodies pass.
         let (got, fault) = outcome(&fs::read(path.join("raw-lf").join(file)).unwrap());
         match fault {
             Some(Fault::Truncated | Fault::ContentLength) => {}
@@ -199,7 +199,7 @@ fn on_a_stream_a_message_is_found_or_the_connection_closed() {
     assert!(matches!(frame("clerr"), Framed::NeedMore { .. }));
     let whole = fs::read(path.join("dblreq.dat")).unwrap();
     let Framed::Message(length) = framing::next(&whole) else { panic!("no message") };
-    // On a stream the second message is one in its own right, behind an empty line.
+    // On a stream the second message is one in its own right, after an empty line.
     let mut rest = &whole[length..];
     while let Framed::Blank(length) | Framed::Ping(length) = framing::next(rest) {
         rest = &rest[length..];

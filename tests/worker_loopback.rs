@@ -19,7 +19,7 @@ use pointsman::worker::{Application, Call, Echo, Link, Misuse, Settings, WorkerE
 
 const WITHIN: Duration = Duration::from_secs(10);
 
-/// The dispatcher's side: the link, the well-known socket, and what the worker has said.
+/// The dispatcher's side: the link, the well-known socket, and the records that the worker has sent.
 struct Front {
     link: SeqPacket,
     well_known: UdpSocket,
@@ -223,7 +223,7 @@ impl Words {
     }
 }
 
-/// A range of RTP ports that nobody has now.
+/// A range of RTP ports that no process has now.
 fn rtp_range(pairs: u16) -> (u16, u16) {
     let first = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().min(60_000) & !1;
     (first, first + 2 * pairs - 1)
@@ -322,7 +322,7 @@ fn a_stopped_worker_ends_its_calls_with_bye_and_returns() {
     let (ok, _) = receive(&sip);
     let own = front.slot.local_addr().unwrap();
     sip.send_to(words.request("ACK", 1, &to_tag(&ok), "").as_bytes(), own).unwrap();
-    // Its answer to a request behind the ACK shows that the ACK has been read.
+    // Its answer to a request after the ACK shows that the ACK has been read.
     sip.send_to(words.request("OPTIONS", 2, &to_tag(&ok), "").as_bytes(), own).unwrap();
     receive(&sip);
     let worker = front.worker.take().unwrap();
@@ -379,7 +379,7 @@ impl Application for Twice {
     }
 }
 
-/// Asks for what cannot be, and then for something that can.
+/// Asks for something that cannot be done, and then for something that can.
 struct Misused;
 
 impl Application for Misused {

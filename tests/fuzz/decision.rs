@@ -57,7 +57,7 @@ enum Operation {
     Flush(bool),
 }
 
-/// A message, by what it is chosen from.
+/// A message, by the indices of the values it is made from.
 #[derive(Clone, Copy, Debug)]
 struct Spoken {
     method: u8,
@@ -69,7 +69,7 @@ struct Spoken {
     extra: u8,
 }
 
-/// A message of MGCP, by what it is chosen from.
+/// A message of MGCP, by the indices of the values it is made from.
 #[derive(Clone, Copy, Debug)]
 struct Asked {
     verb: u8,
@@ -486,7 +486,7 @@ impl Machine {
         let dispatch = self.switch.dispatch();
         dispatch.check();
         let counters = dispatch.counters();
-        // Commands behind others have not been decided about.
+        // Commands that wait after others of their datagram have not been decided about.
         assert!(counters.received == self.read || counters.received < self.read && self.switch.waiting_chains() > 0);
         assert!(dispatch.gathering_len() <= 300);
         assert_eq!(counters.received, counters.handed_over + counters.relayed + counters.replied + counters.dropped);

@@ -1,5 +1,5 @@
-//! Fuzz targets: what strangers can send to the scanner, the MGCP port, the ends of a link, the stats socket, and the decision as a
-//! machine that is driven by operations.
+//! Fuzz targets: everything that strangers can send to (the scanner, the MGCP port, the ends of a link, the stats
+//! socket), and the decision as a machine that is driven by operations.
 //!
 //! The compiler of this project cannot instrument for coverage without a nightly toolchain, so the runner is our own and
 //! safe: it keeps an input when the target *does* something that no input before has made it do (another fault, another

@@ -99,7 +99,7 @@ fn look(message: &Message<'_>, seen: &mut Seen) {
     }
 }
 
-/// Reads every value as what its parameter holds, and as what others do.
+/// Reads every value as its own parameter's type, and as the types of other parameters.
 fn values(params: Params<'_>, seen: &mut Seen) {
     assert!(params.count() <= MAX_PARAMS);
     for param in params {

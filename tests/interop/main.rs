@@ -1,5 +1,5 @@
-//! Programs that nobody here wrote, against the built executable. A peer that is not installed is an error: a test
-//! that skips itself shows nothing.
+//! Programs of other projects, against the built executable. A peer that is not installed is an error: a test that
+//! skips itself shows nothing.
 
 mod nat;
 mod osmo;
@@ -16,7 +16,7 @@ use support::pointsman::{Pointsman, Setup};
 
 const CALLS: u64 = 10_000;
 const CALLS_PER_SECOND: u64 = 1_000;
-/// The calls themselves take ten seconds; what is longer than this hangs.
+/// The calls themselves take ten seconds; a test that takes longer than this hangs.
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The scenario that sipp brings along, or one of ours.

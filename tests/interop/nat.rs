@@ -63,7 +63,7 @@ struct Networks {
 }
 
 impl Networks {
-    /// This thread, and what it starts, leaves the network that it was in.
+    /// This thread, and the processes it starts, leave the network that it was in.
     fn new() -> Result<Self, String> {
         unshare(CloneFlags::CLONE_NEWNET).map_err(|error| format!("a network namespace: {error}"))?;
         let (nat, phone) = (Namespace::new()?, Namespace::new()?);

@@ -136,7 +136,7 @@ struct Relay {
 }
 
 impl Relay {
-    /// A relay that loses `percent` of what it gets, in either direction.
+    /// A relay that loses `percent` of the datagrams it gets, in either direction.
     fn start(to: SocketAddr, percent: u64, seed: u64) -> Self {
         let front = UdpSocket::bind((own_address(), 0)).expect("a free port");
         let back = UdpSocket::bind((own_address(), 0)).expect("a free port");

@@ -118,7 +118,7 @@ fn given(decision: Decision) -> (u16, Reason, u32) {
     }
 }
 
-/// Sends what goes to everyone; who gets it.
+/// Sends a command that goes to all workers; gives the workers that get it.
 fn everyone(rig: &mut Rig, text: &str) -> (GatheringId, Vec<u16>) {
     let decision = rig.send(text);
     let Target::Everyone(id) = decision.target else { panic!("{decision:?}") };

@@ -1,5 +1,5 @@
-//! Filters of system calls, as containers and systemd put them around a program, and kernels that lack a call: what is
-//! refused is not needed.
+//! Filters of system calls, as containers and systemd put them around a program, and kernels that lack a call:
+//! Pointsman does not need the refused calls.
 
 use std::thread;
 

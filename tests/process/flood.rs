@@ -57,7 +57,7 @@ fn in_a_flood_of_forged_sources_the_calls_that_wait_are_cancelled_and_memory_sta
     let cap = memory_cap(65_536, 4, 4 << 20);
     assert!(proc::resident(pointsman.pid()) <= cap, "{} of {cap} bytes", proc::resident(pointsman.pid()));
     assert!(pointsman.dispatcher("table_entries") <= 65_536);
-    // A busy host may have made callers send a CANCEL twice; none went to nobody.
+    // A busy host may have made callers send a CANCEL twice; each CANCEL found its worker.
     assert!(reasons(&pointsman, "relayed", "cancel") >= HONEST as u64);
     assert_eq!(reasons(&pointsman, "replied", "unknown-cancel"), 0);
 }
@@ -98,7 +98,7 @@ fn four_datagrams_that_state_a_thousand_units_each_leave_half_of_every_worker_to
         let workers = load["workers"].as_array().map(Vec::as_slice).unwrap_or_default();
         workers.iter().map(|it| it["units_used"].as_u64().unwrap_or(0) + it["ledger"].as_u64().unwrap_or(0)).collect()
     };
-    // One unit each for certain, and half of the worker for what is claimed.
+    // Each stranger's call counts one unit for certain, and claimed units fill half of the worker at most.
     pointsman.wait_until("each worker to report a stranger's call", |load| units(load) == [501; 4]);
     println!("{bytes} bytes in 4 datagrams hold {:?} of 4 x 1000 units", units(&pointsman.load()));
     let honest = Phone::new(target.ip());

@@ -46,8 +46,8 @@ fn what_a_full_worker_refuses_goes_to_the_next_before_the_caller_hears_of_it() {
     let pointsman = Setup::new(2).with(["--capacity", &UNITS.to_string(), "--policy", "pack"]).start();
     let phone = Phone::new(pointsman.address().ip());
     let refused = || pointsman.worker_number(0, "refused") + pointsman.worker_number(1, "refused");
-    // Calls placed straight at the worker's port fill it behind the dispatcher's back, until its next report. Whether
-    // others are handed over before that is a matter of a millisecond, so this is tried until it was so once.
+    // Calls placed straight at the worker's port fill it without the dispatcher's knowledge, until its next report.
+    // Whether others are handed over before that is a matter of a millisecond, so this is tried until it happens once.
     for _ in 0..50 {
         let direct: Vec<_> = (0..UNITS).map(|_| phone.invite(pointsman.worker_address(0), None)).collect();
         let handed: Vec<_> = (0..UNITS).map(|_| phone.invite(pointsman.address(), None)).collect();

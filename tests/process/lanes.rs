@@ -1,5 +1,5 @@
-//! Several lanes: what one of them promises, two and four promise together. (All process tests can be had with any number
-//! of lanes: `POINTSMAN_TEST_LANES=4`.)
+//! Several lanes: two and four keep together the promises that one lane keeps. (All process tests can be had with any
+//! number of lanes: `POINTSMAN_TEST_LANES=4`.)
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Many calls, and what of them reaches the dispatcher.
+//! Many calls, and the messages of them that reach the dispatcher.
 
 use crate::generator::{Generator, Pace, Plan, Routing, Until};
 use crate::support::pointsman::Setup;

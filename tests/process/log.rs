@@ -1,4 +1,4 @@
-//! The log: it shows what was decided, and nobody waits for who reads it.
+//! The log: it shows the decisions, and no thread waits for its reader.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -13,7 +13,7 @@ use crate::support::phone::Phone;
 use crate::support::pointsman::{Pointsman, Setup};
 use crate::support::wait_for;
 
-/// A pipe that is full, and its end that nobody reads.
+/// A pipe that is full, and its reading end, from which nothing is read.
 struct FullPipe {
     reader: File,
     writer: Arc<OwnedFd>,

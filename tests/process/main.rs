@@ -1,4 +1,4 @@
-//! The built executable on loopback: what only real sockets and real processes can show.
+//! The built executable on loopback: behaviour that only real sockets and real processes can show.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 

@@ -93,7 +93,7 @@ impl Manager {
     }
 }
 
-/// Whether the process that a lock names was started for this directory: a number may be somebody else's by now.
+/// Whether the process that a lock names was started for this directory: a number may be another process's by now.
 fn wants_it(lock: &str, dir: &std::path::Path) -> bool {
     let line = std::fs::read(format!("/proc/{}/cmdline", lock.trim())).unwrap_or_default();
     String::from_utf8_lossy(&line).contains(&dir.display().to_string())
@@ -102,7 +102,8 @@ fn wants_it(lock: &str, dir: &std::path::Path) -> bool {
 impl Drop for Manager {
     fn drop(&mut self) {
         let mut children = proc::children(self.child.id());
-        // The worker of a dispatcher that was taken over from is nobody's child any more; its lock names it.
+        // The worker of a dispatcher that was taken over from is not the manager's child or grandchild any more; its
+        // lock names it.
         let lock = std::fs::read_to_string(self.dir.path().join("run/w0.lock")).unwrap_or_default();
         children.extend(lock.trim().parse::<u32>().ok().filter(|_| wants_it(&lock, self.dir.path())));
         let _ = self.child.kill();

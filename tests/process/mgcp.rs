@@ -23,7 +23,7 @@ fn start(setup: Setup) -> (Pointsman, SocketAddr, Agent) {
     (setup.start(), well_known, agent)
 }
 
-/// A fresh command; `lines` are its parameters and what follows them.
+/// A fresh command; `lines` are its parameters and the text that follows them.
 fn command(verb: &str, endpoint: &str, lines: &[&str]) -> Command {
     lines.iter().fold(Command::new(verb, endpoint), |command, line| command.with(line))
 }

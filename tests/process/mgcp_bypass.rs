@@ -1,5 +1,5 @@
-//! The ways by which MGCP commands reach the worker that has the endpoint, past the dispatcher where they can; and what
-//! becomes of them when worker or dispatcher dies.
+//! The ways by which MGCP commands reach the worker that has the endpoint, past the dispatcher where they can; and
+//! their fate when worker or dispatcher dies.
 
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -308,7 +308,7 @@ fn a_retransmission_behind_a_restart_gets_the_first_answer_and_no_second_connect
             pointsman.start_again();
         }
         pointsman.wait_until_up();
-        // From the last to the first: whoever counts anew comes to others.
+        // From the last to the first: a dispatcher that selected anew by round robin would choose other workers.
         for (command, first) in commands.iter().zip(&first).rev() {
             assert_eq!(agent.transact(command, pointsman.address()).text, first.text);
         }

@@ -1,5 +1,5 @@
-//! Names in routes and Contacts: what the system's files and name servers say is heeded, and their silence costs nobody
-//! but those who name what they are silent about.
+//! Names in routes and Contacts: the answers of the system's files and name servers are heeded. Their silence about a
+//! name costs only the peers that use that name.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -204,7 +204,7 @@ fn a_bye_to_a_name_goes_past_a_place_that_takes_no_connection() {
 
 #[test]
 fn a_bye_to_a_name_goes_past_a_place_that_no_route_leads_to() {
-    // An address that is nobody's (RFC 5737), which hosts that have no default route do not send to.
+    // An address that no host has (RFC 5737), and that hosts without a default route do not send to.
     let (far, here) = (Ipv4Addr::new(203, 0, 113, 9), own_address());
     let phone = Phone::new(here.into());
     let try_it =

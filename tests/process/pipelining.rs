@@ -30,7 +30,7 @@ fn connections(from: Ipv4Addr, to: SocketAddr, count: usize) -> Vec<TcpStream> {
     (0..count).map(connect).collect()
 }
 
-/// Requests of a kind that is answered at once, one behind the other.
+/// Requests of a kind that is answered at once, one after the other.
 fn pipelined(requests: usize) -> Vec<u8> {
     let request = |number| {
         format!(
@@ -41,7 +41,7 @@ fn pipelined(requests: usize) -> Vec<u8> {
     (0..requests).map(request).collect::<String>().into_bytes()
 }
 
-/// Sends as much as the connections take, and reads nothing but what keeps them going, until it is over.
+/// Sends as much as the connections take, and reads only as much as keeps them going, until it is over.
 fn flood(mut connections: Vec<TcpStream>, over: &AtomicBool) {
     let (requests, mut answers) = (pipelined(200), vec![0; 1 << 16]);
     connections.iter().for_each(|connection| connection.set_nonblocking(true).unwrap());
@@ -84,7 +84,7 @@ fn thousands_of_idle_connections_of_one_host_close_neither_its_own_calls_nor_the
     let dialog = phone.call(&phone.invite(pointsman.address(), None), pointsman.address());
     let (here, elsewhere) = (Ipv4Addr::new(127, 77, 0, 1), Ipv4Addr::new(127, 77, 0, 2));
     let mut carrying = connections(here, dialog.target, 1).remove(0);
-    // The ACK once more: what belongs to the call makes the connection the call's.
+    // The ACK once more: a message of the call makes the connection the call's.
     carrying.write_all(dialog.ack().text().as_bytes()).unwrap();
     let mut other = connections(elsewhere, dialog.target, 1).remove(0);
     assert_eq!(ping(&mut other).unwrap(), "\r\n");
@@ -99,7 +99,7 @@ fn thousands_of_idle_connections_of_one_host_close_neither_its_own_calls_nor_the
     assert_eq!(&start, b"SIP/2.0 200");
 }
 
-/// Keeps a connection alive (RFC 5626 §4.4.1), and what comes back.
+/// Sends a keepalive on a connection (RFC 5626 §4.4.1), and gives the answer.
 fn ping(connection: &mut TcpStream) -> io::Result<String> {
     connection.set_read_timeout(Some(DEADLINE))?;
     connection.write_all(b"\r\n\r\n")?;

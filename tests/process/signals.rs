@@ -50,7 +50,7 @@ fn processes_are_called_pointsman_and_workers_say_which_they_are() {
     let by_hand = Ended(by_hand.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
     wait_for("the name of w2", DEADLINE, || (name_of(by_hand.0.id()) == "pointsman-w2").then_some(()));
     drop(by_hand);
-    // One that came by itself is missed until somebody says that it need not be.
+    // A worker that came by itself is shown as down until the operator forgets it.
     pointsman.wait_until("its end to be seen", |load| load["workers"][2]["state"] == "down");
     assert!(pointsman.command(&["forget", "w2"]).status.success());
     let names = |pids: Vec<u32>| pids.into_iter().map(name_of).collect::<Vec<_>>();
@@ -106,7 +106,7 @@ fn process_1_collects_the_orphans_it_is_given() {
     wait_for("the orphan to be collected", DEADLINE, || {
         (!fs::exists(format!("/proc/{orphan}")).unwrap_or(true)).then_some(())
     });
-    // Its own child is collected by who waits for it, and has a successor.
+    // The dispatcher's own child is collected by the thread that waits for it, and has a successor.
     assert!(proc::signal(worker, Signal::SIGKILL));
     wait_for("a successor", DEADLINE, || {
         let children = proc::children(dispatcher);

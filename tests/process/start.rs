@@ -111,7 +111,7 @@ fn a_call_that_comes_before_the_first_worker_is_up_is_answered_and_not_refused()
     let phone = Phone::new(pointsman.address().ip());
     let invite = phone.invite(pointsman.address(), None);
     let answer = wait_for("a final answer", DEADLINE, || {
-        // Until the port is there, what is sent is lost.
+        // Until the port is there, datagrams to it are lost.
         phone.send(&invite, pointsman.address());
         phone.receive(Duration::from_micros(200)).filter(|answer| answer.answers(&invite) && answer.status() >= 200)
     });

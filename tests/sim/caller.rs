@@ -120,7 +120,7 @@ enum State {
 enum Hunt {
     /// Nothing has been refused yet.
     Ready,
-    /// It begins then: the ACK is not behind it where the network is fair.
+    /// It begins at this time: on a fair network the ACK arrives before it.
     At(Time),
     /// It has begun, or there is none.
     Over,
@@ -327,7 +327,7 @@ impl Caller {
             let Some(target) = target else {
                 return truth.broken(format!("caller {} got a 2xx without a Contact to use:\n{text}", self.number));
             };
-            // A second answer (a worker died with the first) and one that comes behind a CANCEL are hung up at once.
+            // A second answer (a worker died with the first) and one that comes after a CANCEL are hung up at once.
             let is_wanted = !std::mem::replace(&mut self.answered, true) && self.plan.cancel.is_none();
             let talk = if is_wanted { Duration::from_millis(self.plan.talk).min(TALK_LIMIT) } else { T1 };
             self.dialogs.push(Dialog {

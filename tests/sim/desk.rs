@@ -84,8 +84,8 @@ impl Desk {
         }
     }
 
-    /// One turn of the lane. `slots` are what waits in the slots' sockets; answers go to `out`. Gives the workers that
-    /// are hung: the caller of this function has to end them.
+    /// One turn of the lane. `slots` are the datagrams that wait in the slots' sockets; answers go to `out`. Gives the
+    /// workers that are hung: the caller of this function has to end them.
     pub fn turn(
         &mut self,
         slots: &mut [VecDeque<Datagram>],
@@ -139,7 +139,7 @@ impl Desk {
                 self.switch.on_link_lost(worker, now);
             }
         }
-        // The mutation: what the last one was called, this one is called.
+        // The mutation gives this worker the incarnation, and so the token, of the last one.
         let named = match self.mutation {
             Some(Mutation::TokensAreSwapped) => self.last.replace(incarnation).unwrap_or(incarnation),
             _ => incarnation,

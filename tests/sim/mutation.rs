@@ -179,7 +179,7 @@ impl Mutation {
 }
 
 const MARK: char = '~';
-/// Between a transaction of a call agent and what it is taken for: more than there are.
+/// Distance between a call agent's transaction and the one it is taken for: more than there are transactions.
 const ANOTHER: u32 = 10_000_000;
 
 /// A command without what [`Mutation::to_dispatcher`] has put into it.

@@ -1,7 +1,7 @@
 //! A worker process: its end of the link, its user agent, and an application that does what the URI of a call asks for.
 //!
-//! It carries out what the two values say, as the worker's own loop does, and adds nothing to it; what it sees goes into
-//! the [`Truth`].
+//! It carries out the outputs of the two values, as the worker's own loop does, and adds nothing. Its observations go
+//! into the [`Truth`].
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -201,8 +201,8 @@ impl Process {
         }
     }
 
-    /// Does what can be done now: reads so many frames from its link, and `inbox`, what has come to its own port. What it
-    /// sends goes to `out`.
+    /// Does all that can be done now: reads so many frames from its link, and `inbox`, the datagrams at its own port.
+    /// Datagrams that it sends go to `out`.
     pub fn turn(
         &mut self,
         frames: usize,
@@ -279,7 +279,7 @@ impl Process {
         (seq.0 >> 32 == self.dispatchers).then_some(Seq(seq.0 & u64::from(u32::MAX)))
     }
 
-    /// The dispatcher is gone: what it had sent is still read, and what a new one has to know is said over `pipe`.
+    /// The dispatcher is gone: its last frames are still read, and the account for a new one is sent over `pipe`.
     pub fn come_back(
         &mut self,
         pipe: Rc<RefCell<Pipe>>,
@@ -516,8 +516,8 @@ impl Process {
                 draining,
                 ..Report::default()
             });
-            // Units that strangers claim are not counted in full; the number that is left out is taken from the values
-            // themselves.
+            // Units that strangers claim are not counted in full. How many are left out is a rule of the user agent and
+            // the gateway, which is not checked here.
             let left_out = self.uas.units_not_counted() + self.gateway.units_not_counted();
             self.pipe.borrow_mut().books.says = (truth.units_of(self.incarnation) - left_out, covers);
             self.reported = Some((now, figures));

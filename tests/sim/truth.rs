@@ -55,7 +55,7 @@ struct Life {
     settled: BTreeSet<Seq>,
     /// Units of its MGCP connections and of its calls outside conferences.
     units: u32,
-    /// Its conferences with a leg: what each has reserved, and what each leg of it needs.
+    /// Its conferences with a leg: the units that each has reserved, and the units that each leg needs.
     rooms: BTreeMap<String, (u32, Vec<u32>)>,
     /// By when it had to read the last message of each caller.
     deadlines: BTreeMap<usize, Option<Time>>,
@@ -156,12 +156,12 @@ impl Truth {
         self.lives.insert(incarnation.bits(), life);
     }
 
-    /// A slot is no more: what is sent to its port is lost.
+    /// A slot is no more: datagrams to its port are lost.
     pub fn on_closed(&mut self, port: SocketAddr) {
         self.closed.insert(port);
     }
 
-    /// A process is gone, with what its link's books show as open.
+    /// A process is gone, with the messages that its link's books show as open.
     pub fn on_death(&mut self, incarnation: Incarnation, books: &Books) {
         let Some(life) = self.lives.get_mut(&incarnation.bits()) else { return };
         life.is_alive = false;
@@ -180,7 +180,7 @@ impl Truth {
         }
     }
 
-    /// The dispatcher dies. What it has answered itself is forgotten; the numbers on the links begin anew.
+    /// The dispatcher dies. Its own answers are forgotten; the numbers on the links begin anew.
     pub fn on_restart(&mut self) {
         self.restarts += 1;
         self.lives.values_mut().for_each(|life| life.settled.clear());

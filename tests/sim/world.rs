@@ -502,7 +502,8 @@ impl World {
         }
     }
 
-    /// The dispatcher is killed. Workers live on and come back to the next one; who is held then does not, and is killed.
+    /// The dispatcher is killed. Workers live on and come back to the next one. A worker that is held then does not
+    /// come back, and is killed.
     fn restart(&mut self, out: &mut Vec<Datagram>) {
         self.tally.restarts += 1;
         self.tally.moved += self.desk.switch.dispatch().counters().returned;

@@ -148,8 +148,8 @@ impl Honest {
     }
 }
 
-/// The memory that a dispatcher may take, in bytes: its table at 160 bytes an entry, the store of each worker, and what
-/// does not depend on either (code, buffers for batches, the ring of the last decisions, counts by source).
+/// The memory that a dispatcher may take, in bytes: its table at 160 bytes an entry, the store of each worker, and the
+/// parts that do not depend on either (code, buffers for batches, the ring of the last decisions, counts by source).
 pub fn memory_cap(table: u64, workers: u64, retention: u64) -> u64 {
     table * 160 + workers * retention + (48 << 20)
 }

@@ -10,8 +10,8 @@ use tempfile::TempDir;
 
 use super::{DEADLINE, wait_for};
 
-/// It sends all its calls at once and repeats nothing: what the kernel cannot keep for it is lost to it. So its sockets get
-/// more room than the kernel gives by itself.
+/// It sends all its calls at once and repeats nothing: a datagram that the kernel cannot keep for it is lost to it. So
+/// its sockets get more room than the kernel gives by itself.
 const ROOM: &str = r#"
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -34,7 +34,8 @@ pub struct CallAgent {
 }
 
 impl CallAgent {
-    /// Builds it; `None` where its source, the compiler or the library is missing. Waits until nobody else has it.
+    /// Builds it; `None` where its source, the compiler or the library is missing. Waits until no other process has it
+    /// open.
     pub fn build() -> Option<Self> {
         let dir = tempfile::tempdir().ok()?;
         let (program, room) = (dir.path().join("call-agent"), dir.path().join("room.c"));
@@ -80,7 +81,7 @@ impl Drop for Running {
     }
 }
 
-/// A port of 127.0.0.1 with some free ones behind it, below those for RTP.
+/// A port of 127.0.0.1 with some free ones after it, below those for RTP.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     loop {

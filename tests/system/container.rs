@@ -1,4 +1,4 @@
-//! A real container, by `runc`, with what container engines refuse by default refused.
+//! A real container, by `runc`, with the refusals that container engines have by default.
 
 use std::fs::{self, File};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -14,7 +14,8 @@ use crate::support::{DEADLINE, wait_for};
 /// Address where the dispatcher listens; the container has the machine's network.
 const WELL_KNOWN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5060);
 
-/// A volume such as Kubernetes' `emptyDir` belongs to root, and everybody may write in it: the run directory is one in it.
+/// A volume such as Kubernetes' `emptyDir` belongs to root, and every user may write in it: the run directory is one in
+/// it.
 const RUN_DIR: &str = "/state/pointsman";
 
 /// A running container on a machine of its own.

@@ -17,7 +17,7 @@ use crate::support::{DEADLINE, pass_over_outside_ci, proc, wait_for};
 pub struct Machine {
     unshare: Child,
     process_1: u32,
-    /// The mount point of its file system, and what it says while it starts.
+    /// The mount point of its file system, and its output while it starts.
     dir: TempDir,
 }
 
@@ -129,6 +129,6 @@ impl Drop for Machine {
 /// Removes the cgroups of machines whose tests have ended, and those that this process has left.
 fn clean() {
     let own = std::process::id().to_string();
-    // A cgroup that cannot be removed is somebody's, or is found by the next one.
+    // A cgroup that cannot be removed is in use, or is removed by the next machine.
     let _ = Command::new("unshare").args(["--mount", "--", SCRIPT, "clean", CGROUP, &own]).status();
 }

@@ -58,7 +58,7 @@ fn an_endpoint_is_named_after_its_worker_in_the_domain_of_the_command() {
     let terms: Vec<_> = local.split('/').collect();
     assert_eq!((domain, terms.len()), ("Ms.Example.net", 3), "{name}");
     assert_eq!(terms[1].len(), 18, "{name}");
-    // In any case of letters, and by what its answer says.
+    // Names are accepted in any case of letters, with the connection identifier of the answer.
     let connection = format!("I: {}", answer.need("I").to_lowercase());
     let upper = name.to_uppercase();
     let audited = ask(&agent, well_known, "AUCX", &upper, &[&connection, "F: C,M"]);
@@ -134,7 +134,8 @@ fn bad_input_gets_the_return_codes_of_the_rfc() {
         let answer = agent.expect(text, |said| said.code() > 0);
         assert_eq!((answer.code(), answer.id()), (code, text.split(' ').nth(1).unwrap().parse().unwrap()), "{text}");
     }
-    // A response is never answered, nor is what is no MGCP: what comes next is the answer to what was sent last.
+    // A response is never answered, nor are bytes that are no MGCP: the next answer is the one to the command sent
+    // last.
     for silent in ["200 5 OK\r\n", "000 5\r\n", "hello\r\n", "\r\n", "999 1 ???\r\n"] {
         agent.send_bytes(silent.as_bytes(), well_known);
     }

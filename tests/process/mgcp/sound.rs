@@ -70,12 +70,12 @@ fn two_connections_of_one_bridge_hear_each_other() {
         let (length, from) = left.recv_from(&mut buffer).unwrap();
         assert_eq!((from, &buffer[12..length]), (to_left, &sent[12..]), "to the left, packet {sequence}");
     }
-    // An inactive leg hears nothing; what was sent meanwhile never comes.
+    // An inactive leg hears nothing; packets sent meanwhile never come.
     let connection = format!("I: {}", second.need("I"));
     let changed = ask(&agent, well_known, "MDCX", &name, &["C: B1", &connection, "M: inactive"]);
     assert_eq!(changed.code(), 200, "{}", changed.text);
     left.send_to(&packet(100, 1, 0x33), to_left).unwrap();
-    // Sound and commands come by different sockets: what the worker has not read yet could still be passed on.
+    // Sound and commands come by different sockets: a packet that the worker has not read yet could still be passed on.
     let own = format!("I: {}", first.need("I"));
     wait_for("the packet to be read", DEADLINE, || {
         let audited = ask(&agent, well_known, "AUCX", &name, &[&own, "F: P"]);

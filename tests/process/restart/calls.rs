@@ -62,7 +62,7 @@ fn calls_outlive_the_dispatcher_and_the_next_one_takes_their_workers_over() {
     pointsman.wait_until_up();
     assert_eq!(pointsman.worker_pids(), workers);
     for dialog in &standing[1..] {
-        // Through the well-known port, too: the tokens are still good.
+        // Through the well-known port as well: the tokens are still good.
         assert_eq!(phone.transact(&dialog.request("BYE", 1), pointsman.address()).status(), 200);
     }
 }
@@ -213,7 +213,7 @@ fn the_next_leg_of_a_conference_meets_its_worker_and_a_closed_one_is_forgotten()
     };
     let rooms: Vec<Dialog> = (0..3).map(|room| leg(&format!("room{room}"))).collect();
     pointsman.crash();
-    // It closes while nobody is there to be told.
+    // The conference closes while no dispatcher is there to be told.
     hang_up(&phone, &rooms[2]);
     pointsman.start_again();
     pointsman.wait_until_up();
@@ -313,7 +313,7 @@ fn the_answer_to_a_call_that_rang_over_the_crash_is_not_taken_for_anothers() {
     // On the new link this has the number that the other had on the old one.
     let later = ringing(&pointsman, &phone, 60_000);
     assert_eq!(phone.final_response(&earlier).status(), 200);
-    // Its answer has been told behind the other's.
+    // The worker has told of its answer after the other's.
     let last = phone.invite(pointsman.address(), None);
     assert_eq!(phone.transact(&last, pointsman.address()).status(), 200);
     let retained = |pointsman: &Pointsman| -> u64 {

@@ -1,5 +1,5 @@
-//! A cleaner of temporary directories has been in the run directory: regular files that nobody touches for days go, sockets
-//! stay.
+//! A cleaner of temporary directories has been in the run directory: regular files that were not touched for days go,
+//! sockets stay.
 
 use std::fs;
 use std::io::{BufRead, BufReader};

@@ -168,7 +168,7 @@ fn locks_that_a_dead_machine_left_are_no_obstacle() {
     let phone = Phone::new(pointsman.address().ip());
     let standing = calls(&pointsman, &phone, 1);
     pointsman.crash();
-    // A number that is somebody else's now: ours.
+    // The lock names a process id that another process has now: ours.
     fs::write(pointsman.run_dir().join("w7.lock"), format!("{}\n", std::process::id())).unwrap();
     pointsman.start_again();
     pointsman.wait_until_up();
@@ -203,7 +203,7 @@ fn a_start_that_fails_gives_the_workers_back_to_the_next_one() {
     let standing = calls(&pointsman, &phone, 1);
     let workers = pointsman.worker_pids();
     pointsman.crash();
-    // An address that is nobody's: the start fails behind the return of the workers.
+    // No interface has this address: the start fails after the return of the workers.
     let run_dir = pointsman.run_dir().display().to_string();
     let output = run(&["--workers", "1", "--listen", "udp:192.0.2.1:5060", "--run-dir", &run_dir]);
     assert_eq!(output.status.code(), Some(2));
