@@ -22,7 +22,7 @@ use crate::worker::stage::Stage;
 
 /// A worker's tie to its dispatcher.
 pub(super) struct Tie {
-    /// The last welcome: a new dispatcher asks for its token, secret and incarnation.
+    /// The last welcome: a new dispatcher asks for its name, key, secret and incarnation.
     pub(super) welcome: Welcome,
     pub(super) links: Links,
     /// Duplicates of the well-known sockets; only sent on.
