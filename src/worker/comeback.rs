@@ -12,7 +12,8 @@ use crate::handoff::frame::{
 use crate::time::Time;
 use crate::worker::link::{LinkEnd, Received};
 
-/// A dispatcher waits for a thousand workers, binds and starts before it welcomes; one that takes longer hangs.
+/// Limit for the welcome: a dispatcher waits for up to a thousand workers, binds and starts before it welcomes them.
+/// One that takes longer hangs.
 const WELCOME_WITHIN: Duration = Duration::from_secs(60);
 
 /// A conference: since when it is open, and its name.
@@ -51,7 +52,7 @@ pub(super) enum Progress {
 }
 
 impl Comeback {
-    /// Says `hello` on a new link, with `sockets` beside it, and begins to tell what there is.
+    /// Says `hello` on a new link, with `sockets` beside it, and begins to send the account.
     ///
     /// # Errors
     ///

@@ -49,7 +49,7 @@ pub struct Settings {
     pub name: Option<String>,
     /// Program and version, for people to read.
     pub program: String,
-    /// Capacity units, when they are not the dispatcher's to say.
+    /// Capacity units. `None`: the dispatcher's welcome says how many.
     pub capacity: Option<u32>,
 }
 
@@ -181,7 +181,7 @@ impl Adapter {
         }
     }
 
-    /// Does what is asked for, until nothing more is.
+    /// Carries out the outputs of `external` until there are none.
     fn carry_out(&mut self) {
         while let Some(output) = self.external.poll_output() {
             let now = clock::now();

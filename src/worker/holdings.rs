@@ -45,7 +45,7 @@ pub struct Holdings {
 #[derive(Debug)]
 struct Open {
     branch: [u8; 16],
-    /// Envelope its request came in; MGCP's are sent again by their call agent.
+    /// The envelope of its request. `None` for MGCP: a call agent sends its command again.
     envelope: Option<Envelope>,
 }
 
@@ -73,7 +73,7 @@ impl Holdings {
 
     fn open(&mut self, opened: Transaction, seq: Seq, envelope: Option<Envelope>, now: Time) {
         self.forget(now);
-        // A retransmission: the first copy's answer is its own.
+        // A retransmission: the answer to the first copy answers it as well.
         if self.held.contains_key(&opened.branch) {
             return;
         }
@@ -101,7 +101,7 @@ impl Holdings {
         Some(branch)
     }
 
-    /// Message `seq` went back to the dispatcher: its transaction is another's.
+    /// Message `seq` went back to the dispatcher: its transaction belongs to another worker now.
     pub fn on_refused(&mut self, seq: Seq) {
         if let Some(Open { branch, .. }) = self.open.remove(&seq) {
             self.held.remove(&branch);

@@ -159,7 +159,7 @@ impl LinkEnd {
         LinkEnd { socket, frame: vec![0; FRAME_HARD_LIMIT], blocked: false }
     }
 
-    /// Has the poll say when it can be read or written.
+    /// Registers the link with the poll, for reading and writing.
     pub(super) fn watch(&self, poll: &Poll, token: Token) -> io::Result<()> {
         let fd = self.socket.as_raw_fd();
         poll.registry().register(&mut SourceFd(&fd), token, Interest::READABLE | Interest::WRITABLE)
@@ -265,15 +265,15 @@ pub(super) fn sort(welcome: &Welcome, descriptors: Vec<OwnedFd>) -> Result<Sorte
 /// The ports of a worker's own: those of its slot, or those it has bound itself.
 #[derive(Debug, Default)]
 pub(super) struct OwnPorts {
-    /// For SIP, and the TCP listeners beside them.
+    /// UDP sockets for SIP; the TCP listeners follow.
     pub(super) udp: Vec<Socket>,
     pub(super) tcp: Vec<Listener>,
     pub(super) mgcp: Vec<Socket>,
 }
 
 impl OwnPorts {
-    /// For a worker that comes by itself: one for each family, UDP and TCP, on the address of its choice or on every address
-    /// of this host, and one more for MGCP.
+    /// Binds the ports of a worker that comes by itself: one for each family, UDP and TCP, on the address of its choice
+    /// or on every address of this host, and one more for MGCP.
     fn bind(settings: &Settings) -> Result<Self, WorkerError> {
         let (mut ports, port) = (OwnPorts::default(), settings.sip_port);
         if let Some(ip) = settings.address {

@@ -19,7 +19,7 @@ use crate::worker::link::LinkEnd;
 pub(super) const LINKS: usize = 1 << 7;
 /// More lanes than any machine has CPUs for.
 pub(super) const MOST: usize = 1 << 7;
-/// Bits of a number that count messages; the lane stands above them.
+/// Bits of a number that count messages; the bits above them hold the lane.
 const NUMBER_BITS: u32 = 48;
 
 /// All links of one dispatcher; none while there is no dispatcher.
@@ -35,7 +35,7 @@ pub(super) struct Links {
 pub(super) struct Lane {
     pub(super) end: LinkEnd,
     pub(super) back: Back,
-    /// Whether all has been read that will ever come.
+    /// Whether the link has been read to its end.
     is_over: bool,
 }
 
@@ -146,7 +146,7 @@ impl Links {
     ///
     /// # Errors
     ///
-    /// A link takes nothing, and enough waits for it.
+    /// A link takes nothing, and its backlog is full.
     pub(super) fn group_open(&mut self, opened: Time, name: &[u8]) -> Result<(), Backlog> {
         self.lanes.iter_mut().try_for_each(|lane| lane.back.group_open(opened, name))
     }

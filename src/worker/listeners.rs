@@ -13,7 +13,7 @@ use crate::net::udp::Socket;
 #[derive(Debug, Default)]
 pub(super) struct Listeners {
     known: Vec<(SocketAddr, Option<Socket>)>,
-    /// The dispatcher's numbers: our number of each.
+    /// Our number of each listener, indexed by the dispatcher's number.
     numbers: Vec<u16>,
 }
 
@@ -36,7 +36,7 @@ impl Listeners {
             }
             self.numbers.push(at as u16);
         }
-        // An address that the dispatcher has given up is not kept from others.
+        // The duplicate of an address that the dispatcher has given up is closed, so that other programs can bind it.
         for (at, (_, socket)) in self.known.iter_mut().enumerate() {
             if !self.numbers.contains(&(at as u16)) {
                 *socket = None;
@@ -81,7 +81,7 @@ impl Listeners {
     /// are too old.
     pub(super) fn stamp_arrivals(&self) {
         for (_, socket) in &self.known {
-            // Without the times everything counts as fresh.
+            // Without arrival times every datagram counts as fresh.
             let _ = socket.as_ref().map(|socket| socket.stamp_arrivals(true));
         }
     }

@@ -1,5 +1,5 @@
-//! The built-in media, over the slot's RTP ports: SIP calls whose sound goes back where it comes from, and the connections
-//! of MGCP endpoints.
+//! The built-in media, over the slot's RTP ports: SIP calls whose sound is echoed, and the connections of MGCP
+//! endpoints.
 //!
 //! A call's sockets are opened with its first active stream and closed with its last: a call on hold, or with
 //! `a=inactive`, has none.
@@ -30,7 +30,7 @@ use crate::wire::quoted;
 
 use self::connections::Connection;
 
-/// RTP sockets have tokens from here on: the port added.
+/// The first token of RTP sockets: each has this plus its port.
 pub(super) const RTP_TOKENS: usize = 1 << 40;
 /// Batches read from one socket before others have their turn.
 const BATCHES: usize = 4;
@@ -202,7 +202,7 @@ impl Media {
                 let closed = call.session.apply(&terms_of(&streams), &mut self.ports);
                 self.close(&closed);
             }
-            // RFC 3261 §13.2.2.4 says it of the caller; the called side has no other way either: it hangs up.
+            // RFC 3261 §13.2.2.4 has a caller hang up on an unusable answer. The called side has no other way either.
             Err(reason) if call.offered => {
                 let call_id = uas.call_id(key).unwrap_or_default();
                 tracing::debug!(call_id = %quoted(call_id), %reason, "the answer to our offer cannot be used");
@@ -388,7 +388,7 @@ impl Media {
     /// Closes the sockets of ports that are free again. The poll forgets a descriptor that is closed.
     fn close(&mut self, ports: &[u16]) {
         for port in ports {
-            // One whose socket was never opened makes no room.
+            // A port whose socket was never opened makes no room.
             if self.sockets.remove(port).is_some() {
                 self.exhausted = None;
             }

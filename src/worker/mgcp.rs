@@ -146,7 +146,7 @@ pub(super) fn arrival(
     Arrival { transport: Transport::Mgcp, ..Arrival::own(number, source, local, 1) }.weighing(weight)
 }
 
-/// Naming of the endpoints whose commands come to each listener, by our number of it.
+/// The naming of endpoints for each listener, by our number of it: commands for them come to that listener.
 fn naming(welcome: &Welcome, listeners: &Listeners) -> Vec<Naming> {
     let mut naming = vec![Naming::Relay; listeners.addresses().len()];
     for listener in told(welcome) {

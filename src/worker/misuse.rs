@@ -35,7 +35,7 @@ pub enum Misuse {
     /// Another session description was sent reliably before: that one stands (RFC 3261 §13.2.1).
     #[error("another session description was sent reliably before, and stands")]
     AnotherAnswer,
-    /// A header without which the status says nothing.
+    /// A header is missing without which the status says nothing.
     #[error("a {status} needs the header {header}")]
     Missing {
         /// The status.

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use crate::time::Time;
 
-/// A dispatcher that starts again waits for a second: time for twenty tries.
+/// Interval of tries: a dispatcher that starts again waits for a second, which is time for twenty tries.
 const TRY_EVERY: Duration = Duration::from_millis(50);
-/// Workers of higher slots try more rarely: a thousand that tried 20 times a second would take the time that calls need.
+/// Added to the interval for each slot: a thousand workers that tried 20 times a second would take the CPU time that
+/// calls need.
 const TRY_EVERY_EACH: Duration = Duration::from_micros(250);
-/// A dispatcher that has refused us does so again, most likely.
+/// Pause after a refusal: the same dispatcher would most likely refuse us again.
 const AFTER_REFUSAL: Duration = Duration::from_secs(1);
 /// With neither call nor dispatcher a worker leaves after this time.
 const ALONE_FOR: Duration = Duration::from_secs(30);
@@ -26,7 +27,7 @@ pub(super) struct Orphan {
     try_at: Option<Time>,
     /// Since when there has been no call either.
     alone_since: Option<Time>,
-    /// Why it was refused last: said once.
+    /// The reason of the last refusal: logged once.
     refused: Option<String>,
 }
 
@@ -94,7 +95,7 @@ mod tests {
         assert_eq!(Orphan::pace_of(1_023).as_millis(), 305, "a second has three tries of the last of a thousand");
         let mut orphan = Orphan::new(Some(Orphan::pace_of(0)), Time(0));
         assert_eq!(orphan.poll(true, Time(0)), Next::Try);
-        // It is spoken to: nothing else is tried meanwhile.
+        // The worker speaks to a dispatcher: it tries no other meanwhile.
         assert_eq!((orphan.poll(true, Time(500 * MS)), orphan.poll_timeout()), (Next::Wait, None));
         orphan.on_failed(Time(500 * MS));
         assert_eq!(orphan.poll_timeout(), Some(Time(550 * MS)));

@@ -83,7 +83,8 @@ fn rank_of(source: Token) -> Rank {
 /// The state of a worker process.
 struct Worker<A> {
     sources: Sources,
-    /// Held as long as the sockets of a slot are; a worker that came by itself has its own.
+    /// The slot's lock, held as long as its sockets are. `None` for a worker that came by itself, whose sockets are its
+    /// own.
     slot: Option<SlotLock>,
     settings: Settings,
     tie: Tie,

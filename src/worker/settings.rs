@@ -21,7 +21,7 @@ pub struct Settings {
     pub name: Option<String>,
     /// Program and version, for people and for the `Server` header.
     pub program: String,
-    /// Capacity units, when they are not the dispatcher's to say.
+    /// Capacity units. `None`: the dispatcher's welcome says how many.
     pub capacity: Option<u32>,
     /// Whether it wants duplicates of the well-known sockets, to answer handed-over requests from.
     pub wants_listeners: bool,
@@ -72,11 +72,12 @@ impl Settings {
         }
     }
 
-    /// First and last port for media, where the dispatcher names `named`. The ports of a slot are the slot's.
+    /// First and last port for media, where the dispatcher names `named`. A slot's worker uses the ports that the
+    /// dispatcher names.
     ///
     /// # Errors
     ///
-    /// A worker that came by itself has none: it would be handed nothing.
+    /// A worker that came by itself has no pair of ports: the dispatcher would hand it nothing.
     pub(super) fn media_ports(&self, named: (u16, u16)) -> Result<(u16, u16), WorkerError> {
         if matches!(self.link, Link::Inherited(_)) {
             return Ok(named);
@@ -116,7 +117,7 @@ pub enum WorkerError {
         /// The system's error.
         error: io::Error,
     },
-    /// The link that the dispatcher has passed on is none.
+    /// The descriptor that the dispatcher has passed on is no link.
     #[error("the link that the dispatcher has passed on as descriptor {fd} cannot be used: {error}")]
     Inherited {
         /// The descriptor's number.

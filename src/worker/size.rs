@@ -1,4 +1,4 @@
-//! The size of a session that comes straight to a worker's own port: there no dispatcher has weighed it.
+//! The size of a session that comes straight to a worker's own port: no dispatcher has weighed it.
 
 use crate::dispatch::mgcp::size::stated;
 use crate::reservation::Weight;

@@ -12,7 +12,7 @@ use crate::net::process::{LockError, LockFile};
 use crate::time::Time;
 use crate::worker::settings::{Link, Settings, WorkerError};
 
-/// The lock is free this soon after its last holder has ended.
+/// Limit for taking the lock: it is free this soon after its last holder has ended.
 const WITHIN: Duration = Duration::from_secs(1);
 /// The lock file is touched this often: cleaners of temporary directories remove files that were not used for days.
 const REFRESH_EVERY: Duration = Duration::from_secs(3600);

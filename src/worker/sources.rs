@@ -30,7 +30,7 @@ pub(super) struct Sources {
 
 impl Sources {
     /// The signals, and room for more; `rank_of` says which sources are read first. Signals that ask for nothing are
-    /// ignored. To be called before any thread is started: they all inherit what it does.
+    /// ignored. To be called before any thread is started: threads inherit the signal mask.
     ///
     /// # Errors
     ///
@@ -44,7 +44,7 @@ impl Sources {
             .map_err(WorkerError::system("cannot watch signals"))?;
         let mut sources =
             Sources { poll, signals, events: Events::with_capacity(1_024), turn: Turn::default(), rank_of };
-        // The welcome's frame may have had company.
+        // More frames may have come with the welcome; the poll may tell no edge for them.
         sources.add(links::token(0));
         Ok(sources)
     }

@@ -28,7 +28,7 @@ use crate::wire::framing::{Framed, Framer};
 use crate::worker::settings::WorkerError;
 use crate::worker::sources::TURNS;
 
-/// Connections have tokens from here on: the place added.
+/// The first token of connections: each has this plus its index in the slab.
 pub(super) const STREAM_TOKENS: usize = 1 << 20;
 /// Divisor of the connections: no host (an IPv4 address or an IPv6 /64) has more than this fraction of them.
 const HOST_SHARE: usize = 8;
@@ -36,7 +36,8 @@ const HOST_SHARE: usize = 8;
 const IDLE_LIMIT: Duration = Duration::from_secs(600);
 /// A message that has begun must be there after this time: 64·T1, as long as its sender waits for an answer.
 const MESSAGE_WITHIN: Duration = Duration::from_secs(32);
-/// A peer that has ended its half, or whose messages cannot be told apart any more, gets what leaves within this time. Later responses are dialled (RFC 3261 §18.2.2).
+/// A peer that has ended its half, or whose messages cannot be told apart any more, gets the answers that leave within
+/// this time. Later responses are dialled (RFC 3261 §18.2.2).
 const ENDED_FOR: Duration = Duration::from_secs(2);
 /// When no descriptor was left for a connection, it is accepted after this time.
 const ACCEPT_AGAIN: Duration = Duration::from_secs(1);
@@ -69,7 +70,7 @@ pub(super) struct Streams {
     /// Destinations of our own connections that came to nothing.
     failed: Vec<SocketAddr>,
     looked: Option<Time>,
-    /// When connections are accepted again that no descriptor was left for: an edge is told only once.
+    /// The time to accept again the connections that no descriptor was left for: the poll tells an edge only once.
     accept_at: Option<Time>,
     unaccepted: Seldom,
     buffer: Vec<u8>,
@@ -86,9 +87,9 @@ struct Connection {
     enough: usize,
     outgoing: Vec<u8>,
     heard: Time,
-    /// Since when there has been the beginning of a message.
+    /// The time at which an unfinished message began.
     begun: Option<Time>,
-    /// Whether nothing more is read: the peer has ended its half, or sent what is no message.
+    /// Whether nothing more is read: the peer has ended its half, or sent bytes that are no message.
     ended: bool,
     /// Whether a message has come on it.
     served: bool,
@@ -144,8 +145,8 @@ impl Streams {
         &self.listeners
     }
 
-    /// Writes what waits for a connection, and reads from it once; `sink` gets each message, the connection's number, its
-    /// remote and its local address. True when there may be more to read.
+    /// Writes the bytes that wait for a connection, and reads from it once; `sink` gets each message, the connection's
+    /// number, its remote and its local address. True when there may be more to read.
     pub(super) fn on_ready(
         &mut self,
         token: Token,
@@ -296,12 +297,13 @@ impl Streams {
         self.write(key, bytes);
     }
 
-    /// Takes the addresses that connections of ours could not be opened to, or that ended them before anything came.
+    /// Takes the addresses that connections of ours could not be opened to, or that ended such connections before
+    /// anything came.
     pub(super) fn take_failed(&mut self) -> Vec<SocketAddr> {
         take(&mut self.failed)
     }
 
-    /// Whether connection `conn` is there for requests.
+    /// Whether connection `conn` takes requests.
     pub(super) fn takes_requests(&self, conn: u64) -> bool {
         self.connections.get(numbered(conn)).is_some_and(|connection| !connection.ended)
     }
@@ -432,7 +434,7 @@ impl Streams {
         false
     }
 
-    /// A connection breaks. One of ours on which nothing has come yet most likely was never open.
+    /// A connection breaks. A connection of ours on which nothing has come yet most likely was never open.
     fn fail(&mut self, key: ConnKey) -> bool {
         self.failed.extend(self.connections.get(key).and_then(Connection::came_to_nothing));
         self.close(key)

@@ -71,7 +71,7 @@ impl Tie {
         let numbers = self.links.numbers();
         let Lane { end, back, .. } = self.links.get_mut(number)?;
         if !back.wants_frames() {
-            // Read on once the link has taken what waits for it.
+            // Frames are read again once the link has taken its backlog.
             return None;
         }
         let over = |reason: String| Some(Heard { over: Some(reason), ..Heard::default() });

@@ -33,7 +33,7 @@ const SHARES: [Duration; RANKS] = [Duration::from_millis(4), Duration::from_mill
 #[derive(Debug, Default)]
 pub(super) struct Turn {
     queues: [Queue; RANKS],
-    /// Every token of the queues. They are our own numbers: no peer chooses what falls together.
+    /// Every token of the queues. They are our own numbers: no peer can choose colliding ones.
     waiting: HashSet<Token, FixedState>,
     /// The rank that is read, and since when.
     rank: usize,

@@ -35,7 +35,7 @@ impl<A: Application> Worker<A> {
                 Output::Standalone(key) => {
                     let mut request = Standalone { uas: &mut self.uas, key, now };
                     self.application.on_request(&mut request);
-                    // The application has left it alone.
+                    // Refuses a request that the application has left unanswered; without effect on an answered one.
                     self.uas.refuse_standalone(key, now);
                 }
                 Output::Final { seq, status, why } => self.tie.links.outcome(seq, status, why),

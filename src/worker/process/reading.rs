@@ -28,7 +28,7 @@ impl<A: Application> Worker<A> {
                         Ok(mgcp::Message::Command(command)) => gateway.gateway.begins(command, &arrival),
                         Ok(mgcp::Message::Response(_)) | Err(_) => false,
                     };
-                    // A command for everyone has been counted, and the dispatcher waits for the answer.
+                    // The dispatcher has counted a command for all workers, and waits for the answer.
                     let is_for_everyone = envelope.conn.0 != 0;
                     if !is_for_everyone && !screen.lets_in_from_link(envelope, now, begins) {
                         return false;

@@ -58,7 +58,7 @@ impl Desk {
         }
     }
 
-    /// Lets time pass, and looks as often as is asked for.
+    /// Lets time pass, and calls `handle_timeout` as often as the streams ask for.
     fn wait(&mut self, span: Duration) {
         let end = self.now + span;
         while let Some(due) = self.streams.poll_timeout().filter(|due| *due <= end) {

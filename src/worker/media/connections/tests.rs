@@ -27,7 +27,7 @@ impl Rig {
     fn new(pairs: u16) -> Self {
         let poll = Poll::new().unwrap();
         let [_, high, middle, low] = std::process::id().to_be_bytes();
-        // Below the addresses of the process tests.
+        // Loopback addresses below those of the process tests.
         let ip = Ipv4Addr::new(127, high & 0x7f | 1, middle, low).into();
         let media = Media::new(poll.registry().try_clone().unwrap(), (20_000, 20_000 + 2 * pairs - 1), 1 << 10, 0);
         Rig { media, ip, batch: Batch::sized(32, 2_048), _poll: poll }
