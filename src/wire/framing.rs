@@ -1,6 +1,6 @@
 //! Messages in a stream: how many bytes the next one takes (RFC 3261 §18.3, RFC 5626 §3.5.1).
 //!
-//! Once a length is wrong nothing that follows can be found, so every fault closes the connection.
+//! After a wrong length no later message can be found, so every fault closes the connection.
 
 use memchr::memchr;
 
@@ -66,7 +66,7 @@ pub fn next(buffer: &[u8]) -> Framed {
 pub struct Framer {
     /// The field that is being read begins here.
     field: usize,
-    /// No line ends between the field's begin and here that has not been looked at.
+    /// Every line end between the field's beginning and here has been looked at.
     seen: usize,
     /// Fields before it, the start line included.
     fields: usize,
@@ -151,8 +151,8 @@ impl Framer {
         }
     }
 
-    /// The end of the field, folds and line end included. `None` while it cannot be told: what follows the line end says
-    /// whether the field goes on.
+    /// The end of the field, folds and line end included. `None` while it cannot be told: the byte after the line end
+    /// says whether the field goes on.
     fn end_of_field(&mut self, buffer: &[u8]) -> Option<usize> {
         loop {
             let Some(line_end) = memchr(b'\n', buffer.get(self.seen..)?) else {

@@ -1,6 +1,6 @@
 //! The name of a message's method or verb, in one byte: tables with a great number of entries keep this.
 
-/// A method of SIP or a verb of MGCP, or what stands for it.
+/// A method of SIP or a verb of MGCP, or [`Label::Other`] for any other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Label {
     /// A response.

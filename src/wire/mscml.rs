@@ -1,4 +1,4 @@
-//! MSCML (RFC 5022): how large a conference is meant to be.
+//! MSCML (RFC 5022): the intended size of a conference.
 
 use super::xml::{Tag, Tags};
 

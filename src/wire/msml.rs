@@ -1,4 +1,4 @@
-//! MSML (RFC 5707): how large a conference is meant to be.
+//! MSML (RFC 5707): the intended size of a conference.
 
 use super::xml::{Tag, Tags};
 
@@ -13,7 +13,7 @@ pub fn reserved_talkers(body: &[u8]) -> Option<i64> {
     tags.find(|tag| matches!(tag, Tag::Open { name: b"reserve", is_empty: false, .. }))?;
     let reserved = tags.take_while(|tag| !matches!(tag, Tag::Close { name: b"reserve" })).filter_map(|tag| match tag {
         Tag::Open { name: b"resource", attributes, .. } if attributes.get(b"type") != Some(b"shared") => {
-            // A number that is none is not taken for 1: the sender meant something.
+            // An unreadable number is not taken for 1: the sender meant some other number.
             if attributes.get(b"n").is_some() { attributes.number(b"n") } else { Some(1) }
         }
         _ => None,

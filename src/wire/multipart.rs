@@ -1,4 +1,4 @@
-//! Bodies of several parts (RFC 2046 §5.1): which parts there are, and the one of a media type.
+//! Bodies of several parts (RFC 2046 §5.1): their parts, and the part of a given media type.
 
 use memchr::memmem;
 
@@ -36,7 +36,7 @@ impl<'a> Part<'a> {
         kind.get(..10).is_some_and(|front| front.eq_ignore_ascii_case(b"multipart/"))
     }
 
-    /// Its parts, when it is a body of several and says what stands between them.
+    /// Its parts, when it is a body of several parts and names its boundary.
     pub fn parts(&self) -> Option<Parts<'a>> {
         if !self.is_multipart() {
             return None;
@@ -146,7 +146,7 @@ impl<'a> Parts<'a> {
                 from = at + 2;
                 continue;
             };
-            // The boundary may be the front of a longer one, of a multipart inside.
+            // The boundary may be a prefix of a longer one, of a multipart inside.
             if !matches!(behind, [] | [b'-', b'-', ..] | [b' ' | b'\t' | b'\r' | b'\n', ..]) {
                 from = at + 2;
                 continue;

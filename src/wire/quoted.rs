@@ -1,4 +1,4 @@
-//! Bytes of a peer as a line of the log shows them.
+//! Bytes of a peer, escaped for a line of the log.
 
 use std::fmt::Display;
 

@@ -1,9 +1,10 @@
 //! Texts as a hasher sees them, in words of eight bytes: as they are, or in small letters where case does not count
-//! (RFC 3261 §7.3.1). The texts are short, and a hasher that gets whole words keeps nothing from one to the next.
+//! (RFC 3261 §7.3.1). The texts are short, and a hasher that gets whole words buffers no bytes between writes.
 
 use std::hash::Hasher;
 
-/// Hashes a text, the last word filled up with zeros. Its length is the caller's to hash, where it does not follow.
+/// Hashes a text, the last word filled up with zeros. The caller hashes the length, where it does not follow from the
+/// context.
 #[inline]
 pub(crate) fn write_words(hasher: &mut impl Hasher, text: &[u8]) {
     write(hasher, text, |word| word);

@@ -23,7 +23,7 @@ pub struct Command<'a> {
 }
 
 impl<'a> Command<'a> {
-    /// Reads the rest of a command whose line starts with `verb` and `transaction`; `rest` is what follows them there.
+    /// Reads the rest of a command whose line starts with `verb` and `transaction`; `rest` is the rest of that line.
     #[inline]
     pub(super) fn read(
         bytes: &'a [u8],

@@ -7,7 +7,7 @@ use super::line::trim;
 pub struct DigitMap<'a>(&'a [u8]);
 
 impl<'a> DigitMap<'a> {
-    /// Reads a map; `None` where a sign stands in it that is no part of one. Empty is a map without alternatives.
+    /// Reads a map; `None` where it holds a character that is no part of one. Empty is a map without alternatives.
     pub fn parse(value: &'a [u8]) -> Option<Self> {
         let value = trim(value);
         let list = match value {

@@ -18,11 +18,11 @@ pub struct EventName<'a> {
 /// The events of a package that a name means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventId<'a> {
-    /// One. `*` and `#` are such: the keys (Appendix A).
+    /// One event. `*` and `#` are events of their own: the keys (Appendix A).
     One(&'a [u8]),
     /// `all`.
     All,
-    /// `[0-9*#T]`: those that one sign names and the text between the brackets lists.
+    /// `[0-9*#T]`: the events named by one sign that is in the list between the brackets.
     Range(&'a [u8]),
 }
 
@@ -38,7 +38,7 @@ pub enum EventConnection<'a> {
 }
 
 impl<'a> EventName<'a> {
-    /// Reads a name; `None` where a piece is empty or holds what no name may.
+    /// Reads a name; `None` where a piece is empty or holds a character that no name may have.
     pub fn parse(text: &'a [u8]) -> Option<Self> {
         let mut halves = trim(text).splitn(2, |&byte| byte == b'@');
         let name = halves.next()?;

@@ -88,7 +88,7 @@ pub struct Unparsable<'a> {
 }
 
 impl Unparsable<'_> {
-    /// The answer that is due: to whatever is no response and has a transaction identifier.
+    /// The answer that is due: bytes that are no response and have a transaction identifier get one.
     pub fn answer(&self) -> Option<(ReturnCode, TransactionId)> {
         let transaction = self.transaction.filter(|_| !self.is_response)?;
         Some((self.fault.code(), transaction))

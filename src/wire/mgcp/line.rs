@@ -18,7 +18,7 @@ pub(super) fn line_at(bytes: &[u8], from: usize) -> (&[u8], usize) {
     }
 }
 
-/// `bytes` without spaces, tabs and line ends at either end: the value of a wrapped line has some inside.
+/// `bytes` without spaces, tabs and line ends at either end: the value of a wrapped line has line ends inside.
 #[inline]
 pub(super) fn trim(mut bytes: &[u8]) -> &[u8] {
     while let [first, rest @ ..] = bytes
@@ -49,7 +49,7 @@ pub(super) fn word(line: &[u8]) -> (&[u8], &[u8]) {
     (word, trim(rest))
 }
 
-/// `word` in lower case, to compare with known words; empty where it is longer than `space`, which no known word is.
+/// `word` in lower case, to compare with known words; empty where it is longer than `space`: no known word is so long.
 #[inline]
 pub(super) fn lowered<'s>(word: &[u8], space: &'s mut [u8; 8]) -> &'s [u8] {
     let Some(place) = space.get_mut(..word.len()) else { return &[] };

@@ -103,8 +103,8 @@ impl OptionsFault {
 }
 
 impl<'a> LocalOptions<'a> {
-    /// Reads options. Extensions are listed by [`extensions`](Self::extensions); whether they are understood is for the
-    /// gateway to say.
+    /// Reads options. Extensions are listed by [`extensions`](Self::extensions); the gateway decides which it
+    /// understands.
     pub fn parse(value: &'a [u8]) -> Result<Self, OptionsFault> {
         let mut options = LocalOptions { text: value, ..LocalOptions::default() };
         if !is_closed(value) {
@@ -216,7 +216,8 @@ impl<'a> EncryptionKey<'a> {
 }
 
 impl OptionExtension<'_> {
-    /// Whether one that is not understood may be passed over: only `x-…` may (§3.2.2.10); others are a 525.
+    /// Whether an option that is not understood may be passed over: only `x-…` may (§3.2.2.10); for others the answer
+    /// is 525.
     pub fn is_optional(&self) -> bool {
         self.name.get(..2).is_some_and(|start| start.eq_ignore_ascii_case(b"x-"))
     }

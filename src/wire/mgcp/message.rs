@@ -9,7 +9,7 @@ use super::transaction::TransactionId;
 /// The largest message that is read, in bytes: the most that a datagram holds. RFC 3435 §3.5.4 asks for 4,000 at least.
 pub const MAX_MESSAGE: usize = 65_535;
 
-/// The longest verb that is one, in characters. All known ones have four (Appendix A).
+/// The length of the longest verb that is read, in characters. All known ones have four (Appendix A).
 const MAX_VERB: usize = 32;
 
 /// A message.
@@ -46,7 +46,7 @@ pub fn parse(part: &[u8]) -> Result<Message<'_>, Unparsable<'_>> {
     let (first, rest) = word(line);
     let (id, rest) = word(rest);
     let is_response = first.first().is_some_and(u8::is_ascii_digit);
-    // Beyond nine digits it is no identifier, but one that the answer can repeat.
+    // A number of more than nine digits is no identifier, but the answer can repeat it.
     let written = number(id).map(TransactionId);
     let fault = |fault| Unparsable { fault, transaction: written, is_response, bytes: part };
     if bytes.len() > MAX_MESSAGE {

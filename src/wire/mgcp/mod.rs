@@ -1,7 +1,7 @@
 //! MGCP messages (RFC 3435) as views on the bytes they came in.
 //!
 //! [`parts`] takes a datagram apart into its messages (§3.5.5), [`parse`] reads one of them. Nothing is copied and
-//! nothing is allocated: names and values are slices of what the sender wrote. All of it is read without regard to case
+//! nothing is allocated: names and values are slices of the sender's bytes. All of it is read without regard to case
 //! (§3.1); only session descriptions are left as they are. Messages are written with [`CommandWriter`] and
 //! [`ResponseWriter`], and one that travels on gets a parameter line with [`patch`].
 //!

@@ -19,7 +19,7 @@ pub enum ConnectionMode {
     ContinuityTest,
     /// Media from the network goes back to it.
     NetworkLoop,
-    /// The same through the endpoint's codec.
+    /// Media from the network goes back to it through the endpoint's codec.
     NetworkTest,
 }
 

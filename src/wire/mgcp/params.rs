@@ -84,7 +84,7 @@ impl<'a> Table<'a> {
             };
             count += 1;
             if count == 1 && lines.first().copied().is_some_and(is_space) {
-                // It continues nothing, but would once a line is put in above it.
+                // This first line continues no other, but it would once a line is put in above it.
                 return Err(Fault::ParameterLine);
             }
             if count > MAX_PARAMS {

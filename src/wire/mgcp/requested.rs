@@ -98,7 +98,7 @@ impl<'a> RequestedEvent<'a> {
         Some(RequestedEvent { name, actions: actions.unwrap_or_default(), params })
     }
 
-    /// Its actions; to notify where it names none (§3.2.2.12).
+    /// Its actions; `N` (notify) where it names none (§3.2.2.12).
     pub fn actions(&self) -> impl Iterator<Item = Action<'a>> + use<'a> {
         let none = self.actions.is_empty().then_some(Action::Notify);
         none.into_iter().chain(Members::new(self.actions).filter_map(Action::parse))

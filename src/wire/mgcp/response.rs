@@ -20,7 +20,7 @@ pub struct Response<'a> {
 }
 
 impl<'a> Response<'a> {
-    /// Reads the rest of a response whose line starts with `code` and `transaction`; `rest` is what follows them there.
+    /// Reads the rest of a response whose line starts with `code` and `transaction`; `rest` is the rest of that line.
     #[inline]
     pub(super) fn read(
         bytes: &'a [u8],

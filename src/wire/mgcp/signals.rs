@@ -69,7 +69,7 @@ impl<'a> SignalRequest<'a> {
     }
 }
 
-/// Takes apart what stands in the parentheses of an event.
+/// Takes apart the text in the parentheses of an event.
 pub fn event_params(text: &[u8]) -> impl Iterator<Item = EventParam<'_>> {
     Members::new(text).filter(|member| !member.is_empty()).map(|member| {
         if let Some((name, Some(params), b"")) = group(member)

@@ -1,7 +1,7 @@
 //! Commands and responses, written into the caller's buffer.
 //!
-//! A message is complete after each step. Nothing is allocated besides what the buffer grows by, and no value can start a
-//! line of its own: line ends inside it become spaces.
+//! A message is complete after each step. Only the buffer allocates, when it grows, and no value can start a line of
+//! its own: line ends inside it become spaces.
 
 use std::fmt;
 use std::io::Write as _;

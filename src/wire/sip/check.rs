@@ -19,7 +19,7 @@ impl Message<'_> {
         self.check_read(&self.essentials())
     }
 
-    /// [`Message::check`] for one who has read the message's [`Essentials`] already.
+    /// [`Message::check`] for a caller that has read the message's [`Essentials`] already.
     pub fn check_read(&self, read: &Essentials<'_>) -> Result<(), Fault> {
         if !self.is_request() {
             return Ok(());

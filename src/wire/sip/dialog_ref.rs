@@ -3,7 +3,7 @@
 use super::params::Params;
 use super::text::{cut, find, trim};
 
-/// The dialog named, seen by the one who receives the request: `to_tag` is its own tag.
+/// The dialog named, as the receiver of the request sees it: `to_tag` is the receiver's own tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DialogRef<'a> {
     /// Call-ID of the dialog.

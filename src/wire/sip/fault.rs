@@ -25,13 +25,13 @@ pub enum Fault {
     TooManyHeaders,
     /// The bytes end before the header section does.
     Truncated,
-    /// Not a number, two different ones, or more than there is.
+    /// Content-Length is no number, stands there with two different values, or exceeds the bytes there are.
     ContentLength,
-    /// No number below 2^32 and method.
+    /// CSeq is not a number below 2^32 and a method.
     CSeq,
-    /// A method other than the request's.
+    /// CSeq names a method other than the request's.
     CSeqMethod,
-    /// The same, with a method that is not known (RFC 4475 §3.1.2.18).
+    /// CSeq names another method than the request's, and the request's is not known (RFC 4475 §3.1.2.18).
     CSeqMethodUnknown,
     /// To, From, CSeq, Call-ID or Max-Forwards stands there twice.
     Repeated,

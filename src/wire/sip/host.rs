@@ -78,14 +78,14 @@ pub(crate) fn address(bytes: &[u8]) -> Option<IpAddr> {
     })
 }
 
-/// Four numbers, as `Ipv4Addr` reads them too, but a third of the time: every message names a few.
+/// Reads four numbers as `Ipv4Addr` does, in a third of the time: every message names a few addresses.
 fn ipv4(text: &[u8]) -> Option<Ipv4Addr> {
     let (mut octets, mut at) = ([0; 4], 0);
     let mut digits = 0;
     for &byte in text {
         match (byte, octets.get_mut(at)?) {
             (b'.', _) if digits > 0 => (at, digits) = (at + 1, 0),
-            // No zero in front of another digit: some read that as octal.
+            // No zero before another digit: some programs read that as octal.
             (b'0'..=b'9', octet) if digits == 0 || *octet > 0 => {
                 *octet = u8::checked_mul(*octet, 10)?.checked_add(byte - b'0')?;
                 digits += 1;

@@ -217,8 +217,8 @@ impl<'a> Message<'a> {
         Some(Part { content_type, disposition: self.header(Name::ContentDisposition), content })
     }
 
-    /// Whether a response that says what is wrong with it can be written: it is a request other than ACK with a Via that
-    /// names a host, From, To, Call-ID and CSeq. After a fault of [`Message::check`], ask this first.
+    /// Whether a response that tells its fault can be written: it is a request other than ACK with a Via that names a
+    /// host, From, To, Call-ID and CSeq. After a fault of [`Message::check`], ask this first.
     pub fn is_answerable(&self) -> bool {
         matches!(self.head.start, StartLine::Request { .. })
             && self.method() != Some(Method::Ack)

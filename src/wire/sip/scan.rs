@@ -230,7 +230,7 @@ impl Head {
             _ => self.repeated |= 1 << field.name as u8,
         }
         match field.name {
-            // RFC 4475 §3.3.8: which of the two the peer means cannot be known.
+            // RFC 4475 §3.3.8: nothing tells which of the two the peer means.
             Name::CallId | Name::To | Name::From | Name::CSeq | Name::MaxForwards => Err(Fault::Repeated),
             _ => Ok(()),
         }

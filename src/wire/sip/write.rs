@@ -1,7 +1,7 @@
 //! Responses and requests, written into the caller's buffer.
 //!
-//! Nothing is allocated besides what the buffer grows by. No value that passes through here can start a line of its own:
-//! line ends inside it, folds too, become spaces.
+//! Only the buffer allocates, when it grows. No value that passes through here can start a line of its own: line ends
+//! inside it, those of folds included, become spaces.
 
 use std::fmt;
 use std::io::Write as _;
@@ -130,7 +130,7 @@ impl<'o> ResponseWriter<'o> {
         self.lines.out.extend_from_slice(b"\r\n");
     }
 
-    /// Only the first, also when the fault to be answered is that there are two.
+    /// Only the first is copied, also when the fault to be answered is that there are two.
     fn copy_first(&mut self, request: &Message<'_>, name: Name) {
         if let Some(value) = request.header(name) {
             self.lines.field(name.as_str().as_bytes(), value);
@@ -237,7 +237,7 @@ pub fn where_to(request: &Message<'_>, source: SocketAddr) -> SocketAddr {
     to
 }
 
-/// The reason phrase that RFCs give a status; that of its class where they give none.
+/// The reason phrase that RFCs give a status; the phrase of its class where they give none.
 pub const fn reason_phrase(status: u16) -> &'static str {
     match status {
         100 => "Trying",
