@@ -17,11 +17,13 @@ pub(super) struct Cache {
 const SHORTEST: Duration = Duration::from_secs(1);
 /// The longest.
 const LONGEST: Duration = Duration::from_secs(3_600);
-/// "There is none" holds for no longer than this (RFC 2308 §5 allows hours): a record that was forgotten is made good.
+/// "There is none" holds for no longer than this (RFC 2308 §5 allows hours): an operator who forgot a record can add it
+/// soon.
 const NOTHING_LONGEST: Duration = Duration::from_secs(300);
 /// "There is none", where the answer does not say how long.
 const NOTHING: Duration = Duration::from_secs(30);
-/// No answer is remembered so long that a dead domain is not asked for with every call (RFC 9520 §3.2: 1 s to 5 min).
+/// A failure is remembered this long, so that a dead domain is not asked for with every call (RFC 9520 §3.2: 1 s to 5
+/// min).
 const FAILED: Duration = Duration::from_secs(5);
 
 impl Cache {

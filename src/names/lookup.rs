@@ -12,7 +12,7 @@ use crate::names::servers::Servers;
 pub(super) enum Step {
     /// It needs these records.
     Ask(Vec<(Box<str>, Kind)>),
-    /// It has found at least one place, the best first.
+    /// It has found at least one endpoint, the best first.
     Found(Vec<Endpoint>),
     /// There is nothing to be found.
     Nothing,
@@ -56,8 +56,8 @@ impl<F: Fn(&str, Kind) -> Option<Outcome>> Ground<'_, F> {
         last
     }
 
-    /// RFC 3263 §4.2: without a port SRV records say where; where there are none, or a port is named, addresses do. The
-    /// file of hosts comes first: it is the word of this host's operator.
+    /// RFC 3263 §4.2: without a port SRV records are asked for; without SRV records, or with a port, addresses. The
+    /// file of hosts comes first: this host's operator has written it.
     fn of_name(&self, question: &Question, name: &str) -> Step {
         let protocol = question.protocols.first().copied().unwrap_or(Protocol::Udp);
         let itself = Target { protocol, port: question.usual_port(), name: name.into() };

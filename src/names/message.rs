@@ -12,7 +12,7 @@ use crate::names::record::{Kind, Outcome, Service};
 /// A datagram or message of a name server, as read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Read {
-    /// No response to this query, or none that can be read.
+    /// The bytes are no response to this query, or cannot be read.
     Foreign,
     /// Its records do not fit into a datagram.
     Truncated,

@@ -46,9 +46,9 @@ pub struct Endpoint {
 /// The source on whose behalf a question is asked: fair shares are counted by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Source {
-    /// The MGCP gateway's: names of call agents.
+    /// The MGCP gateway, for names of call agents.
     CallAgents,
-    /// A peer's at this address; of IPv6 the network of 64 bits, which is one customer's.
+    /// A peer at this address; for IPv6 its network of 64 bits, which belongs to one customer.
     Peer(IpAddr),
 }
 
@@ -112,7 +112,7 @@ const NAME_LIMIT: usize = 235;
 const LABEL_LIMIT: usize = 63;
 
 impl Question {
-    /// The address, where it is one and no name.
+    /// The address, if the host is an address and no name.
     pub(super) fn literal(&self) -> Option<IpAddr> {
         let bare = self.host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&self.host);
         bare.parse().ok()

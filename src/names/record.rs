@@ -20,9 +20,10 @@ pub enum Outcome {
     Addresses(Vec<IpAddr>, u32),
     /// Servers of a service, and the seconds they hold for.
     Services(Vec<Service>, u32),
-    /// There is no such record or no such name; the seconds that holds for, where they say so (RFC 2308 §5).
+    /// There is no such record or no such name, with the seconds this holds for if the name servers say so (RFC 2308
+    /// §5).
     Nothing(Option<u32>),
-    /// They cannot say, or say nothing.
+    /// The name servers report a failure, or do not answer.
     Failed,
 }
 

@@ -29,7 +29,7 @@ pub struct Resolver<K> {
     sent: BTreeMap<u64, u64>,
     shares: Shares,
     cache: Cache,
-    /// The server that answers: the one that is asked first.
+    /// The server that answered last: it is asked first.
     server: usize,
     queries: VecDeque<Query>,
     answers: VecDeque<Answer<K>>,
@@ -39,7 +39,7 @@ pub struct Resolver<K> {
 /// Limits of all that is under way at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Questions without an answer. When there are so many, the newest of the source with most of them gives way.
+    /// Most questions without an answer. At this number the newest question of the source with most of them gives way.
     pub questions: usize,
     /// Outcomes that are remembered.
     pub remembered: usize,
@@ -51,7 +51,7 @@ impl Default for Limits {
     }
 }
 
-/// A query for a name server. [`Resolver::on_outcome`] brings what it says.
+/// A query for a name server. [`Resolver::on_outcome`] brings the outcome.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Query {
     /// Its number; another attempt has another one.
@@ -80,7 +80,7 @@ struct Open<K> {
     key: K,
     question: Question,
     deadline: Time,
-    /// The findings of its queries: it may be gone from the cache before the last of them is there.
+    /// The findings of its queries: an early one may be gone from the cache before the last is there.
     brought: BTreeMap<(Box<str>, Kind), Outcome>,
     /// The queries it waits for.
     waits_for: BTreeSet<u64>,
@@ -105,7 +105,7 @@ struct Attempt {
     until: Time,
     /// When the first one began.
     begun: Time,
-    /// Whether it has lasted so long that what else was found will do.
+    /// Whether it has lasted so long that the addresses found so far will do.
     is_slow: bool,
 }
 
@@ -135,7 +135,7 @@ impl<K> Resolver<K> {
         }
     }
 
-    /// Other names of this host's file.
+    /// Sets other names from this host's file.
     pub fn set_hosts(&mut self, hosts: Hosts) {
         self.hosts = hosts;
     }
@@ -149,7 +149,7 @@ impl<K> Resolver<K> {
         }
     }
 
-    /// Asks where `question` leads to, to be known by `deadline`.
+    /// Asks for the endpoints of `question`; the answer comes by `deadline`.
     ///
     /// # Errors
     ///
@@ -236,20 +236,20 @@ impl<K> Resolver<K> {
         self.open.len()
     }
 
-    /// Everything that is kept of questions without an answer.
+    /// The number of all entries kept for questions without an answer.
     #[cfg(test)]
     pub(super) fn kept(&self) -> usize {
         let of_questions = self.open.len() + self.deadlines.len() + self.shares.len();
         of_questions + self.pending.len() + self.by_record.len() + self.sent.len() + self.queries.len()
     }
 
-    /// Does for a question all that can be done now.
+    /// Takes a question as far as it can go now.
     fn advance(&mut self, id: u64, now: Time) {
         match self.step(id, false, now) {
             None => {}
             Some(Step::Ask(records)) => {
                 self.want(id, records, now);
-                // A slow answer is done without where something else was found; nothing is given up for it.
+                // A slow answer is not waited for when another address was found.
                 match self.step(id, true, now) {
                     Some(Step::Found(found)) => self.close(id, |_| Ok(found)),
                     Some(Step::Ask(records)) => self.want(id, records, now),
@@ -266,7 +266,7 @@ impl<K> Resolver<K> {
         let open = self.open.get(&id)?;
         let is_slow = |name: &str, kind| {
             let pending = self.by_record.get(&(name.into(), kind)).and_then(|id| self.pending.get(id));
-            // Another place would be the wrong one: SRV records are waited for.
+            // An address without the SRV records could be the wrong one: they are waited for.
             kind != Kind::Srv && pending.and_then(|it| it.attempt.as_ref()).is_some_and(|attempt| attempt.is_slow)
         };
         let record = |name: &str, kind: Kind| {
@@ -299,7 +299,7 @@ impl<K> Resolver<K> {
                 open.waits_for.insert(query);
             });
             if pending.attempt.is_none() {
-                // In the line of each source that wants it, so that it is asked in the turn of the first.
+                // The query waits in the line of each source that wants it, so that it is asked in the earliest turn.
                 self.shares.push(source, &name, query);
             }
         }
@@ -330,7 +330,7 @@ impl<K> Resolver<K> {
         self.queries.push_back(Query { number, name, kind, server: *address, within });
     }
 
-    /// A server did not answer, or did not know: the next one, until each has been asked often enough.
+    /// A server did not answer, or did not know: the next one is asked, until each has been asked often enough.
     fn try_again(&mut self, id: u64, now: Time) {
         let Some(pending) = self.pending.get(&id) else { return };
         let Some(attempt) = &pending.attempt else { return };
