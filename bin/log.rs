@@ -36,7 +36,7 @@ pub fn start(verbose: u8) -> Result<(), Failure> {
         .with_writer(ToLog { to_journal })
         .with_ansi(io::stderr().is_terminal())
         .with_target(false)
-        // They would be told on stderr directly.
+        // The subscriber would write its own errors to stderr directly.
         .log_internal_errors(false);
     if to_journal {
         subscriber.without_time().init();
@@ -49,7 +49,7 @@ pub fn start(verbose: u8) -> Result<(), Failure> {
         if trace.status() == BacktraceStatus::Captured {
             trace.to_string().lines().for_each(|line| error!("{line}"));
         }
-        // It may be the end of the process.
+        // This line may be the last of the process.
         log::finish();
     }));
     Ok(())

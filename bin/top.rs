@@ -22,13 +22,14 @@ pub struct Flags {
     ask: Ask,
 }
 
-/// To the upper left corner; then, after each line and the last, clear the rest: the screen never flickers empty.
+/// Moves the cursor to the upper left corner. The rest is cleared after each line and after the last, so that the
+/// screen never flickers empty.
 const HOME: &str = "\x1b[H";
 const CLEAR_LINE: &str = "\x1b[K";
 const CLEAR_BELOW: &str = "\x1b[J";
 const CLEAR: &str = "\x1b[2J";
 
-/// The size of a screen that does not say.
+/// The size assumed of a screen that does not tell its own.
 const USUAL: (u16, u16) = (24, 80);
 
 /// Shows the table until the dispatcher is gone, or the operator ends the command.
