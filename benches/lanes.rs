@@ -45,7 +45,7 @@ const BEGIN: Time = Time(1_000_000);
 /// All is read by then.
 const END: Time = Time(20_000_000);
 
-/// A worker that has answered whatever it gets, at once, and wants nothing for it.
+/// A worker that answers every message at once, and costs nothing.
 #[derive(Default)]
 struct Eager {
     answered: Vec<Seq>,

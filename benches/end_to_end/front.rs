@@ -1,4 +1,4 @@
-//! The processes in front that are compared, each started with four of the same workers behind it.
+//! The processes in front that are compared, each started with four of the same workers.
 
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
@@ -13,7 +13,7 @@ use crate::generator::Plan;
 use crate::support::pointsman::{Pointsman, Setup};
 use crate::support::{own_address, proc, wait_for};
 
-/// Workers behind every front.
+/// Workers of every front.
 pub const WORKERS: usize = 4;
 /// Units of a worker: more than any part of the benchmark can fill.
 const CAPACITY: u32 = 1_000_000;
@@ -93,7 +93,7 @@ pub struct Running {
     /// Whether its callers may ask for replies at the source port.
     rport: bool,
     process: Process,
-    /// The dispatcher whose workers stand behind it, or which is the front itself.
+    /// The dispatcher that has the workers, or that is the front itself.
     pointsman: Option<Pointsman>,
     /// The sinks that it has instead of workers.
     sinks: Vec<Guard>,
@@ -118,8 +118,8 @@ impl Drop for Guard {
 }
 
 impl Running {
-    /// Starts `front` with [`WORKERS`] sinks behind it, which count in the file `counts`; `None` where nothing but its
-    /// own workers can stand behind it.
+    /// Starts `front` with [`WORKERS`] sinks as workers, which count in the file `counts`; `None` where it can have
+    /// only workers of its own.
     pub fn with_sinks(front: Front, counts: &Path) -> Option<Self> {
         match front {
             Front::Pointsman => Some(Running::of_pointsman_with_sinks(counts)),
@@ -163,7 +163,7 @@ impl Running {
         }
     }
 
-    /// The bare forwarder with workers, or with sinks that count in a file, behind it.
+    /// The bare forwarder with workers, or with sinks that count in a file.
     fn of_bare(sinks: Option<PathBuf>) -> Self {
         let listen = SocketAddrV4::new(own_address(), 5060);
         let setup = forwarder::Setup { listen, worker_ports: 5070, workers: WORKERS as u16, capacity: CAPACITY, sinks };
@@ -208,7 +208,7 @@ impl Running {
         Running {
             address: (Ipv4Addr::LOCALHOST, 5060).into(),
             mgcp: (Ipv4Addr::LOCALHOST, 5060).into(),
-            // The raw relay's workers see it as the source, and would answer there.
+            // The raw relay's workers see the relay as the source, and would answer there.
             rport: mode != "rawsend",
             process: Process::Kamailio(Guard(child), dir),
             pointsman: Some(pointsman),
@@ -252,7 +252,7 @@ impl Running {
         }
     }
 
-    /// The workers, or sinks, behind it.
+    /// The processes of its workers, or sinks.
     pub fn worker_pids(&self) -> Vec<u32> {
         if !self.sinks.is_empty() {
             return self.sinks.iter().map(|sink| sink.0.id()).collect();
