@@ -214,7 +214,8 @@ const ANSWER: &str = "v=0\r\no=- 3005881234 1 IN IP6 2001:db8::1\r\ns=-\r\nc=IN 
                       m=audio 20000 RTP/AVP 0 8 101\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:8 PCMA/8000\r\n\
                       a=rtpmap:101 telephone-event/8000\r\na=sendrecv\r\n";
 
-/// The sizes of all that a worker sends for these datagrams in ten minutes, and that nothing goes to anybody else.
+/// The sizes of all that a worker sends for these datagrams in ten minutes, after a check that every datagram goes to
+/// the caller.
 fn whole_transaction(datagrams: &[&str], decide: Decide) -> Vec<usize> {
     let identity = Identity {
         token: "pm0123456789abcdef".into(),

@@ -95,7 +95,7 @@ fn a_python_worker_keeps_its_calls_when_the_dispatcher_dies_and_comes_back_to_th
     desk.phone.send(&dialog.ack(), dialog.target);
     let back = desk.die_and_come_back();
     assert_eq!((back.incarnation, back.secret, back.ports[0].address), (Some(77), Some(1), desk.port));
-    // It serves its calls before anybody has welcomed it.
+    // The worker serves its calls before a dispatcher has welcomed it.
     let again =
         desk.phone.transact(&Request { body: invite.body.clone(), ..dialog.request("INVITE", 1) }, dialog.target);
     assert_eq!((again.status(), again.to_tag()), (200, dialog.answer.to_tag()));
@@ -220,7 +220,7 @@ fn a_stranger_cannot_stop_the_python_worker_nor_use_its_echo() {
     let media = UdpSocket::bind((desk.phone.address().ip(), 0)).unwrap();
     let packet = [0x80; 100];
     media.send_to(&packet, answer.media_address()).unwrap();
-    // Behind the packet in the worker's loop: when this is answered, an echo would have been sent.
+    // The worker's loop takes this after the packet: when it is answered, an echo would have been sent.
     stranger.transact(&stranger.request("OPTIONS", desk.port), desk.port);
     media.set_nonblocking(true).unwrap();
     assert_eq!(media.recv(&mut [0; 256]).unwrap_err().kind(), io::ErrorKind::WouldBlock);

@@ -542,7 +542,7 @@ fn the_next_attempt_of_a_proxy_that_hunts_is_selected_once_the_refusal_is_acknow
     rig.answered(&early);
     rig.answered(&handoff(new));
     assert_eq!(rig.send(&other(8)).reason, Reason::Selected);
-    // Nothing of that call is left to be moved.
+    // No part of that call is left to be moved.
     rig.send(&ack(&attempt(3), "tag-of-nobody"));
     rig.down(handoff(next).worker.0);
     assert_eq!(rig.back(&attempt(3), &handoff(next), Cause::Died), dropped(Reason::MovedAlready));
@@ -1440,7 +1440,7 @@ fn pinned_sources_and_websockets_are_pinned_counted_and_explained() {
     let networks = vec!["203.0.113.0/24".parse().unwrap()];
     rig.dispatch.set_rules(Rules { pinned: networks, ..rules() }, rig.now);
     assert_eq!(handoff(rig.send(&invite("a"))).pinned, Some(Pinned::Source));
-    // The operator's word: also where a proxy has put itself into the dialog, which is the source then.
+    // The operator's setting holds also where a proxy has put itself into the dialog and is the source.
     let routed = with_header(&invite("b"), "Record-Route: <sip:203.0.113.5;lr>");
     assert_eq!(handoff(rig.send(&routed)).pinned, Some(Pinned::Source));
     rig.arrival.source = "198.51.100.7:5060".parse().unwrap();
@@ -1565,7 +1565,7 @@ fn what_a_worker_brings_back_is_found_as_if_this_dispatcher_had_placed_it() {
         assert_eq!(to(rig.send(&text.replace("z9hG4bK-", "z9hG4bK-copy-"))), (1, Reason::Merged));
     }
     assert_eq!(to(rig.send(&same(&rings, "CANCEL"))), (1, Reason::Cancel));
-    // The first of two that claim one transaction has it.
+    // The first of two workers that claim one transaction has it.
     come_back(&mut rig, 0, &brought);
     assert_eq!(to(rig.send(&rings)), (1, Reason::Retransmission));
 }

@@ -1,4 +1,4 @@
-//! The scanner and everything that reads what it has found.
+//! The scanner and every reader of the fields it has found.
 
 use std::net::SocketAddr;
 

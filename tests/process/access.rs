@@ -70,7 +70,7 @@ fn a_reload_denies_a_source_everywhere_and_lets_it_in_again_and_no_call_is_touch
     assert_eq!(good.transact(&good.request("OPTIONS", worker), worker).status(), 200);
 
     ruled.reload("");
-    // Nothing was kept back for later: the first answer is to this one.
+    // No earlier message was kept for later: the first answer is to this one.
     let options = bad.request("OPTIONS", worker);
     let reply = wait_for("the worker to let it in", DEADLINE, || {
         bad.send(&options, worker);

@@ -144,7 +144,7 @@ fn a_reload_changes_the_number_of_workers_and_leaves_calls_alone() {
     let file = dir.path().join("pointsman.toml");
     std::fs::write(&file, "policy = \"round-robin\"\n").unwrap();
     let mut setup = Setup::new(2).with(["--config", &file.display().to_string()]);
-    // On the command line it would win over the file.
+    // On the command line the setting would win over the file.
     setup.workers_by_file = true;
     std::fs::write(&file, "policy = \"round-robin\"\nworkers = 2\n").unwrap();
     let pointsman = setup.start();
@@ -205,7 +205,7 @@ fn a_drain_whose_client_gave_up_is_not_carried_out_later() {
     let given_up = pointsman.command(&["drain", "w0"]);
     assert!(proc::signal(pointsman.pid(), Signal::SIGCONT));
     assert_eq!(given_up.status.code(), Some(1), "{given_up:?}");
-    // One that comes after it is answered after it.
+    // A request that comes after it is answered after it.
     assert_eq!(pointsman.worker(0)["admin"], "ready");
     assert!(pointsman.command(&["drain", "w0"]).status.success());
     assert_eq!(pointsman.worker(0)["admin"], "drain");

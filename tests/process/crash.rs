@@ -29,7 +29,7 @@ fn after_the_kill_of_a_worker_every_invite_without_an_answer_and_every_later_one
     let outcome = load.join().unwrap();
     assert_eq!(outcome.failed("INVITE"), 0, "{:?}", outcome.failures);
     assert_eq!((outcome.started, outcome.answered), (4_000, 4_000));
-    // Calls that stood in it have lost their worker; their BYE is answered all the same.
+    // Calls of the dead worker have lost it; their BYE is answered all the same.
     let lost = outcome.failures.get("BYE 481").copied().unwrap_or_default();
     assert_eq!(outcome.failed("BYE"), lost, "{:?}", outcome.failures);
     assert!(lost > 0, "no call stood in the worker that was killed");

@@ -59,7 +59,7 @@ fn create_on_two_workers(agent: &Agent, to: SocketAddr) -> Vec<Said> {
     panic!("64 connections on one worker of two");
 }
 
-/// The next command of a gateway with this verb that `is_it`, answered with 200.
+/// The next command of a gateway with this verb that `is_it` accepts, answered with 200.
 fn expect_command(agent: &Agent, verb: &str, is_it: impl Fn(&Said) -> bool) -> Said {
     let said = agent.expect(verb, |said| said.first_word().eq_ignore_ascii_case(verb) && is_it(said));
     agent.answer(&said, 200);

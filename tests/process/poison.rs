@@ -1,4 +1,4 @@
-//! One particular message is the death of whatever worker reads it.
+//! One particular message kills any worker that reads it.
 
 use std::path::PathBuf;
 use std::thread;

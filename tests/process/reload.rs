@@ -1,4 +1,4 @@
-//! A reload grows and shrinks the crew; calls and the operator's word stay.
+//! A reload adds and removes workers; calls and the operator's orders stay.
 
 use serde_json::Value;
 

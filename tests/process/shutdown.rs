@@ -1,4 +1,4 @@
-//! SIGTERM is the operator's will: calls are ended with BYE, then everything is gone.
+//! SIGTERM is the operator's order: calls are ended with BYE, then every process is gone.
 
 use crate::generator::{Generator, Plan, Until};
 use crate::support::phone::Phone;

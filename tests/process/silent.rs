@@ -1,4 +1,4 @@
-//! A worker is stopped (SIGSTOP): it is silent, not dead, until it has been so for too long.
+//! A worker is stopped (SIGSTOP): it counts as silent, not as dead, until it has been silent for too long.
 
 use std::time::{Duration, Instant};
 
@@ -30,7 +30,7 @@ fn with_a_stopped_worker(pointsman: &Pointsman, calls: u64, meanwhile: impl FnOn
 
 #[test]
 fn calls_meet_a_worker_that_is_stopped_for_three_seconds_and_every_one_is_answered() {
-    // Silent because it does not read: so long it may go without a report.
+    // The worker is silent because it does not read: it may go so long without a report.
     let pointsman = Setup::new(4).with(["--silent-after", "60s"]).start();
     let outcome = with_a_stopped_worker(&pointsman, 1_800, |stopped| {
         let begin = Instant::now();

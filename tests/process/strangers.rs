@@ -249,7 +249,7 @@ fn a_worker_that_tells_lies_without_end_loses_its_link_and_nobody_waits_for_it()
     let mut lies = FrameBuilder::new();
     lies.push_answered(&(1_000_000..1_008_000).map(Seq).collect::<Vec<_>>());
     let liar = std::thread::spawn(move || {
-        // A gigabyte, if anybody listened.
+        // A gigabyte, if the dispatcher read it all.
         (0..16_384).take_while(|_| send(&link, lies.bytes(), SendFlags::NOSIGNAL).is_ok()).count()
     });
     loop {

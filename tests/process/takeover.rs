@@ -77,7 +77,7 @@ fn take_over_under_load(setup: Setup, rate: u64, times: usize, begin_after: Dura
     assert_eq!((outcome.second_answers, outcome.strangers), (0, 0));
     assert_eq!((outcome.invites_again, outcome.byes_again), (0, 0));
     assert_eq!(pointsman.worker_pids(), workers);
-    // None was lost, and each was counted once, by whichever of them.
+    // No call was lost, and each was counted once, by one dispatcher or the other.
     let load = pointsman.load();
     assert_eq!(load["dispatcher"]["received"], outcome.invites_sent, "{load}");
     assert_eq!(load["dispatcher"]["dropped"], 0, "{load}");
@@ -180,7 +180,7 @@ fn what_a_worker_had_not_answered_is_kept_over_the_takeover_for_the_next_one() {
         reply.answers(&invite) && reply.status() == 180 && reply.contact_address() != worker
     });
     assert_eq!(pointsman.slot_of(elsewhere.contact_address()), 1 - slot);
-    // Its process was started by a dispatcher that is gone; its end is noticed all the same.
+    // The worker's process was started by a dispatcher that is gone; its end is noticed all the same.
     pointsman.wait_until("a successor", |load| {
         let worker = &load["workers"][slot];
         worker["state"] == "up" && worker["pid"] != killed && worker["restarts"] == 1

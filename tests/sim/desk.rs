@@ -166,7 +166,7 @@ impl Desk {
         Joined { services: Services::ALL, ..sip }
     }
 
-    /// It dies, and another takes its place: the sockets stay, the table does not.
+    /// The dispatcher dies, and another takes its place: the sockets stay, the table does not.
     pub fn restart(&mut self, key: &TokenKey, seed: u64) {
         let fresh = Desk::new(self.settings.clone(), key, seed, self.mutation);
         let old = std::mem::replace(self, fresh);
@@ -178,7 +178,7 @@ impl Desk {
         self.switch.set_admin(worker, admin, None);
     }
 
-    /// Another number of slots; those too many drain.
+    /// Sets another number of slots; workers of surplus slots drain.
     pub fn reload(&mut self, workers: usize, now: Time) {
         let before = self.settings.workers;
         self.settings.workers = workers;

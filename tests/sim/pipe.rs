@@ -89,7 +89,7 @@ impl Pipe {
         std::mem::take(&mut self.news)
     }
 
-    /// Takes nothing more from the dispatcher, or again.
+    /// Stops or resumes taking frames from the dispatcher.
     pub fn freeze(&mut self, frozen: bool) {
         self.frozen = frozen;
         self.tell_of_room();

@@ -39,7 +39,7 @@ pub enum Action {
     Options,
     /// A call agent begins a call.
     Command,
-    /// Many call and do not care for the answers.
+    /// Many callers call and ignore the answers.
     Flood,
     /// A worker is killed at once.
     Kill,

@@ -47,7 +47,7 @@ struct Life {
     /// Number of dispatchers that had died when it did.
     died_under: u32,
     token: String,
-    /// Callers of whom it has had a message.
+    /// Callers from which it has had a message.
     callers: BTreeSet<usize>,
     /// Conferences of which it has been given a leg.
     conferences: BTreeSet<String>,
@@ -57,7 +57,7 @@ struct Life {
     units: u32,
     /// Its conferences with a leg: the units that each has reserved, and the units that each leg needs.
     rooms: BTreeMap<String, (u32, Vec<u32>)>,
-    /// By when it had to read the last message of each caller.
+    /// The deadline by which it had to read the last message of each caller.
     deadlines: BTreeMap<usize, Option<Time>>,
 }
 
@@ -421,7 +421,7 @@ impl Truth {
         })
     }
 
-    /// A caller has waited for as long as anybody has to, in vain.
+    /// A caller has waited in vain for as long as a caller has to.
     pub fn on_silence(&mut self, caller: usize, branch: &str, what: &str, to: SocketAddr, now: Time) {
         if self.closed.contains(&to) {
             return;
@@ -431,8 +431,8 @@ impl Truth {
             Some(life) => !self.lives[life].is_alive,
             None => false,
         });
-        // A worker that dies before its dispatcher, or with it: both who knew the message may be gone. One that dies after it
-        // has come back has brought it along.
+        // A worker that dies before its dispatcher, or with it: both processes that knew the message may be gone. A
+        // worker that dies after it has come back has brought the message along.
         let died_first = |life: &Life| !life.is_alive && life.died_under < self.restarts;
         let has_died = self.lives.values().any(|life| died_first(life) && life.callers.contains(&caller));
         let is_forgotten = has_died

@@ -284,7 +284,8 @@ impl World {
         }
     }
 
-    /// Whether the operator's word waits on a link: the lane flushes at the end of the turn in which it is given.
+    /// Whether an operator's order waits on a link: the lane flushes at the end of the turn in which the order is
+    /// given.
     fn has_dirty_link(&self) -> bool {
         self.desk.switch.links().iter().any(|(worker, link)| {
             let pipe = self.slots[usize::from(worker.0)].pipe.as_ref();
@@ -653,7 +654,7 @@ impl World {
     fn wake_worker_when_due(&mut self, slot: usize) {
         let due = self.slots[slot].process.as_ref().and_then(Process::poll_timeout);
         if let Some(due) = due {
-            // A wheel may call early; time has to pass all the same.
+            // A timer wheel may call early; time has to pass all the same.
             let delay = due.since(self.now).max(Duration::from_micros(200));
             self.wake_worker(slot, delay);
         }

@@ -89,7 +89,7 @@ impl Agent {
         panic!("no final response from {to} to\n{text}what came: {:?}", self.waiting.borrow());
     }
 
-    /// The first message that `is_it`, of those that have come and will; others are kept.
+    /// The first message that `is_it` accepts, of those that have come and will come; others are kept.
     pub fn expect(&self, what: &str, is_it: impl Fn(&Said) -> bool) -> Said {
         let begin = Instant::now();
         while let Some(left) = DEADLINE.checked_sub(begin.elapsed()) {
@@ -101,7 +101,7 @@ impl Agent {
         panic!("waited {DEADLINE:?} for {what}; what came: {:?}", self.waiting.borrow());
     }
 
-    /// The next message that `is_it`, if one comes `within`.
+    /// The next message that `is_it` accepts, if one comes `within`.
     pub fn hear(&self, within: Duration, is_it: impl Fn(&Said) -> bool) -> Option<Said> {
         let begin = Instant::now();
         loop {

@@ -78,7 +78,7 @@ impl Setup {
         self
     }
 
-    /// With so many lanes, whatever the whole run is for.
+    /// Runs with so many lanes, whatever number the whole test run has.
     pub fn lanes(mut self, lanes: usize) -> Self {
         if let Some(at) = self.more.iter().position(|word| word == "--lanes") {
             self.more.drain(at..at + 2);
@@ -339,7 +339,7 @@ impl Pointsman {
     /// faster.
     pub fn hold_starting(&self, known: &mut Vec<u32>) -> Option<u32> {
         let mut new = proc::started_by(self.pid());
-        // All of them at once: while one is looked at others get ahead.
+        // All of them are looked at at once: while one is looked at, others get ahead.
         new.retain(|pid| !known.contains(pid) && proc::signal(*pid, Signal::SIGSTOP));
         if new.is_empty() {
             return None;

@@ -28,7 +28,8 @@ fn after_the_kill_of_a_worker_every_command_is_answered_and_the_call_agent_is_to
     });
     assert!(killed && outcome.unanswered.is_empty(), "{:?}", outcome.unanswered);
     assert_eq!(outcome.sources.iter().collect::<Vec<_>>(), [&well_known]);
-    // Connections that stood in it are lost; each command for one says so. A call that came is a call that is made.
+    // Connections of the dead worker are lost; the answer to each command for one says so. Every call that came is
+    // made.
     let lost: usize = outcome.failures.values().sum();
     let is_lost = |what: &str| matches!(what, "MDCX 500" | "MDCX 515" | "DLCX 500" | "DLCX 515");
     assert!(outcome.failures.keys().all(|what| is_lost(what)), "{:?}", outcome.failures);

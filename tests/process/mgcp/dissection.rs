@@ -1,4 +1,4 @@
-//! Another implementation reads what we write: each kind of answer and command goes through Wireshark's dissectors.
+//! Another implementation reads our messages: each kind of answer and command goes through Wireshark's dissectors.
 
 use std::net::Ipv4Addr;
 use std::path::Path;

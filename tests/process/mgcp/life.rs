@@ -113,8 +113,9 @@ fn the_first_packet_of_a_connection_is_notified_once_when_it_was_asked_for() {
     assert_eq!((notify.from, notify.endpoint()), (well_known, made.need("Z")));
     assert_eq!((notify.need("X"), notify.need("N")), ("1F", &entity[3..]));
     assert_eq!(notify.need("O").to_lowercase(), format!("r/ma@{}", made.need("I")).to_lowercase());
-    // Its answer went to the well-known port and found the worker: it is not repeated. That nothing comes can only be waited
-    // for: for longer than the first two repetitions would take (200 and 400 ms, RFC 3435 §3.5.3).
+    // The answer went to the well-known port and found the worker, so that the command is not repeated. The test can
+    // only wait for the absence of a repetition: longer than the first two would take (200 and 400 ms, RFC 3435
+    // §3.5.3).
     std::thread::sleep(std::time::Duration::from_millis(700));
     let audited = ask(&agent, well_known, "AUEP", made.need("Z"), &["F: X,R,O,Q,N"]);
     assert_eq!((audited.code(), audited.need("X"), audited.need("O")), (200, "1F", ""));

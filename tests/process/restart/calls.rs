@@ -48,9 +48,9 @@ fn calls_outlive_the_dispatcher_and_the_next_one_takes_their_workers_over() {
     let standing = calls(&pointsman, &phone, 6);
     let workers = pointsman.worker_pids();
     pointsman.crash();
-    // Straight to its worker, which needs no dispatcher for that.
+    // The BYE goes straight to the call's worker, which needs no dispatcher for it.
     hang_up(&phone, &standing[0]);
-    // Into the well-known port, where it waits for the next one.
+    // This one goes into the well-known port, where it waits for the next dispatcher.
     let invite = phone.invite(pointsman.address(), None);
     phone.send(&invite, pointsman.address());
     let begin = Instant::now();
@@ -255,7 +255,7 @@ fn a_call_that_rang_over_the_crash_is_answered_by_the_next_worker_when_its_own_d
     let waits: Vec<Request> = (0..3).map(|_| ringing(&pointsman, &phone, 3_000)).collect();
     let cancelled: Vec<Request> = (0..3).map(|_| ringing(&pointsman, &phone, 60_000)).collect();
     restart(&mut pointsman);
-    // A dispatcher that takes over from this one has to know them as well.
+    // A dispatcher that takes over from this one has to know these transactions as well.
     pointsman.take_over();
     pointsman.wait_until("their sessions to be told", |load| sum(load, "sessions") == 6);
     // Not both: a call whose second worker dies as well gets 500.

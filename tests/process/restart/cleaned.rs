@@ -64,7 +64,7 @@ fn crash_and_clean(pointsman: &mut Pointsman) -> Killed {
     pointsman.crash();
     let all = workers.0.len();
     wait_for("the workers to be alone", DEADLINE, || {
-        // Not before: the end of its parent has a stopped process go on.
+        // Not before the kill: the end of its parent makes a stopped process go on.
         (pointsman.log().matches("no dispatcher: calls go on").count() >= all).then_some(())
     });
     workers.signal(Signal::SIGSTOP);

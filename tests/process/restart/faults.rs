@@ -41,7 +41,8 @@ fn workers_that_come_one_after_the_other_are_all_waited_for() {
     pointsman.crash();
     workers.iter().for_each(|pid| assert!(proc::signal(*pid, Signal::SIGSTOP)));
     pointsman.start_again();
-    // A machine that gives each its turn only now: together longer than one that hangs is waited for.
+    // A machine that gives each process its turn only now: together they take longer than the dispatcher waits for one
+    // that hangs.
     for pid in &workers {
         std::thread::sleep(Duration::from_millis(400));
         assert!(proc::signal(*pid, Signal::SIGCONT));
@@ -57,7 +58,7 @@ fn a_lie_during_the_restart_is_refused_and_nobody_else_notices() {
     let workers = pointsman.worker_pids();
     let standing = calls(&pointsman, &phone, 4);
     pointsman.crash();
-    // While one worker hangs, the dispatcher waits for it, and anybody may knock.
+    // While one worker hangs, the dispatcher waits for it, and strangers may knock.
     assert!(proc::signal(workers[0], Signal::SIGSTOP));
     // The socket file of the dead one is there; the new one's answers.
     fs::remove_file(pointsman.run_dir().join("handoff.sock")).unwrap();
@@ -143,7 +144,7 @@ fn whoever_reads_the_log_may_go_with_the_dispatcher() {
     let phone = Phone::new(pointsman.address().ip());
     let standing = calls(&pointsman, &phone, 1);
     let workers = pointsman.worker_pids();
-    // Both it and its worker have something to say about this.
+    // Both the dispatcher and its worker log this.
     restart(&mut pointsman);
     assert_eq!(pointsman.worker_pids(), workers);
     hang_up(&phone, &standing[0]);
