@@ -66,7 +66,7 @@ pub fn run(settings: Settings, application: impl Application) -> Result<(), Work
     let (mut tie, own) = Tie::new(LinkEnd::join(&settings, &sources.poll)?, &sources.poll)?;
     let _named = settings.name.is_none().then(|| named(&tie.welcome.name).entered());
     let media_ports = settings.media_ports(tie.welcome.rtp_ports);
-    // The dispatcher is told the reason: it does not take this worker for one that crashed.
+    // The worker says goodbye with the reason, so that the dispatcher does not report it as missing.
     let media_ports = media_ports.inspect_err(|error| tie.links.goodbye(&error.to_string(), clock::now()))?;
     Worker::new(sources, lock, tie, own, media_ports, settings, application)?.run()
 }
