@@ -17,8 +17,8 @@ pub(super) struct Cache {
 const SHORTEST: Duration = Duration::from_secs(1);
 /// The longest.
 const LONGEST: Duration = Duration::from_secs(3_600);
-/// "There is none" holds for no longer than this (RFC 2308 §5 allows hours): an operator who forgot a record can add it
-/// soon.
+/// "There is none" holds for no longer than this (RFC 2308 §5 allows hours): a record that an operator adds later is
+/// found soon.
 const NOTHING_LONGEST: Duration = Duration::from_secs(300);
 /// "There is none", where the answer does not say how long.
 const NOTHING: Duration = Duration::from_secs(30);

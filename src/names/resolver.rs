@@ -249,7 +249,8 @@ impl<K> Resolver<K> {
             None => {}
             Some(Step::Ask(records)) => {
                 self.want(id, records, now);
-                // A slow answer is not waited for when another address was found.
+                // A slow answer is not waited for when another address was found. If none was found, the question goes
+                // on waiting.
                 match self.step(id, true, now) {
                     Some(Step::Found(found)) => self.close(id, |_| Ok(found)),
                     Some(Step::Ask(records)) => self.want(id, records, now),
