@@ -17,7 +17,7 @@ pub fn of(source: &Source, config: &Config) -> Vec<String> {
 fn open_secret(source: &Source, config: &Config) -> Option<String> {
     let is_secret = config.token_key.is_some() || config.previous_token_key.is_some();
     let path = source.file.as_ref().filter(|_| is_secret)?;
-    // A file without metadata could not be read either.
+    // A file whose metadata cannot be read could not be read itself.
     let mode = std::fs::metadata(path).ok()?.permissions().mode();
     let path = path.display();
     (mode & READ_BY_OTHERS != 0)
