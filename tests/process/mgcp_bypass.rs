@@ -308,7 +308,7 @@ fn a_retransmission_behind_a_restart_gets_the_first_answer_and_no_second_connect
             pointsman.start_again();
         }
         pointsman.wait_until_up();
-        // From the last to the first: a dispatcher that selected anew by round robin would choose other workers.
+        // From the last to the first: a dispatcher that selected anew would choose other workers.
         for (command, first) in commands.iter().zip(&first).rev() {
             assert_eq!(agent.transact(command, pointsman.address()).text, first.text);
         }

@@ -106,7 +106,7 @@ fn process_1_collects_the_orphans_it_is_given() {
     wait_for("the orphan to be collected", DEADLINE, || {
         (!fs::exists(format!("/proc/{orphan}")).unwrap_or(true)).then_some(())
     });
-    // The dispatcher's own child is collected by the thread that waits for it, and has a successor.
+    // The dispatcher's own child is collected by the code that waits for it, and has a successor.
     assert!(proc::signal(worker, Signal::SIGKILL));
     wait_for("a successor", DEADLINE, || {
         let children = proc::children(dispatcher);
