@@ -1,4 +1,4 @@
-//! What a stream carries and in which direction: the vocabulary that the SDP of a call and its packets share.
+//! The formats and the direction of a stream: the vocabulary that the SDP of a call and its packets share.
 
 /// An audio format that is taken. All run at 8,000 samples a second, one channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -117,7 +117,7 @@ impl FromIterator<Payload> for Payloads {
     }
 }
 
-/// Which way media flows, seen from one side (RFC 3264 §5.1).
+/// The direction in which media flows, seen from one side (RFC 3264 §5.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Direction {
     /// Both ways.
@@ -178,7 +178,7 @@ impl Direction {
         Direction::new(self.receives(), self.sends())
     }
 
-    /// What is left when both sides' wishes, told from the same side, are respected.
+    /// The direction that both sides allow; both are told from the same side.
     pub const fn and(self, other: Direction) -> Self {
         Direction::new(self.sends() && other.sends(), self.receives() && other.receives())
     }

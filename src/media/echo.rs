@@ -15,7 +15,7 @@ pub struct Echo(Stream);
 /// A packet that is ready to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Echoed<'a> {
-    /// Where to.
+    /// The address to send it to.
     pub to: SocketAddr,
     /// The packet, a part of the buffer it arrived in.
     pub bytes: &'a [u8],
@@ -52,7 +52,7 @@ impl Echo {
         self.0.on_rtcp(packet, source, now, out)
     }
 
-    /// Where packets go; `None` until one has arrived.
+    /// The address that packets go to; `None` until one has arrived.
     pub const fn remote(&self) -> Option<SocketAddr> {
         self.0.remote()
     }
@@ -67,12 +67,12 @@ impl Echo {
         self.0.ssrc()
     }
 
-    /// What has been sent so far.
+    /// Counts of the packets sent so far.
     pub const fn sent(&self) -> &Sent {
         self.0.sent()
     }
 
-    /// What has been received from the present source.
+    /// Reception statistics of the present source.
     pub const fn reception(&self) -> Option<&Reception> {
         self.0.reception()
     }

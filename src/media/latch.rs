@@ -44,8 +44,8 @@ pub enum Rank {
     Host,
     /// The host that the signalling comes from.
     Signalling,
-    /// Anybody: where the SDP names no address, or a private one that is not the signalling's own, so that a NAT lies in
-    /// between and nobody can know what it makes of the address.
+    /// Any sender. The SDP names no address, or a private one that is not the signalling's own: then a NAT lies in
+    /// between, and the address it gives to the stream cannot be known.
     Anybody,
 }
 
@@ -70,8 +70,8 @@ impl Expected {
     }
 }
 
-/// Whether an address is one that only its own network can reach (RFC 1918, RFC 6598, RFC 4193), so that packets from it
-/// come from another one.
+/// Whether an address can be reached from its own network only (RFC 1918, RFC 6598, RFC 4193), so that packets from it
+/// arrive with another source address.
 fn is_private(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => {
@@ -91,7 +91,7 @@ pub struct Latch {
 
 #[derive(Clone, Debug)]
 enum State {
-    /// Nobody is believed yet.
+    /// No sender is believed yet.
     Open,
     /// The sender that is believed.
     Latched { remote: SocketAddr, ssrc: u32, sequence: u16, heard: Time, candidate: Option<Candidate> },
@@ -169,8 +169,8 @@ impl Latch {
         false
     }
 
-    /// Whether RTCP from `source` is the stream's: from the believed host, whatever the port (RFC 4961), or from a better
-    /// one. A host that nobody has heard yet has nothing to report.
+    /// Whether RTCP from `source` is the stream's: from the believed sender's host, whatever the port (RFC 4961), or
+    /// from a sender of a better rank. Before any sender is believed there is nothing to report, so no RTCP is taken.
     pub fn takes_rtcp(&self, source: SocketAddr) -> bool {
         self.remote().is_some_and(|remote| {
             source.ip() == remote.ip() || is_better(self.expected.rank(source), self.expected.rank(remote))
@@ -185,7 +185,8 @@ impl Latch {
         }
     }
 
-    /// Destination of others' sound: nowhere where the SDP names no address (hold), else where the believed sender is.
+    /// Destination of sound that another stream received: `None` if the SDP names no address (hold), else the believed
+    /// sender's address, else the one in the SDP.
     pub fn destination(&self) -> Option<SocketAddr> {
         let said = self.expected.media?;
         Some(self.remote().unwrap_or(said))
@@ -200,7 +201,7 @@ impl Latch {
     }
 }
 
-/// Whether a sender of rank `one` goes before one of rank `other`; one that has moved may have none.
+/// Whether a sender of rank `one` goes before one of rank `other`; a latched sender that has moved may have no rank.
 fn is_better(one: Option<Rank>, other: Option<Rank>) -> bool {
     one.is_some_and(|one| other.is_none_or(|other| one < other))
 }

@@ -19,7 +19,7 @@ pub struct Ports {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("all {pairs} RTP port pairs of this slot are taken (--rtp-ports)")]
 pub struct Exhausted {
-    /// How many pairs the range has.
+    /// Number of pairs in the range.
     pub pairs: usize,
 }
 
@@ -74,12 +74,12 @@ impl Ports {
         true
     }
 
-    /// How many pairs are free.
+    /// Number of free pairs.
     pub fn free(&self) -> usize {
         self.free.len()
     }
 
-    /// How many pairs the range has.
+    /// Number of pairs in the range.
     pub const fn pairs(&self) -> usize {
         self.taken.len()
     }

@@ -1,4 +1,4 @@
-//! RTCP as far as an echo needs it (RFC 3550 §6): what was received is counted, a peer's report is answered with one.
+//! RTCP as far as an echo needs it (RFC 3550 §6): received packets are counted, a peer's report is answered with one.
 //!
 //! Reports are sent only as answers, at the earliest [`INTERVAL`] after the last: an endpoint that sends no RTCP gets
 //! none, and the port cannot be used to amplify. The clock in sender reports is the host's monotonic one, as §4 allows
@@ -25,7 +25,7 @@ pub fn is_rtcp(packet: &[u8]) -> bool {
     matches!(packet, [first, kind, ..] if first >> 6 == 2 && (192..=223).contains(kind))
 }
 
-/// What has been received from one source (RFC 3550 A.1, A.3, A.8).
+/// Reception statistics of one source (RFC 3550 A.1, A.3, A.8).
 #[derive(Clone, Copy, Debug)]
 pub struct Reception {
     ssrc: u32,
@@ -88,7 +88,7 @@ impl Reception {
         self.jitter >> 4
     }
 
-    /// Takes in a compound packet; whether it holds a report, so that an answer is due.
+    /// Takes in a compound packet; returns whether it holds a report, so that an answer is due.
     fn on_rtcp(&mut self, compound: &[u8], now: Time) -> bool {
         let mut reports = false;
         for (kind, body) in packets(compound) {
@@ -125,7 +125,7 @@ impl Reception {
     }
 }
 
-/// What has been sent, for sender reports.
+/// Counts of what has been sent, for sender reports.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sent {
     /// Packets. A report has the lower 32 bits (RFC 3550 §6.4.1).
@@ -180,7 +180,7 @@ impl Reporter {
     }
 }
 
-/// What came of a packet on the RTCP port.
+/// The outcome of a packet on the RTCP port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answered {
     /// A report has been written.
@@ -204,7 +204,7 @@ fn round_trip(compound: &[u8], own: u32, now: Time) -> Option<Duration> {
     let block = blocks.flat_map(|blocks| blocks.chunks_exact(24)).find(|block| u32_at(block, 0) == Some(own))?;
     let (report, held) = (u32_at(block, 16)?, u32_at(block, 20)?);
     let passed = stamp(now).wrapping_sub(report).wrapping_sub(held);
-    // Half a day and more is a clock that went back, or a lie.
+    // A round trip of 2^31 units (nine hours) or more means that a clock went back, or that the peer lied.
     (report != 0 && passed < 1 << 31).then(|| Duration::from_micros(u64::from(passed) * 1_000_000 / 65_536))
 }
 
@@ -241,7 +241,7 @@ fn write_report(out: &mut Vec<u8>, own: u32, reception: &mut Reception, sent: &S
     out.extend_from_slice(&[0; 4]);
 }
 
-/// A header of version 2: `count` blocks, `words` 32-bit words behind it.
+/// A header of version 2: `count` blocks, then `words` 32-bit words after it.
 fn put_header(out: &mut Vec<u8>, count: u8, kind: u8, words: u16) {
     out.extend_from_slice(&[0x80 | count, kind]);
     out.extend_from_slice(&words.to_be_bytes());

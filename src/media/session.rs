@@ -13,12 +13,13 @@ use super::codec::{Direction, Payloads};
 use super::echo::Echo;
 use super::ports::{Exhausted, Ports};
 
-/// What an offer and its answer agreed on for one line, seen from our side.
+/// The agreement of an offer and its answer on one line, seen from our side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Terms {
-    /// Which way media flows.
+    /// The direction in which media flows.
     pub direction: Direction,
-    /// Where the peer wants its packets; `None` when it named no usable address (hold, or a host name not yet resolved).
+    /// The address at which the peer wants its packets; `None` when it named no usable one (hold, or a host name not
+    /// yet resolved).
     pub remote: Option<SocketAddr>,
     /// The formats.
     pub payloads: Payloads,
@@ -79,7 +80,7 @@ impl Session {
         Ok(lines.iter().filter_map(|line| self.leg(*line).map(Leg::port)).collect())
     }
 
-    /// Another port for the line that has `port`, which somebody else turns out to use; `None` when no other is free.
+    /// Another port for the line that has `port`, because another program uses that one; `None` when no other is free.
     pub fn replace(&mut self, port: u16, ports: &mut Ports) -> Option<u16> {
         let leg = self.legs.iter_mut().find(|leg| leg.port == port)?;
         leg.port = ports.take().ok()?;

@@ -1,13 +1,15 @@
-//! One RTP stream with its two halves: what arrives on a port, and what leaves from it as a stream of our own.
+//! One RTP stream with its two halves: packets that arrive on a port, and packets that leave from it as a stream of
+//! ours.
 //!
-//! The halves are one value because they share the terms, the latch and the RTCP; whose sound goes into which stream is
-//! for others to say: [`super::Echo`] sends what it receives, a bridge of two streams sends what the other one receives.
+//! The halves are one value because they share the terms, the latch and the RTCP. The caller decides whose sound goes
+//! into which stream: [`super::Echo`] sends the sound it receives, a bridge of two streams sends the sound of the other
+//! one.
 //!
-//! What leaves has a header of ours in front of the payload, written in the buffer the packet arrived in: our SSRC, the
-//! sequence numbers and timestamps of one unbroken stream whatever the sender does (it may start over or be replaced by
-//! another), the sender's losses and reorderings kept as they were, marker kept, contributing sources, header extensions
-//! and padding left out (nobody negotiated them with us). Encrypted or unknown payloads are never looked into. A rate cap
-//! keeps two of ours that were pointed at each other from running hot.
+//! A packet that leaves has a header of ours in front of the payload, written in the buffer the packet arrived in. It
+//! has our SSRC and the sequence numbers and timestamps of one unbroken stream, whatever the sender does (it may start
+//! over or be replaced by another). The sender's losses, reorderings and marker are kept. Contributing sources, header
+//! extensions and padding are left out: they were not negotiated with us. Encrypted or unknown payloads are never
+//! looked into. A rate cap keeps two of our streams that were pointed at each other from running hot.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -42,7 +44,7 @@ pub struct Stream {
     reporter: Reporter,
 }
 
-/// What has been received, from all sources together.
+/// Counts of what has been received, from all sources together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Received {
     /// Packets.
@@ -53,7 +55,7 @@ pub struct Received {
     lost_before: u64,
 }
 
-/// How the sender's numbers become ours, as long as they go on.
+/// The mapping from the sender's sequence numbers and timestamps to ours, for as long as they continue.
 #[derive(Clone, Copy, Debug)]
 struct Thread {
     ssrc: u32,
@@ -82,7 +84,7 @@ struct Rate {
 pub enum Dropped {
     /// Not RTP version 2, or cut short.
     NotRtp,
-    /// RTCP on the RTP port; nobody negotiated that (RFC 5761).
+    /// RTCP on the RTP port; it was not negotiated there (RFC 5761).
     Rtcp,
     /// A payload type that was not negotiated, or a format that the other stream does not send.
     PayloadType,
@@ -94,7 +96,7 @@ pub enum Dropped {
     Held,
     /// More packets a second than any negotiated format makes.
     TooFast,
-    /// Nobody has said where it goes.
+    /// The terms name no address to send to.
     NoAddress,
 }
 
@@ -137,7 +139,7 @@ impl Stream {
     /// Other terms; what we send goes on as the same stream.
     pub fn set_terms(&mut self, terms: &Terms, signalling: Option<IpAddr>) {
         if terms.direction != self.direction {
-            // After a hold our numbers go on where they stopped, instead of looking like a loss.
+            // Our numbers go on after a hold from the last one sent, so the pause does not look like a loss.
             self.thread = None;
         }
         self.payloads = terms.payloads;
@@ -145,8 +147,8 @@ impl Stream {
         self.latch.expect(Expected { media: terms.remote, signalling });
     }
 
-    /// Judges and counts a packet from the RTP port. What it carries may go on if the stream's direction lets it in, which
-    /// is for the caller to look at.
+    /// Judges and counts a packet from the RTP port. The caller checks the stream's direction before it passes the
+    /// sound on.
     pub fn receive(&mut self, packet: &[u8], source: SocketAddr, now: Time) -> Result<Arrived, Dropped> {
         if rtcp::is_rtcp(packet) {
             return Err(Dropped::Rtcp);
@@ -158,7 +160,7 @@ impl Stream {
         if !self.latch.on_packet(source, arrived.ssrc, arrived.sequence, now) {
             return Err(Dropped::OtherSender);
         }
-        // Behind the latch: a stranger's flood must not use up what the stream may send.
+        // The rate is checked after the latch: a stranger's flood must not use up the stream's allowance.
         if !self.rate.admits(now) {
             return Err(Dropped::TooFast);
         }
@@ -176,7 +178,7 @@ impl Stream {
         Ok(arrived)
     }
 
-    /// Makes of a packet that arrived here, or at another stream, one of ours, in the buffer that it lies in.
+    /// Turns a packet that arrived here, or at another stream, into one of ours, in the buffer that it lies in.
     pub fn send<'a>(
         &mut self,
         arrived: &Arrived,
@@ -199,11 +201,11 @@ impl Stream {
         Ok(out)
     }
 
-    /// As [`Stream::send`], for a packet that arrived at another stream: under the number that its format has here, to
-    /// where this stream's other end said it wants them.
+    /// As [`Stream::send`], for a packet that arrived at another stream: it leaves with the payload type that its
+    /// format has here, to the address at which this stream's other end wants its packets.
     ///
-    /// Behind a NAT that is the source of this stream's packets, if their sender is believed: the sound is somebody's,
-    /// not an echo, and a stranger who can send to an open port must not get to hear it.
+    /// Behind a NAT that address is the source of this stream's packets, if their sender is believed. The sound comes
+    /// from another caller and is not an echo, so a stranger who sends to an open port must not get to hear it.
     pub fn forward<'a>(
         &mut self,
         arrived: &Arrived,
@@ -234,7 +236,7 @@ impl Stream {
         self.reporter.on_rtcp(packet, self.ssrc, self.reception.as_mut(), &self.sent, now, out)
     }
 
-    /// Which way media flows.
+    /// The direction in which media flows.
     pub const fn direction(&self) -> Direction {
         self.direction
     }
@@ -244,7 +246,7 @@ impl Stream {
         &self.payloads
     }
 
-    /// Where packets come from; `None` until one has arrived.
+    /// The address that packets come from; `None` until one has arrived.
     pub const fn remote(&self) -> Option<SocketAddr> {
         self.latch.remote()
     }
@@ -259,17 +261,17 @@ impl Stream {
         self.ssrc
     }
 
-    /// What has been sent so far.
+    /// Counts of the packets sent so far.
     pub const fn sent(&self) -> &Sent {
         &self.sent
     }
 
-    /// What has been received from the present source.
+    /// Reception statistics of the present source.
     pub const fn reception(&self) -> Option<&Reception> {
         self.reception.as_ref()
     }
 
-    /// What has been received from all sources.
+    /// Counts of the packets received, from all sources.
     pub const fn received(&self) -> Received {
         self.received
     }
@@ -279,7 +281,7 @@ impl Stream {
         self.received.lost_before + self.reception.as_ref().map_or(0, |reception| reception.lost().max(0) as u64)
     }
 
-    /// Half the last round trip that a report of the peer told; `None` while none has.
+    /// Half the last round trip that the peer's reports gave; `None` before the first one.
     pub fn latency(&self) -> Option<Duration> {
         self.reporter.round_trip().map(|whole| whole / 2)
     }

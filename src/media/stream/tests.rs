@@ -31,7 +31,7 @@ fn packet(payload_type: u8, ssrc: u32, sequence: u16) -> Vec<u8> {
     packet.timestamp(160 * u32::from(sequence)).payload(&b"sound"[..]).write_vec().unwrap()
 }
 
-/// What leaves at `to` for a packet at `from`: where to, payload type, sequence number.
+/// Sends a packet into `from`; returns what leaves at `to`: destination, payload type, sequence number.
 fn across(
     from: &mut Stream,
     to: &mut Stream,
@@ -76,7 +76,7 @@ fn behind_a_nat_packets_go_where_the_other_leg_sends_from_once_it_does() {
 fn a_stranger_who_sends_to_the_port_does_not_get_to_hear_the_other_leg() {
     let (mut alice, mut bob) = legs();
     let stranger = "203.0.113.66:6666";
-    // Bob listens only; and later he is silent for a while.
+    // Bob only listens at first, and is silent for a while later.
     assert_eq!(across(&mut bob, &mut alice, packet(0, 66, 1), stranger, 0), Err(Dropped::OtherSender));
     let (to, ..) = across(&mut alice, &mut bob, packet(0, 7, 1), ALICE, 20).unwrap();
     assert_eq!(to, addr(BOB));
