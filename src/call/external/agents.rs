@@ -1,4 +1,5 @@
-//! The call agents of endpoints: what the gateway says by itself goes to the one that was heard last (RFC 3435 §2.1.4).
+//! The call agents of endpoints: a command of the gateway goes to the call agent heard last on its endpoint (RFC 3435
+//! §2.1.4).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -7,7 +8,8 @@ use std::sync::Arc;
 use super::exchange::Way;
 use crate::call::exchange::Transmit;
 
-/// Endpoints at most; beyond it those heard first are forgotten, and what the gateway says of them is refused.
+/// Endpoints at most. Beyond it the endpoints heard first are forgotten, and the gateway's commands for them are
+/// refused.
 const MOST: usize = 1 << 16;
 
 /// The call agents of endpoints, by the names that the gateway knows.

@@ -1,7 +1,8 @@
-//! "Any of": RFC 3435 §2.1.2 writes `$`, and some gateways know `*` alone for it, as their own call agents send it.
+//! The wildcard "any of": RFC 3435 §2.1.2 writes `$`. Some gateways know only `*` for it, because their own call agents
+//! send that.
 //!
-//! Which of the two a gateway is shows in its answer: an endpoint that it does not know (500) is none that it has made, so
-//! that the same CRCX with `*` is no second one.
+//! A gateway's answer shows which of the two it is. With 500 (endpoint unknown) to `$` it has made no endpoint, so the
+//! same CRCX with `*` does not open a second one.
 
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use crate::time::Time;
 use crate::wire::mgcp::{Message, ReturnCode, Wildcard, parse};
 
 impl External {
-    /// Asks again with `*` where the gateway did not understand `$`. Gives the command back where that is of no use.
+    /// Asks again with `*` if the gateway did not understand `$`. Returns the command if asking again is of no use.
     pub(super) fn ask_with_star(
         &mut self,
         asked: Box<Asked>,

@@ -18,23 +18,23 @@ use crate::wire::mgcp::{Command, EndpointName, ReturnCode, Verb, Wildcard};
 pub(super) struct Pending {
     pub(super) purpose: Purpose,
     pub(super) bytes: Arc<[u8]>,
-    /// Since when it is to be sent, and since when it is.
+    /// The moment the command was accepted for sending, and the moment it was sent.
     pub(super) begun: Time,
     pub(super) since: Time,
-    /// How long after its sending it is sent again; `None`: never.
+    /// Time from sending to the first retransmission; `None`: it is never sent again.
     pub(super) repeat: Option<Duration>,
-    /// How long after its sending an answer is waited for.
+    /// Time from sending for which an answer is awaited.
     pub(super) wait: Duration,
-    /// When it is sent again, and how long after that the next time.
+    /// When it is sent again, and the interval that precedes this retransmission; the next interval is twice as long.
     pub(super) resend: Option<(Time, Duration)>,
-    /// When the call agent is told to wait; `None` once it has been.
+    /// When the call agent is told to wait; `None` once it has been told.
     pub(super) patience: Option<Time>,
-    /// When an answer is no more waited for.
+    /// When the worker stops waiting for an answer.
     pub(super) deadline: Time,
     pub(super) flight: Flight,
 }
 
-/// Whether a command counts among those that the gateway has at a time.
+/// Whether a command counts towards the window of commands that the gateway has at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flight {
     /// It has not been sent.
@@ -51,12 +51,13 @@ impl Flight {
     }
 }
 
-/// What a command was sent for.
+/// The purpose of a command.
 #[derive(Debug)]
 pub(super) enum Purpose {
     /// A call agent's.
     Command(Box<Asked>),
-    /// A call agent's CRCX that was given up: if the gateway has carried it out after all, its connection is deleted.
+    /// A call agent's CRCX that the worker gave up: if the gateway has carried it out after all, its connection is
+    /// deleted.
     Late {
         /// The endpoint it named, as the gateway knows it.
         endpoint: Box<[u8]>,
@@ -66,12 +67,12 @@ pub(super) enum Purpose {
     Delete {
         endpoint: Box<[u8]>,
         id: Box<[u8]>,
-        /// The command for several endpoints that it is a part of.
+        /// The DLCX for several endpoints that it is a part of.
         of: Option<u32>,
     },
-    /// A call agent's DLCX for several endpoints; nothing of it goes to the gateway but its parts.
+    /// A call agent's DLCX for several endpoints; only its parts, one DLCX for each connection, go to the gateway.
     Several(Box<Several>),
-    /// Is the gateway there?
+    /// Our own AUEP, which asks whether the gateway is there.
     Probe,
 }
 
@@ -79,13 +80,13 @@ pub(super) enum Purpose {
 #[derive(Debug)]
 pub(super) struct Several {
     pub(super) asked: Asked,
-    /// How many connections are still to be deleted.
+    /// Number of connections still to be deleted.
     pub(super) left: usize,
-    /// What it is answered with then.
+    /// The return code of the final response, once all are deleted.
     pub(super) code: ReturnCode,
 }
 
-/// What a call agent has asked.
+/// A call agent's command.
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) key: Key,
@@ -93,7 +94,7 @@ pub(super) struct Asked {
     pub(super) verbs: Verbs,
     /// The newest copy's way back; `None` when it led to a dispatcher that is gone.
     pub(super) way: Option<Way>,
-    /// Where that copy came from.
+    /// The address that copy came from.
     pub(super) source: SocketAddr,
     /// The copies that were handed over, until the final response.
     pub(super) seqs: Vec<Seq>,
@@ -103,12 +104,12 @@ pub(super) struct Asked {
     pub(super) connection: Option<Box<[u8]>>,
     /// Units, of a CRCX.
     pub(super) size: u32,
-    /// Whether it must be answered rather than given back.
+    /// Whether it must be answered rather than given back to the dispatcher.
     pub(super) follows: bool,
     pub(super) is_told_to_wait: bool,
 }
 
-/// What matters of a verb.
+/// The kind of verb, as far as this worker treats verbs differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// CRCX.
@@ -138,7 +139,7 @@ impl Verbs {
     }
 }
 
-/// Copies whose numbers are kept; more of them are dealt with at once.
+/// At most this many copies of a command are kept by their `Seq`; further ones are reported as answered at once.
 const COPIES: usize = 8;
 
 impl Purpose {
@@ -153,7 +154,7 @@ impl Purpose {
 }
 
 impl Asked {
-    /// Whether another worker could do it: nobody has been told anything, and any endpoint will do.
+    /// Whether another worker could carry it out: no response has been sent yet, and any endpoint will do.
     pub(super) fn can_go_elsewhere(&self) -> bool {
         let is_any = EndpointName::parse(&self.endpoint).is_some_and(|name| name.wildcard() != Wildcard::None);
         self.verb == Kind::Create && is_any && !self.follows && !self.is_told_to_wait
@@ -221,16 +222,17 @@ impl Pending {
         [resend, self.patience, counted, Some(self.deadline)].into_iter().flatten().min().unwrap_or(self.deadline)
     }
 
-    /// The dispatcher is gone: a gathering ended with it, and the next one has other numbers.
+    /// The dispatcher is gone: its gathering of answers ended with it, and the next dispatcher has other numbers.
     pub(super) fn on_dispatcher_lost(&mut self) {
         if let Some(asked) = self.purpose.asked_mut() {
             asked.way = asked.way.filter(|way| way.lasts());
-            // It cannot go back to whom it came from.
+            // The dispatcher that handed the command over is gone, so the command cannot be given back.
             asked.follows = true;
         }
     }
 
-    /// Whether somebody waits for its end.
+    /// Whether the worker must not exit before it ends: a call agent waits for the answer, or a connection must be
+    /// deleted.
     pub(super) const fn is_a_commitment(&self) -> bool {
         matches!(self.purpose, Purpose::Command(_) | Purpose::Delete { .. } | Purpose::Several(_))
     }

@@ -1,4 +1,4 @@
-//! The connections at the gateway, as its answers told of them: what they weigh, and which calls they are of.
+//! The connections at the gateway, as its answers reported them: their units and their calls.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ pub(super) struct Connections {
     count: u32,
 }
 
-/// A connection; its names as they were written, because not every gateway reads them in any case.
+/// A connection. Its names are kept as written, because some gateways compare names with regard to case.
 #[derive(Debug)]
 struct Connection {
     names: Held,
@@ -38,7 +38,7 @@ pub(super) struct Held {
     pub(super) call: Option<Box<[u8]>>,
 }
 
-/// Which connections are meant: those at endpoints that `name` covers.
+/// A selection of connections: those at endpoints that `name` covers, with this id and this call if they are given.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Which<'a> {
     pub(super) name: &'a [u8],
@@ -62,7 +62,7 @@ impl Connections {
         self.count
     }
 
-    /// A connection of that call is asked for. Gives the call in lower case when it is new.
+    /// A CRCX of that call is under way. Returns the call in lower case when it is new.
     pub(super) fn expect(&mut self, call: &[u8], now: Time) -> Option<Box<[u8]>> {
         let name: Box<[u8]> = call.to_ascii_lowercase().into();
         let known = self.calls.entry(name.clone()).or_insert(Call { count: 0, since: now });
@@ -70,7 +70,8 @@ impl Connections {
         (known.count == 1).then_some(name)
     }
 
-    /// A connection that was asked for did not come about, or has ended. Gives the call in lower case when it has no other.
+    /// A connection that was asked for did not come about, or has ended. Returns the call in lower case when this was
+    /// its last connection.
     pub(super) fn unexpect(&mut self, call: &[u8]) -> Option<Box<[u8]>> {
         let name = call.to_ascii_lowercase();
         let known = self.calls.get_mut(name.as_slice())?;
@@ -81,7 +82,7 @@ impl Connections {
         self.calls.remove_entry(name.as_slice()).map(|(name, _call)| name)
     }
 
-    /// All connections are gone. Gives their calls.
+    /// All connections are gone. Returns their calls.
     pub(super) fn close_all(&mut self) -> Vec<Box<[u8]>> {
         let gone = std::mem::take(&mut self.by_endpoint).into_values().flatten();
         (self.count, self.units) = (0, 0);
@@ -96,7 +97,7 @@ impl Connections {
         self.count += 1;
     }
 
-    /// Connections are gone. Gives the calls that have no others.
+    /// The selected connections are gone. Returns the calls that have no others.
     pub(super) fn close(&mut self, which: Which<'_>) -> Vec<Box<[u8]>> {
         let mut gone = Vec::new();
         let mut end = |at: &mut Vec<Connection>| {
@@ -126,7 +127,7 @@ impl Connections {
         self.calls.iter().map(|(name, call)| (call.since, name.clone())).collect()
     }
 
-    /// Those at several endpoints that are meant.
+    /// The selected connections; the name may cover several endpoints.
     pub(super) fn meant(&self, which: Which<'_>) -> Vec<Held> {
         let Some(pattern) = EndpointName::parse(which.name) else { return Vec::new() };
         let is_meant = |held: &Held| {
@@ -135,7 +136,7 @@ impl Connections {
         self.all().into_iter().filter(is_meant).collect()
     }
 
-    /// Each of them, for their end.
+    /// All connections, so that each can be deleted.
     pub(super) fn all(&self) -> Vec<Held> {
         self.by_endpoint.values().flatten().map(|connection| connection.names.clone()).collect()
     }

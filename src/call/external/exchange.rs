@@ -1,4 +1,4 @@
-//! What comes out of the worker of an external gateway.
+//! The outputs of the worker of an external gateway.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -25,7 +25,7 @@ pub enum Output {
     CallClosed(Box<[u8]>),
 }
 
-/// How a call agent is answered.
+/// The way on which a call agent is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Way {
     hop: Hop,
@@ -33,7 +33,8 @@ pub(super) struct Way {
 }
 
 impl Way {
-    /// From the port that the message came to; where the dispatcher gathers answers, to it.
+    /// The way back for a message. The answer leaves from the port that the message came to; if the dispatcher gathers
+    /// the answers of several workers, it goes to the dispatcher.
     pub(super) fn of(arrival: &Arrival) -> Self {
         let hop = match arrival.path {
             Path::Handoff { conn, .. } if conn != ConnId(0) => Hop::Front(conn),
@@ -48,7 +49,8 @@ impl Way {
         Transmit { hop: self.hop, to, from: self.from, bytes }
     }
 
-    /// Whether a message of the gateway's own can go this way, too: the dispatcher's gatherings end with their answer.
+    /// Whether a message of the gateway's own can go this way as well. A gathering at the dispatcher cannot take one:
+    /// it ends with the answer.
     pub(super) const fn lasts(self) -> bool {
         !matches!(self.hop, Hop::Front(_))
     }

@@ -12,21 +12,22 @@ use crate::call::exchange::Arrival;
 use crate::time::Time;
 use crate::wire::mgcp::{Command, TransactionId};
 
-/// How long a response is kept for copies of its command (T-HIST, §3.5.1).
+/// Time for which a response is kept, to answer copies of its command (T-HIST, §3.5.1).
 const KEPT_FOR: Duration = Duration::from_secs(30);
 /// Transactions at most: 30 s of 2,000 commands a second. Beyond it the oldest response goes.
 const MOST: usize = 1 << 16;
-/// Ports of one address that a copy is looked for at.
+/// At most this many transactions of one address are searched for a copy that came from another port.
 const PORTS: usize = 16;
 
-/// What makes a transaction one: call agents number theirs (§3.2.1.2). Several at one address may count alike; and one of
-/// them may send a copy from another port.
+/// The identity of a transaction: call agents number theirs (§3.2.1.2). Several call agents at one address may use the
+/// same number, so the port counts. A call agent may send a copy from another port, so the hash of the command counts
+/// as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key {
     pub(super) source: IpAddr,
     pub(super) id: TransactionId,
     pub(super) port: u16,
-    /// Of the whole command.
+    /// A hash of the whole command.
     pub(super) print: u64,
 }
 
@@ -41,12 +42,12 @@ impl Key {
     }
 }
 
-/// Where a transaction is.
+/// The state of a transaction.
 #[derive(Clone, Debug)]
 pub(super) enum Entry {
     /// The gateway has it, under this id of ours.
     Pending(u32),
-    /// It has had this final response.
+    /// It was answered with this final response.
     Done(Arc<[u8]>),
 }
 
@@ -54,12 +55,12 @@ pub(super) enum Entry {
 #[derive(Debug, Default)]
 pub(super) struct History {
     entries: BTreeMap<Key, Entry>,
-    /// Those with a response, in the order in which they are forgotten.
+    /// The transactions with a response, in the order in which they are forgotten.
     done: VecDeque<(Time, Key)>,
 }
 
 impl History {
-    /// The transaction that this one is a copy of.
+    /// The transaction that a command with this key is a copy of.
     pub(super) fn get(&self, key: &Key) -> Option<&Entry> {
         let of_port = |port| Key { port, print: 0, ..*key }..=Key { port, print: u64::MAX, ..*key };
         let same_port = self.entries.range(of_port(key.port)).next();
@@ -68,7 +69,7 @@ impl History {
         same_port.or_else(copy).map(|(_, entry)| entry)
     }
 
-    /// Makes room if it can be made.
+    /// Makes room by forgetting the oldest response, if need be; returns whether there is room.
     pub(super) fn has_room(&mut self) -> bool {
         if self.entries.len() >= MOST
             && let Some((_, oldest)) = self.done.pop_front()

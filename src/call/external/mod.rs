@@ -1,12 +1,13 @@
-//! An ordinary MGCP gateway behind the dispatcher, such as Osmocom's: commands that were handed over go to it, and its
-//! answers go to the call agents.
+//! An ordinary MGCP gateway behind the dispatcher, such as Osmocom's: the worker passes handed-over commands to it, and
+//! its answers to the call agents.
 //!
-//! The gateway does not know of all this. It sees one call agent, with transaction ids of its own, and names without the
-//! token by which the dispatcher finds this worker; call agents see names with it. A command is carried out at most
-//! once: what comes again from a call agent gets the first answer again, and a CRCX that leaves the choice of the
-//! endpoint to the gateway is sent to it exactly once, whatever happens, because gateways that do not keep their answers
-//! would open another endpoint for each copy. A gateway that does not answer makes this worker one without room, until
-//! it does.
+//! The gateway does not notice the worker. It sees one call agent, which has transaction ids of its own. It sees names
+//! without the token by which the dispatcher finds this worker; call agents see names with it.
+//!
+//! A command is carried out at most once: a copy from a call agent gets the first answer again. A CRCX that leaves the
+//! choice of the endpoint to the gateway is sent to it exactly once, whatever happens, because gateways that do not
+//! keep their answers would open another endpoint for each copy. As long as the gateway does not answer, this worker
+//! reports that it has no room.
 //!
 //! Pure, as [`crate::call`] is: messages and the time go in, [`Output`]s come out.
 
@@ -47,15 +48,17 @@ use crate::wire::mgcp::{Command, Field, Message, ReturnCode, Verb, Wildcard, par
 
 /// The first retransmission is due after this time, each later one after twice as long (RFC 3435 §3.5.3).
 const RTO: Duration = Duration::from_millis(200);
-/// No retransmission waits longer (RTO-MAX, §3.5.3).
+/// The longest interval between retransmissions (RTO-MAX, §3.5.3).
 const RTO_MAX: Duration = Duration::from_secs(4);
-/// A call agent hears 101 when the gateway has said nothing for so long: it would give up, or ask elsewhere.
+/// A call agent gets 101 when the gateway has not answered for this time; else it would give up, or ask elsewhere.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// A gateway that answers others has not understood this command, or its answer is lost.
+/// A command is given up after this time if the gateway answers others: it has not understood this one, or its answer
+/// is lost.
 const UNANSWERED: Duration = Duration::from_secs(4);
-/// The final answer is due before the call agent gives up (T-MAX, §3.5.3, is 20 s).
+/// The final answer leaves within this time, before the call agent gives up (T-MAX, §3.5.3, is 20 s).
 const AT_MOST: Duration = Duration::from_secs(19);
-/// The gateway has said 1xx: it takes its time, and says more itself.
+/// The final answer is awaited for this time after a 1xx of the gateway. Within it the gateway repeats its answer
+/// itself.
 const PROVISIONAL: Duration = Duration::from_secs(60);
 
 /// The worker that speaks for one gateway.
@@ -67,15 +70,15 @@ pub struct External {
     next: u32,
     units: u32,
     draining: bool,
-    /// Whether all connections have been deleted, and those that still come about are, too.
+    /// Whether all connections have been deleted; one that comes about later is then deleted at once.
     ending: bool,
     reach: Reach,
     history: History,
     pending: BTreeMap<u32, Pending>,
     timers: BTreeSet<(Time, u32)>,
-    /// Those that have not been sent yet, in order.
+    /// The commands that have not been sent yet, in order.
     waiting: VecDeque<u32>,
-    /// How many the gateway has now.
+    /// Number of commands that count towards the window.
     under_way: usize,
     connections: Connections,
     /// Units of CRCX that the gateway has not answered.
@@ -88,7 +91,7 @@ pub struct External {
     outputs: VecDeque<Output>,
 }
 
-/// What the worker is and may.
+/// The worker's token, transaction ids and capacity.
 #[derive(Clone, Debug)]
 pub struct Identity {
     /// The worker's token, a term of every endpoint name that call agents see.
@@ -97,7 +100,7 @@ pub struct Identity {
     pub range: TransactionRange,
     /// Capacity units.
     pub units: u32,
-    /// Where in its range it begins.
+    /// The seed that picks the first transaction id in the range.
     pub seed: u64,
 }
 
@@ -127,7 +130,7 @@ impl External {
         }
     }
 
-    /// A message that was handed over.
+    /// Takes a message that was handed over.
     pub fn on_message(&mut self, message: &Message<'_>, arrival: &Arrival, now: Time) {
         match message {
             Message::Command(command) => self.on_command(command, arrival, now),
@@ -138,24 +141,25 @@ impl External {
         }
     }
 
-    /// A datagram from the gateway.
+    /// Takes a datagram from the gateway.
     pub fn on_gateway(&mut self, datagram: &[u8], now: Time) {
         for part in parts(datagram) {
             match parse(part) {
                 Ok(Message::Response(response)) => self.on_response(&response, now),
                 Ok(Message::Command(command)) => self.on_gateways_command(&command, now),
-                // Not ours to judge; without a transaction it concerns nobody.
+                // An unreadable message has no transaction, so no call agent waits for it: it is dropped.
                 Err(_) => {}
             }
         }
         self.advance(now);
     }
 
-    /// Nobody listens at the gateway's address. What will not be sent to it again gets no answer any more; call agents can
-    /// ask elsewhere.
+    /// The kernel reports that no socket is open at the gateway's address. Commands that are sent only once get no
+    /// answer any more: they end at once, so that their call agents can ask elsewhere.
     pub fn on_gateway_gone(&mut self, now: Time) {
         self.reach.lose(now);
-        // Whatever it had, it has no more, also when another one is started in its place.
+        // A gateway that is gone has lost its connections; another one that is started in its place does not have them
+        // either.
         for call in self.connections.close_all() {
             self.outputs.push_back(Output::CallClosed(call));
         }
@@ -166,7 +170,7 @@ impl External {
         }
     }
 
-    /// Sends again, tells call agents to wait, gives up, asks whether the gateway is there: whatever is due.
+    /// Does what is due: sends again, tells call agents to wait, gives up, asks whether the gateway is there.
     pub fn handle_timeout(&mut self, now: Time) {
         while let Some((due, own)) = self.timers.first().copied()
             && due <= now
@@ -185,17 +189,17 @@ impl External {
         [first, self.reach.poll_timeout(), self.history.poll_timeout()].into_iter().flatten().min()
     }
 
-    /// What is to be done next.
+    /// The next output.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
 
-    /// Takes no more connections, or does again.
+    /// Stops taking connections, or takes them again.
     pub const fn set_draining(&mut self, draining: bool) {
         (self.draining, self.ending) = (draining, false);
     }
 
-    /// Another number of capacity units; what there is stays.
+    /// Sets the number of capacity units; existing connections stay.
     pub const fn set_units(&mut self, units: u32) {
         self.units = units;
     }
@@ -215,12 +219,12 @@ impl External {
         }
     }
 
-    /// The dispatcher is gone, and with it whatever it was gathering. Everything else is answered all the same.
+    /// The dispatcher is gone, and its gatherings of answers with it. All other commands are answered all the same.
     pub fn on_dispatcher_lost(&mut self) {
         self.pending.values_mut().for_each(Pending::on_dispatcher_lost);
     }
 
-    /// What this worker has to do.
+    /// The load of this worker.
     pub fn load(&self) -> Load {
         Load {
             units_used: self.connections.units() + self.asked_units,
@@ -235,12 +239,12 @@ impl External {
         self.units
     }
 
-    /// Whether it takes no connections now: the gateway does not answer.
+    /// Whether the worker takes no connections now because the gateway does not answer.
     pub const fn is_without_gateway(&self) -> bool {
         !self.reach.is_up()
     }
 
-    /// Whether there is nothing that it would have to end: no connection, and no command under way.
+    /// Whether the worker could exit: it has no connection, and no command under way.
     pub fn is_quiet(&self) -> bool {
         self.connections.count() == 0 && !self.pending.values().any(Pending::is_a_commitment)
     }
@@ -294,7 +298,7 @@ impl External {
         self.ask(asked, command, now);
     }
 
-    /// Why a connection of that size cannot be made; nothing if it can.
+    /// The reason for which a connection of that size cannot be made; `None` if it can.
     fn why_not(&self, size: u32) -> Option<(RefuseReason, ReturnCode)> {
         if self.draining {
             return Some((RefuseReason::Draining, ReturnCode::RESOURCES_NOT_NOW));
@@ -322,7 +326,7 @@ impl External {
         self.begin(own, Purpose::Command(Box::new(asked)), bytes, is_sent_again.then_some(RTO), UNANSWERED, now);
     }
 
-    /// The same command again, while the gateway has it.
+    /// A copy of a command that the gateway has not answered yet.
     fn on_again(&mut self, own: u32, arrival: &Arrival) {
         let Some(asked) = self.pending.get_mut(&own).and_then(|pending| pending.purpose.asked_mut()) else {
             return self.done(arrival);
@@ -337,10 +341,10 @@ impl External {
         }
     }
 
-    /// A transaction id of ours that nothing is under way with.
+    /// A transaction id of ours that is not in use.
     fn take_id(&mut self) -> u32 {
         let mut own = self.next;
-        // Far fewer are under way than the range has.
+        // The loop ends: far fewer ids are in use than the range has.
         while self.pending.contains_key(&own) || self.relayed.has(own) {
             own = self.range.next(own);
         }

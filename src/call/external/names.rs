@@ -1,13 +1,13 @@
 //! Endpoint names on both sides: `rtpbridge/TOKEN/1@mgw` for call agents, `rtpbridge/1@mgw` for the gateway.
 
-/// The worker's token, and those it had under earlier dispatchers.
+/// The worker's token, and its tokens under earlier dispatchers.
 #[derive(Clone, Debug)]
 pub(super) struct Tokens {
-    /// The present one first.
+    /// The tokens, the present one first.
     known: Vec<Box<[u8]>>,
 }
 
-/// A worker gets a new token only from a dispatcher that has lost its key; a few of those are enough to remember.
+/// Tokens to remember. A worker gets a new token only from a dispatcher that has lost its key, so a few are enough.
 const KNOWN: usize = 8;
 
 impl Tokens {
@@ -30,7 +30,7 @@ impl Tokens {
         [&terms.join(&b'/'), domain].concat()
     }
 
-    /// The name as call agents know it: with the token behind its first term, or in front of its only one.
+    /// The name as call agents know it: with the token after its first term, or before its only one.
     pub(super) fn insert(&self, name: &[u8]) -> Vec<u8> {
         let bare = self.strip(name);
         let Some(token) = self.known.first() else { return bare };

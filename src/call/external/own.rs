@@ -1,4 +1,5 @@
-//! Commands of our own to the gateway: is it there, and delete what nobody wants any more.
+//! Commands of our own to the gateway: they ask whether it is there, and delete connections that no call agent wants
+//! any more.
 
 use std::time::Duration;
 
@@ -9,13 +10,14 @@ use super::{AT_MOST, External, RTO};
 use crate::time::Time;
 use crate::wire::mgcp::{CommandWriter, Field, TransactionId, Verb};
 
-/// A gateway on the same host or LAN that says nothing for so long is not there. Two copies of the question are sent.
+/// The gateway is taken to be gone when it has been silent for this time, on the same host or LAN. Two copies of the
+/// question are sent.
 const ANSWERS_WITHIN: Duration = Duration::from_millis(1_500);
 /// The second copy follows after this time.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 
 impl External {
-    /// Deletes every connection: the worker ends.
+    /// Deletes every connection, because the worker ends.
     pub fn end_all(&mut self, now: Time) {
         (self.draining, self.ending) = (true, true);
         for Held { endpoint, id, call } in self.connections.all() {
@@ -36,14 +38,14 @@ impl External {
         self.begin(own, purpose, out.into(), Some(RTO), AT_MOST, now);
     }
 
-    /// Connections are gone, or nobody can tell any more: they count no longer.
+    /// Stops counting connections that are gone, or that may be: the gateway can no longer tell.
     pub(super) fn forget(&mut self, which: Which<'_>) {
         for call in self.connections.close(which) {
             self.outputs.push_back(Output::CallClosed(call));
         }
     }
 
-    /// Asks whether the gateway is there, when that is due. Any answer will do, also that there is no such endpoint.
+    /// Asks whether the gateway is there, when that is due. Any answer shows that it is, "no such endpoint" included.
     pub(super) fn ask_whether_there(&mut self, now: Time) {
         if !self.reach.asks(now) {
             return;

@@ -1,13 +1,13 @@
-//! Whether the gateway is there: it is as long as it answers something.
+//! Whether the gateway is there: an answer of any kind shows that it is.
 
 use std::time::Duration;
 
 use crate::time::Time;
 
-/// A gateway that is not there is asked this often.
+/// A gateway that is not there is asked at this interval.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 
-/// What is known of the gateway.
+/// The knowledge about the gateway's presence.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Reach {
     is_up: bool,
@@ -29,19 +29,19 @@ impl Reach {
         self.is_up && self.heard > since
     }
 
-    /// It has said something.
+    /// The gateway has sent a message.
     pub(super) const fn on_heard(&mut self, now: Time) {
         *self = Reach { is_up: true, heard: now, ask_at: None, is_asked: self.is_asked, has_begun: true };
     }
 
-    /// It has not answered for some time: ask whether it is there.
+    /// The gateway has not answered a command for some time: it is asked whether it is there.
     pub(super) fn suspect(&mut self, now: Time) {
         if !self.is_asked && self.ask_at.is_none() {
             self.ask_at = Some(now);
         }
     }
 
-    /// It has not answered the question.
+    /// The gateway has not answered the question.
     pub(super) fn on_silence(&mut self, now: Time) {
         self.is_asked = false;
         self.is_up = false;
@@ -53,7 +53,7 @@ impl Reach {
         self.is_asked = false;
     }
 
-    /// Nobody listens at its address.
+    /// The kernel reports that no socket is open at the gateway's address.
     pub(super) fn lose(&mut self, now: Time) {
         self.is_up = false;
         if !self.is_asked && self.ask_at.is_none() {
@@ -61,7 +61,7 @@ impl Reach {
         }
     }
 
-    /// Whether it is to be asked now; at the beginning it is.
+    /// Whether the gateway is to be asked now; a new worker asks at once.
     pub(super) fn asks(&mut self, now: Time) -> bool {
         let is_due = !self.has_begun || self.ask_at.take_if(|at| *at <= now).is_some();
         if is_due {

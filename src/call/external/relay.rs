@@ -1,4 +1,4 @@
-//! What the gateway says by itself: notifications go to the call agents, and their answers back.
+//! The gateway's own commands: notifications go to the call agents, and their answers back.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -8,7 +8,7 @@ use super::{External, rewrite};
 use crate::time::Time;
 use crate::wire::mgcp::{Command, Field, Response, RestartMethod, ReturnCode, TransactionId, Verb};
 
-/// Transactions of the gateway at most; beyond it the oldest ones' answers are not passed on.
+/// Transactions of the gateway at most. Beyond it answers to the oldest ones are not passed on.
 const MOST: usize = 4_096;
 
 /// The gateway's own transactions, as call agents and as the gateway number them.
@@ -38,7 +38,7 @@ impl Relayed {
 }
 
 impl External {
-    /// The gateway asks or tells something. It repeats what is not answered, so that nothing is repeated here.
+    /// A command of the gateway. The gateway repeats a command that is not answered, so the worker does not repeat it.
     pub(super) fn on_gateways_command(&mut self, command: &Command<'_>, now: Time) {
         self.reach.on_heard(now);
         let name = command.endpoint().as_bytes();
@@ -69,7 +69,7 @@ impl External {
         }
     }
 
-    /// A call agent answers what the gateway has told it.
+    /// A call agent's answer to a command of the gateway.
     pub(super) fn on_agents_response(&mut self, response: &Response<'_>) {
         let Some(gateways) = self.relayed.by_own.get(&response.transaction().0) else { return };
         let bytes = rewrite::answer_to_gateway(response, TransactionId(*gateways), &self.tokens);

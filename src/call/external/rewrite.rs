@@ -1,4 +1,4 @@
-//! Messages as they travel on: another transaction id, other names, everything else as it came.
+//! Messages as they are passed on: another transaction id, other names, everything else as it came.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use crate::wire::mgcp::{
     Command, CommandWriter, Field, Param, Params, Response, ResponseWriter, ReturnCode, Sessions, TransactionId,
 };
 
-/// A call agent's command for the gateway. Its acknowledgements are about transactions the gateway does not know.
+/// A call agent's command for the gateway. `K:` is left out: the gateway does not know the transactions in it.
 pub(super) fn to_gateway(command: &Command<'_>, own: u32, tokens: &Tokens) -> Arc<[u8]> {
     let params = command.params().filter(|param| param.field() != Some(Field::ResponseAck));
     written(command, TransactionId(own), &tokens.strip(command.endpoint().as_bytes()), params, |name| {

@@ -1,4 +1,4 @@
-//! What becomes of a command at the gateway: its answer, its retransmission, its end without an answer.
+//! The outcome of a command at the gateway: its answer, its retransmission, its end without an answer.
 
 use std::sync::Arc;
 
@@ -47,11 +47,11 @@ impl External {
                 }
             }
             Pending { purpose: Purpose::Delete { endpoint, id, of }, .. } => {
-                // A gateway that says no has not got it.
+                // A gateway that answers with an error does not have the connection.
                 self.forget(Which { name: &endpoint, id: Some(&id), call: None });
                 self.one_is_deleted(of, ReturnCode::CONNECTION_DELETED, now);
             }
-            // Nothing was sent under this number.
+            // Nothing was sent to the gateway under this id.
             pending @ Pending { purpose: Purpose::Several(_), .. } => self.keep(own, pending),
             Pending { purpose: Purpose::Probe, .. } => self.reach.on_answer(),
         }
@@ -85,7 +85,7 @@ impl External {
         self.keep(own, pending);
     }
 
-    /// The gateway takes its time, and the call agent hears of it.
+    /// Passes a provisional response of the gateway on to the call agent, and waits longer.
     fn on_provisional(&mut self, own: u32, mut pending: Pending, response: &Response<'_>, now: Time) {
         if let Purpose::Command(asked) = &mut pending.purpose {
             asked.is_told_to_wait = true;
@@ -104,12 +104,13 @@ impl External {
             Kind::Create if is_without_room(code) && asked.can_go_elsewhere() => {
                 return self.give_back(asked, RefuseReason::Full);
             }
-            // Whether it is gone, or the gateway never had it.
+            // A DLCX that succeeds, or fails because the connection is unknown: the gateway does not have the
+            // connection.
             Kind::Delete if code.is_success() || is_gone(&asked, code) => {
                 let call = asked.call.as_deref().filter(|_| asked.connection.is_none());
                 self.forget(Which { name: &asked.endpoint, id: asked.connection.as_deref(), call });
             }
-            // It has been restarted, or has ended the connection by itself.
+            // A gateway that does not know the connection was restarted, or has ended the connection by itself.
             Kind::Other if is_gone(&asked, code) => {
                 let id = asked.connection.as_deref().filter(|_| code == ReturnCode::INCORRECT_CONNECTION);
                 self.forget(Which { name: &asked.endpoint, id, call: None });
@@ -120,16 +121,16 @@ impl External {
         self.finish(asked, bytes, now);
     }
 
-    /// A connection is there, or two of them (§2.3.5).
+    /// The gateway has made a connection, or two of them (§2.3.5).
     fn on_created(&mut self, asked: &Asked, response: &Response<'_>, now: Time) {
         self.answered += 1;
         for ((endpoint, id), units) in ENDS.into_iter().zip([asked.size, 0]) {
             let (named, id) = (response.param(endpoint), response.param(id));
-            // One without an id is none that anybody could ever delete.
+            // A connection without an id could never be deleted, so it is not counted.
             let Some(id) = id else { continue };
             let endpoint = named.unwrap_or(&asked.endpoint);
             if let Some(call) = &asked.call {
-                // The one that was expected is settled by `finish`.
+                // The connection that was expected is settled by `finish`.
                 self.connections.expect(call, Time(0));
             }
             self.connections.open(endpoint, id, asked.call.clone(), units);
@@ -140,8 +141,8 @@ impl External {
         }
     }
 
-    /// No answer came. A gateway that answers others does not know the command, or its answer was lost; from another
-    /// nothing more is expected when the call agent is about to give up.
+    /// No answer came. A gateway that answers others does not know the command, or its answer was lost. A gateway that
+    /// is silent is given until shortly before the call agent gives up.
     fn give_up(&mut self, own: u32, mut pending: Pending, now: Time) {
         let is_there = self.reach.is_heard_since(pending.since);
         match pending.purpose {
@@ -159,7 +160,7 @@ impl External {
                 let which = Which { name: &asked.endpoint, id: asked.connection.as_deref(), call };
                 let wanted_gone = if asked.verb == Kind::Delete { self.connections.meant(which) } else { Vec::new() };
                 self.end(own, *asked, was_sent, code, now);
-                // The call agent has given them up: nobody else will ever delete them.
+                // The call agent has given these connections up, so no other command will ever delete them.
                 for Held { endpoint, id, call } in wanted_gone {
                     self.delete(&endpoint, &id, call.as_deref(), None, now);
                 }
@@ -175,7 +176,7 @@ impl External {
         }
     }
 
-    /// The gateway is gone, and with it whatever it would have answered. What it has not been asked yet is for others.
+    /// The gateway is gone, and its answer with it. A command that has not been sent to it yet goes to another worker.
     pub(super) fn abandon(&mut self, own: u32, now: Time) {
         let Some(Pending { purpose: Purpose::Command(asked), flight, .. }) = self.take(own) else { return };
         let was_sent = flight != Flight::Waiting;
@@ -185,7 +186,7 @@ impl External {
         }
     }
 
-    /// Gives back a command that nothing has come of: another worker may have room for it.
+    /// Gives back a command that has had no effect: another worker may have room for it.
     fn give_back(&mut self, asked: Asked, reason: RefuseReason) {
         self.release(&asked);
         self.history.remove(&asked.key);
@@ -210,7 +211,7 @@ impl External {
         self.outputs.extend(asked.seqs.into_iter().map(Output::Answered));
     }
 
-    /// What was set aside for a command that is over.
+    /// Releases the units and the call that were reserved for a command that is over.
     fn release(&mut self, asked: &Asked) {
         self.asked_units = self.asked_units.saturating_sub(asked.size);
         let call = asked.call.as_ref().filter(|_| asked.verb == Kind::Create);
@@ -226,7 +227,7 @@ impl External {
     }
 }
 
-/// Whether a gateway that says so has made no connection because it has no room for one.
+/// Whether this code means that the gateway has made no connection for lack of room.
 const fn is_without_room(code: ReturnCode) -> bool {
     matches!(
         code,
@@ -237,8 +238,9 @@ const fn is_without_room(code: ReturnCode) -> bool {
     )
 }
 
-/// Whether an error says that what was named is not there. Where several endpoints were, it may be about the name only;
-/// and a call id that does not fit says nothing of the connection that was named beside it.
+/// Whether an error means that the connection or endpoint named does not exist. If the command named several endpoints,
+/// the error may be about the name only. A call id that does not fit says nothing about the connection that was named
+/// with it.
 fn is_gone(asked: &Asked, code: ReturnCode) -> bool {
     let is_error = match code {
         ReturnCode::ENDPOINT_UNKNOWN => true,

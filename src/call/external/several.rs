@@ -1,7 +1,7 @@
 //! DLCX for several endpoints (RFC 3435 §2.3.7): the connections it means are deleted one by one.
 //!
-//! It never goes to the gateway as it came: there are gateways that do not look at the call id then, and delete all they
-//! have, other call agents' connections too.
+//! It never goes to the gateway as it came. Some gateways then ignore the call id and delete all their connections,
+//! those of other call agents included.
 
 use std::sync::Arc;
 
@@ -13,14 +13,14 @@ use crate::time::Time;
 use crate::wire::mgcp::{EndpointName, ReturnCode, Wildcard};
 
 impl External {
-    /// Deletes what a command means that names several endpoints.
+    /// Deletes the connections that a DLCX for several endpoints means.
     pub(super) fn delete_several(&mut self, asked: Asked, now: Time) {
         let is_any = EndpointName::parse(&asked.endpoint).is_some_and(|name| name.wildcard() == Wildcard::AnyOf);
         let which = Which { name: &asked.endpoint, id: None, call: asked.call.as_deref() };
         let meant = self.connections.meant(which);
         let answer = match meant.is_empty() {
             _ if is_any => Some(ReturnCode::ENDPOINT_UNKNOWN),
-            // An identifier is one endpoint's.
+            // A connection identifier belongs to one endpoint.
             _ if asked.connection.is_some() => Some(ReturnCode::INCORRECT_CONNECTION),
             true => Some(ReturnCode::CONNECTION_DELETED),
             false => None,
@@ -52,7 +52,7 @@ impl External {
         }
     }
 
-    /// A connection is deleted, or nothing is known of it, which `code` says.
+    /// A connection of a DLCX for several endpoints is deleted, or nothing is known of it; `code` says which.
     pub(super) fn one_is_deleted(&mut self, of: Option<u32>, code: ReturnCode, now: Time) {
         let Some(own) = of else { return };
         let Some(mut pending) = self.take(own) else { return };

@@ -8,14 +8,14 @@ use crate::ids::{ConnId, ListenerId, WorkerId};
 const MS: u64 = 1_000;
 const SECOND: u64 = 1_000 * MS;
 
-/// A worker, and what it said.
+/// A worker, and its outputs.
 struct World {
     external: External,
     now: u64,
     seq: u64,
 }
 
-/// What came out, as text.
+/// One output, as text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Said {
     Agent(String),
@@ -111,7 +111,7 @@ impl World {
     }
 }
 
-/// The transaction id of what was sent to the gateway last.
+/// The transaction id of the last command sent to the gateway.
 fn own_of(said: &[Said]) -> u32 {
     let sent = said.iter().rev().find_map(|said| match said {
         Said::Gateway(text) => text.split(' ').nth(1)?.parse().ok(),
@@ -481,7 +481,8 @@ fn a_provisional_response_is_passed_on_and_what_follows_is_waited_for() {
     assert!(matches!(&said[1], Said::Agent(it) if it.starts_with("200 7 OK\nK:\nI: A1")), "{said:?}");
 }
 
-/// A gateway that opens another endpoint for each copy of a CRCX, as some do, and knows copies of all else.
+/// A gateway that opens another endpoint for each copy of a CRCX, as some do, and recognises copies of all other
+/// commands.
 #[derive(Default)]
 struct Forgetful {
     endpoints: HashMap<u32, u32>,
@@ -573,10 +574,11 @@ fn a_burst_goes_to_the_gateway_a_window_at_a_time_and_in_order() {
     assert_eq!(sent.len(), window::WINDOW);
     let more = asked(world.gateway(&format!("200 {} OK\nZ: rtpbridge/1@mgw\nI: 1\n", sent[0])));
     assert_eq!(more, [sent[window::WINDOW - 1] + 1]);
-    // The others are lost: after a second they do not hold up those behind them.
+    // The others are lost: after a second they no longer hold up the commands that wait.
     let said = world.pass(1_001 * MS);
     assert_eq!(asked(said).len(), window::WINDOW);
-    // What waits when the gateway goes is for other workers, unless its call agent has been told to wait.
+    // A command that waits when the gateway goes is given back for other workers, unless its call agent was told to
+    // wait.
     let late = asked(world.agent("CRCX 300 rtpbridge/*@mgw MGCP 1.0\r\n"));
     assert!(late.is_empty());
     world.external.on_gateway_gone(Time(world.now));
@@ -702,7 +704,7 @@ fn a_crcx_that_leaves_its_second_endpoint_open_is_sent_once_as_well() {
     assert!(!said.iter().any(|said| matches!(said, Said::Gateway(it) if it.starts_with("CRCX"))), "{said:?}");
     let said = world.pass(2 * SECOND);
     assert!(said.contains(&Said::Agent("406 7 Transaction timed out\n".into())), "{said:?}");
-    // Both of its connections are deleted when they come about after all.
+    // Both connections of the CRCX that was given up are deleted when they come about after all.
     let said = world.gateway("200 2 OK\nI: A1\nZ2: rtpbridge/2@mgw\nI2: A2\n");
     let deleted: Vec<&str> = said
         .iter()

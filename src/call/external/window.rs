@@ -1,5 +1,5 @@
-//! How much the gateway is asked at a time. Gateways read from small buffers: a burst of commands would overflow them,
-//! and what is sent only once would be lost there.
+//! The window: the number of commands that the gateway has at a time. Gateways read from small buffers: a burst of
+//! commands would overflow them, and a command that is sent only once would be lost there.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,11 +9,12 @@ use super::exchange::Output;
 use super::{AT_MOST, External, PATIENCE};
 use crate::time::Time;
 
-/// Commands that are under way at a time. The kernel's usual buffer of 208 KiB holds about 160 datagrams.
+/// Commands that the gateway has at a time. The kernel's usual buffer of 208 KiB holds about 160 datagrams.
 pub(super) const WINDOW: usize = 64;
 
 impl External {
-    /// Sends a command as soon as there is room for it; `patience` is for what a call agent waits for.
+    /// Sends a command as soon as the window has room for it. A call agent's command has a `patience`: when it ends,
+    /// the call agent is told to wait.
     pub(super) fn begin(
         &mut self,
         own: u32,
@@ -45,12 +46,12 @@ impl External {
         self.keep(own, pending);
     }
 
-    /// Sends what waits, as far as there is room.
+    /// Sends waiting commands, as far as there is room.
     pub(super) fn advance(&mut self, now: Time) {
         while self.under_way < WINDOW
             && let Some(own) = self.waiting.pop_front()
         {
-            // Some have been given up meanwhile.
+            // A waiting command may have been given up meanwhile.
             let Some(mut pending) = self.take(own) else { continue };
             if pending.flight == Flight::Waiting {
                 self.launch(&mut pending, now);
@@ -59,14 +60,14 @@ impl External {
         }
     }
 
-    /// Keeps what is under way, or waits to be.
+    /// Keeps a command that is under way, or waits to be sent.
     pub(super) fn keep(&mut self, own: u32, pending: Pending) {
         self.under_way += usize::from(pending.flight.is_counted());
         self.timers.insert((pending.due(), own));
         self.pending.insert(own, pending);
     }
 
-    /// Takes back what was kept.
+    /// Takes a kept command out.
     pub(super) fn take(&mut self, own: u32) -> Option<Pending> {
         let pending = self.pending.remove(&own)?;
         self.timers.remove(&(pending.due(), own));
@@ -78,7 +79,7 @@ impl External {
         pending.since = now;
         pending.resend = pending.repeat.map(|after| (now + after, after));
         pending.deadline = now + pending.wait;
-        // What is not answered for so long is lost, or does not fill the gateway's buffer.
+        // A command that is unanswered for so long is lost, or no longer fills the gateway's buffer.
         pending.flight = Flight::Counted(now + PATIENCE);
         self.outputs.push_back(Output::Gateway(Arc::clone(&pending.bytes)));
     }
