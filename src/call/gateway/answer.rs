@@ -1,4 +1,4 @@
-//! Answers: how they are written, which way they leave, and what is remembered of them (RFC 3435 §3.5).
+//! Answers: their writing, the way on which they leave, and the memory of them (RFC 3435 §3.5).
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::handoff::frame::RefuseReason;
 use crate::time::Time;
 use crate::wire::mgcp::{Field, ResponseWriter, ReturnCode, TransactionId, separator};
 
-/// What a command is answered with.
+/// The answer to a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Answer {
     code: ReturnCode,
@@ -25,11 +25,11 @@ pub(super) struct Answer {
     before: Vec<Arc<[u8]>>,
 }
 
-/// Why a command is not carried out.
+/// The reason for which a command is not carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Denial {
     pub(super) code: ReturnCode,
-    /// Why it goes back to the dispatcher, where it may.
+    /// The reason for giving it back to the dispatcher, where that is allowed.
     pub(super) back: Option<RefuseReason>,
 }
 
@@ -40,7 +40,7 @@ impl From<ReturnCode> for Denial {
 }
 
 impl Denial {
-    /// There is no room here: another worker may have some.
+    /// A denial for lack of room: another worker may have some.
     pub(super) const fn back(code: ReturnCode, reason: RefuseReason) -> Self {
         Denial { code, back: Some(reason) }
     }
@@ -70,7 +70,7 @@ impl Answer {
         self
     }
 
-    /// The message; 533 in its place where it is longer than `longest` bytes.
+    /// The message; 533 in its place if it is longer than `longest` bytes.
     fn write(&self, id: TransactionId, asks_for_ack: bool, longest: usize) -> Arc<[u8]> {
         let mut out = Vec::with_capacity(256);
         let mut writer = ResponseWriter::new(&mut out, self.code, id);
@@ -111,8 +111,8 @@ impl Gateway {
         self.arm(key);
     }
 
-    /// The answer to a command that changes nothing. It is the first to be forgotten where room is scarce: what was
-    /// carried out is worth the place more, and this can be asked again.
+    /// Answers a command that changes nothing. If room is scarce, this answer is not remembered: a command that was
+    /// carried out needs the place more, and this one can be asked again.
     pub(super) fn tell(&mut self, key: TransactionKey, answer: &Answer, now: Time) {
         if !self.history.is_crowded() {
             return self.answer(key, answer, now);
@@ -123,7 +123,7 @@ impl Gateway {
         self.outputs.extend(transaction.seqs.drain().map(Output::Answered));
     }
 
-    /// A command is not carried out: it goes back to the dispatcher where it may, and is answered where not.
+    /// A command is not carried out: it goes back to the dispatcher if it may, else it is answered.
     pub(super) fn deny(&mut self, key: TransactionKey, denial: Denial, now: Time) {
         let goes_back = self
             .history
@@ -154,7 +154,7 @@ impl Gateway {
         self.history.insert(key, transaction);
     }
 
-    /// A command has come that is a copy of one that is known.
+    /// A copy of a known command has come.
     pub(super) fn on_repeated(&mut self, key: TransactionKey, arrival: &Arrival) {
         let way = self.way(arrival);
         let Some(transaction) = self.history.get_mut(key) else { return };
@@ -164,7 +164,7 @@ impl Gateway {
                 self.outputs.push_back(transmit(&way, bytes));
                 self.outputs.extend(seq.map(Output::Answered));
             }
-            // RFC 3435 §3.5.1: nobody waits for an answer that was confirmed.
+            // RFC 3435 §3.5.1: the call agent has confirmed the answer and does not wait for it.
             State::Confirmed => self.outputs.extend(seq.map(Output::Answered)),
             State::Underway(_) => {
                 let too_many = seq.and_then(|seq| transaction.seqs.add(seq));
@@ -174,7 +174,8 @@ impl Gateway {
         }
     }
 
-    /// Says that a command takes its time (RFC 3435 §3.5.6). From then on its final answer has to be confirmed.
+    /// Tells the call agent that a command takes time (RFC 3435 §3.5.6). From then on its final answer has to be
+    /// confirmed.
     fn say_100(&mut self, key: TransactionKey) {
         let Some(transaction) = self.history.get_mut(key) else { return };
         transaction.state = State::Underway(true);
@@ -183,14 +184,14 @@ impl Gateway {
         self.outputs.push_back(output);
     }
 
-    /// Answers without remembering: what is answered the same whenever it is asked.
+    /// Answers without remembering: the answer is the same whenever it is asked for.
     pub(super) fn answer_once(&mut self, code: ReturnCode, id: TransactionId, arrival: &Arrival) {
         let bytes = Answer::new(code).write(id, false, self.limits.answer);
         self.outputs.push_back(transmit(&self.way(arrival), &bytes));
         self.dealt_with(arrival);
     }
 
-    /// A message needs no answer, or has it.
+    /// A message needs no answer, or already has it.
     pub(super) fn dealt_with(&mut self, arrival: &Arrival) {
         self.outputs.extend(arrival.seq().map(Output::Answered));
     }
@@ -206,7 +207,7 @@ impl Gateway {
         let is_over = transaction.end <= now;
         match &mut transaction.state {
             State::Underway(false) if is_over => {
-                // What comes of it is not the clock's to say: it waits for its job.
+                // The command is not answered by the clock: it goes on waiting for its job.
                 transaction.end = NEVER;
                 self.say_100(key);
             }
@@ -228,7 +229,7 @@ impl Gateway {
         self.arm(key);
     }
 
-    /// Files a transaction with the wheel, unless it is looked at early enough anyway.
+    /// Files a transaction with the wheel, unless the wheel looks at it early enough anyway.
     pub(super) fn arm(&mut self, key: TransactionKey) {
         let Some(transaction) = self.history.get_mut(key) else { return };
         let due = transaction.due();
@@ -238,8 +239,8 @@ impl Gateway {
         }
     }
 
-    /// Who sent a message, and by which way commands of ours reach them: from the address that the endpoints are known
-    /// at, which is the well-known one in relay alone.
+    /// The sender of a message, and the way on which our commands reach it. They leave from the address at which call
+    /// agents know the endpoints: the well-known one for relay naming only, else the worker's own.
     pub(super) fn sender(&self, arrival: &Arrival) -> Sender {
         let local = arrival.local.ip();
         let relays =
@@ -258,7 +259,8 @@ impl Gateway {
         self.identity.duplicates.get(usize::from(listener)) == Some(&true)
     }
 
-    /// The way an answer takes: from the address and port that the command was sent to (RFC 3435 §3.5), where we can.
+    /// The way of an answer: from the address and port that the command was sent to (RFC 3435 §3.5), if this worker has
+    /// that socket.
     fn way(&self, arrival: &Arrival) -> Way {
         let local = arrival.local.ip();
         let hop = match arrival.path {
@@ -272,8 +274,8 @@ impl Gateway {
     }
 }
 
-/// One datagram of several messages. Those in front that would make it longer than `most` bytes travel alone: they are
-/// repeated until they are answered anyway.
+/// One datagram of several messages. Messages of `before` that would make it longer than `most` bytes are left out:
+/// they travel alone, because they are repeated until they are answered anyway.
 fn behind(before: &[Arc<[u8]>], last: &[u8], most: usize) -> Arc<[u8]> {
     let mut datagram = Vec::with_capacity(1_024);
     for message in before {

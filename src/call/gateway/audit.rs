@@ -29,7 +29,7 @@ impl Gateway {
             return Err(ReturnCode::ENDPOINT_UNKNOWN.into());
         } else if Gateway::is_many(&name) {
             if !wanted.is_empty() {
-                // RFC 3435 §2.3.10: what is asked of one endpoint cannot be asked of all.
+                // RFC 3435 §2.3.10: details of one endpoint cannot be asked of all.
                 return Err(ReturnCode::WILDCARD_TOO_COMPLICATED.into());
             }
             self.list(command)?
@@ -116,7 +116,7 @@ impl Gateway {
         self.tell(transaction, &answer, now);
     }
 
-    /// The names of all endpoints that a name covers: at most `ZM` of them, from behind `Z` on, and how many there are.
+    /// The names of all endpoints that a name covers, and their number: at most `ZM` names, from the one after `Z` on.
     fn list(&self, command: &Command<'_>) -> Result<Answer, ReturnCode> {
         let covered = self.covered(&command.endpoint());
         let count = covered.len();
@@ -127,7 +127,8 @@ impl Gateway {
                 let last = EndpointName::parse(last).ok_or(ReturnCode::PROTOCOL_ERROR)?;
                 let last = number_of(&last).map(|number| (token_of(&last), number));
                 let last = last.ok_or(ReturnCode::ENDPOINT_UNKNOWN)?;
-                // It may be gone meanwhile, or another worker's: all of them list in the order of tokens and numbers.
+                // The endpoint in `Z` may be gone meanwhile, or be another worker's: all workers list in the order of
+                // tokens and numbers.
                 let token = self.identity.token.to_ascii_lowercase().into_bytes();
                 let is_told = |key: &EndpointKey| {
                     let number = self.endpoints.get(*key).map_or(0, |endpoint| endpoint.number);
@@ -139,7 +140,7 @@ impl Gateway {
         let mut answer = Answer::new(ReturnCode::OK);
         let told = covered.get(from..).unwrap_or_default();
         let told = told.get(..most.unwrap_or(usize::MAX)).unwrap_or(told);
-        // More lines than a message may have; `ZN` takes one.
+        // The list would need more lines than a message may have; the line for `ZN` is one of them.
         if told.len() >= MAX_PARAMS {
             return Err(ReturnCode::RESPONSE_TOO_LARGE);
         }
@@ -153,7 +154,7 @@ impl Gateway {
         Ok(answer)
     }
 
-    /// Adds what an audit wants to know of an endpoint.
+    /// Adds one field of an endpoint to the answer of an audit.
     fn audit(&self, answer: Answer, key: EndpointKey, field: Field) -> Result<Answer, ReturnCode> {
         let endpoint = self.endpoints.get(key).ok_or(ReturnCode::ENDPOINT_UNKNOWN)?;
         let value: Vec<u8> = match field {
@@ -202,7 +203,7 @@ impl Gateway {
     }
 }
 
-/// What `F:` asks for. Vendors' own codes may be passed over, others may not.
+/// The fields that `F:` asks for. Unknown `X-` codes of vendors are passed over; other unknown codes are refused.
 fn wanted(command: &Command<'_>) -> Result<Vec<Field>, ReturnCode> {
     let mut wanted = Vec::new();
     for code in command.param(Field::RequestedInfo).map(RequestedInfo::new).iter().flat_map(RequestedInfo::iter) {
@@ -218,7 +219,7 @@ fn wanted(command: &Command<'_>) -> Result<Vec<Field>, ReturnCode> {
 
 /// The worker's term in the name of an endpoint, in lower case.
 fn token_of(name: &EndpointName<'_>) -> Vec<u8> {
-    // It stands in front of the number; what stands for the kind may have several terms.
+    // The token precedes the number; the kind's part of the name may have several terms.
     name.terms().rev().nth(1).unwrap_or_default().to_ascii_lowercase()
 }
 

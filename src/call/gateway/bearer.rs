@@ -3,8 +3,8 @@
 use crate::media::Codec;
 use crate::wire::mgcp::{BearerEncoding, BearerInformation, ReturnCode};
 
-/// The encoding that EPCF has set. Virtual endpoints have no line: it says which codec comes first where neither the
-/// options nor the other end do.
+/// The encoding that EPCF has set. Virtual endpoints have no line, so it only decides which codec comes first if
+/// neither the options nor the other end do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Coding {
     /// `e:mu`, the default.
@@ -27,7 +27,7 @@ impl Coding {
         })
     }
 
-    /// As [`Coding::parse`] reads it.
+    /// The text that [`Coding::parse`] reads.
     pub(super) const fn text(self) -> &'static str {
         match self {
             Coding::Mu => "e:mu",

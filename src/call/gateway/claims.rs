@@ -1,9 +1,9 @@
-//! The units that connections of strangers take: of sources that have never named what they were told.
+//! The units that connections of strangers take. A stranger is a source that has never named an endpoint it was told.
 //!
-//! As with SIP, a connection of a stranger counts one unit for certain, and what its command states beyond that as long as
-//! all strangers together, those of SIP among them, have no more than half of the worker. A command that names an endpoint of this
-//! worker shows that its sender has the answer to an earlier one. It shows less than a SIP tag does: endpoints are numbered
-//! one after the other, so that whoever knows one may guess the next.
+//! As with SIP, a connection of a stranger counts one unit for certain. The units that its command states beyond that
+//! count as long as all strangers together, those of SIP among them, have no more than half of the worker. A command
+//! that names an endpoint of this worker shows that its sender has the answer to an earlier command. It shows less than
+//! a SIP tag does: endpoints are numbered one after the other, so a sender that knows one may guess the next.
 
 use std::net::IpAddr;
 
@@ -25,21 +25,23 @@ impl Gateway {
 
     /// A connection of this cost was made by a command from `source`.
     pub(super) fn claim(&mut self, key: ConnectionKey, cost: u32, source: IpAddr) {
-        // Nobody forges a loopback address from another host.
+        // A loopback source cannot be forged from another host.
         if source.to_canonical().is_loopback() {
             return;
         }
         if self.strangers.knows(self.source_print(source)) {
             return;
         }
-        // A leg inside a reservation costs nothing: who names its endpoint is no stranger, nor is anybody else there.
+        // A leg inside a reservation costs nothing, so it claims nothing. Its command names the endpoint, so `acquaint`
+        // has already freed every connection there of its claim.
         let claim = self.strangers.claim(cost.saturating_sub(1));
         if let Some(connection) = self.connections.get_mut(key) {
             connection.claim = claim;
         }
     }
 
-    /// A command from `source` names an endpoint: what is there counts whole, and so does what the source makes later.
+    /// A command from `source` names an endpoint. The connections there count whole from now on, and so do the
+    /// connections that the source makes later.
     pub(super) fn acquaint(&mut self, command: &Command<'_>, source: IpAddr) {
         let Some(endpoint) = self.find_endpoint(&command.endpoint()) else { return };
         let source = self.source_print(source);

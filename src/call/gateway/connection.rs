@@ -1,4 +1,4 @@
-//! Connections: one stream between an endpoint and somebody else, under an id that no other connection ever has.
+//! Connections: each is one stream between an endpoint and a remote end, under an id that no other connection ever has.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -23,26 +23,26 @@ use crate::wire::mgcp::{ConnectionMode, ReturnCode};
 pub(super) struct Connection {
     pub(super) id: ConnectionId,
     pub(super) endpoint: EndpointKey,
-    /// As the call agent wrote it.
+    /// The call id, as the call agent wrote it.
     pub(super) call: Box<[u8]>,
     pub(super) size: u32,
-    /// Units that it takes without its call agent having shown that it knows of it.
+    /// Units it takes that its call agent has not yet shown to know of.
     pub(super) claim: Claim,
     /// Its place in a conference, whose reservation it shares.
     pub(super) seat: Option<Seat>,
-    /// The other one of its CRCX. They are one session, which weighs what it does until both are gone.
+    /// The other connection of its CRCX. Both are one session, which keeps its weight until both are gone.
     pub(super) other: Option<ConnectionKey>,
-    /// Where its sockets are bound.
+    /// The address its sockets are bound to.
     pub(super) local: IpAddr,
     /// Its RTP port; 0 until it is open.
     pub(super) port: u16,
     pub(super) description: Description,
     pub(super) settings: Settings,
-    /// What the media was last asked to carry.
+    /// The flow that the media was last asked to carry.
     pub(super) flow: Flow,
-    /// Whether a packet has come.
+    /// Whether a packet has come to it.
     pub(super) hearing: Hearing,
-    /// Whether perhaps nobody knows it.
+    /// Whether its call agent may not know of it.
     pub(super) is_doubtful: bool,
     /// The measurement.
     pub(super) measurings: Measurings,
@@ -50,7 +50,7 @@ pub(super) struct Connection {
     pub(super) packets: u64,
 }
 
-/// What MDCX can change.
+/// The settings that MDCX can change.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub(super) mode: ConnectionMode,
@@ -94,7 +94,7 @@ impl Gateway {
             .ok_or(ReturnCode::INCORRECT_CONNECTION)
     }
 
-    /// The connection with this id, on whatever endpoint. Ids compare in any case.
+    /// The connection with this id, on any endpoint. Ids are compared without regard to case.
     pub(super) fn connection_of_id(&self, id: &[u8]) -> Option<ConnectionKey> {
         let (hex, number) = id.split_at_checked(self.identity.hex.len()).filter(|(_, number)| number.len() == 8)?;
         if !hex.eq_ignore_ascii_case(self.identity.hex.as_bytes()) || !number.iter().all(u8::is_ascii_hexdigit) {
@@ -106,7 +106,7 @@ impl Gateway {
 
     /// An id that no connection has had.
     pub(super) fn next_connection(&mut self) -> u32 {
-        // After four thousand million connections the first ids come again; those that still stand are passed over.
+        // The ids start over after four thousand million connections; ids of existing connections are skipped.
         loop {
             self.next_id = self.next_id.wrapping_add(1);
             if !self.by_id.contains_key(&self.next_id) {
@@ -115,7 +115,7 @@ impl Gateway {
         }
     }
 
-    /// What the media of a connection of `endpoint` with these settings carries.
+    /// The flow that the media of a connection of `endpoint` with these settings carries.
     pub(super) fn flow(&self, endpoint: EndpointKey, key: Option<ConnectionKey>, settings: &Settings) -> Flow {
         let sound = match self.partner(endpoint, key) {
             _ if mode::is_echo(settings.mode) => Sound::Echo,
@@ -131,7 +131,7 @@ impl Gateway {
         }
     }
 
-    /// The connection that a bridge's connection exchanges sound with, unless that one turns its own back.
+    /// The connection that a bridge's connection exchanges sound with; `None` if that one is set to echo its own sound.
     fn partner(&self, endpoint: EndpointKey, key: Option<ConnectionKey>) -> Option<ConnectionKey> {
         let endpoint = self.endpoints.get(endpoint).filter(|endpoint| endpoint.kind == Kind::Bridge)?;
         let partner = endpoint.connections.iter().copied().find(|other| Some(*other) != key)?;
@@ -139,7 +139,7 @@ impl Gateway {
         (!is_echo).then_some(partner)
     }
 
-    /// The settings of the connection that a bridge's connection has to understand.
+    /// The terms of the connection on the other side of a bridge: both must share a sound format.
     pub(super) fn partner_terms(&self, endpoint: EndpointKey, key: Option<ConnectionKey>) -> Option<Terms> {
         let endpoint = self.endpoints.get(endpoint).filter(|endpoint| endpoint.kind == Kind::Bridge)?;
         let partner = endpoint.connections.iter().copied().find(|other| Some(*other) != key)?;
@@ -169,7 +169,7 @@ impl Gateway {
         self.calls_opened(&call, now);
     }
 
-    /// Takes a connection out of all tables; what it used is free again.
+    /// Takes a connection out of all tables and frees its units.
     pub(super) fn remove_connection(&mut self, key: ConnectionKey) {
         self.believe_in(key);
         self.unclaim(key);
@@ -193,10 +193,10 @@ impl Gateway {
 }
 
 impl Gateway {
-    /// A connection is gone. Gives the units that are free again.
+    /// Frees the units of a connection that is gone; returns their number.
     fn vacate(&mut self, connection: &Connection) -> u32 {
         let Some(seat) = connection.seat else { return connection.size };
-        // An endpoint that is gone has taken its conference's units with it.
+        // The units of a conference were freed together with its endpoint.
         let Some(endpoint) = self.endpoints.get_mut(connection.endpoint) else { return 0 };
         let stood = number_of(&connection.id).is_some_and(|number| self.by_id.contains_key(&number));
         if stood { endpoint.reservation.leave(seat) } else { endpoint.reservation.withdraw(seat) }

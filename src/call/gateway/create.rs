@@ -32,7 +32,7 @@ use crate::wire::mgcp::{Command, ConnectionMode, EndpointName, Field, ReturnCode
 pub(super) struct Creation {
     transaction: TransactionKey,
     first: End,
-    /// The connection on the second endpoint, which the first one is joined with.
+    /// The connection on the second endpoint; the first one is joined with it.
     second: Option<End>,
     embedded: Embedded,
     arrival: Arrival,
@@ -55,7 +55,7 @@ impl Creation {
     }
 }
 
-/// What is asked for one end.
+/// The request for one of the connections.
 struct Request<'a> {
     place: Place,
     was_wild: bool,
@@ -81,7 +81,7 @@ impl Gateway {
         let remote = Remote::of(command, self.public_ip(arrival))?;
         let second = self.second_place(command, arrival)?;
         if second.is_some() && remote.is_some() {
-            // RFC 3435 §2.3.5: the other end is either described or named.
+            // RFC 3435 §2.3.5: the command either describes the other end or names it.
             return Err(ReturnCode::PROTOCOL_ERROR.into());
         }
         if second.is_none() && remote.is_none() && mode::needs_remote(mode) {
@@ -98,7 +98,8 @@ impl Gateway {
         if let Some((Place::Here(second), _)) = &second
             && place == Place::Here(*second)
         {
-            // What one connection receives the other one would send to it.
+            // Both connections on one endpoint would pass sound round in a circle: each sends on to the other what it
+            // receives.
             return Err(ReturnCode::UNSUPPORTED_PARAMETER.into());
         }
         let coding = command.param(Field::BearerInformation).map(Coding::parse).transpose()?;
@@ -151,7 +152,7 @@ impl Gateway {
         Ok(())
     }
 
-    /// The media of a connection of a CRCX has spoken.
+    /// The media has answered for a connection of a CRCX.
     pub(super) fn on_creating(&mut self, creation: Creation, key: ConnectionKey, told: Told, now: Time) {
         let Told::Opened(port) = told else { return self.undo_creation(&creation, Some(key), now) };
         if let Some(connection) = self.connections.get_mut(key) {
@@ -173,7 +174,7 @@ impl Gateway {
         let stands =
             |end: &End| self.connections.get(end.connection).is_some() && self.endpoints.get(end.endpoint).is_some();
         if !creation.ends().all(stands) {
-            // It was lost while the media was being opened.
+            // A connection was lost while the media was being opened.
             return self.undo_creation(&creation, None, now);
         }
         let Creation { transaction, first, second, embedded, arrival } = creation;
@@ -252,7 +253,7 @@ impl Gateway {
         Sides { wanted, remote, before: Terms::default(), partner, coding }.agree()
     }
 
-    /// Whether there is room for all that a CRCX asks for.
+    /// Whether there is room for everything that a CRCX asks for.
     fn check_room(&self, first: &Request<'_>, second: Option<&Request<'_>>, size: u32) -> Result<(), Denial> {
         let ends = || std::iter::once(first).chain(second);
         let on = |key: EndpointKey| ends().filter(|end| end.place == Place::Here(key)).count();
@@ -276,12 +277,12 @@ impl Gateway {
     fn make_end(&mut self, request: Request<'_>, arrival: &Arrival, now: Time) -> Result<End, Denial> {
         let (endpoint, is_new) = match request.place {
             Place::Here(key) if self.endpoints.get(key).is_none() => {
-                // It had to make room for the first one.
+                // The endpoint was removed to make room for the first one.
                 return Err(ReturnCode::ENDPOINT_UNKNOWN.into());
             }
             Place::Here(key) => (key, false),
             Place::New(kind, name) => {
-                // RFC 3435 §2.4: an endpoint was asked for that is not there.
+                // RFC 3435 §2.4: the endpoint that was asked for does not exist, and cannot be made.
                 let none = Denial::back(ReturnCode::NO_ENDPOINT, RefuseReason::Exhausted);
                 (self.make_endpoint(kind, &name, now).ok_or(none)?, true)
             }
@@ -327,7 +328,7 @@ impl Gateway {
         conference.zip(request.leg).map_or(size, |(endpoint, leg)| { endpoint.reservation }.join(leg).cost)
     }
 
-    /// Seats a connection as a leg of its endpoint, where that is a conference. Gives the units that it costs.
+    /// Seats a connection as a leg of its endpoint, if that is a conference. Returns the units that it costs.
     fn take_seat(&mut self, key: ConnectionKey, leg: Option<Weight>) -> Option<u32> {
         let connection = self.connections.get_mut(key)?;
         let endpoint = self.endpoints.get_mut(connection.endpoint)?;

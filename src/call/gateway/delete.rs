@@ -20,15 +20,15 @@ use crate::wire::mgcp::{Command, ConnectionParameters, Field, ReturnCode, Wildca
 pub(super) struct Deletion {
     transaction: TransactionKey,
     waiting: usize,
-    /// What the connection has carried that was named alone.
+    /// Counters of the connection, if the command named a single one.
     counters: Option<Counters>,
     before: Vec<Arc<[u8]>>,
 }
 
-/// What a DLCX is about.
+/// The connections that a DLCX deletes.
 struct Deleted {
     connections: Vec<ConnectionKey>,
-    /// Whether a connection was named: then its parameters are told (RFC 3435 §2.3.7).
+    /// Whether a connection was named: the answer then has its parameters (RFC 3435 §2.3.7).
     is_named: bool,
     endpoint: Option<EndpointKey>,
 }
@@ -90,7 +90,7 @@ impl Gateway {
         self.answer(deletion.transaction, &answer.behind(deletion.before), now);
     }
 
-    /// What a DLCX names.
+    /// Finds the connections that a DLCX names.
     fn deleted(&self, command: &Command<'_>) -> Result<Deleted, ReturnCode> {
         let name = command.endpoint();
         let call = command.call_id().map(|id| call_id(Some(id))).transpose()?;
@@ -114,7 +114,8 @@ impl Gateway {
         let endpoint = self.one_endpoint(&name)?;
         if let Some(id) = command.connection_id() {
             let key = self.find_connection(endpoint, id)?;
-            // RFC 3435 §2.3.7 wants the call id beside the connection id; one that is missing misleads nobody.
+            // RFC 3435 §2.3.7 wants the call id beside the connection id. A missing call id is accepted: the connection
+            // id suffices.
             if !of_call(&key) {
                 return Err(ReturnCode::INCORRECT_CALL);
             }
@@ -127,7 +128,7 @@ impl Gateway {
         Ok(Deleted { connections, is_named: false, endpoint: Some(endpoint) })
     }
 
-    /// Closes connections; `job` waits for the media of each. Gives back the endpoints they were on.
+    /// Closes connections; `job` waits for the media of each. Returns the endpoints they were on.
     pub(super) fn close_connections(&mut self, keys: &[ConnectionKey], job: Option<JobKey>) -> BTreeSet<EndpointKey> {
         let mut endpoints = BTreeSet::new();
         for key in keys {

@@ -1,5 +1,5 @@
-//! Our session description of one connection, as RFC 3435 §3.4 wants it: one audio stream, and no word of its direction,
-//! which is the connection mode's to say.
+//! Our session description of one connection, as RFC 3435 §3.4 wants it: one audio stream, without a direction, because
+//! the connection mode states it.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use crate::media::codec::CLOCK_RATE;
 use crate::media::{Codec, Payloads};
 
-/// What a connection says of itself, from its first description to its last.
+/// The session description of a connection, from its first version to its last.
 #[derive(Clone, Debug)]
 pub(super) struct Description {
     session: u64,
@@ -18,7 +18,8 @@ pub(super) struct Description {
 }
 
 impl Description {
-    /// Nothing said yet. `session` should be different for each connection; `address` is where its packets are to go.
+    /// A description that has not been given yet. `session` should be different for each connection; packets are to go
+    /// to `address`.
     pub(super) const fn new(session: u64, address: IpAddr) -> Self {
         // Some peers read the id as a double or a signed number: 53 bits suit all.
         Description { session: session & ((1 << 53) - 1), version: 1, address, said: String::new() }
@@ -28,7 +29,7 @@ impl Description {
         self.address
     }
 
-    /// States the stream. Whether that is something new; then the version has risen (RFC 8866 §5.2).
+    /// States the stream. Returns whether the description has changed; its version has then risen (RFC 8866 §5.2).
     pub(super) fn say(&mut self, port: u16, payloads: &Payloads, ptime: u16) -> bool {
         let mut text = String::with_capacity(192);
         // Writing to a String cannot fail.

@@ -1,9 +1,10 @@
-//! Connections that perhaps nobody knows.
+//! Connections that perhaps no call agent knows.
 //!
-//! A worker may die after its answer to a CRCX has left and before the dispatcher has heard so. Then the next worker gets
-//! the CRCX and makes a connection as well; the call agent takes the first answer and knows nothing of the second, which
-//! nobody would ever delete. So a connection that was made after a death is doubtful, until a command names it or its
-//! endpoint, or a packet comes. One that stays doubtful is deleted, and the call agent is told (RFC 3435 §2.3.8).
+//! A worker may die after its answer to a CRCX has left and before the dispatcher has heard of that. The next worker
+//! then gets the CRCX and makes a connection as well. The call agent takes the first answer and does not know of the
+//! second connection, so it would never delete it. A connection that was made after a death is therefore doubtful,
+//! until a command names it or its endpoint, or a packet comes. One that stays doubtful is deleted, and the call agent
+//! is told (RFC 3435 §2.3.8).
 
 use std::time::Duration;
 
@@ -14,11 +15,11 @@ use crate::call::gateway::media_gateway::Timer;
 use crate::time::Time;
 use crate::wire::mgcp::{Command, ReasonCode};
 
-/// How long a connection may be doubtful: longer than anybody waits for a call to be answered.
+/// Time for which a connection may be doubtful: longer than any caller waits for an answer.
 const DOUBT: Duration = Duration::from_secs(600);
 
 impl Gateway {
-    /// A connection was made by a CRCX that a dead worker had before.
+    /// A connection was made by a CRCX that a worker had before it died.
     pub(super) fn doubt(&mut self, key: ConnectionKey, now: Time) {
         if let Some(connection) = self.connections.get_mut(key) {
             connection.is_doubtful = true;
@@ -27,7 +28,7 @@ impl Gateway {
         }
     }
 
-    /// A command names an endpoint: whoever sent it knows what is there.
+    /// A command names an endpoint: its sender knows the connections there.
     pub(super) fn believe(&mut self, command: &Command<'_>) {
         if self.doubts == 0 {
             return;
@@ -49,7 +50,7 @@ impl Gateway {
         }
     }
 
-    /// The media has counted what came to a doubtful connection.
+    /// The media has counted the packets of a doubtful connection.
     pub(super) fn on_doubt_counted(&mut self, key: ConnectionKey, told: Told, now: Time) {
         match told {
             Told::Counted(counters) if counters.packets_received == 0 => {

@@ -1,5 +1,5 @@
-//! What CRCX, MDCX, DLCX and RQNT carry beside their own matter: a notification request and bearer information. It is
-//! judged before anything changes, and takes effect after everything else has.
+//! The embedded part of CRCX, MDCX, DLCX and RQNT: a notification request and bearer information. It is judged before
+//! anything changes, and takes effect after everything else has.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ pub(super) struct Embedded {
 }
 
 impl Embedded {
-    /// Whether a command carries any.
+    /// Whether a command carries an embedded part.
     pub(super) fn is_in(command: &Command<'_>) -> bool {
         params::EMBEDDED.iter().any(|field| command.param(*field).is_some())
     }
@@ -41,8 +41,8 @@ impl Gateway {
         Ok(Embedded { request: Some(request), coding })
     }
 
-    /// Puts it into effect; `connection` is the one that the command made or changed. What comes back has to leave in
-    /// front of the answer.
+    /// Puts it into effect; `connection` is the one that the command made or changed. The messages it returns have to
+    /// leave ahead of the answer.
     pub(super) fn apply_embedded(
         &mut self,
         embedded: Embedded,

@@ -1,7 +1,8 @@
-//! Endpoints: their names, who is meant by a name, and how long they live.
+//! Endpoints: their names, the endpoints that a name means, and their lifetime.
 //!
-//! An endpoint is called `KIND/TOKEN/N@DOMAIN`: the kind as the call agent named it, the worker's token, a number that is
-//! never used again. It is made by a CRCX for any endpoint of a kind, and is gone with its last connection and request.
+//! An endpoint is called `KIND/TOKEN/N@DOMAIN`: the kind as the call agent named it, the worker's token, a number that
+//! is never used again. It is made by a CRCX for any endpoint of a kind, and is gone with its last connection and
+//! request.
 
 use crate::call::exchange::{Arrival, Path};
 use crate::call::gateway::Gateway;
@@ -24,13 +25,13 @@ pub(super) struct Endpoint {
     pub(super) connections: Vec<ConnectionKey>,
     /// The units of a conference's connections.
     pub(super) reservation: Reservation,
-    /// What EPCF has set (RFC 3435 §2.3.2).
+    /// The encoding that EPCF has set (RFC 3435 §2.3.2).
     pub(super) coding: Coding,
     /// When a command last named it, or a packet came to a connection of it.
     pub(super) alive: Time,
-    /// Since when it has no connection.
+    /// The time since which it has no connection.
     pub(super) lonely_since: Option<Time>,
-    /// Whether the wheel will look at it.
+    /// Whether it is filed with the wheel.
     pub(super) is_timed: bool,
 }
 
@@ -43,17 +44,17 @@ pub(super) enum Place {
     New(Kind, NewName),
 }
 
-/// What the call agent gives to the name of a new endpoint.
+/// The call agent's parts of a new endpoint's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct NewName {
-    /// The kind, or the alias of one, as it wrote it.
+    /// The kind, or an alias of it, as the call agent wrote it.
     term: Box<str>,
     domain: Box<str>,
 }
 
 impl Gateway {
-    /// Finds the endpoint of a name without wildcards. Domains are not compared: the token says whose the name is, and a
-    /// call agent may reach this worker by several.
+    /// Finds the endpoint of a name without wildcards. Domains are not compared: the token shows which worker the name
+    /// belongs to, and a call agent may reach this worker by several domains.
     pub(super) fn find_endpoint(&self, name: &EndpointName<'_>) -> Option<EndpointKey> {
         let key = *self.by_number.get(&number_of(name)?)?;
         let endpoint = self.endpoints.get(key)?;
@@ -81,7 +82,7 @@ impl Gateway {
         .collect()
     }
 
-    /// Where the connection of a CRCX goes. `*` is taken for `$`: call agents send it, and mean any endpoint.
+    /// The endpoint for the connection of a CRCX. `*` is taken for `$`: call agents send it, and mean any endpoint.
     pub(super) fn place(&self, name: &EndpointName<'_>, arrival: &Arrival) -> Result<Place, ReturnCode> {
         if name.wildcard() == Wildcard::None {
             return self.one_endpoint(name).map(Place::Here);
@@ -109,7 +110,7 @@ impl Gateway {
         Ok(Place::New(kind, name))
     }
 
-    /// Puts a new endpoint in place; `None` when there are too many.
+    /// Makes a new endpoint; `None` when there are too many.
     pub(super) fn make_endpoint(&mut self, kind: Kind, name: &NewName, now: Time) -> Option<EndpointKey> {
         if self.endpoints.is_full() {
             self.let_go_of_lonely();
@@ -133,7 +134,7 @@ impl Gateway {
         Some(key)
     }
 
-    /// An endpoint may have lost its last connection or request: then it is gone.
+    /// Removes an endpoint if it has lost its last connection and its last request.
     pub(super) fn release(&mut self, key: EndpointKey, now: Time) {
         let Some(endpoint) = self.endpoints.get_mut(key) else { return };
         if !endpoint.connections.is_empty() {
@@ -154,7 +155,7 @@ impl Gateway {
         }
     }
 
-    /// An endpoint whose requests held it is looked at again.
+    /// Looks again at an endpoint that only its requests hold.
     pub(super) fn on_lonely(&mut self, key: EndpointKey, now: Time) {
         let Some(endpoint) = self.endpoints.get_mut(key) else { return };
         endpoint.is_timed = false;
@@ -174,7 +175,7 @@ impl Gateway {
         }
     }
 
-    /// Makes room: the endpoint that has been without connections the longest goes, with its requests.
+    /// Makes room: removes the endpoint that has been without connections the longest, with its requests.
     fn let_go_of_lonely(&mut self) {
         if let Some((_, key)) = self.lonely.pop_first() {
             self.remove_endpoint(key);
@@ -191,7 +192,8 @@ impl Gateway {
         self.events.forget(key);
     }
 
-    /// The kind that a name begins with, and how it is written there. An alias may have several terms; the longest holds.
+    /// The kind that a name begins with, as the name writes it. An alias may have several terms; the longest match
+    /// counts.
     fn kind_of<'n>(&self, name: &EndpointName<'n>) -> Option<(Kind, &'n [u8])> {
         let local = name.local();
         let beginning = |text: &str| {
@@ -204,7 +206,7 @@ impl Gateway {
         kinds.chain(aliases).max_by_key(|(_, written)| written.len())
     }
 
-    /// What stands behind the `@` of an endpoint that this command makes.
+    /// The domain, after the `@`, of an endpoint that this command makes.
     fn domain(&self, name: &EndpointName<'_>, arrival: &Arrival) -> String {
         let naming = match arrival.path {
             Path::Handoff { listener, .. } => self.identity.naming.get(usize::from(listener.0)),
@@ -231,19 +233,20 @@ impl Gateway {
     }
 }
 
-/// More endpoints than these are not held by requests alone: call agents that forget theirs must not fill the table.
+/// At most this many endpoints are held by requests alone: call agents that forget their requests must not fill the
+/// table.
 const LONELY: usize = 2_000;
-/// Endpoints that only their requests hold are looked at this often.
+/// Endpoints that only their requests hold are looked at at this interval.
 const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// The number in the name of an endpoint.
 pub(super) fn number_of(name: &EndpointName<'_>) -> Option<u64> {
-    // An alias may stand for the kind with several terms: worker and number are the last two.
+    // An alias for the kind may have several terms: the token and the number are the last two.
     let number = name.terms().next_back().filter(|_| name.terms().nth(2).is_some());
     number.and_then(decimal)
 }
 
-/// What stands in front of the `@`.
+/// The part of a name before the `@`.
 fn local_of(name: &str) -> &[u8] {
     name.rsplit_once('@').map_or(name, |(local, _)| local).as_bytes()
 }

@@ -1,4 +1,4 @@
-//! The vocabulary of the gateway: what goes in beside a message, and all that comes out.
+//! The vocabulary of the gateway: its inputs beside messages, and all its outputs.
 
 use std::net::IpAddr;
 
@@ -20,11 +20,11 @@ handle! {
 }
 
 handle! {
-    /// A message of our own that waits for the address of a call agent.
+    /// A message of ours that waits for the address of a call agent.
     pub struct LookupKey;
 }
 
-/// All that comes out of the gateway.
+/// An output of the gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
     /// Send this.
@@ -33,17 +33,17 @@ pub enum Output {
     Answered(Seq),
     /// A handed-over message goes back to the dispatcher; nothing of it has been answered.
     Refuse(Seq, RefuseReason),
-    /// Do this for the media of a connection, and tell [`crate::call::gateway::Gateway::on_media`] what came of it.
-    /// Nothing else may be told to the gateway in between: a command is carried out whole or not at all.
+    /// Do this for the media of a connection, and pass the outcome to [`crate::call::gateway::Gateway::on_media`]. The
+    /// gateway must get no other input in between: a command is carried out whole or not at all.
     Media(ConnectionKey, Ask),
-    /// The first connection of this call id stands (in lower case, as call ids compare), since then: the group `C:` + id
-    /// is this worker's.
+    /// The first connection of this call id was made at this time (the id is in lower case, because call ids are
+    /// compared without regard to case). The group `C:` + id is this worker's from then on.
     CallOpened(Box<[u8]>, Time),
     /// The last connection of this call id is gone.
     CallClosed(Box<[u8]>),
     /// Look up the address of a call agent, then call [`crate::call::gateway::Gateway::on_resolved`].
     Resolve {
-        /// What asks.
+        /// The message that asks.
         key: LookupKey,
         /// The name.
         host: Box<str>,
@@ -52,71 +52,71 @@ pub enum Output {
     },
 }
 
-/// What the media of a connection is to do. Each is answered by one [`Told`].
+/// A request to the media of a connection. Each is answered by one [`Told`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ask {
     /// Open RTP and RTCP sockets for a new connection: [`Told::Opened`] or [`Told::Failed`].
     Open {
         /// The local address to bind them to.
         local: IpAddr,
-        /// What they carry.
+        /// The flow that they carry.
         flow: Flow,
     },
     /// Carry this from now on; the ports stay: [`Told::Changed`] or, with everything as before, [`Told::Failed`].
     Change(Flow),
     /// Close the sockets and forget the connection: [`Told::Closed`].
     Close,
-    /// How much has it carried: [`Told::Counted`].
+    /// Tell how much it has carried: [`Told::Counted`].
     Count,
 }
 
-/// What a connection carries.
+/// The media of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flow {
-    /// Where the other end wants its packets; `None` while nobody has said so.
+    /// The address at which the other end wants its packets; `None` while it is not known.
     pub remote: Option<std::net::SocketAddr>,
     /// The formats, first choice first.
     pub payloads: Payloads,
     /// Milliseconds of sound in a packet.
     pub ptime: u16,
-    /// What the connection mode lets through, seen from our side. What arrives while we do not receive is read and
-    /// counted, and goes nowhere.
+    /// The direction that the connection mode lets through, seen from our side. Packets that arrive while we do not
+    /// receive are read and counted, and go nowhere.
     pub direction: Direction,
-    /// Where the sound comes from that is sent.
+    /// The source of the sound that is sent.
     pub sound: Sound,
 }
 
-/// Where the sound comes from that a connection sends.
+/// The source of the sound that a connection sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Sound {
-    /// From nowhere yet: the endpoint makes no sound of its own.
+    /// None yet: the endpoint makes no sound of its own.
     Silence,
-    /// From its own other end: `netwloop`, `netwtest`, `loopback`, `conttest` (RFC 3435 §2.3.5).
+    /// Its own other end: `netwloop`, `netwtest`, `loopback`, `conttest` (RFC 3435 §2.3.5).
     Echo,
-    /// What this other connection of the endpoint receives. The other one names this one in turn, and what it receives
-    /// passes only if its own direction lets it in and this one's lets it out. Formats are paired by codec; a packet in a
-    /// format that this connection does not send is dropped.
+    /// Sound that this other connection of the endpoint receives; the other one's flow names this one in turn. The
+    /// sound passes only if the other one's direction lets it in and this one's lets it out. Formats are paired by
+    /// codec; a packet in a format that this connection does not send is dropped.
     Connection(ConnectionKey),
 }
 
-/// What came of an [`Ask`], or what befell a connection's media.
+/// The outcome of an [`Ask`], or the loss of a connection's media.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Told {
-    /// Its RTP port; RTCP has the next one.
+    /// The sockets are open at this RTP port; RTCP has the next one.
     Opened(u16),
-    /// It carries what it was asked to.
+    /// The connection carries the flow it was asked to.
     Changed,
     /// No port or descriptor is free; nothing has changed.
     Failed,
-    /// It is gone. What it carried.
+    /// The sockets are closed. The counters of the connection.
     Closed(Counters),
-    /// What it has carried so far.
+    /// The counters of the connection so far.
     Counted(Counters),
     /// Its sockets do not work any more: the connection ends by itself (RFC 3435 §2.3.8).
     Lost,
 }
 
-/// What a connection has carried: the connection parameters of RFC 3435 §2.3.7.
+/// The counters of a connection: the connection parameters of RFC 3435 §2.3.7.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// RTP packets sent (`PS`).

@@ -1,10 +1,9 @@
-//! The commands that were answered or are being carried out, so that none is carried out twice (RFC 3435 §3.5.1).
+//! The commands that were answered or are being carried out, kept so that none is carried out twice (RFC 3435 §3.5.1).
 //!
-//! A command is known by the address it came from, without port, and its transaction id: a call agent may have several
-//! ports. But several call agents may share an address, each with ids from 1 on: what comes from another port and reads
-//! otherwise is another command. An answer is kept for T-HIST,
-//! or until the call agent confirms it (`K:`, 000); a confirmed one leaves its id behind, so that a late copy of the
-//! command is not taken for a new one.
+//! A command is known by its source address, without the port, and its transaction id: a call agent may have several
+//! ports. Several call agents may also share an address, each with ids from 1 on. So a command from another port with
+//! the same id but another text is another command. An answer is kept for T-HIST, or until the call agent confirms it
+//! (`K:`, 000). The id of a confirmed one stays known, so that a late copy of the command is not taken for a new one.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -14,7 +13,7 @@ use crate::call::gateway::identity::{Limits, Timers};
 use crate::call::server::{Resend, Seqs, Way};
 use crate::time::Time;
 
-/// What identifies a command.
+/// The identity of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct TransactionKey {
     pub(super) source: IpAddr,
@@ -29,24 +28,24 @@ pub(super) struct Transaction {
     pub(super) state: State,
     /// A hash of its text.
     pub(super) print: u64,
-    /// How its answer leaves.
+    /// The way of its answer.
     pub(super) way: Way,
     /// Its handed-over copies, until its final answer has left.
     pub(super) seqs: Seqs,
     /// Whether it may go back to the dispatcher instead of being answered.
     pub(super) may_go_back: bool,
-    /// When it is forgotten or, while it is under way, when a 100 is due.
+    /// When it is forgotten; while it is under way, when a 100 is due.
     pub(super) end: Time,
     /// When the wheel looks at it next.
     pub(super) armed: Time,
 }
 
-/// How far a command is.
+/// The progress of a command.
 #[derive(Clone, Debug)]
 pub(super) enum State {
-    /// It is being carried out. Whether a 100 has been sent.
+    /// It is being carried out; the flag tells whether a 100 has been sent.
     Underway(bool),
-    /// It is answered; after a 100 the answer is sent again until it is confirmed (RFC 3435 §3.5.6).
+    /// It is answered. After a 100 the answer is sent again until it is confirmed (RFC 3435 §3.5.6).
     Answered(Arc<[u8]>, Option<Resend>),
     /// The call agent has the answer.
     Confirmed,
@@ -69,11 +68,12 @@ impl Transaction {
     }
 }
 
-/// Call agents at one address that count alike, or ports that one sends its copies from, are few. Whoever pretends to be
-/// more must not make each command cost more.
+/// Transactions of one address and id that are searched for a copy, at most. Call agents at one address that use the
+/// same ids, or ports that one call agent sends its copies from, are few. A sender that pretends to be more must not
+/// make each command cost more.
 const PORTS: usize = 16;
 
-/// All of them, bounded in number and bytes.
+/// All transactions, bounded in number and bytes.
 #[derive(Debug)]
 pub(super) struct History {
     entries: BTreeMap<TransactionKey, Transaction>,
@@ -91,12 +91,12 @@ impl History {
         self.entries.len()
     }
 
-    /// Whether no further command can be remembered, and so none be carried out.
+    /// Whether no further command can be remembered: then none can be carried out either.
     pub(super) fn is_full(&self) -> bool {
         self.entries.len() >= self.most || self.bytes >= self.most_bytes
     }
 
-    /// Whether it is so full that only what has been carried out is worth a place: a refusal can be given again.
+    /// Whether room is so scarce that it is kept for commands that were carried out: a refusal can be given again.
     pub(super) fn is_crowded(&self) -> bool {
         self.entries.len() >= self.most / 2 || self.bytes >= self.most_bytes / 2
     }
@@ -105,7 +105,7 @@ impl History {
         self.entries.get_mut(&key)
     }
 
-    /// The command that one with this key and text is a copy of.
+    /// The command of which one with this key and text is a copy.
     pub(super) fn find(&self, key: TransactionKey, print: u64) -> Option<TransactionKey> {
         if self.entries.contains_key(&key) {
             return Some(key);
@@ -128,7 +128,7 @@ impl History {
         Some(gone)
     }
 
-    /// Sets the state of a transaction, and what it weighs.
+    /// Sets the state of a transaction, and keeps count of its bytes.
     pub(super) fn set(&mut self, key: TransactionKey, state: State) -> Option<&mut Transaction> {
         let transaction = self.entries.get_mut(&key)?;
         self.bytes -= transaction.bytes();
@@ -137,8 +137,8 @@ impl History {
         Some(transaction)
     }
 
-    /// The call agent at `from` has the answers to these commands. At most `budget` of them are looked at, and taken
-    /// from it: a confirmation saves room, and must not cost more than it saves.
+    /// The call agent at `from` has the answers to these commands. At most `budget` of them are looked at, and the
+    /// number is taken off `budget`: a confirmation saves room, and must not cost more than it saves.
     pub(super) fn confirm(&mut self, from: TransactionKey, first: u32, last: u32, budget: &mut usize) {
         if first > last {
             return;
@@ -154,7 +154,7 @@ impl History {
         }
     }
 
-    /// Nothing can go back to the dispatcher any more.
+    /// The dispatcher is gone: no command can go back to it any more.
     pub(super) fn keep_all(&mut self) {
         self.entries.values_mut().for_each(|transaction| transaction.may_go_back = false);
     }

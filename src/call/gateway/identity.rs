@@ -1,4 +1,4 @@
-//! Who this gateway is: its token, its addresses, how its endpoints are named, its limits.
+//! The identity of a gateway: its token, its addresses, the naming of its endpoints, its limits.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -14,13 +14,13 @@ pub struct Identity {
     pub hex: Box<str>,
     /// Its own MGCP sockets.
     pub own: Vec<SocketAddr>,
-    /// How endpoints are named whose CRCX came straight to an own socket, by its number; absent: relay.
+    /// The naming of endpoints whose CRCX came straight to an own socket, by the socket's number; absent: relay.
     pub own_naming: Vec<Naming>,
     /// The dispatcher's well-known addresses, by listener number.
     pub listeners: Vec<SocketAddr>,
-    /// How endpoints are named whose CRCX came to a listener, by its number; absent: relay.
+    /// The naming of endpoints whose CRCX came to a listener, by the listener's number; absent: relay.
     pub naming: Vec<Naming>,
-    /// Which of the listeners we hold a duplicate of, by listener number.
+    /// Whether we hold a duplicate of a listener, by listener number.
     pub duplicates: Vec<bool>,
     /// The addresses to name in session descriptions, by listener number; the first is the default.
     pub advertise: Vec<IpAddr>,
@@ -31,10 +31,10 @@ pub struct Identity {
     pub seed: [u64; 2],
 }
 
-/// What stands behind the `@` in the name of an endpoint made here.
+/// The domain, after the `@`, in the name of an endpoint made here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Naming {
-    /// The domain that the command named: later commands come by way of the dispatcher, which knows the token.
+    /// The domain that the command named: later commands come through the dispatcher, which knows the token.
     #[default]
     Relay,
     /// This domain, the worker's own: `w3.ms.example.net` or `[192.0.2.20]`.
@@ -62,14 +62,14 @@ impl Identity {
     }
 }
 
-/// What a gateway holds at most.
+/// The limits of a gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Capacity units that sessions of this gateway may take.
     pub units: u32,
     /// Connections.
     pub connections: usize,
-    /// Endpoints; those that only have a request outstanding included.
+    /// Endpoints, including those held by a request alone.
     pub endpoints: usize,
     /// Connections of one endpoint; a bridge has never more than two.
     pub connections_per_endpoint: usize,
@@ -77,7 +77,7 @@ pub struct Limits {
     pub transactions: usize,
     /// Bytes of the answers that are remembered.
     pub kept_bytes: usize,
-    /// The longest answer, in bytes (RFC 3435 §3.5.2: at least 4,000 can be taken by everybody).
+    /// The longest answer, in bytes (RFC 3435 §3.5.2: every call agent takes at least 4,000).
     pub answer: usize,
 }
 
@@ -98,7 +98,7 @@ impl Default for Limits {
 /// The times of RFC 3435 §3.5, and how long connections live without a sign of life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timers {
-    /// How long an answer is remembered (T-HIST, §3.5.1).
+    /// Time for which an answer is remembered (T-HIST, §3.5.1).
     pub history: Duration,
     /// A command that takes longer than this gets a provisional 100 (LONGTRAN-TIMER, §3.5.6).
     pub longtran: Duration,
@@ -106,9 +106,9 @@ pub struct Timers {
     pub first: Duration,
     /// The longest interval (§3.5.3).
     pub longest: Duration,
-    /// Nothing is retransmitted longer than this (T-MAX, §3.5.3).
+    /// Retransmissions end after this time (T-MAX, §3.5.3).
     pub most: Duration,
-    /// After this long without a command for its endpoint and without a packet a connection is deleted; `None`: never.
+    /// Time after which a connection is deleted, if there was no command for its endpoint and no packet; `None`: never.
     pub silence: Option<Duration>,
 }
 

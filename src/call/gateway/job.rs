@@ -1,4 +1,4 @@
-//! Commands that wait for the media: what is to be done once it has spoken.
+//! Commands that wait for the media, and their continuation once it has answered.
 
 use std::collections::VecDeque;
 
@@ -18,19 +18,19 @@ handle! {
     pub(super) struct JobKey;
 }
 
-/// What waits.
+/// The command or check that waits.
 #[derive(Debug)]
 pub(super) enum Job {
     Create(Box<Creation>),
     Modify(Box<Modification>),
     Delete(Deletion),
-    /// An audit that wants to know what a connection has carried.
+    /// An audit that waits for the counters of a connection.
     Audit(TransactionKey, ConnectionKey, Vec<Field>),
     /// A request that waits for the first packet of a connection.
     Listen(ConnectionKey),
-    /// A connection that perhaps nobody knows.
+    /// A connection that perhaps no call agent knows; its packets are counted.
     Doubt(ConnectionKey),
-    /// A connection whose packets are looked for.
+    /// A connection that is asked for its packets, as a sign of life.
     Silence(ConnectionKey),
     /// A connection that is measured.
     Measure(ConnectionKey),
@@ -38,11 +38,11 @@ pub(super) enum Job {
     Lose(Box<Loss>),
 }
 
-/// What was asked of the media and is not answered yet, in order. Each answer is for the oldest of its connection.
+/// Requests to the media that are not answered yet, in order. Each answer is for the oldest one of its connection.
 pub(super) type Asked = VecDeque<(ConnectionKey, Option<JobKey>)>;
 
 impl Gateway {
-    /// What came of a media request, or what befell the media of a connection.
+    /// Takes the outcome of a media request, or the loss of a connection's media.
     pub fn on_media(&mut self, key: ConnectionKey, told: Told, now: Time) {
         if told == Told::Lost {
             return self.on_media_lost(key, now);
@@ -68,19 +68,19 @@ impl Gateway {
         }
     }
 
-    /// Asks the media for something that a command waits for.
+    /// Asks the media; a job waits for the answer.
     pub(super) fn ask(&mut self, key: ConnectionKey, ask: Ask, job: JobKey) {
         self.asked.push_back((key, Some(job)));
         self.outputs.push_back(Output::Media(key, ask));
     }
 
-    /// Asks the media to close a connection; nobody waits for it.
+    /// Asks the media to close a connection; no job waits for the answer.
     pub(super) fn ask_close(&mut self, key: ConnectionKey) {
         self.asked.push_back((key, None));
         self.outputs.push_back(Output::Media(key, Ask::Close));
     }
 
-    /// Asks the media to carry something else, as follows from another connection's change; nobody waits for it.
+    /// Asks the media to carry another flow, because another connection has changed; no job waits for the answer.
     pub(super) fn ask_change(&mut self, key: ConnectionKey, flow: Flow) {
         if let Some(connection) = self.connections.get_mut(key) {
             connection.flow = flow;

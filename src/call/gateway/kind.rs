@@ -1,6 +1,6 @@
 //! The kinds of endpoints that a worker makes: the first term of their names.
 
-/// What an endpoint is for (RFC 3435 §2.1.1). All are virtual: they exist while they have a connection or a request.
+/// The purpose of an endpoint (RFC 3435 §2.1.1). All are virtual: they exist while they have a connection or a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// Announcements: sound goes out.

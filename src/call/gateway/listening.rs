@@ -1,7 +1,7 @@
 //! The first packet of a connection: the event `R/ma` (RFC 3660 §2.5).
 //!
-//! The media counts packets and tells when it is asked. So a connection is asked while somebody waits to hear of its first
-//! packet, and only then.
+//! The media counts packets and tells only when it is asked. So the worker asks about a connection while a request
+//! waits for its first packet, and only then.
 
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use crate::call::gateway::job::Job;
 use crate::call::gateway::media_gateway::Timer;
 use crate::time::Time;
 
-/// Whether a packet has come to a connection, as far as anybody wanted to know.
+/// Whether a packet has come to a connection, as far as a request wants to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Hearing {
-    /// Nobody waits to hear of it.
+    /// No request waits for it.
     Unasked,
     /// The media is asked again after this time.
     Asking(Duration),
-    /// It has come, and was told.
+    /// A packet has come, and the event was reported.
     Heard,
 }
 
@@ -28,7 +28,7 @@ const FIRST: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_millis(1_600);
 
 impl Gateway {
-    /// Begins to ask for the first packets of an endpoint's connections, where somebody waits for them.
+    /// Begins to ask for the first packets of an endpoint's connections, if a request waits for them.
     pub(super) fn listen(&mut self, endpoint: EndpointKey, now: Time) {
         let keys = self.endpoints.get(endpoint).map(|endpoint| endpoint.connections.clone()).unwrap_or_default();
         for key in keys {
@@ -71,7 +71,7 @@ impl Gateway {
         let endpoint = connection.endpoint;
         if let Some(seen) = seen {
             self.events.on_event(endpoint, seen, now);
-            // An embedded request may wait for others.
+            // An embedded request that has just taken effect may wait for other packets.
             self.listen(endpoint, now);
             self.measure(endpoint, now);
         }

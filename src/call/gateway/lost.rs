@@ -1,7 +1,7 @@
 //! Connections that end by themselves, because their media does not work any more (RFC 3435 §2.3.8).
 //!
-//! This is the place of the DLCX with a reason code that tells the call agent. It ends connections without a sign of life;
-//! sockets do not fail by themselves, so no media says [`crate::call::gateway::Told::Lost`] yet.
+//! The DLCX with a reason code that tells the call agent is sent from here. It also ends connections without a sign of
+//! life. Sockets do not fail by themselves, so no media says [`crate::call::gateway::Told::Lost`] yet.
 
 use crate::call::gateway::Gateway;
 use crate::call::gateway::connection::ConnectionId;
@@ -26,7 +26,7 @@ impl Gateway {
         self.lose(key, ReasonCode::LOWER_LAYER_LOST, now);
     }
 
-    /// Deletes a connection that nobody has asked to delete, and tells the call agent.
+    /// Deletes a connection without a call agent's command, and tells the call agent.
     pub(super) fn lose(&mut self, key: ConnectionKey, reason: ReasonCode, now: Time) {
         let Some(connection) = self.connections.get(key).filter(|connection| connection.port != 0) else { return };
         let loss = Loss { endpoint: connection.endpoint, id: connection.id, call: connection.call.clone(), reason };

@@ -1,7 +1,7 @@
 //! Connections that are measured: the events `R/rto` and `R/pl` (RFC 3660 §2.10).
 //!
-//! The media counts packets and tells when it is asked. So a connection is asked once a second while somebody waits to hear
-//! of its silence or its losses. Each of these events occurs once; the next request begins anew.
+//! The media counts packets and tells only when it is asked. So the worker asks about a connection once a second while
+//! a request waits for its silence or its losses. Each of these events occurs once; the next request begins anew.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::call::gateway::job::Job;
 use crate::call::gateway::media_gateway::Timer;
 use crate::time::Time;
 
-/// The media is asked this often.
+/// The media is asked at this interval.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// One measurement of a connection.
@@ -24,7 +24,7 @@ pub(super) struct Measuring {
     first: Option<Counters>,
     /// The counters when a packet had last come.
     last: Counters,
-    /// Since when none has come; `None`: the time has not begun.
+    /// The time since which none has come; `None`: the time has not begun.
     quiet_since: Option<Time>,
     /// Whether the event has occurred.
     is_over: bool,
@@ -34,12 +34,12 @@ pub(super) struct Measuring {
 #[derive(Debug, Default)]
 pub(super) struct Measurings {
     all: Vec<Measuring>,
-    /// Whether the wheel or the media will speak of them.
+    /// Whether the next question is filed with the wheel, or is with the media.
     is_timed: bool,
 }
 
 impl Gateway {
-    /// A request has come for an endpoint: what it measures begins anew on all connections.
+    /// A request has come for an endpoint: its measurements begin anew on all connections.
     pub(super) fn measure_anew(&mut self, endpoint: EndpointKey, now: Time) {
         let keys = self.endpoints.get(endpoint).map(|endpoint| endpoint.connections.clone()).unwrap_or_default();
         for key in &keys {
@@ -48,7 +48,7 @@ impl Gateway {
         self.measure(endpoint, now);
     }
 
-    /// Measures on an endpoint's connections what the request in force asks. What is measured already goes on.
+    /// Begins the measurements of the request in force on an endpoint's connections. Those that have begun go on.
     pub(super) fn measure(&mut self, endpoint: EndpointKey, now: Time) {
         let keys = self.endpoints.get(endpoint).map(|endpoint| endpoint.connections.clone()).unwrap_or_default();
         for key in keys {
@@ -92,7 +92,7 @@ impl Gateway {
             let parameter = measure.parameter();
             if let Some(seen) = Seen::named("R", measure.event(), Some(id.as_bytes()), parameter.as_bytes()) {
                 self.events.on_event(endpoint, seen, now);
-                // An embedded request may measure other things.
+                // An embedded request that has just taken effect may ask for other measurements.
                 self.listen(endpoint, now);
                 self.measure(endpoint, now);
             }

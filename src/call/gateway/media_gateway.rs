@@ -1,4 +1,4 @@
-//! The gateway: its state, its inputs and outputs. What it does with each command is in the files beside this one.
+//! The gateway: its state, its inputs and outputs. The files beside this one carry out the commands.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::Hasher;
@@ -37,7 +37,7 @@ pub struct Gateway {
     pub(super) endpoints: Slab<EndpointKey, Endpoint>,
     pub(super) by_number: BTreeMap<u64, EndpointKey>,
     pub(super) next_number: u64,
-    /// Endpoints that only their requests hold, those without connections the longest first.
+    /// Endpoints that only their requests hold, ordered by the time since which they have no connection.
     pub(super) lonely: BTreeSet<(Time, EndpointKey)>,
     pub(super) connections: Slab<ConnectionKey, Connection>,
     pub(super) by_id: BTreeMap<u32, ConnectionKey>,
@@ -53,20 +53,20 @@ pub struct Gateway {
     pub(super) outputs: VecDeque<Output>,
     pub(super) load: Load,
     pub(super) strangers: Strangers,
-    /// Units that strangers may claim here, where calls of SIP share them.
+    /// Units that strangers may claim here, if the worker shares them with SIP calls.
     pub(super) for_strangers: Option<u32>,
     pub(super) draining: bool,
-    /// How many connections perhaps nobody knows.
+    /// Number of doubtful connections.
     pub(super) doubts: usize,
     /// Whether the endpoints have been taken out of service.
     pub(super) stopped: bool,
     count: u64,
 }
 
-/// Transactions that one message can confirm: more than a call agent begins between two.
+/// Transactions that one message can confirm: more than a call agent begins between two messages.
 const CONFIRMED_AT_ONCE: usize = 5_000;
 
-/// What the wheel points at.
+/// An entry of the wheel.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Timer {
     Transaction(TransactionKey),
@@ -78,7 +78,7 @@ pub(super) enum Timer {
 }
 
 impl Gateway {
-    /// A gateway without endpoints; `voice` is what it says by itself.
+    /// A gateway without endpoints; `voice` has the settings of its own commands.
     pub fn new(identity: Identity, voice: Voice, limits: Limits, timers: Timers) -> Self {
         Gateway {
             endpoints: Slab::new(limits.endpoints),
@@ -110,7 +110,7 @@ impl Gateway {
         }
     }
 
-    /// A message has come. What follows from it comes out of [`Gateway::poll_output`].
+    /// Takes a message. Its consequences come out of [`Gateway::poll_output`].
     pub fn on_message(&mut self, message: &Message<'_>, arrival: &Arrival, now: Time) {
         match message {
             Message::Command(command) => self.on_command(command, arrival, now),
@@ -118,7 +118,7 @@ impl Gateway {
         }
     }
 
-    /// Something has come that is no message to work with. What starts like a response is never answered.
+    /// Takes bytes that are no readable message. Bytes that start like a response are never answered.
     pub fn on_unparsable(&mut self, unparsable: &Unparsable<'_>, arrival: &Arrival, _now: Time) {
         match unparsable.answer() {
             Some((code, id)) => self.answer_once(code, id, arrival),
@@ -126,13 +126,13 @@ impl Gateway {
         }
     }
 
-    /// A command too many in its datagram: it is not looked at, and its sender hears so.
+    /// Refuses a command that is one too many in its datagram: it is not carried out, and its sender is told.
     pub fn on_overflow(&mut self, command: &Command<'_>, arrival: &Arrival) {
         self.answer_once(ReturnCode::OVERLOAD, command.transaction(), arrival);
     }
 
-    /// Whether a command belongs to no endpoint and no transaction that is known, and would be answered: what a flood is
-    /// made of.
+    /// Whether a command belongs to no known endpoint and no known transaction, and would be answered: a flood consists
+    /// of such commands.
     pub fn begins(&self, command: &Command<'_>, arrival: &Arrival) -> bool {
         let known = self.history.find(transaction_of(command, arrival), self.text_print(command));
         known.is_none() && self.find_endpoint(&command.endpoint()).is_none()
@@ -143,7 +143,7 @@ impl Gateway {
         self.events.on_resolved(key, addresses, now);
     }
 
-    /// What is to be done next; `None` when all is done until the next input or [`Gateway::poll_timeout`].
+    /// The next output; `None` when there is none until the next input or [`Gateway::poll_timeout`].
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front().or_else(|| self.events.poll_output())
     }
@@ -187,7 +187,7 @@ impl Gateway {
         let method = match (draining, std::mem::take(&mut self.stopped)) {
             (true, _) => RestartMethod::Graceful,
             (false, false) => RestartMethod::CancelGraceful,
-            // What was out of service comes back empty.
+            // A gateway that was out of service comes back empty.
             (false, true) => RestartMethod::Restart,
         };
         self.draining = draining;
@@ -199,13 +199,13 @@ impl Gateway {
         self.draining
     }
 
-    /// Changes how many units this gateway may use: the worker's capacity less what its other sessions use. Standing
-    /// connections stay.
+    /// Changes the number of units this gateway may use: the worker's capacity less the units of its other sessions.
+    /// Existing connections stay.
     pub fn set_units(&mut self, units: u32) {
         self.limits.units = units;
     }
 
-    /// Strangers may claim so many units here.
+    /// Sets the number of units that strangers may claim here.
     pub fn set_for_strangers(&mut self, units: u32) {
         self.for_strangers = Some(units);
     }
@@ -215,27 +215,28 @@ impl Gateway {
         self.limits.units
     }
 
-    /// The dispatcher is gone. What it has handed over cannot be given back any more, and is answered. What did go back
-    /// may not have reached another worker; a next dispatcher that selects us for it does so for the first time.
+    /// The dispatcher is gone. Messages it has handed over can no longer be given back, so they are answered. A message
+    /// that was given back may not have reached another worker: a new dispatcher that selects us for it does so for the
+    /// first time.
     pub fn on_dispatcher_lost(&mut self) {
         self.refused = Refused::new(self.timers.history);
         self.history.keep_all();
     }
 
-    /// A new dispatcher has other well-known sockets. The numbers of those that were there stay the same.
+    /// A new dispatcher has other well-known sockets. Sockets that existed before keep their numbers.
     pub fn set_listeners(&mut self, listeners: Vec<SocketAddr>, naming: Vec<Naming>, duplicates: Vec<bool>) {
         self.identity.listeners = listeners;
         self.identity.naming = naming;
         self.identity.duplicates = duplicates;
     }
 
-    /// What there is to do: `sessions` are connections, `answered` the CRCX that were carried out.
+    /// The load: `sessions` are connections, `answered` the CRCX that were carried out.
     pub fn load(&self) -> Load {
         Load { units_used: self.units_counted(), ..self.load }
     }
 
-    /// Deletes all connections, requests and endpoints: the worker goes out of service, and tells the call agents so. It
-    /// comes back with [`Gateway::set_draining`].
+    /// Deletes all connections, requests and endpoints: the worker goes out of service, and tells the call agents so.
+    /// [`Gateway::set_draining`] brings it back.
     pub fn end_all(&mut self, now: Time) {
         let connections: Vec<ConnectionKey> = self.connections.keys().collect();
         self.close_connections(&connections, None);
@@ -250,14 +251,15 @@ impl Gateway {
         self.is_quiet() && self.history.len() == 0
     }
 
-    /// Whether all connections and endpoints are gone, and no call agent has to be told of anything; answers may still
-    /// wait for retransmissions of their commands.
+    /// Whether all connections and endpoints are gone, and no call agent has still to be told of anything. Answers may
+    /// still be kept for retransmissions of their commands.
     pub fn is_quiet(&self) -> bool {
         self.connections.is_empty() && self.endpoints.is_empty() && self.events.is_idle()
     }
 
-    /// Whether a worker without a dispatcher is still needed: for a connection, or until a call agent has heard what it is
-    /// told. Requests alone hold nobody: without connections nothing happens that they ask for.
+    /// Whether a worker without a dispatcher is still needed: for a connection, or until the call agents have answered
+    /// its notifications and goodbyes. Requests alone do not keep it: without connections none of the events they ask
+    /// for happens.
     pub fn is_needed(&self) -> bool {
         !self.connections.is_empty() || !self.events.is_idle()
     }
@@ -271,7 +273,8 @@ impl Gateway {
         if self.goes_back(key, arrival, now) {
             return;
         }
-        // Behind the look-up: a copy that confirms its own command must get its answer all the same.
+        // Confirmations take effect after the look-up: a copy that confirms its own command must get its answer all the
+        // same.
         let mut budget = CONFIRMED_AT_ONCE;
         for range in command.acks().iter().flat_map(|acks| acks.iter()) {
             self.history.confirm(key, *range.start(), *range.end(), &mut budget);
@@ -280,7 +283,7 @@ impl Gateway {
         if matches!(verb, Verb::Ntfy | Verb::Rsip | Verb::Mesg | Verb::Other(_)) {
             return self.answer_once(ReturnCode::UNKNOWN_COMMAND, command.transaction(), arrival);
         }
-        // A CRCX for an endpoint by name can be carried out here only.
+        // A CRCX for a named endpoint can be carried out here only.
         let is_selected = verb == Verb::Crcx && command.endpoint().wildcard() != Wildcard::None;
         let may_go_back = is_selected && arrival.seq().is_some() && !arrival.follows;
         if self.history.is_full() {
@@ -325,7 +328,7 @@ impl Gateway {
         }
     }
 
-    /// Gives back what comes too late, and what is a copy of what went back.
+    /// Gives back a message that comes too late, or that is a copy of one that was given back.
     fn goes_back(&mut self, key: TransactionKey, arrival: &Arrival, now: Time) -> bool {
         let Some(seq) = arrival.seq() else { return false };
         let print = self.print(key);
@@ -352,7 +355,7 @@ impl Gateway {
         self.dealt_with(arrival);
     }
 
-    /// A number nobody can foresee.
+    /// A number that cannot be predicted from outside.
     pub(super) fn number(&mut self, purpose: u8) -> u64 {
         self.count += 1;
         let mut hasher = self.hasher(purpose);
@@ -360,7 +363,7 @@ impl Gateway {
         hasher.finish128().h1
     }
 
-    /// What a command's copies have in common.
+    /// The hash that the copies of a command share.
     fn text_print(&self, command: &Command<'_>) -> u64 {
         let mut hasher = self.hasher(b'c');
         hasher.write(command.bytes());
@@ -377,7 +380,7 @@ impl Gateway {
         hasher.finish128().h1.max(1)
     }
 
-    /// What a transaction is recognised by that went back, in 128 bits.
+    /// The hash, in 128 bits, by which a transaction that was given back is recognised.
     pub(super) fn print(&self, key: TransactionKey) -> u128 {
         let mut hasher = self.hasher(b'r');
         match key.source {

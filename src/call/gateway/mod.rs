@@ -1,18 +1,19 @@
 //! The worker as media gateway: MGCP 1.0 (RFC 3435) as a value, without socket, clock or thread.
 //!
-//! [`Gateway`] reads commands, makes endpoints and connections, answers, and says what the media is to do. Its endpoints
-//! are virtual: `CRCX 1 ann/$@domain` makes one, and it is gone with its last connection and its last request, so that
-//! however many are asked for, only those in use take room.
+//! [`Gateway`] reads commands, makes endpoints and connections, answers, and tells the media what to do. Its endpoints
+//! are virtual: `CRCX 1 ann/$@domain` makes one, and it is gone with its last connection and its last request. So only
+//! endpoints in use take room, however many are asked for.
 //!
 //! The shell feeds it with [`Gateway::on_message`], [`Gateway::on_unparsable`] and [`Gateway::handle_timeout`], and
-//! carries out what [`Gateway::poll_output`] gives: [`Output::Media`] before the next input, answered at once with
-//! [`Gateway::on_media`]; the rest when it likes, in order. The vocabulary of both directions is in [`exchange`]; arrivals
-//! and the way bytes leave are those of SIP ([`crate::call::exchange`]), a command whose answer goes back over the link
-//! being one that came by a stream connection of the dispatcher.
+//! carries out the outputs of [`Gateway::poll_output`]. It carries out [`Output::Media`] before the next input, and
+//! answers it at once with [`Gateway::on_media`]; it carries out the rest when it likes, in order. The vocabulary of
+//! both directions is in [`exchange`]. Arrivals and the ways of transmissions are those of SIP
+//! ([`crate::call::exchange`]). A command whose answer goes back over the link is one that came by a stream connection
+//! of the dispatcher.
 //!
 //! Three promises hold. For every message that was handed over exactly one [`Output::Answered`] or [`Output::Refuse`]
-//! comes out. A command is carried out whole or not at all, and its retransmission gets the same bytes for T-HIST
-//! (RFC 3435 §3.5.1). An answer is never answered.
+//! comes out. A command is carried out whole or not at all, and its retransmission gets the same bytes for T-HIST (RFC
+//! 3435 §3.5.1). An answer is never answered.
 
 pub mod events;
 pub mod exchange;

@@ -1,4 +1,4 @@
-//! What a connection mode lets through (RFC 3435 §2.3.5 and §3.2.2.8).
+//! The directions that a connection mode lets through (RFC 3435 §2.3.5 and §3.2.2.8).
 
 use crate::media::Direction;
 use crate::wire::mgcp::{ConnectionMode, ReturnCode};
@@ -15,12 +15,12 @@ pub(super) const MODES: &[ConnectionMode] = &[
     ConnectionMode::NetworkTest,
 ];
 
-/// Reads `M:`. Conferences wait for their mixer; `data` and modes of packages are not for voice.
+/// Reads `M:`. Conferences are refused until there is a mixer; `data` and modes of packages are not for voice.
 pub(super) fn parse(value: &[u8]) -> Result<ConnectionMode, ReturnCode> {
     ConnectionMode::parse(value).filter(|mode| MODES.contains(mode)).ok_or(ReturnCode::UNSUPPORTED_MODE)
 }
 
-/// What it lets through, seen from our side.
+/// The direction that a mode lets through, seen from our side.
 pub(super) const fn direction(mode: ConnectionMode) -> Direction {
     match mode {
         ConnectionMode::SendOnly => Direction::SendOnly,
@@ -35,8 +35,8 @@ pub(super) const fn direction(mode: ConnectionMode) -> Direction {
     }
 }
 
-/// Whether what comes in goes back out. There is no circuit here that `loopback` and `conttest` could test: what they
-/// test ends where the network stream does.
+/// Whether received sound goes back out. There is no circuit here that `loopback` and `conttest` could test: their test
+/// ends at the network stream.
 pub(super) const fn is_echo(mode: ConnectionMode) -> bool {
     matches!(
         mode,
@@ -47,7 +47,8 @@ pub(super) const fn is_echo(mode: ConnectionMode) -> bool {
     )
 }
 
-/// Whether it sends to the other end, which must be known then. A test answers where it is asked from.
+/// Whether the mode sends to the other end, whose address must then be known. A test mode answers to the source of what
+/// it receives.
 pub(super) const fn needs_remote(mode: ConnectionMode) -> bool {
     matches!(mode, ConnectionMode::SendOnly | ConnectionMode::SendRecv | ConnectionMode::Conference)
 }

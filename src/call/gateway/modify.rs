@@ -24,7 +24,7 @@ pub(super) struct Modification {
     connection: ConnectionKey,
     settings: Settings,
     flow: Flow,
-    /// Whether it said something that the session description answers.
+    /// Whether the MDCX has parameters that a session description must answer.
     negotiates: bool,
     embedded: Embedded,
     arrival: Arrival,
@@ -94,7 +94,7 @@ impl Gateway {
         Ok(())
     }
 
-    /// The media carries what an MDCX wants, or does not.
+    /// The media carries the flow that an MDCX wants, or has refused it.
     pub(super) fn on_modified(&mut self, modification: Modification, told: Told, now: Time) {
         let Modification { transaction, endpoint, connection: key, settings, flow, negotiates, embedded, arrival } =
             modification;

@@ -1,9 +1,9 @@
-//! Which parameters a command may have (RFC 3435 §3.2.2), and which extensions are understood.
+//! The parameters that a command may have (RFC 3435 §3.2.2), and the extensions that are understood.
 
 use crate::wire::mgcp::{Command, Field, ReturnCode, Verb};
 
-/// What every command for events may carry: an embedded notification request (RFC 3435 §2.3.3) and endpoint
-/// configuration.
+/// The parameters that every command for events may carry: an embedded notification request (RFC 3435 §2.3.3) and
+/// endpoint configuration.
 pub(super) const EMBEDDED: &[Field] = &[
     Field::NotifiedEntity,
     Field::RequestIdentifier,
@@ -15,8 +15,8 @@ pub(super) const EMBEDDED: &[Field] = &[
     Field::BearerInformation,
 ];
 
-/// Looks at the names of all parameters: 539 for one that does not belong there, 510 for one that stands there twice, 511
-/// for a mandatory extension and 518 for a package's that we do not have.
+/// Checks the names of all parameters: 539 for one that the command must not have, 510 for one that occurs twice, 511
+/// for a mandatory extension and 518 for a parameter of an unknown package.
 pub(super) fn check(command: &Command<'_>) -> Result<(), ReturnCode> {
     let mut seen = 0_u32;
     for param in command.params() {
@@ -41,7 +41,8 @@ fn is_allowed(verb: Verb<'_>, field: Field) -> bool {
         Verb::Epcf => return matches!(field, Field::BearerInformation | Field::ResponseAck),
         Verb::Crcx => &[Field::CallId, Field::LocalConnectionOptions, Field::ConnectionMode, Field::SecondEndpointId],
         Verb::Mdcx => &[Field::CallId, Field::ConnectionId, Field::LocalConnectionOptions, Field::ConnectionMode],
-        // Reason and parameters are a gateway's to say (RFC 3435 §2.3.8), and harmless from a call agent.
+        // Reason code and connection parameters are for a gateway to send (RFC 3435 §2.3.8), and harmless from a call
+        // agent.
         Verb::Dlcx => &[Field::CallId, Field::ConnectionId, Field::ReasonCode, Field::ConnectionParameters],
         Verb::Rqnt => &[],
         Verb::Auep => return matches!(field, Field::RequestedInfo | Field::SpecificEndpointId | Field::ResponseAck),
@@ -53,7 +54,7 @@ fn is_allowed(verb: Verb<'_>, field: Field) -> bool {
 
 fn extension(verb: Verb<'_>, name: &[u8]) -> Result<(), ReturnCode> {
     match name {
-        // A session's size, and the port that the dispatcher tells: ours.
+        // The size of a session, an extension of ours.
         [b'x' | b'X', b'+', rest @ ..] if rest.eq_ignore_ascii_case(b"size") => Ok(()),
         [b'x' | b'X', b'+', ..] => Err(ReturnCode::UNRECOGNIZED_EXTENSION),
         [b'x' | b'X', b'-', ..] => Ok(()),

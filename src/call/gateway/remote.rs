@@ -6,21 +6,21 @@ use crate::call::offer::{Capabilities, Offer, OfferError, Refusal};
 use crate::media::Payloads;
 use crate::wire::mgcp::{Command, ReturnCode};
 
-/// What the other end has said.
+/// The other end's session description.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Remote {
-    /// Where it wants its packets; `None` while it is on hold.
+    /// The address at which it wants its packets; `None` while it is on hold.
     pub(super) address: Option<SocketAddr>,
-    /// The formats it takes, in its order, of those we take.
+    /// The formats that both it and this gateway take, in its order.
     pub(super) payloads: Payloads,
     /// Milliseconds of sound it wants in a packet.
     pub(super) ptime: Option<u16>,
-    /// Its own words, for audits.
+    /// The text of the description, for audits.
     pub(super) text: Box<[u8]>,
 }
 
-/// The longest description that is taken, in bytes: it is kept as long as the connection is. The answer to an audit could
-/// not hold a longer one.
+/// The longest description that is taken, in bytes. It is kept as long as the connection is, and the answer to an audit
+/// could not hold a longer one.
 const LONGEST: usize = 4_000;
 
 impl Remote {

@@ -10,7 +10,7 @@ use crate::call::gateway::history::TransactionKey;
 use crate::time::Time;
 use crate::wire::mgcp::{Command, EndpointName, Field, ReturnCode, Wildcard};
 
-/// More endpoints are not asked at once: each holds a request of its own from then on.
+/// The endpoints that one request may be for, at most: each then keeps a request of its own.
 const AT_ONCE: usize = 1_000;
 
 impl Gateway {
@@ -64,7 +64,7 @@ impl Gateway {
         Ok(())
     }
 
-    /// The endpoints that a command is for which may be for many.
+    /// The endpoints that a command means, if it may be for many.
     fn meant(&self, name: &EndpointName<'_>) -> Result<Vec<EndpointKey>, ReturnCode> {
         match name.wildcard() {
             Wildcard::AnyOf => Err(ReturnCode::ENDPOINT_UNKNOWN),

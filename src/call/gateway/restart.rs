@@ -1,8 +1,8 @@
 //! Endpoints go in and out of service: RSIP (RFC 3435 §2.3.12, §4.4.5 to §4.4.7).
 //!
-//! A worker's endpoints are virtual, so a restart is told of all of a kind at once, `ann/TOKEN/*@domain`, to each call
-//! agent that is configured. An endpoint whose call agent does not answer is disconnected: it says so again and again,
-//! ever more rarely, until it is answered.
+//! A worker's endpoints are virtual, so a restart is told for all endpoints of a kind at once, `ann/TOKEN/*@domain`, to
+//! each call agent that is configured. An endpoint whose call agent does not answer is disconnected: it reports that
+//! again and again, at growing intervals, until the call agent answers.
 
 use std::time::Duration;
 
@@ -15,18 +15,19 @@ use crate::wire::mgcp::{Field, RestartMethod as Method, ReturnCode, Verb};
 #[cfg(test)]
 mod tests;
 
-/// A call agent that is told of restarts, and the first to be notified by endpoints that are reached this way.
+/// A configured call agent: it is told of restarts, and is the default notified entity of endpoints reached on this
+/// way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallAgent {
     /// Its name.
     pub entity: Entity,
     /// The socket on which it knows the endpoints.
     pub way: Way,
-    /// What stands behind the `@` in their names.
+    /// The domain, after the `@`, in their names.
     pub domain: Box<str>,
 }
 
-/// Whom a restart is about.
+/// The endpoints that a restart is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// All endpoints that this configured call agent knows.
@@ -35,14 +36,14 @@ pub enum Scope {
     Endpoint(EndpointKey),
 }
 
-/// What the end of a restart means to the endpoints.
+/// The consequence of a restart's end for the endpoints.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// To which.
+    /// The endpoints it applies to.
     pub scope: Scope,
-    /// From now on they have this call agent.
+    /// Their call agent from now on, if the answer named one.
     pub entity: Option<Entity>,
-    /// They had lost their call agent, and it has answered.
+    /// Whether they were disconnected, and their call agent has answered.
     pub connected: bool,
 }
 
@@ -51,10 +52,10 @@ pub struct Change {
 pub struct Restarts {
     token: Box<str>,
     agents: Vec<CallAgent>,
-    /// The first terms of the endpoints' names: the kinds, and what else they are called.
+    /// The first terms of the endpoints' names: the kinds and their aliases.
     terms: Vec<Box<str>>,
     runs: Vec<Run>,
-    /// How many there have been: each has a number.
+    /// Number of restarts so far: each has a number.
     count: u64,
 }
 
@@ -67,39 +68,41 @@ struct Run {
     entity: Entity,
     way: Way,
     stage: Stage,
-    /// How long it waits after the next failure, at most.
+    /// The longest wait after the next failure.
     wait: Duration,
     redirects: u32,
-    /// Its transaction, of the last time it was sent.
+    /// The transaction of its last transmission.
     id: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// To be sent then; the last time was at `since`.
+    /// Waits to be sent at `until`; it was last sent at `since`.
     Waiting { until: Time, since: Option<Time> },
     /// Sent, and not answered yet.
     Sent(Time),
 }
 
-/// Endpoints of a start speak within this time (MWD, §4.4.6). The RFC's minutes are for thousands of gateways that get
-/// their power back together; the workers of a host are few.
+/// The endpoints of a worker that starts send their restart within this time (MWD, §4.4.6). The RFC's minutes are for
+/// thousands of gateways that get their power back together; the workers of a host are few.
 const START: Duration = Duration::from_millis(100);
-/// §4.4.7: a disconnected endpoint waits for a random time below this, first (Tdinit), …
+/// §4.4.7: a disconnected endpoint first waits for a random time below this (Tdinit), …
 const FIRST_WAIT: Duration = Duration::from_secs(15);
-/// … at least this when it is spoken to meanwhile (Tdmin), …
+/// … at least this if a command reaches it meanwhile (Tdmin), …
 const LEAST_WAIT: Duration = Duration::from_secs(15);
 /// … and never more than this (Tdmax).
 const LONGEST_WAIT: Duration = Duration::from_secs(600);
-/// Endpoints that are disconnected one by one, at most. Beyond it all endpoints of the call agent are.
+/// Endpoints that are reported as disconnected one by one, at most. Beyond it one report is sent for all endpoints of
+/// the call agent.
 const ONE_BY_ONE: usize = 32;
-/// Restarts under way, at most. An endpoint beyond it stays silent until its call agent speaks to it.
+/// Restarts under way, at most. An endpoint beyond it stays silent until its call agent sends it a command.
 const RUNS: usize = 1_024;
-/// Call agents may send a restart on to one another so often before it counts as a failure.
+/// Redirections of one restart, from call agent to call agent, before it counts as a failure.
 const REDIRECTS: u32 = 5;
 
 impl Restarts {
-    /// Of the gateway with this token, for these call agents. `aliases` are other first terms of its endpoints' names.
+    /// The restarts of the gateway with this token, for these call agents. `aliases` are other first terms of its
+    /// endpoints' names.
     pub fn new(token: Box<str>, agents: Vec<CallAgent>, aliases: impl IntoIterator<Item = Box<str>>) -> Self {
         let terms = Kind::ALL.into_iter().map(|kind| kind.term().into()).chain(aliases).collect();
         Restarts { token, agents, terms, runs: Vec::new(), count: 0 }
@@ -110,12 +113,12 @@ impl Restarts {
         &self.agents
     }
 
-    /// Tells each call agent what happens to all endpoints. What it had still to be told and does not hold any more is
-    /// left out.
+    /// Tells each call agent that all endpoints go in or out of service. Restarts that are still to be told and are no
+    /// longer true are dropped.
     pub fn tell_all(&mut self, method: Method, client: &mut Client, now: Time) {
         let token = self.token.clone();
         self.keep(client, |run| match method {
-            // A predecessor's goodbye is still true.
+            // The goodbye of a predecessor is still true.
             Method::Forced => run.method == Method::Forced && !is_of(&run.name, &token),
             Method::Graceful => run.method != Method::CancelGraceful,
             Method::CancelGraceful => run.method != Method::Graceful,
@@ -132,8 +135,8 @@ impl Restarts {
         self.handle_timeout(client, now);
     }
 
-    /// The endpoints of a worker that has died are gone: this one is its successor. Called before the
-    /// restart of its own is told, so that theirs goes first.
+    /// The endpoints of a dead worker are gone, and this worker is its successor. Called before this worker's own
+    /// restart, so that the dead worker's goodbye leaves first.
     pub fn succeed(&mut self, dead: &str, client: &mut Client, now: Time) {
         for agent in 0..self.agents.len() {
             self.add_terms(agent, dead, Method::Forced, now);
@@ -169,8 +172,8 @@ impl Restarts {
         }
     }
 
-    /// A command has come for an endpoint. If it is disconnected it says so now, unless it just has (§4.4.7); a restart
-    /// that is still to be told is told now (§4.4.6).
+    /// A command has come for an endpoint. A disconnected endpoint reports now, unless it has just done so (§4.4.7). A
+    /// restart that is still to be told is told now (§4.4.6).
     pub fn on_command(&mut self, endpoint: EndpointKey, client: &mut Client, now: Time) {
         let mut any = false;
         for run in &mut self.runs {
@@ -187,7 +190,7 @@ impl Restarts {
         }
     }
 
-    /// The endpoint is gone, and nothing is to be said of it any more.
+    /// The endpoint is gone: its restarts are dropped.
     pub fn forget(&mut self, endpoint: EndpointKey, client: &mut Client) {
         self.keep(client, |run| run.scope != Scope::Endpoint(endpoint));
     }
@@ -200,7 +203,7 @@ impl Restarts {
             return None;
         };
         let scope = self.runs.get(at)?.scope;
-        // §2.3.12: whoever is named in the answer is the call agent from now on.
+        // §2.3.12: the entity named in the answer is the call agent from now on.
         if let Some(entity) = entity.as_ref().filter(|_| code.is_success() || code == ReturnCode::REDIRECTED) {
             self.adopt(scope, entity);
         }
@@ -229,7 +232,7 @@ impl Restarts {
         }
     }
 
-    /// Sends what is due.
+    /// Sends the restarts that are due.
     pub fn handle_timeout(&mut self, client: &mut Client, now: Time) {
         for run in &mut self.runs {
             let Stage::Waiting { until, .. } = run.stage else { continue };
@@ -277,7 +280,8 @@ impl Restarts {
         self.runs.push(Run { number, scope, method, name, entity, way, stage, wait, redirects, id });
     }
 
-    /// Leaves the others out. What was sent of them is not sent again: a late copy would say what is not true any more.
+    /// Drops the other restarts. Their messages are not sent again: a late copy would say something that is no longer
+    /// true.
     fn keep(&mut self, client: &mut Client, is_kept: impl Fn(&Run) -> bool) {
         for run in self.runs.extract_if(.., |run| !is_kept(run)) {
             run.id.into_iter().for_each(|id| client.abandon(id));
@@ -293,7 +297,7 @@ impl Restarts {
         }
     }
 
-    /// Tries again later; what says goodbye does not.
+    /// Tries a restart again later; a goodbye is not tried again.
     fn fail(&mut self, at: usize, client: &mut Client, now: Time) {
         let Some(run) = self.runs.get_mut(at) else { return };
         if run.method == Method::Forced {
@@ -307,7 +311,7 @@ impl Restarts {
         let (scope, limit) = (run.scope, run.wait);
         run.redirects = 0;
         run.wait = (limit * 2).min(LONGEST_WAIT);
-        // Those that failed together speak together again.
+        // Restarts of one scope that failed together are sent together again.
         let together = self.runs.iter().find_map(|run| match run.stage {
             Stage::Waiting { until, .. } if run.scope == scope && until > now => Some(until),
             Stage::Waiting { .. } | Stage::Sent(_) => None,
@@ -319,9 +323,9 @@ impl Restarts {
     }
 }
 
-/// Whether a name is of the worker with this token.
+/// Whether a name belongs to the worker with this token.
 fn is_of(name: &[u8], token: &str) -> bool {
-    // The last term is for all endpoints; what stands for the kind may have several.
+    // The last term is the wildcard for all endpoints, the token is the one before it; the kind may have several terms.
     name.split(|byte| *byte == b'/').rev().nth(1).is_some_and(|term| term.eq_ignore_ascii_case(token.as_bytes()))
 }
 

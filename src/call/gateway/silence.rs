@@ -1,12 +1,12 @@
 //! Connections of a call agent that has died.
 //!
-//! A call agent that crashes deletes nothing, and its connections would hold units and ports for ever. So every endpoint
-//! knows when there was last a sign of life of it: a command that named it, or a packet (RTP or RTCP) to one of its connections. One
-//! connection held on a bridge lives by the other's packets. After the time `mgcp-timeout` without a sign the endpoint's
-//! connections are deleted, and the call agent is told (RFC 3435 §2.3.8).
+//! A call agent that crashes deletes nothing, and its connections would hold units and ports for ever. So every
+//! endpoint keeps the time of its last sign of life: a command that named it, or a packet (RTP or RTCP) to one of its
+//! connections. A held connection on a bridge lives by the other connection's packets. After the time `mgcp-timeout`
+//! without a sign the endpoint's connections are deleted, and the call agent is told (RFC 3435 §2.3.8).
 //!
-//! The media counts packets and tells when it is asked, so a sign of life by packets is noticed at the next question: an
-//! endpoint lives up to a quarter longer than its time.
+//! The media counts packets and tells only when it is asked, so packets are noticed at the next question: an endpoint
+//! lives up to a quarter longer than its time.
 
 use crate::call::gateway::Gateway;
 use crate::call::gateway::exchange::{Ask, ConnectionKey, Told};
@@ -19,7 +19,7 @@ use crate::wire::mgcp::{Command, ReasonCode};
 const QUESTIONS: u32 = 4;
 
 impl Gateway {
-    /// A connection stands: its silence is watched from now on.
+    /// A connection was made: its silence is watched from now on.
     pub(super) fn watch_silence(&mut self, key: ConnectionKey, now: Time) {
         let Some(silence) = self.timers.silence else { return };
         let Some(endpoint) = self.connections.get(key).map(|connection| connection.endpoint) else { return };
@@ -29,7 +29,7 @@ impl Gateway {
         self.wheel.schedule(now + silence / QUESTIONS, Timer::Silence(key));
     }
 
-    /// A command names an endpoint: whoever sent it lives. A name for many says nothing of one.
+    /// A command names an endpoint: its call agent lives. A name for many endpoints is no sign of life for any of them.
     pub(super) fn hear_of(&mut self, command: &Command<'_>, now: Time) {
         if let Some(endpoint) = self.find_endpoint(&command.endpoint()).and_then(|key| self.endpoints.get_mut(key)) {
             endpoint.alive = now;
@@ -47,7 +47,7 @@ impl Gateway {
         }
     }
 
-    /// The media has counted what came to a connection.
+    /// The media has counted the packets of a connection.
     pub(super) fn on_silence_counted(&mut self, key: ConnectionKey, told: Told, now: Time) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let Some(endpoint) = self.endpoints.get_mut(connection.endpoint) else { return };

@@ -1,4 +1,4 @@
-//! What a connection carries: the formats and the packet time that the call agent, the other end and this gateway can
+//! The terms of a connection: the formats and the packet time that the call agent, the other end and this gateway can
 //! agree on (RFC 3435 §2.6).
 
 use crate::call::gateway::bearer::Coding;
@@ -7,7 +7,7 @@ use crate::call::gateway::wanted::Wanted;
 use crate::media::{Codec, Payload, Payloads};
 use crate::wire::mgcp::ReturnCode;
 
-/// What was agreed.
+/// The agreement.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Terms {
     pub(super) payloads: Payloads,
@@ -15,23 +15,24 @@ pub(super) struct Terms {
     pub(super) ptime: u16,
 }
 
-/// What a negotiation goes by.
+/// The inputs of a negotiation.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sides<'a> {
     /// The call agent's options.
     pub(super) wanted: &'a Wanted,
     /// The other end's description.
     pub(super) remote: Option<&'a Remote>,
-    /// What we have said so far: a format keeps its number.
+    /// Our terms so far: a format keeps its number.
     pub(super) before: Terms,
-    /// What the connection must share a sound format with, where one passes on what the other receives.
+    /// The terms of the connection on the other side of a bridge: both must share a sound format, because each sends
+    /// what the other one receives.
     pub(super) partner: Option<Terms>,
     pub(super) coding: Coding,
 }
 
 /// Packet times that sound can be sent in, in milliseconds.
 pub(super) const PACKET_TIMES: (u16, u16) = (10, 200);
-/// The packet time where nobody asks for another.
+/// The packet time if neither the call agent nor the other end asks for one.
 const USUAL_PTIME: u16 = 20;
 
 impl Sides<'_> {
@@ -75,8 +76,8 @@ impl Sides<'_> {
         self.remote?.payloads.iter().find(|payload| payload.codec == codec)
     }
 
-    /// The number that packets to us carry: the one we have named before, else the other end's, else the usual one;
-    /// never one that means something else already.
+    /// The payload type of packets to us: the one we have named before, else the other end's, else the usual one. It is
+    /// never one that already means something else.
     fn number(&self, codec: Codec, taken: &Payloads) -> u8 {
         let before = self.before.payloads.iter().find(|payload| payload.codec == codec).map(|payload| payload.receive);
         let theirs = self.theirs(codec).map(|payload| payload.receive);

@@ -1,4 +1,4 @@
-//! LocalConnectionOptions (RFC 3435 §3.2.2.10): what the call agent wants of a connection.
+//! LocalConnectionOptions (RFC 3435 §3.2.2.10): the call agent's wishes for a connection.
 
 use std::ops::RangeInclusive;
 
@@ -9,11 +9,11 @@ use crate::wire::mgcp::{Gain, LocalOptions, Members, OptionExtension, Reservatio
 /// The options of a connection, as far as they were given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Wanted {
-    /// `a:` those of the codecs that we have, in order.
+    /// `a:` the codecs of its list that we have, in order.
     pub(super) codecs: Option<Vec<Codec>>,
     /// `p:` the least and the longest packet time, in milliseconds.
     pub(super) ptime: Option<(u16, u16)>,
-    /// All of them as they were written, for audits; each name once.
+    /// All options as they were written, for audits; each name once.
     written: Vec<Written>,
 }
 
@@ -21,7 +21,7 @@ pub(super) struct Wanted {
 type Written = (Box<[u8]>, Box<[u8]>);
 
 impl Wanted {
-    /// These options with those of `value` on top: what MDCX does not name stays as it is (RFC 3435 §2.3.6).
+    /// These options, overridden by those of `value`: options that MDCX does not name stay (RFC 3435 §2.3.6).
     pub(super) fn with(&self, value: Option<&[u8]>) -> Result<Self, ReturnCode> {
         let Some(value) = value else { return Ok(self.clone()) };
         if value.len() > 2 * Wanted::LONGEST {
@@ -60,13 +60,13 @@ impl Wanted {
         }
     }
 
-    /// More names than the RFC has, vendors' own included.
+    /// Options at most: more than the RFC has, vendors' own included.
     const MOST: usize = 32;
-    /// The most text of them all, in bytes: it is kept as long as the connection is.
+    /// The longest text of all options, in bytes: it is kept as long as the connection is.
     const LONGEST: usize = 1_000;
 }
 
-/// Those codecs of a list that we have. A list without any is a negotiation that fails (RFC 3435 §2.6).
+/// The codecs of a list that we have. A list without any of them is a failed negotiation (RFC 3435 §2.6).
 fn codecs<'a>(names: impl Iterator<Item = &'a [u8]>) -> Result<Vec<Codec>, ReturnCode> {
     let known = |name: &[u8]| {
         let of_name = |codec: &Codec| codec.name().as_bytes().eq_ignore_ascii_case(name);
@@ -99,10 +99,10 @@ fn check_bandwidth(options: &LocalOptions<'_>) -> Result<(), ReturnCode> {
     }
 }
 
-/// Echo and silence: there is neither to be suppressed where sound is passed on as it comes. The type of service is the
-/// network's to honour.
+/// Checks the values of options. Echo cancellation and silence suppression are accepted and have no effect, because
+/// sound is passed on as it comes. The type of service is left to the network.
 fn check_values(options: &LocalOptions<'_>) -> Result<(), ReturnCode> {
-    // Sound that was to be encrypted must not travel in the clear.
+    // Encryption keys are refused: sound that was to be encrypted must not travel in the clear.
     if options.keys().next().is_some() {
         return Err(ReturnCode::UNSUPPORTED_OPTIONS);
     }
@@ -113,7 +113,7 @@ fn check_values(options: &LocalOptions<'_>) -> Result<(), ReturnCode> {
     if gain && reservation && network { Ok(()) } else { Err(ReturnCode::UNSUPPORTED_OPTION_VALUE) }
 }
 
-/// A vendor's and a package's option that must be understood is 525, an unknown one of the RFC's own kind 541.
+/// Judges an unknown option: 525 for a vendor's or a package's that must be understood, 541 for one without a prefix.
 fn check_extension(option: OptionExtension<'_>) -> Result<(), ReturnCode> {
     let is_mandatory = option.name.get(..2).is_some_and(|start| start.eq_ignore_ascii_case(b"x+"));
     match option.name {

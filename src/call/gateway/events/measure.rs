@@ -18,13 +18,14 @@ pub enum Measure {
 }
 
 impl Measure {
-    /// Judges the parameters of an event, and reads those of one that is measured. The error is the return code.
+    /// Judges the parameters of an event; returns the measurement if the event is a measured one. The error is the
+    /// return code.
     pub fn read(package: &Package, entry: &Entry, parameters: Option<&[u8]>) -> Result<Option<Measure>, Code> {
         let text = parameters.unwrap_or_default().trim_ascii();
         match (package.name, entry.name) {
             ("R", "rto") => timeout(text).map(Some).ok_or(Code::EVENT_PARAMETER),
             ("R", "pl") => number(text, 100_000).map(|limit| Some(Measure::Loss(limit))).ok_or(Code::EVENT_PARAMETER),
-            // Without one, three packets are meant.
+            // `iu` without a number means three packets.
             ("R", "iu") if text.is_empty() || number(text, 255).is_some() => Ok(None),
             _ if text.is_empty() => Ok(None),
             _ => Err(Code::EVENT_PARAMETER),
@@ -48,7 +49,7 @@ impl Measure {
     }
 }
 
-/// `TIMEOUT`, `st=START`, both or neither: 60 seconds, and at once.
+/// Reads `TIMEOUT`, `st=START`, both or neither. The defaults are 60 seconds, and a start at once.
 fn timeout(text: &[u8]) -> Option<Measure> {
     let (mut seconds, mut after_rtcp) = (None, None);
     for part in text.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|_| !text.is_empty()) {

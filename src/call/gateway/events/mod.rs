@@ -1,4 +1,4 @@
-//! Events: what endpoints are asked to report, what they see, and the notifications that follow (RFC 3435 §2.3.3, §4.4).
+//! Events: requests to endpoints, the events they see, and the notifications that follow (RFC 3435 §2.3.3, §4.4).
 
 pub mod measure;
 pub mod package;

@@ -1,8 +1,8 @@
-//! The packages this gateway knows: their events and signals (RFC 3660), and which of them it can detect or play.
+//! The packages this gateway knows: their events and signals (RFC 3660), and whether it can detect or play them.
 //!
-//! A name that stands here and cannot be detected is 512, one that cannot be played 513 or 514; a name that does not stand
-//! here is 522, a package that does not is 518 (RFC 3435 §2.4). Where media learns to detect or to play something, its line
-//! here changes, and nothing else in the checks.
+//! The return codes follow from the tables here (RFC 3435 §2.4). A listed event that cannot be detected is 512, a
+//! listed signal that cannot be played 513 or 514, an unlisted name 522, an unlisted package 518. When the media learns
+//! to detect or to play something, its line here changes, and nothing else in the checks.
 
 use crate::call::gateway::kind::Kind;
 
@@ -13,9 +13,10 @@ pub struct Package {
     pub name: &'static str,
     /// Its events and signals.
     pub entries: &'static [Entry],
-    /// What a signal of it gets that this gateway cannot play.
+    /// The refusal of a signal of this package that the gateway cannot play.
     pub unplayable: Unplayable,
-    /// Whether capabilities name it (`v:`, RFC 3435 §2.3.10): more of it works than the ends of signals that none plays.
+    /// Whether capabilities name it (`v:`, RFC 3435 §2.3.10): some of its events work, beyond reports on the end of
+    /// signals, which are never played.
     pub offered: bool,
 }
 
@@ -41,7 +42,7 @@ pub enum Detection {
     Equipped,
 }
 
-/// How long a signal lasts (RFC 3435 §2.1.7).
+/// The duration of a signal (RFC 3435 §2.1.7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SignalType {
     /// Until it is turned off.
@@ -52,7 +53,7 @@ pub enum SignalType {
     Brief,
 }
 
-/// What a signal gets that cannot be played.
+/// The refusal of a signal that cannot be played.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unplayable {
     /// 513: not equipped to generate it.
@@ -67,7 +68,7 @@ impl Package {
         PACKAGES.iter().copied().find(|package| package.name.as_bytes().eq_ignore_ascii_case(name))
     }
 
-    /// The package of names that an endpoint of this kind is asked for without one (RFC 3435 §2.1.6).
+    /// The package of names without a package, on an endpoint of this kind (RFC 3435 §2.1.6).
     pub const fn default_of(kind: Kind) -> &'static Package {
         match kind {
             Kind::Announcement => &ANNOUNCEMENT,
@@ -116,7 +117,8 @@ static GENERIC: Package = Package {
         signal("it", OnOff),
         event("ld", Unequipped),
         event("mt", Unequipped),
-        // Whatever signal ends well or badly: requesting it is no promise that one can be played.
+        // A signal has completed (`oc`) or failed (`of`). Accepting a request for these does not promise that a signal
+        // can be played.
         event("oc", Equipped),
         event("of", Equipped),
         both("pat", Unequipped, OnOff),
@@ -126,7 +128,7 @@ static GENERIC: Package = Package {
     ],
 };
 
-/// RTP (RFC 3660 §2.10): what the media of a connection sees of its packets.
+/// RTP (RFC 3660 §2.10): events that the media of a connection sees in its packets.
 static RTP: Package = Package {
     name: "R",
     unplayable: Unplayable::Signal,

@@ -1,8 +1,8 @@
-//! What one endpoint watches for, and what becomes of the events it detects: the states of RFC 3435 §4.4.1.
+//! One endpoint's watch for events and its handling of those it detects: the states of RFC 3435 §4.4.1.
 //!
-//! Events are examined as they occur until one triggers a notification. While that Notify is unanswered, and after it
-//! until the next request unless this one said `loop`, events wait in the quarantine buffer. So a call agent sees each
-//! event at most once, in order, and never two notifications at a time that it has not asked for.
+//! Events are examined as they occur until one triggers a notification. While that Notify is unanswered, events wait in
+//! the quarantine buffer. They also wait after it until the next request, unless the present request said `loop`. So a
+//! call agent sees each event at most once, in order, and never two notifications at a time that it has not asked for.
 
 use std::collections::VecDeque;
 
@@ -10,23 +10,23 @@ use super::request::{Action, EventList, Request, RequestedEvent};
 use super::seen::Seen;
 use crate::wire::mgcp::{LoopControl, ProcessControl};
 
-/// What an endpoint has been asked, and the events it has seen since.
+/// The request to an endpoint, and the events it has seen since.
 #[derive(Debug, Default)]
 pub struct Watch {
     request: Request,
     state: State,
-    /// Seen under this request and not reported; in the notification state, what the Notify reports.
+    /// Events seen under this request and not reported; in the notification state, those that the Notify reports.
     observed: Vec<Seen>,
-    /// Seen and not examined yet.
+    /// Events seen and not examined yet.
     quarantine: VecDeque<Seen>,
-    /// Events that found no room.
+    /// Number of events that found no room.
     lost: u64,
 }
 
 /// A notification to send: NTFY with this RequestIdentifier and these ObservedEvents.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
-    /// Of the request that triggered it.
+    /// The identifier of the request that triggered it.
     pub request: Box<[u8]>,
     /// The events, in the order they occurred.
     pub observed: Vec<Seen>,
@@ -44,16 +44,16 @@ pub enum State {
     Lockstep,
 }
 
-/// Events that wait or are accumulated, at most; what comes then is lost (RFC 3435 §4.4.1: excess events are discarded).
-/// This many in one NTFY stay below the 4,000 bytes that everybody takes (§3.5.2).
+/// Events that wait or are accumulated, at most; further ones are lost (RFC 3435 §4.4.1: excess events are discarded).
+/// This many in one NTFY stay below the 4,000 bytes that every implementation takes (§3.5.2).
 pub const CAPACITY: usize = 64;
 
 impl Watch {
-    /// A new request takes the place of the one before, whole. Gives the notification that the events in quarantine
-    /// trigger under it.
+    /// A new request replaces the whole previous one. Returns the notification that the events in quarantine trigger
+    /// under it.
     #[must_use]
     pub fn on_request(&mut self, request: Request) -> Option<Notice> {
-        // In the notification state the observed events are on their way; they are not examined again.
+        // The observed events are on their way in the notification state, so they are not examined again.
         let unreported = match self.state {
             State::Notification => Vec::new(),
             State::Normal | State::Lockstep => std::mem::take(&mut self.observed),
@@ -82,7 +82,7 @@ impl Watch {
         self.examine()
     }
 
-    /// The Notify has been answered, well or badly, or the endpoint is connected again after it had been lost.
+    /// The Notify has been answered, with success or not, or the endpoint is connected again after it was disconnected.
     #[must_use]
     pub fn on_notified(&mut self) -> Option<Notice> {
         if self.state != State::Notification {
@@ -96,7 +96,7 @@ impl Watch {
         self.examine()
     }
 
-    /// A connection is gone, and what was asked about it alone.
+    /// Forgets a connection that is gone: the parts of the request about it alone end.
     pub fn forget_connection(&mut self, connection: &[u8]) {
         self.request.forget_connection(connection);
     }
@@ -108,7 +108,7 @@ impl Watch {
         self.request.requested.events.iter().any(asked) || self.request.detect.as_ref().is_some_and(detected)
     }
 
-    /// Whether anything is asked that could still lead to a notification, or one is under way.
+    /// Whether the request could still lead to a notification, or a notification is under way.
     pub fn is_active(&self) -> bool {
         self.state == State::Notification || !self.request.requested.events.is_empty()
     }
@@ -118,27 +118,28 @@ impl Watch {
         &self.request
     }
 
-    /// The events that have been observed and not been dealt with, those in quarantine included.
+    /// The events that have been observed and not been dealt with, including those in quarantine.
     pub fn observed(&self) -> impl Iterator<Item = &Seen> {
         self.observed.iter().chain(&self.quarantine)
     }
 
-    /// Where it stands.
+    /// The present state.
     pub const fn state(&self) -> State {
         self.state
     }
 
-    /// How many events found no room.
+    /// Number of events that found no room.
     pub const fn lost(&self) -> u64 {
         self.lost
     }
 
-    /// Examines what is in quarantine until an event triggers a notification.
+    /// Examines the events in quarantine until one triggers a notification.
     fn examine(&mut self) -> Option<Notice> {
         while self.state == State::Normal {
             let seen = self.quarantine.pop_front()?;
             let asked = self.request.requested.events.iter().find(|event| event.wanted.matches(&seen));
-            // What is in DetectEvents alone is kept for a later request, and means nothing under this one.
+            // An event that only DetectEvents names may wait in quarantine for a later request. If the request in force
+            // does not ask for it when it is examined, it is dropped.
             let Some(asked) = asked else { continue };
             let (action, embedded) = (asked.action, asked.embedded.clone());
             if action != Action::Ignore {

@@ -1,6 +1,6 @@
-//! A notification request: what RQNT asks, and CRCX, MDCX and DLCX may carry along (RFC 3435 §2.3.3, §2.3.12).
+//! A notification request: the whole of RQNT, and a part that CRCX, MDCX and DLCX may carry (RFC 3435 §2.3.3, §2.3.12).
 //!
-//! A request is read and judged whole before anything changes; what is in force afterwards is the new one alone.
+//! A request is read and judged whole before anything changes. Afterwards it alone is in force.
 
 use super::measure::Measure;
 use super::package::{Detection, Entry, Package, Unplayable};
@@ -10,14 +10,14 @@ use crate::wire::mgcp::{
     ReturnCode as Code, SignalRequests,
 };
 
-/// A request in force. The default is the one before the first: id 0, nothing asked (§4.4.1).
+/// A request in force. The default is the state before the first request: id 0, no events (§4.4.1).
 #[derive(Clone, Debug)]
 pub struct Request {
     /// RequestIdentifier, as written.
     pub id: Box<[u8]>,
     /// RequestedEvents.
     pub requested: Requested,
-    /// DetectEvents; `None`: those of RequestedEvents.
+    /// DetectEvents; `None`: the events of RequestedEvents.
     pub detect: Option<EventList>,
     /// DigitMap, as written; `None`: the endpoint keeps the one it has.
     pub digit_map: Option<Box<[u8]>>,
@@ -28,7 +28,7 @@ pub struct Request {
 /// RequestedEvents: the events and what to do about each.
 #[derive(Clone, Debug, Default)]
 pub struct Requested {
-    /// As read; the first that matches counts.
+    /// The events as read; the first that matches counts.
     pub events: Vec<RequestedEvent>,
     /// As written, for audits.
     pub text: Box<[u8]>,
@@ -39,24 +39,24 @@ pub struct Requested {
 pub struct RequestedEvent {
     /// The event.
     pub wanted: Wanted,
-    /// What becomes of it.
+    /// Its action.
     pub action: Action,
     /// The request that takes effect when it occurs.
     pub embedded: Option<Box<Embedded>>,
 }
 
-/// What becomes of an event when it is examined (§2.3.3).
+/// The action on an event when it is examined (§2.3.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// It is reported at once, with all that has been accumulated.
     Notify,
     /// It is accumulated.
     Accumulate,
-    /// Nothing.
+    /// The event is dropped.
     Ignore,
 }
 
-/// An embedded request: what replaces the lists in force.
+/// An embedded request: its lists replace those in force.
 #[derive(Clone, Debug, Default)]
 pub struct Embedded {
     /// Its R; absent: empty.
@@ -91,12 +91,12 @@ pub struct Asked<'a> {
     pub detect: Option<&'a [u8]>,
 }
 
-/// What the names in a request refer to.
+/// The meaning of names in a request.
 #[derive(Clone, Copy)]
 pub struct Scope<'a> {
     /// The package of names without one.
     pub default: &'static Package,
-    /// Whether the command makes or names one connection, which `@$` stands for.
+    /// Whether the command makes or names one connection, for which `@$` stands.
     pub this: bool,
     /// Whether the endpoint has a connection with this id.
     pub knows: &'a dyn Fn(&[u8]) -> bool,
@@ -104,8 +104,8 @@ pub struct Scope<'a> {
     pub has_digit_map: bool,
 }
 
-/// Events that a request asks for at most, those of embedded requests included, and the bytes it is written with: an
-/// endpoint keeps them. More is 502.
+/// Limits of a request, including its embedded requests: the number of events, and the bytes of its text. An endpoint
+/// keeps both, so a larger request gets 502.
 const EVENTS: usize = 64;
 const TEXT: usize = 4_096;
 /// RFC 3435 §3.2.2.5: 1 to 32 hexadecimal digits.
@@ -124,7 +124,7 @@ impl Default for Request {
 }
 
 impl Request {
-    /// Reads and judges what a command asks; `None` when it asks nothing. The error is the return code.
+    /// Reads and judges the request in a command; `None` when it has none. The error is the return code.
     pub fn read(asked: &Asked<'_>, scope: Scope<'_>) -> Result<Option<Request>, Code> {
         let Some(id) = asked.id else {
             let others = [asked.requested, asked.signals, asked.digit_map, asked.quarantine, asked.detect];
@@ -150,13 +150,13 @@ impl Request {
         Ok(Some(Request { id: id.into(), requested, detect, digit_map, quarantine }))
     }
 
-    /// An embedded request takes effect (§2.3.3): its lists replace those in force, the identifier stays.
+    /// Puts an embedded request into effect (§2.3.3): its lists replace those in force, the identifier stays.
     pub fn embed(&mut self, embedded: Embedded) {
         self.requested = embedded.requested;
         self.digit_map = embedded.digit_map.or(self.digit_map.take());
     }
 
-    /// `@$` is this connection from now on.
+    /// Replaces `@$` by this connection.
     pub fn resolve(&mut self, connection: &[u8]) {
         self.each_wanted(&mut |wanted| {
             if wanted.place == Place::This {
@@ -166,7 +166,7 @@ impl Request {
         });
     }
 
-    /// A connection is gone: what was asked about it alone is asked no more.
+    /// Forgets a connection that is gone: the events asked for on it alone are dropped.
     pub fn forget_connection(&mut self, connection: &[u8]) {
         self.each_wanted(&mut |wanted| match &wanted.place {
             Place::Connection(id) => !id.eq_ignore_ascii_case(connection),
@@ -222,7 +222,7 @@ impl EventList {
     }
 }
 
-/// Whether an embedded request may stand here: a request that is embedded holds none (§2.3.3).
+/// The depth of a request: an embedded request must not contain another one (§2.3.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Depth {
     Outer,
@@ -231,9 +231,10 @@ enum Depth {
 
 /// The actions of an event. Without any it is Notify.
 ///
-/// Legal beside each other (§2.3.3): one of Notify, Accumulate and Ignore; Keep with all; an embedded request with
-/// Accumulate or alone, for a notification awaits the call agent's own next request. Accumulation by digit map needs
-/// digits, which are not detected here; Swap needs two lines, an embedded ModifyConnection a connection: 523.
+/// These actions are legal together (§2.3.3): one of Notify, Accumulate and Ignore; Keep with all; an embedded request
+/// with Accumulate or alone, because after a Notify the endpoint awaits the call agent's own next request. The other
+/// actions get 523: accumulation by digit map needs digits, which are not detected here, Swap needs two lines, and an
+/// embedded ModifyConnection needs a connection.
 fn read_actions(
     event: mgcp::RequestedEvent<'_>,
     scope: Scope<'_>,
@@ -270,9 +271,9 @@ impl Embedded {
     }
 }
 
-/// Judges a digit map. It is kept; nothing detects digits yet that it could be held against.
+/// Judges a digit map. It is kept, but digits are not detected yet that could be matched against it.
 fn read_digit_map(text: &[u8]) -> Result<Box<[u8]>, Code> {
-    // §2.1.5: everybody must take 2,048 bytes.
+    // §2.1.5: every gateway must take 2,048 bytes.
     const LONGEST: usize = 2_048;
     let map = DigitMap::parse(text).filter(|_| text.len() <= LONGEST).ok_or(Code::PROTOCOL_ERROR)?;
     let known = |letter: &u8| !letter.is_ascii_alphabetic() || b"ABCDTX".contains(&letter.to_ascii_uppercase());
@@ -282,8 +283,8 @@ fn read_digit_map(text: &[u8]) -> Result<Box<[u8]>, Code> {
     }
 }
 
-/// The events that a name stands for: `R/ma`, `R/ma@*`, `D/[0-9#]`, `G/all`. Those that are requested have `parameters`,
-/// or none; those that are only to be detected are not asked for any.
+/// The events that a name stands for: `R/ma`, `R/ma@*`, `D/[0-9#]`, `G/all`. `parameters` is `Some` for
+/// RequestedEvents, whose events may have parameters, and `None` for DetectEvents, whose events have none.
 fn read_event(name: EventName<'_>, parameters: Option<Option<&[u8]>>, scope: Scope<'_>) -> Result<Vec<Wanted>, Code> {
     let place = read_place(name.connection, scope)?;
     let mut wanted = Vec::new();
@@ -311,8 +312,8 @@ fn read_event(name: EventName<'_>, parameters: Option<Option<&[u8]>>, scope: Sco
     Ok(wanted)
 }
 
-/// Judges SignalRequests. There is nothing yet that could play one: each is refused by its own code, and an empty list
-/// is fine.
+/// Judges SignalRequests. The media cannot play any signal yet: each is refused with its package's code, and an empty
+/// list is fine.
 fn judge_signals(text: &[u8], scope: Scope<'_>) -> Result<(), Code> {
     let signals = SignalRequests::parse(text).ok_or(Code::PROTOCOL_ERROR)?;
     let Some(signal) = signals.iter().next() else { return Ok(()) };

@@ -1,4 +1,4 @@
-//! Events as they occur, and as they are asked for.
+//! Events that occur, and events that are asked for.
 
 use super::measure::Measure;
 use super::package::{Entry, Package};
@@ -8,16 +8,16 @@ use super::package::{Entry, Package};
 pub struct Seen {
     /// Its package.
     pub package: &'static Package,
-    /// What it is.
+    /// Its entry in the package.
     pub entry: &'static Entry,
     /// The id of the connection it occurred on, if it occurred on one.
     pub connection: Option<Box<[u8]>>,
-    /// What it says beside its name, as written between the parentheses; empty: nothing.
+    /// Its parameters, as written between the parentheses; empty: none.
     pub parameters: Box<[u8]>,
 }
 
 impl Seen {
-    /// An event by the names of its package and its own; `None` where there is no such event.
+    /// An event by the names of its package and its own; `None` if there is no such event.
     pub fn named(package: &str, event: &str, connection: Option<&[u8]>, parameters: &[u8]) -> Option<Self> {
         let package = Package::named(package.as_bytes())?;
         let entry = package.entry(event.as_bytes())?;
@@ -55,20 +55,20 @@ impl Eq for Seen {}
 /// An event that is asked for.
 #[derive(Clone, Debug)]
 pub struct Wanted {
-    /// Of which package.
+    /// Its package.
     pub package: &'static Package,
-    /// Which of its events; `None`: all that can be detected (`all`, RFC 3435 §2.1.7).
+    /// The event of the package; `None`: all that can be detected (`all`, RFC 3435 §2.1.7).
     pub entry: Option<&'static Entry>,
     /// The measurement that an event asks for, if any.
     pub measure: Option<Measure>,
-    /// Where.
+    /// The place it is asked for at.
     pub place: Place,
 }
 
-/// Where an event is asked for (RFC 3435 §2.1.7).
+/// The place that an event is asked for at (RFC 3435 §2.1.7).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// Nothing was said: on the endpoint, and whatever occurs on a connection on any of them.
+    /// The name has no `@`: on the endpoint, and on each of its connections.
     Anywhere,
     /// On all connections (`@*`).
     Connections,
@@ -89,7 +89,7 @@ impl Wanted {
 }
 
 impl Place {
-    /// Whether it is there, or on the endpoint where no connection is named.
+    /// Whether an event on this connection, or on the endpoint itself if it is `None`, is at this place.
     pub fn holds(&self, connection: Option<&[u8]>) -> bool {
         match (self, connection) {
             (Place::Anywhere, _) | (Place::Connections, Some(_)) => true,

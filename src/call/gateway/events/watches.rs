@@ -1,4 +1,4 @@
-//! All endpoints with what they have been asked, and the notifications on their way.
+//! The requests to all endpoints, and the notifications on their way.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub struct Events {
     endpoints: HashMap<EndpointKey, Endpoint, FixedState>,
 }
 
-/// What a gateway needs to speak by itself.
+/// The settings for commands that a gateway sends by itself.
 #[derive(Clone, Debug)]
 pub struct Voice {
     /// The worker's token.
@@ -37,11 +37,11 @@ pub struct Voice {
     pub range: TransactionRange,
     /// The call agents to tell of restarts, one for each way they may know the endpoints.
     pub agents: Vec<CallAgent>,
-    /// Where ids begin, and jitter.
+    /// The seed of the first transaction id and of jitter.
     pub seed: u64,
 }
 
-/// Where a command came from, and by which way its sender knows the endpoint.
+/// The source of a command, and the way on which its sender knows the endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sender {
     /// The address.
@@ -57,9 +57,9 @@ pub struct Gone<'a> {
     pub call: &'a [u8],
     /// Its id.
     pub connection: &'a [u8],
-    /// Why.
+    /// The reason.
     pub reason: ReasonCode,
-    /// What it has carried.
+    /// Its connection parameters: the counters of its packets.
     pub parameters: ConnectionParameters,
 }
 
@@ -77,12 +77,12 @@ impl Accepted {
     }
 }
 
-/// Who is notified (RFC 3435 §2.1.4).
+/// The notified entity (RFC 3435 §2.1.4).
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Notified {
-    /// Nobody has been named: the configured call agent, else the source of the last command.
+    /// The call agent has named none: the configured call agent, else the source of the last command.
     Configured,
-    /// This one has been named.
+    /// The entity that the call agent has named.
     Given(Entity),
     /// `N:` without a name: the source of the last command.
     Source,
@@ -97,15 +97,16 @@ struct Endpoint {
     last: Sender,
     /// The Notify that its notification state waits for.
     current: Option<u32>,
-    /// All that wait for their responses, oldest first.
+    /// The notifications that wait for their responses, oldest first.
     open: Vec<u32>,
 }
 
-/// Notifications of one endpoint that wait for their responses, at most: each new request lets it send another (§4.4.1).
+/// Notifications of one endpoint that wait for their responses, at most. Each new request lets it send another
+/// (§4.4.1).
 const OPEN: usize = 8;
 
 impl Events {
-    /// Without endpoints; `aliases` are first terms of their names beside those of the kinds.
+    /// An event side without endpoints; `aliases` are further first terms of their names, beside the kinds.
     pub fn new(voice: Voice, aliases: impl IntoIterator<Item = Box<str>>, timers: Timers) -> Self {
         Events {
             client: Client::new(voice.range, voice.seed, timers),
@@ -114,8 +115,9 @@ impl Events {
         }
     }
 
-    /// Reads and judges what a command asks of an endpoint, which may be still to be made. Changes nothing.
-    /// `has_connection` tells of an id whether the endpoint has that connection. The error is the answer's return code.
+    /// Reads and judges the event parameters of a command for an endpoint, which may be still to be made. Changes
+    /// nothing. `has_connection` tells for an id whether the endpoint has that connection. The error is the answer's
+    /// return code.
     pub fn check(
         &self,
         endpoint: Option<EndpointKey>,
@@ -152,8 +154,9 @@ impl Events {
 
     /// A command has been carried out on an endpoint of this full name. `connection` is the one it made or named.
     ///
-    /// Gives the notifications of the endpoint that are not answered, oldest first: they go in front of the response, in
-    /// one datagram to its source, so that the call agent reads them before it believes in a new request (§4.4.1).
+    /// Returns the notifications of the endpoint that are not answered, oldest first. They go ahead of the response, in
+    /// one datagram to its source, so that the call agent reads them before it learns that its new request is in force
+    /// (§4.4.1).
     #[must_use]
     pub fn apply(
         &mut self,
@@ -195,7 +198,7 @@ impl Events {
         unanswered
     }
 
-    /// Something has happened on an endpoint: the place where announcements, digits and conferences come in.
+    /// An event has occurred on an endpoint. Announcements, digits and conferences are to report theirs here.
     pub fn on_event(&mut self, key: EndpointKey, seen: Seen, now: Time) {
         let Some(endpoint) = self.endpoints.get_mut(&key) else { return };
         let notice = endpoint.watch.on_event(seen);
@@ -203,7 +206,7 @@ impl Events {
         self.settle(now);
     }
 
-    /// A connection of the endpoint has ended by itself: the call agent hears of it by a DLCX (§2.3.8).
+    /// A connection of the endpoint has ended by itself: the call agent is told by a DLCX (§2.3.8).
     pub fn on_gone(&mut self, key: EndpointKey, gone: &Gone<'_>, now: Time) {
         let Some(endpoint) = self.endpoints.get(&key) else { return };
         let entity = endpoint.entity(self.restarts.agents());
@@ -260,7 +263,7 @@ impl Events {
         self.restarts.forget(key, &mut self.client);
     }
 
-    /// A connection of the endpoint is gone, and what was asked about it alone.
+    /// Forgets a connection of the endpoint that is gone: the parts of the request about it alone end.
     pub fn forget_connection(&mut self, key: EndpointKey, connection: &[u8]) {
         if let Some(endpoint) = self.endpoints.get_mut(&key) {
             endpoint.watch.forget_connection(connection);
@@ -291,7 +294,7 @@ impl Events {
             Field::QuarantineHandling => request.quarantine.to_string().into_bytes(),
             Field::DetectEvents => request.detect.as_ref().map_or_else(Vec::new, |list| list.text.to_vec()),
             Field::ObservedEvents => write_events(watch.observed()),
-            // No signal plays, and no event has a state: both lists are empty.
+            // Signals are not played and events have no state, so both lists are empty.
             Field::SignalRequests | Field::EventStates => Vec::new(),
             _ => return None,
         })
@@ -314,12 +317,12 @@ impl Events {
         [self.restarts.poll_timeout(), self.client.poll_timeout()].into_iter().flatten().min()
     }
 
-    /// What is to be done next.
+    /// The next output.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.client.poll_output()
     }
 
-    /// Whether nothing is under way that a worker should wait for before it exits.
+    /// Whether a worker may exit: no notification waits for its response, and no goodbye is still to be told.
     pub fn is_idle(&self) -> bool {
         !self.restarts.is_saying_goodbye() && self.endpoints.values().all(|endpoint| endpoint.open.is_empty())
     }
@@ -339,7 +342,7 @@ impl Events {
         let Some(endpoint) = self.endpoints.get_mut(&key) else { return };
         let entity = endpoint.entity(self.restarts.agents());
         let mut params = Vec::with_capacity(3);
-        // §2.3.4: the notified entity as it was given, and only then.
+        // §2.3.4: `N:` is sent only if a notified entity was given, and then as it was given.
         if let Notified::Given(entity) = &endpoint.notified {
             params.push((Field::NotifiedEntity, entity.text().into()));
         }
@@ -354,7 +357,7 @@ impl Events {
         endpoint.open.extend(id);
     }
 
-    /// Deals with what has ended.
+    /// Handles the commands to call agents that have ended.
     fn settle(&mut self, now: Time) {
         while let Some((purpose, id, end)) = self.client.poll_end() {
             match purpose {
@@ -403,7 +406,7 @@ impl Events {
     fn on_change(&mut self, change: Change, now: Time) {
         let concerned: Vec<EndpointKey> = match change.scope {
             restart::Scope::Endpoint(key) => vec![key],
-            // Where it is configured it has been replaced already.
+            // A configured call agent has already been replaced in the list of agents.
             restart::Scope::Agent(_) => self.endpoints.keys().copied().collect(),
         };
         for key in concerned {
@@ -411,7 +414,7 @@ impl Events {
             if let (restart::Scope::Endpoint(_), Some(entity)) = (change.scope, &change.entity) {
                 endpoint.notified = Notified::Given(entity.clone());
             }
-            // §4.4.1: its Notify is lost; it leaves the notification state now that it is connected again.
+            // §4.4.1: the Notify was lost. The endpoint leaves the notification state now that it is connected again.
             if change.connected && endpoint.watch.state() == State::Notification && endpoint.current.is_none() {
                 let notice = endpoint.watch.on_notified();
                 self.notify(key, notice, now);
@@ -421,7 +424,7 @@ impl Events {
 }
 
 impl Endpoint {
-    /// Who is notified of its events (§2.1.4, §4.2).
+    /// The call agent that is notified of its events (§2.1.4, §4.2).
     fn entity(&self, agents: &[CallAgent]) -> Entity {
         let configured = || agents.iter().find(|agent| agent.way.hop == self.last.way.hop).or(agents.first());
         match &self.notified {
@@ -434,7 +437,7 @@ impl Endpoint {
     }
 }
 
-/// Events as in ObservedEvents.
+/// Writes events as in ObservedEvents.
 fn write_events<'a>(events: impl Iterator<Item = &'a Seen>) -> Vec<u8> {
     let mut out = Vec::new();
     for seen in events {

@@ -12,17 +12,17 @@ pub struct Entity {
     port: u16,
 }
 
-/// Where a call agent is.
+/// The host of a call agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Host {
-    /// At this address.
+    /// Its address.
     Address(IpAddr),
-    /// At the addresses of this name.
+    /// Its name, which has addresses.
     Name(Box<str>),
 }
 
 impl Entity {
-    /// Reads a name; `None` when it is not one, or that of many hosts at once. The part before the `@` may be missing.
+    /// Reads a name; `None` when it is not one, or means many hosts at once. The part before the `@` may be missing.
     pub fn parse(text: &[u8]) -> Option<Self> {
         let name = NotifiedEntity::parse(text)?;
         let host = match name.address() {
@@ -33,7 +33,7 @@ impl Entity {
         Some(Entity { text: text.trim_ascii().into(), host, port: name.port })
     }
 
-    /// Whoever sends from this address.
+    /// The call agent that sends from this address.
     pub fn at(source: SocketAddr) -> Self {
         let text = format!("[{}]:{}", source.ip(), source.port());
         Entity { text: text.into_bytes().into(), host: Host::Address(source.ip()), port: source.port() }
@@ -44,7 +44,7 @@ impl Entity {
         &self.text
     }
 
-    /// Where it is.
+    /// Its host.
     pub const fn host(&self) -> &Host {
         &self.host
     }
@@ -55,7 +55,7 @@ impl Entity {
     }
 }
 
-/// Whether it is the address of one host: nobody may have us speak to whole networks.
+/// Whether it is the address of one host: no call agent may make us send to whole networks.
 pub(super) fn is_one_host(address: IpAddr) -> bool {
     !address.is_multicast() && !address.is_unspecified() && address != IpAddr::V4(Ipv4Addr::BROADCAST)
 }

@@ -1,8 +1,9 @@
 //! The gateway as client: the commands it sends to call agents by itself, NTFY, DLCX and RSIP (RFC 3435 §3.5).
 //!
-//! Each is sent until it is answered or T-MAX is over, from 200 ms between repetitions to 4 s (§3.5.3), to one address of
-//! the call agent after the other (§4.3). Messages that leave at the same moment by the same way share a datagram
-//! (§3.5.5). What an end means is for those who asked: it comes out of [`Client::poll_end`].
+//! Each command is sent until it is answered or T-MAX is over. The time between repetitions grows from 200 ms to 4 s
+//! (§3.5.3), and the addresses of the call agent are tried in turn (§4.3). Messages that leave at the same moment on
+//! the same way share a datagram (§3.5.5). The caller of [`Client::poll_end`] learns how each command ended, and acts
+//! on it.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -40,39 +41,39 @@ pub struct Client {
     wheel: Wheel<u32>,
     /// Transactions whose final response has to be acknowledged again if it comes again (§3.5.6).
     acknowledged: VecDeque<(u32, Time)>,
-    /// Transactions whose final response has come from there and has not been confirmed with `K:` (§3.5.1).
+    /// Transactions whose final response has come from this address and has not been confirmed with `K:` (§3.5.1).
     confirmable: VecDeque<(SocketAddr, u32, Time)>,
     datagrams: VecDeque<Datagram>,
     lookups: VecDeque<(LookupKey, Box<str>, u16)>,
     ends: VecDeque<(Purpose, u32, End)>,
 }
 
-/// What a command is sent for.
+/// The purpose of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Purpose {
     /// Events of this endpoint are reported.
     Notify(EndpointKey),
     /// A connection of this endpoint has ended by itself.
     Delete(EndpointKey),
-    /// Endpoints go in or out of service: the number of the restart.
+    /// Endpoints go in or out of service; the number is the restart's.
     Restart(u64),
 }
 
-/// How a command ended.
+/// The end of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
-    /// With this final response.
+    /// The call agent has sent this final response.
     Answered {
         /// Its code.
         code: ReturnCode,
         /// The call agent it names, if it names one.
         entity: Option<Entity>,
     },
-    /// Nobody has answered within T-MAX, or the name has no address: the endpoints are disconnected (§4.3).
+    /// No response came within T-MAX, or the name has no address: the endpoints are disconnected (§4.3).
     Lost,
 }
 
-/// By which way commands leave: the socket on which the call agent knows the endpoint.
+/// The way on which commands leave: the socket on which the call agent knows the endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Way {
     /// The socket.
@@ -84,11 +85,11 @@ pub struct Way {
 /// A command to send.
 #[derive(Clone, Debug)]
 pub struct Draft {
-    /// What for.
+    /// Its purpose.
     pub purpose: Purpose,
     /// NTFY, DLCX or RSIP.
     pub verb: Verb<'static>,
-    /// The endpoint's name, possibly of all of a kind.
+    /// The endpoint's name, or a name for all endpoints of a kind.
     pub endpoint: Box<[u8]>,
     /// Its parameters in order; `K:` is added.
     pub params: Vec<(Field, Box<[u8]>)>,
@@ -99,10 +100,10 @@ pub struct Draft {
 struct Pending {
     draft: Draft,
     way: Way,
-    /// Of what the datagram holds ahead of it: older notifications of the endpoint (§4.4.1).
+    /// Transactions of older notifications of the endpoint, whose messages precede this one in the datagram (§4.4.1).
     ahead: Vec<u32>,
     state: State,
-    /// When to look at it again.
+    /// When it is looked at again.
     due: Time,
     /// When it is given up; a provisional response puts it off, …
     end: Time,
@@ -117,10 +118,10 @@ enum State {
     /// Sent.
     Sent {
         bytes: Arc<[u8]>,
-        /// Where it goes, and where it may go instead.
+        /// The addresses of the call agent: the present one is at index `at`, the others are alternatives.
         addresses: Vec<SocketAddr>,
         at: usize,
-        /// How often it has gone there.
+        /// Number of transmissions to the present address.
         times: u32,
         interval: Duration,
     },
@@ -139,11 +140,12 @@ const OPEN: usize = 4_096;
 const PROVISIONAL: Duration = Duration::from_secs(300);
 /// Addresses of one call agent that are tried, at most.
 const ADDRESSES: usize = 8;
-/// RFC 3435 §4.3: so many transmissions to one address without a response make it suspicious (Max1); the next is tried.
+/// RFC 3435 §4.3: this many transmissions to one address without a response make it suspicious (Max1). The next address
+/// is then tried.
 const SUSPICIOUS: u32 = 5;
-/// What a datagram of several messages has at most: with more it might be fragmented.
+/// The longest datagram of several messages, in bytes: a longer one might be fragmented.
 const JOINED: usize = 1_400;
-/// Final responses that are remembered, at most, and transactions confirmed by one `K:`.
+/// Final responses that are remembered, at most, and transactions that one `K:` confirms, at most.
 const REMEMBERED: usize = 256;
 const CONFIRMED: usize = 16;
 /// The tick and the turns of the wheel of retransmissions.
@@ -151,7 +153,7 @@ const TICK: Duration = Duration::from_millis(10);
 const BUCKETS: usize = 1_024;
 
 impl Client {
-    /// Without transactions. Ids come from `range`, from a random one on.
+    /// A client without transactions. Its ids come from `range`, beginning with a random one.
     pub fn new(range: TransactionRange, seed: u64, timers: Timers) -> Self {
         let mut chance = Chance(seed);
         Client {
@@ -169,8 +171,9 @@ impl Client {
         }
     }
 
-    /// Sends a command to a call agent; those of the transactions `ahead` that still wait for their responses go in front
-    /// of it in the same datagram. Gives the transaction's id. Without room it is lost at once.
+    /// Sends a command to a call agent. The messages of those transactions in `ahead` that still wait for their
+    /// responses precede it in the same datagram. Returns the transaction's id. Without room the command counts as lost
+    /// at once.
     pub fn send(&mut self, draft: Draft, to: &Entity, way: Way, ahead: &[u32], now: Time) -> Option<u32> {
         if self.open.len() >= OPEN {
             self.ends.push_back((draft.purpose, 0, End::Lost));
@@ -191,7 +194,7 @@ impl Client {
         Some(id)
     }
 
-    /// The addresses an [`Output::Resolve`] asked for; none: there is no such name.
+    /// The addresses that an [`Output::Resolve`] asked for; with none, the name does not exist.
     pub fn on_resolved(&mut self, key: LookupKey, addresses: &[SocketAddr], now: Time) {
         let id = key.index();
         if !self.open.get(&id).is_some_and(|pending| matches!(pending.state, State::Resolving)) {
@@ -205,7 +208,7 @@ impl Client {
         }
     }
 
-    /// A response has come. Responses to nothing of ours are ignored.
+    /// A response has come. A response to no transaction of ours is ignored.
     pub fn on_response(&mut self, response: &Response<'_>, source: SocketAddr, way: Way, now: Time) {
         let id = response.transaction().0;
         let code = response.code();
@@ -225,14 +228,14 @@ impl Client {
         if !wants_ack {
             self.confirm_later(source, id, now);
         }
-        // Call agents may answer from another of their addresses. But only where it was sent to may somebody say who is
-        // notified from now on: ids can be guessed.
+        // Call agents may answer from another of their addresses. But a new notified entity is taken only from an
+        // address that the command was sent to, because ids can be guessed.
         let entity =
             response.param(Field::NotifiedEntity).filter(|_| pending.was_sent_to(source)).and_then(Entity::parse);
         self.ends.push_back((pending.draft.purpose, id, End::Answered { code, entity }));
     }
 
-    /// Forgets a transaction: nobody waits for it any more.
+    /// Forgets a transaction whose end does not matter any more.
     pub fn abandon(&mut self, id: u32) {
         self.open.remove(&id);
     }
@@ -262,7 +265,7 @@ impl Client {
         self.wheel.poll_timeout()
     }
 
-    /// What is to be done next.
+    /// The next output.
     pub fn poll_output(&mut self) -> Option<Output> {
         if let Some((key, host, port)) = self.lookups.pop_front() {
             return Some(Output::Resolve { key, host, port });
@@ -271,12 +274,12 @@ impl Client {
         Some(Output::Transmit(Transmit { hop: way.hop, to, from: way.from, bytes: bytes.into() }))
     }
 
-    /// What has ended, with the transaction's id; 0 for one that found no room.
+    /// The next command that has ended, with the transaction's id; the id is 0 if there was no room for the command.
     pub fn poll_end(&mut self) -> Option<(Purpose, u32, End)> {
         self.ends.pop_front()
     }
 
-    /// Whether nothing is under way.
+    /// Whether no command is under way.
     pub fn is_idle(&self) -> bool {
         self.open.is_empty() && self.ends.is_empty()
     }
@@ -319,7 +322,7 @@ impl Client {
         self.transmit(id, now);
     }
 
-    /// A retransmission (§3.5.3), to the next address when this one has become suspicious (§4.3).
+    /// Retransmits (§3.5.3), to the next address if this one has become suspicious (§4.3).
     fn repeat(&mut self, id: u32, now: Time) {
         let first = self.timers.first;
         let longest = self.timers.longest;
@@ -339,7 +342,7 @@ impl Client {
     fn transmit(&mut self, id: u32, now: Time) {
         let ahead = self.open.get(&id).map(|pending| pending.ahead.clone()).unwrap_or_default();
         let older: Vec<Arc<[u8]>> = ahead.into_iter().filter_map(|id| self.message(id)).collect();
-        // Up to an eighth more or less, so that gateways that lost the same call agent do not speak in step.
+        // The pause varies by up to an eighth, so that gateways that lost the same call agent do not send in step.
         let jitter = self.chance.number() % 256;
         let Some(pending) = self.open.get_mut(&id) else { return };
         let State::Sent { bytes, addresses, at, times, interval } = &mut pending.state else { return };
@@ -361,7 +364,7 @@ impl Client {
         let Some(pending) = self.open.get_mut(&id) else { return };
         if let State::Sent { interval, .. } = &mut pending.state {
             pending.end = (now + most).min(pending.limit);
-            // One that is said again and again must not file the transaction with the wheel each time.
+            // A provisional response that is repeated must not file the transaction with the wheel each time.
             if *interval == longtran && pending.due > now {
                 return;
             }
@@ -406,7 +409,8 @@ impl Client {
         self.confirmable.push_back((source, id, now));
     }
 
-    /// The value of `K:` for the next command to `to`: the transactions it need not remember any more (§3.5.1). Empty: none.
+    /// The value of `K:` for the next command to `to`: the transactions that the call agent may forget (§3.5.1). Empty:
+    /// none.
     fn confirmed(&mut self, to: SocketAddr, now: Time) -> Vec<u8> {
         let history = self.timers.history;
         let mut ids = Vec::new();
@@ -462,7 +466,7 @@ fn write_ranges(ids: &[u32]) -> Vec<u8> {
     ranges.iter().map(text).collect::<Vec<_>>().join(", ").into_bytes()
 }
 
-/// Numbers that follow from a seed (SplitMix64): where ids begin, and jitter.
+/// Numbers that follow from a seed (SplitMix64): the first transaction id, and jitter.
 #[derive(Clone, Debug)]
 struct Chance(u64);
 

@@ -31,7 +31,7 @@ fn at(ms: u64) -> Time {
     Time(1_000_000) + Duration::from_millis(ms)
 }
 
-/// All datagrams that are to be sent, with where to.
+/// All datagrams that are to be sent, with their destinations.
 fn sent(client: &mut Client) -> Vec<(SocketAddr, String)> {
     let text = |output| match output {
         Output::Transmit(Transmit { to, bytes, .. }) => (to, String::from_utf8(bytes.to_vec()).unwrap()),
@@ -45,7 +45,7 @@ fn answer(client: &mut Client, response: &str, now: Time) {
     client.on_response(&response, AGENT, WAY, now);
 }
 
-/// Runs the clock to `until`, and gives the times in ms at which something was sent.
+/// Runs the clock to `until`; returns the times in ms at which something was sent.
 fn run(client: &mut Client, from: u64, until: u64) -> Vec<(u64, SocketAddr)> {
     let mut times = Vec::new();
     for ms in (from..=until).step_by(10) {

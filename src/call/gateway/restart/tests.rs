@@ -41,7 +41,7 @@ impl Scene {
         self.restarts.on_lost(key, name.as_bytes(), agent().entity, WAY, &mut self.client, self.now);
     }
 
-    /// Lets time pass in steps of 10 ms; gives what was sent, with its time in ms since then.
+    /// Lets time pass in steps of 10 ms; returns what was sent, with its time in ms since the start of the call.
     fn pass(&mut self, ms: u64) -> Vec<(u64, SocketAddr, String)> {
         let mut all = Vec::new();
         for step in 0..=ms / 10 {

@@ -25,7 +25,7 @@ fn f_8_all_endpoints_are_listed() {
     assert_eq!(response(&part).extension(b"ZN"), Some(&b"3"[..]));
     let rest = rig.send(&format!("AUEP 1206 *@gw MGCP 1.0\r\nZM: 2\r\nZ: {}\r\n", name("ann", 2)));
     assert_eq!(listed(&rest), [name("cnf", 3)]);
-    // The list of all workers goes on behind another worker's endpoint, in the order of their tokens.
+    // The list of all workers goes on after another worker's endpoint, in the order of their tokens.
     let behind = rig.send("AUEP 1207 *@gw MGCP 1.0\r\nZM: 9\r\nZ: ann/PM0123456789abcdee/77@gw\r\n");
     assert_eq!(listed(&behind).len(), 3);
     let told = rig.send("AUEP 1208 *@gw MGCP 1.0\r\nZM: 9\r\nZ: ann/pm0123456789abcdeg/1@gw\r\n");

@@ -17,7 +17,7 @@ fn f_3_a_connection_is_created_and_described() {
     assert_eq!(line(description, "m="), "m=audio 20000 RTP/AVP 0");
     assert_eq!(line(description, "c="), "c=IN IP4 192.0.2.9");
     assert_eq!(line(description, "a=ptime"), "a=ptime:10");
-    // RFC 3435 §3.4: the mode is not the description's to say.
+    // RFC 3435 §3.4: the description does not state the mode.
     assert!(!description.contains("a=recvonly") && !description.contains("a=sendrecv"));
     let flow = rig.media.values().next().unwrap();
     assert_eq!((flow.direction, flow.remote, flow.ptime), (Direction::RecvOnly, None, 10));
@@ -368,7 +368,7 @@ fn connections_of_call_agents_that_never_name_them_hold_half_of_a_worker_at_most
     let forged = (2..10).map(|number| create(&mut rig, number, &format!("198.51.100.{number}"), 400));
     assert_eq!(forged.last(), Some((200, 500 + 9)), "each has one unit for certain");
     assert_eq!(create(&mut rig, 10, "127.0.0.1", 400), (200, 909), "nobody forges that from another host");
-    // The first call agent knows what it was told.
+    // The first call agent names the endpoint that it was told.
     rig.agent = "198.51.100.1:2727".parse().unwrap();
     rig.send(&format!("AUEP 11 {} MGCP 1.0\n", name("ann", 1)));
     let others = 8 * 400;

@@ -24,7 +24,7 @@ fn f_4_a_description_of_the_other_end_changes_where_packets_go() {
     rig.create("ann", 1);
     let answer = rig.send(&mdcx(2, &format!("M: sendrecv\r\n\r\n{SDP}")));
     assert_eq!((code(&answer), descriptions(&answer).len()), (200, 1));
-    // The formats are fewer now: that is news (RFC 8866 §5.2).
+    // The formats are fewer now, so the version rises (RFC 8866 §5.2).
     assert_eq!(line(&descriptions(&answer)[0], "o=").split(' ').nth(2), Some("2"));
     let flow = *rig.media.values().next().unwrap();
     assert_eq!(flow.remote, Some("128.96.41.1:3456".parse().unwrap()));

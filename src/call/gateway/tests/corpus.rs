@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use super::*;
 
-/// The commands, with what this gateway answers. Analog lines are not among its packages: those are 518.
+/// The commands, with this gateway's answers. Analog lines are not among its packages: commands for them get 518.
 const FLOW: &[(&str, u16)] = &[
     ("007-F.3-CRCX", 200),
     ("009-F.3-CRCX", 518),

@@ -1,4 +1,4 @@
-//! Requests on endpoints, what they see, and what the call agents are told.
+//! Requests on endpoints, the events they see, and the notifications to the call agents.
 
 use crate::call::gateway::notify::{Entity, Way};
 use crate::call::gateway::restart::CallAgent;

@@ -1,10 +1,10 @@
-//! What the dispatcher hands over: each message is answered or given back, exactly once, and by the right way.
+//! Messages that the dispatcher hands over: each is answered or given back, exactly once, and on the right way.
 
 use super::*;
 
 const CRCX: &str = "CRCX 1 ann/$@gw MGCP 1.0\r\nC: 1\r\nM: recvonly\r\n";
 
-/// The way of each transmission, and what was said to the dispatcher, in order.
+/// The way of each transmission, and the reports to the dispatcher, in order.
 fn said(outputs: &[Output]) -> Vec<String> {
     let of = |output: &Output| match output {
         Output::Transmit(sent) => Some(format!("{:?} {}", sent.hop, text(sent).split(' ').next().unwrap())),
@@ -46,7 +46,7 @@ fn without_room_a_selected_crcx_goes_back_and_all_others_are_answered() {
     rig.create("ann", 1);
     let crcx = |id: u32| format!("CRCX {id} ann/$@gw MGCP 1.0\r\nC: 1\r\nM: recvonly\r\n");
     assert_eq!(said(&rig.hand_over(&crcx(2))), ["refuse 1 Full"]);
-    // Its copy goes with it, though there would be room now.
+    // Its copy goes back as well, though there would be room now.
     rig.gateway.set_units(2);
     assert_eq!(said(&rig.hand_over(&crcx(2))), ["refuse 2 Follows"]);
     rig.gateway.set_units(1);
@@ -55,7 +55,7 @@ fn without_room_a_selected_crcx_goes_back_and_all_others_are_answered() {
     rig.arrive(&crcx(4), &arrival);
     let outputs: Vec<Output> = rig.outputs.drain(..).collect();
     assert_eq!(said(&outputs), ["Listener(0) 403", "answered 3"]);
-    // A new dispatcher may select us for what went back to the old one.
+    // A new dispatcher may select us for a message that was given back to the old one.
     rig.gateway.on_dispatcher_lost();
     rig.gateway.set_units(2);
     assert_eq!(said(&rig.hand_over(&crcx(2))), ["Listener(0) 200", "answered 4"]);
@@ -114,7 +114,7 @@ fn only_what_was_not_carried_out_may_go_back() {
     let mut rig = Rig::new();
     rig.silent = true;
     assert!(said(&rig.hand_over(CRCX)).is_empty());
-    // A 100 has left: it is ours to answer now.
+    // A 100 has left, so this worker must answer now.
     assert_eq!(said(&rig.hand_over(CRCX)), ["Listener(0) 100"]);
     let (key, _) = rig.asked[0];
     rig.gateway.on_media(key, Told::Failed, rig.now);

@@ -50,7 +50,7 @@ fn two_call_agents_at_one_address_have_each_their_own_ids() {
     let second = rig.send(&other);
     assert_ne!(param(&second, Field::ConnectionId), param(&answer, Field::ConnectionId));
     assert_eq!((rig.send(&other), rig.units()), (second, 2));
-    // Nor does one confirm what the other one has asked.
+    // A call agent cannot confirm the transaction of another one.
     assert_eq!(rig.send("000 1\r\n"), "");
     rig.agent = AGENT.parse().unwrap();
     assert_eq!(rig.send(CRCX), answer);
@@ -76,7 +76,7 @@ fn a_confirmed_command_is_neither_answered_nor_carried_out_again() {
     assert_eq!(rig.send(&CRCX.replace("CRCX 1", "CRCX 6234")), "");
     assert_eq!(rig.send(&CRCX.replace("CRCX 1", "CRCX 6257")), "");
     assert_eq!(rig.units(), 3);
-    // Who confirms what others asked for confirms nothing.
+    // A confirmation of other call agents' transactions has no effect.
     rig.agent = "192.0.2.2:2727".parse().unwrap();
     rig.send("AUEP 1 *@gw MGCP 1.0\r\nK: 1-999999999\r\n");
     rig.agent = AGENT.parse().unwrap();

@@ -116,7 +116,7 @@ fn endpoints_that_only_requests_hold_are_bounded_and_the_oldest_goes_first() {
     let codes: Vec<u16> =
         (100..).zip(&names).map(|(id, name)| code(&rig.send(&format!("AUEP {id} {name} MGCP 1.0\r\n")))).collect();
     assert_eq!(codes, [500, 500, 200, 200, 200]);
-    // A request without events lets go of them.
+    // A request without events releases them.
     assert_eq!(code(&rig.send("RQNT 200 *@gw MGCP 1.0\r\nX: 2\r\n")), 200);
     rig.check_empty();
 }
@@ -263,7 +263,7 @@ fn whatever_is_broken_the_books_balance_and_every_command_with_an_id_is_answered
                 }
             }
             let wanted = match parse(&bytes) {
-                // What was confirmed is not answered again.
+                // A confirmed command is not answered again.
                 Ok(Message::Command(command)) => match rig.gateway.history.get_mut(TransactionKey {
                     source: arrival.source.ip(),
                     id: command.transaction().0,
@@ -380,12 +380,12 @@ fn a_provisional_response_that_floods_in_files_nothing_twice() {
         assert_eq!(rig.send(&format!("100 {id} Pending\r\n")), "");
     }
     assert!(rig.gateway.events.timers() < 10, "{}", rig.gateway.events.timers());
-    // 5, 10, 14, 18 s behind it, and no more without another provisional response.
+    // 5, 10, 14, 18 s after it, and no more without another provisional response.
     let repeats = rig.pass(Duration::from_secs(30)).iter().filter(|sent| **sent == notify).count();
     assert!((2..=5).contains(&repeats), "{repeats}");
 }
 
-/// What the call agent says to a command of the gateway's: yes, no, later, another call agent, or nothing.
+/// The call agent's reply to a command of the gateway: yes, no, later, another call agent, or nothing.
 fn some_reply(dice: &mut Dice, id: &str) -> String {
     let code = dice.one(&["200", "200", "200", "400", "500", "521", "100", "250", "000", "999"]);
     let lines = dice.one(&["", "", "K:\r\n", "N: ca@[192.0.2.77]:99\r\n", "N: ca@nowhere.example\r\n", "N: \r\n"]);
@@ -457,7 +457,7 @@ fn whatever_call_agents_say_to_notifications_each_is_repeated_for_a_while_and_al
                             let number = command.transaction().to_string();
                             let (times, first) = said.entry(number.clone()).or_insert((0, rig.now));
                             *times += 1;
-                            // One in front of each answer to a request, beside its own repetitions.
+                            // A copy precedes each answer to a request, in addition to its own repetitions.
                             assert!(*times < 60, "seed {seed}: {number} is repeated without end");
                             let is_long_ago = rig.now.since(*first) > Duration::from_secs(130);
                             assert!(!is_long_ago, "seed {seed}: {number} is said for ever");

@@ -1,4 +1,4 @@
-//! The gateway by value: commands in, answers out, with a media that keeps what it is asked for.
+//! The gateway by value: commands in, answers out, with a media that records the requests to it.
 
 mod audit;
 mod begin;
@@ -79,7 +79,7 @@ impl Rig {
         }
     }
 
-    /// Sends a command to the worker's own port; the answer.
+    /// Sends a command to the worker's own port; returns the answer.
     fn send(&mut self, text: &str) -> String {
         self.arrive(text, &Arrival::own(0, self.agent, OWN.parse().unwrap(), 1));
         self.answer()
@@ -91,7 +91,7 @@ impl Rig {
         self.answer()
     }
 
-    /// Hands over a message that was placed by selection; all that comes out.
+    /// Hands over a message that was placed by selection; returns all outputs.
     fn hand_over(&mut self, text: &str) -> Vec<Output> {
         let arrival = self.handed();
         self.arrive(text, &arrival);
@@ -128,7 +128,7 @@ impl Rig {
         self.settle();
     }
 
-    /// Carries out what the gateway asks of the media; the rest is kept.
+    /// Carries out the gateway's requests to the media; keeps the other outputs.
     fn settle(&mut self) {
         while let Some(output) = self.gateway.poll_output() {
             let Output::Media(key, ask) = output else {
@@ -168,7 +168,7 @@ impl Rig {
         answer
     }
 
-    /// Time passes; what is sent meanwhile.
+    /// Lets time pass; returns the messages sent meanwhile.
     fn pass(&mut self, span: Duration) -> Vec<String> {
         let end = self.now + span;
         while let Some(due) = self.gateway.poll_timeout().filter(|due| *due <= end) {
@@ -180,7 +180,7 @@ impl Rig {
         self.outputs.drain(..).filter_map(transmitted).map(|sent| text(&sent)).collect()
     }
 
-    /// A connection on a new endpoint of this kind: the endpoint's name and the connection's id.
+    /// Makes a connection on a new endpoint of this kind; returns the endpoint's name and the connection's id.
     fn create(&mut self, kind: &str, id: u32) -> (String, String) {
         let answer = self.send(&format!("CRCX {id} {kind}/$@gw MGCP 1.0\r\nC: {id:x}\r\nM: recvonly\r\n"));
         assert!(answer.starts_with("200 "), "{answer}");
@@ -191,7 +191,7 @@ impl Rig {
         self.gateway.load().units_used
     }
 
-    /// Nothing is held that nobody could ask for.
+    /// Checks that the gateway holds nothing any more.
     fn check_empty(&self) {
         assert_eq!((self.gateway.load().units_used, self.gateway.load().sessions), (0, 0));
         assert!(self.gateway.is_quiet() && self.media.is_empty());
@@ -216,7 +216,7 @@ fn identity() -> Identity {
     }
 }
 
-/// What it says by itself: nothing of restarts, for no call agent is configured.
+/// The settings of its own commands. It tells no restarts, because no call agent is configured.
 fn voice() -> Voice {
     Voice { token: TOKEN.into(), range: TransactionRange::of(WorkerId(2)), agents: Vec::new(), seed: 3 }
 }

@@ -167,7 +167,7 @@ fn events_beyond_the_capacity_are_lost_and_counted() {
     assert_eq!((watch.observed().count(), watch.lost()), (CAPACITY, 3));
 }
 
-/// What can happen to an endpoint.
+/// An operation on an endpoint.
 #[derive(Clone, Debug)]
 enum Operation {
     Request { requested: Vec<(usize, usize)>, quarantine: usize },

@@ -39,7 +39,7 @@ impl Scene {
         EndpointKey::new(KEY, 0)
     }
 
-    /// Carries a command out; gives the code it would be refused with, or what goes in front of its response.
+    /// Carries a command out; returns the code it is refused with, or the messages that precede its response.
     fn command(&mut self, text: &str) -> Result<Vec<String>, u16> {
         let Ok(Message::Command(command)) = parse(text.as_bytes()) else { panic!("{text}") };
         let known = |id: &[u8]| id.eq_ignore_ascii_case(CONNECTION);
@@ -223,7 +223,7 @@ fn a_new_request_carries_the_unanswered_notify_in_front_of_its_response() {
     let (_, first) = scene.one();
     assert_eq!(scene.rqnt("X: 2\r\nR: G/of\r\n"), Ok(vec![first.clone()]));
     scene.event("G/of");
-    // §4.4.1 d: the older one goes in front of the newer one, too.
+    // §4.4.1 d: the older notification precedes the newer one here as well.
     let (_, both) = scene.one();
     let texts: Vec<String> = parts(both.as_bytes()).map(observed_part).collect();
     assert_eq!(texts, ["G/oc", "G/of"]);
@@ -254,7 +254,7 @@ fn when_the_notify_is_lost_the_endpoint_is_disconnected_until_its_restart_is_ans
     assert!(rsip[0].1.starts_with("RSIP ") && rsip[0].1.contains("RM: disconnected\r\n"), "{rsip:?}");
     assert!(rsip[0].1.contains(" bridge/pm0/1@ms "), "{rsip:?}");
     scene.answer(&rsip[0].1, 200, "");
-    // What was lost is not repeated; what waited in quarantine is reported now.
+    // The lost notification is not repeated; the events that waited in quarantine are reported now.
     assert_eq!(observed(&scene.one().1), "R/ma@0A3F58");
 }
 
