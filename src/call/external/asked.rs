@@ -25,7 +25,8 @@ pub(super) struct Pending {
     pub(super) repeat: Option<Duration>,
     /// Time from sending for which an answer is awaited.
     pub(super) wait: Duration,
-    /// When it is sent again, and the interval that precedes this retransmission; the next interval is twice as long.
+    /// When it is sent again, and the interval that precedes this retransmission; the next interval is twice as long,
+    /// up to `RTO_MAX`.
     pub(super) resend: Option<(Time, Duration)>,
     /// When the call agent is told to wait; `None` once it has been told.
     pub(super) patience: Option<Time>,

@@ -16,7 +16,7 @@ use crate::wire::mgcp::{Command, TransactionId};
 const KEPT_FOR: Duration = Duration::from_secs(30);
 /// Transactions at most: 30 s of 2,000 commands a second. Beyond it the oldest response goes.
 const MOST: usize = 1 << 16;
-/// At most this many transactions of one address are searched for a copy that came from another port.
+/// At most this many transactions of one address and id are searched for a copy that came from another port.
 const PORTS: usize = 16;
 
 /// The identity of a transaction: call agents number theirs (§3.2.1.2). Several call agents at one address may use the

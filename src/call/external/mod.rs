@@ -57,8 +57,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const UNANSWERED: Duration = Duration::from_secs(4);
 /// The final answer leaves within this time, before the call agent gives up (T-MAX, §3.5.3, is 20 s).
 const AT_MOST: Duration = Duration::from_secs(19);
-/// The final answer is awaited for this time after a 1xx of the gateway. Within it the gateway repeats its answer
-/// itself.
+/// The final answer is awaited for this time after a 1xx of the gateway, which now takes its time and sends its final
+/// answer by itself.
 const PROVISIONAL: Duration = Duration::from_secs(60);
 
 /// The worker that speaks for one gateway.
