@@ -1,14 +1,15 @@
 //! Datagrams that may leave for an INVITE whose sender has not shown that it hears us.
 //!
 //! The source of a datagram can be forged, and RFC 3261 §13.3.1.4, §17.2.1 and RFC 3262 §3 have a response repeated for
-//! 32 s to somebody who may never have asked for it. So at most five datagrams leave for an INVITE by themselves, the BYE
-//! that ends its call included, until a message with our tag has come (ACK, PRACK, any request of the dialog). A copy of
-//! the INVITE is answered beside that, one for one, so that a caller who hears nothing and sends again loses nothing.
+//! 32 s to a host that may never have asked for it. So at most five datagrams leave for an INVITE by themselves, the
+//! BYE that ends its call included, until a message with our tag has come (ACK, PRACK, any request of the dialog). A
+//! copy of the INVITE is answered in addition, one for one, so that a caller that hears nothing and sends again loses
+//! nothing.
 
 /// Datagrams that may still leave for an INVITE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Allowance {
-    /// Datagrams that may still leave; `None`: as many as the RFCs have it.
+    /// Datagrams that may still leave; `None`: as many as the RFCs want.
     left: Option<u8>,
     /// Final responses that have left.
     finals: u8,
@@ -19,7 +20,7 @@ pub(super) struct Allowance {
 pub(super) enum Purpose {
     /// A provisional response, or its repetition.
     Provisional,
-    /// A reliable provisional response again: its PRACK shows more than any other message of a call that rings.
+    /// The repetition of a reliable provisional response: a call that rings is best shown to be heard by its PRACK.
     Reliable,
     /// The final response, or its repetition.
     Final,
@@ -38,7 +39,7 @@ impl Allowance {
         Allowance { left: Some(MOST), finals: 0 }
     }
 
-    /// Allowance of a transaction whose sender hears us: its connection stands, or it knows our tag.
+    /// Allowance of a transaction whose sender hears us: it came on a connection, or it knows our tag.
     pub(super) const fn heard() -> Self {
         Allowance { left: None, finals: 0 }
     }
@@ -53,7 +54,7 @@ impl Allowance {
         let kept_back = match what {
             Purpose::Provisional => FINALS,
             Purpose::Reliable => 1,
-            // The BYE, unless the response itself needs its place.
+            // One datagram is kept for the BYE once the final response has left `FINALS` times.
             Purpose::Final => u8::from(self.finals >= FINALS),
             Purpose::Bye => 0,
         };

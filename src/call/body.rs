@@ -1,9 +1,9 @@
-//! Which part of a body is the session description (RFC 3261 §7.4, RFC 5621).
+//! The search for the session description in a body (RFC 3261 §7.4, RFC 5621).
 
 use crate::wire::multipart::{MAX_DEPTH, MAX_PARTS, Part};
 use crate::wire::sip::{Message, Name};
 
-/// What a request's body holds for us.
+/// The content of a request's body, as far as it matters to us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Body<'a> {
     /// Nothing that concerns the session.
@@ -16,13 +16,13 @@ pub(super) enum Body<'a> {
 
 /// Finds the session description of a message: its body, or the first such part of a `multipart` body.
 ///
-/// A part that says `handling=required` and is not understood makes the whole body unknown. A part that says nothing of
-/// its handling is passed over beside a session description: RFC 3261 §20.11 would have it understood, but callers put
-/// MSCML, ISUP or a location there that speaks to somebody else, and mean their call to be answered. Where no part is a
-/// session description, only parts that say `handling=optional` are passed over.
+/// A part that says `handling=required` and is not understood makes the whole body unknown. A part without `handling`
+/// is passed over beside a session description. RFC 3261 §20.11 would have it understood, but callers put MSCML, ISUP
+/// or a location there for other recipients, and want their call to be answered. Without a session description, only
+/// parts that say `handling=optional` are passed over.
 pub(super) fn session_description<'a>(msg: &Message<'a>) -> Body<'a> {
     let Some(body) = msg.content_part() else { return Body::None };
-    // Line ends that a sender puts behind a message without a body.
+    // Some senders put line ends after a message without a body.
     if body.content.trim_ascii().is_empty() && msg.header(Name::ContentType).is_none() {
         return Body::None;
     }
@@ -43,9 +43,9 @@ pub(super) fn media_type(value: &[u8]) -> &[u8] {
 #[derive(Clone, Copy, Debug, Default)]
 struct Found<'a> {
     sdp: Option<&'a [u8]>,
-    /// A part is not understood that says it must be.
+    /// Whether a part with `handling=required` is not understood.
     lacks_required: bool,
-    /// A part is not understood that says nothing about it.
+    /// Whether a part without `handling` is not understood.
     lacks_other: bool,
 }
 

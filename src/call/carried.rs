@@ -1,4 +1,4 @@
-//! Stream connections that calls are carried on: whoever holds them must not close these to make room for others.
+//! Stream connections that calls are carried on. The worker must not close these to make room for others.
 
 use std::collections::BTreeMap;
 
@@ -32,8 +32,8 @@ impl Uas {
         self.carried.calls.contains_key(&conn)
     }
 
-    /// The peer of a call has been heard by a connection, which carries the call from now on. What comes by datagram says
-    /// nothing of its connection.
+    /// The peer of a call has been heard on a connection, which carries the call from now on. A message that came by
+    /// datagram does not change the connection.
     pub(super) fn carry(&mut self, key: CallKey, arrival: &Arrival) {
         let (Path::Stream(conn), Some(call)) = (arrival.path, self.calls.get_mut(key)) else { return };
         let before = call.conn.replace(conn);

@@ -29,7 +29,7 @@ handle! {
     pub(super) struct ClientKey;
 }
 
-/// What is sent.
+/// The kind of request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Bye,
@@ -52,23 +52,23 @@ impl Kind {
 pub(super) struct Client {
     kind: Kind,
     call: CallKey,
-    /// Makes the branch unforeseeable.
+    /// A random number that makes the branch unpredictable.
     number: u64,
     cseq: u32,
     state: State,
-    /// The way it leaves; by which socket is known with the address.
+    /// The way on which it leaves; the socket is known once the address is.
     hop: Hop,
     leaving: Option<Leaving>,
-    /// Places that it goes to if that fails.
+    /// Further places to send it to if the present one fails.
     others: Places,
     /// The request, once its address is known; once a re-INVITE has its final response, the ACK.
     bytes: Arc<[u8]>,
     resend: Option<Resend>,
-    /// Number of times it may still leave; `None`: as often as the timers have it.
+    /// Number of times it may still leave; `None`: as often as the timers want.
     copies: Option<u8>,
-    /// Copies among those that [`Call::unanswered`] counts.
+    /// Number of its copies that are included in [`Call::unanswered`].
     unanswered: u8,
-    /// Address and socket where the far end was heard, for a Contact that there is no way to.
+    /// Address and socket where the far end was heard, for a Contact that cannot be reached.
     heard: Option<Heard>,
     end: Time,
     armed: Time,
@@ -102,7 +102,7 @@ impl State {
     }
 }
 
-/// How long a re-INVITE may stay provisional (RFC 3261 §16.6: timer C is longer than 3 minutes).
+/// Time for which a re-INVITE may stay provisional (RFC 3261 §16.6: timer C is longer than 3 minutes).
 const PROCEEDING_LIMIT: Duration = Duration::from_secs(181);
 const COOKIE: &[u8] = b"z9hG4bK";
 
@@ -144,7 +144,7 @@ impl Uas {
         Some(client)
     }
 
-    /// The places that an [`Output::Resolve`] asked for, the best first; none when there is none.
+    /// The places that an [`Output::Resolve`] asked for, the best first; an empty list if there is none.
     pub fn on_resolved(&mut self, key: ResolveKey, found: &[Endpoint], now: Time) {
         let key = ClientKey::new(key.index(), key.generation());
         let Some(client) = self.clients.get(key).filter(|client| client.state == State::Resolving) else { return };
@@ -217,7 +217,8 @@ impl Uas {
             return self.on_timed_out(key, now);
         }
         if let Some(resend) = client.resend.filter(|resend| resend.at <= now) {
-            // §17.1.1.2: an INVITE's intervals (timer A) have no cap, those of others (timer E) have T2.
+            // §17.1.1.2: the intervals of an INVITE (timer A) have no cap, the intervals of other requests (timer E)
+            // have T2.
             let cap = if client.kind == Kind::Reinvite { timers.t64() } else { timers.t2 };
             client.resend = Some(resend.next(cap, now)).filter(|_| client.copies != Some(0));
             if client.resend.is_some() {
@@ -227,8 +228,8 @@ impl Uas {
         self.arm_client(key);
     }
 
-    /// A request whose outcome nobody waits for any more is not sent again; the final response to a re-INVITE still gets
-    /// its ACK.
+    /// Stops sending a request whose outcome does not matter any more. The final response to a re-INVITE still gets its
+    /// ACK.
     pub(super) fn stop_sending(&mut self, key: ClientKey) {
         match self.clients.get_mut(key) {
             Some(client) if client.kind == Kind::Reinvite && client.state != State::Resolving => {
@@ -250,7 +251,7 @@ impl Uas {
         }
     }
 
-    /// No way leads to where a request should go (RFC 3261 §8.1.3.1: as 503).
+    /// The destination of a request cannot be reached (RFC 3261 §8.1.3.1: as 503).
     fn on_unreachable(&mut self, key: ClientKey, now: Time) {
         let Some(client) = self.clients.remove(key) else { return };
         self.on_final(client.call, client.kind, 503, None, now);
@@ -292,7 +293,7 @@ impl Uas {
         let Some(client) = self.clients.get(key) else { return };
         let Client { call, kind, number, cseq, hop, .. } = *client;
         let place = self.calls.get(call).map(|call| call.place);
-        // One is kept for the BYE.
+        // One copy is kept for the BYE.
         let kept = u8::from(kind != Kind::Bye);
         let unanswered = self.calls.get(call).map_or(0, |call| call.unanswered);
         let left = COPIES_ELSEWHERE.saturating_sub(unanswered + kept).max(1);
@@ -318,7 +319,8 @@ impl Uas {
         self.transmit(key);
     }
 
-    /// There is no way to what its Contact or route names: it goes back to where the far end was heard, once.
+    /// The Contact or route of the far end cannot be reached: the request goes to the address where the far end was
+    /// heard. This is tried once.
     fn start_back(&mut self, key: ClientKey, now: Time) {
         let heard = self.clients.get_mut(key).and_then(|client| {
             let heard = client.heard.take()?;
@@ -399,7 +401,7 @@ impl Uas {
             put(&mut out, &[b"Contact: ", &self.contact(&call.place), b"\r\nAllow: ", ALLOW]);
             put(&mut out, &[b"\r\nSupported: ", SUPPORTED, b"\r\n"]);
             if let Some(session) = &call.session {
-                // In a request of ours `uac` is us.
+                // The `uac` of a request of ours is this worker.
                 let line = format!("Session-Expires: {};refresher=uac\r\n", session.interval.seconds);
                 put(&mut out, &[line.as_bytes()]);
                 let min_se = self.session_timer.min_se.max(call.min_se).max(90);
@@ -419,8 +421,8 @@ impl Uas {
     }
 }
 
-/// Copies of a call's requests that leave for addresses that its INVITE did not come from, and from which nothing comes:
-/// their owners may have no part in it.
+/// Copies of a call's requests that leave for addresses from which neither its INVITE nor an answer has come: the hosts
+/// there may have no part in the call.
 const COPIES_ELSEWHERE: u8 = 5;
-/// The eight characters of five bits that a branch has room for.
+/// The mask of a number that fits into eight characters of five bits, the room in a branch.
 const NUMBER_MASK: u64 = (1 << 40) - 1;

@@ -1,4 +1,4 @@
-//! A dialog (RFC 3261 §12) as a worker has it: it is always the one that was called when the dialog began.
+//! A dialog (RFC 3261 §12) as a worker has it: the worker is always the called side of the INVITE that began it.
 //!
 //! All texts of a dialog lie in one allocation; a standing call is mostly this.
 
@@ -34,7 +34,7 @@ enum Field {
 
 const FIELDS: usize = 7;
 
-/// Why no dialog can be made of a request.
+/// The reason for which a request cannot make a dialog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NoDialog {
     /// It has no Contact, or one that cannot be read.
@@ -103,7 +103,8 @@ impl Dialog {
         self.field(Field::CallId)
     }
 
-    /// The URI whose host, port and transport say where our requests go: the first route, else the target.
+    /// The URI whose host, port and transport determine the destination of our requests: the first route, else the
+    /// target.
     pub(super) fn next_hop(&self) -> Option<Uri<'_>> {
         match first_route(self.field(Field::Routes)) {
             Some((route, _)) => Uri::parse(route),
@@ -111,7 +112,7 @@ impl Dialog {
         }
     }
 
-    /// Whether a proxy has put itself between the far end and us.
+    /// Whether a proxy between the far end and us has recorded its route.
     pub(super) fn has_route(&self) -> bool {
         first_route(self.field(Field::Routes)).is_some()
     }
@@ -154,14 +155,14 @@ fn join(fields: [&[u8]; FIELDS], limit: usize) -> Result<(Box<[u8]>, [u16; FIELD
     let mut text = Vec::with_capacity(length);
     let mut ends = [0; FIELDS];
     for (field, end) in fields.iter().zip(&mut ends) {
-        // A fold in a URI would break the request line that it comes to stand in.
+        // A folded URI would break the request line that it is written into, so line ends become spaces.
         text.extend(field.iter().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte }));
         *end = text.len() as u16;
     }
     Ok((text.into_boxed_slice(), ends))
 }
 
-/// The URI of the first route, and the routes behind it.
+/// The URI of the first route, and the routes after it.
 fn first_route(routes: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut quoted = false;
     let mut escaped = false;

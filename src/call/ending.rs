@@ -9,8 +9,8 @@ use crate::call::uas::{Phase, Uas};
 use crate::time::Time;
 
 impl Uas {
-    /// Ends a call in whatever way its state asks for: 480 before a final response, BYE afterwards; when our 2xx has not
-    /// been acknowledged, as soon as it has (RFC 3261 §15).
+    /// Ends a call in the way its state asks for: 480 before a final response, BYE afterwards. While our 2xx waits for
+    /// its ACK, the BYE leaves as soon as the ACK has come (RFC 3261 §15).
     pub fn hang_up(&mut self, key: CallKey, now: Time) {
         self.end(key, EndReason::HungUp, now);
     }
@@ -44,7 +44,7 @@ impl Uas {
         self.forget_at(key, EndReason::PeerHungUp, now);
     }
 
-    /// The transaction of our BYE is over, however it went.
+    /// The transaction of our BYE is over, answered or not.
     pub(super) fn on_bye_done(&mut self, key: CallKey) {
         if self.calls.get(key).is_some_and(|call| call.phase == Phase::Ending) {
             self.remove_call(key);
@@ -84,7 +84,7 @@ impl Uas {
         self.with_request(server, |uas, request| uas.respond_in_call(key, server, request, &response, now));
     }
 
-    /// Lets go of all that a call holds and tells the application.
+    /// Releases everything that a call holds and tells the application.
     fn release(&mut self, key: CallKey, reason: EndReason, now: Time) {
         self.vacate(key);
         let Some(call) = self.calls.get_mut(key) else { return };
@@ -97,7 +97,7 @@ impl Uas {
         }
         self.answer_asked(key, now);
         if let Some(invite) = invite {
-            // Whoever says BYE has our 2xx.
+            // A peer that sends BYE has our 2xx, so the 2xx is not repeated.
             if let Some(server) = self.servers.get_mut(invite) {
                 server.resend = None;
             }

@@ -1,4 +1,4 @@
-//! The vocabulary of the user agent: what goes in beside a message, and all that comes out.
+//! The vocabulary of the user agent: its inputs beside messages, and all its outputs.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -21,34 +21,35 @@ handle! {
 }
 
 handle! {
-    /// A request of our own that waits for the address of its next hop.
+    /// A request of ours that waits for the address of its next hop.
     pub struct ResolveKey;
 }
 
-/// How a message came to this worker.
+/// The circumstances in which a message came to this worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrival {
-    /// By which way.
+    /// The way on which it came.
     pub path: Path,
     /// The transport it came over.
     pub transport: Transport,
-    /// Where it came from.
+    /// The source address.
     pub source: SocketAddr,
     /// The local address it was sent to.
     pub local: SocketAddr,
     /// The units of the session it opens, if it opens one.
     pub size: u32,
-    /// Whether it names that size itself: so much is reserved for a conference that it begins.
+    /// Whether it names that size itself: if it begins a conference, that many units are reserved for the conference.
     pub names_size: bool,
     /// Whether the source can reach the well-known address only.
     pub pinned: bool,
-    /// Whether it was placed here because of a call we have, not by selection: then we answer it, whatever the load.
+    /// Whether the dispatcher placed it here because of a call we have, and not by selection: then we answer it,
+    /// whatever the load.
     pub follows: bool,
-    /// Whether a worker that died had it before: its sender may have an answer from there.
+    /// Whether a worker had it before and died: its sender may have an answer from that worker.
     pub again: bool,
     /// Whether its sender is to be sent 180 before the answer to its call.
     pub ring_first: bool,
-    /// When the dispatcher read it; `None`: it comes straight from our own socket.
+    /// When the dispatcher read it; `None`: it came straight to our own socket.
     pub received: Option<Time>,
     /// When it must be given back instead of answered.
     pub deadline: Option<Time>,
@@ -96,7 +97,7 @@ impl Arrival {
         Arrival { path: Path::Stream(conn), transport: Transport::Tcp, ..Arrival::own(0, source, local, size) }
     }
 
-    /// The same message, of a session of this weight.
+    /// The same message with this session weight.
     pub const fn weighing(self, weight: Weight) -> Self {
         Arrival { size: weight.units, names_size: weight.named, ..self }
     }
@@ -139,7 +140,7 @@ pub enum Hop {
     Own(u16),
     /// The duplicate of the well-known UDP socket of this number.
     Listener(u16),
-    /// A stream connection that we hold; if it is gone, as [`Hop::Dial`].
+    /// A stream connection that we hold; if it is gone, the same as [`Hop::Dial`].
     Stream(u64),
     /// A stream connection that the dispatcher holds.
     Front(ConnId),
@@ -157,9 +158,9 @@ impl Hop {
 /// Bytes to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transmit {
-    /// By which way.
+    /// The way on which they leave.
     pub hop: Hop,
-    /// Where to.
+    /// The destination address.
     pub to: SocketAddr,
     /// The local address they must leave from, on sockets bound to all addresses.
     pub from: Option<IpAddr>,
@@ -167,7 +168,7 @@ pub struct Transmit {
     pub bytes: Arc<[u8]>,
 }
 
-/// All that comes out of the user agent.
+/// An output of the user agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
     /// Send this.
@@ -177,24 +178,24 @@ pub enum Output {
     /// The application is to answer this request, which begins no call: read it with [`crate::call::Uas::with_standalone`],
     /// answer it with [`crate::call::Uas::answer_standalone`], now or within 32 s.
     Standalone(StandaloneKey),
-    /// Final answer to a handed-over message: comes before its [`Output::Answered`].
+    /// The final answer to a handed-over message; it precedes the [`Output::Answered`] of the message.
     Final {
         /// The message.
         seq: Seq,
         /// The status of the final response.
         status: u16,
-        /// Why, where there is something to say.
+        /// The reason, if one is known.
         why: Option<Box<str>>,
     },
     /// A handed-over message is dealt with: its final response has left, or none is needed.
     Answered(Seq),
     /// A handed-over message goes back to the dispatcher; nothing of it has been answered.
     Refuse(Seq, RefuseReason),
-    /// Look up where a host is, then call [`crate::call::Uas::on_resolved`].
+    /// Look up the places of a host, then call [`crate::call::Uas::on_resolved`].
     Resolve(ResolveKey, Question),
 }
 
-/// What happened to a call.
+/// An event of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A new call. Decide with `ring`, `accept`, `reject` or `refuse`, now or later; the INVITE can be read with
@@ -202,7 +203,7 @@ pub enum Event {
     Incoming {
         /// The peer's offer, if the INVITE carried one; without it `accept` takes our offer.
         offer: Option<Box<[u8]>>,
-        /// The call it takes the place of (RFC 3891). That one is hung up when this one is accepted.
+        /// The call that it replaces (RFC 3891). That call is hung up when this one is accepted.
         replaces: Option<CallKey>,
     },
     /// The peer has acknowledged our 2xx: the call stands.
@@ -225,7 +226,7 @@ pub enum Event {
     Ended(EndReason),
 }
 
-/// Why a call ended.
+/// The reason for which a call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EndReason {
     /// The peer sent BYE.
@@ -236,7 +237,7 @@ pub enum EndReason {
     Cancelled,
     /// The application rejected it with this status.
     Rejected(u16),
-    /// It went back to the dispatcher.
+    /// The call was given back to the dispatcher.
     Refused(RefuseReason),
     /// The INVITE's `Expires` ran out before there was a final response (RFC 3261 §13.3.1).
     InviteExpired,
@@ -250,7 +251,7 @@ pub enum EndReason {
     SessionExpired,
     /// The peer answered a refresh with this status: it does not know the call any more.
     RefreshFailed(u16),
-    /// Another call took its place (RFC 3891).
+    /// Another call replaced it (RFC 3891).
     Replaced,
 }
 

@@ -1,8 +1,8 @@
-//! The far end of a dialog: whether it has shown that it hears us, where it was heard last, and by which socket.
+//! The far end of a dialog: whether it has shown that it hears us, and the address and socket where it was heard last.
 //!
-//! RFC 3261 §12.2.1.1 sends our requests to the URI of its Contact. Behind a NAT that URI means nothing here, and the NAT
-//! lets in only what comes from where the caller has sent to. So where no route leads to it, they go back the way its last
-//! request has come.
+//! RFC 3261 §12.2.1.1 sends our requests to the URI of its Contact. Behind a NAT that URI means nothing here, and the
+//! NAT lets in only packets from an address that the caller has sent to. So if no route leads to the Contact, requests
+//! go back the way its last request has come.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -22,14 +22,15 @@ pub(super) struct Heard {
     pub(super) hop: Hop,
     /// Destination of answers to it.
     pub(super) to: SocketAddr,
-    /// The local address it had reached.
+    /// The local address that its message reached.
     pub(super) from: Option<IpAddr>,
-    /// Whether it was heard itself: with a proxy in between its request has more than one Via.
+    /// Whether the far end itself was heard. With a proxy in between its request has more than one Via.
     pub(super) is_direct: bool,
 }
 
 impl Uas {
-    /// Way back to the sender of a request. `pinned`: whether its connection ends at the dispatcher for good.
+    /// The way back to the sender of a request. `pinned`: the peer can be reached only through the dispatcher's
+    /// well-known address.
     pub(super) fn way_back(&self, msg: &Message<'_>, arrival: &Arrival, pinned: bool) -> Heard {
         let hop = match arrival.path {
             Path::Own(socket) => Hop::Own(socket),
@@ -40,7 +41,7 @@ impl Uas {
             Path::Handoff { .. } => Hop::Own(self.identity.own_socket(arrival.local.ip())),
         };
         let to = match hop {
-            // The connection itself is the dispatcher's.
+            // The dispatcher holds the connection itself, so another one is opened.
             Hop::Dial => stated_port(msg, arrival.source),
             Hop::Stream(_) | Hop::Front(_) => arrival.source,
             Hop::Own(_) | Hop::Listener(_) => where_to(msg, arrival.source),
@@ -49,7 +50,7 @@ impl Uas {
         Heard { hop, to, from: Some(arrival.local.ip()), is_direct }
     }
 
-    /// The host that a call's far end was heard from last; a proxy's where one is in between.
+    /// The host from which a call's far end was heard last; with a proxy in between, the proxy's host.
     pub fn host_of_peer(&self, key: CallKey) -> Option<IpAddr> {
         self.calls.get(key).map(|call| call.place.heard.to.ip())
     }
@@ -64,7 +65,8 @@ impl Uas {
         }
         let Some(call) = self.calls.get_mut(key) else { return };
         call.place.is_heard = true;
-        // A proxy that forwards it once in a while knows less of the far end than the far end.
+        // A proxy that forwards a single request knows the far end's address less well than a request from the far end
+        // itself.
         if heard.is_direct || !place.heard.is_direct {
             call.place.heard = heard;
         }
@@ -76,7 +78,7 @@ impl Uas {
         if server.state == State::Accepted
             && let Some(resend) = server.resend.as_mut().filter(|resend| resend.at == NEVER)
         {
-            // Its ACK has yet to come.
+            // The ACK has not come yet, so the 2xx is repeated at the usual intervals.
             resend.at = now + resend.interval;
         }
         if let Some(invite) = self.calls.get(key).and_then(|call| call.invite) {

@@ -1,4 +1,4 @@
-//! Who this user agent is: its token, its addresses, its limits.
+//! The identity of this user agent: its token, its addresses, its limits.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -8,21 +8,21 @@ use crate::handoff::frame::ReplyFrom;
 /// The names and addresses of one worker.
 #[derive(Clone, Debug)]
 pub struct Identity {
-    /// The worker's token: stands at the front of its tags and branches.
+    /// The worker's token, with which its tags and branches begin.
     pub token: Box<str>,
     /// Its own SIP sockets; the same numbers name UDP socket and TCP listener.
     pub own: Vec<SocketAddr>,
     /// The dispatcher's well-known addresses, by listener number.
     pub listeners: Vec<SocketAddr>,
-    /// Which of the listeners we hold a duplicate of, by listener number.
+    /// Whether we hold a duplicate of a listener, by listener number.
     pub duplicates: Vec<bool>,
     /// The addresses to name in Contact, by listener number; the first is the default.
     pub advertise: Vec<IpAddr>,
-    /// An address of this host of each family it has: what a socket bound to all addresses is called.
+    /// An address of this host for each address family it has. It stands for a socket that is bound to all addresses.
     pub hosts: Vec<IpAddr>,
-    /// Where responses to handed-over requests leave from.
+    /// The sockets that responses to handed-over requests leave from.
     pub reply_from: ReplyFrom,
-    /// What `Server` and `User-Agent` say; empty for nothing.
+    /// The value of `Server` and `User-Agent`; empty: neither is sent.
     pub program: Box<str>,
     /// The seed of tags, branches and sequence numbers: 128 random bits.
     pub seed: [u64; 2],
@@ -40,7 +40,7 @@ impl Identity {
         found.unwrap_or(0) as u16
     }
 
-    /// The address that peers who reached `local` (over well-known socket `listener`, if any) can reach us at.
+    /// The address at which peers that reached `local` (over well-known socket `listener`, if any) can reach us.
     pub(super) fn public_ip(&self, listener: Option<u16>, local: IpAddr) -> IpAddr {
         let usable = |ip: &&IpAddr| !ip.is_unspecified() && ip.is_ipv4() == local.is_ipv4();
         let named = listener.and_then(|number| self.advertise.get(usize::from(number))).filter(usable);
@@ -51,8 +51,8 @@ impl Identity {
         }
     }
 
-    /// Place for media of the family of `towards` when the call's signalling is of the other one: at our socket of that
-    /// family, where it is bound to one address, else at `host`, this host's address on the way to `towards`.
+    /// The place for media of the family of `towards` if the call's signalling is of the other one: our socket of that
+    /// family if it is bound to one address, else `host`, this host's address on the way to `towards`.
     pub(super) fn media_place(&self, towards: IpAddr, host: Option<IpAddr>) -> Option<MediaPlace> {
         let is_like = |ip: IpAddr| ip.is_ipv4() == towards.is_ipv4();
         let own = self.own.iter().find(|own| is_like(own.ip()) && !own.ip().is_unspecified());
@@ -60,7 +60,7 @@ impl Identity {
         Some(MediaPlace { named: self.public_ip(None, bound), bound })
     }
 
-    /// The address that peers who have not reached any of ours yet can reach the socket bound to `own` at.
+    /// The address at which peers that have not reached any of our addresses yet can reach the socket bound to `own`.
     pub(super) fn ip_of(&self, own: &SocketAddr) -> IpAddr {
         let ip = self.public_ip(None, own.ip());
         let is_like = |host: &&IpAddr| host.is_ipv4() == ip.is_ipv4();
@@ -68,7 +68,7 @@ impl Identity {
     }
 }
 
-/// Place of a stream's socket.
+/// The place of a stream's socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MediaPlace {
     /// The address that the peer is told.
@@ -77,7 +77,7 @@ pub struct MediaPlace {
     pub bound: IpAddr,
 }
 
-/// What a worker holds at most.
+/// The limits of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Capacity units.
@@ -114,7 +114,7 @@ pub struct Timers {
     pub t1: Duration,
     /// The longest interval between retransmissions.
     pub t2: Duration,
-    /// How long a message stays in the network.
+    /// Time for which a message may stay in the network.
     pub t4: Duration,
 }
 
@@ -125,13 +125,13 @@ impl Default for Timers {
 }
 
 impl Timers {
-    /// 64·T1: after this a transaction is over.
+    /// 64·T1: a transaction is over after this time.
     pub fn t64(&self) -> Duration {
         self.t1 * 64
     }
 }
 
-/// What we ask of session timers (RFC 4028).
+/// Our wishes for session timers (RFC 4028).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionTimer {
     /// The interval we ask for when the peer names none, in seconds; `None`: no session timer then.

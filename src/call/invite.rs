@@ -1,4 +1,4 @@
-//! A call's beginning: the initial INVITE, what the application decides about it, CANCEL and ACK.
+//! A call's beginning: the initial INVITE, the application's decision about it, CANCEL and ACK.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::handoff::frame::RefuseReason;
 use crate::time::Time;
 use crate::wire::sip::{DialogRef, Message, Method, Name, NameAddr, Scheme};
 
-/// What `Retry-After` says when we are full, in seconds.
+/// The value of `Retry-After` when we are full, in seconds.
 const RETRY_AFTER: &[u8] = b"5";
 
 impl Uas {
@@ -28,23 +28,23 @@ impl Uas {
         self.with_request(server, |_, request| then(request.msg))
     }
 
-    /// The units a call was counted with.
+    /// The units that a call was counted with.
     pub fn size(&self, key: CallKey) -> Option<u32> {
         self.calls.get(key).map(|call| call.size)
     }
 
-    /// The address that the call's Contact names: what its session description should name, too.
+    /// The address in the call's Contact, which its session description should name as well.
     pub fn address(&self, key: CallKey) -> Option<std::net::IpAddr> {
         self.calls.get(key).map(|call| call.place.contact.ip())
     }
 
-    /// The local address that the caller reached: where its media sockets belong.
+    /// The local address that the caller reached: its media sockets should be bound to it.
     pub fn local_ip(&self, key: CallKey) -> Option<std::net::IpAddr> {
         self.calls.get(key).and_then(|call| call.place.from)
     }
 
-    /// Place for streams whose peer, `towards`, is of another address family than the signalling. `host` is this
-    /// host's address on the way there. `None` when we cannot be reached in that family.
+    /// The place for streams whose peer, `towards`, is of another address family than the signalling. `host` is this
+    /// host's address on the way there. `None` if we cannot be reached in that family.
     pub fn media_place(&self, towards: std::net::IpAddr, host: Option<std::net::IpAddr>) -> Option<MediaPlace> {
         self.identity.media_place(towards, host)
     }
@@ -72,7 +72,7 @@ impl Uas {
             reliable.then_accept(sdp);
             return true;
         }
-        // What a PRACK has answered is agreed on: the 2xx would offer it again (RFC 3261 §13.2.1).
+        // A PRACK has already answered this offer: the 2xx must not offer it again (RFC 3261 §13.2.1).
         let agreed = call.reliable.as_ref().is_some_and(|reliable| reliable.is_answered());
         let sdp = sdp.filter(|_| !agreed);
         call.reliable = call.reliable.take().and_then(|reliable| reliable.without_repetition());
@@ -114,21 +114,21 @@ impl Uas {
         self.reject_with(key, status, &[], now)
     }
 
-    /// As [`Uas::reject`], with header fields of the caller's choice beside those that every response has.
+    /// As [`Uas::reject`], with header fields of the application's choice beside those that every response has.
     pub fn reject_with(&mut self, key: CallKey, status: u16, headers: &[(&str, &[u8])], now: Time) -> bool {
         (300..=699).contains(&status) && self.decline_with(key, status, headers, EndReason::Rejected(status), now)
     }
 
-    /// The session description that a reliable provisional response of an undecided call had: the answer to the peer's offer
-    /// or our own, which the 2xx cannot change (RFC 3261 §13.2.1).
+    /// The session description in a reliable provisional response of an undecided call: the answer to the peer's offer,
+    /// or our own offer. The 2xx cannot change it (RFC 3261 §13.2.1).
     pub fn promised_sdp(&self, key: CallKey) -> Option<&[u8]> {
         self.undecided(key)?;
         self.calls.get(key)?.sdp.as_deref()
     }
 
-    /// Gives a call back to the dispatcher, which offers it to another worker. Where that is not possible any more (it
-    /// came to our own port, belongs to a call of ours, or the caller has heard of us), it is answered with 503, or with
-    /// 486 where smaller calls still find room.
+    /// Gives a call back to the dispatcher, which offers it to another worker. That is not possible if the call came to
+    /// our own port, belongs to a call of ours, or its caller has already got a response. It is then answered with 503,
+    /// or with 486 if smaller calls still find room.
     pub fn refuse(&mut self, key: CallKey, reason: RefuseReason, now: Time) -> bool {
         let Some(server) = self.undecided(key) else { return false };
         let possible = self.servers.get(server).is_some_and(|server| {
@@ -166,7 +166,7 @@ impl Uas {
         if self.draining {
             return self.turn_away(request, arrival, RefuseReason::Draining, now);
         }
-        // A leg that costs nothing fits even where the capacity has shrunk below what is taken.
+        // A leg that costs nothing fits even if the capacity has shrunk below the units taken.
         if cost > 0 && self.units_taken().saturating_sub(freed).saturating_add(cost) > self.limits.units {
             return self.turn_away(request, arrival, RefuseReason::Full, now);
         }
@@ -233,7 +233,7 @@ impl Uas {
             return self.answer_statelessly(request, arrival, &Response::status(481));
         };
         let call = self.servers.get(invite).and_then(|server| server.call);
-        // The 200 has the tag that the INVITE's responses have.
+        // The 200 has the same tag as the INVITE's responses.
         let tag = call.and_then(|key| self.calls.get(key)).map(|call| call.dialog.local_tag().to_vec());
         let response = Response { to_tag: tag.as_deref(), ..Response::status(200) };
         self.answer(request, arrival, call, &response, now);
@@ -365,15 +365,16 @@ impl Uas {
         self.calls.get(key).filter(|call| call.phase == Phase::Early).and_then(|call| call.invite)
     }
 
-    /// No room: back to the dispatcher where it chose us among others, else our own answer.
+    /// Turns an INVITE away for lack of room: it goes back to the dispatcher if the dispatcher selected us, else we
+    /// answer it.
     fn turn_away(&mut self, request: &Request<'_>, arrival: &Arrival, reason: RefuseReason, now: Time) {
         if let Some(seq) = arrival.seq().filter(|_| !arrival.follows) {
             self.note_refusal(request, now);
             self.outputs.push_back(Output::Refuse(seq, reason));
             return;
         }
-        // A 503 makes the peer shun the whole address (RFC 3261 §21.5.4), and in what follows a call of ours that is the
-        // dispatcher's.
+        // A 503 makes the peer avoid the whole address (RFC 3261 §21.5.4). For a request that follows a call of ours
+        // that address is the dispatcher's, so another status is sent.
         let own_port = arrival.seq().is_none();
         let status = match reason {
             RefuseReason::Full if arrival.size > self.limits.units => 480,
@@ -403,7 +404,7 @@ impl Uas {
         let key = self.find_dialog(&reference).ok_or(Refusal::status(481))?;
         let phase = self.calls.get(key).map(|call| call.phase);
         match phase {
-            // An early dialog that we did not initiate.
+            // The dialog is early and was not initiated by us.
             Some(Phase::Early) | None => Err(Refusal::status(481)),
             Some(Phase::Ending) => Err(Refusal::status(603)),
             Some(Phase::Accepted(_) | Phase::Confirmed) if reference.early_only => Err(Refusal::status(486)),
@@ -411,7 +412,7 @@ impl Uas {
         }
     }
 
-    /// The call whose dialog a Replaces or Join names; its tags are named as we see them.
+    /// The call whose dialog a Replaces or Join names; its tags are given as this worker sees them.
     fn find_dialog(&self, dialog: &DialogRef<'_>) -> Option<CallKey> {
         self.find_call(dialog.call_id, dialog.to_tag?, dialog.from_tag.unwrap_or_default())
     }

@@ -1,4 +1,4 @@
-//! The way of our own requests: where they go, and by which socket (RFC 3261 §8.1.2, RFC 3263 §4).
+//! The way of our own requests: their destination, and the socket they leave by (RFC 3261 §8.1.2, RFC 3263 §4).
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -11,13 +11,13 @@ use crate::wire::sip::Uri;
 /// Destination of a request of ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum NextHop {
-    /// To this address.
+    /// This address.
     Address(SocketAddr),
-    /// To where this leads.
+    /// The address that this question leads to.
     Name(Question),
 }
 
-/// By which way a request of ours leaves.
+/// The way on which a request of ours leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Leaving {
     pub(super) hop: Hop,
@@ -27,12 +27,12 @@ pub(super) struct Leaving {
     pub(super) sent_by: SocketAddr,
 }
 
-/// Finds the way for a request of ours: the connection there is, else the first route (§8.1.2), else the remote
-/// target. That is also where a connection is opened when ours is gone.
+/// Finds the way for a request of ours: the existing connection, else the first route (§8.1.2), else the remote target.
+/// If our connection is gone, a new one is opened to the same destination.
 ///
-/// Back to where the far end was heard, and by the socket it was heard by, go: all requests to a pinned peer; those to a
-/// peer that has not shown that it hears us, because its Contact may name a third party; and those to a target that is an
-/// address other than the one it was heard at, as behind a NAT.
+/// Some requests go to the address where the far end was heard, by the socket it was heard by. These are all requests
+/// to a pinned peer, requests to a peer that has not shown that it hears us (its Contact may name a third party), and
+/// requests to a target that is another address than the one it was heard at, as behind a NAT.
 pub(super) fn next_hop(place: &Place, uri: Option<Uri<'_>>, is_route: bool) -> (Hop, NextHop) {
     let heard = &place.heard;
     let back = (heard.hop, NextHop::Address(heard.to));
@@ -42,7 +42,7 @@ pub(super) fn next_hop(place: &Place, uri: Option<Uri<'_>>, is_route: bool) -> (
     let host = uri.target();
     let address = host.ip().map(|ip| SocketAddr::new(ip, uri.port.unwrap_or(5060)));
     if let Hop::Stream(_) = heard.hop {
-        // A name is not worth a wait for a connection that is there.
+        // An open connection is used at once, without a wait for the look-up of a name.
         return (heard.hop, NextHop::Address(address.unwrap_or(heard.to)));
     }
     let has_maddr = uri.param(b"maddr").is_some();
@@ -50,14 +50,14 @@ pub(super) fn next_hop(place: &Place, uri: Option<Uri<'_>>, is_route: bool) -> (
     let hop = if tcp { Hop::Dial } else { place.hop };
     match address {
         Some(to) if is_route || tcp || has_maddr || !heard.is_direct || to == heard.to => (hop, NextHop::Address(to)),
-        // The connection it was heard on ends at the dispatcher: another one is opened to its Contact.
+        // The dispatcher holds the connection it was heard on, so another one is opened to its Contact.
         Some(to) if heard.hop == Hop::Dial => (hop, NextHop::Address(to)),
-        // A Contact of another address family is meant (RFC 3263 §4).
+        // A Contact of another address family is used as given (RFC 3263 §4).
         Some(to) if to.is_ipv4() != heard.to.is_ipv4() => (hop, NextHop::Address(to)),
         Some(_) => back,
         None if host.as_bytes().is_empty() => back,
         None => {
-            // RFC 3263 §4.1: a transport that the URI names is the one; else SRV records may name TCP.
+            // RFC 3263 §4.1: a transport that the URI names is used; else SRV records may name TCP.
             let protocols: &[Protocol] = match uri.param(b"transport") {
                 _ if hop == Hop::Dial => &[Protocol::Tcp],
                 Some(_) => &[Protocol::Udp],
@@ -71,8 +71,8 @@ pub(super) fn next_hop(place: &Place, uri: Option<Uri<'_>>, is_route: bool) -> (
 }
 
 impl Identity {
-    /// Those of `endpoints` that we have a way to, those of the family that the call's signalling is of before others.
-    /// `hop`: by which way the call's requests leave.
+    /// The endpoints that we have a way to; those of the address family of the call's signalling come first. `hop` is
+    /// the way of the call's requests.
     pub(super) fn reachable(
         &self,
         place: &Place,
@@ -87,7 +87,7 @@ impl Identity {
         let (like, others): (Vec<_>, Vec<_>) = endpoints.iter().partition(is_like);
         let mut ways = Vec::with_capacity(endpoints.len());
         for way in like.into_iter().chain(others).filter_map(way) {
-            // Two names of one place are one place.
+            // Several names may lead to one place, which is tried once.
             if !ways.contains(&way) {
                 ways.push(way);
             }
@@ -95,12 +95,13 @@ impl Identity {
         ways.into_iter()
     }
 
-    /// The way of a request of ours to `to` in a call whose requests leave by `hop`: by that, or by our own socket of the
-    /// address family that `to` is of. `None` when we have none.
+    /// The way of a request of ours to `to` in a call whose requests leave by `hop`: that way, or our own socket of the
+    /// address family of `to`. `None` if we have none.
     pub(super) fn leaving(&self, place: &Place, hop: Hop, to: SocketAddr) -> Option<Leaving> {
         let heard = &place.heard;
         if hop == heard.hop && to == heard.to {
-            // A caller without `rport` answers to the port in Via, and a NAT lets in nothing but to where it let out.
+            // A caller without `rport` answers to the port in our Via, and a NAT lets in only packets to the port that
+            // it opened.
             let port = match hop {
                 Hop::Listener(number) => self.listeners.get(usize::from(number)).map(SocketAddr::port),
                 _ => None,
@@ -116,7 +117,7 @@ impl Identity {
         let own = self.own.get(number)?;
         let hop = if hop == Hop::Dial { hop } else { Hop::Own(number as u16) };
         let sent_by = SocketAddr::new(self.ip_of(own), own.port());
-        // Of a socket bound to all addresses the kernel knows best which of them leads to `to`.
+        // The kernel knows best which address of a socket bound to all leads to `to`.
         let from = Some(own.ip()).filter(|ip| !ip.is_unspecified());
         Some(Leaving { hop, from, sent_by })
     }

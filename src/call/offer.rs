@@ -40,14 +40,14 @@ use crate::media::{Codec, Direction};
 
 use line::Line;
 
-/// What we can do with a stream.
+/// The capabilities for a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Capabilities {
     /// The formats, first choice first; in an answer the peer's order counts (RFC 3264 §6.1).
     pub codecs: Vec<Codec>,
     /// Audio streams of one call; more are refused.
     pub audio_streams: usize,
-    /// What we are willing to do with a stream, seen from our side.
+    /// The direction that we are willing to take, seen from our side.
     pub direction: Direction,
     /// The packet time that our own offers ask for, in milliseconds.
     pub ptime: u16,
@@ -85,12 +85,12 @@ impl Offer {
         Ok(Offer { time, lines })
     }
 
-    /// How many m-lines there are, refused and disabled ones included.
+    /// Number of m-lines, refused and disabled ones included.
     pub fn line_count(&self) -> usize {
         self.lines.len()
     }
 
-    /// The streams that are not disabled (port 0), by what weighs differently.
+    /// The streams that are not disabled (port 0), by media that differ in weight.
     pub fn active(&self) -> Active {
         let count = |name: &str| self.lines.iter().filter(|line| line.port != 0 && line.is_media(name)).count();
         Active { audio: count("audio"), video: count("video") }
@@ -103,7 +103,7 @@ impl Offer {
     }
 }
 
-/// How many streams an offer asks for.
+/// Numbers of streams that an offer asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Active {
     /// Audio streams with a port.
@@ -112,7 +112,7 @@ pub struct Active {
     pub video: usize,
 }
 
-/// Why an offer cannot be answered, or an answer not be used.
+/// The reason for which an offer cannot be answered, or an answer cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OfferError {
     /// No line at all.
@@ -127,15 +127,15 @@ pub enum OfferError {
     /// A line that matters cannot be read.
     #[error("session description: {0}")]
     Malformed(String),
-    /// More than is read.
+    /// The body exceeds a limit.
     #[error("session description with more than {limit} {what}")]
     TooLarge {
-        /// What there is too much of.
+        /// The things there are too many of.
         what: &'static str,
-        /// How much is read.
+        /// The limit.
         limit: usize,
     },
-    /// No stream can be answered; why the first one cannot.
+    /// No stream can be answered; the refusal is the first one's.
     #[error("no stream can be answered: {0}")]
     NothingCommon(Refusal),
     /// An answer with another number of m-lines than the offer had (RFC 3264 §6).
@@ -162,7 +162,7 @@ impl OfferError {
         }
     }
 
-    /// The code and text of a Warning header that says why (RFC 3261 §20.43).
+    /// The code and text of a Warning header with the reason (RFC 3261 §20.43).
     pub const fn warning(&self) -> Option<(u16, &'static str)> {
         match self {
             OfferError::NothingCommon(refusal) => Some(refusal.warning()),

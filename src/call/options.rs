@@ -1,4 +1,4 @@
-//! What we take and what we do not: the checks of RFC 3261 §8.2 on every request, and OPTIONS, which asks for them.
+//! The checks of RFC 3261 §8.2 on every request, and OPTIONS, which asks for the results.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::time::Time;
 use crate::wire::multipart::is_type;
 use crate::wire::sip::{Fault, Message, Method, Name, ResponseWriter, Scheme, Unparsable, capabilities, reason_phrase};
 
-/// Why a request is not served, and the header that tells the peer what would be.
+/// The reason for which a request is not served, and the header that tells the peer what would be served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
     pub(super) status: u16,
@@ -60,7 +60,7 @@ impl Uas {
         self.answer(request, arrival, call, &response, now);
     }
 
-    /// OPTIONS (RFC 3261 §11.2): what an INVITE would get, and what we can do.
+    /// OPTIONS (RFC 3261 §11.2): the status that an INVITE would get, and our capabilities.
     pub(super) fn on_options(&mut self, request: &Request<'_>, arrival: &Arrival) {
         let room = !self.draining && self.units_taken() < self.limits.units;
         let status = if room || request.to_tag.is_some() { 200 } else { 486 };
@@ -74,8 +74,8 @@ impl Uas {
         self.answer_statelessly(request, arrival, &Response { headers: &headers, ..Response::status(status) });
     }
 
-    /// INFO in a dialog. Old-style INFO (RFC 2976) goes to the application; an Info Package was never agreed on
-    /// (RFC 6086 §4.2.2).
+    /// INFO in a dialog. Old-style INFO (RFC 2976) goes to the application. An Info Package gets 469, because none was
+    /// agreed on (RFC 6086 §4.2.2).
     pub(super) fn on_info(&mut self, key: CallKey, request: &Request<'_>, arrival: &Arrival, now: Time) {
         if request.msg.header(Name::InfoPackage).is_some() {
             let refusal = Refusal::with(469, "Recv-Info", b"");
@@ -86,7 +86,7 @@ impl Uas {
         self.tell(key, Event::Info { content_type, body: request.msg.body().into() });
     }
 
-    /// Bytes that are no message to work with: answered where the scanner found enough for an answer.
+    /// Bytes that are no readable message: answered if the scanner found enough of it for an answer.
     pub fn on_unparsable(&mut self, bad: &Unparsable<'_>, arrival: &Arrival) {
         if let (Some(msg), Some(status)) = (&bad.message, bad.fault.status()) {
             self.answer_incomplete(msg, status, bad.fault.phrase(), arrival);
@@ -94,7 +94,8 @@ impl Uas {
         self.dealt_with(arrival);
     }
 
-    /// Answers a request that lacks mandatory headers, if what it has is enough; never an ACK. A 400 says why.
+    /// Answers a request that lacks mandatory headers, if it has enough of them; never an ACK. A 400 says what is
+    /// wrong.
     pub(super) fn answer_incomplete(&mut self, msg: &Message<'_>, status: u16, why: &str, arrival: &Arrival) {
         let headers = [Name::Via, Name::From, Name::To, Name::CallId, Name::CSeq];
         let answerable = msg.via().is_some() && headers.iter().all(|name| msg.header(*name).is_some());
@@ -111,12 +112,12 @@ impl Uas {
     }
 }
 
-/// §8.2.1: 405 for methods of the standard that we do not serve, 501 for unknown ones; both say which we do.
+/// §8.2.1: 405 for standard methods that we do not serve, 501 for unknown ones; both list the methods we serve.
 fn check_method(request: &Request<'_>) -> Option<Refusal> {
     match request.method {
         Method::Invite | Method::Bye | Method::Options | Method::Info | Method::Update | Method::Prack => None,
         Method::Ack | Method::Cancel => None,
-        // Outside of a subscription it is 481 (RFC 6665 §4.1.3), and in a call there is none.
+        // NOTIFY outside of a subscription gets 481 (RFC 6665 §4.1.3), and a call has no subscription.
         Method::Notify => None,
         Method::Other(_) => Some(Refusal::with(501, "Allow", ALLOW)),
         _ => Some(Refusal::with(405, "Allow", ALLOW)),

@@ -1,4 +1,5 @@
-//! Keeping a session alive (RFC 4028): refreshes of ours by UPDATE or re-INVITE, and the end when none comes.
+//! Session timers of a call (RFC 4028): our refreshes by UPDATE or re-INVITE, and the end of a call that is not
+//! refreshed.
 
 use std::time::Duration;
 
@@ -15,9 +16,9 @@ use crate::wire::sip::{Message, Name};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Session {
     pub(super) interval: Interval,
-    /// When we refresh or, if the peer should have, hang up.
+    /// When we refresh; if the peer refreshes, when we hang up for lack of its refresh.
     pub(super) due: Time,
-    /// When we hang up whoever should have refreshed.
+    /// When we hang up, whichever side should have refreshed.
     pub(super) expires: Time,
     /// Refreshes of ours in a row that were refused.
     refused: u32,
@@ -25,7 +26,7 @@ pub(super) struct Session {
 
 /// The shortest pause before a refused refresh is tried again; each refusal doubles it.
 const PAUSE: Duration = Duration::from_secs(2);
-/// The pause is doubled so often.
+/// The pause is doubled at most this often.
 const DOUBLED: u32 = 4;
 
 impl Session {
@@ -35,8 +36,8 @@ impl Session {
 }
 
 impl Session {
-    /// A refresh of ours was refused: the next one comes after `pause` or, where the peer names none, after one that
-    /// grows from refusal to refusal.
+    /// A refresh of ours was refused. The next one comes after `pause` or, if the peer names none, after a pause that
+    /// grows with each refusal.
     fn try_again(&mut self, pause: Option<Duration>, jitter: Duration, now: Time) {
         let grown = PAUSE * 2_u32.pow(self.refused.min(DOUBLED));
         self.refused = self.refused.saturating_add(1);
@@ -44,7 +45,7 @@ impl Session {
     }
 }
 
-/// What a request says about session timers.
+/// The proposal of a request for session timers.
 pub(super) fn proposal(request: &Request<'_>) -> Proposal {
     let supported = request.lists(Name::Supported, b"timer") || request.lists(Name::Require, b"timer");
     Proposal::read(request.msg.header(Name::SessionExpires), request.msg.header(Name::MinSe), supported)
@@ -78,8 +79,8 @@ impl Uas {
 
     /// The answer to a refresh of ours has come, or none in time (then 408), or it could not be sent (503).
     ///
-    /// RFC 4028 §10: a refusal is no end of the session: the refresh is tried again as its status asks for, as long as
-    /// there is time.
+    /// RFC 4028 §10: a refusal does not end the session. The refresh is tried again in the way its status asks for, as
+    /// long as there is time.
     pub(super) fn on_refreshed(&mut self, key: CallKey, kind: Kind, status: u16, msg: Option<&Message<'_>>, now: Time) {
         let (limit, ours) = (self.limits.dialog, self.session_timer.min_se.max(90));
         let jitter = Duration::from_millis(self.number(b'j') % 200 * 10);
@@ -91,7 +92,7 @@ impl Uas {
                 let agreed = msg.and_then(|msg| {
                     Proposal::read(msg.header(Name::SessionExpires), msg.header(Name::MinSe), true).accepted()
                 });
-                // RFC 4028 §7.2: a peer without session timers leaves the refreshing to us.
+                // RFC 4028 §7.2: if the peer has no session timers, we refresh.
                 *session = Session::new(agreed.unwrap_or(session.interval), now);
                 if let Some(contact) = msg.and_then(|msg| msg.contact()) {
                     call.dialog.refresh_target(contact.uri, limit);
@@ -105,7 +106,7 @@ impl Uas {
             422 => {
                 let floor = msg.and_then(|msg| Proposal::read(None, msg.header(Name::MinSe), true).min_se);
                 match floor.filter(|floor| *floor > call.min_se.max(ours) && *floor <= LONGEST) {
-                    // RFC 4028 §7.4: from now on it is what our refreshes say, too.
+                    // RFC 4028 §7.4: our further refreshes state this `Min-SE`.
                     Some(floor) => {
                         call.min_se = floor;
                         session.interval.seconds = session.interval.seconds.max(floor);
@@ -114,7 +115,7 @@ impl Uas {
                     None => session.try_again(None, jitter, now),
                 }
             }
-            // RFC 3261 §14.1: we did not make the Call-ID: again after 0 to 2 s.
+            // RFC 3261 §14.1: the Call-ID is not ours, so we try again after 0 to 2 s.
             491 => session.due = (now + jitter).min(session.expires),
             405 | 501 if kind == Kind::Update => {
                 (call.takes_update, call.allows_update) = (false, false);
@@ -126,8 +127,8 @@ impl Uas {
                 let seconds = msg.and_then(|msg| msg.header(Name::RetryAfter)).and_then(seconds);
                 let pause = seconds.map(|seconds| Duration::from_secs(u64::from(seconds)));
                 session.try_again(pause, jitter, now);
-                // A request of the other method is another one to a peer that finds fault with this one; what it has no
-                // time or no credentials for it finds no fault with.
+                // A peer that finds fault with this method may accept the other one. Refusals for lack of time or
+                // credentials do not concern the method.
                 if matches!(status, 400 | 402..=406 | 409..=499) && call.allows_update {
                     call.takes_update = kind == Kind::Reinvite;
                 }
@@ -140,7 +141,7 @@ impl Uas {
         let Some(call) = self.calls.get(key) else { return };
         let kind = if call.takes_update { Kind::Update } else { Kind::Reinvite };
         let sent = self.send_request(key, kind, now);
-        // One that could not leave is over already.
+        // A refresh that could not leave is over already.
         let sent = sent.filter(|client| self.clients.get(*client).is_some());
         if let Some(call) = self.calls.get_mut(key) {
             call.refresh = sent;

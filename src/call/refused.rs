@@ -1,4 +1,5 @@
-//! The transactions that went back to the dispatcher: whatever follows them goes back too, and none of it is answered.
+//! The transactions that were given back to the dispatcher: every message that follows them is given back as well, and
+//! none of them is answered.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -18,7 +19,8 @@ pub(super) struct Refused {
     keep: Duration,
 }
 
-/// More than a worker refuses in the 400 ms in which anything can still follow; two a request.
+/// Fingerprints that are kept: more than a worker refuses in the 400 ms in which messages can still follow; a request
+/// has two.
 const LIMIT: usize = 8_192;
 
 impl Refused {

@@ -17,13 +17,13 @@ use crate::wire::sip::Name;
 pub(super) struct Reliable {
     rseq: u32,
     cseq: u32,
-    /// Until its PRACK has come.
+    /// The wait for its PRACK; `None` once that has come.
     waiting: Option<Waiting>,
     /// Whether it carried an offer of ours.
     offered: bool,
     /// Whether a PRACK of this call has answered an offer of ours.
     answered: bool,
-    /// What to accept the call with once the PRACK has come.
+    /// The session description to accept the call with once the PRACK has come.
     accept: Option<Option<Box<[u8]>>>,
 }
 
@@ -31,7 +31,7 @@ pub(super) struct Reliable {
 struct Waiting {
     /// Whether it carried a session description.
     sdp: bool,
-    /// The response; `None` once a 2xx has made its repetition needless.
+    /// The response; `None` once a 2xx has made its repetition unnecessary.
     repeat: Option<Repeat>,
 }
 
@@ -62,20 +62,20 @@ impl Reliable {
         self.answered
     }
 
-    /// What is left of it after the 2xx: a PRACK that is still to come must be answered (RFC 3262 §3).
+    /// The part that is kept after the 2xx: a PRACK that is still to come must be answered (RFC 3262 §3).
     pub(super) fn without_repetition(mut self: Box<Self>) -> Option<Box<Self>> {
         self.waiting.as_mut()?.repeat = None;
         Some(self)
     }
 }
 
-/// How a provisional response is sent.
+/// The delivery of a provisional response.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Delivery {
     /// Reliably if the peer requires it.
     #[default]
     AsRequired,
-    /// Reliably if the peer can.
+    /// Reliably if the peer supports it.
     Reliable,
 }
 
@@ -162,7 +162,7 @@ impl Uas {
                 self.tell(key, Event::Answer(answer));
             }
             Body::Sdp(offer) => {
-                // RFC 3262 §5: an offer of its own, answered in the 200.
+                // RFC 3262 §5: the PRACK has an offer of its own, which the 200 answers.
                 if let Some(server) = self.open_in_call(key, request, arrival, now) {
                     self.ask(key, server, Event::Offer(offer.into()));
                 }
@@ -175,7 +175,7 @@ impl Uas {
         self.on_prack_settled(key, now);
     }
 
-    /// Accepts a call that was waiting for its PRACK, once nothing else is open.
+    /// Accepts a call that waited for its PRACK, once no change waits for the application.
     pub(super) fn on_prack_settled(&mut self, key: CallKey, now: Time) {
         let Some(call) = self.calls.get_mut(key).filter(|call| call.asked.is_none()) else { return };
         if call.phase != Phase::Early {

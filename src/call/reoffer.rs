@@ -39,7 +39,7 @@ impl Uas {
         self.reject_offer_with(key, status, &[], now)
     }
 
-    /// As [`Uas::reject_offer`], with header fields of the caller's choice beside those that every response has.
+    /// As [`Uas::reject_offer`], with header fields of the application's choice beside those that every response has.
     pub fn reject_offer_with(&mut self, key: CallKey, status: u16, headers: &[(&str, &[u8])], now: Time) -> bool {
         if !(300..=699).contains(&status) {
             return false;
@@ -51,7 +51,7 @@ impl Uas {
         true
     }
 
-    /// The application has left a change undecided for the whole life of its transaction. The next one may come.
+    /// The application has not decided on a change for the whole life of its transaction. The next change may come.
     pub(super) fn on_undecided(&mut self, key: CallKey, server: ServerKey, now: Time) {
         let asked = self.calls.get_mut(key).and_then(|call| call.asked.take_if(|asked| *asked == server));
         if asked.is_some() {
@@ -81,7 +81,7 @@ impl Uas {
         let Some(server) = self.open_in_call(key, request, arrival, now) else { return };
         match session_description(request.msg) {
             Body::Sdp(offer) => self.ask(key, server, Event::Offer(offer.into())),
-            // The offer is in the 2xx, made as for a new call (§14.2): only the application knows all it can.
+            // The offer is in the 2xx, made as for a new call (§14.2): only the application knows all our capabilities.
             Body::None | Body::Unknown => self.ask(key, server, Event::OfferWanted),
         }
     }
@@ -142,7 +142,7 @@ impl Uas {
         Some(server)
     }
 
-    /// Sends the 200 to a re-INVITE, UPDATE or PRACK. It is the 200 that takes the peer's new Contact (RFC 6141 §3.2).
+    /// Sends the 200 to a re-INVITE, UPDATE or PRACK. With the 200 the peer's new Contact takes effect (RFC 6141 §3.2).
     pub(super) fn grant(&mut self, key: CallKey, server: ServerKey, sdp: Option<&[u8]>, now: Time) {
         let Some(place) = self.calls.get(key).map(|call| call.place) else { return };
         let contact = self.contact(&place);
@@ -183,7 +183,7 @@ impl Uas {
         self.arm_call(key);
     }
 
-    /// A request that only makes sense after our 2xx has come: its ACK must have been lost.
+    /// The ACK of our 2xx must have been lost: a request has come that only makes sense after the 2xx.
     fn on_implied_ack(&mut self, key: CallKey) {
         let Some(call) = self.calls.get_mut(key) else { return };
         let Some(invite) = call.invite.take() else { return };

@@ -1,4 +1,4 @@
-//! A request with the fields that every rule needs, and the fingerprints it is recognised by.
+//! A request with the fields that every rule needs, and its fingerprints.
 
 use std::hash::Hasher;
 use std::net::IpAddr;
@@ -8,7 +8,7 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 use crate::wire::sip::{CSeq, Message, Method, Name, Via};
 use crate::wire::{write_lowered, write_words};
 
-/// A request that has all that RFC 3261 §8.1.1 makes mandatory.
+/// A request with all fields that RFC 3261 §8.1.1 makes mandatory.
 #[derive(Clone, Copy)]
 pub(super) struct Request<'a> {
     pub(super) msg: &'a Message<'a>,
@@ -21,7 +21,7 @@ pub(super) struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// `None` when a mandatory header is missing or unreadable, or CSeq names another method.
+    /// Reads a request; `None` when a mandatory header is missing or unreadable, or CSeq names another method.
     pub(super) fn read(msg: &'a Message<'a>) -> Option<Self> {
         let method = msg.method()?;
         let cseq = msg.cseq().filter(|cseq| cseq.method == method)?;
@@ -43,7 +43,7 @@ impl<'a> Request<'a> {
     }
 }
 
-/// Makes fingerprints. Keyed, because peers choose what goes in.
+/// Makes fingerprints. They are keyed, because peers choose the content.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fingerprints {
     key: [u64; 2],
@@ -54,7 +54,8 @@ impl Fingerprints {
         Fingerprints { key }
     }
 
-    /// What identifies the server transaction (RFC 3261 §17.2.3): branch, sent-by and method, ACK counting as INVITE.
+    /// The fingerprint of the server transaction (RFC 3261 §17.2.3): branch, sent-by and method, ACK counting as
+    /// INVITE.
     pub(super) fn transaction(&self, request: &Request<'_>) -> u128 {
         let method = match request.method {
             Method::Ack => Method::Invite,
@@ -63,7 +64,7 @@ impl Fingerprints {
         self.of_method(request, method)
     }
 
-    /// What identifies the INVITE transaction that a CANCEL means, or that a request follows.
+    /// The fingerprint of the INVITE transaction that a CANCEL means, or that a request follows.
     pub(super) fn invite(&self, request: &Request<'_>) -> u128 {
         self.of_method(request, Method::Invite)
     }
@@ -77,7 +78,8 @@ impl Fingerprints {
                 put_lowered(&mut hasher, request.via.host.as_bytes());
                 hasher.write_u64(u64::from(request.via.port.unwrap_or(0)));
             }
-            // RFC 2543 peers: the fields of §17.2.3's second list. The To-tag is left out: it differs in the ACK.
+            // RFC 2543 peers have no branch: the fields of §17.2.3's second list count. The To-tag is left out because
+            // it differs in the ACK.
             None => {
                 put(&mut hasher, request.call_id);
                 put_lowered(&mut hasher, request.from_tag);
@@ -88,7 +90,7 @@ impl Fingerprints {
         hasher.finish128().as_u128()
     }
 
-    /// What two copies of one request share that reached us on different ways (RFC 3261 §8.2.2.2).
+    /// The fingerprint that two copies of one request share when they reached us on different ways (RFC 3261 §8.2.2.2).
     pub(super) fn merged(&self, request: &Request<'_>) -> u128 {
         let mut hasher = self.hasher(b'm');
         put(&mut hasher, request.method.as_bytes());
@@ -117,7 +119,7 @@ impl Fingerprints {
         hasher.finish128().h1.max(1)
     }
 
-    /// A number nobody can foresee.
+    /// A number that cannot be predicted from outside.
     pub(super) fn number(&self, purpose: u8, count: u64) -> u64 {
         let mut hasher = self.hasher(purpose);
         hasher.write_u64(count);
@@ -137,7 +139,7 @@ pub(super) fn without_prefix<'a>(text: &'a [u8], prefix: &[u8]) -> Option<&'a [u
     front.eq_ignore_ascii_case(prefix).then_some(rest)
 }
 
-/// [`put`] for a text that is the same in either case: tags, branches and hosts (RFC 3261 §7.3.1).
+/// [`put`] for a text that is compared without regard to case: tags, branches and hosts (RFC 3261 §7.3.1).
 fn put_lowered(hasher: &mut SipHasher13, text: &[u8]) {
     hasher.write_u64(text.len() as u64);
     write_lowered(hasher, text);

@@ -1,4 +1,4 @@
-//! Answering: responses are written here, and server transactions opened, advanced and closed.
+//! Responses: their writing, and the server transactions that are opened, advanced and closed with them.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,13 +22,13 @@ pub(super) const SUPPORTED: &[u8] = capabilities::SUPPORTED.as_bytes();
 /// The media type of session descriptions.
 pub(super) const SDP: &str = capabilities::ACCEPT;
 
-/// What a response says beyond what its request determines.
+/// The content of a response beyond the fields that its request determines.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Response<'a> {
     pub(super) status: u16,
     /// Our tag, for a request without To-tag; one made of the request's fingerprint when absent.
     pub(super) to_tag: Option<&'a [u8]>,
-    /// Whether it makes or refreshes a dialog: then Record-Route is copied.
+    /// Whether it makes or refreshes a dialog: Record-Route is then copied.
     pub(super) dialog: bool,
     pub(super) headers: &'a [(&'a str, &'a [u8])],
     /// A session description.
@@ -103,12 +103,13 @@ impl Uas {
             Keep::Nothing => Kept::Nothing,
         };
         self.kept_bytes += kept.bytes();
-        // A copy is answered by 482, which is nothing that the next attempt could be a copy of.
+        // A copy is answered by 482. That answer must not make the next attempt a copy.
         let merged = request.to_tag.is_none().then(|| self.prints.merged(request));
         let merged = merged.filter(|merged| !self.is_merged(*merged, arrival, now));
         let end = if invite { now + TRYING_AFTER } else { now + self.timers.t64() };
         let way = self.way(request.msg, arrival);
-        // A connection is not forged, and who knows our tag hears us at the host that it was told to.
+        // The source is not forged on a connection, nor if the request has our tag and comes from the host that the tag
+        // was told to: its sender hears us.
         let call = request.to_tag.and_then(|tag| self.find_call(request.call_id, tag, request.from_tag));
         let told = call.and_then(|call| self.calls.get(call)?.place.told);
         let may_be_forged = invite && told != Some(arrival.source.ip()) && !way.hop.is_reliable();
@@ -183,7 +184,7 @@ impl Uas {
         self.arm_server(key);
     }
 
-    /// Ends a transaction without an answer: its messages go back to the dispatcher or are let go.
+    /// Ends a transaction without an answer; handed-over messages that it still has are reported as dealt with.
     pub(super) fn close(&mut self, key: ServerKey) {
         self.keep(key, Kept::Nothing);
         self.unindex(key);
@@ -199,12 +200,12 @@ impl Uas {
         server.kept = kept;
     }
 
-    /// The request of `key` has come again.
+    /// A copy of the request of `key` has come.
     pub(super) fn on_retransmission(&mut self, key: ServerKey, request: &Request<'_>, arrival: &Arrival) {
         let way = self.way(request.msg, arrival);
         let Some(server) = self.servers.get_mut(key) else { return };
         if server.way.source.ip() != way.source.ip() {
-            // Nobody can tell which of the two hears us.
+            // The copy comes from another host: the worker cannot tell which of the two hears us.
             if !way.hop.is_reliable() && server.allowance.is_heard() {
                 server.allowance = Allowance::unheard();
             }
@@ -216,8 +217,9 @@ impl Uas {
         }
         let again = match server.state {
             State::Confirmed => None,
-            // RFC 6026 §7.1 has it absorbed after a 2xx, which the core repeats at its own pace: as long as nobody has shown
-            // that it hears us the core repeats little, and who asks again has heard nothing.
+            // RFC 6026 §7.1 absorbs a copy after a 2xx, which the core repeats at its own pace. But as long as the
+            // caller has not shown that it hears us the core repeats little, and a caller that asks again has heard
+            // nothing.
             State::Accepted | State::Proceeding { .. } | State::Completed { .. } => server.kept.response().cloned(),
         };
         let over =
@@ -259,11 +261,11 @@ impl Uas {
                 server.end = now + server.says_again_after();
                 self.arm_server(key);
             }
-            // RFC 3261 §17.2.1: a 100 when the application takes more than 200 ms.
+            // RFC 3261 §17.2.1: a 100 leaves when the application takes more than 200 ms.
             State::Proceeding { invite: true } => {
                 self.with_request(key, |uas, request| uas.respond(key, request, &Response::status(100), now));
             }
-            // The application has not decided in the whole life of the transaction.
+            // The application has not decided during the whole life of the transaction.
             State::Proceeding { invite: false } => {
                 let call = server.call;
                 self.with_request(key, |uas, request| uas.respond(key, request, &Response::status(500), now));
@@ -282,7 +284,7 @@ impl Uas {
         }
     }
 
-    /// Files a transaction with the wheel, unless it is looked at early enough anyway.
+    /// Files a transaction with the wheel, unless the wheel looks at it early enough anyway.
     pub(super) fn arm_server(&mut self, key: ServerKey) {
         let Some(server) = self.servers.get_mut(key) else { return };
         let due = server.due();
@@ -299,9 +301,10 @@ impl Uas {
         self.servers.at(*index).map(|(key, _)| key)
     }
 
-    /// Whether another copy of a request outside a dialog was being dealt with when it arrived.
+    /// Whether another copy of a request outside a dialog was being dealt with when this one arrived.
     pub(super) fn is_merged(&self, merged: u128, arrival: &Arrival, now: Time) -> bool {
-        // It may have waited on a link that nobody read.
+        // The message may have waited on the link before this worker read it, so the dispatcher's time of arrival
+        // counts.
         let (t4, at) = (self.timers.t4, arrival.received.unwrap_or(now));
         let is_copy = |server: &Server| server.merged == Some(merged) && server.is_ongoing(t4, at);
         let mut beside = self.by_merged.iter_hash(merged as u64);
@@ -318,7 +321,7 @@ impl Uas {
         let mut scanner = self.scanner.take().unwrap_or_default();
         let result = match scanner.scan(&bytes) {
             Ok(msg) => Request::read(&msg).map(|request| then(self, &request)),
-            // Cannot happen: it was scanned when it came.
+            // The error cannot happen: the request was scanned when it came.
             Err(_) => None,
         };
         self.scanner = Some(scanner);
@@ -340,7 +343,7 @@ impl Uas {
             }
         };
         let to = match hop {
-            // Where to dial when the connection is gone (RFC 3261 §18.2.2).
+            // The address to dial if the connection is gone (RFC 3261 §18.2.2).
             Hop::Stream(_) => stated_port(request, arrival.source),
             Hop::Front(_) | Hop::Dial => arrival.source,
             Hop::Own(_) | Hop::Listener(_) => where_to(request, arrival.source),
@@ -353,7 +356,7 @@ impl Uas {
         let made;
         let to_tag = match (request.to_tag, response.to_tag) {
             (Some(_), _) => None,
-            // RFC 3261 §8.2.6.2: a 100 may go without; it makes no dialog.
+            // RFC 3261 §8.2.6.2: a 100 may have no tag; it makes no dialog.
             (None, None) if response.status == 100 => None,
             (None, Some(tag)) => Some(tag),
             (None, None) => {
@@ -387,7 +390,8 @@ impl Uas {
         bytes
     }
 
-    /// The same for every copy of a request: hangs on its transaction's fingerprint (RFC 3261 §8.2.7).
+    /// A tag that is the same for every copy of a request: it is made from the transaction's fingerprint (RFC 3261
+    /// §8.2.7).
     fn stateless_tag(&self, request: &Request<'_>) -> Vec<u8> {
         let fingerprint = match request.method {
             Method::Cancel => self.prints.invite(request),
@@ -439,21 +443,23 @@ pub(super) enum Keep {
 
 /// RFC 3261 §17.2.1.
 const TRYING_AFTER: Duration = Duration::from_millis(200);
-/// RFC 3261 §13.3.1.1: a call that rings says so every minute, or proxies on its way give up (timer C).
+/// RFC 3261 §13.3.1.1: a ringing call sends a provisional response every minute, or proxies on its way give up (timer
+/// C).
 const PROVISIONAL_EVERY: Duration = Duration::from_secs(60);
-/// Time of the last provisional response where one more is allowed: timer C is 3 minutes, and 2 in some proxies.
+/// Time of the last provisional response if only one more is allowed: timer C is 3 minutes, and 2 in some proxies.
 const PROVISIONAL_ONCE_MORE: Duration = Duration::from_secs(110);
 
 impl Server {
-    /// When a call that still rings says so again.
+    /// Time after which a call that still rings sends a provisional response again.
     const fn says_again_after(&self) -> Duration {
         if self.allowance.is_heard() { PROVISIONAL_EVERY } else { PROVISIONAL_ONCE_MORE }
     }
 }
 
-/// Whether a copy comes from whoever sent the request: a NAT binding that has changed brings it from another port of the
-/// same address. From another address it may come from anybody who has seen the request, and so may one without `rport`
-/// where the request had it: that one has its answer, and the others go where they went.
+/// Whether a copy comes from the sender of the request. A NAT binding that has changed brings it from another port of
+/// the same address. A copy from another address may come from any host that has seen the request. The same is true of
+/// a copy without `rport` if the request had it. Such a copy gets its own answer, and the other responses go where they
+/// went.
 fn is_same_sender(copy: &Message<'_>, its: &Way, known: &Way) -> bool {
     let asks_for_port = copy.via().is_some_and(|via| via.params().has(b"rport"));
     its.source.ip() == known.source.ip() && (asks_for_port || known.to != known.source || its.to == known.to)

@@ -1,10 +1,10 @@
 //! The conferences whose legs this worker has, each with the units that it has reserved.
 //!
-//! A conference takes what its first message names until its last leg is over. The reservation of a leg that is refused,
-//! cancelled or never acknowledged goes with it: the legs that are left take what they need.
+//! A conference takes the units that its first message names until its last leg is over. The reservation of a leg that
+//! is refused, cancelled or never acknowledged ends with the leg: the remaining legs take the units they need.
 //!
-//! Strangers claim what a conference takes because of them: what they have reserved, and what their legs need beyond one
-//! unit each. What it would take without both is certain.
+//! Strangers claim the units that a conference takes because of them: the units they have reserved, and the units that
+//! their legs need beyond one each. The units it would take without both are certain.
 
 use hashbrown::HashTable;
 
@@ -17,7 +17,7 @@ use crate::reservation::{Reservation, Seat, Weight};
 #[derive(Debug, Default)]
 pub(super) struct Rooms {
     rooms: HashTable<Room>,
-    /// Units that strangers claim in all of them.
+    /// Units that strangers claim in all conferences.
     claimed: u32,
 }
 
@@ -74,7 +74,7 @@ impl Rooms {
         known.map_or(leg.units, |room| { room.reservation }.join(leg).cost)
     }
 
-    /// A leg of this weight comes.
+    /// A leg of this weight joins.
     pub(super) fn join(&mut self, name: u128, leg: Weight, is_stranger: bool) -> Place {
         let place = self.rooms.entry(name as u64, |room| room.name == name, |room| room.name as u64);
         let new = || Room { name, reservation: Reservation::default(), unsure: 0, is_reservation_unsure: false };
@@ -94,7 +94,7 @@ impl Rooms {
         });
     }
 
-    /// A leg goes; `stood`: it was acknowledged, and what it has reserved stays. Gives the units that are free again.
+    /// A leg leaves; `stood`: it was acknowledged, and its reservation stays. Returns the units that are free again.
     fn leave(&mut self, place: Place, stood: bool, is_stranger: bool) -> u32 {
         self.change(place, |room, seat| room.leave(seat, stood, is_stranger)).unwrap_or(0)
     }
@@ -111,7 +111,7 @@ impl Rooms {
         Some(changed)
     }
 
-    /// The units that would be free again without this leg, and those that strangers would claim then.
+    /// The units that would be free again without this leg, and the units that strangers would then claim.
     fn without(&self, (name, seat): Place, is_stranger: bool) -> (u32, u32) {
         let Some(room) = self.rooms.find(name as u64, |room| room.name == name) else { return (0, self.claimed) };
         let mut rest = *room;
@@ -121,7 +121,7 @@ impl Rooms {
 }
 
 impl Uas {
-    /// The units that would be free again without this call: what it takes and does not count for is not to be had again.
+    /// The units that would be free again without this call: units it takes that do not count would not be gained.
     pub(super) fn frees(&self, key: CallKey) -> u32 {
         let Some(call) = self.calls.get(key) else { return 0 };
         let whole = (call.size, self.rooms.claimed());
@@ -132,7 +132,7 @@ impl Uas {
         freed.saturating_sub(uncounted)
     }
 
-    /// A call is over, or nobody has acknowledged it: what it takes is free again.
+    /// A call is over, or its ACK has not come: its units are free again.
     pub(super) fn vacate(&mut self, key: CallKey) {
         let Some(call) = self.calls.get_mut(key) else { return };
         let stood = call.phase == Phase::Confirmed;

@@ -1,5 +1,5 @@
-//! Server transactions (RFC 3261 §17.2, with the Accepted state of RFC 6026): what is kept of a request until nobody
-//! can ask for its answer again.
+//! Server transactions (RFC 3261 §17.2, with the Accepted state of RFC 6026): the state kept for a request until its
+//! sender cannot ask for the answer again.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -49,7 +49,7 @@ pub(super) struct Server {
 /// A moment that does not come.
 pub(super) const NEVER: Time = Time(u64::MAX);
 
-/// Where a server transaction is. Of the two kinds of RFC 3261 only INVITE has `Confirmed` and `Accepted`.
+/// The state of a server transaction. Of the two kinds of RFC 3261 only INVITE has `Confirmed` and `Accepted`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
     /// No final response yet (`Trying` and `Proceeding`).
@@ -113,7 +113,7 @@ impl Resend {
         Resend { at: now + timers.t1, interval: timers.t1 }
     }
 
-    /// The next one: intervals double up to `cap`.
+    /// The next retransmission: intervals double up to `cap`.
     pub(super) fn next(self, cap: Duration, now: Time) -> Self {
         let interval = (self.interval * 2).min(cap);
         Resend { at: now + interval, interval }
@@ -124,7 +124,7 @@ impl Resend {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Way {
     pub(super) hop: Hop,
-    /// Where the request came from, for `received` and `rport`.
+    /// The source of the request, for `received` and `rport`.
     pub(super) source: SocketAddr,
     pub(super) to: SocketAddr,
     pub(super) from: Option<IpAddr>,
@@ -136,7 +136,7 @@ impl Way {
     }
 }
 
-/// The numbers of the handed-over copies of one request. Nearly always one.
+/// The numbers of the handed-over copies of one request. There is nearly always one.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Seqs {
     first: Option<Seq>,
@@ -144,14 +144,15 @@ pub(super) struct Seqs {
 }
 
 impl Seqs {
-    /// More copies than seven retransmissions (64·T1) on two ways; what comes beyond is let go at once.
+    /// Copies that are kept: more than seven retransmissions (64·T1) on two ways. Further copies are reported as dealt
+    /// with at once.
     const LIMIT: usize = 16;
 
     pub(super) fn new(seq: Option<Seq>) -> Self {
         Seqs { first: seq, others: Vec::new() }
     }
 
-    /// Adds a copy; gives it back when there are too many.
+    /// Adds a copy; returns it when there are too many.
     pub(super) fn add(&mut self, seq: Seq) -> Option<Seq> {
         if self.first.is_none() {
             self.first = Some(seq);
@@ -188,9 +189,9 @@ impl Server {
         matches!(self.state, State::Proceeding { .. })
     }
 
-    /// Whether another copy of its request is one too many (RFC 3261 §8.2.2.2: beside an ongoing transaction). A refusal
-    /// that has been acknowledged is over: the next attempt of a proxy that hunts is a new request. A call that stands is
-    /// over for copies once none can be on its way any more, T4 after the ACK.
+    /// Whether another copy of its request is one too many (RFC 3261 §8.2.2.2: beside an ongoing transaction). A
+    /// refusal that has been acknowledged is over: the next attempt of a proxy that hunts is a new request. A standing
+    /// call is over in this respect T4 after the ACK, when no copy can be on its way any more.
     pub(super) fn is_ongoing(&self, t4: Duration, now: Time) -> bool {
         match self.state {
             State::Proceeding { .. } | State::Completed { .. } => true,

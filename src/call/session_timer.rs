@@ -1,10 +1,12 @@
-//! Session timers (RFC 4028): who refreshes, how often, and when a call without refresh is over. Arithmetic only.
+//! Session timers (RFC 4028): the refreshing side, the interval, and the end of a call without refresh. Arithmetic
+//! only.
 
 use std::time::Duration;
 
 use crate::call::identity::SessionTimer;
 
-/// Who sends the refreshes. The RFC's `uas` and `uac` are the roles in the *request*, so each side is named from ours.
+/// The side that sends the refreshes. The RFC's `uas` and `uac` are the roles in the *request*, so each side is named
+/// from our point of view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refresher {
     /// We do.
@@ -22,13 +24,13 @@ pub const LONGEST: u32 = 86_400;
 pub struct Interval {
     /// Its length in seconds.
     pub seconds: u32,
-    /// Who refreshes.
+    /// The side that refreshes.
     pub refresher: Refresher,
 }
 
 impl Interval {
-    /// How long after the last refresh something is due: our refresh at half the interval, or our BYE when the peer's
-    /// did not come: min(32 s, a third) before the end (RFC 4028 §10).
+    /// Time from the last refresh to the next action. If we refresh, our refresh is due at half the interval. If the
+    /// peer refreshes and has not, our BYE is due min(32 s, a third) before the end (RFC 4028 §10).
     pub fn due(&self) -> Duration {
         let seconds = match self.refresher {
             Refresher::Us => self.seconds / 2,
@@ -37,13 +39,13 @@ impl Interval {
         Duration::from_secs(u64::from(seconds))
     }
 
-    /// How long after the last refresh we hang up when ours got no answer that counts.
+    /// Time from the last refresh to our BYE, if our refresh got no answer that counts.
     pub fn last_call(&self) -> Duration {
         Duration::from_secs(u64::from(self.seconds - (self.seconds / 3).min(32)))
     }
 }
 
-/// What a request says about session timers.
+/// The proposal of a request for session timers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Proposal {
     /// The interval of `Session-Expires`, in seconds.
@@ -57,8 +59,8 @@ pub struct Proposal {
 }
 
 impl Proposal {
-    /// Reads the values of `Session-Expires` and `Min-SE`. A value that is not a number counts as absent: RFC 4028 gives
-    /// no status for it, and a call without session timer is the milder outcome.
+    /// Reads the values of `Session-Expires` and `Min-SE`. A value that is not a number counts as absent: RFC 4028
+    /// gives no status for it, and a call without session timer does less harm than a refusal.
     pub fn read(session_expires: Option<&[u8]>, min_se: Option<&[u8]>, supported: bool) -> Self {
         let refresher = session_expires.and_then(|value| {
             value.split(|byte| *byte == b';').skip(1).find_map(|param| {
@@ -92,7 +94,8 @@ impl Proposal {
         if proposed < floor && self.supported {
             return Err(floor);
         }
-        // Without support a 422 means nothing to the peer: a proxy put the header in. Ours may be no lower than allowed.
+        // A 422 means nothing to a peer without support: a proxy put the header in. Our interval may be no lower than
+        // allowed.
         let seconds = proposed.min(LONGEST).max(floor);
         let refresher = match self.refresher {
             _ if !self.supported => Refresher::Us,
@@ -102,7 +105,7 @@ impl Proposal {
         Ok(Some(Interval { seconds, refresher }))
     }
 
-    /// The agreement that the peer's 2xx to a refresh of ours states. In a response `uac` is us.
+    /// The agreement in the peer's 2xx to a refresh of ours. The `uac` of that response is this worker.
     pub fn accepted(&self) -> Option<Interval> {
         let seconds = self.seconds?.clamp(90, LONGEST);
         let refresher = match self.refresher {

@@ -1,14 +1,15 @@
-//! A table of numbered places whose numbers are never confused with those of earlier tenants.
+//! A table of numbered places. The key of a place includes its tenancy, so that a key is never taken for an earlier
+//! tenant's.
 
 use std::marker::PhantomData;
 
 /// The number of a place and of its tenancy.
 pub trait Handle: Copy {
-    /// From place and tenancy.
+    /// Makes a key from place and tenancy.
     fn new(index: u32, generation: u32) -> Self;
     /// The place.
     fn index(self) -> u32;
-    /// How often the place had been used before.
+    /// Number of earlier tenants of the place.
     fn generation(self) -> u32;
 }
 
@@ -116,7 +117,7 @@ impl<K: Handle, T> Slab<K, T> {
         }
     }
 
-    /// Whoever is in place `index`, with its key.
+    /// The value in place `index`, with its key.
     pub fn at(&self, index: u32) -> Option<(K, &T)> {
         match self.places.get(index as usize) {
             Some(Place { generation, tenant: Tenant::Here(value) }) => Some((K::new(index, *generation), value)),
@@ -140,7 +141,7 @@ impl<K: Handle, T> Slab<K, T> {
         (0..self.places.len() as u32).filter_map(|index| self.at(index).map(|(key, _)| key))
     }
 
-    /// How many values there are.
+    /// Number of values.
     pub const fn len(&self) -> usize {
         self.taken
     }

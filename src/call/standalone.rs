@@ -1,4 +1,4 @@
-//! Requests that begin no call and are the application's to answer: what the operator's `methods` have let through.
+//! Requests outside of calls that the application answers: the operator's `methods` have let them through.
 
 use crate::call::exchange::{Arrival, Output, StandaloneKey};
 use crate::call::request::Request;
@@ -37,8 +37,8 @@ impl Uas {
         self.with_request(self.standalone(key)?, |_, request| then(request.msg))
     }
 
-    /// Answers a request with a final status and these headers. A 405 says by itself which methods we serve. False when
-    /// it does not wait for an answer, or the status is none of 200–699.
+    /// Answers a request with a final status and these headers. A 405 lists the methods we serve by itself. False when
+    /// it does not wait for an answer, or the status is not in 200–699.
     pub fn answer_standalone(&mut self, key: StandaloneKey, status: u16, headers: &[(&str, &[u8])], now: Time) -> bool {
         let Some(server) = self.standalone(key).filter(|_| (200..700).contains(&status)) else { return false };
         let mut all = headers.to_vec();

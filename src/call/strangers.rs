@@ -1,10 +1,10 @@
-//! The units that calls of strangers take: of sources that have never shown that they hear us.
+//! The units that calls of strangers take. A stranger is a source that has never shown that it hears us.
 //!
 //! A forger of sources can state a size of a thousand units in each of four datagrams and hold every worker until its
-//! INVITE runs out of time. So a call of a stranger counts one unit for certain; what it states beyond that counts as well,
-//! as long as all strangers together have no more than half of the worker, until the far end of its dialog is heard. Then
-//! the call counts whole, and so does every later one of that source. Once the last copy of its answer has brought no ACK,
-//! it counts one unit and no more, unless the ACK comes after all.
+//! INVITE runs out of time. So a call of a stranger counts one unit for certain. The size it states beyond that counts
+//! as well, as long as all strangers together have no more than half of the worker. Once the far end of its dialog is
+//! heard, the call counts whole, and so does every later call of that source. Once the last copy of its answer has
+//! brought no ACK, it counts one unit and no more, unless the ACK comes after all.
 
 use std::net::IpAddr;
 
@@ -12,18 +12,18 @@ use crate::call::exchange::{Arrival, CallKey, Path};
 use crate::call::rooms;
 use crate::call::uas::Uas;
 
-/// Sources that were heard, and what calls of others claim.
+/// Sources that were heard, and the claims of calls from other sources.
 #[derive(Debug)]
 pub(super) struct Strangers {
-    /// Keyed hashes of sources that were heard, each in the one place that it can have; 0: nobody.
+    /// Keyed hashes of sources that were heard, each at the one index that it can have; 0: no source.
     heard: Box<[u64]>,
     /// Units beyond the first of each call whose far end has not been heard.
     held: u32,
-    /// The same of those that are not expected to be heard any more.
+    /// Units beyond the first of each call whose far end is not expected to be heard any more.
     given_up: u32,
 }
 
-/// The units that a call takes without its far end having been heard, beyond the first.
+/// The units beyond the first that a call takes before its far end has been heard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Claim {
     /// The far end is known, or no more than one unit is asked for.
@@ -31,15 +31,15 @@ pub(super) enum Claim {
     None,
     /// It is a leg of a conference: see [`rooms`](super::rooms).
     Seated,
-    /// It may be heard yet.
+    /// Its far end may still be heard.
     Held(u32),
-    /// Nothing that would make it speak leaves any more.
+    /// No datagram leaves any more that would make its far end answer.
     GivenUp(u32),
 }
 
-/// Units that strangers may claim of a small worker: as many plain calls hold them as well.
+/// Units that strangers may claim of a small worker: plain calls, which need no claim, could hold as many.
 const SHARE_AT_LEAST: u32 = 16;
-/// Sources that are remembered: 32 KiB. One that is forgotten for another is a stranger once more.
+/// Sources that are remembered: 32 KiB. A source that is replaced by another one is a stranger again.
 const PLACES: usize = 1 << 12;
 
 impl Strangers {
@@ -47,12 +47,13 @@ impl Strangers {
         Strangers { heard: vec![0; PLACES].into(), held: 0, given_up: 0 }
     }
 
-    /// Units that strangers may claim of a worker of so many units.
+    /// Units that strangers may claim of a worker with this many units.
     pub(super) fn share(units: u32) -> u32 {
         (units / 2).max(SHARE_AT_LEAST)
     }
 
-    /// Units that strangers claim beyond this share, which do not count; `seated` are those of their legs.
+    /// Units that strangers claim beyond this share, which do not count; `seated` are the units that conference legs
+    /// claim.
     pub(super) fn uncounted(&self, seated: u32, share: u32) -> u32 {
         self.uncounted_without(Claim::None, seated, share)
     }
@@ -68,12 +69,12 @@ impl Strangers {
         self.given_up.saturating_sub(given_up).saturating_add(beyond)
     }
 
-    /// Units of this share that strangers claim; `seated` are those of their legs.
+    /// Units of this share that strangers claim; `seated` are the units that conference legs claim.
     pub(super) fn counted(&self, seated: u32, share: u32) -> u32 {
         self.held.saturating_add(seated).min(share)
     }
 
-    /// A call of a stranger takes so many units beyond its first.
+    /// A call of a stranger takes this many units beyond its first.
     pub(super) fn claim(&mut self, units: u32) -> Claim {
         if units == 0 {
             return Claim::None;
@@ -91,7 +92,7 @@ impl Strangers {
         }
     }
 
-    /// A call is not expected to be heard any more.
+    /// The far end of a call is not expected to be heard any more.
     pub(super) fn give_up(&mut self, claim: Claim) -> Claim {
         let Claim::Held(units) = claim else { return claim };
         self.unclaim(claim);
@@ -110,10 +111,10 @@ impl Strangers {
 }
 
 impl Uas {
-    /// Whether the sender of an INVITE may be anybody, and has not been heard before.
+    /// Whether the source of an INVITE may be forged, and has not been heard before.
     pub(super) fn is_stranger(&self, arrival: &Arrival) -> bool {
         let ip = arrival.source.ip();
-        // Nobody forges the source of a connection, nor, from another host, a loopback address.
+        // The source of a connection cannot be forged, nor can a loopback address from another host.
         let is_sure = ip.to_canonical().is_loopback()
             || match arrival.path {
                 Path::Stream(_) => true,
@@ -123,9 +124,10 @@ impl Uas {
         !is_sure && !self.strangers.knows(self.prints.source(ip))
     }
 
-    /// The units that a call of a stranger claims, beside the first.
+    /// The units that a call of a stranger claims beyond its first.
     pub(super) fn claim(&mut self, units: u32, seat: Option<rooms::Place>) -> Claim {
-        // Not what its leg costs: inside a reservation that may be nothing, and the reservation may end before the leg.
+        // The cost of the leg is not the claim: inside a reservation it may be zero, and the reservation may end before
+        // the leg.
         if seat.is_some() { Claim::Seated } else { self.strangers.claim(units.saturating_sub(1)) }
     }
 
@@ -136,7 +138,7 @@ impl Uas {
         self.unclaim(key);
     }
 
-    /// A call has been heard.
+    /// The far end of a call has been heard.
     pub(super) fn unclaim(&mut self, key: CallKey) {
         let Some(call) = self.calls.get_mut(key) else { return };
         match (std::mem::take(&mut call.claim), call.seat) {
@@ -145,9 +147,10 @@ impl Uas {
         }
     }
 
-    /// The last copy of the answer to a call has left, and no ACK has come in the time that the next one would have had.
+    /// The last copy of the answer to a call has left, and no ACK has come by the time at which the next copy would
+    /// have left.
     pub(super) fn give_up(&mut self, key: CallKey) {
-        // Units that a leg has reserved may be in use by others of its conference, which count.
+        // A leg keeps its claim: units that it has reserved may be in use by other legs of its conference, which count.
         let Some(call) = self.calls.get_mut(key).filter(|call| call.seat.is_none()) else { return };
         call.claim = self.strangers.give_up(call.claim);
     }

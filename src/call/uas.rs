@@ -1,4 +1,4 @@
-//! The user agent: its state, its inputs and outputs. What it does with each request is in the files beside this one.
+//! The user agent: its state, its inputs and outputs. The files beside this one handle the requests.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -43,7 +43,7 @@ pub struct Uas {
     pub(super) by_fingerprint: HashTable<u32>,
     pub(super) by_merged: HashTable<u32>,
     pub(super) refused: Refused,
-    /// Conferences of which a leg went back.
+    /// Conferences of which a leg was given back.
     pub(super) refused_conferences: Refused,
     pub(super) wheel: Wheel<Timer>,
     pub(super) outputs: VecDeque<Output>,
@@ -54,21 +54,21 @@ pub struct Uas {
     pub(super) load: Load,
     pub(super) strangers: Strangers,
     pub(super) rooms: Rooms,
-    /// Units of the capacity that other sessions than SIP calls take.
+    /// Units of the capacity that sessions other than SIP calls take.
     elsewhere: u32,
     pub(super) draining: bool,
     count: u64,
 }
 
-/// The dispatcher sends nothing that is placed by selection to be read later than 2 s after it came.
+/// The dispatcher sends no message that it placed by selection so late that it is read more than 2 s after it came.
 const LEGS_FOLLOW_WITHIN: Duration = Duration::from_secs(4);
 
-/// What a worker has to do, in absolute numbers.
+/// The load of a worker, in absolute numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Load {
     /// Units of the calls it has.
     pub units_used: u32,
-    /// Calls it has; those that only wait for the answer to a BYE are not counted.
+    /// Calls it has, without those that only wait for the answer to a BYE.
     pub sessions: u32,
     /// Initial INVITEs that came to its own port, since its start.
     pub direct: u64,
@@ -84,7 +84,7 @@ pub(super) struct Call {
     pub(super) size: u32,
     /// Its place in a conference, whose reservation it shares.
     pub(super) seat: Option<rooms::Place>,
-    /// The part of the size that it claims without having been heard.
+    /// The part of the size that it claims before its far end has been heard.
     pub(super) claim: Claim,
     pub(super) place: Place,
     /// The stream connection that its peer was last heard on.
@@ -99,9 +99,9 @@ pub(super) struct Call {
     pub(super) refresh: Option<ClientKey>,
     pub(super) session: Option<Session>,
     pub(super) reliable: Option<Box<Reliable>>,
-    /// The session description we gave last: what a refresh offers again.
+    /// The session description we gave last; a refresh offers it again.
     pub(super) sdp: Option<Box<[u8]>>,
-    /// The call that this one takes the place of.
+    /// The call that this one replaces.
     pub(super) replaces: Option<CallKey>,
     /// Whether a 180 is due before the answer.
     pub(super) ring_first: bool,
@@ -109,22 +109,23 @@ pub(super) struct Call {
     pub(super) expires: Time,
     /// Whether we refresh by UPDATE (RFC 3311).
     pub(super) takes_update: bool,
-    /// Whether it has said so.
+    /// Whether the peer has listed UPDATE in `Allow`.
     pub(super) allows_update: bool,
-    /// The shortest session interval that the peer has asked for in refusals of ours (RFC 4028 §7.4), in seconds.
+    /// The shortest session interval that the peer has asked for when it refused a refresh of ours (RFC 4028 §7.4), in
+    /// seconds.
     pub(super) min_se: u32,
-    /// Copies of requests of ours that left for an address its INVITE did not come from, and had no answer.
+    /// Copies of our requests that left for an address from which neither its INVITE nor an answer has come.
     pub(super) unanswered: u8,
     /// When the wheel looks at it next.
     pub(super) armed: Time,
 }
 
-/// How far a call is.
+/// The progress of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     /// No final response to the initial INVITE yet.
     Early,
-    /// Our 2xx waits for its ACK. With a reason: hang up as soon as it has come (RFC 3261 §15).
+    /// Our 2xx waits for its ACK. With a reason: we hang up as soon as the ACK has come (RFC 3261 §15).
     Accepted(Option<EndReason>),
     /// Acknowledged.
     Confirmed,
@@ -132,14 +133,14 @@ pub(super) enum Phase {
     Ending,
 }
 
-/// Where the peer reaches us and we reach it.
+/// The addresses by which the peer and we reach each other.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
     /// The address in our Contact and Via.
     pub(super) contact: SocketAddr,
     pub(super) transport: Transport,
     pub(super) pinned: bool,
-    /// The way of our own requests to what a route or a Contact names.
+    /// The way of our own requests to a route or a Contact.
     pub(super) hop: Hop,
     pub(super) from: Option<IpAddr>,
     /// Whether our Contact is a SIPS URI (RFC 3261 §12.1.1).
@@ -150,11 +151,11 @@ pub(super) struct Place {
     pub(super) heard: Heard,
     /// Whether it has shown that it hears us.
     pub(super) is_heard: bool,
-    /// The host that our tag was told to, as long as that is one only: whoever knows the tag hears us there.
+    /// The host that our tag was told to, as long as it is one host only: a sender that knows the tag hears us there.
     pub(super) told: Option<IpAddr>,
 }
 
-/// What the wheel points at.
+/// An entry of the wheel.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Timer {
     Server(ServerKey),
@@ -194,7 +195,7 @@ impl Uas {
         }
     }
 
-    /// A message has come. What follows from it comes out of [`Uas::poll_output`].
+    /// Takes a message. Its consequences come out of [`Uas::poll_output`].
     pub fn on_message(&mut self, msg: &Message<'_>, arrival: &Arrival, now: Time) {
         if !msg.is_request() {
             self.on_response(msg, now);
@@ -207,8 +208,8 @@ impl Uas {
         }
     }
 
-    /// Whether a message belongs to no call and no transaction that is known, and would be answered: what a flood is
-    /// made of.
+    /// Whether a message belongs to no known call and no known transaction, and would be answered: a flood consists of
+    /// such messages.
     pub fn begins(&self, msg: &Message<'_>) -> bool {
         if !msg.is_request() {
             return false;
@@ -224,7 +225,7 @@ impl Uas {
         }
     }
 
-    /// What is to be done next; `None` when all is done until the next input or [`Uas::poll_timeout`].
+    /// The next output; `None` when there is none until the next input or [`Uas::poll_timeout`].
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
@@ -260,13 +261,14 @@ impl Uas {
         self.limits.units = units;
     }
 
-    /// So many units of the capacity are taken by sessions that are no SIP calls.
+    /// Sets the number of units of the capacity that sessions other than SIP calls take.
     pub fn set_elsewhere(&mut self, units: u32) {
         self.elsewhere = units;
     }
 
-    /// The dispatcher is gone. What it has handed over cannot be given back any more, and is answered. What did go back
-    /// may not have reached another worker; a next dispatcher that selects us for it does so for the first time.
+    /// The dispatcher is gone. Messages it has handed over can no longer be given back, so they are answered. A message
+    /// that was given back may not have reached another worker: a new dispatcher that selects us for it does so for the
+    /// first time.
     pub fn on_dispatcher_lost(&mut self) {
         self.refused = Refused::new(self.timers.t64());
         self.refused_conferences = Refused::new(LEGS_FOLLOW_WITHIN);
@@ -284,13 +286,13 @@ impl Uas {
         undecided.filter_map(|server| Some((server.seqs.first()?, server.kept.request()?.clone())))
     }
 
-    /// A new dispatcher has other well-known sockets. The numbers of those that were there stay the same.
+    /// A new dispatcher has other well-known sockets. Sockets that existed before keep their numbers.
     pub fn set_listeners(&mut self, listeners: Vec<SocketAddr>, duplicates: Vec<bool>) {
         self.identity.listeners = listeners;
         self.identity.duplicates = duplicates;
     }
 
-    /// What there is to do.
+    /// The present load.
     pub fn load(&self) -> Load {
         Load { units_used: self.units_counted(), ..self.load }
     }
@@ -300,7 +302,7 @@ impl Uas {
         self.strangers.uncounted(self.rooms.claimed(), Strangers::share(self.limits.units))
     }
 
-    /// Units that strangers may still claim of this worker, in whatever protocol.
+    /// Units that strangers may still claim of this worker, in any protocol.
     pub fn units_for_strangers(&self) -> u32 {
         let share = Strangers::share(self.limits.units);
         share - self.strangers.counted(self.rooms.claimed(), share)
@@ -344,23 +346,24 @@ impl Uas {
         match request.to_tag {
             Some(tag) => match self.find_call(request.call_id, tag, request.from_tag) {
                 Some(call) => self.on_request_in_dialog(call, request, arrival, now),
-                // RFC 3261 §12.2.2. Also for the calls of whoever had this port before us.
+                // RFC 3261 §12.2.2. The same answer goes to requests in calls of an earlier process that had this port.
                 None => self.answer_statelessly(request, arrival, &Response::status(481)),
             },
             None => self.on_request_outside_dialog(request, arrival, now),
         }
     }
 
-    /// Whether a request with the branch of a known transaction is none of its copies: some clients keep the branch of
-    /// their first request (against RFC 3261 §8.1.1.7) and count CSeq on. Silence would be the end of their call.
+    /// Whether a request with the branch of a known transaction is no copy of it. Some clients keep the branch of their
+    /// first request (against RFC 3261 §8.1.1.7) and count CSeq on. Without an answer their call would end.
     fn is_another(&self, key: ServerKey, request: &Request<'_>) -> bool {
         self.servers.get(key).is_some_and(|server| server.cseq < request.cseq.number)
     }
 
-    /// Gives back what comes too late, and what follows a transaction that went back.
+    /// Gives back a request that comes too late, or that follows a transaction that was given back.
     fn give_back(&mut self, request: &Request<'_>, arrival: &Arrival, now: Time) -> bool {
         let Some(seq) = arrival.seq() else { return false };
-        // A copy was sent behind its request. What is placed here anew is the next attempt.
+        // A copy has `follows`, because the dispatcher sent it after its request. A request that is placed here anew is
+        // the next attempt.
         let is_copy =
             arrival.follows && request.to_tag.is_none() && self.refused.contains(self.prints.merged(request), now);
         if is_copy || self.refused.contains(self.prints.invite(request), now) {
@@ -375,7 +378,8 @@ impl Uas {
             self.outputs.push_back(Output::Refuse(seq, RefuseReason::Late));
             return true;
         }
-        // The conference goes elsewhere with the leg that went back: a leg that was on its way then must not open it here.
+        // The conference is placed elsewhere together with the leg that was given back: a leg that was on its way then
+        // must not open it here.
         let leg = self.prints.conference(request);
         let is_elsewhere = leg.is_some_and(|leg| self.refused_conferences.contains(leg, now));
         if is_elsewhere {
@@ -385,7 +389,8 @@ impl Uas {
         is_elsewhere
     }
 
-    /// A request goes back to the dispatcher: so does what follows it, and its copies.
+    /// Notes that a request is given back to the dispatcher: its copies and the requests that follow it must go back as
+    /// well.
     pub(super) fn note_refusal(&mut self, request: &Request<'_>, now: Time) {
         self.refused.insert(self.prints.invite(request), now);
         self.refused.insert(self.prints.merged(request), now);
@@ -394,7 +399,7 @@ impl Uas {
         }
     }
 
-    /// A request without all mandatory headers: 400 where there is enough for an answer.
+    /// A request without all mandatory headers: 400 if it has enough for an answer.
     fn on_incomplete(&mut self, msg: &Message<'_>, arrival: &Arrival) {
         self.answer_incomplete(msg, 400, "Malformed Via, From, To, Call-ID or CSeq", arrival);
         self.dealt_with(arrival);
@@ -425,7 +430,7 @@ impl Uas {
             return self.answer(request, arrival, Some(key), &Response::status(481), now);
         }
         if request.cseq.number < call.dialog.remote_cseq {
-            // RFC 3261 §12.2.2: it has been overtaken.
+            // RFC 3261 §12.2.2: a later request has overtaken it.
             return self.answer(request, arrival, Some(key), &Response::status(500), now);
         }
         call.dialog.remote_cseq = request.cseq.number;
@@ -439,24 +444,26 @@ impl Uas {
             Method::Prack => self.on_prack(key, request, arrival, now),
             Method::Bye => self.on_bye(key, request, arrival, now),
             Method::Info => self.on_info(key, request, arrival, now),
-            // `screen` has let through what `Allow` lists: what is left is OPTIONS.
+            // The remaining method is OPTIONS: `screen` has let through only methods that `Allow` lists.
             _ => self.on_options(request, arrival),
         }
     }
 
     fn on_request_outside_dialog(&mut self, request: &Request<'_>, arrival: &Arrival, now: Time) {
-        // What comes through the dispatcher has passed this.
+        // A message that came through the dispatcher has passed this check.
         if arrival.seq().is_none()
             && let Err(fault) = request.msg.check()
         {
             self.answer_incomplete(request.msg, fault.status().unwrap_or(400), fault.phrase(), arrival);
             return;
         }
-        // RFC 3261 §8.2.2.2: a second copy on another way. Before the other checks: they would answer it differently.
+        // RFC 3261 §8.2.2.2: a second copy on another way. This check precedes the others, which would answer it
+        // differently.
         if self.is_merged(self.prints.merged(request), arrival, now) {
             return self.answer(request, arrival, None, &Response::status(482), now);
         }
-        // The dispatcher hands over what the operator's `methods` let through: the application says what becomes of it.
+        // The dispatcher hands over requests that the operator's `methods` let through: the application decides about
+        // them.
         if arrival.seq().is_some() && may_stand_alone(request.method) {
             return self.ask_application(request, arrival, now);
         }
@@ -471,7 +478,7 @@ impl Uas {
         }
     }
 
-    /// The call whose dialog has these tags. Its place stands in our tag.
+    /// The call whose dialog has these tags. Our tag contains the call's place.
     pub(super) fn find_call(&self, call_id: &[u8], local_tag: &[u8], remote_tag: &[u8]) -> Option<CallKey> {
         let rest = without_prefix(local_tag, self.identity.token.as_bytes())?.strip_prefix(b"-")?;
         let (key, call) = self.calls.at(u32::try_from(decode(rest.get(..7)?)?).ok()?)?;
@@ -486,7 +493,7 @@ impl Uas {
         format!("{}-{}", self.identity.token, std::str::from_utf8(&text).unwrap_or_default())
     }
 
-    /// Where the peer of a call and we reach each other.
+    /// The addresses by which the peer of a call and we reach each other.
     pub(super) fn place(&self, msg: &Message<'_>, arrival: &Arrival) -> Place {
         let local = arrival.local.ip();
         let own = self.identity.own_socket(local);
@@ -541,7 +548,7 @@ impl Uas {
         };
         match place.transport {
             Transport::Udp | Transport::Mgcp => out.extend_from_slice(b">"),
-            // Our own port speaks TCP; what the dispatcher's connection speaks is its own affair.
+            // Our own port uses TCP; a pinned peer uses the transport of the dispatcher's connection.
             Transport::Tcp => out.extend_from_slice(b";transport=tcp>"),
             _ if !place.pinned => out.extend_from_slice(b";transport=tcp>"),
             Transport::Tls => out.extend_from_slice(b";transport=tls>"),
@@ -550,7 +557,7 @@ impl Uas {
         out
     }
 
-    /// A number nobody can foresee.
+    /// A number that cannot be predicted from outside.
     pub(super) fn number(&mut self, purpose: u8) -> u64 {
         self.count += 1;
         self.prints.number(purpose, self.count)
@@ -560,7 +567,7 @@ impl Uas {
         self.outputs.push_back(Output::Event(key, event));
     }
 
-    /// Files a call with the wheel, unless it is looked at early enough anyway.
+    /// Files a call with the wheel, unless the wheel looks at it early enough anyway.
     pub(super) fn arm_call(&mut self, key: CallKey) {
         let Some(call) = self.calls.get_mut(key) else { return };
         let due = call.due();

@@ -1,4 +1,4 @@
-//! Offers that cannot be answered: the refusal says why, to the caller and to the dispatcher's `explain`.
+//! Offers that cannot be answered: the refusal gives the reason to the caller and to the dispatcher's `explain`.
 
 use crate::call::exchange::{CallKey, EndReason};
 use crate::call::offer::OfferError;
@@ -36,7 +36,8 @@ impl Uas {
     }
 }
 
-/// The reason for a status line and for people. Parts of it may come from the peer: only what can be printed is kept.
+/// The reason as text, for a status line and for people. Parts of it may come from the peer, so only printable
+/// characters are kept.
 fn in_words(error: &OfferError) -> String {
     let words = error.to_string();
     let printable = words.chars().map(|c| if (' '..='~').contains(&c) { c } else { '?' });

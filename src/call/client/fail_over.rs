@@ -1,9 +1,9 @@
 //! The next place for a request of ours when one fails (RFC 3263 §4.3): a name may stand for several.
 //!
-//! A place fails by what it, or our own network, says at once: a 503, a connection that is refused or ends before anything
-//! came, no route. §4.3 has a timeout count as well. Here silence ends the request: whoever makes up a name may list
-//! addresses of hosts that have no part in the call, and each would get copies in turn; after 64·T1 of silence the session
-//! is mostly over anyway.
+//! A place fails by what it, or our own network, reports at once: a 503, a connection that is refused or ends before
+//! anything came, no route. §4.3 counts a timeout as well. Here silence ends the request instead. A peer that makes up
+//! a name may list addresses of hosts that have no part in the call, and each would get copies in turn. After 64·T1 of
+//! silence the session is mostly over anyway.
 
 use std::collections::{HashSet, VecDeque};
 use std::mem::take;
@@ -17,16 +17,16 @@ use crate::call::uas::Uas;
 use crate::time::Time;
 use crate::wire::sip::Message;
 
-/// Places that a request is sent to, one after the other, at most: whoever names them may mean somebody else's.
+/// Places that a request is sent to in turn, at most: a peer that names them may mean other people's hosts.
 pub(super) const PLACES: usize = 3;
 
 /// The places that a request may still be sent to, the best first.
 pub(super) type Places = VecDeque<(Hop, SocketAddr)>;
 
 impl Uas {
-    /// Connections to these addresses could not be opened, or ended before anything came. Nothing is repeated over a
-    /// connection: requests that have no other place are over, as by 503 (RFC 3261 §8.1.3.1). `is_open`: whether a
-    /// connection that we hold is there; what went by that is under way.
+    /// Connections to these addresses could not be opened, or ended before anything came. A request is not repeated
+    /// over a connection, so one that has no other place is over, as by 503 (RFC 3261 §8.1.3.1). `is_open` tells
+    /// whether a connection that we hold still exists; a request that left on such a connection is under way.
     pub fn on_streams_failed(&mut self, to: &[SocketAddr], is_open: impl Fn(u64) -> bool, now: Time) {
         if self.clients.is_empty() {
             return;
@@ -50,8 +50,9 @@ impl Uas {
         }
     }
 
-    /// No route leads to where this datagram should have gone. A request of ours goes to its next place; one that has none
-    /// is repeated by its timers, because a route may come back. It never left, so that it is no copy.
+    /// The network has no route for this datagram. A request of ours goes to its next place; one that has no other
+    /// place is repeated by its timers, because a route may come back. The datagram never left, so it does not count as
+    /// a copy.
     pub fn on_unsent(&mut self, bytes: &[u8], now: Time) {
         let Some(key) = self.sent_by(bytes) else { return };
         let Some(client) = self.clients.get_mut(key).filter(|client| matches!(client.state, State::Trying(_))) else {
@@ -70,7 +71,7 @@ impl Uas {
         }
     }
 
-    /// The transaction that a request of ours is of.
+    /// The transaction of a request of ours.
     fn sent_by(&mut self, bytes: &[u8]) -> Option<ClientKey> {
         let mut scanner = self.scanner.take().unwrap_or_default();
         let msg = scanner.scan(bytes).ok().filter(Message::is_request);
@@ -79,7 +80,8 @@ impl Uas {
         key
     }
 
-    /// The same request for its next place, in a transaction of its own (RFC 3263 §4.3: another branch, and nothing else).
+    /// The same request for its next place, in a transaction of its own (RFC 3263 §4.3: it has another branch, and no
+    /// other difference).
     pub(super) fn next_place(&mut self, key: ClientKey, now: Time) -> Option<(Client, SocketAddr)> {
         let number = self.number(b'b');
         let end = now + self.timers.t64();

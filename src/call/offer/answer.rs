@@ -22,11 +22,11 @@ pub struct Answer {
 pub struct Stream {
     /// Its place among the m-lines, from 0.
     pub line: usize,
-    /// What was agreed, seen from our side.
+    /// The agreed terms, seen from our side.
     pub terms: Terms,
-    /// Where we receive; `None` for an inactive stream, which has no port.
+    /// The address at which we receive; `None` for an inactive stream, which has no port.
     pub rtp: Option<SocketAddr>,
-    /// The host name and port that the peer gave in place of an address. Symmetric RTP does without resolving it.
+    /// The host name and port that the peer gave instead of an address. Symmetric RTP needs no resolution of the name.
     pub remote_name: Option<(String, u16)>,
     /// Milliseconds of sound the peer wants in a packet, when it says so.
     pub ptime: Option<u16>,
@@ -39,14 +39,14 @@ impl Answer {
     }
 }
 
-/// The terms of those of `streams` that carry media, as [`crate::media::Session::apply`] takes them.
+/// The terms of the streams that carry media, as [`crate::media::Session::apply`] takes them.
 pub fn terms_of(streams: &[Stream]) -> Vec<(usize, Terms)> {
     let active = streams.iter().filter(|stream| stream.terms.direction != Direction::Inactive);
     active.map(|stream| (stream.line, stream.terms)).collect()
 }
 
 impl Offer {
-    /// The lines that will carry media and need a port, or why the offer cannot be answered at all.
+    /// The lines that will carry media and need a port; the error if the offer cannot be answered at all.
     pub fn lines_to_open(&self, capabilities: &Capabilities, local: &Local) -> Result<Vec<usize>, OfferError> {
         let judged = self.judge(capabilities, local)?;
         let taken = self.lines.iter().enumerate().zip(judged).filter(|(_, refusal)| refusal.is_none());
@@ -54,18 +54,18 @@ impl Offer {
         Ok(active.map(|((number, _), _)| number).collect())
     }
 
-    /// Our address for a line: of the family that the peer names there, as far as we have one.
+    /// Our address for a line: of the family that the peer names there, if we have one of it.
     pub fn address_at(&self, line: usize, local: &Local) -> IpAddr {
         self.lines.get(line).and_then(|line| line.address(local)).unwrap_or(local.address())
     }
 
-    /// An address of the family that we are not reached at, where the peer receives a stream.
+    /// The peer's address for a stream in the family that we are not reached at, if it has one.
     pub fn other_family(&self, local: &Local) -> Option<IpAddr> {
         let addresses = self.lines.iter().filter_map(|line| line.remote.address());
         addresses.map(|address| address.ip()).find(|ip| ip.is_ipv4() != local.address().is_ipv4())
     }
 
-    /// Answers the offer. `rtp` are the addresses where we receive, one for each of [`Offer::lines_to_open`] in that
+    /// Answers the offer. `rtp` are the addresses at which we receive, one for each of [`Offer::lines_to_open`] in that
     /// order; a line without one is refused.
     pub fn answer(
         &self,
@@ -107,7 +107,7 @@ impl Offer {
         Ok(Answer { sdp: local.say(lines, self.time), streams })
     }
 
-    /// For each line why it is refused, if it is; an error when the peer wants streams and gets none.
+    /// The refusal of each line, if it is refused; an error when the peer wants streams and gets none.
     fn judge(&self, capabilities: &Capabilities, local: &Local) -> Result<Vec<Option<Refusal>>, OfferError> {
         let mut taken = 0;
         let mut judged = Vec::with_capacity(self.lines.len());
@@ -125,9 +125,9 @@ impl Offer {
 }
 
 impl Offer {
-    /// The first audio stream that can be taken, for MGCP: what the description says of directions does not count there
-    /// (RFC 3435 §3.4), the connection mode does. `rtp` is `None` in it: nothing has been opened. A stream whose address
-    /// is "nowhere" has no remote.
+    /// The first audio stream that can be taken, for MGCP. The directions in the description do not count there (RFC
+    /// 3435 §3.4): the connection mode does. `rtp` is `None` in it, because no port has been opened. A stream whose
+    /// address is "nowhere" has no remote.
     pub fn audio(&self, capabilities: &Capabilities, local: IpAddr) -> Result<Stream, OfferError> {
         let local = Local::new(0, local);
         let mut first_refusal = Refusal::Disabled;
@@ -159,9 +159,9 @@ impl Capabilities {
         lines.iter().enumerate().filter(|(_, line)| audio(line)).map(|(number, _)| number).collect()
     }
 
-    /// Our offer, for a request that had none: one audio stream, or in a call that stands the lines it has, each with
-    /// all we can (RFC 6337 §5.2) and in every direction we are willing to: a hold of the peer's is not ours to prolong
-    /// (§5.3). `rtp` are the addresses for [`Capabilities::lines_to_offer`]; a line without one is disabled.
+    /// Our offer, for a request without one: one audio stream or, in a standing call, the lines it has. Each line has
+    /// all our formats (RFC 6337 §5.2) and every direction we are willing to take: we must not prolong a hold of the
+    /// peer's (§5.3). `rtp` are the addresses for [`Capabilities::lines_to_offer`]; a line without one is disabled.
     pub fn offer(&self, local: &mut Local, rtp: &[SocketAddr]) -> Vec<u8> {
         let mut rtp = rtp.iter().copied();
         let mut lines = self.lines_of_offer(local);
@@ -190,7 +190,7 @@ impl Capabilities {
         for (number, line) in answer.lines.iter().enumerate() {
             let judged = line.judge(self, local, streams.len());
             let Some(LocalLine::Audio(audio)) = local.line_mut(number) else { continue };
-            // Our socket is of the family that we have offered.
+            // Our socket is of the family in our offer.
             let is_foreign = line.remote.address().is_some_and(|address| address.is_ipv4() != audio.ip.is_ipv4());
             let judged = judged.and(if is_foreign { Err(Refusal::Address) } else { Ok(()) });
             if let Err(refusal) = judged {
@@ -207,7 +207,7 @@ impl Capabilities {
         if streams.is_empty() { Err(OfferError::NothingCommon(first_refusal)) } else { Ok(streams) }
     }
 
-    /// The lines that our next offer starts from: those there are, among them one audio stream at least.
+    /// The lines that our next offer starts from: the existing lines, with at least one audio stream.
     fn lines_of_offer(&self, local: &Local) -> Vec<LocalLine> {
         let mut lines = local.lines().to_vec();
         if lines.iter().any(|line| matches!(line, LocalLine::Audio(_))) {
@@ -233,8 +233,7 @@ impl Capabilities {
         }
     }
 
-    /// Adds the formats that are not yet there, each under a number that is free: a number keeps its meaning for the
-    /// whole call (RFC 3264 §8.3.2).
+    /// Adds missing formats, each under a free number: a number keeps its meaning for the whole call (RFC 3264 §8.3.2).
     fn extend(&self, payloads: &mut Payloads) {
         for codec in &self.codecs {
             if payloads.iter().any(|payload| payload.codec == *codec) {

@@ -1,9 +1,9 @@
-//! From what peers send to what an SDP parser takes: the lines that matter, cleaned.
+//! The cleaning of session descriptions: from real bodies, the lines that matter in a form that an SDP parser takes.
 //!
-//! Real bodies end lines with CR, LF or both, indent them, pad fields with two spaces, write Latin-1, invent line types,
-//! state `c=` twice or break lines nobody reads. Refusing a call for that helps no one. What stays is `v=`, `t=`, `c=`,
-//! `m=` and the attributes of [`ATTRIBUTES`]; what is dropped costs nothing further on, however much ICE it is.
-//! `m=` lines are never dropped: the answer must have as many (RFC 3264 §6).
+//! Real bodies end lines with CR, LF or both, indent them, pad fields with two spaces, write Latin-1, invent line
+//! types, state `c=` twice or break lines that are not needed. Refusing a call for that helps no one. The kept lines
+//! are `v=`, `t=`, `c=`, `m=` and the attributes of [`ATTRIBUTES`]. Dropped lines cost nothing further on, however much
+//! ICE there is. `m=` lines are never dropped: the answer must have as many (RFC 3264 §6).
 
 use std::fmt::Write as _;
 
@@ -29,7 +29,7 @@ const ATTRIBUTES: [&str; 9] =
 pub struct Cleaned {
     /// The lines that matter, CRLF between them; begins with `v=0`.
     pub text: String,
-    /// For each `m=` line, why it can only be refused, where its sender wrote it wrong. It stands in `text` in a form
+    /// For each `m=` line the refusal it must get, if its sender wrote it wrong. The line stands in `text` in a form
     /// that a parser takes.
     pub faults: Vec<Option<Refusal>>,
 }
@@ -91,8 +91,8 @@ pub fn clean(body: &[u8]) -> Result<Cleaned, OfferError> {
     Ok(Cleaned { text: cleaned, faults })
 }
 
-/// Why a media line cannot be used as it is written: RFC 8866 §5.14 has a media type, a port, a protocol and one format
-/// at least. A line that is disabled and lacks something is only mended.
+/// The reason for which a media line cannot be used as it is written: RFC 8866 §5.14 requires a media type, a port, a
+/// protocol and at least one format. A disabled line that lacks something is only mended.
 fn fault_of_media(value: &[u8]) -> Option<Refusal> {
     let mut fields = fields(value).skip(1);
     let port = fields.next().and_then(|port| std::str::from_utf8(port).ok()).unwrap_or_default();
@@ -108,7 +108,7 @@ fn fault_of_media(value: &[u8]) -> Option<Refusal> {
     Some(if port == "0" { Refusal::Disabled } else { fault })
 }
 
-/// Writes a media line with all it must have, disabled.
+/// Writes a media line with all required fields, disabled.
 fn push_mended(out: &mut String, value: &[u8]) -> Result<(), OfferError> {
     let mut fields = fields(value).map(String::from_utf8_lossy);
     let Some(media) = fields.next() else {
@@ -124,7 +124,7 @@ fn push_mended(out: &mut String, value: &[u8]) -> Result<(), OfferError> {
     Ok(())
 }
 
-/// What the present section, or the part in front of the first, has had.
+/// The lines seen in the present section, or in the part before the first section.
 #[derive(Default)]
 struct Section {
     has_connection: bool,
@@ -164,8 +164,8 @@ fn fields(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(u8::is_ascii_whitespace).filter(|field| !field.is_empty())
 }
 
-/// Appends `value` as text: UTF-8, or else Latin-1; control characters become spaces. Where `single`, runs of spaces
-/// become one, as the parser splits fields at each.
+/// Appends `value` as text: UTF-8, or else Latin-1; control characters become spaces. If `single` is set, runs of
+/// spaces become one, because the parser splits fields at each space.
 fn push_clean(out: &mut String, value: &[u8], single: bool) {
     let mut push = |c: char| {
         let c = if c.is_control() { ' ' } else { c };

@@ -1,4 +1,4 @@
-//! One m-line of a peer's description, read with all that bears on it.
+//! One m-line of a peer's description, read together with the session-level lines that apply to it.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -15,16 +15,16 @@ pub(super) struct Line {
     /// `audio`, `video`, …, as written.
     pub(super) media: String,
     pub(super) port: u16,
-    /// Why the line can only be refused, whatever else it says.
+    /// The refusal that the line must get, whatever else it says.
     pub(super) fault: Option<Refusal>,
     /// `RTP/AVP`, as written.
     pub(super) proto: String,
     /// The format list, as written.
     pub(super) fmt: String,
-    /// Seen from the peer.
+    /// The direction, seen from the peer.
     pub(super) direction: Direction,
     pub(super) remote: Remote,
-    /// Whether the peer's address is an IPv4 one, or else an IPv6 one; `None` when it says neither.
+    /// Whether the peer's address is an IPv4 one (else it is an IPv6 one); `None` when the family is not known.
     is_ipv4: Option<bool>,
     /// Formats that we know, in the peer's order, each once.
     pub(super) formats: Vec<Format>,
@@ -39,7 +39,7 @@ pub(super) struct Format {
     pub(super) codec: Codec,
 }
 
-/// Where a peer wants a stream's packets.
+/// The destination that a peer wants for a stream's packets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Remote {
     /// This address.
@@ -48,13 +48,13 @@ pub enum Remote {
     Name(String, u16),
     /// Nowhere: `0.0.0.0`, `::` or a name that cannot exist. It can still send (RFC 3264 §8.4, RFC 6157 §4.1).
     Nowhere,
-    /// To a multicast group.
+    /// A multicast group.
     Multicast,
-    /// It does not say.
+    /// The description names none.
     Missing,
 }
 
-/// Why a stream is refused.
+/// The reason for which a stream is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Refusal {
     /// The peer itself has it disabled (port 0).
@@ -75,7 +75,7 @@ pub enum Refusal {
     /// No format in common.
     #[error("incompatible media format")]
     Format,
-    /// No port that there is.
+    /// Not a valid port.
     #[error("no such port")]
     Port,
     /// More streams than a call may have.
@@ -134,30 +134,31 @@ impl Line {
         self.direction.receives() && self.remote != Remote::Nowhere
     }
 
-    /// What we do with the stream, seen from our side (RFC 3264 §6.1).
+    /// Our direction of the stream, seen from our side (RFC 3264 §6.1).
     pub(super) fn our_direction(&self, capabilities: &Capabilities) -> Direction {
         Direction::new(self.wants_to_receive(), self.direction.sends()).and(capabilities.direction)
     }
 
-    /// The formats that an answer to this line names: the first sound format that we take too, and telephone events. One
-    /// is enough for what comes and goes; a peer that is given a choice may ask again which one is meant.
+    /// The formats that an answer to this line names: the first sound format that we take as well, and telephone
+    /// events. One sound format is enough for both directions; a peer that is given a choice may ask again which one is
+    /// meant.
     pub(super) fn chosen(&self, capabilities: &Capabilities) -> impl Iterator<Item = Format> {
         let sound = self.common(capabilities).find(|format| format.codec.is_sound());
         self.common(capabilities).filter(move |format| !format.codec.is_sound() || Some(*format) == sound)
     }
 
-    /// The address we receive the stream at: of the family that the peer names, so that both ends of a stream speak the
-    /// same (RFC 6157 §4). `None` when we have no address of that family.
+    /// Our address for the stream: of the family that the peer names, so that both ends of a stream use the same family
+    /// (RFC 6157 §4). `None` when we have no address of that family.
     pub(super) fn address(&self, local: &Local) -> Option<IpAddr> {
         self.is_ipv4.map_or(Some(local.address()), |is_ipv4| local.address_of(is_ipv4))
     }
 
-    /// The formats of this line that we take too, in the peer's order.
+    /// The formats of this line that we take as well, in the peer's order.
     pub(super) fn common(&self, capabilities: &Capabilities) -> impl Iterator<Item = Format> {
         self.formats.iter().copied().filter(|format| capabilities.codecs.contains(&format.codec))
     }
 
-    /// Whether the stream can be taken, when `taken` streams of the call have been.
+    /// Whether the stream can be taken, when `taken` streams of the call have already been taken.
     pub(super) fn judge(&self, capabilities: &Capabilities, local: &Local, taken: usize) -> Result<(), Refusal> {
         if let Some(fault) = self.fault {
             return Err(fault);
@@ -201,7 +202,7 @@ impl Remote {
     }
 }
 
-/// Whether a name lies under `.invalid` (RFC 2606), which stands for "nowhere" where an address is expected.
+/// Whether a name lies under `.invalid` (RFC 2606); as an address it means "nowhere".
 fn is_invalid(host: &str) -> bool {
     let host = host.strip_suffix('.').unwrap_or(host);
     host.rsplit('.').next().is_some_and(|label| label.eq_ignore_ascii_case("invalid"))
@@ -209,7 +210,7 @@ fn is_invalid(host: &str) -> bool {
 
 fn is_host_name(host: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
-    // All digits and dots would be an address, and is none.
+    // A name of digits and dots alone would be an address; one that is no valid address is no host name either.
     (1..=253).contains(&host.len()) && host.bytes().all(allowed) && host.bytes().any(|byte| byte.is_ascii_alphabetic())
 }
 
@@ -235,7 +236,7 @@ fn formats_of(media: &Media) -> Vec<Format> {
     formats
 }
 
-/// What a payload type stands for: what its `rtpmap` says, else the static assignment (RFC 3551 §6).
+/// The codec of a payload type: from its `rtpmap`, else from the static assignment (RFC 3551 §6).
 fn codec_of(media: &Media, payload_type: u8) -> Option<Codec> {
     let mapped = values(media, "rtpmap").find_map(|value| {
         let (number, encoding) = value.trim().split_once(|c: char| c.is_ascii_whitespace())?;
@@ -247,7 +248,7 @@ fn codec_of(media: &Media, payload_type: u8) -> Option<Codec> {
     }
 }
 
-/// Packet times that make sense; anything else is as if it were not there.
+/// The packet time, if it makes sense; another value counts as absent.
 fn ptime_of(media: &Media) -> Option<u16> {
     let number = |name| values(media, name).find_map(|value| value.trim().parse::<u16>().ok());
     let ptime = number("ptime").filter(|ms| (5..=200).contains(ms))?;

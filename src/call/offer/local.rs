@@ -1,11 +1,11 @@
-//! Our side of a call's negotiation: how our descriptions are numbered, and what our lines were.
+//! Our side of a call's negotiation: the numbering of our descriptions, and our lines so far.
 
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::media::{Codec, Direction, Payload, Payloads};
 
-/// What we say about a call's media, from its first description to its last.
+/// Our session descriptions of a call, from the first to the last.
 ///
 /// RFC 3264 §8: descriptions of one session share the session id; the version rises by one whenever the description
 /// differs from the one before, and only then. Lines keep their place and are never fewer than before.
@@ -14,7 +14,7 @@ pub struct Local {
     session: u64,
     version: u64,
     address: IpAddr,
-    /// Our address of the other family, where one is known.
+    /// Our address of the other family, if one is known.
     other: Option<IpAddr>,
     lines: Vec<LocalLine>,
     /// The last description without its `o=` line.
@@ -24,7 +24,7 @@ pub struct Local {
 /// One of our lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum LocalLine {
-    /// Port 0, with what stands in the m-line besides.
+    /// A line with port 0, and the other fields of its m-line.
     Refused { media: String, proto: String, fmt: String },
     /// A stream we take.
     Audio(Audio),
@@ -36,19 +36,19 @@ pub(super) struct Audio {
     pub(super) proto: String,
     /// Our address in the line.
     pub(super) ip: IpAddr,
-    /// Where we receive; `None` while the stream is inactive and has no port.
+    /// The address at which we receive; `None` while the stream is inactive and has no port.
     pub(super) rtp: Option<SocketAddr>,
     pub(super) direction: Direction,
     pub(super) payloads: Payloads,
     pub(super) ptime: Option<u16>,
 }
 
-/// The discard port: what an inactive stream names that has no port of its own. Port 0 would end the stream.
+/// The discard port: an inactive stream without a port of its own names it. Port 0 would end the stream.
 const DISCARD: u16 = 9;
 
 impl Local {
-    /// The side of a call that has said nothing yet. `session` becomes the session id, and should be different for each
-    /// call; `address` is the address we are reached at.
+    /// The side of a call before its first description. `session` becomes the session id, and should be different for
+    /// each call; `address` is the address we are reached at.
     pub const fn new(session: u64, address: IpAddr) -> Self {
         // Some peers read the id as a double or a signed number: 53 bits suit all.
         Local {
@@ -66,14 +66,14 @@ impl Local {
         self.address
     }
 
-    /// Our address of the other family: streams of that family are refused without.
+    /// Sets our address of the other family; without one, streams of that family are refused.
     pub fn set_other(&mut self, other: IpAddr) {
         if other.is_ipv4() != self.address.is_ipv4() {
             self.other = Some(other);
         }
     }
 
-    /// The address of the family that we are reached at.
+    /// Our address of this family.
     pub fn address_of(&self, is_ipv4: bool) -> Option<IpAddr> {
         [Some(self.address), self.other].into_iter().flatten().find(|ip| ip.is_ipv4() == is_ipv4)
     }
@@ -120,7 +120,7 @@ impl Local {
 }
 
 impl LocalLine {
-    /// Whether it is the place of an audio stream over plain RTP that is disabled.
+    /// Whether it is a disabled audio stream over plain RTP.
     pub(super) fn is_disabled_audio(&self) -> bool {
         matches!(self, LocalLine::Refused { media, proto, .. }
             if media.eq_ignore_ascii_case("audio") && proto.eq_ignore_ascii_case("RTP/AVP"))

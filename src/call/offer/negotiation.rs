@@ -1,7 +1,7 @@
-//! A call's media as one value: what was said, which ports it has, the echo of each stream.
+//! A call's media as one value: its descriptions, its ports, the echo of each stream.
 //!
-//! It ties [`Offer`], [`Local`], [`Session`] and [`Ports`] together for a worker that takes every stream it can. What is
-//! refused changes nothing: the call goes on as it was (RFC 3264 §8).
+//! It ties [`Offer`], [`Local`], [`Session`] and [`Ports`] together for a worker that takes every stream it can. A
+//! refused offer changes nothing: the call goes on as it was (RFC 3264 §8).
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -16,7 +16,7 @@ pub struct Negotiation {
     session: Session,
 }
 
-/// A description to send, and what it changes.
+/// A description to send, and the ports to open and to close for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Described {
     /// The body, `application/sdp`.
@@ -27,25 +27,25 @@ pub struct Described {
     pub closed: Vec<u16>,
 }
 
-/// Why there is no description.
+/// The reason for which there is no description.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoAnswer {
     /// The offer cannot be answered.
     #[error(transparent)]
     Offer(#[from] OfferError),
-    /// The slot has no ports left: another worker may have.
+    /// The slot has no ports left; another worker may have some.
     #[error(transparent)]
     Exhausted(#[from] Exhausted),
 }
 
 impl Negotiation {
-    /// A call that has said nothing yet. `seed` is random and different for each call; `address` is the address that
+    /// A call before its first description. `seed` is random and different for each call; `address` is the address that
     /// the caller is told.
     pub const fn new(seed: u64, address: IpAddr) -> Self {
         Negotiation { local: Local::new(seed, address), session: Session::new(seed) }
     }
 
-    /// What to send to the peer: the answer to its offer or, when it made none, our offer.
+    /// The description to send to the peer: the answer to its offer or, when it made none, our offer.
     ///
     /// When a socket cannot be opened (another program has the port), [`Negotiation::close`] and ask again: ports that
     /// are given back come last.
@@ -71,7 +71,7 @@ impl Negotiation {
     }
 
     /// Takes the peer's answer to our offer; returns the ports whose sockets have to be closed. After an error the call
-    /// has nothing to say to its peer, and ends.
+    /// has no agreed media, and ends.
     pub fn on_answer(
         &mut self,
         body: &[u8],
@@ -93,7 +93,8 @@ impl Negotiation {
         &mut self.session
     }
 
-    /// Ports for these lines, each with our address in it: those that are new, and where each line receives.
+    /// Reserves ports for these lines, each given with our address in it; returns the new ports, and the address at
+    /// which each line receives.
     fn reserve(
         &mut self,
         lines: &[(usize, IpAddr)],

@@ -18,7 +18,7 @@ fn local() -> Local {
     Local::new(17, OURS.parse().unwrap())
 }
 
-/// A description with the usual head and these lines behind it.
+/// A description with the usual head and then these lines.
 fn sdp(lines: &str) -> Vec<u8> {
     let head = "v=0\no=alice 1 1 IN IP4 192.0.2.1\ns=-\nc=IN IP4 192.0.2.1\nt=0 0\n";
     format!("{head}{lines}").replace('\n', "\r\n").into_bytes()
@@ -32,7 +32,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap().replace("\r\n", "\n")
 }
 
-/// As many addresses as the offer needs: ports 20000, 20002, …
+/// `count` addresses: ports 20000, 20002, …
 fn rtp(count: usize) -> Vec<SocketAddr> {
     (0..count).map(|n| SocketAddr::new(OURS.parse().unwrap(), 20_000 + 2 * n as u16)).collect()
 }
@@ -47,7 +47,7 @@ fn answer(lines: &str) -> Answer {
     answer_with(&mut local(), &parse(lines)).unwrap()
 }
 
-/// The m-lines and what follows them.
+/// The m-lines and the lines after them.
 fn media_of(answer: &Answer) -> String {
     let sdp = text(&answer.sdp);
     sdp.find("m=").map_or(String::new(), |begin| sdp[begin..].to_owned())
@@ -552,7 +552,7 @@ proptest! {
             prop_assert_eq!(&theirs.media.to_ascii_lowercase(), &ours.media.to_ascii_lowercase());
             prop_assert_eq!(&theirs.proto, &ours.proto);
             prop_assert!(theirs.port != 0 || ours.port == 0, "a disabled stream stays disabled");
-            // RFC 3264 §6.1: nobody sends what the other does not want.
+            // RFC 3264 §6.1: a side must not send media that the other side does not want.
             prop_assert!(ours.port == 0 || !ours.direction.sends() || theirs.direction.receives());
             prop_assert!(ours.port == 0 || !ours.direction.receives() || theirs.direction.sends());
         }

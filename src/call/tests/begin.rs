@@ -58,10 +58,10 @@ fn a_copy_of_a_ringing_invite_from_elsewhere_does_not_move_the_answers_there() {
     let whole = invite().bytes();
     let without = whole.replace(";rport", "");
     for (copy, source, answered_at) in [
-        // Somebody who has seen it.
+        // A copy from a host that has seen the INVITE.
         (&whole, "198.51.100.66:5060", "192.0.2.9:5070"),
         (&without, "198.51.100.66:5060", "192.0.2.9:5070"),
-        // Another one behind the same NAT, with a sent-by of its own choice.
+        // Another host behind the same NAT, with a sent-by of its own choice.
         (&without.replace("192.0.2.9:5070;", "192.0.2.9:6666;"), "192.0.2.9:6666", "192.0.2.9:5070"),
         // The NAT has another port for the caller now.
         (&whole, "192.0.2.9:1024", "192.0.2.9:1024"),
@@ -275,7 +275,7 @@ fn a_pinned_dialog_names_the_well_known_address_and_the_token() {
     desk.outputs.clear();
     desk.act(|uas, now| uas.hang_up(key, now));
     let [Output::Event(..), Output::Transmit(transmit)] = desk.outputs.as_slice() else { panic!("{:?}", desk.outputs) };
-    // Nothing gets through to it but what comes from the well-known port.
+    // Only datagrams from the well-known port get through to the caller.
     assert_eq!((transmit.hop, transmit.to), (Hop::Listener(0), "203.0.113.7:1024".parse().unwrap()));
     let bye = desk.only();
     assert!(header(&bye, "Via").unwrap().starts_with(&format!("SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bK{TOKEN}")));
@@ -310,7 +310,7 @@ fn a_second_copy_on_another_way_gets_482() {
     desk.incoming();
     let seq = desk.hand(&invite().branch("other-way"));
     assert_eq!((desk.statuses(), desk.settled().0, desk.events()), (vec![482], vec![seq], vec![]));
-    // Sent again with credentials it is a new request, not a copy.
+    // The INVITE is sent again with credentials: it is a new request, not a copy.
     desk.hand(&invite().branch("again").cseq(2));
     desk.incoming();
 }
@@ -334,7 +334,7 @@ fn the_next_attempt_of_a_proxy_that_hunts_is_a_new_call_once_the_refusal_is_ackn
     desk.hand(&invite().branch("early"));
     assert_eq!(desk.statuses(), [482], "the refusal has not been acknowledged");
     acknowledge(&mut desk, &invite(), &refusal);
-    // Its 482 has not been acknowledged: that is nothing to be a copy of.
+    // Its 482 has not been acknowledged; the next attempt must not count as a copy of it.
     desk.hand(&invite().branch("next"));
     let next = desk.incoming();
     desk.hand(&invite().branch("beside-next"));

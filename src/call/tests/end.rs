@@ -1,4 +1,4 @@
-//! A call's end, and the requests of ours that end it.
+//! A call's end, and our requests that end it.
 
 use super::*;
 use crate::call::ResolveKey;

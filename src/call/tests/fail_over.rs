@@ -22,7 +22,7 @@ fn tcp(places: &[&str]) -> Vec<Endpoint> {
     places.iter().map(|place| Endpoint { protocol: Protocol::Tcp, address: address(place) }).collect()
 }
 
-/// Answers the question that waits, and forgets all that came out so far.
+/// Answers the waiting question, and forgets all outputs so far.
 fn resolve(desk: &mut Desk, found: &[Endpoint]) {
     let asked = question(desk);
     desk.outputs.clear();
@@ -77,7 +77,7 @@ fn differing(one: &str, other: &str) -> Vec<String> {
     pairs.map(|(one, _)| one.split(':').next().unwrap().to_owned()).collect()
 }
 
-/// Destinations of all that has been sent since the last look.
+/// Destinations of all messages sent since the last look.
 fn places(desk: &mut Desk) -> Vec<String> {
     let sent = desk.outputs.iter().filter_map(|output| match output {
         Output::Transmit(transmit) => Some(transmit.to.to_string()),
@@ -96,7 +96,7 @@ fn after_503_the_same_request_goes_to_the_next_place_on_another_branch() {
     desk.reply(&first, 503, "Retry-After: 60\r\n", "");
     let (_, to, second) = desk.only_transmit();
     assert_eq!((to.as_str(), differing(&first, &second)), (SECOND_PLACE, vec!["Via".to_owned()]));
-    // A late answer of the first place is none to the second transaction.
+    // A late answer of the first place does not answer the second transaction.
     desk.reply(&first, 200, "", "");
     assert!(!desk.uas.is_quiet());
     desk.reply(&second, 503, "", "");
@@ -124,8 +124,8 @@ fn a_place_that_says_nothing_is_the_last_also_when_others_answered_503() {
     desk.assert_idle();
 }
 
-/// Destinations of all that leaves in a call whose route is a name with these places, until it is over: all of them are
-/// silent but `refuses`, which answers 503 and asks for the same at once.
+/// Destinations of all messages in a call whose route is a name with these places, until it is over. All places are
+/// silent but `refuses`, which answers 503 and asks for a repetition at once.
 fn sent_where_one_refuses(names: &[&str], refuses: &str) -> Vec<String> {
     let mut desk = Desk::new();
     let timer = invite().header("Supported: timer").header("Session-Expires: 90;refresher=uas");
@@ -257,7 +257,7 @@ fn a_place_that_no_route_leads_to_is_passed_over_and_counts_as_no_copy() {
     no_route(&mut desk, &bye);
     let (_, to, second) = desk.only_transmit();
     assert_eq!((to.as_str(), differing(&bye, &second)), (SECOND_PLACE, vec!["Via".to_owned()]));
-    // No network at all: it stays with the last place, whose copies are those that leave.
+    // Without any network the request stays with the last place, and only copies that leave count.
     no_route(&mut desk, &second);
     for _ in 0..5 {
         assert_eq!(places(&mut desk), [""; 0]);

@@ -1,4 +1,4 @@
-//! Two address families: a request of ours leaves by our socket of the family that its destination is of.
+//! Two address families: a request of ours leaves by our socket of its destination's family.
 
 use std::net::SocketAddr;
 
@@ -23,7 +23,7 @@ fn called(identity: Identity, headers: &[&str]) -> (Desk, CallKey) {
     (desk, key)
 }
 
-/// The way our BYE leaves by, its source and destination, and its Via.
+/// The way of our BYE, its source and destination, and its Via.
 fn bye(identity: Identity, headers: &[&str]) -> (Hop, Option<String>, SocketAddr, String) {
     let (mut desk, key) = called(identity, headers);
     desk.act(|uas, now| uas.hang_up(key, now));

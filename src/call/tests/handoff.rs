@@ -1,4 +1,4 @@
-//! Messages handed over: each is answered or given back exactly once, and nothing of what goes back is answered.
+//! Messages handed over: each is answered or given back exactly once, and a message that is given back is not answered.
 
 use super::*;
 use crate::handoff::frame::Envelope;
@@ -61,7 +61,7 @@ fn what_is_read_after_its_deadline_goes_back() {
     let now = desk.now;
     desk.hand_with(&invite().branch("2").call("2"), |envelope| envelope.deadline = Some(now));
     desk.incoming();
-    // What follows a call is never too late.
+    // A message that follows a call is never too late.
     desk.hand_with(&invite().branch("3").call("3"), |envelope| {
         (envelope.deadline, envelope.follows) = (Some(late), true);
     });

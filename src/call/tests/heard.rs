@@ -1,4 +1,4 @@
-//! Our own requests in a dialog go to where its far end was heard, by the socket it was heard by.
+//! Our own requests in a dialog go to the address where its far end was heard, by the socket it was heard by.
 
 use super::*;
 
@@ -27,7 +27,7 @@ fn ack(tag: &str) -> Text {
 }
 
 impl Desk {
-    /// A message comes to the worker's own port from there.
+    /// A message comes to the worker's own port from `source`.
     fn own_from(&mut self, text: &Text, source: &str) {
         let arrival = Arrival::own(0, source.parse().unwrap(), "192.0.2.1:5071".parse().unwrap(), 1);
         self.say(&text.bytes(), &arrival);
@@ -45,7 +45,7 @@ impl Desk {
 fn the_bye_to_a_caller_behind_a_nat_goes_to_where_its_ack_came_from_by_our_own_port() {
     let mut desk = Desk::new();
     let (key, tag) = accepted(&mut desk, &behind_nat(), "203.0.113.7:40000");
-    // To another port of ours its NAT gave it another of its own.
+    // The caller's NAT gives it another port towards another port of ours.
     desk.own_from(&ack(&tag), NAT);
     let (hop, to, bye) = desk.bye(key);
     assert_eq!((hop, to.as_str()), (Hop::Own(0), NAT));
@@ -71,7 +71,7 @@ fn the_last_request_of_the_dialog_says_where_the_caller_is() {
     let (key, tag) = accepted(&mut desk, &behind_nat(), NAT);
     desk.own_from(&ack(&tag), NAT);
     desk.own_from(&text("INFO").to(&tag).cseq(2), "203.0.113.7:50000");
-    // One that it has overtaken, from where it was before, and one of another dialog.
+    // A request that it has overtaken, from its former address, and a request of another dialog.
     desk.own_from(&text("OPTIONS").to(&tag).cseq(1), NAT);
     desk.own_from(&text("INFO").to("other").cseq(9).branch("other"), "203.0.113.9:1");
     assert_eq!(desk.bye(key).1, "203.0.113.7:50000");
@@ -102,7 +102,7 @@ fn a_proxy_that_stays_out_of_the_dialog_is_not_where_the_caller_was_heard() {
     let (key, tag) = accepted(&mut desk, &invite().header(via), NAT);
     desk.own_from(&ack(&tag).header(via), NAT);
     assert_eq!(desk.bye(key).1, "192.0.2.9:5070", "its Contact");
-    // Its ACK comes from itself, and it is behind a NAT.
+    // The ACK comes from the caller itself, which is behind a NAT.
     let mut desk = Desk::new();
     let (key, tag) = accepted(&mut desk, &behind_nat().header(via), "198.51.100.5:5060");
     desk.own_from(&ack(&tag), NAT);
@@ -170,7 +170,7 @@ fn a_caller_that_keeps_to_its_connection_to_the_dispatcher_is_dialled_at_its_con
         by_connection(envelope);
         envelope.follows = true;
     });
-    // Nobody listens at the port that the connection came from.
+    // No server listens at the port that the connection came from.
     let (hop, to, _) = desk.bye(key);
     assert_eq!((hop, to.as_str()), (Hop::Dial, "192.0.2.9:5070"));
 }

@@ -123,15 +123,15 @@ enum Step {
 /// The outcome of the calls of one run.
 struct Outcome {
     calls: usize,
-    /// Those that stood, as the worker saw it.
+    /// Number of calls that stood, as the worker saw it.
     stood: usize,
-    /// Those whose caller ended them in order.
+    /// Number of calls that their caller ended in order.
     done: usize,
 }
 
 fn run(seed: u64, loss: u64, decides: Decides) -> Outcome {
     let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-    // Session timers, so that a call whose caller is gone ends, too.
+    // Session timers make a call end whose caller is gone.
     let mut desk = Desk::with(identity(), Limits::default(), SessionTimer { expires: Some(90), min_se: 90 });
     let start = desk.now;
     let mut callers: Vec<Caller> = (0..40)

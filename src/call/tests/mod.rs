@@ -121,7 +121,7 @@ impl Text {
     }
 }
 
-/// A user agent, its clock, and what has come out of it.
+/// A user agent, its clock, and its outputs.
 pub(super) struct Desk {
     pub(super) uas: Uas,
     pub(super) now: Time,
@@ -159,7 +159,7 @@ impl Desk {
         }
     }
 
-    /// The dispatcher hands a message over; its number.
+    /// The dispatcher hands a message over; returns its number.
     pub(super) fn hand(&mut self, text: &Text) -> Seq {
         self.hand_with(text, |_| {})
     }
@@ -224,7 +224,7 @@ impl Desk {
         self.outputs.extend(std::iter::from_fn(|| self.uas.poll_output()));
     }
 
-    /// All that has been sent since the last look, as texts.
+    /// All messages sent since the last look, as texts.
     pub(super) fn sent(&mut self) -> Vec<String> {
         let sent = self.outputs.iter().filter_map(|output| match output {
             Output::Transmit(transmit) => Some(String::from_utf8(transmit.bytes.to_vec()).unwrap()),
@@ -235,7 +235,7 @@ impl Desk {
         sent
     }
 
-    /// The one message that has been sent since the last look.
+    /// The one message sent since the last look.
     pub(super) fn only(&mut self) -> String {
         let mut sent = self.sent();
         assert_eq!(sent.len(), 1, "{sent:#?}");
@@ -247,7 +247,7 @@ impl Desk {
         self.sent().iter().map(|text| status(text)).collect()
     }
 
-    /// What the application has been told since the last look.
+    /// Events that the application has got since the last look.
     pub(super) fn events(&mut self) -> Vec<(CallKey, Event)> {
         let events = self.outputs.iter().filter_map(|output| match output {
             Output::Event(key, event) => Some((*key, event.clone())),
@@ -258,7 +258,7 @@ impl Desk {
         events
     }
 
-    /// The handed-over messages that are dealt with, and those given back, since the last look.
+    /// The handed-over messages that have been dealt with, and those given back, since the last look.
     pub(super) fn settled(&mut self) -> (Vec<Seq>, Vec<(Seq, RefuseReason)>) {
         let mut answered = Vec::new();
         let mut refused = Vec::new();
@@ -284,7 +284,7 @@ impl Desk {
         }
     }
 
-    /// A call from INVITE to ACK; its key and our tag. Nothing of it is left to look at.
+    /// A call from INVITE to ACK; returns its key and our tag. Its outputs are forgotten.
     pub(super) fn standing(&mut self, invite: &Text) -> (CallKey, String) {
         self.hand(invite);
         let key = self.incoming();
@@ -298,7 +298,7 @@ impl Desk {
         (key, tag)
     }
 
-    /// A call that rings, whose caller has shown by PRACK that it hears us; its key and our tag.
+    /// A ringing call whose caller has shown by PRACK that it hears us; returns its key and our tag.
     pub(super) fn ringing_with_prack(&mut self) -> (CallKey, String) {
         self.hand(&invite().header("Supported: 100rel"));
         let key = self.incoming();
@@ -310,7 +310,7 @@ impl Desk {
         (key, to_tag(&ringing))
     }
 
-    /// The one datagram that has been sent since the last look: by which way, where to, and what.
+    /// The one datagram sent since the last look: its way, its destination, and its text.
     pub(super) fn only_transmit(&mut self) -> (Hop, String, String) {
         let mut all: Vec<_> = self
             .outputs
@@ -328,7 +328,7 @@ impl Desk {
         all.remove(0)
     }
 
-    /// Nothing may be left once all transactions have run out.
+    /// Checks that nothing is left once all transactions have run out.
     pub(super) fn assert_idle(&mut self) {
         self.wait(Duration::from_secs(80));
         assert!(self.uas.is_idle(), "{:#?}", self.uas);

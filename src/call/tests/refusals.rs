@@ -1,4 +1,4 @@
-//! What is not served, and what the peer is told about it.
+//! Requests that are not served, and the answers to their senders.
 
 use super::*;
 use crate::call::offer::{OfferError, Refusal};
@@ -184,7 +184,7 @@ fn an_invite_without_contact_gets_400_that_says_so() {
     assert!(refusal(&bare).starts_with("SIP/2.0 400 Missing or Malformed Contact\r\n"));
 }
 
-/// A call whose description cannot be answered; what the caller hears and what the dispatcher is told of it.
+/// A call whose description cannot be answered; returns the answer to the caller and the report to the dispatcher.
 fn unanswerable(error: &OfferError) -> (String, u16, String) {
     let mut desk = Desk::new();
     let seq = desk.hand(&invite());

@@ -38,7 +38,7 @@ fn a_reinvite_without_offer_asks_the_application_for_one() {
     let (key, tag) = desk.standing(&invite());
     desk.own(&text("INVITE").to(&tag).cseq(2).branch("re"));
     assert_eq!((desk.events(), desk.sent().len()), (vec![(key, Event::OfferWanted)], 0));
-    // It is being made: an offer that crosses it waits (RFC 3311 §5.2).
+    // The application is making the offer, so an offer that crosses it has to wait (RFC 3311 §5.2).
     desk.own(&text("UPDATE").to(&tag).cseq(3).branch("early").body(OFFER));
     assert_eq!(desk.statuses(), [500]);
     let anew = ANSWER.replace("RTP/AVP 0", "RTP/AVP 0 8");

@@ -34,8 +34,8 @@ fn replace(desk: &mut Desk, tag: &str, units: u32) {
     });
 }
 
-/// A worker of a hundred units with a call that nobody has acknowledged for so long, and one of `taken` units that counts
-/// whole.
+/// A worker of a hundred units with two calls: one has waited for its ACK for `waited`, the other one has `taken` units
+/// and counts whole.
 fn unacknowledged(invite: &Text, units: u32, taken: u32, waited: Duration) -> (Desk, String) {
     let limits = Limits { units: 100, ..Limits::default() };
     let mut desk = Desk::with(identity(), limits, SessionTimer { expires: None, min_se: 90 });

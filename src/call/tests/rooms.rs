@@ -1,4 +1,4 @@
-//! The units of conferences: what is reserved, and what each leg costs.
+//! The units of conferences: their reservations, and the cost of each leg.
 
 use super::*;
 use crate::reservation::Weight;
@@ -10,7 +10,7 @@ fn leg(number: u32, room: &str) -> Text {
         .branch(&format!("leg-{number}"))
 }
 
-/// A leg of this weight comes, from a host that nobody can forge; the worker answers.
+/// A leg of this weight comes, from a host that cannot be forged; the worker answers.
 fn answered(desk: &mut Desk, number: u32, room: &str, weight: Weight) -> (CallKey, String) {
     desk.hand_with(&leg(number, room), |envelope| {
         (envelope.size, envelope.names_size) = (weight.units, weight.named);

@@ -7,7 +7,7 @@ fn call(number: u32) -> Text {
     invite().call(&format!("call-{number}")).branch(&format!("call-{number}"))
 }
 
-/// The dispatcher hands over the INVITE of a call of so many units, from `source`; the worker answers.
+/// The dispatcher hands over the INVITE of a call of this many units, from `source`; the worker answers.
 fn answered(desk: &mut Desk, number: u32, units: u32, source: &str) -> (CallKey, String) {
     desk.hand_with(&call(number), |envelope| {
         envelope.size = units;
@@ -88,7 +88,7 @@ fn what_a_stranger_has_reserved_for_a_conference_ends_with_its_call() {
     assert_eq!(used(&desk), 0);
 }
 
-/// An INVITE into a conference, of so many units that it names, from `source`; the worker answers.
+/// An INVITE into a conference that names this many units, from `source`; the worker answers.
 fn leg(desk: &mut Desk, number: u32, room: char, units: u32, source: &str) -> String {
     let invite = Text { uri: format!("sip:conf={room}@ms.example.com"), ..call(number) };
     desk.hand_with(&invite, |envelope| {
@@ -112,7 +112,7 @@ fn conferences_that_nobody_acknowledges_hold_half_of_a_worker_at_most() {
     assert_eq!(used(&desk), 500 + 3);
     desk.wait(SECOND * 31);
     desk.outputs.clear();
-    // Inside what the first legs have reserved.
+    // The legs fit into the reservations of the first legs.
     for (number, (room, units)) in (3..).zip(rooms) {
         leg(&mut desk, number, room, units - 1, &format!("198.51.100.{number}"));
     }
@@ -133,7 +133,7 @@ fn what_strangers_claim_of_conferences_takes_nothing_off_the_calls_of_others() {
     let mut desk = Desk::new();
     leg(&mut desk, 0, 'x', 400, "127.0.0.1");
     for number in 1..6 {
-        // No unit of these is beyond what has been reserved by one who is known.
+        // All units of these legs are inside the reservation of a known caller.
         leg(&mut desk, number, 'x', 70, &format!("198.51.100.{number}"));
     }
     assert_eq!(used(&desk), 400);

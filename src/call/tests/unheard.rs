@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// All that leaves for one INVITE of which nothing more is heard, and where to.
+/// All datagrams that leave for one INVITE after which its sender is silent, and their destinations.
 fn alone(invite: &Text, decide: impl FnOnce(&mut Desk, CallKey)) -> (Vec<u16>, Vec<String>) {
     let mut desk = Desk::new();
     desk.hand(invite);
@@ -149,7 +149,7 @@ fn a_reinvite_from_a_forged_source_makes_five_datagrams_leave_for_it_at_most() {
         let again = invite().to(&tag).cseq(2).branch("again");
         desk.forge(&if refused { again.header("Require: nonsense") } else { again });
         desk.act(|uas, now| uas.answer_offer(key, ANSWER.as_bytes(), now));
-        // Somebody who knows the tag is heard, and it is not the victim.
+        // A sender that knows the tag is heard, and it is not the victim.
         desk.own(&text("INFO").to(&tag).cseq(3));
         desk.wait(SECOND * 31);
         let count = desk.at_the_victim();
@@ -175,7 +175,7 @@ fn a_copy_of_an_invite_from_a_forged_source_makes_five_datagrams_leave_for_it_at
         }
         desk.wait(SECOND * 31);
         let count = desk.at_the_victim();
-        // The others go where the first one came from.
+        // The other datagrams go to the source of the first INVITE.
         assert!((1..=6).contains(&count), "the answer to the copy, and five at most: {count}");
     }
 }

@@ -61,7 +61,7 @@ fn our_offer_in_a_call_names_the_family_that_its_stream_has() {
     assert_eq!(local.address_at(0), OTHER.parse::<IpAddr>().unwrap());
     let offer = capabilities.offer(&mut local, &[addr("[2001:db8::9]:20000")]);
     assert!(text(&offer).contains("\nc=IN IP6 2001:db8::9\n"), "{}", text(&offer));
-    // The answer must be of that family, too: our socket is.
+    // The answer must be of the same family as our socket.
     let foreign = capabilities.read_answer(&mut local, &sdp("m=audio 4000 RTP/AVP 0\n"));
     assert_eq!(foreign, Err(OfferError::NothingCommon(Refusal::Address)));
 }
