@@ -30,7 +30,8 @@ pub(super) enum Purpose {
 
 /// Datagrams for one INVITE.
 const MOST: u8 = 5;
-/// With three copies a final response and its ACK get through in 99 of 100 cases where each way loses 10 % (0.19³).
+/// Datagrams that provisional responses leave for the final response. With three copies a final response and its ACK
+/// get through in 99 of 100 cases if each way loses 10 % (0.19³).
 const FINALS: u8 = 3;
 
 impl Allowance {

@@ -127,9 +127,9 @@ pub enum Path {
         /// The dispatcher's stream connection it came on; 0 for a datagram.
         conn: ConnId,
     },
-    /// To our own UDP socket of this number.
+    /// Our own UDP socket of this number.
     Own(u16),
-    /// On a stream connection that we hold.
+    /// A stream connection that we hold.
     Stream(u64),
 }
 

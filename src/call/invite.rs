@@ -418,8 +418,8 @@ impl Uas {
     }
 }
 
-/// Whether our Contact has to be a SIPS URI: the request-URI is one, or the topmost Record-Route, or, where there is none,
-/// the caller's Contact (RFC 3261 §12.1.1).
+/// Whether our Contact has to be a SIPS URI (RFC 3261 §12.1.1). It has to be if the request-URI is one or the topmost
+/// Record-Route is one; without Record-Route, if the caller's Contact is one.
 fn asks_for_sips(invite: &Message<'_>) -> bool {
     let route = invite.values(Name::RecordRoute).next().and_then(NameAddr::parse);
     let uris = [invite.uri(), route.or_else(|| invite.contact()).and_then(|address| address.uri())];

@@ -23,8 +23,8 @@ impl Uas {
         true
     }
 
-    /// Makes the offer that an [`Event::OfferWanted`] asks for: the session description we gave last. False when none is
-    /// asked for.
+    /// Makes the offer that an [`Event::OfferWanted`] asks for: the session description we gave last. False when no
+    /// offer is asked for.
     pub fn offer_again(&mut self, key: CallKey, now: Time) -> bool {
         let Some(call) = self.calls.get_mut(key) else { return false };
         let Some(server) = call.asked.take() else { return false };

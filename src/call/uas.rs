@@ -531,7 +531,7 @@ impl Uas {
         self.units_counted().saturating_add(self.elsewhere)
     }
 
-    /// Units of the calls, without what strangers claim beyond their share.
+    /// Units of the calls, without the units that strangers claim beyond their share.
     fn units_counted(&self) -> u32 {
         self.load.units_used.saturating_sub(self.units_not_counted())
     }
@@ -541,7 +541,7 @@ impl Uas {
         use std::io::Write as _;
         let mut out = Vec::with_capacity(64);
         let scheme = if place.secure { "sips" } else { "sip" };
-        // The port alone does not tell a pinned dialog's worker: the token does. Writing to a Vec cannot fail.
+        // The port does not identify a pinned dialog's worker, so the token is added. Writing to a Vec cannot fail.
         let _ = match place.pinned {
             true => write!(out, "<{scheme}:{}@{}", self.identity.token, place.contact),
             false => write!(out, "<{scheme}:{}", place.contact),

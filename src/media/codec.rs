@@ -127,12 +127,12 @@ pub enum Direction {
     SendOnly,
     /// This side receives.
     RecvOnly,
-    /// Neither.
+    /// Neither side sends.
     Inactive,
 }
 
 impl Direction {
-    /// From the two halves.
+    /// The direction with these two halves.
     pub const fn new(sends: bool, receives: bool) -> Self {
         match (sends, receives) {
             (true, true) => Direction::SendRecv,

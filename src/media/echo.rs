@@ -8,7 +8,7 @@ use super::rtcp::{Answered, Reception, Sent};
 use super::session::Terms;
 use super::stream::{Dropped, Stream};
 
-/// One stream that is sent back where it comes from.
+/// One stream whose packets are sent back to their source.
 #[derive(Clone, Debug)]
 pub struct Echo(Stream);
 
@@ -27,7 +27,7 @@ impl Echo {
         Echo(Stream::new(seed, terms, signalling))
     }
 
-    /// A new offer or answer changes the terms; what we send goes on as the same stream.
+    /// Changes the terms after a new offer or answer; the packets we send go on as the same stream.
     pub fn set_terms(&mut self, terms: &Terms, signalling: Option<IpAddr>) {
         self.0.set_terms(terms, signalling);
     }

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-/// The slot's range, with what of it is free.
+/// The slot's range, and its free pairs.
 #[derive(Clone, Debug)]
 pub struct Ports {
     first: u16,

@@ -36,7 +36,7 @@ pub struct Reception {
     expected_before: u32,
     received_before: u32,
     transit: u32,
-    /// In sixteenths of a sample.
+    /// Interarrival jitter in sixteenths of a sample.
     jitter: u32,
     /// The middle 32 bits of the last sender report's time, and when it came.
     last_report: Option<(u32, Time)>,

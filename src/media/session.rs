@@ -105,8 +105,8 @@ impl Session {
             match &mut leg.echo {
                 Some(echo) => echo.set_terms(terms, self.signalling),
                 echo => {
-                    // Two streams of a call must not share a source (RFC 3550 §8.1), and one that comes back, from
-                    // another port, is a new one (§8.2): its numbers start anew, which within one source they must not.
+                    // Two streams of a call must not share a source (RFC 3550 §8.1). A stream that comes back from
+                    // another port is a new source (§8.2): its numbers start anew, and within one source they must not.
                     self.begun += 1;
                     let seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(self.begun));
                     *echo = Some(Echo::new(seed, terms, self.signalling));

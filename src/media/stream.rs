@@ -23,7 +23,7 @@ use super::latch::{Expected, Latch, continues};
 use super::rtcp::{self, Answered, Reception, Reporter, Sent};
 use super::session::Terms;
 
-/// Packets of one stream that are taken in a second: twice what 5 ms packets make, events included.
+/// Packets of one stream that are taken in a second: twice the rate of 5 ms packets, events included.
 pub const RATE_LIMIT: u32 = 400;
 
 const HEADER: usize = RtpPacket::MIN_RTP_PACKET_LEN;
@@ -44,7 +44,7 @@ pub struct Stream {
     reporter: Reporter,
 }
 
-/// Counts of what has been received, from all sources together.
+/// Counts of received packets, from all sources together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Received {
     /// Packets.
@@ -65,7 +65,7 @@ struct Thread {
     timestamp_shift: u32,
 }
 
-/// The furthest point of what we have sent.
+/// The highest sequence number and timestamp that we have sent.
 #[derive(Clone, Copy, Debug)]
 struct Last {
     sequence: u16,
@@ -79,7 +79,7 @@ struct Rate {
     count: u32,
 }
 
-/// Why a packet goes nowhere.
+/// The reason for which a packet is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Dropped {
     /// Not RTP version 2, or cut short.
@@ -88,7 +88,7 @@ pub enum Dropped {
     Rtcp,
     /// A payload type that was not negotiated, or a format that the other stream does not send.
     PayloadType,
-    /// From another sender than the stream's.
+    /// The packet is from another sender than the stream's.
     OtherSender,
     /// Our own packet.
     Loop,
@@ -136,7 +136,7 @@ impl Stream {
         }
     }
 
-    /// Other terms; what we send goes on as the same stream.
+    /// Changes the terms; the packets we send go on as the same stream.
     pub fn set_terms(&mut self, terms: &Terms, signalling: Option<IpAddr>) {
         if terms.direction != self.direction {
             // Our numbers go on after a hold from the last one sent, so the pause does not look like a loss.
@@ -332,7 +332,7 @@ impl Rate {
     }
 }
 
-/// A packet that has arrived: what its header says, and where its payload lies.
+/// A packet that has arrived: the fields of its header, and the bounds of its payload.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrived {
     ssrc: u32,

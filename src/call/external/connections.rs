@@ -8,7 +8,7 @@ use crate::wire::mgcp::EndpointName;
 /// The connections at the gateway.
 #[derive(Debug, Default)]
 pub(super) struct Connections {
-    /// By endpoint, in lower case, as the gateway names it.
+    /// The connections by endpoint, as the gateway names it, in lower case.
     by_endpoint: BTreeMap<Box<[u8]>, Vec<Connection>>,
     calls: BTreeMap<Box<[u8]>, Call>,
     units: u32,
@@ -104,7 +104,7 @@ impl Connections {
             gone.extend(at.extract_if(.., |connection| which.means(&connection.names)));
             !at.is_empty()
         };
-        // One endpoint is found by its name, several by looking at all of them.
+        // An endpoint is found by its name, several endpoints by a look at all of them.
         let name = which.name.to_ascii_lowercase();
         if let Some(at) = self.by_endpoint.get_mut(name.as_slice()) {
             if !end(at) {

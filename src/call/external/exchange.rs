@@ -8,7 +8,7 @@ use crate::handoff::frame::RefuseReason;
 use crate::ids::{ConnId, Seq};
 use crate::time::Time;
 
-/// All that comes out.
+/// An output of the worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
     /// Send this to a call agent.
@@ -19,7 +19,8 @@ pub enum Output {
     Answered(Seq),
     /// A handed-over message goes back to the dispatcher; the gateway has not seen it.
     Refuse(Seq, RefuseReason),
-    /// The first connection of this call id is made, since then: the group `C:` + id is this worker's.
+    /// The first connection of this call id was asked for at this time: the group `C:` + id is this worker's from then
+    /// on.
     CallOpened(Box<[u8]>, Time),
     /// The last connection of this call id is gone, or none has come about.
     CallClosed(Box<[u8]>),

@@ -204,7 +204,7 @@ impl External {
         self.units = units;
     }
 
-    /// Whether it takes no more connections.
+    /// Whether the worker takes no more connections.
     pub const fn is_draining(&self) -> bool {
         self.draining
     }

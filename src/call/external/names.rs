@@ -15,7 +15,7 @@ impl Tokens {
         Tokens { known: vec![token.as_bytes().into()] }
     }
 
-    /// Another token from now on.
+    /// Sets the token that is used from now on.
     pub(super) fn set(&mut self, token: &str) {
         self.known.retain(|known| !known.eq_ignore_ascii_case(token.as_bytes()));
         self.known.insert(0, token.as_bytes().into());

@@ -105,7 +105,8 @@ impl Gateway {
             };
             answer = answer.param(*field, value);
         }
-        // RFC 3435 §3.3.7: first the local description, then the remote one; `v=0` alone stands for none.
+        // RFC 3435 §3.3.7: first the local description, then the remote one; a description that does not exist is `v=0`
+        // alone.
         if wanted.contains(&Field::LocalConnectionDescriptor) {
             answer = answer.description(connection.description.text());
         }

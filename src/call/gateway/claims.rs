@@ -13,7 +13,7 @@ use crate::call::strangers::Strangers;
 use crate::wire::mgcp::Command;
 
 impl Gateway {
-    /// Units of the connections, without what strangers claim beyond their share.
+    /// Units of the connections, without the units that strangers claim beyond their share.
     pub(super) fn units_counted(&self) -> u32 {
         self.load.units_used.saturating_sub(self.units_not_counted())
     }

@@ -146,7 +146,7 @@ impl Gateway {
         Some(self.connections.get(partner)?.settings.terms)
     }
 
-    /// Tells the media of an endpoint's connections what has changed for them.
+    /// Tells the media of an endpoint's connections their new flows, if they have changed.
     pub(super) fn refresh_flows(&mut self, endpoint: EndpointKey) {
         let keys = self.endpoints.get(endpoint).map(|endpoint| endpoint.connections.clone()).unwrap_or_default();
         for key in keys {

@@ -9,7 +9,7 @@ pub enum Kind {
     Conference,
     /// Interactive voice response: sound goes out, digits come in.
     Ivr,
-    /// A packet relay: two connections, each gets what the other one receives.
+    /// A packet relay: it has two connections, and each sends the packets that the other one receives.
     Bridge,
 }
 

@@ -24,7 +24,7 @@ pub(super) struct Measuring {
     first: Option<Counters>,
     /// The counters when a packet had last come.
     last: Counters,
-    /// The time since which none has come; `None`: the time has not begun.
+    /// The time of the last packet, or of the start; `None`: the time has not begun to run.
     quiet_since: Option<Time>,
     /// Whether the event has occurred.
     is_over: bool,

@@ -102,7 +102,7 @@ impl Gateway {
             return self.deny(transaction, ReturnCode::RESOURCES_NOT_NOW.into(), now);
         }
         let Some(connection) = self.connections.get_mut(key) else {
-            // It was deleted meanwhile.
+            // The connection was deleted meanwhile.
             return self.deny(transaction, ReturnCode::ABORTED.into(), now);
         };
         connection.settings = settings;

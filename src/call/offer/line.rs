@@ -60,10 +60,10 @@ pub enum Refusal {
     /// The peer itself has it disabled (port 0).
     #[error("the stream is disabled")]
     Disabled,
-    /// Neither audio nor anything else we take.
+    /// A media type that is not audio.
     #[error("media type not available")]
     MediaType,
-    /// Not plain RTP.
+    /// A transport that is not plain RTP.
     #[error("incompatible transport protocol")]
     Transport,
     /// No address, or one of a family that we do not have here.
@@ -75,7 +75,7 @@ pub enum Refusal {
     /// No format in common.
     #[error("incompatible media format")]
     Format,
-    /// Not a valid port.
+    /// A port number that is not valid.
     #[error("no such port")]
     Port,
     /// More streams than a call may have.

@@ -396,7 +396,7 @@ fn a_new_offer_in_a_call_without_a_stream_has_one_again() {
     for (lines, media) in [
         // RFC 3264 §8.1: in the place of the disabled one,
         ("m=video 5000 RTP/AVP 31\nm=audio 4000 RTP/AVP 8\n", "m=video 0 RTP/AVP 31\nm=audio 20000 RTP/AVP 0 8 101\n"),
-        // or below what is there.
+        // or below the existing lines.
         ("m=audio 4000 RTP/SAVP 8\n", "m=audio 0 RTP/SAVP 8\nm=audio 20000 RTP/AVP 0 8 101\n"),
         ("", "m=audio 20000 RTP/AVP 0 8 101\n"),
     ] {

@@ -93,7 +93,7 @@ fn a_retransmitted_invite_gets_the_last_provisional_again_and_opens_no_second_ca
     desk.act(|uas, now| uas.accept(key, Some(ANSWER.as_bytes()), now));
     assert_eq!(desk.settled().0, [first, again]);
     let late = desk.hand(&invite());
-    // Its sender has heard nothing of the 2xx.
+    // The sender of the copy has not got the 2xx.
     assert_eq!((desk.statuses(), desk.settled().0), (vec![200, 200], vec![late]));
 }
 

@@ -313,7 +313,7 @@ fn a_refused_refresh_by_invite_is_acknowledged_and_goes_to_the_next_place() {
     assert!(desk.only().starts_with("ACK "));
     desk.reply(second, 200, "Session-Expires: 90;refresher=uac\r\n", ANSWER);
     assert!(desk.only().starts_with("ACK "));
-    // It counts: the session goes on, and is refreshed again.
+    // The late answer counts: the session goes on, and is refreshed again.
     desk.wait(SECOND * 46);
     resolve(&mut desk, &udp(&[FIRST]));
     assert!(desk.only().starts_with("INVITE "));

@@ -57,7 +57,7 @@ fn what_a_call_claims_is_free_once_no_copy_of_its_answer_leaves_any_more() {
     assert_eq!(used(&desk), 500 + 2);
     desk.wait(ms(200));
     assert_eq!((used(&desk), desk.uas.load().sessions), (2, 2), "a unit for each, until its time is over");
-    // Its ACK was late, not lost.
+    // The ACK was late, not lost.
     acknowledge(&mut desk, 0, &tag);
     assert_eq!(used(&desk), 400 + 1);
     desk.wait(SECOND * 33);

@@ -45,11 +45,11 @@ pub enum Detection {
 /// The duration of a signal (RFC 3435 §2.1.7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SignalType {
-    /// Until it is turned off.
+    /// The signal lasts until it is turned off.
     OnOff,
-    /// Until it is turned off or its time is over.
+    /// The signal lasts until it is turned off or its time is over.
     TimeOut,
-    /// It ends by itself and cannot be stopped.
+    /// The signal ends by itself and cannot be stopped.
     Brief,
 }
 

@@ -25,7 +25,7 @@ pub struct Request {
     pub quarantine: QuarantineHandling,
 }
 
-/// RequestedEvents: the events and what to do about each.
+/// RequestedEvents: the events and their actions.
 #[derive(Clone, Debug, Default)]
 pub struct Requested {
     /// The events as read; the first that matches counts.
@@ -48,11 +48,11 @@ pub struct RequestedEvent {
 /// The action on an event when it is examined (§2.3.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// It is reported at once, with all that has been accumulated.
+    /// Report the event at once, with all accumulated events.
     Notify,
-    /// It is accumulated.
+    /// Accumulate the event.
     Accumulate,
-    /// The event is dropped.
+    /// Drop the event.
     Ignore,
 }
 

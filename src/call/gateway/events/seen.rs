@@ -68,14 +68,14 @@ pub struct Wanted {
 /// The place that an event is asked for at (RFC 3435 §2.1.7).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// The name has no `@`: on the endpoint, and on each of its connections.
+    /// The endpoint and each of its connections: the name has no `@`.
     Anywhere,
-    /// On all connections (`@*`).
+    /// All connections (`@*`).
     Connections,
-    /// On the connection with this id, in the letters the call agent wrote. `@$` has become the id of the connection that
+    /// The connection with this id, in the letters the call agent wrote. `@$` has become the id of the connection that
     /// the command made or named.
     Connection(Box<[u8]>),
-    /// On the connection that this command makes (`@$`).
+    /// The connection that this command makes (`@$`).
     This,
 }
 

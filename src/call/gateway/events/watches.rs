@@ -245,7 +245,7 @@ impl Events {
         self.settle(now);
     }
 
-    /// Tells the configured call agents what happens to all endpoints.
+    /// Tells the configured call agents that all endpoints go in or out of service.
     pub fn tell_all(&mut self, method: RestartMethod, now: Time) {
         self.restarts.tell_all(method, &mut self.client, now);
         self.settle(now);

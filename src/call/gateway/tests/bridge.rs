@@ -1,4 +1,4 @@
-//! Bridges: each of two connections gets what the other one receives.
+//! Bridges: each of two connections sends the packets that the other one receives.
 
 use super::*;
 use crate::call::gateway::Sound;

@@ -1,5 +1,5 @@
-//! The call flows of RFC 3435's appendices F and G, word for word but for what a gateway chooses itself: the names of
-//! its endpoints and the ids of its connections.
+//! The call flows of RFC 3435's appendices F and G, word for word except for the names of endpoints and the ids of
+//! connections, which a gateway chooses itself.
 //!
 //! The messages are not part of the project. `POINTSMAN_CORPORA` names the directory they lie in; without it they are
 //! looked for beside the project, and the test says so when they are not there.

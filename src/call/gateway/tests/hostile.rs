@@ -1,4 +1,4 @@
-//! Call agents that mean no good, or cannot do better.
+//! Call agents that are hostile or faulty.
 
 use super::*;
 use crate::call::gateway::history::{State, TransactionKey};
@@ -222,7 +222,7 @@ fn whatever_comes_in_whatever_order_the_books_balance() {
 /// Bytes that mean something somewhere, and some that never do.
 const JUNK: &[u8] = b"\r\n:;,@/$*[]-\"(){}.0 aZ\0\xff\x80";
 
-/// Some bytes of a command changed, gone or there twice.
+/// A command of which some bytes are changed, left out or doubled.
 fn broken(command: &str, dice: &mut Dice) -> Vec<u8> {
     let mut bytes = command.as_bytes().to_vec();
     for _ in 0..=dice.roll(4) {
