@@ -20,7 +20,8 @@ pub(super) struct Allowance {
 pub(super) enum Purpose {
     /// A provisional response, or its repetition.
     Provisional,
-    /// The repetition of a reliable provisional response: a call that rings is best shown to be heard by its PRACK.
+    /// The repetition of a reliable provisional response. The PRACK that it asks for shows more than any other message
+    /// of a ringing call that the caller hears us.
     Reliable,
     /// The final response, or its repetition.
     Final,
