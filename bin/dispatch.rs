@@ -52,8 +52,8 @@ pub fn run(flags: Flags, verbose: u8) -> Result<(), Failure> {
 /// Interval between two looks whether the dispatcher in the background serves.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-/// Has a process of its own take over, and waits until the run directory's lock names it, or until it ends with the reason
-/// why it could not.
+/// Has a process of its own take over, and waits until the run directory's lock names it, or until it ends with the
+/// reason why it could not.
 fn in_background(config: &Config) -> Result<(), Failure> {
     let lock = RunDir::open(config.run_dir.as_deref()).map_err(Failure::usage)?.lock_file();
     let failed = |error| Failure::usage(format!("cannot start a dispatcher in the background: {error}"));

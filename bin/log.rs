@@ -1,6 +1,7 @@
 //! The log: to stderr, a line an event, chosen with POINTSMAN_LOG (`info`, `debug`, `pointsman::dispatch=debug`).
 //!
-//! Under systemd, where stderr is the journal, a line begins with its priority instead of its time, as sd-daemon(3) has it.
+//! Under systemd, where stderr is the journal, a line begins with its priority instead of its time, as sd-daemon(3) has
+//! it.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, IsTerminal, Write};

@@ -27,8 +27,8 @@ use pointsman::net::process;
 
 use crate::output::{Failure, print};
 
-/// A dispatcher for media servers: one well-known port for SIP or MGCP, N worker processes, and out of the way after the first
-/// message of each call.
+/// A dispatcher for media servers: one well-known port for SIP or MGCP, N worker processes, and out of the way after
+/// the first message of each call.
 #[derive(Debug, Parser)]
 #[command(name = "pointsman", version, args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
 struct CommandLine {

@@ -1,14 +1,15 @@
-//! Reads the source: the pure directories name no socket, clock, thread, lock or random source, and no module above them.
+//! Reads the source: the pure directories name no socket, clock, thread, lock or random source, and no module above
+//! them.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The pure modules, lowest first, each with the crate's modules it may name. The handoff *format* (`handoff::frame`) is
-/// vocabulary and lies below the decision, which reads reports and refuse reasons; the link's ends (`handoff::front`,
-/// `handoff::back`) lie above it and know its [`Room`] and entries. Of the dispatcher's process the switch is pure: the
-/// simulation runs it in virtual time.
+/// The pure modules, lowest first, each with the crate's modules it may name. The handoff *format* (`handoff::frame`)
+/// is vocabulary and lies below the decision, which reads reports and refuse reasons; the link's ends
+/// (`handoff::front`, `handoff::back`) lie above it and know its [`Room`] and entries. Of the dispatcher's process the
+/// switch is pure: the simulation runs it in virtual time.
 const LAYERS: &[(&str, &[&str])] = &[
     ("ids", &["ids"]),
     ("time", &["time"]),

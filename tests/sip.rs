@@ -532,7 +532,8 @@ fn the_next_attempt_of_a_proxy_that_hunts_is_selected_once_the_refusal_is_acknow
     // With credentials it goes to the worker that asked for them.
     let again = attempt(5).replace("CSeq: 1", "CSeq: 2");
     assert_eq!(to(rig.send(&again)), (handoff(next).worker.0, Reason::Again));
-    // The ACK was faster than the worker's word that it has answered: the next attempt is new before and after that word.
+    // The ACK was faster than the worker's word that it has answered: the next attempt is new before and after that
+    // word.
     let other = |number| attempt(number).replace("Call-ID: a", "Call-ID: b");
     let early = handoff(rig.send(&other(6)));
     rig.send(&ack(&other(6), "tag-of-nobody"));

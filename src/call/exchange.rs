@@ -175,8 +175,9 @@ pub enum Output {
     Transmit(Transmit),
     /// Tell the application.
     Event(CallKey, Event),
-    /// The application is to answer this request, which begins no call: read it with [`crate::call::Uas::with_standalone`],
-    /// answer it with [`crate::call::Uas::answer_standalone`], now or within 32 s.
+    /// The application is to answer this request, which begins no call: read it with
+    /// [`crate::call::Uas::with_standalone`], answer it with [`crate::call::Uas::answer_standalone`], now or within 32
+    /// s.
     Standalone(StandaloneKey),
     /// The final answer to a handed-over message; it precedes the [`Output::Answered`] of the message.
     Final {
@@ -211,7 +212,8 @@ pub enum Event {
     /// The peer wants to change the session. Answer with `answer_offer` or `reject_offer`, now or later.
     Offer(Box<[u8]>),
     /// The peer wants an offer of ours within the session: a re-INVITE without one (RFC 3261 §14.2). Give one with
-    /// `answer_offer`, as for a new call, repeat the last with `offer_again`, or refuse with `reject_offer`, now or later.
+    /// `answer_offer`, as for a new call, repeat the last with `offer_again`, or refuse with `reject_offer`, now or
+    /// later.
     OfferWanted,
     /// The peer's answer to an offer of ours.
     Answer(Box<[u8]>),

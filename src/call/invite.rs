@@ -61,7 +61,8 @@ impl Uas {
 
     /// Answers a call with 200. `sdp` is the answer to the peer's offer or, when there was none, our offer.
     ///
-    /// Waits by itself for a PRACK that must come first (RFC 3262 §3). False when the call is not waiting for a decision.
+    /// Waits by itself for a PRACK that must come first (RFC 3262 §3). False when the call is not waiting for a
+    /// decision.
     pub fn accept(&mut self, key: CallKey, sdp: Option<&[u8]>, now: Time) -> bool {
         let Some(server) = self.undecided(key) else { return false };
         if self.calls.get(key).is_some_and(|call| call.ring_first) {
@@ -108,8 +109,8 @@ impl Uas {
         true
     }
 
-    /// Turns a call down with a final status of 300–699. False when the call is not waiting for a decision, or the status
-    /// is another.
+    /// Turns a call down with a final status of 300–699. False when the call is not waiting for a decision, or the
+    /// status is another.
     pub fn reject(&mut self, key: CallKey, status: u16, now: Time) -> bool {
         self.reject_with(key, status, &[], now)
     }
@@ -293,7 +294,8 @@ impl Uas {
         }
     }
 
-    /// 64·T1 without ACK (RFC 3261 §13.3.1.4): the call is over. `has_bye`: whether a BYE may still leave for its INVITE.
+    /// 64·T1 without ACK (RFC 3261 §13.3.1.4): the call is over. `has_bye`: whether a BYE may still leave for its
+    /// INVITE.
     pub(super) fn on_no_ack(&mut self, key: CallKey, invite: ServerKey, has_bye: bool, now: Time) {
         let Some(call) = self.calls.get_mut(key) else { return };
         if call.invite != Some(invite) {

@@ -1,7 +1,7 @@
 //! Offer and answer (RFC 3264) for the formats of [`crate::media`]: G.711 and telephone events.
 //!
-//! [`Offer::parse`] reads a peer's offer, leniently; [`Offer::answer`] answers it line by line. [`Local`] is our side of
-//! a call's negotiation: it numbers what we say and remembers our lines. For an INVITE without a body,
+//! [`Offer::parse`] reads a peer's offer, leniently; [`Offer::answer`] answers it line by line. [`Local`] is our side
+//! of a call's negotiation: it numbers what we say and remembers our lines. For an INVITE without a body,
 //! [`Capabilities::offer`] writes our offer and [`Capabilities::read_answer`] reads what comes back in the ACK.
 //! [`Negotiation`] is all of it for one call, ports and echo included.
 //!

@@ -10,7 +10,8 @@ use crate::time::Time;
 
 /// Fingerprints of refused transactions, the oldest first.
 ///
-/// A worker under heavy refusal forgets the oldest ones early; a CANCEL of such a call gets 481, which the caller takes.
+/// A worker under heavy refusal forgets the oldest ones early; a CANCEL of such a call gets 481, which the caller
+/// takes.
 #[derive(Debug)]
 pub(super) struct Refused {
     entries: VecDeque<(u128, Time)>,

@@ -82,8 +82,8 @@ pub enum Delivery {
 impl Uas {
     /// Sends a provisional response of 101–199, with a session description or without.
     ///
-    /// False when the call is not waiting for a decision, the status is another, or an earlier reliable response waits for
-    /// its PRACK: there may be only one (RFC 3262 §3).
+    /// False when the call is not waiting for a decision, the status is another, or an earlier reliable response waits
+    /// for its PRACK: there may be only one (RFC 3262 §3).
     pub fn ring(&mut self, key: CallKey, status: u16, sdp: Option<&[u8]>, delivery: Delivery, now: Time) -> bool {
         if !(101..=199).contains(&status) {
             return false;

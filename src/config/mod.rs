@@ -186,8 +186,8 @@ impl Config {
         self.access.iter().flat_map(AccessRule::each).collect()
     }
 
-    /// The distinct addresses of the SIP listeners: each slot has its SIP sockets on every one of them, and none where no
-    /// listener speaks SIP.
+    /// The distinct addresses of the SIP listeners: each slot has its SIP sockets on every one of them, and none where
+    /// no listener speaks SIP.
     pub fn sip_ips(&self) -> Vec<IpAddr> {
         let mut ips: Vec<IpAddr> = Vec::new();
         let sip = self.listen.iter().filter(|listen| listen.service != Service::Mgcp);

@@ -20,8 +20,8 @@ use crate::handoff::frame::ReplyFrom;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Settings {
-    /// Number of workers to run, 0 to 1024; with 0, workers of your own come to the handoff socket, and calls get 503 until
-    /// one has. Default 1. A reload may change it.
+    /// Number of workers to run, 0 to 1024; with 0, workers of your own come to the handoff socket, and calls get 503
+    /// until one has. Default 1. A reload may change it.
     pub workers: Option<u16>,
     /// Directory of the stats and handoff sockets, the locks and the key; mode 0700. Default: `/run/pointsman` where
     /// it can be made, else `$XDG_RUNTIME_DIR/pointsman`, else `/tmp/pointsman-UID`.
@@ -32,8 +32,8 @@ pub struct Settings {
     /// The well-known addresses, each `[udp:|mgcp:]ADDR:PORT`; an IPv6 address stands in brackets. Port 0: the kernel
     /// chooses. Default `["udp:0.0.0.0:5060"]`.
     pub listen: Option<Vec<Listen>>,
-    /// SIP port (UDP and TCP) of worker w0; worker wN has this plus N. 0: the kernel chooses each. Used by SIP listeners
-    /// only. Default 5070.
+    /// SIP port (UDP and TCP) of worker w0; worker wN has this plus N. 0: the kernel chooses each. Used by SIP
+    /// listeners only. Default 5070.
     pub worker_ports: Option<u16>,
     /// MGCP port of worker w0; worker wN has this plus N. 0: the kernel chooses each. Used by `mgcp:` listeners only,
     /// where `bypass` is not `domain`. Default 2430.

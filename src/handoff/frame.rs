@@ -294,7 +294,8 @@ pub enum SocketRole {
     Mgcp,
     /// A duplicate of a well-known UDP socket: send only.
     Listener,
-    /// One more link to the dispatcher, with numbers and reports of its own, for a worker whose [`Hello::links`] allows it.
+    /// One more link to the dispatcher, with numbers and reports of its own, for a worker whose [`Hello::links`] allows
+    /// it.
     Link,
 }
 

@@ -4,13 +4,13 @@
 //! arrives. Anyone can send to an open port; so senders have a [`Rank`], by what was said in signalling. The rules:
 //!
 //! 1. A sender without a rank is not believed.
-//! 2. Nothing is sent before something valid has arrived, so no packet of ours goes to an address on the SDP's word only.
-//!    The first valid packet of a sender with a rank latches it.
+//! 2. Nothing is sent before something valid has arrived, so no packet of ours goes to an address on the SDP's word
+//!    only. The first valid packet of a sender with a rank latches it.
 //! 3. A sender of a better rank takes over with one packet, at any time.
 //! 4. A packet from elsewhere that continues the stream (same source, one of the [`NEXT`] numbers) moves the latch at
 //!    once: a NAT has rebound, or a forger sees the stream, and against that only SRTP helps.
-//! 5. Another port of the latched host must find the latched one silent for [`SILENCE`], and sends [`PROBATION`] packets
-//!    in sequence before it is believed. Another host is not, however long the latched one is silent.
+//! 5. Another port of the latched host must find the latched one silent for [`SILENCE`], and sends [`PROBATION`]
+//!    packets in sequence before it is believed. Another host is not, however long the latched one is silent.
 //! 6. An offer or answer that names another address starts again at rule 2 (a transfer can move a stream anywhere).
 
 use std::net::{IpAddr, SocketAddr};

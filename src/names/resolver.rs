@@ -109,8 +109,8 @@ struct Attempt {
     is_slow: bool,
 }
 
-/// An address that is found is not held back for longer than this by one of the other family, or of another server, that
-/// does not come.
+/// An address that is found is not held back for longer than this by one of the other family, or of another server,
+/// that does not come.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 impl<K> Resolver<K> {

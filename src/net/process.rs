@@ -22,8 +22,8 @@ pub use rustix::process::Signal;
 
 /// A process, held by descriptor: a signal never reaches another process that got the same process id later.
 ///
-/// The descriptor is a `pidfd`, readable once the process has ended, or, where the kernel has none (before 5.3) or a filter
-/// refuses it, the process's directory in `/proc`, which cannot be watched.
+/// The descriptor is a `pidfd`, readable once the process has ended, or, where the kernel has none (before 5.3) or a
+/// filter refuses it, the process's directory in `/proc`, which cannot be watched.
 #[derive(Debug)]
 pub struct Process {
     fd: OwnedFd,

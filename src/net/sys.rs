@@ -1,8 +1,8 @@
 //! The system calls that no safe crate offers in the form needed. Every function is safe to call, one call wide, and
 //! builds the kernel's structures from borrowed slices, so that nothing outlives what it points into.
 //!
-//! `recvmmsg` and `sendmmsg` are here because the ready-made ones keep the control lengths of the previous call or share
-//! one control message across a batch; then replies leave from the wrong address.
+//! `recvmmsg` and `sendmmsg` are here because the ready-made ones keep the control lengths of the previous call or
+//! share one control message across a batch; then replies leave from the wrong address.
 
 #![allow(unsafe_code, reason = "the one file that speaks to the kernel without a safe crate between")]
 
@@ -94,8 +94,8 @@ pub(super) fn send_many(fd: BorrowedFd<'_>, outgoing: &[Outgoing<'_>]) -> io::Re
         *header = outgoing_header(one, vector);
     }
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-    // SAFETY: the first `count` headers point into `vectors` and `outgoing`, borrowed beyond this call; `sendmmsg` writes
-    // nothing but the headers' `msg_len`.
+    // SAFETY: the first `count` headers point into `vectors` and `outgoing`, borrowed beyond this call; `sendmmsg`
+    // writes nothing but the headers' `msg_len`.
     let sent = unsafe { libc::sendmmsg(fd.as_raw_fd(), headers.as_mut_ptr(), count as _, flags as _) };
     usize::try_from(sent).map_err(|_| io::Error::last_os_error())
 }

@@ -277,7 +277,8 @@ fn check_memory(config: &Config) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Bytes that one entry of the table takes with its share of the indexes, rounded up: measured in `tests/allocation.rs`.
+/// Bytes that one entry of the table takes with its share of the indexes, rounded up: measured in
+/// `tests/allocation.rs`.
 const TABLE_ENTRY: usize = 168;
 /// Bytes of one line of the history, rounded up.
 const HISTORY_LINE: usize = 64;

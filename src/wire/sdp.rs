@@ -1,11 +1,11 @@
-//! SDP (RFC 8866), only as far as a session's weight: one look at its lines, for the dispatcher. Offers are read whole in
-//! `call`.
+//! SDP (RFC 8866), only as far as a session's weight: one look at its lines, for the dispatcher. Offers are read whole
+//! in `call`.
 
 use memchr::memchr;
 
 /// The weight of a description in capacity units: an audio stream counts 1, an image stream (fax, RFC 3362) 1, a video
-/// stream `video_size`, other media nothing, and a disabled stream nothing (port 0, unless `a=bundle-only` says it shares
-/// another stream's port, RFC 8843 §6). `None` when the body has no stream at all.
+/// stream `video_size`, other media nothing, and a disabled stream nothing (port 0, unless `a=bundle-only` says it
+/// shares another stream's port, RFC 8843 §6). `None` when the body has no stream at all.
 pub fn weigh(body: &[u8], video_size: u32) -> Option<u32> {
     let mut total = None;
     // Units of the current section's stream when its port is 0: `a=bundle-only` makes them count.

@@ -40,8 +40,9 @@ pub trait Application {
     /// An INFO has come; it has been answered with 200 already.
     fn on_info(&mut self, _call: &mut Call<'_>, _content_type: &str, _body: &[u8]) {}
 
-    /// A request has come that begins no call, and that `methods` in the configuration lets through to workers: MESSAGE,
-    /// SUBSCRIBE, REFER and the like. One that is not answered here is refused: INFO and NOTIFY with 481, others with 405.
+    /// A request has come that begins no call, and that `methods` in the configuration lets through to workers:
+    /// MESSAGE, SUBSCRIBE, REFER and the like. One that is not answered here is refused: INFO and NOTIFY with 481,
+    /// others with 405.
     fn on_request(&mut self, _request: &mut Standalone<'_>) {}
 
     /// A call is over. Each call of [`Application::on_call`] comes here exactly once.
@@ -173,7 +174,8 @@ impl Call<'_> {
         done(self.uas.ring(self.key, status, Some(sdp), Delivery::Reliable, self.now))
     }
 
-    /// Answers the call, or the offer or the wish for one within it, with a session description of the application's own.
+    /// Answers the call, or the offer or the wish for one within it, with a session description of the application's
+    /// own.
     ///
     /// # Errors
     ///
@@ -208,8 +210,8 @@ impl Call<'_> {
     ///
     /// # Errors
     ///
-    /// Another status, or one that needs a header ([`Call::reject_with`]); a call that does not wait for it. Nothing has been
-    /// sent.
+    /// Another status, or one that needs a header ([`Call::reject_with`]); a call that does not wait for it. Nothing
+    /// has been sent.
     pub fn reject(&mut self, status: u16) -> Result<(), Misuse> {
         self.reject_with(status, &[])
     }

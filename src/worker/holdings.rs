@@ -2,8 +2,8 @@
 //! messages may still come to the well-known port. A dispatcher that dies takes its table with it; the worker tells the
 //! next one from here.
 //!
-//! Each is kept from its handover until 64·T1 after its final response, as the table does; MGCP's T-HIST is about the same
-//! (RFC 3435 §3.5.1).
+//! Each is kept from its handover until 64·T1 after its final response, as the table does; MGCP's T-HIST is about the
+//! same (RFC 3435 §3.5.1).
 
 use std::collections::VecDeque;
 use std::sync::Arc;

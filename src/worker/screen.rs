@@ -45,8 +45,8 @@ impl Screen {
         !envelope.follows || envelope.size > 0 || self.lets_in(envelope.source.ip(), now, begins)
     }
 
-    /// Whether a message is let in. `begins`: whether it belongs to no call and no transaction that is known; asked only
-    /// where there is a limit to what its source may begin.
+    /// Whether a message is let in. `begins`: whether it belongs to no call and no transaction that is known; asked
+    /// only where there is a limit to what its source may begin.
     pub(super) fn lets_in(&mut self, address: IpAddr, now: Time, begins: impl FnOnce() -> bool) -> bool {
         if self.access.is_empty() {
             return true;

@@ -25,8 +25,8 @@ pub struct Settings {
     pub capacity: Option<u32>,
     /// Whether it wants duplicates of the well-known sockets, to answer handed-over requests from.
     pub wants_listeners: bool,
-    /// The handoff socket where it looks for a new dispatcher when its link ends. `None`: it serves the calls it has, and
-    /// leaves 30 s after the last.
+    /// The handoff socket where it looks for a new dispatcher when its link ends. `None`: it serves the calls it has,
+    /// and leaves 30 s after the last.
     pub handoff: Option<PathBuf>,
     /// Whether it is also a media gateway and takes MGCP (RFC 3435). The built-in worker is; an application has no part
     /// in it.

@@ -25,8 +25,8 @@ pub(super) struct SlotLock {
 }
 
 impl SlotLock {
-    /// Takes the lock of the slot that a dispatcher has started this worker for. `None`: the worker came by itself, and has
-    /// ports of its own.
+    /// Takes the lock of the slot that a dispatcher has started this worker for. `None`: the worker came by itself, and
+    /// has ports of its own.
     ///
     /// # Errors
     ///

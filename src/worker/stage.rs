@@ -7,7 +7,8 @@ use crate::handoff::frame::{Drain, DrainMode};
 use crate::time::Time;
 use crate::worker::orphan::{Next, Orphan};
 
-/// A worker that is told to stop by signal gives its calls this time, as the dispatcher's `--stop-after` does by default.
+/// A worker that is told to stop by signal gives its calls this time, as the dispatcher's `--stop-after` does by
+/// default.
 const STOP_WITHIN: Duration = Duration::from_secs(3);
 
 /// The stage a worker's life is in.

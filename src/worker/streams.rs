@@ -258,8 +258,8 @@ impl Streams {
         });
     }
 
-    /// Sends on connection `conn` or, when it is gone, on one to `to`. A request is not sent to a peer that has ended its
-    /// half: it answers nothing any more, and has closed the other half as well, most likely.
+    /// Sends on connection `conn` or, when it is gone, on one to `to`. A request is not sent to a peer that has ended
+    /// its half: it answers nothing any more, and has closed the other half as well, most likely.
     pub(super) fn send(
         &mut self,
         conn: u64,

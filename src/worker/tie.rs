@@ -119,7 +119,8 @@ impl Tie {
         self.links.flush(now, |link| sources.add(link));
     }
 
-    /// When [`Tie::speak`], [`Tie::on_comeback`], [`Tie::poll`] or the end of a drain is due, if this is to be reported.
+    /// When [`Tie::speak`], [`Tie::on_comeback`], [`Tie::poll`] or the end of a drain is due, if this is to be
+    /// reported.
     pub(super) fn poll_timeout(&self, report: Report) -> Option<Time> {
         let report = self.links.is_up().then(|| self.pace.due(&self.in_its_own_word(report)));
         let comeback = self.comeback.as_ref().map(Comeback::poll_timeout);

@@ -1,10 +1,10 @@
 //! Fuzz targets: everything that strangers can send to (the scanner, the MGCP port, the ends of a link, the stats
 //! socket), and the decision as a machine that is driven by operations.
 //!
-//! The compiler of this project cannot instrument for coverage without a nightly toolchain, so the runner is our own and
-//! safe: it keeps an input when the target *does* something that no input before has made it do (another fault, another
-//! record, another reason). The ordinary test run makes a fixed number of inputs from fixed dice; `tests/fuzz/run.sh`
-//! goes on for as long as it is told to and keeps what it finds in `target/fuzz`.
+//! The compiler of this project cannot instrument for coverage without a nightly toolchain, so the runner is our own
+//! and safe: it keeps an input when the target *does* something that no input before has made it do (another fault,
+//! another record, another reason). The ordinary test run makes a fixed number of inputs from fixed dice;
+//! `tests/fuzz/run.sh` goes on for as long as it is told to and keeps what it finds in `target/fuzz`.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
 

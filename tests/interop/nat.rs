@@ -150,8 +150,8 @@ impl Drop for Softphone {
     }
 }
 
-/// Runs a test on a thread of its own, with networks of its own. Passes it over on a machine where there cannot be any, or
-/// where the telephone is not installed; in CI that is a failure.
+/// Runs a test on a thread of its own, with networks of its own. Passes it over on a machine where there cannot be any,
+/// or where the telephone is not installed; in CI that is a failure.
 fn behind_a_nat(test: fn(&Networks)) {
     let knows_pjsua = Command::new("python3").args(["-c", "import pjsua2"]).stderr(Stdio::null()).status();
     let missing = match knows_pjsua {

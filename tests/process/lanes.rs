@@ -46,8 +46,8 @@ fn calls_are_shared_among_lanes_and_none_fails_while_a_worker_is_killed() {
         let total = |field: &str| load["dispatcher"][field].as_u64().unwrap();
         let done = total("handed_over") + total("relayed") + total("replied") + total("dropped");
         assert_eq!(total("received"), done, "{load}");
-        // A worker can die between its answer and the dispatcher's hearing of it. Another then answers the call again, and
-        // the caller, which has its answer, acknowledges no second one.
+        // A worker can die between its answer and the dispatcher's hearing of it. Another then answers the call again,
+        // and the caller, which has its answer, acknowledges no second one.
         pointsman.wait_until_within("no load at all, in all lanes", UNTIL_ABANDONED, |load| {
             let workers = load["workers"].as_array().map(Vec::as_slice).unwrap_or_default();
             workers.iter().all(|worker| worker["units_used"] == 0 && worker["sessions"] == 0 && worker["ledger"] == 0)

@@ -45,8 +45,8 @@ fn token(answer: &Said) -> String {
     answer.need("Z").split('/').nth(1).unwrap_or_default().to_owned()
 }
 
-/// Connections on new endpoints, at least two of each of two workers: the answers to their CRCX. Call number N has the id
-/// `500 + N`, in hexadecimal digits.
+/// Connections on new endpoints, at least two of each of two workers: the answers to their CRCX. Call number N has the
+/// id `500 + N`, in hexadecimal digits.
 fn create_on_two_workers(agent: &Agent, to: SocketAddr) -> Vec<Said> {
     let mut made: Vec<Said> = Vec::new();
     for number in 0x500..0x540 {

@@ -20,7 +20,8 @@ use crate::{text, town};
 pub struct Truth {
     /// The first promise that was broken.
     pub broken: Option<String>,
-    /// Whether the table has been full: then requests are placed by hash or forgotten early, as the rule for floods says.
+    /// Whether the table has been full: then requests are placed by hash or forgotten early, as the rule for floods
+    /// says.
     pub table_was_full: bool,
     /// Whether the list of conferences has been full.
     pub groups_were_full: bool,
@@ -271,8 +272,8 @@ impl Truth {
         // After a worker's death another worker may get late copies of the first attempt beside the next attempt.
         let is_orphan = self.lives.values().any(|life| !life.is_alive && life.callers.contains(&caller));
         let mut legs = call.live.iter().filter(|leg| self.lives[&leg.life].is_alive);
-        // A late copy of the first attempt finds the worker of the next one where credentials have been asked for, and is
-        // asked for them as well.
+        // A late copy of the first attempt finds the worker of the next one where credentials have been asked for, and
+        // is asked for them as well.
         let is_stale = call.challenged.is_some();
         let other = legs.find(|leg| leg.life != bits || !is_orphan && !is_stale);
         if let Some(leg) = other.filter(|_| !self.table_was_full) {

@@ -35,7 +35,8 @@ const SOCKET_LIMIT: usize = 500;
 const CALLS_LIMIT: usize = 80;
 /// Calls of call agents at a time.
 const AGENTS_LIMIT: usize = 40;
-/// After the last call everything is forgotten within this time: 64·T1 for the INVITE's transaction and 64·T1 for a BYE.
+/// After the last call everything is forgotten within this time: 64·T1 for the INVITE's transaction and 64·T1 for a
+/// BYE.
 const REST: Duration = Duration::from_secs(100);
 /// A message stays unanswered when its dispatcher has died, and then the worker that the dispatcher had handed it to.
 /// Its entry goes when the table's time for INVITEs that wait is over.

@@ -24,8 +24,8 @@ use std::time::{Duration, Instant};
 /// The longest that an event of a healthy process may take on a busy machine.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
-/// The longest that something may take which waits for no timer of seconds, on a busy machine as well. On a quiet one it
-/// takes milliseconds.
+/// The longest that something may take which waits for no timer of seconds, on a busy machine as well. On a quiet one
+/// it takes milliseconds.
 pub const PROMPT: Duration = Duration::from_secs(10);
 
 /// The longest that a session may stand whose caller is gone: 64·T1 for its ACK and as long again for the answer to the
@@ -42,8 +42,8 @@ pub fn own_address() -> Ipv4Addr {
     Ipv4Addr::new(127, high | 0x80, middle, low)
 }
 
-/// Says that the test that asks shows nothing on this machine, and why. `tests/run.sh` repeats it when all is done: test
-/// runners show no output of a test that passes.
+/// Says that the test that asks shows nothing on this machine, and why. `tests/run.sh` repeats it when all is done:
+/// test runners show no output of a test that passes.
 #[track_caller]
 pub fn pass_over(why: &str) {
     let why = why.trim_end().replace(['\n', '\t'], " ");

@@ -361,8 +361,8 @@ impl Pointsman {
         held
     }
 
-    /// Kills all workers, and stops one of their successors before it introduces itself; all again where each of them was
-    /// faster.
+    /// Kills all workers, and stops one of their successors before it introduces itself; all again where each of them
+    /// was faster.
     pub fn hold_successor(&self) -> u32 {
         wait_for("a successor that can be held", DEADLINE, || {
             self.wait_until_up();

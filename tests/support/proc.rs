@@ -42,8 +42,8 @@ pub fn children(parent: u32) -> Vec<u32> {
     pids.filter(|&pid| fields(pid).and_then(|fields| fields.get(1)?.parse().ok()) == Some(parent)).collect()
 }
 
-/// The processes that `parent` has started and that run a program of their own: a stop before that would stop the parent
-/// as well, which waits for it.
+/// The processes that `parent` has started and that run a program of their own: a stop before that would stop the
+/// parent as well, which waits for it.
 pub fn started_by(parent: u32) -> Vec<u32> {
     let line = |pid| fs::read(format!("/proc/{pid}/cmdline")).ok().filter(|line| !line.is_empty());
     let Some(own) = line(parent) else { return Vec::new() };

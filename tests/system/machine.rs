@@ -1,5 +1,5 @@
-//! A machine made of namespaces, by `machine.sh`: another process 1 on this kernel, and the host's files below a layer that
-//! is thrown away.
+//! A machine made of namespaces, by `machine.sh`: another process 1 on this kernel, and the host's files below a layer
+//! that is thrown away.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -27,8 +27,8 @@ const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/system/machine.
 const CGROUP: &str = "pointsman-test-";
 
 impl Machine {
-    /// A machine with this process 1. The thread that asks is in its network from then on. `None` where this host cannot
-    /// have one: on a developer's machine the test is passed over then, in CI it fails.
+    /// A machine with this process 1. The thread that asks is in its network from then on. `None` where this host
+    /// cannot have one: on a developer's machine the test is passed over then, in CI it fails.
     pub fn start(process_1: &[&str]) -> Option<Self> {
         Machine::try_start(process_1).map_err(|why| pass_over_outside_ci(&why)).ok()
     }

@@ -88,8 +88,8 @@ impl Generator {
         self.send_in_dialog(InDialog::Bye, reply.key, &remote);
     }
 
-    /// Ends the call of an answer that came when its caller had hung up already: it may be a second worker's, which would
-    /// have the call for ever. Where it is the first one's own again, the BYE gets a 481.
+    /// Ends the call of an answer that came when its caller had hung up already: it may be a second worker's, which
+    /// would have the call for ever. Where it is the first one's own again, the BYE gets a 481.
     fn end_late_answer(&mut self, reply: &Reply<'_>) {
         let mut remote = Remote::default();
         remote.take(reply);

@@ -14,8 +14,8 @@ pub struct Plan {
     pub local: IpAddr,
     /// The pace at which calls are placed.
     pub pace: Pace,
-    /// Calls that exist at a time. A fixed rate places no more, so that a machine that cannot keep up gets its calls later
-    /// and not all at once.
+    /// Calls that exist at a time. A fixed rate places no more, so that a machine that cannot keep up gets its calls
+    /// later and not all at once.
     pub at_most: usize,
     /// When the last one has been placed.
     pub until: Until,

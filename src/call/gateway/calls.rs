@@ -44,8 +44,8 @@ impl Gateway {
     }
 }
 
-/// Reads a call id: at most 32 characters (RFC 3435 §2.1.3.1 says hexadecimal digits; any word will do, since it is only
-/// compared).
+/// Reads a call id: at most 32 characters (RFC 3435 §2.1.3.1 says hexadecimal digits; any word will do, since it is
+/// only compared).
 pub(super) fn call_id(value: Option<&[u8]>) -> Result<&[u8], ReturnCode> {
     let value = value.ok_or(ReturnCode::PROTOCOL_ERROR)?;
     let is_word = (1..=32).contains(&value.len()) && value.iter().all(u8::is_ascii_graphic);

@@ -62,8 +62,8 @@ struct Request<'a> {
     call: &'a [u8],
     settings: Settings,
     size: u32,
-    /// Its weight as a leg of a conference, if the endpoint is one. The two connections of one CRCX are a session of their
-    /// own.
+    /// Its weight as a leg of a conference, if the endpoint is one. The two connections of one CRCX are a session of
+    /// their own.
     leg: Option<Weight>,
 }
 

@@ -1,4 +1,5 @@
-//! Capabilities as an audit tells them: `A: a:PCMU;PCMA, p:10-100, e:off, s:off, v:G;R, m:sendrecv` (RFC 3435 §3.2.2.2).
+//! Capabilities as an audit tells them: `A: a:PCMU;PCMA, p:10-100, e:off, s:off, v:G;R, m:sendrecv` (RFC 3435
+//! §3.2.2.2).
 
 use std::fmt;
 use std::ops::RangeInclusive;

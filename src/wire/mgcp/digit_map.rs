@@ -26,7 +26,8 @@ impl<'a> DigitMap<'a> {
     }
 }
 
-/// Positions (a key, `x` for any digit, `T` for the timer, a range in brackets), each perhaps with a dot for repetition.
+/// Positions (a key, `x` for any digit, `T` for the timer, a range in brackets), each perhaps with a dot for
+/// repetition.
 fn is_alternative(mut text: &[u8]) -> bool {
     let mut may_repeat = false;
     while let [sign, rest @ ..] = text {

@@ -25,8 +25,8 @@ impl<'a> EndpointName<'a> {
     /// The longest local name and the longest domain name, in characters (§2.1.2 and Appendix A).
     pub const MAX: usize = 255;
 
-    /// Reads a name; `None` where a side of the `@` is empty or longer than [`MAX`](Self::MAX), or where something stands
-    /// in it that is neither a letter, a digit nor a sign.
+    /// Reads a name; `None` where a side of the `@` is empty or longer than [`MAX`](Self::MAX), or where something
+    /// stands in it that is neither a letter, a digit nor a sign.
     #[inline]
     pub fn parse(text: &'a [u8]) -> Option<Self> {
         let at = memchr::memrchr(b'@', text)?;
@@ -87,8 +87,8 @@ impl<'a> EndpointName<'a> {
     }
 
     /// Whether the local name covers that of `other`: term by term the same (any case), a wildcard or a range that the
-    /// other's term lies in (`[1-96]`, `[1,3,20-23]`; Appendix E.5). A wildcard at the end covers all terms from there on
-    /// (§2.1.2).
+    /// other's term lies in (`[1-96]`, `[1,3,20-23]`; Appendix E.5). A wildcard at the end covers all terms from there
+    /// on (§2.1.2).
     pub fn covers(&self, other: &EndpointName<'_>) -> bool {
         let mut terms = self.terms().peekable();
         let mut others = other.terms();

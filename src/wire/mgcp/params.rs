@@ -14,8 +14,8 @@ pub const MAX_PARAMS: usize = 96;
 pub struct Param<'a> {
     /// The name as written; never empty.
     pub name: &'a [u8],
-    /// The value without white space around it. A line that starts with white space belongs to the line above it, as the
-    /// RFC prints its long capabilities; such a value has line ends inside.
+    /// The value without white space around it. A line that starts with white space belongs to the line above it, as
+    /// the RFC prints its long capabilities; such a value has line ends inside.
     pub value: &'a [u8],
 }
 

@@ -2,8 +2,8 @@
 
 use super::line::{is_blank, line_at};
 
-/// Iterates over session descriptions. An empty line separates them (RFC 3435 §3.4); since each starts with `v=`, such a
-/// line starts one too.
+/// Iterates over session descriptions. An empty line separates them (RFC 3435 §3.4); since each starts with `v=`, such
+/// a line starts one too.
 #[derive(Clone, Copy, Debug)]
 pub struct Sessions<'a> {
     rest: &'a [u8],

@@ -17,7 +17,8 @@ pub enum Fault {
     TooLarge,
     /// A version other than SIP/2.0.
     Version,
-    /// A request line that is not `Method SP Request-URI SP SIP-Version`, or a status line with a status outside 100–699.
+    /// A request line that is not `Method SP Request-URI SP SIP-Version`, or a status line with a status outside
+    /// 100–699.
     StartLine,
     /// A line of the header section that is no header field.
     HeaderLine,
@@ -165,8 +166,8 @@ impl std::fmt::Display for Fault {
 pub struct Unparsable<'a> {
     /// The fault.
     pub fault: Fault,
-    /// The message as far as it was read, when the fault can be answered: a request other than ACK with a Via that names
-    /// a host, From, To, Call-ID and CSeq. Its other parts may be missing or wrong.
+    /// The message as far as it was read, when the fault can be answered: a request other than ACK with a Via that
+    /// names a host, From, To, Call-ID and CSeq. Its other parts may be missing or wrong.
     pub message: Option<Message<'a>>,
     /// The message as far as it was read, also when the fault cannot be answered; `None` for bytes that are not SIP.
     /// Only for logs and counters of dropped messages.

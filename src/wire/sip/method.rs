@@ -2,7 +2,8 @@
 
 use crate::wire::Label;
 
-/// A method. Comparison is case-sensitive (RFC 3261 §7.1), and an escaped name is an unknown method (RFC 4475 §3.1.1.5).
+/// A method. Comparison is case-sensitive (RFC 3261 §7.1), and an escaped name is an unknown method (RFC 4475
+/// §3.1.1.5).
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Method<'a> {
     /// RFC 3261.

@@ -36,7 +36,8 @@ pub fn uri_param(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     }
 }
 
-/// The message with `lines` (each from [`line::write`](crate::wire::line::write)) as its first fields. A Via put there is the topmost.
+/// The message with `lines` (each from [`line::write`](crate::wire::line::write)) as its first fields. A Via put there
+/// is the topmost.
 pub fn with_header<'a>(message: &Message<'a>, lines: &'a [u8]) -> Pieces<'a> {
     let at = message.head.fields_start as usize;
     pieces(message, at, at, lines)

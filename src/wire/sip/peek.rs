@@ -13,7 +13,8 @@ pub struct Peek<'a> {
     pub call_id: &'a [u8],
 }
 
-/// Looks at `bytes`; `None` where only the scanner can tell: no request, empty lines in front, no Call-ID or a folded one.
+/// Looks at `bytes`; `None` where only the scanner can tell: no request, empty lines in front, no Call-ID or a folded
+/// one.
 pub fn peek(bytes: &[u8]) -> Option<Peek<'_>> {
     let line_end = memchr(b'\n', bytes)?;
     let (line, mut rest) = bytes.split_at_checked(line_end + 1)?;

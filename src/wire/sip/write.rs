@@ -24,8 +24,8 @@ impl<'o> ResponseWriter<'o> {
     /// Starts with the status line and the fields that a response takes from its request: the Via set, From, To,
     /// Call-ID, CSeq.
     ///
-    /// With `source`, the topmost Via gets `received` and `rport` (RFC 3261 §18.2.1, RFC 3581 §4). With `to_tag`, To gets
-    /// that tag if it has none.
+    /// With `source`, the topmost Via gets `received` and `rport` (RFC 3261 §18.2.1, RFC 3581 §4). With `to_tag`, To
+    /// gets that tag if it has none.
     pub fn new(
         out: &'o mut Vec<u8>,
         request: &Message<'_>,

@@ -14,8 +14,8 @@ use crate::worker::link::{self, LinkEnd};
 use crate::worker::tie::Tie;
 
 impl<A: Application> Worker<A> {
-    /// The final response to a handed-over message has left. The dispatcher of an earlier link has no use for its number;
-    /// the present one knows the transaction by its name.
+    /// The final response to a handed-over message has left. The dispatcher of an earlier link has no use for its
+    /// number; the present one knows the transaction by its name.
     pub(super) fn answered(&mut self, seq: Seq, now: Time) {
         let named = self.holdings.on_answered(seq, now);
         if !self.tie.links.answered(seq, now)

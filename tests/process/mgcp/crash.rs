@@ -39,8 +39,8 @@ fn after_the_kill_of_a_worker_every_command_is_answered_and_the_call_agent_is_to
     assert!(tokens.contains(&dead), "{dead} is none of {tokens:?}");
     let successor = expect_restart(&told, "restart", |token| !tokens.iter().any(|known| known == token));
     assert!(!tokens.contains(&successor));
-    // A worker can die between its answer and the dispatcher's hearing of it: then two workers have answered the CRCX. A
-    // call agent that wants the room back at once deletes what it did not choose.
+    // A worker can die between its answer and the dispatcher's hearing of it: then two workers have answered the CRCX.
+    // A call agent that wants the room back at once deletes what it did not choose.
     for answer in &outcome.second_answers {
         let connection = format!("I: {}", answer.need("I"));
         let code = ask(&agent, well_known, "DLCX", answer.need("Z"), &[&connection]).code();

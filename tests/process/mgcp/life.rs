@@ -77,7 +77,8 @@ fn a_restart_of_the_dispatcher_is_no_restart_of_the_endpoints() {
     let connection = format!("I: {}", made.need("I"));
     let audited = ask(&agent, well_known, "AUCX", made.need("Z"), &[&connection, "F: C"]);
     assert_eq!((audited.code(), audited.param("C")), (200, Some("1")), "{}", audited.text);
-    // A second life would be announced within a tenth of a second. Repetitions of the first announcement say nothing new.
+    // A second life would be announced within a tenth of a second. Repetitions of the first announcement say nothing
+    // new.
     let _ = told.hear(std::time::Duration::from_millis(400), |said| said.code() > 0);
     let heard = told.heard();
     let (before, after) = heard.split_at(known);

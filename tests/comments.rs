@@ -1,0 +1,91 @@
+//! Reads the source: comments open with what they are about, and keep the columns of the code.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Words that leave the reader to guess the actor, at the beginning of a comment.
+const RIDDLES: &[&str] = &[
+    "What",
+    "Who",
+    "Whose",
+    "Whom",
+    "Whoever",
+    "Whatever",
+    "Where",
+    "Wherever",
+    "How",
+    "That",
+    "Which",
+    "Those",
+    "Nobody",
+    "Somebody",
+    "Everybody",
+];
+
+/// As many columns as rustfmt gives the code.
+const COLUMNS: usize = 120;
+
+fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+fn all() -> Vec<(PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = Vec::new();
+    ["src", "bin", "tests", "benches", "examples"].iter().for_each(|name| sources(&root.join(name), &mut found));
+    found.into_iter().map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect()
+}
+
+/// The mark of a comment that has the line for itself, and its text.
+fn comment(line: &str) -> Option<(&str, &str)> {
+    let line = line.trim_start();
+    ["///", "//!", "//"].into_iter().find_map(|mark| Some((mark, line.strip_prefix(mark)?.trim_start())))
+}
+
+#[test]
+fn comments_open_with_what_they_are_about() {
+    let (mut blocks, mut riddles) = (0, Vec::new());
+    for (path, text) in all() {
+        let mut before = None;
+        for (number, line) in text.lines().enumerate() {
+            let here = comment(line);
+            if let Some((mark, text)) = here
+                && before != Some(mark)
+            {
+                blocks += 1;
+                let word = text.split(|letter: char| !letter.is_alphanumeric()).next().unwrap_or_default();
+                if RIDDLES.contains(&word) {
+                    riddles.push(format!("{}:{}: {text}", path.display(), number + 1));
+                }
+            }
+            before = here.map(|(mark, _)| mark);
+        }
+    }
+    assert!(blocks > 5_000, "{blocks} comments found");
+    assert!(riddles.len() * 100 < blocks, "{} of {blocks} comments:\n{}", riddles.len(), riddles.join("\n"));
+}
+
+/// Whether a comment is words that can go on in the next line: no row of a table, no long name.
+fn is_prose((_, text): (&str, &str)) -> bool {
+    text.contains(' ') && !text.starts_with('|')
+}
+
+#[test]
+fn comments_keep_the_columns_of_the_code() {
+    let mut long = Vec::new();
+    for (path, text) in all() {
+        let lines = text.lines().enumerate().filter(|(_, line)| comment(line).is_some_and(is_prose));
+        let wide = lines.filter(|(_, line)| line.chars().count() > COLUMNS);
+        long.extend(wide.map(|(number, _)| format!("{}:{}", path.display(), number + 1)));
+    }
+    assert!(long.is_empty(), "{} lines of comments:\n{}", long.len(), long.join("\n"));
+}
