@@ -305,8 +305,9 @@ pub enum SocketRole {
 /// fixed part, offsets from its begin:
 ///  0  u64  sequence number            8  u64  received (µs, monotonic)     16  u64  deadline (µs, monotonic; 0: none)
 /// 24  u64  connection id, 0: datagram 32  u32  size                         36  u16  listener
-/// 38  u8   transport: 0 UDP, 1 TCP, 2 TLS, 3 WS, 4 WSS, 5 MGCP        39  u8   flags: 1 pinned, 2 handed over before, 4 follows a call,
-///                                                                     8 a 180 is due before the answer, 16 it names its size
+/// 38  u8   transport: 0 UDP, 1 TCP, 2 TLS, 3 WS, 4 WSS, 5 MGCP
+/// 39  u8   flags: 1 pinned, 2 handed over before, 4 follows a call, 8 a 180 is due before the answer,
+///          16 it names its size
 /// 40  source: u16 port, u8 family (4, 6), u8 reserved, 16 bytes address (IPv4 in the first four)
 /// 60  local address, same form        80  u32  IPv6 scope of the source
 /// ```
