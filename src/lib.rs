@@ -32,6 +32,35 @@
 //!
 //! Dependencies point one way: wire ← decisions ← net ← processes. `tests/purity.rs` reads the source and fails when a
 //! pure directory names a socket, a clock, a thread or a random source, or a module above it.
+//!
+//! # Glossary
+//!
+//! House words, with the field's word beside each.
+//!
+//! | word | meaning | elsewhere |
+//! |---|---|---|
+//! | slot | a place for one worker process: `w0`, `w1`, … | instance number |
+//! | life, incarnation | one run of a worker process in its slot | epoch |
+//! | lane | a thread of the dispatcher that reads and decides | shard |
+//! | parcel | messages that one lane passes to another | inter-thread batch |
+//! | link | a connection between a lane and a worker | channel |
+//! | ledger | units handed to a worker that its report does not cover yet | load in flight |
+//! | room | what a link can still take | backpressure level |
+//! | share | what one source may have waiting of a link or table | fair queueing |
+//! | verdict | the dispatcher's own final answer to a transaction | local response |
+//! | group | a conference, or the call of an MGCP call agent, at one worker | affinity key |
+//! | pinned | a dialog that stays at the well-known port | record-routed |
+//! | chain | the commands of one MGCP datagram, one after the other (RFC 3435 §3.5.5) | piggybacking |
+//! | gathering | one answer made of those of several workers (MGCP) | scatter and gather |
+//! | suspect, poison | a message that was there when a worker died; at two deaths | poison message |
+//! | estate | the messages that a dead worker has left unanswered | orphaned queue |
+//! | survivor | a worker of an earlier dispatcher that is still there | reattached process |
+//! | outsider | a worker that the dispatcher has not started | external worker |
+//! | brought, holdings | what a worker that comes back has, for a new dispatcher | session resync |
+//! | heard | a peer that has shown that it gets what we send | return routability |
+//! | stranger, claim | a source that has not been heard; the units that it states | unvalidated source |
+//! | seat | the place of a leg in its conference's reservation | quota share |
+//! | latch | the remote address that packets have shown | symmetric RTP |
 
 pub mod admin;
 pub mod call;
