@@ -238,20 +238,7 @@ fn an_answer_that_nobody_acknowledges_is_given_up_after_64_t1() {
 #[test]
 fn a_worker_that_dies_with_many_calls_holds_a_turn_up_for_some_of_them_only() {
     let mut switch = roomy(2);
-    let read = |switch: &mut Switch<Mute>, call: usize| {
-        let text = format!(
-            "INVITE sip:a@192.0.2.2 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK-{call}\r\nMax-Forwards: 70\r\n\
-             From: <sip:b@192.0.2.1>;tag=1\r\nTo: <sip:a@192.0.2.2>\r\nCall-ID: {call}\r\nCSeq: 1 INVITE\r\n\
-             Contact: <sip:b@192.0.2.1>\r\nContent-Length: 0\r\n\r\n"
-        );
-        let (source, local) = ("192.0.2.1:5060".parse().unwrap(), "192.0.2.2:5060".parse().unwrap());
-        let datagram = Datagram { bytes: text.as_bytes(), source, local, truncated: false };
-        switch.on_datagram(Owner::Listener(ListenerId(0)), ListenerId(0), &datagram, NOW);
-    };
-    (0..1_000).for_each(|call| read(&mut switch, call));
-    let held = |switch: &Switch<Mute>, worker| {
-        switch.links().get(WorkerId(worker)).map_or(0, |link| link.front.stats().retained)
-    };
+    (0..1_000).for_each(|call| invite(&mut switch, call));
     let (lost, others) = (held(&switch, 0), held(&switch, 1));
     assert!(lost > 400 && lost + others == 1_000, "{lost} and {others}");
     let decided = |switch: &Switch<Mute>| switch.dispatch().counters().returned;
