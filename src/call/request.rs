@@ -111,12 +111,7 @@ impl Fingerprints {
 
     /// The source that an address belongs to: itself, or the /64 of an IPv6 address.
     pub(super) fn source(&self, address: IpAddr) -> u64 {
-        let mut hasher = self.hasher(b's');
-        match address.to_canonical() {
-            IpAddr::V4(ip) => hasher.write(&ip.octets()),
-            IpAddr::V6(ip) => hasher.write(&ip.octets()[..8]),
-        }
-        hasher.finish128().h1.max(1)
+        source(self.hasher(b's'), address)
     }
 
     /// A number that cannot be predicted from outside.
@@ -131,6 +126,15 @@ impl Fingerprints {
         hasher.write_u64(u64::from(purpose));
         hasher
     }
+}
+
+/// The hash of the source that an address belongs to: of the address itself, or of the /64 of an IPv6 address. Never 0.
+pub(super) fn source(mut hasher: SipHasher13, address: IpAddr) -> u64 {
+    match address.to_canonical() {
+        IpAddr::V4(ip) => hasher.write(&ip.octets()),
+        IpAddr::V6(ip) => hasher.write(&ip.octets()[..8]),
+    }
+    hasher.finish128().h1.max(1)
 }
 
 /// The rest of a tag or branch that begins with `prefix`, in either case (RFC 3261 §7.3.1).

@@ -19,6 +19,7 @@ use crate::call::gateway::identity::{Identity, Limits, Naming, Timers};
 use crate::call::gateway::job::{Asked, Job, JobKey};
 use crate::call::gateway::params;
 use crate::call::refused::Refused;
+use crate::call::request;
 use crate::call::slab::Slab;
 use crate::call::strangers::Strangers;
 use crate::call::uas::Load;
@@ -372,12 +373,7 @@ impl Gateway {
 
     /// The source that an address belongs to: itself, or the /64 of an IPv6 address.
     pub(super) fn source_print(&self, address: IpAddr) -> u64 {
-        let mut hasher = self.hasher(b'q');
-        match address.to_canonical() {
-            IpAddr::V4(ip) => hasher.write(&ip.octets()),
-            IpAddr::V6(ip) => hasher.write(&ip.octets()[..8]),
-        }
-        hasher.finish128().h1.max(1)
+        request::source(self.hasher(b'q'), address)
     }
 
     /// The hash, in 128 bits, by which a transaction that was given back is recognised.
