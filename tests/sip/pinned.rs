@@ -1,0 +1,45 @@
+//! Pinned sources.
+
+use super::*;
+
+#[test]
+fn a_softphone_a_nat_and_a_proxy_in_front_do_not_pin_a_call() {
+    let mut rig = rig(1);
+    let plain = invite("a");
+    let variants = [
+        plain.clone(),
+        // pjsua2 with its defaults: `ob` is about requests towards the caller (RFC 5626 §5).
+        plain.replace("<sip:as@203.0.113.5>", "<sip:as@203.0.113.5;ob>"),
+        plain.replace("Contact: <sip:as@203.0.113.5>", "Contact: <sip:as@192.168.1.4>"),
+        plain.replace("UDP 203.0.113.5", "UDP 10.1.2.3"),
+        plain.replace("Contact: <sip:as@203.0.113.5>", "Contact: <sip:as@[fd00::1]>"),
+        with_header(&plain, "Route: <sip:ms.example.net;lr>"),
+        with_header(&plain, "Record-Route: <sip:203.0.113.5;lr>"),
+    ];
+    for (number, text) in variants.iter().enumerate() {
+        let text = text.replace("-a", &format!("-{number}")).replace("ID: a", &format!("ID: {number}"));
+        assert_eq!(handoff(rig.send(&text)).pinned, None, "{text}");
+    }
+    assert_eq!(rig.dispatch.counters().pinned, 0);
+}
+
+#[test]
+fn pinned_sources_and_websockets_are_pinned_counted_and_explained() {
+    let mut rig = rig(1);
+    let networks = vec!["203.0.113.0/24".parse().unwrap()];
+    rig.dispatch.set_rules(Rules { pinned: networks, ..rules() }, rig.now);
+    assert_eq!(handoff(rig.send(&invite("a"))).pinned, Some(Pinned::Source));
+    // The operator's setting holds also where a proxy has put itself into the dialog and is the source.
+    let routed = with_header(&invite("b"), "Record-Route: <sip:203.0.113.5;lr>");
+    assert_eq!(handoff(rig.send(&routed)).pinned, Some(Pinned::Source));
+    rig.arrival.source = "198.51.100.7:5060".parse().unwrap();
+    assert_eq!(handoff(rig.send(&invite("c"))).pinned, None);
+    rig.arrival.transport = Transport::Wss;
+    assert_eq!(handoff(rig.send(&invite("d"))).pinned, Some(Pinned::WebSocket));
+    // Retransmissions are no calls, and a MESSAGE makes no dialog.
+    rig.send(&invite("d"));
+    assert_eq!(handoff(rig.send(&same(&invite("e"), "MESSAGE"))).pinned, None);
+    assert_eq!(rig.dispatch.counters().pinned, 3);
+    let explained = rig.dispatch.explain(b"d");
+    assert!(matches!(explained[0].outcome, Outcome::Worker { pinned: Some(Pinned::WebSocket), .. }), "{explained:?}");
+}
