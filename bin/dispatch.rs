@@ -5,9 +5,9 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use clap::Args;
-use pointsman::admin::run_dir::RunDir;
 use pointsman::config::Config;
 use pointsman::net::process::LockFile;
+use pointsman::net::run_dir::RunDir;
 use pointsman::supervisor::{self, Beginning, StartError};
 use tracing::warn;
 

@@ -5,9 +5,9 @@ use std::time::Instant;
 use clap::Args;
 use pointsman::admin::client::Client;
 use pointsman::admin::protocol::Command;
-use pointsman::admin::snapshot::{AdminState, Snapshot, State, WorkerLoad};
 use pointsman::config::Span;
 use pointsman::ids::WorkerId;
+use pointsman::server::stats::{AdminState, Snapshot, State, WorkerLoad};
 
 use crate::flags::Ask;
 use crate::output::{Failure, print};

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use pointsman::admin::protocol::Command;
-use pointsman::admin::snapshot::{Action, Decided, Explained};
+use pointsman::server::stats::{Action, Decided, Explained};
 
 use crate::flags::Ask;
 use crate::output::{Failure, print};

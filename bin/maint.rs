@@ -1,6 +1,6 @@
 //! `pointsman maint`: workers are out of service on purpose.
 
-use pointsman::admin::snapshot::AdminState;
+use pointsman::server::stats::AdminState;
 
 pub use crate::drain::Workers as Flags;
 use crate::output::Failure;

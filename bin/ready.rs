@@ -1,6 +1,6 @@
 //! `pointsman ready`: workers get new sessions again.
 
-use pointsman::admin::snapshot::AdminState;
+use pointsman::server::stats::AdminState;
 
 pub use crate::drain::Workers as Flags;
 use crate::output::Failure;

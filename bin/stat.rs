@@ -3,8 +3,8 @@
 use clap::Args;
 use pointsman::admin::client::Client;
 use pointsman::admin::protocol::Command;
-use pointsman::admin::snapshot::{Counters, Snapshot, Total};
 use pointsman::admin::table::{table, trouble};
+use pointsman::server::stats::{Counters, Snapshot, Total};
 
 use crate::flags::Ask;
 use crate::output::{Failure, print};

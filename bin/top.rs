@@ -5,9 +5,9 @@ use std::os::fd::AsFd;
 use clap::Args;
 use pointsman::admin::protocol::Command;
 use pointsman::admin::screen::{Key, Scroll, Size, keys};
-use pointsman::admin::snapshot::Snapshot;
 use pointsman::net::process::StopSignals;
 use pointsman::net::terminal::{self, Keyboard};
+use pointsman::server::stats::Snapshot;
 
 use crate::flags::Ask;
 use crate::output::{Failure, print};

@@ -11,8 +11,8 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::protocol::Command;
-use super::run_dir::{self, STATS_SOCKET, own_uid};
-use super::snapshot::Snapshot;
+use crate::net::run_dir::{self, STATS_SOCKET, own_uid};
+use crate::server::stats::Snapshot;
 
 /// A connection to a dispatcher's stats socket.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! The operator's side: the run directory, the stats socket with its protocol and server, the client and its tables.
+//! The operator's side: the stats socket with its protocol and server, the client and its tables.
 //!
 //! It decides nothing about calls. The control side of the dispatcher gives [`server::serve`] a function from
 //! [`protocol::Command`] to [`protocol::Reply`]; `pointsman stat` and the other subcommands use [`client::Client`].
@@ -6,8 +6,6 @@
 pub mod client;
 mod clients;
 pub mod protocol;
-pub mod run_dir;
 pub mod screen;
 pub mod server;
-pub mod snapshot;
 pub mod table;

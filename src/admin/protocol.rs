@@ -6,9 +6,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::snapshot::{AdminState, Counters, Explained, Snapshot, WorkerLoad};
 use crate::config::{Change, Changed};
 use crate::ids::{NotAWorkerName, WorkerId};
+use crate::server::stats::{AdminState, Counters, Explained, Snapshot, WorkerLoad};
 
 /// A request line longer than this is refused.
 pub const LONGEST_LINE: usize = 4096;

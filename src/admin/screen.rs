@@ -1,7 +1,7 @@
 //! The stats on a screen of a given size: heading and totals stay, the workers between them scroll, no line wraps.
 
-use super::snapshot::Snapshot;
 use super::table::{dispatcher_line, lines_within, trouble};
+use crate::server::stats::Snapshot;
 
 /// Size of a screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,8 +119,8 @@ pub fn keys(mut bytes: &[u8]) -> Vec<Key> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::snapshot::{State, WorkerLoad};
     use super::*;
+    use crate::server::stats::{State, WorkerLoad};
 
     fn of(workers: usize) -> Snapshot {
         let address = "192.0.2.110".parse().unwrap();

@@ -24,8 +24,8 @@ use tracing::{debug, warn};
 
 use super::clients::{Activity, Clients};
 use super::protocol::{Command, LONGEST_LINE, Reply};
-use super::run_dir::own_uid;
 use crate::net::clock;
+use crate::net::run_dir::own_uid;
 use crate::net::seldom::Seldom;
 
 /// A connection that asks nothing for this long is closed.
@@ -408,8 +408,8 @@ mod tests {
     use tokio::io::AsyncReadExt;
 
     use super::super::clients::{MOST_CONNECTIONS, MOST_OF_ONE_USER};
-    use super::super::snapshot::{Snapshot, WorkerLoad};
     use super::*;
+    use crate::server::stats::{Snapshot, WorkerLoad};
 
     /// Runs `peers` against a server that knows one worker; both on one thread, as in the dispatcher.
     fn with_server<P: Future<Output = ()>>(peers: impl FnOnce(PathBuf) -> P) {

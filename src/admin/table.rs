@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::net::SocketAddr;
 
-use super::snapshot::{AdminState, DispatcherLoad, Snapshot, State, WorkerLoad};
+use crate::server::stats::{AdminState, DispatcherLoad, Snapshot, State, WorkerLoad};
 
 /// The snapshot as an aligned table: a line for each worker, their totals, and a line for the dispatcher.
 pub fn table(snapshot: &Snapshot) -> String {

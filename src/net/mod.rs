@@ -18,6 +18,7 @@ pub mod notify;
 pub mod process;
 pub mod random;
 pub mod resolve;
+pub mod run_dir;
 pub mod seldom;
 mod sockaddr;
 mod sys;

@@ -16,6 +16,7 @@ mod moderation;
 pub mod parcel;
 mod repeats;
 mod snapshot;
+pub mod stats;
 mod suspects;
 pub mod switch;
 
@@ -25,7 +26,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::admin::snapshot::{Counters, Decided, WorkerLoad};
+use self::stats::{Counters, Decided, WorkerLoad};
 use crate::config::{Insert, Service};
 use crate::dispatch::Dispatch;
 use crate::dispatch::decision::{Admin, Brought, Joined};

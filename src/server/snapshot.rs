@@ -1,11 +1,9 @@
 //! The lane's state as plain values for the stats socket.
 
 use super::links::Channel;
+use super::stats::{Action, AdminState, Counters, Decided, LinkCounters, State, TableCounters, Total, WorkerLoad};
 use super::switch::Switch;
 use super::{LaneLoad, Totals};
-use crate::admin::snapshot::{
-    Action, AdminState, Counters, Decided, LinkCounters, State, TableCounters, Total, WorkerLoad,
-};
 use crate::dispatch::counters::{self, Kind};
 use crate::dispatch::decision::{Admin, Operational};
 use crate::dispatch::history::Outcome;

@@ -11,11 +11,11 @@ use tracing::info;
 use super::crew::Crew;
 use super::slot::Phase;
 use crate::admin::protocol::{Command, Reply};
-use crate::admin::snapshot::{AdminState, Counters, DispatcherLoad, Explained, Snapshot, State, WorkerLoad};
 use crate::config::count_of_workers;
 use crate::dispatch::decision::Admin;
 use crate::ids::WorkerId;
 use crate::net::{clock, host};
+use crate::server::stats::{AdminState, Counters, DispatcherLoad, Explained, Snapshot, State, WorkerLoad};
 use crate::server::{self, LaneLoad};
 
 /// Longest wait for a lane's answer. A lane answers within its turn; one that does not is stuck.

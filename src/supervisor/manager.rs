@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use crate::admin::snapshot::{Snapshot, State, WorkerLoad};
 use crate::config::count_of_workers;
 use crate::net::notify;
+use crate::server::stats::{Snapshot, State, WorkerLoad};
 use crate::time::Time;
 
 /// The service manager, if it listens.

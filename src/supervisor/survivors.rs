@@ -28,11 +28,11 @@ use super::admission::{self, Evidence, Resumed};
 use super::child;
 use super::greeting::{self, Account, NoHello};
 use super::sockets::{Returned, SlotSockets};
-use crate::admin::run_dir::{RunDir, RunDirError, own_uid, worker_lock};
 use crate::dispatch::decision::{Brought, Unanswered};
 use crate::handoff::frame::{Hello, PassedSocket, SocketRole};
 use crate::ids::{ListenerId, TokenKey, WorkerId};
 use crate::net::process::{Holder, LockFile, Process};
+use crate::net::run_dir::{RunDir, RunDirError, own_uid, worker_lock};
 use crate::net::unix::{SeqListener, SeqPacket};
 use crate::net::{clock, udp, watch};
 

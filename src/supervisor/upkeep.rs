@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use tracing::warn;
 
-use crate::admin::run_dir::{RunDir, refresh_key};
 use crate::ids::TokenKey;
 use crate::net::process::LockFile;
+use crate::net::run_dir::{RunDir, refresh_key};
 use crate::time::Time;
 
 /// Interval: often enough that no cleaner finds an old file, and that a file that was removed is back soon.

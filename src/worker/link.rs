@@ -10,11 +10,11 @@ use mio::unix::SourceFd;
 use mio::{Interest, Poll, Token};
 use rustix::event::{PollFd, PollFlags, Timespec};
 
-use crate::admin::run_dir::own_uid;
 use crate::handoff::back::{Back, BackEvent};
 use crate::handoff::frame::{FRAME_HARD_LIMIT, Hello, PassedSocket, Port, SocketRole, Welcome};
 use crate::ids::WorkerId;
 use crate::net::bind::BindError;
+use crate::net::run_dir::own_uid;
 use crate::net::tcp::Listener;
 use crate::net::udp::{Buffers, Socket};
 use crate::net::unix::{SEND_BUFFER, SeqPacket};

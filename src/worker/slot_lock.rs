@@ -5,10 +5,10 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use crate::admin::run_dir::worker_lock;
 use crate::ids::WorkerId;
 use crate::net::clock;
 use crate::net::process::{LockError, LockFile};
+use crate::net::run_dir::worker_lock;
 use crate::time::Time;
 use crate::worker::settings::{Link, Settings, WorkerError};
 

@@ -10,12 +10,12 @@ use tokio::time::sleep;
 use tracing::{debug, error, info, warn};
 
 use super::{Crew, Happening, Outsider};
-use crate::admin::run_dir::own_uid;
 use crate::config::Config;
 use crate::dispatch::decision::{Admin, Joined, Services};
 use crate::handoff::frame::{Hello, PassedSocket, SocketRole, Welcome};
 use crate::ids::{Incarnation, LinkId, TokenKey, WorkerId};
 use crate::net::process::Process;
+use crate::net::run_dir::own_uid;
 use crate::net::seldom::Seldom;
 use crate::net::unix::{SEND_BUFFER, SeqListener, SeqPacket};
 use crate::net::{clock, random, watch};
