@@ -16,6 +16,7 @@
 //! -- pure: bytes and values in, values out --
 //! wire               SIP, MGCP, SDP: borrowed views of messages, no state
 //! dispatch           the decision: rules, table, pool, ledger, size, selection
+//! transaction        SIP's and MGCP's transactions, their timers, their names
 //! names              look-ups: questions to name servers, their order, remembered answers
 //! handoff            the protocol between dispatcher and worker: frame, front, back
 //! call               a worker's side of a call: transaction, dialog, offer, gateway (MGCP), external gateway
@@ -77,6 +78,7 @@ pub mod reservation;
 pub mod server;
 pub mod supervisor;
 pub mod time;
+pub mod transaction;
 pub mod upgrade;
 pub mod wire;
 pub mod worker;

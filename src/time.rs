@@ -12,6 +12,9 @@ use std::time::Duration;
 pub struct Time(pub u64);
 
 impl Time {
+    /// A moment that does not come.
+    pub const NEVER: Time = Time(u64::MAX);
+
     /// The time that has passed since `earlier`, zero when `earlier` lies ahead.
     pub const fn since(self, earlier: Time) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))

@@ -8,7 +8,7 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use pointsman::call::{Arrival, Delivery, Event, Identity, Limits, Output, SessionTimer, Timers, Uas};
+use pointsman::call::{Arrival, Delivery, Event, Identity, Limits, Output, SessionTimer, Uas};
 use pointsman::config::Insert;
 use pointsman::dispatch::decision::{Joined, Reason, Services};
 use pointsman::dispatch::identity::Keyring;
@@ -22,6 +22,7 @@ use pointsman::server::door::Owner;
 use pointsman::server::links::Channel;
 use pointsman::server::switch::Switch;
 use pointsman::time::Time;
+use pointsman::transaction::Timers;
 use pointsman::wire::sip::Scanner;
 
 /// A worker that reads and says nothing.

@@ -15,13 +15,13 @@ use crate::call::heard::Heard;
 use crate::call::next_hop::{Leaving, NextHop, next_hop};
 use crate::call::request::without_prefix;
 use crate::call::respond::{ALLOW, SDP, SUPPORTED};
-use crate::call::server::{NEVER, Resend};
 use crate::call::slab::{Handle, handle};
 use crate::call::uas::{Timer, Uas};
 use crate::handoff::frame::Transport;
 use crate::ids::{decode, encode};
 use crate::names::Endpoint;
 use crate::time::Time;
+use crate::transaction::Resend;
 use crate::wire::sip::{Message, Method};
 
 handle! {
@@ -131,7 +131,7 @@ impl Uas {
             unanswered: 0,
             heard: Some(place.heard).filter(|heard| heard.is_direct && !has_route),
             end: now + self.timers.t64(),
-            armed: NEVER,
+            armed: Time::NEVER,
         })?;
         match next_hop {
             NextHop::Address(to) => self.start(client, to, now),
@@ -186,7 +186,7 @@ impl Uas {
                     client.resend = None;
                     client.end = now + PROCEEDING_LIMIT;
                 } else if let Some(resend) = &mut client.resend {
-                    resend.interval = timers.t2;
+                    *resend = resend.with_interval(timers.t2);
                 }
             }
             (kind, State::Trying(to) | State::Proceeding(to)) => {
@@ -212,11 +212,11 @@ impl Uas {
         if now < client.armed {
             return;
         }
-        client.armed = NEVER;
+        client.armed = Time::NEVER;
         if client.end <= now {
             return self.on_timed_out(key, now);
         }
-        if let Some(resend) = client.resend.filter(|resend| resend.at <= now) {
+        if let Some(resend) = client.resend.filter(|resend| resend.is_due(now)) {
             // §17.1.1.2: the intervals of an INVITE (timer A) have no cap, the intervals of other requests (timer E)
             // have T2.
             let cap = if client.kind == Kind::Reinvite { timers.t64() } else { timers.t2 };
@@ -315,7 +315,7 @@ impl Uas {
             true if Some(to.ip()) == place.told => None,
             true => Some(left),
         };
-        client.resend = (!leaving.hop.is_reliable()).then(|| Resend::start(&timers, now));
+        client.resend = (!leaving.hop.is_reliable()).then(|| Resend::first(timers.t1, now));
         self.transmit(key);
     }
 
@@ -348,7 +348,7 @@ impl Uas {
 
     fn arm_client(&mut self, key: ClientKey) {
         let Some(client) = self.clients.get_mut(key) else { return };
-        let due = client.resend.map_or(client.end, |resend| resend.at.min(client.end));
+        let due = client.resend.map_or(client.end, |resend| resend.at().min(client.end));
         if due < client.armed {
             client.armed = due;
             self.wheel.schedule(due, Timer::Client(key));

@@ -10,7 +10,7 @@ use crate::call::allowance::Allowance;
 use crate::call::exchange::{Arrival, CallKey, Hop, Path};
 use crate::call::request::Request;
 use crate::call::respond::stated_port;
-use crate::call::server::{NEVER, State};
+use crate::call::server::State;
 use crate::call::uas::Uas;
 use crate::time::Time;
 use crate::wire::sip::{Message, Name, where_to};
@@ -75,11 +75,9 @@ impl Uas {
             return;
         }
         server.allowance = Allowance::heard();
-        if server.state == State::Accepted
-            && let Some(resend) = server.resend.as_mut().filter(|resend| resend.at == NEVER)
-        {
+        if server.state == State::Accepted {
             // The ACK has not come yet, so the 2xx is repeated at the usual intervals.
-            resend.at = now + resend.interval;
+            server.resend = server.resend.map(|resend| resend.resume(now));
         }
         if let Some(invite) = self.calls.get(key).and_then(|call| call.invite) {
             self.arm_server(invite);

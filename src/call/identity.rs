@@ -1,7 +1,6 @@
 //! The identity of this user agent: its token, its addresses, its limits.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
 use crate::handoff::frame::ReplyFrom;
 
@@ -104,30 +103,6 @@ impl Default for Limits {
             body: 32 << 10,
             dialog: 8 << 10,
         }
-    }
-}
-
-/// The times of RFC 3261 §17.1.1.1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timers {
-    /// The round-trip estimate.
-    pub t1: Duration,
-    /// The longest interval between retransmissions.
-    pub t2: Duration,
-    /// Time for which a message may stay in the network.
-    pub t4: Duration,
-}
-
-impl Default for Timers {
-    fn default() -> Self {
-        Timers { t1: Duration::from_millis(500), t2: Duration::from_secs(4), t4: Duration::from_secs(5) }
-    }
-}
-
-impl Timers {
-    /// 64·T1: a transaction is over after this time.
-    pub fn t64(&self) -> Duration {
-        self.t1 * 64
     }
 }
 

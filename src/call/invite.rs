@@ -11,7 +11,7 @@ use crate::call::refresh::{Session, session_headers};
 use crate::call::reliable::Delivery;
 use crate::call::request::Request;
 use crate::call::respond::{ALLOW, Keep, Response, SDP, SUPPORTED};
-use crate::call::server::{Kept, NEVER, ServerKey, State};
+use crate::call::server::{Kept, ServerKey, State};
 use crate::call::strangers::Claim;
 use crate::call::uas::{Call, Phase, Place, Uas};
 use crate::handoff::frame::RefuseReason;
@@ -211,7 +211,7 @@ impl Uas {
             allows_update: false,
             min_se: 0,
             unanswered: 0,
-            armed: NEVER,
+            armed: Time::NEVER,
         };
         let Some(key) = self.calls.insert(call) else { return self.close(server) };
         self.carry(key, arrival);
@@ -433,5 +433,5 @@ fn expires(request: &Request<'_>, now: Time) -> Time {
     debug_assert_eq!(request.method, Method::Invite);
     let seconds =
         request.msg.header(Name::Expires).and_then(|value| std::str::from_utf8(value).ok()?.parse::<u32>().ok());
-    seconds.map_or(NEVER, |seconds| now + Duration::from_secs(u64::from(seconds)))
+    seconds.map_or(Time::NEVER, |seconds| now + Duration::from_secs(u64::from(seconds)))
 }

@@ -59,6 +59,6 @@ mod unanswerable;
 mod tests;
 
 pub use exchange::{Arrival, CallKey, EndReason, Event, Hop, Output, Path, ResolveKey, StandaloneKey, Transmit};
-pub use identity::{Identity, Limits, MediaPlace, SessionTimer, Timers};
+pub use identity::{Identity, Limits, MediaPlace, SessionTimer};
 pub use reliable::Delivery;
 pub use uas::{Load, Uas};

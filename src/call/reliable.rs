@@ -7,9 +7,10 @@ use crate::call::body::{Body, session_description};
 use crate::call::exchange::{Arrival, CallKey, EndReason, Event};
 use crate::call::request::Request;
 use crate::call::respond::{ALLOW, Response, SUPPORTED};
-use crate::call::server::{NEVER, Resend, Way};
+use crate::call::server::Way;
 use crate::call::uas::{Phase, Uas};
 use crate::time::Time;
+use crate::transaction::Resend;
 use crate::wire::sip::Name;
 
 /// The reliable provisional response of a call that was sent last.
@@ -55,7 +56,7 @@ impl Reliable {
 
     pub(super) fn due(&self) -> Time {
         let repeat = self.waiting.as_ref().and_then(|waiting| waiting.repeat.as_ref());
-        repeat.map_or(NEVER, |repeat| repeat.resend.at.min(repeat.end))
+        repeat.map_or(Time::NEVER, |repeat| repeat.resend.at().min(repeat.end))
     }
 
     pub(super) const fn is_answered(&self) -> bool {
@@ -121,7 +122,7 @@ impl Uas {
             let Some(server) = uas.servers.get(server) else { return };
             let Some(bytes) = server.kept.response().cloned() else { return };
             let way = server.way;
-            let resend = Resend::start(&timers, now);
+            let resend = Resend::first(timers.t1, now);
             let repeat = Repeat { bytes, way, resend, end: now + timers.t64() };
             let waiting = Some(Waiting { sdp: sdp.is_some(), repeat: Some(repeat) });
             let offered = sdp.is_some() && session_description(request.msg) == Body::None;
@@ -195,13 +196,13 @@ impl Uas {
         let Some(repeat) = waiting.and_then(|waiting| waiting.repeat.as_mut()) else { return };
         if repeat.end <= now {
             self.decline(key, 504, EndReason::NoPrack, now);
-        } else if repeat.resend.at <= now {
+        } else if repeat.resend.is_due(now) {
             let invite = call.invite.and_then(|invite| self.servers.get_mut(invite));
             if invite.is_some_and(|server| server.allowance.take(Purpose::Reliable)) {
                 repeat.resend = repeat.resend.next(cap, now);
                 self.outputs.push_back(repeat.way.transmit(&repeat.bytes));
             } else {
-                repeat.resend.at = NEVER;
+                repeat.resend = repeat.resend.suspend();
             }
         }
     }

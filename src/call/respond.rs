@@ -7,12 +7,13 @@ use std::time::Duration;
 use crate::call::allowance::{Allowance, Purpose};
 use crate::call::exchange::{Arrival, CallKey, Hop, Output, Path};
 use crate::call::request::Request;
-use crate::call::server::{Kept, NEVER, Resend, Seqs, Server, ServerKey, State, Way};
+use crate::call::server::{Kept, Seqs, Server, ServerKey, State, Way};
 use crate::call::slab::Handle;
 use crate::call::uas::{Timer, Uas};
 use crate::handoff::frame::ReplyFrom;
 use crate::ids::{Seq, encode};
 use crate::time::Time;
+use crate::transaction::Resend;
 use crate::wire::sip::{Message, Method, ResponseWriter, capabilities, reason_phrase, where_to};
 
 /// The methods we serve, for `Allow`.
@@ -128,7 +129,7 @@ impl Uas {
             acknowledged: None,
             allowance: if may_be_forged { Allowance::unheard() } else { Allowance::heard() },
             end,
-            armed: NEVER,
+            armed: Time::NEVER,
         })?;
         self.index(key);
         if keep == Keep::Request {
@@ -152,7 +153,7 @@ impl Uas {
                 self.keep(key, kept);
             }
             if let Some(server) = self.servers.get_mut(key) {
-                server.end = if response.status == 100 { NEVER } else { now + server.says_again_after() };
+                server.end = if response.status == 100 { Time::NEVER } else { now + server.says_again_after() };
             }
             self.arm_server(key);
             return;
@@ -167,11 +168,11 @@ impl Uas {
             (true, true) => {
                 // RFC 3261 §13.3.1.4: the core repeats a 2xx over every transport, until the ACK.
                 server.state = State::Accepted;
-                server.resend = Some(Resend::start(&timers, now));
+                server.resend = Some(Resend::first(timers.t1, now));
             }
             (true, false) => {
                 server.state = State::Completed { invite };
-                server.resend = (!reliable).then(|| Resend::start(&timers, now));
+                server.resend = (!reliable).then(|| Resend::first(timers.t1, now));
             }
             (false, _) => server.state = State::Completed { invite },
         }
@@ -234,17 +235,17 @@ impl Uas {
         if now < server.armed {
             return;
         }
-        server.armed = NEVER;
+        server.armed = Time::NEVER;
         if server.end <= now {
             self.on_server_end(key, now);
             return;
         }
-        if let Some(resend) = server.resend.filter(|resend| resend.at <= now) {
+        if let Some(resend) = server.resend.filter(|resend| resend.is_due(now)) {
             if server.allowance.take(Purpose::Final) {
                 server.resend = Some(resend.next(self.timers.t2, now));
                 self.outputs.extend(server.kept.response().map(|bytes| server.way.transmit(bytes)));
             } else {
-                server.resend = Some(Resend { at: NEVER, ..resend });
+                server.resend = Some(resend.suspend());
                 server.call.into_iter().for_each(|call| self.give_up(call));
             }
         }

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use crate::call::allowance::Allowance;
 use crate::call::exchange::{CallKey, Hop, Output, Transmit};
-use crate::call::identity::Timers;
 use crate::call::slab::handle;
 use crate::ids::Seq;
 use crate::time::Time;
+use crate::transaction::Resend;
 
 handle! {
     /// A server transaction.
@@ -45,9 +45,6 @@ pub(super) struct Server {
     /// When the wheel looks at it next.
     pub(super) armed: Time,
 }
-
-/// A moment that does not come.
-pub(super) const NEVER: Time = Time(u64::MAX);
 
 /// The state of a server transaction. Of the two kinds of RFC 3261 only INVITE has `Confirmed` and `Accepted`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,25 +95,6 @@ impl Kept {
 
     pub(super) fn bytes(&self) -> usize {
         self.request().map_or(0, |bytes| bytes.len()) + self.response().map_or(0, |bytes| bytes.len())
-    }
-}
-
-/// A retransmission to come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Resend {
-    pub(super) at: Time,
-    pub(super) interval: Duration,
-}
-
-impl Resend {
-    pub(super) fn start(timers: &Timers, now: Time) -> Self {
-        Resend { at: now + timers.t1, interval: timers.t1 }
-    }
-
-    /// The next retransmission: intervals double up to `cap`.
-    pub(super) fn next(self, cap: Duration, now: Time) -> Self {
-        let interval = (self.interval * 2).min(cap);
-        Resend { at: now + interval, interval }
     }
 }
 
@@ -182,7 +160,7 @@ impl Seqs {
 impl Server {
     /// When the wheel must look at it.
     pub(super) fn due(&self) -> Time {
-        self.resend.map_or(self.end, |resend| resend.at.min(self.end))
+        self.resend.map_or(self.end, |resend| resend.at().min(self.end))
     }
 
     pub(super) const fn is_proceeding(&self) -> bool {

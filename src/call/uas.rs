@@ -12,20 +12,21 @@ use crate::call::client::{Client, ClientKey};
 use crate::call::dialog::Dialog;
 use crate::call::exchange::{Arrival, CallKey, EndReason, Event, Hop, Output, Path};
 use crate::call::heard::Heard;
-use crate::call::identity::{Identity, Limits, SessionTimer, Timers};
+use crate::call::identity::{Identity, Limits, SessionTimer};
 use crate::call::refresh::Session;
 use crate::call::refused::Refused;
 use crate::call::reliable::Reliable;
 use crate::call::request::{Fingerprints, Request, without_prefix};
 use crate::call::respond::Response;
 use crate::call::rooms::{self, Rooms};
-use crate::call::server::{NEVER, Server, ServerKey, State};
+use crate::call::server::{Server, ServerKey, State};
 use crate::call::slab::{Handle, Slab};
 use crate::call::standalone::may_stand_alone;
 use crate::call::strangers::{Claim, Strangers};
 use crate::handoff::frame::{RefuseReason, Transport};
 use crate::ids::{Seq, decode, encode};
 use crate::time::{Time, Wheel};
+use crate::transaction::Timers;
 use crate::wire::sip::{Message, Method, Scanner};
 
 /// The user agent of one worker.
@@ -582,7 +583,7 @@ impl Uas {
         if now < call.armed {
             return;
         }
-        call.armed = NEVER;
+        call.armed = Time::NEVER;
         if call.phase == Phase::Early && call.expires <= now {
             return self.on_invite_expired(key, now);
         }
@@ -594,10 +595,10 @@ impl Uas {
 
 impl Call {
     fn due(&self) -> Time {
-        let expires = if self.phase == Phase::Early { self.expires } else { NEVER };
-        let reliable = self.reliable.as_ref().map_or(NEVER, |reliable| reliable.due());
+        let expires = if self.phase == Phase::Early { self.expires } else { Time::NEVER };
+        let reliable = self.reliable.as_ref().map_or(Time::NEVER, |reliable| reliable.due());
         let session =
-            self.session.as_ref().filter(|_| self.phase == Phase::Confirmed).map_or(NEVER, |session| session.due);
+            self.session.as_ref().filter(|_| self.phase == Phase::Confirmed).map_or(Time::NEVER, |session| session.due);
         expires.min(reliable).min(session)
     }
 }

@@ -10,6 +10,7 @@ use super::{Bytes, Config, Listen, MAX_WORKERS, MethodRule, Network, PortRange, 
 use super::{access, mgcp};
 use crate::handoff::frame::Bypass;
 use crate::ids::WorkerId;
+use crate::transaction::LIFETIME;
 
 impl Config {
     /// Fills in the defaults and checks the whole.
@@ -74,9 +75,6 @@ pub const LONGEST_SOCKET_PATH: usize = 107;
 /// The longest name of a socket in the run directory.
 pub const LONGEST_SOCKET_NAME: &str = "handoff.sock";
 
-/// 64·T1: the life of a SIP transaction (RFC 3261 §17).
-const TRANSACTION_LIFE: Duration = Duration::from_secs(32);
-
 /// Methods that can open a session without a dialog. A worker is always selected for an INVITE, and OPTIONS is always
 /// answered; every other method belongs to a transaction or dialog that a worker has.
 const RULED_METHODS: [&str; 7] = ["INFO", "MESSAGE", "NOTIFY", "PUBLISH", "REFER", "REGISTER", "SUBSCRIBE"];
@@ -118,7 +116,7 @@ impl Settings {
             size_from: self.size_from.clone().unwrap_or_else(|| Network::ALL.to_vec()),
             size_order: size_order(self.size_order.as_deref())?,
             table_cap: within("table-cap", self.table_cap.unwrap_or(1 << 18), 1 << 10, 1 << 24, "entries")?,
-            pending_max: span("pending-max", self.pending_max, "5m", (TRANSACTION_LIFE, minutes(60)))?,
+            pending_max: span("pending-max", self.pending_max, "5m", (LIFETIME, minutes(60)))?,
             retention_bytes: retention(self.retention.unwrap_or(Bytes(16 << 20)))?,
             slow_start: span("slow-start", self.slow_start, "10s", (Duration::ZERO, minutes(60)))?,
             // Idle workers report once a second: below two, one late report would make a worker silent.

@@ -25,9 +25,10 @@ use super::decision::{Arrival, Decision, EntryId, Reason, Return, Returned, Targ
 use super::fingerprint::{Fingerprint, Printer};
 use super::group::Group;
 use super::placing::Placement;
-use super::table::{Entry, LINGER, State};
+use super::table::{Entry, State};
 use crate::ids::{TransactionRange, WorkerId};
 use crate::time::Time;
+use crate::transaction::LIFETIME;
 use crate::wire::mgcp::{
     Command, EndpointName, Message, Response, ReturnCode, TransactionId, Unparsable, Verb, Wildcard,
 };
@@ -153,7 +154,7 @@ impl Dispatch {
             Message::Command(command) => command,
             Message::Response(response) => return self.mgcp_response(response, arrival, now),
         };
-        if now.since(arrival.received) > LINGER {
+        if now.since(arrival.received) > LIFETIME {
             return Decision { target: Target::Drop, reason: Reason::TooOld };
         }
         let summary = Summary::of(command, arrival, &self.printer);
@@ -315,7 +316,7 @@ impl Dispatch {
             return summary;
         }
         // The entry with the shared name may be forgotten before this one.
-        self.apart_until = now + 2 * LINGER;
+        self.apart_until = now + 2 * LIFETIME;
         Summary { name, ..summary }
     }
 

@@ -7,9 +7,10 @@ use super::Dispatch;
 use super::decision::{Arrival, Cause, Decision, EntryId, Protocol, Reason, Returned, Target, Tried};
 use super::placing::Past;
 use super::sip::Summary;
-use super::table::{Entry, LINGER, State};
+use super::table::{Entry, State};
 use crate::handoff::frame::RefuseReason;
 use crate::time::Time;
+use crate::transaction::LIFETIME;
 use crate::wire::sip::{Message, Method};
 
 impl Dispatch {
@@ -170,7 +171,7 @@ impl Dispatch {
         // A `Late` refusal does not use up the caller's patience: the 400 ms start now, as long as the caller still
         // retransmits.
         let (since, is_over) = if back.cause == Cause::Refused(RefuseReason::Late) {
-            (now, now.since(arrival.received) > LINGER)
+            (now, now.since(arrival.received) > LIFETIME)
         } else {
             (back.since, now.since(back.since) > self.rules.patience)
         };

@@ -9,11 +9,12 @@ use super::echoed::Echoed;
 use super::fingerprint::{Fingerprint, Printer, Text};
 use super::identity::{Named, branch_token};
 use super::placing::Placement;
-use super::table::{Entry, LINGER, State};
+use super::table::{Entry, State};
 use super::transaction::Names;
 use crate::config::MethodRule;
 use crate::handoff::frame::Transport;
 use crate::time::Time;
+use crate::transaction::LIFETIME;
 use crate::wire::sip::{Essentials, Fault, Message, Method, Unparsable};
 
 /// The header that carries a worker's token if no field of SIP does.
@@ -74,7 +75,7 @@ impl Dispatch {
         let Some(method) = message.method() else { return self.response(message, arrival, now) };
         let summary = Summary::of(message, method, arrival, &self.printer);
         // A BYE ends its call however late it is. The worker sees by CSeq which messages have been overtaken.
-        if summary.to_tag.is_none() && now.since(arrival.received) > LINGER {
+        if summary.to_tag.is_none() && now.since(arrival.received) > LIFETIME {
             return Decision { target: Target::Drop, reason: Reason::TooOld };
         }
         self.table.touch(summary.branch, summary.call);

@@ -21,9 +21,7 @@ use super::index::Index;
 use super::share::Shares;
 use crate::ids::WorkerId;
 use crate::time::Time;
-
-/// 64·T1 of RFC 3261 §17: time for which a transaction's messages may still be on the way.
-pub const LINGER: Duration = Duration::from_secs(32);
+use crate::transaction::LIFETIME;
 
 /// Recent transactions.
 #[derive(Debug)]
@@ -257,7 +255,7 @@ impl Table {
         }
     }
 
-    /// Takes note that its final response has been sent: its life is [`LINGER`] from now. Returns the conference it
+    /// Takes note that its final response has been sent: its life is [`LIFETIME`] from now. Returns the conference it
     /// waited in.
     pub fn answered(&mut self, id: EntryId, now: Time) -> Option<GroupId> {
         let entry = self.get(id).filter(|entry| entry.state == State::Pending)?;
@@ -277,7 +275,7 @@ impl Table {
         }
     }
 
-    /// Takes note that the dispatcher has answered it: its life is [`LINGER`] from now. Returns the conference it
+    /// Takes note that the dispatcher has answered it: its life is [`LIFETIME`] from now. Returns the conference it
     /// waited in.
     pub fn verdict(&mut self, id: EntryId, status: u16, now: Time) -> Option<GroupId> {
         self.stand(id, State::Verdict(status), now)
@@ -361,7 +359,7 @@ impl Table {
             while at != NONE {
                 let entry = self.entry(at);
                 assert_eq!(entry.queue_links.previous, before, "entry {at} has another entry before it");
-                assert!(entry.deadline >= deadline || self.pending_max != LINGER, "queue out of order at {at}");
+                assert!(entry.deadline >= deadline || self.pending_max != LIFETIME, "queue out of order at {at}");
                 (before, deadline, at) = (at, entry.deadline, entry.queue_links.next);
                 queued += 1;
             }
@@ -464,8 +462,8 @@ impl Table {
         let entry = self.entry(index);
         let (queue, life) = match (entry.state, entry.is_invite) {
             (State::Pending, true) => (INVITES, self.pending_max),
-            (State::Pending, false) => (OTHERS, LINGER),
-            _ => (FINISHED, LINGER),
+            (State::Pending, false) => (OTHERS, LIFETIME),
+            _ => (FINISHED, LIFETIME),
         };
         let last = std::mem::replace(&mut self.queues[queue as usize].last, index);
         match last {

@@ -13,6 +13,7 @@ use super::answers::{Answers, Written};
 use crate::dispatch::identity::DispatcherTag;
 use crate::pack::{Damaged, Pack, Packed, pack_length, packed};
 use crate::time::{Time, Wheel};
+use crate::transaction::{LIFETIME, T1, T2};
 
 /// Answers that wait for their ACK.
 #[derive(Debug)]
@@ -32,10 +33,6 @@ struct Repeat {
 
 packed!(Repeat { answer, next, interval, end });
 
-/// T1, T2 and timer H of RFC 3261 §17.1.1.1 and §17.2.1.
-const T1: Duration = Duration::from_millis(500);
-const T2: Duration = Duration::from_secs(4);
-const TIMER_H: Duration = Duration::from_secs(32);
 /// Most answers that are repeated: more than a worker has calls being set up; 2 MiB of answers. One beyond that is sent
 /// once.
 const LIMIT: usize = 4_096;
@@ -47,7 +44,7 @@ impl Repeats {
             return;
         }
         let next = now + T1;
-        let repeat = Repeat { answer, next, interval: T1, end: now + TIMER_H };
+        let repeat = Repeat { answer, next, interval: T1, end: now + LIFETIME };
         if self.by_tag.insert(tag, repeat).is_none() {
             self.wheel.schedule(next, tag);
         }

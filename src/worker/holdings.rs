@@ -7,7 +7,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
@@ -19,11 +18,10 @@ use crate::dispatch::transaction::Names;
 use crate::handoff::frame::{Envelope, MESSAGE_HEADER, Transaction};
 use crate::ids::{Seq, TokenKey};
 use crate::time::Time;
+use crate::transaction::LIFETIME;
 use crate::wire::mgcp;
 use crate::wire::sip::Message;
 
-/// 64·T1 (RFC 3261 §17): as long as retransmissions and copies of a request may still be on their way.
-const LINGER: Duration = Duration::from_secs(32);
 /// Transactions at most. Beyond it the oldest answered ones go, as in the dispatcher's table.
 const LIMIT: usize = 1 << 17;
 /// Most bytes of unanswered requests that are handed back: as many as a dispatcher keeps for a worker by default.
@@ -97,7 +95,7 @@ impl Holdings {
     pub fn on_answered(&mut self, seq: Seq, now: Time) -> Option<[u8; 16]> {
         let Open { branch, .. } = self.open.remove(&seq)?;
         self.held.get_mut(&branch)?.is_answered = true;
-        self.answered.push_back((now + LINGER, branch));
+        self.answered.push_back((now + LIFETIME, branch));
         Some(branch)
     }
 

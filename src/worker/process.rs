@@ -11,7 +11,7 @@ use std::time::Duration;
 use mio::{Token, Waker};
 
 use crate::call::gateway::LookupKey;
-use crate::call::{CallKey, Identity, Limits, ResolveKey, Timers, Uas};
+use crate::call::{CallKey, Identity, Limits, ResolveKey, Uas};
 use crate::handoff::frame::{DrainMode, Report};
 use crate::ids::TokenKey;
 use crate::net::process::descriptor_limit;
@@ -19,6 +19,7 @@ use crate::net::resolve::Resolver;
 use crate::net::udp::{Batch, Socket};
 use crate::net::{clock, host, random};
 use crate::time::Time;
+use crate::transaction::Timers;
 use crate::wire::sip::Scanner;
 use crate::worker::application::{Application, Calls};
 use crate::worker::call_log::{CallLog, named};

@@ -24,6 +24,7 @@ use crate::net::seldom::Seldom;
 use crate::net::tcp::{self, Listener};
 use crate::net::udp::Socket;
 use crate::time::Time;
+use crate::transaction::LIFETIME;
 use crate::wire::framing::{Framed, Framer};
 use crate::worker::settings::WorkerError;
 use crate::worker::sources::TURNS;
@@ -35,7 +36,7 @@ const HOST_SHARE: usize = 8;
 /// A connection without a call that has been silent for so long is closed.
 const IDLE_LIMIT: Duration = Duration::from_secs(600);
 /// A message that has begun must be there after this time: 64·T1, as long as its sender waits for an answer.
-const MESSAGE_WITHIN: Duration = Duration::from_secs(32);
+const MESSAGE_WITHIN: Duration = LIFETIME;
 /// A peer that has ended its half, or whose messages cannot be told apart any more, gets the answers that leave within
 /// this time. Later responses are dialled (RFC 3261 §18.2.2).
 const ENDED_FOR: Duration = Duration::from_secs(2);

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use pointsman::call::gateway::events::Voice;
 use pointsman::call::gateway::{self, Gateway};
-use pointsman::call::{Arrival, CallKey, Delivery, Event, Hop, Identity, Limits, Output, SessionTimer, Timers, Uas};
+use pointsman::call::{Arrival, CallKey, Delivery, Event, Hop, Identity, Limits, Output, SessionTimer, Uas};
 use pointsman::dispatch::decision::{Brought, Unanswered};
 use pointsman::handoff::Transmit;
 use pointsman::handoff::back::{Back, BackEvent};
@@ -20,6 +20,7 @@ use pointsman::handoff::frame::{Drain, DrainMode, Envelope, Record, RefuseReason
 use pointsman::ids::{Incarnation, Seq, TokenKey, TransactionRange, WorkerId};
 use pointsman::reservation::Weight;
 use pointsman::time::Time;
+use pointsman::transaction::Timers;
 use pointsman::wire::mgcp;
 use pointsman::wire::sip::{Message, Method, Scanner};
 use pointsman::worker::holdings::Holdings;

@@ -12,7 +12,6 @@ use std::sync::Arc;
 
 use super::{Client, ClientKey, State};
 use crate::call::exchange::Hop;
-use crate::call::server::NEVER;
 use crate::call::uas::Uas;
 use crate::time::Time;
 use crate::wire::sip::Message;
@@ -103,7 +102,7 @@ impl Uas {
             unanswered: 0,
             heard: client.heard.take(),
             end,
-            armed: NEVER,
+            armed: Time::NEVER,
         };
         Some((next, to))
     }

@@ -4,16 +4,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use foldhash::fast::FixedState;
 
 use crate::call::exchange::Arrival;
 use crate::time::Time;
+use crate::transaction::T_HIST;
 use crate::wire::mgcp::{Command, TransactionId};
 
-/// Time for which a response is kept, to answer copies of its command (T-HIST, §3.5.1).
-const KEPT_FOR: Duration = Duration::from_secs(30);
 /// Transactions at most: 30 s of 2,000 commands a second. Beyond it the oldest response goes.
 const MOST: usize = 1 << 16;
 /// At most this many transactions of one address and id are searched for a copy that came from another port.
@@ -90,7 +88,7 @@ impl History {
 
     /// The final response of that transaction has left.
     pub(super) fn is_done(&mut self, key: Key, now: Time) {
-        self.done.push_back((now + KEPT_FOR, key));
+        self.done.push_back((now + T_HIST, key));
     }
 
     pub(super) fn forget(&mut self, now: Time) {

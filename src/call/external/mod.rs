@@ -44,12 +44,9 @@ use crate::call::uas::Load;
 use crate::handoff::frame::RefuseReason;
 use crate::ids::{Seq, TransactionRange};
 use crate::time::Time;
+use crate::transaction::timers::RTO;
 use crate::wire::mgcp::{Command, Field, Message, ReturnCode, Verb, Wildcard, parse, parts};
 
-/// The first retransmission is due after this time, each later one after twice as long (RFC 3435 §3.5.3).
-const RTO: Duration = Duration::from_millis(200);
-/// The longest interval between retransmissions (RTO-MAX, §3.5.3).
-const RTO_MAX: Duration = Duration::from_secs(4);
 /// A call agent gets 101 when the gateway has not answered for this time; else it would give up, or ask elsewhere.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// A command is given up after this time if the gateway answers others: it has not understood this one, or its answer

@@ -6,8 +6,9 @@ use std::time::Duration;
 use super::asked::Purpose;
 use super::connections::{Held, Which};
 use super::exchange::Output;
-use super::{AT_MOST, External, RTO};
+use super::{AT_MOST, External};
 use crate::time::Time;
+use crate::transaction::timers::RTO;
 use crate::wire::mgcp::{CommandWriter, Field, TransactionId, Verb};
 
 /// The gateway is taken to be gone when it has been silent for this time, on the same host or LAN. Two copies of the

@@ -6,9 +6,10 @@ use super::asked::{Asked, Flight, Kind, Pending, Purpose, Several};
 use super::connections::{Held, Which, is_one};
 use super::exchange::Output;
 use super::history::Entry;
-use super::{AT_MOST, External, PROVISIONAL, RTO_MAX, rewrite};
+use super::{AT_MOST, External, PROVISIONAL, rewrite};
 use crate::handoff::frame::RefuseReason;
 use crate::time::Time;
+use crate::transaction::timers::RTO_MAX;
 use crate::wire::mgcp::{Field, Response, ReturnCode, TransactionId};
 
 /// The names of the connections that a CRCX has made (§2.3.5).

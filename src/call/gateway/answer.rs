@@ -10,7 +10,7 @@ use crate::call::gateway::history::{State, Transaction, TransactionKey};
 use crate::call::gateway::identity::Naming;
 use crate::call::gateway::media_gateway::Timer;
 use crate::call::gateway::notify;
-use crate::call::server::{NEVER, Seqs, Way};
+use crate::call::server::{Seqs, Way};
 use crate::handoff::frame::RefuseReason;
 use crate::time::Time;
 use crate::wire::mgcp::{Field, ResponseWriter, ReturnCode, TransactionId, separator};
@@ -149,7 +149,7 @@ impl Gateway {
             seqs: Seqs::new(arrival.seq()),
             may_go_back,
             end: now + self.timers.longtran,
-            armed: NEVER,
+            armed: Time::NEVER,
         };
         self.history.insert(key, transaction);
     }
@@ -203,12 +203,12 @@ impl Gateway {
         if now < transaction.armed {
             return;
         }
-        transaction.armed = NEVER;
+        transaction.armed = Time::NEVER;
         let is_over = transaction.end <= now;
         match &mut transaction.state {
             State::Underway(false) if is_over => {
                 // The command is not answered by the clock: it goes on waiting for its job.
-                transaction.end = NEVER;
+                transaction.end = Time::NEVER;
                 self.say_100(key);
             }
             State::Underway(_) => {}
@@ -216,10 +216,10 @@ impl Gateway {
                 self.history.remove(key);
             }
             State::Answered(bytes, resend) => {
-                let due = resend.filter(|resend| resend.at <= now);
+                let due = resend.filter(|resend| resend.is_due(now));
                 if let Some(due) = due {
                     // RFC 3435 §3.5.3: nothing is sent again after T-MAX.
-                    *resend = Some(due.next(longest, now)).filter(|next| next.at + give_up <= transaction.end);
+                    *resend = Some(due.next(longest, now)).filter(|next| next.at() + give_up <= transaction.end);
                     let output = transmit(&transaction.way, bytes);
                     self.outputs.push_back(output);
                 }

@@ -10,8 +10,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::call::gateway::identity::{Limits, Timers};
-use crate::call::server::{Resend, Seqs, Way};
+use crate::call::server::{Seqs, Way};
 use crate::time::Time;
+use crate::transaction::Resend;
 
 /// The identity of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,7 +56,7 @@ impl Transaction {
     /// When the wheel must look at it.
     pub(super) fn due(&self) -> Time {
         match self.state {
-            State::Answered(_, Some(resend)) => resend.at.min(self.end),
+            State::Answered(_, Some(resend)) => resend.at().min(self.end),
             _ => self.end,
         }
     }
@@ -163,7 +164,7 @@ impl History {
 impl Timers {
     /// The first retransmission of an answer that follows a 100.
     pub(super) fn first_resend(&self, now: Time) -> Resend {
-        Resend { at: now + self.first, interval: self.first }
+        Resend::first(self.first, now)
     }
 }
 

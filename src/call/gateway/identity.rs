@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::call::gateway::kind::Kind;
+use crate::transaction::timers::{LONGTRAN, RTO, RTO_MAX, T_HIST, T_MAX};
 
 /// The names and addresses of one worker as gateway.
 #[derive(Clone, Debug)]
@@ -114,13 +115,6 @@ pub struct Timers {
 
 impl Default for Timers {
     fn default() -> Self {
-        Timers {
-            history: Duration::from_secs(30),
-            longtran: Duration::from_secs(5),
-            first: Duration::from_millis(200),
-            longest: Duration::from_secs(4),
-            most: Duration::from_secs(20),
-            silence: None,
-        }
+        Timers { history: T_HIST, longtran: LONGTRAN, first: RTO, longest: RTO_MAX, most: T_MAX, silence: None }
     }
 }

@@ -9,14 +9,12 @@ use std::net::IpAddr;
 use std::num::NonZeroU64;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::dispatch::fingerprint::host;
 use crate::time::Time;
+use crate::transaction::LONGTRAN;
 use crate::wire::mgcp;
 
-/// Duration after which a transaction counts as a long one: LONGTRAN-TIMER of RFC 3435 §3.5.4.
-pub const LONGTRAN: Duration = Duration::from_secs(5);
 /// Most messages in one datagram; no call agent needs more. In a larger datagram each command is answered, and none is
 /// carried out.
 pub const MOST_PARTS: usize = 64;

@@ -10,13 +10,12 @@ use std::net::IpAddr;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
-use super::chain::LONGTRAN;
 use super::merge::Merged;
 use crate::dispatch::decision::Arrival;
 use crate::dispatch::fingerprint::{Fingerprint, host};
-use crate::dispatch::table::LINGER;
 use crate::ids::{ConnId, WorkerId};
 use crate::time::Time;
+use crate::transaction::{LIFETIME, LONGTRAN};
 use crate::wire::mgcp::{Response, TransactionId};
 
 /// Most workers that one command may go to.
@@ -285,7 +284,7 @@ impl Gatherings {
         let (length, source) = (bytes.len(), gathering.arrival.source.ip());
         gathering.stage = Stage::Kept { answer: bytes.into(), repeats: 0 };
         self.count(source, |used| (used.under_way, used.bytes) = (used.under_way - 1, used.bytes + length));
-        self.kept.push_back((now + LINGER, id));
+        self.kept.push_back((now + LIFETIME, id));
         self.ready.push_back(id);
     }
 

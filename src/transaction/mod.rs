@@ -1,0 +1,8 @@
+//! Transactions: a request, its copies, and the responses to it (RFC 3261 §17, RFC 3435 §3.5).
+//!
+//! Each state machine is a value without socket, clock or table of its own. Its owner passes messages and the time in,
+//! sends what comes back, and calls it again when it says so.
+
+pub mod timers;
+
+pub use timers::{LIFETIME, LONGTRAN, Resend, T_HIST, T1, T2, T4, Timers};
