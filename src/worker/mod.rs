@@ -40,7 +40,6 @@ mod size;
 mod slot_lock;
 mod sources;
 mod stage;
-mod streams;
 mod tie;
 mod turn;
 
