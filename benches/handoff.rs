@@ -9,12 +9,13 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use pointsman::handoff::Transmit;
-use pointsman::handoff::frame::{Envelope, FRAME_HARD_LIMIT, Frame, FrameBuilder, Message, Record, Transport};
-use pointsman::handoff::front::{Front, Note};
 use pointsman::ids::{ConnId, ListenerId, Seq};
+use pointsman::link::Transmit;
+use pointsman::link::dispatcher_end::{DispatcherEnd, Note};
 use pointsman::net::unix::{SEND_BUFFER, SeqPacket};
 use pointsman::time::Time;
+use pointsman::wire::handoff::{FRAME_HARD_LIMIT, Frame, FrameBuilder, Record};
+use pointsman::words::{Envelope, Message, Transport};
 
 /// A usual INVITE with SDP.
 const PAYLOAD: [u8; 1100] = [b'x'; 1100];
@@ -66,7 +67,7 @@ fn frame(c: &mut Criterion) {
 
 /// A front, and the frames that answer what it has handed over.
 struct Bench {
-    front: Front,
+    front: DispatcherEnd,
     seq: u64,
     answers: FrameBuilder,
     pending: Vec<Seq>,
@@ -74,7 +75,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        Bench { front: Front::new(STORE), seq: 0, answers: FrameBuilder::new(), pending: Vec::new() }
+        Bench { front: DispatcherEnd::new(STORE), seq: 0, answers: FrameBuilder::new(), pending: Vec::new() }
     }
 
     fn push(&mut self, records: u64) {
@@ -120,7 +121,9 @@ fn retain(c: &mut Criterion) {
             });
         }
     }
-    group.bench_function("new, 16 MiB", |b| b.iter_batched(|| (), |()| Front::new(STORE), BatchSize::SmallInput));
+    group.bench_function("new, 16 MiB", |b| {
+        b.iter_batched(|| (), |()| DispatcherEnd::new(STORE), BatchSize::SmallInput)
+    });
     group.finish();
 }
 

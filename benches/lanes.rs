@@ -24,7 +24,6 @@ use pointsman::dispatch::identity::Keyring;
 use pointsman::dispatch::owner::Owners;
 use pointsman::dispatch::rules::Rules;
 use pointsman::dispatch::{Dispatch, Setup};
-use pointsman::handoff::frame::{FRAME_HEADER, Frame, FrameBuilder, Record, Report};
 use pointsman::ids::{Incarnation, ListenerId, Seq, TokenKey, WorkerId};
 use pointsman::net::udp::Datagram;
 use pointsman::server::door::Owner;
@@ -32,6 +31,8 @@ use pointsman::server::links::Channel;
 use pointsman::server::parcel::Parcel;
 use pointsman::server::switch::Switch;
 use pointsman::time::Time;
+use pointsman::wire::handoff::{FRAME_HEADER, Frame, FrameBuilder, Record};
+use pointsman::words::Report;
 
 const KEY: TokenKey = TokenKey::new([9; 32]);
 const CALLER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 5)), 5060);

@@ -7,7 +7,7 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use pointsman::admin::client::{Client, ClientError};
 use pointsman::config::{Bytes, Insert, Listen, Network, Policy, PortRange, Settings, SizeSource, Source, Span};
-use pointsman::handoff::frame::ReplyFrom;
+use pointsman::words::ReplyFrom;
 
 /// The settings of a dispatcher. Each is also a key of the configuration file, where the flag wins over the key.
 #[derive(Args, Clone, Debug)]

@@ -6,7 +6,7 @@
 
 It binds a SIP port of its own, introduces itself on RUN_DIR/handoff.sock and from then on gets its share of the new
 calls. Each comes as one record with the INVITE, byte for byte; the worker answers the caller itself and names its own
-port in Contact, so that ACK and BYE come straight here. The format is described in src/handoff/frame.rs.
+port in Contact, so that ACK and BYE come straight here. The format is described in src/wire/handoff/mod.rs.
 
 What a worker owes the dispatcher, and nothing else:
   * `Hello` first; `Pong` for `Ping`, a `Report` for `Query`;

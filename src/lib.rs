@@ -14,11 +14,12 @@
 //! reservation        the units that a conference has reserved, and its legs share
 //! config             one file of settings → one checked, immutable Config
 //! -- pure: bytes and values in, values out --
-//! wire               SIP, MGCP, SDP: borrowed views of messages, no state
+//! words              the vocabulary of dispatcher and workers: messages, reports, refusals, welcome (no bytes)
+//! wire               SIP, MGCP, SDP, handoff frames: borrowed views of bytes, no state
 //! dispatch           the decision: rules, table, pool, ledger, size, selection
 //! transaction        SIP's and MGCP's transactions, their timers, their names
 //! names              look-ups: questions to name servers, their order, remembered answers
-//! handoff            the protocol between dispatcher and worker: frame, front, back
+//! link               a link between dispatcher and worker: its two ends, the store of unanswered messages
 //! call               a worker's side of a call: transaction, dialog, offer, gateway (MGCP), external gateway
 //! media              packets: streams, echo, ports
 //! -- effects: the only code that speaks to the kernel --
@@ -68,8 +69,8 @@ pub mod call;
 pub mod config;
 pub mod crowd;
 pub mod dispatch;
-pub mod handoff;
 pub mod ids;
+pub mod link;
 pub mod media;
 pub mod names;
 pub mod net;
@@ -81,4 +82,5 @@ pub mod time;
 pub mod transaction;
 pub mod upgrade;
 pub mod wire;
+pub mod words;
 pub mod worker;

@@ -14,11 +14,12 @@ use pointsman::dispatch::identity::Keyring;
 use pointsman::dispatch::owner::Owners;
 use pointsman::dispatch::rules::Rules;
 use pointsman::dispatch::{Dispatch, Setup};
-use pointsman::handoff::frame::{AccessAction, AccessRule, Frame, Record};
 use pointsman::ids::{Incarnation, TokenKey, WorkerId};
 use pointsman::server::links::Channel;
 use pointsman::server::switch::Switch;
 use pointsman::time::Time;
+use pointsman::wire::handoff::{Frame, Record};
+use pointsman::words::{AccessAction, AccessRule};
 
 /// A worker's end: the rules it was told, each time, unless it takes nothing.
 #[derive(Clone, Default)]

@@ -14,13 +14,14 @@ use pointsman::dispatch::Dispatch;
 use pointsman::dispatch::decision::Target;
 use pointsman::dispatch::fingerprint::Printer;
 use pointsman::dispatch::table::Table;
-use pointsman::handoff::Transmit;
-use pointsman::handoff::frame::{FrameBuilder, Report};
-use pointsman::handoff::front::{Front, FrontEvent, Note};
 use pointsman::ids::{Incarnation, Seq, WorkerId};
+use pointsman::link::Transmit;
+use pointsman::link::dispatcher_end::{DispatcherEnd, FromWorker, Note};
 use pointsman::time::Time;
+use pointsman::wire::handoff::FrameBuilder;
 use pointsman::wire::mgcp;
 use pointsman::wire::sip::Scanner;
+use pointsman::words::Report;
 
 const WORKERS: usize = 4;
 
@@ -37,7 +38,7 @@ const INVITE: &str = "INVITE sip:ivr@ms.example.net SIP/2.0\r\nVia: SIP/2.0/UDP 
 struct Lane {
     scanner: Scanner,
     dispatch: Dispatch,
-    links: Vec<Front>,
+    links: Vec<DispatcherEnd>,
     /// Messages that the worker of each link has not answered.
     waiting: Vec<Vec<Seq>>,
     answers: FrameBuilder,
@@ -50,7 +51,7 @@ impl Lane {
         Lane {
             scanner: Scanner::new(),
             dispatch: dispatch(WORKERS, Policy::LeastLoad, 1000),
-            links: (0..WORKERS).map(|_| Front::new(1 << 20)).collect(),
+            links: (0..WORKERS).map(|_| DispatcherEnd::new(1 << 20)).collect(),
             waiting: (0..WORKERS).map(|_| Vec::with_capacity(64)).collect(),
             answers: FrameBuilder::new(),
             message: Numbered::new(text.into(), 8),
@@ -94,7 +95,7 @@ impl Lane {
             self.waiting[at].clear();
             let dispatch = &mut self.dispatch;
             link.on_frame(self.answers.bytes(), &mut |event| {
-                if let FrontEvent::Answered { note: Note { entry: Some(entry), .. }, .. } = event {
+                if let FromWorker::Answered { note: Note { entry: Some(entry), .. }, .. } = event {
                     dispatch.on_answered(entry, now);
                 }
             })

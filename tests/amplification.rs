@@ -15,7 +15,6 @@ use pointsman::dispatch::identity::Keyring;
 use pointsman::dispatch::owner::Owners;
 use pointsman::dispatch::rules::Rules;
 use pointsman::dispatch::{Dispatch, Setup};
-use pointsman::handoff::frame::ReplyFrom;
 use pointsman::ids::{Incarnation, ListenerId, TokenKey, WorkerId};
 use pointsman::net::udp::Datagram;
 use pointsman::server::door::Owner;
@@ -24,6 +23,7 @@ use pointsman::server::switch::Switch;
 use pointsman::time::Time;
 use pointsman::transaction::Timers;
 use pointsman::wire::sip::Scanner;
+use pointsman::words::ReplyFrom;
 
 /// A worker that reads and says nothing.
 struct Mute;

@@ -21,9 +21,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use pointsman::handoff::frame::{Drain, DrainMode, Envelope, Record, RefuseReason};
 use pointsman::ids::ConnId;
 use pointsman::time::Time;
+use pointsman::wire::handoff::Record;
+use pointsman::words::{Drain, DrainMode, Envelope, RefuseReason};
 
 use desk::Desk;
 use python::Python;

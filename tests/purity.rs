@@ -6,33 +6,28 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The pure modules, lowest first, each with the crate's modules it may name. The handoff *format* (`handoff::frame`)
-/// is vocabulary and lies below the decision, which reads reports and refuse reasons; the link's ends
-/// (`handoff::front`, `handoff::back`) lie above it and know its [`Room`] and entries. Of the dispatcher's process the
-/// switch is pure: the simulation runs it in virtual time.
+/// The pure modules, lowest first, each with the crate's modules it may name. Of the dispatcher's process the switch is
+/// pure: the simulation runs it in virtual time.
 const LAYERS: &[(&str, &[&str])] = &[
     ("ids", &["ids"]),
     ("time", &["time"]),
     ("crowd", &["time", "crowd"]),
     ("pack", &["ids", "time", "pack"]),
     ("reservation", &["pack", "reservation"]),
+    ("words", &["ids", "time", "pack", "words"]),
     ("transaction/timers", &["time"]),
-    ("wire", &["ids", "time", "wire"]),
-    ("handoff/frame", &["ids", "time"]),
-    ("config", &["ids", "time", "transaction::LIFETIME", "handoff::frame", "config"]),
-    (
-        "dispatch",
-        &["ids", "time", "pack", "reservation", "wire", "transaction", "handoff::frame", "config", "dispatch"],
-    ),
-    ("handoff", &["ids", "time", "pack", "handoff", "dispatch::decision"]),
+    ("wire", &["ids", "time", "words", "wire"]),
+    ("config", &["ids", "time", "words", "transaction::LIFETIME", "config"]),
+    ("link", &["ids", "time", "pack", "words", "wire::handoff", "link", "dispatch::decision"]),
+    ("dispatch", &["ids", "time", "pack", "reservation", "words", "wire", "transaction", "config", "dispatch"]),
     ("names", &["time", "names"]),
     ("media", &["ids", "time", "wire", "media"]),
-    ("call", &["ids", "time", "reservation", "wire", "transaction", "handoff::frame", "media", "names", "call"]),
-    ("server/links", &["ids", "handoff"]),
+    ("call", &["ids", "time", "reservation", "words", "wire", "transaction", "media", "names", "call"]),
+    ("server/links", &["ids", "link"]),
     ("server/parcel", &["ids", "dispatch::decision"]),
     ("server/answers", &["pack", "wire", "dispatch"]),
     ("server/repeats", &["time", "transaction", "pack", "dispatch"]),
-    ("server/switch", &["ids", "time", "pack", "wire", "handoff", "config", "dispatch", "net::udp::Datagram"]),
+    ("server/switch", &["ids", "time", "pack", "words", "wire", "link", "config", "dispatch", "net::udp::Datagram"]),
 ];
 
 /// Names that a pure module must not use. `std::net` address types are fine, its sockets are not.
@@ -101,8 +96,7 @@ fn files_of(layer: &str) -> Vec<(String, String)> {
     sources(&src.join(format!("{layer}.rs")), &mut found);
     found.retain(|path| !path.ends_with("tests.rs") && !path.components().any(|part| part.as_os_str() == "tests"));
     let name = |path: &Path| path.strip_prefix(&src).unwrap().to_string_lossy().into_owned();
-    let own = |name: &String| layer == "handoff" && name == "handoff/frame.rs";
-    found.iter().map(|path| (name(path), code(path))).filter(|(name, _)| !own(name)).collect()
+    found.iter().map(|path| (name(path), code(path))).collect()
 }
 
 #[test]
@@ -141,7 +135,7 @@ fn the_reader_sees_what_it_looks_for() {
     assert!(names("let now = Instant::now();", "Instant"));
     assert!(!names("fn instantly() {}", "Instant"));
     assert!(files_of("dispatch").len() > 10);
-    assert!(files_of("handoff/frame").iter().any(|(_, code)| code.contains("crate::ids")));
+    assert!(files_of("wire").iter().any(|(_, code)| code.contains("crate::ids")));
 }
 
 /// Whether `word` stands there on its own, or begins a longer name (`Atomic`, `thread::`).

@@ -14,12 +14,12 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, recvmmsg};
-use pointsman::handoff::frame::{
-    Envelope, FRAME_HEADER, Frame, FrameBuilder, MESSAGE_HEADER, MESSAGE_LIMIT, PassedSocket, Record, ReplyFrom,
-    SocketRole, Transport, Welcome, frame_header, message_header,
-};
 use pointsman::ids::{ConnId, Incarnation, ListenerId, Seq, TokenKey, WorkerId};
 use pointsman::time::Time;
+use pointsman::wire::handoff::{
+    FRAME_HEADER, Frame, FrameBuilder, MESSAGE_HEADER, MESSAGE_LIMIT, Record, frame_header, message_header,
+};
+use pointsman::words::{Envelope, PassedSocket, ReplyFrom, SocketRole, Transport, Welcome};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::net::{

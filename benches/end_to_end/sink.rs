@@ -11,11 +11,12 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use pointsman::handoff::back::{Back, BackEvent};
-use pointsman::handoff::frame::{FRAME_HARD_LIMIT, Hello, Port, Report};
 use pointsman::ids::{Seq, Token};
+use pointsman::link::worker_end::{FromDispatcher, WorkerEnd};
 use pointsman::net::clock;
 use pointsman::net::unix::{SEND_BUFFER, SeqPacket};
+use pointsman::wire::handoff::FRAME_HARD_LIMIT;
+use pointsman::words::{Hello, Port, Report};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// Interval at which a sink reports the messages it has taken.
@@ -99,7 +100,7 @@ fn serve(counts: &Counts, slot: usize, link: Link) -> io::Result<()> {
         }
     };
     socket.set_buffers(SEND_BUFFER, 0)?;
-    let mut back = Back::new();
+    let mut back = WorkerEnd::new();
     back.hello(hello);
     let mut frame = vec![0; FRAME_HARD_LIMIT];
     let mut seqs: Vec<Seq> = Vec::with_capacity(256);
@@ -112,8 +113,8 @@ fn serve(counts: &Counts, slot: usize, link: Link) -> io::Result<()> {
             Ok(length) => {
                 let mut welcomed = None;
                 back.on_frame(&frame[..length], &mut |event| match event {
-                    BackEvent::Message(message) => seqs.push(message.envelope.seq),
-                    BackEvent::Welcome(welcome) => welcomed = Some(welcome.token),
+                    FromDispatcher::Message(message) => seqs.push(message.envelope.seq),
+                    FromDispatcher::Welcome(welcome) => welcomed = Some(welcome.token),
                     _ => {}
                 })
                 .map_err(io::Error::other)?;

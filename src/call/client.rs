@@ -17,12 +17,12 @@ use crate::call::request::without_prefix;
 use crate::call::respond::{ALLOW, SDP, SUPPORTED};
 use crate::call::slab::{Handle, handle};
 use crate::call::uas::{Timer, Uas};
-use crate::handoff::frame::Transport;
 use crate::ids::{decode, encode};
 use crate::names::Endpoint;
 use crate::time::Time;
 use crate::transaction::Resend;
 use crate::wire::sip::{Message, Method};
+use crate::words::Transport;
 
 handle! {
     /// A client transaction.
@@ -375,7 +375,7 @@ impl Uas {
         let transport = match leaving.hop {
             Hop::Own(_) | Hop::Listener(_) => "UDP",
             Hop::Stream(_) | Hop::Dial => "TCP",
-            Hop::Front(_) => transport.via_name(),
+            Hop::DispatcherEnd(_) => transport.via_name(),
         };
         let mut text = [0; 15];
         encode(u64::from(key.index()), &mut text[..7]);

@@ -4,11 +4,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::call::slab::handle;
-use crate::handoff::frame::{Envelope, RefuseReason, Transport};
 use crate::ids::{ConnId, ListenerId, Seq};
 use crate::names::Question;
 use crate::reservation::Weight;
 use crate::time::Time;
+use crate::words::{Envelope, RefuseReason, Transport};
 
 handle! {
     /// A call of this worker, from its INVITE to its end. Never reused for another call.
@@ -143,7 +143,7 @@ pub enum Hop {
     /// A stream connection that we hold; if it is gone, the same as [`Hop::Dial`].
     Stream(u64),
     /// A stream connection that the dispatcher holds.
-    Front(ConnId),
+    DispatcherEnd(ConnId),
     /// A stream connection to the address, opened if there is none.
     Dial,
 }
@@ -151,7 +151,7 @@ pub enum Hop {
 impl Hop {
     /// Whether the transport retransmits by itself (RFC 3261 §17: timers A, E, G, I, J, K are zero then).
     pub const fn is_reliable(self) -> bool {
-        matches!(self, Hop::Stream(_) | Hop::Front(_) | Hop::Dial)
+        matches!(self, Hop::Stream(_) | Hop::DispatcherEnd(_) | Hop::Dial)
     }
 }
 

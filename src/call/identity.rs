@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::handoff::frame::ReplyFrom;
+use crate::words::ReplyFrom;
 
 /// The names and addresses of one worker.
 #[derive(Clone, Debug)]

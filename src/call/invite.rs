@@ -14,9 +14,9 @@ use crate::call::respond::{ALLOW, Keep, Response, SDP, SUPPORTED};
 use crate::call::server::{Kept, ServerKey, State};
 use crate::call::strangers::Claim;
 use crate::call::uas::{Call, Phase, Place, Uas};
-use crate::handoff::frame::RefuseReason;
 use crate::time::Time;
 use crate::wire::sip::{DialogRef, Message, Method, Name, NameAddr, Scheme};
+use crate::words::RefuseReason;
 
 /// The value of `Retry-After` when we are full, in seconds.
 const RETRY_AFTER: &[u8] = b"5";

@@ -23,11 +23,11 @@ use crate::call::server::{Server, ServerKey, State};
 use crate::call::slab::{Handle, Slab};
 use crate::call::standalone::may_stand_alone;
 use crate::call::strangers::{Claim, Strangers};
-use crate::handoff::frame::{RefuseReason, Transport};
 use crate::ids::{Seq, decode, encode};
 use crate::time::{Time, Wheel};
 use crate::transaction::Timers;
 use crate::wire::sip::{Message, Method, Scanner};
+use crate::words::{RefuseReason, Transport};
 
 /// The user agent of one worker.
 #[derive(Debug)]

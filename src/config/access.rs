@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::Fault;
 use super::{AccessAction, Network, Span};
-use crate::handoff::frame;
+use crate::words;
 
 /// One rule of the key `access`. The first rule whose networks hold a message's source decides about it; if no rule's
 /// do, the source may send.
@@ -54,10 +54,10 @@ fn everybody() -> Vec<Network> {
 
 impl AccessRule {
     /// The rule as the decision and the workers read it, one for each network.
-    pub fn each(&self) -> impl Iterator<Item = frame::AccessRule> + '_ {
+    pub fn each(&self) -> impl Iterator<Item = words::AccessRule> + '_ {
         let action = match self.action {
-            AccessAction::Allow => frame::AccessAction::Allow,
-            AccessAction::Deny => frame::AccessAction::Deny,
+            AccessAction::Allow => words::AccessAction::Allow,
+            AccessAction::Deny => words::AccessAction::Deny,
             AccessAction::Limit => {
                 let rate = self.rate.unwrap_or(1);
                 let ban = match self.ban {
@@ -65,11 +65,11 @@ impl AccessRule {
                     Some(Span::Never) | None => Duration::ZERO,
                 };
                 let ban_ms = u32::try_from(ban.as_millis()).unwrap_or(u32::MAX);
-                frame::AccessAction::Limit { rate, burst: self.burst.unwrap_or(rate), ban_ms }
+                words::AccessAction::Limit { rate, burst: self.burst.unwrap_or(rate), ban_ms }
             }
         };
         let rule =
-            move |network: &Network| frame::AccessRule { network: network.address(), prefix: network.prefix(), action };
+            move |network: &Network| words::AccessRule { network: network.address(), prefix: network.prefix(), action };
         self.from.iter().map(rule)
     }
 

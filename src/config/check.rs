@@ -8,9 +8,9 @@ use std::time::Duration;
 use super::error::{ConfigError, Fault, Origin};
 use super::{Bytes, Config, Listen, MAX_WORKERS, MethodRule, Network, PortRange, Settings, SizeSource, Span};
 use super::{access, mgcp};
-use crate::handoff::frame::Bypass;
 use crate::ids::WorkerId;
 use crate::transaction::LIFETIME;
+use crate::words::Bypass;
 
 impl Config {
     /// Fills in the defaults and checks the whole.

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::error::Fault;
 use super::{Config, EndpointKind, Listen, Service, Span};
-use crate::handoff::frame::Bypass;
 use crate::ids::WorkerId;
+use crate::words::Bypass;
 
 /// One table of the key `mgcp`: rules for `mgcp:` listeners. The first rule that fits a listener holds for it; a
 /// listener that no rule fits has all defaults.

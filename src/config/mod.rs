@@ -17,8 +17,9 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::handoff::frame::{self, ReplyFrom};
 use crate::ids::{TokenKey, WorkerId};
+use crate::words;
+use crate::words::ReplyFrom;
 
 pub use access::{AccessRule, MAX_ACCESS_NETWORKS};
 pub use change::{Change, Changed, NeedsRestart};
@@ -182,7 +183,7 @@ impl Config {
     }
 
     /// The rules about sources, as the decision and the workers read them: one rule for each network.
-    pub fn access_rules(&self) -> Vec<frame::AccessRule> {
+    pub fn access_rules(&self) -> Vec<words::AccessRule> {
         self.access.iter().flat_map(AccessRule::each).collect()
     }
 

@@ -14,7 +14,7 @@ use super::{
     AccessRule, Bytes, EndpointKind, Insert, Listen, MethodRule, MgcpRule, Network, Policy, PortRange, Secret,
     SizeSource, Span,
 };
-use crate::handoff::frame::ReplyFrom;
+use crate::words::ReplyFrom;
 
 /// The keys of the configuration file (TOML). Durations carry a unit (`500ms`, `3s`, `5m`, `1h`).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

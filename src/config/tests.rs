@@ -111,10 +111,10 @@ fn access_rules_stand_in_order_one_for_each_network() {
     );
     let rules: Vec<_> =
         config.access_rules().iter().map(|rule| (rule.network.to_string(), rule.prefix, rule.action)).collect();
-    let limit = frame::AccessAction::Limit { rate: 20, burst: 20, ban_ms: 300_000 };
+    let limit = words::AccessAction::Limit { rate: 20, burst: 20, ban_ms: 300_000 };
     let expected = [
-        ("10.0.0.0", 8, frame::AccessAction::Deny),
-        ("2001:db8::", 32, frame::AccessAction::Deny),
+        ("10.0.0.0", 8, words::AccessAction::Deny),
+        ("2001:db8::", 32, words::AccessAction::Deny),
         ("0.0.0.0", 0, limit),
         ("::", 0, limit),
     ];
@@ -543,7 +543,7 @@ fn an_mgcp_listener_needs_no_more_than_its_address() {
     let config = config("workers = 2\nlisten = [\"mgcp:0.0.0.0:2427\"]\n");
     assert!(config.serves(Service::Mgcp) && !config.serves(Service::Udp));
     assert_eq!(config.mgcp_of(0), MgcpRule::default());
-    assert_eq!(config.mgcp_of(0).bypass, frame::Bypass::Relay);
+    assert_eq!(config.mgcp_of(0).bypass, words::Bypass::Relay);
     let aliases: Vec<(&str, &str)> =
         config.mgcp_aliases.iter().map(|(name, kind)| (name.as_str(), kind.label())).collect();
     assert_eq!(aliases, [("rtpbridge", "bridge")]);
@@ -572,7 +572,7 @@ fn the_first_rule_that_fits_an_mgcp_listener_holds_for_it() {
         "mobicents/ivr" = "ivr"
     "#,
     ));
-    assert_eq!((config.mgcp_of(0).bypass, config.mgcp_of(1).bypass), (frame::Bypass::Port, frame::Bypass::Domain));
+    assert_eq!((config.mgcp_of(0).bypass, config.mgcp_of(1).bypass), (words::Bypass::Port, words::Bypass::Domain));
     assert_eq!(config.mgcp_of(1).call_agent.as_deref(), Some("ca@ca.example.net:2727"));
     assert_eq!(config.mgcp_aliases.keys().collect::<Vec<_>>(), ["dlg", "mobicents/ivr", "rtpbridge"]);
     let bound = ["192.0.2.11:2427".parse().unwrap(), "192.0.2.12:4711".parse().unwrap()];

@@ -11,9 +11,10 @@ use std::net::IpAddr;
 
 use super::fingerprint::Source;
 use crate::config::Network;
-use crate::handoff::frame::{AccessAction, AccessRule, FrameBuilder};
 use crate::pack::{Damaged, Pack, Packed, pack_bytes, packed};
 use crate::time::Time;
+use crate::wire::handoff::FrameBuilder;
+use crate::words::{AccessAction, AccessRule};
 
 /// The access rules, and the use that each limited source has made of its rate.
 #[derive(Debug)]

@@ -5,19 +5,20 @@
 
 use std::net::SocketAddr;
 
-use crate::handoff::frame::{Envelope, RefuseReason, Transaction, Transport};
 use crate::ids::{ConnId, Incarnation, LinkId, ListenerId, Seq, WorkerId};
 use crate::pack::{Damaged, Pack, Packed, packed};
 use crate::reservation::Weight;
 use crate::time::Time;
 use crate::wire::mgcp::{ReturnCode, TransactionId};
 use crate::wire::sip::Fault;
+use crate::words::{Envelope, OpenTransaction, RefuseReason, Transport};
 
 pub use super::identity::DispatcherTag;
 pub use super::mgcp::chain::ChainId;
 pub use super::mgcp::gathering::GatheringId;
 pub use super::pinned::Pinned;
 pub use super::reason::Reason;
+pub use crate::words::Room;
 
 /// The way on which a message came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -298,7 +299,7 @@ pub struct Brought {
     /// Whether the operator had it drain: the order outlives the dispatcher that received it.
     pub draining: bool,
     /// Transactions whose messages may still come.
-    pub transactions: Vec<Transaction>,
+    pub transactions: Vec<OpenTransaction>,
     /// Conferences: the time each was opened, and its name.
     pub conferences: Vec<(Time, Box<[u8]>)>,
     /// Messages that it has not answered.
@@ -349,27 +350,6 @@ pub struct EntryId {
     pub generation: u32,
 }
 
-/// The messages that a link can still take. Less room is greater.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Room {
-    /// All messages.
-    #[default]
-    All,
-    /// Messages that follow a call; of new calls only those from sources with less waiting than their fair share.
-    Scarce,
-    /// Only messages that follow a call (CANCEL, ACK, BYE): they have a reserve.
-    Following,
-    /// No messages.
-    None,
-}
-
-impl Room {
-    /// Whether it takes new calls, at least of some sources.
-    pub const fn takes_new(self) -> bool {
-        matches!(self, Room::All | Room::Scarce)
-    }
-}
-
 /// The workers that have had a message already; each worker gets it once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tried {
@@ -380,7 +360,6 @@ pub struct Tried {
 packed!(Services { sip, mgcp });
 packed!(Admin as Ready = 0, Drain = 1, Maint = 2);
 packed!(Operational as Down = 0, Starting = 1, Up = 2, Silent = 3);
-packed!(Room as All = 0, Scarce = 1, Following = 2, None = 3);
 packed!(EntryId { index, generation });
 
 impl Pack for Tried {

@@ -6,11 +6,11 @@ use hashbrown::HashMap;
 
 use super::decision::{Decision, Handoff, Pinned, Target};
 use super::reason::Reason;
-use crate::handoff::frame;
 use crate::ids::{Seq, WorkerId};
 use crate::time::Time;
 use crate::wire::Label;
 use crate::wire::sip::Fault;
+use crate::words;
 
 /// A ring of decisions. Its memory is taken as it fills, once.
 #[derive(Debug)]
@@ -161,8 +161,8 @@ impl History {
     }
 
     /// Notes the final answer of a worker to a message.
-    pub fn note_final(&mut self, worker: WorkerId, outcome: frame::Outcome<'_>, now: Time) {
-        let frame::Outcome { seq, status, why } = outcome;
+    pub fn note_final(&mut self, worker: WorkerId, outcome: words::Outcome<'_>, now: Time) {
+        let words::Outcome { seq, status, why } = outcome;
         let why = (!why.is_empty()).then(|| why.into());
         self.finals.push(Told { at: now, why, seq: seq.into(), worker, status });
     }
@@ -243,7 +243,7 @@ mod tests {
             };
             Decision { target: Target::Worker(handoff), reason: Reason::Selected }
         };
-        let outcome = |seq, status, why| frame::Outcome { seq: Seq(seq), status, why };
+        let outcome = |seq, status, why| words::Outcome { seq: Seq(seq), status, why };
         history.note(1, Label::Invite, None, &handed(0, 7), Time(1));
         history.note_final(WorkerId(1), outcome(7, 200, ""), Time(2));
         history.note_final(WorkerId(0), outcome(7, 488, "no format"), Time(3));

@@ -37,11 +37,12 @@ use std::time::Duration;
 
 use foldhash::fast::FixedState;
 
-use crate::handoff::frame::{self, Transport};
 use crate::ids::{Seq, WorkerId};
 use crate::time::Time;
 use crate::wire::Label;
 use crate::wire::sip::{Fault, Message, Method, Unparsable};
+use crate::words;
+use crate::words::Transport;
 use access::Access;
 use counters::Counters;
 use decision::{Admin, Arrival, Brought, Decision, Joined, Returned, Room, Target};
@@ -229,7 +230,7 @@ impl Dispatch {
     }
 
     /// Takes note of a worker's final answer to a message, for [`Dispatch::explain`].
-    pub fn on_outcome(&mut self, worker: WorkerId, outcome: frame::Outcome<'_>, now: Time) {
+    pub fn on_outcome(&mut self, worker: WorkerId, outcome: words::Outcome<'_>, now: Time) {
         self.history.note_final(worker, outcome, now);
     }
 
@@ -360,7 +361,7 @@ impl Dispatch {
     }
 
     /// Takes note of a worker's report.
-    pub fn on_report(&mut self, worker: WorkerId, report: &frame::Report, now: Time) {
+    pub fn on_report(&mut self, worker: WorkerId, report: &words::Report, now: Time) {
         self.pool.on_report(worker, report, now);
     }
 

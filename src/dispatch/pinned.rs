@@ -6,8 +6,8 @@
 
 use super::Dispatch;
 use super::decision::Arrival;
-use crate::handoff::frame::Transport;
 use crate::wire::sip::Method;
+use crate::words::Transport;
 
 /// The reason why a dialog is pinned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

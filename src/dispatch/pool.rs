@@ -15,10 +15,10 @@ use super::bits::Bits;
 use super::decision::{Admin, Brought, Joined, Operational, Protocol, Room, Services};
 use super::ledger::Ledger;
 use super::select::{Load, Snapshot};
-use crate::handoff::frame::Report;
 use crate::ids::{Seq, WorkerId};
 use crate::pack::{Damaged, Pack, Packed, packed};
 use crate::time::Time;
+use crate::words::Report;
 
 /// All workers, by slot.
 #[derive(Debug)]

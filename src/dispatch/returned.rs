@@ -8,10 +8,10 @@ use super::decision::{Arrival, Cause, Decision, EntryId, Protocol, Reason, Retur
 use super::placing::Past;
 use super::sip::Summary;
 use super::table::{Entry, State};
-use crate::handoff::frame::RefuseReason;
 use crate::time::Time;
 use crate::transaction::LIFETIME;
 use crate::wire::sip::{Message, Method};
+use crate::words::RefuseReason;
 
 impl Dispatch {
     pub(super) fn decide_returned(

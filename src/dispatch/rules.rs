@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::config::{Config, MethodRule, Network, Policy};
-use crate::handoff::frame::AccessRule;
 use crate::wire::sip::{Method, capabilities};
+use crate::words::AccessRule;
 
 pub use super::size::SizeRules;
 

@@ -12,10 +12,10 @@ use super::placing::Placement;
 use super::table::{Entry, State};
 use super::transaction::Names;
 use crate::config::MethodRule;
-use crate::handoff::frame::Transport;
 use crate::time::Time;
 use crate::transaction::LIFETIME;
 use crate::wire::sip::{Essentials, Fault, Message, Method, Unparsable};
+use crate::words::Transport;
 
 /// The header that carries a worker's token if no field of SIP does.
 pub const EXTENSION: &str = "X-Pointsman-Worker";

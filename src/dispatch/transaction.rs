@@ -5,8 +5,8 @@
 
 use super::fingerprint::Text::{AsItIs, InAnyCase, Number};
 use super::fingerprint::{Fingerprint, Printer};
-use crate::handoff::frame;
 use crate::wire::sip::{Essentials, Message, Method};
+use crate::words;
 
 /// Purposes of fingerprints.
 const TRANSACTION: u8 = b'b';
@@ -48,7 +48,7 @@ impl Names {
 
     /// The transaction that a handed-over request has opened in the dispatcher's table, with its names; `None` for
     /// requests that only find one there (ACK, CANCEL) or that belong to a dialog.
-    pub fn opened_by(message: &Message<'_>, printer: &Printer) -> Option<frame::Transaction> {
+    pub fn opened_by(message: &Message<'_>, printer: &Printer) -> Option<words::OpenTransaction> {
         let method = message.method()?;
         let read = message.essentials();
         if matches!(method, Method::Ack | Method::Cancel) || read.to.and_then(|to| to.tag()).is_some() {
@@ -57,7 +57,7 @@ impl Names {
         let Names { branch, call, cseq } = Names::of(message, &read, printer);
         let (branch, call) = (branch.to_bytes(), call.to_bytes());
         let is_invite = method == Method::Invite;
-        Some(frame::Transaction { branch, call, cseq, is_invite, ..frame::Transaction::default() })
+        Some(words::OpenTransaction { branch, call, cseq, is_invite, ..words::OpenTransaction::default() })
     }
 
     /// The name of the transaction that a CANCEL is for: both have the same branch (RFC 3261 §9.1).

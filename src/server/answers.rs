@@ -195,7 +195,7 @@ mod tests {
         let message = scanner.scan(text.as_bytes()).unwrap_or_else(|bad| panic!("{:?}", bad.fault));
         let arrival = Arrival {
             listener: ListenerId(0),
-            transport: crate::handoff::frame::Transport::Udp,
+            transport: crate::words::Transport::Udp,
             conn: ConnId(0),
             source: SocketAddr::from(([192, 0, 2, 9], 5060)),
             local: SocketAddr::from(([192, 0, 2, 1], 5060)),

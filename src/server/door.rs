@@ -1,9 +1,9 @@
 //! A door: a UDP socket that the lane reads, either a well-known one or one of a slot that has no worker.
 
-use crate::handoff::frame::Transport;
 use crate::ids::{ListenerId, WorkerId};
 use crate::net::udp;
 use crate::pack::{Damaged, Pack, Packed};
+use crate::words::Transport;
 
 /// A socket that the lane reads.
 #[derive(Debug)]

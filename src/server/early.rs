@@ -63,8 +63,8 @@ impl Early {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::handoff::frame::Transport;
     use crate::ids::{ConnId, ListenerId};
+    use crate::words::Transport;
 
     #[test]
     fn what_waits_is_taken_when_its_time_is_over_or_what_it_waits_for_has_come() {

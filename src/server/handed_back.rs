@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
-use crate::handoff::front::Returned;
 use crate::ids::{Seq, WorkerId};
+use crate::link::dispatcher_end::Returned;
 use crate::pack::{Damaged, Pack, Packed, pack_length};
 use crate::time::Time;
 
@@ -105,8 +105,8 @@ impl Pack for HandedBack {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::handoff::frame::Envelope;
-    use crate::handoff::front::Note;
+    use crate::link::dispatcher_end::Note;
+    use crate::words::Envelope;
 
     fn message(seq: u64) -> Returned {
         Returned { envelope: Envelope::plain(seq), note: Note::default(), payload: vec![b'x'], sent: true }

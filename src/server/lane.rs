@@ -27,11 +27,11 @@ use super::switch::{LinkRead, Switch};
 use super::{Command, Event, Given, Parting, Setup};
 use crate::config::Service;
 use crate::dispatch::decision::Joined;
-use crate::handoff::frame::Transport;
 use crate::ids::{Incarnation, LinkId, ListenerId, WorkerId};
 use crate::net::{clock, memory, udp};
 use crate::pack::{Damaged, Pack, Packed};
 use crate::time::Time;
+use crate::words::Transport;
 
 /// Batches read from one socket in one turn, so that no socket starves another. Messages of one turn leave in one frame
 /// for each worker: with four workers, a frame filled from one batch alone is a quarter full.

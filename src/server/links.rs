@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 
-use crate::handoff::Transmit;
-use crate::handoff::front::Front;
 use crate::ids::{Incarnation, LinkId, WorkerId};
+use crate::link::Transmit;
+use crate::link::dispatcher_end::DispatcherEnd;
 
 /// Carrier of one link's frames: a socket, or memory in tests, where time is a value.
 pub trait Channel {
@@ -37,7 +37,7 @@ pub struct Link<C> {
     /// Id of the link: one incarnation of a worker may have several links, one after the other.
     pub id: LinkId,
     /// The protocol's state, retained messages included.
-    pub front: Front,
+    pub front: DispatcherEnd,
     /// Whether it is on the list of links that may have something to read.
     readable: bool,
     /// Whether it is on the list of links with something to send.
@@ -59,7 +59,13 @@ pub struct Links<C> {
 
 impl<C: Channel> Links<C> {
     /// A worker's link begins.
-    pub fn insert(&mut self, worker: WorkerId, (incarnation, id): (Incarnation, LinkId), channel: C, front: Front) {
+    pub fn insert(
+        &mut self,
+        worker: WorkerId,
+        (incarnation, id): (Incarnation, LinkId),
+        channel: C,
+        front: DispatcherEnd,
+    ) {
         let at = usize::from(worker.0);
         if self.by_worker.len() <= at {
             self.by_worker.resize_with(at + 1, || None);

@@ -78,9 +78,9 @@ impl Parcel {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::handoff::frame::Transport;
     use crate::ids::{ConnId, ListenerId};
     use crate::time::Time;
+    use crate::words::Transport;
 
     #[test]
     fn messages_come_out_as_they_went_in_and_the_memory_of_large_ones_is_given_back() {

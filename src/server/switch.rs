@@ -33,12 +33,13 @@ use crate::dispatch::Dispatch;
 use crate::dispatch::decision::{Admin, Arrival, Brought, Cause, ChainId, GatheringId, Joined, Reason};
 use crate::dispatch::mgcp::chain::Chains;
 use crate::dispatch::owner::Owners;
-use crate::handoff::frame::{Drain, DrainMode, FRAME_HARD_LIMIT, RefuseReason, Transport};
-use crate::handoff::front::{Front, FrontEvent};
 use crate::ids::{ConnId, Incarnation, ListenerId, WorkerId};
+use crate::link::dispatcher_end::{DispatcherEnd, FromWorker};
 use crate::net::udp::Datagram;
 use crate::time::Time;
+use crate::wire::handoff::FRAME_HARD_LIMIT;
 use crate::wire::sip::Scanner;
+use crate::words::{Drain, DrainMode, RefuseReason, Transport};
 use back::Back;
 use ending::{Estates, MESSAGES_A_TURN};
 use hands::Hands;
@@ -234,7 +235,7 @@ impl<C: Channel> Switch<C> {
 
     fn begin_link(&mut self, worker: WorkerId, channel: C, joined: &Joined) {
         let of = (joined.incarnation, joined.link);
-        self.hands.links.insert(worker, of, channel, Front::new(self.retention_bytes));
+        self.hands.links.insert(worker, of, channel, DispatcherEnd::new(self.retention_bytes));
         self.fit_pool();
     }
 
@@ -281,32 +282,32 @@ impl<C: Channel> Switch<C> {
         let Some(link) = hands.links.get_mut(worker) else { return LinkRead::Nothing };
         let mut goodbye = None;
         let read = link.front.on_frame(&frame[..length], &mut |event| match event {
-            FrontEvent::Answered { note, .. } => {
+            FromWorker::Answered { note, .. } => {
                 if let Some(entry) = note.entry {
                     dispatch.on_answered(entry, now);
                 }
                 resumed.extend(note.chain);
             }
-            FrontEvent::Outcome(outcome) => dispatch.on_outcome(worker, outcome, now),
-            FrontEvent::Refused { returned: message, reason } => {
+            FromWorker::Outcome(outcome) => dispatch.on_outcome(worker, outcome, now),
+            FromWorker::Refused { returned: message, reason } => {
                 count_refusal(refused, reason);
                 given_back.push_back(Back { message, from: worker, cause: Cause::Refused(reason) });
             }
-            FrontEvent::Report(report) => dispatch.on_report(worker, &report, now),
-            FrontEvent::Released { branch } => {
+            FromWorker::Report(report) => dispatch.on_report(worker, &report, now),
+            FromWorker::Released { branch } => {
                 dispatch.on_released(worker, branch, now);
                 handed_back.on_released(worker, branch);
             }
-            FrontEvent::GroupOpen { name, opened } => dispatch.on_group_open(worker, name, opened, now),
-            FrontEvent::GroupClosed { name } => dispatch.on_group_closed(worker, name),
-            FrontEvent::Goodbye(reason) => goodbye = Some(reason.to_owned()),
-            FrontEvent::Reply { conn, bytes } => {
+            FromWorker::GroupOpen { name, opened } => dispatch.on_group_open(worker, name, opened, now),
+            FromWorker::GroupClosed { name } => dispatch.on_group_closed(worker, name),
+            FromWorker::Goodbye(reason) => goodbye = Some(reason.to_owned()),
+            FromWorker::Reply { conn, bytes } => {
                 if let Some(gathering) = GatheringId::of(conn) {
                     dispatch.on_gathered(gathering, worker, bytes, now);
                 }
             }
             // A `Hello` is read once, at the beginning.
-            FrontEvent::Hello(_) => {}
+            FromWorker::Hello(_) => {}
         });
         dispatch.on_link_room(worker, link.front.room());
         hands.links.touch(worker);

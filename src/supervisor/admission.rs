@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use crate::config::MAX_WORKERS;
 use crate::dispatch::decision::Services;
-use crate::handoff::frame::Hello;
 use crate::ids::{Incarnation, TokenKey, WorkerId};
+use crate::words::Hello;
 
 /// Most workers that bring their own ports. One worker more is refused and told the reason.
 const OUTSIDERS: usize = 256;
@@ -248,7 +248,7 @@ pub fn meet(one: SocketAddr, other: SocketAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::handoff::frame::Port;
+    use crate::words::Port;
 
     fn outsider() -> Hello {
         let address = "127.0.0.1:6060".parse().unwrap();

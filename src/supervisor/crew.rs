@@ -32,8 +32,6 @@ use crate::admin::protocol::{Command, Reply};
 use crate::admin::server::{Others, StatsListener};
 use crate::config::{Config, Source};
 use crate::dispatch::decision::Admin;
-use crate::handoff::frame::Hello;
-use crate::handoff::frame::takeover::Ask;
 use crate::ids::{Incarnation, LinkId, TokenKey, WorkerId};
 use crate::net::bind::BindError;
 use crate::net::clock;
@@ -42,6 +40,8 @@ use crate::net::unix::{SeqListener, SeqPacket};
 use crate::pack::packed;
 use crate::server::{self, Parting};
 use crate::time::Time;
+use crate::words::Hello;
+use crate::words::takeover::Ask;
 
 /// Longest time from a child's start to its `Hello`.
 const CHILD_HELLO: Duration = Duration::from_secs(10);

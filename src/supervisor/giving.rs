@@ -13,8 +13,6 @@ use super::desk::{self, LaneStuck};
 use super::greeting;
 use super::roster::{self, Handover, LaneState, Roster, Seat, Told, layout};
 use super::slot;
-use crate::handoff::frame::Takeover;
-use crate::handoff::frame::takeover::Ask;
 use crate::net::run_dir::own_uid;
 use crate::net::unix::SeqPacket;
 use crate::net::{clock, memory, notify};
@@ -22,6 +20,8 @@ use crate::server::{self, Given};
 use crate::time::Time;
 use crate::upgrade::conversation::{Broken, Conversation};
 use crate::upgrade::{self, Phase, Refusal};
+use crate::words::Takeover;
+use crate::words::takeover::Ask;
 
 /// Longest wait for workers that are being started: each gets its link in a moment, unless it dies.
 const START_WITHIN: Duration = Duration::from_secs(5);

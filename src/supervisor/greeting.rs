@@ -9,13 +9,12 @@ use tokio::time::timeout;
 
 use super::admission::{self, Refusal};
 use crate::dispatch::decision::Unanswered;
-use crate::handoff::frame::takeover::Ask;
-use crate::handoff::frame::{
-    FRAME_HARD_LIMIT, Frame, FrameBuilder, FrameError, Hello, Message, Record, Takeover, Transaction, Welcome,
-};
 use crate::net::unix::SeqPacket;
 use crate::net::watch;
 use crate::time::Time;
+use crate::wire::handoff::{FRAME_HARD_LIMIT, Frame, FrameBuilder, FrameError, Record};
+use crate::words::takeover::Ask;
+use crate::words::{Hello, Message, OpenTransaction, Takeover, Welcome};
 
 /// Reason why no `Hello` came.
 #[derive(Debug, thiserror::Error)]
@@ -93,7 +92,7 @@ pub struct Account {
     /// The descriptors beside it.
     pub descriptors: Vec<OwnedFd>,
     /// The transactions that follow it.
-    pub transactions: Vec<Transaction>,
+    pub transactions: Vec<OpenTransaction>,
     /// The conferences that follow it: since when, and their names.
     pub conferences: Vec<(Time, Box<[u8]>)>,
     /// The messages that follow it: those that it has not answered.

@@ -13,12 +13,12 @@ use tracing::warn;
 
 use super::survivors::Survivors;
 use crate::config::{Config, Service};
-use crate::handoff::frame::{Bypass, PassedSocket, SocketRole};
 use crate::ids::{ListenerId, WorkerId};
 use crate::net::bind::BindError;
 use crate::net::udp::Buffers;
 use crate::net::{tcp, udp};
 use crate::server::Lanes;
+use crate::words::{Bypass, PassedSocket, SocketRole};
 
 /// The well-known sockets.
 #[derive(Debug)]

@@ -29,12 +29,12 @@ use super::child;
 use super::greeting::{self, Account, NoHello};
 use super::sockets::{Returned, SlotSockets};
 use crate::dispatch::decision::{Brought, Unanswered};
-use crate::handoff::frame::{Hello, PassedSocket, SocketRole};
 use crate::ids::{ListenerId, TokenKey, WorkerId};
 use crate::net::process::{Holder, LockFile, Process};
 use crate::net::run_dir::{RunDir, RunDirError, own_uid, worker_lock};
 use crate::net::unix::{SeqListener, SeqPacket};
 use crate::net::{clock, udp, watch};
+use crate::words::{Hello, PassedSocket, SocketRole};
 
 /// Longest time for a worker that has come to tell all it has.
 const TELL_WITHIN: Duration = Duration::from_secs(1);

@@ -25,7 +25,6 @@ use super::upkeep::Upkeep;
 use super::{StartError, lane_setups};
 use crate::admin::server::StatsListener;
 use crate::config::{Config, Source};
-use crate::handoff::frame::Takeover;
 use crate::ids::WorkerId;
 use crate::net::process::{LockFile, Process};
 use crate::net::run_dir::{RunDir, own_uid};
@@ -35,6 +34,7 @@ use crate::pack::Damaged;
 use crate::server::{self, Given};
 use crate::upgrade::conversation::{Broken, Conversation};
 use crate::upgrade::{self, Refusal};
+use crate::words::Takeover;
 
 /// Longest wait for the grant: the old dispatcher waits for workers that are being started.
 const GRANTED_WITHIN: Duration = Duration::from_secs(10);

@@ -7,9 +7,10 @@ use std::time::Duration;
 use tokio::io::unix::AsyncFd;
 use tokio::time::timeout;
 
-use crate::handoff::frame::{FRAME_HARD_LIMIT, Frame, FrameBuilder, FrameError, Record, Takeover};
 use crate::net::unix::{Peer, SeqPacket};
 use crate::net::watch;
+use crate::wire::handoff::{FRAME_HARD_LIMIT, Frame, FrameBuilder, FrameError, Record};
+use crate::words::Takeover;
 
 /// Most descriptors in one frame; the kernel takes a few more.
 const AT_ONCE: usize = 250;

@@ -19,8 +19,8 @@ pub mod conversation;
 use std::collections::BTreeMap;
 
 use crate::config::{Apply, Config};
-use crate::handoff::frame::takeover::Ask;
 use crate::ids::TokenKey;
+use crate::words::takeover::Ask;
 
 /// The progress of a takeover, as the old dispatcher sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -4,8 +4,10 @@
 //! decide what it means for a session.
 
 pub mod framing;
+pub mod handoff;
 mod label;
 pub mod line;
+mod lower;
 pub mod mgcp;
 pub mod mscml;
 pub mod msml;
@@ -13,9 +15,8 @@ pub mod multipart;
 mod quoted;
 pub mod sdp;
 pub mod sip;
-mod words;
 mod xml;
 
 pub use label::Label;
+pub(crate) use lower::{write_lowered, write_words};
 pub use quoted::quoted;
-pub(crate) use words::{write_lowered, write_words};

@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 
 use crate::call::{CallKey, Delivery, EndReason, StandaloneKey, Uas};
-use crate::handoff::frame::RefuseReason;
 use crate::time::Time;
 use crate::wire::sip::Message;
+use crate::words::RefuseReason;
 use crate::worker::media::Media;
 use crate::worker::misuse::{self, Misuse};
 

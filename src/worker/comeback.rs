@@ -6,10 +6,9 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::handoff::frame::{
-    Envelope, Frame, FrameBuilder, HOLDING_AT_ONCE, Hello, Message, Record, Transaction, Welcome,
-};
 use crate::time::Time;
+use crate::wire::handoff::{Frame, FrameBuilder, HOLDING_AT_ONCE, Record};
+use crate::words::{Envelope, Hello, Message, OpenTransaction, Welcome};
 use crate::worker::link::{LinkEnd, Received};
 
 /// Limit for the welcome: a dispatcher waits for up to a thousand workers, binds and starts before it welcomes them.
@@ -22,7 +21,7 @@ pub(super) type Conference = (Time, Box<[u8]>);
 /// The account of a worker: all that it has to tell a new dispatcher.
 #[derive(Debug, Default)]
 pub(super) struct Account {
-    pub(super) transactions: Vec<Transaction>,
+    pub(super) transactions: Vec<OpenTransaction>,
     pub(super) conferences: Vec<Conference>,
     /// Requests that it has not answered.
     pub(super) messages: Vec<(Envelope, Arc<[u8]>)>,
@@ -141,14 +140,14 @@ impl Comeback {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::handoff::frame::FRAME_HARD_LIMIT;
     use crate::net::unix::SeqPacket;
+    use crate::wire::handoff::FRAME_HARD_LIMIT;
 
     #[test]
     fn a_worker_with_very_much_tells_all_of_it_in_frames_of_the_usual_size_and_never_waits() {
         let (ours, theirs) = SeqPacket::pair().unwrap();
-        let transactions: Vec<Transaction> =
-            (0..50_000).map(|cseq| Transaction { cseq, ..Transaction::default() }).collect();
+        let transactions: Vec<OpenTransaction> =
+            (0..50_000).map(|cseq| OpenTransaction { cseq, ..OpenTransaction::default() }).collect();
         let conferences: Vec<Conference> =
             (0..20_000_u32).map(|number| (Time(1), format!("conf={number}").into_bytes().into())).collect();
         let messages: Vec<(Envelope, Arc<[u8]>)> =

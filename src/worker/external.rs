@@ -20,11 +20,11 @@ use mio::{Interest, Poll, Token};
 
 use crate::call::external::{External, Identity, Output};
 use crate::call::{Hop, Transmit};
-use crate::handoff::frame::{DrainMode, Hello, Report};
 use crate::ids::{TransactionRange, WorkerId};
 use crate::net::udp::{Batch, Buffers, Delivery, Socket};
 use crate::net::{clock, random};
 use crate::time::Time;
+use crate::words::{DrainMode, Hello, Report};
 use crate::worker::call_log::named;
 use crate::worker::link::LinkEnd;
 use crate::worker::links::{LINKS, MOST};
@@ -212,7 +212,7 @@ impl Adapter {
     fn transmit(&mut self, transmit: &Transmit) {
         let Transmit { hop, to, from, bytes } = transmit;
         let socket = match *hop {
-            Hop::Front(conn) => return heard(self.tie.links.reply(conn, bytes)),
+            Hop::DispatcherEnd(conn) => return heard(self.tie.links.reply(conn, bytes)),
             Hop::Listener(number) => self.tie.listeners.get(number),
             Hop::Own(_) | Hop::Stream(_) | Hop::Dial => None,
         };
@@ -280,7 +280,7 @@ impl Adapter {
 
 /// Logs that a link with a backlog has dropped a record about a call, or an answer to a command for all workers. The
 /// dispatcher asks again, or gives up, by itself.
-fn heard(told: Result<(), crate::handoff::back::Backlog>) {
+fn heard(told: Result<(), crate::link::worker_end::Backlog>) {
     if let Err(error) = told {
         tracing::debug!(%error, "the dispatcher is not told");
     }

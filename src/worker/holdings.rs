@@ -15,12 +15,13 @@ use crate::call::exchange::{Arrival, Path};
 use crate::dispatch;
 use crate::dispatch::fingerprint::Printer;
 use crate::dispatch::transaction::Names;
-use crate::handoff::frame::{Envelope, MESSAGE_HEADER, Transaction};
 use crate::ids::{Seq, TokenKey};
 use crate::time::Time;
 use crate::transaction::LIFETIME;
+use crate::wire::handoff::MESSAGE_HEADER;
 use crate::wire::mgcp;
 use crate::wire::sip::Message;
+use crate::words::{Envelope, OpenTransaction};
 
 /// Transactions at most. Beyond it the oldest answered ones go, as in the dispatcher's table.
 const LIMIT: usize = 1 << 17;
@@ -32,7 +33,7 @@ const UNANSWERED_BYTES: usize = 16 << 20;
 pub struct Holdings {
     key: Option<(TokenKey, Printer)>,
     /// Transactions by their names. The names are keyed hashes already, so a fixed hasher is safe.
-    held: HashMap<[u8; 16], Transaction, FixedState>,
+    held: HashMap<[u8; 16], OpenTransaction, FixedState>,
     /// Transactions without a final response, by the number of their first copy.
     open: HashMap<Seq, Open, FixedState>,
     /// Transactions with a final response, in the order in which they are forgotten.
@@ -69,7 +70,7 @@ impl Holdings {
         self.open(opened, envelope.seq, Some(*envelope), now);
     }
 
-    fn open(&mut self, opened: Transaction, seq: Seq, envelope: Option<Envelope>, now: Time) {
+    fn open(&mut self, opened: OpenTransaction, seq: Seq, envelope: Option<Envelope>, now: Time) {
         self.forget(now);
         // A retransmission: the answer to the first copy answers it as well.
         if self.held.contains_key(&opened.branch) {
@@ -123,7 +124,7 @@ impl Holdings {
     }
 
     /// All that may still matter.
-    pub fn transactions(&mut self, now: Time) -> Vec<Transaction> {
+    pub fn transactions(&mut self, now: Time) -> Vec<OpenTransaction> {
         self.forget(now);
         self.held.values().copied().collect()
     }
@@ -144,8 +145,8 @@ impl Holdings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::handoff::frame::Transport;
     use crate::wire::sip::Scanner;
+    use crate::words::Transport;
 
     const SECOND: u64 = 1_000_000;
 
@@ -259,7 +260,7 @@ mod tests {
         let mut holdings = with_key();
         for seq in 0..LIMIT as u64 {
             let branch = u128::from(seq).to_le_bytes();
-            holdings.held.insert(branch, Transaction { branch, ..Transaction::default() });
+            holdings.held.insert(branch, OpenTransaction { branch, ..OpenTransaction::default() });
             holdings.open.insert(Seq(seq), Open { branch, envelope: None });
         }
         hand_over(&mut holdings, "a", 1 << 40, 0);

@@ -10,9 +10,8 @@ use mio::unix::SourceFd;
 use mio::{Interest, Poll, Token};
 use rustix::event::{PollFd, PollFlags, Timespec};
 
-use crate::handoff::back::{Back, BackEvent};
-use crate::handoff::frame::{FRAME_HARD_LIMIT, Hello, PassedSocket, Port, SocketRole, Welcome};
 use crate::ids::WorkerId;
+use crate::link::worker_end::{FromDispatcher, WorkerEnd};
 use crate::net::bind::BindError;
 use crate::net::run_dir::own_uid;
 use crate::net::tcp::Listener;
@@ -20,6 +19,8 @@ use crate::net::udp::{Buffers, Socket};
 use crate::net::unix::{SEND_BUFFER, SeqPacket};
 use crate::net::{self, clock, process};
 use crate::time::Time;
+use crate::wire::handoff::FRAME_HARD_LIMIT;
+use crate::words::{Hello, PassedSocket, Port, SocketRole, Welcome};
 use crate::worker::links;
 use crate::worker::settings::{Link, Settings, WorkerError};
 
@@ -71,7 +72,7 @@ impl LinkEnd {
     pub(super) fn introduce(link: &Link, hello: Hello, poll: &Poll) -> Result<Introduced, WorkerError> {
         let mut link = LinkEnd::open(link)?;
         link.watch(poll, links::token(0)).map_err(WorkerError::system("cannot watch the link"))?;
-        let mut back = Back::new();
+        let mut back = WorkerEnd::new();
         back.hello(hello);
         back.poll_transmit(clock::now(), |pieces| link.send(pieces))
             .map_err(|error| WorkerError::NotWelcome(error.to_string()))?;
@@ -165,7 +166,7 @@ impl LinkEnd {
         poll.registry().register(&mut SourceFd(&fd), token, Interest::READABLE | Interest::WRITABLE)
     }
 
-    fn await_welcome(&mut self, back: &mut Back) -> Result<(Welcome, Vec<OwnedFd>), WorkerError> {
+    fn await_welcome(&mut self, back: &mut WorkerEnd) -> Result<(Welcome, Vec<OwnedFd>), WorkerError> {
         let deadline = clock::now() + WELCOME_WITHIN;
         let mut descriptors = Vec::new();
         loop {
@@ -174,10 +175,13 @@ impl LinkEnd {
                 Ok(length) => {
                     let (mut welcome, mut goodbye) = (None, None);
                     back.on_frame(self.frame.get(..length).unwrap_or_default(), &mut |event| match event {
-                        BackEvent::Welcome(it) => welcome = Some(it),
-                        BackEvent::Goodbye(reason) => goodbye = Some(reason.to_owned()),
+                        FromDispatcher::Welcome(it) => welcome = Some(it),
+                        FromDispatcher::Goodbye(reason) => goodbye = Some(reason.to_owned()),
                         // Messages come after the welcome, in frames of their own.
-                        BackEvent::Message(_) | BackEvent::Drain(_) | BackEvent::Query | BackEvent::Access(_) => {}
+                        FromDispatcher::Message(_)
+                        | FromDispatcher::Drain(_)
+                        | FromDispatcher::Query
+                        | FromDispatcher::Access(_) => {}
                     })
                     .map_err(|error| WorkerError::NotWelcome(error.to_string()))?;
                     match (welcome, goodbye) {
@@ -205,7 +209,7 @@ fn say_which_worker(welcome: &Welcome) {
 #[derive(Debug)]
 pub(super) struct Introduced {
     pub(super) link: LinkEnd,
-    pub(super) back: Back,
+    pub(super) back: WorkerEnd,
     pub(super) welcome: Welcome,
     pub(super) own: OwnPorts,
     /// Duplicates of the well-known sockets, by listener number.

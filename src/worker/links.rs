@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use mio::{Poll, Token};
 
-use crate::handoff::Transmit as Flow;
-use crate::handoff::back::{Back, Backlog};
-use crate::handoff::frame::{RefuseReason, Report};
 use crate::ids::{ConnId, Seq};
+use crate::link::Transmit as Flow;
+use crate::link::worker_end::{Backlog, WorkerEnd};
 use crate::time::Time;
+use crate::words::{RefuseReason, Report};
 use crate::worker::link::LinkEnd;
 
 /// The first link's token; the others have the next ones.
@@ -34,7 +34,7 @@ pub(super) struct Links {
 #[derive(Debug)]
 pub(super) struct Lane {
     pub(super) end: LinkEnd,
-    pub(super) back: Back,
+    pub(super) back: WorkerEnd,
     /// Whether the link has been read to its end.
     is_over: bool,
 }
@@ -68,12 +68,12 @@ impl Links {
     /// # Errors
     ///
     /// The poll watches nothing more.
-    pub(super) fn set(&mut self, first: LinkEnd, back: Back, more: Vec<LinkEnd>, poll: &Poll) -> io::Result<()> {
+    pub(super) fn set(&mut self, first: LinkEnd, back: WorkerEnd, more: Vec<LinkEnd>, poll: &Poll) -> io::Result<()> {
         for (number, end) in more.iter().enumerate() {
             end.watch(poll, token(1 + number))?;
         }
         let first = Lane { end: first, back, is_over: false };
-        let more = more.into_iter().map(|end| Lane { end, back: Back::new(), is_over: false });
+        let more = more.into_iter().map(|end| Lane { end, back: WorkerEnd::new(), is_over: false });
         self.lanes = std::iter::once(first).chain(more).collect();
         Ok(())
     }
@@ -220,7 +220,8 @@ impl Links {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::handoff::frame::{Envelope, FRAME_HEADER, frame_header, message_header};
+    use crate::wire::handoff::{FRAME_HEADER, frame_header, message_header};
+    use crate::words::Envelope;
 
     use crate::net::unix::SeqPacket;
 
@@ -229,7 +230,7 @@ mod tests {
             (0..lanes).map(|_| SeqPacket::pair().unwrap()).map(|(ours, theirs)| (LinkEnd::on(ours), theirs)).unzip();
         let mut ours = ours.into_iter();
         let mut links = Links::default();
-        links.set(ours.next().unwrap(), Back::new(), ours.collect(), &Poll::new().unwrap()).unwrap();
+        links.set(ours.next().unwrap(), WorkerEnd::new(), ours.collect(), &Poll::new().unwrap()).unwrap();
         (links, theirs)
     }
 
@@ -275,7 +276,7 @@ mod tests {
         assert!(!links.is_up());
         assert!(!links.answered(before, Time(0)));
         let (first, _other) = SeqPacket::pair().unwrap();
-        links.set(LinkEnd::on(first), Back::new(), Vec::new(), &Poll::new().unwrap()).unwrap();
+        links.set(LinkEnd::on(first), WorkerEnd::new(), Vec::new(), &Poll::new().unwrap()).unwrap();
         assert!(links.numbers().of(0, Seq(1)).0 > 40);
         assert!(!links.answered(before, Time(0)), "an earlier dispatcher's message");
     }

@@ -5,9 +5,9 @@
 
 use std::net::SocketAddr;
 
-use crate::handoff::frame::{PassedSocket, SocketRole};
 use crate::ids::ListenerId;
 use crate::net::udp::Socket;
+use crate::words::{PassedSocket, SocketRole};
 
 /// Duplicates of the well-known sockets.
 #[derive(Debug, Default)]

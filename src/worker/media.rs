@@ -19,7 +19,6 @@ use mio::{Interest, Registry, Token};
 use crate::call::gateway::ConnectionKey;
 use crate::call::offer::{Capabilities, Local, Offer, OfferError, terms_of};
 use crate::call::{CallKey, MediaPlace, Uas};
-use crate::handoff::frame::RefuseReason;
 use crate::media::{Ports, Session};
 use crate::net::bind::BindError;
 use crate::net::host;
@@ -27,6 +26,7 @@ use crate::net::seldom::Seldom;
 use crate::net::udp::{Batch, Buffers, Socket};
 use crate::time::Time;
 use crate::wire::quoted;
+use crate::words::RefuseReason;
 
 use self::connections::Connection;
 

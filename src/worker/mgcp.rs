@@ -11,12 +11,12 @@ use crate::call::gateway::events::Voice;
 use crate::call::gateway::notify::{Entity, Way};
 use crate::call::gateway::restart::CallAgent;
 use crate::call::gateway::{Gateway, Identity, Kind, Limits, Naming, Output, Timers};
-use crate::handoff::frame::{Bypass, MgcpListener, Transport, Welcome};
 use crate::ids::{ListenerId, Token, TransactionRange, WorkerId};
 use crate::net::udp::Socket;
 use crate::reservation::Weight;
 use crate::time::Time;
 use crate::wire::mgcp;
+use crate::words::{Bypass, MgcpListener, Transport, Welcome};
 use crate::worker::listeners::Listeners;
 use crate::worker::media::Media;
 use crate::worker::size::size_of_command;
@@ -127,7 +127,7 @@ impl Mgcp {
                 .get(number)
                 .or_else(|| self.own.iter().find(|own| own.local_addr().is_ipv4() == to.is_ipv4())),
             // MGCP runs over UDP alone.
-            Hop::Stream(_) | Hop::Front(_) | Hop::Dial => None,
+            Hop::Stream(_) | Hop::DispatcherEnd(_) | Hop::Dial => None,
         }
     }
 }
@@ -202,9 +202,9 @@ fn told(welcome: &Welcome) -> &[MgcpListener] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::handoff::frame::{Mgcp as Told, ReplyFrom};
     use crate::ids::{Incarnation, TokenKey};
     use crate::net::udp::Buffers;
+    use crate::words::{Mgcp as Told, ReplyFrom};
 
     fn address(text: &str) -> SocketAddr {
         text.parse().unwrap()

@@ -14,7 +14,6 @@ use mio::{Interest, Registry, Token, Waker};
 
 use crate::call::gateway::LookupKey;
 use crate::call::{CallKey, Identity, Limits, ResolveKey, Uas};
-use crate::handoff::frame::{DrainMode, Report};
 use crate::ids::TokenKey;
 use crate::net::process::descriptor_limit;
 use crate::net::resolve::Resolver;
@@ -24,6 +23,7 @@ use crate::net::{clock, host, random};
 use crate::time::Time;
 use crate::transaction::Timers;
 use crate::wire::sip::Scanner;
+use crate::words::{DrainMode, Report};
 use crate::worker::application::{Application, Calls};
 use crate::worker::call_log::{CallLog, named};
 use crate::worker::conferences::Conferences;

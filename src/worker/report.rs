@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::handoff::frame::Report;
 use crate::time::Time;
+use crate::words::Report;
 
 /// A change is reported no sooner than this after the last report.
 const ON_CHANGE: Duration = Duration::from_millis(10);

@@ -9,10 +9,10 @@ use std::net::IpAddr;
 
 use crate::dispatch::access::{Access, Admission};
 use crate::dispatch::fingerprint::Printer;
-use crate::handoff::frame::{AccessRule, Envelope};
 use crate::ids::TokenKey;
 use crate::net::seldom::Seldom;
 use crate::time::Time;
+use crate::words::{AccessRule, Envelope};
 
 /// The filter at a worker's own ports.
 #[derive(Debug)]
@@ -65,7 +65,7 @@ impl Screen {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::handoff::frame::AccessAction;
+    use crate::words::AccessAction;
 
     #[test]
     fn what_the_dispatcher_has_counted_is_not_counted_again_and_what_only_says_that_it_follows_is() {

@@ -7,9 +7,9 @@ use std::path::PathBuf;
 
 use crate::call::SessionTimer;
 use crate::config::PortRange;
-use crate::handoff::frame::Hello;
 use crate::net::bind::BindError;
 use crate::net::process::LockError;
+use crate::words::Hello;
 use crate::worker::links::MOST;
 
 /// Settings of a worker process. The dispatcher tells it everything else in the welcome.

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use crate::handoff::frame::{Drain, DrainMode};
 use crate::time::Time;
+use crate::words::{Drain, DrainMode};
 use crate::worker::orphan::{Next, Orphan};
 
 /// A worker that is told to stop by signal gives its calls this time, as the dispatcher's `--stop-after` does by

@@ -6,10 +6,10 @@ use std::io;
 
 use mio::Poll;
 
-use crate::handoff::back::{Back, BackEvent};
-use crate::handoff::frame::{AccessRule, DrainMode, Envelope, Hello, Report, Welcome};
+use crate::link::worker_end::{FromDispatcher, WorkerEnd};
 use crate::net::clock;
 use crate::time::Time;
+use crate::words::{AccessRule, DrainMode, Envelope, Hello, Report, Welcome};
 use crate::worker::comeback::{Comeback, Progress};
 use crate::worker::link::{self, Introduced, OwnPorts, Received};
 use crate::worker::links::{Lane, Links};
@@ -83,7 +83,7 @@ impl Tie {
         };
         let (mut heard, mut drain, mut unread) = (Heard::default(), None, Vec::new());
         let result = back.on_frame(frame, &mut |event| match event {
-            BackEvent::Message(message) => {
+            FromDispatcher::Message(message) => {
                 let mut envelope = message.envelope;
                 envelope.seq = numbers.of(number, envelope.seq);
                 envelope.listener = self.listeners.number(envelope.listener);
@@ -93,12 +93,12 @@ impl Tie {
                     unread.push(message.envelope.seq);
                 }
             }
-            BackEvent::Drain(change) => drain = Some(change),
-            BackEvent::Query => self.pace.ask(),
-            BackEvent::Access(rules) => heard.access = Some(rules.iter().collect()),
-            BackEvent::Goodbye(reason) => heard.over = Some(reason.to_owned()),
+            FromDispatcher::Drain(change) => drain = Some(change),
+            FromDispatcher::Query => self.pace.ask(),
+            FromDispatcher::Access(rules) => heard.access = Some(rules.iter().collect()),
+            FromDispatcher::Goodbye(reason) => heard.over = Some(reason.to_owned()),
             // A second welcome is ignored.
-            BackEvent::Welcome(_) => {}
+            FromDispatcher::Welcome(_) => {}
         });
         unread.into_iter().for_each(|seq| back.done(seq, now));
         heard.order = drain.and_then(|drain| self.stage.on_drain(drain, now));
@@ -209,7 +209,7 @@ impl Tie {
             Err(error) => tracing::warn!(%error, "the new dispatcher's sockets cannot be used"),
         }
         self.welcome = welcome;
-        if let Err(error) = self.links.set(link, Back::new(), more, poll) {
+        if let Err(error) = self.links.set(link, WorkerEnd::new(), more, poll) {
             tracing::warn!(%error, "a lane of the dispatcher cannot be heard");
         }
         self.pace = Pace::default();

@@ -11,12 +11,12 @@ use rustix::net::{
     SocketFlags, SocketType,
 };
 
-use pointsman::handoff::frame::{
-    Envelope, FRAME_HARD_LIMIT, Frame, FrameBuilder, Hello, Message, PassedSocket, Record, RefuseReason, ReplyFrom,
-    Report, SocketRole, Transport, Welcome,
-};
 use pointsman::ids::{ConnId, Incarnation, ListenerId, Seq, Token, TokenKey, WorkerId};
 use pointsman::time::Time;
+use pointsman::wire::handoff::{FRAME_HARD_LIMIT, Frame, FrameBuilder, Record};
+use pointsman::words::{
+    Envelope, Hello, Message, PassedSocket, RefuseReason, ReplyFrom, Report, SocketRole, Transport, Welcome,
+};
 
 use crate::python::Python;
 use crate::support::phone::{Phone, Request};

@@ -14,14 +14,15 @@ use pointsman::dispatch::owner::Owners;
 use pointsman::dispatch::reason::Reason;
 use pointsman::dispatch::rules::Rules;
 use pointsman::dispatch::{Dispatch, Setup};
-use pointsman::handoff::frame::{FrameBuilder, Record, RefuseReason, Report};
 use pointsman::ids::{ConnId, Incarnation, ListenerId, Seq, TokenKey, WorkerId};
 use pointsman::net::udp::Datagram;
 use pointsman::server::door::Owner;
 use pointsman::server::links::Channel;
 use pointsman::server::switch::{LinkRead, Switch};
 use pointsman::time::Time;
+use pointsman::wire::handoff::{FrameBuilder, Record};
 use pointsman::wire::mgcp;
+use pointsman::words::{RefuseReason, Report};
 
 use crate::runner::Seen;
 

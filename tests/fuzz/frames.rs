@@ -2,14 +2,12 @@
 
 use std::net::SocketAddr;
 
-use pointsman::handoff::back::Back;
-use pointsman::handoff::frame::{
-    Drain, DrainMode, Envelope, FRAME_HEADER, Frame, FrameBuilder, Hello, Message, Record, RefuseReason, Report,
-    Transport,
-};
-use pointsman::handoff::front::{Front, FrontEvent, Note};
 use pointsman::ids::{ConnId, ListenerId, Seq};
+use pointsman::link::dispatcher_end::{DispatcherEnd, FromWorker, Note};
+use pointsman::link::worker_end::WorkerEnd;
 use pointsman::time::Time;
+use pointsman::wire::handoff::{FRAME_HEADER, Frame, FrameBuilder, Record};
+use pointsman::words::{Drain, DrainMode, Envelope, Hello, Message, RefuseReason, Report, Transport};
 
 use crate::runner::Seen;
 
@@ -64,7 +62,7 @@ pub fn frame(records: &[Record<'_>]) -> Vec<u8> {
 
 pub fn run(input: &[u8], seen: &mut Seen) {
     round_trip(input, seen);
-    let mut front = Front::new(0);
+    let mut front = DispatcherEnd::new(0);
     for seq in 1..=3 {
         front.push(&envelope(seq), Note::default(), &[b"INVITE"]).unwrap();
     }
@@ -75,8 +73,8 @@ pub fn run(input: &[u8], seen: &mut Seen) {
             events += 1;
             seen.note(("event", std::mem::discriminant(&event)));
             match event {
-                FrontEvent::Answered { .. } | FrontEvent::Refused { .. } => settled += 1,
-                FrontEvent::Report(report) => assert!(report.covers <= Seq(3) && report.taken_through <= Seq(3)),
+                FromWorker::Answered { .. } | FromWorker::Refused { .. } => settled += 1,
+                FromWorker::Report(report) => assert!(report.covers <= Seq(3) && report.taken_through <= Seq(3)),
                 _ => {}
             }
         });
@@ -85,7 +83,7 @@ pub fn run(input: &[u8], seen: &mut Seen) {
     assert!(settled <= 3 && events <= 2 * input.len());
     assert_eq!(front.stats().retained, 3 - settled);
     assert_eq!(front.into_orphans().count() as u64, 3 - settled);
-    let mut back = Back::new();
+    let mut back = WorkerEnd::new();
     let result = back.on_frame(input, &mut |event| seen.note(("back", std::mem::discriminant(&event))));
     seen.note(("back", result.is_ok()));
     let mut sent = 0;

@@ -26,10 +26,10 @@ use pointsman::dispatch::history::Outcome;
 use pointsman::dispatch::mgcp::Names;
 use pointsman::dispatch::rules::Rules;
 use pointsman::dispatch::size::SizeNote;
-use pointsman::handoff::frame::{AccessAction, AccessRule, RefuseReason, Report, Transport};
 use pointsman::ids::{Incarnation, Seq, TokenKey, TransactionRange, WorkerId};
 use pointsman::time::Time;
 use pointsman::wire::mgcp::{Message, ReturnCode, TransactionId, parse};
+use pointsman::words::{AccessAction, AccessRule, RefuseReason, Report, Transport};
 use rig::{KEY, Rig, START, returned};
 
 const SECOND: Duration = Duration::from_secs(1);

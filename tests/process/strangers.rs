@@ -7,8 +7,9 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Instant;
 
-use pointsman::handoff::frame::{Frame, FrameBuilder, Hello, Port, Record, frame_header};
 use pointsman::ids::Seq;
+use pointsman::wire::handoff::{Frame, FrameBuilder, Record, frame_header};
+use pointsman::words::{Hello, Port};
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, recv, send, socket_with,
 };

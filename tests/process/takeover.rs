@@ -6,7 +6,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use pointsman::handoff::frame::{Hello, Port};
+use pointsman::words::{Hello, Port};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use serde_json::Value;
 

@@ -1,7 +1,8 @@
 //! Broken rules: each changes what passes between two parts, and the simulation has to notice.
 
-use pointsman::handoff::frame::{FrameBuilder, Message, Record};
 use pointsman::ids::Seq;
+use pointsman::wire::handoff::{FrameBuilder, Record};
+use pointsman::words::Message;
 
 use crate::pipe::records;
 use crate::text;

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, IoSlice};
 use std::rc::Rc;
 
-use pointsman::handoff::frame::{Frame, Record};
 use pointsman::ids::Seq;
 use pointsman::server::links::Channel;
 use pointsman::time::Time;
+use pointsman::wire::handoff::{Frame, Record};
 
 use crate::mutation::{Mutation, answered};
 use crate::{text, truth};

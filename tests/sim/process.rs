@@ -14,15 +14,16 @@ use pointsman::call::gateway::events::Voice;
 use pointsman::call::gateway::{self, Gateway};
 use pointsman::call::{Arrival, CallKey, Delivery, Event, Hop, Identity, Limits, Output, SessionTimer, Uas};
 use pointsman::dispatch::decision::{Brought, Unanswered};
-use pointsman::handoff::Transmit;
-use pointsman::handoff::back::{Back, BackEvent};
-use pointsman::handoff::frame::{Drain, DrainMode, Envelope, Record, RefuseReason, ReplyFrom, Report, Transport};
 use pointsman::ids::{Incarnation, Seq, TokenKey, TransactionRange, WorkerId};
+use pointsman::link::Transmit;
+use pointsman::link::worker_end::{FromDispatcher, WorkerEnd};
 use pointsman::reservation::Weight;
 use pointsman::time::Time;
 use pointsman::transaction::Timers;
+use pointsman::wire::handoff::Record;
 use pointsman::wire::mgcp;
 use pointsman::wire::sip::{Message, Method, Scanner};
+use pointsman::words::{Drain, DrainMode, Envelope, RefuseReason, ReplyFrom, Report, Transport};
 use pointsman::worker::holdings::Holdings;
 
 use crate::air::Datagram;
@@ -86,7 +87,7 @@ pub struct Process {
     asked: VecDeque<gateway::Output>,
     /// Units of all its sessions, calls and connections alike.
     units: u32,
-    back: Back,
+    back: WorkerEnd,
     /// The number of dispatchers it has had before this one. The holdings are for the next one.
     dispatchers: u64,
     holdings: Holdings,
@@ -187,7 +188,7 @@ impl Process {
             doom: None,
             pipe,
             uas: Uas::new(identity, limits, Timers::default(), SessionTimer { expires: None, min_se: 90 }),
-            back: Back::new(),
+            back: WorkerEnd::new(),
             dispatchers: 0,
             holdings,
             scanner: Scanner::new(),
@@ -294,7 +295,7 @@ impl Process {
             return None;
         }
         self.dispatchers += 1;
-        self.back = Back::new();
+        self.back = WorkerEnd::new();
         self.uas.on_dispatcher_lost();
         self.gateway.on_dispatcher_lost();
         (self.pipe, self.blocked, self.reported) = (pipe, false, None);
@@ -321,7 +322,7 @@ impl Process {
             let mut drains = Vec::new();
             let Process { back, uas, gateway, asked, scanner, incarnation, pipe, dispatchers, holdings, .. } = self;
             let read = back.on_frame(&frame, &mut |event| match event {
-                BackEvent::Message(message) => {
+                FromDispatcher::Message(message) => {
                     let deadline = pipe.borrow().books.open.get(&message.envelope.seq).and_then(|entry| entry.deadline);
                     truth.on_handed(*incarnation, &message, deadline, now);
                     let seq = Seq(*dispatchers << 32 | message.envelope.seq.0);
@@ -344,8 +345,11 @@ impl Process {
                     }
                     uas.on_message(&scanned, &arrival, now);
                 }
-                BackEvent::Drain(drain) => drains.push(drain),
-                BackEvent::Welcome(_) | BackEvent::Access(_) | BackEvent::Query | BackEvent::Goodbye(_) => {}
+                FromDispatcher::Drain(drain) => drains.push(drain),
+                FromDispatcher::Welcome(_)
+                | FromDispatcher::Access(_)
+                | FromDispatcher::Query
+                | FromDispatcher::Goodbye(_) => {}
             });
             if let Err(error) = read {
                 truth.broken(format!("a frame that the worker cannot read: {error}"));
@@ -559,7 +563,7 @@ impl Process {
                     }
                     truth.on_returned(Some(self.incarnation), text);
                     match transmit.hop {
-                        Hop::Front(conn) => drop(self.back.reply(conn, text.as_bytes())),
+                        Hop::DispatcherEnd(conn) => drop(self.back.reply(conn, text.as_bytes())),
                         _ => out.push(Datagram { from: town::MGCP, to: transmit.to, text: text.into() }),
                     }
                     if makes && self.doom == Some(CrashPoint::AfterAnswer) {

@@ -7,9 +7,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use pointsman::call::EndReason;
-use pointsman::handoff::frame::Message;
 use pointsman::ids::{Incarnation, Seq, TokenKey, WorkerId};
 use pointsman::time::Time;
+use pointsman::words::Message;
 
 use crate::connections::{Connections, Lives};
 use crate::pipe::Books;

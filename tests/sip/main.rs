@@ -35,11 +35,11 @@ use pointsman::dispatch::sip::EXTENSION;
 use pointsman::dispatch::size::SizeNote;
 use pointsman::dispatch::transaction::Names;
 use pointsman::dispatch::{Dispatch, Setup};
-use pointsman::handoff::frame::{AccessAction, AccessRule, RefuseReason, Report, Transaction, Transport};
 use pointsman::ids::{Incarnation, Seq, WorkerId};
 use pointsman::time::Time;
 use pointsman::wire::Label;
 use pointsman::wire::sip::{Fault, Scanner};
+use pointsman::words::{AccessAction, AccessRule, OpenTransaction, RefuseReason, Report, Transport};
 use rig::{KEY, Rig, START, returned};
 
 fn rules() -> Rules {

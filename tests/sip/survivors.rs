@@ -3,10 +3,10 @@
 use super::*;
 
 /// The record in which a worker tells of a transaction that it has.
-fn held(text: &str, is_answered: bool) -> Transaction {
+fn held(text: &str, is_answered: bool) -> OpenTransaction {
     let mut scanner = Scanner::new();
     let opened = Names::opened_by(&scanner.scan(text.as_bytes()).unwrap(), &Printer::new(&KEY));
-    Transaction { is_answered, ..opened.unwrap() }
+    OpenTransaction { is_answered, ..opened.unwrap() }
 }
 
 fn come_back(rig: &mut Rig, worker: u16, brought: &Brought) {

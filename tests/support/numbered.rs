@@ -11,9 +11,9 @@ use pointsman::dispatch::identity::Keyring;
 use pointsman::dispatch::rules::Rules;
 use pointsman::dispatch::table::{NewEntry, State, Table};
 use pointsman::dispatch::{Dispatch, Setup};
-use pointsman::handoff::frame::Transport;
 use pointsman::ids::{ConnId, Incarnation, ListenerId, TokenKey, WorkerId};
 use pointsman::time::Time;
+use pointsman::words::Transport;
 
 pub const KEY: TokenKey = TokenKey::new([9; 32]);
 

@@ -8,9 +8,9 @@ use pointsman::dispatch::decision::{Arrival, Cause, Handoff, Joined, Returned, S
 use pointsman::dispatch::identity::Keyring;
 use pointsman::dispatch::rules::Rules;
 use pointsman::dispatch::{Dispatch, Setup};
-use pointsman::handoff::frame::Transport;
 use pointsman::ids::{ConnId, Incarnation, LinkId, ListenerId, TokenKey, WorkerId};
 use pointsman::time::Time;
+use pointsman::words::Transport;
 
 pub const KEY: TokenKey = TokenKey::new([9; 32]);
 pub const START: Time = Time(1_000_000_000);

@@ -4,9 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::call::exchange::{Arrival, Hop, Path, Transmit};
-use crate::handoff::frame::RefuseReason;
 use crate::ids::{ConnId, Seq};
 use crate::time::Time;
+use crate::words::RefuseReason;
 
 /// An output of the worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ impl Way {
     /// the answers of several workers, it goes to the dispatcher.
     pub(super) fn of(arrival: &Arrival) -> Self {
         let hop = match arrival.path {
-            Path::Handoff { conn, .. } if conn != ConnId(0) => Hop::Front(conn),
+            Path::Handoff { conn, .. } if conn != ConnId(0) => Hop::DispatcherEnd(conn),
             Path::Handoff { listener, .. } => Hop::Listener(listener.0),
             Path::Own(number) => Hop::Own(number),
             Path::Stream(conn) => Hop::Stream(conn),
@@ -53,6 +53,6 @@ impl Way {
     /// Whether a message of the gateway's own can go this way as well. A gathering at the dispatcher cannot take one:
     /// it ends with the answer.
     pub(super) const fn lasts(self) -> bool {
-        !matches!(self.hop, Hop::Front(_))
+        !matches!(self.hop, Hop::DispatcherEnd(_))
     }
 }

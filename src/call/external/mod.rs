@@ -41,11 +41,11 @@ use self::reach::Reach;
 use self::relay::Relayed;
 use crate::call::exchange::{Arrival, Path};
 use crate::call::uas::Load;
-use crate::handoff::frame::RefuseReason;
 use crate::ids::{Seq, TransactionRange};
 use crate::time::Time;
 use crate::transaction::timers::RTO;
 use crate::wire::mgcp::{Command, Field, Message, ReturnCode, Verb, Wildcard, parse, parts};
+use crate::words::RefuseReason;
 
 /// A call agent gets 101 when the gateway has not answered for this time; else it would give up, or ask elsewhere.
 const PATIENCE: Duration = Duration::from_secs(1);

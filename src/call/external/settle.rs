@@ -7,10 +7,10 @@ use super::connections::{Held, Which, is_one};
 use super::exchange::Output;
 use super::history::Entry;
 use super::{AT_MOST, External, PROVISIONAL, rewrite};
-use crate::handoff::frame::RefuseReason;
 use crate::time::Time;
 use crate::transaction::timers::RTO_MAX;
 use crate::wire::mgcp::{Field, Response, ReturnCode, TransactionId};
+use crate::words::RefuseReason;
 
 /// The names of the connections that a CRCX has made (§2.3.5).
 const ENDS: [(Field, Field); 2] =

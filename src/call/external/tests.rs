@@ -2,8 +2,8 @@ use std::collections::HashMap;
 
 use super::*;
 use crate::call::exchange::Hop;
-use crate::handoff::frame::Transport;
 use crate::ids::{ConnId, ListenerId, WorkerId};
+use crate::words::Transport;
 
 const MS: u64 = 1_000;
 const SECOND: u64 = 1_000 * MS;
@@ -90,7 +90,7 @@ impl World {
                 Output::Transmit(transmit) => {
                     assert_eq!(transmit.to, "203.0.113.9:2727".parse().unwrap());
                     assert_eq!(transmit.from, Some("192.0.2.1".parse().unwrap()));
-                    assert!(matches!(transmit.hop, Hop::Listener(2) | Hop::Front(_)), "{:?}", transmit.hop);
+                    assert!(matches!(transmit.hop, Hop::Listener(2) | Hop::DispatcherEnd(_)), "{:?}", transmit.hop);
                     Said::Agent(text(&transmit.bytes))
                 }
                 Output::Gateway(bytes) => Said::Gateway(text(&bytes)),
@@ -462,7 +462,7 @@ fn a_gathered_answer_goes_to_the_dispatcher_that_gathers_and_to_no_other() {
     world.agent_by("AUEP 3 *@mgw MGCP 1.0\r\n", &gathered);
     world.external.on_gateway(b"200 2 OK\r\n", Time(world.now));
     let Some(Output::Transmit(transmit)) = world.external.poll_output() else { panic!() };
-    assert_eq!(transmit.hop, Hop::Front(ConnId(6)));
+    assert_eq!(transmit.hop, Hop::DispatcherEnd(ConnId(6)));
     world.said();
     world.agent_by("AUEP 4 *@mgw MGCP 1.0\r\n", &gathered);
     world.external.on_dispatcher_lost();

@@ -11,9 +11,9 @@ use crate::call::gateway::identity::Naming;
 use crate::call::gateway::media_gateway::Timer;
 use crate::call::gateway::notify;
 use crate::call::server::{Seqs, Way};
-use crate::handoff::frame::RefuseReason;
 use crate::time::Time;
 use crate::wire::mgcp::{Field, ResponseWriter, ReturnCode, TransactionId, separator};
+use crate::words::RefuseReason;
 
 /// The answer to a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -264,7 +264,7 @@ impl Gateway {
     fn way(&self, arrival: &Arrival) -> Way {
         let local = arrival.local.ip();
         let hop = match arrival.path {
-            Path::Handoff { conn, .. } if conn.0 != 0 => Hop::Front(conn),
+            Path::Handoff { conn, .. } if conn.0 != 0 => Hop::DispatcherEnd(conn),
             Path::Handoff { listener, .. } if self.has_duplicate(listener.0) => Hop::Listener(listener.0),
             Path::Handoff { .. } => Hop::Own(self.identity.own_socket(local)),
             Path::Own(socket) => Hop::Own(socket),

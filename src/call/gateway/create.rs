@@ -22,10 +22,10 @@ use crate::call::gateway::remote::Remote;
 use crate::call::gateway::terms::{Sides, Terms};
 use crate::call::gateway::wanted::Wanted;
 use crate::call::strangers::Claim;
-use crate::handoff::frame::RefuseReason;
 use crate::reservation::Weight;
 use crate::time::Time;
 use crate::wire::mgcp::{Command, ConnectionMode, EndpointName, Field, ReturnCode, Wildcard};
+use crate::words::RefuseReason;
 
 /// A CRCX whose connections are being opened.
 #[derive(Debug)]

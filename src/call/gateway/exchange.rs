@@ -4,10 +4,10 @@ use std::net::IpAddr;
 
 use crate::call::exchange::Transmit;
 use crate::call::slab::handle;
-use crate::handoff::frame::RefuseReason;
 use crate::ids::Seq;
 use crate::media::{Direction, Payloads};
 use crate::time::Time;
+use crate::words::RefuseReason;
 
 handle! {
     /// An endpoint of this worker, from its first connection or request to its last. Never reused for another.

@@ -23,11 +23,11 @@ use crate::call::request;
 use crate::call::slab::Slab;
 use crate::call::strangers::Strangers;
 use crate::call::uas::Load;
-use crate::handoff::frame::RefuseReason;
 use crate::time::{Time, Wheel};
 use crate::wire::mgcp::{
     Command, Message, Response, RestartMethod, ReturnCode, TransactionId, Unparsable, Verb, Wildcard,
 };
+use crate::words::RefuseReason;
 
 /// The media gateway of one worker.
 #[derive(Debug)]

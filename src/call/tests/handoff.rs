@@ -1,7 +1,7 @@
 //! Messages handed over: each is answered or given back exactly once, and a message that is given back is not answered.
 
 use super::*;
-use crate::handoff::frame::Envelope;
+use crate::words::Envelope;
 
 #[test]
 fn a_worker_without_room_gives_the_call_back_and_all_that_follows_it() {

@@ -19,11 +19,11 @@ mod unheard;
 use std::time::Duration;
 
 use crate::call::{Arrival, CallKey, Delivery, EndReason, Event, Hop, Identity, Limits, Output, SessionTimer, Uas};
-use crate::handoff::frame::{Envelope, RefuseReason, ReplyFrom, Transport};
 use crate::ids::{ConnId, Seq};
 use crate::time::Time;
 use crate::transaction::Timers;
 use crate::wire::sip::Scanner;
+use crate::words::{Envelope, RefuseReason, ReplyFrom, Transport};
 
 pub(super) const TOKEN: &str = "pm0123456789abcdef";
 pub(super) const OFFER: &str =

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::call::offer::{OfferError, Refusal};
-use crate::handoff::frame::Envelope;
+use crate::words::Envelope;
 
 fn refusal(text: &Text) -> String {
     let mut desk = Desk::new();

@@ -6,8 +6,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::dispatch::fingerprint::{Fingerprint, Printer};
-use crate::handoff::frame;
 use crate::wire::mgcp::{Command, TransactionId, Verb};
+use crate::words;
 
 /// The name of a call's group on a link begins with this; the call id follows.
 pub const CALL: &[u8] = b"C:";
@@ -54,13 +54,13 @@ impl Names {
 
     /// The transaction that a handed-over command has opened in the dispatcher's table; `None` for commands that name
     /// their worker themselves.
-    pub fn opened_by(command: &Command<'_>, source: IpAddr, printer: &Printer) -> Option<frame::Transaction> {
+    pub fn opened_by(command: &Command<'_>, source: IpAddr, printer: &Printer) -> Option<words::OpenTransaction> {
         if command.verb() != Verb::Crcx {
             return None;
         }
         let Names { transaction, call } = Names::of(command, source, printer);
         let (branch, call) = (transaction.to_bytes(), call.unwrap_or(transaction).to_bytes());
-        Some(frame::Transaction { branch, call, ..frame::Transaction::default() })
+        Some(words::OpenTransaction { branch, call, ..words::OpenTransaction::default() })
     }
 }
 

@@ -9,9 +9,9 @@ use crate::dispatch::Dispatch;
 use crate::dispatch::decision::{Arrival, Cause, Decision, EntryId, GatheringId, Reason, Returned, Target};
 use crate::dispatch::returned::past_with_death;
 use crate::dispatch::table::{Entry, State};
-use crate::handoff::frame::RefuseReason;
 use crate::time::Time;
 use crate::wire::mgcp::{Command, Message, ReturnCode, Verb};
+use crate::words::RefuseReason;
 
 impl Dispatch {
     pub(super) fn decide_mgcp_returned(

@@ -4,17 +4,18 @@ use super::super::door::Owner;
 use super::super::links::Channel;
 use super::{Switch, decided};
 use crate::dispatch::decision::{Answer, Arrival, Cause, Handoff, Returned, Target, Tried, Unanswered};
-use crate::handoff::frame::{MESSAGE_HEADER, Transport};
-use crate::handoff::front::{self, Note};
-use crate::handoff::store::LARGEST;
 use crate::ids::WorkerId;
+use crate::link::dispatcher_end::{self, Note};
+use crate::link::store::LARGEST;
 use crate::time::Time;
+use crate::wire::handoff::MESSAGE_HEADER;
 use crate::wire::sip::Method;
+use crate::words::Transport;
 
 /// A message that a worker gave back, or died with.
 #[derive(Debug)]
 pub(super) struct Back {
-    pub(super) message: front::Returned,
+    pub(super) message: dispatcher_end::Returned,
     pub(super) from: WorkerId,
     pub(super) cause: Cause,
 }
@@ -46,7 +47,7 @@ impl<C: Channel> Switch<C> {
             tried.add(worker);
             let deaths = u8::from(envelope.again);
             let note = Note { entry: Some(entry), tried, since: now, deaths, chain: None };
-            let message = front::Returned { envelope: *envelope, note, payload: payload.to_vec(), sent: true };
+            let message = dispatcher_end::Returned { envelope: *envelope, note, payload: payload.to_vec(), sent: true };
             self.handed_back.add(worker, branch, message);
         }
     }
@@ -92,7 +93,7 @@ impl<C: Channel> Switch<C> {
     }
 
     fn place_again(&mut self, back: Back, now: Time) -> Target {
-        let Back { message: front::Returned { envelope, note, payload, sent }, from, cause } = back;
+        let Back { message: dispatcher_end::Returned { envelope, note, payload, sent }, from, cause } = back;
         let arrival = Arrival {
             listener: envelope.listener,
             transport: envelope.transport,

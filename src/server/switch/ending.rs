@@ -8,8 +8,8 @@ use super::super::links::{Channel, Link};
 use super::Switch;
 use super::back::Back;
 use crate::dispatch::decision::{Cause, GatheringId};
-use crate::handoff::front::{FrontEvent, Orphans};
 use crate::ids::{Incarnation, LinkId, WorkerId};
+use crate::link::dispatcher_end::{FromWorker, Orphans};
 use crate::time::Time;
 
 /// Most messages of dead workers that are looked at in one turn, and most that workers gave back: together about a
@@ -172,27 +172,27 @@ impl<C: Channel> Switch<C> {
         let Ok(Some(length @ 1..)) = link.read(frame) else { return false };
         *frames_left -= 1;
         let read = link.front.on_frame(&frame[..length], &mut |event| match event {
-            FrontEvent::Answered { note, .. } => {
+            FromWorker::Answered { note, .. } => {
                 if let Some(entry) = note.entry {
                     dispatch.on_last_answered(entry, *worker, life, now);
                 }
                 resumed.extend(note.chain);
             }
             // Only an outcome for the same incarnation counts: the numbers of a successor's messages begin anew.
-            FrontEvent::Outcome(outcome) if dispatch.life(*worker) == Some(life) => {
+            FromWorker::Outcome(outcome) if dispatch.life(*worker) == Some(life) => {
                 dispatch.on_outcome(*worker, outcome, now);
             }
-            FrontEvent::Refused { returned: message, reason } => {
+            FromWorker::Refused { returned: message, reason } => {
                 super::count_refusal(refused, reason);
                 let mut back = Back { message, from: *worker, cause: Cause::Refused(reason) };
                 back.bereave();
                 given_back.push_back(back);
             }
-            FrontEvent::Released { branch } => {
+            FromWorker::Released { branch } => {
                 dispatch.on_last_released(*worker, life, branch, now);
                 handed_back.on_released(branch);
             }
-            FrontEvent::Reply { conn, bytes } => {
+            FromWorker::Reply { conn, bytes } => {
                 if let Some(gathering) = GatheringId::of(conn) {
                     dispatch.on_gathered(gathering, *worker, bytes, now);
                 }

@@ -13,11 +13,12 @@ use super::back::Back;
 use crate::config::Insert;
 use crate::dispatch::Dispatch;
 use crate::dispatch::decision::{Arrival, Cause, ChainId, Decision, Handoff, Target};
-use crate::handoff::frame::{Drain, Record, RefuseReason};
-use crate::handoff::front::{self, Note};
 use crate::ids::WorkerId;
+use crate::link::dispatcher_end::{self, Note};
+use crate::wire::handoff::Record;
 use crate::wire::line;
 use crate::wire::sip::{self, patch};
+use crate::words::{Drain, RefuseReason};
 
 /// Links and answers: all that a decision is carried out with.
 #[derive(Debug)]
@@ -110,7 +111,7 @@ pub(super) fn push<C: Channel>(
     let Handoff { entry, tried, since, deaths, .. } = *handoff;
     let note = Note { entry, tried, since, deaths, chain };
     let not_taken = || Back {
-        message: front::Returned { envelope, note, payload: message.to_vec(), sent: false },
+        message: dispatcher_end::Returned { envelope, note, payload: message.to_vec(), sent: false },
         from: handoff.worker,
         cause: Cause::Refused(RefuseReason::Exhausted),
     };

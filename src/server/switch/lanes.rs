@@ -9,8 +9,8 @@ use super::super::links::Channel;
 use super::super::parcel::Parcel;
 use super::Switch;
 use crate::dispatch::decision::Arrival;
-use crate::handoff::frame::Transport;
 use crate::time::Time;
+use crate::words::Transport;
 
 /// Longest time that other lanes go without the ledger when no parcel leaves for them anyway.
 const LEDGER_WITHIN: Duration = Duration::from_millis(10);

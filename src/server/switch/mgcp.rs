@@ -13,13 +13,13 @@ use crate::dispatch::Dispatch;
 use crate::dispatch::decision::{Arrival, ChainId, Decision, Handoff, Returned, Target};
 use crate::dispatch::mgcp::MOST_ACKS;
 use crate::dispatch::mgcp::chain::{MOST_PARTS, Rest};
-use crate::handoff::frame::Transport;
 use crate::ids::{ConnId, ListenerId};
 use crate::time::Time;
 use crate::wire::line;
 use crate::wire::mgcp::{
     Field, MAX_PARAMS, Message, Ranges, TransactionId, Unparsable, Verb, parse, parts, patch, separator,
 };
+use crate::words::Transport;
 
 /// Way of a datagram: the owner of its socket, and its arrival.
 pub(super) type Way = (Owner, Arrival);

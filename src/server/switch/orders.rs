@@ -7,9 +7,9 @@ use super::Switch;
 use crate::config::Insert;
 use crate::dispatch::decision::Admin;
 use crate::dispatch::rules::Rules;
-use crate::handoff::frame::{Drain, DrainMode};
 use crate::ids::WorkerId;
 use crate::time::Time;
+use crate::words::{Drain, DrainMode};
 
 impl<C: Channel> Switch<C> {
     /// Whether this is the lane that passes the operator's orders to workers: one lane is enough.

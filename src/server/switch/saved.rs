@@ -10,10 +10,10 @@ use super::back::Back;
 use super::hands::Hands;
 use crate::dispatch::Dispatch;
 use crate::dispatch::decision::Cause;
-use crate::handoff::frame::RefuseReason;
-use crate::handoff::front::Front;
 use crate::ids::{Incarnation, LinkId, WorkerId};
+use crate::link::dispatcher_end::DispatcherEnd;
 use crate::pack::{Damaged, Pack, Packed, pack_length, packed};
+use crate::words::RefuseReason;
 
 impl<C: Channel> Switch<C> {
     /// Writes the whole state, between two messages. The links' channels are passed separately: by worker, in this
@@ -91,7 +91,7 @@ impl<C: Channel> Switch<C> {
         for _ in 0..from.length()? {
             let (worker, incarnation) = (WorkerId::unpack(from)?, Incarnation::unpack(from)?);
             let id = LinkId::unpack(from)?;
-            let front = Front::restore(self.retention_bytes, from)?;
+            let front = DispatcherEnd::restore(self.retention_bytes, from)?;
             let channel = channel(worker).ok_or(Damaged("a worker without a link"))?;
             self.hands.links.insert(worker, (incarnation, id), channel, front);
             self.hands.links.touch(worker);
@@ -112,7 +112,7 @@ impl<C: Channel> Switch<C> {
         out.push_str(&format!("refused:{}×u64", RefuseReason::ALL.len()));
         Totals::layout(out);
         LinkId::layout(out);
-        Front::layout(out);
+        DispatcherEnd::layout(out);
         Repeats::layout(out);
         <Suspects<Back>>::layout(out);
         HandedBack::layout(out);

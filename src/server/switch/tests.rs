@@ -9,9 +9,10 @@ use super::*;
 use crate::dispatch::Setup;
 use crate::dispatch::identity::Keyring;
 use crate::dispatch::rules::Rules;
-use crate::handoff::frame::{Envelope, FrameBuilder, Record, Report};
-use crate::handoff::front::Note;
 use crate::ids::{LinkId, Seq, TokenKey};
+use crate::link::dispatcher_end::Note;
+use crate::wire::handoff::{FrameBuilder, Record};
+use crate::words::{Envelope, Report};
 
 const NOW: Time = Time(1_000_000);
 

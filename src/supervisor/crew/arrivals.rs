@@ -12,7 +12,6 @@ use tracing::{debug, error, info, warn};
 use super::{Crew, Happening, Outsider};
 use crate::config::Config;
 use crate::dispatch::decision::{Admin, Joined, Services};
-use crate::handoff::frame::{Hello, PassedSocket, SocketRole, Welcome};
 use crate::ids::{Incarnation, LinkId, TokenKey, WorkerId};
 use crate::net::process::Process;
 use crate::net::run_dir::own_uid;
@@ -24,6 +23,7 @@ use crate::supervisor::child;
 use crate::supervisor::greeting::{self, Introduction, NoHello};
 use crate::supervisor::sockets::SlotSockets;
 use crate::time::Time;
+use crate::words::{Hello, PassedSocket, SocketRole, Welcome};
 
 /// Longest time from the connection to the `Hello` of a worker that came by itself.
 const OUTSIDER_HELLO: Duration = Duration::from_secs(1);

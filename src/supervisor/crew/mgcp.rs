@@ -4,8 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::Crew;
 use crate::config::Service;
-use crate::handoff::frame::{Bypass, Mgcp, MgcpListener};
 use crate::ids::WorkerId;
+use crate::words::{Bypass, Mgcp, MgcpListener};
 
 impl Crew {
     /// Everything that `worker` needs to serve MGCP; `None` where no listener speaks it.

@@ -3,10 +3,10 @@
 use std::io;
 
 use super::{Adapter, heard};
-use crate::handoff::frame::Hello;
 use crate::ids::{TransactionRange, WorkerId};
 use crate::net::clock;
 use crate::time::Time;
+use crate::words::Hello;
 use crate::worker::comeback::{Account, Comeback};
 use crate::worker::link::LinkEnd;
 use crate::worker::process::gateway::group_of;

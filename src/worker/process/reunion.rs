@@ -4,10 +4,10 @@ use std::io;
 use std::os::fd::AsFd;
 
 use super::{Meanwhile, Worker};
-use crate::handoff::frame::{Hello, PassedSocket, RefuseReason, SocketRole};
 use crate::ids::Seq;
 use crate::net::clock;
 use crate::time::Time;
+use crate::words::{Hello, PassedSocket, RefuseReason, SocketRole};
 use crate::worker::application::Application;
 use crate::worker::comeback::{Account, Comeback};
 use crate::worker::link::{self, LinkEnd};

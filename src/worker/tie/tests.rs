@@ -2,8 +2,9 @@ use std::io::IoSlice;
 use std::time::Duration;
 
 use super::*;
-use crate::handoff::frame::{Drain, Frame, FrameBuilder, Record, ReplyFrom};
 use crate::net::unix::SeqPacket;
+use crate::wire::handoff::{Frame, FrameBuilder, Record};
+use crate::words::{Drain, ReplyFrom};
 use crate::worker::comeback::Account;
 use crate::worker::link::LinkEnd;
 
@@ -29,7 +30,7 @@ fn welcome(name: &str) -> Welcome {
 /// A tie, and the dispatcher's end of it.
 fn tie() -> (Tie, SeqPacket) {
     let (ours, theirs) = SeqPacket::pair().unwrap();
-    let (link, back, own) = (LinkEnd::on(ours), Back::new(), OwnPorts::default());
+    let (link, back, own) = (LinkEnd::on(ours), WorkerEnd::new(), OwnPorts::default());
     let introduced = Introduced { link, back, welcome: welcome("w2"), own, listeners: Vec::new(), more: Vec::new() };
     (Tie::new(introduced, &Poll::new().unwrap()).unwrap().0, theirs)
 }

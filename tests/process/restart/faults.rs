@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use pointsman::handoff::frame::Hello;
+use pointsman::words::Hello;
 
 use super::{calls, hang_up, restart};
 use crate::strangers::{goodbye, hello, say};

@@ -9,9 +9,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use pointsman::handoff::frame::takeover::Ask;
-use pointsman::handoff::frame::{FRAME_HARD_LIMIT, Frame, FrameBuilder, Record, Takeover};
 use pointsman::net::unix::{SeqListener, SeqPacket};
+use pointsman::wire::handoff::{FRAME_HARD_LIMIT, Frame, FrameBuilder, Record};
+use pointsman::words::Takeover;
+use pointsman::words::takeover::Ask;
 
 use super::{call, hang_up};
 use crate::generator::{Generator, Pace, Plan, Until};

@@ -23,10 +23,10 @@ use crate::call::gateway::events::Voice;
 use crate::call::gateway::{
     Ask, ConnectionKey, Counters, Flow, Gateway, Identity, Kind, Limits, Naming, Output, Timers, Told,
 };
-use crate::handoff::frame::{RefuseReason, Transport};
 use crate::ids::{ConnId, ListenerId, Seq, TransactionRange, WorkerId};
 use crate::time::Time;
 use crate::wire::mgcp::{Field, Message, Response, parse};
+use crate::words::{RefuseReason, Transport};
 
 const TOKEN: &str = "pm0123456789abcdef";
 const HEX: &str = "0123456789abcdef0123";

@@ -1,9 +1,9 @@
 use super::*;
 use crate::dispatch::fingerprint::Printer;
 use crate::dispatch::mgcp::Names;
-use crate::handoff::frame::Transport;
 use crate::ids::{ListenerId, TokenKey};
 use crate::wire::mgcp::{Message, parse};
+use crate::words::Transport;
 
 const W0: WorkerId = WorkerId(0);
 const W1: WorkerId = WorkerId(1);

@@ -9,11 +9,11 @@ use std::rc::Rc;
 
 use super::*;
 use crate::dispatch::decision::Services;
-use crate::handoff::back::{Back, BackEvent};
-use crate::handoff::frame::Report;
 use crate::ids::Seq;
+use crate::link::worker_end::{FromDispatcher, WorkerEnd};
 use crate::server::parcel::Parcel;
 use crate::wire::mgcp::{Message, parse, parts};
+use crate::words::Report;
 
 /// Frames on their way.
 #[derive(Default)]
@@ -43,7 +43,7 @@ impl Channel for Pipe {
 /// A switch and its workers.
 struct Rig {
     switch: Switch<Pipe>,
-    workers: Vec<(Rc<RefCell<Wire>>, Back)>,
+    workers: Vec<(Rc<RefCell<Wire>>, WorkerEnd)>,
     now: Time,
 }
 
@@ -95,8 +95,8 @@ impl Rig {
         self.switch.on_link(WorkerId(worker), Pipe(Rc::clone(&wire)), &joined, self.now);
         let place = usize::from(worker);
         match self.workers.get_mut(place) {
-            Some(before) => *before = (wire, Back::new()),
-            None => self.workers.push((wire, Back::new())),
+            Some(before) => *before = (wire, WorkerEnd::new()),
+            None => self.workers.push((wire, WorkerEnd::new())),
         }
     }
 
@@ -121,8 +121,8 @@ impl Rig {
         let mut all = Vec::new();
         for (worker, (wire, back)) in (0..).zip(&mut self.workers) {
             while let Some(frame) = wire.borrow_mut().out.pop_front() {
-                let mut sink = |event: BackEvent<'_>| {
-                    if let BackEvent::Message(message) = event {
+                let mut sink = |event: FromDispatcher<'_>| {
+                    if let FromDispatcher::Message(message) = event {
                         let text = String::from_utf8_lossy(message.payload).into_owned();
                         let Envelope { seq, conn, transport, .. } = message.envelope;
                         assert_eq!(transport, Transport::Mgcp);
@@ -142,14 +142,14 @@ impl Rig {
     }
 
     /// A worker sends something, and the switch reads it.
-    fn says(&mut self, worker: u16, what: impl FnOnce(&mut Back, Time)) {
+    fn says(&mut self, worker: u16, what: impl FnOnce(&mut WorkerEnd, Time)) {
         self.writes(worker, what);
         self.switch.on_link_event(WorkerId(worker), true, false);
         while self.switch.read_link(WorkerId(worker), self.now) == LinkRead::Frame {}
     }
 
     /// A worker sends something that the switch does not read yet.
-    fn writes(&mut self, worker: u16, what: impl FnOnce(&mut Back, Time)) {
+    fn writes(&mut self, worker: u16, what: impl FnOnce(&mut WorkerEnd, Time)) {
         let (wire, back) = &mut self.workers[usize::from(worker)];
         what(back, self.now);
         // The time is past every delay for which a record may be kept back.
@@ -344,7 +344,7 @@ fn what_a_worker_said_to_everyones_command_before_it_died_is_part_of_the_answer(
         rig.send("AUEP 1 *@ms MGCP 1.0\r\n");
         for one in &rig.got() {
             let said = format!("200 1 OK\r\nZ: ann/{}@ms\r\n", one.worker);
-            let says = |back: &mut Back, now: Time| {
+            let says = |back: &mut WorkerEnd, now: Time| {
                 back.reply(one.conn, said.as_bytes()).unwrap();
                 back.answered(one.seq, now);
             };

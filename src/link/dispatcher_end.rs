@@ -3,7 +3,7 @@
 //!
 //! A message is copied once, with its envelope, into the [`Store`]. Frames are gathered directly from there. The
 //! message stays until the worker has answered it, gives it back, or dies. The decision assigns the numbers, so that
-//! its ledger and the link share them. No socket is used here: [`Front::poll_transmit`] is given a function that sends.
+//! its ledger and the link share them. No socket is used here: [`DispatcherEnd::poll_transmit`] is given a function that sends.
 //!
 //! No record of a worker can make this end panic or grow: numbers that are not retained are counted and ignored.
 
@@ -11,16 +11,17 @@ mod saved;
 
 use std::io::{self, IoSlice};
 
-use crate::dispatch::decision::{ChainId, EntryId, Room, Tried};
-use crate::handoff::frame::{
-    AccessRule, Envelope, FRAME_HEADER, FRAME_SOFT_LIMIT, Frame, FrameBuilder, FrameError, Hello, Outcome, Record,
-    RefuseReason, Report, frame_header, message_header,
-};
-use crate::handoff::index::Index;
-use crate::handoff::store::{BLOCK, Chain, LARGEST, Share, Store};
-use crate::handoff::{Transmit, is_backpressure};
+use crate::dispatch::decision::{ChainId, EntryId, Tried};
 use crate::ids::{ConnId, Seq};
+use crate::link::index::Index;
+use crate::link::store::{BLOCK, Chain, LARGEST, Share, Store};
+use crate::link::{Transmit, is_backpressure};
 use crate::time::Time;
+use crate::wire::handoff::{
+    FRAME_HEADER, FRAME_SOFT_LIMIT, Frame, FrameBuilder, FrameError, Record, frame_header, message_header,
+};
+use crate::words::Room;
+use crate::words::{AccessRule, Envelope, Hello, Outcome, RefuseReason, Report};
 
 /// Most messages handed over and not yet read by the worker; beyond it the worker has no room. A worker reads thousands
 /// within a report's interval; a worker so far behind is stuck.
@@ -34,7 +35,7 @@ const CONTROL_LIMIT: usize = 6 * 1024;
 
 /// The dispatcher's end of one link.
 #[derive(Debug)]
-pub struct Front {
+pub struct DispatcherEnd {
     store: Store,
     index: Index,
     held: Vec<Option<Held>>,
@@ -80,7 +81,7 @@ pub struct Returned {
 
 /// The content of a worker's frame, record by record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum FrontEvent<'a> {
+pub enum FromWorker<'a> {
     /// The worker introduces itself.
     Hello(Hello),
     /// The first final response to a message has been sent, or none will be: the message is no longer retained.
@@ -153,7 +154,7 @@ pub enum NoRoom {
 
 /// The reason why a worker's frame closes its link.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum FrontError {
+pub enum WorkerFault {
     /// Not a frame.
     #[error(transparent)]
     Frame(#[from] FrameError),
@@ -198,14 +199,14 @@ struct Held {
     sent: bool,
 }
 
-impl Front {
+impl DispatcherEnd {
     /// A link that retains at most `store_bytes` bytes.
     pub fn new(store_bytes: usize) -> Self {
         let store = Store::new(store_bytes);
         // A message of less than two blocks is rare; without this bound, tiny messages would need an index twice as
         // large.
         let limit = store.capacity() / (2 * BLOCK);
-        Front {
+        DispatcherEnd {
             store,
             index: Index::new(limit),
             held: Vec::with_capacity(limit),
@@ -222,7 +223,7 @@ impl Front {
     }
 
     /// Takes a message: `payload` is the message in pieces, copied once. It leaves with the next
-    /// [`Front::poll_transmit`], and is retained until it is answered.
+    /// [`DispatcherEnd::poll_transmit`], and is retained until it is answered.
     ///
     /// # Errors
     ///
@@ -260,7 +261,7 @@ impl Front {
         self.keep_control(before)
     }
 
-    /// Sends the worker the access rules for its own ports; false as with [`Front::push_control`].
+    /// Sends the worker the access rules for its own ports; false as with [`DispatcherEnd::push_control`].
     pub fn push_access(&mut self, rules: &[AccessRule]) -> bool {
         if self.control.len() > CONTROL_LIMIT {
             return false;
@@ -303,41 +304,41 @@ impl Front {
     /// # Errors
     ///
     /// The bytes are no frame, or a record may not be sent by a worker: close the link.
-    pub fn on_frame(&mut self, frame: &[u8], sink: &mut impl FnMut(FrontEvent<'_>)) -> Result<(), FrontError> {
+    pub fn on_frame(&mut self, frame: &[u8], sink: &mut impl FnMut(FromWorker<'_>)) -> Result<(), WorkerFault> {
         for record in Frame::parse(frame)? {
             match record? {
                 Record::Answered(seqs) => seqs.iter().for_each(|seq| self.on_answered(seq, sink)),
                 Record::Report(report) => self.on_report(report, sink),
                 Record::Refuse { seq, reason } => {
                     if let Some(returned) = self.give_back(seq) {
-                        sink(FrontEvent::Refused { returned, reason });
+                        sink(FromWorker::Refused { returned, reason });
                     }
                 }
-                Record::Hello(hello) => sink(FrontEvent::Hello(hello)),
-                Record::Release(branches) => branches.iter().for_each(|branch| sink(FrontEvent::Released { branch })),
+                Record::Hello(hello) => sink(FromWorker::Hello(hello)),
+                Record::Release(branches) => branches.iter().for_each(|branch| sink(FromWorker::Released { branch })),
                 // These are sent before the `Welcome`, and only once; later they mean nothing.
                 Record::Holding(_) | Record::Unanswered(_) => self.stats.faults += 1,
-                Record::GroupOpen { opened, name } => sink(FrontEvent::GroupOpen { opened, name }),
-                Record::GroupClosed { name } => sink(FrontEvent::GroupClosed { name }),
-                Record::Reply { conn, bytes } if self.may_say() => sink(FrontEvent::Reply { conn, bytes }),
+                Record::GroupOpen { opened, name } => sink(FromWorker::GroupOpen { opened, name }),
+                Record::GroupClosed { name } => sink(FromWorker::GroupClosed { name }),
+                Record::Reply { conn, bytes } if self.may_say() => sink(FromWorker::Reply { conn, bytes }),
                 Record::Outcome(outcome) if outcome.seq <= self.sent && self.may_say() => {
-                    sink(FrontEvent::Outcome(outcome));
+                    sink(FromWorker::Outcome(outcome));
                 }
                 // These belong to no message that the worker was handed, or answer a `Ping` that is never sent.
                 Record::Reply { .. } | Record::Outcome(_) | Record::Pong(_) => self.stats.faults += 1,
-                Record::Goodbye(reason) => sink(FrontEvent::Goodbye(reason)),
-                Record::Welcome(_) => return Err(FrontError::Unexpected("Welcome")),
-                Record::Message(_) => return Err(FrontError::Unexpected("Message")),
-                Record::Drain(_) => return Err(FrontError::Unexpected("Drain")),
-                Record::Takeover(_) => return Err(FrontError::Unexpected("Takeover")),
-                Record::Query => return Err(FrontError::Unexpected("Query")),
-                Record::Ping(_) => return Err(FrontError::Unexpected("Ping")),
-                Record::Access(_) => return Err(FrontError::Unexpected("Access")),
+                Record::Goodbye(reason) => sink(FromWorker::Goodbye(reason)),
+                Record::Welcome(_) => return Err(WorkerFault::Unexpected("Welcome")),
+                Record::Message(_) => return Err(WorkerFault::Unexpected("Message")),
+                Record::Drain(_) => return Err(WorkerFault::Unexpected("Drain")),
+                Record::Takeover(_) => return Err(WorkerFault::Unexpected("Takeover")),
+                Record::Query => return Err(WorkerFault::Unexpected("Query")),
+                Record::Ping(_) => return Err(WorkerFault::Unexpected("Ping")),
+                Record::Access(_) => return Err(WorkerFault::Unexpected("Access")),
             }
         }
         // A worker may be mistaken about its messages; a worker that sends far more impossible records is of no use.
         if self.stats.faults > FAULTS_LIMIT.saturating_add(2 * self.stats.records) {
-            return Err(FrontError::Untrue(self.stats.faults));
+            return Err(WorkerFault::Untrue(self.stats.faults));
         }
         Ok(())
     }
@@ -457,14 +458,14 @@ impl Front {
         self.unsent = held.next.map(|next| (next, last));
     }
 
-    fn on_answered(&mut self, seq: Seq, sink: &mut impl FnMut(FrontEvent<'_>)) {
+    fn on_answered(&mut self, seq: Seq, sink: &mut impl FnMut(FromWorker<'_>)) {
         if let Some(held) = self.release(seq) {
             self.store.free(held.chain);
-            sink(FrontEvent::Answered { seq, note: held.note });
+            sink(FromWorker::Answered { seq, note: held.note });
         }
     }
 
-    fn on_report(&mut self, mut report: Report, sink: &mut impl FnMut(FrontEvent<'_>)) {
+    fn on_report(&mut self, mut report: Report, sink: &mut impl FnMut(FromWorker<'_>)) {
         if report.number <= self.report {
             self.stats.faults += 1;
             return;
@@ -476,7 +477,7 @@ impl Front {
         report.taken_through = report.taken_through.min(self.sent);
         report.covers = report.covers.min(self.sent);
         self.taken = self.taken.max(report.taken_through);
-        sink(FrontEvent::Report(report));
+        sink(FromWorker::Report(report));
     }
 
     /// Counts another outcome or reply; false if the worker has sent too many for the messages that it was handed.
@@ -584,7 +585,7 @@ fn index_reserve(share: Share, store: &Store) -> usize {
 /// The messages of a worker that is gone, read one by one.
 #[derive(Debug)]
 pub struct Orphans {
-    front: Front,
+    front: DispatcherEnd,
     order: std::vec::IntoIter<(Seq, u32)>,
 }
 

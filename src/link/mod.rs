@@ -1,12 +1,11 @@
-//! The protocol between dispatcher and worker: [`frame`] is the format, [`front`] the dispatcher's end of a link and
-//! [`back`] the worker's, both as values; [`store`] keeps messages that have been handed over and not answered. Nothing
-//! here touches a socket; `server` and `worker` carry the bytes.
+//! A link between dispatcher and worker: [`dispatcher_end`] and [`worker_end`] are its two ends, both as values;
+//! [`store`] keeps messages that have been handed over and not answered. `wire::handoff` is the format of the bytes.
+//! Nothing here touches a socket; `server` and `worker` carry the bytes.
 
-pub mod back;
-pub mod frame;
-pub mod front;
+pub mod dispatcher_end;
 mod index;
 pub mod store;
+pub mod worker_end;
 
 /// The result of sending on a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

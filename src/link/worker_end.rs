@@ -1,7 +1,7 @@
 //! The worker's end of one link: messages in; answers, refusals, reports and conferences out.
 //!
-//! The worker owes one report for each message it gets: [`Back::answered`] once the first final response has been sent,
-//! [`Back::done`] if none will be (an ACK, a response), or [`Back::refuse`]. Answered numbers are collected for at most
+//! The worker owes one report for each message it gets: [`WorkerEnd::answered`] once the first final response has been sent,
+//! [`WorkerEnd::done`] if none will be (an ACK, a response), or [`WorkerEnd::refuse`]. Answered numbers are collected for at most
 //! 10 ms; any other record leaves at once and takes them along. The user agent checks deadlines: it refuses a message
 //! that it reads too late, and then any later message of the same transaction.
 
@@ -9,14 +9,12 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::time::Duration;
 
-use crate::handoff::frame::{
-    AccessRules, Drain, FRAME_HEADER, FRAME_SOFT_LIMIT, Frame, FrameBuilder, FrameError, Hello, Message, Outcome,
-    Record, RefuseReason, Report, Welcome,
-};
-use crate::handoff::front::UNREAD_LIMIT;
-use crate::handoff::{Transmit, is_backpressure};
 use crate::ids::{ConnId, Seq};
+use crate::link::dispatcher_end::UNREAD_LIMIT;
+use crate::link::{Transmit, is_backpressure};
 use crate::time::Time;
+use crate::wire::handoff::{AccessRules, FRAME_HEADER, FRAME_SOFT_LIMIT, Frame, FrameBuilder, FrameError, Record};
+use crate::words::{Drain, Hello, Message, Outcome, RefuseReason, Report, Welcome};
 
 /// Longest time that an answered number may wait for others.
 pub const ANSWERED_WITHIN: Duration = Duration::from_millis(10);
@@ -28,12 +26,12 @@ const ANSWERED_PER_RECORD: usize = 4096;
 /// unread.
 const REPORT_AFTER: u64 = UNREAD_LIMIT / 8;
 /// Bytes that may wait for a link that takes nothing. Beyond it, replies and conferences are refused to the caller of
-/// these functions, and [`Back::wants_frames`] says to read no more.
+/// these functions, and [`WorkerEnd::wants_frames`] says to read no more.
 const BACKLOG_LIMIT: usize = 1024 * 1024;
 
 /// The worker's end of one link.
 #[derive(Debug, Default)]
-pub struct Back {
+pub struct WorkerEnd {
     taken: Seq,
     reported: Seq,
     number: u64,
@@ -53,7 +51,7 @@ pub struct Back {
 
 /// The content of the dispatcher's frame, record by record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum BackEvent<'a> {
+pub enum FromDispatcher<'a> {
     /// The dispatcher accepts the worker; descriptors came beside the frame.
     Welcome(Welcome),
     /// A message to serve.
@@ -70,7 +68,7 @@ pub enum BackEvent<'a> {
 
 /// The reason why a dispatcher's frame closes its link.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BackError {
+pub enum DispatcherFault {
     /// Not a frame.
     #[error(transparent)]
     Frame(#[from] FrameError),
@@ -103,10 +101,10 @@ pub struct Stats {
     pub faults: u64,
 }
 
-impl Back {
+impl WorkerEnd {
     /// A new link.
     pub fn new() -> Self {
-        Back::default()
+        WorkerEnd::default()
     }
 
     /// Reads the dispatcher's frame. `sink` gets its records, in order, up to the first error. A `Ping` is answered
@@ -115,7 +113,11 @@ impl Back {
     /// # Errors
     ///
     /// The bytes are no frame, or a record may not be sent by a dispatcher: close the link.
-    pub fn on_frame<'a>(&mut self, frame: &'a [u8], sink: &mut impl FnMut(BackEvent<'a>)) -> Result<(), BackError> {
+    pub fn on_frame<'a>(
+        &mut self,
+        frame: &'a [u8],
+        sink: &mut impl FnMut(FromDispatcher<'a>),
+    ) -> Result<(), DispatcherFault> {
         self.stats.frames_read += 1;
         for record in Frame::parse(frame)? {
             match record? {
@@ -125,27 +127,27 @@ impl Back {
                         self.stats.faults += 1;
                     }
                     self.taken = self.taken.max(message.envelope.seq);
-                    sink(BackEvent::Message(message));
+                    sink(FromDispatcher::Message(message));
                 }
-                Record::Welcome(welcome) => sink(BackEvent::Welcome(welcome)),
-                Record::Drain(drain) => sink(BackEvent::Drain(drain)),
-                Record::Query => sink(BackEvent::Query),
-                Record::Access(rules) => sink(BackEvent::Access(rules)),
-                Record::Goodbye(reason) => sink(BackEvent::Goodbye(reason)),
+                Record::Welcome(welcome) => sink(FromDispatcher::Welcome(welcome)),
+                Record::Drain(drain) => sink(FromDispatcher::Drain(drain)),
+                Record::Query => sink(FromDispatcher::Query),
+                Record::Access(rules) => sink(FromDispatcher::Access(rules)),
+                Record::Goodbye(reason) => sink(FromDispatcher::Goodbye(reason)),
                 Record::Ping(number) => self.queue(&Record::Pong(number), 0),
-                Record::Hello(_) => return Err(BackError::Unexpected("Hello")),
-                Record::Report(_) => return Err(BackError::Unexpected("Report")),
-                Record::Answered(_) => return Err(BackError::Unexpected("Answered")),
-                Record::Refuse { .. } => return Err(BackError::Unexpected("Refuse")),
-                Record::Reply { .. } => return Err(BackError::Unexpected("Reply")),
-                Record::Release(_) => return Err(BackError::Unexpected("Release")),
-                Record::Holding(_) => return Err(BackError::Unexpected("Holding")),
-                Record::GroupOpen { .. } => return Err(BackError::Unexpected("GroupOpen")),
-                Record::GroupClosed { .. } => return Err(BackError::Unexpected("GroupClosed")),
-                Record::Pong(_) => return Err(BackError::Unexpected("Pong")),
-                Record::Outcome(_) => return Err(BackError::Unexpected("Outcome")),
-                Record::Unanswered(_) => return Err(BackError::Unexpected("Unanswered")),
-                Record::Takeover(_) => return Err(BackError::Unexpected("Takeover")),
+                Record::Hello(_) => return Err(DispatcherFault::Unexpected("Hello")),
+                Record::Report(_) => return Err(DispatcherFault::Unexpected("Report")),
+                Record::Answered(_) => return Err(DispatcherFault::Unexpected("Answered")),
+                Record::Refuse { .. } => return Err(DispatcherFault::Unexpected("Refuse")),
+                Record::Reply { .. } => return Err(DispatcherFault::Unexpected("Reply")),
+                Record::Release(_) => return Err(DispatcherFault::Unexpected("Release")),
+                Record::Holding(_) => return Err(DispatcherFault::Unexpected("Holding")),
+                Record::GroupOpen { .. } => return Err(DispatcherFault::Unexpected("GroupOpen")),
+                Record::GroupClosed { .. } => return Err(DispatcherFault::Unexpected("GroupClosed")),
+                Record::Pong(_) => return Err(DispatcherFault::Unexpected("Pong")),
+                Record::Outcome(_) => return Err(DispatcherFault::Unexpected("Outcome")),
+                Record::Unanswered(_) => return Err(DispatcherFault::Unexpected("Unanswered")),
+                Record::Takeover(_) => return Err(DispatcherFault::Unexpected("Takeover")),
             }
         }
         Ok(())
@@ -158,7 +160,7 @@ impl Back {
     }
 
     /// Queues the final answer to `seq`. It leaves before or with the number itself: call this before
-    /// [`Back::answered`].
+    /// [`WorkerEnd::answered`].
     pub fn outcome(&mut self, seq: Seq, status: u16, why: Option<Box<str>>) {
         // They leave with the next answered numbers, of which there are no more.
         if self.outcomes.len() < ANSWERED_AT_ONCE {
@@ -188,7 +190,7 @@ impl Back {
     }
 
     /// Reports the worker's load. `number` and `taken_through` are filled in here. The worker sets `covers` (its
-    /// figures include all messages up to it; see [`Back::taken_through`]), which is cut to the last message that has
+    /// figures include all messages up to it; see [`WorkerEnd::taken_through`]), which is cut to the last message that has
     /// been read.
     pub fn report(&mut self, report: Report) {
         self.report = Some(Report { taken_through: self.taken, covers: report.covers.min(self.taken), ..report });
@@ -208,7 +210,7 @@ impl Back {
     ///
     /// # Errors
     ///
-    /// As [`Back::group_open`].
+    /// As [`WorkerEnd::group_open`].
     pub fn group_closed(&mut self, name: &[u8]) -> Result<(), Backlog> {
         self.try_queue(&Record::GroupClosed { name }, name.len())
     }
@@ -217,7 +219,7 @@ impl Back {
     ///
     /// # Errors
     ///
-    /// As [`Back::group_open`].
+    /// As [`WorkerEnd::group_open`].
     pub fn reply(&mut self, conn: ConnId, bytes: &[u8]) -> Result<(), Backlog> {
         self.try_queue(&Record::Reply { conn, bytes }, bytes.len())
     }
@@ -261,7 +263,7 @@ impl Back {
         }
     }
 
-    /// The time at which [`Back::poll_transmit`] has something to send; `Time(0)`: at once.
+    /// The time at which [`WorkerEnd::poll_transmit`] has something to send; `Time(0)`: at once.
     pub fn poll_timeout(&self) -> Option<Time> {
         if self.is_urgent() { Some(Time(0)) } else { self.due }
     }

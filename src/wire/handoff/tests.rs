@@ -1,28 +1,16 @@
 //! Records written and read back; bytes that are no frames.
 
-use super::*;
+use std::time::Duration;
 
-impl Envelope {
-    /// The envelope of a new call's first message, for tests to which the details do not matter.
-    pub(crate) fn plain(seq: u64) -> Self {
-        Envelope {
-            seq: Seq(seq),
-            received: Time(0),
-            deadline: None,
-            conn: ConnId(0),
-            size: 1,
-            listener: ListenerId(0),
-            transport: Transport::Udp,
-            pinned: false,
-            again: false,
-            ring_first: false,
-            names_size: false,
-            follows: false,
-            source: "192.0.2.9:5070".parse().unwrap(),
-            local: "192.0.2.1:5060".parse().unwrap(),
-        }
-    }
-}
+use super::frame::put_record_header;
+use super::numbers::put_u16;
+use super::*;
+use crate::ids::{ConnId, ListenerId, Seq, TokenKey};
+use crate::time::Time;
+use crate::words::{
+    AccessAction, AccessRule, Bypass, Drain, DrainMode, Envelope, Hello, Message, Mgcp, MgcpListener, OpenTransaction,
+    Outcome, PassedSocket, RefuseReason, ReplyFrom, Report, SocketRole, Transport, Welcome,
+};
 
 fn envelope() -> Envelope {
     Envelope {
@@ -148,7 +136,7 @@ fn access_rules_come_back_from_entries_and_those_of_a_newer_version_as_far_as_th
 
 #[test]
 fn a_transaction_comes_back_from_an_entry_and_from_the_longer_one_of_a_newer_version() {
-    let one = Transaction {
+    let one = OpenTransaction {
         branch: [1; 16],
         call: [2; 16],
         cseq: 3,
@@ -156,7 +144,7 @@ fn a_transaction_comes_back_from_an_entry_and_from_the_longer_one_of_a_newer_ver
         is_answered: false,
         is_cancelled: true,
     };
-    let two = Transaction { is_invite: false, is_answered: true, ..one };
+    let two = OpenTransaction { is_invite: false, is_answered: true, ..one };
     let mut builder = FrameBuilder::new();
     builder.push_holding(&[one, two]);
     builder.push_release(&[[4; 16], [5; 16]]);

@@ -1,10 +1,10 @@
 use std::net::SocketAddr;
 
 use super::*;
-use crate::dispatch::decision::Room;
-use crate::handoff::frame::Envelope;
-use crate::handoff::front::{Front, FrontEvent, Note};
-use crate::handoff::store::SMALLEST;
+use crate::link::dispatcher_end::{DispatcherEnd, FromWorker, Note};
+use crate::link::store::SMALLEST;
+use crate::words::Envelope;
+use crate::words::Room;
 
 const NOW: Time = Time(1_000_000);
 
@@ -21,7 +21,7 @@ fn message(seq: u64, payload: &[u8]) -> Record<'_> {
 }
 
 /// Sends everything that is due. Returns the frames.
-fn transmit(back: &mut Back, now: Time) -> Vec<Vec<u8>> {
+fn transmit(back: &mut WorkerEnd, now: Time) -> Vec<Vec<u8>> {
     let mut frames = Vec::new();
     let state = back.poll_transmit(now, |pieces| {
         frames.push(pieces.iter().flat_map(|piece| piece.to_vec()).collect());
@@ -32,7 +32,7 @@ fn transmit(back: &mut Back, now: Time) -> Vec<Vec<u8>> {
 }
 
 /// The records that are due, in short.
-fn due(back: &mut Back, now: Time) -> Vec<String> {
+fn due(back: &mut WorkerEnd, now: Time) -> Vec<String> {
     let frames = transmit(back, now);
     let text = |record: Result<Record<'_>, _>| match record.unwrap() {
         Record::Answered(seqs) => format!("Answered {:?}", seqs.iter().map(|seq| seq.0).collect::<Vec<_>>()),
@@ -42,10 +42,10 @@ fn due(back: &mut Back, now: Time) -> Vec<String> {
     frames.iter().flat_map(|frame| Frame::parse(frame).unwrap().map(text)).collect()
 }
 
-fn read(back: &mut Back, bytes: &[u8]) -> Vec<u64> {
+fn read(back: &mut WorkerEnd, bytes: &[u8]) -> Vec<u64> {
     let mut seqs = Vec::new();
-    let mut sink = |event: BackEvent<'_>| {
-        if let BackEvent::Message(message) = event {
+    let mut sink = |event: FromDispatcher<'_>| {
+        if let FromDispatcher::Message(message) = event {
             seqs.push(message.envelope.seq.0);
         }
     };
@@ -55,7 +55,7 @@ fn read(back: &mut Back, bytes: &[u8]) -> Vec<u64> {
 
 #[test]
 fn messages_come_in_order_and_are_counted_as_read() {
-    let mut back = Back::new();
+    let mut back = WorkerEnd::new();
     assert_eq!(read(&mut back, &frame(&[message(1, b"a"), message(2, b"b"), message(5, b"c")])), [1, 2, 5]);
     assert_eq!(back.taken_through(), Seq(5));
     assert_eq!(back.stats(), Stats { frames_read: 1, messages: 3, ..Stats::default() });
@@ -63,7 +63,7 @@ fn messages_come_in_order_and_are_counted_as_read() {
 
 #[test]
 fn answered_numbers_wait_ten_milliseconds_for_company() {
-    let mut back = Back::new();
+    let mut back = WorkerEnd::new();
     assert_eq!(back.poll_timeout(), None);
     back.answered(Seq(3), NOW);
     back.done(Seq(1), NOW + Duration::from_millis(4));
@@ -75,7 +75,7 @@ fn answered_numbers_wait_ten_milliseconds_for_company() {
 
 #[test]
 fn many_answered_numbers_leave_at_once() {
-    let mut back = Back::new();
+    let mut back = WorkerEnd::new();
     (0..256).for_each(|seq| back.answered(Seq(seq), NOW));
     assert_eq!(back.poll_timeout(), Some(Time(0)));
     assert_eq!(due(&mut back, NOW).len(), 1);
@@ -83,7 +83,7 @@ fn many_answered_numbers_leave_at_once() {
 
 #[test]
 fn a_refusal_leaves_at_once_and_takes_answered_numbers_along() {
-    let mut back = Back::new();
+    let mut back = WorkerEnd::new();
     back.answered(Seq(1), NOW);
     back.refuse(Seq(2), RefuseReason::Full);
     assert_eq!(back.poll_timeout(), Some(Time(0)));
@@ -93,7 +93,7 @@ fn a_refusal_leaves_at_once_and_takes_answered_numbers_along() {
 
 #[test]
 fn a_report_says_what_was_read_and_the_newest_replaces_those_that_wait() {
-    let mut back = Back::new();
+    let mut back = WorkerEnd::new();
     read(&mut back, &frame(&[message(1, b""), message(2, b"")]));
     back.report(Report { covers: Seq(1), ..Report::default() });
     back.report(Report { covers: Seq(9), sessions: 4, ..Report::default() });
@@ -104,7 +104,7 @@ fn a_report_says_what_was_read_and_the_newest_replaces_those_that_wait() {
 
 #[test]
 fn a_report_is_due_when_much_has_been_read_since_the_last() {
-    let mut back = Back::new();
+    let mut back = WorkerEnd::new();
     read(&mut back, &frame(&[message(UNREAD_LIMIT / 8 - 1, b"")]));
     assert!(!back.report_due());
     read(&mut back, &frame(&[message(UNREAD_LIMIT / 8, b"")]));
@@ -115,11 +115,11 @@ fn a_report_is_due_when_much_has_been_read_since_the_last() {
 
 #[test]
 fn a_ping_is_answered_and_other_records_reach_the_worker() {
-    let mut back = Back::new();
+    let mut back = WorkerEnd::new();
     let mut events = Vec::new();
     let said = frame(&[Record::Ping(7), Record::Query, Record::Goodbye("bye")]);
     back.on_frame(&said, &mut |event| events.push(event)).unwrap();
-    assert_eq!(events, [BackEvent::Query, BackEvent::Goodbye("bye")]);
+    assert_eq!(events, [FromDispatcher::Query, FromDispatcher::Goodbye("bye")]);
     assert_eq!(due(&mut back, NOW), ["Pong(7)"]);
 }
 
@@ -131,15 +131,15 @@ fn a_workers_own_records_close_the_link() {
         (Record::Hello(Hello::default()), "Hello"),
         (Record::GroupClosed { name: b"" }, "GroupClosed"),
     ] {
-        assert_eq!(Back::new().on_frame(&frame(&[record]), &mut |_| ()), Err(BackError::Unexpected(name)));
+        assert_eq!(WorkerEnd::new().on_frame(&frame(&[record]), &mut |_| ()), Err(DispatcherFault::Unexpected(name)));
     }
-    assert!(matches!(Back::new().on_frame(b"\0", &mut |_| ()), Err(BackError::Frame(_))));
+    assert!(matches!(WorkerEnd::new().on_frame(b"\0", &mut |_| ()), Err(DispatcherFault::Frame(_))));
 }
 
 #[test]
 fn a_link_that_takes_nothing_gets_everything_later_in_order() {
-    let mut back = Back::new();
-    let blocked = |back: &mut Back| back.poll_transmit(NOW, |_| Err(io::ErrorKind::WouldBlock.into())).unwrap();
+    let mut back = WorkerEnd::new();
+    let blocked = |back: &mut WorkerEnd| back.poll_transmit(NOW, |_| Err(io::ErrorKind::WouldBlock.into())).unwrap();
     let payload = [9; 3000];
     for number in 0..100 {
         back.reply(ConnId(number), &payload).unwrap();
@@ -161,7 +161,7 @@ fn a_link_that_takes_nothing_gets_everything_later_in_order() {
 
 #[test]
 fn what_waits_is_bounded_and_the_worker_is_told_to_read_no_more() {
-    let mut back = Back::new();
+    let mut back = WorkerEnd::new();
     let reply = [0; 50_000];
     let taken = (0..100).take_while(|_| back.reply(ConnId(1), &reply).is_ok()).count();
     assert_eq!(taken, BACKLOG_LIMIT / (50_000 + 16));
@@ -171,14 +171,14 @@ fn what_waits_is_bounded_and_the_worker_is_told_to_read_no_more() {
     (0..10_000).for_each(|seq| back.answered(Seq(seq), NOW));
     assert!(!back.wants_frames(), "what must not be dropped still gets in, but nothing more is read");
     let frames = transmit(&mut back, NOW);
-    assert!(frames.iter().all(|frame| frame.len() <= crate::handoff::frame::FRAME_HARD_LIMIT));
+    assert!(frames.iter().all(|frame| frame.len() <= crate::wire::handoff::FRAME_HARD_LIMIT));
     assert!(back.wants_frames());
     assert!(back.reply(ConnId(1), &reply).is_ok());
 }
 
 #[test]
 fn both_ends_agree() {
-    let (mut front, mut back) = (Front::new(SMALLEST), Back::new());
+    let (mut front, mut back) = (DispatcherEnd::new(SMALLEST), WorkerEnd::new());
     for seq in 1..=40 {
         let Record::Message(Message { envelope, .. }) = message(seq, b"") else { unreachable!() };
         front.push(&envelope, Note::default(), &[&[seq as u8; 3000]]).unwrap();
@@ -201,13 +201,13 @@ fn both_ends_agree() {
     back.report(Report { covers: back.taken_through(), ..Report::default() });
     let (mut answered, mut refused, mut reports) = (0, 0, 0);
     for frame in transmit(&mut back, NOW) {
-        let mut sink = |event: FrontEvent<'_>| match event {
-            FrontEvent::Answered { .. } => answered += 1,
-            FrontEvent::Refused { returned, .. } => {
+        let mut sink = |event: FromWorker<'_>| match event {
+            FromWorker::Answered { .. } => answered += 1,
+            FromWorker::Refused { returned, .. } => {
                 assert_eq!(returned.payload, [returned.envelope.seq.0 as u8; 3000]);
                 refused += 1;
             }
-            FrontEvent::Report(report) => {
+            FromWorker::Report(report) => {
                 assert_eq!((report.taken_through, report.covers), (Seq(40), Seq(40)));
                 reports += 1;
             }

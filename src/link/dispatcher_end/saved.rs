@@ -1,19 +1,20 @@
 //! The dispatcher's end of a link as bytes, for the dispatcher that takes over: numbers, retained messages, messages
 //! that wait to be sent. The worker notices nothing.
 
-use super::{EntryId, Front, Held, Note, Returned, Stats, Time, Tried};
-use crate::handoff::frame::{Frame, Message, Record, frame_header, message_header};
-use crate::handoff::store::Share;
+use super::{DispatcherEnd, EntryId, Held, Note, Returned, Stats, Time, Tried};
 use crate::ids::Seq;
+use crate::link::store::Share;
 use crate::pack::{Damaged, Pack, Packed, pack_bytes, pack_length, packed};
+use crate::wire::handoff::{Frame, Record, frame_header, message_header};
+use crate::words::Message;
 
 packed!(Stats { frames, records, bytes, blocked, faults, words, retained, retained_bytes, unread });
 
-impl Front {
+impl DispatcherEnd {
     /// Writes the whole link.
     pub fn save(&self, out: &mut Vec<u8>) {
         // Places and lists follow from the messages, which are in the order of their numbers.
-        let Front {
+        let DispatcherEnd {
             store,
             index: _,
             held,
@@ -44,13 +45,13 @@ impl Front {
         }
     }
 
-    /// A link that goes on from the state that [`Front::save`] wrote. `store_bytes` must be the same.
+    /// A link that goes on from the state that [`DispatcherEnd::save`] wrote. `store_bytes` must be the same.
     ///
     /// # Errors
     ///
     /// The bytes are no link, or do not fit into the store.
     pub fn restore(store_bytes: usize, from: &mut Packed<'_>) -> Result<Self, Damaged> {
-        let mut front = Front::new(store_bytes);
+        let mut front = DispatcherEnd::new(store_bytes);
         (front.pushed, front.sent) = Pack::unpack(from)?;
         front.taken = Pack::unpack(from)?;
         front.report = Pack::unpack(from)?;

@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 use proptest::prelude::*;
 
 use super::*;
-use crate::handoff::frame::{Drain, DrainMode, FRAME_HARD_LIMIT, MESSAGE_HEADER, Welcome};
-use crate::handoff::store::SMALLEST;
 use crate::ids::WorkerId;
+use crate::link::store::SMALLEST;
 use crate::pack::Packed;
+use crate::wire::handoff::{FRAME_HARD_LIMIT, MESSAGE_HEADER};
+use crate::words::{Drain, DrainMode, Welcome};
 
 fn envelope(seq: u64) -> Envelope {
     Envelope {
@@ -27,7 +28,7 @@ fn note(seq: u64) -> Note {
 }
 
 /// Sends everything that waits. Returns the frames.
-fn transmit(front: &mut Front) -> Vec<Vec<u8>> {
+fn transmit(front: &mut DispatcherEnd) -> Vec<Vec<u8>> {
     let mut frames = Vec::new();
     let state = front.poll_transmit(|pieces| {
         frames.push(pieces.iter().flat_map(|piece| piece.to_vec()).collect());
@@ -59,13 +60,13 @@ fn answered(seqs: &[u64]) -> Vec<u8> {
 }
 
 /// The front's events for a frame, in short.
-fn hear(front: &mut Front, frame: &[u8]) -> Vec<String> {
+fn hear(front: &mut DispatcherEnd, frame: &[u8]) -> Vec<String> {
     let mut heard = Vec::new();
-    let mut sink = |event: FrontEvent<'_>| {
+    let mut sink = |event: FromWorker<'_>| {
         heard.push(match event {
-            FrontEvent::Answered { seq, note } => format!("answered {} {}", seq.0, note.since.0),
-            FrontEvent::Refused { returned, reason } => format!("refused {} {reason:?}", returned.envelope.seq.0),
-            FrontEvent::Report(report) => format!("report {} {}", report.taken_through.0, report.covers.0),
+            FromWorker::Answered { seq, note } => format!("answered {} {}", seq.0, note.since.0),
+            FromWorker::Refused { returned, reason } => format!("refused {} {reason:?}", returned.envelope.seq.0),
+            FromWorker::Report(report) => format!("report {} {}", report.taken_through.0, report.covers.0),
             other => format!("{other:?}"),
         });
     };
@@ -75,12 +76,12 @@ fn hear(front: &mut Front, frame: &[u8]) -> Vec<String> {
 
 #[test]
 fn a_message_leaves_as_it_came_in_and_is_retained_until_it_is_answered() {
-    let mut front = Front::new(SMALLEST);
+    let mut front = DispatcherEnd::new(SMALLEST);
     front.push(&envelope(1), note(1), &[b"INVITE ", b"sip:a@b", b" SIP/2.0", b"\r\n", b"\r\n"]).unwrap();
     let frames = transmit(&mut front);
     let records: Vec<_> = Frame::parse(&frames[0]).unwrap().collect();
     let payload = b"INVITE sip:a@b SIP/2.0\r\n\r\n";
-    assert_eq!(records, [Ok(Record::Message(crate::handoff::frame::Message { envelope: envelope(1), payload }))]);
+    assert_eq!(records, [Ok(Record::Message(crate::words::Message { envelope: envelope(1), payload }))]);
     assert_eq!(front.stats().retained, 1);
     assert_eq!(transmit(&mut front), Vec::<Vec<u8>>::new());
     assert_eq!(hear(&mut front, &answered(&[1])), ["answered 1 1"]);
@@ -91,7 +92,7 @@ fn a_message_leaves_as_it_came_in_and_is_retained_until_it_is_answered() {
 
 #[test]
 fn all_messages_of_a_batch_travel_in_one_frame() {
-    let mut front = Front::new(SMALLEST);
+    let mut front = DispatcherEnd::new(SMALLEST);
     for seq in 1..=16 {
         front.push(&envelope(seq), note(seq), &[&[seq as u8; 1100]]).unwrap();
     }
@@ -101,7 +102,7 @@ fn all_messages_of_a_batch_travel_in_one_frame() {
 
 #[test]
 fn a_frame_is_closed_before_it_would_pass_64_kib_and_a_larger_message_travels_alone() {
-    let mut front = Front::new(SMALLEST);
+    let mut front = DispatcherEnd::new(SMALLEST);
     let just_fits = FRAME_SOFT_LIMIT - FRAME_HEADER - 2 * MESSAGE_HEADER - 1000;
     for (seq, length) in [(1, 1000), (2, just_fits), (3, 1000), (4, just_fits + 1), (5, 65_535), (6, 10)] {
         front.push(&envelope(seq), note(seq), &[&vec![0; length]]).unwrap();
@@ -115,7 +116,7 @@ fn a_frame_is_closed_before_it_would_pass_64_kib_and_a_larger_message_travels_al
 
 #[test]
 fn a_message_in_many_scattered_blocks_still_leaves_whole() {
-    let mut front = Front::new(SMALLEST);
+    let mut front = DispatcherEnd::new(SMALLEST);
     // Every other block is freed, so that the large message finds no two neighbours.
     for seq in 1..=400 {
         front.push(&envelope(seq), note(seq), &[b"x"]).unwrap();
@@ -133,7 +134,7 @@ fn a_message_in_many_scattered_blocks_still_leaves_whole() {
 
 #[test]
 fn hundreds_of_tiny_messages_are_spread_over_frames() {
-    let mut front = Front::new(SMALLEST);
+    let mut front = DispatcherEnd::new(SMALLEST);
     for seq in 1..=500 {
         front.push(&envelope(seq), note(seq), &[b"x"]).unwrap();
     }
@@ -145,7 +146,7 @@ fn hundreds_of_tiny_messages_are_spread_over_frames() {
 #[test]
 fn a_link_that_takes_no_more_gets_the_same_records_later() {
     for code in [11, 105] {
-        let mut front = Front::new(SMALLEST);
+        let mut front = DispatcherEnd::new(SMALLEST);
         for seq in 1..=100 {
             front.push(&envelope(seq), note(seq), &[&[0; 1100]]).unwrap();
         }
@@ -162,7 +163,7 @@ fn a_link_that_takes_no_more_gets_the_same_records_later() {
         assert_eq!(sent.iter().flat_map(|frame| seqs(frame)).collect::<Vec<_>>(), (1..=100).collect::<Vec<_>>());
         assert_eq!(front.stats().blocked, 1);
     }
-    let mut front = Front::new(SMALLEST);
+    let mut front = DispatcherEnd::new(SMALLEST);
     front.push(&envelope(1), note(1), &[b"x"]).unwrap();
     let gone = front.poll_transmit(|_| Err(io::ErrorKind::BrokenPipe.into()));
     assert_eq!(gone.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
@@ -171,7 +172,7 @@ fn a_link_that_takes_no_more_gets_the_same_records_later() {
 
 #[test]
 fn control_records_leave_in_front_of_the_messages_and_are_bounded() {
-    let mut front = Front::new(SMALLEST);
+    let mut front = DispatcherEnd::new(SMALLEST);
     front.push(&envelope(1), note(1), &[b"x"]).unwrap();
     assert!(front.push_control(&Record::Drain(Drain { mode: DrainMode::Stop, within: std::time::Duration::ZERO })));
     let frames = transmit(&mut front);
@@ -187,7 +188,7 @@ fn control_records_leave_in_front_of_the_messages_and_are_bounded() {
 
 #[test]
 fn a_refused_message_comes_back_whole() {
-    let mut front = Front::new(SMALLEST);
+    let mut front = DispatcherEnd::new(SMALLEST);
     let payload: Vec<u8> = (0..5000_u32).map(|at| at as u8).collect();
     front.push(&envelope(7), note(7), &[&payload]).unwrap();
     transmit(&mut front);
@@ -195,7 +196,7 @@ fn a_refused_message_comes_back_whole() {
     let frame = said(&[Record::Refuse { seq: Seq(7), reason: RefuseReason::Full }]);
     front
         .on_frame(&frame, &mut |event| {
-            if let FrontEvent::Refused { returned, reason } = event {
+            if let FromWorker::Refused { returned, reason } = event {
                 back = Some((returned, reason));
             }
         })
@@ -208,7 +209,7 @@ fn a_refused_message_comes_back_whole() {
 
 #[test]
 fn a_message_that_a_worker_of_an_earlier_version_gives_back_is_refused_and_not_lost() {
-    let mut front = Front::new(SMALLEST);
+    let mut front = DispatcherEnd::new(SMALLEST);
     front.push(&envelope(1), note(1), &[b"x"]).unwrap();
     transmit(&mut front);
     let mut frame = said(&[Record::Refuse { seq: Seq(1), reason: RefuseReason::Full }]);
@@ -220,7 +221,7 @@ fn a_message_that_a_worker_of_an_earlier_version_gives_back_is_refused_and_not_l
 
 #[test]
 fn numbers_that_were_never_sent_are_counted_and_change_nothing() {
-    let mut front = Front::new(SMALLEST);
+    let mut front = DispatcherEnd::new(SMALLEST);
     front.push(&envelope(5), note(5), &[b"x"]).unwrap();
     transmit(&mut front);
     front.push(&envelope(6), note(6), &[b"not sent yet"]).unwrap();
@@ -236,15 +237,15 @@ fn numbers_that_were_never_sent_are_counted_and_change_nothing() {
 
 #[test]
 fn a_worker_that_goes_on_and_on_about_what_cannot_be_loses_its_link() {
-    let mut front = Front::new(SMALLEST);
+    let mut front = DispatcherEnd::new(SMALLEST);
     let lies: Vec<u64> = (1_000..2_000).collect();
-    let mut ignore = |_: FrontEvent<'_>| {};
+    let mut ignore = |_: FromWorker<'_>| {};
     for _ in 0..10 {
         assert_eq!(front.on_frame(&answered(&lies), &mut ignore), Ok(()), "a mistake is no lie");
     }
-    assert_eq!(front.on_frame(&answered(&lies), &mut ignore), Err(FrontError::Untrue(11_000)));
+    assert_eq!(front.on_frame(&answered(&lies), &mut ignore), Err(WorkerFault::Untrue(11_000)));
     // The more messages a worker is handed, the more mistakes it may make: each message is answered twice here.
-    let mut front = Front::new(SMALLEST);
+    let mut front = DispatcherEnd::new(SMALLEST);
     for seq in 1..=20_000 {
         front.push(&envelope(seq), note(seq), &[b"x"]).unwrap();
         transmit(&mut front);
@@ -257,7 +258,7 @@ fn a_worker_that_tells_of_messages_it_was_never_handed_loses_its_link() {
     let outcome = |seq| Record::Outcome(Outcome { seq: Seq(seq), status: 200, why: "all is well" });
     let reply = || Record::Reply { conn: ConnId(1), bytes: b"200 1\r\n" };
     for lie in [outcome(2), outcome(1), reply(), Record::Pong(7)] {
-        let mut front = Front::new(SMALLEST);
+        let mut front = DispatcherEnd::new(SMALLEST);
         front.push(&envelope(1), note(1), &[b"x"]).unwrap();
         transmit(&mut front);
         let frame = said(&vec![lie.clone(); 1_000]);
@@ -267,7 +268,7 @@ fn a_worker_that_tells_of_messages_it_was_never_handed_loses_its_link() {
         assert!(heard <= 8, "{heard} times {lie:?} about one message");
     }
     // Two reports about each message are no fault, however many messages there are.
-    let mut front = Front::new(SMALLEST);
+    let mut front = DispatcherEnd::new(SMALLEST);
     for seq in 1..=20_000 {
         front.push(&envelope(seq), note(seq), &[b"x"]).unwrap();
         transmit(&mut front);
@@ -282,7 +283,7 @@ fn a_worker_that_tells_of_messages_it_was_never_handed_loses_its_link() {
 
 #[test]
 fn a_report_cannot_cover_what_was_not_sent_nor_come_twice() {
-    let mut front = Front::new(SMALLEST);
+    let mut front = DispatcherEnd::new(SMALLEST);
     front.push(&envelope(1), note(1), &[b"x"]).unwrap();
     transmit(&mut front);
     let report = |number, seq| Record::Report(Report { number, taken_through: seq, covers: seq, ..Report::default() });
@@ -293,9 +294,9 @@ fn a_report_cannot_cover_what_was_not_sent_nor_come_twice() {
 
 #[test]
 fn a_worker_that_reads_nothing_has_no_room_until_it_reads_on() {
-    let mut front = Front::new(64 << 20);
+    let mut front = DispatcherEnd::new(64 << 20);
     let mut seq = 0;
-    let mut push = |front: &mut Front, follows| {
+    let mut push = |front: &mut DispatcherEnd, follows| {
         seq += 1;
         let pushed = front.push(&Envelope { follows, ..envelope(seq) }, note(seq), &[b"x"]);
         transmit(front);
@@ -322,7 +323,7 @@ fn a_worker_that_reads_nothing_has_no_room_until_it_reads_on() {
 
 #[test]
 fn a_full_store_is_no_room_until_something_is_answered() {
-    let mut front = Front::new(SMALLEST);
+    let mut front = DispatcherEnd::new(SMALLEST);
     let mut seq = 0;
     while front.room().takes_new() {
         seq += 1;
@@ -338,7 +339,7 @@ fn a_full_store_is_no_room_until_something_is_answered() {
 
 #[test]
 fn a_full_index_is_no_room_too() {
-    let mut front = Front::new(SMALLEST);
+    let mut front = DispatcherEnd::new(SMALLEST);
     let pushed = (1..).take_while(|seq| front.push(&envelope(*seq), note(*seq), &[b"x"]).is_ok()).count();
     assert_eq!((pushed, front.room()), (1024 - 128, Room::Following));
     let following = |seq| Envelope { follows: true, ..envelope(seq) };
@@ -348,7 +349,7 @@ fn a_full_index_is_no_room_too() {
 
 #[test]
 fn what_cannot_be_handed_over_changes_nothing() {
-    let mut front = Front::new(SMALLEST);
+    let mut front = DispatcherEnd::new(SMALLEST);
     assert_eq!(front.push(&envelope(1), note(1), &[&[0; LARGEST]]), Err(NoRoom::Oversized(LARGEST)));
     front.push(&envelope(1), note(1), &[b"x"]).unwrap();
     let repeated = front.push(&envelope(1), note(1), &[b"x"]);
@@ -375,16 +376,16 @@ fn the_dispatchers_own_records_close_a_workers_link() {
         mgcp: None,
     });
     for (record, name) in [(welcome, "Welcome"), (Record::Query, "Query"), (Record::Ping(1), "Ping")] {
-        let refused = Front::new(SMALLEST).on_frame(&said(&[record]), &mut |_| ());
-        assert_eq!(refused, Err(FrontError::Unexpected(name)));
+        let refused = DispatcherEnd::new(SMALLEST).on_frame(&said(&[record]), &mut |_| ());
+        assert_eq!(refused, Err(WorkerFault::Unexpected(name)));
     }
-    let garbage = Front::new(SMALLEST).on_frame(b"GET / HTTP/1.1\r\n", &mut |_| ());
-    assert!(matches!(garbage, Err(FrontError::Frame(FrameError::Magic(_)))));
+    let garbage = DispatcherEnd::new(SMALLEST).on_frame(b"GET / HTTP/1.1\r\n", &mut |_| ());
+    assert!(matches!(garbage, Err(WorkerFault::Frame(FrameError::Magic(_)))));
 }
 
 #[test]
 fn a_dead_workers_messages_come_back_in_order_sent_or_not() {
-    let mut front = Front::new(SMALLEST);
+    let mut front = DispatcherEnd::new(SMALLEST);
     for seq in 1..=6 {
         front.push(&envelope(seq), note(seq), &[&[seq as u8; 700]]).unwrap();
     }
@@ -400,18 +401,18 @@ fn a_dead_workers_messages_come_back_in_order_sent_or_not() {
     assert_eq!(orphans, expected.map(|(seq, sent)| (seq, sent, vec![seq as u8; 700])));
 }
 
-fn taken_over(front: &Front) -> Front {
+fn taken_over(front: &DispatcherEnd) -> DispatcherEnd {
     let mut state = Vec::new();
     front.save(&mut state);
     let mut from = Packed::new(&state);
-    let next = Front::restore(SMALLEST, &mut from).unwrap();
+    let next = DispatcherEnd::restore(SMALLEST, &mut from).unwrap();
     assert!(from.is_empty());
     next
 }
 
 #[test]
 fn what_the_operator_wants_waits_for_a_link_that_takes_nothing_over_a_takeover_too() {
-    let mut front = Front::new(SMALLEST);
+    let mut front = DispatcherEnd::new(SMALLEST);
     front.push_control(&Record::Query);
     front.push(&envelope(1), note(1), &[b"x"]).unwrap();
     let frames = transmit(&mut taken_over(&front));
@@ -455,8 +456,8 @@ proptest! {
     /// A model of the front: a map and a queue do the same, slowly.
     #[test]
     fn the_front_does_what_a_map_and_a_queue_do(operations in prop::collection::vec(operation(), 1..250)) {
-        let mut front = Front::new(SMALLEST);
-        let memory = |front: &Front| (front.held.capacity(), front.vacant.capacity(), front.control.len());
+        let mut front = DispatcherEnd::new(SMALLEST);
+        let memory = |front: &DispatcherEnd| (front.held.capacity(), front.vacant.capacity(), front.control.len());
         let at_the_start = memory(&front);
         let mut kept: BTreeMap<u64, Kept> = BTreeMap::new();
         let mut queue = VecDeque::new();
@@ -517,7 +518,7 @@ proptest! {
                     let mut back = Vec::new();
                     let frame = said(&[Record::Refuse { seq: Seq(seq), reason: RefuseReason::Late }]);
                     front.on_frame(&frame, &mut |event| {
-                        if let FrontEvent::Refused { returned, .. } = event {
+                        if let FromWorker::Refused { returned, .. } = event {
                             back.push(returned);
                         }
                     }).unwrap();
@@ -559,7 +560,7 @@ proptest! {
         kind in prop_oneof![64..75_u8, any::<u8>()],
         fixed in 0..100_u16,
     ) {
-        let mut front = Front::new(SMALLEST);
+        let mut front = DispatcherEnd::new(SMALLEST);
         front.push(&envelope(1), note(1), &[b"x"]).unwrap();
         transmit(&mut front);
         let mut frame = frame_header(8 + bytes.len()).to_vec();

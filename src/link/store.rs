@@ -9,7 +9,7 @@
 
 use std::io::IoSlice;
 
-use crate::dispatch::decision::Room;
+use crate::words::Room;
 
 /// The bytes of one block. Measured with 1.1 KB messages: 256 costs more in gathering, 1024 more in memory.
 pub const BLOCK: usize = 512;

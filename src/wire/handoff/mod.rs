@@ -1,0 +1,83 @@
+//! The handoff format: the bytes that travel between the dispatcher and a worker.
+//!
+//! # Compatibility rule
+//!
+//! The major version stands in every frame; an end that reads another major version closes the link with `Goodbye`.
+//! Within a major version nothing changes its place. Additions are allowed: record kinds (a reader skips kinds it does
+//! not know), fields after the fixed part of a record (each record states the length of its fixed part; a reader takes
+//! the fields it knows and skips the rest), bits in a `flags` field, members in a JSON body (unknown ones are skipped).
+//!
+//! # Frame
+//!
+//! On a Unix link one frame is one `SOCK_SEQPACKET` message; on a stream link frames follow each other. All numbers are
+//! little-endian.
+//!
+//! ```text
+//! 0  u16  0x4d50 ("PM")        2  u8  major version, 1      3  u8  reserved, 0
+//! 4  u32  length of the frame in bytes, these 8 included
+//! 8  …    records
+//! ```
+//!
+//! # Record
+//!
+//! ```text
+//! 0  u8   kind                 1  u8  reserved, 0           2  u16 length of the fixed part in bytes, F
+//! 4  u32  length of the record in bytes, these 8 included
+//! 8  …    fixed part (F bytes)      8+F  …  variable part (the rest)
+//! ```
+//!
+//! | kind | name | from | fixed part | variable part |
+//! |---|---|---|---|---|
+//! | 1 | [`Welcome`] | dispatcher | – | JSON; descriptors ride beside it (SCM_RIGHTS) in the order of `sockets` |
+//! | 2 | [`Message`] | dispatcher | see [`Message`] | the message as it was received |
+//! | 3 | [`Drain`] | dispatcher | u8 mode, 7 reserved, u64 milliseconds left | – |
+//! | 4 | `Query` | dispatcher | – (asks for a [`Report`] at once) | – |
+//! | 5 | `Ping` | dispatcher | u64 number | – |
+//! | 6 | `Goodbye` | both | – | reason, UTF-8; the sender closes the link |
+//! | 7 | `Access` | dispatcher | u16 bytes an entry, 6 reserved | entries, see [`AccessRule`]: they replace those of the welcome |
+//! | 65 | [`Hello`] | worker | – | JSON |
+//! | 66 | [`Report`] | worker | see [`Report`] | – |
+//! | 67 | `Answered` | worker | – | u64 sequence numbers: their first final response has left, or none will |
+//! | 68 | `Refuse` | worker | u64 sequence, u8 reason, 7 reserved | – |
+//! | 69 | `Reply` | worker | u64 connection id | the bytes to write to that connection, or the answer that is gathered for it |
+//! | 70 | – | worker | u64 sequence, 8 reserved | – (written no more; read as a `Refuse` of reason 255) |
+//! | 71 | `Release` | worker | – | 16-byte branch fingerprints of [`Transaction`]s it came back with: their final response has left |
+//! | 72 | `GroupOpen` | worker | u64 opened (µs, monotonic) | group name |
+//! | 73 | `GroupClosed` | worker | – | group name |
+//! | 74 | `Pong` | worker | u64 number | – |
+//! | 75 | `Holding` | worker | u16 bytes an entry, 6 reserved | entries, see [`Transaction`] |
+//! | 76 | `Outcome` | worker | u64 sequence, u16 status, 6 reserved | UTF-8: why, where there is something to say |
+//! | 77 | `Unanswered` | worker | as [`Message`] | a message that it has not answered, as an earlier dispatcher received it |
+//! | 128 | [`Takeover`] | both dispatchers | – | JSON; descriptors ride beside it |
+//!
+//! # Coming back
+//!
+//! A worker in a slot outlives its dispatcher. It connects to the next one with a `Hello` that names slot, incarnation
+//! and secret and says how much work it has. Its sockets come with that frame, in the order of `sockets`. Then follow
+//! as many `Holding` entries, `GroupOpen` and `Unanswered` records as the `Hello` says. Only after them comes the
+//! `Welcome`, with the same incarnation and token. Sequence numbers begin at 1 again; those of the earlier link mean
+//! nothing any more. So messages that the worker has read there and not answered are named by their transactions.
+//!
+//! An `Unanswered` INVITE exists at both ends again: the dispatcher keeps it until the transaction's `Release`, and if
+//! the worker dies before that, the next worker gets it. Its listener is given by the worker's number for it, as in
+//! `sockets`.
+
+mod access;
+mod frame;
+mod message;
+mod numbers;
+mod record;
+mod report;
+mod transactions;
+
+pub use access::AccessRules;
+pub use frame::{
+    FRAME_HARD_LIMIT, FRAME_HEADER, FRAME_SOFT_LIMIT, Frame, FrameBuilder, FrameError, RECORD_HEADER, VERSION,
+    frame_header,
+};
+pub use message::{MESSAGE_HEADER, MESSAGE_LIMIT, message_header};
+pub use record::{Record, Seqs};
+pub use transactions::{Branches, HOLDING_AT_ONCE, Transactions};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,230 @@
+//! Records: each kind's bytes, read and written.
+
+use std::time::Duration;
+
+use super::access::{ACCESS_RULE, AccessRules};
+use super::frame::{FrameBuilder, FrameError, stride_fixed};
+use super::message::{MESSAGE_FIXED, read_envelope};
+use super::numbers::{put_u64, u16_at, u64_at};
+use super::report::{REPORT_FIXED, read_report, report_fixed};
+use super::transactions::{Branches, TRANSACTION, Transactions};
+use crate::ids::{ConnId, Seq};
+use crate::time::Time;
+use crate::words::{Drain, DrainMode, Hello, Message, Outcome, RefuseReason, Report, Takeover, Welcome};
+
+/// One record, read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the table in the module's doc names each")]
+pub enum Record<'a> {
+    Welcome(Welcome),
+    Message(Message<'a>),
+    Drain(Drain),
+    Query,
+    Ping(u64),
+    Goodbye(&'a str),
+    Access(AccessRules<'a>),
+    Hello(Hello),
+    Report(Report),
+    Answered(Seqs<'a>),
+    Refuse { seq: Seq, reason: RefuseReason },
+    Reply { conn: ConnId, bytes: &'a [u8] },
+    Release(Branches<'a>),
+    Holding(Transactions<'a>),
+    GroupOpen { opened: Time, name: &'a [u8] },
+    GroupClosed { name: &'a [u8] },
+    Pong(u64),
+    Outcome(Outcome<'a>),
+    Unanswered(Message<'a>),
+    Takeover(Takeover),
+}
+
+/// The sequence numbers of an `Answered` record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seqs<'a>(pub(super) &'a [u8]);
+
+impl Seqs<'_> {
+    /// The numbers, in the order in which they were written.
+    pub fn iter(&self) -> impl Iterator<Item = Seq> + '_ {
+        self.0.chunks_exact(8).map(|chunk| Seq(u64_at(chunk, 0)))
+    }
+}
+
+pub(super) fn read_record<'a>(kind: u8, fixed: &'a [u8], body: &'a [u8]) -> Result<Option<Record<'a>>, FrameError> {
+    let need = |length: usize| if fixed.len() < length { Err(FrameError::Record { kind }) } else { Ok(()) };
+    let json_error = |error: serde_json::Error| FrameError::Json { kind, error: error.to_string() };
+    let record = match kind {
+        1 => Record::Welcome(serde_json::from_slice(body).map_err(json_error)?),
+        2 => {
+            need(MESSAGE_FIXED)?;
+            let payload = body;
+            Record::Message(Message { envelope: read_envelope(fixed)?, payload })
+        }
+        3 => {
+            need(16)?;
+            let mode = match fixed[0] {
+                0 => DrainMode::Ready,
+                1 => DrainMode::Drain,
+                2 => DrainMode::Stop,
+                _ => return Err(FrameError::Value { kind, field: "mode" }),
+            };
+            Record::Drain(Drain { mode, within: Duration::from_millis(u64_at(fixed, 8)) })
+        }
+        4 => Record::Query,
+        5 => {
+            need(8)?;
+            Record::Ping(u64_at(fixed, 0))
+        }
+        6 => Record::Goodbye(std::str::from_utf8(body).map_err(|_| FrameError::Value { kind, field: "reason" })?),
+        7 => {
+            need(8)?;
+            let stride = usize::from(u16_at(fixed, 0));
+            if stride < ACCESS_RULE || !body.len().is_multiple_of(stride) {
+                return Err(FrameError::Value { kind, field: "length of an entry" });
+            }
+            Record::Access(AccessRules { bytes: body, stride })
+        }
+        65 => Record::Hello(serde_json::from_slice(body).map_err(json_error)?),
+        66 => {
+            need(REPORT_FIXED)?;
+            Record::Report(read_report(fixed))
+        }
+        67 => {
+            if !body.len().is_multiple_of(8) {
+                return Err(FrameError::Record { kind });
+            }
+            Record::Answered(Seqs(body))
+        }
+        68 => {
+            need(16)?;
+            Record::Refuse { seq: Seq(u64_at(fixed, 0)), reason: refusal(fixed[8]) }
+        }
+        69 => {
+            need(8)?;
+            Record::Reply { conn: ConnId(u64_at(fixed, 0)), bytes: body }
+        }
+        70 => {
+            need(16)?;
+            // A worker of an earlier version gives the message back; if this record were skipped as unknown, the
+            // message would be lost.
+            Record::Refuse { seq: Seq(u64_at(fixed, 0)), reason: RefuseReason::Other }
+        }
+        71 => {
+            if !body.len().is_multiple_of(16) {
+                return Err(FrameError::Record { kind });
+            }
+            Record::Release(Branches(body))
+        }
+        72 => {
+            need(8)?;
+            Record::GroupOpen { opened: Time(u64_at(fixed, 0)), name: body }
+        }
+        73 => Record::GroupClosed { name: body },
+        74 => {
+            need(8)?;
+            Record::Pong(u64_at(fixed, 0))
+        }
+        75 => {
+            need(8)?;
+            let stride = usize::from(u16_at(fixed, 0));
+            if stride < TRANSACTION || !body.len().is_multiple_of(stride) {
+                return Err(FrameError::Value { kind, field: "length of an entry" });
+            }
+            Record::Holding(Transactions { bytes: body, stride })
+        }
+        76 => {
+            need(16)?;
+            let why = body.get(..Outcome::LONGEST).unwrap_or(body);
+            // The text is for people: if it is cut or damaged, its readable beginning is shown.
+            let why = match std::str::from_utf8(why) {
+                Ok(why) => why,
+                Err(error) => {
+                    why.get(..error.valid_up_to()).and_then(|why| std::str::from_utf8(why).ok()).unwrap_or_default()
+                }
+            };
+            Record::Outcome(Outcome { seq: Seq(u64_at(fixed, 0)), status: u16_at(fixed, 8), why })
+        }
+        77 => {
+            need(MESSAGE_FIXED)?;
+            Record::Unanswered(Message { envelope: read_envelope(fixed)?, payload: body })
+        }
+        128 => Record::Takeover(serde_json::from_slice(body).map_err(json_error)?),
+        _ => return Ok(None),
+    };
+    Ok(Some(record))
+}
+
+impl FrameBuilder {
+    /// Adds a record.
+    pub fn push(&mut self, record: &Record<'_>) {
+        match record {
+            Record::Welcome(welcome) => self.push_json(1, welcome),
+            Record::Message(message) => self.push_message(2, message),
+            Record::Drain(drain) => {
+                let mut fixed = [0; 16];
+                fixed[0] = match drain.mode {
+                    DrainMode::Ready => 0,
+                    DrainMode::Drain => 1,
+                    DrainMode::Stop => 2,
+                };
+                put_u64(&mut fixed, 8, u64::try_from(drain.within.as_millis()).unwrap_or(u64::MAX));
+                self.push_record(3, &fixed, &[]);
+            }
+            Record::Query => self.push_record(4, &[], &[]),
+            Record::Takeover(takeover) => self.push_json(128, takeover),
+            Record::Ping(number) => self.push_record(5, &number.to_le_bytes(), &[]),
+            Record::Goodbye(reason) => self.push_record(6, &[], reason.as_bytes()),
+            Record::Access(rules) => self.push_record(7, &stride_fixed(rules.stride), rules.bytes),
+            Record::Hello(hello) => self.push_json(65, hello),
+            Record::Report(report) => self.push_record(66, &report_fixed(report), &[]),
+            Record::Answered(seqs) => self.push_record(67, &[], seqs.0),
+            Record::Refuse { seq, reason } => {
+                let mut fixed = [0; 16];
+                put_u64(&mut fixed, 0, seq.0);
+                fixed[8] = refusal_code(*reason);
+                self.push_record(68, &fixed, &[]);
+            }
+            Record::Reply { conn, bytes } => self.push_record(69, &conn.0.to_le_bytes(), bytes),
+            Record::Release(branches) => self.push_record(71, &[], branches.0),
+            Record::Holding(transactions) => {
+                self.push_record(75, &stride_fixed(transactions.stride), transactions.bytes);
+            }
+            Record::GroupOpen { opened, name } => self.push_record(72, &opened.0.to_le_bytes(), name),
+            Record::GroupClosed { name } => self.push_record(73, &[], name),
+            Record::Pong(number) => self.push_record(74, &number.to_le_bytes(), &[]),
+            Record::Outcome(outcome) => {
+                let mut fixed = [0; 16];
+                put_u64(&mut fixed, 0, outcome.seq.0);
+                fixed[8..10].copy_from_slice(&outcome.status.to_le_bytes());
+                self.push_record(76, &fixed, outcome.why.as_bytes());
+            }
+            Record::Unanswered(message) => self.push_message(77, message),
+        }
+    }
+
+    /// Adds an `Answered` record for `seqs`.
+    pub fn push_answered(&mut self, seqs: &[Seq]) {
+        self.push_entries(67, &[], seqs.iter().map(|seq| seq.0.to_le_bytes()));
+    }
+}
+
+const fn refusal_code(reason: RefuseReason) -> u8 {
+    match reason {
+        RefuseReason::Full => 1,
+        RefuseReason::Draining => 2,
+        RefuseReason::Late => 3,
+        RefuseReason::Exhausted => 4,
+        RefuseReason::Follows => 5,
+        RefuseReason::Other => 255,
+    }
+}
+
+const fn refusal(code: u8) -> RefuseReason {
+    match code {
+        1 => RefuseReason::Full,
+        2 => RefuseReason::Draining,
+        3 => RefuseReason::Late,
+        4 => RefuseReason::Exhausted,
+        5 => RefuseReason::Follows,
+        _ => RefuseReason::Other,
+    }
+}

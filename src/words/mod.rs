@@ -1,0 +1,28 @@
+//! The words of the dispatcher and its workers about sessions, messages and each other: values without bytes.
+//!
+//! `wire::handoff` writes them as records and reads them back; the decision, a worker and the configuration use them as
+//! they stand here.
+
+mod access;
+mod drain;
+mod joining;
+mod message;
+mod mgcp;
+mod open_transaction;
+mod outcome;
+mod refusal;
+mod report;
+mod room;
+pub mod takeover;
+
+pub use access::{AccessAction, AccessRule};
+pub use drain::{Drain, DrainMode};
+pub use joining::{Hello, PassedSocket, Port, ReplyFrom, SocketRole, Welcome};
+pub use message::{Envelope, Message, Transport};
+pub use mgcp::{Bypass, Mgcp, MgcpListener};
+pub use open_transaction::OpenTransaction;
+pub use outcome::Outcome;
+pub use refusal::RefuseReason;
+pub use report::Report;
+pub use room::Room;
+pub use takeover::Takeover;
