@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use pointsman::wire::framing;
 use pointsman::wire::multipart::{self, Part};
 use pointsman::wire::sip::{Fault, Message, Name, ResponseWriter, Scanner, patch, where_to};
-use pointsman::wire::{line, mscml, msml, sdp};
+use pointsman::wire::{mscml, msml, sdp};
 
 /// The values that every reader is asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -236,16 +236,7 @@ fn read_everything(message: &Message<'_>) {
     let _ = where_to(message, source);
     let mut out = Vec::new();
     ResponseWriter::new(&mut out, message, 400, Some(source), Some(b"t")).record_routes(message).finish();
-    for pieces in [
-        Some(patch::with_header(message, b"X: y\r\n")),
-        patch::with_uri_param(message, b";a=b"),
-        patch::with_uri_port(message, b":1"),
-        patch::with_top_via(message, b"SIP/2.0/UDP x"),
-        patch::without_top_via(message),
-    ]
-    .into_iter()
-    .flatten()
-    {
+    if let Some(pieces) = patch::with_uri_port(message, b":1") {
         inside(pieces[0]);
         inside(pieces[2]);
     }
@@ -322,41 +313,29 @@ proptest! {
     }
 
     #[test]
-    fn a_patch_changes_nothing_else(bytes in message(), size in any::<u32>(), port in any::<u16>(), source in any::<[u8; 4]>()) {
+    fn a_patch_changes_nothing_else(bytes in message(), port in any::<u16>(), source in any::<[u8; 4]>()) {
         let (mut scanner, mut other) = (Scanner::new(), Scanner::new());
         let message = scanner.scan(&bytes).unwrap();
         let fields: Vec<_> = message.fields().collect();
 
-        let size = size.to_string();
-        let mut line = Vec::new();
-        line::write(&mut line, "X-Size", size.as_bytes());
-        let changed = patch::with_header(&message, &line).concat();
+        let mut changed = Vec::new();
+        patch::without_field(&mut changed, &message, "Content-Length");
         let changed = other.scan(&changed).unwrap();
-        prop_assert_eq!(changed.extension(b"X-Size"), Some(size.as_bytes()));
-        prop_assert_eq!(changed.fields().skip(1).collect::<Vec<_>>(), fields.clone());
+        let others: Vec<_> =
+            fields.iter().filter(|(name, _)| !name.eq_ignore_ascii_case(b"Content-Length")).copied().collect();
+        prop_assert_eq!(changed.fields().collect::<Vec<_>>(), others);
         prop_assert_eq!(changed.body(), message.body());
 
-        let via = message.via().unwrap();
         let source = SocketAddr::from((source, port));
-        let mut value = Vec::new();
-        patch::via_with_source(&mut value, &via, source);
-        let changed = patch::with_top_via(&message, &value).unwrap().concat();
-        let changed = other.scan(&changed).unwrap();
-        prop_assert_eq!(ours(&changed), ours(&message));
-        let completed = changed.via().unwrap();
+        let mut answer = Vec::new();
+        ResponseWriter::new(&mut answer, &message, 200, Some(source), None).finish();
+        let answer = other.scan(&answer).unwrap();
+        let completed = answer.via().unwrap();
+        prop_assert_eq!(completed.branch(), message.via().unwrap().branch());
         prop_assert_eq!(completed.received().or(completed.host.ip()), Some(source.ip()));
-        prop_assert_eq!(changed.vias().skip(1).collect::<Vec<_>>(), message.vias().skip(1).collect::<Vec<_>>());
+        prop_assert_eq!(answer.vias().skip(1).collect::<Vec<_>>(), message.vias().skip(1).collect::<Vec<_>>());
 
         let Some(uri) = message.uri() else { return Ok(()) };
-        let mut param = Vec::new();
-        patch::uri_param(&mut param, "size", size.as_bytes());
-        let changed = patch::with_uri_param(&message, &param).unwrap().concat();
-        let changed = other.scan(&changed).unwrap();
-        let new = changed.uri().unwrap();
-        prop_assert_eq!(new.param(b"size"), Some(size.as_bytes()));
-        prop_assert_eq!((new.user, new.host, new.port), (uri.user, uri.host, uri.port));
-        prop_assert_eq!(changed.fields().collect::<Vec<_>>(), fields.clone());
-
         let text = format!(":{port}");
         let changed = patch::with_uri_port(&message, text.as_bytes()).unwrap().concat();
         let changed = other.scan(&changed).unwrap();

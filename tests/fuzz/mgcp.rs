@@ -1,9 +1,8 @@
 //! MGCP datagrams: their parts, and every reader of their contents.
 
-use pointsman::wire::line;
 use pointsman::wire::mgcp::{
     Action, BearerInformation, Command, CommandWriter, ConnectionMode, ConnectionParameters, DigitMap, EndpointName,
-    Field, LocalOptions, MAX_PARAMS, Message, NotifiedEntity, Params, QuarantineHandling, ReasonCode, RequestedEvents,
+    Field, LocalOptions, MAX_PARAMS, Message, NotifiedEntity, Params, QuarantineHandling, RequestedEvents,
     RequestedInfo, ResponseWriter, RestartMethod, SignalRequests, TransactionId, Wildcard, parse, parts, patch,
 };
 
@@ -84,7 +83,7 @@ fn look(message: &Message<'_>, seen: &mut Seen) {
             seen.note(("verb", command.verb().name().len().min(5), !command.profile().is_empty()));
             seen.note(("wildcard", name.wildcard() as u8, name.domain_port().is_some(), name.terms().count().min(4)));
             assert!(name.wildcard() != Wildcard::None || name.covers(&name) || name.local().contains(&b'['));
-            assert!(EndpointName::parse(name.as_bytes()).is_some_and(|again| again.eq_ignore_case(&name)));
+            assert!(EndpointName::parse(name.as_bytes()).is_some_and(|again| again.as_bytes() == name.as_bytes()));
             let acks = command.acks().map(|acks| acks.iter().count());
             seen.note(("acks", acks.map(|acks| acks.min(3)), command.extension(b"X-Size").is_some()));
             values(command.params(), seen);
@@ -126,13 +125,13 @@ fn values(params: Params<'_>, seen: &mut Seen) {
         }
         if let Some(signals) = SignalRequests::parse(value) {
             for signal in signals.iter() {
-                seen.note(("signal", signal.name.package.is_some(), signal.params().count().min(3)));
+                seen.note(("signal", signal.name.package.is_some(), signal.text.is_some()));
             }
         }
         seen.note(("map", DigitMap::parse(value).map(|map| map.alternatives().count().min(3))));
         seen.note(("entity", NotifiedEntity::parse(value).map(|entity| entity.address().is_some())));
         seen.note(("mode", ConnectionMode::parse(value), RestartMethod::parse(value)));
-        seen.note(("quarantine", QuarantineHandling::parse(value), ReasonCode::parse(value).is_some()));
+        seen.note(("quarantine", QuarantineHandling::parse(value)));
         seen.note(("bearer", BearerInformation::parse(value).map(|bearer| bearer.encoding)));
         let parameters = ConnectionParameters::parse(value);
         assert_eq!(
@@ -144,20 +143,14 @@ fn values(params: Params<'_>, seen: &mut Seen) {
     }
 }
 
-/// Checks that a command can still be read after a port was written into it, or after it was written anew.
+/// Checks that a command can still be read after the port in it was taken out, or after it was written anew.
 fn rewrite(command: &Command<'_>) {
-    let (mut rest, mut line) = (Vec::new(), Vec::new());
+    let mut rest = Vec::new();
     patch::without_param(&mut rest, command, "X-Worker-Port");
-    line::write(&mut line, "X-Worker-Port", b"2431");
     let Ok(Message::Command(bare)) = parse(&rest) else { panic!("{}", rest.escape_ascii()) };
     assert_eq!(bare.extension(b"X-Worker-Port"), None);
-    if bare.params().count() < MAX_PARAMS {
-        let changed = patch::with_param(&bare, &line).concat();
-        let Ok(Message::Command(read)) = parse(&changed) else { panic!("{}", changed.escape_ascii()) };
-        assert_eq!(read.extension(b"x-worker-port"), Some(&b"2431"[..]));
-        assert_eq!((read.call_id(), read.transaction()), (command.call_id(), command.transaction()));
-        assert!(read.descriptions().eq(command.descriptions()));
-    }
+    assert_eq!((bare.call_id(), bare.transaction()), (command.call_id(), command.transaction()));
+    assert!(bare.descriptions().eq(command.descriptions()));
     let mut out = Vec::new();
     let name = command.endpoint();
     let writer = CommandWriter::with_profile(

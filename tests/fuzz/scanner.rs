@@ -6,7 +6,7 @@ use pointsman::config::Insert;
 use pointsman::dispatch::size::SizeRules;
 use pointsman::wire::framing::{self, Framed};
 use pointsman::wire::sip::{self, Message, Name, NameAddr, ResponseWriter, Scanner, patch};
-use pointsman::wire::{line, mscml, msml, multipart, sdp};
+use pointsman::wire::{mscml, msml, multipart, sdp};
 
 use crate::runner::Seen;
 
@@ -158,11 +158,8 @@ fn answer(request: &Message<'_>) -> Vec<u8> {
 fn rewrite(request: &Message<'_>) {
     let mut rest = Vec::new();
     patch::without_field(&mut rest, request, Insert::HEADER);
-    let mut lines = Vec::new();
-    line::write(&mut lines, Insert::HEADER, b"5070");
-    let with_header = patch::with_header(request, &lines).concat();
     let with_port = patch::with_uri_port(request, b":5070").map(|pieces| pieces.concat());
-    for changed in [Some(rest), Some(with_header), with_port].into_iter().flatten() {
+    for changed in [Some(rest), with_port].into_iter().flatten() {
         let mut scanner = Scanner::new();
         let read = scanner.scan(&changed).unwrap_or_else(|bad| panic!("{:?}: {}", bad.fault, changed.escape_ascii()));
         assert_eq!((read.call_id(), read.body()), (request.call_id(), request.body()));

@@ -104,11 +104,6 @@ impl<'a> EndpointName<'a> {
         others.next().is_none()
     }
 
-    /// Whether both name the same, in any case (§3.2.1.3).
-    pub fn eq_ignore_case(&self, other: &EndpointName<'_>) -> bool {
-        self.text.eq_ignore_ascii_case(other.text)
-    }
-
     fn split_domain(&self) -> (&'a [u8], Option<u16>) {
         let written = self.domain_as_written();
         let Some(colon) = memchr::memrchr(b':', written) else { return (written, None) };

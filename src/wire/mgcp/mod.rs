@@ -3,7 +3,7 @@
 //! [`parts`] takes a datagram apart into its messages (§3.5.5), [`parse`] reads one of them. Nothing is copied and
 //! nothing is allocated: names and values are slices of the sender's bytes. All of it is read without regard to case
 //! (§3.1); only session descriptions are left as they are. Messages are written with [`CommandWriter`] and
-//! [`ResponseWriter`], and one that travels on gets a parameter line with [`patch`].
+//! [`ResponseWriter`], and one that travels on loses parameter lines with [`patch`].
 //!
 //! ```
 //! use pointsman::wire::mgcp::{Field, Message, Verb, parse, parts};
@@ -75,7 +75,7 @@ pub use response::Response;
 pub use restart::RestartMethod;
 pub use return_code::ReturnCode;
 pub use sessions::Sessions;
-pub use signals::{EventParam, SignalRequest, SignalRequests, event_params};
+pub use signals::{SignalRequest, SignalRequests};
 pub use transaction::TransactionId;
 pub use verb::Verb;
 pub use write::{CommandWriter, ResponseWriter, separator};

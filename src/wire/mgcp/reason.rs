@@ -1,7 +1,5 @@
 //! Reason codes: why a gateway deletes a connection or restarts (RFC 3435 §2.5, §3.2.2.13).
 
-use super::line::word;
-
 /// A reason code, from 0 to 999.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReasonCode(pub u16);
@@ -9,24 +7,10 @@ pub struct ReasonCode(pub u16);
 impl ReasonCode {
     /// The endpoint's state is nominal; for audits only.
     pub const NOMINAL: ReasonCode = ReasonCode(0);
-    /// Endpoint malfunctioning.
-    pub const MALFUNCTIONING: ReasonCode = ReasonCode(900);
-    /// Endpoint taken out of service.
-    pub const OUT_OF_SERVICE: ReasonCode = ReasonCode(901);
     /// Loss of lower layer connectivity.
     pub const LOWER_LAYER_LOST: ReasonCode = ReasonCode(902);
-    /// QoS resource reservation was lost.
-    pub const RESERVATION_LOST: ReasonCode = ReasonCode(903);
-    /// Manual intervention.
-    pub const MANUAL_INTERVENTION: ReasonCode = ReasonCode(904);
     /// Facility failure.
     pub const FACILITY_FAILURE: ReasonCode = ReasonCode(905);
-
-    /// Reads the value of `E:`: three digits, then perhaps a package and a text.
-    pub fn parse(value: &[u8]) -> Option<Self> {
-        let (code, _text) = word(value);
-        super::ReturnCode::parse(code).map(|code| ReasonCode(code.0))
-    }
 
     /// The RFC's text for the code; empty when the RFC does not name it.
     pub const fn text(self) -> &'static str {
@@ -59,10 +43,7 @@ mod tests {
 
     #[test]
     fn a_reason_is_a_code_and_a_text() {
-        assert_eq!(ReasonCode::parse(b"900 - Hardware error"), Some(ReasonCode::MALFUNCTIONING));
-        assert_eq!(ReasonCode::parse(b"812 /fxr text"), Some(ReasonCode(812)));
-        assert_eq!(ReasonCode::parse(b"90"), None);
-        assert_eq!(ReasonCode::OUT_OF_SERVICE.to_string(), "901 Endpoint taken out of service");
+        assert_eq!(ReasonCode(901).to_string(), "901 Endpoint taken out of service");
         assert_eq!(ReasonCode::NOMINAL.to_string(), "000 Endpoint state is nominal");
         assert_eq!(ReasonCode(812).to_string(), "812");
     }

@@ -2,7 +2,7 @@
 //!
 //! A [`Scanner`] goes over the header section once and notes where each field lies; [`Message`] is the view on it. A
 //! field's value is parsed when it is asked for. Responses are written with [`ResponseWriter`]; a message that travels
-//! on is changed with [`patch`], as pieces of the original around the few new bytes.
+//! on is changed with [`patch`].
 //!
 //! ```
 //! use pointsman::wire::sip::{Method, Scanner};
@@ -48,7 +48,7 @@ pub use name_addr::NameAddr;
 pub use params::Params;
 pub use peek::{Peek, peek};
 pub use scan::{MAX_FIELDS, MAX_MESSAGE, Scanner};
-pub use text::{Members, unescape};
+pub use text::Members;
 pub use uri::{Scheme, Uri};
 pub use via::{Rport, Via};
 pub use write::{RequestWriter, ResponseWriter, reason_phrase, where_to};

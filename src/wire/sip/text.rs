@@ -147,26 +147,6 @@ fn top_level_comma(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-/// The bytes that `%HH` escapes stand for (RFC 3261 §19.1.2); an escape that is none is left as it is.
-pub fn unescape(bytes: &[u8]) -> impl Iterator<Item = u8> + '_ {
-    let mut at = 0;
-    std::iter::from_fn(move || {
-        let byte = *bytes.get(at)?;
-        at += 1;
-        if byte != b'%' {
-            return Some(byte);
-        }
-        let digit = |at: usize| bytes.get(at).and_then(|&byte| char::from(byte).to_digit(16));
-        match (digit(at), digit(at + 1)) {
-            (Some(high), Some(low)) => {
-                at += 2;
-                Some((high << 4 | low) as u8)
-            }
-            _ => Some(byte),
-        }
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -213,10 +193,5 @@ mod tests {
         for bad in [&b""[..], b"4294967296", b"-1", b"+1", b"1 ", b"0x1"] {
             assert_eq!(number(bad), None);
         }
-    }
-
-    #[test]
-    fn escapes_are_read_and_broken_ones_kept() {
-        assert_eq!(unescape(b"%61b%00%4z%").collect::<Vec<_>>(), b"ab\0%4z%");
     }
 }
