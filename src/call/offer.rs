@@ -3,7 +3,6 @@
 //! [`Offer::parse`] reads a peer's offer, leniently; [`Offer::answer`] answers it line by line. [`Local`] is our side
 //! of a call's negotiation: it numbers what we say and remembers our lines. For an INVITE without a body,
 //! [`Capabilities::offer`] writes our offer and [`Capabilities::read_answer`] reads what comes back in the ACK.
-//! [`Negotiation`] is all of it for one call, ports and echo included.
 //!
 //! A stream is answered in the address family that the peer names for it, where we have an address of it (RFC 6157).
 //!
@@ -28,13 +27,11 @@ mod answer;
 mod lenient;
 mod line;
 mod local;
-mod negotiation;
 
 pub use answer::{Answer, Stream, terms_of};
 pub use lenient::{ATTRIBUTE_LIMIT, BODY_LIMIT, LINE_LIMIT, SECTION_LIMIT};
 pub use line::{Refusal, Remote};
 pub use local::Local;
-pub use negotiation::{Described, Negotiation, NoAnswer};
 
 use crate::media::{Codec, Direction};
 
@@ -89,27 +86,6 @@ impl Offer {
     pub fn line_count(&self) -> usize {
         self.lines.len()
     }
-
-    /// The streams that are not disabled (port 0), by media that differ in weight.
-    pub fn active(&self) -> Active {
-        let count = |name: &str| self.lines.iter().filter(|line| line.port != 0 && line.is_media(name)).count();
-        Active { audio: count("audio"), video: count("video") }
-    }
-
-    /// Whether the peer holds: it has streams, and wants nothing sent on any of them.
-    pub fn is_hold(&self) -> bool {
-        let mut active = self.lines.iter().filter(|line| line.port != 0).peekable();
-        active.peek().is_some() && active.all(|line| !line.wants_to_receive())
-    }
-}
-
-/// Numbers of streams that an offer asks for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Active {
-    /// Audio streams with a port.
-    pub audio: usize,
-    /// Video streams with a port.
-    pub video: usize,
 }
 
 /// The reason for which an offer cannot be answered, or an answer cannot be used.

@@ -164,6 +164,15 @@ impl Call<'_> {
 
     /// Sends a provisional response with a session description, reliably where the caller can.
     ///
+    /// ```
+    /// # use pointsman::worker::{Call, Misuse};
+    /// fn announce(call: &mut Call<'_>, answer: &[u8]) -> Result<(), Misuse> {
+    ///     call.early_media(183, answer)?;
+    ///     // The answer that was sent reliably stands: the final response repeats it.
+    ///     call.accept(answer)
+    /// }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`Call::ring`]; also bytes that are no session description, or another description than was sent reliably

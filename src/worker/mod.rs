@@ -40,6 +40,7 @@ mod size;
 mod slot_lock;
 mod sources;
 mod stage;
+mod streams;
 mod tie;
 mod turn;
 
