@@ -58,11 +58,6 @@ impl Change {
     pub const fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
-
-    /// Whether this key differs.
-    pub fn touches(&self, key: &str) -> bool {
-        self.keys.iter().any(|changed| changed.key == key)
-    }
 }
 
 impl fmt::Display for Change {

@@ -462,7 +462,6 @@ fn a_reload_says_what_changes() {
     let (old, new) = (config("workers = 4"), config("workers = 6\npolicy = \"pack\"\nvideo-size = 8"));
     let change = Change::between(&old, &new).unwrap();
     assert_eq!(change.to_string(), "workers: 4 -> 6, policy: \"least-load\" -> \"pack\", video-size: 4 -> 8");
-    assert!(change.touches("policy") && !change.touches("weights"));
     assert_eq!(Change::between(&old, &old).unwrap().to_string(), "nothing changed");
 }
 

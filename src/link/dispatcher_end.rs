@@ -386,11 +386,6 @@ impl DispatcherEnd {
         self.unsent.is_some() || !self.control.is_empty()
     }
 
-    /// The last number handed over.
-    pub const fn last_pushed(&self) -> Seq {
-        self.pushed
-    }
-
     /// The counts and contents of the link.
     pub fn stats(&self) -> Stats {
         Stats {

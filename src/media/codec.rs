@@ -173,11 +173,6 @@ impl Direction {
         matches!(self, Direction::SendRecv | Direction::RecvOnly)
     }
 
-    /// The same stream seen from the other side.
-    pub const fn reversed(self) -> Self {
-        Direction::new(self.receives(), self.sends())
-    }
-
     /// The direction that both sides allow; both are told from the same side.
     pub const fn and(self, other: Direction) -> Self {
         Direction::new(self.sends() && other.sends(), self.receives() && other.receives())
@@ -199,15 +194,13 @@ mod tests {
     }
 
     #[test]
-    fn directions_turn_round_and_meet() {
+    fn directions_meet() {
         use Direction::*;
         for direction in [SendRecv, SendOnly, RecvOnly, Inactive] {
-            assert_eq!(direction.reversed().reversed(), direction);
             assert_eq!(direction.and(SendRecv), direction);
             assert_eq!(direction.and(Inactive), Inactive);
             assert_eq!(Direction::of_attribute(direction.attribute()), Some(direction));
         }
-        assert_eq!(SendOnly.reversed(), RecvOnly);
         assert_eq!(SendOnly.and(RecvOnly), Inactive);
     }
 

@@ -54,16 +54,6 @@ impl Ports {
         (0..count).map(|_| self.take()).collect()
     }
 
-    /// Takes this pair, for a worker that comes back with sockets it had; false when it is not free or not ours.
-    /// Costs a walk through the free pairs.
-    pub fn take_this(&mut self, port: u16) -> bool {
-        let Some(place) = self.place_of(port) else { return false };
-        let Some(at) = self.free.iter().position(|free| usize::from(*free) == place) else { return false };
-        self.free.remove(at);
-        self.taken[place] = true;
-        true
-    }
-
     /// Gives a pair back, named by its even port; false when it was not taken.
     pub fn give_back(&mut self, port: u16) -> bool {
         let Some(place) = self.place_of(port) else { return false };
@@ -152,15 +142,6 @@ mod tests {
         assert!(ports.give_back(port));
         assert!(!ports.give_back(port), "given back twice");
         assert_eq!(ports.free(), 2);
-    }
-
-    #[test]
-    fn a_returning_worker_takes_the_very_ports_it_had() {
-        let mut ports = Ports::new((20_000, 20_007), 0);
-        assert!(ports.take_this(20_004));
-        assert!(!ports.take_this(20_004));
-        assert!(!ports.take_this(20_005));
-        assert_eq!(drain(&mut ports), [20_000, 20_002, 20_006]);
     }
 
     #[test]

@@ -375,16 +375,6 @@ impl AsRawFd for StopSignals {
     }
 }
 
-/// Puts this process into a process group of its own: a signal from the terminal to the dispatcher's group does not
-/// reach it.
-///
-/// # Errors
-///
-/// It leads a session already.
-pub fn own_group() -> io::Result<()> {
-    Ok(nix::unistd::setpgid(nix::unistd::Pid::from_raw(0), nix::unistd::Pid::from_raw(0))?)
-}
-
 /// Ignores every stray signal for which the kernel would end this process: `pkill -HUP` of a logrotate script, and
 /// `kill -USR1`, which other daemons take as a request, reach all processes of a name. Handlers that the program has
 /// installed stay.

@@ -27,7 +27,8 @@ impl Seldom {
     }
 
     /// Number of times it came up since the last log line.
-    pub const fn unsaid(&self) -> u64 {
+    #[cfg(test)]
+    pub(crate) const fn unsaid(&self) -> u64 {
         self.times
     }
 }
