@@ -22,10 +22,11 @@
 //! link               a link between dispatcher and worker: its two ends, the store of unanswered messages
 //! call               a worker's side of a call: transaction, dialog, offer, gateway (MGCP), external gateway
 //! media              packets: streams, echo, ports
+//! switch             the lane as a value: a message in, its decision carried out; links, answers, parcels
 //! -- effects: the only code that speaks to the kernel --
 //! net                system calls, sockets, clock, name look-ups
 //! -- processes: each wires pure parts to net --
-//! server             the dispatcher process: lane (the hot loop), links
+//! server             the dispatcher process: lane (the hot loop), its sockets and threads
 //! worker             the SDK (trait Application, run), the built-in media application, the adapter for other gateways
 //! supervisor         worker processes: slots, start, restart, stop; both sides of a takeover
 //! upgrade            one dispatcher takes over from another: phases, messages between them
@@ -78,6 +79,7 @@ pub mod pack;
 pub mod reservation;
 pub mod server;
 pub mod supervisor;
+pub mod switch;
 pub mod time;
 pub mod transaction;
 pub mod upgrade;

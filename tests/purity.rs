@@ -6,8 +6,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The pure modules, lowest first, each with the crate's modules it may name. Of the dispatcher's process the switch is
-/// pure: the simulation runs it in virtual time.
+/// The pure modules, lowest first, each with the crate's modules it may name. The switch is all of the dispatcher that
+/// the simulation runs in virtual time.
 const LAYERS: &[(&str, &[&str])] = &[
     ("ids", &["ids"]),
     ("time", &["time"]),
@@ -23,11 +23,22 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("names", &["time", "names"]),
     ("media", &["ids", "time", "wire", "media"]),
     ("call", &["ids", "time", "reservation", "words", "wire", "transaction", "media", "names", "call"]),
-    ("server/links", &["ids", "link"]),
-    ("server/parcel", &["ids", "dispatch::decision"]),
-    ("server/answers", &["pack", "wire", "dispatch"]),
-    ("server/repeats", &["time", "transaction", "pack", "dispatch"]),
-    ("server/switch", &["ids", "time", "pack", "words", "wire", "link", "config", "dispatch", "net::udp::Datagram"]),
+    (
+        "switch",
+        &[
+            "ids",
+            "time",
+            "pack",
+            "words",
+            "wire",
+            "transaction",
+            "link",
+            "config",
+            "dispatch",
+            "net::udp::Datagram",
+            "switch",
+        ],
+    ),
 ];
 
 /// Names that a pure module must not use. `std::net` address types are fine, its sockets are not.

@@ -18,18 +18,19 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 use tracing::{debug, info, warn};
 
-use super::door::{Door, Owner};
+use super::door::Door;
 use super::link_socket::LinkSocket;
 use super::moderation::Moderation;
-use super::parcel::Parcel;
 use super::stats::{Counters, ListenerCounters};
-use super::switch::{LinkRead, Switch};
-use super::{Command, Event, Given, Parting, Setup};
+use super::{Command, Event, Given, Setup};
 use crate::config::Service;
 use crate::dispatch::decision::Joined;
 use crate::ids::{Incarnation, LinkId, ListenerId, WorkerId};
 use crate::net::{clock, memory, udp};
 use crate::pack::{Damaged, Pack, Packed};
+use crate::switch::owner::Owner;
+use crate::switch::parcel::Parcel;
+use crate::switch::{LinkRead, Parting, Switch};
 use crate::time::Time;
 use crate::words::Transport;
 

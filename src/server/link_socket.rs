@@ -7,8 +7,8 @@ use std::sync::Arc;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
-use super::links::Channel;
 use crate::net::unix::SeqPacket;
+use crate::switch::links::Channel;
 
 /// A SEQPACKET socket that is registered until it is dropped.
 #[derive(Debug)]

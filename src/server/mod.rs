@@ -1,24 +1,16 @@
 //! The dispatcher process: the lane (the hot loop) and what it holds.
 //!
-//! The treatment of a message is in [`switch`], as a value: the lane feeds it from sockets, a test from memory.
+//! The treatment of a message is in [`switch`](crate::switch), as a value: the lane feeds it from sockets, a test from memory.
 //!
 //! A lane owns its state and shares none: the control side sends it [`Command`]s and gets [`Event`]s back. A lane never
 //! blocks and never waits for the control side.
 
-mod answers;
 pub mod door;
-mod early;
-mod handed_back;
 mod lane;
 pub mod link_socket;
-pub mod links;
 mod moderation;
-pub mod parcel;
-mod repeats;
 mod snapshot;
 pub mod stats;
-mod suspects;
-pub mod switch;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -35,7 +27,8 @@ use crate::dispatch::rules::Rules;
 use crate::ids::{Incarnation, LinkId, ListenerId, WorkerId};
 use crate::net::udp;
 use crate::net::unix::SeqPacket;
-use crate::pack::packed;
+use crate::switch::Parting;
+use crate::switch::totals::Totals;
 
 pub use lane::Lane;
 use lane::Peer;
@@ -133,15 +126,6 @@ pub enum Command {
     },
 }
 
-/// End of a link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Parting {
-    /// The worker said goodbye.
-    Goodbye,
-    /// The worker did not say goodbye.
-    Lost,
-}
-
 /// A report of a lane to the control side.
 #[derive(Debug)]
 pub enum Event {
@@ -178,29 +162,6 @@ pub struct LaneLoad {
     /// Totals of what the lane has done with messages.
     pub totals: Totals,
 }
-
-/// Counts of messages since the lane's start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Totals {
-    /// Messages read from the well-known sockets, retransmissions included.
-    pub received: u64,
-    /// Messages given to a worker by selection, table or group.
-    pub handed_over: u64,
-    /// Messages given to the worker that has their call.
-    pub relayed: u64,
-    /// Answers of the dispatcher's own.
-    pub replied: u64,
-    /// Messages dropped.
-    pub dropped: u64,
-    /// Initial requests whose dialog stays at the well-known port.
-    pub pinned: u64,
-    /// Entries in the table.
-    pub table_entries: u64,
-    /// Datagrams that the kernel dropped because a receive buffer was full.
-    pub rx_overflow: u64,
-}
-
-packed!(Totals { received, handed_over, relayed, replied, dropped, pinned, table_entries, rx_overflow });
 
 /// Everything that a lane starts with.
 #[derive(Debug)]

@@ -1,14 +1,15 @@
 //! The lane's state as plain values for the stats socket.
 
-use super::links::Channel;
+use super::LaneLoad;
 use super::stats::{Action, AdminState, Counters, Decided, LinkCounters, State, TableCounters, Total, WorkerLoad};
-use super::switch::Switch;
-use super::{LaneLoad, Totals};
 use crate::dispatch::counters::{self, Kind};
 use crate::dispatch::decision::{Admin, Operational};
 use crate::dispatch::history::Outcome;
 use crate::dispatch::pool::Worker;
 use crate::dispatch::reason::Reason;
+use crate::switch::Switch;
+use crate::switch::links::Channel;
+use crate::switch::totals::Totals;
 use crate::time::Time;
 
 impl<C: Channel> Switch<C> {

@@ -14,7 +14,7 @@ use crate::dispatch::decision::Admin;
 use crate::ids::{Incarnation, WorkerId};
 use crate::pack::{Damaged, Pack, Packed, fingerprint, pack_bytes, packed};
 use crate::server::link_socket::LinkSocket;
-use crate::server::switch::Switch;
+use crate::switch::Switch;
 use crate::time::Time;
 
 /// All that a dispatcher is besides its lanes' states.

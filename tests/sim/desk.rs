@@ -14,8 +14,8 @@ use pointsman::dispatch::{Dispatch, Setup};
 use pointsman::ids::{Incarnation, ListenerId, TokenKey, WorkerId};
 use pointsman::net::udp;
 use pointsman::pack::Packed;
-use pointsman::server::door::Owner;
-use pointsman::server::switch::{LinkRead, Switch};
+use pointsman::switch::owner::Owner;
+use pointsman::switch::{LinkRead, Switch};
 use pointsman::time::Time;
 
 use crate::air::Datagram;

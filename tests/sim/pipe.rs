@@ -6,7 +6,7 @@ use std::io::{self, IoSlice};
 use std::rc::Rc;
 
 use pointsman::ids::Seq;
-use pointsman::server::links::Channel;
+use pointsman::switch::links::Channel;
 use pointsman::time::Time;
 use pointsman::wire::handoff::{Frame, Record};
 

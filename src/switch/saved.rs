@@ -1,13 +1,13 @@
 //! The switch as bytes, for the dispatcher that takes over.
 
-use super::super::Totals;
-use super::super::handed_back::HandedBack;
-use super::super::links::Channel;
-use super::super::repeats::Repeats;
-use super::super::suspects::Suspects;
 use super::Switch;
 use super::back::Back;
+use super::handed_back::HandedBack;
 use super::hands::Hands;
+use super::links::Channel;
+use super::repeats::Repeats;
+use super::suspects::Suspects;
+use super::totals::Totals;
 use crate::dispatch::Dispatch;
 use crate::dispatch::decision::Cause;
 use crate::ids::{Incarnation, LinkId, WorkerId};

@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 
 use tracing::debug;
 
-use super::super::Totals;
-use super::super::answers::Answers;
-use super::super::door::Owner;
-use super::super::links::{Channel, Links};
-use super::super::repeats::Repeats;
+use super::answers::Answers;
 use super::back::Back;
+use super::links::{Channel, Links};
+use super::owner::Owner;
+use super::repeats::Repeats;
+use super::totals::Totals;
 use crate::config::Insert;
 use crate::dispatch::Dispatch;
 use crate::dispatch::decision::{Arrival, Cause, ChainId, Decision, Handoff, Target};

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
-use super::door::Owner;
+use super::owner::Owner;
 use crate::dispatch::decision::{Answer, Arrival, Return};
 use crate::dispatch::identity::DispatcherTag;
 use crate::pack::packed;

@@ -11,7 +11,7 @@ use super::*;
 use crate::dispatch::decision::Services;
 use crate::ids::Seq;
 use crate::link::worker_end::{FromDispatcher, WorkerEnd};
-use crate::server::parcel::Parcel;
+use crate::switch::parcel::Parcel;
 use crate::wire::mgcp::{Message, parse, parts};
 use crate::words::Report;
 

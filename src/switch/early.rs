@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::door::Owner;
+use super::owner::Owner;
 use crate::dispatch::decision::Arrival;
 use crate::time::Time;
 

@@ -1,7 +1,7 @@
 //! Messages that workers gave back, or died with: the dispatcher decides about them again.
 
-use super::super::door::Owner;
-use super::super::links::Channel;
+use super::links::Channel;
+use super::owner::Owner;
 use super::{Switch, decided};
 use crate::dispatch::decision::{Answer, Arrival, Cause, Handoff, Returned, Target, Tried, Unanswered};
 use crate::ids::WorkerId;

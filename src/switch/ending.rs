@@ -3,10 +3,10 @@
 
 use std::collections::VecDeque;
 
-use super::super::handed_back::Held;
-use super::super::links::{Channel, Link};
 use super::Switch;
 use super::back::Back;
+use super::handed_back::Held;
+use super::links::{Channel, Link};
 use crate::dispatch::decision::{Cause, GatheringId};
 use crate::ids::{Incarnation, LinkId, WorkerId};
 use crate::link::dispatcher_end::{FromWorker, Orphans};

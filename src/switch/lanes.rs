@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use super::super::door::Owner;
-use super::super::early::Waiting;
-use super::super::links::Channel;
-use super::super::parcel::Parcel;
 use super::Switch;
+use super::early::Waiting;
+use super::links::Channel;
+use super::owner::Owner;
+use super::parcel::Parcel;
 use crate::dispatch::decision::Arrival;
 use crate::time::Time;
 use crate::words::Transport;

@@ -3,14 +3,23 @@
 //! The switch decides nothing itself. It turns the pure core's decision into a record on a link, an answer in the
 //! buffer, or nothing, and tells the core what workers say on the links.
 
+mod answers;
 mod back;
 mod decided;
+mod early;
 mod ending;
+mod handed_back;
 mod hands;
 mod lanes;
+pub mod links;
 mod mgcp;
 mod orders;
+pub mod owner;
+pub mod parcel;
+mod repeats;
 mod saved;
+mod suspects;
+pub mod totals;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -19,15 +28,6 @@ use std::time::Duration;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
-use super::answers::Answers;
-use super::door::Owner;
-use super::early::Early;
-use super::handed_back::HandedBack;
-use super::links::{Channel, Links};
-use super::parcel::Parcel;
-use super::repeats::Repeats;
-use super::suspects::Suspects;
-use super::{Parting, Totals};
 use crate::config::Insert;
 use crate::dispatch::Dispatch;
 use crate::dispatch::decision::{Admin, Arrival, Brought, Cause, ChainId, GatheringId, Joined, Reason};
@@ -40,10 +40,19 @@ use crate::time::Time;
 use crate::wire::handoff::FRAME_HARD_LIMIT;
 use crate::wire::sip::Scanner;
 use crate::words::{Drain, DrainMode, RefuseReason, Transport};
+use answers::Answers;
 use back::Back;
+use early::Early;
 use ending::{Estates, MESSAGES_A_TURN};
+use handed_back::HandedBack;
 use hands::Hands;
+use links::{Channel, Links};
 use mgcp::{Asked, Way};
+use owner::Owner;
+use parcel::Parcel;
+use repeats::Repeats;
+use suspects::Suspects;
+use totals::Totals;
 
 /// The decision with everything it takes to carry it out. It owns no socket and reads no clock: `C` carries the frames
 /// of a link, and the caller says what time it is.
@@ -94,6 +103,15 @@ pub struct Switch<C> {
 
 /// Most messages given back that wait before links are left unread: it takes some turns to decide about them.
 const MOST_GIVEN_BACK: usize = 512;
+
+/// End of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parting {
+    /// The worker said goodbye.
+    Goodbye,
+    /// The worker did not say goodbye.
+    Lost,
+}
 
 /// Result of reading a link.
 #[derive(Clone, Debug, PartialEq, Eq)]

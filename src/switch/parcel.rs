@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::door::Owner;
+use super::owner::Owner;
 use crate::dispatch::decision::Arrival;
 use crate::ids::WorkerId;
 

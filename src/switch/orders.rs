@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::super::links::Channel;
 use super::Switch;
+use super::links::Channel;
 use crate::config::Insert;
 use crate::dispatch::decision::Admin;
 use crate::dispatch::rules::Rules;
