@@ -9,18 +9,18 @@
 
 mod admission;
 mod child;
-mod crew;
-mod desk;
-mod giving;
-mod greeting;
-mod manager;
+mod commands;
+mod event_loop;
+mod handoff_socket;
+mod handshake;
+mod reattach;
 mod reload;
-mod roster;
-mod slot;
+mod run_dir_refresh;
+mod service_manager;
+mod slot_state;
 mod sockets;
-mod survivors;
-mod taking;
-mod upkeep;
+mod takeover;
+mod welcome_mgcp;
 
 use std::io;
 use std::os::fd::AsFd;
@@ -29,12 +29,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
-use self::crew::{Crew, Ending, LaneDied, Muster, Orders};
-use self::giving::Estate;
+use self::event_loop::{Crew, Ending, LaneDied, Muster, Orders};
+use self::reattach::{GatherError, Gathering};
+use self::run_dir_refresh::Upkeep;
 use self::sockets::{Listeners, Ports};
-use self::survivors::{GatherError, Gathering};
-use self::taking::TakeoverError;
-use self::upkeep::Upkeep;
+use self::takeover::predecessor::Estate;
+use self::takeover::successor::TakeoverError;
 use crate::admin;
 use crate::config::{Config, Listen, Source, count_of_workers};
 use crate::dispatch::Dispatch;
@@ -144,17 +144,17 @@ pub fn run(config: Config, source: Source, beginning: Beginning) -> Result<(), S
     runtime.block_on(async {
         let crew = match beginning {
             Beginning::Start => start(&home, config, source, given).await?,
-            Beginning::Takeover => taking::take_over(&home, config, source).await?,
+            Beginning::Takeover => takeover::successor::take_over(&home, config, source).await?,
         };
         home.keep();
-        manager::tell(&format!("MAINPID={}\nREADY=1", std::process::id()));
+        service_manager::tell(&format!("MAINPID={}\nREADY=1", std::process::id()));
         tokio::spawn(signals.obey(crew.orders()));
         match crew.serve().await? {
             Ending::Stopped => info!("stopped"),
             Ending::TakenOver { by } => {
                 info!("process {by} has taken over");
                 // A service manager may accept this message from its main process alone, which is this one.
-                manager::tell(&format!("MAINPID={by}"));
+                service_manager::tell(&format!("MAINPID={by}"));
                 log::finish();
                 // The process ends at once: sockets and files that an orderly end would close or remove belong to the
                 // new one now.

@@ -2,7 +2,7 @@
 
 use tracing::{info, warn};
 
-use super::crew::Crew;
+use super::event_loop::Crew;
 use super::sockets::SlotSockets;
 use crate::config::{Change, Config, ConfigError, NeedsRestart};
 use crate::dispatch::decision::Admin;

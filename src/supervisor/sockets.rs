@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use tracing::warn;
 
-use super::survivors::Survivors;
+use super::reattach::Survivors;
 use crate::config::{Config, Service};
 use crate::ids::{ListenerId, WorkerId};
 use crate::net::bind::BindError;

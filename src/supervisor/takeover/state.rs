@@ -7,14 +7,14 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
-use super::crew::Outsider;
-use super::slot::Slot;
-use super::taking::TakeoverError;
+use super::successor::TakeoverError;
 use crate::dispatch::decision::Admin;
 use crate::ids::{Incarnation, WorkerId};
 use crate::pack::{Damaged, Pack, Packed, fingerprint, pack_bytes, packed};
 use crate::server::link_socket::LinkSocket;
 use crate::switch::Switch;
+use crate::supervisor::event_loop::Outsider;
+use crate::supervisor::slot_state::Slot;
 use crate::time::Time;
 
 /// All that a dispatcher is besides its lanes' states.

@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use tracing::{debug, info, warn};
 
-use super::crew::{Crew, Happening};
-use super::desk::{self, LaneStuck};
-use super::greeting;
-use super::roster::{self, Handover, LaneState, Roster, Seat, Told, layout};
-use super::slot;
+use super::state::{self, Handover, LaneState, Roster, Seat, Told, layout};
 use crate::net::run_dir::own_uid;
 use crate::net::unix::SeqPacket;
 use crate::net::{clock, memory, notify};
 use crate::server::{self, Given};
+use crate::supervisor::commands::{self, LaneStuck};
+use crate::supervisor::event_loop::{Crew, Happening};
+use crate::supervisor::handshake;
+use crate::supervisor::slot_state;
 use crate::time::Time;
 use crate::upgrade::conversation::{Broken, Conversation};
 use crate::upgrade::{self, Phase, Refusal};
@@ -55,7 +55,7 @@ impl Estate {
 
 /// A dispatcher that waits to take over.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(in crate::supervisor) struct Asked {
     conversation: Conversation,
     until: Time,
 }
@@ -75,11 +75,11 @@ enum Failed {
 
 impl Crew {
     /// Another dispatcher asks to take over: judges it, and keeps its conversation or sends it away.
-    pub(super) fn on_asked(&mut self, link: SeqPacket, ask: &Ask) {
+    pub(in crate::supervisor) fn on_asked(&mut self, link: SeqPacket, ask: &Ask) {
         let pid = link.peer().ok().and_then(|peer| peer.pid);
         if let Err(refusal) = self.judge(&link, ask) {
             warn!(pid, "no takeover: {refusal}");
-            return greeting::goodbye(&link, &refusal.to_string());
+            return handshake::goodbye(&link, &refusal.to_string());
         }
         match Conversation::new(link) {
             Ok(conversation) => {
@@ -108,15 +108,16 @@ impl Crew {
     }
 
     /// The time at which [`Crew::give_when_due`] gives up waiting.
-    pub(super) fn give_until(&self) -> Option<Time> {
+    pub(in crate::supervisor) fn give_until(&self) -> Option<Time> {
         self.asked.as_ref().map(|asked| asked.until)
     }
 
     /// Gives everything to the dispatcher that has asked, once no worker is being started. Returns the new dispatcher's
     /// process id (0 where it lives in another pid namespace): this process then has to end without touching anything
     /// it has given.
-    pub(super) async fn give_when_due(&mut self, now: Time) -> Option<u32> {
-        let is_starting = self.places.iter().any(|place| matches!(place.slot.phase(), slot::Phase::Starting { .. }));
+    pub(in crate::supervisor) async fn give_when_due(&mut self, now: Time) -> Option<u32> {
+        let is_starting =
+            self.places.iter().any(|place| matches!(place.slot.phase(), slot_state::Phase::Starting { .. }));
         let Asked { conversation, .. } = self.asked.take_if(|asked| !is_starting || asked.until <= now)?;
         let mut phase = Phase::Asked;
         let given = if self.is_stopping() {
@@ -141,16 +142,16 @@ impl Crew {
         let loads = self.ask(server::Command::Load).await?;
         let entries: Vec<usize> = loads.iter().map(|load| load.totals.table_entries as usize).collect();
         let mut roster = memory::file()?;
-        roster::write(&self.roster(), &mut roster)?;
+        state::write(&self.roster(), &mut roster)?;
         let lasting = self.lasting(&roster);
         conversation.give(Takeover::Granted { descriptors: lasting.len(), entries: entries.clone() }, &lasting)?;
         drop(lasting);
         *phase = Phase::Granted;
         // Memory that is new to the process costs more than the work done in it: all of it is touched before the lanes
         // pause.
-        let mut buffers: Vec<_> = entries.iter().map(|entries| memory::warm(roster::room_for(*entries))).collect();
+        let mut buffers: Vec<_> = entries.iter().map(|entries| memory::warm(state::room_for(*entries))).collect();
         let mut state = memory::file()?;
-        memory::reserve(&state, entries.iter().map(|entries| roster::room_for(*entries) as u64).sum());
+        memory::reserve(&state, entries.iter().map(|entries| state::room_for(*entries) as u64).sum());
         conversation.expect(Takeover::Ready, "ready", READY_WITHIN).await?;
 
         *phase = Phase::Paused;
@@ -162,9 +163,9 @@ impl Crew {
         }
         let give =
             |at: usize, reply| server::Command::Give(buffers.get_mut(at).map(mem::take).unwrap_or_default(), reply);
-        let lanes = desk::ask(&self.lanes, give).await?.into_iter().collect::<io::Result<Vec<_>>>()?;
+        let lanes = commands::ask(&self.lanes, give).await?.into_iter().collect::<io::Result<Vec<_>>>()?;
         let packed_at = clock::now();
-        roster::write(&self.handover(&lanes, paused_at), &mut state)?;
+        state::write(&self.handover(&lanes, paused_at), &mut state)?;
         lanes.iter().try_for_each(|lane| state.write_all(&lane.state))?;
         let links = lanes.iter().flat_map(|lane| &lane.links).map(|(_, link)| link.as_fd());
         let given: Vec<_> = std::iter::once(state.as_fd()).chain(links).collect();

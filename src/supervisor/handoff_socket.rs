@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tracing::{debug, error, info, warn};
 
-use super::{Crew, Happening, Outsider};
+use super::event_loop::{Crew, Happening, Outsider};
 use crate::config::Config;
 use crate::dispatch::decision::{Admin, Joined, Services};
 use crate::ids::{Incarnation, LinkId, TokenKey, WorkerId};
@@ -20,7 +20,7 @@ use crate::net::unix::{SEND_BUFFER, SeqListener, SeqPacket};
 use crate::net::{clock, random, watch};
 use crate::supervisor::admission::{self, Admitted, Origin, Vacancy};
 use crate::supervisor::child;
-use crate::supervisor::greeting::{self, Introduction, NoHello};
+use crate::supervisor::handshake::{self, Introduction, NoHello};
 use crate::supervisor::sockets::SlotSockets;
 use crate::time::Time;
 use crate::words::{Hello, PassedSocket, SocketRole, Welcome};
@@ -37,7 +37,7 @@ const REFUSALS_LOGGED: u32 = 8;
 impl Crew {
     pub(super) fn on_knock(&mut self, link: SeqPacket) {
         if self.ungreeted >= UNGREETED {
-            greeting::goodbye(&link, "too many workers are introducing themselves; try again");
+            handshake::goodbye(&link, "too many workers are introducing themselves; try again");
             return;
         }
         self.ungreeted += 1;
@@ -85,7 +85,7 @@ impl Crew {
                 if self.may_log_refusal(clock::now()) {
                     warn!("a worker is not let in: {reason}");
                 }
-                greeting::goodbye(&link, &reason);
+                handshake::goodbye(&link, &reason);
                 if let Origin::Child(worker) = origin
                     && let Some(leash) = self.leash(worker)
                 {
@@ -175,7 +175,7 @@ impl Crew {
             access: self.config.access_rules(),
             mgcp: self.mgcp_for(worker),
         };
-        greeting::welcome(link, welcome, &sockets)
+        handshake::welcome(link, welcome, &sockets)
             .map_err(|error| format!("{worker} could not be welcomed: {error}"))?;
         if place.is_none() {
             // Prefer SO_PEERCRED over the pid in `Hello`, which may be from another pid namespace or false.
@@ -282,7 +282,7 @@ pub(super) async fn take_outsiders(listener: SeqListener, queue: mpsc::Unbounded
                             "handoff socket: refused a process of another user"
                         );
                     }
-                    greeting::goodbye(&link, "this socket is for workers of the dispatcher's own user");
+                    handshake::goodbye(&link, "this socket is for workers of the dispatcher's own user");
                 }
                 Err(error) => debug!("handoff socket: {error}"),
             },
@@ -305,7 +305,7 @@ pub(super) async fn greet(
     within: Duration,
     queue: mpsc::UnboundedSender<Happening>,
 ) {
-    let (link, hello) = match greeting::hello(link, within).await {
+    let (link, hello) = match handshake::hello(link, within).await {
         Ok((link, Introduction::Hello(hello))) => (link, Ok(hello)),
         Ok((link, Introduction::Takeover(ask))) if origin == Origin::Outsider => {
             let _ = queue.send(Happening::TakeoverAsked { link, ask });

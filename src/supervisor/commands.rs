@@ -8,8 +8,8 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 use tracing::info;
 
-use super::crew::Crew;
-use super::slot::Phase;
+use super::event_loop::Crew;
+use super::slot_state::Phase;
 use crate::admin::protocol::{Command, Reply};
 use crate::config::count_of_workers;
 use crate::dispatch::decision::Admin;

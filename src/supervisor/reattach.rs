@@ -6,9 +6,9 @@
 //! in the run directory tell which workers live: the kernel releases a lock when its holder ends. If a cleaner has
 //! removed the locks, the command lines of this user's processes tell it.
 
-mod latecomers;
-mod patience;
+mod awaited;
 mod unlocked;
+mod wait_limit;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -21,12 +21,12 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep, timeout};
 use tracing::{debug, info, warn};
 
-use self::latecomers::Latecomers;
-use self::patience::Patience;
+use self::awaited::Latecomers;
 use self::unlocked::Unlocked;
+use self::wait_limit::Patience;
 use super::admission::{self, Evidence, Resumed};
 use super::child;
-use super::greeting::{self, Account, NoHello};
+use super::handshake::{self, Account, NoHello};
 use super::sockets::{Returned, SlotSockets};
 use crate::dispatch::decision::{Brought, Unanswered};
 use crate::ids::{ListenerId, TokenKey, WorkerId};
@@ -244,9 +244,9 @@ impl<'h> Gathering<'h> {
     /// Reads the account of a process that has connected.
     fn hear(&self, link: SeqPacket, talks: &mut JoinSet<Told>) {
         if talks.len() >= STRANGERS + self.awaited.len() {
-            greeting::goodbye(&link, "too many workers are introducing themselves; try again");
+            handshake::goodbye(&link, "too many workers are introducing themselves; try again");
         } else if is_ours(&link) {
-            talks.spawn(greeting::account(link, TELL_WITHIN));
+            talks.spawn(handshake::account(link, TELL_WITHIN));
         }
     }
 
@@ -256,7 +256,7 @@ impl<'h> Gathering<'h> {
             Ok(told) => told,
             Err((link, reason)) => {
                 warn!("a worker is not let in: {reason}");
-                greeting::goodbye(&link, &reason.to_string());
+                handshake::goodbye(&link, &reason.to_string());
                 return false;
             }
         };
@@ -280,7 +280,7 @@ impl<'h> Gathering<'h> {
             }
             Err(reason) => {
                 warn!("a worker is not let in: {reason}");
-                greeting::goodbye(&link, &reason);
+                handshake::goodbye(&link, &reason);
                 false
             }
         }
@@ -384,7 +384,7 @@ fn is_ours(link: &SeqPacket) -> bool {
         Ok(peer) if peer.uid == own_uid() || peer.uid == 0 => true,
         Ok(peer) => {
             warn!(uid = peer.uid, pid = peer.pid, "handoff socket: refused a process of another user");
-            greeting::goodbye(link, "this socket is for workers of the dispatcher's own user");
+            handshake::goodbye(link, "this socket is for workers of the dispatcher's own user");
             false
         }
         Err(_) => false,

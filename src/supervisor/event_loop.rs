@@ -3,9 +3,6 @@
 //! One loop works off one queue of [`Happening`]s. Every task beside it (waiting for a process, greeting a link,
 //! serving a client of the stats socket) ends by putting one into the queue. Nothing here is hot.
 
-mod arrivals;
-mod mgcp;
-
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -16,17 +13,17 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 use tracing::{debug, error, info, warn};
 
-use self::arrivals::{greet, take_outsiders};
 use super::admission::{Origin, Resumed};
 use super::child;
-use super::giving::{Asked, Estate};
-use super::manager::Manager;
-use super::roster::Seat;
-use super::slot::{self, Phase, Restart, Slot};
+use super::handoff_socket::{greet, take_outsiders};
+use super::reattach::{Survivor, Survivors};
+use super::run_dir_refresh::Upkeep;
+use super::service_manager::Manager;
+use super::slot_state::{self, Phase, Restart, Slot};
 use super::sockets::{Listeners, SlotSockets};
-use super::survivors::{Survivor, Survivors};
-use super::taking::Heir;
-use super::upkeep::Upkeep;
+use super::takeover::predecessor::{Asked, Estate};
+use super::takeover::state::Seat;
+use super::takeover::successor::Heir;
 use crate::admin;
 use crate::admin::protocol::{Command, Reply};
 use crate::admin::server::{Others, StatsListener};
@@ -150,33 +147,33 @@ pub struct Crew {
     pub(super) source: Source,
     pub(super) key: TokenKey,
     /// Path of the socket to which a child connects when its link ends.
-    handoff: PathBuf,
+    pub(super) handoff: PathBuf,
     pub(super) listeners: Listeners,
     pub(super) estate: Estate,
-    upkeep: Upkeep,
+    pub(super) upkeep: Upkeep,
     pub(super) lanes: server::Lanes,
     pub(super) lane_events: mpsc::UnboundedReceiver<server::Event>,
     pub(super) seed: u64,
     pub(super) places: Vec<Place>,
     /// Workers that came by themselves, placed after the configured slots.
     pub(super) outsiders: BTreeMap<WorkerId, Outsider>,
-    ungreeted: usize,
+    pub(super) ungreeted: usize,
     /// Start of the current second, and the number of refusals in it.
-    refusals: (Time, u32),
-    queue: mpsc::UnboundedSender<Happening>,
+    pub(super) refusals: (Time, u32),
+    pub(super) queue: mpsc::UnboundedSender<Happening>,
     pub(super) inbox: mpsc::UnboundedReceiver<Happening>,
     /// Happenings that arrived during a takeover that has failed: they come first.
     pub(super) backlog: VecDeque<Happening>,
     /// The dispatcher that waits to take over.
     pub(super) asked: Option<Asked>,
-    stopping: Option<Stopping>,
+    pub(super) stopping: Option<Stopping>,
     /// Whether the log says already that no worker comes up.
-    is_barren: bool,
-    look_around_at: Time,
+    pub(super) is_barren: bool,
+    pub(super) look_around_at: Time,
     pub(super) started: Time,
-    manager: Manager,
+    pub(super) manager: Manager,
     /// The id that was given to the last worker's links.
-    last_link: LinkId,
+    pub(super) last_link: LinkId,
 }
 
 /// The lane's thread is gone, which only a bug can cause.
@@ -201,17 +198,17 @@ pub enum Ending {
 pub struct Outsider {
     pub(super) pid: u32,
     /// Its incarnation.
-    incarnation: Incarnation,
+    pub(super) incarnation: Incarnation,
     /// The id of the links that it has, or had last.
-    link: LinkId,
+    pub(super) link: LinkId,
     /// Address at which it takes calls.
     pub(super) address: SocketAddr,
     /// All its addresses.
-    addresses: Vec<SocketAddr>,
+    pub(super) addresses: Vec<SocketAddr>,
     /// The name it gave itself.
-    name: Option<String>,
+    pub(super) name: Option<String>,
     /// The program that it named in its `Hello`.
-    program: String,
+    pub(super) program: String,
     /// Admin state that the operator has set.
     pub(super) admin: Admin,
     /// Whether it is gone without a goodbye: it is shown as down until it comes back, or is forgotten.
@@ -222,7 +219,7 @@ packed!(Outsider { pid, incarnation, link, address, addresses, name, program, ad
 
 /// An orderly stop in progress.
 #[derive(Clone, Copy, Debug)]
-struct Stopping {
+pub(super) struct Stopping {
     /// Time at which workers that are still there are killed.
     kill_at: Time,
 }
@@ -376,7 +373,7 @@ impl Crew {
     }
 
     fn poll_timeout(&self) -> Option<Time> {
-        let starts = slot::next_start(self.places.iter().map(|place| place.slot));
+        let starts = slot_state::next_start(self.places.iter().map(|place| place.slot));
         let others = [
             self.give_until(),
             Some(self.upkeep.poll_timeout()),
@@ -427,7 +424,7 @@ impl Crew {
     // -- processes --
 
     /// The running process of a slot.
-    fn leash(&self, worker: WorkerId) -> Option<&Process> {
+    pub(super) fn leash(&self, worker: WorkerId) -> Option<&Process> {
         self.places.get(usize::from(worker.0))?.leash.as_deref()
     }
 
@@ -452,7 +449,7 @@ impl Crew {
         if self.is_stopping() {
             return;
         }
-        let due: Vec<usize> = slot::to_start(self.places.iter().map(|place| place.slot), now).collect();
+        let due: Vec<usize> = slot_state::to_start(self.places.iter().map(|place| place.slot), now).collect();
         due.into_iter().for_each(|at| self.start(WorkerId(at as u16), now));
     }
 

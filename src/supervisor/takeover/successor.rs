@@ -15,14 +15,8 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::info;
 
-use super::child;
-use super::crew::{Crew, Muster};
-use super::desk;
-use super::giving::Estate;
-use super::roster::{self, Handover, Roster, Seat, Told, layout};
-use super::sockets::{Listeners, SlotSockets};
-use super::upkeep::Upkeep;
-use super::{StartError, lane_setups};
+use super::predecessor::Estate;
+use super::state::{self, Handover, Roster, Seat, Told, layout};
 use crate::admin::server::StatsListener;
 use crate::config::{Config, Source};
 use crate::ids::WorkerId;
@@ -32,6 +26,12 @@ use crate::net::unix::{SeqListener, SeqPacket, UnixError};
 use crate::net::{clock, memory, notify, udp};
 use crate::pack::Damaged;
 use crate::server::{self, Given};
+use crate::supervisor::child;
+use crate::supervisor::commands;
+use crate::supervisor::event_loop::{Crew, Muster};
+use crate::supervisor::run_dir_refresh::Upkeep;
+use crate::supervisor::sockets::{Listeners, SlotSockets};
+use crate::supervisor::{StartError, lane_setups};
 use crate::upgrade::conversation::{Broken, Conversation};
 use crate::upgrade::{self, Refusal};
 use crate::words::Takeover;
@@ -97,17 +97,21 @@ struct Heritage {
 
 /// A slot with its sockets and its process.
 #[derive(Debug)]
-pub(super) struct Heir {
-    pub(super) seat: Seat,
-    pub(super) sockets: SlotSockets,
-    pub(super) process: Option<Process>,
+pub(in crate::supervisor) struct Heir {
+    pub(in crate::supervisor) seat: Seat,
+    pub(in crate::supervisor) sockets: SlotSockets,
+    pub(in crate::supervisor) process: Option<Process>,
 }
 
 /// Takes over from the dispatcher that runs in `home`.
 ///
 /// # Errors
 /// The takeover fails; the old dispatcher serves on.
-pub(super) async fn take_over(home: &RunDir, config: Config, source: Source) -> Result<Crew, StartError> {
+pub(in crate::supervisor) async fn take_over(
+    home: &RunDir,
+    config: Config,
+    source: Source,
+) -> Result<Crew, StartError> {
     let run_dir = || home.path().to_owned();
     let link = match SeqPacket::connect(&home.handoff_socket()) {
         Err(UnixError::Nobody { .. }) => return Err(TakeoverError::Nobody { run_dir: run_dir() }.into()),
@@ -143,7 +147,7 @@ pub(super) async fn take_over(home: &RunDir, config: Config, source: Source) -> 
         setup.heir = Some(*entries);
     }
     let lanes = server::Lanes::start(setups, &events).map_err(TakeoverError::from)?;
-    let mut buffers: Vec<_> = entries.iter().map(|entries| memory::warm(roster::room_for(*entries))).collect();
+    let mut buffers: Vec<_> = entries.iter().map(|entries| memory::warm(state::room_for(*entries))).collect();
 
     conversation.say(Takeover::Ready).map_err(|_| TakeoverError::Gone)?;
     let given = conversation.hear(GIVEN_WITHIN).await.map_err(TakeoverError::from)?;
@@ -192,7 +196,7 @@ async fn restore(lanes: &server::Lanes, states: Vec<Given>) -> Result<(), Takeov
         // The states are as many as the lanes: that was checked before.
         None => server::Command::Resume,
     };
-    let taken = desk::ask(lanes, take).await.map_err(|stuck| io::Error::other(stuck.to_string()))?;
+    let taken = commands::ask(lanes, take).await.map_err(|stuck| io::Error::other(stuck.to_string()))?;
     Ok(taken.into_iter().collect::<io::Result<()>>()?)
 }
 
@@ -213,7 +217,7 @@ impl Heritage {
     fn sort(descriptors: Vec<OwnedFd>) -> Result<Self, TakeoverError> {
         let mut descriptors = descriptors.into_iter();
         let mut next = || descriptors.next().ok_or(Damaged("a descriptor is missing"));
-        let (mut roster, _) = roster::read::<Roster>(&File::from(next()?))?;
+        let (mut roster, _) = state::read::<Roster>(&File::from(next()?))?;
         let estate = Estate { lock: next()?, handoff: next()?, stats: next()? };
         let mut listeners = Vec::new();
         for _ in 0..roster.listeners {
@@ -235,7 +239,7 @@ fn sort_states(descriptors: Vec<OwnedFd>, buffers: &mut [Vec<u8>]) -> Result<(Ha
     let mut descriptors = descriptors.into_iter();
     let mut next = || descriptors.next().ok_or(Damaged("a descriptor is missing"));
     let mut file = File::from(next()?);
-    let (mut handover, mut at) = roster::read::<Handover>(&file)?;
+    let (mut handover, mut at) = state::read::<Handover>(&file)?;
     if handover.lanes.len() != buffers.len() {
         return Err(Damaged("another number of lanes").into());
     }

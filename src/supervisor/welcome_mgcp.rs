@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::Crew;
+use super::event_loop::Crew;
 use crate::config::Service;
 use crate::ids::WorkerId;
 use crate::words::{Bypass, Mgcp, MgcpListener};
