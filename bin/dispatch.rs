@@ -8,7 +8,7 @@ use clap::Args;
 use pointsman::config::Config;
 use pointsman::net::process::LockFile;
 use pointsman::net::run_dir::RunDir;
-use pointsman::supervisor::{self, Beginning, StartError};
+use pointsman::supervisor::{self, StartError, StartMode};
 use tracing::warn;
 
 use crate::flags;
@@ -36,12 +36,12 @@ pub fn run(flags: Flags, verbose: u8) -> Result<(), Failure> {
         return in_background(&source.load()?);
     }
     log::start(verbose)?;
-    let beginning = if flags.takeover { Beginning::Takeover } else { Beginning::Start };
+    let mode = if flags.takeover { StartMode::Takeover } else { StartMode::Start };
     let config = source.load()?;
     for note in notes::of(&source, &config) {
         warn!("{note}");
     }
-    supervisor::run(config, source, beginning).map_err(|error| match error {
+    supervisor::run(config, source, mode).map_err(|error| match error {
         // The dispatcher had started: the service manager may start it again, unlike after a start that is not
         // possible.
         StartError::Lane(_) => Failure::unhealthy(error),

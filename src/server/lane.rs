@@ -158,7 +158,7 @@ impl Lane {
         for (listener, service, socket) in setup.listeners {
             lane.open(socket, Owner::Listener(listener), listener, transport_of(service))?;
         }
-        if let Some(entries) = setup.heir {
+        if let Some(entries) = setup.inherited_entries {
             lane.stage = Stage::Given;
             lane.switch.make_room(entries);
         }
@@ -693,7 +693,7 @@ mod tests {
             retention_bytes: 0,
             awaited: 0,
             owners: Owners::new(0, 1, 0),
-            heir: None,
+            inherited_entries: None,
         };
         let (mut lane, waker) = Lane::new(setup, receiver, control).unwrap();
         let mut answers: Vec<_> = (0..5)

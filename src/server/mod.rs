@@ -179,8 +179,9 @@ pub struct Setup {
     pub awaited: usize,
     /// The lane's own number, and the number of lanes.
     pub owners: Owners,
-    /// Whether it waits for the state of the old dispatcher's lane, and about how many entries that lane's table has.
-    pub heir: Option<usize>,
+    /// About how many entries the table of the old dispatcher's lane has. This lane waits for that state; `None` unless
+    /// this is a takeover.
+    pub inherited_entries: Option<usize>,
 }
 
 /// A lane's state, for the dispatcher that takes over.

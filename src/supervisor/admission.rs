@@ -8,7 +8,7 @@ use crate::ids::{Incarnation, TokenKey, WorkerId};
 use crate::words::Hello;
 
 /// Most workers that bring their own ports. One worker more is refused and told the reason.
-const OUTSIDERS: usize = 256;
+const UNMANAGED_WORKERS: usize = 256;
 /// Most units of a worker: sums of loads stay far inside their type.
 const CAPACITY_LIMIT: u32 = 1_000_000_000;
 /// Most transactions that a worker may announce: more than it keeps in 64·T1, at any rate that one process can serve.
@@ -24,7 +24,7 @@ pub enum Origin {
     /// The dispatcher started it for this slot.
     Child(WorkerId),
     /// It connected to the handoff socket.
-    Outsider,
+    Unmanaged,
 }
 
 /// Reason why a worker is not let in; the text goes to the worker and to the log.
@@ -46,7 +46,7 @@ pub enum Refusal {
     #[error("`capacity` must lie between 1 and {CAPACITY_LIMIT}, not {0}")]
     Capacity(u32),
     /// Every place for workers with their own ports is taken.
-    #[error("all {OUTSIDERS} places for workers of their own are taken")]
+    #[error("all {UNMANAGED_WORKERS} places for workers of their own are taken")]
     Crowded,
     /// It says that it is the worker of an earlier dispatcher, but its process does not hold the slot's lock.
     #[error("{slot} is not its slot: the lock is held by {}", .holder.map_or_else(|| "nobody".to_owned(), |pid| format!("process {pid}")))]
@@ -81,13 +81,13 @@ pub enum Refusal {
 
 /// State of a place after the configured slots, for a worker that has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Vacancy {
+pub enum Occupancy {
     /// No worker has the place.
     Free,
     /// A worker has the place.
     Taken,
     /// The place's worker is gone without a goodbye.
-    Left {
+    Down {
         /// Whether it looks like the one that has come: the same name and program.
         alike: bool,
     },
@@ -118,7 +118,7 @@ pub struct Evidence<'a> {
 
 /// A worker of an earlier dispatcher that may come back to its slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Resumed {
+pub struct Readmitted {
     /// Its slot.
     pub worker: WorkerId,
     /// The incarnation that it keeps.
@@ -150,7 +150,7 @@ pub fn check_counts(hello: &Hello) -> Result<(), Refusal> {
 
 /// Decides whether a worker of an earlier dispatcher may come back. Its lock, if the lock's file is still there, proves
 /// that the slot is its own; its secret proves that an earlier dispatcher gave it the slot.
-pub fn readmit(hello: &Hello, evidence: &Evidence<'_>) -> Result<Resumed, Refusal> {
+pub fn readmit(hello: &Hello, evidence: &Evidence<'_>) -> Result<Readmitted, Refusal> {
     let name = || Refusal::ForeignSlot { claimed: hello.name.clone().unwrap_or_default() };
     let worker = claimed(hello).filter(|worker| worker.0 < MAX_WORKERS).ok_or_else(name)?;
     check_capacity(hello)?;
@@ -167,7 +167,7 @@ pub fn readmit(hello: &Hello, evidence: &Evidence<'_>) -> Result<Resumed, Refusa
     let own = hello.key.as_slice();
     let keys = if evidence.keys.is_empty() { own } else { evidence.keys };
     match proven(hello, worker, keys) {
-        Some((incarnation, key)) => Ok(Resumed { worker, incarnation, key: key.clone() }),
+        Some((incarnation, key)) => Ok(Readmitted { worker, incarnation, key: key.clone() }),
         None => Err(Refusal::ForeignSecret(worker)),
     }
 }
@@ -181,14 +181,14 @@ fn proven<'k>(hello: &Hello, worker: WorkerId, keys: &'k [TokenKey]) -> Option<(
     (incarnation.bits() == bits).then(|| keys.iter().find(is_it)).flatten().map(|key| (incarnation, key))
 }
 
-/// Decides on a worker's place. `configured` slots belong to the dispatcher's own workers; `vacancy` returns the state
+/// Decides on a worker's slot. The first `configured` slots are the supervisor's own; `occupancy` returns the state
 /// of a place after them.
 pub fn admit(
     hello: &Hello,
     origin: Origin,
     configured: u16,
     key: &TokenKey,
-    vacancy: impl Fn(WorkerId) -> Vacancy,
+    occupancy: impl Fn(WorkerId) -> Occupancy,
 ) -> Result<Admitted, Refusal> {
     let services = Services::named(&hello.services);
     if services.is_empty() {
@@ -201,7 +201,7 @@ pub fn admit(
             Some(name) if name != slot.to_string() => Err(Refusal::ForeignSlot { claimed: name.to_owned() }),
             _ => Ok(Admitted { worker: slot, incarnation: None }),
         },
-        Origin::Outsider => {
+        Origin::Unmanaged => {
             if let Some(name) = claimed
                 && name.parse::<WorkerId>().is_ok()
             {
@@ -211,8 +211,10 @@ pub fn admit(
             if services.sip && !hello.ports.iter().any(|port| port.service == "sip" && port.address.port() != 0) {
                 return Err(Refusal::NoPort);
             }
-            let all = || (configured..=u16::MAX).map(WorkerId).take(OUTSIDERS).map(|worker| (worker, vacancy(worker)));
-            let free = || all().filter(|(_, vacancy)| *vacancy != Vacancy::Taken).map(|(worker, _)| worker);
+            let all = || {
+                (configured..=u16::MAX).map(WorkerId).take(UNMANAGED_WORKERS).map(|worker| (worker, occupancy(worker)))
+            };
+            let free = || all().filter(|(_, occupancy)| *occupancy != Occupancy::Taken).map(|(worker, _)| worker);
             // A worker that was here before keeps its place and incarnation: messages that carry its token still find
             // it.
             let former = free().find_map(|worker| {
@@ -221,9 +223,9 @@ pub fn admit(
             });
             // A successor takes the place of the worker that died; places of dead workers go to others only when none
             // is free.
-            let with = |wanted| all().find(|(_, vacancy)| *vacancy == wanted).map(|(worker, _)| worker);
-            let successor = || with(Vacancy::Left { alike: true });
-            let new = || with(Vacancy::Free).or_else(|| with(Vacancy::Left { alike: false }));
+            let with = |wanted| all().find(|(_, occupancy)| *occupancy == wanted).map(|(worker, _)| worker);
+            let successor = || with(Occupancy::Down { alike: true });
+            let new = || with(Occupancy::Free).or_else(|| with(Occupancy::Down { alike: false }));
             let fresh = || successor().or_else(new).map(|worker| Admitted { worker, incarnation: None });
             former.or_else(fresh).ok_or(Refusal::Crowded)
         }
@@ -250,7 +252,7 @@ mod tests {
     use super::*;
     use crate::words::Port;
 
-    fn outsider() -> Hello {
+    fn unmanaged() -> Hello {
         let address = "127.0.0.1:6060".parse().unwrap();
         Hello { ports: vec![Port { service: "sip".into(), address }], ..Hello::default() }
     }
@@ -268,7 +270,7 @@ mod tests {
         key: &TokenKey,
         taken: impl Fn(WorkerId) -> bool,
     ) -> Result<Admitted, Refusal> {
-        admit(hello, origin, configured, key, |worker| if taken(worker) { Vacancy::Taken } else { Vacancy::Free })
+        admit(hello, origin, configured, key, |worker| if taken(worker) { Occupancy::Taken } else { Occupancy::Free })
     }
 
     #[test]
@@ -284,44 +286,44 @@ mod tests {
     }
 
     #[test]
-    fn an_outsider_gets_the_first_free_place_behind_the_configured_ones() {
-        assert_eq!(admitted(&outsider(), Origin::Outsider, 4, &KEY, |worker| worker.0 < 6), Ok(at(6)));
-        let named = Hello { name: Some("gpu-box".into()), ..outsider() };
-        assert_eq!(admitted(&named, Origin::Outsider, 4, &KEY, |_| false), Ok(at(4)));
+    fn an_unmanaged_worker_gets_the_first_free_place_behind_the_configured_ones() {
+        assert_eq!(admitted(&unmanaged(), Origin::Unmanaged, 4, &KEY, |worker| worker.0 < 6), Ok(at(6)));
+        let named = Hello { name: Some("gpu-box".into()), ..unmanaged() };
+        assert_eq!(admitted(&named, Origin::Unmanaged, 4, &KEY, |_| false), Ok(at(4)));
     }
 
     #[test]
-    fn an_outsider_that_claims_a_slot_is_refused() {
-        let hello = Hello { name: Some("w0".into()), ..outsider() };
+    fn an_unmanaged_worker_that_claims_a_slot_is_refused() {
+        let hello = Hello { name: Some("w0".into()), ..unmanaged() };
         assert_eq!(
-            admitted(&hello, Origin::Outsider, 4, &KEY, |_| false),
+            admitted(&hello, Origin::Unmanaged, 4, &KEY, |_| false),
             Err(Refusal::ForeignSlot { claimed: "w0".into() })
         );
     }
 
     #[test]
     fn impossible_hellos_are_refused_with_their_reason() {
-        let judge = |hello: Hello| admitted(&hello, Origin::Outsider, 1, &KEY, |_| false);
+        let judge = |hello: Hello| admitted(&hello, Origin::Unmanaged, 1, &KEY, |_| false);
         assert_eq!(judge(Hello::default()), Err(Refusal::NoPort));
-        assert_eq!(judge(Hello { services: vec!["h248".into()], ..outsider() }), Err(Refusal::NoService));
-        let gateway = Hello { services: vec!["mgcp".into()], ports: Vec::new(), ..outsider() };
+        assert_eq!(judge(Hello { services: vec!["h248".into()], ..unmanaged() }), Err(Refusal::NoService));
+        let gateway = Hello { services: vec!["mgcp".into()], ports: Vec::new(), ..unmanaged() };
         assert!(judge(gateway.clone()).is_ok(), "it is reached over its link");
         let both = Hello { services: vec!["sip".into(), "mgcp".into()], ..gateway };
         assert_eq!(judge(both), Err(Refusal::NoPort));
-        assert_eq!(judge(Hello { capacity: Some(0), ..outsider() }), Err(Refusal::Capacity(0)));
-        assert_eq!(judge(Hello { capacity: Some(u32::MAX), ..outsider() }), Err(Refusal::Capacity(u32::MAX)));
-        assert_eq!(admitted(&outsider(), Origin::Outsider, 1, &KEY, |_| true), Err(Refusal::Crowded));
+        assert_eq!(judge(Hello { capacity: Some(0), ..unmanaged() }), Err(Refusal::Capacity(0)));
+        assert_eq!(judge(Hello { capacity: Some(u32::MAX), ..unmanaged() }), Err(Refusal::Capacity(u32::MAX)));
+        assert_eq!(admitted(&unmanaged(), Origin::Unmanaged, 1, &KEY, |_| true), Err(Refusal::Crowded));
     }
 
     #[test]
-    fn an_outsider_that_was_here_before_goes_on_with_its_token() {
+    fn an_unmanaged_worker_that_was_here_before_goes_on_with_its_token() {
         let life = Incarnation::new(77);
         let back =
-            Hello { incarnation: Some(life.bits()), secret: Some(KEY.slot_secret(WorkerId(5), life)), ..outsider() };
-        let judge = |hello: &Hello| admitted(hello, Origin::Outsider, 4, &KEY, |_| false);
+            Hello { incarnation: Some(life.bits()), secret: Some(KEY.slot_secret(WorkerId(5), life)), ..unmanaged() };
+        let judge = |hello: &Hello| admitted(hello, Origin::Unmanaged, 4, &KEY, |_| false);
         assert_eq!(judge(&back), Ok(Admitted { worker: WorkerId(5), incarnation: Some(life) }));
         assert_eq!(judge(&Hello { incarnation: Some(78), ..back.clone() }), Ok(at(4)), "a guess is a new worker");
-        let taken = admitted(&back, Origin::Outsider, 4, &KEY, |worker| worker.0 == 5);
+        let taken = admitted(&back, Origin::Unmanaged, 4, &KEY, |worker| worker.0 == 5);
         assert_eq!(taken, Ok(at(4)), "its place has another by now");
     }
 
@@ -329,15 +331,15 @@ mod tests {
     fn a_successor_takes_the_place_of_the_one_that_died_and_others_only_where_none_is_free() {
         let left = |alike: bool| {
             move |worker: WorkerId| match worker.0 {
-                4 => Vacancy::Taken,
-                5 => Vacancy::Left { alike },
-                _ => Vacancy::Free,
+                4 => Occupancy::Taken,
+                5 => Occupancy::Down { alike },
+                _ => Occupancy::Free,
             }
         };
-        assert_eq!(admit(&outsider(), Origin::Outsider, 4, &KEY, left(true)), Ok(at(5)));
-        assert_eq!(admit(&outsider(), Origin::Outsider, 4, &KEY, left(false)), Ok(at(6)));
-        let full = |worker: WorkerId| if worker.0 == 7 { Vacancy::Left { alike: false } } else { Vacancy::Taken };
-        assert_eq!(admit(&outsider(), Origin::Outsider, 4, &KEY, full), Ok(at(7)));
+        assert_eq!(admit(&unmanaged(), Origin::Unmanaged, 4, &KEY, left(true)), Ok(at(5)));
+        assert_eq!(admit(&unmanaged(), Origin::Unmanaged, 4, &KEY, left(false)), Ok(at(6)));
+        let full = |worker: WorkerId| if worker.0 == 7 { Occupancy::Down { alike: false } } else { Occupancy::Taken };
+        assert_eq!(admit(&unmanaged(), Origin::Unmanaged, 4, &KEY, full), Ok(at(7)));
     }
 
     fn survivor() -> Hello {
@@ -359,18 +361,18 @@ mod tests {
 
     #[test]
     fn a_worker_of_an_earlier_dispatcher_comes_back_by_lock_and_secret() {
-        let resumed = Resumed { worker: WorkerId(2), incarnation: Incarnation::new(77), key: KEY };
-        assert_eq!(readmit(&survivor(), &evidence(&[KEY])), Ok(resumed.clone()));
+        let readmitted = Readmitted { worker: WorkerId(2), incarnation: Incarnation::new(77), key: KEY };
+        assert_eq!(readmit(&survivor(), &evidence(&[KEY])), Ok(readmitted.clone()));
         let newer = TokenKey::new([4; 32]);
-        assert_eq!(readmit(&survivor(), &evidence(&[newer, KEY])), Ok(resumed.clone()), "the key before");
+        assert_eq!(readmit(&survivor(), &evidence(&[newer, KEY])), Ok(readmitted.clone()), "the key before");
         let elsewhere = Evidence { peer: None, ..evidence(&[KEY]) };
-        assert_eq!(readmit(&survivor(), &elsewhere), Ok(resumed), "its number says nothing here");
+        assert_eq!(readmit(&survivor(), &elsewhere), Ok(readmitted), "its number says nothing here");
     }
 
     #[test]
     fn a_worker_whose_lock_was_cleaned_away_comes_back_by_its_process_and_its_secret() {
         let unlocked = Evidence { holder: None, ..evidence(&[KEY]) };
-        assert_eq!(readmit(&survivor(), &unlocked).map(|resumed| resumed.worker), Ok(WorkerId(2)));
+        assert_eq!(readmit(&survivor(), &unlocked).map(|readmitted| readmitted.worker), Ok(WorkerId(2)));
         let guess = Hello { secret: Some(1), ..survivor() };
         assert_eq!(readmit(&guess, &unlocked), Err(Refusal::ForeignSecret(WorkerId(2))));
     }
@@ -378,7 +380,7 @@ mod tests {
     #[test]
     fn a_worker_gives_back_the_key_that_was_lost_and_no_other() {
         let keeper = Hello { key: Some(KEY), ..survivor() };
-        assert_eq!(readmit(&keeper, &evidence(&[])).map(|resumed| resumed.key), Ok(KEY));
+        assert_eq!(readmit(&keeper, &evidence(&[])).map(|readmitted| readmitted.key), Ok(KEY));
         let refused = Err(Refusal::ForeignSecret(WorkerId(2)));
         assert_eq!(readmit(&survivor(), &evidence(&[])), refused);
         let foreign = Hello { key: Some(TokenKey::new([9; 32])), ..survivor() };

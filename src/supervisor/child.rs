@@ -22,10 +22,10 @@ use crate::net::watch;
 #[derive(Debug)]
 pub struct Started {
     /// The process, to be waited for.
-    pub process: Running,
+    pub child: Running,
     /// Handle to end the process.
-    pub leash: Process,
-    /// The link, not yet greeted.
+    pub process: Process,
+    /// The link, on which no `Hello` has come yet.
     pub link: SeqPacket,
 }
 
@@ -64,8 +64,8 @@ pub fn start(slot: WorkerId, handoff: &Path) -> io::Result<Started> {
     drop(theirs);
     let pid = child.id().unwrap_or_default();
     // A process that cannot be ended would keep its slot for good, and its process id alone may be another's later.
-    let leash = Process::open(pid).inspect_err(|_| drop(child.start_kill()))?;
-    Ok(Started { process: Running(child), leash, link: ours })
+    let process = Process::open(pid).inspect_err(|_| drop(child.start_kill()))?;
+    Ok(Started { child: Running(child), process, link: ours })
 }
 
 /// The slot that the process with this command line was [started](start) for by a dispatcher with the socket `handoff`.

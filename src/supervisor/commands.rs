@@ -1,4 +1,4 @@
-//! The desk: answers operators' queries and orders, from the lanes' figures and the crew's own.
+//! The operators' commands, carried out and answered from the lanes' figures and the supervisor's own.
 
 use std::cmp::Reverse;
 use std::net::IpAddr;
@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 use tracing::info;
 
-use super::event_loop::Crew;
+use super::event_loop::Supervisor;
 use super::slot_state::Phase;
 use crate::admin::protocol::{Command, Reply};
 use crate::config::count_of_workers;
@@ -21,7 +21,7 @@ use crate::server::{self, LaneLoad};
 /// Longest wait for a lane's answer. A lane answers within its turn; one that does not is stuck.
 const LANE_PATIENCE: Duration = Duration::from_secs(2);
 
-impl Crew {
+impl Supervisor {
     /// Carries out a command, and returns the result.
     pub(super) async fn answer(&mut self, command: Command) -> Reply {
         let answer = match command {
@@ -55,12 +55,12 @@ impl Crew {
         let LaneLoad { mut workers, totals } = lanes.into_iter().reduce(LaneLoad::plus).unwrap_or_default();
         let now = clock::now();
         // Configured workers are shown from the first moment, also those that never came up.
-        let last = self.outsiders.last_key_value().map_or(0, |(worker, _)| usize::from(worker.0) + 1);
-        workers.resize_with(workers.len().max(self.places.len()).max(last), WorkerLoad::default);
+        let last = self.unmanaged.last_key_value().map_or(0, |(worker, _)| usize::from(worker.0) + 1);
+        workers.resize_with(workers.len().max(self.slots.len()).max(last), WorkerLoad::default);
         for (at, load) in workers.iter_mut().enumerate() {
             self.complete(WorkerId(at as u16), load);
         }
-        let shown = |at: usize| at < self.places.len() || self.outsiders.contains_key(&WorkerId(at as u16));
+        let shown = |at: usize| at < self.slots.len() || self.unmanaged.contains_key(&WorkerId(at as u16));
         let workers = workers.into_iter().enumerate().filter(|(at, _)| shown(*at)).map(|(_, load)| load).collect();
         let dispatcher = DispatcherLoad {
             pid: std::process::id(),
@@ -77,29 +77,29 @@ impl Crew {
         Ok(Snapshot { workers, dispatcher })
     }
 
-    /// Adds what only the crew knows: process, port, restarts.
+    /// Adds what only the supervisor knows: process, port, restarts.
     fn complete(&self, worker: WorkerId, load: &mut WorkerLoad) {
         load.name = worker.to_string();
-        if let Some(outsider) = self.outsiders.get(&worker) {
-            load.pid = Some(outsider.pid).filter(|_| !outsider.is_down);
-            load.admin = AdminState::from(outsider.admin);
-            if outsider.is_down {
+        if let Some(unmanaged) = self.unmanaged.get(&worker) {
+            load.pid = Some(unmanaged.pid).filter(|_| !unmanaged.is_down);
+            load.admin = AdminState::from(unmanaged.admin);
+            if unmanaged.is_down {
                 load.state = State::Down;
             }
-            (load.address, load.port) = (outsider.address.ip(), outsider.address.port());
+            (load.address, load.port) = (unmanaged.address.ip(), unmanaged.address.port());
             return;
         }
-        let Some(place) = self.places.get(usize::from(worker.0)) else { return };
-        load.pid = place.slot.pid();
-        load.restarts = place.slot.restarts();
-        load.fault.clone_from(&place.fault);
-        if let Some(address) = place.sockets.shown() {
+        let Some(slot) = self.slots.get(usize::from(worker.0)) else { return };
+        load.pid = slot.state.pid();
+        load.restarts = slot.state.restarts();
+        load.fault.clone_from(&slot.fault);
+        if let Some(address) = slot.sockets.shown() {
             (load.address, load.port) = (self.reached_at(address.ip()), address.port());
         }
         if load.units_total == 0 {
             load.units_total = self.config.capacity;
         }
-        match place.slot.phase() {
+        match slot.state.phase() {
             Phase::Starting { .. } => load.state = State::Starting,
             Phase::BackOff { .. } | Phase::Retired => load.state = State::Down,
             Phase::Up { .. } => {}
@@ -118,53 +118,53 @@ impl Crew {
         if self.is_stopping() {
             return Reply::error("the dispatcher is stopping");
         }
-        if usize::from(worker.0) >= self.places.len() && !self.outsiders.contains_key(&worker) {
-            return Reply::no_such_worker(worker, self.places.len());
+        if usize::from(worker.0) >= self.slots.len() && !self.unmanaged.contains_key(&worker) {
+            return Reply::no_such_worker(worker, self.slots.len());
         }
         let admin = match state {
             AdminState::Ready => Admin::Ready,
             AdminState::Drain => Admin::Drain,
             AdminState::Maint => Admin::Maint,
         };
-        if let Some(outsider) = self.outsiders.get_mut(&worker) {
-            outsider.admin = admin;
+        if let Some(unmanaged) = self.unmanaged.get_mut(&worker) {
+            unmanaged.admin = admin;
         }
-        if let Some(place) = self.places.get_mut(usize::from(worker.0)) {
-            if place.leaving {
+        if let Some(slot) = self.slots.get_mut(usize::from(worker.0)) {
+            if slot.leaving {
                 return Reply::error(format_args!(
                     "{worker} is leaving: the configuration says {} now",
                     count_of_workers(self.config.workers)
                 ));
             }
-            place.admin = admin;
+            slot.admin = admin;
         }
         info!(%worker, "{} by order", state.label());
-        self.order(worker, admin);
+        self.send_admin(worker, admin);
         Reply::Set { worker: worker.to_string(), admin: state }
     }
 
     /// Forgets a worker that came by itself and died: it is missed no longer.
     fn forget_worker(&mut self, worker: WorkerId) -> Reply {
-        match self.outsiders.get(&worker) {
-            Some(outsider) if !outsider.is_down => Reply::error(format_args!(
+        match self.unmanaged.get(&worker) {
+            Some(unmanaged) if !unmanaged.is_down => Reply::error(format_args!(
                 "{worker} is here, as process {}; stop that, and it is forgotten by itself",
-                outsider.pid
+                unmanaged.pid
             )),
             Some(_) => {
                 info!(%worker, "forgotten by order");
                 self.forget(worker);
                 Reply::Forgotten { worker: worker.to_string(), forgotten: true }
             }
-            None if usize::from(worker.0) < self.places.len() => Reply::error(format_args!(
+            None if usize::from(worker.0) < self.slots.len() => Reply::error(format_args!(
                 "{worker} is one of the dispatcher's own; with `maint {worker}` its absence is no fault, and `workers` \
                  says how many there are"
             )),
-            None => Reply::no_such_worker(worker, self.places.len()),
+            None => Reply::no_such_worker(worker, self.slots.len()),
         }
     }
 
-    /// Orders the lanes to set a worker's admin state; one of them tells the worker.
-    pub(super) fn order(&self, worker: WorkerId, admin: Admin) {
+    /// CommandSender the lanes to set a worker's admin state; one of them tells the worker.
+    pub(super) fn send_admin(&self, worker: WorkerId, admin: Admin) {
         self.lanes.send(|_| server::Command::Admin { worker, admin, drain_within: self.config.drain_after });
     }
 

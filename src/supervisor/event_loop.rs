@@ -1,7 +1,8 @@
-//! The crew: all workers of this dispatcher, started, greeted, watched, replaced, and retired at the end.
+//! The supervisor: starts the workers of this dispatcher, welcomes, watches and replaces them, and retires them at the
+//! end.
 //!
-//! One loop works off one queue of [`Happening`]s. Every task beside it (waiting for a process, greeting a link,
-//! serving a client of the stats socket) ends by putting one into the queue. Nothing here is hot.
+//! One loop works off one queue of [`Event`]s. Every task beside it (waiting for a process, reading a
+//! `Hello`, serving a client of the stats socket) ends by putting one into the queue. Nothing here is hot.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -13,17 +14,17 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 use tracing::{debug, error, info, warn};
 
-use super::admission::{Origin, Resumed};
+use super::admission::{Origin, Readmitted};
 use super::child;
-use super::handoff_socket::{greet, take_outsiders};
-use super::reattach::{Survivor, Survivors};
-use super::run_dir_refresh::Upkeep;
-use super::service_manager::Manager;
-use super::slot_state::{self, Phase, Restart, Slot};
+use super::handoff_socket::{accept_connections, read_hello};
+use super::reattach::{Reattached, ReattachedWorker};
+use super::run_dir_refresh::RunDirRefresh;
+use super::service_manager::ServiceManager;
+use super::slot_state::{self, Phase, Restart, SlotState};
 use super::sockets::{Listeners, SlotSockets};
-use super::takeover::predecessor::{Asked, Estate};
-use super::takeover::state::Seat;
-use super::takeover::successor::Heir;
+use super::takeover::predecessor::{DispatcherFds, PendingTakeover};
+use super::takeover::state::SlotCopy;
+use super::takeover::successor::InheritedSlot;
 use crate::admin;
 use crate::admin::protocol::{Command, Reply};
 use crate::admin::server::{Others, StatsListener};
@@ -46,61 +47,61 @@ const CHILD_HELLO: Duration = Duration::from_secs(10);
 /// Time between the end of `stop-after` and the kill of the workers that are still there.
 const STOP_GRACE: Duration = Duration::from_secs(1);
 /// Interval at which slots that are leaving are looked at.
-const LOOK_AROUND: Duration = Duration::from_secs(1);
+const CHECK_EVERY: Duration = Duration::from_secs(1);
 
-/// Something the crew's loop acts on.
+/// Something the supervisor's loop acts on.
 #[derive(Debug)]
-pub(super) enum Happening {
+pub(super) enum Event {
     /// A worker process has ended.
     Exited { worker: WorkerId, pid: u32, how: String },
     /// A process has connected to the handoff socket.
-    Knocked { link: SeqPacket },
+    Connected { link: SeqPacket },
     /// A link has sent its `Hello`, or failed to. `child` is the process that it was made for.
-    Greeted { origin: Origin, child: Option<u32>, link: SeqPacket, hello: Result<Box<Hello>, String> },
+    Introduced { origin: Origin, child: Option<u32>, link: SeqPacket, hello: Result<Box<Hello>, String> },
     /// A client of the stats socket has sent a command.
-    Asked { command: Command, reply: oneshot::Sender<Reply> },
+    Command { command: Command, reply: oneshot::Sender<Reply> },
     /// Another dispatcher wants to take over.
-    TakeoverAsked { link: SeqPacket, ask: Box<Ask> },
+    TakeoverRequested { link: SeqPacket, ask: Box<Ask> },
     /// SIGHUP.
     Reload,
     /// SIGTERM or SIGINT.
     Stop,
 }
 
-/// Sender of orders to the crew, for other parts of this process.
+/// Sender of commands to the supervisor, for other parts of this process.
 #[derive(Clone, Debug)]
-pub struct Orders(mpsc::UnboundedSender<Happening>);
+pub struct CommandSender(mpsc::UnboundedSender<Event>);
 
-impl Orders {
-    /// Sends a command of the stats socket to the crew and waits for the answer.
+impl CommandSender {
+    /// Sends a command of the stats socket to the supervisor and waits for the answer.
     pub async fn ask(self, command: Command) -> Reply {
         let (reply, answer) = oneshot::channel();
         let gone = || Reply::error("the dispatcher is stopping");
-        match self.0.send(Happening::Asked { command, reply }) {
+        match self.0.send(Event::Command { command, reply }) {
             Ok(()) => answer.await.unwrap_or_else(|_| gone()),
             Err(_) => gone(),
         }
     }
 
-    /// Orders a reload of the configuration.
+    /// CommandSender a reload of the configuration.
     pub fn reload(&self) {
-        // A crew that is gone has nothing to reload.
-        let _ = self.0.send(Happening::Reload);
+        // A supervisor that is gone has nothing to reload.
+        let _ = self.0.send(Event::Reload);
     }
 
-    /// Orders a stop: the first order stops all in order, a second one at once.
+    /// Orders a stop: the first one lets the workers end their calls, a second one stops them at once.
     pub fn stop(&self) {
-        let _ = self.0.send(Happening::Stop);
+        let _ = self.0.send(Event::Stop);
     }
 }
 
 /// A configured slot with all that belongs to it.
 #[derive(Debug)]
-pub(super) struct Place {
-    pub(super) slot: Slot,
+pub(super) struct Slot {
+    pub(super) state: SlotState,
     pub(super) sockets: SlotSockets,
     /// The running process.
-    pub(super) leash: Option<Arc<Process>>,
+    pub(super) process: Option<Arc<Process>>,
     /// Incarnation of that process, once it has introduced itself.
     pub(super) incarnation: Option<Incarnation>,
     /// The incarnation before it, whose process has died.
@@ -113,9 +114,9 @@ pub(super) struct Place {
     pub(super) fault: String,
 }
 
-/// Everything that the crew is started with.
+/// Everything that the supervisor is started with.
 #[derive(Debug)]
-pub struct Muster {
+pub struct Resources {
     /// The configuration.
     pub config: Config,
     /// Source from which a reload reads the configuration again.
@@ -129,9 +130,9 @@ pub struct Muster {
     /// The socket for operators.
     pub stats: StatsListener,
     /// Descriptors to pass on when another dispatcher takes over.
-    pub estate: Estate,
+    pub fds: DispatcherFds,
     /// The files of the run directory.
-    pub upkeep: Upkeep,
+    pub run_dir_refresh: RunDirRefresh,
     /// The running lanes.
     pub lanes: server::Lanes,
     /// Events of the lanes.
@@ -142,36 +143,36 @@ pub struct Muster {
 
 /// All workers of this dispatcher.
 #[derive(Debug)]
-pub struct Crew {
+pub struct Supervisor {
     pub(super) config: Config,
     pub(super) source: Source,
     pub(super) key: TokenKey,
     /// Path of the socket to which a child connects when its link ends.
     pub(super) handoff: PathBuf,
     pub(super) listeners: Listeners,
-    pub(super) estate: Estate,
-    pub(super) upkeep: Upkeep,
+    pub(super) fds: DispatcherFds,
+    pub(super) run_dir_refresh: RunDirRefresh,
     pub(super) lanes: server::Lanes,
     pub(super) lane_events: mpsc::UnboundedReceiver<server::Event>,
     pub(super) seed: u64,
-    pub(super) places: Vec<Place>,
+    pub(super) slots: Vec<Slot>,
     /// Workers that came by themselves, placed after the configured slots.
-    pub(super) outsiders: BTreeMap<WorkerId, Outsider>,
-    pub(super) ungreeted: usize,
+    pub(super) unmanaged: BTreeMap<WorkerId, UnmanagedWorker>,
+    pub(super) awaiting_hello: usize,
     /// Start of the current second, and the number of refusals in it.
     pub(super) refusals: (Time, u32),
-    pub(super) queue: mpsc::UnboundedSender<Happening>,
-    pub(super) inbox: mpsc::UnboundedReceiver<Happening>,
-    /// Happenings that arrived during a takeover that has failed: they come first.
-    pub(super) backlog: VecDeque<Happening>,
+    pub(super) event_sender: mpsc::UnboundedSender<Event>,
+    pub(super) events: mpsc::UnboundedReceiver<Event>,
+    /// Events that arrived during a takeover that has failed: they come first.
+    pub(super) backlog: VecDeque<Event>,
     /// The dispatcher that waits to take over.
-    pub(super) asked: Option<Asked>,
+    pub(super) pending_takeover: Option<PendingTakeover>,
     pub(super) stopping: Option<Stopping>,
     /// Whether the log says already that no worker comes up.
-    pub(super) is_barren: bool,
-    pub(super) look_around_at: Time,
+    pub(super) said_no_worker: bool,
+    pub(super) check_at: Time,
     pub(super) started: Time,
-    pub(super) manager: Manager,
+    pub(super) service_manager: ServiceManager,
     /// The id that was given to the last worker's links.
     pub(super) last_link: LinkId,
 }
@@ -181,7 +182,7 @@ pub struct Crew {
 #[error("the lane has stopped, a fault of this program; its last words are above, calls in progress go on")]
 pub struct LaneDied;
 
-/// End of a crew's work.
+/// The reason for which the event loop has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// An order ended it; every worker has gone.
@@ -195,7 +196,7 @@ pub enum Ending {
 
 /// A worker that came by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outsider {
+pub struct UnmanagedWorker {
     pub(super) pid: u32,
     /// Its incarnation.
     pub(super) incarnation: Incarnation,
@@ -215,7 +216,7 @@ pub struct Outsider {
     pub(super) is_down: bool,
 }
 
-packed!(Outsider { pid, incarnation, link, address, addresses, name, program, admin, is_down });
+packed!(UnmanagedWorker { pid, incarnation, link, address, addresses, name, program, admin, is_down });
 
 /// An orderly stop in progress.
 #[derive(Clone, Copy, Debug)]
@@ -224,98 +225,109 @@ pub(super) struct Stopping {
     kill_at: Time,
 }
 
-impl Crew {
-    /// A crew whose workers are all due to be started, except those that have come back. `slots` has the slots'
-    /// sockets, including those of survivors in slots beyond the configured ones.
-    pub fn new(muster: Muster, slots: Vec<SlotSockets>, survivors: Survivors) -> Self {
+impl Supervisor {
+    /// A supervisor whose workers are all due to be started, except those that have come back. `slots` has the slots'
+    /// sockets, including those of reattached workers in slots beyond the configured ones.
+    pub fn new(resources: Resources, slots: Vec<SlotSockets>, reattached: Reattached) -> Self {
         let now = clock::now();
-        let mut crew = Crew::alone(muster, now);
-        let configured = usize::from(crew.config.workers);
+        let mut supervisor = Supervisor::without_slots(resources, now);
+        let configured = usize::from(supervisor.config.workers);
         for (at, sockets) in slots.into_iter().enumerate() {
-            crew.add_place(sockets, now);
-            if let Some(place) = crew.places.last_mut().filter(|_| at >= configured) {
-                (place.slot, place.leaving) = (Slot::retired(), true);
+            supervisor.add_slot(sockets, now);
+            if let Some(slot) = supervisor.slots.last_mut().filter(|_| at >= configured) {
+                (slot.state, slot.leaving) = (SlotState::retired(), true);
             }
         }
-        survivors.workers.into_iter().for_each(|survivor| crew.resume(survivor, now));
-        for (link, hello) in survivors.outsiders {
-            crew.ungreeted += 1;
-            crew.on_greeted(Origin::Outsider, None, link, Ok(Box::new(hello)));
+        reattached.workers.into_iter().for_each(|found| supervisor.reattach(found, now));
+        for (link, hello) in reattached.unmanaged {
+            supervisor.awaiting_hello += 1;
+            supervisor.on_introduced(Origin::Unmanaged, None, link, Ok(Box::new(hello)));
         }
-        crew
+        supervisor
     }
 
-    /// The crew of a dispatcher that has taken over. Its lanes have the links already. `more` has the sockets of slots
-    /// that are new.
+    /// The supervisor of a dispatcher that has taken over. Its lanes have the links already. `more` has the sockets of
+    /// slots that are new.
     pub(super) fn inherit(
-        muster: Muster,
+        resources: Resources,
         started: Time,
-        heirs: Vec<Heir>,
-        outsiders: Vec<(WorkerId, Outsider)>,
+        slots: Vec<InheritedSlot>,
+        unmanaged: Vec<(WorkerId, UnmanagedWorker)>,
         more: Vec<SlotSockets>,
     ) -> Self {
         let now = clock::now();
-        let mut crew = Crew::alone(muster, now);
-        crew.started = started;
-        crew.outsiders = outsiders.into_iter().collect();
-        for Heir { seat, sockets, process } in heirs {
-            crew.add_place(sockets, now);
-            let worker = WorkerId((crew.places.len() - 1) as u16);
-            let leash = process.map(|process| crew.watch(worker, process));
-            if let Some(place) = crew.places.last_mut() {
-                let Seat { slot, sip: _, mgcp: _, process: _, incarnation, admin, leaving } = seat;
-                let (sockets, predecessor) = (std::mem::take(&mut place.sockets), None);
+        let mut supervisor = Supervisor::without_slots(resources, now);
+        supervisor.started = started;
+        supervisor.unmanaged = unmanaged.into_iter().collect();
+        for InheritedSlot { copy, sockets, process } in slots {
+            supervisor.add_slot(sockets, now);
+            let worker = WorkerId((supervisor.slots.len() - 1) as u16);
+            let process = process.map(|process| supervisor.watch(worker, process));
+            if let Some(slot) = supervisor.slots.last_mut() {
+                let SlotCopy { state, sip: _, mgcp: _, process: _, incarnation, admin, leaving } = copy;
+                let (sockets, predecessor) = (std::mem::take(&mut slot.sockets), None);
                 let fault = String::new();
-                *place = Place { slot, sockets, leash, incarnation, predecessor, admin, leaving, fault };
+                *slot = Slot { state, sockets, process, incarnation, predecessor, admin, leaving, fault };
             }
         }
-        crew.fit_places(more, now);
-        crew
+        supervisor.fit_slots(more, now);
+        supervisor
     }
 
-    /// A crew without places.
-    fn alone(muster: Muster, now: Time) -> Self {
-        let (queue, inbox) = mpsc::unbounded_channel();
-        let Muster { config, source, key, listeners, handoff, stats, estate, upkeep, lanes, lane_events, seed } =
-            muster;
-        let manager = Manager::new(now);
-        manager.keep(listeners.descriptors());
+    /// A supervisor that has no slots yet.
+    fn without_slots(resources: Resources, now: Time) -> Self {
+        let (event_sender, events) = mpsc::unbounded_channel();
+        let Resources {
+            config,
+            source,
+            key,
+            listeners,
+            handoff,
+            stats,
+            fds,
+            run_dir_refresh,
+            lanes,
+            lane_events,
+            seed,
+        } = resources;
+        let service_manager = ServiceManager::new(now);
+        service_manager.keep(listeners.descriptors());
         let path = handoff.path().to_owned();
-        tokio::spawn(take_outsiders(handoff, queue.clone()));
-        let orders = Orders(queue.clone());
+        tokio::spawn(accept_connections(handoff, event_sender.clone()));
+        let commands = CommandSender(event_sender.clone());
         let others = if config.stats_group.is_some() { Others::MayRead } else { Others::TurnedAway };
-        tokio::spawn(admin::server::serve(stats, others, move |command| orders.clone().ask(command)));
-        Crew {
+        tokio::spawn(admin::server::serve(stats, others, move |command| commands.clone().ask(command)));
+        Supervisor {
             config,
             source,
             key,
             handoff: path,
             listeners,
-            estate,
-            upkeep,
+            fds,
+            run_dir_refresh,
             lanes,
             lane_events,
             seed,
-            places: Vec::new(),
-            outsiders: BTreeMap::new(),
-            ungreeted: 0,
+            slots: Vec::new(),
+            unmanaged: BTreeMap::new(),
+            awaiting_hello: 0,
             refusals: (now, 0),
-            queue,
-            inbox,
+            event_sender,
+            events,
             backlog: VecDeque::new(),
-            asked: None,
+            pending_takeover: None,
             stopping: None,
-            is_barren: false,
-            look_around_at: now + LOOK_AROUND,
+            said_no_worker: false,
+            check_at: now + CHECK_EVERY,
             started: now,
-            manager,
+            service_manager,
             last_link: LinkId(0),
         }
     }
 
-    /// A sender with which other parts of this process give the crew orders.
-    pub fn orders(&self) -> Orders {
-        Orders(self.queue.clone())
+    /// A sender of commands for other parts of this process.
+    pub fn command_sender(&self) -> CommandSender {
+        CommandSender(self.event_sender.clone())
     }
 
     /// Runs until the orderly stop is over and every worker has gone, or until another dispatcher has taken over.
@@ -328,35 +340,35 @@ impl Crew {
                 return Err(LaneDied);
             }
             let now = clock::now();
-            if let Some(by) = self.give_when_due(now).await {
+            if let Some(by) = self.hand_over_when_due(now).await {
                 return Ok(Ending::TakenOver { by });
             }
             self.start_due(now);
             self.kill_overdue(now);
-            self.keep_up(now);
+            self.refresh_run_dir(now);
             // The clock decides, not a quiet second: a client that watches all the time leaves no quiet second.
-            if self.look_around_at <= now {
-                self.look_around_at = now + LOOK_AROUND;
+            if self.check_at <= now {
+                self.check_at = now + CHECK_EVERY;
                 self.collect_orphans();
-                self.look_around().await;
+                self.retire_idle_workers().await;
             }
             // Lanes that wait for a successor to take over do not answer this now.
-            if self.asked.is_none() && self.manager.poll_timeout().is_some_and(|due| due <= now) {
+            if self.pending_takeover.is_none() && self.service_manager.poll_timeout().is_some_and(|due| due <= now) {
                 match self.snapshot().await {
-                    Ok(load) => self.manager.on_well(&load, clock::now()),
+                    Ok(load) => self.service_manager.on_healthy(&load, clock::now()),
                     Err(error) => {
                         warn!("{error}");
-                        self.manager.wait(clock::now());
+                        self.service_manager.postpone(clock::now());
                     }
                 }
             }
-            if let Some(happening) = self.backlog.pop_front() {
-                self.on_happening(happening).await;
+            if let Some(event) = self.backlog.pop_front() {
+                self.on_event(event).await;
                 continue;
             }
-            let until = self.poll_timeout().map_or(self.look_around_at, |at| at.min(self.look_around_at));
+            let until = self.poll_timeout().map_or(self.check_at, |at| at.min(self.check_at));
             tokio::select! {
-                Some(happening) = self.inbox.recv() => self.on_happening(happening).await,
+                Some(event) = self.events.recv() => self.on_event(event).await,
                 Some(event) = self.lane_events.recv() => self.on_lane_event(event),
                 () = sleep(until.since(clock::now())) => {}
             }
@@ -369,38 +381,38 @@ impl Crew {
     }
 
     fn is_over(&self) -> bool {
-        self.is_stopping() && self.places.iter().all(|place| place.leash.is_none())
+        self.is_stopping() && self.slots.iter().all(|slot| slot.process.is_none())
     }
 
     fn poll_timeout(&self) -> Option<Time> {
-        let starts = slot_state::next_start(self.places.iter().map(|place| place.slot));
+        let starts = slot_state::next_start(self.slots.iter().map(|slot| slot.state));
         let others = [
-            self.give_until(),
-            Some(self.upkeep.poll_timeout()),
-            self.manager.poll_timeout().filter(|_| self.asked.is_none()),
+            self.takeover_deadline(),
+            Some(self.run_dir_refresh.poll_timeout()),
+            self.service_manager.poll_timeout().filter(|_| self.pending_takeover.is_none()),
             self.stopping.map(|stopping| stopping.kill_at),
         ];
         starts.into_iter().chain(others.into_iter().flatten()).min()
     }
 
     /// Keeps the run directory's files fresh. A dispatcher that takes over gets the lock as it is now.
-    fn keep_up(&mut self, now: Time) {
-        if self.upkeep.poll_timeout() > now {
+    fn refresh_run_dir(&mut self, now: Time) {
+        if self.run_dir_refresh.poll_timeout() > now {
             return;
         }
-        self.upkeep.handle_timeout(now);
-        match self.upkeep.lock() {
-            Ok(lock) => self.estate.lock = lock,
+        self.run_dir_refresh.handle_timeout(now);
+        match self.run_dir_refresh.lock() {
+            Ok(lock) => self.fds.lock = lock,
             Err(error) => warn!("the run directory's lock: {error}"),
         }
     }
 
-    async fn on_happening(&mut self, happening: Happening) {
-        match happening {
-            Happening::Exited { worker, pid, how } => self.on_exit(worker, pid, &how),
-            Happening::Knocked { link } => self.on_knock(link),
-            Happening::Greeted { origin, child, link, hello } => self.on_greeted(origin, child, link, hello),
-            Happening::Asked { command, reply } => {
+    async fn on_event(&mut self, event: Event) {
+        match event {
+            Event::Exited { worker, pid, how } => self.on_exit(worker, pid, &how),
+            Event::Connected { link } => self.on_connected(link),
+            Event::Introduced { origin, child, link, hello } => self.on_introduced(origin, child, link, hello),
+            Event::Command { command, reply } => {
                 // A client that has gone was told, or will believe, that nothing was done.
                 if reply.is_closed() {
                     return info!("not carried out, whoever asked has gone: {}", command.to_line());
@@ -409,34 +421,34 @@ impl Crew {
                 // A client that hung up does not want its answer.
                 let _ = reply.send(answer);
             }
-            Happening::TakeoverAsked { link, ask } => {
-                self.ungreeted -= 1;
-                self.on_asked(link, &ask);
+            Event::TakeoverRequested { link, ask } => {
+                self.awaiting_hello -= 1;
+                self.on_takeover_requested(link, &ask);
             }
-            Happening::Reload => {
+            Event::Reload => {
                 // The result of the reload is in the log.
                 let _ = self.reload();
             }
-            Happening::Stop => self.on_stop(),
+            Event::Stop => self.on_stop(),
         }
     }
 
     // -- processes --
 
     /// The running process of a slot.
-    pub(super) fn leash(&self, worker: WorkerId) -> Option<&Process> {
-        self.places.get(usize::from(worker.0))?.leash.as_deref()
+    pub(super) fn process_of(&self, worker: WorkerId) -> Option<&Process> {
+        self.slots.get(usize::from(worker.0))?.process.as_deref()
     }
 
-    pub(super) fn add_place(&mut self, sockets: SlotSockets, now: Time) {
-        let worker = WorkerId(self.places.len() as u16);
+    pub(super) fn add_slot(&mut self, sockets: SlotSockets, now: Time) {
+        let worker = WorkerId(self.slots.len() as u16);
         if let Err(error) = sockets.serve(worker, &self.lanes) {
             warn!(%worker, "its ports cannot be served while it has no worker: {error}");
         }
-        self.places.push(Place {
-            slot: Slot::new(now),
+        self.slots.push(Slot {
+            state: SlotState::new(now),
             sockets,
-            leash: None,
+            process: None,
             incarnation: None,
             predecessor: None,
             admin: Admin::Ready,
@@ -449,57 +461,63 @@ impl Crew {
         if self.is_stopping() {
             return;
         }
-        let due: Vec<usize> = slot_state::to_start(self.places.iter().map(|place| place.slot), now).collect();
+        let due: Vec<usize> = slot_state::to_start(self.slots.iter().map(|slot| slot.state), now).collect();
         due.into_iter().for_each(|at| self.start(WorkerId(at as u16), now));
     }
 
     fn start(&mut self, worker: WorkerId, now: Time) {
-        let place = &mut self.places[usize::from(worker.0)];
-        if let Err(error) = fit_sockets(&self.config, &self.listeners, worker, place, &self.lanes) {
+        let slot = &mut self.slots[usize::from(worker.0)];
+        if let Err(error) = fit_sockets(&self.config, &self.listeners, worker, slot, &self.lanes) {
             warn!(%worker, "{error}");
-            place.fault = error.to_string();
-            let restart = place.slot.on_death(now);
-            return self.on_end(restart.and_then(|restart| restart.crash_loop), now);
+            slot.fault = error.to_string();
+            let restart = slot.state.on_death(now);
+            return self.on_process_lost(restart.and_then(|restart| restart.crash_loop), now);
         }
         let started = match child::start(worker, &self.handoff) {
             Ok(started) => started,
             Err(error) => {
                 warn!(%worker, "cannot start its process: {error}");
-                place.fault = format!("cannot be started: {error}");
-                let restart = place.slot.on_death(now);
-                self.on_end(restart.and_then(|restart| restart.crash_loop), now);
+                slot.fault = format!("cannot be started: {error}");
+                let restart = slot.state.on_death(now);
+                self.on_process_lost(restart.and_then(|restart| restart.crash_loop), now);
                 return;
             }
         };
-        let pid = started.leash.pid();
+        let pid = started.process.pid();
         debug!(%worker, pid, "started");
-        place.slot.on_started(pid, now);
-        place.leash = Some(Arc::new(started.leash));
+        slot.state.on_started(pid, now);
+        slot.process = Some(Arc::new(started.process));
         // A worker that dies before its welcome has had no name that a peer knows.
-        place.predecessor = place.incarnation.take().or(place.predecessor);
-        let queue = self.queue.clone();
+        slot.predecessor = slot.incarnation.take().or(slot.predecessor);
+        let queue = self.event_sender.clone();
         tokio::spawn(async move {
-            let how = child::describe(&started.process.ended().await);
-            let _ = queue.send(Happening::Exited { worker, pid, how });
+            let how = child::describe(&started.child.ended().await);
+            let _ = queue.send(Event::Exited { worker, pid, how });
         });
-        tokio::spawn(greet(Origin::Child(worker), Some(pid), started.link, CHILD_HELLO, self.queue.clone()));
+        tokio::spawn(read_hello(
+            Origin::Child(worker),
+            Some(pid),
+            started.link,
+            CHILD_HELLO,
+            self.event_sender.clone(),
+        ));
     }
 
     fn on_exit(&mut self, worker: WorkerId, pid: u32, how: &str) {
         let stopping = self.stopping.is_some();
-        let Some(place) = self.places.get_mut(usize::from(worker.0)) else { return };
-        if place.leash.as_ref().is_none_or(|leash| leash.pid() != pid) {
+        let Some(slot) = self.slots.get_mut(usize::from(worker.0)) else { return };
+        if slot.process.as_ref().is_none_or(|process| process.pid() != pid) {
             return;
         }
-        place.leash = None;
-        if stopping || place.leaving {
+        slot.process = None;
+        if stopping || slot.leaving {
             debug!(%worker, pid, "{how}");
-            place.slot.retire();
-            self.forget_left_places();
+            slot.state.retire();
+            self.drop_left_slots();
             return;
         }
         let now = clock::now();
-        let restart = place.slot.on_death(now);
+        let restart = slot.state.on_death(now);
         match restart {
             Some(Restart { at, crash_loop: Some(deaths) }) => error!(
                 %worker, pid,
@@ -510,17 +528,16 @@ impl Crew {
             None => debug!(%worker, pid, "{how}"),
         }
         let crash_loop = restart.and_then(|restart| restart.crash_loop);
-        place.fault = crash_loop.map_or_else(|| how.to_owned(), |deaths| format!("{how}, {deaths} times in a row"));
-        self.on_end(crash_loop, now);
+        slot.fault = crash_loop.map_or_else(|| how.to_owned(), |deaths| format!("{how}, {deaths} times in a row"));
+        self.on_process_lost(crash_loop, now);
     }
 
     /// A slot has lost its process. When that happens again and again and no slot has a worker, one line must tell the
     /// operator: the dispatcher runs, and refuses every call.
-    fn on_end(&mut self, crash_loop: Option<u32>, now: Time) {
-        self.manager.hasten(now);
-        let nobody =
-            self.outsiders.values().all(|it| it.is_down) && self.places.iter().all(|place| !place.slot.is_up());
-        if crash_loop.is_some() && nobody && !std::mem::replace(&mut self.is_barren, true) {
+    fn on_process_lost(&mut self, crash_loop: Option<u32>, now: Time) {
+        self.service_manager.update_soon(now);
+        let nobody = self.unmanaged.values().all(|it| it.is_down) && self.slots.iter().all(|slot| !slot.state.is_up());
+        if crash_loop.is_some() && nobody && !std::mem::replace(&mut self.said_no_worker, true) {
             error!("no worker comes up, every call is refused: the lines above tell why");
         }
     }
@@ -538,19 +555,19 @@ impl Crew {
     /// worker that came by itself is not the dispatcher's to kill: its link is closed, and it has to refuse messages
     /// that it reads after their deadline, which has passed.
     fn on_hung(&mut self, worker: WorkerId, incarnation: Incarnation, link: LinkId) {
-        self.manager.hasten(clock::now());
-        if let Some(outsider) = self.outsiders.get(&worker) {
-            if !outsider.is_here_by(link) {
+        self.service_manager.update_soon(clock::now());
+        if let Some(unmanaged) = self.unmanaged.get(&worker) {
+            if !unmanaged.is_here_by(link) {
                 return;
             }
-            warn!(%worker, pid = outsider.pid, "says or reads nothing; its link is closed");
+            warn!(%worker, pid = unmanaged.pid, "says or reads nothing; its link is closed");
             self.lanes.send(|_| server::Command::HangUp { worker, link });
             return;
         }
-        let Some(place) = self.places.get(usize::from(worker.0)) else { return };
-        if let Some(leash) = place.leash.as_ref().filter(|_| place.incarnation == Some(incarnation)) {
-            warn!(%worker, pid = leash.pid(), "says or reads nothing and is killed");
-            child::kill(leash);
+        let Some(slot) = self.slots.get(usize::from(worker.0)) else { return };
+        if let Some(process) = slot.process.as_ref().filter(|_| slot.incarnation == Some(incarnation)) {
+            warn!(%worker, pid = process.pid(), "says or reads nothing and is killed");
+            child::kill(process);
         }
     }
 
@@ -563,13 +580,13 @@ impl Crew {
     ) {
         // The links to the other lanes that the worker got with this one are of no use any more.
         self.lanes.send(|_| server::Command::EndLink { worker, link });
-        if let Some(outsider) = self.outsiders.get_mut(&worker) {
-            if !outsider.is_here_by(link) {
+        if let Some(unmanaged) = self.unmanaged.get_mut(&worker) {
+            if !unmanaged.is_here_by(link) {
                 return;
             }
-            let pid = outsider.pid;
+            let pid = unmanaged.pid;
             if parting == Parting::Lost {
-                outsider.is_down = true;
+                unmanaged.is_down = true;
                 warn!(%worker, pid, "died: {why}; it is missed until it comes back, or `pointsman forget {worker}`");
                 return;
             }
@@ -577,28 +594,28 @@ impl Crew {
             self.forget(worker);
             return;
         }
-        let Some(place) = self.places.get_mut(usize::from(worker.0)) else { return };
-        let Some(leash) = &place.leash else { return };
-        if self.stopping.is_some() || place.leaving || place.incarnation != Some(incarnation) {
+        let Some(slot) = self.slots.get_mut(usize::from(worker.0)) else { return };
+        let Some(process) = &slot.process else { return };
+        if self.stopping.is_some() || slot.leaving || slot.incarnation != Some(incarnation) {
             return;
         }
         // A worker without its link can do no more good, and must be gone before its successor gets the sockets.
-        debug!(%worker, pid = leash.pid(), "its link ended: {why}");
-        child::kill(leash);
+        debug!(%worker, pid = process.pid(), "its link ended: {why}");
+        child::kill(process);
     }
 
     /// Frees the place of a worker that came by itself for the next one. The operator's admin state was set for the
     /// worker that had it, so it does not stay.
     pub(super) fn forget(&mut self, worker: WorkerId) {
-        self.outsiders.remove(&worker);
-        self.order(worker, Admin::Ready);
+        self.unmanaged.remove(&worker);
+        self.send_admin(worker, Admin::Ready);
     }
 
     /// A worker of an earlier dispatcher goes on under this one.
-    fn resume(&mut self, mut survivor: Survivor, now: Time) {
-        survivor.renumber(&self.listeners.addresses());
-        let Survivor { resumed, link, process, hello, mut brought, sockets: _ } = survivor;
-        let Resumed { worker, incarnation, key } = resumed;
+    fn reattach(&mut self, mut found: ReattachedWorker, now: Time) {
+        found.renumber(&self.listeners.addresses());
+        let ReattachedWorker { readmitted, link, process, hello, mut brought, sockets: _ } = found;
+        let Readmitted { worker, incarnation, key } = readmitted;
         let pid = process.pid();
         if key != self.key {
             // The transactions are named with the key before, so a look-up would never find them.
@@ -606,11 +623,11 @@ impl Crew {
         }
         let welcomed = self.welcome(worker, &link, &hello, Some((incarnation, key)));
         let process = self.watch(worker, process);
-        let place = &mut self.places[usize::from(worker.0)];
-        place.slot = Slot::resumed(pid, now);
-        place.incarnation = Some(incarnation);
-        let leaving = place.leaving;
-        let leash = place.leash.insert(process);
+        let slot = &mut self.slots[usize::from(worker.0)];
+        slot.state = SlotState::reattached(pid, now);
+        slot.incarnation = Some(incarnation);
+        let leaving = slot.leaving;
+        let process = slot.process.insert(process);
         match welcomed {
             Ok((joined, more)) => {
                 let links = std::iter::once(link).chain(more).collect();
@@ -618,12 +635,12 @@ impl Crew {
             }
             Err(reason) => {
                 warn!(%worker, pid, "could not come back and is killed: {reason}");
-                child::kill(leash);
+                child::kill(process);
             }
         }
         // The draining that the worker itself reports is all that is left of the operator's order.
         if hello.draining && !leaving {
-            place.admin = Admin::Drain;
+            slot.admin = Admin::Drain;
         }
         if leaving {
             let drain_within = self.config.drain_after;
@@ -634,12 +651,12 @@ impl Crew {
     /// Watches a process that is not a child of this one, so that its end is noticed.
     fn watch(&self, worker: WorkerId, process: Process) -> Arc<Process> {
         let process = Arc::new(process);
-        let (watched, queue) = (process.clone(), self.queue.clone());
+        let (watched, queue) = (process.clone(), self.event_sender.clone());
         tokio::spawn(async move {
             let pid = watched.pid();
             child::until_end(watched).await;
             // Only the process's parent gets its exit status.
-            let _ = queue.send(Happening::Exited { worker, pid, how: "ended".to_owned() });
+            let _ = queue.send(Event::Exited { worker, pid, how: "ended".to_owned() });
         });
         process
     }
@@ -648,7 +665,7 @@ impl Crew {
     fn collect_orphans(&self) {
         if std::process::id() == 1 {
             process::collect_orphans(|pid| {
-                self.places.iter().any(|place| place.leash.as_ref().is_some_and(|leash| leash.pid() == pid))
+                self.slots.iter().any(|slot| slot.process.as_ref().is_some_and(|process| process.pid() == pid))
             });
         }
     }
@@ -661,13 +678,13 @@ impl Crew {
             None => {
                 info!("stopping: workers end their calls within {:?}", self.config.stop_after);
                 let within = self.config.stop_after;
-                self.manager.on_stopping();
+                self.service_manager.on_stopping();
                 self.lanes.send(|_| server::Command::Stop { within });
                 self.stopping = Some(Stopping { kill_at: now + self.config.stop_after + STOP_GRACE });
                 // A worker that has not introduced itself has no calls and gets no `Stop`.
-                for place in &self.places {
-                    if let (Phase::Starting { .. }, Some(leash)) = (place.slot.phase(), &place.leash) {
-                        child::kill(leash);
+                for slot in &self.slots {
+                    if let (Phase::Starting { .. }, Some(process)) = (slot.state.phase(), &slot.process) {
+                        child::kill(process);
                     }
                 }
             }
@@ -683,9 +700,9 @@ impl Crew {
         if kill_at > now {
             return;
         }
-        for leash in self.places.iter().filter_map(|place| place.leash.as_ref()) {
-            warn!(pid = leash.pid(), "a worker did not stop in time and is killed");
-            child::kill(leash);
+        for process in self.slots.iter().filter_map(|slot| slot.process.as_ref()) {
+            warn!(pid = process.pid(), "a worker did not stop in time and is killed");
+            child::kill(process);
         }
         self.stopping = Some(Stopping { kill_at: now + STOP_GRACE });
     }
@@ -697,14 +714,14 @@ fn fit_sockets(
     config: &Config,
     listeners: &Listeners,
     worker: WorkerId,
-    place: &mut Place,
+    slot: &mut Slot,
     lanes: &server::Lanes,
 ) -> Result<(), BindError> {
-    if place.leaving || place.sockets.fits(config, listeners, worker) {
+    if slot.leaving || slot.sockets.fits(config, listeners, worker) {
         return Ok(());
     }
-    place.sockets.fit(config, listeners, worker)?;
-    if let Err(error) = place.sockets.serve(worker, lanes) {
+    slot.sockets.fit(config, listeners, worker)?;
+    if let Err(error) = slot.sockets.serve(worker, lanes) {
         warn!(%worker, "its ports cannot be served while it has no worker: {error}");
     }
     Ok(())

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tracing::{debug, error, info, warn};
 
-use super::event_loop::{Crew, Happening, Outsider};
+use super::event_loop::{Event, Supervisor, UnmanagedWorker};
 use crate::config::Config;
 use crate::dispatch::decision::{Admin, Joined, Services};
 use crate::ids::{Incarnation, LinkId, TokenKey, WorkerId};
@@ -18,7 +18,7 @@ use crate::net::run_dir::own_uid;
 use crate::net::seldom::Seldom;
 use crate::net::unix::{SEND_BUFFER, SeqListener, SeqPacket};
 use crate::net::{clock, random, watch};
-use crate::supervisor::admission::{self, Admitted, Origin, Vacancy};
+use crate::supervisor::admission::{self, Admitted, Occupancy, Origin};
 use crate::supervisor::child;
 use crate::supervisor::handshake::{self, Introduction, NoHello};
 use crate::supervisor::sockets::SlotSockets;
@@ -26,25 +26,25 @@ use crate::time::Time;
 use crate::words::{Hello, PassedSocket, SocketRole, Welcome};
 
 /// Longest time from the connection to the `Hello` of a worker that came by itself.
-const OUTSIDER_HELLO: Duration = Duration::from_secs(1);
+const UNMANAGED_HELLO: Duration = Duration::from_secs(1);
 /// Most links that have not sent their `Hello` yet.
-const UNGREETED: usize = 16;
+const MOST_AWAITING_HELLO: usize = 16;
 /// Placeholder for a socket without an address of its own.
 const UNNAMED: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
 /// Most refusals that are logged in a second.
 const REFUSALS_LOGGED: u32 = 8;
 
-impl Crew {
-    pub(super) fn on_knock(&mut self, link: SeqPacket) {
-        if self.ungreeted >= UNGREETED {
+impl Supervisor {
+    pub(super) fn on_connected(&mut self, link: SeqPacket) {
+        if self.awaiting_hello >= MOST_AWAITING_HELLO {
             handshake::goodbye(&link, "too many workers are introducing themselves; try again");
             return;
         }
-        self.ungreeted += 1;
-        tokio::spawn(greet(Origin::Outsider, None, link, OUTSIDER_HELLO, self.queue.clone()));
+        self.awaiting_hello += 1;
+        tokio::spawn(read_hello(Origin::Unmanaged, None, link, UNMANAGED_HELLO, self.event_sender.clone()));
     }
 
-    pub(super) fn on_greeted(
+    pub(super) fn on_introduced(
         &mut self,
         origin: Origin,
         child: Option<u32>,
@@ -52,14 +52,14 @@ impl Crew {
         hello: Result<Box<Hello>, String>,
     ) {
         match origin {
-            Origin::Outsider => self.ungreeted -= 1,
+            Origin::Unmanaged => self.awaiting_hello -= 1,
             // A process that has ended meanwhile: its link tells nothing about its successor.
-            Origin::Child(worker) if self.leash(worker).map(Process::pid) != child => return,
+            Origin::Child(worker) if self.process_of(worker).map(Process::pid) != child => return,
             Origin::Child(_) => {}
         }
         let admitted = hello.and_then(|hello| {
-            let vacancy = |worker| self.outsiders.get(&worker).map_or(Vacancy::Free, |it| it.vacancy_for(&hello));
-            let admitted = admission::admit(&hello, origin, self.places.len() as u16, &self.key, vacancy);
+            let occupancy = |worker| self.unmanaged.get(&worker).map_or(Occupancy::Free, |it| it.occupancy_for(&hello));
+            let admitted = admission::admit(&hello, origin, self.slots.len() as u16, &self.key, occupancy);
             Ok((admitted.map_err(|refusal| refusal.to_string())?, *hello))
         });
         let result = admitted.and_then(|(Admitted { worker, incarnation }, hello)| {
@@ -68,17 +68,17 @@ impl Crew {
         });
         match result {
             Ok((worker, (joined, more))) => {
-                if let Some(place) = self.places.get_mut(usize::from(worker.0)) {
-                    place.slot.on_up(clock::now());
-                    place.fault.clear();
-                    place.incarnation = Some(joined.incarnation);
+                if let Some(slot) = self.slots.get_mut(usize::from(worker.0)) {
+                    slot.state.on_up(clock::now());
+                    slot.fault.clear();
+                    slot.incarnation = Some(joined.incarnation);
                 }
                 let links = std::iter::once(link).chain(more).collect();
                 self.lanes.link(worker, links, &joined, None);
-                self.is_barren = false;
-                self.manager.hasten(clock::now());
-                if let Some(admin) = self.outsiders.get(&worker).map(|outsider| outsider.admin) {
-                    self.order(worker, admin);
+                self.said_no_worker = false;
+                self.service_manager.update_soon(clock::now());
+                if let Some(admin) = self.unmanaged.get(&worker).map(|unmanaged| unmanaged.admin) {
+                    self.send_admin(worker, admin);
                 }
             }
             Err(reason) => {
@@ -87,9 +87,9 @@ impl Crew {
                 }
                 handshake::goodbye(&link, &reason);
                 if let Origin::Child(worker) = origin
-                    && let Some(leash) = self.leash(worker)
+                    && let Some(process) = self.process_of(worker)
                 {
-                    child::kill(leash);
+                    child::kill(process);
                 }
             }
         }
@@ -123,11 +123,11 @@ impl Crew {
         };
         let capacity = hello.capacity.unwrap_or(self.config.capacity);
         let id = self.next_link();
-        let place = self.places.get(usize::from(worker.0));
+        let slot = self.slots.get(usize::from(worker.0));
         let mut sockets = Vec::new();
         let mut passed = Vec::new();
-        if let Some(place) = place {
-            place.sockets.pass(&mut passed, &mut sockets);
+        if let Some(slot) = slot {
+            slot.sockets.pass(&mut passed, &mut sockets);
         }
         if hello.wants_listeners {
             self.listeners.pass(&mut passed, &mut sockets);
@@ -139,12 +139,12 @@ impl Crew {
         let named = |service: &str| -> Vec<SocketAddr> {
             hello.ports.iter().filter(|port| port.service == service).map(|port| port.address).collect()
         };
-        let (addresses, mgcp) = match place {
-            Some(place) => (place.sockets.addresses(), place.sockets.mgcp_addresses()),
+        let (addresses, mgcp) = match slot {
+            Some(slot) => (slot.sockets.addresses(), slot.sockets.mgcp_addresses()),
             None => (named("sip"), named("mgcp")),
         };
         let all: Vec<SocketAddr> = addresses.iter().chain(&mgcp).copied().collect();
-        if place.is_none()
+        if slot.is_none()
             && let Some(taken) = all.iter().find(|address| self.is_in_use(**address, worker))
         {
             return Err(format!("{taken} is the dispatcher's or another worker's; name a port of your own"));
@@ -165,10 +165,10 @@ impl Crew {
             token: key.token(incarnation).to_string(),
             incarnation: incarnation.bits(),
             secret: self.key.slot_secret(worker, incarnation),
-            key: place.map(|_| self.key.clone()),
+            key: slot.map(|_| self.key.clone()),
             capacity,
             advertise: self.config.advertise.into_iter().collect(),
-            rtp_ports: rtp_ports(&self.config, place.map(|_| worker)),
+            rtp_ports: rtp_ports(&self.config, slot.map(|_| worker)),
             reply_from: self.config.reply_from,
             sockets: passed,
             listeners: self.listeners.addresses(),
@@ -177,21 +177,31 @@ impl Crew {
         };
         handshake::welcome(link, welcome, &sockets)
             .map_err(|error| format!("{worker} could not be welcomed: {error}"))?;
-        if place.is_none() {
+        if slot.is_none() {
             // Prefer SO_PEERCRED over the pid in `Hello`, which may be from another pid namespace or false.
             let pid = link.peer().ok().and_then(|peer| peer.pid).unwrap_or(hello.pid);
             info!(%worker, pid, program = ?hello.program, "a worker of its own has come");
             // An MGCP worker without a port of its own is reached over its link alone.
             let address = all.first().copied().unwrap_or(UNNAMED);
             let (name, program) = (hello.name.clone(), hello.program.clone());
-            let before = self.outsiders.get(&worker).filter(|before| before.is_alike(hello));
+            let before = self.unmanaged.get(&worker).filter(|before| before.is_alike(hello));
             // After a dispatcher's death, the draining that the worker itself reports is all that is left of the
             // operator's order.
             let left = if hello.draining { Admin::Drain } else { Admin::Ready };
             let admin = before.map_or(left, |before| before.admin);
             let addresses = all;
-            let new = Outsider { pid, address, addresses, incarnation, link: id, name, program, admin, is_down: false };
-            self.outsiders.insert(worker, new);
+            let new = UnmanagedWorker {
+                pid,
+                address,
+                addresses,
+                incarnation,
+                link: id,
+                name,
+                program,
+                admin,
+                is_down: false,
+            };
+            self.unmanaged.insert(worker, new);
         }
         let more = pairs.into_iter().map(|(ours, _)| ours).collect();
         let services = Services::named(&hello.services);
@@ -209,9 +219,9 @@ impl Crew {
     pub(super) fn new_life(&self) -> std::io::Result<Incarnation> {
         loop {
             let life = Incarnation::new(random::random_u64()?);
-            let mut places = self.places.iter().map(|place| place.incarnation);
-            let mut outsiders = self.outsiders.values().map(|outsider| outsider.incarnation);
-            if !places.any(|it| it == Some(life)) && !outsiders.any(|it| it == life) {
+            let mut slots = self.slots.iter().map(|slot| slot.incarnation);
+            let mut unmanaged = self.unmanaged.values().map(|unmanaged| unmanaged.incarnation);
+            if !slots.any(|it| it == Some(life)) && !unmanaged.any(|it| it == life) {
                 return Ok(life);
             }
         }
@@ -221,16 +231,16 @@ impl Crew {
     /// address stands for each of this host.
     pub(super) fn is_in_use(&self, address: SocketAddr, worker: WorkerId) -> bool {
         let own = |sockets: &SlotSockets| sockets.addresses().into_iter().chain(sockets.mgcp_addresses());
-        let slots = self.places.iter().flat_map(|place| own(&place.sockets));
+        let slots = self.slots.iter().flat_map(|slot| own(&slot.sockets));
         // Addresses of dead workers are free, and the worker whose place this one gets is dead.
-        let others = self.outsiders.iter().filter(|(other, outsider)| **other != worker && !outsider.is_down);
-        let outsiders = others.flat_map(|(_, outsider)| outsider.addresses.iter().copied());
-        let others = self.listeners.addresses().into_iter().chain(slots).chain(outsiders);
+        let others = self.unmanaged.iter().filter(|(other, unmanaged)| **other != worker && !unmanaged.is_down);
+        let unmanaged = others.flat_map(|(_, unmanaged)| unmanaged.addresses.iter().copied());
+        let others = self.listeners.addresses().into_iter().chain(slots).chain(unmanaged);
         others.into_iter().any(|other| admission::meet(address, other))
     }
 }
 
-impl Outsider {
+impl UnmanagedWorker {
     /// Whether a worker that introduces itself so looks like this one.
     fn is_alike(&self, hello: &Hello) -> bool {
         self.name == hello.name && self.program == hello.program
@@ -243,8 +253,8 @@ impl Outsider {
     }
 
     /// State of its place for a worker that introduces itself so.
-    fn vacancy_for(&self, hello: &Hello) -> Vacancy {
-        if self.is_down { Vacancy::Left { alike: self.is_alike(hello) } } else { Vacancy::Taken }
+    fn occupancy_for(&self, hello: &Hello) -> Occupancy {
+        if self.is_down { Occupancy::Down { alike: self.is_alike(hello) } } else { Occupancy::Taken }
     }
 }
 
@@ -256,7 +266,7 @@ fn rtp_ports(config: &Config, slot: Option<WorkerId>) -> (u16, u16) {
 }
 
 /// Accepts connections to the handoff socket.
-pub(super) async fn take_outsiders(listener: SeqListener, queue: mpsc::UnboundedSender<Happening>) {
+pub(super) async fn accept_connections(listener: SeqListener, queue: mpsc::UnboundedSender<Event>) {
     let listener = match watch::readable(listener) {
         Ok(listener) => listener,
         Err((_, error)) => return error!("the handoff socket cannot be watched: {error}"),
@@ -269,7 +279,7 @@ pub(super) async fn take_outsiders(listener: SeqListener, queue: mpsc::Unbounded
             Err(_) => {}
             Ok(Ok(Some(link))) => match link.peer() {
                 Ok(peer) if peer.uid == own_uid() || peer.uid == 0 => {
-                    if queue.send(Happening::Knocked { link }).is_err() {
+                    if queue.send(Event::Connected { link }).is_err() {
                         return;
                     }
                 }
@@ -297,24 +307,24 @@ pub(super) async fn take_outsiders(listener: SeqListener, queue: mpsc::Unbounded
     }
 }
 
-/// Waits for a link's `Hello` and puts it into the queue.
-pub(super) async fn greet(
+/// Waits for a link's `Hello` and puts it into the event queue.
+pub(super) async fn read_hello(
     origin: Origin,
     child: Option<u32>,
     link: SeqPacket,
     within: Duration,
-    queue: mpsc::UnboundedSender<Happening>,
+    queue: mpsc::UnboundedSender<Event>,
 ) {
     let (link, hello) = match handshake::hello(link, within).await {
         Ok((link, Introduction::Hello(hello))) => (link, Ok(hello)),
-        Ok((link, Introduction::Takeover(ask))) if origin == Origin::Outsider => {
-            let _ = queue.send(Happening::TakeoverAsked { link, ask });
+        Ok((link, Introduction::Takeover(ask))) if origin == Origin::Unmanaged => {
+            let _ = queue.send(Event::TakeoverRequested { link, ask });
             return;
         }
         Ok((link, Introduction::Takeover(_))) => (link, Err(NoHello::Other.to_string())),
         Err((link, reason)) => (link, Err(reason.to_string())),
     };
-    let _ = queue.send(Happening::Greeted { origin, child, link, hello });
+    let _ = queue.send(Event::Introduced { origin, child, link, hello });
 }
 
 #[cfg(test)]
@@ -323,7 +333,7 @@ mod tests {
 
     #[test]
     fn the_end_of_links_that_a_worker_had_before_is_not_the_end_of_those_it_has_come_back_by() {
-        let here = |link| Outsider {
+        let here = |link| UnmanagedWorker {
             pid: 1,
             incarnation: Incarnation::new(7),
             link: LinkId(link),

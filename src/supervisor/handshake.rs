@@ -84,9 +84,9 @@ async fn read_hello(link: &AsyncFd<SeqPacket>) -> Result<Introduction, NoHello> 
     }
 }
 
-/// Account of itself that a worker of an earlier dispatcher gives before it is welcomed back.
+/// Resync of itself that a worker of an earlier dispatcher gives before it is welcomed back.
 #[derive(Debug)]
-pub struct Account {
+pub struct Resync {
     /// Its `Hello`.
     pub hello: Hello,
     /// The descriptors beside it.
@@ -100,25 +100,25 @@ pub struct Account {
 }
 
 /// Waits for a `Hello` on `link`, and for all that the `Hello` announces, at most `within`.
-pub async fn account(link: SeqPacket, within: Duration) -> Result<(SeqPacket, Account), (SeqPacket, NoHello)> {
+pub async fn resync(link: SeqPacket, within: Duration) -> Result<(SeqPacket, Resync), (SeqPacket, NoHello)> {
     let watched = match watch::readable(link) {
         Ok(watched) => watched,
         Err((link, error)) => return Err((link, error.into())),
     };
-    let result = match timeout(within, read_account(&watched)).await {
+    let result = match timeout(within, read_resync(&watched)).await {
         Ok(result) => result,
         Err(_) => Err(NoHello::Silent(within)),
     };
     let link = watched.into_inner();
     match result {
-        Ok(account) => Ok((link, account)),
+        Ok(resync) => Ok((link, resync)),
         Err(reason) => Err((link, reason)),
     }
 }
 
-async fn read_account(link: &AsyncFd<SeqPacket>) -> Result<Account, NoHello> {
+async fn read_resync(link: &AsyncFd<SeqPacket>) -> Result<Resync, NoHello> {
     let mut buffer = vec![0; FRAME_HARD_LIMIT];
-    let mut account: Option<Account> = None;
+    let mut resync: Option<Resync> = None;
     loop {
         let mut ready = link.readable().await?;
         let mut descriptors: Vec<OwnedFd> = Vec::new();
@@ -128,29 +128,29 @@ async fn read_account(link: &AsyncFd<SeqPacket>) -> Result<Account, NoHello> {
             return Err(NoHello::Closed);
         }
         for record in Frame::parse(&buffer[..length])? {
-            match (record?, &mut account) {
+            match (record?, &mut resync) {
                 (Record::Hello(hello), None) => {
                     admission::check_counts(&hello)?;
                     let (transactions, conferences, messages) = (Vec::new(), Vec::new(), Vec::new());
                     let descriptors = std::mem::take(&mut descriptors);
-                    account = Some(Account { hello, descriptors, transactions, conferences, messages });
+                    resync = Some(Resync { hello, descriptors, transactions, conferences, messages });
                 }
-                (Record::Holding(held), Some(account)) => account.transactions.extend(held.iter()),
-                (Record::GroupOpen { opened, name }, Some(account)) => account.conferences.push((opened, name.into())),
-                (Record::Unanswered(Message { envelope, payload }), Some(account)) => {
-                    account.messages.push(Unanswered { envelope, payload: payload.into() });
+                (Record::Holding(held), Some(resync)) => resync.transactions.extend(held.iter()),
+                (Record::GroupOpen { opened, name }, Some(resync)) => resync.conferences.push((opened, name.into())),
+                (Record::Unanswered(Message { envelope, payload }), Some(resync)) => {
+                    resync.messages.push(Unanswered { envelope, payload: payload.into() });
                 }
                 _ => return Err(NoHello::Other),
             }
         }
         // A worker that sends more than it announced gets no further than this check: at most the rest of one frame.
-        if let Some(told) = account.take_if(|it| it.is_complete()) {
+        if let Some(told) = resync.take_if(|it| it.is_complete()) {
             return Ok(told);
         }
     }
 }
 
-impl Account {
+impl Resync {
     fn is_complete(&self) -> bool {
         self.transactions.len() >= self.hello.transactions as usize
             && self.conferences.len() >= self.hello.conferences as usize

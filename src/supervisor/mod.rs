@@ -3,7 +3,7 @@
 //!
 //! The order of a start is a promise to the processes that are there already. (1) The lock of the run directory: a
 //! second dispatcher ends here, and has touched nothing. (2) The handoff socket, to which the workers of a dispatcher
-//! that died connect. (3) These workers come back with the ports they hold (`survivors`). (4) Sockets that no worker
+//! that died connect. (3) These workers come back with the ports they hold (`reattach`). (4) Sockets that no worker
 //! brought are bound, missing workers are started, and the sockets are read, with all messages that have waited in
 //! them. A takeover ([`crate::upgrade`]) is another beginning: all of this comes from the dispatcher that runs.
 
@@ -29,11 +29,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
-use self::event_loop::{Crew, Ending, LaneDied, Muster, Orders};
-use self::reattach::{GatherError, Gathering};
-use self::run_dir_refresh::Upkeep;
-use self::sockets::{Listeners, Ports};
-use self::takeover::predecessor::Estate;
+use self::event_loop::{CommandSender, Ending, LaneDied, Resources, Supervisor};
+use self::reattach::{ReattachError, Reattachment};
+use self::run_dir_refresh::RunDirRefresh;
+use self::sockets::{BoundSockets, Listeners};
+use self::takeover::predecessor::DispatcherFds;
 use self::takeover::successor::TakeoverError;
 use crate::admin;
 use crate::config::{Config, Listen, Source, count_of_workers};
@@ -75,7 +75,7 @@ pub enum StartError {
     Stats(#[from] admin::server::BindError),
     /// The workers of an earlier dispatcher.
     #[error(transparent)]
-    Survivors(#[from] GatherError),
+    Reattach(#[from] ReattachError),
     /// The dispatcher that was to be taken over from.
     #[error(transparent)]
     Takeover(#[from] TakeoverError),
@@ -114,7 +114,7 @@ pub enum StartError {
 
 /// Way in which a dispatcher gets its sockets and workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Beginning {
+pub enum StartMode {
     /// It binds and starts them itself; workers of a dispatcher that died come back.
     Start,
     /// It gets them from the dispatcher that runs, which then ends.
@@ -125,7 +125,7 @@ pub enum Beginning {
 ///
 /// # Errors
 /// Anything that keeps it from starting: a run directory in use, a port in use, an address that is not this host's.
-pub fn run(config: Config, source: Source, beginning: Beginning) -> Result<(), StartError> {
+pub fn run(config: Config, source: Source, mode: StartMode) -> Result<(), StartError> {
     process::ignore_stray_signals();
     // Before the first large block is freed.
     memory::map_large_blocks();
@@ -142,14 +142,14 @@ pub fn run(config: Config, source: Source, beginning: Beginning) -> Result<(), S
     };
     let home = RunDir::open(config.run_dir.as_deref())?;
     runtime.block_on(async {
-        let crew = match beginning {
-            Beginning::Start => start(&home, config, source, given).await?,
-            Beginning::Takeover => takeover::successor::take_over(&home, config, source).await?,
+        let supervisor = match mode {
+            StartMode::Start => start(&home, config, source, given).await?,
+            StartMode::Takeover => takeover::successor::take_over(&home, config, source).await?,
         };
         home.keep();
         service_manager::tell(&format!("MAINPID={}\nREADY=1", std::process::id()));
-        tokio::spawn(signals.obey(crew.orders()));
-        match crew.serve().await? {
+        tokio::spawn(signals.obey(supervisor.command_sender()));
+        match supervisor.serve().await? {
             Ending::Stopped => info!("stopped"),
             Ending::TakenOver { by } => {
                 info!("process {by} has taken over");
@@ -167,37 +167,42 @@ pub fn run(config: Config, source: Source, beginning: Beginning) -> Result<(), S
 
 /// Starts a dispatcher in the order that the module's doc promises. `given` are well-known sockets that the service
 /// manager has bound or kept.
-async fn start(home: &RunDir, config: Config, source: Source, given: Vec<udp::Socket>) -> Result<Crew, StartError> {
+async fn start(
+    home: &RunDir,
+    config: Config,
+    source: Source,
+    given: Vec<udp::Socket>,
+) -> Result<Supervisor, StartError> {
     let lock = home.lock()?;
     let handoff = SeqListener::bind(&home.handoff_socket())?;
     let key = home.key(config.token_key.clone())?;
     let keys: Vec<TokenKey> = key.iter().chain(config.previous_token_key.as_ref()).cloned().collect();
     // Workers are awaited before anything is bound: those of an earlier dispatcher have the ports, and give them back.
     let known = if key.is_some() { keys.as_slice() } else { &[] };
-    let mut gathering = Gathering::begin(home, handoff, known)?;
-    gathering.await_holders().await?;
+    let mut reattachment = Reattachment::begin(home, handoff, known)?;
+    reattachment.await_holders().await?;
     let ports = loop {
-        match Ports::bind(&config, &given, gathering.found()) {
+        match BoundSockets::bind(&config, &given, reattachment.found()) {
             Ok(ports) => break ports,
             // Workers whose locks were cleaned away make them anew as soon as they are without a dispatcher.
-            Err(BindError::InUse { .. }) if gathering.await_latecomers().await? => {}
+            Err(BindError::InUse { .. }) if reattachment.await_latecomers().await? => {}
             Err(error) => return Err(error.with_holders().into()),
         }
     };
-    let (handoff, mut survivors) = gathering.end();
+    let (handoff, mut reattached) = reattachment.end();
     let key = match key {
         Some(key) => key,
         None => {
             // With a new key the tokens of every call in progress would mean nothing: the workers have the old key.
-            if let Some(worker) = survivors.workers.first().map(|survivor| survivor.resumed.worker) {
+            if let Some(worker) = reattached.workers.first().map(|found| found.readmitted.worker) {
                 warn!("the token key was gone from {}; {worker} had it", home.path().display());
             }
-            home.keep_key(survivors.key())?
+            home.keep_key(reattached.key())?
         }
     };
-    let (listeners, slots) = ports.complete(&config, &mut survivors);
+    let (listeners, slots) = ports.complete(&config, &mut reattached);
     let stats = admin::server::bind(&home.stats_socket(), config.stats_group.as_deref())?;
-    let estate = Estate {
+    let fds = DispatcherFds {
         lock: lock.as_fd().try_clone_to_owned()?,
         handoff: handoff.as_fd().try_clone_to_owned()?,
         stats: stats.as_fd().try_clone_to_owned()?,
@@ -205,15 +210,16 @@ async fn start(home: &RunDir, config: Config, source: Source, given: Vec<udp::So
 
     let (events, lane_events) = mpsc::unbounded_channel();
     let seed = random::random_u64()?;
-    let lanes = lane_setups(&config, &key, &listeners, seed, survivors.workers.len())?;
+    let lanes = lane_setups(&config, &key, &listeners, seed, reattached.workers.len())?;
     let lanes = server::Lanes::start(lanes, &events)?;
     for (listen, address) in config.listen.iter().zip(listeners.addresses()) {
         let listen = Listen { address, ..*listen };
         info!("listening on {listen}, {}, run directory {}", count_of_workers(config.workers), home.path().display());
     }
-    let upkeep = Upkeep::new(home, lock, config.token_key.is_none().then(|| key.clone()), clock::now());
-    let muster = Muster { config, source, key, listeners, handoff, stats, estate, upkeep, lanes, lane_events, seed };
-    Ok(Crew::new(muster, slots, survivors))
+    let run_dir_refresh = RunDirRefresh::new(home, lock, config.token_key.is_none().then(|| key.clone()), clock::now());
+    let resources =
+        Resources { config, source, key, listeners, handoff, stats, fds, run_dir_refresh, lanes, lane_events, seed };
+    Ok(Supervisor::new(resources, slots, reattached))
 }
 
 /// The setup of each lane. `shared` is the seed that all lanes share: it assigns calls to lanes.
@@ -241,7 +247,7 @@ fn lane_setups(
             retention_bytes: config.retention_bytes / lanes,
             owners: Owners::new(own, lanes, shared),
             awaited,
-            heir: None,
+            inherited_entries: None,
         })
     };
     (0..lanes).map(setup).collect()
@@ -297,13 +303,13 @@ impl Signals {
         Ok(Signals { stops, reloads: signal(SignalKind::hangup())? })
     }
 
-    async fn obey(mut self, orders: Orders) {
+    async fn obey(mut self, commands: CommandSender) {
         let [terminate, interrupt] = &mut self.stops;
         loop {
             tokio::select! {
-                Some(()) = terminate.recv() => orders.stop(),
-                Some(()) = interrupt.recv() => orders.stop(),
-                Some(()) = self.reloads.recv() => orders.reload(),
+                Some(()) = terminate.recv() => commands.stop(),
+                Some(()) = interrupt.recv() => commands.stop(),
+                Some(()) = self.reloads.recv() => commands.reload(),
                 else => return,
             }
         }

@@ -21,13 +21,13 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep, timeout};
 use tracing::{debug, info, warn};
 
-use self::awaited::Latecomers;
+use self::awaited::AwaitedOnce;
 use self::unlocked::Unlocked;
-use self::wait_limit::Patience;
-use super::admission::{self, Evidence, Resumed};
+use self::wait_limit::WaitLimit;
+use super::admission::{self, Evidence, Readmitted};
 use super::child;
-use super::handshake::{self, Account, NoHello};
-use super::sockets::{Returned, SlotSockets};
+use super::handshake::{self, NoHello, Resync};
+use super::sockets::{ReturnedSockets, SlotSockets};
 use crate::dispatch::decision::{Brought, Unanswered};
 use crate::ids::{ListenerId, TokenKey, WorkerId};
 use crate::net::process::{Holder, LockFile, Process};
@@ -54,9 +54,9 @@ const GONE_EACH: Duration = Duration::from_millis(20);
 
 /// A worker that has come back and waits for its welcome.
 #[derive(Debug)]
-pub struct Survivor {
+pub struct ReattachedWorker {
     /// Its slot, its incarnation, and the key of its token.
-    pub resumed: Resumed,
+    pub readmitted: Readmitted,
     /// Its link.
     pub link: SeqPacket,
     /// Its process.
@@ -69,11 +69,11 @@ pub struct Survivor {
     pub sockets: SlotSockets,
 }
 
-impl Survivor {
+impl ReattachedWorker {
     /// Renumbers the messages that it has brought: each gets the present number of the well-known socket that it came
     /// to. `listeners` are their addresses now. A message whose socket is no listener any more gets the first.
     pub fn renumber(&mut self, listeners: &[SocketAddr]) {
-        let Survivor { hello, brought, .. } = self;
+        let ReattachedWorker { hello, brought, .. } = self;
         for Unanswered { envelope, .. } in &mut brought.messages {
             let is_its = |socket: &&PassedSocket| {
                 socket.role == SocketRole::Listener && socket.listener == Some(envelope.listener.0)
@@ -87,42 +87,42 @@ impl Survivor {
 
 /// Everything that came back.
 #[derive(Debug, Default)]
-pub struct Survivors {
+pub struct Reattached {
     /// The workers.
-    pub workers: Vec<Survivor>,
+    pub workers: Vec<ReattachedWorker>,
     /// Duplicates of the well-known sockets; several workers bring the same.
     pub listeners: Vec<udp::Socket>,
     /// Workers of their own that connected meanwhile.
-    pub outsiders: Vec<(SeqPacket, Hello)>,
+    pub unmanaged: Vec<(SeqPacket, Hello)>,
 }
 
-impl Survivors {
+impl Reattached {
     /// The key that the workers have from the earlier dispatcher.
     pub fn key(&self) -> Option<TokenKey> {
-        self.workers.first().map(|survivor| survivor.resumed.key.clone())
+        self.workers.first().map(|found| found.readmitted.key.clone())
     }
 
     /// Whether the worker of a slot has come back.
     pub fn has(&self, slot: WorkerId) -> bool {
-        self.workers.iter().any(|survivor| survivor.resumed.worker == slot)
+        self.workers.iter().any(|found| found.readmitted.worker == slot)
     }
 
     /// The sockets of a slot, where its worker has come back.
     pub fn take_sockets(&mut self, slot: WorkerId) -> Option<SlotSockets> {
-        let survivor = self.workers.iter_mut().find(|survivor| survivor.resumed.worker == slot)?;
-        Some(std::mem::take(&mut survivor.sockets))
+        let found = self.workers.iter_mut().find(|found| found.readmitted.worker == slot)?;
+        Some(std::mem::take(&mut found.sockets))
     }
 
     /// Number of slots needed for all of them.
     pub fn slots(&self) -> u16 {
-        self.workers.iter().map(|survivor| survivor.resumed.worker.0 + 1).max().unwrap_or_default()
+        self.workers.iter().map(|found| found.readmitted.worker.0 + 1).max().unwrap_or_default()
     }
 }
 
 /// Reason why no worker can be waited for.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
-pub enum GatherError {
+pub enum ReattachError {
     /// The run directory.
     RunDir(#[from] RunDirError),
     /// The kernel watches no more descriptors.
@@ -131,31 +131,39 @@ pub enum GatherError {
 
 /// The wait for workers, and those that have come.
 #[derive(Debug)]
-pub struct Gathering<'h> {
+pub struct Reattachment<'h> {
     home: &'h RunDir,
     handoff: AsyncFd<SeqListener>,
     keys: Vec<TokenKey>,
     awaited: BTreeSet<WorkerId>,
-    found: Survivors,
-    latecomers: Latecomers,
+    found: Reattached,
+    awaited_once: AwaitedOnce,
     unlocked: Unlocked,
 }
 
-type Told = Result<(SeqPacket, Account), (SeqPacket, NoHello)>;
+type HelloRead = Result<(SeqPacket, Resync), (SeqPacket, NoHello)>;
 
-impl<'h> Gathering<'h> {
+impl<'h> Reattachment<'h> {
     /// Begins at the handoff socket `handoff`. `keys` are the run directory's; empty if they have been lost.
     ///
     /// # Errors
     ///
     /// The run directory cannot be read, or the handoff socket cannot be watched.
-    pub fn begin(home: &'h RunDir, handoff: SeqListener, keys: &[TokenKey]) -> Result<Self, GatherError> {
-        let mut latecomers = Latecomers::default();
+    pub fn begin(home: &'h RunDir, handoff: SeqListener, keys: &[TokenKey]) -> Result<Self, ReattachError> {
+        let mut awaited_once = AwaitedOnce::default();
         let held = home.held_slots()?;
         let unlocked = Unlocked::find(&home.handoff_socket(), &held);
-        let awaited = latecomers.next(held.into_iter().chain(unlocked.slots()), |_| false);
+        let awaited = awaited_once.next(held.into_iter().chain(unlocked.slots()), |_| false);
         let handoff = watch::readable(handoff).map_err(|(_, error)| error)?;
-        Ok(Gathering { home, handoff, keys: keys.to_vec(), awaited, found: Survivors::default(), latecomers, unlocked })
+        Ok(Reattachment {
+            home,
+            handoff,
+            keys: keys.to_vec(),
+            awaited,
+            found: Reattached::default(),
+            awaited_once,
+            unlocked,
+        })
     }
 
     /// Waits for the workers that live, and kills those that hold their lock and do not come.
@@ -163,7 +171,7 @@ impl<'h> Gathering<'h> {
     /// # Errors
     ///
     /// The handoff socket is broken.
-    pub async fn await_holders(&mut self) -> Result<(), GatherError> {
+    pub async fn await_holders(&mut self) -> Result<(), ReattachError> {
         if self.awaited.is_empty() {
             return Ok(());
         }
@@ -178,12 +186,12 @@ impl<'h> Gathering<'h> {
     ///
     /// # Errors
     ///
-    /// As [`Gathering::begin`].
-    pub async fn await_latecomers(&mut self) -> Result<bool, GatherError> {
+    /// As [`Reattachment::begin`].
+    pub async fn await_latecomers(&mut self) -> Result<bool, ReattachError> {
         let deadline = Instant::now() + LOCKED_WITHIN;
         while self.awaited.is_empty() {
             let held = self.home.held_slots()?;
-            self.awaited = self.latecomers.next(held, |slot| self.found.has(slot));
+            self.awaited = self.awaited_once.next(held, |slot| self.found.has(slot));
             if self.awaited.is_empty() && Instant::now() >= deadline {
                 return Ok(false);
             }
@@ -194,31 +202,31 @@ impl<'h> Gathering<'h> {
     }
 
     /// Workers that have come so far.
-    pub const fn found(&self) -> &Survivors {
+    pub const fn found(&self) -> &Reattached {
         &self.found
     }
 
-    /// Ends the gathering.
-    pub fn end(self) -> (SeqListener, Survivors) {
+    /// Ends the wait.
+    pub fn end(self) -> (SeqListener, Reattached) {
         (self.handoff.into_inner(), self.found)
     }
 
-    /// Waits until all have come or patience is over; returns how long it lasted.
+    /// Waits until all have come or the time is over; returns how long it lasted.
     async fn wait(&mut self) -> io::Result<Duration> {
         let began = clock::now();
-        let (mut patience, all) = (Patience::new(began), self.awaited.len());
-        let mut talks: JoinSet<Told> = JoinSet::new();
+        let (mut wait_limit, all) = (WaitLimit::new(began), self.awaited.len());
+        let mut talks: JoinSet<HelloRead> = JoinSet::new();
         let mut look = interval(LOOK_EVERY + LOOK_EACH * u32::try_from(all).unwrap_or(u32::MAX));
         while !self.awaited.is_empty() {
-            let left = patience.until(self.awaited.len(), all.max(self.awaited.len())).since(clock::now());
+            let left = wait_limit.until(self.awaited.len(), all.max(self.awaited.len())).since(clock::now());
             if left.is_zero() {
                 break;
             }
             tokio::select! {
                 link = accept(&self.handoff) => self.hear(link?, &mut talks),
                 Some(Ok(told)) = talks.join_next() => {
-                    if self.on_told(told) {
-                        patience.on_arrival(clock::now());
+                    if self.on_hello(told) {
+                        wait_limit.on_arrival(clock::now());
                     }
                 }
                 _ = look.tick() => {
@@ -229,30 +237,30 @@ impl<'h> Gathering<'h> {
                 () = sleep(left) => {}
             }
         }
-        // A worker that has connected is on its way, and one that is sending its account may finish.
+        // A worker that has connected is on its way, and one that is sending its transactions may finish.
         while let Some(link) = self.handoff.get_ref().accept()? {
             self.hear(link, &mut talks);
         }
         while let Some(told) = talks.join_next().await {
             if let Ok(told) = told {
-                self.on_told(told);
+                self.on_hello(told);
             }
         }
         Ok(clock::now().since(began))
     }
 
-    /// Reads the account of a process that has connected.
-    fn hear(&self, link: SeqPacket, talks: &mut JoinSet<Told>) {
+    /// Starts to read the `Hello` of a process that has connected, and all that it announces.
+    fn hear(&self, link: SeqPacket, talks: &mut JoinSet<HelloRead>) {
         if talks.len() >= STRANGERS + self.awaited.len() {
             handshake::goodbye(&link, "too many workers are introducing themselves; try again");
         } else if is_ours(&link) {
-            talks.spawn(handshake::account(link, TELL_WITHIN));
+            talks.spawn(handshake::resync(link, TELL_WITHIN));
         }
     }
 
-    /// Judges an account. Returns true when it is of a worker that is back.
-    fn on_told(&mut self, told: Told) -> bool {
-        let (link, account) = match told {
+    /// Judges a `Hello` with all it announced. Returns true when a worker is back with it.
+    fn on_hello(&mut self, told: HelloRead) -> bool {
+        let (link, resync) = match told {
             Ok(told) => told,
             Err((link, reason)) => {
                 warn!("a worker is not let in: {reason}");
@@ -260,22 +268,22 @@ impl<'h> Gathering<'h> {
                 return false;
             }
         };
-        if admission::claimed(&account.hello).is_none() {
-            self.found.outsiders.push((link, account.hello));
+        if admission::claimed(&resync.hello).is_none() {
+            self.found.unmanaged.push((link, resync.hello));
             return false;
         }
-        match self.readmit(&link, account) {
-            Ok((resumed, process, returned, hello, brought)) => {
-                let worker = resumed.worker;
+        match self.readmit(&link, resync) {
+            Ok((readmitted, process, returned, hello, brought)) => {
+                let worker = readmitted.worker;
                 debug!(%worker, pid = process.pid(), sessions = brought.sessions, "an earlier dispatcher's worker is back");
                 self.awaited.remove(&worker);
                 // The run directory's key file was lost, and with it the key: from here on there is one again.
                 if self.keys.is_empty() {
-                    self.keys.push(resumed.key.clone());
+                    self.keys.push(readmitted.key.clone());
                 }
                 self.found.listeners.extend(returned.listeners);
                 let sockets = returned.slot;
-                self.found.workers.push(Survivor { resumed, link, process, hello, brought, sockets });
+                self.found.workers.push(ReattachedWorker { readmitted, link, process, hello, brought, sockets });
                 true
             }
             Err(reason) => {
@@ -289,9 +297,9 @@ impl<'h> Gathering<'h> {
     fn readmit(
         &self,
         link: &SeqPacket,
-        account: Account,
-    ) -> Result<(Resumed, Process, Returned, Hello, Brought), String> {
-        let Account { hello, descriptors, transactions, conferences, messages } = account;
+        resync: Resync,
+    ) -> Result<(Readmitted, Process, ReturnedSockets, Hello, Brought), String> {
+        let Resync { hello, descriptors, transactions, conferences, messages } = resync;
         let holder = admission::claimed(&hello).and_then(|slot| self.holder(slot)).and_then(|holder| holder.pid);
         let evidence = Evidence {
             peer: link.peer().ok().and_then(|peer| peer.pid),
@@ -299,13 +307,13 @@ impl<'h> Gathering<'h> {
             descriptors: descriptors.len(),
             keys: &self.keys,
         };
-        let resumed = admission::readmit(&hello, &evidence).map_err(|refusal| refusal.to_string())?;
-        if self.found.has(resumed.worker) {
-            return Err(format!("{} is back already", resumed.worker));
+        let readmitted = admission::readmit(&hello, &evidence).map_err(|refusal| refusal.to_string())?;
+        if self.found.has(readmitted.worker) {
+            return Err(format!("{} is back already", readmitted.worker));
         }
-        let process = Process::open(hello.pid).map_err(|error| format!("{}: {error}", resumed.worker))?;
-        let returned =
-            Returned::sort(&hello.sockets, descriptors).map_err(|error| format!("{}: {error}", resumed.worker))?;
+        let process = Process::open(hello.pid).map_err(|error| format!("{}: {error}", readmitted.worker))?;
+        let returned = ReturnedSockets::sort(&hello.sockets, descriptors)
+            .map_err(|error| format!("{}: {error}", readmitted.worker))?;
         let brought = Brought {
             units_used: hello.units_used,
             sessions: hello.sessions,
@@ -314,7 +322,7 @@ impl<'h> Gathering<'h> {
             conferences,
             messages,
         };
-        Ok((resumed, process, returned, hello, brought))
+        Ok((readmitted, process, returned, hello, brought))
     }
 
     /// Kills the workers that hold a slot's lock and have not come in `waited`: they are taken to hang, and their

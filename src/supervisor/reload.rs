@@ -2,7 +2,7 @@
 
 use tracing::{info, warn};
 
-use super::event_loop::Crew;
+use super::event_loop::Supervisor;
 use super::sockets::SlotSockets;
 use crate::config::{Change, Config, ConfigError, NeedsRestart};
 use crate::dispatch::decision::Admin;
@@ -38,7 +38,7 @@ pub enum ReloadError {
     Taken(WorkerId),
 }
 
-impl Crew {
+impl Supervisor {
     /// Reads the configuration again and applies what differs. The log tells the result, whichever way the reload was
     /// asked for.
     pub(super) fn reload(&mut self) -> Result<Change, ReloadError> {
@@ -70,58 +70,58 @@ impl Crew {
             insert: self.config.insert,
             workers: usize::from(self.config.workers),
         });
-        self.fit_places(more, now);
+        self.fit_slots(more, now);
         Ok(change)
     }
 
     /// Makes as many places as the configuration says: `more` has the sockets of new ones.
-    pub(super) fn fit_places(&mut self, more: Vec<SlotSockets>, now: Time) {
+    pub(super) fn fit_slots(&mut self, more: Vec<SlotSockets>, now: Time) {
         let configured = usize::from(self.config.workers);
         let mut orders = Vec::new();
-        for (at, place) in self.places.iter_mut().enumerate() {
+        for (at, slot) in self.slots.iter_mut().enumerate() {
             let leaving = at >= configured;
-            if leaving != place.leaving {
-                place.leaving = leaving;
+            if leaving != slot.leaving {
+                slot.leaving = leaving;
                 if !leaving {
-                    place.slot.revive(now);
-                } else if place.slot.pid().is_none() {
-                    place.slot.retire();
+                    slot.state.revive(now);
+                } else if slot.state.pid().is_none() {
+                    slot.state.retire();
                 }
-                orders.push((WorkerId(at as u16), if leaving { Admin::Drain } else { place.admin }));
+                orders.push((WorkerId(at as u16), if leaving { Admin::Drain } else { slot.admin }));
             }
         }
-        orders.into_iter().for_each(|(worker, admin)| self.order(worker, admin));
+        orders.into_iter().for_each(|(worker, admin)| self.send_admin(worker, admin));
         for sockets in more {
-            let worker = WorkerId(self.places.len() as u16);
+            let worker = WorkerId(self.slots.len() as u16);
             // A worker that is missed there loses its place.
-            self.outsiders.remove(&worker);
-            self.add_place(sockets, now);
+            self.unmanaged.remove(&worker);
+            self.add_slot(sockets, now);
             // The lane may still know the last worker of an earlier slot of that number, which was told to drain.
-            self.order(worker, Admin::Ready);
+            self.send_admin(worker, Admin::Ready);
         }
-        self.forget_left_places();
+        self.drop_left_slots();
     }
 
     /// Binds the sockets of slots that are new, before anything is changed.
     fn bind_more(&self, new: &Config) -> Result<Vec<SlotSockets>, ReloadError> {
-        let added = || new.slots().skip(self.places.len());
-        if let Some(taken) = added().find(|slot| self.outsiders.get(slot).is_some_and(|it| !it.is_down)) {
+        let added = || new.slots().skip(self.slots.len());
+        if let Some(taken) = added().find(|slot| self.unmanaged.get(slot).is_some_and(|it| !it.is_down)) {
             return Err(ReloadError::Taken(taken));
         }
         Ok(added().map(|slot| SlotSockets::bind(new, &self.listeners, slot)).collect::<Result<_, _>>()?)
     }
 
     /// Ends the workers of slots that are no longer configured, once they have no session left.
-    pub(super) async fn look_around(&mut self) {
-        if !self.places.iter().any(|place| place.leaving && place.slot.pid().is_some()) {
+    pub(super) async fn retire_idle_workers(&mut self) {
+        if !self.slots.iter().any(|slot| slot.leaving && slot.state.pid().is_some()) {
             return;
         }
         let load = match self.snapshot().await {
             Ok(load) => load,
             Err(error) => return warn!("{error}"),
         };
-        for (at, (place, worker)) in self.places.iter().zip(&load.workers).enumerate() {
-            if place.leaving && place.slot.pid().is_some() && worker.sessions == 0 && worker.ledger == 0 {
+        for (at, (slot, worker)) in self.slots.iter().zip(&load.workers).enumerate() {
+            if slot.leaving && slot.state.pid().is_some() && worker.sessions == 0 && worker.ledger == 0 {
                 let within = self.config.stop_after;
                 self.lanes.send(|_| server::Command::Retire { worker: WorkerId(at as u16), within });
             }
@@ -129,10 +129,10 @@ impl Crew {
     }
 
     /// Drops the last slots when they are not configured and have no process; their ports are free then.
-    pub(super) fn forget_left_places(&mut self) {
-        while self.places.last().is_some_and(|place| place.leaving && place.slot.pid().is_none()) {
-            self.places.pop();
-            self.lanes.send(|_| server::Command::Close { worker: WorkerId(self.places.len() as u16) });
+    pub(super) fn drop_left_slots(&mut self) {
+        while self.slots.last().is_some_and(|slot| slot.leaving && slot.state.pid().is_none()) {
+            self.slots.pop();
+            self.lanes.send(|_| server::Command::Close { worker: WorkerId(self.slots.len() as u16) });
         }
     }
 }

@@ -18,7 +18,7 @@ const EVERY: Duration = Duration::from_secs(600);
 
 /// The lock of the run directory and the secret kept there.
 #[derive(Debug)]
-pub struct Upkeep {
+pub struct RunDirRefresh {
     run_dir: PathBuf,
     lock: LockFile,
     /// The key that lies in the run directory; `None` where the configuration has it.
@@ -26,13 +26,13 @@ pub struct Upkeep {
     due: Time,
 }
 
-impl Upkeep {
+impl RunDirRefresh {
     /// Keeps the files of `home`: its lock, and the key that lies there.
     pub fn new(home: &RunDir, lock: LockFile, key: Option<TokenKey>, now: Time) -> Self {
-        Upkeep { run_dir: home.path().to_owned(), lock, key, due: now + EVERY }
+        RunDirRefresh { run_dir: home.path().to_owned(), lock, key, due: now + EVERY }
     }
 
-    /// The time at which [`Upkeep::handle_timeout`] is due.
+    /// The time at which [`RunDirRefresh::handle_timeout`] is due.
     pub const fn poll_timeout(&self) -> Time {
         self.due
     }
@@ -72,14 +72,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let home = RunDir::open(Some(&dir.path().join("pm"))).unwrap();
         let key = home.keep_key(None).unwrap();
-        let mut upkeep = Upkeep::new(&home, home.lock().unwrap(), Some(key.clone()), Time(0));
+        let mut run_dir_refresh = RunDirRefresh::new(&home, home.lock().unwrap(), Some(key.clone()), Time(0));
         fs::remove_file(home.lock_file()).unwrap();
         fs::remove_file(home.path().join("key")).unwrap();
-        upkeep.handle_timeout(Time(0));
+        run_dir_refresh.handle_timeout(Time(0));
         assert!(!home.lock_file().exists(), "not before its time");
-        upkeep.handle_timeout(upkeep.poll_timeout());
+        run_dir_refresh.handle_timeout(run_dir_refresh.poll_timeout());
         assert!(home.lock().is_err(), "the lock is held again");
         assert_eq!(home.key(None).unwrap(), Some(key));
-        assert_eq!(upkeep.poll_timeout(), Time(0) + 2 * EVERY);
+        assert_eq!(run_dir_refresh.poll_timeout(), Time(0) + 2 * EVERY);
     }
 }

@@ -13,8 +13,8 @@ use crate::time::Time;
 
 /// The service manager, if it listens.
 #[derive(Debug)]
-pub struct Manager {
-    is_heard: bool,
+pub struct ServiceManager {
+    listens: bool,
     /// Interval of the watchdog messages: half of what the service manager asks for.
     watchdog: Option<Duration>,
     due: Time,
@@ -26,25 +26,25 @@ const STATUS_EVERY: Duration = Duration::from_secs(5);
 /// Delay of the look after something has happened: a pool that starts is not reported worker by worker.
 const STATUS_SOON: Duration = Duration::from_millis(100);
 
-impl Manager {
+impl ServiceManager {
     /// The service manager that has started this process, if there is one.
     pub fn new(now: Time) -> Self {
         let watchdog = notify::watchdog().map(|interval| interval / 2);
-        Manager { is_heard: notify::is_heard(), watchdog, due: now, status: String::new() }
+        ServiceManager { listens: notify::is_heard(), watchdog, due: now, status: String::new() }
     }
 
     /// The time of the next message to it; `None` where no service manager listens.
     pub const fn poll_timeout(&self) -> Option<Time> {
-        if self.is_heard { Some(self.due) } else { None }
+        if self.listens { Some(self.due) } else { None }
     }
 
     /// The lanes have answered, with these figures: the dispatcher is well. A dispatcher whose lanes do not answer
     /// sends no message, so the service manager starts it anew; its workers and their calls go on.
-    pub fn on_well(&mut self, load: &Snapshot, now: Time) {
-        self.wait(now);
+    pub fn on_healthy(&mut self, load: &Snapshot, now: Time) {
+        self.postpone(now);
         // The first report of a worker reaches its lane alone, so the status is looked at again soon.
         if load.workers.iter().any(|worker| worker.state == State::Starting) {
-            self.hasten(now);
+            self.update_soon(now);
         }
         let status = status_of(load);
         let mut lines = String::new();
@@ -61,12 +61,12 @@ impl Manager {
     }
 
     /// The lanes have not answered: nothing is sent until the next look.
-    pub fn wait(&mut self, now: Time) {
+    pub fn postpone(&mut self, now: Time) {
         self.due = now + self.watchdog.unwrap_or(STATUS_EVERY).min(STATUS_EVERY);
     }
 
     /// A worker has come or gone: the status line is not right any more.
-    pub fn hasten(&mut self, now: Time) {
+    pub fn update_soon(&mut self, now: Time) {
         self.due = self.due.min(now + STATUS_SOON);
     }
 
@@ -78,7 +78,7 @@ impl Manager {
     /// Has the service manager keep the well-known sockets for the next dispatcher: messages that arrive between the
     /// two wait.
     pub fn keep<'s>(&self, sockets: impl Iterator<Item = BorrowedFd<'s>>) {
-        if !self.is_heard {
+        if !self.listens {
             return;
         }
         for socket in sockets {
@@ -90,7 +90,7 @@ impl Manager {
 
     fn tell(&mut self, lines: &str) {
         // A service manager that takes no message is warned about once, and not tried again.
-        self.is_heard &= tell(lines);
+        self.listens &= tell(lines);
     }
 }
 
@@ -135,30 +135,32 @@ mod tests {
 
     #[test]
     fn the_status_is_looked_at_soon_after_a_worker_has_come_or_gone_and_until_it_reports() {
-        let mut manager = Manager { is_heard: false, watchdog: None, due: Time(0), status: String::new() };
-        manager.wait(Time(0));
-        manager.hasten(Time(1_000));
-        assert_eq!(manager.due, Time(101_000));
-        manager.hasten(Time(2_000));
-        assert_eq!(manager.due, Time(101_000), "not put off by the next one");
+        let mut service_manager =
+            ServiceManager { listens: false, watchdog: None, due: Time(0), status: String::new() };
+        service_manager.postpone(Time(0));
+        service_manager.update_soon(Time(1_000));
+        assert_eq!(service_manager.due, Time(101_000));
+        service_manager.update_soon(Time(2_000));
+        assert_eq!(service_manager.due, Time(101_000), "not put off by the next one");
         let worker = |state| WorkerLoad { state, ..WorkerLoad::default() };
         let load = |state| Snapshot { workers: vec![worker(State::Up), worker(state)], ..Snapshot::default() };
-        manager.on_well(&load(State::Starting), Time(101_000));
-        assert_eq!(manager.due, Time(201_000));
-        manager.on_well(&load(State::Up), Time(201_000));
-        assert_eq!(manager.due, Time(5_201_000));
+        service_manager.on_healthy(&load(State::Starting), Time(101_000));
+        assert_eq!(service_manager.due, Time(201_000));
+        service_manager.on_healthy(&load(State::Up), Time(201_000));
+        assert_eq!(service_manager.due, Time(5_201_000));
     }
 
     #[test]
     fn who_was_started_by_hand_is_asked_for_nothing() {
-        let mut manager = Manager { is_heard: false, watchdog: None, due: Time(0), status: String::new() };
-        assert_eq!(manager.poll_timeout(), None);
-        manager.is_heard = true;
-        manager.watchdog = Some(Duration::from_millis(50));
-        manager.wait(Time(1_000));
-        assert_eq!(manager.poll_timeout(), Some(Time(51_000)));
-        manager.watchdog = None;
-        manager.wait(Time(0));
-        assert_eq!(manager.poll_timeout(), Some(Time(5_000_000)));
+        let mut service_manager =
+            ServiceManager { listens: false, watchdog: None, due: Time(0), status: String::new() };
+        assert_eq!(service_manager.poll_timeout(), None);
+        service_manager.listens = true;
+        service_manager.watchdog = Some(Duration::from_millis(50));
+        service_manager.postpone(Time(1_000));
+        assert_eq!(service_manager.poll_timeout(), Some(Time(51_000)));
+        service_manager.watchdog = None;
+        service_manager.postpone(Time(0));
+        assert_eq!(service_manager.poll_timeout(), Some(Time(5_000_000)));
     }
 }

@@ -54,7 +54,7 @@ pub struct Restart {
 
 /// A numbered place for a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Slot {
+pub struct SlotState {
     phase: Phase,
     /// Workers started after the first.
     restarts: u64,
@@ -62,7 +62,7 @@ pub struct Slot {
     deaths_in_a_row: u32,
 }
 
-packed!(Slot { phase, restarts, deaths_in_a_row });
+packed!(SlotState { phase, restarts, deaths_in_a_row });
 
 impl Pack for Phase {
     fn pack(&self, out: &mut Vec<u8>) {
@@ -93,20 +93,20 @@ impl Pack for Phase {
     }
 }
 
-impl Slot {
+impl SlotState {
     /// A slot whose first worker is due at once.
     pub const fn new(now: Time) -> Self {
-        Slot { phase: Phase::BackOff { until: now }, restarts: 0, deaths_in_a_row: 0 }
+        SlotState { phase: Phase::BackOff { until: now }, restarts: 0, deaths_in_a_row: 0 }
     }
 
     /// A slot whose worker has come back from an earlier dispatcher.
-    pub const fn resumed(pid: u32, now: Time) -> Self {
-        Slot { phase: Phase::Up { pid, since: now }, restarts: 0, deaths_in_a_row: 0 }
+    pub const fn reattached(pid: u32, now: Time) -> Self {
+        SlotState { phase: Phase::Up { pid, since: now }, restarts: 0, deaths_in_a_row: 0 }
     }
 
     /// A slot that gets no worker.
     pub const fn retired() -> Self {
-        Slot { phase: Phase::Retired, restarts: 0, deaths_in_a_row: 0 }
+        SlotState { phase: Phase::Retired, restarts: 0, deaths_in_a_row: 0 }
     }
 
     /// A process was started for it.
@@ -187,18 +187,18 @@ impl Slot {
 const STARTING_AT_ONCE: usize = 32;
 
 /// The slots, by number, whose workers are to be started now.
-pub fn to_start(slots: impl Iterator<Item = Slot> + Clone, now: Time) -> impl Iterator<Item = usize> {
-    let is_due = move |slot: &Slot| slot.poll_timeout().is_some_and(|due| due <= now);
+pub fn to_start(slots: impl Iterator<Item = SlotState> + Clone, now: Time) -> impl Iterator<Item = usize> {
+    let is_due = move |slot: &SlotState| slot.poll_timeout().is_some_and(|due| due <= now);
     let room = room(slots.clone());
     slots.enumerate().filter(move |(_, slot)| is_due(slot)).map(|(at, _)| at).take(room)
 }
 
 /// The time at which [`to_start`] has a slot; `None` also while as many as may be are being started.
-pub fn next_start(slots: impl Iterator<Item = Slot> + Clone) -> Option<Time> {
+pub fn next_start(slots: impl Iterator<Item = SlotState> + Clone) -> Option<Time> {
     if room(slots.clone()) == 0 { None } else { slots.filter_map(|slot| slot.poll_timeout()).min() }
 }
 
-fn room(slots: impl Iterator<Item = Slot>) -> usize {
+fn room(slots: impl Iterator<Item = SlotState>) -> usize {
     STARTING_AT_ONCE.saturating_sub(slots.filter(|slot| matches!(slot.phase, Phase::Starting { .. })).count())
 }
 
@@ -216,7 +216,7 @@ mod tests {
 
     const SECOND: u64 = 1_000_000;
 
-    fn dies_after(slot: &mut Slot, started: u64, lived: u64) -> Restart {
+    fn dies_after(slot: &mut SlotState, started: u64, lived: u64) -> Restart {
         slot.on_started(4711, Time(started));
         slot.on_up(Time(started));
         slot.on_death(Time(started + lived)).unwrap()
@@ -224,8 +224,8 @@ mod tests {
 
     #[test]
     fn a_thousand_workers_are_not_started_in_one_moment() {
-        let mut slots = [Slot::new(Time(0)); 100];
-        let start = |slots: &mut [Slot]| {
+        let mut slots = [SlotState::new(Time(0)); 100];
+        let start = |slots: &mut [SlotState]| {
             let due: Vec<usize> = to_start(slots.iter().copied(), Time(0)).collect();
             due.iter().for_each(|at| slots[*at].on_started(1, Time(0)));
             due
@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn the_first_restart_is_immediate_and_later_ones_back_off() {
-        let mut slot = Slot::new(Time(0));
+        let mut slot = SlotState::new(Time(0));
         assert_eq!(slot.poll_timeout(), Some(Time(0)));
         assert_eq!(dies_after(&mut slot, 0, SECOND), Restart { at: Time(SECOND), crash_loop: None });
         assert_eq!(dies_after(&mut slot, SECOND, 0).at, Time(SECOND + 500_000));
@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn the_wait_has_an_upper_bound() {
-        let mut slot = Slot::new(Time(0));
+        let mut slot = SlotState::new(Time(0));
         for _ in 0..40 {
             dies_after(&mut slot, 0, 0);
         }
@@ -259,14 +259,14 @@ mod tests {
 
     #[test]
     fn a_worker_that_came_back_is_up_and_its_death_leads_to_a_successor() {
-        let mut slot = Slot::resumed(7, Time(0));
+        let mut slot = SlotState::reattached(7, Time(0));
         assert_eq!((slot.pid(), slot.restarts(), slot.poll_timeout()), (Some(7), 0, None));
         assert_eq!(slot.on_death(Time(SECOND)), Some(Restart { at: Time(SECOND), crash_loop: None }));
     }
 
     #[test]
     fn a_worker_that_lived_half_a_minute_clears_the_record() {
-        let mut slot = Slot::new(Time(0));
+        let mut slot = SlotState::new(Time(0));
         dies_after(&mut slot, 0, 0);
         dies_after(&mut slot, 0, 0);
         assert_eq!(dies_after(&mut slot, 0, 30 * SECOND), Restart { at: Time(30 * SECOND), crash_loop: None });
@@ -274,7 +274,7 @@ mod tests {
 
     #[test]
     fn a_worker_that_never_came_up_counts_as_a_death() {
-        let mut slot = Slot::new(Time(0));
+        let mut slot = SlotState::new(Time(0));
         slot.on_started(1, Time(0));
         assert_eq!(slot.pid(), Some(1));
         assert!(slot.on_death(Time(100 * SECOND)).is_some());
@@ -284,7 +284,7 @@ mod tests {
 
     #[test]
     fn a_retired_slot_gets_no_successor() {
-        let mut slot = Slot::new(Time(0));
+        let mut slot = SlotState::new(Time(0));
         slot.on_started(1, Time(0));
         assert!(slot.retire());
         assert_eq!(slot.on_death(Time(1)), None);

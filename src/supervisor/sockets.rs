@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use tracing::warn;
 
-use super::reattach::Survivors;
+use super::reattach::Reattached;
 use crate::config::{Config, Service};
 use crate::ids::{ListenerId, WorkerId};
 use crate::net::bind::BindError;
@@ -79,13 +79,13 @@ impl Listeners {
 /// The sockets of one slot. A slot that only fills a gap in the numbers has none.
 #[derive(Debug, Default)]
 pub struct SlotSockets {
-    sip: Vec<Pair>,
-    mgcp: Vec<Own>,
+    sip: Vec<SipPair>,
+    mgcp: Vec<MgcpSocket>,
 }
 
 /// UDP and TCP on one port, for SIP.
 #[derive(Debug)]
-struct Pair {
+struct SipPair {
     udp: udp::Socket,
     tcp: tcp::Listener,
     address: SocketAddr,
@@ -93,18 +93,18 @@ struct Pair {
 
 /// A slot's own MGCP socket.
 #[derive(Debug)]
-struct Own {
+struct MgcpSocket {
     /// The number of the listener it belongs to; of the first one where it belongs to several.
     listener: u16,
     udp: udp::Socket,
 }
 
-impl Pair {
+impl SipPair {
     fn bind(wanted: SocketAddr) -> Result<Self, BindError> {
         let udp = udp::Socket::bind(wanted, Buffers::SIGNALLING)?;
         // Port 0 lets the kernel choose once; TCP takes the same number.
         let address = udp.local_addr();
-        Ok(Pair { tcp: tcp::Listener::bind(address)?, udp, address })
+        Ok(SipPair { tcp: tcp::Listener::bind(address)?, udp, address })
     }
 }
 
@@ -123,16 +123,16 @@ impl SlotSockets {
         let wanted = |ip: &IpAddr| SocketAddr::new(*ip, config.sip_port(slot));
         let ips = config.sip_ips();
         let missing = ips.iter().filter(|ip| !self.sip.iter().any(|pair| is_meant(pair.address, wanted(ip))));
-        let bind = |ip| Pair::bind(wanted(ip)).map_err(|error| error.chosen_with("--worker-ports"));
+        let bind = |ip| SipPair::bind(wanted(ip)).map_err(|error| error.chosen_with("--worker-ports"));
         let bound = missing.map(bind).collect::<Result<Vec<_>, _>>()?;
         let mgcp = config.mgcp_addresses(slot, &listeners.addresses());
-        let mut own: Vec<Option<Own>> = Vec::new();
+        let mut own: Vec<Option<MgcpSocket>> = Vec::new();
         for (listener, wanted) in &mgcp {
             let is_there = self.mgcp.iter().any(|own| is_meant(own.udp.local_addr(), *wanted));
             let bind = || {
                 let bound = udp::Socket::bind(*wanted, Buffers::SIGNALLING);
                 let udp = bound.map_err(|error| error.chosen_with(mgcp_flag(config, *listener)))?;
-                Ok(Own { listener: *listener, udp })
+                Ok(MgcpSocket { listener: *listener, udp })
             };
             own.push(if is_there { None } else { Some(bind()?) });
         }
@@ -143,7 +143,7 @@ impl SlotSockets {
         let mut kept = std::mem::take(&mut self.mgcp);
         for ((listener, wanted), bound) in mgcp.iter().zip(own) {
             let found = kept.iter().position(|own| is_meant(own.udp.local_addr(), *wanted));
-            let own = bound.or_else(|| found.map(|at| Own { listener: *listener, ..kept.swap_remove(at) }));
+            let own = bound.or_else(|| found.map(|at| MgcpSocket { listener: *listener, ..kept.swap_remove(at) }));
             self.mgcp.extend(own);
         }
         Ok(())
@@ -168,7 +168,7 @@ impl SlotSockets {
             self.sip.iter().any(|pair| is_meant(pair.address, SocketAddr::new(*ip, config.sip_port(slot))))
         };
         let mgcp = config.mgcp_addresses(slot, &listeners.addresses());
-        let is_it = |(own, (listener, wanted)): (&Own, &(u16, SocketAddr))| {
+        let is_it = |(own, (listener, wanted)): (&MgcpSocket, &(u16, SocketAddr))| {
             own.listener == *listener && is_meant(own.udp.local_addr(), *wanted)
         };
         self.sip.len() == ips.len()
@@ -213,10 +213,10 @@ impl SlotSockets {
         let mut sockets = SlotSockets::default();
         for _ in 0..pairs {
             let (udp, tcp) = (udp::Socket::from_fd(next()?)?, tcp::Listener::from_fd(next()?)?);
-            sockets.sip.push(Pair { address: udp.local_addr(), udp, tcp });
+            sockets.sip.push(SipPair { address: udp.local_addr(), udp, tcp });
         }
         for listener in mgcp {
-            sockets.mgcp.push(Own { listener: *listener, udp: udp::Socket::from_fd(next()?)? });
+            sockets.mgcp.push(MgcpSocket { listener: *listener, udp: udp::Socket::from_fd(next()?)? });
         }
         Ok(sockets)
     }
@@ -235,13 +235,13 @@ impl SlotSockets {
 
     /// Adds the slot's sockets to those that its worker gets.
     pub fn pass<'s>(&'s self, passed: &mut Vec<PassedSocket>, sockets: &mut Vec<BorrowedFd<'s>>) {
-        for Pair { udp, tcp, address } in &self.sip {
+        for SipPair { udp, tcp, address } in &self.sip {
             passed.push(PassedSocket { role: SocketRole::SipUdp, address: *address, listener: None });
             sockets.push(udp.as_fd());
             passed.push(PassedSocket { role: SocketRole::SipTcp, address: *address, listener: None });
             sockets.push(tcp.as_fd());
         }
-        for Own { listener, udp } in &self.mgcp {
+        for MgcpSocket { listener, udp } in &self.mgcp {
             let (role, address) = (SocketRole::Mgcp, udp.local_addr());
             passed.push(PassedSocket { role, address, listener: Some(*listener) });
             sockets.push(udp.as_fd());
@@ -251,32 +251,32 @@ impl SlotSockets {
 
 /// The sockets of a start: the listeners, bound or given back, and those of the slots whose worker has not come back.
 #[derive(Debug)]
-pub struct Ports {
+pub struct BoundSockets {
     listeners: Listeners,
     /// Sockets of the slots whose worker has not come back.
     slots: BTreeMap<WorkerId, SlotSockets>,
 }
 
-impl Ports {
+impl BoundSockets {
     /// Binds the sockets that neither the service manager has `given` nor a worker has brought back: all or none.
     ///
     /// # Errors
     ///
     /// An address cannot be had.
-    pub fn bind(config: &Config, given: &[udp::Socket], found: &Survivors) -> Result<Self, BindError> {
+    pub fn bind(config: &Config, given: &[udp::Socket], found: &Reattached) -> Result<Self, BindError> {
         let returned = found.listeners.iter().chain(given).map(udp::Socket::try_clone);
         // A socket that cannot be duplicated is bound anew, and that error tells the reason.
         let listeners = Listeners::bind(config, returned.filter_map(Result::ok).collect())?;
         let missing = config.slots().filter(|slot| !found.has(*slot));
         let slots = missing.map(|slot| Ok((slot, SlotSockets::bind(config, &listeners, slot)?)));
-        Ok(Ports { slots: slots.collect::<Result<_, BindError>>()?, listeners })
+        Ok(BoundSockets { slots: slots.collect::<Result<_, BindError>>()?, listeners })
     }
 
-    /// The listeners, and the sockets of all slots there must be, those of survivors among them.
-    pub fn complete(self, config: &Config, survivors: &mut Survivors) -> (Listeners, Vec<SlotSockets>) {
-        let Ports { listeners, mut slots } = self;
-        let all = (0..config.workers.max(survivors.slots())).map(WorkerId);
-        let all = all.map(|slot| match survivors.take_sockets(slot) {
+    /// The listeners, and the sockets of all slots there must be, those of reattached workers among them.
+    pub fn complete(self, config: &Config, reattached: &mut Reattached) -> (Listeners, Vec<SlotSockets>) {
+        let BoundSockets { listeners, mut slots } = self;
+        let all = (0..config.workers.max(reattached.slots())).map(WorkerId);
+        let all = all.map(|slot| match reattached.take_sockets(slot) {
             Some(sockets) => sockets.numbered(config, &listeners, slot),
             None => slots.remove(&slot).unwrap_or_default(),
         });
@@ -287,14 +287,14 @@ impl Ports {
 
 /// Sockets that a worker gives to the new dispatcher when it comes back.
 #[derive(Debug)]
-pub struct Returned {
+pub struct ReturnedSockets {
     /// Duplicates of the well-known sockets.
     pub listeners: Vec<udp::Socket>,
     /// Its slot's sockets.
     pub slot: SlotSockets,
 }
 
-impl Returned {
+impl ReturnedSockets {
     /// Sorts the descriptors that came beside a worker's `Hello`. The sockets' own addresses count, not those that the
     /// worker names.
     ///
@@ -312,7 +312,7 @@ impl Returned {
                 SocketRole::SipTcp => tcps.push(tcp::Listener::from_fd(fd)?),
                 SocketRole::Mgcp => {
                     // The number is the earlier dispatcher's: it is set anew where the configuration differs.
-                    mgcp.push(Own { listener: listener.unwrap_or_default(), udp: udp::Socket::from_fd(fd)? });
+                    mgcp.push(MgcpSocket { listener: listener.unwrap_or_default(), udp: udp::Socket::from_fd(fd)? });
                 }
                 // A link to a dead dispatcher is closed.
                 SocketRole::Link => {}
@@ -323,12 +323,12 @@ impl Returned {
             let address = udp.local_addr();
             let tcp = tcps.iter().position(|tcp| tcp.local_addr() == address).map(|at| tcps.swap_remove(at));
             let tcp = tcp.ok_or_else(|| io::Error::other(format!("no TCP listener came for {address}")))?;
-            pairs.push(Pair { udp, tcp, address });
+            pairs.push(SipPair { udp, tcp, address });
         }
         if pairs.is_empty() && mgcp.is_empty() {
             return Err(io::Error::other("no socket of its slot came"));
         }
-        Ok(Returned { listeners, slot: SlotSockets { sip: pairs, mgcp } })
+        Ok(ReturnedSockets { listeners, slot: SlotSockets { sip: pairs, mgcp } })
     }
 }
 

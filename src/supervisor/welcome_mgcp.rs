@@ -2,15 +2,15 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::event_loop::Crew;
+use super::event_loop::Supervisor;
 use crate::config::Service;
 use crate::ids::WorkerId;
 use crate::words::{Bypass, Mgcp, MgcpListener};
 
-impl Crew {
+impl Supervisor {
     /// Everything that `worker` needs to serve MGCP; `None` where no listener speaks it.
     pub(super) fn mgcp_for(&self, worker: WorkerId) -> Option<Mgcp> {
-        let place = self.places.get(usize::from(worker.0));
+        let slot = self.slots.get(usize::from(worker.0));
         let bound = self.listeners.addresses();
         let speaking = self.config.listen.iter().zip(bound).enumerate();
         let speaking = speaking.filter(|(_, (listen, _))| listen.service == Service::Mgcp);
@@ -24,19 +24,19 @@ impl Crew {
                 .collect(),
             listeners: listeners.collect(),
             timeout_ms: self.config.mgcp_timeout.map(|time| time.as_millis() as u64),
-            predecessor: place.and_then(|place| place.predecessor).map(|dead| self.key.token(dead).to_string()),
+            predecessor: slot.and_then(|slot| slot.predecessor).map(|dead| self.key.token(dead).to_string()),
         };
         (!mgcp.listeners.is_empty()).then_some(mgcp)
     }
 
     fn mgcp_listener(&self, worker: WorkerId, number: usize, bound: SocketAddr) -> MgcpListener {
         let rule = self.config.mgcp_of(number);
-        let place = self.places.get(usize::from(worker.0));
-        let own = place.and_then(|place| {
+        let slot = self.slots.get(usize::from(worker.0));
+        let own = slot.and_then(|slot| {
             let wanted = self.config.mgcp_address(number, worker, bound)?;
             let is_it =
                 |own: &SocketAddr| own.ip() == wanted.ip() && (wanted.port() == 0 || own.port() == wanted.port());
-            place.sockets.mgcp_addresses().into_iter().find(is_it)
+            slot.sockets.mgcp_addresses().into_iter().find(is_it)
         });
         // A worker that came by itself has no address set aside: the dispatcher goes on finding it by name.
         let bypass = match rule.bypass {

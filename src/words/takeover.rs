@@ -12,7 +12,7 @@ pub enum Takeover {
     /// The new dispatcher asks.
     Ask(Ask),
     /// The old dispatcher agrees. It goes on reading, and gives the parts that do not change any more: sockets,
-    /// processes, and in the first descriptor the roster that names each of them.
+    /// processes, and in the first descriptor the `PreCopy` that names each of them.
     Granted {
         /// Number of descriptors, which come with this frame and as many [`Takeover::More`] as needed.
         descriptors: usize,

@@ -1,4 +1,4 @@
-//! Latecomers: workers of an earlier dispatcher whose lock is seen only later, as a value.
+//! AwaitedOnce: workers of an earlier dispatcher whose lock is seen only later, as a value.
 //!
 //! They make their locks anew one after another, on a busy machine far apart. Each is waited for once, so that the wait
 //! ends even if one can be neither heard nor killed.
@@ -9,11 +9,11 @@ use crate::ids::WorkerId;
 
 /// The slots whose workers have been waited for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Latecomers {
+pub struct AwaitedOnce {
     awaited: BTreeSet<WorkerId>,
 }
 
-impl Latecomers {
+impl AwaitedOnce {
     /// The slots, of those whose workers live, to be waited for now. `has_come` tells whether a slot's worker is back.
     pub fn next(
         &mut self,
@@ -30,14 +30,14 @@ mod tests {
 
     #[test]
     fn workers_whose_locks_come_back_one_by_one_are_all_waited_for_and_each_once() {
-        let mut latecomers = Latecomers::default();
+        let mut awaited_once = AwaitedOnce::default();
         let mut held = Vec::new();
         for slot in (0..40).map(WorkerId) {
             held.push(slot);
             // The worker before has come; the very first neither comes nor can be ended.
             let has_come = |it: WorkerId| it != WorkerId(0) && it < slot;
-            assert_eq!(latecomers.next(held.clone(), has_come), BTreeSet::from([slot]));
+            assert_eq!(awaited_once.next(held.clone(), has_come), BTreeSet::from([slot]));
         }
-        assert_eq!(latecomers.next(held, |_| false), BTreeSet::new());
+        assert_eq!(awaited_once.next(held, |_| false), BTreeSet::new());
     }
 }

@@ -18,16 +18,16 @@ const EACH: Duration = Duration::from_millis(25);
 
 /// The wait for workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Patience {
+pub struct WaitLimit {
     began: Time,
     /// The time of the last arrival.
     last: Time,
 }
 
-impl Patience {
+impl WaitLimit {
     /// Begins to wait.
     pub const fn new(now: Time) -> Self {
-        Patience { began: now, last: now }
+        WaitLimit { began: now, last: now }
     }
 
     /// A worker has come.
@@ -35,7 +35,7 @@ impl Patience {
         self.last = now;
     }
 
-    /// The time at which patience is over, with `missing` of `all` still to come.
+    /// The time at which the wait is over, with `missing` of `all` still to come.
     pub fn until(&self, missing: usize, all: usize) -> Time {
         let each = |time: Duration, count: usize| time.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX));
         let quiet = self.last + QUIET + each(QUIET_EACH, missing);
@@ -51,20 +51,20 @@ mod tests {
 
     #[test]
     fn one_that_hangs_costs_a_second_and_a_thousand_that_come_are_waited_for() {
-        let mut patience = Patience::new(Time(0));
-        assert_eq!(patience.until(1, 1), Time(1_002 * MS));
-        assert_eq!(patience.until(1_024, 1_024), Time(3_048 * MS), "they take their turns");
-        patience.on_arrival(Time(3_000 * MS));
-        assert_eq!(patience.until(1_023, 1_024), Time(6_046 * MS), "one has come, and others will");
-        assert_eq!(patience.until(1, 1_024), Time(4_002 * MS), "the last one hangs");
+        let mut wait_limit = WaitLimit::new(Time(0));
+        assert_eq!(wait_limit.until(1, 1), Time(1_002 * MS));
+        assert_eq!(wait_limit.until(1_024, 1_024), Time(3_048 * MS), "they take their turns");
+        wait_limit.on_arrival(Time(3_000 * MS));
+        assert_eq!(wait_limit.until(1_023, 1_024), Time(6_046 * MS), "one has come, and others will");
+        assert_eq!(wait_limit.until(1, 1_024), Time(4_002 * MS), "the last one hangs");
     }
 
     #[test]
     fn callers_do_not_wait_for_ever() {
-        let mut patience = Patience::new(Time(0));
-        patience.on_arrival(Time(30_000 * MS));
-        assert_eq!(patience.until(500, 1_024), Time(30_600 * MS));
-        patience.on_arrival(Time(4_500 * MS));
-        assert_eq!(patience.until(1, 2), Time(5_050 * MS));
+        let mut wait_limit = WaitLimit::new(Time(0));
+        wait_limit.on_arrival(Time(30_000 * MS));
+        assert_eq!(wait_limit.until(500, 1_024), Time(30_600 * MS));
+        wait_limit.on_arrival(Time(4_500 * MS));
+        assert_eq!(wait_limit.until(1, 2), Time(5_050 * MS));
     }
 }

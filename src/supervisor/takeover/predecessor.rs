@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use tracing::{debug, info, warn};
 
-use super::state::{self, Handover, LaneState, Roster, Seat, Told, layout};
+use super::state::{self, FinalCopy, LaneHeader, NotifyTarget, PreCopy, SlotCopy, layout};
 use crate::net::run_dir::own_uid;
 use crate::net::unix::SeqPacket;
 use crate::net::{clock, memory, notify};
 use crate::server::{self, Given};
 use crate::supervisor::commands::{self, LaneStuck};
-use crate::supervisor::event_loop::{Crew, Happening};
+use crate::supervisor::event_loop::{Event, Supervisor};
 use crate::supervisor::handshake;
 use crate::supervisor::slot_state;
 use crate::time::Time;
@@ -32,7 +32,7 @@ const TAKE_WITHIN: Duration = Duration::from_secs(2);
 
 /// Descriptors of the dispatcher as such, beside listeners and slots.
 #[derive(Debug)]
-pub struct Estate {
+pub struct DispatcherFds {
     /// The run directory's lock, which belongs to the open file.
     pub lock: OwnedFd,
     /// The listening handoff socket.
@@ -41,21 +41,21 @@ pub struct Estate {
     pub stats: OwnedFd,
 }
 
-impl Estate {
+impl DispatcherFds {
     /// Duplicates all descriptors.
     ///
     /// # Errors
     ///
     /// No descriptor is left.
     pub fn try_clone(&self) -> io::Result<Self> {
-        let Estate { lock, handoff, stats } = self;
-        Ok(Estate { lock: lock.try_clone()?, handoff: handoff.try_clone()?, stats: stats.try_clone()? })
+        let DispatcherFds { lock, handoff, stats } = self;
+        Ok(DispatcherFds { lock: lock.try_clone()?, handoff: handoff.try_clone()?, stats: stats.try_clone()? })
     }
 }
 
 /// A dispatcher that waits to take over.
 #[derive(Debug)]
-pub(in crate::supervisor) struct Asked {
+pub(in crate::supervisor) struct PendingTakeover {
     conversation: Conversation,
     until: Time,
 }
@@ -73,9 +73,9 @@ enum Failed {
     Refused(#[from] Refusal),
 }
 
-impl Crew {
+impl Supervisor {
     /// Another dispatcher asks to take over: judges it, and keeps its conversation or sends it away.
-    pub(in crate::supervisor) fn on_asked(&mut self, link: SeqPacket, ask: &Ask) {
+    pub(in crate::supervisor) fn on_takeover_requested(&mut self, link: SeqPacket, ask: &Ask) {
         let pid = link.peer().ok().and_then(|peer| peer.pid);
         if let Err(refusal) = self.judge(&link, ask) {
             warn!(pid, "no takeover: {refusal}");
@@ -84,7 +84,7 @@ impl Crew {
         match Conversation::new(link) {
             Ok(conversation) => {
                 info!(pid, program = ask.program, "another dispatcher asks to take over");
-                self.asked = Some(Asked { conversation, until: clock::now() + START_WITHIN });
+                self.pending_takeover = Some(PendingTakeover { conversation, until: clock::now() + START_WITHIN });
             }
             Err(error) => warn!(pid, "no takeover: {error}"),
         }
@@ -101,31 +101,32 @@ impl Crew {
         if self.is_stopping() {
             return Err(Refusal::Stopping);
         }
-        if self.asked.is_some() {
+        if self.pending_takeover.is_some() {
             return Err(Refusal::Busy);
         }
         upgrade::judge(ask, &upgrade::ask(&self.config, &self.key, layout()))
     }
 
-    /// The time at which [`Crew::give_when_due`] gives up waiting.
-    pub(in crate::supervisor) fn give_until(&self) -> Option<Time> {
-        self.asked.as_ref().map(|asked| asked.until)
+    /// The time at which [`Supervisor::hand_over_when_due`] gives up waiting.
+    pub(in crate::supervisor) fn takeover_deadline(&self) -> Option<Time> {
+        self.pending_takeover.as_ref().map(|asked| asked.until)
     }
 
     /// Gives everything to the dispatcher that has asked, once no worker is being started. Returns the new dispatcher's
     /// process id (0 where it lives in another pid namespace): this process then has to end without touching anything
     /// it has given.
-    pub(in crate::supervisor) async fn give_when_due(&mut self, now: Time) -> Option<u32> {
+    pub(in crate::supervisor) async fn hand_over_when_due(&mut self, now: Time) -> Option<u32> {
         let is_starting =
-            self.places.iter().any(|place| matches!(place.slot.phase(), slot_state::Phase::Starting { .. }));
-        let Asked { conversation, .. } = self.asked.take_if(|asked| !is_starting || asked.until <= now)?;
+            self.slots.iter().any(|slot| matches!(slot.state.phase(), slot_state::Phase::Starting { .. }));
+        let PendingTakeover { conversation, .. } =
+            self.pending_takeover.take_if(|asked| !is_starting || asked.until <= now)?;
         let mut phase = Phase::Asked;
         let given = if self.is_stopping() {
             Err(Refusal::Stopping.into())
         } else if is_starting {
             Err(Refusal::Starting.into())
         } else {
-            self.give(&conversation, &mut phase).await
+            self.hand_over(&conversation, &mut phase).await
         };
         let Err(why) = given else {
             return Some(conversation.peer().ok().and_then(|peer| peer.pid).unwrap_or_default());
@@ -138,14 +139,15 @@ impl Crew {
         None
     }
 
-    async fn give(&mut self, conversation: &Conversation, phase: &mut Phase) -> Result<(), Failed> {
+    async fn hand_over(&mut self, conversation: &Conversation, phase: &mut Phase) -> Result<(), Failed> {
         let loads = self.ask(server::Command::Load).await?;
         let entries: Vec<usize> = loads.iter().map(|load| load.totals.table_entries as usize).collect();
-        let mut roster = memory::file()?;
-        state::write(&self.roster(), &mut roster)?;
-        let lasting = self.lasting(&roster);
-        conversation.give(Takeover::Granted { descriptors: lasting.len(), entries: entries.clone() }, &lasting)?;
-        drop(lasting);
+        let mut pre_copy = memory::file()?;
+        state::write(&self.pre_copy(), &mut pre_copy)?;
+        let descriptors = self.descriptors(&pre_copy);
+        conversation
+            .give(Takeover::Granted { descriptors: descriptors.len(), entries: entries.clone() }, &descriptors)?;
+        drop(descriptors);
         *phase = Phase::Granted;
         // Memory that is new to the process costs more than the work done in it: all of it is touched before the lanes
         // pause.
@@ -165,7 +167,7 @@ impl Crew {
             |at: usize, reply| server::Command::Give(buffers.get_mut(at).map(mem::take).unwrap_or_default(), reply);
         let lanes = commands::ask(&self.lanes, give).await?.into_iter().collect::<io::Result<Vec<_>>>()?;
         let packed_at = clock::now();
-        state::write(&self.handover(&lanes, paused_at), &mut state)?;
+        state::write(&self.final_copy(&lanes, paused_at), &mut state)?;
         lanes.iter().try_for_each(|lane| state.write_all(&lane.state))?;
         let links = lanes.iter().flat_map(|lane| &lane.links).map(|(_, link)| link.as_fd());
         let given: Vec<_> = std::iter::once(state.as_fd()).chain(links).collect();
@@ -174,10 +176,10 @@ impl Crew {
         let given_at = clock::now();
         conversation.expect(Takeover::Taken, "taken", TAKE_WITHIN).await?;
         // An order to stop was given to this process, and would be lost with it.
-        while let Ok(happening) = self.inbox.try_recv() {
-            self.backlog.push_back(happening);
+        while let Ok(event) = self.events.try_recv() {
+            self.backlog.push_back(event);
         }
-        if self.backlog.iter().any(|happening| matches!(happening, Happening::Stop)) {
+        if self.backlog.iter().any(|event| matches!(event, Event::Stop)) {
             return Err(Refusal::Stopping.into());
         }
         conversation.say(Takeover::Over)?;
@@ -192,45 +194,45 @@ impl Crew {
         Ok(())
     }
 
-    fn roster(&self) -> Roster {
-        let seats = self.places.iter().map(|place| {
-            let (sip, mgcp) = place.sockets.shape();
-            Seat {
-                slot: place.slot,
+    fn pre_copy(&self) -> PreCopy {
+        let slots = self.slots.iter().map(|slot| {
+            let (sip, mgcp) = slot.sockets.shape();
+            SlotCopy {
+                state: slot.state,
                 sip,
                 mgcp,
-                process: place.leash.as_ref().map(|leash| leash.pid()),
-                incarnation: place.incarnation,
-                admin: place.admin,
-                leaving: place.leaving,
+                process: slot.process.as_ref().map(|process| process.pid()),
+                incarnation: slot.incarnation,
+                admin: slot.admin,
+                leaving: slot.leaving,
             }
         });
-        Roster {
+        PreCopy {
             started: self.started,
             seed: self.seed,
             listeners: self.listeners.descriptors().count(),
-            seats: seats.collect(),
-            manager: notify::listener().map(|(socket, watchdog)| Told { socket, watchdog }),
+            slots: slots.collect(),
+            service_manager: notify::listener().map(|(socket, watchdog)| NotifyTarget { socket, watchdog }),
         }
     }
 
-    fn handover(&self, lanes: &[Given], paused_at: Time) -> Handover {
-        let state = |lane: &Given| LaneState {
+    fn final_copy(&self, lanes: &[Given], paused_at: Time) -> FinalCopy {
+        let state = |lane: &Given| LaneHeader {
             length: lane.state.len(),
             links: lane.links.iter().map(|(worker, _)| *worker).collect(),
         };
-        let outsiders = self.outsiders.iter().map(|(worker, outsider)| (*worker, outsider.clone()));
-        Handover { paused_at, outsiders: outsiders.collect(), lanes: lanes.iter().map(state).collect() }
+        let unmanaged = self.unmanaged.iter().map(|(worker, unmanaged)| (*worker, unmanaged.clone()));
+        FinalCopy { paused_at, unmanaged: unmanaged.collect(), lanes: lanes.iter().map(state).collect() }
     }
 
-    /// Descriptors that do not change any more, in the order of the roster.
-    fn lasting<'d>(&'d self, roster: &'d File) -> Vec<BorrowedFd<'d>> {
-        let Estate { lock, handoff, stats } = &self.estate;
-        let mut all = vec![roster.as_fd(), lock.as_fd(), handoff.as_fd(), stats.as_fd()];
+    /// Descriptors that go with the [`PreCopy`], in the order in which it names them.
+    fn descriptors<'d>(&'d self, pre_copy: &'d File) -> Vec<BorrowedFd<'d>> {
+        let DispatcherFds { lock, handoff, stats } = &self.fds;
+        let mut all = vec![pre_copy.as_fd(), lock.as_fd(), handoff.as_fd(), stats.as_fd()];
         all.extend(self.listeners.descriptors());
-        for place in &self.places {
-            all.extend(place.sockets.descriptors());
-            all.extend(place.leash.as_ref().map(|leash| leash.as_fd()));
+        for slot in &self.slots {
+            all.extend(slot.sockets.descriptors());
+            all.extend(slot.process.as_ref().map(|process| process.as_fd()));
         }
         all
     }

@@ -1,6 +1,6 @@
-//! The crew as values, for the dispatcher that takes over: the part that does not change any more once the takeover is
-//! granted, and the part that is given while no lane reads. The sockets and processes go beside them as descriptors, in
-//! the order in which they stand here.
+//! The supervisor's state as values, for the dispatcher that takes over. As in a live migration it is copied in two
+//! steps: the [`PreCopy`] is sent while the lanes still read, the [`FinalCopy`] while none does. Sockets and processes
+//! go beside them as descriptors, in the order in which they stand here.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -12,14 +12,14 @@ use crate::dispatch::decision::Admin;
 use crate::ids::{Incarnation, WorkerId};
 use crate::pack::{Damaged, Pack, Packed, fingerprint, pack_bytes, packed};
 use crate::server::link_socket::LinkSocket;
+use crate::supervisor::event_loop::UnmanagedWorker;
+use crate::supervisor::slot_state::SlotState;
 use crate::switch::Switch;
-use crate::supervisor::event_loop::Outsider;
-use crate::supervisor::slot_state::Slot;
 use crate::time::Time;
 
-/// All that a dispatcher is besides its lanes' states.
+/// The part that does not change any more once the takeover is granted.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Roster {
+pub struct PreCopy {
     /// The start of the first dispatcher of this line.
     pub started: Time,
     /// Seed of the hash that assigns calls to lanes.
@@ -27,36 +27,36 @@ pub struct Roster {
     /// Number of listeners.
     pub listeners: usize,
     /// The slots, w0 first.
-    pub seats: Vec<Seat>,
+    pub slots: Vec<SlotCopy>,
     /// The service manager that waits for messages, if there is one.
-    pub manager: Option<Told>,
+    pub service_manager: Option<NotifyTarget>,
 }
 
 /// Address and watchdog of a service manager.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct NotifyTarget {
     /// Its socket.
     pub socket: Vec<u8>,
     /// Interval at which it wants a watchdog message.
     pub watchdog: Option<Duration>,
 }
 
-/// All that goes with the lanes' states, which follow it in the file.
+/// The part that is taken once the lanes have paused. The lanes' states follow it in the file.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Handover {
+pub struct FinalCopy {
     /// The time at which the lanes were told to stop reading.
     pub paused_at: Time,
     /// Workers that came by themselves.
-    pub outsiders: Vec<(WorkerId, Outsider)>,
+    pub unmanaged: Vec<(WorkerId, UnmanagedWorker)>,
     /// The lanes' states.
-    pub lanes: Vec<LaneState>,
+    pub lanes: Vec<LaneHeader>,
 }
 
 /// A slot.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Seat {
+pub struct SlotCopy {
     /// Phase, restarts and deaths of the slot.
-    pub slot: Slot,
+    pub state: SlotState,
     /// Number of its pairs of SIP sockets, of two descriptors each.
     pub sip: usize,
     /// The listeners of its MGCP sockets, one descriptor each.
@@ -73,24 +73,24 @@ pub struct Seat {
 
 /// Header of a lane's state: its length, and the workers whose links go with it.
 #[derive(Debug, PartialEq, Eq)]
-pub struct LaneState {
+pub struct LaneHeader {
     /// In bytes.
     pub length: usize,
     /// One descriptor each.
     pub links: Vec<WorkerId>,
 }
 
-packed!(Roster { started, seed, listeners, seats, manager });
-packed!(Told { socket, watchdog });
-packed!(Handover { paused_at, outsiders, lanes });
-packed!(Seat { slot, sip, mgcp, process, incarnation, admin, leaving });
-packed!(LaneState { length, links });
+packed!(PreCopy { started, seed, listeners, slots, service_manager });
+packed!(NotifyTarget { socket, watchdog });
+packed!(FinalCopy { paused_at, unmanaged, lanes });
+packed!(SlotCopy { state, sip, mgcp, process, incarnation, admin, leaving });
+packed!(LaneHeader { length, links });
 
 /// A number for the layout of the whole state: two dispatchers with the same one read each other's.
 pub fn layout() -> u64 {
     let mut layout = String::new();
-    Roster::layout(&mut layout);
-    Handover::layout(&mut layout);
+    PreCopy::layout(&mut layout);
+    FinalCopy::layout(&mut layout);
     Switch::<LinkSocket>::layout(&mut layout);
     fingerprint(&layout)
 }

@@ -15,8 +15,8 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::info;
 
-use super::predecessor::Estate;
-use super::state::{self, Handover, Roster, Seat, Told, layout};
+use super::predecessor::DispatcherFds;
+use super::state::{self, FinalCopy, NotifyTarget, PreCopy, SlotCopy, layout};
 use crate::admin::server::StatsListener;
 use crate::config::{Config, Source};
 use crate::ids::WorkerId;
@@ -28,8 +28,8 @@ use crate::pack::Damaged;
 use crate::server::{self, Given};
 use crate::supervisor::child;
 use crate::supervisor::commands;
-use crate::supervisor::event_loop::{Crew, Muster};
-use crate::supervisor::run_dir_refresh::Upkeep;
+use crate::supervisor::event_loop::{Resources, Supervisor};
+use crate::supervisor::run_dir_refresh::RunDirRefresh;
 use crate::supervisor::sockets::{Listeners, SlotSockets};
 use crate::supervisor::{StartError, lane_setups};
 use crate::upgrade::conversation::{Broken, Conversation};
@@ -88,17 +88,17 @@ impl From<Broken> for TakeoverError {
 }
 
 /// All that the old dispatcher has besides its lanes' states, each descriptor with its meaning.
-struct Heritage {
-    roster: Roster,
-    estate: Estate,
+struct Inheritance {
+    pre_copy: PreCopy,
+    fds: DispatcherFds,
     listeners: Vec<udp::Socket>,
-    heirs: Vec<Heir>,
+    slots: Vec<InheritedSlot>,
 }
 
 /// A slot with its sockets and its process.
 #[derive(Debug)]
-pub(in crate::supervisor) struct Heir {
-    pub(in crate::supervisor) seat: Seat,
+pub(in crate::supervisor) struct InheritedSlot {
+    pub(in crate::supervisor) copy: SlotCopy,
     pub(in crate::supervisor) sockets: SlotSockets,
     pub(in crate::supervisor) process: Option<Process>,
 }
@@ -111,7 +111,7 @@ pub(in crate::supervisor) async fn take_over(
     home: &RunDir,
     config: Config,
     source: Source,
-) -> Result<Crew, StartError> {
+) -> Result<Supervisor, StartError> {
     let run_dir = || home.path().to_owned();
     let link = match SeqPacket::connect(&home.handoff_socket()) {
         Err(UnixError::Nobody { .. }) => return Err(TakeoverError::Nobody { run_dir: run_dir() }.into()),
@@ -133,18 +133,18 @@ pub(in crate::supervisor) async fn take_over(
     let (Takeover::Granted { entries, .. }, descriptors) = granted else {
         return Err(TakeoverError::from(Broken::Unexpected("granted")).into());
     };
-    let Heritage { roster, estate, listeners, heirs } = Heritage::sort(descriptors)?;
+    let Inheritance { pre_copy, fds, listeners, slots } = Inheritance::sort(descriptors)?;
     let listeners = Listeners::bind(&config, listeners)?;
-    let added: Vec<WorkerId> = config.slots().skip(heirs.len()).collect();
+    let added: Vec<WorkerId> = config.slots().skip(slots.len()).collect();
     let more = added.iter().map(|slot| SlotSockets::bind(&config, &listeners, *slot)).collect::<Result<Vec<_>, _>>()?;
-    let inherited = estate.try_clone().map_err(TakeoverError::from)?;
+    let inherited = fds.try_clone().map_err(TakeoverError::from)?;
     let (events, lane_events) = mpsc::unbounded_channel();
-    let mut setups = lane_setups(&config, &key, &listeners, roster.seed, 0)?;
+    let mut setups = lane_setups(&config, &key, &listeners, pre_copy.seed, 0)?;
     if setups.len() != entries.len() {
         return Err(TakeoverError::from(Damaged("another number of lanes")).into());
     }
     for (setup, entries) in setups.iter_mut().zip(&entries) {
-        setup.heir = Some(*entries);
+        setup.inherited_entries = Some(*entries);
     }
     let lanes = server::Lanes::start(setups, &events).map_err(TakeoverError::from)?;
     let mut buffers: Vec<_> = entries.iter().map(|entries| memory::warm(state::room_for(*entries))).collect();
@@ -154,8 +154,8 @@ pub(in crate::supervisor) async fn take_over(
     let (Takeover::Given { .. }, descriptors) = given else {
         return Err(TakeoverError::from(Broken::Unexpected("given")).into());
     };
-    let (Handover { paused_at, outsiders, .. }, states) = sort_states(descriptors, &mut buffers)?;
-    if let Some((taken, _)) = outsiders.iter().find(|(worker, it)| !it.is_down && added.contains(worker)) {
+    let (FinalCopy { paused_at, unmanaged, .. }, states) = sort_states(descriptors, &mut buffers)?;
+    if let Some((taken, _)) = unmanaged.iter().find(|(worker, it)| !it.is_down && added.contains(worker)) {
         let why = format!("workers: {taken} is taken by a worker that came by itself; end that one first");
         return Err(TakeoverError::Refused(why).into());
     }
@@ -166,26 +166,27 @@ pub(in crate::supervisor) async fn take_over(
     // From here on this process is the dispatcher: nothing below may fail.
     lanes.send(|_| server::Command::Resume);
     let paused = clock::now().since(paused_at);
-    let Estate { lock, handoff, stats } = inherited;
+    let DispatcherFds { lock, handoff, stats } = inherited;
     let lock = LockFile::inherit(lock, &home.lock_file());
     let handoff = SeqListener::inherit(handoff, &home.handoff_socket());
     let stats = StatsListener::inherit(stats, &home.stats_socket());
-    let Roster { started, seed, manager, .. } = roster;
-    if let Some(Told { socket, watchdog }) = manager {
+    let PreCopy { started, seed, service_manager, .. } = pre_copy;
+    if let Some(NotifyTarget { socket, watchdog }) = service_manager {
         notify::inherit(socket, watchdog);
     }
-    let workers = heirs.iter().filter(|heir| heir.process.is_some()).count()
-        + outsiders.iter().filter(|(_, it)| !it.is_down).count();
+    let workers = slots.iter().filter(|slot| slot.process.is_some()).count()
+        + unmanaged.iter().filter(|(_, it)| !it.is_down).count();
     let kept = config.token_key.is_none().then(|| key.clone());
-    let upkeep = Upkeep::new(home, lock, kept, clock::now());
-    let muster = Muster { config, source, key, listeners, handoff, stats, estate, upkeep, lanes, lane_events, seed };
-    let crew = Crew::inherit(muster, started, heirs, outsiders, more);
+    let run_dir_refresh = RunDirRefresh::new(home, lock, kept, clock::now());
+    let resources =
+        Resources { config, source, key, listeners, handoff, stats, fds, run_dir_refresh, lanes, lane_events, seed };
+    let supervisor = Supervisor::inherit(resources, started, slots, unmanaged, more);
     info!(
         "taken over from process {pid}, with {}; nothing was read for {} µs",
         crate::config::count_of_workers(workers as u64),
         paused.as_micros()
     );
-    Ok(crew)
+    Ok(supervisor)
 }
 
 /// Has every lane take over its state.
@@ -212,40 +213,40 @@ async fn until_over(conversation: &Conversation, old: Process) -> Result<(), Tak
     }
 }
 
-impl Heritage {
-    /// Reads the roster, and assigns each descriptor its meaning.
+impl Inheritance {
+    /// Reads the [`PreCopy`], and assigns each descriptor its meaning.
     fn sort(descriptors: Vec<OwnedFd>) -> Result<Self, TakeoverError> {
         let mut descriptors = descriptors.into_iter();
         let mut next = || descriptors.next().ok_or(Damaged("a descriptor is missing"));
-        let (mut roster, _) = state::read::<Roster>(&File::from(next()?))?;
-        let estate = Estate { lock: next()?, handoff: next()?, stats: next()? };
+        let (mut pre_copy, _) = state::read::<PreCopy>(&File::from(next()?))?;
+        let fds = DispatcherFds { lock: next()?, handoff: next()?, stats: next()? };
         let mut listeners = Vec::new();
-        for _ in 0..roster.listeners {
+        for _ in 0..pre_copy.listeners {
             listeners.push(udp::Socket::from_fd(next()?)?);
         }
-        let mut heirs = Vec::new();
-        for seat in roster.seats.drain(..) {
-            let sockets = SlotSockets::inherit((seat.sip, &seat.mgcp), &mut || next().map_err(io::Error::other))?;
+        let mut slots = Vec::new();
+        for copy in pre_copy.slots.drain(..) {
+            let sockets = SlotSockets::inherit((copy.sip, &copy.mgcp), &mut || next().map_err(io::Error::other))?;
             let process =
-                seat.process.map(|pid| Ok::<_, TakeoverError>(Process::from_fd(next()?, pid)?)).transpose()?;
-            heirs.push(Heir { sockets, process, seat });
+                copy.process.map(|pid| Ok::<_, TakeoverError>(Process::from_fd(next()?, pid)?)).transpose()?;
+            slots.push(InheritedSlot { sockets, process, copy });
         }
-        Ok(Heritage { roster, estate, listeners, heirs })
+        Ok(Inheritance { pre_copy, fds, listeners, slots })
     }
 }
 
 /// Reads the lanes' states into `buffers`, and gives each lane its links.
-fn sort_states(descriptors: Vec<OwnedFd>, buffers: &mut [Vec<u8>]) -> Result<(Handover, Vec<Given>), TakeoverError> {
+fn sort_states(descriptors: Vec<OwnedFd>, buffers: &mut [Vec<u8>]) -> Result<(FinalCopy, Vec<Given>), TakeoverError> {
     let mut descriptors = descriptors.into_iter();
     let mut next = || descriptors.next().ok_or(Damaged("a descriptor is missing"));
     let mut file = File::from(next()?);
-    let (mut handover, mut at) = state::read::<Handover>(&file)?;
-    if handover.lanes.len() != buffers.len() {
+    let (mut final_copy, mut at) = state::read::<FinalCopy>(&file)?;
+    if final_copy.lanes.len() != buffers.len() {
         return Err(Damaged("another number of lanes").into());
     }
     let whole = file.metadata()?.len();
     let mut lanes = Vec::new();
-    for (lane, buffer) in handover.lanes.drain(..).zip(buffers) {
+    for (lane, buffer) in final_copy.lanes.drain(..).zip(buffers) {
         let end = at.checked_add(lane.length as u64).filter(|end| *end <= whole);
         let end = end.ok_or(Damaged("a state longer than its file"))?;
         let mut state = mem::take(buffer);
@@ -255,5 +256,5 @@ fn sort_states(descriptors: Vec<OwnedFd>, buffers: &mut [Vec<u8>]) -> Result<(Ha
         let link = |worker| Ok::<_, TakeoverError>((worker, SeqPacket::from_fd(next()?)?));
         lanes.push(Given { state, links: lane.links.into_iter().map(link).collect::<Result<_, _>>()? });
     }
-    Ok((handover, lanes))
+    Ok((final_copy, lanes))
 }
