@@ -12,6 +12,7 @@ use std::thread;
 
 use pointsman::admin::protocol::Reply;
 use pointsman::admin::server;
+use pointsman::config::{Apply, KEYS, Key};
 
 fn pointsman(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_pointsman"))
@@ -149,12 +150,41 @@ fn check_accepts_the_example_and_prints_what_reads_back() {
     assert_eq!(pointsman(&["check", "--config", example.to_str().unwrap()]).status.code(), Some(0));
 }
 
-#[test]
-fn the_readme_describes_every_key_and_every_subcommand() {
-    let readme = include_str!("../README.md");
-    for key in pointsman::config::Settings::keys() {
-        assert!(readme.contains(&format!("| `{key}` |")), "{key}");
+/// The row of a key in README's table.
+fn row(key: &Key) -> String {
+    let default = key.default();
+    let default = if default.contains(['"', '[']) { format!("`{default}`") } else { default };
+    let reload = if key.apply == Apply::Live { " ●" } else { "" };
+    let mut words = key.doc.trim().trim_end_matches('.').to_owned();
+    if let Some(range) = key.range() {
+        words += &format!("; {range}");
     }
+    if !key.see.is_empty() {
+        words += &format!("; see {}", key.see);
+    }
+    format!("| `{}` | {default} |{reload} | {} |\n", key.name, words.replace('|', "\\|"))
+}
+
+#[test]
+fn the_readme_has_the_table_of_keys() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let readme = std::fs::read_to_string(&path).unwrap();
+    let (before, rest) = readme.split_once("<!-- keys -->\n").unwrap();
+    let (table, after) = rest.split_once("<!-- end of keys -->\n").unwrap();
+    let head = "| key | default | | description |\n|---|---|---|---|\n".to_owned();
+    let expected = head + &KEYS.iter().map(row).collect::<String>();
+    if table != expected && std::env::var_os("POINTSMAN_RENEW").is_some() {
+        let renewed = format!("{before}<!-- keys -->\n{expected}<!-- end of keys -->\n{after}");
+        std::fs::write(&path, renewed).unwrap();
+        return;
+    }
+    let remedy = "run this test with POINTSMAN_RENEW=1 to write README's table, which is";
+    assert!(table == expected, "{remedy}\n{expected}");
+}
+
+#[test]
+fn the_readme_describes_every_subcommand() {
+    let readme = include_str!("../README.md");
     for word in ["stat", "top", "drain", "ready", "maint", "forget", "explain", "reload", "check", "worker"] {
         assert!(readme.contains(&format!("`pointsman {word}")), "{word}");
     }

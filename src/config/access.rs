@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::error::Fault;
 use super::{AccessAction, Network, Span};
@@ -19,7 +19,7 @@ use crate::words;
 ///     { action = "limit", rate = 20, burst = 60, ban = "5m" },
 /// ]
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct AccessRule {
     /// The sources, as networks. Default: all.
@@ -32,15 +32,12 @@ pub struct AccessRule {
     /// source is an IPv4 address or an IPv6 /64. Later messages of a call, and retransmissions, are not counted.
     /// Requests beyond the rate are refused with 503, as many again a second; the rest is dropped. The workers' own
     /// ports drop all requests beyond it.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub rate: Option<u32>,
     /// For `limit`: requests that may come at once, 1 to 1000000. Default: as many as in a second.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub burst: Option<u32>,
     /// For `limit`: a source that sends more is banned for so long, 1s to 24h: all its requests outside calls and known
     /// transactions are dropped. Default: no ban. The source of a datagram can be forged, so that an attacker may have
     /// others banned; a reload that changes `access` lifts every ban.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub ban: Option<Span>,
 }
 

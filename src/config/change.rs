@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use super::Config;
-use super::describe::Apply;
+use super::{Apply, Config, KEYS};
 
 /// The keys whose values differ between two configurations, all of which a reload may change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,17 +37,10 @@ impl Change {
     /// Names the keys that need a restart; then none of the others may be applied either.
     pub fn between(old: &Config, new: &Config) -> Result<Change, NeedsRestart> {
         let (mut keys, mut refused) = (Vec::new(), Vec::new());
-        for (before, after) in old.describe().into_iter().zip(new.describe()) {
-            let same = match before.key {
-                // Secrets are shown as `…`, so their text does not tell whether they differ.
-                "token-key" => old.token_key == new.token_key,
-                "previous-token-key" => old.previous_token_key == new.previous_token_key,
-                _ => before.value == after.value,
-            };
-            match after.apply {
-                _ if same => {}
-                Apply::Live => keys.push(Changed { key: after.key, from: before.value, to: after.value }),
-                Apply::Restart => refused.push(after.key),
+        for key in KEYS.iter().filter(|key| !(key.is_same)(old, new)) {
+            match key.apply {
+                Apply::Live => keys.push(Changed { key: key.name, from: (key.value)(old), to: (key.value)(new) }),
+                Apply::Restart => refused.push(key.name),
             }
         }
         if refused.is_empty() { Ok(Change { keys }) } else { Err(NeedsRestart { keys: refused }) }

@@ -6,10 +6,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::error::{ConfigError, Fault, Origin};
-use super::{Bytes, Config, Listen, MAX_WORKERS, MethodRule, Network, PortRange, Settings, SizeSource, Span};
+use super::key::within;
+use super::{Config, Listen, MAX_WORKERS, MethodRule, PortRange, Settings, SizeSource, Span};
 use super::{access, mgcp};
 use crate::ids::WorkerId;
-use crate::transaction::LIFETIME;
 use crate::words::Bypass;
 
 impl Config {
@@ -87,40 +87,32 @@ impl Settings {
     }
 
     fn fill_in(&self) -> Result<Config, Fault> {
-        let workers = self.workers.unwrap_or(1);
-        if workers > MAX_WORKERS {
-            return Err(Fault::of(
-                "workers",
-                format!("{workers} is more than {MAX_WORKERS}, the most one host can have"),
-            ));
-        }
-        let listen = listeners(self.listen.as_deref())?;
-        let max_size = within("max-size", self.max_size.unwrap_or(1000), 1, 1_000_000, "units")?;
+        let workers = count_of(self.workers()?)?;
+        let listen = listeners(self.listen()?)?;
         Ok(Config {
             workers,
             run_dir: self.run_dir.as_deref().map(run_dir).transpose()?,
             stats_group: self.stats_group.as_deref().map(group).transpose()?,
-            worker_ports: self.worker_ports.unwrap_or(5070),
-            worker_mgcp_ports: self.worker_mgcp_ports.unwrap_or(2430),
-            capacity: within("capacity", self.capacity.unwrap_or(1000), 1, 1_000_000, "units")?,
-            rtp_ports: self.rtp_ports.unwrap_or(PortRange { first: 20_000, last: 31_999 }),
-            policy: self.policy.unwrap_or_default(),
-            lanes: lanes(self.lanes.unwrap_or(1))?,
+            worker_ports: self.worker_ports()?,
+            worker_mgcp_ports: self.worker_mgcp_ports()?,
+            capacity: self.capacity()?,
+            rtp_ports: self.rtp_ports()?,
+            policy: self.policy()?,
+            lanes: lanes(self.lanes()?)?,
             advertise: self.advertise.map(advertised).transpose()?,
-            insert: self.insert.unwrap_or_default(),
-            reply_from: self.reply_from.unwrap_or_default(),
-            stop_after: span("stop-after", self.stop_after, "3s", (Duration::ZERO, minutes(60)))?,
-            drain_after: drain_after(self.drain_after)?,
-            max_size,
-            video_size: within("video-size", self.video_size.unwrap_or(4), 0, 1_000_000, "units")?,
-            size_from: self.size_from.clone().unwrap_or_else(|| Network::ALL.to_vec()),
-            size_order: size_order(self.size_order.as_deref())?,
-            table_cap: within("table-cap", self.table_cap.unwrap_or(1 << 18), 1 << 10, 1 << 24, "entries")?,
-            pending_max: span("pending-max", self.pending_max, "5m", (LIFETIME, minutes(60)))?,
-            retention_bytes: retention(self.retention.unwrap_or(Bytes(16 << 20)))?,
-            slow_start: span("slow-start", self.slow_start, "10s", (Duration::ZERO, minutes(60)))?,
-            // Idle workers report once a second: below two, one late report would make a worker silent.
-            silent_after: span("silent-after", self.silent_after, "3s", (Duration::from_secs(2), minutes(1)))?,
+            insert: self.insert()?,
+            reply_from: self.reply_from()?,
+            stop_after: time(self.stop_after()?),
+            drain_after: drain_after(self.drain_after()?)?,
+            max_size: self.max_size()?,
+            video_size: self.video_size()?,
+            size_from: self.size_from()?,
+            size_order: size_order(self.size_order()?)?,
+            table_cap: self.table_cap()?,
+            pending_max: time(self.pending_max()?),
+            retention: self.retention()?,
+            slow_start: time(self.slow_start()?),
+            silent_after: time(self.silent_after()?),
             weights: weights(self.weights.as_ref(), workers)?,
             methods: methods(self.methods.as_ref())?,
             token_key: self.token_key.as_ref().map(super::Secret::token_key),
@@ -129,44 +121,30 @@ impl Settings {
             ring_first: self.ring_first.clone().unwrap_or_default(),
             access: access::checked(self.access.as_deref())?,
             mgcp: mgcp::checked(self.mgcp.as_deref(), &listen, workers)?,
-            mgcp_aliases: mgcp::aliases(self.mgcp_aliases.as_ref())?,
-            mgcp_timeout: mgcp::timeout(self.mgcp_timeout)?,
+            mgcp_aliases: mgcp::aliases(&self.mgcp_aliases()?)?,
+            mgcp_timeout: mgcp::timeout(self.mgcp_timeout()?)?,
             listen,
         })
     }
 }
 
-const fn minutes(n: u64) -> Duration {
-    Duration::from_secs(60 * n)
+fn count_of(workers: u16) -> Result<u16, Fault> {
+    if workers > MAX_WORKERS {
+        return Err(Fault::of("workers", format!("{workers} is more than {MAX_WORKERS}, the most one host can have")));
+    }
+    Ok(workers)
 }
 
-fn within<T: PartialOrd + std::fmt::Display>(key: &str, value: T, least: T, most: T, unit: &str) -> Result<T, Fault> {
-    if value < least || value > most {
-        return Err(Fault::of(key, format!("{value} is out of range; give {least} to {most} {unit}")));
-    }
-    Ok(value)
+/// The duration of a key whose range does not have `never`.
+fn time(span: Span) -> Duration {
+    span.duration().unwrap_or(Duration::MAX)
 }
 
-fn span(key: &str, given: Option<Span>, default: &str, bounds: (Duration, Duration)) -> Result<Duration, Fault> {
-    let (least, most) = bounds;
-    let given = given.or_else(|| default.parse().ok()).unwrap_or(Span::Never);
-    match given {
-        Span::Of(duration) if least <= duration && duration <= most => Ok(duration),
-        _ => {
-            let (least, most) = (Span::Of(least), Span::Of(most));
-            Err(Fault::of(key, format!("{given} is out of range; give {least} to {most}")))
-        }
+fn drain_after(after: Span) -> Result<Option<Duration>, Fault> {
+    if after == Span::Of(Duration::ZERO) {
+        return Err(Fault::of("drain-after", "0s would end every call at once; give a longer time, or `never`"));
     }
-}
-
-fn drain_after(given: Option<Span>) -> Result<Option<Duration>, Fault> {
-    match given {
-        None | Some(Span::Never) => Ok(None),
-        Some(Span::Of(duration)) if duration.is_zero() => {
-            Err(Fault::of("drain-after", "0s would end every call at once; give a longer time, or `never`"))
-        }
-        Some(Span::Of(duration)) => Ok(Some(duration)),
-    }
+    Ok(after.duration())
 }
 
 fn run_dir(path: &Path) -> Result<std::path::PathBuf, Fault> {
@@ -198,9 +176,7 @@ fn group(name: &str) -> Result<String, Fault> {
     Ok(name.to_owned())
 }
 
-fn listeners(given: Option<&[Listen]>) -> Result<Vec<Listen>, Fault> {
-    let default = [Listen { service: super::Service::Udp, address: ([0, 0, 0, 0], 5060).into() }];
-    let listeners = given.unwrap_or(&default);
+fn listeners(listeners: Vec<Listen>) -> Result<Vec<Listen>, Fault> {
     if listeners.is_empty() {
         return Err(Fault::of("listen", "the list is empty; give at least one address, such as udp:0.0.0.0:5060"));
     }
@@ -228,11 +204,11 @@ fn listeners(given: Option<&[Listen]>) -> Result<Vec<Listen>, Fault> {
             ));
         }
     }
-    Ok(listeners.to_vec())
+    Ok(listeners)
 }
 
 /// Most lanes: a worker has a link for each, and more lanes than cores only wait for each other.
-const LANES_LIMIT: u16 = 64;
+pub(super) const LANES_LIMIT: u16 = 64;
 
 fn lanes(lanes: u16) -> Result<u16, Fault> {
     match lanes {
@@ -252,21 +228,12 @@ fn advertised(ip: std::net::IpAddr) -> Result<std::net::IpAddr, Fault> {
     Ok(ip)
 }
 
-fn size_order(given: Option<&[SizeSource]>) -> Result<Vec<SizeSource>, Fault> {
-    let order = given.unwrap_or(SizeSource::ALL);
+fn size_order(order: Vec<SizeSource>) -> Result<Vec<SizeSource>, Fault> {
     let twice = order.iter().enumerate().find(|(n, source)| order[..*n].contains(source));
     match twice {
         Some((_, source)) => Err(Fault::of("size-order", format!("`{source}` stands there twice; keep the first"))),
-        None => Ok(order.to_vec()),
+        None => Ok(order),
     }
-}
-
-fn retention(bytes: Bytes) -> Result<usize, Fault> {
-    let (least, most) = (Bytes(128 << 10), Bytes(1 << 30));
-    if bytes.0 < least.0 || bytes.0 > most.0 {
-        return Err(Fault::of("retention", format!("{bytes} is out of range; give {least} to {most}")));
-    }
-    Ok(bytes.0 as usize)
 }
 
 fn weights(given: Option<&BTreeMap<String, u32>>, workers: u16) -> Result<BTreeMap<WorkerId, u32>, Fault> {
@@ -285,7 +252,8 @@ fn weights(given: Option<&BTreeMap<String, u32>>, workers: u16) -> Result<BTreeM
         if *weight == 0 {
             return Err(Fault::of(&key, format!("0 is no weight; to keep sessions away use `pointsman drain {slot}`")));
         }
-        weights.insert(slot, within(&key, *weight, 1, 1000, "")?);
+        within(&key, weight, &(1..=1000), "")?;
+        weights.insert(slot, *weight);
     }
     Ok(weights)
 }

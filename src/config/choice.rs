@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 /// Makes a word list of an enum: its text form is the word beside each variant, in files and on the command line.
 macro_rules! words {
@@ -32,12 +32,6 @@ macro_rules! words {
             fn from_str(text: &str) -> Result<Self, NoSuchWord> {
                 let found = $name::ALL.iter().find(|choice| choice.label() == text).copied();
                 found.ok_or_else(|| NoSuchWord { text: text.to_owned(), words: &[$($word),+] })
-            }
-        }
-
-        impl Serialize for $name {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_str(self.label())
             }
         }
 

@@ -1,9 +1,17 @@
 //! A configuration as text, key by key: `pointsman check --print` shows it and a reload compares it.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Bytes, Config, Span};
+use super::{
+    AccessRule, Bytes, Config, EndpointKind, Insert, KEYS, Listen, MethodRule, MgcpRule, Network, Policy, PortRange,
+    SizeSource, Span,
+};
+use crate::words::ReplyFrom;
+use crate::ids::TokenKey;
 
 /// One key of a checked configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,60 +34,93 @@ pub enum Apply {
 }
 
 impl Config {
-    /// Every key with its value in force, in the order of the documentation.
+    /// Every key with its value in force, in the order of the table.
     pub fn describe(&self) -> Vec<Described> {
-        use Apply::{Live, Restart};
-        let row = |key, value, apply| Described { key, value, apply };
-        vec![
-            row("workers", self.workers.to_string(), Live),
-            row("run-dir", self.run_dir.as_ref().map_or(unset(), |path| quoted(path.display())), Restart),
-            row("stats-group", self.stats_group.as_ref().map_or(unset(), quoted), Restart),
-            row("listen", list(&self.listen), Restart),
-            row("worker-ports", self.worker_ports.to_string(), Restart),
-            row("worker-mgcp-ports", self.worker_mgcp_ports.to_string(), Restart),
-            row("capacity", self.capacity.to_string(), Restart),
-            row("rtp-ports", quoted(self.rtp_ports), Restart),
-            row("policy", quoted(self.policy), Live),
-            row("lanes", self.lanes.to_string(), Restart),
-            row("advertise", self.advertise.map_or(unset(), quoted), Restart),
-            row("insert", quoted(self.insert), Live),
-            row("reply-from", serde_json::to_string(&self.reply_from).unwrap_or_default(), Restart),
-            row("stop-after", span(Some(self.stop_after)), Live),
-            row("drain-after", span(self.drain_after), Live),
-            row("max-size", self.max_size.to_string(), Live),
-            row("video-size", self.video_size.to_string(), Live),
-            row("size-from", list(&self.size_from), Live),
-            row("size-order", list(&self.size_order), Live),
-            row("table-cap", self.table_cap.to_string(), Restart),
-            row("pending-max", span(Some(self.pending_max)), Live),
-            row("retention", quoted(Bytes(self.retention_bytes as u64)), Restart),
-            row("slow-start", span(Some(self.slow_start)), Live),
-            row("silent-after", span(Some(self.silent_after)), Live),
-            row("weights", table(self.weights.iter()), Live),
-            row("methods", table(self.methods.iter().map(|(method, rule)| (method, quoted(rule)))), Live),
-            row("token-key", self.token_key.as_ref().map_or(unset(), |_| quoted("…")), Restart),
-            row("previous-token-key", self.previous_token_key.as_ref().map_or(unset(), |_| quoted("…")), Restart),
-            row("pinned-sources", list(&self.pinned_sources), Live),
-            row("ring-first", list(&self.ring_first), Live),
-            row(
-                "access",
-                format!("[{}]", self.access.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
-                Live,
-            ),
-            row(
-                "mgcp",
-                format!("[{}]", self.mgcp.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
-                Restart,
-            ),
-            row("mgcp-aliases", table(self.mgcp_aliases.iter().map(|(name, kind)| (key(name), quoted(kind)))), Restart),
-            row("mgcp-timeout", span(self.mgcp_timeout), Restart),
-        ]
+        KEYS.iter().map(|key| Described { key: key.name, value: (key.value)(self), apply: key.apply }).collect()
     }
 }
 
-/// Text for a key without a value.
-fn unset() -> String {
-    "(not set)".to_owned()
+/// A value in the notation of the configuration file.
+pub(super) trait Written {
+    fn written(&self) -> String;
+
+    /// Text for a key without a value.
+    fn unset() -> String {
+        "(not set)".to_owned()
+    }
+}
+
+macro_rules! written_bare {
+    ($($type:ty),+) => {
+        $(impl Written for $type {
+            fn written(&self) -> String {
+                self.to_string()
+            }
+        })+
+    };
+}
+
+macro_rules! written_quoted {
+    ($($type:ty),+) => {
+        $(impl Written for $type {
+            fn written(&self) -> String {
+                quoted(self)
+            }
+        })+
+    };
+}
+
+written_bare!(u16, u32, usize, AccessRule, MgcpRule);
+written_quoted!(String, IpAddr, Listen, PortRange, Policy, Insert, Span, Network, SizeSource, Bytes, MethodRule);
+written_quoted!(EndpointKind);
+
+impl Written for PathBuf {
+    fn written(&self) -> String {
+        quoted(self.display())
+    }
+}
+
+impl Written for ReplyFrom {
+    fn written(&self) -> String {
+        // A variant without data is always written.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+impl Written for TokenKey {
+    fn written(&self) -> String {
+        quoted("…")
+    }
+}
+
+impl Written for Duration {
+    fn written(&self) -> String {
+        Span::Of(*self).written()
+    }
+
+    fn unset() -> String {
+        Span::Never.written()
+    }
+}
+
+impl<T: Written> Written for Option<T> {
+    fn written(&self) -> String {
+        self.as_ref().map_or_else(T::unset, T::written)
+    }
+}
+
+impl<T: Written> Written for Vec<T> {
+    fn written(&self) -> String {
+        format!("[{}]", self.iter().map(T::written).collect::<Vec<_>>().join(", "))
+    }
+}
+
+impl<K: Display, V: Written> Written for BTreeMap<K, V> {
+    fn written(&self) -> String {
+        let row = |(name, value): (&K, &V)| format!("{} = {}", key(&name.to_string()), value.written());
+        let rows: Vec<String> = self.iter().map(row).collect();
+        if rows.is_empty() { "{}".to_owned() } else { format!("{{ {} }}", rows.join(", ")) }
+    }
 }
 
 fn quoted(value: impl Display) -> String {
@@ -90,17 +131,4 @@ fn quoted(value: impl Display) -> String {
 fn key(name: &str) -> String {
     let is_bare = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
     if name.bytes().all(is_bare) { name.to_owned() } else { quoted(name) }
-}
-
-fn list<T: Display>(values: &[T]) -> String {
-    format!("[{}]", values.iter().map(quoted).collect::<Vec<_>>().join(", "))
-}
-
-fn table(rows: impl Iterator<Item = (impl Display, impl Display)>) -> String {
-    let rows: Vec<String> = rows.map(|(key, value)| format!("{key} = {value}")).collect();
-    if rows.is_empty() { "{}".to_owned() } else { format!("{{ {} }}", rows.join(", ")) }
-}
-
-fn span(value: Option<Duration>) -> String {
-    quoted(value.map_or(Span::Never, Span::Of))
 }

@@ -196,9 +196,9 @@ pub(super) fn one_line(text: &str) -> String {
 }
 
 /// The known word that is at most two typing errors away.
-pub(super) fn closest<'k>(word: &str, known: &'k [String]) -> Option<&'k str> {
+pub(super) fn closest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     let far = 3.min(word.len());
-    let best = known.iter().min_by_key(|other| typing_errors(word, other))?;
+    let best = known.iter().copied().min_by_key(|other| typing_errors(word, other))?;
     (typing_errors(word, best) < far).then_some(best)
 }
 

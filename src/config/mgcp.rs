@@ -5,9 +5,10 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::error::Fault;
+use super::key::within;
 use super::{Config, EndpointKind, Listen, Service, Span};
 use crate::ids::WorkerId;
 use crate::words::Bypass;
@@ -23,25 +24,21 @@ use crate::words::Bypass;
 /// addresses = ["192.0.2.20", "192.0.2.21"]
 /// call-agent = "ca.example.net:2727"
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct MgcpRule {
     /// The listener it holds for, as ADDR:PORT. Default: all.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub listen: Option<SocketAddr>,
     /// Way in which the commands after a CRCX come to the worker: `relay`, through the dispatcher; `domain`, to an
     /// address of the worker's own; `port`, to the worker's port, written after the domain. Default `relay`.
     pub bypass: Bypass,
     /// With `domain`: endpoints of worker wN are at `wN.` followed by this name, which the call agent's DNS must know.
     /// Without it they are at `[ADDRESS]`. With another `bypass`: the domain that restarts are announced for.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub domain: Option<String>,
     /// With `domain`: each worker's own address, w0's first; it takes the listener's port there.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub addresses: Option<Vec<IpAddr>>,
     /// The call agent that hears of starts and ends (RSIP) and is the first notified entity: `[NAME@]HOST[:PORT]`, with
     /// port 2727 if none is given. Default: none.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub call_agent: Option<String>,
 }
 
@@ -256,8 +253,7 @@ fn is_host(text: &str) -> bool {
 }
 
 /// Checks the aliases and returns them in lower case, in which names are compared.
-pub(super) fn aliases(given: Option<&BTreeMap<String, EndpointKind>>) -> Result<BTreeMap<String, EndpointKind>, Fault> {
-    let Some(given) = given else { return Ok(BTreeMap::from([("rtpbridge".to_owned(), EndpointKind::Bridge)])) };
+pub(super) fn aliases(given: &BTreeMap<String, EndpointKind>) -> Result<BTreeMap<String, EndpointKind>, Fault> {
     if given.len() > ALIASES {
         return Err(Fault::of("mgcp-aliases", format!("{} are too many; give at most {ALIASES}", given.len())));
     }
@@ -284,18 +280,13 @@ pub(super) fn aliases(given: Option<&BTreeMap<String, EndpointKind>>) -> Result<
 }
 
 /// Checks the time after which connections without a sign of life end.
-pub(super) fn timeout(given: Option<Span>) -> Result<Option<Duration>, Fault> {
-    const LEAST: Duration = Duration::from_secs(1);
-    const MOST: Duration = Duration::from_secs(7 * 86_400);
-    match given {
-        None => Ok(Some(Duration::from_secs(600))),
-        Some(Span::Never) => Ok(None),
-        Some(Span::Of(time)) if (LEAST..=MOST).contains(&time) => Ok(Some(time)),
-        Some(given) => {
-            let (least, most) = (Span::Of(LEAST), Span::Of(MOST));
-            Err(Fault::of("mgcp-timeout", format!("{given} is out of range; give {least} to {most}, or `never`")))
-        }
+pub(super) fn timeout(given: Span) -> Result<Option<Duration>, Fault> {
+    const LEAST: Span = Span::Of(Duration::from_secs(1));
+    const MOST: Span = Span::Of(Duration::from_secs(7 * 86_400));
+    if given != Span::Never {
+        within("mgcp-timeout", &given, &(LEAST..=MOST), ", or `never`")?;
     }
+    Ok(given.duration())
 }
 
 impl fmt::Display for MgcpRule {

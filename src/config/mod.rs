@@ -27,10 +27,11 @@ pub use check::{LONGEST_SOCKET_NAME, LONGEST_SOCKET_PATH};
 pub use choice::{AccessAction, EndpointKind, Insert, MethodRule, Policy, SizeSource};
 pub use describe::{Apply, Described};
 pub use error::ConfigError;
+pub use key::{Flag, Key};
+pub use keys::{KEYS, Settings};
 pub use listen::{Listen, Service};
 pub use mgcp::MgcpRule;
 pub use network::Network;
-pub use settings::Settings;
 pub use source::Source;
 pub use text::{Bytes, PortRange, Secret, Span, count_of_workers};
 
@@ -40,6 +41,8 @@ mod check;
 mod choice;
 mod describe;
 mod error;
+mod key;
+mod keys;
 mod listen;
 mod mgcp;
 mod network;
@@ -96,7 +99,7 @@ pub struct Config {
     /// Longest life of a table entry whose request has no final answer.
     pub pending_max: Duration,
     /// Bytes of unanswered messages kept for each worker.
-    pub retention_bytes: usize,
+    pub retention: Bytes,
     /// Time over which a started worker's share rises to full; zero: none.
     pub slow_start: Duration,
     /// Time without a report after which a worker is silent and gets nothing new.

@@ -6,15 +6,9 @@ use std::time::Duration;
 
 use crate::ids::TokenKey;
 
-/// Reads and writes a type in configuration files by its `FromStr` and `Display`.
+/// Reads a type from configuration files by its `FromStr`.
 macro_rules! written_as_text {
     ($name:ty, $what:literal) => {
-        impl serde::Serialize for $name {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
-            }
-        }
-
         impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 struct Text;
@@ -41,12 +35,22 @@ macro_rules! written_as_text {
 pub(super) use written_as_text;
 
 /// A duration: a whole number with a unit (`500ms`, `3s`, `5m`, `1h`), or `never`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
 pub enum Span {
     /// This long.
     Of(Duration),
     /// Without end.
     Never,
+}
+
+impl Span {
+    /// The duration; `None`: without end.
+    pub const fn duration(self) -> Option<Duration> {
+        match self {
+            Span::Of(duration) => Some(duration),
+            Span::Never => None,
+        }
+    }
 }
 
 impl From<Duration> for Span {
@@ -93,8 +97,15 @@ impl FromStr for Span {
 written_as_text!(Span, "a duration with its unit, such as \"500ms\", \"3s\", \"5m\" or \"1h\"");
 
 /// A number of bytes: `16MiB`, `512KiB`, `1GiB` or plain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
 pub struct Bytes(pub u64);
+
+impl Bytes {
+    /// The number, for the memory of this process.
+    pub const fn count(self) -> usize {
+        self.0 as usize
+    }
+}
 
 const BYTE_UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
 

@@ -244,7 +244,7 @@ fn lane_setups(
             listeners: listeners.copies(config)?,
             dispatch,
             insert: config.insert,
-            retention_bytes: config.retention_bytes / lanes,
+            retention_bytes: config.retention.count() / lanes,
             owners: Owners::new(own, lanes, shared),
             awaited,
             inherited_entries: None,
@@ -275,7 +275,7 @@ fn check_memory(config: &Config) -> Result<(), StartError> {
     let lanes = usize::from(config.lanes);
     let shared = [config.table_cap * TABLE_ENTRY, lanes * History::LEN * HISTORY_LINE];
     let threads = std::iter::repeat_n(THREAD_HEAP, lanes + 2);
-    let stores = std::iter::repeat_n(config.retention_bytes, usize::from(config.workers));
+    let stores = std::iter::repeat_n(config.retention.count(), usize::from(config.workers));
     let blocks = || shared.into_iter().chain(threads.clone()).chain(stores.clone());
     if !memory::can_have(blocks()) {
         return Err(StartError::Memory { workers: config.workers, needed: blocks().sum() });
