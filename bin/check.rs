@@ -30,7 +30,7 @@ pub struct Flags {
 
 /// Checks the configuration; settings that are allowed and probably not meant are shown as well.
 pub fn run(flags: Flags) -> Result<(), Failure> {
-    let mut source = flags.dispatch.source();
+    let mut source = flags.dispatch.source;
     source.file = flags.file.or(source.file);
     let config = source.load()?;
     let mut text = String::new();

@@ -31,7 +31,7 @@ pub struct Flags {
 
 /// Runs the dispatcher until it is told to stop.
 pub fn run(flags: Flags, verbose: u8) -> Result<(), Failure> {
-    let source = flags.settings.source();
+    let source = flags.settings.source;
     if flags.detach {
         return in_background(&source.load()?);
     }

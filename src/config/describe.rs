@@ -10,8 +10,8 @@ use super::{
     AccessRule, Bytes, Config, EndpointKind, Insert, KEYS, Listen, MethodRule, MgcpRule, Network, Policy, PortRange,
     SizeSource, Span,
 };
-use crate::words::ReplyFrom;
 use crate::ids::TokenKey;
+use crate::words::ReplyFrom;
 
 /// One key of a checked configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -31,8 +31,8 @@ use super::{
     AccessRule, Apply, Bytes, EndpointKind, Insert, Listen, MethodRule, MgcpRule, Network, Policy, PortRange, Secret,
     Service, SizeSource, Span,
 };
-use crate::words::ReplyFrom;
 use crate::transaction::LIFETIME;
+use crate::words::ReplyFrom;
 
 const fn seconds(n: u64) -> Span {
     Span::Of(Duration::from_secs(n))
