@@ -9,9 +9,10 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use pointsman::dispatch::note::Note;
 use pointsman::ids::{ConnId, ListenerId, Seq};
 use pointsman::link::Transmit;
-use pointsman::link::dispatcher_end::{DispatcherEnd, Note};
+use pointsman::link::dispatcher_end::DispatcherEnd;
 use pointsman::net::unix::{SEND_BUFFER, SeqPacket};
 use pointsman::time::Time;
 use pointsman::wire::handoff::{FRAME_HARD_LIMIT, Frame, FrameBuilder, Record};
@@ -67,7 +68,7 @@ fn frame(c: &mut Criterion) {
 
 /// A front, and the frames that answer what it has handed over.
 struct Bench {
-    front: DispatcherEnd,
+    front: DispatcherEnd<Note>,
     seq: u64,
     answers: FrameBuilder,
     pending: Vec<Seq>,
@@ -122,7 +123,7 @@ fn retain(c: &mut Criterion) {
         }
     }
     group.bench_function("new, 16 MiB", |b| {
-        b.iter_batched(|| (), |()| DispatcherEnd::new(STORE), BatchSize::SmallInput)
+        b.iter_batched(|| (), |()| <DispatcherEnd<Note>>::new(STORE), BatchSize::SmallInput)
     });
     group.finish();
 }

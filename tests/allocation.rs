@@ -13,10 +13,11 @@ use pointsman::config::Policy;
 use pointsman::dispatch::Dispatch;
 use pointsman::dispatch::decision::Target;
 use pointsman::dispatch::fingerprint::Printer;
+use pointsman::dispatch::note::Note;
 use pointsman::dispatch::table::Table;
 use pointsman::ids::{Incarnation, Seq, WorkerId};
 use pointsman::link::Transmit;
-use pointsman::link::dispatcher_end::{DispatcherEnd, FromWorker, Note};
+use pointsman::link::dispatcher_end::{DispatcherEnd, FromWorker};
 use pointsman::time::Time;
 use pointsman::wire::handoff::FrameBuilder;
 use pointsman::wire::mgcp;
@@ -38,7 +39,7 @@ const INVITE: &str = "INVITE sip:ivr@ms.example.net SIP/2.0\r\nVia: SIP/2.0/UDP 
 struct Lane {
     scanner: Scanner,
     dispatch: Dispatch,
-    links: Vec<DispatcherEnd>,
+    links: Vec<DispatcherEnd<Note>>,
     /// Messages that the worker of each link has not answered.
     waiting: Vec<Vec<Seq>>,
     answers: FrameBuilder,

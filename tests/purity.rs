@@ -18,7 +18,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("transaction/timers", &["time"]),
     ("wire", &["ids", "time", "words", "wire"]),
     ("config", &["ids", "time", "words", "transaction::LIFETIME", "config"]),
-    ("link", &["ids", "time", "pack", "words", "wire::handoff", "link", "dispatch::decision"]),
+    ("link", &["ids", "time", "pack", "words", "wire::handoff", "link"]),
     ("dispatch", &["ids", "time", "pack", "reservation", "words", "wire", "transaction", "config", "dispatch"]),
     ("names", &["time", "names"]),
     ("media", &["ids", "time", "wire", "media"]),

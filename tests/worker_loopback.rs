@@ -20,7 +20,7 @@ use pointsman::worker::{Application, Call, Echo, Link, Misuse, Settings, WorkerE
 const WITHIN: Duration = Duration::from_secs(10);
 
 /// The dispatcher's side: the link, the well-known socket, and the records that the worker has sent.
-struct DispatcherEnd {
+struct Front {
     link: SeqPacket,
     well_known: UdpSocket,
     slot: UdpSocket,
@@ -31,21 +31,17 @@ struct DispatcherEnd {
     worker: Option<JoinHandle<Result<(), WorkerError>>>,
 }
 
-impl DispatcherEnd {
-    fn start(capacity: u32, rtp_ports: (u16, u16)) -> DispatcherEnd {
-        DispatcherEnd::start_with(Echo::default(), capacity, rtp_ports)
+impl Front {
+    fn start(capacity: u32, rtp_ports: (u16, u16)) -> Front {
+        Front::start_with(Echo::default(), capacity, rtp_ports)
     }
 
-    fn start_with(
-        application: impl Application + Send + 'static,
-        capacity: u32,
-        rtp_ports: (u16, u16),
-    ) -> DispatcherEnd {
+    fn start_with(application: impl Application + Send + 'static, capacity: u32, rtp_ports: (u16, u16)) -> Front {
         let (link, end) = SeqPacket::pair().unwrap();
         let own = Link::Inherited(OwnedFd::from(end).into_raw_fd());
         let settings = Settings { name: Some("w0".into()), ..Settings::new(own) };
         let worker = std::thread::spawn(move || run(settings, application));
-        DispatcherEnd::welcome(link, Some(worker), capacity, rtp_ports)
+        Front::welcome(link, Some(worker), capacity, rtp_ports)
     }
 
     fn welcome(
@@ -53,10 +49,10 @@ impl DispatcherEnd {
         worker: Option<JoinHandle<Result<(), WorkerError>>>,
         capacity: u32,
         rtp_ports: (u16, u16),
-    ) -> DispatcherEnd {
+    ) -> Front {
         let well_known = UdpSocket::bind("127.0.0.1:0").unwrap();
         let (slot, tcp) = slot_sockets();
-        let mut front = DispatcherEnd {
+        let mut front = Front {
             link,
             well_known,
             slot,
@@ -133,7 +129,7 @@ impl DispatcherEnd {
     }
 
     /// Reads the link until `done`.
-    fn wait(&mut self, done: impl Fn(&DispatcherEnd) -> bool, mut other: impl FnMut(&Record<'_>)) {
+    fn wait(&mut self, done: impl Fn(&Front) -> bool, mut other: impl FnMut(&Record<'_>)) {
         let end = Instant::now() + WITHIN;
         let mut frame = vec![0; FRAME_HARD_LIMIT];
         loop {
@@ -239,7 +235,7 @@ fn to_tag(response: &str) -> String {
 
 #[test]
 fn a_call_is_answered_from_the_well_known_port_and_goes_on_at_the_workers_own_with_its_sound_echoed() {
-    let mut front = DispatcherEnd::start(10, rtp_range(20));
+    let mut front = Front::start(10, rtp_range(20));
     let (sip, rtp) = (caller(), caller());
     let words = Words { call: "one", transport: "UDP", from: sip.local_addr().unwrap() };
     let seq = front.hand(&words.invite(rtp.local_addr().unwrap(), "sendrecv"), words.from);
@@ -271,7 +267,7 @@ fn a_call_is_answered_from_the_well_known_port_and_goes_on_at_the_workers_own_wi
 
 #[test]
 fn a_call_over_tcp_to_the_workers_own_port_is_answered_on_its_connection() {
-    let mut front = DispatcherEnd::start(10, rtp_range(20));
+    let mut front = Front::start(10, rtp_range(20));
     let mut stream = TcpStream::connect(front.slot.local_addr().unwrap()).unwrap();
     stream.set_read_timeout(Some(WITHIN)).unwrap();
     let words = Words { call: "tcp", transport: "TCP", from: stream.local_addr().unwrap() };
@@ -301,7 +297,7 @@ fn a_call_over_tcp_to_the_workers_own_port_is_answered_on_its_connection() {
 
 #[test]
 fn a_worker_without_room_or_ports_gives_calls_back_and_says_so() {
-    let mut front = DispatcherEnd::start(2, rtp_range(1));
+    let mut front = Front::start(2, rtp_range(1));
     let (sip, rtp) = (caller(), caller());
     let words = |call| Words { call, transport: "UDP", from: sip.local_addr().unwrap() };
     let media = rtp.local_addr().unwrap();
@@ -319,7 +315,7 @@ fn a_worker_without_room_or_ports_gives_calls_back_and_says_so() {
 
 #[test]
 fn a_stopped_worker_ends_its_calls_with_bye_and_returns() {
-    let mut front = DispatcherEnd::start(10, rtp_range(20));
+    let mut front = Front::start(10, rtp_range(20));
     let sip = caller();
     let words = Words { call: "stop", transport: "UDP", from: sip.local_addr().unwrap() };
     front.hand(&words.invite("127.0.0.1:9".parse().unwrap(), "inactive"), words.from);
@@ -343,7 +339,7 @@ fn a_stopped_worker_ends_its_calls_with_bye_and_returns() {
 
 #[test]
 fn a_worker_that_stops_is_not_called_back() {
-    let mut front = DispatcherEnd::start(10, rtp_range(20));
+    let mut front = Front::start(10, rtp_range(20));
     let sip = caller();
     let words = |call| Words { call, transport: "UDP", from: sip.local_addr().unwrap() };
     let media = "127.0.0.1:9".parse().unwrap();
@@ -363,7 +359,7 @@ fn an_rtp_port_that_another_program_has_costs_no_call() {
     // All pairs but the last: of some the RTP port, of others the one for RTCP.
     let taken = |pair: u16| UdpSocket::bind(("127.0.0.1", range.0 + 2 * pair + pair % 2)).unwrap();
     let strangers: Vec<_> = (0..7).map(taken).collect();
-    let mut front = DispatcherEnd::start(10, range);
+    let mut front = Front::start(10, range);
     let sip = caller();
     let words = Words { call: "busy", transport: "UDP", from: sip.local_addr().unwrap() };
     front.hand(&words.invite("127.0.0.1:9".parse().unwrap(), "sendrecv"), words.from);
@@ -405,7 +401,7 @@ impl Application for Misused {
 
 #[test]
 fn misuse_of_a_call_is_an_error_and_a_redirect_has_its_contact() {
-    let mut front = DispatcherEnd::start_with(Misused, 10, rtp_range(1));
+    let mut front = Front::start_with(Misused, 10, rtp_range(1));
     let sip = caller();
     let words = Words { call: "a", transport: "UDP", from: sip.local_addr().unwrap() };
     let invite = words.invite("127.0.0.1:9".parse().unwrap(), "sendrecv");
@@ -419,7 +415,7 @@ fn misuse_of_a_call_is_an_error_and_a_redirect_has_its_contact() {
 
 #[test]
 fn a_call_that_is_answered_twice_holds_its_ports_once() {
-    let mut front = DispatcherEnd::start_with(Twice, 10, rtp_range(2));
+    let mut front = Front::start_with(Twice, 10, rtp_range(2));
     let sip = caller();
     for call in ["a", "b", "c"] {
         let words = Words { call, transport: "UDP", from: sip.local_addr().unwrap() };
@@ -437,7 +433,7 @@ fn a_call_that_is_answered_twice_holds_its_ports_once() {
 
 #[test]
 fn a_conference_is_reported_with_its_first_leg_and_its_last() {
-    let mut front = DispatcherEnd::start(10, rtp_range(1));
+    let mut front = Front::start(10, rtp_range(1));
     let sip = caller();
     let words = Words { call: "conf", transport: "UDP", from: sip.local_addr().unwrap() };
     let invite = words
@@ -465,7 +461,7 @@ fn a_conference_is_reported_with_its_first_leg_and_its_last() {
 
 #[test]
 fn calls_outlive_the_dispatcher() {
-    let mut front = DispatcherEnd::start(10, rtp_range(20));
+    let mut front = Front::start(10, rtp_range(20));
     let sip = caller();
     let words = Words { call: "orphan", transport: "UDP", from: sip.local_addr().unwrap() };
     front.hand(&words.invite("127.0.0.1:9".parse().unwrap(), "inactive"), words.from);
@@ -507,7 +503,7 @@ fn what_a_call_costs_a_worker() {
         let mut watched = [rustix::event::PollFd::new(&listener, rustix::event::PollFlags::IN)];
         rustix::event::poll(&mut watched, None).unwrap();
     };
-    let mut front = DispatcherEnd::welcome(link, None, 1_000_000, rtp_range(1));
+    let mut front = Front::welcome(link, None, 1_000_000, rtp_range(1));
     let own = front.slot.local_addr().unwrap();
     let sip = caller();
     let from = sip.local_addr().unwrap();

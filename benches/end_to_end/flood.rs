@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::front::{DispatcherEnd, Running, WORKERS};
+use crate::front::{Front, Running, WORKERS};
 use crate::generator::message::{InviteTemplate, Key, Shape};
 use crate::load::records_per_frame;
 use crate::options::Options;
@@ -52,7 +52,7 @@ pub struct Flood {
     /// The messages that it got.
     pub flooding: Flooding,
     /// The front that was measured.
-    pub front: DispatcherEnd,
+    pub front: Front,
     /// The placement that it ran in.
     pub placement: Placement,
     runs: Vec<Run>,
@@ -69,8 +69,8 @@ struct Run {
 }
 
 /// Measures every front that can have sinks as workers, in turn, as many rounds as the options ask for.
-pub fn measure(options: &Options, fronts: &[DispatcherEnd], placements: &[Placement]) -> Vec<Flood> {
-    let able = fronts.iter().filter(|front| !matches!(front, DispatcherEnd::Kamailio(_)));
+pub fn measure(options: &Options, fronts: &[Front], placements: &[Placement]) -> Vec<Flood> {
+    let able = fronts.iter().filter(|front| !matches!(front, Front::Kamailio(_)));
     let pairs: Vec<_> = able.flat_map(|&front| placements.iter().map(move |&placement| (front, placement))).collect();
     let all = Flooding::ALL.into_iter().flat_map(|flooding| pairs.iter().map(move |&pair| (flooding, pair)));
     let mut all: Vec<Flood> =
@@ -89,7 +89,7 @@ pub fn measure(options: &Options, fronts: &[DispatcherEnd], placements: &[Placem
     all
 }
 
-fn run(flooding: Flooding, front: DispatcherEnd, placement: Placement, span: Duration) -> Option<Run> {
+fn run(flooding: Flooding, front: Front, placement: Placement, span: Duration) -> Option<Run> {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let path = dir.path().join("counts");
     let counts = Counts::create(&path, WORKERS).expect("a file for the counts");

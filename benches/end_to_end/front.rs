@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A process in front.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DispatcherEnd {
+pub enum Front {
     /// This project's dispatcher.
     Pointsman,
     /// The bare forwarder.
@@ -31,35 +31,35 @@ pub enum DispatcherEnd {
     Kamailio(&'static str),
 }
 
-impl DispatcherEnd {
+impl Front {
     /// All of them, in the order of the table.
-    pub const ALL: [DispatcherEnd; 7] = [
-        DispatcherEnd::Pointsman,
-        DispatcherEnd::Bare,
-        DispatcherEnd::Kamailio("rawsend"),
-        DispatcherEnd::Kamailio("stateless"),
-        DispatcherEnd::Kamailio("callload-stateless"),
-        DispatcherEnd::Kamailio("stateful"),
-        DispatcherEnd::Kamailio("callload"),
+    pub const ALL: [Front; 7] = [
+        Front::Pointsman,
+        Front::Bare,
+        Front::Kamailio("rawsend"),
+        Front::Kamailio("stateless"),
+        Front::Kamailio("callload-stateless"),
+        Front::Kamailio("stateful"),
+        Front::Kamailio("callload"),
     ];
 
     /// Its name in options, table and JSON.
     pub fn name(self) -> String {
         match self {
-            DispatcherEnd::Pointsman => "pointsman".to_owned(),
-            DispatcherEnd::Bare => "bare".to_owned(),
-            DispatcherEnd::Kamailio(mode) => format!("kamailio-{mode}"),
+            Front::Pointsman => "pointsman".to_owned(),
+            Front::Bare => "bare".to_owned(),
+            Front::Kamailio(mode) => format!("kamailio-{mode}"),
         }
     }
 
     /// Why it cannot take part on this machine, if so.
     pub fn missing(self) -> Option<String> {
         match self {
-            DispatcherEnd::Pointsman | DispatcherEnd::Bare => None,
-            DispatcherEnd::Kamailio(_) if kamailio_folder().is_none() => {
+            Front::Pointsman | Front::Bare => None,
+            Front::Kamailio(_) if kamailio_folder().is_none() => {
                 Some("no configurations: set POINTSMAN_PEERS to the folder that holds kamailio/".to_owned())
             }
-            DispatcherEnd::Kamailio(_) => {
+            Front::Kamailio(_) => {
                 let found = Command::new("kamailio").arg("-v").stdout(Stdio::null()).stderr(Stdio::null()).status();
                 found.is_err().then(|| "kamailio is not installed (apt-get install kamailio)".to_owned())
             }
@@ -69,9 +69,9 @@ impl DispatcherEnd {
     /// Starts it, and returns when it answers.
     pub fn start(self) -> Running {
         let running = match self {
-            DispatcherEnd::Pointsman => Running::of_pointsman(),
-            DispatcherEnd::Bare => Running::of_bare(None),
-            DispatcherEnd::Kamailio(mode) => Running::of_kamailio(mode),
+            Front::Pointsman => Running::of_pointsman(),
+            Front::Bare => Running::of_bare(None),
+            Front::Kamailio(mode) => Running::of_kamailio(mode),
         };
         running.await_answer();
         running
@@ -120,11 +120,11 @@ impl Drop for Guard {
 impl Running {
     /// Starts `front` with [`WORKERS`] sinks as workers, which count in the file `counts`; `None` where it can have
     /// only workers of its own.
-    pub fn with_sinks(front: DispatcherEnd, counts: &Path) -> Option<Self> {
+    pub fn with_sinks(front: Front, counts: &Path) -> Option<Self> {
         match front {
-            DispatcherEnd::Pointsman => Some(Running::of_pointsman_with_sinks(counts)),
-            DispatcherEnd::Bare => Some(Running::of_bare(Some(counts.to_owned()))),
-            DispatcherEnd::Kamailio(_) => None,
+            Front::Pointsman => Some(Running::of_pointsman_with_sinks(counts)),
+            Front::Bare => Some(Running::of_bare(Some(counts.to_owned()))),
+            Front::Kamailio(_) => None,
         }
     }
 

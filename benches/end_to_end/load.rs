@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::front::{DispatcherEnd, Running};
+use crate::front::{Front, Running};
 use crate::generator::{Generator, Outcome, Pace, Plan, Until};
 use crate::options::Options;
 use crate::placement::Placement;
@@ -23,7 +23,7 @@ pub const RATE: f64 = 2_000.0;
 /// Measurements of one front in one placement, run by run.
 pub struct Series {
     /// The front that was measured.
-    pub front: DispatcherEnd,
+    pub front: Front,
     /// The placement that it ran in.
     pub placement: Placement,
     full: Vec<FullLoad>,
@@ -52,7 +52,7 @@ struct Latency {
 }
 
 /// Measures every front in every placement, in turn, as many rounds as the options ask for.
-pub fn measure(options: &Options, fronts: &[DispatcherEnd], placements: &[Placement]) -> Vec<Series> {
+pub fn measure(options: &Options, fronts: &[Front], placements: &[Placement]) -> Vec<Series> {
     let pairs = placements.iter().flat_map(|&placement| fronts.iter().map(move |&front| (front, placement)));
     let new = |(front, placement)| Series { front, placement, full: Vec::new(), latency: Vec::new() };
     let mut all: Vec<Series> = pairs.map(new).collect();

@@ -18,7 +18,7 @@ mod support;
 
 use std::process::ExitCode;
 
-use front::DispatcherEnd;
+use front::Front;
 use options::Options;
 use placement::Placement;
 use report::Report;
@@ -69,7 +69,7 @@ fn measure(options: &Options) -> Report {
             report.skipped.extend(line.clone());
             line.is_none()
         };
-        let wanted = DispatcherEnd::ALL.into_iter().filter(|front| options.takes(&front.name()));
+        let wanted = Front::ALL.into_iter().filter(|front| options.takes(&front.name()));
         let fronts: Vec<_> = wanted.filter(|front| present(front.name(), front.missing())).collect();
         let placements = Placement::ALL.into_iter();
         let placements: Vec<_> = placements.filter(|place| present(place.name().to_owned(), place.missing())).collect();
@@ -79,7 +79,7 @@ fn measure(options: &Options) -> Report {
         if options.measures("initial") {
             report.floods = flood::measure(options, &fronts, &placements);
         }
-        report.buffers = if fronts.contains(&DispatcherEnd::Pointsman) { load::buffers() } else { None };
+        report.buffers = if fronts.contains(&Front::Pointsman) { load::buffers() } else { None };
     }
     if options.measures("sizes") {
         report.evenness = singles::evenness(options);

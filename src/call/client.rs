@@ -375,7 +375,7 @@ impl Uas {
         let transport = match leaving.hop {
             Hop::Own(_) | Hop::Listener(_) => "UDP",
             Hop::Stream(_) | Hop::Dial => "TCP",
-            Hop::DispatcherEnd(_) => transport.via_name(),
+            Hop::Dispatcher(_) => transport.via_name(),
         };
         let mut text = [0; 15];
         encode(u64::from(key.index()), &mut text[..7]);

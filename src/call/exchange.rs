@@ -143,7 +143,7 @@ pub enum Hop {
     /// A stream connection that we hold; if it is gone, the same as [`Hop::Dial`].
     Stream(u64),
     /// A stream connection that the dispatcher holds.
-    DispatcherEnd(ConnId),
+    Dispatcher(ConnId),
     /// A stream connection to the address, opened if there is none.
     Dial,
 }
@@ -151,7 +151,7 @@ pub enum Hop {
 impl Hop {
     /// Whether the transport retransmits by itself (RFC 3261 §17: timers A, E, G, I, J, K are zero then).
     pub const fn is_reliable(self) -> bool {
-        matches!(self, Hop::Stream(_) | Hop::DispatcherEnd(_) | Hop::Dial)
+        matches!(self, Hop::Stream(_) | Hop::Dispatcher(_) | Hop::Dial)
     }
 }
 

@@ -35,7 +35,7 @@ impl Uas {
         let hop = match arrival.path {
             Path::Own(socket) => Hop::Own(socket),
             Path::Stream(conn) => Hop::Stream(conn),
-            Path::Handoff { conn, .. } if conn.0 != 0 && pinned => Hop::DispatcherEnd(conn),
+            Path::Handoff { conn, .. } if conn.0 != 0 && pinned => Hop::Dispatcher(conn),
             Path::Handoff { conn, .. } if conn.0 != 0 => Hop::Dial,
             Path::Handoff { listener, .. } if self.has_duplicate(listener.0) => Hop::Listener(listener.0),
             Path::Handoff { .. } => Hop::Own(self.identity.own_socket(arrival.local.ip())),
@@ -43,7 +43,7 @@ impl Uas {
         let to = match hop {
             // The dispatcher holds the connection itself, so another one is opened.
             Hop::Dial => stated_port(msg, arrival.source),
-            Hop::Stream(_) | Hop::DispatcherEnd(_) => arrival.source,
+            Hop::Stream(_) | Hop::Dispatcher(_) => arrival.source,
             Hop::Own(_) | Hop::Listener(_) => where_to(msg, arrival.source),
         };
         let is_direct = msg.values(Name::Via).nth(1).is_none();

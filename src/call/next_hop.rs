@@ -36,8 +36,7 @@ pub(super) struct Leaving {
 pub(super) fn next_hop(place: &Place, uri: Option<Uri<'_>>, is_route: bool) -> (Hop, NextHop) {
     let heard = &place.heard;
     let back = (heard.hop, NextHop::Address(heard.to));
-    let Some(uri) = uri.filter(|_| place.is_heard && !place.pinned && !matches!(heard.hop, Hop::DispatcherEnd(_)))
-    else {
+    let Some(uri) = uri.filter(|_| place.is_heard && !place.pinned && !matches!(heard.hop, Hop::Dispatcher(_))) else {
         return back;
     };
     let host = uri.target();
@@ -111,7 +110,7 @@ impl Identity {
             return Some(Leaving { hop, from: heard.from, sent_by });
         }
         let usual = Leaving { hop, from: place.from, sent_by: place.contact };
-        if place.contact.is_ipv4() == to.is_ipv4() || matches!(hop, Hop::Stream(_) | Hop::DispatcherEnd(_)) {
+        if place.contact.is_ipv4() == to.is_ipv4() || matches!(hop, Hop::Stream(_) | Hop::Dispatcher(_)) {
             return Some(usual);
         }
         let number = self.own.iter().position(|own| own.is_ipv4() == to.is_ipv4())?;

@@ -334,7 +334,7 @@ impl Uas {
         let hop = match arrival.path {
             Path::Own(socket) => Hop::Own(socket),
             Path::Stream(conn) => Hop::Stream(conn),
-            Path::Handoff { conn, .. } if conn.0 != 0 => Hop::DispatcherEnd(conn),
+            Path::Handoff { conn, .. } if conn.0 != 0 => Hop::Dispatcher(conn),
             Path::Handoff { listener, .. } => {
                 let held = self.identity.duplicates.get(usize::from(listener.0)).copied().unwrap_or(false);
                 match self.identity.reply_from {
@@ -346,7 +346,7 @@ impl Uas {
         let to = match hop {
             // The address to dial if the connection is gone (RFC 3261 §18.2.2).
             Hop::Stream(_) => stated_port(request, arrival.source),
-            Hop::DispatcherEnd(_) | Hop::Dial => arrival.source,
+            Hop::Dispatcher(_) | Hop::Dial => arrival.source,
             Hop::Own(_) | Hop::Listener(_) => where_to(request, arrival.source),
         };
         Way { hop, source: arrival.source, to, from: Some(arrival.local.ip()) }

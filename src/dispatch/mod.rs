@@ -16,6 +16,7 @@ pub mod identity;
 mod index;
 pub mod ledger;
 pub mod mgcp;
+pub mod note;
 pub mod owner;
 mod pinned;
 mod placing;

@@ -11,7 +11,6 @@ mod saved;
 
 use std::io::{self, IoSlice};
 
-use crate::dispatch::decision::{ChainId, EntryId, Tried};
 use crate::ids::{ConnId, Seq};
 use crate::link::index::Index;
 use crate::link::store::{BLOCK, Chain, LARGEST, Share, Store};
@@ -33,12 +32,13 @@ const WORDS_EACH: u64 = 8;
 /// Bytes of control records that may wait for a link that takes nothing.
 const CONTROL_LIMIT: usize = 6 * 1024;
 
-/// The dispatcher's end of one link.
+/// The dispatcher's end of one link. It keeps a note `N` with each message, and gives the note back with the message or
+/// with its answer.
 #[derive(Debug)]
-pub struct DispatcherEnd {
+pub struct DispatcherEnd<N> {
     store: Store,
     index: Index,
-    held: Vec<Option<Held>>,
+    held: Vec<Option<Held<N>>>,
     vacant: Vec<u32>,
     /// The first and the last record that has not been sent, as places in `held`.
     unsent: Option<(u32, u32)>,
@@ -51,28 +51,13 @@ pub struct DispatcherEnd {
     stats: Stats,
 }
 
-/// The dispatcher's record about a message besides the message itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Note {
-    /// Its entry in the table.
-    pub entry: Option<EntryId>,
-    /// The workers that have had it.
-    pub tried: Tried,
-    /// The time since which it is offered around: its first handover, or the last death or `Late` refusal.
-    pub since: Time,
-    /// Number of workers that have died with it.
-    pub deaths: u8,
-    /// The chain that waits for its answer.
-    pub chain: Option<ChainId>,
-}
-
 /// A message that is on its way back from a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Returned {
+pub struct Returned<N> {
     /// The envelope with which it was handed over.
     pub envelope: Envelope,
     /// The note with which it was handed over.
-    pub note: Note,
+    pub note: N,
     /// The message, byte for byte as it was handed over.
     pub payload: Vec<u8>,
     /// Whether it had been sent on the link at all.
@@ -81,7 +66,7 @@ pub struct Returned {
 
 /// The content of a worker's frame, record by record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum FromWorker<'a> {
+pub enum FromWorker<'a, N> {
     /// The worker introduces itself.
     Hello(Hello),
     /// The first final response to a message has been sent, or none will be: the message is no longer retained.
@@ -89,14 +74,14 @@ pub enum FromWorker<'a> {
         /// The message's number.
         seq: Seq,
         /// The note about it.
-        note: Note,
+        note: N,
     },
     /// The final answer to a message.
     Outcome(Outcome<'a>),
     /// The worker gives a message back; the message is no longer retained.
     Refused {
         /// The message.
-        returned: Returned,
+        returned: Returned<N>,
         /// The worker's reason.
         reason: RefuseReason,
     },
@@ -190,16 +175,16 @@ pub struct Stats {
 }
 
 #[derive(Debug)]
-struct Held {
+struct Held<N> {
     seq: Seq,
-    note: Note,
+    note: N,
     chain: Chain,
     /// The place of the record that is sent after this one.
     next: Option<u32>,
     sent: bool,
 }
 
-impl DispatcherEnd {
+impl<N: Copy> DispatcherEnd<N> {
     /// A link that retains at most `store_bytes` bytes.
     pub fn new(store_bytes: usize) -> Self {
         let store = Store::new(store_bytes);
@@ -228,7 +213,7 @@ impl DispatcherEnd {
     /// # Errors
     ///
     /// The link has no room, or the number is not above the last one. In both cases nothing has changed.
-    pub fn push(&mut self, envelope: &Envelope, note: Note, payload: &[&[u8]]) -> Result<(), NoRoom> {
+    pub fn push(&mut self, envelope: &Envelope, note: N, payload: &[&[u8]]) -> Result<(), NoRoom> {
         let length: usize = payload.iter().map(|piece| piece.len()).sum();
         let header = message_header(envelope, length);
         if header.len() + length > LARGEST {
@@ -304,7 +289,7 @@ impl DispatcherEnd {
     /// # Errors
     ///
     /// The bytes are no frame, or a record may not be sent by a worker: close the link.
-    pub fn on_frame(&mut self, frame: &[u8], sink: &mut impl FnMut(FromWorker<'_>)) -> Result<(), WorkerFault> {
+    pub fn on_frame(&mut self, frame: &[u8], sink: &mut impl FnMut(FromWorker<'_, N>)) -> Result<(), WorkerFault> {
         for record in Frame::parse(frame)? {
             match record? {
                 Record::Answered(seqs) => seqs.iter().for_each(|seq| self.on_answered(seq, sink)),
@@ -346,7 +331,7 @@ impl DispatcherEnd {
     /// Ends the link: gives all retained messages, sent or not, in the order of their numbers.
     ///
     /// Read the link to its end first: a message that the worker answered before it died must not go to another worker.
-    pub fn into_orphans(self) -> Orphans {
+    pub fn into_orphans(self) -> Orphans<N> {
         let mut order: Vec<(Seq, u32)> =
             (0..).zip(&self.held).filter_map(|(place, held)| Some((held.as_ref()?.seq, place))).collect();
         order.sort_unstable();
@@ -453,14 +438,14 @@ impl DispatcherEnd {
         self.unsent = held.next.map(|next| (next, last));
     }
 
-    fn on_answered(&mut self, seq: Seq, sink: &mut impl FnMut(FromWorker<'_>)) {
+    fn on_answered(&mut self, seq: Seq, sink: &mut impl FnMut(FromWorker<'_, N>)) {
         if let Some(held) = self.release(seq) {
             self.store.free(held.chain);
             sink(FromWorker::Answered { seq, note: held.note });
         }
     }
 
-    fn on_report(&mut self, mut report: Report, sink: &mut impl FnMut(FromWorker<'_>)) {
+    fn on_report(&mut self, mut report: Report, sink: &mut impl FnMut(FromWorker<'_, N>)) {
         if report.number <= self.report {
             self.stats.faults += 1;
             return;
@@ -481,14 +466,14 @@ impl DispatcherEnd {
         self.stats.words <= self.stats.records.saturating_mul(WORDS_EACH)
     }
 
-    fn give_back(&mut self, seq: Seq) -> Option<Returned> {
+    fn give_back(&mut self, seq: Seq) -> Option<Returned<N>> {
         let held = self.release(seq)?;
         self.read_back(held)
     }
 
     /// Takes out a record that the worker has read; its blocks are still to be freed. A number that is not retained, or
     /// has not been sent, is a fault of the worker.
-    fn release(&mut self, seq: Seq) -> Option<Held> {
+    fn release(&mut self, seq: Seq) -> Option<Held<N>> {
         let place = self.index.get(seq).filter(|_| seq <= self.sent);
         let Some(place) = place else {
             self.stats.faults += 1;
@@ -503,7 +488,7 @@ impl DispatcherEnd {
     }
 
     /// Reads a record from its blocks, and frees them. Only messages that come back are read so, so it may allocate.
-    fn read_back(&mut self, held: Held) -> Option<Returned> {
+    fn read_back(&mut self, held: Held<N>) -> Option<Returned<N>> {
         let mut bytes = Vec::with_capacity(FRAME_HEADER + held.chain.len());
         bytes.extend_from_slice(&frame_header(held.chain.len()));
         self.store.copy(&held.chain, &mut bytes);
@@ -527,7 +512,7 @@ impl DispatcherEnd {
     }
 
     /// Retains a message after all others; a message that has not been sent is also queued for sending.
-    fn keep(&mut self, held: Held) {
+    fn keep(&mut self, held: Held<N>) {
         let (seq, blocks, sent) = (held.seq, held.chain.blocks(), held.sent);
         let place = self.hold(held);
         self.index.insert(seq, place);
@@ -546,7 +531,7 @@ impl DispatcherEnd {
         };
     }
 
-    fn hold(&mut self, held: Held) -> u32 {
+    fn hold(&mut self, held: Held<N>) -> u32 {
         if let Some(place) = self.vacant.pop() {
             self.held[place as usize] = Some(held);
             return place;
@@ -579,15 +564,15 @@ fn index_reserve(share: Share, store: &Store) -> usize {
 
 /// The messages of a worker that is gone, read one by one.
 #[derive(Debug)]
-pub struct Orphans {
-    front: DispatcherEnd,
+pub struct Orphans<N> {
+    front: DispatcherEnd<N>,
     order: std::vec::IntoIter<(Seq, u32)>,
 }
 
-impl Iterator for Orphans {
-    type Item = Returned;
+impl<N: Copy> Iterator for Orphans<N> {
+    type Item = Returned<N>;
 
-    fn next(&mut self) -> Option<Returned> {
+    fn next(&mut self) -> Option<Returned<N>> {
         loop {
             let (_, place) = self.order.next()?;
             let held = self.front.held.get_mut(place as usize).and_then(Option::take);

@@ -4,8 +4,9 @@ use super::links::Channel;
 use super::owner::Owner;
 use super::{Switch, decided};
 use crate::dispatch::decision::{Answer, Arrival, Cause, Handoff, Returned, Target, Tried, Unanswered};
+use crate::dispatch::note::Note;
 use crate::ids::WorkerId;
-use crate::link::dispatcher_end::{self, Note};
+use crate::link::dispatcher_end;
 use crate::link::store::LARGEST;
 use crate::time::Time;
 use crate::wire::handoff::MESSAGE_HEADER;
@@ -15,7 +16,7 @@ use crate::words::Transport;
 /// A message that a worker gave back, or died with.
 #[derive(Debug)]
 pub(super) struct Back {
-    pub(super) message: dispatcher_end::Returned,
+    pub(super) message: dispatcher_end::Returned<Note>,
     pub(super) from: WorkerId,
     pub(super) cause: Cause,
 }

@@ -8,6 +8,7 @@ use super::back::Back;
 use super::handed_back::Held;
 use super::links::{Channel, Link};
 use crate::dispatch::decision::{Cause, GatheringId};
+use crate::dispatch::note::Note;
 use crate::ids::{Incarnation, LinkId, WorkerId};
 use crate::link::dispatcher_end::{FromWorker, Orphans};
 use crate::time::Time;
@@ -49,7 +50,7 @@ struct Ending<C> {
 struct Orphaned {
     worker: WorkerId,
     handed_back: Held,
-    orphans: Orphans,
+    orphans: Orphans<Note>,
 }
 
 impl<C> Estates<C> {

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
+use crate::dispatch::note::Note;
 use crate::ids::{Seq, WorkerId};
 use crate::link::dispatcher_end::Returned;
 use crate::pack::{Damaged, Pack, Packed, pack_length};
@@ -25,7 +26,7 @@ pub struct HandedBack {
 /// The messages of one worker. They are kept in order, so that its death sorts nothing.
 #[derive(Debug, Default)]
 pub struct Held {
-    messages: BTreeMap<Place, Returned>,
+    messages: BTreeMap<Place, Returned<Note>>,
     by_branch: HashMap<[u8; 16], Place, FixedState>,
 }
 
@@ -34,7 +35,7 @@ type Place = (Time, Seq, [u8; 16]);
 
 impl HandedBack {
     /// A worker has come back with a message.
-    pub fn add(&mut self, worker: WorkerId, branch: [u8; 16], message: Returned) {
+    pub fn add(&mut self, worker: WorkerId, branch: [u8; 16], message: Returned<Note>) {
         self.by_worker.entry(worker).or_default().add(branch, message);
     }
 
@@ -52,7 +53,7 @@ impl HandedBack {
 }
 
 impl Held {
-    fn add(&mut self, branch: [u8; 16], message: Returned) {
+    fn add(&mut self, branch: [u8; 16], message: Returned<Note>) {
         let place = (message.envelope.received, message.envelope.seq, branch);
         if let Some(before) = self.by_branch.insert(branch, place) {
             self.messages.remove(&before);
@@ -68,7 +69,7 @@ impl Held {
     }
 
     /// Takes the first message.
-    pub fn pop(&mut self) -> Option<Returned> {
+    pub fn pop(&mut self) -> Option<Returned<Note>> {
         let ((_, _, branch), message) = self.messages.pop_first()?;
         self.by_branch.remove(&branch);
         Some(message)
@@ -98,17 +99,16 @@ impl Pack for HandedBack {
 
     fn layout(out: &mut String) {
         out.push_str("handed-back:branch,worker,");
-        Returned::layout(out);
+        <Returned<Note>>::layout(out);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::link::dispatcher_end::Note;
     use crate::words::Envelope;
 
-    fn message(seq: u64) -> Returned {
+    fn message(seq: u64) -> Returned<Note> {
         Returned { envelope: Envelope::plain(seq), note: Note::default(), payload: vec![b'x'], sent: true }
     }
 

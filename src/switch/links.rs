@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 
+use crate::dispatch::note::Note;
 use crate::ids::{Incarnation, LinkId, WorkerId};
 use crate::link::Transmit;
 use crate::link::dispatcher_end::DispatcherEnd;
@@ -37,7 +38,7 @@ pub struct Link<C> {
     /// Id of the link: one incarnation of a worker may have several links, one after the other.
     pub id: LinkId,
     /// The protocol's state, retained messages included.
-    pub front: DispatcherEnd,
+    pub front: DispatcherEnd<Note>,
     /// Whether it is on the list of links that may have something to read.
     readable: bool,
     /// Whether it is on the list of links with something to send.
@@ -64,7 +65,7 @@ impl<C: Channel> Links<C> {
         worker: WorkerId,
         (incarnation, id): (Incarnation, LinkId),
         channel: C,
-        front: DispatcherEnd,
+        front: DispatcherEnd<Note>,
     ) {
         let at = usize::from(worker.0);
         if self.by_worker.len() <= at {

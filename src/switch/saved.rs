@@ -10,6 +10,7 @@ use super::suspects::Suspects;
 use super::totals::Totals;
 use crate::dispatch::Dispatch;
 use crate::dispatch::decision::Cause;
+use crate::dispatch::note::Note;
 use crate::ids::{Incarnation, LinkId, WorkerId};
 use crate::link::dispatcher_end::DispatcherEnd;
 use crate::pack::{Damaged, Pack, Packed, pack_length, packed};
@@ -112,7 +113,7 @@ impl<C: Channel> Switch<C> {
         out.push_str(&format!("refused:{}×u64", RefuseReason::ALL.len()));
         Totals::layout(out);
         LinkId::layout(out);
-        DispatcherEnd::layout(out);
+        <DispatcherEnd<Note>>::layout(out);
         Repeats::layout(out);
         <Suspects<Back>>::layout(out);
         HandedBack::layout(out);

@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex};
 use super::*;
 use crate::dispatch::Setup;
 use crate::dispatch::identity::Keyring;
+use crate::dispatch::note::Note;
 use crate::dispatch::rules::Rules;
 use crate::ids::{LinkId, Seq, TokenKey};
-use crate::link::dispatcher_end::Note;
 use crate::wire::handoff::{FrameBuilder, Record};
 use crate::words::{Envelope, Report};
 

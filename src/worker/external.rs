@@ -212,7 +212,7 @@ impl Adapter {
     fn transmit(&mut self, transmit: &Transmit) {
         let Transmit { hop, to, from, bytes } = transmit;
         let socket = match *hop {
-            Hop::DispatcherEnd(conn) => return heard(self.tie.links.reply(conn, bytes)),
+            Hop::Dispatcher(conn) => return heard(self.tie.links.reply(conn, bytes)),
             Hop::Listener(number) => self.tie.listeners.get(number),
             Hop::Own(_) | Hop::Stream(_) | Hop::Dial => None,
         };

@@ -127,7 +127,7 @@ impl Mgcp {
                 .get(number)
                 .or_else(|| self.own.iter().find(|own| own.local_addr().is_ipv4() == to.is_ipv4())),
             // MGCP runs over UDP alone.
-            Hop::Stream(_) | Hop::DispatcherEnd(_) | Hop::Dial => None,
+            Hop::Stream(_) | Hop::Dispatcher(_) | Hop::Dial => None,
         }
     }
 }

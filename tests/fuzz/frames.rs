@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use pointsman::ids::{ConnId, ListenerId, Seq};
-use pointsman::link::dispatcher_end::{DispatcherEnd, FromWorker, Note};
+use pointsman::link::dispatcher_end::{DispatcherEnd, FromWorker};
 use pointsman::link::worker_end::WorkerEnd;
 use pointsman::time::Time;
 use pointsman::wire::handoff::{FRAME_HEADER, Frame, FrameBuilder, Record};
@@ -64,7 +64,7 @@ pub fn run(input: &[u8], seen: &mut Seen) {
     round_trip(input, seen);
     let mut front = DispatcherEnd::new(0);
     for seq in 1..=3 {
-        front.push(&envelope(seq), Note::default(), &[b"INVITE"]).unwrap();
+        front.push(&envelope(seq), (), &[b"INVITE"]).unwrap();
     }
     front.poll_transmit(|_| Ok(())).unwrap();
     let (mut settled, mut events) = (0, 0);

@@ -563,7 +563,7 @@ impl Process {
                     }
                     truth.on_returned(Some(self.incarnation), text);
                     match transmit.hop {
-                        Hop::DispatcherEnd(conn) => drop(self.back.reply(conn, text.as_bytes())),
+                        Hop::Dispatcher(conn) => drop(self.back.reply(conn, text.as_bytes())),
                         _ => out.push(Datagram { from: town::MGCP, to: transmit.to, text: text.into() }),
                     }
                     if makes && self.doom == Some(CrashPoint::AfterAnswer) {

@@ -38,7 +38,7 @@ impl Way {
     /// the answers of several workers, it goes to the dispatcher.
     pub(super) fn of(arrival: &Arrival) -> Self {
         let hop = match arrival.path {
-            Path::Handoff { conn, .. } if conn != ConnId(0) => Hop::DispatcherEnd(conn),
+            Path::Handoff { conn, .. } if conn != ConnId(0) => Hop::Dispatcher(conn),
             Path::Handoff { listener, .. } => Hop::Listener(listener.0),
             Path::Own(number) => Hop::Own(number),
             Path::Stream(conn) => Hop::Stream(conn),
@@ -53,6 +53,6 @@ impl Way {
     /// Whether a message of the gateway's own can go this way as well. A gathering at the dispatcher cannot take one:
     /// it ends with the answer.
     pub(super) const fn lasts(self) -> bool {
-        !matches!(self.hop, Hop::DispatcherEnd(_))
+        !matches!(self.hop, Hop::Dispatcher(_))
     }
 }

@@ -90,7 +90,7 @@ impl World {
                 Output::Transmit(transmit) => {
                     assert_eq!(transmit.to, "203.0.113.9:2727".parse().unwrap());
                     assert_eq!(transmit.from, Some("192.0.2.1".parse().unwrap()));
-                    assert!(matches!(transmit.hop, Hop::Listener(2) | Hop::DispatcherEnd(_)), "{:?}", transmit.hop);
+                    assert!(matches!(transmit.hop, Hop::Listener(2) | Hop::Dispatcher(_)), "{:?}", transmit.hop);
                     Said::Agent(text(&transmit.bytes))
                 }
                 Output::Gateway(bytes) => Said::Gateway(text(&bytes)),
@@ -462,7 +462,7 @@ fn a_gathered_answer_goes_to_the_dispatcher_that_gathers_and_to_no_other() {
     world.agent_by("AUEP 3 *@mgw MGCP 1.0\r\n", &gathered);
     world.external.on_gateway(b"200 2 OK\r\n", Time(world.now));
     let Some(Output::Transmit(transmit)) = world.external.poll_output() else { panic!() };
-    assert_eq!(transmit.hop, Hop::DispatcherEnd(ConnId(6)));
+    assert_eq!(transmit.hop, Hop::Dispatcher(ConnId(6)));
     world.said();
     world.agent_by("AUEP 4 *@mgw MGCP 1.0\r\n", &gathered);
     world.external.on_dispatcher_lost();

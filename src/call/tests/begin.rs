@@ -176,7 +176,7 @@ fn over_a_stream_a_refusal_is_sent_once() {
     let key = desk.incoming();
     desk.act(|uas, now| uas.reject(key, 486, now));
     let [Output::Transmit(transmit), ..] = desk.outputs.as_slice() else { panic!() };
-    assert_eq!(transmit.hop, Hop::DispatcherEnd(ConnId(9)));
+    assert_eq!(transmit.hop, Hop::Dispatcher(ConnId(9)));
     desk.sent();
     desk.wait(SECOND * 40);
     assert_eq!(desk.sent().len(), 0);

@@ -1,7 +1,7 @@
 //! The dispatcher's end of a link as bytes, for the dispatcher that takes over: numbers, retained messages, messages
 //! that wait to be sent. The worker notices nothing.
 
-use super::{DispatcherEnd, EntryId, Held, Note, Returned, Stats, Time, Tried};
+use super::{DispatcherEnd, Held, Returned, Stats};
 use crate::ids::Seq;
 use crate::link::store::Share;
 use crate::pack::{Damaged, Pack, Packed, pack_bytes, pack_length, packed};
@@ -10,7 +10,7 @@ use crate::words::Message;
 
 packed!(Stats { frames, records, bytes, blocked, faults, words, retained, retained_bytes, unread });
 
-impl DispatcherEnd {
+impl<N: Copy + Pack> DispatcherEnd<N> {
     /// Writes the whole link.
     pub fn save(&self, out: &mut Vec<u8>) {
         // Places and lists follow from the messages, which are in the order of their numbers.
@@ -33,7 +33,7 @@ impl DispatcherEnd {
         report.pack(out);
         stats.pack(out);
         pack_bytes(control.records(), out);
-        let mut messages: Vec<&Held> = held.iter().flatten().collect();
+        let mut messages: Vec<&Held<N>> = held.iter().flatten().collect();
         messages.sort_unstable_by_key(|held| held.seq);
         pack_length(messages.len(), out);
         for held in messages {
@@ -59,7 +59,7 @@ impl DispatcherEnd {
         front.control.push_records(from.bytes()?);
         let mut last = Seq(0);
         for _ in 0..from.length()? {
-            let (seq, note, sent) = (Seq::unpack(from)?, Note::unpack(from)?, bool::unpack(from)?);
+            let (seq, note, sent) = (Seq::unpack(from)?, N::unpack(from)?, bool::unpack(from)?);
             let message = from.bytes()?;
             // An unsent message before a sent one, or a number twice, would be found under another's number.
             if seq <= last || seq > front.pushed || sent != (seq <= front.sent) || front.index.room() == 0 {
@@ -76,39 +76,11 @@ impl DispatcherEnd {
     pub fn layout(out: &mut String) {
         out.push_str("link:pushed,sent,taken,report,control,messages:");
         Stats::layout(out);
-        Note::layout(out);
+        N::layout(out);
     }
 }
 
-impl Pack for Note {
-    fn pack(&self, out: &mut Vec<u8>) {
-        // The chain that waits for it is not taken over.
-        let Note { entry, tried, since, deaths, chain: _ } = self;
-        entry.pack(out);
-        tried.pack(out);
-        since.pack(out);
-        deaths.pack(out);
-    }
-
-    fn unpack(from: &mut Packed<'_>) -> Result<Self, Damaged> {
-        Ok(Note {
-            entry: Pack::unpack(from)?,
-            tried: Pack::unpack(from)?,
-            since: Pack::unpack(from)?,
-            deaths: Pack::unpack(from)?,
-            chain: None,
-        })
-    }
-
-    fn layout(out: &mut String) {
-        out.push_str("Note:");
-        <Option<EntryId>>::layout(out);
-        Tried::layout(out);
-        Time::layout(out);
-    }
-}
-
-impl Pack for Returned {
+impl<N: Pack> Pack for Returned<N> {
     fn pack(&self, out: &mut Vec<u8>) {
         let Returned { envelope, note, payload, sent } = self;
         let header = message_header(envelope, payload.len());
@@ -132,6 +104,6 @@ impl Pack for Returned {
 
     fn layout(out: &mut String) {
         out.push_str("record,sent,");
-        Note::layout(out);
+        N::layout(out);
     }
 }

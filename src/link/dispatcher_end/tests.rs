@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use proptest::prelude::*;
 
 use super::*;
-use crate::ids::WorkerId;
 use crate::link::store::SMALLEST;
 use crate::pack::Packed;
 use crate::wire::handoff::{FRAME_HARD_LIMIT, MESSAGE_HEADER};
@@ -21,14 +20,13 @@ fn envelope(seq: u64) -> Envelope {
     }
 }
 
-fn note(seq: u64) -> Note {
-    let mut tried = Tried::default();
-    tried.add(WorkerId(1));
-    Note { entry: Some(EntryId { index: seq as u32, generation: 1 }), tried, since: Time(seq), deaths: 0, chain: None }
+/// The note with a message: any value, which must come back with the message.
+const fn note(seq: u64) -> u64 {
+    seq + 7
 }
 
 /// Sends everything that waits. Returns the frames.
-fn transmit(front: &mut DispatcherEnd) -> Vec<Vec<u8>> {
+fn transmit(front: &mut DispatcherEnd<u64>) -> Vec<Vec<u8>> {
     let mut frames = Vec::new();
     let state = front.poll_transmit(|pieces| {
         frames.push(pieces.iter().flat_map(|piece| piece.to_vec()).collect());
@@ -60,11 +58,11 @@ fn answered(seqs: &[u64]) -> Vec<u8> {
 }
 
 /// The front's events for a frame, in short.
-fn hear(front: &mut DispatcherEnd, frame: &[u8]) -> Vec<String> {
+fn hear(front: &mut DispatcherEnd<u64>, frame: &[u8]) -> Vec<String> {
     let mut heard = Vec::new();
-    let mut sink = |event: FromWorker<'_>| {
+    let mut sink = |event: FromWorker<'_, u64>| {
         heard.push(match event {
-            FromWorker::Answered { seq, note } => format!("answered {} {}", seq.0, note.since.0),
+            FromWorker::Answered { seq, note } => format!("answered {} {}", seq.0, note - 7),
             FromWorker::Refused { returned, reason } => format!("refused {} {reason:?}", returned.envelope.seq.0),
             FromWorker::Report(report) => format!("report {} {}", report.taken_through.0, report.covers.0),
             other => format!("{other:?}"),
@@ -239,7 +237,7 @@ fn numbers_that_were_never_sent_are_counted_and_change_nothing() {
 fn a_worker_that_goes_on_and_on_about_what_cannot_be_loses_its_link() {
     let mut front = DispatcherEnd::new(SMALLEST);
     let lies: Vec<u64> = (1_000..2_000).collect();
-    let mut ignore = |_: FromWorker<'_>| {};
+    let mut ignore = |_: FromWorker<'_, u64>| {};
     for _ in 0..10 {
         assert_eq!(front.on_frame(&answered(&lies), &mut ignore), Ok(()), "a mistake is no lie");
     }
@@ -296,7 +294,7 @@ fn a_report_cannot_cover_what_was_not_sent_nor_come_twice() {
 fn a_worker_that_reads_nothing_has_no_room_until_it_reads_on() {
     let mut front = DispatcherEnd::new(64 << 20);
     let mut seq = 0;
-    let mut push = |front: &mut DispatcherEnd, follows| {
+    let mut push = |front: &mut DispatcherEnd<u64>, follows| {
         seq += 1;
         let pushed = front.push(&Envelope { follows, ..envelope(seq) }, note(seq), &[b"x"]);
         transmit(front);
@@ -376,10 +374,10 @@ fn the_dispatchers_own_records_close_a_workers_link() {
         mgcp: None,
     });
     for (record, name) in [(welcome, "Welcome"), (Record::Query, "Query"), (Record::Ping(1), "Ping")] {
-        let refused = DispatcherEnd::new(SMALLEST).on_frame(&said(&[record]), &mut |_| ());
+        let refused = <DispatcherEnd<u64>>::new(SMALLEST).on_frame(&said(&[record]), &mut |_| ());
         assert_eq!(refused, Err(WorkerFault::Unexpected(name)));
     }
-    let garbage = DispatcherEnd::new(SMALLEST).on_frame(b"GET / HTTP/1.1\r\n", &mut |_| ());
+    let garbage = <DispatcherEnd<u64>>::new(SMALLEST).on_frame(b"GET / HTTP/1.1\r\n", &mut |_| ());
     assert!(matches!(garbage, Err(WorkerFault::Frame(FrameError::Magic(_)))));
 }
 
@@ -401,7 +399,7 @@ fn a_dead_workers_messages_come_back_in_order_sent_or_not() {
     assert_eq!(orphans, expected.map(|(seq, sent)| (seq, sent, vec![seq as u8; 700])));
 }
 
-fn taken_over(front: &DispatcherEnd) -> DispatcherEnd {
+fn taken_over(front: &DispatcherEnd<u64>) -> DispatcherEnd<u64> {
     let mut state = Vec::new();
     front.save(&mut state);
     let mut from = Packed::new(&state);
@@ -457,7 +455,7 @@ proptest! {
     #[test]
     fn the_front_does_what_a_map_and_a_queue_do(operations in prop::collection::vec(operation(), 1..250)) {
         let mut front = DispatcherEnd::new(SMALLEST);
-        let memory = |front: &DispatcherEnd| (front.held.capacity(), front.vacant.capacity(), front.control.len());
+        let memory = |front: &DispatcherEnd<u64>| (front.held.capacity(), front.vacant.capacity(), front.control.len());
         let at_the_start = memory(&front);
         let mut kept: BTreeMap<u64, Kept> = BTreeMap::new();
         let mut queue = VecDeque::new();

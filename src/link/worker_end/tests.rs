@@ -1,7 +1,7 @@
 use std::net::SocketAddr;
 
 use super::*;
-use crate::link::dispatcher_end::{DispatcherEnd, FromWorker, Note};
+use crate::link::dispatcher_end::{DispatcherEnd, FromWorker};
 use crate::link::store::SMALLEST;
 use crate::words::Envelope;
 use crate::words::Room;
@@ -181,7 +181,7 @@ fn both_ends_agree() {
     let (mut front, mut back) = (DispatcherEnd::new(SMALLEST), WorkerEnd::new());
     for seq in 1..=40 {
         let Record::Message(Message { envelope, .. }) = message(seq, b"") else { unreachable!() };
-        front.push(&envelope, Note::default(), &[&[seq as u8; 3000]]).unwrap();
+        front.push(&envelope, (), &[&[seq as u8; 3000]]).unwrap();
     }
     let mut frames = Vec::new();
     let mut keep = |pieces: &[IoSlice<'_>]| {
@@ -201,7 +201,7 @@ fn both_ends_agree() {
     back.report(Report { covers: back.taken_through(), ..Report::default() });
     let (mut answered, mut refused, mut reports) = (0, 0, 0);
     for frame in transmit(&mut back, NOW) {
-        let mut sink = |event: FromWorker<'_>| match event {
+        let mut sink = |event: FromWorker<'_, ()>| match event {
             FromWorker::Answered { .. } => answered += 1,
             FromWorker::Refused { returned, .. } => {
                 assert_eq!(returned.payload, [returned.envelope.seq.0 as u8; 3000]);

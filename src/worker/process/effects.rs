@@ -94,7 +94,7 @@ impl<A: Application> Worker<A> {
                 return self.streams.send(conn, *to, bytes, now, |conn| self.uas.carries_call(conn));
             }
             Hop::Dial => return self.streams.dial(*to, bytes, now, |conn| self.uas.carries_call(conn)),
-            Hop::DispatcherEnd(conn) => {
+            Hop::Dispatcher(conn) => {
                 if let Err(error) = self.tie.links.reply(conn, bytes) {
                     tracing::debug!(%error, "a reply for the dispatcher's connection is dropped");
                 }

@@ -80,7 +80,7 @@ impl<A: Application> Worker<A> {
 
     fn transmit_mgcp(&mut self, transmit: &Transmit) {
         let Transmit { hop, to, from, bytes } = transmit;
-        if let Hop::DispatcherEnd(conn) = *hop {
+        if let Hop::Dispatcher(conn) = *hop {
             if let Err(error) = self.tie.links.reply(conn, bytes) {
                 tracing::debug!(%error, "an answer for the dispatcher is dropped");
             }

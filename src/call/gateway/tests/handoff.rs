@@ -37,7 +37,7 @@ fn without_a_duplicate_it_leaves_by_the_own_socket_and_a_gathering_s_over_the_li
     let arrival = Arrival { path, ..rig.handed() };
     rig.arrive("AUEP 2 *@gw MGCP 1.0\r\n", &arrival);
     let outputs: Vec<Output> = rig.outputs.drain(..).collect();
-    assert_eq!(said(&outputs), ["DispatcherEnd(ConnId(77)) 200", "answered 9"]);
+    assert_eq!(said(&outputs), ["Dispatcher(ConnId(77)) 200", "answered 9"]);
 }
 
 #[test]
