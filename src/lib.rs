@@ -22,6 +22,7 @@
 //! link               a link between dispatcher and worker: its two ends, the store of unanswered messages
 //! call               a worker's side of a call: transaction, dialog, offer, gateway (MGCP), external gateway
 //! media              packets: streams, echo, ports
+//! station            a worker as a value: what it does about each event
 //! switch             the lane as a value: a message in, its decision carried out; links, answers, parcels
 //! -- effects: the only code that speaks to the kernel --
 //! net                system calls, sockets, clock, name look-ups
@@ -78,6 +79,7 @@ pub mod net;
 pub mod pack;
 pub mod reservation;
 pub mod server;
+pub mod station;
 pub mod supervisor;
 pub mod switch;
 pub mod time;

@@ -24,6 +24,24 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("media", &["ids", "time", "wire", "media"]),
     ("call", &["ids", "time", "reservation", "words", "wire", "transaction", "media", "names", "call"]),
     (
+        "station",
+        &[
+            "ids",
+            "time",
+            "reservation",
+            "wire",
+            "link",
+            "words",
+            "transaction",
+            "dispatch",
+            "names",
+            "media",
+            "call",
+            "net::seldom",
+            "station",
+        ],
+    ),
+    (
         "switch",
         &[
             "ids",

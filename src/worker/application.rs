@@ -3,11 +3,11 @@
 use std::net::IpAddr;
 
 use crate::call::{CallKey, Delivery, EndReason, StandaloneKey, Uas};
+use crate::station::misuse::{self, Misuse};
 use crate::time::Time;
 use crate::wire::sip::Message;
 use crate::words::RefuseReason;
 use crate::worker::media::Media;
-use crate::worker::misuse::{self, Misuse};
 
 /// An application: decides what happens to a worker's calls. [`crate::worker::run`] calls these methods one after the
 /// other on one thread: none of them may block.

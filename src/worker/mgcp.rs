@@ -14,12 +14,12 @@ use crate::call::gateway::{Gateway, Identity, Kind, Limits, Naming, Output, Time
 use crate::ids::{ListenerId, Token, TransactionRange, WorkerId};
 use crate::net::udp::Socket;
 use crate::reservation::Weight;
+use crate::station::size::size_of_command;
 use crate::time::Time;
 use crate::wire::mgcp;
 use crate::words::{Bypass, MgcpListener, Transport, Welcome};
 use crate::worker::listeners::Listeners;
 use crate::worker::media::Media;
-use crate::worker::size::size_of_command;
 
 /// The gateway with its sockets.
 #[derive(Debug)]

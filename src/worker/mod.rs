@@ -18,34 +18,25 @@
 //! ```
 
 mod application;
-mod call_log;
 mod comeback;
-mod conferences;
 mod descriptors;
 mod echo;
 pub mod external;
-pub mod holdings;
 mod link;
 mod links;
 mod listeners;
 mod media;
 mod mgcp;
-mod misuse;
-mod orphan;
 mod process;
-mod report;
-mod screen;
 mod settings;
-mod size;
 mod slot_lock;
 mod sources;
-mod stage;
 mod streams;
 mod tie;
 mod turn;
 
+pub use crate::station::misuse::Misuse;
 pub use application::{Application, Call, Calls, Standalone};
 pub use echo::Echo;
-pub use misuse::Misuse;
 pub use process::run;
 pub use settings::{Link, Settings, WorkerError};

@@ -17,21 +17,21 @@ use crate::net::process::descriptor_limit;
 use crate::net::resolve::Resolver;
 use crate::net::udp::{Batch, Socket};
 use crate::net::{clock, host, random};
+use crate::station::call_log::{CallLog, named};
+use crate::station::conferences::Conferences;
+use crate::station::gate::AccessGate;
+use crate::station::orphan::Next;
+use crate::station::transactions::OpenTransactions;
 use crate::time::Time;
 use crate::transaction::Timers;
 use crate::wire::sip::Scanner;
 use crate::words::{DrainMode, Report};
 use crate::worker::application::{Application, Calls};
-use crate::worker::call_log::{CallLog, named};
-use crate::worker::conferences::Conferences;
 use crate::worker::descriptors::Descriptors;
-use crate::worker::holdings::Holdings;
 use crate::worker::link::{LinkEnd, OwnPorts};
 use crate::worker::links::{LINKS, MOST};
 use crate::worker::media::{Media, RTP_TOKENS};
 use crate::worker::mgcp::Mgcp;
-use crate::worker::orphan::Next;
-use crate::worker::screen::Screen;
 use crate::worker::settings::{Settings, WorkerError};
 use crate::worker::slot_lock::SlotLock;
 use crate::worker::sources::{SIGNALS, Sources};
@@ -89,7 +89,7 @@ struct Worker<A> {
     slot: Option<SlotLock>,
     settings: Settings,
     tie: Tie,
-    holdings: Holdings,
+    transactions: OpenTransactions,
     /// Changes since a new dispatcher was sent this worker's account.
     meanwhile: Vec<Meanwhile>,
     uas: Uas,
@@ -100,7 +100,7 @@ struct Worker<A> {
     conferences: Conferences,
     streams: Streams,
     /// The access rules at our own ports.
-    screen: Screen,
+    gate: AccessGate,
     own: Vec<Socket>,
     resolver: Resolver<Question>,
     scanner: Scanner,
@@ -138,9 +138,9 @@ impl<A: Application> Worker<A> {
     ) -> Result<Self, WorkerError> {
         let OwnPorts { udp: own, tcp, mgcp } = ports;
         let Tie { welcome, listeners, .. } = &tie;
-        let mut holdings = Holdings::default();
-        holdings.set_key(welcome.key.clone());
-        let screen_key = TokenKey::new(random().map_err(WorkerError::system("no random numbers"))?);
+        let mut transactions = OpenTransactions::default();
+        transactions.set_key(welcome.key.clone());
+        let gate_key = TokenKey::new(random().map_err(WorkerError::system("no random numbers"))?);
         let random: [u8; 48] = random().map_err(WorkerError::system("no random numbers"))?;
         let seed =
             |at: usize| random.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_ne_bytes);
@@ -180,9 +180,9 @@ impl<A: Application> Worker<A> {
             sources,
             slot: lock,
             settings,
-            screen: Screen::new(&welcome.access, &screen_key),
+            gate: AccessGate::new(&welcome.access, &gate_key),
             tie,
-            holdings,
+            transactions,
             meanwhile: Vec::new(),
             application,
             call_log: CallLog::default(),

@@ -8,17 +8,17 @@ use mio::Poll;
 
 use crate::link::worker_end::{FromDispatcher, WorkerEnd};
 use crate::net::clock;
+use crate::station::orphan::{Next, Orphan};
+use crate::station::report::{CpuShare, Pace};
+use crate::station::stage::Stage;
 use crate::time::Time;
 use crate::words::{AccessRule, DrainMode, Envelope, Hello, Report, Welcome};
 use crate::worker::comeback::{Comeback, Progress};
 use crate::worker::link::{self, Introduced, OwnPorts, Received};
 use crate::worker::links::{Lane, Links};
 use crate::worker::listeners::Listeners;
-use crate::worker::orphan::{Next, Orphan};
-use crate::worker::report::{CpuShare, Pace};
 use crate::worker::settings::WorkerError;
 use crate::worker::sources::Sources;
-use crate::worker::stage::Stage;
 
 /// A worker's tie to its dispatcher.
 pub(super) struct Tie {

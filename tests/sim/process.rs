@@ -18,13 +18,13 @@ use pointsman::ids::{Incarnation, Seq, TokenKey, TransactionRange, WorkerId};
 use pointsman::link::Transmit;
 use pointsman::link::worker_end::{FromDispatcher, WorkerEnd};
 use pointsman::reservation::Weight;
+use pointsman::station::OpenTransactions;
 use pointsman::time::Time;
 use pointsman::transaction::Timers;
 use pointsman::wire::handoff::Record;
 use pointsman::wire::mgcp;
 use pointsman::wire::sip::{Message, Method, Scanner};
 use pointsman::words::{Drain, DrainMode, Envelope, RefuseReason, ReplyFrom, Report, Transport};
-use pointsman::worker::holdings::Holdings;
 
 use crate::air::Datagram;
 use crate::pipe::{Pipe, records};
@@ -90,7 +90,7 @@ pub struct Process {
     back: WorkerEnd,
     /// The number of dispatchers it has had before this one. The holdings are for the next one.
     dispatchers: u64,
-    holdings: Holdings,
+    holdings: OpenTransactions,
     scanner: Scanner,
     calls: BTreeMap<CallKey, Talk>,
     /// Legs of each conference, and since when there are some.
@@ -156,7 +156,7 @@ impl Process {
             program: "".into(),
             seed: [incarnation.bits(), 7],
         };
-        let mut holdings = Holdings::default();
+        let mut holdings = OpenTransactions::default();
         holdings.set_key(Some(key.clone()));
         let limits = Limits { units, ..Limits::default() };
         let gateway = gateway::Identity {
@@ -299,7 +299,7 @@ impl Process {
         self.uas.on_dispatcher_lost();
         self.gateway.on_dispatcher_lost();
         (self.pipe, self.blocked, self.reported) = (pipe, false, None);
-        let mut transactions = self.holdings.transactions(now);
+        let mut transactions = self.holdings.all(now);
         transactions.sort_unstable_by_key(|transaction| transaction.branch);
         let conferences = self.legs.iter().map(|(name, (_, since))| (*since, name.as_bytes().into()));
         let calls = self.gateway.calls().map(|(call, since)| (since, [b"C:", call].concat().into()));

@@ -5,8 +5,8 @@ use std::io;
 use super::Adapter;
 use crate::call::Arrival;
 use crate::net::clock;
+use crate::station::size::size_of_command;
 use crate::wire::mgcp::{self, Message, Verb};
-use crate::worker::size::size_of_command;
 use crate::worker::sources::TURNS;
 
 impl Adapter {

@@ -7,10 +7,10 @@ use crate::call::{CallKey, Event, Hop, Output, Transmit};
 use crate::names::{self, Asked, Endpoint};
 use crate::net::clock;
 use crate::net::udp::Delivery;
+use crate::station::call_log::call_id_of;
+use crate::station::conferences::{self};
 use crate::time::Time;
 use crate::worker::application::{Application, Call, Open, Standalone};
-use crate::worker::call_log::call_id_of;
-use crate::worker::conferences::{self};
 
 impl<A: Application> Worker<A> {
     /// Does what the user agent and the gateway ask for, until they ask for nothing more.

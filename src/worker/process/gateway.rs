@@ -36,7 +36,7 @@ impl<A: Application> Worker<A> {
     /// Datagrams at the slot's own MGCP port. Piggybacked messages are taken in their order (RFC 3435 §3.5.5).
     pub(super) fn on_own_mgcp(&mut self, number: usize) -> bool {
         for _ in 0..TURNS {
-            let Worker { mgcp, media, screen, batch, uas, .. } = self;
+            let Worker { mgcp, media, gate, batch, uas, .. } = self;
             let Some(socket) = mgcp.own.get(number) else { return false };
             let read = match socket.recv_batch(batch) {
                 Ok(read @ 1..) => read,
@@ -57,7 +57,7 @@ impl<A: Application> Worker<A> {
                         Ok(Message::Response(_)) => false,
                         Err(_) => true,
                     };
-                    if !screen.lets_in(datagram.source.ip(), now, begins) {
+                    if !gate.lets_in(datagram.source.ip(), now, begins) {
                         continue;
                     }
                     match parsed {

@@ -6,12 +6,12 @@ use super::Worker;
 use crate::call::Arrival;
 use crate::dispatch::SMALLEST_ANSWERED;
 use crate::net::clock;
+use crate::station::size::size_of;
 use crate::wire::mgcp;
 use crate::wire::sip::Method;
 use crate::words::AccessRule;
 use crate::words::Transport;
 use crate::worker::application::Application;
-use crate::worker::size::size_of;
 use crate::worker::sources::TURNS;
 
 impl<A: Application> Worker<A> {
@@ -19,7 +19,7 @@ impl<A: Application> Worker<A> {
     pub(super) fn on_link(&mut self, number: usize) -> bool {
         for _ in 0..TURNS {
             let now = clock::now();
-            let Worker { tie, uas, mgcp: gateway, media, scanner, holdings, screen, .. } = self;
+            let Worker { tie, uas, mgcp: gateway, media, scanner, transactions, gate, .. } = self;
             let heard = tie.read(number, now, |envelope, payload| {
                 let mut arrival = Arrival::handed_over(envelope);
                 if envelope.transport == Transport::Mgcp {
@@ -30,13 +30,13 @@ impl<A: Application> Worker<A> {
                     };
                     // The dispatcher has counted a command for all workers, and waits for the answer.
                     let is_for_everyone = envelope.conn.0 != 0;
-                    if !is_for_everyone && !screen.lets_in_from_link(envelope, now, begins) {
+                    if !is_for_everyone && !gate.lets_in_from_link(envelope, now, begins) {
                         return false;
                     }
                     gateway.share(uas);
                     match parsed {
                         Ok(msg) => {
-                            holdings.on_mgcp(&msg, &arrival, now);
+                            transactions.on_mgcp(&msg, &arrival, now);
                             gateway.on_message(&msg, &arrival, media, now);
                         }
                         Err(bad) => gateway.on_unparsable(&bad, &arrival, media, now),
@@ -45,10 +45,10 @@ impl<A: Application> Worker<A> {
                     return true;
                 }
                 let Ok(msg) = scanner.scan(payload) else { return false };
-                if !screen.lets_in_from_link(envelope, now, || uas.begins(&msg)) {
+                if !gate.lets_in_from_link(envelope, now, || uas.begins(&msg)) {
                     return false;
                 }
-                holdings.on_message(&msg, envelope, now);
+                transactions.on_message(&msg, envelope, now);
                 if arrival.size == 0 && msg.method() == Some(Method::Invite) {
                     // The dispatcher has not weighed this INVITE, because it follows something of ours (its conference,
                     // its first try without credentials). It opens a session all the same.
@@ -87,7 +87,7 @@ impl<A: Application> Worker<A> {
                 }
             };
             let now = clock::now();
-            let Worker { uas, scanner, screen, .. } = self;
+            let Worker { uas, scanner, gate, .. } = self;
             for datagram in self.batch.iter().filter(|datagram| !datagram.truncated) {
                 let (scanned, from) = (scanner.scan(datagram.bytes), datagram.source.ip());
                 // A datagram smaller than an answer is dropped, as at the dispatcher: a forged source must not be sent
@@ -96,7 +96,7 @@ impl<A: Application> Worker<A> {
                 if is_tiny && scanned.as_ref().map_or(true, |msg| uas.begins(msg)) {
                     continue;
                 }
-                if !screen.lets_in(from, now, || scanned.as_ref().map_or(true, |msg| uas.begins(msg))) {
+                if !gate.lets_in(from, now, || scanned.as_ref().map_or(true, |msg| uas.begins(msg))) {
                     continue;
                 }
                 match scanned {
@@ -121,13 +121,13 @@ impl<A: Application> Worker<A> {
     /// Bytes on a stream connection, or a new connection.
     pub(super) fn on_stream(&mut self, token: Token) -> bool {
         let now = clock::now();
-        let Worker { uas, scanner, screen, streams, .. } = self;
+        let Worker { uas, scanner, gate, streams, .. } = self;
         if streams.is_listener(token) {
-            return streams.accept(token, now, |conn| uas.carries_call(conn), |address| screen.denies(address));
+            return streams.accept(token, now, |conn| uas.carries_call(conn), |address| gate.denies(address));
         }
         streams.on_ready(token, now, &mut |bytes, conn, source, local| {
             let scanned = scanner.scan(bytes);
-            if !screen.lets_in(source.ip(), now, || scanned.as_ref().map_or(true, |msg| uas.begins(msg))) {
+            if !gate.lets_in(source.ip(), now, || scanned.as_ref().map_or(true, |msg| uas.begins(msg))) {
                 return;
             }
             match scanned {
@@ -141,8 +141,8 @@ impl<A: Application> Worker<A> {
 
     /// Replaces the access rules. They hold for connections that are open already as well.
     pub(super) fn set_access(&mut self, rules: &[AccessRule]) {
-        let Worker { screen, streams, .. } = self;
-        screen.set_rules(rules);
-        streams.close_where(|address| screen.denies(address));
+        let Worker { gate, streams, .. } = self;
+        gate.set_rules(rules);
+        streams.close_where(|address| gate.denies(address));
     }
 }

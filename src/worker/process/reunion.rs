@@ -17,7 +17,7 @@ impl<A: Application> Worker<A> {
     /// The final response to a handed-over message has left. The dispatcher of an earlier link has no use for its
     /// number; the present one knows the transaction by its name.
     pub(super) fn answered(&mut self, seq: Seq, now: Time) {
-        let named = self.holdings.on_answered(seq, now);
+        let named = self.transactions.on_answered(seq, now);
         if !self.tie.links.answered(seq, now)
             && let Some(branch) = named
         {
@@ -27,7 +27,7 @@ impl<A: Application> Worker<A> {
 
     /// Gives a message back. One of an earlier link cannot be given back: the user agent answers it instead.
     pub(super) fn refuse(&mut self, seq: Seq, reason: RefuseReason) {
-        self.holdings.on_refused(seq);
+        self.transactions.on_refused(seq);
         self.tie.links.refuse(seq, reason);
     }
 
@@ -118,8 +118,8 @@ impl<A: Application> Worker<A> {
         }
         let (name, key) = (Some(self.tie.welcome.name.clone()), self.tie.welcome.key.clone());
         let hello = Hello { name, key, sockets: passed, ..hello };
-        let messages = self.holdings.unanswered(self.uas.unanswered());
-        let account = Account { transactions: self.holdings.transactions(now), conferences, messages };
+        let messages = self.transactions.unanswered(self.uas.unanswered());
+        let account = Account { transactions: self.transactions.all(now), conferences, messages };
         Comeback::begin(link, hello, &sockets, account, now)
     }
 
@@ -142,7 +142,7 @@ impl<A: Application> Worker<A> {
         if self.settings.capacity.is_none() {
             self.uas.set_units(welcome.capacity);
         }
-        self.holdings.set_key(welcome.key.clone());
+        self.transactions.set_key(welcome.key.clone());
         let access = welcome.access.clone();
         self.set_access(&access);
         tracing::info!(calls = self.report(clock::now()).sessions, "back with a dispatcher");

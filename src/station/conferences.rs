@@ -1,6 +1,9 @@
 //! The conferences whose legs this worker has: the dispatcher sends further legs here as long as it knows of them.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
 
 use crate::call::CallKey;
 use crate::time::Time;
@@ -8,9 +11,10 @@ use crate::wire::sip::Message;
 
 /// Conferences by name, with their legs counted. Bounded by the calls there are.
 #[derive(Debug, Default)]
-pub(super) struct Conferences {
-    open: HashMap<Box<[u8]>, Open>,
-    names: HashMap<CallKey, Box<[u8]>>,
+pub(crate) struct Conferences {
+    open: BTreeMap<Box<[u8]>, Open>,
+    /// Names by their legs. Keys are our own numbers, so a fixed hasher is safe.
+    names: HashMap<CallKey, Box<[u8]>, FixedState>,
 }
 
 /// A conference that is open.
@@ -22,7 +26,7 @@ struct Open {
 
 impl Conferences {
     /// A leg has come in. True when it is the conference's first.
-    pub(super) fn join(&mut self, call: CallKey, name: Box<[u8]>, now: Time) -> bool {
+    pub(crate) fn join(&mut self, call: CallKey, name: Box<[u8]>, now: Time) -> bool {
         let open = self.open.entry(name.clone()).or_insert(Open { since: now, legs: 0 });
         open.legs += 1;
         let first = open.legs == 1;
@@ -31,7 +35,7 @@ impl Conferences {
     }
 
     /// A call is over; the conference's name, if it was its last leg.
-    pub(super) fn leave(&mut self, call: CallKey) -> Option<Box<[u8]>> {
+    pub(crate) fn leave(&mut self, call: CallKey) -> Option<Box<[u8]>> {
         let name = self.names.remove(&call)?;
         let open = self.open.get_mut(&name)?;
         open.legs -= 1;
@@ -43,13 +47,13 @@ impl Conferences {
     }
 
     /// All that are open: since when, and their names.
-    pub(super) fn open(&self) -> Vec<(Time, Box<[u8]>)> {
+    pub(crate) fn open(&self) -> Vec<(Time, Box<[u8]>)> {
         self.open.iter().map(|(name, open)| (open.since, name.clone())).collect()
     }
 }
 
 /// The conference that an INVITE names in its request-URI, in lower case: names compare in any case.
-pub(super) fn name_of(invite: &Message<'_>) -> Option<Box<[u8]>> {
+pub(crate) fn name_of(invite: &Message<'_>) -> Option<Box<[u8]>> {
     invite.uri()?.conference().map(|name| name.to_ascii_lowercase().into())
 }
 

@@ -16,7 +16,7 @@ const CPU_WINDOW: Duration = Duration::from_millis(100);
 
 /// The pace of one link's reports.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     last: Option<(Time, Figures)>,
     asked: bool,
 }
@@ -32,12 +32,12 @@ struct Figures {
 
 impl Pace {
     /// The dispatcher wants a report at once.
-    pub(super) fn ask(&mut self) {
+    pub(crate) fn ask(&mut self) {
         self.asked = true;
     }
 
     /// When the next report is due, if it is to say this. The first one is due at once.
-    pub(super) fn due(&self, report: &Report) -> Time {
+    pub(crate) fn due(&self, report: &Report) -> Time {
         let Some((at, last)) = self.last.filter(|_| !self.asked) else { return Time(0) };
         let after = if Figures::of(report) != last {
             ON_CHANGE
@@ -50,7 +50,7 @@ impl Pace {
     }
 
     /// This report has left.
-    pub(super) fn reported(&mut self, report: &Report, now: Time) {
+    pub(crate) fn reported(&mut self, report: &Report, now: Time) {
         self.asked = false;
         self.last = Some((now, Figures::of(report)));
     }
@@ -65,14 +65,14 @@ impl Figures {
 
 /// The share of one core that a process uses, measured between looks.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct CpuShare {
+pub(crate) struct CpuShare {
     last: Option<(Time, Duration)>,
     millionths: u32,
 }
 
 impl CpuShare {
     /// The share in millionths of one core; `used` is the CPU time since the process began.
-    pub(super) fn measure(&mut self, used: Duration, now: Time) -> u32 {
+    pub(crate) fn measure(&mut self, used: Duration, now: Time) -> u32 {
         let Some((at, before)) = self.last else {
             self.last = Some((now, used));
             return 0;

@@ -16,38 +16,38 @@ use crate::words::{AccessRule, Envelope};
 
 /// The filter at a worker's own ports.
 #[derive(Debug)]
-pub(super) struct Screen {
+pub(crate) struct AccessGate {
     access: Access,
     printer: Printer,
     /// Counts dropped messages: a source that floods a port does not flood the log.
     dropped: Seldom,
 }
 
-impl Screen {
-    /// Makes a screen with these rules. `key` keys the hash of sources, so that no attacker foresees which sources
+impl AccessGate {
+    /// Makes a gate with these rules. `key` keys the hash of sources, so that no attacker foresees which sources
     /// share a counter.
-    pub(super) fn new(rules: &[AccessRule], key: &TokenKey) -> Self {
-        Screen { access: Access::new(rules), printer: Printer::new(key), dropped: Seldom::default() }
+    pub(crate) fn new(rules: &[AccessRule], key: &TokenKey) -> Self {
+        AccessGate { access: Access::new(rules), printer: Printer::new(key), dropped: Seldom::default() }
     }
 
-    pub(super) fn set_rules(&mut self, rules: &[AccessRule]) {
+    pub(crate) fn set_rules(&mut self, rules: &[AccessRule]) {
         self.access.set_rules(rules);
     }
 
     /// Whether nothing from this address may come.
-    pub(super) fn denies(&self, address: IpAddr) -> bool {
+    pub(crate) fn denies(&self, address: IpAddr) -> bool {
         self.access.denies(address)
     }
 
     /// Whether a message that the dispatcher has handed over is let in. The dispatcher has counted the messages it
     /// placed. It has not counted those that follow something of this worker by their own word and open nothing.
-    pub(super) fn lets_in_from_link(&mut self, envelope: &Envelope, now: Time, begins: impl FnOnce() -> bool) -> bool {
+    pub(crate) fn lets_in_from_link(&mut self, envelope: &Envelope, now: Time, begins: impl FnOnce() -> bool) -> bool {
         !envelope.follows || envelope.size > 0 || self.lets_in(envelope.source.ip(), now, begins)
     }
 
     /// Whether a message is let in. `begins`: whether it belongs to no call and no transaction that is known; asked
     /// only where there is a limit to what its source may begin.
-    pub(super) fn lets_in(&mut self, address: IpAddr, now: Time, begins: impl FnOnce() -> bool) -> bool {
+    pub(crate) fn lets_in(&mut self, address: IpAddr, now: Time, begins: impl FnOnce() -> bool) -> bool {
         if self.access.is_empty() {
             return true;
         }
@@ -71,10 +71,10 @@ mod tests {
     fn what_the_dispatcher_has_counted_is_not_counted_again_and_what_only_says_that_it_follows_is() {
         let limit = AccessAction::Limit { rate: 1, burst: 1, ban_ms: 0 };
         let rule = AccessRule { network: "0.0.0.0".parse().unwrap(), prefix: 0, action: limit };
-        let mut screen = Screen::new(&[rule], &TokenKey::new([1; 32]));
+        let mut gate = AccessGate::new(&[rule], &TokenKey::new([1; 32]));
         let mut come = |size, begins| {
             let envelope = Envelope { size, follows: true, ..Envelope::plain(1) };
-            screen.lets_in_from_link(&envelope, Time(1), || begins)
+            gate.lets_in_from_link(&envelope, Time(1), || begins)
         };
         assert_eq!([come(1, true), come(1, true), come(0, false)], [true; 3]);
         assert_eq!([come(0, true), come(0, true), come(0, false), come(1, true)], [true, false, true, true]);
@@ -85,11 +85,11 @@ mod tests {
         let rule = |network: &str, prefix, action| AccessRule { network: network.parse().unwrap(), prefix, action };
         let limit = AccessAction::Limit { rate: 1, burst: 2, ban_ms: 0 };
         let rules = [rule("10.0.0.0", 8, AccessAction::Deny), rule("0.0.0.0", 0, limit)];
-        let mut screen = Screen::new(&rules, &TokenKey::new([1; 32]));
-        let mut come = |address: &str, begins| screen.lets_in(address.parse().unwrap(), Time(1), || begins);
+        let mut gate = AccessGate::new(&rules, &TokenKey::new([1; 32]));
+        let mut come = |address: &str, begins| gate.lets_in(address.parse().unwrap(), Time(1), || begins);
         assert_eq!([come("10.0.0.1", true), come("10.0.0.1", false)], [false, false]);
         assert_eq!([(); 4].map(|()| come("192.0.2.1", true)), [true, true, false, false]);
         assert_eq!([come("192.0.2.1", false), come("192.0.2.2", true), come("2001:db8::1", true)], [true; 3]);
-        assert_eq!(screen.dropped.unsaid(), 3, "said once");
+        assert_eq!(gate.dropped.unsaid(), 3, "said once");
     }
 }

@@ -30,7 +30,7 @@ const UNANSWERED_BYTES: usize = 16 << 20;
 
 /// The transactions that were handed over.
 #[derive(Debug, Default)]
-pub struct Holdings {
+pub struct OpenTransactions {
     key: Option<(TokenKey, Printer)>,
     /// Transactions by their names. The names are keyed hashes already, so a fixed hasher is safe.
     held: HashMap<[u8; 16], OpenTransaction, FixedState>,
@@ -48,12 +48,15 @@ struct Open {
     envelope: Option<Envelope>,
 }
 
-impl Holdings {
+impl OpenTransactions {
     /// Names transactions with `key` from now on. Names made with another key are dropped: no dispatcher can use them
     /// any more.
     pub fn set_key(&mut self, key: Option<TokenKey>) {
         if self.key.as_ref().map(|(key, _)| key) != key.as_ref() {
-            *self = Holdings { key: key.map(|key| (key.clone(), Printer::new(&key))), ..Holdings::default() };
+            *self = OpenTransactions {
+                key: key.map(|key| (key.clone(), Printer::new(&key))),
+                ..OpenTransactions::default()
+            };
         }
     }
 
@@ -124,7 +127,7 @@ impl Holdings {
     }
 
     /// All that may still matter.
-    pub fn transactions(&mut self, now: Time) -> Vec<OpenTransaction> {
+    pub fn all(&mut self, now: Time) -> Vec<OpenTransaction> {
         self.forget(now);
         self.held.values().copied().collect()
     }
@@ -150,57 +153,57 @@ mod tests {
 
     const SECOND: u64 = 1_000_000;
 
-    fn hand_over(holdings: &mut Holdings, branch: &str, seq: u64, now: u64) {
+    fn hand_over(transactions: &mut OpenTransactions, branch: &str, seq: u64, now: u64) {
         let text = format!(
             "INVITE sip:a@b SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK{branch}\r\nFrom: <sip:c@d>;tag=f\r\n\
              To: <sip:a@b>\r\nCall-ID: {branch}\r\nCSeq: 1 INVITE\r\n\r\n"
         );
-        holdings.on_message(&Scanner::new().scan(text.as_bytes()).unwrap(), &Envelope::plain(seq), Time(now));
+        transactions.on_message(&Scanner::new().scan(text.as_bytes()).unwrap(), &Envelope::plain(seq), Time(now));
     }
 
-    fn with_key() -> Holdings {
-        let mut holdings = Holdings::default();
-        holdings.set_key(Some(TokenKey::new([1; 32])));
-        holdings
+    fn with_key() -> OpenTransactions {
+        let mut transactions = OpenTransactions::default();
+        transactions.set_key(Some(TokenKey::new([1; 32])));
+        transactions
     }
 
-    fn answered(holdings: &mut Holdings, now: u64) -> Vec<bool> {
-        let mut held: Vec<bool> = holdings.transactions(Time(now)).iter().map(|held| held.is_answered).collect();
+    fn answered(transactions: &mut OpenTransactions, now: u64) -> Vec<bool> {
+        let mut held: Vec<bool> = transactions.all(Time(now)).iter().map(|held| held.is_answered).collect();
         held.sort_unstable();
         held
     }
 
     #[test]
     fn a_transaction_is_held_until_64_t1_after_its_final_response() {
-        let mut holdings = with_key();
-        hand_over(&mut holdings, "a", 1, 0);
-        hand_over(&mut holdings, "b", 2, 0);
+        let mut transactions = with_key();
+        hand_over(&mut transactions, "a", 1, 0);
+        hand_over(&mut transactions, "b", 2, 0);
         // A minute of ringing.
-        assert!(holdings.on_answered(Seq(1), Time(60 * SECOND)).is_some());
-        assert_eq!(answered(&mut holdings, 60 * SECOND), [false, true]);
-        assert_eq!(answered(&mut holdings, 92 * SECOND), [false]);
-        assert_eq!(holdings.on_answered(Seq(1), Time(93 * SECOND)), None, "it is not answered twice");
+        assert!(transactions.on_answered(Seq(1), Time(60 * SECOND)).is_some());
+        assert_eq!(answered(&mut transactions, 60 * SECOND), [false, true]);
+        assert_eq!(answered(&mut transactions, 92 * SECOND), [false]);
+        assert_eq!(transactions.on_answered(Seq(1), Time(93 * SECOND)), None, "it is not answered twice");
     }
 
     #[test]
     fn a_retransmission_opens_nothing_and_one_that_went_back_is_not_held() {
-        let mut holdings = with_key();
-        hand_over(&mut holdings, "a", 1, 0);
-        hand_over(&mut holdings, "a", 2, 0);
-        assert_eq!(holdings.on_answered(Seq(2), Time(0)), None);
-        assert_eq!(answered(&mut holdings, 0), [false]);
-        holdings.on_refused(Seq(1));
-        assert_eq!(answered(&mut holdings, 0), [false; 0]);
+        let mut transactions = with_key();
+        hand_over(&mut transactions, "a", 1, 0);
+        hand_over(&mut transactions, "a", 2, 0);
+        assert_eq!(transactions.on_answered(Seq(2), Time(0)), None);
+        assert_eq!(answered(&mut transactions, 0), [false]);
+        transactions.on_refused(Seq(1));
+        assert_eq!(answered(&mut transactions, 0), [false; 0]);
     }
 
     #[test]
     fn what_is_not_answered_is_handed_back_as_it_came_and_never_more_than_a_dispatcher_keeps() {
-        let mut holdings = with_key();
-        (1..=3).for_each(|seq| hand_over(&mut holdings, &format!("b{seq}"), seq, 0));
-        holdings.on_answered(Seq(2), Time(0));
+        let mut transactions = with_key();
+        (1..=3).for_each(|seq| hand_over(&mut transactions, &format!("b{seq}"), seq, 0));
+        transactions.on_answered(Seq(2), Time(0));
         let requests = |length: usize| [3, 2, 1, 9].map(|seq| (Seq(seq), Arc::from(vec![b'x'; length])));
         let back = |length| {
-            let back = holdings.unanswered(requests(length).into_iter());
+            let back = transactions.unanswered(requests(length).into_iter());
             back.iter().map(|(envelope, bytes)| (envelope.seq.0, bytes.len())).collect::<Vec<_>>()
         };
         assert_eq!(back(5), [(1, 5), (3, 5)], "the second is answered, the ninth was never handed over");
@@ -209,66 +212,66 @@ mod tests {
 
     #[test]
     fn a_transaction_whose_cancel_has_come_is_told_as_such() {
-        let mut holdings = with_key();
-        hand_over(&mut holdings, "a", 1, 0);
-        hand_over(&mut holdings, "b", 2, 0);
+        let mut transactions = with_key();
+        hand_over(&mut transactions, "a", 1, 0);
+        hand_over(&mut transactions, "b", 2, 0);
         let text = "CANCEL sip:a@b SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bKb\r\nFrom: <sip:c@d>;tag=f\r\n\
              To: <sip:a@b>\r\nCall-ID: b\r\nCSeq: 1 CANCEL\r\n\r\n";
-        holdings.on_message(&Scanner::new().scan(text.as_bytes()).unwrap(), &Envelope::plain(3), Time(0));
-        let mut cancelled: Vec<bool> = holdings.transactions(Time(0)).iter().map(|held| held.is_cancelled).collect();
+        transactions.on_message(&Scanner::new().scan(text.as_bytes()).unwrap(), &Envelope::plain(3), Time(0));
+        let mut cancelled: Vec<bool> = transactions.all(Time(0)).iter().map(|held| held.is_cancelled).collect();
         cancelled.sort_unstable();
         assert_eq!(cancelled, [false, true]);
     }
 
     #[test]
     fn an_mgcp_transaction_is_held_by_the_name_that_the_dispatcher_gives_it_whatever_port_it_comes_from() {
-        let mut holdings = with_key();
+        let mut transactions = with_key();
         let mut hand_over = |text: &str, source: &str, seq| {
             let arrival = Arrival::handed_over(&Envelope {
                 transport: Transport::Mgcp,
                 source: source.parse().unwrap(),
                 ..Envelope::plain(seq)
             });
-            holdings.on_mgcp(&mgcp::parse(text.as_bytes()).unwrap(), &arrival, Time(0));
+            transactions.on_mgcp(&mgcp::parse(text.as_bytes()).unwrap(), &arrival, Time(0));
         };
         hand_over("CRCX 7 ann/$@ms MGCP 1.0\nC: 1\n", "192.0.2.1:2727", 1);
         hand_over("CRCX 7 ann/$@ms MGCP 1.0\nC: 1\n", "192.0.2.1:2728", 2);
         hand_over("MDCX 8 ann/pm1/1@ms MGCP 1.0\nC: 1\n", "192.0.2.1:2727", 3);
         hand_over("200 9 OK\n", "192.0.2.1:2727", 4);
-        assert_eq!(answered(&mut holdings, 0), [false], "what names its worker is found without a table");
-        assert!(holdings.on_answered(Seq(1), Time(0)).is_some());
-        assert_eq!(answered(&mut holdings, 1), [true]);
+        assert_eq!(answered(&mut transactions, 0), [false], "what names its worker is found without a table");
+        assert!(transactions.on_answered(Seq(1), Time(0)).is_some());
+        assert_eq!(answered(&mut transactions, 1), [true]);
         let printer = Printer::new(&TokenKey::new([1; 32]));
         let source = "192.0.2.1".parse().unwrap();
         let name = dispatch::mgcp::Names::transaction(source, mgcp::TransactionId(7), &printer);
-        assert_eq!(holdings.transactions(Time(1))[0].branch, name.to_bytes());
+        assert_eq!(transactions.all(Time(1))[0].branch, name.to_bytes());
     }
 
     #[test]
     fn names_of_another_key_are_forgotten_and_without_a_key_nothing_is_named() {
-        let mut holdings = with_key();
-        hand_over(&mut holdings, "a", 1, 0);
-        holdings.set_key(Some(TokenKey::new([1; 32])));
-        assert_eq!(answered(&mut holdings, 0), [false]);
-        holdings.set_key(None);
-        hand_over(&mut holdings, "b", 2, 0);
-        assert_eq!(answered(&mut holdings, 0), [false; 0]);
+        let mut transactions = with_key();
+        hand_over(&mut transactions, "a", 1, 0);
+        transactions.set_key(Some(TokenKey::new([1; 32])));
+        assert_eq!(answered(&mut transactions, 0), [false]);
+        transactions.set_key(None);
+        hand_over(&mut transactions, "b", 2, 0);
+        assert_eq!(answered(&mut transactions, 0), [false; 0]);
     }
 
     #[test]
     fn the_oldest_answered_one_makes_room() {
-        let mut holdings = with_key();
+        let mut transactions = with_key();
         for seq in 0..LIMIT as u64 {
             let branch = u128::from(seq).to_le_bytes();
-            holdings.held.insert(branch, OpenTransaction { branch, ..OpenTransaction::default() });
-            holdings.open.insert(Seq(seq), Open { branch, envelope: None });
+            transactions.held.insert(branch, OpenTransaction { branch, ..OpenTransaction::default() });
+            transactions.open.insert(Seq(seq), Open { branch, envelope: None });
         }
-        hand_over(&mut holdings, "a", 1 << 40, 0);
-        assert_eq!(holdings.held.len(), LIMIT);
-        assert_eq!(holdings.on_answered(Seq(1 << 40), Time(0)), None, "all others wait for their answer");
-        holdings.on_answered(Seq(7), Time(0));
-        hand_over(&mut holdings, "b", 1 << 41, 0);
-        assert!(holdings.on_answered(Seq(1 << 41), Time(0)).is_some());
-        assert!(!holdings.held.contains_key(&7_u128.to_le_bytes()));
+        hand_over(&mut transactions, "a", 1 << 40, 0);
+        assert_eq!(transactions.held.len(), LIMIT);
+        assert_eq!(transactions.on_answered(Seq(1 << 40), Time(0)), None, "all others wait for their answer");
+        transactions.on_answered(Seq(7), Time(0));
+        hand_over(&mut transactions, "b", 1 << 41, 0);
+        assert!(transactions.on_answered(Seq(1 << 41), Time(0)).is_some());
+        assert!(!transactions.held.contains_key(&7_u128.to_le_bytes()));
     }
 }
