@@ -21,6 +21,7 @@ pub mod resolve;
 pub mod run_dir;
 pub mod seldom;
 mod sockaddr;
+pub mod streams;
 mod sys;
 pub mod tcp;
 pub mod terminal;

@@ -31,7 +31,6 @@ mod process;
 mod settings;
 mod slot_lock;
 mod sources;
-mod streams;
 mod tie;
 mod turn;
 

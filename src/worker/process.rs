@@ -6,15 +6,18 @@ pub(super) mod gateway;
 mod reading;
 mod reunion;
 
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-use mio::{Token, Waker};
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token, Waker};
 
 use crate::call::gateway::LookupKey;
 use crate::call::{CallKey, Identity, Limits, ResolveKey, Uas};
 use crate::ids::TokenKey;
 use crate::net::process::descriptor_limit;
 use crate::net::resolve::Resolver;
+use crate::net::streams::{self, Streams};
 use crate::net::udp::{Batch, Socket};
 use crate::net::{clock, host, random};
 use crate::station::call_log::{CallLog, named};
@@ -35,7 +38,6 @@ use crate::worker::mgcp::Mgcp;
 use crate::worker::settings::{Settings, WorkerError};
 use crate::worker::slot_lock::SlotLock;
 use crate::worker::sources::{SIGNALS, Sources};
-use crate::worker::streams::{self, STREAM_TOKENS, Streams};
 use crate::worker::tie::Tie;
 use crate::worker::turn::Rank;
 
@@ -47,6 +49,8 @@ const OWN_UDP: usize = 1 << 8;
 const OWN_TCP: usize = 1 << 9;
 /// The slot's MGCP sockets, by number.
 const OWN_MGCP: usize = 1 << 10;
+/// Stream connections, by their index.
+const STREAM_TOKENS: usize = 1 << 20;
 /// Sockets of each kind that a slot can have.
 const SOCKETS: usize = 1 << 8;
 /// A name that takes longer is given up: the BYE's own time is 32 s.
@@ -79,6 +83,14 @@ fn rank_of(source: Token) -> Rank {
         OWN_TCP..OWN_MGCP | STREAM_TOKENS..RTP_TOKENS => Rank::Streams,
         _ => Rank::Datagrams,
     }
+}
+
+/// Watches a socket for datagrams.
+fn watch(registry: &Registry, socket: &Socket, token: Token) -> Result<(), WorkerError> {
+    let fd = socket.as_raw_fd();
+    registry
+        .register(&mut SourceFd(&fd), token, Interest::READABLE)
+        .map_err(WorkerError::system("cannot watch the slot's socket"))
 }
 
 /// The state of a worker process.
@@ -161,13 +173,15 @@ impl<A: Application> Worker<A> {
         let limits = Limits { units, ..Limits::default() };
         let registry = sources.poll.registry();
         for (number, socket) in own.iter().enumerate().take(SOCKETS) {
-            streams::register(registry, socket, Token(OWN_UDP + number))?;
+            watch(registry, socket, Token(OWN_UDP + number))?;
         }
         for (number, socket) in mgcp.own.iter().enumerate().take(SOCKETS) {
-            streams::register(registry, socket, Token(OWN_MGCP + number))?;
+            watch(registry, socket, Token(OWN_MGCP + number))?;
         }
         let shares = Descriptors::of(descriptor_limit());
-        let streams = Streams::new(registry, tcp, OWN_TCP, shares.streams)?;
+        let tokens = streams::Tokens { listeners: OWN_TCP, connections: STREAM_TOKENS };
+        let streams = Streams::new(registry, tcp, tokens, shares.streams)
+            .map_err(WorkerError::system("cannot watch the slot's TCP listener"))?;
         let media_registry = registry.try_clone().map_err(WorkerError::system("cannot share the poll"))?;
         let waker = Waker::new(registry, RESOLVER).map_err(WorkerError::system("cannot make a waker"))?;
         // A failed wake is made good by the deadline of the question.

@@ -8,10 +8,10 @@ use super::*;
 
 const WITHIN: Duration = Duration::from_secs(5);
 const REQUEST: &str = "OPTIONS sip:ms SIP/2.0\r\nContent-Length: 0\r\n\r\n";
-const FIRST: usize = 512;
+const TOKENS: Tokens = Tokens { listeners: 512, connections: 1 << 20 };
 const LIMIT: usize = 24;
 
-/// A worker's connections, their poll, and the messages that have come over them.
+/// Connections, their poll, and the messages that have come over them.
 struct Desk {
     poll: Poll,
     streams: Streams,
@@ -27,7 +27,7 @@ impl Desk {
         let poll = Poll::new().unwrap();
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let at = listener.local_addr();
-        let streams = Streams::new(poll.registry(), vec![listener], FIRST, LIMIT).unwrap();
+        let streams = Streams::new(poll.registry(), vec![listener], TOKENS, LIMIT).unwrap();
         Desk { poll, streams, at, now: Time(1_000_000), came: Vec::new(), carrying: Vec::new() }
     }
 
@@ -230,7 +230,7 @@ fn from_a_peer_that_takes_no_answers_nothing_more_is_read_until_it_does() {
         desk.streams.send(conn, desk.at, &[b'x'; 4_096], desk.now, |_| false);
     }
     caller.write_all(REQUEST.as_bytes()).unwrap();
-    let token = Token(STREAM_TOKENS + key.index() as usize);
+    let token = Token(TOKENS.connections + key.index() as usize);
     assert!(!desk.streams.on_ready(token, desk.now, &mut |_, _, _, _| panic!("it was read")));
     let reader = caller.try_clone().unwrap();
     let read = std::thread::spawn(move || io::copy(&mut &reader, &mut io::sink()));

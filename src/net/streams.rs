@@ -1,4 +1,4 @@
-//! TCP connections at the slot's own port, and those dialled for requests of ours: bytes to messages and back.
+//! TCP connections that are accepted at our listeners or dialled for requests of ours: bytes to messages and back.
 //!
 //! Every connection is bounded: in the bytes it may send without completing a message, in the time a message may take
 //! to come, in the bytes that may wait to leave, and in the time it may be silent. The number of connections is
@@ -22,15 +22,12 @@ use crate::crowd::{Crowd, Room, Standing};
 use crate::dispatch::fingerprint::host;
 use crate::net::seldom::Seldom;
 use crate::net::tcp::{self, Listener};
-use crate::net::udp::Socket;
 use crate::time::Time;
 use crate::transaction::LIFETIME;
 use crate::wire::framing::{Framed, Framer};
-use crate::worker::settings::WorkerError;
-use crate::worker::sources::TURNS;
 
-/// The first token of connections: each has this plus its index in the slab.
-pub(super) const STREAM_TOKENS: usize = 1 << 20;
+/// Connections accepted from one listener before others have their turn.
+const ACCEPTED: usize = 4;
 /// Divisor of the connections: no host (an IPv4 address or an IPv6 /64) has more than this fraction of them.
 const HOST_SHARE: usize = 8;
 /// A connection without a call that has been silent for so long is closed.
@@ -59,11 +56,20 @@ handle! {
     struct ConnKey;
 }
 
-/// All connections of a worker.
-pub(super) struct Streams {
+/// The first tokens by which the poll names listeners and connections.
+#[derive(Clone, Copy, Debug)]
+pub struct Tokens {
+    /// Each listener has this plus its number.
+    pub listeners: usize,
+    /// Each connection has this plus its index in the slab.
+    pub connections: usize,
+}
+
+/// All connections of a process.
+pub struct Streams {
     registry: Registry,
     listeners: Vec<Listener>,
-    first_listener: usize,
+    tokens: Tokens,
     connections: Slab<ConnKey, Connection>,
     crowd: Crowd,
     /// Connections whose peer has ended its half, in the order of their closing.
@@ -105,31 +111,21 @@ impl Connection {
     }
 }
 
-/// Watches a socket for datagrams.
-pub(super) fn register(registry: &Registry, socket: &Socket, token: Token) -> Result<(), WorkerError> {
-    let fd = socket.as_raw_fd();
-    registry
-        .register(&mut SourceFd(&fd), token, Interest::READABLE)
-        .map_err(WorkerError::system("cannot watch the slot's socket"))
-}
-
 impl Streams {
-    /// At most `limit` connections, accepted from `listeners`, whose tokens begin with `first`.
-    pub(super) fn new(
-        registry: &Registry,
-        listeners: Vec<Listener>,
-        first: usize,
-        limit: usize,
-    ) -> Result<Self, WorkerError> {
+    /// At most `limit` connections, accepted from `listeners`.
+    ///
+    /// # Errors
+    ///
+    /// The poll does not watch a listener.
+    pub fn new(registry: &Registry, listeners: Vec<Listener>, tokens: Tokens, limit: usize) -> io::Result<Self> {
         for (number, listener) in listeners.iter().enumerate() {
-            registry
-                .register(&mut SourceFd(&listener.as_raw_fd()), Token(first + number), Interest::READABLE)
-                .map_err(WorkerError::system("cannot watch the slot's TCP listener"))?;
+            let token = Token(tokens.listeners + number);
+            registry.register(&mut SourceFd(&listener.as_raw_fd()), token, Interest::READABLE)?;
         }
         Ok(Streams {
-            registry: registry.try_clone().map_err(WorkerError::system("cannot share the poll"))?,
+            registry: registry.try_clone()?,
             listeners,
-            first_listener: first,
+            tokens,
             connections: Slab::new(limit),
             crowd: Crowd::new(limit, limit / HOST_SHARE),
             ended: VecDeque::new(),
@@ -142,13 +138,13 @@ impl Streams {
     }
 
     /// The listeners that accept connections.
-    pub(super) fn listeners(&self) -> &[Listener] {
+    pub fn listeners(&self) -> &[Listener] {
         &self.listeners
     }
 
     /// Writes the bytes that wait for a connection, and reads from it once; `sink` gets each message, the connection's
     /// number, its remote and its local address. True when there may be more to read.
-    pub(super) fn on_ready(
+    pub fn on_ready(
         &mut self,
         token: Token,
         now: Time,
@@ -214,21 +210,21 @@ impl Streams {
     }
 
     /// Whether this is the token of a listener.
-    pub(super) fn is_listener(&self, token: Token) -> bool {
-        token.0.checked_sub(self.first_listener).is_some_and(|number| number < self.listeners.len())
+    pub fn is_listener(&self, token: Token) -> bool {
+        token.0.checked_sub(self.tokens.listeners).is_some_and(|number| number < self.listeners.len())
     }
 
     /// Accepts connections at the listener of this token, those from unwanted addresses only to close them. True when
     /// more may wait.
-    pub(super) fn accept(
+    pub fn accept(
         &mut self,
         token: Token,
         now: Time,
         carries_call: impl Fn(u64) -> bool,
         is_unwanted: impl Fn(IpAddr) -> bool,
     ) -> bool {
-        let Some(number) = token.0.checked_sub(self.first_listener) else { return false };
-        for _ in 0..TURNS {
+        let Some(number) = token.0.checked_sub(self.tokens.listeners) else { return false };
+        for _ in 0..ACCEPTED {
             let (stream, remote) = match self.listeners.get(number).map(Listener::accept) {
                 Some(Ok(Some(accepted))) => accepted,
                 Some(Ok(None)) | None => return false,
@@ -251,7 +247,7 @@ impl Streams {
     }
 
     /// Closes the connections with these remote addresses.
-    pub(super) fn close_where(&mut self, is_unwanted: impl Fn(IpAddr) -> bool) {
+    pub fn close_where(&mut self, is_unwanted: impl Fn(IpAddr) -> bool) {
         let is_unwanted = |key: &ConnKey| self.connections.get(*key).is_some_and(|it| is_unwanted(it.remote.ip()));
         let unwanted: Vec<ConnKey> = self.connections.keys().filter(is_unwanted).collect();
         unwanted.into_iter().for_each(|key| {
@@ -261,14 +257,7 @@ impl Streams {
 
     /// Sends on connection `conn` or, when it is gone, on one to `to`. A request is not sent to a peer that has ended
     /// its half: it answers nothing any more, and has closed the other half as well, most likely.
-    pub(super) fn send(
-        &mut self,
-        conn: u64,
-        to: SocketAddr,
-        bytes: &[u8],
-        now: Time,
-        carries_call: impl Fn(u64) -> bool,
-    ) {
+    pub fn send(&mut self, conn: u64, to: SocketAddr, bytes: &[u8], now: Time, carries_call: impl Fn(u64) -> bool) {
         let key = numbered(conn);
         let is_response = bytes.starts_with(b"SIP/2.0 ");
         match self.connections.get(key) {
@@ -278,7 +267,7 @@ impl Streams {
     }
 
     /// Sends on a connection to `to`, which is opened when there is none.
-    pub(super) fn dial(&mut self, to: SocketAddr, bytes: &[u8], now: Time, carries_call: impl Fn(u64) -> bool) {
+    pub fn dial(&mut self, to: SocketAddr, bytes: &[u8], now: Time, carries_call: impl Fn(u64) -> bool) {
         let usable = |it: &Connection| it.remote == to && !it.ended;
         let open = self.connections.keys().find(|key| self.connections.get(*key).is_some_and(usable));
         let key = match open {
@@ -300,28 +289,23 @@ impl Streams {
 
     /// Takes the addresses that connections of ours could not be opened to, or that ended such connections before
     /// anything came.
-    pub(super) fn take_failed(&mut self) -> Vec<SocketAddr> {
+    pub fn take_failed(&mut self) -> Vec<SocketAddr> {
         take(&mut self.failed)
     }
 
     /// Whether connection `conn` takes requests.
-    pub(super) fn takes_requests(&self, conn: u64) -> bool {
+    pub fn takes_requests(&self, conn: u64) -> bool {
         self.connections.get(numbered(conn)).is_some_and(|connection| !connection.ended)
     }
 
     /// Closes connections that have been silent for too long, that take too long for a message, or that have ended.
     /// `ready` gets the listeners from which connections should be accepted again.
-    pub(super) fn handle_timeout(
-        &mut self,
-        now: Time,
-        carries_call: impl Fn(u64) -> bool,
-        mut ready: impl FnMut(Token),
-    ) {
+    pub fn handle_timeout(&mut self, now: Time, carries_call: impl Fn(u64) -> bool, mut ready: impl FnMut(Token)) {
         while let Some((_, key)) = self.ended.pop_front_if(|(at, _)| *at <= now) {
             self.close(key);
         }
         if self.accept_at.take_if(|at| *at <= now).is_some() {
-            (0..self.listeners.len()).for_each(|number| ready(Token(self.first_listener + number)));
+            (0..self.listeners.len()).for_each(|number| ready(Token(self.tokens.listeners + number)));
         }
         if self.next_look().is_none_or(|due| now < due) {
             return;
@@ -339,7 +323,8 @@ impl Streams {
         });
     }
 
-    pub(super) fn poll_timeout(&self) -> Option<Time> {
+    /// When [`Streams::handle_timeout`] is due.
+    pub fn poll_timeout(&self) -> Option<Time> {
         let ended = self.ended.front().map(|(at, _)| *at);
         [self.next_look(), ended, self.accept_at].into_iter().flatten().min()
     }
@@ -385,7 +370,7 @@ impl Streams {
         };
         let key = self.connections.insert(connection).ok_or(io::ErrorKind::OutOfMemory)?;
         self.crowd.add(host(remote.ip()));
-        let token = Token(STREAM_TOKENS + key.index() as usize);
+        let token = Token(self.tokens.connections + key.index() as usize);
         if let Err(error) = self.registry.register(&mut SourceFd(&fd), token, Interest::READABLE | Interest::WRITABLE) {
             // The poll does not watch it, so that it would never be read.
             self.close(key);
@@ -420,7 +405,7 @@ impl Streams {
     }
 
     fn key_of(&self, token: Token) -> Option<ConnKey> {
-        let index = u32::try_from(token.0.checked_sub(STREAM_TOKENS)?).ok()?;
+        let index = u32::try_from(token.0.checked_sub(self.tokens.connections)?).ok()?;
         self.connections.at(index).map(|(key, _)| key)
     }
 
