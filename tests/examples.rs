@@ -9,6 +9,9 @@ mod support;
 #[path = "../examples/application_server.rs"]
 mod application_server;
 
+#[allow(dead_code, reason = "the example's main is not called here")]
+#[path = "../examples/decide.rs"]
+mod decide;
 #[path = "examples/desk.rs"]
 mod desk;
 #[path = "examples/python.rs"]
@@ -21,7 +24,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use pointsman::ids::ConnId;
+use pointsman::dispatch::decision::{Reason, Target};
+use pointsman::ids::{ConnId, WorkerId};
 use pointsman::time::Time;
 use pointsman::wire::handoff::Record;
 use pointsman::words::{Drain, DrainMode, Envelope, RefuseReason};
@@ -31,6 +35,16 @@ use python::Python;
 use support::phone::{Dialog, Phone, Request};
 use support::pointsman::{EXECUTABLE, Pointsman, Setup};
 use support::{DEADLINE, own_address};
+
+#[test]
+fn a_decision_by_hand_goes_to_the_worker_with_the_least_load_and_so_does_the_message_again() {
+    let decided = decide::decide().unwrap();
+    let handoffs = decided.map(|decision| match decision.target {
+        Target::Worker(handoff) => (handoff.worker, handoff.size, decision.reason),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(handoffs, [(WorkerId(1), 8, Reason::Selected), (WorkerId(1), 0, Reason::Retransmission)]);
+}
 
 #[test]
 fn a_python_worker_answers_from_the_well_known_port_and_names_its_own() {
