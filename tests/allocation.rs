@@ -71,13 +71,7 @@ impl Lane {
                 self.dispatch.on_mgcp(&mgcp::parse(&self.message.bytes).unwrap(), &arrival, now)
             };
             let Target::Worker(handoff) = decision.target else { panic!("{decision:?}") };
-            let note = Note {
-                entry: handoff.entry,
-                tried: handoff.tried,
-                since: handoff.since,
-                deaths: handoff.deaths,
-                chain: None,
-            };
+            let note = Note { entry: handoff.entry, search: handoff.search, chain: None };
             let at = usize::from(handoff.worker.0);
             self.links[at].push(&handoff.envelope(&arrival), note, &[&self.message.bytes]).unwrap();
             self.dispatch.on_link_room(handoff.worker, self.links[at].room());

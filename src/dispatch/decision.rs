@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 
 use crate::ids::{ConnId, Incarnation, LinkId, ListenerId, Seq, WorkerId};
-use crate::pack::{Damaged, Pack, Packed, packed};
+use crate::pack::packed;
 use crate::reservation::Weight;
 use crate::time::Time;
 use crate::wire::mgcp::{ReturnCode, TransactionId};
@@ -18,6 +18,7 @@ pub use super::mgcp::chain::ChainId;
 pub use super::mgcp::gathering::GatheringId;
 pub use super::pinned::Pinned;
 pub use super::reason::Reason;
+pub use super::search::{Search, Tried};
 pub use crate::words::Room;
 
 /// The way on which a message came in.
@@ -92,13 +93,9 @@ pub struct Handoff {
     pub follows: bool,
     /// A worker that reads the message later than this must refuse it. `None`: it is never too late.
     pub deadline: Option<Time>,
-    /// The workers that have had it, this one included: written into the link's note, and given back in [`Returned`].
-    pub tried: Tried,
-    /// The time since which it is offered around: its first handover, or the last death or `Late` refusal. Also written
-    /// into the note.
-    pub since: Time,
-    /// Number of workers that have died with it. Also written into the note.
-    pub deaths: u8,
+    /// The search for a worker so far, this worker included: written into the link's note, and given back in
+    /// [`Returned`].
+    pub search: Search,
 }
 
 impl Handoff {
@@ -178,12 +175,8 @@ pub struct Returned {
     pub from: WorkerId,
     /// Its number on that worker's link.
     pub seq: Seq,
-    /// The workers that have had it.
-    pub tried: Tried,
-    /// The time since which it is offered around: its first handover, or the last death or `Late` refusal.
-    pub since: Time,
-    /// Number of workers that have died with it, this death not included.
-    pub deaths: u8,
+    /// The search for a worker with which it was handed over: a death that brings it back is not included.
+    pub search: Search,
     /// Whether it had left on the link. A message that was never sent cannot have killed the worker.
     pub sent: bool,
     /// Whether it was handed over as part of a call or transaction that the worker had.
@@ -350,58 +343,7 @@ pub struct EntryId {
     pub generation: u32,
 }
 
-/// The workers that have had a message already; each worker gets it once.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tried {
-    workers: [WorkerId; Tried::LIMIT],
-    count: u8,
-}
-
 packed!(Services { sip, mgcp });
 packed!(Admin as Ready = 0, Drain = 1, Maint = 2);
 packed!(Operational as Down = 0, Starting = 1, Up = 2, Silent = 3);
 packed!(EntryId { index, generation });
-
-impl Pack for Tried {
-    fn pack(&self, out: &mut Vec<u8>) {
-        self.as_slice().to_vec().pack(out);
-    }
-
-    fn unpack(from: &mut Packed<'_>) -> Result<Self, Damaged> {
-        let mut tried = Tried::default();
-        let all = <Vec<WorkerId>>::unpack(from)?;
-        if all.into_iter().all(|worker| tried.add(worker)) { Ok(tried) } else { Err(Damaged("too many workers tried")) }
-    }
-
-    fn layout(out: &mut String) {
-        out.push_str("Tried");
-    }
-}
-
-impl Tried {
-    /// After this many workers the caller is answered: a busy signal is better than a long search.
-    pub const LIMIT: usize = 8;
-
-    /// Adds a worker; false when the limit is reached.
-    pub fn add(&mut self, worker: WorkerId) -> bool {
-        let Some(place) = self.workers.get_mut(usize::from(self.count)) else { return false };
-        *place = worker;
-        self.count += 1;
-        true
-    }
-
-    /// Whether no further worker may be tried.
-    pub const fn is_full(&self) -> bool {
-        self.count as usize == Tried::LIMIT
-    }
-
-    /// The workers, first tried first.
-    pub fn as_slice(&self) -> &[WorkerId] {
-        &self.workers[..usize::from(self.count)]
-    }
-
-    /// Whether `worker` has had it.
-    pub fn contains(&self, worker: WorkerId) -> bool {
-        self.as_slice().contains(&worker)
-    }
-}

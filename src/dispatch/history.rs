@@ -205,7 +205,7 @@ impl Default for History {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dispatch::decision::Tried;
+    use crate::dispatch::decision::Search;
 
     #[test]
     fn the_ring_forgets_the_oldest_and_tells_the_rest_in_order() {
@@ -237,9 +237,7 @@ mod tests {
                 names_size: false,
                 follows: false,
                 deadline: None,
-                tried: Tried::default(),
-                since: Time(0),
-                deaths: 0,
+                search: Search::default(),
             };
             Decision { target: Target::Worker(handoff), reason: Reason::Selected }
         };

@@ -21,7 +21,7 @@ pub mod size;
 use std::net::{IpAddr, SocketAddr};
 
 use super::Dispatch;
-use super::decision::{Arrival, Decision, EntryId, Reason, Return, Returned, Target, Tried};
+use super::decision::{Arrival, Decision, EntryId, Reason, Return, Returned, Search, Target};
 use super::fingerprint::{Fingerprint, Printer};
 use super::group::Group;
 use super::placing::Placement;
@@ -267,8 +267,8 @@ impl Dispatch {
             _ if summary.leaves_choice() => {
                 let deaths = entry.deaths + u8::from(entry.state == State::Pending);
                 let size = self.mgcp_size(command, summary);
-                let past = (Tried::default(), now, deaths);
-                self.move_mgcp(command, summary, (id, size), past, Reason::SelectedAnew, now)
+                let search = Search::after_deaths(deaths, now);
+                self.move_mgcp(command, summary, (id, size), search, Reason::SelectedAnew, now)
             }
             _ => returned(ReturnCode::ENDPOINT_UNKNOWN, summary.transaction, Reason::WorkerGone),
         }

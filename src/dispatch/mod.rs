@@ -26,6 +26,7 @@ mod refusing;
 pub mod returned;
 pub mod rules;
 mod saved;
+pub mod search;
 pub mod select;
 pub mod share;
 pub mod sip;

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::Dispatch;
-use super::decision::{Arrival, Decision, EntryId, Handoff, Pinned, Protocol, Reason, Room, Target, Tried};
+use super::decision::{Arrival, Decision, EntryId, Handoff, Pinned, Protocol, Reason, Room, Search, Target, Tried};
 use super::echoed::Echoed;
 use super::fingerprint::Fingerprint;
 use super::group::{Group, GroupId};
@@ -25,10 +25,6 @@ pub(super) struct Wanted {
     /// The key of a selection by hash.
     pub(super) key: Fingerprint,
 }
-
-/// The state of a search for a worker: the workers that must not have the message again, the time since which it is
-/// offered around, and the number of workers that have died with it.
-pub(super) type Past = (Tried, Time, u8);
 
 /// The worker for an initial request, and the reason.
 #[derive(Clone, Copy, Debug)]
@@ -146,7 +142,7 @@ impl Dispatch {
             source: self.source(summary).print(),
         };
         let entry = self.record(new, now);
-        self.hand_over(summary, arrival, placement, entry, (Tried::default(), now, 0), now)
+        self.hand_over(summary, arrival, placement, entry, Search::new(now), now)
     }
 
     /// Releases a leg of a conference, or of a call of MGCP, that waits no more.
@@ -193,7 +189,7 @@ impl Dispatch {
             return self.no_room(summary, room);
         }
         let placement = Placement { worker, reason: Reason::Unrecorded, size, follows: false, group: None };
-        self.hand_over(summary, arrival, placement, None, (Tried::default(), now, deaths), now)
+        self.hand_over(summary, arrival, placement, None, Search::after_deaths(deaths, now), now)
     }
 
     /// Moves an entry to another worker: its worker is gone, or has refused the message.
@@ -205,11 +201,11 @@ impl Dispatch {
         arrival: &Arrival,
         id: EntryId,
         size: Weight,
-        past: Past,
+        search: Search,
         reason: Reason,
         now: Time,
     ) -> Decision {
-        let (tried, _, deaths) = past;
+        let Search { tried, deaths, .. } = search;
         if self.table.get(id).is_some_and(|entry| entry.cancelled) {
             return self.verdict(summary, id, 487, Reason::Cancelled, now);
         }
@@ -245,7 +241,7 @@ impl Dispatch {
         let life = slot.life;
         let before = self.table.move_to(id, (worker, life), group, deaths, now);
         self.release(before);
-        self.hand_over(summary, arrival, Placement { reason, ..placement }, Some(id), past, now)
+        self.hand_over(summary, arrival, Placement { reason, ..placement }, Some(id), search, now)
     }
 
     pub(super) fn hand_over(
@@ -254,13 +250,13 @@ impl Dispatch {
         arrival: &Arrival,
         placement: Placement,
         entry: Option<EntryId>,
-        past: Past,
+        search: Search,
         begin: Time,
     ) -> Decision {
         let pinned = self.pinned(summary.method, arrival);
         let Placement { size, group, .. } = placement;
         let counted = group.map_or(size.units, |group| self.groups.weigh(group, size, entry));
-        let mut decision = self.give(placement, counted, pinned, entry, past, begin);
+        let mut decision = self.give(placement, counted, pinned, entry, search, begin);
         if let Target::Worker(handoff) = &mut decision.target {
             let source = arrival.source.ip();
             handoff.ring_first = self.rules.ring_first.iter().any(|network| network.contains(source));
@@ -276,7 +272,7 @@ impl Dispatch {
         counted: u32,
         pinned: Option<Pinned>,
         entry: Option<EntryId>,
-        (mut tried, since, deaths): Past,
+        search: Search,
         begin: Time,
     ) -> Decision {
         let Placement { worker, reason, size, follows, .. } = placement;
@@ -284,7 +280,6 @@ impl Dispatch {
             return Decision { target: Target::Drop, reason: Reason::LinkFull };
         };
         self.pool.count_handoff(worker);
-        tried.add(worker);
         let handoff = Handoff {
             worker,
             seq,
@@ -292,14 +287,12 @@ impl Dispatch {
             names_size: size.named,
             entry,
             pinned,
-            again: deaths > 0,
+            again: search.deaths > 0,
             ring_first: false,
             follows,
             // A message that only one worker may have is never too late for it.
             deadline: (!follows).then(|| begin + self.rules.read_within),
-            tried,
-            since,
-            deaths,
+            search: search.at(worker),
         };
         Decision { target: Target::Worker(handoff), reason }
     }
@@ -330,8 +323,6 @@ impl Dispatch {
         let Some(seq) = Some(worker).filter(|_| !is_full).and_then(|worker| self.pool.hand_over(worker, 0)) else {
             return full;
         };
-        let mut tried = Tried::default();
-        tried.add(worker);
         let handoff = Handoff {
             worker,
             seq,
@@ -343,9 +334,7 @@ impl Dispatch {
             ring_first: false,
             follows: true,
             deadline: None,
-            tried,
-            since: now,
-            deaths: 0,
+            search: Search::new(now).at(worker),
         };
         Decision { target: Target::Worker(handoff), reason }
     }

@@ -4,8 +4,7 @@
 //! worker may have is answered. A message that follows a call never moves.
 
 use super::Dispatch;
-use super::decision::{Arrival, Cause, Decision, EntryId, Protocol, Reason, Returned, Target, Tried};
-use super::placing::Past;
+use super::decision::{Arrival, Cause, Decision, EntryId, Protocol, Reason, Returned, Search, Target, Tried};
 use super::sip::Summary;
 use super::table::{Entry, State};
 use crate::time::Time;
@@ -82,8 +81,8 @@ impl Dispatch {
         };
         match back.cause {
             Cause::Died => {
-                let past = past_with_death(&entry, back, now);
-                self.move_on(message, summary, arrival, id, back.weight(), past, Reason::Died, now)
+                let search = search_after_death(&entry, back, now);
+                self.move_on(message, summary, arrival, id, back.weight(), search, Reason::Died, now)
             }
             Cause::Refused(_) => self.refused(message, summary, arrival, (id, &entry), back, now),
         }
@@ -113,11 +112,11 @@ impl Dispatch {
             let status = if self.pool.has_open(Protocol::Sip) { 486 } else { 503 };
             return self.verdict(summary, id, status, Reason::RefusedByHolder, now);
         }
-        let Some(past) = self.past_with_refusal(entry, arrival, back, now) else {
+        let Some(search) = self.search_after_refusal(entry, arrival, back, now) else {
             let status = if self.pool.has_open(Protocol::Sip) { 486 } else { 503 };
             return self.verdict(summary, id, status, Reason::RefusedByAll, now);
         };
-        self.move_on(message, summary, arrival, id, back.weight(), past, Reason::Refused, now)
+        self.move_on(message, summary, arrival, id, back.weight(), search, Reason::Refused, now)
     }
 
     /// Decides about a request without an entry. Its hash leads it, and its CANCEL, to one worker, so it cannot be
@@ -130,9 +129,9 @@ impl Dispatch {
         now: Time,
     ) -> Decision {
         match back.cause {
-            Cause::Died if back.deaths >= 1 && back.sent => self.answer(summary, 500, Reason::Poison),
+            Cause::Died if back.search.deaths >= 1 && back.sent => self.answer(summary, 500, Reason::Poison),
             Cause::Died => {
-                self.place_unrecorded(summary, arrival, back.weight(), back.deaths + u8::from(back.sent), now)
+                self.place_unrecorded(summary, arrival, back.weight(), back.search.deaths + u8::from(back.sent), now)
             }
             Cause::Refused(_) => self.answer(summary, 486, Reason::RefusedByHolder),
         }
@@ -160,22 +159,23 @@ impl Dispatch {
     }
 
     /// The state of the search for a worker after a refusal; `None` if the search is over.
-    pub(super) fn past_with_refusal(
+    pub(super) fn search_after_refusal(
         &self,
         entry: &Entry,
         arrival: &Arrival,
         back: &Returned,
         now: Time,
-    ) -> Option<Past> {
+    ) -> Option<Search> {
         let tried = tried(back);
         // A `Late` refusal does not use up the caller's patience: the 400 ms start now, as long as the caller still
         // retransmits.
         let (since, is_over) = if back.cause == Cause::Refused(RefuseReason::Late) {
             (now, now.since(arrival.received) > LIFETIME)
         } else {
-            (back.since, now.since(back.since) > self.rules.patience)
+            (back.search.since, now.since(back.search.since) > self.rules.patience)
         };
-        (!tried.is_full() && !is_over).then(|| (tried, since, back.deaths.max(entry.deaths)))
+        let deaths = back.search.deaths.max(entry.deaths);
+        (!tried.is_full() && !is_over).then_some(Search { tried, since, deaths })
     }
 
     /// Whether a copy of the request has meanwhile brought its entry to another worker, or to another life of the
@@ -186,14 +186,15 @@ impl Dispatch {
 }
 
 /// The state of the search after a death: the search starts anew, and so does the patience with refusals.
-pub(super) fn past_with_death(entry: &Entry, back: &Returned, now: Time) -> Past {
-    (tried(back), now, back.deaths.max(entry.deaths).saturating_add(u8::from(back.sent)))
+pub(super) fn search_after_death(entry: &Entry, back: &Returned, now: Time) -> Search {
+    let deaths = back.search.deaths.max(entry.deaths).saturating_add(u8::from(back.sent));
+    Search { tried: tried(back), since: now, deaths }
 }
 
 /// Workers to exclude. A dead worker is not excluded: its successor in the slot may serve the message.
 fn tried(back: &Returned) -> Tried {
     let mut tried = Tried::default();
-    for &worker in back.tried.as_slice().iter().filter(|&&worker| worker != back.from) {
+    for &worker in back.search.tried.as_slice().iter().filter(|&&worker| worker != back.from) {
         tried.add(worker);
     }
     if back.cause != Cause::Died {

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use super::Dispatch;
-use super::decision::{Arrival, Decision, EntryId, Reason, Target, Tried};
+use super::decision::{Arrival, Decision, EntryId, Reason, Search, Target, Tried};
 use super::echoed::Echoed;
 use super::fingerprint::{Fingerprint, Printer, Text};
 use super::identity::{Named, branch_token};
@@ -296,7 +296,7 @@ impl Dispatch {
         }
         let deaths = entry.deaths + u8::from(entry.state == State::Pending);
         let size = self.size(message, summary, arrival);
-        self.move_on(message, summary, arrival, id, size, (Tried::default(), now, deaths), Reason::SelectedAnew, now)
+        self.move_on(message, summary, arrival, id, size, Search::after_deaths(deaths, now), Reason::SelectedAnew, now)
     }
 
     pub(super) fn transaction_of_cancel(&self, summary: &Summary<'_>) -> Option<EntryId> {

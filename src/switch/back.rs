@@ -3,7 +3,7 @@
 use super::links::Channel;
 use super::owner::Owner;
 use super::{Switch, decided};
-use crate::dispatch::decision::{Answer, Arrival, Cause, Handoff, Returned, Target, Tried, Unanswered};
+use crate::dispatch::decision::{Answer, Arrival, Cause, Handoff, Returned, Search, Target, Unanswered};
 use crate::dispatch::note::Note;
 use crate::ids::WorkerId;
 use crate::link::dispatcher_end;
@@ -44,10 +44,8 @@ impl<C: Channel> Switch<C> {
             if bytes > self.retention_bytes.max(LARGEST) {
                 return;
             }
-            let mut tried = Tried::default();
-            tried.add(worker);
-            let deaths = u8::from(envelope.again);
-            let note = Note { entry: Some(entry), tried, since: now, deaths, chain: None };
+            let search = Search::after_deaths(u8::from(envelope.again), now).at(worker);
+            let note = Note { entry: Some(entry), search, chain: None };
             let message = dispatcher_end::Returned { envelope: *envelope, note, payload: payload.to_vec(), sent: true };
             self.handed_back.add(worker, branch, message);
         }
@@ -107,9 +105,7 @@ impl<C: Channel> Switch<C> {
             cause,
             from,
             seq: envelope.seq,
-            tried: note.tried,
-            since: note.since,
-            deaths: note.deaths,
+            search: note.search,
             sent,
             follows: envelope.follows,
             entry: note.entry,

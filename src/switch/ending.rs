@@ -219,7 +219,7 @@ impl<C: Channel> Switch<C> {
             // A message that was never sent cannot have killed the worker. One that was present at two deaths is
             // answered 500 below, so it is no suspect.
             let Back { message, .. } = &back;
-            let is_suspect = message.sent && message.note.deaths == 0 && message.note.entry.is_some();
+            let is_suspect = message.sent && message.note.search.deaths == 0 && message.note.entry.is_some();
             if is_suspect {
                 self.suspects.add(back);
             } else {

@@ -109,8 +109,7 @@ pub(super) fn push<C: Channel>(
     message: &[u8],
 ) -> Option<Back> {
     let envelope = handoff.envelope(arrival);
-    let Handoff { entry, tried, since, deaths, .. } = *handoff;
-    let note = Note { entry, tried, since, deaths, chain };
+    let note = Note { entry: handoff.entry, search: handoff.search, chain };
     let not_taken = || Back {
         message: dispatcher_end::Returned { envelope, note, payload: message.to_vec(), sent: false },
         from: handoff.worker,

@@ -43,8 +43,8 @@ fn a_selected_request_has_a_deadline_and_timeouts_are_told() {
     let mut rig = rig(1);
     let had = handoff(rig.send(&invite("a")));
     assert_eq!(had.deadline, Some(START + Duration::from_secs(2)));
-    assert_eq!(had.since, START);
-    assert_eq!(had.tried.as_slice(), [WorkerId(0)]);
+    assert_eq!(had.search.since, START);
+    assert_eq!(had.search.tried.as_slice(), [WorkerId(0)]);
     assert!(rig.dispatch.poll_timeout().is_some_and(|timeout| timeout <= START + Duration::from_secs(1)));
 }
 

@@ -99,7 +99,7 @@ fn a_dead_workers_requests_go_to_the_next_one_and_the_second_death_ends_it() {
     let next = rig.back(&invite("a"), &first, Cause::Died);
     assert_eq!(next.reason, Reason::Died);
     let second = handoff(next);
-    assert!(second.again && second.deaths == 1 && second.worker != first.worker);
+    assert!(second.again && second.search.deaths == 1 && second.worker != first.worker);
     rig.down(second.worker.0);
     assert_eq!(status(rig.back(&invite("a"), &second, Cause::Died)), (500, Reason::Poison));
     assert_eq!(status(rig.send(&invite("a"))), (500, Reason::AnsweredBefore));

@@ -3,8 +3,8 @@
 use super::refusing::code_of;
 use super::{Summary, returned};
 use crate::dispatch::Dispatch;
-use crate::dispatch::decision::{Decision, EntryId, Protocol, Reason, Room, Target, Tried};
-use crate::dispatch::placing::{Past, Placement, Wanted};
+use crate::dispatch::decision::{Decision, EntryId, Protocol, Reason, Room, Search, Target, Tried};
+use crate::dispatch::placing::{Placement, Wanted};
 use crate::dispatch::table::{NewEntry, State};
 use crate::ids::WorkerId;
 use crate::reservation::Weight;
@@ -44,7 +44,7 @@ impl Dispatch {
             // worker without an entry.
             return returned(ReturnCode::OVERLOAD, summary.transaction, Reason::TableFull);
         }
-        self.give(placement, placement.size.units, None, entry, (Tried::default(), now, 0), now)
+        self.give(placement, placement.size.units, None, entry, Search::new(now), now)
     }
 
     /// Moves an entry to another worker: its worker is gone, or has refused the message.
@@ -53,11 +53,11 @@ impl Dispatch {
         command: &Command<'_>,
         summary: &Summary<'_>,
         (id, size): (EntryId, Weight),
-        past: Past,
+        search: Search,
         reason: Reason,
         now: Time,
     ) -> Decision {
-        let (tried, _, deaths) = past;
+        let Search { tried, deaths, .. } = search;
         if deaths >= 2 {
             return self.mgcp_verdict(summary, id, ReturnCode::TRANSIENT_ERROR, Reason::Poison, now);
         }
@@ -81,7 +81,7 @@ impl Dispatch {
         let life = slot.life;
         let before = self.table.move_to(id, (worker, life), group, deaths, now);
         self.release(before);
-        self.give(Placement { reason, ..placement }, placement.size.units, None, Some(id), past, now)
+        self.give(Placement { reason, ..placement }, placement.size.units, None, Some(id), search, now)
     }
 
     /// Hands over a command that the table does not know to the only worker that may have it.

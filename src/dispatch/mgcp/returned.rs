@@ -7,7 +7,7 @@ use super::meant::Meant;
 use super::{Summary, returned};
 use crate::dispatch::Dispatch;
 use crate::dispatch::decision::{Arrival, Cause, Decision, EntryId, GatheringId, Reason, Returned, Target};
-use crate::dispatch::returned::past_with_death;
+use crate::dispatch::returned::search_after_death;
 use crate::dispatch::table::{Entry, State};
 use crate::time::Time;
 use crate::wire::mgcp::{Command, Message, ReturnCode, Verb};
@@ -94,8 +94,8 @@ impl Dispatch {
                 if let Meant::Gone(code) = self.meant(command, summary, arrival) {
                     return self.mgcp_verdict(summary, id, code, Reason::OrphanInDialog, now);
                 }
-                let past = past_with_death(&entry, back, now);
-                self.move_mgcp(command, summary, (id, back.weight()), past, Reason::Died, now)
+                let search = search_after_death(&entry, back, now);
+                self.move_mgcp(command, summary, (id, back.weight()), search, Reason::Died, now)
             }
             Cause::Refused(_) => self.connection_refused(command, summary, arrival, (id, &entry), back, now),
         }
@@ -117,10 +117,10 @@ impl Dispatch {
         if is_named || is_begun {
             return self.mgcp_verdict(summary, id, ReturnCode::RESOURCES_NOT_NOW, Reason::RefusedByHolder, now);
         }
-        let Some(past) = self.past_with_refusal(entry, arrival, back, now) else {
+        let Some(search) = self.search_after_refusal(entry, arrival, back, now) else {
             let code = self.refused_by_all();
             return self.mgcp_verdict(summary, id, code, Reason::RefusedByAll, now);
         };
-        self.move_mgcp(command, summary, (id, back.weight()), past, Reason::Refused, now)
+        self.move_mgcp(command, summary, (id, back.weight()), search, Reason::Refused, now)
     }
 }
