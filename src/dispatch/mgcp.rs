@@ -265,7 +265,7 @@ impl Dispatch {
             Meant::Gone(code) => self.mgcp_verdict(summary, id, *code, Reason::WorkerGone, now),
             // It has no endpoint yet: a connection that its worker may have made has died with the worker.
             _ if summary.leaves_choice() => {
-                let deaths = entry.deaths + u8::from(entry.state == State::Pending);
+                let deaths = entry.deaths + u8::from(entry.is_pending());
                 let size = self.mgcp_size(command, summary);
                 let search = Search::after_deaths(deaths, now);
                 self.move_mgcp(command, summary, (id, size), search, Reason::SelectedAnew, now)
@@ -368,9 +368,9 @@ impl<'a> Summary<'a> {
     }
 }
 
-/// Whether an entry's command came from this port, as far as it is known: the entry stores the port in its CSeq field.
+/// Whether an entry's command came from this port, as far as it is known.
 const fn is_of_port(entry: &Entry, port: u16) -> bool {
-    entry.cseq == 0 || entry.cseq == port as u32
+    entry.discriminator == 0 || entry.discriminator == port as u32
 }
 
 /// Whether this verb may mean "all of" the endpoints: RFC 3435 §2.3.1, §2.3.3, §2.3.8, §2.3.10. Other commands name one

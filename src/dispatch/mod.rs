@@ -268,12 +268,12 @@ impl Dispatch {
             let new = NewEntry {
                 branch,
                 call: Fingerprint::from_bytes(held.call),
-                cseq: held.cseq,
+                discriminator: held.cseq,
                 worker,
                 life,
                 group: None,
                 is_invite: held.is_invite,
-                state: if held.is_answered { State::Answered } else { State::Pending },
+                state: if held.is_answered { State::ANSWERED } else { State::PENDING },
                 // The source is not known, so each transaction counts as a source of its own.
                 source: SourcePrint(branch.short() as u16),
             };
@@ -292,7 +292,7 @@ impl Dispatch {
     pub fn brought(&self, worker: WorkerId, message: &Message<'_>) -> Option<([u8; 16], decision::EntryId)> {
         let branch = Names::opened_by(message, &self.printer)?.branch;
         let id = self.table.by_branch(Fingerprint::from_bytes(branch))?;
-        let waits = |entry: &&table::Entry| entry.worker == worker && entry.state == State::Pending;
+        let waits = |entry: &&table::Entry| entry.worker == worker && entry.is_pending();
         self.table.get(id).filter(waits).map(|_| (branch, id))
     }
 

@@ -45,8 +45,8 @@ impl Dispatch {
         arrival: &Arrival,
         entry: &Entry,
     ) -> Placement {
-        let Entry { worker, cseq, .. } = *entry;
-        if cseq == summary.cseq {
+        let Entry { worker, discriminator, .. } = *entry;
+        if discriminator == summary.cseq {
             // The worker answers a copy with 482: no session comes of it.
             return Placement { worker, reason: Reason::Merged, size: Weight::NOTHING, follows: true, group: None };
         }
@@ -133,12 +133,12 @@ impl Dispatch {
         let new = NewEntry {
             branch: summary.branch,
             call: summary.call,
-            cseq: summary.cseq,
+            discriminator: summary.cseq,
             worker,
             life: slot.life,
             group,
             is_invite: summary.method == Method::Invite,
-            state: State::Pending,
+            state: State::PENDING,
             source: self.source(summary).print(),
         };
         let entry = self.record(new, now);
@@ -206,7 +206,7 @@ impl Dispatch {
         now: Time,
     ) -> Decision {
         let Search { tried, deaths, .. } = search;
-        if self.table.get(id).is_some_and(|entry| entry.cancelled) {
+        if self.table.get(id).is_some_and(|entry| entry.is_cancelled()) {
             return self.verdict(summary, id, 487, Reason::Cancelled, now);
         }
         if deaths >= 2 {
@@ -220,7 +220,7 @@ impl Dispatch {
         // Any other copy goes to the worker that now has the request: at another worker it would be a second call.
         let beside = self.beside(summary, id, tried).map(|entry| {
             // The worker answers a copy with 482: no session comes of it.
-            let size = if entry.cseq == summary.cseq { Weight::NOTHING } else { size };
+            let size = if entry.discriminator == summary.cseq { Weight::NOTHING } else { size };
             Placement { worker: entry.worker, reason, size, follows: true, group: None }
         });
         // The request has waited as one of its source's, so it already has a part of that share.
@@ -345,7 +345,7 @@ impl Dispatch {
         let others = self.table.of_call(summary.call).filter(|(other, _)| *other != id).map(|(_, entry)| entry);
         let mut held = others.filter(|entry| self.is_held(entry) && !tried.contains(entry.worker));
         // The next attempt goes to its conference, which may be at another worker by now.
-        held.find(|entry| entry.cseq == summary.cseq || self.conference(summary).is_none())
+        held.find(|entry| entry.discriminator == summary.cseq || self.conference(summary).is_none())
     }
 
     /// The worker to which a request would be placed now if it were placed without a record.

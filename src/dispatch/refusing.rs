@@ -102,7 +102,7 @@ impl Dispatch {
             let new = NewEntry {
                 branch: summary.branch,
                 call: summary.call,
-                cseq: summary.cseq,
+                discriminator: summary.cseq,
                 worker: WorkerId(0),
                 life: 0,
                 group: None,

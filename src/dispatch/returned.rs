@@ -47,11 +47,11 @@ impl Dispatch {
             return self.answer(summary, 481, Reason::OrphanInDialog);
         };
         match entry.state {
-            State::Answered | State::Over => self.answer(summary, 481, Reason::OrphanInDialog),
+            State::Answered { .. } | State::Over => self.answer(summary, 481, Reason::OrphanInDialog),
             State::Verdict(_) => self.answer(summary, 200, Reason::CancelAnswered),
             // Its INVITE had moved to another worker before the CANCEL was seen.
-            State::Pending if self.has_moved(&entry, back) => self.follow(entry.worker, Reason::Cancel, now),
-            State::Pending => {
+            State::Pending { .. } if self.has_moved(&entry, back) => self.follow(entry.worker, Reason::Cancel, now),
+            State::Pending { .. } => {
                 self.table.cancel(id);
                 self.answer(summary, 200, Reason::CancelAnswered)
             }
@@ -97,7 +97,7 @@ impl Dispatch {
         back: &Returned,
         now: Time,
     ) -> Decision {
-        if entry.cancelled {
+        if entry.is_cancelled() {
             return self.verdict(summary, id, 487, Reason::Cancelled, now);
         }
         // A leg of a conference that its worker has not opened yet moves with the conference. A leg of an opened
@@ -145,7 +145,7 @@ impl Dispatch {
             Cause::Died => !entry.is_over(),
             Cause::Refused(_) => true,
         };
-        let undecided = |entry: &Entry| entry.state == State::Pending && waits(entry) && !self.has_moved(entry, back);
+        let undecided = |entry: &Entry| entry.is_pending() && waits(entry) && !self.has_moved(entry, back);
         self.table.get(id).copied().filter(undecided)
     }
 

@@ -113,7 +113,8 @@ impl Dispatch {
     fn ack(&mut self, message: &Message<'_>, summary: &Summary<'_>, arrival: &Arrival, now: Time) -> Decision {
         let dropped = |reason| Decision { target: Target::Drop, reason };
         let by_branch = self.table.by_branch(summary.branch);
-        if let Some(id) = by_branch {
+        // Only an INVITE has an ACK of its branch.
+        if let Some(id) = by_branch.filter(|id| self.table.get(*id).is_some_and(|entry| entry.is_invite)) {
             self.table.acknowledged(id, now);
         }
         if let Some(to_tag) = summary.to_tag {
@@ -161,7 +162,7 @@ impl Dispatch {
             return match entry.state {
                 _ if self.is_alive(&entry) => self.follow(entry.worker, Reason::Cancel, now),
                 // Its INVITE comes back from the dead worker's link, is found cancelled and is answered 487.
-                State::Pending => self.answer(summary, 200, Reason::CancelAnswered),
+                State::Pending { .. } => self.answer(summary, 200, Reason::CancelAnswered),
                 _ => self.answer(summary, 481, Reason::WorkerGone),
             };
         }
@@ -241,7 +242,7 @@ impl Dispatch {
         // next attempt of a proxy that hunts has another branch and the same CSeq, and is a new request.
         let tells = |entry: &Entry| match entry.state {
             State::Verdict(_) => false,
-            _ if entry.is_over() => entry.cseq != summary.cseq && self.is_alive(entry),
+            _ if entry.is_over() => entry.discriminator != summary.cseq && self.is_alive(entry),
             _ => self.is_alive(entry),
         };
         let known = self.table.of_call(summary.call).map(|(_, entry)| *entry).find(tells);
@@ -294,7 +295,7 @@ impl Dispatch {
             // A late copy of a request that its caller has finished with.
             return Decision { target: Target::Drop, reason: Reason::WorkerGone };
         }
-        let deaths = entry.deaths + u8::from(entry.state == State::Pending);
+        let deaths = entry.deaths + u8::from(entry.is_pending());
         let size = self.size(message, summary, arrival);
         self.move_on(message, summary, arrival, id, size, Search::after_deaths(deaths, now), Reason::SelectedAnew, now)
     }

@@ -5,7 +5,6 @@
 //! grows and nothing is allocated later. An entry's life has one of a few fixed lengths and begins when its state is
 //! set, so that the queue for each length is always in order of deadline: expiry, renewal and "oldest first" cost the
 //! same for one entry as for a million.
-//! million.
 //!
 //! Entries that wait for an answer are never removed for new ones, whatever their source. Answered entries are, oldest
 //! first. The last eighth of the places is for sources that wait for less than their fair share.
@@ -44,8 +43,9 @@ pub struct Entry {
     pub branch: Fingerprint,
     /// (Call-ID, From-tag).
     pub call: Fingerprint,
-    /// The CSeq number.
-    pub cseq: u32,
+    /// The number that tells transactions of one call apart (SIP: CSeq), or call agents of one address (MGCP: port); 0
+    /// if it is not known.
+    pub discriminator: u32,
     /// The worker that has it.
     pub worker: WorkerId,
     /// The number of that worker's life.
@@ -56,10 +56,6 @@ pub struct Entry {
     pub state: State,
     /// Whether it is an INVITE.
     pub is_invite: bool,
-    /// Whether its CANCEL was seen; for MGCP, whether the acknowledgement of its response was.
-    pub cancelled: bool,
-    /// Whether an ACK with its branch came before its worker reported that it has answered.
-    pub acknowledged: bool,
     /// Number of workers that have died with it.
     pub deaths: u8,
     /// Its source.
@@ -72,9 +68,25 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Whether it is an INVITE whose refusal has been acknowledged: the next attempt of its call is a new request.
-    pub fn is_over(&self) -> bool {
-        self.state == State::Over || self.state == State::Pending && self.acknowledged
+    /// Whether it waits for its final response.
+    pub const fn is_pending(&self) -> bool {
+        matches!(self.state, State::Pending { .. })
+    }
+
+    /// Whether its final response has been acknowledged.
+    pub const fn is_acknowledged(&self) -> bool {
+        matches!(self.state, State::Over | State::Pending { acknowledged: true, .. })
+    }
+
+    /// Whether it is an INVITE whose refusal has been acknowledged: the next attempt of its call is a new request. An
+    /// acknowledgement of MGCP ends nothing: it names no more than a number, which may be another call agent's.
+    pub const fn is_over(&self) -> bool {
+        self.is_invite && self.is_acknowledged()
+    }
+
+    /// Whether its CANCEL was seen before it was over.
+    pub const fn is_cancelled(&self) -> bool {
+        matches!(self.state, State::Pending { cancelled: true, .. } | State::Answered { cancelled: true })
     }
 }
 
@@ -82,13 +94,28 @@ impl Entry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// It has a worker and no final response yet.
-    Pending,
+    Pending {
+        /// Whether its CANCEL was seen.
+        cancelled: bool,
+        /// Whether the acknowledgement of its final response came before its worker reported that it has answered.
+        acknowledged: bool,
+    },
     /// Its final response has been sent.
-    Answered,
-    /// An INVITE whose refusal has been sent and acknowledged.
+    Answered {
+        /// Whether its CANCEL was seen.
+        cancelled: bool,
+    },
+    /// Its final response has been sent and acknowledged.
     Over,
-    /// The dispatcher has answered it, with this status.
+    /// The dispatcher has answered it, with this status or return code.
     Verdict(u16),
+}
+
+impl State {
+    /// The state of a transaction that its worker has just been given.
+    pub const PENDING: State = State::Pending { cancelled: false, acknowledged: false };
+    /// The state of a transaction that its worker has answered.
+    pub const ANSWERED: State = State::Answered { cancelled: false };
 }
 
 /// A transaction to be entered.
@@ -98,8 +125,9 @@ pub struct NewEntry {
     pub branch: Fingerprint,
     /// (Call-ID, From-tag).
     pub call: Fingerprint,
-    /// The CSeq number.
-    pub cseq: u32,
+    /// The number that tells transactions of one call apart (SIP: CSeq), or call agents of one address (MGCP: port); 0
+    /// if it is not known.
+    pub discriminator: u32,
     /// The worker that gets it.
     pub worker: WorkerId,
     /// The number of that worker's life.
@@ -168,7 +196,7 @@ impl Table {
     ///
     /// [`Full`]: see [`Table::has_place`].
     pub fn insert(&mut self, new: NewEntry, now: Time) -> Result<(EntryId, Option<Entry>), Full> {
-        if new.state == State::Pending && !self.has_place(|| new.source) {
+        if matches!(new.state, State::Pending { .. }) && !self.has_place(|| new.source) {
             return Err(Full);
         }
         let mut evicted = None;
@@ -182,14 +210,12 @@ impl Table {
         let entry = Entry {
             branch: new.branch,
             call: new.call,
-            cseq: new.cseq,
+            discriminator: new.discriminator,
             worker: new.worker,
             life: new.life,
             group: new.group,
             state: new.state,
             is_invite: new.is_invite,
-            cancelled: false,
-            acknowledged: false,
             deaths: 0,
             source: new.source,
             generation: 0,
@@ -231,9 +257,9 @@ impl Table {
     /// The newest INVITE of (Call-ID, From-tag) with this CSeq number that a worker has or has answered. An INVITE that
     /// the dispatcher has refused, or whose refusal has been acknowledged, is found by its branch alone.
     pub fn invite_of(&self, call: Fingerprint, cseq: u32) -> Option<EntryId> {
-        let with_worker = |entry: &Entry| matches!(entry.state, State::Pending | State::Answered) && !entry.is_over();
-        let mut entries = self.of_call(call);
-        entries.find(|(_, entry)| entry.is_invite && entry.cseq == cseq && with_worker(entry)).map(|(id, _)| id)
+        let is_its = |entry: &Entry| entry.is_invite && entry.discriminator == cseq;
+        let with_worker = |entry: &Entry| !matches!(entry.state, State::Verdict(_)) && !entry.is_over();
+        self.of_call(call).find(|(_, entry)| is_its(entry) && with_worker(entry)).map(|(id, _)| id)
     }
 
     /// The transactions of (Call-ID, From-tag), newest first, sixteen at most: a caller cannot make a look-up long by
@@ -248,29 +274,35 @@ impl Table {
         self.entries.get(id.index as usize).filter(|entry| entry.generation == id.generation && entry.queue != FREE)
     }
 
-    /// Takes note of its CANCEL, or of its acknowledgement.
+    /// Takes note of its CANCEL.
     pub fn cancel(&mut self, id: EntryId) {
-        if let Some(entry) = self.get_mut(id) {
-            entry.cancelled = true;
+        if let Some(Entry { state: State::Pending { cancelled, .. } | State::Answered { cancelled }, .. }) =
+            self.get_mut(id)
+        {
+            *cancelled = true;
         }
     }
 
     /// Takes note that its final response has been sent: its life is [`LIFETIME`] from now. Returns the conference it
     /// waited in.
     pub fn answered(&mut self, id: EntryId, now: Time) -> Option<GroupId> {
-        let entry = self.get(id).filter(|entry| entry.state == State::Pending)?;
-        let state = if entry.acknowledged { State::Over } else { State::Answered };
+        let state = match self.get(id)?.state {
+            State::Pending { acknowledged: true, .. } => State::Over,
+            State::Pending { cancelled, .. } => State::Answered { cancelled },
+            _ => return None,
+        };
         self.stand(id, state, now)
     }
 
-    /// Takes note of the ACK to an INVITE's refusal, which has its branch (RFC 3261 §17.1.1.3). It may overtake the
-    /// worker's report that it has answered. Until that report comes the INVITE counts as waiting, because any peer can
-    /// send an ACK.
+    /// Takes note that its final response is acknowledged: by the ACK to an INVITE's refusal, which has its branch (RFC
+    /// 3261 §17.1.1.3), or by a response acknowledgement of MGCP (RFC 3435 §3.5.1). It may overtake the worker's report
+    /// that it has answered. Until that report comes the transaction counts as waiting, because any peer can send an
+    /// acknowledgement.
     pub fn acknowledged(&mut self, id: EntryId, now: Time) {
-        let Some(entry) = self.get_mut(id).filter(|entry| entry.is_invite) else { return };
-        match entry.state {
-            State::Pending => entry.acknowledged = true,
-            State::Answered => drop(self.stand(id, State::Over, now)),
+        let Some(entry) = self.get_mut(id) else { return };
+        match &mut entry.state {
+            State::Pending { acknowledged, .. } => *acknowledged = true,
+            State::Answered { .. } => drop(self.stand(id, State::Over, now)),
             State::Over | State::Verdict(_) => {}
         }
     }
@@ -294,8 +326,7 @@ impl Table {
         entry.worker = worker;
         entry.life = life;
         entry.deaths = deaths;
-        entry.acknowledged = false;
-        let before = self.stand(id, State::Pending, now);
+        let before = self.stand(id, State::PENDING, now);
         if let Some(entry) = self.get_mut(id) {
             entry.group = group;
         }
@@ -351,7 +382,7 @@ impl Table {
             while head != at {
                 head = self.entry(head).call_links.next;
             }
-            assert_eq!(entry.queue == FINISHED, entry.state != State::Pending, "entry {at} in the wrong queue");
+            assert_eq!(entry.queue == FINISHED, !entry.is_pending(), "entry {at} in the wrong queue");
         }
         let mut queued = 0;
         for queue in &self.queues {
@@ -366,7 +397,7 @@ impl Table {
             assert_eq!(queue.last, before, "last of a queue");
         }
         assert_eq!(queued, self.len, "queues");
-        let waiting = live.iter().filter(|&&at| self.entry(at).state == State::Pending).count();
+        let waiting = live.iter().filter(|&&at| self.entry(at).is_pending()).count();
         assert_eq!(self.shares.waiting(), waiting, "what waits");
         assert!(self.by_branch.count() <= self.len && self.by_call.count() <= self.len, "index");
     }
@@ -460,9 +491,9 @@ impl Table {
 
     fn enqueue(&mut self, index: u32, now: Time) {
         let entry = self.entry(index);
-        let (queue, life) = match (entry.state, entry.is_invite) {
-            (State::Pending, true) => (INVITES, self.pending_max),
-            (State::Pending, false) => (OTHERS, LIFETIME),
+        let (queue, life) = match (entry.is_pending(), entry.is_invite) {
+            (true, true) => (INVITES, self.pending_max),
+            (true, false) => (OTHERS, LIFETIME),
             _ => (FINISHED, LIFETIME),
         };
         let last = std::mem::replace(&mut self.queues[queue as usize].last, index);

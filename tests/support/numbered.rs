@@ -77,12 +77,12 @@ pub fn enter(table: &mut Table, printer: &Printer, number: u64) {
     let new = NewEntry {
         branch: printer.print(1, &[&text]),
         call: printer.print(2, &[&text]),
-        cseq: 1,
+        discriminator: 1,
         worker: WorkerId(1),
         life: 1,
         group: None,
         is_invite: true,
-        state: State::Pending,
+        state: State::PENDING,
         source: SourcePrint::default(),
     };
     let (id, _) = table.insert(new, Time(number)).unwrap();

@@ -42,7 +42,7 @@ impl Dispatch {
     /// Takes note of an acknowledged transaction of `source` that another lane has read and does not know.
     pub fn on_ack_elsewhere(&mut self, source: SocketAddr, transaction: TransactionId, now: Time) {
         if let Some(known) = self.known(source, transaction, now) {
-            self.acknowledge_known(known, transaction, None);
+            self.acknowledge_known(known, transaction, None, now);
         }
     }
 
@@ -57,7 +57,7 @@ impl Dispatch {
         let Some(ranges) = command.acks() else { return };
         for id in ranges.iter().flatten().take(MOST_ACKS) {
             match self.known(source, TransactionId(id), now) {
-                Some(known) => self.acknowledge_known(known, TransactionId(id), worker),
+                Some(known) => self.acknowledge_known(known, TransactionId(id), worker, now),
                 None => self.acknowledge_elsewhere(TransactionId(id)),
             }
         }
@@ -69,10 +69,11 @@ impl Dispatch {
         (id, entry): (EntryId, Entry),
         transaction: TransactionId,
         worker: Option<WorkerId>,
+        now: Time,
     ) {
-        if !entry.cancelled && self.is_held(&entry) && Some(entry.worker) != worker {
+        if !entry.is_acknowledged() && self.is_held(&entry) && Some(entry.worker) != worker {
             self.acks.known.push((entry.worker, transaction));
-            self.table.cancel(id);
+            self.table.acknowledged(id, now);
         }
     }
 

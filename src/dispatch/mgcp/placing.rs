@@ -110,7 +110,7 @@ impl Dispatch {
             return;
         }
         let life = self.pool.get(worker).map_or(0, |slot| slot.life);
-        let new = NewEntry { state: State::Answered, ..self.mgcp_entry(summary, worker, life) };
+        let new = NewEntry { state: State::ANSWERED, ..self.mgcp_entry(summary, worker, life) };
         // Less than half of the table is in use.
         let _ = self.table.insert(new, now);
     }
@@ -124,13 +124,13 @@ impl Dispatch {
         NewEntry {
             branch: summary.name,
             call: summary.call.unwrap_or(summary.name),
-            cseq: summary.port.into(),
+            discriminator: summary.port.into(),
             worker,
             life,
             group: None,
             // T-HIST is as long as the life of any other transaction.
             is_invite: false,
-            state: State::Pending,
+            state: State::PENDING,
             source: self.printer.source(summary.sender).print(),
         }
     }

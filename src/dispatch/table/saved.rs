@@ -11,14 +11,12 @@ packed!(Entry {
     branch,
     call,
     source,
-    cseq,
+    discriminator,
     worker,
     life,
     group,
     state,
     is_invite,
-    cancelled,
-    acknowledged,
     deaths,
     generation,
     deadline,
@@ -51,14 +49,12 @@ impl Table {
             branch: Fingerprint::default(),
             call: Fingerprint::default(),
             source: SourcePrint::default(),
-            cseq: 0,
+            discriminator: 0,
             worker: WorkerId(0),
             life: 0,
             group: None,
-            state: State::Pending,
+            state: State::PENDING,
             is_invite: false,
-            cancelled: false,
-            acknowledged: false,
             deaths: 0,
             generation: 0,
             deadline: Time(0),
@@ -133,28 +129,27 @@ impl Default for Queue {
 
 impl Pack for State {
     fn pack(&self, out: &mut Vec<u8>) {
-        let (code, status) = match self {
-            State::Pending => (0_u8, 0),
-            State::Answered => (1, 0),
-            State::Verdict(status) => (2, *status),
+        let (code, rest) = match *self {
+            State::Pending { cancelled, acknowledged } => (0_u8, u16::from(cancelled) | u16::from(acknowledged) << 1),
+            State::Answered { cancelled } => (1, u16::from(cancelled)),
+            State::Verdict(status) => (2, status),
             State::Over => (3, 0),
         };
         code.pack(out);
-        status.pack(out);
+        rest.pack(out);
     }
 
     fn unpack(from: &mut Packed<'_>) -> Result<Self, Damaged> {
-        let (code, status) = (u8::unpack(from)?, u16::unpack(from)?);
-        match code {
-            0 => Ok(State::Pending),
-            1 => Ok(State::Answered),
-            2 => Ok(State::Verdict(status)),
-            3 => Ok(State::Over),
+        match (u8::unpack(from)?, u16::unpack(from)?) {
+            (0, flags @ 0..4) => Ok(State::Pending { cancelled: flags & 1 != 0, acknowledged: flags & 2 != 0 }),
+            (1, flags @ 0..2) => Ok(State::Answered { cancelled: flags != 0 }),
+            (2, status) => Ok(State::Verdict(status)),
+            (3, 0) => Ok(State::Over),
             _ => Err(Damaged("a state of the table")),
         }
     }
 
     fn layout(out: &mut String) {
-        out.push_str("State|Pending=0|Answered=1|Verdict=2:u16|Over=3");
+        out.push_str("State|Pending=0:cancelled,acknowledged|Answered=1:cancelled|Verdict=2:u16|Over=3");
     }
 }

@@ -15,12 +15,12 @@ fn invite(branch: u32, call: u32) -> NewEntry {
     NewEntry {
         branch: print(1, branch),
         call: print(2, call),
-        cseq: branch,
+        discriminator: branch,
         worker: WorkerId(branch as u16),
         life: 1,
         group: None,
         is_invite: true,
-        state: State::Pending,
+        state: State::PENDING,
         source: SourcePrint(branch as u16),
     }
 }
@@ -38,7 +38,7 @@ fn both_keys_find_an_entry_until_its_life_is_over() {
     assert_eq!(table.by_branch(print(2, 7)), None);
     assert_eq!(table.poll_timeout(), Some(second(301)));
     assert_eq!(table.poll_expired(second(300)), None);
-    assert_eq!(table.poll_expired(second(301)).map(|entry| entry.cseq), Some(1));
+    assert_eq!(table.poll_expired(second(301)).map(|entry| entry.discriminator), Some(1));
     assert_eq!((table.by_branch(print(1, 1)), table.by_call(print(2, 7)), table.get(id)), (None, None, None));
     let (again, _) = table.insert(invite(1, 7), second(1)).unwrap();
     assert_eq!(again, EntryId { index: id.index, generation: id.generation + 1 });
@@ -53,7 +53,7 @@ fn an_answer_starts_the_short_life_once() {
     assert_eq!(table.poll_timeout(), Some(second(132)));
     let (other, _) = table.insert(NewEntry { is_invite: false, ..invite(2, 8) }, second(99)).unwrap();
     assert_eq!(table.poll_timeout(), Some(second(131)));
-    assert_eq!(table.poll_expired(second(131)).map(|entry| entry.cseq), Some(2));
+    assert_eq!(table.poll_expired(second(131)).map(|entry| entry.discriminator), Some(2));
     assert_eq!(table.get(other), None);
     table.check();
 }
@@ -77,8 +77,9 @@ fn answered_entries_make_room_oldest_first_and_waiting_ones_never_do() {
     assert_eq!(table.insert(invite(9, 9), second(0)), Err(Full));
     table.answered(ids[2], second(1));
     table.answered(ids[0], second(2));
-    let evicted =
-        |table: &mut Table, at| table.insert(invite(at, at), second(3)).map(|(_, old)| old.map(|old| old.cseq));
+    let evicted = |table: &mut Table, at| {
+        table.insert(invite(at, at), second(3)).map(|(_, old)| old.map(|old| old.discriminator))
+    };
     assert_eq!(evicted(&mut table, 3), Ok(Some(2)));
     assert_eq!(evicted(&mut table, 4), Ok(Some(0)));
     assert_eq!(evicted(&mut table, 5), Err(Full));
