@@ -9,7 +9,7 @@ calls. Each comes as one record with the INVITE, byte for byte; the worker answe
 port in Contact, so that ACK and BYE come straight here. The format is described in src/wire/handoff/mod.rs.
 
 What a worker owes the dispatcher, and nothing else:
-  * `Hello` first; `Pong` for `Ping`, a `Report` for `Query`;
+  * `Hello` first; `Pong` for `Ping`;
   * for each message, by its number: `Answered` once its final response has left (or none will), or `Refuse`: then the
     next worker gets it, and the caller notices nothing;
   * a `Report` of its load, in absolute numbers, on every change and at least once a second;
@@ -21,7 +21,7 @@ G.711 µ-law, no IPv6 literals in Contact of peers, no 100rel.
 """
 import argparse, functools, json, os, re, secrets, select, socket, struct, sys, time
 
-WELCOME, MESSAGE, DRAIN, QUERY, PING, GOODBYE = range(1, 7)
+WELCOME, MESSAGE, DRAIN, PING, GOODBYE = 1, 2, 3, 5, 6
 HELLO, REPORT, ANSWERED, REFUSE, REPLY, PONG = 65, 66, 67, 68, 69, 74
 FULL, DRAINING, LATE, OTHER = 1, 2, 3, 255             # reasons to refuse
 PINNED, AGAIN, FOLLOWS = 1, 2, 4                       # flags of a message
@@ -176,8 +176,6 @@ class Worker:
                     self.stop_at = time.monotonic() + within / 1000
                     for call in list(self.calls.values()):
                         self.hang_up(call)
-            elif kind == QUERY:
-                self.reported = None
             elif kind == PING:
                 self.send(link, record(PONG, fixed[:8]))
             elif kind == GOODBYE:

@@ -235,7 +235,7 @@ impl<N: Copy> DispatcherEnd<N> {
         Ok(())
     }
 
-    /// Takes a control record (`Welcome`, `Drain`, `Query`, `Ping`, `Goodbye`). It leaves before the messages that
+    /// Takes a control record (`Welcome`, `Drain`, `Access`, `Goodbye`). It leaves before the messages that
     /// wait. On a link that takes nothing, a record that does not fit into 6 KiB is dropped, and the result is false.
     pub fn push_control(&mut self, record: &Record<'_>) -> bool {
         if self.control.len() > CONTROL_LIMIT {
@@ -316,7 +316,6 @@ impl<N: Copy> DispatcherEnd<N> {
                 Record::Message(_) => return Err(WorkerFault::Unexpected("Message")),
                 Record::Drain(_) => return Err(WorkerFault::Unexpected("Drain")),
                 Record::Takeover(_) => return Err(WorkerFault::Unexpected("Takeover")),
-                Record::Query => return Err(WorkerFault::Unexpected("Query")),
                 Record::Ping(_) => return Err(WorkerFault::Unexpected("Ping")),
                 Record::Access(_) => return Err(WorkerFault::Unexpected("Access")),
             }

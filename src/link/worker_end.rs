@@ -58,8 +58,6 @@ pub enum FromDispatcher<'a> {
     Message(Message<'a>),
     /// The operator's order about new work.
     Drain(Drain),
-    /// The dispatcher wants a report at once.
-    Query,
     /// The sources that may send to the worker's own ports, from now on.
     Access(AccessRules<'a>),
     /// The dispatcher closes the link.
@@ -131,7 +129,6 @@ impl WorkerEnd {
                 }
                 Record::Welcome(welcome) => sink(FromDispatcher::Welcome(welcome)),
                 Record::Drain(drain) => sink(FromDispatcher::Drain(drain)),
-                Record::Query => sink(FromDispatcher::Query),
                 Record::Access(rules) => sink(FromDispatcher::Access(rules)),
                 Record::Goodbye(reason) => sink(FromDispatcher::Goodbye(reason)),
                 Record::Ping(number) => self.queue(&Record::Pong(number), 0),

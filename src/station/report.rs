@@ -18,7 +18,6 @@ const CPU_WINDOW: Duration = Duration::from_millis(100);
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Pace {
     last: Option<(Time, Figures)>,
-    asked: bool,
 }
 
 /// The figures of a report whose change is worth a new report.
@@ -31,14 +30,9 @@ struct Figures {
 }
 
 impl Pace {
-    /// The dispatcher wants a report at once.
-    pub(crate) fn ask(&mut self) {
-        self.asked = true;
-    }
-
     /// When the next report is due, if it is to say this. The first one is due at once.
     pub(crate) fn due(&self, report: &Report) -> Time {
-        let Some((at, last)) = self.last.filter(|_| !self.asked) else { return Time(0) };
+        let Some((at, last)) = self.last else { return Time(0) };
         let after = if Figures::of(report) != last {
             ON_CHANGE
         } else if report.sessions > 0 {
@@ -51,7 +45,6 @@ impl Pace {
 
     /// This report has left.
     pub(crate) fn reported(&mut self, report: &Report, now: Time) {
-        self.asked = false;
         self.last = Some((now, Figures::of(report)));
     }
 }
@@ -101,8 +94,6 @@ mod tests {
         assert_eq!(pace.due(&Report { answered: 7, ..idle }), Time(1_001_000), "that alone is no news");
         pace.reported(&busy, Time(1_000));
         assert_eq!(pace.due(&busy), Time(101_000));
-        pace.ask();
-        assert_eq!(pace.due(&idle), Time(0));
         pace.reported(&idle, Time(2_000));
         assert_eq!(pace.due(&idle), Time(1_002_000));
     }

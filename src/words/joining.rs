@@ -32,8 +32,6 @@ pub struct Hello {
     pub wants_listeners: bool,
     /// Number of links it serves, this one included: a dispatcher with several lanes has one for each.
     pub links: u16,
-    /// Names of the conferences it has.
-    pub groups: Vec<String>,
     /// The descriptors that come with this record, in their order: a slot's worker that comes back gives the slot's
     /// sockets and its duplicates of the well-known ones to the new dispatcher. Sockets of other workers are not taken.
     pub sockets: Vec<PassedSocket>,
@@ -67,7 +65,6 @@ impl Default for Hello {
             ports: Vec::new(),
             wants_listeners: true,
             links: 1,
-            groups: Vec::new(),
             sockets: Vec::new(),
             key: None,
             units_used: 0,

@@ -94,7 +94,6 @@ impl Tie {
                 }
             }
             FromDispatcher::Drain(change) => drain = Some(change),
-            FromDispatcher::Query => self.pace.ask(),
             FromDispatcher::Access(rules) => heard.access = Some(rules.iter().collect()),
             FromDispatcher::Goodbye(reason) => heard.over = Some(reason.to_owned()),
             // A second welcome is ignored.

@@ -39,7 +39,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         vec![Record::Report(report), Record::Refuse { seq: Seq(2), reason: RefuseReason::Full }],
         vec![Record::GroupOpen { opened: Time(5), name: b"conf=1" }, Record::GroupClosed { name: b"conf=1" }],
         vec![Record::Pong(1), Record::Reply { conn: ConnId(1), bytes: b"x" }],
-        vec![Record::Message(Message { envelope: envelope(7), payload: b"INVITE" }), Record::Ping(3), Record::Query],
+        vec![Record::Message(Message { envelope: envelope(7), payload: b"INVITE" }), Record::Ping(3)],
         vec![Record::Drain(Drain { mode: DrainMode::Stop, within: std::time::Duration::from_secs(1) })],
         vec![Record::Goodbye("done")],
     ];

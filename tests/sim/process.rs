@@ -346,10 +346,7 @@ impl Process {
                     uas.on_message(&scanned, &arrival, now);
                 }
                 FromDispatcher::Drain(drain) => drains.push(drain),
-                FromDispatcher::Welcome(_)
-                | FromDispatcher::Access(_)
-                | FromDispatcher::Query
-                | FromDispatcher::Goodbye(_) => {}
+                FromDispatcher::Welcome(_) | FromDispatcher::Access(_) | FromDispatcher::Goodbye(_) => {}
             });
             if let Err(error) = read {
                 truth.broken(format!("a frame that the worker cannot read: {error}"));

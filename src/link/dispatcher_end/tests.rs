@@ -123,7 +123,7 @@ fn a_message_in_many_scattered_blocks_still_leaves_whole() {
     hear(&mut front, &answered(&(1..=400).step_by(2).collect::<Vec<_>>()));
     let large: Vec<u8> = (0..60_000_u32).map(|at| at as u8).collect();
     front.push(&envelope(401), note(401), &[&large]).unwrap();
-    front.push_control(&Record::Query);
+    front.push_control(&Record::Ping(0));
     let frames = transmit(&mut front);
     assert_eq!(frames.len(), 1);
     let Some(Ok(Record::Message(message))) = Frame::parse(&frames[0]).unwrap().nth(1) else { panic!("no message") };
@@ -181,7 +181,7 @@ fn control_records_leave_in_front_of_the_messages_and_are_bounded() {
     assert!((100..1000).contains(&taken), "{taken}");
     front.push(&envelope(2), note(2), &[&[0; 65_535]]).unwrap();
     assert!(transmit(&mut front).iter().all(|frame| frame.len() <= FRAME_HARD_LIMIT));
-    assert!(front.push_control(&Record::Query), "there is room again");
+    assert!(front.push_control(&Record::Ping(0)), "there is room again");
 }
 
 #[test]
@@ -373,7 +373,7 @@ fn the_dispatchers_own_records_close_a_workers_link() {
         access: Vec::new(),
         mgcp: None,
     });
-    for (record, name) in [(welcome, "Welcome"), (Record::Query, "Query"), (Record::Ping(1), "Ping")] {
+    for (record, name) in [(welcome, "Welcome"), (Record::Ping(1), "Ping")] {
         let refused = <DispatcherEnd<u64>>::new(SMALLEST).on_frame(&said(&[record]), &mut |_| ());
         assert_eq!(refused, Err(WorkerFault::Unexpected(name)));
     }
@@ -411,11 +411,11 @@ fn taken_over(front: &DispatcherEnd<u64>) -> DispatcherEnd<u64> {
 #[test]
 fn what_the_operator_wants_waits_for_a_link_that_takes_nothing_over_a_takeover_too() {
     let mut front = DispatcherEnd::new(SMALLEST);
-    front.push_control(&Record::Query);
+    front.push_control(&Record::Ping(0));
     front.push(&envelope(1), note(1), &[b"x"]).unwrap();
     let frames = transmit(&mut taken_over(&front));
     let records: Vec<_> = Frame::parse(&frames[0]).unwrap().collect::<Result<_, _>>().unwrap();
-    assert!(matches!(&records[..], [Record::Query, Record::Message(_)]), "{records:?}");
+    assert!(matches!(&records[..], [Record::Ping(0), Record::Message(_)]), "{records:?}");
 }
 
 #[derive(Clone, Debug)]

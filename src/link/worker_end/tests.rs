@@ -117,9 +117,9 @@ fn a_report_is_due_when_much_has_been_read_since_the_last() {
 fn a_ping_is_answered_and_other_records_reach_the_worker() {
     let mut back = WorkerEnd::new();
     let mut events = Vec::new();
-    let said = frame(&[Record::Ping(7), Record::Query, Record::Goodbye("bye")]);
+    let said = frame(&[Record::Ping(7), Record::Goodbye("bye")]);
     back.on_frame(&said, &mut |event| events.push(event)).unwrap();
-    assert_eq!(events, [FromDispatcher::Query, FromDispatcher::Goodbye("bye")]);
+    assert_eq!(events, [FromDispatcher::Goodbye("bye")]);
     assert_eq!(due(&mut back, NOW), ["Pong(7)"]);
 }
 

@@ -31,8 +31,8 @@
 //! | 1 | [`Welcome`] | dispatcher | – | JSON; descriptors ride beside it (SCM_RIGHTS) in the order of `sockets` |
 //! | 2 | [`Message`] | dispatcher | see [`Message`] | the message as it was received |
 //! | 3 | [`Drain`] | dispatcher | u8 mode, 7 reserved, u64 milliseconds left | – |
-//! | 4 | `Query` | dispatcher | – (asks for a [`Report`] at once) | – |
-//! | 5 | `Ping` | dispatcher | u64 number | – |
+//! | 4 | – | dispatcher | – | – (never written; skipped) |
+//! | 5 | `Ping` | dispatcher | u64 number; for links that cross a network, not written yet | – |
 //! | 6 | `Goodbye` | both | – | reason, UTF-8; the sender closes the link |
 //! | 7 | `Access` | dispatcher | u16 bytes an entry, 6 reserved | entries, see [`AccessRule`]: they replace those of the welcome |
 //! | 65 | [`Hello`] | worker | – | JSON |

@@ -19,7 +19,6 @@ pub enum Record<'a> {
     Welcome(Welcome),
     Message(Message<'a>),
     Drain(Drain),
-    Query,
     Ping(u64),
     Goodbye(&'a str),
     Access(AccessRules<'a>),
@@ -69,7 +68,6 @@ pub(super) fn read_record<'a>(kind: u8, fixed: &'a [u8], body: &'a [u8]) -> Resu
             };
             Record::Drain(Drain { mode, within: Duration::from_millis(u64_at(fixed, 8)) })
         }
-        4 => Record::Query,
         5 => {
             need(8)?;
             Record::Ping(u64_at(fixed, 0))
@@ -169,7 +167,6 @@ impl FrameBuilder {
                 put_u64(&mut fixed, 8, u64::try_from(drain.within.as_millis()).unwrap_or(u64::MAX));
                 self.push_record(3, &fixed, &[]);
             }
-            Record::Query => self.push_record(4, &[], &[]),
             Record::Takeover(takeover) => self.push_json(128, takeover),
             Record::Ping(number) => self.push_record(5, &number.to_le_bytes(), &[]),
             Record::Goodbye(reason) => self.push_record(6, &[], reason.as_bytes()),

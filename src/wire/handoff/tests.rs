@@ -95,7 +95,6 @@ fn every_record_comes_back_as_it_was_written() {
             payload: b"CRCX 1 ann/$@ms.example.net MGCP 1.0",
         }),
         Record::Drain(Drain { mode: DrainMode::Stop, within: Duration::from_secs(3) }),
-        Record::Query,
         Record::Ping(11),
         Record::Goodbye("no"),
         Record::Hello(Hello { name: Some("w1".into()), ..Hello::default() }),
@@ -187,6 +186,15 @@ fn records_and_fields_of_a_newer_version_are_skipped() {
     bytes.extend_from_slice(&longer);
     let records: Vec<_> = Frame::parse(&bytes).unwrap().collect();
     assert_eq!(records, [Ok(Record::Ping(42))]);
+}
+
+#[test]
+fn an_older_ends_records_are_read_without_what_is_gone() {
+    let mut frame = FrameBuilder::new();
+    frame.push_record(4, &[], &[]);
+    frame.push_record(65, &[], br#"{"name":"w1","groups":["room"],"links":2}"#);
+    let records: Vec<_> = Frame::parse(frame.bytes()).unwrap().collect();
+    assert_eq!(records, [Ok(Record::Hello(Hello { name: Some("w1".into()), links: 2, ..Hello::default() }))]);
 }
 
 #[test]
