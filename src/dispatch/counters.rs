@@ -58,7 +58,7 @@ impl Kind {
         match decision.target {
             Target::Worker(Handoff { follows: true, .. }) | Target::Everyone(_) => Kind::Relayed,
             Target::Worker(_) => Kind::HandedOver,
-            Target::Answer(_) | Target::Return(_) | Target::Gathered(_) | Target::Pong => Kind::Replied,
+            Target::Answer(_) | Target::Return(_) | Target::Gathered(_) => Kind::Replied,
             Target::Drop => Kind::Dropped,
         }
     }

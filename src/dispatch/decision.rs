@@ -62,8 +62,6 @@ pub enum Target {
     Everyone(GatheringId),
     /// Send the merged answer of all workers again: see `Dispatch::gathered`.
     Gathered(GatheringId),
-    /// Send one CRLF back on the stream (RFC 5626 §3.5.1).
-    Pong,
     /// Do nothing.
     Drop,
 }
@@ -323,11 +321,9 @@ pub enum Admin {
 /// The operational state of a worker, as the dispatcher sees it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Operational {
-    /// There is no process.
+    /// There is no process, or it has not sent `Hello`.
     #[default]
     Down,
-    /// A process has been started and has not sent `Hello`.
-    Starting,
     /// It works.
     Up,
     /// Its link is open, and it has not been heard of for too long: it keeps its calls and gets nothing new.
@@ -345,5 +341,5 @@ pub struct EntryId {
 
 packed!(Services { sip, mgcp });
 packed!(Admin as Ready = 0, Drain = 1, Maint = 2);
-packed!(Operational as Down = 0, Starting = 1, Up = 2, Silent = 3);
+packed!(Operational as Down = 0, Up = 2, Silent = 3);
 packed!(EntryId { index, generation });

@@ -150,7 +150,7 @@ impl History {
             Target::Return(answer) => Outcome::Answered(answer.code.0),
             Target::Everyone(_) => Outcome::Everyone,
             Target::Gathered(_) => Outcome::AnsweredAgain,
-            Target::Pong | Target::Drop => Outcome::Dropped,
+            Target::Drop => Outcome::Dropped,
         };
         let seq = match decision.target {
             Target::Worker(handoff) => handoff.seq,

@@ -93,7 +93,7 @@ impl Dispatch {
         decision
     }
 
-    /// Decides about an MGCP message that a worker refused or died with. After a death, [`Dispatch::on_worker_down`]
+    /// Decides about an MGCP message that a worker refused or died with. After a death, [`Dispatch::on_worker_lost`]
     /// comes first.
     pub fn on_mgcp_returned(
         &mut self,

@@ -179,7 +179,7 @@ impl Dispatch {
         decision
     }
 
-    /// Decides about a message that a worker refused or died with. After a death, [`Dispatch::on_worker_down`] comes
+    /// Decides about a message that a worker refused or died with. After a death, [`Dispatch::on_worker_lost`] comes
     /// first.
     pub fn on_returned(&mut self, message: &Message<'_>, arrival: &Arrival, back: &Returned, now: Time) -> Decision {
         let decision = self.decide_returned(message, arrival, back, now);
@@ -234,11 +234,6 @@ impl Dispatch {
     /// Takes note of a worker's final answer to a message, for [`Dispatch::explain`].
     pub fn on_outcome(&mut self, worker: WorkerId, outcome: words::Outcome<'_>, now: Time) {
         self.history.note_final(worker, outcome, now);
-    }
-
-    /// Takes note that a process is being started in the slot.
-    pub fn on_worker_starting(&mut self, worker: WorkerId) {
-        self.pool.on_starting(worker);
     }
 
     /// Takes note that a worker has sent `Hello`. Numbers on its link start at 1.
@@ -323,13 +318,6 @@ impl Dispatch {
         }
     }
 
-    /// Takes note that a worker is gone, and that its link has been read to the end.
-    pub fn on_worker_down(&mut self, worker: WorkerId, now: Time) {
-        let life = self.life(worker);
-        self.on_worker_lost(worker);
-        self.on_link_read(worker, life, now);
-    }
-
     /// Takes note that the link of a worker lost in this life has been read to the end: it brings no more answers to
     /// gatherings.
     pub fn on_link_read(&mut self, worker: WorkerId, life: Option<u32>, now: Time) {
@@ -349,11 +337,6 @@ impl Dispatch {
         if self.pool.len() != slots {
             self.selector.set(self.rules.policy, &self.rules.weights, self.pool.len());
         }
-    }
-
-    /// Takes note of a sign of life of a worker.
-    pub fn on_worker_heard(&mut self, worker: WorkerId, now: Time) {
-        self.pool.on_heard(worker, now);
     }
 
     /// Takes note of the last message that a worker has read on its link while more was waiting (`None`: nothing

@@ -216,11 +216,6 @@ impl Pool {
         self.slow_start = slow_start;
     }
 
-    /// Takes note that a process is being started in the slot.
-    pub fn on_starting(&mut self, worker: WorkerId) {
-        self.change(worker, |worker| worker.operational = Operational::Starting);
-    }
-
     /// Takes note that a worker is connected.
     pub fn on_up(&mut self, worker: WorkerId, joined: &Joined, now: Time) {
         self.lives = self.lives.wrapping_add(1);

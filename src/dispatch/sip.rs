@@ -56,7 +56,7 @@ impl Dispatch {
             Fault::Empty | Fault::Keepalive if arrival.transport == Transport::Udp => {
                 dropped(Reason::KeepaliveDatagram)
             }
-            Fault::Empty | Fault::Keepalive => Decision { target: Target::Pong, reason: Reason::KeepaliveStream },
+            Fault::Empty | Fault::Keepalive => dropped(Reason::KeepaliveStream),
             Fault::Stun => dropped(Reason::Stun),
             fault => match (fault.status(), bad.message.and_then(|message| Some((message, message.method()?)))) {
                 (Some(status), Some((message, method))) => {

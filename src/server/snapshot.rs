@@ -105,7 +105,6 @@ fn worker_load(worker: &Worker, now: Time) -> WorkerLoad {
     WorkerLoad {
         state: match worker.operational {
             Operational::Down => State::Down,
-            Operational::Starting => State::Starting,
             Operational::Up => State::Up,
             Operational::Silent => State::Silent,
         },

@@ -78,7 +78,6 @@ impl Display for Shown {
             Target::Return(answer) => write!(f, "{}", answer.code.0),
             Target::Everyone(_) => f.write_str("everyone"),
             Target::Gathered(_) => f.write_str("as-before"),
-            Target::Pong => f.write_str("pong"),
             Target::Drop => f.write_str("dropped"),
         }
     }

@@ -52,7 +52,6 @@ impl<C: Channel> Hands<C> {
                 }
                 self.answers.write(owner, &answer, dispatch.allow(), message, arrival);
             }
-            // A pong goes only over streams (RFC 5626 §4.4.1); on UDP the keepalive needs no answer.
             _ => {}
         }
         None

@@ -277,7 +277,7 @@ impl<C: Channel> Switch<C> {
                 }
                 false
             }
-            Target::Answer(_) | Target::Pong | Target::Drop => false,
+            Target::Answer(_) | Target::Drop => false,
         }
     }
 

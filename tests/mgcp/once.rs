@@ -41,7 +41,7 @@ fn call_agents_at_one_address_may_count_alike() {
     let second = rig.hand(&crcx(3, "a2"));
     rig.answered(&second);
     rig.now = rig.now + 15 * SECOND;
-    (0..2).for_each(|worker| rig.dispatch.on_worker_heard(WorkerId(worker), rig.now));
+    (0..2).for_each(|worker| rig.heard(worker));
     rig.dispatch.handle_timeout(rig.now);
     let again = given(rig.send(&crcx(3, "a2")));
     assert_eq!((again.0, again.1), (second.worker.0, Reason::Retransmission), "though the other is forgotten");
@@ -65,7 +65,7 @@ fn an_answer_of_the_dispatchers_own_is_repeated_though_room_has_opened() {
     assert_eq!(answer(rig.send(&crcx(1, "a"))), (410, Reason::AnsweredBefore));
     assert_eq!(given(rig.send(&crcx(2, "a"))).0, 0);
     rig.now = rig.now + 33 * SECOND;
-    rig.dispatch.on_worker_heard(WorkerId(0), rig.now);
+    rig.heard(0);
     rig.dispatch.handle_timeout(rig.now);
     assert_eq!(given(rig.send(&crcx(1, "b"))).1, Reason::SelectedGroup);
 }

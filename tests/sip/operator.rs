@@ -59,7 +59,7 @@ fn an_entry_that_is_not_there_any_more_harms_nothing() {
     (0..8).for_each(|worker| assert!(full.add(WorkerId(worker))));
     assert!(!full.add(WorkerId(9)) && full.is_full());
     rig.dispatch.on_link_room(WorkerId(500), Room::None);
-    rig.dispatch.on_worker_down(WorkerId(500), rig.now);
+    rig.down(500);
 }
 
 #[test]

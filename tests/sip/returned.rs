@@ -63,7 +63,7 @@ fn a_request_that_a_worker_read_too_late_goes_to_the_next_however_long_that_took
     assert_eq!(rig.refuse(&invite("a"), &second).reason, Reason::Refused);
     let other = handoff(rig.send(&invite("b")));
     rig.pass(Duration::from_secs(33));
-    (0..3).for_each(|worker| rig.dispatch.on_worker_heard(WorkerId(worker), rig.now));
+    (0..3).for_each(|worker| rig.heard(worker));
     assert_eq!(status(rig.back(&invite("b"), &other, late)), (486, Reason::RefusedByAll), "its caller has given up");
 }
 
@@ -94,7 +94,7 @@ fn a_dead_workers_requests_go_to_the_next_one_and_the_second_death_ends_it() {
     let mut rig = rig(3);
     let first = handoff(rig.send(&invite("a")));
     rig.pass(Duration::from_secs(100));
-    (0..3).for_each(|worker| rig.dispatch.on_worker_heard(WorkerId(worker), rig.now));
+    (0..3).for_each(|worker| rig.heard(worker));
     rig.down(first.worker.0);
     let next = rig.back(&invite("a"), &first, Cause::Died);
     assert_eq!(next.reason, Reason::Died);

@@ -55,11 +55,11 @@ fn workers_that_drain_are_silent_or_have_a_full_link_get_nothing_new_and_keep_th
     check(&mut rig, "link");
     rig.dispatch.on_link_room(WorkerId(0), Room::All);
     rig.pass(Duration::from_secs(4));
-    rig.dispatch.on_worker_heard(WorkerId(1), rig.now);
+    rig.heard(1);
     rig.pass(Duration::from_secs(3));
     assert_eq!(rig.dispatch.pool().get(WorkerId(0)).map(|worker| worker.operational), Some(Operational::Silent));
     check(&mut rig, "silent");
-    rig.dispatch.on_worker_heard(WorkerId(0), rig.now);
+    rig.heard(0);
     assert!((0..4).any(|call| handoff(rig.send(&invite(&format!("back{call}")))).worker.0 == 0));
 }
 

@@ -10,7 +10,7 @@ use pointsman::dispatch::rules::Rules;
 use pointsman::dispatch::{Dispatch, Setup};
 use pointsman::ids::{ConnId, Incarnation, LinkId, ListenerId, TokenKey, WorkerId};
 use pointsman::time::Time;
-use pointsman::words::Transport;
+use pointsman::words::{Report, Transport};
 
 pub const KEY: TokenKey = TokenKey::new([9; 32]);
 pub const START: Time = Time(1_000_000_000);
@@ -65,7 +65,15 @@ impl Rig {
     }
 
     pub fn down(&mut self, worker: u16) {
-        self.dispatch.on_worker_down(WorkerId(worker), self.now);
+        let (worker, life) = (WorkerId(worker), self.dispatch.life(WorkerId(worker)));
+        self.dispatch.on_worker_lost(worker);
+        self.dispatch.on_link_read(worker, life, self.now);
+    }
+
+    /// A sign of life of a worker: a report that is its first, or older than its last.
+    pub fn heard(&mut self, worker: u16) {
+        let report = Report { number: 1, units_total: 100, ..Report::default() };
+        self.dispatch.on_report(WorkerId(worker), &report, self.now);
     }
 
     /// The token of a worker's life, the first being 1.
