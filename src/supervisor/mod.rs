@@ -10,16 +10,23 @@
 mod admission;
 mod child;
 mod commands;
+mod event;
 mod event_loop;
 mod handoff_socket;
 mod handshake;
+mod links;
+mod processes;
 mod reattach;
 mod reload;
 mod run_dir_refresh;
 mod service_manager;
+mod slot;
 mod slot_state;
 mod sockets;
+mod stop;
 mod takeover;
+mod unmanaged;
+mod welcome;
 mod welcome_mgcp;
 
 use std::io;
@@ -29,7 +36,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
-use self::event_loop::{CommandSender, Ending, LaneDied, Resources, Supervisor};
+use self::event::CommandSender;
+use self::event_loop::{Ending, LaneDied, Resources, Supervisor};
 use self::reattach::{ReattachError, Reattachment};
 use self::run_dir_refresh::RunDirRefresh;
 use self::sockets::{BoundSockets, Listeners};

@@ -12,8 +12,8 @@ use crate::dispatch::decision::Admin;
 use crate::ids::{Incarnation, WorkerId};
 use crate::pack::{Damaged, Pack, Packed, fingerprint, pack_bytes, packed};
 use crate::server::link_socket::LinkSocket;
-use crate::supervisor::event_loop::UnmanagedWorker;
 use crate::supervisor::slot_state::SlotState;
+use crate::supervisor::unmanaged::UnmanagedWorker;
 use crate::switch::Switch;
 use crate::time::Time;
 
