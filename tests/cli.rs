@@ -11,7 +11,8 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 
 use pointsman::admin::protocol::Reply;
-use pointsman::admin::server;
+use pointsman::admin::rights::OtherUsers;
+use pointsman::admin::{listener, server};
 use pointsman::config::{Apply, KEYS, Key};
 
 fn pointsman(arguments: &[&str]) -> Output {
@@ -334,7 +335,7 @@ fn another_user_is_turned_away_by_the_stats_socket() {
     let dir = tempfile::tempdir().unwrap();
     let (path, executable) = (dir.path().join("stats.sock"), dir.path().join("pointsman"));
     std::fs::copy(env!("CARGO_BIN_EXE_pointsman"), &executable).unwrap();
-    let listener = server::bind(&path, None).unwrap();
+    let listener = listener::bind(&path, None).unwrap();
     // Nothing but the check of the peer's user stands between: directory and socket are open to all.
     for open in [dir.path(), &path] {
         std::fs::set_permissions(open, std::fs::Permissions::from_mode(0o777)).unwrap();
@@ -342,7 +343,7 @@ fn another_user_is_turned_away_by_the_stats_socket() {
     // The thread ends with the test's process.
     thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(server::serve(listener, server::Others::TurnedAway, |_| async {
+        runtime.block_on(server::serve(listener, OtherUsers::Refused, |_| async {
             Reply::error("a stranger got through")
         }))
     });

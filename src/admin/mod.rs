@@ -5,7 +5,9 @@
 
 pub mod client;
 mod clients;
+pub mod listener;
 pub mod protocol;
+pub mod rights;
 pub mod screen;
 pub mod server;
 pub mod table;

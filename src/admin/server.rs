@@ -1,20 +1,14 @@
-//! The stats socket: mode 0600 for one user; if a stats group is configured, its members may read. Connections, line
-//! length and waiting times are bounded.
+//! The server of the stats socket. Connections, line length and waiting times are bounded.
 //!
 //! All that it knows of the dispatcher is a function from [`Command`] to [`Reply`]. A peer that speaks another protocol
 //! gets an error and is closed; other connections are not affected.
 
 use std::future::Future;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use nix::sys::stat::{Mode, fchmod};
 use rustix::event::{PollFd, PollFlags, Timespec};
-use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedWriteHalf;
@@ -23,9 +17,10 @@ use tokio::time::{Instant, interval, timeout};
 use tracing::{debug, warn};
 
 use super::clients::{Activity, Clients};
+use super::listener::StatsListener;
 use super::protocol::{Command, LONGEST_LINE, Reply};
+use super::rights::{OtherUsers, READ_ONLY, Rights};
 use crate::net::clock;
-use crate::net::run_dir::own_uid;
 use crate::net::seldom::Seldom;
 
 /// A connection that asks nothing for this long is closed.
@@ -41,178 +36,11 @@ const EXPLAIN_EVERY: Duration = Duration::from_millis(50);
 /// The time from which the next `explain` of a read-only user is answered; they take turns.
 type NextExplain = Arc<tokio::sync::Mutex<Instant>>;
 
-/// The requests that a peer may make.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Rights {
-    /// Everything: the dispatcher's own user and root.
-    All,
-    /// Commands that change nothing: the stats group.
-    Read,
-}
-
-impl Rights {
-    /// The rights of a peer of this user; `None`: it may not even connect. The mode of the socket's file has been
-    /// checked before.
-    fn of(uid: u32, others: Others) -> Option<Self> {
-        match others {
-            _ if uid == own_uid() || uid == 0 => Some(Rights::All),
-            Others::MayRead => Some(Rights::Read),
-            Others::TurnedAway => None,
-        }
-    }
-
-    /// The source that a connection counts for. All read-only users together are one source: many of them must not keep
-    /// the operator out.
-    fn source(self, uid: u32) -> u64 {
-        match self {
-            Rights::All => u64::from(uid),
-            Rights::Read => u64::MAX,
-        }
-    }
-
-    const fn allow(self, command: &Command) -> bool {
-        matches!(self, Rights::All) || command.is_read_only()
-    }
-}
-
-/// The rights of other users at the stats socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Others {
-    /// They are turned away.
-    TurnedAway,
-    /// They may read, if the file's mode lets them connect: the members of the stats group.
-    MayRead,
-}
-
-/// Reply to an order of a member of the stats group.
-const READ_ONLY: &str = "the stats group may ask for load, workers, counters, watch and explain; \
-                         orders are for the dispatcher's own user and root";
-
-/// A bound stats socket; its file is removed when it is dropped.
-#[derive(Debug)]
-pub struct StatsListener {
-    socket: std::os::unix::net::UnixListener,
-    path: PathBuf,
-}
-
-/// The reason why there is no stats socket.
-#[derive(Debug, thiserror::Error)]
-pub enum BindError {
-    /// Another process answers there.
-    #[error("stats socket {}: another dispatcher answers there; stop it, or name another --run-dir", .path.display())]
-    Taken {
-        /// The socket's path.
-        path: PathBuf,
-    },
-    /// The group cannot be given the socket.
-    #[error(
-        "stats-group {name}: {error}; name a group that the dispatcher's user is in (`SupplementaryGroups=` under systemd)"
-    )]
-    Group {
-        /// Its name.
-        name: String,
-        /// Why not.
-        error: io::Error,
-    },
-    /// The kernel refused it.
-    #[error("stats socket {}: {error}", .path.display())]
-    Refused {
-        /// The socket's path.
-        path: PathBuf,
-        /// Why.
-        error: io::Error,
-    },
-}
-
-/// Makes the stats socket, mode 0600, or 0660 for `group`. A dead socket's file at this path is replaced; a live one is
-/// left alone.
-///
-/// # Errors
-/// Another process answers there, the kernel refuses the path, the group does not exist, or we may not give the file to
-/// it.
-pub fn bind(path: &Path, group: Option<&str>) -> Result<StatsListener, BindError> {
-    let listener = bind_alone(path)?;
-    if let Some(name) = group {
-        open_to(path, name).map_err(|error| BindError::Group { name: name.to_owned(), error })?;
-    }
-    Ok(listener)
-}
-
-/// Lets a group connect to the socket: it may pass through the directory, but not list it or write in it.
-fn open_to(path: &Path, name: &str) -> io::Result<()> {
-    let there = nix::unistd::Group::from_name(name)?;
-    let gid = match there {
-        Some(group) => group.gid,
-        None => name.parse::<u32>().map(nix::unistd::Gid::from_raw).map_err(|_| io::Error::other("there is none"))?,
-    };
-    let group_owns = |path: &Path, mode| {
-        nix::unistd::chown(path, None, Some(gid))?;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
-    };
-    group_owns(path, 0o660)?;
-    path.parent().map_or(Ok(()), |directory| group_owns(directory, 0o710))
-}
-
-fn bind_alone(path: &Path) -> Result<StatsListener, BindError> {
-    let refused = |error| BindError::Refused { path: path.to_owned(), error };
-    let socket = match bind_once(path) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            // A file of another kind under this name is not ours to remove.
-            if !std::fs::symlink_metadata(path).map_err(refused)?.file_type().is_socket() {
-                return Err(refused(io::Error::new(error.kind(), "another file is in its place; remove it")));
-            }
-            if !is_dead(path) {
-                return Err(BindError::Taken { path: path.to_owned() });
-            }
-            std::fs::remove_file(path).map_err(refused)?;
-            bind_once(path)
-        }
-        bound => bound,
-    };
-    Ok(StatsListener { socket: socket.map_err(refused)?, path: path.to_owned() })
-}
-
-/// Whether no process listens on a socket's file any more.
-fn is_dead(path: &Path) -> bool {
-    let connected = std::os::unix::net::UnixStream::connect(path);
-    connected.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
-}
-
-fn bind_once(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    // Set before bind: the file gets the descriptor's mode, so that it is never open to others, not even for a moment.
-    fchmod(&socket, Mode::S_IRUSR | Mode::S_IWUSR)?;
-    socket.bind(&SockAddr::unix(path)?)?;
-    socket.listen(128)?;
-    socket.set_nonblocking(true)?;
-    Ok(socket.into())
-}
-
-impl StatsListener {
-    /// Takes over a socket that another process has bound to `path`, and its file.
-    pub fn inherit(fd: OwnedFd, path: &Path) -> StatsListener {
-        StatsListener { socket: fd.into(), path: path.to_owned() }
-    }
-}
-
-impl AsFd for StatsListener {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
-    }
-}
-
-impl Drop for StatsListener {
-    fn drop(&mut self) {
-        // An error means that the file has been removed already, which is the aim.
-        let _ = std::fs::remove_file(&self.path);
-    }
-}
-
 /// Answers requests until it is dropped. `answer` is called for each request; for `watch`, with `Load` once a second.
 ///
 /// # Errors
 /// Only if the runtime cannot take the socket; faults of single connections end those connections only.
-pub async fn serve<A, F>(listener: StatsListener, others: Others, answer: A) -> io::Result<()>
+pub async fn serve<A, F>(listener: StatsListener, others: OtherUsers, answer: A) -> io::Result<()>
 where
     A: Fn(Command) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Reply> + Send + 'static,
@@ -239,8 +67,8 @@ where
                     }
                     let activity = Activity::new();
                     let next_explain = Arc::clone(&next_explain);
-                    let talk = converse(stream, rights, answer.clone(), Arc::clone(&activity), next_explain);
-                    let task = connections.spawn(talk);
+                    let serving = serve_connection(stream, rights, answer.clone(), Arc::clone(&activity), next_explain);
+                    let task = connections.spawn(serving);
                     clients.add(source, activity, task);
                 }
                 None => {
@@ -272,7 +100,7 @@ fn turn_away(stream: UnixStream, why: &str) {
     let _ = stream.try_write(Reply::error(why).to_line().as_bytes());
 }
 
-async fn converse<A, F>(
+async fn serve_connection<A, F>(
     stream: UnixStream,
     rights: Rights,
     answer: A,
@@ -297,10 +125,12 @@ async fn converse<A, F>(
             // Checked before the order is carried out: a client that gave up waiting has had no answer and must not see
             // its order done later.
             Ok(command) if !command.is_read_only() && has_hung_up(writer.as_ref()) => return,
-            Ok(command) => match while_there(writer.as_ref(), in_turn(rights, command, &answer, &next_explain)).await {
-                Some(reply) => write(&mut writer, &reply).await,
-                None => return,
-            },
+            Ok(command) => {
+                match while_connected(writer.as_ref(), in_turn(rights, command, &answer, &next_explain)).await {
+                    Some(reply) => write(&mut writer, &reply).await,
+                    None => return,
+                }
+            }
             Err(fault) => {
                 debug!(%fault, "stats socket: not a command");
                 let garbage = fault.is_garbage();
@@ -334,7 +164,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Waits for an answer as long as the client is connected: a client that asked for a change and hung up must not see it
 /// happen later.
-async fn while_there(stream: &UnixStream, answer: impl Future<Output = Reply>) -> Option<Reply> {
+async fn while_connected(stream: &UnixStream, answer: impl Future<Output = Reply>) -> Option<Reply> {
     let mut answer = std::pin::pin!(answer);
     loop {
         tokio::select! {
@@ -405,10 +235,15 @@ async fn read_line(reader: &mut (impl AsyncBufRead + Unpin), line: &mut Vec<u8>)
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::{Path, PathBuf};
+
     use tokio::io::AsyncReadExt;
 
     use super::super::clients::{MOST_CONNECTIONS, MOST_OF_ONE_USER};
+    use super::super::listener::bind;
     use super::*;
+    use crate::net::run_dir::own_uid;
     use crate::server::stats::{Snapshot, WorkerLoad};
 
     /// Runs `peers` against a server that knows one worker; both on one thread, as in the dispatcher.
@@ -429,7 +264,7 @@ mod tests {
                     }
                 }
             };
-            let server = tokio::spawn(serve(listener, Others::TurnedAway, answer));
+            let server = tokio::spawn(serve(listener, OtherUsers::Refused, answer));
             timeout(Duration::from_secs(20), peers(path.clone())).await.unwrap();
             server.abort();
             let _ = server.await;
@@ -545,36 +380,6 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_sockets_file_is_replaced_and_a_live_one_is_not() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("stats.sock");
-        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-        let live = bind(&path, None).unwrap();
-        assert!(matches!(bind(&path, None), Err(BindError::Taken { .. })));
-        assert!(path.exists());
-        drop(live);
-        assert!(!path.exists());
-        let file = dir.path().join("file");
-        std::fs::write(&file, "kept").unwrap();
-        assert!(bind(&file, None).is_err());
-        assert_eq!(std::fs::read(&file).unwrap(), b"kept");
-        assert!(matches!(bind(&dir.path().join("missing/stats.sock"), None), Err(BindError::Refused { .. })));
-    }
-
-    #[test]
-    fn the_stats_group_may_read_and_others_may_not_even_ask() {
-        let own = own_uid();
-        let stranger = if own == 4711 { 4712 } else { 4711 };
-        assert_eq!(Rights::of(own, Others::TurnedAway), Some(Rights::All));
-        assert_eq!(Rights::of(0, Others::MayRead), Some(Rights::All));
-        assert_eq!(Rights::of(stranger, Others::MayRead), Some(Rights::Read));
-        assert_eq!(Rights::of(stranger, Others::TurnedAway), None);
-        let may = |line: &str| Rights::Read.allow(&Command::parse(line.as_bytes()).unwrap());
-        assert!(["load", "workers", "counters", "watch", "explain a@b"].into_iter().all(may));
-        assert!(!["drain w0", "ready w0", "maint w0", "forget w0", "reload"].into_iter().any(may));
-    }
-
-    #[test]
     fn however_many_users_of_the_stats_group_watch_the_operator_still_gets_in() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
@@ -595,13 +400,6 @@ mod tests {
     }
 
     #[test]
-    fn a_group_that_is_not_there_is_named() {
-        let dir = tempfile::tempdir().unwrap();
-        let refused = bind(&dir.path().join("stats.sock"), Some("no such group")).unwrap_err().to_string();
-        assert!(refused.starts_with("stats-group no such group: there is none; "), "{refused}");
-    }
-
-    #[test]
     fn what_somebody_asked_for_who_hung_up_is_not_done_and_who_only_ended_the_request_gets_the_answer() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
@@ -612,9 +410,9 @@ mod tests {
             };
             let half = theirs.into_std().unwrap();
             half.shutdown(std::net::Shutdown::Write).unwrap();
-            assert!(while_there(&ours, busy()).await.is_some());
+            assert!(while_connected(&ours, busy()).await.is_some());
             drop(half);
-            let waiting = while_there(&ours, std::future::pending());
+            let waiting = while_connected(&ours, std::future::pending());
             assert_eq!(timeout(Duration::from_secs(20), waiting).await.unwrap(), None);
         });
     }
@@ -634,7 +432,7 @@ mod tests {
                         async move {
                             peer.write_all(b"explain a\nexplain b\nexplain c\n").await.unwrap();
                             peer.shutdown().await.unwrap();
-                            converse(stream, rights, answer, Activity::new(), next).await;
+                            serve_connection(stream, rights, answer, Activity::new(), next).await;
                             let mut said = String::new();
                             peer.read_to_string(&mut said).await.unwrap();
                             assert_eq!(said.lines().count(), 3, "{said}");

@@ -313,7 +313,7 @@ pub enum UnixError {
     },
     /// No process listens there.
     #[error("cannot connect to {}: nobody listens there; start the dispatcher or name its socket", .path.display())]
-    Nobody {
+    NotListening {
         /// The path.
         path: PathBuf,
     },
@@ -343,7 +343,7 @@ impl UnixError {
     fn connecting(path: &Path, error: io::Error) -> Self {
         let path = path.to_owned();
         match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => UnixError::Nobody { path },
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => UnixError::NotListening { path },
             io::ErrorKind::PermissionDenied => UnixError::Permission { path },
             _ => UnixError::Other { path, attempted: "connect to", error },
         }
@@ -383,7 +383,7 @@ fn clear(path: &Path) -> Result<(), UnixError> {
         return Err(UnixError::NotASocket { path: path.to_owned() });
     }
     match SeqPacket::connect(path) {
-        Err(UnixError::Nobody { .. }) => fs::remove_file(path).map_err(failed),
+        Err(UnixError::NotListening { .. }) => fs::remove_file(path).map_err(failed),
         Err(UnixError::Permission { path }) => Err(UnixError::Permission { path }),
         // A listener of another type, or one whose queue is full, is alive as well.
         Ok(_) | Err(_) => Err(UnixError::InUse { path: path.to_owned() }),

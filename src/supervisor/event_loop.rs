@@ -22,12 +22,14 @@ use super::slot::Slot;
 use super::slot_state::{self, SlotState};
 use super::sockets::{Listeners, SlotSockets};
 use super::stop::Stopping;
-use super::takeover::predecessor::{DispatcherFds, PendingTakeover};
+use super::takeover::DispatcherFds;
+use super::takeover::predecessor::PendingTakeover;
 use super::takeover::state::SlotCopy;
 use super::takeover::successor::InheritedSlot;
 use super::unmanaged::UnmanagedWorker;
 use crate::admin;
-use crate::admin::server::{Others, StatsListener};
+use crate::admin::listener::StatsListener;
+use crate::admin::rights::OtherUsers;
 use crate::config::{Config, Source};
 use crate::ids::{LinkId, TokenKey, WorkerId};
 use crate::net::clock;
@@ -188,7 +190,7 @@ impl Supervisor {
         let path = handoff.path().to_owned();
         tokio::spawn(accept_connections(handoff, event_sender.clone()));
         let commands = CommandSender(event_sender.clone());
-        let others = if config.stats_group.is_some() { Others::MayRead } else { Others::TurnedAway };
+        let others = if config.stats_group.is_some() { OtherUsers::MayRead } else { OtherUsers::Refused };
         tokio::spawn(admin::server::serve(stats, others, move |command| commands.clone().ask(command)));
         Supervisor {
             config,

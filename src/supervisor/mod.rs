@@ -41,7 +41,7 @@ use self::event_loop::{Ending, LaneDied, Resources, Supervisor};
 use self::reattach::{ReattachError, Reattachment};
 use self::run_dir_refresh::RunDirRefresh;
 use self::sockets::{BoundSockets, Listeners};
-use self::takeover::predecessor::DispatcherFds;
+use self::takeover::DispatcherFds;
 use self::takeover::successor::TakeoverError;
 use crate::admin;
 use crate::config::{Config, Listen, Source, count_of_workers};
@@ -80,7 +80,7 @@ pub enum StartError {
     Handoff(#[from] unix::UnixError),
     /// The stats socket.
     #[error(transparent)]
-    Stats(#[from] admin::server::BindError),
+    Stats(#[from] admin::listener::BindError),
     /// The workers of an earlier dispatcher.
     #[error(transparent)]
     Reattach(#[from] ReattachError),
@@ -209,7 +209,7 @@ async fn start(
         }
     };
     let (listeners, slots) = ports.complete(&config, &mut reattached);
-    let stats = admin::server::bind(&home.stats_socket(), config.stats_group.as_deref())?;
+    let stats = admin::listener::bind(&home.stats_socket(), config.stats_group.as_deref())?;
     let fds = DispatcherFds {
         lock: lock.as_fd().try_clone_to_owned()?,
         handoff: handoff.as_fd().try_clone_to_owned()?,

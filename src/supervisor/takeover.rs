@@ -3,3 +3,29 @@
 pub mod predecessor;
 pub mod state;
 pub mod successor;
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+/// Descriptors of the dispatcher as such, beside listeners and slots.
+#[derive(Debug)]
+pub struct DispatcherFds {
+    /// The run directory's lock, which belongs to the open file.
+    pub lock: OwnedFd,
+    /// The listening handoff socket.
+    pub handoff: OwnedFd,
+    /// The listening stats socket.
+    pub stats: OwnedFd,
+}
+
+impl DispatcherFds {
+    /// Duplicates all descriptors.
+    ///
+    /// # Errors
+    ///
+    /// No descriptor is left.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        let DispatcherFds { lock, handoff, stats } = self;
+        Ok(DispatcherFds { lock: lock.try_clone()?, handoff: handoff.try_clone()?, stats: stats.try_clone()? })
+    }
+}

@@ -23,7 +23,7 @@ pub struct Conversation {
 
 /// The reason why the expected step of the other end does not come.
 #[derive(Debug, thiserror::Error)]
-pub enum Broken {
+pub enum ConversationError {
     /// The other end does not go on, for this reason.
     #[error("{0}")]
     Refused(String),
@@ -68,12 +68,12 @@ impl Conversation {
     /// # Errors
     ///
     /// The other end is gone.
-    pub fn say(&self, step: Takeover) -> io::Result<()> {
-        self.send(step, &[])
+    pub fn send(&self, step: Takeover) -> io::Result<()> {
+        self.send_frame(step, &[])
     }
 
     /// Tells the other end why this one does not go on. An error is ignored: the other end may be gone.
-    pub fn goodbye(&self, reason: &str) {
+    pub fn refuse(&self, reason: &str) {
         let mut frame = FrameBuilder::new();
         frame.push(&Record::Goodbye(reason));
         let _ = self.link.get_ref().send(&[IoSlice::new(frame.bytes())], &[]);
@@ -84,10 +84,10 @@ impl Conversation {
     /// # Errors
     ///
     /// The other end is gone, or the kernel allows no more descriptors in flight.
-    pub fn give(&self, step: Takeover, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    pub fn send_with(&self, step: Takeover, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         let mut step = Some(step);
         for some in descriptors.chunks(AT_ONCE) {
-            self.send(step.take().unwrap_or(Takeover::More), some)?;
+            self.send_frame(step.take().unwrap_or(Takeover::More), some)?;
         }
         Ok(())
     }
@@ -97,8 +97,8 @@ impl Conversation {
     /// # Errors
     ///
     /// The step does not come within the time, or cannot be read.
-    pub async fn hear(&self, within: Duration) -> Result<(Takeover, Vec<OwnedFd>), Broken> {
-        timeout(within, self.next_whole()).await.unwrap_or(Err(Broken::Silent(within)))
+    pub async fn receive(&self, within: Duration) -> Result<(Takeover, Vec<OwnedFd>), ConversationError> {
+        timeout(within, self.next_whole()).await.unwrap_or(Err(ConversationError::Silent(within)))
     }
 
     /// Waits until the other end sends `step`.
@@ -106,23 +106,23 @@ impl Conversation {
     /// # Errors
     ///
     /// The other end sends something else, or nothing within the time.
-    pub async fn expect(&self, step: Takeover, name: &'static str, within: Duration) -> Result<(), Broken> {
-        let (said, _) = self.hear(within).await?;
-        if said == step { Ok(()) } else { Err(Broken::Unexpected(name)) }
+    pub async fn expect(&self, step: Takeover, name: &'static str, within: Duration) -> Result<(), ConversationError> {
+        let (said, _) = self.receive(within).await?;
+        if said == step { Ok(()) } else { Err(ConversationError::Unexpected(name)) }
     }
 
-    async fn next_whole(&self) -> Result<(Takeover, Vec<OwnedFd>), Broken> {
+    async fn next_whole(&self) -> Result<(Takeover, Vec<OwnedFd>), ConversationError> {
         let (step, mut descriptors) = self.next().await?;
         while descriptors.len() < step.descriptors() {
             match self.next().await? {
                 (Takeover::More, more) if !more.is_empty() => descriptors.extend(more),
-                _ => return Err(Broken::Unexpected("more")),
+                _ => return Err(ConversationError::Unexpected("more")),
             }
         }
         Ok((step, descriptors))
     }
 
-    async fn next(&self) -> Result<(Takeover, Vec<OwnedFd>), Broken> {
+    async fn next(&self) -> Result<(Takeover, Vec<OwnedFd>), ConversationError> {
         let mut buffer = vec![0; FRAME_HARD_LIMIT];
         loop {
             let mut ready = self.link.readable().await?;
@@ -130,18 +130,18 @@ impl Conversation {
             let Ok(read) = ready.try_io(|link| link.get_ref().recv(&mut buffer, &mut descriptors)) else { continue };
             let length = read?;
             if length == 0 {
-                return Err(Broken::Closed);
+                return Err(ConversationError::Closed);
             }
             return match Frame::parse(&buffer[..length])?.next() {
                 Some(Ok(Record::Takeover(step))) => Ok((step, descriptors)),
-                Some(Ok(Record::Goodbye(reason))) => Err(Broken::Refused(reason.to_owned())),
+                Some(Ok(Record::Goodbye(reason))) => Err(ConversationError::Refused(reason.to_owned())),
                 Some(Err(error)) => Err(error.into()),
-                Some(Ok(_)) | None => Err(Broken::Unexpected("takeover")),
+                Some(Ok(_)) | None => Err(ConversationError::Unexpected("takeover")),
             };
         }
     }
 
-    fn send(&self, step: Takeover, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    fn send_frame(&self, step: Takeover, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         let mut frame = FrameBuilder::new();
         frame.push(&Record::Takeover(step));
         self.link.get_ref().send(&[IoSlice::new(frame.bytes())], descriptors)
@@ -157,7 +157,7 @@ mod tests {
     const SOON: Duration = Duration::from_millis(20);
     const LONG: Duration = Duration::from_secs(10);
 
-    fn talk<F: Future<Output = ()>>(words: impl FnOnce(Conversation, Conversation) -> F) {
+    fn converse<F: Future<Output = ()>>(words: impl FnOnce(Conversation, Conversation) -> F) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let (one, other) = SeqPacket::pair().unwrap();
@@ -167,14 +167,14 @@ mod tests {
 
     #[test]
     fn more_descriptors_than_one_frame_carries_arrive_in_their_order() {
-        talk(async |one, other| {
+        converse(async |one, other| {
             let files: Vec<_> = (0..600).map(|_| crate::net::memory::file().unwrap()).collect();
             for (number, file) in files.iter().enumerate() {
                 file.set_len(number as u64).unwrap();
             }
             let given = Takeover::Given { descriptors: files.len() };
-            one.give(given.clone(), &files.iter().map(AsFd::as_fd).collect::<Vec<_>>()).unwrap();
-            let (step, came) = other.hear(LONG).await.unwrap();
+            one.send_with(given.clone(), &files.iter().map(AsFd::as_fd).collect::<Vec<_>>()).unwrap();
+            let (step, came) = other.receive(LONG).await.unwrap();
             assert_eq!(step, given);
             let numbers: Vec<u64> =
                 came.into_iter().map(|fd| std::fs::File::from(fd).metadata().unwrap().len()).collect();
@@ -184,17 +184,17 @@ mod tests {
 
     #[test]
     fn silence_a_refusal_a_wrong_word_and_the_end_are_told_apart() {
-        talk(async |one, other| {
+        converse(async |one, other| {
             let expected = async || other.expect(Takeover::Taken, "taken", SOON).await;
-            assert!(matches!(expected().await, Err(Broken::Silent(_))));
-            one.say(Takeover::Over).unwrap();
-            assert!(matches!(expected().await, Err(Broken::Unexpected("taken"))));
-            one.goodbye("no");
-            assert!(matches!(expected().await, Err(Broken::Refused(why)) if why == "no"));
-            one.say(Takeover::Taken).unwrap();
+            assert!(matches!(expected().await, Err(ConversationError::Silent(_))));
+            one.send(Takeover::Over).unwrap();
+            assert!(matches!(expected().await, Err(ConversationError::Unexpected("taken"))));
+            one.refuse("no");
+            assert!(matches!(expected().await, Err(ConversationError::Refused(why)) if why == "no"));
+            one.send(Takeover::Taken).unwrap();
             assert!(expected().await.is_ok());
             drop(one);
-            assert!(matches!(expected().await, Err(Broken::Closed)));
+            assert!(matches!(expected().await, Err(ConversationError::Closed)));
         });
     }
 }

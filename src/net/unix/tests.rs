@@ -127,7 +127,7 @@ fn a_live_socket_file_is_in_use_and_a_dead_one_is_replaced() {
     let moved = directory.path().join("dead.sock");
     fs::rename(&path, &moved).unwrap();
     drop(live);
-    assert!(matches!(SeqPacket::connect(&moved), Err(UnixError::Nobody { .. })));
+    assert!(matches!(SeqPacket::connect(&moved), Err(UnixError::NotListening { .. })));
     let replaced = SeqListener::bind(&moved).unwrap();
     assert!(SeqPacket::connect(&moved).is_ok());
     drop(replaced);
@@ -170,5 +170,5 @@ fn what_is_wrong_with_a_path_is_said() {
         )
     );
     assert!(matches!(SeqPacket::connect(&longer), Err(UnixError::PathTooLong { .. })));
-    assert!(matches!(SeqPacket::connect(&directory.path().join("none")), Err(UnixError::Nobody { .. })));
+    assert!(matches!(SeqPacket::connect(&directory.path().join("none")), Err(UnixError::NotListening { .. })));
 }

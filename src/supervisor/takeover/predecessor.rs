@@ -3,11 +3,12 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::mem;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use tracing::{debug, info, warn};
 
+use super::DispatcherFds;
 use super::state::{self, FinalCopy, LaneHeader, NotifyTarget, PreCopy, SlotCopy, layout};
 use crate::net::run_dir::own_uid;
 use crate::net::unix::SeqPacket;
@@ -19,7 +20,7 @@ use crate::supervisor::event_loop::Supervisor;
 use crate::supervisor::handshake;
 use crate::supervisor::slot_state;
 use crate::time::Time;
-use crate::upgrade::conversation::{Broken, Conversation};
+use crate::upgrade::conversation::{Conversation, ConversationError};
 use crate::upgrade::{self, Phase, Refusal};
 use crate::words::Takeover;
 use crate::words::takeover::Ask;
@@ -30,29 +31,6 @@ const START_WITHIN: Duration = Duration::from_secs(5);
 const READY_WITHIN: Duration = Duration::from_secs(5);
 /// Longest time for the new dispatcher to restore the state that it was given; no lane reads meanwhile.
 const TAKE_WITHIN: Duration = Duration::from_secs(2);
-
-/// Descriptors of the dispatcher as such, beside listeners and slots.
-#[derive(Debug)]
-pub struct DispatcherFds {
-    /// The run directory's lock, which belongs to the open file.
-    pub lock: OwnedFd,
-    /// The listening handoff socket.
-    pub handoff: OwnedFd,
-    /// The listening stats socket.
-    pub stats: OwnedFd,
-}
-
-impl DispatcherFds {
-    /// Duplicates all descriptors.
-    ///
-    /// # Errors
-    ///
-    /// No descriptor is left.
-    pub fn try_clone(&self) -> io::Result<Self> {
-        let DispatcherFds { lock, handoff, stats } = self;
-        Ok(DispatcherFds { lock: lock.try_clone()?, handoff: handoff.try_clone()?, stats: stats.try_clone()? })
-    }
-}
 
 /// A dispatcher that waits to take over.
 #[derive(Debug)]
@@ -67,7 +45,7 @@ enum Failed {
     #[error(transparent)]
     Lane(#[from] LaneStuck),
     #[error(transparent)]
-    New(#[from] Broken),
+    New(#[from] ConversationError),
     #[error(transparent)]
     Kernel(#[from] io::Error),
     #[error(transparent)]
@@ -135,7 +113,7 @@ impl Supervisor {
         if phase.has_paused() {
             self.lanes.send(|_| server::Command::Resume);
         }
-        conversation.goodbye(&why.to_string());
+        conversation.refuse(&why.to_string());
         warn!("the takeover has failed while {}, this dispatcher serves on: {why}", phase.label());
         None
     }
@@ -147,7 +125,7 @@ impl Supervisor {
         state::write(&self.pre_copy(), &mut pre_copy)?;
         let descriptors = self.descriptors(&pre_copy);
         conversation
-            .give(Takeover::Granted { descriptors: descriptors.len(), entries: entries.clone() }, &descriptors)?;
+            .send_with(Takeover::Granted { descriptors: descriptors.len(), entries: entries.clone() }, &descriptors)?;
         drop(descriptors);
         *phase = Phase::Granted;
         // Memory that is new to the process costs more than the work done in it: all of it is touched before the lanes
@@ -172,7 +150,7 @@ impl Supervisor {
         lanes.iter().try_for_each(|lane| state.write_all(&lane.state))?;
         let links = lanes.iter().flat_map(|lane| &lane.links).map(|(_, link)| link.as_fd());
         let given: Vec<_> = std::iter::once(state.as_fd()).chain(links).collect();
-        conversation.give(Takeover::Given { descriptors: given.len() }, &given)?;
+        conversation.send_with(Takeover::Given { descriptors: given.len() }, &given)?;
         *phase = Phase::Given;
         let given_at = clock::now();
         conversation.expect(Takeover::Taken, "taken", TAKE_WITHIN).await?;
@@ -183,7 +161,7 @@ impl Supervisor {
         if self.backlog.iter().any(|event| matches!(event, Event::Stop)) {
             return Err(Refusal::Stopping.into());
         }
-        conversation.say(Takeover::Over)?;
+        conversation.send(Takeover::Over)?;
         *phase = Phase::Taken;
         let micros = |from: Time, to: Time| to.since(from).as_micros();
         debug!(

@@ -15,9 +15,9 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::info;
 
-use super::predecessor::DispatcherFds;
+use super::DispatcherFds;
 use super::state::{self, FinalCopy, NotifyTarget, PreCopy, SlotCopy, layout};
-use crate::admin::server::StatsListener;
+use crate::admin::listener::StatsListener;
 use crate::config::{Config, Source};
 use crate::ids::WorkerId;
 use crate::net::process::{LockFile, Process};
@@ -32,7 +32,7 @@ use crate::supervisor::event_loop::{Resources, Supervisor};
 use crate::supervisor::run_dir_refresh::RunDirRefresh;
 use crate::supervisor::sockets::{Listeners, SlotSockets};
 use crate::supervisor::{StartError, lane_setups};
-use crate::upgrade::conversation::{Broken, Conversation};
+use crate::upgrade::conversation::{Conversation, ConversationError};
 use crate::upgrade::{self, Refusal};
 use crate::words::Takeover;
 
@@ -48,7 +48,7 @@ const ENDED_WITHIN: Duration = Duration::from_secs(5);
 pub enum TakeoverError {
     /// No dispatcher runs.
     #[error("no dispatcher runs in {}; start one without --takeover", .run_dir.display())]
-    Nobody {
+    NotRunning {
         /// The run directory.
         run_dir: PathBuf,
     },
@@ -68,7 +68,7 @@ pub enum TakeoverError {
     Gone,
     /// The old dispatcher did not keep to the order of steps.
     #[error("no takeover: of the dispatcher that runs: {0}")]
-    Broken(Broken),
+    Protocol(ConversationError),
     /// The state that came is not the one that was announced.
     #[error("no takeover: {0}")]
     Damaged(#[from] Damaged),
@@ -77,12 +77,12 @@ pub enum TakeoverError {
     Kernel(#[from] io::Error),
 }
 
-impl From<Broken> for TakeoverError {
-    fn from(broken: Broken) -> Self {
-        match broken {
-            Broken::Refused(why) => TakeoverError::Refused(why),
-            Broken::Closed => TakeoverError::Gone,
-            broken => TakeoverError::Broken(broken),
+impl From<ConversationError> for TakeoverError {
+    fn from(error: ConversationError) -> Self {
+        match error {
+            ConversationError::Refused(why) => TakeoverError::Refused(why),
+            ConversationError::Closed => TakeoverError::Gone,
+            error => TakeoverError::Protocol(error),
         }
     }
 }
@@ -114,7 +114,7 @@ pub(in crate::supervisor) async fn take_over(
 ) -> Result<Supervisor, StartError> {
     let run_dir = || home.path().to_owned();
     let link = match SeqPacket::connect(&home.handoff_socket()) {
-        Err(UnixError::Nobody { .. }) => return Err(TakeoverError::Nobody { run_dir: run_dir() }.into()),
+        Err(UnixError::NotListening { .. }) => return Err(TakeoverError::NotRunning { run_dir: run_dir() }.into()),
         link => link?,
     };
     let key = home.key(config.token_key.clone())?.ok_or_else(|| TakeoverError::NoKey { run_dir: run_dir() })?;
@@ -126,12 +126,12 @@ pub(in crate::supervisor) async fn take_over(
     }
     let old = Process::open(peer.pid.unwrap_or_default()).map_err(TakeoverError::from)?;
     let pid = old.pid();
-    conversation.say(Takeover::Ask(upgrade::ask(&config, &key, layout()))).map_err(|_| TakeoverError::Gone)?;
+    conversation.send(Takeover::Ask(upgrade::ask(&config, &key, layout()))).map_err(|_| TakeoverError::Gone)?;
 
     // The slow steps are done before the old dispatcher pauses.
-    let granted = conversation.hear(GRANTED_WITHIN).await.map_err(TakeoverError::from)?;
+    let granted = conversation.receive(GRANTED_WITHIN).await.map_err(TakeoverError::from)?;
     let (Takeover::Granted { entries, .. }, descriptors) = granted else {
-        return Err(TakeoverError::from(Broken::Unexpected("granted")).into());
+        return Err(TakeoverError::from(ConversationError::Unexpected("granted")).into());
     };
     let Inheritance { pre_copy, fds, listeners, slots } = Inheritance::sort(descriptors)?;
     let listeners = Listeners::bind(&config, listeners)?;
@@ -149,10 +149,10 @@ pub(in crate::supervisor) async fn take_over(
     let lanes = server::Lanes::start(setups, &events).map_err(TakeoverError::from)?;
     let mut buffers: Vec<_> = entries.iter().map(|entries| memory::warm(state::room_for(*entries))).collect();
 
-    conversation.say(Takeover::Ready).map_err(|_| TakeoverError::Gone)?;
-    let given = conversation.hear(GIVEN_WITHIN).await.map_err(TakeoverError::from)?;
+    conversation.send(Takeover::Ready).map_err(|_| TakeoverError::Gone)?;
+    let given = conversation.receive(GIVEN_WITHIN).await.map_err(TakeoverError::from)?;
     let (Takeover::Given { .. }, descriptors) = given else {
-        return Err(TakeoverError::from(Broken::Unexpected("given")).into());
+        return Err(TakeoverError::from(ConversationError::Unexpected("given")).into());
     };
     let (FinalCopy { paused_at, unmanaged, .. }, states) = sort_states(descriptors, &mut buffers)?;
     if let Some((taken, _)) = unmanaged.iter().find(|(worker, it)| !it.is_down && added.contains(worker)) {
@@ -160,7 +160,7 @@ pub(in crate::supervisor) async fn take_over(
         return Err(TakeoverError::Refused(why).into());
     }
     restore(&lanes, states).await?;
-    conversation.say(Takeover::Taken).map_err(|_| TakeoverError::Gone)?;
+    conversation.send(Takeover::Taken).map_err(|_| TakeoverError::Gone)?;
     until_over(&conversation, old).await?;
 
     // From here on this process is the dispatcher: nothing below may fail.
@@ -206,7 +206,7 @@ async fn restore(lanes: &server::Lanes, states: Vec<Given>) -> Result<(), Takeov
 async fn until_over(conversation: &Conversation, old: Process) -> Result<(), TakeoverError> {
     match conversation.expect(Takeover::Over, "over", Duration::MAX).await {
         Ok(()) => Ok(()),
-        Err(Broken::Closed | Broken::Link(_)) => {
+        Err(ConversationError::Closed | ConversationError::Link(_)) => {
             timeout(ENDED_WITHIN, child::until_end(old)).await.map_err(|_| TakeoverError::Gone)
         }
         Err(broken) => Err(broken.into()),
