@@ -78,6 +78,37 @@ pub struct Setup {
 }
 
 /// One lane's decisions.
+///
+/// ```
+/// use pointsman::dispatch::decision::{Arrival, Joined, Reason, Target};
+/// use pointsman::dispatch::identity::Keyring;
+/// use pointsman::dispatch::rules::Rules;
+/// use pointsman::dispatch::{Dispatch, Setup};
+/// use pointsman::ids::{ConnId, Incarnation, ListenerId, TokenKey, WorkerId};
+/// use pointsman::time::Time;
+/// use pointsman::wire::sip::Scanner;
+/// use pointsman::words::Transport;
+///
+/// let (now, keys) = (Time(1_000_000_000), Keyring::new(TokenKey::new([7; 32])));
+/// let rules = Rules::default();
+/// let mut dispatch = Dispatch::new(Setup { rules, keys, table_cap: 100, group_cap: 10, workers: 1, seed: 1 });
+/// dispatch.on_worker_up(WorkerId(0), &Joined::sip(Incarnation::new(1), 1000, Vec::new()), now);
+///
+/// let invite = b"INVITE sip:b@192.0.2.1 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.9;branch=z9hG4bK1\r\n\
+///     From: <sip:a@192.0.2.9>;tag=1\r\nTo: <sip:b@192.0.2.1>\r\nCall-ID: 1\r\nCSeq: 1 INVITE\r\n\r\n";
+/// let arrival = Arrival {
+///     listener: ListenerId(0),
+///     transport: Transport::Udp,
+///     conn: ConnId(0),
+///     source: "192.0.2.9:5060".parse().unwrap(),
+///     local: "192.0.2.1:5060".parse().unwrap(),
+///     received: now,
+/// };
+/// let mut scanner = Scanner::new();
+/// let decision = dispatch.on_message(&scanner.scan(invite).unwrap(), &arrival, now);
+/// assert_eq!(decision.reason, Reason::Selected);
+/// assert!(matches!(decision.target, Target::Worker(handoff) if handoff.worker == WorkerId(0)));
+/// ```
 #[derive(Debug)]
 pub struct Dispatch {
     rules: Rules,

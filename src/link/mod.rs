@@ -1,6 +1,50 @@
 //! A link between dispatcher and worker: [`dispatcher_end`] and [`worker_end`] are its two ends, both as values;
 //! [`store`] keeps messages that have been handed over and not answered. `wire::handoff` is the format of the bytes.
 //! Nothing here touches a socket; `server` and `worker` carry the bytes.
+//!
+//! ```
+//! use pointsman::ids::{ConnId, ListenerId, Seq};
+//! use pointsman::link::dispatcher_end::{DispatcherEnd, FromWorker};
+//! use pointsman::link::worker_end::{FromDispatcher, WorkerEnd};
+//! use pointsman::time::Time;
+//! use pointsman::words::{Envelope, Transport};
+//!
+//! let now = Time(1_000_000_000);
+//! let envelope = Envelope {
+//!     seq: Seq(1),
+//!     received: now,
+//!     deadline: None,
+//!     conn: ConnId(0),
+//!     size: 1,
+//!     names_size: false,
+//!     listener: ListenerId(0),
+//!     transport: Transport::Udp,
+//!     pinned: false,
+//!     again: false,
+//!     ring_first: false,
+//!     follows: false,
+//!     source: "192.0.2.9:5060".parse().unwrap(),
+//!     local: "192.0.2.1:5060".parse().unwrap(),
+//! };
+//! let (mut dispatcher, mut worker) = (DispatcherEnd::new(1 << 20), WorkerEnd::new());
+//!
+//! // The dispatcher's note about a message comes back with the answer; here it is a word.
+//! dispatcher.push(&envelope, "note", &[b"INVITE sip:b@192.0.2.1 SIP/2.0\r\n\r\n"]).unwrap();
+//! let mut frame = Vec::new();
+//! dispatcher.poll_transmit(|pieces| Ok(pieces.iter().for_each(|piece| frame.extend_from_slice(piece)))).unwrap();
+//!
+//! let mut read = Vec::new();
+//! worker.on_frame(&frame, &mut |record| read.push(record)).unwrap();
+//! assert!(matches!(&read[..], [FromDispatcher::Message(message)] if message.envelope == envelope));
+//!
+//! worker.answered(Seq(1), now);
+//! let (due, mut frame) = (worker.poll_timeout().unwrap(), Vec::new());
+//! worker.poll_transmit(due, |pieces| Ok(pieces.iter().for_each(|piece| frame.extend_from_slice(piece)))).unwrap();
+//! let mut told = Vec::new();
+//! dispatcher.on_frame(&frame, &mut |record| told.push(format!("{record:?}"))).unwrap();
+//! assert_eq!(told, [format!("{:?}", FromWorker::Answered { seq: Seq(1), note: "note" })]);
+//! assert_eq!(dispatcher.stats().retained_bytes, 0);
+//! ```
 
 pub mod dispatcher_end;
 mod index;

@@ -30,6 +30,46 @@ use crate::wire::mgcp::{
 use crate::words::RefuseReason;
 
 /// The media gateway of one worker.
+///
+/// ```
+/// use pointsman::call::Arrival;
+/// use pointsman::call::gateway::events::Voice;
+/// use pointsman::call::gateway::{Ask, Gateway, Identity, Limits, Output, Timers, Told};
+/// use pointsman::ids::{TransactionRange, WorkerId};
+/// use pointsman::time::Time;
+/// use pointsman::wire::mgcp::parse;
+///
+/// let token = "pm0123456789abcdef";
+/// let identity = Identity {
+///     token: token.into(),
+///     hex: "0123456789abcdef0123".into(),
+///     own: vec!["192.0.2.9:2430".parse().unwrap()],
+///     own_naming: Vec::new(),
+///     listeners: Vec::new(),
+///     naming: Vec::new(),
+///     duplicates: Vec::new(),
+///     advertise: Vec::new(),
+///     aliases: Vec::new(),
+///     seed: [1, 2],
+/// };
+/// let voice = Voice { token: token.into(), range: TransactionRange::of(WorkerId(0)), agents: Vec::new(), seed: 3 };
+/// let mut gateway = Gateway::new(identity, voice, Limits::default(), Timers::default());
+///
+/// let now = Time(1_000_000_000);
+/// let create = parse(b"CRCX 7 ann/$@ms MGCP 1.0\nC: a\nM: recvonly\n").unwrap();
+/// let arrival = Arrival::own(0, "192.0.2.1:2727".parse().unwrap(), "192.0.2.9:2430".parse().unwrap(), 1);
+/// gateway.on_message(&create, &arrival, now);
+///
+/// // The shell opens the sockets; then the answer names them.
+/// let Some(Output::Media(connection, Ask::Open { .. })) = gateway.poll_output() else { panic!("no media") };
+/// gateway.on_media(connection, Told::Opened(20_000), now);
+/// let answer = std::iter::from_fn(|| gateway.poll_output()).find_map(|output| match output {
+///     Output::Transmit(transmit) => Some(String::from_utf8_lossy(&transmit.bytes).into_owned()),
+///     _ => None,
+/// });
+/// let answer = answer.unwrap();
+/// assert!(answer.starts_with("200 7 OK") && answer.contains("m=audio 20000 "), "{answer}");
+/// ```
 #[derive(Debug)]
 pub struct Gateway {
     pub(super) identity: Identity,
