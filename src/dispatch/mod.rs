@@ -14,13 +14,11 @@ pub mod group;
 pub mod history;
 pub mod identity;
 mod index;
-pub mod ledger;
 pub mod mgcp;
 pub mod note;
 pub mod owner;
 mod pinned;
 mod placing;
-pub mod pool;
 pub mod reason;
 mod refusing;
 pub mod returned;
@@ -32,6 +30,7 @@ pub mod share;
 pub mod sip;
 pub mod size;
 pub mod table;
+pub mod targets;
 pub mod transaction;
 
 use std::hash::BuildHasher;
@@ -53,11 +52,11 @@ use group::{Groups, Opening};
 use history::{Explained, History};
 use identity::{Directory, Keyring};
 use mgcp::{Acks, Gatherings};
-use pool::Pool;
 use reason::Reason;
 use rules::Rules;
 use select::Selector;
 use table::{NewEntry, State, Table};
+use targets::pool::Pool;
 use transaction::Names;
 
 /// The settings that a lane's decisions start with.

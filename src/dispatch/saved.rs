@@ -11,8 +11,8 @@ use super::counters::Counters;
 use super::fingerprint::SCHEME;
 use super::group::Groups;
 use super::identity::Directory;
-use super::pool::Pool;
 use super::table::Table;
+use super::targets::pool::Pool;
 use crate::pack::{Damaged, Pack, Packed};
 
 impl Dispatch {

@@ -5,8 +5,8 @@ use super::stats::{Action, AdminState, Counters, Decided, LinkCounters, State, T
 use crate::dispatch::counters::{self, Kind};
 use crate::dispatch::decision::{Admin, Operational};
 use crate::dispatch::history::Outcome;
-use crate::dispatch::pool::Worker;
 use crate::dispatch::reason::Reason;
+use crate::dispatch::targets::pool::Worker;
 use crate::switch::Switch;
 use crate::switch::links::Channel;
 use crate::switch::totals::Totals;

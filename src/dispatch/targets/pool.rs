@@ -11,10 +11,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::bits::Bits;
-use super::decision::{Admin, Brought, Joined, Operational, Protocol, Room, Services};
 use super::ledger::Ledger;
-use super::select::{Load, Snapshot};
+use crate::dispatch::bits::Bits;
+use crate::dispatch::decision::{Admin, Brought, Joined, Operational, Protocol, Room, Services};
+use crate::dispatch::select::{Load, Snapshot};
 use crate::ids::{Seq, WorkerId};
 use crate::pack::{Damaged, Pack, Packed, packed};
 use crate::time::Time;
