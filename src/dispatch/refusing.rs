@@ -6,7 +6,7 @@ use super::decision::{Answer, Decision, EntryId, Operational, Protocol, Reason, 
 use super::fingerprint::Source;
 use super::sip::Summary;
 use super::table::{NewEntry, State};
-use super::targets::pool::Worker;
+use super::targets::worker::Worker;
 use crate::ids::WorkerId;
 use crate::time::Time;
 use crate::wire::sip::{Fault, Message, Method, Name, capabilities};

@@ -6,7 +6,7 @@ use crate::dispatch::counters::{self, Kind};
 use crate::dispatch::decision::{Admin, Operational};
 use crate::dispatch::history::Outcome;
 use crate::dispatch::reason::Reason;
-use crate::dispatch::targets::pool::Worker;
+use crate::dispatch::targets::worker::Worker;
 use crate::switch::Switch;
 use crate::switch::links::Channel;
 use crate::switch::totals::Totals;
