@@ -41,7 +41,7 @@ use foldhash::fast::FixedState;
 use crate::ids::{Seq, WorkerId};
 use crate::time::Time;
 use crate::wire::Label;
-use crate::wire::sip::{Fault, Message, Method, Unparsable};
+use crate::wire::sip::{Fault, Message, Method, SMALLEST_ANSWERED, Unparsable};
 use crate::words;
 use crate::words::Transport;
 use access::Access;
@@ -133,10 +133,6 @@ pub struct Dispatch {
     /// Number of lanes that decide, this one included.
     lanes: usize,
 }
-
-/// The smallest datagram that is answered. A request with all fields that RFC 3261 §8.1.1 requires is longer than this
-/// even in its shortest form. An answer to a shorter one would be useful to an attacker who forges the source.
-pub const SMALLEST_ANSWERED: usize = 100;
 
 /// The decision, unless it is a large answer to a small datagram.
 fn unamplified(decision: Decision, message: &Message<'_>, arrival: &Arrival) -> Decision {

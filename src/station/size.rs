@@ -1,6 +1,5 @@
 //! The size of a session that comes straight to a worker's own port: no dispatcher has weighed it.
 
-use crate::dispatch::mgcp::size::stated;
 use crate::reservation::Weight;
 use crate::wire::mgcp::Command;
 use crate::wire::sdp;
@@ -20,7 +19,7 @@ pub(crate) fn size_of(msg: &Message<'_>) -> Weight {
 /// Units of a connection: the size in the command itself, the weight of its session description's streams, else 1;
 /// between 1 and 1,000.
 pub(crate) fn size_of_command(command: &Command<'_>) -> Weight {
-    let said = stated(command).and_then(number);
+    let said = command.stated_size().and_then(number);
     weight(said, || sdp::weigh(command.descriptions().next()?, 1))
 }
 

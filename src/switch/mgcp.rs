@@ -12,10 +12,11 @@ use crate::config::Insert;
 use crate::dispatch::Dispatch;
 use crate::dispatch::decision::{Arrival, ChainId, Decision, Handoff, Returned, Target};
 use crate::dispatch::mgcp::MOST_ACKS;
-use crate::dispatch::mgcp::chain::{MOST_PARTS, Rest};
+use crate::dispatch::mgcp::chain::Rest;
 use crate::ids::{ConnId, ListenerId};
 use crate::time::Time;
 use crate::wire::line;
+use crate::wire::mgcp::MOST_PARTS;
 use crate::wire::mgcp::{
     Field, MAX_PARAMS, Message, Ranges, TransactionId, Unparsable, Verb, parse, parts, patch, separator,
 };

@@ -15,9 +15,6 @@ use crate::time::Time;
 use crate::transaction::LONGTRAN;
 use crate::wire::mgcp;
 
-/// Most messages in one datagram; no call agent needs more. In a larger datagram each command is answered, and none is
-/// carried out.
-pub const MOST_PARTS: usize = 64;
 /// Most chains that wait at a time.
 const MOST: usize = 1_024;
 /// Most bytes of all chains.

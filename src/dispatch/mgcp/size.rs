@@ -4,11 +4,8 @@ use std::net::IpAddr;
 
 use crate::config::SizeSource;
 use crate::dispatch::size::{Said, SizeRules, Sized, read};
-use crate::wire::mgcp::{Command, Field, Verb};
+use crate::wire::mgcp::{Command, Verb};
 use crate::wire::sdp;
-
-/// The parameters that give the size.
-const PARAMETERS: [&[u8]; 2] = [b"X-Size", b"X+Size"];
 
 impl SizeRules {
     /// The size of the session that a command from `source` begins: by its parameter, by the same name among its local
@@ -18,7 +15,7 @@ impl SizeRules {
             return Sized::NOTHING;
         }
         self.first_named(source, |place| match place {
-            SizeSource::Header => stated(command).map_or(Said::Nothing, read),
+            SizeSource::Header => command.stated_size().map_or(Said::Nothing, read),
             SizeSource::Sdp => {
                 command.descriptions().next().map_or(Said::Nothing, |body| match sdp::weigh(body, self.video) {
                     None => Said::Nothing,
@@ -30,20 +27,4 @@ impl SizeRules {
             SizeSource::RequestUri | SizeSource::Mscml | SizeSource::Msml => Said::Nothing,
         })
     }
-}
-
-/// The size that a command itself gives, as written: in a parameter, else among its local connection options.
-pub fn stated<'a>(command: &Command<'a>) -> Option<&'a [u8]> {
-    let named = PARAMETERS.iter().find_map(|name| command.extension(name));
-    named.or_else(|| in_options(command.param(Field::LocalConnectionOptions)?))
-}
-
-/// The value of `x-size` among local connection options: `p:20, a:PCMU, x-size:4`.
-fn in_options(options: &[u8]) -> Option<&[u8]> {
-    options.split(|&byte| byte == b',').find_map(|option| {
-        let colon = memchr::memchr(b':', option)?;
-        let (name, value) = option.split_at_checked(colon)?;
-        let name = name.trim_ascii();
-        PARAMETERS.iter().any(|known| known.eq_ignore_ascii_case(name)).then(|| value.get(1..).unwrap_or_default())
-    })
 }

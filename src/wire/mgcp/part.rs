@@ -4,6 +4,10 @@ use memchr::memmem;
 
 use super::line::is_blank;
 
+/// Most messages in one datagram; no call agent needs more. In a larger datagram each command is answered, and none is
+/// carried out.
+pub const MOST_PARTS: usize = 64;
+
 /// The messages of one datagram, in order. They are separated by a line with a single dot; the line ends before it
 /// belong to the message, and a part that is only empty lines is left out.
 pub fn parts(datagram: &[u8]) -> Parts<'_> {

@@ -47,7 +47,7 @@ pub use name::Name;
 pub use name_addr::NameAddr;
 pub use params::Params;
 pub use peek::{Peek, peek};
-pub use scan::{MAX_FIELDS, MAX_MESSAGE, Scanner};
+pub use scan::{MAX_FIELDS, MAX_MESSAGE, SMALLEST_ANSWERED, Scanner};
 pub use text::Members;
 pub use uri::{Scheme, Uri};
 pub use via::{Rport, Via};

@@ -19,6 +19,9 @@ pub const MAX_FIELDS: usize = 96;
 
 /// The largest message, in bytes: the most that a datagram can hold.
 pub const MAX_MESSAGE: usize = 65_535;
+/// The smallest datagram that is answered. A request with all fields that RFC 3261 §8.1.1 requires is longer than this
+/// even in its shortest form. An answer to a shorter one would be useful to an attacker who forges the source.
+pub const SMALLEST_ANSWERED: usize = 100;
 
 /// Scratch for one message at a time. Nothing is allocated after [`Scanner::new`].
 #[derive(Debug)]

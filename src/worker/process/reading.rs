@@ -4,11 +4,11 @@ use mio::Token;
 
 use super::Worker;
 use crate::call::Arrival;
-use crate::dispatch::SMALLEST_ANSWERED;
 use crate::net::clock;
 use crate::station::size::size_of;
 use crate::wire::mgcp;
 use crate::wire::sip::Method;
+use crate::wire::sip::SMALLEST_ANSWERED;
 use crate::words::AccessRule;
 use crate::words::Transport;
 use crate::worker::application::Application;
