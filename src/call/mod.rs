@@ -8,6 +8,35 @@
 //! [`Uas::accept`], [`Uas::reject`], [`Uas::hang_up`], …) and carries out the outputs of [`Uas::poll_output`]. The
 //! vocabulary of both directions is in [`exchange`].
 //!
+//! ```
+//! use pointsman::call::{Arrival, Identity, Limits, Output, SessionTimer, Uas};
+//! use pointsman::time::Time;
+//! use pointsman::transaction::Timers;
+//! use pointsman::wire::sip::Scanner;
+//! use pointsman::words::ReplyFrom;
+//!
+//! let identity = Identity {
+//!     token: "pm0123456789abcdef".into(),
+//!     own: vec!["192.0.2.1:5070".parse().unwrap()],
+//!     listeners: vec!["192.0.2.1:5060".parse().unwrap()],
+//!     duplicates: vec![true],
+//!     advertise: Vec::new(),
+//!     hosts: Vec::new(),
+//!     reply_from: ReplyFrom::Listener,
+//!     program: "".into(),
+//!     seed: [1, 2],
+//! };
+//! let mut uas = Uas::new(identity, Limits::default(), Timers::default(), SessionTimer::default());
+//!
+//! let options = b"OPTIONS sip:b@192.0.2.1:5070 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.9;branch=z9hG4bK1\r\n\
+//!     From: <sip:a@192.0.2.9>;tag=1\r\nTo: <sip:b@192.0.2.1>\r\nCall-ID: 1\r\nCSeq: 1 OPTIONS\r\n\r\n";
+//! let arrival = Arrival::own(0, "192.0.2.9:5060".parse().unwrap(), "192.0.2.1:5070".parse().unwrap(), 1);
+//! let mut scanner = Scanner::new();
+//! uas.on_message(&scanner.scan(options).unwrap(), &arrival, Time(1_000_000_000));
+//! let Some(Output::Transmit(answer)) = uas.poll_output() else { panic!("no answer") };
+//! assert!(answer.bytes.starts_with(b"SIP/2.0 200 "));
+//! ```
+//!
 //! Two promises hold. For every message that was handed over, whatever it is, exactly one [`Output::Answered`] or
 //! [`Output::Refuse`] comes out. Each [`Event::Incoming`] is followed by exactly one [`Event::Ended`].
 //!
