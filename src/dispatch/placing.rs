@@ -128,7 +128,8 @@ impl Dispatch {
         let room = self.pool.get(worker).map_or(Room::None, |slot| slot.room);
         let Some(slot) = self.pool.get(worker).filter(|_| room <= self.least_room(summary)) else {
             self.release(group);
-            return self.no_room(summary, room);
+            let reason = if room == Room::Scarce { Reason::OverShare } else { Reason::HolderBusy };
+            return self.nobody(summary, reason, now);
         };
         let new = NewEntry {
             branch: summary.branch,

@@ -174,7 +174,7 @@ impl Dispatch {
 /// RFC 3261 §21.5.4: a 503 makes peers avoid the whole address, so it is only for "no new call at all".
 pub(super) const fn status_of(reason: Reason) -> u16 {
     match reason {
-        Reason::NoRoomForSize => 486,
+        Reason::NoRoomForSize | Reason::HolderBusy => 486,
         Reason::LargerThanAnyWorker => 480,
         _ => 503,
     }

@@ -64,6 +64,17 @@ fn workers_that_drain_are_silent_or_have_a_full_link_get_nothing_new_and_keep_th
 }
 
 #[test]
+fn an_invite_that_was_answered_busy_gets_that_answer_again_and_no_worker_once_the_link_has_room() {
+    let mut rig = rig(1);
+    rig.send(&invite("a"));
+    rig.dispatch.on_link_room(WorkerId(0), Room::Following);
+    let again = invite("a").replace("z9hG4bK-", "z9hG4bK-2-").replace("CSeq: 1", "CSeq: 2");
+    assert_eq!(status(rig.send(&again)), (486, Reason::HolderBusy));
+    rig.dispatch.on_link_room(WorkerId(0), Room::All);
+    assert_eq!(status(rig.send(&again)), (486, Reason::AnsweredBefore), "RFC 3261 §17.2.1");
+}
+
+#[test]
 fn a_full_link_loses_what_follows_and_spares_its_reserve_from_retransmissions() {
     let mut rig = rig(1);
     let tag = rig.token(0, 1);
