@@ -16,9 +16,9 @@ use crate::words::{Envelope, OpenTransaction, RefuseReason, Transport};
 pub use super::identity::DispatcherTag;
 pub use super::mgcp::chain::ChainId;
 pub use super::mgcp::gathering::GatheringId;
-pub use super::pinned::Pinned;
 pub use super::reason::Reason;
 pub use super::search::{Search, Tried};
+pub use super::sip::Pinned;
 pub use crate::words::Room;
 
 /// The way on which a message came in.

@@ -13,20 +13,19 @@ pub mod gathering;
 mod meant;
 mod merge;
 mod names;
-mod placing;
-mod refusing;
 mod returned;
 pub mod size;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use super::Dispatch;
-use super::decision::{Arrival, Decision, EntryId, Reason, Return, Returned, Search, Target};
+use super::case::{self, Placement};
+use super::decision::{Arrival, Decision, EntryId, Handoff, Protocol, Reason, Return, Returned, Target, Tried};
 use super::fingerprint::{Fingerprint, Printer};
-use super::group::Group;
-use super::placing::Placement;
+use super::size::Sized;
 use super::table::{Entry, State};
 use crate::ids::{TransactionRange, WorkerId};
+use crate::reservation::Weight;
 use crate::time::Time;
 use crate::transaction::LIFETIME;
 use crate::wire::mgcp::{
@@ -40,24 +39,108 @@ use meant::Meant;
 pub use names::{CALL, Names};
 pub(super) use names::{call, lowered};
 
-/// The fields of a command that the rules read.
+/// A command.
 #[derive(Clone, Copy, Debug)]
-struct Summary<'a> {
+pub(super) struct Request<'a> {
+    command: &'a Command<'a>,
     verb: Verb<'a>,
     transaction: TransactionId,
-    name: Fingerprint,
     call: Option<Fingerprint>,
-    sender: IpAddr,
-    port: u16,
     wildcard: Wildcard,
 }
 
-impl Summary<'_> {
+/// A command, in the terms of the decision.
+type Case<'a> = case::Case<'a, Request<'a>>;
+
+impl Request<'_> {
     /// Whether the gateway is to choose the endpoint. RFC 3435 §2.3.5 has no "all of" in a CRCX; a call agent that
     /// writes it means "any of".
     fn leaves_choice(&self) -> bool {
         self.verb == Verb::Crcx && self.wildcard != Wildcard::None
     }
+}
+
+impl<'a> Case<'a> {
+    fn of(command: &'a Command<'a>, arrival: &'a Arrival, now: Time, printer: &Printer) -> Self {
+        let Names { transaction: name, call } = Names::of(command, arrival.source.ip(), printer);
+        let (verb, transaction) = (command.verb(), command.transaction());
+        let request = Request { command, verb, transaction, call, wildcard: command.endpoint().wildcard() };
+        let discriminator = arrival.source.port().into();
+        Case { request, name, call: call.unwrap_or(name), discriminator, arrival, now }
+    }
+}
+
+impl case::Request for Request<'_> {
+    const PROTOCOL: Protocol = Protocol::Mgcp;
+    const AT_MOST_ONCE: bool = true;
+    const RESERVES: bool = false;
+
+    /// T-HIST is as long as the life of any transaction but an INVITE's.
+    fn is_invite(&self) -> bool {
+        false
+    }
+
+    fn group(case: &Case<'_>, _: &Dispatch) -> Option<Fingerprint> {
+        case.request.call
+    }
+
+    fn size(case: &Case<'_>, dispatch: &Dispatch) -> Option<Sized> {
+        Some(dispatch.rules.size.size_of_connection(case.request.command, case.sender()))
+    }
+
+    /// RFC 3435 §2.4. 410: no endpoint exists. 403: this one needs more than is free now. 502: it will always need more.
+    /// 409: trying later may help. 400: an error that may pass.
+    fn code(why: Reason, has_open: bool) -> u16 {
+        let code = match why {
+            Reason::Poison => ReturnCode::TRANSIENT_ERROR,
+            Reason::NoRoomForSize | Reason::RefusedByHolder => ReturnCode::RESOURCES_NOT_NOW,
+            Reason::RefusedByAll if has_open => ReturnCode::RESOURCES_NOT_NOW,
+            Reason::LargerThanAnyWorker => ReturnCode::INSUFFICIENT_RESOURCES,
+            Reason::OverRate | Reason::OverShare | Reason::HolderBusy | Reason::TableFull | Reason::TooManyParts => {
+                ReturnCode::OVERLOAD
+            }
+            _ => ReturnCode::NO_ENDPOINT,
+        };
+        code.0
+    }
+
+    fn answer(case: &Case<'_>, _: &Dispatch, code: u16, reason: Reason) -> Decision {
+        returned(ReturnCode(code), case.request.transaction, reason)
+    }
+
+    fn without_place(case: &Case<'_>, dispatch: &mut Dispatch, _: Weight) -> Option<Decision> {
+        // Another leg of a call that a worker has finds that worker without an entry.
+        let group = case.request.call.and_then(|call| dispatch.groups.get(dispatch.groups.find(call)?));
+        let is_opened = group.is_some_and(|group| group.opened.is_some());
+        (!is_opened).then(|| dispatch.answer_why(case, Reason::TableFull))
+    }
+
+    fn bereaved(case: &Case<'_>, dispatch: &mut Dispatch, (id, _): (EntryId, &Entry)) -> Option<Decision> {
+        match dispatch.meant(case) {
+            Meant::Gone(code) => Some(dispatch.verdict(case, id, code.0, Reason::WorkerGone)),
+            // It has no endpoint yet: a connection that its worker may have made has died with the worker.
+            _ if case.request.leaves_choice() => None,
+            _ => Some(dispatch.answer(case, ReturnCode::ENDPOINT_UNKNOWN.0, Reason::WorkerGone)),
+        }
+    }
+
+    fn gone(case: &Case<'_>, dispatch: &Dispatch) -> Option<(u16, Reason)> {
+        match dispatch.meant(case) {
+            Meant::Gone(code) => Some((code.0, Reason::OrphanInDialog)),
+            Meant::Worker(..) | Meant::Nobody => None,
+        }
+    }
+
+    fn beside<'d>(_: &Case<'_>, _: &'d Dispatch, _: EntryId, _: Tried) -> Option<&'d Entry> {
+        None
+    }
+
+    fn is_bound(case: &Case<'_>, dispatch: &Dispatch, _: (EntryId, &Entry), _: &Returned) -> bool {
+        // A command that names its endpoint stays there.
+        dispatch.meant(case) != Meant::Nobody
+    }
+
+    fn complete(_: &Case<'_>, _: &Dispatch, _: &mut Handoff) {}
 }
 
 impl Dispatch {
@@ -114,14 +197,14 @@ impl Dispatch {
         let decision = match message {
             _ if self.access.denies(arrival.source.ip()) => Decision { target: Target::Drop, reason: Reason::Denied },
             Message::Command(command) => {
-                let summary = self.told_apart(Summary::of(command, arrival, &self.printer), arrival, now);
-                match self.entry_of(summary.name) {
+                let case = self.told_apart(Case::of(command, arrival, now, &self.printer));
+                match self.entry_of(case.name) {
                     Some((_, Entry { state: State::Verdict(code), .. })) => {
-                        returned(ReturnCode(code), summary.transaction, Reason::AnsweredBefore)
+                        self.answer(&case, code, Reason::AnsweredBefore)
                     }
                     // An earlier copy has been carried out, or will be: only that copy is answered.
                     Some(_) => Decision { target: Target::Drop, reason: Reason::TooManyParts },
-                    None => self.return_stranger(&summary, ReturnCode::OVERLOAD, Reason::TooManyParts, now),
+                    None => self.answer_stranger(&case, ReturnCode::OVERLOAD.0, Reason::TooManyParts),
                 }
             }
             Message::Response(_) => Decision { target: Target::Drop, reason: Reason::TooManyParts },
@@ -138,10 +221,11 @@ impl Dispatch {
             return dropped(Reason::Denied);
         }
         match bad.answer() {
-            Some((code, transaction)) => {
-                let refusal = self.turn_away_mgcp(sender, transaction, now);
-                refusal.unwrap_or_else(|| returned(code, transaction, Reason::Malformed))
-            }
+            Some((code, transaction)) => match self.admit(sender, now) {
+                Ok(()) => returned(code, transaction, Reason::Malformed),
+                Err(Some(silence)) => silence,
+                Err(None) => returned(ReturnCode::OVERLOAD, transaction, Reason::OverRate),
+            },
             None => dropped(Reason::Unparsable),
         }
     }
@@ -157,20 +241,18 @@ impl Dispatch {
         if now.since(arrival.received) > LIFETIME {
             return Decision { target: Target::Drop, reason: Reason::TooOld };
         }
-        let summary = Summary::of(command, arrival, &self.printer);
-        self.table.touch(summary.name, summary.call.unwrap_or(summary.name));
-        let summary = self.told_apart(summary, arrival, now);
-        let decision = match summary.verb {
-            Verb::Crcx => self.create(command, &summary, arrival, now),
-            Verb::Mdcx | Verb::Dlcx | Verb::Rqnt | Verb::Epcf | Verb::Auep | Verb::Aucx => {
-                self.named(command, &summary, arrival, now)
-            }
+        let case = Case::of(command, arrival, now, &self.printer);
+        self.table.touch(case.name, case.call);
+        let case = self.told_apart(case);
+        let decision = match case.request.verb {
+            Verb::Crcx => self.create(&case),
+            Verb::Mdcx | Verb::Dlcx | Verb::Rqnt | Verb::Epcf | Verb::Auep | Verb::Aucx => self.named(&case),
             // RFC 3435 §2.3: a gateway sends these to its call agent, never the reverse.
             Verb::Ntfy | Verb::Rsip | Verb::Mesg => {
-                return self.return_stranger(&summary, ReturnCode::UNKNOWN_COMMAND, Reason::MethodRefused, now);
+                return self.answer_stranger(&case, ReturnCode::UNKNOWN_COMMAND.0, Reason::MethodRefused);
             }
             Verb::Other(_) => {
-                return self.return_stranger(&summary, ReturnCode::UNKNOWN_COMMAND, Reason::UnknownMethod, now);
+                return self.answer_stranger(&case, ReturnCode::UNKNOWN_COMMAND.0, Reason::UnknownMethod);
             }
         };
         let worker = match decision.target {
@@ -183,95 +265,89 @@ impl Dispatch {
 
     /// Decides about a CreateConnection, which begins something. It must be carried out at most once, so the table is
     /// asked first.
-    fn create(&mut self, command: &Command<'_>, summary: &Summary<'_>, arrival: &Arrival, now: Time) -> Decision {
-        let meant = self.meant(command, summary, arrival);
-        if let Some((id, entry)) = self.entry_of(summary.name) {
-            return self.retransmitted(command, summary, (id, &entry), &meant, now);
+    fn create(&mut self, case: &Case<'_>) -> Decision {
+        if let Some((id, entry)) = self.entry_of(case.name) {
+            return self.retransmission(case, (id, &entry));
         }
+        let meant = self.meant(case);
         // A token in the endpoint's name chooses the worker; the command still counts against its source's rate.
-        if let Some(refusal) = self.turn_away_mgcp(summary.sender, summary.transaction, now) {
+        if let Some(refusal) = self.turn_away(case) {
             return refusal;
         }
         match meant {
             Meant::Worker(worker, reason) => {
-                let size = self.mgcp_size(command, summary);
+                let size = self.size(case);
                 // A call stays with the worker that has opened it; an endpoint name of another worker does not move it.
                 let is_elsewhere =
                     |id| self.groups.get(id).is_some_and(|group| group.worker != worker && group.opened.is_some());
-                let call = summary.call.filter(|call| !self.groups.find(*call).is_some_and(is_elsewhere));
+                let call = case.request.call.filter(|call| !self.groups.find(*call).is_some_and(is_elsewhere));
                 let group = call.and_then(|call| self.groups.join(call, worker));
-                let placement = Placement { worker, reason, size, follows: true, group };
-                self.place_mgcp(summary, placement, now)
+                self.place(case, Placement { worker, reason, size, follows: true, group })
             }
-            Meant::Gone(code) => returned(code, summary.transaction, Reason::WorkerGone),
-            Meant::Nobody => {
-                if summary.leaves_choice() {
-                    return self.begin_mgcp(command, summary, now);
-                }
-                match self.holder(summary) {
-                    Some(worker) => self.follow_first(summary, worker, Reason::Group, now),
-                    None => returned(ReturnCode::ENDPOINT_UNKNOWN, summary.transaction, Reason::UnknownEndpoint),
-                }
-            }
+            Meant::Gone(code) => self.answer(case, code.0, Reason::WorkerGone),
+            Meant::Nobody if case.request.leaves_choice() => self.begin(case),
+            Meant::Nobody => match self.holder(case) {
+                Some(worker) => self.follow_first(case, worker, Reason::Group),
+                None => self.answer(case, ReturnCode::ENDPOINT_UNKNOWN.0, Reason::UnknownEndpoint),
+            },
         }
     }
 
     /// Decides about any other command: it goes to the worker of its endpoint.
-    fn named(&mut self, command: &Command<'_>, summary: &Summary<'_>, arrival: &Arrival, now: Time) -> Decision {
-        let meant = self.meant(command, summary, arrival);
-        match (meant, self.entry_of(summary.name)) {
+    fn named(&mut self, case: &Case<'_>) -> Decision {
+        match (self.meant(case), self.entry_of(case.name)) {
             (_, Some((_, Entry { state: State::Verdict(code), .. }))) => {
-                return returned(ReturnCode(code), summary.transaction, Reason::AnsweredBefore);
+                return self.answer(case, code, Reason::AnsweredBefore);
             }
-            (Meant::Worker(worker, reason), None) => return self.follow_first(summary, worker, reason, now),
-            (Meant::Worker(worker, reason), Some(_)) => return self.follow(worker, reason, now),
-            (Meant::Gone(code), _) => return returned(code, summary.transaction, Reason::WorkerGone),
-            (Meant::Nobody, Some((id, entry))) => {
-                return self.retransmitted(command, summary, (id, &entry), &meant, now);
-            }
+            (Meant::Worker(worker, reason), None) => return self.follow_first(case, worker, reason),
+            (Meant::Worker(worker, reason), Some(_)) => return self.follow(worker, reason, case.now),
+            (Meant::Gone(code), _) => return self.answer(case, code.0, Reason::WorkerGone),
+            (Meant::Nobody, Some((id, entry))) => return self.retransmission(case, (id, &entry)),
             (Meant::Nobody, None) => {}
         }
-        if summary.wildcard == Wildcard::AllOf && goes_to_all(summary.verb) {
-            return self.everyone(command, summary, arrival, now);
+        if case.request.wildcard == Wildcard::AllOf && goes_to_all(case.request.verb) {
+            return self.everyone(case);
         }
-        if let Some(worker) = self.holder(summary) {
-            return self.follow_first(summary, worker, Reason::Group, now);
+        if let Some(worker) = self.holder(case) {
+            return self.follow_first(case, worker, Reason::Group);
         }
-        self.return_stranger(summary, ReturnCode::ENDPOINT_UNKNOWN, Reason::UnknownEndpoint, now)
+        self.answer_stranger(case, ReturnCode::ENDPOINT_UNKNOWN.0, Reason::UnknownEndpoint)
+    }
+
+    /// Hands over a command that the table does not know to the only worker that may have it.
+    fn follow_first(&mut self, case: &Case<'_>, worker: WorkerId, reason: Reason) -> Decision {
+        let decision = self.follow(worker, reason, case.now);
+        match decision.target {
+            Target::Worker(_) => self.remember(case, worker),
+            // If the table remembers commands, this is the first copy. Else an earlier copy may have been carried out,
+            // and an answer now would be a second one to it.
+            _ if self.remembers() => return self.refuse(case, Reason::HolderBusy),
+            _ => {}
+        }
+        decision
+    }
+
+    /// Remembers the worker of a command that names its worker, for the acknowledgement that may follow. Other
+    /// transactions' places are not taken for it.
+    fn remember(&mut self, case: &Case<'_>, worker: WorkerId) {
+        if !self.remembers() {
+            return;
+        }
+        let life = self.pool.get(worker).map_or(0, |slot| slot.life);
+        let new = case.entry(self, (worker, life), State::ANSWERED);
+        // Less than half of the table is in use.
+        let _ = self.table.insert(new, case.now);
+    }
+
+    /// Whether the table has room for entries that it can do without.
+    fn remembers(&self) -> bool {
+        self.table.len() < self.table.cap() / 2
     }
 
     /// The table's entry for the transaction of this name.
     fn entry_of(&self, name: Fingerprint) -> Option<(EntryId, Entry)> {
         let id = self.table.by_branch(name)?;
         Some((id, *self.table.get(id)?))
-    }
-
-    /// Decides about a command whose transaction the table knows.
-    fn retransmitted(
-        &mut self,
-        command: &Command<'_>,
-        summary: &Summary<'_>,
-        (id, entry): (EntryId, &Entry),
-        meant: &Meant,
-        now: Time,
-    ) -> Decision {
-        if let State::Verdict(code) = entry.state {
-            return returned(ReturnCode(code), summary.transaction, Reason::AnsweredBefore);
-        }
-        if self.is_alive(entry) {
-            return self.follow(entry.worker, Reason::Retransmission, now);
-        }
-        match meant {
-            Meant::Gone(code) => self.mgcp_verdict(summary, id, *code, Reason::WorkerGone, now),
-            // It has no endpoint yet: a connection that its worker may have made has died with the worker.
-            _ if summary.leaves_choice() => {
-                let deaths = entry.deaths + u8::from(entry.is_pending());
-                let size = self.mgcp_size(command, summary);
-                let search = Search::after_deaths(deaths, now);
-                self.move_mgcp(command, summary, (id, size), search, Reason::SelectedAnew, now)
-            }
-            _ => returned(ReturnCode::ENDPOINT_UNKNOWN, summary.transaction, Reason::WorkerGone),
-        }
     }
 
     /// Decides about a response: an acknowledgement of a worker's response, or the response to a worker's own command.
@@ -305,19 +381,22 @@ impl Dispatch {
     /// Several call agents at one address may use the same transaction ids. A command from another port and of another
     /// call is another agent's transaction, and is entered under a name of its own. A retransmission from another port
     /// is of the same call.
-    fn told_apart<'a>(&mut self, summary: Summary<'a>, arrival: &Arrival, now: Time) -> Summary<'a> {
-        let is_its = |entry: &Entry| is_of_port(entry, summary.port) || summary.call == Some(entry.call);
-        let shared = self.table.by_branch(summary.name).and_then(|id| self.table.get(id)).map(is_its);
-        if shared == Some(true) || shared.is_none() && now >= self.apart_until {
-            return summary;
+    fn told_apart<'a>(&mut self, case: Case<'a>) -> Case<'a> {
+        let is_its =
+            |entry: &Entry| is_of_port(entry, case.arrival.source.port()) || case.request.call == Some(entry.call);
+        let shared = self.table.by_branch(case.name).and_then(|id| self.table.get(id)).map(is_its);
+        if shared == Some(true) || shared.is_none() && case.now >= self.apart_until {
+            return case;
         }
-        let name = Names::beside(arrival.source, summary.transaction, &self.printer);
+        let name = Names::beside(case.arrival.source, case.request.transaction, &self.printer);
         if shared.is_none() && self.table.by_branch(name).is_none() {
-            return summary;
+            return case;
         }
         // The entry with the shared name may be forgotten before this one.
-        self.apart_until = now + 2 * LIFETIME;
-        Summary { name, ..summary }
+        self.apart_until = case.now + 2 * LIFETIME;
+        // A command without a call is called by its transaction.
+        let call = case.request.call.unwrap_or(name);
+        Case { name, call, ..case }
     }
 
     /// The entry for transaction `id` of this source.
@@ -330,13 +409,8 @@ impl Dispatch {
     }
 
     /// The worker that has the call, or is to have it.
-    fn holder(&self, summary: &Summary<'_>) -> Option<WorkerId> {
-        Some(self.groups.get(self.groups.find(summary.call?)?)?.worker)
-    }
-
-    /// The call, if a worker has reported that it has it.
-    fn opened_by(&self, summary: &Summary<'_>) -> Option<&Group> {
-        self.groups.get(self.groups.find(summary.call?)?).filter(|group| group.opened.is_some())
+    fn holder(&self, case: &Case<'_>) -> Option<WorkerId> {
+        Some(self.groups.get(self.groups.find(case.request.call?)?)?.worker)
     }
 
     fn note_mgcp(&mut self, message: &Message<'_>, decision: &Decision, now: Time) {
@@ -349,22 +423,6 @@ impl Dispatch {
         self.note_text(lowered(command.endpoint().as_bytes(), &mut name), verb, None, decision, now);
         let mut digits = [0; 10];
         self.note_text(decimal(command.transaction().0, &mut digits), verb, None, decision, now);
-    }
-}
-
-impl<'a> Summary<'a> {
-    fn of(command: &Command<'a>, arrival: &Arrival, printer: &Printer) -> Self {
-        let sender = arrival.source.ip();
-        let Names { transaction: name, call } = Names::of(command, sender, printer);
-        Summary {
-            verb: command.verb(),
-            transaction: command.transaction(),
-            name,
-            call,
-            sender,
-            port: arrival.source.port(),
-            wildcard: command.endpoint().wildcard(),
-        }
     }
 }
 

@@ -6,9 +6,9 @@
 
 pub mod access;
 mod bits;
+mod case;
 pub mod counters;
 pub mod decision;
-mod echoed;
 pub mod fingerprint;
 pub mod group;
 pub mod history;
@@ -17,7 +17,6 @@ mod index;
 pub mod mgcp;
 pub mod note;
 pub mod owner;
-mod pinned;
 mod placing;
 pub mod reason;
 mod refusing;

@@ -1,90 +1,41 @@
-//! Placing of requests, recorded before they leave: by their conference, by selection, or by hash without a record.
+//! Placing of requests, recorded before they leave: by their group, or by selection.
 
 use std::net::IpAddr;
 
 use super::Dispatch;
-use super::decision::{Arrival, Decision, EntryId, Handoff, Pinned, Protocol, Reason, Room, Search, Target, Tried};
-use super::echoed::Echoed;
-use super::fingerprint::Fingerprint;
+use super::case::{Case, Placement, Request};
+use super::decision::{Decision, EntryId, Handoff, Reason, Room, Search, Target, Tried};
 use super::group::{Group, GroupId};
-use super::refusing::status_of;
 use super::select::{Ask, by_hash};
-use super::sip::Summary;
 use super::table::{Entry, NewEntry, State};
 use crate::ids::WorkerId;
 use crate::reservation::Weight;
 use crate::time::Time;
-use crate::wire::sip::{Message, Method};
-
-/// A request to be placed.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Wanted {
-    pub(super) protocol: Protocol,
-    /// The conference, or the call of MGCP, that it belongs to.
-    pub(super) group: Option<Fingerprint>,
-    /// The key of a selection by hash.
-    pub(super) key: Fingerprint,
-}
-
-/// The worker for an initial request, and the reason.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Placement {
-    pub(super) worker: WorkerId,
-    pub(super) reason: Reason,
-    pub(super) size: Weight,
-    pub(super) follows: bool,
-    pub(super) group: Option<GroupId>,
-}
 
 impl Dispatch {
-    /// The place of a request whose call a worker has, or has had: the request is a copy, or the next attempt.
-    pub(super) fn place_known(
-        &mut self,
-        message: &Message<'_>,
-        summary: &Summary<'_>,
-        arrival: &Arrival,
-        entry: &Entry,
-    ) -> Placement {
-        let Entry { worker, discriminator, .. } = *entry;
-        if discriminator == summary.cseq {
-            // The worker answers a copy with 482: no session comes of it.
-            return Placement { worker, reason: Reason::Merged, size: Weight::NOTHING, follows: true, group: None };
+    /// Begins a call: at the worker of its group, else at a selected one.
+    pub(super) fn begin<R: Request>(&mut self, case: &Case<'_, R>) -> Decision {
+        let size = self.size(case);
+        if !self.table.has_place(|| case.source(self).print())
+            && let Some(decision) = R::without_place(case, self, size)
+        {
+            return decision;
         }
-        let size = self.size(message, summary, arrival);
-        let group = self.conference(summary).and_then(|name| self.groups.join(name, worker));
-        match group.and_then(|group| self.groups.get(group)) {
-            // While the caller fetched its credentials, its conference has begun at another worker.
-            Some(held) if held.worker != worker => {
-                Placement { worker: held.worker, reason: Reason::Group, size, follows: held.opened.is_some(), group }
-            }
-            _ => Placement { worker, reason: Reason::Again, size, follows: true, group },
+        match self.choose(case, size, Tried::default(), self.least_room(case)) {
+            Ok(placement) => self.place(case, placement),
+            Err(why) => self.refuse(case, why),
         }
-    }
-
-    /// The conference's worker, else a selected one, which has the conference from now on.
-    pub(super) fn choose(
-        &mut self,
-        summary: &Summary<'_>,
-        size: Weight,
-        tried: Tried,
-        least: Room,
-        now: Time,
-    ) -> Result<Placement, Reason> {
-        let group = self.conference(summary);
-        let wanted = Wanted { protocol: Protocol::Sip, group, key: group.unwrap_or(summary.call) };
-        self.choose_for(&wanted, size, tried, least, now)
     }
 
     /// The group's worker, else a selected one, which has the group from now on.
-    pub(super) fn choose_for(
+    fn choose<R: Request>(
         &mut self,
-        wanted: &Wanted,
+        case: &Case<'_, R>,
         size: Weight,
         tried: Tried,
         least: Room,
-        now: Time,
     ) -> Result<Placement, Reason> {
-        let Wanted { protocol, group, key } = *wanted;
+        let group = R::group(case, self);
         if let Some(name) = group
             && let Some(&Group { worker, opened, .. }) = self.groups.find(name).and_then(|id| self.groups.get(id))
             && !tried.contains(worker)
@@ -93,9 +44,9 @@ impl Dispatch {
             // A conference that its worker has not opened yet can still move to another worker, with all its legs.
             return Ok(Placement { worker, reason: Reason::Group, size, follows: opened.is_some(), group });
         }
-        let key = key.short();
+        let key = group.unwrap_or(case.call).short();
         let ask = Ask { size: size.units, key, tried };
-        let (pool, snapshot) = (&self.pool, self.pool.snapshot(protocol, least, now));
+        let (pool, snapshot) = (&self.pool, self.pool.snapshot(R::PROTOCOL, least, case.now));
         let is_crowded = group.is_some_and(|name| self.groups.find(name).is_none()) && !self.groups.has_place();
         let picked = if is_crowded {
             // The conference is not remembered, so its name must lead every leg to the same worker.
@@ -104,7 +55,7 @@ impl Dispatch {
         } else {
             self.selector.pick(&snapshot, &ask)
         };
-        let worker = picked.ok_or_else(|| self.why_nobody(protocol, size.units, least))?;
+        let worker = picked.ok_or_else(|| self.why_nobody(R::PROTOCOL, size.units, least))?;
         let Some(name) = group.filter(|_| !is_crowded) else {
             return Ok(Placement { worker, reason: Reason::Selected, size, follows: false, group: None });
         };
@@ -116,37 +67,26 @@ impl Dispatch {
         Ok(Placement { worker, reason: Reason::SelectedGroup, size, follows: false, group })
     }
 
-    /// Hands an initial request over. It is entered before it leaves, since a CANCEL may follow at once.
-    pub(super) fn place(
-        &mut self,
-        summary: &Summary<'_>,
-        arrival: &Arrival,
-        placement: Placement,
-        now: Time,
-    ) -> Decision {
+    /// Hands over a request that begins something. It is entered before it leaves, since a CANCEL or a retransmission
+    /// may follow at once.
+    pub(super) fn place<R: Request>(&mut self, case: &Case<'_, R>, placement: Placement) -> Decision {
         let Placement { worker, group, .. } = placement;
         let room = self.pool.get(worker).map_or(Room::None, |slot| slot.room);
-        let Some(slot) = self.pool.get(worker).filter(|_| room <= self.least_room(summary)) else {
+        let Some(slot) = self.pool.get(worker).filter(|_| room <= self.least_room(case)) else {
             self.release(group);
-            let reason = if room == Room::Scarce { Reason::OverShare } else { Reason::HolderBusy };
-            return self.nobody(summary, reason, now);
+            let why = if room == Room::Scarce { Reason::OverShare } else { Reason::HolderBusy };
+            return self.refuse(case, why);
         };
-        let new = NewEntry {
-            branch: summary.branch,
-            call: summary.call,
-            discriminator: summary.cseq,
-            worker,
-            life: slot.life,
-            group,
-            is_invite: summary.method == Method::Invite,
-            state: State::PENDING,
-            source: self.source(summary).print(),
-        };
-        let entry = self.record(new, now);
-        self.hand_over(summary, arrival, placement, entry, Search::new(now), now)
+        let new = NewEntry { group, ..case.entry(self, (worker, slot.life), State::PENDING) };
+        let entry = self.record(new, case.now);
+        // A request that only one worker may have finds that worker without an entry.
+        if R::AT_MOST_ONCE && entry.is_none() && !placement.follows {
+            return self.answer_why(case, Reason::TableFull);
+        }
+        self.hand_over(case, placement, entry, Search::new(case.now))
     }
 
-    /// Releases a leg of a conference, or of a call of MGCP, that waits no more.
+    /// Releases a leg of a group that waits no more.
     pub(super) fn release(&mut self, group: Option<GroupId>) {
         if let Some(group) = group {
             self.groups.release(group);
@@ -168,133 +108,103 @@ impl Dispatch {
         }
     }
 
-    /// Places a request by hash, as the table is full of waiting requests. The hash of the call (or of the conference)
-    /// leads later messages to the same worker, whatever its load is then. So the load must not count now either; the
-    /// worker itself refuses a request for which it has no room.
-    pub(super) fn place_unrecorded(
+    /// Decides about a request whose transaction the table knows.
+    pub(super) fn retransmission<R: Request>(
         &mut self,
-        summary: &Summary<'_>,
-        arrival: &Arrival,
-        size: Weight,
-        deaths: u8,
-        now: Time,
+        case: &Case<'_, R>,
+        (id, entry): (EntryId, &Entry),
     ) -> Decision {
-        self.unrecorded_until = now + self.rules.pending_max;
-        let worker = self.unrecorded_worker(summary, now);
-        let Some(worker) = worker else {
-            let reason = self.why_nobody(Protocol::Sip, size.units, Room::Scarce);
-            return self.unavailable(summary, reason);
-        };
-        let room = self.pool.get(worker).map_or(Room::None, |slot| slot.room);
-        if room > self.least_room(summary) {
-            return self.no_room(summary, room);
+        if let State::Verdict(code) = entry.state {
+            return self.answer(case, code, Reason::AnsweredBefore);
         }
-        let placement = Placement { worker, reason: Reason::Unrecorded, size, follows: false, group: None };
-        self.hand_over(summary, arrival, placement, None, Search::after_deaths(deaths, now), now)
+        if self.is_alive(entry) {
+            return self.follow(entry.worker, Reason::Retransmission, case.now);
+        }
+        if let Some(decision) = R::bereaved(case, self, (id, entry)) {
+            return decision;
+        }
+        let deaths = entry.deaths + u8::from(entry.is_pending());
+        let size = self.size(case);
+        self.move_on(case, (id, size), Search::after_deaths(deaths, case.now), Reason::SelectedAnew)
     }
 
-    /// Moves an entry to another worker: its worker is gone, or has refused the message.
-    #[allow(clippy::too_many_arguments, reason = "the message, its entry and its past: each from another place")]
-    pub(super) fn move_on(
+    /// Moves an entry to another worker: its worker is gone, or has refused the request.
+    pub(super) fn move_on<R: Request>(
         &mut self,
-        message: &Message<'_>,
-        summary: &Summary<'_>,
-        arrival: &Arrival,
-        id: EntryId,
-        size: Weight,
+        case: &Case<'_, R>,
+        (id, size): (EntryId, Weight),
         search: Search,
         reason: Reason,
-        now: Time,
     ) -> Decision {
         let Search { tried, deaths, .. } = search;
-        if self.table.get(id).is_some_and(|entry| entry.is_cancelled()) {
-            return self.verdict(summary, id, 487, Reason::Cancelled, now);
+        if self.table.get(id).is_some_and(Entry::is_cancelled) {
+            return self.verdict_why(case, id, Reason::Cancelled);
         }
         if deaths >= 2 {
-            return self.verdict(summary, id, 500, Reason::Poison, now);
+            return self.verdict_why(case, id, Reason::Poison);
         }
-        if let Echoed::Gone(reason) = self.echoed(message, summary, arrival) {
-            return self.verdict(summary, id, 481, reason, now);
+        if let Some((code, why)) = R::gone(case, self) {
+            return self.verdict(case, id, code, why);
         }
         // A copy that remains after its request is gone takes the place of the request, and has its size.
-        let size = if size.units > 0 { size } else { self.size(message, summary, arrival) };
+        let size = if size.units > 0 { size } else { self.size(case) };
         // Any other copy goes to the worker that now has the request: at another worker it would be a second call.
-        let beside = self.beside(summary, id, tried).map(|entry| {
+        let beside = R::beside(case, self, id, tried).map(|entry| {
             // The worker answers a copy with 482: no session comes of it.
-            let size = if entry.discriminator == summary.cseq { Weight::NOTHING } else { size };
+            let size = if entry.discriminator == case.discriminator { Weight::NOTHING } else { size };
             Placement { worker: entry.worker, reason, size, follows: true, group: None }
         });
         // The request has waited as one of its source's, so it already has a part of that share.
-        let placement = match beside.map_or_else(|| self.choose(summary, size, tried, Room::Scarce, now), Ok) {
+        let placement = match beside.map_or_else(|| self.choose(case, size, tried, Room::Scarce), Ok) {
             Ok(placement) => placement,
             Err(why) => {
-                let reason =
-                    if tried.as_slice().is_empty() || reason == Reason::Died { why } else { Reason::RefusedByAll };
-                let status = if self.pool.has_open(Protocol::Sip) { status_of(why) } else { 503 };
-                return self.verdict(summary, id, status, reason, now);
+                let is_first = tried.as_slice().is_empty() || reason == Reason::Died;
+                let code = self.code::<R>(why);
+                return self.verdict(case, id, code, if is_first { why } else { Reason::RefusedByAll });
             }
         };
         let Placement { worker, group, .. } = placement;
         let Some(slot) = self.pool.get(worker).filter(|slot| slot.room.takes_new()) else {
             self.release(group);
-            return self.verdict(summary, id, 486, Reason::HolderBusy, now);
+            return self.verdict_why(case, id, Reason::HolderBusy);
         };
         let life = slot.life;
-        let before = self.table.move_to(id, (worker, life), group, deaths, now);
+        let before = self.table.move_to(id, (worker, life), group, deaths, case.now);
         self.release(before);
-        self.hand_over(summary, arrival, Placement { reason, ..placement }, Some(id), search, now)
+        self.hand_over(case, Placement { reason, ..placement }, Some(id), search)
     }
 
-    pub(super) fn hand_over(
+    /// Hands a request over to the worker at which it is placed. Its units count for the worker until a report includes
+    /// them.
+    pub(super) fn hand_over<R: Request>(
         &mut self,
-        summary: &Summary<'_>,
-        arrival: &Arrival,
+        case: &Case<'_, R>,
         placement: Placement,
         entry: Option<EntryId>,
         search: Search,
-        begin: Time,
     ) -> Decision {
-        let pinned = self.pinned(summary.method, arrival);
-        let Placement { size, group, .. } = placement;
+        let Placement { worker, reason, size, follows, group } = placement;
+        let group = group.filter(|_| R::RESERVES);
         let counted = group.map_or(size.units, |group| self.groups.weigh(group, size, entry));
-        let mut decision = self.give(placement, counted, pinned, entry, search, begin);
-        if let Target::Worker(handoff) = &mut decision.target {
-            let source = arrival.source.ip();
-            handoff.ring_first = self.rules.ring_first.iter().any(|network| network.contains(source));
-        }
-        decision
-    }
-
-    /// Hands a message over to the worker at which it is placed. `counted` units count for it until a report includes
-    /// it.
-    pub(super) fn give(
-        &mut self,
-        placement: Placement,
-        counted: u32,
-        pinned: Option<Pinned>,
-        entry: Option<EntryId>,
-        search: Search,
-        begin: Time,
-    ) -> Decision {
-        let Placement { worker, reason, size, follows, .. } = placement;
         let Some(seq) = self.pool.hand_over(worker, counted) else {
             return Decision { target: Target::Drop, reason: Reason::LinkFull };
         };
         self.pool.count_handoff(worker);
-        let handoff = Handoff {
+        let mut handoff = Handoff {
             worker,
             seq,
             size: size.units,
             names_size: size.named,
             entry,
-            pinned,
+            pinned: None,
             again: search.deaths > 0,
             ring_first: false,
             follows,
             // A message that only one worker may have is never too late for it.
-            deadline: (!follows).then(|| begin + self.rules.read_within),
+            deadline: (!follows).then(|| case.now + self.rules.read_within),
             search: search.at(worker),
         };
+        R::complete(case, self, &mut handoff);
         Decision { target: Target::Worker(handoff), reason }
     }
 
@@ -340,37 +250,19 @@ impl Dispatch {
         Decision { target: Target::Worker(handoff), reason }
     }
 
-    /// The entry of another copy of the request (RFC 3261 §8.2.2.2), or of another attempt, at a worker other than
-    /// `tried`.
-    pub(super) fn beside(&self, summary: &Summary<'_>, id: EntryId, tried: Tried) -> Option<&Entry> {
-        let others = self.table.of_call(summary.call).filter(|(other, _)| *other != id).map(|(_, entry)| entry);
-        let mut held = others.filter(|entry| self.is_held(entry) && !tried.contains(entry.worker));
-        // The next attempt goes to its conference, which may be at another worker by now.
-        held.find(|entry| entry.discriminator == summary.cseq || self.conference(summary).is_none())
+    /// Whether a live worker has the transaction, or was the last to have it.
+    pub(super) fn is_held(&self, entry: &Entry) -> bool {
+        !matches!(entry.state, State::Verdict(_)) && !entry.is_over() && self.is_alive(entry)
     }
 
-    /// The worker to which a request would be placed now if it were placed without a record.
-    pub(super) fn unrecorded_worker(&self, summary: &Summary<'_>, now: Time) -> Option<WorkerId> {
-        if now >= self.unrecorded_until {
-            return None;
-        }
-        let conference = self.conference(summary);
-        let holder = conference.and_then(|name| self.groups.get(self.groups.find(name)?)).map(|group| group.worker);
-        let key = conference.unwrap_or(summary.call).short();
-        let hashed = || {
-            by_hash(key, self.pool.len(), |worker| {
-                self.pool.is_ready(worker) && self.pool.serves(worker, Protocol::Sip)
-            })
-        };
-        holder.or_else(|| hashed().map(|at| WorkerId(at as u16)))
+    /// Whether the worker lives that has the transaction, in the life in which it got it.
+    pub(super) fn is_alive(&self, entry: &Entry) -> bool {
+        self.pool.get(entry.worker).is_some_and(|slot| slot.is_alive() && slot.life == entry.life)
     }
 
-    pub(super) fn size(&mut self, message: &Message<'_>, summary: &Summary<'_>, arrival: &Arrival) -> Weight {
-        // Only INVITE begins a session.
-        if summary.method != Method::Invite {
-            return Weight::NOTHING;
-        }
-        let sized = self.rules.size.size_of(message, summary.read.uri.as_ref(), arrival.source.ip());
+    /// The size of the session that a request begins.
+    pub(super) fn size<R: Request>(&mut self, case: &Case<'_, R>) -> Weight {
+        let Some(sized) = R::size(case, self) else { return Weight::NOTHING };
         self.counters.on_size(sized.note);
         sized.weight
     }

@@ -1,149 +1,93 @@
-//! The dispatcher's own answers: to OPTIONS, to requests that no worker takes, to requests that come too often.
+//! The dispatcher's own answers to requests that no worker takes, or that come too often.
+
+use std::net::IpAddr;
 
 use super::Dispatch;
 use super::access::Admission;
-use super::decision::{Answer, Decision, EntryId, Operational, Protocol, Reason, Room, Target};
-use super::fingerprint::Source;
-use super::sip::Summary;
-use super::table::{NewEntry, State};
+use super::case::{Case, Request};
+use super::decision::{Decision, EntryId, Operational, Protocol, Reason, Room, Target};
+use super::table::State;
 use super::targets::worker::Worker;
 use crate::ids::WorkerId;
 use crate::time::Time;
-use crate::wire::sip::{Fault, Message, Method, Name, capabilities};
 
 impl Dispatch {
-    /// Answers OPTIONS to the dispatcher itself (RFC 3261 §11.2): the answer that an INVITE would get.
-    pub(super) fn options(&self, message: &Message<'_>, summary: &Summary<'_>) -> Decision {
-        // RFC 3261 §8.2.2.3.
-        if message.values(Name::Require).any(|option| !capabilities::supports(option)) {
-            return self.refine(self.answer(summary, 420, Reason::Options), |answer| answer.unsupported = true);
-        }
-        if !self.pool.has_open(Protocol::Sip) {
-            return self.unavailable(summary, Reason::OptionsUnavailable);
-        }
-        self.refine(self.answer(summary, 200, Reason::Options), |answer| {
-            answer.allow = true;
-            answer.capabilities = true;
-        })
-    }
-
-    /// Answers a REGISTER that the rules accept: 200 with the addresses as they came (RFC 3261 §10.3). None of them is
-    /// stored.
-    pub(super) fn registered(&self, summary: &Summary<'_>) -> Decision {
-        self.refine(self.answer(summary, 200, Reason::Registered), |answer| answer.registered = true)
-    }
-
     /// Counts a request that belongs to no call or transaction against its source's rate. Beyond the rate, returns the
-    /// decision to turn it away. The first such requests are answered 503: an honest caller then stops sending again
-    /// (RFC 3261 §17.1.1.2), which silence would not achieve. But a source gets no more such answers than the rate has
-    /// grants, so that forged sources do not direct a flood at the host whose address they name.
-    pub(super) fn turn_away(&mut self, summary: &Summary<'_>, now: Time) -> Option<Decision> {
-        let dropped = |reason| Some(Decision { target: Target::Drop, reason });
-        let source = || self.printer.source(summary.sender);
-        match self.access.admit(summary.sender, source, now) {
-            Admission::Granted => None,
-            Admission::Refused => Some(self.answer(summary, 503, Reason::OverRate)),
+    /// decision to turn it away.
+    pub(super) fn turn_away<R: Request>(&mut self, case: &Case<'_, R>) -> Option<Decision> {
+        match self.admit(case.sender(), case.now) {
+            Ok(()) => None,
+            Err(Some(silence)) => Some(silence),
+            Err(None) => Some(self.answer_why(case, Reason::OverRate)),
+        }
+    }
+
+    /// Counts a message that belongs to no call or transaction against its source's rate. Beyond the rate, the first
+    /// such requests are answered (`None`): an honest SIP caller then stops sending again (RFC 3261 §17.1.1.2), which
+    /// silence would not achieve. But a source gets no more such answers than the rate has grants, so that forged
+    /// sources do not direct a flood at the host whose address they name.
+    pub(super) fn admit(&mut self, sender: IpAddr, now: Time) -> Result<(), Option<Decision>> {
+        let dropped = |reason| Err(Some(Decision { target: Target::Drop, reason }));
+        match self.access.admit(sender, || self.printer.source(sender), now) {
+            Admission::Granted => Ok(()),
+            Admission::Refused => Err(None),
             Admission::Ignored => dropped(Reason::OverRate),
             Admission::Banned => dropped(Reason::Banned),
         }
     }
 
     /// The answer to a request that belongs to no call or transaction, unless its source is to be turned away.
-    pub(super) fn answer_stranger(
-        &mut self,
-        summary: &Summary<'_>,
-        status: u16,
-        reason: Reason,
-        now: Time,
-    ) -> Decision {
-        self.turn_away(summary, now).unwrap_or_else(|| self.answer(summary, status, reason))
+    pub(super) fn answer_stranger<R: Request>(&mut self, case: &Case<'_, R>, code: u16, why: Reason) -> Decision {
+        self.turn_away(case).unwrap_or_else(|| self.answer(case, code, why))
     }
 
-    /// The answer to a request that is faulty; it names the fault.
-    pub(super) fn answer_fault(&self, summary: &Summary<'_>, status: u16, fault: Fault) -> Decision {
-        let reason = if fault == Fault::UriScheme { Reason::UnknownScheme } else { Reason::Malformed };
-        self.refine(self.answer(summary, status, reason), |answer| answer.fault = Some(fault))
+    /// An answer of the dispatcher's own.
+    pub(super) fn answer<R: Request>(&self, case: &Case<'_, R>, code: u16, why: Reason) -> Decision {
+        R::answer(case, self, code, why)
+    }
+
+    /// The answer of the dispatcher's own that says why.
+    pub(super) fn answer_why<R: Request>(&self, case: &Case<'_, R>, why: Reason) -> Decision {
+        self.answer(case, self.code::<R>(why), why)
+    }
+
+    /// The status or return code that says why.
+    pub(super) fn code<R: Request>(&self, why: Reason) -> u16 {
+        R::code(why, self.pool.has_open(R::PROTOCOL))
     }
 
     /// The least room that a link must have for a new call of this source: if room is scarce, it is for sources that
     /// wait for less than their share.
-    pub(super) fn least_room(&self, summary: &Summary<'_>) -> Room {
+    pub(super) fn least_room<R: Request>(&self, case: &Case<'_, R>) -> Room {
         // The share is looked up only if some link's room is scarce.
-        let is_over = || self.table.shares().is_used_up(self.source(summary).print());
-        if self.pool.is_scarce(Protocol::Sip) && is_over() { Room::All } else { Room::Scarce }
+        let is_over = || self.table.shares().is_used_up(case.source(self).print());
+        if self.pool.is_scarce(R::PROTOCOL) && is_over() { Room::All } else { Room::Scarce }
     }
 
-    pub(super) fn source(&self, summary: &Summary<'_>) -> Source {
-        self.printer.source(summary.sender)
-    }
-
-    /// The answer if the link of the only worker that may have the request has no more than this room.
-    pub(super) fn no_room(&self, summary: &Summary<'_>, room: Room) -> Decision {
-        match room {
-            Room::Scarce => self.answer(summary, 503, Reason::OverShare),
-            _ => self.answer(summary, 486, Reason::HolderBusy),
-        }
-    }
-
-    pub(super) fn refuse_method(&self, summary: &Summary<'_>, status: u16, reason: Reason) -> Decision {
-        self.refine(self.answer(summary, status, reason), |answer| answer.allow = true)
-    }
-
-    pub(super) fn unavailable(&self, summary: &Summary<'_>, reason: Reason) -> Decision {
-        self.answer(summary, 503, reason)
-    }
-
-    /// The answer if no worker was selected. It is kept for the INVITE's retransmissions, so that none of them is given
-    /// to a worker after all once there is room.
-    pub(super) fn nobody(&mut self, summary: &Summary<'_>, reason: Reason, now: Time) -> Decision {
-        let status = status_of(reason);
+    /// The answer if no worker takes a request. It is kept for retransmissions, so that none of them is given to a
+    /// worker after all once there is room.
+    pub(super) fn refuse<R: Request>(&mut self, case: &Case<'_, R>, why: Reason) -> Decision {
+        let code = self.code::<R>(why);
         // A source that is over its share gets no table place for the answer either.
-        if summary.method == Method::Invite && reason != Reason::OverShare {
-            let new = NewEntry {
-                branch: summary.branch,
-                call: summary.call,
-                discriminator: summary.cseq,
-                worker: WorkerId(0),
-                life: 0,
-                group: None,
-                is_invite: true,
-                state: State::Verdict(status),
-                source: self.source(summary).print(),
-            };
-            self.record(new, now);
+        if (R::AT_MOST_ONCE || case.request.is_invite()) && why != Reason::OverShare {
+            self.record(case.entry(self, (WorkerId(0), 0), State::Verdict(code)), case.now);
         }
-        self.answer(summary, status, reason)
+        self.answer(case, code, why)
     }
 
     /// The dispatcher's final answer to a transaction that is in the table.
-    pub(super) fn verdict(
-        &mut self,
-        summary: &Summary<'_>,
-        id: EntryId,
-        status: u16,
-        reason: Reason,
-        now: Time,
-    ) -> Decision {
-        let group = self.table.verdict(id, status, now);
+    pub(super) fn verdict<R: Request>(&mut self, case: &Case<'_, R>, id: EntryId, code: u16, why: Reason) -> Decision {
+        let group = self.table.verdict(id, code, case.now);
         if let Some(group) = group {
             self.groups.withdraw(group, id);
         }
         self.release(group);
-        self.answer(summary, status, reason)
+        self.answer(case, code, why)
     }
 
-    pub(super) fn answer(&self, summary: &Summary<'_>, status: u16, reason: Reason) -> Decision {
-        let own_tag = || self.directory.keys().dispatcher_tag(summary.branch);
-        let to_tag = if summary.to_tag.is_some() { None } else { Some(own_tag()) };
-        let retry_after = (status == 503).then_some(self.rules.retry_after);
-        Decision { target: Target::Answer(Answer { retry_after, ..Answer::new(status, to_tag) }), reason }
-    }
-
-    pub(super) fn refine(&self, mut decision: Decision, change: impl FnOnce(&mut Answer)) -> Decision {
-        if let Target::Answer(answer) = &mut decision.target {
-            change(answer);
-        }
-        decision
+    /// The final answer to a transaction that is in the table, which says why.
+    pub(super) fn verdict_why<R: Request>(&mut self, case: &Case<'_, R>, id: EntryId, why: Reason) -> Decision {
+        self.verdict(case, id, self.code::<R>(why), why)
     }
 
     /// The reason why no worker takes a session of this size.
@@ -168,14 +112,5 @@ impl Dispatch {
         } else {
             Reason::AllDraining
         }
-    }
-}
-
-/// RFC 3261 §21.5.4: a 503 makes peers avoid the whole address, so it is only for "no new call at all".
-pub(super) const fn status_of(reason: Reason) -> u16 {
-    match reason {
-        Reason::NoRoomForSize | Reason::HolderBusy => 486,
-        Reason::LargerThanAnyWorker => 480,
-        _ => 503,
     }
 }

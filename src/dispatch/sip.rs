@@ -1,21 +1,29 @@
 //! The rules for SIP, in their order: the worker that the message itself names, the worker that the table knows, the
 //! worker of the conference, and only then selection.
 
-use std::net::IpAddr;
+mod answering;
+mod attempts;
+mod echoed;
+mod pinned;
+mod returned;
+mod unrecorded;
 
 use super::Dispatch;
-use super::decision::{Arrival, Decision, EntryId, Reason, Search, Target, Tried};
-use super::echoed::Echoed;
+use super::case::{self, Placement};
+use super::decision::{Answer, Arrival, Decision, EntryId, Handoff, Protocol, Reason, Returned, Target, Tried};
 use super::fingerprint::{Fingerprint, Printer, Text};
 use super::identity::{Named, branch_token};
-use super::placing::Placement;
+use super::size::Sized;
 use super::table::{Entry, State};
 use super::transaction::Names;
 use crate::config::MethodRule;
+use crate::reservation::Weight;
 use crate::time::Time;
 use crate::transaction::LIFETIME;
 use crate::wire::sip::{Essentials, Fault, Message, Method, Unparsable};
 use crate::words::Transport;
+use echoed::Echoed;
+pub use pinned::Pinned;
 
 /// The header that carries a worker's token if no field of SIP does.
 pub const EXTENSION: &str = "X-Pointsman-Worker";
@@ -25,24 +33,97 @@ pub const URI_PARAM: &[u8] = b"pm";
 /// The purpose of a conference's fingerprint.
 const CONFERENCE: u8 = b'g';
 
-/// The fields of a request that the rules read.
+/// A request of SIP.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Summary<'a> {
-    pub(super) method: Method<'a>,
-    pub(super) branch: Fingerprint,
-    pub(super) call: Fingerprint,
-    pub(super) cseq: u32,
-    pub(super) to_tag: Option<&'a [u8]>,
-    pub(super) sender: IpAddr,
-    pub(super) read: Essentials<'a>,
+pub(super) struct Request<'a> {
+    message: &'a Message<'a>,
+    method: Method<'a>,
+    to_tag: Option<&'a [u8]>,
+    read: Essentials<'a>,
 }
 
-impl<'a> Summary<'a> {
-    pub(super) fn of(message: &Message<'a>, method: Method<'a>, arrival: &Arrival, printer: &Printer) -> Self {
+/// A request of SIP, in the terms of the decision.
+type Case<'a> = case::Case<'a, Request<'a>>;
+
+impl<'a> Case<'a> {
+    /// The case of a request; `None` for a response.
+    fn of(message: &'a Message<'a>, arrival: &'a Arrival, now: Time, printer: &Printer) -> Option<Self> {
+        let method = message.method()?;
         let read = message.essentials();
-        let Names { branch, call, cseq } = Names::of(message, &read, printer);
-        let to_tag = read.to.and_then(|to| to.tag());
-        Summary { method, branch, call, cseq, to_tag, sender: arrival.source.ip(), read }
+        let Names { branch: name, call, cseq: discriminator } = Names::of(message, &read, printer);
+        let request = Request { message, method, to_tag: read.to.and_then(|to| to.tag()), read };
+        Some(Case { request, name, call, discriminator, arrival, now })
+    }
+}
+
+impl case::Request for Request<'_> {
+    const PROTOCOL: Protocol = Protocol::Sip;
+    const AT_MOST_ONCE: bool = false;
+    const RESERVES: bool = true;
+
+    fn is_invite(&self) -> bool {
+        self.method == Method::Invite
+    }
+
+    fn group(case: &Case<'_>, dispatch: &Dispatch) -> Option<Fingerprint> {
+        case.request.read.uri?.conference().map(|name| conference(name, &dispatch.printer))
+    }
+
+    fn size(case: &Case<'_>, dispatch: &Dispatch) -> Option<Sized> {
+        let Request { message, read, .. } = &case.request;
+        // Only INVITE begins a session.
+        case.request.is_invite().then(|| dispatch.rules.size.size_of(message, read.uri.as_ref(), case.sender()))
+    }
+
+    /// RFC 3261 §21.5.4: a 503 makes peers avoid the whole address, so it is only for "no new call at all".
+    fn code(why: Reason, has_open: bool) -> u16 {
+        match why {
+            Reason::Cancelled => 487,
+            Reason::Poison => 500,
+            Reason::NoRoomForSize | Reason::HolderBusy => 486,
+            Reason::RefusedByHolder | Reason::RefusedByAll if has_open => 486,
+            Reason::LargerThanAnyWorker => 480,
+            _ => 503,
+        }
+    }
+
+    fn answer(case: &Case<'_>, dispatch: &Dispatch, status: u16, reason: Reason) -> Decision {
+        let own_tag = || dispatch.directory.keys().dispatcher_tag(case.name);
+        let to_tag = if case.request.to_tag.is_some() { None } else { Some(own_tag()) };
+        let retry_after = (status == 503).then_some(dispatch.rules.retry_after);
+        Decision { target: Target::Answer(Answer { retry_after, ..Answer::new(status, to_tag) }), reason }
+    }
+
+    fn without_place(case: &Case<'_>, dispatch: &mut Dispatch, size: Weight) -> Option<Decision> {
+        Some(dispatch.place_unrecorded(case, size, 0))
+    }
+
+    fn bereaved(_: &Case<'_>, _: &mut Dispatch, (_, entry): (EntryId, &Entry)) -> Option<Decision> {
+        // A late copy of a request that its caller has finished with.
+        entry.is_over().then_some(Decision { target: Target::Drop, reason: Reason::WorkerGone })
+    }
+
+    fn gone(case: &Case<'_>, dispatch: &Dispatch) -> Option<(u16, Reason)> {
+        match dispatch.echoed(case) {
+            Echoed::Gone(reason) => Some((481, reason)),
+            Echoed::Worker(..) | Echoed::Nobody => None,
+        }
+    }
+
+    fn beside<'d>(case: &Case<'_>, dispatch: &'d Dispatch, id: EntryId, tried: Tried) -> Option<&'d Entry> {
+        dispatch.beside(case, id, tried)
+    }
+
+    fn is_bound(case: &Case<'_>, dispatch: &Dispatch, (id, entry): (EntryId, &Entry), back: &Returned) -> bool {
+        // A leg of a conference is bound by its conference alone. A copy goes to the worker of its request.
+        let group = entry.group.and_then(|group| dispatch.groups.get(group));
+        group.is_none() && dispatch.beside(case, id, back.excluded()).is_none()
+    }
+
+    fn complete(case: &Case<'_>, dispatch: &Dispatch, handoff: &mut Handoff) {
+        let source = case.sender();
+        handoff.pinned = dispatch.pinned(case.request.method, case.arrival);
+        handoff.ring_first = dispatch.rules.ring_first.iter().any(|network| network.contains(source));
     }
 }
 
@@ -58,13 +139,15 @@ impl Dispatch {
             }
             Fault::Empty | Fault::Keepalive => dropped(Reason::KeepaliveStream),
             Fault::Stun => dropped(Reason::Stun),
-            fault => match (fault.status(), bad.message.and_then(|message| Some((message, message.method()?)))) {
-                (Some(status), Some((message, method))) => {
-                    let summary = Summary::of(&message, method, arrival, &self.printer);
-                    self.turn_away(&summary, now).unwrap_or_else(|| self.answer_fault(&summary, status, fault))
+            fault => {
+                let case = bad.message.as_ref().and_then(|message| Case::of(message, arrival, now, &self.printer));
+                match fault.status().zip(case) {
+                    Some((status, case)) => {
+                        self.turn_away(&case).unwrap_or_else(|| self.answer_fault(&case, status, fault))
+                    }
+                    None => dropped(Reason::Unparsable),
                 }
-                _ => dropped(Reason::Unparsable),
-            },
+            }
         }
     }
 
@@ -72,18 +155,19 @@ impl Dispatch {
         if self.access.denies(arrival.source.ip()) {
             return Decision { target: Target::Drop, reason: Reason::Denied };
         }
-        let Some(method) = message.method() else { return self.response(message, arrival, now) };
-        let summary = Summary::of(message, method, arrival, &self.printer);
+        let Some(case) = Case::of(message, arrival, now, &self.printer) else {
+            return self.response(message, arrival, now);
+        };
         // A BYE ends its call however late it is. The worker sees by CSeq which messages have been overtaken.
-        if summary.to_tag.is_none() && now.since(arrival.received) > LIFETIME {
+        if case.request.to_tag.is_none() && now.since(arrival.received) > LIFETIME {
             return Decision { target: Target::Drop, reason: Reason::TooOld };
         }
-        self.table.touch(summary.branch, summary.call);
-        match (method, summary.to_tag) {
-            (Method::Ack, _) => self.ack(message, &summary, arrival, now),
-            (Method::Cancel, _) => self.cancel(message, &summary, arrival, now),
-            (_, Some(to_tag)) => self.in_dialog(message, &summary, to_tag, arrival, now),
-            (_, None) => self.initial(message, &summary, arrival, now),
+        self.table.touch(case.name, case.call);
+        match (case.request.method, case.request.to_tag) {
+            (Method::Ack, _) => self.ack(&case),
+            (Method::Cancel, _) => self.cancel(&case),
+            (_, Some(to_tag)) => self.in_dialog(&case, to_tag),
+            (_, None) => self.initial(&case),
         }
     }
 
@@ -92,8 +176,8 @@ impl Dispatch {
         if message.method() != Some(Method::Cancel) {
             return false;
         }
-        let summary = Summary::of(message, Method::Cancel, arrival, &self.printer);
-        summary.to_tag.is_none() && self.transaction_of_cancel(&summary).is_none()
+        let case = Case::of(message, arrival, arrival.received, &self.printer);
+        case.is_some_and(|case| case.request.to_tag.is_none() && self.transaction_of_cancel(&case).is_none())
     }
 
     /// Decides about a response: it belongs to the worker whose token stands in the branch of the topmost Via. Only
@@ -110,37 +194,37 @@ impl Dispatch {
     }
 
     /// Decides about an ACK. It is never answered (RFC 3261 §17.2.1, §13.2.2.4).
-    fn ack(&mut self, message: &Message<'_>, summary: &Summary<'_>, arrival: &Arrival, now: Time) -> Decision {
+    fn ack(&mut self, case: &Case<'_>) -> Decision {
         let dropped = |reason| Decision { target: Target::Drop, reason };
-        let by_branch = self.table.by_branch(summary.branch);
+        let by_branch = self.table.by_branch(case.name);
         // Only an INVITE has an ACK of its branch.
         if let Some(id) = by_branch.filter(|id| self.table.get(*id).is_some_and(|entry| entry.is_invite)) {
-            self.table.acknowledged(id, now);
+            self.table.acknowledged(id, case.now);
         }
-        if let Some(to_tag) = summary.to_tag {
+        if let Some(to_tag) = case.request.to_tag {
             // An ACK to a non-2xx has the INVITE's branch (§17.1.1.3), from which the dispatcher's own tag was made.
-            if self.directory.keys().dispatcher_tag(summary.branch).as_bytes().eq_ignore_ascii_case(to_tag) {
+            if self.directory.keys().dispatcher_tag(case.name).as_bytes().eq_ignore_ascii_case(to_tag) {
                 return dropped(Reason::OwnAck);
             }
             match self.directory.token(to_tag) {
-                Some(Named::Live(worker)) => return self.follow(worker, Reason::ToTag, now),
+                Some(Named::Live(worker)) => return self.follow(worker, Reason::ToTag, case.now),
                 Some(Named::Gone) => return dropped(Reason::WorkerGone),
                 None => {}
             }
         }
         let by_branch = by_branch.and_then(|id| self.table.get(id)).copied();
-        if let Some(entry) = by_branch.or_else(|| self.entry_of_call(summary)) {
+        if let Some(entry) = by_branch.or_else(|| self.entry_of_call(case)) {
             return match entry.state {
                 State::Verdict(_) => dropped(Reason::OwnAck),
-                _ if self.is_alive(&entry) => self.follow(entry.worker, Reason::Ack, now),
+                _ if self.is_alive(&entry) => self.follow(entry.worker, Reason::Ack, case.now),
                 _ => dropped(Reason::WorkerGone),
             };
         }
-        match self.addressed(message, summary, arrival) {
-            Some((Named::Live(worker), reason)) => self.follow(worker, reason, now),
+        match self.addressed(case) {
+            Some((Named::Live(worker), reason)) => self.follow(worker, reason, case.now),
             Some((Named::Gone, _)) => dropped(Reason::WorkerGone),
-            None => match self.unrecorded_worker(summary, now) {
-                Some(worker) => self.follow(worker, Reason::FollowsUnrecorded, now),
+            None => match self.unrecorded_worker(case) {
+                Some(worker) => self.follow(worker, Reason::FollowsUnrecorded, case.now),
                 None => dropped(Reason::UnknownAck),
             },
         }
@@ -148,93 +232,86 @@ impl Dispatch {
 
     /// Decides about a CANCEL. It has the branch of the request that it cancels (RFC 3261 §9.1); if the client made a
     /// new branch, the INVITE is found by its call.
-    fn cancel(&mut self, message: &Message<'_>, summary: &Summary<'_>, arrival: &Arrival, now: Time) -> Decision {
-        if let Some(id) = self.transaction_of_cancel(summary)
+    fn cancel(&mut self, case: &Case<'_>) -> Decision {
+        if let Some(id) = self.transaction_of_cancel(case)
             && let Some(&entry) = self.table.get(id)
         {
             if matches!(entry.state, State::Verdict(_)) {
-                return self.answer(summary, 200, Reason::CancelTooLate);
+                return self.answer(case, 200, Reason::CancelTooLate);
             }
             self.table.cancel(id);
             if let Some(group) = entry.group {
                 self.groups.withdraw(group, id);
             }
             return match entry.state {
-                _ if self.is_alive(&entry) => self.follow(entry.worker, Reason::Cancel, now),
+                _ if self.is_alive(&entry) => self.follow(entry.worker, Reason::Cancel, case.now),
                 // Its INVITE comes back from the dead worker's link, is found cancelled and is answered 487.
-                State::Pending { .. } => self.answer(summary, 200, Reason::CancelAnswered),
-                _ => self.answer(summary, 481, Reason::WorkerGone),
+                State::Pending { .. } => self.answer(case, 200, Reason::CancelAnswered),
+                _ => self.answer(case, 481, Reason::WorkerGone),
             };
         }
         // A re-INVITE is cancelled inside its dialog.
-        let by_tag = summary.to_tag.and_then(|tag| self.directory.token(tag)).map(|named| (named, Reason::ToTag));
-        match by_tag.or_else(|| self.addressed(message, summary, arrival)) {
-            Some((Named::Live(worker), reason)) => self.follow(worker, reason, now),
-            Some((Named::Gone, _)) => self.answer(summary, 481, Reason::WorkerGone),
-            None => match self.unrecorded_worker(summary, now) {
-                Some(worker) => self.follow(worker, Reason::FollowsUnrecorded, now),
-                None => self.answer_stranger(summary, 481, Reason::UnknownCancel, now),
+        let by_tag = case.request.to_tag.and_then(|tag| self.directory.token(tag)).map(|named| (named, Reason::ToTag));
+        match by_tag.or_else(|| self.addressed(case)) {
+            Some((Named::Live(worker), reason)) => self.follow(worker, reason, case.now),
+            Some((Named::Gone, _)) => self.answer(case, 481, Reason::WorkerGone),
+            None => match self.unrecorded_worker(case) {
+                Some(worker) => self.follow(worker, Reason::FollowsUnrecorded, case.now),
+                None => self.answer_stranger(case, 481, Reason::UnknownCancel),
             },
         }
     }
 
     /// Decides about a request inside a dialog (RFC 3261 §12.2.2).
-    fn in_dialog(
-        &mut self,
-        message: &Message<'_>,
-        summary: &Summary<'_>,
-        to_tag: &[u8],
-        arrival: &Arrival,
-        now: Time,
-    ) -> Decision {
+    fn in_dialog(&mut self, case: &Case<'_>, to_tag: &[u8]) -> Decision {
         let by_tag = self.directory.token(to_tag).map(|named| (named, Reason::ToTag));
-        match by_tag.or_else(|| self.addressed(message, summary, arrival)) {
-            Some((Named::Live(worker), reason)) => return self.follow(worker, reason, now),
-            Some((Named::Gone, _)) => return self.answer(summary, 481, Reason::WorkerGone),
+        match by_tag.or_else(|| self.addressed(case)) {
+            Some((Named::Live(worker), reason)) => return self.follow(worker, reason, case.now),
+            Some((Named::Gone, _)) => return self.answer(case, 481, Reason::WorkerGone),
             None => {}
         }
-        match self.entry_of_call(summary) {
+        match self.entry_of_call(case) {
             Some(entry) if matches!(entry.state, State::Verdict(_)) => {
-                self.answer_stranger(summary, 481, Reason::UnknownDialog, now)
+                self.answer_stranger(case, 481, Reason::UnknownDialog)
             }
-            Some(entry) if self.is_alive(&entry) => self.follow(entry.worker, Reason::InDialog, now),
-            Some(_) => self.answer(summary, 481, Reason::WorkerGone),
-            None => match self.unrecorded_worker(summary, now) {
-                Some(worker) => self.follow(worker, Reason::FollowsUnrecorded, now),
-                None => self.answer_stranger(summary, 481, Reason::UnknownDialog, now),
+            Some(entry) if self.is_alive(&entry) => self.follow(entry.worker, Reason::InDialog, case.now),
+            Some(_) => self.answer(case, 481, Reason::WorkerGone),
+            None => match self.unrecorded_worker(case) {
+                Some(worker) => self.follow(worker, Reason::FollowsUnrecorded, case.now),
+                None => self.answer_stranger(case, 481, Reason::UnknownDialog),
             },
         }
     }
 
     /// Decides about a request outside a dialog, or its retransmission.
-    fn initial(&mut self, message: &Message<'_>, summary: &Summary<'_>, arrival: &Arrival, now: Time) -> Decision {
-        if let Some(id) = self.table.by_branch(summary.branch)
+    fn initial(&mut self, case: &Case<'_>) -> Decision {
+        if let Some(id) = self.table.by_branch(case.name)
             && let Some(&entry) = self.table.get(id)
         {
-            return self.retransmission(message, summary, arrival, (id, &entry), now);
+            return self.retransmission(case, (id, &entry));
         }
         // A known token, nonce or call chooses the worker; the request still counts against its source's rate. Else a
         // source that has made one call could begin any number with them.
-        if let Some(refusal) = self.turn_away(summary, now) {
+        if let Some(refusal) = self.turn_away(case) {
             return refusal;
         }
-        if let Err(fault) = message.check_read(&summary.read) {
-            return self.answer_fault(summary, fault.status().unwrap_or(400), fault);
+        if let Err(fault) = case.request.message.check_read(&case.request.read) {
+            return self.answer_fault(case, fault.status().unwrap_or(400), fault);
         }
-        match summary.method {
-            Method::Other(_) => return self.refuse_method(summary, 501, Reason::UnknownMethod),
+        match case.request.method {
+            Method::Other(_) => return self.refuse_method(case, 501, Reason::UnknownMethod),
             Method::Bye | Method::Prack | Method::Update => {
-                return self.answer(summary, 481, Reason::UnknownDialog);
+                return self.answer(case, 481, Reason::UnknownDialog);
             }
             _ => {}
         }
-        match self.echoed(message, summary, arrival) {
+        match self.echoed(case) {
             Echoed::Worker(worker, reason) => {
-                let size = self.size(message, summary, arrival);
+                let size = self.size(case);
                 let placement = Placement { worker, reason, size, follows: true, group: None };
-                return self.place(summary, arrival, placement, now);
+                return self.place(case, placement);
             }
-            Echoed::Gone(reason) => return self.answer(summary, 481, reason),
+            Echoed::Gone(reason) => return self.answer(case, 481, reason),
             Echoed::Nobody => {}
         }
         // One copy of a call may be gone with its worker while another lives. An answer of the dispatcher's own is for
@@ -242,88 +319,38 @@ impl Dispatch {
         // next attempt of a proxy that hunts has another branch and the same CSeq, and is a new request.
         let tells = |entry: &Entry| match entry.state {
             State::Verdict(_) => false,
-            _ if entry.is_over() => entry.discriminator != summary.cseq && self.is_alive(entry),
+            _ if entry.is_over() => entry.discriminator != case.discriminator && self.is_alive(entry),
             _ => self.is_alive(entry),
         };
-        let known = self.table.of_call(summary.call).map(|(_, entry)| *entry).find(tells);
+        let known = self.table.of_call(case.call).map(|(_, entry)| *entry).find(tells);
         if let Some(entry) = known {
-            let placement = self.place_known(message, summary, arrival, &entry);
-            return self.place(summary, arrival, placement, now);
+            let placement = self.place_known(case, &entry);
+            return self.place(case, placement);
         }
-        match summary.method {
+        match case.request.method {
             Method::Invite => {}
-            Method::Options => return self.options(message, summary),
+            Method::Options => return self.options(case),
             method => match (method, self.rules.methods.rule(method).unwrap_or_default()) {
                 (_, MethodRule::Select) => {}
-                (Method::Register, MethodRule::Accept) => return self.registered(summary),
+                (Method::Register, MethodRule::Accept) => return self.registered(case),
                 // INFO and NOTIFY belong to a dialog, and INFO stands in Allow: no 405 (RFC 3261 §21.4.6).
-                (Method::Info | Method::Notify, _) => return self.answer(summary, 481, Reason::UnknownDialog),
-                _ => return self.refuse_method(summary, 405, Reason::MethodRefused),
+                (Method::Info | Method::Notify, _) => return self.answer(case, 481, Reason::UnknownDialog),
+                _ => return self.refuse_method(case, 405, Reason::MethodRefused),
             },
         }
-        self.begin(message, summary, arrival, now)
+        self.begin(case)
     }
 
-    /// Begins a call: at the conference's worker, else at a selected one.
-    fn begin(&mut self, message: &Message<'_>, summary: &Summary<'_>, arrival: &Arrival, now: Time) -> Decision {
-        let size = self.size(message, summary, arrival);
-        if !self.table.has_place(|| self.source(summary).print()) {
-            return self.place_unrecorded(summary, arrival, size, 0, now);
-        }
-        match self.choose(summary, size, Tried::default(), self.least_room(summary), now) {
-            Ok(placement) => self.place(summary, arrival, placement, now),
-            Err(reason) => self.nobody(summary, reason, now),
-        }
-    }
-
-    /// Decides about a request whose branch the table knows.
-    fn retransmission(
-        &mut self,
-        message: &Message<'_>,
-        summary: &Summary<'_>,
-        arrival: &Arrival,
-        (id, entry): (EntryId, &Entry),
-        now: Time,
-    ) -> Decision {
-        if let State::Verdict(status) = entry.state {
-            return self.answer(summary, status, Reason::AnsweredBefore);
-        }
-        if self.is_alive(entry) {
-            return self.follow(entry.worker, Reason::Retransmission, now);
-        }
-        if entry.is_over() {
-            // A late copy of a request that its caller has finished with.
-            return Decision { target: Target::Drop, reason: Reason::WorkerGone };
-        }
-        let deaths = entry.deaths + u8::from(entry.is_pending());
-        let size = self.size(message, summary, arrival);
-        self.move_on(message, summary, arrival, id, size, Search::after_deaths(deaths, now), Reason::SelectedAnew, now)
-    }
-
-    pub(super) fn transaction_of_cancel(&self, summary: &Summary<'_>) -> Option<EntryId> {
-        self.table.by_branch(summary.branch).or_else(|| self.table.invite_of(summary.call, summary.cseq))
+    pub(super) fn transaction_of_cancel(&self, case: &Case<'_>) -> Option<EntryId> {
+        self.table.by_branch(case.name).or_else(|| self.table.invite_of(case.call, case.discriminator))
     }
 
     /// The entry that shows the worker of a call: its newest entry with a live worker, else its newest.
-    fn entry_of_call(&self, summary: &Summary<'_>) -> Option<Entry> {
-        let mut entries = self.table.of_call(summary.call).map(|(_, entry)| entry);
+    fn entry_of_call(&self, case: &Case<'_>) -> Option<Entry> {
+        let mut entries = self.table.of_call(case.call).map(|(_, entry)| entry);
         let newest = entries.next()?;
         let held = std::iter::once(newest).chain(entries).find(|entry| self.is_held(entry));
         Some(*held.unwrap_or(newest))
-    }
-
-    /// Whether a live worker has the transaction, or was the last to have it.
-    pub(super) fn is_held(&self, entry: &Entry) -> bool {
-        !matches!(entry.state, State::Verdict(_)) && !entry.is_over() && self.is_alive(entry)
-    }
-
-    pub(super) fn is_alive(&self, entry: &Entry) -> bool {
-        self.pool.get(entry.worker).is_some_and(|slot| slot.is_alive() && slot.life == entry.life)
-    }
-
-    /// The conference that a request is for.
-    pub(super) fn conference(&self, summary: &Summary<'_>) -> Option<Fingerprint> {
-        summary.read.uri?.conference().map(|name| conference(name, &self.printer))
     }
 }
 

@@ -3,12 +3,11 @@
 
 use super::gathering::{GatheringId, Known, MOST_WORKERS};
 use super::merge::{MOST, Merged, read};
-use super::{Names, Summary, returned};
-use crate::dispatch::Dispatch;
+use super::{Case, Dispatch, Names};
 use crate::dispatch::decision::{Arrival, Decision, Handoff, Reason, Target};
 use crate::ids::WorkerId;
 use crate::time::Time;
-use crate::wire::mgcp::{Command, Fault, Message, ReturnCode, parse, parts};
+use crate::wire::mgcp::{Fault, Message, ReturnCode, parse, parts};
 
 impl Dispatch {
     /// The next worker that is to have the command of a gathering. After the last one, the gathering waits for their
@@ -59,18 +58,12 @@ impl Dispatch {
         self.gatherings.len()
     }
 
-    pub(super) fn everyone(
-        &mut self,
-        command: &Command<'_>,
-        summary: &Summary<'_>,
-        arrival: &Arrival,
-        now: Time,
-    ) -> Decision {
+    pub(super) fn everyone(&mut self, case: &Case<'_>) -> Decision {
         // A copy from another port is carried out again, which changes nothing.
-        let name = Names::beside(arrival.source, summary.transaction, &self.printer);
+        let name = Names::beside(case.arrival.source, case.request.transaction, &self.printer);
         match self.gatherings.find(name) {
             Some(Known::UnderWay) => {
-                return returned(ReturnCode::EXECUTING, summary.transaction, Reason::Gathering);
+                return self.answer(case, ReturnCode::EXECUTING.0, Reason::Gathering);
             }
             Some(Known::Answered(id)) => {
                 return Decision { target: Target::Gathered(id), reason: Reason::AnsweredBefore };
@@ -78,25 +71,25 @@ impl Dispatch {
             Some(Known::AnsweredOften) => return Decision { target: Target::Drop, reason: Reason::AnsweredBefore },
             None => {}
         }
-        if let Some(refusal) = self.turn_away_mgcp(summary.sender, summary.transaction, now) {
+        if let Some(refusal) = self.turn_away(case) {
             return refusal;
         }
         let workers: Vec<WorkerId> =
             self.pool.iter().filter(|(_, slot)| slot.is_alive() && slot.services.mgcp).map(|(at, _)| at).collect();
         match *workers {
-            [] => self.nobody_mgcp(summary, Reason::NoWorker, now),
-            [worker] => self.follow_first(summary, worker, Reason::Everyone, now),
+            [] => self.refuse(case, Reason::NoWorker),
+            [worker] => self.follow_first(case, worker, Reason::Everyone),
             // If one of the workers cannot take it, an answer of the others would pass for the answer of all.
             _ if workers.iter().any(|worker| !self.pool.get(*worker).is_some_and(|slot| slot.room.takes_new())) => {
-                self.nobody_mgcp(summary, Reason::HolderBusy, now)
+                self.refuse(case, Reason::HolderBusy)
             }
-            _ if workers.len() > MOST_WORKERS || !self.gatherings.has_place(summary.sender) => {
-                returned(ReturnCode::WILDCARD_TOO_COMPLICATED, summary.transaction, Reason::TooManyGatherings)
+            _ if workers.len() > MOST_WORKERS || !self.gatherings.has_place(case.sender()) => {
+                self.answer(case, ReturnCode::WILDCARD_TOO_COMPLICATED.0, Reason::TooManyGatherings)
             }
             _ => {
-                let merged = Merged::new(command.extension(MOST).and_then(read));
-                let named = (name, summary.transaction);
-                let id = self.gatherings.begin(named, arrival, workers, merged, now);
+                let merged = Merged::new(case.request.command.extension(MOST).and_then(read));
+                let named = (name, case.request.transaction);
+                let id = self.gatherings.begin(named, case.arrival, workers, merged, case.now);
                 Decision { target: Target::Everyone(id), reason: Reason::Everyone }
             }
         }

@@ -3,12 +3,11 @@
 
 use std::net::SocketAddr;
 
-use super::Summary;
-use crate::dispatch::Dispatch;
+use super::{Case, Dispatch};
 use crate::dispatch::decision::{Arrival, Reason};
 use crate::dispatch::identity::Named;
 use crate::ids::WorkerId;
-use crate::wire::mgcp::{Command, EndpointName, Field, ReturnCode};
+use crate::wire::mgcp::{EndpointName, Field, ReturnCode};
 
 /// The worker that a command names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,14 +23,15 @@ pub(super) enum Meant {
 impl Dispatch {
     /// The worker that a command names. The endpoint decides. The second endpoint goes to the same worker (RFC 3435
     /// §2.3.5), so it is read if the first one leaves a choice.
-    pub(super) fn meant(&self, command: &Command<'_>, summary: &Summary<'_>, arrival: &Arrival) -> Meant {
+    pub(super) fn meant(&self, case: &Case<'_>) -> Meant {
+        let command = case.request.command;
         let endpoint = command.endpoint();
         if let Some(named) = self.token_among(endpoint.local()) {
             return meant(named, Reason::Endpoint, ReturnCode::ENDPOINT_UNKNOWN);
         }
-        match self.in_domain(&endpoint, arrival) {
+        match self.in_domain(&endpoint, case.arrival) {
             // A slot without a worker. If the call agent leaves the choice of the endpoint, any other worker will do.
-            Some(Named::Gone) if summary.leaves_choice() => {}
+            Some(Named::Gone) if case.request.leaves_choice() => {}
             Some(named) => return meant(named, Reason::EndpointDomain, ReturnCode::ENDPOINT_UNKNOWN),
             None => {}
         }

@@ -1,11 +1,11 @@
 //! Echoed identity: the worker that a message names itself, in a field that its sender had to copy from an earlier one.
 
-use super::Dispatch;
-use super::decision::{Arrival, Reason};
-use super::identity::Named;
-use super::sip::{EXTENSION, Summary, URI_PARAM};
+use super::{Case, EXTENSION, URI_PARAM};
+use crate::dispatch::Dispatch;
+use crate::dispatch::decision::{Arrival, Reason};
+use crate::dispatch::identity::Named;
 use crate::ids::WorkerId;
-use crate::wire::sip::{Message, Name, NameAddr, Uri};
+use crate::wire::sip::{Name, NameAddr, Uri};
 
 /// The result of the search for a worker that the message itself names.
 pub(super) enum Echoed {
@@ -17,8 +17,9 @@ pub(super) enum Echoed {
 
 impl Dispatch {
     /// The worker that the message itself names, for requests that begin something.
-    pub(super) fn echoed(&self, message: &Message<'_>, summary: &Summary<'_>, arrival: &Arrival) -> Echoed {
-        if let Some((Named::Live(worker), reason)) = self.addressed(message, summary, arrival) {
+    pub(super) fn echoed(&self, case: &Case<'_>) -> Echoed {
+        let message = case.request.message;
+        if let Some((Named::Live(worker), reason)) = self.addressed(case) {
             return Echoed::Worker(worker, reason);
         }
         if let Some(dialog) = message.replaces().or_else(|| message.join())
@@ -44,21 +45,17 @@ impl Dispatch {
     }
 
     /// The worker that request-URI or topmost Route name, by token or by its own address.
-    pub(super) fn addressed(
-        &self,
-        message: &Message<'_>,
-        summary: &Summary<'_>,
-        arrival: &Arrival,
-    ) -> Option<(Named, Reason)> {
-        let by_uri = summary.read.uri.and_then(|uri| {
+    pub(super) fn addressed(&self, case: &Case<'_>) -> Option<(Named, Reason)> {
+        let by_uri = case.request.read.uri.and_then(|uri| {
             let token = self.token_in(&uri).map(|named| (named, Reason::RequestUri));
-            token.or_else(|| self.own_port(&uri, arrival).map(|named| (named, Reason::WorkerAddress)))
+            token.or_else(|| self.own_port(&uri, case.arrival).map(|named| (named, Reason::WorkerAddress)))
         });
         if matches!(by_uri, Some((Named::Live(_), _))) {
             return by_uri;
         }
-        let route = message.values(Name::Route).next().and_then(NameAddr::parse).and_then(|route| route.uri());
-        let by_route = route.and_then(|uri| self.token_in(&uri).or_else(|| self.own_port(&uri, arrival)));
+        let route =
+            case.request.message.values(Name::Route).next().and_then(NameAddr::parse).and_then(|route| route.uri());
+        let by_route = route.and_then(|uri| self.token_in(&uri).or_else(|| self.own_port(&uri, case.arrival)));
         by_route.map(|named| (named, Reason::Route)).or(by_uri)
     }
 

@@ -4,8 +4,8 @@
 //! an address behind a NAT. Such a caller reaches the port that the worker's Contact names, and the worker answers to
 //! the address from which it hears the caller.
 
-use super::Dispatch;
-use super::decision::Arrival;
+use crate::dispatch::Dispatch;
+use crate::dispatch::decision::Arrival;
 use crate::wire::sip::Method;
 use crate::words::Transport;
 

@@ -1,0 +1,55 @@
+//! Requests without an entry: the table is full of waiting requests, and a hash leads each call to one worker.
+
+use super::{Case, Dispatch, Request};
+use crate::dispatch::case::{Placement, Request as _};
+use crate::dispatch::decision::{Cause, Decision, Protocol, Reason, Returned, Room, Search};
+use crate::dispatch::select::by_hash;
+use crate::ids::WorkerId;
+use crate::reservation::Weight;
+
+impl Dispatch {
+    /// Places a request by hash, as the table is full of waiting requests. The hash of the call (or of the conference)
+    /// leads later messages to the same worker, whatever its load is then. So the load must not count now either; the
+    /// worker itself refuses a request for which it has no room.
+    pub(super) fn place_unrecorded(&mut self, case: &Case<'_>, size: Weight, deaths: u8) -> Decision {
+        self.unrecorded_until = case.now + self.rules.pending_max;
+        let worker = self.unrecorded_worker(case);
+        let Some(worker) = worker else {
+            let reason = self.why_nobody(Protocol::Sip, size.units, Room::Scarce);
+            return self.unavailable(case, reason);
+        };
+        let room = self.pool.get(worker).map_or(Room::None, |slot| slot.room);
+        if room > self.least_room(case) {
+            let why = if room == Room::Scarce { Reason::OverShare } else { Reason::HolderBusy };
+            return self.answer_why(case, why);
+        }
+        let placement = Placement { worker, reason: Reason::Unrecorded, size, follows: false, group: None };
+        self.hand_over(case, placement, None, Search::after_deaths(deaths, case.now))
+    }
+
+    /// The worker to which a request would be placed now if it were placed without a record.
+    pub(super) fn unrecorded_worker(&self, case: &Case<'_>) -> Option<WorkerId> {
+        if case.now >= self.unrecorded_until {
+            return None;
+        }
+        let conference = Request::group(case, self);
+        let holder = conference.and_then(|name| self.groups.get(self.groups.find(name)?)).map(|group| group.worker);
+        let key = conference.unwrap_or(case.call).short();
+        let hashed = || {
+            by_hash(key, self.pool.len(), |worker| {
+                self.pool.is_ready(worker) && self.pool.serves(worker, Protocol::Sip)
+            })
+        };
+        holder.or_else(|| hashed().map(|at| WorkerId(at as u16)))
+    }
+
+    /// Decides about a request without an entry. Its hash leads it, and its CANCEL, to one worker, so it cannot be
+    /// offered around.
+    pub(super) fn unrecorded_returned(&mut self, case: &Case<'_>, back: &Returned) -> Decision {
+        match back.cause {
+            Cause::Died if back.search.deaths >= 1 && back.sent => self.answer(case, 500, Reason::Poison),
+            Cause::Died => self.place_unrecorded(case, back.weight(), back.search.deaths + u8::from(back.sent)),
+            Cause::Refused(_) => self.answer(case, 486, Reason::RefusedByHolder),
+        }
+    }
+}
