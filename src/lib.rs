@@ -10,6 +10,7 @@
 //! ```text
 //! ids time           newtypes and their text form; moments and the deadline wheel
 //! crowd              connections by source: which may have one more, which one makes room
+//! fingerprint        keyed hashes of texts and sources
 //! pack               values as bytes, for a takeover
 //! reservation        the units that a conference has reserved, and its legs share
 //! config             one file of settings → one checked, immutable Config
@@ -71,6 +72,7 @@ pub mod call;
 pub mod config;
 pub mod crowd;
 pub mod dispatch;
+pub mod fingerprint;
 pub mod ids;
 pub mod link;
 pub mod media;

@@ -9,8 +9,8 @@
 
 use std::net::IpAddr;
 
-use super::fingerprint::Source;
 use crate::config::Network;
+use crate::fingerprint::Source;
 use crate::pack::{Damaged, Pack, Packed, pack_bytes, packed};
 use crate::time::Time;
 use crate::wire::handoff::FrameBuilder;

@@ -7,10 +7,10 @@ use std::net::IpAddr;
 
 use super::Dispatch;
 use super::decision::{Arrival, Decision, EntryId, Handoff, Protocol, Reason, Returned, Tried};
-use super::fingerprint::{Fingerprint, Source};
 use super::group::GroupId;
 use super::size::Sized as Measured;
 use super::table::{Entry, NewEntry, State};
+use crate::fingerprint::{Fingerprint, Source};
 use crate::ids::WorkerId;
 use crate::reservation::Weight;
 use crate::time::Time;

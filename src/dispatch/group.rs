@@ -6,7 +6,7 @@
 use hashbrown::HashTable;
 
 use super::decision::EntryId;
-use super::fingerprint::Fingerprint;
+use crate::fingerprint::Fingerprint;
 use crate::ids::WorkerId;
 use crate::pack::{Damaged, Pack, Packed, packed};
 use crate::reservation::{Reservation, Weight};
@@ -283,7 +283,7 @@ impl Groups {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dispatch::fingerprint::Printer;
+    use crate::fingerprint::Printer;
     use crate::ids::TokenKey;
 
     fn name(text: &str) -> Fingerprint {

@@ -6,7 +6,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
 use super::decision::{Joined, Protocol, Services};
-use super::fingerprint::Fingerprint;
+use crate::fingerprint::Fingerprint;
 use crate::ids::{Incarnation, Token, TokenKey, WorkerId, encode};
 use crate::pack::{Damaged, Pack, Packed, packed};
 

@@ -12,7 +12,6 @@ mod everyone;
 pub mod gathering;
 mod meant;
 mod merge;
-mod names;
 mod returned;
 pub mod size;
 
@@ -21,13 +20,14 @@ use std::net::SocketAddr;
 use super::Dispatch;
 use super::case::{self, Placement};
 use super::decision::{Arrival, Decision, EntryId, Handoff, Protocol, Reason, Return, Returned, Target, Tried};
-use super::fingerprint::{Fingerprint, Printer};
 use super::size::Sized;
 use super::table::{Entry, State};
+use crate::fingerprint::{Fingerprint, Printer};
 use crate::ids::{TransactionRange, WorkerId};
 use crate::reservation::Weight;
 use crate::time::Time;
 use crate::transaction::LIFETIME;
+use crate::transaction::name::mgcp::{Names, lowered};
 use crate::wire::mgcp::{
     Command, EndpointName, Message, Response, ReturnCode, TransactionId, Unparsable, Verb, Wildcard,
 };
@@ -36,8 +36,6 @@ pub(super) use acks::Acks;
 pub use acks::MOST_ACKS;
 pub(super) use gathering::Gatherings;
 use meant::Meant;
-pub use names::{CALL, Names};
-pub(super) use names::{call, lowered};
 
 /// A command.
 #[derive(Clone, Copy, Debug)]

@@ -9,7 +9,6 @@ mod bits;
 mod case;
 pub mod counters;
 pub mod decision;
-pub mod fingerprint;
 pub mod group;
 pub mod history;
 pub mod identity;
@@ -30,15 +29,16 @@ pub mod sip;
 pub mod size;
 pub mod table;
 pub mod targets;
-pub mod transaction;
 
 use std::hash::BuildHasher;
 use std::time::Duration;
 
 use foldhash::fast::FixedState;
 
+use crate::fingerprint::{Fingerprint, Printer, SourcePrint};
 use crate::ids::{Seq, WorkerId};
 use crate::time::Time;
+use crate::transaction::name::{self, sip::Names};
 use crate::wire::Label;
 use crate::wire::sip::{Fault, Message, Method, SMALLEST_ANSWERED, Unparsable};
 use crate::words;
@@ -46,7 +46,6 @@ use crate::words::Transport;
 use access::Access;
 use counters::Counters;
 use decision::{Admin, Arrival, Brought, Decision, Joined, Returned, Room, Target};
-use fingerprint::{Fingerprint, Printer, SourcePrint};
 use group::{Groups, Opening};
 use history::{Explained, History};
 use identity::{Directory, Keyring};
@@ -56,7 +55,6 @@ use rules::Rules;
 use select::Selector;
 use table::{NewEntry, State, Table};
 use targets::pool::Pool;
-use transaction::Names;
 
 /// The settings that a lane's decisions start with.
 #[derive(Clone, Debug)]
@@ -397,8 +395,8 @@ impl Dispatch {
 
     /// The fingerprint of a group that a worker names.
     fn group_name(&self, name: &[u8]) -> Fingerprint {
-        match name.strip_prefix(mgcp::CALL) {
-            Some(id) => mgcp::call(id, &self.printer),
+        match name.strip_prefix(name::mgcp::CALL) {
+            Some(id) => name::mgcp::call(id, &self.printer),
             None => sip::conference(name, &self.printer),
         }
     }

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use foldhash::fast::FixedState;
 use memchr::memchr;
 
-use super::mgcp::lowered;
+use crate::transaction::name::mgcp::lowered;
 use crate::wire::mgcp::Command;
 use crate::wire::sip::{Message, Peek, Start, Uri, peek};
 use crate::wire::write_lowered;

@@ -8,11 +8,11 @@
 use super::Dispatch;
 use super::access::Access;
 use super::counters::Counters;
-use super::fingerprint::SCHEME;
 use super::group::Groups;
 use super::identity::Directory;
 use super::table::Table;
 use super::targets::pool::Pool;
+use crate::fingerprint::SCHEME;
 use crate::pack::{Damaged, Pack, Packed};
 
 impl Dispatch {

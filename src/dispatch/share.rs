@@ -6,7 +6,7 @@
 //! answered. So no source takes the room that others wait for, and a newcomer finds room however many requests the
 //! others send.
 
-use super::fingerprint::SourcePrint;
+use crate::fingerprint::SourcePrint;
 
 /// Waiting requests, by source.
 #[derive(Debug)]

@@ -14,10 +14,10 @@ mod saved;
 use std::time::Duration;
 
 use super::decision::EntryId;
-use super::fingerprint::{Fingerprint, SourcePrint};
 use super::group::GroupId;
 use super::index::Index;
 use super::share::Shares;
+use crate::fingerprint::{Fingerprint, SourcePrint};
 use crate::ids::WorkerId;
 use crate::time::Time;
 use crate::transaction::LIFETIME;

@@ -19,7 +19,7 @@ use mio::{Interest, Registry, Token};
 
 use crate::call::slab::{Handle, Slab, handle};
 use crate::crowd::{Crowd, Room, Standing};
-use crate::dispatch::fingerprint::host;
+use crate::fingerprint::host;
 use crate::net::seldom::Seldom;
 use crate::net::tcp::{self, Listener};
 use crate::time::Time;

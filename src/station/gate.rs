@@ -8,7 +8,7 @@
 use std::net::IpAddr;
 
 use crate::dispatch::access::{Access, Admission};
-use crate::dispatch::fingerprint::Printer;
+use crate::fingerprint::Printer;
 use crate::ids::TokenKey;
 use crate::net::seldom::Seldom;
 use crate::time::Time;

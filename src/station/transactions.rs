@@ -12,12 +12,11 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
 use crate::call::exchange::{Arrival, Path};
-use crate::dispatch;
-use crate::dispatch::fingerprint::Printer;
-use crate::dispatch::transaction::Names;
+use crate::fingerprint::Printer;
 use crate::ids::{Seq, TokenKey};
 use crate::time::Time;
 use crate::transaction::LIFETIME;
+use crate::transaction::name::{self, sip::Names};
 use crate::wire::handoff::MESSAGE_HEADER;
 use crate::wire::mgcp;
 use crate::wire::sip::Message;
@@ -90,7 +89,7 @@ impl OpenTransactions {
     pub fn on_mgcp(&mut self, message: &mgcp::Message<'_>, arrival: &Arrival, now: Time) {
         let (Some((_, printer)), mgcp::Message::Command(command)) = (&self.key, message) else { return };
         let Path::Handoff { seq, .. } = arrival.path else { return };
-        if let Some(opened) = dispatch::mgcp::Names::opened_by(command, arrival.source.ip(), printer) {
+        if let Some(opened) = name::mgcp::Names::opened_by(command, arrival.source.ip(), printer) {
             self.open(opened, seq, None, now);
         }
     }
@@ -243,7 +242,7 @@ mod tests {
         assert_eq!(answered(&mut transactions, 1), [true]);
         let printer = Printer::new(&TokenKey::new([1; 32]));
         let source = "192.0.2.1".parse().unwrap();
-        let name = dispatch::mgcp::Names::transaction(source, mgcp::TransactionId(7), &printer);
+        let name = name::mgcp::Names::transaction(source, mgcp::TransactionId(7), &printer);
         assert_eq!(transactions.all(Time(1))[0].branch, name.to_bytes());
     }
 

@@ -3,6 +3,7 @@
 //! Each state machine is a value without socket, clock or table of its own. Its owner passes messages and the time in,
 //! sends what comes back, and calls it again when it says so.
 
+pub mod name;
 pub mod timers;
 
 pub use timers::{LIFETIME, LONGTRAN, Resend, T_HIST, T1, T2, T4, Timers};

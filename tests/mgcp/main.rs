@@ -21,13 +21,13 @@ use pointsman::dispatch::counters::Kind;
 use pointsman::dispatch::decision::{
     Admin, Brought, Cause, Decision, GatheringId, Handoff, Reason, Return, Room, Services, Target,
 };
-use pointsman::dispatch::fingerprint::Printer;
 use pointsman::dispatch::history::Outcome;
-use pointsman::dispatch::mgcp::Names;
 use pointsman::dispatch::rules::Rules;
 use pointsman::dispatch::size::SizeNote;
+use pointsman::fingerprint::Printer;
 use pointsman::ids::{Incarnation, Seq, TokenKey, TransactionRange, WorkerId};
 use pointsman::time::Time;
+use pointsman::transaction::name::mgcp::Names;
 use pointsman::wire::mgcp::{Message, ReturnCode, TransactionId, parse};
 use pointsman::words::{AccessAction, AccessRule, RefuseReason, Report, Transport};
 use rig::{KEY, Rig, START, returned};

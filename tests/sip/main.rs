@@ -27,16 +27,16 @@ use pointsman::config::{MethodRule, Policy, SizeSource};
 use pointsman::dispatch::decision::{
     Admin, Answer, Brought, Cause, Decision, EntryId, Handoff, Joined, Operational, Pinned, Reason, Room, Target, Tried,
 };
-use pointsman::dispatch::fingerprint::Printer;
 use pointsman::dispatch::history::Outcome;
 use pointsman::dispatch::identity::Keyring;
 use pointsman::dispatch::rules::Rules;
 use pointsman::dispatch::sip::EXTENSION;
 use pointsman::dispatch::size::SizeNote;
-use pointsman::dispatch::transaction::Names;
 use pointsman::dispatch::{Dispatch, Setup};
+use pointsman::fingerprint::Printer;
 use pointsman::ids::{Incarnation, Seq, WorkerId};
 use pointsman::time::Time;
+use pointsman::transaction::name::sip::Names;
 use pointsman::wire::Label;
 use pointsman::wire::sip::{Fault, Scanner};
 use pointsman::words::{AccessAction, AccessRule, OpenTransaction, RefuseReason, Report, Transport};

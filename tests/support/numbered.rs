@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use pointsman::config::Policy;
 use pointsman::dispatch::decision::{Arrival, Joined, Services};
-use pointsman::dispatch::fingerprint::{Printer, SourcePrint};
 use pointsman::dispatch::identity::Keyring;
 use pointsman::dispatch::rules::Rules;
 use pointsman::dispatch::table::{NewEntry, State, Table};
 use pointsman::dispatch::{Dispatch, Setup};
+use pointsman::fingerprint::{Printer, SourcePrint};
 use pointsman::ids::{ConnId, Incarnation, ListenerId, TokenKey, WorkerId};
 use pointsman::time::Time;
 use pointsman::words::Transport;

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::dispatch::fingerprint::Printer;
+use crate::fingerprint::Printer;
 use crate::ids::TokenKey;
 
 const DENY: AccessAction = AccessAction::Deny;

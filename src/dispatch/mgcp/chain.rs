@@ -10,7 +10,7 @@ use std::num::NonZeroU64;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::dispatch::fingerprint::host;
+use crate::fingerprint::host;
 use crate::time::Time;
 use crate::transaction::LONGTRAN;
 use crate::wire::mgcp;

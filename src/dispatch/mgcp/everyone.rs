@@ -3,10 +3,11 @@
 
 use super::gathering::{GatheringId, Known, MOST_WORKERS};
 use super::merge::{MOST, Merged, read};
-use super::{Case, Dispatch, Names};
+use super::{Case, Dispatch};
 use crate::dispatch::decision::{Arrival, Decision, Handoff, Reason, Target};
 use crate::ids::WorkerId;
 use crate::time::Time;
+use crate::transaction::name::mgcp::Names;
 use crate::wire::mgcp::{Fault, Message, ReturnCode, parse, parts};
 
 impl Dispatch {

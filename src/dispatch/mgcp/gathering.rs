@@ -12,7 +12,7 @@ use hashbrown::HashMap;
 
 use super::merge::Merged;
 use crate::dispatch::decision::Arrival;
-use crate::dispatch::fingerprint::{Fingerprint, host};
+use crate::fingerprint::{Fingerprint, host};
 use crate::ids::{ConnId, WorkerId};
 use crate::time::Time;
 use crate::transaction::{LIFETIME, LONGTRAN};

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::dispatch::fingerprint::{Printer, SourcePrint};
+use crate::fingerprint::{Printer, SourcePrint};
 use crate::ids::TokenKey;
 use crate::pack::{Damaged, Packed};
 

@@ -1,7 +1,7 @@
 use super::*;
-use crate::dispatch::fingerprint::Printer;
-use crate::dispatch::mgcp::Names;
+use crate::fingerprint::Printer;
 use crate::ids::{ListenerId, TokenKey};
+use crate::transaction::name::mgcp::Names;
 use crate::wire::mgcp::{Message, parse};
 use crate::words::Transport;
 

@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::dispatch::fingerprint::{Fingerprint, Printer};
+use crate::fingerprint::{Fingerprint, Printer};
 use crate::wire::mgcp::{Command, TransactionId, Verb};
 use crate::words;
 
@@ -47,7 +47,7 @@ impl Names {
 
     /// The name of transaction `id` of a call agent that shares its address with others and has transaction ids of its
     /// own.
-    pub(super) fn beside(source: SocketAddr, id: TransactionId, printer: &Printer) -> Fingerprint {
+    pub fn beside(source: SocketAddr, id: TransactionId, printer: &Printer) -> Fingerprint {
         let shared = Names::transaction(source.ip(), id, printer);
         printer.print(TRANSACTION, &[&shared.to_bytes(), &source.port().to_be_bytes()])
     }
@@ -65,13 +65,13 @@ impl Names {
 }
 
 /// The name of a call's group. Call ids compare in any case (RFC 3435 §3.2.2.5: hexadecimal characters).
-pub(in crate::dispatch) fn call(id: &[u8], printer: &Printer) -> Fingerprint {
+pub fn call(id: &[u8], printer: &Printer) -> Fingerprint {
     let mut lower = [0; CALL_ID];
     printer.print(GROUP, &[lowered(id, &mut lower)])
 }
 
 /// As much of `text` in lower case as `buffer` holds.
-pub(in crate::dispatch) fn lowered<'b>(text: &[u8], buffer: &'b mut [u8]) -> &'b [u8] {
+pub fn lowered<'b>(text: &[u8], buffer: &'b mut [u8]) -> &'b [u8] {
     let length = text.len().min(buffer.len());
     let (lower, _) = buffer.split_at_mut(length);
     lower.iter_mut().zip(text).for_each(|(lower, byte)| *lower = byte.to_ascii_lowercase());

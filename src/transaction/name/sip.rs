@@ -3,8 +3,8 @@
 //! The dispatcher computes them from each request. A worker that comes back from an earlier dispatcher lists its
 //! transactions by the same names, made with the same key.
 
-use super::fingerprint::Text::{AsItIs, InAnyCase, Number};
-use super::fingerprint::{Fingerprint, Printer};
+use crate::fingerprint::Text::{AsItIs, InAnyCase, Number};
+use crate::fingerprint::{Fingerprint, Printer};
 use crate::wire::sip::{Essentials, Message, Method};
 use crate::words;
 
