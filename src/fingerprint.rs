@@ -93,6 +93,15 @@ impl Printer {
         }
     }
 
+    /// A printer whose key is 128 random bits.
+    pub fn seeded([first, second]: [u64; 2]) -> Self {
+        let texts = SipHasher13::new_with_keys(first, second);
+        let printer = Printer { texts, sources: FixedState::default() };
+        // The two hashes must not share a key: one that leaks would open the other.
+        let sources = FixedState::with_seed(printer.print(b'f', &[b"source"]).short());
+        Printer { sources, ..printer }
+    }
+
     /// The hash of the source that `address` belongs to. An IPv4-mapped IPv6 address counts as IPv4.
     pub fn source(&self, address: IpAddr) -> Source {
         // Peers neither see this hash nor learn which sources collide: a fast one with a seed is enough.

@@ -27,13 +27,14 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("names", &["time", "names"]),
     ("media", &["ids", "time", "wire", "media"]),
-    ("call", &["ids", "time", "reservation", "words", "wire", "transaction", "media", "names", "call"]),
+    ("call", &["ids", "time", "reservation", "fingerprint", "words", "wire", "transaction", "media", "names", "call"]),
     (
         "station",
         &[
             "ids",
             "time",
             "reservation",
+            "fingerprint",
             "wire",
             "link",
             "words",

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use hashbrown::HashTable;
 
+use crate::fingerprint::Fingerprint;
 use crate::time::Time;
 
 /// Fingerprints of refused transactions, the oldest first.
@@ -14,9 +15,9 @@ use crate::time::Time;
 /// takes.
 #[derive(Debug)]
 pub(super) struct Refused {
-    entries: VecDeque<(u128, Time)>,
+    entries: VecDeque<(Fingerprint, Time)>,
     /// The same fingerprints, to be found at once; they are keyed hashes already.
-    index: HashTable<u128>,
+    index: HashTable<Fingerprint>,
     keep: Duration,
 }
 
@@ -29,21 +30,21 @@ impl Refused {
         Refused { entries: VecDeque::new(), index: HashTable::new(), keep }
     }
 
-    pub(super) fn insert(&mut self, fingerprint: u128, now: Time) {
+    pub(super) fn insert(&mut self, fingerprint: Fingerprint, now: Time) {
         self.forget(now);
-        if self.index.find(fingerprint as u64, |entry| *entry == fingerprint).is_some() {
+        if self.index.find(fingerprint.short(), |entry| *entry == fingerprint).is_some() {
             return;
         }
         if self.entries.len() == LIMIT {
             self.forget_oldest();
         }
         self.entries.push_back((fingerprint, now));
-        self.index.insert_unique(fingerprint as u64, fingerprint, |entry| *entry as u64);
+        self.index.insert_unique(fingerprint.short(), fingerprint, |entry| entry.short());
     }
 
-    pub(super) fn contains(&mut self, fingerprint: u128, now: Time) -> bool {
+    pub(super) fn contains(&mut self, fingerprint: Fingerprint, now: Time) -> bool {
         self.forget(now);
-        self.index.find(fingerprint as u64, |entry| *entry == fingerprint).is_some()
+        self.index.find(fingerprint.short(), |entry| *entry == fingerprint).is_some()
     }
 
     fn forget(&mut self, now: Time) {
@@ -54,7 +55,7 @@ impl Refused {
 
     fn forget_oldest(&mut self) {
         let Some((oldest, _)) = self.entries.pop_front() else { return };
-        if let Ok(entry) = self.index.find_entry(oldest as u64, |entry| *entry == oldest) {
+        if let Ok(entry) = self.index.find_entry(oldest.short(), |entry| *entry == oldest) {
             entry.remove();
         }
     }
@@ -64,20 +65,24 @@ impl Refused {
 mod tests {
     use super::*;
 
+    fn print(number: u128) -> Fingerprint {
+        Fingerprint::from_bytes(number.to_le_bytes())
+    }
+
     #[test]
     fn a_refusal_is_remembered_for_the_life_of_its_transaction() {
         let mut refused = Refused::new(Duration::from_secs(32));
-        refused.insert(7, Time(0));
-        assert!(refused.contains(7, Time(32_000_000)));
-        assert!(!refused.contains(8, Time(0)));
-        assert!(!refused.contains(7, Time(32_000_001)));
+        refused.insert(print(7), Time(0));
+        assert!(refused.contains(print(7), Time(32_000_000)));
+        assert!(!refused.contains(print(8), Time(0)));
+        assert!(!refused.contains(print(7), Time(32_000_001)));
     }
 
     #[test]
     fn the_memory_is_bounded() {
         let mut refused = Refused::new(Duration::from_secs(32));
-        (0..10_000).for_each(|print| refused.insert(print, Time(1)));
+        (0..10_000).for_each(|number| refused.insert(print(number), Time(1)));
         assert_eq!(refused.entries.len(), LIMIT);
-        assert!(refused.contains(9_999, Time(1)) && !refused.contains(0, Time(1)));
+        assert!(refused.contains(print(9_999), Time(1)) && !refused.contains(print(0), Time(1)));
     }
 }

@@ -10,6 +10,7 @@ use crate::call::request::Request;
 use crate::call::server::{Kept, Seqs, Server, ServerKey, State, Way};
 use crate::call::slab::Handle;
 use crate::call::uas::{Timer, Uas};
+use crate::fingerprint::Fingerprint;
 use crate::ids::{Seq, encode};
 use crate::time::Time;
 use crate::transaction::Resend;
@@ -296,19 +297,19 @@ impl Uas {
     }
 
     /// The transaction of this fingerprint.
-    pub(super) fn find_server(&self, fingerprint: u128) -> Option<ServerKey> {
+    pub(super) fn find_server(&self, fingerprint: Fingerprint) -> Option<ServerKey> {
         let same = |index: &u32| self.servers.at(*index).is_some_and(|(_, server)| server.fingerprint == fingerprint);
-        let index = self.by_fingerprint.find(fingerprint as u64, same)?;
+        let index = self.by_fingerprint.find(fingerprint.short(), same)?;
         self.servers.at(*index).map(|(key, _)| key)
     }
 
     /// Whether another copy of a request outside a dialog was being dealt with when this one arrived.
-    pub(super) fn is_merged(&self, merged: u128, arrival: &Arrival, now: Time) -> bool {
+    pub(super) fn is_merged(&self, merged: Fingerprint, arrival: &Arrival, now: Time) -> bool {
         // The message may have waited on the link before this worker read it, so the dispatcher's time of arrival
         // counts.
         let (t4, at) = (self.timers.t4, arrival.received.unwrap_or(now));
         let is_copy = |server: &Server| server.merged == Some(merged) && server.is_ongoing(t4, at);
-        let mut beside = self.by_merged.iter_hash(merged as u64);
+        let mut beside = self.by_merged.iter_hash(merged.short());
         beside.any(|index| self.servers.at(*index).is_some_and(|(_, server)| is_copy(server)))
     }
 
@@ -402,7 +403,7 @@ impl Uas {
         tag.extend_from_slice(self.identity.token.as_bytes());
         tag.extend_from_slice(b"-x");
         let mut text = [0; 12];
-        encode(fingerprint as u64, &mut text);
+        encode(fingerprint.short(), &mut text);
         tag.extend_from_slice(&text);
         tag
     }
@@ -411,12 +412,12 @@ impl Uas {
         let Some(server) = self.servers.get(key) else { return };
         let (fingerprint, merged) = (server.fingerprint, server.merged);
         let servers = &self.servers;
-        self.by_fingerprint.insert_unique(fingerprint as u64, key.index(), |index| {
-            servers.at(*index).map_or(0, |(_, server)| server.fingerprint as u64)
+        self.by_fingerprint.insert_unique(fingerprint.short(), key.index(), |index| {
+            servers.at(*index).map_or(0, |(_, server)| server.fingerprint.short())
         });
         if let Some(merged) = merged {
-            self.by_merged.insert_unique(merged as u64, key.index(), |index| {
-                servers.at(*index).and_then(|(_, server)| server.merged).map_or(0, |merged| merged as u64)
+            self.by_merged.insert_unique(merged.short(), key.index(), |index| {
+                servers.at(*index).and_then(|(_, server)| server.merged).map_or(0, |merged| merged.short())
             });
         }
     }
@@ -424,11 +425,11 @@ impl Uas {
     pub(super) fn unindex(&mut self, key: ServerKey) {
         let Some(server) = self.servers.get(key) else { return };
         let (fingerprint, merged) = (server.fingerprint, server.merged);
-        if let Ok(entry) = self.by_fingerprint.find_entry(fingerprint as u64, |index| *index == key.index()) {
+        if let Ok(entry) = self.by_fingerprint.find_entry(fingerprint.short(), |index| *index == key.index()) {
             entry.remove();
         }
         if let Some(merged) = merged
-            && let Ok(entry) = self.by_merged.find_entry(merged as u64, |index| *index == key.index())
+            && let Ok(entry) = self.by_merged.find_entry(merged.short(), |index| *index == key.index())
         {
             entry.remove();
         }

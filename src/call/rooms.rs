@@ -11,6 +11,7 @@ use hashbrown::HashTable;
 use crate::call::exchange::CallKey;
 use crate::call::strangers::{Claim, Strangers};
 use crate::call::uas::{Phase, Uas};
+use crate::fingerprint::Fingerprint;
 use crate::reservation::{Reservation, Seat, Weight};
 
 /// Conferences.
@@ -24,7 +25,7 @@ pub(super) struct Rooms {
 #[derive(Clone, Copy, Debug)]
 struct Room {
     /// The fingerprint of its name.
-    name: u128,
+    name: Fingerprint,
     reservation: Reservation,
     /// Units beyond the first that each leg of a stranger needs.
     unsure: u32,
@@ -33,7 +34,7 @@ struct Room {
 }
 
 /// The place of a call in the conference of this name.
-pub(super) type Place = (u128, Seat);
+pub(super) type Place = (Fingerprint, Seat);
 
 impl Room {
     fn claimed(&self) -> u32 {
@@ -69,14 +70,14 @@ impl Rooms {
     }
 
     /// The units that a leg of this weight costs.
-    pub(super) fn cost(&self, name: u128, leg: Weight) -> u32 {
-        let known = self.rooms.find(name as u64, |room| room.name == name);
+    pub(super) fn cost(&self, name: Fingerprint, leg: Weight) -> u32 {
+        let known = self.rooms.find(name.short(), |room| room.name == name);
         known.map_or(leg.units, |room| { room.reservation }.join(leg).cost)
     }
 
     /// A leg of this weight joins.
-    pub(super) fn join(&mut self, name: u128, leg: Weight, is_stranger: bool) -> Place {
-        let place = self.rooms.entry(name as u64, |room| room.name == name, |room| room.name as u64);
+    pub(super) fn join(&mut self, name: Fingerprint, leg: Weight, is_stranger: bool) -> Place {
+        let place = self.rooms.entry(name.short(), |room| room.name == name, |room| room.name.short());
         let new = || Room { name, reservation: Reservation::default(), unsure: 0, is_reservation_unsure: false };
         let mut place = place.or_insert_with(new);
         let room = place.get_mut();
@@ -100,7 +101,7 @@ impl Rooms {
     }
 
     fn change<R>(&mut self, (name, seat): Place, change: impl FnOnce(&mut Room, Seat) -> R) -> Option<R> {
-        let mut found = self.rooms.find_entry(name as u64, |room| room.name == name).ok()?;
+        let mut found = self.rooms.find_entry(name.short(), |room| room.name == name).ok()?;
         let room = found.get_mut();
         let before = room.claimed();
         let changed = change(room, seat);
@@ -113,7 +114,7 @@ impl Rooms {
 
     /// The units that would be free again without this leg, and the units that strangers would then claim.
     fn without(&self, (name, seat): Place, is_stranger: bool) -> (u32, u32) {
-        let Some(room) = self.rooms.find(name as u64, |room| room.name == name) else { return (0, self.claimed) };
+        let Some(room) = self.rooms.find(name.short(), |room| room.name == name) else { return (0, self.claimed) };
         let mut rest = *room;
         let freed = rest.leave(seat, true, is_stranger);
         (freed, self.claimed.saturating_sub(room.claimed()).saturating_add(rest.claimed()))

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::call::allowance::Allowance;
 use crate::call::exchange::{CallKey, Hop, Output, Transmit};
 use crate::call::slab::handle;
+use crate::fingerprint::Fingerprint;
 use crate::ids::Seq;
 use crate::time::Time;
 use crate::transaction::Resend;
@@ -20,9 +21,9 @@ handle! {
 /// One server transaction.
 #[derive(Debug)]
 pub(super) struct Server {
-    pub(super) fingerprint: u128,
+    pub(super) fingerprint: Fingerprint,
     /// [`super::request::Fingerprints::merged`], for requests outside a dialog that are no copies of another.
-    pub(super) merged: Option<u128>,
+    pub(super) merged: Option<Fingerprint>,
     pub(super) state: State,
     pub(super) kept: Kept,
     pub(super) way: Way,

@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use crate::call::exchange::{Arrival, CallKey, Path};
 use crate::call::rooms;
 use crate::call::uas::Uas;
+use crate::fingerprint::Source;
 
 /// Sources that were heard, and the claims of calls from other sources.
 #[derive(Debug)]
@@ -101,12 +102,14 @@ impl Strangers {
     }
 
     /// Whether a source was heard.
-    pub(super) fn knows(&self, source: u64) -> bool {
-        self.heard[source as usize % PLACES] == source
+    pub(super) fn knows(&self, source: Source) -> bool {
+        let hash = source.bits().max(1);
+        self.heard[hash as usize % PLACES] == hash
     }
 
-    pub(super) fn on_heard(&mut self, source: u64) {
-        self.heard[source as usize % PLACES] = source;
+    pub(super) fn on_heard(&mut self, source: Source) {
+        let hash = source.bits().max(1);
+        self.heard[hash as usize % PLACES] = hash;
     }
 }
 

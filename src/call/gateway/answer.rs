@@ -6,12 +6,13 @@ use crate::call::exchange::{Arrival, Hop, Path, Transmit};
 use crate::call::gateway::Gateway;
 use crate::call::gateway::events::Sender;
 use crate::call::gateway::exchange::Output;
-use crate::call::gateway::history::{State, Transaction, TransactionKey};
+use crate::call::gateway::history::{State, Transaction};
 use crate::call::gateway::identity::Naming;
 use crate::call::gateway::media_gateway::Timer;
 use crate::call::gateway::notify;
 use crate::call::server::{Seqs, Way};
 use crate::time::Time;
+use crate::transaction::name::mgcp::TransactionKey;
 use crate::wire::mgcp::{Field, ResponseWriter, ReturnCode, TransactionId, separator};
 use crate::words::RefuseReason;
 
@@ -96,7 +97,7 @@ impl Gateway {
     pub(super) fn answer(&mut self, key: TransactionKey, answer: &Answer, now: Time) {
         let Some(transaction) = self.history.get_mut(key) else { return };
         let State::Underway(has_100) = transaction.state else { return };
-        let bytes = answer.write(TransactionId(key.id), has_100, self.limits.answer);
+        let bytes = answer.write(key.id(), has_100, self.limits.answer);
         let way = transaction.way;
         let mut seqs = std::mem::take(&mut transaction.seqs);
         transaction.end = now + self.timers.history;
@@ -118,7 +119,7 @@ impl Gateway {
             return self.answer(key, answer, now);
         }
         let Some(mut transaction) = self.history.remove(key) else { return };
-        let bytes = answer.write(TransactionId(key.id), false, self.limits.answer);
+        let bytes = answer.write(key.id(), false, self.limits.answer);
         self.outputs.push_back(transmit(&transaction.way, &bytes));
         self.outputs.extend(transaction.seqs.drain().map(Output::Answered));
     }
@@ -130,7 +131,7 @@ impl Gateway {
             .get_mut(key)
             .is_some_and(|transaction| transaction.may_go_back && matches!(transaction.state, State::Underway(false)));
         if let Some(reason) = denial.back.filter(|_| goes_back) {
-            self.refused.insert(self.print(key), now);
+            self.refused.insert(key.print(&self.printer), now);
             let Some(mut transaction) = self.history.remove(key) else { return };
             for seq in transaction.seqs.drain() {
                 self.outputs.push_back(Output::Refuse(seq, reason));
@@ -179,7 +180,7 @@ impl Gateway {
     fn say_100(&mut self, key: TransactionKey) {
         let Some(transaction) = self.history.get_mut(key) else { return };
         transaction.state = State::Underway(true);
-        let bytes = Answer::new(ReturnCode::EXECUTING).write(TransactionId(key.id), false, self.limits.answer);
+        let bytes = Answer::new(ReturnCode::EXECUTING).write(key.id(), false, self.limits.answer);
         let output = transmit(&transaction.way, &bytes);
         self.outputs.push_back(output);
     }

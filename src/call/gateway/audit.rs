@@ -6,11 +6,11 @@ use crate::call::gateway::bearer::Coding;
 use crate::call::gateway::endpoint::number_of;
 use crate::call::gateway::events::Events;
 use crate::call::gateway::exchange::{Ask, ConnectionKey, Counters, EndpointKey};
-use crate::call::gateway::history::TransactionKey;
 use crate::call::gateway::job::Job;
 use crate::call::gateway::mode::MODES;
 use crate::call::gateway::terms::PACKET_TIMES;
 use crate::time::Time;
+use crate::transaction::name::mgcp::TransactionKey;
 use crate::wire::mgcp::{
     Capabilities, Command, ConnectionParameters, EndpointName, Field, InfoCode, MAX_MESSAGE, MAX_PARAMS, ReasonCode,
     RequestedInfo, RestartMethod, ReturnCode, Switch, Wildcard,

@@ -29,7 +29,7 @@ impl Gateway {
         if source.to_canonical().is_loopback() {
             return;
         }
-        if self.strangers.knows(self.source_print(source)) {
+        if self.strangers.knows(self.printer.source(source)) {
             return;
         }
         // A leg inside a reservation costs nothing, so it claims nothing. Its command names the endpoint, so `acquaint`
@@ -44,7 +44,7 @@ impl Gateway {
     /// connections that the source makes later.
     pub(super) fn acquaint(&mut self, command: &Command<'_>, source: IpAddr) {
         let Some(endpoint) = self.find_endpoint(&command.endpoint()) else { return };
-        let source = self.source_print(source);
+        let source = self.printer.source(source);
         self.strangers.on_heard(source);
         for at in 0.. {
             let connections = self.endpoints.get(endpoint).map(|endpoint| &endpoint.connections);

@@ -12,7 +12,6 @@ use crate::call::gateway::description::Description;
 use crate::call::gateway::embedded::Embedded;
 use crate::call::gateway::endpoint::Place;
 use crate::call::gateway::exchange::{Ask, ConnectionKey, EndpointKey, Told};
-use crate::call::gateway::history::TransactionKey;
 use crate::call::gateway::job::Job;
 use crate::call::gateway::kind::Kind;
 use crate::call::gateway::listening::Hearing;
@@ -24,6 +23,7 @@ use crate::call::gateway::wanted::Wanted;
 use crate::call::strangers::Claim;
 use crate::reservation::Weight;
 use crate::time::Time;
+use crate::transaction::name::mgcp::TransactionKey;
 use crate::wire::mgcp::{Command, ConnectionMode, EndpointName, Field, ReturnCode, Wildcard};
 use crate::words::RefuseReason;
 

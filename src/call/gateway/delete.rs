@@ -10,9 +10,9 @@ use crate::call::gateway::answer::{Answer, Denial};
 use crate::call::gateway::calls::call_id;
 use crate::call::gateway::embedded::Embedded;
 use crate::call::gateway::exchange::{Ask, ConnectionKey, Counters, EndpointKey, Told};
-use crate::call::gateway::history::TransactionKey;
 use crate::call::gateway::job::{Job, JobKey};
 use crate::time::Time;
+use crate::transaction::name::mgcp::TransactionKey;
 use crate::wire::mgcp::{Command, ConnectionParameters, Field, ReturnCode, Wildcard};
 
 /// A DLCX whose media is being closed.

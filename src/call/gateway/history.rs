@@ -6,22 +6,14 @@
 //! (`K:`, 000). The id of a confirmed one stays known, so that a late copy of the command is not taken for a new one.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::call::gateway::identity::{Limits, Timers};
 use crate::call::server::{Seqs, Way};
 use crate::time::Time;
 use crate::transaction::Resend;
-
-/// The identity of a command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct TransactionKey {
-    pub(super) source: IpAddr,
-    pub(super) id: u32,
-    /// The port that its first copy came from.
-    pub(super) port: u16,
-}
+use crate::transaction::name::mgcp::TransactionKey;
+use crate::wire::mgcp::TransactionId;
 
 /// A command that has been seen.
 #[derive(Debug)]
@@ -111,8 +103,7 @@ impl History {
         if self.entries.contains_key(&key) {
             return Some(key);
         }
-        let same_id = TransactionKey { port: 0, ..key }..=TransactionKey { port: u16::MAX, ..key };
-        let mut known = self.entries.range(same_id).take(PORTS);
+        let mut known = self.entries.range(key.of_any_port(key.id(), key.id())).take(PORTS);
         known.find(|(_, transaction)| transaction.print == print).map(|(known, _)| *known)
     }
 
@@ -144,11 +135,10 @@ impl History {
         if first > last {
             return;
         }
-        let first = TransactionKey { id: first, port: 0, ..from };
-        let last = TransactionKey { id: last, port: u16::MAX, ..from };
-        for (key, transaction) in self.entries.range_mut(first..=last).take(*budget) {
+        let meant = from.of_any_port(TransactionId(first), TransactionId(last));
+        for (key, transaction) in self.entries.range_mut(meant).take(*budget) {
             *budget -= 1;
-            if key.port == from.port && matches!(transaction.state, State::Answered(..)) {
+            if key.port() == from.port() && matches!(transaction.state, State::Answered(..)) {
                 self.bytes -= transaction.bytes();
                 transaction.state = State::Confirmed;
             }
@@ -173,8 +163,12 @@ mod tests {
     use super::*;
     use crate::call::exchange::Hop;
 
+    fn at(host: u8, id: u32, port: u16) -> TransactionKey {
+        TransactionKey::new(([192, 0, 2, host], port).into(), TransactionId(id))
+    }
+
     fn key(host: u8, id: u32) -> TransactionKey {
-        TransactionKey { source: [192, 0, 2, host].into(), id, port: 2_727 }
+        at(host, id, 2_727)
     }
 
     fn answered(bytes: usize) -> Transaction {
@@ -193,7 +187,7 @@ mod tests {
     #[test]
     fn whoever_pretends_to_be_many_ports_hides_nobody_s_own_command() {
         let mut history = History::new(&Limits::default());
-        let at = |port| TransactionKey { port, ..key(1, 5) };
+        let at = |port| at(1, 5, port);
         (1..=100).for_each(|port| history.insert(at(port), answered(1)));
         assert_eq!(history.find(at(90), 7), Some(at(90)));
         assert_eq!(history.find(at(900), 7), None);
@@ -215,9 +209,9 @@ mod tests {
         history.confirm(key(1, 0), 0, u32::MAX, &mut 100);
         assert_eq!(history.bytes, 100);
         assert_eq!(history.find(key(1, 5), 0), Some(key(1, 5)));
-        assert_eq!(history.find(TransactionKey { port: 1, ..key(1, 5) }, 100), Some(key(1, 5)));
-        assert_eq!(history.find(TransactionKey { port: 1, ..key(1, 5) }, 99), None);
-        history.confirm(TransactionKey { port: 1, ..key(2, 6) }, 6, 6, &mut 100);
+        assert_eq!(history.find(at(1, 5, 1), 100), Some(key(1, 5)));
+        assert_eq!(history.find(at(1, 5, 1), 99), None);
+        history.confirm(at(2, 6, 1), 6, 6, &mut 100);
         assert_eq!(history.bytes, 100, "who is not asked confirms nothing");
         history.remove(key(1, 5));
         history.remove(key(2, 6));

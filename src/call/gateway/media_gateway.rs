@@ -1,11 +1,8 @@
 //! The gateway: its state, its inputs and outputs. The files beside this one carry out the commands.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::hash::Hasher;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
-
-use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::call::exchange::Arrival;
 use crate::call::gateway::answer::Denial;
@@ -14,16 +11,17 @@ use crate::call::gateway::connection::Connection;
 use crate::call::gateway::endpoint::Endpoint;
 use crate::call::gateway::events::{Events, Voice};
 use crate::call::gateway::exchange::{ConnectionKey, EndpointKey, LookupKey, Output};
-use crate::call::gateway::history::{History, TransactionKey};
+use crate::call::gateway::history::History;
 use crate::call::gateway::identity::{Identity, Limits, Naming, Timers};
 use crate::call::gateway::job::{Asked, Job, JobKey};
 use crate::call::gateway::params;
 use crate::call::refused::Refused;
-use crate::call::request;
 use crate::call::slab::Slab;
 use crate::call::strangers::Strangers;
 use crate::call::uas::Load;
+use crate::fingerprint::Printer;
 use crate::time::{Time, Wheel};
+use crate::transaction::name::mgcp::TransactionKey;
 use crate::wire::mgcp::{
     Command, Message, Response, RestartMethod, ReturnCode, TransactionId, Unparsable, Verb, Wildcard,
 };
@@ -101,11 +99,16 @@ pub struct Gateway {
     pub(super) doubts: usize,
     /// Whether the endpoints have been taken out of service.
     pub(super) stopped: bool,
+    /// Makes fingerprints and unpredictable numbers.
+    pub(super) printer: Printer,
     count: u64,
 }
 
 /// Transactions that one message can confirm: more than a call agent begins between two messages.
 const CONFIRMED_AT_ONCE: usize = 5_000;
+
+/// The purpose of the fingerprint of a command's text.
+const TEXT: u8 = b't';
 
 /// An entry of the wheel.
 #[derive(Clone, Copy, Debug)]
@@ -144,6 +147,7 @@ impl Gateway {
             draining: false,
             doubts: 0,
             stopped: false,
+            printer: Printer::seeded(identity.seed),
             count: 0,
             identity,
             limits,
@@ -330,7 +334,7 @@ impl Gateway {
         if self.history.is_full() {
             return match arrival.seq() {
                 Some(seq) if may_go_back => {
-                    self.refused.insert(self.print(key), now);
+                    self.refused.insert(key.print(&self.printer), now);
                     self.outputs.push_back(Output::Refuse(seq, RefuseReason::Exhausted));
                 }
                 _ => self.answer_once(ReturnCode::OVERLOAD, command.transaction(), arrival),
@@ -372,7 +376,7 @@ impl Gateway {
     /// Gives back a message that comes too late, or that is a copy of one that was given back.
     fn goes_back(&mut self, key: TransactionKey, arrival: &Arrival, now: Time) -> bool {
         let Some(seq) = arrival.seq() else { return false };
-        let print = self.print(key);
+        let print = key.print(&self.printer);
         let reason = if self.refused.contains(print, now) {
             RefuseReason::Follows
         } else if !arrival.follows && arrival.deadline.is_some_and(|deadline| deadline < now) {
@@ -389,7 +393,7 @@ impl Gateway {
     fn on_response(&mut self, response: &Response<'_>, arrival: &Arrival, now: Time) {
         if response.code().is_ack() {
             let key = key_of(response.transaction(), arrival);
-            self.history.confirm(key, key.id, key.id, &mut 16);
+            self.history.confirm(key, key.id().0, key.id().0, &mut 16);
         } else {
             self.events.on_response(response, self.sender(arrival), now);
         }
@@ -399,40 +403,12 @@ impl Gateway {
     /// A number that cannot be predicted from outside.
     pub(super) fn number(&mut self, purpose: u8) -> u64 {
         self.count += 1;
-        let mut hasher = self.hasher(purpose);
-        hasher.write_u64(self.count);
-        hasher.finish128().h1
+        self.printer.print(purpose, &[&self.count.to_be_bytes()]).short()
     }
 
     /// The hash that the copies of a command share.
     fn text_print(&self, command: &Command<'_>) -> u64 {
-        let mut hasher = self.hasher(b'c');
-        hasher.write(command.bytes());
-        hasher.finish128().h1
-    }
-
-    /// The source that an address belongs to: itself, or the /64 of an IPv6 address.
-    pub(super) fn source_print(&self, address: IpAddr) -> u64 {
-        request::source(self.hasher(b'q'), address)
-    }
-
-    /// The hash, in 128 bits, by which a transaction that was given back is recognised.
-    pub(super) fn print(&self, key: TransactionKey) -> u128 {
-        let mut hasher = self.hasher(b'r');
-        match key.source {
-            IpAddr::V4(ip) => hasher.write(&ip.octets()),
-            IpAddr::V6(ip) => hasher.write(&ip.octets()),
-        }
-        hasher.write_u32(key.id);
-        hasher.write_u16(key.port);
-        hasher.finish128().as_u128()
-    }
-
-    fn hasher(&self, purpose: u8) -> SipHasher13 {
-        let [first, second] = self.identity.seed;
-        let mut hasher = SipHasher13::new_with_keys(first, second);
-        hasher.write_u8(purpose);
-        hasher
+        self.printer.print(TEXT, &[command.bytes()]).short()
     }
 }
 
@@ -441,5 +417,5 @@ fn transaction_of(command: &Command<'_>, arrival: &Arrival) -> TransactionKey {
 }
 
 fn key_of(transaction: TransactionId, arrival: &Arrival) -> TransactionKey {
-    TransactionKey { source: arrival.source.ip().to_canonical(), id: transaction.0, port: arrival.source.port() }
+    TransactionKey::new(arrival.source, transaction)
 }

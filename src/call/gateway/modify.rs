@@ -7,13 +7,13 @@ use crate::call::gateway::calls::call_id;
 use crate::call::gateway::connection::Settings;
 use crate::call::gateway::embedded::Embedded;
 use crate::call::gateway::exchange::{Ask, ConnectionKey, EndpointKey, Flow, Told};
-use crate::call::gateway::history::TransactionKey;
 use crate::call::gateway::job::Job;
 use crate::call::gateway::kind::Kind;
 use crate::call::gateway::mode;
 use crate::call::gateway::remote::Remote;
 use crate::call::gateway::terms::Sides;
 use crate::time::Time;
+use crate::transaction::name::mgcp::TransactionKey;
 use crate::wire::mgcp::{Command, Field, ReturnCode};
 
 /// An MDCX whose media is being changed.

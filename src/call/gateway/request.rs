@@ -6,8 +6,8 @@ use crate::call::gateway::Gateway;
 use crate::call::gateway::answer::{Answer, Denial};
 use crate::call::gateway::bearer::Coding;
 use crate::call::gateway::exchange::EndpointKey;
-use crate::call::gateway::history::TransactionKey;
 use crate::time::Time;
+use crate::transaction::name::mgcp::TransactionKey;
 use crate::wire::mgcp::{Command, EndpointName, Field, ReturnCode, Wildcard};
 
 /// The endpoints that one request may be for, at most: each then keeps a request of its own.

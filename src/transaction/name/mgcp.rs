@@ -4,6 +4,7 @@
 //! transactions by the same names, made with the same key.
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 
 use crate::fingerprint::{Fingerprint, Printer};
 use crate::wire::mgcp::{Command, TransactionId, Verb};
@@ -61,6 +62,42 @@ impl Names {
         let Names { transaction, call } = Names::of(command, source, printer);
         let (branch, call) = (transaction.to_bytes(), call.unwrap_or(transaction).to_bytes());
         Some(words::OpenTransaction { branch, call, ..words::OpenTransaction::default() })
+    }
+}
+
+/// A transaction of one call agent. Call agents number theirs (RFC 3435 §3.2.1.2), so the sender's address counts. So
+/// does its port: several call agents at one address may use the same number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TransactionKey {
+    source: IpAddr,
+    id: TransactionId,
+    port: u16,
+}
+
+impl TransactionKey {
+    /// Transaction `id` of the call agent at `source`. An IPv4-mapped IPv6 address counts as IPv4.
+    pub fn new(source: SocketAddr, id: TransactionId) -> Self {
+        TransactionKey { source: source.ip().to_canonical(), id, port: source.port() }
+    }
+
+    /// The transaction id.
+    pub const fn id(self) -> TransactionId {
+        self.id
+    }
+
+    /// The port that the command came from.
+    pub const fn port(self) -> u16 {
+        self.port
+    }
+
+    /// The transactions of any port of this address, with ids from `first` to `last`.
+    pub const fn of_any_port(self, first: TransactionId, last: TransactionId) -> RangeInclusive<Self> {
+        TransactionKey { id: first, port: 0, ..self }..=TransactionKey { id: last, port: u16::MAX, ..self }
+    }
+
+    /// Its fingerprint.
+    pub fn print(self, printer: &Printer) -> Fingerprint {
+        Names::beside(SocketAddr::new(self.source, self.port), self.id, printer)
     }
 }
 

@@ -5,13 +5,56 @@
 
 use crate::fingerprint::Text::{AsItIs, InAnyCase, Number};
 use crate::fingerprint::{Fingerprint, Printer};
-use crate::wire::sip::{Essentials, Message, Method};
+use crate::wire::sip::{Essentials, Message, Method, Via};
 use crate::words;
 
 /// Purposes of fingerprints.
 const TRANSACTION: u8 = b'b';
 const OLD_TRANSACTION: u8 = b'o';
+const SERVER: u8 = b's';
 const CALL: u8 = b'c';
+
+/// The fields of a request that name its transaction.
+#[derive(Clone, Copy)]
+pub struct Fields<'a> {
+    /// The top Via.
+    pub via: Option<&'a Via<'a>>,
+    /// The Call-ID.
+    pub call_id: &'a [u8],
+    /// The From-tag; empty if there is none.
+    pub from_tag: &'a [u8],
+    /// The CSeq number; 0 if none can be read.
+    pub cseq: u32,
+}
+
+impl Fields<'_> {
+    /// The name that an INVITE shares with its ACK, if that is to a 300–699, and with its CANCEL (RFC 3261 §9.1,
+    /// §17.1.1.3): branch and sent-by.
+    pub fn branch(&self, printer: &Printer) -> Fingerprint {
+        let sent_by = self.via.map(|via| via.host.as_bytes()).unwrap_or_default();
+        let port = Number(self.via.and_then(|via| via.port).unwrap_or(0));
+        if let Some(branch) = self.via.and_then(Via::unique_branch) {
+            return printer.print_each(TRANSACTION, [InAnyCase(branch), InAnyCase(sent_by), port]);
+        }
+        // RFC 3261 §17.2.3: the branch of an RFC 2543 peer does not name the transaction. The To-tag is left out
+        // because it differs in the ACK.
+        let branch = self.via.and_then(Via::branch).unwrap_or_default();
+        let number = self.cseq.to_be_bytes();
+        let texts = [InAnyCase(branch), InAnyCase(sent_by), port, AsItIs(self.call_id)];
+        printer.print_each(OLD_TRANSACTION, texts.into_iter().chain([InAnyCase(self.from_tag), AsItIs(&number)]))
+    }
+
+    /// The name of the server transaction (RFC 3261 §17.2.3): beside the branch the method counts, ACK as INVITE.
+    pub fn server(&self, method: Method<'_>, printer: &Printer) -> Fingerprint {
+        let method = if method == Method::Ack { Method::Invite } else { method };
+        printer.print(SERVER, &[&self.branch(printer).to_bytes(), method.as_bytes()])
+    }
+
+    /// The name of the call that the request begins: Call-ID and From-tag.
+    pub fn call(&self, printer: &Printer) -> Fingerprint {
+        printer.print_each(CALL, [AsItIs(self.call_id), InAnyCase(self.from_tag)])
+    }
+}
 
 /// The names of one transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,23 +70,13 @@ pub struct Names {
 impl Names {
     /// The names of the transaction that a request belongs to.
     pub fn of(message: &Message<'_>, read: &Essentials<'_>, printer: &Printer) -> Self {
-        let call_id = message.call_id();
-        let from_tag = read.from.and_then(|from| from.tag()).unwrap_or_default();
-        let cseq = message.cseq().map_or(0, |cseq| cseq.number);
-        let via = read.via.as_ref();
-        let sent_by = via.map(|via| via.host.as_bytes()).unwrap_or_default();
-        let port = Number(via.and_then(|via| via.port).unwrap_or(0));
-        let branch = match via.and_then(|via| via.unique_branch()) {
-            Some(branch) => printer.print_each(TRANSACTION, [InAnyCase(branch), InAnyCase(sent_by), port]),
-            // RFC 3261 §17.2.3: the branch of an RFC 2543 peer does not name the transaction.
-            None => {
-                let branch = via.and_then(|via| via.branch()).unwrap_or_default();
-                let number = cseq.to_be_bytes();
-                let texts = [InAnyCase(branch), InAnyCase(sent_by), port, AsItIs(call_id)];
-                printer.print_each(OLD_TRANSACTION, texts.into_iter().chain([InAnyCase(from_tag), AsItIs(&number)]))
-            }
+        let fields = Fields {
+            via: read.via.as_ref(),
+            call_id: message.call_id(),
+            from_tag: read.from.and_then(|from| from.tag()).unwrap_or_default(),
+            cseq: message.cseq().map_or(0, |cseq| cseq.number),
         };
-        Names { branch, call: printer.print_each(CALL, [AsItIs(call_id), InAnyCase(from_tag)]), cseq }
+        Names { branch: fields.branch(printer), call: fields.call(printer), cseq: fields.cseq }
     }
 
     /// The transaction that a handed-over request has opened in the dispatcher's table, with its names; `None` for

@@ -1,7 +1,8 @@
 //! Call agents that are hostile or faulty.
 
 use super::*;
-use crate::call::gateway::history::{State, TransactionKey};
+use crate::call::gateway::history::State;
+use crate::transaction::name::mgcp::TransactionKey;
 
 #[test]
 fn a_flood_of_endpoints_is_bounded_and_room_comes_back() {
@@ -264,14 +265,12 @@ fn whatever_is_broken_the_books_balance_and_every_command_with_an_id_is_answered
             }
             let wanted = match parse(&bytes) {
                 // A confirmed command is not answered again.
-                Ok(Message::Command(command)) => match rig.gateway.history.get_mut(TransactionKey {
-                    source: arrival.source.ip(),
-                    id: command.transaction().0,
-                    port: arrival.source.port(),
-                }) {
-                    Some(transaction) if matches!(transaction.state, State::Confirmed) => answers.min(1),
-                    _ => 1,
-                },
+                Ok(Message::Command(command)) => {
+                    match rig.gateway.history.get_mut(TransactionKey::new(arrival.source, command.transaction())) {
+                        Some(transaction) if matches!(transaction.state, State::Confirmed) => answers.min(1),
+                        _ => 1,
+                    }
+                }
                 Ok(Message::Response(_)) => 0,
                 Err(unparsable) => usize::from(unparsable.answer().is_some()),
             };
