@@ -21,7 +21,6 @@ use pointsman::switch::Switch;
 use pointsman::switch::links::Channel;
 use pointsman::switch::owner::Owner;
 use pointsman::time::Time;
-use pointsman::transaction::Timers;
 use pointsman::wire::sip::Scanner;
 use pointsman::words::ReplyFrom;
 
@@ -229,7 +228,7 @@ fn whole_transaction(datagrams: &[&str], decide: Decide) -> Vec<usize> {
         program: "pointsman/0.1.0".into(),
         seed: [1, 2],
     };
-    let mut uas = Uas::new(identity, Limits::default(), Timers::default(), SessionTimer::default());
+    let mut uas = Uas::new(identity, Limits::default(), SessionTimer::default());
     let (mut scanner, mut now, mut sizes) = (Scanner::new(), Time(1_000_000), Vec::new());
     let end = now + Duration::from_secs(600);
     let arrival = Arrival::own(0, source(), "[2001:db8::1]:5070".parse().unwrap(), 1);

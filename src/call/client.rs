@@ -20,7 +20,7 @@ use crate::call::uas::{Timer, Uas};
 use crate::ids::{decode, encode};
 use crate::names::Endpoint;
 use crate::time::Time;
-use crate::transaction::Resend;
+use crate::transaction::{LIFETIME, Resend, T1, T2};
 use crate::wire::sip::{Message, Method};
 use crate::words::Transport;
 
@@ -130,7 +130,7 @@ impl Uas {
             copies: None,
             unanswered: 0,
             heard: Some(place.heard).filter(|heard| heard.is_direct && !has_route),
-            end: now + self.timers.t64(),
+            end: now + LIFETIME,
             armed: Time::NEVER,
         })?;
         match next_hop {
@@ -167,7 +167,6 @@ impl Uas {
     /// A response to a request of ours.
     pub(super) fn on_response(&mut self, msg: &Message<'_>, now: Time) {
         let Some(key) = self.find_client(msg) else { return };
-        let timers = self.timers;
         let Some(client) = self.clients.get_mut(key) else { return };
         let Some(status) = msg.status() else { return };
         let call = self.calls.get_mut(client.call);
@@ -186,7 +185,7 @@ impl Uas {
                     client.resend = None;
                     client.end = now + PROCEEDING_LIMIT;
                 } else if let Some(resend) = &mut client.resend {
-                    *resend = resend.with_interval(timers.t2);
+                    *resend = resend.with_interval(T2);
                 }
             }
             (kind, State::Trying(to) | State::Proceeding(to)) => {
@@ -207,7 +206,6 @@ impl Uas {
 
     /// The wheel points at a client transaction.
     pub(super) fn on_client_timer(&mut self, key: ClientKey, now: Time) {
-        let timers = self.timers;
         let Some(client) = self.clients.get_mut(key) else { return };
         if now < client.armed {
             return;
@@ -219,7 +217,7 @@ impl Uas {
         if let Some(resend) = client.resend.filter(|resend| resend.is_due(now)) {
             // §17.1.1.2: the intervals of an INVITE (timer A) have no cap, the intervals of other requests (timer E)
             // have T2.
-            let cap = if client.kind == Kind::Reinvite { timers.t64() } else { timers.t2 };
+            let cap = if client.kind == Kind::Reinvite { LIFETIME } else { T2 };
             client.resend = Some(resend.next(cap, now)).filter(|_| client.copies != Some(0));
             if client.resend.is_some() {
                 self.transmit(key);
@@ -278,7 +276,7 @@ impl Uas {
         let mut out = Vec::with_capacity(512);
         call.dialog.write_request(&mut out, "ACK", &via, client.cseq);
         put(&mut out, &[b"Content-Length: 0\r\n\r\n"]);
-        let end = now + self.timers.t64();
+        let end = now + LIFETIME;
         let Some(client) = self.clients.get_mut(key) else { return };
         client.bytes = Arc::from(out);
         client.state = State::Acknowledged(to);
@@ -289,7 +287,6 @@ impl Uas {
     }
 
     fn start(&mut self, key: ClientKey, to: SocketAddr, now: Time) {
-        let timers = self.timers;
         let Some(client) = self.clients.get(key) else { return };
         let Client { call, kind, number, cseq, hop, .. } = *client;
         let place = self.calls.get(call).map(|call| call.place);
@@ -315,7 +312,7 @@ impl Uas {
             true if Some(to.ip()) == place.told => None,
             true => Some(left),
         };
-        client.resend = (!leaving.hop.is_reliable()).then(|| Resend::first(timers.t1, now));
+        client.resend = (!leaving.hop.is_reliable()).then(|| Resend::first(T1, now));
         self.transmit(key);
     }
 

@@ -4,7 +4,7 @@ use crate::call::client::Kind;
 use crate::call::exchange::{Arrival, CallKey, EndReason, Event};
 use crate::call::request::Request;
 use crate::call::respond::Response;
-use crate::call::server::Kept;
+use crate::call::server::Server;
 use crate::call::uas::{Phase, Uas};
 use crate::time::Time;
 
@@ -98,10 +98,7 @@ impl Uas {
         self.answer_asked(key, now);
         if let Some(invite) = invite {
             // A peer that sends BYE has our 2xx, so the 2xx is not repeated.
-            if let Some(server) = self.servers.get_mut(invite) {
-                server.resend = None;
-            }
-            self.keep(invite, Kept::Nothing);
+            self.servers.change(invite, Server::stop_repeating);
         }
         self.load.sessions = self.load.sessions.saturating_sub(1);
         self.tell(key, Event::Ended(reason));

@@ -6,11 +6,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::call::allowance::Allowance;
 use crate::call::exchange::{Arrival, CallKey, Hop, Path};
 use crate::call::request::Request;
 use crate::call::respond::stated_port;
-use crate::call::server::State;
 use crate::call::uas::Uas;
 use crate::time::Time;
 use crate::wire::sip::{Message, Name, where_to};
@@ -70,16 +68,10 @@ impl Uas {
         if heard.is_direct || !place.heard.is_direct {
             call.place.heard = heard;
         }
-        let Some(server) = call.invite.and_then(|invite| self.servers.get_mut(invite)) else { return };
-        if server.allowance.is_heard() || place.told != Some(server.way.source.ip()) {
-            return;
-        }
-        server.allowance = Allowance::heard();
-        if server.state == State::Accepted {
-            // The ACK has not come yet, so the 2xx is repeated at the usual intervals.
-            server.resend = server.resend.map(|resend| resend.resume(now));
-        }
-        if let Some(invite) = self.calls.get(key).and_then(|call| call.invite) {
+        let Some(invite) = call.invite else { return };
+        let source = self.servers.get(invite).map(|server| server.way().source.ip());
+        if source.is_some() && place.told == source {
+            self.servers.change(invite, |server| server.on_heard(now));
             self.arm_server(invite);
         }
     }

@@ -11,7 +11,7 @@ use crate::call::refresh::{Session, session_headers};
 use crate::call::reliable::Delivery;
 use crate::call::request::Request;
 use crate::call::respond::{ALLOW, Keep, Response, SDP, SUPPORTED};
-use crate::call::server::{Kept, ServerKey, State};
+use crate::call::server::{Server, ServerKey};
 use crate::call::strangers::Claim;
 use crate::call::uas::{Call, Phase, Place, Uas};
 use crate::time::Time;
@@ -132,17 +132,13 @@ impl Uas {
     /// or with 486 if smaller calls still find room.
     pub fn refuse(&mut self, key: CallKey, reason: RefuseReason, now: Time) -> bool {
         let Some(server) = self.undecided(key) else { return false };
-        let possible = self.servers.get(server).is_some_and(|server| {
-            !server.direct && !server.follows && !server.seqs.is_empty() && server.kept.response().is_none()
-        });
-        if !possible {
+        if !self.servers.get(server).is_some_and(Server::may_go_back) {
             let status = if reason == RefuseReason::Full { 486 } else { 503 };
             return self.decline(key, status, EndReason::Refused(reason), now);
         }
         self.with_request(server, |uas, request| uas.note_refusal(request, now));
-        if let Some(server) = self.servers.get_mut(server) {
-            self.outputs.extend(server.seqs.drain().map(|seq| Output::Refuse(seq, reason)));
-        }
+        let back = self.servers.change(server, Server::take_seqs);
+        self.outputs.extend(back.into_iter().flatten().map(|seq| Output::Refuse(seq, reason)));
         self.close(server);
         self.forget(key, EndReason::Refused(reason), now);
         true
@@ -215,9 +211,7 @@ impl Uas {
         };
         let Some(key) = self.calls.insert(call) else { return self.close(server) };
         self.carry(key, arrival);
-        if let Some(server) = self.servers.get_mut(server) {
-            server.call = Some(key);
-        }
+        self.servers.change(server, |server| server.belong_to(key));
         self.load.units_used = self.load.units_used.saturating_add(cost);
         self.load.sessions += 1;
         self.arm_call(key);
@@ -230,15 +224,15 @@ impl Uas {
 
     /// CANCEL (RFC 3261 §9.2).
     pub(super) fn on_cancel(&mut self, request: &Request<'_>, arrival: &Arrival, now: Time) {
-        let Some(invite) = self.find_server(self.prints.invite(request)) else {
+        let Some(invite) = self.servers.find(self.prints.invite(request)) else {
             return self.answer_statelessly(request, arrival, &Response::status(481));
         };
-        let call = self.servers.get(invite).and_then(|server| server.call);
+        let call = self.servers.get(invite).and_then(Server::call);
         // The 200 has the same tag as the INVITE's responses.
         let tag = call.and_then(|key| self.calls.get(key)).map(|call| call.dialog.local_tag().to_vec());
         let response = Response { to_tag: tag.as_deref(), ..Response::status(200) };
         self.answer(request, arrival, call, &response, now);
-        let proceeding = self.servers.get(invite).is_some_and(|server| server.is_proceeding());
+        let proceeding = self.servers.get(invite).is_some_and(|server| server.transaction().is_proceeding());
         let Some(key) = call.filter(|_| proceeding) else { return };
         if self.undecided(key) == Some(invite) {
             self.decline(key, 487, EndReason::Cancelled, now);
@@ -250,32 +244,19 @@ impl Uas {
 
     /// The ACK to a 300–699: timer I, or nothing over a reliable transport.
     pub(super) fn on_ack_of_refusal(&mut self, key: ServerKey, now: Time) {
-        let t4 = self.timers.t4;
-        let Some(server) = self.servers.get_mut(key) else { return };
-        if server.way.hop.is_reliable() {
-            return self.close(key);
-        }
-        server.state = State::Confirmed;
-        server.resend = None;
-        server.end = now + t4;
-        self.keep(key, Kept::Nothing);
-        self.arm_server(key);
+        self.servers.change(key, |server| server.on_ack(now));
+        self.settle(key);
     }
 
     /// The ACK to a 2xx: stops its repetition and may bring an answer.
     pub(super) fn on_ack_of_success(&mut self, key: CallKey, request: &Request<'_>, now: Time) {
         let Some(call) = self.calls.get_mut(key) else { return };
         let Some(invite) = call.invite else { return };
-        let Some(server) = self.servers.get_mut(invite) else { return };
-        if server.state != State::Accepted || server.cseq != request.cseq.number {
+        let cseq = request.cseq.number;
+        if self.servers.change(invite, |server| server.on_ack_of_success(cseq, now)) != Some(true) {
             return;
         }
         call.invite = None;
-        server.resend = None;
-        server.acknowledged = Some(now);
-        server.call = None;
-        self.keep(invite, Kept::Nothing);
-        let Some(call) = self.calls.get_mut(key) else { return };
         let answer = request.msg.content(SDP.as_bytes()).filter(|_| call.offered).map(Into::into);
         let unanswered = std::mem::take(&mut call.offered) && answer.is_none();
         let phase = call.phase;

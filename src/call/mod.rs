@@ -61,7 +61,6 @@ pub mod offer;
 pub mod session_timer;
 pub mod slab;
 
-mod allowance;
 mod body;
 mod carried;
 mod client;

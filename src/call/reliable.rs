@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
-use crate::call::allowance::Purpose;
 use crate::call::body::{Body, session_description};
 use crate::call::exchange::{Arrival, CallKey, EndReason, Event};
 use crate::call::request::Request;
 use crate::call::respond::{ALLOW, Response, SUPPORTED};
-use crate::call::server::Way;
+use crate::call::server::{Server, Way};
 use crate::call::uas::{Phase, Uas};
 use crate::time::Time;
-use crate::transaction::Resend;
+use crate::transaction::{LIFETIME, Resend, T1};
 use crate::wire::sip::Name;
 
 /// The reliable provisional response of a call that was sent last.
@@ -104,7 +103,6 @@ impl Uas {
         };
         let Some(place) = self.calls.get(key).map(|call| call.place) else { return false };
         let contact = self.contact(&place);
-        let timers = self.timers;
         self.with_request(server, |uas, request| {
             let required = request.lists(Name::Require, b"100rel");
             let possible = required || request.lists(Name::Supported, b"100rel");
@@ -120,10 +118,9 @@ impl Uas {
                 return;
             }
             let Some(server) = uas.servers.get(server) else { return };
-            let Some(bytes) = server.kept.response().cloned() else { return };
-            let way = server.way;
-            let resend = Resend::first(timers.t1, now);
-            let repeat = Repeat { bytes, way, resend, end: now + timers.t64() };
+            let Some(bytes) = server.transaction().response().cloned() else { return };
+            let way = server.way();
+            let repeat = Repeat { bytes, way, resend: Resend::first(T1, now), end: now + LIFETIME };
             let waiting = Some(Waiting { sdp: sdp.is_some(), repeat: Some(repeat) });
             let offered = sdp.is_some() && session_description(request.msg) == Body::None;
             if let Some(call) = uas.calls.get_mut(key) {
@@ -190,16 +187,16 @@ impl Uas {
 
     /// Repeats a reliable response; without PRACK for 64·T1 the call is over (RFC 3262 §3).
     pub(super) fn on_reliable_timer(&mut self, key: CallKey, now: Time) {
-        let cap = self.timers.t64();
         let Some(call) = self.calls.get_mut(key) else { return };
         let waiting = call.reliable.as_mut().and_then(|reliable| reliable.waiting.as_mut());
         let Some(repeat) = waiting.and_then(|waiting| waiting.repeat.as_mut()) else { return };
         if repeat.end <= now {
             self.decline(key, 504, EndReason::NoPrack, now);
         } else if repeat.resend.is_due(now) {
-            let invite = call.invite.and_then(|invite| self.servers.get_mut(invite));
-            if invite.is_some_and(|server| server.allowance.take(Purpose::Reliable)) {
-                repeat.resend = repeat.resend.next(cap, now);
+            let may = call.invite.and_then(|invite| self.servers.change(invite, Server::may_repeat_reliable));
+            if may == Some(true) {
+                // RFC 3262 §3: the intervals have no cap.
+                repeat.resend = repeat.resend.next(LIFETIME, now);
                 self.outputs.push_back(repeat.way.transmit(&repeat.bytes));
             } else {
                 repeat.resend = repeat.resend.suspend();

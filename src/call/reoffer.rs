@@ -6,7 +6,7 @@ use crate::call::options::Refusal;
 use crate::call::refresh::{Session, proposal, session_headers};
 use crate::call::request::Request;
 use crate::call::respond::{ALLOW, Keep, Response, SUPPORTED};
-use crate::call::server::{Kept, ServerKey};
+use crate::call::server::{Server, ServerKey};
 use crate::call::uas::{Phase, Uas};
 use crate::time::Time;
 use crate::wire::sip::{Method, Name};
@@ -136,9 +136,7 @@ impl Uas {
             self.answer_statelessly(request, arrival, &Response::status(500));
             return None;
         };
-        if let Some(server) = self.servers.get_mut(server) {
-            server.call = Some(key);
-        }
+        self.servers.change(server, |server| server.belong_to(key));
         Some(server)
     }
 
@@ -189,10 +187,7 @@ impl Uas {
         let Some(invite) = call.invite.take() else { return };
         let standing = call.phase == Phase::Confirmed;
         call.phase = Phase::Confirmed;
-        if let Some(server) = self.servers.get_mut(invite) {
-            server.resend = None;
-        }
-        self.keep(invite, Kept::Nothing);
+        self.servers.change(invite, Server::stop_repeating);
         if !standing {
             self.tell(key, Event::Established);
         }

@@ -2,18 +2,15 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::call::allowance::{Allowance, Purpose};
 use crate::call::exchange::{Arrival, CallKey, Hop, Output, Path};
 use crate::call::request::Request;
-use crate::call::server::{Kept, Seqs, Server, ServerKey, State, Way};
-use crate::call::slab::Handle;
+use crate::call::server::{Server, ServerKey, Way};
 use crate::call::uas::{Timer, Uas};
 use crate::fingerprint::Fingerprint;
 use crate::ids::{Seq, encode};
 use crate::time::Time;
-use crate::transaction::Resend;
+use crate::transaction::sip_server::{Due, Kind, Opening, Transaction};
 use crate::wire::sip::{Message, Method, ResponseWriter, capabilities, reason_phrase, where_to};
 use crate::words::ReplyFrom;
 
@@ -62,8 +59,8 @@ impl Uas {
     ) {
         match self.open(request, arrival, Keep::Nothing, now) {
             Some(key) => {
-                if let Some(server) = self.servers.get_mut(key) {
-                    server.call = call;
+                if let Some(call) = call {
+                    self.servers.change(key, |server| server.belong_to(call));
                 }
                 self.respond(key, request, response, now);
             }
@@ -95,44 +92,28 @@ impl Uas {
         keep: Keep,
         now: Time,
     ) -> Option<ServerKey> {
-        let length = request.msg.bytes().len();
-        if self.servers.is_full() || self.kept_bytes + length > self.limits.kept_bytes {
+        if !self.servers.has_room(request.msg.bytes().len()) {
             return None;
         }
-        let invite = request.method == Method::Invite;
-        let kept = match keep {
-            Keep::Request => Kept::Request(Arc::from(request.msg.bytes())),
-            Keep::Nothing => Kept::Nothing,
-        };
-        self.kept_bytes += kept.bytes();
         // A copy is answered by 482. That answer must not make the next attempt a copy.
         let merged = request.to_tag.is_none().then(|| self.prints.merged(request));
         let merged = merged.filter(|merged| !self.is_merged(*merged, arrival, now));
-        let end = if invite { now + TRYING_AFTER } else { now + self.timers.t64() };
         let way = self.way(request.msg, arrival);
         // The source is not forged on a connection, nor if the request has our tag and comes from the host that the tag
         // was told to: its sender hears us.
         let call = request.to_tag.and_then(|tag| self.find_call(request.call_id, tag, request.from_tag));
         let told = call.and_then(|call| self.calls.get(call)?.place.told);
-        let may_be_forged = invite && told != Some(arrival.source.ip()) && !way.hop.is_reliable();
-        let key = self.servers.insert(Server {
-            fingerprint: self.prints.transaction(request),
-            merged,
-            state: State::Proceeding { invite },
-            kept,
-            way,
-            call: None,
-            seqs: Seqs::new(arrival.seq()),
-            direct: arrival.seq().is_none(),
-            follows: arrival.follows,
+        let kind = if request.method == Method::Invite { Kind::Invite } else { Kind::Other };
+        let is_reliable = way.hop.is_reliable();
+        let opening = Opening {
+            kind,
             cseq: request.cseq.number,
-            resend: None,
-            acknowledged: None,
-            allowance: if may_be_forged { Allowance::unheard() } else { Allowance::heard() },
-            end,
-            armed: Time::NEVER,
-        })?;
-        self.index(key);
+            request: (keep == Keep::Request).then(|| Arc::from(request.msg.bytes())),
+            is_reliable,
+            may_be_forged: kind == Kind::Invite && told != Some(arrival.source.ip()) && !is_reliable,
+        };
+        let name = self.prints.transaction(request);
+        let key = self.servers.insert(Server::new(Transaction::open(opening, now), name, merged, way, arrival))?;
         if keep == Keep::Request {
             self.arm_server(key);
         }
@@ -141,176 +122,84 @@ impl Uas {
 
     /// Sends a response within a transaction and moves it to its next state.
     pub(super) fn respond(&mut self, key: ServerKey, request: &Request<'_>, response: &Response<'_>, now: Time) {
-        let Some(server) = self.servers.get(key) else { return };
-        let (way, invite) = (server.way, matches!(server.state, State::Proceeding { invite: true }));
+        let Some(way) = self.servers.get(key).map(Server::way) else { return };
         let bytes = self.write(request, &way, response);
-        let what = if response.status < 200 { Purpose::Provisional } else { Purpose::Final };
-        if self.servers.get_mut(key).is_some_and(|server| server.allowance.take(what)) {
+        let sent = self.servers.change(key, |server| server.respond(response.status, bytes.clone(), now));
+        let Some((leaves, answered)) = sent else { return };
+        if leaves {
             self.outputs.push_back(way.transmit(&bytes));
         }
-        if response.status < 200 {
-            let kept = server_request(self.servers.get(key)).map(|request| Kept::Both(request, bytes));
-            if let Some(kept) = kept {
-                self.keep(key, kept);
-            }
-            if let Some(server) = self.servers.get_mut(key) {
-                server.end = if response.status == 100 { Time::NEVER } else { now + server.says_again_after() };
-            }
-            self.arm_server(key);
-            return;
+        self.outputs.extend(answered.flat_map(|seq| [response.end_of(seq), Output::Answered(seq)]));
+        self.settle(key);
+    }
+
+    /// Files a transaction with the wheel, or forgets it if it is over.
+    pub(super) fn settle(&mut self, key: ServerKey) {
+        match self.servers.get(key) {
+            Some(server) if server.transaction().is_terminated() => self.close(key),
+            _ => self.arm_server(key),
         }
-        let timers = self.timers;
-        let success = response.status < 300;
-        let reliable = way.hop.is_reliable();
-        let Some(server) = self.servers.get_mut(key) else { return };
-        self.outputs.extend(server.seqs.drain().flat_map(|seq| [response.end_of(seq), Output::Answered(seq)]));
-        server.end = now + timers.t64();
-        match (invite, success) {
-            (true, true) => {
-                // RFC 3261 §13.3.1.4: the core repeats a 2xx over every transport, until the ACK.
-                server.state = State::Accepted;
-                server.resend = Some(Resend::first(timers.t1, now));
-            }
-            (true, false) => {
-                server.state = State::Completed { invite };
-                server.resend = (!reliable).then(|| Resend::first(timers.t1, now));
-            }
-            (false, _) => server.state = State::Completed { invite },
-        }
-        if !invite && reliable {
-            self.close(key);
-            return;
-        }
-        let needed = !reliable || (invite && success);
-        self.keep(key, if needed { Kept::Response(bytes) } else { Kept::Nothing });
-        self.arm_server(key);
     }
 
     /// Ends a transaction without an answer; handed-over messages that it still has are reported as dealt with.
     pub(super) fn close(&mut self, key: ServerKey) {
-        self.keep(key, Kept::Nothing);
-        self.unindex(key);
         if let Some(mut server) = self.servers.remove(key) {
-            self.outputs.extend(server.seqs.drain().map(Output::Answered));
+            self.outputs.extend(server.take_seqs().map(Output::Answered));
         }
-    }
-
-    /// Changes what a transaction holds.
-    pub(super) fn keep(&mut self, key: ServerKey, kept: Kept) {
-        let Some(server) = self.servers.get_mut(key) else { return };
-        self.kept_bytes = self.kept_bytes - server.kept.bytes() + kept.bytes();
-        server.kept = kept;
     }
 
     /// A copy of the request of `key` has come.
     pub(super) fn on_retransmission(&mut self, key: ServerKey, request: &Request<'_>, arrival: &Arrival) {
         let way = self.way(request.msg, arrival);
-        let Some(server) = self.servers.get_mut(key) else { return };
-        if server.way.source.ip() != way.source.ip() {
-            // The copy comes from another host: the worker cannot tell which of the two hears us.
-            if !way.hop.is_reliable() && server.allowance.is_heard() {
-                server.allowance = Allowance::unheard();
-            }
-            let call = server.call.filter(|_| request.method == Method::Invite && request.to_tag.is_none());
-            call.and_then(|call| self.calls.get_mut(call)).into_iter().for_each(|call| call.place.told = None);
+        let Some((known, call)) = self.servers.get(key).map(|server| (server.way(), server.call())) else { return };
+        if known.source.ip() != way.source.ip() && request.method == Method::Invite && request.to_tag.is_none() {
+            let call = call.and_then(|call| self.calls.get_mut(call));
+            call.into_iter().for_each(|call| call.place.told = None);
         }
-        if is_same_sender(request.msg, &way, &server.way) {
-            server.way = way;
-        }
-        let again = match server.state {
-            State::Confirmed => None,
-            // RFC 6026 §7.1 absorbs a copy after a 2xx, which the core repeats at its own pace. But as long as the
-            // caller has not shown that it hears us the core repeats little, and a caller that asks again has heard
-            // nothing.
-            State::Accepted | State::Proceeding { .. } | State::Completed { .. } => server.kept.response().cloned(),
-        };
-        let over =
-            if server.is_proceeding() { arrival.seq().and_then(|seq| server.seqs.add(seq)) } else { arrival.seq() };
+        let is_same = is_same_sender(request.msg, &way, &known);
+        let copied = self.servers.change(key, |server| server.on_copy(way, is_same, arrival.seq()));
+        let Some((again, over)) = copied else { return };
         self.outputs.extend(again.map(|bytes| way.transmit(&bytes)));
         self.outputs.extend(over.map(Output::Answered));
     }
 
     /// The wheel points at a server transaction.
     pub(super) fn on_server_timer(&mut self, key: ServerKey, now: Time) {
-        let Some(server) = self.servers.get_mut(key) else { return };
-        if now < server.armed {
-            return;
-        }
-        server.armed = Time::NEVER;
-        if server.end <= now {
-            self.on_server_end(key, now);
-            return;
-        }
-        if let Some(resend) = server.resend.filter(|resend| resend.is_due(now)) {
-            if server.allowance.take(Purpose::Final) {
-                server.resend = Some(resend.next(self.timers.t2, now));
-                self.outputs.extend(server.kept.response().map(|bytes| server.way.transmit(bytes)));
-            } else {
-                server.resend = Some(resend.suspend());
-                server.call.into_iter().for_each(|call| self.give_up(call));
+        let due = self.servers.change(key, |server| (server.handle_timeout(now), server.way(), server.call()));
+        let Some((Some(due), way, call)) = due else { return };
+        match due {
+            Due::Nothing => {}
+            Due::Send(bytes) => self.outputs.push_back(way.transmit(&bytes)),
+            Due::Unheard => call.into_iter().for_each(|call| self.give_up(call)),
+            Due::Trying => {
+                self.with_request(key, |uas, request| uas.respond(key, request, &Response::status(100), now));
             }
+            // The application has not decided during the whole life of the transaction.
+            Due::Undecided => {
+                self.with_request(key, |uas, request| uas.respond(key, request, &Response::status(500), now));
+                call.into_iter().for_each(|call| self.on_undecided(call, key, now));
+            }
+            Due::Unacknowledged(has_bye) => {
+                self.close(key);
+                call.into_iter().for_each(|call| self.on_no_ack(call, key, has_bye, now));
+            }
+            Due::Over => self.close(key),
         }
         self.arm_server(key);
     }
 
-    fn on_server_end(&mut self, key: ServerKey, now: Time) {
-        let Some(server) = self.servers.get_mut(key) else { return };
-        match server.state {
-            State::Proceeding { invite: true } if let Some(last) = server.kept.response() => {
-                if server.allowance.take(Purpose::Provisional) {
-                    self.outputs.push_back(server.way.transmit(last));
-                }
-                server.end = now + server.says_again_after();
-                self.arm_server(key);
-            }
-            // RFC 3261 §17.2.1: a 100 leaves when the application takes more than 200 ms.
-            State::Proceeding { invite: true } => {
-                self.with_request(key, |uas, request| uas.respond(key, request, &Response::status(100), now));
-            }
-            // The application has not decided during the whole life of the transaction.
-            State::Proceeding { invite: false } => {
-                let call = server.call;
-                self.with_request(key, |uas, request| uas.respond(key, request, &Response::status(500), now));
-                call.into_iter().for_each(|call| self.on_undecided(call, key, now));
-            }
-            State::Accepted => {
-                let unacknowledged = server.resend.is_some();
-                let call = server.call;
-                let has_bye = server.allowance.take(Purpose::Bye);
-                self.close(key);
-                if let Some(call) = call.filter(|_| unacknowledged) {
-                    self.on_no_ack(call, key, has_bye, now);
-                }
-            }
-            State::Completed { .. } | State::Confirmed => self.close(key),
-        }
-    }
-
     /// Files a transaction with the wheel, unless the wheel looks at it early enough anyway.
     pub(super) fn arm_server(&mut self, key: ServerKey) {
-        let Some(server) = self.servers.get_mut(key) else { return };
-        let due = server.due();
-        if due < server.armed {
-            server.armed = due;
+        if let Some(Some(due)) = self.servers.change(key, Server::arm) {
             self.wheel.schedule(due, Timer::Server(key));
         }
-    }
-
-    /// The transaction of this fingerprint.
-    pub(super) fn find_server(&self, fingerprint: Fingerprint) -> Option<ServerKey> {
-        let same = |index: &u32| self.servers.at(*index).is_some_and(|(_, server)| server.fingerprint == fingerprint);
-        let index = self.by_fingerprint.find(fingerprint.short(), same)?;
-        self.servers.at(*index).map(|(key, _)| key)
     }
 
     /// Whether another copy of a request outside a dialog was being dealt with when this one arrived.
     pub(super) fn is_merged(&self, merged: Fingerprint, arrival: &Arrival, now: Time) -> bool {
         // The message may have waited on the link before this worker read it, so the dispatcher's time of arrival
         // counts.
-        let (t4, at) = (self.timers.t4, arrival.received.unwrap_or(now));
-        let is_copy = |server: &Server| server.merged == Some(merged) && server.is_ongoing(t4, at);
-        let mut beside = self.by_merged.iter_hash(merged.short());
-        beside.any(|index| self.servers.at(*index).is_some_and(|(_, server)| is_copy(server)))
+        self.servers.is_merged(merged, arrival.received.unwrap_or(now))
     }
 
     /// Reads the kept request of a transaction and does something with it.
@@ -319,7 +208,7 @@ impl Uas {
         key: ServerKey,
         then: impl FnOnce(&mut Self, &Request<'_>) -> R,
     ) -> Option<R> {
-        let bytes = server_request(self.servers.get(key))?;
+        let bytes = self.servers.get(key)?.transaction().request()?.clone();
         let mut scanner = self.scanner.take().unwrap_or_default();
         let result = match scanner.scan(&bytes) {
             Ok(msg) => Request::read(&msg).map(|request| then(self, &request)),
@@ -407,33 +296,6 @@ impl Uas {
         tag.extend_from_slice(&text);
         tag
     }
-
-    fn index(&mut self, key: ServerKey) {
-        let Some(server) = self.servers.get(key) else { return };
-        let (fingerprint, merged) = (server.fingerprint, server.merged);
-        let servers = &self.servers;
-        self.by_fingerprint.insert_unique(fingerprint.short(), key.index(), |index| {
-            servers.at(*index).map_or(0, |(_, server)| server.fingerprint.short())
-        });
-        if let Some(merged) = merged {
-            self.by_merged.insert_unique(merged.short(), key.index(), |index| {
-                servers.at(*index).and_then(|(_, server)| server.merged).map_or(0, |merged| merged.short())
-            });
-        }
-    }
-
-    pub(super) fn unindex(&mut self, key: ServerKey) {
-        let Some(server) = self.servers.get(key) else { return };
-        let (fingerprint, merged) = (server.fingerprint, server.merged);
-        if let Ok(entry) = self.by_fingerprint.find_entry(fingerprint.short(), |index| *index == key.index()) {
-            entry.remove();
-        }
-        if let Some(merged) = merged
-            && let Ok(entry) = self.by_merged.find_entry(merged.short(), |index| *index == key.index())
-        {
-            entry.remove();
-        }
-    }
 }
 
 /// Whether a transaction keeps its request for the application.
@@ -441,21 +303,6 @@ impl Uas {
 pub(super) enum Keep {
     Request,
     Nothing,
-}
-
-/// RFC 3261 §17.2.1.
-const TRYING_AFTER: Duration = Duration::from_millis(200);
-/// RFC 3261 §13.3.1.1: a ringing call sends a provisional response every minute, or proxies on its way give up (timer
-/// C).
-const PROVISIONAL_EVERY: Duration = Duration::from_secs(60);
-/// Time of the last provisional response if only one more is allowed: timer C is 3 minutes, and 2 in some proxies.
-const PROVISIONAL_ONCE_MORE: Duration = Duration::from_secs(110);
-
-impl Server {
-    /// Time after which a call that still rings sends a provisional response again.
-    const fn says_again_after(&self) -> Duration {
-        if self.allowance.is_heard() { PROVISIONAL_EVERY } else { PROVISIONAL_ONCE_MORE }
-    }
 }
 
 /// Whether a copy comes from the sender of the request. A NAT binding that has changed brings it from another port of
@@ -471,8 +318,4 @@ fn is_same_sender(copy: &Message<'_>, its: &Way, known: &Way) -> bool {
 pub(super) fn stated_port(request: &Message<'_>, source: SocketAddr) -> SocketAddr {
     let port = request.via().map(|via| via.port.unwrap_or(via.default_port()));
     SocketAddr::new(source.ip(), port.unwrap_or(source.port()))
-}
-
-fn server_request(server: Option<&Server>) -> Option<Arc<[u8]>> {
-    server?.kept.request().cloned()
 }

@@ -60,7 +60,7 @@ impl Uas {
     fn standalone(&self, key: StandaloneKey) -> Option<ServerKey> {
         let key = ServerKey::new(key.index(), key.generation());
         let waits = |key: &ServerKey| {
-            self.servers.get(*key).is_some_and(|server| server.is_proceeding() && server.call.is_none())
+            self.servers.get(*key).is_some_and(|server| server.transaction().is_proceeding() && server.call().is_none())
         };
         Some(key).filter(waits)
     }

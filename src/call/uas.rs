@@ -5,8 +5,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hashbrown::HashTable;
-
 use crate::call::carried::Carried;
 use crate::call::client::{Client, ClientKey};
 use crate::call::dialog::Dialog;
@@ -19,13 +17,13 @@ use crate::call::reliable::Reliable;
 use crate::call::request::{Fingerprints, Request, without_prefix};
 use crate::call::respond::Response;
 use crate::call::rooms::{self, Rooms};
-use crate::call::server::{Server, ServerKey, State};
+use crate::call::server::{Server, ServerKey, Servers};
 use crate::call::slab::{Handle, Slab};
 use crate::call::standalone::may_stand_alone;
 use crate::call::strangers::{Claim, Strangers};
 use crate::ids::{Seq, decode, encode};
 use crate::time::{Time, Wheel};
-use crate::transaction::Timers;
+use crate::transaction::LIFETIME;
 use crate::wire::sip::{Message, Method, Scanner};
 use crate::words::{RefuseReason, Transport};
 
@@ -34,15 +32,12 @@ use crate::words::{RefuseReason, Transport};
 pub struct Uas {
     pub(super) identity: Identity,
     pub(super) limits: Limits,
-    pub(super) timers: Timers,
     pub(super) session_timer: SessionTimer,
     pub(super) prints: Fingerprints,
     pub(super) calls: Slab<CallKey, Call>,
-    pub(super) servers: Slab<ServerKey, Server>,
+    pub(super) servers: Servers,
     pub(super) clients: Slab<ClientKey, Client>,
     pub(super) carried: Carried,
-    pub(super) by_fingerprint: HashTable<u32>,
-    pub(super) by_merged: HashTable<u32>,
     pub(super) refused: Refused,
     /// Conferences of which a leg was given back.
     pub(super) refused_conferences: Refused,
@@ -51,7 +46,6 @@ pub struct Uas {
     /// `None` only while it is lent out.
     pub(super) scanner: Option<Scanner>,
     pub(super) scratch: Vec<u8>,
-    pub(super) kept_bytes: usize,
     pub(super) load: Load,
     pub(super) strangers: Strangers,
     pub(super) rooms: Rooms,
@@ -166,24 +160,21 @@ pub(super) enum Timer {
 
 impl Uas {
     /// A user agent without calls.
-    pub fn new(identity: Identity, limits: Limits, timers: Timers, session_timer: SessionTimer) -> Self {
+    pub fn new(identity: Identity, limits: Limits, session_timer: SessionTimer) -> Self {
         Uas {
             prints: Fingerprints::new(identity.seed),
             identity,
             calls: Slab::new(limits.calls),
-            servers: Slab::new(limits.transactions),
+            servers: Servers::new(limits.transactions, limits.kept_bytes),
             clients: Slab::new(limits.calls),
             carried: Carried::default(),
-            by_fingerprint: HashTable::new(),
-            by_merged: HashTable::new(),
-            refused: Refused::new(timers.t64()),
+            refused: Refused::new(LIFETIME),
             refused_conferences: Refused::new(LEGS_FOLLOW_WITHIN),
             // 10 ms are fine enough for T1; one turn is 20 s, so that session timers are passed over rarely.
             wheel: Wheel::new(Duration::from_millis(10), 2_048, 1_024),
             outputs: VecDeque::new(),
             scanner: Some(Scanner::new()),
             scratch: Vec::new(),
-            kept_bytes: 0,
             load: Load::default(),
             strangers: Strangers::new(),
             rooms: Rooms::default(),
@@ -191,7 +182,6 @@ impl Uas {
             draining: false,
             count: 0,
             limits,
-            timers,
             session_timer,
         }
     }
@@ -218,10 +208,10 @@ impl Uas {
         let Some(request) = Request::read(msg) else { return true };
         match (request.method, request.to_tag) {
             (Method::Ack, _) => false,
-            (Method::Cancel, _) => self.find_server(self.prints.invite(&request)).is_none(),
+            (Method::Cancel, _) => self.servers.find(self.prints.invite(&request)).is_none(),
             (_, tag) => {
                 let in_call = |tag| self.find_call(request.call_id, tag, request.from_tag).is_some();
-                self.find_server(self.prints.transaction(&request)).is_none() && !tag.is_some_and(in_call)
+                self.servers.find(self.prints.transaction(&request)).is_none() && !tag.is_some_and(in_call)
             }
         }
     }
@@ -271,20 +261,18 @@ impl Uas {
     /// that was given back may not have reached another worker: a new dispatcher that selects us for it does so for the
     /// first time.
     pub fn on_dispatcher_lost(&mut self) {
-        self.refused = Refused::new(self.timers.t64());
+        self.refused = Refused::new(LIFETIME);
         self.refused_conferences = Refused::new(LEGS_FOLLOW_WITHIN);
         let keys: Vec<ServerKey> = self.servers.keys().collect();
         for key in keys {
-            if let Some(server) = self.servers.get_mut(key).filter(|server| server.is_proceeding()) {
-                server.follows = true;
-            }
+            self.servers.change(key, Server::stay);
         }
     }
 
     /// The initial INVITEs that were handed over and have no final response yet, by the number of their first copy.
     pub fn unanswered(&self) -> impl Iterator<Item = (Seq, Arc<[u8]>)> {
         let undecided = self.calls.keys().filter_map(|key| self.servers.get(self.undecided(key)?));
-        undecided.filter_map(|server| Some((server.seqs.first()?, server.kept.request()?.clone())))
+        undecided.filter_map(|server| Some((server.first_seq()?, server.transaction().request()?.clone())))
     }
 
     /// A new dispatcher has other well-known sockets. Sockets that existed before keep their numbers.
@@ -331,10 +319,10 @@ impl Uas {
     }
 
     fn on_request(&mut self, request: &Request<'_>, arrival: &Arrival, now: Time) {
-        let known = self.find_server(self.prints.transaction(request));
+        let known = self.servers.find(self.prints.transaction(request));
         match (request.method, known) {
             (Method::Ack, _) => return self.on_ack(request, known, arrival, now),
-            (_, Some(key)) if self.is_another(key, request) => self.unindex(key),
+            (_, Some(key)) if self.is_another(key, request) => self.servers.unindex(key),
             (_, Some(key)) => return self.on_retransmission(key, request, arrival),
             _ => {}
         }
@@ -357,7 +345,7 @@ impl Uas {
     /// Whether a request with the branch of a known transaction is no copy of it. Some clients keep the branch of their
     /// first request (against RFC 3261 §8.1.1.7) and count CSeq on. Without an answer their call would end.
     fn is_another(&self, key: ServerKey, request: &Request<'_>) -> bool {
-        self.servers.get(key).is_some_and(|server| server.cseq < request.cseq.number)
+        self.servers.get(key).is_some_and(|server| server.transaction().cseq() < request.cseq.number)
     }
 
     /// Gives back a request that comes too late, or that follows a transaction that was given back.
@@ -408,9 +396,8 @@ impl Uas {
 
     /// The ACK of a 2xx or of a 300–699. It is never answered.
     fn on_ack(&mut self, request: &Request<'_>, known: Option<ServerKey>, arrival: &Arrival, now: Time) {
-        let completed = known.filter(|key| {
-            self.servers.get(*key).is_some_and(|server| server.state == State::Completed { invite: true })
-        });
+        let completed = known
+            .filter(|key| self.servers.get(*key).is_some_and(|server| server.transaction().waits_for_ack_of_refusal()));
         if let Some(key) = completed {
             self.on_ack_of_refusal(key, now);
         } else if let Some(tag) = request.to_tag

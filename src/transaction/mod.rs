@@ -3,7 +3,9 @@
 //! Each state machine is a value without socket, clock or table of its own. Its owner passes messages and the time in,
 //! sends what comes back, and calls it again when it says so.
 
+mod allowance;
 pub mod name;
+pub mod sip_server;
 pub mod timers;
 
-pub use timers::{LIFETIME, LONGTRAN, Resend, T_HIST, T1, T2, T4, Timers};
+pub use timers::{LIFETIME, LONGTRAN, Resend, T_HIST, T1, T2, T4};

@@ -26,30 +26,6 @@ pub const T_HIST: Duration = Duration::from_secs(30);
 /// A command that takes longer than this is a long transaction (LONGTRAN-TIMER, §3.5.4).
 pub const LONGTRAN: Duration = Duration::from_secs(5);
 
-/// The times of a SIP element. They have the values of the RFC in production.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timers {
-    /// The round-trip estimate.
-    pub t1: Duration,
-    /// The longest interval between retransmissions.
-    pub t2: Duration,
-    /// Time for which a message may stay in the network.
-    pub t4: Duration,
-}
-
-impl Default for Timers {
-    fn default() -> Self {
-        Timers { t1: T1, t2: T2, t4: T4 }
-    }
-}
-
-impl Timers {
-    /// 64·T1: a transaction is over after this time.
-    pub fn t64(&self) -> Duration {
-        self.t1 * 64
-    }
-}
-
 /// A retransmission to come, and the interval before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resend {
@@ -111,6 +87,6 @@ mod tests {
 
     #[test]
     fn a_lifetime_is_64_t1() {
-        assert_eq!((LIFETIME, Timers::default().t64()), (T1 * 64, LIFETIME));
+        assert_eq!(LIFETIME, T1 * 64);
     }
 }

@@ -309,7 +309,7 @@ mod tests {
         };
         let limits = crate::call::Limits { units: 1_000, ..Default::default() };
         let timer = crate::call::SessionTimer { expires: None, min_se: 90 };
-        let mut uas = Uas::new(identity, limits, Default::default(), timer);
+        let mut uas = Uas::new(identity, limits, timer);
         let mut mgcp = Mgcp::new(&welcome(), Vec::new(), &Listeners::default(), 1_000, [1, 2, 3]);
         let now = Time::default();
         let come = |mgcp: &mut Mgcp, number: u32| {

@@ -26,7 +26,6 @@ use crate::station::gate::AccessGate;
 use crate::station::orphan::Next;
 use crate::station::transactions::OpenTransactions;
 use crate::time::Time;
-use crate::transaction::Timers;
 use crate::wire::sip::Scanner;
 use crate::words::{DrainMode, Report};
 use crate::worker::application::{Application, Calls};
@@ -189,7 +188,7 @@ impl<A: Application> Worker<A> {
         let resolver = Resolver::new(wake).map_err(WorkerError::system("cannot start the look-up of names"))?;
         Ok(Worker {
             media: Media::new(media_registry, media_ports, shares.media, seed(16)),
-            uas: Uas::new(identity, limits, Timers::default(), settings.session_timer),
+            uas: Uas::new(identity, limits, settings.session_timer),
             mgcp,
             sources,
             slot: lock,

@@ -20,7 +20,6 @@ use pointsman::link::worker_end::{FromDispatcher, WorkerEnd};
 use pointsman::reservation::Weight;
 use pointsman::station::OpenTransactions;
 use pointsman::time::Time;
-use pointsman::transaction::Timers;
 use pointsman::wire::handoff::Record;
 use pointsman::wire::mgcp;
 use pointsman::wire::sip::{Message, Method, Scanner};
@@ -187,7 +186,7 @@ impl Process {
             held_since: None,
             doom: None,
             pipe,
-            uas: Uas::new(identity, limits, Timers::default(), SessionTimer { expires: None, min_se: 90 }),
+            uas: Uas::new(identity, limits, SessionTimer { expires: None, min_se: 90 }),
             back: WorkerEnd::new(),
             dispatchers: 0,
             holdings,

@@ -14,6 +14,7 @@ use super::{Client, ClientKey, State};
 use crate::call::exchange::Hop;
 use crate::call::uas::Uas;
 use crate::time::Time;
+use crate::transaction::LIFETIME;
 use crate::wire::sip::Message;
 
 /// Places that a request is sent to in turn, at most: a peer that names them may mean other people's hosts.
@@ -83,7 +84,7 @@ impl Uas {
     /// other difference).
     pub(super) fn next_place(&mut self, key: ClientKey, now: Time) -> Option<(Client, SocketAddr)> {
         let number = self.number(b'b');
-        let end = now + self.timers.t64();
+        let end = now + LIFETIME;
         let client = self.clients.get_mut(key)?;
         self.calls.get(client.call)?;
         let (hop, to) = client.others.pop_front()?;

@@ -236,7 +236,7 @@ fn run(seed: u64, loss: u64, decides: Decides) -> Outcome {
     let expected: Vec<_> = (1..=handed).map(Seq).collect();
     assert_eq!(settled, expected, "seed {seed}: every message handed over is settled once");
     assert!(desk.uas.is_idle(), "seed {seed}: {:#?}", desk.uas);
-    assert_eq!(desk.uas.kept_bytes, 0, "seed {seed}");
+    assert_eq!(desk.uas.servers.bytes(), 0, "seed {seed}");
     let done = callers.iter().filter(|caller| caller.stage == Stage::Done).count();
     Outcome { calls: callers.len(), stood, done }
 }

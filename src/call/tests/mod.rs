@@ -21,7 +21,6 @@ use std::time::Duration;
 use crate::call::{Arrival, CallKey, Delivery, EndReason, Event, Hop, Identity, Limits, Output, SessionTimer, Uas};
 use crate::ids::{ConnId, Seq};
 use crate::time::Time;
-use crate::transaction::Timers;
 use crate::wire::sip::Scanner;
 use crate::words::{Envelope, RefuseReason, ReplyFrom, Transport};
 
@@ -150,7 +149,7 @@ impl Desk {
 
     pub(super) fn with(identity: Identity, limits: Limits, session_timer: SessionTimer) -> Self {
         Desk {
-            uas: Uas::new(identity, limits, Timers::default(), session_timer),
+            uas: Uas::new(identity, limits, session_timer),
             now: Time(1_000_000_000),
             scanner: Scanner::new(),
             seq: 0,
@@ -331,9 +330,9 @@ impl Desk {
     pub(super) fn assert_idle(&mut self) {
         self.wait(Duration::from_secs(80));
         assert!(self.uas.is_idle(), "{:#?}", self.uas);
-        assert_eq!(self.uas.kept_bytes, 0);
+        assert_eq!(self.uas.servers.bytes(), 0);
         assert_eq!((self.uas.load().units_used, self.uas.load().sessions), (0, 0));
-        assert_eq!((self.uas.by_fingerprint.len(), self.uas.by_merged.len()), (0, 0));
+        assert_eq!(self.uas.servers.names(), (0, 0));
     }
 }
 
