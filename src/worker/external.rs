@@ -21,8 +21,9 @@ use mio::{Interest, Poll, Token};
 use crate::call::external::{External, Identity, Output};
 use crate::call::{Hop, Transmit};
 use crate::ids::{TransactionRange, WorkerId};
+use crate::net::clock;
+use crate::net::random::random_u64;
 use crate::net::udp::{Batch, Buffers, Delivery, Socket};
-use crate::net::{clock, random};
 use crate::station::call_log::named;
 use crate::station::orphan::Next;
 use crate::time::Time;
@@ -123,12 +124,12 @@ struct Adapter {
 
 impl Adapter {
     fn new(sources: Sources, socket: Socket, tie: Tie, settings: Settings) -> Result<Self, WorkerError> {
-        let seed: [u8; 8] = random().map_err(WorkerError::system("no random numbers"))?;
+        let seed = || random_u64().map_err(WorkerError::system("no random numbers"));
         let external = External::new(Identity {
             token: tie.welcome.token.as_str().into(),
             range: TransactionRange::of(WorkerId(tie.welcome.slot)),
             units: settings.capacity.unwrap_or(tie.welcome.capacity),
-            seed: u64::from_ne_bytes(seed),
+            seed: [seed()?, seed()?],
         });
         Ok(Adapter { sources, settings, tie, external, socket, batch: Batch::new(), was_there: false })
     }

@@ -10,7 +10,7 @@ use crate::call::exchange::{Arrival, Hop};
 use crate::call::gateway::events::Voice;
 use crate::call::gateway::notify::{Entity, Way};
 use crate::call::gateway::restart::CallAgent;
-use crate::call::gateway::{Gateway, Identity, Kind, Limits, Naming, Output, Timers};
+use crate::call::gateway::{Gateway, Identity, Kind, Limits, Naming, Output};
 use crate::ids::{ListenerId, Token, TransactionRange, WorkerId};
 use crate::net::udp::Socket;
 use crate::reservation::Weight;
@@ -54,10 +54,9 @@ impl Mgcp {
             agents: agents(welcome, &identity.own, listeners),
             seed: three,
         };
-        let limits = Limits { units, ..Limits::default() };
         let timeout = welcome.mgcp.as_ref().and_then(|told| told.timeout_ms);
-        let timers = Timers { silence: timeout.map(Duration::from_millis), ..Timers::default() };
-        Mgcp { gateway: Gateway::new(identity, voice, limits, timers), own, outputs: VecDeque::new() }
+        let limits = Limits { units, silence: timeout.map(Duration::from_millis), ..Limits::default() };
+        Mgcp { gateway: Gateway::new(identity, voice, limits), own, outputs: VecDeque::new() }
     }
 
     /// Tells the call agents (RSIP) that this worker is in service, and that its predecessor in the slot is not.

@@ -178,7 +178,7 @@ impl Process {
             seed: incarnation.bits(),
         };
         Process {
-            gateway: Gateway::new(gateway, voice, of_gateway, gateway::Timers::default()),
+            gateway: Gateway::new(gateway, voice, of_gateway),
             asked: VecDeque::new(),
             units,
             slot,

@@ -7,7 +7,6 @@
 use std::sync::Arc;
 
 use super::asked::{Asked, Kind, Purpose};
-use super::history::Entry;
 use super::{External, UNANSWERED, rewrite};
 use crate::time::Time;
 use crate::wire::mgcp::{Message, ReturnCode, Wildcard, parse};
@@ -28,7 +27,9 @@ impl External {
         }
         let own = self.take_id();
         let bytes: Arc<[u8]> = rewrite::with_star(&command, own);
-        self.history.insert(asked.key, Entry::Pending(own));
+        if let Some(transaction) = self.transactions.get_mut(asked.key) {
+            *transaction.work_mut() = own;
+        }
         self.begin(own, Purpose::Command(asked), bytes, None, UNANSWERED, now);
         None
     }

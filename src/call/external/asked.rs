@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::exchange::{Output, Way};
-use super::history::Key;
 use super::names::Tokens;
 use super::seq_of;
 use crate::call::exchange::Arrival;
 use crate::ids::Seq;
 use crate::time::Time;
+use crate::transaction::name::mgcp::TransactionKey;
 use crate::wire::mgcp::{Command, EndpointName, ReturnCode, Verb, Wildcard};
 
 /// A command that was sent to the gateway.
@@ -90,7 +90,9 @@ pub(super) struct Several {
 /// A call agent's command.
 #[derive(Debug)]
 pub(super) struct Asked {
-    pub(super) key: Key,
+    pub(super) key: TransactionKey,
+    /// The hash of its text.
+    pub(super) print: u64,
     pub(super) verb: Kind,
     pub(super) verbs: Verbs,
     /// The newest copy's way back; `None` when it led to a dispatcher that is gone.
@@ -166,9 +168,15 @@ impl Asked {
         self.way.map(|way| Output::Transmit(way.transmit(self.source, bytes)))
     }
 
-    pub(super) fn new(key: Key, command: &Command<'_>, arrival: &Arrival, size: u32, tokens: &Tokens) -> Self {
+    pub(super) fn new(
+        (key, print): (TransactionKey, u64),
+        command: &Command<'_>,
+        arrival: &Arrival,
+        tokens: &Tokens,
+    ) -> Self {
         Asked {
             key,
+            print,
             verb: match command.verb() {
                 Verb::Crcx => Kind::Create,
                 Verb::Dlcx => Kind::Delete,
@@ -181,7 +189,7 @@ impl Asked {
             endpoint: tokens.strip(command.endpoint().as_bytes()).into(),
             call: command.call_id().map(Into::into),
             connection: command.connection_id().map(Into::into),
-            size,
+            size: 0,
             follows: arrival.follows,
             is_told_to_wait: false,
         }

@@ -16,7 +16,6 @@ mod anyof;
 mod asked;
 mod connections;
 mod exchange;
-mod history;
 mod names;
 mod own;
 mod reach;
@@ -35,14 +34,16 @@ use self::asked::{Asked, Kind, Pending, Purpose, Verbs};
 use self::connections::Connections;
 pub use self::exchange::Output;
 use self::exchange::Way;
-use self::history::{Entry, History, Key};
 use self::names::Tokens;
 use self::reach::Reach;
 use self::relay::Relayed;
 use crate::call::exchange::{Arrival, Path};
 use crate::call::uas::Load;
+use crate::fingerprint::Printer;
 use crate::ids::{Seq, TransactionRange};
 use crate::time::Time;
+use crate::transaction::mgcp_server::{Copied, Transactions};
+use crate::transaction::name::mgcp::TransactionKey;
 use crate::transaction::timers::RTO;
 use crate::wire::mgcp::{Command, Field, Message, ReturnCode, Verb, Wildcard, parse, parts};
 use crate::words::RefuseReason;
@@ -58,6 +59,13 @@ const AT_MOST: Duration = Duration::from_secs(19);
 /// answer by itself.
 const PROVISIONAL: Duration = Duration::from_secs(60);
 
+/// Transactions at most: 30 s of 2,000 commands a second. Beyond it the oldest response goes.
+const MOST: usize = 1 << 16;
+/// Bytes of the responses that are kept, at most. Beyond it the oldest one goes.
+const MOST_BYTES: usize = 64 << 20;
+/// The purpose of the fingerprint of a command's text.
+const TEXT: u8 = b't';
+
 /// The worker that speaks for one gateway.
 #[derive(Debug)]
 pub struct External {
@@ -70,7 +78,9 @@ pub struct External {
     /// Whether all connections have been deleted; one that comes about later is then deleted at once.
     ending: bool,
     reach: Reach,
-    history: History,
+    /// Commands of call agents, each with the id under which the gateway has it.
+    transactions: Transactions<u32>,
+    printer: Printer,
     pending: BTreeMap<u32, Pending>,
     timers: BTreeSet<(Time, u32)>,
     /// The commands that have not been sent yet, in order.
@@ -97,8 +107,8 @@ pub struct Identity {
     pub range: TransactionRange,
     /// Capacity units.
     pub units: u32,
-    /// The seed that picks the first transaction id in the range.
-    pub seed: u64,
+    /// The seed of hashes and of the first transaction id in the range: 128 random bits.
+    pub seed: [u64; 2],
 }
 
 impl External {
@@ -106,13 +116,14 @@ impl External {
     pub fn new(identity: Identity) -> Self {
         External {
             tokens: Tokens::new(&identity.token),
-            next: identity.range.pick(identity.seed),
+            next: identity.range.pick(identity.seed[0]),
             range: identity.range,
             units: identity.units,
             draining: false,
             ending: false,
             reach: Reach::default(),
-            history: History::default(),
+            transactions: Transactions::new(MOST, MOST_BYTES),
+            printer: Printer::seeded(identity.seed),
             pending: BTreeMap::new(),
             timers: BTreeSet::new(),
             waiting: VecDeque::new(),
@@ -176,14 +187,14 @@ impl External {
             self.on_due(own, now);
         }
         self.advance(now);
-        self.history.forget(now);
+        self.transactions.handle_timeout(now);
         self.ask_whether_there(now);
     }
 
     /// When [`External::handle_timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Time> {
         let first = self.timers.first().map(|(due, _own)| *due);
-        [first, self.reach.poll_timeout(), self.history.poll_timeout()].into_iter().flatten().min()
+        [first, self.reach.poll_timeout(), self.transactions.poll_timeout()].into_iter().flatten().min()
     }
 
     /// The next output.
@@ -252,17 +263,18 @@ impl External {
     }
 
     fn on_command(&mut self, command: &Command<'_>, arrival: &Arrival, now: Time) {
-        let key = Key::of(command, arrival);
-        match self.history.get(&key) {
-            Some(Entry::Done(response)) => {
-                let response = Arc::clone(response);
+        let (key, print) = self.named(command, arrival);
+        let known = self.transactions.find(key, print);
+        match known.and_then(|known| self.transactions.on_copy(known)) {
+            Some(Copied::Answered(response)) => {
                 self.send(arrival, response);
                 return self.done(arrival);
             }
-            Some(Entry::Pending(own)) => {
+            Some(Copied::Underway(own)) => {
                 let own = *own;
                 return self.on_again(own, arrival);
             }
+            Some(Copied::Confirmed) => return self.done(arrival),
             None => {}
         }
         if arrival.deadline.is_some_and(|deadline| deadline < now) {
@@ -270,11 +282,11 @@ impl External {
         }
         let verb = command.verb();
         if matches!(verb, Verb::Other(_) | Verb::Ntfy | Verb::Rsip) {
-            return self.answer(key, ReturnCode::UNKNOWN_COMMAND, command, arrival, now);
+            return self.answer(ReturnCode::UNKNOWN_COMMAND, command, arrival, now);
         }
-        if !self.history.has_room() {
+        if !self.transactions.make_room() {
             return match arrival.follows {
-                true => self.answer(key, ReturnCode::OVERLOAD, command, arrival, now),
+                true => self.answer(ReturnCode::OVERLOAD, command, arrival, now),
                 false => self.refuse(arrival, RefuseReason::Exhausted),
             };
         }
@@ -283,16 +295,22 @@ impl External {
             size = arrival.size.max(1);
             if let Some((reason, code)) = self.why_not(size) {
                 return match arrival.follows {
-                    true => self.answer(key, code, command, arrival, now),
+                    true => self.answer(code, command, arrival, now),
                     false => self.refuse(arrival, reason),
                 };
             }
         }
-        let asked = Asked::new(key, command, arrival, size, &self.tokens);
+        let asked = Asked { size, ..Asked::new((key, print), command, arrival, &self.tokens) };
         if asked.verb == Kind::Delete && command.endpoint().is_several() {
             return self.delete_several(asked, now);
         }
         self.ask(asked, command, now);
+    }
+
+    /// The key of a command's transaction, and the hash that its copies share.
+    fn named(&self, command: &Command<'_>, arrival: &Arrival) -> (TransactionKey, u64) {
+        let key = TransactionKey::new(arrival.source, command.transaction());
+        (key, self.printer.print(TEXT, &[command.bytes()]).short())
     }
 
     /// The reason for which a connection of that size cannot be made; `None` if it can.
@@ -311,7 +329,7 @@ impl External {
     fn ask(&mut self, asked: Asked, command: &Command<'_>, now: Time) {
         let own = self.take_id();
         let bytes = rewrite::to_gateway(command, own, &self.tokens);
-        self.history.insert(asked.key, Entry::Pending(own));
+        self.transactions.begin(asked.key, asked.print, own, now);
         self.asked_units += asked.size;
         let call = asked.call.as_ref().filter(|_| asked.verb == Kind::Create);
         let opened = call.and_then(|call| self.connections.expect(call, now));
@@ -330,7 +348,7 @@ impl External {
         };
         let is_kept = asked.on_again(arrival);
         if asked.is_told_to_wait {
-            let bytes = rewrite::plain(ReturnCode::QUEUED, asked.key.id);
+            let bytes = rewrite::plain(ReturnCode::QUEUED, asked.key.id());
             self.send(arrival, bytes);
         }
         if !is_kept {
@@ -354,11 +372,15 @@ impl External {
     }
 
     /// Answers a command that never goes to the gateway.
-    fn answer(&mut self, key: Key, code: ReturnCode, command: &Command<'_>, arrival: &Arrival, now: Time) {
+    fn answer(&mut self, code: ReturnCode, command: &Command<'_>, arrival: &Arrival, now: Time) {
         let response = rewrite::plain(code, command.transaction());
         self.send(arrival, Arc::clone(&response));
-        self.history.insert(key, Entry::Done(response));
-        self.history.is_done(key, now);
+        // Without room the same command gets the same answer again.
+        if self.transactions.make_room() {
+            let (key, print) = self.named(command, arrival);
+            self.transactions.begin(key, print, 0, now);
+            self.transactions.answer(key, response, now);
+        }
         self.done(arrival);
     }
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::asked::{Asked, Flight, Kind, Pending, Purpose, Several};
 use super::connections::{Held, Which, is_one};
 use super::exchange::Output;
-use super::history::Entry;
 use super::{AT_MOST, External, PROVISIONAL, rewrite};
 use crate::time::Time;
 use crate::transaction::timers::RTO_MAX;
@@ -90,7 +89,7 @@ impl External {
     fn on_provisional(&mut self, own: u32, mut pending: Pending, response: &Response<'_>, now: Time) {
         if let Purpose::Command(asked) = &mut pending.purpose {
             asked.is_told_to_wait = true;
-            let bytes = rewrite::answer_to_agent(response, asked.key.id, &self.tokens);
+            let bytes = rewrite::answer_to_agent(response, asked.key.id(), &self.tokens);
             self.outputs.extend(asked.transmit(bytes));
         }
         (pending.resend, pending.patience, pending.deadline) = (None, None, now + PROVISIONAL);
@@ -118,7 +117,7 @@ impl External {
             }
             _ => {}
         }
-        let bytes = rewrite::answer_to_agent(response, asked.key.id, &self.tokens);
+        let bytes = rewrite::answer_to_agent(response, asked.key.id(), &self.tokens);
         self.finish(asked, bytes, now);
     }
 
@@ -190,7 +189,7 @@ impl External {
     /// Gives back a command that has had no effect: another worker may have room for it.
     fn give_back(&mut self, asked: Asked, reason: RefuseReason) {
         self.release(&asked);
-        self.history.remove(&asked.key);
+        self.transactions.withdraw(asked.key);
         self.outputs.extend(asked.seqs.into_iter().map(|seq| Output::Refuse(seq, reason)));
     }
 
@@ -199,7 +198,7 @@ impl External {
         if asked.verb == Kind::Create && was_sent {
             self.keep(own, Pending::late(asked.endpoint.clone(), asked.call.clone(), now, PROVISIONAL));
         }
-        let response = rewrite::plain(code, asked.key.id);
+        let response = rewrite::plain(code, asked.key.id());
         self.finish(asked, response, now);
     }
 
@@ -207,8 +206,7 @@ impl External {
     pub(super) fn finish(&mut self, asked: Asked, bytes: Arc<[u8]>, now: Time) {
         self.release(&asked);
         self.outputs.extend(asked.transmit(Arc::clone(&bytes)));
-        self.history.insert(asked.key, Entry::Done(bytes));
-        self.history.is_done(asked.key, now);
+        self.transactions.answer(asked.key, bytes, now);
         self.outputs.extend(asked.seqs.into_iter().map(Output::Answered));
     }
 
@@ -223,7 +221,7 @@ impl External {
     fn tell_to_wait(&mut self, pending: &mut Pending) {
         let Some(asked) = pending.purpose.asked_mut() else { return };
         asked.is_told_to_wait = true;
-        let bytes = rewrite::plain(ReturnCode::QUEUED, asked.key.id);
+        let bytes = rewrite::plain(ReturnCode::QUEUED, asked.key.id());
         self.outputs.extend(asked.transmit(bytes));
     }
 }

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use super::asked::{Asked, Flight, Pending, Purpose, Several};
 use super::connections::{Held, Which};
-use super::history::Entry;
 use super::{AT_MOST, External, PATIENCE, rewrite};
 use crate::time::Time;
 use crate::wire::mgcp::{EndpointName, ReturnCode, Wildcard};
@@ -26,11 +25,12 @@ impl External {
             false => None,
         };
         if let Some(code) = answer {
-            let response = rewrite::plain(code, asked.key.id);
+            self.transactions.begin(asked.key, asked.print, 0, now);
+            let response = rewrite::plain(code, asked.key.id());
             return self.finish(asked, response, now);
         }
         let own = self.take_id();
-        self.history.insert(asked.key, Entry::Pending(own));
+        self.transactions.begin(asked.key, asked.print, own, now);
         let several = Several { asked, left: meant.len(), code: ReturnCode::CONNECTION_DELETED };
         self.keep(
             own,
@@ -72,7 +72,7 @@ impl External {
 
     /// The answer to a command that named several endpoints.
     pub(super) fn end_several(&mut self, several: Several, now: Time) {
-        let response = rewrite::plain(several.code, several.asked.key.id);
+        let response = rewrite::plain(several.code, several.asked.key.id());
         self.finish(several.asked, response, now);
     }
 }

@@ -34,7 +34,7 @@ impl World {
     /// A worker that has not heard its gateway.
     fn new() -> Self {
         let range = TransactionRange::of(WorkerId(0));
-        let identity = Identity { token: "pmtok".into(), range, units: 10, seed: 0 };
+        let identity = Identity { token: "pmtok".into(), range, units: 10, seed: [0, 1] };
         World { external: External::new(identity), now: SECOND, seq: 0 }
     }
 

@@ -6,15 +6,34 @@ use crate::call::exchange::{Arrival, Hop, Path, Transmit};
 use crate::call::gateway::Gateway;
 use crate::call::gateway::events::Sender;
 use crate::call::gateway::exchange::Output;
-use crate::call::gateway::history::{State, Transaction};
 use crate::call::gateway::identity::Naming;
 use crate::call::gateway::media_gateway::Timer;
 use crate::call::gateway::notify;
 use crate::call::server::{Seqs, Way};
 use crate::time::Time;
+use crate::transaction::mgcp_server::{Copied, Due, Transaction};
 use crate::transaction::name::mgcp::TransactionKey;
 use crate::wire::mgcp::{Field, ResponseWriter, ReturnCode, TransactionId, separator};
 use crate::words::RefuseReason;
+
+/// A command that is carried out, or was, as far as its answer needs it.
+#[derive(Debug)]
+pub(super) struct Work {
+    way: Way,
+    /// Its handed-over copies, until its final answer has left.
+    seqs: Seqs,
+    /// Whether it may go back to the dispatcher instead of being answered.
+    may_go_back: bool,
+    /// When the wheel looks at it next.
+    armed: Time,
+}
+
+impl Work {
+    /// The dispatcher is gone: the command cannot go back to it.
+    pub(super) fn stay(&mut self) {
+        self.may_go_back = false;
+    }
+}
 
 /// The answer to a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,47 +114,40 @@ impl Answer {
 impl Gateway {
     /// The final answer to a command that was carried out.
     pub(super) fn answer(&mut self, key: TransactionKey, answer: &Answer, now: Time) {
-        let Some(transaction) = self.history.get_mut(key) else { return };
-        let State::Underway(has_100) = transaction.state else { return };
-        let bytes = answer.write(key.id(), has_100, self.limits.answer);
-        let way = transaction.way;
-        let mut seqs = std::mem::take(&mut transaction.seqs);
-        transaction.end = now + self.timers.history;
-        let resend = has_100.then(|| self.timers.first_resend(now));
-        self.history.set(key, State::Answered(bytes.clone(), resend));
+        let said_100 = self.transactions.get(key).and_then(Transaction::said_100);
+        let Some(asks_for_ack) = said_100 else { return };
+        let bytes = answer.write(key.id(), asks_for_ack, self.limits.answer);
+        let Some(work) = self.transactions.answer(key, bytes.clone(), now) else { return };
         let sent = match answer.before.is_empty() {
             true => bytes,
             false => behind(&answer.before, &bytes, self.limits.answer),
         };
-        self.outputs.push_back(transmit(&way, &sent));
-        self.outputs.extend(seqs.drain().map(Output::Answered));
+        self.outputs.push_back(transmit(&work.way, &sent));
+        self.outputs.extend(work.seqs.drain().map(Output::Answered));
         self.arm(key);
     }
 
     /// Answers a command that changes nothing. If room is scarce, this answer is not remembered: a command that was
     /// carried out needs the place more, and this one can be asked again.
     pub(super) fn tell(&mut self, key: TransactionKey, answer: &Answer, now: Time) {
-        if !self.history.is_crowded() {
+        if !self.transactions.is_crowded() {
             return self.answer(key, answer, now);
         }
-        let Some(mut transaction) = self.history.remove(key) else { return };
+        let Some(mut work) = self.transactions.withdraw(key) else { return };
         let bytes = answer.write(key.id(), false, self.limits.answer);
-        self.outputs.push_back(transmit(&transaction.way, &bytes));
-        self.outputs.extend(transaction.seqs.drain().map(Output::Answered));
+        self.outputs.push_back(transmit(&work.way, &bytes));
+        self.outputs.extend(work.seqs.drain().map(Output::Answered));
     }
 
     /// A command is not carried out: it goes back to the dispatcher if it may, else it is answered.
     pub(super) fn deny(&mut self, key: TransactionKey, denial: Denial, now: Time) {
-        let goes_back = self
-            .history
-            .get_mut(key)
-            .is_some_and(|transaction| transaction.may_go_back && matches!(transaction.state, State::Underway(false)));
+        let may_go_back =
+            |transaction: &Transaction<Work>| transaction.work().may_go_back && transaction.said_100() == Some(false);
+        let goes_back = self.transactions.get(key).is_some_and(may_go_back);
         if let Some(reason) = denial.back.filter(|_| goes_back) {
             self.refused.insert(key.print(&self.printer), now);
-            let Some(mut transaction) = self.history.remove(key) else { return };
-            for seq in transaction.seqs.drain() {
-                self.outputs.push_back(Output::Refuse(seq, reason));
-            }
+            let Some(mut work) = self.transactions.withdraw(key) else { return };
+            self.outputs.extend(work.seqs.drain().map(|seq| Output::Refuse(seq, reason)));
             return;
         }
         self.tell(key, &Answer::new(denial.code), now);
@@ -143,46 +155,37 @@ impl Gateway {
 
     /// Begins a transaction.
     pub(super) fn begin(&mut self, key: TransactionKey, print: u64, arrival: &Arrival, may_go_back: bool, now: Time) {
-        let transaction = Transaction {
-            state: State::Underway(false),
-            print,
-            way: self.way(arrival),
-            seqs: Seqs::new(arrival.seq()),
-            may_go_back,
-            end: now + self.timers.longtran,
-            armed: Time::NEVER,
-        };
-        self.history.insert(key, transaction);
+        let work = Work { way: self.way(arrival), seqs: Seqs::new(arrival.seq()), may_go_back, armed: Time::NEVER };
+        self.transactions.begin(key, print, work, now);
     }
 
     /// A copy of a known command has come.
     pub(super) fn on_repeated(&mut self, key: TransactionKey, arrival: &Arrival) {
         let way = self.way(arrival);
-        let Some(transaction) = self.history.get_mut(key) else { return };
         let seq = arrival.seq();
-        match &transaction.state {
-            State::Answered(bytes, _) => {
-                self.outputs.push_back(transmit(&way, bytes));
+        match self.transactions.on_copy(key) {
+            Some(Copied::Answered(bytes)) => {
+                self.outputs.push_back(transmit(&way, &bytes));
                 self.outputs.extend(seq.map(Output::Answered));
             }
             // RFC 3435 §3.5.1: the call agent has confirmed the answer and does not wait for it.
-            State::Confirmed => self.outputs.extend(seq.map(Output::Answered)),
-            State::Underway(_) => {
-                let too_many = seq.and_then(|seq| transaction.seqs.add(seq));
+            Some(Copied::Confirmed) => self.outputs.extend(seq.map(Output::Answered)),
+            Some(Copied::Underway(work)) => {
+                let too_many = seq.and_then(|seq| work.seqs.add(seq));
                 self.outputs.extend(too_many.map(Output::Answered));
                 self.say_100(key);
             }
+            None => {}
         }
     }
 
     /// Tells the call agent that a command takes time (RFC 3435 §3.5.6). From then on its final answer has to be
     /// confirmed.
     fn say_100(&mut self, key: TransactionKey) {
-        let Some(transaction) = self.history.get_mut(key) else { return };
-        transaction.state = State::Underway(true);
+        self.transactions.say_100(key);
+        let Some(transaction) = self.transactions.get(key) else { return };
         let bytes = Answer::new(ReturnCode::EXECUTING).write(key.id(), false, self.limits.answer);
-        let output = transmit(&transaction.way, &bytes);
-        self.outputs.push_back(output);
+        self.outputs.push_back(transmit(&transaction.work().way, &bytes));
     }
 
     /// Answers without remembering: the answer is the same whenever it is asked for.
@@ -198,44 +201,28 @@ impl Gateway {
     }
 
     pub(super) fn on_transaction_timer(&mut self, key: TransactionKey, now: Time) {
-        let longest = self.timers.longest;
-        let give_up = self.timers.history.saturating_sub(self.timers.most);
-        let Some(transaction) = self.history.get_mut(key) else { return };
-        if now < transaction.armed {
+        let Some(transaction) = self.transactions.get_mut(key) else { return };
+        let work = transaction.work_mut();
+        if now < work.armed {
             return;
         }
-        transaction.armed = Time::NEVER;
-        let is_over = transaction.end <= now;
-        match &mut transaction.state {
-            State::Underway(false) if is_over => {
-                // The command is not answered by the clock: it goes on waiting for its job.
-                transaction.end = Time::NEVER;
-                self.say_100(key);
-            }
-            State::Underway(_) => {}
-            _ if is_over => {
-                self.history.remove(key);
-            }
-            State::Answered(bytes, resend) => {
-                let due = resend.filter(|resend| resend.is_due(now));
-                if let Some(due) = due {
-                    // RFC 3435 §3.5.3: nothing is sent again after T-MAX.
-                    *resend = Some(due.next(longest, now)).filter(|next| next.at() + give_up <= transaction.end);
-                    let output = transmit(&transaction.way, bytes);
-                    self.outputs.push_back(output);
-                }
-            }
-            State::Confirmed => {}
+        work.armed = Time::NEVER;
+        let way = work.way;
+        match self.transactions.on_due(key, now) {
+            Due::Nothing => {}
+            Due::Provisional => self.say_100(key),
+            Due::Again(bytes) => self.outputs.push_back(transmit(&way, &bytes)),
         }
         self.arm(key);
     }
 
     /// Files a transaction with the wheel, unless the wheel looks at it early enough anyway.
     pub(super) fn arm(&mut self, key: TransactionKey) {
-        let Some(transaction) = self.history.get_mut(key) else { return };
-        let due = transaction.due();
-        if due < transaction.armed {
-            transaction.armed = due;
+        let Some(transaction) = self.transactions.get_mut(key) else { return };
+        let due = transaction.poll_timeout();
+        let work = transaction.work_mut();
+        if due < work.armed {
+            work.armed = due;
             self.wheel.schedule(due, Timer::Transaction(key));
         }
     }

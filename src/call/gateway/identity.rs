@@ -4,7 +4,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::call::gateway::kind::Kind;
-use crate::transaction::timers::{LONGTRAN, RTO, RTO_MAX, T_HIST, T_MAX};
 
 /// The names and addresses of one worker as gateway.
 #[derive(Clone, Debug)]
@@ -80,6 +79,8 @@ pub struct Limits {
     pub kept_bytes: usize,
     /// The longest answer, in bytes (RFC 3435 §3.5.2: every call agent takes at least 4,000).
     pub answer: usize,
+    /// Time after which a connection is deleted, if there was no command for its endpoint and no packet; `None`: never.
+    pub silence: Option<Duration>,
 }
 
 impl Default for Limits {
@@ -92,29 +93,7 @@ impl Default for Limits {
             transactions: 400_000,
             kept_bytes: 64 << 20,
             answer: 4_000,
+            silence: None,
         }
-    }
-}
-
-/// The times of RFC 3435 §3.5, and how long connections live without a sign of life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timers {
-    /// Time for which an answer is remembered (T-HIST, §3.5.1).
-    pub history: Duration,
-    /// A command that takes longer than this gets a provisional 100 (LONGTRAN-TIMER, §3.5.6).
-    pub longtran: Duration,
-    /// The first interval between retransmissions of a final answer that follows a 100 (§3.5.3).
-    pub first: Duration,
-    /// The longest interval (§3.5.3).
-    pub longest: Duration,
-    /// Retransmissions end after this time (T-MAX, §3.5.3).
-    pub most: Duration,
-    /// Time after which a connection is deleted, if there was no command for its endpoint and no packet; `None`: never.
-    pub silence: Option<Duration>,
-}
-
-impl Default for Timers {
-    fn default() -> Self {
-        Timers { history: T_HIST, longtran: LONGTRAN, first: RTO, longest: RTO_MAX, most: T_MAX, silence: None }
     }
 }

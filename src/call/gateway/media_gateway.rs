@@ -5,14 +5,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::call::exchange::Arrival;
-use crate::call::gateway::answer::Denial;
+use crate::call::gateway::answer::{Denial, Work};
 use crate::call::gateway::calls::CallEntry;
 use crate::call::gateway::connection::Connection;
 use crate::call::gateway::endpoint::Endpoint;
 use crate::call::gateway::events::{Events, Voice};
 use crate::call::gateway::exchange::{ConnectionKey, EndpointKey, LookupKey, Output};
-use crate::call::gateway::history::History;
-use crate::call::gateway::identity::{Identity, Limits, Naming, Timers};
+use crate::call::gateway::identity::{Identity, Limits, Naming};
 use crate::call::gateway::job::{Asked, Job, JobKey};
 use crate::call::gateway::params;
 use crate::call::refused::Refused;
@@ -21,6 +20,8 @@ use crate::call::strangers::Strangers;
 use crate::call::uas::Load;
 use crate::fingerprint::Printer;
 use crate::time::{Time, Wheel};
+use crate::transaction::T_HIST;
+use crate::transaction::mgcp_server::Transactions;
 use crate::transaction::name::mgcp::TransactionKey;
 use crate::wire::mgcp::{
     Command, Message, Response, RestartMethod, ReturnCode, TransactionId, Unparsable, Verb, Wildcard,
@@ -72,7 +73,6 @@ use crate::words::RefuseReason;
 pub struct Gateway {
     pub(super) identity: Identity,
     pub(super) limits: Limits,
-    pub(super) timers: Timers,
     pub(super) endpoints: Slab<EndpointKey, Endpoint>,
     pub(super) by_number: BTreeMap<u64, EndpointKey>,
     pub(super) next_number: u64,
@@ -82,7 +82,7 @@ pub struct Gateway {
     pub(super) by_id: BTreeMap<u32, ConnectionKey>,
     pub(super) next_id: u32,
     pub(super) calls: BTreeMap<Box<[u8]>, CallEntry>,
-    pub(super) history: History,
+    pub(super) transactions: Transactions<Work>,
     /// Commands that went back to the dispatcher.
     pub(super) refused: Refused,
     pub(super) jobs: Slab<JobKey, Job>,
@@ -123,7 +123,7 @@ pub(super) enum Timer {
 
 impl Gateway {
     /// A gateway without endpoints; `voice` has the settings of its own commands.
-    pub fn new(identity: Identity, voice: Voice, limits: Limits, timers: Timers) -> Self {
+    pub fn new(identity: Identity, voice: Voice, limits: Limits) -> Self {
         Gateway {
             endpoints: Slab::new(limits.endpoints),
             by_number: BTreeMap::new(),
@@ -133,11 +133,11 @@ impl Gateway {
             by_id: BTreeMap::new(),
             next_id: 0,
             calls: BTreeMap::new(),
-            history: History::new(&limits),
-            refused: Refused::new(timers.history),
+            transactions: Transactions::new(limits.transactions, limits.kept_bytes),
+            refused: Refused::new(T_HIST),
             jobs: Slab::new(limits.transactions),
             asked: Asked::new(),
-            events: Events::new(voice, identity.aliases.iter().map(|(alias, _)| alias.clone()), timers),
+            events: Events::new(voice, identity.aliases.iter().map(|(alias, _)| alias.clone())),
             // 10 ms are fine enough for the first retransmission; one turn is 20 s.
             wheel: Wheel::new(Duration::from_millis(10), 2_048, 1_024),
             outputs: VecDeque::new(),
@@ -151,7 +151,6 @@ impl Gateway {
             count: 0,
             identity,
             limits,
-            timers,
         }
     }
 
@@ -179,7 +178,7 @@ impl Gateway {
     /// Whether a command belongs to no known endpoint and no known transaction, and would be answered: a flood consists
     /// of such commands.
     pub fn begins(&self, command: &Command<'_>, arrival: &Arrival) -> bool {
-        let known = self.history.find(transaction_of(command, arrival), self.text_print(command));
+        let known = self.transactions.find(transaction_of(command, arrival), self.text_print(command));
         known.is_none() && self.find_endpoint(&command.endpoint()).is_none()
     }
 
@@ -205,12 +204,16 @@ impl Gateway {
                 Timer::Silence(key) => self.on_silence(key, now),
             }
         }
+        self.transactions.handle_timeout(now);
         self.events.handle_timeout(now);
     }
 
     /// When [`Gateway::handle_timeout`] is to be called next.
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.wheel.poll_timeout().into_iter().chain(self.events.poll_timeout()).min()
+        [self.wheel.poll_timeout(), self.transactions.poll_timeout(), self.events.poll_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// The worker is in service: the call agents are told (RFC 3435 §4.4.6).
@@ -264,8 +267,8 @@ impl Gateway {
     /// that was given back may not have reached another worker: a new dispatcher that selects us for it does so for the
     /// first time.
     pub fn on_dispatcher_lost(&mut self) {
-        self.refused = Refused::new(self.timers.history);
-        self.history.keep_all();
+        self.refused = Refused::new(T_HIST);
+        self.transactions.works_mut().for_each(Work::stay);
     }
 
     /// A new dispatcher has other well-known sockets. Sockets that existed before keep their numbers.
@@ -293,7 +296,7 @@ impl Gateway {
 
     /// Whether nothing is left: no connection, no endpoint, no transaction.
     pub fn is_idle(&self) -> bool {
-        self.is_quiet() && self.history.len() == 0
+        self.is_quiet() && self.transactions.is_empty()
     }
 
     /// Whether all connections and endpoints are gone, and no call agent has still to be told of anything. Answers may
@@ -312,7 +315,7 @@ impl Gateway {
     fn on_command(&mut self, command: &Command<'_>, arrival: &Arrival, now: Time) {
         let key = transaction_of(command, arrival);
         let print = self.text_print(command);
-        if let Some(known) = self.history.find(key, print) {
+        if let Some(known) = self.transactions.find(key, print) {
             return self.on_repeated(known, arrival);
         }
         if self.goes_back(key, arrival, now) {
@@ -322,7 +325,7 @@ impl Gateway {
         // same.
         let mut budget = CONFIRMED_AT_ONCE;
         for range in command.acks().iter().flat_map(|acks| acks.iter()) {
-            self.history.confirm(key, *range.start(), *range.end(), &mut budget);
+            self.transactions.confirm(key, TransactionId(*range.start()), TransactionId(*range.end()), &mut budget);
         }
         let verb = command.verb();
         if matches!(verb, Verb::Ntfy | Verb::Rsip | Verb::Mesg | Verb::Other(_)) {
@@ -331,7 +334,7 @@ impl Gateway {
         // A CRCX for a named endpoint can be carried out here only.
         let is_selected = verb == Verb::Crcx && command.endpoint().wildcard() != Wildcard::None;
         let may_go_back = is_selected && arrival.seq().is_some() && !arrival.follows;
-        if self.history.is_full() {
+        if self.transactions.is_full() {
             return match arrival.seq() {
                 Some(seq) if may_go_back => {
                     self.refused.insert(key.print(&self.printer), now);
@@ -393,7 +396,7 @@ impl Gateway {
     fn on_response(&mut self, response: &Response<'_>, arrival: &Arrival, now: Time) {
         if response.code().is_ack() {
             let key = key_of(response.transaction(), arrival);
-            self.history.confirm(key, key.id().0, key.id().0, &mut 16);
+            self.transactions.confirm(key, key.id(), key.id(), &mut 16);
         } else {
             self.events.on_response(response, self.sender(arrival), now);
         }

@@ -34,7 +34,6 @@ mod description;
 mod doubt;
 mod embedded;
 mod endpoint;
-mod history;
 mod job;
 mod listening;
 mod lost;
@@ -53,6 +52,6 @@ mod wanted;
 mod tests;
 
 pub use exchange::{Ask, ConnectionKey, Counters, EndpointKey, Flow, LookupKey, Output, Sound, Told};
-pub use identity::{Identity, Limits, Naming, Timers};
+pub use identity::{Identity, Limits, Naming};
 pub use kind::Kind;
 pub use media_gateway::Gateway;

@@ -21,7 +21,7 @@ const QUESTIONS: u32 = 4;
 impl Gateway {
     /// A connection was made: its silence is watched from now on.
     pub(super) fn watch_silence(&mut self, key: ConnectionKey, now: Time) {
-        let Some(silence) = self.timers.silence else { return };
+        let Some(silence) = self.limits.silence else { return };
         let Some(endpoint) = self.connections.get(key).map(|connection| connection.endpoint) else { return };
         if let Some(endpoint) = self.endpoints.get_mut(endpoint) {
             endpoint.alive = now;
@@ -57,14 +57,14 @@ impl Gateway {
             connection.packets = counters.packets_received + counters.rtcp_received;
             endpoint.alive = now;
         }
-        match self.timers.silence {
+        match self.limits.silence {
             Some(silence) if endpoint.alive + silence <= now => self.lose(key, ReasonCode::LOWER_LAYER_LOST, now),
             _ => self.look_again(key, now),
         }
     }
 
     fn look_again(&mut self, key: ConnectionKey, now: Time) {
-        let Some(silence) = self.timers.silence else { return };
+        let Some(silence) = self.limits.silence else { return };
         self.wheel.schedule(now + silence / QUESTIONS, Timer::Silence(key));
     }
 }

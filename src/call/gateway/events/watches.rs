@@ -12,7 +12,6 @@ use super::quarantine::{Notice, State, Watch};
 use super::request::{Asked, Request, Scope};
 use super::seen::Seen;
 use crate::call::gateway::exchange::{EndpointKey, LookupKey, Output};
-use crate::call::gateway::identity::Timers;
 use crate::call::gateway::kind::Kind;
 use crate::call::gateway::notify::{Client, Draft, End, Entity, Purpose, Way};
 use crate::call::gateway::restart::{self, CallAgent, Change, Restarts};
@@ -107,9 +106,9 @@ const OPEN: usize = 8;
 
 impl Events {
     /// An event side without endpoints; `aliases` are further first terms of their names, beside the kinds.
-    pub fn new(voice: Voice, aliases: impl IntoIterator<Item = Box<str>>, timers: Timers) -> Self {
+    pub fn new(voice: Voice, aliases: impl IntoIterator<Item = Box<str>>) -> Self {
         Events {
-            client: Client::new(voice.range, voice.seed, timers),
+            client: Client::new(voice.range, voice.seed),
             restarts: Restarts::new(voice.token, voice.agents, aliases),
             endpoints: HashMap::default(),
         }

@@ -15,10 +15,10 @@ use hashbrown::HashMap;
 
 use crate::call::exchange::{Hop, Transmit};
 use crate::call::gateway::exchange::{EndpointKey, LookupKey, Output};
-use crate::call::gateway::identity::Timers;
 use crate::call::slab::Handle;
 use crate::ids::TransactionRange;
 use crate::time::{Time, Wheel};
+use crate::transaction::timers::{LONGTRAN, RTO, RTO_MAX, T_HIST, T_MAX};
 use crate::wire::mgcp::{CommandWriter, Field, Response, ResponseWriter, ReturnCode, TransactionId, Verb, separator};
 
 mod entity;
@@ -33,7 +33,6 @@ mod tests;
 /// The client transactions of one gateway.
 #[derive(Debug)]
 pub struct Client {
-    timers: Timers,
     range: TransactionRange,
     last: u32,
     chance: Chance,
@@ -154,10 +153,9 @@ const BUCKETS: usize = 1_024;
 
 impl Client {
     /// A client without transactions. Its ids come from `range`, beginning with a random one.
-    pub fn new(range: TransactionRange, seed: u64, timers: Timers) -> Self {
+    pub fn new(range: TransactionRange, seed: u64) -> Self {
         let mut chance = Chance(seed);
         Client {
-            timers,
             range,
             last: range.pick(chance.number()),
             chance,
@@ -180,7 +178,7 @@ impl Client {
             return None;
         }
         let id = self.next_id();
-        let end = now + self.timers.most;
+        let end = now + T_MAX;
         let limit = now + PROVISIONAL;
         let pending = Pending { draft, way, ahead: ahead.to_vec(), state: State::Resolving, due: end, end, limit };
         self.open.insert(id, pending);
@@ -318,23 +316,21 @@ impl Client {
             writer = writer.param(*field, value);
         }
         writer.finish();
-        pending.state = State::Sent { bytes: bytes.into(), addresses, at: 0, times: 0, interval: self.timers.first };
+        pending.state = State::Sent { bytes: bytes.into(), addresses, at: 0, times: 0, interval: RTO };
         self.transmit(id, now);
     }
 
     /// Retransmits (§3.5.3), to the next address if this one has become suspicious (§4.3).
     fn repeat(&mut self, id: u32, now: Time) {
-        let first = self.timers.first;
-        let longest = self.timers.longest;
         let Some(Pending { state: State::Sent { addresses, at, times, interval, .. }, .. }) = self.open.get_mut(&id)
         else {
             return;
         };
-        *interval = (*interval * 2).min(longest);
+        *interval = (*interval * 2).min(RTO_MAX);
         if *times >= SUSPICIOUS && addresses.len() > 1 {
             *at = (*at + 1) % addresses.len();
             *times = 0;
-            *interval = first;
+            *interval = RTO;
         }
         self.transmit(id, now);
     }
@@ -360,16 +356,15 @@ impl Client {
 
     /// §3.5.6: the call agent is at work. The command is repeated only to find out whether it still is.
     fn on_provisional(&mut self, id: u32, now: Time) {
-        let Timers { longtran, most, .. } = self.timers;
         let Some(pending) = self.open.get_mut(&id) else { return };
         if let State::Sent { interval, .. } = &mut pending.state {
-            pending.end = (now + most).min(pending.limit);
+            pending.end = (now + T_MAX).min(pending.limit);
             // A provisional response that is repeated must not file the transaction with the wheel each time.
-            if *interval == longtran && pending.due > now {
+            if *interval == LONGTRAN && pending.due > now {
                 return;
             }
-            *interval = longtran;
-            pending.due = now + longtran;
+            *interval = LONGTRAN;
+            pending.due = now + LONGTRAN;
             let due = pending.due;
             self.wheel.schedule(due, id);
         }
@@ -395,8 +390,7 @@ impl Client {
     }
 
     fn is_acknowledged(&mut self, id: u32, now: Time) -> bool {
-        let history = self.timers.history;
-        while self.acknowledged.front().is_some_and(|(_, since)| now.since(*since) > history) {
+        while self.acknowledged.front().is_some_and(|(_, since)| now.since(*since) > T_HIST) {
             self.acknowledged.pop_front();
         }
         self.acknowledged.iter().any(|(known, _)| *known == id)
@@ -412,14 +406,13 @@ impl Client {
     /// The value of `K:` for the next command to `to`: the transactions that the call agent may forget (§3.5.1). Empty:
     /// none.
     fn confirmed(&mut self, to: SocketAddr, now: Time) -> Vec<u8> {
-        let history = self.timers.history;
         let mut ids = Vec::new();
         self.confirmable.retain(|(source, id, since)| {
             let taken = *source == to && ids.len() < CONFIRMED;
             if taken {
                 ids.push(*id);
             }
-            !taken && now.since(*since) <= history
+            !taken && now.since(*since) <= T_HIST
         });
         ids.sort_unstable();
         write_ranges(&ids)

@@ -8,7 +8,7 @@ const AGENT: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::new(192
 const WAY: Way = Way { hop: Hop::Listener(0), from: None };
 
 fn client() -> Client {
-    Client::new(TransactionRange::of(WorkerId(3)), 7, Timers::default())
+    Client::new(TransactionRange::of(WorkerId(3)), 7)
 }
 
 fn agent() -> Entity {
@@ -69,7 +69,7 @@ fn a_command_carries_an_id_of_the_slots_range_and_its_parameters() {
 #[test]
 fn where_ids_begin_depends_on_the_seed() {
     let first = |seed| {
-        let mut client = Client::new(TransactionRange::of(WorkerId(0)), seed, Timers::default());
+        let mut client = Client::new(TransactionRange::of(WorkerId(0)), seed);
         client.send(draft("a@b"), &agent(), WAY, &[], at(0)).unwrap()
     };
     assert_ne!(first(1), first(2));

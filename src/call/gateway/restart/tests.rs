@@ -5,7 +5,6 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use super::*;
 use crate::call::exchange::{Hop, Transmit};
 use crate::call::gateway::exchange::Output;
-use crate::call::gateway::identity::Timers;
 use crate::call::slab::Handle;
 use crate::ids::{TransactionRange, WorkerId};
 use crate::wire::mgcp::{Message, parse, parts};
@@ -27,7 +26,7 @@ impl Scene {
     }
 
     fn with(agents: Vec<CallAgent>) -> Self {
-        let client = Client::new(TransactionRange::of(WorkerId(0)), 11, Timers::default());
+        let client = Client::new(TransactionRange::of(WorkerId(0)), 11);
         Scene { restarts: Restarts::new("pm0".into(), agents, []), client, now: Time(1_000_000) }
     }
 

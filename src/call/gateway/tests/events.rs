@@ -12,7 +12,7 @@ fn with_call_agent() -> Rig {
     let way = Way { hop: crate::call::exchange::Hop::Listener(0), from: None };
     let agent = CallAgent { entity: Entity::parse(b"ca@[192.0.2.7]").unwrap(), way, domain: "gw".into() };
     let voice = Voice { agents: vec![agent], ..voice() };
-    rig.gateway = Gateway::new(identity(), voice, Limits::default(), Timers::default());
+    rig.gateway = Gateway::new(identity(), voice, Limits::default());
     rig
 }
 

@@ -100,7 +100,7 @@ fn f_3_what_takes_long_is_told_100_and_its_answer_is_repeated_until_it_is_confir
     assert_eq!(rig.pass(Duration::from_millis(3_100)), vec![answer.clone(); 4]);
     assert_eq!(rig.send("000 1\r\n"), "");
     assert_eq!(rig.pass(Duration::from_secs(40)), [""; 0]);
-    assert_eq!(rig.gateway.history.len(), 0);
+    assert_eq!(rig.gateway.transactions.len(), 0);
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn an_answer_that_nobody_confirms_is_not_repeated_beyond_t_max() {
     // 0.2, 0.6, 1.4, 3, 6.2, 10.2, 14.2 and 18.2 s.
     assert_eq!(rig.pass(Duration::from_secs(19)).len(), 8);
     assert_eq!(rig.pass(Duration::from_secs(60)).len(), 0);
-    assert_eq!(rig.gateway.history.len(), 0);
+    assert_eq!(rig.gateway.transactions.len(), 0);
 }
 
 #[test]

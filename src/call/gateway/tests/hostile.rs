@@ -1,7 +1,6 @@
 //! Call agents that are hostile or faulty.
 
 use super::*;
-use crate::call::gateway::history::State;
 use crate::transaction::name::mgcp::TransactionKey;
 
 #[test]
@@ -44,7 +43,7 @@ fn what_changes_nothing_never_takes_the_place_of_what_does() {
         let command = format!("{} MGCP 1.0\r\n", verb.replace("NN", &number.to_string()));
         assert_eq!(code(&rig.send(&command)), wanted);
     }
-    assert_eq!(rig.gateway.history.len(), 9);
+    assert_eq!(rig.gateway.transactions.len(), 9);
     assert!(rig.gateway.wheel.len() <= 10, "timers of what is forgotten");
     rig.create("ann", 1);
 }
@@ -266,8 +265,8 @@ fn whatever_is_broken_the_books_balance_and_every_command_with_an_id_is_answered
             let wanted = match parse(&bytes) {
                 // A confirmed command is not answered again.
                 Ok(Message::Command(command)) => {
-                    match rig.gateway.history.get_mut(TransactionKey::new(arrival.source, command.transaction())) {
-                        Some(transaction) if matches!(transaction.state, State::Confirmed) => answers.min(1),
+                    match rig.gateway.transactions.get(TransactionKey::new(arrival.source, command.transaction())) {
+                        Some(transaction) if transaction.is_confirmed() => answers.min(1),
                         _ => 1,
                     }
                 }
@@ -324,7 +323,7 @@ fn an_endpoint_that_comes_and_goes_is_not_looked_at_ever_more_often() {
         rig.pass(Duration::from_millis(10));
     }
     rig.pass(Duration::from_secs(60));
-    assert_eq!((rig.gateway.history.len(), rig.gateway.wheel.len()), (0, 1));
+    assert_eq!((rig.gateway.transactions.len(), rig.gateway.wheel.len()), (0, 1));
 }
 
 #[test]
@@ -478,6 +477,6 @@ fn whatever_call_agents_say_to_notifications_each_is_repeated_for_a_while_and_al
         rig.settle();
         rig.pass(Duration::from_secs(200));
         rig.check_empty();
-        assert_eq!((rig.gateway.events.timers(), rig.gateway.history.len()), (0, 0), "seed {seed}");
+        assert_eq!((rig.gateway.events.timers(), rig.gateway.transactions.len()), (0, 0), "seed {seed}");
     }
 }

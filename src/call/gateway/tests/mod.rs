@@ -20,9 +20,7 @@ use std::time::Duration;
 
 use crate::call::exchange::{Arrival, Path, Transmit};
 use crate::call::gateway::events::Voice;
-use crate::call::gateway::{
-    Ask, ConnectionKey, Counters, Flow, Gateway, Identity, Kind, Limits, Naming, Output, Timers, Told,
-};
+use crate::call::gateway::{Ask, ConnectionKey, Counters, Flow, Gateway, Identity, Kind, Limits, Naming, Output, Told};
 use crate::ids::{ConnId, ListenerId, Seq, TransactionRange, WorkerId};
 use crate::time::Time;
 use crate::wire::mgcp::{Field, Message, Response, parse};
@@ -65,7 +63,7 @@ impl Rig {
 
     fn of(identity: Identity, limits: Limits) -> Self {
         Rig {
-            gateway: Gateway::new(identity, voice(), limits, Timers::default()),
+            gateway: Gateway::new(identity, voice(), limits),
             now: Time(1_000_000_000),
             media: BTreeMap::new(),
             asked: Vec::new(),

@@ -6,8 +6,8 @@ const SILENCE: Duration = Duration::from_secs(600);
 
 fn rig() -> Rig {
     let mut rig = Rig::new();
-    let timers = Timers { silence: Some(SILENCE), ..Timers::default() };
-    rig.gateway = Gateway::new(identity(), voice(), Limits::default(), timers);
+    let limits = Limits { silence: Some(SILENCE), ..Limits::default() };
+    rig.gateway = Gateway::new(identity(), voice(), limits);
     rig
 }
 

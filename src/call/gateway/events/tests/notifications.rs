@@ -7,7 +7,6 @@ use super::*;
 use crate::call::exchange::{Hop, Transmit};
 use crate::call::gateway::events::{Events, Sender, Voice};
 use crate::call::gateway::exchange::{EndpointKey, Output};
-use crate::call::gateway::identity::Timers;
 use crate::call::gateway::notify::{Entity, Way};
 use crate::call::gateway::restart::CallAgent;
 use crate::call::slab::Handle;
@@ -32,7 +31,7 @@ impl Scene {
 
     fn with(agents: Vec<CallAgent>) -> Self {
         let voice = Voice { token: "pm0".into(), range: TransactionRange::of(WorkerId(0)), agents, seed: 5 };
-        Scene { events: Events::new(voice, [], Timers::default()), now: Time(5_000_000) }
+        Scene { events: Events::new(voice, []), now: Time(5_000_000) }
     }
 
     fn key() -> EndpointKey {
