@@ -1,12 +1,10 @@
-//! Client transactions (RFC 3261 §17.1, RFC 6026) of the few requests a worker sends: BYE, and UPDATE or re-INVITE as
-//! refresh.
+//! The few requests a worker sends: BYE, and UPDATE or re-INVITE as refresh.
 
 mod fail_over;
 
 use std::mem::take;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use self::fail_over::{PLACES, Places};
 use crate::call::dialog::put;
@@ -20,12 +18,13 @@ use crate::call::uas::{Timer, Uas};
 use crate::ids::{decode, encode};
 use crate::names::Endpoint;
 use crate::time::Time;
-use crate::transaction::{LIFETIME, Resend, T1, T2};
+use crate::transaction::LIFETIME;
+use crate::transaction::sip_client::{self, Copy, Due, Opening, Outcome, Transaction, write_ack};
 use crate::wire::sip::{Message, Method};
 use crate::words::Transport;
 
 handle! {
-    /// A client transaction.
+    /// A request of ours.
     pub(super) struct ClientKey;
 }
 
@@ -47,7 +46,7 @@ impl Kind {
     }
 }
 
-/// One client transaction.
+/// A request of ours, from the search for its destination to the end of its transaction.
 #[derive(Debug)]
 pub(super) struct Client {
     kind: Kind,
@@ -55,55 +54,36 @@ pub(super) struct Client {
     /// A random number that makes the branch unpredictable.
     number: u64,
     cseq: u32,
-    state: State,
     /// The way on which it leaves; the socket is known once the address is.
     hop: Hop,
-    leaving: Option<Leaving>,
+    /// `None` while the next hop's address is being looked up.
+    sent: Option<Sent>,
     /// Further places to send it to if the present one fails.
     others: Places,
-    /// The request, once its address is known; once a re-INVITE has its final response, the ACK.
-    bytes: Arc<[u8]>,
-    resend: Option<Resend>,
-    /// Number of times it may still leave; `None`: as often as the timers want.
-    copies: Option<u8>,
     /// Number of its copies that are included in [`Call::unanswered`].
     unanswered: u8,
     /// Address and socket where the far end was heard, for a Contact that cannot be reached.
     heard: Option<Heard>,
+    /// When it is over without a response.
     end: Time,
+    /// When the wheel looks at it next.
     armed: Time,
 }
 
+/// A request that has left.
+#[derive(Debug)]
+struct Sent {
+    transaction: Transaction,
+    leaving: Leaving,
+}
+
 impl Client {
-    fn transmit(&self, to: SocketAddr) -> Option<Transmit> {
-        let Leaving { hop, from, .. } = self.leaving?;
-        Some(Transmit { hop, to, from, bytes: self.bytes.clone() })
+    /// When the wheel must look at it.
+    fn due(&self) -> Time {
+        self.sent.as_ref().map_or(self.end, |sent| sent.transaction.poll_timeout())
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// The next hop's address is being looked up.
-    Resolving,
-    /// Sent to this address; no response yet.
-    Trying(SocketAddr),
-    /// A provisional response has come.
-    Proceeding(SocketAddr),
-    /// A re-INVITE whose final response has been acknowledged: its repetitions get the ACK again.
-    Acknowledged(SocketAddr),
-}
-
-impl State {
-    const fn address(self) -> Option<SocketAddr> {
-        match self {
-            State::Resolving => None,
-            State::Trying(to) | State::Proceeding(to) | State::Acknowledged(to) => Some(to),
-        }
-    }
-}
-
-/// Time for which a re-INVITE may stay provisional (RFC 3261 §16.6: timer C is longer than 3 minutes).
-const PROCEEDING_LIMIT: Duration = Duration::from_secs(181);
 const COOKIE: &[u8] = b"z9hG4bK";
 
 impl Uas {
@@ -121,13 +101,9 @@ impl Uas {
             call: key,
             number,
             cseq,
-            state: State::Resolving,
             hop,
-            leaving: None,
+            sent: None,
             others: Places::new(),
-            bytes: Arc::default(),
-            resend: None,
-            copies: None,
             unanswered: 0,
             heard: Some(place.heard).filter(|heard| heard.is_direct && !has_route),
             end: now + LIFETIME,
@@ -147,7 +123,7 @@ impl Uas {
     /// The places that an [`Output::Resolve`] asked for, the best first; an empty list if there is none.
     pub fn on_resolved(&mut self, key: ResolveKey, found: &[Endpoint], now: Time) {
         let key = ClientKey::new(key.index(), key.generation());
-        let Some(client) = self.clients.get(key).filter(|client| client.state == State::Resolving) else { return };
+        let Some(client) = self.clients.get(key).filter(|client| client.sent.is_none()) else { return };
         let hop = client.hop;
         let place = self.calls.get(client.call).map(|call| call.place);
         let mut places: Places =
@@ -172,27 +148,15 @@ impl Uas {
         let call = self.calls.get_mut(client.call);
         let answered = take(&mut client.unanswered);
         call.into_iter().for_each(|call| call.unanswered = call.unanswered.saturating_sub(answered));
-        match (client.kind, client.state) {
-            (_, State::Resolving) => {}
-            (Kind::Reinvite, State::Acknowledged(to)) if status >= 200 => {
-                let again = client.transmit(to);
-                self.outputs.extend(again.map(Output::Transmit));
-            }
-            (_, State::Acknowledged(_)) => {}
-            (kind, State::Trying(to) | State::Proceeding(to)) if status < 200 => {
-                client.state = State::Proceeding(to);
-                if kind == Kind::Reinvite {
-                    client.resend = None;
-                    client.end = now + PROCEEDING_LIMIT;
-                } else if let Some(resend) = &mut client.resend {
-                    *resend = resend.with_interval(T2);
-                }
-            }
-            (kind, State::Trying(to) | State::Proceeding(to)) => {
-                let call = client.call;
+        let (call, kind) = (client.call, client.kind);
+        let Some(sent) = &mut client.sent else { return };
+        match sent.transaction.on_response(status, now) {
+            Outcome::Nothing | Outcome::Provisional => {}
+            Outcome::Again(bytes) => self.leave(key, Copy { bytes, is_counted: false }),
+            Outcome::Final => {
                 let next = (status == 503).then(|| self.next_place(key, now)).flatten();
                 match kind {
-                    Kind::Reinvite => self.acknowledge(key, to, status, now),
+                    Kind::Reinvite => self.acknowledge(key, msg, status, now),
                     Kind::Bye | Kind::Update => {
                         self.clients.remove(key);
                     }
@@ -204,23 +168,25 @@ impl Uas {
         }
     }
 
-    /// The wheel points at a client transaction.
+    /// The wheel points at a request of ours.
     pub(super) fn on_client_timer(&mut self, key: ClientKey, now: Time) {
         let Some(client) = self.clients.get_mut(key) else { return };
         if now < client.armed {
             return;
         }
         client.armed = Time::NEVER;
-        if client.end <= now {
-            return self.on_timed_out(key, now);
-        }
-        if let Some(resend) = client.resend.filter(|resend| resend.is_due(now)) {
-            // §17.1.1.2: the intervals of an INVITE (timer A) have no cap, the intervals of other requests (timer E)
-            // have T2.
-            let cap = if client.kind == Kind::Reinvite { LIFETIME } else { T2 };
-            client.resend = Some(resend.next(cap, now)).filter(|_| client.copies != Some(0));
-            if client.resend.is_some() {
-                self.transmit(key);
+        let due = match &mut client.sent {
+            Some(sent) => sent.transaction.handle_timeout(now),
+            None if client.end <= now => Due::TimedOut,
+            None => Due::Nothing,
+        };
+        match due {
+            Due::Nothing => {}
+            Due::Send(copy) => self.leave(key, copy),
+            // RFC 3261 §8.1.3.1: a timeout counts as 408.
+            Due::TimedOut => return self.on_failed(key, 408, now),
+            Due::Over => {
+                self.clients.remove(key);
             }
         }
         self.arm_client(key);
@@ -230,9 +196,9 @@ impl Uas {
     /// ACK.
     pub(super) fn stop_sending(&mut self, key: ClientKey) {
         match self.clients.get_mut(key) {
-            Some(client) if client.kind == Kind::Reinvite && client.state != State::Resolving => {
-                client.resend = None;
-                client.others.clear();
+            Some(Client { kind: Kind::Reinvite, sent: Some(sent), others, .. }) => {
+                sent.transaction.stop_sending();
+                others.clear();
             }
             _ => {
                 self.clients.remove(key);
@@ -240,19 +206,10 @@ impl Uas {
         }
     }
 
-    fn on_timed_out(&mut self, key: ClientKey, now: Time) {
+    /// A request ends without a response, as by this status.
+    fn on_failed(&mut self, key: ClientKey, status: u16, now: Time) {
         let Some(client) = self.clients.remove(key) else { return };
-        match client.state {
-            State::Acknowledged(_) => {}
-            // §8.1.3.1: a timeout counts as 408.
-            _ => self.on_final(client.call, client.kind, 408, None, now),
-        }
-    }
-
-    /// The destination of a request cannot be reached (RFC 3261 §8.1.3.1: as 503).
-    fn on_unreachable(&mut self, key: ClientKey, now: Time) {
-        let Some(client) = self.clients.remove(key) else { return };
-        self.on_final(client.call, client.kind, 503, None, now);
+        self.on_final(client.call, client.kind, status, None, now);
     }
 
     fn on_final(&mut self, call: CallKey, kind: Kind, status: u16, msg: Option<&Message<'_>>, now: Time) {
@@ -264,31 +221,46 @@ impl Uas {
 
     /// Sends the ACK to the final response of a re-INVITE: a transaction of its own for a 2xx (§13.2.2.4), part of the
     /// INVITE's otherwise (§17.1.1.3).
-    fn acknowledge(&mut self, key: ClientKey, to: SocketAddr, status: u16, now: Time) {
-        let fresh = self.number(b'b');
-        let Some(client) = self.clients.get(key) else { return };
-        let (Some(call), Some(leaving)) = (self.calls.get(client.call), client.leaving) else {
-            self.clients.remove(key);
-            return;
-        };
-        let number = if status < 300 { fresh } else { client.number };
-        let via = self.via(call.place.transport, &leaving, key, number);
+    fn acknowledge(&mut self, key: ClientKey, response: &Message<'_>, status: u16, now: Time) {
+        let ack = if status < 300 { self.ack_of_success(key) } else { self.ack_of_refusal(key, response) };
+        let sent = self.clients.get_mut(key).and_then(|client| client.sent.as_mut());
+        match ack.zip(sent) {
+            Some((ack, sent)) => {
+                let copy = sent.transaction.acknowledge(ack.into(), now);
+                self.leave(key, copy);
+                self.arm_client(key);
+            }
+            None => {
+                self.clients.remove(key);
+            }
+        }
+    }
+
+    fn ack_of_success(&mut self, key: ClientKey) -> Option<Vec<u8>> {
+        let number = self.number(b'b');
+        let client = self.clients.get(key)?;
+        let call = self.calls.get(client.call)?;
+        let via = self.via(call.place.transport, &client.sent.as_ref()?.leaving, key, number);
         let mut out = Vec::with_capacity(512);
         call.dialog.write_request(&mut out, "ACK", &via, client.cseq);
         put(&mut out, &[b"Content-Length: 0\r\n\r\n"]);
-        let end = now + LIFETIME;
-        let Some(client) = self.clients.get_mut(key) else { return };
-        client.bytes = Arc::from(out);
-        client.state = State::Acknowledged(to);
-        client.resend = None;
-        client.end = end;
-        self.transmit(key);
-        self.arm_client(key);
+        Some(out)
+    }
+
+    fn ack_of_refusal(&mut self, key: ClientKey, response: &Message<'_>) -> Option<Vec<u8>> {
+        let sent = self.clients.get(key)?.sent.as_ref()?;
+        let mut out = Vec::with_capacity(512);
+        let mut scanner = self.scanner.take().unwrap_or_default();
+        if let Ok(request) = scanner.scan(sent.transaction.message()) {
+            write_ack(&mut out, &request, response);
+        }
+        self.scanner = Some(scanner);
+        Some(out)
     }
 
     fn start(&mut self, key: ClientKey, to: SocketAddr, now: Time) {
         let Some(client) = self.clients.get(key) else { return };
-        let Client { call, kind, number, cseq, hop, .. } = *client;
+        let Client { call, kind, number, cseq, hop, end, .. } = *client;
         let place = self.calls.get(call).map(|call| call.place);
         // One copy is kept for the BYE.
         let kept = u8::from(kind != Kind::Bye);
@@ -302,18 +274,19 @@ impl Uas {
         let (Some(place), Some((_, leaving)), Some(bytes)) = (place, leaving, bytes) else {
             return self.start_back(key, now);
         };
-        let Some(client) = self.clients.get_mut(key) else { return };
-        client.state = State::Trying(to);
-        client.leaving = Some(leaving);
-        client.bytes = bytes;
-        client.copies = match place.is_heard {
-            _ if leaving.hop.is_reliable() => None,
+        let is_reliable = leaving.hop.is_reliable();
+        let copies = match place.is_heard {
+            _ if is_reliable => None,
             false => Some(1),
             true if Some(to.ip()) == place.told => None,
             true => Some(left),
         };
-        client.resend = (!leaving.hop.is_reliable()).then(|| Resend::first(T1, now));
-        self.transmit(key);
+        let kind = if kind == Kind::Reinvite { sip_client::Kind::Invite } else { sip_client::Kind::Other };
+        let (transaction, first) = Transaction::begin(Opening { kind, to, bytes, is_reliable, copies, end }, now);
+        if let Some(client) = self.clients.get_mut(key) {
+            client.sent = Some(Sent { transaction, leaving });
+        }
+        self.leave(key, first);
     }
 
     /// The Contact or route of the far end cannot be reached: the request goes to the address where the far end was
@@ -326,26 +299,27 @@ impl Uas {
         });
         match heard {
             Some(heard) => self.start(key, heard.to, now),
-            None => self.on_unreachable(key, now),
+            // RFC 3261 §8.1.3.1: a destination that cannot be reached counts as 503.
+            None => self.on_failed(key, 503, now),
         }
     }
 
-    fn transmit(&mut self, key: ClientKey) {
+    /// A copy of a request, or an ACK, leaves.
+    fn leave(&mut self, key: ClientKey, copy: Copy) {
         let Some(client) = self.clients.get_mut(key) else { return };
-        let Some(to) = client.state.address() else { return };
-        if let Some(copies) = client.copies.as_mut().filter(|_| matches!(client.state, State::Trying(_))) {
-            *copies = copies.saturating_sub(1);
+        if copy.is_counted {
             client.unanswered = client.unanswered.saturating_add(1);
             let call = self.calls.get_mut(client.call);
             call.into_iter().for_each(|call| call.unanswered = call.unanswered.saturating_add(1));
         }
-        let transmit = client.transmit(to);
-        self.outputs.extend(transmit.map(Output::Transmit));
+        let Some(Sent { transaction, leaving }) = &client.sent else { return };
+        let Leaving { hop, from, .. } = *leaving;
+        self.outputs.push_back(Output::Transmit(Transmit { hop, to: transaction.to(), from, bytes: copy.bytes }));
     }
 
     fn arm_client(&mut self, key: ClientKey) {
         let Some(client) = self.clients.get_mut(key) else { return };
-        let due = client.resend.map_or(client.end, |resend| resend.at().min(client.end));
+        let due = client.due();
         if due < client.armed {
             client.armed = due;
             self.wheel.schedule(due, Timer::Client(key));

@@ -6,6 +6,7 @@
 mod allowance;
 pub mod mgcp_server;
 pub mod name;
+pub mod sip_client;
 pub mod sip_server;
 pub mod timers;
 

@@ -8,9 +8,8 @@
 use std::collections::{HashSet, VecDeque};
 use std::mem::take;
 use std::net::SocketAddr;
-use std::sync::Arc;
 
-use super::{Client, ClientKey, State};
+use super::{Client, ClientKey, Sent};
 use crate::call::exchange::Hop;
 use crate::call::uas::Uas;
 use crate::time::Time;
@@ -32,10 +31,13 @@ impl Uas {
             return;
         }
         let to: HashSet<&SocketAddr> = to.iter().collect();
-        let is_failed = |client: &Client| match (client.state, client.leaving.map(|leaving| leaving.hop)) {
-            (State::Trying(at), Some(Hop::Dial)) => to.contains(&at),
-            (State::Trying(at), Some(Hop::Stream(conn))) => to.contains(&at) && !is_open(conn),
-            _ => false,
+        let is_failed = |client: &Client| {
+            let sent = client.sent.as_ref().filter(|sent| sent.transaction.is_trying());
+            sent.is_some_and(|Sent { transaction, leaving }| match leaving.hop {
+                Hop::Dial => to.contains(&transaction.to()),
+                Hop::Stream(conn) => to.contains(&transaction.to()) && !is_open(conn),
+                _ => false,
+            })
         };
         let keys = self.clients.keys().filter(|key| self.clients.get(*key).is_some_and(is_failed));
         for key in keys.collect::<Vec<ClientKey>>() {
@@ -45,7 +47,7 @@ impl Uas {
                     self.clients.remove(key);
                     self.fail_over(key, next, now);
                 }
-                None => self.on_unreachable(key, now),
+                None => self.on_failed(key, 503, now),
             }
         }
     }
@@ -55,11 +57,9 @@ impl Uas {
     /// a copy.
     pub fn on_unsent(&mut self, bytes: &[u8], now: Time) {
         let Some(key) = self.sent_by(bytes) else { return };
-        let Some(client) = self.clients.get_mut(key).filter(|client| matches!(client.state, State::Trying(_))) else {
-            return;
-        };
-        if let Some(copies) = &mut client.copies {
-            *copies += 1;
+        let Some(client) = self.clients.get_mut(key) else { return };
+        let Some(sent) = client.sent.as_mut().filter(|sent| sent.transaction.is_trying()) else { return };
+        if sent.transaction.on_unsent() {
             client.unanswered = client.unanswered.saturating_sub(1);
             let call = self.calls.get_mut(client.call);
             call.into_iter().for_each(|call| call.unanswered = call.unanswered.saturating_sub(1));
@@ -93,13 +93,9 @@ impl Uas {
             call: client.call,
             number,
             cseq: client.cseq,
-            state: State::Resolving,
             hop,
             others: take(&mut client.others),
-            leaving: None,
-            bytes: Arc::default(),
-            resend: None,
-            copies: None,
+            sent: None,
             unanswered: 0,
             heard: client.heard.take(),
             end,
