@@ -29,7 +29,7 @@ pub fn start(verbose: u8) -> Result<(), Failure> {
             _ => "trace",
         }),
     };
-    log::start(|lines| warn!(pid = std::process::id(), lines, "the log is not read: lines were left out, in all"))
+    log::start(|lines| warn!(pid = std::process::id(), lines, "the log is read too slowly: lines were left out"))
         .map_err(|error| Failure::usage(format_args!("cannot start the log: {error}")))?;
     let to_journal = is_journal();
     let subscriber = tracing_subscriber::fmt()

@@ -35,7 +35,7 @@ pub struct Packed<'a>(&'a [u8]);
 
 /// The bytes are not as they were written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the state that came cannot be read ({0})")]
+#[error("the state of the running dispatcher cannot be read ({0})")]
 pub struct Damaged(pub &'static str);
 
 impl<'a> Packed<'a> {

@@ -153,7 +153,7 @@ fn check_owner(dir: &Path) -> io::Result<()> {
 fn in_words(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => "not there".to_owned(),
-        io::ErrorKind::ConnectionRefused => "nobody listens".to_owned(),
+        io::ErrorKind::ConnectionRefused => "no process listens".to_owned(),
         _ => error.to_string(),
     }
 }
@@ -270,7 +270,7 @@ mod tests {
         assert_eq!(error, format!("no dispatcher answers at {}: not there; is it running?", path.display()));
         drop(UnixListener::bind(&path).unwrap());
         let error = Client::connect(Some(dir.path()), None).unwrap_err().to_string();
-        assert_eq!(error, format!("no dispatcher answers at {}: nobody listens; is it running?", path.display()));
+        assert_eq!(error, format!("no dispatcher answers at {}: no process listens; is it running?", path.display()));
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub enum OtherUsers {
 
 /// Reply to an order of a member of the stats group.
 pub(super) const READ_ONLY: &str = "the stats group may ask for load, workers, counters, watch and explain; \
-                         orders are for the dispatcher's own user and root";
+                         changes are for the dispatcher's own user and root";
 
 #[cfg(test)]
 mod tests {

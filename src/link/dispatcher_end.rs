@@ -144,10 +144,10 @@ pub enum WorkerFault {
     #[error(transparent)]
     Frame(#[from] FrameError),
     /// More impossible records than a faulty but honest worker would send.
-    #[error("{0} things it said cannot be")]
+    #[error("it has sent {0} impossible records")]
     Untrue(u64),
     /// A record that only a dispatcher may send.
-    #[error("a worker sent the dispatcher's record `{0}`")]
+    #[error("a worker has sent `{0}`, which only a dispatcher sends")]
     Unexpected(&'static str),
 }
 

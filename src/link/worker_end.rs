@@ -71,7 +71,7 @@ pub enum DispatcherFault {
     #[error(transparent)]
     Frame(#[from] FrameError),
     /// A record that only a worker may send.
-    #[error("the dispatcher sent the worker's record `{0}`")]
+    #[error("the dispatcher has sent `{0}`, which only a worker sends")]
     Unexpected(&'static str),
 }
 
@@ -79,7 +79,7 @@ pub enum DispatcherFault {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Backlog {
     /// The link takes nothing, and too much waits for it already.
-    #[error("{0} bytes wait for a link that takes nothing")]
+    #[error("{0} bytes wait on a link that the dispatcher does not read")]
     Full(usize),
     /// The record does not fit into one frame.
     #[error("{0} bytes do not fit into one frame")]

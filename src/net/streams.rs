@@ -201,7 +201,7 @@ impl Streams {
             connection.begun = Some(now);
         }
         if let Some(fault) = fault {
-            tracing::debug!(%remote, fault = fault.label(), "a connection is closed: its messages cannot be told apart");
+            tracing::debug!(%remote, fault = fault.label(), "a connection is closed: where its messages end cannot be found");
             // Requests that came before the fault are answered first.
             return if connection.served { self.end(key, now) } else { self.close(key) };
         }
@@ -383,7 +383,7 @@ impl Streams {
     fn write(&mut self, key: ConnKey, bytes: &[u8]) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.outgoing.len() + bytes.len() > OUTGOING_LIMIT {
-            tracing::debug!(remote = %connection.remote, "a connection is closed: it takes nothing");
+            tracing::debug!(remote = %connection.remote, "a connection is closed: its peer reads nothing");
             self.close(key);
             return;
         }

@@ -312,7 +312,7 @@ pub enum UnixError {
         path: PathBuf,
     },
     /// No process listens there.
-    #[error("cannot connect to {}: nobody listens there; start the dispatcher or name its socket", .path.display())]
+    #[error("cannot connect to {}: no process listens there; start the dispatcher or name its socket", .path.display())]
     NotListening {
         /// The path.
         path: PathBuf,

@@ -175,7 +175,7 @@ impl Lane {
         loop {
             if let Err(error) = self.turn() {
                 // Only a kernel that is out of memory gets here; the lane can do nothing but try again.
-                warn!(%error, "the lane cannot wait for its sockets");
+                warn!(%error, "the lane cannot poll its sockets");
                 thread::sleep(Duration::from_millis(10));
             }
         }
@@ -290,7 +290,7 @@ impl Lane {
                 let read = match door.socket.recv_batch(&mut self.batch) {
                     Ok(read) => read,
                     Err(error) => {
-                        debug!(%error, "reading a socket");
+                        debug!(%error, "cannot read a socket");
                         0
                     }
                 };
@@ -588,7 +588,7 @@ impl Lane {
                             }
                             Some(brought) => {
                                 if self.switch.is_first() {
-                                    info!(%worker, sessions = brought.sessions, "back, with the calls it has had");
+                                    info!(%worker, sessions = brought.sessions, "back, with its calls");
                                 }
                                 self.switch.on_link_back(worker, socket, &joined, &brought, now);
                                 self.awaited = self.awaited.saturating_sub(1);

@@ -31,7 +31,7 @@ pub enum Origin {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// It names a slot that is not its own.
-    #[error("slot {claimed} belongs to another worker; leave `name` out and a place is given")]
+    #[error("slot {claimed} belongs to another worker; leave `name` out, and a free slot is given")]
     ForeignSlot {
         /// The name it gave.
         claimed: String,
@@ -46,10 +46,10 @@ pub enum Refusal {
     #[error("`capacity` must lie between 1 and {CAPACITY_LIMIT}, not {0}")]
     Capacity(u32),
     /// Every place for workers with their own ports is taken.
-    #[error("all {UNMANAGED_WORKERS} places for workers of their own are taken")]
+    #[error("all {UNMANAGED_WORKERS} slots for unmanaged workers are taken")]
     Crowded,
     /// It says that it is the worker of an earlier dispatcher, but its process does not hold the slot's lock.
-    #[error("{slot} is not its slot: the lock is held by {}", .holder.map_or_else(|| "nobody".to_owned(), |pid| format!("process {pid}")))]
+    #[error("it claims {slot}, whose lock is held by {}", .holder.map_or_else(|| "no process".to_owned(), |pid| format!("process {pid}")))]
     NotTheHolder {
         /// The slot.
         slot: WorkerId,
@@ -57,12 +57,10 @@ pub enum Refusal {
         holder: Option<u32>,
     },
     /// Slot, incarnation and secret do not belong together.
-    #[error(
-        "it says that it is {0} of an earlier dispatcher, and its secret was not made with this run directory's key"
-    )]
+    #[error("it claims to be {0} of an earlier dispatcher, but its secret was not made with this run directory's key")]
     ForeignSecret(WorkerId),
     /// A number that no worker can have.
-    #[error("it says that it has {count} {what}, which no worker can have")]
+    #[error("it announces {count} {what}, more than a worker can have")]
     Count {
         /// Name of the number.
         what: &'static str,
@@ -70,7 +68,7 @@ pub enum Refusal {
         count: u32,
     },
     /// The descriptors beside its `Hello` are not those that it names.
-    #[error("{came} sockets came where {named} were named")]
+    #[error("it names {named} sockets and has sent {came}")]
     Sockets {
         /// Number of sockets that it names.
         named: usize,

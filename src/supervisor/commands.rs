@@ -132,13 +132,13 @@ impl Supervisor {
         if let Some(slot) = self.slots.get_mut(usize::from(worker.0)) {
             if slot.leaving {
                 return Reply::error(format_args!(
-                    "{worker} is leaving: the configuration says {} now",
+                    "{worker} is being removed: the configuration has {} now",
                     count_of_workers(self.config.workers)
                 ));
             }
             slot.admin = admin;
         }
-        info!(%worker, "{} by order", state.label());
+        info!(%worker, "set to {} by the operator", state.label());
         self.send_admin(worker, admin);
         Reply::Set { worker: worker.to_string(), admin: state }
     }
@@ -147,17 +147,17 @@ impl Supervisor {
     fn forget_worker(&mut self, worker: WorkerId) -> Reply {
         match self.unmanaged.get(&worker) {
             Some(unmanaged) if !unmanaged.is_down => Reply::error(format_args!(
-                "{worker} is here, as process {}; stop that, and it is forgotten by itself",
+                "{worker} is connected, as process {}; stop that process, and the worker is forgotten",
                 unmanaged.pid
             )),
             Some(_) => {
-                info!(%worker, "forgotten by order");
+                info!(%worker, "forgotten by the operator");
                 self.forget(worker);
                 Reply::Forgotten { worker: worker.to_string(), forgotten: true }
             }
             None if usize::from(worker.0) < self.slots.len() => Reply::error(format_args!(
-                "{worker} is one of the dispatcher's own; with `maint {worker}` its absence is no fault, and `workers` \
-                 says how many there are"
+                "{worker} is a configured slot; with `maint {worker}` its absence is no fault, and `workers` sets how \
+                 many there are"
             )),
             None => Reply::no_such_worker(worker, self.slots.len()),
         }
@@ -198,5 +198,5 @@ pub(super) async fn ask<T>(
 
 /// The lane did not answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the lane does not answer; calls in progress go on, a restart of the dispatcher helps")]
+#[error("a lane of the dispatcher does not answer; calls in progress go on; restart the dispatcher")]
 pub struct LaneStuck;

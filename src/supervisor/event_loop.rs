@@ -105,7 +105,7 @@ pub struct Supervisor {
 
 /// The lane's thread is gone, which only a bug can cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the lane has stopped, a fault of this program; its last words are above, calls in progress go on")]
+#[error("a lane has panicked, a fault of this program; its message is above, calls in progress go on")]
 pub struct LaneDied;
 
 /// The reason for which the event loop has ended.
@@ -306,7 +306,7 @@ impl Supervisor {
             Event::Command { command, reply } => {
                 // A client that has gone was told, or will believe, that nothing was done.
                 if reply.is_closed() {
-                    return info!("not carried out, whoever asked has gone: {}", command.to_line());
+                    return info!("not carried out, the client has disconnected: {}", command.to_line());
                 }
                 let answer = self.answer(command).await;
                 // A client that hung up does not want its answer.

@@ -29,7 +29,7 @@ const REFUSALS_LOGGED: u32 = 8;
 impl Supervisor {
     pub(super) fn on_connected(&mut self, link: SeqPacket) {
         if self.awaiting_hello >= MOST_AWAITING_HELLO {
-            handshake::goodbye(&link, "too many workers are introducing themselves; try again");
+            handshake::goodbye(&link, "too many connections wait for their first record; try again");
             return;
         }
         self.awaiting_hello += 1;
@@ -75,7 +75,7 @@ impl Supervisor {
             }
             Err(reason) => {
                 if self.may_log_refusal(clock::now()) {
-                    warn!("a worker is not let in: {reason}");
+                    warn!("a worker is refused: {reason}");
                 }
                 handshake::goodbye(&link, &reason);
                 if let Origin::Child(worker) = origin

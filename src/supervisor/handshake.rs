@@ -20,7 +20,7 @@ use crate::words::{Hello, Message, OpenTransaction, Takeover, Welcome};
 #[derive(Debug, thiserror::Error)]
 pub enum NoHello {
     /// Nothing came in time.
-    #[error("said nothing for {0:?}")]
+    #[error("sent nothing for {0:?}")]
     Silent(Duration),
     /// The link ended first.
     #[error("the link ended before its Hello")]
@@ -29,7 +29,7 @@ pub enum NoHello {
     #[error("{0}")]
     Frame(#[from] FrameError),
     /// The first record was another one.
-    #[error("its first record was no Hello")]
+    #[error("its first record is not a Hello")]
     Other,
     /// A count that it announces is beyond its limit.
     #[error("{0}")]

@@ -29,13 +29,13 @@ impl Supervisor {
             if !unmanaged.is_here_by(link) {
                 return;
             }
-            warn!(%worker, pid = unmanaged.pid, "says or reads nothing; its link is closed");
+            warn!(%worker, pid = unmanaged.pid, "hangs (sends no report, or reads nothing); its link is closed");
             self.lanes.send(|_| server::Command::HangUp { worker, link });
             return;
         }
         let Some(slot) = self.slots.get(usize::from(worker.0)) else { return };
         if let Some(process) = slot.process.as_ref().filter(|_| slot.incarnation == Some(incarnation)) {
-            warn!(%worker, pid = process.pid(), "says or reads nothing and is killed");
+            warn!(%worker, pid = process.pid(), "hangs (sends no report, or reads nothing) and is killed");
             child::kill(process);
         }
     }
@@ -56,7 +56,7 @@ impl Supervisor {
             let pid = unmanaged.pid;
             if parting == Parting::Lost {
                 unmanaged.is_down = true;
-                warn!(%worker, pid, "died: {why}; it is missed until it comes back, or `pointsman forget {worker}`");
+                warn!(%worker, pid, "died: {why}; shown as down until it comes back, or until `pointsman forget {worker}`");
                 return;
             }
             info!(%worker, pid, "left: {why}");

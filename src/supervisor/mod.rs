@@ -203,7 +203,7 @@ async fn start(
         None => {
             // With a new key the tokens of every call in progress would mean nothing: the workers have the old key.
             if let Some(worker) = reattached.workers.first().map(|found| found.readmitted.worker) {
-                warn!("the token key was gone from {}; {worker} had it", home.path().display());
+                warn!("the token key was missing in {}; {worker} has given it back", home.path().display());
             }
             home.keep_key(reattached.key())?
         }

@@ -175,7 +175,7 @@ impl<'h> Reattachment<'h> {
         if self.awaited.is_empty() {
             return Ok(());
         }
-        info!("workers of an earlier dispatcher live and are awaited: {}", names(&self.awaited));
+        info!("waiting for the workers of an earlier dispatcher: {}", names(&self.awaited));
         let waited = self.wait().await?;
         self.end_the_missing(waited).await;
         Ok(())
@@ -252,7 +252,7 @@ impl<'h> Reattachment<'h> {
     /// Starts to read the `Hello` of a process that has connected, and all that it announces.
     fn hear(&self, link: SeqPacket, talks: &mut JoinSet<HelloRead>) {
         if talks.len() >= STRANGERS + self.awaited.len() {
-            handshake::goodbye(&link, "too many workers are introducing themselves; try again");
+            handshake::goodbye(&link, "too many connections wait for their first record; try again");
         } else if is_ours(&link) {
             talks.spawn(handshake::resync(link, TELL_WITHIN));
         }
@@ -263,7 +263,7 @@ impl<'h> Reattachment<'h> {
         let (link, resync) = match told {
             Ok(told) => told,
             Err((link, reason)) => {
-                warn!("a worker is not let in: {reason}");
+                warn!("a worker is refused: {reason}");
                 handshake::goodbye(&link, &reason.to_string());
                 return false;
             }
@@ -275,7 +275,7 @@ impl<'h> Reattachment<'h> {
         match self.readmit(&link, resync) {
             Ok((readmitted, process, returned, hello, brought)) => {
                 let worker = readmitted.worker;
-                debug!(%worker, pid = process.pid(), sessions = brought.sessions, "an earlier dispatcher's worker is back");
+                debug!(%worker, pid = process.pid(), sessions = brought.sessions, "a worker of an earlier dispatcher is back");
                 self.awaited.remove(&worker);
                 // The run directory's key file was lost, and with it the key: from here on there is one again.
                 if self.keys.is_empty() {
@@ -287,7 +287,7 @@ impl<'h> Reattachment<'h> {
                 true
             }
             Err(reason) => {
-                warn!("a worker is not let in: {reason}");
+                warn!("a worker is refused: {reason}");
                 handshake::goodbye(&link, &reason);
                 false
             }
@@ -339,14 +339,14 @@ impl<'h> Reattachment<'h> {
                         warn!(
                             %worker,
                             pid,
-                            "has lost its lock and has not come back within {waited:.1?}: its slot is given to another, its \
+                            "has lost its lock and has not come back within {waited:.1?}: its slot goes to a new worker, its \
                              calls go on without a dispatcher; end it with `kill {pid}`"
                         );
                     }
                     continue;
                 }
                 Err(error) => {
-                    warn!(%worker, "holds its slot, does not come back and cannot be ended: {error}");
+                    warn!(%worker, "holds its slot, has not come back and cannot be killed: {error}");
                     continue;
                 }
             };
@@ -356,7 +356,7 @@ impl<'h> Reattachment<'h> {
         }
         while let Some(ended) = ends.join_next().await {
             if let Ok((worker, pid, Err(error))) = ended {
-                warn!(%worker, pid, "cannot be ended: {error}");
+                warn!(%worker, pid, "cannot be killed: {error}");
             }
         }
     }

@@ -27,14 +27,14 @@ pub enum ReloadError {
     Bind(#[from] BindError),
     /// There is no file to read again.
     #[error(
-        "there is nothing to read again: the dispatcher was started without --config, and flags change with a restart or `--takeover`"
+        "there is no file to read again: the dispatcher was started without --config; flags change with a restart or `--takeover`"
     )]
     NoFile,
     /// The dispatcher is stopping, so nothing is started any more.
     #[error("the dispatcher is stopping")]
     Stopping,
     /// A worker that came by itself has the place of a new slot.
-    #[error("workers: {0} is taken by a worker that came by itself; end that one first")]
+    #[error("workers: slot {0} is taken by an unmanaged worker; stop that worker first")]
     Taken(WorkerId),
 }
 

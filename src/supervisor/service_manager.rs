@@ -83,7 +83,7 @@ impl ServiceManager {
         }
         for socket in sockets {
             if let Err(error) = notify::store("listener", socket) {
-                return info!("the service manager keeps no sockets: {error}");
+                return info!("the service manager does not store the sockets: {error}");
             }
         }
     }
@@ -96,7 +96,7 @@ impl ServiceManager {
 
 /// Sends lines to the service manager. Returns false when it takes nothing: it then finds the state out by itself.
 pub fn tell(lines: &str) -> bool {
-    notify::tell(lines).inspect_err(|error| warn!("the service manager cannot be told: {error}")).is_ok()
+    notify::tell(lines).inspect_err(|error| warn!("the service manager cannot be notified: {error}")).is_ok()
 }
 
 /// One line for people to read.

@@ -68,7 +68,7 @@ impl Supervisor {
         if slot.is_none() {
             // Prefer SO_PEERCRED over the pid in `Hello`, which may be from another pid namespace or false.
             let pid = link.peer().ok().and_then(|peer| peer.pid).unwrap_or(hello.pid);
-            info!(%worker, pid, program = ?hello.program, "a worker of its own has come");
+            info!(%worker, pid, program = ?hello.program, "an unmanaged worker has connected");
             let all = addresses.iter().chain(&mgcp).copied().collect();
             self.add_unmanaged(worker, hello, pid, all, (incarnation, id));
         }

@@ -28,13 +28,13 @@ pub enum ConversationError {
     #[error("{0}")]
     Refused(String),
     /// The other end sends nothing.
-    #[error("it said nothing for {0:?}")]
+    #[error("the other dispatcher has sent nothing for {0:?}")]
     Silent(Duration),
     /// The other end is gone.
-    #[error("it is gone")]
+    #[error("the other dispatcher has closed the connection")]
     Closed,
     /// The other end sends another step.
-    #[error("it said something else than `{0}`")]
+    #[error("the other dispatcher has sent something else than `{0}`")]
     Unexpected(&'static str),
     /// The other end sends bytes that are no frame.
     #[error(transparent)]

@@ -41,10 +41,10 @@ impl Phase {
     /// The activity of the old dispatcher in this phase, for the log.
     pub const fn label(self) -> &'static str {
         match self {
-            Phase::Asked => "judging it",
+            Phase::Asked => "checking the request",
             Phase::Granted => "waiting for the new dispatcher to be ready",
-            Phase::Paused => "pausing and giving its state",
-            Phase::Given => "waiting for the new dispatcher to have taken it",
+            Phase::Paused => "pausing and sending its state",
+            Phase::Given => "waiting for the new dispatcher to restore it",
             Phase::Taken => "ending",
         }
     }
@@ -68,7 +68,7 @@ pub enum Refusal {
     },
     /// The new dispatcher reads another layout of the state.
     #[error(
-        "{asked} does not read the state of {own}; stop the one and start the other: its workers keep their calls over `kill -9`"
+        "{asked} does not read the state of {own}; end the running dispatcher with `kill -9` and start the new one: the workers keep their calls"
     )]
     Version {
         /// The running program and its version.
@@ -77,7 +77,7 @@ pub enum Refusal {
         asked: String,
     },
     /// The new dispatcher's token key is another one, so its workers' tokens would be unknown.
-    #[error("its token key is another one; give it the dispatcher's")]
+    #[error("the new dispatcher has another token key; give it the running one's")]
     Key,
     /// The new dispatcher has settings that cannot change while sockets and workers stay.
     #[error("{} cannot change with a takeover; put back the old value, or restart", .keys.join(", "))]
@@ -86,10 +86,10 @@ pub enum Refusal {
         keys: Vec<String>,
     },
     /// The running dispatcher is process 1, whose end is the end of its container.
-    #[error("the dispatcher is process 1, whose end is everybody's; run it under an init")]
+    #[error("the dispatcher is process 1, whose end would end the container; run it under an init")]
     Init,
     /// Another dispatcher has asked before.
-    #[error("another takeover is on its way")]
+    #[error("another takeover is in progress")]
     Busy,
     /// The running dispatcher is stopping.
     #[error("the dispatcher is stopping")]

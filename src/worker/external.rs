@@ -232,7 +232,7 @@ impl Adapter {
                 let _ = self.socket.send(bytes, self.settings.gateway, None);
             }
             Ok(_) => {}
-            Err(error) => tracing::debug!(%error, "the gateway could not be told"),
+            Err(error) => tracing::debug!(%error, "a message to the gateway could not be sent"),
         }
     }
 
@@ -283,6 +283,6 @@ impl Adapter {
 /// dispatcher asks again, or gives up, by itself.
 fn heard(told: Result<(), crate::link::worker_end::Backlog>) {
     if let Err(error) = told {
-        tracing::debug!(%error, "the dispatcher is not told");
+        tracing::debug!(%error, "a record for the dispatcher is not sent");
     }
 }

@@ -189,7 +189,7 @@ impl Tie {
             }
             Progress::Refused(reason) => {
                 if self.stage.on_refused(&reason, now) {
-                    tracing::warn!(reason, "a new dispatcher does not let this worker in; calls go on");
+                    tracing::warn!(reason, "a new dispatcher refuses this worker; calls go on");
                 }
                 return false;
             }
@@ -209,7 +209,7 @@ impl Tie {
         }
         self.welcome = welcome;
         if let Err(error) = self.links.set(link, WorkerEnd::new(), more, poll) {
-            tracing::warn!(%error, "a lane of the dispatcher cannot be heard");
+            tracing::warn!(%error, "the link to a lane of the dispatcher cannot be watched");
         }
         self.pace = Pace::default();
         self.stage.on_welcome();

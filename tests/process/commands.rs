@@ -246,7 +246,7 @@ fn the_stats_group_reads_and_orders_nothing_and_nobody_else_gets_in() {
     let (code, said) = ask(4711, &["stat"]);
     assert!(code == Some(0) && said.contains("w0 "), "{said}");
     let (code, said) = ask(4711, &["drain", "w0"]);
-    assert!(code == Some(1) && said.contains("orders are for the dispatcher's own user"), "{said}");
+    assert!(code == Some(1) && said.contains("changes are for the dispatcher's own user"), "{said}");
     let (code, said) = ask(65_534, &["stat"]);
     assert!(code == Some(1) && said.contains("ermission"), "{said}");
     assert_eq!(pointsman.worker(0)["admin"], "ready");

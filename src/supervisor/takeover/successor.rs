@@ -63,11 +63,11 @@ pub enum TakeoverError {
     Refused(String),
     /// The old dispatcher went away in the middle.
     #[error(
-        "no takeover: the dispatcher ended while it was asked; see whether another has taken over, else start one without --takeover"
+        "no takeover: the running dispatcher has ended meanwhile; see whether another has taken over, else start one without --takeover"
     )]
     Gone,
     /// The old dispatcher did not keep to the order of steps.
-    #[error("no takeover: of the dispatcher that runs: {0}")]
+    #[error("no takeover: {0}")]
     Protocol(ConversationError),
     /// The state that came is not the one that was announced.
     #[error("no takeover: {0}")]
@@ -156,7 +156,7 @@ pub(in crate::supervisor) async fn take_over(
     };
     let (FinalCopy { paused_at, unmanaged, .. }, states) = sort_states(descriptors, &mut buffers)?;
     if let Some((taken, _)) = unmanaged.iter().find(|(worker, it)| !it.is_down && added.contains(worker)) {
-        let why = format!("workers: {taken} is taken by a worker that came by itself; end that one first");
+        let why = format!("workers: slot {taken} is taken by an unmanaged worker; stop that worker first");
         return Err(TakeoverError::Refused(why).into());
     }
     restore(&lanes, states).await?;

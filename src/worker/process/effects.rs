@@ -52,7 +52,7 @@ impl<A: Application> Worker<A> {
             Ok(Asked::Now(endpoint)) => self.found(whose, &[endpoint], now),
             Ok(Asked::Later) => {}
             Err(error) => {
-                tracing::debug!(%error, "a message of ours cannot be sent");
+                tracing::debug!(%error, "a message cannot be sent");
                 self.found(whose, &[], now);
             }
         }
@@ -61,7 +61,7 @@ impl<A: Application> Worker<A> {
     pub(super) fn on_found(&mut self, now: Time) {
         while let Some(answer) = self.resolver.poll(now) {
             let endpoints = answer.found.unwrap_or_else(|error| {
-                tracing::debug!(%error, "a message of ours cannot be sent");
+                tracing::debug!(%error, "a message cannot be sent");
                 Vec::new()
             });
             self.found(answer.key, &endpoints, now);
@@ -96,7 +96,7 @@ impl<A: Application> Worker<A> {
             Hop::Dial => return self.streams.dial(*to, bytes, now, |conn| self.uas.carries_call(conn)),
             Hop::Dispatcher(conn) => {
                 if let Err(error) = self.tie.links.reply(conn, bytes) {
-                    tracing::debug!(%error, "a reply for the dispatcher's connection is dropped");
+                    tracing::debug!(%error, "a reply on a connection of the dispatcher is dropped");
                 }
                 return;
             }

@@ -82,7 +82,7 @@ impl<A: Application> Worker<A> {
         let Transmit { hop, to, from, bytes } = transmit;
         if let Hop::Dispatcher(conn) = *hop {
             if let Err(error) = self.tie.links.reply(conn, bytes) {
-                tracing::debug!(%error, "an answer for the dispatcher is dropped");
+                tracing::debug!(%error, "an answer that the dispatcher was to send is dropped");
             }
             return;
         }

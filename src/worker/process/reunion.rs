@@ -49,7 +49,7 @@ impl<A: Application> Worker<A> {
             Meanwhile::Closed(name) => self.tie.links.group_closed(name),
         };
         if let Err(error) = told {
-            tracing::debug!(%error, "the dispatcher does not hear of a conference");
+            tracing::debug!(%error, "a conference cannot be reported to the dispatcher");
         }
     }
 

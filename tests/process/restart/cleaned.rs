@@ -85,7 +85,7 @@ fn are_found_without_a_port_in_the_way(before: usize, after: usize) {
     let standing = calls(&pointsman, &phone, before);
     let workers = crash_and_clean(&mut pointsman);
     pointsman.start_again_as(Setup { port: 5062, workers: after, ..setup });
-    pointsman.wait_for_log("workers of an earlier dispatcher live and are awaited: w0, w1");
+    pointsman.wait_for_log("waiting for the workers of an earlier dispatcher: w0, w1");
     workers.signal(Signal::SIGCONT);
     pointsman.wait_until_up();
     assert!(workers.0.iter().all(|pid| proc::runs(*pid)), "none is killed");

@@ -174,7 +174,7 @@ fn locks_that_a_dead_machine_left_are_no_obstacle() {
     pointsman.start_again();
     pointsman.wait_until_up();
     let log = pointsman.log();
-    assert!(log.contains("are awaited: w0\n"), "w7 is not there and is waited for:\n{log}");
+    assert!(log.contains("an earlier dispatcher: w0\n"), "w7 is not there and is waited for:\n{log}");
     assert_eq!(pointsman.load()["workers"].as_array().map(Vec::len), Some(1));
     hang_up(&phone, &standing[0]);
 }

@@ -113,7 +113,7 @@ fn a_lost_key_comes_back_with_the_workers() {
     pointsman.wait_until_up();
     assert_eq!(pointsman.worker_pids(), workers);
     assert_eq!(fs::read(&file).unwrap(), key);
-    pointsman.wait_for_log("token key was gone");
+    pointsman.wait_for_log("token key was missing");
     for dialog in &standing {
         assert_eq!(phone.transact(&dialog.request("BYE", 1), pointsman.address()).status(), 200);
     }

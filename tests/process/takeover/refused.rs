@@ -62,7 +62,7 @@ fn hear(link: &SeqPacket) -> (Option<Takeover>, String, Vec<OwnedFd>) {
         read => Some(read.unwrap()),
     });
     if length == 0 {
-        return (None, "it is gone".to_owned(), Vec::new());
+        return (None, "it has closed the connection".to_owned(), Vec::new());
     }
     match Frame::parse(&buffer[..length]).unwrap().next() {
         Some(Ok(Record::Takeover(step))) => (Some(step), String::new(), descriptors),
@@ -134,7 +134,7 @@ fn what_only_a_restart_changes_is_refused_by_name() {
     assert_refused(&Pointsman::fail_to_take_over(&setup, pointsman.run_dir()), &["key", "gone"]);
     fs::write(pointsman.run_dir().join("key"), [7; 32]).unwrap();
     fs::set_permissions(pointsman.run_dir().join("key"), fs::Permissions::from_mode(0o600)).unwrap();
-    assert_refused(&Pointsman::fail_to_take_over(&setup, pointsman.run_dir()), &["token key is another"]);
+    assert_refused(&Pointsman::fail_to_take_over(&setup, pointsman.run_dir()), &["another token key"]);
     fs::rename(pointsman.run_dir().join("kept"), pointsman.run_dir().join("key")).unwrap();
     assert_undisturbed(&pointsman, &workers);
 }
@@ -144,7 +144,7 @@ fn another_version_is_refused_before_anything_pauses() {
     let pointsman = Setup::new(1).start();
     let workers = pointsman.worker_pids();
     let (own, alone) = ask_of(&pointsman);
-    assert_refused(&alone, &["ended while it was asked"]);
+    assert_refused(&alone, &["has ended meanwhile"]);
     let newer = Ask { program: "pointsman 9.9.9".into(), layout: own.layout ^ 1, ..own };
     let (_, reason, _) = hear(&ask(&pointsman, &newer));
     assert!(reason.contains("pointsman 9.9.9 does not read the state of pointsman "), "{reason}");
@@ -233,12 +233,12 @@ fn one_that_says_nothing_is_given_up_after_two_seconds_and_what_came_meanwhile_i
     let invite = phone.invite(pointsman.address(), None);
     phone.send(&invite, pointsman.address());
     let (_, reason, _) = hear(&link);
-    assert!(reason.contains("it said nothing for 2s"), "{reason}");
+    assert!(reason.contains("has sent nothing for 2s"), "{reason}");
     drop(descriptors);
     assert_eq!(phone.final_response(&invite).status(), 200);
     // Any record is too late now.
     let _ = link.send(&[IoSlice::new(b"?")], &[]);
-    pointsman.wait_for_log("serves on: it said nothing");
+    pointsman.wait_for_log("serves on: the other dispatcher has sent nothing");
     assert_undisturbed(&pointsman, &workers);
 }
 
