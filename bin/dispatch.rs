@@ -16,15 +16,15 @@ use crate::log;
 use crate::notes;
 use crate::output::Failure;
 
-/// The dispatcher's settings, and how it begins.
+/// The dispatcher's settings, and the way in which it starts.
 #[derive(Args, Debug)]
 pub struct Flags {
     #[command(flatten)]
     settings: flags::Dispatch,
-    /// Take over from the dispatcher that runs in the run directory: sockets, workers and all it knows; no call notices
+    /// Take over from the dispatcher that runs in the run directory: sockets, workers and all its state; calls go on
     #[arg(long)]
     takeover: bool,
-    /// With --takeover: return when the new dispatcher serves, which goes on in the background
+    /// With --takeover: run in the background, and return once the new dispatcher serves
     #[arg(long, requires = "takeover")]
     detach: bool,
 }

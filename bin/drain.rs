@@ -95,7 +95,7 @@ fn is_left(worker: &WorkerLoad, workers: &[WorkerId]) -> bool {
 
 fn words(worker: &WorkerLoad) -> String {
     match (worker.sessions, worker.ledger) {
-        (0, _) => format!("{} has something handed over", worker.name),
+        (0, _) => format!("{} has a call just handed over", worker.name),
         (1, _) => format!("{} has 1 session", worker.name),
         (sessions, _) => format!("{} has {sessions} sessions", worker.name),
     }

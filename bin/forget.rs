@@ -1,4 +1,4 @@
-//! `pointsman forget`: workers that came by themselves and died are missed no longer.
+//! `pointsman forget`: dead workers that the dispatcher had not started are removed from the stats.
 
 use clap::Args;
 use pointsman::admin::protocol::Command;

@@ -12,7 +12,7 @@ use pointsman::worker::{self, Echo, Link, Settings};
 use crate::log;
 use crate::output::Failure;
 
-/// One worker process: SIP calls that hear themselves, and an MGCP media gateway.
+/// One worker process: it answers SIP calls with an echo, and is an MGCP media gateway.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 The dispatcher starts `--workers N` of these itself. By hand, on the same host:
