@@ -35,6 +35,8 @@
 //! admin              stats socket and its client
 //! ```
 //!
+//! [`changing`] shows one turn of the lane, and where a rule, a policy, a key, a record or a verb is added.
+//!
 //! Dependencies point one way: wire ← decisions ← net ← processes. `tests/purity.rs` reads the source and fails when a
 //! pure directory names a socket, a clock, a thread or a random source, or a module above it.
 //!
@@ -69,6 +71,8 @@
 
 pub mod admin;
 pub mod call;
+#[doc = include_str!("changing.md")]
+pub mod changing {}
 pub mod config;
 pub mod crowd;
 pub mod dispatch;

@@ -89,3 +89,14 @@ fn comments_keep_the_columns_of_the_code() {
     }
     assert!(long.is_empty(), "{} lines of comments:\n{}", long.len(), long.join("\n"));
 }
+
+#[test]
+fn the_chapter_on_changes_names_files_that_are_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let chapter = fs::read_to_string(root.join("src/changing.md")).unwrap();
+    let is_end = |letter: char| letter.is_whitespace() || "`,;:)".contains(letter);
+    let named = ["src/", "tests/", "benches/"].into_iter().flat_map(|under| chapter.match_indices(under));
+    let paths: Vec<&str> = named.filter_map(|(at, _)| chapter[at..].split(is_end).next()).collect();
+    let missing: Vec<&&str> = paths.iter().filter(|path| !root.join(path.trim_end_matches('.')).exists()).collect();
+    assert!(paths.len() > 30 && missing.is_empty(), "{missing:?} of {}", paths.len());
+}
