@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use pointsman::dispatch::note::Note;
-use pointsman::ids::{ConnId, ListenerId, Seq};
+use pointsman::ids::{ListenerId, Seq};
 use pointsman::link::Transmit;
 use pointsman::link::dispatcher_end::DispatcherEnd;
 use pointsman::net::unix::{SEND_BUFFER, SeqPacket};
 use pointsman::time::Time;
 use pointsman::wire::handoff::{FRAME_HARD_LIMIT, Frame, FrameBuilder, Record};
-use pointsman::words::{Envelope, Message, Transport};
+use pointsman::words::{Envelope, Message, ReplyTo, Transport};
 
 /// A usual INVITE with SDP.
 const PAYLOAD: [u8; 1100] = [b'x'; 1100];
@@ -29,7 +29,7 @@ fn envelope(seq: u64) -> Envelope {
         seq: Seq(seq),
         received: Time(1),
         deadline: Some(Time(2)),
-        conn: ConnId(0),
+        reply_to: ReplyTo::Datagram,
         size: 1,
         listener: ListenerId(0),
         transport: Transport::Udp,

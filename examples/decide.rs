@@ -13,10 +13,10 @@ use pointsman::dispatch::decision::{Arrival, Decision, Joined};
 use pointsman::dispatch::identity::Keyring;
 use pointsman::dispatch::rules::Rules;
 use pointsman::dispatch::{Dispatch, Setup};
-use pointsman::ids::{ConnId, Incarnation, ListenerId, TokenKey, WorkerId};
+use pointsman::ids::{Incarnation, ListenerId, TokenKey, WorkerId};
 use pointsman::time::Time;
 use pointsman::wire::sip::Scanner;
-use pointsman::words::{Report, Transport};
+use pointsman::words::{ReplyTo, Report, Transport};
 
 const INVITE: &str = "INVITE sip:conference@192.0.2.1 SIP/2.0\r\n\
                       Via: SIP/2.0/UDP 192.0.2.9:5060;branch=z9hG4bK1\r\n\
@@ -53,7 +53,7 @@ pub fn decide() -> Result<[Decision; 2], Box<dyn Error>> {
     let arrival = |received| Arrival {
         listener: ListenerId(0),
         transport: Transport::Udp,
-        conn: ConnId(0),
+        reply_to: ReplyTo::Datagram,
         source: SocketAddr::from(([192, 0, 2, 9], 5060)),
         local: SocketAddr::from(([192, 0, 2, 1], 5060)),
         received,

@@ -42,7 +42,11 @@ pub struct NotAWorkerName(pub String);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ListenerId(pub u16);
 
-/// A stream connection of the dispatcher; 0 means "none" (a datagram).
+/// The gathering of the answers of several workers to one command (MGCP). Its number is never 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct GatheringId(pub u64);
+
+/// A stream connection of the dispatcher.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ConnId(pub u64);
 

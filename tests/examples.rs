@@ -28,7 +28,7 @@ use pointsman::dispatch::decision::{Reason, Target};
 use pointsman::ids::{ConnId, WorkerId};
 use pointsman::time::Time;
 use pointsman::wire::handoff::Record;
-use pointsman::words::{Drain, DrainMode, Envelope, RefuseReason};
+use pointsman::words::{Drain, DrainMode, Envelope, RefuseReason, ReplyTo};
 
 use desk::Desk;
 use python::Python;
@@ -189,9 +189,9 @@ fn a_pinned_caller_gets_the_well_known_address_in_contact() {
 fn a_message_from_a_stream_is_answered_through_the_dispatcher() {
     let desk = Desk::open(100);
     let options = desk.phone.request("OPTIONS", desk.address());
-    desk.hand_over(options.text().as_bytes(), |envelope| envelope.conn = ConnId(9));
+    desk.hand_over(options.text().as_bytes(), |envelope| envelope.reply_to = ReplyTo::Stream(ConnId(9)));
     desk.expect(|record| match record {
-        Record::Reply { conn: ConnId(9), bytes } => bytes.starts_with(b"SIP/2.0 200 ").then_some(()),
+        Record::Reply { to: ReplyTo::Stream(ConnId(9)), bytes } => bytes.starts_with(b"SIP/2.0 200 ").then_some(()),
         _ => None,
     });
 }

@@ -8,12 +8,13 @@ use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use pointsman::ids::{ConnId, Incarnation, ListenerId, Seq, TokenKey};
+use pointsman::ids::{Incarnation, ListenerId, Seq, TokenKey};
 use pointsman::net::clock;
 use pointsman::net::unix::{SeqListener, SeqPacket};
 use pointsman::wire::handoff::{FRAME_HARD_LIMIT, Frame, FrameBuilder, Record};
 use pointsman::words::{
-    Drain, DrainMode, Envelope, Message, PassedSocket, RefuseReason, ReplyFrom, Report, SocketRole, Transport, Welcome,
+    Drain, DrainMode, Envelope, Message, PassedSocket, RefuseReason, ReplyFrom, ReplyTo, Report, SocketRole, Transport,
+    Welcome,
 };
 use pointsman::worker::{Application, Call, Echo, Link, Misuse, Settings, WorkerError, run};
 
@@ -106,7 +107,7 @@ impl Front {
             seq: Seq(self.seq),
             received: clock::now(),
             deadline: None,
-            conn: ConnId(0),
+            reply_to: ReplyTo::Datagram,
             size: 1,
             listener: ListenerId(0),
             transport: Transport::Udp,

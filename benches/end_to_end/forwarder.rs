@@ -14,12 +14,12 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, recvmmsg};
-use pointsman::ids::{ConnId, Incarnation, ListenerId, Seq, TokenKey, WorkerId};
+use pointsman::ids::{Incarnation, ListenerId, Seq, TokenKey, WorkerId};
 use pointsman::time::Time;
 use pointsman::wire::handoff::{
     FRAME_HEADER, Frame, FrameBuilder, MESSAGE_HEADER, MESSAGE_LIMIT, Record, frame_header, message_header,
 };
-use pointsman::words::{Envelope, PassedSocket, ReplyFrom, SocketRole, Transport, Welcome};
+use pointsman::words::{Envelope, PassedSocket, ReplyFrom, ReplyTo, SocketRole, Transport, Welcome};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::net::{
@@ -229,7 +229,7 @@ fn forward(listener: &UdpSocket, mut workers: Vec<Worker>) -> std::io::Result<()
                 seq: Seq(0),
                 received,
                 deadline: None,
-                conn: ConnId(0),
+                reply_to: ReplyTo::Datagram,
                 size: 1,
                 listener: ListenerId(0),
                 transport: Transport::Udp,

@@ -4,11 +4,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::call::slab::handle;
-use crate::ids::{ConnId, ListenerId, Seq};
+use crate::ids::{ListenerId, Seq};
 use crate::names::Question;
 use crate::reservation::Weight;
 use crate::time::Time;
-use crate::words::{Envelope, RefuseReason, Transport};
+use crate::words::{Envelope, RefuseReason, ReplyTo, Transport};
 
 handle! {
     /// A call of this worker, from its INVITE to its end. Never reused for another call.
@@ -59,7 +59,7 @@ impl Arrival {
     /// A message that the dispatcher handed over.
     pub fn handed_over(envelope: &Envelope) -> Self {
         Arrival {
-            path: Path::Handoff { seq: envelope.seq, listener: envelope.listener, conn: envelope.conn },
+            path: Path::Handoff { seq: envelope.seq, listener: envelope.listener, reply_to: envelope.reply_to },
             transport: envelope.transport,
             source: envelope.source,
             local: envelope.local,
@@ -124,8 +124,8 @@ pub enum Path {
         seq: Seq,
         /// The well-known socket it came to.
         listener: ListenerId,
-        /// The dispatcher's stream connection it came on; 0 for a datagram.
-        conn: ConnId,
+        /// The way back of its answer.
+        reply_to: ReplyTo,
     },
     /// Our own UDP socket of this number.
     Own(u16),
@@ -142,8 +142,8 @@ pub enum Hop {
     Listener(u16),
     /// A stream connection that we hold; if it is gone, the same as [`Hop::Dial`].
     Stream(u64),
-    /// A stream connection that the dispatcher holds.
-    Dispatcher(ConnId),
+    /// The dispatcher, which passes the bytes on.
+    Dispatcher(ReplyTo),
     /// A stream connection to the address, opened if there is none.
     Dial,
 }

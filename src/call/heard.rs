@@ -33,8 +33,8 @@ impl Uas {
         let hop = match arrival.path {
             Path::Own(socket) => Hop::Own(socket),
             Path::Stream(conn) => Hop::Stream(conn),
-            Path::Handoff { conn, .. } if conn.0 != 0 && pinned => Hop::Dispatcher(conn),
-            Path::Handoff { conn, .. } if conn.0 != 0 => Hop::Dial,
+            Path::Handoff { reply_to, .. } if reply_to.is_through_dispatcher() && pinned => Hop::Dispatcher(reply_to),
+            Path::Handoff { reply_to, .. } if reply_to.is_through_dispatcher() => Hop::Dial,
             Path::Handoff { listener, .. } if self.has_duplicate(listener.0) => Hop::Listener(listener.0),
             Path::Handoff { .. } => Hop::Own(self.identity.own_socket(arrival.local.ip())),
         };

@@ -224,7 +224,7 @@ impl Uas {
         let hop = match arrival.path {
             Path::Own(socket) => Hop::Own(socket),
             Path::Stream(conn) => Hop::Stream(conn),
-            Path::Handoff { conn, .. } if conn.0 != 0 => Hop::Dispatcher(conn),
+            Path::Handoff { reply_to, .. } if reply_to.is_through_dispatcher() => Hop::Dispatcher(reply_to),
             Path::Handoff { listener, .. } => {
                 let held = self.identity.duplicates.get(usize::from(listener.0)).copied().unwrap_or(false);
                 match self.identity.reply_from {

@@ -121,7 +121,7 @@ impl Uas {
         let is_sure = ip.to_canonical().is_loopback()
             || match arrival.path {
                 Path::Stream(_) => true,
-                Path::Handoff { conn, .. } => conn.0 != 0,
+                Path::Handoff { reply_to, .. } => reply_to.is_through_dispatcher(),
                 Path::Own(_) => false,
             };
         !is_sure && !self.strangers.knows(self.prints.source(ip))

@@ -485,9 +485,9 @@ impl Uas {
     pub(super) fn place(&self, msg: &Message<'_>, arrival: &Arrival) -> Place {
         let local = arrival.local.ip();
         let own = self.identity.own_socket(local);
-        let (listener, conn) = match arrival.path {
-            Path::Handoff { listener, conn, .. } => (Some(listener.0), (conn.0 != 0).then_some(conn)),
-            Path::Own(_) | Path::Stream(_) => (None, None),
+        let (listener, through_dispatcher) = match arrival.path {
+            Path::Handoff { listener, reply_to, .. } => (Some(listener.0), reply_to.is_through_dispatcher()),
+            Path::Own(_) | Path::Stream(_) => (None, false),
         };
         let well_known = listener.and_then(|number| self.identity.listeners.get(usize::from(number)));
         let port = match well_known.filter(|_| arrival.pinned) {
@@ -495,8 +495,8 @@ impl Uas {
             None => self.identity.own.get(usize::from(own)).map_or(0, SocketAddr::port),
         };
         let heard = self.way_back(msg, arrival, arrival.pinned);
-        let hop = match (arrival.path, conn) {
-            (_, Some(_)) => Hop::Dial,
+        let hop = match (arrival.path, through_dispatcher) {
+            (_, true) => Hop::Dial,
             (Path::Own(socket), _) => Hop::Own(socket),
             (Path::Handoff { .. } | Path::Stream(_), _) => Hop::Own(own),
         };

@@ -5,17 +5,16 @@
 
 use std::net::SocketAddr;
 
-use crate::ids::{ConnId, Incarnation, LinkId, ListenerId, Seq, WorkerId};
+use crate::ids::{GatheringId, Incarnation, LinkId, ListenerId, Seq, WorkerId};
 use crate::pack::packed;
 use crate::reservation::Weight;
 use crate::time::Time;
 use crate::wire::mgcp::{ReturnCode, TransactionId};
 use crate::wire::sip::Fault;
-use crate::words::{Envelope, OpenTransaction, RefuseReason, Transport};
+use crate::words::{Envelope, OpenTransaction, RefuseReason, ReplyTo, Transport};
 
 pub use super::identity::DispatcherTag;
 pub use super::mgcp::chain::ChainId;
-pub use super::mgcp::gathering::GatheringId;
 pub use super::reason::Reason;
 pub use super::search::{Search, Tried};
 pub use super::sip::Pinned;
@@ -28,9 +27,8 @@ pub struct Arrival {
     pub listener: ListenerId,
     /// The transport it came over.
     pub transport: Transport,
-    /// The stream connection it came on; none for a datagram. For an MGCP command that goes to all workers: its
-    /// gathering.
-    pub conn: ConnId,
+    /// The way back of its answer.
+    pub reply_to: ReplyTo,
     /// The address of its source.
     pub source: SocketAddr,
     /// The local address it was sent to.
@@ -103,7 +101,7 @@ impl Handoff {
             seq: self.seq,
             received: arrival.received,
             deadline: self.deadline,
-            conn: arrival.conn,
+            reply_to: arrival.reply_to,
             size: self.size,
             names_size: self.names_size,
             listener: arrival.listener,

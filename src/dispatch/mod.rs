@@ -80,7 +80,8 @@ pub struct Setup {
 /// use pointsman::dispatch::identity::Keyring;
 /// use pointsman::dispatch::rules::Rules;
 /// use pointsman::dispatch::{Dispatch, Setup};
-/// use pointsman::ids::{ConnId, Incarnation, ListenerId, TokenKey, WorkerId};
+/// use pointsman::ids::{Incarnation, ListenerId, TokenKey, WorkerId};
+/// use pointsman::words::ReplyTo;
 /// use pointsman::time::Time;
 /// use pointsman::wire::sip::Scanner;
 /// use pointsman::words::Transport;
@@ -95,7 +96,7 @@ pub struct Setup {
 /// let arrival = Arrival {
 ///     listener: ListenerId(0),
 ///     transport: Transport::Udp,
-///     conn: ConnId(0),
+///     reply_to: ReplyTo::Datagram,
 ///     source: "192.0.2.9:5060".parse().unwrap(),
 ///     local: "192.0.2.1:5060".parse().unwrap(),
 ///     received: now,

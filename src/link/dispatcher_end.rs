@@ -11,7 +11,7 @@ mod saved;
 
 use std::io::{self, IoSlice};
 
-use crate::ids::{ConnId, Seq};
+use crate::ids::Seq;
 use crate::link::index::Index;
 use crate::link::store::{BLOCK, Chain, LARGEST, Share, Store};
 use crate::link::{Transmit, is_backpressure};
@@ -20,7 +20,7 @@ use crate::wire::handoff::{
     FRAME_HEADER, FRAME_SOFT_LIMIT, Frame, FrameBuilder, FrameError, Record, frame_header, message_header,
 };
 use crate::words::Room;
-use crate::words::{AccessRule, Envelope, Hello, Outcome, RefuseReason, Report};
+use crate::words::{AccessRule, Envelope, Hello, Outcome, RefuseReason, ReplyTo, Report};
 
 /// Most messages handed over and not yet read by the worker; beyond it the worker has no room. A worker reads thousands
 /// within a report's interval; a worker so far behind is stuck.
@@ -106,8 +106,8 @@ pub enum FromWorker<'a, N> {
     },
     /// Bytes to write to a stream connection, or the worker's answer to a gathering.
     Reply {
-        /// The connection.
-        conn: ConnId,
+        /// The way back.
+        to: ReplyTo,
         /// The bytes.
         bytes: &'a [u8],
     },
@@ -305,7 +305,7 @@ impl<N: Copy> DispatcherEnd<N> {
                 Record::Holding(_) | Record::Unanswered(_) => self.stats.faults += 1,
                 Record::GroupOpen { opened, name } => sink(FromWorker::GroupOpen { opened, name }),
                 Record::GroupClosed { name } => sink(FromWorker::GroupClosed { name }),
-                Record::Reply { conn, bytes } if self.may_say() => sink(FromWorker::Reply { conn, bytes }),
+                Record::Reply { to, bytes } if self.may_say() => sink(FromWorker::Reply { to, bytes }),
                 Record::Outcome(outcome) if outcome.seq <= self.sent && self.may_say() => {
                     sink(FromWorker::Outcome(outcome));
                 }

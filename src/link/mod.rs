@@ -3,7 +3,8 @@
 //! Nothing here touches a socket; `server` and `worker` carry the bytes.
 //!
 //! ```
-//! use pointsman::ids::{ConnId, ListenerId, Seq};
+//! use pointsman::ids::{ListenerId, Seq};
+//! use pointsman::words::ReplyTo;
 //! use pointsman::link::dispatcher_end::{DispatcherEnd, FromWorker};
 //! use pointsman::link::worker_end::{FromDispatcher, WorkerEnd};
 //! use pointsman::time::Time;
@@ -14,7 +15,7 @@
 //!     seq: Seq(1),
 //!     received: now,
 //!     deadline: None,
-//!     conn: ConnId(0),
+//!     reply_to: ReplyTo::Datagram,
 //!     size: 1,
 //!     names_size: false,
 //!     listener: ListenerId(0),

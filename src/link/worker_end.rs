@@ -9,12 +9,12 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::time::Duration;
 
-use crate::ids::{ConnId, Seq};
+use crate::ids::Seq;
 use crate::link::dispatcher_end::UNREAD_LIMIT;
 use crate::link::{Transmit, is_backpressure};
 use crate::time::Time;
 use crate::wire::handoff::{AccessRules, FRAME_HEADER, FRAME_SOFT_LIMIT, Frame, FrameBuilder, FrameError, Record};
-use crate::words::{Drain, Hello, Message, Outcome, RefuseReason, Report, Welcome};
+use crate::words::{Drain, Hello, Message, Outcome, RefuseReason, ReplyTo, Report, Welcome};
 
 /// Longest time that an answered number may wait for others.
 pub const ANSWERED_WITHIN: Duration = Duration::from_millis(10);
@@ -217,8 +217,8 @@ impl WorkerEnd {
     /// # Errors
     ///
     /// As [`WorkerEnd::group_open`].
-    pub fn reply(&mut self, conn: ConnId, bytes: &[u8]) -> Result<(), Backlog> {
-        self.try_queue(&Record::Reply { conn, bytes }, bytes.len())
+    pub fn reply(&mut self, to: ReplyTo, bytes: &[u8]) -> Result<(), Backlog> {
+        self.try_queue(&Record::Reply { to, bytes }, bytes.len())
     }
 
     /// Tells the dispatcher why the worker closes the link.

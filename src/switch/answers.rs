@@ -181,9 +181,10 @@ impl Answers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{ConnId, ListenerId};
+    use crate::ids::ListenerId;
     use crate::time::Time;
     use crate::wire::sip::{Fault, Scanner};
+    use crate::words::ReplyTo;
 
     /// The answer to a request of this method with these headers.
     fn written(method: &str, headers: &str, change: impl FnOnce(&mut Answer)) -> String {
@@ -196,7 +197,7 @@ mod tests {
         let arrival = Arrival {
             listener: ListenerId(0),
             transport: crate::words::Transport::Udp,
-            conn: ConnId(0),
+            reply_to: ReplyTo::Datagram,
             source: SocketAddr::from(([192, 0, 2, 9], 5060)),
             local: SocketAddr::from(([192, 0, 2, 1], 5060)),
             received: Time(0),

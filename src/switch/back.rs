@@ -96,7 +96,7 @@ impl<C: Channel> Switch<C> {
         let arrival = Arrival {
             listener: envelope.listener,
             transport: envelope.transport,
-            conn: envelope.conn,
+            reply_to: envelope.reply_to,
             source: envelope.source,
             local: envelope.local,
             received: envelope.received,

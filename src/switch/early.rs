@@ -63,7 +63,8 @@ impl Early {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{ConnId, ListenerId};
+    use crate::ids::ListenerId;
+    use crate::words::ReplyTo;
     use crate::words::Transport;
 
     #[test]
@@ -72,7 +73,7 @@ mod tests {
         let arrival = Arrival {
             listener: ListenerId(0),
             transport: Transport::Udp,
-            conn: ConnId::default(),
+            reply_to: ReplyTo::Datagram,
             source,
             local: source,
             received: Time(0),

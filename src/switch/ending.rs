@@ -7,11 +7,12 @@ use super::Switch;
 use super::back::Back;
 use super::handed_back::Held;
 use super::links::{Channel, Link};
-use crate::dispatch::decision::{Cause, GatheringId};
+use crate::dispatch::decision::Cause;
 use crate::dispatch::note::Note;
 use crate::ids::{Incarnation, LinkId, WorkerId};
 use crate::link::dispatcher_end::{FromWorker, Orphans};
 use crate::time::Time;
+use crate::words::ReplyTo;
 
 /// Most messages of dead workers that are looked at in one turn, and most that workers gave back: together about a
 /// millisecond's work.
@@ -193,10 +194,8 @@ impl<C: Channel> Switch<C> {
                 dispatch.on_last_released(*worker, life, branch, now);
                 handed_back.on_released(branch);
             }
-            FromWorker::Reply { conn, bytes } => {
-                if let Some(gathering) = GatheringId::of(conn) {
-                    dispatch.on_gathered(gathering, *worker, bytes, now);
-                }
+            FromWorker::Reply { to: ReplyTo::Gathering(gathering), bytes } => {
+                dispatch.on_gathered(gathering, *worker, bytes, now);
             }
             _ => {}
         });

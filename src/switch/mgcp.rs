@@ -13,14 +13,14 @@ use crate::dispatch::Dispatch;
 use crate::dispatch::decision::{Arrival, ChainId, Decision, Handoff, Returned, Target};
 use crate::dispatch::mgcp::MOST_ACKS;
 use crate::dispatch::mgcp::chain::Rest;
-use crate::ids::{ConnId, ListenerId};
+use crate::ids::ListenerId;
 use crate::time::Time;
 use crate::wire::line;
 use crate::wire::mgcp::MOST_PARTS;
 use crate::wire::mgcp::{
     Field, MAX_PARAMS, Message, Ranges, TransactionId, Unparsable, Verb, parse, parts, patch, separator,
 };
-use crate::words::Transport;
+use crate::words::{ReplyTo, Transport};
 
 /// Way of a datagram: the owner of its socket, and its arrival.
 pub(super) type Way = (Owner, Arrival);
@@ -46,7 +46,7 @@ impl<C: Channel> Switch<C> {
         let arrival = Arrival {
             listener,
             transport: Transport::Mgcp,
-            conn: ConnId::default(),
+            reply_to: ReplyTo::Datagram,
             source: datagram.source,
             local: datagram.local,
             received,
@@ -262,7 +262,7 @@ impl<C: Channel> Switch<C> {
             }
             Target::Everyone(id) => {
                 asked.insert(id, Asked { owner: *owner, chain });
-                let arrival = Arrival { conn: id.conn(), ..*arrival };
+                let arrival = Arrival { reply_to: ReplyTo::Gathering(id), ..*arrival };
                 while let Some(handoff) = dispatch.poll_everyone(id, now) {
                     returned.extend(hands.hand_over_mgcp(dispatch, &handoff, message, &arrival, None));
                 }

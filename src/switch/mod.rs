@@ -30,16 +30,16 @@ use hashbrown::HashMap;
 
 use crate::config::Insert;
 use crate::dispatch::Dispatch;
-use crate::dispatch::decision::{Admin, Arrival, Brought, Cause, ChainId, GatheringId, Joined, Reason};
+use crate::dispatch::decision::{Admin, Arrival, Brought, Cause, ChainId, Joined, Reason};
 use crate::dispatch::mgcp::chain::Chains;
 use crate::dispatch::owner::Owners;
-use crate::ids::{ConnId, Incarnation, ListenerId, WorkerId};
+use crate::ids::{GatheringId, Incarnation, ListenerId, WorkerId};
 use crate::link::dispatcher_end::{DispatcherEnd, FromWorker};
 use crate::net::udp::Datagram;
 use crate::time::Time;
 use crate::wire::handoff::FRAME_HARD_LIMIT;
 use crate::wire::sip::Scanner;
-use crate::words::{Drain, DrainMode, RefuseReason, Transport};
+use crate::words::{Drain, DrainMode, RefuseReason, ReplyTo, Transport};
 use answers::Answers;
 use back::Back;
 use early::Early;
@@ -185,7 +185,7 @@ impl<C: Channel> Switch<C> {
         let arrival = Arrival {
             listener,
             transport: Transport::Udp,
-            conn: ConnId::default(),
+            reply_to: ReplyTo::Datagram,
             source: datagram.source,
             local: datagram.local,
             received,
@@ -319,13 +319,11 @@ impl<C: Channel> Switch<C> {
             FromWorker::GroupOpen { name, opened } => dispatch.on_group_open(worker, name, opened, now),
             FromWorker::GroupClosed { name } => dispatch.on_group_closed(worker, name),
             FromWorker::Goodbye(reason) => goodbye = Some(reason.to_owned()),
-            FromWorker::Reply { conn, bytes } => {
-                if let Some(gathering) = GatheringId::of(conn) {
-                    dispatch.on_gathered(gathering, worker, bytes, now);
-                }
+            FromWorker::Reply { to: ReplyTo::Gathering(gathering), bytes } => {
+                dispatch.on_gathered(gathering, worker, bytes, now);
             }
-            // A `Hello` is read once, at the beginning.
-            FromWorker::Hello(_) => {}
+            // A `Hello` is read once, at the beginning. No message comes by a stream, so no answer goes to one.
+            FromWorker::Hello(_) | FromWorker::Reply { .. } => {}
         });
         dispatch.on_link_room(worker, link.front.room());
         hands.links.touch(worker);

@@ -78,8 +78,9 @@ impl Parcel {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{ConnId, ListenerId};
+    use crate::ids::ListenerId;
     use crate::time::Time;
+    use crate::words::ReplyTo;
     use crate::words::Transport;
 
     #[test]
@@ -88,7 +89,7 @@ mod tests {
         let arrival = |received| Arrival {
             listener: ListenerId(1),
             transport: Transport::Udp,
-            conn: ConnId::default(),
+            reply_to: ReplyTo::Datagram,
             source,
             local: source,
             received: Time(received),

@@ -12,7 +12,7 @@ use crate::dispatch::note::Note;
 use crate::dispatch::rules::Rules;
 use crate::ids::{LinkId, Seq, TokenKey};
 use crate::wire::handoff::{FrameBuilder, Record};
-use crate::words::{Envelope, Report};
+use crate::words::{Envelope, ReplyTo, Report};
 
 const NOW: Time = Time(1_000_000);
 
@@ -552,7 +552,7 @@ fn a_cancel_that_overtakes_its_invite_between_two_lanes_waits_for_it() {
     let arrival = Arrival {
         listener: ListenerId(0),
         transport: Transport::Udp,
-        conn: ConnId::default(),
+        reply_to: ReplyTo::Datagram,
         source,
         local,
         received: NOW,

@@ -2,7 +2,8 @@
 
 use std::net::SocketAddr;
 
-use crate::ids::{ConnId, ListenerId, Seq};
+use super::ReplyTo;
+use crate::ids::{ListenerId, Seq};
 use crate::time::Time;
 
 /// One message, handed over.
@@ -24,9 +25,8 @@ pub struct Envelope {
     /// A worker that reads it later than this must refuse it: another worker may have it by then. `None`: it is never
     /// too late.
     pub deadline: Option<Time>,
-    /// The stream connection it came on; for an MGCP command that goes to all workers, the gathering of their answers.
-    /// Unless it is 0, the answer goes back in a `Reply` with this number, not to the source.
-    pub conn: ConnId,
+    /// The way back of its answer.
+    pub reply_to: ReplyTo,
     /// The units that the dispatcher has counted for it; 0 for a message that follows a call.
     pub size: u32,
     /// Whether the message itself names that size: a conference that begins with it has so many units reserved.
@@ -89,7 +89,7 @@ impl Envelope {
             seq: Seq(seq),
             received: Time(0),
             deadline: None,
-            conn: ConnId(0),
+            reply_to: ReplyTo::Datagram,
             size: 1,
             listener: ListenerId(0),
             transport: Transport::Udp,

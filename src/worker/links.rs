@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use mio::{Poll, Token};
 
-use crate::ids::{ConnId, Seq};
+use crate::ids::{ConnId, GatheringId, Seq};
 use crate::link::Transmit as Flow;
 use crate::link::worker_end::{Backlog, WorkerEnd};
 use crate::time::Time;
+use crate::words::ReplyTo;
 use crate::words::{RefuseReason, Report};
 use crate::worker::link::LinkEnd;
 
@@ -46,9 +47,14 @@ pub(super) struct Numbers {
 }
 
 impl Numbers {
-    /// The worker's number for the dispatcher's stream connection `conn` of link `lane`; 0 stays 0.
-    pub(super) const fn conn(self, lane: usize, conn: ConnId) -> ConnId {
-        if conn.0 == 0 { conn } else { ConnId((lane as u64) << NUMBER_BITS | conn.0) }
+    /// The worker's own word for `to` of link `lane`.
+    pub(super) const fn reply_to(self, lane: usize, to: ReplyTo) -> ReplyTo {
+        let lane = (lane as u64) << NUMBER_BITS;
+        match to {
+            ReplyTo::Datagram => ReplyTo::Datagram,
+            ReplyTo::Stream(ConnId(number)) => ReplyTo::Stream(ConnId(lane | number)),
+            ReplyTo::Gathering(GatheringId(number)) => ReplyTo::Gathering(GatheringId(lane | number)),
+        }
     }
 
     /// The worker's number for message `seq` of link `lane`.
@@ -160,14 +166,14 @@ impl Links {
         self.lanes.iter_mut().try_for_each(|lane| lane.back.group_closed(name))
     }
 
-    /// Has `bytes` written to a stream connection of the dispatcher.
+    /// Gives the dispatcher the answer `bytes` to a message that it passes on itself.
     ///
     /// # Errors
     ///
     /// As [`Links::group_open`].
-    pub(super) fn reply(&mut self, conn: ConnId, bytes: &[u8]) -> Result<(), Backlog> {
-        let Some(lane) = self.lanes.get_mut((conn.0 >> NUMBER_BITS) as usize) else { return Ok(()) };
-        lane.back.reply(ConnId(conn.0 & ((1 << NUMBER_BITS) - 1)), bytes)
+    pub(super) fn reply(&mut self, to: ReplyTo, bytes: &[u8]) -> Result<(), Backlog> {
+        let Some(lane) = self.lanes.get_mut((to.number() >> NUMBER_BITS) as usize) else { return Ok(()) };
+        lane.back.reply(ReplyTo::of(to.number() & ((1 << NUMBER_BITS) - 1)), bytes)
     }
 
     /// Whether a lane should hear how far its messages have been read.

@@ -87,7 +87,7 @@ impl Tie {
                 let mut envelope = message.envelope;
                 envelope.seq = numbers.of(number, envelope.seq);
                 envelope.listener = self.listeners.number(envelope.listener);
-                envelope.conn = numbers.conn(number, envelope.conn);
+                envelope.reply_to = numbers.reply_to(number, envelope.reply_to);
                 if !on_message(&envelope, message.payload) {
                     // The message cannot be parsed, as the dispatcher can see itself, or the access rules keep it out.
                     unread.push(message.envelope.seq);

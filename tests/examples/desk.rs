@@ -11,11 +11,11 @@ use rustix::net::{
     SocketFlags, SocketType,
 };
 
-use pointsman::ids::{ConnId, Incarnation, ListenerId, Seq, Token, TokenKey, WorkerId};
+use pointsman::ids::{Incarnation, ListenerId, Seq, Token, TokenKey, WorkerId};
 use pointsman::time::Time;
 use pointsman::wire::handoff::{FRAME_HARD_LIMIT, Frame, FrameBuilder, Record};
 use pointsman::words::{
-    Envelope, Hello, Message, PassedSocket, RefuseReason, ReplyFrom, Report, SocketRole, Transport, Welcome,
+    Envelope, Hello, Message, PassedSocket, RefuseReason, ReplyFrom, ReplyTo, Report, SocketRole, Transport, Welcome,
 };
 
 use crate::python::Python;
@@ -125,7 +125,7 @@ impl Desk {
             seq,
             received: now(),
             deadline: Some(now() + Duration::from_secs(20)),
-            conn: ConnId(0),
+            reply_to: ReplyTo::Datagram,
             size: 1,
             listener: ListenerId(0),
             transport: Transport::Udp,

@@ -14,7 +14,7 @@ use pointsman::dispatch::owner::Owners;
 use pointsman::dispatch::reason::Reason;
 use pointsman::dispatch::rules::Rules;
 use pointsman::dispatch::{Dispatch, Setup};
-use pointsman::ids::{ConnId, Incarnation, ListenerId, Seq, TokenKey, WorkerId};
+use pointsman::ids::{Incarnation, ListenerId, Seq, TokenKey, WorkerId};
 use pointsman::net::udp::Datagram;
 use pointsman::switch::links::Channel;
 use pointsman::switch::owner::Owner;
@@ -22,7 +22,7 @@ use pointsman::switch::{LinkRead, Switch};
 use pointsman::time::Time;
 use pointsman::wire::handoff::{FrameBuilder, Record};
 use pointsman::wire::mgcp;
-use pointsman::words::{RefuseReason, Report};
+use pointsman::words::{RefuseReason, ReplyTo, Report};
 
 use crate::runner::Seen;
 
@@ -518,7 +518,7 @@ impl Word {
             Word::Replies(conn, code) => {
                 let code = ["100", "200", "250", "500", "x"][usize::from(code % 5)];
                 let bytes = format!("{code} 1 OK\nZ: ann/1@ms\nZN: 1\n");
-                builder.push(&Record::Reply { conn: ConnId(u64::from(*conn)), bytes: bytes.as_bytes() });
+                builder.push(&Record::Reply { to: ReplyTo::of(u64::from(*conn)), bytes: bytes.as_bytes() });
             }
         }
         builder.bytes().to_vec()

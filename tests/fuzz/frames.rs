@@ -7,7 +7,7 @@ use pointsman::link::dispatcher_end::{DispatcherEnd, FromWorker};
 use pointsman::link::worker_end::WorkerEnd;
 use pointsman::time::Time;
 use pointsman::wire::handoff::{FRAME_HEADER, Frame, FrameBuilder, Record};
-use pointsman::words::{Drain, DrainMode, Envelope, Hello, Message, RefuseReason, Report, Transport};
+use pointsman::words::{Drain, DrainMode, Envelope, Hello, Message, RefuseReason, ReplyTo, Report, Transport};
 
 use crate::runner::Seen;
 
@@ -17,7 +17,7 @@ fn envelope(seq: u64) -> Envelope {
         seq: Seq(seq),
         received: Time(1),
         deadline: Some(Time(2)),
-        conn: ConnId(0),
+        reply_to: ReplyTo::Datagram,
         size: 2,
         listener: ListenerId(0),
         transport: Transport::Udp,
@@ -38,7 +38,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         vec![Record::Hello(hello)],
         vec![Record::Report(report), Record::Refuse { seq: Seq(2), reason: RefuseReason::Full }],
         vec![Record::GroupOpen { opened: Time(5), name: b"conf=1" }, Record::GroupClosed { name: b"conf=1" }],
-        vec![Record::Pong(1), Record::Reply { conn: ConnId(1), bytes: b"x" }],
+        vec![Record::Pong(1), Record::Reply { to: ReplyTo::Stream(ConnId(1)), bytes: b"x" }],
         vec![Record::Message(Message { envelope: envelope(7), payload: b"INVITE" }), Record::Ping(3)],
         vec![Record::Drain(Drain { mode: DrainMode::Stop, within: std::time::Duration::from_secs(1) })],
         vec![Record::Goodbye("done")],

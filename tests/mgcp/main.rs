@@ -18,14 +18,12 @@ use std::time::Duration;
 
 use pointsman::config::SizeSource;
 use pointsman::dispatch::counters::Kind;
-use pointsman::dispatch::decision::{
-    Admin, Brought, Cause, Decision, GatheringId, Handoff, Reason, Return, Room, Services, Target,
-};
+use pointsman::dispatch::decision::{Admin, Brought, Cause, Decision, Handoff, Reason, Return, Room, Services, Target};
 use pointsman::dispatch::history::Outcome;
 use pointsman::dispatch::rules::Rules;
 use pointsman::dispatch::size::SizeNote;
 use pointsman::fingerprint::Printer;
-use pointsman::ids::{Incarnation, Seq, TokenKey, TransactionRange, WorkerId};
+use pointsman::ids::{GatheringId, Incarnation, Seq, TokenKey, TransactionRange, WorkerId};
 use pointsman::time::Time;
 use pointsman::transaction::name::mgcp::Names;
 use pointsman::wire::mgcp::{Message, ReturnCode, TransactionId, parse};

@@ -11,9 +11,9 @@ use pointsman::dispatch::rules::Rules;
 use pointsman::dispatch::table::{NewEntry, State, Table};
 use pointsman::dispatch::{Dispatch, Setup};
 use pointsman::fingerprint::{Printer, SourcePrint};
-use pointsman::ids::{ConnId, Incarnation, ListenerId, TokenKey, WorkerId};
+use pointsman::ids::{Incarnation, ListenerId, TokenKey, WorkerId};
 use pointsman::time::Time;
-use pointsman::words::Transport;
+use pointsman::words::{ReplyTo, Transport};
 
 pub const KEY: TokenKey = TokenKey::new([9; 32]);
 
@@ -50,7 +50,7 @@ pub fn arrival(now: Time) -> Arrival {
     Arrival {
         listener: ListenerId(0),
         transport: Transport::Udp,
-        conn: ConnId(0),
+        reply_to: ReplyTo::Datagram,
         source: SocketAddr::from(([203, 0, 113, 5], 5060)),
         local: SocketAddr::from(([198, 51, 100, 1], 5060)),
         received: now,

@@ -8,9 +8,9 @@ use pointsman::dispatch::decision::{Arrival, Cause, Handoff, Joined, Returned, S
 use pointsman::dispatch::identity::Keyring;
 use pointsman::dispatch::rules::Rules;
 use pointsman::dispatch::{Dispatch, Setup};
-use pointsman::ids::{ConnId, Incarnation, LinkId, ListenerId, TokenKey, WorkerId};
+use pointsman::ids::{Incarnation, LinkId, ListenerId, TokenKey, WorkerId};
 use pointsman::time::Time;
-use pointsman::words::{Report, Transport};
+use pointsman::words::{ReplyTo, Report, Transport};
 
 pub const KEY: TokenKey = TokenKey::new([9; 32]);
 pub const START: Time = Time(1_000_000_000);
@@ -32,7 +32,7 @@ impl Rig {
         let arrival = Arrival {
             listener: ListenerId(0),
             transport,
-            conn: ConnId(0),
+            reply_to: ReplyTo::Datagram,
             source: SocketAddr::from(([203, 0, 113, 5], source)),
             local: SocketAddr::from(([198, 51, 100, 1], local)),
             received: START,

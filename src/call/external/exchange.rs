@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::call::exchange::{Arrival, Hop, Path, Transmit};
-use crate::ids::{ConnId, Seq};
+use crate::ids::Seq;
 use crate::time::Time;
 use crate::words::RefuseReason;
 
@@ -38,7 +38,7 @@ impl Way {
     /// the answers of several workers, it goes to the dispatcher.
     pub(super) fn of(arrival: &Arrival) -> Self {
         let hop = match arrival.path {
-            Path::Handoff { conn, .. } if conn != ConnId(0) => Hop::Dispatcher(conn),
+            Path::Handoff { reply_to, .. } if reply_to.is_through_dispatcher() => Hop::Dispatcher(reply_to),
             Path::Handoff { listener, .. } => Hop::Listener(listener.0),
             Path::Own(number) => Hop::Own(number),
             Path::Stream(conn) => Hop::Stream(conn),

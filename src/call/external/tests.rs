@@ -2,8 +2,8 @@ use std::collections::HashMap;
 
 use super::*;
 use crate::call::exchange::Hop;
-use crate::ids::{ConnId, ListenerId, WorkerId};
-use crate::words::Transport;
+use crate::ids::{GatheringId, ListenerId, WorkerId};
+use crate::words::{ReplyTo, Transport};
 
 const MS: u64 = 1_000;
 const SECOND: u64 = 1_000 * MS;
@@ -51,7 +51,7 @@ impl World {
     fn arrival(&mut self) -> Arrival {
         self.seq += 1;
         let source = "203.0.113.9:2727".parse().unwrap();
-        let path = Path::Handoff { seq: Seq(self.seq), listener: ListenerId(2), conn: ConnId(0) };
+        let path = Path::Handoff { seq: Seq(self.seq), listener: ListenerId(2), reply_to: ReplyTo::Datagram };
         let own = Arrival::own(0, source, "192.0.2.1:2427".parse().unwrap(), 1);
         Arrival { path, transport: Transport::Mgcp, ..own }
     }
@@ -457,12 +457,12 @@ fn a_gateway_that_restarts_has_no_connections() {
 #[test]
 fn a_gathered_answer_goes_to_the_dispatcher_that_gathers_and_to_no_other() {
     let mut world = World::up();
-    let path = Path::Handoff { seq: Seq(40), listener: ListenerId(2), conn: ConnId(6) };
+    let path = Path::Handoff { seq: Seq(40), listener: ListenerId(2), reply_to: ReplyTo::Gathering(GatheringId(6)) };
     let gathered = Arrival { path, ..world.arrival() };
     world.agent_by("AUEP 3 *@mgw MGCP 1.0\r\n", &gathered);
     world.external.on_gateway(b"200 2 OK\r\n", Time(world.now));
     let Some(Output::Transmit(transmit)) = world.external.poll_output() else { panic!() };
-    assert_eq!(transmit.hop, Hop::Dispatcher(ConnId(6)));
+    assert_eq!(transmit.hop, Hop::Dispatcher(ReplyTo::Gathering(GatheringId(6))));
     world.said();
     world.agent_by("AUEP 4 *@mgw MGCP 1.0\r\n", &gathered);
     world.external.on_dispatcher_lost();

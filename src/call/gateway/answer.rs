@@ -252,7 +252,7 @@ impl Gateway {
     fn way(&self, arrival: &Arrival) -> Way {
         let local = arrival.local.ip();
         let hop = match arrival.path {
-            Path::Handoff { conn, .. } if conn.0 != 0 => Hop::Dispatcher(conn),
+            Path::Handoff { reply_to, .. } if reply_to.is_through_dispatcher() => Hop::Dispatcher(reply_to),
             Path::Handoff { listener, .. } if self.has_duplicate(listener.0) => Hop::Listener(listener.0),
             Path::Handoff { .. } => Hop::Own(self.identity.own_socket(local)),
             Path::Own(socket) => Hop::Own(socket),

@@ -1,6 +1,7 @@
 //! A call's beginning: INVITE server transactions, the first dialog, ACK, CANCEL, delayed offers.
 
 use super::*;
+use crate::words::ReplyTo;
 
 #[test]
 fn a_call_is_answered_with_a_dialog_of_our_own_port() {
@@ -170,13 +171,13 @@ fn a_refusal_is_repeated_until_its_ack_and_absorbs_the_rest() {
 fn over_a_stream_a_refusal_is_sent_once() {
     let mut desk = Desk::new();
     desk.hand_with(&invite(), |envelope| {
-        envelope.conn = ConnId(9);
+        envelope.reply_to = ReplyTo::Stream(ConnId(9));
         envelope.transport = Transport::Tcp;
     });
     let key = desk.incoming();
     desk.act(|uas, now| uas.reject(key, 486, now));
     let [Output::Transmit(transmit), ..] = desk.outputs.as_slice() else { panic!() };
-    assert_eq!(transmit.hop, Hop::Dispatcher(ConnId(9)));
+    assert_eq!(transmit.hop, Hop::Dispatcher(ReplyTo::Stream(ConnId(9))));
     desk.sent();
     desk.wait(SECOND * 40);
     assert_eq!(desk.sent().len(), 0);

@@ -1,6 +1,7 @@
 //! Our own requests in a dialog go to the address where its far end was heard, by the socket it was heard by.
 
 use super::*;
+use crate::words::ReplyTo;
 
 const NAT: &str = "203.0.113.7:40001";
 
@@ -159,7 +160,7 @@ fn a_contact_whose_name_has_no_address_leaves_where_the_caller_was_heard() {
 fn a_caller_that_keeps_to_its_connection_to_the_dispatcher_is_dialled_at_its_contact() {
     let mut desk = Desk::new();
     let by_connection = |envelope: &mut Envelope| {
-        (envelope.transport, envelope.conn) = (Transport::Tcp, ConnId(5));
+        (envelope.transport, envelope.reply_to) = (Transport::Tcp, ReplyTo::Stream(ConnId(5)));
         envelope.source = "192.0.2.9:41000".parse().unwrap();
     };
     desk.hand_with(&invite(), by_connection);

@@ -1,11 +1,11 @@
 //! Commands for "all of" the endpoints: they go to every worker that may have some, and the answers are merged into
 //! one.
 
-use super::gathering::{GatheringId, Known, MOST_WORKERS};
+use super::gathering::{Known, MOST_WORKERS};
 use super::merge::{MOST, Merged, read};
 use super::{Case, Dispatch};
 use crate::dispatch::decision::{Arrival, Decision, Handoff, Reason, Target};
-use crate::ids::WorkerId;
+use crate::ids::{GatheringId, WorkerId};
 use crate::time::Time;
 use crate::transaction::name::mgcp::Names;
 use crate::wire::mgcp::{Fault, Message, ReturnCode, parse, parts};

@@ -13,7 +13,7 @@ use hashbrown::HashMap;
 use super::merge::Merged;
 use crate::dispatch::decision::Arrival;
 use crate::fingerprint::{Fingerprint, host};
-use crate::ids::{ConnId, WorkerId};
+use crate::ids::{GatheringId, WorkerId};
 use crate::time::Time;
 use crate::transaction::{LIFETIME, LONGTRAN};
 use crate::wire::mgcp::{Response, TransactionId};
@@ -30,23 +30,6 @@ const MOST_BYTES: usize = 4 << 20;
 /// Number of times that an answer is repeated: under RFC 3435 §3.5.3 a command is sent seven times (Max2). The answer
 /// may be a hundred times as large as the command, and a sender that forges its source must not gain more than that.
 const MOST_REPEATS: u8 = 7;
-
-/// One gathering. Its number stands in the envelopes of its handovers in the place of a connection's, and comes back
-/// with the answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct GatheringId(u64);
-
-impl GatheringId {
-    /// The connection number to which a worker is to send its answer.
-    pub const fn conn(self) -> ConnId {
-        ConnId(self.0)
-    }
-
-    /// The gathering that an answer to `conn` belongs to; `None` for the answer to a datagram.
-    pub const fn of(conn: ConnId) -> Option<Self> {
-        if conn.0 == 0 { None } else { Some(GatheringId(conn.0)) }
-    }
-}
 
 /// State of a command for all workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

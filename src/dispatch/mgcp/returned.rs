@@ -5,10 +5,11 @@
 
 use super::meant::Meant;
 use super::{Case, Dispatch};
-use crate::dispatch::decision::{Arrival, Cause, Decision, GatheringId, Reason, Returned, Target};
+use crate::dispatch::decision::{Arrival, Cause, Decision, Reason, Returned, Target};
 use crate::dispatch::table::{Entry, State};
 use crate::time::Time;
 use crate::wire::mgcp::{Message, ReturnCode, Verb};
+use crate::words::ReplyTo;
 
 impl Dispatch {
     pub(super) fn decide_mgcp_returned(
@@ -21,7 +22,7 @@ impl Dispatch {
         self.note_refusal(back);
         let dropped = |reason| Decision { target: Target::Drop, reason };
         // It is one of many handovers of the same command: the other workers answer.
-        if let Some(gathering) = GatheringId::of(arrival.conn) {
+        if let ReplyTo::Gathering(gathering) = arrival.reply_to {
             self.gatherings.leave_out(gathering, back.from, now);
             return dropped(Reason::Everyone);
         }

@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 use proptest::prelude::*;
 
 use super::*;
+use crate::ids::GatheringId;
 use crate::link::store::SMALLEST;
 use crate::pack::Packed;
 use crate::wire::handoff::{FRAME_HARD_LIMIT, MESSAGE_HEADER};
-use crate::words::{Drain, DrainMode, Welcome};
+use crate::words::{Drain, DrainMode, ReplyTo, Welcome};
 
 fn envelope(seq: u64) -> Envelope {
     Envelope {
@@ -254,7 +255,7 @@ fn a_worker_that_goes_on_and_on_about_what_cannot_be_loses_its_link() {
 #[test]
 fn a_worker_that_tells_of_messages_it_was_never_handed_loses_its_link() {
     let outcome = |seq| Record::Outcome(Outcome { seq: Seq(seq), status: 200, why: "all is well" });
-    let reply = || Record::Reply { conn: ConnId(1), bytes: b"200 1\r\n" };
+    let reply = || Record::Reply { to: ReplyTo::Gathering(GatheringId(1)), bytes: b"200 1\r\n" };
     for lie in [outcome(2), outcome(1), reply(), Record::Pong(7)] {
         let mut front = DispatcherEnd::new(SMALLEST);
         front.push(&envelope(1), note(1), &[b"x"]).unwrap();

@@ -3,8 +3,8 @@ use std::net::SocketAddr;
 use super::*;
 use crate::link::dispatcher_end::{DispatcherEnd, FromWorker};
 use crate::link::store::SMALLEST;
-use crate::words::Envelope;
 use crate::words::Room;
+use crate::words::{Envelope, ReplyTo};
 
 const NOW: Time = Time(1_000_000);
 
@@ -142,7 +142,7 @@ fn a_link_that_takes_nothing_gets_everything_later_in_order() {
     let blocked = |back: &mut WorkerEnd| back.poll_transmit(NOW, |_| Err(io::ErrorKind::WouldBlock.into())).unwrap();
     let payload = [9; 3000];
     for number in 0..100 {
-        back.reply(ConnId(number), &payload).unwrap();
+        back.reply(ReplyTo::of(number), &payload).unwrap();
         assert_eq!(blocked(&mut back), Transmit::Blocked);
     }
     let frames = transmit(&mut back, NOW);
@@ -150,7 +150,7 @@ fn a_link_that_takes_nothing_gets_everything_later_in_order() {
         .iter()
         .flat_map(|frame| Frame::parse(frame).unwrap())
         .map(|record| match record.unwrap() {
-            Record::Reply { conn, bytes } if bytes == payload => conn.0,
+            Record::Reply { to, bytes } if bytes == payload => to.number(),
             other => panic!("{other:?}"),
         })
         .collect();
@@ -163,17 +163,17 @@ fn a_link_that_takes_nothing_gets_everything_later_in_order() {
 fn what_waits_is_bounded_and_the_worker_is_told_to_read_no_more() {
     let mut back = WorkerEnd::new();
     let reply = [0; 50_000];
-    let taken = (0..100).take_while(|_| back.reply(ConnId(1), &reply).is_ok()).count();
+    let taken = (0..100).take_while(|_| back.reply(ReplyTo::of(1), &reply).is_ok()).count();
     assert_eq!(taken, BACKLOG_LIMIT / (50_000 + 16));
     assert!(matches!(back.group_open(NOW, &reply), Err(Backlog::Full(_))));
-    assert_eq!(back.reply(ConnId(1), &[0; FRAME_SOFT_LIMIT + 1]), Err(Backlog::Oversized(FRAME_SOFT_LIMIT + 1)));
+    assert_eq!(back.reply(ReplyTo::of(1), &[0; FRAME_SOFT_LIMIT + 1]), Err(Backlog::Oversized(FRAME_SOFT_LIMIT + 1)));
     assert!(back.wants_frames());
     (0..10_000).for_each(|seq| back.answered(Seq(seq), NOW));
     assert!(!back.wants_frames(), "what must not be dropped still gets in, but nothing more is read");
     let frames = transmit(&mut back, NOW);
     assert!(frames.iter().all(|frame| frame.len() <= crate::wire::handoff::FRAME_HARD_LIMIT));
     assert!(back.wants_frames());
-    assert!(back.reply(ConnId(1), &reply).is_ok());
+    assert!(back.reply(ReplyTo::of(1), &reply).is_ok());
 }
 
 #[test]

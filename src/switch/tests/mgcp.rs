@@ -13,7 +13,7 @@ use crate::ids::Seq;
 use crate::link::worker_end::{FromDispatcher, WorkerEnd};
 use crate::switch::parcel::Parcel;
 use crate::wire::mgcp::{Message, parse, parts};
-use crate::words::Report;
+use crate::words::{ReplyTo, Report};
 
 /// Frames on their way.
 #[derive(Default)]
@@ -52,7 +52,7 @@ struct Rig {
 struct Got {
     worker: u16,
     seq: Seq,
-    conn: ConnId,
+    reply_to: ReplyTo,
     text: String,
 }
 
@@ -124,9 +124,9 @@ impl Rig {
                 let mut sink = |event: FromDispatcher<'_>| {
                     if let FromDispatcher::Message(message) = event {
                         let text = String::from_utf8_lossy(message.payload).into_owned();
-                        let Envelope { seq, conn, transport, .. } = message.envelope;
+                        let Envelope { seq, reply_to, transport, .. } = message.envelope;
                         assert_eq!(transport, Transport::Mgcp);
-                        all.push(Got { worker, seq, conn, text });
+                        all.push(Got { worker, seq, reply_to, text });
                     }
                 };
                 back.on_frame(&frame, &mut sink).unwrap();
@@ -321,12 +321,14 @@ fn a_command_for_everyone_goes_to_each_and_their_answers_come_back_as_one() {
     assert_eq!(rig.send(&joined(&[all.clone(), crcx(2, "b")])), [""; 0]);
     let got = rig.got();
     assert_eq!(got.iter().map(|got| got.worker).collect::<Vec<_>>(), [0, 1, 2]);
-    assert!(got.iter().all(|one| one.text == all && one.conn == got[0].conn && one.conn != ConnId(0)));
+    assert!(
+        got.iter().all(|one| one.text == all && one.reply_to == got[0].reply_to && one.reply_to != ReplyTo::Datagram)
+    );
     assert_eq!(rig.send(&all), ["100 1\r\n"]);
     for one in &got {
         let said = format!("200 1 OK\r\nZ: ann/{}@ms\r\n", one.worker);
         rig.says(one.worker, |back, now| {
-            back.reply(one.conn, said.as_bytes()).unwrap();
+            back.reply(one.reply_to, said.as_bytes()).unwrap();
             back.answered(one.seq, now);
         });
     }
@@ -345,7 +347,7 @@ fn what_a_worker_said_to_everyones_command_before_it_died_is_part_of_the_answer(
         for one in &rig.got() {
             let said = format!("200 1 OK\r\nZ: ann/{}@ms\r\n", one.worker);
             let says = |back: &mut WorkerEnd, now: Time| {
-                back.reply(one.conn, said.as_bytes()).unwrap();
+                back.reply(one.reply_to, said.as_bytes()).unwrap();
                 back.answered(one.seq, now);
             };
             match one.worker {

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //!  0  u64  sequence number            8  u64  received (µs, monotonic)     16  u64  deadline (µs, monotonic; 0: none)
-//! 24  u64  connection id, 0: datagram 32  u32  size                         36  u16  listener
+//! 24  u64  way back, 0: datagram      32  u32  size                         36  u16  listener
 //! 38  u8   transport: 0 UDP, 1 TCP, 2 TLS, 3 WS, 4 WSS, 5 MGCP
 //! 39  u8   flags: 1 pinned, 2 handed over before, 4 follows a call, 8 a 180 is due before the answer,
 //!          16 it names its size
@@ -16,9 +16,9 @@ use std::net::SocketAddr;
 
 use super::frame::{FrameBuilder, FrameError, RECORD_HEADER, put_record_header};
 use super::numbers::{put_address, put_u16, put_u32, put_u64, read_address, u16_at, u32_at, u64_at};
-use crate::ids::{ConnId, ListenerId, Seq};
+use crate::ids::{ListenerId, Seq};
 use crate::time::Time;
-use crate::words::{Envelope, Message, Transport};
+use crate::words::{Envelope, Message, ReplyTo, Transport};
 
 /// The largest message that can be handed over: a UDP datagram's 65,535 bytes.
 pub const MESSAGE_LIMIT: usize = 65_535;
@@ -51,7 +51,7 @@ pub fn message_header(envelope: &Envelope, payload_length: usize) -> [u8; MESSAG
     put_u64(fixed, 0, envelope.seq.0);
     put_u64(fixed, 8, envelope.received.0);
     put_u64(fixed, 16, envelope.deadline.map_or(0, |deadline| deadline.0));
-    put_u64(fixed, 24, envelope.conn.0);
+    put_u64(fixed, 24, envelope.reply_to.number());
     put_u32(fixed, 32, envelope.size);
     put_u16(fixed, 36, envelope.listener.0);
     fixed[38] = transport_code(envelope.transport);
@@ -79,7 +79,7 @@ pub(super) fn read_envelope(fixed: &[u8]) -> Result<Envelope, FrameError> {
         seq: Seq(u64_at(fixed, 0)),
         received: Time(u64_at(fixed, 8)),
         deadline: (deadline != 0).then_some(Time(deadline)),
-        conn: ConnId(u64_at(fixed, 24)),
+        reply_to: ReplyTo::of(u64_at(fixed, 24)),
         size: u32_at(fixed, 32),
         names_size: fixed[39] & NAMES_SIZE != 0,
         listener: ListenerId(u16_at(fixed, 36)),

@@ -39,7 +39,7 @@
 //! | 66 | [`Report`] | worker | see [`Report`] | – |
 //! | 67 | `Answered` | worker | – | u64 sequence numbers: their first final response has left, or none will |
 //! | 68 | `Refuse` | worker | u64 sequence, u8 reason, 7 reserved | – |
-//! | 69 | `Reply` | worker | u64 connection id | the bytes to write to that connection, or the answer that is gathered for it |
+//! | 69 | `Reply` | worker | u64 way back, as in the message | the answer |
 //! | 70 | – | worker | u64 sequence, 8 reserved | – (written no more; read as a `Refuse` of reason 255) |
 //! | 71 | `Release` | worker | – | 16-byte branch fingerprints of [`Transaction`]s it came back with: their final response has left |
 //! | 72 | `GroupOpen` | worker | u64 opened (µs, monotonic) | group name |

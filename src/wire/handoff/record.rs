@@ -8,9 +8,9 @@ use super::message::{MESSAGE_FIXED, read_envelope};
 use super::numbers::{put_u64, u16_at, u64_at};
 use super::report::{REPORT_FIXED, read_report, report_fixed};
 use super::transactions::{Branches, TRANSACTION, Transactions};
-use crate::ids::{ConnId, Seq};
+use crate::ids::Seq;
 use crate::time::Time;
-use crate::words::{Drain, DrainMode, Hello, Message, Outcome, RefuseReason, Report, Takeover, Welcome};
+use crate::words::{Drain, DrainMode, Hello, Message, Outcome, RefuseReason, ReplyTo, Report, Takeover, Welcome};
 
 /// One record, read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub enum Record<'a> {
     Report(Report),
     Answered(Seqs<'a>),
     Refuse { seq: Seq, reason: RefuseReason },
-    Reply { conn: ConnId, bytes: &'a [u8] },
+    Reply { to: ReplyTo, bytes: &'a [u8] },
     Release(Branches<'a>),
     Holding(Transactions<'a>),
     GroupOpen { opened: Time, name: &'a [u8] },
@@ -98,7 +98,7 @@ pub(super) fn read_record<'a>(kind: u8, fixed: &'a [u8], body: &'a [u8]) -> Resu
         }
         69 => {
             need(8)?;
-            Record::Reply { conn: ConnId(u64_at(fixed, 0)), bytes: body }
+            Record::Reply { to: ReplyTo::of(u64_at(fixed, 0)), bytes: body }
         }
         70 => {
             need(16)?;
@@ -180,7 +180,7 @@ impl FrameBuilder {
                 fixed[8] = refusal_code(*reason);
                 self.push_record(68, &fixed, &[]);
             }
-            Record::Reply { conn, bytes } => self.push_record(69, &conn.0.to_le_bytes(), bytes),
+            Record::Reply { to, bytes } => self.push_record(69, &to.number().to_le_bytes(), bytes),
             Record::Release(branches) => self.push_record(71, &[], branches.0),
             Record::Holding(transactions) => {
                 self.push_record(75, &stride_fixed(transactions.stride), transactions.bytes);

@@ -9,7 +9,7 @@ use crate::ids::{ConnId, ListenerId, Seq, TokenKey};
 use crate::time::Time;
 use crate::words::{
     AccessAction, AccessRule, Bypass, Drain, DrainMode, Envelope, Hello, Message, Mgcp, MgcpListener, OpenTransaction,
-    Outcome, PassedSocket, RefuseReason, ReplyFrom, Report, SocketRole, Transport, Welcome,
+    Outcome, PassedSocket, RefuseReason, ReplyFrom, ReplyTo, Report, SocketRole, Transport, Welcome,
 };
 
 fn envelope() -> Envelope {
@@ -17,7 +17,7 @@ fn envelope() -> Envelope {
         seq: Seq(7),
         received: Time(1_000_001),
         deadline: Some(Time(2_000_002)),
-        conn: ConnId(3),
+        reply_to: ReplyTo::Stream(ConnId(3)),
         size: 120,
         listener: ListenerId(1),
         transport: Transport::Tcp,
@@ -101,7 +101,7 @@ fn every_record_comes_back_as_it_was_written() {
         Record::Report(report),
         Record::Answered(Seqs(&seqs)),
         Record::Refuse { seq: Seq(12), reason: RefuseReason::Full },
-        Record::Reply { conn: ConnId(13), bytes: b"SIP/2.0" },
+        Record::Reply { to: ReplyTo::Stream(ConnId(13)), bytes: b"SIP/2.0" },
         Record::Access(AccessRules { bytes: &[0; 80], stride: 40 }),
         Record::Release(Branches(&[8; 32])),
         Record::Holding(Transactions { bytes: &[9; 96], stride: 48 }),

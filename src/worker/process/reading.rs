@@ -9,8 +9,8 @@ use crate::station::size::size_of;
 use crate::wire::mgcp;
 use crate::wire::sip::Method;
 use crate::wire::sip::SMALLEST_ANSWERED;
-use crate::words::AccessRule;
 use crate::words::Transport;
+use crate::words::{AccessRule, ReplyTo};
 use crate::worker::application::Application;
 use crate::worker::sources::TURNS;
 
@@ -29,7 +29,7 @@ impl<A: Application> Worker<A> {
                         Ok(mgcp::Message::Response(_)) | Err(_) => false,
                     };
                     // The dispatcher has counted a command for all workers, and waits for the answer.
-                    let is_for_everyone = envelope.conn.0 != 0;
+                    let is_for_everyone = matches!(envelope.reply_to, ReplyTo::Gathering(_));
                     if !is_for_everyone && !gate.lets_in_from_link(envelope, now, begins) {
                         return false;
                     }

@@ -1,6 +1,7 @@
 //! Messages that the dispatcher hands over: each is answered or given back, exactly once, and on the right way.
 
 use super::*;
+use crate::ids::GatheringId;
 
 const CRCX: &str = "CRCX 1 ann/$@gw MGCP 1.0\r\nC: 1\r\nM: recvonly\r\n";
 
@@ -33,11 +34,11 @@ fn an_answer_leaves_by_the_well_known_socket_and_then_the_message_is_dealt_with(
 fn without_a_duplicate_it_leaves_by_the_own_socket_and_a_gathering_s_over_the_link() {
     let mut rig = Rig::of(Identity { duplicates: Vec::new(), ..identity() }, Limits::default());
     assert_eq!(said(&rig.hand_over(CRCX)), ["Own(0) 200", "answered 1"]);
-    let path = Path::Handoff { seq: Seq(9), listener: ListenerId(0), conn: ConnId(77) };
+    let path = Path::Handoff { seq: Seq(9), listener: ListenerId(0), reply_to: ReplyTo::Gathering(GatheringId(77)) };
     let arrival = Arrival { path, ..rig.handed() };
     rig.arrive("AUEP 2 *@gw MGCP 1.0\r\n", &arrival);
     let outputs: Vec<Output> = rig.outputs.drain(..).collect();
-    assert_eq!(said(&outputs), ["Dispatcher(ConnId(77)) 200", "answered 9"]);
+    assert_eq!(said(&outputs), ["Dispatcher(Gathering(GatheringId(77))) 200", "answered 9"]);
 }
 
 #[test]

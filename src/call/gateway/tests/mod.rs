@@ -21,10 +21,10 @@ use std::time::Duration;
 use crate::call::exchange::{Arrival, Path, Transmit};
 use crate::call::gateway::events::Voice;
 use crate::call::gateway::{Ask, ConnectionKey, Counters, Flow, Gateway, Identity, Kind, Limits, Naming, Output, Told};
-use crate::ids::{ConnId, ListenerId, Seq, TransactionRange, WorkerId};
+use crate::ids::{ListenerId, Seq, TransactionRange, WorkerId};
 use crate::time::Time;
 use crate::wire::mgcp::{Field, Message, Response, parse};
-use crate::words::{RefuseReason, Transport};
+use crate::words::{RefuseReason, ReplyTo, Transport};
 
 const TOKEN: &str = "pm0123456789abcdef";
 const HEX: &str = "0123456789abcdef0123";
@@ -99,7 +99,7 @@ impl Rig {
     fn handed(&mut self) -> Arrival {
         self.seq += 1;
         Arrival {
-            path: Path::Handoff { seq: Seq(self.seq), listener: ListenerId(0), conn: ConnId(0) },
+            path: Path::Handoff { seq: Seq(self.seq), listener: ListenerId(0), reply_to: ReplyTo::Datagram },
             transport: Transport::Mgcp,
             source: self.agent,
             local: WELL_KNOWN.parse().unwrap(),

@@ -3,7 +3,7 @@ use crate::fingerprint::Printer;
 use crate::ids::{ListenerId, TokenKey};
 use crate::transaction::name::mgcp::Names;
 use crate::wire::mgcp::{Message, parse};
-use crate::words::Transport;
+use crate::words::{ReplyTo, Transport};
 
 const W0: WorkerId = WorkerId(0);
 const W1: WorkerId = WorkerId(1);
@@ -14,7 +14,7 @@ fn arrival() -> Arrival {
     Arrival {
         listener: ListenerId(0),
         transport: Transport::Mgcp,
-        conn: ConnId(0),
+        reply_to: ReplyTo::Datagram,
         source: address,
         local: address,
         received: Time(0),

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
+use crate::words::ReplyTo;
 
 /// State of a walk: the truth, as the test knows it.
 struct Walk {
@@ -162,11 +163,11 @@ impl Walk {
         if self.refused.contains(&(*life, id)) {
             return self.rig.says(got.worker, |back, _| back.refuse(got.seq, RefuseReason::Full));
         }
-        if got.conn != ConnId::default() {
+        if got.reply_to != ReplyTo::Datagram {
             let text = ["200 ID OK\r\nZ: a/1@ms\r\n", "100 ID\r\n.\r\n500 ID\r\n", "200 1999 OK\r\n", "rubbish"];
             let said = text[self.roll(4)].replace("ID", &id.to_string());
             self.rig.says(got.worker, |back, now| {
-                back.reply(got.conn, said.as_bytes()).unwrap();
+                back.reply(got.reply_to, said.as_bytes()).unwrap();
                 back.answered(got.seq, now);
             });
             return;

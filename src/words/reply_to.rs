@@ -1,0 +1,56 @@
+//! The way back of an answer.
+
+use crate::ids::{ConnId, GatheringId};
+
+/// The place to which the answer to a message goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ReplyTo {
+    /// The message's source, in a datagram.
+    #[default]
+    Datagram,
+    /// The stream connection of the dispatcher that the message came on: the worker gives the answer to the dispatcher.
+    Stream(ConnId),
+    /// The gathering of the answers of all workers (MGCP): the worker gives the answer to the dispatcher.
+    Gathering(GatheringId),
+}
+
+/// The bit that tells the number of a stream connection from that of a gathering. Higher bits are free for a worker,
+/// which has links to several lanes.
+const STREAM: u64 = 1 << 47;
+
+impl ReplyTo {
+    /// Its number on the link; 0 for a datagram.
+    pub const fn number(self) -> u64 {
+        match self {
+            ReplyTo::Datagram => 0,
+            ReplyTo::Stream(ConnId(number)) => number | STREAM,
+            ReplyTo::Gathering(GatheringId(number)) => number,
+        }
+    }
+
+    /// The place with this number on the link.
+    pub const fn of(number: u64) -> Self {
+        match number {
+            0 => ReplyTo::Datagram,
+            number if number & STREAM != 0 => ReplyTo::Stream(ConnId(number & !STREAM)),
+            number => ReplyTo::Gathering(GatheringId(number)),
+        }
+    }
+
+    /// Whether the worker gives the answer to the dispatcher instead of sending it.
+    pub const fn is_through_dispatcher(self) -> bool {
+        !matches!(self, ReplyTo::Datagram)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_and_a_gathering_of_the_same_number_are_told_apart() {
+        for to in [ReplyTo::Datagram, ReplyTo::Stream(ConnId(7)), ReplyTo::Gathering(GatheringId(7))] {
+            assert_eq!(ReplyTo::of(to.number()), to);
+        }
+    }
+}
