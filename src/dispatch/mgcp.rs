@@ -86,8 +86,8 @@ impl case::Request for Request<'_> {
         Some(dispatch.rules.size.size_of_connection(case.request.command, case.sender()))
     }
 
-    /// RFC 3435 §2.4. 410: no endpoint exists. 403: this one needs more than is free now. 502: it will always need more.
-    /// 409: trying later may help. 400: an error that may pass.
+    /// RFC 3435 §2.4. 410: no endpoint exists. 403: this one needs more than is free now. 502: it will always need
+    /// more. 409: trying later may help. 400: an error that may pass.
     fn code(why: Reason, has_open: bool) -> u16 {
         let code = match why {
             Reason::Poison => ReturnCode::TRANSIENT_ERROR,

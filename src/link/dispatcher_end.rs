@@ -3,7 +3,8 @@
 //!
 //! A message is copied once, with its envelope, into the [`Store`]. Frames are gathered directly from there. The
 //! message stays until the worker has answered it, gives it back, or dies. The decision assigns the numbers, so that
-//! its ledger and the link share them. No socket is used here: [`DispatcherEnd::poll_transmit`] is given a function that sends.
+//! its ledger and the link share them. No socket is used here: [`DispatcherEnd::poll_transmit`] is given a function
+//! that sends.
 //!
 //! No record of a worker can make this end panic or grow: numbers that are not retained are counted and ignored.
 

@@ -1,9 +1,9 @@
 //! The worker's end of one link: messages in; answers, refusals, reports and conferences out.
 //!
-//! The worker owes one report for each message it gets: [`WorkerEnd::answered`] once the first final response has been sent,
-//! [`WorkerEnd::done`] if none will be (an ACK, a response), or [`WorkerEnd::refuse`]. Answered numbers are collected for at most
-//! 10 ms; any other record leaves at once and takes them along. The user agent checks deadlines: it refuses a message
-//! that it reads too late, and then any later message of the same transaction.
+//! The worker owes one report for each message it gets: [`WorkerEnd::answered`] once the first final response has been
+//! sent, [`WorkerEnd::done`] if none will be (an ACK, a response), or [`WorkerEnd::refuse`]. Answered numbers are
+//! collected for at most 10 ms; any other record leaves at once and takes them along. The user agent checks deadlines:
+//! it refuses a message that it reads too late, and then any later message of the same transaction.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -187,8 +187,8 @@ impl WorkerEnd {
     }
 
     /// Reports the worker's load. `number` and `taken_through` are filled in here. The worker sets `covers` (its
-    /// figures include all messages up to it; see [`WorkerEnd::taken_through`]), which is cut to the last message that has
-    /// been read.
+    /// figures include all messages up to it; see [`WorkerEnd::taken_through`]), which is cut to the last message that
+    /// has been read.
     pub fn report(&mut self, report: Report) {
         self.report = Some(Report { taken_through: self.taken, covers: report.covers.min(self.taken), ..report });
         self.reported = self.taken;

@@ -1,6 +1,7 @@
 //! The dispatcher process: the lane (the hot loop) and what it holds.
 //!
-//! The treatment of a message is in [`switch`](crate::switch), as a value: the lane feeds it from sockets, a test from memory.
+//! The treatment of a message is in [`switch`](crate::switch), as a value: the lane feeds it from sockets, a test from
+//! memory.
 //!
 //! A lane owns its state and shares none: the control side sends it [`Command`]s and gets [`Event`]s back. A lane never
 //! blocks and never waits for the control side.

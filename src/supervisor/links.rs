@@ -20,9 +20,9 @@ impl Supervisor {
         }
     }
 
-    /// Kills a worker that hangs: its messages move, and its successor gets the sockets, only when it is seen to end. An
-    /// unmanaged worker is not the dispatcher's to kill: its link is closed, and it has to refuse messages
-    /// that it reads after their deadline, which has passed.
+    /// Kills a worker that hangs: its messages move, and its successor gets the sockets, only when it is seen to end.
+    /// An unmanaged worker is not the dispatcher's to kill: its link is closed, and it has to refuse messages that it
+    /// reads after their deadline, which has passed.
     fn on_hung(&mut self, worker: WorkerId, incarnation: Incarnation, link: LinkId) {
         self.service_manager.update_soon(clock::now());
         if let Some(unmanaged) = self.unmanaged.get(&worker) {

@@ -248,8 +248,8 @@ impl Worker {
         self.behind = behind;
     }
 
-    /// Checks the worker, which is alive, and returns whether it is hung. It is silent if it has not been heard of since
-    /// `before`, or if it reads nothing while other workers do; it is hung if it has been silent for too long.
+    /// Checks the worker, which is alive, and returns whether it is hung. It is silent if it has not been heard of
+    /// since `before`, or if it reads nothing while other workers do; it is hung if it has been silent for too long.
     pub(super) fn look(&mut self, before: Time, any_reads: bool) -> bool {
         let is_silent = self.is_stuck() && any_reads || self.heard.is_some_and(|heard| heard < before);
         self.operational = if is_silent { Operational::Silent } else { Operational::Up };
@@ -268,8 +268,8 @@ impl Worker {
         self.stuck_looks >= STUCK_LOOKS
     }
 
-    /// Whether the worker may get new work if its load does not count: it is up, and neither the operator nor itself has
-    /// it drain.
+    /// Whether the worker may get new work if its load does not count: it is up, and neither the operator nor itself
+    /// has it drain.
     pub(super) const fn is_ready(&self) -> bool {
         matches!(self.operational, Operational::Up) && matches!(self.admin, Admin::Ready) && !self.own_word.draining
     }
