@@ -4,6 +4,7 @@
 //! sends what comes back, and calls it again when it says so.
 
 mod allowance;
+pub mod mgcp_client;
 pub mod mgcp_server;
 pub mod name;
 pub mod sip_client;

@@ -10,6 +10,7 @@ use super::seq_of;
 use crate::call::exchange::Arrival;
 use crate::ids::Seq;
 use crate::time::Time;
+use crate::transaction::mgcp_client::Transaction;
 use crate::transaction::name::mgcp::TransactionKey;
 use crate::wire::mgcp::{Command, EndpointName, ReturnCode, Verb, Wildcard};
 
@@ -17,21 +18,13 @@ use crate::wire::mgcp::{Command, EndpointName, ReturnCode, Verb, Wildcard};
 #[derive(Debug)]
 pub(super) struct Pending {
     pub(super) purpose: Purpose,
-    pub(super) bytes: Arc<[u8]>,
-    /// The moment the command was accepted for sending, and the moment it was sent.
+    pub(super) transaction: Transaction,
+    /// The moment the command was accepted for sending.
     pub(super) begun: Time,
-    pub(super) since: Time,
-    /// Time from sending to the first retransmission; `None`: it is never sent again.
-    pub(super) repeat: Option<Duration>,
     /// Time from sending for which an answer is awaited.
     pub(super) wait: Duration,
-    /// When it is sent again, and the interval that precedes this retransmission; the next interval is twice as long,
-    /// up to `RTO_MAX`.
-    pub(super) resend: Option<(Time, Duration)>,
     /// When the call agent is told to wait; `None` once it has been told.
     pub(super) patience: Option<Time>,
-    /// When the worker stops waiting for an answer.
-    pub(super) deadline: Time,
     pub(super) flight: Flight,
 }
 
@@ -209,26 +202,27 @@ impl Pending {
     pub(super) fn late(endpoint: Box<[u8]>, call: Option<Box<[u8]>>, now: Time, wait: Duration) -> Self {
         Pending {
             purpose: Purpose::Late { endpoint, call },
-            bytes: Arc::default(),
+            transaction: Transaction::new(Arc::default(), None, now + wait),
             begun: now,
-            since: now,
-            repeat: None,
             wait,
-            resend: None,
             patience: None,
-            deadline: now + wait,
             flight: Flight::Over,
         }
     }
 
+    /// When it was sent, or accepted for sending.
+    pub(super) fn since(&self) -> Time {
+        self.transaction.since().unwrap_or(self.begun)
+    }
+
     /// When something is to be done about it.
     pub(super) fn due(&self) -> Time {
-        let resend = self.resend.map(|(at, _)| at);
         let counted = match self.flight {
             Flight::Counted(until) => Some(until),
             Flight::Waiting | Flight::Over => None,
         };
-        [resend, self.patience, counted, Some(self.deadline)].into_iter().flatten().min().unwrap_or(self.deadline)
+        let due = self.transaction.poll_timeout();
+        self.patience.into_iter().chain(counted).fold(due, Time::min)
     }
 
     /// The dispatcher is gone: its gathering of answers ended with it, and the next dispatcher has other numbers.

@@ -171,7 +171,8 @@ impl External {
         for call in self.connections.close_all() {
             self.outputs.push_back(Output::CallClosed(call));
         }
-        let is_over = |pending: &Pending| pending.repeat.is_none() && matches!(pending.purpose, Purpose::Command(_));
+        let is_over =
+            |pending: &Pending| pending.transaction.leaves_once() && matches!(pending.purpose, Purpose::Command(_));
         let over: Vec<u32> = self.pending.iter().filter(|(_, pending)| is_over(pending)).map(|(own, _)| *own).collect();
         for own in over {
             self.abandon(own, now);

@@ -7,7 +7,7 @@ use super::connections::{Held, Which, is_one};
 use super::exchange::Output;
 use super::{AT_MOST, External, PROVISIONAL, rewrite};
 use crate::time::Time;
-use crate::transaction::timers::RTO_MAX;
+use crate::transaction::mgcp_client::{Due, Spread};
 use crate::wire::mgcp::{Field, Response, ReturnCode, TransactionId};
 use crate::words::RefuseReason;
 
@@ -32,8 +32,8 @@ impl External {
         }
         match pending {
             pending if code.is_provisional() => self.on_provisional(own, pending, response, now),
-            Pending { purpose: Purpose::Command(asked), bytes, .. } => {
-                if let Some(asked) = self.ask_with_star(asked, &bytes, code, now) {
+            Pending { purpose: Purpose::Command(asked), transaction, .. } => {
+                if let Some(asked) = self.ask_with_star(asked, transaction.message(), code, now) {
                     self.on_final(*asked, response, now);
                 }
             }
@@ -68,19 +68,14 @@ impl External {
         }
         if pending.patience.take_if(|at| *at <= now).is_some() {
             self.tell_to_wait(&mut pending);
-            if !self.reach.is_heard_since(pending.since) {
+            if !self.reach.is_heard_since(pending.since()) {
                 self.reach.suspect(now);
             }
         }
-        if pending.deadline <= now {
-            return self.give_up(own, pending, now);
-        }
-        if let Some((at, after)) = pending.resend
-            && at <= now
-        {
-            self.outputs.push_back(Output::Gateway(Arc::clone(&pending.bytes)));
-            let after = (after * 2).min(RTO_MAX);
-            pending.resend = Some((now + after, after));
+        match pending.transaction.due(now) {
+            Due::Nothing => {}
+            Due::Send => self.outputs.push_back(Output::Gateway(pending.transaction.send(Spread::NONE, now))),
+            Due::Lost => return self.give_up(own, pending, now),
         }
         self.keep(own, pending);
     }
@@ -92,7 +87,8 @@ impl External {
             let bytes = rewrite::answer_to_agent(response, asked.key.id(), &self.tokens);
             self.outputs.extend(asked.transmit(bytes));
         }
-        (pending.resend, pending.patience, pending.deadline) = (None, None, now + PROVISIONAL);
+        pending.transaction.on_provisional(None, now + PROVISIONAL, now);
+        pending.patience = None;
         pending.flight = Flight::Over;
         self.keep(own, pending);
     }
@@ -144,10 +140,10 @@ impl External {
     /// No answer came. A gateway that answers others does not know the command, or its answer was lost. A gateway that
     /// is silent is given until shortly before the call agent gives up.
     fn give_up(&mut self, own: u32, mut pending: Pending, now: Time) {
-        let is_there = self.reach.is_heard_since(pending.since);
+        let is_there = self.reach.is_heard_since(pending.since());
         match pending.purpose {
             Purpose::Command(_) if !is_there && now < pending.begun + AT_MOST => {
-                pending.deadline = pending.begun + AT_MOST;
+                pending.transaction.wait_until(pending.begun + AT_MOST);
                 self.keep(own, pending);
             }
             Purpose::Command(asked) => {

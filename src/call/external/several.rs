@@ -9,6 +9,7 @@ use super::asked::{Asked, Flight, Pending, Purpose, Several};
 use super::connections::{Held, Which};
 use super::{AT_MOST, External, PATIENCE, rewrite};
 use crate::time::Time;
+use crate::transaction::mgcp_client::Transaction;
 use crate::wire::mgcp::{EndpointName, ReturnCode, Wildcard};
 
 impl External {
@@ -36,14 +37,10 @@ impl External {
             own,
             Pending {
                 purpose: Purpose::Several(Box::new(several)),
-                bytes: Arc::default(),
+                transaction: Transaction::new(Arc::default(), None, now + AT_MOST),
                 begun: now,
-                since: now,
-                repeat: None,
                 wait: AT_MOST,
-                resend: None,
                 patience: Some(now + PATIENCE),
-                deadline: now + AT_MOST,
                 flight: Flight::Over,
             },
         );

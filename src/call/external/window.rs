@@ -8,6 +8,7 @@ use super::asked::{Flight, Pending, Purpose};
 use super::exchange::Output;
 use super::{AT_MOST, External, PATIENCE};
 use crate::time::Time;
+use crate::transaction::mgcp_client::{Spread, Transaction};
 
 /// Commands that the gateway has at a time. The kernel's usual buffer of 208 KiB holds about 160 datagrams.
 pub(super) const WINDOW: usize = 64;
@@ -28,14 +29,10 @@ impl External {
         let is_urgent = matches!(purpose, Purpose::Probe);
         let mut pending = Pending {
             purpose,
-            bytes,
+            transaction: Transaction::new(bytes, repeat, now + AT_MOST),
             begun: now,
-            since: now,
-            repeat,
             wait,
-            resend: None,
             patience,
-            deadline: now + AT_MOST,
             flight: Flight::Waiting,
         };
         if is_urgent || (self.under_way < WINDOW && self.waiting.is_empty()) {
@@ -76,11 +73,9 @@ impl External {
     }
 
     fn launch(&mut self, pending: &mut Pending, now: Time) {
-        pending.since = now;
-        pending.resend = pending.repeat.map(|after| (now + after, after));
-        pending.deadline = now + pending.wait;
+        pending.transaction.wait_until(now + pending.wait);
         // A command that is unanswered for so long is lost, or no longer fills the gateway's buffer.
         pending.flight = Flight::Counted(now + PATIENCE);
-        self.outputs.push_back(Output::Gateway(Arc::clone(&pending.bytes)));
+        self.outputs.push_back(Output::Gateway(pending.transaction.send(Spread::NONE, now)));
     }
 }

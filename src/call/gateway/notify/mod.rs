@@ -18,7 +18,8 @@ use crate::call::gateway::exchange::{EndpointKey, LookupKey, Output};
 use crate::call::slab::Handle;
 use crate::ids::TransactionRange;
 use crate::time::{Time, Wheel};
-use crate::transaction::timers::{LONGTRAN, RTO, RTO_MAX, T_HIST, T_MAX};
+use crate::transaction::mgcp_client::{Due, Spread, Transaction};
+use crate::transaction::timers::{LONGTRAN, RTO, T_HIST, T_MAX};
 use crate::wire::mgcp::{CommandWriter, Field, Response, ResponseWriter, ReturnCode, TransactionId, Verb, separator};
 
 mod entity;
@@ -102,27 +103,20 @@ struct Pending {
     /// Transactions of older notifications of the endpoint, whose messages precede this one in the datagram (§4.4.1).
     ahead: Vec<u32>,
     state: State,
-    /// When it is looked at again.
-    due: Time,
-    /// When it is given up; a provisional response puts it off, …
-    end: Time,
-    /// … but not beyond this.
+    /// When it is given up, however often it is answered provisionally.
     limit: Time,
 }
 
 #[derive(Debug)]
 enum State {
-    /// The name of the call agent is being looked up.
-    Resolving,
+    /// The name of the call agent is being looked up, until this time.
+    Resolving(Time),
     /// Sent.
     Sent {
-        bytes: Arc<[u8]>,
+        transaction: Transaction,
         /// The addresses of the call agent: the present one is at index `at`, the others are alternatives.
         addresses: Vec<SocketAddr>,
         at: usize,
-        /// Number of transmissions to the present address.
-        times: u32,
-        interval: Duration,
     },
 }
 
@@ -180,7 +174,7 @@ impl Client {
         let id = self.next_id();
         let end = now + T_MAX;
         let limit = now + PROVISIONAL;
-        let pending = Pending { draft, way, ahead: ahead.to_vec(), state: State::Resolving, due: end, end, limit };
+        let pending = Pending { draft, way, ahead: ahead.to_vec(), state: State::Resolving(end), limit };
         self.open.insert(id, pending);
         match to.host() {
             Host::Address(ip) => self.start(id, vec![SocketAddr::new(*ip, to.port())], now),
@@ -195,7 +189,7 @@ impl Client {
     /// The addresses that an [`Output::Resolve`] asked for; with none, the name does not exist.
     pub fn on_resolved(&mut self, key: LookupKey, addresses: &[SocketAddr], now: Time) {
         let id = key.index();
-        if !self.open.get(&id).is_some_and(|pending| matches!(pending.state, State::Resolving)) {
+        if !self.open.get(&id).is_some_and(|pending| matches!(pending.state, State::Resolving(_))) {
             return;
         }
         let addresses: Vec<SocketAddr> =
@@ -241,19 +235,23 @@ impl Client {
     /// The message of a transaction that waits for its response, as it was sent.
     pub fn message(&self, id: u32) -> Option<Arc<[u8]>> {
         match &self.open.get(&id)?.state {
-            State::Sent { bytes, .. } => Some(bytes.clone()),
-            State::Resolving => None,
+            State::Sent { transaction, .. } => Some(transaction.message().clone()),
+            State::Resolving(_) => None,
         }
     }
 
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Time) {
         while let Some(id) = self.wheel.poll_expired(now) {
-            let Some(pending) = self.open.get(&id) else { continue };
-            if pending.end <= now {
-                self.lose(id);
-            } else if pending.due <= now {
-                self.repeat(id, now);
+            let due = match self.open.get(&id).map(|pending| &pending.state) {
+                Some(State::Sent { transaction, .. }) => transaction.due(now),
+                Some(State::Resolving(end)) if *end <= now => Due::Lost,
+                Some(State::Resolving(_)) | None => Due::Nothing,
+            };
+            match due {
+                Due::Nothing => {}
+                Due::Send => self.repeat(id, now),
+                Due::Lost => self.lose(id),
             }
         }
     }
@@ -306,6 +304,7 @@ impl Client {
         let Some(&to) = addresses.first() else { return };
         let confirmed = self.confirmed(to, now);
         let Some(pending) = self.open.get_mut(&id) else { return };
+        let State::Resolving(end) = pending.state else { return };
         let mut bytes = Vec::new();
         let draft = &pending.draft;
         let mut writer = CommandWriter::new(&mut bytes, draft.verb, TransactionId(id), &draft.endpoint);
@@ -316,21 +315,20 @@ impl Client {
             writer = writer.param(*field, value);
         }
         writer.finish();
-        pending.state = State::Sent { bytes: bytes.into(), addresses, at: 0, times: 0, interval: RTO };
+        let transaction = Transaction::new(bytes.into(), Some(RTO), end);
+        pending.state = State::Sent { transaction, addresses, at: 0 };
         self.transmit(id, now);
     }
 
     /// Retransmits (§3.5.3), to the next address if this one has become suspicious (§4.3).
     fn repeat(&mut self, id: u32, now: Time) {
-        let Some(Pending { state: State::Sent { addresses, at, times, interval, .. }, .. }) = self.open.get_mut(&id)
-        else {
-            return;
-        };
-        *interval = (*interval * 2).min(RTO_MAX);
-        if *times >= SUSPICIOUS && addresses.len() > 1 {
+        let Some(pending) = self.open.get_mut(&id) else { return };
+        if let State::Sent { transaction, addresses, at } = &mut pending.state
+            && transaction.copies() >= SUSPICIOUS
+            && addresses.len() > 1
+        {
             *at = (*at + 1) % addresses.len();
-            *times = 0;
-            *interval = RTO;
+            transaction.begin_again();
         }
         self.transmit(id, now);
     }
@@ -339,14 +337,12 @@ impl Client {
         let ahead = self.open.get(&id).map(|pending| pending.ahead.clone()).unwrap_or_default();
         let older: Vec<Arc<[u8]>> = ahead.into_iter().filter_map(|id| self.message(id)).collect();
         // The pause varies by up to an eighth, so that gateways that lost the same call agent do not send in step.
-        let jitter = self.chance.number() % 256;
+        let spread = Spread::of(self.chance.number());
         let Some(pending) = self.open.get_mut(&id) else { return };
-        let State::Sent { bytes, addresses, at, times, interval } = &mut pending.state else { return };
+        let State::Sent { transaction, addresses, at } = &mut pending.state else { return };
         let Some(&to) = addresses.get(*at) else { return };
-        *times += 1;
-        let pause = *interval * (896 + jitter as u32) / 1_024;
-        pending.due = now + pause;
-        let (way, bytes, due) = (pending.way, bytes.clone(), pending.due.min(pending.end));
+        let bytes = transaction.send(spread, now);
+        let (way, due) = (pending.way, transaction.poll_timeout());
         for older in older {
             self.push(way, to, &older);
         }
@@ -357,16 +353,12 @@ impl Client {
     /// §3.5.6: the call agent is at work. The command is repeated only to find out whether it still is.
     fn on_provisional(&mut self, id: u32, now: Time) {
         let Some(pending) = self.open.get_mut(&id) else { return };
-        if let State::Sent { interval, .. } = &mut pending.state {
-            pending.end = (now + T_MAX).min(pending.limit);
-            // A provisional response that is repeated must not file the transaction with the wheel each time.
-            if *interval == LONGTRAN && pending.due > now {
-                return;
-            }
-            *interval = LONGTRAN;
-            pending.due = now + LONGTRAN;
-            let due = pending.due;
-            self.wheel.schedule(due, id);
+        let end = (now + T_MAX).min(pending.limit);
+        // A provisional response that is repeated must not file the transaction with the wheel each time.
+        if let State::Sent { transaction, .. } = &mut pending.state
+            && transaction.on_provisional(Some(LONGTRAN), end, now)
+        {
+            self.wheel.schedule(now + LONGTRAN, id);
         }
     }
 
@@ -438,7 +430,7 @@ impl Pending {
             State::Sent { addresses, .. } => {
                 addresses.iter().any(|to| to.ip().to_canonical() == source.ip().to_canonical())
             }
-            State::Resolving => false,
+            State::Resolving(_) => false,
         }
     }
 }
