@@ -18,6 +18,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("fingerprint", &["ids", "pack", "wire", "fingerprint"]),
     ("transaction/timers", &["time"]),
     ("transaction/name", &["fingerprint", "words", "wire"]),
+    ("transaction", &["time", "fingerprint", "words", "wire", "transaction"]),
     ("wire", &["ids", "time", "words", "wire"]),
     ("config", &["ids", "time", "words", "transaction::LIFETIME", "config"]),
     ("link", &["ids", "time", "pack", "words", "wire::handoff", "link"]),
