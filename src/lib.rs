@@ -9,6 +9,7 @@
 //!
 //! ```text
 //! ids time           newtypes and their text form; moments and the deadline wheel
+//! seldom             how often a line is logged that could come without end
 //! crowd              connections by source: which may have one more, which one makes room
 //! fingerprint        keyed hashes of texts and sources
 //! pack               values as bytes, for a takeover
@@ -17,6 +18,7 @@
 //! -- pure: bytes and values in, values out --
 //! words              the vocabulary of dispatcher and workers: messages, reports, refusals, welcome (no bytes)
 //! wire               SIP, MGCP, SDP, handoff frames: borrowed views of bytes, no state
+//! access             sources that may send, and their rates: at the well-known ports and at a worker's own
 //! dispatch           the decision: rules, table, pool, ledger, size, selection
 //! transaction        SIP's and MGCP's transactions, their timers, their names
 //! names              look-ups: questions to name servers, their order, remembered answers
@@ -69,6 +71,7 @@
 //! | seat | the place of a leg in its conference's reservation | quota share |
 //! | latch | the remote address that packets have shown | symmetric RTP |
 
+pub mod access;
 pub mod admin;
 pub mod call;
 #[doc = include_str!("changing.md")]
@@ -84,6 +87,7 @@ pub mod names;
 pub mod net;
 pub mod pack;
 pub mod reservation;
+pub mod seldom;
 pub mod server;
 pub mod station;
 pub mod supervisor;

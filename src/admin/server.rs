@@ -21,7 +21,7 @@ use super::listener::StatsListener;
 use super::protocol::{Command, LONGEST_LINE, Reply};
 use super::rights::{OtherUsers, READ_ONLY, Rights};
 use crate::net::clock;
-use crate::net::seldom::Seldom;
+use crate::seldom::Seldom;
 
 /// A connection that asks nothing for this long is closed.
 const PATIENCE: Duration = Duration::from_secs(300);

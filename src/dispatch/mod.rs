@@ -4,7 +4,6 @@
 //! messages that come back in [`returned`]; everything of MGCP is in [`mgcp`]. Nothing here owns a socket, a clock, a
 //! thread or a random source: the seed is given once, the time with every call.
 
-pub mod access;
 mod bits;
 mod case;
 pub mod counters;
@@ -35,6 +34,7 @@ use std::time::Duration;
 
 use foldhash::fast::FixedState;
 
+use crate::access::Access;
 use crate::fingerprint::{Fingerprint, Printer, SourcePrint};
 use crate::ids::{Seq, WorkerId};
 use crate::time::Time;
@@ -43,7 +43,6 @@ use crate::wire::Label;
 use crate::wire::sip::{Fault, Message, Method, SMALLEST_ANSWERED, Unparsable};
 use crate::words;
 use crate::words::Transport;
-use access::Access;
 use counters::Counters;
 use decision::{Admin, Arrival, Brought, Decision, Joined, Returned, Room, Target};
 use group::{Groups, Opening};

@@ -3,11 +3,11 @@
 use std::net::IpAddr;
 
 use super::Dispatch;
-use super::access::Admission;
 use super::case::{Case, Request};
 use super::decision::{Decision, EntryId, Operational, Protocol, Reason, Room, Target};
 use super::table::State;
 use super::targets::worker::Worker;
+use crate::access::Admission;
 use crate::ids::WorkerId;
 use crate::time::Time;
 

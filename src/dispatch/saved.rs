@@ -6,12 +6,12 @@
 //! their senders send them again.
 
 use super::Dispatch;
-use super::access::Access;
 use super::counters::Counters;
 use super::group::Groups;
 use super::identity::Directory;
 use super::table::Table;
 use super::targets::pool::Pool;
+use crate::access::Access;
 use crate::fingerprint::SCHEME;
 use crate::pack::{Damaged, Pack, Packed};
 

@@ -19,7 +19,6 @@ pub mod process;
 pub mod random;
 pub mod resolve;
 pub mod run_dir;
-pub mod seldom;
 mod sockaddr;
 pub mod streams;
 mod sys;

@@ -7,10 +7,10 @@
 
 use std::net::IpAddr;
 
-use crate::dispatch::access::{Access, Admission};
+use crate::access::{Access, Admission};
 use crate::fingerprint::Printer;
 use crate::ids::TokenKey;
-use crate::net::seldom::Seldom;
+use crate::seldom::Seldom;
 use crate::time::Time;
 use crate::words::{AccessRule, Envelope};
 

@@ -13,9 +13,9 @@ use super::event_loop::Supervisor;
 use super::handshake::{self, Introduction, NoHello};
 use crate::net::process::Process;
 use crate::net::run_dir::own_uid;
-use crate::net::seldom::Seldom;
 use crate::net::unix::{SeqListener, SeqPacket};
 use crate::net::{clock, watch};
+use crate::seldom::Seldom;
 use crate::time::Time;
 use crate::words::Hello;
 
