@@ -2,9 +2,7 @@
 
 use serde::Serialize;
 
-use super::message::MESSAGE_FIXED;
 use super::numbers::{put_u16, put_u32, u16_at, u32_at};
-use super::record::{Record, read_record};
 
 /// The major version both ends must share.
 pub const VERSION: u8 = 1;
@@ -70,7 +68,7 @@ pub enum FrameError {
 /// A frame whose header has been checked; yields its records.
 #[derive(Clone, Debug)]
 pub struct Frame<'a> {
-    rest: &'a [u8],
+    pub(super) rest: &'a [u8],
 }
 
 impl<'a> Frame<'a> {
@@ -106,34 +104,7 @@ impl<'a> Frame<'a> {
     }
 }
 
-impl<'a> Iterator for Frame<'a> {
-    type Item = Result<Record<'a>, FrameError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            if self.rest.is_empty() {
-                return None;
-            }
-            let kind = self.rest[0];
-            let Some((fixed, body, rest)) = split_record(self.rest) else {
-                self.rest = &[];
-                return Some(Err(FrameError::Record { kind }));
-            };
-            self.rest = rest;
-            match read_record(kind, fixed, body) {
-                Ok(Some(record)) => return Some(Ok(record)),
-                // A kind of a newer version: the rule is to skip it.
-                Ok(None) => {}
-                Err(error) => {
-                    self.rest = &[];
-                    return Some(Err(error));
-                }
-            }
-        }
-    }
-}
-
-fn split_record(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+pub(super) fn split_record(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     if bytes.len() < RECORD_HEADER {
         return None;
     }
@@ -180,11 +151,6 @@ impl FrameBuilder {
     /// Removes the records and keeps the memory.
     pub fn clear(&mut self) {
         self.bytes.truncate(FRAME_HEADER);
-    }
-
-    /// Whether a record with `payload` bytes besides its fixed part fits below the soft limit.
-    pub fn fits(&self, payload: usize) -> bool {
-        self.bytes.len() + RECORD_HEADER + MESSAGE_FIXED + payload <= FRAME_SOFT_LIMIT
     }
 
     /// The bytes of the frame so far, its header included.

@@ -14,7 +14,7 @@
 
 use std::net::SocketAddr;
 
-use super::frame::{FrameBuilder, FrameError, RECORD_HEADER, put_record_header};
+use super::frame::{FRAME_SOFT_LIMIT, FrameBuilder, FrameError, RECORD_HEADER, put_record_header};
 use super::numbers::{put_address, put_u16, put_u32, put_u64, read_address, u16_at, u32_at, u64_at};
 use crate::ids::{ListenerId, Seq};
 use crate::time::Time;
@@ -35,6 +35,11 @@ const RING_FIRST: u8 = 8;
 const NAMES_SIZE: u8 = 16;
 
 impl FrameBuilder {
+    /// Whether a record with `payload` bytes besides its fixed part fits below the soft limit.
+    pub fn fits(&self, payload: usize) -> bool {
+        self.len() + RECORD_HEADER + MESSAGE_FIXED + payload <= FRAME_SOFT_LIMIT
+    }
+
     pub(super) fn push_message(&mut self, kind: u8, message: &Message<'_>) {
         let mut header = message_header(&message.envelope, message.payload.len());
         header[0] = kind;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::access::{ACCESS_RULE, AccessRules};
-use super::frame::{FrameBuilder, FrameError, stride_fixed};
+use super::frame::{Frame, FrameBuilder, FrameError, split_record, stride_fixed};
 use super::message::{MESSAGE_FIXED, read_envelope};
 use super::numbers::{put_u64, u16_at, u64_at};
 use super::report::{REPORT_FIXED, read_report, report_fixed};
@@ -48,7 +48,34 @@ impl Seqs<'_> {
     }
 }
 
-pub(super) fn read_record<'a>(kind: u8, fixed: &'a [u8], body: &'a [u8]) -> Result<Option<Record<'a>>, FrameError> {
+impl<'a> Iterator for Frame<'a> {
+    type Item = Result<Record<'a>, FrameError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if self.rest.is_empty() {
+                return None;
+            }
+            let kind = self.rest[0];
+            let Some((fixed, body, rest)) = split_record(self.rest) else {
+                self.rest = &[];
+                return Some(Err(FrameError::Record { kind }));
+            };
+            self.rest = rest;
+            match read_record(kind, fixed, body) {
+                Ok(Some(record)) => return Some(Ok(record)),
+                // A kind of a newer version: the rule is to skip it.
+                Ok(None) => {}
+                Err(error) => {
+                    self.rest = &[];
+                    return Some(Err(error));
+                }
+            }
+        }
+    }
+}
+
+fn read_record<'a>(kind: u8, fixed: &'a [u8], body: &'a [u8]) -> Result<Option<Record<'a>>, FrameError> {
     let need = |length: usize| if fixed.len() < length { Err(FrameError::Record { kind }) } else { Ok(()) };
     let json_error = |error: serde_json::Error| FrameError::Json { kind, error: error.to_string() };
     let record = match kind {
