@@ -91,7 +91,7 @@ fn each_bad_argument_is_one_line_that_names_it_and_exit_code_2() {
         (&["--workers", "4", "--worker-ports", "5058"], "holds port 5060 of listener"),
         (&["--rtp-ports", "1000"], "FIRST-LAST"),
         (&["--workers", "9", "--rtp-ports", "40000-40010"], "9 workers need one each"),
-        (&["--policy", "best"], "least-load, round-robin, weighted, hash, pack"),
+        (&["--policy", "best"], "`best` is not one of least-load, round-robin"),
         (&["--lanes", "65"], "--lanes: 65 is more than 64"),
         (&["--stop-after", "3"], "3s"),
         (&["--reply-from", "nowhere"], "listener"),
