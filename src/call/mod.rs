@@ -11,7 +11,6 @@
 //! ```
 //! use pointsman::call::{Arrival, Identity, Limits, Output, SessionTimer, Uas};
 //! use pointsman::time::Time;
-//! use pointsman::transaction::Timers;
 //! use pointsman::wire::sip::Scanner;
 //! use pointsman::words::ReplyFrom;
 //!
@@ -26,7 +25,7 @@
 //!     program: "".into(),
 //!     seed: [1, 2],
 //! };
-//! let mut uas = Uas::new(identity, Limits::default(), Timers::default(), SessionTimer::default());
+//! let mut uas = Uas::new(identity, Limits::default(), SessionTimer::default());
 //!
 //! let options = b"OPTIONS sip:b@192.0.2.1:5070 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.9;branch=z9hG4bK1\r\n\
 //!     From: <sip:a@192.0.2.9>;tag=1\r\nTo: <sip:b@192.0.2.1>\r\nCall-ID: 1\r\nCSeq: 1 OPTIONS\r\n\r\n";

@@ -44,7 +44,7 @@ pub struct Hello {
     pub sessions: u32,
     /// Whether the operator has it drain.
     pub draining: bool,
-    /// [`Transaction`]s that follow in `Holding` records.
+    /// Transactions that follow in `Holding` records.
     pub transactions: u32,
     /// Conferences that follow in `GroupOpen` records.
     pub conferences: u32,

@@ -33,7 +33,7 @@ use crate::words::RefuseReason;
 /// ```
 /// use pointsman::call::Arrival;
 /// use pointsman::call::gateway::events::Voice;
-/// use pointsman::call::gateway::{Ask, Gateway, Identity, Limits, Output, Timers, Told};
+/// use pointsman::call::gateway::{Ask, Gateway, Identity, Limits, Output, Told};
 /// use pointsman::ids::{TransactionRange, WorkerId};
 /// use pointsman::time::Time;
 /// use pointsman::wire::mgcp::parse;
@@ -52,7 +52,7 @@ use crate::words::RefuseReason;
 ///     seed: [1, 2],
 /// };
 /// let voice = Voice { token: token.into(), range: TransactionRange::of(WorkerId(0)), agents: Vec::new(), seed: 3 };
-/// let mut gateway = Gateway::new(identity, voice, Limits::default(), Timers::default());
+/// let mut gateway = Gateway::new(identity, voice, Limits::default());
 ///
 /// let now = Time(1_000_000_000);
 /// let create = parse(b"CRCX 7 ann/$@ms MGCP 1.0\nC: a\nM: recvonly\n").unwrap();

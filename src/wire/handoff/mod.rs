@@ -28,27 +28,27 @@
 //!
 //! | kind | name | from | fixed part | variable part |
 //! |---|---|---|---|---|
-//! | 1 | [`Welcome`] | dispatcher | – | JSON; descriptors ride beside it (SCM_RIGHTS) in the order of `sockets` |
-//! | 2 | [`Message`] | dispatcher | see [`Message`] | the message as it was received |
-//! | 3 | [`Drain`] | dispatcher | u8 mode, 7 reserved, u64 milliseconds left | – |
+//! | 1 | [`Welcome`](crate::words::Welcome) | dispatcher | – | JSON; descriptors ride beside it (SCM_RIGHTS) in the order of `sockets` |
+//! | 2 | [`Message`](crate::words::Message) | dispatcher | see `message.rs` | the message as it was received |
+//! | 3 | [`Drain`](crate::words::Drain) | dispatcher | u8 mode, 7 reserved, u64 milliseconds left | – |
 //! | 4 | – | dispatcher | – | – (never written; skipped) |
 //! | 5 | `Ping` | dispatcher | u64 number; for links that cross a network, not written yet | – |
 //! | 6 | `Goodbye` | both | – | reason, UTF-8; the sender closes the link |
-//! | 7 | `Access` | dispatcher | u16 bytes an entry, 6 reserved | entries, see [`AccessRule`]: they replace those of the welcome |
-//! | 65 | [`Hello`] | worker | – | JSON |
-//! | 66 | [`Report`] | worker | see [`Report`] | – |
+//! | 7 | `Access` | dispatcher | u16 bytes an entry, 6 reserved | entries, see `access.rs`: they replace those of the welcome |
+//! | 65 | [`Hello`](crate::words::Hello) | worker | – | JSON |
+//! | 66 | [`Report`](crate::words::Report) | worker | see `report.rs` | – |
 //! | 67 | `Answered` | worker | – | u64 sequence numbers: their first final response has left, or none will |
 //! | 68 | `Refuse` | worker | u64 sequence, u8 reason, 7 reserved | – |
 //! | 69 | `Reply` | worker | u64 way back, as in the message | the answer |
 //! | 70 | – | worker | u64 sequence, 8 reserved | – (written no more; read as a `Refuse` of reason 255) |
-//! | 71 | `Release` | worker | – | 16-byte branch fingerprints of [`Transaction`]s it came back with: their final response has left |
+//! | 71 | `Release` | worker | – | 16-byte branch fingerprints of transactions it came back with: their final response has left |
 //! | 72 | `GroupOpen` | worker | u64 opened (µs, monotonic) | group name |
 //! | 73 | `GroupClosed` | worker | – | group name |
 //! | 74 | `Pong` | worker | u64 number | – |
-//! | 75 | `Holding` | worker | u16 bytes an entry, 6 reserved | entries, see [`Transaction`] |
+//! | 75 | `Holding` | worker | u16 bytes an entry, 6 reserved | entries, see `transactions.rs` |
 //! | 76 | `Outcome` | worker | u64 sequence, u16 status, 6 reserved | UTF-8: why, where there is something to say |
-//! | 77 | `Unanswered` | worker | as [`Message`] | a message that it has not answered, as an earlier dispatcher received it |
-//! | 128 | [`Takeover`] | both dispatchers | – | JSON; descriptors ride beside it |
+//! | 77 | `Unanswered` | worker | as `Message` | a message that it has not answered, as an earlier dispatcher received it |
+//! | 128 | [`Takeover`](crate::words::Takeover) | both dispatchers | – | JSON; descriptors ride beside it |
 //!
 //! # Coming back
 //!
