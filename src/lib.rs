@@ -44,31 +44,55 @@
 //!
 //! # Glossary
 //!
-//! House words, with the field's word beside each.
+//! House words, with the field's word beside each. `tests/comments.rs` fails when a word is no longer used.
 //!
 //! | word | meaning | elsewhere |
 //! |---|---|---|
-//! | slot | a place for one worker process: `w0`, `w1`, … | instance number |
-//! | life, incarnation | one run of a worker process in its slot | epoch |
-//! | lane | a thread of the dispatcher that reads and decides | shard |
+//! | slot | a numbered place for one worker process, with its ports: `w0`, `w1`, … | instance number |
+//! | life, incarnation | one run of a worker process in its slot | epoch, generation |
+//! | lane | a thread of the dispatcher that reads sockets and decides | shard |
 //! | parcel | messages that one lane passes to another | inter-thread batch |
 //! | link | a connection between a lane and a worker | channel |
+//! | unmanaged | a worker that the dispatcher has not started | external process |
+//! | handoff | a message that the dispatcher gives to a worker, which answers the source itself | hand-over, redirect |
+//! | token | the worker's mark in tags, branches and endpoint names, by which later messages find it | routing cookie |
+//! | told | the host to which a worker sent its tag: only from there is the tag no forgery | path validation |
+//! | fingerprint | a keyed hash of a name or text, kept in place of the text | keyed hash |
+//! | follows | a message that belongs to a call or transaction; it begins nothing | in-dialog |
+//! | selection | the choice of a worker for a message that begins something | load balancing |
 //! | ledger | units handed to a worker that its report does not cover yet | load in flight |
-//! | room | what a link can still take | backpressure level |
-//! | share | what one source may have waiting of a link or table | fair queueing |
+//! | room | the amount that a link or store can still take | backpressure level |
+//! | open | a worker that takes new work | eligible |
+//! | size | the units of a session; one is a plain two-party leg | cost |
+//! | weight | the units that one leg adds to its conference | cost |
 //! | verdict | the dispatcher's own final answer to a transaction | local response |
-//! | group | a conference, or the call of an MGCP call agent, at one worker | affinity key |
+//! | echoed | an identity that a message repeats from an earlier answer: nonce, Call-ID | stickiness key |
+//! | offered around | a message that a worker refused, tried at others for a limited time | retry budget |
+//! | told apart | transaction ids of call agents that share an address | disambiguation |
+//! | share | the part of a store or table that one source may have waiting | fair queueing |
+//! | reserve | the last part of a store, for messages of calls | priority headroom |
 //! | pinned | a dialog that stays at the well-known port | record-routed |
+//! | vacant | the port of a slot that has no worker at the moment | unserved listener |
+//! | door | a listening socket as a lane reads it | listener |
+//! | look | a periodic check of every worker's link | health check |
+//! | hung | a worker that was silent or read nothing for many looks in a row | unresponsive |
+//! | suspect | a message that was there when a worker died; at its second death it is answered 500 | poison message |
+//! | estate | the messages that a dead worker has left unanswered | dead-letter queue |
+//! | brought | the state that a worker brings to a new dispatcher | session resync |
+//! | reattach | to take over a living worker of an earlier dispatcher | re-adopt a process |
+//! | orphan | a worker without a dispatcher | orphaned process |
+//! | takeover | a new dispatcher gets everything from the running one | hot upgrade |
+//! | group | a conference, or the call of an MGCP call agent, at one worker | affinity key |
+//! | seat | the part of a leg in its conference's reservation | quota share |
 //! | chain | the commands of one MGCP datagram, one after the other (RFC 3435 §3.5.5) | piggybacking |
 //! | gathering | one answer made of those of several workers (MGCP) | scatter and gather |
-//! | suspect, poison | a message that was there when a worker died; at two deaths | poison message |
-//! | estate | the messages that a dead worker has left unanswered | orphaned queue |
-//! | survivor | a worker of an earlier dispatcher that is still there | reattached process |
-//! | outsider | a worker that the dispatcher has not started | external worker |
-//! | brought, holdings | what a worker that comes back has, for a new dispatcher | session resync |
-//! | heard | a peer that has shown that it gets what we send | return routability |
-//! | stranger, claim | a source that has not been heard; the units that it states | unvalidated source |
-//! | seat | the place of a leg in its conference's reservation | quota share |
+//! | relay | MGCP commands that come through the dispatcher each time | proxying |
+//! | doubtful | a connection that another worker may have made as well, before its death | possible duplicate |
+//! | window | the number of commands that a gateway has at a time | congestion window |
+//! | heard | a peer that has shown that it receives our messages | return routability |
+//! | stranger | a source that has not acknowledged any call yet | unvalidated source |
+//! | claim | the units that a stranger states | unvalidated load |
+//! | station | a worker as a value, without sockets and clock | state machine |
 //! | latch | the remote address that packets have shown | symmetric RTP |
 
 pub mod access;

@@ -100,3 +100,25 @@ fn the_chapter_on_changes_names_files_that_are_there() {
     let missing: Vec<&&str> = paths.iter().filter(|path| !root.join(path.trim_end_matches('.')).exists()).collect();
     assert!(paths.len() > 30 && missing.is_empty(), "{missing:?} of {}", paths.len());
 }
+
+/// The words of the glossary in `src/lib.rs`: the first column of its rows, which may name two.
+fn glossary() -> Vec<String> {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs")).unwrap();
+    let (_, after) = text.split_once("# Glossary").unwrap();
+    let rows = after.lines().filter_map(|line| line.strip_prefix("//! | ")?.split_once(" | "));
+    rows.skip(1).flat_map(|(words, _)| words.split(", ").map(str::to_owned)).collect()
+}
+
+#[test]
+fn each_word_of_the_glossary_is_used_in_the_source() {
+    let words = glossary();
+    assert!(words.len() > 30, "{} words found", words.len());
+    let source = |path: &Path| path.components().any(|part| part.as_os_str() == "src") && !path.ends_with("src/lib.rs");
+    let texts = all().into_iter().filter(|(path, _)| source(path)).map(|(_, text)| text.to_lowercase());
+    let texts: Vec<String> = texts.collect();
+    let begins = |text: &str, at: usize| !text[..at].ends_with(char::is_alphanumeric);
+    let is_used =
+        |word: &&String| texts.iter().any(|text| text.match_indices(word.as_str()).any(|(at, _)| begins(text, at)));
+    let stale: Vec<&String> = words.iter().filter(|word| !is_used(word)).collect();
+    assert!(stale.is_empty(), "no file names {stale:?}: take the rows out of the glossary");
+}

@@ -180,6 +180,27 @@ fn pure_modules_name_no_module_above_them() {
     assert!(offences.is_empty(), "{}", offences.join("\n"));
 }
 
+/// The directories that speak to the kernel, each with the crate's modules it must not name.
+const ABOVE: &[(&str, &[&str])] = &[
+    ("net", &["server", "worker", "supervisor", "upgrade", "admin"]),
+    ("server", &["worker", "supervisor", "upgrade", "admin"]),
+    ("worker", &["server", "supervisor", "upgrade", "admin"]),
+    ("upgrade", &["server", "worker", "supervisor", "admin"]),
+    ("admin", &["worker", "supervisor", "upgrade"]),
+];
+
+#[test]
+fn processes_name_no_module_above_them() {
+    let mut offences = Vec::new();
+    for (layer, above) in ABOVE {
+        for (name, code) in files_of(layer) {
+            let named = above.iter().filter(|module| code.contains(&format!("crate::{module}")));
+            offences.extend(named.map(|module| format!("{name} names crate::{module}")));
+        }
+    }
+    assert!(offences.is_empty(), "{}", offences.join("\n"));
+}
+
 #[test]
 fn the_reader_sees_what_it_looks_for() {
     assert!(names("let now = Instant::now();", "Instant"));
