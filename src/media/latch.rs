@@ -1,14 +1,15 @@
 //! Source and destination of a stream's packets: symmetric RTP (RFC 4961) with rules that keep strangers out.
 //!
-//! Behind a NAT the address in the SDP is not where packets come from, so the remote address is learnt from what
-//! arrives. Anyone can send to an open port; so senders have a [`Rank`], by what was said in signalling. The rules:
+//! Behind a NAT packets come from another address than the SDP names, so the remote address is learnt from the packets
+//! that arrive. Any host can send to an open port; so senders have a [`Rank`], by the addresses in signalling. The
+//! rules:
 //!
 //! 1. A sender without a rank is not believed.
-//! 2. Nothing is sent before something valid has arrived, so no packet of ours goes to an address on the SDP's word
-//!    only. The first valid packet of a sender with a rank latches it.
+//! 2. Nothing is sent before a valid packet has arrived, so that no packet of ours goes to an address that only the SDP
+//!    names. The first valid packet of a sender with a rank latches it.
 //! 3. A sender of a better rank takes over with one packet, at any time.
-//! 4. A packet from elsewhere that continues the stream (same source, one of the [`NEXT`] numbers) moves the latch at
-//!    once: a NAT has rebound, or a forger sees the stream, and against that only SRTP helps.
+//! 4. A packet from elsewhere that continues the stream (same SSRC, one of the [`NEXT`] numbers) moves the latch at
+//!    once: a NAT has rebound. A forger that sees the stream can do so as well; against that only SRTP helps.
 //! 5. Another port of the latched host must find the latched one silent for [`SILENCE`], and sends [`PROBATION`]
 //!    packets in sequence before it is believed. Another host is not, however long the latched one is silent.
 //! 6. An offer or answer that names another address starts again at rule 2 (a transfer can move a stream anywhere).
@@ -54,7 +55,7 @@ pub enum Rank {
 pub struct Expected {
     /// The address in the SDP.
     pub media: Option<SocketAddr>,
-    /// The host that the signalling comes from, where that is the stream's other end too.
+    /// The host that the signalling comes from, where that is also the stream's other end.
     pub signalling: Option<IpAddr>,
 }
 
@@ -138,7 +139,8 @@ impl Latch {
             return rank.is_some();
         };
         if source == *remote {
-            // A late packet does not set the stream back; a leap or another source starts its numbers anew.
+            // A late packet does not move the highest number back; after a leap, or from another SSRC, numbers start
+            // anew.
             if *known != ssrc || last.wrapping_sub(sequence) > MAX_MISORDER {
                 *last = sequence;
             }

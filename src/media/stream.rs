@@ -2,14 +2,14 @@
 //! ours.
 //!
 //! The halves are one value because they share the terms, the latch and the RTCP. The caller decides whose sound goes
-//! into which stream: [`super::Echo`] sends the sound it receives, a bridge of two streams sends the sound of the other
-//! one.
+//! into which stream: [`super::Echo`] sends the sound that it receives, a bridge sends each stream the sound of the
+//! other.
 //!
 //! A packet that leaves has a header of ours in front of the payload, written in the buffer the packet arrived in. It
 //! has our SSRC and the sequence numbers and timestamps of one unbroken stream, whatever the sender does (it may start
 //! over or be replaced by another). The sender's losses, reorderings and marker are kept. Contributing sources, header
-//! extensions and padding are left out: they were not negotiated with us. Encrypted or unknown payloads are never
-//! looked into. A rate cap keeps two of our streams that were pointed at each other from running hot.
+//! extensions and padding are left out: they were not negotiated with us. The payload itself is not read. A rate cap
+//! limits the loop that arises when two of our streams are pointed at each other.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -51,7 +51,7 @@ pub struct Received {
     pub packets: u64,
     /// Octets of payload.
     pub octets: u64,
-    /// Packets that sources before the present one have lost.
+    /// Packets lost by the sources before the present one.
     lost_before: u64,
 }
 
@@ -310,7 +310,8 @@ impl Stream {
         (sequence, timestamp)
     }
 
-    /// A packet that does not leave here must not look like one that was lost.
+    /// Closes the gap that a packet which does not leave here would make in our numbers: the peer would count it as
+    /// lost.
     fn pass_over(&mut self, arrived: &Arrived) {
         if let Some(thread) = self.thread.as_mut().filter(|thread| thread.ssrc == arrived.ssrc)
             && (1..u16::MAX / 2).contains(&arrived.sequence.wrapping_sub(thread.highest))
