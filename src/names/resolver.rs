@@ -13,7 +13,7 @@ use crate::names::servers::Servers;
 use crate::names::shares::{Shares, Ticket};
 use crate::time::Time;
 
-/// Looks names up. `K` is what an asker calls its question.
+/// Looks names up. `K` is the caller's key for its question, returned with the answer.
 #[derive(Debug)]
 pub struct Resolver<K> {
     limits: Limits,
@@ -22,7 +22,7 @@ pub struct Resolver<K> {
     seed: u64,
     open: BTreeMap<u64, Open<K>>,
     deadlines: BTreeSet<(Time, u64)>,
-    /// Queries whose outcome is waited for: not more than the open questions need at the same time.
+    /// Queries without an outcome: no more than the open questions need at the same time.
     pending: BTreeMap<u64, Pending>,
     by_record: BTreeMap<(Box<str>, Kind), u64>,
     /// Queries that are with a name server, by the number of the attempt.
@@ -71,7 +71,7 @@ pub struct Query {
 pub struct Answer<K> {
     /// The asker's name for the question.
     pub key: K,
-    /// At least one place, the best first.
+    /// At least one address, the best first.
     pub found: Result<Vec<Endpoint>, Unfound>,
 }
 
@@ -80,7 +80,7 @@ struct Open<K> {
     key: K,
     question: Question,
     deadline: Time,
-    /// The findings of its queries: an early one may be gone from the cache before the last is there.
+    /// The results of its queries: the first may have left the cache before the last arrives.
     brought: BTreeMap<(Box<str>, Kind), Outcome>,
     /// The queries it waits for.
     waits_for: BTreeSet<u64>,
@@ -105,12 +105,11 @@ struct Attempt {
     until: Time,
     /// When the first one began.
     begun: Time,
-    /// Whether it has lasted so long that the addresses found so far will do.
+    /// Whether it has lasted so long that the addresses found so far are returned.
     is_slow: bool,
 }
 
-/// An address that is found is not held back for longer than this by one of the other family, or of another server,
-/// that does not come.
+/// Longest time for which a found address waits for those of the other family, or of another SRV target.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 impl<K> Resolver<K> {
@@ -243,7 +242,7 @@ impl<K> Resolver<K> {
         of_questions + self.pending.len() + self.by_record.len() + self.sent.len() + self.queries.len()
     }
 
-    /// Takes a question as far as it can go now.
+    /// Answers a question if its records are there, else starts the queries that it still needs.
     fn advance(&mut self, id: u64, now: Time) {
         match self.step(id, false, now) {
             None => {}
@@ -307,10 +306,10 @@ impl<K> Resolver<K> {
         self.send_next(now);
     }
 
-    /// Asks as much as may be asked.
+    /// Hands out queries as long as the limits allow.
     fn send_next(&mut self, now: Time) {
         while let Some((id, ticket)) = self.shares.next() {
-            // Another source that waits for it may have had its turn.
+            // The query may have been sent already, in the turn of another source that waits for it.
             match self.pending.get(&id).is_some_and(|pending| pending.attempt.is_none()) {
                 true => self.send(id, ticket, 1, self.server, now, now),
                 false => self.shares.give_back(&ticket),
@@ -370,7 +369,7 @@ impl<K> Resolver<K> {
         self.sent.values().filter(is_due).copied().collect()
     }
 
-    /// Takes the newest question from the source that has most, if that is another one and has more than `source`.
+    /// Drops the newest question of the source that has most questions, if that is not `source` and has more than it.
     fn make_room(&mut self, source: Source) -> bool {
         let mut counts: BTreeMap<Source, (usize, u64)> = BTreeMap::new();
         for (id, open) in &self.open {

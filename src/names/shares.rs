@@ -1,8 +1,8 @@
-//! The order of queries: sources take turns, and within a source the domains it names do.
+//! The order of queries: sources take turns, and within a source the domains that it names take turns.
 //!
-//! Each has a limit to its queries under way at the same time, so that names under a domain that never answers hold up
-//! neither other sources nor other names of their own source. The last places are for sources that have nothing asked:
-//! a few sources together cannot hold them all.
+//! Each source, and each domain within it, has a limit of queries under way at the same time, so that names under a
+//! domain that never answers delay neither other sources nor other names of the same source. The last places are for
+//! sources that have no query under way: a few sources together cannot take them all.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -13,7 +13,7 @@ use crate::names::question::Source;
 pub(super) struct Shares {
     turn: VecDeque<Source>,
     shares: BTreeMap<Source, Share>,
-    /// Queries that are asked now.
+    /// Queries that are with a name server.
     busy: usize,
     limits: Most,
 }
@@ -22,7 +22,7 @@ pub(super) struct Shares {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Most {
     pub(super) in_all: usize,
-    /// The last of these places, which only a source that has nothing asked may take.
+    /// The last of these places, for sources that have no query under way.
     pub(super) for_newcomers: usize,
     pub(super) for_source: usize,
     pub(super) for_domain: usize,
@@ -49,7 +49,7 @@ struct Line {
     busy: usize,
 }
 
-/// The share that a query is asked at the cost of.
+/// The source and domain on whose share a query is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Ticket {
     source: Source,
@@ -93,7 +93,7 @@ impl Shares {
         None
     }
 
-    /// A query of this source does not wait any more.
+    /// Removes a waiting query of this source.
     pub(super) fn remove(&mut self, source: Source, name: &str, id: u64) {
         let domain = domain_of(name);
         let Some(share) = self.shares.get_mut(&source) else { return };
@@ -148,7 +148,7 @@ impl Share {
     }
 }
 
-/// The domain whose name servers a name costs, as far as a name tells: its last two labels.
+/// The domain whose name servers a look-up of the name asks, as far as the name shows: its last two labels.
 fn domain_of(name: &str) -> &str {
     let mut dots = name.rmatch_indices('.').map(|(at, _)| at + 1);
     dots.nth(1).and_then(|at| name.get(at..)).unwrap_or(name)
