@@ -1,4 +1,4 @@
-//! Faults that many peers or messages may cause, and that the log therefore names at most once in ten seconds.
+//! Faults that many peers or messages may cause: the log names each at most once in ten seconds.
 
 use std::time::Duration;
 

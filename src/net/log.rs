@@ -1,4 +1,4 @@
-//! The log's way out: a bounded queue of lines, and a thread that writes them to stderr.
+//! The output of the log: a bounded queue of lines, and a thread that writes them to stderr.
 //!
 //! A thread that logs never waits: a line that finds the queue full is counted and left out, and the log tells the
 //! number of such lines as soon as stderr is read again. A stuck reader of stderr costs lines, never a call. Only the
@@ -21,7 +21,7 @@ const LINES: usize = 2_048;
 /// Longest line in bytes: a pipe takes so much in one piece (`PIPE_BUF`), so that lines of several processes do not
 /// mix.
 pub const LONGEST: usize = 4_096;
-/// Shortest interval between two lines that tell how many were left out.
+/// Shortest interval between two log lines about the number of lines left out.
 const SAY_EVERY: Duration = Duration::from_secs(1);
 /// Time for which the end of the process waits for the queued lines, at most.
 const FINISH_WITHIN: Duration = Duration::from_millis(200);
@@ -47,7 +47,7 @@ pub fn start(say: impl Fn(u64) + Send + 'static) -> io::Result<()> {
 pub fn line(line: &[u8]) {
     match LOG.get() {
         Some(log) => log.line(line),
-        // No reader is left to report a failure to.
+        // A failure to write to stderr cannot be reported anywhere.
         None => drop(Stderr.write_all(line)),
     }
 }
@@ -59,7 +59,7 @@ pub fn finish() {
     }
 }
 
-/// Writes the line that tells why the process ends. It waits for room, five seconds at most.
+/// Writes the line with the reason why the process ends. It waits for room in the queue, five seconds at most.
 pub fn last_words(line: &[u8]) {
     match LOG.get() {
         Some(log) => log.last_words(line, Instant::now() + LAST_WORDS_WITHIN),
@@ -88,7 +88,7 @@ impl Log {
         say: impl Fn(u64) + Send + 'static,
     ) -> io::Result<Self> {
         let (queue, lines) = bounded(LINES);
-        // Signals are for the threads that have asked for them: in this one a signal would end the process.
+        // All signals are blocked in this thread: those that other threads handle would end the process here.
         let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
         let started = thread::Builder::new().name("log".to_owned()).spawn(move || {
             Writer { lines, out, left_out, say, said: 0, said_at: None }.run();
@@ -343,7 +343,7 @@ mod tests {
         let log = log(&pipe);
         (0..3).for_each(|_| log.line(b"lost\n"));
         flush(log);
-        // The line about them is lost as well.
+        // The line about the lines left out is lost as well.
         assert!(log.left_out.load(Ordering::Relaxed) >= 3);
         pipe.set(|state| state.broken = false);
         log.line(b"back\n");

@@ -1,4 +1,4 @@
-//! Names to addresses for a loop: [`names::Resolver`] with the name servers and files of this host.
+//! Name look-ups for an event loop: [`names::Resolver`] with the name servers and files of this host.
 //!
 //! `/etc/hosts` and `/etc/resolv.conf` are read again when they have changed. Sources of names other than these (mDNS,
 //! LDAP) are not asked.
@@ -14,7 +14,7 @@ use super::random::random_u64;
 use crate::names::{self, Answer, Asked, Hosts, Limits, Question, Servers, Unfound};
 use crate::time::Time;
 
-/// Looks names up. `K` is the key by which an asker knows its question.
+/// Looks names up. `K` is the caller's key for its question, returned with the answer.
 #[derive(Debug)]
 pub struct Resolver<K> {
     names: names::Resolver<K>,
@@ -24,7 +24,7 @@ pub struct Resolver<K> {
     looked: Option<Time>,
 }
 
-/// Shortest interval between two looks at the files.
+/// Shortest interval between two checks of the files for changes.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Most bytes of a file that are read.
 const FILE_LIMIT: u64 = 4 << 20;

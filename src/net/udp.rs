@@ -1,4 +1,5 @@
-//! UDP sockets: batches in, single datagrams or batches out, each answer from the address its question came to.
+//! UDP sockets: datagrams are read in batches and sent singly or in batches. An answer leaves from the local address
+//! that its request came to.
 //!
 //! An ICMP message about a peer is not an error of the socket: a datagram that cannot be delivered is
 //! [`Delivery::Undeliverable`], and a pending error never hides the datagrams after it. The protocols above retransmit.
