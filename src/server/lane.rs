@@ -63,10 +63,10 @@ pub struct Lane {
     registry: Arc<Registry>,
     events: Events,
     commands: Receiver<Command>,
-    /// Whether commands may wait for which no wake-up will come.
+    /// Whether the queue may still hold commands whose wake-up was used up already.
     has_commands: bool,
     control: UnboundedSender<Event>,
-    /// Places are stable: a door that is closed leaves a hole, which the next one takes.
+    /// Doors keep their index: a closed one leaves a hole, which the next door takes.
     doors: Vec<Option<Door>>,
     /// The sockets of each slot, kept for the times when no worker serves them.
     slot_sockets: Vec<SlotDoors>,
@@ -82,7 +82,7 @@ pub struct Lane {
     overflow_read: Time,
     /// Messages that other lanes have read for this one.
     parcels: Receiver<Parcel>,
-    /// The way to each lane; this lane's own place is empty.
+    /// The sender to each other lane, by lane number; `None` for this lane itself.
     peers: Vec<Option<Peer>>,
     /// Empty parcels that are used again.
     spare: Vec<Parcel>,
@@ -165,7 +165,7 @@ impl Lane {
         Ok((lane, waker))
     }
 
-    /// Gets to know the other lanes.
+    /// Connects this lane with the other lanes.
     pub(super) fn meet(&mut self, parcels: Receiver<Parcel>, peers: Vec<Option<Peer>>) {
         (self.parcels, self.peers) = (parcels, peers);
     }
@@ -227,8 +227,8 @@ impl Lane {
         Ok(())
     }
 
-    /// Carries out the control side's commands, for a while: hundreds of workers may come at once, and callers must not
-    /// notice.
+    /// Carries out the control side's commands for a limited time: hundreds of workers may join at once, and callers
+    /// must not wait for that.
     fn obey(&mut self) {
         let until = clock::now() + COMMANDS_WITHIN;
         while clock::now() < until {
@@ -236,7 +236,7 @@ impl Lane {
                 self.has_commands = false;
                 return;
             };
-            // `Explain` looks through all that the lane remembers: messages are read before the next command.
+            // `Explain` searches the lane's whole history, so messages are read before the next command.
             let is_long = matches!(command, Command::Explain { .. });
             self.on_command(command);
             if is_long {
@@ -302,7 +302,7 @@ impl Lane {
                 door.received += read as u64;
                 if is_inherited && !more {
                     door.is_inherited = false;
-                    // Times of arrival that are not read only cost.
+                    // From here on the kernel would take times of arrival that the lane does not read.
                     let _ = door.socket.stamp_arrivals(false);
                 }
                 let now = clock::now();
@@ -387,7 +387,7 @@ impl Lane {
             let full = std::mem::replace(parcel, spare.pop().unwrap_or_default());
             match peer.parcels.try_send(full) {
                 Ok(()) => {
-                    // A lane that cannot be woken looks by itself within a second.
+                    // A lane that cannot be woken checks its queue by itself within a second.
                     let _ = peer.waker.wake();
                     true
                 }
@@ -482,8 +482,8 @@ impl Lane {
         }
     }
 
-    /// Reads no sockets and links any more: messages wait there. Messages already read are decided about by the lane
-    /// they belong to: until all lanes rest, parcels go to and fro.
+    /// Stops reading sockets and links: messages wait there. Messages that were read are still decided about by the
+    /// lane that they belong to, so parcels go between lanes until all lanes rest.
     fn bring_to_rest(&mut self, now: Time) {
         if matches!(self.stage, Stage::Given) {
             return;

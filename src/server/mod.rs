@@ -73,7 +73,7 @@ pub enum Command {
         /// Id of the worker's links, one for each lane.
         link: LinkId,
     },
-    /// A slot is no more; its sockets are closed.
+    /// A slot was removed: the lane closes its sockets.
     Close {
         /// The slot.
         worker: WorkerId,
@@ -94,12 +94,12 @@ pub enum Command {
         /// Id of the worker's links, one for each lane.
         link: LinkId,
     },
-    /// No new work; workers end their calls within the time.
+    /// Gives workers no new work, and has them end their calls within the time.
     Stop {
         /// Longest time for which calls may go on.
         within: Duration,
     },
-    /// One worker ends its calls within the time and exits.
+    /// Has one worker end its calls within the time and exit.
     Retire {
         /// The worker.
         worker: WorkerId,
@@ -118,7 +118,7 @@ pub enum Command {
     Load(oneshot::Sender<LaneLoad>),
     /// Asks for every total by reason.
     Counters(oneshot::Sender<Counters>),
-    /// Asks what was decided about a call.
+    /// Asks for the decisions about a call.
     Explain {
         /// The Call-ID.
         call_id: Vec<u8>,
@@ -138,13 +138,13 @@ pub enum Event {
         incarnation: Incarnation,
         /// Id of the worker's links, one for each lane: the same incarnation may have come back with new ones.
         link: LinkId,
-        /// Whether the worker wanted it.
+        /// Whether the worker ended the link in order.
         parting: Parting,
         /// Reason, for the log.
         why: String,
     },
-    /// A worker has said or read nothing for too long. Messages that it has not read move when its link ends: the
-    /// supervisor kills the worker if it can.
+    /// A worker has sent or read nothing for too long. The supervisor kills it if it can; messages that the worker has
+    /// not read go to other workers when its link ends.
     Hung {
         /// The worker.
         worker: WorkerId,
@@ -292,7 +292,7 @@ impl Lanes {
         });
     }
 
-    /// Whether the threads are all there.
+    /// Whether all lanes' threads still run.
     pub fn are_running(&self) -> bool {
         self.0.iter().all(|lane| !lane.thread.is_finished())
     }
