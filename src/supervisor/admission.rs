@@ -27,7 +27,7 @@ pub enum Origin {
     Unmanaged,
 }
 
-/// Reason why a worker is not let in; the text goes to the worker and to the log.
+/// Reason why a worker is refused; the text goes to the worker and to the log.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// It names a slot that is not its own.
@@ -36,7 +36,7 @@ pub enum Refusal {
         /// The name it gave.
         claimed: String,
     },
-    /// It came by itself, says that it serves SIP and has no port to serve it on.
+    /// It is unmanaged, serves SIP by its own account, and names no port to serve it on.
     #[error("a worker that the dispatcher did not start must bind its own SIP port and name it in `ports`")]
     NoPort,
     /// It serves neither SIP nor MGCP.
@@ -45,10 +45,10 @@ pub enum Refusal {
     /// A capacity outside its range.
     #[error("`capacity` must lie between 1 and {CAPACITY_LIMIT}, not {0}")]
     Capacity(u32),
-    /// Every place for workers with their own ports is taken.
+    /// Every slot for unmanaged workers is taken.
     #[error("all {UNMANAGED_WORKERS} slots for unmanaged workers are taken")]
     Crowded,
-    /// It says that it is the worker of an earlier dispatcher, but its process does not hold the slot's lock.
+    /// It claims to be a worker of an earlier dispatcher, but its process does not hold the slot's lock.
     #[error("it claims {slot}, whose lock is held by {}", .holder.map_or_else(|| "no process".to_owned(), |pid| format!("process {pid}")))]
     NotTheHolder {
         /// The slot.
@@ -77,24 +77,24 @@ pub enum Refusal {
     },
 }
 
-/// State of a place after the configured slots, for a worker that has come.
+/// Occupancy of a slot after the configured ones, for an unmanaged worker that has connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Occupancy {
-    /// No worker has the place.
+    /// No worker has the slot.
     Free,
-    /// A worker has the place.
+    /// A worker has the slot.
     Taken,
-    /// The place's worker is gone without a goodbye.
+    /// The slot's worker is gone without a goodbye.
     Down {
-        /// Whether it looks like the one that has come: the same name and program.
+        /// Whether it had the same name and program as the worker that has connected.
         alike: bool,
     },
 }
 
-/// A place for a worker that came by itself.
+/// The slot of an admitted worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Admitted {
-    /// The place.
+    /// The slot.
     pub worker: WorkerId,
     /// The incarnation that it keeps, if it was there before; its calls carry that token.
     pub incarnation: Option<Incarnation>,
@@ -180,7 +180,7 @@ fn proven<'k>(hello: &Hello, worker: WorkerId, keys: &'k [TokenKey]) -> Option<(
 }
 
 /// Decides on a worker's slot. The first `configured` slots are the supervisor's own; `occupancy` returns the state
-/// of a place after them.
+/// of a slot after them.
 pub fn admit(
     hello: &Hello,
     origin: Origin,
@@ -213,14 +213,14 @@ pub fn admit(
                 (configured..=u16::MAX).map(WorkerId).take(UNMANAGED_WORKERS).map(|worker| (worker, occupancy(worker)))
             };
             let free = || all().filter(|(_, occupancy)| *occupancy != Occupancy::Taken).map(|(worker, _)| worker);
-            // A worker that was here before keeps its place and incarnation: messages that carry its token still find
+            // A worker that was here before keeps its slot and incarnation: messages that carry its token still find
             // it.
             let former = free().find_map(|worker| {
                 let (incarnation, _) = proven(hello, worker, std::slice::from_ref(key))?;
                 Some(Admitted { worker, incarnation: Some(incarnation) })
             });
-            // A successor takes the place of the worker that died; places of dead workers go to others only when none
-            // is free.
+            // A successor takes the slot of the worker that died; slots of dead workers go to others only when none is
+            // free.
             let with = |wanted| all().find(|(_, occupancy)| *occupancy == wanted).map(|(worker, _)| worker);
             let successor = || with(Occupancy::Down { alike: true });
             let new = || with(Occupancy::Free).or_else(|| with(Occupancy::Down { alike: false }));

@@ -5,7 +5,7 @@
 //! second dispatcher ends here, and has touched nothing. (2) The handoff socket, to which the workers of a dispatcher
 //! that died connect. (3) These workers come back with the ports they hold (`reattach`). (4) Sockets that no worker
 //! brought are bound, missing workers are started, and the sockets are read, with all messages that have waited in
-//! them. A takeover ([`crate::upgrade`]) is another beginning: all of this comes from the dispatcher that runs.
+//! them. In a takeover ([`crate::upgrade`]) all of this comes from the dispatcher that runs.
 
 mod admission;
 mod child;
@@ -66,7 +66,7 @@ const DESCRIPTORS_BESIDE: u64 = 40;
 /// Most conferences that are remembered at once.
 const CONFERENCES: usize = 65_536;
 
-/// Reason why the dispatcher did not start. Each text names the thing and says what to do; nothing is left behind.
+/// Reason why the dispatcher did not start. Each text names the fault and its remedy. No socket and no file is left.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The run directory.
@@ -143,7 +143,7 @@ pub fn run(config: Config, source: Source, mode: StartMode) -> Result<(), StartE
     check_descriptors(&config)?;
     check_memory(&config)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    // Before anything is made that would have to be taken away again: from here on a signal is an order.
+    // Signals are handled before the first file is made: their default action would leave it behind.
     let signals = {
         let _runtime = runtime.enter();
         Signals::catch()?

@@ -73,7 +73,7 @@ impl Supervisor {
         debug!(%worker, pid, "started");
         slot.state.on_started(pid, now);
         slot.process = Some(Arc::new(started.process));
-        // A worker that dies before its welcome has had no name that a peer knows.
+        // A worker that dies before its welcome has given no peer a token.
         slot.predecessor = slot.incarnation.take().or(slot.predecessor);
         let events = self.event_sender.clone();
         tokio::spawn(async move {
@@ -157,7 +157,7 @@ impl Supervisor {
                 child::kill(process);
             }
         }
-        // The draining that the worker itself reports is all that is left of the operator's order.
+        // The operator's order to drain died with the earlier dispatcher; the worker still reports that it drains.
         if hello.draining && !leaving {
             slot.admin = Admin::Drain;
         }

@@ -36,16 +36,16 @@ use crate::net::unix::{SeqListener, SeqPacket};
 use crate::net::{clock, udp, watch};
 use crate::words::{Hello, PassedSocket, SocketRole};
 
-/// Longest time for a worker that has come to tell all it has.
+/// Longest time from a worker's connection to the end of its `Hello` and all that it announces.
 const TELL_WITHIN: Duration = Duration::from_secs(1);
-/// Interval at which locks are looked at: their holder may end meanwhile.
+/// Interval at which the locks are checked: their holder may end meanwhile.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// Each lock makes this interval longer, so that the looks leave time to the workers that are awaited.
+/// Added to that interval for each lock, so that the checks leave CPU time to the workers that are awaited.
 const LOOK_EACH: Duration = Duration::from_micros(250);
 /// Longest wait for a worker whose lock's file was removed: it makes the file anew when it loses its dispatcher, in a
 /// moment.
 const LOCKED_WITHIN: Duration = Duration::from_secs(1);
-/// Most strangers that may talk at the same time, beside the workers that are awaited.
+/// Most connections that may send a `Hello` at the same time, beyond the number of workers that are awaited.
 const STRANGERS: usize = 16;
 /// Longest wait for the end of a killed process: it is gone by then, unless the kernel itself hangs.
 const GONE_WITHIN: Duration = Duration::from_secs(5);
@@ -92,7 +92,7 @@ pub struct Reattached {
     pub workers: Vec<ReattachedWorker>,
     /// Duplicates of the well-known sockets; several workers bring the same.
     pub listeners: Vec<udp::Socket>,
-    /// Workers of their own that connected meanwhile.
+    /// Unmanaged workers that connected meanwhile.
     pub unmanaged: Vec<(SeqPacket, Hello)>,
 }
 
@@ -334,7 +334,8 @@ impl<'h> Reattachment<'h> {
             let process = match LockFile::holding_process(&worker_lock(self.home.path(), worker)) {
                 Ok(process) => process,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    // Only a command line says that the slot is the process's: too little to end its calls for.
+                    // Its command line is the only evidence that the slot is the process's, which is not enough to kill
+                    // it, and its calls with it.
                     if let Some(pid) = self.unlocked.living(worker).map(Process::pid) {
                         warn!(
                             %worker,

@@ -33,7 +33,7 @@ pub enum ReloadError {
     /// The dispatcher is stopping, so nothing is started any more.
     #[error("the dispatcher is stopping")]
     Stopping,
-    /// A worker that came by itself has the place of a new slot.
+    /// An unmanaged worker has the number of a new slot.
     #[error("workers: slot {0} is taken by an unmanaged worker; stop that worker first")]
     Taken(WorkerId),
 }
@@ -74,7 +74,7 @@ impl Supervisor {
         Ok(change)
     }
 
-    /// Makes as many places as the configuration says: `more` has the sockets of new ones.
+    /// Makes as many slots as the configuration says: `more` has the sockets of new ones.
     pub(super) fn fit_slots(&mut self, more: Vec<SlotSockets>, now: Time) {
         let configured = usize::from(self.config.workers);
         let mut orders = Vec::new();
@@ -93,7 +93,7 @@ impl Supervisor {
         orders.into_iter().for_each(|(worker, admin)| self.send_admin(worker, admin));
         for sockets in more {
             let worker = WorkerId(self.slots.len() as u16);
-            // A worker that is missed there loses its place.
+            // An unmanaged worker that is down there is forgotten.
             self.unmanaged.remove(&worker);
             self.add_slot(sockets, now);
             // The lane may still know the last worker of an earlier slot of that number, which was told to drain.

@@ -1,5 +1,5 @@
-//! Messages to the service manager (systemd): the dispatcher serves, it is well, its status line, it ends. Nothing
-//! depends on them: a dispatcher that was started by hand sends none.
+//! Messages to the service manager (systemd): READY, WATCHDOG, STATUS, STOPPING. Nothing depends on them: a dispatcher
+//! that was started by hand sends none.
 
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
@@ -21,9 +21,9 @@ pub struct ServiceManager {
     status: String,
 }
 
-/// Interval between looks at the status line while nothing happens.
+/// Interval between checks of the status line while no worker comes or goes.
 const STATUS_EVERY: Duration = Duration::from_secs(5);
-/// Delay of the look after something has happened: a pool that starts is not reported worker by worker.
+/// Delay of the check after a worker has come or gone: a pool that starts is not reported worker by worker.
 const STATUS_SOON: Duration = Duration::from_millis(100);
 
 impl ServiceManager {
@@ -94,7 +94,7 @@ impl ServiceManager {
     }
 }
 
-/// Sends lines to the service manager. Returns false when it takes nothing: it then finds the state out by itself.
+/// Sends lines to the service manager. Returns false when it cannot be reached.
 pub fn tell(lines: &str) -> bool {
     notify::tell(lines).inspect_err(|error| warn!("the service manager cannot be notified: {error}")).is_ok()
 }

@@ -1,4 +1,4 @@
-//! One slot as a value: whether a worker lives in it, and when the next one may start.
+//! The state of a slot's process as a value: whether it runs, and when the next one may start.
 //!
 //! The first restart is immediate. From the second on the slot backs off, so that a worker that dies at once does not
 //! take up the whole machine. A worker that has lived for a while clears the record.
@@ -14,7 +14,7 @@ const FIRST_BACK_OFF: Duration = Duration::from_millis(500);
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(30);
 /// Lifetime after which a worker has proven itself.
 const PROVEN_AFTER: Duration = Duration::from_secs(30);
-/// Number of deaths in a row from which on the operator is told.
+/// Number of deaths in a row from which on the log reports a crash loop.
 const CRASH_LOOP: u32 = 3;
 
 /// Phase of a slot.
@@ -52,7 +52,7 @@ pub struct Restart {
     pub crash_loop: Option<u32>,
 }
 
-/// A numbered place for a worker.
+/// The state of a slot's process, with the record of its restarts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlotState {
     phase: Phase,

@@ -152,8 +152,7 @@ impl Supervisor {
         let address = addresses.first().copied().unwrap_or(UNNAMED);
         let (name, program) = (hello.name.clone(), hello.program.clone());
         let before = self.unmanaged.get(&worker).filter(|before| before.is_alike(hello));
-        // After a dispatcher's death, the draining that the worker itself reports is all that is left of the
-        // operator's order.
+        // The operator's order to drain dies with a dispatcher; the worker still reports that it drains.
         let left = if hello.draining { Admin::Drain } else { Admin::Ready };
         let admin = before.map_or(left, |before| before.admin);
         let new = UnmanagedWorker { pid, address, addresses, incarnation, link, name, program, admin, is_down: false };
