@@ -18,7 +18,7 @@ pub enum Framed {
     Ping(usize),
     /// A single line end: padding between messages; take it and go on.
     Blank(usize),
-    /// More bytes are needed. `at_least` is how many the buffer must hold before it is worth asking again.
+    /// More bytes are needed. There is no point in asking again before the buffer holds `at_least` bytes.
     NeedMore {
         /// Total bytes, those at hand included.
         at_least: usize,
@@ -27,7 +27,7 @@ pub enum Framed {
     Close(StreamFault),
 }
 
-/// Why a stream can not be read on.
+/// Reason why no further message of a stream can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StreamFault {
     /// The header section does not end within [`MAX_HEAD`] bytes or has too many lines.
@@ -60,13 +60,13 @@ pub fn next(buffer: &[u8]) -> Framed {
     Framer::default().next(buffer)
 }
 
-/// Looks at the front of a buffer that grows until there is a message, and at each byte of its head once: a peer that
-/// sends a head byte by byte costs no more than one that sends it whole.
+/// Reads the front of a growing buffer until there is a message, and each byte of its head once: a peer that sends a
+/// head byte by byte costs no more than one that sends it whole.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Framer {
     /// The field that is being read begins here.
     field: usize,
-    /// Every line end between the field's beginning and here has been looked at.
+    /// The position up to which the field's line ends have been read.
     seen: usize,
     /// Fields before it, the start line included.
     fields: usize,
@@ -85,8 +85,8 @@ struct Head {
 }
 
 impl Framer {
-    /// Looks at `buffer`: the last one with more bytes after it or, after anything but [`Framed::NeedMore`], the bytes
-    /// that follow those that were taken.
+    /// Reads the front of `buffer`. After [`Framed::NeedMore`] that is the same buffer with more bytes at its end, else
+    /// the bytes after those that were taken.
     pub fn next(&mut self, buffer: &[u8]) -> Framed {
         let framed = self.look(buffer);
         if !matches!(framed, Framed::NeedMore { .. }) {

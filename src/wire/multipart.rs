@@ -47,7 +47,7 @@ impl<'a> Part<'a> {
         (1..=MAX_BOUNDARY).contains(&boundary.len()).then(|| Parts::new(self.content, boundary))
     }
 
-    /// The disposition type (RFC 3261 §20.11) without its parameters; `None` when nothing is said.
+    /// The disposition type (RFC 3261 §20.11) without its parameters; `None` without a Content-Disposition.
     pub fn disposition_type(&self) -> Option<&'a [u8]> {
         self.disposition.map(|value| split_type(value).0)
     }
@@ -58,7 +58,7 @@ impl<'a> Part<'a> {
         self.disposition_type().is_none_or(|kind| kind.is_empty() || kind.eq_ignore_ascii_case(b"session"))
     }
 
-    /// The `handling` that is asked for: whether the part must be understood; `None` when nothing is said.
+    /// The `handling` parameter, whether the part must be understood; `None` when it is absent.
     pub fn must_be_understood(&self) -> Option<bool> {
         let handling = split_type(self.disposition?).1.get(b"handling")?;
         if handling.eq_ignore_ascii_case(b"required") {

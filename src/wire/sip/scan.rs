@@ -70,7 +70,7 @@ pub(crate) struct Head {
     pub(crate) fields: Vec<Field>,
     /// The first field of each known name, [`NONE`] where there is none.
     first: [u8; Name::KNOWN.len() + 1],
-    /// The names that stand there more than once, one bit each.
+    /// The known names that occur more than once, one bit each.
     repeated: u64,
     /// Whether there is a field whose name is not known.
     pub(crate) has_others: bool,
@@ -239,7 +239,7 @@ impl Head {
         }
     }
 
-    /// Max-Forwards is not asked for: RFC 2543 did not know it (RFC 4475 §3.4.1).
+    /// Max-Forwards is not required: RFC 2543 did not know it (RFC 4475 §3.4.1).
     fn fault_of_mandatory(&self, bytes: &[u8]) -> Option<Fault> {
         if [Name::Via, Name::From, Name::To, Name::CallId].iter().any(|&name| self.is_absent(name)) {
             return Some(Fault::Missing);
@@ -273,7 +273,7 @@ impl Head {
         self.place(name).and_then(|place| self.fields.get(place))
     }
 
-    /// Every field of that name lies in these.
+    /// A range of fields that contains all fields of that name.
     pub(crate) fn fields_from(&self, name: Name) -> &[Field] {
         match self.place(name) {
             Some(first) if self.repeated >> name as u8 & 1 == 0 => self.fields.get(first..=first),
@@ -328,7 +328,7 @@ fn ends(bytes: &[u8], at: usize) -> Option<(usize, usize)> {
     if bytes.get(found) == Some(&b':') {
         return Some((found, end_of_field(bytes, found + 1)?));
     }
-    // A name that is folded, or no field at all.
+    // The line is a folded name, or no field at all.
     let end = end_of_field(bytes, at)?;
     let colon = find(bytes.get(at..end)?, [b':']).map_or(end, |colon| at + colon);
     Some((colon, end))
@@ -346,7 +346,7 @@ fn end_of_field(bytes: &[u8], at: usize) -> Option<usize> {
     }
 }
 
-// Inlined, or the field goes through memory, and the loads that follow wait for the stores.
+// Inlined: otherwise the field is passed in memory, and the loads that follow wait for the stores.
 #[inline(always)]
 fn field(bytes: &[u8], at: usize, colon: usize, end: usize) -> Option<Field> {
     let line = bytes.get(at..end)?;
