@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn where_all_are_in_use_one_more_is_refused() {
+    fn one_more_connection_is_refused_where_all_are_in_use() {
         let mut hall = Hall::new(64);
         for source in 0..8 {
             (0..8).for_each(|_| assert_eq!(hall.enter(source, true), Room::Free));

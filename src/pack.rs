@@ -413,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_packed_comes_back() {
+    fn a_packed_value_unpacks_as_the_same() {
         let bytes = bytes();
         let mut from = Packed::new(&bytes);
         assert_eq!(Sample::unpack(&mut from), Ok(sample()));

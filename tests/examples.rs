@@ -290,7 +290,7 @@ fn the_choice_follows_the_sizes_that_an_application_server_states() {
 }
 
 #[test]
-fn what_does_not_fit_anywhere_is_refused_to_the_application_server() {
+fn a_call_that_fits_no_worker_is_refused_to_the_application_server() {
     let pointsman = Setup::new(2).with(["--capacity", "50"]).start();
     let taken = application_server::run(pointsman.address(), &[40, 40, 20, 60, 10]).unwrap();
     let outcomes: Vec<Option<u16>> = taken.iter().map(|taken| taken.outcome.err()).collect();

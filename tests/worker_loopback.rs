@@ -490,7 +490,7 @@ fn a_worker_that_is_not_wanted_says_why() {
 /// Figures for `benches/README.md`: build the example first, in the same profile.
 #[test]
 #[ignore = "a measurement, to be run alone in a release build"]
-fn what_a_call_costs_a_worker() {
+fn the_cost_of_a_call_at_a_worker() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("handoff.sock");
     let listener = SeqListener::bind(&path).unwrap();

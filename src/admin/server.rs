@@ -380,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn however_many_users_of_the_stats_group_watch_the_operator_still_gets_in() {
+    fn the_operator_still_gets_in_however_many_users_of_the_stats_group_watch() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let (mut tasks, mut clients) = (JoinSet::new(), Clients::new());
@@ -400,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_asked_for_who_hung_up_is_not_done_and_who_only_ended_the_request_gets_the_answer() {
+    fn a_change_whose_client_hung_up_is_not_made_and_a_client_that_only_ended_its_request_gets_the_answer() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let (ours, theirs) = UnixStream::pair().unwrap();
@@ -418,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn who_may_only_read_cannot_have_the_lanes_explain_all_the_time() {
+    fn users_with_read_rights_cannot_have_the_lanes_explain_all_the_time() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let seconds = |rights: Rights| {
             runtime.block_on(async move {

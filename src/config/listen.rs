@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_refused_with_what_to_write() {
+    fn text_that_is_no_address_is_refused_with_the_form_to_write() {
         let error = |text: &str| text.parse::<Listen>().unwrap_err();
         assert_eq!(error("udp:0.0.0.0"), BadListen::NoPort("udp:0.0.0.0".into()));
         assert_eq!(error("[::]"), BadListen::NoPort("[::]".into()));

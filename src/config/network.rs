@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_network_is_refused() {
+    fn text_that_is_no_network_is_refused() {
         for bad in ["", "/8", "10.0.0.0/", "10.0.0.0/33", "10.0.0.0/-1", "10.0.0.0/+8", "::/129", "example.org"] {
             assert_eq!(bad.parse::<Network>(), Err(BadNetwork::Form(bad.into())));
         }

@@ -119,7 +119,7 @@ fn the_command_line_wins_over_the_file() {
 }
 
 #[test]
-fn what_describes_a_configuration_reads_back_as_the_same() {
+fn a_described_configuration_reads_back_as_the_same() {
     let config = config("workers = 3\nweights = { w1 = 7 }\nstop-after = \"1500ms\"\n[methods]\nREFER = \"select\"\n");
     let text: String = config
         .describe()
@@ -371,7 +371,7 @@ fn a_file_that_cannot_be_read_is_named() {
 }
 
 #[test]
-fn what_is_allowed_and_probably_not_meant_is_noted() {
+fn settings_that_are_allowed_and_probably_not_meant_are_noted() {
     let notes = |text: &str| config(text).notes();
     assert_eq!(
         notes("workers = 12"),

@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_sent_nothing_writes_a_receiver_report() {
+    fn a_stream_that_has_sent_nothing_writes_a_receiver_report() {
         let mut reception = Reception::new(7, 1, 0, START);
         let mut out = Vec::new();
         let sent = Sent::default();

@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn that_there_is_none_holds_for_as_long_as_the_domain_says() {
+    fn a_negative_answer_holds_for_as_long_as_the_domain_says() {
         let asked = query(7, "ms.example.net", Kind::Aaaa).unwrap();
         for rcode in [Rcode::NXDOMAIN, Rcode::NOERROR] {
             let query = Message::from_slice(&asked).unwrap();
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_answers_another_query_is_not_believed() {
+    fn an_answer_to_another_query_is_not_believed() {
         let asked = query(7, "ms.example.net", Kind::A).unwrap();
         for other in [query(8, "ms.example.net", Kind::A), query(7, "as.example.net", Kind::A)] {
             let said = response(&other.unwrap(), Rcode::NXDOMAIN, |_| ());
@@ -207,7 +207,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_comes_is_read_without_harm(tail in proptest::collection::vec(any::<u8>(), 0..200), kind in 0..3_usize) {
+        fn no_bytes_make_the_reader_of_answers_panic(tail in proptest::collection::vec(any::<u8>(), 0..200), kind in 0..3_usize) {
             let kind = [Kind::A, Kind::Aaaa, Kind::Srv][kind];
             let asked = query(7, "ms.example.net", kind).unwrap();
             let mut said = response(&asked, Rcode::NOERROR, |_| ());

@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_a_name_is_told_from_what_can() {
+    fn names_are_told_from_text_that_is_no_name() {
         for good in ["a", "ms-1.example.net", "ms_1.example.net.", &format!("{}.net", "a".repeat(63))] {
             assert!(of(good).is_name(), "{good}");
         }

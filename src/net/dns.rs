@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn where_no_server_is_the_query_has_failed_at_once() {
+    fn a_query_to_an_address_without_a_server_fails_at_once() {
         let nobody = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let (dns, wakes) = asker();
         dns.send(query(1, nobody));

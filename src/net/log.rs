@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_written_is_counted() {
+    fn lines_that_cannot_be_written_are_counted() {
         let pipe = Pipe::default();
         pipe.set(|state| state.broken = true);
         let log = log(&pipe);

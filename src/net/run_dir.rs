@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_our_own_directory_is_refused() {
+    fn a_directory_that_is_not_our_own_is_refused() {
         let (outer, path) = place();
         fs::write(&path, "").unwrap();
         assert!(matches!(RunDir::open(Some(&path)), Err(RunDirError::NotADirectory { .. })));

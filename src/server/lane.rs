@@ -22,7 +22,7 @@ use super::door::Door;
 use super::link_socket::LinkSocket;
 use super::moderation::Moderation;
 use super::stats::{Counters, ListenerCounters};
-use super::{Command, Event, Given, Setup};
+use super::{Command, Event, LaneState, Setup};
 use crate::config::Service;
 use crate::dispatch::decision::Joined;
 use crate::ids::{Incarnation, LinkId, ListenerId, WorkerId};
@@ -508,7 +508,7 @@ impl Lane {
 
     /// Returns the lane's state, between two messages. All lanes rest, so messages that another lane read for this one
     /// are here.
-    fn give(&mut self, mut state: Vec<u8>) -> io::Result<Given> {
+    fn give(&mut self, mut state: Vec<u8>) -> io::Result<LaneState> {
         let now = clock::now();
         self.read_parcels(now);
         self.switch.settle(now);
@@ -518,11 +518,11 @@ impl Lane {
         received.pack(&mut state);
         self.switch.save(&mut state);
         let links = self.switch.links().iter().map(|(worker, link)| Ok((worker, link.channel().duplicate()?)));
-        Ok(Given { state, links: links.collect::<io::Result<_>>()? })
+        Ok(LaneState { state, links: links.collect::<io::Result<_>>()? })
     }
 
     /// Takes over the state of a lane of the old dispatcher. The lane reads again only at [`Command::Resume`].
-    fn take(&mut self, given: Given) -> io::Result<()> {
+    fn take(&mut self, given: LaneState) -> io::Result<()> {
         let invalid = |damaged: Damaged| io::Error::new(io::ErrorKind::InvalidData, damaged);
         let mut from = Packed::new(&given.state);
         let received = <Vec<u64>>::unpack(&mut from).map_err(invalid)?;
@@ -675,7 +675,7 @@ mod tests {
     use crate::ids::TokenKey;
 
     #[test]
-    fn however_many_ask_what_was_decided_one_of_them_is_answered_in_a_turn() {
+    fn one_explain_is_answered_in_a_turn_however_many_wait() {
         let dispatch = Dispatch::new(dispatch::Setup {
             rules: Rules::default(),
             keys: Keyring::new(TokenKey::new([1; 32])),

@@ -109,9 +109,9 @@ pub enum Command {
     /// Stops reading. Answered once every message that was read has been decided about, or was passed to its lane.
     Pause(oneshot::Sender<()>),
     /// Asks a lane that pauses, as all others do, for its state, in this memory. The lane keeps its state as well.
-    Give(Vec<u8>, oneshot::Sender<std::io::Result<Given>>),
+    Give(Vec<u8>, oneshot::Sender<std::io::Result<LaneState>>),
     /// Gives a lane that waits for it the state of the old dispatcher's lane. It goes on from there at `Resume`.
-    Take(Given, oneshot::Sender<std::io::Result<()>>),
+    Take(LaneState, oneshot::Sender<std::io::Result<()>>),
     /// Ends the pause.
     Resume,
     /// Asks for the load figures.
@@ -187,7 +187,7 @@ pub struct Setup {
 
 /// A lane's state, for the dispatcher that takes over.
 #[derive(Debug)]
-pub struct Given {
+pub struct LaneState {
     /// Everything but the sockets.
     pub state: Vec<u8>,
     /// Duplicates of its links.

@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_for_messages_that_do_not_come() {
+    fn without_messages_the_lane_does_not_wait() {
         let mut flowing = after(100_000, 1);
         flowing.on_read(0, Time(1_000_100));
         assert_eq!(flowing.pause(), None);

@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unmanaged_worker_gets_the_first_free_place_behind_the_configured_ones() {
+    fn an_unmanaged_worker_gets_the_first_free_slot_after_the_configured_ones() {
         assert_eq!(admitted(&unmanaged(), Origin::Unmanaged, 4, &KEY, |worker| worker.0 < 6), Ok(at(6)));
         let named = Hello { name: Some("gpu-box".into()), ..unmanaged() };
         assert_eq!(admitted(&named, Origin::Unmanaged, 4, &KEY, |_| false), Ok(at(4)));
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_successor_takes_the_place_of_the_one_that_died_and_others_only_where_none_is_free() {
+    fn a_successor_takes_the_slot_of_the_one_that_died_and_others_only_where_none_is_free() {
         let left = |alike: bool| {
             move |worker: WorkerId| match worker.0 {
                 4 => Occupancy::Taken,
@@ -340,7 +340,7 @@ mod tests {
         assert_eq!(admit(&unmanaged(), Origin::Unmanaged, 4, &KEY, full), Ok(at(7)));
     }
 
-    fn survivor() -> Hello {
+    fn reattaching() -> Hello {
         let life = Incarnation::new(77);
         Hello {
             name: Some("w2".into()),
@@ -360,28 +360,28 @@ mod tests {
     #[test]
     fn a_worker_of_an_earlier_dispatcher_comes_back_by_lock_and_secret() {
         let readmitted = Readmitted { worker: WorkerId(2), incarnation: Incarnation::new(77), key: KEY };
-        assert_eq!(readmit(&survivor(), &evidence(&[KEY])), Ok(readmitted.clone()));
+        assert_eq!(readmit(&reattaching(), &evidence(&[KEY])), Ok(readmitted.clone()));
         let newer = TokenKey::new([4; 32]);
-        assert_eq!(readmit(&survivor(), &evidence(&[newer, KEY])), Ok(readmitted.clone()), "the key before");
+        assert_eq!(readmit(&reattaching(), &evidence(&[newer, KEY])), Ok(readmitted.clone()), "the key before");
         let elsewhere = Evidence { peer: None, ..evidence(&[KEY]) };
-        assert_eq!(readmit(&survivor(), &elsewhere), Ok(readmitted), "its number says nothing here");
+        assert_eq!(readmit(&reattaching(), &elsewhere), Ok(readmitted), "its number says nothing here");
     }
 
     #[test]
     fn a_worker_whose_lock_was_cleaned_away_comes_back_by_its_process_and_its_secret() {
         let unlocked = Evidence { holder: None, ..evidence(&[KEY]) };
-        assert_eq!(readmit(&survivor(), &unlocked).map(|readmitted| readmitted.worker), Ok(WorkerId(2)));
-        let guess = Hello { secret: Some(1), ..survivor() };
+        assert_eq!(readmit(&reattaching(), &unlocked).map(|readmitted| readmitted.worker), Ok(WorkerId(2)));
+        let guess = Hello { secret: Some(1), ..reattaching() };
         assert_eq!(readmit(&guess, &unlocked), Err(Refusal::ForeignSecret(WorkerId(2))));
     }
 
     #[test]
     fn a_worker_gives_back_the_key_that_was_lost_and_no_other() {
-        let keeper = Hello { key: Some(KEY), ..survivor() };
+        let keeper = Hello { key: Some(KEY), ..reattaching() };
         assert_eq!(readmit(&keeper, &evidence(&[])).map(|readmitted| readmitted.key), Ok(KEY));
         let refused = Err(Refusal::ForeignSecret(WorkerId(2)));
-        assert_eq!(readmit(&survivor(), &evidence(&[])), refused);
-        let foreign = Hello { key: Some(TokenKey::new([9; 32])), ..survivor() };
+        assert_eq!(readmit(&reattaching(), &evidence(&[])), refused);
+        let foreign = Hello { key: Some(TokenKey::new([9; 32])), ..reattaching() };
         assert_eq!(readmit(&foreign, &evidence(&[])), refused);
         // While the run directory has a key, no worker's key replaces it.
         let other = TokenKey::new([4; 32]);
@@ -389,30 +389,30 @@ mod tests {
     }
 
     #[test]
-    fn a_lie_of_one_that_says_it_comes_back_is_refused_with_its_reason() {
+    fn a_false_claim_to_be_a_reattaching_worker_is_refused_with_its_reason() {
         let judge = |hello: Hello| readmit(&hello, &evidence(&[KEY]));
         let foreign = Err(Refusal::ForeignSecret(WorkerId(2)));
-        assert_eq!(judge(Hello { secret: Some(1), ..survivor() }), foreign);
-        assert_eq!(judge(Hello { secret: None, ..survivor() }), foreign);
-        assert_eq!(judge(Hello { incarnation: Some(78), ..survivor() }), foreign);
+        assert_eq!(judge(Hello { secret: Some(1), ..reattaching() }), foreign);
+        assert_eq!(judge(Hello { secret: None, ..reattaching() }), foreign);
+        assert_eq!(judge(Hello { incarnation: Some(78), ..reattaching() }), foreign);
         // Bits that no incarnation has must not be cut to one that is proven.
-        assert_eq!(judge(Hello { incarnation: Some(77 | 1 << 60), ..survivor() }), foreign);
-        assert_eq!(judge(Hello { name: Some("w3".into()), ..survivor() }), Err(Refusal::ForeignSecret(WorkerId(3))));
+        assert_eq!(judge(Hello { incarnation: Some(77 | 1 << 60), ..reattaching() }), foreign);
+        assert_eq!(judge(Hello { name: Some("w3".into()), ..reattaching() }), Err(Refusal::ForeignSecret(WorkerId(3))));
         let beyond = Err(Refusal::ForeignSlot { claimed: "w65535".into() });
-        assert_eq!(judge(Hello { name: Some("w65535".into()), ..survivor() }), beyond);
-        assert_eq!(judge(Hello { name: None, ..survivor() }), Err(Refusal::ForeignSlot { claimed: String::new() }));
-        assert_eq!(judge(Hello { capacity: Some(0), ..survivor() }), Err(Refusal::Capacity(0)));
+        assert_eq!(judge(Hello { name: Some("w65535".into()), ..reattaching() }), beyond);
+        assert_eq!(judge(Hello { name: None, ..reattaching() }), Err(Refusal::ForeignSlot { claimed: String::new() }));
+        assert_eq!(judge(Hello { capacity: Some(0), ..reattaching() }), Err(Refusal::Capacity(0)));
         let count = |what, count| Err(Refusal::Count { what, count });
-        assert_eq!(judge(Hello { units_used: u32::MAX, ..survivor() }), count("units in use", u32::MAX));
-        assert_eq!(judge(Hello { sessions: 11, ..survivor() }), count("sessions", 11));
-        assert_eq!(judge(Hello { transactions: 1 << 21, ..survivor() }), count("transactions", 1 << 21));
-        assert_eq!(judge(Hello { conferences: 1 << 17, ..survivor() }), count("conferences", 1 << 17));
-        let with = |change: Evidence<'_>| readmit(&survivor(), &change);
+        assert_eq!(judge(Hello { units_used: u32::MAX, ..reattaching() }), count("units in use", u32::MAX));
+        assert_eq!(judge(Hello { sessions: 11, ..reattaching() }), count("sessions", 11));
+        assert_eq!(judge(Hello { transactions: 1 << 21, ..reattaching() }), count("transactions", 1 << 21));
+        assert_eq!(judge(Hello { conferences: 1 << 17, ..reattaching() }), count("conferences", 1 << 17));
+        let with = |change: Evidence<'_>| readmit(&reattaching(), &change);
         let not_it = |holder| Err(Refusal::NotTheHolder { slot: WorkerId(2), holder });
         assert_eq!(with(Evidence { peer: Some(1), ..evidence(&[KEY]) }), not_it(Some(4711)));
         assert_eq!(with(Evidence { holder: None, peer: None, ..evidence(&[KEY]) }), not_it(None));
         assert_eq!(with(Evidence { holder: None, peer: Some(1), ..evidence(&[KEY]) }), not_it(None));
-        assert_eq!(judge(Hello { pid: 1, ..survivor() }), not_it(Some(4711)));
+        assert_eq!(judge(Hello { pid: 1, ..reattaching() }), not_it(Some(4711)));
         assert_eq!(with(Evidence { descriptors: 1, ..evidence(&[KEY]) }), Err(Refusal::Sockets { named: 0, came: 1 }));
     }
 

@@ -10,7 +10,7 @@ use super::admission::{self, Admitted, Occupancy, Origin};
 use super::child;
 use super::event::Event;
 use super::event_loop::Supervisor;
-use super::handshake::{self, Introduction, NoHello};
+use super::handshake::{self, FirstRecord, NoHello};
 use crate::net::process::Process;
 use crate::net::run_dir::own_uid;
 use crate::net::unix::{SeqListener, SeqPacket};
@@ -149,12 +149,12 @@ pub(super) async fn read_hello(
     queue: mpsc::UnboundedSender<Event>,
 ) {
     let (link, hello) = match handshake::hello(link, within).await {
-        Ok((link, Introduction::Hello(hello))) => (link, Ok(hello)),
-        Ok((link, Introduction::Takeover(ask))) if origin == Origin::Unmanaged => {
+        Ok((link, FirstRecord::Hello(hello))) => (link, Ok(hello)),
+        Ok((link, FirstRecord::Takeover(ask))) if origin == Origin::Unmanaged => {
             let _ = queue.send(Event::TakeoverRequested { link, ask });
             return;
         }
-        Ok((link, Introduction::Takeover(_))) => (link, Err(NoHello::Other.to_string())),
+        Ok((link, FirstRecord::Takeover(_))) => (link, Err(NoHello::Other.to_string())),
         Err((link, reason)) => (link, Err(reason.to_string())),
     };
     let _ = queue.send(Event::Introduced { origin, child, link, hello });

@@ -41,7 +41,7 @@ pub enum NoHello {
 
 /// First record of a peer on the handoff socket.
 #[derive(Debug)]
-pub enum Introduction {
+pub enum FirstRecord {
     /// A worker.
     Hello(Box<Hello>),
     /// A dispatcher that wants to take over.
@@ -49,7 +49,7 @@ pub enum Introduction {
 }
 
 /// Waits for the first record on `link`, at most `within`. Descriptors that a stranger sends along are closed.
-pub async fn hello(link: SeqPacket, within: Duration) -> Result<(SeqPacket, Introduction), (SeqPacket, NoHello)> {
+pub async fn hello(link: SeqPacket, within: Duration) -> Result<(SeqPacket, FirstRecord), (SeqPacket, NoHello)> {
     let watched = match watch::readable(link) {
         Ok(watched) => watched,
         Err((link, error)) => return Err((link, error.into())),
@@ -65,7 +65,7 @@ pub async fn hello(link: SeqPacket, within: Duration) -> Result<(SeqPacket, Intr
     }
 }
 
-async fn read_hello(link: &AsyncFd<SeqPacket>) -> Result<Introduction, NoHello> {
+async fn read_hello(link: &AsyncFd<SeqPacket>) -> Result<FirstRecord, NoHello> {
     let mut buffer = vec![0; FRAME_HARD_LIMIT];
     loop {
         let mut ready = link.readable().await?;
@@ -76,8 +76,8 @@ async fn read_hello(link: &AsyncFd<SeqPacket>) -> Result<Introduction, NoHello> 
             return Err(NoHello::Closed);
         }
         return match Frame::parse(&buffer[..length])?.next() {
-            Some(Ok(Record::Hello(hello))) => Ok(Introduction::Hello(Box::new(hello))),
-            Some(Ok(Record::Takeover(Takeover::Ask(ask)))) => Ok(Introduction::Takeover(Box::new(ask))),
+            Some(Ok(Record::Hello(hello))) => Ok(FirstRecord::Hello(Box::new(hello))),
+            Some(Ok(Record::Takeover(Takeover::Ask(ask)))) => Ok(FirstRecord::Takeover(Box::new(ask))),
             Some(Err(error)) => Err(error.into()),
             Some(Ok(_)) | None => Err(NoHello::Other),
         };

@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn who_was_started_by_hand_is_asked_for_nothing() {
+    fn a_dispatcher_started_by_hand_sends_no_messages() {
         let mut service_manager =
             ServiceManager { listens: false, watchdog: None, due: Time(0), status: String::new() };
         assert_eq!(service_manager.poll_timeout(), None);

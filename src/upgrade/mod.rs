@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_as_the_old_one_or_differs_as_after_a_reload_may_take_over() {
+    fn a_dispatcher_with_the_same_settings_or_those_a_reload_changes_may_take_over() {
         assert_eq!(judged(|_| {}), Ok(()));
         assert_eq!(judged(|flags| flags.workers = Some(7)), Ok(()));
         assert_eq!(judged(|flags| flags.run_dir = Some("/run/elsewhere".into())), Ok(()), "they have met somewhere");

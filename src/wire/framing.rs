@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn what_leaves_the_end_unknown_closes_the_connection() {
+    fn a_message_whose_end_is_unknown_closes_the_connection() {
         for (text, fault) in [
             (format!("{HEAD}\r\n"), StreamFault::NoContentLength),
             (format!("{HEAD}l: -1\r\n\r\n"), StreamFault::ContentLength),

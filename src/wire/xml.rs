@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_never_ends_yields_nothing() {
+    fn an_element_that_never_ends_yields_nothing() {
         for text in ["<a", "<a b='>", "<!-- <a>", "<![CDATA[<a>", "<?<a>", "<"] {
             assert_eq!(Tags::new(text.as_bytes()).next(), None, "{text}");
         }

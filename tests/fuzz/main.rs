@@ -21,7 +21,7 @@ mod stats;
 use runner::Target;
 
 #[test]
-fn whatever_comes_as_a_datagram_the_scanner_reads_or_says_why_not() {
+fn the_scanner_reads_each_datagram_or_says_why_not() {
     runner::run(&Target {
         name: "scanner",
         seeds: scanner::seeds,
@@ -32,21 +32,21 @@ fn whatever_comes_as_a_datagram_the_scanner_reads_or_says_why_not() {
 }
 
 #[test]
-fn whatever_comes_to_the_mgcp_port_is_read_or_has_its_answer() {
+fn each_datagram_at_the_mgcp_port_is_read_or_has_its_answer() {
     runner::run(&Target { name: "mgcp", seeds: mgcp::seeds, words: mgcp::WORDS, runs: 20_000, run: mgcp::run });
 }
 
 #[test]
-fn whatever_comes_over_a_link_is_a_frame_or_closes_it() {
+fn bytes_over_a_link_are_a_frame_or_close_it() {
     runner::run(&Target { name: "frames", seeds: frames::seeds, words: &[], runs: 20_000, run: frames::run });
 }
 
 #[test]
-fn whatever_is_asked_on_the_stats_socket_is_a_command_or_an_error_on_one_line() {
+fn each_line_on_the_stats_socket_is_a_command_or_an_error_on_one_line() {
     runner::run(&Target { name: "stats", seeds: stats::seeds, words: stats::WORDS, runs: 20_000, run: stats::run });
 }
 
 #[test]
-fn whatever_happens_the_decision_keeps_its_tables_in_order() {
+fn the_decision_keeps_its_tables_in_order_over_random_events() {
     runner::run(&Target { name: "decision", seeds: decision::seeds, words: &[], runs: 400, run: decision::run });
 }

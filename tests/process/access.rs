@@ -105,7 +105,7 @@ fn a_rate_counts_what_begins_something_and_not_what_belongs_to_a_call() {
 }
 
 #[test]
-fn who_has_made_one_call_begins_no_more_by_its_workers_token_than_anybody() {
+fn a_source_that_has_made_one_call_begins_no_more_by_its_workers_token_than_without_it() {
     let ruled = Ruled::start("access = [{ action = \"limit\", rate = 1, burst = 20, ban = \"1h\" }]");
     let phone = Phone::new(own_address().into());
     let target = ruled.pointsman.address();

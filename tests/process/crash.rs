@@ -66,7 +66,7 @@ fn a_worker_that_dies_again_and_again_does_not_stop_the_others() {
 }
 
 #[test]
-fn what_comes_to_the_port_of_a_dead_worker_is_counted_apart_and_the_totals_add_up() {
+fn messages_to_the_port_of_a_dead_worker_are_counted_apart_and_the_totals_add_up() {
     let pointsman = Setup::new(2).start();
     let phone = Phone::new(pointsman.address().ip());
     let calls: Vec<_> =

@@ -41,7 +41,7 @@ fn a_session_that_does_not_fit_now_gets_486_and_one_that_never_fits_480() {
 }
 
 #[test]
-fn what_a_full_worker_refuses_goes_to_the_next_before_the_caller_hears_of_it() {
+fn a_call_that_a_full_worker_refuses_goes_to_the_next_before_the_caller_hears_of_it() {
     const UNITS: usize = 4;
     let pointsman = Setup::new(2).with(["--capacity", &UNITS.to_string(), "--policy", "pack"]).start();
     let phone = Phone::new(pointsman.address().ip());

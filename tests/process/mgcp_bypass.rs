@@ -413,7 +413,7 @@ fn sip_and_mgcp_share_a_workers_capacity() {
 }
 
 #[test]
-fn whom_the_access_rules_turn_away_gets_nothing_at_a_workers_own_port() {
+fn a_source_that_the_access_rules_deny_gets_nothing_at_a_workers_own_port() {
     let denied = own_address();
     let text = format!("access = [{{ from = [\"{denied}\"], action = \"deny\" }}]\n[[mgcp]]\nbypass = \"port\"\n");
     let by_file = ByFile::start(gateway(1), &text, Vec::new());

@@ -27,7 +27,7 @@ impl ByFile {
     }
 
     fn wait_for_all(&self, workers: usize) {
-        self.pointsman.wait_until("the crew to have its new size", |load| {
+        self.pointsman.wait_until("the pool to have its new size", |load| {
             let all = load["workers"].as_array().map(Vec::as_slice).unwrap_or_default();
             all.len() == workers && all.iter().all(|worker| worker["state"] == "up")
         });

@@ -57,7 +57,7 @@ fn a_draining_worker_ends_its_calls_when_the_time_for_that_is_over() {
 }
 
 #[test]
-fn while_it_stops_nobody_is_made_ready_and_nothing_is_reloaded() {
+fn while_it_stops_no_worker_is_made_ready_and_no_configuration_reloaded() {
     let pointsman = Setup::new(1).with(["--stop-after", "60s"]).start();
     let phone = Phone::new(pointsman.address().ip());
     phone.call(&phone.invite(pointsman.address(), None), pointsman.address());

@@ -169,7 +169,7 @@ fn cancels_and_retransmissions_reach_the_worker_that_had_the_call_before() {
 }
 
 #[test]
-fn what_a_worker_had_not_answered_is_kept_over_the_takeover_for_the_next_one() {
+fn messages_that_a_worker_had_not_answered_are_kept_over_the_takeover_for_the_next_one() {
     let mut pointsman = Setup::new(2).with(["--policy", "round-robin"]).start();
     let phone = Phone::new(pointsman.address().ip());
     let (invite, worker) = ringing(&pointsman, &phone);
@@ -224,7 +224,7 @@ fn the_new_dispatcher_has_its_own_number_of_workers() {
 }
 
 #[test]
-fn a_worker_that_came_by_itself_keeps_its_link() {
+fn an_unmanaged_worker_keeps_its_link() {
     let mut pointsman = Setup::new(1).start();
     if pointsman.setup().more.iter().any(|word| word == "--lanes") {
         // This one serves a single link.
@@ -274,7 +274,7 @@ fn takeover_after_takeover_leaks_nothing() {
 }
 
 #[test]
-fn one_in_the_background_serves_when_its_command_returns_and_one_that_cannot_says_why() {
+fn a_takeover_in_the_background_serves_when_its_command_returns_or_says_why_it_cannot() {
     let mut pointsman = Setup::new(1).start();
     let (first, workers) = (pointsman.pid(), pointsman.worker_pids());
     let detached = |setup: Setup| pointsman.begin_takeover(&setup.with(["--detach"])).wait().unwrap();
@@ -293,7 +293,7 @@ fn one_in_the_background_serves_when_its_command_returns_and_one_that_cannot_say
 }
 
 #[test]
-fn a_crash_behind_a_takeover_is_like_any_other() {
+fn a_crash_after_a_takeover_is_like_any_other() {
     let mut pointsman = Setup::new(2).start();
     let phone = Phone::new(pointsman.address().ip());
     let standing: Vec<_> = (0..4).map(|_| call(&pointsman, &phone)).collect();

@@ -161,7 +161,7 @@ fn rfc_5118_messages_get_the_answers_that_the_rfc_allows() {
 }
 
 #[test]
-fn what_is_no_message_at_all_gets_no_answer() {
+fn bytes_that_are_no_message_get_no_answer() {
     let pointsman = Setup::new(1).start();
     let phone = Phone::new(pointsman.address().ip());
     let headers: String = (0..2_000).map(|at| format!("X-{at}: y\r\n")).collect();

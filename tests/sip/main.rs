@@ -9,12 +9,12 @@ mod floods;
 mod identity;
 mod operator;
 mod pinned;
+mod reattached;
 mod returned;
 #[path = "../support/rig.rs"]
 mod rig;
 mod selection;
 mod sizes;
-mod survivors;
 mod table;
 mod unserved;
 

@@ -143,7 +143,7 @@ fn the_unit_as_shipped_starts_answers_calls_says_how_it_stands_and_stops_in_orde
 }
 
 #[test]
-fn what_the_readme_removes_is_gone() {
+fn files_that_the_readme_removes_are_gone() {
     let Some(host) = Host::started() else { return };
     host.sh("systemctl enable pointsman.service pointsman.socket");
     host.sh("systemctl disable --now pointsman.service pointsman.socket");

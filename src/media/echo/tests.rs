@@ -123,7 +123,7 @@ fn the_echo_carries_the_number_that_the_peer_gave_the_format() {
 }
 
 #[test]
-fn what_is_not_this_stream_is_dropped_with_its_reason() {
+fn packets_of_another_stream_are_dropped_with_their_reason() {
     let mut echo = echo();
     through(&mut echo, 7, 1, 0, 0);
     let own = echo.ssrc();

@@ -47,7 +47,7 @@ fn across(
 }
 
 #[test]
-fn what_one_leg_receives_leaves_the_other_as_a_stream_of_its_own() {
+fn packets_that_one_leg_receives_leave_the_other_as_a_stream_of_its_own() {
     let (mut alice, mut bob) = legs();
     let (to, payload_type, first) = across(&mut alice, &mut bob, packet(0, 7, 100), ALICE, 0).unwrap();
     assert_eq!((to, payload_type), (addr(BOB), 0), "Bob has sent nothing yet: his description says where he is");

@@ -115,7 +115,7 @@ fn ipv6_sockets_are_for_ipv6_alone_and_know_the_address_that_was_meant() {
 }
 
 #[test]
-fn what_cannot_be_delivered_is_no_error_and_stops_nothing() {
+fn an_undeliverable_datagram_is_no_error_and_stops_no_other() {
     let (one, two) = (bound("0.0.0.0:0"), bound("127.0.0.1:0"));
     let not_ours = Some(Ipv4Addr::new(192, 0, 2, 1).into());
     assert!(matches!(one.send(b"x", two.local_addr(), not_ours).unwrap(), Delivery::Undeliverable(_)));
@@ -167,7 +167,7 @@ fn a_duplicate_sends_from_the_same_port_and_a_passed_socket_is_known_again() {
 }
 
 #[test]
-fn what_the_kernel_drops_is_counted() {
+fn datagrams_that_the_kernel_drops_are_counted() {
     let buffers = Buffers { receive: 4 << 10, send: 256 << 10 };
     let small = Socket::bind("127.0.0.1:0".parse().unwrap(), buffers).unwrap();
     let one = bound("127.0.0.1:0");

@@ -150,7 +150,7 @@ fn a_listener_that_was_replaced_leaves_the_new_file_alone() {
 }
 
 #[test]
-fn what_is_wrong_with_a_path_is_said() {
+fn the_fault_of_a_path_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("file");
     fs::write(&file, "kept").unwrap();

@@ -50,7 +50,7 @@ mod tests {
     const MS: u64 = 1_000;
 
     #[test]
-    fn one_that_hangs_costs_a_second_and_a_thousand_that_come_are_waited_for() {
+    fn a_hanging_worker_costs_a_second_and_a_thousand_that_come_are_waited_for() {
         let mut wait_limit = WaitLimit::new(Time(0));
         assert_eq!(wait_limit.until(1, 1), Time(1_002 * MS));
         assert_eq!(wait_limit.until(1_024, 1_024), Time(3_048 * MS), "they take their turns");

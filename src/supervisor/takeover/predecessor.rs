@@ -13,7 +13,7 @@ use super::state::{self, FinalCopy, LaneHeader, NotifyTarget, PreCopy, SlotCopy,
 use crate::net::run_dir::own_uid;
 use crate::net::unix::SeqPacket;
 use crate::net::{clock, memory, notify};
-use crate::server::{self, Given};
+use crate::server::{self, LaneState};
 use crate::supervisor::commands::{self, LaneStuck};
 use crate::supervisor::event::Event;
 use crate::supervisor::event_loop::Supervisor;
@@ -195,8 +195,8 @@ impl Supervisor {
         }
     }
 
-    fn final_copy(&self, lanes: &[Given], paused_at: Time) -> FinalCopy {
-        let state = |lane: &Given| LaneHeader {
+    fn final_copy(&self, lanes: &[LaneState], paused_at: Time) -> FinalCopy {
+        let state = |lane: &LaneState| LaneHeader {
             length: lane.state.len(),
             links: lane.links.iter().map(|(worker, _)| *worker).collect(),
         };

@@ -25,7 +25,7 @@ use crate::net::run_dir::{RunDir, own_uid};
 use crate::net::unix::{SeqListener, SeqPacket, UnixError};
 use crate::net::{clock, memory, notify, udp};
 use crate::pack::Damaged;
-use crate::server::{self, Given};
+use crate::server::{self, LaneState};
 use crate::supervisor::child;
 use crate::supervisor::commands;
 use crate::supervisor::event_loop::{Resources, Supervisor};
@@ -190,7 +190,7 @@ pub(in crate::supervisor) async fn take_over(
 }
 
 /// Has every lane take over its state.
-async fn restore(lanes: &server::Lanes, states: Vec<Given>) -> Result<(), TakeoverError> {
+async fn restore(lanes: &server::Lanes, states: Vec<LaneState>) -> Result<(), TakeoverError> {
     let mut states = states.into_iter();
     let take = |_, reply| match states.next() {
         Some(given) => server::Command::Take(given, reply),
@@ -236,7 +236,10 @@ impl Inheritance {
 }
 
 /// Reads the lanes' states into `buffers`, and gives each lane its links.
-fn sort_states(descriptors: Vec<OwnedFd>, buffers: &mut [Vec<u8>]) -> Result<(FinalCopy, Vec<Given>), TakeoverError> {
+fn sort_states(
+    descriptors: Vec<OwnedFd>,
+    buffers: &mut [Vec<u8>],
+) -> Result<(FinalCopy, Vec<LaneState>), TakeoverError> {
     let mut descriptors = descriptors.into_iter();
     let mut next = || descriptors.next().ok_or(Damaged("a descriptor is missing"));
     let mut file = File::from(next()?);
@@ -254,7 +257,7 @@ fn sort_states(descriptors: Vec<OwnedFd>, buffers: &mut [Vec<u8>]) -> Result<(Fi
         (&file).take(lane.length as u64).read_to_end(&mut state)?;
         at = end;
         let link = |worker| Ok::<_, TakeoverError>((worker, SeqPacket::from_fd(next()?)?));
-        lanes.push(Given { state, links: lane.links.into_iter().map(link).collect::<Result<_, _>>()? });
+        lanes.push(LaneState { state, links: lane.links.into_iter().map(link).collect::<Result<_, _>>()? });
     }
     Ok((final_copy, lanes))
 }

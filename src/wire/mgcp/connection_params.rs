@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read_again_and_never_longer_than_nine_digits() {
+    fn parameters_that_were_written_read_back_with_nine_digits_at_most() {
         let text = "PS=1245, OS=62345, PR=780, OR=45123, PL=10, JI=27, LA=48";
         let parameters = ConnectionParameters::parse(text.as_bytes());
         assert_eq!(parameters.to_string(), text);

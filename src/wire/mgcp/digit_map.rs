@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_map_is_none() {
+    fn text_that_is_no_digit_map_yields_none() {
         for bad in ["()", "(0T", "0T)", "(0||1)", "(.)", "(0..)", "[1-7", "[]", "0 1", "[1/7]"] {
             assert!(DigitMap::parse(bad.as_bytes()).is_none(), "{bad}");
         }

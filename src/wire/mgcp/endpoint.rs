@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lacks_a_side_or_is_too_long_is_no_name() {
+    fn a_name_that_lacks_a_side_or_is_too_long_is_none() {
         let long = [&[b'a'; 256][..], b"@gw"].concat();
         for bad in [&b"ann/1"[..], b"@gw", b"ann/1@", b"an n@gw", b"ann\x01@gw", &long] {
             assert!(EndpointName::parse(bad).is_none(), "{}", bad.escape_ascii());

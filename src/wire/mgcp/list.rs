@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_open_or_closed_too_often_is_not_closed() {
+    fn a_list_with_unbalanced_brackets_is_not_closed() {
         for bad in ["(", ")", "\"", "(\")\"", "())("] {
             assert!(!is_closed(bad.as_bytes()), "{bad}");
         }

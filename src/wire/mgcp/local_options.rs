@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_option_cannot_be_has_its_code() {
+    fn an_impossible_value_of_an_option_has_its_return_code() {
         for (text, fault) in [
             ("p:10,,a:PCMU", OptionsFault::Syntax),
             (":10", OptionsFault::Syntax),

@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_of_requested_events_is_none() {
+    fn text_that_is_no_list_of_requested_events_yields_none() {
         for bad in [
             "l/hd(",
             "l/hd)",

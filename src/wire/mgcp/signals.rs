@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_of_signals_is_none() {
+    fn text_that_is_no_list_of_signals_yields_none() {
         for bad in ["L/rg,", ",L/rg", "L/rg(", "L/rg)", "L/rg(x)y", "(x)", "L/r g"] {
             assert!(SignalRequests::parse(bad.as_bytes()).is_none(), "{bad}");
         }

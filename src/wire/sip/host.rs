@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_host_or_no_port_is_not_read() {
+    fn text_that_is_no_host_or_no_port_is_not_read() {
         for bad in
             ["", ":5060", "2001:db8::10", "[2001:db8::1", "a b", "h:", "h:x", "h:65536", "h:-1", "[x]", "h/x", "a,b"]
         {

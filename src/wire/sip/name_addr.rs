@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_never_closed_is_not_read() {
+    fn a_name_or_address_that_is_never_closed_is_not_read() {
         for bad in [r#""Mr. J. User <sip:j@h>"#, "<sip:a@h", "<sip:a@h> x", r#"J"x" <sip:a@h>"#, r#""only a name""#] {
             assert_eq!(parse(bad), None, "{bad}");
         }

@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_the_scanner_can_tell_is_left_to_it() {
+    fn fields_that_only_the_scanner_can_read_are_left_to_it() {
         assert_eq!(looked("SIP/2.0 200 OK\r\nCall-ID: 1\r\n\r\n"), None);
         assert_eq!(looked("\r\nBYE sip:a@b SIP/2.0\r\nCall-ID: 1\r\n\r\n"), None);
         assert_eq!(looked("BYE sip:a@b SIP/2.0\r\nCall-ID: 1\r\n 2\r\n\r\n"), None);
@@ -72,7 +72,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_seen_is_what_the_scanner_reads(
+        fn the_quick_look_sees_the_same_as_the_scanner(
             bytes in prop::collection::vec(
                 prop_oneof![
                     Just(&b"INVITE sip:a@b SIP/2.0\r\n"[..]), Just(&b"Call-ID: 1\r\n"[..]), Just(&b"i:2\r\n"[..]),

@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_uri_is_not_read() {
+    fn text_that_is_no_uri_is_not_read() {
         for bad in [
             "",
             "sip",

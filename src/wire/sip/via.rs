@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_via_is_not_read() {
+    fn text_that_is_no_via_is_not_read() {
         for bad in [
             "",
             "SIP/2.0/UDP",

@@ -139,7 +139,7 @@ fn killed_while_its_first_workers_start_it_starts_all_the_same() {
 }
 
 #[test]
-fn whoever_reads_the_log_may_go_with_the_dispatcher() {
+fn the_reader_of_the_log_may_end_with_the_dispatcher() {
     let mut pointsman = Setup { log_to_nobody: true, ..Setup::new(1) }.start();
     let phone = Phone::new(pointsman.address().ip());
     let standing = calls(&pointsman, &phone, 1);

@@ -147,7 +147,7 @@ fn a_key_that_is_no_key_is_named_and_the_workers_wait_for_a_better_one() {
 }
 
 #[test]
-fn a_worker_of_its_own_comes_back_with_the_token_that_its_calls_carry() {
+fn an_unmanaged_worker_comes_back_with_the_token_that_its_calls_carry() {
     use pointsman::wire::handoff::{Frame, Record};
     use pointsman::words::{Hello, Port, Welcome};
     use rustix::net::{RecvFlags, SendFlags, recv, send};

@@ -96,7 +96,7 @@ fn until_given(link: &SeqPacket) -> Vec<OwnedFd> {
 }
 
 #[test]
-fn with_nobody_there_it_says_so_and_leaves_nothing_behind() {
+fn without_a_running_dispatcher_a_takeover_says_so_and_leaves_no_file() {
     let dir = tempfile::tempdir().unwrap();
     let run_dir = dir.path().join("pm");
     let refused = Pointsman::fail_to_take_over(&Setup::new(1), &run_dir);
@@ -105,7 +105,7 @@ fn with_nobody_there_it_says_so_and_leaves_nothing_behind() {
 }
 
 #[test]
-fn behind_a_dispatcher_that_died_it_says_so_and_its_workers_go_on() {
+fn after_the_death_of_a_dispatcher_a_takeover_says_so_and_the_workers_go_on() {
     let mut pointsman = Setup::new(1).start();
     let workers = pointsman.worker_pids();
     pointsman.crash();
@@ -117,7 +117,7 @@ fn behind_a_dispatcher_that_died_it_says_so_and_its_workers_go_on() {
 }
 
 #[test]
-fn what_only_a_restart_changes_is_refused_by_name() {
+fn a_takeover_with_settings_that_only_a_restart_changes_is_refused_by_name() {
     let pointsman = Setup::new(2).start();
     let workers = pointsman.worker_pids();
     let setup = pointsman.setup();
@@ -173,7 +173,7 @@ fn another_user_is_refused() {
 }
 
 #[test]
-fn one_that_dies_at_any_point_leaves_the_old_one_serving_and_no_caller_notices() {
+fn a_new_dispatcher_that_dies_at_any_point_leaves_the_old_one_serving_and_no_caller_notices() {
     let pointsman = Setup::new(2).start();
     let workers = pointsman.worker_pids();
     let (own, _) = ask_of(&pointsman);
@@ -223,7 +223,7 @@ fn one_that_dies_at_any_point_leaves_the_old_one_serving_and_no_caller_notices()
 }
 
 #[test]
-fn one_that_says_nothing_is_given_up_after_two_seconds_and_what_came_meanwhile_is_answered() {
+fn a_silent_new_dispatcher_is_given_up_after_two_seconds_and_messages_that_came_meanwhile_are_answered() {
     let pointsman = Setup::new(1).start();
     let workers = pointsman.worker_pids();
     let (own, _) = ask_of(&pointsman);
@@ -243,7 +243,7 @@ fn one_that_says_nothing_is_given_up_after_two_seconds_and_what_came_meanwhile_i
 }
 
 #[test]
-fn the_word_to_stop_comes_before_a_takeover_that_is_not_over() {
+fn an_order_to_stop_comes_before_a_takeover_that_is_not_over() {
     let pointsman = Setup::new(1).start();
     let (own, _) = ask_of(&pointsman);
     let link = ask(&pointsman, &own);
@@ -266,7 +266,7 @@ fn the_word_to_stop_comes_before_a_takeover_that_is_not_over() {
 }
 
 #[test]
-fn of_rivals_one_is_the_dispatcher_in_the_end_and_the_others_say_why_they_are_not() {
+fn of_rival_takeovers_one_succeeds_and_the_others_say_why_they_did_not() {
     let mut pointsman = Setup::new(2).start();
     let phone = Phone::new(pointsman.address().ip());
     let (standing, workers) = (call(&pointsman, &phone), pointsman.worker_pids());

@@ -64,7 +64,7 @@ fn an_unknown_verb_is_a_command_all_the_same() {
 }
 
 #[test]
-fn what_cannot_be_read_has_its_transaction_where_one_stands_there() {
+fn an_unreadable_command_has_its_transaction_where_one_is_named() {
     for (text, expected) in [
         ("", (Fault::Empty, None, false)),
         ("\r\n\r\n", (Fault::Empty, None, false)),

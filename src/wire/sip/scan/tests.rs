@@ -128,7 +128,7 @@ fn an_ack_is_never_answered() {
 }
 
 #[test]
-fn what_cannot_be_sent_back_is_never_answered() {
+fn a_message_whose_answer_has_no_way_back_is_never_answered() {
     assert_eq!(
         fault(changed("SIP/2.0/UDP c:5062;branch=z9hG4bK1", "SIP/2.0/UDP").replace("7 INV", "x INV")),
         (Fault::CSeq, false)

@@ -94,7 +94,7 @@ fn flow(phone: &Phone, direction: Direction, sound: Sound) -> Flow {
 }
 
 #[test]
-fn what_comes_to_a_connection_that_makes_no_sound_is_counted_and_goes_nowhere() {
+fn packets_to_a_connection_that_sends_no_sound_are_counted_and_go_nowhere() {
     let mut rig = Rig::new(2);
     let mut phone = rig.phone();
     let port = rig.open(1, flow(&phone, Direction::RecvOnly, Sound::Silence));
@@ -161,7 +161,7 @@ fn a_port_that_another_program_has_is_passed_over() {
 }
 
 #[test]
-fn whoever_asks_for_more_than_there_is_does_not_flood_the_log() {
+fn a_peer_that_asks_for_more_ports_than_there_are_does_not_flood_the_log() {
     let mut rig = Rig::new(1);
     let phone = rig.phone();
     let ask = Ask::Open { local: rig.ip, flow: flow(&phone, Direction::SendRecv, Sound::Echo) };
