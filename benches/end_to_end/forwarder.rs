@@ -17,7 +17,7 @@ use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, recvmmsg};
 use pointsman::ids::{Incarnation, ListenerId, Seq, TokenKey, WorkerId};
 use pointsman::time::Time;
 use pointsman::wire::handoff::{
-    FRAME_HEADER, Frame, FrameBuilder, MESSAGE_HEADER, MESSAGE_LIMIT, Record, frame_header, message_header,
+    FRAME_HEADER, Frame, FrameBuilder, MESSAGE_HEADER, Record, frame_header, message_header,
 };
 use pointsman::words::{Envelope, PassedSocket, ReplyFrom, ReplyTo, SocketRole, Transport, Welcome};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -29,6 +29,8 @@ use rustix::net::{
 
 use crate::support::pointsman::EXECUTABLE;
 
+/// The largest datagram.
+const LARGEST: usize = 65_535;
 /// Messages read in one system call.
 const BATCH: usize = 32;
 /// Bytes before each message: the frame's header and the record's.
@@ -124,7 +126,7 @@ impl Worker {
     }
 
     fn await_hello(&self) -> std::io::Result<()> {
-        let mut buffer = vec![0; MESSAGE_LIMIT];
+        let mut buffer = vec![0; LARGEST];
         let (length, _) = recv(&self.link, &mut buffer[..], RecvFlags::empty())?;
         let first = Frame::parse(&buffer[..length]).ok().and_then(|mut frame| frame.next());
         match first {
@@ -214,7 +216,7 @@ impl Drop for Worker {
 
 fn forward(listener: &UdpSocket, mut workers: Vec<Worker>) -> std::io::Result<()> {
     let local = listener.local_addr()?;
-    let mut buffers = vec![vec![0_u8; HEAD + MESSAGE_LIMIT]; BATCH];
+    let mut buffers = vec![vec![0_u8; HEAD + LARGEST]; BATCH];
     let mut headers = MultiHeaders::<SockaddrIn>::preallocate(BATCH, None);
     let mut arrived: Vec<(usize, SocketAddr)> = Vec::with_capacity(BATCH);
     let mut scratch = vec![0; 4096];

@@ -8,7 +8,6 @@ use std::net::IpAddr;
 use super::Dispatch;
 use super::decision::{Arrival, Decision, EntryId, Handoff, Protocol, Reason, Returned, Tried};
 use super::group::GroupId;
-use super::size::Sized as Measured;
 use super::table::{Entry, NewEntry, State};
 use crate::fingerprint::{Fingerprint, Source};
 use crate::ids::WorkerId;
@@ -49,7 +48,7 @@ pub(super) trait Request: Sized {
     fn group(case: &Case<'_, Self>, dispatch: &Dispatch) -> Option<Fingerprint>;
 
     /// The size of the session that it begins; `None` if it begins none.
-    fn size(case: &Case<'_, Self>, dispatch: &Dispatch) -> Option<Measured>;
+    fn size(case: &Case<'_, Self>, dispatch: &Dispatch) -> Option<Weight>;
 
     /// The status or return code of an answer of the dispatcher's own. `has_open`: some worker takes new work.
     fn code(why: Reason, has_open: bool) -> u16;

@@ -2,7 +2,6 @@
 
 use super::decision::{Decision, Handoff, Target};
 use super::reason::Reason;
-use super::size::SizeNote;
 use crate::pack::{Damaged, Pack, Packed, packed};
 
 /// Counts since start. For messages from the well-known sockets,
@@ -10,7 +9,6 @@ use crate::pack::{Damaged, Pack, Packed, packed};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     by_reason: ByReason,
-    by_size_note: [u64; SizeNote::COUNT],
     /// Messages read, retransmissions included.
     pub received: u64,
     /// Initial requests given to a worker.
@@ -66,7 +64,6 @@ impl Kind {
 
 packed!(Counters {
     by_reason,
-    by_size_note,
     received,
     handed_over,
     relayed,
@@ -143,11 +140,6 @@ impl Counters {
         self.by_reason.0[Kind::Vacant as usize][decision.reason.index()] += 1;
     }
 
-    /// Counts a finding about a session's size.
-    pub(super) fn on_size(&mut self, note: SizeNote) {
-        self.by_size_note[note.index()] += 1;
-    }
-
     /// Number of times that `reason` was given.
     pub fn of(&self, reason: Reason) -> u64 {
         self.by_reason.0.iter().map(|counts| counts[reason.index()]).sum()
@@ -156,11 +148,6 @@ impl Counters {
     /// Number of times that `reason` was given for a decision of this kind.
     pub fn of_kind(&self, kind: Kind, reason: Reason) -> u64 {
         self.by_reason.0[kind as usize][reason.index()]
-    }
-
-    /// Number of times that `note` was made about a size.
-    pub fn size_notes(&self, note: SizeNote) -> u64 {
-        self.by_size_note[note.index()]
     }
 
     /// Every reason with its count.

@@ -20,7 +20,6 @@ use std::net::SocketAddr;
 use super::Dispatch;
 use super::case::{self, Placement};
 use super::decision::{Arrival, Decision, EntryId, Handoff, Protocol, Reason, Return, Returned, Target, Tried};
-use super::size::Sized;
 use super::table::{Entry, State};
 use crate::fingerprint::{Fingerprint, Printer};
 use crate::ids::{TransactionRange, WorkerId};
@@ -82,7 +81,7 @@ impl case::Request for Request<'_> {
         case.request.call
     }
 
-    fn size(case: &Case<'_>, dispatch: &Dispatch) -> Option<Sized> {
+    fn size(case: &Case<'_>, dispatch: &Dispatch) -> Option<Weight> {
         Some(dispatch.rules.size.size_of_connection(case.request.command, case.sender()))
     }
 

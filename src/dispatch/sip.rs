@@ -12,7 +12,6 @@ use super::Dispatch;
 use super::case::{self, Placement};
 use super::decision::{Answer, Arrival, Decision, EntryId, Handoff, Protocol, Reason, Returned, Target, Tried};
 use super::identity::{Named, branch_token};
-use super::size::Sized;
 use super::table::{Entry, State};
 use crate::config::MethodRule;
 use crate::fingerprint::{Fingerprint, Printer, Text};
@@ -69,7 +68,7 @@ impl case::Request for Request<'_> {
         case.request.read.uri?.conference().map(|name| conference(name, &dispatch.printer))
     }
 
-    fn size(case: &Case<'_>, dispatch: &Dispatch) -> Option<Sized> {
+    fn size(case: &Case<'_>, dispatch: &Dispatch) -> Option<Weight> {
         let Request { message, read, .. } = &case.request;
         // Only INVITE begins a session.
         case.request.is_invite().then(|| dispatch.rules.size.size_of(message, read.uri.as_ref(), case.sender()))

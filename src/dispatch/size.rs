@@ -1,7 +1,7 @@
 //! The size of a session in capacity units, as given in its first message.
 //!
-//! Only a whole number above zero counts as a size. Any other value is noted, and the next place is read. A session
-//! without a size has size 1.
+//! Only a whole number above zero counts as a size. After any other value the next place is read. A session without a
+//! size has size 1.
 
 use std::net::IpAddr;
 
@@ -29,112 +29,38 @@ impl Default for SizeRules {
     }
 }
 
-/// A size, and the finding about it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sized {
-    /// Units, and whether the message names them.
-    pub weight: Weight,
-    /// The finding on the way to it.
-    pub note: SizeNote,
-}
-
-/// Findings about the places that can name a size.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum SizeNote {
-    /// A size that counts.
-    Named,
-    /// No size: 1.
-    Unnamed,
-    /// More than the largest size allowed: the largest counts.
-    Clamped,
-    /// A place named 0, and the next one was read.
-    Zero,
-    /// A place named a negative number, and the next one was read.
-    Negative,
-    /// A place held something else than a whole number, and the next one was read.
-    Garbage,
-    /// The source is not believed: 1.
-    Untrusted,
-}
-
-impl SizeNote {
-    /// Number of kinds of finding.
-    pub const COUNT: usize = 7;
-
-    /// Every note.
-    pub const ALL: [SizeNote; SizeNote::COUNT] = [
-        SizeNote::Named,
-        SizeNote::Unnamed,
-        SizeNote::Clamped,
-        SizeNote::Zero,
-        SizeNote::Negative,
-        SizeNote::Garbage,
-        SizeNote::Untrusted,
-    ];
-
-    /// Its place in [`SizeNote::ALL`].
-    pub const fn index(self) -> usize {
-        self as usize
-    }
-
-    /// Its stable name in logs and counters.
-    pub const fn label(self) -> &'static str {
-        match self {
-            SizeNote::Named => "size-named",
-            SizeNote::Unnamed => "size-unnamed",
-            SizeNote::Clamped => "size-clamped",
-            SizeNote::Zero => "size-zero",
-            SizeNote::Negative => "size-negative",
-            SizeNote::Garbage => "size-garbage",
-            SizeNote::Untrusted => "size-untrusted",
-        }
-    }
-}
-
-impl Sized {
-    /// The size of a message that begins no session.
-    pub(super) const NOTHING: Sized = Sized { weight: Weight::NOTHING, note: SizeNote::Unnamed };
-}
-
 /// The content of one place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Said {
+    /// No size that counts.
     Nothing,
     Units(u32),
     /// The offer has streams, all of them disabled: a session that costs nothing now.
     Disabled,
-    Unusable(SizeNote),
 }
 
 impl SizeRules {
     /// The size of the session that `message` from `source` begins; `uri` is its request-URI.
-    pub fn size_of(&self, message: &Message<'_>, uri: Option<&Uri<'_>>, source: IpAddr) -> Sized {
+    pub fn size_of(&self, message: &Message<'_>, uri: Option<&Uri<'_>>, source: IpAddr) -> Weight {
         self.first_named(source, |place| self.ask(place, message, uri))
     }
 
     /// The first size that `ask` finds in one of the places, if `source` is believed.
     #[inline]
-    pub(super) fn first_named(&self, source: IpAddr, ask: impl Fn(SizeSource) -> Said) -> Sized {
+    pub(super) fn first_named(&self, source: IpAddr, ask: impl Fn(SizeSource) -> Said) -> Weight {
         if !self.from.is_empty() && !self.from.iter().any(|net| net.contains(source)) {
-            return Sized { weight: Weight::plain(1), note: SizeNote::Untrusted };
+            return Weight::plain(1);
         }
-        let mut unusable = None;
         for &place in &self.order {
             match ask(place) {
                 Said::Nothing => {}
-                Said::Disabled => {
-                    return Sized { weight: Weight::NOTHING, note: unusable.unwrap_or(SizeNote::Named) };
-                }
+                Said::Disabled => return Weight::NOTHING,
                 Said::Units(units) => {
-                    let weight = Weight { units: units.min(self.max), named: place != SizeSource::Sdp };
-                    let note = if units > self.max { SizeNote::Clamped } else { unusable.unwrap_or(SizeNote::Named) };
-                    return Sized { weight, note };
+                    return Weight { units: units.min(self.max), named: place != SizeSource::Sdp };
                 }
-                Said::Unusable(note) => unusable = unusable.or(Some(note)),
             }
         }
-        Sized { weight: Weight::plain(1), note: unusable.unwrap_or(SizeNote::Unnamed) }
+        Weight::plain(1)
     }
 
     fn ask(&self, place: SizeSource, message: &Message<'_>, uri: Option<&Uri<'_>>) -> Said {
@@ -167,7 +93,7 @@ pub(super) fn read(text: &[u8]) -> Said {
         digits => (1, digits),
     };
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-        return Said::Unusable(SizeNote::Garbage);
+        return Said::Nothing;
     }
     let number =
         digits.iter().fold(0_i64, |number, digit| number.saturating_mul(10).saturating_add(i64::from(digit - b'0')));
@@ -176,8 +102,7 @@ pub(super) fn read(text: &[u8]) -> Said {
 
 fn judge(number: i64) -> Said {
     match number {
-        0 => Said::Unusable(SizeNote::Zero),
-        ..0 => Said::Unusable(SizeNote::Negative),
+        ..=0 => Said::Nothing,
         _ => Said::Units(u32::try_from(number).unwrap_or(u32::MAX)),
     }
 }
@@ -187,20 +112,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_read_or_refused_with_the_reason() {
+    fn only_whole_numbers_above_zero_are_sizes() {
         assert_eq!(read(b" 120 "), Said::Units(120));
         assert_eq!(read(b"+7"), Said::Units(7));
         assert_eq!(read(b"1000000000000000000000000"), Said::Units(u32::MAX));
-        assert_eq!(read(b"0"), Said::Unusable(SizeNote::Zero));
-        assert_eq!(read(b"-1"), Said::Unusable(SizeNote::Negative));
-        assert_eq!(read(b"-99999999999999999999999"), Said::Unusable(SizeNote::Negative));
-        for garbage in [&b""[..], b"-", b"1.5", b"0x10", b"ten", b"1 2", b"\xff"] {
-            assert_eq!(read(garbage), Said::Unusable(SizeNote::Garbage), "{garbage:?}");
+        for unusable in
+            [&b"0"[..], b"-1", b"-99999999999999999999999", b"", b"-", b"1.5", b"0x10", b"ten", b"1 2", b"\xff"]
+        {
+            assert_eq!(read(unusable), Said::Nothing, "{unusable:?}");
         }
-    }
-
-    #[test]
-    fn notes_have_one_place_each() {
-        assert!(SizeNote::ALL.iter().enumerate().all(|(place, note)| note.index() == place));
     }
 }

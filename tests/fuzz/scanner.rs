@@ -136,8 +136,8 @@ fn look(message: &Message<'_>, seen: &mut Seen) {
     }
     let source: SocketAddr = "203.0.113.5:5060".parse().unwrap();
     let sized = SizeRules::default().size_of(message, uri.as_ref(), source.ip());
-    assert!(sized.weight.units <= SizeRules::default().max, "{sized:?}");
-    seen.note(("size", sized.note.index()));
+    assert!(sized.units <= SizeRules::default().max, "{sized:?}");
+    seen.note(("size", sized.named, sized.units.min(2)));
     let place = message.body().as_ptr() as usize - message.bytes().as_ptr() as usize;
     assert!(place + message.body().len() <= message.bytes().len());
 }

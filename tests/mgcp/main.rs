@@ -21,7 +21,6 @@ use pointsman::dispatch::counters::Kind;
 use pointsman::dispatch::decision::{Admin, Brought, Cause, Decision, Handoff, Reason, Return, Room, Services, Target};
 use pointsman::dispatch::history::Outcome;
 use pointsman::dispatch::rules::Rules;
-use pointsman::dispatch::size::SizeNote;
 use pointsman::fingerprint::Printer;
 use pointsman::ids::{GatheringId, Incarnation, Seq, TokenKey, TransactionRange, WorkerId};
 use pointsman::time::Time;

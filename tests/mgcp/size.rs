@@ -25,7 +25,6 @@ fn a_size_is_read_from_parameter_options_or_description_and_is_one_otherwise() {
         let text = command("CRCX", id, "ann/$@ms", &format!("C: {id}\n{lines}"));
         assert_eq!(given(rig.send(&text)).2, size, "{lines}");
     }
-    assert_eq!(rig.dispatch.counters().size_notes(SizeNote::Clamped), 1);
     let order = vec![SizeSource::Sdp];
     let rules = Rules { size: pointsman::dispatch::size::SizeRules { order, ..Default::default() }, ..rules() };
     rig.dispatch.set_rules(rules, rig.now);

@@ -31,7 +31,6 @@ use pointsman::dispatch::history::Outcome;
 use pointsman::dispatch::identity::Keyring;
 use pointsman::dispatch::rules::Rules;
 use pointsman::dispatch::sip::EXTENSION;
-use pointsman::dispatch::size::SizeNote;
 use pointsman::dispatch::{Dispatch, Setup};
 use pointsman::fingerprint::Printer;
 use pointsman::ids::{Incarnation, Seq, WorkerId};

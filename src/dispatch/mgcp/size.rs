@@ -3,16 +3,17 @@
 use std::net::IpAddr;
 
 use crate::config::SizeSource;
-use crate::dispatch::size::{Said, SizeRules, Sized, read};
+use crate::dispatch::size::{Said, SizeRules, read};
+use crate::reservation::Weight;
 use crate::wire::mgcp::{Command, Verb};
 use crate::wire::sdp;
 
 impl SizeRules {
     /// The size of the session that a command from `source` begins: by its parameter, by the same name among its local
     /// connection options, by the remote session description, else 1. Only CRCX begins one.
-    pub fn size_of_connection(&self, command: &Command<'_>, source: IpAddr) -> Sized {
+    pub fn size_of_connection(&self, command: &Command<'_>, source: IpAddr) -> Weight {
         if command.verb() != Verb::Crcx {
-            return Sized::NOTHING;
+            return Weight::NOTHING;
         }
         self.first_named(source, |place| match place {
             SizeSource::Header => command.stated_size().map_or(Said::Nothing, read),

@@ -20,9 +20,6 @@ use crate::ids::{ListenerId, Seq};
 use crate::time::Time;
 use crate::words::{Envelope, Message, ReplyTo, Transport};
 
-/// The largest message that can be handed over: a UDP datagram's 65,535 bytes.
-pub const MESSAGE_LIMIT: usize = 65_535;
-
 /// The bytes in front of a [`Message`] record's payload: record header and fixed part.
 pub const MESSAGE_HEADER: usize = RECORD_HEADER + MESSAGE_FIXED;
 

@@ -75,7 +75,7 @@ pub use frame::{
     FRAME_HARD_LIMIT, FRAME_HEADER, FRAME_SOFT_LIMIT, Frame, FrameBuilder, FrameError, RECORD_HEADER, VERSION,
     frame_header,
 };
-pub use message::{MESSAGE_HEADER, MESSAGE_LIMIT, message_header};
+pub use message::{MESSAGE_HEADER, message_header};
 pub use record::{Record, Seqs};
 pub use transactions::{Branches, HOLDING_AT_ONCE, Transactions};
 
