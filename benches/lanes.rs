@@ -151,7 +151,7 @@ impl Lane {
     }
 
     fn flush(&mut self, now: Time) {
-        self.switch.flush_answers(|_, _, _, _| {});
+        self.switch.flush_answers(|_| ());
         self.switch.flush_links();
         let Lane { switch, peers, spare, .. } = self;
         switch.flush_parcels(now, |lane, parcel| {

@@ -64,9 +64,11 @@ fn answers(switch: &mut Switch<Mute>, bytes: &[u8]) -> Vec<usize> {
     let listener = ListenerId(0);
     switch.on_datagram(Owner::Listener(listener), listener, &datagram, Time(2));
     let mut sizes = Vec::new();
-    switch.flush_answers(|_, bytes, to, _| {
-        assert_eq!(to.ip(), source().ip());
-        sizes.push(bytes.len());
+    switch.flush_answers(|leaving| {
+        for (bytes, to) in leaving {
+            assert_eq!(to.ip(), source().ip());
+            sizes.push(bytes.len());
+        }
     });
     sizes
 }
@@ -161,9 +163,11 @@ fn returns(switch: &mut Switch<Mute>, bytes: &[u8]) -> Vec<usize> {
     let listener = ListenerId(0);
     switch.on_mgcp_datagram(Owner::Listener(listener), listener, &datagram, Time(2), Time(2));
     let mut sizes = Vec::new();
-    switch.flush_answers(|_, bytes, to, _| {
-        assert_eq!(to, source());
-        sizes.push(bytes.len());
+    switch.flush_answers(|leaving| {
+        for (bytes, to) in leaving {
+            assert_eq!(to, source());
+            sizes.push(bytes.len());
+        }
     });
     sizes
 }

@@ -63,15 +63,6 @@ pub struct Answer<'a> {
     pub from: Option<IpAddr>,
 }
 
-/// Fate of a batch that was sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Batched {
-    /// Number of datagrams dealt with: those after them are still to be sent once the socket takes more.
-    pub done: usize,
-    /// Number of these that could not be delivered.
-    pub undeliverable: usize,
-}
-
 /// The memory of a socket, in bytes counted as in the request for them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
@@ -213,38 +204,41 @@ impl Socket {
         }
     }
 
-    /// Sends many datagrams without waiting, with a few system calls for all. One that cannot be delivered does not
-    /// stop those after it.
+    /// Sends many datagrams without waiting, with a few system calls for all. Returns the number of those that the
+    /// kernel has not taken; none of them stops those after it.
     ///
     /// # Errors
     ///
     /// The socket itself is broken.
-    pub fn send_batch(&self, answers: &[Answer<'_>]) -> io::Result<Batched> {
-        let mut batched = Batched::default();
-        for chunk in answers.chunks(BATCH) {
+    pub fn send_batch<'a>(&self, mut answers: impl ExactSizeIterator<Item = Answer<'a>>) -> io::Result<usize> {
+        let mut lost = 0;
+        while answers.len() > 1 {
             let mut outgoing: [Outgoing<'_>; BATCH] =
                 std::array::from_fn(|_| Outgoing { bytes: &[], name: Name::empty(), control: None });
-            for (place, answer) in outgoing.iter_mut().zip(chunk) {
-                *place = self.outgoing(answer);
+            let mut count = 0;
+            for (place, answer) in outgoing.iter_mut().zip(answers.by_ref()) {
+                *place = self.outgoing(&answer);
+                count += 1;
             }
-            let mut rest = &outgoing[..chunk.len()];
+            let mut rest = &outgoing[..count];
             while !rest.is_empty() {
                 let done = match sys::send_many(self.as_fd(), rest) {
                     Ok(sent) => sent,
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
-                    Err(error) => match outcome(error)? {
-                        Delivery::Blocked => return Ok(batched),
-                        Delivery::Left | Delivery::Undeliverable(_) => {
-                            batched.undeliverable += 1;
-                            1
-                        }
-                    },
+                    Err(error) => {
+                        outcome(error)?;
+                        lost += 1;
+                        1
+                    }
                 };
-                batched.done += done;
                 rest = rest.get(done..).unwrap_or_default();
             }
         }
-        Ok(batched)
+        // One alone costs one system call either way, and this one needs no list of datagrams.
+        if let Some(Answer { bytes, to, from }) = answers.next() {
+            lost += usize::from(self.send(bytes, to, from)? != Delivery::Left);
+        }
+        Ok(lost)
     }
 
     /// Whether the kernel keeps the time at which each datagram arrives, for [`Batch::waited`]. It holds for all

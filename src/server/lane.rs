@@ -362,8 +362,9 @@ impl Lane {
 
     fn flush(&mut self, now: Time) {
         let Lane { doors, slot_sockets, switch, peers, spare, .. } = self;
-        switch.flush_answers(|owner, bytes, to, from| {
-            let socket = match owner {
+        switch.flush_answers(|leaving| {
+            let from = leaving.from;
+            let socket = match leaving.owner {
                 // The well-known sockets are the first doors, in their order.
                 Owner::Listener(listener) => {
                     doors.get(usize::from(listener.0)).and_then(Option::as_ref).map(|door| &door.socket)
@@ -378,7 +379,7 @@ impl Lane {
             };
             if let Some(socket) = socket {
                 // An answer that the kernel does not take is lost like any datagram; the peer asks again.
-                let _ = socket.send(bytes, to, Some(from));
+                let _ = socket.send_batch(leaving.map(|(bytes, to)| udp::Answer { bytes, to, from: Some(from) }));
             }
         });
         switch.flush_links();

@@ -169,14 +169,42 @@ impl Answers {
         self.waiting.push(Waiting { owner: answer.owner, range, to: answer.to, from: answer.from });
     }
 
-    /// Gives every waiting answer to `send`, then forgets them.
-    pub fn flush(&mut self, mut send: impl FnMut(Owner, &[u8], SocketAddr, IpAddr)) {
-        for answer in self.waiting.drain(..) {
-            send(answer.owner, &self.bytes[answer.range], answer.to, answer.from);
+    /// Gives the waiting answers to `send`, those that follow each other from one socket together, then forgets them.
+    pub fn flush(&mut self, mut send: impl FnMut(Leaving<'_>)) {
+        for run in self.waiting.chunk_by(|one, next| (one.owner, one.from) == (next.owner, next.from)) {
+            let Some(Waiting { owner, from, .. }) = run.first() else { continue };
+            send(Leaving { owner: *owner, from: *from, bytes: &self.bytes, waiting: run.iter() });
         }
+        self.waiting.clear();
         self.bytes.clear();
     }
 }
+
+/// Answers that leave from one socket: iterates over their bytes and destinations.
+#[derive(Clone, Debug)]
+pub struct Leaving<'a> {
+    /// Owner of the socket.
+    pub owner: Owner,
+    /// The local address that they leave from.
+    pub from: IpAddr,
+    bytes: &'a [u8],
+    waiting: std::slice::Iter<'a, Waiting>,
+}
+
+impl<'a> Iterator for Leaving<'a> {
+    type Item = (&'a [u8], SocketAddr);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let Waiting { range, to, .. } = self.waiting.next()?;
+        Some((self.bytes.get(range.clone()).unwrap_or_default(), *to))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.waiting.size_hint()
+    }
+}
+
+impl ExactSizeIterator for Leaving<'_> {}
 
 #[cfg(test)]
 mod tests {

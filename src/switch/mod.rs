@@ -22,7 +22,6 @@ mod suspects;
 pub mod totals;
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use foldhash::fast::FixedState;
@@ -40,7 +39,7 @@ use crate::time::Time;
 use crate::wire::handoff::FRAME_HARD_LIMIT;
 use crate::wire::sip::Scanner;
 use crate::words::{Drain, DrainMode, RefuseReason, ReplyTo, Transport};
-use answers::Answers;
+use answers::{Answers, Leaving};
 use back::Back;
 use early::Early;
 use ending::{Estates, MESSAGES_A_TURN};
@@ -395,7 +394,7 @@ impl<C: Channel> Switch<C> {
     // -- writing --
 
     /// Gives every waiting answer to `send`: owner of the socket it leaves from, bytes, destination, local address.
-    pub fn flush_answers(&mut self, send: impl FnMut(Owner, &[u8], SocketAddr, IpAddr)) {
+    pub fn flush_answers(&mut self, send: impl FnMut(Leaving<'_>)) {
         self.hands.answers.flush(send);
     }
 

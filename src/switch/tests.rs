@@ -90,7 +90,8 @@ fn answers_to_an_invite(switch: &mut Switch<Mute>) -> Vec<String> {
     let datagram = Datagram { bytes, source, local, truncated: false };
     switch.on_datagram(Owner::Listener(ListenerId(0)), ListenerId(0), &datagram, NOW);
     let mut answers = Vec::new();
-    switch.flush_answers(|_, bytes, _, _| answers.push(String::from_utf8_lossy(bytes).into_owned()));
+    switch
+        .flush_answers(|leaving| answers.extend(leaving.map(|(bytes, _)| String::from_utf8_lossy(bytes).into_owned())));
     answers
 }
 
@@ -200,7 +201,9 @@ fn the_answer_to_a_dead_workers_invite_is_sent_again_until_its_ack_comes() {
     let answers = |switch: &mut Switch<Mute>, after: u64| {
         switch.handle_timeout(NOW + Duration::from_millis(after));
         let mut answers = Vec::new();
-        switch.flush_answers(|_, bytes, _, _| answers.push(String::from_utf8_lossy(bytes).into_owned()));
+        switch.flush_answers(|leaving| {
+            answers.extend(leaving.map(|(bytes, _)| String::from_utf8_lossy(bytes).into_owned()))
+        });
         answers
     };
     let first = answers(&mut switch, 0);
@@ -230,7 +233,7 @@ fn an_answer_that_nobody_acknowledges_is_given_up_after_64_t1() {
     let mut sent = 0;
     for second in 0..100 {
         switch.handle_timeout(NOW + Duration::from_secs(second));
-        switch.flush_answers(|_, _, _, _| sent += 1);
+        switch.flush_answers(|leaving| sent += leaving.len());
     }
     assert!((9..=11).contains(&sent), "{sent}");
     assert_eq!(switch.hands.repeats.poll_timeout(), None);
@@ -544,7 +547,9 @@ fn a_cancel_that_overtakes_its_invite_between_two_lanes_waits_for_it() {
     };
     let answered = |switch: &mut Switch<Mute>| {
         let mut statuses = Vec::new();
-        switch.flush_answers(|_, bytes, _, _| statuses.push(String::from_utf8_lossy(&bytes[8..11]).into_owned()));
+        switch.flush_answers(|leaving| {
+            statuses.extend(leaving.map(|(bytes, _)| String::from_utf8_lossy(&bytes[8..11]).into_owned()));
+        });
         statuses
     };
     read(&mut switch, &request("CANCEL", 0));

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -288,7 +289,7 @@ impl Desk {
 
     fn flush(&mut self, now: Time, truth: &mut Truth, out: &mut Vec<Datagram>) {
         let mutation = self.mutation;
-        self.switch.flush_answers(|owner, bytes, to, _| {
+        let mut leave = |owner: Owner, bytes: &[u8], to: SocketAddr| {
             let text = std::str::from_utf8(bytes).expect("callers write plain text");
             let changed = (mutation == Some(Mutation::RetransmissionsAreSelected)).then(|| unmarked(text));
             let text = changed.as_deref().unwrap_or(text);
@@ -302,6 +303,10 @@ impl Desk {
                 Owner::Vacant(worker) | Owner::VacantMgcp(worker, _) => town::port_of(worker),
             };
             out.push(Datagram { from, to, text: text.into() });
+        };
+        self.switch.flush_answers(|leaving| {
+            let owner = leaving.owner;
+            leaving.for_each(|(bytes, to)| leave(owner, bytes, to));
         });
         self.switch.flush_links();
     }

@@ -5,6 +5,7 @@ mod random;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use super::*;
@@ -111,7 +112,9 @@ impl Rig {
 
     fn answers(&mut self) -> Vec<String> {
         let mut answers = Vec::new();
-        self.switch.flush_answers(|_, bytes, _, _| answers.push(String::from_utf8_lossy(bytes).into_owned()));
+        self.switch.flush_answers(|leaving| {
+            answers.extend(leaving.map(|(bytes, _)| String::from_utf8_lossy(bytes).into_owned()))
+        });
         answers
     }
 
@@ -487,7 +490,10 @@ fn a_vacant_slots_port_answers_for_the_dead() {
     let owner = Owner::VacantMgcp(WorkerId(1), ListenerId(0));
     rig.switch.on_mgcp_datagram(owner, ListenerId(0), &datagram, rig.now, rig.now);
     let mut answers = Vec::new();
-    rig.switch.flush_answers(|owner, bytes, to, _| answers.push((owner, bytes.to_vec(), to)));
+    rig.switch.flush_answers(|leaving| {
+        let owner = leaving.owner;
+        answers.extend(leaving.map(|(bytes, to)| (owner, bytes.to_vec(), to)));
+    });
     assert_eq!(answers, [(owner, b"500 1 Endpoint unknown\r\n".to_vec(), source)]);
     assert_eq!(rig.switch.totals().received, 0);
 }
