@@ -13,6 +13,7 @@
 //! crowd              connections by source: which may have one more, which one makes room
 //! fingerprint        keyed hashes of texts and sources
 //! pack               values as bytes, for a takeover
+//! slab               numbered places, whose keys tell one tenant from the next
 //! reservation        the units that a conference has reserved, and its legs share
 //! config             one file of settings → one checked, immutable Config
 //! -- pure: bytes and values in, values out --
@@ -23,7 +24,7 @@
 //! transaction        SIP's and MGCP's transactions, their timers, their names
 //! names              look-ups: questions to name servers, their order, remembered answers
 //! link               a link between dispatcher and worker: its two ends, the store of unanswered messages
-//! call               a worker's side of a call: transaction, dialog, offer, gateway (MGCP), external gateway
+//! call               a worker's side of a call: dialog, offer, gateway (MGCP), external gateway
 //! media              packets: streams, echo, ports
 //! station            a worker as a value: what it does about each event
 //! switch             the lane as a value: a message in, its decision carried out; links, answers, parcels
@@ -113,6 +114,7 @@ pub mod pack;
 pub mod reservation;
 pub mod seldom;
 pub mod server;
+pub mod slab;
 pub mod station;
 pub mod supervisor;
 pub mod switch;

@@ -17,6 +17,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("reservation", &["pack", "reservation"]),
     ("words", &["ids", "time", "pack", "words"]),
     ("fingerprint", &["ids", "pack", "wire", "fingerprint"]),
+    ("slab", &["slab"]),
     ("transaction/timers", &["time"]),
     ("transaction/name", &["fingerprint", "words", "wire"]),
     ("transaction", &["time", "fingerprint", "words", "wire", "transaction"]),
@@ -42,7 +43,22 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("names", &["time", "names"]),
     ("media", &["ids", "time", "wire", "media"]),
-    ("call", &["ids", "time", "reservation", "fingerprint", "words", "wire", "transaction", "media", "names", "call"]),
+    (
+        "call",
+        &[
+            "ids",
+            "time",
+            "slab",
+            "reservation",
+            "fingerprint",
+            "words",
+            "wire",
+            "transaction",
+            "media",
+            "names",
+            "call",
+        ],
+    ),
     (
         "station",
         &[

@@ -3,10 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use crate::call::slab::handle;
 use crate::ids::{ListenerId, Seq};
 use crate::names::Question;
 use crate::reservation::Weight;
+use crate::slab::handle;
 use crate::time::Time;
 use crate::words::{Envelope, RefuseReason, ReplyTo, Transport};
 

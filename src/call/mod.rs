@@ -58,7 +58,6 @@ pub mod gateway;
 pub mod identity;
 pub mod offer;
 pub mod session_timer;
-pub mod slab;
 
 mod body;
 mod carried;

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use hashbrown::HashTable;
 
 use crate::call::exchange::{Arrival, CallKey, Hop, Output, Transmit};
-use crate::call::slab::{Handle, Slab, handle};
 use crate::fingerprint::Fingerprint;
 use crate::ids::Seq;
+use crate::slab::{Handle, Slab, handle};
 use crate::time::Time;
 use crate::transaction::sip_server::{Due, Transaction};
 

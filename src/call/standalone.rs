@@ -4,8 +4,8 @@ use crate::call::exchange::{Arrival, Output, StandaloneKey};
 use crate::call::request::Request;
 use crate::call::respond::{ALLOW, Keep, Response};
 use crate::call::server::ServerKey;
-use crate::call::slab::Handle;
 use crate::call::uas::Uas;
+use crate::slab::Handle;
 use crate::time::Time;
 use crate::wire::sip::{Message, Method};
 

@@ -17,11 +17,11 @@ use std::time::Duration;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
-use crate::call::slab::{Handle, Slab, handle};
 use crate::crowd::{Crowd, Room, Standing};
 use crate::fingerprint::host;
 use crate::net::tcp::{self, Listener};
 use crate::seldom::Seldom;
+use crate::slab::{Handle, Slab, handle};
 use crate::time::Time;
 use crate::transaction::LIFETIME;
 use crate::wire::framing::{Framed, Framer};

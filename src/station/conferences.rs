@@ -60,7 +60,7 @@ pub(crate) fn name_of(invite: &Message<'_>) -> Option<Box<[u8]>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::call::slab::Handle;
+    use crate::slab::Handle;
     use crate::wire::sip::Scanner;
 
     #[test]

@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 
 use crate::call::exchange::Transmit;
-use crate::call::slab::handle;
 use crate::ids::Seq;
 use crate::media::{Direction, Payloads};
+use crate::slab::handle;
 use crate::time::Time;
 use crate::words::RefuseReason;
 

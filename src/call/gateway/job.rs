@@ -8,7 +8,7 @@ use crate::call::gateway::delete::Deletion;
 use crate::call::gateway::exchange::{Ask, ConnectionKey, Flow, Output, Told};
 use crate::call::gateway::lost::Loss;
 use crate::call::gateway::modify::Modification;
-use crate::call::slab::handle;
+use crate::slab::handle;
 use crate::time::Time;
 use crate::transaction::name::mgcp::TransactionKey;
 use crate::wire::mgcp::Field;

@@ -15,8 +15,8 @@ use hashbrown::HashMap;
 
 use crate::call::exchange::{Hop, Transmit};
 use crate::call::gateway::exchange::{EndpointKey, LookupKey, Output};
-use crate::call::slab::Handle;
 use crate::ids::TransactionRange;
+use crate::slab::Handle;
 use crate::time::{Time, Wheel};
 use crate::transaction::mgcp_client::{Due, Spread, Transaction};
 use crate::transaction::timers::{LONGTRAN, RTO, T_HIST, T_MAX};

@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use super::*;
 use crate::call::exchange::{Hop, Transmit};
 use crate::call::gateway::exchange::Output;
-use crate::call::slab::Handle;
 use crate::ids::{TransactionRange, WorkerId};
+use crate::slab::Handle;
 use crate::wire::mgcp::{Message, parse, parts};
 
 const AGENT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 5)), 2_727);

@@ -6,8 +6,8 @@ use std::time::Duration;
 use mio::{Poll, Token};
 
 use super::*;
-use crate::call::slab::Handle;
 use crate::media::{Codec, Direction, Payload};
+use crate::slab::Handle;
 use crate::worker::media::RTP_TOKENS;
 
 struct Rig {

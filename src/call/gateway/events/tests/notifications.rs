@@ -9,8 +9,8 @@ use crate::call::gateway::events::{Events, Sender, Voice};
 use crate::call::gateway::exchange::{EndpointKey, Output};
 use crate::call::gateway::notify::{Entity, Way};
 use crate::call::gateway::restart::CallAgent;
-use crate::call::slab::Handle;
 use crate::ids::{TransactionRange, WorkerId};
+use crate::slab::Handle;
 use crate::time::Time;
 use crate::wire::mgcp::{Command, Field, Message, parse, parts};
 

@@ -20,7 +20,7 @@ macro_rules! handle {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         $visibility struct $name { index: u32, generation: u32 }
 
-        impl $crate::call::slab::Handle for $name {
+        impl $crate::slab::Handle for $name {
             fn new(index: u32, generation: u32) -> Self {
                 $name { index, generation }
             }
