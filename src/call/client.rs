@@ -18,8 +18,8 @@ use crate::ids::{decode, encode};
 use crate::names::Endpoint;
 use crate::slab::{Handle, handle};
 use crate::time::Time;
-use crate::transaction::LIFETIME;
-use crate::transaction::sip_client::{self, Copy, Due, Opening, Outcome, Transaction, write_ack};
+use crate::transaction::sip_client::{Copy, Due, Opening, Outcome, Transaction, write_ack};
+use crate::transaction::{Kind, LIFETIME};
 use crate::wire::sip::{Message, Method};
 use crate::words::Transport;
 
@@ -30,18 +30,18 @@ handle! {
 
 /// The kind of request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum RequestKind {
     Bye,
     Update,
     Reinvite,
 }
 
-impl Kind {
+impl RequestKind {
     const fn method(self) -> &'static str {
         match self {
-            Kind::Bye => "BYE",
-            Kind::Update => "UPDATE",
-            Kind::Reinvite => "INVITE",
+            RequestKind::Bye => "BYE",
+            RequestKind::Update => "UPDATE",
+            RequestKind::Reinvite => "INVITE",
         }
     }
 }
@@ -49,7 +49,7 @@ impl Kind {
 /// A request of ours, from the search for its destination to the end of its transaction.
 #[derive(Debug)]
 pub(super) struct Client {
-    kind: Kind,
+    kind: RequestKind,
     call: CallKey,
     /// A random number that makes the branch unpredictable.
     number: u64,
@@ -88,7 +88,7 @@ const COOKIE: &[u8] = b"z9hG4bK";
 
 impl Uas {
     /// Sends a request within the dialog of a call; `None` when there is no room for its transaction.
-    pub(super) fn send_request(&mut self, key: CallKey, kind: Kind, now: Time) -> Option<ClientKey> {
+    pub(super) fn send_request(&mut self, key: CallKey, kind: RequestKind, now: Time) -> Option<ClientKey> {
         let number = self.number(b'b');
         let call = self.calls.get_mut(key)?;
         call.dialog.local_cseq = call.dialog.local_cseq.wrapping_add(1).max(1);
@@ -156,8 +156,8 @@ impl Uas {
             Outcome::Final => {
                 let next = (status == 503).then(|| self.next_place(key, now)).flatten();
                 match kind {
-                    Kind::Reinvite => self.acknowledge(key, msg, status, now),
-                    Kind::Bye | Kind::Update => {
+                    RequestKind::Reinvite => self.acknowledge(key, msg, status, now),
+                    RequestKind::Bye | RequestKind::Update => {
                         self.clients.remove(key);
                     }
                 }
@@ -196,7 +196,7 @@ impl Uas {
     /// ACK.
     pub(super) fn stop_sending(&mut self, key: ClientKey) {
         match self.clients.get_mut(key) {
-            Some(Client { kind: Kind::Reinvite, sent: Some(sent), others, .. }) => {
+            Some(Client { kind: RequestKind::Reinvite, sent: Some(sent), others, .. }) => {
                 sent.transaction.stop_sending();
                 others.clear();
             }
@@ -212,10 +212,10 @@ impl Uas {
         self.on_final(client.call, client.kind, status, None, now);
     }
 
-    fn on_final(&mut self, call: CallKey, kind: Kind, status: u16, msg: Option<&Message<'_>>, now: Time) {
+    fn on_final(&mut self, call: CallKey, kind: RequestKind, status: u16, msg: Option<&Message<'_>>, now: Time) {
         match kind {
-            Kind::Bye => self.on_bye_done(call),
-            Kind::Update | Kind::Reinvite => self.on_refreshed(call, kind, status, msg, now),
+            RequestKind::Bye => self.on_bye_done(call),
+            RequestKind::Update | RequestKind::Reinvite => self.on_refreshed(call, kind, status, msg, now),
         }
     }
 
@@ -263,7 +263,7 @@ impl Uas {
         let Client { call, kind, number, cseq, hop, end, .. } = *client;
         let place = self.calls.get(call).map(|call| call.place);
         // One copy is kept for the BYE.
-        let kept = u8::from(kind != Kind::Bye);
+        let kept = u8::from(kind != RequestKind::Bye);
         let unanswered = self.calls.get(call).map_or(0, |call| call.unanswered);
         let left = COPIES_ELSEWHERE.saturating_sub(unanswered + kept).max(1);
         let leaving = place.and_then(|place| Some((place.transport, self.identity.leaving(&place, hop, to)?)));
@@ -281,7 +281,7 @@ impl Uas {
             true if Some(to.ip()) == place.told => None,
             true => Some(left),
         };
-        let kind = if kind == Kind::Reinvite { sip_client::Kind::Invite } else { sip_client::Kind::Other };
+        let kind = if kind == RequestKind::Reinvite { Kind::Invite } else { Kind::Other };
         let (transaction, first) = Transaction::begin(Opening { kind, to, bytes, is_reliable, copies, end }, now);
         if let Some(client) = self.clients.get_mut(key) {
             client.sent = Some(Sent { transaction, leaving });
@@ -333,9 +333,9 @@ impl Uas {
         let (key, client) = self.clients.at(u32::try_from(decode(rest.get(..7)?)?).ok()?)?;
         let number = decode(rest.get(7..)?)?;
         let method = match msg.cseq()?.method {
-            Method::Bye => Kind::Bye,
-            Method::Update => Kind::Update,
-            Method::Invite => Kind::Reinvite,
+            Method::Bye => RequestKind::Bye,
+            Method::Update => RequestKind::Update,
+            Method::Invite => RequestKind::Reinvite,
             _ => return None,
         };
         (rest.len() == 15 && client.number & NUMBER_MASK == number && client.kind == method).then_some(key)
@@ -359,7 +359,7 @@ impl Uas {
         out
     }
 
-    fn write_request(&mut self, key: CallKey, kind: Kind, via: &[u8], cseq: u32) -> Option<Arc<[u8]>> {
+    fn write_request(&mut self, key: CallKey, kind: RequestKind, via: &[u8], cseq: u32) -> Option<Arc<[u8]>> {
         let mut out = std::mem::take(&mut self.scratch);
         out.clear();
         let call = self.calls.get(key)?;
@@ -368,7 +368,7 @@ impl Uas {
             put(&mut out, &[b"User-Agent: ", self.identity.program.as_bytes(), b"\r\n"]);
         }
         let mut body: &[u8] = b"";
-        if kind != Kind::Bye {
+        if kind != RequestKind::Bye {
             put(&mut out, &[b"Contact: ", &self.contact(&call.place), b"\r\nAllow: ", ALLOW]);
             put(&mut out, &[b"\r\nSupported: ", SUPPORTED, b"\r\n"]);
             if let Some(session) = &call.session {
@@ -378,7 +378,7 @@ impl Uas {
                 let min_se = self.session_timer.min_se.max(call.min_se).max(90);
                 put(&mut out, &[format!("Min-SE: {min_se}\r\n").as_bytes()]);
             }
-            if kind == Kind::Reinvite {
+            if kind == RequestKind::Reinvite {
                 body = call.sdp.as_deref().unwrap_or_default();
             }
         }

@@ -1,6 +1,6 @@
 //! A call's end, from either side.
 
-use crate::call::client::Kind;
+use crate::call::client::RequestKind;
 use crate::call::exchange::{Arrival, CallKey, EndReason, Event};
 use crate::call::request::Request;
 use crate::call::respond::Response;
@@ -28,7 +28,7 @@ impl Uas {
                 if let Some(call) = self.calls.get_mut(key) {
                     call.phase = Phase::Ending;
                 }
-                if self.send_request(key, Kind::Bye, now).is_none() {
+                if self.send_request(key, RequestKind::Bye, now).is_none() {
                     self.remove_call(key);
                 }
             }

@@ -155,6 +155,22 @@ impl Hop {
     }
 }
 
+/// The socket by which bytes leave, whatever their destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Egress {
+    /// The way on which they leave.
+    pub hop: Hop,
+    /// The local address they must leave from, on sockets bound to all addresses.
+    pub from: Option<IpAddr>,
+}
+
+impl Egress {
+    /// Bytes that leave by it.
+    pub const fn transmit(self, to: SocketAddr, bytes: Arc<[u8]>) -> Transmit {
+        Transmit { hop: self.hop, to, from: self.from, bytes }
+    }
+}
+
 /// Bytes to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transmit {

@@ -13,7 +13,7 @@ use crate::call::request::Request;
 use crate::call::respond::{ALLOW, Keep, Response, SDP, SUPPORTED};
 use crate::call::server::{Server, ServerKey};
 use crate::call::strangers::Claim;
-use crate::call::uas::{Call, Phase, Place, Uas};
+use crate::call::uas::{Addresses, Call, Phase, Uas};
 use crate::time::Time;
 use crate::wire::sip::{DialogRef, Message, Method, Name, NameAddr, Scheme};
 use crate::words::RefuseReason;
@@ -191,7 +191,7 @@ impl Uas {
             size: arrival.size,
             seat,
             claim,
-            place: Place { secure: asks_for_sips(request.msg), ..self.place(request.msg, arrival) },
+            place: Addresses { secure: asks_for_sips(request.msg), ..self.place(request.msg, arrival) },
             conn: None,
             invite: Some(server),
             asked: None,

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::call::exchange::Hop;
 use crate::call::identity::Identity;
-use crate::call::uas::Place;
+use crate::call::uas::Addresses;
 use crate::names::{Endpoint, Protocol, Question, Source};
 use crate::wire::sip::Uri;
 
@@ -33,7 +33,7 @@ pub(super) struct Leaving {
 /// Some requests go to the address where the far end was heard, by the socket it was heard by. These are all requests
 /// to a pinned peer, requests to a peer that has not shown that it hears us (its Contact may name a third party), and
 /// requests to a target that is another address than the one it was heard at, as behind a NAT.
-pub(super) fn next_hop(place: &Place, uri: Option<Uri<'_>>, is_route: bool) -> (Hop, NextHop) {
+pub(super) fn next_hop(place: &Addresses, uri: Option<Uri<'_>>, is_route: bool) -> (Hop, NextHop) {
     let heard = &place.heard;
     let back = (heard.hop, NextHop::Address(heard.to));
     let Some(uri) = uri.filter(|_| place.is_heard && !place.pinned && !matches!(heard.hop, Hop::Dispatcher(_))) else {
@@ -75,7 +75,7 @@ impl Identity {
     /// the way of the call's requests.
     pub(super) fn reachable(
         &self,
-        place: &Place,
+        place: &Addresses,
         hop: Hop,
         endpoints: &[Endpoint],
     ) -> impl Iterator<Item = (Hop, SocketAddr)> {
@@ -97,7 +97,7 @@ impl Identity {
 
     /// The way of a request of ours to `to` in a call whose requests leave by `hop`: that way, or our own socket of the
     /// address family of `to`. `None` if we have none.
-    pub(super) fn leaving(&self, place: &Place, hop: Hop, to: SocketAddr) -> Option<Leaving> {
+    pub(super) fn leaving(&self, place: &Addresses, hop: Hop, to: SocketAddr) -> Option<Leaving> {
         let heard = &place.heard;
         if hop == heard.hop && to == heard.to {
             // A caller without `rport` answers to the port in our Via, and a NAT lets in only packets to the port that

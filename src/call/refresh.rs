@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::call::client::Kind;
+use crate::call::client::RequestKind;
 use crate::call::exchange::{CallKey, EndReason, Event};
 use crate::call::request::Request;
 use crate::call::respond::SDP;
@@ -81,7 +81,14 @@ impl Uas {
     ///
     /// RFC 4028 §10: a refusal does not end the session. The refresh is tried again in the way its status asks for, as
     /// long as there is time.
-    pub(super) fn on_refreshed(&mut self, key: CallKey, kind: Kind, status: u16, msg: Option<&Message<'_>>, now: Time) {
+    pub(super) fn on_refreshed(
+        &mut self,
+        key: CallKey,
+        kind: RequestKind,
+        status: u16,
+        msg: Option<&Message<'_>>,
+        now: Time,
+    ) {
         let (limit, ours) = (self.limits.dialog, self.session_timer.min_se.max(90));
         let jitter = Duration::from_millis(self.number(b'j') % 200 * 10);
         let Some(call) = self.calls.get_mut(key) else { return };
@@ -97,7 +104,7 @@ impl Uas {
                 if let Some(contact) = msg.and_then(|msg| msg.contact()) {
                     call.dialog.refresh_target(contact.uri, limit);
                 }
-                if kind == Kind::Reinvite
+                if kind == RequestKind::Reinvite
                     && let Some(answer) = msg.and_then(|msg| msg.content(SDP.as_bytes()))
                 {
                     self.tell(key, Event::Answer(answer.into()));
@@ -117,7 +124,7 @@ impl Uas {
             }
             // RFC 3261 §14.1: the Call-ID is not ours, so we try again after 0 to 2 s.
             491 => session.due = (now + jitter).min(session.expires),
-            405 | 501 if kind == Kind::Update => {
+            405 | 501 if kind == RequestKind::Update => {
                 (call.takes_update, call.allows_update) = (false, false);
                 self.send_refresh(key, now);
             }
@@ -130,7 +137,7 @@ impl Uas {
                 // A peer that finds fault with this method may accept the other one. Refusals for lack of time or
                 // credentials do not concern the method.
                 if matches!(status, 400 | 402..=406 | 409..=499) && call.allows_update {
-                    call.takes_update = kind == Kind::Reinvite;
+                    call.takes_update = kind == RequestKind::Reinvite;
                 }
             }
         }
@@ -139,7 +146,7 @@ impl Uas {
 
     fn send_refresh(&mut self, key: CallKey, now: Time) {
         let Some(call) = self.calls.get(key) else { return };
-        let kind = if call.takes_update { Kind::Update } else { Kind::Reinvite };
+        let kind = if call.takes_update { RequestKind::Update } else { RequestKind::Reinvite };
         let sent = self.send_request(key, kind, now);
         // A refresh that could not leave is over already.
         let sent = sent.filter(|client| self.clients.get(*client).is_some());

@@ -10,7 +10,8 @@ use crate::call::uas::{Timer, Uas};
 use crate::fingerprint::Fingerprint;
 use crate::ids::{Seq, encode};
 use crate::time::Time;
-use crate::transaction::sip_server::{Due, Kind, Opening, Transaction};
+use crate::transaction::Kind;
+use crate::transaction::sip_server::{Due, Opening, Transaction};
 use crate::wire::sip::{Message, Method, ResponseWriter, capabilities, reason_phrase, where_to};
 use crate::words::ReplyFrom;
 

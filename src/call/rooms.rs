@@ -34,7 +34,7 @@ struct Room {
 }
 
 /// The place of a call in the conference of this name.
-pub(super) type Place = (Fingerprint, Seat);
+pub(super) type RoomSeat = (Fingerprint, Seat);
 
 impl Room {
     fn claimed(&self) -> u32 {
@@ -76,7 +76,7 @@ impl Rooms {
     }
 
     /// A leg of this weight joins.
-    pub(super) fn join(&mut self, name: Fingerprint, leg: Weight, is_stranger: bool) -> Place {
+    pub(super) fn join(&mut self, name: Fingerprint, leg: Weight, is_stranger: bool) -> RoomSeat {
         let place = self.rooms.entry(name.short(), |room| room.name == name, |room| room.name.short());
         let new = || Room { name, reservation: Reservation::default(), unsure: 0, is_reservation_unsure: false };
         let mut place = place.or_insert_with(new);
@@ -88,7 +88,7 @@ impl Rooms {
     }
 
     /// The caller of a leg is no stranger any more.
-    pub(super) fn hear(&mut self, place: Place) {
+    pub(super) fn hear(&mut self, place: RoomSeat) {
         self.change(place, |room, seat| {
             room.forget_needs(seat);
             room.is_reservation_unsure &= !seat.is_first();
@@ -96,11 +96,11 @@ impl Rooms {
     }
 
     /// A leg leaves; `stood`: it was acknowledged, and its reservation stays. Returns the units that are free again.
-    fn leave(&mut self, place: Place, stood: bool, is_stranger: bool) -> u32 {
+    fn leave(&mut self, place: RoomSeat, stood: bool, is_stranger: bool) -> u32 {
         self.change(place, |room, seat| room.leave(seat, stood, is_stranger)).unwrap_or(0)
     }
 
-    fn change<R>(&mut self, (name, seat): Place, change: impl FnOnce(&mut Room, Seat) -> R) -> Option<R> {
+    fn change<R>(&mut self, (name, seat): RoomSeat, change: impl FnOnce(&mut Room, Seat) -> R) -> Option<R> {
         let mut found = self.rooms.find_entry(name.short(), |room| room.name == name).ok()?;
         let room = found.get_mut();
         let before = room.claimed();
@@ -113,7 +113,7 @@ impl Rooms {
     }
 
     /// The units that would be free again without this leg, and the units that strangers would then claim.
-    fn without(&self, (name, seat): Place, is_stranger: bool) -> (u32, u32) {
+    fn without(&self, (name, seat): RoomSeat, is_stranger: bool) -> (u32, u32) {
         let Some(room) = self.rooms.find(name.short(), |room| room.name == name) else { return (0, self.claimed) };
         let mut rest = *room;
         let freed = rest.leave(seat, true, is_stranger);

@@ -128,7 +128,7 @@ impl Uas {
     }
 
     /// The units that a call of a stranger claims beyond its first.
-    pub(super) fn claim(&mut self, units: u32, seat: Option<rooms::Place>) -> Claim {
+    pub(super) fn claim(&mut self, units: u32, seat: Option<rooms::RoomSeat>) -> Claim {
         // The cost of the leg is not the claim: inside a reservation it may be zero, and the reservation may end before
         // the leg.
         if seat.is_some() { Claim::Seated } else { self.strangers.claim(units.saturating_sub(1)) }

@@ -78,10 +78,10 @@ pub(super) struct Call {
     pub(super) phase: Phase,
     pub(super) size: u32,
     /// Its place in a conference, whose reservation it shares.
-    pub(super) seat: Option<rooms::Place>,
+    pub(super) seat: Option<rooms::RoomSeat>,
     /// The part of the size that it claims before its far end has been heard.
     pub(super) claim: Claim,
-    pub(super) place: Place,
+    pub(super) place: Addresses,
     /// The stream connection that its peer was last heard on.
     pub(super) conn: Option<u64>,
     /// The initial INVITE without a final response, or the (re-)INVITE whose 2xx waits for its ACK.
@@ -130,7 +130,7 @@ pub(super) enum Phase {
 
 /// The addresses by which the peer and we reach each other.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
+pub(super) struct Addresses {
     /// The address in our Contact and Via.
     pub(super) contact: SocketAddr,
     pub(super) transport: Transport,
@@ -482,7 +482,7 @@ impl Uas {
     }
 
     /// The addresses by which the peer of a call and we reach each other.
-    pub(super) fn place(&self, msg: &Message<'_>, arrival: &Arrival) -> Place {
+    pub(super) fn place(&self, msg: &Message<'_>, arrival: &Arrival) -> Addresses {
         let local = arrival.local.ip();
         let own = self.identity.own_socket(local);
         let (listener, through_dispatcher) = match arrival.path {
@@ -500,7 +500,7 @@ impl Uas {
             (Path::Own(socket), _) => Hop::Own(socket),
             (Path::Handoff { .. } | Path::Stream(_), _) => Hop::Own(own),
         };
-        Place {
+        Addresses {
             contact: SocketAddr::new(self.identity.public_ip(listener, local), port),
             transport: arrival.transport,
             pinned: arrival.pinned && well_known.is_some(),
@@ -525,7 +525,7 @@ impl Uas {
     }
 
     /// The Contact value of a call.
-    pub(super) fn contact(&self, place: &Place) -> Vec<u8> {
+    pub(super) fn contact(&self, place: &Addresses) -> Vec<u8> {
         use std::io::Write as _;
         let mut out = Vec::with_capacity(64);
         let scheme = if place.secure { "sips" } else { "sip" };

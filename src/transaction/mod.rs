@@ -12,3 +12,12 @@ pub mod sip_server;
 pub mod timers;
 
 pub use timers::{LIFETIME, LONGTRAN, Resend, T_HIST, T1, T2, T4};
+
+/// The kinds of SIP request whose transactions differ (RFC 3261 §17).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// INVITE.
+    Invite,
+    /// Any other but ACK, which has no transaction of its own.
+    Other,
+}

@@ -38,6 +38,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Kind;
 use super::timers::{LIFETIME, Resend, T1, T2};
 use crate::time::Time;
 use crate::wire::sip::{Message, Name, RequestWriter, Start};
@@ -56,15 +57,6 @@ pub struct Transaction {
     copies: Option<u8>,
     /// When timer B, D, F or M fires.
     end: Time,
-}
-
-/// The kinds of request that differ.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// INVITE.
-    Invite,
-    /// Any other but ACK, which has no transaction.
-    Other,
 }
 
 /// A request to send.

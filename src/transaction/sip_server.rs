@@ -37,6 +37,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Kind;
 use super::allowance::{Allowance, Purpose};
 use super::timers::{LIFETIME, Resend, T1, T2, T4};
 use crate::time::Time;
@@ -57,15 +58,6 @@ pub struct Transaction {
     allowance: Allowance,
     /// When timer H, I, J or L fires; in [`State::Proceeding`], when a provisional response is due.
     end: Time,
-}
-
-/// The kinds of request that differ.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// INVITE.
-    Invite,
-    /// Any other but ACK, which has no transaction of its own.
-    Other,
 }
 
 /// The circumstances in which a transaction begins.

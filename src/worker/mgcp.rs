@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::call::Uas;
-use crate::call::exchange::{Arrival, Hop};
+use crate::call::exchange::{Arrival, Egress, Hop};
 use crate::call::gateway::events::Voice;
-use crate::call::gateway::notify::{Entity, Way};
+use crate::call::gateway::notify::Entity;
 use crate::call::gateway::restart::CallAgent;
 use crate::call::gateway::{Gateway, Identity, Kind, Limits, Naming, Output};
 use crate::ids::{ListenerId, Token, TransactionRange, WorkerId};
@@ -189,7 +189,7 @@ fn agents(welcome: &Welcome, own: &[SocketAddr], listeners: &Listeners) -> Vec<C
             (Bypass::Port, Some(own)) => format!("{}:{}", listener.domain, own.port()),
             _ => listener.domain.clone(),
         };
-        Some(CallAgent { entity, way: Way { hop, from: None }, domain: domain.into() })
+        Some(CallAgent { entity, way: Egress { hop, from: None }, domain: domain.into() })
     };
     told(welcome).iter().filter_map(agent).collect()
 }

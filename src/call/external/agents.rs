@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::exchange::Way;
+use crate::call::exchange::Egress;
 use crate::call::exchange::Transmit;
 
 /// Endpoints at most. Beyond it the endpoints heard first are forgotten, and the gateway's commands for them are
@@ -15,13 +15,13 @@ const MOST: usize = 1 << 16;
 /// The call agents of endpoints, by the names that the gateway knows.
 #[derive(Debug, Default)]
 pub(super) struct Agents {
-    by_endpoint: BTreeMap<Box<[u8]>, (Way, SocketAddr)>,
+    by_endpoint: BTreeMap<Box<[u8]>, (Egress, SocketAddr)>,
     order: VecDeque<Box<[u8]>>,
 }
 
 impl Agents {
     /// A call agent has sent a command for that endpoint, or made it.
-    pub(super) fn note(&mut self, endpoint: &[u8], way: Option<Way>, source: SocketAddr) {
+    pub(super) fn note(&mut self, endpoint: &[u8], way: Option<Egress>, source: SocketAddr) {
         let Some(way) = way.filter(|way| way.lasts()) else { return };
         let name: Box<[u8]> = endpoint.to_ascii_lowercase().into();
         if self.by_endpoint.insert(name.clone(), (way, source)).is_some() {

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::asked::{Asked, Kind, Purpose};
+use super::asked::{AgentCommand, Purpose, VerbKind};
 use super::{External, UNANSWERED, rewrite};
 use crate::time::Time;
 use crate::wire::mgcp::{Message, ReturnCode, Wildcard, parse};
@@ -15,12 +15,12 @@ impl External {
     /// Asks again with `*` if the gateway did not understand `$`. Returns the command if asking again is of no use.
     pub(super) fn ask_with_star(
         &mut self,
-        asked: Box<Asked>,
+        asked: Box<AgentCommand>,
         sent: &[u8],
         code: ReturnCode,
         now: Time,
-    ) -> Option<Box<Asked>> {
-        let is_candidate = asked.verb == Kind::Create && code == ReturnCode::ENDPOINT_UNKNOWN;
+    ) -> Option<Box<AgentCommand>> {
+        let is_candidate = asked.verb == VerbKind::Create && code == ReturnCode::ENDPOINT_UNKNOWN;
         let Ok(Message::Command(command)) = parse(sent) else { return Some(asked) };
         if !is_candidate || command.endpoint().wildcard() != Wildcard::AnyOf {
             return Some(asked);

@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::exchange::{Output, Way};
+use super::exchange::Output;
 use super::names::Tokens;
 use super::seq_of;
-use crate::call::exchange::Arrival;
+use crate::call::exchange::{Arrival, Egress};
 use crate::ids::Seq;
 use crate::time::Time;
 use crate::transaction::mgcp_client::Transaction;
@@ -49,7 +49,7 @@ impl Flight {
 #[derive(Debug)]
 pub(super) enum Purpose {
     /// A call agent's.
-    Command(Box<Asked>),
+    Command(Box<AgentCommand>),
     /// A call agent's CRCX that the worker gave up: if the gateway has carried it out after all, its connection is
     /// deleted.
     Late {
@@ -73,7 +73,7 @@ pub(super) enum Purpose {
 /// A DLCX for several endpoints.
 #[derive(Debug)]
 pub(super) struct Several {
-    pub(super) asked: Asked,
+    pub(super) asked: AgentCommand,
     /// Number of connections still to be deleted.
     pub(super) left: usize,
     /// The return code of the final response, once all are deleted.
@@ -82,14 +82,14 @@ pub(super) struct Several {
 
 /// A call agent's command.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(super) struct AgentCommand {
     pub(super) key: TransactionKey,
     /// The hash of its text.
     pub(super) print: u64,
-    pub(super) verb: Kind,
+    pub(super) verb: VerbKind,
     pub(super) verbs: Verbs,
     /// The newest copy's way back; `None` when it led to a dispatcher that is gone.
-    pub(super) way: Option<Way>,
+    pub(super) way: Option<Egress>,
     /// The address that copy came from.
     pub(super) source: SocketAddr,
     /// The copies that were handed over, until the final response.
@@ -107,7 +107,7 @@ pub(super) struct Asked {
 
 /// The kind of verb, as far as this worker treats verbs differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum VerbKind {
     /// CRCX.
     Create,
     /// DLCX.
@@ -140,7 +140,7 @@ const COPIES: usize = 8;
 
 impl Purpose {
     /// The call agent's command that waits for an answer.
-    pub(super) fn asked_mut(&mut self) -> Option<&mut Asked> {
+    pub(super) fn asked_mut(&mut self) -> Option<&mut AgentCommand> {
         match self {
             Purpose::Command(asked) => Some(asked),
             Purpose::Several(several) => Some(&mut several.asked),
@@ -149,11 +149,11 @@ impl Purpose {
     }
 }
 
-impl Asked {
+impl AgentCommand {
     /// Whether another worker could carry it out: no response has been sent yet, and any endpoint will do.
     pub(super) fn can_go_elsewhere(&self) -> bool {
         let is_any = EndpointName::parse(&self.endpoint).is_some_and(|name| name.wildcard() != Wildcard::None);
-        self.verb == Kind::Create && is_any && !self.follows && !self.is_told_to_wait
+        self.verb == VerbKind::Create && is_any && !self.follows && !self.is_told_to_wait
     }
 
     /// A message for the call agent, if there is a way to it.
@@ -167,16 +167,16 @@ impl Asked {
         arrival: &Arrival,
         tokens: &Tokens,
     ) -> Self {
-        Asked {
+        AgentCommand {
             key,
             print,
             verb: match command.verb() {
-                Verb::Crcx => Kind::Create,
-                Verb::Dlcx => Kind::Delete,
-                _ => Kind::Other,
+                Verb::Crcx => VerbKind::Create,
+                Verb::Dlcx => VerbKind::Delete,
+                _ => VerbKind::Other,
             },
             verbs: Verbs::of(command.verb()),
-            way: Some(Way::of(arrival)),
+            way: Some(Egress::of(arrival)),
             source: arrival.source,
             seqs: seq_of(arrival).into_iter().collect(),
             endpoint: tokens.strip(command.endpoint().as_bytes()).into(),
@@ -190,7 +190,7 @@ impl Asked {
 
     /// The same command again. False when the copy's number is not kept.
     pub(super) fn on_again(&mut self, arrival: &Arrival) -> bool {
-        (self.way, self.source) = (Some(Way::of(arrival)), arrival.source);
+        (self.way, self.source) = (Some(Egress::of(arrival)), arrival.source);
         let Some(seq) = seq_of(arrival).filter(|_| self.seqs.len() < COPIES) else { return false };
         self.seqs.push(seq);
         true

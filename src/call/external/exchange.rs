@@ -1,9 +1,8 @@
 //! The outputs of the worker of an external gateway.
 
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use crate::call::exchange::{Arrival, Hop, Path, Transmit};
+use crate::call::exchange::{Arrival, Egress, Hop, Path, Transmit};
 use crate::ids::Seq;
 use crate::time::Time;
 use crate::words::RefuseReason;
@@ -26,14 +25,7 @@ pub enum Output {
     CallClosed(Box<[u8]>),
 }
 
-/// The way on which a call agent is answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Way {
-    hop: Hop,
-    from: Option<IpAddr>,
-}
-
-impl Way {
+impl Egress {
     /// The way back for a message. The answer leaves from the port that the message came to; if the dispatcher gathers
     /// the answers of several workers, it goes to the dispatcher.
     pub(super) fn of(arrival: &Arrival) -> Self {
@@ -43,11 +35,7 @@ impl Way {
             Path::Own(number) => Hop::Own(number),
             Path::Stream(conn) => Hop::Stream(conn),
         };
-        Way { hop, from: Some(arrival.local.ip()) }
-    }
-
-    pub(super) const fn transmit(self, to: SocketAddr, bytes: Arc<[u8]>) -> Transmit {
-        Transmit { hop: self.hop, to, from: self.from, bytes }
+        Egress { hop, from: Some(arrival.local.ip()) }
     }
 
     /// Whether a message of the gateway's own can go this way as well. A gathering at the dispatcher cannot take one:

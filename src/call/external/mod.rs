@@ -30,14 +30,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::agents::Agents;
-use self::asked::{Asked, Kind, Pending, Purpose, Verbs};
+use self::asked::{AgentCommand, Pending, Purpose, VerbKind, Verbs};
 use self::connections::Connections;
 pub use self::exchange::Output;
-use self::exchange::Way;
 use self::names::Tokens;
 use self::reach::Reach;
 use self::relay::Relayed;
-use crate::call::exchange::{Arrival, Path};
+use crate::call::exchange::{Arrival, Egress, Path};
 use crate::call::uas::Load;
 use crate::fingerprint::Printer;
 use crate::ids::{Seq, TransactionRange};
@@ -301,8 +300,8 @@ impl External {
                 };
             }
         }
-        let asked = Asked { size, ..Asked::new((key, print), command, arrival, &self.tokens) };
-        if asked.verb == Kind::Delete && command.endpoint().is_several() {
+        let asked = AgentCommand { size, ..AgentCommand::new((key, print), command, arrival, &self.tokens) };
+        if asked.verb == VerbKind::Delete && command.endpoint().is_several() {
             return self.delete_several(asked, now);
         }
         self.ask(asked, command, now);
@@ -327,18 +326,18 @@ impl External {
     }
 
     /// Sends a command to the gateway.
-    fn ask(&mut self, asked: Asked, command: &Command<'_>, now: Time) {
+    fn ask(&mut self, asked: AgentCommand, command: &Command<'_>, now: Time) {
         let own = self.take_id();
         let bytes = rewrite::to_gateway(command, own, &self.tokens);
         self.transactions.begin(asked.key, asked.print, own, now);
         self.asked_units += asked.size;
-        let call = asked.call.as_ref().filter(|_| asked.verb == Kind::Create);
+        let call = asked.call.as_ref().filter(|_| asked.verb == VerbKind::Create);
         let opened = call.and_then(|call| self.connections.expect(call, now));
         self.outputs.extend(opened.map(|call| Output::CallOpened(call, now)));
         self.agents.note(&asked.endpoint, asked.way, asked.source);
         let second = command.param(Field::SecondEndpointId).unwrap_or_default();
         let is_wild = command.endpoint().wildcard() != Wildcard::None || memchr::memchr2(b'$', b'*', second).is_some();
-        let is_sent_again = asked.verb != Kind::Create || !is_wild;
+        let is_sent_again = asked.verb != VerbKind::Create || !is_wild;
         self.begin(own, Purpose::Command(Box::new(asked)), bytes, is_sent_again.then_some(RTO), UNANSWERED, now);
     }
 
@@ -369,7 +368,7 @@ impl External {
     }
 
     fn send(&mut self, arrival: &Arrival, bytes: Arc<[u8]>) {
-        self.outputs.push_back(Output::Transmit(Way::of(arrival).transmit(arrival.source, bytes)));
+        self.outputs.push_back(Output::Transmit(Egress::of(arrival).transmit(arrival.source, bytes)));
     }
 
     /// Answers a command that never goes to the gateway.

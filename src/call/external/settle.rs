@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::asked::{Asked, Flight, Kind, Pending, Purpose, Several};
+use super::asked::{AgentCommand, Flight, Pending, Purpose, Several, VerbKind};
 use super::connections::{Held, Which, is_one};
 use super::exchange::Output;
 use super::{AT_MOST, External, PROVISIONAL, rewrite};
@@ -93,21 +93,21 @@ impl External {
         self.keep(own, pending);
     }
 
-    fn on_final(&mut self, asked: Asked, response: &Response<'_>, now: Time) {
+    fn on_final(&mut self, asked: AgentCommand, response: &Response<'_>, now: Time) {
         let code = response.code();
         match asked.verb {
-            Kind::Create if code.is_success() => self.on_created(&asked, response, now),
-            Kind::Create if is_without_room(code) && asked.can_go_elsewhere() => {
+            VerbKind::Create if code.is_success() => self.on_created(&asked, response, now),
+            VerbKind::Create if is_without_room(code) && asked.can_go_elsewhere() => {
                 return self.give_back(asked, RefuseReason::Full);
             }
             // A DLCX that succeeds, or fails because the connection is unknown: the gateway does not have the
             // connection.
-            Kind::Delete if code.is_success() || is_gone(&asked, code) => {
+            VerbKind::Delete if code.is_success() || is_gone(&asked, code) => {
                 let call = asked.call.as_deref().filter(|_| asked.connection.is_none());
                 self.forget(Which { name: &asked.endpoint, id: asked.connection.as_deref(), call });
             }
             // A gateway that does not know the connection was restarted, or has ended the connection by itself.
-            Kind::Other if is_gone(&asked, code) => {
+            VerbKind::Other if is_gone(&asked, code) => {
                 let id = asked.connection.as_deref().filter(|_| code == ReturnCode::INCORRECT_CONNECTION);
                 self.forget(Which { name: &asked.endpoint, id, call: None });
             }
@@ -118,7 +118,7 @@ impl External {
     }
 
     /// The gateway has made a connection, or two of them (§2.3.5).
-    fn on_created(&mut self, asked: &Asked, response: &Response<'_>, now: Time) {
+    fn on_created(&mut self, asked: &AgentCommand, response: &Response<'_>, now: Time) {
         self.answered += 1;
         for ((endpoint, id), units) in ENDS.into_iter().zip([asked.size, 0]) {
             let (named, id) = (response.param(endpoint), response.param(id));
@@ -148,13 +148,14 @@ impl External {
             }
             Purpose::Command(asked) => {
                 let code = match asked.verb {
-                    Kind::Other if is_there && !self.known.has(asked.verbs) => ReturnCode::UNKNOWN_COMMAND,
+                    VerbKind::Other if is_there && !self.known.has(asked.verbs) => ReturnCode::UNKNOWN_COMMAND,
                     _ => ReturnCode::TIMED_OUT,
                 };
                 let was_sent = pending.flight != Flight::Waiting;
                 let call = asked.call.as_deref().filter(|_| asked.connection.is_none());
                 let which = Which { name: &asked.endpoint, id: asked.connection.as_deref(), call };
-                let wanted_gone = if asked.verb == Kind::Delete { self.connections.meant(which) } else { Vec::new() };
+                let wanted_gone =
+                    if asked.verb == VerbKind::Delete { self.connections.meant(which) } else { Vec::new() };
                 self.end(own, *asked, was_sent, code, now);
                 // The call agent has given these connections up, so no other command will ever delete them.
                 for Held { endpoint, id, call } in wanted_gone {
@@ -183,15 +184,15 @@ impl External {
     }
 
     /// Gives back a command that has had no effect: another worker may have room for it.
-    fn give_back(&mut self, asked: Asked, reason: RefuseReason) {
+    fn give_back(&mut self, asked: AgentCommand, reason: RefuseReason) {
         self.release(&asked);
         self.transactions.withdraw(asked.key);
         self.outputs.extend(asked.seqs.into_iter().map(|seq| Output::Refuse(seq, reason)));
     }
 
     /// A command ends without the gateway's answer.
-    fn end(&mut self, own: u32, asked: Asked, was_sent: bool, code: ReturnCode, now: Time) {
-        if asked.verb == Kind::Create && was_sent {
+    fn end(&mut self, own: u32, asked: AgentCommand, was_sent: bool, code: ReturnCode, now: Time) {
+        if asked.verb == VerbKind::Create && was_sent {
             self.keep(own, Pending::late(asked.endpoint.clone(), asked.call.clone(), now, PROVISIONAL));
         }
         let response = rewrite::plain(code, asked.key.id());
@@ -199,7 +200,7 @@ impl External {
     }
 
     /// The final response leaves.
-    pub(super) fn finish(&mut self, asked: Asked, bytes: Arc<[u8]>, now: Time) {
+    pub(super) fn finish(&mut self, asked: AgentCommand, bytes: Arc<[u8]>, now: Time) {
         self.release(&asked);
         self.outputs.extend(asked.transmit(Arc::clone(&bytes)));
         self.transactions.answer(asked.key, bytes, now);
@@ -207,9 +208,9 @@ impl External {
     }
 
     /// Releases the units and the call that were reserved for a command that is over.
-    fn release(&mut self, asked: &Asked) {
+    fn release(&mut self, asked: &AgentCommand) {
         self.asked_units = self.asked_units.saturating_sub(asked.size);
-        let call = asked.call.as_ref().filter(|_| asked.verb == Kind::Create);
+        let call = asked.call.as_ref().filter(|_| asked.verb == VerbKind::Create);
         let closed = call.and_then(|call| self.connections.unexpect(call));
         self.outputs.extend(closed.map(Output::CallClosed));
     }
@@ -236,11 +237,11 @@ const fn is_without_room(code: ReturnCode) -> bool {
 /// Whether an error means that the connection or endpoint named does not exist. If the command named several endpoints,
 /// the error may be about the name only. A call id that does not fit says nothing about the connection that was named
 /// with it.
-fn is_gone(asked: &Asked, code: ReturnCode) -> bool {
+fn is_gone(asked: &AgentCommand, code: ReturnCode) -> bool {
     let is_error = match code {
         ReturnCode::ENDPOINT_UNKNOWN => true,
-        ReturnCode::INCORRECT_CONNECTION => asked.verb == Kind::Delete || asked.connection.is_some(),
-        ReturnCode::INCORRECT_CALL => asked.verb == Kind::Delete && asked.connection.is_none(),
+        ReturnCode::INCORRECT_CONNECTION => asked.verb == VerbKind::Delete || asked.connection.is_some(),
+        ReturnCode::INCORRECT_CALL => asked.verb == VerbKind::Delete && asked.connection.is_none(),
         _ => false,
     };
     is_error && is_one(&asked.endpoint)

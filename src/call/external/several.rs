@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::asked::{Asked, Flight, Pending, Purpose, Several};
+use super::asked::{AgentCommand, Flight, Pending, Purpose, Several};
 use super::connections::{Held, Which};
 use super::{AT_MOST, External, PATIENCE, rewrite};
 use crate::time::Time;
@@ -14,7 +14,7 @@ use crate::wire::mgcp::{EndpointName, ReturnCode, Wildcard};
 
 impl External {
     /// Deletes the connections that a DLCX for several endpoints means.
-    pub(super) fn delete_several(&mut self, asked: Asked, now: Time) {
+    pub(super) fn delete_several(&mut self, asked: AgentCommand, now: Time) {
         let is_any = EndpointName::parse(&asked.endpoint).is_some_and(|name| name.wildcard() == Wildcard::AnyOf);
         let which = Which { name: &asked.endpoint, id: None, call: asked.call.as_deref() };
         let meant = self.connections.meant(which);

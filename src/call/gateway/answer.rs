@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::call::exchange::{Arrival, Hop, Path, Transmit};
+use crate::call::exchange::{Arrival, Egress, Hop, Path, Transmit};
 use crate::call::gateway::Gateway;
 use crate::call::gateway::events::Sender;
 use crate::call::gateway::exchange::Output;
 use crate::call::gateway::identity::Naming;
 use crate::call::gateway::media_gateway::Timer;
-use crate::call::gateway::notify;
 use crate::call::server::{Seqs, Way};
 use crate::time::Time;
 use crate::transaction::mgcp_server::{Copied, Due, Transaction};
@@ -240,7 +239,7 @@ impl Gateway {
             Path::Handoff { .. } | Path::Stream(_) => Hop::Own(self.identity.own_socket(local)),
             Path::Own(socket) => Hop::Own(socket),
         };
-        Sender { source: arrival.source, way: notify::Way { hop, from: Some(local) } }
+        Sender { source: arrival.source, way: Egress { hop, from: Some(local) } }
     }
 
     fn has_duplicate(&self, listener: u16) -> bool {

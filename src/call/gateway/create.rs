@@ -10,7 +10,7 @@ use crate::call::gateway::calls::call_id;
 use crate::call::gateway::connection::{Connection, ConnectionId, Settings};
 use crate::call::gateway::description::Description;
 use crate::call::gateway::embedded::Embedded;
-use crate::call::gateway::endpoint::Place;
+use crate::call::gateway::endpoint::EndpointChoice;
 use crate::call::gateway::exchange::{Ask, ConnectionKey, EndpointKey, Told};
 use crate::call::gateway::job::Job;
 use crate::call::gateway::kind::Kind;
@@ -57,7 +57,7 @@ impl Creation {
 
 /// The request for one of the connections.
 struct Request<'a> {
-    place: Place,
+    place: EndpointChoice,
     was_wild: bool,
     call: &'a [u8],
     settings: Settings,
@@ -88,15 +88,15 @@ impl Gateway {
             return Err(ReturnCode::NO_DESCRIPTION.into());
         }
         let place = self.place(&command.endpoint(), arrival)?;
-        let belongs_here = arrival.follows || matches!(place, Place::Here(_)) || self.has_call(call);
+        let belongs_here = arrival.follows || matches!(place, EndpointChoice::Here(_)) || self.has_call(call);
         if self.stopped {
             return Err(Denial::back(ReturnCode::ENDPOINT_RESTARTING_NOW, RefuseReason::Draining));
         }
         if self.draining && !belongs_here {
             return Err(Denial::back(ReturnCode::RESOURCES_NOT_NOW, RefuseReason::Draining));
         }
-        if let Some((Place::Here(second), _)) = &second
-            && place == Place::Here(*second)
+        if let Some((EndpointChoice::Here(second), _)) = &second
+            && place == EndpointChoice::Here(*second)
         {
             // Both connections on one endpoint would pass sound round in a circle: each sends on to the other what it
             // receives.
@@ -105,8 +105,10 @@ impl Gateway {
         let coding = command.param(Field::BearerInformation).map(Coding::parse).transpose()?;
         let terms = self.first_terms(&place, &wanted, remote.as_ref(), coding)?;
         let (kind, existing) = match &place {
-            Place::Here(key) => (self.endpoints.get(*key).map_or(Kind::Ivr, |endpoint| endpoint.kind), Some(*key)),
-            Place::New(kind, _) => (*kind, None),
+            EndpointChoice::Here(key) => {
+                (self.endpoints.get(*key).map_or(Kind::Ivr, |endpoint| endpoint.kind), Some(*key))
+            }
+            EndpointChoice::New(kind, _) => (*kind, None),
         };
         let embedded = self.check_embedded(command, existing, kind)?;
         // A session weighs at least one unit, and the two connections of one CRCX are one session.
@@ -229,7 +231,11 @@ impl Gateway {
     }
 
     /// The second endpoint, and whether it was named by a wildcard.
-    fn second_place(&self, command: &Command<'_>, arrival: &Arrival) -> Result<Option<(Place, bool)>, ReturnCode> {
+    fn second_place(
+        &self,
+        command: &Command<'_>,
+        arrival: &Arrival,
+    ) -> Result<Option<(EndpointChoice, bool)>, ReturnCode> {
         let Some(name) = command.param(Field::SecondEndpointId) else { return Ok(None) };
         let name = EndpointName::parse(name).ok_or(ReturnCode::PROTOCOL_ERROR)?;
         Ok(Some((self.place(&name, arrival)?, name.wildcard() != Wildcard::None)))
@@ -238,16 +244,16 @@ impl Gateway {
     /// The terms of a connection that begins; `coding` is what the command sets on its endpoint.
     fn first_terms(
         &self,
-        place: &Place,
+        place: &EndpointChoice,
         wanted: &Wanted,
         remote: Option<&Remote>,
         coding: Option<Coding>,
     ) -> Result<Terms, ReturnCode> {
         let (partner, before) = match place {
-            Place::Here(key) => {
+            EndpointChoice::Here(key) => {
                 (self.partner_terms(*key, None), self.endpoints.get(*key).map(|endpoint| endpoint.coding))
             }
-            Place::New(..) => (None, None),
+            EndpointChoice::New(..) => (None, None),
         };
         let coding = coding.or(before).unwrap_or_default();
         Sides { wanted, remote, before: Terms::default(), partner, coding }.agree()
@@ -256,9 +262,9 @@ impl Gateway {
     /// Whether there is room for everything that a CRCX asks for.
     fn check_room(&self, first: &Request<'_>, second: Option<&Request<'_>>, size: u32) -> Result<(), Denial> {
         let ends = || std::iter::once(first).chain(second);
-        let on = |key: EndpointKey| ends().filter(|end| end.place == Place::Here(key)).count();
+        let on = |key: EndpointKey| ends().filter(|end| end.place == EndpointChoice::Here(key)).count();
         for end in ends() {
-            let Place::Here(key) = end.place else { continue };
+            let EndpointChoice::Here(key) = end.place else { continue };
             let Some(endpoint) = self.endpoints.get(key) else { continue };
             let most = if endpoint.kind == Kind::Bridge { 2 } else { self.limits.connections_per_endpoint };
             if endpoint.connections.len() + on(key) > most {
@@ -276,12 +282,12 @@ impl Gateway {
 
     fn make_end(&mut self, request: Request<'_>, arrival: &Arrival, now: Time) -> Result<End, Denial> {
         let (endpoint, is_new) = match request.place {
-            Place::Here(key) if self.endpoints.get(key).is_none() => {
+            EndpointChoice::Here(key) if self.endpoints.get(key).is_none() => {
                 // The endpoint was removed to make room for the first one.
                 return Err(ReturnCode::ENDPOINT_UNKNOWN.into());
             }
-            Place::Here(key) => (key, false),
-            Place::New(kind, name) => {
+            EndpointChoice::Here(key) => (key, false),
+            EndpointChoice::New(kind, name) => {
                 // RFC 3435 §2.4: the endpoint that was asked for does not exist, and cannot be made.
                 let none = Denial::back(ReturnCode::NO_ENDPOINT, RefuseReason::Exhausted);
                 (self.make_endpoint(kind, &name, now).ok_or(none)?, true)
@@ -323,7 +329,7 @@ impl Gateway {
 
     /// The units that a CRCX costs: none inside the reservation of the conference that its connection comes to.
     fn cost(&self, request: &Request<'_>, size: u32) -> u32 {
-        let Place::Here(key) = request.place else { return size };
+        let EndpointChoice::Here(key) = request.place else { return size };
         let conference = self.endpoints.get(key).filter(|endpoint| endpoint.kind == Kind::Conference);
         conference.zip(request.leg).map_or(size, |(endpoint, leg)| { endpoint.reservation }.join(leg).cost)
     }

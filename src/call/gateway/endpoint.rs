@@ -37,7 +37,7 @@ pub(super) struct Endpoint {
 
 /// The endpoint that a CRCX is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum EndpointChoice {
     /// One that exists.
     Here(EndpointKey),
     /// A new one.
@@ -83,9 +83,9 @@ impl Gateway {
     }
 
     /// The endpoint for the connection of a CRCX. `*` is taken for `$`: call agents send it, and mean any endpoint.
-    pub(super) fn place(&self, name: &EndpointName<'_>, arrival: &Arrival) -> Result<Place, ReturnCode> {
+    pub(super) fn place(&self, name: &EndpointName<'_>, arrival: &Arrival) -> Result<EndpointChoice, ReturnCode> {
         if name.wildcard() == Wildcard::None {
-            return self.one_endpoint(name).map(Place::Here);
+            return self.one_endpoint(name).map(EndpointChoice::Here);
         }
         let is_wild = |term: &[u8]| matches!(term, b"$" | b"*");
         let first = name.terms().next().filter(|term| !is_wild(term));
@@ -107,7 +107,7 @@ impl Gateway {
         }
         let written = std::str::from_utf8(written).unwrap_or(kind.term());
         let name = NewName { term: written.into(), domain: self.domain(name, arrival).into() };
-        Ok(Place::New(kind, name))
+        Ok(EndpointChoice::New(kind, name))
     }
 
     /// Makes a new endpoint; `None` when there are too many.

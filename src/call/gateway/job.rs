@@ -39,7 +39,7 @@ pub(super) enum Job {
 }
 
 /// Requests to the media that are not answered yet, in order. Each answer is for the oldest one of its connection.
-pub(super) type Asked = VecDeque<(ConnectionKey, Option<JobKey>)>;
+pub(super) type MediaRequests = VecDeque<(ConnectionKey, Option<JobKey>)>;
 
 impl Gateway {
     /// Takes the outcome of a media request, or the loss of a connection's media.

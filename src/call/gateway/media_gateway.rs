@@ -12,7 +12,7 @@ use crate::call::gateway::endpoint::Endpoint;
 use crate::call::gateway::events::{Events, Voice};
 use crate::call::gateway::exchange::{ConnectionKey, EndpointKey, LookupKey, Output};
 use crate::call::gateway::identity::{Identity, Limits, Naming};
-use crate::call::gateway::job::{Asked, Job, JobKey};
+use crate::call::gateway::job::{Job, JobKey, MediaRequests};
 use crate::call::gateway::params;
 use crate::call::refused::Refused;
 use crate::call::strangers::Strangers;
@@ -86,7 +86,7 @@ pub struct Gateway {
     /// Commands that went back to the dispatcher.
     pub(super) refused: Refused,
     pub(super) jobs: Slab<JobKey, Job>,
-    pub(super) asked: Asked,
+    pub(super) asked: MediaRequests,
     pub(super) events: Events,
     pub(super) wheel: Wheel<Timer>,
     pub(super) outputs: VecDeque<Output>,
@@ -136,7 +136,7 @@ impl Gateway {
             transactions: Transactions::new(limits.transactions, limits.kept_bytes),
             refused: Refused::new(T_HIST),
             jobs: Slab::new(limits.transactions),
-            asked: Asked::new(),
+            asked: MediaRequests::new(),
             events: Events::new(voice, identity.aliases.iter().map(|(alias, _)| alias.clone())),
             // 10 ms are fine enough for the first retransmission; one turn is 20 s.
             wheel: Wheel::new(Duration::from_millis(10), 2_048, 1_024),

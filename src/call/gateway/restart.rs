@@ -6,9 +6,10 @@
 
 use std::time::Duration;
 
+use crate::call::exchange::Egress;
 use crate::call::gateway::exchange::EndpointKey;
 use crate::call::gateway::kind::Kind;
-use crate::call::gateway::notify::{Client, Draft, End, Entity, Purpose, Way};
+use crate::call::gateway::notify::{Client, Draft, End, Entity, Purpose};
 use crate::time::Time;
 use crate::wire::mgcp::{Field, RestartMethod as Method, ReturnCode, Verb};
 
@@ -22,7 +23,7 @@ pub struct CallAgent {
     /// Its name.
     pub entity: Entity,
     /// The socket on which it knows the endpoints.
-    pub way: Way,
+    pub way: Egress,
     /// The domain, after the `@`, in their names.
     pub domain: Box<str>,
 }
@@ -66,7 +67,7 @@ struct Run {
     method: Method,
     name: Box<[u8]>,
     entity: Entity,
-    way: Way,
+    way: Egress,
     stage: Stage,
     /// The longest wait after the next failure.
     wait: Duration,
@@ -150,7 +151,7 @@ impl Restarts {
         endpoint: EndpointKey,
         name: &[u8],
         entity: Entity,
-        way: Way,
+        way: Egress,
         client: &mut Client,
         now: Time,
     ) {
@@ -272,7 +273,7 @@ impl Restarts {
         }
     }
 
-    fn add(&mut self, scope: Scope, method: Method, name: Box<[u8]>, entity: Entity, way: Way, until: Time) {
+    fn add(&mut self, scope: Scope, method: Method, name: Box<[u8]>, entity: Entity, way: Egress, until: Time) {
         self.count += 1;
         let stage = Stage::Waiting { until, since: None };
         let number = self.count;

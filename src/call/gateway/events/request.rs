@@ -4,7 +4,7 @@
 
 use super::measure::Measure;
 use super::package::{Detection, Entry, Package, Unplayable};
-use super::seen::{Place, Wanted};
+use super::seen::{EventPlace, Wanted};
 use crate::wire::mgcp::{
     self, DigitMap, EmbeddedRequest, EventConnection, EventId, EventName, QuarantineHandling, RequestedEvents,
     ReturnCode as Code, SignalRequests,
@@ -76,7 +76,7 @@ pub struct EventList {
 
 /// The parameters of a command that make up a request, as written; `None` where they are absent.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Asked<'a> {
+pub struct RequestParams<'a> {
     /// X: RequestIdentifier.
     pub id: Option<&'a [u8]>,
     /// R: RequestedEvents.
@@ -125,7 +125,7 @@ impl Default for Request {
 
 impl Request {
     /// Reads and judges the request in a command; `None` when it has none. The error is the return code.
-    pub fn read(asked: &Asked<'_>, scope: Scope<'_>) -> Result<Option<Request>, Code> {
+    pub fn read(asked: &RequestParams<'_>, scope: Scope<'_>) -> Result<Option<Request>, Code> {
         let Some(id) = asked.id else {
             let others = [asked.requested, asked.signals, asked.digit_map, asked.quarantine, asked.detect];
             // §3.2.2.5: a request, encapsulated or not, needs its identifier.
@@ -159,8 +159,8 @@ impl Request {
     /// Replaces `@$` by this connection.
     pub fn resolve(&mut self, connection: &[u8]) {
         self.each_wanted(&mut |wanted| {
-            if wanted.place == Place::This {
-                wanted.place = Place::Connection(connection.into());
+            if wanted.place == EventPlace::This {
+                wanted.place = EventPlace::Connection(connection.into());
             }
             true
         });
@@ -169,8 +169,8 @@ impl Request {
     /// Forgets a connection that is gone: the events asked for on it alone are dropped.
     pub fn forget_connection(&mut self, connection: &[u8]) {
         self.each_wanted(&mut |wanted| match &wanted.place {
-            Place::Connection(id) => !id.eq_ignore_ascii_case(connection),
-            Place::Anywhere | Place::Connections | Place::This => true,
+            EventPlace::Connection(id) => !id.eq_ignore_ascii_case(connection),
+            EventPlace::Anywhere | EventPlace::Connections | EventPlace::This => true,
         });
     }
 
@@ -347,12 +347,12 @@ fn entries(package: &'static Package, id: EventId<'_>) -> Result<Vec<&'static En
     }
 }
 
-fn read_place(connection: Option<EventConnection<'_>>, scope: Scope<'_>) -> Result<Place, Code> {
+fn read_place(connection: Option<EventConnection<'_>>, scope: Scope<'_>) -> Result<EventPlace, Code> {
     match connection {
-        None => Ok(Place::Anywhere),
-        Some(EventConnection::All) => Ok(Place::Connections),
-        Some(EventConnection::Current) if scope.this => Ok(Place::This),
-        Some(EventConnection::Id(id)) if (scope.knows)(id) => Ok(Place::Connection(id.into())),
+        None => Ok(EventPlace::Anywhere),
+        Some(EventConnection::All) => Ok(EventPlace::Connections),
+        Some(EventConnection::Current) if scope.this => Ok(EventPlace::This),
+        Some(EventConnection::Id(id)) if (scope.knows)(id) => Ok(EventPlace::Connection(id.into())),
         Some(EventConnection::Current | EventConnection::Id(_)) => Err(Code::INCORRECT_CONNECTION),
     }
 }

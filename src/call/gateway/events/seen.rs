@@ -62,12 +62,12 @@ pub struct Wanted {
     /// The measurement that an event asks for, if any.
     pub measure: Option<Measure>,
     /// The place it is asked for at.
-    pub place: Place,
+    pub place: EventPlace,
 }
 
 /// The place that an event is asked for at (RFC 3435 §2.1.7).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum EventPlace {
     /// The endpoint and each of its connections: the name has no `@`.
     Anywhere,
     /// All connections (`@*`).
@@ -88,13 +88,13 @@ impl Wanted {
     }
 }
 
-impl Place {
+impl EventPlace {
     /// Whether an event on this connection, or on the endpoint itself if it is `None`, is at this place.
     pub fn holds(&self, connection: Option<&[u8]>) -> bool {
         match (self, connection) {
-            (Place::Anywhere, _) | (Place::Connections, Some(_)) => true,
-            (Place::Connection(id), Some(connection)) => id.eq_ignore_ascii_case(connection),
-            (Place::Connections | Place::Connection(_), None) | (Place::This, _) => false,
+            (EventPlace::Anywhere, _) | (EventPlace::Connections, Some(_)) => true,
+            (EventPlace::Connection(id), Some(connection)) => id.eq_ignore_ascii_case(connection),
+            (EventPlace::Connections | EventPlace::Connection(_), None) | (EventPlace::This, _) => false,
         }
     }
 }

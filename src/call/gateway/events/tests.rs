@@ -2,7 +2,7 @@
 
 use super::package::Package;
 use super::quarantine::{CAPACITY, Notice, State, Watch};
-use super::request::{Action, Asked, Request, Scope};
+use super::request::{Action, Request, RequestParams, Scope};
 use super::seen::Seen;
 use crate::call::gateway::kind::Kind;
 use crate::wire::mgcp::ReturnCode as Code;
@@ -21,12 +21,12 @@ fn scope(kind: Kind) -> Scope<'static> {
     }
 }
 
-fn read(asked: Asked<'_>) -> Result<Request, Code> {
+fn read(asked: RequestParams<'_>) -> Result<Request, Code> {
     Request::read(&asked, scope(Kind::Bridge)).map(Option::unwrap)
 }
 
-fn asked<'a>(requested: &'a str) -> Asked<'a> {
-    Asked { id: Some(b"1A"), requested: Some(requested.as_bytes()), ..Asked::default() }
+fn asked<'a>(requested: &'a str) -> RequestParams<'a> {
+    RequestParams { id: Some(b"1A"), requested: Some(requested.as_bytes()), ..RequestParams::default() }
 }
 
 fn code_of(requested: &str) -> u16 {
@@ -34,7 +34,7 @@ fn code_of(requested: &str) -> u16 {
 }
 
 fn signal_code(kind: Kind, signals: &str) -> u16 {
-    let asked = Asked { id: Some(b"1"), signals: Some(signals.as_bytes()), ..Asked::default() };
+    let asked = RequestParams { id: Some(b"1"), signals: Some(signals.as_bytes()), ..RequestParams::default() };
     Request::read(&asked, scope(kind)).err().map_or(200, |code| code.0)
 }
 
@@ -175,14 +175,14 @@ fn unknown_actions_and_those_that_exclude_each_other_are_523() {
 
 #[test]
 fn with_a_digit_map_accumulation_of_what_is_no_digit_is_523() {
-    let asked = Asked { digit_map: Some(b"(0T|[1-7]xxx)"), ..asked("G/oc(D)") };
+    let asked = RequestParams { digit_map: Some(b"(0T|[1-7]xxx)"), ..asked("G/oc(D)") };
     assert_eq!(read(asked).unwrap_err(), Code::UNKNOWN_ACTION);
 }
 
 #[test]
 fn quarantine_handling_is_process_and_step_unless_it_says_otherwise() {
     let text = |quarantine: &'static str| {
-        let asked = Asked { quarantine: Some(quarantine.as_bytes()), ..asked("") };
+        let asked = RequestParams { quarantine: Some(quarantine.as_bytes()), ..asked("") };
         read(asked).map(|request| request.quarantine.to_string()).map_err(|code| code.0)
     };
     assert_eq!(text(""), Ok("step, process".into()));
@@ -196,15 +196,19 @@ fn quarantine_handling_is_process_and_step_unless_it_says_otherwise() {
 
 #[test]
 fn a_request_needs_its_identifier_and_one_of_hexadecimal_digits() {
-    let none = Asked { requested: Some(b"R/ma"), ..Asked::default() };
+    let none = RequestParams { requested: Some(b"R/ma"), ..RequestParams::default() };
     assert_eq!(Request::read(&none, scope(Kind::Bridge)).unwrap_err(), Code::PROTOCOL_ERROR);
-    assert!(Request::read(&Asked::default(), scope(Kind::Bridge)).unwrap().is_none());
+    assert!(Request::read(&RequestParams::default(), scope(Kind::Bridge)).unwrap().is_none());
     for (id, good) in [("0123456789AC", true), ("0", true), ("xyz", false), ("", false)] {
-        assert_eq!(read(Asked { id: Some(id.as_bytes()), ..Asked::default() }).is_ok(), good, "X: {id}");
+        assert_eq!(
+            read(RequestParams { id: Some(id.as_bytes()), ..RequestParams::default() }).is_ok(),
+            good,
+            "X: {id}"
+        );
     }
     let (longest, longer) = ("a".repeat(32), "a".repeat(33));
-    assert!(read(Asked { id: Some(longest.as_bytes()), ..Asked::default() }).is_ok());
-    assert!(read(Asked { id: Some(longer.as_bytes()), ..Asked::default() }).is_err());
+    assert!(read(RequestParams { id: Some(longest.as_bytes()), ..RequestParams::default() }).is_ok());
+    assert!(read(RequestParams { id: Some(longer.as_bytes()), ..RequestParams::default() }).is_err());
 }
 
 #[test]
@@ -215,7 +219,8 @@ fn a_request_for_more_than_an_endpoint_keeps_is_502() {
     let embedded = |count| format!("G/oc(A,E(R({})))", events(count));
     assert_eq!(code_of(&embedded(63)), 200);
     assert_eq!(code_of(&embedded(64)), 502);
-    let long = |count| read(Asked { digit_map: Some("1".repeat(count).as_bytes()), ..asked("R/ma,R/ma") }).is_ok();
+    let long =
+        |count| read(RequestParams { digit_map: Some("1".repeat(count).as_bytes()), ..asked("R/ma,R/ma") }).is_ok();
     assert!(long(2_048));
     let connections = vec!["R/ma@0A3F58                                                     "; 64].join(",");
     assert_eq!(code_of(&connections), 502);
@@ -231,7 +236,7 @@ fn without_actions_an_event_is_notified() {
 #[test]
 fn digit_maps_are_read_as_rfc_3435_section_2_1_5_writes_them() {
     let code = |text: &str| {
-        let asked = Asked { digit_map: Some(text.as_bytes()), ..asked("") };
+        let asked = RequestParams { digit_map: Some(text.as_bytes()), ..asked("") };
         read(asked).err().map_or(200, |code| code.0)
     };
     for good in [

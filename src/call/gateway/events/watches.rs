@@ -9,11 +9,12 @@ use hashbrown::HashMap;
 use super::measure::Measure;
 use super::package::Package;
 use super::quarantine::{Notice, State, Watch};
-use super::request::{Asked, Request, Scope};
+use super::request::{Request, RequestParams, Scope};
 use super::seen::Seen;
+use crate::call::exchange::Egress;
 use crate::call::gateway::exchange::{EndpointKey, LookupKey, Output};
 use crate::call::gateway::kind::Kind;
-use crate::call::gateway::notify::{Client, Draft, End, Entity, Purpose, Way};
+use crate::call::gateway::notify::{Client, Draft, End, Entity, Purpose};
 use crate::call::gateway::restart::{self, CallAgent, Change, Restarts};
 use crate::ids::TransactionRange;
 use crate::time::Time;
@@ -46,7 +47,7 @@ pub struct Sender {
     /// The address.
     pub source: SocketAddr,
     /// The socket.
-    pub way: Way,
+    pub way: Egress,
 }
 
 /// A connection that has ended by itself.
@@ -124,7 +125,7 @@ impl Events {
         command: &Command<'_>,
         has_connection: &dyn Fn(&[u8]) -> bool,
     ) -> Result<Accepted, ReturnCode> {
-        let asked = Asked {
+        let asked = RequestParams {
             id: command.param(Field::RequestIdentifier),
             requested: command.param(Field::RequestedEvents),
             signals: command.param(Field::SignalRequests),

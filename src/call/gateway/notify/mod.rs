@@ -6,14 +6,14 @@
 //! on it.
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
-use crate::call::exchange::{Hop, Transmit};
+use crate::call::exchange::Egress;
 use crate::call::gateway::exchange::{EndpointKey, LookupKey, Output};
 use crate::ids::TransactionRange;
 use crate::slab::Handle;
@@ -73,15 +73,6 @@ pub enum End {
     Lost,
 }
 
-/// The way on which commands leave: the socket on which the call agent knows the endpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Way {
-    /// The socket.
-    pub hop: Hop,
-    /// The local address, on sockets bound to all.
-    pub from: Option<IpAddr>,
-}
-
 /// A command to send.
 #[derive(Clone, Debug)]
 pub struct Draft {
@@ -99,7 +90,7 @@ pub struct Draft {
 #[derive(Debug)]
 struct Pending {
     draft: Draft,
-    way: Way,
+    way: Egress,
     /// Transactions of older notifications of the endpoint, whose messages precede this one in the datagram (§4.4.1).
     ahead: Vec<u32>,
     state: State,
@@ -122,7 +113,7 @@ enum State {
 
 #[derive(Debug)]
 struct Datagram {
-    way: Way,
+    way: Egress,
     to: SocketAddr,
     bytes: Vec<u8>,
 }
@@ -166,7 +157,7 @@ impl Client {
     /// Sends a command to a call agent. The messages of those transactions in `ahead` that still wait for their
     /// responses precede it in the same datagram. Returns the transaction's id. Without room the command counts as lost
     /// at once.
-    pub fn send(&mut self, draft: Draft, to: &Entity, way: Way, ahead: &[u32], now: Time) -> Option<u32> {
+    pub fn send(&mut self, draft: Draft, to: &Entity, way: Egress, ahead: &[u32], now: Time) -> Option<u32> {
         if self.open.len() >= OPEN {
             self.ends.push_back((draft.purpose, 0, End::Lost));
             return None;
@@ -201,7 +192,7 @@ impl Client {
     }
 
     /// A response has come. A response to no transaction of ours is ignored.
-    pub fn on_response(&mut self, response: &Response<'_>, source: SocketAddr, way: Way, now: Time) {
+    pub fn on_response(&mut self, response: &Response<'_>, source: SocketAddr, way: Egress, now: Time) {
         let id = response.transaction().0;
         let code = response.code();
         if code.is_ack() || !self.range.contains(id) {
@@ -267,7 +258,7 @@ impl Client {
             return Some(Output::Resolve { key, host, port });
         }
         let Datagram { way, to, bytes } = self.datagrams.pop_front()?;
-        Some(Output::Transmit(Transmit { hop: way.hop, to, from: way.from, bytes: bytes.into() }))
+        Some(Output::Transmit(way.transmit(to, bytes.into())))
     }
 
     /// The next command that has ended, with the transaction's id; the id is 0 if there was no room for the command.
@@ -369,7 +360,7 @@ impl Client {
     }
 
     /// Sends `000` (§3.5.6).
-    fn acknowledge(&mut self, id: u32, to: SocketAddr, way: Way, now: Time) {
+    fn acknowledge(&mut self, id: u32, to: SocketAddr, way: Egress, now: Time) {
         let mut bytes = Vec::new();
         ResponseWriter::new(&mut bytes, ReturnCode::ACKNOWLEDGEMENT, TransactionId(id)).finish();
         self.push(way, to, &bytes);
@@ -411,7 +402,7 @@ impl Client {
     }
 
     /// Puts a message into the last datagram if it has the same way and room, else into a new one.
-    fn push(&mut self, way: Way, to: SocketAddr, message: &[u8]) {
+    fn push(&mut self, way: Egress, to: SocketAddr, message: &[u8]) {
         if let Some(last) = self.datagrams.back_mut()
             && (last.way, last.to) == (way, to)
             && last.bytes.len() + message.len() + 3 <= JOINED

@@ -1,11 +1,14 @@
 //! The client side of RFC 3435 §3.5.
 
+use std::net::IpAddr;
+
 use super::*;
+use crate::call::exchange::{Hop, Transmit};
 use crate::ids::WorkerId;
 use crate::wire::mgcp::{Message, parse, parts};
 
 const AGENT: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 5)), 2_727);
-const WAY: Way = Way { hop: Hop::Listener(0), from: None };
+const WAY: Egress = Egress { hop: Hop::Listener(0), from: None };
 
 fn client() -> Client {
     Client::new(TransactionRange::of(WorkerId(3)), 7)

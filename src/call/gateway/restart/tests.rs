@@ -11,7 +11,7 @@ use crate::wire::mgcp::{Message, parse, parts};
 
 const AGENT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 5)), 2_727);
 const OTHER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 6)), 2_727);
-const WAY: Way = Way { hop: Hop::Listener(0), from: None };
+const WAY: Egress = Egress { hop: Hop::Listener(0), from: None };
 
 /// Restarts with their client, and a clock.
 struct Scene {

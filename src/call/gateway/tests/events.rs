@@ -1,6 +1,7 @@
 //! Requests on endpoints, the events they see, and the notifications to the call agents.
 
-use crate::call::gateway::notify::{Entity, Way};
+use crate::call::exchange::Egress;
+use crate::call::gateway::notify::Entity;
 use crate::call::gateway::restart::CallAgent;
 use crate::wire::mgcp::{Command, parts};
 
@@ -9,7 +10,7 @@ use super::*;
 /// A gateway that tells a call agent of its restarts.
 fn with_call_agent() -> Rig {
     let mut rig = Rig::new();
-    let way = Way { hop: crate::call::exchange::Hop::Listener(0), from: None };
+    let way = Egress { hop: crate::call::exchange::Hop::Listener(0), from: None };
     let agent = CallAgent { entity: Entity::parse(b"ca@[192.0.2.7]").unwrap(), way, domain: "gw".into() };
     let voice = Voice { agents: vec![agent], ..voice() };
     rig.gateway = Gateway::new(identity(), voice, Limits::default());

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn request(requested: &str, quarantine: &str) -> Request {
-    read(Asked { quarantine: Some(quarantine.as_bytes()), ..asked(requested) }).unwrap()
+    read(RequestParams { quarantine: Some(quarantine.as_bytes()), ..asked(requested) }).unwrap()
 }
 
 fn watch(requested: &str, quarantine: &str) -> Watch {
@@ -102,7 +102,7 @@ fn in_loop_mode_the_next_notification_follows_the_answer_to_the_one_before() {
 #[test]
 fn detected_events_that_are_not_requested_wait_in_quarantine_for_a_request_that_wants_them() {
     let mut watch = Watch::default();
-    let first = read(Asked { detect: Some(b"G/of"), ..asked("R/ma(N)") }).unwrap();
+    let first = read(RequestParams { detect: Some(b"G/of"), ..asked("R/ma(N)") }).unwrap();
     let _ = watch.on_request(first);
     assert_eq!(on(&mut watch, "R/ma"), Some("R/ma@0A3F58".into()));
     assert_eq!(on(&mut watch, "G/of"), None);

@@ -4,10 +4,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::*;
-use crate::call::exchange::{Hop, Transmit};
+use crate::call::exchange::{Egress, Hop, Transmit};
 use crate::call::gateway::events::{Events, Sender, Voice};
 use crate::call::gateway::exchange::{EndpointKey, Output};
-use crate::call::gateway::notify::{Entity, Way};
+use crate::call::gateway::notify::Entity;
 use crate::call::gateway::restart::CallAgent;
 use crate::ids::{TransactionRange, WorkerId};
 use crate::slab::Handle;
@@ -15,7 +15,7 @@ use crate::time::Time;
 use crate::wire::mgcp::{Command, Field, Message, parse, parts};
 
 const SOURCE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 2_427);
-const WAY: Way = Way { hop: Hop::Listener(0), from: None };
+const WAY: Egress = Egress { hop: Hop::Listener(0), from: None };
 const KEY: u32 = 1;
 
 /// One endpoint's events and the datagrams that leave for its call agent.
