@@ -30,6 +30,9 @@
 //! - §3.5.3 estimates RTO from the round trips seen. Here the first interval is fixed: the owner knows whether its
 //!   receiver is on the same host or LAN.
 //! - A command can be one that leaves once only, for receivers that would carry out each copy.
+//! - §3.5.6 and §4.3 end copies at T-MAX and wait for 2·T-HIST. Here both end together, when the owner says so: an
+//!   owner that waits for T-MAX after each 1xx asks again as long as it waits. After the first copy that follows a 1xx
+//!   the intervals are RTO-MAX.
 
 use std::sync::Arc;
 use std::time::Duration;

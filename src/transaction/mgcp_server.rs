@@ -27,9 +27,8 @@
 //! - §3.5.1 names a transaction by its id and its call agent. Several call agents may share an address, each with ids
 //!   from 1 on, and one call agent may send a copy from another port. So a command from another port is a copy only if
 //!   its text is the same as well.
-//! - The id of a confirmed transaction stays known for T-HIST, so that a late copy of its command is not taken for a
-//!   new one. The answer itself is dropped.
-//! - An answer that is sent again (§3.5.6) is given up so that T-HIST, counted from its first copy, covers all others.
+//! - §3.5.6 sends 100 at once if the command is known to take long. Here it is sent after LONGTRAN, or to a copy.
+//! - A command for which there is no room is not carried out at all: its copy could not be told from a new one.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -106,6 +105,7 @@ impl<W> Transaction<W> {
     }
 
     /// Whether the call agent has confirmed its answer.
+    #[cfg(test)]
     pub const fn is_confirmed(&self) -> bool {
         matches!(self.state, State::Confirmed)
     }
@@ -217,7 +217,7 @@ impl<W> Transactions<W> {
             State::Underway { said_100: false } if transaction.end <= now => Due::Provisional,
             State::Answered { answer, resend } => {
                 let Some(due) = resend.filter(|resend| resend.is_due(now)) else { return Due::Nothing };
-                // RFC 3435 §3.5.3: nothing is sent again after T-MAX.
+                // RFC 3435 §4.3: nothing is sent again after T-MAX.
                 let give_up = T_HIST.saturating_sub(T_MAX);
                 *resend = Some(due.next(RTO_MAX, now)).filter(|next| next.at() + give_up <= transaction.end);
                 Due::Again(answer.clone())
@@ -260,6 +260,7 @@ impl<W> Transactions<W> {
     }
 
     /// Number of commands.
+    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.entries.len()
     }

@@ -27,8 +27,9 @@
 //!
 //! It departs from the RFCs in these points:
 //!
+//! - `Calling` of an INVITE is called `Trying`, as of other requests.
 //! - `Completed` (300–699) and `Accepted` (2xx) are one state: in both a response that is repeated gets the ACK again.
-//!   The core writes the ACK to a 2xx (§13.2.2.4) and passes it in as [`write_ack`]'s.
+//!   The owner writes the ACK to a 2xx by itself (§13.2.2.4), that to a 300–699 by [`write_ack`] (§17.1.1.3).
 //! - `Completed` of other requests (timer K) is left out: a copy of the response finds no transaction, and is ignored.
 //! - Timer D does not depend on the transport: over a stream it holds a little memory for 32 s.
 //! - An INVITE stays in `Proceeding` for 181 s at most: timer C of §16.6, which is a proxy's.

@@ -52,7 +52,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// A command is given up after this time if the gateway answers others: it has not understood this one, or its answer
 /// is lost.
 const UNANSWERED: Duration = Duration::from_secs(4);
-/// The final answer leaves within this time, before the call agent gives up (T-MAX, §3.5.3, is 20 s).
+/// The final answer leaves within this time, before the call agent gives up (T-MAX, §4.3, is 20 s).
 const AT_MOST: Duration = Duration::from_secs(19);
 /// The final answer is awaited for this time after a 1xx of the gateway, which now takes its time and sends its final
 /// answer by itself.
