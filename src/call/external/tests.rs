@@ -253,6 +253,15 @@ fn a_command_that_comes_again_gets_the_same_response_for_30_s() {
 }
 
 #[test]
+fn a_flood_of_unknown_verbs_fills_the_memory_no_further_than_its_limit() {
+    let mut world = World::up();
+    for id in 1..=MOST + 10 {
+        world.agent(&format!("XYZW {id} rtpbridge/1@mgw MGCP 1.0\r\n"));
+    }
+    assert_eq!(world.external.transactions.len(), MOST);
+}
+
+#[test]
 fn a_verb_that_the_gateway_does_not_know_is_504_and_a_lost_answer_406() {
     let mut world = World::up();
     world.agent("EPCF 7 rtpbridge/pmtok/1@mgw MGCP 1.0\r\nB: e:mu\r\n");

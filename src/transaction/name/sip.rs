@@ -146,6 +146,22 @@ mod tests {
     }
 
     #[test]
+    fn a_server_transaction_is_named_by_its_method_as_well_and_an_ack_belongs_to_its_invite() {
+        let printer = Printer::new(&TokenKey::new([1; 32]));
+        let mut scanner = Scanner::new();
+        let text = request("INVITE", "");
+        let message = scanner.scan(text.as_bytes()).unwrap();
+        let via = message.via();
+        for via in [via, None] {
+            let fields = Fields { via: via.as_ref(), call_id: b"1", from_tag: b"f", cseq: 7 };
+            let name = |method| fields.server(method, &printer);
+            assert_eq!(name(Method::Invite), name(Method::Ack));
+            assert_ne!(name(Method::Invite), name(Method::Cancel));
+            assert_ne!(name(Method::Invite), fields.branch(&printer));
+        }
+    }
+
+    #[test]
     fn what_only_follows_opens_nothing() {
         let printer = Printer::new(&TokenKey::new([1; 32]));
         for (method, to) in [("ACK", ""), ("CANCEL", ""), ("INVITE", ";tag=t"), ("BYE", ";tag=t")] {
