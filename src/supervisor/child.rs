@@ -1,4 +1,4 @@
-//! Starting a worker process, watching it, ending it.
+//! A worker process: its start, its command line, its end.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -63,7 +63,8 @@ pub fn start(slot: WorkerId, handoff: &Path) -> io::Result<Started> {
         .spawn()?;
     drop(theirs);
     let pid = child.id().unwrap_or_default();
-    // A process that cannot be ended would keep its slot for good, and its process id alone may be another's later.
+    // Without a pidfd the process could not be killed safely (its process id may be another's later), and would keep
+    // its slot for good.
     let process = Process::open(pid).inspect_err(|_| drop(child.start_kill()))?;
     Ok(Started { child: Running(child), process, link: ours })
 }
@@ -86,14 +87,14 @@ impl Running {
     }
 }
 
-/// Interval between looks at a process whose end causes no wake-up.
+/// Interval at which a process is checked whose end causes no wake-up.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Waits for the end of a process that is not a child of this one.
 pub async fn until_end<P: AsRef<Process> + AsFd + AsRawFd>(process: P) {
     match watch::readable(process) {
         Ok(watched) => drop(watched.readable().await),
-        // The kernel watches no more descriptors, or not this one.
+        // The kernel cannot watch this descriptor, or no more of them.
         Err((process, _)) => {
             while !process.as_ref().has_ended() {
                 sleep(LOOK_EVERY).await;

@@ -18,7 +18,7 @@ use crate::net::{clock, host};
 use crate::server::stats::{AdminState, Counters, DispatcherLoad, Explained, Snapshot, State, WorkerLoad};
 use crate::server::{self, LaneLoad};
 
-/// Longest wait for a lane's answer. A lane answers within its turn; one that does not is stuck.
+/// Longest wait for a lane's answer. A lane answers within its turn, unless it is stuck.
 const LANE_PATIENCE: Duration = Duration::from_secs(2);
 
 impl Supervisor {
@@ -106,7 +106,8 @@ impl Supervisor {
         }
     }
 
-    /// Address at which callers reach a socket bound to `ip`: a wildcard address means nothing to them.
+    /// Address at which callers reach a socket bound to `ip`; in place of a wildcard it is `advertise` or this host's
+    /// own.
     pub(super) fn reached_at(&self, ip: IpAddr) -> IpAddr {
         if !ip.is_unspecified() {
             return ip;
@@ -143,7 +144,7 @@ impl Supervisor {
         Reply::Set { worker: worker.to_string(), admin: state }
     }
 
-    /// Forgets a worker that came by itself and died: it is missed no longer.
+    /// Forgets an unmanaged worker that died: it is no longer shown as down.
     fn forget_worker(&mut self, worker: WorkerId) -> Reply {
         match self.unmanaged.get(&worker) {
             Some(unmanaged) if !unmanaged.is_down => Reply::error(format_args!(
@@ -163,7 +164,7 @@ impl Supervisor {
         }
     }
 
-    /// CommandSender the lanes to set a worker's admin state; one of them tells the worker.
+    /// Has the lanes set a worker's admin state; one of them tells the worker.
     pub(super) fn send_admin(&self, worker: WorkerId, admin: Admin) {
         self.lanes.send(|_| server::Command::Admin { worker, admin, drain_within: self.config.drain_after });
     }

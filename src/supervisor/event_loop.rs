@@ -1,8 +1,8 @@
 //! The supervisor: starts the workers of this dispatcher, welcomes, watches and replaces them, and retires them at the
 //! end.
 //!
-//! One loop works off one queue of [`Event`]s. Every task beside it (waiting for a process, reading a
-//! `Hello`, serving a client of the stats socket) ends by putting one into the queue. Nothing here is hot.
+//! One loop takes [`Event`]s from one queue. Every other task (waiting for a process, reading a `Hello`, serving a
+//! client of the stats socket) ends by putting one into the queue. Nothing here is on the path of a message.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
@@ -67,7 +67,7 @@ pub struct Resources {
     pub seed: u64,
 }
 
-/// All workers of this dispatcher.
+/// The supervisor of all workers of this dispatcher.
 #[derive(Debug)]
 pub struct Supervisor {
     pub(super) config: Config,
@@ -82,7 +82,7 @@ pub struct Supervisor {
     pub(super) lane_events: mpsc::UnboundedReceiver<server::Event>,
     pub(super) seed: u64,
     pub(super) slots: Vec<Slot>,
-    /// Workers that came by themselves, placed after the configured slots.
+    /// Unmanaged workers; their slot numbers follow those of the configured slots.
     pub(super) unmanaged: BTreeMap<WorkerId, UnmanagedWorker>,
     pub(super) awaiting_hello: usize,
     /// Start of the current second, and the number of refusals in it.
@@ -94,7 +94,7 @@ pub struct Supervisor {
     /// The dispatcher that waits to take over.
     pub(super) pending_takeover: Option<PendingTakeover>,
     pub(super) stopping: Option<Stopping>,
-    /// Whether the log says already that no worker comes up.
+    /// Whether the log has said already that no worker comes up.
     pub(super) said_no_worker: bool,
     pub(super) check_at: Time,
     pub(super) started: Time,
@@ -103,7 +103,7 @@ pub struct Supervisor {
     pub(super) last_link: LinkId,
 }
 
-/// The lane's thread is gone, which only a bug can cause.
+/// A lane's thread has ended, which only a bug can cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a lane has panicked, a fault of this program; its message is above, calls in progress go on")]
 pub struct LaneDied;
@@ -111,7 +111,7 @@ pub struct LaneDied;
 /// The reason for which the event loop has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// An order ended it; every worker has gone.
+    /// An order to stop; every worker has ended.
     Stopped,
     /// Another dispatcher has taken over everything.
     TakenOver {
@@ -228,7 +228,7 @@ impl Supervisor {
     /// Runs until the orderly stop is over and every worker has gone, or until another dispatcher has taken over.
     ///
     /// # Errors
-    /// The lane has panicked. The workers live on and serve their calls.
+    /// A lane has panicked. The workers live on and serve their calls.
     pub async fn serve(mut self) -> Result<Ending, LaneDied> {
         while !self.is_over() {
             if !self.lanes.are_running() {
@@ -241,7 +241,7 @@ impl Supervisor {
             self.start_due(now);
             self.kill_overdue(now);
             self.refresh_run_dir(now);
-            // The clock decides, not a quiet second: a client that watches all the time leaves no quiet second.
+            // Checked by the clock and not by the sleep below: events that come all the time would put it off for ever.
             if self.check_at <= now {
                 self.check_at = now + CHECK_EVERY;
                 self.collect_orphans();
@@ -304,7 +304,7 @@ impl Supervisor {
             Event::Connected { link } => self.on_connected(link),
             Event::Introduced { origin, child, link, hello } => self.on_introduced(origin, child, link, hello),
             Event::Command { command, reply } => {
-                // A client that has gone was told, or will believe, that nothing was done.
+                // A client that has disconnected has had no answer, so the command must not be carried out later.
                 if reply.is_closed() {
                     return info!("not carried out, the client has disconnected: {}", command.to_line());
                 }

@@ -19,7 +19,7 @@ use crate::seldom::Seldom;
 use crate::time::Time;
 use crate::words::Hello;
 
-/// Longest time from the connection to the `Hello` of a worker that came by itself.
+/// Longest time from the connection to the `Hello` of an unmanaged worker.
 const UNMANAGED_HELLO: Duration = Duration::from_secs(1);
 /// Most links that have not sent their `Hello` yet.
 const MOST_AWAITING_HELLO: usize = 16;
@@ -45,7 +45,7 @@ impl Supervisor {
     ) {
         match origin {
             Origin::Unmanaged => self.awaiting_hello -= 1,
-            // A process that has ended meanwhile: its link tells nothing about its successor.
+            // The process has ended meanwhile. Its link must not be taken for that of its successor in the slot.
             Origin::Child(worker) if self.process_of(worker).map(Process::pid) != child => return,
             Origin::Child(_) => {}
         }
@@ -107,7 +107,7 @@ pub(super) async fn accept_connections(listener: SeqListener, queue: mpsc::Unbou
     let (mut unaccepted, mut refused) = (Seldom::default(), Seldom::default());
     while let Ok(mut ready) = listener.readable().await {
         match ready.try_io(|listener| listener.get_ref().accept()) {
-            // `try_io` takes only an error for the end of readiness.
+            // `try_io` ends the readiness only on an error.
             Ok(Ok(None)) => ready.clear_ready(),
             Err(_) => {}
             Ok(Ok(Some(link))) => match link.peer() {

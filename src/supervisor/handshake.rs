@@ -48,7 +48,7 @@ pub enum FirstRecord {
     Takeover(Box<Ask>),
 }
 
-/// Waits for the first record on `link`, at most `within`. Descriptors that a stranger sends along are closed.
+/// Waits for the first record on `link`, at most `within`. Descriptors that come with it are closed.
 pub async fn hello(link: SeqPacket, within: Duration) -> Result<(SeqPacket, FirstRecord), (SeqPacket, NoHello)> {
     let watched = match watch::readable(link) {
         Ok(watched) => watched,
@@ -84,7 +84,7 @@ async fn read_hello(link: &AsyncFd<SeqPacket>) -> Result<FirstRecord, NoHello> {
     }
 }
 
-/// Resync of itself that a worker of an earlier dispatcher gives before it is welcomed back.
+/// State that a worker of an earlier dispatcher sends before it is welcomed back.
 #[derive(Debug)]
 pub struct Resync {
     /// Its `Hello`.
@@ -143,7 +143,7 @@ async fn read_resync(link: &AsyncFd<SeqPacket>) -> Result<Resync, NoHello> {
                 _ => return Err(NoHello::Other),
             }
         }
-        // A worker that sends more than it announced gets no further than this check: at most the rest of one frame.
+        // A worker that sends more than it announced is read no further: at most the rest of one frame is taken.
         if let Some(told) = resync.take_if(|it| it.is_complete()) {
             return Ok(told);
         }
@@ -165,7 +165,7 @@ pub fn welcome(link: &SeqPacket, welcome: Welcome, sockets: &[BorrowedFd<'_>]) -
     link.send(&[IoSlice::new(frame.bytes())], sockets).map(drop)
 }
 
-/// Tells a worker why it is not let in. A worker that is gone already does not matter.
+/// Tells a worker why it is refused. An error is ignored: the worker may be gone already.
 pub fn goodbye(link: &SeqPacket, reason: &str) {
     let mut frame = FrameBuilder::new();
     frame.push(&Record::Goodbye(reason));

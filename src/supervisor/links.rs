@@ -20,9 +20,9 @@ impl Supervisor {
         }
     }
 
-    /// Kills a worker that hangs: its messages move, and its successor gets the sockets, only when it is seen to end.
-    /// An unmanaged worker is not the dispatcher's to kill: its link is closed, and it has to refuse messages that it
-    /// reads after their deadline, which has passed.
+    /// Kills a worker that hangs: only after its end do its messages go to other workers, and its sockets to its
+    /// successor. The dispatcher does not kill an unmanaged worker. It closes the link, and the worker has to refuse
+    /// messages that it reads after their deadline, which has passed.
     fn on_hung(&mut self, worker: WorkerId, incarnation: Incarnation, link: LinkId) {
         self.service_manager.update_soon(clock::now());
         if let Some(unmanaged) = self.unmanaged.get(&worker) {
@@ -68,7 +68,7 @@ impl Supervisor {
         if self.stopping.is_some() || slot.leaving || slot.incarnation != Some(incarnation) {
             return;
         }
-        // A worker without its link can do no more good, and must be gone before its successor gets the sockets.
+        // A worker without its link gets no more calls, and must have ended before its successor gets the sockets.
         debug!(%worker, pid = process.pid(), "its link ended: {why}");
         child::kill(process);
     }

@@ -1,7 +1,7 @@
-//! AwaitedOnce: workers of an earlier dispatcher whose lock is seen only later, as a value.
+//! Workers of an earlier dispatcher that are waited for, each once.
 //!
-//! They make their locks anew one after another, on a busy machine far apart. Each is waited for once, so that the wait
-//! ends even if one can be neither heard nor killed.
+//! Workers whose lock files were removed make them anew one after another, on a busy machine far apart. Each is waited
+//! for once, so that the wait ends even if one neither comes nor can be killed.
 
 use std::collections::BTreeSet;
 
@@ -34,7 +34,7 @@ mod tests {
         let mut held = Vec::new();
         for slot in (0..40).map(WorkerId) {
             held.push(slot);
-            // The worker before has come; the very first neither comes nor can be ended.
+            // The worker before has come; the very first neither comes nor can be killed.
             let has_come = |it: WorkerId| it != WorkerId(0) && it < slot;
             assert_eq!(awaited_once.next(held.clone(), has_come), BTreeSet::from([slot]));
         }

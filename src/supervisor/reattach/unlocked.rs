@@ -1,6 +1,6 @@
-//! Workers of an earlier dispatcher whose lock's file was cleaned away. They make it anew when they lose their
-//! dispatcher, but a dispatcher that starts at once may look before they do. Their command lines name slot and handoff
-//! socket.
+//! Workers of an earlier dispatcher whose lock files were cleaned away. They make them anew when they lose their
+//! dispatcher, but a dispatcher that starts at once may look before that. It finds them by their command lines, which
+//! name slot and handoff socket.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -39,7 +39,7 @@ pub(in crate::supervisor) struct PendingTakeover {
     until: Time,
 }
 
-/// Reason why nothing was given away after all.
+/// Reason why the takeover was given up.
 #[derive(Debug, thiserror::Error)]
 enum Failed {
     #[error(transparent)]
@@ -53,7 +53,7 @@ enum Failed {
 }
 
 impl Supervisor {
-    /// Another dispatcher asks to take over: judges it, and keeps its conversation or sends it away.
+    /// Another dispatcher asks to take over: checks whether it may, and keeps its conversation or refuses it.
     pub(in crate::supervisor) fn on_takeover_requested(&mut self, link: SeqPacket, ask: &Ask) {
         let pid = link.peer().ok().and_then(|peer| peer.pid);
         if let Err(refusal) = self.judge(&link, ask) {
@@ -128,7 +128,7 @@ impl Supervisor {
             .send_with(Takeover::Granted { descriptors: descriptors.len(), entries: entries.clone() }, &descriptors)?;
         drop(descriptors);
         *phase = Phase::Granted;
-        // Memory that is new to the process costs more than the work done in it: all of it is touched before the lanes
+        // The first touch of new memory costs more than copying into it, so all of it is touched before the lanes
         // pause.
         let mut buffers: Vec<_> = entries.iter().map(|entries| memory::warm(state::room_for(*entries))).collect();
         let mut state = memory::file()?;
@@ -138,7 +138,7 @@ impl Supervisor {
         *phase = Phase::Paused;
         let paused_at = clock::now();
         self.ask(server::Command::Pause).await?;
-        // A link that ended in the last moment goes to neither dispatcher.
+        // Links that have just ended are dealt with here: they are given to no other dispatcher.
         while let Ok(event) = self.lane_events.try_recv() {
             self.on_lane_event(event);
         }
@@ -154,7 +154,7 @@ impl Supervisor {
         *phase = Phase::Given;
         let given_at = clock::now();
         conversation.expect(Takeover::Taken, "taken", TAKE_WITHIN).await?;
-        // An order to stop was given to this process, and would be lost with it.
+        // An order to stop that has just come would be lost with this process, so it ends the takeover.
         while let Ok(event) = self.events.try_recv() {
             self.backlog.push_back(event);
         }

@@ -20,7 +20,7 @@ use crate::time::Time;
 /// The part that does not change any more once the takeover is granted.
 #[derive(Debug, PartialEq, Eq)]
 pub struct PreCopy {
-    /// The start of the first dispatcher of this line.
+    /// The start of the first of the dispatchers that have taken over from one another.
     pub started: Time,
     /// Seed of the hash that assigns calls to lanes.
     pub seed: u64,
@@ -46,7 +46,7 @@ pub struct NotifyTarget {
 pub struct FinalCopy {
     /// The time at which the lanes were told to stop reading.
     pub paused_at: Time,
-    /// Workers that came by themselves.
+    /// Unmanaged workers.
     pub unmanaged: Vec<(WorkerId, UnmanagedWorker)>,
     /// The lanes' states.
     pub lanes: Vec<LaneHeader>,
@@ -86,7 +86,7 @@ packed!(FinalCopy { paused_at, unmanaged, lanes });
 packed!(SlotCopy { state, sip, mgcp, process, incarnation, admin, leaving });
 packed!(LaneHeader { length, links });
 
-/// A number for the layout of the whole state: two dispatchers with the same one read each other's.
+/// A hash of the layout of the whole state: dispatchers with the same one can read each other's state.
 pub fn layout() -> u64 {
     let mut layout = String::new();
     PreCopy::layout(&mut layout);

@@ -61,7 +61,7 @@ pub enum TakeoverError {
     /// The old dispatcher refused, or could not give.
     #[error("no takeover: {0}")]
     Refused(String),
-    /// The old dispatcher went away in the middle.
+    /// The old dispatcher closed the connection.
     #[error(
         "no takeover: the running dispatcher has ended meanwhile; see whether another has taken over, else start one without --takeover"
     )]
@@ -201,8 +201,8 @@ async fn restore(lanes: &server::Lanes, states: Vec<LaneState>) -> Result<(), Ta
     Ok(taken.into_iter().collect::<io::Result<()>>()?)
 }
 
-/// Waits until the old dispatcher has ended its work, without a time limit: only its word decides which of the two
-/// reads on. A dispatcher that dies before it has given that word cannot read on any more.
+/// Waits until the old dispatcher says that it has ended its work, without a time limit: until then that one may still
+/// read on. A dispatcher that dies before it has said so cannot read on either.
 async fn until_over(conversation: &Conversation, old: Process) -> Result<(), TakeoverError> {
     match conversation.expect(Takeover::Over, "over", Duration::MAX).await {
         Ok(()) => Ok(()),
