@@ -119,42 +119,24 @@ pub(in crate::supervisor) async fn take_over(
     };
     let key = home.key(config.token_key.clone())?.ok_or_else(|| TakeoverError::NoKey { run_dir: run_dir() })?;
     let conversation = Conversation::new(link)?;
-    let peer = conversation.peer()?;
-    if peer.uid != own_uid() {
-        let refusal = Refusal::User { owner: peer.uid, asked: own_uid() };
-        return Err(TakeoverError::Refused(refusal.to_string()).into());
-    }
-    let old = Process::open(peer.pid.unwrap_or_default()).map_err(TakeoverError::from)?;
+    let old = old_process(&conversation)?;
     let pid = old.pid();
     conversation.send(Takeover::Ask(upgrade::ask(&config, &key, layout()))).map_err(|_| TakeoverError::Gone)?;
 
     // The slow steps are done before the old dispatcher pauses.
-    let granted = conversation.receive(GRANTED_WITHIN).await.map_err(TakeoverError::from)?;
-    let (Takeover::Granted { entries, .. }, descriptors) = granted else {
-        return Err(TakeoverError::from(ConversationError::Unexpected("granted")).into());
-    };
-    let Inheritance { pre_copy, fds, listeners, slots } = Inheritance::sort(descriptors)?;
+    let (Inheritance { pre_copy, fds, listeners, slots }, entries) = Inheritance::receive(&conversation).await?;
     let listeners = Listeners::bind(&config, listeners)?;
     let added: Vec<WorkerId> = config.slots().skip(slots.len()).collect();
     let more = added.iter().map(|slot| SlotSockets::bind(&config, &listeners, *slot)).collect::<Result<Vec<_>, _>>()?;
     let inherited = fds.try_clone().map_err(TakeoverError::from)?;
     let (events, lane_events) = mpsc::unbounded_channel();
     let mut setups = lane_setups(&config, &key, &listeners, pre_copy.seed, 0)?;
-    if setups.len() != entries.len() {
-        return Err(TakeoverError::from(Damaged("another number of lanes")).into());
-    }
-    for (setup, entries) in setups.iter_mut().zip(&entries) {
-        setup.inherited_entries = Some(*entries);
-    }
+    set_entries(&mut setups, &entries)?;
     let lanes = server::Lanes::start(setups, &events).map_err(TakeoverError::from)?;
     let mut buffers: Vec<_> = entries.iter().map(|entries| memory::warm(state::room_for(*entries))).collect();
 
     conversation.send(Takeover::Ready).map_err(|_| TakeoverError::Gone)?;
-    let given = conversation.receive(GIVEN_WITHIN).await.map_err(TakeoverError::from)?;
-    let (Takeover::Given { .. }, descriptors) = given else {
-        return Err(TakeoverError::from(ConversationError::Unexpected("given")).into());
-    };
-    let (FinalCopy { paused_at, unmanaged, .. }, states) = sort_states(descriptors, &mut buffers)?;
+    let (FinalCopy { paused_at, unmanaged, .. }, states) = receive_states(&conversation, &mut buffers).await?;
     if let Some((taken, _)) = unmanaged.iter().find(|(worker, it)| !it.is_down && added.contains(worker)) {
         let why = format!("workers: slot {taken} is taken by an unmanaged worker; stop that worker first");
         return Err(TakeoverError::Refused(why).into());
@@ -189,6 +171,27 @@ pub(in crate::supervisor) async fn take_over(
     Ok(supervisor)
 }
 
+/// The process of the old dispatcher, which has to be the same user's.
+fn old_process(conversation: &Conversation) -> Result<Process, TakeoverError> {
+    let peer = conversation.peer()?;
+    if peer.uid != own_uid() {
+        let refusal = Refusal::User { owner: peer.uid, asked: own_uid() };
+        return Err(TakeoverError::Refused(refusal.to_string()));
+    }
+    Ok(Process::open(peer.pid.unwrap_or_default())?)
+}
+
+/// Tells each lane how many entries the table of its predecessor has.
+fn set_entries(setups: &mut [server::Setup], entries: &[usize]) -> Result<(), TakeoverError> {
+    if setups.len() != entries.len() {
+        return Err(Damaged("another number of lanes").into());
+    }
+    for (setup, entries) in setups.iter_mut().zip(entries) {
+        setup.inherited_entries = Some(*entries);
+    }
+    Ok(())
+}
+
 /// Has every lane take over its state.
 async fn restore(lanes: &server::Lanes, states: Vec<LaneState>) -> Result<(), TakeoverError> {
     let mut states = states.into_iter();
@@ -214,6 +217,14 @@ async fn until_over(conversation: &Conversation, old: Process) -> Result<(), Tak
 }
 
 impl Inheritance {
+    /// Waits for the grant. Returns with it the number of entries in the table of each lane.
+    async fn receive(conversation: &Conversation) -> Result<(Self, Vec<usize>), TakeoverError> {
+        match conversation.receive(GRANTED_WITHIN).await? {
+            (Takeover::Granted { entries, .. }, descriptors) => Ok((Inheritance::sort(descriptors)?, entries)),
+            _ => Err(ConversationError::Unexpected("granted").into()),
+        }
+    }
+
     /// Reads the [`PreCopy`], and assigns each descriptor its meaning.
     fn sort(descriptors: Vec<OwnedFd>) -> Result<Self, TakeoverError> {
         let mut descriptors = descriptors.into_iter();
@@ -232,6 +243,17 @@ impl Inheritance {
             slots.push(InheritedSlot { sockets, process, copy });
         }
         Ok(Inheritance { pre_copy, fds, listeners, slots })
+    }
+}
+
+/// Waits for the lanes' states, and reads them into `buffers`.
+async fn receive_states(
+    conversation: &Conversation,
+    buffers: &mut [Vec<u8>],
+) -> Result<(FinalCopy, Vec<LaneState>), TakeoverError> {
+    match conversation.receive(GIVEN_WITHIN).await? {
+        (Takeover::Given { .. }, descriptors) => sort_states(descriptors, buffers),
+        _ => Err(ConversationError::Unexpected("given").into()),
     }
 }
 
