@@ -2,6 +2,8 @@
 
 use std::process::{Child, Command, Stdio};
 
+use pointsman::config::Policy;
+
 use crate::support::phone::Phone;
 use crate::support::pointsman::{EXECUTABLE, Pointsman, Setup};
 use crate::support::{DEADLINE, proc, wait_for};
@@ -99,8 +101,8 @@ fn without_workers_of_its_own_a_dispatcher_says_503_until_one_comes() {
 
 #[test]
 fn every_policy_chooses_among_nobody() {
-    for policy in ["round-robin", "weighted", "hash", "pack"] {
-        let pointsman = Setup::new(0).with(["--policy", policy]).start();
+    for policy in Policy::ALL {
+        let pointsman = Setup::new(0).with(["--policy", policy.label()]).start();
         let phone = Phone::new(pointsman.address().ip());
         let refused = phone.transact(&phone.invite(pointsman.address(), None), pointsman.address());
         assert_eq!(refused.status(), 503, "{policy}: {}", refused.text);
