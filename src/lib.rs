@@ -26,13 +26,13 @@
 //! link               a link between dispatcher and worker: its two ends, the store of unanswered messages
 //! call               a worker's side of a call: dialog, offer, gateway (MGCP), external gateway
 //! media              packets: streams, echo, ports
-//! station            a worker as a value: what it does about each event
+//! station            a worker as a value: its links, sessions and application (trait Application)
 //! switch             the lane as a value: a message in, its decision carried out; links, answers, parcels
 //! -- effects: the only code that speaks to the kernel --
 //! net                system calls, sockets, clock, name look-ups
 //! -- processes: each wires pure parts to net --
 //! server             the dispatcher process: lane (the hot loop), its sockets and threads
-//! worker             the SDK (trait Application, run), the built-in media application, the adapter for other gateways
+//! worker             the process around a station (run): sockets, poll, media; the one for other gateways
 //! supervisor         worker processes: slots, start, restart, stop; both sides of a takeover
 //! upgrade            one dispatcher takes over from another: phases, messages between them
 //! admin              stats socket and its client

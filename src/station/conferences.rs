@@ -11,7 +11,7 @@ use crate::wire::sip::Message;
 
 /// Conferences by name, with their legs counted. Bounded by the calls there are.
 #[derive(Debug, Default)]
-pub(crate) struct Conferences {
+pub(super) struct Conferences {
     open: BTreeMap<Box<[u8]>, Open>,
     /// Names by their legs. Keys are our own numbers, so a fixed hasher is safe.
     names: HashMap<CallKey, Box<[u8]>, FixedState>,
@@ -26,7 +26,7 @@ struct Open {
 
 impl Conferences {
     /// A leg has come in. True when it is the conference's first.
-    pub(crate) fn join(&mut self, call: CallKey, name: Box<[u8]>, now: Time) -> bool {
+    pub(super) fn join(&mut self, call: CallKey, name: Box<[u8]>, now: Time) -> bool {
         let open = self.open.entry(name.clone()).or_insert(Open { since: now, legs: 0 });
         open.legs += 1;
         let first = open.legs == 1;
@@ -35,7 +35,7 @@ impl Conferences {
     }
 
     /// A call is over; the conference's name, if it was its last leg.
-    pub(crate) fn leave(&mut self, call: CallKey) -> Option<Box<[u8]>> {
+    pub(super) fn leave(&mut self, call: CallKey) -> Option<Box<[u8]>> {
         let name = self.names.remove(&call)?;
         let open = self.open.get_mut(&name)?;
         open.legs -= 1;
@@ -46,14 +46,19 @@ impl Conferences {
         Some(name)
     }
 
+    /// Whether none is open.
+    pub(super) fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
     /// All that are open: since when, and their names.
-    pub(crate) fn open(&self) -> Vec<(Time, Box<[u8]>)> {
-        self.open.iter().map(|(name, open)| (open.since, name.clone())).collect()
+    pub(super) fn open(&self) -> impl Iterator<Item = (Time, Box<[u8]>)> + '_ {
+        self.open.iter().map(|(name, open)| (open.since, name.clone()))
     }
 }
 
 /// The conference that an INVITE names in its request-URI, in lower case: names compare in any case.
-pub(crate) fn name_of(invite: &Message<'_>) -> Option<Box<[u8]>> {
+pub(super) fn name_of(invite: &Message<'_>) -> Option<Box<[u8]>> {
     invite.uri()?.conference().map(|name| name.to_ascii_lowercase().into())
 }
 
@@ -70,7 +75,7 @@ mod tests {
         let [one, two, other] = [0, 1, 2].map(|index| CallKey::new(index, 0));
         assert!(conferences.join(one, name.clone(), Time(1)));
         assert!(!conferences.join(two, name.clone(), Time(2)));
-        assert_eq!(conferences.open(), [(Time(1), name.clone())]);
+        assert_eq!(conferences.open().collect::<Vec<_>>(), [(Time(1), name.clone())]);
         assert_eq!(conferences.leave(other), None);
         assert_eq!(conferences.leave(one), None);
         assert_eq!(conferences.leave(two), Some(name.clone()));

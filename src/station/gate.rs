@@ -16,7 +16,7 @@ use crate::words::{AccessRule, Envelope};
 
 /// The filter at a worker's own ports.
 #[derive(Debug)]
-pub(crate) struct AccessGate {
+pub(super) struct AccessGate {
     access: Access,
     printer: Printer,
     /// Counts dropped messages: a source that floods a port does not flood the log.
@@ -26,28 +26,28 @@ pub(crate) struct AccessGate {
 impl AccessGate {
     /// Makes a gate with these rules. `key` keys the hash of sources, so that no attacker foresees which sources
     /// share a counter.
-    pub(crate) fn new(rules: &[AccessRule], key: &TokenKey) -> Self {
+    pub(super) fn new(rules: &[AccessRule], key: &TokenKey) -> Self {
         AccessGate { access: Access::new(rules), printer: Printer::new(key), dropped: Seldom::default() }
     }
 
-    pub(crate) fn set_rules(&mut self, rules: &[AccessRule]) {
+    pub(super) fn set_rules(&mut self, rules: &[AccessRule]) {
         self.access.set_rules(rules);
     }
 
     /// Whether nothing from this address may come.
-    pub(crate) fn denies(&self, address: IpAddr) -> bool {
+    pub(super) fn denies(&self, address: IpAddr) -> bool {
         self.access.denies(address)
     }
 
     /// Whether a message that the dispatcher has handed over is let in. The dispatcher has counted the messages it
     /// placed. It has not counted those that follow something of this worker by their own word and open nothing.
-    pub(crate) fn lets_in_from_link(&mut self, envelope: &Envelope, now: Time, begins: impl FnOnce() -> bool) -> bool {
+    pub(super) fn lets_in_from_link(&mut self, envelope: &Envelope, now: Time, begins: impl FnOnce() -> bool) -> bool {
         !envelope.follows || envelope.size > 0 || self.lets_in(envelope.source.ip(), now, begins)
     }
 
     /// Whether a message is let in. `begins`: whether it belongs to no call and no transaction that is known; asked
     /// only where there is a limit to what its source may begin.
-    pub(crate) fn lets_in(&mut self, address: IpAddr, now: Time, begins: impl FnOnce() -> bool) -> bool {
+    pub(super) fn lets_in(&mut self, address: IpAddr, now: Time, begins: impl FnOnce() -> bool) -> bool {
         if self.access.is_empty() {
             return true;
         }

@@ -49,9 +49,9 @@ pub enum Misuse {
 }
 
 /// Final statuses that turn something down.
-pub(crate) const REFUSALS: RangeInclusive<u16> = 300..=699;
+pub(super) const REFUSALS: RangeInclusive<u16> = 300..=699;
 /// Provisional statuses but 100, which is sent by itself.
-pub(crate) const PROVISIONAL: RangeInclusive<u16> = 101..=199;
+pub(super) const PROVISIONAL: RangeInclusive<u16> = 101..=199;
 
 /// Headers that the response's own writer writes.
 const WRITTEN: [&str; 16] = [
@@ -88,13 +88,13 @@ const NEEDED: [(u16, &str); 10] = [
 ];
 
 /// Checks a status.
-pub(crate) fn check_status(given: u16, range: &RangeInclusive<u16>) -> Result<(), Misuse> {
+pub(super) fn check_status(given: u16, range: &RangeInclusive<u16>) -> Result<(), Misuse> {
     let (least, most) = (*range.start(), *range.end());
     if range.contains(&given) { Ok(()) } else { Err(Misuse::Status { given, least, most }) }
 }
 
 /// Checks a session description: one that answers `offer`, where that is known.
-pub(crate) fn check_sdp(sdp: &[u8], offer: Option<&[u8]>) -> Result<(), Misuse> {
+pub(super) fn check_sdp(sdp: &[u8], offer: Option<&[u8]>) -> Result<(), Misuse> {
     let answered = Offer::parse(sdp)?.line_count();
     match offer.and_then(|offer| Offer::parse(offer).ok()).map(|offer| offer.line_count()) {
         Some(offered) if offered != answered => Err(Misuse::NotTheAnswer { answered, offered }),
@@ -103,7 +103,7 @@ pub(crate) fn check_sdp(sdp: &[u8], offer: Option<&[u8]>) -> Result<(), Misuse> 
 }
 
 /// Checks the headers of a refusal.
-pub(crate) fn check_headers(status: u16, headers: &[(&str, &str)]) -> Result<(), Misuse> {
+pub(super) fn check_headers(status: u16, headers: &[(&str, &str)]) -> Result<(), Misuse> {
     let refused = |(name, value): &&(&str, &str)| {
         let is_token =
             !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(&byte));

@@ -20,7 +20,7 @@ const ALONE_FOR: Duration = Duration::from_secs(30);
 
 /// A worker without a dispatcher.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Orphan {
+pub(super) struct Orphan {
     /// Interval at which a dispatcher is looked for; `None`: never.
     every: Option<Duration>,
     /// When a dispatcher is looked for next; `None`: never, or not while one is spoken to.
@@ -33,7 +33,7 @@ pub(crate) struct Orphan {
 
 /// The next step of a worker without a dispatcher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Next {
+pub enum Next {
     /// Nothing.
     Wait,
     /// Look for a dispatcher; [`Orphan::on_failed`] or [`Orphan::on_refused`] when that leads to nothing.
@@ -44,17 +44,17 @@ pub(crate) enum Next {
 
 impl Orphan {
     /// The dispatcher is gone; a new one is looked for so often. `None`: one that cannot come back only ends its calls.
-    pub(crate) fn new(every: Option<Duration>, now: Time) -> Self {
+    pub(super) fn new(every: Option<Duration>, now: Time) -> Self {
         Orphan { every, try_at: every.map(|_| now), alone_since: None, refused: None }
     }
 
     /// Interval at which the worker of a slot looks for a new dispatcher.
-    pub(crate) fn pace_of(slot: u16) -> Duration {
+    pub(super) fn pace_of(slot: u16) -> Duration {
         TRY_EVERY + TRY_EVERY_EACH * u32::from(slot)
     }
 
     /// The next step of a worker without a dispatcher.
-    pub(crate) fn poll(&mut self, has_calls: bool, now: Time) -> Next {
+    pub(super) fn poll(&mut self, has_calls: bool, now: Time) -> Next {
         if has_calls {
             self.alone_since = None;
         } else if now.since(*self.alone_since.get_or_insert(now)) >= ALONE_FOR {
@@ -64,17 +64,17 @@ impl Orphan {
     }
 
     /// When [`Orphan::poll`] is due; `None` while a dispatcher is spoken to and there are calls.
-    pub(crate) fn poll_timeout(&self) -> Option<Time> {
+    pub(super) fn poll_timeout(&self) -> Option<Time> {
         self.try_at.into_iter().chain(self.alone_since.map(|since| since + ALONE_FOR)).min()
     }
 
     /// No dispatcher listens, or the one that did has stopped answering.
-    pub(crate) fn on_failed(&mut self, now: Time) {
+    pub(super) fn on_failed(&mut self, now: Time) {
         self.try_at = self.every.map(|every| now + every);
     }
 
     /// A dispatcher has refused it. True when the reason is a new one, worth a line in the log.
-    pub(crate) fn on_refused(&mut self, reason: &str, now: Time) -> bool {
+    pub(super) fn on_refused(&mut self, reason: &str, now: Time) -> bool {
         self.try_at = Some(now + AFTER_REFUSAL);
         let is_new = self.refused.as_deref() != Some(reason);
         if is_new {

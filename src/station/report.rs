@@ -5,18 +5,34 @@ use std::time::Duration;
 use crate::time::Time;
 use crate::words::Report;
 
-/// A change is reported no sooner than this after the last report.
-const ON_CHANGE: Duration = Duration::from_millis(10);
-/// With calls, a report leaves at least this often.
-const UNDER_LOAD: Duration = Duration::from_millis(100);
-/// Without calls, a report leaves at least this often.
-const IDLE: Duration = Duration::from_secs(1);
+/// The times between two reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Intervals {
+    /// A change is reported no sooner than this after the last report.
+    pub on_change: Duration,
+    /// With calls, a report leaves at least this often.
+    pub under_load: Duration,
+    /// Without calls, a report leaves at least this often.
+    pub idle: Duration,
+}
+
+impl Default for Intervals {
+    fn default() -> Self {
+        Intervals {
+            on_change: Duration::from_millis(10),
+            under_load: Duration::from_millis(100),
+            idle: Duration::from_secs(1),
+        }
+    }
+}
+
 /// The CPU's share is measured over at least this time.
 const CPU_WINDOW: Duration = Duration::from_millis(100);
 
 /// The pace of one link's reports.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Pace {
+pub(super) struct Pace {
+    intervals: Intervals,
     last: Option<(Time, Figures)>,
 }
 
@@ -30,21 +46,31 @@ struct Figures {
 }
 
 impl Pace {
+    /// Nothing has been reported yet.
+    pub(super) const fn new(intervals: Intervals) -> Self {
+        Pace { intervals, last: None }
+    }
+
+    /// The next report is the first to another dispatcher.
+    pub(super) const fn restart(&mut self) {
+        self.last = None;
+    }
+
     /// When the next report is due, if it is to say this. The first one is due at once.
-    pub(crate) fn due(&self, report: &Report) -> Time {
+    pub(super) fn due(&self, report: &Report) -> Time {
         let Some((at, last)) = self.last else { return Time(0) };
         let after = if Figures::of(report) != last {
-            ON_CHANGE
+            self.intervals.on_change
         } else if report.sessions > 0 {
-            UNDER_LOAD
+            self.intervals.under_load
         } else {
-            IDLE
+            self.intervals.idle
         };
         at + after
     }
 
     /// This report has left.
-    pub(crate) fn reported(&mut self, report: &Report, now: Time) {
+    pub(super) fn reported(&mut self, report: &Report, now: Time) {
         self.last = Some((now, Figures::of(report)));
     }
 }
@@ -58,14 +84,14 @@ impl Figures {
 
 /// The share of one core that a process uses, measured between looks.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct CpuShare {
+pub(super) struct CpuShare {
     last: Option<(Time, Duration)>,
     millionths: u32,
 }
 
 impl CpuShare {
     /// The share in millionths of one core; `used` is the CPU time since the process began.
-    pub(crate) fn measure(&mut self, used: Duration, now: Time) -> u32 {
+    pub(super) fn measure(&mut self, used: Duration, now: Time) -> u32 {
         let Some((at, before)) = self.last else {
             self.last = Some((now, used));
             return 0;

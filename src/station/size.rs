@@ -10,7 +10,7 @@ const LIMIT: u32 = 1_000;
 
 /// Units of a session: `X-Session-Size`, `size` in the request-URI, the weight of the offer's streams, else 1; between
 /// 1 and 1,000.
-pub(crate) fn size_of(msg: &Message<'_>) -> Weight {
+pub(super) fn size_of(msg: &Message<'_>) -> Weight {
     let stated = msg.extension(b"X-Session-Size").and_then(number);
     let stated = stated.or_else(|| msg.uri().and_then(|uri| uri.param(b"size")).and_then(number));
     weight(stated, || sdp::weigh(msg.body(), 1))
@@ -18,7 +18,7 @@ pub(crate) fn size_of(msg: &Message<'_>) -> Weight {
 
 /// Units of a connection: the size in the command itself, the weight of its session description's streams, else 1;
 /// between 1 and 1,000.
-pub(crate) fn size_of_command(command: &Command<'_>) -> Weight {
+pub(super) fn size_of_command(command: &Command<'_>) -> Weight {
     let said = command.stated_size().and_then(number);
     weight(said, || sdp::weigh(command.descriptions().next()?, 1))
 }

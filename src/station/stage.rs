@@ -13,7 +13,7 @@ const STOP_WITHIN: Duration = Duration::from_secs(3);
 
 /// The stage a worker's life is in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Stage {
+pub(super) struct Stage {
     phase: Phase,
     /// When the calls of a drain that has a deadline are ended.
     calls_end_at: Option<Time>,
@@ -31,12 +31,12 @@ enum Phase {
 
 impl Stage {
     /// It has been welcomed for the first time.
-    pub(crate) const fn new() -> Self {
+    pub(super) const fn new() -> Self {
         Stage { phase: Phase::Serving, calls_end_at: None }
     }
 
     /// The dispatcher's order. Gives what is to be done about it: take calls, take none, or end those there are.
-    pub(crate) fn on_drain(&mut self, drain: Drain, now: Time) -> Option<DrainMode> {
+    pub(super) fn on_drain(&mut self, drain: Drain, now: Time) -> Option<DrainMode> {
         match drain.mode {
             // A stopping worker has ended its calls and leaves when they are over: there is no way back.
             DrainMode::Ready if self.is_stopping() => return None,
@@ -49,7 +49,7 @@ impl Stage {
     }
 
     /// The operator stops this process alone: its calls are ended in order. A second signal ends it at once.
-    pub(crate) fn on_stop_signal(&mut self, now: Time) -> Option<DrainMode> {
+    pub(super) fn on_stop_signal(&mut self, now: Time) -> Option<DrainMode> {
         if let Phase::Stopping(until) = &mut self.phase {
             *until = now;
             return None;
@@ -58,44 +58,44 @@ impl Stage {
     }
 
     /// The dispatcher is gone; the next one is looked for so often. A worker that cannot return only ends its calls.
-    pub(crate) fn on_dispatcher_lost(&mut self, try_every: Option<Duration>, now: Time) {
+    pub(super) fn on_dispatcher_lost(&mut self, try_every: Option<Duration>, now: Time) {
         if !self.is_stopping() {
             self.phase = Phase::Orphaned(Orphan::new(try_every, now));
         }
     }
 
     /// A new dispatcher has welcomed it back.
-    pub(crate) fn on_welcome(&mut self) {
+    pub(super) fn on_welcome(&mut self) {
         if !self.is_stopping() {
             self.phase = Phase::Serving;
         }
     }
 
     /// As [`Orphan::on_failed`].
-    pub(crate) fn on_failed(&mut self, now: Time) {
+    pub(super) fn on_failed(&mut self, now: Time) {
         if let Phase::Orphaned(orphan) = &mut self.phase {
             orphan.on_failed(now);
         }
     }
 
     /// As [`Orphan::on_refused`].
-    pub(crate) fn on_refused(&mut self, reason: &str, now: Time) -> bool {
+    pub(super) fn on_refused(&mut self, reason: &str, now: Time) -> bool {
         let Phase::Orphaned(orphan) = &mut self.phase else { return false };
         orphan.on_refused(reason, now)
     }
 
     /// Whether it ends its calls and then itself.
-    pub(crate) const fn is_stopping(&self) -> bool {
+    pub(super) const fn is_stopping(&self) -> bool {
         matches!(self.phase, Phase::Stopping(_))
     }
 
     /// Whether a drain has lasted long enough, so that the calls that are left are to be ended; true once.
-    pub(crate) fn is_drained(&mut self, now: Time) -> bool {
+    pub(super) fn is_drained(&mut self, now: Time) -> bool {
         self.calls_end_at.take_if(|at| *at <= now).is_some()
     }
 
     /// The next step. `has_calls`: whether the worker has calls or, while it stops, anything else that still goes on.
-    pub(crate) fn poll(&mut self, has_calls: bool, now: Time) -> Next {
+    pub(super) fn poll(&mut self, has_calls: bool, now: Time) -> Next {
         match &mut self.phase {
             Phase::Serving => Next::Wait,
             Phase::Orphaned(orphan) => orphan.poll(has_calls, now),
@@ -105,7 +105,7 @@ impl Stage {
     }
 
     /// When [`Stage::is_drained`] or [`Stage::poll`] is due.
-    pub(crate) fn poll_timeout(&self) -> Option<Time> {
+    pub(super) fn poll_timeout(&self) -> Option<Time> {
         let phase = match &self.phase {
             Phase::Serving => None,
             Phase::Orphaned(orphan) => orphan.poll_timeout(),

@@ -3,29 +3,17 @@
 
 use std::io::{self, IoSlice};
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::sync::Arc;
 use std::time::Duration;
 
+use crate::station::Account;
 use crate::time::Time;
 use crate::wire::handoff::{Frame, FrameBuilder, HOLDING_AT_ONCE, Record};
-use crate::words::{Envelope, Hello, Message, OpenTransaction, Welcome};
+use crate::words::{Hello, Message, Welcome};
 use crate::worker::link::{LinkEnd, Received};
 
 /// Limit for the welcome: a dispatcher waits for up to a thousand workers, binds and starts before it welcomes them.
 /// One that takes longer hangs.
 const WELCOME_WITHIN: Duration = Duration::from_secs(60);
-
-/// A conference: since when it is open, and its name.
-pub(super) type Conference = (Time, Box<[u8]>);
-
-/// The account of a worker: all that it has to tell a new dispatcher.
-#[derive(Debug, Default)]
-pub(super) struct Account {
-    pub(super) transactions: Vec<OpenTransaction>,
-    pub(super) conferences: Vec<Conference>,
-    /// Requests that it has not answered.
-    pub(super) messages: Vec<(Envelope, Arc<[u8]>)>,
-}
 
 /// A worker that speaks to a new dispatcher.
 #[derive(Debug)]
@@ -139,9 +127,13 @@ impl Comeback {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::net::unix::SeqPacket;
+    use crate::station::Conference;
     use crate::wire::handoff::FRAME_HARD_LIMIT;
+    use crate::words::{Envelope, OpenTransaction};
 
     #[test]
     fn a_worker_with_very_much_tells_all_of_it_in_frames_of_the_usual_size_and_never_waits() {

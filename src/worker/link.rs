@@ -21,18 +21,30 @@ use crate::net::{self, clock, process};
 use crate::time::Time;
 use crate::wire::handoff::FRAME_HARD_LIMIT;
 use crate::words::{Hello, PassedSocket, Port, SocketRole, Welcome};
-use crate::worker::links;
 use crate::worker::settings::{Link, Settings, WorkerError};
 
+/// The first link's token; the others have the next ones.
+pub(super) const LINKS: usize = 1 << 7;
+/// More lanes than any machine has CPUs for.
+pub(super) const MOST: usize = 1 << 7;
 /// Limit for the welcome: the dispatcher gives a stranger one second to say Hello, and takes no longer itself.
 const WELCOME_WITHIN: Duration = Duration::from_secs(10);
+
+/// The token of link `lane`.
+pub(super) const fn token(lane: usize) -> Token {
+    Token(LINKS + lane)
+}
+
+/// Sends a frame on link `lane`.
+pub(super) fn send(links: &[LinkEnd], lane: usize, pieces: &[IoSlice<'_>]) -> io::Result<()> {
+    links.get(lane).ok_or(io::ErrorKind::NotConnected)?.send(pieces)
+}
 
 /// The link to the dispatcher.
 #[derive(Debug)]
 pub(super) struct LinkEnd {
     socket: SeqPacket,
     frame: Vec<u8>,
-    blocked: bool,
 }
 
 /// The result of a read.
@@ -71,15 +83,15 @@ impl LinkEnd {
     /// Connects, says `hello` and waits for the welcome.
     pub(super) fn introduce(link: &Link, hello: Hello, poll: &Poll) -> Result<Introduced, WorkerError> {
         let mut link = LinkEnd::open(link)?;
-        link.watch(poll, links::token(0)).map_err(WorkerError::system("cannot watch the link"))?;
-        let mut back = WorkerEnd::new();
-        back.hello(hello);
-        back.poll_transmit(clock::now(), |pieces| link.send(pieces))
+        link.watch(poll, token(0)).map_err(WorkerError::system("cannot watch the link"))?;
+        let mut end = WorkerEnd::new();
+        end.hello(hello);
+        end.poll_transmit(clock::now(), |pieces| link.send(pieces))
             .map_err(|error| WorkerError::NotWelcome(error.to_string()))?;
-        let (welcome, descriptors) = link.await_welcome(&mut back)?;
+        let (welcome, descriptors) = link.await_welcome(&mut end)?;
         say_which_worker(&welcome);
         let Sorted { own, listeners, more } = sort(&welcome, descriptors)?;
-        Ok(Introduced { link, back, welcome, own, listeners, more })
+        Ok(Introduced { link, end, welcome, own, listeners, more })
     }
 
     /// Links to a new dispatcher. A worker tries again and again: without a listener on the path, a try costs two
@@ -96,7 +108,7 @@ impl LinkEnd {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
         let link = LinkEnd::on(socket);
-        link.watch(poll, links::token(0))?;
+        link.watch(poll, token(0))?;
         Ok(link)
     }
 
@@ -125,20 +137,6 @@ impl LinkEnd {
         self.socket.send(pieces, descriptors)
     }
 
-    /// The link takes nothing more: the poll says when it does.
-    pub(super) fn block(&mut self) {
-        self.blocked = true;
-    }
-
-    /// The link has taken all; true when it had not before.
-    pub(super) fn unblock(&mut self) -> bool {
-        std::mem::take(&mut self.blocked)
-    }
-
-    pub(super) const fn is_blocked(&self) -> bool {
-        self.blocked
-    }
-
     fn open(link: &Link) -> Result<Self, WorkerError> {
         let socket = match link {
             Link::Inherited(fd) => net::inherited(*fd)
@@ -157,7 +155,7 @@ impl LinkEnd {
         // A larger buffer, or the default one would hold back a burst of answers. The worker goes on with whatever size
         // the kernel grants.
         let _ = socket.set_buffers(SEND_BUFFER, 0);
-        LinkEnd { socket, frame: vec![0; FRAME_HARD_LIMIT], blocked: false }
+        LinkEnd { socket, frame: vec![0; FRAME_HARD_LIMIT] }
     }
 
     /// Registers the link with the poll, for reading and writing.
@@ -166,7 +164,7 @@ impl LinkEnd {
         poll.registry().register(&mut SourceFd(&fd), token, Interest::READABLE | Interest::WRITABLE)
     }
 
-    fn await_welcome(&mut self, back: &mut WorkerEnd) -> Result<(Welcome, Vec<OwnedFd>), WorkerError> {
+    fn await_welcome(&mut self, end: &mut WorkerEnd) -> Result<(Welcome, Vec<OwnedFd>), WorkerError> {
         let deadline = clock::now() + WELCOME_WITHIN;
         let mut descriptors = Vec::new();
         loop {
@@ -174,7 +172,7 @@ impl LinkEnd {
                 Ok(0) => return Err(WorkerError::NotWelcome("it closed the link".into())),
                 Ok(length) => {
                     let (mut welcome, mut goodbye) = (None, None);
-                    back.on_frame(self.frame.get(..length).unwrap_or_default(), &mut |event| match event {
+                    end.on_frame(self.frame.get(..length).unwrap_or_default(), &mut |event| match event {
                         FromDispatcher::Welcome(it) => welcome = Some(it),
                         FromDispatcher::Goodbye(reason) => goodbye = Some(reason.to_owned()),
                         // Messages come after the welcome, in frames of their own.
@@ -206,7 +204,7 @@ fn say_which_worker(welcome: &Welcome) {
 #[derive(Debug)]
 pub(super) struct Introduced {
     pub(super) link: LinkEnd,
-    pub(super) back: WorkerEnd,
+    pub(super) end: WorkerEnd,
     pub(super) welcome: Welcome,
     pub(super) own: OwnPorts,
     /// Duplicates of the well-known sockets, by listener number.
@@ -261,6 +259,11 @@ pub(super) fn sort(welcome: &Welcome, descriptors: Vec<OwnedFd>) -> Result<Sorte
         }
     }
     Ok(Sorted { own, listeners, more })
+}
+
+/// Whether each listener's duplicate has come.
+pub(super) fn held(listeners: &[Option<Socket>]) -> Vec<bool> {
+    listeners.iter().map(Option::is_some).collect()
 }
 
 /// The ports of a worker's own: those of its slot, or those it has bound itself.

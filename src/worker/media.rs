@@ -16,7 +16,7 @@ use std::time::Duration;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
-use crate::call::gateway::ConnectionKey;
+use crate::call::gateway::{Ask, ConnectionKey, Told};
 use crate::call::offer::{Capabilities, Local, Offer, OfferError, terms_of};
 use crate::call::{CallKey, MediaPlace, Uas};
 use crate::media::{Ports, Session};
@@ -24,6 +24,7 @@ use crate::net::bind::BindError;
 use crate::net::host;
 use crate::net::udp::{Batch, Buffers, Socket};
 use crate::seldom::Seldom;
+use crate::station;
 use crate::time::Time;
 use crate::wire::quoted;
 use crate::words::RefuseReason;
@@ -39,7 +40,7 @@ const BATCHES: usize = 4;
 const EXHAUSTED_FOR: Duration = Duration::from_secs(1);
 
 /// The media of all calls and connections of a worker.
-pub(super) struct Media {
+pub(super) struct RtpMedia {
     registry: Registry,
     capabilities: Capabilities,
     ports: Ports,
@@ -103,10 +104,10 @@ enum Unopened {
     Share,
 }
 
-impl Media {
-    /// Media over the ports of `range`, with at most so many descriptors.
+impl RtpMedia {
+    /// RtpMedia over the ports of `range`, with at most so many descriptors.
     pub(super) fn new(registry: Registry, range: (u16, u16), descriptors: usize, seed: u64) -> Self {
-        Media {
+        RtpMedia {
             registry,
             capabilities: Capabilities::default(),
             ports: Ports::new(range, seed),
@@ -122,103 +123,10 @@ impl Media {
         }
     }
 
-    /// Whether the next call would find no port or descriptor.
-    pub(super) fn is_exhausted(&self, now: Time) -> bool {
-        self.ports.is_exhausted() || self.sockets.len() >= self.most_streams || self.has_failed(now)
-    }
-
     /// Whether opening a stream has failed a moment ago: then it is not tried again, which may cost an attempt at every
     /// port of the slot.
     fn has_failed(&self, now: Time) -> bool {
         self.exhausted.is_some_and(|at| now.since(at) < EXHAUSTED_FOR)
-    }
-
-    /// Whether this call's media is ours.
-    pub(super) fn has(&self, key: CallKey) -> bool {
-        self.calls.contains_key(&key)
-    }
-
-    /// Answers an incoming call.
-    pub(super) fn echo(&mut self, uas: &mut Uas, key: CallKey, offer: Option<&[u8]>, now: Time) -> bool {
-        let Some(address) = uas.address(key).filter(|_| uas.is_undecided(key)) else { return false };
-        let seed = self.next_seed();
-        let mut call = EchoCall {
-            local: Local::new(seed, address),
-            bound: vec![uas.local_ip(key).unwrap_or(address)],
-            session: Session::new(seed.rotate_left(29)),
-            offered: offer.is_none(),
-        };
-        let said = match offer {
-            Some(offer) => self.answer(uas, key, &mut call, offer, now),
-            None => self.offer(key, &mut call, now),
-        };
-        match said {
-            Ok(sdp) => {
-                self.calls.insert(key, Box::new(call));
-                uas.accept(key, Some(&sdp), now)
-            }
-            Err(reason) => {
-                self.close_all(&mut call);
-                let call_id = uas.call_id(key).unwrap_or_default();
-                tracing::debug!(call_id = %quoted(call_id), %reason, "a call cannot be answered");
-                match reason {
-                    NoMedia::Offer(error) => uas.reject_description(key, &error, now),
-                    NoMedia::Exhausted => uas.refuse(key, RefuseReason::Exhausted, now),
-                    NoMedia::TooMany => uas.refuse(key, RefuseReason::Full, now),
-                }
-            }
-        }
-    }
-
-    /// The caller changes the session.
-    pub(super) fn on_offer(&mut self, uas: &mut Uas, key: CallKey, offer: &[u8], now: Time) {
-        let Some(mut call) = self.calls.remove(&key) else { return };
-        match self.answer(uas, key, &mut call, offer, now) {
-            Ok(sdp) => uas.answer_offer(key, &sdp, now),
-            Err(NoMedia::Offer(error)) => uas.reject_description(key, &error, now),
-            Err(NoMedia::Exhausted | NoMedia::TooMany) => uas.reject_offer(key, 488, now),
-        };
-        self.calls.insert(key, call);
-    }
-
-    /// The caller wants an offer of ours within the call.
-    pub(super) fn on_offer_wanted(&mut self, uas: &mut Uas, key: CallKey, now: Time) {
-        let Some(mut call) = self.calls.remove(&key) else { return };
-        match self.offer(key, &mut call, now) {
-            Ok(sdp) => uas.answer_offer(key, &sdp, now),
-            // RFC 3261 §14.2 leaves the session as it was.
-            Err(_) => uas.reject_offer(key, 500, now),
-        };
-        self.calls.insert(key, call);
-    }
-
-    /// The caller answers an offer of ours: to an INVITE without one, or to a refresh.
-    pub(super) fn on_answer(&mut self, uas: &mut Uas, key: CallKey, answer: &[u8], now: Time) {
-        let Some(mut call) = self.calls.remove(&key) else { return };
-        match self.capabilities.read_answer(&mut call.local, answer) {
-            Ok(streams) => {
-                call.offered = false;
-                call.session.heard_from(uas.host_of_peer(key));
-                let closed = call.session.apply(&terms_of(&streams), &mut self.ports);
-                self.close(&closed);
-            }
-            // RFC 3261 §13.2.2.4 has a caller hang up on an unusable answer. The called side has no other way either.
-            Err(reason) if call.offered => {
-                let call_id = uas.call_id(key).unwrap_or_default();
-                tracing::debug!(call_id = %quoted(call_id), %reason, "the answer to our offer cannot be used");
-                uas.hang_up(key, now);
-            }
-            // An unreadable answer to a refresh: the session stays as it was.
-            Err(_) => {}
-        }
-        self.calls.insert(key, call);
-    }
-
-    /// A call is over.
-    pub(super) fn on_ended(&mut self, key: CallKey) {
-        if let Some(mut call) = self.calls.remove(&key) {
-            self.close_all(&mut call);
-        }
     }
 
     /// Packets have come to the socket of this token. True when more may wait there.
@@ -393,6 +301,98 @@ impl Media {
                 self.exhausted = None;
             }
         }
+    }
+}
+
+impl station::Media for RtpMedia {
+    fn is_exhausted(&self, now: Time) -> bool {
+        self.ports.is_exhausted() || self.sockets.len() >= self.most_streams || self.has_failed(now)
+    }
+
+    fn has(&self, key: CallKey) -> bool {
+        self.calls.contains_key(&key)
+    }
+
+    fn echo(&mut self, uas: &mut Uas, key: CallKey, offer: Option<&[u8]>, now: Time) -> bool {
+        let Some(address) = uas.address(key).filter(|_| uas.is_undecided(key)) else { return false };
+        let seed = self.next_seed();
+        let mut call = EchoCall {
+            local: Local::new(seed, address),
+            bound: vec![uas.local_ip(key).unwrap_or(address)],
+            session: Session::new(seed.rotate_left(29)),
+            offered: offer.is_none(),
+        };
+        let said = match offer {
+            Some(offer) => self.answer(uas, key, &mut call, offer, now),
+            None => self.offer(key, &mut call, now),
+        };
+        match said {
+            Ok(sdp) => {
+                self.calls.insert(key, Box::new(call));
+                uas.accept(key, Some(&sdp), now)
+            }
+            Err(reason) => {
+                self.close_all(&mut call);
+                let call_id = uas.call_id(key).unwrap_or_default();
+                tracing::debug!(call_id = %quoted(call_id), %reason, "a call cannot be answered");
+                match reason {
+                    NoMedia::Offer(error) => uas.reject_description(key, &error, now),
+                    NoMedia::Exhausted => uas.refuse(key, RefuseReason::Exhausted, now),
+                    NoMedia::TooMany => uas.refuse(key, RefuseReason::Full, now),
+                }
+            }
+        }
+    }
+
+    fn on_offer(&mut self, uas: &mut Uas, key: CallKey, offer: &[u8], now: Time) {
+        let Some(mut call) = self.calls.remove(&key) else { return };
+        match self.answer(uas, key, &mut call, offer, now) {
+            Ok(sdp) => uas.answer_offer(key, &sdp, now),
+            Err(NoMedia::Offer(error)) => uas.reject_description(key, &error, now),
+            Err(NoMedia::Exhausted | NoMedia::TooMany) => uas.reject_offer(key, 488, now),
+        };
+        self.calls.insert(key, call);
+    }
+
+    fn on_offer_wanted(&mut self, uas: &mut Uas, key: CallKey, now: Time) {
+        let Some(mut call) = self.calls.remove(&key) else { return };
+        match self.offer(key, &mut call, now) {
+            Ok(sdp) => uas.answer_offer(key, &sdp, now),
+            // RFC 3261 §14.2 leaves the session as it was.
+            Err(_) => uas.reject_offer(key, 500, now),
+        };
+        self.calls.insert(key, call);
+    }
+
+    fn on_answer(&mut self, uas: &mut Uas, key: CallKey, answer: &[u8], now: Time) {
+        let Some(mut call) = self.calls.remove(&key) else { return };
+        match self.capabilities.read_answer(&mut call.local, answer) {
+            Ok(streams) => {
+                call.offered = false;
+                call.session.heard_from(uas.host_of_peer(key));
+                let closed = call.session.apply(&terms_of(&streams), &mut self.ports);
+                self.close(&closed);
+            }
+            // RFC 3261 §13.2.2.4 has a caller hang up on an unusable answer. The called side has no other way either.
+            Err(reason) if call.offered => {
+                let call_id = uas.call_id(key).unwrap_or_default();
+                tracing::debug!(call_id = %quoted(call_id), %reason, "the answer to our offer cannot be used");
+                uas.hang_up(key, now);
+            }
+            // An unreadable answer to a refresh: the session stays as it was.
+            Err(_) => {}
+        }
+        self.calls.insert(key, call);
+    }
+
+    fn on_ended(&mut self, key: CallKey) {
+        if let Some(mut call) = self.calls.remove(&key) {
+            self.close_all(&mut call);
+        }
+    }
+
+    fn carry_out(&mut self, key: ConnectionKey, ask: &Ask, now: Time) -> Told {
+        self.do_for_connection(key, ask, now)
     }
 }
 

@@ -17,25 +17,19 @@
 //! run(Settings::new(Link::Path("/run/pointsman/handoff.sock".into())), Busy).unwrap();
 //! ```
 
-mod application;
 mod comeback;
 mod descriptors;
-mod echo;
+mod duplicates;
 pub mod external;
 mod link;
-mod links;
-mod listeners;
 mod media;
-mod mgcp;
 mod process;
 mod settings;
+mod shell;
 mod slot_lock;
 mod sources;
-mod tie;
 mod turn;
 
-pub use crate::station::misuse::Misuse;
-pub use application::{Application, Call, Calls, Standalone};
-pub use echo::Echo;
+pub use crate::station::{Application, Call, Calls, Echo, Misuse, Standalone};
 pub use process::run;
 pub use settings::{Link, Settings, WorkerError};

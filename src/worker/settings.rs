@@ -10,7 +10,7 @@ use crate::config::PortRange;
 use crate::net::bind::BindError;
 use crate::net::process::LockError;
 use crate::words::Hello;
-use crate::worker::links::MOST;
+use crate::worker::link::MOST;
 
 /// Settings of a worker process. The dispatcher tells it everything else in the welcome.
 #[derive(Clone, Debug)]

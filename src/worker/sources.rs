@@ -10,7 +10,7 @@ use mio::{Events, Interest, Poll, Token};
 
 use crate::net::clock;
 use crate::net::process::{self, StopSignals};
-use crate::worker::links;
+use crate::worker::link;
 use crate::worker::settings::WorkerError;
 use crate::worker::turn::{Rank, Turn};
 
@@ -45,7 +45,7 @@ impl Sources {
         let mut sources =
             Sources { poll, signals, events: Events::with_capacity(1_024), turn: Turn::default(), rank_of };
         // More frames may have come with the welcome; the poll may tell no edge for them.
-        sources.add(links::token(0));
+        sources.add(link::token(0));
         Ok(sources)
     }
 

@@ -14,7 +14,7 @@ use crate::net::bind::BindError;
 use crate::net::udp::Batch;
 use crate::time::Time;
 
-use super::{BATCHES, Leg, Media, Owner, Unopened};
+use super::{BATCHES, Leg, Owner, RtpMedia, Unopened};
 
 /// One connection.
 #[derive(Debug)]
@@ -26,9 +26,9 @@ pub(super) struct Connection {
     rtcp_received: u64,
 }
 
-impl Media {
+impl RtpMedia {
     /// Does what the gateway asks for, and tells what came of it.
-    pub(in crate::worker) fn carry_out(&mut self, key: ConnectionKey, ask: &Ask, now: Time) -> Told {
+    pub(super) fn do_for_connection(&mut self, key: ConnectionKey, ask: &Ask, now: Time) -> Told {
         match ask {
             Ask::Open { local, flow } => self.open_connection(key, *local, flow, now),
             Ask::Change(flow) => {
@@ -94,7 +94,7 @@ impl Media {
         now: Time,
     ) -> bool {
         let even = port & !1;
-        let Media { connections, sockets, scratch, .. } = self;
+        let RtpMedia { connections, sockets, scratch, .. } = self;
         for _ in 0..BATCHES {
             let Some(leg) = sockets.get(&even) else { return false };
             let socket = if port == even { &leg.rtp } else { &leg.rtcp };

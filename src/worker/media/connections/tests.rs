@@ -8,10 +8,11 @@ use mio::{Poll, Token};
 use super::*;
 use crate::media::{Codec, Direction, Payload};
 use crate::slab::Handle;
+use crate::station::Media as _;
 use crate::worker::media::RTP_TOKENS;
 
 struct Rig {
-    media: Media,
+    media: RtpMedia,
     ip: IpAddr,
     batch: Batch,
     _poll: Poll,
@@ -29,7 +30,7 @@ impl Rig {
         let [_, high, middle, low] = std::process::id().to_be_bytes();
         // Loopback addresses below those of the process tests.
         let ip = Ipv4Addr::new(127, high & 0x7f | 1, middle, low).into();
-        let media = Media::new(poll.registry().try_clone().unwrap(), (20_000, 20_000 + 2 * pairs - 1), 1 << 10, 0);
+        let media = RtpMedia::new(poll.registry().try_clone().unwrap(), (20_000, 20_000 + 2 * pairs - 1), 1 << 10, 0);
         Rig { media, ip, batch: Batch::sized(32, 2_048), _poll: poll }
     }
 

@@ -3,11 +3,12 @@
 use std::net::IpAddr;
 
 use crate::call::{CallKey, Delivery, EndReason, StandaloneKey, Uas};
-use crate::station::misuse::{self, Misuse};
 use crate::time::Time;
 use crate::wire::sip::Message;
 use crate::words::RefuseReason;
-use crate::worker::media::Media;
+
+use super::media::Media;
+use super::misuse::{self, Misuse};
 
 /// An application: decides what happens to a worker's calls. [`crate::worker::run`] calls these methods one after the
 /// other on one thread: none of them may block.
@@ -60,7 +61,7 @@ pub trait Application {
 /// All calls of a worker, for an application that comes back to one.
 pub struct Calls<'a> {
     pub(super) uas: &'a mut Uas,
-    pub(super) media: &'a mut Media,
+    pub(super) media: &'a mut dyn Media,
     pub(super) now: Time,
 }
 
@@ -80,7 +81,7 @@ impl Calls<'_> {
 /// One call, in the hands of the application.
 pub struct Call<'a> {
     pub(super) uas: &'a mut Uas,
-    pub(super) media: &'a mut Media,
+    pub(super) media: &'a mut dyn Media,
     pub(super) key: CallKey,
     pub(super) now: Time,
     pub(super) offer: Option<&'a [u8]>,

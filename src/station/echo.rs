@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::call::{CallKey, EndReason};
 use crate::time::Time;
-use crate::worker::application::{Application, Call, Calls};
+
+use super::application::{Application, Call, Calls};
 
 /// Answers G.711 and echoes it, so that every call carries sound.
 ///

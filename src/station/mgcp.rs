@@ -1,5 +1,5 @@
-//! The media gateway of a worker process (RFC 3435): the gateway as a value, the slot's MGCP sockets, and the passage
-//! of messages between them.
+//! The media gateway of a worker (RFC 3435): the gateway as a value, made of what the welcome says, and the passage of
+//! messages between it and the media.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -12,35 +12,39 @@ use crate::call::gateway::notify::Entity;
 use crate::call::gateway::restart::CallAgent;
 use crate::call::gateway::{Gateway, Identity, Kind, Limits, Naming, Output};
 use crate::ids::{ListenerId, Token, TransactionRange, WorkerId};
-use crate::net::udp::Socket;
 use crate::reservation::Weight;
-use crate::station::size::size_of_command;
 use crate::time::Time;
 use crate::wire::mgcp;
 use crate::words::{Bypass, MgcpListener, Transport, Welcome};
-use crate::worker::listeners::Listeners;
-use crate::worker::media::Media;
 
-/// The gateway with its sockets.
+use super::listeners::Listeners;
+use super::media::Media;
+use super::size::size_of_command;
+
+/// The gateway with its outputs.
 #[derive(Debug)]
 pub(super) struct Mgcp {
     pub(super) gateway: Gateway,
-    pub(super) own: Vec<Socket>,
-    /// Requests of the gateway beside media: done when the link is free for them.
+    /// Requests of the gateway beside media.
     outputs: VecDeque<Output>,
 }
 
 impl Mgcp {
-    /// The gateway that `welcome` makes of this worker, on these sockets of its own.
-    pub(super) fn new(welcome: &Welcome, own: Vec<Socket>, listeners: &Listeners, units: u32, seeds: [u64; 3]) -> Self {
+    /// The gateway that `welcome` makes of this worker, with sockets of its own at these addresses.
+    pub(super) fn new(
+        welcome: &Welcome,
+        own: Vec<SocketAddr>,
+        listeners: &Listeners,
+        units: u32,
+        seeds: [u64; 3],
+    ) -> Self {
         let [one, two, three] = seeds;
         let hex = Token::parse(&welcome.token).map(|token| token.hex());
-        let addresses: Vec<SocketAddr> = own.iter().map(Socket::local_addr).collect();
         let identity = Identity {
             token: welcome.token.as_str().into(),
             hex: hex.as_ref().map_or("", |hex| hex.as_str()).into(),
-            own_naming: own_naming(welcome, &addresses),
-            own: addresses,
+            own_naming: own_naming(welcome, &own),
+            own,
             listeners: listeners.addresses(),
             naming: naming(welcome, listeners),
             duplicates: listeners.held(),
@@ -56,7 +60,7 @@ impl Mgcp {
         };
         let timeout = welcome.mgcp.as_ref().and_then(|told| told.timeout_ms);
         let limits = Limits { units, silence: timeout.map(Duration::from_millis), ..Limits::default() };
-        Mgcp { gateway: Gateway::new(identity, voice, limits), own, outputs: VecDeque::new() }
+        Mgcp { gateway: Gateway::new(identity, voice, limits), outputs: VecDeque::new() }
     }
 
     /// Tells the call agents (RSIP) that this worker is in service, and that its predecessor in the slot is not.
@@ -81,7 +85,13 @@ impl Mgcp {
     }
 
     /// One message.
-    pub(super) fn on_message(&mut self, message: &mgcp::Message<'_>, arrival: &Arrival, media: &mut Media, now: Time) {
+    pub(super) fn on_message(
+        &mut self,
+        message: &mgcp::Message<'_>,
+        arrival: &Arrival,
+        media: &mut impl Media,
+        now: Time,
+    ) {
         self.gateway.on_message(message, arrival, now);
         self.settle(media, now);
     }
@@ -91,7 +101,7 @@ impl Mgcp {
         &mut self,
         bad: &mgcp::Unparsable<'_>,
         arrival: &Arrival,
-        media: &mut Media,
+        media: &mut impl Media,
         now: Time,
     ) {
         self.gateway.on_unparsable(bad, arrival, now);
@@ -99,7 +109,7 @@ impl Mgcp {
     }
 
     /// Has the media do what the gateway asks for, at once, and keeps the rest.
-    pub(super) fn settle(&mut self, media: &mut Media, now: Time) {
+    pub(super) fn settle(&mut self, media: &mut impl Media, now: Time) {
         while let Some(output) = self.gateway.poll_output() {
             match output {
                 Output::Media(key, ask) => {
@@ -112,37 +122,24 @@ impl Mgcp {
     }
 
     /// The next request of the gateway beside media.
-    pub(super) fn poll_output(&mut self, media: &mut Media, now: Time) -> Option<Output> {
+    pub(super) fn poll_output(&mut self, media: &mut impl Media, now: Time) -> Option<Output> {
         self.settle(media, now);
         self.outputs.pop_front()
     }
-
-    /// The socket for this way; `duplicates` are those of the well-known ones.
-    pub(super) fn socket<'s>(&'s self, hop: Hop, to: SocketAddr, duplicates: &'s Listeners) -> Option<&'s Socket> {
-        match hop {
-            Hop::Own(number) => self.own.get(usize::from(number)),
-            // A listener that a new dispatcher has given up: from our own port then.
-            Hop::Listener(number) => duplicates
-                .get(number)
-                .or_else(|| self.own.iter().find(|own| own.local_addr().is_ipv4() == to.is_ipv4())),
-            // MGCP runs over UDP alone.
-            Hop::Stream(_) | Hop::Dispatcher(_) | Hop::Dial => None,
-        }
-    }
 }
 
-/// The arrival of a message at our own socket number `number`.
-pub(super) fn arrival(
-    number: u16,
-    source: SocketAddr,
-    local: SocketAddr,
-    message: Option<&mgcp::Message<'_>>,
-) -> Arrival {
+/// The group that stands for a call: all its connections belong to one worker.
+pub(super) fn group_of(id: &[u8]) -> Box<[u8]> {
+    [b"C:", id].concat().into()
+}
+
+/// The arrival of a message at our own socket, with the size of the session that it opens.
+pub(super) fn weighed(arrival: Arrival, message: Option<&mgcp::Message<'_>>) -> Arrival {
     let weight = match message {
         Some(mgcp::Message::Command(command)) => size_of_command(command),
         _ => Weight::plain(1),
     };
-    Arrival { transport: Transport::Mgcp, ..Arrival::own(number, source, local, 1) }.weighing(weight)
+    Arrival { transport: Transport::Mgcp, ..arrival }.weighing(weight)
 }
 
 /// The naming of endpoints for each listener, by our number of it: commands for them come to that listener.
@@ -183,7 +180,7 @@ fn agents(welcome: &Welcome, own: &[SocketAddr], listeners: &Listeners) -> Vec<C
         let entity = Entity::parse(listener.call_agent.as_deref()?.as_bytes())?;
         let number = listeners.number(ListenerId(listener.listener)).0;
         let own = own.iter().position(|address| listener.own == Some(*address)).unwrap_or_default() as u16;
-        let is_held = listeners.get(number).is_some();
+        let is_held = listeners.is_held(number);
         let hop = if listener.bypass == Bypass::Relay && is_held { Hop::Listener(number) } else { Hop::Own(own) };
         let domain = match (listener.bypass, listener.own) {
             (Bypass::Port, Some(own)) => format!("{}:{}", listener.domain, own.port()),
@@ -202,7 +199,6 @@ fn told(welcome: &Welcome) -> &[MgcpListener] {
 mod tests {
     use super::*;
     use crate::ids::{Incarnation, TokenKey};
-    use crate::net::udp::Buffers;
     use crate::words::{Mgcp as Told, ReplyFrom};
 
     fn address(text: &str) -> SocketAddr {
@@ -251,7 +247,7 @@ mod tests {
     fn endpoints_are_named_after_the_listener_that_their_commands_come_to() {
         let welcome = welcome();
         let mut listeners = Listeners::default();
-        listeners.set(&welcome.listeners, vec![None, None, None, None]);
+        listeners.set(&welcome.listeners, &[false; 4]);
         let domain = || Naming::Domain("w2.ms.example.net".into());
         assert_eq!(naming(&welcome, &listeners), [Naming::Relay, Naming::Relay, domain(), Naming::Port]);
         assert_eq!(own_naming(&welcome, &OWN.map(address)), [Naming::Relay, domain(), Naming::Port]);
@@ -260,7 +256,7 @@ mod tests {
         for listener in turned.mgcp.iter_mut().flat_map(|told| &mut told.listeners) {
             listener.listener = 3 - listener.listener;
         }
-        listeners.set(&turned.listeners, vec![None, None, None, None]);
+        listeners.set(&turned.listeners, &[false; 4]);
         assert_eq!(naming(&turned, &listeners), [Naming::Relay, Naming::Relay, domain(), Naming::Port]);
         let silent = Welcome { mgcp: None, ..turned };
         assert_eq!(naming(&silent, &listeners), vec![Naming::Relay; 4]);
@@ -269,9 +265,8 @@ mod tests {
     #[test]
     fn each_call_agent_hears_from_the_socket_on_which_it_knows_the_endpoints() {
         let welcome = welcome();
-        let duplicate = Socket::bind(address("127.0.0.1:0"), Buffers::MEDIA).unwrap();
         let mut listeners = Listeners::default();
-        listeners.set(&welcome.listeners, vec![None, Some(duplicate), None, None]);
+        listeners.set(&welcome.listeners, &[false, true, false, false]);
         let ways = |listeners: &Listeners| -> Vec<(Hop, String)> {
             let agents = agents(&welcome, &OWN.map(address), listeners);
             agents.iter().map(|agent| (agent.way.hop, agent.domain.to_string())).collect()
@@ -284,7 +279,7 @@ mod tests {
         ];
         assert_eq!(ways(&listeners), expected);
         let mut none = Listeners::default();
-        none.set(&welcome.listeners, vec![None, None, None, None]);
+        none.set(&welcome.listeners, &[false; 4]);
         assert_eq!(ways(&none)[0], named(Hop::Own(0), "[192.0.2.1]"), "without a duplicate it is its own socket");
     }
 

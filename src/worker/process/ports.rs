@@ -1,0 +1,261 @@
+//! The slot's sockets: what comes to them, and what leaves from them.
+
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use mio::Token;
+
+use crate::call::{Arrival, Hop, Transmit};
+use crate::names::{self, Asked};
+use crate::net::clock;
+use crate::net::resolve::Resolver;
+use crate::net::streams::Streams;
+use crate::net::udp::{Batch, Delivery, Socket};
+use crate::station::call_log::call_id_of;
+use crate::station::{Application, Effect, MediaServer, Question, Station};
+use crate::time::Time;
+use crate::words::{Hello, PassedSocket, Port, SocketRole};
+use crate::worker::link;
+use crate::worker::media::{RTP_TOKENS, RtpMedia};
+use crate::worker::settings::Settings;
+use crate::worker::shell::{Ports, Shell};
+use crate::worker::sources::TURNS;
+
+use super::{OWN_MGCP, OWN_UDP, RESOLVER, SOCKETS};
+
+/// A name that takes longer is given up: the BYE's own time is 32 s.
+const LOOKUP_WITHIN: Duration = Duration::from_secs(8);
+
+/// The sockets of the built-in worker, but for links and media.
+pub(super) struct Sockets {
+    pub(super) settings: Settings,
+    pub(super) own: Vec<Socket>,
+    pub(super) mgcp: Vec<Socket>,
+    pub(super) streams: Streams,
+    pub(super) resolver: Resolver<Question>,
+    pub(super) batch: Batch,
+    pub(super) rtp_batch: Batch,
+}
+
+/// The process that they belong to.
+type Process<A> = Shell<MediaServer<A, RtpMedia>>;
+
+impl<A: Application> Ports<MediaServer<A, RtpMedia>> for Sockets {
+    fn on_ready(&mut self, token: Token, shell: &mut Process<A>) -> bool {
+        let now = clock::now();
+        match token {
+            RESOLVER => {
+                self.on_found(&mut shell.station, now);
+                false
+            }
+            Token(token) if token >= RTP_TOKENS => {
+                shell.station.sessions_mut().media_mut().on_readable(Token(token), &mut self.rtp_batch, now)
+            }
+            Token(token) if (OWN_UDP..OWN_UDP + SOCKETS).contains(&token) => {
+                self.on_own(token - OWN_UDP, &mut shell.station)
+            }
+            Token(token) if (OWN_MGCP..OWN_MGCP + SOCKETS).contains(&token) => {
+                self.on_own_mgcp(token - OWN_MGCP, shell)
+            }
+            token => self.on_stream(token, &mut shell.station, now),
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect, shell: &mut Process<A>, now: Time) {
+        match effect {
+            Effect::Sip(transmit) => self.transmit(&transmit, shell, now),
+            Effect::Mgcp(transmit) => self.transmit_mgcp(&transmit, shell),
+            Effect::LookUp(whose, question) => self.look_up(whose, question, &mut shell.station, now),
+            Effect::Access => {
+                let sessions = shell.station.sessions();
+                self.streams.close_where(|address| sessions.denies(address));
+            }
+        }
+    }
+
+    fn tell_failed(&mut self, station: &mut Station<MediaServer<A, RtpMedia>>) -> bool {
+        let failed = self.streams.take_failed();
+        if failed.is_empty() {
+            return false;
+        }
+        let takes_requests = |conn| self.streams.takes_requests(conn);
+        station.sessions_mut().on_streams_failed(&failed, takes_requests, clock::now());
+        true
+    }
+
+    fn handle_timeout(&mut self, shell: &mut Process<A>, now: Time) {
+        let Shell { station, sources, .. } = shell;
+        let sessions = station.sessions();
+        self.streams.handle_timeout(now, |conn| sessions.carries_call(conn), |listener| sources.add(listener));
+        self.on_found(station, now);
+    }
+
+    fn poll_timeout(&self) -> Option<Time> {
+        self.streams.poll_timeout().into_iter().chain(self.resolver.poll_timeout()).min()
+    }
+
+    fn hello(&self) -> Hello {
+        self.settings.hello()
+    }
+
+    fn named(&self) -> Vec<Port> {
+        link::ports(&self.own, &self.mgcp)
+    }
+
+    fn passed(&self) -> Vec<(PassedSocket, BorrowedFd<'_>)> {
+        let about = |role, address| PassedSocket { role, address, listener: None };
+        let sip = self.own.iter().map(|own| (about(SocketRole::SipUdp, own.local_addr()), own.as_fd()));
+        let tcp = self.streams.listeners().iter();
+        let tcp = tcp.map(|own| (about(SocketRole::SipTcp, own.local_addr()), own.as_fd()));
+        // The new dispatcher knows by the address which listener the socket belongs to.
+        let mgcp = self.mgcp.iter().map(|own| (about(SocketRole::Mgcp, own.local_addr()), own.as_fd()));
+        sip.chain(tcp).chain(mgcp).collect()
+    }
+}
+
+impl Sockets {
+    /// Datagrams at the slot's own port.
+    fn on_own<A: Application>(&mut self, number: usize, station: &mut Station<MediaServer<A, RtpMedia>>) -> bool {
+        let Some(socket) = self.own.get(number) else { return false };
+        for _ in 0..TURNS {
+            let read = match socket.recv_batch(&mut self.batch) {
+                Ok(read @ 1..) => read,
+                Ok(_) => return false,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot read from the slot's own port");
+                    return false;
+                }
+            };
+            let now = clock::now();
+            for datagram in self.batch.iter().filter(|datagram| !datagram.truncated) {
+                let arrival = Arrival::own(number as u16, datagram.source, datagram.local, 1);
+                station.sessions_mut().on_sip(datagram.bytes, arrival, now);
+            }
+            if read < self.batch.places() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Datagrams at the slot's own MGCP port.
+    fn on_own_mgcp<A: Application>(&mut self, number: usize, shell: &mut Process<A>) -> bool {
+        for _ in 0..TURNS {
+            let Some(socket) = self.mgcp.get(number) else { return false };
+            let read = match socket.recv_batch(&mut self.batch) {
+                Ok(read @ 1..) => read,
+                Ok(_) => return false,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot read from the slot's own MGCP port");
+                    return false;
+                }
+            };
+            let now = clock::now();
+            for datagram in self.batch.iter().filter(|datagram| !datagram.truncated) {
+                let arrival = Arrival::own(number as u16, datagram.source, datagram.local, 1);
+                shell.station.sessions_mut().on_mgcp(datagram.bytes, arrival, now);
+            }
+            let more = read == self.batch.places();
+            shell.carry_out(self);
+            if !more {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Bytes on a stream connection, or a new connection.
+    fn on_stream<A: Application>(
+        &mut self,
+        token: Token,
+        station: &mut Station<MediaServer<A, RtpMedia>>,
+        now: Time,
+    ) -> bool {
+        let Sockets { streams, .. } = self;
+        if streams.is_listener(token) {
+            let sessions = station.sessions();
+            let carries_call = |conn| sessions.carries_call(conn);
+            return streams.accept(token, now, carries_call, |address| sessions.denies(address));
+        }
+        streams.on_ready(token, now, &mut |bytes, conn, source, local| {
+            station.sessions_mut().on_sip(bytes, Arrival::stream(conn, source, local, 1), now);
+        })
+    }
+
+    /// Sends a message. One that cannot be sent is lost like a packet on the way: the transaction's timers repeat it. A
+    /// request without a route goes to its next address, if it has one.
+    fn transmit<A: Application>(&mut self, transmit: &Transmit, shell: &mut Process<A>, now: Time) {
+        let Transmit { hop, to, from, bytes } = transmit;
+        let sessions = shell.station.sessions();
+        let carries_call = |conn| sessions.carries_call(conn);
+        let socket = match *hop {
+            Hop::Own(number) => self.own.get(usize::from(number)),
+            // A listener that a new dispatcher has given up: from our own port then, as if `reply-from` said so.
+            Hop::Listener(number) => shell.duplicates.get(number).or_else(|| own_towards(&self.own, *to)),
+            Hop::Stream(conn) => return self.streams.send(conn, *to, bytes, now, carries_call),
+            Hop::Dial => return self.streams.dial(*to, bytes, now, carries_call),
+            Hop::Dispatcher(to) => return shell.station.reply(to, bytes),
+        };
+        let Some(socket) = socket else { return };
+        match socket.send(bytes, *to, *from) {
+            Ok(Delivery::Undeliverable(errno @ (libc::ENETUNREACH | libc::EHOSTUNREACH))) => {
+                tracing::debug!(call_id = call_id_of(bytes), errno, %to, "no route leads to where a message goes");
+                shell.station.sessions_mut().on_unsent(bytes, now);
+            }
+            // Other faults pass with time.
+            Ok(_) => {}
+            Err(error) => tracing::debug!(call_id = call_id_of(bytes), %error, %to, "a message could not be sent"),
+        }
+    }
+
+    fn transmit_mgcp<A: Application>(&mut self, transmit: &Transmit, shell: &mut Process<A>) {
+        let Transmit { hop, to, from, bytes } = transmit;
+        let socket = match *hop {
+            Hop::Dispatcher(to) => return shell.station.reply(to, bytes),
+            Hop::Own(number) => self.mgcp.get(usize::from(number)),
+            // A listener that a new dispatcher has given up: from our own port then.
+            Hop::Listener(number) => shell.duplicates.get(number).or_else(|| own_towards(&self.mgcp, *to)),
+            // MGCP runs over UDP alone.
+            Hop::Stream(_) | Hop::Dial => None,
+        };
+        // A message that cannot be sent is lost like a packet on the way: its transaction's sender retransmits.
+        let Some(socket) = socket else { return };
+        if let Err(error) = socket.send(bytes, *to, *from) {
+            tracing::debug!(%error, %to, "an MGCP message could not be sent");
+        }
+    }
+
+    /// Looks up the address that a message goes to.
+    fn look_up<A: Application>(
+        &mut self,
+        whose: Question,
+        question: names::Question,
+        station: &mut Station<MediaServer<A, RtpMedia>>,
+        now: Time,
+    ) {
+        match self.resolver.ask(whose, question, now + LOOKUP_WITHIN, now) {
+            Ok(Asked::Now(endpoint)) => station.sessions_mut().on_found(whose, &[endpoint], now),
+            Ok(Asked::Later) => {}
+            Err(error) => {
+                tracing::debug!(%error, "a message cannot be sent");
+                station.sessions_mut().on_found(whose, &[], now);
+            }
+        }
+    }
+
+    fn on_found<A: Application>(&mut self, station: &mut Station<MediaServer<A, RtpMedia>>, now: Time) {
+        while let Some(answer) = self.resolver.poll(now) {
+            let endpoints = answer.found.unwrap_or_else(|error| {
+                tracing::debug!(%error, "a message cannot be sent");
+                Vec::new()
+            });
+            station.sessions_mut().on_found(answer.key, &endpoints, now);
+        }
+    }
+}
+
+/// The socket of our own whose address family is that of `to`.
+fn own_towards(own: &[Socket], to: SocketAddr) -> Option<&Socket> {
+    own.iter().find(|own| own.local_addr().is_ipv4() == to.is_ipv4())
+}
