@@ -61,7 +61,6 @@ pub use self::misuse::Misuse;
 pub use self::orphan::Next;
 pub use self::report::Intervals;
 pub use self::sessions::{Account, Conference, Sessions};
-pub use self::transactions::OpenTransactions;
 
 /// A worker.
 pub struct Station<S> {

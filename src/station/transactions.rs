@@ -29,7 +29,7 @@ const UNANSWERED_BYTES: usize = 16 << 20;
 
 /// The transactions that were handed over.
 #[derive(Debug, Default)]
-pub struct OpenTransactions {
+pub(super) struct OpenTransactions {
     key: Option<(TokenKey, Printer)>,
     /// Transactions by their names. The names are keyed hashes already, so a fixed hasher is safe.
     held: HashMap<[u8; 16], OpenTransaction, FixedState>,
@@ -50,7 +50,7 @@ struct Open {
 impl OpenTransactions {
     /// Names transactions with `key` from now on. Names made with another key are dropped: no dispatcher can use them
     /// any more.
-    pub fn set_key(&mut self, key: Option<TokenKey>) {
+    pub(super) fn set_key(&mut self, key: Option<TokenKey>) {
         if self.key.as_ref().map(|(key, _)| key) != key.as_ref() {
             *self = OpenTransactions {
                 key: key.map(|key| (key.clone(), Printer::new(&key))),
@@ -60,7 +60,7 @@ impl OpenTransactions {
     }
 
     /// A message was handed over.
-    pub fn on_message(&mut self, message: &Message<'_>, envelope: &Envelope, now: Time) {
+    pub(super) fn on_message(&mut self, message: &Message<'_>, envelope: &Envelope, now: Time) {
         let Some((_, printer)) = &self.key else { return };
         let Some(opened) = Names::opened_by(message, printer) else {
             let cancelled = Names::cancelled_by(message, printer);
@@ -86,7 +86,7 @@ impl OpenTransactions {
     }
 
     /// An MGCP message was handed over.
-    pub fn on_mgcp(&mut self, message: &mgcp::Message<'_>, arrival: &Arrival, now: Time) {
+    pub(super) fn on_mgcp(&mut self, message: &mgcp::Message<'_>, arrival: &Arrival, now: Time) {
         let (Some((_, printer)), mgcp::Message::Command(command)) = (&self.key, message) else { return };
         let Path::Handoff { seq, .. } = arrival.path else { return };
         if let Some(opened) = name::mgcp::Names::opened_by(command, arrival.source.ip(), printer) {
@@ -95,7 +95,7 @@ impl OpenTransactions {
     }
 
     /// The final response to message `seq` has left, or none will. Gives the transaction's name, if it is one of these.
-    pub fn on_answered(&mut self, seq: Seq, now: Time) -> Option<[u8; 16]> {
+    pub(super) fn on_answered(&mut self, seq: Seq, now: Time) -> Option<[u8; 16]> {
         let Open { branch, .. } = self.open.remove(&seq)?;
         self.held.get_mut(&branch)?.is_answered = true;
         self.answered.push_back((now + LIFETIME, branch));
@@ -103,7 +103,7 @@ impl OpenTransactions {
     }
 
     /// Message `seq` went back to the dispatcher: its transaction belongs to another worker now.
-    pub fn on_refused(&mut self, seq: Seq) {
+    pub(super) fn on_refused(&mut self, seq: Seq) {
         if let Some(Open { branch, .. }) = self.open.remove(&seq) {
             self.held.remove(&branch);
         }
@@ -111,7 +111,7 @@ impl OpenTransactions {
 
     /// Messages of `requests`, which have no final response, for a new dispatcher: each as it came, the first one
     /// first, and no more than a dispatcher keeps.
-    pub fn unanswered(&self, requests: impl Iterator<Item = (Seq, Arc<[u8]>)>) -> Vec<(Envelope, Arc<[u8]>)> {
+    pub(super) fn unanswered(&self, requests: impl Iterator<Item = (Seq, Arc<[u8]>)>) -> Vec<(Envelope, Arc<[u8]>)> {
         let of = |(seq, bytes)| Some((self.open.get(&seq)?.envelope?, bytes));
         let mut unanswered: Vec<(Envelope, Arc<[u8]>)> = requests.filter_map(of).collect();
         unanswered.sort_unstable_by_key(|(envelope, _)| (envelope.received, envelope.seq));
@@ -126,7 +126,7 @@ impl OpenTransactions {
     }
 
     /// All that may still matter.
-    pub fn all(&mut self, now: Time) -> Vec<OpenTransaction> {
+    pub(super) fn all(&mut self, now: Time) -> Vec<OpenTransaction> {
         self.forget(now);
         self.held.values().copied().collect()
     }

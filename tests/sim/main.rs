@@ -7,6 +7,7 @@
 
 mod agent;
 mod air;
+mod application;
 mod caller;
 mod connections;
 mod desk;

@@ -653,7 +653,7 @@ impl World {
     }
 
     fn wake_worker_when_due(&mut self, slot: usize) {
-        let due = self.slots[slot].process.as_ref().and_then(Process::poll_timeout);
+        let due = self.slots[slot].process.as_ref().and_then(|process| process.poll_timeout(self.now));
         if let Some(due) = due {
             // A timer wheel may call early; time has to pass all the same.
             let delay = due.since(self.now).max(Duration::from_micros(200));
