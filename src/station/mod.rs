@@ -290,3 +290,6 @@ impl<S: Sessions> Station<S> {
         self.dispatcher.tell_meanwhile();
     }
 }
+
+#[cfg(test)]
+mod tests;
