@@ -21,5 +21,5 @@ fn open_secret(source: &Source, config: &Config) -> Option<String> {
     let mode = std::fs::metadata(path).ok()?.permissions().mode();
     let path = path.display();
     (mode & READ_BY_OTHERS != 0)
-        .then(|| format!("token-key: everybody on this host can read {path}, and with it make tokens; `chmod o-r` it"))
+        .then(|| format!("token-key: every user of this host can read {path}, and with it make tokens; `chmod o-r` it"))
 }

@@ -283,7 +283,7 @@ fn check_complains_of_a_secret_that_everybody_can_read() {
     };
     let secret = format!("token-key = \"{}\"\n", "0f".repeat(32));
     let text = with_mode(&secret, 0o644);
-    assert!(text.starts_with("note: token-key: everybody on this host can read ") && text.contains("chmod"), "{text}");
+    assert!(text.starts_with("note: token-key: every user of this host can read ") && text.contains("chmod"), "{text}");
     assert!(!with_mode(&secret, 0o640).contains("note"), "the dispatcher's group may");
     assert!(!with_mode("workers = 2\n", 0o644).contains("note"), "it holds no secret");
 }

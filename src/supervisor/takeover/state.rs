@@ -113,7 +113,7 @@ pub fn write(value: &impl Pack, file: &mut File) -> io::Result<()> {
     file.write_all(&head)
 }
 
-/// Reads a value that [`write`] wrote, and returns the position of its end.
+/// Reads a value that [`write()`] wrote, and returns the position of its end.
 ///
 /// # Errors
 ///

@@ -10,7 +10,7 @@ use super::frame::{FrameBuilder, stride_fixed};
 use super::numbers::{put_u32, u32_at};
 use crate::words::OpenTransaction;
 
-/// The bytes of a [`Transaction`] in a `Holding` record.
+/// The bytes of a [`OpenTransaction`] in a `Holding` record.
 pub(super) const TRANSACTION: usize = 40;
 
 /// Most entries in one `Holding` record: a frame holds them and other records.
