@@ -72,7 +72,7 @@ fn new_connections(criterion: &mut Criterion, name: &str, workers: usize, policy
     let mut step = |caller: &mut Numbered| {
         caller.next();
         let message = mgcp::parse(&caller.bytes).unwrap();
-        let decision = dispatch.on_mgcp(&message, &arrival(now), now);
+        let decision = dispatch.on_message(&message, &arrival(now), now);
         let Target::Worker(handoff) = decision.target else { panic!("{decision:?}") };
         dispatch.on_answered(handoff.entry.unwrap(), now);
         handoff.seq
@@ -118,7 +118,7 @@ fn connections(criterion: &mut Criterion) {
             bench.iter(|| {
                 caller.next();
                 let message = mgcp::parse(&caller.bytes).unwrap();
-                black_box(known.on_mgcp(&message, &arrival(now), now))
+                black_box(known.on_message(&message, &arrival(now), now))
             });
         });
     }

@@ -68,7 +68,7 @@ impl Lane {
             let decision = if let Ok(message) = self.scanner.scan(&self.message.bytes) {
                 self.dispatch.on_message(&message, &arrival, now)
             } else {
-                self.dispatch.on_mgcp(&mgcp::parse(&self.message.bytes).unwrap(), &arrival, now)
+                self.dispatch.on_message(&mgcp::parse(&self.message.bytes).unwrap(), &arrival, now)
             };
             let Target::Worker(handoff) = decision.target else { panic!("{decision:?}") };
             let note = Note { entry: handoff.entry, search: handoff.search, chain: None };

@@ -35,6 +35,7 @@ pub(super) use acks::Acks;
 pub use acks::MOST_ACKS;
 pub(super) use gathering::Gatherings;
 use meant::Meant;
+pub(super) use returned::decide_returned;
 
 /// A command.
 #[derive(Clone, Copy, Debug)]
@@ -140,126 +141,101 @@ impl case::Request for Request<'_> {
     fn complete(_: &Case<'_>, _: &Dispatch, _: &mut Handoff) {}
 }
 
-impl Dispatch {
-    /// Decides about an MGCP message from a well-known socket.
-    pub fn on_mgcp(&mut self, message: &Message<'_>, arrival: &Arrival, now: Time) -> Decision {
-        let decision = self.decide_mgcp(message, arrival, now);
-        self.counters.on_decision(&decision);
-        self.note_mgcp(message, &decision, now);
-        decision
-    }
-
-    /// Decides about bytes from a well-known MGCP socket that cannot be read as a message.
-    pub fn on_mgcp_unparsable(&mut self, bad: &Unparsable<'_>, arrival: &Arrival, now: Time) -> Decision {
-        let decision = self.decide_mgcp_unparsable(bad, arrival, now);
-        self.counters.on_decision(&decision);
-        decision
-    }
-
-    /// Decides about an MGCP message, readable or not, to the port of a slot that has no worker. The decision is the
-    /// same as at a well-known socket, and counted apart.
-    pub fn on_mgcp_vacant(
-        &mut self,
-        message: Result<&Message<'_>, &Unparsable<'_>>,
-        arrival: &Arrival,
-        now: Time,
-    ) -> Decision {
-        let decision = match message {
-            Ok(message) => self.decide_mgcp(message, arrival, now),
-            Err(bad) => self.decide_mgcp_unparsable(bad, arrival, now),
-        };
-        self.counters.on_vacant(&decision);
-        message.iter().for_each(|message| self.note_mgcp(message, &decision, now));
-        decision
-    }
-
-    /// Decides about an MGCP message that a worker refused or died with. After a death, [`Dispatch::on_worker_lost`]
-    /// comes first.
-    pub fn on_mgcp_returned(
-        &mut self,
-        message: &Message<'_>,
-        arrival: &Arrival,
-        back: &Returned,
-        now: Time,
-    ) -> Decision {
-        let decision = self.decide_mgcp_returned(message, arrival, back, now);
-        self.counters.on_returned(&decision);
-        self.note_mgcp(message, &decision, now);
-        decision
-    }
-
-    /// Decides about a message that is not carried out: its datagram has more parts than can wait, or too many
-    /// datagrams wait.
-    pub fn on_mgcp_overflow(&mut self, message: &Message<'_>, arrival: &Arrival, now: Time) -> Decision {
-        let decision = match message {
-            _ if self.access.denies(arrival.source.ip()) => Decision { target: Target::Drop, reason: Reason::Denied },
-            Message::Command(command) => {
-                let case = self.told_apart(Case::of(command, arrival, now, &self.printer));
-                match self.entry_of(case.name) {
-                    Some((_, Entry { state: State::Verdict(code), .. })) => {
-                        self.answer(&case, code, Reason::AnsweredBefore)
-                    }
-                    // An earlier copy has been carried out, or will be: only that copy is answered.
-                    Some(_) => Decision { target: Target::Drop, reason: Reason::TooManyParts },
-                    None => self.answer_stranger(&case, ReturnCode::OVERLOAD.0, Reason::TooManyParts),
+/// Decides about a message that is not carried out: its datagram has more parts than can wait, or too many
+/// datagrams wait.
+pub(super) fn decide_overflow(
+    dispatch: &mut Dispatch,
+    message: &Message<'_>,
+    arrival: &Arrival,
+    now: Time,
+) -> Decision {
+    match message {
+        _ if dispatch.access.denies(arrival.source.ip()) => Decision { target: Target::Drop, reason: Reason::Denied },
+        Message::Command(command) => {
+            let case = dispatch.told_apart(Case::of(command, arrival, now, &dispatch.printer));
+            match dispatch.entry_of(case.name) {
+                Some((_, Entry { state: State::Verdict(code), .. })) => {
+                    dispatch.answer(&case, code, Reason::AnsweredBefore)
                 }
+                // An earlier copy has been carried out, or will be: only that copy is answered.
+                Some(_) => Decision { target: Target::Drop, reason: Reason::TooManyParts },
+                None => dispatch.answer_stranger(&case, ReturnCode::OVERLOAD.0, Reason::TooManyParts),
             }
-            Message::Response(_) => Decision { target: Target::Drop, reason: Reason::TooManyParts },
-        };
-        self.counters.on_decision(&decision);
-        self.note_mgcp(message, &decision, now);
-        decision
+        }
+        Message::Response(_) => Decision { target: Target::Drop, reason: Reason::TooManyParts },
     }
+}
 
-    fn decide_mgcp_unparsable(&mut self, bad: &Unparsable<'_>, arrival: &Arrival, now: Time) -> Decision {
-        let dropped = |reason| Decision { target: Target::Drop, reason };
-        let sender = arrival.source.ip();
-        if self.access.denies(sender) {
-            return dropped(Reason::Denied);
-        }
-        match bad.answer() {
-            Some((code, transaction)) => match self.admit(sender, now) {
-                Ok(()) => returned(code, transaction, Reason::Malformed),
-                Err(Some(silence)) => silence,
-                Err(None) => returned(ReturnCode::OVERLOAD, transaction, Reason::OverRate),
-            },
-            None => dropped(Reason::Unparsable),
-        }
+/// Decides about bytes that cannot be read as a message.
+pub(super) fn decide_unparsable(
+    dispatch: &mut Dispatch,
+    bad: &Unparsable<'_>,
+    arrival: &Arrival,
+    now: Time,
+) -> Decision {
+    let dropped = |reason| Decision { target: Target::Drop, reason };
+    let sender = arrival.source.ip();
+    if dispatch.access.denies(sender) {
+        return dropped(Reason::Denied);
     }
-
-    fn decide_mgcp(&mut self, message: &Message<'_>, arrival: &Arrival, now: Time) -> Decision {
-        if self.access.denies(arrival.source.ip()) {
-            return Decision { target: Target::Drop, reason: Reason::Denied };
-        }
-        let command = match message {
-            Message::Command(command) => command,
-            Message::Response(response) => return self.mgcp_response(response, arrival, now),
-        };
-        if now.since(arrival.received) > LIFETIME {
-            return Decision { target: Target::Drop, reason: Reason::TooOld };
-        }
-        let case = Case::of(command, arrival, now, &self.printer);
-        self.table.touch(case.name, case.call);
-        let case = self.told_apart(case);
-        let decision = match case.request.verb {
-            Verb::Crcx => self.create(&case),
-            Verb::Mdcx | Verb::Dlcx | Verb::Rqnt | Verb::Epcf | Verb::Auep | Verb::Aucx => self.named(&case),
-            // RFC 3435 §2.3: a gateway sends these to its call agent, never the reverse.
-            Verb::Ntfy | Verb::Rsip | Verb::Mesg => {
-                return self.answer_stranger(&case, ReturnCode::UNKNOWN_COMMAND.0, Reason::MethodRefused);
-            }
-            Verb::Other(_) => {
-                return self.answer_stranger(&case, ReturnCode::UNKNOWN_COMMAND.0, Reason::UnknownMethod);
-            }
-        };
-        let worker = match decision.target {
-            Target::Worker(handoff) => Some(handoff.worker),
-            _ => None,
-        };
-        self.acknowledge(command, arrival.source, worker, now);
-        decision
+    match bad.answer() {
+        Some((code, transaction)) => match dispatch.admit(sender, now) {
+            Ok(()) => returned(code, transaction, Reason::Malformed),
+            Err(Some(silence)) => silence,
+            Err(None) => returned(ReturnCode::OVERLOAD, transaction, Reason::OverRate),
+        },
+        None => dropped(Reason::Unparsable),
     }
+}
 
+/// Decides about a message.
+pub(super) fn decide(dispatch: &mut Dispatch, message: &Message<'_>, arrival: &Arrival, now: Time) -> Decision {
+    if dispatch.access.denies(arrival.source.ip()) {
+        return Decision { target: Target::Drop, reason: Reason::Denied };
+    }
+    let command = match message {
+        Message::Command(command) => command,
+        Message::Response(response) => return dispatch.mgcp_response(response, arrival, now),
+    };
+    if now.since(arrival.received) > LIFETIME {
+        return Decision { target: Target::Drop, reason: Reason::TooOld };
+    }
+    let case = Case::of(command, arrival, now, &dispatch.printer);
+    dispatch.table.touch(case.name, case.call);
+    let case = dispatch.told_apart(case);
+    let decision = match case.request.verb {
+        Verb::Crcx => dispatch.create(&case),
+        Verb::Mdcx | Verb::Dlcx | Verb::Rqnt | Verb::Epcf | Verb::Auep | Verb::Aucx => dispatch.named(&case),
+        // RFC 3435 §2.3: a gateway sends these to its call agent, never the reverse.
+        Verb::Ntfy | Verb::Rsip | Verb::Mesg => {
+            return dispatch.answer_stranger(&case, ReturnCode::UNKNOWN_COMMAND.0, Reason::MethodRefused);
+        }
+        Verb::Other(_) => {
+            return dispatch.answer_stranger(&case, ReturnCode::UNKNOWN_COMMAND.0, Reason::UnknownMethod);
+        }
+    };
+    let worker = match decision.target {
+        Target::Worker(handoff) => Some(handoff.worker),
+        _ => None,
+    };
+    dispatch.acknowledge(command, arrival.source, worker, now);
+    decision
+}
+
+/// Notes the decision about a command: by its call, else by its endpoint and by its transaction.
+pub(super) fn note(dispatch: &mut Dispatch, message: &Message<'_>, decision: &Decision, now: Time) {
+    let Message::Command(command) = message else { return };
+    let verb = command.verb().label();
+    if let Some(call) = command.call_id().filter(|id| !id.is_empty()) {
+        return dispatch.note_text(lowered(call, &mut [0; 64]), (verb, None), decision, now);
+    }
+    let mut name = [0; 2 * EndpointName::MAX + 1];
+    dispatch.note_text(lowered(command.endpoint().as_bytes(), &mut name), (verb, None), decision, now);
+    let mut digits = [0; 10];
+    dispatch.note_text(decimal(command.transaction().0, &mut digits), (verb, None), decision, now);
+}
+
+impl Dispatch {
     /// Decides about a CreateConnection, which begins something. It must be carried out at most once, so the table is
     /// asked first.
     fn create(&mut self, case: &Case<'_>) -> Decision {
@@ -408,18 +384,6 @@ impl Dispatch {
     /// The worker that has the call, or is to have it.
     fn holder(&self, case: &Case<'_>) -> Option<WorkerId> {
         Some(self.groups.get(self.groups.find(case.request.call?)?)?.worker)
-    }
-
-    fn note_mgcp(&mut self, message: &Message<'_>, decision: &Decision, now: Time) {
-        let Message::Command(command) = message else { return };
-        let verb = command.verb().label();
-        if let Some(call) = command.call_id().filter(|id| !id.is_empty()) {
-            return self.note_text(lowered(call, &mut [0; 64]), verb, None, decision, now);
-        }
-        let mut name = [0; 2 * EndpointName::MAX + 1];
-        self.note_text(lowered(command.endpoint().as_bytes(), &mut name), verb, None, decision, now);
-        let mut digits = [0; 10];
-        self.note_text(decimal(command.transaction().0, &mut digits), verb, None, decision, now);
     }
 }
 

@@ -1,7 +1,8 @@
 //! The decision: the worker that gets a message, or the dispatcher's own answer. A function of (state, message, now).
 //!
-//! [`Dispatch`] holds one lane's state and wires its parts. The rules for SIP are in [`sip`], the decisions about
-//! messages that come back in [`returned`]; everything of MGCP is in [`mgcp`]. Nothing here owns a socket, a clock, a
+//! [`Dispatch`] holds one lane's state and wires its parts. A message comes in as [`Incoming`]. What both protocols
+//! have in common is decided about a [`Case`](case::Case), once: [`placing`], [`refusing`], [`returned`]. The rules for
+//! SIP are in [`sip`], those for MGCP in [`mgcp`]. Nothing here owns a socket, a clock, a
 //! thread or a random source: the seed is given once, the time with every call.
 
 mod bits;
@@ -11,6 +12,7 @@ pub mod decision;
 pub mod group;
 pub mod history;
 pub mod identity;
+mod incoming;
 mod index;
 pub mod mgcp;
 pub mod note;
@@ -39,15 +41,14 @@ use crate::fingerprint::{Fingerprint, Printer, SourcePrint};
 use crate::ids::{Seq, WorkerId};
 use crate::time::Time;
 use crate::transaction::name::{self, sip::Names};
-use crate::wire::Label;
-use crate::wire::sip::{Fault, Message, Method, SMALLEST_ANSWERED, Unparsable};
+use crate::wire::sip::Message;
 use crate::words;
-use crate::words::Transport;
 use counters::Counters;
-use decision::{Admin, Arrival, Brought, Decision, Joined, Returned, Room, Target};
+use decision::{Admin, Brought, Decision, Joined, Room, Target};
 use group::{Groups, Opening};
 use history::{Explained, History};
 use identity::{Directory, Keyring};
+pub use incoming::Incoming;
 use mgcp::{Acks, Gatherings};
 use reason::Reason;
 use rules::Rules;
@@ -131,15 +132,6 @@ pub struct Dispatch {
     lanes: usize,
 }
 
-/// The decision, unless it is a large answer to a small datagram.
-fn unamplified(decision: Decision, message: &Message<'_>, arrival: &Arrival) -> Decision {
-    let is_tiny = arrival.transport == Transport::Udp && message.bytes().len() < SMALLEST_ANSWERED;
-    match decision.target {
-        Target::Answer(_) if is_tiny => Decision { target: Target::Drop, reason: Reason::TooSmall },
-        _ => decision,
-    }
-}
-
 /// Interval at which every worker is checked for silence.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
@@ -167,82 +159,6 @@ impl Dispatch {
             lanes: 1,
             rules,
         }
-    }
-
-    /// Decides about a message from a well-known socket.
-    pub fn on_message(&mut self, message: &Message<'_>, arrival: &Arrival, now: Time) -> Decision {
-        let decision = self.judge(Ok(message), arrival, now);
-        self.counters.on_decision(&decision);
-        self.note(message, &decision, now);
-        decision
-    }
-
-    /// Decides about bytes from a well-known socket that cannot be read as a message.
-    pub fn on_unparsable(&mut self, bad: &Unparsable<'_>, arrival: &Arrival, now: Time) -> Decision {
-        let decision = self.judge(Err(bad), arrival, now);
-        self.counters.on_decision(&decision);
-        self.note_fault(bad, &decision, now);
-        decision
-    }
-
-    /// Decides about a message, readable or not, to the port of a slot that has no worker. The decision is the same as
-    /// at a well-known socket, and counted apart.
-    pub fn on_vacant(
-        &mut self,
-        message: Result<&Message<'_>, &Unparsable<'_>>,
-        arrival: &Arrival,
-        now: Time,
-    ) -> Decision {
-        let decision = self.judge(message, arrival, now);
-        self.counters.on_vacant(&decision);
-        match message {
-            Ok(message) => self.note(message, &decision, now),
-            Err(bad) => self.note_fault(bad, &decision, now),
-        }
-        decision
-    }
-
-    /// Decides about a message that a worker refused or died with. After a death, [`Dispatch::on_worker_lost`] comes
-    /// first.
-    pub fn on_returned(&mut self, message: &Message<'_>, arrival: &Arrival, back: &Returned, now: Time) -> Decision {
-        let decision = self.decide_returned(message, arrival, back, now);
-        self.counters.on_returned(&decision);
-        self.note(message, &decision, now);
-        decision
-    }
-
-    /// The decision, unless it is a large answer to a small datagram.
-    #[inline]
-    fn judge(&mut self, message: Result<&Message<'_>, &Unparsable<'_>>, arrival: &Arrival, now: Time) -> Decision {
-        match message {
-            Ok(message) if message.bytes().len() >= SMALLEST_ANSWERED => self.decide(message, arrival, now),
-            Ok(message) => unamplified(self.decide(message, arrival, now), message, arrival),
-            Err(bad) => {
-                let decision = self.decide_unparsable(bad, arrival, now);
-                bad.message.map_or(decision, |message| unamplified(decision, &message, arrival))
-            }
-        }
-    }
-
-    fn note(&mut self, message: &Message<'_>, decision: &Decision, now: Time) {
-        let fault = match decision.target {
-            Target::Answer(answer) => answer.fault,
-            _ => None,
-        };
-        let method = message.method().map_or(Label::Response, Method::label);
-        self.note_text(message.call_id(), method, fault, decision, now);
-    }
-
-    /// Notes the decision about bytes that cannot be read as a message, if their call can be told.
-    fn note_fault(&mut self, bad: &Unparsable<'_>, decision: &Decision, now: Time) {
-        if let Some(seen) = bad.seen.filter(|seen| !seen.call_id().is_empty()) {
-            let method = seen.method().map_or(Label::Response, Method::label);
-            self.note_text(seen.call_id(), method, Some(bad.fault), decision, now);
-        }
-    }
-
-    fn note_text(&mut self, name: &[u8], method: Label, fault: Option<Fault>, decision: &Decision, now: Time) {
-        self.history.note(self.call_hash.hash_one(name), method, fault, decision, now);
     }
 
     /// Takes note that the final response to the message that made this entry has been sent.

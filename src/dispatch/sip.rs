@@ -19,10 +19,12 @@ use crate::reservation::Weight;
 use crate::time::Time;
 use crate::transaction::LIFETIME;
 use crate::transaction::name::sip::Names;
-use crate::wire::sip::{Essentials, Fault, Message, Method, Unparsable};
+use crate::wire::Label;
+use crate::wire::sip::{Essentials, Fault, Message, Method, SMALLEST_ANSWERED, Unparsable};
 use crate::words::Transport;
 use echoed::Echoed;
 pub use pinned::Pinned;
+pub(super) use returned::decide_returned;
 
 /// The header that carries a worker's token if no field of SIP does.
 pub const EXTENSION: &str = "X-Pointsman-Worker";
@@ -126,8 +128,53 @@ impl case::Request for Request<'_> {
     }
 }
 
+/// Decides about a message.
+#[inline]
+pub(super) fn decide(dispatch: &mut Dispatch, message: &Message<'_>, arrival: &Arrival, now: Time) -> Decision {
+    let decision = dispatch.judge(message, arrival, now);
+    if message.bytes().len() >= SMALLEST_ANSWERED { decision } else { unamplified(decision, message, arrival) }
+}
+
+/// Decides about bytes that cannot be read as a message.
+pub(super) fn decide_unparsable(
+    dispatch: &mut Dispatch,
+    bad: &Unparsable<'_>,
+    arrival: &Arrival,
+    now: Time,
+) -> Decision {
+    let decision = dispatch.judge_unparsable(bad, arrival, now);
+    bad.message.map_or(decision, |message| unamplified(decision, &message, arrival))
+}
+
+/// Notes the decision about a message.
+pub(super) fn note(dispatch: &mut Dispatch, message: &Message<'_>, decision: &Decision, now: Time) {
+    let fault = match decision.target {
+        Target::Answer(answer) => answer.fault,
+        _ => None,
+    };
+    let method = message.method().map_or(Label::Response, Method::label);
+    dispatch.note_text(message.call_id(), (method, fault), decision, now);
+}
+
+/// Notes the decision about bytes that cannot be read as a message, if their call can be told.
+pub(super) fn note_fault(dispatch: &mut Dispatch, bad: &Unparsable<'_>, decision: &Decision, now: Time) {
+    if let Some(seen) = bad.seen.filter(|seen| !seen.call_id().is_empty()) {
+        let method = seen.method().map_or(Label::Response, Method::label);
+        dispatch.note_text(seen.call_id(), (method, Some(bad.fault)), decision, now);
+    }
+}
+
+/// The decision, unless it is a large answer to a small datagram.
+fn unamplified(decision: Decision, message: &Message<'_>, arrival: &Arrival) -> Decision {
+    let is_tiny = arrival.transport == Transport::Udp && message.bytes().len() < SMALLEST_ANSWERED;
+    match decision.target {
+        Target::Answer(_) if is_tiny => Decision { target: Target::Drop, reason: Reason::TooSmall },
+        _ => decision,
+    }
+}
+
 impl Dispatch {
-    pub(super) fn decide_unparsable(&mut self, bad: &Unparsable<'_>, arrival: &Arrival, now: Time) -> Decision {
+    fn judge_unparsable(&mut self, bad: &Unparsable<'_>, arrival: &Arrival, now: Time) -> Decision {
         let dropped = |reason| Decision { target: Target::Drop, reason };
         if self.access.denies(arrival.source.ip()) {
             return dropped(Reason::Denied);
@@ -150,7 +197,7 @@ impl Dispatch {
         }
     }
 
-    pub(super) fn decide(&mut self, message: &Message<'_>, arrival: &Arrival, now: Time) -> Decision {
+    fn judge(&mut self, message: &Message<'_>, arrival: &Arrival, now: Time) -> Decision {
         if self.access.denies(arrival.source.ip()) {
             return Decision { target: Target::Drop, reason: Reason::Denied };
         }

@@ -202,17 +202,15 @@ impl<C: Channel> Switch<C> {
         let waits = match message {
             Ok(message) => {
                 let decision = match owner {
-                    Owner::Listener(_) => self.dispatch.on_mgcp(&message, arrival, now),
-                    Owner::Vacant(_) | Owner::VacantMgcp(..) => {
-                        self.dispatch.on_mgcp_vacant(Ok(&message), arrival, now)
-                    }
+                    Owner::Listener(_) => self.dispatch.on_message(&message, arrival, now),
+                    Owner::Vacant(_) | Owner::VacantMgcp(..) => self.dispatch.on_vacant(&message, arrival, now),
                 };
                 self.carry_out_mgcp(decision, &message, way, chain, now)
             }
             Err(bad) => {
                 let decision = match owner {
-                    Owner::Listener(_) => self.dispatch.on_mgcp_unparsable(&bad, arrival, now),
-                    Owner::Vacant(_) | Owner::VacantMgcp(..) => self.dispatch.on_mgcp_vacant(Err(&bad), arrival, now),
+                    Owner::Listener(_) => self.dispatch.on_message(&bad, arrival, now),
+                    Owner::Vacant(_) | Owner::VacantMgcp(..) => self.dispatch.on_vacant(&bad, arrival, now),
                 };
                 decided::about_unparsable_mgcp(&bad, arrival, &decision);
                 if let Target::Return(answer) = decision.target {
@@ -237,7 +235,7 @@ impl<C: Channel> Switch<C> {
     ) -> Target {
         // The message was parsed before it was handed over; a fault now would be a bug, and the message is dropped.
         let Ok(message) = parse(payload) else { return Target::Drop };
-        let decision = self.dispatch.on_mgcp_returned(&message, arrival, returned, now);
+        let decision = self.dispatch.on_returned(&message, arrival, returned, now);
         let way = (Owner::Listener(arrival.listener), *arrival);
         if !self.carry_out_mgcp(decision, &message, &way, chain, now) {
             self.resumed.extend(chain);
@@ -284,7 +282,7 @@ impl<C: Channel> Switch<C> {
 
     /// Answers a message that is one too many.
     fn overflow(&mut self, message: &Message<'_>, way: &Way, now: Time) {
-        let decision = self.dispatch.on_mgcp_overflow(message, &way.1, now);
+        let decision = self.dispatch.on_overflow(message, &way.1, now);
         self.carry_out_mgcp(decision, message, way, None, now);
     }
 

@@ -207,7 +207,7 @@ impl<C: Channel> Switch<C> {
             Ok(message) => {
                 let decision = match owner {
                     Owner::Listener(_) => self.dispatch.on_message(&message, arrival, now),
-                    Owner::Vacant(_) | Owner::VacantMgcp(..) => self.dispatch.on_vacant(Ok(&message), arrival, now),
+                    Owner::Vacant(_) | Owner::VacantMgcp(..) => self.dispatch.on_vacant(&message, arrival, now),
                 };
                 decided::about_sip(&message, arrival, &decision);
                 if decision.reason == Reason::OwnAck {
@@ -217,8 +217,8 @@ impl<C: Channel> Switch<C> {
             }
             Err(bad) => {
                 let decision = match owner {
-                    Owner::Listener(_) => self.dispatch.on_unparsable(&bad, arrival, now),
-                    Owner::Vacant(_) | Owner::VacantMgcp(..) => self.dispatch.on_vacant(Err(&bad), arrival, now),
+                    Owner::Listener(_) => self.dispatch.on_message(&bad, arrival, now),
+                    Owner::Vacant(_) | Owner::VacantMgcp(..) => self.dispatch.on_vacant(&bad, arrival, now),
                 };
                 decided::about_unparsable(&bad, arrival, &decision);
                 self.hands.carry_out(&mut self.dispatch, decision, bad.message.as_ref(), arrival, owner)

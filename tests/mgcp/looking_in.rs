@@ -28,11 +28,11 @@ fn a_vacant_slots_port_gets_the_same_answers() {
         (command("DLCX", 2, "ann/1@ms", &format!("I: {}\n", rig.connection(1, 1))), 515),
     ] {
         let message = parse(text.as_bytes()).unwrap();
-        let decision = rig.dispatch.on_mgcp_vacant(Ok(&message), &rig.arrival, rig.now);
+        let decision = rig.dispatch.on_vacant(&message, &rig.arrival, rig.now);
         assert_eq!(answer(decision), (code, Reason::WorkerGone));
     }
     let text = crcx(3, "a");
-    let decision = rig.dispatch.on_mgcp_vacant(Ok(&parse(text.as_bytes()).unwrap()), &rig.arrival, rig.now);
+    let decision = rig.dispatch.on_vacant(&parse(text.as_bytes()).unwrap(), &rig.arrival, rig.now);
     assert_eq!(given(decision), (0, Reason::SelectedGroup, 1));
     assert_eq!(rig.dispatch.counters().received, 0, "counted apart");
 }

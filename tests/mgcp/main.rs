@@ -58,8 +58,8 @@ impl Rig {
     fn send(&mut self, text: &str) -> Decision {
         self.arrival.received = self.now;
         let decision = match parse(text.as_bytes()) {
-            Ok(message) => self.dispatch.on_mgcp(&message, &self.arrival, self.now),
-            Err(bad) => self.dispatch.on_mgcp_unparsable(&bad, &self.arrival, self.now),
+            Ok(message) => self.dispatch.on_message(&message, &self.arrival, self.now),
+            Err(bad) => self.dispatch.on_message(&bad, &self.arrival, self.now),
         };
         self.dispatch.check();
         decision
@@ -74,7 +74,7 @@ impl Rig {
 
     fn back(&mut self, text: &str, had: &Handoff, cause: Cause) -> Decision {
         let message = parse(text.as_bytes()).unwrap();
-        let decision = self.dispatch.on_mgcp_returned(&message, &self.arrival, &returned(had, cause), self.now);
+        let decision = self.dispatch.on_returned(&message, &self.arrival, &returned(had, cause), self.now);
         self.dispatch.check();
         decision
     }

@@ -91,7 +91,7 @@ fn a_copy_that_finds_the_link_full_is_not_told_of_overload_because_the_first_was
     rig.dispatch.on_link_room(WorkerId(0), Room::None);
     let copy = rig.send(&text);
     assert_eq!((copy.target, copy.reason), (Target::Drop, Reason::LinkFull));
-    let copy = rig.dispatch.on_mgcp_overflow(&parse(text.as_bytes()).unwrap(), &rig.arrival, rig.now);
+    let copy = rig.dispatch.on_overflow(&parse(text.as_bytes()).unwrap(), &rig.arrival, rig.now);
     assert_eq!((copy.target, copy.reason), (Target::Drop, Reason::TooManyParts));
 }
 
@@ -220,9 +220,8 @@ fn what_cannot_be_read_is_answered_where_it_has_a_transaction_and_is_no_response
 fn what_is_too_much_for_one_datagram_is_overload_and_a_response_is_dropped() {
     let mut rig = rig(1);
     let text = crcx(1, "a");
-    let overflow = |rig: &mut Rig, text: &str| {
-        rig.dispatch.on_mgcp_overflow(&parse(text.as_bytes()).unwrap(), &rig.arrival, rig.now)
-    };
+    let overflow =
+        |rig: &mut Rig, text: &str| rig.dispatch.on_overflow(&parse(text.as_bytes()).unwrap(), &rig.arrival, rig.now);
     assert_eq!(answer(overflow(&mut rig, &text)), (409, Reason::TooManyParts));
     let response = overflow(&mut rig, "200 1 OK\n");
     assert_eq!((response.target, response.reason), (Target::Drop, Reason::TooManyParts));
@@ -244,6 +243,6 @@ fn what_has_waited_in_the_kernel_for_longer_than_its_sender_waits_is_dropped() {
     let mut rig = rig(1);
     rig.arrival.received = START;
     let text = crcx(1, "a");
-    let late = rig.dispatch.on_mgcp(&parse(text.as_bytes()).unwrap(), &rig.arrival, START + 33 * SECOND);
+    let late = rig.dispatch.on_message(&parse(text.as_bytes()).unwrap(), &rig.arrival, START + 33 * SECOND);
     assert_eq!((late.target, late.reason), (Target::Drop, Reason::TooOld));
 }

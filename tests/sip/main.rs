@@ -66,7 +66,7 @@ impl Rig {
         self.arrival.received = self.now;
         match Scanner::new().scan(bytes) {
             Ok(message) => self.dispatch.on_message(&message, &self.arrival, self.now),
-            Err(bad) => self.dispatch.on_unparsable(&bad, &self.arrival, self.now),
+            Err(bad) => self.dispatch.on_message(&bad, &self.arrival, self.now),
         }
     }
 

@@ -77,7 +77,7 @@ fn a_400_says_what_is_wrong_and_explain_as_well() {
     let text = invite("a").replace("CSeq: 1 INVITE", "CSeq: x INVITE");
     let mut scanner = Scanner::new();
     let bad = scanner.scan(text.as_bytes()).unwrap_err();
-    let decision = rig.dispatch.on_unparsable(&bad, &rig.arrival, rig.now);
+    let decision = rig.dispatch.on_message(&bad, &rig.arrival, rig.now);
     assert_eq!((status(decision), answer(decision).fault), ((400, Reason::Malformed), Some(Fault::CSeq)));
     let noted = rig.dispatch.explain(b"a");
     assert_eq!(
@@ -94,7 +94,7 @@ fn explain_knows_what_was_dropped_as_unparsable() {
     let text = invite("a").replace("From:", "Nobody:");
     let mut scanner = Scanner::new();
     let bad = scanner.scan(text.as_bytes()).unwrap_err();
-    assert_eq!(rig.dispatch.on_unparsable(&bad, &rig.arrival, rig.now), dropped(Reason::Unparsable));
+    assert_eq!(rig.dispatch.on_message(&bad, &rig.arrival, rig.now), dropped(Reason::Unparsable));
     let noted = rig.dispatch.explain(b"a");
     assert_eq!((noted[0].fault, noted[0].outcome), (Some(Fault::Missing), Outcome::Dropped));
 }

@@ -11,29 +11,29 @@ use crate::time::Time;
 use crate::wire::mgcp::{Message, ReturnCode, Verb};
 use crate::words::ReplyTo;
 
-impl Dispatch {
-    pub(super) fn decide_mgcp_returned(
-        &mut self,
-        message: &Message<'_>,
-        arrival: &Arrival,
-        back: &Returned,
-        now: Time,
-    ) -> Decision {
-        self.note_refusal(back);
-        let dropped = |reason| Decision { target: Target::Drop, reason };
-        // It is one of many handovers of the same command: the other workers answer.
-        if let ReplyTo::Gathering(gathering) = arrival.reply_to {
-            self.gatherings.leave_out(gathering, back.from, now);
-            return dropped(Reason::Everyone);
-        }
-        let Message::Command(command) = message else { return dropped(Reason::OrphanInDialog) };
-        let case = self.told_apart(Case::of(command, arrival, now, &self.printer));
-        match back.entry {
-            Some(id) => self.entered_returned(&case, id, back),
-            None => self.named_returned(&case, back),
-        }
+/// Decides about a message that comes back.
+pub(in crate::dispatch) fn decide_returned(
+    dispatch: &mut Dispatch,
+    message: &Message<'_>,
+    arrival: &Arrival,
+    back: &Returned,
+    now: Time,
+) -> Decision {
+    let dropped = |reason| Decision { target: Target::Drop, reason };
+    // It is one of many handovers of the same command: the other workers answer.
+    if let ReplyTo::Gathering(gathering) = arrival.reply_to {
+        dispatch.gatherings.leave_out(gathering, back.from, now);
+        return dropped(Reason::Everyone);
     }
+    let Message::Command(command) = message else { return dropped(Reason::OrphanInDialog) };
+    let case = dispatch.told_apart(Case::of(command, arrival, now, &dispatch.printer));
+    match back.entry {
+        Some(id) => dispatch.entered_returned(&case, id, back),
+        None => dispatch.named_returned(&case, back),
+    }
+}
 
+impl Dispatch {
     /// Decides about a command that found its worker by a name, or about a copy of a command in the table.
     fn named_returned(&mut self, case: &Case<'_>, back: &Returned) -> Decision {
         let dropped = |reason| Decision { target: Target::Drop, reason };

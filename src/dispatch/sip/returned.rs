@@ -6,30 +6,30 @@ use crate::dispatch::table::State;
 use crate::time::Time;
 use crate::wire::sip::{Message, Method};
 
-impl Dispatch {
-    pub(in crate::dispatch) fn decide_returned(
-        &mut self,
-        message: &Message<'_>,
-        arrival: &Arrival,
-        back: &Returned,
-        now: Time,
-    ) -> Decision {
-        self.note_refusal(back);
-        let dropped = |reason| Decision { target: Target::Drop, reason };
-        let Some(case) = Case::of(message, arrival, now, &self.printer) else {
-            return dropped(Reason::OrphanInDialog);
-        };
-        match (case.request.method, case.request.to_tag) {
-            (Method::Ack, _) => dropped(Reason::OrphanInDialog),
-            (Method::Cancel, None) => self.cancel_returned(&case, back),
-            (_, Some(_)) => match back.cause {
-                Cause::Died => self.answer(&case, 481, Reason::OrphanInDialog),
-                Cause::Refused(_) => self.answer(&case, 500, Reason::RefusedInDialog),
-            },
-            (_, None) => self.request_returned(&case, back),
-        }
+/// Decides about a message that comes back.
+pub(in crate::dispatch) fn decide_returned(
+    dispatch: &mut Dispatch,
+    message: &Message<'_>,
+    arrival: &Arrival,
+    back: &Returned,
+    now: Time,
+) -> Decision {
+    let dropped = |reason| Decision { target: Target::Drop, reason };
+    let Some(case) = Case::of(message, arrival, now, &dispatch.printer) else {
+        return dropped(Reason::OrphanInDialog);
+    };
+    match (case.request.method, case.request.to_tag) {
+        (Method::Ack, _) => dropped(Reason::OrphanInDialog),
+        (Method::Cancel, None) => dispatch.cancel_returned(&case, back),
+        (_, Some(_)) => match back.cause {
+            Cause::Died => dispatch.answer(&case, 481, Reason::OrphanInDialog),
+            Cause::Refused(_) => dispatch.answer(&case, 500, Reason::RefusedInDialog),
+        },
+        (_, None) => dispatch.request_returned(&case, back),
     }
+}
 
+impl Dispatch {
     fn cancel_returned(&mut self, case: &Case<'_>, back: &Returned) -> Decision {
         let known = self.transaction_of_cancel(case);
         let Some((id, entry)) = known.and_then(|id| Some((id, *self.table.get(id)?))) else {

@@ -1,0 +1,130 @@
+//! Messages as they come to the decision, of either protocol, readable or not; the decision is counted and noted.
+
+use std::hash::BuildHasher;
+
+use super::decision::{Arrival, Decision, Returned};
+use super::{Dispatch, mgcp, sip};
+use crate::time::Time;
+use crate::wire::sip::Fault;
+use crate::wire::{self, Label};
+
+/// A message, or bytes that are none.
+#[derive(Clone, Copy, Debug)]
+pub enum Incoming<'m> {
+    /// A message of SIP.
+    Sip(&'m wire::sip::Message<'m>),
+    /// Bytes on a SIP socket that cannot be read as a message.
+    UnreadableSip(&'m wire::sip::Unparsable<'m>),
+    /// A message of MGCP.
+    Mgcp(&'m wire::mgcp::Message<'m>),
+    /// Bytes on an MGCP socket that cannot be read as a message.
+    UnreadableMgcp(&'m wire::mgcp::Unparsable<'m>),
+}
+
+impl Dispatch {
+    /// Decides about a message from a well-known socket.
+    #[inline]
+    pub fn on_message<'m>(&mut self, message: impl Into<Incoming<'m>>, arrival: &Arrival, now: Time) -> Decision {
+        let message = message.into();
+        let decision = self.decide(message, arrival, now);
+        self.counters.on_decision(&decision);
+        self.note(message, &decision, now);
+        decision
+    }
+
+    /// Decides about a message to the port of a slot that has no worker. The decision is the same as at a well-known
+    /// socket, and counted apart.
+    pub fn on_vacant<'m>(&mut self, message: impl Into<Incoming<'m>>, arrival: &Arrival, now: Time) -> Decision {
+        let message = message.into();
+        let decision = self.decide(message, arrival, now);
+        self.counters.on_vacant(&decision);
+        self.note(message, &decision, now);
+        decision
+    }
+
+    /// Decides about a message that a worker refused or died with. After a death, [`Dispatch::on_worker_lost`] comes
+    /// first.
+    pub fn on_returned<'m>(
+        &mut self,
+        message: impl Into<Incoming<'m>>,
+        arrival: &Arrival,
+        back: &Returned,
+        now: Time,
+    ) -> Decision {
+        let message = message.into();
+        self.note_refusal(back);
+        let decision = match message {
+            Incoming::Sip(message) => sip::decide_returned(self, message, arrival, back, now),
+            Incoming::Mgcp(message) => mgcp::decide_returned(self, message, arrival, back, now),
+            // It was read before it was handed over.
+            Incoming::UnreadableSip(_) | Incoming::UnreadableMgcp(_) => self.decide(message, arrival, now),
+        };
+        self.counters.on_returned(&decision);
+        self.note(message, &decision, now);
+        decision
+    }
+
+    /// Decides about a message of MGCP that is not carried out: its datagram has more parts than can wait, or too many
+    /// datagrams wait.
+    pub fn on_overflow(&mut self, message: &wire::mgcp::Message<'_>, arrival: &Arrival, now: Time) -> Decision {
+        let decision = mgcp::decide_overflow(self, message, arrival, now);
+        self.counters.on_decision(&decision);
+        self.note(message.into(), &decision, now);
+        decision
+    }
+
+    #[inline]
+    fn decide(&mut self, message: Incoming<'_>, arrival: &Arrival, now: Time) -> Decision {
+        match message {
+            Incoming::Sip(message) => sip::decide(self, message, arrival, now),
+            Incoming::UnreadableSip(bad) => sip::decide_unparsable(self, bad, arrival, now),
+            Incoming::Mgcp(message) => mgcp::decide(self, message, arrival, now),
+            Incoming::UnreadableMgcp(bad) => mgcp::decide_unparsable(self, bad, arrival, now),
+        }
+    }
+
+    /// Notes a decision for [`Dispatch::explain`], under the names by which an operator asks.
+    fn note(&mut self, message: Incoming<'_>, decision: &Decision, now: Time) {
+        match message {
+            Incoming::Sip(message) => sip::note(self, message, decision, now),
+            Incoming::UnreadableSip(bad) => sip::note_fault(self, bad, decision, now),
+            Incoming::Mgcp(message) => mgcp::note(self, message, decision, now),
+            Incoming::UnreadableMgcp(_) => {}
+        }
+    }
+
+    /// Notes a decision about a message of this kind under a name.
+    pub(super) fn note_text(
+        &mut self,
+        name: &[u8],
+        (kind, fault): (Label, Option<Fault>),
+        decision: &Decision,
+        now: Time,
+    ) {
+        self.history.note(self.call_hash.hash_one(name), kind, fault, decision, now);
+    }
+}
+
+impl<'m> From<&'m wire::sip::Message<'_>> for Incoming<'m> {
+    fn from(message: &'m wire::sip::Message<'_>) -> Self {
+        Incoming::Sip(message)
+    }
+}
+
+impl<'m> From<&'m wire::sip::Unparsable<'_>> for Incoming<'m> {
+    fn from(bad: &'m wire::sip::Unparsable<'_>) -> Self {
+        Incoming::UnreadableSip(bad)
+    }
+}
+
+impl<'m> From<&'m wire::mgcp::Message<'_>> for Incoming<'m> {
+    fn from(message: &'m wire::mgcp::Message<'_>) -> Self {
+        Incoming::Mgcp(message)
+    }
+}
+
+impl<'m> From<&'m wire::mgcp::Unparsable<'_>> for Incoming<'m> {
+    fn from(bad: &'m wire::mgcp::Unparsable<'_>) -> Self {
+        Incoming::UnreadableMgcp(bad)
+    }
+}
