@@ -66,7 +66,7 @@
 //! | open | a worker that takes new work | eligible |
 //! | size | the units of a session; one is a plain two-party leg | cost |
 //! | weight | the units that one leg adds to its conference | cost |
-//! | verdict | the dispatcher's own final answer to a transaction | local response |
+//! | answered here | a transaction that has a final answer of the dispatcher's own | local response |
 //! | echoed | an identity that a message repeats from an earlier answer: nonce, Call-ID | stickiness key |
 //! | offered around | a message that a worker refused, tried at others for a limited time | retry budget |
 //! | told apart | transaction ids of call agents that share an address | disambiguation |

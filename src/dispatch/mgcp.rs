@@ -115,7 +115,7 @@ impl case::Request for Request<'_> {
 
     fn bereaved(case: &Case<'_>, dispatch: &mut Dispatch, (id, _): (EntryId, &Entry)) -> Option<Decision> {
         match dispatch.meant(case) {
-            Meant::Gone(code) => Some(dispatch.verdict(case, id, code.0, Reason::WorkerGone)),
+            Meant::Gone(code) => Some(dispatch.conclude(case, id, code.0, Reason::WorkerGone)),
             // It has no endpoint yet: a connection that its worker may have made has died with the worker.
             _ if case.request.leaves_choice() => None,
             _ => Some(dispatch.answer(case, ReturnCode::ENDPOINT_UNKNOWN.0, Reason::WorkerGone)),
@@ -154,7 +154,7 @@ pub(super) fn decide_overflow(
         Message::Command(command) => {
             let case = dispatch.told_apart(Case::of(command, arrival, now, &dispatch.printer));
             match dispatch.entry_of(case.name) {
-                Some((_, Entry { state: State::Verdict(code), .. })) => {
+                Some((_, Entry { state: State::AnsweredHere(code), .. })) => {
                     dispatch.answer(&case, code, Reason::AnsweredBefore)
                 }
                 // An earlier copy has been carried out, or will be: only that copy is answered.
@@ -269,7 +269,7 @@ impl Dispatch {
     /// Decides about any other command: it goes to the worker of its endpoint.
     fn named(&mut self, case: &Case<'_>) -> Decision {
         match (self.meant(case), self.entry_of(case.name)) {
-            (_, Some((_, Entry { state: State::Verdict(code), .. }))) => {
+            (_, Some((_, Entry { state: State::AnsweredHere(code), .. }))) => {
                 return self.answer(case, code, Reason::AnsweredBefore);
             }
             (Meant::Worker(worker, reason), None) => return self.follow_first(case, worker, reason),
@@ -330,7 +330,7 @@ impl Dispatch {
         let transaction = response.transaction();
         if response.code().is_ack() {
             return match self.known(arrival.source, transaction, now) {
-                Some((_, Entry { state: State::Verdict(_), .. })) => dropped(Reason::OwnAck),
+                Some((_, Entry { state: State::AnsweredHere(_), .. })) => dropped(Reason::OwnAck),
                 Some((_, entry)) if self.is_alive(&entry) => self.follow(entry.worker, Reason::Ack, now),
                 Some(_) => dropped(Reason::WorkerGone),
                 None if self.lanes > 1 => {

@@ -114,7 +114,7 @@ impl Dispatch {
         case: &Case<'_, R>,
         (id, entry): (EntryId, &Entry),
     ) -> Decision {
-        if let State::Verdict(code) = entry.state {
+        if let State::AnsweredHere(code) = entry.state {
             return self.answer(case, code, Reason::AnsweredBefore);
         }
         if self.is_alive(entry) {
@@ -138,13 +138,13 @@ impl Dispatch {
     ) -> Decision {
         let Search { tried, deaths, .. } = search;
         if self.table.get(id).is_some_and(Entry::is_cancelled) {
-            return self.verdict_why(case, id, Reason::Cancelled);
+            return self.conclude_why(case, id, Reason::Cancelled);
         }
         if deaths >= 2 {
-            return self.verdict_why(case, id, Reason::Poison);
+            return self.conclude_why(case, id, Reason::Poison);
         }
         if let Some((code, why)) = R::gone(case, self) {
-            return self.verdict(case, id, code, why);
+            return self.conclude(case, id, code, why);
         }
         // A copy that remains after its request is gone takes the place of the request, and has its size.
         let size = if size.units > 0 { size } else { self.size(case) };
@@ -160,13 +160,13 @@ impl Dispatch {
             Err(why) => {
                 let is_first = tried.as_slice().is_empty() || reason == Reason::Died;
                 let code = self.code::<R>(why);
-                return self.verdict(case, id, code, if is_first { why } else { Reason::RefusedByAll });
+                return self.conclude(case, id, code, if is_first { why } else { Reason::RefusedByAll });
             }
         };
         let Placement { worker, group, .. } = placement;
         let Some(slot) = self.pool.get(worker).filter(|slot| slot.room.takes_new()) else {
             self.release(group);
-            return self.verdict_why(case, id, Reason::HolderBusy);
+            return self.conclude_why(case, id, Reason::HolderBusy);
         };
         let life = slot.life;
         let before = self.table.move_to(id, (worker, life), group, deaths, case.now);
@@ -252,7 +252,7 @@ impl Dispatch {
 
     /// Whether a live worker has the transaction, or was the last to have it.
     pub(super) fn is_held(&self, entry: &Entry) -> bool {
-        !matches!(entry.state, State::Verdict(_)) && !entry.is_over() && self.is_alive(entry)
+        !matches!(entry.state, State::AnsweredHere(_)) && !entry.is_over() && self.is_alive(entry)
     }
 
     /// Whether the worker lives that has the transaction, in the life in which it got it.

@@ -70,14 +70,14 @@ impl Dispatch {
         let code = self.code::<R>(why);
         // A source that is over its share gets no table place for the answer either.
         if (R::AT_MOST_ONCE || case.request.is_invite()) && why != Reason::OverShare {
-            self.record(case.entry(self, (WorkerId(0), 0), State::Verdict(code)), case.now);
+            self.record(case.entry(self, (WorkerId(0), 0), State::AnsweredHere(code)), case.now);
         }
         self.answer(case, code, why)
     }
 
     /// The dispatcher's final answer to a transaction that is in the table.
-    pub(super) fn verdict<R: Request>(&mut self, case: &Case<'_, R>, id: EntryId, code: u16, why: Reason) -> Decision {
-        let group = self.table.verdict(id, code, case.now);
+    pub(super) fn conclude<R: Request>(&mut self, case: &Case<'_, R>, id: EntryId, code: u16, why: Reason) -> Decision {
+        let group = self.table.answered_here(id, code, case.now);
         if let Some(group) = group {
             self.groups.withdraw(group, id);
         }
@@ -86,8 +86,8 @@ impl Dispatch {
     }
 
     /// The final answer to a transaction that is in the table, which says why.
-    pub(super) fn verdict_why<R: Request>(&mut self, case: &Case<'_, R>, id: EntryId, why: Reason) -> Decision {
-        self.verdict(case, id, self.code::<R>(why), why)
+    pub(super) fn conclude_why<R: Request>(&mut self, case: &Case<'_, R>, id: EntryId, why: Reason) -> Decision {
+        self.conclude(case, id, self.code::<R>(why), why)
     }
 
     /// The reason why no worker takes a session of this size.

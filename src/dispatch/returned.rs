@@ -45,17 +45,17 @@ impl Dispatch {
 
     fn refused<R: Request>(&mut self, case: &Case<'_, R>, (id, entry): (EntryId, &Entry), back: &Returned) -> Decision {
         if entry.is_cancelled() {
-            return self.verdict_why(case, id, Reason::Cancelled);
+            return self.conclude_why(case, id, Reason::Cancelled);
         }
         // A leg of a group that its worker has not opened yet moves with the group. A leg of an opened one, which has
         // other legs, has one worker only, and so has any other follower.
         let group = entry.group.and_then(|group| self.groups.get(group));
         let is_begun = group.is_some_and(|group| group.opened.is_some() && group.worker == back.from);
         if is_begun || back.follows && R::is_bound(case, self, (id, entry), back) {
-            return self.verdict_why(case, id, Reason::RefusedByHolder);
+            return self.conclude_why(case, id, Reason::RefusedByHolder);
         }
         let Some(search) = self.search_after_refusal(case, entry, back) else {
-            return self.verdict_why(case, id, Reason::RefusedByAll);
+            return self.conclude_why(case, id, Reason::RefusedByAll);
         };
         self.move_on(case, (id, back.weight()), search, Reason::Refused)
     }

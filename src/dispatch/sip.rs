@@ -261,7 +261,7 @@ impl Dispatch {
         let by_branch = by_branch.and_then(|id| self.table.get(id)).copied();
         if let Some(entry) = by_branch.or_else(|| self.entry_of_call(case)) {
             return match entry.state {
-                State::Verdict(_) => dropped(Reason::OwnAck),
+                State::AnsweredHere(_) => dropped(Reason::OwnAck),
                 _ if self.is_alive(&entry) => self.follow(entry.worker, Reason::Ack, case.now),
                 _ => dropped(Reason::WorkerGone),
             };
@@ -282,7 +282,7 @@ impl Dispatch {
         if let Some(id) = self.transaction_of_cancel(case)
             && let Some(&entry) = self.table.get(id)
         {
-            if matches!(entry.state, State::Verdict(_)) {
+            if matches!(entry.state, State::AnsweredHere(_)) {
                 return self.answer(case, 200, Reason::CancelTooLate);
             }
             self.table.cancel(id);
@@ -317,7 +317,7 @@ impl Dispatch {
             None => {}
         }
         match self.entry_of_call(case) {
-            Some(entry) if matches!(entry.state, State::Verdict(_)) => {
+            Some(entry) if matches!(entry.state, State::AnsweredHere(_)) => {
                 self.answer_stranger(case, 481, Reason::UnknownDialog)
             }
             Some(entry) if self.is_alive(&entry) => self.follow(entry.worker, Reason::InDialog, case.now),
@@ -364,7 +364,7 @@ impl Dispatch {
         // its branch only, and a refusal that has been acknowledged is no ongoing transaction (RFC 3261 §8.2.2.2): the
         // next attempt of a proxy that hunts has another branch and the same CSeq, and is a new request.
         let tells = |entry: &Entry| match entry.state {
-            State::Verdict(_) => false,
+            State::AnsweredHere(_) => false,
             _ if entry.is_over() => entry.discriminator != case.discriminator && self.is_alive(entry),
             _ => self.is_alive(entry),
         };

@@ -108,7 +108,7 @@ pub enum State {
     /// Its final response has been sent and acknowledged.
     Over,
     /// The dispatcher has answered it, with this status or return code.
-    Verdict(u16),
+    AnsweredHere(u16),
 }
 
 impl State {
@@ -258,7 +258,7 @@ impl Table {
     /// the dispatcher has refused, or whose refusal has been acknowledged, is found by its branch alone.
     pub fn invite_of(&self, call: Fingerprint, cseq: u32) -> Option<EntryId> {
         let is_its = |entry: &Entry| entry.is_invite && entry.discriminator == cseq;
-        let with_worker = |entry: &Entry| !matches!(entry.state, State::Verdict(_)) && !entry.is_over();
+        let with_worker = |entry: &Entry| !matches!(entry.state, State::AnsweredHere(_)) && !entry.is_over();
         self.of_call(call).find(|(_, entry)| is_its(entry) && with_worker(entry)).map(|(id, _)| id)
     }
 
@@ -303,14 +303,14 @@ impl Table {
         match &mut entry.state {
             State::Pending { acknowledged, .. } => *acknowledged = true,
             State::Answered { .. } => drop(self.stand(id, State::Over, now)),
-            State::Over | State::Verdict(_) => {}
+            State::Over | State::AnsweredHere(_) => {}
         }
     }
 
     /// Takes note that the dispatcher has answered it: its life is [`LIFETIME`] from now. Returns the conference it
     /// waited in.
-    pub fn verdict(&mut self, id: EntryId, status: u16, now: Time) -> Option<GroupId> {
-        self.stand(id, State::Verdict(status), now)
+    pub fn answered_here(&mut self, id: EntryId, status: u16, now: Time) -> Option<GroupId> {
+        self.stand(id, State::AnsweredHere(status), now)
     }
 
     /// Gives it to another worker; its life begins anew. Returns the conference it waited in before.

@@ -4,9 +4,9 @@
 use std::collections::VecDeque;
 
 use super::Switch;
-use super::back::Back;
 use super::handed_back::Held;
 use super::links::{Channel, Link};
+use super::returned_message::ReturnedMessage;
 use crate::dispatch::decision::Cause;
 use crate::dispatch::note::Note;
 use crate::ids::{Incarnation, LinkId, WorkerId};
@@ -56,14 +56,14 @@ struct Orphaned {
 
 impl<C> Estates<C> {
     /// The next message; the memory of a worker is given back once it has none.
-    fn next(&mut self) -> Option<Back> {
+    fn next(&mut self) -> Option<ReturnedMessage> {
         let Orphaned { worker, handed_back, orphans } = self.orphaned.front_mut()?;
         let from = *worker;
         let message = handed_back.pop().or_else(|| orphans.next());
         if message.is_none() {
             self.orphaned.pop_front();
         }
-        Some(Back { message: message?, from, cause: Cause::Died })
+        Some(ReturnedMessage { message: message?, from, cause: Cause::Died })
     }
 
     /// Ending links of a worker.
@@ -97,19 +97,19 @@ impl<C: Channel> Switch<C> {
 
     /// Ends the link with this id; a later link of the worker is left alone.
     pub fn end_link_of(&mut self, worker: WorkerId, id: LinkId, now: Time) -> Option<Incarnation> {
-        self.hands.links.get(worker).filter(|link| link.id == id)?;
+        self.outbox.links.get(worker).filter(|link| link.id == id)?;
         self.end_link(worker, now)
     }
 
     fn let_go(&mut self, worker: WorkerId, frames_left: usize, now: Time) -> Option<Incarnation> {
-        let link = self.hands.links.remove(worker)?;
+        let link = self.outbox.links.remove(worker)?;
         let incarnation = link.incarnation;
         let life = self.dispatch.life(worker);
         self.dispatch.on_worker_lost(worker);
         self.fit_pool();
         self.suspects.on_link_lost(worker);
         // A message that it gave back is not decided about as if a successor had given it back.
-        self.given_back.iter_mut().filter(|back| back.from == worker).for_each(Back::bereave);
+        self.given_back.iter_mut().filter(|back| back.from == worker).for_each(ReturnedMessage::bereave);
         let handed_back = self.handed_back.on_link_lost(worker);
         let ending = Ending { worker, life, link, handed_back, frames_left };
         let is_first = self.estates.is_empty();
@@ -186,7 +186,7 @@ impl<C: Channel> Switch<C> {
             }
             FromWorker::Refused { returned: message, reason } => {
                 super::count_refusal(refused, reason);
-                let mut back = Back { message, from: *worker, cause: Cause::Refused(reason) };
+                let mut back = ReturnedMessage { message, from: *worker, cause: Cause::Refused(reason) };
                 back.bereave();
                 given_back.push_back(back);
             }
@@ -217,7 +217,7 @@ impl<C: Channel> Switch<C> {
             self.orphans_left -= 1;
             // A message that was never sent cannot have killed the worker. One that was present at two deaths is
             // answered 500 below, so it is no suspect.
-            let Back { message, .. } = &back;
+            let ReturnedMessage { message, .. } = &back;
             let is_suspect = message.sent && message.note.search.deaths == 0 && message.note.entry.is_some();
             if is_suspect {
                 self.suspects.add(back);

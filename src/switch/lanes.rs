@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::Switch;
-use super::early::Waiting;
+use super::early_cancels::Waiting;
 use super::links::Channel;
 use super::owner::Owner;
 use super::parcel::Parcel;

@@ -5,8 +5,8 @@
 
 use std::net::SocketAddr;
 
-use super::back::Back;
-use super::hands::{Hands, push};
+use super::outbox::{Outbox, push};
+use super::returned_message::ReturnedMessage;
 use super::{Channel, Datagram, Owner, Switch, decided};
 use crate::config::Insert;
 use crate::dispatch::Dispatch;
@@ -99,11 +99,11 @@ impl<C: Channel> Switch<C> {
             match parse(part) {
                 Ok(message) if number >= MOST_PARTS => {
                     self.overflow(&message, &way, now);
-                    self.hands.answers.join_last();
+                    self.outbox.answers.join_last();
                 }
                 Err(bad) if number >= MOST_PARTS => {
                     self.decide_message(Err(bad), &way, None, now);
-                    self.hands.answers.join_last();
+                    self.outbox.answers.join_last();
                 }
                 Ok(Message::Command(_)) => {
                     commands.extend_from_slice(part);
@@ -175,7 +175,7 @@ impl<C: Channel> Switch<C> {
             while let Some(id) = self.dispatch.poll_gathered() {
                 let Some(Asked { owner, chain }) = self.asked.remove(&id) else { continue };
                 if let Some((bytes, arrival)) = self.dispatch.gathered(id) {
-                    self.hands.answers.write_bytes(owner, bytes, arrival);
+                    self.outbox.answers.write_bytes(owner, bytes, arrival);
                 }
                 self.resumed.extend(chain);
             }
@@ -214,7 +214,7 @@ impl<C: Channel> Switch<C> {
                 };
                 decided::about_unparsable_mgcp(&bad, arrival, &decision);
                 if let Target::Return(answer) = decision.target {
-                    self.hands.answers.write_return(*owner, &answer, bad.bytes.len(), arrival);
+                    self.outbox.answers.write_return(*owner, &answer, bad.bytes.len(), arrival);
                 }
                 false
             }
@@ -252,27 +252,27 @@ impl<C: Channel> Switch<C> {
         now: Time,
     ) -> bool {
         decided::about_mgcp(message, arrival, &decision);
-        let Switch { hands, dispatch, asked, returned, .. } = self;
+        let Switch { outbox, dispatch, asked, returned, .. } = self;
         match decision.target {
             Target::Worker(handoff) => {
-                returned.extend(hands.hand_over_mgcp(dispatch, &handoff, message, arrival, chain));
+                returned.extend(outbox.hand_over_mgcp(dispatch, &handoff, message, arrival, chain));
                 true
             }
             Target::Everyone(id) => {
                 asked.insert(id, Asked { owner: *owner, chain });
                 let arrival = Arrival { reply_to: ReplyTo::Gathering(id), ..*arrival };
                 while let Some(handoff) = dispatch.poll_everyone(id, now) {
-                    returned.extend(hands.hand_over_mgcp(dispatch, &handoff, message, &arrival, None));
+                    returned.extend(outbox.hand_over_mgcp(dispatch, &handoff, message, &arrival, None));
                 }
                 true
             }
             Target::Return(answer) => {
-                hands.answers.write_return(*owner, &answer, message.bytes().len(), arrival);
+                outbox.answers.write_return(*owner, &answer, message.bytes().len(), arrival);
                 false
             }
             Target::Gathered(id) => {
                 if let Some((bytes, _)) = dispatch.gathered(id) {
-                    hands.answers.write_bytes(*owner, bytes, arrival);
+                    outbox.answers.write_bytes(*owner, bytes, arrival);
                 }
                 false
             }
@@ -289,9 +289,9 @@ impl<C: Channel> Switch<C> {
     /// Passes acknowledgements on: to workers of this lane, and to the other lanes those whose transactions it does not
     /// know.
     fn send_acks(&mut self, (owner, arrival): &Way, now: Time) {
-        let Switch { hands, dispatch, parcels, owners, .. } = self;
+        let Switch { outbox, dispatch, parcels, owners, .. } = self;
         while let Some((handoff, transaction)) = dispatch.poll_ack(now) {
-            hands.acknowledge(dispatch, &handoff, transaction, arrival);
+            outbox.acknowledge(dispatch, &handoff, transaction, arrival);
         }
         let Some(first) = dispatch.poll_unknown_ack() else { return };
         // One message for all of them: a call agent that acknowledges many costs the other lanes no more than this one.
@@ -329,12 +329,12 @@ impl<C: Channel> Switch<C> {
 
     fn count_received(&mut self, owner: Owner) {
         if let Owner::Listener(_) = owner {
-            self.hands.totals.received += 1;
+            self.outbox.totals.received += 1;
         }
     }
 }
 
-impl<C: Channel> Hands<C> {
+impl<C: Channel> Outbox<C> {
     fn hand_over_mgcp(
         &mut self,
         dispatch: &mut Dispatch,
@@ -342,7 +342,7 @@ impl<C: Channel> Hands<C> {
         message: &Message<'_>,
         arrival: &Arrival,
         chain: Option<ChainId>,
-    ) -> Option<Back> {
+    ) -> Option<ReturnedMessage> {
         let port = || dispatch.pool().get(handoff.worker)?.mgcp.first().map(SocketAddr::port);
         self.patched.clear();
         let pieces = match (self.insert, message) {

@@ -4,19 +4,19 @@
 //! buffer, or nothing, and tells the core what workers say on the links.
 
 mod answers;
-mod back;
 mod decided;
-mod early;
+mod early_cancels;
 mod ending;
+mod final_retransmits;
 mod handed_back;
-mod hands;
 mod lanes;
 pub mod links;
 mod mgcp;
 mod orders;
+mod outbox;
 pub mod owner;
 pub mod parcel;
-mod repeats;
+mod returned_message;
 mod saved;
 mod suspects;
 pub mod totals;
@@ -40,16 +40,16 @@ use crate::wire::handoff::FRAME_HARD_LIMIT;
 use crate::wire::sip::Scanner;
 use crate::words::{Drain, DrainMode, RefuseReason, ReplyTo, Transport};
 use answers::{Answers, Leaving};
-use back::Back;
-use early::Early;
+use early_cancels::EarlyCancels;
 use ending::{Estates, MESSAGES_A_TURN};
+use final_retransmits::FinalRetransmits;
 use handed_back::HandedBack;
-use hands::Hands;
 use links::{Channel, Links};
 use mgcp::{Asked, Way};
+use outbox::Outbox;
 use owner::Owner;
 use parcel::Parcel;
-use repeats::Repeats;
+use returned_message::ReturnedMessage;
 use suspects::Suspects;
 use totals::Totals;
 
@@ -59,7 +59,7 @@ use totals::Totals;
 pub struct Switch<C> {
     dispatch: Dispatch,
     scanner: Scanner,
-    hands: Hands<C>,
+    outbox: Outbox<C>,
     retention_bytes: usize,
     /// Slots that are configured.
     configured: usize,
@@ -68,16 +68,16 @@ pub struct Switch<C> {
     /// Messages that workers gave back, by [`RefuseReason::ALL`].
     refused: [u64; RefuseReason::ALL.len()],
     /// Messages that came back from a worker and are being decided about.
-    returned: VecDeque<Back>,
+    returned: VecDeque<ReturnedMessage>,
     /// Messages that workers gave back and that wait for their next decision, and the number that may have it in this
     /// turn.
-    given_back: VecDeque<Back>,
+    given_back: VecDeque<ReturnedMessage>,
     given_back_left: usize,
     /// Messages left by workers that are gone, and the number of them that may be looked at in this turn.
     estates: Estates<C>,
     orphans_left: usize,
     /// Messages that may have killed their worker.
-    suspects: Suspects<Back>,
+    suspects: Suspects<ReturnedMessage>,
     /// Whether a worker has said something since the suspects were looked at: it may have outlived one of them.
     may_clear: bool,
     /// Messages that workers of an earlier dispatcher have not answered.
@@ -86,7 +86,7 @@ pub struct Switch<C> {
     /// Messages that other lanes are to decide about, by lane.
     parcels: Vec<Parcel>,
     /// CANCELs that wait for an INVITE that another lane may still pass on.
-    early: Early,
+    early: EarlyCancels,
     /// The ledger of each worker as the other lanes were told it, in units, and the time of that.
     told: Vec<u32>,
     told_at: Time,
@@ -130,16 +130,16 @@ impl<C: Channel> Switch<C> {
         Switch {
             parcels: (0..owners.lanes()).map(|_| Parcel::new(owners.own())).collect(),
             owners,
-            early: Early::default(),
+            early: EarlyCancels::default(),
             told: Vec::new(),
             told_at: Time(0),
             configured: dispatch.pool().len(),
             dispatch,
             scanner: Scanner::new(),
-            hands: Hands {
+            outbox: Outbox {
                 links: Links::default(),
                 answers: Answers::default(),
-                repeats: Repeats::default(),
+                retransmits: FinalRetransmits::default(),
                 insert,
                 totals: Totals::default(),
                 patched: Vec::new(),
@@ -179,7 +179,7 @@ impl<C: Channel> Switch<C> {
         now: Time,
     ) {
         if let Owner::Listener(_) = owner {
-            self.hands.totals.received += 1;
+            self.outbox.totals.received += 1;
         }
         let arrival = Arrival {
             listener,
@@ -211,9 +211,9 @@ impl<C: Channel> Switch<C> {
                 };
                 decided::about_sip(&message, arrival, &decision);
                 if decision.reason == Reason::OwnAck {
-                    self.hands.repeats.on_ack(message.to().and_then(|to| to.tag()).unwrap_or_default());
+                    self.outbox.retransmits.on_ack(message.to().and_then(|to| to.tag()).unwrap_or_default());
                 }
-                self.hands.carry_out(&mut self.dispatch, decision, Some(&message), arrival, owner)
+                self.outbox.carry_out(&mut self.dispatch, decision, Some(&message), arrival, owner)
             }
             Err(bad) => {
                 let decision = match owner {
@@ -221,7 +221,7 @@ impl<C: Channel> Switch<C> {
                     Owner::Vacant(_) | Owner::VacantMgcp(..) => self.dispatch.on_vacant(&bad, arrival, now),
                 };
                 decided::about_unparsable(&bad, arrival, &decision);
-                self.hands.carry_out(&mut self.dispatch, decision, bad.message.as_ref(), arrival, owner)
+                self.outbox.carry_out(&mut self.dispatch, decision, bad.message.as_ref(), arrival, owner)
             }
         };
         if let Some(back) = back {
@@ -239,7 +239,7 @@ impl<C: Channel> Switch<C> {
         // The operator's admin state belongs to the slot: it outlives the worker that was told.
         let admin = self.dispatch.pool().get(worker).map(|worker| worker.admin).unwrap_or_default();
         if admin != Admin::Ready && self.is_first() {
-            self.hands.tell(worker, Drain { mode: DrainMode::Drain, within: Duration::MAX });
+            self.outbox.tell(worker, Drain { mode: DrainMode::Drain, within: Duration::MAX });
         }
     }
 
@@ -252,28 +252,28 @@ impl<C: Channel> Switch<C> {
 
     fn begin_link(&mut self, worker: WorkerId, channel: C, joined: &Joined) {
         let of = (joined.incarnation, joined.link);
-        self.hands.links.insert(worker, of, channel, DispatcherEnd::new(self.retention_bytes));
+        self.outbox.links.insert(worker, of, channel, DispatcherEnd::new(self.retention_bytes));
         self.fit_pool();
     }
 
     /// Whether a worker has a link.
     pub fn has_link(&self, worker: WorkerId) -> bool {
-        self.hands.links.get(worker).is_some()
+        self.outbox.links.get(worker).is_some()
     }
 
     /// A link can be read or written.
     pub fn on_link_event(&mut self, worker: WorkerId, readable: bool, writable: bool) {
-        self.hands.links.on_event(worker, readable, writable);
+        self.outbox.links.on_event(worker, readable, writable);
     }
 
     /// Takes a link that may have something to read; it comes back when there may be more.
     pub fn take_readable_link(&mut self) -> Option<WorkerId> {
-        self.hands.links.take_readable()
+        self.outbox.links.take_readable()
     }
 
     /// Whether a link may have something to read.
     pub fn has_readable_link(&self) -> bool {
-        self.hands.links.has_readable()
+        self.outbox.links.has_readable()
     }
 
     /// Whether workers have given back so many messages that links are left unread: the queue must not grow without
@@ -287,16 +287,16 @@ impl<C: Channel> Switch<C> {
     /// An error does not end the link: the last frames of a dead worker can still be read after one. Only the end of
     /// the stream does.
     pub fn read_link(&mut self, worker: WorkerId, now: Time) -> LinkRead {
-        let Some(link) = self.hands.links.get_mut(worker) else { return LinkRead::Nothing };
+        let Some(link) = self.outbox.links.get_mut(worker) else { return LinkRead::Nothing };
         let length = match link.read(&mut self.frame) {
             Ok(None) => return LinkRead::Nothing,
             Ok(Some(0)) => return LinkRead::Over(Parting::Lost, "the worker closed it".to_owned()),
             Ok(Some(length)) => length,
             Err(error) => return LinkRead::Over(Parting::Lost, error.to_string()),
         };
-        self.hands.links.on_event(worker, true, false);
-        let Switch { hands, dispatch, frame, given_back, refused, resumed, handed_back, .. } = self;
-        let Some(link) = hands.links.get_mut(worker) else { return LinkRead::Nothing };
+        self.outbox.links.on_event(worker, true, false);
+        let Switch { outbox, dispatch, frame, given_back, refused, resumed, handed_back, .. } = self;
+        let Some(link) = outbox.links.get_mut(worker) else { return LinkRead::Nothing };
         let mut goodbye = None;
         let read = link.front.on_frame(&frame[..length], &mut |event| match event {
             FromWorker::Answered { note, .. } => {
@@ -308,7 +308,7 @@ impl<C: Channel> Switch<C> {
             FromWorker::Outcome(outcome) => dispatch.on_outcome(worker, outcome, now),
             FromWorker::Refused { returned: message, reason } => {
                 count_refusal(refused, reason);
-                given_back.push_back(Back { message, from: worker, cause: Cause::Refused(reason) });
+                given_back.push_back(ReturnedMessage { message, from: worker, cause: Cause::Refused(reason) });
             }
             FromWorker::Report(report) => dispatch.on_report(worker, &report, now),
             FromWorker::Released { branch } => {
@@ -325,7 +325,7 @@ impl<C: Channel> Switch<C> {
             FromWorker::Hello(_) | FromWorker::Reply { .. } => {}
         });
         dispatch.on_link_room(worker, link.front.room());
-        hands.links.touch(worker);
+        outbox.links.touch(worker);
         self.place_given_back(now);
         self.may_clear |= !self.suspects.is_empty();
         self.go_on_chains(now);
@@ -339,7 +339,7 @@ impl<C: Channel> Switch<C> {
     /// Fits the pool to the slots. Workers that came by themselves have their places after the configured ones; slots
     /// that are no longer configured go with their links.
     fn fit_pool(&mut self) {
-        let last = self.hands.links.iter().map(|(worker, _)| usize::from(worker.0) + 1).max().unwrap_or_default();
+        let last = self.outbox.links.iter().map(|(worker, _)| usize::from(worker.0) + 1).max().unwrap_or_default();
         self.dispatch.set_workers(self.configured.max(last));
     }
 
@@ -349,7 +349,7 @@ impl<C: Channel> Switch<C> {
     pub fn handle_timeout(&mut self, now: Time) {
         if self.dispatch.is_look_due(now) {
             self.tell_access();
-            for (worker, link) in self.hands.links.iter() {
+            for (worker, link) in self.outbox.links.iter() {
                 self.dispatch.on_unread(worker, link.front.unread_behind());
             }
         }
@@ -363,7 +363,7 @@ impl<C: Channel> Switch<C> {
         if self.early.poll_timeout().is_some_and(|due| due <= now) {
             self.decide_early(now);
         }
-        self.hands.repeats.handle_timeout(now, &mut self.hands.answers);
+        self.outbox.retransmits.handle_timeout(now, &mut self.outbox.answers);
         if self.may_clear || self.suspects.poll_timeout().is_some_and(|due| due <= now) {
             self.place_suspects(now);
         }
@@ -376,14 +376,14 @@ impl<C: Channel> Switch<C> {
     /// A worker that hangs, and its incarnation: the control side has to end it.
     pub fn poll_hung(&mut self) -> Option<(WorkerId, Incarnation)> {
         let worker = self.dispatch.poll_hung()?;
-        Some((worker, self.hands.links.get(worker)?.incarnation))
+        Some((worker, self.outbox.links.get(worker)?.incarnation))
     }
 
     /// The time at which something is due next.
     pub fn poll_timeout(&self) -> Option<Time> {
         let own = [
             self.suspects.poll_timeout(),
-            self.hands.repeats.poll_timeout(),
+            self.outbox.retransmits.poll_timeout(),
             self.early.poll_timeout(),
             self.chains.poll_timeout(),
             (self.has_orphans() || self.may_clear || !self.given_back.is_empty()).then_some(Time(0)),
@@ -395,12 +395,12 @@ impl<C: Channel> Switch<C> {
 
     /// Gives every waiting answer to `send`: owner of the socket it leaves from, bytes, destination, local address.
     pub fn flush_answers(&mut self, send: impl FnMut(Leaving<'_>)) {
-        self.hands.answers.flush(send);
+        self.outbox.answers.flush(send);
     }
 
     /// Writes the records that are queued on the links.
     pub fn flush_links(&mut self) {
-        self.hands.links.flush();
+        self.outbox.links.flush();
     }
 
     // -- reading the state --
@@ -412,7 +412,7 @@ impl<C: Channel> Switch<C> {
 
     /// The links.
     pub const fn links(&self) -> &Links<C> {
-        &self.hands.links
+        &self.outbox.links
     }
 
     /// Bytes of the store of each link.
@@ -432,12 +432,12 @@ impl<C: Channel> Switch<C> {
 
     /// Totals that the lane itself counts.
     pub const fn totals(&self) -> &Totals {
-        &self.hands.totals
+        &self.outbox.totals
     }
 
     /// Sets the number of datagrams that the kernel has dropped so far.
     pub fn set_overflow(&mut self, overflow: u64) {
-        self.hands.totals.rx_overflow = overflow;
+        self.outbox.totals.rx_overflow = overflow;
     }
 }
 

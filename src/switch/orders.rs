@@ -24,7 +24,7 @@ impl<C: Channel> Switch<C> {
         if !self.is_first() {
             return;
         }
-        self.hands.tell(worker, Drain { mode, within: drain_within.unwrap_or(Duration::MAX) });
+        self.outbox.tell(worker, Drain { mode, within: drain_within.unwrap_or(Duration::MAX) });
     }
 
     /// The rules and the number of slots change; calls and table stay.
@@ -33,28 +33,28 @@ impl<C: Channel> Switch<C> {
         self.dispatch.set_rules(rules, now);
         self.configured = workers;
         self.fit_pool();
-        self.hands.insert = insert;
+        self.outbox.insert = insert;
         if is_new && self.is_first() {
             // A worker that connects later gets the rules in its `Welcome`.
-            self.untold = self.hands.links.iter().map(|(worker, _)| worker).collect();
+            self.untold = self.outbox.links.iter().map(|(worker, _)| worker).collect();
             self.tell_access();
         }
     }
 
     /// Tells the access rules in force to the workers that have not been told them.
     pub(super) fn tell_access(&mut self) {
-        let Switch { hands, dispatch, untold, .. } = self;
+        let Switch { outbox, dispatch, untold, .. } = self;
         let rules = &dispatch.rules().access;
         untold.retain(|&worker| {
-            let is_told = hands.links.get_mut(worker).is_none_or(|link| link.front.push_access(rules));
-            hands.links.touch(worker);
+            let is_told = outbox.links.get_mut(worker).is_none_or(|link| link.front.push_access(rules));
+            outbox.links.touch(worker);
             !is_told
         });
     }
 
     /// No new work anywhere; every worker ends its calls within the time.
     pub fn stop(&mut self, within: Duration) {
-        let workers: Vec<WorkerId> = self.hands.links.iter().map(|(worker, _)| worker).collect();
+        let workers: Vec<WorkerId> = self.outbox.links.iter().map(|(worker, _)| worker).collect();
         for worker in workers {
             self.retire(worker, within);
         }
@@ -64,7 +64,7 @@ impl<C: Channel> Switch<C> {
     pub fn retire(&mut self, worker: WorkerId, within: Duration) {
         self.dispatch.set_admin(worker, Admin::Drain);
         if self.is_first() {
-            self.hands.tell(worker, Drain { mode: DrainMode::Stop, within });
+            self.outbox.tell(worker, Drain { mode: DrainMode::Stop, within });
         }
     }
 }

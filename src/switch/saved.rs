@@ -1,11 +1,11 @@
 //! The switch as bytes, for the dispatcher that takes over.
 
 use super::Switch;
-use super::back::Back;
+use super::final_retransmits::FinalRetransmits;
 use super::handed_back::HandedBack;
-use super::hands::Hands;
 use super::links::Channel;
-use super::repeats::Repeats;
+use super::outbox::Outbox;
+use super::returned_message::ReturnedMessage;
 use super::suspects::Suspects;
 use super::totals::Totals;
 use crate::dispatch::Dispatch;
@@ -25,7 +25,7 @@ impl<C: Channel> Switch<C> {
         let Switch {
             dispatch,
             scanner: _,
-            hands,
+            outbox,
             retention_bytes: _,
             configured: _,
             frame: _,
@@ -49,14 +49,14 @@ impl<C: Channel> Switch<C> {
             resumed: _,
             asked: _,
         } = self;
-        let Hands { links, answers: _, repeats, insert: _, totals, patched: _ } = hands;
+        let Outbox { links, answers: _, retransmits, insert: _, totals, patched: _ } = outbox;
         debug_assert!(early.is_empty(), "messages wait for others");
         debug_assert!(estates.is_empty(), "messages of workers that are gone wait");
         debug_assert!(returned.is_empty() && given_back.is_empty(), "messages that came back wait for their decision");
         dispatch.save(out);
         refused.pack(out);
         totals.pack(out);
-        repeats.save(out);
+        retransmits.save(out);
         suspects.pack(out);
         handed_back.pack(out);
         pack_length(links.iter().count(), out);
@@ -85,8 +85,8 @@ impl<C: Channel> Switch<C> {
     ) -> Result<(), Damaged> {
         self.dispatch.restore(from)?;
         self.refused = Pack::unpack(from)?;
-        self.hands.totals = Totals::unpack(from)?;
-        self.hands.repeats.restore(from)?;
+        self.outbox.totals = Totals::unpack(from)?;
+        self.outbox.retransmits.restore(from)?;
         self.suspects = Pack::unpack(from)?;
         self.handed_back = Pack::unpack(from)?;
         for _ in 0..from.length()? {
@@ -94,8 +94,8 @@ impl<C: Channel> Switch<C> {
             let id = LinkId::unpack(from)?;
             let front = DispatcherEnd::restore(self.retention_bytes, from)?;
             let channel = channel(worker).ok_or(Damaged("a worker without a link"))?;
-            self.hands.links.insert(worker, (incarnation, id), channel, front);
-            self.hands.links.touch(worker);
+            self.outbox.links.insert(worker, (incarnation, id), channel, front);
+            self.outbox.links.touch(worker);
             if self.is_first() {
                 // It may have the rules of another configuration; telling it the same ones again changes nothing.
                 self.untold.push(worker);
@@ -114,13 +114,13 @@ impl<C: Channel> Switch<C> {
         Totals::layout(out);
         LinkId::layout(out);
         <DispatcherEnd<Note>>::layout(out);
-        Repeats::layout(out);
-        <Suspects<Back>>::layout(out);
+        FinalRetransmits::layout(out);
+        <Suspects<ReturnedMessage>>::layout(out);
         HandedBack::layout(out);
     }
 }
 
-packed!(Back { message, from, cause });
+packed!(ReturnedMessage { message, from, cause });
 
 impl Pack for Cause {
     fn pack(&self, out: &mut Vec<u8>) {

@@ -76,7 +76,7 @@ fn link(switch: &mut Switch<Mute>, worker: u16) {
 /// Makes a link refuse everything: its last number is above all later ones.
 fn spoil(switch: &mut Switch<Mute>, worker: u16) {
     let envelope = Envelope { received: NOW, size: 0, ..Envelope::plain(1_000_000) };
-    let link = switch.hands.links.get_mut(WorkerId(worker)).unwrap();
+    let link = switch.outbox.links.get_mut(WorkerId(worker)).unwrap();
     link.front.push(&envelope, Note::default(), &[b"x"]).unwrap();
 }
 
@@ -236,7 +236,7 @@ fn an_answer_that_nobody_acknowledges_is_given_up_after_64_t1() {
         switch.flush_answers(|leaving| sent += leaving.len());
     }
     assert!((9..=11).contains(&sent), "{sent}");
-    assert_eq!(switch.hands.repeats.poll_timeout(), None);
+    assert_eq!(switch.outbox.retransmits.poll_timeout(), None);
 }
 
 #[test]

@@ -39,7 +39,7 @@ impl Dispatch {
         let dropped = |reason| Decision { target: Target::Drop, reason };
         let known = self.entry_of(case.name);
         match (back.cause, known) {
-            (_, Some((_, Entry { state: State::Verdict(code), .. }))) => {
+            (_, Some((_, Entry { state: State::AnsweredHere(code), .. }))) => {
                 self.answer(case, code, Reason::AnsweredBefore)
             }
             // Only the first copy is decided about; this one is dropped.
@@ -48,7 +48,7 @@ impl Dispatch {
             // The link did not take it, but the worker may have carried out an earlier copy.
             (Cause::Refused(_), _) if !back.sent => dropped(Reason::LinkFull),
             (Cause::Refused(_), Some((id, _))) => {
-                self.verdict(case, id, ReturnCode::TRANSIENT_ERROR.0, Reason::RefusedInDialog)
+                self.conclude(case, id, ReturnCode::TRANSIENT_ERROR.0, Reason::RefusedInDialog)
             }
             (Cause::Refused(_), None) => self.answer(case, ReturnCode::TRANSIENT_ERROR.0, Reason::RefusedInDialog),
             (Cause::Died, _) => {

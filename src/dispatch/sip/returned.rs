@@ -37,7 +37,7 @@ impl Dispatch {
         };
         match entry.state {
             State::Answered { .. } | State::Over => self.answer(case, 481, Reason::OrphanInDialog),
-            State::Verdict(_) => self.answer(case, 200, Reason::CancelAnswered),
+            State::AnsweredHere(_) => self.answer(case, 200, Reason::CancelAnswered),
             // Its INVITE had moved to another worker before the CANCEL was seen.
             State::Pending { .. } if self.has_moved(&entry, back) => {
                 self.follow(entry.worker, Reason::Cancel, case.now)

@@ -132,7 +132,7 @@ impl Pack for State {
         let (code, rest) = match *self {
             State::Pending { cancelled, acknowledged } => (0_u8, u16::from(cancelled) | u16::from(acknowledged) << 1),
             State::Answered { cancelled } => (1, u16::from(cancelled)),
-            State::Verdict(status) => (2, status),
+            State::AnsweredHere(status) => (2, status),
             State::Over => (3, 0),
         };
         code.pack(out);
@@ -143,13 +143,13 @@ impl Pack for State {
         match (u8::unpack(from)?, u16::unpack(from)?) {
             (0, flags @ 0..4) => Ok(State::Pending { cancelled: flags & 1 != 0, acknowledged: flags & 2 != 0 }),
             (1, flags @ 0..2) => Ok(State::Answered { cancelled: flags != 0 }),
-            (2, status) => Ok(State::Verdict(status)),
+            (2, status) => Ok(State::AnsweredHere(status)),
             (3, 0) => Ok(State::Over),
             _ => Err(Damaged("a state of the table")),
         }
     }
 
     fn layout(out: &mut String) {
-        out.push_str("State|Pending=0:cancelled,acknowledged|Answered=1:cancelled|Verdict=2:u16|Over=3");
+        out.push_str("State|Pending=0:cancelled,acknowledged|Answered=1:cancelled|AnsweredHere=2:u16|Over=3");
     }
 }

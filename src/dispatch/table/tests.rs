@@ -64,7 +64,7 @@ fn the_newest_transaction_of_a_call_is_found_and_then_the_one_before_it() {
     let ids: Vec<EntryId> = (0..3).map(|branch| table.insert(invite(branch, 7), second(0)).unwrap().0).collect();
     assert_eq!(table.by_call(print(2, 7)), Some(ids[2]));
     assert_eq!(table.invite_of(print(2, 7), 0), Some(ids[0]));
-    table.verdict(ids[2], 486, second(0));
+    table.answered_here(ids[2], 486, second(0));
     table.poll_expired(second(32));
     assert_eq!(table.by_call(print(2, 7)), Some(ids[1]));
     table.check();
@@ -152,7 +152,7 @@ fn a_state_that_is_damaged_or_too_large_is_refused_and_never_believed() {
 enum Operation {
     Insert { branch: u32, call: u32, is_invite: bool },
     Answered(u32),
-    Verdict(u32),
+    AnswerHere(u32),
     Move(u32),
     Pass(u64),
     TakeOver,
@@ -163,7 +163,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         4 => (0..30_u32, 0..10_u32, any::<bool>())
             .prop_map(|(branch, call, is_invite)| Operation::Insert { branch, call, is_invite }),
         2 => (0..30_u32).prop_map(Operation::Answered),
-        1 => (0..30_u32).prop_map(Operation::Verdict),
+        1 => (0..30_u32).prop_map(Operation::AnswerHere),
         1 => (0..30_u32).prop_map(Operation::Move),
         1 => (0..40_u64).prop_map(Operation::Pass),
         1 => Just(Operation::TakeOver),
@@ -190,8 +190,8 @@ proptest! {
                 Operation::Answered(branch) => with(&mut table, branch, &|table, id| {
                     table.answered(id, now);
                 }),
-                Operation::Verdict(branch) => with(&mut table, branch, &|table, id| {
-                    table.verdict(id, 503, now);
+                Operation::AnswerHere(branch) => with(&mut table, branch, &|table, id| {
+                    table.answered_here(id, 503, now);
                 }),
                 Operation::Move(branch) => with(&mut table, branch, &|table, id| {
                     table.move_to(id, (WorkerId(3), 1), None, 0, now);

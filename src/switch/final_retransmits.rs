@@ -17,34 +17,34 @@ use crate::transaction::{LIFETIME, T1, T2};
 
 /// Answers that wait for their ACK.
 #[derive(Debug)]
-pub struct Repeats {
+pub struct FinalRetransmits {
     // Tags are this dispatcher's keyed hashes, so that peers cannot choose them.
-    by_tag: HashMap<DispatcherTag, Repeat, FixedState>,
+    by_tag: HashMap<DispatcherTag, Retransmit, FixedState>,
     wheel: Wheel<DispatcherTag>,
 }
 
 #[derive(Debug)]
-struct Repeat {
+struct Retransmit {
     answer: Written,
     next: Time,
     interval: Duration,
     end: Time,
 }
 
-packed!(Repeat { answer, next, interval, end });
+packed!(Retransmit { answer, next, interval, end });
 
 /// Most answers that are repeated: more than a worker has calls being set up; 2 MiB of answers. One beyond that is sent
 /// once.
 const LIMIT: usize = 4_096;
 
-impl Repeats {
-    /// Sends `answer` again until [`Repeats::on_ack`] with its To-tag.
+impl FinalRetransmits {
+    /// Sends `answer` again until [`FinalRetransmits::on_ack`] with its To-tag.
     pub fn begin(&mut self, tag: DispatcherTag, answer: Written, now: Time) {
         if self.by_tag.len() >= LIMIT {
             return;
         }
         let next = now + T1;
-        let repeat = Repeat { answer, next, interval: T1, end: now + LIFETIME };
+        let repeat = Retransmit { answer, next, interval: T1, end: now + LIFETIME };
         if self.by_tag.insert(tag, repeat).is_none() {
             self.wheel.schedule(next, tag);
         }
@@ -78,7 +78,7 @@ impl Repeats {
 
     /// Writes all answers that wait for their ACK.
     pub fn save(&self, out: &mut Vec<u8>) {
-        let Repeats { by_tag, wheel: _ } = self;
+        let FinalRetransmits { by_tag, wheel: _ } = self;
         pack_length(by_tag.len(), out);
         for (tag, repeat) in by_tag {
             tag.pack(out);
@@ -86,24 +86,24 @@ impl Repeats {
         }
     }
 
-    /// Adds the answers that [`Repeats::save`] wrote.
+    /// Adds the answers that [`FinalRetransmits::save`] wrote.
     ///
     /// # Errors
     ///
     /// The bytes are no answers.
     pub fn restore(&mut self, from: &mut Packed<'_>) -> Result<(), Damaged> {
         for _ in 0..from.length()? {
-            let (tag, repeat) = (DispatcherTag::unpack(from)?, Repeat::unpack(from)?);
+            let (tag, repeat) = (DispatcherTag::unpack(from)?, Retransmit::unpack(from)?);
             self.wheel.schedule(repeat.next, tag);
             self.by_tag.insert(tag, repeat);
         }
         Ok(())
     }
 
-    /// Describes the layout that [`Repeats::save`] writes.
+    /// Describes the layout that [`FinalRetransmits::save`] writes.
     pub fn layout(out: &mut String) {
-        out.push_str("repeats:");
-        Repeat::layout(out);
+        out.push_str("retransmits:");
+        Retransmit::layout(out);
     }
 
     /// The time at which something is due next.
@@ -112,8 +112,8 @@ impl Repeats {
     }
 }
 
-impl Default for Repeats {
+impl Default for FinalRetransmits {
     fn default() -> Self {
-        Repeats { by_tag: HashMap::default(), wheel: Wheel::new(Duration::from_millis(50), 128, 0) }
+        FinalRetransmits { by_tag: HashMap::default(), wheel: Wheel::new(Duration::from_millis(50), 128, 0) }
     }
 }

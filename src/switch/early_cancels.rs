@@ -15,7 +15,7 @@ const LIMIT: usize = 1_024;
 
 /// Messages that wait for others, in the order in which they came.
 #[derive(Debug, Default)]
-pub struct Early(VecDeque<Waiting>);
+pub struct EarlyCancels(VecDeque<Waiting>);
 
 /// One message.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub struct Waiting {
     until: Time,
 }
 
-impl Early {
+impl EarlyCancels {
     /// Keeps a message; false when there is no place.
     pub fn keep(&mut self, bytes: &[u8], owner: Owner, arrival: &Arrival, now: Time) -> bool {
         if self.0.len() >= LIMIT {
@@ -79,7 +79,7 @@ mod tests {
             received: Time(0),
         };
         let owner = Owner::Listener(ListenerId(0));
-        let mut early = Early::default();
+        let mut early = EarlyCancels::default();
         assert!(early.keep(b"1", owner, &arrival, Time(0)) && early.keep(b"2", owner, &arrival, Time(5_000)));
         assert!(early.take(Time(9_999), |_| false).is_empty());
         assert_eq!(early.poll_timeout(), Some(Time(10_000)));

@@ -1,14 +1,14 @@
-//! The hands: they carry a decision out, as a record on a link or an answer in the buffer.
+//! The outbox: they carry a decision out, as a record on a link or an answer in the buffer.
 
 use std::net::SocketAddr;
 
 use tracing::debug;
 
 use super::answers::Answers;
-use super::back::Back;
+use super::final_retransmits::FinalRetransmits;
 use super::links::{Channel, Links};
 use super::owner::Owner;
-use super::repeats::Repeats;
+use super::returned_message::ReturnedMessage;
 use super::totals::Totals;
 use crate::config::Insert;
 use crate::dispatch::Dispatch;
@@ -23,17 +23,17 @@ use crate::words::{Drain, RefuseReason};
 
 /// Links and answers: all that a decision is carried out with.
 #[derive(Debug)]
-pub(super) struct Hands<C> {
+pub(super) struct Outbox<C> {
     pub(super) links: Links<C>,
     pub(super) answers: Answers,
-    pub(super) repeats: Repeats,
+    pub(super) retransmits: FinalRetransmits,
     pub(super) insert: Insert,
     pub(super) totals: Totals,
     /// The message with the worker's port written into it, if `insert` asks for that.
     pub(super) patched: Vec<u8>,
 }
 
-impl<C: Channel> Hands<C> {
+impl<C: Channel> Outbox<C> {
     /// Carries out a decision. Gives back a message that its worker's link does not take after all.
     pub(super) fn carry_out(
         &mut self,
@@ -42,7 +42,7 @@ impl<C: Channel> Hands<C> {
         message: Option<&sip::Message<'_>>,
         arrival: &Arrival,
         owner: Owner,
-    ) -> Option<Back> {
+    ) -> Option<ReturnedMessage> {
         match (decision.target, message) {
             (Target::Worker(handoff), Some(message)) => return self.hand_over(dispatch, &handoff, message, arrival),
             (Target::Answer(answer), Some(message)) => {
@@ -63,7 +63,7 @@ impl<C: Channel> Hands<C> {
         handoff: &Handoff,
         message: &sip::Message<'_>,
         arrival: &Arrival,
-    ) -> Option<Back> {
+    ) -> Option<ReturnedMessage> {
         let port =
             dispatch.pool().get(handoff.worker).and_then(|worker| worker.addresses.first()).map(SocketAddr::port);
         self.patched.clear();
@@ -106,10 +106,10 @@ pub(super) fn push<C: Channel>(
     arrival: &Arrival,
     pieces: &[&[u8]],
     message: &[u8],
-) -> Option<Back> {
+) -> Option<ReturnedMessage> {
     let envelope = handoff.envelope(arrival);
     let note = Note { entry: handoff.entry, search: handoff.search, chain };
-    let not_taken = || Back {
+    let not_taken = || ReturnedMessage {
         message: dispatcher_end::Returned { envelope, note, payload: message.to_vec(), sent: false },
         from: handoff.worker,
         cause: Cause::Refused(RefuseReason::Exhausted),

@@ -15,13 +15,13 @@ use crate::words::Transport;
 
 /// A message that a worker gave back, or died with.
 #[derive(Debug)]
-pub(super) struct Back {
+pub(super) struct ReturnedMessage {
     pub(super) message: dispatcher_end::Returned<Note>,
     pub(super) from: WorkerId,
     pub(super) cause: Cause,
 }
 
-impl Back {
+impl ReturnedMessage {
     /// Its worker died before the message was decided about again. The worker had given it back, so it did not kill the
     /// worker.
     pub(super) fn bereave(&mut self) {
@@ -62,7 +62,7 @@ impl<C: Channel> Switch<C> {
     }
 
     /// Decides again about one message.
-    pub(super) fn place_now(&mut self, back: Back, now: Time) -> Target {
+    pub(super) fn place_now(&mut self, back: ReturnedMessage, now: Time) -> Target {
         let target = self.place_again(back, now);
         self.place_returned(now);
         target
@@ -78,7 +78,7 @@ impl<C: Channel> Switch<C> {
 
     /// Decides again about messages that may have killed a worker, as many as may be out at a time.
     pub(super) fn place_suspects(&mut self, now: Time) {
-        let links = &self.hands.links;
+        let links = &self.outbox.links;
         self.suspects.clear(now, |worker, seq| links.get(worker).is_some_and(|link| link.front.taken_through() >= seq));
         while self.orphans_left > 0
             && let Some(back) = self.suspects.next()
@@ -91,8 +91,8 @@ impl<C: Channel> Switch<C> {
         self.may_clear = self.orphans_left == 0 && self.suspects.may_go();
     }
 
-    fn place_again(&mut self, back: Back, now: Time) -> Target {
-        let Back { message: dispatcher_end::Returned { envelope, note, payload, sent }, from, cause } = back;
+    fn place_again(&mut self, back: ReturnedMessage, now: Time) -> Target {
+        let ReturnedMessage { message: dispatcher_end::Returned { envelope, note, payload, sent }, from, cause } = back;
         let arrival = Arrival {
             listener: envelope.listener,
             transport: envelope.transport,
@@ -120,12 +120,12 @@ impl<C: Channel> Switch<C> {
         let decision = self.dispatch.on_returned(&message, &arrival, &returned, now);
         decided::about_sip(&message, &arrival, &decision);
         let owner = Owner::Listener(envelope.listener);
-        self.returned.extend(self.hands.carry_out(&mut self.dispatch, decision, Some(&message), &arrival, owner));
+        self.returned.extend(self.outbox.carry_out(&mut self.dispatch, decision, Some(&message), &arrival, owner));
         if let Target::Answer(Answer { to_tag: Some(tag), .. }) = decision.target
             && message.method() == Some(Method::Invite)
-            && let Some(answer) = self.hands.answers.last()
+            && let Some(answer) = self.outbox.answers.last()
         {
-            self.hands.repeats.begin(tag, answer, now);
+            self.outbox.retransmits.begin(tag, answer, now);
         }
         decision.target
     }
