@@ -25,14 +25,14 @@ use pointsman::dispatch::owner::Owners;
 use pointsman::dispatch::rules::Rules;
 use pointsman::dispatch::{Dispatch, Setup};
 use pointsman::ids::{Incarnation, ListenerId, Seq, TokenKey, WorkerId};
-use pointsman::net::udp::Datagram;
-use pointsman::switch::Switch;
 use pointsman::switch::links::Channel;
 use pointsman::switch::owner::Owner;
 use pointsman::switch::parcel::Parcel;
+use pointsman::switch::{Switch, Way};
 use pointsman::time::Time;
 use pointsman::wire::handoff::{FRAME_HEADER, Frame, FrameBuilder, Record};
 use pointsman::words::Report;
+use pointsman::words::Transport;
 
 const KEY: TokenKey = TokenKey::new([9; 32]);
 const CALLER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 5)), 5060);
@@ -133,8 +133,9 @@ impl Lane {
             for _ in 0..BATCH {
                 self.serial += 1;
                 let bytes = self.template.write(Key { run: 0, slot: 0, serial: self.serial }, 0);
-                let datagram = Datagram { bytes, source: CALLER, local: FRONT, truncated: false };
-                self.switch.on_datagram(Owner::Listener(ListenerId(0)), ListenerId(0), &datagram, now);
+                let owner = Owner::Listener(ListenerId(0));
+                let way = Way::of_datagram(owner, ListenerId(0), Transport::Udp, (CALLER, FRONT), now);
+                self.switch.on_message(bytes, &way, now);
             }
             self.flush(now);
         }

@@ -16,13 +16,13 @@ use pointsman::dispatch::owner::Owners;
 use pointsman::dispatch::rules::Rules;
 use pointsman::dispatch::{Dispatch, Setup};
 use pointsman::ids::{Incarnation, ListenerId, TokenKey, WorkerId};
-use pointsman::net::udp::Datagram;
-use pointsman::switch::Switch;
 use pointsman::switch::links::Channel;
 use pointsman::switch::owner::Owner;
+use pointsman::switch::{Switch, Way};
 use pointsman::time::Time;
 use pointsman::wire::sip::Scanner;
 use pointsman::words::ReplyFrom;
+use pointsman::words::Transport;
 
 /// A worker that reads and says nothing.
 struct Mute;
@@ -60,9 +60,9 @@ fn switch(workers: usize) -> Switch<Mute> {
 /// The sizes of the answers to one datagram.
 fn answers(switch: &mut Switch<Mute>, bytes: &[u8]) -> Vec<usize> {
     let local = "[2001:db8::1]:5060".parse().unwrap();
-    let datagram = Datagram { bytes, source: source(), local, truncated: false };
     let listener = ListenerId(0);
-    switch.on_datagram(Owner::Listener(listener), listener, &datagram, Time(2));
+    let way = Way::of_datagram(Owner::Listener(listener), listener, Transport::Udp, (source(), local), Time(2));
+    switch.on_message(bytes, &way, Time(2));
     let mut sizes = Vec::new();
     switch.flush_answers(|leaving| {
         for (bytes, to) in leaving {
@@ -159,9 +159,9 @@ fn keepalives_noise_and_responses_are_never_answered() {
 /// The same for one datagram of MGCP.
 fn returns(switch: &mut Switch<Mute>, bytes: &[u8]) -> Vec<usize> {
     let local = "[2001:db8::1]:2427".parse().unwrap();
-    let datagram = Datagram { bytes, source: source(), local, truncated: false };
     let listener = ListenerId(0);
-    switch.on_mgcp_datagram(Owner::Listener(listener), listener, &datagram, Time(2), Time(2));
+    let way = Way::of_datagram(Owner::Listener(listener), listener, Transport::Mgcp, (source(), local), Time(2));
+    switch.on_message(bytes, &way, Time(2));
     let mut sizes = Vec::new();
     switch.flush_answers(|leaving| {
         for (bytes, to) in leaving {

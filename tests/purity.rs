@@ -78,22 +78,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "station",
         ],
     ),
-    (
-        "switch",
-        &[
-            "ids",
-            "time",
-            "pack",
-            "words",
-            "wire",
-            "transaction",
-            "link",
-            "config",
-            "dispatch",
-            "net::udp::Datagram",
-            "switch",
-        ],
-    ),
+    ("switch", &["ids", "time", "pack", "words", "wire", "transaction", "link", "config", "dispatch", "switch"]),
 ];
 
 /// Names that a pure module must not use. `std::net` address types are fine, its sockets are not.

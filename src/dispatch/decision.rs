@@ -37,6 +37,14 @@ pub struct Arrival {
     pub received: Time,
 }
 
+impl Arrival {
+    /// The way on which a message came that was handed over with this envelope.
+    pub const fn of(envelope: &Envelope) -> Self {
+        let &Envelope { listener, transport, reply_to, source, local, received, .. } = envelope;
+        Arrival { listener, transport, reply_to, source, local, received }
+    }
+}
+
 /// The decision about a message, with its reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision {

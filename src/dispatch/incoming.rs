@@ -21,6 +21,18 @@ pub enum Incoming<'m> {
     UnreadableMgcp(&'m wire::mgcp::Unparsable<'m>),
 }
 
+impl<'m> Incoming<'m> {
+    /// Its bytes, as far as it could be read.
+    pub fn bytes(&self) -> &'m [u8] {
+        match self {
+            Incoming::Sip(message) => message.bytes(),
+            Incoming::UnreadableSip(bad) => bad.seen.map_or(b"", |message| message.bytes()),
+            Incoming::Mgcp(message) => message.bytes(),
+            Incoming::UnreadableMgcp(bad) => bad.bytes,
+        }
+    }
+}
+
 impl Dispatch {
     /// Decides about a message from a well-known socket.
     #[inline]

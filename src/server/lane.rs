@@ -30,7 +30,7 @@ use crate::net::{clock, memory, udp};
 use crate::pack::{Damaged, Pack, Packed};
 use crate::switch::owner::Owner;
 use crate::switch::parcel::Parcel;
-use crate::switch::{LinkRead, Parting, Switch};
+use crate::switch::{LinkRead, Parting, Switch, Way};
 use crate::time::Time;
 use crate::words::Transport;
 
@@ -297,8 +297,8 @@ impl Lane {
                 // A short batch means that the socket is empty.
                 let more = read == self.batch.places();
                 door.readable = more;
-                let (owner, listener, is_inherited) = (door.owner, door.listener, door.is_inherited);
-                let is_mgcp = door.transport == Transport::Mgcp;
+                let (owner, listener, transport, is_inherited) =
+                    (door.owner, door.listener, door.transport, door.is_inherited);
                 door.received += read as u64;
                 if is_inherited && !more {
                     door.is_inherited = false;
@@ -310,22 +310,13 @@ impl Lane {
                 if read == 0 {
                     break;
                 }
-                if is_inherited {
-                    for (place, datagram) in (0..read).filter_map(|place| Some((place, self.batch.get(place)?))) {
-                        let received = now - self.batch.waited(place).unwrap_or_default();
-                        match is_mgcp {
-                            true => self.switch.on_mgcp_datagram(owner, listener, &datagram, received, now),
-                            false => self.switch.on_late_datagram(owner, listener, &datagram, received, now),
-                        }
-                    }
-                } else if is_mgcp {
-                    for datagram in self.batch.iter() {
-                        self.switch.on_mgcp_datagram(owner, listener, &datagram, now, now);
-                    }
-                } else {
-                    for datagram in self.batch.iter() {
-                        self.switch.on_datagram(owner, listener, &datagram, now);
-                    }
+                for place in 0..read {
+                    let Some(datagram) = self.batch.get(place) else { continue };
+                    let waited = if is_inherited { self.batch.waited(place) } else { None };
+                    let received = now - waited.unwrap_or_default();
+                    let udp::Datagram { bytes, source, local, .. } = datagram;
+                    let way = Way::of_datagram(owner, listener, transport, (source, local), received);
+                    self.switch.on_message(bytes, &way, now);
                 }
             }
         }

@@ -4,51 +4,38 @@ use std::fmt::{self, Display};
 
 use tracing::{Level, debug, enabled};
 
+use crate::dispatch::Incoming;
 use crate::dispatch::decision::{Arrival, Decision, Target};
 use crate::wire::quoted;
 use crate::wire::{mgcp, sip};
 
-/// A decision about a message of SIP.
+/// A decision about a message. A command of MGCP that belongs to no call is named by its endpoint, as in `explain`.
 #[inline]
-pub(super) fn about_sip(message: &sip::Message<'_>, arrival: &Arrival, decision: &Decision) {
+pub(super) fn about(message: Incoming<'_>, arrival: &Arrival, decision: &Decision) {
     if enabled!(Level::DEBUG) {
-        say(kind_of_sip(message), message.call_id(), arrival, decision);
+        let (kind, call) = names(message);
+        say(kind, call, arrival, decision);
     }
 }
 
-/// A decision about bytes that are no message of SIP.
-#[inline]
-pub(super) fn about_unparsable(bad: &sip::Unparsable<'_>, arrival: &Arrival, decision: &Decision) {
-    if !enabled!(Level::DEBUG) {
-        return;
-    }
-    match &bad.message {
-        Some(message) => say(kind_of_sip(message), message.call_id(), arrival, decision),
-        None => say(bad.fault.label().as_bytes(), b"-", arrival, decision),
-    }
-}
-
-/// A decision about a message of MGCP. A message that belongs to no call is named by its endpoint, as in `explain`.
-#[inline]
-pub(super) fn about_mgcp(message: &mgcp::Message<'_>, arrival: &Arrival, decision: &Decision) {
-    if !enabled!(Level::DEBUG) {
-        return;
-    }
+/// The kind of a message, and the name of its call.
+fn names(message: Incoming<'_>) -> (&[u8], &[u8]) {
     match message {
-        mgcp::Message::Command(command) => {
-            let name = command.call_id().unwrap_or(command.endpoint().as_bytes());
-            say(command.verb().name(), name, arrival, decision);
+        Incoming::Sip(message) => of_sip(message),
+        Incoming::UnreadableSip(bad) => match &bad.message {
+            Some(message) => of_sip(message),
+            None => (bad.fault.label().as_bytes(), b"-"),
+        },
+        Incoming::Mgcp(mgcp::Message::Command(command)) => {
+            (command.verb().name(), command.call_id().unwrap_or(command.endpoint().as_bytes()))
         }
-        mgcp::Message::Response(_) => say(b"response", b"-", arrival, decision),
+        Incoming::Mgcp(mgcp::Message::Response(_)) => (b"response", b"-"),
+        Incoming::UnreadableMgcp(bad) => (bad.fault.label().as_bytes(), b"-"),
     }
 }
 
-/// A decision about bytes that are no message of MGCP.
-#[inline]
-pub(super) fn about_unparsable_mgcp(bad: &mgcp::Unparsable<'_>, arrival: &Arrival, decision: &Decision) {
-    if enabled!(Level::DEBUG) {
-        say(bad.fault.label().as_bytes(), b"-", arrival, decision);
-    }
+fn of_sip<'m>(message: &sip::Message<'m>) -> (&'m [u8], &'m [u8]) {
+    (message.method().map_or(b"response", sip::Method::as_bytes), message.call_id())
 }
 
 #[cold]
@@ -61,10 +48,6 @@ fn say(kind: &[u8], call_id: &[u8], arrival: &Arrival, decision: &Decision) {
         reason = %decision.reason,
         "decided"
     );
-}
-
-fn kind_of_sip<'m>(message: &sip::Message<'m>) -> &'m [u8] {
-    message.method().map_or(b"response", sip::Method::as_bytes)
 }
 
 /// A target as the log shows it.

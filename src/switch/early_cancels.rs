@@ -4,8 +4,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::owner::Owner;
-use crate::dispatch::decision::Arrival;
+use super::Way;
 use crate::time::Time;
 
 /// Longest wait. A lane passes on what it has read within a turn, and wakes the other lane.
@@ -22,20 +21,18 @@ pub struct EarlyCancels(VecDeque<Waiting>);
 pub struct Waiting {
     /// Its bytes.
     pub bytes: Box<[u8]>,
-    /// Owner of the socket that it came to.
-    pub owner: Owner,
-    /// Source, local address and time of its arrival.
-    pub arrival: Arrival,
+    /// The way on which it came.
+    pub way: Way,
     until: Time,
 }
 
 impl EarlyCancels {
     /// Keeps a message; false when there is no place.
-    pub fn keep(&mut self, bytes: &[u8], owner: Owner, arrival: &Arrival, now: Time) -> bool {
+    pub fn keep(&mut self, bytes: &[u8], way: &Way, now: Time) -> bool {
         if self.0.len() >= LIMIT {
             return false;
         }
-        self.0.push_back(Waiting { bytes: bytes.into(), owner, arrival: *arrival, until: now + WITHIN });
+        self.0.push_back(Waiting { bytes: bytes.into(), way: *way, until: now + WITHIN });
         true
     }
 
@@ -63,7 +60,9 @@ impl EarlyCancels {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dispatch::decision::Arrival;
     use crate::ids::ListenerId;
+    use crate::switch::owner::Owner;
     use crate::words::ReplyTo;
     use crate::words::Transport;
 
@@ -78,16 +77,16 @@ mod tests {
             local: source,
             received: Time(0),
         };
-        let owner = Owner::Listener(ListenerId(0));
+        let way = Way { owner: Owner::Listener(ListenerId(0)), arrival };
         let mut early = EarlyCancels::default();
-        assert!(early.keep(b"1", owner, &arrival, Time(0)) && early.keep(b"2", owner, &arrival, Time(5_000)));
+        assert!(early.keep(b"1", &way, Time(0)) && early.keep(b"2", &way, Time(5_000)));
         assert!(early.take(Time(9_999), |_| false).is_empty());
         assert_eq!(early.poll_timeout(), Some(Time(10_000)));
         let taken: Vec<_> = early.take(Time(9_999), |waiting| *waiting.bytes == *b"2");
         assert_eq!(taken.iter().map(|waiting| waiting.bytes[0]).collect::<Vec<_>>(), b"2");
         assert_eq!(early.take(Time(10_000), |_| false).len(), 1);
         assert!(early.is_empty());
-        assert!((0..LIMIT).all(|_| early.keep(b"x", owner, &arrival, Time(0))));
-        assert!(!early.keep(b"x", owner, &arrival, Time(0)));
+        assert!((0..LIMIT).all(|_| early.keep(b"x", &way, Time(0))));
+        assert!(!early.keep(b"x", &way, Time(0)));
     }
 }

@@ -3,12 +3,10 @@
 
 use std::time::Duration;
 
-use super::Switch;
 use super::early_cancels::Waiting;
 use super::links::Channel;
-use super::owner::Owner;
 use super::parcel::Parcel;
-use crate::dispatch::decision::Arrival;
+use super::{Switch, Way};
 use crate::time::Time;
 use crate::words::Transport;
 
@@ -24,10 +22,10 @@ impl<C: Channel> Switch<C> {
         for &(worker, units) in &parcel.ledger {
             self.dispatch.on_ledger_elsewhere(worker, parcel.from, units);
         }
-        for (bytes, owner, arrival) in parcel.messages() {
-            match arrival.transport {
-                Transport::Mgcp => self.on_mgcp_parcel(bytes, owner, arrival, now),
-                _ => self.decide_in_turn(bytes, owner, arrival, now),
+        for (bytes, way) in parcel.messages() {
+            match way.arrival.transport {
+                Transport::Mgcp => self.on_passed(bytes, way, now),
+                _ => self.decide_in_turn(bytes, way, now),
             }
         }
         self.decide_early(now);
@@ -88,12 +86,12 @@ impl<C: Channel> Switch<C> {
 
     /// Decides about a message of a lane beside others. The INVITE of a CANCEL may still be on its way here: the CANCEL
     /// waits.
-    pub(super) fn decide_in_turn(&mut self, bytes: &[u8], owner: Owner, arrival: &Arrival, now: Time) {
+    pub(super) fn decide_in_turn(&mut self, bytes: &[u8], way: &Way, now: Time) {
         // Messages other than a CANCEL are not scanned twice.
         let is_early = bytes.starts_with(b"CANCEL ")
-            && self.scanner.scan(bytes).is_ok_and(|message| self.dispatch.is_early(&message, arrival));
-        if !is_early || !self.early.keep(bytes, owner, arrival, now) {
-            self.decide(bytes, owner, arrival, now);
+            && self.scanner.scan(bytes).is_ok_and(|message| self.dispatch.is_early(&message, &way.arrival));
+        if !is_early || !self.early.keep(bytes, way, now) {
+            self.decide(bytes, way, None, now);
         }
     }
 
@@ -101,7 +99,7 @@ impl<C: Channel> Switch<C> {
     pub(super) fn decide_early(&mut self, now: Time) {
         let Switch { early, scanner, dispatch, .. } = self;
         let taken = early.take(now, |waiting| {
-            !scanner.scan(&waiting.bytes).is_ok_and(|message| dispatch.is_early(&message, &waiting.arrival))
+            !scanner.scan(&waiting.bytes).is_ok_and(|message| dispatch.is_early(&message, &waiting.way.arrival))
         });
         self.decide_each(taken, now);
     }
@@ -119,8 +117,8 @@ impl<C: Channel> Switch<C> {
     }
 
     fn decide_each(&mut self, waited: Vec<Waiting>, now: Time) {
-        for Waiting { bytes, owner, arrival, .. } in waited {
-            self.decide(&bytes, owner, &arrival, now);
+        for Waiting { bytes, way, .. } in waited {
+            self.decide(&bytes, &way, None, now);
         }
     }
 }

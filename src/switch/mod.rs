@@ -4,14 +4,16 @@
 //! buffer, or nothing, and tells the core what workers say on the links.
 
 mod answers;
+mod commands;
 mod decided;
 mod early_cancels;
 mod ending;
 mod final_retransmits;
 mod handed_back;
+mod in_hand;
+mod insert;
 mod lanes;
 pub mod links;
-mod mgcp;
 mod orders;
 mod outbox;
 pub mod owner;
@@ -24,28 +26,25 @@ pub mod totals;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use foldhash::fast::FixedState;
-use hashbrown::HashMap;
-
 use crate::config::Insert;
-use crate::dispatch::Dispatch;
-use crate::dispatch::decision::{Admin, Arrival, Brought, Cause, ChainId, Joined, Reason};
+use crate::dispatch::decision::{Admin, Brought, Cause, ChainId, Joined};
 use crate::dispatch::mgcp::chain::Chains;
 use crate::dispatch::owner::Owners;
-use crate::ids::{GatheringId, Incarnation, ListenerId, WorkerId};
+use crate::dispatch::{Dispatch, Incoming};
+use crate::ids::{Incarnation, WorkerId};
 use crate::link::dispatcher_end::{DispatcherEnd, FromWorker};
-use crate::net::udp::Datagram;
 use crate::time::Time;
 use crate::wire::handoff::FRAME_HARD_LIMIT;
+use crate::wire::mgcp;
 use crate::wire::sip::Scanner;
 use crate::words::{Drain, DrainMode, RefuseReason, ReplyTo, Transport};
-use answers::{Answers, Leaving};
+use answers::Leaving;
 use early_cancels::EarlyCancels;
 use ending::{Estates, MESSAGES_A_TURN};
-use final_retransmits::FinalRetransmits;
 use handed_back::HandedBack;
+use in_hand::InHand;
+pub use in_hand::Way;
 use links::{Channel, Links};
-use mgcp::{Asked, Way};
 use outbox::Outbox;
 use owner::Owner;
 use parcel::Parcel;
@@ -67,8 +66,6 @@ pub struct Switch<C> {
     frame: Vec<u8>,
     /// Messages that workers gave back, by [`RefuseReason::ALL`].
     refused: [u64; RefuseReason::ALL.len()],
-    /// Messages that came back from a worker and are being decided about.
-    returned: VecDeque<ReturnedMessage>,
     /// Messages that workers gave back and that wait for their next decision, and the number that may have it in this
     /// turn.
     given_back: VecDeque<ReturnedMessage>,
@@ -96,8 +93,6 @@ pub struct Switch<C> {
     chains: Chains<Way>,
     /// Chains that go on.
     resumed: VecDeque<ChainId>,
-    /// The way of each MGCP command that asks several workers: their answers are gathered into one.
-    asked: HashMap<GatheringId, Asked, FixedState>,
 }
 
 /// Most messages given back that wait before links are left unread: it takes some turns to decide about them.
@@ -136,18 +131,10 @@ impl<C: Channel> Switch<C> {
             configured: dispatch.pool().len(),
             dispatch,
             scanner: Scanner::new(),
-            outbox: Outbox {
-                links: Links::default(),
-                answers: Answers::default(),
-                retransmits: FinalRetransmits::default(),
-                insert,
-                totals: Totals::default(),
-                patched: Vec::new(),
-            },
+            outbox: Outbox::new(insert),
             retention_bytes,
             frame: vec![0; FRAME_HARD_LIMIT],
             refused: [0; RefuseReason::ALL.len()],
-            returned: VecDeque::new(),
             given_back: VecDeque::new(),
             given_back_left: MESSAGES_A_TURN,
             estates: Estates::default(),
@@ -158,75 +145,65 @@ impl<C: Channel> Switch<C> {
             untold: Vec::new(),
             chains: Chains::new(),
             resumed: VecDeque::new(),
-            asked: HashMap::default(),
         }
     }
 
     // -- messages from peers --
 
-    /// A datagram came to a socket of `owner`. `listener` is the well-known socket that workers answer it from.
-    pub fn on_datagram(&mut self, owner: Owner, listener: ListenerId, datagram: &Datagram<'_>, now: Time) {
-        self.on_late_datagram(owner, listener, datagram, now, now);
-    }
-
-    /// A datagram came to a socket of `owner`, and the kernel has had it since `received`.
-    pub fn on_late_datagram(
-        &mut self,
-        owner: Owner,
-        listener: ListenerId,
-        datagram: &Datagram<'_>,
-        received: Time,
-        now: Time,
-    ) {
-        if let Owner::Listener(_) = owner {
-            self.outbox.totals.received += 1;
+    /// A message came to a socket; several of MGCP may have come in one datagram.
+    pub fn on_message(&mut self, bytes: &[u8], way: &Way, now: Time) {
+        if way.arrival.transport == Transport::Mgcp {
+            return self.on_parts(bytes, way, now);
         }
-        let arrival = Arrival {
-            listener,
-            transport: Transport::Udp,
-            reply_to: ReplyTo::Datagram,
-            source: datagram.source,
-            local: datagram.local,
-            received,
-        };
+        self.count_received(way.owner);
         let own = self.owners.own();
         if self.owners.lanes() == 1 {
-            return self.decide(datagram.bytes, owner, &arrival, now);
+            self.decide(bytes, way, None, now);
+            return;
         }
-        let lane = match self.owners.at_a_look(datagram.bytes) {
+        let lane = match self.owners.at_a_look(bytes) {
             Some(lane) => lane,
-            None => self.scanner.scan(datagram.bytes).map_or(own, |message| self.owners.lane_of(&message)),
+            None => self.scanner.scan(bytes).map_or(own, |message| self.owners.lane_of(&message)),
         };
         match self.parcels.get_mut(lane) {
-            Some(parcel) if lane != own => parcel.add(datagram.bytes, owner, &arrival),
-            _ => self.decide_in_turn(datagram.bytes, owner, &arrival, now),
+            Some(parcel) if lane != own => parcel.add(bytes, way),
+            _ => self.decide_in_turn(bytes, way, now),
         }
     }
-    fn decide(&mut self, bytes: &[u8], owner: Owner, arrival: &Arrival, now: Time) {
-        let back = match self.scanner.scan(bytes) {
-            Ok(message) => {
-                let decision = match owner {
-                    Owner::Listener(_) => self.dispatch.on_message(&message, arrival, now),
-                    Owner::Vacant(_) | Owner::VacantMgcp(..) => self.dispatch.on_vacant(&message, arrival, now),
-                };
-                decided::about_sip(&message, arrival, &decision);
-                if decision.reason == Reason::OwnAck {
-                    self.outbox.retransmits.on_ack(message.to().and_then(|to| to.tag()).unwrap_or_default());
-                }
-                self.outbox.carry_out(&mut self.dispatch, decision, Some(&message), arrival, owner)
-            }
-            Err(bad) => {
-                let decision = match owner {
-                    Owner::Listener(_) => self.dispatch.on_message(&bad, arrival, now),
-                    Owner::Vacant(_) | Owner::VacantMgcp(..) => self.dispatch.on_vacant(&bad, arrival, now),
-                };
-                decided::about_unparsable(&bad, arrival, &decision);
-                self.outbox.carry_out(&mut self.dispatch, decision, bad.message.as_ref(), arrival, owner)
-            }
+
+    /// Decides about a message of this lane. Returns whether its answer is still to come, for which `chain` waits.
+    fn decide(&mut self, bytes: &[u8], way: &Way, chain: Option<ChainId>, now: Time) -> bool {
+        if way.arrival.transport == Transport::Mgcp {
+            return self.decide_parsed(&mgcp::parse(bytes), way, chain, now);
+        }
+        let Switch { scanner, dispatch, outbox, .. } = self;
+        let waits = match scanner.scan(bytes) {
+            Ok(message) => outbox.decide(dispatch, &InHand { message: (&message).into(), way, chain, now }),
+            Err(bad) => outbox.decide(dispatch, &InHand { message: (&bad).into(), way, chain, now }),
         };
-        if let Some(back) = back {
-            self.returned.push_back(back);
-            self.place_returned(now);
+        self.place_returned(now);
+        waits
+    }
+
+    /// Decides about a message of MGCP.
+    fn decide_parsed(
+        &mut self,
+        message: &Result<mgcp::Message<'_>, mgcp::Unparsable<'_>>,
+        way: &Way,
+        chain: Option<ChainId>,
+        now: Time,
+    ) -> bool {
+        let message = message.as_ref().map_or_else(Incoming::from, Incoming::from);
+        let waits = self.outbox.decide(&mut self.dispatch, &InHand { message, way, chain, now });
+        self.send_acks(way, now);
+        self.place_returned(now);
+        waits
+    }
+
+    /// Counts a message that was read from a well-known socket.
+    fn count_received(&mut self, owner: Owner) {
+        if let Owner::Listener(_) = owner {
+            self.outbox.totals.received += 1;
         }
     }
 

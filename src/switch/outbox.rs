@@ -1,25 +1,28 @@
-//! The outbox: they carry a decision out, as a record on a link or an answer in the buffer.
+//! The outbox: a decision is carried out, as a record on a link or an answer in the buffer.
 
-use std::net::SocketAddr;
+use std::collections::VecDeque;
 
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
 use tracing::debug;
 
 use super::answers::Answers;
 use super::final_retransmits::FinalRetransmits;
+use super::in_hand::{InHand, Way};
 use super::links::{Channel, Links};
 use super::owner::Owner;
 use super::returned_message::ReturnedMessage;
 use super::totals::Totals;
+use super::{decided, insert};
 use crate::config::Insert;
-use crate::dispatch::Dispatch;
-use crate::dispatch::decision::{Arrival, Cause, ChainId, Decision, Handoff, Target};
+use crate::dispatch::decision::{Arrival, Cause, ChainId, Decision, Handoff, Reason, Target};
 use crate::dispatch::note::Note;
-use crate::ids::WorkerId;
+use crate::dispatch::{Dispatch, Incoming};
+use crate::ids::{GatheringId, WorkerId};
 use crate::link::dispatcher_end;
 use crate::wire::handoff::Record;
-use crate::wire::line;
-use crate::wire::sip::{self, patch};
-use crate::words::{Drain, RefuseReason};
+use crate::wire::mgcp::TransactionId;
+use crate::words::{Drain, Envelope, RefuseReason, ReplyTo};
 
 /// Links and answers: all that a decision is carried out with.
 #[derive(Debug)]
@@ -31,60 +34,128 @@ pub(super) struct Outbox<C> {
     pub(super) totals: Totals,
     /// The message with the worker's port written into it, if `insert` asks for that.
     pub(super) patched: Vec<u8>,
+    /// Messages that their worker's link has not taken after all, and that are decided about again.
+    pub(super) returned: VecDeque<ReturnedMessage>,
+    /// The way of each MGCP command that asks several workers: their answers are gathered into one.
+    pub(super) asked: HashMap<GatheringId, Asked, FixedState>,
+}
+
+/// Receiver of a gathered answer: the owner of the command's socket, and the chain that waits for it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    pub(super) owner: Owner,
+    pub(super) chain: Option<ChainId>,
 }
 
 impl<C: Channel> Outbox<C> {
-    /// Carries out a decision. Gives back a message that its worker's link does not take after all.
-    pub(super) fn carry_out(
-        &mut self,
-        dispatch: &mut Dispatch,
-        decision: Decision,
-        message: Option<&sip::Message<'_>>,
-        arrival: &Arrival,
-        owner: Owner,
-    ) -> Option<ReturnedMessage> {
-        match (decision.target, message) {
-            (Target::Worker(handoff), Some(message)) => return self.hand_over(dispatch, &handoff, message, arrival),
-            (Target::Answer(answer), Some(message)) => {
-                if let Some(fault) = answer.fault {
-                    let call_id = String::from_utf8_lossy(message.call_id());
-                    debug!(source = %arrival.source, ?call_id, %fault, "a request that cannot be worked with");
-                }
-                self.answers.write(owner, &answer, dispatch.allow(), message, arrival);
-            }
-            _ => {}
+    /// An empty outbox.
+    pub(super) fn new(insert: Insert) -> Self {
+        Outbox {
+            links: Links::default(),
+            answers: Answers::default(),
+            retransmits: FinalRetransmits::default(),
+            insert,
+            totals: Totals::default(),
+            patched: Vec::new(),
+            returned: VecDeque::new(),
+            asked: HashMap::default(),
         }
-        None
     }
 
-    fn hand_over(
+    /// Decides about a message from a socket, and carries the decision out. Returns whether its answer is still to
+    /// come.
+    pub(super) fn decide(&mut self, dispatch: &mut Dispatch, in_hand: &InHand<'_>) -> bool {
+        let InHand { message, way: Way { owner, arrival }, now, .. } = *in_hand;
+        let decision = match owner {
+            Owner::Listener(_) => dispatch.on_message(message, arrival, now),
+            Owner::Vacant(_) | Owner::VacantMgcp(..) => dispatch.on_vacant(message, arrival, now),
+        };
+        if decision.reason == Reason::OwnAck
+            && let Incoming::Sip(ack) = message
+        {
+            self.retransmits.on_ack(ack.to().and_then(|to| to.tag()).unwrap_or_default());
+        }
+        self.carry_out(dispatch, decision, in_hand)
+    }
+
+    /// Carries out a decision. Returns whether the message's answer is still to come.
+    pub(super) fn carry_out(&mut self, dispatch: &mut Dispatch, decision: Decision, in_hand: &InHand<'_>) -> bool {
+        let InHand { message, way: Way { owner, arrival }, .. } = *in_hand;
+        decided::about(message, arrival, &decision);
+        match decision.target {
+            Target::Worker(handoff) => {
+                self.hand_over(dispatch, &handoff, in_hand);
+                return true;
+            }
+            Target::Everyone(id) => {
+                self.ask_everyone(dispatch, id, in_hand);
+                return true;
+            }
+            Target::Answer(answer) => {
+                let request = match message {
+                    Incoming::Sip(message) => Some(message),
+                    Incoming::UnreadableSip(bad) => bad.message.as_ref(),
+                    Incoming::Mgcp(_) | Incoming::UnreadableMgcp(_) => None,
+                };
+                if let Some(request) = request {
+                    if let Some(fault) = answer.fault {
+                        let call_id = String::from_utf8_lossy(request.call_id());
+                        debug!(source = %arrival.source, ?call_id, %fault, "a request that cannot be worked with");
+                    }
+                    self.answers.write(*owner, &answer, dispatch.allow(), request, arrival);
+                }
+            }
+            Target::Return(answer) => self.answers.write_return(*owner, &answer, message.bytes().len(), arrival),
+            Target::Gathered(id) => {
+                if let Some((bytes, _)) = dispatch.gathered(id) {
+                    self.answers.write_bytes(*owner, bytes, arrival);
+                }
+            }
+            Target::Drop => {}
+        }
+        false
+    }
+
+    /// Hands a message over to every worker that its gathering waits for.
+    fn ask_everyone(&mut self, dispatch: &mut Dispatch, id: GatheringId, in_hand: &InHand<'_>) {
+        let InHand { way: Way { owner, arrival }, chain, now, .. } = *in_hand;
+        self.asked.insert(id, Asked { owner: *owner, chain });
+        let way = Way { owner: *owner, arrival: Arrival { reply_to: ReplyTo::Gathering(id), ..*arrival } };
+        while let Some(handoff) = dispatch.poll_everyone(id, now) {
+            self.hand_over(dispatch, &handoff, &InHand { way: &way, chain: None, ..*in_hand });
+        }
+    }
+
+    /// Puts a message on its worker's link. The core knows what each link can take, so it is rare that a link does not
+    /// take it; that counts as a refusal by that worker.
+    fn hand_over(&mut self, dispatch: &mut Dispatch, handoff: &Handoff, in_hand: &InHand<'_>) {
+        let InHand { message, way, chain, .. } = *in_hand;
+        let envelope = handoff.envelope(&way.arrival);
+        let note = Note { entry: handoff.entry, search: handoff.search, chain };
+        let worker = dispatch.pool().get(handoff.worker);
+        let pieces = insert::pieces(self.insert, message, handoff, worker, &mut self.patched);
+        if !push(&mut self.links, dispatch, (handoff.worker, note), &envelope, &pieces) {
+            let payload = message.bytes().to_vec();
+            self.returned.push_back(ReturnedMessage {
+                message: dispatcher_end::Returned { envelope, note, payload, sent: false },
+                from: handoff.worker,
+                cause: Cause::Refused(RefuseReason::Exhausted),
+            });
+        }
+    }
+
+    /// Gives a worker the acknowledgement of an MGCP transaction. If its link does not take it, it is lost like any
+    /// datagram.
+    pub(super) fn acknowledge(
         &mut self,
         dispatch: &mut Dispatch,
         handoff: &Handoff,
-        message: &sip::Message<'_>,
+        transaction: TransactionId,
         arrival: &Arrival,
-    ) -> Option<ReturnedMessage> {
-        let port =
-            dispatch.pool().get(handoff.worker).and_then(|worker| worker.addresses.first()).map(SocketAddr::port);
-        self.patched.clear();
-        let pieces = match (self.insert, port) {
-            (Insert::Header, Some(port)) if !handoff.follows => {
-                // The dispatcher alone writes this line: one of the sender's, or of an earlier handover, is removed.
-                patch::without_field(&mut self.patched, message, Insert::HEADER);
-                let rest = self.patched.len();
-                line::write(&mut self.patched, Insert::HEADER, port.to_string().as_bytes());
-                let (message, line) = self.patched.split_at(rest);
-                let start = memchr::memchr(b'\n', message).map_or(0, |end| end + 1);
-                [&message[..start], line, &message[start..]]
-            }
-            (Insert::RequestUri, Some(port)) if !handoff.follows => {
-                self.patched.extend_from_slice(format!(":{port}").as_bytes());
-                // A request-URI without a host has no port either; its message goes on as it came.
-                patch::with_uri_port(message, &self.patched).unwrap_or([message.bytes(), &[], &[]])
-            }
-            _ => [message.bytes(), &[], &[]],
-        };
-        push(&mut self.links, dispatch, handoff, None, arrival, &pieces, message.bytes())
+    ) {
+        let (bytes, length) = acknowledgement(transaction);
+        let note = Note { entry: handoff.entry, search: handoff.search, chain: None };
+        push(&mut self.links, dispatch, (handoff.worker, note), &handoff.envelope(arrival), &[&bytes[..length]]);
     }
 
     pub(super) fn tell(&mut self, worker: WorkerId, drain: Drain) {
@@ -95,32 +166,33 @@ impl<C: Channel> Outbox<C> {
     }
 }
 
-/// Puts a message on its worker's link: `pieces` are `message` as the worker is to have it. Gives back a message that
-/// the link does not take. The core knows what each link can take, so this is rare, and counts as a refusal by that
-/// worker.
-pub(super) fn push<C: Channel>(
+/// Puts a record on a worker's link; false if the link does not take it.
+fn push<C: Channel>(
     links: &mut Links<C>,
     dispatch: &mut Dispatch,
-    handoff: &Handoff,
-    chain: Option<ChainId>,
-    arrival: &Arrival,
+    (worker, note): (WorkerId, Note),
+    envelope: &Envelope,
     pieces: &[&[u8]],
-    message: &[u8],
-) -> Option<ReturnedMessage> {
-    let envelope = handoff.envelope(arrival);
-    let note = Note { entry: handoff.entry, search: handoff.search, chain };
-    let not_taken = || ReturnedMessage {
-        message: dispatcher_end::Returned { envelope, note, payload: message.to_vec(), sent: false },
-        from: handoff.worker,
-        cause: Cause::Refused(RefuseReason::Exhausted),
-    };
-    let Some(link) = links.get_mut(handoff.worker) else { return Some(not_taken()) };
-    let pushed = link.front.push(&envelope, note, pieces);
-    dispatch.on_link_room(handoff.worker, link.front.room());
+) -> bool {
+    let Some(link) = links.get_mut(worker) else { return false };
+    let pushed = link.front.push(envelope, note, pieces);
+    dispatch.on_link_room(worker, link.front.room());
     if let Err(error) = pushed {
-        debug!(worker = %handoff.worker, "not handed over: {error}");
-        return Some(not_taken());
+        debug!(%worker, "not handed over: {error}");
+        return false;
     }
-    links.touch(handoff.worker);
-    None
+    links.touch(worker);
+    true
+}
+
+/// `000 TRANSACTION`, and its length.
+pub(super) fn acknowledgement(TransactionId(mut id): TransactionId) -> ([u8; 16], usize) {
+    let mut bytes = *b"000 ............";
+    let length = id.checked_ilog10().map_or(1, |digits| digits as usize + 1).min(10);
+    for place in (4..4 + length).rev() {
+        bytes[place] = b'0' + (id % 10) as u8;
+        id /= 10;
+    }
+    bytes[4 + length..4 + length + 2].copy_from_slice(b"\r\n");
+    (bytes, 4 + length + 2)
 }

@@ -2,8 +2,7 @@
 
 use std::ops::Range;
 
-use super::owner::Owner;
-use crate::dispatch::decision::Arrival;
+use super::Way;
 use crate::ids::WorkerId;
 
 /// Largest parcel whose memory is kept for the next batch, in bytes.
@@ -26,8 +25,7 @@ pub struct Parcel {
 #[derive(Clone, Debug)]
 struct Passed {
     range: Range<usize>,
-    owner: Owner,
-    arrival: Arrival,
+    way: Way,
 }
 
 impl Parcel {
@@ -36,18 +34,18 @@ impl Parcel {
         Parcel { from, ..Parcel::default() }
     }
 
-    /// Adds a message that came to a socket of `owner`.
-    pub fn add(&mut self, message: &[u8], owner: Owner, arrival: &Arrival) {
+    /// Adds a message that came on this way.
+    pub fn add(&mut self, message: &[u8], way: &Way) {
         let begin = self.bytes.len();
         self.bytes.extend_from_slice(message);
-        self.messages.push(Passed { range: begin..self.bytes.len(), owner, arrival: *arrival });
+        self.messages.push(Passed { range: begin..self.bytes.len(), way: *way });
     }
 
     /// Its messages in the order in which they were read.
-    pub fn messages(&self) -> impl Iterator<Item = (&[u8], Owner, &Arrival)> {
+    pub fn messages(&self) -> impl Iterator<Item = (&[u8], &Way)> {
         self.messages.iter().map(|passed| {
-            let Passed { range, owner, arrival } = passed;
-            (self.bytes.get(range.clone()).unwrap_or_default(), *owner, arrival)
+            let Passed { range, way } = passed;
+            (self.bytes.get(range.clone()).unwrap_or_default(), way)
         })
     }
 
@@ -78,7 +76,9 @@ impl Parcel {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dispatch::decision::Arrival;
     use crate::ids::ListenerId;
+    use crate::switch::owner::Owner;
     use crate::time::Time;
     use crate::words::ReplyTo;
     use crate::words::Transport;
@@ -96,10 +96,10 @@ mod tests {
         };
         let mut parcel = Parcel::new(2);
         assert!(parcel.is_empty());
-        parcel.add(b"one", Owner::Listener(ListenerId(1)), &arrival(1));
-        parcel.add(&vec![b'x'; 4 << 20], Owner::Vacant(WorkerId(3)), &arrival(2));
+        parcel.add(b"one", &Way { owner: Owner::Listener(ListenerId(1)), arrival: arrival(1) });
+        parcel.add(&vec![b'x'; 4 << 20], &Way { owner: Owner::Vacant(WorkerId(3)), arrival: arrival(2) });
         let out: Vec<_> =
-            parcel.messages().map(|(bytes, owner, arrival)| (bytes.len(), owner, arrival.received)).collect();
+            parcel.messages().map(|(bytes, way)| (bytes.len(), way.owner, way.arrival.received)).collect();
         assert_eq!(
             out,
             [(3, Owner::Listener(ListenerId(1)), Time(1)), (4 << 20, Owner::Vacant(WorkerId(3)), Time(2)),]

@@ -1,15 +1,19 @@
 //! Messages that workers gave back, or died with: the dispatcher decides about them again.
 
+use super::Switch;
+use super::in_hand::{InHand, Way};
 use super::links::Channel;
+use super::outbox::Outbox;
 use super::owner::Owner;
-use super::{Switch, decided};
 use crate::dispatch::decision::{Answer, Arrival, Cause, Handoff, Returned, Search, Target, Unanswered};
 use crate::dispatch::note::Note;
+use crate::dispatch::{Dispatch, Incoming};
 use crate::ids::WorkerId;
 use crate::link::dispatcher_end;
 use crate::link::store::LARGEST;
 use crate::time::Time;
 use crate::wire::handoff::MESSAGE_HEADER;
+use crate::wire::mgcp;
 use crate::wire::sip::Method;
 use crate::words::Transport;
 
@@ -71,7 +75,7 @@ impl<C: Channel> Switch<C> {
     /// Decides again about messages that a link did not take.
     pub(super) fn place_returned(&mut self, now: Time) {
         // No worker gets a message twice, so this comes to an end.
-        while let Some(back) = self.returned.pop_front() {
+        while let Some(back) = self.outbox.returned.pop_front() {
             self.place_again(back, now);
         }
     }
@@ -93,14 +97,6 @@ impl<C: Channel> Switch<C> {
 
     fn place_again(&mut self, back: ReturnedMessage, now: Time) -> Target {
         let ReturnedMessage { message: dispatcher_end::Returned { envelope, note, payload, sent }, from, cause } = back;
-        let arrival = Arrival {
-            listener: envelope.listener,
-            transport: envelope.transport,
-            reply_to: envelope.reply_to,
-            source: envelope.source,
-            local: envelope.local,
-            received: envelope.received,
-        };
         let returned = Returned {
             cause,
             from,
@@ -112,21 +108,41 @@ impl<C: Channel> Switch<C> {
             size: envelope.size,
             names_size: envelope.names_size,
         };
-        if arrival.transport == Transport::Mgcp {
-            return self.place_mgcp_again(&payload, &arrival, &returned, note.chain, now);
+        let arrival = Arrival::of(&envelope);
+        let way = Way { owner: Owner::Listener(envelope.listener), arrival };
+        let in_hand = |message| InHand { message, way: &way, chain: note.chain, now };
+        let Switch { scanner, dispatch, outbox, resumed, .. } = self;
+        // The message was read before it was handed over; a fault now would be a bug, and the message is dropped.
+        let (target, waits) = match arrival.transport {
+            Transport::Mgcp => {
+                let Ok(message) = mgcp::parse(&payload) else { return Target::Drop };
+                outbox.decide_again(dispatch, &in_hand((&message).into()), &returned)
+            }
+            _ => {
+                let Ok(message) = scanner.scan(&payload) else { return Target::Drop };
+                outbox.decide_again(dispatch, &in_hand((&message).into()), &returned)
+            }
+        };
+        if !waits {
+            resumed.extend(note.chain);
         }
-        // The message was scanned before it was handed over; a fault now would be a bug, and the message is dropped.
-        let Ok(message) = self.scanner.scan(&payload) else { return Target::Drop };
-        let decision = self.dispatch.on_returned(&message, &arrival, &returned, now);
-        decided::about_sip(&message, &arrival, &decision);
-        let owner = Owner::Listener(envelope.listener);
-        self.returned.extend(self.outbox.carry_out(&mut self.dispatch, decision, Some(&message), &arrival, owner));
+        target
+    }
+}
+
+impl<C: Channel> Outbox<C> {
+    /// Decides again about a message. Returns the target, and whether its answer is still to come.
+    fn decide_again(&mut self, dispatch: &mut Dispatch, in_hand: &InHand<'_>, returned: &Returned) -> (Target, bool) {
+        let InHand { message, way, now, .. } = *in_hand;
+        let decision = dispatch.on_returned(message, &way.arrival, returned, now);
+        let waits = self.carry_out(dispatch, decision, in_hand);
         if let Target::Answer(Answer { to_tag: Some(tag), .. }) = decision.target
-            && message.method() == Some(Method::Invite)
-            && let Some(answer) = self.outbox.answers.last()
+            && let Incoming::Sip(request) = message
+            && request.method() == Some(Method::Invite)
+            && let Some(answer) = self.answers.last()
         {
-            self.outbox.retransmits.begin(tag, answer, now);
+            self.retransmits.begin(tag, answer, now);
         }
-        decision.target
+        (decision.target, waits)
     }
 }

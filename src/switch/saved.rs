@@ -30,7 +30,6 @@ impl<C: Channel> Switch<C> {
             configured: _,
             frame: _,
             refused,
-            returned,
             given_back,
             given_back_left: _,
             estates,
@@ -47,9 +46,8 @@ impl<C: Channel> Switch<C> {
             // Call agents send again the commands that waited, and those that were asked of all workers.
             chains: _,
             resumed: _,
-            asked: _,
         } = self;
-        let Outbox { links, answers: _, retransmits, insert: _, totals, patched: _ } = outbox;
+        let Outbox { links, answers: _, retransmits, insert: _, totals, patched: _, returned, asked: _ } = outbox;
         debug_assert!(early.is_empty(), "messages wait for others");
         debug_assert!(estates.is_empty(), "messages of workers that are gone wait");
         debug_assert!(returned.is_empty() && given_back.is_empty(), "messages that came back wait for their decision");

@@ -9,10 +9,12 @@ use super::*;
 use crate::dispatch::Setup;
 use crate::dispatch::identity::Keyring;
 use crate::dispatch::note::Note;
+use crate::dispatch::reason::Reason;
 use crate::dispatch::rules::Rules;
+use crate::ids::ListenerId;
 use crate::ids::{LinkId, Seq, TokenKey};
 use crate::wire::handoff::{FrameBuilder, Record};
-use crate::words::{Envelope, ReplyTo, Report};
+use crate::words::{Envelope, Report};
 
 const NOW: Time = Time(1_000_000);
 
@@ -87,8 +89,8 @@ fn answers_to_an_invite(switch: &mut Switch<Mute>) -> Vec<String> {
         From: <sip:b@192.0.2.1>;tag=1\r\nTo: <sip:a@192.0.2.2>\r\nCall-ID: 1\r\nCSeq: 1 INVITE\r\n\
         Contact: <sip:b@192.0.2.1>\r\nContent-Length: 0\r\n\r\n";
     let (source, local) = ("192.0.2.1:5060".parse().unwrap(), "192.0.2.2:5060".parse().unwrap());
-    let datagram = Datagram { bytes, source, local, truncated: false };
-    switch.on_datagram(Owner::Listener(ListenerId(0)), ListenerId(0), &datagram, NOW);
+    let way = Way::of_datagram(Owner::Listener(ListenerId(0)), ListenerId(0), Transport::Udp, (source, local), NOW);
+    switch.on_message(bytes, &way, NOW);
     let mut answers = Vec::new();
     switch
         .flush_answers(|leaving| answers.extend(leaving.map(|(bytes, _)| String::from_utf8_lossy(bytes).into_owned())));
@@ -104,8 +106,8 @@ fn options(switch: &mut Switch<Mute>, call: usize, padding: usize) {
         "x".repeat(padding)
     );
     let (source, local) = ("192.0.2.1:5060".parse().unwrap(), "192.0.2.2:5060".parse().unwrap());
-    let datagram = Datagram { bytes: text.as_bytes(), source, local, truncated: false };
-    switch.on_datagram(Owner::Listener(ListenerId(0)), ListenerId(0), &datagram, NOW);
+    let way = Way::of_datagram(Owner::Listener(ListenerId(0)), ListenerId(0), Transport::Udp, (source, local), NOW);
+    switch.on_message(text.as_bytes(), &way, NOW);
 }
 
 /// Writer that collects the log.
@@ -220,8 +222,8 @@ fn the_answer_to_a_dead_workers_invite_is_sent_again_until_its_ack_comes() {
          Content-Length: 0\r\n\r\n"
     );
     let (source, local) = ("192.0.2.1:5060".parse().unwrap(), "192.0.2.2:5060".parse().unwrap());
-    let datagram = Datagram { bytes: ack.as_bytes(), source, local, truncated: false };
-    switch.on_datagram(Owner::Listener(ListenerId(0)), ListenerId(0), &datagram, NOW);
+    let way = Way::of_datagram(Owner::Listener(ListenerId(0)), ListenerId(0), Transport::Udp, (source, local), NOW);
+    switch.on_message(ack.as_bytes(), &way, NOW);
     assert_eq!(answers(&mut switch, 10_000).len(), 0);
 }
 
@@ -317,8 +319,8 @@ fn invite<C: Channel>(switch: &mut Switch<C>, call: usize) {
          Contact: <sip:b@192.0.2.1>\r\nContent-Length: 0\r\n\r\n"
     );
     let (source, local) = ("192.0.2.1:5060".parse().unwrap(), "192.0.2.2:5060".parse().unwrap());
-    let datagram = Datagram { bytes: text.as_bytes(), source, local, truncated: false };
-    switch.on_datagram(Owner::Listener(ListenerId(0)), ListenerId(0), &datagram, NOW);
+    let way = Way::of_datagram(Owner::Listener(ListenerId(0)), ListenerId(0), Transport::Udp, (source, local), NOW);
+    switch.on_message(text.as_bytes(), &way, NOW);
 }
 
 fn held<C: Channel>(switch: &Switch<C>, worker: u16) -> u64 {
@@ -542,8 +544,8 @@ fn a_cancel_that_overtakes_its_invite_between_two_lanes_waits_for_it() {
     let mut switch = lane(1, 2);
     let (source, local) = ("192.0.2.1:5060".parse().unwrap(), "192.0.2.2:5060".parse().unwrap());
     let read = |switch: &mut Switch<Mute>, text: &str| {
-        let datagram = Datagram { bytes: text.as_bytes(), source, local, truncated: false };
-        switch.on_datagram(Owner::Listener(ListenerId(0)), ListenerId(0), &datagram, NOW);
+        let way = Way::of_datagram(Owner::Listener(ListenerId(0)), ListenerId(0), Transport::Udp, (source, local), NOW);
+        switch.on_message(text.as_bytes(), &way, NOW);
     };
     let answered = |switch: &mut Switch<Mute>| {
         let mut statuses = Vec::new();
@@ -554,16 +556,9 @@ fn a_cancel_that_overtakes_its_invite_between_two_lanes_waits_for_it() {
     };
     read(&mut switch, &request("CANCEL", 0));
     assert_eq!(answered(&mut switch), Vec::<String>::new(), "no 481: the other lane may have read the INVITE");
-    let arrival = Arrival {
-        listener: ListenerId(0),
-        transport: Transport::Udp,
-        reply_to: ReplyTo::Datagram,
-        source,
-        local,
-        received: NOW,
-    };
+    let way = Way::of_datagram(Owner::Listener(ListenerId(0)), ListenerId(0), Transport::Udp, (source, local), NOW);
     let mut parcel = Parcel::new(1);
-    parcel.add(request("INVITE", 0).as_bytes(), Owner::Listener(ListenerId(0)), &arrival);
+    parcel.add(request("INVITE", 0).as_bytes(), &way);
     switch.on_parcel(&parcel, NOW);
     let counters = switch.dispatch().counters();
     assert_eq!((counters.of(Reason::Selected), counters.of(Reason::Cancel)), (1, 1));

@@ -15,13 +15,13 @@ use pointsman::dispatch::reason::Reason;
 use pointsman::dispatch::rules::Rules;
 use pointsman::dispatch::{Dispatch, Setup};
 use pointsman::ids::{Incarnation, ListenerId, Seq, TokenKey, WorkerId};
-use pointsman::net::udp::Datagram;
 use pointsman::switch::links::Channel;
 use pointsman::switch::owner::Owner;
-use pointsman::switch::{LinkRead, Switch};
+use pointsman::switch::{LinkRead, Switch, Way};
 use pointsman::time::Time;
 use pointsman::wire::handoff::{FrameBuilder, Record};
 use pointsman::wire::mgcp;
+use pointsman::words::Transport;
 use pointsman::words::{RefuseReason, ReplyTo, Report};
 
 use crate::runner::Seen;
@@ -390,8 +390,9 @@ impl Machine {
 
     fn receive(&mut self, bytes: &[u8], source: u8) {
         let source = ([203, 0, 113, source], 5060).into();
-        let datagram = Datagram { bytes, source, local: ([192, 0, 2, 1], 5060).into(), truncated: false };
-        self.switch.on_datagram(Owner::Listener(ListenerId(0)), ListenerId(0), &datagram, self.now);
+        let (owner, listener) = (Owner::Listener(ListenerId(0)), ListenerId(0));
+        let way = Way::of_datagram(owner, listener, Transport::Udp, (source, ([192, 0, 2, 1], 5060).into()), self.now);
+        self.switch.on_message(bytes, &way, self.now);
         self.read += 1;
         let mut answers = 0;
         self.switch.flush_answers(|leaving| answers += leaving.len());
@@ -401,9 +402,9 @@ impl Machine {
 
     fn receive_mgcp(&mut self, bytes: &[u8]) {
         let source = ([203, 0, 113, 1], 2727).into();
-        let datagram = Datagram { bytes, source, local: ([192, 0, 2, 1], 2427).into(), truncated: false };
-        let listener = ListenerId(1);
-        self.switch.on_mgcp_datagram(Owner::Listener(listener), listener, &datagram, self.now, self.now);
+        let (owner, listener) = (Owner::Listener(ListenerId(1)), ListenerId(1));
+        let way = Way::of_datagram(owner, listener, Transport::Mgcp, (source, ([192, 0, 2, 1], 2427).into()), self.now);
+        self.switch.on_message(bytes, &way, self.now);
         let commands = mgcp::parts(bytes).filter(|part| !part.trim_ascii_start().starts_with(b"0")).count() as u64;
         self.read += mgcp::parts(bytes).count().max(1) as u64;
         self.commands += commands;

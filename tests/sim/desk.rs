@@ -13,11 +13,11 @@ use pointsman::dispatch::owner::Owners;
 use pointsman::dispatch::rules::Rules;
 use pointsman::dispatch::{Dispatch, Setup};
 use pointsman::ids::{Incarnation, ListenerId, TokenKey, WorkerId};
-use pointsman::net::udp;
 use pointsman::pack::Packed;
 use pointsman::switch::owner::Owner;
-use pointsman::switch::{LinkRead, Switch};
+use pointsman::switch::{LinkRead, Switch, Way};
 use pointsman::time::Time;
+use pointsman::words::Transport;
 
 use crate::air::Datagram;
 use crate::mutation::{Mutation, unmarked};
@@ -109,8 +109,9 @@ impl Desk {
             self.has_commands = true;
             let changed = self.changed(&datagram.text);
             let bytes = changed.as_deref().unwrap_or(&datagram.text).as_bytes();
-            let datagram = udp::Datagram { bytes, source: datagram.from, local: datagram.to, truncated: false };
-            self.switch.on_mgcp_datagram(Owner::Listener(ListenerId(1)), ListenerId(1), &datagram, now, now);
+            let (owner, listener) = (Owner::Listener(ListenerId(1)), ListenerId(1));
+            let way = Way::of_datagram(owner, listener, Transport::Mgcp, (datagram.from, datagram.to), now);
+            self.switch.on_message(bytes, &way, now);
         }
         for (at, inbox) in slots.iter_mut().enumerate() {
             let worker = WorkerId(at as u16);
@@ -275,8 +276,8 @@ impl Desk {
     fn read(&mut self, owner: Owner, datagram: &Datagram, now: Time) {
         let changed = self.changed(&datagram.text);
         let bytes = changed.as_deref().unwrap_or(&datagram.text).as_bytes();
-        let datagram = udp::Datagram { bytes, source: datagram.from, local: datagram.to, truncated: false };
-        self.switch.on_datagram(owner, ListenerId(0), &datagram, now);
+        let way = Way::of_datagram(owner, ListenerId(0), Transport::Udp, (datagram.from, datagram.to), now);
+        self.switch.on_message(bytes, &way, now);
     }
 
     /// A message as a mutation has it read.

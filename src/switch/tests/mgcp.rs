@@ -10,7 +10,8 @@ use std::rc::Rc;
 
 use super::*;
 use crate::dispatch::decision::Services;
-use crate::ids::Seq;
+use crate::ids::{ListenerId, Seq};
+
 use crate::link::worker_end::{FromDispatcher, WorkerEnd};
 use crate::switch::parcel::Parcel;
 use crate::wire::mgcp::{Message, parse, parts};
@@ -104,9 +105,9 @@ impl Rig {
     /// Sends a datagram to the switch, and returns the answers that it gets at once.
     fn send(&mut self, text: &str) -> Vec<String> {
         let (source, local) = ("192.0.2.1:2727".parse().unwrap(), "192.0.2.2:2427".parse().unwrap());
-        let datagram = Datagram { bytes: text.as_bytes(), source, local, truncated: false };
-        let listener = ListenerId(0);
-        self.switch.on_mgcp_datagram(Owner::Listener(listener), listener, &datagram, self.now, self.now);
+        let owner = Owner::Listener(ListenerId(0));
+        let way = Way::of_datagram(owner, ListenerId(0), Transport::Mgcp, (source, local), self.now);
+        self.switch.on_message(text.as_bytes(), &way, self.now);
         self.answers()
     }
 
@@ -339,7 +340,7 @@ fn a_command_for_everyone_goes_to_each_and_their_answers_come_back_as_one() {
     assert_eq!(rig.answers(), [merged]);
     assert_eq!(rig.transactions(), [2], "what is behind it goes then");
     assert_eq!(rig.send(&all), [merged], "a retransmission");
-    assert!(rig.got().is_empty() && rig.switch.asked.is_empty());
+    assert!(rig.got().is_empty() && rig.switch.outbox.asked.is_empty());
 }
 
 #[test]
@@ -486,9 +487,9 @@ fn a_vacant_slots_port_answers_for_the_dead() {
     rig.switch.on_link_lost(WorkerId(1), rig.now);
     let text = format!("MDCX 1 ann/{}/7@ms:2431 MGCP 1.0\r\n", token(1));
     let (source, local) = ("192.0.2.1:2727".parse().unwrap(), "192.0.2.2:2431".parse().unwrap());
-    let datagram = Datagram { bytes: text.as_bytes(), source, local, truncated: false };
     let owner = Owner::VacantMgcp(WorkerId(1), ListenerId(0));
-    rig.switch.on_mgcp_datagram(owner, ListenerId(0), &datagram, rig.now, rig.now);
+    let way = Way::of_datagram(owner, ListenerId(0), Transport::Mgcp, (source, local), rig.now);
+    rig.switch.on_message(text.as_bytes(), &way, rig.now);
     let mut answers = Vec::new();
     rig.switch.flush_answers(|leaving| {
         let owner = leaving.owner;
