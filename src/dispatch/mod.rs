@@ -1,9 +1,8 @@
 //! The decision: the worker that gets a message, or the dispatcher's own answer. A function of (state, message, now).
 //!
-//! [`Dispatch`] holds one lane's state and wires its parts. A message comes in as [`Incoming`]. What both protocols
-//! have in common is decided about a [`Case`](case::Case), once: [`placing`], [`refusing`], [`returned`]. The rules for
-//! SIP are in [`sip`], those for MGCP in [`mgcp`]. Nothing here owns a socket, a clock, a
-//! thread or a random source: the seed is given once, the time with every call.
+//! [`Dispatch`] holds one lane's state and wires its parts. A message comes in as [`Incoming`]; [`rules`] has the order of
+//! questions. Nothing here owns a socket, a clock, a thread or a random source: the seed is given once, the time with
+//! every call.
 
 mod bits;
 mod case;
@@ -14,19 +13,14 @@ pub mod history;
 pub mod identity;
 mod incoming;
 mod index;
-pub mod mgcp;
 pub mod note;
 pub mod owner;
-mod placing;
 pub mod reason;
-mod refusing;
-pub mod returned;
 pub mod rules;
 mod saved;
 pub mod search;
 pub mod select;
 pub mod share;
-pub mod sip;
 pub mod size;
 pub mod table;
 pub mod targets;
@@ -45,13 +39,14 @@ use crate::wire::sip::Message;
 use crate::words;
 use counters::Counters;
 use decision::{Admin, Brought, Decision, Joined, Room, Target};
-use group::{Groups, Opening};
+use group::{GroupId, Groups, Opening};
 use history::{Explained, History};
 use identity::{Directory, Keyring};
 pub use incoming::Incoming;
 use mgcp::{Acks, Gatherings};
 use reason::Reason;
 use rules::Rules;
+pub use rules::{mgcp, sip};
 use select::Selector;
 use table::{NewEntry, State, Table};
 use targets::pool::Pool;
@@ -168,6 +163,13 @@ impl Dispatch {
             self.groups.on_answered(group, entry);
         }
         self.release(group);
+    }
+
+    /// Releases a leg of a group that waits no more.
+    fn release(&mut self, group: Option<GroupId>) {
+        if let Some(group) = group {
+            self.groups.release(group);
+        }
     }
 
     /// Takes note of a worker's final answer to a message, for [`Dispatch::explain`].

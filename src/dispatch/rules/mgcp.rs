@@ -17,10 +17,12 @@ pub mod size;
 
 use std::net::SocketAddr;
 
-use super::Dispatch;
-use super::case::{self, Placement};
-use super::decision::{Arrival, Decision, EntryId, Handoff, Protocol, Reason, Return, Returned, Target, Tried};
-use super::table::{Entry, State};
+use crate::dispatch::Dispatch;
+use crate::dispatch::case::{self, Placement};
+use crate::dispatch::decision::{
+    Arrival, Decision, EntryId, Handoff, Protocol, Reason, Return, Returned, Target, Tried,
+};
+use crate::dispatch::table::{Entry, State};
 use crate::fingerprint::{Fingerprint, Printer};
 use crate::ids::{TransactionRange, WorkerId};
 use crate::reservation::Weight;
@@ -31,15 +33,15 @@ use crate::wire::mgcp::{
     Command, EndpointName, Message, Response, ReturnCode, TransactionId, Unparsable, Verb, Wildcard,
 };
 
-pub(super) use acks::Acks;
+pub(in crate::dispatch) use acks::Acks;
 pub use acks::MOST_ACKS;
-pub(super) use gathering::Gatherings;
+pub(in crate::dispatch) use gathering::Gatherings;
 use meant::Meant;
-pub(super) use returned::decide_returned;
+pub(in crate::dispatch) use returned::decide_returned;
 
 /// A command.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Request<'a> {
+pub(in crate::dispatch) struct Request<'a> {
     command: &'a Command<'a>,
     verb: Verb<'a>,
     transaction: TransactionId,
@@ -143,7 +145,7 @@ impl case::Request for Request<'_> {
 
 /// Decides about a message that is not carried out: its datagram has more parts than can wait, or too many
 /// datagrams wait.
-pub(super) fn decide_overflow(
+pub(in crate::dispatch) fn decide_overflow(
     dispatch: &mut Dispatch,
     message: &Message<'_>,
     arrival: &Arrival,
@@ -167,7 +169,7 @@ pub(super) fn decide_overflow(
 }
 
 /// Decides about bytes that cannot be read as a message.
-pub(super) fn decide_unparsable(
+pub(in crate::dispatch) fn decide_unparsable(
     dispatch: &mut Dispatch,
     bad: &Unparsable<'_>,
     arrival: &Arrival,
@@ -189,7 +191,12 @@ pub(super) fn decide_unparsable(
 }
 
 /// Decides about a message.
-pub(super) fn decide(dispatch: &mut Dispatch, message: &Message<'_>, arrival: &Arrival, now: Time) -> Decision {
+pub(in crate::dispatch) fn decide(
+    dispatch: &mut Dispatch,
+    message: &Message<'_>,
+    arrival: &Arrival,
+    now: Time,
+) -> Decision {
     if dispatch.access.denies(arrival.source.ip()) {
         return Decision { target: Target::Drop, reason: Reason::Denied };
     }
@@ -223,7 +230,7 @@ pub(super) fn decide(dispatch: &mut Dispatch, message: &Message<'_>, arrival: &A
 }
 
 /// Notes the decision about a command: by its call, else by its endpoint and by its transaction.
-pub(super) fn note(dispatch: &mut Dispatch, message: &Message<'_>, decision: &Decision, now: Time) {
+pub(in crate::dispatch) fn note(dispatch: &mut Dispatch, message: &Message<'_>, decision: &Decision, now: Time) {
     let Message::Command(command) = message else { return };
     let verb = command.verb().label();
     if let Some(call) = command.call_id().filter(|id| !id.is_empty()) {

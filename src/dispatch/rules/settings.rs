@@ -7,7 +7,7 @@ use crate::config::{Config, MethodRule, Network, Policy};
 use crate::wire::sip::{Method, capabilities};
 use crate::words::AccessRule;
 
-pub use super::size::SizeRules;
+pub use crate::dispatch::size::SizeRules;
 
 /// All settings of the operator that concern decisions.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,17 +3,17 @@
 //! Only a message that was placed by selection moves to another worker, to each worker once. A message that only one
 //! worker may have is answered. A message that follows a call never moves.
 
-use super::Dispatch;
-use super::case::{Case, Request};
-use super::decision::{Cause, Decision, EntryId, Reason, Returned, Search, Target, Tried};
-use super::table::Entry;
+use crate::dispatch::Dispatch;
+use crate::dispatch::case::{Case, Request};
+use crate::dispatch::decision::{Cause, Decision, EntryId, Reason, Returned, Search, Target, Tried};
+use crate::dispatch::table::Entry;
 use crate::time::Time;
 use crate::transaction::LIFETIME;
 use crate::words::RefuseReason;
 
 impl Dispatch {
     /// Takes note that a worker has refused a message, if it has.
-    pub(super) fn note_refusal(&mut self, back: &Returned) {
+    pub(in crate::dispatch) fn note_refusal(&mut self, back: &Returned) {
         if let Cause::Refused(why) = back.cause {
             self.pool.on_refused(back.from, back.seq, back.size);
             // A message that was never sent on the link proves nothing about the worker.

@@ -2,12 +2,12 @@
 
 use std::net::IpAddr;
 
-use super::Dispatch;
-use super::case::{Case, Request};
-use super::decision::{Decision, EntryId, Operational, Protocol, Reason, Room, Target};
-use super::table::State;
-use super::targets::worker::Worker;
 use crate::access::Admission;
+use crate::dispatch::Dispatch;
+use crate::dispatch::case::{Case, Request};
+use crate::dispatch::decision::{Decision, EntryId, Operational, Protocol, Reason, Room, Target};
+use crate::dispatch::table::State;
+use crate::dispatch::targets::worker::Worker;
 use crate::ids::WorkerId;
 use crate::time::Time;
 

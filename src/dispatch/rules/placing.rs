@@ -2,12 +2,12 @@
 
 use std::net::IpAddr;
 
-use super::Dispatch;
-use super::case::{Case, Placement, Request};
-use super::decision::{Decision, EntryId, Handoff, Reason, Room, Search, Target, Tried};
-use super::group::{Group, GroupId};
-use super::select::{Ask, by_hash};
-use super::table::{Entry, NewEntry, State};
+use crate::dispatch::Dispatch;
+use crate::dispatch::case::{Case, Placement, Request};
+use crate::dispatch::decision::{Decision, EntryId, Handoff, Reason, Room, Search, Target, Tried};
+use crate::dispatch::group::Group;
+use crate::dispatch::select::{Ask, by_hash};
+use crate::dispatch::table::{Entry, NewEntry, State};
 use crate::ids::WorkerId;
 use crate::reservation::Weight;
 use crate::time::Time;
@@ -84,13 +84,6 @@ impl Dispatch {
             return self.answer_why(case, Reason::TableFull);
         }
         self.hand_over(case, placement, entry, Search::new(case.now))
-    }
-
-    /// Releases a leg of a group that waits no more.
-    pub(super) fn release(&mut self, group: Option<GroupId>) {
-        if let Some(group) = group {
-            self.groups.release(group);
-        }
     }
 
     /// Writes an entry into the table. If the table is full of waiting requests, there is no entry, and its leg of a

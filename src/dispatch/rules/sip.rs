@@ -8,12 +8,14 @@ mod pinned;
 mod returned;
 mod unrecorded;
 
-use super::Dispatch;
-use super::case::{self, Placement};
-use super::decision::{Answer, Arrival, Decision, EntryId, Handoff, Protocol, Reason, Returned, Target, Tried};
-use super::identity::{Named, branch_token};
-use super::table::{Entry, State};
 use crate::config::MethodRule;
+use crate::dispatch::Dispatch;
+use crate::dispatch::case::{self, Placement};
+use crate::dispatch::decision::{
+    Answer, Arrival, Decision, EntryId, Handoff, Protocol, Reason, Returned, Target, Tried,
+};
+use crate::dispatch::identity::{Named, branch_token};
+use crate::dispatch::table::{Entry, State};
 use crate::fingerprint::{Fingerprint, Printer, Text};
 use crate::reservation::Weight;
 use crate::time::Time;
@@ -24,7 +26,7 @@ use crate::wire::sip::{Essentials, Fault, Message, Method, SMALLEST_ANSWERED, Un
 use crate::words::Transport;
 use echoed::Echoed;
 pub use pinned::Pinned;
-pub(super) use returned::decide_returned;
+pub(in crate::dispatch) use returned::decide_returned;
 
 /// The header that carries a worker's token if no field of SIP does.
 pub const EXTENSION: &str = "X-Pointsman-Worker";
@@ -36,7 +38,7 @@ const CONFERENCE: u8 = b'g';
 
 /// A request of SIP.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Request<'a> {
+pub(in crate::dispatch) struct Request<'a> {
     message: &'a Message<'a>,
     method: Method<'a>,
     to_tag: Option<&'a [u8]>,
@@ -130,13 +132,18 @@ impl case::Request for Request<'_> {
 
 /// Decides about a message.
 #[inline]
-pub(super) fn decide(dispatch: &mut Dispatch, message: &Message<'_>, arrival: &Arrival, now: Time) -> Decision {
+pub(in crate::dispatch) fn decide(
+    dispatch: &mut Dispatch,
+    message: &Message<'_>,
+    arrival: &Arrival,
+    now: Time,
+) -> Decision {
     let decision = dispatch.judge(message, arrival, now);
     if message.bytes().len() >= SMALLEST_ANSWERED { decision } else { unamplified(decision, message, arrival) }
 }
 
 /// Decides about bytes that cannot be read as a message.
-pub(super) fn decide_unparsable(
+pub(in crate::dispatch) fn decide_unparsable(
     dispatch: &mut Dispatch,
     bad: &Unparsable<'_>,
     arrival: &Arrival,
@@ -147,7 +154,7 @@ pub(super) fn decide_unparsable(
 }
 
 /// Notes the decision about a message.
-pub(super) fn note(dispatch: &mut Dispatch, message: &Message<'_>, decision: &Decision, now: Time) {
+pub(in crate::dispatch) fn note(dispatch: &mut Dispatch, message: &Message<'_>, decision: &Decision, now: Time) {
     let fault = match decision.target {
         Target::Answer(answer) => answer.fault,
         _ => None,
@@ -157,7 +164,7 @@ pub(super) fn note(dispatch: &mut Dispatch, message: &Message<'_>, decision: &De
 }
 
 /// Notes the decision about bytes that cannot be read as a message, if their call can be told.
-pub(super) fn note_fault(dispatch: &mut Dispatch, bad: &Unparsable<'_>, decision: &Decision, now: Time) {
+pub(in crate::dispatch) fn note_fault(dispatch: &mut Dispatch, bad: &Unparsable<'_>, decision: &Decision, now: Time) {
     if let Some(seen) = bad.seen.filter(|seen| !seen.call_id().is_empty()) {
         let method = seen.method().map_or(Label::Response, Method::label);
         dispatch.note_text(seen.call_id(), (method, Some(bad.fault)), decision, now);
@@ -387,7 +394,7 @@ impl Dispatch {
         self.begin(case)
     }
 
-    pub(super) fn transaction_of_cancel(&self, case: &Case<'_>) -> Option<EntryId> {
+    pub(in crate::dispatch) fn transaction_of_cancel(&self, case: &Case<'_>) -> Option<EntryId> {
         self.table.by_branch(case.name).or_else(|| self.table.invite_of(case.call, case.discriminator))
     }
 
@@ -401,6 +408,6 @@ impl Dispatch {
 }
 
 /// The fingerprint of a conference's name, which compares in any case.
-pub(super) fn conference(name: &[u8], printer: &Printer) -> Fingerprint {
+pub(in crate::dispatch) fn conference(name: &[u8], printer: &Printer) -> Fingerprint {
     printer.print_each(CONFERENCE, [Text::InAnyCase(name)])
 }

@@ -1,0 +1,14 @@
+//! The rules: the order of questions by which a request finds its worker or its answer.
+//!
+//! What both protocols ask is asked once, about a [`Case`](super::case::Case): [`placing`], [`refusing`], [`returned`].
+//! [`sip`] and [`mgcp`] have the order of each protocol's own questions, and say what differs. [`settings`] are the
+//! operator's.
+
+pub mod mgcp;
+mod placing;
+mod refusing;
+mod returned;
+pub mod settings;
+pub mod sip;
+
+pub use settings::{Methods, Rules, SizeRules};
