@@ -141,7 +141,7 @@ impl History {
     }
 
     /// Notes a decision about a message of this method, of the call whose Call-ID hashes to `call`.
-    pub fn note(&mut self, call: u64, method: Label, fault: Option<Fault>, decision: &Decision, now: Time) {
+    pub fn note(&mut self, call: u64, (method, fault): (Label, Option<Fault>), decision: &Decision, now: Time) {
         let outcome = match decision.target {
             Target::Worker(Handoff { worker, size, pinned, follows, .. }) => {
                 Outcome::Worker { worker, size, pinned, follows }
@@ -212,7 +212,7 @@ mod tests {
         let mut history = History::new();
         let drop = Decision { target: Target::Drop, reason: Reason::Stun };
         for at in 0..History::LEN as u64 + 3 {
-            history.note(at % 2, Label::Invite, None, &drop, Time(at));
+            history.note(at % 2, (Label::Invite, None), &drop, Time(at));
         }
         let odd = history.of(1);
         assert_eq!(odd.len(), History::LEN / 2);
@@ -242,12 +242,12 @@ mod tests {
             Decision { target: Target::Worker(handoff), reason: Reason::Selected }
         };
         let outcome = |seq, status, why| words::Outcome { seq: Seq(seq), status, why };
-        history.note(1, Label::Invite, None, &handed(0, 7), Time(1));
+        history.note(1, (Label::Invite, None), &handed(0, 7), Time(1));
         history.note_final(WorkerId(1), outcome(7, 200, ""), Time(2));
         history.note_final(WorkerId(0), outcome(7, 488, "no format"), Time(3));
         // The worker starts anew, and its link counts from the beginning.
-        history.note(1, Label::Invite, None, &handed(0, 7), Time(4));
-        history.note(1, Label::Bye, None, &handed(1, 8), Time(5));
+        history.note(1, (Label::Invite, None), &handed(0, 7), Time(4));
+        history.note(1, (Label::Bye, None), &handed(1, 8), Time(5));
         let ends = |history: &History| {
             history.of(1).into_iter().map(|it| it.answered.map(|end| end.status)).collect::<Vec<_>>()
         };

@@ -106,14 +106,8 @@ impl Dispatch {
     }
 
     /// Notes a decision about a message of this kind under a name.
-    pub(super) fn note_text(
-        &mut self,
-        name: &[u8],
-        (kind, fault): (Label, Option<Fault>),
-        decision: &Decision,
-        now: Time,
-    ) {
-        self.history.note(self.call_hash.hash_one(name), kind, fault, decision, now);
+    pub(super) fn note_text(&mut self, name: &[u8], kind: (Label, Option<Fault>), decision: &Decision, now: Time) {
+        self.history.note(self.call_hash.hash_one(name), kind, decision, now);
     }
 }
 

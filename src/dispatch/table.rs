@@ -314,23 +314,19 @@ impl Table {
     }
 
     /// Gives it to another worker; its life begins anew. Returns the conference it waited in before.
-    pub fn move_to(
-        &mut self,
-        id: EntryId,
-        (worker, life): (WorkerId, u32),
-        group: Option<GroupId>,
-        deaths: u8,
-        now: Time,
-    ) -> Option<GroupId> {
+    pub fn move_to(&mut self, id: EntryId, (worker, life): (WorkerId, u32), deaths: u8, now: Time) -> Option<GroupId> {
         let entry = self.get_mut(id)?;
         entry.worker = worker;
         entry.life = life;
         entry.deaths = deaths;
-        let before = self.stand(id, State::PENDING, now);
+        self.stand(id, State::PENDING, now)
+    }
+
+    /// Notes the group that it waits in.
+    pub fn join(&mut self, id: EntryId, group: Option<GroupId>) {
         if let Some(entry) = self.get_mut(id) {
             entry.group = group;
         }
-        before
     }
 
     /// Removes one entry whose life is over.

@@ -4,8 +4,9 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
+use super::Way;
 use super::owner::Owner;
-use crate::dispatch::decision::{Answer, Arrival, Return};
+use crate::dispatch::decision::{Answer, Return};
 use crate::dispatch::identity::DispatcherTag;
 use crate::pack::packed;
 use crate::wire::mgcp;
@@ -80,9 +81,9 @@ fn registered<'o>(mut writer: ResponseWriter<'o>, request: &sip::Message<'_>) ->
 }
 
 impl Answers {
-    /// Writes the answer to `request`, to leave from a socket of `owner`; `allow` is the value of its Allow header, if
+    /// Writes the answer to `request`, to leave from the socket of its owner; `allow` is the value of its Allow header, if
     /// it gets one.
-    pub fn write(&mut self, owner: Owner, answer: &Answer, allow: &str, request: &sip::Message<'_>, arrival: &Arrival) {
+    pub fn write(&mut self, way: &Way, answer: &Answer, allow: &str, request: &sip::Message<'_>) {
         let begin = self.bytes.len();
         let tag = answer.to_tag.as_ref().map(DispatcherTag::as_bytes);
         let phrase = match answer.fault {
@@ -90,7 +91,7 @@ impl Answers {
             _ => sip::reason_phrase(answer.status),
         };
         let mut writer =
-            ResponseWriter::saying(&mut self.bytes, request, answer.status, phrase, Some(arrival.source), tag);
+            ResponseWriter::saying(&mut self.bytes, request, answer.status, phrase, Some(way.arrival.source), tag);
         if let Some(seconds) = answer.retry_after {
             writer = writer.header_fmt("Retry-After", format_args!("{seconds}"));
         }
@@ -111,13 +112,14 @@ impl Answers {
             writer = registered(writer, request);
         }
         writer.finish();
-        let to = sip::where_to(request, arrival.source);
-        self.waiting.push(Waiting { owner, range: begin..self.bytes.len(), to, from: arrival.local.ip() });
+        let to = sip::where_to(request, way.arrival.source);
+        let range = begin..self.bytes.len();
+        self.waiting.push(Waiting { owner: way.owner, range, to, from: way.arrival.local.ip() });
     }
 
     /// Writes an MGCP answer of the dispatcher's own. It carries its meaning in words unless that makes it longer than
     /// the command, which was `question` bytes long: a forged source must not turn the dispatcher into an amplifier.
-    pub fn write_return(&mut self, owner: Owner, answer: &Return, question: usize, arrival: &Arrival) {
+    pub fn write_return(&mut self, way: &Way, answer: &Return, question: usize) {
         let begin = self.bytes.len();
         let Return { code, transaction } = *answer;
         mgcp::ResponseWriter::new(&mut self.bytes, code, transaction);
@@ -125,7 +127,7 @@ impl Answers {
             self.bytes.truncate(begin);
             mgcp::ResponseWriter::with_comment(&mut self.bytes, code, transaction, None, b"");
         }
-        self.send_from(begin, owner, arrival);
+        self.send_from(begin, way);
     }
 
     /// Puts the MGCP answer that was written last into the datagram of the one before it, as the commands were (RFC
@@ -144,15 +146,15 @@ impl Answers {
     }
 
     /// Writes an MGCP answer that is ready, to the address that its command came from (RFC 3435 §3.5).
-    pub fn write_bytes(&mut self, owner: Owner, bytes: &[u8], arrival: &Arrival) {
+    pub fn write_bytes(&mut self, way: &Way, bytes: &[u8]) {
         let begin = self.bytes.len();
         self.bytes.extend_from_slice(bytes);
-        self.send_from(begin, owner, arrival);
+        self.send_from(begin, way);
     }
 
-    fn send_from(&mut self, begin: usize, owner: Owner, arrival: &Arrival) {
-        let range = begin..self.bytes.len();
-        self.waiting.push(Waiting { owner, range, to: arrival.source, from: arrival.local.ip() });
+    fn send_from(&mut self, begin: usize, way: &Way) {
+        let (range, arrival) = (begin..self.bytes.len(), &way.arrival);
+        self.waiting.push(Waiting { owner: way.owner, range, to: arrival.source, from: arrival.local.ip() });
     }
 
     /// A copy of the answer that was written last.
@@ -212,7 +214,7 @@ mod tests {
     use crate::ids::ListenerId;
     use crate::time::Time;
     use crate::wire::sip::{Fault, Scanner};
-    use crate::words::ReplyTo;
+    use crate::words::Transport;
 
     /// The answer to a request of this method with these headers.
     fn written(method: &str, headers: &str, change: impl FnOnce(&mut Answer)) -> String {
@@ -222,18 +224,14 @@ mod tests {
         );
         let mut scanner = Scanner::new();
         let message = scanner.scan(text.as_bytes()).unwrap_or_else(|bad| panic!("{:?}", bad.fault));
-        let arrival = Arrival {
-            listener: ListenerId(0),
-            transport: crate::words::Transport::Udp,
-            reply_to: ReplyTo::Datagram,
-            source: SocketAddr::from(([192, 0, 2, 9], 5060)),
-            local: SocketAddr::from(([192, 0, 2, 1], 5060)),
-            received: Time(0),
-        };
+        let source = SocketAddr::from(([192, 0, 2, 9], 5060));
+        let local = SocketAddr::from(([192, 0, 2, 1], 5060));
+        let owner = Owner::Listener(ListenerId(0));
+        let way = Way::of_datagram(owner, ListenerId(0), Transport::Udp, (source, local), Time(0));
         let mut answer = Answer::new(200, None);
         change(&mut answer);
         let mut answers = Answers::default();
-        answers.write(Owner::Listener(ListenerId(0)), &answer, "INVITE", &message, &arrival);
+        answers.write(&way, &answer, "INVITE", &message);
         String::from_utf8_lossy(&answers.bytes).into_owned()
     }
 

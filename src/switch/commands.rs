@@ -140,7 +140,7 @@ impl<C: Channel> Switch<C> {
             while let Some(id) = self.dispatch.poll_gathered() {
                 let Some(Asked { owner, chain }) = self.outbox.asked.remove(&id) else { continue };
                 if let Some((bytes, arrival)) = self.dispatch.gathered(id) {
-                    self.outbox.answers.write_bytes(owner, bytes, arrival);
+                    self.outbox.answers.write_bytes(&Way { owner, arrival: *arrival }, bytes);
                 }
                 self.resumed.extend(chain);
             }

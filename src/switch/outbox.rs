@@ -80,8 +80,8 @@ impl<C: Channel> Outbox<C> {
 
     /// Carries out a decision. Returns whether the message's answer is still to come.
     pub(super) fn carry_out(&mut self, dispatch: &mut Dispatch, decision: Decision, in_hand: &InHand<'_>) -> bool {
-        let InHand { message, way: Way { owner, arrival }, .. } = *in_hand;
-        decided::about(message, arrival, &decision);
+        let InHand { message, way, .. } = *in_hand;
+        decided::about(message, &way.arrival, &decision);
         match decision.target {
             Target::Worker(handoff) => {
                 self.hand_over(dispatch, &handoff, in_hand);
@@ -100,15 +100,15 @@ impl<C: Channel> Outbox<C> {
                 if let Some(request) = request {
                     if let Some(fault) = answer.fault {
                         let call_id = String::from_utf8_lossy(request.call_id());
-                        debug!(source = %arrival.source, ?call_id, %fault, "a request that cannot be worked with");
+                        debug!(source = %way.arrival.source, ?call_id, %fault, "a request that cannot be worked with");
                     }
-                    self.answers.write(*owner, &answer, dispatch.allow(), request, arrival);
+                    self.answers.write(way, &answer, dispatch.allow(), request);
                 }
             }
-            Target::Return(answer) => self.answers.write_return(*owner, &answer, message.bytes().len(), arrival),
+            Target::Return(answer) => self.answers.write_return(way, &answer, message.bytes().len()),
             Target::Gathered(id) => {
                 if let Some((bytes, _)) = dispatch.gathered(id) {
-                    self.answers.write_bytes(*owner, bytes, arrival);
+                    self.answers.write_bytes(way, bytes);
                 }
             }
             Target::Drop => {}

@@ -162,7 +162,8 @@ impl Dispatch {
             return self.conclude_why(case, id, Reason::HolderBusy);
         };
         let life = slot.life;
-        let before = self.table.move_to(id, (worker, life), group, deaths, case.now);
+        let before = self.table.move_to(id, (worker, life), deaths, case.now);
+        self.table.join(id, group);
         self.release(before);
         self.hand_over(case, Placement { reason, ..placement }, Some(id), search)
     }

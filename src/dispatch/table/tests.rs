@@ -194,7 +194,7 @@ proptest! {
                     table.answered_here(id, 503, now);
                 }),
                 Operation::Move(branch) => with(&mut table, branch, &|table, id| {
-                    table.move_to(id, (WorkerId(3), 1), None, 0, now);
+                    table.move_to(id, (WorkerId(3), 1), 0, now);
                 }),
                 Operation::TakeOver => {
                     let before = table;

@@ -90,7 +90,7 @@ impl Dispatch {
             _ => {
                 let merged = Merged::new(case.request.command.extension(MOST).and_then(read));
                 let named = (name, case.request.transaction);
-                let id = self.gatherings.begin(named, case.arrival, workers, merged, case.now);
+                let id = self.gatherings.begin(named, case.arrival, (workers, merged), case.now);
                 Decision { target: Target::Everyone(id), reason: Reason::Everyone }
             }
         }

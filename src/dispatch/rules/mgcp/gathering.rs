@@ -137,8 +137,7 @@ impl Gatherings {
         &mut self,
         (name, transaction): (Fingerprint, TransactionId),
         arrival: &Arrival,
-        workers: Vec<WorkerId>,
-        merged: Merged,
+        (workers, merged): (Vec<WorkerId>, Merged),
         now: Time,
     ) -> GatheringId {
         self.last += 1;

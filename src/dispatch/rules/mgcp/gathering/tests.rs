@@ -27,7 +27,7 @@ fn name(id: u32) -> Fingerprint {
 
 fn begun(gatherings: &mut Gatherings, id: u32, most: Option<u32>) -> GatheringId {
     let named = (name(id), TransactionId(id));
-    let gathering = gatherings.begin(named, &arrival(), vec![W2, W1, W0], Merged::new(most), Time(0));
+    let gathering = gatherings.begin(named, &arrival(), (vec![W2, W1, W0], Merged::new(most)), Time(0));
     while gatherings.next_worker(gathering).is_some() {}
     gathering
 }
@@ -132,7 +132,7 @@ fn gatherings_under_way_have_an_end_and_one_host_has_half_of_them() {
         while gatherings.has_place(arrival.source.ip()) {
             begun_so_far += 1;
             let named = (name(begun_so_far), TransactionId(begun_so_far));
-            gatherings.begin(named, &arrival, vec![W0], Merged::new(None), Time(0));
+            gatherings.begin(named, &arrival, (vec![W0], Merged::new(None)), Time(0));
         }
         assert_eq!(begun_so_far as usize, most);
     }
