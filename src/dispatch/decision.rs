@@ -133,32 +133,32 @@ pub struct Answer {
     pub to_tag: Option<DispatcherTag>,
     /// Retry-After, in seconds.
     pub retry_after: Option<u32>,
-    /// Whether to add Allow: see `Dispatch::allow`.
-    pub allow: bool,
-    /// Whether to repeat the addresses of a REGISTER, with the time for which they are good.
-    pub registered: bool,
-    /// Whether to add Supported, Accept and the other headers of its kind: the answer to OPTIONS (RFC 3261 §11.2).
-    pub capabilities: bool,
-    /// Whether to list the options that the request requires as unsupported (RFC 3261 §8.2.2.3).
-    pub unsupported: bool,
-    /// The fault of the request: the reason phrase of a 400 names it (RFC 3261 §21.4.1).
-    pub fault: Option<Fault>,
+    /// The headers and the reason phrase that belong to it alone.
+    pub says: Says,
 }
 
 impl Answer {
     /// A response with nothing but its status and To-tag.
     pub const fn new(status: u16, to_tag: Option<DispatcherTag>) -> Self {
-        Answer {
-            status,
-            to_tag,
-            retry_after: None,
-            allow: false,
-            registered: false,
-            capabilities: false,
-            unsupported: false,
-            fault: None,
-        }
+        Answer { status, to_tag, retry_after: None, says: Says::Nothing }
     }
+}
+
+/// The text of an answer beside its status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Says {
+    /// Nothing more.
+    Nothing,
+    /// Allow: see `Dispatch::allow`.
+    Allow,
+    /// Allow, Supported, Accept and the other headers of its kind: the answer to OPTIONS (RFC 3261 §11.2).
+    Capabilities,
+    /// The addresses of a REGISTER, with the time for which they are good.
+    Registered,
+    /// The options that the request requires and no worker supports (RFC 3261 §8.2.2.3).
+    Unsupported,
+    /// The fault of the request: the reason phrase of a 400 names it (RFC 3261 §21.4.1).
+    Fault(Fault),
 }
 
 /// A response of the dispatcher's own to a command of MGCP.

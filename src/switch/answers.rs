@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use super::Way;
 use super::owner::Owner;
-use crate::dispatch::decision::{Answer, Return};
+use crate::dispatch::decision::{Answer, Return, Says};
 use crate::dispatch::identity::DispatcherTag;
 use crate::pack::packed;
 use crate::wire::mgcp;
@@ -86,8 +86,8 @@ impl Answers {
     pub fn write(&mut self, way: &Way, answer: &Answer, allow: &str, request: &sip::Message<'_>) {
         let begin = self.bytes.len();
         let tag = answer.to_tag.as_ref().map(DispatcherTag::as_bytes);
-        let phrase = match answer.fault {
-            Some(fault) if answer.status == 400 => fault.phrase(),
+        let phrase = match answer.says {
+            Says::Fault(fault) if answer.status == 400 => fault.phrase(),
             _ => sip::reason_phrase(answer.status),
         };
         let mut writer =
@@ -95,22 +95,18 @@ impl Answers {
         if let Some(seconds) = answer.retry_after {
             writer = writer.header_fmt("Retry-After", format_args!("{seconds}"));
         }
-        if answer.allow {
-            writer = writer.header("Allow", allow);
-        }
-        if answer.capabilities {
-            writer = writer
+        writer = match answer.says {
+            Says::Nothing | Says::Fault(_) => writer,
+            Says::Allow => writer.header("Allow", allow),
+            Says::Capabilities => writer
+                .header("Allow", allow)
                 .header("Accept", capabilities::ACCEPT)
                 .header("Accept-Encoding", capabilities::ACCEPT_ENCODING)
                 .header("Accept-Language", capabilities::ACCEPT_LANGUAGE)
-                .header("Supported", capabilities::SUPPORTED);
-        }
-        if answer.unsupported {
-            writer = writer.header_fmt("Unsupported", format_args!("{}", Unsupported(request)));
-        }
-        if answer.registered {
-            writer = registered(writer, request);
-        }
+                .header("Supported", capabilities::SUPPORTED),
+            Says::Registered => registered(writer, request),
+            Says::Unsupported => writer.header_fmt("Unsupported", format_args!("{}", Unsupported(request))),
+        };
         writer.finish();
         let to = sip::where_to(request, way.arrival.source);
         let range = begin..self.bytes.len();
@@ -238,14 +234,14 @@ mod tests {
     #[test]
     fn a_400_names_the_fault_and_other_statuses_keep_their_phrase() {
         let faulty =
-            |status, fault| written("INVITE", "", |answer| (answer.status, answer.fault) = (status, Some(fault)));
+            |status, fault| written("INVITE", "", |answer| (answer.status, answer.says) = (status, Says::Fault(fault)));
         assert!(faulty(400, Fault::ContentLength).starts_with("SIP/2.0 400 Wrong Content-Length\r\n"));
         assert!(faulty(505, Fault::Version).starts_with("SIP/2.0 505 Version Not Supported\r\n"));
     }
 
     #[test]
     fn options_says_for_the_workers_what_they_say_themselves() {
-        let said = written("OPTIONS", "", |answer| (answer.allow, answer.capabilities) = (true, true));
+        let said = written("OPTIONS", "", |answer| answer.says = Says::Capabilities);
         for line in [
             "Allow: INVITE",
             "Accept: application/sdp",
@@ -259,13 +255,14 @@ mod tests {
 
     #[test]
     fn only_unknown_extensions_are_named_as_unsupported() {
-        let said = written("OPTIONS", "Require: timer, foo\r\nRequire: bar\r\n", |answer| answer.unsupported = true);
+        let said =
+            written("OPTIONS", "Require: timer, foo\r\nRequire: bar\r\n", |answer| answer.says = Says::Unsupported);
         assert!(said.contains("\r\nUnsupported: foo,bar\r\n"), "{said}");
     }
 
     #[test]
     fn an_accepted_register_repeats_its_addresses_with_their_time() {
-        let register = |headers: &str| written("REGISTER", headers, |answer| answer.registered = true);
+        let register = |headers: &str| written("REGISTER", headers, |answer| answer.says = Says::Registered);
         let said = register("Contact: <sip:a@192.0.2.9>, <sip:b@192.0.2.9>;expires=60\r\nExpires: 7200\r\n");
         assert!(said.contains("\r\nContact: <sip:a@192.0.2.9>;expires=3600\r\n"), "{said}");
         assert!(

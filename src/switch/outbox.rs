@@ -15,7 +15,7 @@ use super::returned_message::ReturnedMessage;
 use super::totals::Totals;
 use super::{decided, insert};
 use crate::config::Insert;
-use crate::dispatch::decision::{Arrival, Cause, ChainId, Decision, Handoff, Reason, Target};
+use crate::dispatch::decision::{Arrival, Cause, ChainId, Decision, Handoff, Reason, Says, Target};
 use crate::dispatch::note::Note;
 use crate::dispatch::{Dispatch, Incoming};
 use crate::ids::{GatheringId, WorkerId};
@@ -98,7 +98,7 @@ impl<C: Channel> Outbox<C> {
                     Incoming::Mgcp(_) | Incoming::UnreadableMgcp(_) => None,
                 };
                 if let Some(request) = request {
-                    if let Some(fault) = answer.fault {
+                    if let Says::Fault(fault) = answer.says {
                         let call_id = String::from_utf8_lossy(request.call_id());
                         debug!(source = %way.arrival.source, ?call_id, %fault, "a request that cannot be worked with");
                     }

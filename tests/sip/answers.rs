@@ -92,7 +92,7 @@ fn options_to_the_dispatcher_tell_whether_an_invite_would_be_taken() {
     let options = same(&invite("o"), "OPTIONS");
     let well = rig.send(&options);
     assert_eq!(status(well), (200, Reason::Options));
-    assert!(answer(well).allow && answer(well).capabilities);
+    assert_eq!(answer(well).says, Says::Capabilities);
     rig.dispatch.set_admin(WorkerId(0), Admin::Drain);
     assert_eq!(rig.send(&options).reason, Reason::Options);
     rig.dispatch.set_admin(WorkerId(1), Admin::Maint);

@@ -25,7 +25,8 @@ use std::time::Duration;
 
 use pointsman::config::{MethodRule, Policy, SizeSource};
 use pointsman::dispatch::decision::{
-    Admin, Answer, Brought, Cause, Decision, EntryId, Handoff, Joined, Operational, Pinned, Reason, Room, Target, Tried,
+    Admin, Answer, Brought, Cause, Decision, EntryId, Handoff, Joined, Operational, Pinned, Reason, Room, Says, Target,
+    Tried,
 };
 use pointsman::dispatch::history::Outcome;
 use pointsman::dispatch::identity::Keyring;

@@ -31,10 +31,10 @@ fn what_cannot_be_read_is_answered_where_an_answer_finds_its_way() {
 fn unknown_methods_get_501_and_refused_ones_405_both_with_allow() {
     let mut rig = rig(1);
     let unknown = rig.send(&same(&invite("a"), "NEWMETHOD"));
-    assert_eq!((status(unknown), answer(unknown).allow), ((501, Reason::UnknownMethod), true));
+    assert_eq!((status(unknown), answer(unknown).says), ((501, Reason::UnknownMethod), Says::Allow));
     for method in ["REGISTER", "PUBLISH", "SUBSCRIBE"] {
         let refused = rig.send(&same(&invite(method), method));
-        assert_eq!((status(refused), answer(refused).allow), ((405, Reason::MethodRefused), true));
+        assert_eq!((status(refused), answer(refused).says), ((405, Reason::MethodRefused), Says::Allow));
     }
     for method in ["MESSAGE", "REFER"] {
         assert_eq!(handoff(rig.send(&same(&invite(method), method))).size, 0);
@@ -57,7 +57,7 @@ fn a_register_is_accepted_where_the_rules_say_so() {
     rules.methods.register = MethodRule::Accept;
     rig.dispatch.set_rules(rules, rig.now);
     let accepted = rig.send(&same(&invite("r"), "REGISTER"));
-    assert_eq!((status(accepted), answer(accepted).registered), ((200, Reason::Registered), true));
+    assert_eq!((status(accepted), answer(accepted).says), ((200, Reason::Registered), Says::Registered));
     assert!(rig.dispatch.allow().ends_with(", REGISTER"), "{}", rig.dispatch.allow());
 }
 
@@ -78,14 +78,14 @@ fn a_400_says_what_is_wrong_and_explain_as_well() {
     let mut scanner = Scanner::new();
     let bad = scanner.scan(text.as_bytes()).unwrap_err();
     let decision = rig.dispatch.on_message(&bad, &rig.arrival, rig.now);
-    assert_eq!((status(decision), answer(decision).fault), ((400, Reason::Malformed), Some(Fault::CSeq)));
+    assert_eq!((status(decision), answer(decision).says), ((400, Reason::Malformed), Says::Fault(Fault::CSeq)));
     let noted = rig.dispatch.explain(b"a");
     assert_eq!(
         (noted[0].method, noted[0].fault, noted[0].outcome),
         (Label::Invite, Some(Fault::CSeq), Outcome::Answered(400))
     );
     let far = rig.send(&invite("b").replace("Max-Forwards: 70", "Max-Forwards: 300"));
-    assert_eq!(answer(far).fault, Some(Fault::MaxForwards));
+    assert_eq!(answer(far).says, Says::Fault(Fault::MaxForwards));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::config::MethodRule;
 use crate::dispatch::Dispatch;
 use crate::dispatch::case::{self, Placement};
 use crate::dispatch::decision::{
-    Answer, Arrival, Decision, EntryId, Handoff, Protocol, Reason, Returned, Target, Tried,
+    Answer, Arrival, Decision, EntryId, Handoff, Protocol, Reason, Returned, Says, Target, Tried,
 };
 use crate::dispatch::identity::{Named, branch_token};
 use crate::dispatch::table::{Entry, State};
@@ -156,7 +156,7 @@ pub(in crate::dispatch) fn decide_unparsable(
 /// Notes the decision about a message.
 pub(in crate::dispatch) fn note(dispatch: &mut Dispatch, message: &Message<'_>, decision: &Decision, now: Time) {
     let fault = match decision.target {
-        Target::Answer(answer) => answer.fault,
+        Target::Answer(Answer { says: Says::Fault(fault), .. }) => Some(fault),
         _ => None,
     };
     let method = message.method().map_or(Label::Response, Method::label);

@@ -1,7 +1,7 @@
 //! The dispatcher's own answers to SIP: to OPTIONS, REGISTER, and requests that are faulty or not served.
 
 use super::{Case, Dispatch};
-use crate::dispatch::decision::{Answer, Decision, Protocol, Reason, Target};
+use crate::dispatch::decision::{Decision, Protocol, Reason, Says, Target};
 use crate::wire::sip::{Fault, Name, capabilities};
 
 impl Dispatch {
@@ -9,41 +9,39 @@ impl Dispatch {
     pub(super) fn options(&self, case: &Case<'_>) -> Decision {
         // RFC 3261 §8.2.2.3.
         if case.request.message.values(Name::Require).any(|option| !capabilities::supports(option)) {
-            return self.refine(self.answer(case, 420, Reason::Options), |answer| answer.unsupported = true);
+            return saying(self.answer(case, 420, Reason::Options), Says::Unsupported);
         }
         if !self.pool.has_open(Protocol::Sip) {
             return self.unavailable(case, Reason::OptionsUnavailable);
         }
-        self.refine(self.answer(case, 200, Reason::Options), |answer| {
-            answer.allow = true;
-            answer.capabilities = true;
-        })
+        saying(self.answer(case, 200, Reason::Options), Says::Capabilities)
     }
 
     /// Answers a REGISTER that the rules accept: 200 with the addresses as they came (RFC 3261 §10.3). None of them is
     /// stored.
     pub(super) fn registered(&self, case: &Case<'_>) -> Decision {
-        self.refine(self.answer(case, 200, Reason::Registered), |answer| answer.registered = true)
+        saying(self.answer(case, 200, Reason::Registered), Says::Registered)
     }
 
     /// The answer to a request that is faulty; it names the fault.
     pub(super) fn answer_fault(&self, case: &Case<'_>, status: u16, fault: Fault) -> Decision {
         let reason = if fault == Fault::UriScheme { Reason::UnknownScheme } else { Reason::Malformed };
-        self.refine(self.answer(case, status, reason), |answer| answer.fault = Some(fault))
+        saying(self.answer(case, status, reason), Says::Fault(fault))
     }
 
     pub(super) fn refuse_method(&self, case: &Case<'_>, status: u16, reason: Reason) -> Decision {
-        self.refine(self.answer(case, status, reason), |answer| answer.allow = true)
+        saying(self.answer(case, status, reason), Says::Allow)
     }
 
     pub(super) fn unavailable(&self, case: &Case<'_>, reason: Reason) -> Decision {
         self.answer(case, 503, reason)
     }
+}
 
-    pub(super) fn refine(&self, mut decision: Decision, change: impl FnOnce(&mut Answer)) -> Decision {
-        if let Target::Answer(answer) = &mut decision.target {
-            change(answer);
-        }
-        decision
+/// The answer, with more text.
+const fn saying(mut decision: Decision, says: Says) -> Decision {
+    if let Target::Answer(answer) = &mut decision.target {
+        answer.says = says;
     }
+    decision
 }
