@@ -14,7 +14,7 @@ const MAY_STAY: &[(&str, &str)] = &[
     ("src/wire/sip/via.rs: Via::reply_address", "a proxy sends a response on by its next Via (RFC 3261 §18.2.2)"),
     ("src/wire/sip/write.rs: RequestWriter", "a proxy probes its servers with OPTIONS and INVITE"),
     ("src/dispatch/mod.rs: Dispatch::group_len", "the simulation and the fuzz tests watch this bound"),
-    ("src/dispatch/mgcp/everyone.rs: Dispatch::gathering_len", "the fuzz tests watch this bound"),
+    ("src/dispatch/rules/mgcp/everyone.rs: Dispatch::gathering_len", "the fuzz tests watch this bound"),
     ("src/switch/mod.rs: Switch::waiting_chains", "the fuzz tests count the messages that have been decided about"),
 ];
 

@@ -1,8 +1,8 @@
 //! The decision: the worker that gets a message, or the dispatcher's own answer. A function of (state, message, now).
 //!
-//! [`Dispatch`] holds one lane's state and wires its parts. A message comes in as [`Incoming`]; [`rules`] has the order of
-//! questions. Nothing here owns a socket, a clock, a thread or a random source: the seed is given once, the time with
-//! every call.
+//! [`Dispatch`] holds one lane's state and wires its parts. A message comes in as [`Incoming`]; [`rules`] has the order
+//! of questions. Nothing here owns a socket, a clock, a thread or a random source: the seed is given once, the time
+//! with every call.
 
 mod bits;
 mod case;

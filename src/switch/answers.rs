@@ -81,8 +81,8 @@ fn registered<'o>(mut writer: ResponseWriter<'o>, request: &sip::Message<'_>) ->
 }
 
 impl Answers {
-    /// Writes the answer to `request`, to leave from the socket of its owner; `allow` is the value of its Allow header, if
-    /// it gets one.
+    /// Writes the answer to `request`, to leave from the socket that it came to; `allow` is the value of its Allow
+    /// header, if it gets one.
     pub fn write(&mut self, way: &Way, answer: &Answer, allow: &str, request: &sip::Message<'_>) {
         let begin = self.bytes.len();
         let tag = answer.to_tag.as_ref().map(DispatcherTag::as_bytes);
