@@ -9,6 +9,7 @@
 //! Entries that wait for an answer are never removed for new ones, whatever their source. Answered entries are, oldest
 //! first. The last eighth of the places is for sources that wait for less than their fair share.
 
+mod entry;
 mod saved;
 
 use std::time::Duration;
@@ -21,6 +22,8 @@ use crate::fingerprint::{Fingerprint, SourcePrint};
 use crate::ids::WorkerId;
 use crate::time::Time;
 use crate::transaction::LIFETIME;
+use entry::Links;
+pub use entry::{Entry, NewEntry, State};
 
 /// Recent transactions.
 #[derive(Debug)]
@@ -36,121 +39,9 @@ pub struct Table {
     len: usize,
 }
 
-/// A transaction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// (branch, sent-by).
-    pub branch: Fingerprint,
-    /// (Call-ID, From-tag).
-    pub call: Fingerprint,
-    /// The number that tells transactions of one call apart (SIP: CSeq), or call agents of one address (MGCP: port); 0
-    /// if it is not known.
-    pub discriminator: u32,
-    /// The worker that has it.
-    pub worker: WorkerId,
-    /// The number of that worker's life.
-    pub life: u32,
-    /// The conference that its placement opened or joined, while the transaction waits for an answer.
-    pub group: Option<GroupId>,
-    /// Its state.
-    pub state: State,
-    /// Whether it is an INVITE.
-    pub is_invite: bool,
-    /// Number of workers that have died with it.
-    pub deaths: u8,
-    /// Its source.
-    pub source: SourcePrint,
-    generation: u32,
-    deadline: Time,
-    queue: u8,
-    queue_links: Links,
-    call_links: Links,
-}
-
-impl Entry {
-    /// Whether it waits for its final response.
-    pub const fn is_pending(&self) -> bool {
-        matches!(self.state, State::Pending { .. })
-    }
-
-    /// Whether its final response has been acknowledged.
-    pub const fn is_acknowledged(&self) -> bool {
-        matches!(self.state, State::Over | State::Pending { acknowledged: true, .. })
-    }
-
-    /// Whether it is an INVITE whose refusal has been acknowledged: the next attempt of its call is a new request. An
-    /// acknowledgement of MGCP ends nothing: it names no more than a number, which may be another call agent's.
-    pub const fn is_over(&self) -> bool {
-        self.is_invite && self.is_acknowledged()
-    }
-
-    /// Whether its CANCEL was seen before it was over.
-    pub const fn is_cancelled(&self) -> bool {
-        matches!(self.state, State::Pending { cancelled: true, .. } | State::Answered { cancelled: true })
-    }
-}
-
-/// The state of a transaction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// It has a worker and no final response yet.
-    Pending {
-        /// Whether its CANCEL was seen.
-        cancelled: bool,
-        /// Whether the acknowledgement of its final response came before its worker reported that it has answered.
-        acknowledged: bool,
-    },
-    /// Its final response has been sent.
-    Answered {
-        /// Whether its CANCEL was seen.
-        cancelled: bool,
-    },
-    /// Its final response has been sent and acknowledged.
-    Over,
-    /// The dispatcher has answered it, with this status or return code.
-    AnsweredHere(u16),
-}
-
-impl State {
-    /// The state of a transaction that its worker has just been given.
-    pub const PENDING: State = State::Pending { cancelled: false, acknowledged: false };
-    /// The state of a transaction that its worker has answered.
-    pub const ANSWERED: State = State::Answered { cancelled: false };
-}
-
-/// A transaction to be entered.
-#[derive(Clone, Copy, Debug)]
-pub struct NewEntry {
-    /// (branch, sent-by).
-    pub branch: Fingerprint,
-    /// (Call-ID, From-tag).
-    pub call: Fingerprint,
-    /// The number that tells transactions of one call apart (SIP: CSeq), or call agents of one address (MGCP: port); 0
-    /// if it is not known.
-    pub discriminator: u32,
-    /// The worker that gets it.
-    pub worker: WorkerId,
-    /// The number of that worker's life.
-    pub life: u32,
-    /// The conference it opens or joins.
-    pub group: Option<GroupId>,
-    /// Whether it is an INVITE.
-    pub is_invite: bool,
-    /// Its first state.
-    pub state: State,
-    /// Its source.
-    pub source: SourcePrint,
-}
-
 /// Every place holds a transaction that waits for its answer, or the places left are for other sources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Links {
-    previous: u32,
-    next: u32,
-}
 
 #[derive(Clone, Copy, Debug)]
 struct Queue {

@@ -1,0 +1,124 @@
+//! An entry of the table: a transaction, the worker that has it, and its state.
+
+use crate::dispatch::group::GroupId;
+use crate::fingerprint::{Fingerprint, SourcePrint};
+use crate::ids::WorkerId;
+use crate::time::Time;
+
+/// A transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// (branch, sent-by).
+    pub branch: Fingerprint,
+    /// (Call-ID, From-tag).
+    pub call: Fingerprint,
+    /// The number that tells transactions of one call apart (SIP: CSeq), or call agents of one address (MGCP: port); 0
+    /// if it is not known.
+    pub discriminator: u32,
+    /// The worker that has it.
+    pub worker: WorkerId,
+    /// The number of that worker's life.
+    pub life: u32,
+    /// The conference that its placement opened or joined, while the transaction waits for an answer.
+    pub group: Option<GroupId>,
+    /// Its state.
+    pub state: State,
+    /// Whether it is an INVITE.
+    pub is_invite: bool,
+    /// Number of workers that have died with it.
+    pub deaths: u8,
+    /// Its source.
+    pub source: SourcePrint,
+    /// Number of times that its place had been used before.
+    pub(super) generation: u32,
+    /// The end of its life.
+    pub(super) deadline: Time,
+    /// The queue that it is in.
+    pub(super) queue: u8,
+    /// Its neighbours in the queue.
+    pub(super) queue_links: Links,
+    /// Its neighbours in the list of its call.
+    pub(super) call_links: Links,
+}
+
+impl Entry {
+    /// Whether it waits for its final response.
+    pub const fn is_pending(&self) -> bool {
+        matches!(self.state, State::Pending { .. })
+    }
+
+    /// Whether its final response has been acknowledged.
+    pub const fn is_acknowledged(&self) -> bool {
+        matches!(self.state, State::Over | State::Pending { acknowledged: true, .. })
+    }
+
+    /// Whether it is an INVITE whose refusal has been acknowledged: the next attempt of its call is a new request. An
+    /// acknowledgement of MGCP ends nothing: it names no more than a number, which may be another call agent's.
+    pub const fn is_over(&self) -> bool {
+        self.is_invite && self.is_acknowledged()
+    }
+
+    /// Whether its CANCEL was seen before it was over.
+    pub const fn is_cancelled(&self) -> bool {
+        matches!(self.state, State::Pending { cancelled: true, .. } | State::Answered { cancelled: true })
+    }
+}
+
+/// The state of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It has a worker and no final response yet.
+    Pending {
+        /// Whether its CANCEL was seen.
+        cancelled: bool,
+        /// Whether the acknowledgement of its final response came before its worker reported that it has answered.
+        acknowledged: bool,
+    },
+    /// Its final response has been sent.
+    Answered {
+        /// Whether its CANCEL was seen.
+        cancelled: bool,
+    },
+    /// Its final response has been sent and acknowledged.
+    Over,
+    /// The dispatcher has answered it, with this status or return code.
+    AnsweredHere(u16),
+}
+
+impl State {
+    /// The state of a transaction that its worker has just been given.
+    pub const PENDING: State = State::Pending { cancelled: false, acknowledged: false };
+    /// The state of a transaction that its worker has answered.
+    pub const ANSWERED: State = State::Answered { cancelled: false };
+}
+
+/// A transaction to be entered.
+#[derive(Clone, Copy, Debug)]
+pub struct NewEntry {
+    /// (branch, sent-by).
+    pub branch: Fingerprint,
+    /// (Call-ID, From-tag).
+    pub call: Fingerprint,
+    /// The number that tells transactions of one call apart (SIP: CSeq), or call agents of one address (MGCP: port); 0
+    /// if it is not known.
+    pub discriminator: u32,
+    /// The worker that gets it.
+    pub worker: WorkerId,
+    /// The number of that worker's life.
+    pub life: u32,
+    /// The conference it opens or joins.
+    pub group: Option<GroupId>,
+    /// Whether it is an INVITE.
+    pub is_invite: bool,
+    /// Its first state.
+    pub state: State,
+    /// Its source.
+    pub source: SourcePrint,
+}
+
+/// Neighbours in a list: places of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Links {
+    pub(super) previous: u32,
+    pub(super) next: u32,
+}
