@@ -11,7 +11,7 @@ use std::net::IpAddr;
 
 use crate::config::Network;
 use crate::fingerprint::Source;
-use crate::pack::{Damaged, Pack, Packed, pack_bytes, packed};
+use crate::pack::{Damaged, packed, saved};
 use crate::time::Time;
 use crate::wire::handoff::FrameBuilder;
 use crate::words::{AccessAction, AccessRule};
@@ -52,6 +52,14 @@ struct Bucket {
     banned_until: u64,
 }
 
+/// State that another dispatcher needs: the rules, and the buckets in use by their places.
+struct AccessState {
+    rules: Box<[u8]>,
+    buckets: Vec<(usize, Bucket)>,
+}
+
+saved!(Access by AccessState: Access::state, Access::set_state);
+packed!(AccessState { rules, buckets });
 packed!(Bucket { key, granted, refused, banned_until });
 
 /// Buckets in all: 2 MiB, taken when the first limit is set.
@@ -87,33 +95,21 @@ impl Access {
         self.buckets = vec![Bucket::default(); wanted];
     }
 
-    /// Writes the rules, and the use of rates under them.
-    pub fn save(&self, out: &mut Vec<u8>) {
+    fn state(&self) -> AccessState {
         let Access { given, rules: _, buckets, sharers: _ } = self;
-        pack_bytes(&as_bytes(given), out);
         let used = buckets.iter().enumerate().filter(|(_, bucket)| bucket.key != 0);
-        used.map(|(at, bucket)| (at, *bucket)).collect::<Vec<_>>().pack(out);
+        AccessState { rules: as_bytes(given).into(), buckets: used.map(|(at, bucket)| (at, *bucket)).collect() }
     }
 
-    /// Reads the bytes of [`Access::save`]; they are ignored if they were written under other rules.
-    ///
-    /// # Errors
-    ///
-    /// The bytes were not written by [`Access::save`].
-    pub fn restore(&mut self, from: &mut Packed<'_>) -> Result<(), Damaged> {
-        let are_same = from.bytes()? == as_bytes(&self.given);
-        for (at, bucket) in <Vec<(usize, Bucket)>>::unpack(from)? {
+    /// Takes the state over, unless it is of other rules.
+    fn set_state(&mut self, state: AccessState) -> Result<(), Damaged> {
+        let are_same = *state.rules == as_bytes(&self.given)[..];
+        for (at, bucket) in state.buckets {
             if let Some(place) = self.buckets.get_mut(at).filter(|_| are_same) {
                 *place = bucket;
             }
         }
         Ok(())
-    }
-
-    /// The layout of these bytes.
-    pub fn layout(out: &mut String) {
-        out.push_str("access:rules,buckets:");
-        Bucket::layout(out);
     }
 
     /// Divides the rate of each source among `sharers` lanes, which each see a like part of its messages.

@@ -1,16 +1,20 @@
 //! Values as bytes: how a dispatcher gives its state to the one that takes over from it.
 //!
-//! A type lists its fields once (`packed!`), beside its definition. The list is exhaustive: a field that is added must
-//! be packed, or the code does not compile. Both ends are the same program or nearly so: the format has no room for
-//! differences. Instead each type tells its [`Pack::layout`], and a dispatcher refuses to read bytes of another layout.
+//! A type lists its fields once (`packed!`), beside its definition. The list is exhaustive: the code does not compile
+//! unless a new field is packed or named as left out. Both ends are the same program or nearly so: the format has no
+//! room for differences. Instead each type tells its [`Pack::layout`], and a dispatcher refuses bytes of another one.
 //!
 //! Numbers are little-endian and of their type's length; a list is preceded by its length as u32.
 
 use std::collections::VecDeque;
+use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::time::Duration;
 
-use crate::ids::{ConnId, Incarnation, LinkId, ListenerId, Seq, WorkerId};
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+
+use crate::ids::{ConnId, GatheringId, Incarnation, LinkId, ListenerId, Seq, WorkerId};
 use crate::time::Time;
 
 /// A value that can be written as bytes and read back.
@@ -25,8 +29,48 @@ pub trait Pack: Sized {
     /// The bytes are no such value.
     fn unpack(from: &mut Packed<'_>) -> Result<Self, Damaged>;
 
+    /// Reads a value in place of this one. A list keeps its memory.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pack::unpack`].
+    fn unpack_over(&mut self, from: &mut Packed<'_>) -> Result<(), Damaged> {
+        *self = Pack::unpack(from)?;
+        Ok(())
+    }
+
     /// Writes a description of its layout, for people and for [`fingerprint`].
     fn layout(out: &mut String);
+}
+
+/// State that is replaced in its place: it has limits or memory of its own, so it cannot be unpacked as a new value.
+pub trait Saved {
+    /// Appends the state to `out`.
+    fn save(&self, out: &mut Vec<u8>);
+
+    /// Replaces the state by the one at the front of `from`.
+    ///
+    /// # Errors
+    ///
+    /// The bytes are no such state, or do not fit; the value must not be used then.
+    fn restore(&mut self, from: &mut Packed<'_>) -> Result<(), Damaged>;
+
+    /// Writes a description of the layout, as [`Pack::layout`] does.
+    fn describe(out: &mut String);
+}
+
+impl<T: Pack> Saved for T {
+    fn save(&self, out: &mut Vec<u8>) {
+        self.pack(out);
+    }
+
+    fn restore(&mut self, from: &mut Packed<'_>) -> Result<(), Damaged> {
+        self.unpack_over(from)
+    }
+
+    fn describe(out: &mut String) {
+        T::layout(out);
+    }
 }
 
 /// Bytes that values are read from.
@@ -103,53 +147,208 @@ pub(crate) fn layout_of<T, F: Pack>(_: fn(&T) -> &F, out: &mut String) {
     F::layout(out);
 }
 
-/// Packs a struct field by field: `packed!(Point { x, y })`; or an enum without data by codes that never change their
-/// meaning: `packed!(Light as Red = 0, Green = 1)`.
+/// The layout of the field of a variant that a closure names.
+pub(crate) fn layout_in<T, F: Pack>(_: fn(&T) -> Option<&F>, out: &mut String) {
+    F::layout(out);
+}
+
+/// Packs a type by the list of its fields:
+///
+/// - a struct: `packed!(Point { x, y })`, of any type `packed!(Point<T> { x, y })`, with fields that are not packed
+///   and unpacked as their default `packed!(Point { x, y } else { seen })`;
+/// - a newtype: `packed!(Metres(u32))`;
+/// - any type by a value that says the same: `packed!(Set by Vec<u32>: Set::list, Set::of_list)`;
+/// - an enum, by codes that never change their meaning:
+///   `packed!(Shape as Nothing = 0, Dot(at) = 1, Line { a, b } = 2)`.
 macro_rules! packed {
-    ($type:ident { $($field:ident),* $(,)? }) => {
-        impl $crate::pack::Pack for $type {
+    ($type:ident { $($field:ident),* $(,)? } $(else { $($other:ident),* })?) => {
+        packed!([] $type { $($field),* } else { $($($other),*)? });
+    };
+    ($type:ident<$of:ident> { $($field:ident),* $(,)? }) => {
+        packed!([$of] $type { $($field),* } else {});
+    };
+    ([$($of:ident)?] $type:ident { $($field:ident),* } else { $($other:ident),* }) => {
+        impl$(<$of: $crate::pack::Pack>)? $crate::pack::Pack for $type$(<$of>)? {
             #[inline]
             fn pack(&self, out: &mut Vec<u8>) {
-                let $type { $($field),* } = self;
+                let $type { $($field,)* $($other: _,)* } = self;
                 $($crate::pack::Pack::pack($field, out);)*
             }
 
             #[inline]
             fn unpack(from: &mut $crate::pack::Packed<'_>) -> Result<Self, $crate::pack::Damaged> {
-                Ok($type { $($field: $crate::pack::Pack::unpack(from)?),* })
+                Ok($type { $($field: $crate::pack::Pack::unpack(from)?,)* $($other: Default::default(),)* })
             }
 
             fn layout(out: &mut String) {
                 out.push_str(concat!(stringify!($type), "{"));
                 $(
                     out.push_str(concat!(stringify!($field), ":"));
-                    $crate::pack::layout_of::<$type, _>(|it| &it.$field, out);
+                    $crate::pack::layout_of::<Self, _>(|it| &it.$field, out);
                     out.push(',');
                 )*
                 out.push('}');
             }
         }
     };
-    ($type:ident as $($variant:ident = $code:literal),* $(,)?) => {
+    ($type:ident($inner:ty)) => {
+        impl $crate::pack::Pack for $type {
+            #[inline]
+            fn pack(&self, out: &mut Vec<u8>) {
+                <$inner as $crate::pack::Pack>::pack(&self.0, out);
+            }
+
+            #[inline]
+            fn unpack(from: &mut $crate::pack::Packed<'_>) -> Result<Self, $crate::pack::Damaged> {
+                <$inner as $crate::pack::Pack>::unpack(from).map($type)
+            }
+
+            fn layout(out: &mut String) {
+                out.push_str(concat!(stringify!($type), "="));
+                <$inner as $crate::pack::Pack>::layout(out);
+            }
+        }
+    };
+    ($type:ident by $value:ty: $value_of:expr, $of_value:expr) => {
         impl $crate::pack::Pack for $type {
             fn pack(&self, out: &mut Vec<u8>) {
-                out.push(match self { $($type::$variant => $code),* });
+                let value_of: fn(&$type) -> $value = $value_of;
+                $crate::pack::Pack::pack(&value_of(self), out);
             }
 
             fn unpack(from: &mut $crate::pack::Packed<'_>) -> Result<Self, $crate::pack::Damaged> {
+                let of_value: fn($value) -> Result<$type, $crate::pack::Damaged> = $of_value;
+                of_value($crate::pack::Pack::unpack(from)?)
+            }
+
+            fn layout(out: &mut String) {
+                out.push_str(concat!(stringify!($type), "="));
+                <$value as $crate::pack::Pack>::layout(out);
+            }
+        }
+    };
+    ($type:ident as $($variant:ident $(($($item:ident),*))? $({ $($field:ident),* })? = $code:literal),* $(,)?) => {
+        impl $crate::pack::Pack for $type {
+            #[inline]
+            fn pack(&self, out: &mut Vec<u8>) {
+                match self {
+                    $($type::$variant $(($($item),*))? $({ $($field),* })? => {
+                        out.push($code);
+                        $($($crate::pack::Pack::pack($item, out);)*)?
+                        $($($crate::pack::Pack::pack($field, out);)*)?
+                    })*
+                }
+            }
+
+            #[inline]
+            fn unpack(from: &mut $crate::pack::Packed<'_>) -> Result<Self, $crate::pack::Damaged> {
                 match <u8 as $crate::pack::Pack>::unpack(from)? {
-                    $($code => Ok($type::$variant),)*
+                    $($code => {
+                        $($(let $item = $crate::pack::Pack::unpack(from)?;)*)?
+                        $($(let $field = $crate::pack::Pack::unpack(from)?;)*)?
+                        Ok($type::$variant $(($($item),*))? $({ $($field),* })?)
+                    })*
                     _ => Err($crate::pack::Damaged(stringify!($type))),
                 }
             }
 
+            #[allow(unused_variables, reason = "a variant is taken apart for each of its fields")]
             fn layout(out: &mut String) {
-                out.push_str(concat!(stringify!($type), $("|", stringify!($variant), "=", $code),*));
+                out.push_str(stringify!($type));
+                $(
+                    out.push_str(concat!("|", stringify!($variant), "=", $code));
+                    packed!(@parts $type::$variant $(($($item),*))? $({ $($field),* })?, out);
+                )*
+            }
+        }
+    };
+    (@parts $type:ident::$variant:ident, $out:ident) => {};
+    (@parts $type:ident::$variant:ident ($($item:ident),*), $out:ident) => {
+        packed!(@each $type::$variant, ($($item),*), [$($item)*], $out);
+    };
+    (@parts $type:ident::$variant:ident { $($field:ident),* }, $out:ident) => {
+        $(
+            $out.push_str(concat!(":", stringify!($field), ":"));
+            $crate::pack::layout_in::<$type, _>(
+                |it| match it {
+                    $type::$variant { $field, .. } => Some($field),
+                    _ => None,
+                },
+                $out,
+            );
+        )*
+    };
+    (@each $type:ident::$variant:ident, $all:tt, [$($item:ident)*], $out:ident) => {
+        $(
+            $out.push(':');
+            packed!(@one $type::$variant $all, $item, $out);
+        )*
+    };
+    (@one $type:ident::$variant:ident ($($all:ident),*), $item:ident, $out:ident) => {
+        $crate::pack::layout_in::<$type, _>(
+            |it| match it {
+                $type::$variant($($all),*) => Some($item),
+                _ => None,
+            },
+            $out,
+        );
+    };
+}
+pub(crate) use packed;
+
+/// The layout of the state in the field that a closure names.
+pub(crate) fn describe_of<T, F: Saved>(_: fn(&T) -> &F, out: &mut String) {
+    F::describe(out);
+}
+
+/// Saves a type by the list of its fields, and of those that are left out: `saved!(Table { entries } else { limit })`.
+/// `then` names a function that checks what was restored, and builds what follows from it. A type that is none of its
+/// fields' sum is saved by a value: `saved!(Index by Vec<u64>: Index::filled, Index::refill)`.
+macro_rules! saved {
+    ($type:ident$(<$of:ident: $bound:path>)? { $($field:ident),* $(,)? } else { $($other:ident),* $(,)? } $(then $check:expr)?) => {
+        impl$(<$of: $bound>)? $crate::pack::Saved for $type$(<$of>)? {
+            fn save(&self, out: &mut Vec<u8>) {
+                let $type { $($field,)* $($other: _,)* } = self;
+                $($crate::pack::Saved::save($field, out);)*
+            }
+
+            fn restore(&mut self, from: &mut $crate::pack::Packed<'_>) -> Result<(), $crate::pack::Damaged> {
+                $($crate::pack::Saved::restore(&mut self.$field, from)?;)*
+                $($check(self)?;)?
+                Ok(())
+            }
+
+            fn describe(out: &mut String) {
+                out.push_str(concat!(stringify!($type), "{"));
+                $(
+                    out.push_str(concat!(stringify!($field), ":"));
+                    $crate::pack::describe_of::<Self, _>(|it| &it.$field, out);
+                    out.push(',');
+                )*
+                out.push('}');
+            }
+        }
+    };
+    ($type:ident by $value:ty: $value_of:expr, $set:expr) => {
+        impl $crate::pack::Saved for $type {
+            fn save(&self, out: &mut Vec<u8>) {
+                let value_of: fn(&$type) -> $value = $value_of;
+                $crate::pack::Pack::pack(&value_of(self), out);
+            }
+
+            fn restore(&mut self, from: &mut $crate::pack::Packed<'_>) -> Result<(), $crate::pack::Damaged> {
+                let set: fn(&mut $type, $value) -> Result<(), $crate::pack::Damaged> = $set;
+                set(self, $crate::pack::Pack::unpack(from)?)
+            }
+
+            fn describe(out: &mut String) {
+                out.push_str(concat!(stringify!($type), "="));
+                <$value as $crate::pack::Pack>::layout(out);
             }
         }
     };
 }
-pub(crate) use packed;
+pub(crate) use saved;
 
 macro_rules! packed_numbers {
     ($($type:ident),*) => {$(
@@ -177,21 +376,21 @@ packed_numbers!(u8, u16, u32, u64);
 /// Packs a type that is a number by another name.
 macro_rules! packed_as {
     ($($type:ident: $number:ident, $from:expr, $to:expr;)*) => {$(
-        impl Pack for $type {
+        impl $crate::pack::Pack for $type {
             #[inline]
             fn pack(&self, out: &mut Vec<u8>) {
                 let to: fn(&$type) -> $number = $to;
-                to(self).pack(out);
+                $crate::pack::Pack::pack(&to(self), out);
             }
 
             #[inline]
-            fn unpack(from: &mut Packed<'_>) -> Result<Self, Damaged> {
+            fn unpack(from: &mut $crate::pack::Packed<'_>) -> Result<Self, $crate::pack::Damaged> {
                 let make: fn($number) -> $type = $from;
-                Ok(make($number::unpack(from)?))
+                <$number as $crate::pack::Pack>::unpack(from).map(make)
             }
 
             fn layout(out: &mut String) {
-                out.push_str(stringify!($type));
+                out.push_str(concat!(stringify!($type), "=", stringify!($number)));
             }
         }
     )*};
@@ -203,6 +402,7 @@ packed_as! {
     Time: u64, Time, |it| it.0;
     Seq: u64, Seq, |it| it.0;
     ConnId: u64, ConnId, |it| it.0;
+    GatheringId: u64, GatheringId, |it| it.0;
     WorkerId: u16, WorkerId, |it| it.0;
     LinkId: u64, LinkId, |it| it.0;
     ListenerId: u16, ListenerId, |it| it.0;
@@ -240,9 +440,36 @@ impl<T: Pack> Pack for Vec<T> {
         (0..length).map(|_| T::unpack(from)).collect()
     }
 
+    fn unpack_over(&mut self, from: &mut Packed<'_>) -> Result<(), Damaged> {
+        self.clear();
+        for _ in 0..from.length()? {
+            self.push(T::unpack(from)?);
+        }
+        Ok(())
+    }
+
     fn layout(out: &mut String) {
         out.push('*');
         T::layout(out);
+    }
+}
+
+impl<K: Pack + Eq + Hash, V: Pack> Pack for HashMap<K, V, FixedState> {
+    fn pack(&self, out: &mut Vec<u8>) {
+        pack_length(self.len(), out);
+        for (key, value) in self {
+            key.pack(out);
+            value.pack(out);
+        }
+    }
+
+    fn unpack(from: &mut Packed<'_>) -> Result<Self, Damaged> {
+        let length = from.length()?;
+        (0..length).map(|_| Pack::unpack(from)).collect()
+    }
+
+    fn layout(out: &mut String) {
+        <Vec<(K, V)>>::layout(out);
     }
 }
 
@@ -261,16 +488,13 @@ impl<T: Pack> Pack for VecDeque<T> {
     }
 }
 
-impl<T: Pack, const N: usize> Pack for [T; N]
-where
-    T: Copy + Default,
-{
+impl<T: Pack + Default, const N: usize> Pack for [T; N] {
     fn pack(&self, out: &mut Vec<u8>) {
         self.iter().for_each(|it| it.pack(out));
     }
 
     fn unpack(from: &mut Packed<'_>) -> Result<Self, Damaged> {
-        let mut all = [T::default(); N];
+        let mut all = std::array::from_fn(|_| T::default());
         for it in &mut all {
             *it = T::unpack(from)?;
         }
@@ -393,8 +617,33 @@ mod tests {
         Green,
     }
 
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    struct Metres(u16);
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Shape {
+        Nothing,
+        Line(Metres, u8),
+        Box { wide: Metres, is_full: bool },
+    }
+
     packed!(Sample { number, list, address, light });
     packed!(Light as Red = 0, Green = 7);
+    packed!(Metres(u16));
+    packed!(Shape as Nothing = 0, Line(long, thick) = 1, Box { wide, is_full } = 4);
+
+    #[test]
+    fn variants_come_back_with_their_fields_by_codes_of_their_own() {
+        let shapes = [Shape::Nothing, Shape::Line(Metres(7), 1), Shape::Box { wide: Metres(2), is_full: true }];
+        for (shape, bytes) in shapes.into_iter().zip([&[0][..], &[1, 7, 0, 1], &[4, 2, 0, 1]]) {
+            let mut packed = Vec::new();
+            shape.pack(&mut packed);
+            assert_eq!((&packed[..], Shape::unpack(&mut Packed::new(bytes))), (bytes, Ok(shape)));
+        }
+        let mut layout = String::new();
+        Shape::layout(&mut layout);
+        assert_eq!(layout, "Shape|Nothing=0|Line=1:Metres=u16:u8|Box=4:wide:Metres=u16:is_full:bool=u8");
+    }
 
     fn sample() -> Sample {
         Sample {
@@ -436,7 +685,10 @@ mod tests {
     fn a_layout_names_every_field_and_its_type() {
         let mut layout = String::new();
         Sample::layout(&mut layout);
-        assert_eq!(layout, "Sample{number:u32,list:*WorkerId&?Time,address:address,light:Light|Red=0|Green=7,}");
+        assert_eq!(
+            layout,
+            "Sample{number:u32,list:*WorkerId=u16&?Time=u64,address:address,light:Light|Red=0|Green=7,}"
+        );
         assert_ne!(fingerprint(&layout), fingerprint(&layout.replace("u32", "u64")));
     }
 }

@@ -12,7 +12,9 @@ use std::path::{Path, PathBuf};
 const MAY_STAY: &[(&str, &str)] = &[
     ("src/wire/sip/message.rs: max_forwards", "a proxy answers 483 to 0 (RFC 3261 §16.3)"),
     ("src/wire/sip/via.rs: Via::reply_address", "a proxy sends a response on by its next Via (RFC 3261 §18.2.2)"),
-    ("src/wire/sip/write.rs: RequestWriter", "a proxy probes its servers with OPTIONS and INVITE"),
+    ("src/transaction/sip_client.rs: write_cancel", "a proxy cancels the branches that it gives up (RFC 3261 §9.1)"),
+    ("src/station/dispatcher.rs: DispatcherLinks::reporting", "the simulation's workers report at its pace"),
+    ("src/station/media_server.rs: MediaServer::application_mut", "the simulation reads its application's books"),
     ("src/dispatch/mod.rs: Dispatch::group_len", "the simulation and the fuzz tests watch this bound"),
     ("src/dispatch/rules/mgcp/everyone.rs: Dispatch::gathering_len", "the fuzz tests watch this bound"),
     ("src/switch/mod.rs: Switch::waiting_chains", "the fuzz tests count the messages that have been decided about"),
@@ -264,7 +266,8 @@ fn dead() -> Vec<String> {
     ["src", "bin", "examples"].iter().for_each(|name| sources(&root.join(name), &mut files));
     let mut texts = read(&files);
     // Examples in the documentation of the worker's interface stand for the programs that use it.
-    let is_shown = |path: &str| path.starts_with("src/worker") || path == "src/lib.rs";
+    let is_shown =
+        |path: &str| path.starts_with("src/worker") || path.starts_with("src/station") || path == "src/lib.rs";
     let shown = texts.iter().filter(|(path, _)| is_shown(path)).map(|(_, text)| examples(text, &["//!", "///"]));
     let readme = examples(&fs::read_to_string(root.join("README.md")).unwrap(), &[""]);
     let shown: Vec<_> = shown.chain([readme]).map(|text| (String::new(), text)).collect();

@@ -203,6 +203,15 @@ fn processes_name_no_module_above_them() {
 }
 
 #[test]
+fn layouts_follow_from_the_lists_of_fields_and_are_written_nowhere() {
+    let written = files_of("")
+        .into_iter()
+        .filter(|(name, code)| name != "pack.rs" && (code.contains("fn layout(") || code.contains("impl Pack for")));
+    let written: Vec<_> = written.map(|(name, _)| name).collect();
+    assert!(written.is_empty(), "use `packed!` or `saved!`: {written:?}");
+}
+
+#[test]
 fn the_reader_sees_what_it_looks_for() {
     assert!(names("let now = Instant::now();", "Instant"));
     assert!(!names("fn instantly() {}", "Instant"));

@@ -2,7 +2,7 @@
 
 use super::decision::{Decision, Handoff, Target};
 use super::reason::Reason;
-use crate::pack::{Damaged, Pack, Packed, packed};
+use crate::pack::packed;
 
 /// Counts since start. For messages from the well-known sockets,
 /// `received = handed_over + relayed + replied + dropped`.
@@ -86,30 +86,29 @@ impl Default for ByReason {
     }
 }
 
-/// Reasons are packed by their names: the counts survive a takeover by a version with other reasons.
-impl Pack for ByReason {
-    fn pack(&self, out: &mut Vec<u8>) {
-        for counts in &self.0 {
-            let named = Reason::all().iter().zip(counts).filter(|(_, count)| **count > 0);
-            named.map(|(reason, count)| (reason.label().to_owned(), *count)).collect::<Vec<_>>().pack(out);
-        }
+// Reasons are packed by their names: the counts survive a takeover by a version with other reasons.
+packed!(ByReason by [Vec<(String, u64)>; Kind::COUNT]: ByReason::named, |named| Ok(ByReason::of(named)));
+
+impl ByReason {
+    fn named(&self) -> [Vec<(String, u64)>; Kind::COUNT] {
+        let named = |counts: &[u64; Reason::COUNT]| {
+            let given = Reason::all().iter().zip(counts).filter(|(_, count)| **count > 0);
+            given.map(|(reason, count)| (reason.label().to_owned(), *count)).collect()
+        };
+        self.0.each_ref().map(named)
     }
 
-    fn unpack(from: &mut Packed<'_>) -> Result<Self, Damaged> {
+    fn of(named: [Vec<(String, u64)>; Kind::COUNT]) -> Self {
         let mut all = ByReason::default();
-        for counts in &mut all.0 {
-            for (label, count) in <Vec<(String, u64)>>::unpack(from)? {
+        for (counts, named) in all.0.iter_mut().zip(named) {
+            for (label, count) in named {
                 let known = Reason::all().iter().zip(counts.iter_mut()).find(|(reason, _)| reason.label() == label);
                 if let Some((_, known)) = known {
                     *known = count;
                 }
             }
         }
-        Ok(all)
-    }
-
-    fn layout(out: &mut String) {
-        out.push_str(&format!("{}×*text&u64", Kind::COUNT));
+        all
     }
 }
 

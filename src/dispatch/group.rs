@@ -8,7 +8,7 @@ use hashbrown::HashTable;
 use super::decision::EntryId;
 use crate::fingerprint::Fingerprint;
 use crate::ids::WorkerId;
-use crate::pack::{Damaged, Pack, Packed, packed};
+use crate::pack::{Damaged, packed, saved};
 use crate::reservation::{Reservation, Weight};
 use crate::time::Time;
 
@@ -36,6 +36,7 @@ pub struct Group {
     is_live: bool,
 }
 
+saved!(Groups { groups } else { free, by_name, cap } then Groups::resume);
 packed!(GroupId { index, generation });
 packed!(Group { worker, opened, reservation, maker, name, waiting, generation, is_live });
 
@@ -209,25 +210,12 @@ impl Groups {
     }
 
     /// Writes all places, free ones included, so that each [`GroupId`] keeps its meaning.
-    pub fn save(&self, out: &mut Vec<u8>) {
-        let Groups { groups, free: _, by_name: _, cap: _ } = self;
-        groups.pack(out);
-    }
-
-    /// Replaces the list by the one that [`Groups::save`] wrote.
-    ///
-    /// # Errors
-    ///
-    /// The bytes are no list, or a list larger than this one's capacity.
-    pub fn restore(&mut self, from: &mut Packed<'_>) -> Result<(), Damaged> {
-        let groups = <Vec<Group>>::unpack(from)?;
-        if groups.len() > self.cap {
+    fn resume(&mut self) -> Result<(), Damaged> {
+        if self.groups.len() > self.cap {
             return Err(Damaged("too many conferences"));
         }
-        self.groups.clear();
         self.free.clear();
         self.by_name.clear();
-        self.groups.extend(groups);
         for (index, group) in (0..).zip(&self.groups) {
             if group.is_live {
                 let groups = &self.groups;
@@ -237,11 +225,6 @@ impl Groups {
             }
         }
         Ok(())
-    }
-
-    /// The layout of these bytes.
-    pub fn layout(out: &mut String) {
-        Group::layout(out);
     }
 
     fn get_mut(&mut self, id: GroupId) -> Option<&mut Group> {

@@ -8,7 +8,7 @@ use hashbrown::HashMap;
 use super::decision::{Joined, Protocol, Services};
 use crate::fingerprint::Fingerprint;
 use crate::ids::{Incarnation, Token, TokenKey, WorkerId, encode};
-use crate::pack::{Damaged, Pack, Packed, packed};
+use crate::pack::{packed, saved};
 
 /// The keys that tokens are made and checked with.
 #[derive(Clone, Debug)]
@@ -63,19 +63,7 @@ impl DispatcherTag {
     }
 }
 
-impl Pack for DispatcherTag {
-    fn pack(&self, out: &mut Vec<u8>) {
-        self.0.pack(out);
-    }
-
-    fn unpack(from: &mut Packed<'_>) -> Result<Self, Damaged> {
-        Pack::unpack(from).map(DispatcherTag)
-    }
-
-    fn layout(out: &mut String) {
-        out.push_str("DispatcherTag");
-    }
-}
+packed!(DispatcherTag([u8; 12]));
 
 impl std::fmt::Debug for DispatcherTag {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -111,6 +99,7 @@ struct Life {
     services: Services,
 }
 
+saved!(Directory { lives, addresses, mgcp, mgcp_ports } else { keys });
 packed!(Life { worker, services });
 
 #[derive(Clone, Copy, Debug)]
@@ -173,35 +162,6 @@ impl Directory {
         self.lives.retain(|_, life| life.worker != worker);
         let own = self.addresses.values_mut().chain(self.mgcp.values_mut()).chain(self.mgcp_ports.values_mut());
         own.filter(|place| place.worker == worker).for_each(|place| place.is_live = false);
-    }
-
-    /// Writes the live workers and their addresses.
-    pub fn save(&self, out: &mut Vec<u8>) {
-        let Directory { keys: _, lives, addresses, mgcp, mgcp_ports } = self;
-        lives.iter().map(|(bits, life)| (*bits, *life)).collect::<Vec<_>>().pack(out);
-        addresses.iter().map(|(address, place)| (*address, *place)).collect::<Vec<_>>().pack(out);
-        mgcp.iter().map(|(address, place)| (*address, *place)).collect::<Vec<_>>().pack(out);
-        mgcp_ports.iter().map(|(port, place)| (*port, *place)).collect::<Vec<_>>().pack(out);
-    }
-
-    /// Replaces the directory by the one that [`Directory::save`] wrote.
-    ///
-    /// # Errors
-    ///
-    /// The bytes are no directory.
-    pub fn restore(&mut self, from: &mut Packed<'_>) -> Result<(), Damaged> {
-        self.lives = <Vec<(u64, Life)>>::unpack(from)?.into_iter().collect();
-        self.addresses = <Vec<(SocketAddr, Place)>>::unpack(from)?.into_iter().collect();
-        self.mgcp = <Vec<(SocketAddr, Place)>>::unpack(from)?.into_iter().collect();
-        self.mgcp_ports = <Vec<(u16, Place)>>::unpack(from)?.into_iter().collect();
-        Ok(())
-    }
-
-    /// The layout of these bytes.
-    pub fn layout(out: &mut String) {
-        out.push_str("lives,addresses,mgcp,ports:");
-        Life::layout(out);
-        Place::layout(out);
     }
 
     /// The worker that the token at the front of a SIP `field` names; `None` if there is no token.

@@ -5,7 +5,7 @@
 //! as fast after a million entries as at the start and never stalls to clean up. Fingerprints are keyed, so that no
 //! peer can choose ones that collide.
 
-use crate::pack::{Damaged, Pack, Packed};
+use crate::pack::{Damaged, saved};
 
 /// Places by hash.
 #[derive(Debug)]
@@ -15,6 +15,8 @@ pub(super) struct Index {
     buckets: Vec<u64>,
     shift: u32,
 }
+
+saved!(Index by Vec<u64>: Index::filled, Index::refill);
 
 impl Index {
     /// An index for at most `limit` places. At most two thirds of the buckets are ever used, so that searches are
@@ -78,10 +80,9 @@ impl Index {
         self.buckets.iter().filter(|&&bucket| bucket != 0).count()
     }
 
-    /// Writes the filled buckets in their order, and then a 0.
-    pub(super) fn save(&self, out: &mut Vec<u8>) {
-        self.buckets.iter().filter(|&&bucket| bucket != 0).for_each(|bucket| bucket.pack(out));
-        0_u64.pack(out);
+    /// The filled buckets, in their order.
+    fn filled(&self) -> Vec<u64> {
+        self.buckets.iter().copied().filter(|&bucket| bucket != 0).collect()
     }
 
     /// Removes all places, and touches all of the memory.
@@ -89,25 +90,28 @@ impl Index {
         self.buckets.fill(0);
     }
 
-    /// Reads the bytes of [`Index::save`] into an empty index; places must be below `places`. A bucket holds its home
-    /// itself. Buckets written in their order come to lie side by side again, so that no search leaves its line of
-    /// memory.
-    pub(super) fn restore(&mut self, from: &mut Packed<'_>, places: usize) -> Result<(), Damaged> {
-        for _ in 0..=places {
-            let bucket = u64::unpack(from)?;
-            if bucket == 0 {
-                return Ok(());
-            }
-            if place(bucket) as usize >= places {
-                return Err(Damaged("an index of the table"));
-            }
+    /// Enters the buckets of [`Index::filled`] instead of its own. A bucket holds its home itself. Buckets written in
+    /// their order come to lie side by side again, so that no search leaves its line of memory.
+    fn refill(&mut self, filled: Vec<u64>) -> Result<(), Damaged> {
+        if filled.len() > self.buckets.len() * 2 / 3 || filled.contains(&0) {
+            return Err(Damaged("an index of the table"));
+        }
+        self.clear();
+        for bucket in filled {
             let mut at = self.home(bucket);
             while self.buckets[at] != 0 {
                 at = self.behind(at);
             }
             self.buckets[at] = bucket;
         }
-        Err(Damaged("more in an index than in the table"))
+        Ok(())
+    }
+
+    /// Whether it leads to places below `places` alone, and to no more of them.
+    pub(super) fn is_within(&self, places: usize) -> bool {
+        let mut filled = self.buckets.iter().filter(|&&bucket| bucket != 0);
+        let count = filled.clone().count();
+        count <= places && filled.all(|&bucket| (place(bucket) as usize) < places)
     }
 
     /// The bucket, else the empty bucket at which the search ended. There always is one: the owner keeps to the limit.

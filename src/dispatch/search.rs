@@ -1,7 +1,7 @@
 //! The search for a worker that takes a message: it goes with the message to a worker, and comes back with it.
 
 use crate::ids::WorkerId;
-use crate::pack::{Damaged, Pack, Packed, packed};
+use crate::pack::{Damaged, packed};
 use crate::time::Time;
 
 /// The state of a search for a worker.
@@ -44,6 +44,15 @@ impl Tried {
     /// After this many workers the caller is answered: a busy signal is better than a long search.
     pub const LIMIT: usize = 8;
 
+    fn of(workers: Vec<WorkerId>) -> Result<Tried, Damaged> {
+        let mut tried = Tried::default();
+        if workers.into_iter().all(|worker| tried.add(worker)) {
+            Ok(tried)
+        } else {
+            Err(Damaged("too many workers tried"))
+        }
+    }
+
     /// Adds a worker; false when the limit is reached.
     pub fn add(&mut self, worker: WorkerId) -> bool {
         let Some(place) = self.workers.get_mut(usize::from(self.count)) else { return false };
@@ -70,18 +79,4 @@ impl Tried {
 
 packed!(Search { tried, since, deaths });
 
-impl Pack for Tried {
-    fn pack(&self, out: &mut Vec<u8>) {
-        self.as_slice().to_vec().pack(out);
-    }
-
-    fn unpack(from: &mut Packed<'_>) -> Result<Self, Damaged> {
-        let mut tried = Tried::default();
-        let all = <Vec<WorkerId>>::unpack(from)?;
-        if all.into_iter().all(|worker| tried.add(worker)) { Ok(tried) } else { Err(Damaged("too many workers tried")) }
-    }
-
-    fn layout(out: &mut String) {
-        out.push_str("Tried");
-    }
-}
+packed!(Tried by Vec<WorkerId>: |tried| tried.as_slice().to_vec(), Tried::of);

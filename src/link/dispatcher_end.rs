@@ -23,6 +23,8 @@ use crate::wire::handoff::{
 use crate::words::Room;
 use crate::words::{AccessRule, Envelope, Hello, Outcome, RefuseReason, ReplyTo, Report};
 
+pub use saved::LinkState;
+
 /// Most messages handed over and not yet read by the worker; beyond it the worker has no room. A worker reads thousands
 /// within a report's interval; a worker so far behind is stuck.
 pub const UNREAD_LIMIT: u64 = 16_384;

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::pack::{Damaged, Pack, Packed, packed};
+use crate::pack::packed;
 use crate::time::Time;
 
 /// The wait before the second restart; it doubles with each further one.
@@ -64,34 +64,7 @@ pub struct SlotState {
 
 packed!(SlotState { phase, restarts, deaths_in_a_row });
 
-impl Pack for Phase {
-    fn pack(&self, out: &mut Vec<u8>) {
-        let (code, pid, time) = match *self {
-            Phase::Starting { pid, since } => (0_u8, pid, since),
-            Phase::Up { pid, since } => (1, pid, since),
-            Phase::BackOff { until } => (2, 0, until),
-            Phase::Retired => (3, 0, Time(0)),
-        };
-        code.pack(out);
-        pid.pack(out);
-        time.pack(out);
-    }
-
-    fn unpack(from: &mut Packed<'_>) -> Result<Self, Damaged> {
-        let (code, pid, time) = (u8::unpack(from)?, u32::unpack(from)?, Time::unpack(from)?);
-        match code {
-            0 => Ok(Phase::Starting { pid, since: time }),
-            1 => Ok(Phase::Up { pid, since: time }),
-            2 => Ok(Phase::BackOff { until: time }),
-            3 => Ok(Phase::Retired),
-            _ => Err(Damaged("a slot")),
-        }
-    }
-
-    fn layout(out: &mut String) {
-        out.push_str("Phase|Starting=0|Up=1|BackOff=2|Retired=3:u32,Time");
-    }
-}
+packed!(Phase as Starting { pid, since } = 0, Up { pid, since } = 1, BackOff { until } = 2, Retired = 3);
 
 impl SlotState {
     /// A slot whose first worker is due at once.

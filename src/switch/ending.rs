@@ -185,7 +185,7 @@ impl<C: Channel> Switch<C> {
                 dispatch.on_outcome(*worker, outcome, now);
             }
             FromWorker::Refused { returned: message, reason } => {
-                super::count_refusal(refused, reason);
+                refused.count(reason);
                 let mut back = ReturnedMessage { message, from: *worker, cause: Cause::Refused(reason) };
                 back.bereave();
                 given_back.push_back(back);

@@ -11,7 +11,7 @@ use hashbrown::HashMap;
 
 use super::answers::{Answers, Written};
 use crate::dispatch::identity::DispatcherTag;
-use crate::pack::{Damaged, Pack, Packed, pack_length, packed};
+use crate::pack::{Damaged, packed, saved};
 use crate::time::{Time, Wheel};
 use crate::transaction::{LIFETIME, T1, T2};
 
@@ -31,6 +31,7 @@ struct Retransmit {
     end: Time,
 }
 
+saved!(FinalRetransmits { by_tag } else { wheel } then FinalRetransmits::resume);
 packed!(Retransmit { answer, next, interval, end });
 
 /// Most answers that are repeated: more than a worker has calls being set up; 2 MiB of answers. One beyond that is sent
@@ -76,34 +77,10 @@ impl FinalRetransmits {
         }
     }
 
-    /// Writes all answers that wait for their ACK.
-    pub fn save(&self, out: &mut Vec<u8>) {
-        let FinalRetransmits { by_tag, wheel: _ } = self;
-        pack_length(by_tag.len(), out);
-        for (tag, repeat) in by_tag {
-            tag.pack(out);
-            repeat.pack(out);
-        }
-    }
-
-    /// Adds the answers that [`FinalRetransmits::save`] wrote.
-    ///
-    /// # Errors
-    ///
-    /// The bytes are no answers.
-    pub fn restore(&mut self, from: &mut Packed<'_>) -> Result<(), Damaged> {
-        for _ in 0..from.length()? {
-            let (tag, repeat) = (DispatcherTag::unpack(from)?, Retransmit::unpack(from)?);
-            self.wheel.schedule(repeat.next, tag);
-            self.by_tag.insert(tag, repeat);
-        }
+    /// Schedules the answers of an earlier dispatcher.
+    fn resume(&mut self) -> Result<(), Damaged> {
+        self.by_tag.iter().for_each(|(tag, repeat)| self.wheel.schedule(repeat.next, *tag));
         Ok(())
-    }
-
-    /// Describes the layout that [`FinalRetransmits::save`] writes.
-    pub fn layout(out: &mut String) {
-        out.push_str("retransmits:");
-        Retransmit::layout(out);
     }
 
     /// The time at which something is due next.

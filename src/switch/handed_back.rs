@@ -14,7 +14,7 @@ use hashbrown::HashMap;
 use crate::dispatch::note::Note;
 use crate::ids::{Seq, WorkerId};
 use crate::link::dispatcher_end::Returned;
-use crate::pack::{Damaged, Pack, Packed, pack_length};
+use crate::pack::{Damaged, packed, saved};
 use crate::time::Time;
 
 /// Messages that are not answered, by the worker that has come back with them.
@@ -33,7 +33,32 @@ pub struct Held {
 /// Key of a message: when it came in, its number, and its transaction, which tells two of one number apart.
 type Place = (Time, Seq, [u8; 16]);
 
+/// One message, as it is given to another dispatcher.
+struct Given {
+    worker: WorkerId,
+    branch: [u8; 16],
+    message: Returned<Note>,
+}
+
+saved!(HandedBack by Vec<Given>: HandedBack::all, HandedBack::add_all);
+packed!(Given { worker, branch, message });
+
 impl HandedBack {
+    fn all(&self) -> Vec<Given> {
+        let held = self.by_worker.iter().flat_map(|(worker, held)| held.messages.iter().map(move |it| (worker, it)));
+        held.map(|(worker, ((_, _, branch), message))| Given {
+            worker: *worker,
+            branch: *branch,
+            message: message.clone(),
+        })
+        .collect()
+    }
+
+    fn add_all(&mut self, all: Vec<Given>) -> Result<(), Damaged> {
+        all.into_iter().for_each(|Given { worker, branch, message }| self.add(worker, branch, message));
+        Ok(())
+    }
+
     /// A worker has come back with a message.
     pub fn add(&mut self, worker: WorkerId, branch: [u8; 16], message: Returned<Note>) {
         self.by_worker.entry(worker).or_default().add(branch, message);
@@ -76,36 +101,10 @@ impl Held {
     }
 }
 
-impl Pack for HandedBack {
-    fn pack(&self, out: &mut Vec<u8>) {
-        pack_length(self.by_worker.values().map(|held| held.messages.len()).sum(), out);
-        for (worker, held) in &self.by_worker {
-            for ((_, _, branch), message) in &held.messages {
-                branch.pack(out);
-                worker.pack(out);
-                message.pack(out);
-            }
-        }
-    }
-
-    fn unpack(from: &mut Packed<'_>) -> Result<Self, Damaged> {
-        let mut back = HandedBack::default();
-        for _ in 0..from.length()? {
-            let (branch, worker) = (Pack::unpack(from)?, Pack::unpack(from)?);
-            back.add(worker, branch, Pack::unpack(from)?);
-        }
-        Ok(back)
-    }
-
-    fn layout(out: &mut String) {
-        out.push_str("handed-back:branch,worker,");
-        <Returned<Note>>::layout(out);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pack::{Packed, Saved};
     use crate::words::Envelope;
 
     fn message(seq: u64) -> Returned<Note> {
@@ -122,8 +121,9 @@ mod tests {
         back.on_released(WorkerId(0), [2; 16]);
         back.on_released(WorkerId(0), [9; 16]);
         let mut bytes = Vec::new();
-        back.pack(&mut bytes);
-        let mut back = HandedBack::unpack(&mut Packed::new(&bytes)).unwrap();
+        back.save(&mut bytes);
+        let mut back = HandedBack::default();
+        back.restore(&mut Packed::new(&bytes)).unwrap();
         let seqs = |mut lost: Held| {
             std::iter::from_fn(|| lost.pop()).map(|message| message.envelope.seq.0).collect::<Vec<_>>()
         };

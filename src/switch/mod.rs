@@ -33,6 +33,7 @@ use crate::dispatch::owner::Owners;
 use crate::dispatch::{Dispatch, Incoming};
 use crate::ids::{Incarnation, WorkerId};
 use crate::link::dispatcher_end::{DispatcherEnd, FromWorker};
+use crate::pack::Damaged;
 use crate::time::Time;
 use crate::wire::handoff::FRAME_HARD_LIMIT;
 use crate::wire::mgcp;
@@ -65,7 +66,7 @@ pub struct Switch<C> {
     /// Buffer that one frame is read into.
     frame: Vec<u8>,
     /// Messages that workers gave back, by [`RefuseReason::ALL`].
-    refused: [u64; RefuseReason::ALL.len()],
+    refused: Refused,
     /// Messages that workers gave back and that wait for their next decision, and the number that may have it in this
     /// turn.
     given_back: VecDeque<ReturnedMessage>,
@@ -134,7 +135,7 @@ impl<C: Channel> Switch<C> {
             outbox: Outbox::new(insert),
             retention_bytes,
             frame: vec![0; FRAME_HARD_LIMIT],
-            refused: [0; RefuseReason::ALL.len()],
+            refused: Refused::default(),
             given_back: VecDeque::new(),
             given_back_left: MESSAGES_A_TURN,
             estates: Estates::default(),
@@ -284,7 +285,7 @@ impl<C: Channel> Switch<C> {
             }
             FromWorker::Outcome(outcome) => dispatch.on_outcome(worker, outcome, now),
             FromWorker::Refused { returned: message, reason } => {
-                count_refusal(refused, reason);
+                refused.count(reason);
                 given_back.push_back(ReturnedMessage { message, from: worker, cause: Cause::Refused(reason) });
             }
             FromWorker::Report(report) => dispatch.on_report(worker, &report, now),
@@ -399,7 +400,7 @@ impl<C: Channel> Switch<C> {
 
     /// Messages that workers gave back, counted by the workers' reasons.
     pub fn refused(&self) -> impl Iterator<Item = (RefuseReason, u64)> {
-        RefuseReason::ALL.into_iter().zip(self.refused)
+        self.refused.iter()
     }
 
     /// MGCP datagrams with commands that wait for others.
@@ -418,9 +419,30 @@ impl<C: Channel> Switch<C> {
     }
 }
 
-fn count_refusal(refused: &mut [u64; RefuseReason::ALL.len()], reason: RefuseReason) {
-    if let Some(at) = RefuseReason::ALL.iter().position(|other| *other == reason) {
-        refused[at] += 1;
+/// Messages given back, in the order of [`RefuseReason::ALL`].
+#[derive(Debug, Default)]
+struct Refused([u64; RefuseReason::ALL.len()]);
+
+impl Refused {
+    fn count(&mut self, reason: RefuseReason) {
+        self.add(reason, 1);
+    }
+
+    fn add(&mut self, reason: RefuseReason, count: u64) {
+        if let Some(at) = RefuseReason::ALL.iter().position(|other| *other == reason) {
+            self.0[at] += count;
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (RefuseReason, u64)> + use<> {
+        RefuseReason::ALL.into_iter().zip(self.0)
+    }
+
+    /// Counts from here on what another dispatcher has counted.
+    fn set(&mut self, counts: Vec<(RefuseReason, u64)>) -> Result<(), Damaged> {
+        *self = Refused::default();
+        counts.into_iter().for_each(|(reason, count)| self.add(reason, count));
+        Ok(())
     }
 }
 

@@ -1,69 +1,68 @@
 //! The switch as bytes, for the dispatcher that takes over.
 
-use super::Switch;
-use super::final_retransmits::FinalRetransmits;
-use super::handed_back::HandedBack;
 use super::links::Channel;
 use super::outbox::Outbox;
 use super::returned_message::ReturnedMessage;
-use super::suspects::Suspects;
-use super::totals::Totals;
-use crate::dispatch::Dispatch;
+use super::{Refused, Switch};
 use crate::dispatch::decision::Cause;
 use crate::dispatch::note::Note;
 use crate::ids::{Incarnation, LinkId, WorkerId};
-use crate::link::dispatcher_end::DispatcherEnd;
-use crate::pack::{Damaged, Pack, Packed, pack_length, packed};
+use crate::link::dispatcher_end::{DispatcherEnd, LinkState};
+use crate::pack::{Damaged, Pack, Packed, Saved, packed, saved};
 use crate::words::RefuseReason;
+
+// The rest comes from the configuration, is used again for each message, or is empty now: answers and parcels have been
+// flushed, and messages that came back have been decided about.
+saved!(Switch<C: Channel> { dispatch, refused, outbox, suspects, handed_back } else {
+    scanner,
+    retention_bytes,
+    configured,
+    frame,
+    given_back,
+    given_back_left,
+    estates,
+    orphans_left,
+    may_clear,
+    owners,
+    parcels,
+    early,
+    told,
+    told_at,
+    untold,
+    // Call agents send again the commands that waited, and those that were asked of all workers.
+    chains,
+    resumed,
+} then Switch::resume);
+saved!(Outbox<C: Channel> { totals, retransmits } else { links, answers, insert, patched, returned, asked });
+
+/// One link, as another dispatcher needs it. Its channel is passed separately.
+struct SavedLink {
+    worker: WorkerId,
+    incarnation: Incarnation,
+    id: LinkId,
+    state: LinkState<Note>,
+}
+
+packed!(SavedLink { worker, incarnation, id, state });
 
 impl<C: Channel> Switch<C> {
     /// Writes the whole state, between two messages. The links' channels are passed separately: by worker, in this
     /// order.
     pub fn save(&self, out: &mut Vec<u8>) {
-        // The rest comes from the configuration, is used again for each message, or is empty now: answers and parcels
-        // have been flushed, and messages that came back have been decided about.
-        let Switch {
-            dispatch,
-            scanner: _,
-            outbox,
-            retention_bytes: _,
-            configured: _,
-            frame: _,
-            refused,
-            given_back,
-            given_back_left: _,
-            estates,
-            orphans_left: _,
-            suspects,
-            may_clear: _,
-            handed_back,
-            owners: _,
-            parcels: _,
-            early,
-            told: _,
-            told_at: _,
-            untold: _,
-            // Call agents send again the commands that waited, and those that were asked of all workers.
-            chains: _,
-            resumed: _,
-        } = self;
-        let Outbox { links, answers: _, retransmits, insert: _, totals, patched: _, returned, asked: _ } = outbox;
-        debug_assert!(early.is_empty(), "messages wait for others");
-        debug_assert!(estates.is_empty(), "messages of workers that are gone wait");
-        debug_assert!(returned.is_empty() && given_back.is_empty(), "messages that came back wait for their decision");
-        dispatch.save(out);
-        refused.pack(out);
-        totals.pack(out);
-        retransmits.save(out);
-        suspects.pack(out);
-        handed_back.pack(out);
-        pack_length(links.iter().count(), out);
-        for (worker, link) in links.iter() {
-            worker.pack(out);
-            link.incarnation.pack(out);
-            link.id.pack(out);
-            link.front.save(out);
-        }
+        debug_assert!(self.early.is_empty(), "messages wait for others");
+        debug_assert!(self.estates.is_empty(), "messages of workers that are gone wait");
+        debug_assert!(
+            self.outbox.returned.is_empty() && self.given_back.is_empty(),
+            "messages that came back wait for their decision"
+        );
+        Saved::save(self, out);
+        let links = self.outbox.links.iter().map(|(worker, link)| SavedLink {
+            worker,
+            incarnation: link.incarnation,
+            id: link.id,
+            state: link.front.state(),
+        });
+        links.collect::<Vec<_>>().pack(out);
     }
 
     /// Makes room for a state with so many entries in its table, so that restoring it asks the kernel for no memory.
@@ -81,16 +80,9 @@ impl<C: Channel> Switch<C> {
         from: &mut Packed<'_>,
         mut channel: impl FnMut(WorkerId) -> Option<C>,
     ) -> Result<(), Damaged> {
-        self.dispatch.restore(from)?;
-        self.refused = Pack::unpack(from)?;
-        self.outbox.totals = Totals::unpack(from)?;
-        self.outbox.retransmits.restore(from)?;
-        self.suspects = Pack::unpack(from)?;
-        self.handed_back = Pack::unpack(from)?;
-        for _ in 0..from.length()? {
-            let (worker, incarnation) = (WorkerId::unpack(from)?, Incarnation::unpack(from)?);
-            let id = LinkId::unpack(from)?;
-            let front = DispatcherEnd::restore(self.retention_bytes, from)?;
+        Saved::restore(self, from)?;
+        for SavedLink { worker, incarnation, id, state } in <Vec<SavedLink>>::unpack(from)? {
+            let front = DispatcherEnd::from_state(self.retention_bytes, state)?;
             let channel = channel(worker).ok_or(Damaged("a worker without a link"))?;
             self.outbox.links.insert(worker, (incarnation, id), channel, front);
             self.outbox.links.touch(worker);
@@ -99,6 +91,10 @@ impl<C: Channel> Switch<C> {
                 self.untold.push(worker);
             }
         }
+        Ok(())
+    }
+
+    fn resume(&mut self) -> Result<(), Damaged> {
         self.fit_pool();
         // The figures that the other lanes were told last may not have reached them.
         self.told = vec![u32::MAX; self.dispatch.pool().len()];
@@ -106,37 +102,27 @@ impl<C: Channel> Switch<C> {
     }
 
     /// Describes the layout that [`Switch::save`] writes.
-    pub fn layout(out: &mut String) {
-        Dispatch::layout(out);
-        out.push_str(&format!("refused:{}×u64", RefuseReason::ALL.len()));
-        Totals::layout(out);
-        LinkId::layout(out);
-        <DispatcherEnd<Note>>::layout(out);
-        FinalRetransmits::layout(out);
-        <Suspects<ReturnedMessage>>::layout(out);
-        HandedBack::layout(out);
+    pub fn describe(out: &mut String) {
+        <Self as Saved>::describe(out);
+        <Vec<SavedLink>>::layout(out);
     }
 }
 
 packed!(ReturnedMessage { message, from, cause });
 
-impl Pack for Cause {
-    fn pack(&self, out: &mut Vec<u8>) {
-        let reason = match self {
-            Cause::Died => None,
-            Cause::Refused(reason) => RefuseReason::ALL.iter().position(|other| other == reason),
-        };
-        reason.pack(out);
-    }
+packed!(Cause as Died = 0, Refused(reason) = 1);
+saved!(Refused by Vec<(RefuseReason, u64)>: |refused| refused.iter().collect(), Refused::set);
+packed!(RefuseReason as Full = 1, Draining = 2, Late = 3, Exhausted = 4, Follows = 5, Other = 255);
 
-    fn unpack(from: &mut Packed<'_>) -> Result<Self, Damaged> {
-        match <Option<usize>>::unpack(from)? {
-            None => Ok(Cause::Died),
-            Some(at) => RefuseReason::ALL.get(at).map(|reason| Cause::Refused(*reason)).ok_or(Damaged("a reason")),
-        }
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    fn layout(out: &mut String) {
-        out.push_str("Cause");
+    #[test]
+    fn a_cause_keeps_its_bytes_whatever_the_order_of_the_list_of_reasons() {
+        let mut bytes = Vec::new();
+        let causes = [Cause::Died, Cause::Refused(RefuseReason::Late), Cause::Refused(RefuseReason::Other)];
+        causes.iter().for_each(|cause| cause.pack(&mut bytes));
+        assert_eq!(bytes, [0, 1, 3, 1, 255]);
     }
 }

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::ids::{Seq, WorkerId};
-use crate::pack::{Damaged, Pack, Packed, packed};
+use crate::pack::packed;
 use crate::time::Time;
 
 /// The messages that wait, and those that were handed over and may still kill their worker.
@@ -26,6 +26,7 @@ struct Out {
     until: Time,
 }
 
+packed!(Suspects<M> { waiting, out });
 packed!(Out { worker, seq, until });
 
 /// Longest wait for a suspect to be read. A live worker reports within 100 ms what it has read; the others do not wait
@@ -80,24 +81,6 @@ impl<M> Suspects<M> {
     /// The latest time at which the next suspect may be handed over.
     pub fn poll_timeout(&self) -> Option<Time> {
         if self.is_empty() { None } else { self.out.iter().map(|out| out.until).min() }
-    }
-}
-
-impl<M: Pack> Pack for Suspects<M> {
-    fn pack(&self, out: &mut Vec<u8>) {
-        let Suspects { waiting, out: handed_over } = self;
-        waiting.pack(out);
-        handed_over.pack(out);
-    }
-
-    fn unpack(from: &mut Packed<'_>) -> Result<Self, Damaged> {
-        Ok(Suspects { waiting: Pack::unpack(from)?, out: Pack::unpack(from)? })
-    }
-
-    fn layout(out: &mut String) {
-        out.push_str("suspects:");
-        M::layout(out);
-        Out::layout(out);
     }
 }
 

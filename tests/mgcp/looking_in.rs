@@ -1,5 +1,7 @@
 //! Looking in, slots without workers, and a state that goes on.
 
+use pointsman::pack::{Packed, Saved};
+
 use super::*;
 
 #[test]
@@ -44,9 +46,9 @@ fn a_state_that_was_saved_decides_on() {
     let first = rig.hand(&text);
     let (gathering, _) = everyone(&mut rig, "AUEP 2 *@ms MGCP 1.0\n");
     let mut state = Vec::new();
-    rig.dispatch.save(&mut state);
+    Saved::save(&rig.dispatch, &mut state);
     let mut heir = rig_with(3, rules(), 1000);
-    heir.dispatch.restore(&mut pointsman::pack::Packed::new(&state)).unwrap();
+    heir.dispatch.restore(&mut Packed::new(&state)).unwrap();
     assert_eq!(given(heir.send(&text)), (first.worker.0, Reason::Retransmission, 0));
     assert_eq!(given(heir.send(&crcx(3, "a"))), (first.worker.0, Reason::Group, 1));
     assert_eq!(given(heir.send(&command("MDCX", 4, "ann/1@ms:2431", ""))), (1, Reason::EndpointDomain, 0));

@@ -5,8 +5,9 @@
 use super::{
     Entry, FINISHED, FREE, Fingerprint, Links, NONE, Queue, Shares, SourcePrint, State, Table, Time, UNLINKED, WorkerId,
 };
-use crate::pack::{Damaged, Pack, Packed, packed};
+use crate::pack::{Damaged, packed, saved};
 
+saved!(Table { entries, free, queues, by_branch, by_call } else { cap, shares, pending_max, len } then Table::resume);
 packed!(Entry {
     branch,
     call,
@@ -27,22 +28,7 @@ packed!(Entry {
 packed!(Links { previous, next });
 packed!(Queue { first, last });
 
-/// Bytes of an entry, roughly: the memory is reserved once.
-const ENTRY: usize = 96;
-
 impl Table {
-    /// Writes the whole table.
-    pub fn save(&self, out: &mut Vec<u8>) {
-        // Size and limits come from the rules; the length follows from the entries.
-        let Table { entries, cap: _, free, by_branch, by_call, queues, shares: _, pending_max: _, len: _ } = self;
-        out.reserve(entries.len() * (ENTRY + 2 * size_of::<u64>()));
-        entries.pack(out);
-        free.pack(out);
-        queues.pack(out);
-        by_branch.save(out);
-        by_call.save(out);
-    }
-
     /// Touches the memory for this many entries, in a table that is empty. Filling it later then meets no page fault.
     pub fn make_room(&mut self, entries: usize) {
         let nobody = Entry {
@@ -70,27 +56,17 @@ impl Table {
         }
     }
 
-    /// Replaces the table by the one that [`Table::save`] wrote. After an error the table must not be used.
-    ///
-    /// # Errors
-    ///
-    /// The bytes are no table, or a table larger than this one's capacity.
-    pub fn restore(&mut self, from: &mut Packed<'_>) -> Result<(), Damaged> {
-        let places = from.length()?;
+    /// Checks a restored table, and sums up what follows from its entries. Every index is checked once, here; the table
+    /// itself does not check them again.
+    fn resume(&mut self) -> Result<(), Damaged> {
+        let places = self.entries.len();
         if places > self.cap {
             return Err(Damaged("a table beyond table-cap"));
         }
-        // Every index is checked once, here; the table itself does not check them again.
         let is_place = |index: u32| index == NONE || (index as usize) < places;
         let are_places = |links: Links| is_place(links.previous) && is_place(links.next);
-        if !self.is_empty() {
-            (self.shares, self.len) = (Shares::default(), 0);
-            self.by_branch.clear();
-            self.by_call.clear();
-        }
-        self.entries.clear();
-        for _ in 0..places {
-            let entry = Entry::unpack(from)?;
+        (self.shares, self.len) = (Shares::default(), 0);
+        for entry in &self.entries {
             if !are_places(entry.queue_links) || !are_places(entry.call_links) {
                 return Err(Damaged("a list of the table"));
             }
@@ -102,22 +78,15 @@ impl Table {
             if entry.queue < FINISHED {
                 self.shares.add(entry.source);
             }
-            self.entries.push(entry);
         }
-        self.free = u32::unpack(from)?;
-        self.queues = <[Queue; 3]>::unpack(from)?;
         if !is_place(self.free) || !self.queues.iter().all(|queue| is_place(queue.first) && is_place(queue.last)) {
             return Err(Damaged("a list of the table"));
         }
-        self.by_branch.restore(from, places)?;
-        self.by_call.restore(from, places)
-    }
-
-    /// The layout of these bytes.
-    pub fn layout(out: &mut String) {
-        out.push_str("table:places,free,queues,indexes:");
-        Entry::layout(out);
-        Queue::layout(out);
+        if self.by_branch.is_within(places) && self.by_call.is_within(places) {
+            Ok(())
+        } else {
+            Err(Damaged("an index of the table"))
+        }
     }
 }
 
@@ -127,29 +96,9 @@ impl Default for Queue {
     }
 }
 
-impl Pack for State {
-    fn pack(&self, out: &mut Vec<u8>) {
-        let (code, rest) = match *self {
-            State::Pending { cancelled, acknowledged } => (0_u8, u16::from(cancelled) | u16::from(acknowledged) << 1),
-            State::Answered { cancelled } => (1, u16::from(cancelled)),
-            State::AnsweredHere(status) => (2, status),
-            State::Over => (3, 0),
-        };
-        code.pack(out);
-        rest.pack(out);
-    }
-
-    fn unpack(from: &mut Packed<'_>) -> Result<Self, Damaged> {
-        match (u8::unpack(from)?, u16::unpack(from)?) {
-            (0, flags @ 0..4) => Ok(State::Pending { cancelled: flags & 1 != 0, acknowledged: flags & 2 != 0 }),
-            (1, flags @ 0..2) => Ok(State::Answered { cancelled: flags != 0 }),
-            (2, status) => Ok(State::AnsweredHere(status)),
-            (3, 0) => Ok(State::Over),
-            _ => Err(Damaged("a state of the table")),
-        }
-    }
-
-    fn layout(out: &mut String) {
-        out.push_str("State|Pending=0:cancelled,acknowledged|Answered=1:cancelled|AnsweredHere=2:u16|Over=3");
-    }
-}
+packed!(State as
+    Pending { cancelled, acknowledged } = 0,
+    Answered { cancelled } = 1,
+    AnsweredHere(status) = 2,
+    Over = 3,
+);

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::fingerprint::{Printer, SourcePrint};
 use crate::ids::TokenKey;
-use crate::pack::{Damaged, Packed};
+use crate::pack::{Damaged, Packed, Saved};
 
 const PENDING_MAX: Duration = Duration::from_secs(300);
 

@@ -10,7 +10,7 @@ use crate::dispatch::bits::Bits;
 use crate::dispatch::decision::{Admin, Brought, Joined, Operational, Protocol, Room};
 use crate::dispatch::select::{Load, Snapshot};
 use crate::ids::{Seq, WorkerId};
-use crate::pack::{Damaged, Pack, Packed};
+use crate::pack::{Damaged, saved};
 use crate::time::Time;
 use crate::words::Report;
 
@@ -35,6 +35,10 @@ pub struct Pool {
     slow_start: Duration,
     hung: Vec<WorkerId>,
 }
+
+saved!(Pool { workers, lives } else {
+    loads, open, calm, ready, warmest, wanted, slow_start, hung
+} then Pool::resume);
 
 impl Pool {
     /// `workers` empty slots.
@@ -243,41 +247,10 @@ impl Pool {
         if matches!(least, Room::All) { &self.calm[protocol as usize] } else { &self.open[protocol as usize] }
     }
 
-    /// Writes all workers.
-    pub fn save(&self, out: &mut Vec<u8>) {
-        // The number of wanted slots and the slow start come from the configuration, the rest follows from the workers.
-        let Pool {
-            workers,
-            lives,
-            loads: _,
-            open: _,
-            calm: _,
-            ready: _,
-            warmest: _,
-            wanted: _,
-            slow_start: _,
-            hung: _,
-        } = self;
-        workers.pack(out);
-        lives.pack(out);
-    }
-
-    /// Replaces the workers by those that [`Pool::save`] wrote.
-    ///
-    /// # Errors
-    ///
-    /// The bytes are no workers.
-    pub fn restore(&mut self, from: &mut Packed<'_>) -> Result<(), Damaged> {
-        self.workers = Vec::unpack(from)?;
-        self.lives = u32::unpack(from)?;
+    /// Fits the restored workers to the wanted slots, and sums up what follows from them.
+    fn resume(&mut self) -> Result<(), Damaged> {
         self.set_workers(self.wanted);
         Ok(())
-    }
-
-    /// The layout of these bytes.
-    pub fn layout(out: &mut String) {
-        Worker::layout(out);
-        out.push_str("lives:u32");
     }
 
     fn change(&mut self, worker: WorkerId, change: impl FnOnce(&mut Worker)) {

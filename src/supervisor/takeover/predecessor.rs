@@ -9,7 +9,7 @@ use std::time::Duration;
 use tracing::{debug, info, warn};
 
 use super::DispatcherFds;
-use super::state::{self, FinalCopy, LaneHeader, NotifyTarget, PreCopy, SlotCopy, layout};
+use super::state::{self, FinalCopy, LaneHeader, NotifyTarget, PreCopy, SlotCopy, layout_number};
 use crate::net::run_dir::own_uid;
 use crate::net::unix::SeqPacket;
 use crate::net::{clock, memory, notify};
@@ -83,7 +83,7 @@ impl Supervisor {
         if self.pending_takeover.is_some() {
             return Err(Refusal::Busy);
         }
-        upgrade::judge(ask, &upgrade::ask(&self.config, &self.key, layout()))
+        upgrade::judge(ask, &upgrade::ask(&self.config, &self.key, layout_number()))
     }
 
     /// The time at which [`Supervisor::hand_over_when_due`] gives up waiting.

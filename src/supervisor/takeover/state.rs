@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::successor::TakeoverError;
 use crate::dispatch::decision::Admin;
+use crate::fingerprint::SCHEME;
 use crate::ids::{Incarnation, WorkerId};
 use crate::pack::{Damaged, Pack, Packed, fingerprint, pack_bytes, packed};
 use crate::server::link_socket::LinkSocket;
@@ -87,12 +88,17 @@ packed!(SlotCopy { state, sip, mgcp, process, incarnation, admin, leaving });
 packed!(LaneHeader { length, links });
 
 /// A hash of the layout of the whole state: dispatchers with the same one can read each other's state.
-pub fn layout() -> u64 {
-    let mut layout = String::new();
+pub fn layout_number() -> u64 {
+    fingerprint(&described())
+}
+
+/// The layout of the whole state, and the scheme by which the fingerprints in it are made.
+fn described() -> String {
+    let mut layout = SCHEME.to_owned();
     PreCopy::layout(&mut layout);
     FinalCopy::layout(&mut layout);
-    Switch::<LinkSocket>::layout(&mut layout);
-    fingerprint(&layout)
+    Switch::<LinkSocket>::describe(&mut layout);
+    layout
 }
 
 /// Bytes that the state of a lane with so many entries in its table takes, roughly: an entry takes 100, and the
@@ -128,4 +134,29 @@ pub fn read<T: Pack>(file: &File) -> Result<(T, u64), TakeoverError> {
     let mut bytes = vec![0; length as usize];
     file.read_exact_at(&mut bytes, 4)?;
     Ok((T::unpack(&mut Packed::new(&bytes))?, 4 + u64::from(length)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A dispatcher of another layout is refused by name, so every change of it costs each operator one takeover.
+    #[test]
+    fn the_layout_is_the_one_that_was_written_down() {
+        let described = described().replace(',', ",\n");
+        assert!(
+            described == include_str!("layout.txt").trim_end(),
+            "the layout of the state has changed: a takeover from a dispatcher with the layout before will be refused. \
+             If that is meant, this is the new text of src/supervisor/takeover/layout.txt:\n{described}"
+        );
+    }
+
+    #[test]
+    fn the_layout_names_the_scheme_of_the_fingerprints_and_every_part_of_the_state() {
+        let described = described();
+        assert!(described.starts_with(SCHEME));
+        let parts =
+            ["unrecorded_until:Time", "next_look:", "gatherings:", "apart_until:", "report:u64", "incarnation:"];
+        assert!(parts.iter().all(|part| described.contains(part)), "{described}");
+    }
 }

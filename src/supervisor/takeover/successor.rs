@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use tracing::info;
 
 use super::DispatcherFds;
-use super::state::{self, FinalCopy, NotifyTarget, PreCopy, SlotCopy, layout};
+use super::state::{self, FinalCopy, NotifyTarget, PreCopy, SlotCopy, layout_number};
 use crate::admin::listener::StatsListener;
 use crate::config::{Config, Source};
 use crate::ids::WorkerId;
@@ -121,7 +121,7 @@ pub(in crate::supervisor) async fn take_over(
     let conversation = Conversation::new(link)?;
     let old = old_process(&conversation)?;
     let pid = old.pid();
-    conversation.send(Takeover::Ask(upgrade::ask(&config, &key, layout()))).map_err(|_| TakeoverError::Gone)?;
+    conversation.send(Takeover::Ask(upgrade::ask(&config, &key, layout_number()))).map_err(|_| TakeoverError::Gone)?;
 
     // The slow steps are done before the old dispatcher pauses.
     let (Inheritance { pre_copy, fds, listeners, slots }, entries) = Inheritance::receive(&conversation).await?;

@@ -14,6 +14,7 @@ use super::merge::Merged;
 use crate::dispatch::decision::Arrival;
 use crate::fingerprint::{Fingerprint, host};
 use crate::ids::{GatheringId, WorkerId};
+use crate::pack::{Damaged, saved};
 use crate::time::Time;
 use crate::transaction::{LIFETIME, LONGTRAN};
 use crate::wire::mgcp::{Response, TransactionId};
@@ -98,6 +99,8 @@ enum Stage {
         repeats: u8,
     },
 }
+
+saved!(Gatherings by u64: Gatherings::last, Gatherings::go_on_after);
 
 impl Gatherings {
     /// No gatherings.
@@ -244,13 +247,14 @@ impl Gatherings {
     }
 
     /// The last number given. After a takeover, answers to earlier numbers may still come.
-    pub(in crate::dispatch) const fn last(&self) -> u64 {
+    const fn last(&self) -> u64 {
         self.last
     }
 
     /// Continues the numbers after this one.
-    pub(in crate::dispatch) fn go_on_behind(&mut self, last: u64) {
+    fn go_on_after(&mut self, last: u64) -> Result<(), Damaged> {
         self.last = last;
+        Ok(())
     }
 
     /// Number of gatherings, including those that are only kept.
