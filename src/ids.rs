@@ -15,6 +15,26 @@ use siphasher::sip::SipHasher13;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WorkerId(pub u16);
 
+/// A target: what can get a new session. Workers are the only kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum TargetId {
+    /// The worker in this slot.
+    Worker(WorkerId),
+}
+
+impl PartialEq<WorkerId> for TargetId {
+    fn eq(&self, worker: &WorkerId) -> bool {
+        *self == TargetId::Worker(*worker)
+    }
+}
+
+impl From<WorkerId> for TargetId {
+    #[inline]
+    fn from(worker: WorkerId) -> Self {
+        TargetId::Worker(worker)
+    }
+}
+
 impl fmt::Display for WorkerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "w{}", self.0)

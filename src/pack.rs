@@ -14,7 +14,7 @@ use std::time::Duration;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
-use crate::ids::{ConnId, GatheringId, Incarnation, LinkId, ListenerId, Seq, WorkerId};
+use crate::ids::{ConnId, GatheringId, Incarnation, LinkId, ListenerId, Seq, TargetId, WorkerId};
 use crate::time::Time;
 
 /// A value that can be written as bytes and read back.
@@ -272,7 +272,8 @@ macro_rules! packed {
             $crate::pack::layout_in::<$type, _>(
                 |it| match it {
                     $type::$variant { $field, .. } => Some($field),
-                    _ => None,
+                    #[allow(unreachable_patterns, reason = "an enum may have one variant alone")]
+                _ => None,
                 },
                 $out,
             );
@@ -288,6 +289,7 @@ macro_rules! packed {
         $crate::pack::layout_in::<$type, _>(
             |it| match it {
                 $type::$variant($($all),*) => Some($item),
+                #[allow(unreachable_patterns, reason = "an enum may have one variant alone")]
                 _ => None,
             },
             $out,
@@ -408,6 +410,7 @@ packed_as! {
     ListenerId: u16, ListenerId, |it| it.0;
     Incarnation: u64, Incarnation::new, |it| it.bits();
 }
+packed!(TargetId as Worker(worker) = 0);
 
 impl<T: Pack> Pack for Option<T> {
     #[inline]

@@ -10,7 +10,7 @@ use super::decision::{Arrival, Decision, EntryId, Handoff, Protocol, Reason, Ret
 use super::group::GroupId;
 use super::table::{Entry, NewEntry, State};
 use crate::fingerprint::{Fingerprint, Source};
-use crate::ids::WorkerId;
+use crate::ids::TargetId;
 use crate::reservation::Weight;
 use crate::time::Time;
 
@@ -86,14 +86,14 @@ impl<R: Request> Case<'_, R> {
         dispatch.printer.source(self.sender())
     }
 
-    /// Its entry for the table, given to a life of a worker.
-    pub(super) fn entry(&self, dispatch: &Dispatch, at: (WorkerId, u32), state: State) -> NewEntry {
-        let (worker, life) = at;
+    /// Its entry for the table, given to a life of a target.
+    pub(super) fn entry(&self, dispatch: &Dispatch, at: (TargetId, u32), state: State) -> NewEntry {
+        let (target, life) = at;
         NewEntry {
             branch: self.name,
             call: self.call,
             discriminator: self.discriminator,
-            worker,
+            target,
             life,
             group: None,
             is_invite: self.request.is_invite(),
@@ -103,10 +103,10 @@ impl<R: Request> Case<'_, R> {
     }
 }
 
-/// The worker for a request that begins something, and the reason.
+/// The target for a request that begins something, and the reason.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Placement {
-    pub(super) worker: WorkerId,
+    pub(super) target: TargetId,
     pub(super) reason: Reason,
     pub(super) size: Weight,
     pub(super) follows: bool,

@@ -7,7 +7,7 @@ use hashbrown::HashTable;
 
 use super::decision::EntryId;
 use crate::fingerprint::Fingerprint;
-use crate::ids::WorkerId;
+use crate::ids::TargetId;
 use crate::pack::{Damaged, packed, saved};
 use crate::reservation::{Reservation, Weight};
 use crate::time::Time;
@@ -22,8 +22,8 @@ pub struct GroupId {
 /// A conference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Group {
-    /// The worker that has it, or is to have it.
-    pub worker: WorkerId,
+    /// The target that has it, or is to have it.
+    pub target: TargetId,
     /// When its worker opened it; `None` while it is provisional.
     pub opened: Option<Time>,
     /// Its units, as far as this lane knows them.
@@ -38,7 +38,7 @@ pub struct Group {
 
 saved!(Groups { groups } else { free, by_name, cap } then Groups::resume);
 packed!(GroupId { index, generation });
-packed!(Group { worker, opened, reservation, maker, name, waiting, generation, is_live });
+packed!(Group { target, opened, reservation, maker, name, waiting, generation, is_live });
 
 /// The result of a worker's message that it has opened a conference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,11 +72,11 @@ impl Groups {
     }
 
     /// Adds a leg that waits for its answer at the conference's worker; the first one enters the conference for
-    /// `worker`. `None` if the list is full.
-    pub fn join(&mut self, name: Fingerprint, worker: WorkerId) -> Option<GroupId> {
+    /// `target`. `None` if the list is full.
+    pub fn join(&mut self, name: Fingerprint, target: TargetId) -> Option<GroupId> {
         let id = match self.find(name) {
             Some(id) => id,
-            None => self.enter(name, worker, None)?,
+            None => self.enter(name, target, None)?,
         };
         self.groups[id.index as usize].waiting += 1;
         Some(id)
@@ -120,37 +120,37 @@ impl Groups {
     }
 
     /// Gives a provisional conference another worker: its legs follow, and the first of them reserves anew.
-    pub fn move_to(&mut self, id: GroupId, worker: WorkerId) {
+    pub fn move_to(&mut self, id: GroupId, target: TargetId) {
         if let Some(group) = self.get_mut(id)
-            && group.worker != worker
+            && group.target != target
         {
-            group.worker = worker;
+            group.target = target;
             group.reservation = Reservation::default();
         }
     }
 
     /// Takes note that a worker has opened a conference.
-    pub fn open(&mut self, name: Fingerprint, worker: WorkerId, opened: Time) -> Opening {
+    pub fn open(&mut self, name: Fingerprint, target: TargetId, opened: Time) -> Opening {
         let Some(id) = self.find(name) else {
-            return self.enter(name, worker, Some(opened)).map_or(Opening::Full, |_| Opening::Recorded);
+            return self.enter(name, target, Some(opened)).map_or(Opening::Full, |_| Opening::Recorded);
         };
         let group = &mut self.groups[id.index as usize];
-        let conflict = group.worker != worker && group.opened.is_some();
+        let conflict = group.target != target && group.opened.is_some();
         if !conflict || group.opened.is_some_and(|first| opened < first) {
-            if group.worker != worker || group.reservation.is_over() {
+            if group.target != target || group.reservation.is_over() {
                 group.reservation = Reservation::UNKNOWN;
             }
-            group.worker = worker;
+            group.target = target;
             group.opened = Some(opened);
         }
         if conflict { Opening::Conflict } else { Opening::Recorded }
     }
 
     /// Takes note that a worker has closed a conference. Legs that wait for their answer keep it, provisionally.
-    pub fn close(&mut self, name: Fingerprint, worker: WorkerId) {
+    pub fn close(&mut self, name: Fingerprint, target: TargetId) {
         let Some(id) = self.find(name) else { return };
         let group = &mut self.groups[id.index as usize];
-        if group.worker == worker {
+        if group.target == target {
             group.opened = None;
             group.reservation = Reservation::default();
             if group.waiting == 0 {
@@ -160,10 +160,10 @@ impl Groups {
     }
 
     /// Removes the conferences of a worker that is gone.
-    pub fn on_worker_down(&mut self, worker: WorkerId) {
+    pub fn on_target_down(&mut self, target: TargetId) {
         for index in 0..self.groups.len() as u32 {
             let group = &self.groups[index as usize];
-            if group.is_live && group.worker == worker {
+            if group.is_live && group.target == target {
                 self.remove(index);
             }
         }
@@ -231,10 +231,10 @@ impl Groups {
         self.groups.get_mut(id.index as usize).filter(|group| group.is_live && group.generation == id.generation)
     }
 
-    fn enter(&mut self, name: Fingerprint, worker: WorkerId, opened: Option<Time>) -> Option<GroupId> {
+    fn enter(&mut self, name: Fingerprint, target: TargetId, opened: Option<Time>) -> Option<GroupId> {
         let reservation = opened.map_or(Reservation::default(), |_| Reservation::UNKNOWN);
         let mut group =
-            Group { worker, opened, reservation, maker: None, name, waiting: 0, generation: 0, is_live: true };
+            Group { target, opened, reservation, maker: None, name, waiting: 0, generation: 0, is_live: true };
         let index = match self.free.pop() {
             Some(index) => {
                 let place = &mut self.groups[index as usize];
@@ -266,6 +266,11 @@ impl Groups {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::WorkerId;
+
+    const fn worker(slot: u16) -> TargetId {
+        TargetId::Worker(WorkerId(slot))
+    }
     use crate::fingerprint::Printer;
     use crate::ids::TokenKey;
 
@@ -273,20 +278,20 @@ mod tests {
         Printer::new(&TokenKey::new([1; 32])).print(3, &[text.as_bytes()])
     }
 
-    fn holder(groups: &Groups, text: &str) -> Option<WorkerId> {
-        groups.find(name(text)).and_then(|id| groups.get(id)).map(|group| group.worker)
+    fn holder(groups: &Groups, text: &str) -> Option<TargetId> {
+        groups.find(name(text)).and_then(|id| groups.get(id)).map(|group| group.target)
     }
 
     #[test]
     fn a_conference_that_no_worker_confirms_goes_with_its_last_waiting_leg() {
         let mut groups = Groups::new(4);
-        let first = groups.join(name("a"), WorkerId(1)).unwrap();
-        assert_eq!(groups.join(name("a"), WorkerId(2)), Some(first));
+        let first = groups.join(name("a"), worker(1)).unwrap();
+        assert_eq!(groups.join(name("a"), worker(2)), Some(first));
         groups.release(first);
-        assert_eq!(holder(&groups, "a"), Some(WorkerId(1)));
+        assert_eq!(holder(&groups, "a"), Some(worker(1)));
         groups.release(first);
         assert_eq!(holder(&groups, "a"), None);
-        let again = groups.join(name("a"), WorkerId(2)).unwrap();
+        let again = groups.join(name("a"), worker(2)).unwrap();
         groups.release(first);
         assert!(groups.get(again).is_some(), "a release of the earlier one does not count");
     }
@@ -297,9 +302,9 @@ mod tests {
         let entry = |index| EntryId { index, generation: 1 };
         let begin = || {
             let mut groups = Groups::new(4);
-            let id = groups.join(name("a"), WorkerId(1)).unwrap();
+            let id = groups.join(name("a"), worker(1)).unwrap();
             assert_eq!(groups.weigh(id, named, Some(entry(1))), 10);
-            groups.join(name("a"), WorkerId(1)).unwrap();
+            groups.join(name("a"), worker(1)).unwrap();
             assert_eq!(groups.weigh(id, Weight::plain(2), Some(entry(2))), 0);
             (groups, id)
         };
@@ -314,7 +319,7 @@ mod tests {
         groups.on_answered(id, entry(1));
         assert_eq!(next(&mut groups, id), 2, "refused: its worker has opened nothing");
         let (mut groups, id) = begin();
-        groups.open(name("a"), WorkerId(1), Time(1));
+        groups.open(name("a"), worker(1), Time(1));
         groups.on_answered(id, entry(1));
         assert_eq!(next(&mut groups, id), 0, "accepted");
     }
@@ -322,26 +327,26 @@ mod tests {
     #[test]
     fn of_two_workers_that_claim_one_conference_the_older_opening_holds() {
         let mut groups = Groups::new(4);
-        assert_eq!(groups.open(name("a"), WorkerId(1), Time(20)), Opening::Recorded);
-        assert_eq!(groups.open(name("a"), WorkerId(2), Time(30)), Opening::Conflict);
-        assert_eq!(holder(&groups, "a"), Some(WorkerId(1)));
-        assert_eq!(groups.open(name("a"), WorkerId(3), Time(10)), Opening::Conflict);
-        assert_eq!(holder(&groups, "a"), Some(WorkerId(3)));
-        groups.close(name("a"), WorkerId(1));
-        assert_eq!(holder(&groups, "a"), Some(WorkerId(3)), "only the holder closes it");
-        groups.close(name("a"), WorkerId(3));
+        assert_eq!(groups.open(name("a"), worker(1), Time(20)), Opening::Recorded);
+        assert_eq!(groups.open(name("a"), worker(2), Time(30)), Opening::Conflict);
+        assert_eq!(holder(&groups, "a"), Some(worker(1)));
+        assert_eq!(groups.open(name("a"), worker(3), Time(10)), Opening::Conflict);
+        assert_eq!(holder(&groups, "a"), Some(worker(3)));
+        groups.close(name("a"), worker(1));
+        assert_eq!(holder(&groups, "a"), Some(worker(3)), "only the holder closes it");
+        groups.close(name("a"), worker(3));
         assert!(groups.is_empty());
     }
 
     #[test]
     fn the_list_has_an_end_and_a_worker_takes_its_conferences_with_it() {
         let mut groups = Groups::new(2);
-        groups.open(name("a"), WorkerId(1), Time(1));
-        groups.join(name("b"), WorkerId(2)).unwrap();
-        assert_eq!(groups.join(name("c"), WorkerId(1)), None);
-        assert_eq!(groups.open(name("c"), WorkerId(1), Time(1)), Opening::Full);
-        groups.on_worker_down(WorkerId(1));
-        assert_eq!((holder(&groups, "a"), holder(&groups, "b")), (None, Some(WorkerId(2))));
+        groups.open(name("a"), worker(1), Time(1));
+        groups.join(name("b"), worker(2)).unwrap();
+        assert_eq!(groups.join(name("c"), worker(1)), None);
+        assert_eq!(groups.open(name("c"), worker(1), Time(1)), Opening::Full);
+        groups.on_target_down(worker(1));
+        assert_eq!((holder(&groups, "a"), holder(&groups, "b")), (None, Some(worker(2))));
         assert_eq!(groups.len(), 1);
     }
 }

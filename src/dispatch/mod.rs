@@ -182,7 +182,7 @@ impl Dispatch {
         if usize::from(worker.0) >= self.pool.len() {
             return;
         }
-        self.groups.on_worker_down(worker);
+        self.groups.on_target_down(worker.into());
         self.pool.on_up(worker, joined, now);
         self.directory.add(worker, joined);
         self.gatherings.on_worker_down(worker, now);
@@ -205,7 +205,7 @@ impl Dispatch {
                 branch,
                 call: Fingerprint::from_bytes(held.call),
                 discriminator: held.cseq,
-                worker,
+                target: worker.into(),
                 life,
                 group: None,
                 is_invite: held.is_invite,
@@ -228,7 +228,7 @@ impl Dispatch {
     pub fn brought(&self, worker: WorkerId, message: &Message<'_>) -> Option<([u8; 16], decision::EntryId)> {
         let branch = Names::opened_by(message, &self.printer)?.branch;
         let id = self.table.by_branch(Fingerprint::from_bytes(branch))?;
-        let waits = |entry: &&table::Entry| entry.worker == worker && entry.is_pending();
+        let waits = |entry: &&table::Entry| entry.target == worker && entry.is_pending();
         self.table.get(id).filter(waits).map(|_| (branch, id))
     }
 
@@ -254,7 +254,7 @@ impl Dispatch {
     /// Takes note that a worker that is gone, and was in this life, had answered a message before. A retransmission may
     /// have gone to another worker since: that worker then has the transaction, and this answer does not count for it.
     pub fn on_last_answered(&mut self, entry: decision::EntryId, worker: WorkerId, life: u32, now: Time) {
-        if self.table.get(entry).is_some_and(|entry| (entry.worker, entry.life) == (worker, life)) {
+        if self.table.get(entry).is_some_and(|entry| (entry.target, entry.life) == (worker.into(), life)) {
             self.on_answered(entry, now);
         }
     }
@@ -274,7 +274,7 @@ impl Dispatch {
         let slots = self.pool.len();
         self.pool.on_down(worker);
         self.directory.remove(worker);
-        self.groups.on_worker_down(worker);
+        self.groups.on_target_down(worker.into());
         if self.pool.len() != slots {
             self.selector.set(self.rules.policy, &self.rules.weights, self.pool.len());
         }
@@ -299,7 +299,7 @@ impl Dispatch {
     /// Takes note that a worker has opened a conference, or a call of MGCP. `name` is the user part that callers write,
     /// `conf=ID`, or the call id with `C:` in front.
     pub fn on_group_open(&mut self, worker: WorkerId, name: &[u8], opened: Time, _now: Time) {
-        match self.groups.open(self.group_name(name), worker, opened) {
+        match self.groups.open(self.group_name(name), worker.into(), opened) {
             Opening::Recorded => {}
             Opening::Conflict => self.counters.group_conflicts += 1,
             Opening::Full => self.counters.groups_unrecorded += 1,
@@ -308,7 +308,7 @@ impl Dispatch {
 
     /// Takes note that a worker has closed a conference.
     pub fn on_group_closed(&mut self, worker: WorkerId, name: &[u8]) {
-        self.groups.close(self.group_name(name), worker);
+        self.groups.close(self.group_name(name), worker.into());
     }
 
     /// The fingerprint of a group that a worker names.

@@ -1,13 +1,13 @@
 //! The search for a worker that takes a message: it goes with the message to a worker, and comes back with it.
 
-use crate::ids::WorkerId;
+use crate::ids::{TargetId, WorkerId};
 use crate::pack::{Damaged, packed};
 use crate::time::Time;
 
 /// The state of a search for a worker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Search {
-    /// The workers that have had the message.
+    /// The targets that have had the message.
     pub tried: Tried,
     /// The time since which it is offered around: its first handover, or the last death or `Late` refusal.
     pub since: Time,
@@ -15,11 +15,18 @@ pub struct Search {
     pub deaths: u8,
 }
 
-/// The workers that have had a message already; each worker gets it once.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// The targets that have had a message already; each gets it once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tried {
-    workers: [WorkerId; Tried::LIMIT],
+    targets: [TargetId; Tried::LIMIT],
     count: u8,
+}
+
+impl Default for Tried {
+    fn default() -> Self {
+        // Places beyond `count` are never read.
+        Tried { targets: [TargetId::Worker(WorkerId(0)); Tried::LIMIT], count: 0 }
+    }
 }
 
 impl Search {
@@ -33,50 +40,50 @@ impl Search {
         Search { deaths, ..Search::new(now) }
     }
 
-    /// The search once `worker` has the message.
-    pub fn at(mut self, worker: WorkerId) -> Self {
-        self.tried.add(worker);
+    /// The search once `target` has the message.
+    pub fn at(mut self, target: impl Into<TargetId>) -> Self {
+        self.tried.add(target);
         self
     }
 }
 
 impl Tried {
-    /// After this many workers the caller is answered: a busy signal is better than a long search.
+    /// After this many targets the caller is answered: a busy signal is better than a long search.
     pub const LIMIT: usize = 8;
 
-    fn of(workers: Vec<WorkerId>) -> Result<Tried, Damaged> {
+    fn of(targets: Vec<TargetId>) -> Result<Tried, Damaged> {
         let mut tried = Tried::default();
-        if workers.into_iter().all(|worker| tried.add(worker)) {
+        if targets.into_iter().all(|target| tried.add(target)) {
             Ok(tried)
         } else {
-            Err(Damaged("too many workers tried"))
+            Err(Damaged("too many targets tried"))
         }
     }
 
-    /// Adds a worker; false when the limit is reached.
-    pub fn add(&mut self, worker: WorkerId) -> bool {
-        let Some(place) = self.workers.get_mut(usize::from(self.count)) else { return false };
-        *place = worker;
+    /// Adds a target; false when the limit is reached.
+    pub fn add(&mut self, target: impl Into<TargetId>) -> bool {
+        let Some(place) = self.targets.get_mut(usize::from(self.count)) else { return false };
+        *place = target.into();
         self.count += 1;
         true
     }
 
-    /// Whether no further worker may be tried.
+    /// Whether no further target may be tried.
     pub const fn is_full(&self) -> bool {
         self.count as usize == Tried::LIMIT
     }
 
-    /// The workers, first tried first.
-    pub fn as_slice(&self) -> &[WorkerId] {
-        &self.workers[..usize::from(self.count)]
+    /// The targets, first tried first.
+    pub fn as_slice(&self) -> &[TargetId] {
+        &self.targets[..usize::from(self.count)]
     }
 
-    /// Whether `worker` has had it.
-    pub fn contains(&self, worker: WorkerId) -> bool {
-        self.as_slice().contains(&worker)
+    /// Whether `target` has had it.
+    pub fn contains(&self, target: impl Into<TargetId>) -> bool {
+        self.as_slice().contains(&target.into())
     }
 }
 
 packed!(Search { tried, since, deaths });
 
-packed!(Tried by Vec<WorkerId>: |tried| tried.as_slice().to_vec(), Tried::of);
+packed!(Tried by Vec<TargetId>: |tried| tried.as_slice().to_vec(), Tried::of);

@@ -19,7 +19,7 @@ use super::group::GroupId;
 use super::index::Index;
 use super::share::Shares;
 use crate::fingerprint::{Fingerprint, SourcePrint};
-use crate::ids::WorkerId;
+use crate::ids::TargetId;
 use crate::time::Time;
 use crate::transaction::LIFETIME;
 use entry::Links;
@@ -102,7 +102,7 @@ impl Table {
             branch: new.branch,
             call: new.call,
             discriminator: new.discriminator,
-            worker: new.worker,
+            target: new.target,
             life: new.life,
             group: new.group,
             state: new.state,
@@ -204,10 +204,10 @@ impl Table {
         self.stand(id, State::AnsweredHere(status), now)
     }
 
-    /// Gives it to another worker; its life begins anew. Returns the conference it waited in before.
-    pub fn move_to(&mut self, id: EntryId, (worker, life): (WorkerId, u32), deaths: u8, now: Time) -> Option<GroupId> {
+    /// Gives it to another target; its life begins anew. Returns the conference it waited in before.
+    pub fn move_to(&mut self, id: EntryId, (target, life): (TargetId, u32), deaths: u8, now: Time) -> Option<GroupId> {
         let entry = self.get_mut(id)?;
-        entry.worker = worker;
+        entry.target = target;
         entry.life = life;
         entry.deaths = deaths;
         self.stand(id, State::PENDING, now)

@@ -78,7 +78,7 @@ pub fn enter(table: &mut Table, printer: &Printer, number: u64) {
         branch: printer.print(1, &[&text]),
         call: printer.print(2, &[&text]),
         discriminator: 1,
-        worker: WorkerId(1),
+        target: WorkerId(1).into(),
         life: 1,
         group: None,
         is_invite: true,

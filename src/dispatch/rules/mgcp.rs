@@ -24,7 +24,7 @@ use crate::dispatch::decision::{
 };
 use crate::dispatch::table::{Entry, State};
 use crate::fingerprint::{Fingerprint, Printer};
-use crate::ids::{TransactionRange, WorkerId};
+use crate::ids::{TargetId, TransactionRange};
 use crate::reservation::Weight;
 use crate::time::Time;
 use crate::transaction::LIFETIME;
@@ -259,15 +259,15 @@ impl Dispatch {
                 let size = self.size(case);
                 // A call stays with the worker that has opened it; an endpoint name of another worker does not move it.
                 let is_elsewhere =
-                    |id| self.groups.get(id).is_some_and(|group| group.worker != worker && group.opened.is_some());
+                    |id| self.groups.get(id).is_some_and(|group| group.target != worker && group.opened.is_some());
                 let call = case.request.call.filter(|call| !self.groups.find(*call).is_some_and(is_elsewhere));
-                let group = call.and_then(|call| self.groups.join(call, worker));
-                self.place(case, Placement { worker, reason, size, follows: true, group })
+                let group = call.and_then(|call| self.groups.join(call, worker.into()));
+                self.place(case, Placement { target: worker.into(), reason, size, follows: true, group })
             }
             Meant::Gone(code) => self.answer(case, code.0, Reason::WorkerGone),
             Meant::Nobody if case.request.leaves_choice() => self.begin(case),
             Meant::Nobody => match self.holder(case) {
-                Some(worker) => self.follow_first(case, worker, Reason::Group),
+                Some(target) => self.follow_first(case, target, Reason::Group),
                 None => self.answer(case, ReturnCode::ENDPOINT_UNKNOWN.0, Reason::UnknownEndpoint),
             },
         }
@@ -288,17 +288,18 @@ impl Dispatch {
         if case.request.wildcard == Wildcard::AllOf && goes_to_all(case.request.verb) {
             return self.everyone(case);
         }
-        if let Some(worker) = self.holder(case) {
-            return self.follow_first(case, worker, Reason::Group);
+        if let Some(target) = self.holder(case) {
+            return self.follow_first(case, target, Reason::Group);
         }
         self.answer_stranger(case, ReturnCode::ENDPOINT_UNKNOWN.0, Reason::UnknownEndpoint)
     }
 
-    /// Hands over a command that the table does not know to the only worker that may have it.
-    fn follow_first(&mut self, case: &Case<'_>, worker: WorkerId, reason: Reason) -> Decision {
-        let decision = self.follow(worker, reason, case.now);
+    /// Hands over a command that the table does not know to the only target that may have it.
+    fn follow_first(&mut self, case: &Case<'_>, target: impl Into<TargetId>, reason: Reason) -> Decision {
+        let target = target.into();
+        let decision = self.follow(target, reason, case.now);
         match decision.target {
-            Target::Worker(_) => self.remember(case, worker),
+            Target::Worker(_) => self.remember(case, target),
             // If the table remembers commands, this is the first copy. Else an earlier copy may have been carried out,
             // and an answer now would be a second one to it.
             _ if self.remembers() => return self.refuse(case, Reason::HolderBusy),
@@ -307,14 +308,14 @@ impl Dispatch {
         decision
     }
 
-    /// Remembers the worker of a command that names its worker, for the acknowledgement that may follow. Other
+    /// Remembers the target of a command that names its target, for the acknowledgement that may follow. Other
     /// transactions' places are not taken for it.
-    fn remember(&mut self, case: &Case<'_>, worker: WorkerId) {
+    fn remember(&mut self, case: &Case<'_>, target: TargetId) {
         if !self.remembers() {
             return;
         }
-        let life = self.pool.get(worker).map_or(0, |slot| slot.life);
-        let new = case.entry(self, (worker, life), State::ANSWERED);
+        let life = self.pool.get(target).map_or(0, |slot| slot.life);
+        let new = case.entry(self, (target, life), State::ANSWERED);
         // Less than half of the table is in use.
         let _ = self.table.insert(new, case.now);
     }
@@ -338,7 +339,7 @@ impl Dispatch {
         if response.code().is_ack() {
             return match self.known(arrival.source, transaction, now) {
                 Some((_, Entry { state: State::AnsweredHere(_), .. })) => dropped(Reason::OwnAck),
-                Some((_, entry)) if self.is_alive(&entry) => self.follow(entry.worker, Reason::Ack, now),
+                Some((_, entry)) if self.is_alive(&entry) => self.follow(entry.target, Reason::Ack, now),
                 Some(_) => dropped(Reason::WorkerGone),
                 None if self.lanes > 1 => {
                     self.acknowledge_elsewhere(transaction);
@@ -351,7 +352,7 @@ impl Dispatch {
             TransactionRange::worker_of(transaction.0).and_then(|worker| Some((worker, self.pool.get(worker)?)));
         match named {
             Some((worker, slot)) if slot.is_alive() && slot.services.mgcp => {
-                self.follow_response(worker, arrival.source.ip(), Reason::TransactionRange, now)
+                self.follow_response(worker.into(), arrival.source.ip(), Reason::TransactionRange, now)
             }
             Some((_, slot)) if !slot.is_alive() => dropped(Reason::WorkerGone),
             _ => dropped(Reason::UnknownResponse),
@@ -388,9 +389,9 @@ impl Dispatch {
         self.entry_of(Names::beside(source, id, &self.printer)).or(shared)
     }
 
-    /// The worker that has the call, or is to have it.
-    fn holder(&self, case: &Case<'_>) -> Option<WorkerId> {
-        Some(self.groups.get(self.groups.find(case.request.call?)?)?.worker)
+    /// The target that has the call, or is to have it.
+    fn holder(&self, case: &Case<'_>) -> Option<TargetId> {
+        Some(self.groups.get(self.groups.find(case.request.call?)?)?.target)
     }
 }
 

@@ -8,7 +8,7 @@ use crate::dispatch::decision::{Decision, EntryId, Handoff, Reason, Room, Search
 use crate::dispatch::group::Group;
 use crate::dispatch::select::{Ask, by_hash};
 use crate::dispatch::table::{Entry, NewEntry, State};
-use crate::ids::WorkerId;
+use crate::ids::{TargetId, WorkerId};
 use crate::reservation::Weight;
 use crate::time::Time;
 
@@ -27,7 +27,7 @@ impl Dispatch {
         }
     }
 
-    /// The group's worker, else a selected one, which has the group from now on.
+    /// The group's target, else a selected one, which has the group from now on.
     fn choose<R: Request>(
         &mut self,
         case: &Case<'_, R>,
@@ -37,12 +37,12 @@ impl Dispatch {
     ) -> Result<Placement, Reason> {
         let group = R::group(case, self);
         if let Some(name) = group
-            && let Some(&Group { worker, opened, .. }) = self.groups.find(name).and_then(|id| self.groups.get(id))
-            && !tried.contains(worker)
+            && let Some(&Group { target, opened, .. }) = self.groups.find(name).and_then(|id| self.groups.get(id))
+            && !tried.contains(target)
         {
-            let group = self.groups.join(name, worker);
+            let group = self.groups.join(name, target);
             // A conference that its worker has not opened yet can still move to another worker, with all its legs.
-            return Ok(Placement { worker, reason: Reason::Group, size, follows: opened.is_some(), group });
+            return Ok(Placement { target, reason: Reason::Group, size, follows: opened.is_some(), group });
         }
         let key = group.unwrap_or(case.call).short();
         let ask = Ask { size: size.units, key, tried };
@@ -55,29 +55,29 @@ impl Dispatch {
         } else {
             self.selector.pick(&snapshot, &ask)
         };
-        let worker = picked.ok_or_else(|| self.why_nobody(R::PROTOCOL, size.units, least))?;
+        let target = TargetId::Worker(picked.ok_or_else(|| self.why_nobody(R::PROTOCOL, size.units, least))?);
         let Some(name) = group.filter(|_| !is_crowded) else {
-            return Ok(Placement { worker, reason: Reason::Selected, size, follows: false, group: None });
+            return Ok(Placement { target, reason: Reason::Selected, size, follows: false, group: None });
         };
-        let group = self.groups.join(name, worker);
-        // A conference whose worker has refused its first leg moves to this worker, and the later legs follow.
+        let group = self.groups.join(name, target);
+        // A conference whose target has refused its first leg moves to this one, and the later legs follow.
         if let Some(id) = group {
-            self.groups.move_to(id, worker);
+            self.groups.move_to(id, target);
         }
-        Ok(Placement { worker, reason: Reason::SelectedGroup, size, follows: false, group })
+        Ok(Placement { target, reason: Reason::SelectedGroup, size, follows: false, group })
     }
 
     /// Hands over a request that begins something. It is entered before it leaves, since a CANCEL or a retransmission
     /// may follow at once.
     pub(super) fn place<R: Request>(&mut self, case: &Case<'_, R>, placement: Placement) -> Decision {
-        let Placement { worker, group, .. } = placement;
-        let room = self.pool.get(worker).map_or(Room::None, |slot| slot.room);
-        let Some(slot) = self.pool.get(worker).filter(|_| room <= self.least_room(case)) else {
+        let Placement { target, group, .. } = placement;
+        let room = self.pool.get(target).map_or(Room::None, |slot| slot.room);
+        let Some(slot) = self.pool.get(target).filter(|_| room <= self.least_room(case)) else {
             self.release(group);
             let why = if room == Room::Scarce { Reason::OverShare } else { Reason::HolderBusy };
             return self.refuse(case, why);
         };
-        let new = NewEntry { group, ..case.entry(self, (worker, slot.life), State::PENDING) };
+        let new = NewEntry { group, ..case.entry(self, (target, slot.life), State::PENDING) };
         let entry = self.record(new, case.now);
         // A request that only one worker may have finds that worker without an entry.
         if R::AT_MOST_ONCE && entry.is_none() && !placement.follows {
@@ -111,7 +111,7 @@ impl Dispatch {
             return self.answer(case, code, Reason::AnsweredBefore);
         }
         if self.is_alive(entry) {
-            return self.follow(entry.worker, Reason::Retransmission, case.now);
+            return self.follow(entry.target, Reason::Retransmission, case.now);
         }
         if let Some(decision) = R::bereaved(case, self, (id, entry)) {
             return decision;
@@ -145,7 +145,7 @@ impl Dispatch {
         let beside = R::beside(case, self, id, tried).map(|entry| {
             // The worker answers a copy with 482: no session comes of it.
             let size = if entry.discriminator == case.discriminator { Weight::NOTHING } else { size };
-            Placement { worker: entry.worker, reason, size, follows: true, group: None }
+            Placement { target: entry.target, reason, size, follows: true, group: None }
         });
         // The request has waited as one of its source's, so it already has a part of that share.
         let placement = match beside.map_or_else(|| self.choose(case, size, tried, Room::Scarce), Ok) {
@@ -156,13 +156,13 @@ impl Dispatch {
                 return self.conclude(case, id, code, if is_first { why } else { Reason::RefusedByAll });
             }
         };
-        let Placement { worker, group, .. } = placement;
-        let Some(slot) = self.pool.get(worker).filter(|slot| slot.room.takes_new()) else {
+        let Placement { target, group, .. } = placement;
+        let Some(slot) = self.pool.get(target).filter(|slot| slot.room.takes_new()) else {
             self.release(group);
             return self.conclude_why(case, id, Reason::HolderBusy);
         };
         let life = slot.life;
-        let before = self.table.move_to(id, (worker, life), deaths, case.now);
+        let before = self.table.move_to(id, (target, life), deaths, case.now);
         self.table.join(id, group);
         self.release(before);
         self.hand_over(case, Placement { reason, ..placement }, Some(id), search)
@@ -177,13 +177,14 @@ impl Dispatch {
         entry: Option<EntryId>,
         search: Search,
     ) -> Decision {
-        let Placement { worker, reason, size, follows, group } = placement;
+        let Placement { target, reason, size, follows, group } = placement;
+        let TargetId::Worker(worker) = target;
         let group = group.filter(|_| R::RESERVES);
         let counted = group.map_or(size.units, |group| self.groups.weigh(group, size, entry));
-        let Some(seq) = self.pool.hand_over(worker, counted) else {
+        let Some(seq) = self.pool.hand_over(target, counted) else {
             return Decision { target: Target::Drop, reason: Reason::LinkFull };
         };
-        self.pool.count_handoff(worker);
+        self.pool.count_handoff(target);
         let mut handoff = Handoff {
             worker,
             seq,
@@ -196,25 +197,27 @@ impl Dispatch {
             follows,
             // A message that only one worker may have is never too late for it.
             deadline: (!follows).then(|| case.now + self.rules.read_within),
-            search: search.at(worker),
+            search: search.at(target),
         };
         R::complete(case, self, &mut handoff);
         Decision { target: Target::Worker(handoff), reason }
     }
 
     /// Hands a response to a worker's own request on, unless its source has sent too many of them.
-    pub(super) fn follow_response(&mut self, worker: WorkerId, sender: IpAddr, reason: Reason, now: Time) -> Decision {
+    pub(super) fn follow_response(&mut self, target: TargetId, sender: IpAddr, reason: Reason, now: Time) -> Decision {
         match self.access.admit_response(sender, || self.printer.source(sender), now) {
-            true => self.follow(worker, reason, now),
+            true => self.follow(target, reason, now),
             false => Decision { target: Target::Drop, reason: Reason::OverRate },
         }
     }
 
     /// Hands over a message that follows something that the worker has. If the link is full the message is dropped, and
     /// its sender sends it again.
-    pub(super) fn follow(&mut self, worker: WorkerId, reason: Reason, now: Time) -> Decision {
+    pub(super) fn follow(&mut self, target: impl Into<TargetId>, reason: Reason, now: Time) -> Decision {
+        let target = target.into();
+        let TargetId::Worker(worker) = target;
         let full = Decision { target: Target::Drop, reason: Reason::LinkFull };
-        let room = self.pool.get(worker).map(|slot| slot.room);
+        let room = self.pool.get(target).map(|slot| slot.room);
         let is_full = match room {
             Some(Room::All | Room::Scarce) => false,
             // A retransmission can wait for the next one. The reserve is for messages that move a call on, and not for
@@ -225,7 +228,7 @@ impl Dispatch {
             ),
             Some(Room::None) | None => true,
         };
-        let Some(seq) = Some(worker).filter(|_| !is_full).and_then(|worker| self.pool.hand_over(worker, 0)) else {
+        let Some(seq) = Some(target).filter(|_| !is_full).and_then(|target| self.pool.hand_over(target, 0)) else {
             return full;
         };
         let handoff = Handoff {
@@ -239,7 +242,7 @@ impl Dispatch {
             ring_first: false,
             follows: true,
             deadline: None,
-            search: Search::new(now).at(worker),
+            search: Search::new(now).at(target),
         };
         Decision { target: Target::Worker(handoff), reason }
     }
@@ -251,7 +254,7 @@ impl Dispatch {
 
     /// Whether the worker lives that has the transaction, in the life in which it got it.
     pub(super) fn is_alive(&self, entry: &Entry) -> bool {
-        self.pool.get(entry.worker).is_some_and(|slot| slot.is_alive() && slot.life == entry.life)
+        self.pool.get(entry.target).is_some_and(|slot| slot.is_alive() && slot.life == entry.life)
     }
 
     /// The size of the session that a request begins.

@@ -70,7 +70,7 @@ impl Dispatch {
         let code = self.code::<R>(why);
         // A source that is over its share gets no table place for the answer either.
         if (R::AT_MOST_ONCE || case.request.is_invite()) && why != Reason::OverShare {
-            self.record(case.entry(self, (WorkerId(0), 0), State::AnsweredHere(code)), case.now);
+            self.record(case.entry(self, (WorkerId(0).into(), 0), State::AnsweredHere(code)), case.now);
         }
         self.answer(case, code, why)
     }

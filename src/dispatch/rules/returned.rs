@@ -50,7 +50,7 @@ impl Dispatch {
         // A leg of a group that its worker has not opened yet moves with the group. A leg of an opened one, which has
         // other legs, has one worker only, and so has any other follower.
         let group = entry.group.and_then(|group| self.groups.get(group));
-        let is_begun = group.is_some_and(|group| group.opened.is_some() && group.worker == back.from);
+        let is_begun = group.is_some_and(|group| group.opened.is_some() && group.target == back.from);
         if is_begun || back.follows && R::is_bound(case, self, (id, entry), back) {
             return self.conclude_why(case, id, Reason::RefusedByHolder);
         }
@@ -98,7 +98,7 @@ impl Dispatch {
     /// Whether a copy of the request has meanwhile brought its entry to another worker, or to another life of the
     /// worker.
     pub(super) fn has_moved(&self, entry: &Entry, back: &Returned) -> bool {
-        self.is_alive(entry) && (entry.worker != back.from || back.cause == Cause::Died)
+        self.is_alive(entry) && (entry.target != back.from || back.cause == Cause::Died)
     }
 }
 
@@ -112,8 +112,8 @@ impl Returned {
     /// Workers to exclude. A dead worker is not excluded: its successor in the slot may serve the message.
     pub(super) fn excluded(&self) -> Tried {
         let mut tried = Tried::default();
-        for &worker in self.search.tried.as_slice().iter().filter(|&&worker| worker != self.from) {
-            tried.add(worker);
+        for &target in self.search.tried.as_slice().iter().filter(|&&target| target != self.from) {
+            tried.add(target);
         }
         if self.cause != Cause::Died {
             tried.add(self.from);

@@ -240,7 +240,7 @@ impl Dispatch {
         let named =
             message.via().and_then(|via| via.branch()).and_then(branch_token).and_then(|at| self.directory.token(at));
         match named {
-            Some(Named::Live(worker)) => self.follow_response(worker, arrival.source.ip(), Reason::Branch, now),
+            Some(Named::Live(worker)) => self.follow_response(worker.into(), arrival.source.ip(), Reason::Branch, now),
             Some(Named::Gone) => Decision { target: Target::Drop, reason: Reason::WorkerGone },
             None => Decision { target: Target::Drop, reason: Reason::UnknownResponse },
         }
@@ -269,15 +269,15 @@ impl Dispatch {
         if let Some(entry) = by_branch.or_else(|| self.entry_of_call(case)) {
             return match entry.state {
                 State::AnsweredHere(_) => dropped(Reason::OwnAck),
-                _ if self.is_alive(&entry) => self.follow(entry.worker, Reason::Ack, case.now),
+                _ if self.is_alive(&entry) => self.follow(entry.target, Reason::Ack, case.now),
                 _ => dropped(Reason::WorkerGone),
             };
         }
         match self.addressed(case) {
             Some((Named::Live(worker), reason)) => self.follow(worker, reason, case.now),
             Some((Named::Gone, _)) => dropped(Reason::WorkerGone),
-            None => match self.unrecorded_worker(case) {
-                Some(worker) => self.follow(worker, Reason::FollowsUnrecorded, case.now),
+            None => match self.unrecorded_target(case) {
+                Some(target) => self.follow(target, Reason::FollowsUnrecorded, case.now),
                 None => dropped(Reason::UnknownAck),
             },
         }
@@ -297,7 +297,7 @@ impl Dispatch {
                 self.groups.withdraw(group, id);
             }
             return match entry.state {
-                _ if self.is_alive(&entry) => self.follow(entry.worker, Reason::Cancel, case.now),
+                _ if self.is_alive(&entry) => self.follow(entry.target, Reason::Cancel, case.now),
                 // Its INVITE comes back from the dead worker's link, is found cancelled and is answered 487.
                 State::Pending { .. } => self.answer(case, 200, Reason::CancelAnswered),
                 _ => self.answer(case, 481, Reason::WorkerGone),
@@ -308,8 +308,8 @@ impl Dispatch {
         match by_tag.or_else(|| self.addressed(case)) {
             Some((Named::Live(worker), reason)) => self.follow(worker, reason, case.now),
             Some((Named::Gone, _)) => self.answer(case, 481, Reason::WorkerGone),
-            None => match self.unrecorded_worker(case) {
-                Some(worker) => self.follow(worker, Reason::FollowsUnrecorded, case.now),
+            None => match self.unrecorded_target(case) {
+                Some(target) => self.follow(target, Reason::FollowsUnrecorded, case.now),
                 None => self.answer_stranger(case, 481, Reason::UnknownCancel),
             },
         }
@@ -327,10 +327,10 @@ impl Dispatch {
             Some(entry) if matches!(entry.state, State::AnsweredHere(_)) => {
                 self.answer_stranger(case, 481, Reason::UnknownDialog)
             }
-            Some(entry) if self.is_alive(&entry) => self.follow(entry.worker, Reason::InDialog, case.now),
+            Some(entry) if self.is_alive(&entry) => self.follow(entry.target, Reason::InDialog, case.now),
             Some(_) => self.answer(case, 481, Reason::WorkerGone),
-            None => match self.unrecorded_worker(case) {
-                Some(worker) => self.follow(worker, Reason::FollowsUnrecorded, case.now),
+            None => match self.unrecorded_target(case) {
+                Some(target) => self.follow(target, Reason::FollowsUnrecorded, case.now),
                 None => self.answer_stranger(case, 481, Reason::UnknownDialog),
             },
         }
@@ -361,7 +361,7 @@ impl Dispatch {
         match self.echoed(case) {
             Echoed::Worker(worker, reason) => {
                 let size = self.size(case);
-                let placement = Placement { worker, reason, size, follows: true, group: None };
+                let placement = Placement { target: worker.into(), reason, size, follows: true, group: None };
                 return self.place(case, placement);
             }
             Echoed::Gone(reason) => return self.answer(case, 481, reason),

@@ -2,7 +2,7 @@
 
 use crate::dispatch::group::GroupId;
 use crate::fingerprint::{Fingerprint, SourcePrint};
-use crate::ids::WorkerId;
+use crate::ids::TargetId;
 use crate::time::Time;
 
 /// A transaction.
@@ -15,9 +15,9 @@ pub struct Entry {
     /// The number that tells transactions of one call apart (SIP: CSeq), or call agents of one address (MGCP: port); 0
     /// if it is not known.
     pub discriminator: u32,
-    /// The worker that has it.
-    pub worker: WorkerId,
-    /// The number of that worker's life.
+    /// The target that has it.
+    pub target: TargetId,
+    /// The number of that target's life.
     pub life: u32,
     /// The conference that its placement opened or joined, while the transaction waits for an answer.
     pub group: Option<GroupId>,
@@ -102,9 +102,9 @@ pub struct NewEntry {
     /// The number that tells transactions of one call apart (SIP: CSeq), or call agents of one address (MGCP: port); 0
     /// if it is not known.
     pub discriminator: u32,
-    /// The worker that gets it.
-    pub worker: WorkerId,
-    /// The number of that worker's life.
+    /// The target that gets it.
+    pub target: TargetId,
+    /// The number of that target's life.
     pub life: u32,
     /// The conference it opens or joins.
     pub group: Option<GroupId>,

@@ -3,8 +3,9 @@
 //! nothing must be sorted.
 
 use super::{
-    Entry, FINISHED, FREE, Fingerprint, Links, NONE, Queue, Shares, SourcePrint, State, Table, Time, UNLINKED, WorkerId,
+    Entry, FINISHED, FREE, Fingerprint, Links, NONE, Queue, Shares, SourcePrint, State, Table, Time, UNLINKED,
 };
+use crate::ids::{TargetId, WorkerId};
 use crate::pack::{Damaged, packed, saved};
 
 saved!(Table { entries, free, queues, by_branch, by_call } else { cap, shares, pending_max, len } then Table::resume);
@@ -13,7 +14,7 @@ packed!(Entry {
     call,
     source,
     discriminator,
-    worker,
+    target,
     life,
     group,
     state,
@@ -36,7 +37,7 @@ impl Table {
             call: Fingerprint::default(),
             source: SourcePrint::default(),
             discriminator: 0,
-            worker: WorkerId(0),
+            target: TargetId::Worker(WorkerId(0)),
             life: 0,
             group: None,
             state: State::PENDING,

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::fingerprint::{Printer, SourcePrint};
-use crate::ids::TokenKey;
+use crate::ids::{TokenKey, WorkerId};
 use crate::pack::{Damaged, Packed, Saved};
 
 const PENDING_MAX: Duration = Duration::from_secs(300);
@@ -16,7 +16,7 @@ fn invite(branch: u32, call: u32) -> NewEntry {
         branch: print(1, branch),
         call: print(2, call),
         discriminator: branch,
-        worker: WorkerId(branch as u16),
+        target: WorkerId(branch as u16).into(),
         life: 1,
         group: None,
         is_invite: true,
@@ -194,7 +194,7 @@ proptest! {
                     table.answered_here(id, 503, now);
                 }),
                 Operation::Move(branch) => with(&mut table, branch, &|table, id| {
-                    table.move_to(id, (WorkerId(3), 1), 0, now);
+                    table.move_to(id, (WorkerId(3).into(), 1), 0, now);
                 }),
                 Operation::TakeOver => {
                     let before = table;

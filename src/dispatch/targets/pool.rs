@@ -9,7 +9,7 @@ use super::worker::Worker;
 use crate::dispatch::bits::Bits;
 use crate::dispatch::decision::{Admin, Brought, Joined, Operational, Protocol, Room};
 use crate::dispatch::select::{Load, Snapshot};
-use crate::ids::{Seq, WorkerId};
+use crate::ids::{Seq, TargetId, WorkerId};
 use crate::pack::{Damaged, saved};
 use crate::time::Time;
 use crate::words::Report;
@@ -124,9 +124,9 @@ impl Pool {
         self.change(worker, |worker| worker.admin = admin);
     }
 
-    /// Numbers a message for a worker's link and counts its size.
-    pub fn hand_over(&mut self, id: WorkerId, size: u32) -> Option<Seq> {
-        let at = usize::from(id.0);
+    /// Numbers a message for a target's link and counts its size.
+    pub fn hand_over(&mut self, target: TargetId, size: u32) -> Option<Seq> {
+        let at = place(target);
         let seq = self.workers.get_mut(at)?.hand_over(size);
         if size > 0 {
             self.refresh(at);
@@ -140,8 +140,8 @@ impl Pool {
     }
 
     /// Counts an initial request.
-    pub fn count_handoff(&mut self, worker: WorkerId) {
-        if let Some(worker) = self.workers.get_mut(usize::from(worker.0)) {
+    pub fn count_handoff(&mut self, target: TargetId) {
+        if let Some(worker) = self.workers.get_mut(place(target)) {
             worker.handoffs += 1;
         }
     }
@@ -198,8 +198,8 @@ impl Pool {
     }
 
     /// A slot; `None` beyond the last.
-    pub fn get(&self, worker: WorkerId) -> Option<&Worker> {
-        self.workers.get(usize::from(worker.0))
+    pub fn get(&self, target: impl Into<TargetId>) -> Option<&Worker> {
+        self.workers.get(place(target.into()))
     }
 
     /// Every slot.
@@ -278,6 +278,12 @@ impl Pool {
             self.warmest = since.min().unwrap_or_default();
         }
     }
+}
+
+/// The place of a target in the pool.
+const fn place(target: TargetId) -> usize {
+    let TargetId::Worker(worker) = target;
+    worker.0 as usize
 }
 
 #[cfg(test)]

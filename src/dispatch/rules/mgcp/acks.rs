@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use crate::dispatch::Dispatch;
 use crate::dispatch::decision::{EntryId, Handoff, Reason, Target};
 use crate::dispatch::table::Entry;
-use crate::ids::WorkerId;
+use crate::ids::{TargetId, WorkerId};
 use crate::time::Time;
 use crate::wire::mgcp::{Command, TransactionId};
 
@@ -18,7 +18,7 @@ pub const MOST_ACKS: usize = 64;
 #[derive(Debug, Default)]
 pub(in crate::dispatch) struct Acks {
     /// Acknowledged transactions of workers that this lane knows.
-    known: Vec<(WorkerId, TransactionId)>,
+    known: Vec<(TargetId, TransactionId)>,
     /// Acknowledged transactions that this lane does not know; kept only if there are other lanes.
     unknown: Vec<TransactionId>,
 }
@@ -71,8 +71,8 @@ impl Dispatch {
         worker: Option<WorkerId>,
         now: Time,
     ) {
-        if !entry.is_acknowledged() && self.is_held(&entry) && Some(entry.worker) != worker {
-            self.acks.known.push((entry.worker, transaction));
+        if !entry.is_acknowledged() && self.is_held(&entry) && worker.is_none_or(|worker| entry.target != worker) {
+            self.acks.known.push((entry.target, transaction));
             self.table.acknowledged(id, now);
         }
     }

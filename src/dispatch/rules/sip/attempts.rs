@@ -9,19 +9,19 @@ use crate::reservation::Weight;
 impl Dispatch {
     /// The place of a request whose call a worker has, or has had: the request is a copy, or the next attempt.
     pub(super) fn place_known(&mut self, case: &Case<'_>, entry: &Entry) -> Placement {
-        let Entry { worker, discriminator, .. } = *entry;
+        let Entry { target, discriminator, .. } = *entry;
         if discriminator == case.discriminator {
             // The worker answers a copy with 482: no session comes of it.
-            return Placement { worker, reason: Reason::Merged, size: Weight::NOTHING, follows: true, group: None };
+            return Placement { target, reason: Reason::Merged, size: Weight::NOTHING, follows: true, group: None };
         }
         let size = self.size(case);
-        let group = Request::group(case, self).and_then(|name| self.groups.join(name, worker));
+        let group = Request::group(case, self).and_then(|name| self.groups.join(name, target));
         match group.and_then(|group| self.groups.get(group)) {
             // While the caller fetched its credentials, its conference has begun at another worker.
-            Some(held) if held.worker != worker => {
-                Placement { worker: held.worker, reason: Reason::Group, size, follows: held.opened.is_some(), group }
+            Some(held) if held.target != target => {
+                Placement { target: held.target, reason: Reason::Group, size, follows: held.opened.is_some(), group }
             }
-            _ => Placement { worker, reason: Reason::Again, size, follows: true, group },
+            _ => Placement { target, reason: Reason::Again, size, follows: true, group },
         }
     }
 
@@ -29,7 +29,7 @@ impl Dispatch {
     /// `tried`.
     pub(super) fn beside(&self, case: &Case<'_>, id: EntryId, tried: Tried) -> Option<&Entry> {
         let others = self.table.of_call(case.call).filter(|(other, _)| *other != id).map(|(_, entry)| entry);
-        let mut held = others.filter(|entry| self.is_held(entry) && !tried.contains(entry.worker));
+        let mut held = others.filter(|entry| self.is_held(entry) && !tried.contains(entry.target));
         // The next attempt goes to its conference, which may be at another worker by now.
         held.find(|entry| entry.discriminator == case.discriminator || Request::group(case, self).is_none())
     }

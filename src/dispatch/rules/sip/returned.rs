@@ -40,7 +40,7 @@ impl Dispatch {
             State::AnsweredHere(_) => self.answer(case, 200, Reason::CancelAnswered),
             // Its INVITE had moved to another worker before the CANCEL was seen.
             State::Pending { .. } if self.has_moved(&entry, back) => {
-                self.follow(entry.worker, Reason::Cancel, case.now)
+                self.follow(entry.target, Reason::Cancel, case.now)
             }
             State::Pending { .. } => {
                 self.table.cancel(id);

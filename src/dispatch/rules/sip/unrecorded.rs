@@ -4,7 +4,7 @@ use super::{Case, Dispatch, Request};
 use crate::dispatch::case::{Placement, Request as _};
 use crate::dispatch::decision::{Cause, Decision, Protocol, Reason, Returned, Room, Search};
 use crate::dispatch::select::by_hash;
-use crate::ids::WorkerId;
+use crate::ids::{TargetId, WorkerId};
 use crate::reservation::Weight;
 
 impl Dispatch {
@@ -13,34 +13,33 @@ impl Dispatch {
     /// worker itself refuses a request for which it has no room.
     pub(super) fn place_unrecorded(&mut self, case: &Case<'_>, size: Weight, deaths: u8) -> Decision {
         self.unrecorded_until = case.now + self.rules.pending_max;
-        let worker = self.unrecorded_worker(case);
-        let Some(worker) = worker else {
+        let Some(target) = self.unrecorded_target(case) else {
             let reason = self.why_nobody(Protocol::Sip, size.units, Room::Scarce);
             return self.unavailable(case, reason);
         };
-        let room = self.pool.get(worker).map_or(Room::None, |slot| slot.room);
+        let room = self.pool.get(target).map_or(Room::None, |slot| slot.room);
         if room > self.least_room(case) {
             let why = if room == Room::Scarce { Reason::OverShare } else { Reason::HolderBusy };
             return self.answer_why(case, why);
         }
-        let placement = Placement { worker, reason: Reason::Unrecorded, size, follows: false, group: None };
+        let placement = Placement { target, reason: Reason::Unrecorded, size, follows: false, group: None };
         self.hand_over(case, placement, None, Search::after_deaths(deaths, case.now))
     }
 
-    /// The worker to which a request would be placed now if it were placed without a record.
-    pub(super) fn unrecorded_worker(&self, case: &Case<'_>) -> Option<WorkerId> {
+    /// The target to which a request would be placed now if it were placed without a record.
+    pub(super) fn unrecorded_target(&self, case: &Case<'_>) -> Option<TargetId> {
         if case.now >= self.unrecorded_until {
             return None;
         }
         let conference = Request::group(case, self);
-        let holder = conference.and_then(|name| self.groups.get(self.groups.find(name)?)).map(|group| group.worker);
+        let holder = conference.and_then(|name| self.groups.get(self.groups.find(name)?)).map(|group| group.target);
         let key = conference.unwrap_or(case.call).short();
         let hashed = || {
             by_hash(key, self.pool.len(), |worker| {
                 self.pool.is_ready(worker) && self.pool.serves(worker, Protocol::Sip)
             })
         };
-        holder.or_else(|| hashed().map(|at| WorkerId(at as u16)))
+        holder.or_else(|| hashed().map(|at| TargetId::Worker(WorkerId(at as u16))))
     }
 
     /// Decides about a request without an entry. Its hash leads it, and its CANCEL, to one worker, so it cannot be

@@ -54,7 +54,7 @@ fn the_operator_the_worker_and_its_state_are_three_things() {
 #[test]
 fn the_ledger_counts_until_a_report_does() {
     let mut pool = pool();
-    let seq = pool.hand_over(W0, 10).unwrap();
+    let seq = pool.hand_over(W0.into(), 10).unwrap();
     assert!(!pool.has_open(Protocol::Sip), "its ten units are spoken for");
     assert_eq!(pool.get(W0).map(Worker::load), Some(1.0));
     let report = Report { number: 1, covers: seq, units_used: 4, units_total: 10, ..Report::default() };
@@ -62,7 +62,7 @@ fn the_ledger_counts_until_a_report_does() {
     assert_eq!(pool.get(W0).map(|worker| (worker.units_used, worker.ledger())), Some((4, 0)));
     pool.on_report(W0, &Report { units_used: 9, ..report }, Time(3));
     assert_eq!(pool.get(W0).map(|worker| worker.units_used), Some(4), "the same report twice");
-    let refused = pool.hand_over(W0, 3).unwrap();
+    let refused = pool.hand_over(W0.into(), 3).unwrap();
     pool.on_refused(W0, refused, 3);
     assert_eq!(pool.get(W0).map(|worker| (worker.ledger(), worker.refused)), Some((0, 1)));
 }
@@ -71,7 +71,7 @@ fn the_ledger_counts_until_a_report_does() {
 fn what_other_lanes_have_handed_over_counts_until_they_say_otherwise() {
     let mut pool = pool();
     pool.set_elsewhere(W0, 2, 6);
-    pool.hand_over(W0, 3);
+    pool.hand_over(W0.into(), 3);
     assert_eq!(pool.get(W0).map(|worker| (worker.spoken_for(), worker.ledger())), Some((9, 3)));
     pool.set_elsewhere(W0, 1, 1);
     assert!(!pool.has_open(Protocol::Sip), "ten of ten units");
