@@ -168,7 +168,7 @@ impl<S: Sessions> Station<S> {
         self.dispatcher.reply(to, bytes);
     }
 
-    /// As [`DispatcherLinks::speak`].
+    /// As `DispatcherLinks::speak`.
     pub fn speak(
         &mut self,
         now: Time,

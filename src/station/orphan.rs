@@ -36,7 +36,7 @@ pub(super) struct Orphan {
 pub enum Next {
     /// Nothing.
     Wait,
-    /// Look for a dispatcher; [`Orphan::on_failed`] or [`Orphan::on_refused`] when that leads to nothing.
+    /// Look for a dispatcher; `Orphan::on_failed` or `Orphan::on_refused` when that leads to nothing.
     Try,
     /// End the process.
     Leave,
