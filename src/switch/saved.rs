@@ -32,7 +32,7 @@ saved!(Switch<C: Channel> { dispatch, refused, outbox, suspects, handed_back } e
     // Call agents send again the commands that waited, and those that were asked of all workers.
     chains,
     resumed,
-} then Switch::resume);
+});
 saved!(Outbox<C: Channel> { totals, retransmits } else { links, answers, insert, patched, returned, asked });
 
 /// One link, as another dispatcher needs it. Its channel is passed separately.
@@ -91,10 +91,7 @@ impl<C: Channel> Switch<C> {
                 self.untold.push(worker);
             }
         }
-        Ok(())
-    }
-
-    fn resume(&mut self) -> Result<(), Damaged> {
+        // After the links: a worker that the dispatcher did not start has its slot for as long as it has its link.
         self.fit_pool();
         // The figures that the other lanes were told last may not have reached them.
         self.told = vec![u32::MAX; self.dispatch.pool().len()];

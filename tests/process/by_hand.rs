@@ -151,6 +151,17 @@ fn a_worker_that_came_by_itself_is_missed_across_a_takeover() {
     pointsman.wait_until("it to be missed still", |load| load["workers"][1]["state"] == "down");
 }
 
+#[test]
+fn a_worker_that_came_by_itself_gets_new_calls_after_a_takeover() {
+    let mut pointsman = Setup::new(0).start();
+    let _worker = by_hand(&pointsman);
+    pointsman.wait_until("the worker to be there", |load| load["workers"][0]["state"] == "up");
+    pointsman.take_over();
+    let phone = Phone::new(pointsman.address().ip());
+    let invite = phone.invite(pointsman.address(), None);
+    assert_eq!(phone.transact(&invite, pointsman.address()).status(), 200);
+}
+
 /// The port that an answer names for sound.
 fn sound_port(answer: &str) -> u16 {
     let line = answer.lines().find(|line| line.starts_with("m=audio ")).unwrap_or_else(|| panic!("{answer}"));
