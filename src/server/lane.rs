@@ -370,7 +370,7 @@ impl Lane {
             };
             if let Some(socket) = socket {
                 // An answer that the kernel does not take is lost like any datagram; the peer asks again.
-                let _ = socket.send_batch(leaving.map(|(bytes, to)| udp::Answer { bytes, to, from: Some(from) }));
+                socket.send_batch(leaving.map(|(bytes, to)| udp::Answer { bytes, to, from: Some(from) }));
             }
         });
         switch.flush_links();
