@@ -193,6 +193,9 @@ impl Table {
         let Some(entry) = self.get_mut(id) else { return };
         match &mut entry.state {
             State::Pending { acknowledged, .. } => *acknowledged = true,
+            // The number of a command of MGCP can be used anew T-HIST after its answer, whenever that is acknowledged
+            // (RFC 3435 §3.5.1): its life goes on as it is.
+            state @ State::Answered { .. } if !entry.is_invite => *state = State::Over,
             State::Answered { .. } => drop(self.stand(id, State::Over, now)),
             State::Over | State::AnsweredHere(_) => {}
         }
