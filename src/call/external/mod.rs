@@ -375,8 +375,8 @@ impl External {
     fn answer(&mut self, code: ReturnCode, command: &Command<'_>, arrival: &Arrival, now: Time) {
         let response = rewrite::plain(code, command.transaction());
         self.send(arrival, Arc::clone(&response));
-        // Without room the same command gets the same answer again.
-        if self.transactions.make_room() {
+        // The same command gets the same answer again. Room that is scarce is for commands that were carried out.
+        if !self.transactions.is_crowded() {
             let (key, print) = self.named(command, arrival);
             self.transactions.begin(key, print, 0, now);
             self.transactions.answer(key, response, now);
