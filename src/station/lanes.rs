@@ -125,9 +125,11 @@ impl Lanes {
         }
     }
 
-    /// Gives a message back. A message of an earlier link cannot be given back.
+    /// Gives a message back. A message of an earlier link cannot be given back; the application answers it instead.
     pub(super) fn refuse(&mut self, number: Seq, reason: RefuseReason) {
-        if let Some((lane, seq)) = self.place(number) {
+        let place = self.place(number);
+        debug_assert!(place.is_some(), "a message of an earlier link is given back, and its caller hears nothing");
+        if let Some((lane, seq)) = place {
             lane.end.refuse(seq, reason);
         }
     }

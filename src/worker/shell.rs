@@ -308,9 +308,16 @@ impl<S: Sessions> Shell<S> {
         };
         self.station.on_welcome(welcome, more.len(), &link::held(&listeners), now);
         self.duplicates.set(self.station.dispatcher().listeners(), listeners);
+        let links = 1 + more.len();
         match watched(link, more, &self.sources.poll) {
             Ok(links) => self.links = links,
-            Err(error) => tracing::warn!(%error, "the link to a lane of the dispatcher cannot be watched"),
+            Err(error) => {
+                tracing::warn!(%error, "the link to a lane of the dispatcher cannot be watched");
+                // Without its links the dispatcher is lost at once, and is looked for again.
+                for number in 0..links {
+                    self.station.on_link_end(number, error.to_string());
+                }
+            }
         }
     }
 }
