@@ -319,10 +319,10 @@ proptest! {
         let fields: Vec<_> = message.fields().collect();
 
         let mut changed = Vec::new();
-        patch::without_field(&mut changed, &message, "Content-Length");
+        patch::without_field(&mut changed, &message, "Contact");
         let changed = other.scan(&changed).unwrap();
         let others: Vec<_> =
-            fields.iter().filter(|(name, _)| !name.eq_ignore_ascii_case(b"Content-Length")).copied().collect();
+            fields.iter().filter(|(name, _)| !name.eq_ignore_ascii_case(b"Contact")).copied().collect();
         prop_assert_eq!(changed.fields().collect::<Vec<_>>(), others);
         prop_assert_eq!(changed.body(), message.body());
 
