@@ -212,6 +212,11 @@ impl Pointsman {
         self.setup.clone()
     }
 
+    /// Whether the dispatcher has several lanes, to each of which a worker needs a link.
+    pub fn has_lanes(&self) -> bool {
+        self.setup.more.iter().any(|word| word == "--lanes")
+    }
+
     /// Waits until every worker is up.
     pub fn wait_until_up(&self) {
         self.wait_until("all workers to be up", |load| {

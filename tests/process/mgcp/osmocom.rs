@@ -18,6 +18,7 @@ fn osmocoms_call_agent_makes_five_hundred_calls_all_of_them_good_and_spread_by_l
     assert!(said.contains("calls=500 ok=500 bad=0"), "{said}");
     let handoffs: Vec<u64> = (0..4).map(|slot| pointsman.worker_number(slot, "handoffs")).collect();
     assert_eq!(handoffs.iter().sum::<u64>(), 500, "{handoffs:?}");
-    assert!(handoffs.iter().all(|&count| count >= 75), "{handoffs:?}");
+    // Lanes hear of each other's handovers a little later, so their spread is wider.
+    assert!(handoffs.iter().all(|&count| count >= if pointsman.has_lanes() { 50 } else { 75 }), "{handoffs:?}");
     wait_until_empty(&pointsman);
 }
