@@ -111,3 +111,20 @@ fn the_reader_sees_what_it_looks_for() {
     assert_eq!(fields(code, "B"), Some(vec!["w: W,"]));
     assert!(sources("").len() > 200);
 }
+
+#[test]
+fn the_decision_has_no_function_of_one_protocol_beside_that_of_the_other() {
+    let code = sources("");
+    let of_the_decision = |name: &str| name.starts_with("dispatch/") || name.starts_with("switch/");
+    let mut pairs = Vec::new();
+    for (file, code) in code.iter().filter(|(name, _)| of_the_decision(name)) {
+        for (at, _) in code.match_indices("fn ") {
+            let name: String = code[at + 3..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            if name.ends_with("_mgcp") {
+                pairs.push(format!("{file}: {name}"));
+            }
+        }
+        assert!(!code.contains("too_many_arguments"), "{file}: what belongs together is a value");
+    }
+    assert!(pairs.is_empty(), "{pairs:?}");
+}
