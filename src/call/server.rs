@@ -145,6 +145,7 @@ impl Server {
             self.transaction.doubt();
         }
         if is_same_sender {
+            self.transaction.change_transport(way.hop.is_reliable());
             self.way = way;
         }
         let over = if self.transaction.is_proceeding() { seq.and_then(|seq| self.seqs.add(seq)) } else { seq };

@@ -169,6 +169,11 @@ impl Transaction {
         leaves
     }
 
+    /// Later responses leave over another transport: a copy of the request has come over it.
+    pub const fn change_transport(&mut self, is_reliable: bool) {
+        self.is_reliable = is_reliable;
+    }
+
     /// A copy of the request has come: returns the response that it gets.
     pub fn on_copy(&self) -> Option<&Arc<[u8]>> {
         self.response()
@@ -337,6 +342,15 @@ mod tests {
         let request = Some(Arc::from(&b"request"[..]));
         let opening = Opening { kind, cseq: 1, request, is_reliable, may_be_forged };
         Transaction::open(opening, Time(0))
+    }
+
+    #[test]
+    fn a_refusal_to_an_invite_whose_copy_came_by_datagram_is_repeated() {
+        let mut transaction = open(Kind::Invite, true, false);
+        transaction.change_transport(false);
+        respond(&mut transaction, 486, 0);
+        assert_eq!(transaction.on_copy().map(|bytes| &bytes[..]), Some(&b"486"[..]));
+        assert_eq!(pass(&mut transaction, SECOND), [(500, again("486"))]);
     }
 
     fn respond(transaction: &mut Transaction, status: u16, now: u64) -> bool {
