@@ -50,6 +50,8 @@ type Case<'a> = case::Case<'a, Request<'a>>;
 
 impl<'a> Case<'a> {
     /// The case of a request; `None` for a response.
+    // Inlined, as its result is large: moving it costs a BYE 7 % of its time.
+    #[inline(always)]
     fn of(message: &'a Message<'a>, arrival: &'a Arrival, now: Time, printer: &Printer) -> Option<Self> {
         let method = message.method()?;
         let read = message.essentials();
