@@ -109,9 +109,8 @@ impl Index {
 
     /// Whether it leads to places below `places` alone, and to no more of them.
     pub(super) fn is_within(&self, places: usize) -> bool {
-        let mut filled = self.buckets.iter().filter(|&&bucket| bucket != 0);
-        let count = filled.clone().count();
-        count <= places && filled.all(|&bucket| (place(bucket) as usize) < places)
+        let filled = self.buckets.iter().filter(|&&bucket| bucket != 0);
+        filled.zip(1..).all(|(&bucket, count)| count <= places && (place(bucket) as usize) < places)
     }
 
     /// The bucket, else the empty bucket at which the search ended. There always is one: the owner keeps to the limit.

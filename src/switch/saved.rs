@@ -8,7 +8,7 @@ use crate::dispatch::decision::Cause;
 use crate::dispatch::note::Note;
 use crate::ids::{Incarnation, LinkId, WorkerId};
 use crate::link::dispatcher_end::{DispatcherEnd, LinkState};
-use crate::pack::{Damaged, Pack, Packed, Saved, packed, saved};
+use crate::pack::{Damaged, Pack, Packed, Saved, pack_length, packed, saved};
 use crate::words::RefuseReason;
 
 // The rest comes from the configuration, is used again for each message, or is empty now: answers and parcels have been
@@ -56,13 +56,11 @@ impl<C: Channel> Switch<C> {
             "messages that came back wait for their decision"
         );
         Saved::save(self, out);
-        let links = self.outbox.links.iter().map(|(worker, link)| SavedLink {
-            worker,
-            incarnation: link.incarnation,
-            id: link.id,
-            state: link.front.state(),
-        });
-        links.collect::<Vec<_>>().pack(out);
+        // One after the other: together their messages may take much memory, and no lane reads meanwhile.
+        pack_length(self.outbox.links.iter().count(), out);
+        for (worker, link) in self.outbox.links.iter() {
+            SavedLink { worker, incarnation: link.incarnation, id: link.id, state: link.front.state() }.pack(out);
+        }
     }
 
     /// Makes room for a state with so many entries in its table, so that restoring it asks the kernel for no memory.
@@ -81,7 +79,8 @@ impl<C: Channel> Switch<C> {
         mut channel: impl FnMut(WorkerId) -> Option<C>,
     ) -> Result<(), Damaged> {
         Saved::restore(self, from)?;
-        for SavedLink { worker, incarnation, id, state } in <Vec<SavedLink>>::unpack(from)? {
+        for _ in 0..from.length()? {
+            let SavedLink { worker, incarnation, id, state } = SavedLink::unpack(from)?;
             let front = DispatcherEnd::from_state(self.retention_bytes, state)?;
             let channel = channel(worker).ok_or(Damaged("a worker without a link"))?;
             self.outbox.links.insert(worker, (incarnation, id), channel, front);
