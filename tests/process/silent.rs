@@ -59,7 +59,9 @@ fn a_worker_that_stays_silent_is_killed_and_what_it_had_not_read_is_answered_by_
     });
     assert_eq!((outcome.answered, outcome.failed("INVITE")), (900, 0), "{:?}", outcome.failures);
     // It may have been stopped between an answer and its word to the dispatcher, which follows within 10 ms.
-    assert!(outcome.second_answers <= 8, "{}", outcome.second_answers);
+    // With several lanes each link says less, so that the word waits for longer.
+    let unreported = if pointsman.has_lanes() { 8 } else { 0 };
+    assert!(outcome.second_answers <= unreported, "{}", outcome.second_answers);
 }
 
 #[test]
