@@ -51,7 +51,7 @@ pub struct MediaServer<A, M> {
     capacity: Option<u32>,
 }
 
-/// What a worker is given at its start, beside the dispatcher's welcome.
+/// The parts that a worker is given at its start, beside the dispatcher's welcome.
 #[derive(Clone, Debug)]
 pub struct Setup {
     /// The addresses of its own SIP sockets, by number.

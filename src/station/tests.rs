@@ -157,7 +157,7 @@ fn a_new_dispatcher_is_told_of_calls_that_wait_and_of_answers_to_them() {
     assert_eq!(frames, 1, "a report leaves at once");
 }
 
-/// What an [`Arrival`] at the own port begins is weighed here: no dispatcher has done it.
+/// The station weighs a call that an [`Arrival`] at the own port begins: no dispatcher has done it.
 #[test]
 fn a_call_at_the_own_port_is_reported_with_its_size() {
     let mut station = station(false);

@@ -1,6 +1,6 @@
 //! The rules: the order of questions by which a request finds its worker or its answer.
 //!
-//! What both protocols ask is asked once, about a `Case`: `placing`, `refusing`, `returned`.
+//! Questions of both protocols are asked once, about a `Case`: `placing`, `refusing`, `returned`.
 //! [`sip`] and [`mgcp`] have the order of each protocol's own questions, and say what differs. [`settings`] are the
 //! operator's.
 
