@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn who_makes_fingerprints_in_another_way_names_another_scheme() {
+    fn fingerprints_made_in_another_way_need_another_name_of_the_scheme() {
         let printer = Printer::new(&TokenKey::new([1; 32]));
         let print = printer.print(1, &[b"z9hG4bK-1", b"192.0.2.1", b"", b"5060", b"INVITE"]);
         let source = printer.source("192.0.2.1".parse().unwrap());

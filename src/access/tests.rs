@@ -60,7 +60,7 @@ fn beyond_the_burst_so_much_is_granted_a_second_and_no_more_is_refused_than_gran
 }
 
 #[test]
-fn who_exceeds_its_rate_is_banned_for_the_time_and_then_begins_anew() {
+fn a_source_that_exceeds_its_rate_is_banned_for_the_time_and_then_begins_anew() {
     let mut access = access(&[("0.0.0.0/0", limit(10, 2, 60_000))]);
     assert_eq!(tally(&mut access, "192.0.2.1", 0, 10), [2, 0, 0, 8]);
     assert_eq!(tally(&mut access, "192.0.2.1", 59_999, 1), [0, 0, 0, 1]);

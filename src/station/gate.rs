@@ -68,7 +68,7 @@ mod tests {
     use crate::words::AccessAction;
 
     #[test]
-    fn what_the_dispatcher_has_counted_is_not_counted_again_and_what_only_says_that_it_follows_is() {
+    fn a_request_that_the_dispatcher_has_counted_is_not_counted_again() {
         let limit = AccessAction::Limit { rate: 1, burst: 1, ban_ms: 0 };
         let rule = AccessRule { network: "0.0.0.0".parse().unwrap(), prefix: 0, action: limit };
         let mut gate = AccessGate::new(&[rule], &TokenKey::new([1; 32]));
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_begins_something_is_held_against_a_limit_and_nothing_comes_from_who_is_denied() {
+    fn only_requests_that_begin_something_are_rated_and_a_denied_source_sends_nothing() {
         let rule = |network: &str, prefix, action| AccessRule { network: network.parse().unwrap(), prefix, action };
         let limit = AccessAction::Limit { rate: 1, burst: 2, ban_ms: 0 };
         let rules = [rule("10.0.0.0", 8, AccessAction::Deny), rule("0.0.0.0", 0, limit)];

@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_session_description_or_answers_another_offer_is_refused() {
+    fn a_body_that_is_no_session_description_or_answers_another_offer_is_refused() {
         let sdp =
             b"v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n";
         let two = [&sdp[..], b"m=video 0 RTP/AVP 99\r\n"].concat();

@@ -114,7 +114,7 @@ fn outputs(station: &mut Station<MediaServer<Reception, NoMedia>>) -> Vec<String
 }
 
 #[test]
-fn what_was_meant_for_the_dispatcher_comes_out_before_its_end() {
+fn answers_for_the_dispatcher_come_out_before_the_end_of_its_link() {
     let mut station = station(true);
     hand_over(&mut station, 1);
     assert!(!station.on_link_end(0, "it is gone".to_owned()));

@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_answered_is_handed_back_as_it_came_and_never_more_than_a_dispatcher_keeps() {
+    fn unanswered_requests_are_handed_back_as_they_came_and_never_more_than_a_dispatcher_keeps() {
         let mut transactions = with_key();
         (1..=3).for_each(|seq| hand_over(&mut transactions, &format!("b{seq}"), seq, 0));
         transactions.on_answered(Seq(2), Time(0));

@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn who_hears_us_is_not_counted() {
+    fn answers_to_a_caller_that_hears_us_are_not_counted() {
         let mut allowance = Allowance::heard();
         assert!((0..100).all(|_| allowance.take(Final)));
     }

@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_pretends_to_be_many_ports_hides_nobody_s_own_command() {
+    fn a_forger_of_many_ports_hides_no_call_agents_own_command() {
         let mut transactions = new();
         (1..=100).for_each(|port| answered(&mut transactions, at("192.0.2.1", 5, port), 1));
         assert_eq!(transactions.find(at("192.0.2.1", 5, 90), 7), Some(at("192.0.2.1", 5, 90)));

@@ -32,7 +32,7 @@ fn a_retransmission_that_comes_before_the_dead_workers_command_comes_back_moves_
 }
 
 #[test]
-fn what_names_an_endpoint_of_a_dead_worker_is_unknown_and_its_connections_are_incorrect() {
+fn an_endpoint_of_a_dead_worker_is_unknown_and_its_connections_are_incorrect() {
     let mut rig = rig(2);
     let (token, connection) = (rig.token(1, 1), rig.connection(1, 1));
     let named = command("MDCX", 1, &format!("ann/{token}/17@ms"), &format!("C: 1\nI: {connection}\n"));

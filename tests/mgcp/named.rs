@@ -70,7 +70,7 @@ fn a_call_that_a_worker_has_leads_what_names_nobody() {
 }
 
 #[test]
-fn what_nobody_has_is_an_unknown_endpoint() {
+fn a_name_that_no_worker_has_is_an_unknown_endpoint() {
     let mut rig = rig(2);
     let other = TokenKey::new([8; 32]).token(Incarnation::new(1));
     for (id, verb, name) in [

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn what_does_not_fit_is_told_by_how_it_does_not() {
+fn a_connection_for_which_no_worker_has_room_gets_the_code_of_its_cause() {
     let mut rig = rig(2);
     let sized = |id: u32, size: &str| format!("{}X-Size: {size}\n", crcx(id, &id.to_string()));
     assert_eq!(answer(rig.send(&sized(1, "101"))), (502, Reason::LargerThanAnyWorker));
@@ -96,7 +96,7 @@ fn a_copy_that_finds_the_link_full_is_not_told_of_overload_because_the_first_was
 }
 
 #[test]
-fn what_anybody_can_send_does_not_use_the_reserve_for_what_follows_a_call() {
+fn a_forged_response_does_not_use_the_reserve_for_commands_of_calls() {
     let mut rig = rig(2);
     rig.dispatch.on_link_room(WorkerId(0), Room::Following);
     rig.dispatch.on_link_room(WorkerId(1), Room::Following);
@@ -108,7 +108,7 @@ fn what_anybody_can_send_does_not_use_the_reserve_for_what_follows_a_call() {
 }
 
 #[test]
-fn what_cannot_be_asked_of_everyone_is_asked_of_nobody() {
+fn a_command_that_not_every_worker_can_take_goes_to_none() {
     let mut rig = rig(3);
     rig.dispatch.on_link_room(WorkerId(1), Room::Following);
     assert_eq!(answer(rig.send("DLCX 3 *@ms MGCP 1.0\n")), (409, Reason::HolderBusy), "250 would be said of all");
@@ -152,7 +152,7 @@ fn responses_by_guessed_numbers_reach_a_worker_no_faster_than_eight_for_each_com
 }
 
 #[test]
-fn what_a_worker_says_of_another_transaction_is_no_answer_of_everyones() {
+fn an_answer_of_a_worker_to_another_transaction_is_no_part_of_the_gathered_one() {
     let mut rig = rig(2);
     let (id, _) = everyone(&mut rig, "AUEP 9 *@ms MGCP 1.0\n");
     for text in ["200 8 OK\r\nZ: a/1@ms\r\n", "100 9 OK\r\n", "NTFY 1 a@b MGCP 1.0\r\n.\r\n200 8 OK\r\n"] {
@@ -165,7 +165,7 @@ fn what_a_worker_says_of_another_transaction_is_no_answer_of_everyones() {
 }
 
 #[test]
-fn who_sends_too_much_hears_of_overload_and_then_nothing() {
+fn a_call_agent_that_sends_too_much_hears_of_overload_and_then_nothing() {
     let limit = |ban_ms| AccessRule {
         network: "203.0.113.0".parse().unwrap(),
         prefix: 24,
@@ -191,7 +191,7 @@ fn who_sends_too_much_hears_of_overload_and_then_nothing() {
 }
 
 #[test]
-fn what_only_gateways_send_and_what_nobody_knows_is_an_unknown_command() {
+fn a_verb_that_only_gateways_send_or_that_is_none_is_an_unknown_command() {
     let mut rig = rig(1);
     let token = rig.token(0, 1);
     for (id, verb, reason) in [
@@ -205,7 +205,7 @@ fn what_only_gateways_send_and_what_nobody_knows_is_an_unknown_command() {
 }
 
 #[test]
-fn what_cannot_be_read_is_answered_where_it_has_a_transaction_and_is_no_response() {
+fn an_unreadable_command_is_answered_where_it_has_a_transaction_and_an_unreadable_response_never() {
     let mut rig = rig(1);
     assert_eq!(answer(rig.send("CRCX 1 nonsense MGCP 1.0\n")), (510, Reason::Malformed));
     assert_eq!(answer(rig.send("CRCX 1 ann/$@ms MGCP 2.0\n")), (528, Reason::Malformed));
@@ -217,7 +217,7 @@ fn what_cannot_be_read_is_answered_where_it_has_a_transaction_and_is_no_response
 }
 
 #[test]
-fn what_is_too_much_for_one_datagram_is_overload_and_a_response_is_dropped() {
+fn a_command_too_many_for_one_datagram_is_overload_and_a_response_is_dropped() {
     let mut rig = rig(1);
     let text = crcx(1, "a");
     let overflow =
@@ -239,7 +239,7 @@ fn where_room_is_scarce_it_is_for_those_below_their_share() {
 }
 
 #[test]
-fn what_has_waited_in_the_kernel_for_longer_than_its_sender_waits_is_dropped() {
+fn a_command_that_waited_in_the_kernel_for_longer_than_its_sender_waits_is_dropped() {
     let mut rig = rig(1);
     rig.arrival.received = START;
     let text = crcx(1, "a");

@@ -16,7 +16,7 @@ fn limit(rate: u32, burst: u32, ban_ms: u32) -> AccessAction {
 }
 
 #[test]
-fn who_is_denied_gets_no_answer_to_anything() {
+fn a_denied_source_gets_no_answer_to_anything() {
     let mut rig = rig(1);
     let tag = rig.token(0, 1);
     rig.send(&invite("a"));
@@ -63,7 +63,7 @@ fn over_its_rate_a_source_is_refused_with_503_and_then_not_answered() {
 }
 
 #[test]
-fn what_belongs_to_a_call_is_never_rated() {
+fn a_request_of_a_call_is_never_rated() {
     let mut rig = rig_with(1, access(&[("0.0.0.0", 0, limit(1, 1, 60_000))]), 1000);
     let tag = rig.token(0, 1);
     rig.send(&invite("a"));
@@ -126,7 +126,7 @@ fn whatever_begins_something_is_rated_whoever_it_names() {
 }
 
 #[test]
-fn who_is_banned_gets_no_answer_to_what_belongs_to_nothing() {
+fn a_banned_source_gets_no_answer_to_a_request_outside_a_call() {
     let mut rig = rig_with(1, access(&[("0.0.0.0", 0, limit(1, 1, 60_000))]), 1000);
     rig.send(&invite("a"));
     for text in [

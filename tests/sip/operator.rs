@@ -63,7 +63,7 @@ fn an_entry_that_is_not_there_any_more_harms_nothing() {
 }
 
 #[test]
-fn what_another_lane_cannot_take_is_dropped_and_counted() {
+fn a_message_that_another_lane_cannot_take_is_dropped_and_counted() {
     let mut rig = rig(1);
     rig.dispatch.on_lane_full(3);
     assert_eq!(rig.dispatch.counters().of(Reason::LaneFull), 3);

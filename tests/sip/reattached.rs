@@ -15,7 +15,7 @@ fn come_back(rig: &mut Rig, worker: u16, brought: &Brought) {
 }
 
 #[test]
-fn what_a_worker_brings_back_is_found_as_if_this_dispatcher_had_placed_it() {
+fn a_transaction_that_a_worker_brings_back_is_found_as_if_this_dispatcher_had_placed_it() {
     let mut rig = rig(2);
     let (rings, answered) = (invite("rings"), invite("answered"));
     let brought = Brought { transactions: vec![held(&rings, false), held(&answered, true)], ..Brought::default() };

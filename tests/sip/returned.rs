@@ -218,7 +218,7 @@ fn a_cancel_between_a_death_and_its_orphans_is_answered_and_remembered() {
 }
 
 #[test]
-fn what_follows_a_call_never_moves() {
+fn a_request_of_a_call_never_moves() {
     let mut rig = rig(2);
     let had = handoff(rig.send(&invite("a")));
     let copy = handoff(rig.send(&invite("a")));

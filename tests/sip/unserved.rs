@@ -13,7 +13,7 @@ fn keepalives_get_no_answer() {
 }
 
 #[test]
-fn what_cannot_be_read_is_answered_where_an_answer_finds_its_way() {
+fn an_unreadable_request_is_answered_where_an_answer_finds_its_way() {
     let mut rig = rig(1);
     assert_eq!(rig.send("GET / HTTP/1.1\r\n\r\n"), dropped(Reason::Unparsable));
     let newer = invite("a").replace("SIP/2.0\r\nVia", "SIP/7.0\r\nVia");

@@ -304,7 +304,7 @@ fn a_gateway_that_says_nothing_has_no_room_until_it_answers_a_question() {
 }
 
 #[test]
-fn nobody_at_the_gateways_address_is_known_at_once() {
+fn a_missing_gateway_is_noticed_at_once() {
     let mut world = World::up();
     world.agent("CRCX 7 rtpbridge/*@mgw MGCP 1.0\r\n");
     world.agent("MDCX 8 rtpbridge/pmtok/1@mgw MGCP 1.0\r\n");
@@ -341,7 +341,7 @@ fn connections_weigh_what_the_dispatcher_said_until_they_are_deleted() {
 }
 
 #[test]
-fn what_the_gateway_has_no_room_for_goes_to_another_worker_where_it_can() {
+fn a_connection_for_which_the_gateway_has_no_room_goes_to_another_worker_where_it_can() {
     let mut world = World::up();
     let any = "CRCX 3 rtpbridge/*@mgw MGCP 1.0\r\nC: 9\r\n";
     let own = own_of(&world.agent(any));
@@ -440,7 +440,7 @@ fn a_command_that_is_read_too_late_goes_back() {
 }
 
 #[test]
-fn what_the_gateway_tells_goes_to_the_call_agent_of_the_endpoint_and_its_answer_back() {
+fn a_notification_of_the_gateway_goes_to_the_call_agent_of_the_endpoint_and_its_answer_back() {
     let mut world = World::up();
     world.connect(1, 1);
     let said = world.gateway("NTFY 77 rtpbridge/1@mgw MGCP 1.0\nX: 1\nO: D/1\n");
@@ -726,7 +726,7 @@ fn a_crcx_that_leaves_its_second_endpoint_open_is_sent_once_as_well() {
 }
 
 #[test]
-fn what_comes_about_while_the_worker_ends_is_deleted_too() {
+fn a_connection_that_is_made_while_the_worker_ends_is_deleted() {
     let mut world = World::up();
     let own = own_of(&world.agent("CRCX 7 rtpbridge/*@mgw MGCP 1.0\r\nC: 1\r\n"));
     world.external.end_all(Time(world.now));

@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_modification_does_not_name_stays() {
+    fn an_option_that_a_modification_does_not_name_stays() {
         let wanted = read("p:20, a:PCMU").unwrap().with(Some(b"A:PCMA")).unwrap();
         assert_eq!((wanted.ptime, wanted.codecs.as_deref()), (Some((20, 20)), Some(&[Codec::Pcma][..])));
         assert_eq!(wanted.text(), b"p:20, a:PCMA");

@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_nobody_reads_is_dropped_and_the_rest_cleaned() {
+    fn lines_that_no_reader_needs_are_dropped_and_the_rest_cleaned() {
         let body = b"\r\nv=0 \nnonsense\n o=- 1 1 IN IP4 x\rs=caf\xe9\nX=1\nb=AS:64\nb=broken\nc=IN  IP4 192.0.2.1\n\
             c=IN IP4 192.0.2.2\nt=0  0\nt=1 1\na=tool:x\na=sendonly\nr=7d\nk=clear:x\n\
             m=audio  4000\tRTP/AVP 0 \na=candidate:1 1 UDP\na=fmtp:101 0-\xb5\n";
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_sdp_is_refused_with_its_reason() {
+    fn a_body_that_is_not_sdp_is_refused_with_its_reason() {
         assert_eq!(clean(b""), Err(OfferError::Empty));
         assert_eq!(clean(b"\r\n \r\n"), Err(OfferError::Empty));
         assert_eq!(clean(b"<xml/>"), Err(OfferError::NotSdp));

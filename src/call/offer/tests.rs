@@ -146,7 +146,7 @@ fn an_address_of_zeroes_means_that_nothing_is_sent() {
 }
 
 #[test]
-fn what_is_not_taken_is_refused_in_its_place() {
+fn a_media_line_that_is_not_taken_is_refused_in_its_place() {
     // RFC 3264 §6: as many m-lines as the offer, in its order; port 0 refuses, and keeps media, transport and a format.
     let answer = answer(
         "m=video 5000 RTP/AVP 31 34\nm=audio 4000 RTP/AVP 0\nm=application 6000 UDP/BFCP *\nm=audio 4002 RTP/AVP 18\n\

@@ -224,7 +224,7 @@ fn a_fold_in_the_peers_contact_does_not_break_our_request_line() {
 }
 
 #[test]
-fn what_comes_after_our_bye_is_not_told_to_the_application() {
+fn a_request_after_our_bye_is_not_told_to_the_application() {
     let mut desk = Desk::new();
     let (key, tag) = desk.standing(&invite());
     desk.act(|uas, now| uas.hang_up(key, now));

@@ -274,7 +274,7 @@ fn a_place_that_no_route_leads_to_is_passed_over_and_counts_as_no_copy() {
 }
 
 #[test]
-fn what_is_no_request_of_ours_does_not_fail_by_a_missing_route() {
+fn a_missing_route_fails_only_a_request_of_ours() {
     let mut desk = ending(&udp(&[FIRST, SECOND_PLACE]));
     let (_, _, bye) = desk.only_transmit();
     for other in

@@ -23,7 +23,7 @@ fn a_worker_without_room_gives_the_call_back_and_all_that_follows_it() {
 }
 
 #[test]
-fn what_belongs_here_gets_our_own_answer_when_we_are_full() {
+fn a_request_that_belongs_here_gets_our_own_answer_when_we_are_full() {
     let limits = Limits { units: 2, ..Limits::default() };
     let mut desk = Desk::with(identity(), limits, SessionTimer::default());
     let seq = desk.hand_with(&invite(), |envelope| (envelope.size, envelope.follows) = (2, true));
@@ -53,7 +53,7 @@ fn at_our_own_port_a_full_worker_says_503_and_one_with_too_little_left_486() {
 }
 
 #[test]
-fn what_is_read_after_its_deadline_goes_back() {
+fn a_request_that_is_read_after_its_deadline_goes_back() {
     let mut desk = Desk::new();
     let late = desk.now - ms(1);
     let seq = desk.hand_with(&invite(), |envelope| envelope.deadline = Some(late));
@@ -134,7 +134,7 @@ fn copies_beyond_reason_are_let_go() {
 }
 
 #[test]
-fn what_a_dispatcher_that_is_gone_had_handed_over_is_answered_instead_of_given_back() {
+fn a_request_from_a_dispatcher_that_is_gone_is_answered_instead_of_given_back() {
     let mut desk = Desk::new();
     let seq = desk.hand(&invite());
     let key = desk.incoming();
@@ -144,7 +144,7 @@ fn what_a_dispatcher_that_is_gone_had_handed_over_is_answered_instead_of_given_b
 }
 
 #[test]
-fn what_went_back_to_a_dispatcher_that_is_gone_may_come_from_the_next_one() {
+fn a_request_that_went_back_to_a_dispatcher_that_is_gone_may_come_from_the_next_one() {
     let limits = Limits { units: 1, ..Limits::default() };
     let mut desk = Desk::with(identity(), limits, SessionTimer::default());
     let refused = desk.hand_with(&invite(), |envelope| envelope.size = 2);

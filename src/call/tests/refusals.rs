@@ -28,7 +28,7 @@ fn methods_of_the_standard_that_we_do_not_serve_get_405_and_unknown_ones_501() {
 }
 
 #[test]
-fn what_belongs_into_a_dialog_gets_481_outside_at_the_workers_own_port() {
+fn a_request_of_a_dialog_gets_481_outside_one_at_the_workers_own_port() {
     for method in ["INFO", "NOTIFY", "UPDATE", "PRACK", "BYE"] {
         let mut desk = Desk::new();
         desk.own(&text(method));
@@ -332,7 +332,7 @@ fn a_request_that_opens_nothing_gets_one_answer_of_about_its_size_however_long_n
 }
 
 #[test]
-fn what_begins_something_is_told_from_what_belongs_to_a_call() {
+fn a_request_that_begins_something_is_told_from_one_that_belongs_to_a_call() {
     let mut desk = Desk::new();
     let begins = |desk: &Desk, text: &Text| {
         let text = text.bytes();

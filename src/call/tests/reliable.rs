@@ -14,7 +14,7 @@ fn ringing(desk: &mut Desk, invite: &Text, sdp: Option<&str>, delivery: Delivery
 }
 
 #[test]
-fn what_the_peer_requires_is_sent_reliably_and_what_it_does_not_know_plainly() {
+fn a_response_is_sent_reliably_where_the_peer_requires_it_and_plainly_where_it_does_not_know_how() {
     let mut desk = Desk::new();
     let (_, plain) = ringing(&mut desk, &invite(), None, Delivery::Reliable);
     assert_eq!((status(&plain), header(&plain, "RSeq")), (183, None));
@@ -145,7 +145,7 @@ fn an_offer_in_a_prack_while_another_waits_gets_500_and_leaves_the_other_alone()
 }
 
 #[test]
-fn what_the_prack_has_answered_is_not_offered_again_in_the_2xx() {
+fn an_offer_that_the_prack_has_answered_is_not_repeated_in_the_2xx() {
     let mut desk = Desk::new();
     let (key, sent) = ringing(&mut desk, &text("INVITE").header("Require: 100rel"), Some(OFFER), Delivery::AsRequired);
     desk.own(&prack(&to_tag(&sent), &sent).body(ANSWER));

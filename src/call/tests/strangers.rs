@@ -48,7 +48,7 @@ fn calls_that_nobody_acknowledges_hold_half_of_a_worker_at_most() {
 }
 
 #[test]
-fn what_a_call_claims_is_free_once_no_copy_of_its_answer_leaves_any_more() {
+fn the_claim_of_a_call_is_free_once_no_copy_of_its_answer_leaves_any_more() {
     let mut desk = Desk::new();
     let (_, tag) = answered(&mut desk, 0, 400, "198.51.100.1");
     answered(&mut desk, 1, 400, "198.51.100.2");
@@ -66,7 +66,7 @@ fn what_a_call_claims_is_free_once_no_copy_of_its_answer_leaves_any_more() {
 }
 
 #[test]
-fn what_a_stranger_has_reserved_for_a_conference_ends_with_its_call() {
+fn the_reservation_that_a_stranger_made_for_a_conference_ends_with_its_call() {
     let mut desk = Desk::new();
     let leg = |number| Text { uri: "sip:conf=a@ms.example.com".into(), ..call(number) };
     let come = |desk: &mut Desk, number: u32, source: &str, units: u32| {
@@ -129,7 +129,7 @@ fn conferences_that_nobody_acknowledges_hold_half_of_a_worker_at_most() {
 }
 
 #[test]
-fn what_strangers_claim_of_conferences_takes_nothing_off_the_calls_of_others() {
+fn claims_of_strangers_on_conferences_take_nothing_off_the_calls_of_others() {
     let mut desk = Desk::new();
     leg(&mut desk, 0, 'x', 400, "127.0.0.1");
     for number in 1..6 {
@@ -147,7 +147,7 @@ fn what_strangers_claim_of_conferences_takes_nothing_off_the_calls_of_others() {
 }
 
 #[test]
-fn who_has_been_heard_and_who_cannot_be_forged_is_counted_whole() {
+fn a_caller_that_was_heard_or_cannot_be_forged_is_counted_whole() {
     let mut desk = Desk::new();
     let (first, tag) = answered(&mut desk, 0, 900, "198.51.100.1");
     assert_eq!(used(&desk), 501);

@@ -49,7 +49,7 @@ fn of_two_orders_in_one_frame_the_later_one_counts() {
 }
 
 #[test]
-fn a_link_is_over_when_the_dispatcher_says_so_or_says_what_nobody_can_read() {
+fn a_link_is_over_when_the_dispatcher_says_so_or_sends_an_unreadable_frame() {
     assert_eq!(read(&mut links(), &frame(&[Record::Goodbye("enough")])).over.as_deref(), Some("enough"));
     assert!(read(&mut links(), b"noise").over.is_some());
 }

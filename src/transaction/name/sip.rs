@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_follows_opens_nothing() {
+    fn a_request_that_only_follows_opens_nothing() {
         let printer = Printer::new(&TokenKey::new([1; 32]));
         for (method, to) in [("ACK", ""), ("CANCEL", ""), ("INVITE", ";tag=t"), ("BYE", ";tag=t")] {
             let text = request(method, to);

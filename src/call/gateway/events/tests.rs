@@ -259,7 +259,7 @@ fn digit_maps_are_read_as_rfc_3435_section_2_1_5_writes_them() {
 }
 
 #[test]
-fn what_works_is_named_in_capabilities() {
+fn capabilities_name_the_packages_that_work() {
     let names: Vec<_> = Package::all_offered().map(|package| package.name).collect();
     assert_eq!(names, ["G", "R"]);
 }

@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn what_names_nobody_is_no_entity() {
+    fn a_text_without_a_name_a_port_or_a_whole_address_is_no_entity() {
         for text in ["", "ca@", "ca@host:0", "ca@[192.0.2.5", "ca@[host]", "ca @host"] {
             assert_eq!(read(text), None, "{text}");
         }

@@ -282,7 +282,7 @@ fn an_endpoint_that_is_gone_says_no_more() {
 }
 
 #[test]
-fn what_is_not_true_any_more_is_not_repeated_behind_what_is() {
+fn a_restart_message_is_not_repeated_after_a_later_one() {
     use Method::{CancelGraceful, Forced, Graceful, Restart};
     for (before, then) in [
         (Graceful, CancelGraceful),

@@ -81,7 +81,7 @@ fn a_draining_worker_takes_no_new_connection_but_those_that_belong_to_it() {
 }
 
 #[test]
-fn what_is_read_too_late_goes_back() {
+fn a_command_that_is_read_too_late_goes_back() {
     let mut rig = Rig::new();
     let deadline = Some(Time(rig.now.0 - 1));
     let arrival = Arrival { deadline, ..rig.handed() };
@@ -139,7 +139,7 @@ fn a_size_counts_while_the_connection_stands() {
 }
 
 #[test]
-fn what_goes_back_of_one_call_agent_says_nothing_of_another_one_at_its_address() {
+fn a_command_given_back_of_one_call_agent_says_nothing_of_another_one_at_its_address() {
     let mut rig = Rig::with(Limits { units: 1, ..Limits::default() });
     let large = Arrival { size: 2, ..rig.handed() };
     rig.arrive("CRCX 5 ann/$@gw MGCP 1.0\r\nC: 1\r\nM: recvonly\r\n", &large);

@@ -35,7 +35,7 @@ fn a_full_memory_of_commands_lets_none_be_carried_out_twice() {
 }
 
 #[test]
-fn what_changes_nothing_never_takes_the_place_of_what_does() {
+fn commands_that_change_nothing_take_no_place_from_those_that_do() {
     let mut rig = Rig::with(Limits { transactions: 20, ..Limits::default() });
     for number in 1..=1_000 {
         let (verb, wanted) =
