@@ -184,6 +184,22 @@ pub struct Transmit {
     pub bytes: Arc<[u8]>,
 }
 
+/// The way a response takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Way {
+    pub(super) hop: Hop,
+    /// The source of the request, for `received` and `rport`.
+    pub(super) source: SocketAddr,
+    pub(super) to: SocketAddr,
+    pub(super) from: Option<IpAddr>,
+}
+
+impl Way {
+    pub(super) fn transmit(&self, bytes: &Arc<[u8]>) -> Output {
+        Output::Transmit(Transmit { hop: self.hop, to: self.to, from: self.from, bytes: bytes.clone() })
+    }
+}
+
 /// An output of the user agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
@@ -291,4 +307,17 @@ impl EndReason {
             EndReason::Replaced => "replaced",
         }
     }
+}
+
+/// The load of a worker, in absolute numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Units of the calls it has.
+    pub units_used: u32,
+    /// Calls it has, without those that only wait for the answer to a BYE.
+    pub sessions: u32,
+    /// Initial INVITEs that came to its own port, since its start.
+    pub direct: u64,
+    /// Calls answered with 2xx, since its start.
+    pub answered: u64,
 }

@@ -75,16 +75,18 @@ mod reoffer;
 mod request;
 mod respond;
 mod rooms;
+mod seqs;
 mod server;
 mod standalone;
 mod strangers;
 mod uas;
 mod unanswerable;
+mod units;
 
 #[cfg(test)]
 mod tests;
 
-pub use exchange::{Arrival, CallKey, EndReason, Event, Hop, Output, Path, ResolveKey, StandaloneKey, Transmit};
+pub use exchange::{Arrival, CallKey, EndReason, Event, Hop, Load, Output, Path, ResolveKey, StandaloneKey, Transmit};
 pub use identity::{Identity, Limits, MediaPlace, SessionTimer};
 pub use reliable::Delivery;
-pub use uas::{Load, Uas};
+pub use uas::Uas;

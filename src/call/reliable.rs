@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use crate::call::body::{Body, session_description};
-use crate::call::exchange::{Arrival, CallKey, EndReason, Event};
+use crate::call::exchange::{Arrival, CallKey, EndReason, Event, Way};
 use crate::call::request::Request;
 use crate::call::respond::{ALLOW, Response, SUPPORTED};
-use crate::call::server::{Server, Way};
+use crate::call::server::Server;
 use crate::call::uas::{Phase, Uas};
 use crate::time::Time;
 use crate::transaction::{LIFETIME, Resend, T1};

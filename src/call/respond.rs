@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::call::exchange::{Arrival, CallKey, Hop, Output, Path};
+use crate::call::exchange::{Arrival, CallKey, Hop, Output, Path, Way};
 use crate::call::request::Request;
-use crate::call::server::{Server, ServerKey, Way};
+use crate::call::server::{Server, ServerKey};
 use crate::call::uas::{Timer, Uas};
 use crate::fingerprint::Fingerprint;
 use crate::ids::{Seq, encode};

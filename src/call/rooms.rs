@@ -8,9 +8,6 @@
 
 use hashbrown::HashTable;
 
-use crate::call::exchange::CallKey;
-use crate::call::strangers::{Claim, Strangers};
-use crate::call::uas::{Phase, Uas};
 use crate::fingerprint::Fingerprint;
 use crate::reservation::{Reservation, Seat, Weight};
 
@@ -96,7 +93,7 @@ impl Rooms {
     }
 
     /// A leg leaves; `stood`: it was acknowledged, and its reservation stays. Returns the units that are free again.
-    fn leave(&mut self, place: RoomSeat, stood: bool, is_stranger: bool) -> u32 {
+    pub(super) fn leave(&mut self, place: RoomSeat, stood: bool, is_stranger: bool) -> u32 {
         self.change(place, |room, seat| room.leave(seat, stood, is_stranger)).unwrap_or(0)
     }
 
@@ -113,38 +110,10 @@ impl Rooms {
     }
 
     /// The units that would be free again without this leg, and the units that strangers would then claim.
-    fn without(&self, (name, seat): RoomSeat, is_stranger: bool) -> (u32, u32) {
+    pub(super) fn without(&self, (name, seat): RoomSeat, is_stranger: bool) -> (u32, u32) {
         let Some(room) = self.rooms.find(name.short(), |room| room.name == name) else { return (0, self.claimed) };
         let mut rest = *room;
         let freed = rest.leave(seat, true, is_stranger);
         (freed, self.claimed.saturating_sub(room.claimed()).saturating_add(rest.claimed()))
-    }
-}
-
-impl Uas {
-    /// The units that would be free again without this call: units it takes that do not count would not be gained.
-    pub(super) fn frees(&self, key: CallKey) -> u32 {
-        let Some(call) = self.calls.get(key) else { return 0 };
-        let whole = (call.size, self.rooms.claimed());
-        let (freed, seated) = call.seat.map_or(whole, |seat| self.rooms.without(seat, call.claim == Claim::Seated));
-        let share = Strangers::share(self.limits.units);
-        let uncounted = self.strangers.uncounted_without(call.claim, seated, share);
-        let uncounted = self.units_not_counted().saturating_sub(uncounted);
-        freed.saturating_sub(uncounted)
-    }
-
-    /// A call is over, or its ACK has not come: its units are free again.
-    pub(super) fn vacate(&mut self, key: CallKey) {
-        let Some(call) = self.calls.get_mut(key) else { return };
-        let stood = call.phase == Phase::Confirmed;
-        let (size, claim) = (std::mem::take(&mut call.size), std::mem::take(&mut call.claim));
-        let freed = match call.seat.take() {
-            Some(seat) => self.rooms.leave(seat, stood, claim == Claim::Seated),
-            None => {
-                self.strangers.unclaim(claim);
-                size
-            }
-        };
-        self.load.units_used = self.load.units_used.saturating_sub(freed);
     }
 }

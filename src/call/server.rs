@@ -1,11 +1,11 @@
 //! The server transactions of the user agent: each with its way back, its call, and the messages that were handed over.
 
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use hashbrown::HashTable;
 
-use crate::call::exchange::{Arrival, CallKey, Hop, Output, Transmit};
+use crate::call::exchange::{Arrival, CallKey, Way};
+use crate::call::seqs::Seqs;
 use crate::fingerprint::Fingerprint;
 use crate::ids::Seq;
 use crate::slab::{Handle, Slab, handle};
@@ -35,56 +35,6 @@ pub(super) struct Server {
     follows: bool,
     /// When the wheel looks at it next.
     armed: Time,
-}
-
-/// The way a response takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Way {
-    pub(super) hop: Hop,
-    /// The source of the request, for `received` and `rport`.
-    pub(super) source: SocketAddr,
-    pub(super) to: SocketAddr,
-    pub(super) from: Option<IpAddr>,
-}
-
-impl Way {
-    pub(super) fn transmit(&self, bytes: &Arc<[u8]>) -> Output {
-        Output::Transmit(Transmit { hop: self.hop, to: self.to, from: self.from, bytes: bytes.clone() })
-    }
-}
-
-/// The numbers of the handed-over copies of one request. There is nearly always one.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Seqs {
-    first: Option<Seq>,
-    others: Vec<Seq>,
-}
-
-impl Seqs {
-    /// Copies that are kept: more than seven retransmissions (64·T1) on two ways. Further copies are reported as dealt
-    /// with at once.
-    const LIMIT: usize = 16;
-
-    pub(super) fn new(seq: Option<Seq>) -> Self {
-        Seqs { first: seq, others: Vec::new() }
-    }
-
-    /// Adds a copy; returns it when there are too many.
-    pub(super) fn add(&mut self, seq: Seq) -> Option<Seq> {
-        if self.first.is_none() {
-            self.first = Some(seq);
-            return None;
-        }
-        if self.others.len() == Seqs::LIMIT {
-            return Some(seq);
-        }
-        self.others.push(seq);
-        None
-    }
-
-    pub(super) fn drain(&mut self) -> impl Iterator<Item = Seq> + use<> {
-        self.first.take().into_iter().chain(std::mem::take(&mut self.others))
-    }
 }
 
 impl Server {
@@ -216,13 +166,13 @@ impl Server {
 
     /// The number of the copy that came first.
     pub(super) const fn first_seq(&self) -> Option<Seq> {
-        self.seqs.first
+        self.seqs.first()
     }
 
     /// Whether its request can go to another worker: it came through the dispatcher, which has selected this worker,
     /// and no response has left.
     pub(super) const fn may_go_back(&self) -> bool {
-        !self.is_direct && !self.follows && self.seqs.first.is_some() && self.transaction.response().is_none()
+        !self.is_direct && !self.follows && self.seqs.first().is_some() && self.transaction.response().is_none()
     }
 }
 

@@ -6,11 +6,6 @@
 //! heard, the call counts whole, and so does every later call of that source. Once the last copy of its answer has
 //! brought no ACK, it counts one unit and no more, unless the ACK comes after all.
 
-use std::net::IpAddr;
-
-use crate::call::exchange::{Arrival, CallKey, Path};
-use crate::call::rooms;
-use crate::call::uas::Uas;
 use crate::fingerprint::Source;
 
 /// Sources that were heard, and the claims of calls from other sources.
@@ -30,7 +25,7 @@ pub(super) enum Claim {
     /// The far end is known, or no more than one unit is asked for.
     #[default]
     None,
-    /// It is a leg of a conference: see [`rooms`](super::rooms).
+    /// It is a leg of a conference, whose room counts the claim.
     Seated,
     /// Its far end may still be heard.
     Held(u32),
@@ -110,51 +105,5 @@ impl Strangers {
     pub(super) fn on_heard(&mut self, source: Source) {
         let hash = source.bits().max(1);
         self.heard[hash as usize % PLACES] = hash;
-    }
-}
-
-impl Uas {
-    /// Whether the source of an INVITE may be forged, and has not been heard before.
-    pub(super) fn is_stranger(&self, arrival: &Arrival) -> bool {
-        let ip = arrival.source.ip();
-        // The source of a connection cannot be forged, nor can a loopback address from another host.
-        let is_sure = ip.to_canonical().is_loopback()
-            || match arrival.path {
-                Path::Stream(_) => true,
-                Path::Handoff { reply_to, .. } => reply_to.is_through_dispatcher(),
-                Path::Own(_) => false,
-            };
-        !is_sure && !self.strangers.knows(self.prints.source(ip))
-    }
-
-    /// The units that a call of a stranger claims beyond its first.
-    pub(super) fn claim(&mut self, units: u32, seat: Option<rooms::RoomSeat>) -> Claim {
-        // The cost of the leg is not the claim: inside a reservation it may be zero, and the reservation may end before
-        // the leg.
-        if seat.is_some() { Claim::Seated } else { self.strangers.claim(units.saturating_sub(1)) }
-    }
-
-    /// The far end of a call hears us: its source is no stranger any more.
-    pub(super) fn acquaint(&mut self, key: CallKey, source: IpAddr) {
-        let source = self.prints.source(source);
-        self.strangers.on_heard(source);
-        self.unclaim(key);
-    }
-
-    /// The far end of a call has been heard.
-    pub(super) fn unclaim(&mut self, key: CallKey) {
-        let Some(call) = self.calls.get_mut(key) else { return };
-        match (std::mem::take(&mut call.claim), call.seat) {
-            (Claim::Seated, Some(seat)) => self.rooms.hear(seat),
-            (claim, _) => self.strangers.unclaim(claim),
-        }
-    }
-
-    /// The last copy of the answer to a call has left, and no ACK has come by the time at which the next copy would
-    /// have left.
-    pub(super) fn give_up(&mut self, key: CallKey) {
-        // A leg keeps its claim: units that it has reserved may be in use by other legs of its conference, which count.
-        let Some(call) = self.calls.get_mut(key).filter(|call| call.seat.is_none()) else { return };
-        call.claim = self.strangers.give_up(call.claim);
     }
 }

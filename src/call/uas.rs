@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::call::carried::Carried;
 use crate::call::client::{Client, ClientKey};
 use crate::call::dialog::Dialog;
-use crate::call::exchange::{Arrival, CallKey, EndReason, Event, Hop, Output, Path};
+use crate::call::exchange::{Arrival, CallKey, EndReason, Event, Hop, Load, Output, Path};
 use crate::call::heard::Heard;
 use crate::call::identity::{Identity, Limits, SessionTimer};
 use crate::call::refresh::Session;
@@ -50,26 +50,13 @@ pub struct Uas {
     pub(super) strangers: Strangers,
     pub(super) rooms: Rooms,
     /// Units of the capacity that sessions other than SIP calls take.
-    elsewhere: u32,
+    pub(super) elsewhere: u32,
     pub(super) draining: bool,
     count: u64,
 }
 
 /// The dispatcher sends no message that it placed by selection so late that it is read more than 2 s after it came.
 const LEGS_FOLLOW_WITHIN: Duration = Duration::from_secs(4);
-
-/// The load of a worker, in absolute numbers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Load {
-    /// Units of the calls it has.
-    pub units_used: u32,
-    /// Calls it has, without those that only wait for the answer to a BYE.
-    pub sessions: u32,
-    /// Initial INVITEs that came to its own port, since its start.
-    pub direct: u64,
-    /// Calls answered with 2xx, since its start.
-    pub answered: u64,
-}
 
 /// One call.
 #[derive(Debug)]
@@ -247,16 +234,6 @@ impl Uas {
         self.draining
     }
 
-    /// Changes the capacity. Standing calls stay.
-    pub fn set_units(&mut self, units: u32) {
-        self.limits.units = units;
-    }
-
-    /// Sets the number of units of the capacity that sessions other than SIP calls take.
-    pub fn set_elsewhere(&mut self, units: u32) {
-        self.elsewhere = units;
-    }
-
     /// The dispatcher is gone. Messages it has handed over can no longer be given back, so they are answered. A message
     /// that was given back may not have reached another worker: a new dispatcher that selects us for it does so for the
     /// first time.
@@ -279,27 +256,6 @@ impl Uas {
     pub fn set_listeners(&mut self, listeners: Vec<SocketAddr>, duplicates: Vec<bool>) {
         self.identity.listeners = listeners;
         self.identity.duplicates = duplicates;
-    }
-
-    /// The present load.
-    pub fn load(&self) -> Load {
-        Load { units_used: self.units_counted(), ..self.load }
-    }
-
-    /// Units that strangers claim beyond their share: they are not in the load.
-    pub fn units_not_counted(&self) -> u32 {
-        self.strangers.uncounted(self.rooms.claimed(), Strangers::share(self.limits.units))
-    }
-
-    /// Units that strangers may still claim of this worker, in any protocol.
-    pub fn units_for_strangers(&self) -> u32 {
-        let share = Strangers::share(self.limits.units);
-        share - self.strangers.counted(self.rooms.claimed(), share)
-    }
-
-    /// The capacity in units.
-    pub fn units(&self) -> u32 {
-        self.limits.units
     }
 
     /// All calls that are not over.
@@ -512,16 +468,6 @@ impl Uas {
             is_heard: false,
             told: Some(arrival.source.ip()),
         }
-    }
-
-    /// Units of all the sessions that share the capacity.
-    pub(super) fn units_taken(&self) -> u32 {
-        self.units_counted().saturating_add(self.elsewhere)
-    }
-
-    /// Units of the calls, without the units that strangers claim beyond their share.
-    fn units_counted(&self) -> u32 {
-        self.load.units_used.saturating_sub(self.units_not_counted())
     }
 
     /// The Contact value of a call.

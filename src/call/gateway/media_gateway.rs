@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::call::exchange::Arrival;
+use crate::call::exchange::{Arrival, Load};
 use crate::call::gateway::answer::{Denial, Work};
 use crate::call::gateway::calls::CallEntry;
 use crate::call::gateway::connection::Connection;
@@ -16,7 +16,6 @@ use crate::call::gateway::job::{Job, JobKey, MediaRequests};
 use crate::call::gateway::params;
 use crate::call::refused::Refused;
 use crate::call::strangers::Strangers;
-use crate::call::uas::Load;
 use crate::fingerprint::Printer;
 use crate::slab::Slab;
 use crate::time::{Time, Wheel};
