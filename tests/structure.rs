@@ -50,8 +50,8 @@ fn no_field_of_a_transaction_can_be_assigned_outside_its_file() {
         ("transaction/mgcp_client.rs", "Transaction"),
         ("transaction/name/mgcp.rs", "TransactionKey"),
         ("transaction/timers.rs", "Resend"),
-        ("call/server.rs", "Server"),
-        ("call/server.rs", "Servers"),
+        ("call/uas/server.rs", "Server"),
+        ("call/uas/server.rs", "Servers"),
     ];
     let code = sources("");
     for (file, name) in machines {

@@ -57,36 +57,12 @@ pub mod external;
 pub mod gateway;
 pub mod identity;
 pub mod offer;
-pub mod session_timer;
 
-mod body;
-mod carried;
-mod client;
-mod dialog;
-mod ending;
-mod heard;
-mod invite;
-mod next_hop;
-mod options;
-mod refresh;
 mod refused;
-mod reliable;
-mod reoffer;
-mod request;
-mod respond;
-mod rooms;
 mod seqs;
-mod server;
-mod standalone;
 mod strangers;
 mod uas;
-mod unanswerable;
-mod units;
-
-#[cfg(test)]
-mod tests;
 
 pub use exchange::{Arrival, CallKey, EndReason, Event, Hop, Load, Output, Path, ResolveKey, StandaloneKey, Transmit};
 pub use identity::{Identity, Limits, MediaPlace, SessionTimer};
-pub use reliable::Delivery;
-pub use uas::Uas;
+pub use uas::{Delivery, Uas};

@@ -7,9 +7,9 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::call::exchange::{Arrival, CallKey, Hop, Path};
-use crate::call::request::Request;
-use crate::call::respond::stated_port;
 use crate::call::uas::Uas;
+use crate::call::uas::request::Request;
+use crate::call::uas::respond::stated_port;
 use crate::time::Time;
 use crate::wire::sip::{Message, Name, where_to};
 

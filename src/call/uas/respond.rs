@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::call::exchange::{Arrival, CallKey, Hop, Output, Path, Way};
-use crate::call::request::Request;
-use crate::call::server::{Server, ServerKey};
+use crate::call::uas::request::Request;
+use crate::call::uas::server::{Server, ServerKey};
 use crate::call::uas::{Timer, Uas};
 use crate::fingerprint::Fingerprint;
 use crate::ids::{Seq, encode};

@@ -2,9 +2,9 @@
 
 use crate::call::exchange::{CallKey, EndReason};
 use crate::call::offer::OfferError;
-use crate::call::respond::Response;
-use crate::call::server::ServerKey;
 use crate::call::uas::Uas;
+use crate::call::uas::respond::Response;
+use crate::call::uas::server::ServerKey;
 use crate::time::Time;
 
 /// The longest reason phrase, in characters.

@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use crate::call::body::{Body, session_description};
-use crate::call::dialog::{Dialog, NoDialog};
 use crate::call::exchange::{Arrival, CallKey, EndReason, Event, Output};
 use crate::call::identity::MediaPlace;
-use crate::call::options::Refusal;
-use crate::call::refresh::{Session, session_headers};
-use crate::call::reliable::Delivery;
-use crate::call::request::Request;
-use crate::call::respond::{ALLOW, Keep, Response, SDP, SUPPORTED};
-use crate::call::server::{Server, ServerKey};
 use crate::call::strangers::Claim;
+use crate::call::uas::body::{Body, session_description};
+use crate::call::uas::dialog::{Dialog, NoDialog};
+use crate::call::uas::options::Refusal;
+use crate::call::uas::refresh::{Session, session_headers};
+use crate::call::uas::reliable::Delivery;
+use crate::call::uas::request::Request;
+use crate::call::uas::respond::{ALLOW, Keep, Response, SDP, SUPPORTED};
+use crate::call::uas::server::{Server, ServerKey};
 use crate::call::uas::{Addresses, Call, Phase, Uas};
 use crate::time::Time;
 use crate::wire::sip::{DialogRef, Message, Method, Name, NameAddr, Scheme};

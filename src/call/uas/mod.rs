@@ -1,25 +1,49 @@
 //! The user agent: its state, its inputs and outputs. The files beside this one handle the requests.
 
+mod body;
+mod carried;
+mod client;
+mod dialog;
+mod ending;
+mod heard;
+mod invite;
+mod next_hop;
+mod options;
+mod refresh;
+mod reliable;
+mod reoffer;
+mod request;
+mod respond;
+mod rooms;
+mod server;
+mod session_timer;
+mod standalone;
+mod unanswerable;
+mod units;
+
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::call::carried::Carried;
-use crate::call::client::{Client, ClientKey};
-use crate::call::dialog::Dialog;
 use crate::call::exchange::{Arrival, CallKey, EndReason, Event, Hop, Load, Output, Path};
-use crate::call::heard::Heard;
 use crate::call::identity::{Identity, Limits, SessionTimer};
-use crate::call::refresh::Session;
 use crate::call::refused::Refused;
-use crate::call::reliable::Reliable;
-use crate::call::request::{Fingerprints, Request, without_prefix};
-use crate::call::respond::Response;
-use crate::call::rooms::{self, Rooms};
-use crate::call::server::{Server, ServerKey, Servers};
-use crate::call::standalone::may_stand_alone;
 use crate::call::strangers::{Claim, Strangers};
+use crate::call::uas::carried::Carried;
+use crate::call::uas::client::{Client, ClientKey};
+use crate::call::uas::dialog::Dialog;
+use crate::call::uas::heard::Heard;
+use crate::call::uas::refresh::Session;
+use crate::call::uas::reliable::Reliable;
+use crate::call::uas::request::{Fingerprints, Request, without_prefix};
+use crate::call::uas::respond::Response;
+use crate::call::uas::rooms::{RoomSeat, Rooms};
+use crate::call::uas::server::{Server, ServerKey, Servers};
+use crate::call::uas::standalone::may_stand_alone;
 use crate::ids::{Seq, decode, encode};
 use crate::slab::{Handle, Slab};
 use crate::time::{Time, Wheel};
@@ -27,31 +51,33 @@ use crate::transaction::LIFETIME;
 use crate::wire::sip::{Message, Method, Scanner};
 use crate::words::{RefuseReason, Transport};
 
+pub use self::reliable::Delivery;
+
 /// The user agent of one worker.
 #[derive(Debug)]
 pub struct Uas {
-    pub(super) identity: Identity,
-    pub(super) limits: Limits,
-    pub(super) session_timer: SessionTimer,
-    pub(super) prints: Fingerprints,
-    pub(super) calls: Slab<CallKey, Call>,
-    pub(super) servers: Servers,
-    pub(super) clients: Slab<ClientKey, Client>,
-    pub(super) carried: Carried,
-    pub(super) refused: Refused,
+    identity: Identity,
+    limits: Limits,
+    session_timer: SessionTimer,
+    prints: Fingerprints,
+    calls: Slab<CallKey, Call>,
+    servers: Servers,
+    clients: Slab<ClientKey, Client>,
+    carried: Carried,
+    refused: Refused,
     /// Conferences of which a leg was given back.
-    pub(super) refused_conferences: Refused,
-    pub(super) wheel: Wheel<Timer>,
-    pub(super) outputs: VecDeque<Output>,
+    refused_conferences: Refused,
+    wheel: Wheel<Timer>,
+    outputs: VecDeque<Output>,
     /// `None` only while it is lent out.
-    pub(super) scanner: Option<Scanner>,
-    pub(super) scratch: Vec<u8>,
-    pub(super) load: Load,
-    pub(super) strangers: Strangers,
-    pub(super) rooms: Rooms,
+    scanner: Option<Scanner>,
+    scratch: Vec<u8>,
+    load: Load,
+    strangers: Strangers,
+    rooms: Rooms,
     /// Units of the capacity that sessions other than SIP calls take.
-    pub(super) elsewhere: u32,
-    pub(super) draining: bool,
+    elsewhere: u32,
+    draining: bool,
     count: u64,
 }
 
@@ -60,51 +86,51 @@ const LEGS_FOLLOW_WITHIN: Duration = Duration::from_secs(4);
 
 /// One call.
 #[derive(Debug)]
-pub(super) struct Call {
-    pub(super) dialog: Dialog,
-    pub(super) phase: Phase,
-    pub(super) size: u32,
+struct Call {
+    dialog: Dialog,
+    phase: Phase,
+    size: u32,
     /// Its place in a conference, whose reservation it shares.
-    pub(super) seat: Option<rooms::RoomSeat>,
+    seat: Option<RoomSeat>,
     /// The part of the size that it claims before its far end has been heard.
-    pub(super) claim: Claim,
-    pub(super) place: Addresses,
+    claim: Claim,
+    place: Addresses,
     /// The stream connection that its peer was last heard on.
-    pub(super) conn: Option<u64>,
+    conn: Option<u64>,
     /// The initial INVITE without a final response, or the (re-)INVITE whose 2xx waits for its ACK.
-    pub(super) invite: Option<ServerKey>,
+    invite: Option<ServerKey>,
     /// A request in the dialog whose offer the application has not answered yet.
-    pub(super) asked: Option<ServerKey>,
+    asked: Option<ServerKey>,
     /// Whether an offer of ours waits for its answer.
-    pub(super) offered: bool,
+    offered: bool,
     /// A refresh of ours that is under way.
-    pub(super) refresh: Option<ClientKey>,
-    pub(super) session: Option<Session>,
-    pub(super) reliable: Option<Box<Reliable>>,
+    refresh: Option<ClientKey>,
+    session: Option<Session>,
+    reliable: Option<Box<Reliable>>,
     /// The session description we gave last; a refresh offers it again.
-    pub(super) sdp: Option<Box<[u8]>>,
+    sdp: Option<Box<[u8]>>,
     /// The call that this one replaces.
-    pub(super) replaces: Option<CallKey>,
+    replaces: Option<CallKey>,
     /// Whether a 180 is due before the answer.
-    pub(super) ring_first: bool,
+    ring_first: bool,
     /// When the INVITE's `Expires` runs out.
-    pub(super) expires: Time,
+    expires: Time,
     /// Whether we refresh by UPDATE (RFC 3311).
-    pub(super) takes_update: bool,
+    takes_update: bool,
     /// Whether the peer has listed UPDATE in `Allow`.
-    pub(super) allows_update: bool,
+    allows_update: bool,
     /// The shortest session interval that the peer has asked for when it refused a refresh of ours (RFC 4028 §7.4), in
     /// seconds.
-    pub(super) min_se: u32,
+    min_se: u32,
     /// Copies of our requests that left for an address from which neither its INVITE nor an answer has come.
-    pub(super) unanswered: u8,
+    unanswered: u8,
     /// When the wheel looks at it next.
-    pub(super) armed: Time,
+    armed: Time,
 }
 
 /// The progress of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
+enum Phase {
     /// No final response to the initial INVITE yet.
     Early,
     /// Our 2xx waits for its ACK. With a reason: we hang up as soon as the ACK has come (RFC 3261 §15).
@@ -117,29 +143,29 @@ pub(super) enum Phase {
 
 /// The addresses by which the peer and we reach each other.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Addresses {
+struct Addresses {
     /// The address in our Contact and Via.
-    pub(super) contact: SocketAddr,
-    pub(super) transport: Transport,
-    pub(super) pinned: bool,
+    contact: SocketAddr,
+    transport: Transport,
+    pinned: bool,
     /// The way of our own requests to a route or a Contact.
-    pub(super) hop: Hop,
-    pub(super) from: Option<IpAddr>,
+    hop: Hop,
+    from: Option<IpAddr>,
     /// Whether our Contact is a SIPS URI (RFC 3261 §12.1.1).
-    pub(super) secure: bool,
+    secure: bool,
     /// Source of the INVITE.
-    pub(super) source: SocketAddr,
+    source: SocketAddr,
     /// Address and socket where the far end was heard last.
-    pub(super) heard: Heard,
+    heard: Heard,
     /// Whether it has shown that it hears us.
-    pub(super) is_heard: bool,
+    is_heard: bool,
     /// The host that our tag was told to, as long as it is one host only: a sender that knows the tag hears us there.
-    pub(super) told: Option<IpAddr>,
+    told: Option<IpAddr>,
 }
 
 /// An entry of the wheel.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Timer {
+enum Timer {
     Server(ServerKey),
     Client(ClientKey),
     Call(CallKey),
@@ -336,7 +362,7 @@ impl Uas {
 
     /// Notes that a request is given back to the dispatcher: its copies and the requests that follow it must go back as
     /// well.
-    pub(super) fn note_refusal(&mut self, request: &Request<'_>, now: Time) {
+    fn note_refusal(&mut self, request: &Request<'_>, now: Time) {
         self.refused.insert(self.prints.invite(request), now);
         self.refused.insert(self.prints.merged(request), now);
         if let Some(conference) = self.prints.conference(request) {
@@ -423,14 +449,14 @@ impl Uas {
     }
 
     /// The call whose dialog has these tags. Our tag contains the call's place.
-    pub(super) fn find_call(&self, call_id: &[u8], local_tag: &[u8], remote_tag: &[u8]) -> Option<CallKey> {
+    fn find_call(&self, call_id: &[u8], local_tag: &[u8], remote_tag: &[u8]) -> Option<CallKey> {
         let rest = without_prefix(local_tag, self.identity.token.as_bytes())?.strip_prefix(b"-")?;
         let (key, call) = self.calls.at(u32::try_from(decode(rest.get(..7)?)?).ok()?)?;
         call.dialog.matches(call_id, local_tag, remote_tag).then_some(key)
     }
 
     /// The tag of the call that will be put in place `key`.
-    pub(super) fn tag_for(&mut self, key: CallKey) -> String {
+    fn tag_for(&mut self, key: CallKey) -> String {
         let mut text = [0; 15];
         encode(u64::from(key.index()), &mut text[..7]);
         encode(self.number(b'g'), &mut text[7..]);
@@ -438,7 +464,7 @@ impl Uas {
     }
 
     /// The addresses by which the peer of a call and we reach each other.
-    pub(super) fn place(&self, msg: &Message<'_>, arrival: &Arrival) -> Addresses {
+    fn place(&self, msg: &Message<'_>, arrival: &Arrival) -> Addresses {
         let local = arrival.local.ip();
         let own = self.identity.own_socket(local);
         let (listener, through_dispatcher) = match arrival.path {
@@ -471,7 +497,7 @@ impl Uas {
     }
 
     /// The Contact value of a call.
-    pub(super) fn contact(&self, place: &Addresses) -> Vec<u8> {
+    fn contact(&self, place: &Addresses) -> Vec<u8> {
         use std::io::Write as _;
         let mut out = Vec::with_capacity(64);
         let scheme = if place.secure { "sips" } else { "sip" };
@@ -492,17 +518,17 @@ impl Uas {
     }
 
     /// A number that cannot be predicted from outside.
-    pub(super) fn number(&mut self, purpose: u8) -> u64 {
+    fn number(&mut self, purpose: u8) -> u64 {
         self.count += 1;
         self.prints.number(purpose, self.count)
     }
 
-    pub(super) fn tell(&mut self, key: CallKey, event: Event) {
+    fn tell(&mut self, key: CallKey, event: Event) {
         self.outputs.push_back(Output::Event(key, event));
     }
 
     /// Files a call with the wheel, unless the wheel looks at it early enough anyway.
-    pub(super) fn arm_call(&mut self, key: CallKey) {
+    fn arm_call(&mut self, key: CallKey) {
         let Some(call) = self.calls.get_mut(key) else { return };
         let due = call.due();
         if due < call.armed {

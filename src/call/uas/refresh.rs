@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use crate::call::client::RequestKind;
 use crate::call::exchange::{CallKey, EndReason, Event};
-use crate::call::request::Request;
-use crate::call::respond::SDP;
-use crate::call::session_timer::{Interval, LONGEST, Proposal, Refresher, seconds};
+use crate::call::uas::client::RequestKind;
+use crate::call::uas::request::Request;
+use crate::call::uas::respond::SDP;
+use crate::call::uas::session_timer::{Interval, LONGEST, Proposal, Refresher, seconds};
 use crate::call::uas::{Phase, Uas};
 use crate::time::Time;
 use crate::wire::sip::{Message, Name};

@@ -1,10 +1,10 @@
 //! Requests outside of calls that the application answers: the operator's `methods` have let them through.
 
 use crate::call::exchange::{Arrival, Output, StandaloneKey};
-use crate::call::request::Request;
-use crate::call::respond::{ALLOW, Keep, Response};
-use crate::call::server::ServerKey;
 use crate::call::uas::Uas;
+use crate::call::uas::request::Request;
+use crate::call::uas::respond::{ALLOW, Keep, Response};
+use crate::call::uas::server::ServerKey;
 use crate::slab::Handle;
 use crate::time::Time;
 use crate::wire::sip::{Message, Method};

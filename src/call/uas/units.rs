@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use crate::call::exchange::{Arrival, CallKey, Load, Path};
-use crate::call::rooms;
 use crate::call::strangers::{Claim, Strangers};
+use crate::call::uas::rooms;
 use crate::call::uas::{Phase, Uas};
 
 impl Uas {

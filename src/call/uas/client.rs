@@ -7,12 +7,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use self::fail_over::{PLACES, Places};
-use crate::call::dialog::put;
 use crate::call::exchange::{CallKey, Hop, Output, ResolveKey, Transmit};
-use crate::call::heard::Heard;
-use crate::call::next_hop::{Leaving, NextHop, next_hop};
-use crate::call::request::without_prefix;
-use crate::call::respond::{ALLOW, SDP, SUPPORTED};
+use crate::call::uas::dialog::put;
+use crate::call::uas::heard::Heard;
+use crate::call::uas::next_hop::{Leaving, NextHop, next_hop};
+use crate::call::uas::request::without_prefix;
+use crate::call::uas::respond::{ALLOW, SDP, SUPPORTED};
 use crate::call::uas::{Timer, Uas};
 use crate::ids::{decode, encode};
 use crate::names::Endpoint;

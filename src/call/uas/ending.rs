@@ -1,10 +1,10 @@
 //! A call's end, from either side.
 
-use crate::call::client::RequestKind;
 use crate::call::exchange::{Arrival, CallKey, EndReason, Event};
-use crate::call::request::Request;
-use crate::call::respond::Response;
-use crate::call::server::Server;
+use crate::call::uas::client::RequestKind;
+use crate::call::uas::request::Request;
+use crate::call::uas::respond::Response;
+use crate::call::uas::server::Server;
 use crate::call::uas::{Phase, Uas};
 use crate::time::Time;
 

@@ -2,7 +2,7 @@
 //!
 //! All texts of a dialog lie in one allocation; a standing call is mostly this.
 
-use crate::call::request::Request;
+use crate::call::uas::request::Request;
 use crate::wire::sip::{Name, Uri};
 
 /// The state that requests within a dialog are matched and built with.

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::call::body::{Body, session_description};
 use crate::call::exchange::{Arrival, CallKey, EndReason, Event, Way};
-use crate::call::request::Request;
-use crate::call::respond::{ALLOW, Response, SUPPORTED};
-use crate::call::server::Server;
+use crate::call::uas::body::{Body, session_description};
+use crate::call::uas::request::Request;
+use crate::call::uas::respond::{ALLOW, Response, SUPPORTED};
+use crate::call::uas::server::Server;
 use crate::call::uas::{Phase, Uas};
 use crate::time::Time;
 use crate::transaction::{LIFETIME, Resend, T1};

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::call::body::{Body, media_type, session_description};
 use crate::call::exchange::{Arrival, CallKey, Event, Output};
-use crate::call::request::Request;
-use crate::call::respond::{ALLOW, Response, SDP, SUPPORTED};
 use crate::call::uas::Uas;
+use crate::call::uas::body::{Body, media_type, session_description};
+use crate::call::uas::request::Request;
+use crate::call::uas::respond::{ALLOW, Response, SDP, SUPPORTED};
 use crate::time::Time;
 use crate::wire::multipart::is_type;
 use crate::wire::sip::{Fault, Message, Method, Name, ResponseWriter, Scheme, Unparsable, capabilities, reason_phrase};
