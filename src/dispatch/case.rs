@@ -6,8 +6,9 @@
 use std::net::IpAddr;
 
 use super::Dispatch;
-use super::decision::{Arrival, Decision, EntryId, Handoff, Protocol, Reason, Returned, Tried};
+use super::decision::{Arrival, Decision, EntryId, Handoff, Protocol, Reason, Tried};
 use super::group::GroupId;
+use super::returned::Returned;
 use super::table::{Entry, NewEntry, State};
 use crate::fingerprint::{Fingerprint, Source};
 use crate::ids::TargetId;
@@ -70,6 +71,9 @@ pub(super) trait Request: Sized {
 
     /// Whether a request that followed something at the worker that has refused it may go to no other worker.
     fn is_bound(case: &Case<'_, Self>, dispatch: &Dispatch, known: (EntryId, &Entry), back: &Returned) -> bool;
+
+    /// Decides about a request that comes back from a worker and has made no entry: it followed something there.
+    fn follower_returned(case: &Case<'_, Self>, dispatch: &mut Dispatch, back: &Returned) -> Decision;
 
     /// Adds what only this protocol's worker is told.
     fn complete(case: &Case<'_, Self>, dispatch: &Dispatch, handoff: &mut Handoff);

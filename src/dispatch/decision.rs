@@ -1,17 +1,17 @@
 //! The vocabulary of the decision: its input, its output, and the reasons.
 //!
 //! A message comes with its [`Arrival`]; a [`Decision`] goes out: a [`Target`] and a [`Reason`]. The shell is one
-//! `match` over the target. A message that a worker gives back comes in again as [`Returned`].
+//! `match` over the target. A message that a worker gives back comes in again as
+//! [`Returned`](super::returned::Returned).
 
 use std::net::SocketAddr;
 
 use crate::ids::{GatheringId, Incarnation, LinkId, ListenerId, Seq, WorkerId};
 use crate::pack::packed;
-use crate::reservation::Weight;
 use crate::time::Time;
 use crate::wire::mgcp::{ReturnCode, TransactionId};
 use crate::wire::sip::Fault;
-use crate::words::{Envelope, OpenTransaction, RefuseReason, ReplyTo, Transport};
+use crate::words::{Envelope, OpenTransaction, ReplyTo, Transport};
 
 pub use super::identity::DispatcherTag;
 pub use super::mgcp::chain::ChainId;
@@ -97,8 +97,8 @@ pub struct Handoff {
     pub follows: bool,
     /// A worker that reads the message later than this must refuse it. `None`: it is never too late.
     pub deadline: Option<Time>,
-    /// The search for a worker so far, this worker included: written into the link's note, and given back in
-    /// [`Returned`].
+    /// The search for a worker so far, this worker included. It is part of the link's note, and comes back with the
+    /// message.
     pub search: Search,
 }
 
@@ -168,45 +168,6 @@ pub struct Return {
     pub code: ReturnCode,
     /// The command's transaction.
     pub transaction: TransactionId,
-}
-
-/// A message that comes back from a worker: refused, or found unanswered on the link of a worker that died.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Returned {
-    /// Why.
-    pub cause: Cause,
-    /// The worker that had it.
-    pub from: WorkerId,
-    /// Its number on that worker's link.
-    pub seq: Seq,
-    /// The search for a worker with which it was handed over: a death that brings it back is not included.
-    pub search: Search,
-    /// Whether it had left on the link. A message that was never sent cannot have killed the worker.
-    pub sent: bool,
-    /// Whether it was handed over as part of a call or transaction that the worker had.
-    pub follows: bool,
-    /// Its entry in the table.
-    pub entry: Option<EntryId>,
-    /// The units it was handed over with.
-    pub size: u32,
-    /// Whether the message itself names that size.
-    pub names_size: bool,
-}
-
-impl Returned {
-    /// The size it was handed over with.
-    pub(super) const fn weight(&self) -> Weight {
-        Weight { units: self.size, named: self.names_size }
-    }
-}
-
-/// The cause of a message's return.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
-    /// The worker refused it.
-    Refused(RefuseReason),
-    /// The worker died. Reported only once its link has been read to the end.
-    Died,
 }
 
 /// A worker that is connected: a child process that sent `Hello`, or a worker of an earlier dispatcher that came back.

@@ -2,7 +2,8 @@
 
 use std::hash::BuildHasher;
 
-use super::decision::{Arrival, Decision, Returned};
+use super::decision::{Arrival, Decision};
+use super::returned::Returned;
 use super::{Dispatch, mgcp, sip};
 use crate::time::Time;
 use crate::wire::sip::Fault;
@@ -56,18 +57,19 @@ impl Dispatch {
 
     /// Decides about a message that a worker refused or died with. After a death, [`Dispatch::on_worker_lost`] comes
     /// first.
-    pub fn on_returned<'m>(
-        &mut self,
-        message: impl Into<Incoming<'m>>,
-        arrival: &Arrival,
-        back: &Returned,
-        now: Time,
-    ) -> Decision {
+    pub fn on_returned<'m>(&mut self, message: impl Into<Incoming<'m>>, back: &Returned, now: Time) -> Decision {
         let message = message.into();
+        let arrival = &Arrival::of(&back.message.envelope);
         self.note_refusal(back);
         let decision = match message {
-            Incoming::Sip(message) => sip::decide_returned(self, message, arrival, back, now),
-            Incoming::Mgcp(message) => mgcp::decide_returned(self, message, arrival, back, now),
+            Incoming::Sip(message) => {
+                let case = sip::Case::of(message, arrival, now, &self.printer);
+                self.request_returned(case, back)
+            }
+            Incoming::Mgcp(message) => {
+                let case = self.command_in(message, arrival, now);
+                self.request_returned(case, back)
+            }
             // It was read before it was handed over.
             Incoming::UnreadableSip(_) | Incoming::UnreadableMgcp(_) => self.decide(message, arrival, now),
         };

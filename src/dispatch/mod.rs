@@ -16,6 +16,7 @@ mod index;
 pub mod note;
 pub mod owner;
 pub mod reason;
+pub mod returned;
 pub mod rules;
 mod saved;
 pub mod search;

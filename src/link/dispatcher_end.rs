@@ -20,8 +20,7 @@ use crate::time::Time;
 use crate::wire::handoff::{
     FRAME_HEADER, FRAME_SOFT_LIMIT, Frame, FrameBuilder, FrameError, Record, frame_header, message_header,
 };
-use crate::words::Room;
-use crate::words::{AccessRule, Envelope, Hello, Outcome, RefuseReason, ReplyTo, Report};
+use crate::words::{AccessRule, Envelope, HandedOver, Hello, Outcome, RefuseReason, ReplyTo, Report, Room};
 
 pub use saved::LinkState;
 
@@ -54,19 +53,6 @@ pub struct DispatcherEnd<N> {
     stats: Stats,
 }
 
-/// A message that is on its way back from a worker.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Returned<N> {
-    /// The envelope with which it was handed over.
-    pub envelope: Envelope,
-    /// The note with which it was handed over.
-    pub note: N,
-    /// The message, byte for byte as it was handed over.
-    pub payload: Vec<u8>,
-    /// Whether it had been sent on the link at all.
-    pub sent: bool,
-}
-
 /// The content of a worker's frame, record by record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FromWorker<'a, N> {
@@ -84,7 +70,7 @@ pub enum FromWorker<'a, N> {
     /// The worker gives a message back; the message is no longer retained.
     Refused {
         /// The message.
-        returned: Returned<N>,
+        message: HandedOver<N>,
         /// The worker's reason.
         reason: RefuseReason,
     },
@@ -298,8 +284,8 @@ impl<N: Copy> DispatcherEnd<N> {
                 Record::Answered(seqs) => seqs.iter().for_each(|seq| self.on_answered(seq, sink)),
                 Record::Report(report) => self.on_report(report, sink),
                 Record::Refuse { seq, reason } => {
-                    if let Some(returned) = self.give_back(seq) {
-                        sink(FromWorker::Refused { returned, reason });
+                    if let Some(message) = self.give_back(seq) {
+                        sink(FromWorker::Refused { message, reason });
                     }
                 }
                 Record::Hello(hello) => sink(FromWorker::Hello(hello)),
@@ -468,7 +454,7 @@ impl<N: Copy> DispatcherEnd<N> {
         self.stats.words <= self.stats.records.saturating_mul(WORDS_EACH)
     }
 
-    fn give_back(&mut self, seq: Seq) -> Option<Returned<N>> {
+    fn give_back(&mut self, seq: Seq) -> Option<HandedOver<N>> {
         let held = self.release(seq)?;
         self.read_back(held)
     }
@@ -490,14 +476,14 @@ impl<N: Copy> DispatcherEnd<N> {
     }
 
     /// Reads a record from its blocks, and frees them. Only messages that come back are read so, so it may allocate.
-    fn read_back(&mut self, held: Held<N>) -> Option<Returned<N>> {
+    fn read_back(&mut self, held: Held<N>) -> Option<HandedOver<N>> {
         let mut bytes = Vec::with_capacity(FRAME_HEADER + held.chain.len());
         bytes.extend_from_slice(&frame_header(held.chain.len()));
         self.store.copy(&held.chain, &mut bytes);
         self.store.free(held.chain);
         let Ok(Record::Message(message)) = Frame::parse(&bytes).ok()?.next()? else { return None };
         let (envelope, payload) = (message.envelope, message.payload.to_vec());
-        Some(Returned { envelope, note: held.note, payload, sent: held.sent })
+        Some(HandedOver { envelope, note: held.note, payload, sent: held.sent })
     }
 
     fn put(&mut self, header: &[u8], payload: &[&[u8]], share: Share) -> Option<Chain> {
@@ -572,14 +558,14 @@ pub struct Orphans<N> {
 }
 
 impl<N: Copy> Iterator for Orphans<N> {
-    type Item = Returned<N>;
+    type Item = HandedOver<N>;
 
-    fn next(&mut self) -> Option<Returned<N>> {
+    fn next(&mut self) -> Option<HandedOver<N>> {
         loop {
             let (_, place) = self.order.next()?;
             let held = self.front.held.get_mut(place as usize).and_then(Option::take);
-            if let Some(returned) = held.and_then(|held| self.front.read_back(held)) {
-                return Some(returned);
+            if let Some(message) = held.and_then(|held| self.front.read_back(held)) {
+                return Some(message);
             }
         }
     }

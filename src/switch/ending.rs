@@ -6,9 +6,8 @@ use std::collections::VecDeque;
 use super::Switch;
 use super::handed_back::Held;
 use super::links::{Channel, Link};
-use super::returned_message::ReturnedMessage;
-use crate::dispatch::decision::Cause;
 use crate::dispatch::note::Note;
+use crate::dispatch::returned::{Cause, Returned};
 use crate::ids::{Incarnation, LinkId, WorkerId};
 use crate::link::dispatcher_end::{FromWorker, Orphans};
 use crate::time::Time;
@@ -56,14 +55,14 @@ struct Orphaned {
 
 impl<C> Estates<C> {
     /// The next message; the memory of a worker is given back once it has none.
-    fn next(&mut self) -> Option<ReturnedMessage> {
+    fn next(&mut self) -> Option<Returned> {
         let Orphaned { worker, handed_back, orphans } = self.orphaned.front_mut()?;
         let from = *worker;
         let message = handed_back.pop().or_else(|| orphans.next());
         if message.is_none() {
             self.orphaned.pop_front();
         }
-        Some(ReturnedMessage { message: message?, from, cause: Cause::Died })
+        Some(Returned { message: message?, from, cause: Cause::Died })
     }
 
     /// Ending links of a worker.
@@ -109,7 +108,7 @@ impl<C: Channel> Switch<C> {
         self.fit_pool();
         self.suspects.on_link_lost(worker);
         // A message that it gave back is not decided about as if a successor had given it back.
-        self.given_back.iter_mut().filter(|back| back.from == worker).for_each(ReturnedMessage::bereave);
+        self.given_back.iter_mut().filter(|back| back.from == worker).for_each(Returned::bereave);
         let handed_back = self.handed_back.on_link_lost(worker);
         let ending = Ending { worker, life, link, handed_back, frames_left };
         let is_first = self.estates.is_empty();
@@ -184,9 +183,9 @@ impl<C: Channel> Switch<C> {
             FromWorker::Outcome(outcome) if dispatch.life(*worker) == Some(life) => {
                 dispatch.on_outcome(*worker, outcome, now);
             }
-            FromWorker::Refused { returned: message, reason } => {
+            FromWorker::Refused { message, reason } => {
                 refused.count(reason);
-                let mut back = ReturnedMessage { message, from: *worker, cause: Cause::Refused(reason) };
+                let mut back = Returned { message, from: *worker, cause: Cause::Refused(reason) };
                 back.bereave();
                 given_back.push_back(back);
             }
@@ -217,7 +216,7 @@ impl<C: Channel> Switch<C> {
             self.orphans_left -= 1;
             // A message that was never sent cannot have killed the worker. One that was present at two deaths is
             // answered 500 below, so it is no suspect.
-            let ReturnedMessage { message, .. } = &back;
+            let message = &back.message;
             let is_suspect = message.sent && message.note.search.deaths == 0 && message.note.entry.is_some();
             if is_suspect {
                 self.suspects.add(back);

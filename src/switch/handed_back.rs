@@ -13,9 +13,9 @@ use hashbrown::HashMap;
 
 use crate::dispatch::note::Note;
 use crate::ids::{Seq, WorkerId};
-use crate::link::dispatcher_end::Returned;
 use crate::pack::{Damaged, packed, saved};
 use crate::time::Time;
+use crate::words::HandedOver;
 
 /// Messages that are not answered, by the worker that has come back with them.
 #[derive(Debug, Default)]
@@ -26,7 +26,7 @@ pub struct HandedBack {
 /// The messages of one worker. They are kept in order, so that its death sorts nothing.
 #[derive(Debug, Default)]
 pub struct Held {
-    messages: BTreeMap<Place, Returned<Note>>,
+    messages: BTreeMap<Place, HandedOver<Note>>,
     by_branch: HashMap<[u8; 16], Place, FixedState>,
 }
 
@@ -37,7 +37,7 @@ type Place = (Time, Seq, [u8; 16]);
 struct Given {
     worker: WorkerId,
     branch: [u8; 16],
-    message: Returned<Note>,
+    message: HandedOver<Note>,
 }
 
 saved!(HandedBack by Vec<Given>: HandedBack::all, HandedBack::add_all);
@@ -60,7 +60,7 @@ impl HandedBack {
     }
 
     /// A worker has come back with a message.
-    pub fn add(&mut self, worker: WorkerId, branch: [u8; 16], message: Returned<Note>) {
+    pub fn add(&mut self, worker: WorkerId, branch: [u8; 16], message: HandedOver<Note>) {
         self.by_worker.entry(worker).or_default().add(branch, message);
     }
 
@@ -78,7 +78,7 @@ impl HandedBack {
 }
 
 impl Held {
-    fn add(&mut self, branch: [u8; 16], message: Returned<Note>) {
+    fn add(&mut self, branch: [u8; 16], message: HandedOver<Note>) {
         let place = (message.envelope.received, message.envelope.seq, branch);
         if let Some(before) = self.by_branch.insert(branch, place) {
             self.messages.remove(&before);
@@ -94,7 +94,7 @@ impl Held {
     }
 
     /// Takes the first message.
-    pub fn pop(&mut self) -> Option<Returned<Note>> {
+    pub fn pop(&mut self) -> Option<HandedOver<Note>> {
         let ((_, _, branch), message) = self.messages.pop_first()?;
         self.by_branch.remove(&branch);
         Some(message)
@@ -107,8 +107,8 @@ mod tests {
     use crate::pack::{Packed, Saved};
     use crate::words::Envelope;
 
-    fn message(seq: u64) -> Returned<Note> {
-        Returned { envelope: Envelope::plain(seq), note: Note::default(), payload: vec![b'x'], sent: true }
+    fn message(seq: u64) -> HandedOver<Note> {
+        HandedOver { envelope: Envelope::plain(seq), note: Note::default(), payload: vec![b'x'], sent: true }
     }
 
     #[test]

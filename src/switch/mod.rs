@@ -27,9 +27,10 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::config::Insert;
-use crate::dispatch::decision::{Admin, Brought, Cause, ChainId, Joined};
+use crate::dispatch::decision::{Admin, Brought, ChainId, Joined};
 use crate::dispatch::mgcp::chain::Chains;
 use crate::dispatch::owner::Owners;
+use crate::dispatch::returned::{Cause, Returned};
 use crate::dispatch::{Dispatch, Incoming};
 use crate::ids::{Incarnation, WorkerId};
 use crate::link::dispatcher_end::{DispatcherEnd, FromWorker};
@@ -49,7 +50,6 @@ use links::{Channel, Links};
 use outbox::Outbox;
 use owner::Owner;
 use parcel::Parcel;
-use returned_message::ReturnedMessage;
 use suspects::Suspects;
 use totals::Totals;
 
@@ -69,13 +69,13 @@ pub struct Switch<C> {
     refused: Refused,
     /// Messages that workers gave back and that wait for their next decision, and the number that may have it in this
     /// turn.
-    given_back: VecDeque<ReturnedMessage>,
+    given_back: VecDeque<Returned>,
     given_back_left: usize,
     /// Messages left by workers that are gone, and the number of them that may be looked at in this turn.
     estates: Estates<C>,
     orphans_left: usize,
     /// Messages that may have killed their worker.
-    suspects: Suspects<ReturnedMessage>,
+    suspects: Suspects<Returned>,
     /// Whether a worker has said something since the suspects were looked at: it may have outlived one of them.
     may_clear: bool,
     /// Messages that workers of an earlier dispatcher have not answered.
@@ -284,9 +284,9 @@ impl<C: Channel> Switch<C> {
                 resumed.extend(note.chain);
             }
             FromWorker::Outcome(outcome) => dispatch.on_outcome(worker, outcome, now),
-            FromWorker::Refused { returned: message, reason } => {
+            FromWorker::Refused { message, reason } => {
                 refused.count(reason);
-                given_back.push_back(ReturnedMessage { message, from: worker, cause: Cause::Refused(reason) });
+                given_back.push_back(Returned { message, from: worker, cause: Cause::Refused(reason) });
             }
             FromWorker::Report(report) => dispatch.on_report(worker, &report, now),
             FromWorker::Released { branch } => {

@@ -11,18 +11,17 @@ use super::final_retransmits::FinalRetransmits;
 use super::in_hand::{InHand, Way};
 use super::links::{Channel, Links};
 use super::owner::Owner;
-use super::returned_message::ReturnedMessage;
 use super::totals::Totals;
 use super::{decided, insert};
 use crate::config::Insert;
-use crate::dispatch::decision::{Arrival, Cause, ChainId, Decision, Handoff, Reason, Says, Target};
+use crate::dispatch::decision::{Arrival, ChainId, Decision, Handoff, Reason, Says, Target};
 use crate::dispatch::note::Note;
+use crate::dispatch::returned::{Cause, Returned};
 use crate::dispatch::{Dispatch, Incoming};
 use crate::ids::{GatheringId, WorkerId};
-use crate::link::dispatcher_end;
 use crate::wire::handoff::Record;
 use crate::wire::mgcp::TransactionId;
-use crate::words::{Drain, Envelope, RefuseReason, ReplyTo};
+use crate::words::{Drain, Envelope, HandedOver, RefuseReason, ReplyTo};
 
 /// Links and answers: all that a decision is carried out with.
 #[derive(Debug)]
@@ -35,7 +34,7 @@ pub(super) struct Outbox<C> {
     /// The message with the worker's port written into it, if `insert` asks for that.
     pub(super) patched: Vec<u8>,
     /// Messages that their worker's link has not taken after all, and that are decided about again.
-    pub(super) returned: VecDeque<ReturnedMessage>,
+    pub(super) returned: VecDeque<Returned>,
     /// The way of each MGCP command that asks several workers: their answers are gathered into one.
     pub(super) asked: HashMap<GatheringId, Asked, FixedState>,
 }
@@ -131,13 +130,13 @@ impl<C: Channel> Outbox<C> {
     fn hand_over(&mut self, dispatch: &mut Dispatch, handoff: &Handoff, in_hand: &InHand<'_>) {
         let InHand { message, way, chain, .. } = *in_hand;
         let envelope = handoff.envelope(&way.arrival);
-        let note = Note { entry: handoff.entry, search: handoff.search, chain };
+        let note = Note::of(handoff, chain);
         let worker = dispatch.pool().get(handoff.worker);
         let pieces = insert::pieces(self.insert, message, handoff, worker, &mut self.patched);
         if !push(&mut self.links, dispatch, (handoff.worker, note), &envelope, &pieces) {
             let payload = message.bytes().to_vec();
-            self.returned.push_back(ReturnedMessage {
-                message: dispatcher_end::Returned { envelope, note, payload, sent: false },
+            self.returned.push_back(Returned {
+                message: HandedOver { envelope, note, payload, sent: false },
                 from: handoff.worker,
                 cause: Cause::Refused(RefuseReason::Exhausted),
             });
@@ -154,7 +153,7 @@ impl<C: Channel> Outbox<C> {
         arrival: &Arrival,
     ) {
         let (bytes, length) = acknowledgement(transaction);
-        let note = Note { entry: handoff.entry, search: handoff.search, chain: None };
+        let note = Note::of(handoff, None);
         push(&mut self.links, dispatch, (handoff.worker, note), &handoff.envelope(arrival), &[&bytes[..length]]);
     }
 

@@ -5,33 +5,17 @@ use super::in_hand::{InHand, Way};
 use super::links::Channel;
 use super::outbox::Outbox;
 use super::owner::Owner;
-use crate::dispatch::decision::{Answer, Arrival, Cause, Handoff, Returned, Search, Target, Unanswered};
+use crate::dispatch::decision::{Answer, Arrival, Handoff, Search, Target, Unanswered};
 use crate::dispatch::note::Note;
+use crate::dispatch::returned::Returned;
 use crate::dispatch::{Dispatch, Incoming};
 use crate::ids::WorkerId;
-use crate::link::dispatcher_end;
 use crate::link::store::LARGEST;
 use crate::time::Time;
 use crate::wire::handoff::MESSAGE_HEADER;
 use crate::wire::mgcp;
 use crate::wire::sip::Method;
-use crate::words::Transport;
-
-/// A message that a worker gave back, or died with.
-#[derive(Debug)]
-pub(super) struct ReturnedMessage {
-    pub(super) message: dispatcher_end::Returned<Note>,
-    pub(super) from: WorkerId,
-    pub(super) cause: Cause,
-}
-
-impl ReturnedMessage {
-    /// Its worker died before the message was decided about again. The worker had given it back, so it did not kill the
-    /// worker.
-    pub(super) fn bereave(&mut self) {
-        (self.cause, self.message.sent) = (Cause::Died, false);
-    }
-}
+use crate::words::{HandedOver, Transport};
 
 impl<C: Channel> Switch<C> {
     /// A worker of an earlier dispatcher has come back with `messages` that it has not answered: the dispatcher has a
@@ -50,7 +34,7 @@ impl<C: Channel> Switch<C> {
             }
             let search = Search::after_deaths(u8::from(envelope.again), now).at(worker);
             let note = Note { entry: Some(entry), search, chain: None };
-            let message = dispatcher_end::Returned { envelope: *envelope, note, payload: payload.to_vec(), sent: true };
+            let message = HandedOver { envelope: *envelope, note, payload: payload.to_vec(), sent: true };
             self.handed_back.add(worker, branch, message);
         }
     }
@@ -66,7 +50,7 @@ impl<C: Channel> Switch<C> {
     }
 
     /// Decides again about one message.
-    pub(super) fn place_now(&mut self, back: ReturnedMessage, now: Time) -> Target {
+    pub(super) fn place_now(&mut self, back: Returned, now: Time) -> Target {
         let target = self.place_again(back, now);
         self.place_returned(now);
         target
@@ -95,32 +79,20 @@ impl<C: Channel> Switch<C> {
         self.may_clear = self.orphans_left == 0 && self.suspects.may_go();
     }
 
-    fn place_again(&mut self, back: ReturnedMessage, now: Time) -> Target {
-        let ReturnedMessage { message: dispatcher_end::Returned { envelope, note, payload, sent }, from, cause } = back;
-        let returned = Returned {
-            cause,
-            from,
-            seq: envelope.seq,
-            search: note.search,
-            sent,
-            follows: envelope.follows,
-            entry: note.entry,
-            size: envelope.size,
-            names_size: envelope.names_size,
-        };
-        let arrival = Arrival::of(&envelope);
-        let way = Way { owner: Owner::Listener(envelope.listener), arrival };
+    fn place_again(&mut self, back: Returned, now: Time) -> Target {
+        let HandedOver { envelope, note, payload, .. } = &back.message;
+        let way = Way { owner: Owner::Listener(envelope.listener), arrival: Arrival::of(envelope) };
         let in_hand = |message| InHand { message, way: &way, chain: note.chain, now };
         let Switch { scanner, dispatch, outbox, resumed, .. } = self;
         // The message was read before it was handed over; a fault now would be a bug, and the message is dropped.
-        let (target, waits) = match arrival.transport {
+        let (target, waits) = match envelope.transport {
             Transport::Mgcp => {
-                let Ok(message) = mgcp::parse(&payload) else { return Target::Drop };
-                outbox.decide_again(dispatch, &in_hand((&message).into()), &returned)
+                let Ok(message) = mgcp::parse(payload) else { return Target::Drop };
+                outbox.decide_again(dispatch, &in_hand((&message).into()), &back)
             }
             _ => {
-                let Ok(message) = scanner.scan(&payload) else { return Target::Drop };
-                outbox.decide_again(dispatch, &in_hand((&message).into()), &returned)
+                let Ok(message) = scanner.scan(payload) else { return Target::Drop };
+                outbox.decide_again(dispatch, &in_hand((&message).into()), &back)
             }
         };
         if !waits {
@@ -132,9 +104,9 @@ impl<C: Channel> Switch<C> {
 
 impl<C: Channel> Outbox<C> {
     /// Decides again about a message. Returns the target, and whether its answer is still to come.
-    fn decide_again(&mut self, dispatch: &mut Dispatch, in_hand: &InHand<'_>, returned: &Returned) -> (Target, bool) {
-        let InHand { message, way, now, .. } = *in_hand;
-        let decision = dispatch.on_returned(message, &way.arrival, returned, now);
+    fn decide_again(&mut self, dispatch: &mut Dispatch, in_hand: &InHand<'_>, back: &Returned) -> (Target, bool) {
+        let InHand { message, now, .. } = *in_hand;
+        let decision = dispatch.on_returned(message, back, now);
         let waits = self.carry_out(dispatch, decision, in_hand);
         if let Target::Answer(Answer { to_tag: Some(tag), .. }) = decision.target
             && let Incoming::Sip(request) = message

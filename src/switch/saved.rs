@@ -2,9 +2,7 @@
 
 use super::links::Channel;
 use super::outbox::Outbox;
-use super::returned_message::ReturnedMessage;
 use super::{Refused, Switch};
-use crate::dispatch::decision::Cause;
 use crate::dispatch::note::Note;
 use crate::ids::{Incarnation, LinkId, WorkerId};
 use crate::link::dispatcher_end::{DispatcherEnd, LinkState};
@@ -104,21 +102,4 @@ impl<C: Channel> Switch<C> {
     }
 }
 
-packed!(ReturnedMessage { message, from, cause });
-
-packed!(Cause as Died = 0, Refused(reason) = 1);
 saved!(Refused by Vec<(RefuseReason, u64)>: |refused| refused.iter().collect(), Refused::set);
-packed!(RefuseReason as Full = 1, Draining = 2, Late = 3, Exhausted = 4, Follows = 5, Other = 255);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_cause_keeps_its_bytes_whatever_the_order_of_the_list_of_reasons() {
-        let mut bytes = Vec::new();
-        let causes = [Cause::Died, Cause::Refused(RefuseReason::Late), Cause::Refused(RefuseReason::Other)];
-        causes.iter().for_each(|cause| cause.pack(&mut bytes));
-        assert_eq!(bytes, [0, 1, 3, 1, 255]);
-    }
-}

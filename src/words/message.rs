@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::ReplyTo;
 use crate::ids::{ListenerId, Seq};
+use crate::pack::packed;
 use crate::time::Time;
 
 /// One message, handed over.
@@ -80,6 +81,24 @@ impl Transport {
         }
     }
 }
+
+packed!(Envelope {
+    seq,
+    received,
+    deadline,
+    reply_to,
+    size,
+    names_size,
+    listener,
+    transport,
+    pinned,
+    again,
+    ring_first,
+    follows,
+    source,
+    local,
+});
+packed!(Transport as Udp = 0, Tcp = 1, Tls = 2, Ws = 3, Wss = 4, Mgcp = 5);
 
 #[cfg(test)]
 impl Envelope {

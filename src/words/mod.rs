@@ -5,6 +5,7 @@
 
 mod access;
 mod drain;
+mod handed_over;
 mod joining;
 mod message;
 mod mgcp;
@@ -18,6 +19,7 @@ pub mod takeover;
 
 pub use access::{AccessAction, AccessRule};
 pub use drain::{Drain, DrainMode};
+pub use handed_over::HandedOver;
 pub use joining::{Hello, PassedSocket, Port, ReplyFrom, SocketRole, Welcome};
 pub use message::{Envelope, Message, Transport};
 pub use mgcp::{Bypass, Mgcp, MgcpListener};

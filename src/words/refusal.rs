@@ -1,5 +1,7 @@
 //! The reasons for which a worker gives a message back.
 
+use crate::pack::packed;
+
 /// The reason why a worker gives a message back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RefuseReason {
@@ -16,6 +18,8 @@ pub enum RefuseReason {
     /// A reason of a newer version.
     Other,
 }
+
+packed!(RefuseReason as Full = 1, Draining = 2, Late = 3, Exhausted = 4, Follows = 5, Other = 255);
 
 impl RefuseReason {
     /// Every reason.

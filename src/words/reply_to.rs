@@ -1,6 +1,7 @@
 //! The way back of an answer.
 
 use crate::ids::{ConnId, GatheringId};
+use crate::pack::packed;
 
 /// The place to which the answer to a message goes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -13,6 +14,8 @@ pub enum ReplyTo {
     /// The gathering of the answers of all workers (MGCP): the worker gives the answer to the dispatcher.
     Gathering(GatheringId),
 }
+
+packed!(ReplyTo as Datagram = 0, Stream(connection) = 1, Gathering(gathering) = 2);
 
 /// The bit that tells the number of a stream connection from that of a gathering. Higher bits are free for a worker,
 /// which has links to several lanes.

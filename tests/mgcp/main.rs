@@ -18,8 +18,9 @@ use std::time::Duration;
 
 use pointsman::config::SizeSource;
 use pointsman::dispatch::counters::Kind;
-use pointsman::dispatch::decision::{Admin, Brought, Cause, Decision, Handoff, Reason, Return, Room, Services, Target};
+use pointsman::dispatch::decision::{Admin, Brought, Decision, Handoff, Reason, Return, Room, Services, Target};
 use pointsman::dispatch::history::Outcome;
+use pointsman::dispatch::returned::Cause;
 use pointsman::dispatch::rules::Rules;
 use pointsman::fingerprint::Printer;
 use pointsman::ids::{GatheringId, Incarnation, Seq, TokenKey, TransactionRange, WorkerId};
@@ -74,7 +75,7 @@ impl Rig {
 
     fn back(&mut self, text: &str, had: &Handoff, cause: Cause) -> Decision {
         let message = parse(text.as_bytes()).unwrap();
-        let decision = self.dispatch.on_returned(&message, &self.arrival, &returned(had, cause), self.now);
+        let decision = self.dispatch.on_returned(&message, &returned(text, had, &self.arrival, cause), self.now);
         self.dispatch.check();
         decision
     }

@@ -25,11 +25,11 @@ use std::time::Duration;
 
 use pointsman::config::{MethodRule, Policy, SizeSource};
 use pointsman::dispatch::decision::{
-    Admin, Answer, Brought, Cause, Decision, EntryId, Handoff, Joined, Operational, Pinned, Reason, Room, Says, Target,
-    Tried,
+    Admin, Answer, Brought, Decision, EntryId, Handoff, Joined, Operational, Pinned, Reason, Room, Says, Target, Tried,
 };
 use pointsman::dispatch::history::Outcome;
 use pointsman::dispatch::identity::Keyring;
+use pointsman::dispatch::returned::Cause;
 use pointsman::dispatch::rules::Rules;
 use pointsman::dispatch::sip::EXTENSION;
 use pointsman::dispatch::{Dispatch, Setup};
@@ -74,7 +74,7 @@ impl Rig {
     fn back(&mut self, text: &str, had: &Handoff, cause: Cause) -> Decision {
         let mut scanner = Scanner::new();
         let message = scanner.scan(text.as_bytes()).unwrap();
-        self.dispatch.on_returned(&message, &self.arrival, &returned(had, cause), self.now)
+        self.dispatch.on_returned(&message, &returned(text, had, &self.arrival, cause), self.now)
     }
 
     fn refuse(&mut self, text: &str, had: &Handoff) -> Decision {

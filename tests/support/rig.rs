@@ -4,13 +4,15 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use pointsman::dispatch::decision::{Arrival, Cause, Handoff, Joined, Returned, Services};
+use pointsman::dispatch::decision::{Arrival, Handoff, Joined, Services};
 use pointsman::dispatch::identity::Keyring;
+use pointsman::dispatch::note::Note;
+use pointsman::dispatch::returned::{Cause, Returned};
 use pointsman::dispatch::rules::Rules;
 use pointsman::dispatch::{Dispatch, Setup};
 use pointsman::ids::{Incarnation, LinkId, ListenerId, TokenKey, WorkerId};
 use pointsman::time::Time;
-use pointsman::words::{ReplyTo, Report, Transport};
+use pointsman::words::{HandedOver, ReplyTo, Report, Transport};
 
 pub const KEY: TokenKey = TokenKey::new([9; 32]);
 pub const START: Time = Time(1_000_000_000);
@@ -93,16 +95,7 @@ impl Rig {
 }
 
 /// A handed-over message, as it comes back.
-pub fn returned(had: &Handoff, cause: Cause) -> Returned {
-    Returned {
-        cause,
-        from: had.worker,
-        seq: had.seq,
-        search: had.search,
-        sent: true,
-        follows: had.follows,
-        entry: had.entry,
-        size: had.size,
-        names_size: had.names_size,
-    }
+pub fn returned(text: &str, had: &Handoff, arrival: &Arrival, cause: Cause) -> Returned {
+    let (envelope, note, payload) = (had.envelope(arrival), Note::of(had, None), text.as_bytes().to_vec());
+    Returned { message: HandedOver { envelope, note, payload, sent: true }, from: had.worker, cause }
 }

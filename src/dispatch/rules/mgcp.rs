@@ -19,9 +19,8 @@ use std::net::SocketAddr;
 
 use crate::dispatch::Dispatch;
 use crate::dispatch::case::{self, Placement};
-use crate::dispatch::decision::{
-    Arrival, Decision, EntryId, Handoff, Protocol, Reason, Return, Returned, Target, Tried,
-};
+use crate::dispatch::decision::{Arrival, Decision, EntryId, Handoff, Protocol, Reason, Return, Target, Tried};
+use crate::dispatch::returned::Returned;
 use crate::dispatch::table::{Entry, State};
 use crate::fingerprint::{Fingerprint, Printer};
 use crate::ids::{TargetId, TransactionRange};
@@ -37,7 +36,6 @@ pub(in crate::dispatch) use acks::Acks;
 pub use acks::MOST_ACKS;
 pub(in crate::dispatch) use gathering::Gatherings;
 use meant::Meant;
-pub(in crate::dispatch) use returned::decide_returned;
 
 /// A command.
 #[derive(Clone, Copy, Debug)]
@@ -50,7 +48,7 @@ pub(in crate::dispatch) struct Request<'a> {
 }
 
 /// A command, in the terms of the decision.
-type Case<'a> = case::Case<'a, Request<'a>>;
+pub(in crate::dispatch) type Case<'a> = case::Case<'a, Request<'a>>;
 
 impl Request<'_> {
     /// Whether the gateway is to choose the endpoint. RFC 3435 §2.3.5 has no "all of" in a CRCX; a call agent that
@@ -138,6 +136,10 @@ impl case::Request for Request<'_> {
     fn is_bound(case: &Case<'_>, dispatch: &Dispatch, _: (EntryId, &Entry), _: &Returned) -> bool {
         // A command that names its endpoint stays there.
         dispatch.meant(case) != Meant::Nobody
+    }
+
+    fn follower_returned(case: &Case<'_>, dispatch: &mut Dispatch, back: &Returned) -> Decision {
+        dispatch.follower_of_mgcp(case, back)
     }
 
     fn complete(_: &Case<'_>, _: &Dispatch, _: &mut Handoff) {}
@@ -356,6 +358,19 @@ impl Dispatch {
             }
             Some((_, slot)) if !slot.is_alive() => dropped(Reason::WorkerGone),
             _ => dropped(Reason::UnknownResponse),
+        }
+    }
+
+    /// The case of a command; `None` for a response.
+    pub(in crate::dispatch) fn command_in<'a>(
+        &mut self,
+        message: &'a Message<'a>,
+        arrival: &'a Arrival,
+        now: Time,
+    ) -> Option<Case<'a>> {
+        match message {
+            Message::Command(command) => Some(self.told_apart(Case::of(command, arrival, now, &self.printer))),
+            Message::Response(_) => None,
         }
     }
 

@@ -5,31 +5,46 @@
 
 use crate::dispatch::Dispatch;
 use crate::dispatch::case::{Case, Request};
-use crate::dispatch::decision::{Cause, Decision, EntryId, Reason, Returned, Search, Target, Tried};
+use crate::dispatch::decision::{Decision, EntryId, Reason, Search, Target};
+use crate::dispatch::returned::{Cause, Returned};
 use crate::dispatch::table::Entry;
 use crate::time::Time;
 use crate::transaction::LIFETIME;
-use crate::words::RefuseReason;
+use crate::words::{RefuseReason, ReplyTo};
 
 impl Dispatch {
     /// Takes note that a worker has refused a message, if it has.
     pub(in crate::dispatch) fn note_refusal(&mut self, back: &Returned) {
         if let Cause::Refused(why) = back.cause {
-            self.pool.on_refused(back.from, back.seq, back.size);
+            let envelope = &back.message.envelope;
+            self.pool.on_refused(back.from, envelope.seq, envelope.size);
             // A message that was never sent on the link proves nothing about the worker.
-            if why == RefuseReason::Exhausted && back.sent {
+            if why == RefuseReason::Exhausted && back.message.sent {
                 self.pool.on_exhausted(back.from);
             }
         }
     }
 
-    /// Decides about a request that has made an entry, or made it anew.
-    pub(super) fn entered_returned<R: Request>(
+    /// Decides about a request that comes back; `None`: it is a response.
+    pub(in crate::dispatch) fn request_returned<R: Request>(
         &mut self,
-        case: &Case<'_, R>,
-        id: EntryId,
+        case: Option<Case<'_, R>>,
         back: &Returned,
     ) -> Decision {
+        let Some(case) = case else { return Decision { target: Target::Drop, reason: Reason::OrphanInDialog } };
+        // It is one of many handovers of the same command of MGCP: the other workers answer.
+        if let ReplyTo::Gathering(gathering) = case.arrival.reply_to {
+            self.gatherings.leave_out(gathering, back.from, case.now);
+            return Decision { target: Target::Drop, reason: Reason::Everyone };
+        }
+        match back.message.note.entry {
+            Some(id) => self.entered_returned(&case, id, back),
+            None => R::follower_returned(&case, self, back),
+        }
+    }
+
+    /// Decides about a request that has made an entry, or made it anew.
+    fn entered_returned<R: Request>(&mut self, case: &Case<'_, R>, id: EntryId, back: &Returned) -> Decision {
         let Some(entry) = self.undecided(id, back) else {
             self.settle_acknowledged(id, case.now);
             return Decision { target: Target::Drop, reason: Reason::MovedAlready };
@@ -51,7 +66,7 @@ impl Dispatch {
         // other legs, has one worker only, and so has any other follower.
         let group = entry.group.and_then(|group| self.groups.get(group));
         let is_begun = group.is_some_and(|group| group.opened.is_some() && group.target == back.from);
-        if is_begun || back.follows && R::is_bound(case, self, (id, entry), back) {
+        if is_begun || back.message.envelope.follows && R::is_bound(case, self, (id, entry), back) {
             return self.conclude_why(case, id, Reason::RefusedByHolder);
         }
         let Some(search) = self.search_after_refusal(case, entry, back) else {
@@ -83,15 +98,15 @@ impl Dispatch {
 
     /// The state of the search for a worker after a refusal; `None` if the search is over.
     fn search_after_refusal<R: Request>(&self, case: &Case<'_, R>, entry: &Entry, back: &Returned) -> Option<Search> {
-        let tried = back.excluded();
+        let (tried, before) = (back.excluded(), &back.message.note.search);
         // A `Late` refusal does not use up the caller's patience: the 400 ms start now, as long as the caller still
         // retransmits.
         let (since, is_over) = if back.cause == Cause::Refused(RefuseReason::Late) {
             (case.now, case.now.since(case.arrival.received) > LIFETIME)
         } else {
-            (back.search.since, case.now.since(back.search.since) > self.rules.patience)
+            (before.since, case.now.since(before.since) > self.rules.patience)
         };
-        let deaths = back.search.deaths.max(entry.deaths);
+        let deaths = before.deaths.max(entry.deaths);
         (!tried.is_full() && !is_over).then_some(Search { tried, since, deaths })
     }
 
@@ -104,20 +119,7 @@ impl Dispatch {
 
 /// The state of the search after a death: the search starts anew, and so does the patience with refusals.
 fn search_after_death(entry: &Entry, back: &Returned, now: Time) -> Search {
-    let deaths = back.search.deaths.max(entry.deaths).saturating_add(u8::from(back.sent));
+    let before = back.message.note.search.deaths.max(entry.deaths);
+    let deaths = before.saturating_add(u8::from(back.message.sent));
     Search { tried: back.excluded(), since: now, deaths }
-}
-
-impl Returned {
-    /// Workers to exclude. A dead worker is not excluded: its successor in the slot may serve the message.
-    pub(super) fn excluded(&self) -> Tried {
-        let mut tried = Tried::default();
-        for &target in self.search.tried.as_slice().iter().filter(|&&target| target != self.from) {
-            tried.add(target);
-        }
-        if self.cause != Cause::Died {
-            tried.add(self.from);
-        }
-        tried
-    }
 }

@@ -1,11 +1,10 @@
 //! The dispatcher's end of a link as bytes, for the dispatcher that takes over: numbers, retained messages, messages
 //! that wait to be sent. The worker notices nothing.
 
-use super::{DispatcherEnd, Held, Returned, Stats};
+use super::{DispatcherEnd, Held, Stats};
 use crate::ids::Seq;
 use crate::link::store::Share;
 use crate::pack::{Damaged, packed};
-use crate::words::{Envelope, ReplyTo, Transport};
 
 packed!(Stats { frames, records, bytes, blocked, faults, words, retained, retained_bytes, unread });
 
@@ -91,23 +90,3 @@ impl<N: Copy> DispatcherEnd<N> {
         Ok(end)
     }
 }
-
-packed!(Returned<N> { envelope, note, payload, sent });
-packed!(Envelope {
-    seq,
-    received,
-    deadline,
-    reply_to,
-    size,
-    names_size,
-    listener,
-    transport,
-    pinned,
-    again,
-    ring_first,
-    follows,
-    source,
-    local,
-});
-packed!(ReplyTo as Datagram = 0, Stream(connection) = 1, Gathering(gathering) = 2);
-packed!(Transport as Udp = 0, Tcp = 1, Tls = 2, Ws = 3, Wss = 4, Mgcp = 5);

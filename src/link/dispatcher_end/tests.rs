@@ -64,7 +64,9 @@ fn hear(front: &mut DispatcherEnd<u64>, frame: &[u8]) -> Vec<String> {
     let mut sink = |event: FromWorker<'_, u64>| {
         heard.push(match event {
             FromWorker::Answered { seq, note } => format!("answered {} {}", seq.0, note - 7),
-            FromWorker::Refused { returned, reason } => format!("refused {} {reason:?}", returned.envelope.seq.0),
+            FromWorker::Refused { message: returned, reason } => {
+                format!("refused {} {reason:?}", returned.envelope.seq.0)
+            }
             FromWorker::Report(report) => format!("report {} {}", report.taken_through.0, report.covers.0),
             other => format!("{other:?}"),
         });
@@ -195,12 +197,12 @@ fn a_refused_message_comes_back_whole() {
     let frame = said(&[Record::Refuse { seq: Seq(7), reason: RefuseReason::Full }]);
     front
         .on_frame(&frame, &mut |event| {
-            if let FromWorker::Refused { returned, reason } = event {
+            if let FromWorker::Refused { message: returned, reason } = event {
                 back = Some((returned, reason));
             }
         })
         .unwrap();
-    let returned = Returned { envelope: envelope(7), note: note(7), payload, sent: true };
+    let returned = HandedOver { envelope: envelope(7), note: note(7), payload, sent: true };
     assert_eq!(back, Some((returned, RefuseReason::Full)));
     assert_eq!(hear(&mut front, &frame), Vec::<String>::new(), "once only");
     assert_eq!((front.stats().retained_bytes, front.stats().faults), (0, 1));
@@ -517,13 +519,13 @@ proptest! {
                     let mut back = Vec::new();
                     let frame = said(&[Record::Refuse { seq: Seq(seq), reason: RefuseReason::Late }]);
                     front.on_frame(&frame, &mut |event| {
-                        if let FromWorker::Refused { returned, .. } = event {
+                        if let FromWorker::Refused { message: returned, .. } = event {
                             back.push(returned);
                         }
                     }).unwrap();
                     if kept[&seq].sent {
                         let Kept { envelope, payload, sent } = kept.remove(&seq).unwrap();
-                        prop_assert_eq!(back, [Returned { envelope, note: note(seq), payload, sent }]);
+                        prop_assert_eq!(back, [HandedOver { envelope, note: note(seq), payload, sent }]);
                     } else {
                         prop_assert!(back.is_empty());
                     }

@@ -203,7 +203,7 @@ fn both_ends_agree() {
     for frame in transmit(&mut back, NOW) {
         let mut sink = |event: FromWorker<'_, ()>| match event {
             FromWorker::Answered { .. } => answered += 1,
-            FromWorker::Refused { returned, .. } => {
+            FromWorker::Refused { message: returned, .. } => {
                 assert_eq!(returned.payload, [returned.envelope.seq.0 as u8; 3000]);
                 refused += 1;
             }

@@ -189,7 +189,7 @@ impl Gatherings {
     }
 
     /// Takes note that this worker will not answer.
-    pub(super) fn leave_out(&mut self, id: GatheringId, worker: WorkerId, now: Time) {
+    pub(in crate::dispatch) fn leave_out(&mut self, id: GatheringId, worker: WorkerId, now: Time) {
         let Some(Stage::UnderWay { unsent, awaited, .. }) = self.all.get_mut(&id).map(|it| &mut it.stage) else {
             return;
         };

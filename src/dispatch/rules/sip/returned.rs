@@ -1,35 +1,28 @@
-//! SIP messages that come back from a worker, refused or orphaned.
+//! SIP requests that come back from a worker, and that followed something there.
 
 use super::{Case, Dispatch};
-use crate::dispatch::decision::{Arrival, Cause, Decision, Reason, Returned, Target};
+use crate::dispatch::decision::{Decision, Reason, Target};
+use crate::dispatch::returned::{Cause, Returned};
 use crate::dispatch::table::State;
-use crate::time::Time;
-use crate::wire::sip::{Message, Method};
-
-/// Decides about a message that comes back.
-pub(in crate::dispatch) fn decide_returned(
-    dispatch: &mut Dispatch,
-    message: &Message<'_>,
-    arrival: &Arrival,
-    back: &Returned,
-    now: Time,
-) -> Decision {
-    let dropped = |reason| Decision { target: Target::Drop, reason };
-    let Some(case) = Case::of(message, arrival, now, &dispatch.printer) else {
-        return dropped(Reason::OrphanInDialog);
-    };
-    match (case.request.method, case.request.to_tag) {
-        (Method::Ack, _) => dropped(Reason::OrphanInDialog),
-        (Method::Cancel, None) => dispatch.cancel_returned(&case, back),
-        (_, Some(_)) => match back.cause {
-            Cause::Died => dispatch.answer(&case, 481, Reason::OrphanInDialog),
-            Cause::Refused(_) => dispatch.answer(&case, 500, Reason::RefusedInDialog),
-        },
-        (_, None) => dispatch.request_returned(&case, back),
-    }
-}
+use crate::wire::sip::Method;
 
 impl Dispatch {
+    /// Decides about a request that has made no entry.
+    pub(super) fn follower_of_sip(&mut self, case: &Case<'_>, back: &Returned) -> Decision {
+        let dropped = |reason| Decision { target: Target::Drop, reason };
+        match (case.request.method, case.request.to_tag, back.cause) {
+            (Method::Ack, ..) => dropped(Reason::OrphanInDialog),
+            (Method::Cancel, None, _) => self.cancel_returned(case, back),
+            (_, Some(_), Cause::Died) => self.answer(case, 481, Reason::OrphanInDialog),
+            (_, Some(_), Cause::Refused(_)) => self.answer(case, 500, Reason::RefusedInDialog),
+            // A retransmission: only the first copy is decided about.
+            (_, None, _) if back.message.envelope.follows && back.message.envelope.size == 0 => {
+                dropped(Reason::MovedAlready)
+            }
+            (_, None, _) => self.unrecorded_returned(case, back),
+        }
+    }
+
     fn cancel_returned(&mut self, case: &Case<'_>, back: &Returned) -> Decision {
         let known = self.transaction_of_cancel(case);
         let Some((id, entry)) = known.and_then(|id| Some((id, *self.table.get(id)?))) else {
@@ -46,15 +39,6 @@ impl Dispatch {
                 self.table.cancel(id);
                 self.answer(case, 200, Reason::CancelAnswered)
             }
-        }
-    }
-
-    fn request_returned(&mut self, case: &Case<'_>, back: &Returned) -> Decision {
-        match back.entry {
-            Some(id) => self.entered_returned(case, id, back),
-            // A retransmission: only the first copy is decided about.
-            None if back.follows && back.size == 0 => Decision { target: Target::Drop, reason: Reason::MovedAlready },
-            None => self.unrecorded_returned(case, back),
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use super::{Case, Dispatch, Request};
 use crate::dispatch::case::{Placement, Request as _};
-use crate::dispatch::decision::{Cause, Decision, Protocol, Reason, Returned, Room, Search};
+use crate::dispatch::decision::{Decision, Protocol, Reason, Room, Search};
+use crate::dispatch::returned::{Cause, Returned};
 use crate::dispatch::select::by_hash;
 use crate::ids::{TargetId, WorkerId};
 use crate::reservation::Weight;
@@ -45,9 +46,10 @@ impl Dispatch {
     /// Decides about a request without an entry. Its hash leads it, and its CANCEL, to one worker, so it cannot be
     /// offered around.
     pub(super) fn unrecorded_returned(&mut self, case: &Case<'_>, back: &Returned) -> Decision {
+        let deaths = back.message.note.search.deaths + u8::from(back.message.sent);
         match back.cause {
-            Cause::Died if back.search.deaths >= 1 && back.sent => self.answer(case, 500, Reason::Poison),
-            Cause::Died => self.place_unrecorded(case, back.weight(), back.search.deaths + u8::from(back.sent)),
+            Cause::Died if deaths >= 2 => self.answer(case, 500, Reason::Poison),
+            Cause::Died => self.place_unrecorded(case, back.weight(), deaths),
             Cause::Refused(_) => self.answer(case, 486, Reason::RefusedByHolder),
         }
     }
