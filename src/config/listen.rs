@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 
 use super::text::written_as_text;
+use crate::words::Transport;
 
 /// An address to listen on, and the protocol spoken there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,8 +48,19 @@ impl Service {
         matches!(self, Service::Udp | Service::Mgcp)
     }
 
-    const fn is_stream(self) -> bool {
+    /// Whether it is spoken on connections.
+    pub const fn is_stream(self) -> bool {
         matches!(self, Service::Tcp | Service::Tls)
+    }
+
+    /// Transport of the messages that come to it.
+    pub const fn transport(self) -> Transport {
+        match self {
+            Service::Udp => Transport::Udp,
+            Service::Tcp => Transport::Tcp,
+            Service::Tls => Transport::Tls,
+            Service::Mgcp => Transport::Mgcp,
+        }
     }
 }
 

@@ -1,23 +1,20 @@
 //! Sockets that a service manager has bound, or has kept, for this process (sd_listen_fds(3)): descriptors from 3 on.
 //! Their number is `LISTEN_FDS`, and `LISTEN_PID` names the process they are for.
 
-use std::io;
-use std::net::SocketAddr;
-
 use super::inherited;
-use super::udp::{Buffers, Socket};
+use super::listener::Listener;
 
 /// The first descriptor that is passed.
 const FIRST: i32 = 3;
 /// Most descriptors that are taken: more than any configuration has listeners.
 const MOST: i32 = 256;
 
-/// The UDP sockets that were passed, each in the state that [`Socket::bind`] leaves one in, and a line for each
-/// descriptor that cannot be used. Call it once, before descriptors are opened.
-pub fn sockets() -> (Vec<Socket>, Vec<String>) {
+/// The sockets that were passed, each as [`Listener::bind`] leaves one, and a line for each descriptor that cannot be
+/// used. Call it once, before descriptors are opened.
+pub fn sockets() -> (Vec<Listener>, Vec<String>) {
     let (mut sockets, mut refused) = (Vec::new(), Vec::new());
     for fd in FIRST..FIRST + count(|name| std::env::var(name).ok(), std::process::id()) {
-        let taken = inherited(fd).and_then(Socket::from_fd).and_then(|socket| prepared(&socket).map(|()| socket));
+        let taken = inherited(fd).and_then(Listener::from_fd).and_then(|socket| socket.prepare().map(|()| socket));
         match taken {
             Ok(socket) => sockets.push(socket),
             Err(error) => refused.push(format!("descriptor {fd} of the service manager is not used: {error}")),
@@ -33,17 +30,6 @@ fn count(variable: impl Fn(&str) -> Option<String>, own: u32) -> i32 {
         return 0;
     }
     number("LISTEN_FDS").map_or(0, |count| count.clamp(0, i64::from(MOST)) as i32)
-}
-
-fn prepared(socket: &Socket) -> io::Result<()> {
-    socket.prepare(Buffers::SIGNALLING)?;
-    let address: SocketAddr = socket.local_addr();
-    if address.is_ipv6() && address.ip().is_unspecified() && !socket.is_only_v6()? {
-        return Err(io::Error::other(
-            "it serves IPv4, too: BindIPv6Only=ipv6-only, and another ListenDatagram= for IPv4",
-        ));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

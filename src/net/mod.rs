@@ -12,6 +12,7 @@ mod dns;
 pub mod holders;
 pub mod host;
 mod inherited;
+pub mod listener;
 pub mod log;
 pub mod memory;
 pub mod notify;

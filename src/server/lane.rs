@@ -22,8 +22,7 @@ use super::door::Door;
 use super::link_socket::LinkSocket;
 use super::moderation::Moderation;
 use super::stats::{Counters, ListenerCounters};
-use super::{Command, Event, LaneState, Setup};
-use crate::config::Service;
+use super::{Command, Event, LaneState, Listener, Setup};
 use crate::dispatch::decision::Joined;
 use crate::ids::{Incarnation, LinkId, ListenerId, WorkerId};
 use crate::net::{clock, memory, udp};
@@ -155,8 +154,8 @@ impl Lane {
             peers: Vec::new(),
             spare: Vec::new(),
         };
-        for (listener, service, socket) in setup.listeners {
-            lane.open(socket, Owner::Listener(listener), listener, transport_of(service))?;
+        for Listener { id, transport, socket } in setup.listeners {
+            lane.open(socket, Owner::Listener(id), id, transport)?;
         }
         if let Some(entries) = setup.inherited_entries {
             lane.stage = Stage::Given;
@@ -356,9 +355,8 @@ impl Lane {
         switch.flush_answers(|leaving| {
             let from = leaving.from;
             let socket = match leaving.owner {
-                // The well-known sockets are the first doors, in their order.
-                Owner::Listener(listener) => {
-                    doors.get(usize::from(listener.0)).and_then(Option::as_ref).map(|door| &door.socket)
+                Owner::Listener(_) => {
+                    doors.iter().flatten().find(|door| door.owner == leaving.owner).map(|door| &door.socket)
                 }
                 Owner::Vacant(worker) => {
                     slot_sockets.get(usize::from(worker.0)).and_then(|slot| socket_at(slot.sip.iter(), from))
@@ -637,13 +635,6 @@ impl Lane {
             Command::Counters(reply) => drop(reply.send(self.counters())),
             Command::Explain { call_id, reply } => drop(reply.send(self.switch.explain(&call_id, now))),
         }
-    }
-}
-
-const fn transport_of(service: Service) -> Transport {
-    match service {
-        Service::Udp | Service::Tcp | Service::Tls => Transport::Udp,
-        Service::Mgcp => Transport::Mgcp,
     }
 }
 

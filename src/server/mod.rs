@@ -20,7 +20,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use self::stats::{Counters, Decided, WorkerLoad};
-use crate::config::{Insert, Service};
+use crate::config::Insert;
 use crate::dispatch::Dispatch;
 use crate::dispatch::decision::{Admin, Brought, Joined};
 use crate::dispatch::owner::Owners;
@@ -30,6 +30,7 @@ use crate::net::udp;
 use crate::net::unix::SeqPacket;
 use crate::switch::Parting;
 use crate::switch::totals::Totals;
+use crate::words::Transport;
 
 pub use lane::Lane;
 use lane::Peer;
@@ -167,8 +168,8 @@ pub struct LaneLoad {
 /// Everything that a lane starts with.
 #[derive(Debug)]
 pub struct Setup {
-    /// The well-known sockets, by listener number, and the protocol spoken on each.
-    pub listeners: Vec<(ListenerId, Service, udp::Socket)>,
+    /// The well-known sockets that take datagrams.
+    pub listeners: Vec<Listener>,
     /// The decision.
     pub dispatch: Dispatch,
     /// Information to write into messages that are handed over.
@@ -183,6 +184,17 @@ pub struct Setup {
     /// About how many entries the table of the old dispatcher's lane has. This lane waits for that state; `None` unless
     /// this is a takeover.
     pub inherited_entries: Option<usize>,
+}
+
+/// A well-known socket that a lane reads: each lane has a duplicate of it.
+#[derive(Debug)]
+pub struct Listener {
+    /// Its number.
+    pub id: ListenerId,
+    /// Transport of the messages that come to it.
+    pub transport: Transport,
+    /// The socket.
+    pub socket: udp::Socket,
 }
 
 /// A lane's state, for the dispatcher that takes over.

@@ -52,9 +52,10 @@ use crate::dispatch::owner::Owners;
 use crate::dispatch::rules::Rules;
 use crate::ids::{TokenKey, WorkerId};
 use crate::net::bind::BindError;
+use crate::net::listener::Listener;
 use crate::net::run_dir::{RunDir, RunDirError};
 use crate::net::unix::SeqListener;
-use crate::net::{activation, clock, log, memory, process, random, udp, unix};
+use crate::net::{activation, clock, log, memory, process, random, unix};
 use crate::server;
 
 /// Descriptors that are asked for: a worker has one for each RTP stream and TCP connection.
@@ -175,12 +176,7 @@ pub fn run(config: Config, source: Source, mode: StartMode) -> Result<(), StartE
 
 /// Starts a dispatcher in the order that the module's doc promises. `given` are well-known sockets that the service
 /// manager has bound or kept.
-async fn start(
-    home: &RunDir,
-    config: Config,
-    source: Source,
-    given: Vec<udp::Socket>,
-) -> Result<Supervisor, StartError> {
+async fn start(home: &RunDir, config: Config, source: Source, given: Vec<Listener>) -> Result<Supervisor, StartError> {
     let lock = home.lock()?;
     let handoff = SeqListener::bind(&home.handoff_socket())?;
     let key = home.key(config.token_key.clone())?;

@@ -132,7 +132,8 @@ impl Supervisor {
 
     /// A worker of an earlier dispatcher goes on under this one.
     pub(super) fn reattach(&mut self, mut found: ReattachedWorker, now: Time) {
-        found.renumber(&self.listeners.addresses());
+        let listeners: Vec<_> = self.listeners.datagrams().map(|(id, socket)| (id, socket.local_addr())).collect();
+        found.renumber(&listeners);
         let ReattachedWorker { readmitted, link, process, hello, mut brought, sockets: _ } = found;
         let Readmitted { worker, incarnation, key } = readmitted;
         let pid = process.pid();

@@ -71,16 +71,17 @@ pub struct ReattachedWorker {
 
 impl ReattachedWorker {
     /// Renumbers the messages that it has brought: each gets the present number of the well-known socket that it came
-    /// to. `listeners` are their addresses now. A message whose socket is no listener any more gets the first.
-    pub fn renumber(&mut self, listeners: &[SocketAddr]) {
+    /// to. `listeners` are the numbers and addresses now. A message whose socket is no listener any more gets the
+    /// first.
+    pub fn renumber(&mut self, listeners: &[(ListenerId, SocketAddr)]) {
         let ReattachedWorker { hello, brought, .. } = self;
         for Unanswered { envelope, .. } in &mut brought.messages {
             let is_its = |socket: &&PassedSocket| {
                 socket.role == SocketRole::Listener && socket.listener == Some(envelope.listener.0)
             };
             let address = hello.sockets.iter().find(is_its).map(|socket| socket.address);
-            let number = listeners.iter().position(|listener| Some(*listener) == address);
-            envelope.listener = ListenerId(number.unwrap_or_default() as u16);
+            let number = listeners.iter().find(|(_, listener)| Some(*listener) == address).map(|(number, _)| *number);
+            envelope.listener = number.or(listeners.first().map(|(number, _)| *number)).unwrap_or(ListenerId(0));
         }
     }
 }

@@ -12,48 +12,56 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use tracing::warn;
 
 use super::reattach::Reattached;
-use crate::config::{Config, Service};
+use crate::config::{Config, Listen};
 use crate::ids::{ListenerId, WorkerId};
 use crate::net::bind::BindError;
+use crate::net::listener::Listener;
 use crate::net::udp::Buffers;
 use crate::net::{tcp, udp};
-use crate::server::Lanes;
+use crate::server::{self, Lanes};
 use crate::words::{Bypass, PassedSocket, SocketRole};
 
 /// The well-known sockets.
 #[derive(Debug)]
-pub struct Listeners(Vec<udp::Socket>);
+pub struct Listeners(Vec<Listener>);
 
 impl Listeners {
     /// Takes the sockets that an earlier dispatcher's workers gave back, with the datagrams that have come to them
     /// since, and binds the rest: all of them or none.
-    pub fn bind(config: &Config, returned: Vec<udp::Socket>) -> Result<Self, BindError> {
-        let mut returned: Vec<Option<udp::Socket>> = returned.into_iter().map(Some).collect();
+    pub fn bind(config: &Config, returned: Vec<Listener>) -> Result<Self, BindError> {
+        let mut returned: Vec<Option<Listener>> = returned.into_iter().map(Some).collect();
         let bound = config.listen.iter().map(|listen| {
-            let fits = |it: &&mut Option<udp::Socket>| {
-                it.as_ref().is_some_and(|socket| is_meant(socket.local_addr(), listen.address))
-            };
-            match returned.iter_mut().find(fits).and_then(Option::take) {
+            match returned.iter_mut().find(|it| it.as_ref().is_some_and(|it| fits(it, listen))).and_then(Option::take) {
                 Some(socket) => Ok(socket),
-                None => udp::Socket::bind(listen.address, Buffers::SIGNALLING),
+                None => Listener::bind(listen.address, listen.service.is_stream()),
             }
         });
         let bound = bound.collect::<Result<_, _>>()?;
-        for unused in returned.iter().flatten().map(udp::Socket::local_addr) {
+        for unused in returned.iter().flatten() {
             // Several workers give back the same sockets; one at an address where no listener is configured is closed.
-            if !config.listen.iter().any(|listen| is_meant(unused, listen.address)) {
-                warn!("a socket at udp {unused} was kept or given, and no listener is configured there: it is closed");
+            if !config.listen.iter().any(|listen| fits(unused, listen)) {
+                let (protocol, address) = (if unused.is_stream() { "tcp" } else { "udp" }, unused.local_addr());
+                warn!(
+                    "a socket at {protocol} {address} was kept or given, and no listener is configured there: it is closed"
+                );
             }
         }
         Ok(Listeners(bound))
     }
 
-    /// Copies for the lane.
-    pub fn copies(&self, config: &Config) -> io::Result<Vec<(ListenerId, Service, udp::Socket)>> {
-        let numbered = self.0.iter().zip(&config.listen).enumerate();
-        numbered
-            .map(|(at, (socket, listen))| Ok((ListenerId(at as u16), listen.service, socket.try_clone()?)))
-            .collect()
+    /// Copies of those that take datagrams, for the lane.
+    pub fn copies(&self, config: &Config) -> io::Result<Vec<server::Listener>> {
+        let copy = |(id, socket): (ListenerId, &udp::Socket)| {
+            let transport = config.listen.get(usize::from(id.0)).map(|listen| listen.service.transport());
+            Ok(server::Listener { id, transport: transport.unwrap_or_default(), socket: socket.try_clone()? })
+        };
+        self.datagrams().map(copy).collect()
+    }
+
+    /// Those that take datagrams, each with its number.
+    pub fn datagrams(&self) -> impl Iterator<Item = (ListenerId, &udp::Socket)> {
+        let numbered = self.0.iter().enumerate();
+        numbered.filter_map(|(at, socket)| Some((ListenerId(at as u16), socket.datagram()?)))
     }
 
     /// Their descriptors, by number.
@@ -63,14 +71,15 @@ impl Listeners {
 
     /// Their addresses, by number.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.0.iter().map(udp::Socket::local_addr).collect()
+        self.0.iter().map(Listener::local_addr).collect()
     }
 
-    /// Adds the listeners to the sockets that a worker gets; it may only send on them.
+    /// Adds the listeners to the sockets that a worker gets; it may only send on them. A listener for streams is not
+    /// among them: answers leave on the connections, which the dispatcher holds.
     pub fn pass<'s>(&'s self, passed: &mut Vec<PassedSocket>, sockets: &mut Vec<BorrowedFd<'s>>) {
-        for (at, socket) in self.0.iter().enumerate() {
+        for (id, socket) in self.datagrams() {
             let role = SocketRole::Listener;
-            passed.push(PassedSocket { role, address: socket.local_addr(), listener: Some(at as u16) });
+            passed.push(PassedSocket { role, address: socket.local_addr(), listener: Some(id.0) });
             sockets.push(socket.as_fd());
         }
     }
@@ -263,8 +272,9 @@ impl BoundSockets {
     /// # Errors
     ///
     /// An address cannot be had.
-    pub fn bind(config: &Config, given: &[udp::Socket], found: &Reattached) -> Result<Self, BindError> {
-        let returned = found.listeners.iter().chain(given).map(udp::Socket::try_clone);
+    pub fn bind(config: &Config, given: &[Listener], found: &Reattached) -> Result<Self, BindError> {
+        let brought = found.listeners.iter().map(|socket| socket.try_clone().map(Listener::Datagram));
+        let returned = brought.chain(given.iter().map(Listener::try_clone));
         // A socket that cannot be duplicated is bound anew, and that error tells the reason.
         let listeners = Listeners::bind(config, returned.filter_map(Result::ok).collect())?;
         let missing = config.slots().filter(|slot| !found.has(*slot));
@@ -340,7 +350,47 @@ fn mgcp_flag(config: &Config, listener: u16) -> &'static str {
     }
 }
 
+/// Whether a socket is the one that `listen` asks for.
+fn fits(socket: &Listener, listen: &Listen) -> bool {
+    socket.is_stream() == listen.service.is_stream() && is_meant(socket.local_addr(), listen.address)
+}
+
 /// Whether a socket bound to `address` is the one that `wanted` asks for; port 0 asks for any.
 fn is_meant(address: SocketAddr, wanted: SocketAddr) -> bool {
     address.ip() == wanted.ip() && (wanted.port() == 0 || wanted.port() == address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::words::Transport;
+
+    /// A configuration with these well-known addresses.
+    fn listening(listen: &[&str]) -> Config {
+        Config { listen: listen.iter().map(|text| text.parse().unwrap()).collect(), ..Config::default() }
+    }
+
+    #[test]
+    fn listeners_for_streams_are_numbered_among_the_others_and_go_neither_to_lanes_nor_to_workers() {
+        let config = listening(&["udp:127.0.0.1:0", "tcp:127.0.0.1:0", "mgcp:127.0.0.1:0"]);
+        let listeners = Listeners::bind(&config, Vec::new()).unwrap();
+        assert_eq!(listeners.addresses().len(), 3);
+        let of_lanes: Vec<_> =
+            listeners.copies(&config).unwrap().iter().map(|listener| (listener.id.0, listener.transport)).collect();
+        assert_eq!(of_lanes, [(0, Transport::Udp), (2, Transport::Mgcp)]);
+        let (mut passed, mut sockets) = (Vec::new(), Vec::new());
+        listeners.pass(&mut passed, &mut sockets);
+        assert_eq!(passed.iter().map(|it| it.listener).collect::<Vec<_>>(), [Some(0), Some(2)]);
+        assert_eq!(sockets.len(), 2);
+    }
+
+    #[test]
+    fn a_socket_that_comes_back_is_taken_for_a_listener_of_its_own_kind() {
+        let both = listening(&["tcp:127.0.0.1:0", "udp:127.0.0.1:0"]);
+        let first = Listeners::bind(&both, Vec::new()).unwrap();
+        let returned = first.0.iter().map(|socket| socket.try_clone().unwrap()).collect();
+        let again = Listeners::bind(&listening(&["udp:127.0.0.1:0", "tcp:127.0.0.1:0"]), returned).unwrap();
+        assert_eq!(again.addresses(), first.addresses().into_iter().rev().collect::<Vec<_>>());
+        assert_eq!(again.0.iter().map(Listener::is_stream).collect::<Vec<_>>(), [false, true]);
+    }
 }

@@ -20,10 +20,11 @@ use super::state::{self, FinalCopy, NotifyTarget, PreCopy, SlotCopy, layout_numb
 use crate::admin::listener::StatsListener;
 use crate::config::{Config, Source};
 use crate::ids::WorkerId;
+use crate::net::listener::Listener;
 use crate::net::process::{LockFile, Process};
 use crate::net::run_dir::{RunDir, own_uid};
 use crate::net::unix::{SeqListener, SeqPacket, UnixError};
-use crate::net::{clock, memory, notify, udp};
+use crate::net::{clock, memory, notify};
 use crate::pack::Damaged;
 use crate::server::{self, LaneState};
 use crate::supervisor::child;
@@ -91,7 +92,7 @@ impl From<ConversationError> for TakeoverError {
 struct Inheritance {
     pre_copy: PreCopy,
     fds: DispatcherFds,
-    listeners: Vec<udp::Socket>,
+    listeners: Vec<Listener>,
     slots: Vec<InheritedSlot>,
 }
 
@@ -233,7 +234,7 @@ impl Inheritance {
         let fds = DispatcherFds { lock: next()?, handoff: next()?, stats: next()? };
         let mut listeners = Vec::new();
         for _ in 0..pre_copy.listeners {
-            listeners.push(udp::Socket::from_fd(next()?)?);
+            listeners.push(Listener::from_fd(next()?)?);
         }
         let mut slots = Vec::new();
         for copy in pre_copy.slots.drain(..) {
