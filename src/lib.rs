@@ -74,7 +74,7 @@
 //! | reserve | the last part of a store, for messages of calls | priority headroom |
 //! | pinned | a dialog that stays at the well-known port | record-routed |
 //! | vacant | the port of a slot that has no worker at the moment | unserved listener |
-//! | door | a listening socket as a lane reads it | listener |
+//! | port | a UDP socket as a lane reads it: a listener, or one of a slot that has no worker | port |
 //! | look | a periodic check of every worker's link | health check |
 //! | hung | a worker that was silent or read nothing for many looks in a row | unresponsive |
 //! | suspect | a message that was there when a worker died; at its second death it is answered 500 | poison message |

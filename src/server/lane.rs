@@ -4,34 +4,30 @@
 //! commands, read the links (workers' frames make room in them), read the sockets, write what is due. Sockets are
 //! edge-triggered: one that was read without being emptied stays on the list, and the next wait only polls.
 
+mod commands;
+pub mod peers;
+mod stage;
+
 use std::io;
-use std::net::IpAddr;
-use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender};
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Registry, Token, Waker};
+use crossbeam_channel::Receiver;
+use mio::{Events, Poll, Registry, Token, Waker};
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::sync::oneshot;
-use tracing::{debug, info, warn};
+use tracing::warn;
 
-use super::door::Door;
+use self::peers::{PARCELS, Peers};
+use self::stage::Stage;
 use super::link_socket::LinkSocket;
 use super::moderation::Moderation;
-use super::stats::{Counters, ListenerCounters};
-use super::{Command, Event, LaneState, Listener, Setup};
-use crate::dispatch::decision::Joined;
-use crate::ids::{Incarnation, LinkId, ListenerId, WorkerId};
-use crate::net::{clock, memory, udp};
-use crate::pack::{Damaged, Pack, Packed};
-use crate::switch::owner::Owner;
-use crate::switch::parcel::Parcel;
+use super::ports::Ports;
+use super::{Command, Event, Setup};
+use crate::ids::{Incarnation, LinkId, WorkerId};
+use crate::net::{clock, udp};
 use crate::switch::{LinkRead, Parting, Switch, Way};
 use crate::time::Time;
-use crate::words::Transport;
 
 /// Batches read from one socket in one turn, so that no socket starves another. Messages of one turn leave in one frame
 /// for each worker: with four workers, a frame filled from one batch alone is a quarter full.
@@ -49,8 +45,8 @@ const OVERFLOW_INTERVAL: Duration = Duration::from_secs(1);
 const FIRST_WORKER: Duration = Duration::from_secs(1);
 
 const WAKER: Token = Token(0);
-/// Doors are numbered from here on.
-const FIRST_DOOR: usize = 1;
+/// Ports are numbered from here on.
+const FIRST_PORT: usize = 1;
 /// Links are numbered from here on, by worker.
 const FIRST_LINK: usize = 1 << 20;
 
@@ -65,10 +61,7 @@ pub struct Lane {
     /// Whether the queue may still hold commands whose wake-up was used up already.
     has_commands: bool,
     control: UnboundedSender<Event>,
-    /// Doors keep their index: a closed one leaves a hole, which the next door takes.
-    doors: Vec<Option<Door>>,
-    /// The sockets of each slot, kept for the times when no worker serves them.
-    slot_sockets: Vec<SlotDoors>,
+    ports: Ports,
     batch: udp::Batch,
     moderation: Moderation,
     switch: Switch<LinkSocket>,
@@ -79,51 +72,12 @@ pub struct Lane {
     awaited: usize,
     stage: Stage,
     overflow_read: Time,
-    /// Messages that other lanes have read for this one.
-    parcels: Receiver<Parcel>,
-    /// The sender to each other lane, by lane number; `None` for this lane itself.
-    peers: Vec<Option<Peer>>,
-    /// Empty parcels that are used again.
-    spare: Vec<Parcel>,
+    /// The other lanes.
+    peers: Peers,
 }
 
-/// The sockets of a slot.
-#[derive(Debug, Default)]
-struct SlotDoors {
-    sip: Vec<udp::Socket>,
-    /// The sockets, each with the listener it belongs to.
-    mgcp: Vec<(ListenerId, udp::Socket)>,
-}
-
-/// The lane's stage in a takeover.
-#[derive(Debug)]
-enum Stage {
-    /// No takeover is under way.
-    Reading,
-    /// The lane comes to rest, and reports that on this channel.
-    Pausing(oneshot::Sender<()>),
-    /// The lane rests; another lane may still have a parcel for it.
-    Paused,
-    /// The lane's state was given away, or is still to come from another dispatcher: only a command changes anything
-    /// here.
-    Given,
-}
-
-/// The way to another lane.
-#[derive(Clone, Debug)]
-pub(super) struct Peer {
-    pub(super) parcels: Sender<Parcel>,
-    pub(super) waker: Arc<Waker>,
-}
-
-/// Most parcels that wait for one lane. Messages for a lane that lags further behind wait in the lane that read them,
-/// up to a megabyte; beyond that they are dropped and counted.
-pub(super) const PARCELS: usize = 32;
 /// Interval at which a parcel is offered again to a lane that took no more.
 const PARCEL_AGAIN: Duration = Duration::from_millis(1);
-/// Empty parcels that are kept.
-const SPARE: usize = 16;
-
 impl Lane {
     /// A lane that reads `setup`'s sockets, and the waker that makes it look at `commands`.
     pub fn new(
@@ -134,6 +88,10 @@ impl Lane {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKER)?;
         let registry = Arc::new(poll.registry().try_clone()?);
+        let mut ports = Ports::new(Arc::clone(&registry), FIRST_PORT);
+        for listener in setup.listeners {
+            ports.open_listener(listener, setup.awaited > 0)?;
+        }
         let mut lane = Lane {
             poll,
             registry,
@@ -141,8 +99,7 @@ impl Lane {
             commands,
             has_commands: false,
             control,
-            doors: Vec::new(),
-            slot_sockets: Vec::new(),
+            ports,
             batch: udp::Batch::new(),
             moderation: Moderation::default(),
             switch: Switch::new(setup.dispatch, setup.insert, setup.retention_bytes, setup.owners),
@@ -150,13 +107,8 @@ impl Lane {
             awaited: setup.awaited,
             stage: Stage::Reading,
             overflow_read: clock::now(),
-            parcels: crossbeam_channel::never(),
-            peers: Vec::new(),
-            spare: Vec::new(),
+            peers: Peers::default(),
         };
-        for Listener { id, transport, socket } in setup.listeners {
-            lane.open(socket, Owner::Listener(id), id, transport)?;
-        }
         if let Some(entries) = setup.inherited_entries {
             lane.stage = Stage::Given;
             lane.switch.make_room(entries);
@@ -165,8 +117,8 @@ impl Lane {
     }
 
     /// Connects this lane with the other lanes.
-    pub(super) fn meet(&mut self, parcels: Receiver<Parcel>, peers: Vec<Option<Peer>>) {
-        (self.parcels, self.peers) = (parcels, peers);
+    pub(super) fn meet(&mut self, peers: Peers) {
+        self.peers = peers;
     }
 
     /// Runs until the process ends.
@@ -190,11 +142,7 @@ impl Lane {
                     event.is_readable() || event.is_read_closed(),
                     event.is_writable(),
                 ),
-                Token(at) => {
-                    if let Some(Some(door)) = self.doors.get_mut(at - FIRST_DOOR) {
-                        door.readable = true;
-                    }
-                }
+                Token(at) => self.ports.on_readable(at),
             }
         }
         if self.has_commands {
@@ -211,7 +159,7 @@ impl Lane {
         }
         if self.holding_until.is_none() {
             self.read_parcels(now);
-            self.read_doors();
+            self.read_ports();
         }
         self.switch.handle_timeout(now);
         while let Some((worker, incarnation)) = self.switch.poll_hung() {
@@ -221,7 +169,7 @@ impl Lane {
         self.flush(now);
         if now.since(self.overflow_read) >= OVERFLOW_INTERVAL {
             self.overflow_read = now;
-            self.read_overflow();
+            self.switch.set_overflow(self.ports.overflow());
         }
         Ok(())
     }
@@ -247,7 +195,7 @@ impl Lane {
     /// Waits for the kernel: not at all while there is work, else until the next deadline.
     fn wait(&mut self) -> io::Result<()> {
         let may_read = self.holding_until.is_none();
-        let busy = may_read && self.doors.iter().flatten().any(|door| door.readable)
+        let busy = may_read && self.ports.has_readable()
             || self.switch.has_readable_link()
             || self.switch.has_orphans()
             || self.switch.is_behind();
@@ -260,7 +208,7 @@ impl Lane {
         } else if let Some(pause) = self.moderation.pause() {
             thread::sleep(pause);
             // The sockets are read whether or not an edge was seen: at this rate there is something.
-            self.doors.iter_mut().flatten().for_each(|door| door.readable = true);
+            self.ports.read_all();
             Duration::ZERO
         } else {
             let now = clock::now();
@@ -279,43 +227,26 @@ impl Lane {
         }
     }
 
-    fn read_doors(&mut self) {
-        for at in 0..self.doors.len() {
+    fn read_ports(&mut self) {
+        let Lane { ports, batch, moderation, switch, .. } = self;
+        for place in 0..ports.places() {
             for _ in 0..BATCHES_A_TURN {
-                let Some(Some(door)) = self.doors.get_mut(at) else { break };
-                if !door.readable {
-                    break;
-                }
-                let read = match door.socket.recv_batch(&mut self.batch) {
-                    Ok(read) => read,
-                    Err(error) => {
-                        debug!(%error, "cannot read a socket");
-                        0
-                    }
-                };
-                // A short batch means that the socket is empty.
-                let more = read == self.batch.places();
-                door.readable = more;
-                let (owner, listener, transport, is_inherited) =
-                    (door.owner, door.listener, door.transport, door.is_inherited);
-                door.received += read as u64;
-                if is_inherited && !more {
-                    door.is_inherited = false;
-                    // From here on the kernel would take times of arrival that the lane does not read.
-                    let _ = door.socket.stamp_arrivals(false);
-                }
+                let Some(port) = ports.readable(place) else { break };
+                let has_waited = port.is_inherited;
+                let read = port.read(batch);
                 let now = clock::now();
-                self.moderation.on_read(read, now);
+                moderation.on_read(read, now);
                 if read == 0 {
                     break;
                 }
-                for place in 0..read {
-                    let Some(datagram) = self.batch.get(place) else { continue };
-                    let waited = if is_inherited { self.batch.waited(place) } else { None };
+                let (owner, listener, transport) = (port.owner, port.listener, port.transport);
+                for at in 0..read {
+                    let Some(datagram) = batch.get(at) else { continue };
+                    let waited = if has_waited { batch.waited(at) } else { None };
                     let received = now - waited.unwrap_or_default();
                     let udp::Datagram { bytes, source, local, .. } = datagram;
                     let way = Way::of_datagram(owner, listener, transport, (source, local), received);
-                    self.switch.on_message(bytes, &way, now);
+                    switch.on_message(bytes, &way, now);
                 }
             }
         }
@@ -324,12 +255,9 @@ impl Lane {
     /// Reads the parcels: messages that other lanes have read for this one. They wake this lane with each parcel.
     fn read_parcels(&mut self, now: Time) {
         for _ in 0..PARCELS {
-            let Ok(mut parcel) = self.parcels.try_recv() else { break };
+            let Some(parcel) = self.peers.next() else { break };
             self.switch.on_parcel(&parcel, now);
-            if self.spare.len() < SPARE {
-                parcel.clear();
-                self.spare.push(parcel);
-            }
+            self.peers.recycle(parcel);
         }
     }
 
@@ -351,42 +279,10 @@ impl Lane {
     }
 
     fn flush(&mut self, now: Time) {
-        let Lane { doors, slot_sockets, switch, peers, spare, .. } = self;
-        switch.flush_answers(|leaving| {
-            let from = leaving.from;
-            let socket = match leaving.owner {
-                Owner::Listener(_) => {
-                    doors.iter().flatten().find(|door| door.owner == leaving.owner).map(|door| &door.socket)
-                }
-                Owner::Vacant(worker) => {
-                    slot_sockets.get(usize::from(worker.0)).and_then(|slot| socket_at(slot.sip.iter(), from))
-                }
-                Owner::VacantMgcp(worker, listener) => slot_sockets
-                    .get(usize::from(worker.0))
-                    .and_then(|slot| slot.mgcp.iter().find(|(of, _)| *of == listener))
-                    .map(|(_, socket)| socket),
-            };
-            if let Some(socket) = socket {
-                // An answer that the kernel does not take is lost like any datagram; the peer asks again.
-                socket.send_batch(leaving.map(|(bytes, to)| udp::Answer { bytes, to, from: Some(from) }));
-            }
-        });
+        let Lane { ports, switch, peers, .. } = self;
+        switch.flush_answers(|leaving| ports.send(leaving));
         switch.flush_links();
-        switch.flush_parcels(now, |lane, parcel| {
-            let Some(Some(peer)) = peers.get(lane) else { return false };
-            let full = std::mem::replace(parcel, spare.pop().unwrap_or_default());
-            match peer.parcels.try_send(full) {
-                Ok(()) => {
-                    // A lane that cannot be woken checks its queue by itself within a second.
-                    let _ = peer.waker.wake();
-                    true
-                }
-                Err(error) => {
-                    *parcel = error.into_inner();
-                    false
-                }
-            }
-        });
+        switch.flush_parcels(now, |lane, parcel| peers.send(lane, parcel));
     }
 
     /// Ends the link of a worker that is gone, or whose link a successor replaces.
@@ -409,246 +305,18 @@ impl Lane {
         let _ = self.control.send(Event::LinkLost { worker, incarnation, link, parting, why });
     }
 
-    /// Reads the slot's own sockets until a successor is there, so that messages to them get an answer. One lane does
-    /// it for all.
+    /// Reads the slot's own sockets until a successor is there. One lane does it for all.
     fn serve_vacant(&mut self, worker: WorkerId) {
-        if !self.switch.is_first() {
-            return;
-        }
-        let Some(SlotDoors { sip, mgcp }) = self.slot_sockets.get(usize::from(worker.0)) else { return };
-        let sip = sip.iter().filter_map(|socket| {
-            let copy = socket.try_clone().ok()?;
-            Some((Owner::Vacant(worker), self.listener_beside(&copy), Transport::Udp, copy))
-        });
-        let mgcp = mgcp.iter().filter_map(|(listener, socket)| {
-            Some((Owner::VacantMgcp(worker, *listener), *listener, Transport::Mgcp, socket.try_clone().ok()?))
-        });
-        let copies: Vec<_> = sip.chain(mgcp).collect();
-        for (owner, listener, transport, socket) in copies {
-            if let Err(error) = self.open(socket, owner, listener, transport) {
-                warn!(%worker, %error, "the ports of a slot without a worker cannot be served");
-            }
+        if self.switch.is_first() {
+            self.ports.serve_vacant(worker);
         }
     }
-
-    fn open(
-        &mut self,
-        socket: udp::Socket,
-        owner: Owner,
-        listener: ListenerId,
-        transport: Transport,
-    ) -> io::Result<()> {
-        let at = self.doors.iter().position(Option::is_none).unwrap_or(self.doors.len());
-        let token = Token(FIRST_DOOR + at);
-        self.poll.registry().register(&mut SourceFd(&socket.as_raw_fd()), token, Interest::READABLE)?;
-        let is_inherited = self.awaited > 0 && matches!(owner, Owner::Listener(_));
-        let door = Some(Door { socket, owner, transport, listener, readable: true, is_inherited, received: 0 });
-        match self.doors.get_mut(at) {
-            Some(hole) => *hole = door,
-            None => self.doors.push(door),
-        }
-        Ok(())
-    }
-
-    /// The well-known SIP socket on the same address as a slot's.
-    fn listener_beside(&self, socket: &udp::Socket) -> ListenerId {
-        let beside = self
-            .listener_doors()
-            .find(|door| door.transport == Transport::Udp && door.socket.local_addr().ip() == socket.local_addr().ip());
-        beside.map_or(ListenerId(0), |door| door.listener)
-    }
-
-    fn close_vacant(&mut self, worker: WorkerId) {
-        for place in &mut self.doors {
-            let is_its = |door: &Door| match door.owner {
-                Owner::Vacant(of) | Owner::VacantMgcp(of, _) => of == worker,
-                Owner::Listener(_) => false,
-            };
-            if place.as_ref().is_some_and(is_its)
-                && let Some(door) = place.take()
-            {
-                let _ = self.poll.registry().deregister(&mut SourceFd(&door.socket.as_raw_fd()));
-            }
-        }
-    }
-
-    /// Stops reading sockets and links: messages wait there. Messages that were read are still decided about by the
-    /// lane that they belong to, so parcels go between lanes until all lanes rest.
-    fn bring_to_rest(&mut self, now: Time) {
-        if matches!(self.stage, Stage::Given) {
-            return;
-        }
-        self.read_parcels(now);
-        self.flush(now);
-        if self.switch.has_parcels() {
-            return;
-        }
-        if let Stage::Pausing(reply) = std::mem::replace(&mut self.stage, Stage::Paused) {
-            // The supervisor that asked may be gone: then its answer is dropped, which does no harm.
-            let _ = reply.send(());
-        }
-    }
-
-    fn resume(&mut self) {
-        self.stage = Stage::Reading;
-        // An edge that came during the pause is noted in its door; one that came before the socket was registered is
-        // not.
-        self.doors.iter_mut().flatten().for_each(|door| door.readable = true);
-    }
-
-    /// Returns the lane's state, between two messages. All lanes rest, so messages that another lane read for this one
-    /// are here.
-    fn give(&mut self, mut state: Vec<u8>) -> io::Result<LaneState> {
-        let now = clock::now();
-        self.read_parcels(now);
-        self.switch.settle(now);
-        self.flush(now);
-        self.stage = Stage::Given;
-        let received: Vec<u64> = self.listener_doors().map(|door| door.received).collect();
-        received.pack(&mut state);
-        self.switch.save(&mut state);
-        let links = self.switch.links().iter().map(|(worker, link)| Ok((worker, link.channel().duplicate()?)));
-        Ok(LaneState { state, links: links.collect::<io::Result<_>>()? })
-    }
-
-    /// Takes over the state of a lane of the old dispatcher. The lane reads again only at [`Command::Resume`].
-    fn take(&mut self, given: LaneState) -> io::Result<()> {
-        let invalid = |damaged: Damaged| io::Error::new(io::ErrorKind::InvalidData, damaged);
-        let mut from = Packed::new(&given.state);
-        let received = <Vec<u64>>::unpack(&mut from).map_err(invalid)?;
-        for (door, received) in self.doors.iter_mut().flatten().zip(received) {
-            door.received = received;
-        }
-        let mut channels = given.links.into_iter().map(|(worker, link)| {
-            let token = Token(FIRST_LINK + usize::from(worker.0));
-            Some((worker, LinkSocket::register(link, self.registry.clone(), token).ok()?))
-        });
-        let mut next = |worker| channels.next().flatten().filter(|(of, _)| *of == worker).map(|(_, channel)| channel);
-        self.switch.restore(&mut from, &mut next).map_err(invalid)?;
-        if self.switch.links().iter().next().is_some() {
-            self.holding_until = None;
-        }
-        Ok(())
-    }
-
-    fn listener_doors(&self) -> impl Iterator<Item = &Door> {
-        self.doors.iter().flatten().filter(|door| matches!(door.owner, Owner::Listener(_)))
-    }
-
-    fn read_overflow(&mut self) {
-        let overflow = self.listener_doors().filter_map(|door| door.socket.drops().ok()).map(u64::from).sum();
-        self.switch.set_overflow(overflow);
-    }
-
-    fn counters(&self) -> Counters {
-        let listeners = self.listener_doors().map(|door| {
-            let memory = door.socket.memory().unwrap_or_default();
-            ListenerCounters {
-                address: door.socket.local_addr(),
-                received: door.received,
-                rx_overflow: memory.drops.into(),
-                receive_buffer: memory.receive as u64,
-                send_buffer: memory.send as u64,
-            }
-        });
-        Counters { listeners: listeners.collect(), ..self.switch.counters() }
-    }
-
-    fn on_command(&mut self, command: Command) {
-        let now = clock::now();
-        match command {
-            Command::Link { worker, link, joined, brought } => {
-                self.end_link(worker, "a successor has come", now);
-                self.close_vacant(worker);
-                let token = Token(FIRST_LINK + usize::from(worker.0));
-                let socket = if memory::can_have([self.switch.retention_bytes()]) {
-                    LinkSocket::register(link, self.registry.clone(), token)
-                } else {
-                    // Memory that the kernel refuses would end the process.
-                    Err(io::ErrorKind::OutOfMemory.into())
-                };
-                match socket {
-                    Ok(socket) => {
-                        match brought {
-                            None => {
-                                if self.switch.is_first() {
-                                    info!(%worker, "ready for calls");
-                                }
-                                self.switch.on_link(worker, socket, &joined, now);
-                            }
-                            Some(brought) => {
-                                if self.switch.is_first() {
-                                    info!(%worker, sessions = brought.sessions, "back, with its calls");
-                                }
-                                self.switch.on_link_back(worker, socket, &joined, &brought, now);
-                                self.awaited = self.awaited.saturating_sub(1);
-                            }
-                        }
-                        if self.awaited == 0 {
-                            self.holding_until = None;
-                        }
-                    }
-                    Err(error) => {
-                        let (Joined { incarnation, link, .. }, parting) = (joined, Parting::Lost);
-                        let why = error.to_string();
-                        let _ = self.control.send(Event::LinkLost { worker, incarnation, link, parting, why });
-                    }
-                }
-            }
-            Command::EndLink { worker, link } => {
-                let ended = self.switch.end_link_of(worker, link, now).map(|incarnation| (incarnation, link));
-                let why = "its link to another lane has ended";
-                self.on_link_ended(worker, ended, Parting::Lost, why.to_owned());
-            }
-            Command::Slot { worker, sockets, mgcp } => {
-                let at = usize::from(worker.0);
-                if self.slot_sockets.len() <= at {
-                    self.slot_sockets.resize_with(at + 1, SlotDoors::default);
-                }
-                self.slot_sockets[at] = SlotDoors { sip: sockets, mgcp };
-                self.close_vacant(worker);
-                if !self.switch.has_link(worker) {
-                    self.serve_vacant(worker);
-                }
-            }
-            Command::Close { worker } => {
-                self.close_vacant(worker);
-                if let Some(sockets) = self.slot_sockets.get_mut(usize::from(worker.0)) {
-                    *sockets = SlotDoors::default();
-                }
-            }
-            Command::Admin { worker, admin, drain_within } => self.switch.set_admin(worker, admin, drain_within),
-            Command::Reload { rules, insert, workers } => self.switch.reload(*rules, insert, workers, now),
-            Command::HangUp { worker, link } => {
-                if self.switch.links().get(worker).is_some_and(|it| it.id == link) {
-                    self.on_link_lost(worker, Parting::Lost, "it was silent for too long".to_owned());
-                }
-            }
-            Command::Stop { within } => self.switch.stop(within),
-            Command::Retire { worker, within } => self.switch.retire(worker, within),
-            Command::Resume => self.resume(),
-            // The supervisor that asked may be gone: then its answer is dropped, which does no harm.
-            Command::Pause(reply) => self.stage = Stage::Pausing(reply),
-            Command::Give(memory, reply) => drop(reply.send(self.give(memory))),
-            Command::Take(given, reply) => drop(reply.send(self.take(given))),
-            Command::Load(reply) => drop(reply.send(self.switch.load(now))),
-            Command::Counters(reply) => drop(reply.send(self.counters())),
-            Command::Explain { call_id, reply } => drop(reply.send(self.switch.explain(&call_id, now))),
-        }
-    }
-}
-
-/// Finds the slot's socket that is bound to the local address `ip`.
-fn socket_at<'s>(mut sockets: impl Iterator<Item = &'s udp::Socket>, ip: IpAddr) -> Option<&'s udp::Socket> {
-    let at = |socket: &&udp::Socket| {
-        let bound = socket.local_addr().ip();
-        bound == ip || bound.is_unspecified() && bound.is_ipv4() == ip.is_ipv4()
-    };
-    sockets.find(at)
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::oneshot;
+
     use super::*;
     use crate::config::Insert;
     use crate::dispatch::identity::Keyring;

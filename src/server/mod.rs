@@ -6,10 +6,10 @@
 //! A lane owns its state and shares none: the control side sends it [`Command`]s and gets [`Event`]s back. A lane never
 //! blocks and never waits for the control side.
 
-pub mod door;
 mod lane;
 pub mod link_socket;
 mod moderation;
+mod ports;
 mod snapshot;
 pub mod stats;
 
@@ -33,7 +33,7 @@ use crate::switch::totals::Totals;
 use crate::words::Transport;
 
 pub use lane::Lane;
-use lane::Peer;
+use lane::peers::{PARCELS, Peer, Peers};
 
 /// An order of the control side to a lane.
 #[derive(Debug)]
@@ -252,13 +252,13 @@ impl Lanes {
             let (commands, receiver) = crossbeam_channel::unbounded();
             let (lane, waker) = Lane::new(setup, receiver, events.clone())?;
             let waker = Arc::new(waker);
-            let (parcels, incoming) = crossbeam_channel::bounded(lane::PARCELS);
+            let (parcels, incoming) = crossbeam_channel::bounded(PARCELS);
             peers.push(Peer { parcels, waker: Arc::clone(&waker) });
             lanes.push((lane, incoming, commands, waker));
         }
         let start = |(own, (mut lane, incoming, commands, waker)): (usize, (Lane, _, _, _))| {
             let others = peers.iter().enumerate().map(|(at, peer)| (at != own).then(|| peer.clone()));
-            lane.meet(incoming, others.collect());
+            lane.meet(Peers::new(incoming, others.collect()));
             let thread = std::thread::Builder::new().name(format!("lane{own}")).spawn(move || lane.run())?;
             Ok(Handle { commands, waker, thread })
         };

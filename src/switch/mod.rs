@@ -3,7 +3,7 @@
 //! The switch decides nothing itself. It turns the pure core's decision into a record on a link, an answer in the
 //! buffer, or nothing, and tells the core what workers say on the links.
 
-mod answers;
+pub mod answers;
 mod commands;
 mod decided;
 mod early_cancels;
