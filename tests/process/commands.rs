@@ -222,8 +222,8 @@ fn a_reload_without_a_file_says_that_there_is_none() {
 #[test]
 fn one_worker_is_no_workers() {
     let pointsman = Setup::new(1).start();
-    let log = pointsman.log();
-    assert!(log.contains(", 1 worker, run directory") && !log.contains("1 workers"), "{log}");
+    pointsman.wait_for_log(", 1 worker, run directory");
+    assert!(!pointsman.log().contains("1 workers"), "{}", pointsman.log());
 }
 
 #[test]

@@ -114,13 +114,17 @@ fn legs_of_one_mgcp_call_meet_and_commands_of_one_datagram_are_answered_in_order
     let datagram = commands.iter().map(Command::text).collect::<Vec<_>>().join(".\r\n");
     agent.send_bytes(datagram.as_bytes(), pointsman.address());
     for command in &commands {
-        let next = agent.expect("the next answer", |said| said.code() >= 200);
+        // A CRCX that was sent again while its worker was slow may have a second answer on its way.
+        let is_ours = |said: &Said| commands.iter().any(|command| said.answers(command));
+        let next = agent.expect("the next answer", |said| said.code() >= 200 && is_ours(said));
         assert_eq!((next.id(), next.code()), (command.id, 200), "{}", next.text);
     }
     let load = pointsman.load();
     let total = |field: &str| load["dispatcher"][field].as_u64().unwrap();
-    // A second leg goes where its call is.
-    assert_eq!((total("received"), total("handed_over") + total("relayed")), (48, 48), "{load}");
+    // 32 legs, the one datagram's 16 commands in place of it, and each command that was sent again while its worker
+    // was slow. A second leg goes where its call is.
+    let sent = agent.sent_to(pointsman.address()) - 1 + 16;
+    assert_eq!((total("received"), total("handed_over") + total("relayed")), (sent, sent), "{load}");
 }
 
 #[test]

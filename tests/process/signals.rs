@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use nix::sys::signal::Signal;
 
 use crate::support::phone::Phone;
-use crate::support::pointsman::{EXECUTABLE, Setup};
+use crate::support::pointsman::{EXECUTABLE, Pointsman, Setup};
 use crate::support::{DEADLINE, own_address, proc, wait_for};
 
 /// Signals that operators' scripts send to all of a name (`pkill -HUP -f pointsman`), and others that end a process.
@@ -53,9 +53,15 @@ fn processes_are_called_pointsman_and_workers_say_which_they_are() {
     // A worker that came by itself is shown as down until the operator forgets it.
     pointsman.wait_until("its end to be seen", |load| load["workers"][2]["state"] == "down");
     assert!(pointsman.command(&["forget", "w2"]).status.success());
-    let names = |pids: Vec<u32>| pids.into_iter().map(name_of).collect::<Vec<_>>();
+    // A worker learns its name from its welcome, after the dispatcher shows it as up.
+    let wait_for_names = |pointsman: &Pointsman| {
+        wait_for("the names of both workers", DEADLINE, || {
+            let names: Vec<_> = pointsman.worker_pids().into_iter().map(name_of).collect();
+            (names == ["pointsman-w0", "pointsman-w1"]).then_some(())
+        });
+    };
     assert_eq!(name_of(pointsman.pid()), "pointsman");
-    assert_eq!(names(pointsman.worker_pids()), ["pointsman-w0", "pointsman-w1"]);
+    wait_for_names(&pointsman);
     pointsman.kill_worker(1);
     pointsman.wait_until("a successor", |load| load["workers"][1]["restarts"] == 1);
     pointsman.wait_until_up();
@@ -64,7 +70,7 @@ fn processes_are_called_pointsman_and_workers_say_which_they_are() {
     pointsman.wait_until_up();
     pointsman.take_over();
     assert_eq!(name_of(pointsman.pid()), "pointsman");
-    assert_eq!(names(pointsman.worker_pids()), ["pointsman-w0", "pointsman-w1"]);
+    wait_for_names(&pointsman);
 }
 
 /// A process that is ended with the test.

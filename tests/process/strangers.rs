@@ -234,6 +234,7 @@ fn one_that_knocks_all_the_time_does_not_fill_the_log_and_costs_no_descriptor() 
     for _ in 0..300 {
         say(pointsman.run_dir(), b"let me in");
     }
+    pointsman.wait_for_log("is refused");
     let refusals = pointsman.log().lines().filter(|line| line.contains("is refused")).count();
     let seconds = begin.elapsed().as_secs() as usize + 1;
     assert!((1..=8 * (seconds + 1)).contains(&refusals), "{refusals} lines in {seconds} s");

@@ -68,7 +68,8 @@ fn take_over_under_load(setup: Setup, rate: u64, times: usize, begin_after: Dura
     }
     progress.stop();
     let outcome = load.join().unwrap();
-    let pauses = pauses(&pointsman);
+    let all_of_them = || Some(pauses(&pointsman)).filter(|pauses| pauses.len() >= times);
+    let pauses = wait_for("the line of each takeover", DEADLINE, all_of_them);
     let (p50, p99) = (outcome.latency.value_at_quantile(0.5), outcome.latency.value_at_quantile(0.99));
     println!("{} calls, INVITE to 2xx p50 {p50} µs, p99 {p99} µs; pauses in µs: {pauses:?}", outcome.started);
     assert_eq!(pauses.len(), times);

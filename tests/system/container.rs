@@ -74,6 +74,16 @@ impl Container {
     fn named(&self, name: &str) -> Vec<u32> {
         self.processes().into_iter().filter(|(.., it)| it == name).map(|(pid, ..)| pid).collect()
     }
+
+    fn workers(&self) -> [Vec<u32>; 2] {
+        ["pointsman-w0", "pointsman-w1"].map(|name| self.named(name))
+    }
+
+    /// Waits until each worker bears its name: it learns it from its welcome, after the dispatcher shows it as up.
+    fn wait_for_workers(&self) -> [Vec<u32>; 2] {
+        let one_each = || Some(self.workers()).filter(|workers| workers.iter().all(|worker| worker.len() == 1));
+        wait_for("one process for each slot", DEADLINE, one_each)
+    }
 }
 
 impl Drop for Container {
@@ -239,8 +249,8 @@ fn as_process_1_of_a_container_it_serves_collects_orphans_and_stops_in_order() {
     let call = || phone.call(&phone.invite(WELL_KNOWN, None), WELL_KNOWN);
     let dialog = call();
     assert_eq!(phone.transact(&dialog.request("BYE", 1), dialog.target).status(), 200);
+    container.wait_for_workers();
     assert_eq!(container.named("pointsman"), [1]);
-    assert_eq!((container.named("pointsman-w0").len(), container.named("pointsman-w1").len()), (1, 1));
 
     container.sh("sleep 0.2 &");
     wait_for("the orphan to be collected", DEADLINE, || container.named("sleep").is_empty().then_some(()));
@@ -260,14 +270,13 @@ fn under_an_init_in_a_container_calls_outlive_the_dispatcher() {
     let Some(container) = Container::run(&["/bin/sh", "-c", &again], 65_534) else { return };
     let phone = &container.phone;
     let standing = phone.call(&phone.invite(WELL_KNOWN, None), WELL_KNOWN);
-    let workers = || [container.named("pointsman-w0"), container.named("pointsman-w1")];
-    let (dispatcher, before) = (container.named("pointsman"), workers());
-    assert_eq!((dispatcher.len(), before[0].len(), before[1].len()), (1, 1, 1));
+    let (before, dispatcher) = (container.wait_for_workers(), container.named("pointsman"));
+    assert_eq!(dispatcher.len(), 1);
     container.sh(&format!("kill -9 {}", dispatcher[0]));
     let invite = phone.invite(WELL_KNOWN, None);
     phone.send(&invite, WELL_KNOWN);
     assert_eq!(phone.final_response(&invite).status(), 200);
     assert_ne!(container.named("pointsman"), dispatcher);
-    assert_eq!(workers(), before);
+    assert_eq!(container.workers(), before);
     assert_eq!(phone.transact(&standing.request("BYE", 1), standing.target).status(), 200);
 }

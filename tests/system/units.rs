@@ -91,6 +91,11 @@ impl Host {
         )
     }
 
+    /// Waits until the journal has `text`: its lines arrive after what they tell of.
+    fn wait_for_log(&self, text: &str) {
+        wait_for(text, DEADLINE, || self.log().contains(text).then_some(()));
+    }
+
     /// The main process by its number on the machine.
     fn main(&self) -> u32 {
         self.show("MainPID").parse().unwrap()
@@ -127,9 +132,12 @@ fn the_unit_as_shipped_starts_answers_calls_says_how_it_stands_and_stops_in_orde
     assert_eq!((host.show("ActiveState"), host.show("WatchdogUSec")), ("active".to_owned(), "10s".to_owned()));
     host.wait_for("StatusText", |status| status == "2 of 2 workers up, 0 sessions");
     let processes = host.processes().iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-    let names = host.sh(&format!("ps -o user:32=,comm= -p {processes} | tr -s ' ' | sort"));
-    assert_eq!(names, "pointsman pointsman\npointsman pointsman-w0\npointsman pointsman-w1");
-    assert!(host.log().contains("listening on udp:0.0.0.0:5060, 2 workers"), "{}", host.log());
+    // A worker learns its name from its welcome, after the dispatcher shows it as up.
+    wait_for("the names of all processes", DEADLINE, || {
+        let names = host.sh(&format!("ps -o user:32=,comm= -p {processes} | tr -s ' ' | sort"));
+        (names == "pointsman pointsman\npointsman pointsman-w0\npointsman pointsman-w1").then_some(())
+    });
+    host.wait_for_log("listening on udp:0.0.0.0:5060, 2 workers");
     let dialog = host.call();
     host.hang_up(&dialog);
 
@@ -187,7 +195,7 @@ fn a_reload_takes_over_under_calls_with_a_new_executable_and_one_that_cannot_lea
     host.machine.write("/etc/pointsman.toml", "workers = \"two\"\n");
     let refused = host.try_sh("systemctl reload pointsman");
     assert!(!refused.status.success());
-    assert!(host.log().contains("/etc/pointsman.toml:1:11"), "{}", host.log());
+    host.wait_for_log("/etc/pointsman.toml:1:11");
     more_calls();
     progress.stop();
     let outcome = load.join().unwrap();
@@ -254,7 +262,7 @@ fn the_socket_unit_has_the_first_call_start_the_service() {
     let invite = host.phone.invite(WELL_KNOWN, None);
     host.phone.send(&invite, WELL_KNOWN);
     assert_eq!(host.phone.final_response(&invite).status(), 200);
-    assert_eq!(host.show("ActiveState"), "active");
+    host.wait_for("ActiveState", |state| state == "active");
     host.wait_until_up();
     let kept = host.sh("ss --udp --listening --numeric --processes 'sport = 5060'");
     assert!(kept.contains("\"systemd\"") && kept.contains("\"pointsman\""), "{kept}");
@@ -274,6 +282,6 @@ fn systemctl_status_says_why_no_worker_comes_up() {
     let faults = || host.sh("journalctl --unit pointsman --no-pager --priority err --output cat");
     wait_for("the line in the journal", DEADLINE, || faults().contains("no worker comes up").then_some(()));
     assert!(!faults().contains("listening on"), "{}", faults());
-    assert!(host.log().contains("cannot take signals: Operation not permitted"), "{}", host.log());
+    host.wait_for_log("cannot take signals: Operation not permitted");
     assert_eq!(host.phone.transact(&host.phone.invite(WELL_KNOWN, None), WELL_KNOWN).status(), 503);
 }

@@ -130,17 +130,20 @@ fn bad_input_gets_the_return_codes_of_the_rfc() {
         ("AUEP 900003 nodomain MGCP 1.0\r\n", 510),
         ("AUEP 900004 ann/1@ms MGCP 1.0\r\nno parameter\r\n", 510),
     ] {
+        let id: u32 = text.split(' ').nth(1).unwrap().parse().unwrap();
         agent.send_bytes(text.as_bytes(), well_known);
-        let answer = agent.expect(text, |said| said.code() > 0);
-        assert_eq!((answer.code(), answer.id()), (code, text.split(' ').nth(1).unwrap().parse().unwrap()), "{text}");
+        let answer = agent.expect(text, |said| said.code() > 0 && said.id() == id);
+        assert_eq!(answer.code(), code, "{text}");
     }
     // A response is never answered, nor are bytes that are no MGCP: the next answer is the one to the command sent
     // last.
-    for silent in ["200 5 OK\r\n", "000 5\r\n", "hello\r\n", "\r\n", "999 1 ???\r\n"] {
+    for silent in ["200 900005 OK\r\n", "000 900005\r\n", "hello\r\n", "\r\n", "999 900006 ???\r\n"] {
         agent.send_bytes(silent.as_bytes(), well_known);
     }
     let last = command("AUEP", &name, &[]);
     agent.send(&last, well_known);
-    let answer = agent.expect("the answer to the last command alone", |_| true);
+    // A command that was sent again while its worker was slow may have a second answer on its way.
+    let is_repeated = |said: &Said| said.code() > 0 && (1..last.id).contains(&said.id());
+    let answer = agent.expect("the answer to the last command alone", |said| !is_repeated(said));
     assert_eq!((answer.code(), answer.id()), (200, last.id), "{}", answer.text);
 }

@@ -23,8 +23,8 @@ fn a_worker_that_hangs_at_the_restart_is_killed_and_named_and_the_others_go_on()
     pointsman.start_again();
     pointsman.wait_until_up();
     assert!(!proc::runs(workers[0]));
-    let log = pointsman.log();
-    let line = log.lines().find(|line| line.contains("killed")).unwrap_or_else(|| panic!("{log}"));
+    let is_named = || pointsman.log().lines().find(|line| line.contains("killed")).map(str::to_owned);
+    let line = wait_for("the worker to be named", DEADLINE, is_named);
     assert!(line.contains("w0") && line.contains(&workers[0].to_string()), "{line}");
     assert_eq!(pointsman.worker(1)["pid"], workers[1]);
     for dialog in &standing {
@@ -173,8 +173,8 @@ fn locks_that_a_dead_machine_left_are_no_obstacle() {
     fs::write(pointsman.run_dir().join("w7.lock"), format!("{}\n", std::process::id())).unwrap();
     pointsman.start_again();
     pointsman.wait_until_up();
-    let log = pointsman.log();
-    assert!(log.contains("an earlier dispatcher: w0\n"), "w7 is not there and is waited for:\n{log}");
+    // The whole line: w7 is not there, and is not waited for.
+    pointsman.wait_for_log("an earlier dispatcher: w0\n");
     assert_eq!(pointsman.load()["workers"].as_array().map(Vec::len), Some(1));
     hang_up(&phone, &standing[0]);
 }
