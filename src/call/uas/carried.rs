@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::call::exchange::{Arrival, CallKey, Path};
-use crate::call::uas::{Call, Uas};
+use crate::call::uas::Uas;
+use crate::call::uas::call::Call;
 
 /// Number of calls on each connection. Connections without any are not in it.
 #[derive(Debug, Default)]

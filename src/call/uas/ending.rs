@@ -1,11 +1,12 @@
 //! A call's end, from either side.
 
 use crate::call::exchange::{Arrival, CallKey, EndReason, Event};
+use crate::call::uas::Uas;
+use crate::call::uas::call::Phase;
 use crate::call::uas::client::RequestKind;
 use crate::call::uas::request::Request;
 use crate::call::uas::respond::Response;
 use crate::call::uas::server::Server;
-use crate::call::uas::{Phase, Uas};
 use crate::time::Time;
 
 impl Uas {

@@ -5,7 +5,10 @@ use std::time::Duration;
 use crate::call::exchange::{Arrival, CallKey, EndReason, Event, Output};
 use crate::call::identity::MediaPlace;
 use crate::call::strangers::Claim;
+use crate::call::uas::Uas;
+use crate::call::uas::addresses::Addresses;
 use crate::call::uas::body::{Body, session_description};
+use crate::call::uas::call::{Call, Phase};
 use crate::call::uas::dialog::{Dialog, NoDialog};
 use crate::call::uas::options::Refusal;
 use crate::call::uas::refresh::{Session, session_headers};
@@ -13,7 +16,6 @@ use crate::call::uas::reliable::Delivery;
 use crate::call::uas::request::Request;
 use crate::call::uas::respond::{ALLOW, Keep, Response, SDP, SUPPORTED};
 use crate::call::uas::server::{Server, ServerKey};
-use crate::call::uas::{Addresses, Call, Phase, Uas};
 use crate::time::Time;
 use crate::wire::sip::{DialogRef, Message, Method, Name, NameAddr, Scheme};
 use crate::words::RefuseReason;
@@ -136,7 +138,7 @@ impl Uas {
             let status = if reason == RefuseReason::Full { 486 } else { 503 };
             return self.decline(key, status, EndReason::Refused(reason), now);
         }
-        self.with_request(server, |uas, request| uas.note_refusal(request, now));
+        self.with_request(server, |uas, request| uas.given_back.note(request, &uas.prints, now));
         let back = self.servers.change(server, Server::take_seqs);
         self.outputs.extend(back.into_iter().flatten().map(|seq| Output::Refuse(seq, reason)));
         self.close(server);
@@ -352,7 +354,7 @@ impl Uas {
     /// answer it.
     fn turn_away(&mut self, request: &Request<'_>, arrival: &Arrival, reason: RefuseReason, now: Time) {
         if let Some(seq) = arrival.seq().filter(|_| !arrival.follows) {
-            self.note_refusal(request, now);
+            self.given_back.note(request, &self.prints, now);
             self.outputs.push_back(Output::Refuse(seq, reason));
             return;
         }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::call::exchange::Hop;
 use crate::call::identity::Identity;
-use crate::call::uas::Addresses;
+use crate::call::uas::addresses::Addresses;
 use crate::names::{Endpoint, Protocol, Question, Source};
 use crate::wire::sip::Uri;
 

@@ -4,11 +4,12 @@
 use std::time::Duration;
 
 use crate::call::exchange::{CallKey, EndReason, Event};
+use crate::call::uas::Uas;
+use crate::call::uas::call::Phase;
 use crate::call::uas::client::RequestKind;
 use crate::call::uas::request::Request;
 use crate::call::uas::respond::SDP;
 use crate::call::uas::session_timer::{Interval, LONGEST, Proposal, Refresher, seconds};
-use crate::call::uas::{Phase, Uas};
 use crate::time::Time;
 use crate::wire::sip::{Message, Name};
 

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use crate::call::exchange::{Arrival, CallKey, EndReason, Event, Way};
+use crate::call::uas::Uas;
 use crate::call::uas::body::{Body, session_description};
+use crate::call::uas::call::Phase;
 use crate::call::uas::request::Request;
 use crate::call::uas::respond::{ALLOW, Response, SUPPORTED};
 use crate::call::uas::server::Server;
-use crate::call::uas::{Phase, Uas};
 use crate::time::Time;
 use crate::transaction::{LIFETIME, Resend, T1};
 use crate::wire::sip::Name;

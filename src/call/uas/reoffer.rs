@@ -1,13 +1,14 @@
 //! Changing a session that stands: re-INVITE (RFC 3261 §14.2) and UPDATE (RFC 3311), with their glare rules.
 
 use crate::call::exchange::{Arrival, CallKey, Event};
+use crate::call::uas::Uas;
 use crate::call::uas::body::{Body, session_description};
+use crate::call::uas::call::Phase;
 use crate::call::uas::options::Refusal;
 use crate::call::uas::refresh::{Session, proposal, session_headers};
 use crate::call::uas::request::Request;
 use crate::call::uas::respond::{ALLOW, Keep, Response, SUPPORTED};
 use crate::call::uas::server::{Server, ServerKey};
-use crate::call::uas::{Phase, Uas};
 use crate::time::Time;
 use crate::wire::sip::{Method, Name};
 

@@ -4,8 +4,9 @@ use std::net::IpAddr;
 
 use crate::call::exchange::{Arrival, CallKey, Load, Path};
 use crate::call::strangers::{Claim, Strangers};
+use crate::call::uas::Uas;
+use crate::call::uas::call::Phase;
 use crate::call::uas::rooms;
-use crate::call::uas::{Phase, Uas};
 
 impl Uas {
     /// Changes the capacity. Standing calls stay.

@@ -1,0 +1,87 @@
+//! The addresses by which the far end of a call and this worker reach each other, and our Contact.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::call::exchange::{Arrival, Hop, Path};
+use crate::call::uas::Uas;
+use crate::call::uas::heard::Heard;
+use crate::wire::sip::Message;
+use crate::words::Transport;
+
+/// The addresses by which the peer and we reach each other.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Addresses {
+    /// The address in our Contact and Via.
+    pub(super) contact: SocketAddr,
+    pub(super) transport: Transport,
+    pub(super) pinned: bool,
+    /// The way of our own requests to a route or a Contact.
+    pub(super) hop: Hop,
+    pub(super) from: Option<IpAddr>,
+    /// Whether our Contact is a SIPS URI (RFC 3261 §12.1.1).
+    pub(super) secure: bool,
+    /// Source of the INVITE.
+    pub(super) source: SocketAddr,
+    /// Address and socket where the far end was heard last.
+    pub(super) heard: Heard,
+    /// Whether it has shown that it hears us.
+    pub(super) is_heard: bool,
+    /// The host that our tag was told to, as long as it is one host only: a sender that knows the tag hears us there.
+    pub(super) told: Option<IpAddr>,
+}
+
+impl Uas {
+    /// The addresses by which the peer of a call and we reach each other.
+    pub(super) fn place(&self, msg: &Message<'_>, arrival: &Arrival) -> Addresses {
+        let local = arrival.local.ip();
+        let own = self.identity.own_socket(local);
+        let (listener, through_dispatcher) = match arrival.path {
+            Path::Handoff { listener, reply_to, .. } => (Some(listener.0), reply_to.is_through_dispatcher()),
+            Path::Own(_) | Path::Stream(_) => (None, false),
+        };
+        let well_known = listener.and_then(|number| self.identity.listeners.get(usize::from(number)));
+        let port = match well_known.filter(|_| arrival.pinned) {
+            Some(address) => address.port(),
+            None => self.identity.own.get(usize::from(own)).map_or(0, SocketAddr::port),
+        };
+        let heard = self.way_back(msg, arrival, arrival.pinned);
+        let hop = match (arrival.path, through_dispatcher) {
+            (_, true) => Hop::Dial,
+            (Path::Own(socket), _) => Hop::Own(socket),
+            (Path::Handoff { .. } | Path::Stream(_), _) => Hop::Own(own),
+        };
+        Addresses {
+            contact: SocketAddr::new(self.identity.public_ip(listener, local), port),
+            transport: arrival.transport,
+            pinned: arrival.pinned && well_known.is_some(),
+            hop,
+            from: Some(local),
+            secure: false,
+            source: arrival.source,
+            heard,
+            is_heard: false,
+            told: Some(arrival.source.ip()),
+        }
+    }
+
+    /// The Contact value of a call.
+    pub(super) fn contact(&self, place: &Addresses) -> Vec<u8> {
+        use std::io::Write as _;
+        let mut out = Vec::with_capacity(64);
+        let scheme = if place.secure { "sips" } else { "sip" };
+        // The port does not identify a pinned dialog's worker, so the token is added. Writing to a Vec cannot fail.
+        let _ = match place.pinned {
+            true => write!(out, "<{scheme}:{}@{}", self.identity.token, place.contact),
+            false => write!(out, "<{scheme}:{}", place.contact),
+        };
+        match place.transport {
+            Transport::Udp | Transport::Mgcp => out.extend_from_slice(b">"),
+            // Our own port uses TCP; a pinned peer uses the transport of the dispatcher's connection.
+            Transport::Tcp => out.extend_from_slice(b";transport=tcp>"),
+            _ if !place.pinned => out.extend_from_slice(b";transport=tcp>"),
+            Transport::Tls => out.extend_from_slice(b";transport=tls>"),
+            Transport::Ws | Transport::Wss => out.extend_from_slice(b";transport=ws>"),
+        }
+        out
+    }
+}
