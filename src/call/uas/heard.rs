@@ -6,12 +6,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::call::exchange::{Arrival, CallKey, Hop, Path};
+use crate::call::exchange::{Arrival, CallKey, Hop};
 use crate::call::uas::Uas;
 use crate::call::uas::request::Request;
-use crate::call::uas::respond::stated_port;
 use crate::time::Time;
-use crate::wire::sip::{Message, Name, where_to};
 
 /// Address and socket where the far end of a dialog was heard last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,27 +25,6 @@ pub(super) struct Heard {
 }
 
 impl Uas {
-    /// The way back to the sender of a request. `pinned`: the peer can be reached only through the dispatcher's
-    /// well-known address.
-    pub(super) fn way_back(&self, msg: &Message<'_>, arrival: &Arrival, pinned: bool) -> Heard {
-        let hop = match arrival.path {
-            Path::Own(socket) => Hop::Own(socket),
-            Path::Stream(conn) => Hop::Stream(conn),
-            Path::Handoff { reply_to, .. } if reply_to.is_through_dispatcher() && pinned => Hop::Dispatcher(reply_to),
-            Path::Handoff { reply_to, .. } if reply_to.is_through_dispatcher() => Hop::Dial,
-            Path::Handoff { listener, .. } if self.has_duplicate(listener.0) => Hop::Listener(listener.0),
-            Path::Handoff { .. } => Hop::Own(self.identity.own_socket(arrival.local.ip())),
-        };
-        let to = match hop {
-            // The dispatcher holds the connection itself, so another one is opened.
-            Hop::Dial => stated_port(msg, arrival.source),
-            Hop::Stream(_) | Hop::Dispatcher(_) => arrival.source,
-            Hop::Own(_) | Hop::Listener(_) => where_to(msg, arrival.source),
-        };
-        let is_direct = msg.values(Name::Via).nth(1).is_none();
-        Heard { hop, to, from: Some(arrival.local.ip()), is_direct }
-    }
-
     /// The host from which a call's far end was heard last; with a proxy in between, the proxy's host.
     pub fn host_of_peer(&self, key: CallKey) -> Option<IpAddr> {
         self.calls.get(key).map(|call| call.place.heard.to.ip())
@@ -74,9 +51,5 @@ impl Uas {
             self.servers.change(invite, |server| server.on_heard(now));
             self.arm_server(invite);
         }
-    }
-
-    fn has_duplicate(&self, listener: u16) -> bool {
-        self.identity.duplicates.get(usize::from(listener)).copied().unwrap_or(false)
     }
 }

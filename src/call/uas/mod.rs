@@ -24,6 +24,7 @@ mod session_timer;
 mod standalone;
 mod unanswerable;
 mod units;
+mod way;
 
 #[cfg(test)]
 mod tests;

@@ -1,19 +1,18 @@
 //! Responses: their writing, and the server transactions that are opened, advanced and closed with them.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::call::exchange::{Arrival, CallKey, Hop, Output, Path, Way};
+use crate::call::exchange::{Arrival, CallKey, Output, Way};
 use crate::call::uas::request::Request;
 use crate::call::uas::server::{Server, ServerKey};
+use crate::call::uas::way::is_same_sender;
 use crate::call::uas::{Timer, Uas};
 use crate::fingerprint::Fingerprint;
 use crate::ids::{Seq, encode};
 use crate::time::Time;
 use crate::transaction::Kind;
 use crate::transaction::sip_server::{Due, Opening, Transaction};
-use crate::wire::sip::{Message, Method, ResponseWriter, capabilities, reason_phrase, where_to};
-use crate::words::ReplyFrom;
+use crate::wire::sip::{Method, ResponseWriter, capabilities, reason_phrase};
 
 /// The methods we serve, for `Allow`.
 pub(super) const ALLOW: &[u8] = capabilities::ALLOW.as_bytes();
@@ -220,29 +219,6 @@ impl Uas {
         result
     }
 
-    /// The way that the response to a request takes (RFC 3261 §18.2.2, RFC 3581 §4).
-    pub(super) fn way(&self, request: &Message<'_>, arrival: &Arrival) -> Way {
-        let hop = match arrival.path {
-            Path::Own(socket) => Hop::Own(socket),
-            Path::Stream(conn) => Hop::Stream(conn),
-            Path::Handoff { reply_to, .. } if reply_to.is_through_dispatcher() => Hop::Dispatcher(reply_to),
-            Path::Handoff { listener, .. } => {
-                let held = self.identity.duplicates.get(usize::from(listener.0)).copied().unwrap_or(false);
-                match self.identity.reply_from {
-                    ReplyFrom::Listener if held => Hop::Listener(listener.0),
-                    _ => Hop::Own(self.identity.own_socket(arrival.local.ip())),
-                }
-            }
-        };
-        let to = match hop {
-            // The address to dial if the connection is gone (RFC 3261 §18.2.2).
-            Hop::Stream(_) => stated_port(request, arrival.source),
-            Hop::Dispatcher(_) | Hop::Dial => arrival.source,
-            Hop::Own(_) | Hop::Listener(_) => where_to(request, arrival.source),
-        };
-        Way { hop, source: arrival.source, to, from: Some(arrival.local.ip()) }
-    }
-
     /// Writes a response.
     fn write(&mut self, request: &Request<'_>, way: &Way, response: &Response<'_>) -> Arc<[u8]> {
         let made;
@@ -304,19 +280,4 @@ impl Uas {
 pub(super) enum Keep {
     Request,
     Nothing,
-}
-
-/// Whether a copy comes from the sender of the request. A NAT binding that has changed brings it from another port of
-/// the same address. A copy from another address may come from any host that has seen the request. The same is true of
-/// a copy without `rport` if the request had it. Such a copy gets its own answer, and the other responses go where they
-/// went.
-fn is_same_sender(copy: &Message<'_>, its: &Way, known: &Way) -> bool {
-    let asks_for_port = copy.via().is_some_and(|via| via.params().has(b"rport"));
-    its.source.ip() == known.source.ip() && (asks_for_port || known.to != known.source || its.to == known.to)
-}
-
-/// The source's address with the port that the request's Via names.
-pub(super) fn stated_port(request: &Message<'_>, source: SocketAddr) -> SocketAddr {
-    let port = request.via().map(|via| via.port.unwrap_or(via.default_port()));
-    SocketAddr::new(source.ip(), port.unwrap_or(source.port()))
 }

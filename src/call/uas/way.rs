@@ -1,0 +1,73 @@
+//! The ways back to the sender of a request: for its response, and for our own requests.
+
+use std::net::SocketAddr;
+
+use crate::call::exchange::{Arrival, Hop, Path, Way};
+use crate::call::uas::Uas;
+use crate::call::uas::heard::Heard;
+use crate::wire::sip::{Message, Name, where_to};
+use crate::words::ReplyFrom;
+
+impl Uas {
+    /// The way that the response to a request takes (RFC 3261 §18.2.2, RFC 3581 §4).
+    pub(super) fn way(&self, request: &Message<'_>, arrival: &Arrival) -> Way {
+        let hop = match arrival.path {
+            Path::Own(socket) => Hop::Own(socket),
+            Path::Stream(conn) => Hop::Stream(conn),
+            Path::Handoff { reply_to, .. } if reply_to.is_through_dispatcher() => Hop::Dispatcher(reply_to),
+            Path::Handoff { listener, .. }
+                if self.identity.reply_from == ReplyFrom::Listener && self.has_duplicate(listener.0) =>
+            {
+                Hop::Listener(listener.0)
+            }
+            Path::Handoff { .. } => Hop::Own(self.identity.own_socket(arrival.local.ip())),
+        };
+        let to = match hop {
+            // The address to dial if the connection is gone (RFC 3261 §18.2.2).
+            Hop::Stream(_) => stated_port(request, arrival.source),
+            Hop::Dispatcher(_) | Hop::Dial => arrival.source,
+            Hop::Own(_) | Hop::Listener(_) => where_to(request, arrival.source),
+        };
+        Way { hop, source: arrival.source, to, from: Some(arrival.local.ip()) }
+    }
+
+    /// The way back to the sender of a request. `pinned`: the peer can be reached only through the dispatcher's
+    /// well-known address.
+    pub(super) fn way_back(&self, msg: &Message<'_>, arrival: &Arrival, pinned: bool) -> Heard {
+        let hop = match arrival.path {
+            Path::Own(socket) => Hop::Own(socket),
+            Path::Stream(conn) => Hop::Stream(conn),
+            Path::Handoff { reply_to, .. } if reply_to.is_through_dispatcher() && pinned => Hop::Dispatcher(reply_to),
+            Path::Handoff { reply_to, .. } if reply_to.is_through_dispatcher() => Hop::Dial,
+            Path::Handoff { listener, .. } if self.has_duplicate(listener.0) => Hop::Listener(listener.0),
+            Path::Handoff { .. } => Hop::Own(self.identity.own_socket(arrival.local.ip())),
+        };
+        let to = match hop {
+            // The dispatcher holds the connection itself, so another one is opened.
+            Hop::Dial => stated_port(msg, arrival.source),
+            Hop::Stream(_) | Hop::Dispatcher(_) => arrival.source,
+            Hop::Own(_) | Hop::Listener(_) => where_to(msg, arrival.source),
+        };
+        let is_direct = msg.values(Name::Via).nth(1).is_none();
+        Heard { hop, to, from: Some(arrival.local.ip()), is_direct }
+    }
+
+    fn has_duplicate(&self, listener: u16) -> bool {
+        self.identity.duplicates.get(usize::from(listener)).copied().unwrap_or(false)
+    }
+}
+
+/// Whether a copy comes from the sender of the request. A NAT binding that has changed brings it from another port of
+/// the same address. A copy from another address may come from any host that has seen the request. The same is true of
+/// a copy without `rport` if the request had it. Such a copy gets its own answer, and the other responses go where they
+/// went.
+pub(super) fn is_same_sender(copy: &Message<'_>, its: &Way, known: &Way) -> bool {
+    let asks_for_port = copy.via().is_some_and(|via| via.params().has(b"rport"));
+    its.source.ip() == known.source.ip() && (asks_for_port || known.to != known.source || its.to == known.to)
+}
+
+/// The source's address with the port that the request's Via names.
+fn stated_port(request: &Message<'_>, source: SocketAddr) -> SocketAddr {
+    let port = request.via().map(|via| via.port.unwrap_or(via.default_port()));
+    SocketAddr::new(source.ip(), port.unwrap_or(source.port()))
+}
