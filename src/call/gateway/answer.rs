@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use crate::call::exchange::{Arrival, Egress, Hop, Path, Transmit, Way};
-use crate::call::gateway::Gateway;
 use crate::call::gateway::events::Sender;
 use crate::call::gateway::exchange::Output;
 use crate::call::gateway::identity::Naming;
-use crate::call::gateway::media_gateway::Timer;
+use crate::call::gateway::{Gateway, Timer};
 use crate::call::seqs::Seqs;
 use crate::time::Time;
 use crate::transaction::mgcp_server::{Copied, Due, Transaction};

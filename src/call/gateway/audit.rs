@@ -1,14 +1,13 @@
 //! AuditEndpoint and AuditConnection (RFC 3435 §2.3.10 and §2.3.11).
 
-use crate::call::gateway::Gateway;
 use crate::call::gateway::answer::{Answer, Denial};
 use crate::call::gateway::bearer::Coding;
 use crate::call::gateway::endpoint::number_of;
 use crate::call::gateway::events::Events;
 use crate::call::gateway::exchange::{Ask, ConnectionKey, Counters, EndpointKey};
-use crate::call::gateway::job::Job;
 use crate::call::gateway::mode::MODES;
-use crate::call::gateway::terms::PACKET_TIMES;
+use crate::call::gateway::wanted::PACKET_TIMES;
+use crate::call::gateway::{Gateway, Job};
 use crate::time::Time;
 use crate::transaction::name::mgcp::TransactionKey;
 use crate::wire::mgcp::{

@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 
 use crate::call::exchange::{Arrival, Path};
-use crate::call::gateway::Gateway;
 use crate::call::gateway::answer::{Answer, Denial};
 use crate::call::gateway::bearer::Coding;
 use crate::call::gateway::calls::call_id;
@@ -12,7 +11,6 @@ use crate::call::gateway::description::Description;
 use crate::call::gateway::embedded::Embedded;
 use crate::call::gateway::endpoint::EndpointChoice;
 use crate::call::gateway::exchange::{Ask, ConnectionKey, EndpointKey, Told};
-use crate::call::gateway::job::Job;
 use crate::call::gateway::kind::Kind;
 use crate::call::gateway::listening::Hearing;
 use crate::call::gateway::measuring::Measurings;
@@ -20,6 +18,7 @@ use crate::call::gateway::mode;
 use crate::call::gateway::remote::Remote;
 use crate::call::gateway::terms::{Sides, Terms};
 use crate::call::gateway::wanted::Wanted;
+use crate::call::gateway::{Gateway, Job};
 use crate::call::strangers::Claim;
 use crate::reservation::Weight;
 use crate::time::Time;

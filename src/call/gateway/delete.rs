@@ -5,12 +5,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::call::exchange::Arrival;
-use crate::call::gateway::Gateway;
 use crate::call::gateway::answer::{Answer, Denial};
 use crate::call::gateway::calls::call_id;
 use crate::call::gateway::embedded::Embedded;
 use crate::call::gateway::exchange::{Ask, ConnectionKey, Counters, EndpointKey, Told};
-use crate::call::gateway::job::{Job, JobKey};
+use crate::call::gateway::{Gateway, Job, JobKey};
 use crate::time::Time;
 use crate::transaction::name::mgcp::TransactionKey;
 use crate::wire::mgcp::{Command, ConnectionParameters, Field, ReturnCode, Wildcard};

@@ -5,12 +5,11 @@
 //! request.
 
 use crate::call::exchange::{Arrival, Path};
-use crate::call::gateway::Gateway;
 use crate::call::gateway::bearer::Coding;
 use crate::call::gateway::exchange::{ConnectionKey, EndpointKey};
 use crate::call::gateway::identity::Naming;
 use crate::call::gateway::kind::Kind;
-use crate::call::gateway::media_gateway::Timer;
+use crate::call::gateway::{Gateway, Timer};
 use crate::reservation::Reservation;
 use crate::time::Time;
 use crate::wire::mgcp::{EndpointName, ReturnCode, Wildcard};

@@ -5,11 +5,9 @@
 
 use std::time::Duration;
 
-use crate::call::gateway::Gateway;
 use crate::call::gateway::events::seen::Seen;
 use crate::call::gateway::exchange::{Ask, ConnectionKey, EndpointKey, Told};
-use crate::call::gateway::job::Job;
-use crate::call::gateway::media_gateway::Timer;
+use crate::call::gateway::{Gateway, Job, Timer};
 use crate::time::Time;
 
 /// Whether a packet has come to a connection, as far as a request wants to know.

@@ -3,11 +3,10 @@
 //! The DLCX with a reason code that tells the call agent is sent from here. It also ends connections without a sign of
 //! life. Sockets do not fail by themselves, so no media says [`crate::call::gateway::Told::Lost`] yet.
 
-use crate::call::gateway::Gateway;
 use crate::call::gateway::connection::ConnectionId;
 use crate::call::gateway::events::Gone;
 use crate::call::gateway::exchange::{ConnectionKey, EndpointKey, Told};
-use crate::call::gateway::job::Job;
+use crate::call::gateway::{Gateway, Job};
 use crate::time::Time;
 use crate::wire::mgcp::{ConnectionParameters, ReasonCode};
 

@@ -5,12 +5,10 @@
 
 use std::time::Duration;
 
-use crate::call::gateway::Gateway;
 use crate::call::gateway::events::measure::Measure;
 use crate::call::gateway::events::seen::Seen;
 use crate::call::gateway::exchange::{Ask, ConnectionKey, Counters, EndpointKey, Told};
-use crate::call::gateway::job::Job;
-use crate::call::gateway::media_gateway::Timer;
+use crate::call::gateway::{Gateway, Job, Timer};
 use crate::time::Time;
 
 /// The media is asked at this interval.

@@ -1,17 +1,16 @@
 //! ModifyConnection (RFC 3435 §2.3.6).
 
 use crate::call::exchange::Arrival;
-use crate::call::gateway::Gateway;
 use crate::call::gateway::answer::{Answer, Denial};
 use crate::call::gateway::calls::call_id;
 use crate::call::gateway::connection::Settings;
 use crate::call::gateway::embedded::Embedded;
 use crate::call::gateway::exchange::{Ask, ConnectionKey, EndpointKey, Flow, Told};
-use crate::call::gateway::job::Job;
 use crate::call::gateway::kind::Kind;
 use crate::call::gateway::mode;
 use crate::call::gateway::remote::Remote;
 use crate::call::gateway::terms::Sides;
+use crate::call::gateway::{Gateway, Job};
 use crate::time::Time;
 use crate::transaction::name::mgcp::TransactionKey;
 use crate::wire::mgcp::{Command, Field, ReturnCode};

@@ -8,10 +8,8 @@
 //! The media counts packets and tells only when it is asked, so packets are noticed at the next question: an endpoint
 //! lives up to a quarter longer than its time.
 
-use crate::call::gateway::Gateway;
 use crate::call::gateway::exchange::{Ask, ConnectionKey, Told};
-use crate::call::gateway::job::Job;
-use crate::call::gateway::media_gateway::Timer;
+use crate::call::gateway::{Gateway, Job, Timer};
 use crate::time::Time;
 use crate::wire::mgcp::{Command, ReasonCode};
 

@@ -3,7 +3,7 @@
 
 use crate::call::gateway::bearer::Coding;
 use crate::call::gateway::remote::Remote;
-use crate::call::gateway::wanted::Wanted;
+use crate::call::gateway::wanted::{PACKET_TIMES, Wanted};
 use crate::media::{Codec, Payload, Payloads};
 use crate::wire::mgcp::ReturnCode;
 
@@ -30,8 +30,6 @@ pub(super) struct Sides<'a> {
     pub(super) coding: Coding,
 }
 
-/// Packet times that sound can be sent in, in milliseconds.
-pub(super) const PACKET_TIMES: (u16, u16) = (10, 200);
 /// The packet time if neither the call agent nor the other end asks for one.
 const USUAL_PTIME: u16 = 20;
 

@@ -2,7 +2,6 @@
 
 use std::ops::RangeInclusive;
 
-use crate::call::gateway::terms::PACKET_TIMES;
 use crate::media::Codec;
 use crate::wire::mgcp::{Gain, LocalOptions, Members, OptionExtension, Reservation, ReturnCode};
 
@@ -16,6 +15,9 @@ pub(super) struct Wanted {
     /// All options as they were written, for audits; each name once.
     written: Vec<Written>,
 }
+
+/// Packet times that sound can be sent in, in milliseconds.
+pub(super) const PACKET_TIMES: (u16, u16) = (10, 200);
 
 /// The name and the value of an option.
 type Written = (Box<[u8]>, Box<[u8]>);

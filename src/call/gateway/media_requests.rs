@@ -1,42 +1,10 @@
-//! Commands that wait for the media, and their continuation once it has answered.
+//! Requests to the media, and the continuation of the commands that waited for its answers.
 
 use std::collections::VecDeque;
 
-use crate::call::gateway::Gateway;
-use crate::call::gateway::create::Creation;
-use crate::call::gateway::delete::Deletion;
 use crate::call::gateway::exchange::{Ask, ConnectionKey, Flow, Output, Told};
-use crate::call::gateway::lost::Loss;
-use crate::call::gateway::modify::Modification;
-use crate::slab::handle;
+use crate::call::gateway::{Gateway, Job, JobKey};
 use crate::time::Time;
-use crate::transaction::name::mgcp::TransactionKey;
-use crate::wire::mgcp::Field;
-
-handle! {
-    /// A command that waits.
-    pub(super) struct JobKey;
-}
-
-/// The command or check that waits.
-#[derive(Debug)]
-pub(super) enum Job {
-    Create(Box<Creation>),
-    Modify(Box<Modification>),
-    Delete(Deletion),
-    /// An audit that waits for the counters of a connection.
-    Audit(TransactionKey, ConnectionKey, Vec<Field>),
-    /// A request that waits for the first packet of a connection.
-    Listen(ConnectionKey),
-    /// A connection that perhaps no call agent knows; its packets are counted.
-    Doubt(ConnectionKey),
-    /// A connection that is asked for its packets, as a sign of life.
-    Silence(ConnectionKey),
-    /// A connection that is measured.
-    Measure(ConnectionKey),
-    /// A connection that is lost.
-    Lose(Box<Loss>),
-}
 
 /// Requests to the media that are not answered yet, in order. Each answer is for the oldest one of its connection.
 pub(super) type MediaRequests = VecDeque<(ConnectionKey, Option<JobKey>)>;
