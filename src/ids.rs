@@ -66,9 +66,24 @@ pub struct ListenerId(pub u16);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct GatheringId(pub u64);
 
-/// A stream connection of the dispatcher.
+/// A stream connection of the dispatcher, below 2⁴⁷. Its highest bits name the lane that has it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ConnId(pub u64);
+
+impl ConnId {
+    /// Bits of the lane's own number for a connection.
+    const OWN_BITS: u32 = 39;
+
+    /// A connection of a lane, by that lane's own number for it.
+    pub const fn new(lane: usize, own: u64) -> Self {
+        ConnId((lane as u64) << Self::OWN_BITS | own)
+    }
+
+    /// The lane that has the connection.
+    pub const fn lane(self) -> usize {
+        (self.0 >> Self::OWN_BITS) as usize
+    }
+}
 
 /// The number of a message on one link. Starts at 1 and rises by one for each message handed over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -6,11 +6,13 @@ use std::ops::Range;
 
 use super::Way;
 use super::owner::Owner;
+use super::replies::Replies;
 use crate::dispatch::decision::{Answer, Return, Says};
 use crate::dispatch::identity::DispatcherTag;
 use crate::pack::packed;
 use crate::wire::mgcp;
 use crate::wire::sip::{self, Name, NameAddr, ResponseWriter, capabilities};
+use crate::words::ReplyTo;
 
 /// Largest datagram of joined answers, in bytes: one that passes every network without being fragmented.
 const LARGEST_JOINED: usize = 1_200;
@@ -23,6 +25,8 @@ const REGISTERED_FOR: u32 = 3_600;
 pub struct Answers {
     bytes: Vec<u8>,
     waiting: Vec<Waiting>,
+    /// Answers that leave on stream connections.
+    pub(super) replies: Replies,
 }
 
 /// One answer: its place in the buffer, and its way.
@@ -80,36 +84,43 @@ fn registered<'o>(mut writer: ResponseWriter<'o>, request: &sip::Message<'_>) ->
     writer.header_fmt("Expires", format_args!("{asked}"))
 }
 
+/// Appends the answer to `request`, which came from `source`.
+fn write_sip(out: &mut Vec<u8>, source: SocketAddr, answer: &Answer, allow: &str, request: &sip::Message<'_>) {
+    let tag = answer.to_tag.as_ref().map(DispatcherTag::as_bytes);
+    let phrase = match answer.says {
+        Says::Fault(fault) if answer.status == 400 => fault.phrase(),
+        _ => sip::reason_phrase(answer.status),
+    };
+    let mut writer = ResponseWriter::saying(out, request, answer.status, phrase, Some(source), tag);
+    if let Some(seconds) = answer.retry_after {
+        writer = writer.header_fmt("Retry-After", format_args!("{seconds}"));
+    }
+    writer = match answer.says {
+        Says::Nothing | Says::Fault(_) => writer,
+        Says::Allow => writer.header("Allow", allow),
+        Says::Capabilities => writer
+            .header("Allow", allow)
+            .header("Accept", capabilities::ACCEPT)
+            .header("Accept-Encoding", capabilities::ACCEPT_ENCODING)
+            .header("Accept-Language", capabilities::ACCEPT_LANGUAGE)
+            .header("Supported", capabilities::SUPPORTED),
+        Says::Registered => registered(writer, request),
+        Says::Unsupported => writer.header_fmt("Unsupported", format_args!("{}", Unsupported(request))),
+    };
+    writer.finish();
+}
+
 impl Answers {
-    /// Writes the answer to `request`, to leave from the socket that it came to; `allow` is the value of its Allow
-    /// header, if it gets one.
+    /// Writes the answer to `request`, to leave from the socket or on the connection that it came to; `allow` is the
+    /// value of its Allow header, if it gets one.
     pub fn write(&mut self, way: &Way, answer: &Answer, allow: &str, request: &sip::Message<'_>) {
-        let begin = self.bytes.len();
-        let tag = answer.to_tag.as_ref().map(DispatcherTag::as_bytes);
-        let phrase = match answer.says {
-            Says::Fault(fault) if answer.status == 400 => fault.phrase(),
-            _ => sip::reason_phrase(answer.status),
-        };
-        let mut writer =
-            ResponseWriter::saying(&mut self.bytes, request, answer.status, phrase, Some(way.arrival.source), tag);
-        if let Some(seconds) = answer.retry_after {
-            writer = writer.header_fmt("Retry-After", format_args!("{seconds}"));
+        let source = way.arrival.source;
+        if let ReplyTo::Stream(conn) = way.arrival.reply_to {
+            return self.replies.write(conn, |bytes| write_sip(bytes, source, answer, allow, request));
         }
-        writer = match answer.says {
-            Says::Nothing | Says::Fault(_) => writer,
-            Says::Allow => writer.header("Allow", allow),
-            Says::Capabilities => writer
-                .header("Allow", allow)
-                .header("Accept", capabilities::ACCEPT)
-                .header("Accept-Encoding", capabilities::ACCEPT_ENCODING)
-                .header("Accept-Language", capabilities::ACCEPT_LANGUAGE)
-                .header("Supported", capabilities::SUPPORTED),
-            Says::Registered => registered(writer, request),
-            Says::Unsupported => writer.header_fmt("Unsupported", format_args!("{}", Unsupported(request))),
-        };
-        writer.finish();
-        let to = sip::where_to(request, way.arrival.source);
-        let range = begin..self.bytes.len();
+        let begin = self.bytes.len();
+        write_sip(&mut self.bytes, source, answer, allow, request);
+        let (range, to) = (begin..self.bytes.len(), sip::where_to(request, source));
         self.waiting.push(Waiting { owner: way.owner, range, to, from: way.arrival.local.ip() });
     }
 
@@ -153,8 +164,12 @@ impl Answers {
         self.waiting.push(Waiting { owner: way.owner, range, to: arrival.source, from: arrival.local.ip() });
     }
 
-    /// A copy of the answer that was written last.
-    pub fn last(&self) -> Option<Written> {
+    /// A copy of the answer that was written last, to be sent again. `None` where it leaves on a connection: Timer G is
+    /// for unreliable transports only (RFC 3261 §17.2.1).
+    pub fn last(&self, way: &Way) -> Option<Written> {
+        if let ReplyTo::Stream(_) = way.arrival.reply_to {
+            return None;
+        }
         let Waiting { owner, range, to, from } = self.waiting.last()?.clone();
         Some(Written { owner, bytes: self.bytes.get(range)?.into(), to, from })
     }

@@ -1,5 +1,5 @@
-//! The switch among those of other lanes: messages that one lane has read and another decides about, and the units that
-//! each has handed over.
+//! The switch among those of other lanes: messages that one lane has read and another decides about, the answers to
+//! those that came on a connection, and the units that each has handed over.
 
 use std::time::Duration;
 
@@ -7,20 +7,28 @@ use super::early_cancels::Waiting;
 use super::links::Channel;
 use super::parcel::Parcel;
 use super::{Switch, Way};
+use crate::ids::ConnId;
 use crate::time::Time;
 use crate::words::Transport;
 
 /// Longest time that other lanes go without the ledger when no parcel leaves for them anyway.
 const LEDGER_WITHIN: Duration = Duration::from_millis(10);
 
+/// Memory of answers on connections that is kept for the next ones, in bytes.
+const KEPT: usize = 1 << 16;
+
 /// A worker's ledger that has grown by more than one part in so many of its units is told at once.
 const MUCH: u32 = 64;
 
 impl<C: Channel> Switch<C> {
-    /// Acts on a parcel: the sender's ledger, and messages that it has read for this lane.
+    /// Acts on a parcel: the sender's ledger, messages that it has read for this lane, and answers for connections of
+    /// this lane.
     pub fn on_parcel(&mut self, parcel: &Parcel, now: Time) {
         for &(worker, units) in &parcel.ledger {
             self.dispatch.on_ledger_elsewhere(worker, parcel.from, units);
+        }
+        for (conn, bytes) in parcel.replies.iter() {
+            self.outbox.answers.replies.push(conn, bytes);
         }
         for (bytes, way) in parcel.messages() {
             match way.arrival.transport {
@@ -30,6 +38,23 @@ impl<C: Channel> Switch<C> {
         }
         self.decide_early(now);
         self.go_on_chains(now);
+    }
+
+    /// Passes each answer for a connection of this lane to `send`; those for connections of other lanes go into their
+    /// parcels.
+    pub fn flush_replies(&mut self, mut send: impl FnMut(ConnId, &[u8])) {
+        let replies = &mut self.outbox.answers.replies;
+        if replies.is_empty() {
+            return;
+        }
+        for (conn, bytes) in replies.iter() {
+            if conn.lane() == self.owners.own() {
+                send(conn, bytes);
+            } else if let Some(parcel) = self.parcels.get_mut(conn.lane()) {
+                parcel.replies.push(conn, bytes);
+            }
+        }
+        replies.clear(KEPT);
     }
 
     /// Passes each parcel for another lane to `send`, which puts an empty one in its place, or returns false when that

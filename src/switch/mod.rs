@@ -18,6 +18,7 @@ mod orders;
 mod outbox;
 pub mod owner;
 pub mod parcel;
+mod replies;
 mod returned_message;
 mod saved;
 mod suspects;
@@ -274,7 +275,8 @@ impl<C: Channel> Switch<C> {
         };
         self.outbox.links.on_event(worker, true, false);
         let Switch { outbox, dispatch, frame, given_back, refused, resumed, handed_back, .. } = self;
-        let Some(link) = outbox.links.get_mut(worker) else { return LinkRead::Nothing };
+        let Outbox { links, answers, .. } = outbox;
+        let Some(link) = links.get_mut(worker) else { return LinkRead::Nothing };
         let mut goodbye = None;
         let read = link.front.on_frame(&frame[..length], &mut |event| match event {
             FromWorker::Answered { note, .. } => {
@@ -299,11 +301,12 @@ impl<C: Channel> Switch<C> {
             FromWorker::Reply { to: ReplyTo::Gathering(gathering), bytes } => {
                 dispatch.on_gathered(gathering, worker, bytes, now);
             }
-            // A `Hello` is read once, at the beginning. No message comes by a stream, so no answer goes to one.
-            FromWorker::Hello(_) | FromWorker::Reply { .. } => {}
+            FromWorker::Reply { to: ReplyTo::Stream(conn), bytes } => answers.replies.push(conn, bytes),
+            // A `Hello` is read once, at the beginning. A worker sends answers in datagrams itself.
+            FromWorker::Hello(_) | FromWorker::Reply { to: ReplyTo::Datagram, .. } => {}
         });
         dispatch.on_link_room(worker, link.front.room());
-        outbox.links.touch(worker);
+        links.touch(worker);
         self.place_given_back(now);
         self.may_clear |= !self.suspects.is_empty();
         self.go_on_chains(now);

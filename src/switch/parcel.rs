@@ -1,8 +1,10 @@
-//! Parcels: messages that one lane has read and another is to decide about, a batch at a time.
+//! Parcels: messages that one lane has read and another is to decide about, a batch at a time, and on the way back the
+//! answers for connections of the lane that read them.
 
 use std::ops::Range;
 
 use super::Way;
+use super::replies::Replies;
 use crate::ids::WorkerId;
 
 /// Largest parcel whose memory is kept for the next batch, in bytes.
@@ -19,6 +21,8 @@ pub struct Parcel {
     pub ledger: Vec<(WorkerId, u32)>,
     bytes: Vec<u8>,
     messages: Vec<Passed>,
+    /// Answers for connections of the lane that gets the parcel.
+    pub replies: Replies,
 }
 
 /// One message: its place in the parcel, and how it came.
@@ -51,17 +55,17 @@ impl Parcel {
 
     /// Whether it holds so much that no more should wait in it.
     pub fn is_full(&self) -> bool {
-        self.bytes.len() > KEPT || self.ledger.len() > LEDGER
+        self.bytes.len() + self.replies.bytes() > KEPT || self.ledger.len() > LEDGER
     }
 
-    /// The number of its messages.
+    /// The number of its messages, answers among them.
     pub fn len(&self) -> usize {
-        self.messages.len()
+        self.messages.len() + self.replies.len()
     }
 
     /// Whether nothing is in it.
     pub fn is_empty(&self) -> bool {
-        self.messages.is_empty() && self.ledger.is_empty()
+        self.messages.is_empty() && self.replies.is_empty() && self.ledger.is_empty()
     }
 
     /// Takes everything out.
@@ -69,6 +73,7 @@ impl Parcel {
         self.bytes.clear();
         self.bytes.shrink_to(KEPT);
         self.messages.clear();
+        self.replies.clear(KEPT);
         self.ledger.clear();
     }
 }

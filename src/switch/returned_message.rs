@@ -111,7 +111,7 @@ impl<C: Channel> Outbox<C> {
         if let Target::Answer(Answer { to_tag: Some(tag), .. }) = decision.target
             && let Incoming::Sip(request) = message
             && request.method() == Some(Method::Invite)
-            && let Some(answer) = self.answers.last()
+            && let Some(answer) = self.answers.last(in_hand.way)
         {
             self.retransmits.begin(tag, answer, now);
         }

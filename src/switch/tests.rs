@@ -1,6 +1,7 @@
 //! The switch over links in memory.
 
 mod mgcp;
+mod streams;
 
 use std::io::{self, IoSlice, Write};
 use std::sync::{Arc, Mutex};
@@ -57,6 +58,11 @@ fn roomy(workers: u16) -> Switch<Mute> {
 
 /// The first of `lanes` lanes.
 fn lane(workers: u16, lanes: usize) -> Switch<Mute> {
+    lane_of(0, workers, lanes)
+}
+
+/// One of `lanes` lanes.
+fn lane_of(own: usize, workers: u16, lanes: usize) -> Switch<Mute> {
     let dispatch = Dispatch::new(Setup {
         rules: Rules::default(),
         keys: Keyring::new(TokenKey::new([1; 32])),
@@ -65,7 +71,7 @@ fn lane(workers: u16, lanes: usize) -> Switch<Mute> {
         workers: usize::from(workers),
         seed: 1,
     });
-    let mut switch = Switch::new(dispatch, Insert::None, 0, Owners::new(0, lanes, 0));
+    let mut switch = Switch::new(dispatch, Insert::None, 0, Owners::new(own, lanes, 0));
     (0..workers).for_each(|worker| link(&mut switch, worker));
     switch
 }

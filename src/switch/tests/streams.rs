@@ -1,0 +1,97 @@
+//! Answers to messages that came on stream connections.
+
+use super::*;
+use crate::dispatch::decision::Arrival;
+use crate::ids::ConnId;
+
+/// The way of a message that came on a connection.
+fn on_stream(conn: ConnId) -> Way {
+    let arrival = Arrival {
+        listener: ListenerId(0),
+        transport: Transport::Tcp,
+        reply_to: ReplyTo::Stream(conn),
+        source: "192.0.2.1:40000".parse().unwrap(),
+        local: "192.0.2.2:5060".parse().unwrap(),
+        received: NOW,
+    };
+    Way { owner: Owner::Listener(ListenerId(0)), arrival }
+}
+
+/// A request of this method in a call of its own.
+fn request(method: &str, call: usize) -> Vec<u8> {
+    format!(
+        "{method} sip:a@192.0.2.2 SIP/2.0\r\nVia: SIP/2.0/TCP 192.0.2.1;branch=z9hG4bK-{call}\r\nMax-Forwards: 70\r\n\
+         From: <sip:b@192.0.2.1>;tag=1\r\nTo: <sip:a@192.0.2.2>\r\nCall-ID: {call}\r\nCSeq: 1 {method}\r\n\
+         Contact: <sip:b@192.0.2.1>\r\nContent-Length: 0\r\n\r\n"
+    )
+    .into_bytes()
+}
+
+/// The answers that wait for connections of this lane. None may wait for a socket.
+fn replies<C: Channel>(switch: &mut Switch<C>) -> Vec<(ConnId, String)> {
+    switch.flush_answers(|leaving| panic!("{} answers in datagrams", leaving.len()));
+    let mut replies = Vec::new();
+    switch.flush_replies(|conn, bytes| replies.push((conn, String::from_utf8_lossy(bytes).into_owned())));
+    replies
+}
+
+#[test]
+fn an_answer_leaves_on_the_connection_that_its_request_came_on() {
+    let mut switch = switch(1);
+    let (one, other) = (ConnId::new(0, 7), ConnId::new(0, 8));
+    for (call, conn) in [one, other, other].into_iter().enumerate() {
+        switch.on_message(&request("UNHEARD", call), &on_stream(conn), NOW);
+    }
+    let replies = replies(&mut switch);
+    let sent: Vec<_> = replies.iter().map(|(conn, text)| (*conn, text.matches("SIP/2.0 501 ").count())).collect();
+    assert_eq!(sent, [(one, 1), (other, 2)], "those of one connection leave with one write");
+}
+
+#[test]
+fn the_answer_to_a_dead_workers_invite_is_sent_once_on_a_connection() {
+    let mut switch = switch(1);
+    switch.on_message(&request("INVITE", 1), &on_stream(ConnId::new(0, 7)), NOW);
+    assert_eq!(replies(&mut switch), []);
+    switch.on_link_lost(WorkerId(0), NOW);
+    switch.handle_timeout(NOW);
+    let first = replies(&mut switch);
+    assert!(first.len() == 1 && first[0].1.starts_with("SIP/2.0 503"), "{first:?}");
+    for second in 1..100 {
+        switch.handle_timeout(NOW + Duration::from_secs(second));
+        assert_eq!(replies(&mut switch), []);
+    }
+}
+
+#[test]
+fn an_answer_for_another_lanes_connection_goes_back_in_a_parcel() {
+    let conn = ConnId::new(1, 7);
+    let mut passed = Parcel::new(1);
+    passed.add(&request("UNHEARD", 1), &on_stream(conn));
+    let mut deciding = lane(1, 2);
+    deciding.on_parcel(&passed, NOW);
+    assert_eq!(replies(&mut deciding), []);
+    let mut back = None;
+    deciding.flush_parcels(NOW, |to, parcel| {
+        assert_eq!(to, 1);
+        back = Some(std::mem::take(parcel));
+        true
+    });
+    let mut reading = lane_of(1, 1, 2);
+    reading.on_parcel(&back.unwrap(), NOW);
+    let replies = replies(&mut reading);
+    assert!(replies.len() == 1 && replies[0].0 == conn && replies[0].1.starts_with("SIP/2.0 501 "), "{replies:?}");
+}
+
+#[test]
+fn a_workers_answer_goes_to_the_connection_that_it_names_if_a_lane_can_have_it() {
+    let (own, nobodys) = (ConnId::new(0, 7), ConnId::new(63, 7));
+    let reply = |conn, bytes| Record::Reply { to: ReplyTo::Stream(conn), bytes };
+    let (mut switch, _) = wordy([frame(&[reply(own, b"SIP/2.0 200 OK"), reply(nobodys, b"SIP/2.0 486 Busy")])]);
+    // A worker may say as much as it has been handed.
+    (0..8).for_each(|call| switch.on_message(&request("INVITE", call), &on_stream(own), NOW));
+    switch.flush_links();
+    switch.on_link_event(WorkerId(0), true, false);
+    assert_eq!(switch.read_link(WorkerId(0), NOW), LinkRead::Frame);
+    assert_eq!(replies(&mut switch), [(own, "SIP/2.0 200 OK".to_owned())]);
+    assert!(!switch.has_parcels());
+}
