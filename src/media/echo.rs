@@ -5,8 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use crate::time::Time;
 
 use super::rtcp::{Answered, Reception, Sent};
-use super::session::Terms;
-use super::stream::{Dropped, Stream};
+use super::stream::{Dropped, Stream, Terms};
 
 /// One stream whose packets are sent back to their source.
 #[derive(Clone, Debug)]

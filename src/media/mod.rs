@@ -12,5 +12,5 @@ pub mod stream;
 pub use codec::{Codec, Direction, Payload, Payloads};
 pub use echo::Echo;
 pub use ports::{Exhausted, Ports};
-pub use session::{Session, Terms};
-pub use stream::{Dropped, Stream};
+pub use session::Session;
+pub use stream::{Dropped, Stream, Terms};

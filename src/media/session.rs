@@ -5,25 +5,13 @@
 //! `a=inactive` costs nothing but memory. The process opens the sockets of [`Session::legs`] and closes what
 //! [`Session::apply`] and [`Session::close`] hand back.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use crate::time::Time;
 
-use super::codec::{Direction, Payloads};
 use super::echo::Echo;
 use super::ports::{Exhausted, Ports};
-
-/// The agreement of an offer and its answer on one line, seen from our side.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Terms {
-    /// The direction in which media flows.
-    pub direction: Direction,
-    /// The address at which the peer wants its packets; `None` when it named no usable one (hold, or a host name not
-    /// yet resolved).
-    pub remote: Option<SocketAddr>,
-    /// The formats.
-    pub payloads: Payloads,
-}
+use super::stream::Terms;
 
 /// One active line.
 #[derive(Clone, Debug)]
@@ -143,7 +131,7 @@ impl Session {
 
 #[cfg(test)]
 mod tests {
-    use super::super::codec::{Codec, Payload};
+    use super::super::codec::{Codec, Direction, Payload, Payloads};
     use super::super::stream::Dropped;
     use super::*;
 

@@ -21,12 +21,23 @@ use crate::time::Time;
 use super::codec::{Codec, Direction, Payloads};
 use super::latch::{Expected, Latch, continues};
 use super::rtcp::{self, Answered, Reception, Reporter, Sent};
-use super::session::Terms;
 
 /// Packets of one stream that are taken in a second: twice the rate of 5 ms packets, events included.
 pub const RATE_LIMIT: u32 = 400;
 
 const HEADER: usize = RtpPacket::MIN_RTP_PACKET_LEN;
+
+/// The agreement of an offer and its answer on one line, seen from our side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// The direction in which media flows.
+    pub direction: Direction,
+    /// The address at which the peer wants its packets; `None` when it named no usable one (hold, or a host name not
+    /// yet resolved).
+    pub remote: Option<SocketAddr>,
+    /// The formats.
+    pub payloads: Payloads,
+}
 
 /// One stream, both ways.
 #[derive(Clone, Debug)]

@@ -24,8 +24,8 @@ use crate::station::call_log::named;
 use crate::station::{Adapter, GatewayEffect, Station, Ways};
 use crate::time::Time;
 use crate::words::Hello;
-use crate::worker::link::{LinkEnd, MOST};
-use crate::worker::settings::{Link, WorkerError};
+use crate::worker::link::LinkEnd;
+use crate::worker::settings::{Link, MOST_LINKS, WorkerError};
 use crate::worker::shell::{Joined, Ports, Shell};
 use crate::worker::sources::{Sources, TURNS};
 use crate::worker::turn::Rank;
@@ -63,7 +63,7 @@ impl Settings {
             capacity: self.capacity,
             services: vec!["mgcp".to_owned()],
             wants_listeners: true,
-            links: MOST as u16,
+            links: MOST_LINKS as u16,
             ..Hello::default()
         }
     }

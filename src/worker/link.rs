@@ -25,8 +25,6 @@ use crate::worker::settings::{Link, Settings, WorkerError};
 
 /// The first link's token; the others have the next ones.
 pub(super) const LINKS: usize = 1 << 7;
-/// More lanes than any machine has CPUs for.
-pub(super) const MOST: usize = 1 << 7;
 /// Limit for the welcome: the dispatcher gives a stranger one second to say Hello, and takes no longer itself.
 const WELCOME_WITHIN: Duration = Duration::from_secs(10);
 

@@ -10,7 +10,9 @@ use crate::config::PortRange;
 use crate::net::bind::BindError;
 use crate::net::process::LockError;
 use crate::words::Hello;
-use crate::worker::link::MOST;
+
+/// Links that a worker takes, one for each lane of the dispatcher: more than any machine has CPUs.
+pub(super) const MOST_LINKS: usize = 1 << 7;
 
 /// Settings of a worker process. The dispatcher tells it everything else in the welcome.
 #[derive(Clone, Debug)]
@@ -100,7 +102,7 @@ impl Settings {
             pid: std::process::id(),
             capacity: self.capacity,
             wants_listeners: self.wants_listeners,
-            links: MOST as u16,
+            links: MOST_LINKS as u16,
             ..Hello::default()
         }
     }

@@ -13,8 +13,8 @@ use crate::time::Time;
 use crate::words::{Hello, PassedSocket, Port, Welcome};
 use crate::worker::comeback::{Comeback, Progress};
 use crate::worker::duplicates::Duplicates;
-use crate::worker::link::{self, Introduced, LINKS, LinkEnd, MOST, OwnPorts, Received};
-use crate::worker::settings::WorkerError;
+use crate::worker::link::{self, Introduced, LINKS, LinkEnd, OwnPorts, Received};
+use crate::worker::settings::{MOST_LINKS, WorkerError};
 use crate::worker::slot_lock::SlotLock;
 use crate::worker::sources::{SIGNALS, Sources, TURNS};
 
@@ -170,7 +170,7 @@ impl<S: Sessions> Shell<S> {
         match token {
             // More frames may follow the welcome.
             Token(LINKS) if self.comeback.is_some() => self.on_comeback(clock::now()),
-            Token(token) if (LINKS..LINKS + MOST).contains(&token) => self.on_link(token - LINKS, ports),
+            Token(token) if (LINKS..LINKS + MOST_LINKS).contains(&token) => self.on_link(token - LINKS, ports),
             SIGNALS => {
                 while self.sources.signals.poll() {
                     self.station.on_stop_signal(clock::now());
