@@ -5,10 +5,10 @@ use crate::call::strangers::Claim;
 use crate::call::uas::addresses::Addresses;
 use crate::call::uas::client::ClientKey;
 use crate::call::uas::dialog::Dialog;
-use crate::call::uas::refresh::Session;
 use crate::call::uas::reliable::Reliable;
 use crate::call::uas::rooms::RoomSeat;
 use crate::call::uas::server::ServerKey;
+use crate::call::uas::session_timer::Session;
 use crate::time::Time;
 
 /// One call.

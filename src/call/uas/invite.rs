@@ -11,11 +11,11 @@ use crate::call::uas::body::{Body, session_description};
 use crate::call::uas::call::{Call, Phase};
 use crate::call::uas::dialog::{Dialog, NoDialog};
 use crate::call::uas::options::Refusal;
-use crate::call::uas::refresh::{Session, session_headers};
 use crate::call::uas::reliable::Delivery;
 use crate::call::uas::request::Request;
 use crate::call::uas::respond::{ALLOW, Keep, Response, SDP, SUPPORTED};
 use crate::call::uas::server::{Server, ServerKey};
+use crate::call::uas::session_timer::{Proposal, Session};
 use crate::time::Time;
 use crate::wire::sip::{DialogRef, Message, Method, Name, NameAddr, Scheme};
 use crate::words::RefuseReason;
@@ -85,11 +85,11 @@ impl Uas {
         let contact = self.contact(&place);
         let ours = self.session_timer;
         self.with_request(server, |uas, request| {
-            let agreed = super::refresh::proposal(request).agree(&ours).ok().flatten();
+            let agreed = Proposal::of(request).agree(&ours).ok().flatten();
             let value;
             let mut headers = vec![("Contact", contact.as_slice()), ("Allow", ALLOW), ("Supported", SUPPORTED)];
             if let Some(interval) = agreed {
-                value = session_headers(&interval);
+                value = interval.header();
                 headers.push(("Session-Expires", &value));
                 if request.lists(Name::Supported, b"timer") || request.lists(Name::Require, b"timer") {
                     headers.push(("Require", b"timer"));
@@ -151,7 +151,7 @@ impl Uas {
         if arrival.seq().is_none() {
             self.load.direct += 1;
         }
-        if let Err(floor) = super::refresh::proposal(request).agree(&self.session_timer) {
+        if let Err(floor) = Proposal::of(request).agree(&self.session_timer) {
             let refusal = Refusal::with(422, "Min-SE", floor.to_string().as_bytes());
             return self.refuse_request(&refusal, request, arrival, None, now);
         }

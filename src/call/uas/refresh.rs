@@ -7,59 +7,10 @@ use crate::call::exchange::{CallKey, EndReason, Event};
 use crate::call::uas::Uas;
 use crate::call::uas::call::Phase;
 use crate::call::uas::client::RequestKind;
-use crate::call::uas::request::Request;
 use crate::call::uas::respond::SDP;
-use crate::call::uas::session_timer::{Interval, LONGEST, Proposal, Refresher, seconds};
+use crate::call::uas::session_timer::{LONGEST, Proposal, Refresher, Session, seconds};
 use crate::time::Time;
 use crate::wire::sip::{Message, Name};
-
-/// The session timer of a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Session {
-    pub(super) interval: Interval,
-    /// When we refresh; if the peer refreshes, when we hang up for lack of its refresh.
-    pub(super) due: Time,
-    /// When we hang up, whichever side should have refreshed.
-    pub(super) expires: Time,
-    /// Refreshes of ours in a row that were refused.
-    refused: u32,
-}
-
-/// The shortest pause before a refused refresh is tried again; each refusal doubles it.
-const PAUSE: Duration = Duration::from_secs(2);
-/// The pause is doubled at most this often.
-const DOUBLED: u32 = 4;
-
-impl Session {
-    pub(super) fn new(interval: Interval, now: Time) -> Self {
-        Session { interval, due: now + interval.due(), expires: now + interval.last_call(), refused: 0 }
-    }
-}
-
-impl Session {
-    /// A refresh of ours was refused. The next one comes after `pause` or, if the peer names none, after a pause that
-    /// grows with each refusal.
-    fn try_again(&mut self, pause: Option<Duration>, jitter: Duration, now: Time) {
-        let grown = PAUSE * 2_u32.pow(self.refused.min(DOUBLED));
-        self.refused = self.refused.saturating_add(1);
-        self.due = (now + pause.unwrap_or(grown) + jitter).min(self.expires);
-    }
-}
-
-/// The proposal of a request for session timers.
-pub(super) fn proposal(request: &Request<'_>) -> Proposal {
-    let supported = request.lists(Name::Supported, b"timer") || request.lists(Name::Require, b"timer");
-    Proposal::read(request.msg.header(Name::SessionExpires), request.msg.header(Name::MinSe), supported)
-}
-
-/// The Session-Expires value of a 2xx.
-pub(super) fn session_headers(interval: &Interval) -> Vec<u8> {
-    let refresher = match interval.refresher {
-        Refresher::Us => "uas",
-        Refresher::Peer => "uac",
-    };
-    format!("{};refresher={refresher}", interval.seconds).into_bytes()
-}
 
 impl Uas {
     /// A session timer has run out.

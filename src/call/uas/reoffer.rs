@@ -5,10 +5,10 @@ use crate::call::uas::Uas;
 use crate::call::uas::body::{Body, session_description};
 use crate::call::uas::call::Phase;
 use crate::call::uas::options::Refusal;
-use crate::call::uas::refresh::{Session, proposal, session_headers};
 use crate::call::uas::request::Request;
 use crate::call::uas::respond::{ALLOW, Keep, Response, SUPPORTED};
 use crate::call::uas::server::{Server, ServerKey};
+use crate::call::uas::session_timer::{Proposal, Session};
 use crate::time::Time;
 use crate::wire::sip::{Method, Name};
 
@@ -74,7 +74,7 @@ impl Uas {
         if let Some(status) = glare {
             return self.refuse_glare(status, key, request, arrival, now);
         }
-        if let Err(floor) = proposal(request).agree(&self.session_timer) {
+        if let Err(floor) = Proposal::of(request).agree(&self.session_timer) {
             let refusal = Refusal::with(422, "Min-SE", floor.to_string().as_bytes());
             return self.refuse_request(&refusal, request, arrival, Some(key), now);
         }
@@ -106,7 +106,7 @@ impl Uas {
         if let Some(status) = glare {
             return self.refuse_glare(status, key, request, arrival, now);
         }
-        if let Err(floor) = proposal(request).agree(&self.session_timer) {
+        if let Err(floor) = Proposal::of(request).agree(&self.session_timer) {
             let refusal = Refusal::with(422, "Min-SE", floor.to_string().as_bytes());
             return self.refuse_request(&refusal, request, arrival, Some(key), now);
         }
@@ -158,9 +158,9 @@ impl Uas {
             if request.method != Method::Prack {
                 headers.extend([("Contact", contact.as_slice()), ("Allow", ALLOW), ("Supported", SUPPORTED)]);
                 // RFC 4028 §7.4: every refresh settles the session timer anew.
-                let agreed = proposal(request).agree(&ours).ok().flatten();
+                let agreed = Proposal::of(request).agree(&ours).ok().flatten();
                 if let Some(interval) = agreed {
-                    value = session_headers(&interval);
+                    value = interval.header();
                     headers.push(("Session-Expires", &value));
                     if request.lists(Name::Supported, b"timer") || request.lists(Name::Require, b"timer") {
                         headers.push(("Require", b"timer"));

@@ -1,9 +1,12 @@
-//! Session timers (RFC 4028): the refreshing side, the interval, and the end of a call without refresh. Arithmetic
-//! only.
+//! Session timers (RFC 4028): the refreshing side, the interval, and the end of a call without refresh. Arithmetic and
+//! its header fields only.
 
 use std::time::Duration;
 
 use crate::call::identity::SessionTimer;
+use crate::call::uas::request::Request;
+use crate::time::Time;
+use crate::wire::sip::Name;
 
 /// The side that sends the refreshes. The RFC's `uas` and `uac` are the roles in the *request*, so each side is named
 /// from our point of view.
@@ -43,6 +46,46 @@ impl Interval {
     pub fn last_call(&self) -> Duration {
         Duration::from_secs(u64::from(self.seconds - (self.seconds / 3).min(32)))
     }
+
+    /// The Session-Expires value of a 2xx.
+    pub(super) fn header(&self) -> Vec<u8> {
+        let refresher = match self.refresher {
+            Refresher::Us => "uas",
+            Refresher::Peer => "uac",
+        };
+        format!("{};refresher={refresher}", self.seconds).into_bytes()
+    }
+}
+
+/// The session timer of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Session {
+    pub(super) interval: Interval,
+    /// When we refresh; if the peer refreshes, when we hang up for lack of its refresh.
+    pub(super) due: Time,
+    /// When we hang up, whichever side should have refreshed.
+    pub(super) expires: Time,
+    /// Refreshes of ours in a row that were refused.
+    refused: u32,
+}
+
+/// The shortest pause before a refused refresh is tried again; each refusal doubles it.
+const PAUSE: Duration = Duration::from_secs(2);
+/// The pause is doubled at most this often.
+const DOUBLED: u32 = 4;
+
+impl Session {
+    pub(super) fn new(interval: Interval, now: Time) -> Self {
+        Session { interval, due: now + interval.due(), expires: now + interval.last_call(), refused: 0 }
+    }
+
+    /// A refresh of ours was refused. The next one comes after `pause` or, if the peer names none, after a pause that
+    /// grows with each refusal.
+    pub(super) fn try_again(&mut self, pause: Option<Duration>, jitter: Duration, now: Time) {
+        let grown = PAUSE * 2_u32.pow(self.refused.min(DOUBLED));
+        self.refused = self.refused.saturating_add(1);
+        self.due = (now + pause.unwrap_or(grown) + jitter).min(self.expires);
+    }
 }
 
 /// The proposal of a request for session timers.
@@ -59,6 +102,12 @@ pub struct Proposal {
 }
 
 impl Proposal {
+    /// The proposal of a request.
+    pub(super) fn of(request: &Request<'_>) -> Self {
+        let supported = request.lists(Name::Supported, b"timer") || request.lists(Name::Require, b"timer");
+        Proposal::read(request.msg.header(Name::SessionExpires), request.msg.header(Name::MinSe), supported)
+    }
+
     /// Reads the values of `Session-Expires` and `Min-SE`. A value that is not a number counts as absent: RFC 4028
     /// gives no status for it, and a call without session timer does less harm than a refusal.
     pub fn read(session_expires: Option<&[u8]>, min_se: Option<&[u8]>, supported: bool) -> Self {
