@@ -30,7 +30,7 @@ mod local;
 
 pub use answer::{Answer, Stream, terms_of};
 pub use lenient::{ATTRIBUTE_LIMIT, BODY_LIMIT, LINE_LIMIT, SECTION_LIMIT};
-pub use line::{Refusal, Remote};
+pub use line::{LineRefusal, Remote};
 pub use local::Local;
 
 use crate::media::{Codec, Direction};
@@ -113,7 +113,7 @@ pub enum OfferError {
     },
     /// No stream can be answered; the refusal is the first one's.
     #[error("no stream can be answered: {0}")]
-    NothingCommon(Refusal),
+    NothingCommon(LineRefusal),
     /// An answer with another number of m-lines than the offer had (RFC 3264 §6).
     #[error("an answer of {answered} media lines to an offer of {offered}")]
     LineCount {

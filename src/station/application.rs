@@ -69,7 +69,7 @@ impl Calls<'_> {
     /// The call of this key, if it is not over.
     pub fn call(&mut self, key: CallKey) -> Option<Call<'_>> {
         self.uas.size(key)?;
-        Some(Call { uas: self.uas, media: self.media, key, now: self.now, offer: None, open: Open::Call })
+        Some(Call { uas: self.uas, media: self.media, key, now: self.now, offer: None, open: Undecided::Call })
     }
 
     /// The time it is.
@@ -85,7 +85,7 @@ pub struct Call<'a> {
     pub(super) key: CallKey,
     pub(super) now: Time,
     pub(super) offer: Option<&'a [u8]>,
-    pub(super) open: Open,
+    pub(super) open: Undecided,
 }
 
 /// A request that begins no call.
@@ -110,7 +110,7 @@ impl Standalone<'_> {
 
 /// The part of a call that waits for a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Open {
+pub(super) enum Undecided {
     /// The call itself.
     Call,
     /// An offer within it, or the wish for one.
@@ -194,8 +194,8 @@ impl Call<'_> {
     pub fn accept(&mut self, sdp: &[u8]) -> Result<(), Misuse> {
         self.check_answer(sdp)?;
         done(match self.open {
-            Open::Offer => self.uas.answer_offer(self.key, sdp, self.now),
-            Open::Call => self.uas.accept(self.key, Some(sdp), self.now),
+            Undecided::Offer => self.uas.answer_offer(self.key, sdp, self.now),
+            Undecided::Call => self.uas.accept(self.key, Some(sdp), self.now),
         })
     }
 
@@ -244,8 +244,8 @@ impl Call<'_> {
         let headers: Vec<(&str, &[u8])> =
             headers.iter().map(|(name, value)| (*name, value.trim().as_bytes())).collect();
         done(match self.open {
-            Open::Offer => self.uas.reject_offer_with(self.key, status, &headers, self.now),
-            Open::Call => self.uas.reject_with(self.key, status, &headers, self.now),
+            Undecided::Offer => self.uas.reject_offer_with(self.key, status, &headers, self.now),
+            Undecided::Call => self.uas.reject_with(self.key, status, &headers, self.now),
         })
     }
 

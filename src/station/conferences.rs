@@ -12,14 +12,14 @@ use crate::wire::sip::Message;
 /// Conferences by name, with their legs counted. Bounded by the calls there are.
 #[derive(Debug, Default)]
 pub(super) struct Conferences {
-    open: BTreeMap<Box<[u8]>, Open>,
+    open: BTreeMap<Box<[u8]>, OpenConference>,
     /// Names by their legs. Keys are our own numbers, so a fixed hasher is safe.
     names: HashMap<CallKey, Box<[u8]>, FixedState>,
 }
 
 /// A conference that is open.
 #[derive(Debug)]
-struct Open {
+struct OpenConference {
     since: Time,
     legs: usize,
 }
@@ -27,7 +27,7 @@ struct Open {
 impl Conferences {
     /// A leg has come in. True when it is the conference's first.
     pub(super) fn join(&mut self, call: CallKey, name: Box<[u8]>, now: Time) -> bool {
-        let open = self.open.entry(name.clone()).or_insert(Open { since: now, legs: 0 });
+        let open = self.open.entry(name.clone()).or_insert(OpenConference { since: now, legs: 0 });
         open.legs += 1;
         let first = open.legs == 1;
         self.names.insert(call, name);

@@ -34,14 +34,14 @@ pub(super) struct OpenTransactions {
     /// Transactions by their names. The names are keyed hashes already, so a fixed hasher is safe.
     held: HashMap<[u8; 16], OpenTransaction, FixedState>,
     /// Transactions without a final response, by the number of their first copy.
-    open: HashMap<Seq, Open, FixedState>,
+    open: HashMap<Seq, Unanswered, FixedState>,
     /// Transactions with a final response, in the order in which they are forgotten.
     answered: VecDeque<(Time, [u8; 16])>,
 }
 
 /// A transaction without a final response.
 #[derive(Debug)]
-struct Open {
+struct Unanswered {
     branch: [u8; 16],
     /// The envelope of its request. `None` for MGCP: a call agent sends its command again.
     envelope: Option<Envelope>,
@@ -82,7 +82,7 @@ impl OpenTransactions {
             return;
         }
         self.held.insert(opened.branch, opened);
-        self.open.insert(seq, Open { branch: opened.branch, envelope });
+        self.open.insert(seq, Unanswered { branch: opened.branch, envelope });
     }
 
     /// An MGCP message was handed over.
@@ -96,7 +96,7 @@ impl OpenTransactions {
 
     /// The final response to message `seq` has left, or none will. Gives the transaction's name, if it is one of these.
     pub(super) fn on_answered(&mut self, seq: Seq, now: Time) -> Option<[u8; 16]> {
-        let Open { branch, .. } = self.open.remove(&seq)?;
+        let Unanswered { branch, .. } = self.open.remove(&seq)?;
         self.held.get_mut(&branch)?.is_answered = true;
         self.answered.push_back((now + LIFETIME, branch));
         Some(branch)
@@ -104,7 +104,7 @@ impl OpenTransactions {
 
     /// Message `seq` went back to the dispatcher: its transaction belongs to another worker now.
     pub(super) fn on_refused(&mut self, seq: Seq) {
-        if let Some(Open { branch, .. }) = self.open.remove(&seq) {
+        if let Some(Unanswered { branch, .. }) = self.open.remove(&seq) {
             self.held.remove(&branch);
         }
     }
@@ -263,7 +263,7 @@ mod tests {
         for seq in 0..LIMIT as u64 {
             let branch = u128::from(seq).to_le_bytes();
             transactions.held.insert(branch, OpenTransaction { branch, ..OpenTransaction::default() });
-            transactions.open.insert(Seq(seq), Open { branch, envelope: None });
+            transactions.open.insert(Seq(seq), Unanswered { branch, envelope: None });
         }
         hand_over(&mut transactions, "a", 1 << 40, 0);
         assert_eq!(transactions.held.len(), LIMIT);

@@ -55,7 +55,7 @@ impl Creation {
 }
 
 /// The request for one of the connections.
-struct Request<'a> {
+struct ConnectionRequest<'a> {
     place: EndpointChoice,
     was_wild: bool,
     call: &'a [u8],
@@ -113,7 +113,7 @@ impl Gateway {
         // A session weighs at least one unit, and the two connections of one CRCX are one session.
         let size = arrival.size.max(1);
         let half = if second.is_some() { size / 2 } else { 0 };
-        let first = Request {
+        let first = ConnectionRequest {
             place,
             was_wild: command.endpoint().wildcard() != Wildcard::None,
             call,
@@ -129,7 +129,7 @@ impl Gateway {
                     Remote { address: None, payloads: terms.payloads, ptime: Some(terms.ptime), text: [].into() };
                 let terms = self.first_terms(&place, &wanted, Some(&other), None)?;
                 let settings = Settings { mode: ConnectionMode::SendRecv, wanted, remote: None, terms };
-                Some(Request { place, was_wild, call, settings, size: half, leg: None })
+                Some(ConnectionRequest { place, was_wild, call, settings, size: half, leg: None })
             }
         };
         self.check_room(&first, second.as_ref(), size)?;
@@ -259,7 +259,12 @@ impl Gateway {
     }
 
     /// Whether there is room for everything that a CRCX asks for.
-    fn check_room(&self, first: &Request<'_>, second: Option<&Request<'_>>, size: u32) -> Result<(), Denial> {
+    fn check_room(
+        &self,
+        first: &ConnectionRequest<'_>,
+        second: Option<&ConnectionRequest<'_>>,
+        size: u32,
+    ) -> Result<(), Denial> {
         let ends = || std::iter::once(first).chain(second);
         let on = |key: EndpointKey| ends().filter(|end| end.place == EndpointChoice::Here(key)).count();
         for end in ends() {
@@ -279,7 +284,7 @@ impl Gateway {
         Ok(())
     }
 
-    fn make_end(&mut self, request: Request<'_>, arrival: &Arrival, now: Time) -> Result<End, Denial> {
+    fn make_end(&mut self, request: ConnectionRequest<'_>, arrival: &Arrival, now: Time) -> Result<End, Denial> {
         let (endpoint, is_new) = match request.place {
             EndpointChoice::Here(key) if self.endpoints.get(key).is_none() => {
                 // The endpoint was removed to make room for the first one.
@@ -327,7 +332,7 @@ impl Gateway {
     }
 
     /// The units that a CRCX costs: none inside the reservation of the conference that its connection comes to.
-    fn cost(&self, request: &Request<'_>, size: u32) -> u32 {
+    fn cost(&self, request: &ConnectionRequest<'_>, size: u32) -> u32 {
         let EndpointChoice::Here(key) = request.place else { return size };
         let conference = self.endpoints.get(key).filter(|endpoint| endpoint.kind == Kind::Conference);
         conference.zip(request.leg).map_or(size, |(endpoint, leg)| { endpoint.reservation }.join(leg).cost)

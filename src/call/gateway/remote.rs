@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::call::offer::{Capabilities, Offer, OfferError, Refusal};
+use crate::call::offer::{Capabilities, LineRefusal, Offer, OfferError};
 use crate::media::Payloads;
 use crate::wire::mgcp::{Command, ReturnCode};
 
@@ -40,8 +40,8 @@ impl Remote {
         }
         let offer = Offer::parse(text).map_err(|_| ReturnCode::DESCRIPTION_ERROR)?;
         let stream = offer.audio(&Capabilities::default(), local).map_err(|error| match error {
-            OfferError::NothingCommon(Refusal::Port) => ReturnCode::DESCRIPTION_ERROR,
-            OfferError::NothingCommon(Refusal::Format) => ReturnCode::CODEC_NEGOTIATION,
+            OfferError::NothingCommon(LineRefusal::Port) => ReturnCode::DESCRIPTION_ERROR,
+            OfferError::NothingCommon(LineRefusal::Format) => ReturnCode::CODEC_NEGOTIATION,
             OfferError::NothingCommon(_) => ReturnCode::UNSUPPORTED_DESCRIPTION,
             _ => ReturnCode::DESCRIPTION_ERROR,
         })?;

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::media::{Direction, Payload, Payloads, Terms};
 
-use super::line::{Format, Line, Refusal, Remote};
+use super::line::{Format, Line, LineRefusal, Remote};
 use super::local::{Audio, Local, LocalLine};
 use super::{Capabilities, Offer, OfferError};
 
@@ -108,7 +108,7 @@ impl Offer {
     }
 
     /// The refusal of each line, if it is refused; an error when the peer wants streams and gets none.
-    fn judge(&self, capabilities: &Capabilities, local: &Local) -> Result<Vec<Option<Refusal>>, OfferError> {
+    fn judge(&self, capabilities: &Capabilities, local: &Local) -> Result<Vec<Option<LineRefusal>>, OfferError> {
         let mut taken = 0;
         let mut judged = Vec::with_capacity(self.lines.len());
         for line in &self.lines {
@@ -117,7 +117,7 @@ impl Offer {
             judged.push(refusal);
         }
         // Disabled streams do not ask for anything, nor does an offer without lines (RFC 3264 §5).
-        match judged.iter().flatten().find(|refusal| **refusal != Refusal::Disabled) {
+        match judged.iter().flatten().find(|refusal| **refusal != LineRefusal::Disabled) {
             Some(refusal) if taken == 0 => Err(OfferError::NothingCommon(*refusal)),
             _ => Ok(judged),
         }
@@ -130,7 +130,7 @@ impl Offer {
     /// address is "nowhere" has no remote.
     pub fn audio(&self, capabilities: &Capabilities, local: IpAddr) -> Result<Stream, OfferError> {
         let local = Local::new(0, local);
-        let mut first_refusal = Refusal::Disabled;
+        let mut first_refusal = LineRefusal::Disabled;
         for (number, line) in self.lines.iter().enumerate() {
             match line.judge(capabilities, &local, 0) {
                 Ok(()) => {
@@ -143,7 +143,7 @@ impl Offer {
                     let terms = Terms { direction: Direction::SendRecv, remote: line.remote.address(), payloads };
                     return Ok(line.stream(number, terms, None));
                 }
-                Err(refusal) if first_refusal == Refusal::Disabled => first_refusal = refusal,
+                Err(refusal) if first_refusal == LineRefusal::Disabled => first_refusal = refusal,
                 Err(_) => {}
             }
         }
@@ -186,13 +186,13 @@ impl Capabilities {
             return Err(OfferError::LineCount { offered, answered: answer.lines.len() });
         }
         let mut streams = Vec::new();
-        let mut first_refusal = Refusal::Disabled;
+        let mut first_refusal = LineRefusal::Disabled;
         for (number, line) in answer.lines.iter().enumerate() {
             let judged = line.judge(self, local, streams.len());
             let Some(LocalLine::Audio(audio)) = local.line_mut(number) else { continue };
             // Our socket is of the family in our offer.
             let is_foreign = line.remote.address().is_some_and(|address| address.is_ipv4() != audio.ip.is_ipv4());
-            let judged = judged.and(if is_foreign { Err(Refusal::Address) } else { Ok(()) });
+            let judged = judged.and(if is_foreign { Err(LineRefusal::Address) } else { Ok(()) });
             if let Err(refusal) = judged {
                 first_refusal = refusal;
                 let refused = audio.refused();

@@ -7,7 +7,7 @@
 
 use std::fmt::Write as _;
 
-use super::{OfferError, Refusal};
+use super::{LineRefusal, OfferError};
 
 /// Bytes of a body that is read.
 pub const BODY_LIMIT: usize = 32 * 1024;
@@ -31,7 +31,7 @@ pub struct Cleaned {
     pub text: String,
     /// For each `m=` line the refusal it must get, if its sender wrote it wrong. The line stands in `text` in a form
     /// that a parser takes.
-    pub faults: Vec<Option<Refusal>>,
+    pub faults: Vec<Option<LineRefusal>>,
 }
 
 /// Cleans `body`.
@@ -65,7 +65,7 @@ pub fn clean(body: &[u8]) -> Result<Cleaned, OfferError> {
                 }
                 section = Section::default();
                 let fault = fault_of_media(value);
-                faults.push(fault.filter(|fault| *fault != Refusal::Disabled));
+                faults.push(fault.filter(|fault| *fault != LineRefusal::Disabled));
                 if fault.is_some() {
                     push_mended(&mut cleaned, value)?;
                     continue;
@@ -93,19 +93,19 @@ pub fn clean(body: &[u8]) -> Result<Cleaned, OfferError> {
 
 /// The reason for which a media line cannot be used as it is written: RFC 8866 §5.14 requires a media type, a port, a
 /// protocol and at least one format. A disabled line that lacks something is only mended.
-fn fault_of_media(value: &[u8]) -> Option<Refusal> {
+fn fault_of_media(value: &[u8]) -> Option<LineRefusal> {
     let mut fields = fields(value).skip(1);
     let port = fields.next().and_then(|port| std::str::from_utf8(port).ok()).unwrap_or_default();
     let (port, count) = port.split_once('/').unwrap_or((port, "1"));
     let fault = match (port.parse::<u16>(), count.parse::<u16>()) {
         (Ok(_), Ok(_)) => match (fields.next(), fields.next()) {
             (Some(_), Some(_)) => return None,
-            (Some(_), None) => Refusal::Format,
-            (None, _) => Refusal::Transport,
+            (Some(_), None) => LineRefusal::Format,
+            (None, _) => LineRefusal::Transport,
         },
-        _ => Refusal::Port,
+        _ => LineRefusal::Port,
     };
-    Some(if port == "0" { Refusal::Disabled } else { fault })
+    Some(if port == "0" { LineRefusal::Disabled } else { fault })
 }
 
 /// Writes a media line with all required fields, disabled.
@@ -204,13 +204,13 @@ mod tests {
             (cleaned.text.lines().nth(1).unwrap().to_owned(), cleaned.faults[0])
         };
         for (line, mended, fault) in [
-            ("video 36924 RTP/AVP", "video 0 RTP/AVP 0", Some(Refusal::Format)),
+            ("video 36924 RTP/AVP", "video 0 RTP/AVP 0", Some(LineRefusal::Format)),
             ("video 0 RTP/AVP", "video 0 RTP/AVP 0", None),
-            ("audio 70000 RTP/AVP 8 0", "audio 0 RTP/AVP 8 0", Some(Refusal::Port)),
-            ("audio -1 RTP/AVP 0", "audio 0 RTP/AVP 0", Some(Refusal::Port)),
-            ("audio 4000/x RTP/AVP 0", "audio 0 RTP/AVP 0", Some(Refusal::Port)),
-            ("audio 4000", "audio 0 RTP/AVP 0", Some(Refusal::Transport)),
-            ("audio", "audio 0 RTP/AVP 0", Some(Refusal::Port)),
+            ("audio 70000 RTP/AVP 8 0", "audio 0 RTP/AVP 8 0", Some(LineRefusal::Port)),
+            ("audio -1 RTP/AVP 0", "audio 0 RTP/AVP 0", Some(LineRefusal::Port)),
+            ("audio 4000/x RTP/AVP 0", "audio 0 RTP/AVP 0", Some(LineRefusal::Port)),
+            ("audio 4000", "audio 0 RTP/AVP 0", Some(LineRefusal::Transport)),
+            ("audio", "audio 0 RTP/AVP 0", Some(LineRefusal::Port)),
             ("audio 4000/2 RTP/AVP 0", "audio 4000/2 RTP/AVP 0", None),
         ] {
             assert_eq!(media(line), (format!("m={mended}"), fault), "{line}");

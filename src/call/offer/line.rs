@@ -16,7 +16,7 @@ pub(super) struct Line {
     pub(super) media: String,
     pub(super) port: u16,
     /// The refusal that the line must get, whatever else it says.
-    pub(super) fault: Option<Refusal>,
+    pub(super) fault: Option<LineRefusal>,
     /// `RTP/AVP`, as written.
     pub(super) proto: String,
     /// The format list, as written.
@@ -56,7 +56,7 @@ pub enum Remote {
 
 /// The reason for which a stream is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-pub enum Refusal {
+pub enum LineRefusal {
     /// The peer itself has it disabled (port 0).
     #[error("the stream is disabled")]
     Disabled,
@@ -83,23 +83,23 @@ pub enum Refusal {
     TooMany,
 }
 
-impl Refusal {
+impl LineRefusal {
     /// Code and text of a Warning header (RFC 3261 §20.43).
     pub const fn warning(self) -> (u16, &'static str) {
         match self {
-            Refusal::MediaType => (304, "Media type not available"),
-            Refusal::Transport => (302, "Incompatible transport protocol"),
-            Refusal::Address => (301, "Incompatible network address formats"),
-            Refusal::Multicast => (330, "Multicast not available"),
-            Refusal::Format => (305, "Incompatible media format"),
-            Refusal::Port => (399, "No such port"),
-            Refusal::Disabled | Refusal::TooMany => (399, "Stream not available"),
+            LineRefusal::MediaType => (304, "Media type not available"),
+            LineRefusal::Transport => (302, "Incompatible transport protocol"),
+            LineRefusal::Address => (301, "Incompatible network address formats"),
+            LineRefusal::Multicast => (330, "Multicast not available"),
+            LineRefusal::Format => (305, "Incompatible media format"),
+            LineRefusal::Port => (399, "No such port"),
+            LineRefusal::Disabled | LineRefusal::TooMany => (399, "Stream not available"),
         }
     }
 }
 
 impl Line {
-    pub(super) fn read(media: &Media, session: &Session, fault: Option<Refusal>) -> Self {
+    pub(super) fn read(media: &Media, session: &Session, fault: Option<LineRefusal>) -> Self {
         let connection = media.connections.first().or(session.connection.as_ref());
         let remote = connection.map_or(Remote::Missing, |c| Remote::read(&c.connection_address, media.port));
         let is_ipv4 = match &remote {
@@ -159,30 +159,30 @@ impl Line {
     }
 
     /// Whether the stream can be taken, when `taken` streams of the call have already been taken.
-    pub(super) fn judge(&self, capabilities: &Capabilities, local: &Local, taken: usize) -> Result<(), Refusal> {
+    pub(super) fn judge(&self, capabilities: &Capabilities, local: &Local, taken: usize) -> Result<(), LineRefusal> {
         if let Some(fault) = self.fault {
             return Err(fault);
         }
         if self.port == 0 {
-            return Err(Refusal::Disabled);
+            return Err(LineRefusal::Disabled);
         }
         if !self.is_media("audio") {
-            return Err(Refusal::MediaType);
+            return Err(LineRefusal::MediaType);
         }
         // RFC 4585 §3.1: a peer that answers AVPF and gives no feedback attributes behaves as with AVP.
         if !["RTP/AVP", "RTP/AVPF"].iter().any(|proto| self.proto.eq_ignore_ascii_case(proto)) {
-            return Err(Refusal::Transport);
+            return Err(LineRefusal::Transport);
         }
         match &self.remote {
-            Remote::Missing => return Err(Refusal::Address),
-            Remote::Multicast => return Err(Refusal::Multicast),
-            Remote::Address(_) if self.address(local).is_none() => return Err(Refusal::Address),
+            Remote::Missing => return Err(LineRefusal::Address),
+            Remote::Multicast => return Err(LineRefusal::Multicast),
+            Remote::Address(_) if self.address(local).is_none() => return Err(LineRefusal::Address),
             Remote::Address(_) | Remote::Name(..) | Remote::Nowhere => {}
         }
         if !self.common(capabilities).any(|format| format.codec.is_sound()) {
-            return Err(Refusal::Format);
+            return Err(LineRefusal::Format);
         }
-        if taken >= capabilities.audio_streams { Err(Refusal::TooMany) } else { Ok(()) }
+        if taken >= capabilities.audio_streams { Err(LineRefusal::TooMany) } else { Ok(()) }
     }
 }
 

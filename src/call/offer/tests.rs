@@ -199,15 +199,15 @@ fn a_stream_for_which_there_is_no_port_is_refused() {
 #[test]
 fn when_nothing_can_be_answered_the_reason_says_why() {
     for (lines, refusal, code) in [
-        ("m=audio 4000 RTP/AVP 18\n", Refusal::Format, 305),
-        ("m=audio 4000 RTP/AVP 101\na=rtpmap:101 telephone-event/8000\n", Refusal::Format, 305),
-        ("m=audio 4000 RTP/AVP 0\na=rtpmap:0 PCMU/16000\n", Refusal::Format, 305),
-        ("m=video 4000 RTP/AVP 31\n", Refusal::MediaType, 304),
-        ("m=audio 9 UDP/TLS/RTP/SAVPF 111 0\na=ice-ufrag:x\na=fingerprint:sha-256 00\n", Refusal::Transport, 302),
-        ("m=audio 4000 RTP/AVP 0\nc=IN IP6 2001:db8::1\n", Refusal::Address, 301),
-        ("m=audio 4000 RTP/AVP 0\nc=IN IP4 224.2.1.1/127\n", Refusal::Multicast, 330),
-        ("m=audio 4000 RTP/AVP 0\nc=IN IP4 999.1.1.1\n", Refusal::Address, 301),
-        ("m=audio 0 RTP/AVP 0\nm=video 4000 RTP/AVP 31\n", Refusal::MediaType, 304),
+        ("m=audio 4000 RTP/AVP 18\n", LineRefusal::Format, 305),
+        ("m=audio 4000 RTP/AVP 101\na=rtpmap:101 telephone-event/8000\n", LineRefusal::Format, 305),
+        ("m=audio 4000 RTP/AVP 0\na=rtpmap:0 PCMU/16000\n", LineRefusal::Format, 305),
+        ("m=video 4000 RTP/AVP 31\n", LineRefusal::MediaType, 304),
+        ("m=audio 9 UDP/TLS/RTP/SAVPF 111 0\na=ice-ufrag:x\na=fingerprint:sha-256 00\n", LineRefusal::Transport, 302),
+        ("m=audio 4000 RTP/AVP 0\nc=IN IP6 2001:db8::1\n", LineRefusal::Address, 301),
+        ("m=audio 4000 RTP/AVP 0\nc=IN IP4 224.2.1.1/127\n", LineRefusal::Multicast, 330),
+        ("m=audio 4000 RTP/AVP 0\nc=IN IP4 999.1.1.1\n", LineRefusal::Address, 301),
+        ("m=audio 0 RTP/AVP 0\nm=video 4000 RTP/AVP 31\n", LineRefusal::MediaType, 304),
     ] {
         let error = answer_with(&mut local(), &parse(lines)).unwrap_err();
         assert_eq!(error, OfferError::NothingCommon(refusal), "{lines}");
@@ -246,9 +246,9 @@ fn a_media_line_without_formats_or_with_an_impossible_port_costs_the_line_and_no
         assert_eq!((answer.streams.len(), first(&answer).line), (1, 1), "{broken}");
     }
     for (alone, refusal) in [
-        ("m=audio 4000 RTP/AVP\n", Refusal::Format),
-        ("m=audio 70000 RTP/AVP 0\n", Refusal::Port),
-        ("m=audio 4000\n", Refusal::Transport),
+        ("m=audio 4000 RTP/AVP\n", LineRefusal::Format),
+        ("m=audio 70000 RTP/AVP 0\n", LineRefusal::Port),
+        ("m=audio 4000\n", LineRefusal::Transport),
     ] {
         assert_eq!(answer_with(&mut local(), &parse(alone)), Err(OfferError::NothingCommon(refusal)));
     }
@@ -354,9 +354,9 @@ fn an_answer_that_does_not_fit_our_offer_is_an_error() {
     let two = sdp("m=audio 4000 RTP/AVP 0\nm=audio 4002 RTP/AVP 0\n");
     assert_eq!(capabilities.read_answer(&mut local, &two), Err(OfferError::LineCount { offered: 1, answered: 2 }));
     let other = sdp("m=audio 4000 RTP/AVP 18\n");
-    assert_eq!(capabilities.read_answer(&mut local, &other), Err(OfferError::NothingCommon(Refusal::Format)));
+    assert_eq!(capabilities.read_answer(&mut local, &other), Err(OfferError::NothingCommon(LineRefusal::Format)));
     let refused = sdp("m=audio 0 RTP/AVP 0\n");
-    assert_eq!(capabilities.read_answer(&mut local, &refused), Err(OfferError::NothingCommon(Refusal::Disabled)));
+    assert_eq!(capabilities.read_answer(&mut local, &refused), Err(OfferError::NothingCommon(LineRefusal::Disabled)));
 }
 
 #[test]
@@ -402,7 +402,7 @@ fn an_offer_of_webrtc_is_refused_without_reading_its_candidates() {
     let mut lines = String::from("a=group:BUNDLE 0 1\nm=audio 9 UDP/TLS/RTP/SAVPF 111 0\na=rtcp-mux\na=mid:0\n");
     (0..200).for_each(|n| lines.push_str(&format!("a=candidate:{n} 1 udp 1 10.0.0.{n} 9 typ host\n")));
     lines.push_str("m=video 9 UDP/TLS/RTP/SAVPF 96\na=mid:1\na=bundle-only\n");
-    assert_eq!(answer_with(&mut local(), &parse(&lines)), Err(OfferError::NothingCommon(Refusal::Transport)));
+    assert_eq!(answer_with(&mut local(), &parse(&lines)), Err(OfferError::NothingCommon(LineRefusal::Transport)));
 }
 
 /// The published messages, when they are there.
@@ -435,13 +435,13 @@ fn the_torture_messages_bodies_are_answered_as_their_streams_allow() {
     let offer = Offer::parse(body_of(&message)).unwrap();
     assert_eq!(first(&answer_with(&mut at(OURS), &offer).unwrap()).terms.remote, Some(addr("192.0.2.1:22334")));
     let other_family = answer_with(&mut at("2001:db8::9"), &offer);
-    assert_eq!(other_family, Err(OfferError::NothingCommon(Refusal::Address)));
+    assert_eq!(other_family, Err(OfferError::NothingCommon(LineRefusal::Address)));
 
     // RFC 5118 §4.6: G.726 under a static number, H.263: nothing for us, but read without complaint.
     let message = read("rfc5118/ipv6-in-sdp.dat");
     let offer = Offer::parse(body_of(&message)).unwrap();
     assert_eq!(offer.line_count(), 2);
-    assert_eq!(answer_with(&mut at("2001:db8::9"), &offer), Err(OfferError::NothingCommon(Refusal::Format)));
+    assert_eq!(answer_with(&mut at("2001:db8::9"), &offer), Err(OfferError::NothingCommon(LineRefusal::Format)));
 }
 
 #[test]

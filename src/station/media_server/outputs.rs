@@ -9,7 +9,7 @@ use crate::time::Time;
 use crate::words::RefuseReason;
 
 use super::{Effect, MediaServer, Question};
-use crate::station::application::{Application, Call, Open, Standalone};
+use crate::station::application::{Application, Call, Standalone, Undecided};
 use crate::station::conferences;
 use crate::station::dispatcher::{Change, DispatcherLinks};
 use crate::station::media::Media;
@@ -89,7 +89,7 @@ impl<A: Application, M: Media> MediaServer<A, M> {
             }
             _ => {}
         }
-        let mut call = Call { uas, media, key, now, offer: None, open: Open::Call };
+        let mut call = Call { uas, media, key, now, offer: None, open: Undecided::Call };
         match event {
             Event::Incoming { offer, .. } => {
                 call_log.comes(key, call.uas.call_id(key).unwrap_or_default());
@@ -105,11 +105,11 @@ impl<A: Application, M: Media> MediaServer<A, M> {
                 application.on_established(&mut call);
             }
             Event::Offer(offer) => {
-                (call.offer, call.open) = (Some(offer.as_ref()), Open::Offer);
+                (call.offer, call.open) = (Some(offer.as_ref()), Undecided::Offer);
                 application.on_offer(&mut call);
             }
             Event::OfferWanted => {
-                call.open = Open::Offer;
+                call.open = Undecided::Offer;
                 application.on_offer_wanted(&mut call);
             }
             Event::Answer(answer) => application.on_answer(&mut call, &answer),

@@ -6,15 +6,15 @@
 
 use std::collections::VecDeque;
 
-use super::request::{Action, EventList, Request, RequestedEvent};
+use super::request::{Action, EventList, NotificationRequest, RequestedEvent};
 use super::seen::Seen;
 use crate::wire::mgcp::{LoopControl, ProcessControl};
 
 /// The request to an endpoint, and the events it has seen since.
 #[derive(Debug, Default)]
 pub struct Watch {
-    request: Request,
-    state: State,
+    request: NotificationRequest,
+    state: NotificationState,
     /// Events seen under this request and not reported; in the notification state, those that the Notify reports.
     observed: Vec<Seen>,
     /// Events seen and not examined yet.
@@ -34,7 +34,7 @@ pub struct Notice {
 
 /// The states of RFC 3435 §4.4.1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum State {
+pub enum NotificationState {
     /// Events are examined as they occur.
     #[default]
     Normal,
@@ -52,11 +52,11 @@ impl Watch {
     /// A new request replaces the whole previous one. Returns the notification that the events in quarantine trigger
     /// under it.
     #[must_use]
-    pub fn on_request(&mut self, request: Request) -> Option<Notice> {
+    pub fn on_request(&mut self, request: NotificationRequest) -> Option<Notice> {
         // The observed events are on their way in the notification state, so they are not examined again.
         let unreported = match self.state {
-            State::Notification => Vec::new(),
-            State::Normal | State::Lockstep => std::mem::take(&mut self.observed),
+            NotificationState::Notification => Vec::new(),
+            NotificationState::Normal | NotificationState::Lockstep => std::mem::take(&mut self.observed),
         };
         self.observed.clear();
         match request.quarantine.process {
@@ -64,7 +64,7 @@ impl Watch {
             ProcessControl::Process => unreported.into_iter().rev().for_each(|seen| self.quarantine.push_front(seen)),
         }
         self.request = request;
-        self.state = State::Normal;
+        self.state = NotificationState::Normal;
         self.examine()
     }
 
@@ -85,13 +85,13 @@ impl Watch {
     /// The Notify has been answered, with success or not, or the endpoint is connected again after it was disconnected.
     #[must_use]
     pub fn on_notified(&mut self) -> Option<Notice> {
-        if self.state != State::Notification {
+        if self.state != NotificationState::Notification {
             return None;
         }
         self.observed.clear();
         self.state = match self.request.quarantine.cycle {
-            LoopControl::Step => State::Lockstep,
-            LoopControl::Loop => State::Normal,
+            LoopControl::Step => NotificationState::Lockstep,
+            LoopControl::Loop => NotificationState::Normal,
         };
         self.examine()
     }
@@ -110,11 +110,11 @@ impl Watch {
 
     /// Whether the request could still lead to a notification, or a notification is under way.
     pub fn is_active(&self) -> bool {
-        self.state == State::Notification || !self.request.requested.events.is_empty()
+        self.state == NotificationState::Notification || !self.request.requested.events.is_empty()
     }
 
     /// The request in force; with id 0 while there has been none.
-    pub const fn request(&self) -> &Request {
+    pub const fn request(&self) -> &NotificationRequest {
         &self.request
     }
 
@@ -124,7 +124,7 @@ impl Watch {
     }
 
     /// The present state.
-    pub const fn state(&self) -> State {
+    pub const fn state(&self) -> NotificationState {
         self.state
     }
 
@@ -135,7 +135,7 @@ impl Watch {
 
     /// Examines the events in quarantine until one triggers a notification.
     fn examine(&mut self) -> Option<Notice> {
-        while self.state == State::Normal {
+        while self.state == NotificationState::Normal {
             let seen = self.quarantine.pop_front()?;
             let asked = self.request.requested.events.iter().find(|event| event.wanted.matches(&seen));
             // An event that only DetectEvents names may wait in quarantine for a later request. If the request in force
@@ -150,7 +150,7 @@ impl Watch {
                 self.request.embed(*embedded);
             }
             if action == Action::Notify {
-                self.state = State::Notification;
+                self.state = NotificationState::Notification;
                 return Some(Notice { request: self.request.id.clone(), observed: self.observed.clone() });
             }
         }

@@ -4,7 +4,7 @@
 
 use super::measure::Measure;
 use super::package::{Detection, Entry, Package, Unplayable};
-use super::seen::{EventPlace, Wanted};
+use super::seen::{EventPattern, EventPlace};
 use crate::wire::mgcp::{
     self, DigitMap, EmbeddedRequest, EventConnection, EventId, EventName, QuarantineHandling, RequestedEvents,
     ReturnCode as Code, SignalRequests,
@@ -12,7 +12,7 @@ use crate::wire::mgcp::{
 
 /// A request in force. The default is the state before the first request: id 0, no events (§4.4.1).
 #[derive(Clone, Debug)]
-pub struct Request {
+pub struct NotificationRequest {
     /// RequestIdentifier, as written.
     pub id: Box<[u8]>,
     /// RequestedEvents.
@@ -38,11 +38,11 @@ pub struct Requested {
 #[derive(Clone, Debug)]
 pub struct RequestedEvent {
     /// The event.
-    pub wanted: Wanted,
+    pub wanted: EventPattern,
     /// Its action.
     pub action: Action,
     /// The request that takes effect when it occurs.
-    pub embedded: Option<Box<Embedded>>,
+    pub embedded: Option<Box<EmbeddedLists>>,
 }
 
 /// The action on an event when it is examined (§2.3.3).
@@ -58,7 +58,7 @@ pub enum Action {
 
 /// An embedded request: its lists replace those in force.
 #[derive(Clone, Debug, Default)]
-pub struct Embedded {
+pub struct EmbeddedLists {
     /// Its R; absent: empty.
     pub requested: Requested,
     /// Its D, as written; `None`: the endpoint keeps the one it has.
@@ -69,7 +69,7 @@ pub struct Embedded {
 #[derive(Clone, Debug, Default)]
 pub struct EventList {
     /// The events.
-    pub wanted: Vec<Wanted>,
+    pub wanted: Vec<EventPattern>,
     /// As written, for audits.
     pub text: Box<[u8]>,
 }
@@ -111,9 +111,9 @@ const TEXT: usize = 4_096;
 /// RFC 3435 §3.2.2.5: 1 to 32 hexadecimal digits.
 const ID: usize = 32;
 
-impl Default for Request {
+impl Default for NotificationRequest {
     fn default() -> Self {
-        Request {
+        NotificationRequest {
             id: b"0".as_slice().into(),
             requested: Requested::default(),
             detect: None,
@@ -123,9 +123,9 @@ impl Default for Request {
     }
 }
 
-impl Request {
+impl NotificationRequest {
     /// Reads and judges the request in a command; `None` when it has none. The error is the return code.
-    pub fn read(asked: &RequestParams<'_>, scope: Scope<'_>) -> Result<Option<Request>, Code> {
+    pub fn read(asked: &RequestParams<'_>, scope: Scope<'_>) -> Result<Option<NotificationRequest>, Code> {
         let Some(id) = asked.id else {
             let others = [asked.requested, asked.signals, asked.digit_map, asked.quarantine, asked.detect];
             // §3.2.2.5: a request, encapsulated or not, needs its identifier.
@@ -147,11 +147,11 @@ impl Request {
         let requested = Requested::read(asked.requested.unwrap_or_default(), scope, Depth::Outer)?;
         let detect = asked.detect.map(|text| EventList::read(text, scope)).transpose()?;
         judge_signals(asked.signals.unwrap_or_default(), scope)?;
-        Ok(Some(Request { id: id.into(), requested, detect, digit_map, quarantine }))
+        Ok(Some(NotificationRequest { id: id.into(), requested, detect, digit_map, quarantine }))
     }
 
     /// Puts an embedded request into effect (§2.3.3): its lists replace those in force, the identifier stays.
-    pub fn embed(&mut self, embedded: Embedded) {
+    pub fn embed(&mut self, embedded: EmbeddedLists) {
         self.requested = embedded.requested;
         self.digit_map = embedded.digit_map.or(self.digit_map.take());
     }
@@ -174,7 +174,7 @@ impl Request {
         });
     }
 
-    fn each_wanted(&mut self, keep: &mut dyn FnMut(&mut Wanted) -> bool) {
+    fn each_wanted(&mut self, keep: &mut dyn FnMut(&mut EventPattern) -> bool) {
         self.requested.each_wanted(keep);
         if let Some(detect) = &mut self.detect {
             detect.wanted.retain_mut(keep);
@@ -199,7 +199,7 @@ impl Requested {
         Ok(Requested { events, text: text.into() })
     }
 
-    fn each_wanted(&mut self, keep: &mut dyn FnMut(&mut Wanted) -> bool) {
+    fn each_wanted(&mut self, keep: &mut dyn FnMut(&mut EventPattern) -> bool) {
         self.events.retain_mut(|event| {
             if let Some(embedded) = &mut event.embedded {
                 embedded.requested.each_wanted(keep);
@@ -239,7 +239,7 @@ fn read_actions(
     event: mgcp::RequestedEvent<'_>,
     scope: Scope<'_>,
     depth: Depth,
-) -> Result<(Action, Option<Box<Embedded>>), Code> {
+) -> Result<(Action, Option<Box<EmbeddedLists>>), Code> {
     let mut action = None;
     let mut embedded = None;
     let mut kept = false;
@@ -251,7 +251,7 @@ fn read_actions(
             mgcp::Action::KeepSignals if !kept => kept = true,
             mgcp::Action::DigitMap if !scope.has_digit_map => return Err(Code::NO_DIGIT_MAP),
             mgcp::Action::Embed(lists) if embedded.is_none() && depth == Depth::Outer => {
-                embedded = Some(Box::new(Embedded::read(lists, scope)?));
+                embedded = Some(Box::new(EmbeddedLists::read(lists, scope)?));
             }
             _ => return Err(Code::UNKNOWN_ACTION),
         }
@@ -263,11 +263,11 @@ fn read_actions(
     }
 }
 
-impl Embedded {
+impl EmbeddedLists {
     fn read(lists: EmbeddedRequest<'_>, scope: Scope<'_>) -> Result<Self, Code> {
         let requested = Requested::read(lists.requested.unwrap_or_default(), scope, Depth::Embedded)?;
         judge_signals(lists.signals.unwrap_or_default(), scope)?;
-        Ok(Embedded { requested, digit_map: lists.digit_map.map(read_digit_map).transpose()? })
+        Ok(EmbeddedLists { requested, digit_map: lists.digit_map.map(read_digit_map).transpose()? })
     }
 }
 
@@ -285,11 +285,15 @@ fn read_digit_map(text: &[u8]) -> Result<Box<[u8]>, Code> {
 
 /// The events that a name stands for: `R/ma`, `R/ma@*`, `D/[0-9#]`, `G/all`. `parameters` is `Some` for
 /// RequestedEvents, whose events may have parameters, and `None` for DetectEvents, whose events have none.
-fn read_event(name: EventName<'_>, parameters: Option<Option<&[u8]>>, scope: Scope<'_>) -> Result<Vec<Wanted>, Code> {
+fn read_event(
+    name: EventName<'_>,
+    parameters: Option<Option<&[u8]>>,
+    scope: Scope<'_>,
+) -> Result<Vec<EventPattern>, Code> {
     let place = read_place(name.connection, scope)?;
     let mut wanted = Vec::new();
     for package in packages(name.package, scope)? {
-        let mut add = |entry, measure| wanted.push(Wanted { package, entry, measure, place: place.clone() });
+        let mut add = |entry, measure| wanted.push(EventPattern { package, entry, measure, place: place.clone() });
         if name.event == EventId::All {
             if parameters.flatten().is_some_and(|parameters| !parameters.is_empty()) {
                 return Err(Code::EVENT_PARAMETER);

@@ -54,7 +54,7 @@ impl Eq for Seen {}
 
 /// An event that is asked for.
 #[derive(Clone, Debug)]
-pub struct Wanted {
+pub struct EventPattern {
     /// Its package.
     pub package: &'static Package,
     /// The event of the package; `None`: all that can be detected (`all`, RFC 3435 §2.1.7).
@@ -79,7 +79,7 @@ pub enum EventPlace {
     This,
 }
 
-impl Wanted {
+impl EventPattern {
     /// Whether it asks for this event.
     pub fn matches(&self, seen: &Seen) -> bool {
         let name = self.entry.is_none_or(|entry| entry.name == seen.entry.name);

@@ -1,8 +1,8 @@
 //! The rules of RFC 3435 §2.3.3 and §4.4.1, one test each.
 
 use super::package::Package;
-use super::quarantine::{CAPACITY, Notice, State, Watch};
-use super::request::{Action, Request, RequestParams, Scope};
+use super::quarantine::{CAPACITY, Notice, NotificationState, Watch};
+use super::request::{Action, NotificationRequest, RequestParams, Scope};
 use super::seen::Seen;
 use crate::call::gateway::kind::Kind;
 use crate::wire::mgcp::ReturnCode as Code;
@@ -21,8 +21,8 @@ fn scope(kind: Kind) -> Scope<'static> {
     }
 }
 
-fn read(asked: RequestParams<'_>) -> Result<Request, Code> {
-    Request::read(&asked, scope(Kind::Bridge)).map(Option::unwrap)
+fn read(asked: RequestParams<'_>) -> Result<NotificationRequest, Code> {
+    NotificationRequest::read(&asked, scope(Kind::Bridge)).map(Option::unwrap)
 }
 
 fn asked<'a>(requested: &'a str) -> RequestParams<'a> {
@@ -35,7 +35,7 @@ fn code_of(requested: &str) -> u16 {
 
 fn signal_code(kind: Kind, signals: &str) -> u16 {
     let asked = RequestParams { id: Some(b"1"), signals: Some(signals.as_bytes()), ..RequestParams::default() };
-    Request::read(&asked, scope(kind)).err().map_or(200, |code| code.0)
+    NotificationRequest::read(&asked, scope(kind)).err().map_or(200, |code| code.0)
 }
 
 fn seen(name: &str) -> Seen {
@@ -107,7 +107,7 @@ fn an_event_on_a_connection_that_the_endpoint_does_not_have_is_515() {
     assert_eq!(code_of("R/ma@$"), 200);
     assert_eq!(code_of("R/ma@FFFF"), 515);
     let rqnt = Scope { this: false, ..scope(Kind::Bridge) };
-    assert_eq!(Request::read(&asked("R/ma@$"), rqnt).unwrap_err(), Code::INCORRECT_CONNECTION);
+    assert_eq!(NotificationRequest::read(&asked("R/ma@$"), rqnt).unwrap_err(), Code::INCORRECT_CONNECTION);
 }
 
 #[test]
@@ -197,8 +197,8 @@ fn quarantine_handling_is_process_and_step_unless_it_says_otherwise() {
 #[test]
 fn a_request_needs_its_identifier_and_one_of_hexadecimal_digits() {
     let none = RequestParams { requested: Some(b"R/ma"), ..RequestParams::default() };
-    assert_eq!(Request::read(&none, scope(Kind::Bridge)).unwrap_err(), Code::PROTOCOL_ERROR);
-    assert!(Request::read(&RequestParams::default(), scope(Kind::Bridge)).unwrap().is_none());
+    assert_eq!(NotificationRequest::read(&none, scope(Kind::Bridge)).unwrap_err(), Code::PROTOCOL_ERROR);
+    assert!(NotificationRequest::read(&RequestParams::default(), scope(Kind::Bridge)).unwrap().is_none());
     for (id, good) in [("0123456789AC", true), ("0", true), ("xyz", false), ("", false)] {
         assert_eq!(
             read(RequestParams { id: Some(id.as_bytes()), ..RequestParams::default() }).is_ok(),

@@ -8,8 +8,8 @@ use hashbrown::HashMap;
 
 use super::measure::Measure;
 use super::package::Package;
-use super::quarantine::{Notice, State, Watch};
-use super::request::{Request, RequestParams, Scope};
+use super::quarantine::{Notice, NotificationState, Watch};
+use super::request::{NotificationRequest, RequestParams, Scope};
 use super::seen::Seen;
 use crate::call::exchange::Egress;
 use crate::call::gateway::exchange::{EndpointKey, LookupKey, Output};
@@ -25,7 +25,7 @@ use crate::wire::mgcp::{Command, ConnectionParameters, Field, ReasonCode, Respon
 pub struct Events {
     client: Client,
     restarts: Restarts,
-    endpoints: HashMap<EndpointKey, Endpoint, FixedState>,
+    endpoints: HashMap<EndpointKey, WatchedEndpoint, FixedState>,
 }
 
 /// The settings for commands that a gateway sends by itself.
@@ -67,7 +67,7 @@ pub struct Gone<'a> {
 #[derive(Clone, Debug)]
 pub struct Accepted {
     notified: Option<Notified>,
-    request: Option<Request>,
+    request: Option<NotificationRequest>,
 }
 
 impl Accepted {
@@ -89,7 +89,7 @@ enum Notified {
 }
 
 #[derive(Debug)]
-struct Endpoint {
+struct WatchedEndpoint {
     name: Box<[u8]>,
     watch: Watch,
     digit_map: Option<Box<[u8]>>,
@@ -140,7 +140,7 @@ impl Events {
             knows: has_connection,
             has_digit_map,
         };
-        let request = Request::read(&asked, scope)?;
+        let request = NotificationRequest::read(&asked, scope)?;
         if command.verb() == Verb::Rqnt && request.is_none() {
             return Err(ReturnCode::PROTOCOL_ERROR);
         }
@@ -167,7 +167,7 @@ impl Events {
         sender: Sender,
         now: Time,
     ) -> Vec<Arc<[u8]>> {
-        let endpoint = self.endpoints.entry(key).or_insert_with(|| Endpoint {
+        let endpoint = self.endpoints.entry(key).or_insert_with(|| WatchedEndpoint {
             name: name.into(),
             watch: Watch::default(),
             digit_map: None,
@@ -332,7 +332,7 @@ impl Events {
         self.client.timers()
     }
 
-    fn endpoint(&self, key: Option<EndpointKey>) -> Option<&Endpoint> {
+    fn endpoint(&self, key: Option<EndpointKey>) -> Option<&WatchedEndpoint> {
         self.endpoints.get(&key?)
     }
 
@@ -415,7 +415,10 @@ impl Events {
                 endpoint.notified = Notified::Given(entity.clone());
             }
             // §4.4.1: the Notify was lost. The endpoint leaves the notification state now that it is connected again.
-            if change.connected && endpoint.watch.state() == State::Notification && endpoint.current.is_none() {
+            if change.connected
+                && endpoint.watch.state() == NotificationState::Notification
+                && endpoint.current.is_none()
+            {
                 let notice = endpoint.watch.on_notified();
                 self.notify(key, notice, now);
             }
@@ -423,7 +426,7 @@ impl Events {
     }
 }
 
-impl Endpoint {
+impl WatchedEndpoint {
     /// The call agent that is notified of its events (§2.1.4, §4.2).
     fn entity(&self, agents: &[CallAgent]) -> Entity {
         let configured = || agents.iter().find(|agent| agent.way.hop == self.last.way.hop).or(agents.first());

@@ -33,7 +33,7 @@ fn a_stream_of_the_other_family_is_answered_in_that_family() {
 #[test]
 fn a_stream_of_a_family_that_the_host_does_not_have_is_refused() {
     let refused = parse(IN_IP6).lines_to_open(&Capabilities::default(), &local());
-    assert_eq!(refused, Err(OfferError::NothingCommon(Refusal::Address)));
+    assert_eq!(refused, Err(OfferError::NothingCommon(LineRefusal::Address)));
     assert_eq!(refused.unwrap_err().status(), 488);
 }
 
@@ -63,5 +63,5 @@ fn our_offer_in_a_call_names_the_family_that_its_stream_has() {
     assert!(text(&offer).contains("\nc=IN IP6 2001:db8::9\n"), "{}", text(&offer));
     // The answer must be of the same family as our socket.
     let foreign = capabilities.read_answer(&mut local, &sdp("m=audio 4000 RTP/AVP 0\n"));
-    assert_eq!(foreign, Err(OfferError::NothingCommon(Refusal::Address)));
+    assert_eq!(foreign, Err(OfferError::NothingCommon(LineRefusal::Address)));
 }

@@ -1,7 +1,7 @@
 //! Requests that are not served, and the answers to their senders.
 
 use super::*;
-use crate::call::offer::{OfferError, Refusal};
+use crate::call::offer::{LineRefusal, OfferError};
 use crate::words::Envelope;
 
 fn refusal(text: &Text) -> String {
@@ -206,11 +206,11 @@ fn unanswerable(error: &OfferError) -> (String, u16, String) {
 fn a_488_says_why_in_a_warning_and_to_the_dispatcher() {
     // RFC 3261 §20.43.
     for (refusal, code) in [
-        (Refusal::Address, 301),
-        (Refusal::Transport, 302),
-        (Refusal::MediaType, 304),
-        (Refusal::Format, 305),
-        (Refusal::Multicast, 330),
+        (LineRefusal::Address, 301),
+        (LineRefusal::Transport, 302),
+        (LineRefusal::MediaType, 304),
+        (LineRefusal::Format, 305),
+        (LineRefusal::Multicast, 330),
     ] {
         let (answer, final_status, why) = unanswerable(&OfferError::NothingCommon(refusal));
         let warning = format!("{code} 192.0.2.1:5071 \"{}\"", refusal.warning().1);
@@ -234,7 +234,7 @@ fn a_488_within_a_call_says_why_and_the_call_stands() {
     let mut desk = Desk::new();
     let (key, tag) = desk.standing(&invite());
     desk.own(&invite().to(&tag).cseq(2).branch("re"));
-    let error = OfferError::NothingCommon(Refusal::Format);
+    let error = OfferError::NothingCommon(LineRefusal::Format);
     assert!(desk.act(|uas, now| uas.reject_description(key, &error, now)));
     assert!(header(&desk.only(), "Warning").is_some_and(|warning| warning.starts_with("305 ")));
     assert!(!desk.act(|uas, now| uas.reject_description(key, &error, now)), "nothing waits");

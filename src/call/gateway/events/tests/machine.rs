@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn request(requested: &str, quarantine: &str) -> Request {
+fn request(requested: &str, quarantine: &str) -> NotificationRequest {
     read(RequestParams { quarantine: Some(quarantine.as_bytes()), ..asked(requested) }).unwrap()
 }
 
@@ -32,7 +32,7 @@ fn accumulated_events_are_reported_with_the_one_that_triggers_in_order() {
     assert_eq!(on(&mut watch, "R/ma"), None);
     assert_eq!(on(&mut watch, "G/of"), None);
     assert_eq!(on(&mut watch, "G/oc"), Some("R/ma@0A3F58,G/of,G/oc".into()));
-    assert_eq!(watch.state(), State::Notification);
+    assert_eq!(watch.state(), NotificationState::Notification);
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn in_step_mode_events_wait_for_the_next_request_even_after_the_answer() {
     assert_eq!(on(&mut watch, "R/ma"), Some("R/ma@0A3F58".into()));
     assert_eq!(on(&mut watch, "G/oc"), None);
     assert_eq!(names(watch.on_notified()), None);
-    assert_eq!(watch.state(), State::Lockstep);
+    assert_eq!(watch.state(), NotificationState::Lockstep);
     assert_eq!(on(&mut watch, "R/ma"), None);
     assert_eq!(names(watch.on_request(request("G/oc(N)", ""))), Some("G/oc".into()));
 }
@@ -96,7 +96,7 @@ fn in_loop_mode_the_next_notification_follows_the_answer_to_the_one_before() {
     assert_eq!(names(watch.on_notified()), Some("G/oc,G/of".into()));
     assert_eq!(names(watch.on_notified()), Some("R/ma@0A3F58".into()));
     assert_eq!(names(watch.on_notified()), None);
-    assert_eq!((watch.state(), on(&mut watch, "G/of")), (State::Normal, Some("G/of".into())));
+    assert_eq!((watch.state(), on(&mut watch, "G/of")), (NotificationState::Normal, Some("G/of".into())));
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn a_late_answer_after_a_new_request_changes_nothing() {
     let _ = on(&mut watch, "R/ma");
     let _ = watch.on_request(request("R/ma(N)", "step"));
     assert_eq!(watch.on_notified(), None);
-    assert_eq!(watch.state(), State::Normal);
+    assert_eq!(watch.state(), NotificationState::Normal);
 }
 
 #[test]
