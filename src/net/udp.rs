@@ -110,15 +110,6 @@ impl Socket {
         prepare(&self.fd.as_fd(), self.local.ip(), buffers)
     }
 
-    /// Whether an IPv6 socket leaves IPv4 alone.
-    ///
-    /// # Errors
-    ///
-    /// It is no IPv6 socket.
-    pub fn is_only_v6(&self) -> io::Result<bool> {
-        SockRef::from(&self.fd).only_v6()
-    }
-
     /// Takes a socket that another process has bound.
     ///
     /// # Errors

@@ -85,7 +85,7 @@ fn registered<'o>(mut writer: ResponseWriter<'o>, request: &sip::Message<'_>) ->
 }
 
 /// Appends the answer to `request`, which came from `source`.
-fn write_sip(out: &mut Vec<u8>, source: SocketAddr, answer: &Answer, allow: &str, request: &sip::Message<'_>) {
+fn write_response(out: &mut Vec<u8>, source: SocketAddr, answer: &Answer, allow: &str, request: &sip::Message<'_>) {
     let tag = answer.to_tag.as_ref().map(DispatcherTag::as_bytes);
     let phrase = match answer.says {
         Says::Fault(fault) if answer.status == 400 => fault.phrase(),
@@ -116,10 +116,10 @@ impl Answers {
     pub fn write(&mut self, way: &Way, answer: &Answer, allow: &str, request: &sip::Message<'_>) {
         let source = way.arrival.source;
         if let ReplyTo::Stream(conn) = way.arrival.reply_to {
-            return self.replies.write(conn, |bytes| write_sip(bytes, source, answer, allow, request));
+            return self.replies.write(conn, |bytes| write_response(bytes, source, answer, allow, request));
         }
         let begin = self.bytes.len();
-        write_sip(&mut self.bytes, source, answer, allow, request);
+        write_response(&mut self.bytes, source, answer, allow, request);
         let (range, to) = (begin..self.bytes.len(), sip::where_to(request, source));
         self.waiting.push(Waiting { owner: way.owner, range, to, from: way.arrival.local.ip() });
     }

@@ -139,7 +139,7 @@ impl case::Request for Request<'_> {
     }
 
     fn follower_returned(case: &Case<'_>, dispatch: &mut Dispatch, back: &Returned) -> Decision {
-        dispatch.follower_of_mgcp(case, back)
+        dispatch.of_connection_returned(case, back)
     }
 
     fn complete(_: &Case<'_>, _: &Dispatch, _: &mut Handoff) {}

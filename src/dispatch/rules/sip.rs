@@ -129,7 +129,7 @@ impl case::Request for Request<'_> {
     }
 
     fn follower_returned(case: &Case<'_>, dispatch: &mut Dispatch, back: &Returned) -> Decision {
-        dispatch.follower_of_sip(case, back)
+        dispatch.in_dialog_returned(case, back)
     }
 
     fn complete(case: &Case<'_>, dispatch: &Dispatch, handoff: &mut Handoff) {

@@ -11,7 +11,7 @@ use crate::wire::mgcp::{ReturnCode, Verb};
 
 impl Dispatch {
     /// Decides about a command that found its worker by a name, or about a copy of a command in the table.
-    pub(super) fn follower_of_mgcp(&mut self, case: &Case<'_>, back: &Returned) -> Decision {
+    pub(super) fn of_connection_returned(&mut self, case: &Case<'_>, back: &Returned) -> Decision {
         let dropped = |reason| Decision { target: Target::Drop, reason };
         let known = self.entry_of(case.name);
         match (back.cause, known) {

@@ -8,7 +8,7 @@ use crate::wire::sip::Method;
 
 impl Dispatch {
     /// Decides about a request that has made no entry.
-    pub(super) fn follower_of_sip(&mut self, case: &Case<'_>, back: &Returned) -> Decision {
+    pub(super) fn in_dialog_returned(&mut self, case: &Case<'_>, back: &Returned) -> Decision {
         let dropped = |reason| Decision { target: Target::Drop, reason };
         match (case.request.method, case.request.to_tag, back.cause) {
             (Method::Ack, ..) => dropped(Reason::OrphanInDialog),
