@@ -3,10 +3,10 @@
 use super::credentials;
 use super::cseq::CSeq;
 use super::dialog_ref::DialogRef;
+use super::head::{Field, Head, StartLine};
 use super::method::Method;
 use super::name::Name;
 use super::name_addr::NameAddr;
-use super::scan::{Field, Head, StartLine};
 use super::text::{Members, number, trim};
 use super::uri::Uri;
 use super::via::Via;
@@ -15,8 +15,8 @@ use crate::wire::multipart::{self, Part};
 /// A message as [`Scanner`](super::Scanner) found it.
 #[derive(Clone, Copy)]
 pub struct Message<'a> {
-    pub(crate) bytes: &'a [u8],
-    pub(crate) head: &'a Head,
+    pub(super) bytes: &'a [u8],
+    pub(super) head: &'a Head,
 }
 
 /// The start line of a message.

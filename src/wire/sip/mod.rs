@@ -23,6 +23,7 @@ mod credentials;
 mod cseq;
 mod dialog_ref;
 mod fault;
+mod head;
 mod host;
 mod message;
 mod method;

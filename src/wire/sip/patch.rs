@@ -3,8 +3,8 @@
 use std::io::Write as _;
 use std::net::SocketAddr;
 
+use super::head::StartLine;
 use super::message::{Message, Start};
-use super::scan::StartLine;
 use super::text::offset_in;
 use super::uri::{Scheme, Uri};
 use super::via::Via;

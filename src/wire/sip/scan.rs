@@ -9,6 +9,7 @@ use memchr::{memchr, memmem};
 
 use super::cseq::CSeq;
 use super::fault::{Fault, Unparsable};
+use super::head::{Field, Head, NONE, StartLine};
 use super::message::Message;
 use super::method::Method;
 use super::name::Name;
@@ -64,72 +65,9 @@ impl Scanner {
     }
 }
 
-/// The offsets of a message's parts, counted from the start line.
-#[derive(Debug)]
-pub(crate) struct Head {
-    pub(crate) fields: Vec<Field>,
-    /// The first field of each known name, [`NONE`] where there is none.
-    first: [u8; Name::KNOWN.len() + 1],
-    /// The known names that occur more than once, one bit each.
-    repeated: u64,
-    /// Whether there is a field whose name is not known.
-    pub(crate) has_others: bool,
-    pub(crate) start: StartLine,
-    /// The end of the start line, its line end included.
-    pub(crate) fields_start: u32,
-    pub(crate) body_start: u32,
-    pub(crate) end: u32,
-}
-
-impl Default for Head {
-    fn default() -> Self {
-        Head {
-            fields: Vec::new(),
-            first: [NONE; Name::KNOWN.len() + 1],
-            repeated: 0,
-            has_others: false,
-            start: StartLine::None,
-            fields_start: 0,
-            body_start: 0,
-            end: 0,
-        }
-    }
-}
-
-const NONE: u8 = u8::MAX;
 /// The fields that every answer copies from its request (RFC 3261 §8.2.6.2).
 const NEEDED: [Name; 5] = [Name::Via, Name::From, Name::To, Name::CallId, Name::CSeq];
 const _: () = assert!(MAX_FIELDS + NEEDED.len() < NONE as usize);
-const _: () = assert!(Name::KNOWN.len() <= 64);
-
-/// One header field.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Field {
-    pub(crate) name: Name,
-    /// The offset of its line, and the length of its name.
-    pub(crate) line: u32,
-    pub(crate) name_len: u32,
-    /// The value without white space around it.
-    pub(crate) value: u32,
-    pub(crate) value_end: u32,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum StartLine {
-    None,
-    /// Ends of the method, and the request-URI's place; an empty one when the line is at fault.
-    Request {
-        method_end: u32,
-        uri: u32,
-        uri_end: u32,
-    },
-    Response {
-        status: u16,
-        reason: u32,
-        reason_end: u32,
-    },
-}
-
 fn start_of_message(bytes: &[u8]) -> Result<&[u8], Fault> {
     match bytes {
         [] => Err(Fault::Empty),
@@ -266,36 +204,6 @@ impl Head {
 
     fn is_absent(&self, name: Name) -> bool {
         self.field(name).is_none_or(|field| field.value == field.value_end)
-    }
-
-    /// The first field of that name.
-    pub(crate) fn field(&self, name: Name) -> Option<&Field> {
-        self.place(name).and_then(|place| self.fields.get(place))
-    }
-
-    /// A range of fields that contains all fields of that name.
-    pub(crate) fn fields_from(&self, name: Name) -> &[Field] {
-        match self.place(name) {
-            Some(first) if self.repeated >> name as u8 & 1 == 0 => self.fields.get(first..=first),
-            Some(first) => self.fields.get(first..),
-            None => None,
-        }
-        .unwrap_or_default()
-    }
-
-    /// The index in `fields` of the first field of that name.
-    pub(crate) fn place(&self, name: Name) -> Option<usize> {
-        self.first.get(name as usize).filter(|first| **first != NONE).map(|first| usize::from(*first))
-    }
-}
-
-impl Field {
-    pub(crate) fn value<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
-        bytes.get(self.value as usize..self.value_end as usize).unwrap_or_default()
-    }
-
-    pub(crate) fn name_text<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
-        bytes.get(self.line as usize..(self.line + self.name_len) as usize).unwrap_or_default()
     }
 }
 
