@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
-use super::decision::{Joined, Protocol, Services};
+use super::joined::{Joined, Protocol, Services};
 use crate::fingerprint::Fingerprint;
 use crate::ids::{Incarnation, Token, TokenKey, WorkerId, encode};
 use crate::pack::{packed, saved};

@@ -13,6 +13,7 @@ pub mod history;
 pub mod identity;
 mod incoming;
 mod index;
+mod joined;
 pub mod note;
 pub mod owner;
 pub mod reason;
