@@ -37,6 +37,17 @@ fn a_branch_of_rfc_2543_does_not_name_the_transaction() {
 }
 
 #[test]
+fn a_fork_through_a_proxy_without_branches_is_no_retransmission_of_the_other_fork() {
+    let mut rig = rig(4);
+    let first = invite("a").replace("branch=z9hG4bK-a", "branch=1");
+    let second = first.replace("INVITE sip:ivr@", "INVITE sip:other@");
+    let worker = handoff(rig.send(&first)).worker.0;
+    assert_eq!(to(rig.send(&second)), (worker, Reason::Merged));
+    assert_eq!(to(rig.send(&second)), (worker, Reason::Retransmission));
+    assert_eq!(to(rig.send(&same(&second, "CANCEL"))), (worker, Reason::Cancel));
+}
+
+#[test]
 fn an_ack_goes_where_its_invite_went_and_is_never_answered() {
     let mut rig = rig(4);
     let worker = handoff(rig.send(&invite("a"))).worker.0;

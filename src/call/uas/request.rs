@@ -38,8 +38,8 @@ impl<'a> Request<'a> {
 
     /// The fields that name its transaction.
     fn named_by(&self) -> Fields<'_> {
-        let Request { via, call_id, from_tag, cseq, .. } = self;
-        Fields { via: Some(via), call_id, from_tag, cseq: cseq.number }
+        let Request { msg, via, call_id, from_tag, cseq, .. } = self;
+        Fields { uri: msg.request_uri(), via: Some(via), call_id, from_tag, cseq: cseq.number }
     }
 
     /// Whether a comma-separated header lists `option`.
@@ -63,12 +63,12 @@ impl Fingerprints {
 
     /// The name of the server transaction.
     pub(super) fn transaction(&self, request: &Request<'_>) -> Fingerprint {
-        request.named_by().server(request.method, &self.0)
+        request.named_by().server(request.method, request.to_tag, &self.0)
     }
 
     /// The name of the INVITE transaction that a CANCEL means, or that a request follows.
     pub(super) fn invite(&self, request: &Request<'_>) -> Fingerprint {
-        request.named_by().server(Method::Invite, &self.0)
+        request.named_by().server(Method::Invite, None, &self.0)
     }
 
     /// The fingerprint that two copies of one request share when they reached us on different ways (RFC 3261 §8.2.2.2).

@@ -2,6 +2,13 @@
 //!
 //! The dispatcher computes them from each request. A worker that comes back from an earlier dispatcher lists its
 //! transactions by the same names, made with the same key.
+//!
+//! RFC 3261 §17.2.3 has two rules. A branch with the magic cookie names its transaction, together with sent-by and
+//! method. A peer of RFC 2543 writes no such branch: there the request-URI, To-tag, From-tag, Call-ID, CSeq and top Via
+//! must match. An ACK has another To-tag than its INVITE, so the To-tag counts for other methods only: it tells apart
+//! the BYEs of two dialogs, whereas an INVITE without To-tag is told from one inside a dialog by its CSeq. Of the Via,
+//! branch and sent-by count. The request-URI counts as written: a retransmission, an ACK to a 300–699 and a CANCEL copy
+//! it (§17.1.1.3, §9.1).
 
 use crate::fingerprint::Text::{AsItIs, InAnyCase, Number};
 use crate::fingerprint::{Fingerprint, Printer};
@@ -17,6 +24,8 @@ const CALL: u8 = b'c';
 /// The fields of a request that name its transaction.
 #[derive(Clone, Copy)]
 pub struct Fields<'a> {
+    /// The request-URI as written.
+    pub uri: &'a [u8],
     /// The top Via.
     pub via: Option<&'a Via<'a>>,
     /// The Call-ID.
@@ -36,18 +45,23 @@ impl Fields<'_> {
         if let Some(branch) = self.via.and_then(Via::unique_branch) {
             return printer.print_each(TRANSACTION, [InAnyCase(branch), InAnyCase(sent_by), port]);
         }
-        // RFC 3261 §17.2.3: the branch of an RFC 2543 peer does not name the transaction. The To-tag is left out
-        // because it differs in the ACK.
         let branch = self.via.and_then(Via::branch).unwrap_or_default();
         let number = self.cseq.to_be_bytes();
-        let texts = [InAnyCase(branch), InAnyCase(sent_by), port, AsItIs(self.call_id)];
+        let texts = [AsItIs(self.uri), InAnyCase(branch), InAnyCase(sent_by), port, AsItIs(self.call_id)];
         printer.print_each(OLD_TRANSACTION, texts.into_iter().chain([InAnyCase(self.from_tag), AsItIs(&number)]))
     }
 
-    /// The name of the server transaction (RFC 3261 §17.2.3): beside the branch the method counts, ACK as INVITE.
-    pub fn server(&self, method: Method<'_>, printer: &Printer) -> Fingerprint {
+    /// The name of the server transaction of a request with this method and To-tag: beside the branch the method
+    /// counts, ACK as INVITE.
+    pub fn server(&self, method: Method<'_>, to_tag: Option<&[u8]>, printer: &Printer) -> Fingerprint {
+        let branch = self.branch(printer).to_bytes();
         let method = if method == Method::Ack { Method::Invite } else { method };
-        printer.print(SERVER, &[&self.branch(printer).to_bytes(), method.as_bytes()])
+        match to_tag {
+            Some(tag) if method != Method::Invite && self.via.and_then(Via::unique_branch).is_none() => {
+                printer.print_each(SERVER, [AsItIs(&branch), AsItIs(method.as_bytes()), InAnyCase(tag)])
+            }
+            _ => printer.print(SERVER, &[&branch, method.as_bytes()]),
+        }
     }
 
     /// The name of the call that the request begins: Call-ID and From-tag.
@@ -71,6 +85,7 @@ impl Names {
     /// The names of the transaction that a request belongs to.
     pub fn of(message: &Message<'_>, read: &Essentials<'_>, printer: &Printer) -> Self {
         let fields = Fields {
+            uri: message.request_uri(),
             via: read.via.as_ref(),
             call_id: message.call_id(),
             from_tag: read.from.and_then(|from| from.tag()).unwrap_or_default(),
@@ -153,8 +168,8 @@ mod tests {
         let message = scanner.scan(text.as_bytes()).unwrap();
         let via = message.via();
         for via in [via, None] {
-            let fields = Fields { via: via.as_ref(), call_id: b"1", from_tag: b"f", cseq: 7 };
-            let name = |method| fields.server(method, &printer);
+            let fields = Fields { uri: b"sip:a@b", via: via.as_ref(), call_id: b"1", from_tag: b"f", cseq: 7 };
+            let name = |method| fields.server(method, Some(b"t"), &printer);
             assert_eq!(name(Method::Invite), name(Method::Ack));
             assert_ne!(name(Method::Invite), name(Method::Cancel));
             assert_ne!(name(Method::Invite), fields.branch(&printer));

@@ -70,9 +70,9 @@ impl<'a> Message<'a> {
     /// The start line.
     pub fn start(&self) -> Start<'a> {
         match self.head.start {
-            StartLine::Request { method_end, uri, uri_end } => Start::Request {
+            StartLine::Request { method_end, .. } => Start::Request {
                 method: Method::new(self.bytes.get(..method_end as usize).unwrap_or_default()),
-                uri: self.bytes.get(uri as usize..uri_end as usize).unwrap_or_default(),
+                uri: self.request_uri(),
             },
             StartLine::Response { status, reason, reason_end } => Start::Response {
                 status,
@@ -95,12 +95,19 @@ impl<'a> Message<'a> {
         }
     }
 
+    /// The request-URI as written; empty in a response.
+    pub fn request_uri(&self) -> &'a [u8] {
+        match self.head.start {
+            StartLine::Request { uri, uri_end, .. } => {
+                self.bytes.get(uri as usize..uri_end as usize).unwrap_or_default()
+            }
+            _ => &[],
+        }
+    }
+
     /// The request-URI, read.
     pub fn uri(&self) -> Option<Uri<'a>> {
-        match self.start() {
-            Start::Request { uri, .. } => Uri::parse(uri),
-            Start::Response { .. } => None,
-        }
+        Uri::parse(self.request_uri())
     }
 
     /// The status of a response.

@@ -7,6 +7,7 @@ mod families;
 mod handoff;
 mod heard;
 mod lossy;
+mod old_peers;
 mod refusals;
 mod reliable;
 mod reoffer;
