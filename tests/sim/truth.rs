@@ -69,6 +69,9 @@ struct Call {
     live: Vec<Leg>,
     /// The life that has asked for credentials, and when.
     challenged: Option<(u64, Time)>,
+    /// The lives that were given a late copy of the request since then: it is a new request (RFC 3261 §8.2.2.2), and
+    /// the credentials, which name no nonce of a worker, follow the newest one.
+    begun_anew: BTreeSet<u64>,
     /// By branch.
     invites: BTreeMap<String, Invite>,
 }
@@ -217,7 +220,12 @@ impl Truth {
         if !is_new || self.table_was_full {
             return;
         }
-        let Some(call) = self.calls.get(caller) else { return };
+        let Some(call) = self.calls.get_mut(caller) else { return };
+        let has_credentials = text::header(text, "Authorization").is_some();
+        if call.challenged.is_some() && !has_credentials {
+            call.begun_anew.insert(incarnation.bits());
+        }
+        let call = &self.calls[caller];
         let elsewhere =
             |life: u64| life != incarnation.bits() && self.lives.get(&life).is_some_and(|other| other.is_alive);
         // A copy may have been on the link before the first one came back from there: it will come back as well.
@@ -227,7 +235,8 @@ impl Truth {
             && elsewhere(life)
             && now.since(at) < LINGER
             && conference.is_none()
-            && text::header(text, "Authorization").is_some()
+            && has_credentials
+            && !call.begun_anew.contains(&incarnation.bits())
         {
             Some(format!(
                 "caller {caller} sends credentials; {} asked for them, {slot} gets them",
@@ -333,6 +342,7 @@ impl Truth {
         let call = &mut self.calls[caller];
         if reason == EndReason::Rejected(401) {
             call.challenged = Some((incarnation.bits(), now));
+            call.begun_anew.clear();
         }
         if let Some(at) = call.live.iter().position(|leg| leg.life == incarnation.bits()) {
             let leg = call.live.remove(at);
@@ -501,4 +511,73 @@ pub fn conference(text: &str) -> Option<&str> {
     let user = text.split(' ').nth(1)?.strip_prefix("sip:")?.split('@').next()?;
     let name = user.split(';').next()?;
     name.starts_with("conf=").then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use pointsman::ids::ListenerId;
+    use pointsman::words::{Envelope, ReplyTo, Transport};
+
+    use super::*;
+
+    const LIVES: [Incarnation; 3] = [Incarnation::new(1), Incarnation::new(2), Incarnation::new(3)];
+
+    fn hand(truth: &mut Truth, life: Incarnation, branch: u8, line: &str) {
+        let text = format!(
+            "INVITE sip:ivr@192.0.2.1 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.9;branch=z9hG4bK-{branch}\r\n\
+             To: <sip:ivr@192.0.2.1>\r\nCall-ID: c0@example.net\r\n{line}\r\n"
+        );
+        let envelope = Envelope {
+            seq: Seq(1),
+            received: Time(0),
+            deadline: None,
+            reply_to: ReplyTo::Datagram,
+            size: 1,
+            listener: ListenerId(0),
+            transport: Transport::Udp,
+            pinned: false,
+            again: false,
+            ring_first: false,
+            names_size: false,
+            follows: false,
+            source: SocketAddr::from(([192, 0, 2, 9], 5060)),
+            local: town::WELL_KNOWN,
+        };
+        truth.on_handed(life, &Message { envelope, payload: text.as_bytes() }, None, Time(0));
+    }
+
+    /// A caller whose first request the first life has answered 401.
+    fn challenged() -> Truth {
+        let mut truth = Truth::new(true);
+        for (slot, life) in (0..).zip(LIVES) {
+            truth.on_born(WorkerId(slot), life, &TokenKey::new([1; 32]));
+        }
+        truth.on_placed(0, 1);
+        hand(&mut truth, LIVES[0], 1, "");
+        truth.on_ended(LIVES[0], 0, EndReason::Rejected(401), Time(0));
+        truth
+    }
+
+    const CREDENTIALS: &str = "Authorization: Digest nonce=\"n\"\r\n";
+
+    #[test]
+    fn credentials_belong_to_the_worker_that_asked_for_them() {
+        for (life, is_right) in LIVES.into_iter().zip([true, false, false]) {
+            let mut truth = challenged();
+            hand(&mut truth, life, 2, CREDENTIALS);
+            assert_eq!(truth.broken.is_none(), is_right, "{:?}", truth.broken);
+        }
+    }
+
+    #[test]
+    fn credentials_may_follow_a_copy_that_came_after_its_401_was_acknowledged() {
+        for (life, is_right) in LIVES.into_iter().zip([true, true, false]) {
+            let mut truth = challenged();
+            hand(&mut truth, LIVES[1], 2, "");
+            hand(&mut truth, life, 3, CREDENTIALS);
+            assert_eq!(truth.broken.is_none(), is_right, "{:?}", truth.broken);
+        }
+    }
 }
