@@ -167,7 +167,7 @@ mod tests {
     proptest! {
         /// Few homes, so that searches run into each other and wrap around the end.
         #[test]
-        fn what_was_entered_and_not_taken_out_is_found(steps in prop::collection::vec((0_u32..12, any::<bool>()), 0..200)) {
+        fn index_finds_each_key_that_was_entered_and_not_taken_out(steps in prop::collection::vec((0_u32..12, any::<bool>()), 0..200)) {
             let hash = |place: u32| u64::from(place % 3 + 13) << 60 | u64::from(place % 2) << 40;
             let mut index = Index::new(12);
             let mut model = [false; 12];

@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_the_average_or_more_has_used_up_its_share() {
+    fn a_source_with_the_average_or_more_has_used_up_its_share() {
         assert_eq!(used_up(&[0, 0]), [false, false]);
         assert_eq!(used_up(&[1, 0]), [true, false], "alone");
         assert_eq!(used_up(&[5, 5, 0]), [true, true, false]);
@@ -109,7 +109,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_was_added_can_be_taken_away_and_somebody_is_below_the_average_or_all_are_at_it(
+        fn a_transaction_that_was_added_can_be_removed_and_some_source_is_below_the_average_or_all_are_at_it(
             held in prop::collection::vec(0_u32..20, 1..40),
         ) {
             let mut shares = shares(&held);

@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_freed_as_a_whole_comes_back_in_one_piece() {
+    fn memory_that_is_freed_as_a_whole_comes_back_in_one_piece() {
         let mut store = Store::new(SMALLEST);
         let first = store.put(&[&[1; 3 * BLOCK]], Share::Common).unwrap();
         let second = store.put(&[&[2; 2 * BLOCK]], Share::Common).unwrap();

@@ -67,7 +67,7 @@ mod tests {
     use crate::words::Transport;
 
     #[test]
-    fn what_waits_is_taken_when_its_time_is_over_or_what_it_waits_for_has_come() {
+    fn a_cancel_is_taken_when_its_time_is_over_or_its_invite_has_come() {
         let source = "192.0.2.1:5060".parse().unwrap();
         let arrival = Arrival {
             listener: ListenerId(0),

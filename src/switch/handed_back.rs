@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_released_is_gone_and_the_rest_comes_back_in_order_also_behind_a_takeover() {
+    fn a_released_message_is_gone_and_the_others_come_back_in_order_also_after_a_takeover() {
         let mut back = HandedBack::default();
         for seq in [3, 1, 2, 4] {
             back.add(WorkerId(0), [seq as u8; 16], message(seq));

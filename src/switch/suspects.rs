@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_long_for_a_worker_that_says_nothing() {
+    fn a_suspect_does_not_wait_long_for_a_worker_that_says_nothing() {
         let mut suspects = Suspects::new();
         (0..2).for_each(|message| suspects.add(message));
         suspects.next();

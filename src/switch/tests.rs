@@ -152,7 +152,7 @@ fn a_decision_is_a_line_with_method_call_source_target_and_reason() {
 }
 
 #[test]
-fn what_another_lane_does_not_take_now_waits_up_to_a_megabyte() {
+fn messages_that_another_lane_does_not_take_now_wait_up_to_a_megabyte() {
     let mut switch = lane(1, 2);
     (0..20).for_each(|call| options(&mut switch, call, 0));
     let own = switch.dispatch().counters().received;
@@ -499,7 +499,7 @@ fn a_worker_that_comes_and_goes_has_four_ending_links_and_loses_no_message() {
 }
 
 #[test]
-fn what_a_worker_gave_back_before_it_died_is_no_burden_to_its_successor() {
+fn a_message_that_a_worker_gave_back_before_it_died_is_no_burden_to_its_successor() {
     let refused: Vec<_> = (1..=500).map(|seq| Record::Refuse { seq: Seq(seq), reason: RefuseReason::Full }).collect();
     let (mut switch, _) = wordy([frame(&refused)]);
     (0..1_000).for_each(|call| invite(&mut switch, call));

@@ -101,7 +101,7 @@ fn options_to_the_dispatcher_tell_whether_an_invite_would_be_taken() {
 }
 
 #[test]
-fn nobody_has_room_503_only_when_not_even_size_1_fits() {
+fn where_no_worker_has_room_the_answer_is_503_only_when_not_even_size_1_fits() {
     let mut rig = rig(2);
     let sized = |call: &str, size: &str| with_header(&invite(call), &format!("X-Session-Size: {size}"));
     assert_eq!(status(rig.send(&sized("a", "101"))), (480, Reason::LargerThanAnyWorker));

@@ -349,7 +349,7 @@ fn a_full_index_is_no_room_too() {
 }
 
 #[test]
-fn what_cannot_be_handed_over_changes_nothing() {
+fn a_message_that_cannot_be_handed_over_changes_nothing() {
     let mut front = DispatcherEnd::new(SMALLEST);
     assert_eq!(front.push(&envelope(1), note(1), &[&[0; LARGEST]]), Err(NoRoom::Oversized(LARGEST)));
     front.push(&envelope(1), note(1), &[b"x"]).unwrap();
@@ -412,7 +412,7 @@ fn taken_over(front: &DispatcherEnd<u64>) -> DispatcherEnd<u64> {
 }
 
 #[test]
-fn what_the_operator_wants_waits_for_a_link_that_takes_nothing_over_a_takeover_too() {
+fn an_order_of_the_operator_waits_for_a_link_that_takes_nothing_also_over_a_takeover() {
     let mut front = DispatcherEnd::new(SMALLEST);
     front.push_control(&Record::Ping(0));
     front.push(&envelope(1), note(1), &[b"x"]).unwrap();

@@ -160,7 +160,7 @@ fn a_link_that_takes_nothing_gets_everything_later_in_order() {
 }
 
 #[test]
-fn what_waits_is_bounded_and_the_worker_is_told_to_read_no_more() {
+fn waiting_records_are_bounded_and_the_worker_is_told_to_read_no_more() {
     let mut back = WorkerEnd::new();
     let reply = [0; 50_000];
     let taken = (0..100).take_while(|_| back.reply(ReplyTo::of(1), &reply).is_ok()).count();

@@ -344,7 +344,7 @@ fn a_command_for_everyone_goes_to_each_and_their_answers_come_back_as_one() {
 }
 
 #[test]
-fn what_a_worker_said_to_everyones_command_before_it_died_is_part_of_the_answer() {
+fn an_answer_to_everyones_command_counts_after_its_worker_has_died() {
     for has_successor in [false, true] {
         let mut rig = rig(2);
         rig.send("AUEP 1 *@ms MGCP 1.0\r\n");

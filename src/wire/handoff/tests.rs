@@ -198,7 +198,7 @@ fn an_older_ends_records_are_read_without_what_is_gone() {
 }
 
 #[test]
-fn what_is_not_a_frame_is_refused_with_its_reason() {
+fn bytes_that_are_no_frame_are_refused_with_the_reason() {
     assert_eq!(Frame::parse(b"").unwrap_err(), FrameError::Short { got: 0, stated: 8 });
     assert_eq!(Frame::parse(b"GET / HTTP/1.1").unwrap_err(), FrameError::Magic(0x4547));
     let mut newer = frame_header(0);

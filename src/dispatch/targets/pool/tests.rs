@@ -17,7 +17,7 @@ fn pool() -> Pool {
 }
 
 #[test]
-fn what_comes_to_a_slot_that_was_taken_away_is_not_its_former_worker() {
+fn a_worker_that_comes_to_a_slot_that_was_taken_away_is_not_its_former_worker() {
     let mut pool = pool();
     pool.on_up(WorkerId(1), &joined(10), Time(1));
     let life = |pool: &Pool| pool.get(WorkerId(1)).map(|worker| worker.life);
@@ -68,7 +68,7 @@ fn the_ledger_counts_until_a_report_does() {
 }
 
 #[test]
-fn what_other_lanes_have_handed_over_counts_until_they_say_otherwise() {
+fn units_handed_over_by_other_lanes_count_until_those_lanes_say_otherwise() {
     let mut pool = pool();
     pool.set_elsewhere(W0, 2, 6);
     pool.hand_over(W0.into(), 3);

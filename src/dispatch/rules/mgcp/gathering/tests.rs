@@ -103,7 +103,7 @@ fn a_provisional_answer_or_one_of_somebody_else_is_not_what_is_awaited() {
 }
 
 #[test]
-fn who_says_nothing_for_five_seconds_is_left_out_and_the_answer_is_kept_for_retransmissions() {
+fn a_worker_that_says_nothing_for_five_seconds_is_left_out_and_the_answer_is_kept_for_retransmissions() {
     let mut gatherings = Gatherings::new();
     let (silent, partly) = (begun(&mut gatherings, 1, None), begun(&mut gatherings, 2, None));
     says(&mut gatherings, partly, W1, "200 2", 1);
