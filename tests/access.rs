@@ -75,7 +75,7 @@ fn rules(seed: u32) -> Vec<AccessRule> {
 fn reload(switch: &mut Switch<Told>, access: &[AccessRule]) {
     let rules = Rules { access: access.to_vec(), ..Rules::default() };
     let workers = switch.dispatch().pool().len();
-    switch.reload(rules, Insert::None, workers, Time(2));
+    switch.reload(rules, Insert::None, workers);
     switch.flush_links();
 }
 

@@ -57,8 +57,8 @@ pub struct Explained {
     pub reason: Reason,
     /// The fault of the message, if the decision was made for it.
     pub fault: Option<Fault>,
-    /// The decision.
-    pub outcome: Outcome,
+    /// The target.
+    pub target: ShortTarget,
     /// Its worker's final answer, as far as it is known.
     pub answered: Option<Final>,
 }
@@ -72,9 +72,9 @@ pub struct Final {
     pub why: Option<Box<str>>,
 }
 
-/// The decision about a message.
+/// The target of a decision, in short.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum ShortTarget {
     /// Handed to this worker, counted with `size` units.
     Worker {
         /// The worker that got it.
@@ -101,7 +101,7 @@ pub enum Outcome {
 struct Line {
     call: u64,
     at: Time,
-    outcome: Outcome,
+    target: ShortTarget,
     seq: ShortSeq,
     method: Label,
     reason: Reason,
@@ -142,22 +142,22 @@ impl History {
 
     /// Notes a decision about a message of this method, of the call whose Call-ID hashes to `call`.
     pub fn note(&mut self, call: u64, (method, fault): (Label, Option<Fault>), decision: &Decision, now: Time) {
-        let outcome = match decision.target {
+        let target = match decision.target {
             Target::Worker(Handoff { worker, size, pinned, follows, .. }) => {
-                Outcome::Worker { worker, size, pinned, follows }
+                ShortTarget::Worker { worker, size, pinned, follows }
             }
-            Target::Answer(answer) => Outcome::Answered(answer.status),
-            Target::Return(answer) => Outcome::Answered(answer.code.0),
-            Target::Everyone(_) => Outcome::Everyone,
-            Target::Gathered(_) => Outcome::AnsweredAgain,
-            Target::Drop => Outcome::Dropped,
+            Target::Answer(answer) => ShortTarget::Answered(answer.status),
+            Target::Return(answer) => ShortTarget::Answered(answer.code.0),
+            Target::Everyone(_) => ShortTarget::Everyone,
+            Target::Gathered(_) => ShortTarget::AnsweredAgain,
+            Target::Drop => ShortTarget::Dropped,
         };
         let seq = match decision.target {
             Target::Worker(handoff) => handoff.seq,
             _ => Seq(0),
         };
         let reason = decision.reason;
-        self.ring.push(Line { call, at: now, outcome, seq: seq.into(), method, reason, fault });
+        self.ring.push(Line { call, at: now, target, seq: seq.into(), method, reason, fault });
     }
 
     /// Notes the final answer of a worker to a message.
@@ -174,11 +174,11 @@ impl History {
         // One pass over the final answers, however many decisions there are: this runs on the lane, which decides
         // nothing in that time.
         let mut open: HashMap<(WorkerId, ShortSeq), Vec<usize>, FixedState> = HashMap::default();
-        for &Line { call: _, at, outcome, seq, method, reason, fault } in lines {
-            if let Outcome::Worker { worker, .. } = outcome {
+        for &Line { call: _, at, target, seq, method, reason, fault } in lines {
+            if let ShortTarget::Worker { worker, .. } = target {
                 open.entry((worker, seq)).or_default().push(decisions.len());
             }
-            decisions.push(Explained { at, method, reason, fault, outcome, answered: None });
+            decisions.push(Explained { at, method, reason, fault, target, answered: None });
         }
         if open.is_empty() {
             return decisions;

@@ -221,7 +221,7 @@ impl Dispatch {
             }
         }
         for (opened, name) in &brought.conferences {
-            self.on_group_open(worker, name, *opened, now);
+            self.on_group_open(worker, name, *opened);
         }
     }
 
@@ -300,7 +300,7 @@ impl Dispatch {
 
     /// Takes note that a worker has opened a conference, or a call of MGCP. `name` is the user part that callers write,
     /// `conf=ID`, or the call id with `C:` in front.
-    pub fn on_group_open(&mut self, worker: WorkerId, name: &[u8], opened: Time, _now: Time) {
+    pub fn on_group_open(&mut self, worker: WorkerId, name: &[u8], opened: Time) {
         match self.groups.open(self.group_name(name), worker.into(), opened) {
             Opening::Recorded => {}
             Opening::Conflict => self.counters.group_conflicts += 1,
@@ -344,7 +344,7 @@ impl Dispatch {
     }
 
     /// Sets other rules, from the next message on. Table, load and conferences stay.
-    pub fn set_rules(&mut self, rules: Rules, _now: Time) {
+    pub fn set_rules(&mut self, rules: Rules) {
         self.allow = rules.methods.allow();
         self.table.set_pending_max(rules.pending_max);
         self.pool.set_slow_start(rules.slow_start);

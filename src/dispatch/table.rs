@@ -22,7 +22,7 @@ use crate::fingerprint::{Fingerprint, SourcePrint};
 use crate::ids::TargetId;
 use crate::time::Time;
 use crate::transaction::LIFETIME;
-use entry::Links;
+use entry::Neighbours;
 pub use entry::{Entry, NewEntry, State};
 
 /// Recent transactions.
@@ -52,7 +52,7 @@ struct Queue {
 const NONE: u32 = u32::MAX;
 /// Most places that the indexes can distinguish; far more than fits into memory.
 const MAX_CAP: usize = 1 << 30;
-const UNLINKED: Links = Links { previous: NONE, next: NONE };
+const UNLINKED: Neighbours = Neighbours { previous: NONE, next: NONE };
 const INVITES: u8 = 0;
 const OTHERS: u8 = 1;
 const FINISHED: u8 = 2;
@@ -348,7 +348,7 @@ impl Table {
         self.dequeue(index);
         let entry = *self.entry(index);
         self.by_branch.remove(entry.branch.short(), index);
-        let Links { previous, next } = entry.call_links;
+        let Neighbours { previous, next } = entry.call_links;
         if next != NONE {
             self.entry_mut(next).call_links.previous = previous;
         }
@@ -362,7 +362,7 @@ impl Table {
         let free = self.free;
         let place = self.entry_mut(index);
         place.queue = FREE;
-        place.queue_links = Links { previous: NONE, next: free };
+        place.queue_links = Neighbours { previous: NONE, next: free };
         self.free = index;
         self.len -= 1;
         entry
@@ -394,7 +394,7 @@ impl Table {
         let entry = self.entry_mut(index);
         entry.queue = queue;
         entry.deadline = now + life;
-        entry.queue_links = Links { previous: last, next: NONE };
+        entry.queue_links = Neighbours { previous: last, next: NONE };
         let source = entry.source;
         if queue != FINISHED {
             self.shares.add(source);
@@ -402,7 +402,7 @@ impl Table {
     }
 
     fn dequeue(&mut self, index: u32) {
-        let Entry { queue, queue_links: Links { previous, next }, source, .. } = *self.entry(index);
+        let Entry { queue, queue_links: Neighbours { previous, next }, source, .. } = *self.entry(index);
         if queue != FINISHED {
             self.shares.remove(source);
         }

@@ -4,7 +4,7 @@ use super::LaneLoad;
 use super::stats::{Action, AdminState, Counters, Decided, LinkCounters, State, TableCounters, Total, WorkerLoad};
 use crate::dispatch::counters::{self, Kind};
 use crate::dispatch::decision::{Admin, Operational};
-use crate::dispatch::history::Outcome;
+use crate::dispatch::history::ShortTarget;
 use crate::dispatch::reason::Reason;
 use crate::dispatch::targets::worker::Worker;
 use crate::switch::Switch;
@@ -60,15 +60,15 @@ impl<C: Channel> Switch<C> {
     pub fn explain(&self, call_id: &[u8], now: Time) -> Vec<Decided> {
         let decisions = self.dispatch().explain(call_id);
         let decided = decisions.into_iter().map(|explained| {
-            let (action, worker, status, size, pinned) = match explained.outcome {
-                Outcome::Worker { worker, size, pinned, follows: false, .. } => {
+            let (action, worker, status, size, pinned) = match explained.target {
+                ShortTarget::Worker { worker, size, pinned, follows: false, .. } => {
                     (Action::HandedOver, Some(worker), 0, size, pinned)
                 }
-                Outcome::Worker { worker, size, pinned, .. } => (Action::Relayed, Some(worker), 0, size, pinned),
-                Outcome::Answered(status) => (Action::Replied, None, status, 0, None),
-                Outcome::Everyone => (Action::Relayed, None, 0, 0, None),
-                Outcome::AnsweredAgain => (Action::Replied, None, 0, 0, None),
-                Outcome::Dropped => (Action::Dropped, None, 0, 0, None),
+                ShortTarget::Worker { worker, size, pinned, .. } => (Action::Relayed, Some(worker), 0, size, pinned),
+                ShortTarget::Answered(status) => (Action::Replied, None, status, 0, None),
+                ShortTarget::Everyone => (Action::Relayed, None, 0, 0, None),
+                ShortTarget::AnsweredAgain => (Action::Replied, None, 0, 0, None),
+                ShortTarget::Dropped => (Action::Dropped, None, 0, 0, None),
             };
             Decided {
                 age_ms: now.since(explained.at).as_millis() as u64,

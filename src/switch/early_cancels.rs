@@ -14,11 +14,11 @@ const LIMIT: usize = 1_024;
 
 /// Messages that wait for others, in the order in which they came.
 #[derive(Debug, Default)]
-pub struct EarlyCancels(VecDeque<Waiting>);
+pub struct EarlyCancels(VecDeque<EarlyCancel>);
 
 /// One message.
 #[derive(Debug)]
-pub struct Waiting {
+pub struct EarlyCancel {
     /// Its bytes.
     pub bytes: Box<[u8]>,
     /// The way on which it came.
@@ -32,18 +32,18 @@ impl EarlyCancels {
         if self.0.len() >= LIMIT {
             return false;
         }
-        self.0.push_back(Waiting { bytes: bytes.into(), way: *way, until: now + WITHIN });
+        self.0.push_back(EarlyCancel { bytes: bytes.into(), way: *way, until: now + WITHIN });
         true
     }
 
     /// Takes the messages for which `has_come` is true, and those whose time is over, oldest first.
-    pub fn take(&mut self, now: Time, mut has_come: impl FnMut(&Waiting) -> bool) -> Vec<Waiting> {
+    pub fn take(&mut self, now: Time, mut has_come: impl FnMut(&EarlyCancel) -> bool) -> Vec<EarlyCancel> {
         if self.0.is_empty() {
             return Vec::new();
         }
         let (taken, kept) = self.0.drain(..).partition(|waiting| waiting.until <= now || has_come(waiting));
         self.0 = kept;
-        Vec::from_iter::<VecDeque<Waiting>>(taken)
+        Vec::from_iter::<VecDeque<EarlyCancel>>(taken)
     }
 
     /// Whether nothing waits.

@@ -26,12 +26,12 @@ pub struct HandedBack {
 /// The messages of one worker. They are kept in order, so that its death sorts nothing.
 #[derive(Debug, Default)]
 pub struct Held {
-    messages: BTreeMap<Place, HandedOver<Note>>,
-    by_branch: HashMap<[u8; 16], Place, FixedState>,
+    messages: BTreeMap<Key, HandedOver<Note>>,
+    by_branch: HashMap<[u8; 16], Key, FixedState>,
 }
 
 /// Key of a message: when it came in, its number, and its transaction, which tells two of one number apart.
-type Place = (Time, Seq, [u8; 16]);
+type Key = (Time, Seq, [u8; 16]);
 
 /// One message, as it is given to another dispatcher.
 struct Given {

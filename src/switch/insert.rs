@@ -7,10 +7,8 @@ use crate::dispatch::Incoming;
 use crate::dispatch::decision::Handoff;
 use crate::dispatch::targets::worker::Worker;
 use crate::wire::mgcp::{self, Command, MAX_PARAMS, Verb};
+use crate::wire::sip::patch::Pieces;
 use crate::wire::{line, sip};
-
-/// A message in at most three pieces.
-type Pieces<'p> = [&'p [u8]; 3];
 
 /// The message as the worker is to have it. `room` is for text that is written.
 pub(super) fn pieces<'p>(

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::early_cancels::Waiting;
+use super::early_cancels::EarlyCancel;
 use super::links::Channel;
 use super::parcel::Parcel;
 use super::{Switch, Way};
@@ -141,8 +141,8 @@ impl<C: Channel> Switch<C> {
         }
     }
 
-    fn decide_each(&mut self, waited: Vec<Waiting>, now: Time) {
-        for Waiting { bytes, way, .. } in waited {
+    fn decide_each(&mut self, waited: Vec<EarlyCancel>, now: Time) {
+        for EarlyCancel { bytes, way, .. } in waited {
             self.decide(&bytes, &way, None, now);
         }
     }

@@ -295,7 +295,7 @@ impl<C: Channel> Switch<C> {
                 dispatch.on_released(worker, branch, now);
                 handed_back.on_released(worker, branch);
             }
-            FromWorker::GroupOpen { name, opened } => dispatch.on_group_open(worker, name, opened, now),
+            FromWorker::GroupOpen { name, opened } => dispatch.on_group_open(worker, name, opened),
             FromWorker::GroupClosed { name } => dispatch.on_group_closed(worker, name),
             FromWorker::Goodbye(reason) => goodbye = Some(reason.to_owned()),
             FromWorker::Reply { to: ReplyTo::Gathering(gathering), bytes } => {

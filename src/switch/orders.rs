@@ -8,7 +8,6 @@ use crate::config::Insert;
 use crate::dispatch::decision::Admin;
 use crate::dispatch::rules::Rules;
 use crate::ids::WorkerId;
-use crate::time::Time;
 use crate::words::{Drain, DrainMode};
 
 impl<C: Channel> Switch<C> {
@@ -28,9 +27,9 @@ impl<C: Channel> Switch<C> {
     }
 
     /// The rules and the number of slots change; calls and table stay.
-    pub fn reload(&mut self, rules: Rules, insert: Insert, workers: usize, now: Time) {
+    pub fn reload(&mut self, rules: Rules, insert: Insert, workers: usize) {
         let is_new = self.dispatch.rules().access != rules.access;
-        self.dispatch.set_rules(rules, now);
+        self.dispatch.set_rules(rules);
         self.configured = workers;
         self.fit_pool();
         self.outbox.insert = insert;

@@ -61,7 +61,7 @@ fn all_endpoints_of_one_worker_only_are_asked_there() {
 fn the_rest_of_a_call_is_deleted_everywhere_because_two_workers_may_have_some_of_it() {
     let mut rig = rig(3);
     let first = rig.hand(&crcx(1, "a"));
-    rig.dispatch.on_group_open(first.worker, b"C:a", rig.now, rig.now);
+    rig.dispatch.on_group_open(first.worker, b"C:a", rig.now);
     assert_eq!(everyone(&mut rig, &command("DLCX", 2, "*@ms", "C: a\n")).1, [0, 1, 2]);
 }
 

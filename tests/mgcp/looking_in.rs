@@ -12,8 +12,8 @@ fn explain_tells_of_a_call_else_of_endpoint_and_transaction() {
     rig.send(&command("RQNT", 4711, &format!("ann/{token}/17@MS"), "X: 1\n"));
     for name in ["A1", "a1"] {
         let explained = rig.dispatch.explain(name.as_bytes());
-        let outcome = Outcome::Worker { worker, size: 1, pinned: None, follows: false };
-        assert_eq!(explained.iter().map(|line| line.outcome).collect::<Vec<_>>(), [outcome]);
+        let target = ShortTarget::Worker { worker, size: 1, pinned: None, follows: false };
+        assert_eq!(explained.iter().map(|line| line.target).collect::<Vec<_>>(), [target]);
     }
     let by_name = rig.dispatch.explain(format!("ann/{token}/17@MS").as_bytes());
     assert_eq!(by_name.iter().map(|line| line.reason).collect::<Vec<_>>(), [Reason::Endpoint]);

@@ -19,7 +19,7 @@ use std::time::Duration;
 use pointsman::config::SizeSource;
 use pointsman::dispatch::counters::Kind;
 use pointsman::dispatch::decision::{Admin, Brought, Decision, Handoff, Reason, Return, Room, Services, Target};
-use pointsman::dispatch::history::Outcome;
+use pointsman::dispatch::history::ShortTarget;
 use pointsman::dispatch::returned::Cause;
 use pointsman::dispatch::rules::Rules;
 use pointsman::fingerprint::Printer;

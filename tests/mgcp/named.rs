@@ -64,7 +64,7 @@ fn a_slot_without_a_worker_is_gone_but_any_endpoint_there_is_any_endpoint() {
 fn a_call_that_a_worker_has_leads_what_names_nobody() {
     let mut rig = rig(3);
     let first = rig.hand(&crcx(1, "a"));
-    rig.dispatch.on_group_open(first.worker, b"C:a", rig.now, rig.now);
+    rig.dispatch.on_group_open(first.worker, b"C:a", rig.now);
     assert_eq!(given(rig.send(&command("MDCX", 2, "ann/3@ms", "C: A\n"))), (first.worker.0, Reason::Group, 0));
     assert_eq!(given(rig.send(&command("CRCX", 3, "ann/3@ms", "C: A\n"))), (first.worker.0, Reason::Group, 0));
 }

@@ -79,7 +79,7 @@ fn both_legs_of_a_call_go_to_one_worker_whatever_the_load_and_the_case() {
     let mut rig = rig(4);
     let first = rig.hand(&crcx(1, "a1b2"));
     assert_eq!(given(rig.send(&crcx(2, "A1B2"))), (first.worker.0, Reason::Group, 1));
-    rig.dispatch.on_group_open(first.worker, b"C:A1b2", rig.now, rig.now);
+    rig.dispatch.on_group_open(first.worker, b"C:A1b2", rig.now);
     rig.answered(&first);
     let third = rig.hand(&crcx(3, "a1B2"));
     assert_eq!((third.worker, third.follows), (first.worker, true), "opened: it has one worker only");
@@ -90,7 +90,7 @@ fn both_legs_of_a_call_go_to_one_worker_whatever_the_load_and_the_case() {
 fn a_leg_whose_calls_worker_is_full_goes_there_all_the_same() {
     let mut rig = rig(2);
     let first = rig.hand(&crcx(1, "a"));
-    rig.dispatch.on_group_open(first.worker, b"C:a", rig.now, rig.now);
+    rig.dispatch.on_group_open(first.worker, b"C:a", rig.now);
     let report = Report { number: 1, covers: first.seq, units_used: 100, units_total: 100, ..Report::default() };
     rig.dispatch.on_report(first.worker, &report, rig.now);
     let second = crcx(2, "a");

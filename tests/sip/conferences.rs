@@ -12,7 +12,7 @@ fn all_legs_of_a_conference_meet_also_two_first_ones() {
         assert_eq!(to(next), (handoff(first).worker.0, Reason::Group));
         assert!(!handoff(next).follows, "it may still be given back, and all legs with it");
     }
-    rig.dispatch.on_group_open(handoff(first).worker, b"conf=42", rig.now, rig.now);
+    rig.dispatch.on_group_open(handoff(first).worker, b"conf=42", rig.now);
     assert!(handoff(rig.send(&leg("late", "42"))).follows);
     assert_eq!(rig.send(&leg("other", "43")).reason, Reason::SelectedGroup);
 }
@@ -24,7 +24,7 @@ fn legs_that_write_the_name_of_their_conference_in_capitals_meet_the_others() {
     for (call, name) in ["ROOM-A", "Room-a;leg=2"].iter().enumerate() {
         assert_eq!(to(rig.send(&leg(&format!("l{call}"), name))), (first.0, Reason::Group));
     }
-    rig.dispatch.on_group_open(first, b"conf=room-a", rig.now, rig.now);
+    rig.dispatch.on_group_open(first, b"conf=room-a", rig.now);
     let late = leg("late", "Room-A").replace("sip:conf=", "sip:CONF=");
     assert!(handoff(rig.send(&late)).follows);
 }
@@ -36,10 +36,10 @@ fn a_provisional_conference_goes_with_its_last_answer_and_a_confirmed_one_stays(
     legs.iter().for_each(|leg| rig.answered(leg));
     assert_eq!(rig.dispatch.group_len(), 0);
     let first = handoff(rig.send(&leg("c", "42")));
-    rig.dispatch.on_group_open(first.worker, b"conf=42", rig.now, rig.now);
+    rig.dispatch.on_group_open(first.worker, b"conf=42", rig.now);
     rig.answered(&first);
     assert_eq!(to(rig.send(&leg("d", "42"))), (first.worker.0, Reason::Group));
-    rig.dispatch.on_group_open(WorkerId(7 - first.worker.0), b"conf=42", rig.now + Duration::from_secs(1), rig.now);
+    rig.dispatch.on_group_open(WorkerId(7 - first.worker.0), b"conf=42", rig.now + Duration::from_secs(1));
     assert_eq!(rig.dispatch.counters().group_conflicts, 1);
     assert_eq!(handoff(rig.send(&leg("e", "42"))).worker, first.worker, "the older opening holds");
     rig.down(first.worker.0);
@@ -61,7 +61,7 @@ fn the_legs_of_a_conference_whose_worker_refuses_move_together() {
 fn the_legs_of_a_conference_whose_worker_dies_move_together() {
     let mut rig = rig(4);
     let legs: Vec<Handoff> = ["a", "b"].iter().map(|call| handoff(rig.send(&leg(call, "42")))).collect();
-    rig.dispatch.on_group_open(legs[0].worker, b"conf=42", rig.now, rig.now);
+    rig.dispatch.on_group_open(legs[0].worker, b"conf=42", rig.now);
     rig.down(legs[0].worker.0);
     let early = handoff(rig.send(&leg("c", "42"))).worker.0;
     let moved: Vec<(u16, Reason)> =
@@ -73,7 +73,7 @@ fn the_legs_of_a_conference_whose_worker_dies_move_together() {
 fn a_conference_that_is_open_and_full_refuses_for_itself() {
     let mut rig = rig(4);
     let first = handoff(rig.send(&leg("a", "42")));
-    rig.dispatch.on_group_open(first.worker, b"conf=42", rig.now, rig.now);
+    rig.dispatch.on_group_open(first.worker, b"conf=42", rig.now);
     let next = handoff(rig.send(&leg("b", "42")));
     assert_eq!(status(rig.refuse(&leg("b", "42"), &next)), (486, Reason::RefusedByHolder));
 }
@@ -83,7 +83,7 @@ fn a_first_leg_that_is_refused_does_not_take_along_a_conference_that_others_have
     let mut rig = rig(4);
     let first = handoff(rig.send(&leg("a", "42")));
     handoff(rig.send(&leg("b", "42")));
-    rig.dispatch.on_group_open(first.worker, b"conf=42", rig.now, rig.now);
+    rig.dispatch.on_group_open(first.worker, b"conf=42", rig.now);
     assert_eq!(status(rig.refuse(&leg("a", "42"), &first)), (486, Reason::RefusedByHolder));
     assert_eq!(to(rig.send(&leg("c", "42"))), (first.worker.0, Reason::Group));
 }
@@ -121,7 +121,7 @@ fn a_leg_inside_the_reservation_of_its_conference_is_counted_with_nothing_more()
     handoff(rig.send(&sized("n", "43", 3)));
     assert_eq!(ledger(&rig, first.worker), Some(15));
     // The worker's word changes nothing, and its end of the conference everything.
-    rig.dispatch.on_group_open(first.worker, b"conf=42", rig.now, rig.now);
+    rig.dispatch.on_group_open(first.worker, b"conf=42", rig.now);
     handoff(rig.send(&leg("o", "42")));
     assert_eq!(ledger(&rig, first.worker), Some(16));
     rig.dispatch.on_group_closed(first.worker, b"conf=42");
@@ -139,7 +139,7 @@ fn streams_that_weigh_much_and_conferences_that_began_elsewhere_reserve_nothing(
     assert_eq!((first.size, first.names_size), (5, false));
     handoff(rig.send(&leg("b", "42")));
     assert_eq!(ledger(&rig, first.worker), Some(6));
-    rig.dispatch.on_group_open(first.worker, b"conf=43", rig.now, rig.now);
+    rig.dispatch.on_group_open(first.worker, b"conf=43", rig.now);
     handoff(rig.send(&with_header(&leg("c", "43"), "X-Session-Size: 4")));
     handoff(rig.send(&leg("d", "43")));
     assert_eq!(ledger(&rig, first.worker), Some(11));

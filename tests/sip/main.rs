@@ -27,7 +27,7 @@ use pointsman::config::{MethodRule, Policy, SizeSource};
 use pointsman::dispatch::decision::{
     Admin, Answer, Brought, Decision, EntryId, Handoff, Joined, Operational, Pinned, Reason, Room, Says, Target, Tried,
 };
-use pointsman::dispatch::history::Outcome;
+use pointsman::dispatch::history::ShortTarget;
 use pointsman::dispatch::identity::Keyring;
 use pointsman::dispatch::returned::Cause;
 use pointsman::dispatch::rules::Rules;

@@ -16,15 +16,15 @@ fn totals_add_up_and_explain_tells_a_calls_story() {
     assert_eq!(counters.reasons().map(|(_, count)| count).sum::<u64>(), 5);
     let story: Vec<Reason> = rig.dispatch.explain(b"a").iter().map(|line| line.reason).collect();
     assert_eq!(story, [Reason::Selected, Reason::Retransmission, Reason::InDialog]);
-    assert!(matches!(rig.dispatch.explain(b"a")[0].outcome, Outcome::Worker { size: 1, pinned: None, .. }));
-    assert_eq!(rig.dispatch.explain(b"b")[0].outcome, Outcome::Answered(200));
+    assert!(matches!(rig.dispatch.explain(b"a")[0].target, ShortTarget::Worker { size: 1, pinned: None, .. }));
+    assert_eq!(rig.dispatch.explain(b"b")[0].target, ShortTarget::Answered(200));
 }
 
 #[test]
 fn a_reload_keeps_table_load_and_conferences() {
     let mut rig = rig(3);
     let first = handoff(rig.send(&leg("a", "42")));
-    rig.dispatch.set_rules(Rules { policy: Policy::RoundRobin, ..rules() }, rig.now);
+    rig.dispatch.set_rules(Rules { policy: Policy::RoundRobin, ..rules() });
     rig.dispatch.set_workers(4);
     assert_eq!(to(rig.send(&leg("a", "42"))), (first.worker.0, Reason::Retransmission));
     assert_eq!(to(rig.send(&leg("b", "42"))), (first.worker.0, Reason::Group));

@@ -27,7 +27,7 @@ fn a_softphone_a_nat_and_a_proxy_in_front_do_not_pin_a_call() {
 fn pinned_sources_and_websockets_are_pinned_counted_and_explained() {
     let mut rig = rig(1);
     let networks = vec!["203.0.113.0/24".parse().unwrap()];
-    rig.dispatch.set_rules(Rules { pinned: networks, ..rules() }, rig.now);
+    rig.dispatch.set_rules(Rules { pinned: networks, ..rules() });
     assert_eq!(handoff(rig.send(&invite("a"))).pinned, Some(Pinned::Source));
     // The operator's setting holds also where a proxy has put itself into the dialog and is the source.
     let routed = with_header(&invite("b"), "Record-Route: <sip:203.0.113.5;lr>");
@@ -41,5 +41,8 @@ fn pinned_sources_and_websockets_are_pinned_counted_and_explained() {
     assert_eq!(handoff(rig.send(&same(&invite("e"), "MESSAGE"))).pinned, None);
     assert_eq!(rig.dispatch.counters().pinned, 3);
     let explained = rig.dispatch.explain(b"d");
-    assert!(matches!(explained[0].outcome, Outcome::Worker { pinned: Some(Pinned::WebSocket), .. }), "{explained:?}");
+    assert!(
+        matches!(explained[0].target, ShortTarget::Worker { pinned: Some(Pinned::WebSocket), .. }),
+        "{explained:?}"
+    );
 }

@@ -44,7 +44,7 @@ fn unknown_methods_get_501_and_refused_ones_405_both_with_allow() {
     }
     let mut rules = rules();
     (rules.methods.register, rules.methods.notify) = (MethodRule::Select, MethodRule::Select);
-    rig.dispatch.set_rules(rules, rig.now);
+    rig.dispatch.set_rules(rules);
     assert_eq!(rig.send(&same(&invite("n"), "NOTIFY")).reason, Reason::Selected);
     assert_eq!(rig.send(&same(&invite("r"), "REGISTER")).reason, Reason::Selected);
     assert!(rig.dispatch.allow().contains("REGISTER"));
@@ -55,7 +55,7 @@ fn a_register_is_accepted_where_the_rules_say_so() {
     let mut rig = rig(1);
     let mut rules = rules();
     rules.methods.register = MethodRule::Accept;
-    rig.dispatch.set_rules(rules, rig.now);
+    rig.dispatch.set_rules(rules);
     let accepted = rig.send(&same(&invite("r"), "REGISTER"));
     assert_eq!((status(accepted), answer(accepted).says), ((200, Reason::Registered), Says::Registered));
     assert!(rig.dispatch.allow().ends_with(", REGISTER"), "{}", rig.dispatch.allow());
@@ -81,8 +81,8 @@ fn a_400_says_what_is_wrong_and_explain_as_well() {
     assert_eq!((status(decision), answer(decision).says), ((400, Reason::Malformed), Says::Fault(Fault::CSeq)));
     let noted = rig.dispatch.explain(b"a");
     assert_eq!(
-        (noted[0].method, noted[0].fault, noted[0].outcome),
-        (Label::Invite, Some(Fault::CSeq), Outcome::Answered(400))
+        (noted[0].method, noted[0].fault, noted[0].target),
+        (Label::Invite, Some(Fault::CSeq), ShortTarget::Answered(400))
     );
     let far = rig.send(&invite("b").replace("Max-Forwards: 70", "Max-Forwards: 300"));
     assert_eq!(answer(far).says, Says::Fault(Fault::MaxForwards));
@@ -96,7 +96,7 @@ fn explain_knows_what_was_dropped_as_unparsable() {
     let bad = scanner.scan(text.as_bytes()).unwrap_err();
     assert_eq!(rig.dispatch.on_message(&bad, &rig.arrival, rig.now), dropped(Reason::Unparsable));
     let noted = rig.dispatch.explain(b"a");
-    assert_eq!((noted[0].fault, noted[0].outcome), (Some(Fault::Missing), Outcome::Dropped));
+    assert_eq!((noted[0].fault, noted[0].target), (Some(Fault::Missing), ShortTarget::Dropped));
 }
 
 #[test]
@@ -120,6 +120,6 @@ fn sources_that_insist_on_a_provisional_response_are_told_to_the_worker() {
     let mut rules = rules();
     let source = rig.arrival.source.ip();
     rules.ring_first = vec![format!("{source}/32").parse().unwrap()];
-    rig.dispatch.set_rules(rules, rig.now);
+    rig.dispatch.set_rules(rules);
     assert!(handoff(rig.send(&invite("b"))).ring_first);
 }

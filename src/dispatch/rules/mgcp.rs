@@ -39,7 +39,7 @@ use meant::Meant;
 
 /// A command.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::dispatch) struct Request<'a> {
+pub(in crate::dispatch) struct MgcpCommand<'a> {
     command: &'a Command<'a>,
     verb: Verb<'a>,
     transaction: TransactionId,
@@ -48,9 +48,9 @@ pub(in crate::dispatch) struct Request<'a> {
 }
 
 /// A command, in the terms of the decision.
-pub(in crate::dispatch) type Case<'a> = case::Case<'a, Request<'a>>;
+pub(in crate::dispatch) type Case<'a> = case::Case<'a, MgcpCommand<'a>>;
 
-impl Request<'_> {
+impl MgcpCommand<'_> {
     /// Whether the gateway is to choose the endpoint. RFC 3435 §2.3.5 has no "all of" in a CRCX; a call agent that
     /// writes it means "any of".
     fn leaves_choice(&self) -> bool {
@@ -62,13 +62,13 @@ impl<'a> Case<'a> {
     fn of(command: &'a Command<'a>, arrival: &'a Arrival, now: Time, printer: &Printer) -> Self {
         let Names { transaction: name, call } = Names::of(command, arrival.source.ip(), printer);
         let (verb, transaction) = (command.verb(), command.transaction());
-        let request = Request { command, verb, transaction, call, wildcard: command.endpoint().wildcard() };
+        let request = MgcpCommand { command, verb, transaction, call, wildcard: command.endpoint().wildcard() };
         let discriminator = arrival.source.port().into();
         Case { request, name, call: call.unwrap_or(name), discriminator, arrival, now }
     }
 }
 
-impl case::Request for Request<'_> {
+impl case::Request for MgcpCommand<'_> {
     const PROTOCOL: Protocol = Protocol::Mgcp;
     const AT_MOST_ONCE: bool = true;
     const RESERVES: bool = false;

@@ -36,7 +36,7 @@ const CONFERENCE: u8 = b'g';
 
 /// A request of SIP.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::dispatch) struct Request<'a> {
+pub(in crate::dispatch) struct SipRequest<'a> {
     message: &'a Message<'a>,
     method: Method<'a>,
     to_tag: Option<&'a [u8]>,
@@ -44,7 +44,7 @@ pub(in crate::dispatch) struct Request<'a> {
 }
 
 /// A request of SIP, in the terms of the decision.
-pub(in crate::dispatch) type Case<'a> = case::Case<'a, Request<'a>>;
+pub(in crate::dispatch) type Case<'a> = case::Case<'a, SipRequest<'a>>;
 
 impl<'a> Case<'a> {
     /// The case of a request; `None` for a response.
@@ -59,12 +59,12 @@ impl<'a> Case<'a> {
         let method = message.method()?;
         let read = message.essentials();
         let Names { branch: name, call, cseq: discriminator } = Names::of(message, &read, printer);
-        let request = Request { message, method, to_tag: read.to.and_then(|to| to.tag()), read };
+        let request = SipRequest { message, method, to_tag: read.to.and_then(|to| to.tag()), read };
         Some(Case { request, name, call, discriminator, arrival, now })
     }
 }
 
-impl case::Request for Request<'_> {
+impl case::Request for SipRequest<'_> {
     const PROTOCOL: Protocol = Protocol::Sip;
     const AT_MOST_ONCE: bool = false;
     const RESERVES: bool = true;
@@ -78,7 +78,7 @@ impl case::Request for Request<'_> {
     }
 
     fn size(case: &Case<'_>, dispatch: &Dispatch) -> Option<Weight> {
-        let Request { message, read, .. } = &case.request;
+        let SipRequest { message, read, .. } = &case.request;
         // Only INVITE begins a session.
         case.request.is_invite().then(|| dispatch.rules.size.size_of(message, read.uri.as_ref(), case.sender()))
     }

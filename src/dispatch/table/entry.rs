@@ -36,9 +36,9 @@ pub struct Entry {
     /// The queue that it is in.
     pub(super) queue: u8,
     /// Its neighbours in the queue.
-    pub(super) queue_links: Links,
+    pub(super) queue_links: Neighbours,
     /// Its neighbours in the list of its call.
-    pub(super) call_links: Links,
+    pub(super) call_links: Neighbours,
 }
 
 impl Entry {
@@ -118,7 +118,7 @@ pub struct NewEntry {
 
 /// Neighbours in a list: places of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Links {
+pub(super) struct Neighbours {
     pub(super) previous: u32,
     pub(super) next: u32,
 }

@@ -3,7 +3,7 @@
 //! nothing must be sorted.
 
 use super::{
-    Entry, FINISHED, FREE, Fingerprint, Links, NONE, Queue, Shares, SourcePrint, State, Table, Time, UNLINKED,
+    Entry, FINISHED, FREE, Fingerprint, NONE, Neighbours, Queue, Shares, SourcePrint, State, Table, Time, UNLINKED,
 };
 use crate::ids::{TargetId, WorkerId};
 use crate::pack::{Damaged, packed, saved};
@@ -26,7 +26,7 @@ packed!(Entry {
     queue_links,
     call_links,
 });
-packed!(Links { previous, next });
+packed!(Neighbours { previous, next });
 packed!(Queue { first, last });
 
 impl Table {
@@ -65,7 +65,7 @@ impl Table {
             return Err(Damaged("a table beyond table-cap"));
         }
         let is_place = |index: u32| index == NONE || (index as usize) < places;
-        let are_places = |links: Links| is_place(links.previous) && is_place(links.next);
+        let are_places = |links: Neighbours| is_place(links.previous) && is_place(links.next);
         (self.shares, self.len) = (Shares::default(), 0);
         for entry in &self.entries {
             if !are_places(entry.queue_links) || !are_places(entry.call_links) {

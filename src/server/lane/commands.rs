@@ -39,7 +39,7 @@ impl Lane {
             }
             Command::Close { worker } => self.ports.set_slot(worker, SlotSockets::default()),
             Command::Admin { worker, admin, drain_within } => self.switch.set_admin(worker, admin, drain_within),
-            Command::Reload { rules, insert, workers } => self.switch.reload(*rules, insert, workers, now),
+            Command::Reload { rules, insert, workers } => self.switch.reload(*rules, insert, workers),
             Command::HangUp { worker, link } => {
                 if self.switch.links().get(worker).is_some_and(|it| it.id == link) {
                     self.on_link_lost(worker, Parting::Lost, "it was silent for too long".to_owned());

@@ -1,6 +1,6 @@
 //! Copies of a request that came by another way (RFC 3261 §8.2.2.2), and further attempts of a call.
 
-use super::{Case, Dispatch, Request};
+use super::{Case, Dispatch, SipRequest};
 use crate::dispatch::case::{Placement, Request as _};
 use crate::dispatch::decision::{EntryId, Reason, Tried};
 use crate::dispatch::table::Entry;
@@ -15,7 +15,7 @@ impl Dispatch {
             return Placement { target, reason: Reason::Merged, size: Weight::NOTHING, follows: true, group: None };
         }
         let size = self.size(case);
-        let group = Request::group(case, self).and_then(|name| self.groups.join(name, target));
+        let group = SipRequest::group(case, self).and_then(|name| self.groups.join(name, target));
         match group.and_then(|group| self.groups.get(group)) {
             // While the caller fetched its credentials, its conference has begun at another worker.
             Some(held) if held.target != target => {
@@ -31,6 +31,6 @@ impl Dispatch {
         let others = self.table.of_call(case.call).filter(|(other, _)| *other != id).map(|(_, entry)| entry);
         let mut held = others.filter(|entry| self.is_held(entry) && !tried.contains(entry.target));
         // The next attempt goes to its conference, which may be at another worker by now.
-        held.find(|entry| entry.discriminator == case.discriminator || Request::group(case, self).is_none())
+        held.find(|entry| entry.discriminator == case.discriminator || SipRequest::group(case, self).is_none())
     }
 }

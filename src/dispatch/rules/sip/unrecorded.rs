@@ -1,6 +1,6 @@
 //! Requests without an entry: the table is full of waiting requests, and a hash leads each call to one worker.
 
-use super::{Case, Dispatch, Request};
+use super::{Case, Dispatch, SipRequest};
 use crate::dispatch::case::{Placement, Request as _};
 use crate::dispatch::decision::{Decision, Protocol, Reason, Room, Search};
 use crate::dispatch::returned::{Cause, Returned};
@@ -32,7 +32,7 @@ impl Dispatch {
         if case.now >= self.unrecorded_until {
             return None;
         }
-        let conference = Request::group(case, self);
+        let conference = SipRequest::group(case, self);
         let holder = conference.and_then(|name| self.groups.get(self.groups.find(name)?)).map(|group| group.target);
         let key = conference.unwrap_or(case.call).short();
         let hashed = || {
