@@ -59,6 +59,7 @@
 //! | token | the worker's mark in tags, branches and endpoint names, by which later messages find it | routing cookie |
 //! | told | the host to which a worker sent its tag: only from there is the tag no forgery | path validation |
 //! | fingerprint | a keyed hash of a name or text, kept in place of the text | keyed hash |
+//! | name | the fingerprint by which a transaction, or a call, is found (RFC 3261 §17.2.3) | transaction key |
 //! | follows | a message that belongs to a call or transaction; it begins nothing | in-dialog |
 //! | selection | the choice of a worker for a message that begins something | load balancing |
 //! | ledger | units handed to a worker that its report does not cover yet | load in flight |

@@ -94,7 +94,7 @@ impl<R: Request> Case<'_, R> {
     pub(super) fn entry(&self, dispatch: &Dispatch, at: (TargetId, u32), state: State) -> NewEntry {
         let (target, life) = at;
         NewEntry {
-            branch: self.name,
+            name: self.name,
             call: self.call,
             discriminator: self.discriminator,
             target,

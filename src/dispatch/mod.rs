@@ -198,13 +198,13 @@ impl Dispatch {
         let Some(life) = self.pool.get(worker).map(|slot| slot.life) else { return };
         self.pool.on_back(worker, brought);
         for held in &brought.transactions {
-            let branch = Fingerprint::from_bytes(held.branch);
+            let name = Fingerprint::from_bytes(held.name);
             // If two workers claim one transaction, the first has it, as with two copies of a request.
-            if self.table.by_branch(branch).is_some() {
+            if self.table.by_name(name).is_some() {
                 continue;
             }
             let new = NewEntry {
-                branch,
+                name,
                 call: Fingerprint::from_bytes(held.call),
                 discriminator: held.cseq,
                 target: worker.into(),
@@ -213,7 +213,7 @@ impl Dispatch {
                 is_invite: held.is_invite,
                 state: if held.is_answered { State::ANSWERED } else { State::PENDING },
                 // The source is not known, so each transaction counts as a source of its own.
-                source: SourcePrint(branch.short() as u16),
+                source: SourcePrint(name.short() as u16),
             };
             let Ok((entry, _)) = self.table.insert(new, now) else { break };
             if held.is_cancelled {
@@ -228,10 +228,10 @@ impl Dispatch {
     /// The transaction of a message that a worker came back with and has not answered: its name, and its entry while it
     /// waits for that worker.
     pub fn brought(&self, worker: WorkerId, message: &Message<'_>) -> Option<([u8; 16], decision::EntryId)> {
-        let branch = Names::opened_by(message, &self.printer)?.branch;
-        let id = self.table.by_branch(Fingerprint::from_bytes(branch))?;
+        let name = Names::opened_by(message, &self.printer)?.name;
+        let id = self.table.by_name(Fingerprint::from_bytes(name))?;
         let waits = |entry: &&table::Entry| entry.target == worker && entry.is_pending();
-        self.table.get(id).filter(waits).map(|_| (branch, id))
+        self.table.get(id).filter(waits).map(|_| (name, id))
     }
 
     /// The number of the life that a worker is in, or was in last.
@@ -240,15 +240,15 @@ impl Dispatch {
     }
 
     /// Takes note that the final response to a transaction that a worker came back with has been sent.
-    pub fn on_released(&mut self, worker: WorkerId, branch: [u8; 16], now: Time) {
+    pub fn on_released(&mut self, worker: WorkerId, name: [u8; 16], now: Time) {
         if let Some(life) = self.life(worker) {
-            self.on_last_released(worker, life, branch, now);
+            self.on_last_released(worker, life, name, now);
         }
     }
 
     /// [`Dispatch::on_released`] for a worker that is gone and was in this life.
-    pub fn on_last_released(&mut self, worker: WorkerId, life: u32, branch: [u8; 16], now: Time) {
-        if let Some(entry) = self.table.by_branch(Fingerprint::from_bytes(branch)) {
+    pub fn on_last_released(&mut self, worker: WorkerId, life: u32, name: [u8; 16], now: Time) {
+        if let Some(entry) = self.table.by_name(Fingerprint::from_bytes(name)) {
             self.on_last_answered(entry, worker, life, now);
         }
     }

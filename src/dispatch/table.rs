@@ -1,7 +1,7 @@
 //! The table: recent transactions and the worker that has each.
 //!
-//! One entry holds both keys of a transaction, (branch, sent-by) and (Call-ID, From-tag), as fingerprints. The entries
-//! of one call form a list that starts at the newest. Slab and indexes are sized to the cap at start, so that nothing
+//! One entry holds both keys of a transaction: its name and the name of its call (`transaction::name`). The entries of
+//! one call form a list that starts at the newest. Slab and indexes are sized to the cap at start, so that nothing
 //! grows and nothing is allocated later. An entry's life has one of a few fixed lengths and begins when its state is
 //! set, so that the queue for each length is always in order of deadline: expiry, renewal and "oldest first" cost the
 //! same for one entry as for a million.
@@ -31,7 +31,7 @@ pub struct Table {
     entries: Vec<Entry>,
     cap: usize,
     free: u32,
-    by_branch: Index,
+    by_name: Index,
     by_call: Index,
     queues: [Queue; 3],
     pending_max: Duration,
@@ -67,7 +67,7 @@ impl Table {
             entries: Vec::with_capacity(cap),
             cap,
             free: NONE,
-            by_branch: Index::new(cap),
+            by_name: Index::new(cap),
             by_call: Index::new(cap),
             queues: [Queue { first: NONE, last: NONE }; 3],
             pending_max,
@@ -99,7 +99,7 @@ impl Table {
             evicted = Some(self.remove(oldest));
         }
         let entry = Entry {
-            branch: new.branch,
+            name: new.name,
             call: new.call,
             discriminator: new.discriminator,
             target: new.target,
@@ -124,36 +124,36 @@ impl Table {
 
     /// Reads the memory that a search for both keys will read, and that the removal of the oldest answered entry will.
     /// In a large table each lies in a different cache line; read together, they are waited for once.
-    pub fn touch(&self, branch: Fingerprint, call: Fingerprint) {
-        let wanted = self.by_branch.first(branch.short()) ^ self.by_call.first(call.short());
+    pub fn touch(&self, name: Fingerprint, call: Fingerprint) {
+        let wanted = self.by_name.first(name.short()) ^ self.by_call.first(call.short());
         let oldest = self.entries.get(self.queues[FINISHED as usize].first as usize);
         let given_up = oldest
             .filter(|_| self.entries.len() == self.cap && self.free == NONE)
-            .map_or(0, |oldest| self.by_branch.first(oldest.branch.short()) ^ self.by_call.first(oldest.call.short()));
+            .map_or(0, |oldest| self.by_name.first(oldest.name.short()) ^ self.by_call.first(oldest.call.short()));
         std::hint::black_box(wanted ^ given_up);
     }
 
-    /// The transaction of (branch, sent-by).
-    pub fn by_branch(&self, branch: Fingerprint) -> Option<EntryId> {
+    /// The transaction of this name.
+    pub fn by_name(&self, name: Fingerprint) -> Option<EntryId> {
         let entries = &self.entries;
-        let found = self.by_branch.get(branch.short(), |index| entries[index as usize].branch == branch);
+        let found = self.by_name.get(name.short(), |index| entries[index as usize].name == name);
         found.map(|index| self.id(index))
     }
 
-    /// The newest transaction of (Call-ID, From-tag).
+    /// The newest transaction of this call.
     pub fn by_call(&self, call: Fingerprint) -> Option<EntryId> {
         self.newest(call).map(|index| self.id(index))
     }
 
-    /// The newest INVITE of (Call-ID, From-tag) with this CSeq number that a worker has or has answered. An INVITE that
-    /// the dispatcher has refused, or whose refusal has been acknowledged, is found by its branch alone.
+    /// The newest INVITE of this call with this CSeq number that a worker has or has answered. An INVITE that
+    /// the dispatcher has refused, or whose refusal has been acknowledged, is found by its name alone.
     pub fn invite_of(&self, call: Fingerprint, cseq: u32) -> Option<EntryId> {
         let is_its = |entry: &Entry| entry.is_invite && entry.discriminator == cseq;
         let with_worker = |entry: &Entry| !matches!(entry.state, State::AnsweredHere(_)) && !entry.is_over();
         self.of_call(call).find(|(_, entry)| is_its(entry) && with_worker(entry)).map(|(id, _)| id)
     }
 
-    /// The transactions of (Call-ID, From-tag), newest first, sixteen at most: a caller cannot make a look-up long by
+    /// The transactions of this call, newest first, sixteen at most: a caller cannot make a look-up long by
     /// sending many.
     pub fn of_call(&self, call: Fingerprint) -> impl Iterator<Item = (EntryId, &Entry)> {
         let older = |&at: &u32| Some(self.entry(at).call_links.next).filter(|&next| next != NONE);
@@ -267,7 +267,7 @@ impl Table {
         assert!(self.entries.len() <= self.cap, "cap");
         for &at in &live {
             let entry = self.entry(at);
-            assert!(self.by_branch(entry.branch).is_some(), "entry {at} is not found by its branch");
+            assert!(self.by_name(entry.name).is_some(), "entry {at} is not found by its name");
             let mut head = self.newest(entry.call).expect("a call's list");
             while head != at {
                 head = self.entry(head).call_links.next;
@@ -289,7 +289,7 @@ impl Table {
         assert_eq!(queued, self.len, "queues");
         let waiting = live.iter().filter(|&&at| self.entry(at).is_pending()).count();
         assert_eq!(self.shares.waiting(), waiting, "what waits");
-        assert!(self.by_branch.count() <= self.len && self.by_call.count() <= self.len, "index");
+        assert!(self.by_name.count() <= self.len && self.by_call.count() <= self.len, "index");
     }
 
     fn fronts(&self) -> impl Iterator<Item = u32> + '_ {
@@ -333,10 +333,10 @@ impl Table {
     }
 
     fn index(&mut self, index: u32) {
-        let Entry { branch, call, .. } = *self.entry(index);
+        let Entry { name, call, .. } = *self.entry(index);
         let entries = &self.entries;
-        // If a branch comes twice (two callers with one branch and sent-by, or a forgery), the newer entry is found.
-        self.by_branch.set(branch.short(), index, |other| entries[other as usize].branch == branch);
+        // If a name comes twice (two callers with one branch and sent-by, or a forgery), the newer entry is found.
+        self.by_name.set(name.short(), index, |other| entries[other as usize].name == name);
         let next = self.by_call.set(call.short(), index, |other| entries[other as usize].call == call).unwrap_or(NONE);
         if next != NONE {
             self.entry_mut(next).call_links.previous = index;
@@ -347,7 +347,7 @@ impl Table {
     fn remove(&mut self, index: u32) -> Entry {
         self.dequeue(index);
         let entry = *self.entry(index);
-        self.by_branch.remove(entry.branch.short(), index);
+        self.by_name.remove(entry.name.short(), index);
         let Neighbours { previous, next } = entry.call_links;
         if next != NONE {
             self.entry_mut(next).call_links.previous = previous;

@@ -78,8 +78,8 @@ pub enum FromWorker<'a, N> {
     Report(Report),
     /// The final response to a transaction that the worker came back with has been sent.
     Released {
-        /// The fingerprint of branch and sent-by.
-        branch: [u8; 16],
+        /// The name of the transaction.
+        name: [u8; 16],
     },
     /// The worker has a conference.
     GroupOpen {
@@ -289,7 +289,7 @@ impl<N: Copy> DispatcherEnd<N> {
                     }
                 }
                 Record::Hello(hello) => sink(FromWorker::Hello(hello)),
-                Record::Release(branches) => branches.iter().for_each(|branch| sink(FromWorker::Released { branch })),
+                Record::Release(names) => names.iter().for_each(|name| sink(FromWorker::Released { name })),
                 // These are sent before the `Welcome`, and only once; later they mean nothing.
                 Record::Holding(_) | Record::Unanswered(_) => self.stats.faults += 1,
                 Record::GroupOpen { opened, name } => sink(FromWorker::GroupOpen { opened, name }),

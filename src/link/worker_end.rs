@@ -176,9 +176,9 @@ impl WorkerEnd {
     }
 
     /// Takes note that the final response to a transaction that the worker came back with has been sent.
-    pub fn release(&mut self, branch: [u8; 16]) {
-        self.make_room(branch.len());
-        self.current.push_release(&[branch]);
+    pub fn release(&mut self, name: [u8; 16]) {
+        self.make_room(name.len());
+        self.current.push_release(&[name]);
     }
 
     /// Introduces the worker; the first record on a link.

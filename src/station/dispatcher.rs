@@ -178,8 +178,8 @@ impl DispatcherLinks {
             return;
         }
         let told = match &change {
-            Change::Released(branch) => {
-                self.lanes.release(*branch);
+            Change::Released(name) => {
+                self.lanes.release(*name);
                 Ok(())
             }
             Change::Opened(name, opened) => self.lanes.group_open(*opened, name),

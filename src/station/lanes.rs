@@ -136,8 +136,8 @@ impl Lanes {
 
     /// A transaction of an earlier link is over. The worker cannot know which lane looks after it, so it tells all
     /// lanes.
-    pub(super) fn release(&mut self, branch: [u8; 16]) {
-        self.lanes.iter_mut().for_each(|lane| lane.end.release(branch));
+    pub(super) fn release(&mut self, name: [u8; 16]) {
+        self.lanes.iter_mut().for_each(|lane| lane.end.release(name));
     }
 
     /// A conference is open; every lane is told.

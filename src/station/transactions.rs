@@ -42,7 +42,7 @@ pub(super) struct OpenTransactions {
 /// A transaction without a final response.
 #[derive(Debug)]
 struct Unanswered {
-    branch: [u8; 16],
+    name: [u8; 16],
     /// The envelope of its request. `None` for MGCP: a call agent sends its command again.
     envelope: Option<Envelope>,
 }
@@ -64,7 +64,7 @@ impl OpenTransactions {
         let Some((_, printer)) = &self.key else { return };
         let Some(opened) = Names::opened_by(message, printer) else {
             let cancelled = Names::cancelled_by(message, printer);
-            if let Some(held) = cancelled.and_then(|branch| self.held.get_mut(&branch)) {
+            if let Some(held) = cancelled.and_then(|name| self.held.get_mut(&name)) {
                 held.is_cancelled = true;
             }
             return;
@@ -75,14 +75,14 @@ impl OpenTransactions {
     fn open(&mut self, opened: OpenTransaction, seq: Seq, envelope: Option<Envelope>, now: Time) {
         self.forget(now);
         // A retransmission: the answer to the first copy answers it as well.
-        if self.held.contains_key(&opened.branch) {
+        if self.held.contains_key(&opened.name) {
             return;
         }
         if self.held.len() >= LIMIT && !self.forget_oldest() {
             return;
         }
-        self.held.insert(opened.branch, opened);
-        self.open.insert(seq, Unanswered { branch: opened.branch, envelope });
+        self.held.insert(opened.name, opened);
+        self.open.insert(seq, Unanswered { name: opened.name, envelope });
     }
 
     /// An MGCP message was handed over.
@@ -96,16 +96,16 @@ impl OpenTransactions {
 
     /// The final response to message `seq` has left, or none will. Gives the transaction's name, if it is one of these.
     pub(super) fn on_answered(&mut self, seq: Seq, now: Time) -> Option<[u8; 16]> {
-        let Unanswered { branch, .. } = self.open.remove(&seq)?;
-        self.held.get_mut(&branch)?.is_answered = true;
-        self.answered.push_back((now + LIFETIME, branch));
-        Some(branch)
+        let Unanswered { name, .. } = self.open.remove(&seq)?;
+        self.held.get_mut(&name)?.is_answered = true;
+        self.answered.push_back((now + LIFETIME, name));
+        Some(name)
     }
 
     /// Message `seq` went back to the dispatcher: its transaction belongs to another worker now.
     pub(super) fn on_refused(&mut self, seq: Seq) {
-        if let Some(Unanswered { branch, .. }) = self.open.remove(&seq) {
-            self.held.remove(&branch);
+        if let Some(Unanswered { name, .. }) = self.open.remove(&seq) {
+            self.held.remove(&name);
         }
     }
 
@@ -138,8 +138,8 @@ impl OpenTransactions {
     }
 
     fn forget_oldest(&mut self) -> bool {
-        let Some((_, branch)) = self.answered.pop_front() else { return false };
-        self.held.remove(&branch);
+        let Some((_, name)) = self.answered.pop_front() else { return false };
+        self.held.remove(&name);
         true
     }
 }
@@ -152,10 +152,10 @@ mod tests {
 
     const SECOND: u64 = 1_000_000;
 
-    fn hand_over(transactions: &mut OpenTransactions, branch: &str, seq: u64, now: u64) {
+    fn hand_over(transactions: &mut OpenTransactions, name: &str, seq: u64, now: u64) {
         let text = format!(
-            "INVITE sip:a@b SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK{branch}\r\nFrom: <sip:c@d>;tag=f\r\n\
-             To: <sip:a@b>\r\nCall-ID: {branch}\r\nCSeq: 1 INVITE\r\n\r\n"
+            "INVITE sip:a@b SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK{name}\r\nFrom: <sip:c@d>;tag=f\r\n\
+             To: <sip:a@b>\r\nCall-ID: {name}\r\nCSeq: 1 INVITE\r\n\r\n"
         );
         transactions.on_message(&Scanner::new().scan(text.as_bytes()).unwrap(), &Envelope::plain(seq), Time(now));
     }
@@ -243,7 +243,7 @@ mod tests {
         let printer = Printer::new(&TokenKey::new([1; 32]));
         let source = "192.0.2.1".parse().unwrap();
         let name = name::mgcp::Names::transaction(source, mgcp::TransactionId(7), &printer);
-        assert_eq!(transactions.all(Time(1))[0].branch, name.to_bytes());
+        assert_eq!(transactions.all(Time(1))[0].name, name.to_bytes());
     }
 
     #[test]
@@ -261,9 +261,9 @@ mod tests {
     fn the_oldest_answered_one_makes_room() {
         let mut transactions = with_key();
         for seq in 0..LIMIT as u64 {
-            let branch = u128::from(seq).to_le_bytes();
-            transactions.held.insert(branch, OpenTransaction { branch, ..OpenTransaction::default() });
-            transactions.open.insert(Seq(seq), Unanswered { branch, envelope: None });
+            let name = u128::from(seq).to_le_bytes();
+            transactions.held.insert(name, OpenTransaction { name, ..OpenTransaction::default() });
+            transactions.open.insert(Seq(seq), Unanswered { name, envelope: None });
         }
         hand_over(&mut transactions, "a", 1 << 40, 0);
         assert_eq!(transactions.held.len(), LIMIT);

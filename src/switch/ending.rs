@@ -189,9 +189,9 @@ impl<C: Channel> Switch<C> {
                 back.bereave();
                 given_back.push_back(back);
             }
-            FromWorker::Released { branch } => {
-                dispatch.on_last_released(*worker, life, branch, now);
-                handed_back.on_released(branch);
+            FromWorker::Released { name } => {
+                dispatch.on_last_released(*worker, life, name, now);
+                handed_back.on_released(name);
             }
             FromWorker::Reply { to: ReplyTo::Gathering(gathering), bytes } => {
                 dispatch.on_gathered(gathering, *worker, bytes, now);

@@ -27,7 +27,7 @@ pub struct HandedBack {
 #[derive(Debug, Default)]
 pub struct Held {
     messages: BTreeMap<Key, HandedOver<Note>>,
-    by_branch: HashMap<[u8; 16], Key, FixedState>,
+    by_name: HashMap<[u8; 16], Key, FixedState>,
 }
 
 /// Key of a message: when it came in, its number, and its transaction, which tells two of one number apart.
@@ -36,38 +36,34 @@ type Key = (Time, Seq, [u8; 16]);
 /// One message, as it is given to another dispatcher.
 struct Given {
     worker: WorkerId,
-    branch: [u8; 16],
+    name: [u8; 16],
     message: HandedOver<Note>,
 }
 
 saved!(HandedBack by Vec<Given>: HandedBack::all, HandedBack::add_all);
-packed!(Given { worker, branch, message });
+packed!(Given { worker, name, message });
 
 impl HandedBack {
     fn all(&self) -> Vec<Given> {
         let held = self.by_worker.iter().flat_map(|(worker, held)| held.messages.iter().map(move |it| (worker, it)));
-        held.map(|(worker, ((_, _, branch), message))| Given {
-            worker: *worker,
-            branch: *branch,
-            message: message.clone(),
-        })
-        .collect()
+        held.map(|(worker, ((_, _, name), message))| Given { worker: *worker, name: *name, message: message.clone() })
+            .collect()
     }
 
     fn add_all(&mut self, all: Vec<Given>) -> Result<(), Damaged> {
-        all.into_iter().for_each(|Given { worker, branch, message }| self.add(worker, branch, message));
+        all.into_iter().for_each(|Given { worker, name, message }| self.add(worker, name, message));
         Ok(())
     }
 
     /// A worker has come back with a message.
-    pub fn add(&mut self, worker: WorkerId, branch: [u8; 16], message: HandedOver<Note>) {
-        self.by_worker.entry(worker).or_default().add(branch, message);
+    pub fn add(&mut self, worker: WorkerId, name: [u8; 16], message: HandedOver<Note>) {
+        self.by_worker.entry(worker).or_default().add(name, message);
     }
 
     /// The final response to a transaction of a worker has left.
-    pub fn on_released(&mut self, worker: WorkerId, branch: [u8; 16]) {
+    pub fn on_released(&mut self, worker: WorkerId, name: [u8; 16]) {
         if let Some(held) = self.by_worker.get_mut(&worker) {
-            held.on_released(branch);
+            held.on_released(name);
         }
     }
 
@@ -78,25 +74,25 @@ impl HandedBack {
 }
 
 impl Held {
-    fn add(&mut self, branch: [u8; 16], message: HandedOver<Note>) {
-        let place = (message.envelope.received, message.envelope.seq, branch);
-        if let Some(before) = self.by_branch.insert(branch, place) {
+    fn add(&mut self, name: [u8; 16], message: HandedOver<Note>) {
+        let place = (message.envelope.received, message.envelope.seq, name);
+        if let Some(before) = self.by_name.insert(name, place) {
             self.messages.remove(&before);
         }
         self.messages.insert(place, message);
     }
 
     /// The final response to a transaction has left.
-    pub fn on_released(&mut self, branch: [u8; 16]) {
-        if let Some(place) = self.by_branch.remove(&branch) {
+    pub fn on_released(&mut self, name: [u8; 16]) {
+        if let Some(place) = self.by_name.remove(&name) {
             self.messages.remove(&place);
         }
     }
 
     /// Takes the first message.
     pub fn pop(&mut self) -> Option<HandedOver<Note>> {
-        let ((_, _, branch), message) = self.messages.pop_first()?;
-        self.by_branch.remove(&branch);
+        let ((_, _, name), message) = self.messages.pop_first()?;
+        self.by_name.remove(&name);
         Some(message)
     }
 }

@@ -291,9 +291,9 @@ impl<C: Channel> Switch<C> {
                 given_back.push_back(Returned { message, from: worker, cause: Cause::Refused(reason) });
             }
             FromWorker::Report(report) => dispatch.on_report(worker, &report, now),
-            FromWorker::Released { branch } => {
-                dispatch.on_released(worker, branch, now);
-                handed_back.on_released(worker, branch);
+            FromWorker::Released { name } => {
+                dispatch.on_released(worker, name, now);
+                handed_back.on_released(worker, name);
             }
             FromWorker::GroupOpen { name, opened } => dispatch.on_group_open(worker, name, opened),
             FromWorker::GroupClosed { name } => dispatch.on_group_closed(worker, name),

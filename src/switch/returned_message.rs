@@ -27,7 +27,7 @@ impl<C: Channel> Switch<C> {
             if self.owners.lane_of(&message) != self.owners.own() {
                 continue;
             }
-            let Some((branch, entry)) = self.dispatch.brought(worker, &message) else { continue };
+            let Some((name, entry)) = self.dispatch.brought(worker, &message) else { continue };
             bytes += MESSAGE_HEADER + payload.len();
             if bytes > self.retention_bytes.max(LARGEST) {
                 return;
@@ -35,7 +35,7 @@ impl<C: Channel> Switch<C> {
             let search = Search::after_deaths(u8::from(envelope.again), now).at(worker);
             let note = Note { entry: Some(entry), search, chain: None };
             let message = HandedOver { envelope: *envelope, note, payload: payload.to_vec(), sent: true };
-            self.handed_back.add(worker, branch, message);
+            self.handed_back.add(worker, name, message);
         }
     }
 

@@ -3,9 +3,9 @@
 /// A transaction of a worker that comes back, with the data that the dispatcher's table needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OpenTransaction {
-    /// The keyed hash of branch and sent-by.
-    pub branch: [u8; 16],
-    /// The keyed hash of Call-ID and From-tag.
+    /// The name of the transaction: see `transaction::name`.
+    pub name: [u8; 16],
+    /// The name of its call.
     pub call: [u8; 16],
     /// The CSeq number.
     pub cseq: u32,

@@ -206,7 +206,7 @@ impl Process {
         }
         (self.pipe, self.blocked) = (pipe, false);
         let (hello, mut account) = self.station.come_back(Hello::default(), now);
-        account.transactions.sort_unstable_by_key(|transaction| transaction.branch);
+        account.transactions.sort_unstable_by_key(|transaction| transaction.name);
         let welcome = self.station.dispatcher().welcome().clone();
         self.station.on_welcome(welcome, 0, &[true, true], now);
         let messages = account.messages.into_iter();

@@ -36,10 +36,10 @@ fn the_clock_of_a_transaction_that_was_brought_back_starts_when_its_worker_says_
     let rings = held(&invite("rings"), false);
     come_back(&mut rig, 1, &Brought { transactions: vec![rings], ..Brought::default() });
     // Another's word changes nothing.
-    rig.dispatch.on_released(WorkerId(0), rings.branch, rig.now);
+    rig.dispatch.on_released(WorkerId(0), rings.name, rig.now);
     rig.pass(Duration::from_secs(100));
     assert_eq!(rig.dispatch.table_len(), 1);
-    rig.dispatch.on_released(WorkerId(1), rings.branch, rig.now);
+    rig.dispatch.on_released(WorkerId(1), rings.name, rig.now);
     rig.pass(Duration::from_secs(31));
     assert_eq!(rig.dispatch.table_len(), 1);
     rig.pass(Duration::from_secs(1));

@@ -329,7 +329,7 @@ impl Dispatch {
 
     /// The table's entry for the transaction of this name.
     fn entry_of(&self, name: Fingerprint) -> Option<(EntryId, Entry)> {
-        let id = self.table.by_branch(name)?;
+        let id = self.table.by_name(name)?;
         Some((id, *self.table.get(id)?))
     }
 
@@ -380,12 +380,12 @@ impl Dispatch {
     fn told_apart<'a>(&mut self, case: Case<'a>) -> Case<'a> {
         let is_its =
             |entry: &Entry| is_of_port(entry, case.arrival.source.port()) || case.request.call == Some(entry.call);
-        let shared = self.table.by_branch(case.name).and_then(|id| self.table.get(id)).map(is_its);
+        let shared = self.table.by_name(case.name).and_then(|id| self.table.get(id)).map(is_its);
         if shared == Some(true) || shared.is_none() && case.now >= self.apart_until {
             return case;
         }
         let name = Names::beside(case.arrival.source, case.request.transaction, &self.printer);
-        if shared.is_none() && self.table.by_branch(name).is_none() {
+        if shared.is_none() && self.table.by_name(name).is_none() {
             return case;
         }
         // The entry with the shared name may be forgotten before this one.

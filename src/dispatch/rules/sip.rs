@@ -58,7 +58,7 @@ impl<'a> Case<'a> {
     ) -> Option<Self> {
         let method = message.method()?;
         let read = message.essentials();
-        let Names { branch: name, call, cseq: discriminator } = Names::of(message, &read, printer);
+        let Names { transaction: name, call, cseq: discriminator } = Names::of(message, &read, printer);
         let request = SipRequest { message, method, to_tag: read.to.and_then(|to| to.tag()), read };
         Some(Case { request, name, call, discriminator, arrival, now })
     }
@@ -258,9 +258,9 @@ impl Dispatch {
     /// Decides about an ACK. It is never answered (RFC 3261 §17.2.1, §13.2.2.4).
     fn ack(&mut self, case: &Case<'_>) -> Decision {
         let dropped = |reason| Decision { target: Target::Drop, reason };
-        let by_branch = self.table.by_branch(case.name);
+        let by_name = self.table.by_name(case.name);
         // Only an INVITE has an ACK of its branch.
-        if let Some(id) = by_branch.filter(|id| self.table.get(*id).is_some_and(|entry| entry.is_invite)) {
+        if let Some(id) = by_name.filter(|id| self.table.get(*id).is_some_and(|entry| entry.is_invite)) {
             self.table.acknowledged(id, case.now);
         }
         if let Some(to_tag) = case.request.to_tag {
@@ -274,8 +274,8 @@ impl Dispatch {
                 None => {}
             }
         }
-        let by_branch = by_branch.and_then(|id| self.table.get(id)).copied();
-        if let Some(entry) = by_branch.or_else(|| self.entry_of_call(case)) {
+        let by_name = by_name.and_then(|id| self.table.get(id)).copied();
+        if let Some(entry) = by_name.or_else(|| self.entry_of_call(case)) {
             return match entry.state {
                 State::AnsweredHere(_) => dropped(Reason::OwnAck),
                 _ if self.is_alive(&entry) => self.follow(entry.target, Reason::Ack, case.now),
@@ -347,7 +347,7 @@ impl Dispatch {
 
     /// Decides about a request outside a dialog, or its retransmission.
     fn initial(&mut self, case: &Case<'_>) -> Decision {
-        if let Some(id) = self.table.by_branch(case.name)
+        if let Some(id) = self.table.by_name(case.name)
             && let Some(&entry) = self.table.get(id)
         {
             return self.retransmission(case, (id, &entry));
@@ -404,7 +404,7 @@ impl Dispatch {
     }
 
     pub(in crate::dispatch) fn transaction_of_cancel(&self, case: &Case<'_>) -> Option<EntryId> {
-        self.table.by_branch(case.name).or_else(|| self.table.invite_of(case.call, case.discriminator))
+        self.table.by_name(case.name).or_else(|| self.table.invite_of(case.call, case.discriminator))
     }
 
     /// The entry that shows the worker of a call: its newest entry with a live worker, else its newest.

@@ -8,9 +8,9 @@ use crate::time::Time;
 /// A transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// (branch, sent-by).
-    pub branch: Fingerprint,
-    /// (Call-ID, From-tag).
+    /// Its name (`transaction::name`): the transaction is found by it.
+    pub name: Fingerprint,
+    /// The name of its call.
     pub call: Fingerprint,
     /// The number that tells transactions of one call apart (SIP: CSeq), or call agents of one address (MGCP: port); 0
     /// if it is not known.
@@ -95,9 +95,9 @@ impl State {
 /// A transaction to be entered.
 #[derive(Clone, Copy, Debug)]
 pub struct NewEntry {
-    /// (branch, sent-by).
-    pub branch: Fingerprint,
-    /// (Call-ID, From-tag).
+    /// Its name (`transaction::name`): the transaction is found by it.
+    pub name: Fingerprint,
+    /// The name of its call.
     pub call: Fingerprint,
     /// The number that tells transactions of one call apart (SIP: CSeq), or call agents of one address (MGCP: port); 0
     /// if it is not known.

@@ -8,9 +8,9 @@ use super::{
 use crate::ids::{TargetId, WorkerId};
 use crate::pack::{Damaged, packed, saved};
 
-saved!(Table { entries, free, queues, by_branch, by_call } else { cap, shares, pending_max, len } then Table::resume);
+saved!(Table { entries, free, queues, by_name, by_call } else { cap, shares, pending_max, len } then Table::resume);
 packed!(Entry {
-    branch,
+    name,
     call,
     source,
     discriminator,
@@ -33,7 +33,7 @@ impl Table {
     /// Touches the memory for this many entries, in a table that is empty. Filling it later then meets no page fault.
     pub fn make_room(&mut self, entries: usize) {
         let nobody = Entry {
-            branch: Fingerprint::default(),
+            name: Fingerprint::default(),
             call: Fingerprint::default(),
             source: SourcePrint::default(),
             discriminator: 0,
@@ -52,7 +52,7 @@ impl Table {
         if self.entries.is_empty() {
             self.entries.resize(entries.min(self.cap), nobody);
             self.entries.clear();
-            self.by_branch.clear();
+            self.by_name.clear();
             self.by_call.clear();
         }
     }
@@ -83,7 +83,7 @@ impl Table {
         if !is_place(self.free) || !self.queues.iter().all(|queue| is_place(queue.first) && is_place(queue.last)) {
             return Err(Damaged("a list of the table"));
         }
-        if self.by_branch.is_within(places) && self.by_call.is_within(places) {
+        if self.by_name.is_within(places) && self.by_call.is_within(places) {
             Ok(())
         } else {
             Err(Damaged("an index of the table"))

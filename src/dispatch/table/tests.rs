@@ -11,17 +11,17 @@ fn print(purpose: u8, number: u32) -> Fingerprint {
     Printer::new(&TokenKey::new([1; 32])).print(purpose, &[&number.to_le_bytes()])
 }
 
-fn invite(branch: u32, call: u32) -> NewEntry {
+fn invite(name: u32, call: u32) -> NewEntry {
     NewEntry {
-        branch: print(1, branch),
+        name: print(1, name),
         call: print(2, call),
-        discriminator: branch,
-        target: WorkerId(branch as u16).into(),
+        discriminator: name,
+        target: WorkerId(name as u16).into(),
         life: 1,
         group: None,
         is_invite: true,
         state: State::PENDING,
-        source: SourcePrint(branch as u16),
+        source: SourcePrint(name as u16),
     }
 }
 
@@ -33,13 +33,13 @@ fn second(number: u64) -> Time {
 fn both_keys_find_an_entry_until_its_life_is_over() {
     let mut table = Table::new(10, PENDING_MAX);
     let (id, _) = table.insert(invite(1, 7), second(1)).unwrap();
-    assert_eq!(table.by_branch(print(1, 1)), Some(id));
+    assert_eq!(table.by_name(print(1, 1)), Some(id));
     assert_eq!(table.by_call(print(2, 7)), Some(id));
-    assert_eq!(table.by_branch(print(2, 7)), None);
+    assert_eq!(table.by_name(print(2, 7)), None);
     assert_eq!(table.poll_timeout(), Some(second(301)));
     assert_eq!(table.poll_expired(second(300)), None);
     assert_eq!(table.poll_expired(second(301)).map(|entry| entry.discriminator), Some(1));
-    assert_eq!((table.by_branch(print(1, 1)), table.by_call(print(2, 7)), table.get(id)), (None, None, None));
+    assert_eq!((table.by_name(print(1, 1)), table.by_call(print(2, 7)), table.get(id)), (None, None, None));
     let (again, _) = table.insert(invite(1, 7), second(1)).unwrap();
     assert_eq!(again, EntryId { index: id.index, generation: id.generation + 1 });
 }
@@ -61,7 +61,7 @@ fn an_answer_starts_the_short_life_once() {
 #[test]
 fn the_newest_transaction_of_a_call_is_found_and_then_the_one_before_it() {
     let mut table = Table::new(10, PENDING_MAX);
-    let ids: Vec<EntryId> = (0..3).map(|branch| table.insert(invite(branch, 7), second(0)).unwrap().0).collect();
+    let ids: Vec<EntryId> = (0..3).map(|name| table.insert(invite(name, 7), second(0)).unwrap().0).collect();
     assert_eq!(table.by_call(print(2, 7)), Some(ids[2]));
     assert_eq!(table.invite_of(print(2, 7), 0), Some(ids[0]));
     table.answered_here(ids[2], 486, second(0));
@@ -99,7 +99,7 @@ fn the_last_eighth_is_for_sources_below_their_share_and_nobody_who_waits_loses_i
     assert!(table.get(honest).is_some());
     table.check();
     // Answered entries make room for other sources, not for the one that floods.
-    let first = table.by_branch(print(1, 0)).unwrap();
+    let first = table.by_name(print(1, 0)).unwrap();
     table.answered(first, second(3));
     assert_eq!(table.insert(of(2, 500), second(4)), Err(Full));
     assert!(table.insert(of(3, 501), second(4)).is_ok_and(|(_, evicted)| evicted.is_some()));
@@ -150,7 +150,7 @@ fn a_state_that_is_damaged_or_too_large_is_refused_and_never_believed() {
 
 #[derive(Clone, Debug)]
 enum Operation {
-    Insert { branch: u32, call: u32, is_invite: bool },
+    Insert { name: u32, call: u32, is_invite: bool },
     Answered(u32),
     AnswerHere(u32),
     Move(u32),
@@ -161,7 +161,7 @@ enum Operation {
 fn operation() -> impl Strategy<Value = Operation> {
     prop_oneof![
         4 => (0..30_u32, 0..10_u32, any::<bool>())
-            .prop_map(|(branch, call, is_invite)| Operation::Insert { branch, call, is_invite }),
+            .prop_map(|(name, call, is_invite)| Operation::Insert { name, call, is_invite }),
         2 => (0..30_u32).prop_map(Operation::Answered),
         1 => (0..30_u32).prop_map(Operation::AnswerHere),
         1 => (0..30_u32).prop_map(Operation::Move),
@@ -176,32 +176,32 @@ proptest! {
         let mut table = Table::new(12, PENDING_MAX);
         let mut now = second(5);
         for operation in operations {
-            let with = |table: &mut Table, branch, act: &dyn Fn(&mut Table, EntryId)| {
-                if let Some(id) = table.by_branch(print(1, branch)) {
+            let with = |table: &mut Table, name, act: &dyn Fn(&mut Table, EntryId)| {
+                if let Some(id) = table.by_name(print(1, name)) {
                     act(table, id);
                 }
             };
             match operation {
-                Operation::Insert { branch, call, is_invite } => {
-                    if table.by_branch(print(1, branch)).is_none() {
-                        let _ = table.insert(NewEntry { is_invite, ..invite(branch, call) }, now);
+                Operation::Insert { name, call, is_invite } => {
+                    if table.by_name(print(1, name)).is_none() {
+                        let _ = table.insert(NewEntry { is_invite, ..invite(name, call) }, now);
                     }
                 }
-                Operation::Answered(branch) => with(&mut table, branch, &|table, id| {
+                Operation::Answered(name) => with(&mut table, name, &|table, id| {
                     table.answered(id, now);
                 }),
-                Operation::AnswerHere(branch) => with(&mut table, branch, &|table, id| {
+                Operation::AnswerHere(name) => with(&mut table, name, &|table, id| {
                     table.answered_here(id, 503, now);
                 }),
-                Operation::Move(branch) => with(&mut table, branch, &|table, id| {
+                Operation::Move(name) => with(&mut table, name, &|table, id| {
                     table.move_to(id, (WorkerId(3).into(), 1), 0, now);
                 }),
                 Operation::TakeOver => {
                     let before = table;
                     table = taken_over(&before);
-                    for branch in 0..30 {
-                        let id = before.by_branch(print(1, branch));
-                        prop_assert_eq!(table.by_branch(print(1, branch)), id);
+                    for name in 0..30 {
+                        let id = before.by_name(print(1, name));
+                        prop_assert_eq!(table.by_name(print(1, name)), id);
                         prop_assert_eq!(id.and_then(|id| table.get(id)), id.and_then(|id| before.get(id)));
                     }
                     prop_assert_eq!((table.len(), table.poll_timeout()), (before.len(), before.poll_timeout()));

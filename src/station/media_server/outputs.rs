@@ -63,9 +63,9 @@ impl<A: Application, M: Media> MediaServer<A, M> {
     fn answered(&mut self, seq: Seq, dispatcher: &mut DispatcherLinks, now: Time) {
         let named = self.transactions.on_answered(seq, now);
         if !dispatcher.answered(seq, now)
-            && let Some(branch) = named
+            && let Some(name) = named
         {
-            dispatcher.tell(Change::Released(branch));
+            dispatcher.tell(Change::Released(name));
         }
     }
 

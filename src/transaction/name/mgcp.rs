@@ -60,8 +60,8 @@ impl Names {
             return None;
         }
         let Names { transaction, call } = Names::of(command, source, printer);
-        let (branch, call) = (transaction.to_bytes(), call.unwrap_or(transaction).to_bytes());
-        Some(words::OpenTransaction { branch, call, ..words::OpenTransaction::default() })
+        let (name, call) = (transaction.to_bytes(), call.unwrap_or(transaction).to_bytes());
+        Some(words::OpenTransaction { name, call, ..words::OpenTransaction::default() })
     }
 }
 
@@ -146,7 +146,7 @@ mod tests {
         let text = "CRCX 42 ann/$@ms MGCP 1.0\nC: A1F\n";
         let opened = Names::opened_by(&command(text), source, &printer).unwrap();
         let names = Names::of(&command(text), source, &printer);
-        assert_eq!(Fingerprint::from_bytes(opened.branch), names.transaction);
+        assert_eq!(Fingerprint::from_bytes(opened.name), names.transaction);
         assert_eq!(Some(Fingerprint::from_bytes(opened.call)), names.call);
         assert!(!opened.is_invite && !opened.is_answered);
         assert_eq!(Names::opened_by(&command("MDCX 42 ann/1@ms MGCP 1.0\n"), source, &printer), None);

@@ -39,7 +39,7 @@ pub struct Fields<'a> {
 impl Fields<'_> {
     /// The name that an INVITE shares with its ACK, if that is to a 300–699, and with its CANCEL (RFC 3261 §9.1,
     /// §17.1.1.3): branch and sent-by.
-    pub fn branch(&self, printer: &Printer) -> Fingerprint {
+    pub fn transaction(&self, printer: &Printer) -> Fingerprint {
         let sent_by = self.via.map(|via| via.host.as_bytes()).unwrap_or_default();
         let port = Number(self.via.and_then(|via| via.port).unwrap_or(0));
         if let Some(branch) = self.via.and_then(Via::unique_branch) {
@@ -54,13 +54,13 @@ impl Fields<'_> {
     /// The name of the server transaction of a request with this method and To-tag: beside the branch the method
     /// counts, ACK as INVITE.
     pub fn server(&self, method: Method<'_>, to_tag: Option<&[u8]>, printer: &Printer) -> Fingerprint {
-        let branch = self.branch(printer).to_bytes();
+        let name = self.transaction(printer).to_bytes();
         let method = if method == Method::Ack { Method::Invite } else { method };
         match to_tag {
             Some(tag) if method != Method::Invite && self.via.and_then(Via::unique_branch).is_none() => {
-                printer.print_each(SERVER, [AsItIs(&branch), AsItIs(method.as_bytes()), InAnyCase(tag)])
+                printer.print_each(SERVER, [AsItIs(&name), AsItIs(method.as_bytes()), InAnyCase(tag)])
             }
-            _ => printer.print(SERVER, &[&branch, method.as_bytes()]),
+            _ => printer.print(SERVER, &[&name, method.as_bytes()]),
         }
     }
 
@@ -73,9 +73,9 @@ impl Fields<'_> {
 /// The names of one transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Names {
-    /// (branch, sent-by).
-    pub branch: Fingerprint,
-    /// (Call-ID, From-tag).
+    /// The name of the transaction: [`Fields::transaction`].
+    pub transaction: Fingerprint,
+    /// The name of the call: [`Fields::call`].
     pub call: Fingerprint,
     /// The CSeq number; 0 if none can be read.
     pub cseq: u32,
@@ -91,7 +91,7 @@ impl Names {
             from_tag: read.from.and_then(|from| from.tag()).unwrap_or_default(),
             cseq: message.cseq().map_or(0, |cseq| cseq.number),
         };
-        Names { branch: fields.branch(printer), call: fields.call(printer), cseq: fields.cseq }
+        Names { transaction: fields.transaction(printer), call: fields.call(printer), cseq: fields.cseq }
     }
 
     /// The transaction that a handed-over request has opened in the dispatcher's table, with its names; `None` for
@@ -102,16 +102,16 @@ impl Names {
         if matches!(method, Method::Ack | Method::Cancel) || read.to.and_then(|to| to.tag()).is_some() {
             return None;
         }
-        let Names { branch, call, cseq } = Names::of(message, &read, printer);
-        let (branch, call) = (branch.to_bytes(), call.to_bytes());
+        let Names { transaction, call, cseq } = Names::of(message, &read, printer);
+        let (name, call) = (transaction.to_bytes(), call.to_bytes());
         let is_invite = method == Method::Invite;
-        Some(words::OpenTransaction { branch, call, cseq, is_invite, ..words::OpenTransaction::default() })
+        Some(words::OpenTransaction { name, call, cseq, is_invite, ..words::OpenTransaction::default() })
     }
 
     /// The name of the transaction that a CANCEL is for: both have the same branch (RFC 3261 §9.1).
     pub fn cancelled_by(message: &Message<'_>, printer: &Printer) -> Option<[u8; 16]> {
         (message.method()? == Method::Cancel)
-            .then(|| Names::of(message, &message.essentials(), printer).branch.to_bytes())
+            .then(|| Names::of(message, &message.essentials(), printer).transaction.to_bytes())
     }
 }
 
@@ -137,8 +137,8 @@ mod tests {
         let names = Names::of(&message, &message.essentials(), &printer);
         let opened = Names::opened_by(&message, &printer).unwrap();
         assert_eq!(
-            (Fingerprint::from_bytes(opened.branch), Fingerprint::from_bytes(opened.call)),
-            (names.branch, names.call)
+            (Fingerprint::from_bytes(opened.name), Fingerprint::from_bytes(opened.call)),
+            (names.transaction, names.call)
         );
         assert_eq!((opened.cseq, opened.is_invite, opened.is_answered), (7, true, false));
     }
@@ -172,7 +172,7 @@ mod tests {
             let name = |method| fields.server(method, Some(b"t"), &printer);
             assert_eq!(name(Method::Invite), name(Method::Ack));
             assert_ne!(name(Method::Invite), name(Method::Cancel));
-            assert_ne!(name(Method::Invite), fields.branch(&printer));
+            assert_ne!(name(Method::Invite), fields.transaction(&printer));
         }
     }
 

@@ -77,7 +77,7 @@ pub use frame::{
 };
 pub use message::{MESSAGE_HEADER, message_header};
 pub use record::{Record, Seqs};
-pub use transactions::{Branches, HOLDING_AT_ONCE, Transactions};
+pub use transactions::{HOLDING_AT_ONCE, Released, Transactions};
 
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@ use super::frame::{Frame, FrameBuilder, FrameError, split_record, stride_fixed};
 use super::message::{MESSAGE_FIXED, read_envelope};
 use super::numbers::{put_u64, u16_at, u64_at};
 use super::report::{REPORT_FIXED, read_report, report_fixed};
-use super::transactions::{Branches, TRANSACTION, Transactions};
+use super::transactions::{Released, TRANSACTION, Transactions};
 use crate::ids::Seq;
 use crate::time::Time;
 use crate::words::{Drain, DrainMode, Hello, Message, Outcome, RefuseReason, ReplyTo, Report, Takeover, Welcome};
@@ -27,7 +27,7 @@ pub enum Record<'a> {
     Answered(Seqs<'a>),
     Refuse { seq: Seq, reason: RefuseReason },
     Reply { to: ReplyTo, bytes: &'a [u8] },
-    Release(Branches<'a>),
+    Release(Released<'a>),
     Holding(Transactions<'a>),
     GroupOpen { opened: Time, name: &'a [u8] },
     GroupClosed { name: &'a [u8] },
@@ -137,7 +137,7 @@ fn read_record<'a>(kind: u8, fixed: &'a [u8], body: &'a [u8]) -> Result<Option<R
             if !body.len().is_multiple_of(16) {
                 return Err(FrameError::Record { kind });
             }
-            Record::Release(Branches(body))
+            Record::Release(Released(body))
         }
         72 => {
             need(8)?;
@@ -208,7 +208,7 @@ impl FrameBuilder {
                 self.push_record(68, &fixed, &[]);
             }
             Record::Reply { to, bytes } => self.push_record(69, &to.number().to_le_bytes(), bytes),
-            Record::Release(branches) => self.push_record(71, &[], branches.0),
+            Record::Release(names) => self.push_record(71, &[], names.0),
             Record::Holding(transactions) => {
                 self.push_record(75, &stride_fixed(transactions.stride), transactions.bytes);
             }

@@ -103,7 +103,7 @@ fn every_record_comes_back_as_it_was_written() {
         Record::Refuse { seq: Seq(12), reason: RefuseReason::Full },
         Record::Reply { to: ReplyTo::Stream(ConnId(13)), bytes: b"SIP/2.0" },
         Record::Access(AccessRules { bytes: &[0; 80], stride: 40 }),
-        Record::Release(Branches(&[8; 32])),
+        Record::Release(Released(&[8; 32])),
         Record::Holding(Transactions { bytes: &[9; 96], stride: 48 }),
         Record::GroupOpen { opened: Time(15), name: b"conf=1" },
         Record::GroupClosed { name: b"conf=1" },
@@ -136,7 +136,7 @@ fn access_rules_come_back_from_entries_and_those_of_a_newer_version_as_far_as_th
 #[test]
 fn a_transaction_comes_back_from_an_entry_and_from_the_longer_one_of_a_newer_version() {
     let one = OpenTransaction {
-        branch: [1; 16],
+        name: [1; 16],
         call: [2; 16],
         cseq: 3,
         is_invite: true,

@@ -1,7 +1,7 @@
 //! The records of transactions that a worker brings back (`Holding`) and ends (`Release`).
 //!
 //! ```text
-//! entry: 0 16 bytes fingerprint of (branch, sent-by)   16 16 bytes fingerprint of (Call-ID, From-tag)
+//! entry: 0 16 bytes name of the transaction   16 16 bytes name of its call
 //!       32 u32 CSeq number   36 u8 flags: 1 INVITE, 2 its final response has left, 4 cancelled
 //!       37 3 reserved
 //! ```
@@ -16,12 +16,12 @@ pub(super) const TRANSACTION: usize = 40;
 /// Most entries in one `Holding` record: a frame holds them and other records.
 pub const HOLDING_AT_ONCE: usize = 1_024;
 
-/// The fingerprints of a `Release` record.
+/// The names of transactions in a `Release` record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Branches<'a>(pub(super) &'a [u8]);
+pub struct Released<'a>(pub(super) &'a [u8]);
 
-impl Branches<'_> {
-    /// The fingerprints, in the order in which they were written.
+impl Released<'_> {
+    /// The names, in the order in which they were written.
     pub fn iter(&self) -> impl Iterator<Item = [u8; 16]> + '_ {
         self.0.as_chunks().0.iter().copied()
     }
@@ -53,9 +53,9 @@ impl Transactions<'_> {
 }
 
 impl FrameBuilder {
-    /// Adds a `Release` record for `branches`.
-    pub fn push_release(&mut self, branches: &[[u8; 16]]) {
-        self.push_record(71, &[], branches.as_flattened());
+    /// Adds a `Release` record for the transactions with these `names`.
+    pub fn push_release(&mut self, names: &[[u8; 16]]) {
+        self.push_record(71, &[], names.as_flattened());
     }
 
     /// Adds a `Holding` record for `transactions`; at most [`HOLDING_AT_ONCE`].
@@ -67,7 +67,7 @@ impl FrameBuilder {
 fn read_transaction(entry: &[u8]) -> OpenTransaction {
     let print = |at: usize| entry.get(at..at + 16).and_then(|bytes| bytes.try_into().ok()).unwrap_or_default();
     OpenTransaction {
-        branch: print(0),
+        name: print(0),
         call: print(16),
         cseq: u32_at(entry, 32),
         is_invite: entry[36] & 1 != 0,
@@ -78,7 +78,7 @@ fn read_transaction(entry: &[u8]) -> OpenTransaction {
 
 fn entry(transaction: &OpenTransaction) -> [u8; TRANSACTION] {
     let mut entry = [0; TRANSACTION];
-    entry[..16].copy_from_slice(&transaction.branch);
+    entry[..16].copy_from_slice(&transaction.name);
     entry[16..32].copy_from_slice(&transaction.call);
     put_u32(&mut entry, 32, transaction.cseq);
     entry[36] = u8::from(transaction.is_invite)
