@@ -242,20 +242,20 @@ impl Dispatch {
     /// Takes note that the final response to a transaction that a worker came back with has been sent.
     pub fn on_released(&mut self, worker: WorkerId, name: [u8; 16], now: Time) {
         if let Some(life) = self.life(worker) {
-            self.on_last_released(worker, life, name, now);
+            self.on_released_before_death(worker, life, name, now);
         }
     }
 
     /// [`Dispatch::on_released`] for a worker that is gone and was in this life.
-    pub fn on_last_released(&mut self, worker: WorkerId, life: u32, name: [u8; 16], now: Time) {
+    pub fn on_released_before_death(&mut self, worker: WorkerId, life: u32, name: [u8; 16], now: Time) {
         if let Some(entry) = self.table.by_name(Fingerprint::from_bytes(name)) {
-            self.on_last_answered(entry, worker, life, now);
+            self.on_answered_before_death(entry, worker, life, now);
         }
     }
 
     /// Takes note that a worker that is gone, and was in this life, had answered a message before. A retransmission may
     /// have gone to another worker since: that worker then has the transaction, and this answer does not count for it.
-    pub fn on_last_answered(&mut self, entry: decision::EntryId, worker: WorkerId, life: u32, now: Time) {
+    pub fn on_answered_before_death(&mut self, entry: decision::EntryId, worker: WorkerId, life: u32, now: Time) {
         if self.table.get(entry).is_some_and(|entry| (entry.target, entry.life) == (worker.into(), life)) {
             self.on_answered(entry, now);
         }

@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_reads_a_response_passes_it_on_itself() {
+    fn a_response_is_passed_on_by_the_lane_that_reads_it() {
         let text = "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\nFrom: <sip:a@h>;tag=1\r\n\
              To: <sip:b@ms>;tag=2\r\nCall-ID: c\r\nCSeq: 1 BYE\r\n\r\n";
         let mut scanner = Scanner::new();

@@ -175,7 +175,7 @@ impl<C: Channel> Switch<C> {
         let read = link.front.on_frame(&frame[..length], &mut |event| match event {
             FromWorker::Answered { note, .. } => {
                 if let Some(entry) = note.entry {
-                    dispatch.on_last_answered(entry, *worker, life, now);
+                    dispatch.on_answered_before_death(entry, *worker, life, now);
                 }
                 resumed.extend(note.chain);
             }
@@ -190,7 +190,7 @@ impl<C: Channel> Switch<C> {
                 given_back.push_back(back);
             }
             FromWorker::Released { name } => {
-                dispatch.on_last_released(*worker, life, name, now);
+                dispatch.on_released_before_death(*worker, life, name, now);
                 handed_back.on_released(name);
             }
             FromWorker::Reply { to: ReplyTo::Gathering(gathering), bytes } => {

@@ -19,7 +19,7 @@ mod outbox;
 pub mod owner;
 pub mod parcel;
 mod replies;
-mod returned_message;
+mod returned;
 mod saved;
 mod suspects;
 pub mod totals;
@@ -183,7 +183,7 @@ impl<C: Channel> Switch<C> {
             Ok(message) => outbox.decide(dispatch, &InHand { message: (&message).into(), way, chain, now }),
             Err(bad) => outbox.decide(dispatch, &InHand { message: (&bad).into(), way, chain, now }),
         };
-        self.place_returned(now);
+        self.place_not_taken(now);
         waits
     }
 
@@ -198,7 +198,7 @@ impl<C: Channel> Switch<C> {
         let message = message.as_ref().map_or_else(Incoming::from, Incoming::from);
         let waits = self.outbox.decide(&mut self.dispatch, &InHand { message, way, chain, now });
         self.send_acks(way, now);
-        self.place_returned(now);
+        self.place_not_taken(now);
         waits
     }
 

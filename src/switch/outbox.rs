@@ -34,7 +34,7 @@ pub(super) struct Outbox<C> {
     /// The message with the worker's port written into it, if `insert` asks for that.
     pub(super) patched: Vec<u8>,
     /// Messages that their worker's link has not taken after all, and that are decided about again.
-    pub(super) returned: VecDeque<Returned>,
+    pub(super) not_taken: VecDeque<Returned>,
     /// The way of each MGCP command that asks several workers: their answers are gathered into one.
     pub(super) asked: HashMap<GatheringId, Asked, FixedState>,
 }
@@ -56,7 +56,7 @@ impl<C: Channel> Outbox<C> {
             insert,
             totals: Totals::default(),
             patched: Vec::new(),
-            returned: VecDeque::new(),
+            not_taken: VecDeque::new(),
             asked: HashMap::default(),
         }
     }
@@ -135,7 +135,7 @@ impl<C: Channel> Outbox<C> {
         let pieces = insert::pieces(self.insert, message, handoff, worker, &mut self.patched);
         if !push(&mut self.links, dispatch, (handoff.worker, note), &envelope, &pieces) {
             let payload = message.bytes().to_vec();
-            self.returned.push_back(Returned {
+            self.not_taken.push_back(Returned {
                 message: HandedOver { envelope, note, payload, sent: false },
                 from: handoff.worker,
                 cause: Cause::Refused(RefuseReason::Exhausted),

@@ -31,7 +31,7 @@ saved!(Switch<C: Channel> { dispatch, refused, outbox, suspects, handed_back } e
     chains,
     resumed,
 });
-saved!(Outbox<C: Channel> { totals, retransmits } else { links, answers, insert, patched, returned, asked });
+saved!(Outbox<C: Channel> { totals, retransmits } else { links, answers, insert, patched, not_taken, asked });
 
 /// One link, as another dispatcher needs it. Its channel is passed separately.
 struct SavedLink {
@@ -50,7 +50,7 @@ impl<C: Channel> Switch<C> {
         debug_assert!(self.early.is_empty(), "messages wait for others");
         debug_assert!(self.estates.is_empty(), "messages of workers that are gone wait");
         debug_assert!(
-            self.outbox.returned.is_empty() && self.given_back.is_empty(),
+            self.outbox.not_taken.is_empty() && self.given_back.is_empty(),
             "messages that came back wait for their decision"
         );
         Saved::save(self, out);

@@ -234,7 +234,7 @@ fn the_answer_to_a_dead_workers_invite_is_sent_again_until_its_ack_comes() {
 }
 
 #[test]
-fn an_answer_that_nobody_acknowledges_is_given_up_after_64_t1() {
+fn an_answer_without_an_acknowledgement_is_given_up_after_64_t1() {
     let mut switch = switch(1);
     answers_to_an_invite(&mut switch);
     switch.on_link_lost(WorkerId(0), NOW);

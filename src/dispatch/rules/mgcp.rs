@@ -125,7 +125,7 @@ impl case::Request for MgcpCommand<'_> {
     fn gone(case: &Case<'_>, dispatch: &Dispatch) -> Option<(u16, Reason)> {
         match dispatch.meant(case) {
             Meant::Gone(code) => Some((code.0, Reason::OrphanInDialog)),
-            Meant::Worker(..) | Meant::Nobody => None,
+            Meant::Worker(..) | Meant::NoWorker => None,
         }
     }
 
@@ -135,7 +135,7 @@ impl case::Request for MgcpCommand<'_> {
 
     fn is_bound(case: &Case<'_>, dispatch: &Dispatch, _: (EntryId, &Entry), _: &Returned) -> bool {
         // A command that names its endpoint stays there.
-        dispatch.meant(case) != Meant::Nobody
+        dispatch.meant(case) != Meant::NoWorker
     }
 
     fn follower_returned(case: &Case<'_>, dispatch: &mut Dispatch, back: &Returned) -> Decision {
@@ -267,8 +267,8 @@ impl Dispatch {
                 self.place(case, Placement { target: worker.into(), reason, size, follows: true, group })
             }
             Meant::Gone(code) => self.answer(case, code.0, Reason::WorkerGone),
-            Meant::Nobody if case.request.leaves_choice() => self.begin(case),
-            Meant::Nobody => match self.holder(case) {
+            Meant::NoWorker if case.request.leaves_choice() => self.begin(case),
+            Meant::NoWorker => match self.holder(case) {
                 Some(target) => self.follow_first(case, target, Reason::Group),
                 None => self.answer(case, ReturnCode::ENDPOINT_UNKNOWN.0, Reason::UnknownEndpoint),
             },
@@ -284,8 +284,8 @@ impl Dispatch {
             (Meant::Worker(worker, reason), None) => return self.follow_first(case, worker, reason),
             (Meant::Worker(worker, reason), Some(_)) => return self.follow(worker, reason, case.now),
             (Meant::Gone(code), _) => return self.answer(case, code.0, Reason::WorkerGone),
-            (Meant::Nobody, Some((id, entry))) => return self.retransmission(case, (id, &entry)),
-            (Meant::Nobody, None) => {}
+            (Meant::NoWorker, Some((id, entry))) => return self.retransmission(case, (id, &entry)),
+            (Meant::NoWorker, None) => {}
         }
         if case.request.wildcard == Wildcard::AllOf && goes_to_all(case.request.verb) {
             return self.everyone(case);

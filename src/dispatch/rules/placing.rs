@@ -55,7 +55,7 @@ impl Dispatch {
         } else {
             self.selector.pick(&snapshot, &ask)
         };
-        let target = TargetId::Worker(picked.ok_or_else(|| self.why_nobody(R::PROTOCOL, size.units, least))?);
+        let target = TargetId::Worker(picked.ok_or_else(|| self.why_no_worker(R::PROTOCOL, size.units, least))?);
         let Some(name) = group.filter(|_| !is_crowded) else {
             return Ok(Placement { target, reason: Reason::Selected, size, follows: false, group: None });
         };

@@ -91,7 +91,7 @@ impl Dispatch {
     }
 
     /// The reason why no worker takes a session of this size.
-    pub(super) fn why_nobody(&self, protocol: Protocol, size: u32, least: Room) -> Reason {
+    pub(super) fn why_no_worker(&self, protocol: Protocol, size: u32, least: Room) -> Reason {
         if self.pool.has_open(protocol) && !self.pool.has_open_with(protocol, least) {
             return Reason::OverShare;
         }

@@ -114,7 +114,7 @@ impl case::Request for SipRequest<'_> {
     fn gone(case: &Case<'_>, dispatch: &Dispatch) -> Option<(u16, Reason)> {
         match dispatch.echoed(case) {
             Echoed::Gone(reason) => Some((481, reason)),
-            Echoed::Worker(..) | Echoed::Nobody => None,
+            Echoed::Worker(..) | Echoed::NoWorker => None,
         }
     }
 
@@ -374,7 +374,7 @@ impl Dispatch {
                 return self.place(case, placement);
             }
             Echoed::Gone(reason) => return self.answer(case, 481, reason),
-            Echoed::Nobody => {}
+            Echoed::NoWorker => {}
         }
         // One copy of a call may be gone with its worker while another lives. An answer of the dispatcher's own is for
         // its branch only, and a refusal that has been acknowledged is no ongoing transaction (RFC 3261 §8.2.2.2): the

@@ -77,7 +77,7 @@ fn least_load_finds_the_only_one_with_room_in_a_large_pool() {
 }
 
 #[test]
-fn round_robin_gives_everybody_the_same_and_skips_who_has_no_room() {
+fn round_robin_gives_every_worker_the_same_and_skips_those_without_room() {
     let workers = workers(&[(0, 10), (10, 10), (0, 10), (0, 10)]);
     assert_eq!(counts(Policy::RoundRobin, &[], &workers, Time(1 << 40), 300), [100, 0, 100, 100]);
     assert_eq!(candidates(Policy::RoundRobin, &[], &workers, 1), [0, 2, 3]);

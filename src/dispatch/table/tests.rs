@@ -88,7 +88,7 @@ fn answered_entries_make_room_oldest_first_and_waiting_ones_never_do() {
 }
 
 #[test]
-fn the_last_eighth_is_for_sources_below_their_share_and_nobody_who_waits_loses_its_place() {
+fn the_last_eighth_is_for_sources_below_their_share_and_no_waiting_transaction_loses_its_place() {
     let mut table = Table::new(80, PENDING_MAX);
     let of = |source, at| NewEntry { source: SourcePrint(source), ..invite(at, at) };
     let honest = table.insert(of(1, 1000), second(0)).unwrap().0;

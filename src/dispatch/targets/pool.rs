@@ -22,10 +22,10 @@ pub struct Pool {
     /// Workers that take new work, by protocol.
     open: [Bits; Protocol::COUNT],
     /// The open workers whose links have room for calls of every source.
-    calm: [Bits; Protocol::COUNT],
-    /// Workers that are up and do not drain, whatever their load, and below it the time since which the first of them
-    /// is up.
+    open_to_all: [Bits; Protocol::COUNT],
+    /// Workers that are up and do not drain, whatever their load.
     ready: Bits,
+    /// The time since which the first of the ready workers is up.
     warmest: Time,
     /// Number of slots that the operator wants; a surplus slot goes when its process ends.
     wanted: usize,
@@ -37,7 +37,7 @@ pub struct Pool {
 }
 
 saved!(Pool { workers, lives } else {
-    loads, open, calm, ready, warmest, wanted, slow_start, hung
+    loads, open, open_to_all, ready, warmest, wanted, slow_start, hung
 } then Pool::resume);
 
 impl Pool {
@@ -47,7 +47,7 @@ impl Pool {
             workers: Vec::new(),
             loads: Vec::new(),
             open: Default::default(),
-            calm: Default::default(),
+            open_to_all: Default::default(),
             ready: Bits::default(),
             warmest: Time::default(),
             wanted: 0,
@@ -72,7 +72,7 @@ impl Pool {
             self.workers.pop();
         }
         self.loads.resize(self.workers.len(), Load::default());
-        self.open.iter_mut().chain(&mut self.calm).for_each(|bits| bits.resize(self.workers.len()));
+        self.open.iter_mut().chain(&mut self.open_to_all).for_each(|bits| bits.resize(self.workers.len()));
         self.ready.resize(self.workers.len());
         (0..self.workers.len()).for_each(|at| self.refresh(at));
     }
@@ -224,7 +224,7 @@ impl Pool {
 
     /// Whether a worker that takes new work of this protocol has a link with room for some sources only.
     pub const fn is_scarce(&self, protocol: Protocol) -> bool {
-        self.calm[protocol as usize].len() != self.open[protocol as usize].len()
+        self.open_to_all[protocol as usize].len() != self.open[protocol as usize].len()
     }
 
     /// Whether any worker takes new work of this protocol over a link with at least this room.
@@ -244,7 +244,7 @@ impl Pool {
     }
 
     const fn having(&self, protocol: Protocol, least: Room) -> &Bits {
-        if matches!(least, Room::All) { &self.calm[protocol as usize] } else { &self.open[protocol as usize] }
+        if matches!(least, Room::All) { &self.open_to_all[protocol as usize] } else { &self.open[protocol as usize] }
     }
 
     /// Fits the restored workers to the wanted slots, and sums up what follows from them.
@@ -267,10 +267,12 @@ impl Pool {
         let is_same = self.ready.contains(at) == is_ready && load.up_since == worker.as_load().up_since;
         *load = worker.as_load();
         let has_room = !worker.own_word.no_room && worker.room.takes_new() && load.used < load.total;
-        for (protocol, (open, calm)) in Protocol::ALL.into_iter().zip(self.open.iter_mut().zip(&mut self.calm)) {
+        for (protocol, (open, open_to_all)) in
+            Protocol::ALL.into_iter().zip(self.open.iter_mut().zip(&mut self.open_to_all))
+        {
             let is_open = is_ready && has_room && worker.services.has(protocol);
             open.set(at, is_open);
-            calm.set(at, is_open && worker.room == Room::All);
+            open_to_all.set(at, is_open && worker.room == Room::All);
         }
         if !is_same {
             self.ready.set(at, is_ready);

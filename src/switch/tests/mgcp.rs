@@ -204,7 +204,7 @@ fn the_next_command_of_a_datagram_waits_until_the_one_before_is_answered() {
 }
 
 #[test]
-fn a_command_behind_one_that_is_answered_here_goes_at_once_and_one_behind_silence_after_five_seconds() {
+fn a_command_after_one_that_is_answered_here_goes_at_once_and_one_after_silence_in_five_seconds() {
     let mut rig = rig(2);
     let nobody = "MDCX 1 ann/1@ms MGCP 1.0\r\n".to_owned();
     assert_eq!(rig.send(&joined(&[nobody, crcx(2, "b"), crcx(3, "c")])), ["500 1 Endpoint unknown\r\n"]);
@@ -293,7 +293,7 @@ fn more_datagrams_than_can_wait_are_answered() {
 }
 
 #[test]
-fn a_refused_command_goes_to_another_worker_and_what_is_behind_it_waits_on() {
+fn a_refused_command_goes_to_another_worker_and_the_commands_after_it_wait_on() {
     let mut rig = rig(2);
     rig.send(&joined(&[crcx(1, "a"), crcx(2, "b")]));
     let got = rig.got();
@@ -307,7 +307,7 @@ fn a_refused_command_goes_to_another_worker_and_what_is_behind_it_waits_on() {
 }
 
 #[test]
-fn a_dead_workers_commands_go_to_others_or_are_answered_and_those_behind_them_follow() {
+fn a_dead_workers_commands_go_to_others_or_are_answered_and_those_after_them_follow() {
     let mut rig = rig(2);
     let named = format!("DLCX 1 ann/{}/7@ms MGCP 1.0\r\n", token(0));
     rig.send(&joined(&[named, crcx(2, "b")]));

@@ -13,7 +13,7 @@ use crate::wire::mgcp::{EndpointName, Field, ReturnCode};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Meant {
     /// It names no worker.
-    Nobody,
+    NoWorker,
     /// A worker that lives.
     Worker(WorkerId, Reason),
     /// It names an endpoint or a connection that is gone with its worker; this is the return code for it.
@@ -42,7 +42,7 @@ impl Dispatch {
         }
         match command.connection_id().and_then(|id| self.directory.connection(id)) {
             Some(named) => meant(named, Reason::ConnectionId, ReturnCode::INCORRECT_CONNECTION),
-            None => Meant::Nobody,
+            None => Meant::NoWorker,
         }
     }
 

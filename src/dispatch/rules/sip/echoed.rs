@@ -9,7 +9,7 @@ use crate::wire::sip::{Name, NameAddr, Uri};
 
 /// The result of the search for a worker that the message itself names.
 pub(super) enum Echoed {
-    Nobody,
+    NoWorker,
     Worker(WorkerId, Reason),
     /// It refers to a dialog that is gone with its worker.
     Gone(Reason),
@@ -41,7 +41,7 @@ impl Dispatch {
             .or_else(|| Some((field(target())?, Reason::TargetDialog)))
             .or_else(|| Some((field(message.nonce())?, Reason::Nonce)))
             .or_else(|| Some((field(message.header(Name::SipIfMatch))?, Reason::Etag)));
-        found.map_or(Echoed::Nobody, |(worker, reason)| Echoed::Worker(worker, reason))
+        found.map_or(Echoed::NoWorker, |(worker, reason)| Echoed::Worker(worker, reason))
     }
 
     /// The worker that request-URI or topmost Route name, by token or by its own address.

@@ -15,7 +15,7 @@ impl Dispatch {
     pub(super) fn place_unrecorded(&mut self, case: &Case<'_>, size: Weight, deaths: u8) -> Decision {
         self.unrecorded_until = case.now + self.rules.pending_max;
         let Some(target) = self.unrecorded_target(case) else {
-            let reason = self.why_nobody(Protocol::Sip, size.units, Room::Scarce);
+            let reason = self.why_no_worker(Protocol::Sip, size.units, Room::Scarce);
             return self.unavailable(case, reason);
         };
         let room = self.pool.get(target).map_or(Room::None, |slot| slot.room);

@@ -116,7 +116,7 @@ fn states(pool: &Pool) -> Vec<Operational> {
 }
 
 #[test]
-fn a_worker_that_reports_and_reads_nothing_is_silent_unless_nobody_reads() {
+fn a_worker_that_reports_and_reads_nothing_is_silent_unless_no_worker_reads() {
     let mut pool = pool();
     pool.on_up(WorkerId(1), &joined(10), Time(1));
     let look = |pool: &mut Pool, behind: [Option<u64>; 2]| {

@@ -17,7 +17,7 @@ fn patched(text: &str, change: impl for<'a> Fn(&Message<'a>) -> Option<Pieces<'a
 const VIA: &str = "SIP/2.0/UDP c;branch=z9hG4bK1";
 
 #[test]
-fn a_port_goes_behind_the_host() {
+fn a_port_is_written_after_the_host() {
     for (uri, expected) in [
         ("sip:a@h", "sip:a@h:5071"),
         ("sip:h:5060;lr", "sip:h:5071;lr"),

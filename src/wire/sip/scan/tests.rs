@@ -192,7 +192,7 @@ fn quoted_commas_and_dialog_references_are_read_through_the_message() {
 }
 
 #[test]
-fn line_ends_behind_the_empty_line_are_no_body() {
+fn line_ends_after_the_empty_line_are_no_body() {
     let head = "INVITE sip:a@b SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\nFrom: <sip:c@d>;tag=f\r\nTo: <sip:a@b>\r\n\
         Call-ID: 1\r\nCSeq: 7 INVITE\r\n\r\n";
     for (behind, body) in [("\r\n", ""), ("\r\n\r\n\n", ""), ("\r\nx", "\r\nx"), (" \r\n", " \r\n")] {

@@ -89,7 +89,7 @@ fn an_answer_that_no_peer_need_take_is_too_large() {
 }
 
 #[test]
-fn a_provisional_answer_or_one_of_somebody_else_is_not_what_is_awaited() {
+fn a_provisional_answer_and_one_of_another_worker_are_not_counted() {
     let mut gatherings = Gatherings::new();
     let id = begun(&mut gatherings, 9, None);
     for text in ["100 9", "200 9", "200 9"] {

@@ -52,14 +52,14 @@ impl<C: Channel> Switch<C> {
     /// Decides again about one message.
     pub(super) fn place_now(&mut self, back: Returned, now: Time) -> Target {
         let target = self.place_again(back, now);
-        self.place_returned(now);
+        self.place_not_taken(now);
         target
     }
 
     /// Decides again about messages that a link did not take.
-    pub(super) fn place_returned(&mut self, now: Time) {
+    pub(super) fn place_not_taken(&mut self, now: Time) {
         // No worker gets a message twice, so this comes to an end.
-        while let Some(back) = self.outbox.returned.pop_front() {
+        while let Some(back) = self.outbox.not_taken.pop_front() {
             self.place_again(back, now);
         }
     }
