@@ -32,7 +32,7 @@ pub(super) struct Addresses {
 
 impl Uas {
     /// The addresses by which the peer of a call and we reach each other.
-    pub(super) fn place(&self, msg: &Message<'_>, arrival: &Arrival) -> Addresses {
+    pub(super) fn addresses(&self, msg: &Message<'_>, arrival: &Arrival) -> Addresses {
         let local = arrival.local.ip();
         let own = self.identity.own_socket(local);
         let (listener, through_dispatcher) = match arrival.path {
@@ -65,20 +65,20 @@ impl Uas {
     }
 
     /// The Contact value of a call.
-    pub(super) fn contact(&self, place: &Addresses) -> Vec<u8> {
+    pub(super) fn contact(&self, addresses: &Addresses) -> Vec<u8> {
         use std::io::Write as _;
         let mut out = Vec::with_capacity(64);
-        let scheme = if place.secure { "sips" } else { "sip" };
+        let scheme = if addresses.secure { "sips" } else { "sip" };
         // The port does not identify a pinned dialog's worker, so the token is added. Writing to a Vec cannot fail.
-        let _ = match place.pinned {
-            true => write!(out, "<{scheme}:{}@{}", self.identity.token, place.contact),
-            false => write!(out, "<{scheme}:{}", place.contact),
+        let _ = match addresses.pinned {
+            true => write!(out, "<{scheme}:{}@{}", self.identity.token, addresses.contact),
+            false => write!(out, "<{scheme}:{}", addresses.contact),
         };
-        match place.transport {
+        match addresses.transport {
             Transport::Udp | Transport::Mgcp => out.extend_from_slice(b">"),
             // Our own port uses TCP; a pinned peer uses the transport of the dispatcher's connection.
             Transport::Tcp => out.extend_from_slice(b";transport=tcp>"),
-            _ if !place.pinned => out.extend_from_slice(b";transport=tcp>"),
+            _ if !addresses.pinned => out.extend_from_slice(b";transport=tcp>"),
             Transport::Tls => out.extend_from_slice(b";transport=tls>"),
             Transport::Ws | Transport::Wss => out.extend_from_slice(b";transport=ws>"),
         }

@@ -21,7 +21,7 @@ pub(super) struct Call {
     pub(super) seat: Option<RoomSeat>,
     /// The part of the size that it claims before its far end has been heard.
     pub(super) claim: Claim,
-    pub(super) place: Addresses,
+    pub(super) addresses: Addresses,
     /// The stream connection that its peer was last heard on.
     pub(super) conn: Option<u64>,
     /// The initial INVITE without a final response, or the (re-)INVITE whose 2xx waits for its ACK.

@@ -93,9 +93,9 @@ impl Uas {
         let call = self.calls.get_mut(key)?;
         call.dialog.local_cseq = call.dialog.local_cseq.wrapping_add(1).max(1);
         let cseq = call.dialog.local_cseq;
-        let place = call.place;
+        let addresses = call.addresses;
         let has_route = call.dialog.has_route();
-        let (hop, next_hop) = next_hop(&place, call.dialog.next_hop(), has_route);
+        let (hop, next_hop) = next_hop(&addresses, call.dialog.next_hop(), has_route);
         let client = self.clients.insert(Client {
             kind,
             call: key,
@@ -105,7 +105,7 @@ impl Uas {
             sent: None,
             others: Places::new(),
             unanswered: 0,
-            heard: Some(place.heard).filter(|heard| heard.is_direct && !has_route),
+            heard: Some(addresses.heard).filter(|heard| heard.is_direct && !has_route),
             end: now + LIFETIME,
             armed: Time::NEVER,
         })?;
@@ -125,9 +125,9 @@ impl Uas {
         let key = ClientKey::new(key.index(), key.generation());
         let Some(client) = self.clients.get(key).filter(|client| client.sent.is_none()) else { return };
         let hop = client.hop;
-        let place = self.calls.get(client.call).map(|call| call.place);
-        let mut places: Places =
-            place.map_or(Places::new(), |place| self.identity.reachable(&place, hop, found).take(PLACES).collect());
+        let addresses = self.calls.get(client.call).map(|call| call.addresses);
+        let mut places: Places = addresses
+            .map_or(Places::new(), |addresses| self.identity.reachable(&addresses, hop, found).take(PLACES).collect());
         match places.pop_front() {
             Some((hop, to)) => {
                 if let Some(client) = self.clients.get_mut(key) {
@@ -240,7 +240,7 @@ impl Uas {
         let number = self.number(b'b');
         let client = self.clients.get(key)?;
         let call = self.calls.get(client.call)?;
-        let via = self.via(call.place.transport, &client.sent.as_ref()?.leaving, key, number);
+        let via = self.via(call.addresses.transport, &client.sent.as_ref()?.leaving, key, number);
         let mut out = Vec::with_capacity(512);
         call.dialog.write_request(&mut out, "ACK", &via, client.cseq);
         put(&mut out, &[b"Content-Length: 0\r\n\r\n"]);
@@ -261,24 +261,25 @@ impl Uas {
     fn start(&mut self, key: ClientKey, to: SocketAddr, now: Time) {
         let Some(client) = self.clients.get(key) else { return };
         let Client { call, kind, number, cseq, hop, end, .. } = *client;
-        let place = self.calls.get(call).map(|call| call.place);
+        let addresses = self.calls.get(call).map(|call| call.addresses);
         // One copy is kept for the BYE.
         let kept = u8::from(kind != RequestKind::Bye);
         let unanswered = self.calls.get(call).map_or(0, |call| call.unanswered);
         let left = COPIES_ELSEWHERE.saturating_sub(unanswered + kept).max(1);
-        let leaving = place.and_then(|place| Some((place.transport, self.identity.leaving(&place, hop, to)?)));
+        let leaving =
+            addresses.and_then(|addresses| Some((addresses.transport, self.identity.leaving(&addresses, hop, to)?)));
         let bytes = leaving.and_then(|(transport, leaving)| {
             let via = self.via(transport, &leaving, key, number);
             self.write_request(call, kind, &via, cseq)
         });
-        let (Some(place), Some((_, leaving)), Some(bytes)) = (place, leaving, bytes) else {
+        let (Some(addresses), Some((_, leaving)), Some(bytes)) = (addresses, leaving, bytes) else {
             return self.start_back(key, now);
         };
         let is_reliable = leaving.hop.is_reliable();
-        let copies = match place.is_heard {
+        let copies = match addresses.is_heard {
             _ if is_reliable => None,
             false => Some(1),
-            true if Some(to.ip()) == place.told => None,
+            true if Some(to.ip()) == addresses.told => None,
             true => Some(left),
         };
         let kind = if kind == RequestKind::Reinvite { Kind::Invite } else { Kind::Other };
@@ -369,7 +370,7 @@ impl Uas {
         }
         let mut body: &[u8] = b"";
         if kind != RequestKind::Bye {
-            put(&mut out, &[b"Contact: ", &self.contact(&call.place), b"\r\nAllow: ", ALLOW]);
+            put(&mut out, &[b"Contact: ", &self.contact(&call.addresses), b"\r\nAllow: ", ALLOW]);
             put(&mut out, &[b"\r\nSupported: ", SUPPORTED, b"\r\n"]);
             if let Some(session) = &call.session {
                 // The `uac` of a request of ours is this worker.

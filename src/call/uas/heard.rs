@@ -27,27 +27,27 @@ pub(super) struct Heard {
 impl Uas {
     /// The host from which a call's far end was heard last; with a proxy in between, the proxy's host.
     pub fn host_of_peer(&self, key: CallKey) -> Option<IpAddr> {
-        self.calls.get(key).map(|call| call.place.heard.to.ip())
+        self.calls.get(key).map(|call| call.addresses.heard.to.ip())
     }
 
     /// A message with our tag has come in a call: its sender hears us.
     pub(super) fn on_heard(&mut self, key: CallKey, request: &Request<'_>, arrival: &Arrival, now: Time) {
-        let Some(place) = self.calls.get(key).map(|call| call.place) else { return };
-        let heard = self.way_back(request.msg, arrival, place.pinned);
-        match place.told {
-            Some(host) if !place.is_heard => self.acquaint(key, host),
+        let Some(addresses) = self.calls.get(key).map(|call| call.addresses) else { return };
+        let heard = self.way_back(request.msg, arrival, addresses.pinned);
+        match addresses.told {
+            Some(host) if !addresses.is_heard => self.acquaint(key, host),
             _ => self.unclaim(key),
         }
         let Some(call) = self.calls.get_mut(key) else { return };
-        call.place.is_heard = true;
+        call.addresses.is_heard = true;
         // A proxy that forwards a single request knows the far end's address less well than a request from the far end
         // itself.
-        if heard.is_direct || !place.heard.is_direct {
-            call.place.heard = heard;
+        if heard.is_direct || !addresses.heard.is_direct {
+            call.addresses.heard = heard;
         }
         let Some(invite) = call.invite else { return };
         let source = self.servers.get(invite).map(|server| server.way().source.ip());
-        if source.is_some() && place.told == source {
+        if source.is_some() && addresses.told == source {
             self.servers.change(invite, |server| server.on_heard(now));
             self.arm_server(invite);
         }

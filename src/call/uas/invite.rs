@@ -37,12 +37,12 @@ impl Uas {
 
     /// The address in the call's Contact, which its session description should name as well.
     pub fn address(&self, key: CallKey) -> Option<std::net::IpAddr> {
-        self.calls.get(key).map(|call| call.place.contact.ip())
+        self.calls.get(key).map(|call| call.addresses.contact.ip())
     }
 
     /// The local address that the caller reached: its media sockets should be bound to it.
     pub fn local_ip(&self, key: CallKey) -> Option<std::net::IpAddr> {
-        self.calls.get(key).and_then(|call| call.place.from)
+        self.calls.get(key).and_then(|call| call.addresses.from)
     }
 
     /// The place for streams whose peer, `towards`, is of another address family than the signalling. `host` is this
@@ -81,8 +81,8 @@ impl Uas {
         call.reliable = call.reliable.take().and_then(|reliable| reliable.without_repetition());
         call.phase = Phase::Accepted(None);
         call.sdp = sdp.or(call.sdp.as_deref()).map(Into::into);
-        let place = call.place;
-        let contact = self.contact(&place);
+        let addresses = call.addresses;
+        let contact = self.contact(&addresses);
         let ours = self.session_timer;
         self.with_request(server, |uas, request| {
             let agreed = Proposal::of(request).agree(&ours).ok().flatten();
@@ -193,7 +193,7 @@ impl Uas {
             size: arrival.size,
             seat,
             claim,
-            place: Addresses { secure: asks_for_sips(request.msg), ..self.place(request.msg, arrival) },
+            addresses: Addresses { secure: asks_for_sips(request.msg), ..self.addresses(request.msg, arrival) },
             conn: None,
             invite: Some(server),
             asked: None,
@@ -277,9 +277,9 @@ impl Uas {
         }
     }
 
-    /// 64·T1 without ACK (RFC 3261 §13.3.1.4): the call is over. `has_bye`: whether a BYE may still leave for its
-    /// INVITE.
-    pub(super) fn on_no_ack(&mut self, key: CallKey, invite: ServerKey, has_bye: bool, now: Time) {
+    /// 64·T1 without ACK (RFC 3261 §13.3.1.4): the call is over. `may_send_bye`: whether a BYE may still leave
+    /// for its INVITE.
+    pub(super) fn on_no_ack(&mut self, key: CallKey, invite: ServerKey, may_send_bye: bool, now: Time) {
         let Some(call) = self.calls.get_mut(key) else { return };
         if call.invite != Some(invite) {
             return;
@@ -295,7 +295,7 @@ impl Uas {
         if let Some(call) = self.calls.get_mut(key) {
             call.phase = Phase::Confirmed;
         }
-        match has_bye {
+        match may_send_bye {
             true => self.end(key, reason, now),
             false => self.forget(key, reason, now),
         }

@@ -33,10 +33,11 @@ pub(super) struct Leaving {
 /// Some requests go to the address where the far end was heard, by the socket it was heard by. These are all requests
 /// to a pinned peer, requests to a peer that has not shown that it hears us (its Contact may name a third party), and
 /// requests to a target that is another address than the one it was heard at, as behind a NAT.
-pub(super) fn next_hop(place: &Addresses, uri: Option<Uri<'_>>, is_route: bool) -> (Hop, NextHop) {
-    let heard = &place.heard;
+pub(super) fn next_hop(addresses: &Addresses, uri: Option<Uri<'_>>, is_route: bool) -> (Hop, NextHop) {
+    let heard = &addresses.heard;
     let back = (heard.hop, NextHop::Address(heard.to));
-    let Some(uri) = uri.filter(|_| place.is_heard && !place.pinned && !matches!(heard.hop, Hop::Dispatcher(_))) else {
+    let Some(uri) = uri.filter(|_| addresses.is_heard && !addresses.pinned && !matches!(heard.hop, Hop::Dispatcher(_)))
+    else {
         return back;
     };
     let host = uri.target();
@@ -47,7 +48,7 @@ pub(super) fn next_hop(place: &Addresses, uri: Option<Uri<'_>>, is_route: bool) 
     }
     let has_maddr = uri.param(b"maddr").is_some();
     let tcp = uri.param(b"transport").is_some_and(|value| value.eq_ignore_ascii_case(b"tcp"));
-    let hop = if tcp { Hop::Dial } else { place.hop };
+    let hop = if tcp { Hop::Dial } else { addresses.hop };
     match address {
         Some(to) if is_route || tcp || has_maddr || !heard.is_direct || to == heard.to => (hop, NextHop::Address(to)),
         // The dispatcher holds the connection it was heard on, so another one is opened to its Contact.
@@ -64,7 +65,7 @@ pub(super) fn next_hop(place: &Addresses, uri: Option<Uri<'_>>, is_route: bool) 
                 None => &[Protocol::Udp, Protocol::Tcp],
             };
             let host = String::from_utf8_lossy(host.as_bytes()).into();
-            let source = Source::peer(place.source.ip());
+            let source = Source::peer(addresses.source.ip());
             (hop, NextHop::Name(Question { host, port: uri.port, protocols, source }))
         }
     }
@@ -75,15 +76,15 @@ impl Identity {
     /// the way of the call's requests.
     pub(super) fn reachable(
         &self,
-        place: &Addresses,
+        addresses: &Addresses,
         hop: Hop,
         endpoints: &[Endpoint],
     ) -> impl Iterator<Item = (Hop, SocketAddr)> {
         let way = |endpoint: &Endpoint| {
             let hop = if endpoint.protocol == Protocol::Tcp { Hop::Dial } else { hop };
-            self.leaving(place, hop, endpoint.address).map(|_| (hop, endpoint.address))
+            self.leaving(addresses, hop, endpoint.address).map(|_| (hop, endpoint.address))
         };
-        let is_like = |endpoint: &&Endpoint| endpoint.address.is_ipv4() == place.contact.is_ipv4();
+        let is_like = |endpoint: &&Endpoint| endpoint.address.is_ipv4() == addresses.contact.is_ipv4();
         let (like, others): (Vec<_>, Vec<_>) = endpoints.iter().partition(is_like);
         let mut ways = Vec::with_capacity(endpoints.len());
         for way in like.into_iter().chain(others).filter_map(way) {
@@ -97,8 +98,8 @@ impl Identity {
 
     /// The way of a request of ours to `to` in a call whose requests leave by `hop`: that way, or our own socket of the
     /// address family of `to`. `None` if we have none.
-    pub(super) fn leaving(&self, place: &Addresses, hop: Hop, to: SocketAddr) -> Option<Leaving> {
-        let heard = &place.heard;
+    pub(super) fn leaving(&self, addresses: &Addresses, hop: Hop, to: SocketAddr) -> Option<Leaving> {
+        let heard = &addresses.heard;
         if hop == heard.hop && to == heard.to {
             // A caller without `rport` answers to the port in our Via, and a NAT lets in only packets to the port that
             // it opened.
@@ -106,11 +107,11 @@ impl Identity {
                 Hop::Listener(number) => self.listeners.get(usize::from(number)).map(SocketAddr::port),
                 _ => None,
             };
-            let sent_by = SocketAddr::new(place.contact.ip(), port.unwrap_or(place.contact.port()));
+            let sent_by = SocketAddr::new(addresses.contact.ip(), port.unwrap_or(addresses.contact.port()));
             return Some(Leaving { hop, from: heard.from, sent_by });
         }
-        let usual = Leaving { hop, from: place.from, sent_by: place.contact };
-        if place.contact.is_ipv4() == to.is_ipv4() || matches!(hop, Hop::Stream(_) | Hop::Dispatcher(_)) {
+        let usual = Leaving { hop, from: addresses.from, sent_by: addresses.contact };
+        if addresses.contact.is_ipv4() == to.is_ipv4() || matches!(hop, Hop::Stream(_) | Hop::Dispatcher(_)) {
             return Some(usual);
         }
         let number = self.own.iter().position(|own| own.is_ipv4() == to.is_ipv4())?;

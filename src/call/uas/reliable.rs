@@ -102,8 +102,8 @@ impl Uas {
             // RFC 3262 §3: between 1 and 2³¹ − 1, with room to count up.
             None => (self.number(b'q') % (1 << 30)) as u32 + 1,
         };
-        let Some(place) = self.calls.get(key).map(|call| call.place) else { return false };
-        let contact = self.contact(&place);
+        let Some(addresses) = self.calls.get(key).map(|call| call.addresses) else { return false };
+        let contact = self.contact(&addresses);
         self.with_request(server, |uas, request| {
             let required = request.lists(Name::Require, b"100rel");
             let possible = required || request.lists(Name::Supported, b"100rel");

@@ -143,8 +143,8 @@ impl Uas {
 
     /// Sends the 200 to a re-INVITE, UPDATE or PRACK. With the 200 the peer's new Contact takes effect (RFC 6141 §3.2).
     pub(super) fn grant(&mut self, key: CallKey, server: ServerKey, sdp: Option<&[u8]>, now: Time) {
-        let Some(place) = self.calls.get(key).map(|call| call.place) else { return };
-        let contact = self.contact(&place);
+        let Some(addresses) = self.calls.get(key).map(|call| call.addresses) else { return };
+        let contact = self.contact(&addresses);
         let (ours, limit) = (self.session_timer, self.limits.dialog);
         self.with_request(server, |uas, request| {
             if request.method != Method::Prack

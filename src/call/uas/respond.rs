@@ -102,7 +102,7 @@ impl Uas {
         // The source is not forged on a connection, nor if the request has our tag and comes from the host that the tag
         // was told to: its sender hears us.
         let call = request.to_tag.and_then(|tag| self.find_call(request.call_id, tag, request.from_tag));
-        let told = call.and_then(|call| self.calls.get(call)?.place.told);
+        let told = call.and_then(|call| self.calls.get(call)?.addresses.told);
         let kind = if request.method == Method::Invite { Kind::Invite } else { Kind::Other };
         let is_reliable = way.hop.is_reliable();
         let opening = Opening {
@@ -154,7 +154,7 @@ impl Uas {
         let Some((known, call)) = self.servers.get(key).map(|server| (server.way(), server.call())) else { return };
         if known.source.ip() != way.source.ip() && request.method == Method::Invite && request.to_tag.is_none() {
             let call = call.and_then(|call| self.calls.get_mut(call));
-            call.into_iter().for_each(|call| call.place.told = None);
+            call.into_iter().for_each(|call| call.addresses.told = None);
         }
         let is_same = is_same_sender(request.msg, &way, &known);
         let copied = self.servers.change(key, |server| server.on_copy(way, is_same, arrival.seq()));
@@ -179,9 +179,9 @@ impl Uas {
                 self.with_request(key, |uas, request| uas.respond(key, request, &Response::status(500), now));
                 call.into_iter().for_each(|call| self.on_undecided(call, key, now));
             }
-            Due::Unacknowledged(has_bye) => {
+            Due::Unacknowledged { may_send_bye } => {
                 self.close(key);
-                call.into_iter().for_each(|call| self.on_no_ack(call, key, has_bye, now));
+                call.into_iter().for_each(|call| self.on_no_ack(call, key, may_send_bye, now));
             }
             Due::Over => self.close(key),
         }

@@ -26,7 +26,7 @@ impl Uas {
     }
 
     fn respond_unanswerable(&mut self, key: CallKey, server: ServerKey, error: &OfferError, now: Time) {
-        let Some(agent) = self.calls.get(key).map(|call| call.place.contact) else { return };
+        let Some(agent) = self.calls.get(key).map(|call| call.addresses.contact) else { return };
         let status = error.status();
         let warning = error.warning().map(|(code, text)| format!("{code} {agent} \"{text}\""));
         let header = warning.as_ref().map(|warning| ("Warning", warning.as_bytes()));
