@@ -151,16 +151,17 @@ impl<S: Sessions> Station<S> {
             self.sessions.set_access(&rules);
         }
         self.obey(heard.order, now);
-        heard.over.is_none_or(|reason| self.on_link_end(lane, reason))
+        let Some(reason) = heard.over else { return true };
+        self.on_link_end(lane, reason);
+        false
     }
 
     /// Link `lane` has been read to its end. Frames of the other lanes are still to be read: the dispatcher is lost
-    /// when all links have ended. False: the link is over.
-    pub fn on_link_end(&mut self, lane: usize, reason: String) -> bool {
+    /// when all links have ended.
+    pub fn on_link_end(&mut self, lane: usize, reason: String) {
         if self.dispatcher.on_end(lane) {
             self.lost = Some(reason);
         }
-        false
     }
 
     /// Gives the dispatcher the answer `bytes` to a message that it passes on itself.

@@ -51,9 +51,9 @@ impl Allowance {
     }
 
     /// Whether this may leave; if so, it counts.
-    pub(super) fn take(&mut self, what: Purpose) -> bool {
+    pub(super) fn take(&mut self, purpose: Purpose) -> bool {
         let Some(left) = &mut self.left else { return true };
-        let kept_back = match what {
+        let kept_back = match purpose {
             Purpose::Provisional => FINALS,
             Purpose::Reliable => 1,
             // One datagram is kept for the BYE once the final response has left `FINALS` times.
@@ -63,7 +63,7 @@ impl Allowance {
         let may = *left > kept_back;
         if may {
             *left -= 1;
-            self.finals += u8::from(what == Purpose::Final);
+            self.finals += u8::from(purpose == Purpose::Final);
         }
         may
     }
@@ -76,7 +76,7 @@ mod tests {
 
     fn taken(all: &[Purpose]) -> Vec<bool> {
         let mut allowance = Allowance::unheard();
-        all.iter().map(|what| allowance.take(*what)).collect()
+        all.iter().map(|purpose| allowance.take(*purpose)).collect()
     }
 
     #[test]

@@ -111,8 +111,11 @@ pub enum Due {
     Undecided,
     /// The last copy of the final response that may leave has left, and no sign of its receiver has come.
     Unheard,
-    /// It is over, and its 2xx has got no ACK. The flag tells whether a BYE may leave for its INVITE.
-    Unacknowledged(bool),
+    /// It is over, and its 2xx has got no ACK.
+    Unacknowledged {
+        /// Whether a BYE may leave for its INVITE.
+        may_send_bye: bool,
+    },
     /// It is over.
     Over,
 }
@@ -263,9 +266,9 @@ impl Transaction {
             }
             (State::Accepted, _) => {
                 let is_acknowledged = self.resend.is_none();
-                let has_bye = self.allowance.take(Purpose::Bye);
+                let may_send_bye = self.allowance.take(Purpose::Bye);
                 self.state = State::Terminated;
-                if is_acknowledged { Due::Over } else { Due::Unacknowledged(has_bye) }
+                if is_acknowledged { Due::Over } else { Due::Unacknowledged { may_send_bye } }
             }
             (State::Completed | State::Confirmed | State::Terminated, _) => {
                 self.state = State::Terminated;
@@ -414,7 +417,7 @@ mod tests {
         }
         let mut invite = open(Kind::Invite, false, false);
         respond(&mut invite, 200, 0);
-        assert_eq!(pass(&mut invite, 60 * SECOND).last(), Some(&(32_000, Due::Unacknowledged(true))));
+        assert_eq!(pass(&mut invite, 60 * SECOND).last(), Some(&(32_000, Due::Unacknowledged { may_send_bye: true })));
     }
 
     #[test]

@@ -190,8 +190,14 @@ impl<S: Sessions> Shell<S> {
             let goes_on = match link.receive() {
                 Ok(Received::Frame(frame)) => station.on_frame(number, frame, now),
                 Ok(Received::Nothing) => return false,
-                Ok(Received::End) => station.on_link_end(number, "the dispatcher is gone".to_owned()),
-                Err(error) => station.on_link_end(number, error.to_string()),
+                Ok(Received::End) => {
+                    station.on_link_end(number, "the dispatcher is gone".to_owned());
+                    false
+                }
+                Err(error) => {
+                    station.on_link_end(number, error.to_string());
+                    false
+                }
             };
             self.carry_out(ports);
             if !goes_on {
