@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::exchange::Output;
 use super::names::Tokens;
-use super::seq_of;
 use crate::call::exchange::{Arrival, Egress};
+use crate::call::seqs::Seqs;
 use crate::ids::Seq;
 use crate::time::Time;
 use crate::transaction::mgcp_client::Transaction;
@@ -93,7 +93,7 @@ pub(super) struct AgentCommand {
     /// The address that copy came from.
     pub(super) source: SocketAddr,
     /// The copies that were handed over, until the final response.
-    pub(super) seqs: Vec<Seq>,
+    pub(super) seqs: Seqs,
     /// The endpoint as the gateway knows it.
     pub(super) endpoint: Box<[u8]>,
     pub(super) call: Option<Box<[u8]>>,
@@ -135,9 +135,6 @@ impl Verbs {
     }
 }
 
-/// At most this many copies of a command are kept by their `Seq`; further ones are reported as answered at once.
-const COPIES: usize = 8;
-
 impl Purpose {
     /// The call agent's command that waits for an answer.
     pub(super) fn asked_mut(&mut self) -> Option<&mut AgentCommand> {
@@ -178,7 +175,7 @@ impl AgentCommand {
             verbs: Verbs::of(command.verb()),
             way: Some(Egress::of(arrival)),
             source: arrival.source,
-            seqs: seq_of(arrival).into_iter().collect(),
+            seqs: Seqs::new(arrival.seq()),
             endpoint: tokens.strip(command.endpoint().as_bytes()).into(),
             call: command.call_id().map(Into::into),
             connection: command.connection_id().map(Into::into),
@@ -188,12 +185,10 @@ impl AgentCommand {
         }
     }
 
-    /// The same command again. False when the copy's number is not kept.
-    pub(super) fn on_again(&mut self, arrival: &Arrival) -> bool {
+    /// The same command again. Returns the copy's number if it is not kept: the copy counts as answered.
+    pub(super) fn on_again(&mut self, arrival: &Arrival) -> Option<Seq> {
         (self.way, self.source) = (Some(Egress::of(arrival)), arrival.source);
-        let Some(seq) = seq_of(arrival).filter(|_| self.seqs.len() < COPIES) else { return false };
-        self.seqs.push(seq);
-        true
+        self.seqs.add(arrival.seq()?)
     }
 }
 

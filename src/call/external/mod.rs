@@ -36,9 +36,9 @@ pub use self::exchange::Output;
 use self::names::Tokens;
 use self::reach::Reach;
 use self::relay::Relayed;
-use crate::call::exchange::{Arrival, Egress, Load, Path};
+use crate::call::exchange::{Arrival, Egress, Load};
 use crate::fingerprint::Printer;
-use crate::ids::{Seq, TransactionRange};
+use crate::ids::TransactionRange;
 use crate::time::Time;
 use crate::transaction::mgcp_server::{Copied, Transactions};
 use crate::transaction::name::mgcp::TransactionKey;
@@ -345,14 +345,12 @@ impl External {
         let Some(asked) = self.pending.get_mut(&own).and_then(|pending| pending.purpose.asked_mut()) else {
             return self.done(arrival);
         };
-        let is_kept = asked.on_again(arrival);
+        let too_many = asked.on_again(arrival);
         if asked.is_told_to_wait {
             let bytes = rewrite::plain(ReturnCode::QUEUED, asked.key.id());
             self.send(arrival, bytes);
         }
-        if !is_kept {
-            self.done(arrival);
-        }
+        self.outputs.extend(too_many.map(Output::Answered));
     }
 
     /// A transaction id of ours that is not in use.
@@ -384,22 +382,11 @@ impl External {
     }
 
     fn done(&mut self, arrival: &Arrival) {
-        if let Some(seq) = seq_of(arrival) {
-            self.outputs.push_back(Output::Answered(seq));
-        }
+        self.outputs.extend(arrival.seq().map(Output::Answered));
     }
 
     fn refuse(&mut self, arrival: &Arrival, reason: RefuseReason) {
-        if let Some(seq) = seq_of(arrival) {
-            self.outputs.push_back(Output::Refuse(seq, reason));
-        }
-    }
-}
-
-fn seq_of(arrival: &Arrival) -> Option<Seq> {
-    match arrival.path {
-        Path::Handoff { seq, .. } => Some(seq),
-        Path::Own(_) | Path::Stream(_) => None,
+        self.outputs.extend(arrival.seq().map(|seq| Output::Refuse(seq, reason)));
     }
 }
 

@@ -184,10 +184,10 @@ impl External {
     }
 
     /// Gives back a command that has had no effect: another worker may have room for it.
-    fn give_back(&mut self, asked: AgentCommand, reason: RefuseReason) {
+    fn give_back(&mut self, mut asked: AgentCommand, reason: RefuseReason) {
         self.release(&asked);
         self.transactions.withdraw(asked.key);
-        self.outputs.extend(asked.seqs.into_iter().map(|seq| Output::Refuse(seq, reason)));
+        self.outputs.extend(asked.seqs.drain().map(|seq| Output::Refuse(seq, reason)));
     }
 
     /// A command ends without the gateway's answer.
@@ -200,11 +200,11 @@ impl External {
     }
 
     /// The final response leaves.
-    pub(super) fn finish(&mut self, asked: AgentCommand, bytes: Arc<[u8]>, now: Time) {
+    pub(super) fn finish(&mut self, mut asked: AgentCommand, bytes: Arc<[u8]>, now: Time) {
         self.release(&asked);
         self.outputs.extend(asked.transmit(Arc::clone(&bytes)));
         self.transactions.answer(asked.key, bytes, now);
-        self.outputs.extend(asked.seqs.into_iter().map(Output::Answered));
+        self.outputs.extend(asked.seqs.drain().map(Output::Answered));
     }
 
     /// Releases the units and the call that were reserved for a command that is over.

@@ -10,8 +10,8 @@ mod relay;
 use std::collections::HashMap;
 
 use super::*;
-use crate::call::exchange::Hop;
-use crate::ids::{GatheringId, ListenerId, WorkerId};
+use crate::call::exchange::{Hop, Path};
+use crate::ids::{GatheringId, ListenerId, Seq, WorkerId};
 use crate::words::{ReplyTo, Transport};
 
 const MS: u64 = 1_000;
