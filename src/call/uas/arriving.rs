@@ -3,11 +3,10 @@
 use crate::call::exchange::{Arrival, CallKey, Output};
 use crate::call::uas::Uas;
 use crate::call::uas::call::Phase;
-use crate::call::uas::request::Request;
+use crate::call::uas::request::{Case, Request};
 use crate::call::uas::respond::Response;
 use crate::call::uas::server::ServerKey;
 use crate::call::uas::standalone::may_stand_alone;
-use crate::time::Time;
 use crate::wire::sip::{Message, Method};
 
 impl Uas {
@@ -28,27 +27,28 @@ impl Uas {
         }
     }
 
-    pub(super) fn on_request(&mut self, request: &Request<'_>, arrival: &Arrival, now: Time) {
+    pub(super) fn on_request(&mut self, case: &Case<'_>) {
+        let Case { request, .. } = *case;
         let known = self.servers.find(self.prints.transaction(request));
         match (request.method, known) {
-            (Method::Ack, _) => return self.on_ack(request, known, arrival, now),
+            (Method::Ack, _) => return self.on_ack(case, known),
             (_, Some(key)) if self.is_another(key, request) => self.servers.unindex(key),
-            (_, Some(key)) => return self.on_retransmission(key, request, arrival),
+            (_, Some(key)) => return self.on_retransmission(key, case),
             _ => {}
         }
-        if self.give_back(request, arrival, now) {
+        if self.give_back(case) {
             return;
         }
         if request.method == Method::Cancel {
-            return self.on_cancel(request, arrival, now);
+            return self.on_cancel(case);
         }
         match request.to_tag {
             Some(tag) => match self.find_call(request.call_id, tag, request.from_tag) {
-                Some(call) => self.on_request_in_dialog(call, request, arrival, now),
+                Some(call) => self.on_request_in_dialog(call, case),
                 // RFC 3261 §12.2.2. The same answer goes to requests in calls of an earlier process that had this port.
-                None => self.answer_statelessly(request, arrival, &Response::status(481)),
+                None => self.answer_statelessly(case, &Response::status(481)),
             },
-            None => self.on_request_outside_dialog(request, arrival, now),
+            None => self.on_request_outside_dialog(case),
         }
     }
 
@@ -59,9 +59,10 @@ impl Uas {
     }
 
     /// Gives back a request that the dispatcher must place elsewhere.
-    fn give_back(&mut self, request: &Request<'_>, arrival: &Arrival, now: Time) -> bool {
+    fn give_back(&mut self, case: &Case<'_>) -> bool {
+        let Case { arrival, .. } = *case;
         let Some(seq) = arrival.seq() else { return false };
-        let reason = self.given_back.reason(request, arrival, &self.prints, now);
+        let reason = self.given_back.reason(case, &self.prints);
         self.outputs.extend(reason.map(|reason| Output::Refuse(seq, reason)));
         reason.is_some()
     }
@@ -73,7 +74,8 @@ impl Uas {
     }
 
     /// The ACK of a 2xx or of a 300–699. It is never answered.
-    fn on_ack(&mut self, request: &Request<'_>, known: Option<ServerKey>, arrival: &Arrival, now: Time) {
+    fn on_ack(&mut self, case: &Case<'_>, known: Option<ServerKey>) {
+        let Case { request, arrival, now } = *case;
         let completed = known
             .filter(|key| self.servers.get(*key).is_some_and(|server| server.transaction().waits_for_ack_of_refusal()));
         if let Some(key) = completed {
@@ -82,40 +84,42 @@ impl Uas {
             && let Some(call) = self.find_call(request.call_id, tag, request.from_tag)
         {
             self.carry(call, arrival);
-            self.on_heard(call, request, arrival, now);
+            self.on_heard(call, case);
             self.on_ack_of_success(call, request, now);
         }
         self.dealt_with(arrival);
     }
 
-    fn on_request_in_dialog(&mut self, key: CallKey, request: &Request<'_>, arrival: &Arrival, now: Time) {
+    fn on_request_in_dialog(&mut self, key: CallKey, case: &Case<'_>) {
+        let Case { request, arrival, .. } = *case;
         self.carry(key, arrival);
         let Some(call) = self.calls.get_mut(key) else { return };
         if call.phase == Phase::Ending && request.method != Method::Bye {
             // RFC 3261 §15.1.1: with our BYE the dialog is over.
-            return self.answer(request, arrival, Some(key), &Response::status(481), now);
+            return self.answer(case, Some(key), &Response::status(481));
         }
         if request.cseq.number < call.dialog.remote_cseq {
             // RFC 3261 §12.2.2: a later request has overtaken it.
-            return self.answer(request, arrival, Some(key), &Response::status(500), now);
+            return self.answer(case, Some(key), &Response::status(500));
         }
         call.dialog.remote_cseq = request.cseq.number;
-        self.on_heard(key, request, arrival, now);
+        self.on_heard(key, case);
         if let Some(refusal) = self.screen(request) {
-            return self.refuse_request(&refusal, request, arrival, Some(key), now);
+            return self.refuse_request(case, &refusal, Some(key));
         }
         match request.method {
-            Method::Invite => self.on_reinvite(key, request, arrival, now),
-            Method::Update => self.on_update(key, request, arrival, now),
-            Method::Prack => self.on_prack(key, request, arrival, now),
-            Method::Bye => self.on_bye(key, request, arrival, now),
-            Method::Info => self.on_info(key, request, arrival, now),
+            Method::Invite => self.on_reinvite(key, case),
+            Method::Update => self.on_update(key, case),
+            Method::Prack => self.on_prack(key, case),
+            Method::Bye => self.on_bye(key, case),
+            Method::Info => self.on_info(key, case),
             // The remaining method is OPTIONS: `screen` has let through only methods that `Allow` lists.
-            _ => self.on_options(request, arrival),
+            _ => self.on_options(case),
         }
     }
 
-    fn on_request_outside_dialog(&mut self, request: &Request<'_>, arrival: &Arrival, now: Time) {
+    fn on_request_outside_dialog(&mut self, case: &Case<'_>) {
+        let Case { request, arrival, now } = *case;
         // A message that came through the dispatcher has passed this check.
         if arrival.seq().is_none()
             && let Err(fault) = request.msg.check()
@@ -126,21 +130,21 @@ impl Uas {
         // RFC 3261 §8.2.2.2: a second copy on another way. This check precedes the others, which would answer it
         // differently.
         if self.is_merged(self.prints.merged(request), arrival, now) {
-            return self.answer(request, arrival, None, &Response::status(482), now);
+            return self.answer(case, None, &Response::status(482));
         }
         // The dispatcher hands over requests that the operator's `methods` let through: the application decides about
         // them.
         if arrival.seq().is_some() && may_stand_alone(request.method) {
-            return self.ask_application(request, arrival, now);
+            return self.ask_application(case);
         }
         if let Some(refusal) = self.screen(request) {
-            return self.refuse_request(&refusal, request, arrival, None, now);
+            return self.refuse_request(case, &refusal, None);
         }
         match request.method {
-            Method::Invite => self.on_invite(request, arrival, now),
-            Method::Options => self.on_options(request, arrival),
+            Method::Invite => self.on_invite(case),
+            Method::Options => self.on_options(case),
             // BYE, UPDATE, PRACK, INFO, NOTIFY: they need a dialog.
-            _ => self.answer_statelessly(request, arrival, &Response::status(481)),
+            _ => self.answer_statelessly(case, &Response::status(481)),
         }
     }
 }

@@ -1,10 +1,10 @@
 //! A call's end, from either side.
 
-use crate::call::exchange::{Arrival, CallKey, EndReason, Event};
+use crate::call::exchange::{CallKey, EndReason, Event};
 use crate::call::uas::Uas;
 use crate::call::uas::call::Phase;
 use crate::call::uas::client::RequestKind;
-use crate::call::uas::request::Request;
+use crate::call::uas::request::Case;
 use crate::call::uas::respond::Response;
 use crate::call::uas::server::Server;
 use crate::time::Time;
@@ -36,8 +36,9 @@ impl Uas {
         }
     }
 
-    pub(super) fn on_bye(&mut self, key: CallKey, request: &Request<'_>, arrival: &Arrival, now: Time) {
-        self.answer(request, arrival, Some(key), &Response::status(200), now);
+    pub(super) fn on_bye(&mut self, key: CallKey, case: &Case<'_>) {
+        let Case { now, .. } = *case;
+        self.answer(case, Some(key), &Response::status(200));
         // RFC 3261 §15.1.2: requests that still wait get 487.
         if self.decline(key, 487, EndReason::PeerHungUp, now) {
             return;

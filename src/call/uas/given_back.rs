@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use crate::call::exchange::Arrival;
 use crate::call::refused::Refused;
-use crate::call::uas::request::{Fingerprints, Request};
+use crate::call::uas::request::{Case, Fingerprints, Request};
 use crate::time::Time;
 use crate::transaction::LIFETIME;
 use crate::words::RefuseReason;
@@ -26,13 +25,8 @@ impl GivenBack {
     }
 
     /// The reason to give back a handed-over request: it comes too late, or it follows a request that was given back.
-    pub(super) fn reason(
-        &mut self,
-        request: &Request<'_>,
-        arrival: &Arrival,
-        prints: &Fingerprints,
-        now: Time,
-    ) -> Option<RefuseReason> {
+    pub(super) fn reason(&mut self, case: &Case<'_>, prints: &Fingerprints) -> Option<RefuseReason> {
+        let Case { request, arrival, now } = *case;
         // A copy has `follows`, because the dispatcher sent it after its request. A request that is placed here anew is
         // the next attempt.
         let is_copy =

@@ -6,10 +6,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::call::exchange::{Arrival, CallKey, Hop};
+use crate::call::exchange::{CallKey, Hop};
 use crate::call::uas::Uas;
-use crate::call::uas::request::Request;
-use crate::time::Time;
+use crate::call::uas::request::Case;
 
 /// Address and socket where the far end of a dialog was heard last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +30,8 @@ impl Uas {
     }
 
     /// A message with our tag has come in a call: its sender hears us.
-    pub(super) fn on_heard(&mut self, key: CallKey, request: &Request<'_>, arrival: &Arrival, now: Time) {
+    pub(super) fn on_heard(&mut self, key: CallKey, case: &Case<'_>) {
+        let Case { request, arrival, now } = *case;
         let Some(addresses) = self.calls.get(key).map(|call| call.addresses) else { return };
         let heard = self.way_back(request.msg, arrival, addresses.pinned);
         match addresses.told {

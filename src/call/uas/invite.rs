@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::call::exchange::{Arrival, CallKey, EndReason, Event, Output};
+use crate::call::exchange::{CallKey, EndReason, Event, Output};
 use crate::call::identity::MediaPlace;
 use crate::call::strangers::Claim;
 use crate::call::uas::Uas;
@@ -12,7 +12,7 @@ use crate::call::uas::call::{Call, Phase};
 use crate::call::uas::dialog::{Dialog, NoDialog};
 use crate::call::uas::options::Refusal;
 use crate::call::uas::reliable::Delivery;
-use crate::call::uas::request::Request;
+use crate::call::uas::request::{Case, Request};
 use crate::call::uas::respond::{ALLOW, Keep, Response, SDP, SUPPORTED};
 use crate::call::uas::server::{Server, ServerKey};
 use crate::call::uas::session_timer::{Proposal, Session};
@@ -147,42 +147,43 @@ impl Uas {
     }
 
     /// An INVITE without To-tag that is not a copy of another.
-    pub(super) fn on_invite(&mut self, request: &Request<'_>, arrival: &Arrival, now: Time) {
+    pub(super) fn on_invite(&mut self, case: &Case<'_>) {
+        let Case { request, arrival, now } = *case;
         if arrival.seq().is_none() {
             self.load.direct += 1;
         }
         if let Err(floor) = Proposal::of(request).agree(&self.session_timer) {
             let refusal = Refusal::with(422, "Min-SE", floor.to_string().as_bytes());
-            return self.refuse_request(&refusal, request, arrival, None, now);
+            return self.refuse_request(case, &refusal, None);
         }
         let replaces = match self.replaced(request) {
             Ok(replaces) => replaces,
-            Err(refusal) => return self.refuse_request(&refusal, request, arrival, None, now),
+            Err(refusal) => return self.refuse_request(case, &refusal, None),
         };
         let freed = replaces.map_or(0, |key| self.frees(key));
         let room = self.prints.conference(request);
         let cost = room.map_or(arrival.size, |room| self.rooms.cost(room, arrival.weight()));
         if self.draining {
-            return self.turn_away(request, arrival, RefuseReason::Draining, now);
+            return self.turn_away(case, RefuseReason::Draining);
         }
         // A leg that costs nothing fits even if the capacity has shrunk below the units taken.
         if cost > 0 && self.units_taken().saturating_sub(freed).saturating_add(cost) > self.limits.units {
-            return self.turn_away(request, arrival, RefuseReason::Full, now);
+            return self.turn_away(case, RefuseReason::Full);
         }
         let Some(next) = self.calls.next_key() else {
-            return self.turn_away(request, arrival, RefuseReason::Exhausted, now);
+            return self.turn_away(case, RefuseReason::Exhausted);
         };
         let tag = self.tag_for(next);
         let dialog = match Dialog::new(request, &tag, self.limits.dialog) {
             Ok(dialog) => dialog,
             Err(NoDialog::Contact) => {
                 let refusal = Refusal::bad("Missing or Malformed Contact");
-                return self.refuse_request(&refusal, request, arrival, None, now);
+                return self.refuse_request(case, &refusal, None);
             }
-            Err(NoDialog::TooLong) => return self.answer(request, arrival, None, &Response::status(513), now),
+            Err(NoDialog::TooLong) => return self.answer(case, None, &Response::status(513)),
         };
-        let Some(server) = self.open(request, arrival, Keep::Request, now) else {
-            return self.turn_away(request, arrival, RefuseReason::Exhausted, now);
+        let Some(server) = self.open(case, Keep::Request) else {
+            return self.turn_away(case, RefuseReason::Exhausted);
         };
         let is_stranger = self.is_stranger(arrival);
         let seat = room.map(|room| self.rooms.join(room, arrival.weight(), is_stranger));
@@ -225,15 +226,16 @@ impl Uas {
     }
 
     /// CANCEL (RFC 3261 §9.2).
-    pub(super) fn on_cancel(&mut self, request: &Request<'_>, arrival: &Arrival, now: Time) {
+    pub(super) fn on_cancel(&mut self, case: &Case<'_>) {
+        let Case { request, now, .. } = *case;
         let Some(invite) = self.servers.find(self.prints.invite(request)) else {
-            return self.answer_statelessly(request, arrival, &Response::status(481));
+            return self.answer_statelessly(case, &Response::status(481));
         };
         let call = self.servers.get(invite).and_then(Server::call);
         // The 200 has the same tag as the INVITE's responses.
         let tag = call.and_then(|key| self.calls.get(key)).map(|call| call.dialog.local_tag().to_vec());
         let response = Response { to_tag: tag.as_deref(), ..Response::status(200) };
-        self.answer(request, arrival, call, &response, now);
+        self.answer(case, call, &response);
         let proceeding = self.servers.get(invite).is_some_and(|server| server.transaction().is_proceeding());
         let Some(key) = call.filter(|_| proceeding) else { return };
         if self.undecided(key) == Some(invite) {
@@ -352,7 +354,8 @@ impl Uas {
 
     /// Turns an INVITE away for lack of room: it goes back to the dispatcher if the dispatcher selected us, else we
     /// answer it.
-    fn turn_away(&mut self, request: &Request<'_>, arrival: &Arrival, reason: RefuseReason, now: Time) {
+    fn turn_away(&mut self, case: &Case<'_>, reason: RefuseReason) {
+        let Case { request, arrival, now } = *case;
         if let Some(seq) = arrival.seq().filter(|_| !arrival.follows) {
             self.given_back.note(request, &self.prints, now);
             self.outputs.push_back(Output::Refuse(seq, reason));
@@ -369,7 +372,7 @@ impl Uas {
         };
         let retry = [("Retry-After", RETRY_AFTER)];
         let headers: &[(&str, &[u8])] = if status == 503 { &retry } else { &[] };
-        self.answer(request, arrival, None, &Response { headers, ..Response::status(status) }, now);
+        self.answer(case, None, &Response { headers, ..Response::status(status) });
     }
 
     /// The call that an INVITE with Replaces means (RFC 3891 §3). Join (RFC 3911) is not served.

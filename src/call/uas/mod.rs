@@ -41,7 +41,7 @@ use crate::call::uas::call::{Call, Phase};
 use crate::call::uas::carried::Carried;
 use crate::call::uas::client::{Client, ClientKey};
 use crate::call::uas::given_back::GivenBack;
-use crate::call::uas::request::{Fingerprints, Request, without_prefix};
+use crate::call::uas::request::{Case, Fingerprints, Request, without_prefix};
 use crate::call::uas::rooms::Rooms;
 use crate::call::uas::server::{Server, ServerKey, Servers};
 use crate::ids::{Seq, decode, encode};
@@ -120,7 +120,7 @@ impl Uas {
             return;
         }
         match Request::read(msg) {
-            Some(request) => self.on_request(&request, arrival, now),
+            Some(request) => self.on_request(&Case { request: &request, arrival, now }),
             None => self.on_incomplete(msg, arrival),
         }
     }

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use crate::call::exchange::{Arrival, CallKey, Event, Output};
 use crate::call::uas::Uas;
 use crate::call::uas::body::{Body, media_type, session_description};
-use crate::call::uas::request::Request;
+use crate::call::uas::request::{Case, Request};
 use crate::call::uas::respond::{ALLOW, Response, SDP, SUPPORTED};
-use crate::time::Time;
 use crate::wire::multipart::is_type;
 use crate::wire::sip::{Fault, Message, Method, Name, ResponseWriter, Scheme, Unparsable, capabilities, reason_phrase};
 
@@ -46,22 +45,16 @@ impl Uas {
     }
 
     /// Answers with a refusal.
-    pub(super) fn refuse_request(
-        &mut self,
-        refusal: &Refusal,
-        request: &Request<'_>,
-        arrival: &Arrival,
-        call: Option<CallKey>,
-        now: Time,
-    ) {
+    pub(super) fn refuse_request(&mut self, case: &Case<'_>, refusal: &Refusal, call: Option<CallKey>) {
         let header = refusal.header.as_ref().map(|(name, value)| (*name, value.as_slice()));
         let headers = header.as_slice();
         let response = Response { headers, why: refusal.why, ..Response::status(refusal.status) };
-        self.answer(request, arrival, call, &response, now);
+        self.answer(case, call, &response);
     }
 
     /// OPTIONS (RFC 3261 §11.2): the status that an INVITE would get, and our capabilities.
-    pub(super) fn on_options(&mut self, request: &Request<'_>, arrival: &Arrival) {
+    pub(super) fn on_options(&mut self, case: &Case<'_>) {
+        let Case { request, .. } = *case;
         let room = !self.draining && self.units_taken() < self.limits.units;
         let status = if room || request.to_tag.is_some() { 200 } else { 486 };
         let headers = [
@@ -71,17 +64,18 @@ impl Uas {
             ("Accept-Language", capabilities::ACCEPT_LANGUAGE.as_bytes()),
             ("Supported", SUPPORTED),
         ];
-        self.answer_statelessly(request, arrival, &Response { headers: &headers, ..Response::status(status) });
+        self.answer_statelessly(case, &Response { headers: &headers, ..Response::status(status) });
     }
 
     /// INFO in a dialog. Old-style INFO (RFC 2976) goes to the application. An Info Package gets 469, because none was
     /// agreed on (RFC 6086 §4.2.2).
-    pub(super) fn on_info(&mut self, key: CallKey, request: &Request<'_>, arrival: &Arrival, now: Time) {
+    pub(super) fn on_info(&mut self, key: CallKey, case: &Case<'_>) {
+        let Case { request, .. } = *case;
         if request.msg.header(Name::InfoPackage).is_some() {
             let refusal = Refusal::with(469, "Recv-Info", b"");
-            return self.refuse_request(&refusal, request, arrival, Some(key), now);
+            return self.refuse_request(case, &refusal, Some(key));
         }
-        self.answer(request, arrival, Some(key), &Response::status(200), now);
+        self.answer(case, Some(key), &Response::status(200));
         let content_type = media_type(request.msg.header(Name::ContentType).unwrap_or_default()).into();
         self.tell(key, Event::Info { content_type, body: request.msg.body().into() });
     }

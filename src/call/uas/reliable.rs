@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::call::exchange::{Arrival, CallKey, EndReason, Event, Way};
+use crate::call::exchange::{CallKey, EndReason, Event, Way};
 use crate::call::uas::Uas;
 use crate::call::uas::body::{Body, session_description};
 use crate::call::uas::call::Phase;
-use crate::call::uas::request::Request;
+use crate::call::uas::request::Case;
 use crate::call::uas::respond::{ALLOW, Response, SUPPORTED};
 use crate::call::uas::server::Server;
 use crate::time::Time;
@@ -136,7 +136,8 @@ impl Uas {
     }
 
     /// PRACK (RFC 3262 §3).
-    pub(super) fn on_prack(&mut self, key: CallKey, request: &Request<'_>, arrival: &Arrival, now: Time) {
+    pub(super) fn on_prack(&mut self, key: CallKey, case: &Case<'_>) {
+        let Case { request, now, .. } = *case;
         let acknowledged = request.msg.header(Name::RAck).and_then(rack);
         let Some(call) = self.calls.get_mut(key) else { return };
         let matching = call
@@ -144,11 +145,11 @@ impl Uas {
             .as_mut()
             .filter(|reliable| reliable.waiting.is_some() && acknowledged == Some((reliable.rseq, reliable.cseq)));
         let Some(reliable) = matching else {
-            return self.answer(request, arrival, Some(key), &Response::status(481), now);
+            return self.answer(case, Some(key), &Response::status(481));
         };
         let offers = !reliable.offered && matches!(session_description(request.msg), Body::Sdp(_));
         if offers && (call.asked.is_some() || call.offered) {
-            return self.refuse_glare(500, key, request, arrival, now);
+            return self.refuse_glare(case, 500, key);
         }
         reliable.waiting = None;
         let answers_ours = std::mem::take(&mut reliable.offered);
@@ -157,18 +158,18 @@ impl Uas {
                 call.offered = false;
                 reliable.answered = true;
                 let answer = answer.into();
-                self.answer(request, arrival, Some(key), &Response::status(200), now);
+                self.answer(case, Some(key), &Response::status(200));
                 self.tell(key, Event::Answer(answer));
             }
             Body::Sdp(offer) => {
                 // RFC 3262 §5: the PRACK has an offer of its own, which the 200 answers.
-                if let Some(server) = self.open_in_call(key, request, arrival, now) {
+                if let Some(server) = self.open_in_call(key, case) {
                     self.ask(key, server, Event::Offer(offer.into()));
                 }
                 return;
             }
             Body::None | Body::Unknown => {
-                self.answer(request, arrival, Some(key), &Response::status(200), now);
+                self.answer(case, Some(key), &Response::status(200));
             }
         }
         self.on_prack_settled(key, now);

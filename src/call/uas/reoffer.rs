@@ -1,11 +1,11 @@
 //! Changing a session that stands: re-INVITE (RFC 3261 §14.2) and UPDATE (RFC 3311), with their glare rules.
 
-use crate::call::exchange::{Arrival, CallKey, Event};
+use crate::call::exchange::{CallKey, Event};
 use crate::call::uas::Uas;
 use crate::call::uas::body::{Body, session_description};
 use crate::call::uas::call::Phase;
 use crate::call::uas::options::Refusal;
-use crate::call::uas::request::Request;
+use crate::call::uas::request::Case;
 use crate::call::uas::respond::{ALLOW, Keep, Response, SUPPORTED};
 use crate::call::uas::server::{Server, ServerKey};
 use crate::call::uas::session_timer::{Proposal, Session};
@@ -60,7 +60,8 @@ impl Uas {
         }
     }
 
-    pub(super) fn on_reinvite(&mut self, key: CallKey, request: &Request<'_>, arrival: &Arrival, now: Time) {
+    pub(super) fn on_reinvite(&mut self, key: CallKey, case: &Case<'_>) {
+        let Case { request, .. } = *case;
         let Some(call) = self.calls.get_mut(key) else { return };
         let glare = match call.phase {
             Phase::Ending => Some(481),
@@ -72,14 +73,14 @@ impl Uas {
             Phase::Accepted(None) | Phase::Confirmed => None,
         };
         if let Some(status) = glare {
-            return self.refuse_glare(status, key, request, arrival, now);
+            return self.refuse_glare(case, status, key);
         }
         if let Err(floor) = Proposal::of(request).agree(&self.session_timer) {
             let refusal = Refusal::with(422, "Min-SE", floor.to_string().as_bytes());
-            return self.refuse_request(&refusal, request, arrival, Some(key), now);
+            return self.refuse_request(case, &refusal, Some(key));
         }
         self.on_implied_ack(key);
-        let Some(server) = self.open_in_call(key, request, arrival, now) else { return };
+        let Some(server) = self.open_in_call(key, case) else { return };
         match session_description(request.msg) {
             Body::Sdp(offer) => self.ask(key, server, Event::Offer(offer.into())),
             // The offer is in the 2xx, made as for a new call (§14.2): only the application knows all our capabilities.
@@ -87,7 +88,8 @@ impl Uas {
         }
     }
 
-    pub(super) fn on_update(&mut self, key: CallKey, request: &Request<'_>, arrival: &Arrival, now: Time) {
+    pub(super) fn on_update(&mut self, key: CallKey, case: &Case<'_>) {
+        let Case { request, now, .. } = *case;
         let Some(call) = self.calls.get_mut(key) else { return };
         let offer = match session_description(request.msg) {
             Body::Sdp(offer) => Some(offer),
@@ -104,13 +106,13 @@ impl Uas {
             _ => None,
         };
         if let Some(status) = glare {
-            return self.refuse_glare(status, key, request, arrival, now);
+            return self.refuse_glare(case, status, key);
         }
         if let Err(floor) = Proposal::of(request).agree(&self.session_timer) {
             let refusal = Refusal::with(422, "Min-SE", floor.to_string().as_bytes());
-            return self.refuse_request(&refusal, request, arrival, Some(key), now);
+            return self.refuse_request(case, &refusal, Some(key));
         }
-        let Some(server) = self.open_in_call(key, request, arrival, now) else { return };
+        let Some(server) = self.open_in_call(key, case) else { return };
         match offer {
             Some(offer) => self.ask(key, server, Event::Offer(offer.into())),
             None => self.grant(key, server, None, now),
@@ -126,15 +128,9 @@ impl Uas {
     }
 
     /// Opens a transaction whose request is kept until it is decided on.
-    pub(super) fn open_in_call(
-        &mut self,
-        key: CallKey,
-        request: &Request<'_>,
-        arrival: &Arrival,
-        now: Time,
-    ) -> Option<ServerKey> {
-        let Some(server) = self.open(request, arrival, Keep::Request, now) else {
-            self.answer_statelessly(request, arrival, &Response::status(500));
+    pub(super) fn open_in_call(&mut self, key: CallKey, case: &Case<'_>) -> Option<ServerKey> {
+        let Some(server) = self.open(case, Keep::Request) else {
+            self.answer_statelessly(case, &Response::status(500));
             return None;
         };
         self.servers.change(server, |server| server.belong_to(key));
@@ -194,19 +190,12 @@ impl Uas {
         }
     }
 
-    pub(super) fn refuse_glare(
-        &mut self,
-        status: u16,
-        key: CallKey,
-        request: &Request<'_>,
-        arrival: &Arrival,
-        now: Time,
-    ) {
+    pub(super) fn refuse_glare(&mut self, case: &Case<'_>, status: u16, key: CallKey) {
         let refusal = match status {
             // RFC 3261 §14.2, RFC 3311 §5.2: a random value of 0 to 10 seconds.
             500 => Refusal::with(500, "Retry-After", (self.number(b'r') % 11).to_string().as_bytes()),
             status => Refusal::status(status),
         };
-        self.refuse_request(&refusal, request, arrival, Some(key), now);
+        self.refuse_request(case, &refusal, Some(key));
     }
 }

@@ -2,8 +2,10 @@
 
 use std::net::IpAddr;
 
+use crate::call::exchange::Arrival;
 use crate::fingerprint::Text::{AsItIs, InAnyCase};
 use crate::fingerprint::{Fingerprint, Printer, Source};
+use crate::time::Time;
 use crate::transaction::name::sip::Fields;
 use crate::wire::sip::{CSeq, Message, Method, Name, Via};
 
@@ -46,6 +48,14 @@ impl<'a> Request<'a> {
     pub(super) fn lists(&self, name: Name, option: &[u8]) -> bool {
         self.msg.values(name).any(|value| value.eq_ignore_ascii_case(option))
     }
+}
+
+/// A request that has come, with its circumstances: every rule asks about them together.
+#[derive(Clone, Copy)]
+pub(super) struct Case<'a> {
+    pub(super) request: &'a Request<'a>,
+    pub(super) arrival: &'a Arrival,
+    pub(super) now: Time,
 }
 
 /// Makes fingerprints. They are keyed, because peers choose the content.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::call::exchange::{Arrival, CallKey, Output, Way};
-use crate::call::uas::request::Request;
+use crate::call::uas::request::{Case, Request};
 use crate::call::uas::server::{Server, ServerKey};
 use crate::call::uas::way::is_same_sender;
 use crate::call::uas::{Timer, Uas};
@@ -49,27 +49,22 @@ impl Response<'_> {
 
 impl Uas {
     /// Answers a request for good, with a transaction that repeats the answer when asked again.
-    pub(super) fn answer(
-        &mut self,
-        request: &Request<'_>,
-        arrival: &Arrival,
-        call: Option<CallKey>,
-        response: &Response<'_>,
-        now: Time,
-    ) {
-        match self.open(request, arrival, Keep::Nothing, now) {
+    pub(super) fn answer(&mut self, case: &Case<'_>, call: Option<CallKey>, response: &Response<'_>) {
+        let Case { request, now, .. } = *case;
+        match self.open(case, Keep::Nothing) {
             Some(key) => {
                 if let Some(call) = call {
                     self.servers.change(key, |server| server.belong_to(call));
                 }
                 self.respond(key, request, response, now);
             }
-            None => self.answer_statelessly(request, arrival, response),
+            None => self.answer_statelessly(case, response),
         }
     }
 
     /// Answers without keeping anything (RFC 3261 §8.2.7): the same request gets the same answer again.
-    pub(super) fn answer_statelessly(&mut self, request: &Request<'_>, arrival: &Arrival, response: &Response<'_>) {
+    pub(super) fn answer_statelessly(&mut self, case: &Case<'_>, response: &Response<'_>) {
+        let Case { request, arrival, .. } = *case;
         let way = self.way(request.msg, arrival);
         let bytes = self.write(request, &way, response);
         self.outputs.push_back(way.transmit(&bytes));
@@ -85,13 +80,8 @@ impl Uas {
     }
 
     /// Opens a server transaction; `None` when there is no room for it.
-    pub(super) fn open(
-        &mut self,
-        request: &Request<'_>,
-        arrival: &Arrival,
-        keep: Keep,
-        now: Time,
-    ) -> Option<ServerKey> {
+    pub(super) fn open(&mut self, case: &Case<'_>, keep: Keep) -> Option<ServerKey> {
+        let Case { request, arrival, now } = *case;
         if !self.servers.has_room(request.msg.bytes().len()) {
             return None;
         }
@@ -149,7 +139,8 @@ impl Uas {
     }
 
     /// A copy of the request of `key` has come.
-    pub(super) fn on_retransmission(&mut self, key: ServerKey, request: &Request<'_>, arrival: &Arrival) {
+    pub(super) fn on_retransmission(&mut self, key: ServerKey, case: &Case<'_>) {
+        let Case { request, arrival, .. } = *case;
         let way = self.way(request.msg, arrival);
         let Some((known, call)) = self.servers.get(key).map(|server| (server.way(), server.call())) else { return };
         if known.source.ip() != way.source.ip() && request.method == Method::Invite && request.to_tag.is_none() {

@@ -1,8 +1,8 @@
 //! Requests outside of calls that the application answers: the operator's `methods` have let them through.
 
-use crate::call::exchange::{Arrival, Output, StandaloneKey};
+use crate::call::exchange::{Output, StandaloneKey};
 use crate::call::uas::Uas;
-use crate::call::uas::request::Request;
+use crate::call::uas::request::Case;
 use crate::call::uas::respond::{ALLOW, Keep, Response};
 use crate::call::uas::server::ServerKey;
 use crate::slab::Handle;
@@ -25,10 +25,10 @@ pub(super) const fn may_stand_alone(method: Method<'_>) -> bool {
 
 impl Uas {
     /// Lets the application answer a request.
-    pub(super) fn ask_application(&mut self, request: &Request<'_>, arrival: &Arrival, now: Time) {
-        match self.open(request, arrival, Keep::Request, now) {
+    pub(super) fn ask_application(&mut self, case: &Case<'_>) {
+        match self.open(case, Keep::Request) {
             Some(key) => self.outputs.push_back(Output::Standalone(StandaloneKey::new(key.index(), key.generation()))),
-            None => self.answer_statelessly(request, arrival, &Response::status(500)),
+            None => self.answer_statelessly(case, &Response::status(500)),
         }
     }
 
