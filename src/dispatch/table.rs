@@ -135,8 +135,7 @@ impl Table {
 
     /// The transaction of this name.
     pub fn by_name(&self, name: Fingerprint) -> Option<EntryId> {
-        let entries = &self.entries;
-        let found = self.by_name.get(name.short(), |index| entries[index as usize].name == name);
+        let found = self.by_name.get(name.short(), has(&self.entries, |entry| entry.name == name));
         found.map(|index| self.id(index))
     }
 
@@ -289,7 +288,7 @@ impl Table {
         assert_eq!(queued, self.len, "queues");
         let waiting = live.iter().filter(|&&at| self.entry(at).is_pending()).count();
         assert_eq!(self.shares.waiting(), waiting, "what waits");
-        assert!(self.by_name.count() <= self.len && self.by_call.count() <= self.len, "index");
+        assert!(self.by_name.len() <= self.len && self.by_call.len() <= self.len, "index");
     }
 
     fn fronts(&self) -> impl Iterator<Item = u32> + '_ {
@@ -314,8 +313,7 @@ impl Table {
     }
 
     fn newest(&self, call: Fingerprint) -> Option<u32> {
-        let entries = &self.entries;
-        self.by_call.get(call.short(), |index| entries[index as usize].call == call)
+        self.by_call.get(call.short(), has(&self.entries, |entry| entry.call == call))
     }
 
     /// Puts an entry into a free place.
@@ -336,8 +334,8 @@ impl Table {
         let Entry { name, call, .. } = *self.entry(index);
         let entries = &self.entries;
         // If a name comes twice (two callers with one branch and sent-by, or a forgery), the newer entry is found.
-        self.by_name.set(name.short(), index, |other| entries[other as usize].name == name);
-        let next = self.by_call.set(call.short(), index, |other| entries[other as usize].call == call).unwrap_or(NONE);
+        self.by_name.set(name.short(), index, has(entries, |entry| entry.name == name));
+        let next = self.by_call.set(call.short(), index, has(entries, |entry| entry.call == call)).unwrap_or(NONE);
         if next != NONE {
             self.entry_mut(next).call_links.previous = index;
         }
@@ -415,6 +413,12 @@ impl Table {
             _ => self.entry_mut(next).queue_links.previous = previous,
         }
     }
+}
+
+/// A check for the entry at a place of an index. A place beyond the entries, as a faulty dispatcher could hand over, is
+/// not the one that is meant.
+fn has(entries: &[Entry], is_meant: impl Fn(&Entry) -> bool) -> impl Fn(u32) -> bool {
+    move |place| entries.get(place as usize).is_some_and(&is_meant)
 }
 
 #[cfg(test)]

@@ -22,8 +22,6 @@ use crate::wire::handoff::{
 };
 use crate::words::{AccessRule, Envelope, HandedOver, Hello, Outcome, RefuseReason, ReplyTo, Report, Room};
 
-pub use saved::LinkState;
-
 /// Most messages handed over and not yet read by the worker; beyond it the worker has no room. A worker reads thousands
 /// within a report's interval; a worker so far behind is stuck.
 pub const UNREAD_LIMIT: u64 = 16_384;

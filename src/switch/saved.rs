@@ -5,7 +5,7 @@ use super::outbox::Outbox;
 use super::{Refused, Switch};
 use crate::dispatch::note::Note;
 use crate::ids::{Incarnation, LinkId, WorkerId};
-use crate::link::dispatcher_end::{DispatcherEnd, LinkState};
+use crate::link::dispatcher_end::DispatcherEnd;
 use crate::pack::{Damaged, Pack, Packed, Saved, pack_length, packed, saved};
 use crate::words::RefuseReason;
 
@@ -33,15 +33,14 @@ saved!(Switch<C: Channel> { dispatch, refused, outbox, suspects, handed_back } e
 });
 saved!(Outbox<C: Channel> { totals, retransmits } else { links, answers, insert, patched, not_taken, asked });
 
-/// One link, as another dispatcher needs it. Its channel is passed separately.
-struct SavedLink {
+/// The worker at the other end of a link. The link's own state follows; its channel is passed separately.
+struct LinkPeer {
     worker: WorkerId,
     incarnation: Incarnation,
     id: LinkId,
-    state: LinkState<Note>,
 }
 
-packed!(SavedLink { worker, incarnation, id, state });
+packed!(LinkPeer { worker, incarnation, id });
 
 impl<C: Channel> Switch<C> {
     /// Writes the whole state, between two messages. The links' channels are passed separately: by worker, in this
@@ -54,10 +53,10 @@ impl<C: Channel> Switch<C> {
             "messages that came back wait for their decision"
         );
         Saved::save(self, out);
-        // One after the other: together their messages may take much memory, and no lane reads meanwhile.
         pack_length(self.outbox.links.iter().count(), out);
         for (worker, link) in self.outbox.links.iter() {
-            SavedLink { worker, incarnation: link.incarnation, id: link.id, state: link.front.state() }.pack(out);
+            LinkPeer { worker, incarnation: link.incarnation, id: link.id }.pack(out);
+            link.front.save(out);
         }
     }
 
@@ -78,8 +77,8 @@ impl<C: Channel> Switch<C> {
     ) -> Result<(), Damaged> {
         Saved::restore(self, from)?;
         for _ in 0..from.length()? {
-            let SavedLink { worker, incarnation, id, state } = SavedLink::unpack(from)?;
-            let front = DispatcherEnd::from_state(self.retention_bytes, state)?;
+            let LinkPeer { worker, incarnation, id } = LinkPeer::unpack(from)?;
+            let front = DispatcherEnd::restored(self.retention_bytes, from)?;
             let channel = channel(worker).ok_or(Damaged("a worker without a link"))?;
             self.outbox.links.insert(worker, (incarnation, id), channel, front);
             self.outbox.links.touch(worker);
@@ -98,7 +97,8 @@ impl<C: Channel> Switch<C> {
     /// Describes the layout that [`Switch::save`] writes.
     pub fn describe(out: &mut String) {
         <Self as Saved>::describe(out);
-        <Vec<SavedLink>>::layout(out);
+        <Vec<LinkPeer>>::layout(out);
+        <DispatcherEnd<Note>>::describe(out);
     }
 }
 

@@ -4,37 +4,39 @@
 use super::{DispatcherEnd, Held, Stats};
 use crate::ids::Seq;
 use crate::link::store::Share;
-use crate::pack::{Damaged, packed};
+use crate::pack::{Damaged, Pack, Packed, pack_length, packed};
 
 packed!(Stats { frames, records, bytes, blocked, faults, words, retained, retained_bytes, unread });
 
-/// State that another dispatcher needs to go on with a link. Places and lists follow from the messages, which are in
-/// the order of their numbers.
+/// Numbers and counts of a link, and the control records that wait.
 #[derive(Debug)]
-pub struct LinkState<N> {
+struct LinkHead {
     pushed: Seq,
     sent: Seq,
     taken: Seq,
     report: u64,
     stats: Stats,
     control: Box<[u8]>,
-    messages: Vec<MessageState<N>>,
 }
 
+/// A retained message without its bytes.
 #[derive(Debug)]
-struct MessageState<N> {
+struct MessageHead<N> {
     seq: Seq,
     note: N,
     sent: bool,
-    bytes: Box<[u8]>,
 }
 
-packed!(LinkState<N> { pushed, sent, taken, report, stats, control, messages });
-packed!(MessageState<N> { seq, note, sent, bytes });
+packed!(LinkHead { pushed, sent, taken, report, stats, control });
+packed!(MessageHead<N> { seq, note, sent });
 
-impl<N: Copy> DispatcherEnd<N> {
-    /// The whole link.
-    pub fn state(&self) -> LinkState<N> {
+/// A link's messages, in the order of their numbers: places and lists follow from it. Their bytes are written from the
+/// store and read into it, never as a list of their own: they may be many megabytes, and no lane reads meanwhile.
+type Messages<N> = Vec<(MessageHead<N>, Box<[u8]>)>;
+
+impl<N: Copy + Pack> DispatcherEnd<N> {
+    /// Writes the whole link.
+    pub fn save(&self, out: &mut Vec<u8>) {
         let DispatcherEnd {
             store,
             index: _,
@@ -49,44 +51,45 @@ impl<N: Copy> DispatcherEnd<N> {
             report,
             stats,
         } = self;
+        let (pushed, sent, taken, report, stats) = (*pushed, *sent, *taken, *report, *stats);
+        LinkHead { pushed, sent, taken, report, stats, control: control.records().into() }.pack(out);
         let mut held: Vec<&Held<N>> = held.iter().flatten().collect();
         held.sort_unstable_by_key(|held| held.seq);
-        let messages = held.into_iter().map(|held| {
-            let mut bytes = Vec::with_capacity(held.chain.len());
-            store.copy(&held.chain, &mut bytes);
-            MessageState { seq: held.seq, note: held.note, sent: held.sent, bytes: bytes.into() }
-        });
-        LinkState {
-            pushed: *pushed,
-            sent: *sent,
-            taken: *taken,
-            report: *report,
-            stats: *stats,
-            control: control.records().into(),
-            messages: messages.collect(),
+        pack_length(held.len(), out);
+        for Held { seq, note, chain, sent, .. } in held {
+            MessageHead { seq: *seq, note: *note, sent: *sent }.pack(out);
+            pack_length(chain.len(), out);
+            store.copy(chain, out);
         }
     }
 
-    /// A link that goes on from this state. `store_bytes` must be the same.
+    /// Reads a link that [`DispatcherEnd::save`] wrote. `store_bytes` must be the same.
     ///
     /// # Errors
     ///
-    /// The state is of no link, or does not fit into the store.
-    pub fn from_state(store_bytes: usize, state: LinkState<N>) -> Result<Self, Damaged> {
+    /// The bytes are no link, or its messages do not fit into the store.
+    pub fn restored(store_bytes: usize, from: &mut Packed<'_>) -> Result<Self, Damaged> {
         let mut end = DispatcherEnd::new(store_bytes);
-        let LinkState { pushed, sent, taken, report, stats, control, messages } = state;
+        let LinkHead { pushed, sent, taken, report, stats, control } = LinkHead::unpack(from)?;
         (end.pushed, end.sent, end.taken, end.report, end.stats) = (pushed, sent, taken, report, stats);
         end.control.push_records(&control);
         let mut last = Seq(0);
-        for MessageState { seq, note, sent, bytes } in messages {
+        for _ in 0..from.length()? {
+            let MessageHead { seq, note, sent } = MessageHead::unpack(from)?;
             // An unsent message before a sent one, or a number twice, would be found under another's number.
             if seq <= last || seq > end.pushed || sent != (seq <= end.sent) || end.index.room() == 0 {
                 return Err(Damaged("the messages of a link"));
             }
             last = seq;
-            let chain = end.store.put(&[&bytes[..]], Share::Reserve).ok_or(Damaged("more messages than fit"))?;
+            let chain = end.store.put(&[from.bytes()?], Share::Reserve).ok_or(Damaged("more messages than fit"))?;
             end.keep(Held { seq, note, chain, next: None, sent });
         }
         Ok(end)
+    }
+
+    /// Describes the layout that [`DispatcherEnd::save`] writes.
+    pub fn describe(out: &mut String) {
+        LinkHead::layout(out);
+        <Messages<N>>::layout(out);
     }
 }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::ids::GatheringId;
 use crate::link::store::SMALLEST;
-use crate::pack::{Pack, Packed};
+use crate::pack::Packed;
 use crate::wire::handoff::{FRAME_HARD_LIMIT, MESSAGE_HEADER};
 use crate::words::{Drain, DrainMode, ReplyTo, Welcome};
 
@@ -404,9 +404,9 @@ fn a_dead_workers_messages_come_back_in_order_sent_or_not() {
 
 fn taken_over(front: &DispatcherEnd<u64>) -> DispatcherEnd<u64> {
     let mut state = Vec::new();
-    front.state().pack(&mut state);
+    front.save(&mut state);
     let mut from = Packed::new(&state);
-    let next = DispatcherEnd::from_state(SMALLEST, Pack::unpack(&mut from).unwrap()).unwrap();
+    let next = DispatcherEnd::restored(SMALLEST, &mut from).unwrap();
     assert!(from.is_empty());
     next
 }
