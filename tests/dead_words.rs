@@ -13,11 +13,6 @@ const MAY_STAY: &[(&str, &str)] = &[
     ("src/wire/sip/message.rs: Message::max_forwards", "a proxy answers 483 to 0 (RFC 3261 §16.3)"),
     ("src/wire/sip/via.rs: Via::reply_address", "a proxy sends a response on by its next Via (RFC 3261 §18.2.2)"),
     ("src/transaction/sip_client.rs: write_cancel", "a proxy cancels the branches that it gives up (RFC 3261 §9.1)"),
-    ("src/station/dispatcher.rs: DispatcherLinks::reporting", "the simulation's workers report at its pace"),
-    ("src/station/media_server.rs: MediaServer::application_mut", "the simulation reads its application's books"),
-    ("src/dispatch/mod.rs: Dispatch::group_len", "the simulation and the fuzz tests watch this bound"),
-    ("src/dispatch/rules/mgcp/everyone.rs: Dispatch::gathering_len", "the fuzz tests watch this bound"),
-    ("src/switch/mod.rs: Switch::waiting_chains", "the fuzz tests count the messages that have been decided about"),
 ];
 
 /// Words in front of the name that they define.

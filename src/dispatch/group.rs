@@ -191,6 +191,11 @@ impl Groups {
         self.by_name.len()
     }
 
+    /// Most conferences that it can hold.
+    pub const fn cap(&self) -> usize {
+        self.cap
+    }
+
     /// Whether the list is empty.
     pub fn is_empty(&self) -> bool {
         self.by_name.is_empty()

@@ -408,8 +408,13 @@ impl Dispatch {
         self.table.len()
     }
 
+    /// Most conferences whose worker can be known.
+    pub const fn conference_cap(&self) -> usize {
+        self.groups.cap()
+    }
+
     /// Number of conferences known now.
-    pub fn group_len(&self) -> usize {
+    pub fn conferences(&self) -> usize {
         self.groups.len()
     }
 
@@ -423,10 +428,17 @@ impl Dispatch {
         &self.rules
     }
 
-    /// Panics if table or conferences contradict themselves. For tests: it reads everything.
+    /// Panics if table, conferences or gatherings contradict themselves. For tests: it reads everything.
     pub fn check(&self) {
         self.table.check();
         self.groups.check();
+        self.gatherings.check();
+    }
+
+    /// Whether no command for all workers is under way, and no answer to one kept.
+    #[cfg(test)]
+    pub(crate) fn has_no_gathering(&self) -> bool {
+        self.gatherings.is_empty()
     }
 
     /// The decisions about a call, oldest first; for MGCP commands without a call id, about an endpoint or a

@@ -51,6 +51,11 @@ impl<C: Channel> Switch<C> {
                 cap: self.dispatch().table_cap() as u64,
                 unrecorded: counters.of(Reason::Unrecorded),
             },
+            conferences: TableCounters {
+                entries: self.dispatch().conferences() as u64,
+                cap: self.dispatch().conference_cap() as u64,
+                unrecorded: counters.groups_unrecorded,
+            },
             listeners: Vec::new(),
             links: links.collect(),
         }

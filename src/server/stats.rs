@@ -207,6 +207,9 @@ pub struct Counters {
     pub vacant: Total,
     /// The table of recent messages.
     pub table: TableCounters,
+    /// The conferences, and the calls of MGCP call agents, whose worker is known.
+    #[serde(default)]
+    pub conferences: TableCounters,
     /// The well-known sockets.
     pub listeners: Vec<ListenerCounters>,
     /// The links to the workers.
@@ -217,7 +220,7 @@ impl Counters {
     /// The counts of two lanes together. Both read the same sockets.
     pub fn plus(mut self, other: Counters) -> Counters {
         let Counters { received, handed_over, relayed, replied, dropped, .. } = other;
-        let Counters { refused, returned, vacant, table, listeners, links, .. } = other;
+        let Counters { refused, returned, vacant, table, conferences, listeners, links, .. } = other;
         let totals = [
             (&mut self.received, received),
             (&mut self.handed_over, handed_over),
@@ -231,9 +234,8 @@ impl Counters {
         for (own, other) in totals {
             other.reasons.into_iter().for_each(|(reason, count)| own.add(reason, count));
         }
-        self.table.entries += table.entries;
-        self.table.cap += table.cap;
-        self.table.unrecorded += table.unrecorded;
+        self.table.add(&table);
+        self.conferences.add(&conferences);
         for (own, other) in self.listeners.iter_mut().zip(listeners) {
             own.received += other.received;
         }
@@ -267,15 +269,23 @@ impl<R: Into<Cow<'static, str>>> FromIterator<(R, u64)> for Total {
     }
 }
 
-/// The table of recent messages.
+/// A table of what has been placed: recent messages, or conferences.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableCounters {
     /// Entries in it.
     pub entries: u64,
     /// Most entries it can hold.
     pub cap: u64,
-    /// Requests that were placed without an entry because it was full.
+    /// Requests or conferences without an entry because it was full.
     pub unrecorded: u64,
+}
+
+impl TableCounters {
+    fn add(&mut self, other: &TableCounters) {
+        self.entries += other.entries;
+        self.cap += other.cap;
+        self.unrecorded += other.unrecorded;
+    }
 }
 
 /// A well-known socket.

@@ -57,7 +57,7 @@ pub(super) struct Heard {
 impl DispatcherLinks {
     /// The links of a worker that has been welcomed on the first one; `more` came beside the welcome. `held` says of
     /// each listener of the welcome whether its duplicate did.
-    pub fn new(welcome: Welcome, first: WorkerEnd, more: usize, held: &[bool]) -> Self {
+    pub fn new(welcome: Welcome, first: WorkerEnd, more: usize, held: &[bool], reports: Intervals) -> Self {
         let (mut lanes, mut listeners) = (Lanes::default(), Listeners::default());
         lanes.set(first, more);
         listeners.set(&welcome.listeners, held);
@@ -68,15 +68,9 @@ impl DispatcherLinks {
             lanes,
             is_coming_back: false,
             meanwhile: Vec::new(),
-            pace: Pace::default(),
+            pace: Pace::new(reports),
             cpu: CpuShare::default(),
         }
-    }
-
-    /// Has reports leave at these intervals.
-    #[must_use]
-    pub fn reporting(self, intervals: Intervals) -> Self {
-        DispatcherLinks { pace: Pace::new(intervals), ..self }
     }
 
     /// The last welcome.

@@ -145,11 +145,6 @@ impl<A: Application, M: Media> MediaServer<A, M> {
         &self.application
     }
 
-    /// The application.
-    pub const fn application_mut(&mut self) -> &mut A {
-        &mut self.application
-    }
-
     /// Whether connection `conn` carries a call.
     pub fn carries_call(&self, conn: u64) -> bool {
         self.uas.carries_call(conn)

@@ -82,7 +82,7 @@ fn station(is_closed: bool) -> Station<MediaServer<Reception, NoMedia>> {
         gate_key: key,
         seeds: [1; 5],
     };
-    let dispatcher = DispatcherLinks::new(welcome, WorkerEnd::new(), 0, &[true]);
+    let dispatcher = DispatcherLinks::new(welcome, WorkerEnd::new(), 0, &[true], Intervals::default());
     let sessions = MediaServer::new(setup, &dispatcher, Reception { is_closed }, NoMedia, Time(0));
     Station::new(dispatcher, sessions, Ways { can_return: true, has_slot: true, answers_while_stopping: true })
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use mio::{Poll, Token};
 
 use crate::net::clock;
-use crate::station::{DispatcherLinks, Lost, Next, Output, Sessions, Station};
+use crate::station::{DispatcherLinks, Intervals, Lost, Next, Output, Sessions, Station};
 use crate::time::Time;
 use crate::words::{Hello, PassedSocket, Port, Welcome};
 use crate::worker::comeback::{Comeback, Progress};
@@ -90,7 +90,7 @@ impl Joined {
     pub(super) fn new(introduced: Introduced, poll: &Poll) -> Result<(Self, OwnPorts), WorkerError> {
         let Introduced { link, end, welcome, own, listeners, more } = introduced;
         let held = link::held(&listeners);
-        let dispatcher = DispatcherLinks::new(welcome, end, more.len(), &held);
+        let dispatcher = DispatcherLinks::new(welcome, end, more.len(), &held, Intervals::default());
         let mut duplicates = Duplicates::default();
         duplicates.set(dispatcher.listeners(), listeners);
         let links = watched(link, more, poll).map_err(WorkerError::system("cannot watch the links"))?;

@@ -116,19 +116,19 @@ fn a_call_that_no_worker_has_begun_is_forgotten_with_its_last_leg() {
     let text = crcx(1, "a");
     let first = rig.hand(&text);
     let Target::Worker(second) = rig.refused(&text, &first).target else { panic!() };
-    assert_eq!(rig.dispatch.group_len(), 1);
+    assert_eq!(rig.dispatch.conferences(), 1);
     rig.answered(&second);
-    assert_eq!(rig.dispatch.group_len(), 0, "it was answered, by an error");
+    assert_eq!(rig.dispatch.conferences(), 0, "it was answered, by an error");
     let text = crcx(2, "b");
     let first = rig.hand(&text);
     let Target::Worker(second) = rig.refused(&text, &first).target else { panic!() };
     assert_eq!(answer(rig.refused(&text, &second)).0, 403);
-    assert_eq!(rig.dispatch.group_len(), 0, "refused by all");
+    assert_eq!(rig.dispatch.conferences(), 0, "refused by all");
     rig.hand(&crcx(3, "c"));
     rig.hand(&command("CRCX", 4, &format!("ann/{}/$@ms", rig.token(1, 1)), "C: d\n"));
-    assert_eq!(rig.dispatch.group_len(), 2);
+    assert_eq!(rig.dispatch.conferences(), 2);
     rig.pass(33 * SECOND);
-    assert_eq!((rig.dispatch.group_len(), rig.dispatch.table_len()), (0, 0), "nobody has answered");
+    assert_eq!((rig.dispatch.conferences(), rig.dispatch.table_len()), (0, 0), "nobody has answered");
 }
 
 #[test]

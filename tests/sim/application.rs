@@ -2,6 +2,7 @@
 //! truth.
 
 use std::collections::BTreeMap;
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use pointsman::call::gateway::{Ask, ConnectionKey, Counters, Told};
@@ -29,8 +30,8 @@ pub struct Obedient {
     calls: BTreeMap<CallKey, Talk>,
     /// Deeds that it does later.
     agenda: BTreeMap<(Time, CallKey), Deed>,
-    /// The facts that the truth has not been told yet.
-    pub seen: Vec<Seen>,
+    /// The way of the facts to the truth.
+    seen: Sender<Seen>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -66,8 +67,13 @@ const ANSWER: &[u8] =
     b"v=0\r\no=- 7 7 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\nm=audio 20000 RTP/AVP 0\r\n";
 
 impl Obedient {
-    pub fn new(slot: WorkerId) -> Self {
-        Obedient { slot, calls: BTreeMap::new(), agenda: BTreeMap::new(), seen: Vec::new() }
+    pub fn new(slot: WorkerId, seen: Sender<Seen>) -> Self {
+        Obedient { slot, calls: BTreeMap::new(), agenda: BTreeMap::new(), seen }
+    }
+
+    fn tell(&self, seen: Seen) {
+        // The truth hears it for as long as the process lives.
+        let _ = self.seen.send(seen);
     }
 
     /// Whether it has no call.
@@ -100,7 +106,7 @@ impl Application for Obedient {
         // Its CANCEL came in the same frame: there is nothing to decide any more.
         let Some((caller, conference, wishes)) = talk else { return };
         let (key, at) = (call.key(), call.now());
-        self.seen.push(Seen::Incoming { caller, conference, size: call.size() });
+        self.tell(Seen::Incoming { caller, conference, size: call.size() });
         let Some(caller) = caller else { return };
         self.calls.insert(key, Talk { caller, wishes });
         if wishes.wait == 0 {
@@ -114,7 +120,7 @@ impl Application for Obedient {
 
     fn on_established(&mut self, call: &mut Call<'_>) {
         let Some(talk) = self.calls.get(&call.key()) else { return };
-        self.seen.push(Seen::Established { caller: talk.caller });
+        self.tell(Seen::Established { caller: talk.caller });
         let talks = Duration::from_millis(talk.wishes.talk.max(1));
         self.agenda.insert((call.now() + talks, call.key()), Deed::HangUp);
     }
@@ -125,7 +131,7 @@ impl Application for Obedient {
 
     fn on_ended(&mut self, key: CallKey, reason: EndReason) {
         let Some(talk) = self.calls.remove(&key) else { return };
-        self.seen.push(Seen::Ended { caller: talk.caller, reason });
+        self.tell(Seen::Ended { caller: talk.caller, reason });
         self.agenda.retain(|(_, other), _| *other != key);
     }
 

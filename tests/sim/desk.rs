@@ -237,8 +237,8 @@ impl Desk {
         if counters.received != done || is_behind {
             truth.broken(format!("{read} messages read, {} counted, {done} dealt with", counters.received));
         }
-        if dispatch.table_len() > self.settings.table_cap || dispatch.group_len() > self.settings.group_cap {
-            truth.broken(format!("{} table entries, {} conferences", dispatch.table_len(), dispatch.group_len()));
+        if dispatch.table_len() > self.settings.table_cap || dispatch.conferences() > self.settings.group_cap {
+            truth.broken(format!("{} table entries, {} conferences", dispatch.table_len(), dispatch.conferences()));
         }
         let full = pointsman::dispatch::reason::Reason::Unrecorded;
         truth.table_was_full |= counters.evicted > 0 || counters.of(full) > 0;

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use pointsman::call::{Arrival, Hop, SessionTimer, Transmit};
@@ -76,6 +77,8 @@ pub struct Process {
     pub doom: Option<CrashPoint>,
     pub pipe: Rc<RefCell<Pipe>>,
     station: Station<MediaServer<Obedient, Silence>>,
+    /// The facts that its application has seen and the truth has not been told yet.
+    seen: Receiver<Seen>,
     scanner: Scanner,
     own: SocketAddr,
     /// Whether its link took nothing when it was written last.
@@ -121,8 +124,9 @@ impl Process {
             gate_key: key.clone(),
             seeds: [incarnation.bits(), 7, incarnation.bits(), 7, incarnation.bits()],
         };
-        let dispatcher = DispatcherLinks::new(welcome, WorkerEnd::new(), 0, &[true, true]).reporting(REPORTS);
-        let sessions = MediaServer::new(setup, &dispatcher, Obedient::new(slot), Silence, Time(0));
+        let dispatcher = DispatcherLinks::new(welcome, WorkerEnd::new(), 0, &[true, true], REPORTS);
+        let (tell, seen) = channel();
+        let sessions = MediaServer::new(setup, &dispatcher, Obedient::new(slot, tell), Silence, Time(0));
         let ways = Ways { can_return: true, has_slot: true, answers_while_stopping: true };
         Process {
             slot,
@@ -131,6 +135,7 @@ impl Process {
             doom: None,
             pipe,
             station: Station::new(dispatcher, sessions, ways),
+            seen,
             scanner: Scanner::new(),
             own,
             blocked: false,
@@ -273,7 +278,7 @@ impl Process {
 
     fn tell_seen(&mut self, now: Time, truth: &mut Truth) {
         let life = self.incarnation;
-        for seen in std::mem::take(&mut self.station.sessions_mut().application_mut().seen) {
+        for seen in self.seen.try_iter() {
             match seen {
                 Seen::Incoming { caller: None, .. } => truth.broken("a call came in that nobody made".into()),
                 Seen::Incoming { caller: Some(caller), conference, size } => {

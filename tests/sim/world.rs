@@ -607,7 +607,7 @@ impl World {
             }
             return;
         }
-        let (table, groups) = (dispatch.table_len(), dispatch.group_len());
+        let (table, groups) = (dispatch.table_len(), dispatch.conferences());
         if (table, groups) != (0, 0) {
             self.truth.broken(format!("left at the end: {table} table entries, {groups} conferences"));
         }

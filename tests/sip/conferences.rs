@@ -34,7 +34,7 @@ fn a_provisional_conference_goes_with_its_last_answer_and_a_confirmed_one_stays(
     let mut rig = rig(8);
     let legs: Vec<Handoff> = ["a", "b"].iter().map(|call| handoff(rig.send(&leg(call, "42")))).collect();
     legs.iter().for_each(|leg| rig.answered(leg));
-    assert_eq!(rig.dispatch.group_len(), 0);
+    assert_eq!(rig.dispatch.conferences(), 0);
     let first = handoff(rig.send(&leg("c", "42")));
     rig.dispatch.on_group_open(first.worker, b"conf=42", rig.now);
     rig.answered(&first);
@@ -43,7 +43,7 @@ fn a_provisional_conference_goes_with_its_last_answer_and_a_confirmed_one_stays(
     assert_eq!(rig.dispatch.counters().group_conflicts, 1);
     assert_eq!(handoff(rig.send(&leg("e", "42"))).worker, first.worker, "the older opening holds");
     rig.down(first.worker.0);
-    assert_eq!(rig.dispatch.group_len(), 0);
+    assert_eq!(rig.dispatch.conferences(), 0);
 }
 
 #[test]

@@ -25,7 +25,7 @@ fn welcome(name: &str) -> Welcome {
 }
 
 fn links() -> DispatcherLinks {
-    DispatcherLinks::new(welcome("w2"), WorkerEnd::new(), 0, &[])
+    DispatcherLinks::new(welcome("w2"), WorkerEnd::new(), 0, &[], Intervals::default())
 }
 
 fn frame(records: &[Record<'_>]) -> Vec<u8> {

@@ -511,5 +511,5 @@ fn a_report_of_a_worker_is_heard_beside_its_answers() {
         back.answered(got[0].seq, now);
     });
     assert_eq!(rig.switch.dispatch().pool().get(WorkerId(0)).unwrap().units_used, 3);
-    assert_eq!(rig.switch.dispatch().group_len(), 1);
+    assert_eq!(rig.switch.dispatch().conferences(), 1);
 }

@@ -125,11 +125,6 @@ impl<W> Chains<W> {
         self.waiting.first_key_value().map(|(_, (due, _))| *due)
     }
 
-    /// Number of chains that wait.
-    pub fn len(&self) -> usize {
-        self.waiting.len()
-    }
-
     /// Whether none waits.
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
@@ -189,7 +184,7 @@ mod tests {
             while chains.has_place(*host) {
                 chains.wait(Rest::new(b"x", 0, *host), Time(0));
             }
-            assert_eq!(chains.len(), [MOST / 2, MOST, MOST][at]);
+            assert_eq!(chains.waiting.len(), [MOST / 2, MOST, MOST][at]);
         }
         let mut chains = Chains::new();
         for host in &hosts {

@@ -54,11 +54,6 @@ impl Dispatch {
         self.gatherings.answer(gathering)
     }
 
-    /// Number of gatherings, including those that are only kept for retransmissions.
-    pub fn gathering_len(&self) -> usize {
-        self.gatherings.len()
-    }
-
     pub(super) fn everyone(&mut self, case: &Case<'_>) -> Decision {
         // A copy from another port is carried out again, which changes nothing.
         let name = Names::beside(case.arrival.source, case.request.transaction, &self.printer);

@@ -257,9 +257,17 @@ impl Gatherings {
         Ok(())
     }
 
-    /// Number of gatherings, including those that are only kept.
-    pub(super) fn len(&self) -> usize {
-        self.all.len()
+    /// Panics if more is kept than may be, or what is kept is counted wrongly.
+    pub(in crate::dispatch) fn check(&self) {
+        let under_way = self.all.values().filter(|it| matches!(it.stage, Stage::UnderWay { .. })).count();
+        assert_eq!((self.used.all, self.used.under_way), (self.all.len(), under_way), "gatherings");
+        assert!(self.used.all <= MOST && under_way <= MOST_UNDER_WAY, "too many gatherings");
+    }
+
+    /// Whether none is under way or kept.
+    #[cfg(test)]
+    pub(in crate::dispatch) fn is_empty(&self) -> bool {
+        self.all.is_empty()
     }
 
     fn finish(&mut self, id: GatheringId, now: Time) {

@@ -243,6 +243,6 @@ fn every_command_is_answered_and_none_carried_out_twice_whatever_the_order() {
         assert!(silent.is_empty(), "seed {seed}: nobody has answered {silent:?}");
         let switch = &walk.rig.switch;
         assert!(switch.chains.is_empty() && switch.outbox.asked.is_empty() && switch.resumed.is_empty(), "seed {seed}");
-        assert_eq!(switch.dispatch.gathering_len(), 0);
+        assert!(switch.dispatch.has_no_gathering(), "seed {seed}");
     }
 }

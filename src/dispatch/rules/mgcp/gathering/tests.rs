@@ -117,9 +117,9 @@ fn a_worker_that_says_nothing_for_five_seconds_is_left_out_and_the_answer_is_kep
     says(&mut gatherings, partly, W0, "500 2", 5_000_001);
     assert_eq!(answer(&gatherings, partly).unwrap(), "200 2 OK\r\n");
     gatherings.handle_timeout(Time(36_999_999));
-    assert_eq!(gatherings.len(), 2);
+    assert_eq!(gatherings.all.len(), 2);
     gatherings.handle_timeout(Time(37_000_000));
-    assert_eq!((gatherings.len(), gatherings.used, gatherings.find(name(1))), (0, Used::default(), None));
+    assert_eq!((gatherings.all.len(), gatherings.used, gatherings.find(name(1))), (0, Used::default(), None));
     assert_eq!(gatherings.poll_timeout(), None);
 }
 
