@@ -94,7 +94,7 @@ fn each_bad_argument_is_one_line_that_names_it_and_exit_code_2() {
         (&["--policy", "best"], "`best` is not one of least-load, round-robin"),
         (&["--lanes", "65"], "--lanes: 65 is more than 64"),
         (&["--stop-after", "3"], "3s"),
-        (&["--reply-from", "nowhere"], "listener"),
+        (&["--reply-from", "nowhere"], "`nowhere` is not one of listener, worker"),
         (&["--config", "/nonexistent/p.toml"], "configuration file /nonexistent/p.toml: cannot be opened"),
         (&["drain"], "WORKER"),
         (&["drain", "two"], "workers are named w0, w1"),

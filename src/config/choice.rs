@@ -1,47 +1,6 @@
 //! The words that keys choose from.
 
-use std::fmt;
-use std::str::FromStr;
-
-use serde::Deserialize;
-
-/// Makes a word list of an enum: its text form is the word beside each variant, in files and on the command line.
-macro_rules! words {
-    ($name:ident { $($variant:ident = $word:literal),+ $(,)? }) => {
-        impl $name {
-            /// All of them, in the order they are documented.
-            pub const ALL: &[$name] = &[$($name::$variant),+];
-
-            /// The word for it.
-            pub const fn label(self) -> &'static str {
-                match self {
-                    $($name::$variant => $word),+
-                }
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(self.label())
-            }
-        }
-
-        impl FromStr for $name {
-            type Err = NoSuchWord;
-
-            fn from_str(text: &str) -> Result<Self, NoSuchWord> {
-                let found = $name::ALL.iter().find(|choice| choice.label() == text).copied();
-                found.ok_or_else(|| NoSuchWord { text: text.to_owned(), words: &[$($word),+] })
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-            }
-        }
-    };
-}
+use crate::words::word_list::words;
 
 /// Kind of an MGCP endpoint: the first term of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,18 +109,3 @@ pub enum AccessAction {
 }
 
 words!(AccessAction { Allow = "allow", Deny = "deny", Limit = "limit" });
-
-/// A word that the key does not know.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NoSuchWord {
-    text: String,
-    words: &'static [&'static str],
-}
-
-impl fmt::Display for NoSuchWord {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}` is not one of {}", self.text, self.words.join(", "))
-    }
-}
-
-impl std::error::Error for NoSuchWord {}

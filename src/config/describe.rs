@@ -72,18 +72,11 @@ macro_rules! written_quoted {
 
 written_bare!(u16, u32, usize, AccessRule, MgcpRule);
 written_quoted!(String, IpAddr, Listen, PortRange, Policy, Insert, Span, Network, SizeSource, Bytes, MethodRule);
-written_quoted!(EndpointKind);
+written_quoted!(EndpointKind, ReplyFrom);
 
 impl Written for PathBuf {
     fn written(&self) -> String {
         quoted(self.display())
-    }
-}
-
-impl Written for ReplyFrom {
-    fn written(&self) -> String {
-        // A variant without data is always written.
-        serde_json::to_string(self).unwrap_or_default()
     }
 }
 

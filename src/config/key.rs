@@ -6,9 +6,6 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-use serde::Deserialize;
-use serde::de::IntoDeserializer;
-
 use super::error::Fault;
 use super::{Apply, Bytes, Config, Insert, Listen, Network, Policy, PortRange, Settings, SizeSource, Span};
 use crate::words::ReplyFrom;
@@ -186,13 +183,6 @@ impl Given for PathBuf {
     }
 }
 
-impl Given for ReplyFrom {
-    fn read(text: &OsStr) -> Result<Self, String> {
-        let words: serde::de::value::StrDeserializer<'_, serde::de::value::Error> = utf8(text)?.into_deserializer();
-        ReplyFrom::deserialize(words).map_err(|error| error.to_string())
-    }
-}
-
 /// Reads types from flags by their `FromStr`.
 macro_rules! given_as_text {
     ($($type:ty),+) => {
@@ -204,7 +194,7 @@ macro_rules! given_as_text {
     };
 }
 
-given_as_text!(String, IpAddr, Listen, PortRange, Policy, Insert, Span, Network, SizeSource, Bytes);
+given_as_text!(String, IpAddr, Listen, PortRange, Policy, Insert, Span, Network, SizeSource, Bytes, ReplyFrom);
 
 /// Reads whole numbers from flags; a number that is too large for the key, not for its type, fails the check.
 macro_rules! given_as_number {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::access::AccessRule;
 use super::mgcp::Mgcp;
+use super::word_list::words;
 use crate::ids::TokenKey;
 
 /// A worker introduces itself: the first record on a link.
@@ -126,7 +127,7 @@ pub struct Welcome {
 }
 
 /// The socket from which a worker answers a handed-over request.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ReplyFrom {
     /// The well-known socket the request came to (RFC 3581 §4).
@@ -135,6 +136,8 @@ pub enum ReplyFrom {
     /// The worker's own socket.
     Worker,
 }
+
+words!(ReplyFrom { Listener = "listener", Worker = "worker" });
 
 /// A socket that is passed to a worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

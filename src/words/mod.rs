@@ -16,6 +16,7 @@ mod reply_to;
 mod report;
 mod room;
 pub mod takeover;
+pub mod word_list;
 
 pub use access::{AccessAction, AccessRule};
 pub use drain::{Drain, DrainMode};
