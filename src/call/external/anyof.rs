@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use super::asked::{AgentCommand, Purpose, VerbKind};
+use super::window::Sending;
 use super::{External, UNANSWERED, rewrite};
 use crate::time::Time;
 use crate::wire::mgcp::{Message, ReturnCode, Wildcard, parse};
@@ -30,7 +31,7 @@ impl External {
         if let Some(transaction) = self.transactions.get_mut(asked.key) {
             *transaction.work_mut() = own;
         }
-        self.begin(own, Purpose::Command(asked), bytes, None, UNANSWERED, now);
+        self.begin(own, Purpose::Command(asked), Sending { bytes, repeat: None, wait: UNANSWERED }, now);
         None
     }
 }

@@ -18,7 +18,7 @@ pub(super) struct Connections {
 /// A connection. Its names are kept as written, because some gateways compare names with regard to case.
 #[derive(Debug)]
 struct Connection {
-    names: Held,
+    names: ConnectionName,
     units: u32,
 }
 
@@ -32,7 +32,7 @@ struct Call {
 
 /// A connection by its names, as they were written.
 #[derive(Clone, Debug)]
-pub(super) struct Held {
+pub(super) struct ConnectionName {
     pub(super) endpoint: Box<[u8]>,
     pub(super) id: Box<[u8]>,
     pub(super) call: Option<Box<[u8]>>,
@@ -47,7 +47,7 @@ pub(super) struct Which<'a> {
 }
 
 impl Which<'_> {
-    fn means(&self, held: &Held) -> bool {
+    fn means(&self, held: &ConnectionName) -> bool {
         let is_call = |wanted: &[u8]| held.call.as_ref().is_some_and(|call| call.eq_ignore_ascii_case(wanted));
         self.id.is_none_or(|wanted| held.id.eq_ignore_ascii_case(wanted)) && self.call.is_none_or(is_call)
     }
@@ -92,7 +92,7 @@ impl Connections {
     /// A connection is there. Its call was [`expect`](Self::expect)ed.
     pub(super) fn open(&mut self, endpoint: &[u8], id: &[u8], call: Option<Box<[u8]>>, units: u32) {
         let at = self.by_endpoint.entry(endpoint.to_ascii_lowercase().into()).or_default();
-        at.push(Connection { names: Held { endpoint: endpoint.into(), id: id.into(), call }, units });
+        at.push(Connection { names: ConnectionName { endpoint: endpoint.into(), id: id.into(), call }, units });
         self.units += units;
         self.count += 1;
     }
@@ -128,16 +128,16 @@ impl Connections {
     }
 
     /// The selected connections; the name may cover several endpoints.
-    pub(super) fn meant(&self, which: Which<'_>) -> Vec<Held> {
+    pub(super) fn meant(&self, which: Which<'_>) -> Vec<ConnectionName> {
         let Some(pattern) = EndpointName::parse(which.name) else { return Vec::new() };
-        let is_meant = |held: &Held| {
+        let is_meant = |held: &ConnectionName| {
             which.means(held) && EndpointName::parse(&held.endpoint).is_some_and(|name| pattern.covers(&name))
         };
         self.all().into_iter().filter(is_meant).collect()
     }
 
     /// All connections, so that each can be deleted.
-    pub(super) fn all(&self) -> Vec<Held> {
+    pub(super) fn all(&self) -> Vec<ConnectionName> {
         self.by_endpoint.values().flatten().map(|connection| connection.names.clone()).collect()
     }
 }

@@ -36,6 +36,7 @@ pub use self::exchange::Output;
 use self::names::Tokens;
 use self::reach::Reach;
 use self::relay::Relayed;
+use self::window::Sending;
 use crate::call::exchange::{Arrival, Egress, Load};
 use crate::fingerprint::Printer;
 use crate::ids::TransactionRange;
@@ -337,7 +338,8 @@ impl External {
         let second = command.param(Field::SecondEndpointId).unwrap_or_default();
         let is_wild = command.endpoint().wildcard() != Wildcard::None || memchr::memchr2(b'$', b'*', second).is_some();
         let is_sent_again = asked.verb != VerbKind::Create || !is_wild;
-        self.begin(own, Purpose::Command(Box::new(asked)), bytes, is_sent_again.then_some(RTO), UNANSWERED, now);
+        let sending = Sending { bytes, repeat: is_sent_again.then_some(RTO), wait: UNANSWERED };
+        self.begin(own, Purpose::Command(Box::new(asked)), sending, now);
     }
 
     /// A copy of a command that the gateway has not answered yet.

@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use super::asked::Purpose;
-use super::connections::{Held, Which};
+use super::connections::{ConnectionName, Which};
 use super::exchange::Output;
+use super::window::Sending;
 use super::{AT_MOST, External};
 use crate::time::Time;
 use crate::transaction::timers::RTO;
@@ -21,22 +22,21 @@ impl External {
     /// Deletes every connection, because the worker ends.
     pub fn end_all(&mut self, now: Time) {
         (self.draining, self.ending) = (true, true);
-        for Held { endpoint, id, call } in self.connections.all() {
-            self.delete(&endpoint, &id, call.as_deref(), None, now);
-        }
+        self.connections.all().into_iter().for_each(|name| self.delete(name, None, now));
     }
 
     /// Has the gateway delete a connection, as a part of the command `of`.
-    pub(super) fn delete(&mut self, endpoint: &[u8], id: &[u8], call: Option<&[u8]>, of: Option<u32>, now: Time) {
+    pub(super) fn delete(&mut self, name: ConnectionName, of: Option<u32>, now: Time) {
+        let ConnectionName { endpoint, id, call } = name;
         let own = self.take_id();
         let mut out = Vec::with_capacity(128);
-        let mut writer = CommandWriter::new(&mut out, Verb::Dlcx, TransactionId(own), endpoint);
-        if let Some(call) = call {
+        let mut writer = CommandWriter::new(&mut out, Verb::Dlcx, TransactionId(own), &endpoint);
+        if let Some(call) = &call {
             writer = writer.param(Field::CallId, call);
         }
-        writer.param(Field::ConnectionId, id).finish();
-        let purpose = Purpose::Delete { endpoint: endpoint.into(), id: id.into(), of };
-        self.begin(own, purpose, out.into(), Some(RTO), AT_MOST, now);
+        writer.param(Field::ConnectionId, &id).finish();
+        let sending = Sending { bytes: out.into(), repeat: Some(RTO), wait: AT_MOST };
+        self.begin(own, Purpose::Delete { endpoint, id, of }, sending, now);
     }
 
     /// Stops counting connections that are gone, or that may be: the gateway can no longer tell.
@@ -54,6 +54,7 @@ impl External {
         let own = self.take_id();
         let mut out = Vec::with_capacity(64);
         CommandWriter::new(&mut out, Verb::Auep, TransactionId(own), self.agents.any()).finish();
-        self.begin(own, Purpose::Probe, out.into(), Some(ASK_AGAIN), ANSWERS_WITHIN, now);
+        let sending = Sending { bytes: out.into(), repeat: Some(ASK_AGAIN), wait: ANSWERS_WITHIN };
+        self.begin(own, Purpose::Probe, sending, now);
     }
 }

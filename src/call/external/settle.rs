@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::asked::{AgentCommand, Flight, Pending, Purpose, Several, VerbKind};
-use super::connections::{Held, Which, is_one};
+use super::connections::{ConnectionName, Which, is_one};
 use super::exchange::Output;
 use super::{AT_MOST, External, PROVISIONAL, rewrite};
 use crate::time::Time;
@@ -42,7 +42,11 @@ impl External {
                     for (named, id) in ENDS {
                         let Some(id) = response.param(id) else { continue };
                         let endpoint = response.param(named).unwrap_or(&endpoint);
-                        self.delete(endpoint, id, call.as_deref(), None, now);
+                        self.delete(
+                            ConnectionName { endpoint: endpoint.into(), id: id.into(), call: call.clone() },
+                            None,
+                            now,
+                        );
                     }
                 }
             }
@@ -132,7 +136,8 @@ impl External {
             self.connections.open(endpoint, id, asked.call.clone(), units);
             self.agents.note(endpoint, asked.way, asked.source);
             if self.ending {
-                self.delete(endpoint, id, asked.call.as_deref(), None, now);
+                let name = ConnectionName { endpoint: endpoint.into(), id: id.into(), call: asked.call.clone() };
+                self.delete(name, None, now);
             }
         }
     }
@@ -151,16 +156,14 @@ impl External {
                     VerbKind::Other if is_there && !self.known.has(asked.verbs) => ReturnCode::UNKNOWN_COMMAND,
                     _ => ReturnCode::TIMED_OUT,
                 };
-                let was_sent = pending.flight != Flight::Waiting;
+                let sent_as = (pending.flight != Flight::Waiting).then_some(own);
                 let call = asked.call.as_deref().filter(|_| asked.connection.is_none());
                 let which = Which { name: &asked.endpoint, id: asked.connection.as_deref(), call };
                 let wanted_gone =
                     if asked.verb == VerbKind::Delete { self.connections.meant(which) } else { Vec::new() };
-                self.end(own, *asked, was_sent, code, now);
+                self.end(*asked, sent_as, code, now);
                 // The call agent has given these connections up, so no other command will ever delete them.
-                for Held { endpoint, id, call } in wanted_gone {
-                    self.delete(&endpoint, &id, call.as_deref(), None, now);
-                }
+                wanted_gone.into_iter().for_each(|name| self.delete(name, None, now));
             }
             Purpose::Delete { endpoint, id, of } => {
                 self.forget(Which { name: &endpoint, id: Some(&id), call: None });
@@ -176,9 +179,9 @@ impl External {
     /// The gateway is gone, and its answer with it. A command that has not been sent to it yet goes to another worker.
     pub(super) fn abandon(&mut self, own: u32, now: Time) {
         let Some(Pending { purpose: Purpose::Command(asked), flight, .. }) = self.take(own) else { return };
-        let was_sent = flight != Flight::Waiting;
-        match was_sent || !asked.can_go_elsewhere() {
-            true => self.end(own, *asked, was_sent, ReturnCode::TRANSIENT_ERROR, now),
+        let sent_as = (flight != Flight::Waiting).then_some(own);
+        match sent_as.is_some() || !asked.can_go_elsewhere() {
+            true => self.end(*asked, sent_as, ReturnCode::TRANSIENT_ERROR, now),
             false => self.give_back(*asked, RefuseReason::Exhausted),
         }
     }
@@ -190,9 +193,9 @@ impl External {
         self.outputs.extend(asked.seqs.drain().map(|seq| Output::Refuse(seq, reason)));
     }
 
-    /// A command ends without the gateway's answer.
-    fn end(&mut self, own: u32, asked: AgentCommand, was_sent: bool, code: ReturnCode, now: Time) {
-        if asked.verb == VerbKind::Create && was_sent {
+    /// A command ends without the gateway's answer. `sent_as`: the id under which the gateway may have it.
+    fn end(&mut self, asked: AgentCommand, sent_as: Option<u32>, code: ReturnCode, now: Time) {
+        if let Some(own) = sent_as.filter(|_| asked.verb == VerbKind::Create) {
             self.keep(own, Pending::late(asked.endpoint.clone(), asked.call.clone(), now, PROVISIONAL));
         }
         let response = rewrite::plain(code, asked.key.id());

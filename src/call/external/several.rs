@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::asked::{AgentCommand, Flight, Pending, Purpose, Several};
-use super::connections::{Held, Which};
+use super::connections::Which;
 use super::{AT_MOST, External, PATIENCE, rewrite};
 use crate::time::Time;
 use crate::transaction::mgcp_client::Transaction;
@@ -44,9 +44,7 @@ impl External {
                 flight: Flight::Over,
             },
         );
-        for Held { endpoint, id, call } in meant {
-            self.delete(&endpoint, &id, call.as_deref(), Some(own), now);
-        }
+        meant.into_iter().for_each(|name| self.delete(name, Some(own), now));
     }
 
     /// A connection of a DLCX for several endpoints is deleted, or nothing is known of it; `code` says which.

@@ -13,18 +13,20 @@ use crate::transaction::mgcp_client::{Spread, Transaction};
 /// Commands that the gateway has at a time. The kernel's usual buffer of 208 KiB holds about 160 datagrams.
 pub(super) const WINDOW: usize = 64;
 
+/// A command to send, and its times.
+pub(super) struct Sending {
+    pub(super) bytes: Arc<[u8]>,
+    /// Time after which it is sent again; `None`: it is sent once.
+    pub(super) repeat: Option<Duration>,
+    /// Time from sending for which an answer is awaited.
+    pub(super) wait: Duration,
+}
+
 impl External {
     /// Sends a command as soon as the window has room for it. A call agent's command has a `patience`: when it ends,
     /// the call agent is told to wait.
-    pub(super) fn begin(
-        &mut self,
-        own: u32,
-        purpose: Purpose,
-        bytes: Arc<[u8]>,
-        repeat: Option<Duration>,
-        wait: Duration,
-        now: Time,
-    ) {
+    pub(super) fn begin(&mut self, own: u32, purpose: Purpose, sending: Sending, now: Time) {
+        let Sending { bytes, repeat, wait } = sending;
         let patience = matches!(purpose, Purpose::Command(_)).then_some(now + PATIENCE);
         let is_urgent = matches!(purpose, Purpose::Probe);
         let mut pending = Pending {

@@ -151,10 +151,9 @@ impl Gateway {
         self.tell(key, &Answer::new(denial.code), now);
     }
 
-    /// Begins a transaction.
-    pub(super) fn begin(&mut self, key: TransactionKey, print: u64, arrival: &Arrival, may_go_back: bool, now: Time) {
-        let work = Work { way: self.way(arrival), seqs: Seqs::new(arrival.seq()), may_go_back, armed: Time::NEVER };
-        self.transactions.begin(key, print, work, now);
+    /// A command that is to be carried out.
+    pub(super) fn work(&self, arrival: &Arrival, may_go_back: bool) -> Work {
+        Work { way: self.way(arrival), seqs: Seqs::new(arrival.seq()), may_go_back, armed: Time::NEVER }
     }
 
     /// A copy of a known command has come.

@@ -15,6 +15,15 @@ use crate::wire::mgcp::{
     RequestedInfo, RestartMethod, ReturnCode, Switch, Wildcard,
 };
 
+/// An AUCX.
+#[derive(Debug)]
+pub(super) struct ConnectionAudit {
+    transaction: TransactionKey,
+    connection: ConnectionKey,
+    /// The fields that it asks for.
+    wanted: Vec<Field>,
+}
+
 impl Gateway {
     pub(super) fn on_auep(
         &mut self,
@@ -68,26 +77,20 @@ impl Gateway {
         if !wanted.iter().all(can_tell) {
             return Err(ReturnCode::UNSUPPORTED_PARAMETER.into());
         }
-        if !wanted.contains(&Field::ConnectionParameters) {
-            self.answer_audit(transaction, key, &wanted, None, now);
+        let audit = ConnectionAudit { transaction, connection: key, wanted };
+        if !audit.wanted.contains(&Field::ConnectionParameters) {
+            self.answer_audit(&audit, Counters::default(), now);
             return Ok(());
         }
-        let job = Job::Audit(transaction, key, wanted);
-        let job = self.jobs.insert(job).ok_or(ReturnCode::RESOURCES_NOT_NOW)?;
+        let job = self.jobs.insert(Job::Audit(audit)).ok_or(ReturnCode::RESOURCES_NOT_NOW)?;
         self.ask(key, Ask::Count, job);
         Ok(())
     }
 
     /// Answers an AUCX.
-    pub(super) fn answer_audit(
-        &mut self,
-        transaction: TransactionKey,
-        key: ConnectionKey,
-        wanted: &[Field],
-        counters: Option<Counters>,
-        now: Time,
-    ) {
-        let Some(connection) = self.connections.get(key) else {
+    pub(super) fn answer_audit(&mut self, audit: &ConnectionAudit, counters: Counters, now: Time) {
+        let (transaction, wanted) = (audit.transaction, &audit.wanted);
+        let Some(connection) = self.connections.get(audit.connection) else {
             return self.deny(transaction, ReturnCode::ABORTED.into(), now);
         };
         let mut answer = Answer::new(ReturnCode::OK);
@@ -97,9 +100,7 @@ impl Gateway {
                 Field::NotifiedEntity => self.events.audit(connection.endpoint, *field).unwrap_or_default(),
                 Field::LocalConnectionOptions => connection.settings.wanted.text(),
                 Field::ConnectionMode => connection.settings.mode.name().into(),
-                Field::ConnectionParameters => {
-                    ConnectionParameters::from(counters.unwrap_or_default()).to_string().into()
-                }
+                Field::ConnectionParameters => ConnectionParameters::from(counters).to_string().into(),
                 _ => continue,
             };
             answer = answer.param(*field, value);

@@ -67,7 +67,8 @@ impl Gateway {
                 _ => self.answer_once(ReturnCode::OVERLOAD, command.transaction(), arrival),
             };
         }
-        self.begin(key, print, arrival, may_go_back, now);
+        let work = self.work(arrival, may_go_back);
+        self.transactions.begin(key, print, work, now);
         if verb == Verb::Crcx && arrival.seq().is_none() {
             self.load.direct += 1;
         }

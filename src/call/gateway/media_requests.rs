@@ -23,9 +23,9 @@ impl Gateway {
         match self.jobs.remove(job) {
             Some(Job::Create(creation)) => self.on_creating(*creation, key, told, now),
             Some(Job::Modify(modification)) => self.on_modified(*modification, told, now),
-            Some(Job::Audit(transaction, connection, wanted)) => {
+            Some(Job::Audit(audit)) => {
                 let counters = if let Told::Counted(counters) = told { counters } else { Default::default() };
-                self.answer_audit(transaction, connection, &wanted, Some(counters), now);
+                self.answer_audit(&audit, counters, now);
             }
             Some(Job::Listen(connection)) => self.on_counted(connection, told, now),
             Some(Job::Doubt(connection)) => self.on_doubt_counted(connection, told, now),

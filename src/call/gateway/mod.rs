@@ -57,6 +57,7 @@ use std::time::Duration;
 
 use crate::call::exchange::{Arrival, Load};
 use crate::call::gateway::answer::Work;
+use crate::call::gateway::audit::ConnectionAudit;
 use crate::call::gateway::calls::CallEntry;
 use crate::call::gateway::connection::Connection;
 use crate::call::gateway::create::Creation;
@@ -74,7 +75,7 @@ use crate::time::{Time, Wheel};
 use crate::transaction::T_HIST;
 use crate::transaction::mgcp_server::Transactions;
 use crate::transaction::name::mgcp::TransactionKey;
-use crate::wire::mgcp::{Field, Message, RestartMethod};
+use crate::wire::mgcp::{Message, RestartMethod};
 
 pub use self::exchange::{Ask, ConnectionKey, Counters, EndpointKey, Flow, LookupKey, Output, Sound, Told};
 pub use self::identity::{Identity, Limits, Naming};
@@ -179,7 +180,7 @@ enum Job {
     Modify(Box<Modification>),
     Delete(Deletion),
     /// An audit that waits for the counters of a connection.
-    Audit(TransactionKey, ConnectionKey, Vec<Field>),
+    Audit(ConnectionAudit),
     /// A request that waits for the first packet of a connection.
     Listen(ConnectionKey),
     /// A connection that perhaps no call agent knows; its packets are counted.

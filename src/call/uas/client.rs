@@ -70,6 +70,16 @@ pub(super) struct Client {
     armed: Time,
 }
 
+/// The end of a request of ours.
+#[derive(Clone, Copy)]
+pub(super) struct Final<'a> {
+    pub(super) kind: RequestKind,
+    /// The status of the final response, or the one that stands for none: 408 in time, 503 for one that could not be
+    /// sent.
+    pub(super) status: u16,
+    pub(super) response: Option<&'a Message<'a>>,
+}
+
 /// A request that has left.
 #[derive(Debug)]
 struct Sent {
@@ -162,7 +172,7 @@ impl Uas {
                     }
                 }
                 if !self.fail_over(key, next, now) {
-                    self.on_final(call, kind, status, Some(msg), now);
+                    self.on_final(call, Final { kind, status, response: Some(msg) }, now);
                 }
             }
         }
@@ -209,13 +219,13 @@ impl Uas {
     /// A request ends without a response, as by this status.
     fn on_failed(&mut self, key: ClientKey, status: u16, now: Time) {
         let Some(client) = self.clients.remove(key) else { return };
-        self.on_final(client.call, client.kind, status, None, now);
+        self.on_final(client.call, Final { kind: client.kind, status, response: None }, now);
     }
 
-    fn on_final(&mut self, call: CallKey, kind: RequestKind, status: u16, msg: Option<&Message<'_>>, now: Time) {
-        match kind {
+    fn on_final(&mut self, call: CallKey, end: Final<'_>, now: Time) {
+        match end.kind {
             RequestKind::Bye => self.on_bye_done(call),
-            RequestKind::Update | RequestKind::Reinvite => self.on_refreshed(call, kind, status, msg, now),
+            RequestKind::Update | RequestKind::Reinvite => self.on_refreshed(call, end, now),
         }
     }
 

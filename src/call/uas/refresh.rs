@@ -6,11 +6,11 @@ use std::time::Duration;
 use crate::call::exchange::{CallKey, EndReason, Event};
 use crate::call::uas::Uas;
 use crate::call::uas::call::Phase;
-use crate::call::uas::client::RequestKind;
+use crate::call::uas::client::{Final, RequestKind};
 use crate::call::uas::respond::SDP;
 use crate::call::uas::session_timer::{LONGEST, Proposal, Refresher, Session, seconds};
 use crate::time::Time;
-use crate::wire::sip::{Message, Name};
+use crate::wire::sip::Name;
 
 impl Uas {
     /// A session timer has run out.
@@ -29,18 +29,12 @@ impl Uas {
         self.send_refresh(key, now);
     }
 
-    /// The answer to a refresh of ours has come, or none in time (then 408), or it could not be sent (503).
+    /// A refresh of ours has ended.
     ///
     /// RFC 4028 §10: a refusal does not end the session. The refresh is tried again in the way its status asks for, as
     /// long as there is time.
-    pub(super) fn on_refreshed(
-        &mut self,
-        key: CallKey,
-        kind: RequestKind,
-        status: u16,
-        msg: Option<&Message<'_>>,
-        now: Time,
-    ) {
+    pub(super) fn on_refreshed(&mut self, key: CallKey, end: Final<'_>, now: Time) {
+        let Final { kind, status, response } = end;
         let (limit, ours) = (self.limits.dialog, self.session_timer.min_se.max(90));
         let jitter = Duration::from_millis(self.number(b'j') % 200 * 10);
         let Some(call) = self.calls.get_mut(key) else { return };
@@ -48,22 +42,22 @@ impl Uas {
         let Some(session) = call.session.as_mut() else { return };
         match status {
             200..=299 => {
-                let agreed = msg.and_then(|msg| {
+                let agreed = response.and_then(|msg| {
                     Proposal::read(msg.header(Name::SessionExpires), msg.header(Name::MinSe), true).accepted()
                 });
                 // RFC 4028 §7.2: if the peer has no session timers, we refresh.
                 *session = Session::new(agreed.unwrap_or(session.interval), now);
-                if let Some(contact) = msg.and_then(|msg| msg.contact()) {
+                if let Some(contact) = response.and_then(|msg| msg.contact()) {
                     call.dialog.refresh_target(contact.uri, limit);
                 }
                 if kind == RequestKind::Reinvite
-                    && let Some(answer) = msg.and_then(|msg| msg.content(SDP.as_bytes()))
+                    && let Some(answer) = response.and_then(|msg| msg.content(SDP.as_bytes()))
                 {
                     self.tell(key, Event::Answer(answer.into()));
                 }
             }
             422 => {
-                let floor = msg.and_then(|msg| Proposal::read(None, msg.header(Name::MinSe), true).min_se);
+                let floor = response.and_then(|msg| Proposal::read(None, msg.header(Name::MinSe), true).min_se);
                 match floor.filter(|floor| *floor > call.min_se.max(ours) && *floor <= LONGEST) {
                     // RFC 4028 §7.4: our further refreshes state this `Min-SE`.
                     Some(floor) => {
@@ -83,7 +77,7 @@ impl Uas {
             // RFC 3261 §12.2.1.2: the peer does not have the dialog, or is not there.
             408 | 481 => self.end(key, EndReason::RefreshFailed(status), now),
             _ => {
-                let seconds = msg.and_then(|msg| msg.header(Name::RetryAfter)).and_then(seconds);
+                let seconds = response.and_then(|msg| msg.header(Name::RetryAfter)).and_then(seconds);
                 let pause = seconds.map(|seconds| Duration::from_secs(u64::from(seconds)));
                 session.try_again(pause, jitter, now);
                 // A peer that finds fault with this method may accept the other one. Refusals for lack of time or
