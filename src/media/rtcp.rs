@@ -137,19 +137,25 @@ pub struct Sent {
 }
 
 /// Answers reports of one stream's peer.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Reporter {
+    /// Our synchronisation source.
+    ssrc: u32,
     sent_at: Option<Time>,
     round_trip: Option<Duration>,
 }
 
 impl Reporter {
+    /// The reporter of the stream that we send from `ssrc`.
+    pub const fn new(ssrc: u32) -> Self {
+        Reporter { ssrc, sent_at: None, round_trip: None }
+    }
+
     /// Takes in the peer's compound packet and appends the answer to `out` when one is due: a sender report when
-    /// anything has been sent, else a receiver report, with a CNAME made of `own` (RFC 7022: a new one each session).
+    /// anything has been sent, else a receiver report, with a CNAME made of our source (RFC 7022: new for each stream).
     pub fn on_rtcp(
         &mut self,
         compound: &[u8],
-        own: u32,
         reception: Option<&mut Reception>,
         sent: &Sent,
         now: Time,
@@ -161,7 +167,7 @@ impl Reporter {
         if packets(compound).any(|(kind, _)| kind == BYE) {
             return Answered::Bye;
         }
-        if let Some(round_trip) = round_trip(compound, own, now) {
+        if let Some(round_trip) = round_trip(compound, self.ssrc, now) {
             self.round_trip = Some(round_trip);
         }
         let Some(reception) = reception else { return Answered::No };
@@ -170,7 +176,7 @@ impl Reporter {
             return Answered::No;
         }
         self.sent_at = Some(now);
-        write_report(out, own, reception, sent, now);
+        write_report(out, self.ssrc, reception, sent, now);
         Answered::Yes
     }
 
@@ -296,12 +302,12 @@ mod tests {
         // 65535 and 1 arrive; 0 is lost.
         reception.on_packet(65_535, 160, START + Duration::from_millis(20));
         reception.on_packet(1, 480, START + Duration::from_millis(60));
-        let mut reporter = Reporter::default();
+        let mut reporter = Reporter::new(99);
         let mut out = Vec::new();
         let sent = Sent { packets: 3, octets: 480, last: Some((9_000, START)) };
         reception.on_rtcp(&sender_report(7), START + Duration::from_secs(1));
         let now = START + Duration::from_secs(2);
-        let answer = reporter.on_rtcp(&[0x80, 201, 0, 1, 0, 0, 0, 7], 99, Some(&mut reception), &sent, now, &mut out);
+        let answer = reporter.on_rtcp(&[0x80, 201, 0, 1, 0, 0, 0, 7], Some(&mut reception), &sent, now, &mut out);
         assert_eq!(answer, Answered::Yes);
         assert_eq!(out[..4], [0x81, SENDER_REPORT, 0, 12]);
         assert_eq!(word(&out, 1), 99);
@@ -322,10 +328,10 @@ mod tests {
     #[test]
     fn a_report_block_about_us_tells_the_round_trip() {
         let mut reception = Reception::new(7, 1, 0, START);
-        let mut reporter = Reporter::default();
+        let mut reporter = Reporter::new(99);
         let mut out = Vec::new();
         let sent = Sent { packets: 1, octets: 160, last: Some((0, START)) };
-        reporter.on_rtcp(&sender_report(7), 99, Some(&mut reception), &sent, START, &mut out);
+        reporter.on_rtcp(&sender_report(7), Some(&mut reception), &sent, START, &mut out);
         // The middle of the time in our sender report, and half a second in the peer's hands.
         let report = word(&out, 2) << 16 | word(&out, 3) >> 16;
         let block = |about: u32| {
@@ -337,25 +343,25 @@ mod tests {
             bytes
         };
         let later = START + Duration::from_millis(620);
-        reporter.on_rtcp(&block(98), 99, Some(&mut reception), &sent, later, &mut Vec::new());
+        reporter.on_rtcp(&block(98), Some(&mut reception), &sent, later, &mut Vec::new());
         assert_eq!(reporter.round_trip(), None, "it is about somebody else");
-        reporter.on_rtcp(&block(99), 99, Some(&mut reception), &sent, later, &mut Vec::new());
+        reporter.on_rtcp(&block(99), Some(&mut reception), &sent, later, &mut Vec::new());
         assert_eq!(reporter.round_trip().map(|time| time.as_millis()), Some(119), "120 ms, cut to 1/65536 s");
         let before = START + Duration::from_millis(400);
-        let mut early = Reporter::default();
-        early.on_rtcp(&block(99), 99, Some(&mut reception), &sent, before, &mut Vec::new());
+        let mut early = Reporter::new(99);
+        early.on_rtcp(&block(99), Some(&mut reception), &sent, before, &mut Vec::new());
         assert_eq!(early.round_trip(), None, "nothing comes back before it was sent");
     }
 
     #[test]
     fn reports_are_answered_once_an_interval() {
         let mut reception = Reception::new(7, 1, 0, START);
-        let mut reporter = Reporter::default();
+        let mut reporter = Reporter::new(9);
         let mut answers = Vec::new();
         for ms in [0, 100, 2_499, 2_500, 2_600] {
             let now = START + Duration::from_millis(ms);
             let mut out = Vec::new();
-            let answer = reporter.on_rtcp(&sender_report(7), 9, Some(&mut reception), &Sent::default(), now, &mut out);
+            let answer = reporter.on_rtcp(&sender_report(7), Some(&mut reception), &Sent::default(), now, &mut out);
             assert_eq!(answer == Answered::Yes, !out.is_empty());
             answers.push(answer);
         }
@@ -367,7 +373,7 @@ mod tests {
         let mut reception = Reception::new(7, 1, 0, START);
         let mut out = Vec::new();
         let sent = Sent::default();
-        Reporter::default().on_rtcp(&sender_report(7), 9, Some(&mut reception), &sent, START, &mut out);
+        Reporter::new(9).on_rtcp(&sender_report(7), Some(&mut reception), &sent, START, &mut out);
         assert_eq!(out[..4], [0x81, RECEIVER_REPORT, 0, 7]);
         assert_eq!(packets(&out).count(), 2);
     }
@@ -387,9 +393,8 @@ mod tests {
     fn bye_and_garbage_get_no_answer() {
         let mut reception = Reception::new(7, 1, 0, START);
         let mut out = Vec::new();
-        let mut on = |bytes: &[u8]| {
-            Reporter::default().on_rtcp(bytes, 9, Some(&mut reception), &Sent::default(), START, &mut out)
-        };
+        let mut on =
+            |bytes: &[u8]| Reporter::new(9).on_rtcp(bytes, Some(&mut reception), &Sent::default(), START, &mut out);
         let mut bye = sender_report(7);
         bye.extend_from_slice(&[0x81, BYE, 0, 1, 0, 0, 0, 7]);
         assert_eq!(on(&bye), Answered::Bye);

@@ -132,8 +132,9 @@ impl Stream {
     /// §5.1 wants random. `signalling` is the host that the signalling comes from, see [`Expected`].
     pub fn new(seed: u64, terms: &Terms, signalling: Option<IpAddr>) -> Self {
         let spread = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let ssrc = (seed ^ seed >> 32) as u32;
         Stream {
-            ssrc: (seed ^ seed >> 32) as u32,
+            ssrc,
             payloads: terms.payloads,
             direction: terms.direction,
             latch: Latch::new(Expected { media: terms.remote, signalling }),
@@ -143,7 +144,7 @@ impl Stream {
             reception: None,
             received: Received::default(),
             sent: Sent::default(),
-            reporter: Reporter::default(),
+            reporter: Reporter::new(ssrc),
         }
     }
 
@@ -244,7 +245,7 @@ impl Stream {
         if !self.latch.takes_rtcp(source) {
             return Answered::No;
         }
-        self.reporter.on_rtcp(packet, self.ssrc, self.reception.as_mut(), &self.sent, now, out)
+        self.reporter.on_rtcp(packet, self.reception.as_mut(), &self.sent, now, out)
     }
 
     /// The direction in which media flows.
