@@ -19,10 +19,10 @@ use mio::{Interest, Registry, Token};
 use crate::call::gateway::{Ask, ConnectionKey, Told};
 use crate::call::offer::{Capabilities, Local, Offer, OfferError, terms_of};
 use crate::call::{CallKey, MediaPlace, Uas};
-use crate::media::{Ports, Session};
+use crate::media::{Echo, Ports, Session};
 use crate::net::bind::BindError;
 use crate::net::host;
-use crate::net::udp::{Batch, Buffers, Socket};
+use crate::net::udp::{Batch, Buffers, Datagram, Socket};
 use crate::seldom::Seldom;
 use crate::station;
 use crate::time::Time;
@@ -46,7 +46,7 @@ pub(super) struct RtpMedia {
     ports: Ports,
     calls: HashMap<CallKey, Box<EchoCall>>,
     connections: HashMap<ConnectionKey, Connection>,
-    sockets: HashMap<u16, Leg>,
+    sockets: HashMap<u16, SocketPair>,
     /// Streams whose sockets may be open at once.
     most_streams: usize,
     seed: u64,
@@ -69,7 +69,7 @@ struct EchoCall {
 }
 
 /// The sockets of one stream.
-struct Leg {
+struct SocketPair {
     of: Owner,
     rtp: Socket,
     rtcp: Socket,
@@ -105,7 +105,7 @@ enum Unopened {
 }
 
 impl RtpMedia {
-    /// RtpMedia over the ports of `range`, with at most so many descriptors.
+    /// Media over the ports of `range`, whose sockets take at most `descriptors`.
     pub(super) fn new(registry: Registry, range: (u16, u16), descriptors: usize, seed: u64) -> Self {
         RtpMedia {
             registry,
@@ -133,32 +133,28 @@ impl RtpMedia {
     pub(super) fn on_readable(&mut self, token: Token, batch: &mut Batch, now: Time) -> bool {
         let Ok(port) = u16::try_from(token.0.saturating_sub(RTP_TOKENS)) else { return false };
         let even = port & !1;
-        let Some(leg) = self.sockets.get(&even) else { return false };
-        let key = match leg.of {
+        let Some(pair) = self.sockets.get(&even) else { return false };
+        let key = match pair.of {
             Owner::Call(key) => key,
             Owner::Connection(key) => return self.on_connection_readable(key, port, batch, now),
         };
+        let socket = if port == even { &pair.rtp } else { &pair.rtcp };
         let Some(call) = self.calls.get_mut(&key) else { return false };
         let Some(echo) = call.session.leg_of_port(even).and_then(|leg| leg.echo()) else {
             // Our offer is not answered yet: packets that come early are read and dropped.
-            return drain(if port == even { &leg.rtp } else { &leg.rtcp }, batch);
+            return drain(socket, batch);
         };
         for _ in 0..BATCHES {
-            let socket = if port == even { &leg.rtp } else { &leg.rtcp };
             let Ok(read @ 1..) = socket.recv_batch(batch) else { return false };
             for datagram in batch.iter() {
                 self.scratch.clear();
-                if port == even {
-                    self.scratch.extend_from_slice(datagram.bytes);
-                    if let Ok(echoed) = echo.on_packet(&mut self.scratch, datagram.source, now) {
-                        // A packet that does not leave is a lost packet.
-                        let _ = socket.send(echoed.bytes, echoed.to, None);
-                    }
-                } else {
-                    echo.on_rtcp(datagram.bytes, datagram.source, now, &mut self.scratch);
-                    if !self.scratch.is_empty() {
-                        let _ = socket.send(&self.scratch, datagram.source, None);
-                    }
+                let answer = match port == even {
+                    true => echo_sound(echo, &datagram, now, &mut self.scratch),
+                    false => answer_report(echo, &datagram, now, &mut self.scratch),
+                };
+                if let Some((bytes, to)) = answer {
+                    // A packet that does not leave is a lost packet.
+                    let _ = socket.send(bytes, to, None);
                 }
             }
             if read < batch.places() {
@@ -212,17 +208,17 @@ impl RtpMedia {
             return Err(if self.ports.is_exhausted() { NoMedia::Exhausted } else { NoMedia::TooMany });
         };
         for (port, (_, named)) in ports.iter_mut().zip(lines) {
-            let is_open = |leg: &Leg| leg.rtp.local_addr().is_ipv4() == named.is_ipv4();
+            let is_open = |pair: &SocketPair| pair.rtp.local_addr().is_ipv4() == named.is_ipv4();
             if !self.sockets.get(port).is_some_and(is_open) {
                 if self.has_failed(now) {
                     return Err(NoMedia::Exhausted);
                 }
                 let bound = call.bound_for(*named);
-                let leg = self.bind_some(key, &mut call.session, bound, port, now).map_err(|error| {
+                let pair = self.bind_some(key, &mut call.session, bound, port, now).map_err(|error| {
                     self.on_unopened(&error, now);
                     NoMedia::Exhausted
                 })?;
-                self.sockets.insert(*port, leg);
+                self.sockets.insert(*port, pair);
             }
         }
         Ok(ports.iter().zip(lines).map(|(port, (_, named))| SocketAddr::new(*named, *port)).collect())
@@ -237,7 +233,7 @@ impl RtpMedia {
         ip: IpAddr,
         port: &mut u16,
         now: Time,
-    ) -> Result<Leg, Unopened> {
+    ) -> Result<SocketPair, Unopened> {
         for _ in 0..self.ports.free() {
             match self.bind(Owner::Call(key), ip, *port) {
                 Err(Unopened::Bind(error @ BindError::InUse { .. })) => {
@@ -259,7 +255,7 @@ impl RtpMedia {
         self.seed
     }
 
-    fn bind(&self, of: Owner, ip: IpAddr, port: u16) -> Result<Leg, Unopened> {
+    fn bind(&self, of: Owner, ip: IpAddr, port: u16) -> Result<SocketPair, Unopened> {
         if self.sockets.len() >= self.most_streams {
             return Err(Unopened::Share);
         }
@@ -270,7 +266,7 @@ impl RtpMedia {
             self.registry.register(&mut SourceFd(&socket.as_raw_fd()), token, Interest::READABLE)?;
             Ok(socket)
         };
-        Ok(Leg { of, rtp: open(port)?, rtcp: open(port + 1)? })
+        Ok(SocketPair { of, rtp: open(port)?, rtcp: open(port + 1)? })
     }
 
     fn close_all(&mut self, call: &mut EchoCall) {
@@ -410,6 +406,30 @@ impl EchoCall {
     }
 }
 
+/// The echo of a packet, and its destination.
+fn echo_sound<'s>(
+    echo: &mut Echo,
+    came: &Datagram<'_>,
+    now: Time,
+    out: &'s mut Vec<u8>,
+) -> Option<(&'s [u8], SocketAddr)> {
+    out.extend_from_slice(came.bytes);
+    let echoed = echo.on_packet(out, came.source, now).ok()?;
+    Some((echoed.bytes, echoed.to))
+}
+
+/// The answer to a report, if one is due, and its destination.
+fn answer_report<'s>(
+    echo: &mut Echo,
+    came: &Datagram<'_>,
+    now: Time,
+    out: &'s mut Vec<u8>,
+) -> Option<(&'s [u8], SocketAddr)> {
+    echo.on_rtcp(came.bytes, came.source, now, out);
+    (!out.is_empty()).then_some((out, came.source))
+}
+
+/// Reads and drops what waits at a socket.
 fn drain(socket: &Socket, batch: &mut Batch) -> bool {
     (0..BATCHES).all(|_| socket.recv_batch(batch).is_ok_and(|read| read == batch.places()))
 }

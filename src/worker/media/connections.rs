@@ -14,7 +14,7 @@ use crate::net::bind::BindError;
 use crate::net::udp::Batch;
 use crate::time::Time;
 
-use super::{BATCHES, Leg, Owner, RtpMedia, Unopened};
+use super::{BATCHES, Owner, RtpMedia, SocketPair, Unopened};
 
 /// One connection.
 #[derive(Debug)]
@@ -53,27 +53,27 @@ impl RtpMedia {
         if self.has_failed(now) {
             return Told::Failed;
         }
-        let (port, leg) = match self.bind_connection(key, local, now) {
+        let (port, pair) = match self.bind_connection(key, local, now) {
             Ok(bound) => bound,
             Err(error) => {
                 self.on_unopened(&error, now);
                 return Told::Failed;
             }
         };
-        self.sockets.insert(port, leg);
+        self.sockets.insert(port, pair);
         let stream = Stream::new(self.next_seed(), &terms(flow), None);
         self.connections.insert(key, Connection { port, stream, sound: flow.sound, rtcp_received: 0 });
         Told::Opened(port)
     }
 
     /// A port with its sockets: the next free one that no other program has.
-    fn bind_connection(&mut self, key: ConnectionKey, local: IpAddr, now: Time) -> Result<(u16, Leg), NoPort> {
+    fn bind_connection(&mut self, key: ConnectionKey, local: IpAddr, now: Time) -> Result<(u16, SocketPair), NoPort> {
         let mut untried = self.ports.free();
         loop {
             let port = self.ports.take()?;
             untried = untried.saturating_sub(1);
             match self.bind(Owner::Connection(key), local, port) {
-                Ok(leg) => return Ok((port, leg)),
+                Ok(pair) => return Ok((port, pair)),
                 Err(error) => {
                     self.ports.give_back(port);
                     match error {
@@ -96,18 +96,18 @@ impl RtpMedia {
         let even = port & !1;
         let RtpMedia { connections, sockets, scratch, .. } = self;
         for _ in 0..BATCHES {
-            let Some(leg) = sockets.get(&even) else { return false };
-            let socket = if port == even { &leg.rtp } else { &leg.rtcp };
+            let Some(pair) = sockets.get(&even) else { return false };
+            let socket = if port == even { &pair.rtp } else { &pair.rtcp };
             let Ok(read @ 1..) = socket.recv_batch(batch) else { return false };
             for datagram in batch.iter() {
                 scratch.clear();
                 if port == even {
                     scratch.extend_from_slice(datagram.bytes);
                     if let Some((port, to, bytes)) = pass_on(connections, key, scratch, datagram.source, now)
-                        && let Some(leg) = sockets.get(&port)
+                        && let Some(pair) = sockets.get(&port)
                     {
                         // A packet that does not leave is a lost packet.
-                        let _ = leg.rtp.send(bytes, to, None);
+                        let _ = pair.rtp.send(bytes, to, None);
                     }
                 } else if let Some(connection) = connections.get_mut(&key) {
                     let source = datagram.source;
