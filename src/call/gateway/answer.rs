@@ -83,7 +83,8 @@ impl Answer {
         self
     }
 
-    pub(super) fn behind(mut self, messages: Vec<Arc<[u8]>>) -> Self {
+    /// The same, with messages that have to arrive before it.
+    pub(super) fn after(mut self, messages: Vec<Arc<[u8]>>) -> Self {
         self.before = messages;
         self
     }
@@ -118,7 +119,7 @@ impl Gateway {
         let Some(work) = self.transactions.answer(key, bytes.clone(), now) else { return };
         let sent = match answer.before.is_empty() {
             true => bytes,
-            false => behind(&answer.before, &bytes, self.limits.answer),
+            false => one_datagram(&answer.before, &bytes, self.limits.answer),
         };
         self.outputs.push_back(transmit(&work.way, &sent));
         self.outputs.extend(work.seqs.drain().map(Output::Answered));
@@ -261,7 +262,7 @@ impl Gateway {
 
 /// One datagram of several messages. Messages of `before` that would make it longer than `most` bytes are left out:
 /// they travel alone, because they are repeated until they are answered anyway.
-fn behind(before: &[Arc<[u8]>], last: &[u8], most: usize) -> Arc<[u8]> {
+fn one_datagram(before: &[Arc<[u8]>], last: &[u8], most: usize) -> Arc<[u8]> {
     let mut datagram = Vec::with_capacity(1_024);
     for message in before {
         if datagram.len() + message.len() + last.len() > most {

@@ -56,7 +56,7 @@ impl Creation {
 
 /// The request for one of the connections.
 struct ConnectionRequest<'a> {
-    place: EndpointChoice,
+    choice: EndpointChoice,
     was_wild: bool,
     call: &'a [u8],
     settings: Settings,
@@ -78,7 +78,7 @@ impl Gateway {
         let mode = mode::parse(command.param(Field::ConnectionMode).ok_or(ReturnCode::PROTOCOL_ERROR)?)?;
         let wanted = Wanted::default().with(command.param(Field::LocalConnectionOptions))?;
         let remote = Remote::of(command, self.public_ip(arrival))?;
-        let second = self.second_place(command, arrival)?;
+        let second = self.second_choice(command, arrival)?;
         if second.is_some() && remote.is_some() {
             // RFC 3435 §2.3.5: the command either describes the other end or names it.
             return Err(ReturnCode::PROTOCOL_ERROR.into());
@@ -86,24 +86,19 @@ impl Gateway {
         if second.is_none() && remote.is_none() && mode::needs_remote(mode) {
             return Err(ReturnCode::NO_DESCRIPTION.into());
         }
-        let place = self.place(&command.endpoint(), arrival)?;
-        let belongs_here = arrival.follows || matches!(place, EndpointChoice::Here(_)) || self.has_call(call);
-        if self.stopped {
-            return Err(Denial::back(ReturnCode::ENDPOINT_RESTARTING_NOW, RefuseReason::Draining));
-        }
-        if self.draining && !belongs_here {
-            return Err(Denial::back(ReturnCode::RESOURCES_NOT_NOW, RefuseReason::Draining));
-        }
+        let choice = self.choose_endpoint(&command.endpoint(), arrival)?;
+        let belongs_here = arrival.follows || matches!(choice, EndpointChoice::Here(_)) || self.has_call(call);
+        self.check_service(belongs_here)?;
         if let Some((EndpointChoice::Here(second), _)) = &second
-            && place == EndpointChoice::Here(*second)
+            && choice == EndpointChoice::Here(*second)
         {
             // Both connections on one endpoint would pass sound round in a circle: each sends on to the other what it
             // receives.
             return Err(ReturnCode::UNSUPPORTED_PARAMETER.into());
         }
         let coding = command.param(Field::BearerInformation).map(Coding::parse).transpose()?;
-        let terms = self.first_terms(&place, &wanted, remote.as_ref(), coding)?;
-        let (kind, existing) = match &place {
+        let terms = self.first_terms(&choice, &wanted, remote.as_ref(), coding)?;
+        let (kind, existing) = match &choice {
             EndpointChoice::Here(key) => {
                 (self.endpoints.get(*key).map_or(Kind::Ivr, |endpoint| endpoint.kind), Some(*key))
             }
@@ -114,7 +109,7 @@ impl Gateway {
         let size = arrival.size.max(1);
         let half = if second.is_some() { size / 2 } else { 0 };
         let first = ConnectionRequest {
-            place,
+            choice,
             was_wild: command.endpoint().wildcard() != Wildcard::None,
             call,
             settings: Settings { mode, wanted: wanted.clone(), remote, terms },
@@ -124,29 +119,17 @@ impl Gateway {
         // RFC 3435 §2.3.5: the mode is that of the first connection.
         let second = match second {
             None => None,
-            Some((place, was_wild)) => {
+            Some((choice, was_wild)) => {
                 let other =
                     Remote { address: None, payloads: terms.payloads, ptime: Some(terms.ptime), text: [].into() };
-                let terms = self.first_terms(&place, &wanted, Some(&other), None)?;
+                let terms = self.first_terms(&choice, &wanted, Some(&other), None)?;
                 let settings = Settings { mode: ConnectionMode::SendRecv, wanted, remote: None, terms };
-                Some(ConnectionRequest { place, was_wild, call, settings, size: half, leg: None })
+                Some(ConnectionRequest { choice, was_wild, call, settings, size: half, leg: None })
             }
         };
         self.check_room(&first, second.as_ref(), size)?;
         let first = self.make_end(first, arrival, now)?;
-        let second = match second.map(|second| self.make_end(second, arrival, now)).transpose() {
-            Ok(second) => second,
-            Err(denial) => {
-                self.undo_end(&first);
-                return Err(denial);
-            }
-        };
-        if let Some(second) = &second {
-            for (end, other) in [(&first, second), (second, &first)] {
-                let connection = self.connections.get_mut(end.connection);
-                connection.into_iter().for_each(|connection| connection.other = Some(other.connection));
-            }
-        }
+        let second = second.map(|second| self.make_second_end(second, &first, arrival, now)).transpose()?;
         let creation = Creation { transaction, first, second, embedded, arrival: *arrival };
         let first = creation.first.connection;
         self.open(creation, first, now);
@@ -214,7 +197,7 @@ impl Gateway {
         if let Some(connection) = self.connections.get(first.connection) {
             answer = answer.description(connection.description.text());
         }
-        self.answer(transaction, &answer.behind(before), now);
+        self.answer(transaction, &answer.after(before), now);
     }
 
     fn undo_creation(&mut self, creation: &Creation, failed: Option<ConnectionKey>, now: Time) {
@@ -230,25 +213,25 @@ impl Gateway {
     }
 
     /// The second endpoint, and whether it was named by a wildcard.
-    fn second_place(
+    fn second_choice(
         &self,
         command: &Command<'_>,
         arrival: &Arrival,
     ) -> Result<Option<(EndpointChoice, bool)>, ReturnCode> {
         let Some(name) = command.param(Field::SecondEndpointId) else { return Ok(None) };
         let name = EndpointName::parse(name).ok_or(ReturnCode::PROTOCOL_ERROR)?;
-        Ok(Some((self.place(&name, arrival)?, name.wildcard() != Wildcard::None)))
+        Ok(Some((self.choose_endpoint(&name, arrival)?, name.wildcard() != Wildcard::None)))
     }
 
     /// The terms of a connection that begins; `coding` is what the command sets on its endpoint.
     fn first_terms(
         &self,
-        place: &EndpointChoice,
+        choice: &EndpointChoice,
         wanted: &Wanted,
         remote: Option<&Remote>,
         coding: Option<Coding>,
     ) -> Result<Terms, ReturnCode> {
-        let (partner, before) = match place {
+        let (partner, before) = match choice {
             EndpointChoice::Here(key) => {
                 (self.partner_terms(*key, None), self.endpoints.get(*key).map(|endpoint| endpoint.coding))
             }
@@ -256,6 +239,17 @@ impl Gateway {
         };
         let coding = coding.or(before).unwrap_or_default();
         Sides { wanted, remote, before: Terms::default(), partner, coding }.agree()
+    }
+
+    /// Whether new connections are made; `belongs_here`: this one can be made nowhere else.
+    fn check_service(&self, belongs_here: bool) -> Result<(), Denial> {
+        if self.stopped {
+            return Err(Denial::back(ReturnCode::ENDPOINT_RESTARTING_NOW, RefuseReason::Draining));
+        }
+        if self.draining && !belongs_here {
+            return Err(Denial::back(ReturnCode::RESOURCES_NOT_NOW, RefuseReason::Draining));
+        }
+        Ok(())
     }
 
     /// Whether there is room for everything that a CRCX asks for.
@@ -266,9 +260,9 @@ impl Gateway {
         size: u32,
     ) -> Result<(), Denial> {
         let ends = || std::iter::once(first).chain(second);
-        let on = |key: EndpointKey| ends().filter(|end| end.place == EndpointChoice::Here(key)).count();
+        let on = |key: EndpointKey| ends().filter(|end| end.choice == EndpointChoice::Here(key)).count();
         for end in ends() {
-            let EndpointChoice::Here(key) = end.place else { continue };
+            let EndpointChoice::Here(key) = end.choice else { continue };
             let Some(endpoint) = self.endpoints.get(key) else { continue };
             let most = if endpoint.kind == Kind::Bridge { 2 } else { self.limits.connections_per_endpoint };
             if endpoint.connections.len() + on(key) > most {
@@ -285,7 +279,7 @@ impl Gateway {
     }
 
     fn make_end(&mut self, request: ConnectionRequest<'_>, arrival: &Arrival, now: Time) -> Result<End, Denial> {
-        let (endpoint, is_new) = match request.place {
+        let (endpoint, is_new) = match request.choice {
             EndpointChoice::Here(key) if self.endpoints.get(key).is_none() => {
                 // The endpoint was removed to make room for the first one.
                 return Err(ReturnCode::ENDPOINT_UNKNOWN.into());
@@ -331,9 +325,25 @@ impl Gateway {
         Ok(End { connection, endpoint, is_new, was_wild: request.was_wild })
     }
 
+    /// Makes the second connection of a CRCX, or undoes the first.
+    fn make_second_end(
+        &mut self,
+        request: ConnectionRequest<'_>,
+        first: &End,
+        arrival: &Arrival,
+        now: Time,
+    ) -> Result<End, Denial> {
+        let second = self.make_end(request, arrival, now).inspect_err(|_| self.undo_end(first))?;
+        for (end, other) in [(first, &second), (&second, first)] {
+            let connection = self.connections.get_mut(end.connection);
+            connection.into_iter().for_each(|connection| connection.other = Some(other.connection));
+        }
+        Ok(second)
+    }
+
     /// The units that a CRCX costs: none inside the reservation of the conference that its connection comes to.
     fn cost(&self, request: &ConnectionRequest<'_>, size: u32) -> u32 {
-        let EndpointChoice::Here(key) = request.place else { return size };
+        let EndpointChoice::Here(key) = request.choice else { return size };
         let conference = self.endpoints.get(key).filter(|endpoint| endpoint.kind == Kind::Conference);
         conference.zip(request.leg).map_or(size, |(endpoint, leg)| { endpoint.reservation }.join(leg).cost)
     }

@@ -61,7 +61,7 @@ impl Gateway {
             Some(Job::Delete(deletion)) if waiting > 0 => deletion.before = before,
             _ => {
                 self.jobs.remove(job);
-                let answer = Answer::new(ReturnCode::CONNECTION_DELETED).behind(before);
+                let answer = Answer::new(ReturnCode::CONNECTION_DELETED).after(before);
                 match endpoint {
                     Some(_) => self.answer(transaction, &answer, now),
                     None => self.tell(transaction, &answer, now),
@@ -86,7 +86,7 @@ impl Gateway {
         if let Some(counters) = deletion.counters {
             answer = answer.param(Field::ConnectionParameters, ConnectionParameters::from(counters).to_string());
         }
-        self.answer(deletion.transaction, &answer.behind(deletion.before), now);
+        self.answer(deletion.transaction, &answer.after(deletion.before), now);
     }
 
     /// Finds the connections that a DLCX names.

@@ -82,7 +82,11 @@ impl Gateway {
     }
 
     /// The endpoint for the connection of a CRCX. `*` is taken for `$`: call agents send it, and mean any endpoint.
-    pub(super) fn place(&self, name: &EndpointName<'_>, arrival: &Arrival) -> Result<EndpointChoice, ReturnCode> {
+    pub(super) fn choose_endpoint(
+        &self,
+        name: &EndpointName<'_>,
+        arrival: &Arrival,
+    ) -> Result<EndpointChoice, ReturnCode> {
         if name.wildcard() == Wildcard::None {
             return self.one_endpoint(name).map(EndpointChoice::Here);
         }

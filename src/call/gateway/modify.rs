@@ -5,8 +5,8 @@ use crate::call::gateway::answer::{Answer, Denial};
 use crate::call::gateway::calls::call_id;
 use crate::call::gateway::connection::Settings;
 use crate::call::gateway::embedded::Embedded;
+use crate::call::gateway::endpoint::Endpoint;
 use crate::call::gateway::exchange::{Ask, ConnectionKey, EndpointKey, Flow, Told};
-use crate::call::gateway::kind::Kind;
 use crate::call::gateway::mode;
 use crate::call::gateway::remote::Remote;
 use crate::call::gateway::terms::Sides;
@@ -55,7 +55,7 @@ impl Gateway {
         if remote.is_none() && mode::needs_remote(mode) {
             return Err(ReturnCode::NO_DESCRIPTION.into());
         }
-        let place = self.endpoints.get(endpoint).ok_or(ReturnCode::ENDPOINT_UNKNOWN)?;
+        let &Endpoint { kind, coding, .. } = self.endpoints.get(endpoint).ok_or(ReturnCode::ENDPOINT_UNKNOWN)?;
         let terms = match negotiates {
             false => connection.settings.terms,
             true => {
@@ -64,12 +64,11 @@ impl Gateway {
                     remote: remote.as_ref(),
                     before: connection.settings.terms,
                     partner: self.partner_terms(endpoint, Some(key)),
-                    coding: place.coding,
+                    coding,
                 };
                 sides.agree()?
             }
         };
-        let kind: Kind = place.kind;
         let settings = Settings { mode, wanted, remote, terms };
         let flow = self.flow(endpoint, Some(key), &settings);
         let is_same = flow == connection.flow;
@@ -114,6 +113,6 @@ impl Gateway {
         }
         self.refresh_flows(endpoint);
         let before = self.apply_embedded(embedded, endpoint, Some(key), &arrival, now);
-        self.answer(transaction, &answer.behind(before), now);
+        self.answer(transaction, &answer.after(before), now);
     }
 }

@@ -39,7 +39,7 @@ impl Gateway {
             before.extend(self.apply_embedded(embedded, key, None, arrival, now));
             self.release(key, now);
         }
-        self.answer(transaction, &Answer::new(ReturnCode::OK).behind(before), now);
+        self.answer(transaction, &Answer::new(ReturnCode::OK).after(before), now);
         Ok(())
     }
 
