@@ -61,7 +61,7 @@ pub(super) trait Request: Sized {
     fn without_place(case: &Case<'_, Self>, dispatch: &mut Dispatch, size: Weight) -> Option<Decision>;
 
     /// Decides about a copy of a request whose worker is gone; `None` if the request may go to any other worker.
-    fn bereaved(case: &Case<'_, Self>, dispatch: &mut Dispatch, known: (EntryId, &Entry)) -> Option<Decision>;
+    fn after_death(case: &Case<'_, Self>, dispatch: &mut Dispatch, known: (EntryId, &Entry)) -> Option<Decision>;
 
     /// The answer if the request refers to something that is gone with its worker.
     fn gone(case: &Case<'_, Self>, dispatch: &Dispatch) -> Option<(u16, Reason)>;

@@ -214,7 +214,8 @@ impl Groups {
         }
     }
 
-    /// Writes all places, free ones included, so that each [`GroupId`] keeps its meaning.
+    /// Finds the names and the free places again. All places were written, free ones included, so each [`GroupId`] has
+    /// kept its meaning.
     fn resume(&mut self) -> Result<(), Damaged> {
         if self.groups.len() > self.cap {
             return Err(Damaged("too many conferences"));

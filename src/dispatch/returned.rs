@@ -31,7 +31,7 @@ pub enum Cause {
 impl Returned {
     /// Its worker died before the message was decided about again. The worker had given it back, so it did not kill the
     /// worker.
-    pub fn bereave(&mut self) {
+    pub fn on_worker_died(&mut self) {
         (self.cause, self.message.sent) = (Cause::Died, false);
     }
 

@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn options_says_for_the_workers_what_they_say_themselves() {
+    fn options_is_answered_with_the_capabilities_of_the_workers() {
         let said = written("OPTIONS", "", |answer| answer.says = Says::Capabilities);
         for line in [
             "Allow: INVITE",

@@ -14,14 +14,14 @@ use crate::wire::mgcp::{Field, MOST_PARTS, Message, Ranges, TransactionId, Unpar
 
 impl<C: Channel> Switch<C> {
     /// Acts on the messages of one datagram.
-    pub(super) fn on_parts(&mut self, bytes: &[u8], way: &Way, now: Time) {
+    pub(super) fn on_datagram(&mut self, bytes: &[u8], way: &Way, now: Time) {
         let mut all = parts(bytes);
         let first = all.next().unwrap_or(bytes);
         if all.next().is_some() {
             self.on_several(bytes, way, now);
         } else {
             self.count_received(way.owner);
-            self.on_part(first, way, now);
+            self.on_single(first, way, now);
         }
         self.go_on_chains(now);
     }
@@ -45,7 +45,7 @@ impl<C: Channel> Switch<C> {
     }
 
     /// Acts on a message that is alone in its datagram.
-    fn on_part(&mut self, part: &[u8], way: &Way, now: Time) {
+    fn on_single(&mut self, part: &[u8], way: &Way, now: Time) {
         let message = parse(part);
         let lane = self.lane_of_message(&message, way);
         match self.parcels.get_mut(lane) {

@@ -85,13 +85,13 @@ impl<C: Channel> Switch<C> {
     /// Ends a link that has been read as far as it is to be read: messages that its worker had not answered go to
     /// others. Returns the incarnation of its worker.
     pub fn on_link_lost(&mut self, worker: WorkerId, now: Time) -> Option<Incarnation> {
-        self.let_go(worker, 0, now)
+        self.close_link(worker, 0, now)
     }
 
     /// Ends the link of a worker that is gone, or is to be replaced. The link may still hold frames: they are read
     /// first, in turns to come. A successor may have a link at once.
     pub fn end_link(&mut self, worker: WorkerId, now: Time) -> Option<Incarnation> {
-        self.let_go(worker, LAST_FRAMES, now)
+        self.close_link(worker, LAST_FRAMES, now)
     }
 
     /// Ends the link with this id; a later link of the worker is left alone.
@@ -100,7 +100,7 @@ impl<C: Channel> Switch<C> {
         self.end_link(worker, now)
     }
 
-    fn let_go(&mut self, worker: WorkerId, frames_left: usize, now: Time) -> Option<Incarnation> {
+    fn close_link(&mut self, worker: WorkerId, frames_left: usize, now: Time) -> Option<Incarnation> {
         let link = self.outbox.links.remove(worker)?;
         let incarnation = link.incarnation;
         let life = self.dispatch.life(worker);
@@ -108,13 +108,13 @@ impl<C: Channel> Switch<C> {
         self.fit_pool();
         self.suspects.on_link_lost(worker);
         // A message that it gave back is not decided about as if a successor had given it back.
-        self.given_back.iter_mut().filter(|back| back.from == worker).for_each(Returned::bereave);
+        self.given_back.iter_mut().filter(|back| back.from == worker).for_each(Returned::on_worker_died);
         let handed_back = self.handed_back.on_link_lost(worker);
         let ending = Ending { worker, life, link, handed_back, frames_left };
         let is_first = self.estates.is_empty();
-        self.bury_oldest_of(worker, now);
+        self.finish_oldest_of(worker, now);
         if frames_left == 0 {
-            self.bury(ending, now);
+            self.finish(ending, now);
         } else {
             self.estates.ending.push_back(ending);
         }
@@ -142,7 +142,7 @@ impl<C: Channel> Switch<C> {
                 // A worker that goes on writing does not hold up the other links.
                 self.estates.ending.push_back(ending);
             } else {
-                self.bury(ending, now);
+                self.finish(ending, now);
             }
             if self.is_behind() {
                 self.estates.is_others_turn = true;
@@ -152,7 +152,7 @@ impl<C: Channel> Switch<C> {
     }
 
     /// Makes room for one more ending link of a worker.
-    fn bury_oldest_of(&mut self, worker: WorkerId, now: Time) {
+    fn finish_oldest_of(&mut self, worker: WorkerId, now: Time) {
         if self.estates.ending_of(worker) < ENDING_A_WORKER {
             return;
         }
@@ -160,7 +160,7 @@ impl<C: Channel> Switch<C> {
         let oldest = ending.iter().enumerate().filter(|(_, ending)| ending.worker == worker);
         let oldest = oldest.min_by_key(|(_, ending)| ending.life).map(|(at, _)| at);
         if let Some(oldest) = oldest.and_then(|at| ending.remove(at)) {
-            self.bury(oldest, now);
+            self.finish(oldest, now);
         }
     }
 
@@ -186,7 +186,7 @@ impl<C: Channel> Switch<C> {
             FromWorker::Refused { message, reason } => {
                 refused.count(reason);
                 let mut back = Returned { message, from: *worker, cause: Cause::Refused(reason) };
-                back.bereave();
+                back.on_worker_died();
                 given_back.push_back(back);
             }
             FromWorker::Released { name } => {
@@ -201,7 +201,7 @@ impl<C: Channel> Switch<C> {
         read.is_ok() && *frames_left > 0
     }
 
-    fn bury(&mut self, ending: Ending<C>, now: Time) {
+    fn finish(&mut self, ending: Ending<C>, now: Time) {
         let Ending { worker, life, link, handed_back, .. } = ending;
         self.dispatch.on_link_read(worker, life, now);
         self.estates.orphaned.push_back(Orphaned { worker, handed_back, orphans: link.front.into_orphans() });

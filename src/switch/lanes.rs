@@ -64,11 +64,11 @@ impl<C: Channel> Switch<C> {
         if self.parcels.len() < 2 {
             return;
         }
-        let is_due = now.since(self.told_at) >= LEDGER_WITHIN || self.has_handed_over_much();
+        let is_due = now.since(self.ledgers_told_at) >= LEDGER_WITHIN || self.has_handed_over_much();
         if !is_due && self.parcels.iter().all(Parcel::is_empty) {
             return;
         }
-        self.told_at = now;
+        self.ledgers_told_at = now;
         self.tell_ledger();
         let own = self.owners.own();
         for (lane, parcel) in self.parcels.iter_mut().enumerate().filter(|(lane, _)| *lane != own) {
@@ -76,7 +76,7 @@ impl<C: Channel> Switch<C> {
                 self.dispatch.on_lane_full(parcel.len());
                 parcel.clear();
                 // The lane gets the figures with its next parcel; the other lanes get theirs once more.
-                self.told.fill(u32::MAX);
+                self.ledgers_told.fill(u32::MAX);
             }
             parcel.from = own;
         }
@@ -89,17 +89,17 @@ impl<C: Channel> Switch<C> {
 
     /// Whether a worker has got so much since the other lanes were told that they would choose wrongly.
     fn has_handed_over_much(&self) -> bool {
-        let told = self.told.iter().copied().chain(std::iter::repeat(0));
+        let told = self.ledgers_told.iter().copied().chain(std::iter::repeat(0));
         let mut pairs = self.dispatch.pool().iter().zip(told);
         pairs.any(|((_, slot), told)| slot.ledger().saturating_sub(told) > slot.units_total / MUCH)
     }
 
     /// Puts the changes of the ledger into every other lane's parcel.
     fn tell_ledger(&mut self) {
-        let Switch { dispatch, told, parcels, owners, .. } = self;
-        told.resize(dispatch.pool().len(), 0);
+        let Switch { dispatch, ledgers_told, parcels, owners, .. } = self;
+        ledgers_told.resize(dispatch.pool().len(), 0);
         let own = owners.own();
-        for ((worker, slot), told) in dispatch.pool().iter().zip(told) {
+        for ((worker, slot), told) in dispatch.pool().iter().zip(ledgers_told) {
             let units = slot.ledger();
             if units != *told {
                 *told = units;

@@ -87,10 +87,10 @@ pub struct Switch<C> {
     /// CANCELs that wait for an INVITE that another lane may still pass on.
     early: EarlyCancels,
     /// The ledger of each worker as the other lanes were told it, in units, and the time of that.
-    told: Vec<u32>,
-    told_at: Time,
+    ledgers_told: Vec<u32>,
+    ledgers_told_at: Time,
     /// Workers that have not been told the access rules in force: their links took no more.
-    untold: Vec<WorkerId>,
+    access_untold: Vec<WorkerId>,
     /// MGCP commands that wait for others of their datagrams.
     chains: Chains<Way>,
     /// Chains that go on.
@@ -128,8 +128,8 @@ impl<C: Channel> Switch<C> {
             parcels: (0..owners.lanes()).map(|_| Parcel::new(owners.own())).collect(),
             owners,
             early: EarlyCancels::default(),
-            told: Vec::new(),
-            told_at: Time(0),
+            ledgers_told: Vec::new(),
+            ledgers_told_at: Time(0),
             configured: dispatch.pool().len(),
             dispatch,
             scanner: Scanner::new(),
@@ -144,7 +144,7 @@ impl<C: Channel> Switch<C> {
             suspects: Suspects::new(),
             may_clear: false,
             handed_back: HandedBack::default(),
-            untold: Vec::new(),
+            access_untold: Vec::new(),
             chains: Chains::new(),
             resumed: VecDeque::new(),
         }
@@ -155,7 +155,7 @@ impl<C: Channel> Switch<C> {
     /// A message came to a socket; several of MGCP may have come in one datagram.
     pub fn on_message(&mut self, bytes: &[u8], way: &Way, now: Time) {
         if way.arrival.transport == Transport::Mgcp {
-            return self.on_parts(bytes, way, now);
+            return self.on_datagram(bytes, way, now);
         }
         self.count_received(way.owner);
         let own = self.owners.own();

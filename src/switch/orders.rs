@@ -35,16 +35,16 @@ impl<C: Channel> Switch<C> {
         self.outbox.insert = insert;
         if is_new && self.is_first() {
             // A worker that connects later gets the rules in its `Welcome`.
-            self.untold = self.outbox.links.iter().map(|(worker, _)| worker).collect();
+            self.access_untold = self.outbox.links.iter().map(|(worker, _)| worker).collect();
             self.tell_access();
         }
     }
 
     /// Tells the access rules in force to the workers that have not been told them.
     pub(super) fn tell_access(&mut self) {
-        let Switch { outbox, dispatch, untold, .. } = self;
+        let Switch { outbox, dispatch, access_untold, .. } = self;
         let rules = &dispatch.rules().access;
-        untold.retain(|&worker| {
+        access_untold.retain(|&worker| {
             let is_told = outbox.links.get_mut(worker).is_none_or(|link| link.front.push_access(rules));
             outbox.links.touch(worker);
             !is_told

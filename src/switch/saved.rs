@@ -24,9 +24,9 @@ saved!(Switch<C: Channel> { dispatch, refused, outbox, suspects, handed_back } e
     owners,
     parcels,
     early,
-    told,
-    told_at,
-    untold,
+    ledgers_told,
+    ledgers_told_at,
+    access_untold,
     // Call agents send again the commands that waited, and those that were asked of all workers.
     chains,
     resumed,
@@ -84,13 +84,13 @@ impl<C: Channel> Switch<C> {
             self.outbox.links.touch(worker);
             if self.is_first() {
                 // It may have the rules of another configuration; telling it the same ones again changes nothing.
-                self.untold.push(worker);
+                self.access_untold.push(worker);
             }
         }
         // After the links: a worker that the dispatcher did not start has its slot for as long as it has its link.
         self.fit_pool();
         // The figures that the other lanes were told last may not have reached them.
-        self.told = vec![u32::MAX; self.dispatch.pool().len()];
+        self.ledgers_told = vec![u32::MAX; self.dispatch.pool().len()];
         Ok(())
     }
 

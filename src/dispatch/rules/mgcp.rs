@@ -113,7 +113,7 @@ impl case::Request for MgcpCommand<'_> {
         (!is_opened).then(|| dispatch.answer_why(case, Reason::TableFull))
     }
 
-    fn bereaved(case: &Case<'_>, dispatch: &mut Dispatch, (id, _): (EntryId, &Entry)) -> Option<Decision> {
+    fn after_death(case: &Case<'_>, dispatch: &mut Dispatch, (id, _): (EntryId, &Entry)) -> Option<Decision> {
         match dispatch.meant(case) {
             Meant::Gone(code) => Some(dispatch.conclude(case, id, code.0, Reason::WorkerGone)),
             // It has no endpoint yet: a connection that its worker may have made has died with the worker.
@@ -139,7 +139,7 @@ impl case::Request for MgcpCommand<'_> {
     }
 
     fn follower_returned(case: &Case<'_>, dispatch: &mut Dispatch, back: &Returned) -> Decision {
-        dispatch.of_connection_returned(case, back)
+        returned::decide(case, dispatch, back)
     }
 
     fn complete(_: &Case<'_>, _: &Dispatch, _: &mut Handoff) {}

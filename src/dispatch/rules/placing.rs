@@ -113,7 +113,7 @@ impl Dispatch {
         if self.is_alive(entry) {
             return self.follow(entry.target, Reason::Retransmission, case.now);
         }
-        if let Some(decision) = R::bereaved(case, self, (id, entry)) {
+        if let Some(decision) = R::after_death(case, self, (id, entry)) {
             return decision;
         }
         let deaths = entry.deaths + u8::from(entry.is_pending());

@@ -106,7 +106,7 @@ impl case::Request for SipRequest<'_> {
         Some(dispatch.place_unrecorded(case, size, 0))
     }
 
-    fn bereaved(_: &Case<'_>, _: &mut Dispatch, (_, entry): (EntryId, &Entry)) -> Option<Decision> {
+    fn after_death(_: &Case<'_>, _: &mut Dispatch, (_, entry): (EntryId, &Entry)) -> Option<Decision> {
         // A late copy of a request that its caller has finished with.
         entry.is_over().then_some(Decision { target: Target::Drop, reason: Reason::WorkerGone })
     }
@@ -129,7 +129,7 @@ impl case::Request for SipRequest<'_> {
     }
 
     fn follower_returned(case: &Case<'_>, dispatch: &mut Dispatch, back: &Returned) -> Decision {
-        dispatch.in_dialog_returned(case, back)
+        returned::decide(case, dispatch, back)
     }
 
     fn complete(case: &Case<'_>, dispatch: &Dispatch, handoff: &mut Handoff) {

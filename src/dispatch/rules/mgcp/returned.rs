@@ -9,31 +9,29 @@ use crate::dispatch::returned::{Cause, Returned};
 use crate::dispatch::table::{Entry, State};
 use crate::wire::mgcp::{ReturnCode, Verb};
 
-impl Dispatch {
-    /// Decides about a command that found its worker by a name, or about a copy of a command in the table.
-    pub(super) fn of_connection_returned(&mut self, case: &Case<'_>, back: &Returned) -> Decision {
-        let dropped = |reason| Decision { target: Target::Drop, reason };
-        let known = self.entry_of(case.name);
-        match (back.cause, known) {
-            (_, Some((_, Entry { state: State::AnsweredHere(code), .. }))) => {
-                self.answer(case, code, Reason::AnsweredBefore)
-            }
-            // Only the first copy is decided about; this one is dropped.
-            (Cause::Refused(_), Some(_)) if case.request.verb == Verb::Crcx => dropped(Reason::MovedAlready),
-            (Cause::Died, Some(_)) if case.request.leaves_choice() => dropped(Reason::MovedAlready),
-            // The link did not take it, but the worker may have carried out an earlier copy.
-            (Cause::Refused(_), _) if !back.message.sent => dropped(Reason::LinkFull),
-            (Cause::Refused(_), Some((id, _))) => {
-                self.conclude(case, id, ReturnCode::TRANSIENT_ERROR.0, Reason::RefusedInDialog)
-            }
-            (Cause::Refused(_), None) => self.answer(case, ReturnCode::TRANSIENT_ERROR.0, Reason::RefusedInDialog),
-            (Cause::Died, _) => {
-                let code = match self.meant(case) {
-                    Meant::Gone(code) => code,
-                    _ => ReturnCode::ENDPOINT_UNKNOWN,
-                };
-                self.answer(case, code.0, Reason::OrphanInDialog)
-            }
+/// Decides about a command that found its worker by a name, or about a copy of a command in the table.
+pub(super) fn decide(case: &Case<'_>, dispatch: &mut Dispatch, back: &Returned) -> Decision {
+    let dropped = |reason| Decision { target: Target::Drop, reason };
+    let known = dispatch.entry_of(case.name);
+    match (back.cause, known) {
+        (_, Some((_, Entry { state: State::AnsweredHere(code), .. }))) => {
+            dispatch.answer(case, code, Reason::AnsweredBefore)
+        }
+        // Only the first copy is decided about; this one is dropped.
+        (Cause::Refused(_), Some(_)) if case.request.verb == Verb::Crcx => dropped(Reason::MovedAlready),
+        (Cause::Died, Some(_)) if case.request.leaves_choice() => dropped(Reason::MovedAlready),
+        // The link did not take it, but the worker may have carried out an earlier copy.
+        (Cause::Refused(_), _) if !back.message.sent => dropped(Reason::LinkFull),
+        (Cause::Refused(_), Some((id, _))) => {
+            dispatch.conclude(case, id, ReturnCode::TRANSIENT_ERROR.0, Reason::RefusedInDialog)
+        }
+        (Cause::Refused(_), None) => dispatch.answer(case, ReturnCode::TRANSIENT_ERROR.0, Reason::RefusedInDialog),
+        (Cause::Died, _) => {
+            let code = match dispatch.meant(case) {
+                Meant::Gone(code) => code,
+                _ => ReturnCode::ENDPOINT_UNKNOWN,
+            };
+            dispatch.answer(case, code.0, Reason::OrphanInDialog)
         }
     }
 }

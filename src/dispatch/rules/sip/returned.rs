@@ -6,23 +6,22 @@ use crate::dispatch::returned::{Cause, Returned};
 use crate::dispatch::table::State;
 use crate::wire::sip::Method;
 
-impl Dispatch {
-    /// Decides about a request that has made no entry.
-    pub(super) fn in_dialog_returned(&mut self, case: &Case<'_>, back: &Returned) -> Decision {
-        let dropped = |reason| Decision { target: Target::Drop, reason };
-        match (case.request.method, case.request.to_tag, back.cause) {
-            (Method::Ack, ..) => dropped(Reason::OrphanInDialog),
-            (Method::Cancel, None, _) => self.cancel_returned(case, back),
-            (_, Some(_), Cause::Died) => self.answer(case, 481, Reason::OrphanInDialog),
-            (_, Some(_), Cause::Refused(_)) => self.answer(case, 500, Reason::RefusedInDialog),
-            // A retransmission: only the first copy is decided about.
-            (_, None, _) if back.message.envelope.follows && back.message.envelope.size == 0 => {
-                dropped(Reason::MovedAlready)
-            }
-            (_, None, _) => self.unrecorded_returned(case, back),
-        }
+/// Decides about a request that has made no entry.
+pub(super) fn decide(case: &Case<'_>, dispatch: &mut Dispatch, back: &Returned) -> Decision {
+    let dropped = |reason| Decision { target: Target::Drop, reason };
+    let envelope = &back.message.envelope;
+    match (case.request.method, case.request.to_tag, back.cause) {
+        (Method::Ack, ..) => dropped(Reason::OrphanInDialog),
+        (Method::Cancel, None, _) => dispatch.cancel_returned(case, back),
+        (_, Some(_), Cause::Died) => dispatch.answer(case, 481, Reason::OrphanInDialog),
+        (_, Some(_), Cause::Refused(_)) => dispatch.answer(case, 500, Reason::RefusedInDialog),
+        // A retransmission: only the first copy is decided about.
+        (_, None, _) if envelope.follows && envelope.size == 0 => dropped(Reason::MovedAlready),
+        (_, None, _) => dispatch.unrecorded_returned(case, back),
     }
+}
 
+impl Dispatch {
     fn cancel_returned(&mut self, case: &Case<'_>, back: &Returned) -> Decision {
         let known = self.transaction_of_cancel(case);
         let Some((id, entry)) = known.and_then(|id| Some((id, *self.table.get(id)?))) else {
