@@ -210,7 +210,10 @@ impl Groups {
         for group in live {
             let found = self.find(group.name).and_then(|id| self.get(id));
             assert_eq!(found, Some(group), "a conference is not found by its name");
-            assert!(group.opened.is_some() || group.waiting > 0, "a conference that nobody has or waits for");
+            assert!(
+                group.opened.is_some() || group.waiting > 0,
+                "a conference without a worker and without waiting legs"
+            );
         }
     }
 

@@ -361,7 +361,7 @@ fn a_link_that_ends_with_much_unread_is_read_some_frames_a_turn_and_its_successo
     for later in 1..10 {
         switch.handle_timeout(NOW + Duration::from_millis(250 * later));
     }
-    assert_eq!(held(&switch, 0) + held(&switch, 1), 110, "what it had answered goes to nobody");
+    assert_eq!(held(&switch, 0) + held(&switch, 1), 110, "an answered message goes to no worker");
 }
 
 #[test]

@@ -41,7 +41,7 @@ impl<'a> Request<'a> {
     /// The fields that name its transaction.
     fn named_by(&self) -> Fields<'_> {
         let Request { msg, via, call_id, from_tag, cseq, .. } = self;
-        Fields { uri: msg.request_uri(), via: Some(via), call_id, from_tag, cseq: cseq.number }
+        Fields { message: msg, via: Some(via), call_id, from_tag, cseq: cseq.number }
     }
 
     /// Whether a comma-separated header lists `option`.

@@ -32,7 +32,7 @@ packed!(Queue { first, last });
 impl Table {
     /// Touches the memory for this many entries, in a table that is empty. Filling it later then meets no page fault.
     pub fn make_room(&mut self, entries: usize) {
-        let nobody = Entry {
+        let blank = Entry {
             name: Fingerprint::default(),
             call: Fingerprint::default(),
             source: SourcePrint::default(),
@@ -50,7 +50,7 @@ impl Table {
             call_links: UNLINKED,
         };
         if self.entries.is_empty() {
-            self.entries.resize(entries.min(self.cap), nobody);
+            self.entries.resize(entries.min(self.cap), blank);
             self.entries.clear();
             self.by_name.clear();
             self.by_call.clear();

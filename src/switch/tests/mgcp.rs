@@ -206,8 +206,8 @@ fn the_next_command_of_a_datagram_waits_until_the_one_before_is_answered() {
 #[test]
 fn a_command_after_one_that_is_answered_here_goes_at_once_and_one_after_silence_in_five_seconds() {
     let mut rig = rig(2);
-    let nobody = "MDCX 1 ann/1@ms MGCP 1.0\r\n".to_owned();
-    assert_eq!(rig.send(&joined(&[nobody, crcx(2, "b"), crcx(3, "c")])), ["500 1 Endpoint unknown\r\n"]);
+    let unknown = "MDCX 1 ann/1@ms MGCP 1.0\r\n".to_owned();
+    assert_eq!(rig.send(&joined(&[unknown, crcx(2, "b"), crcx(3, "c")])), ["500 1 Endpoint unknown\r\n"]);
     let got = rig.got();
     assert_eq!(got.len(), 1);
     assert!(rig.switch.poll_timeout().unwrap() <= NOW + Duration::from_secs(5));
@@ -396,7 +396,7 @@ fn acknowledgements_go_to_the_workers_that_have_the_transactions() {
     let mut acks: Vec<&str> = got.iter().filter(|got| got.worker != first).map(|got| got.text.as_str()).collect();
     acks.sort_unstable();
     assert_eq!(acks, ["000 2\r\n", "000 3\r\n"]);
-    assert_eq!(rig.switch.dispatch().counters().received, 4, "nobody has sent them");
+    assert_eq!(rig.switch.dispatch().counters().received, 4, "no peer has sent them");
 }
 
 #[test]

@@ -24,8 +24,8 @@ const CALL: u8 = b'c';
 /// The fields of a request that name its transaction.
 #[derive(Clone, Copy)]
 pub struct Fields<'a> {
-    /// The request-URI as written.
-    pub uri: &'a [u8],
+    /// The request itself: a peer of RFC 2543 has its request-URI read.
+    pub message: &'a Message<'a>,
     /// The top Via.
     pub via: Option<&'a Via<'a>>,
     /// The Call-ID.
@@ -47,7 +47,8 @@ impl Fields<'_> {
         }
         let branch = self.via.and_then(Via::branch).unwrap_or_default();
         let number = self.cseq.to_be_bytes();
-        let texts = [AsItIs(self.uri), InAnyCase(branch), InAnyCase(sent_by), port, AsItIs(self.call_id)];
+        let texts =
+            [AsItIs(self.message.request_uri()), InAnyCase(branch), InAnyCase(sent_by), port, AsItIs(self.call_id)];
         printer.print_each(OLD_TRANSACTION, texts.into_iter().chain([InAnyCase(self.from_tag), AsItIs(&number)]))
     }
 
@@ -85,7 +86,7 @@ impl Names {
     /// The names of the transaction that a request belongs to.
     pub fn of(message: &Message<'_>, read: &Essentials<'_>, printer: &Printer) -> Self {
         let fields = Fields {
-            uri: message.request_uri(),
+            message,
             via: read.via.as_ref(),
             call_id: message.call_id(),
             from_tag: read.from.and_then(|from| from.tag()).unwrap_or_default(),
@@ -168,7 +169,7 @@ mod tests {
         let message = scanner.scan(text.as_bytes()).unwrap();
         let via = message.via();
         for via in [via, None] {
-            let fields = Fields { uri: b"sip:a@b", via: via.as_ref(), call_id: b"1", from_tag: b"f", cseq: 7 };
+            let fields = Fields { message: &message, via: via.as_ref(), call_id: b"1", from_tag: b"f", cseq: 7 };
             let name = |method| fields.server(method, Some(b"t"), &printer);
             assert_eq!(name(Method::Invite), name(Method::Ack));
             assert_ne!(name(Method::Invite), name(Method::Cancel));

@@ -95,7 +95,7 @@ fn workers_that_start_together_do_not_wait_for_each_other() {
     pool.on_up(WorkerId(1), &joined(10), Time(60_000_000));
     assert_eq!(shares(&pool, 61_000_000), [1024, 102]);
     pool.set_admin(W0, Admin::Drain);
-    assert_eq!(shares(&pool, 61_000_000)[1], 1024, "nobody warmer takes calls");
+    assert_eq!(shares(&pool, 61_000_000)[1], 1024, "no warmer worker takes calls");
 }
 
 #[test]
@@ -147,5 +147,5 @@ fn a_worker_that_stays_silent_is_hung_after_many_looks_and_not_after_a_long_paus
     assert_eq!((pool.poll_hung(), pool.poll_hung()), (Some(W0), None));
     pool.set_admin(W0, Admin::Maint);
     (0..2 * HUNG_LOOKS).for_each(|_| pool.look(Time(3)));
-    assert_eq!(pool.poll_hung(), None, "somebody works on it");
+    assert_eq!(pool.poll_hung(), None, "an operator works on it");
 }

@@ -240,7 +240,7 @@ fn every_command_is_answered_and_none_carried_out_twice_whatever_the_order() {
             walk.hear();
         }
         let silent: Vec<u32> = walk.asked.difference(&walk.told).copied().collect();
-        assert!(silent.is_empty(), "seed {seed}: nobody has answered {silent:?}");
+        assert!(silent.is_empty(), "seed {seed}: no worker has answered {silent:?}");
         let switch = &walk.rig.switch;
         assert!(switch.chains.is_empty() && switch.outbox.asked.is_empty() && switch.resumed.is_empty(), "seed {seed}");
         assert!(switch.dispatch.has_no_gathering(), "seed {seed}");
