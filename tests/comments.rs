@@ -142,3 +142,20 @@ fn each_word_of_the_glossary_is_used_in_the_source() {
     let stale: Vec<&String> = words.iter().filter(|word| !is_used(word)).collect();
     assert!(stale.is_empty(), "no file names {stale:?}: take the rows out of the glossary");
 }
+
+/// Beginnings of names that leave the reader to guess the actor.
+const NAMES_OF_RIDDLES: &[&str] = &["what_", "who_", "whose_"];
+
+#[test]
+fn no_function_is_named_after_a_riddle() {
+    let mut riddles = Vec::new();
+    for (path, text) in all() {
+        for (number, line) in text.lines().enumerate() {
+            let name = line.split_once("fn ").map_or("", |(_, name)| name);
+            if NAMES_OF_RIDDLES.iter().any(|riddle| name.starts_with(riddle)) {
+                riddles.push(format!("{}:{}: {name}", path.display(), number + 1));
+            }
+        }
+    }
+    assert!(riddles.is_empty(), "name the actor:\n{}", riddles.join("\n"));
+}
