@@ -83,7 +83,7 @@ impl Uas {
     fn answer_asked(&mut self, key: CallKey, now: Time) {
         let Some(server) = self.calls.get_mut(key).and_then(|call| call.asked.take()) else { return };
         let response = Response::status(487);
-        self.with_request(server, |uas, request| uas.respond_in_call(key, server, request, &response, now));
+        self.respond_to_kept(server, &response, now);
     }
 
     /// Releases everything that a call holds and tells the application.

@@ -102,7 +102,7 @@ impl Uas {
                 call.takes_update = call.allows_update;
             }
             let response = Response { dialog: true, headers: &headers, sdp, ..Response::status(200) };
-            uas.respond_in_call(key, server, request, &response, now);
+            uas.respond_in_call(server, request, &response, now);
         });
         self.load.answered += 1;
         if let Some(replaced) = self.calls.get_mut(key).and_then(|call| call.replaces.take()) {
@@ -119,7 +119,8 @@ impl Uas {
 
     /// As [`Uas::reject`], with header fields of the application's choice beside those that every response has.
     pub fn reject_with(&mut self, key: CallKey, status: u16, headers: &[(&str, &[u8])], now: Time) -> bool {
-        (300..=699).contains(&status) && self.decline_with(key, status, headers, EndReason::Rejected(status), now)
+        let response = Response { headers, ..Response::status(status) };
+        (300..=699).contains(&status) && self.decline_with(key, &response, EndReason::Rejected(status), now)
     }
 
     /// The session description in a reliable provisional response of an undecided call: the answer to the peer's offer,
@@ -310,41 +311,18 @@ impl Uas {
 
     /// Answers an undecided INVITE with a final refusal and ends its call.
     pub(super) fn decline(&mut self, key: CallKey, status: u16, reason: EndReason, now: Time) -> bool {
-        self.decline_with(key, status, &[], reason, now)
+        self.decline_with(key, &Response::status(status), reason, now)
     }
 
-    fn decline_with(
-        &mut self,
-        key: CallKey,
-        status: u16,
-        headers: &[(&str, &[u8])],
-        reason: EndReason,
-        now: Time,
-    ) -> bool {
+    fn decline_with(&mut self, key: CallKey, response: &Response<'_>, reason: EndReason, now: Time) -> bool {
         let Some(server) = self.undecided(key) else { return false };
-        self.with_request(server, |uas, request| {
-            let mut headers = headers.to_vec();
-            if status == 503 && !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("Retry-After")) {
-                headers.push(("Retry-After", RETRY_AFTER));
-            }
-            let response = Response { headers: &headers, ..Response::status(status) };
-            uas.respond_in_call(key, server, request, &response, now);
-        });
+        let mut headers = response.headers.to_vec();
+        if response.status == 503 && !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("Retry-After")) {
+            headers.push(("Retry-After", RETRY_AFTER));
+        }
+        self.respond_to_kept(server, &Response { headers: &headers, ..*response }, now);
         self.forget(key, reason, now);
         true
-    }
-
-    /// Responds with the call's own tag.
-    pub(super) fn respond_in_call(
-        &mut self,
-        key: CallKey,
-        server: ServerKey,
-        request: &Request<'_>,
-        response: &Response<'_>,
-        now: Time,
-    ) {
-        let tag = self.calls.get(key).map(|call| call.dialog.local_tag().to_vec());
-        self.respond(server, request, &Response { to_tag: tag.as_deref(), ..*response }, now);
     }
 
     /// The transaction of a call that has no final response yet.

@@ -114,7 +114,7 @@ impl Uas {
                 headers.extend([("Require", &b"100rel"[..]), ("RSeq", number.as_bytes())]);
             }
             let response = Response { dialog: true, headers: &headers, sdp, ..Response::status(status) };
-            uas.respond_in_call(key, server, request, &response, now);
+            uas.respond_in_call(server, request, &response, now);
             if !reliable {
                 return;
             }

@@ -47,7 +47,7 @@ impl Uas {
         }
         let Some(server) = self.calls.get_mut(key).and_then(|call| call.asked.take()) else { return false };
         let response = Response { headers, ..Response::status(status) };
-        self.with_request(server, |uas, request| uas.respond_in_call(key, server, request, &response, now));
+        self.respond_to_kept(server, &response, now);
         self.on_prack_settled(key, now);
         true
     }
@@ -167,7 +167,7 @@ impl Uas {
                 }
             }
             let response = Response { headers: &headers, sdp, ..Response::status(200) };
-            uas.respond_in_call(key, server, request, &response, now);
+            uas.respond_in_call(server, request, &response, now);
             if request.method == Method::Invite
                 && let Some(call) = uas.calls.get_mut(key)
             {

@@ -123,6 +123,24 @@ impl Uas {
         self.settle(key);
     }
 
+    /// Responds within a transaction of a call, with the call's own tag.
+    pub(super) fn respond_in_call(
+        &mut self,
+        key: ServerKey,
+        request: &Request<'_>,
+        response: &Response<'_>,
+        now: Time,
+    ) {
+        let call = self.servers.get(key).and_then(Server::call).and_then(|call| self.calls.get(call));
+        let tag = call.map(|call| call.dialog.local_tag().to_vec());
+        self.respond(key, request, &Response { to_tag: tag.as_deref(), ..*response }, now);
+    }
+
+    /// The same, to a request that was kept until now.
+    pub(super) fn respond_to_kept(&mut self, key: ServerKey, response: &Response<'_>, now: Time) {
+        self.with_request(key, |uas, request| uas.respond_in_call(key, request, response, now));
+    }
+
     /// Files a transaction with the wheel, or forgets it if it is over.
     pub(super) fn settle(&mut self, key: ServerKey) {
         match self.servers.get(key) {

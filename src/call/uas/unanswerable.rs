@@ -32,7 +32,7 @@ impl Uas {
         let header = warning.as_ref().map(|warning| ("Warning", warning.as_bytes()));
         let why = in_words(error);
         let response = Response { headers: header.as_slice(), why: Some(&why), ..Response::status(status) };
-        self.with_request(server, |uas, request| uas.respond_in_call(key, server, request, &response, now));
+        self.respond_to_kept(server, &response, now);
     }
 }
 
