@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use pointsman::config::Config;
-use pointsman::net::process::LockFile;
+use pointsman::net::lock_file::LockFile;
 use pointsman::net::run_dir::RunDir;
 use pointsman::supervisor::{self, StartError, StartMode};
 use tracing::warn;

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use clap::Args;
 use pointsman::admin::protocol::Command;
 use pointsman::admin::screen::{Key, Scroll, Size, keys};
-use pointsman::net::process::StopSignals;
+use pointsman::net::signals::StopSignals;
 use pointsman::net::terminal::{self, Keyboard};
 use pointsman::server::stats::Snapshot;
 

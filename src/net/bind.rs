@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use super::holders::{self, Holder};
+use super::holders::{self, PortHolder};
 
 /// An address that cannot be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -17,7 +17,7 @@ pub enum BindError {
         /// Address that was tried.
         place: Place,
         /// Its holders, if they were [looked up](BindError::with_holders) and this user may see them.
-        holders: Vec<Holder>,
+        holders: Vec<PortHolder>,
     },
     /// No interface of this host has it.
     #[error(
@@ -76,8 +76,8 @@ impl std::fmt::Display for Place {
 /// Most holders that are named.
 const NAMED: usize = 4;
 
-fn by(holders: &[Holder]) -> String {
-    let mut named: Vec<String> = holders.iter().take(NAMED).map(Holder::to_string).collect();
+fn by(holders: &[PortHolder]) -> String {
+    let mut named: Vec<String> = holders.iter().take(NAMED).map(PortHolder::to_string).collect();
     match holders.len().saturating_sub(NAMED) {
         0 => {}
         more => named.push(format!("{more} more")),
@@ -161,7 +161,7 @@ mod tests {
     fn a_port_in_use_is_told_with_those_who_have_it() {
         let error = |held: &[u32]| {
             let place = Place { protocol: "udp", address: "0.0.0.0:5060".parse().unwrap(), flag: "--listen" };
-            let holder = |pid: &u32| Holder { pid: *pid, command: "kamailio -f k.cfg".to_owned() };
+            let holder = |pid: &u32| PortHolder { pid: *pid, command: "kamailio -f k.cfg".to_owned() };
             BindError::InUse { place, holders: held.iter().map(holder).collect() }.to_string()
         };
         assert_eq!(

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// A process that holds a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Holder {
+pub struct PortHolder {
     /// Its process id.
     pub pid: u32,
     /// Its command line, shortened.
@@ -20,7 +20,7 @@ const COMMAND_SHOWN: usize = 60;
 /// The state of a TCP socket that listens, as `/proc/net/tcp` writes it.
 const LISTENING: &str = "0A";
 
-impl fmt::Display for Holder {
+impl fmt::Display for PortHolder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "process {} ({})", self.pid, self.command)
     }
@@ -28,7 +28,7 @@ impl fmt::Display for Holder {
 
 /// The processes that have a socket at `address`, or at one that keeps `address` from being bound; `protocol` is `udp`
 /// or `tcp`. Empty where this cannot be found out.
-pub fn of(protocol: &str, address: SocketAddr) -> Vec<Holder> {
+pub fn of(protocol: &str, address: SocketAddr) -> Vec<PortHolder> {
     let sockets = |family: &str| -> BTreeSet<String> {
         let table = fs::read_to_string(format!("/proc/net/{protocol}{family}")).unwrap_or_default();
         in_the_way(&table, protocol == "tcp", address).map(|number| format!("socket:[{number}]")).collect()
@@ -44,7 +44,7 @@ pub fn of(protocol: &str, address: SocketAddr) -> Vec<Holder> {
     }
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
-    let mut holders: Vec<Holder> = pids.filter(|pid| has_one(*pid, &sockets)).filter_map(holder).collect();
+    let mut holders: Vec<PortHolder> = pids.filter(|pid| has_one(*pid, &sockets)).filter_map(holder).collect();
     holders.sort_by_key(|holder| holder.pid);
     holders
 }
@@ -86,11 +86,11 @@ fn has_one(pid: u32, sockets: &BTreeSet<String>) -> bool {
     targets.any(|target| target.to_str().is_some_and(|target| sockets.contains(target)))
 }
 
-fn holder(pid: u32) -> Option<Holder> {
+fn holder(pid: u32) -> Option<PortHolder> {
     let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
     let words = String::from_utf8_lossy(&line).replace('\0', " ");
     let command: String = words.trim().chars().take(COMMAND_SHOWN).collect();
-    Some(Holder { pid, command })
+    Some(PortHolder { pid, command })
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::{LONGEST_SOCKET_NAME, LONGEST_SOCKET_PATH};
 use crate::ids::{TokenKey, WorkerId};
-use crate::net::process::{LockError, LockFile, touch};
+use crate::net::lock_file::{LockError, LockFile, touch};
 use crate::net::random;
 
 /// The name of the stats socket in the run directory.

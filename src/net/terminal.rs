@@ -8,7 +8,7 @@ use rustix::termios::{
     LocalModes, OptionalActions, SpecialCodeIndex, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr,
 };
 
-use super::process::StopSignals;
+use super::signals::StopSignals;
 
 /// Lines and columns of the terminal on stdout; `None` where stdout is no terminal, or the terminal does not tell.
 pub fn size() -> Option<(u16, u16)> {

@@ -55,7 +55,7 @@ use crate::net::bind::BindError;
 use crate::net::listener::Listener;
 use crate::net::run_dir::{RunDir, RunDirError};
 use crate::net::unix::SeqListener;
-use crate::net::{activation, clock, log, memory, process, random, unix};
+use crate::net::{activation, clock, log, memory, process, random, signals, unix};
 use crate::server;
 
 /// Descriptors that are asked for: a worker has one for each RTP stream and TCP connection.
@@ -135,7 +135,7 @@ pub enum StartMode {
 /// # Errors
 /// Anything that keeps it from starting: a run directory in use, a port in use, an address that is not this host's.
 pub fn run(config: Config, source: Source, mode: StartMode) -> Result<(), StartError> {
-    process::ignore_stray_signals();
+    signals::ignore_stray_signals();
     // Before the first large block is freed.
     memory::map_large_blocks();
     // Before any descriptor is opened.

@@ -30,7 +30,8 @@ use super::handshake::{self, NoHello, Resync};
 use super::sockets::{ReturnedSockets, SlotSockets};
 use crate::dispatch::decision::{Brought, Unanswered};
 use crate::ids::{ListenerId, TokenKey, WorkerId};
-use crate::net::process::{Holder, LockFile, Process};
+use crate::net::lock_file::{LockFile, LockHolder};
+use crate::net::process::Process;
 use crate::net::run_dir::{RunDir, RunDirError, own_uid, worker_lock};
 use crate::net::unix::{SeqListener, SeqPacket};
 use crate::net::{clock, udp, watch};
@@ -363,7 +364,7 @@ impl<'h> Reattachment<'h> {
         }
     }
 
-    fn holder(&self, slot: WorkerId) -> Option<Holder> {
+    fn holder(&self, slot: WorkerId) -> Option<LockHolder> {
         LockFile::holder(&worker_lock(self.home.path(), slot)).ok().flatten()
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tracing::warn;
 
 use crate::ids::TokenKey;
-use crate::net::process::LockFile;
+use crate::net::lock_file::LockFile;
 use crate::net::run_dir::{RunDir, refresh_key};
 use crate::time::Time;
 

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use crate::call::SessionTimer;
 use crate::config::PortRange;
 use crate::net::bind::BindError;
-use crate::net::process::LockError;
+use crate::net::lock_file::LockError;
 use crate::words::Hello;
 
 /// Links that a worker takes, one for each lane of the dispatcher: more than any machine has CPUs.

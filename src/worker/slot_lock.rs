@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::ids::WorkerId;
 use crate::net::clock;
-use crate::net::process::{LockError, LockFile};
+use crate::net::lock_file::{LockError, LockFile};
 use crate::net::run_dir::worker_lock;
 use crate::time::Time;
 use crate::worker::settings::{Link, Settings, WorkerError};

@@ -9,7 +9,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::net::clock;
-use crate::net::process::{self, StopSignals};
+use crate::net::signals::{self, StopSignals};
 use crate::worker::link;
 use crate::worker::settings::WorkerError;
 use crate::worker::turn::{Rank, Turn};
@@ -36,7 +36,7 @@ impl Sources {
     ///
     /// The system refuses.
     pub(super) fn new(rank_of: fn(Token) -> Rank) -> Result<Self, WorkerError> {
-        process::ignore_stray_signals();
+        signals::ignore_stray_signals();
         let signals = StopSignals::take().map_err(WorkerError::system("cannot take signals"))?;
         let poll = Poll::new().map_err(WorkerError::system("cannot make a poll"))?;
         poll.registry()
