@@ -21,11 +21,7 @@ use super::service_manager::ServiceManager;
 use super::slot::Slot;
 use super::slot_state::{self, SlotState};
 use super::sockets::{Listeners, SlotSockets};
-use super::stop::Stopping;
-use super::takeover::DispatcherFds;
-use super::takeover::predecessor::PendingTakeover;
-use super::takeover::state::SlotCopy;
-use super::takeover::successor::InheritedSlot;
+use super::takeover::{DispatcherFds, PendingTakeover};
 use super::unmanaged::UnmanagedWorker;
 use crate::admin;
 use crate::admin::listener::StatsListener;
@@ -93,7 +89,8 @@ pub struct Supervisor {
     pub(super) backlog: VecDeque<Event>,
     /// The dispatcher that waits to take over.
     pub(super) pending_takeover: Option<PendingTakeover>,
-    pub(super) stopping: Option<Stopping>,
+    /// In an orderly stop: the time at which workers that are still there are killed.
+    pub(super) kill_at: Option<Time>,
     /// Whether the log has said already that no worker comes up.
     pub(super) said_no_worker: bool,
     pub(super) check_at: Time,
@@ -141,36 +138,8 @@ impl Supervisor {
         supervisor
     }
 
-    /// The supervisor of a dispatcher that has taken over. Its lanes have the links already. `more` has the sockets of
-    /// slots that are new.
-    pub(super) fn inherit(
-        resources: Resources,
-        started: Time,
-        slots: Vec<InheritedSlot>,
-        unmanaged: Vec<(WorkerId, UnmanagedWorker)>,
-        more: Vec<SlotSockets>,
-    ) -> Self {
-        let now = clock::now();
-        let mut supervisor = Supervisor::without_slots(resources, now);
-        supervisor.started = started;
-        supervisor.unmanaged = unmanaged.into_iter().collect();
-        for InheritedSlot { copy, sockets, process } in slots {
-            supervisor.add_slot(sockets, now);
-            let worker = WorkerId((supervisor.slots.len() - 1) as u16);
-            let process = process.map(|process| supervisor.watch(worker, process));
-            if let Some(slot) = supervisor.slots.last_mut() {
-                let SlotCopy { state, sip: _, mgcp: _, process: _, incarnation, admin, leaving } = copy;
-                let (sockets, predecessor) = (std::mem::take(&mut slot.sockets), None);
-                let fault = String::new();
-                *slot = Slot { state, sockets, process, incarnation, predecessor, admin, leaving, fault };
-            }
-        }
-        supervisor.fit_slots(more, now);
-        supervisor
-    }
-
     /// A supervisor that has no slots yet.
-    fn without_slots(resources: Resources, now: Time) -> Self {
+    pub(super) fn without_slots(resources: Resources, now: Time) -> Self {
         let (event_sender, events) = mpsc::unbounded_channel();
         let Resources {
             config,
@@ -211,7 +180,7 @@ impl Supervisor {
             events,
             backlog: VecDeque::new(),
             pending_takeover: None,
-            stopping: None,
+            kill_at: None,
             said_no_worker: false,
             check_at: now + CHECK_EVERY,
             started: now,
@@ -281,7 +250,7 @@ impl Supervisor {
             self.takeover_deadline(),
             Some(self.run_dir_refresh.poll_timeout()),
             self.service_manager.poll_timeout().filter(|_| self.pending_takeover.is_none()),
-            self.stopping.map(|stopping| stopping.kill_at),
+            self.kill_at,
         ];
         starts.into_iter().chain(others.into_iter().flatten()).min()
     }

@@ -63,9 +63,9 @@ impl Supervisor {
             self.forget(worker);
             return;
         }
-        let Some(slot) = self.slots.get_mut(usize::from(worker.0)) else { return };
+        let Some(slot) = self.slots.get(usize::from(worker.0)) else { return };
         let Some(process) = &slot.process else { return };
-        if self.stopping.is_some() || slot.leaving || slot.incarnation != Some(incarnation) {
+        if self.is_stopping() || slot.leaving || slot.incarnation != Some(incarnation) {
             return;
         }
         // A worker without its link gets no more calls, and must have ended before its successor gets the sockets.

@@ -8,12 +8,14 @@
 //! them. In a takeover ([`crate::upgrade`]) all of this comes from the dispatcher that runs.
 
 mod admission;
+mod bound_sockets;
 mod child;
 mod commands;
 mod event;
 mod event_loop;
 mod handoff_socket;
 mod handshake;
+mod introductions;
 mod links;
 mod processes;
 mod reattach;
@@ -36,13 +38,14 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
+use self::bound_sockets::BoundSockets;
 use self::event::CommandSender;
 use self::event_loop::{Ending, LaneDied, Resources, Supervisor};
 use self::reattach::{ReattachError, Reattachment};
 use self::run_dir_refresh::RunDirRefresh;
-use self::sockets::{BoundSockets, Listeners};
+use self::sockets::Listeners;
 use self::takeover::DispatcherFds;
-use self::takeover::successor::TakeoverError;
+use self::takeover::error::TakeoverError;
 use crate::admin;
 use crate::config::{Config, Listen, Source, count_of_workers};
 use crate::dispatch::Dispatch;

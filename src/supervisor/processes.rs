@@ -91,7 +91,7 @@ impl Supervisor {
 
     /// A worker process has ended.
     pub(super) fn on_exit(&mut self, worker: WorkerId, pid: u32, how: &str) {
-        let stopping = self.stopping.is_some();
+        let stopping = self.is_stopping();
         let Some(slot) = self.slots.get_mut(usize::from(worker.0)) else { return };
         if slot.process.as_ref().is_none_or(|process| process.pid() != pid) {
             return;

@@ -1,11 +1,23 @@
 //! A takeover: the side of the dispatcher that runs, the side of the one that asks, and the state that goes between.
 
+pub mod error;
 pub mod predecessor;
 pub mod state;
 pub mod successor;
 
 use std::io;
 use std::os::fd::OwnedFd;
+
+use crate::time::Time;
+use crate::upgrade::conversation::Conversation;
+
+/// A dispatcher that waits to take over.
+#[derive(Debug)]
+pub(super) struct PendingTakeover {
+    conversation: Conversation,
+    /// The time at which the wait for workers that are being started is over.
+    until: Time,
+}
 
 /// Descriptors of the dispatcher as such, beside listeners and slots.
 #[derive(Debug)]

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tracing::{debug, info, warn};
 
-use super::DispatcherFds;
 use super::state::{self, FinalCopy, LaneHeader, NotifyTarget, PreCopy, SlotCopy, layout_number};
+use super::{DispatcherFds, PendingTakeover};
 use crate::net::run_dir::own_uid;
 use crate::net::unix::SeqPacket;
 use crate::net::{clock, memory, notify};
@@ -31,13 +31,6 @@ const START_WITHIN: Duration = Duration::from_secs(5);
 const READY_WITHIN: Duration = Duration::from_secs(5);
 /// Longest time for the new dispatcher to restore the state that it was given; no lane reads meanwhile.
 const TAKE_WITHIN: Duration = Duration::from_secs(2);
-
-/// A dispatcher that waits to take over.
-#[derive(Debug)]
-pub(in crate::supervisor) struct PendingTakeover {
-    conversation: Conversation,
-    until: Time,
-}
 
 /// Reason why the takeover was given up.
 #[derive(Debug, thiserror::Error)]

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
-use super::successor::TakeoverError;
+use super::error::TakeoverError;
 use crate::dispatch::decision::Admin;
 use crate::fingerprint::SCHEME;
 use crate::ids::{Incarnation, WorkerId};

@@ -8,7 +8,6 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::mem;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -16,6 +15,7 @@ use tokio::time::timeout;
 use tracing::info;
 
 use super::DispatcherFds;
+use super::error::TakeoverError;
 use super::state::{self, FinalCopy, NotifyTarget, PreCopy, SlotCopy, layout_number};
 use crate::admin::listener::StatsListener;
 use crate::config::{Config, Source};
@@ -32,8 +32,11 @@ use crate::supervisor::child;
 use crate::supervisor::commands;
 use crate::supervisor::event_loop::{Resources, Supervisor};
 use crate::supervisor::run_dir_refresh::RunDirRefresh;
+use crate::supervisor::slot::Slot;
 use crate::supervisor::sockets::{Listeners, SlotSockets};
+use crate::supervisor::unmanaged::UnmanagedWorker;
 use crate::supervisor::{StartError, lane_setups};
+use crate::time::Time;
 use crate::upgrade::conversation::{Conversation, ConversationError};
 use crate::upgrade::{self, Refusal};
 use crate::words::Takeover;
@@ -45,50 +48,6 @@ const GIVEN_WITHIN: Duration = Duration::from_secs(5);
 /// Longest wait for the end of the old process: one that has closed its sockets ends in a moment.
 const ENDED_WITHIN: Duration = Duration::from_secs(5);
 
-/// Reason why nothing was taken over. The dispatcher that runs, if there is one, serves on.
-#[derive(Debug, thiserror::Error)]
-pub enum TakeoverError {
-    /// No dispatcher runs.
-    #[error("no dispatcher runs in {}; start one without --takeover", .run_dir.display())]
-    NotRunning {
-        /// The run directory.
-        run_dir: PathBuf,
-    },
-    /// Neither the run directory nor the configuration has a key.
-    #[error("the token key is gone from {}; put it back, or restart the dispatcher, whose workers have it", .run_dir.display())]
-    NoKey {
-        /// The run directory.
-        run_dir: PathBuf,
-    },
-    /// The old dispatcher refused, or could not give.
-    #[error("no takeover: {0}")]
-    Refused(String),
-    /// The old dispatcher closed the connection.
-    #[error(
-        "no takeover: the running dispatcher has ended meanwhile; see whether another has taken over, else start one without --takeover"
-    )]
-    Gone,
-    /// The old dispatcher did not keep to the order of steps.
-    #[error("no takeover: {0}")]
-    Protocol(ConversationError),
-    /// The state that came is not the one that was announced.
-    #[error("no takeover: {0}")]
-    Damaged(#[from] Damaged),
-    /// The kernel refuses something.
-    #[error("no takeover: {0}")]
-    Kernel(#[from] io::Error),
-}
-
-impl From<ConversationError> for TakeoverError {
-    fn from(error: ConversationError) -> Self {
-        match error {
-            ConversationError::Refused(why) => TakeoverError::Refused(why),
-            ConversationError::Closed => TakeoverError::Gone,
-            error => TakeoverError::Protocol(error),
-        }
-    }
-}
-
 /// All that the old dispatcher has besides its lanes' states, each descriptor with its meaning.
 struct Inheritance {
     pre_copy: PreCopy,
@@ -99,10 +58,40 @@ struct Inheritance {
 
 /// A slot with its sockets and its process.
 #[derive(Debug)]
-pub(in crate::supervisor) struct InheritedSlot {
-    pub(in crate::supervisor) copy: SlotCopy,
-    pub(in crate::supervisor) sockets: SlotSockets,
-    pub(in crate::supervisor) process: Option<Process>,
+struct InheritedSlot {
+    copy: SlotCopy,
+    sockets: SlotSockets,
+    process: Option<Process>,
+}
+
+impl Supervisor {
+    /// The supervisor of a dispatcher that has taken over. Its lanes have the links already. `more` has the sockets of
+    /// slots that are new.
+    fn inherit(
+        resources: Resources,
+        started: Time,
+        slots: Vec<InheritedSlot>,
+        unmanaged: Vec<(WorkerId, UnmanagedWorker)>,
+        more: Vec<SlotSockets>,
+    ) -> Self {
+        let now = clock::now();
+        let mut supervisor = Supervisor::without_slots(resources, now);
+        supervisor.started = started;
+        supervisor.unmanaged = unmanaged.into_iter().collect();
+        for InheritedSlot { copy, sockets, process } in slots {
+            supervisor.add_slot(sockets, now);
+            let worker = WorkerId((supervisor.slots.len() - 1) as u16);
+            let process = process.map(|process| supervisor.watch(worker, process));
+            if let Some(slot) = supervisor.slots.last_mut() {
+                let SlotCopy { state, sip: _, mgcp: _, process: _, incarnation, admin, leaving } = copy;
+                let (sockets, predecessor) = (std::mem::take(&mut slot.sockets), None);
+                let fault = String::new();
+                *slot = Slot { state, sockets, process, incarnation, predecessor, admin, leaving, fault };
+            }
+        }
+        supervisor.fit_slots(more, now);
+        supervisor
+    }
 }
 
 /// Takes over from the dispatcher that runs in `home`.
