@@ -1,0 +1,263 @@
+//! Numbers, lists, texts and addresses as bytes.
+
+use std::collections::VecDeque;
+use std::hash::Hash;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::time::Duration;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+
+use super::{Damaged, Pack, Packed, pack_bytes, pack_length, packed};
+use crate::ids::{ConnId, GatheringId, Incarnation, LinkId, ListenerId, Seq, TargetId, WorkerId};
+use crate::time::Time;
+
+macro_rules! packed_numbers {
+    ($($type:ident),*) => {$(
+        impl Pack for $type {
+            #[inline]
+            fn pack(&self, out: &mut Vec<u8>) {
+                out.extend_from_slice(&self.to_le_bytes());
+            }
+
+            #[inline]
+            fn unpack(from: &mut Packed<'_>) -> Result<Self, Damaged> {
+                let (bytes, rest) = from.0.split_first_chunk().ok_or(Damaged("too short"))?;
+                from.0 = rest;
+                Ok($type::from_le_bytes(*bytes))
+            }
+
+            fn layout(out: &mut String) {
+                out.push_str(stringify!($type));
+            }
+        }
+    )*};
+}
+packed_numbers!(u8, u16, u32, u64);
+
+/// Packs a type that is a number by another name.
+macro_rules! packed_as {
+    ($($type:ident: $number:ident, $from:expr, $to:expr;)*) => {$(
+        impl $crate::pack::Pack for $type {
+            #[inline]
+            fn pack(&self, out: &mut Vec<u8>) {
+                let to: fn(&$type) -> $number = $to;
+                $crate::pack::Pack::pack(&to(self), out);
+            }
+
+            #[inline]
+            fn unpack(from: &mut $crate::pack::Packed<'_>) -> Result<Self, $crate::pack::Damaged> {
+                let make: fn($number) -> $type = $from;
+                <$number as $crate::pack::Pack>::unpack(from).map(make)
+            }
+
+            fn layout(out: &mut String) {
+                out.push_str(concat!(stringify!($type), "=", stringify!($number)));
+            }
+        }
+    )*};
+}
+packed_as! {
+    bool: u8, |number| number != 0, |it| u8::from(*it);
+    usize: u64, |number| number as usize, |it| *it as u64;
+    Duration: u64, Duration::from_micros, |it| u64::try_from(it.as_micros()).unwrap_or(u64::MAX);
+    Time: u64, Time, |it| it.0;
+    Seq: u64, Seq, |it| it.0;
+    ConnId: u64, ConnId, |it| it.0;
+    GatheringId: u64, GatheringId, |it| it.0;
+    WorkerId: u16, WorkerId, |it| it.0;
+    LinkId: u64, LinkId, |it| it.0;
+    ListenerId: u16, ListenerId, |it| it.0;
+    Incarnation: u64, Incarnation::new, |it| it.bits();
+}
+packed!(TargetId as Worker(worker) = 0);
+
+impl<T: Pack> Pack for Option<T> {
+    #[inline]
+    fn pack(&self, out: &mut Vec<u8>) {
+        self.is_some().pack(out);
+        if let Some(it) = self {
+            it.pack(out);
+        }
+    }
+
+    #[inline]
+    fn unpack(from: &mut Packed<'_>) -> Result<Self, Damaged> {
+        if bool::unpack(from)? { T::unpack(from).map(Some) } else { Ok(None) }
+    }
+
+    fn layout(out: &mut String) {
+        out.push('?');
+        T::layout(out);
+    }
+}
+
+impl<T: Pack> Pack for Vec<T> {
+    fn pack(&self, out: &mut Vec<u8>) {
+        pack_length(self.len(), out);
+        self.iter().for_each(|it| it.pack(out));
+    }
+
+    fn unpack(from: &mut Packed<'_>) -> Result<Self, Damaged> {
+        let length = from.length()?;
+        (0..length).map(|_| T::unpack(from)).collect()
+    }
+
+    fn unpack_over(&mut self, from: &mut Packed<'_>) -> Result<(), Damaged> {
+        self.clear();
+        for _ in 0..from.length()? {
+            self.push(T::unpack(from)?);
+        }
+        Ok(())
+    }
+
+    fn layout(out: &mut String) {
+        out.push('*');
+        T::layout(out);
+    }
+}
+
+impl<K: Pack + Eq + Hash, V: Pack> Pack for HashMap<K, V, FixedState> {
+    fn pack(&self, out: &mut Vec<u8>) {
+        pack_length(self.len(), out);
+        for (key, value) in self {
+            key.pack(out);
+            value.pack(out);
+        }
+    }
+
+    fn unpack(from: &mut Packed<'_>) -> Result<Self, Damaged> {
+        let length = from.length()?;
+        (0..length).map(|_| Pack::unpack(from)).collect()
+    }
+
+    fn layout(out: &mut String) {
+        <Vec<(K, V)>>::layout(out);
+    }
+}
+
+impl<T: Pack> Pack for VecDeque<T> {
+    fn pack(&self, out: &mut Vec<u8>) {
+        pack_length(self.len(), out);
+        self.iter().for_each(|it| it.pack(out));
+    }
+
+    fn unpack(from: &mut Packed<'_>) -> Result<Self, Damaged> {
+        <Vec<T>>::unpack(from).map(VecDeque::from)
+    }
+
+    fn layout(out: &mut String) {
+        <Vec<T>>::layout(out);
+    }
+}
+
+impl<T: Pack + Default, const N: usize> Pack for [T; N] {
+    fn pack(&self, out: &mut Vec<u8>) {
+        self.iter().for_each(|it| it.pack(out));
+    }
+
+    fn unpack(from: &mut Packed<'_>) -> Result<Self, Damaged> {
+        let mut all = std::array::from_fn(|_| T::default());
+        for it in &mut all {
+            *it = T::unpack(from)?;
+        }
+        Ok(all)
+    }
+
+    fn layout(out: &mut String) {
+        out.push_str(&format!("{N}×"));
+        T::layout(out);
+    }
+}
+
+impl<A: Pack, B: Pack> Pack for (A, B) {
+    fn pack(&self, out: &mut Vec<u8>) {
+        self.0.pack(out);
+        self.1.pack(out);
+    }
+
+    fn unpack(from: &mut Packed<'_>) -> Result<Self, Damaged> {
+        Ok((A::unpack(from)?, B::unpack(from)?))
+    }
+
+    fn layout(out: &mut String) {
+        A::layout(out);
+        out.push('&');
+        B::layout(out);
+    }
+}
+
+impl Pack for String {
+    fn pack(&self, out: &mut Vec<u8>) {
+        pack_bytes(self.as_bytes(), out);
+    }
+
+    fn unpack(from: &mut Packed<'_>) -> Result<Self, Damaged> {
+        String::from_utf8(from.bytes()?.to_vec()).map_err(|_| Damaged("text"))
+    }
+
+    fn layout(out: &mut String) {
+        out.push_str("text");
+    }
+}
+
+impl Pack for IpAddr {
+    fn pack(&self, out: &mut Vec<u8>) {
+        SocketAddr::new(*self, 0).pack(out);
+    }
+
+    fn unpack(from: &mut Packed<'_>) -> Result<Self, Damaged> {
+        SocketAddr::unpack(from).map(|address| address.ip())
+    }
+
+    fn layout(out: &mut String) {
+        out.push_str("ip");
+    }
+}
+
+impl Pack for Box<[u8]> {
+    fn pack(&self, out: &mut Vec<u8>) {
+        pack_bytes(self, out);
+    }
+
+    fn unpack(from: &mut Packed<'_>) -> Result<Self, Damaged> {
+        from.bytes().map(Box::from)
+    }
+
+    fn layout(out: &mut String) {
+        out.push_str("bytes");
+    }
+}
+
+impl Pack for SocketAddr {
+    fn pack(&self, out: &mut Vec<u8>) {
+        self.port().pack(out);
+        match self {
+            SocketAddr::V4(v4) => {
+                4_u8.pack(out);
+                v4.ip().octets().pack(out);
+            }
+            SocketAddr::V6(v6) => {
+                6_u8.pack(out);
+                v6.ip().octets().pack(out);
+                v6.scope_id().pack(out);
+            }
+        }
+    }
+
+    fn unpack(from: &mut Packed<'_>) -> Result<Self, Damaged> {
+        let port = u16::unpack(from)?;
+        match u8::unpack(from)? {
+            4 => Ok(SocketAddr::new(IpAddr::V4(Ipv4Addr::from(<[u8; 4]>::unpack(from)?)), port)),
+            6 => {
+                let ip = Ipv6Addr::from(<[u8; 16]>::unpack(from)?);
+                Ok(SocketAddrV6::new(ip, port, 0, u32::unpack(from)?).into())
+            }
+            _ => Err(Damaged("address family")),
+        }
+    }
+
+    fn layout(out: &mut String) {
+        out.push_str("address");
+    }
+}
