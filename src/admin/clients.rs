@@ -18,10 +18,10 @@ pub const MOST_OF_ONE_USER: usize = MOST_CONNECTIONS / 2;
 /// All connections.
 pub(super) struct Clients {
     crowd: Crowd,
-    clients: BTreeMap<Id, Client>,
+    clients: BTreeMap<Id, Served>,
 }
 
-struct Client {
+struct Served {
     source: u64,
     state: Arc<Activity>,
     task: AbortHandle,
@@ -77,7 +77,7 @@ impl Clients {
     /// Adds a connection and the task that serves it.
     pub(super) fn add(&mut self, source: u64, state: Arc<Activity>, task: AbortHandle) {
         self.crowd.add(source);
-        self.clients.insert(task.id(), Client { source, state, task });
+        self.clients.insert(task.id(), Served { source, state, task });
     }
 
     /// Removes a connection that is over, or closes it.

@@ -17,7 +17,7 @@ pub struct StatsListener {
 
 /// The reason why there is no stats socket.
 #[derive(Debug, thiserror::Error)]
-pub enum BindError {
+pub enum StatsSocketError {
     /// Another process answers there.
     #[error("stats socket {}: another dispatcher answers there; stop it, or name another --run-dir", .path.display())]
     Taken {
@@ -50,10 +50,10 @@ pub enum BindError {
 /// # Errors
 /// Another process answers there, the kernel refuses the path, the group does not exist, or we may not give the file to
 /// it.
-pub fn bind(path: &Path, group: Option<&str>) -> Result<StatsListener, BindError> {
+pub fn bind(path: &Path, group: Option<&str>) -> Result<StatsListener, StatsSocketError> {
     let listener = bind_alone(path)?;
     if let Some(name) = group {
-        open_to(path, name).map_err(|error| BindError::Group { name: name.to_owned(), error })?;
+        open_to(path, name).map_err(|error| StatsSocketError::Group { name: name.to_owned(), error })?;
     }
     Ok(listener)
 }
@@ -73,8 +73,8 @@ fn open_to(path: &Path, name: &str) -> io::Result<()> {
     path.parent().map_or(Ok(()), |directory| group_owns(directory, 0o710))
 }
 
-fn bind_alone(path: &Path) -> Result<StatsListener, BindError> {
-    let refused = |error| BindError::Refused { path: path.to_owned(), error };
+fn bind_alone(path: &Path) -> Result<StatsListener, StatsSocketError> {
+    let refused = |error| StatsSocketError::Refused { path: path.to_owned(), error };
     let socket = match bind_once(path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
             // A file of another kind under this name is not ours to remove.
@@ -82,7 +82,7 @@ fn bind_alone(path: &Path) -> Result<StatsListener, BindError> {
                 return Err(refused(io::Error::new(error.kind(), "another file is in its place; remove it")));
             }
             if !is_dead(path) {
-                return Err(BindError::Taken { path: path.to_owned() });
+                return Err(StatsSocketError::Taken { path: path.to_owned() });
             }
             std::fs::remove_file(path).map_err(refused)?;
             bind_once(path)
@@ -138,7 +138,7 @@ mod tests {
         let path = dir.path().join("stats.sock");
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         let live = bind(&path, None).unwrap();
-        assert!(matches!(bind(&path, None), Err(BindError::Taken { .. })));
+        assert!(matches!(bind(&path, None), Err(StatsSocketError::Taken { .. })));
         assert!(path.exists());
         drop(live);
         assert!(!path.exists());
@@ -146,7 +146,7 @@ mod tests {
         std::fs::write(&file, "kept").unwrap();
         assert!(bind(&file, None).is_err());
         assert_eq!(std::fs::read(&file).unwrap(), b"kept");
-        assert!(matches!(bind(&dir.path().join("missing/stats.sock"), None), Err(BindError::Refused { .. })));
+        assert!(matches!(bind(&dir.path().join("missing/stats.sock"), None), Err(StatsSocketError::Refused { .. })));
     }
 
     #[test]

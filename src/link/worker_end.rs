@@ -46,7 +46,6 @@ pub struct WorkerEnd {
     /// Full frames that leave before `current`, if the link takes nothing.
     full: VecDeque<Vec<u8>>,
     backlog: usize,
-    stats: Stats,
 }
 
 /// The content of the dispatcher's frame, record by record.
@@ -86,19 +85,6 @@ pub enum Backlog {
     Oversized(usize),
 }
 
-/// Counts of a link since it began.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// Frames read.
-    pub frames_read: u64,
-    /// Messages read.
-    pub messages: u64,
-    /// Frames sent.
-    pub frames_sent: u64,
-    /// Messages whose number was not above the last one: a fault of the dispatcher.
-    pub faults: u64,
-}
-
 impl WorkerEnd {
     /// A new link.
     pub fn new() -> Self {
@@ -116,14 +102,9 @@ impl WorkerEnd {
         frame: &'a [u8],
         sink: &mut impl FnMut(FromDispatcher<'a>),
     ) -> Result<(), DispatcherFault> {
-        self.stats.frames_read += 1;
         for record in Frame::parse(frame)? {
             match record? {
                 Record::Message(message) => {
-                    self.stats.messages += 1;
-                    if message.envelope.seq <= self.taken {
-                        self.stats.faults += 1;
-                    }
                     self.taken = self.taken.max(message.envelope.seq);
                     sink(FromDispatcher::Message(message));
                 }
@@ -252,7 +233,6 @@ impl WorkerEnd {
                 Err(error) if is_backpressure(&error) => return Ok(Transmit::Blocked),
                 Err(error) => return Err(error),
             }
-            self.stats.frames_sent += 1;
             match self.full.pop_front() {
                 Some(frame) => self.backlog -= frame.len(),
                 None => self.current.clear(),
@@ -279,11 +259,6 @@ impl WorkerEnd {
     /// messages make it hold back.
     pub fn wants_frames(&self) -> bool {
         self.waiting() <= BACKLOG_LIMIT
-    }
-
-    /// The counts of the link.
-    pub const fn stats(&self) -> Stats {
-        self.stats
     }
 
     fn is_due(&self, now: Time) -> bool {

@@ -84,7 +84,7 @@ pub enum StartError {
     Handoff(#[from] unix::UnixError),
     /// The stats socket.
     #[error(transparent)]
-    Stats(#[from] admin::listener::BindError),
+    Stats(#[from] admin::listener::StatsSocketError),
     /// The workers of an earlier dispatcher.
     #[error(transparent)]
     Reattach(#[from] ReattachError),

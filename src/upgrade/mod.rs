@@ -10,7 +10,7 @@
 //! reads: two dispatchers never read at the same time.
 //!
 //! Until then the old one has lost nothing. Any failure (an expected step that does not come, a link that ends) makes
-//! it read on where it stopped: [`Phase`] tells how far the takeover had come.
+//! it read on where it stopped: [`TakeoverPhase`] tells how far the takeover had come.
 //!
 //! The work is done in `supervisor`; this module has the messages between the two dispatchers.
 
@@ -24,7 +24,7 @@ use crate::words::takeover::Ask;
 
 /// The progress of a takeover, as the old dispatcher sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Phase {
+pub enum TakeoverPhase {
     /// The new dispatcher has asked. The old one works as before.
     Asked,
     /// The old dispatcher has agreed, and the new one makes itself ready. The old one still works as before.
@@ -37,27 +37,27 @@ pub enum Phase {
     Taken,
 }
 
-impl Phase {
+impl TakeoverPhase {
     /// The activity of the old dispatcher in this phase, for the log.
     pub const fn label(self) -> &'static str {
         match self {
-            Phase::Asked => "checking the request",
-            Phase::Granted => "waiting for the new dispatcher to be ready",
-            Phase::Paused => "pausing and sending its state",
-            Phase::Given => "waiting for the new dispatcher to restore it",
-            Phase::Taken => "ending",
+            TakeoverPhase::Asked => "checking the request",
+            TakeoverPhase::Granted => "waiting for the new dispatcher to be ready",
+            TakeoverPhase::Paused => "pausing and sending its state",
+            TakeoverPhase::Given => "waiting for the new dispatcher to restore it",
+            TakeoverPhase::Taken => "ending",
         }
     }
 
     /// Whether the lanes must be told to read on if a takeover ends in this phase.
     pub const fn has_paused(self) -> bool {
-        matches!(self, Phase::Paused | Phase::Given)
+        matches!(self, TakeoverPhase::Paused | TakeoverPhase::Given)
     }
 }
 
 /// The reason why a takeover is not begun; the text goes to the new dispatcher, which exits with it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum TakeoverRefusal {
     /// The new dispatcher is run by another user.
     #[error("the dispatcher belongs to user {owner}, not to {asked}; take over as that user")]
     User {
@@ -115,16 +115,16 @@ pub fn ask(config: &Config, key: &TokenKey, layout: u64) -> Ask {
 /// # Errors
 ///
 /// It may not; the error says why.
-pub fn judge(asked: &Ask, own: &Ask) -> Result<(), Refusal> {
+pub fn judge(asked: &Ask, own: &Ask) -> Result<(), TakeoverRefusal> {
     if asked.layout != own.layout {
-        return Err(Refusal::Version { own: own.program.clone(), asked: asked.program.clone() });
+        return Err(TakeoverRefusal::Version { own: own.program.clone(), asked: asked.program.clone() });
     }
     let differs = |(key, value): &(&String, &String)| asked.settings.get(*key).is_some_and(|other| other != *value);
     let keys: Vec<String> = own.settings.iter().filter(differs).map(|(key, _)| key.clone()).collect();
     if !keys.is_empty() {
-        return Err(Refusal::Settings { keys });
+        return Err(TakeoverRefusal::Settings { keys });
     }
-    if asked.key == own.key { Ok(()) } else { Err(Refusal::Key) }
+    if asked.key == own.key { Ok(()) } else { Err(TakeoverRefusal::Key) }
 }
 
 /// The settings that only a restart changes. The run directory is not among them: both dispatchers use the same one.
@@ -148,7 +148,7 @@ mod tests {
         Source { file: None, flags }.load().unwrap()
     }
 
-    fn judged(change: impl FnOnce(&mut Settings)) -> Result<(), Refusal> {
+    fn judged(change: impl FnOnce(&mut Settings)) -> Result<(), TakeoverRefusal> {
         judge(&ask(&config(change), &KEY, 1), &ask(&config(|_| {}), &KEY, 1))
     }
 
@@ -166,17 +166,20 @@ mod tests {
             flags.lanes = Some(2);
             flags.workers = Some(3);
         });
-        assert_eq!(refused, Err(Refusal::Settings { keys: vec!["lanes".into(), "listen".into()] }));
+        assert_eq!(refused, Err(TakeoverRefusal::Settings { keys: vec!["lanes".into(), "listen".into()] }));
     }
 
     #[test]
     fn another_layout_or_another_key_is_refused() {
         let (config, own) = (config(|_| {}), ask(&config(|_| {}), &KEY, 1));
         let other = judge(&ask(&config, &KEY, 2), &own);
-        assert!(matches!(&other, Err(Refusal::Version { own, .. }) if own.starts_with("pointsman ")), "{other:?}");
-        assert_eq!(judge(&ask(&config, &TokenKey::new([2; 32]), 1), &own), Err(Refusal::Key));
+        assert!(
+            matches!(&other, Err(TakeoverRefusal::Version { own, .. }) if own.starts_with("pointsman ")),
+            "{other:?}"
+        );
+        assert_eq!(judge(&ask(&config, &TokenKey::new([2; 32]), 1), &own), Err(TakeoverRefusal::Key));
         let previous = Config { previous_token_key: Some(KEY), ..config };
-        assert_eq!(judge(&ask(&previous, &KEY, 1), &own), Err(Refusal::Key));
+        assert_eq!(judge(&ask(&previous, &KEY, 1), &own), Err(TakeoverRefusal::Key));
     }
 
     #[test]
@@ -188,7 +191,13 @@ mod tests {
 
     #[test]
     fn reading_goes_on_wherever_it_may_have_paused() {
-        let all = [Phase::Asked, Phase::Granted, Phase::Paused, Phase::Given, Phase::Taken];
-        assert_eq!(all.map(Phase::has_paused), [false, false, true, true, false]);
+        let all = [
+            TakeoverPhase::Asked,
+            TakeoverPhase::Granted,
+            TakeoverPhase::Paused,
+            TakeoverPhase::Given,
+            TakeoverPhase::Taken,
+        ];
+        assert_eq!(all.map(TakeoverPhase::has_paused), [false, false, true, true, false]);
     }
 }

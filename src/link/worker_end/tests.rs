@@ -54,11 +54,10 @@ fn read(back: &mut WorkerEnd, bytes: &[u8]) -> Vec<u64> {
 }
 
 #[test]
-fn messages_come_in_order_and_are_counted_as_read() {
+fn messages_come_in_order_and_the_last_is_known_as_read() {
     let mut back = WorkerEnd::new();
     assert_eq!(read(&mut back, &frame(&[message(1, b"a"), message(2, b"b"), message(5, b"c")])), [1, 2, 5]);
     assert_eq!(back.taken_through(), Seq(5));
-    assert_eq!(back.stats(), Stats { frames_read: 1, messages: 3, ..Stats::default() });
 }
 
 #[test]

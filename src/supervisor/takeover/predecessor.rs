@@ -21,7 +21,7 @@ use crate::supervisor::handshake;
 use crate::supervisor::slot_state;
 use crate::time::Time;
 use crate::upgrade::conversation::{Conversation, ConversationError};
-use crate::upgrade::{self, Phase, Refusal};
+use crate::upgrade::{self, TakeoverPhase, TakeoverRefusal};
 use crate::words::Takeover;
 use crate::words::takeover::Ask;
 
@@ -42,7 +42,7 @@ enum Failed {
     #[error(transparent)]
     Kernel(#[from] io::Error),
     #[error(transparent)]
-    Refused(#[from] Refusal),
+    Refused(#[from] TakeoverRefusal),
 }
 
 impl Supervisor {
@@ -62,19 +62,19 @@ impl Supervisor {
         }
     }
 
-    fn judge(&self, link: &SeqPacket, ask: &Ask) -> Result<(), Refusal> {
+    fn judge(&self, link: &SeqPacket, ask: &Ask) -> Result<(), TakeoverRefusal> {
         let (owner, asked) = (own_uid(), link.peer().map_or(u32::MAX, |peer| peer.uid));
         if asked != owner {
-            return Err(Refusal::User { owner, asked });
+            return Err(TakeoverRefusal::User { owner, asked });
         }
         if std::process::id() == 1 {
-            return Err(Refusal::Init);
+            return Err(TakeoverRefusal::Init);
         }
         if self.is_stopping() {
-            return Err(Refusal::Stopping);
+            return Err(TakeoverRefusal::Stopping);
         }
         if self.pending_takeover.is_some() {
-            return Err(Refusal::Busy);
+            return Err(TakeoverRefusal::Busy);
         }
         upgrade::judge(ask, &upgrade::ask(&self.config, &self.key, layout_number()))
     }
@@ -92,11 +92,11 @@ impl Supervisor {
             self.slots.iter().any(|slot| matches!(slot.state.phase(), slot_state::Phase::Starting { .. }));
         let PendingTakeover { conversation, .. } =
             self.pending_takeover.take_if(|asked| !is_starting || asked.until <= now)?;
-        let mut phase = Phase::Asked;
+        let mut phase = TakeoverPhase::Asked;
         let given = if self.is_stopping() {
-            Err(Refusal::Stopping.into())
+            Err(TakeoverRefusal::Stopping.into())
         } else if is_starting {
-            Err(Refusal::Starting.into())
+            Err(TakeoverRefusal::Starting.into())
         } else {
             self.hand_over(&conversation, &mut phase).await
         };
@@ -111,7 +111,7 @@ impl Supervisor {
         None
     }
 
-    async fn hand_over(&mut self, conversation: &Conversation, phase: &mut Phase) -> Result<(), Failed> {
+    async fn hand_over(&mut self, conversation: &Conversation, phase: &mut TakeoverPhase) -> Result<(), Failed> {
         let loads = self.ask(server::Command::Load).await?;
         let entries: Vec<usize> = loads.iter().map(|load| load.totals.table_entries as usize).collect();
         let mut pre_copy = memory::file()?;
@@ -120,7 +120,7 @@ impl Supervisor {
         conversation
             .send_with(Takeover::Granted { descriptors: descriptors.len(), entries: entries.clone() }, &descriptors)?;
         drop(descriptors);
-        *phase = Phase::Granted;
+        *phase = TakeoverPhase::Granted;
         // The first touch of new memory costs more than copying into it, so all of it is touched before the lanes
         // pause.
         let mut buffers: Vec<_> = entries.iter().map(|entries| memory::warm(state::room_for(*entries))).collect();
@@ -128,7 +128,7 @@ impl Supervisor {
         memory::reserve(&state, entries.iter().map(|entries| state::room_for(*entries) as u64).sum());
         conversation.expect(Takeover::Ready, "ready", READY_WITHIN).await?;
 
-        *phase = Phase::Paused;
+        *phase = TakeoverPhase::Paused;
         let paused_at = clock::now();
         self.ask(server::Command::Pause).await?;
         // Links that have just ended are dealt with here: they are given to no other dispatcher.
@@ -144,7 +144,7 @@ impl Supervisor {
         let links = lanes.iter().flat_map(|lane| &lane.links).map(|(_, link)| link.as_fd());
         let given: Vec<_> = std::iter::once(state.as_fd()).chain(links).collect();
         conversation.send_with(Takeover::Given { descriptors: given.len() }, &given)?;
-        *phase = Phase::Given;
+        *phase = TakeoverPhase::Given;
         let given_at = clock::now();
         conversation.expect(Takeover::Taken, "taken", TAKE_WITHIN).await?;
         // An order to stop that has just come would be lost with this process, so it ends the takeover.
@@ -152,10 +152,10 @@ impl Supervisor {
             self.backlog.push_back(event);
         }
         if self.backlog.iter().any(|event| matches!(event, Event::Stop)) {
-            return Err(Refusal::Stopping.into());
+            return Err(TakeoverRefusal::Stopping.into());
         }
         conversation.send(Takeover::Over)?;
-        *phase = Phase::Taken;
+        *phase = TakeoverPhase::Taken;
         let micros = |from: Time, to: Time| to.since(from).as_micros();
         debug!(
             packed = micros(paused_at, packed_at),

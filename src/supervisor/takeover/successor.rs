@@ -38,7 +38,7 @@ use crate::supervisor::unmanaged::UnmanagedWorker;
 use crate::supervisor::{StartError, lane_setups};
 use crate::time::Time;
 use crate::upgrade::conversation::{Conversation, ConversationError};
-use crate::upgrade::{self, Refusal};
+use crate::upgrade::{self, TakeoverRefusal};
 use crate::words::Takeover;
 
 /// Longest wait for the grant: the old dispatcher waits for workers that are being started.
@@ -166,7 +166,7 @@ pub(in crate::supervisor) async fn take_over(
 fn old_process(conversation: &Conversation) -> Result<Process, TakeoverError> {
     let peer = conversation.peer()?;
     if peer.uid != own_uid() {
-        let refusal = Refusal::User { owner: peer.uid, asked: own_uid() };
+        let refusal = TakeoverRefusal::User { owner: peer.uid, asked: own_uid() };
         return Err(TakeoverError::Refused(refusal.to_string()));
     }
     Ok(Process::open(peer.pid.unwrap_or_default())?)
