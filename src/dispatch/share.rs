@@ -22,7 +22,7 @@ pub struct Shares {
 const COUNTS: usize = 1 << 16;
 /// A share is never smaller than the waiting requests divided by this. Addresses are easily forged: were the divisor
 /// the number of sources alone, a flood from a million of them would leave an honest proxy a share of one.
-const MOST_SHARES: u32 = 64;
+const MOST_SHARES: u64 = 64;
 
 impl Default for Shares {
     fn default() -> Self {
@@ -51,12 +51,14 @@ impl Shares {
         self.waiting = self.waiting.saturating_sub(1);
     }
 
-    /// Whether a source has its share already: the average of the sources with waiting requests, or a sixty-fourth of
-    /// all waiting requests if there are more than 64 sources. A source that is alone has its share as well: a second
-    /// one must find room.
+    /// Whether a source has its share already: the waiting requests divided among their sources and one newcomer, or a
+    /// sixty-fourth of them if there are very many sources.
+    ///
+    /// The newcomer's part keeps sources that flood alike from filling the room: chance gives some of them a tenth more
+    /// than others, and what the others lack to the largest of them can be all the room there is.
     pub fn is_used_up(&self, source: SourcePrint) -> bool {
         let count = u64::from(self.counts[usize::from(source.0)]);
-        count > 0 && count * u64::from(self.sources.min(MOST_SHARES)) >= u64::from(self.waiting)
+        count > 0 && count * (u64::from(self.sources) + 1).min(MOST_SHARES) >= u64::from(self.waiting)
     }
 
     /// Number of all waiting requests.
@@ -95,6 +97,14 @@ mod tests {
         assert_eq!(used_up(&[1, 0]), [true, false], "alone");
         assert_eq!(used_up(&[5, 5, 0]), [true, true, false]);
         assert_eq!(used_up(&[9, 2, 1, 0]), [true, false, false, false]);
+    }
+
+    #[test]
+    fn sources_that_flood_alike_leave_room_for_a_newcomer_although_chance_gives_some_of_them_more() {
+        // Eight sources filled three quarters of a lane's links. Were the smallest to catch up with the largest, each
+        // would have 441, which is all of the 3,584 places but 56.
+        let held = used_up(&[441, 421, 419, 412, 407, 421, 424, 420, 0]);
+        assert!(!held[8] && held[..8].iter().all(|used_up| *used_up), "{held:?}");
     }
 
     #[test]
