@@ -69,6 +69,34 @@ pub(super) enum Phase {
 }
 
 impl Call {
+    /// A call whose INVITE waits for the application.
+    pub(super) fn early(dialog: Dialog, invite: ServerKey, addresses: Addresses) -> Self {
+        Call {
+            dialog,
+            phase: Phase::Early,
+            size: 0,
+            seat: None,
+            claim: Claim::None,
+            addresses,
+            conn: None,
+            invite: Some(invite),
+            asked: None,
+            offered: false,
+            refresh: None,
+            session: None,
+            reliable: None,
+            sdp: None,
+            replaces: None,
+            ring_first: false,
+            expires: Time::NEVER,
+            takes_update: false,
+            allows_update: false,
+            min_se: 0,
+            unanswered: 0,
+            armed: Time::NEVER,
+        }
+    }
+
     /// When the wheel must look at it.
     pub(super) fn due(&self) -> Time {
         let expires = if self.phase == Phase::Early { self.expires } else { Time::NEVER };

@@ -15,7 +15,7 @@ use crate::call::uas::reliable::Delivery;
 use crate::call::uas::request::{Case, Request};
 use crate::call::uas::respond::{ALLOW, Keep, Response, SDP, SUPPORTED};
 use crate::call::uas::server::{Server, ServerKey};
-use crate::call::uas::session_timer::{Proposal, Session};
+use crate::call::uas::session_timer::Agreement;
 use crate::time::Time;
 use crate::wire::sip::{DialogRef, Message, Method, Name, NameAddr, Scheme};
 use crate::words::RefuseReason;
@@ -85,18 +85,11 @@ impl Uas {
         let contact = self.contact(&addresses);
         let ours = self.session_timer;
         self.with_request(server, |uas, request| {
-            let agreed = Proposal::of(request).agree(&ours).ok().flatten();
-            let value;
+            let agreement = Agreement::with(request, &ours);
             let mut headers = vec![("Contact", contact.as_slice()), ("Allow", ALLOW), ("Supported", SUPPORTED)];
-            if let Some(interval) = agreed {
-                value = interval.header();
-                headers.push(("Session-Expires", &value));
-                if request.lists(Name::Supported, b"timer") || request.lists(Name::Require, b"timer") {
-                    headers.push(("Require", b"timer"));
-                }
-            }
+            headers.extend(agreement.iter().flat_map(Agreement::headers));
             if let Some(call) = uas.calls.get_mut(key) {
-                call.session = agreed.map(|interval| Session::new(interval, now));
+                call.session = agreement.as_ref().map(|agreement| agreement.begin(now));
                 call.offered = sdp.is_some() && session_description(request.msg) == Body::None;
                 call.allows_update = request.lists(Name::Allow, b"UPDATE");
                 call.takes_update = call.allows_update;
@@ -153,8 +146,7 @@ impl Uas {
         if arrival.seq().is_none() {
             self.load.direct += 1;
         }
-        if let Err(floor) = Proposal::of(request).agree(&self.session_timer) {
-            let refusal = Refusal::with(422, "Min-SE", floor.to_string().as_bytes());
+        if let Err(refusal) = self.check_interval(request) {
             return self.refuse_request(case, &refusal, None);
         }
         let replaces = match self.replaced(request) {
@@ -189,29 +181,15 @@ impl Uas {
         let is_stranger = self.is_stranger(arrival);
         let seat = room.map(|room| self.rooms.join(room, arrival.weight(), is_stranger));
         let claim = if is_stranger { self.claim(arrival.size, seat) } else { Claim::None };
+        let addresses = Addresses { secure: asks_for_sips(request.msg), ..self.addresses(request.msg, arrival) };
         let call = Call {
-            dialog,
-            phase: Phase::Early,
             size: arrival.size,
             seat,
             claim,
-            addresses: Addresses { secure: asks_for_sips(request.msg), ..self.addresses(request.msg, arrival) },
-            conn: None,
-            invite: Some(server),
-            asked: None,
-            offered: false,
-            refresh: None,
-            session: None,
-            reliable: None,
-            sdp: None,
             replaces,
             ring_first: arrival.ring_first,
             expires: expires(request, now),
-            takes_update: false,
-            allows_update: false,
-            min_se: 0,
-            unanswered: 0,
-            armed: Time::NEVER,
+            ..Call::early(dialog, server, addresses)
         };
         let Some(key) = self.calls.insert(call) else { return self.close(server) };
         self.carry(key, arrival);

@@ -7,12 +7,20 @@ use crate::call::exchange::{CallKey, EndReason, Event};
 use crate::call::uas::Uas;
 use crate::call::uas::call::Phase;
 use crate::call::uas::client::{Final, RequestKind};
+use crate::call::uas::options::Refusal;
+use crate::call::uas::request::Request;
 use crate::call::uas::respond::SDP;
 use crate::call::uas::session_timer::{LONGEST, Proposal, Refresher, Session, seconds};
 use crate::time::Time;
 use crate::wire::sip::Name;
 
 impl Uas {
+    /// Refuses a request whose session interval is too short (RFC 4028 §9).
+    pub(super) fn check_interval(&self, request: &Request<'_>) -> Result<(), Refusal> {
+        let too_short = |floor: u32| Refusal::with(422, "Min-SE", floor.to_string().as_bytes());
+        Proposal::of(request).agree(&self.session_timer).map(drop).map_err(too_short)
+    }
+
     /// A session timer has run out.
     pub(super) fn on_session_timer(&mut self, key: CallKey, now: Time) {
         let Some(call) = self.calls.get_mut(key).filter(|call| call.phase == Phase::Confirmed) else { return };

@@ -8,9 +8,9 @@ use crate::call::uas::options::Refusal;
 use crate::call::uas::request::Case;
 use crate::call::uas::respond::{ALLOW, Keep, Response, SUPPORTED};
 use crate::call::uas::server::{Server, ServerKey};
-use crate::call::uas::session_timer::{Proposal, Session};
+use crate::call::uas::session_timer::Agreement;
 use crate::time::Time;
-use crate::wire::sip::{Method, Name};
+use crate::wire::sip::Method;
 
 impl Uas {
     /// Answers the offer of an [`Event::Offer`], or makes the offer that an [`Event::OfferWanted`] asks for. False when
@@ -75,8 +75,7 @@ impl Uas {
         if let Some(status) = glare {
             return self.refuse_glare(case, status, key);
         }
-        if let Err(floor) = Proposal::of(request).agree(&self.session_timer) {
-            let refusal = Refusal::with(422, "Min-SE", floor.to_string().as_bytes());
+        if let Err(refusal) = self.check_interval(request) {
             return self.refuse_request(case, &refusal, Some(key));
         }
         self.on_implied_ack(key);
@@ -108,8 +107,7 @@ impl Uas {
         if let Some(status) = glare {
             return self.refuse_glare(case, status, key);
         }
-        if let Err(floor) = Proposal::of(request).agree(&self.session_timer) {
-            let refusal = Refusal::with(422, "Min-SE", floor.to_string().as_bytes());
+        if let Err(refusal) = self.check_interval(request) {
             return self.refuse_request(case, &refusal, Some(key));
         }
         let Some(server) = self.open_in_call(key, case) else { return };
@@ -149,21 +147,14 @@ impl Uas {
             {
                 call.dialog.refresh_target(contact.uri, limit);
             }
-            let value;
+            // RFC 4028 §7.4: every refresh settles the session timer anew.
+            let agreement = Agreement::with(request, &ours);
             let mut headers: Vec<(&str, &[u8])> = Vec::with_capacity(5);
             if request.method != Method::Prack {
                 headers.extend([("Contact", contact.as_slice()), ("Allow", ALLOW), ("Supported", SUPPORTED)]);
-                // RFC 4028 §7.4: every refresh settles the session timer anew.
-                let agreed = Proposal::of(request).agree(&ours).ok().flatten();
-                if let Some(interval) = agreed {
-                    value = interval.header();
-                    headers.push(("Session-Expires", &value));
-                    if request.lists(Name::Supported, b"timer") || request.lists(Name::Require, b"timer") {
-                        headers.push(("Require", b"timer"));
-                    }
-                }
+                headers.extend(agreement.iter().flat_map(Agreement::headers));
                 if let Some(call) = uas.calls.get_mut(key).filter(|call| call.phase != Phase::Early) {
-                    call.session = agreed.map(|interval| Session::new(interval, now));
+                    call.session = agreement.as_ref().map(|agreement| agreement.begin(now));
                 }
             }
             let response = Response { headers: &headers, sdp, ..Response::status(200) };

@@ -46,15 +46,6 @@ impl Interval {
     pub fn last_call(&self) -> Duration {
         Duration::from_secs(u64::from(self.seconds - (self.seconds / 3).min(32)))
     }
-
-    /// The Session-Expires value of a 2xx.
-    pub(super) fn header(&self) -> Vec<u8> {
-        let refresher = match self.refresher {
-            Refresher::Us => "uas",
-            Refresher::Peer => "uac",
-        };
-        format!("{};refresher={refresher}", self.seconds).into_bytes()
-    }
 }
 
 /// The session timer of a call.
@@ -162,6 +153,40 @@ impl Proposal {
             Some(Refresher::Peer) | None => Refresher::Us,
         };
         Some(Interval { seconds, refresher })
+    }
+}
+
+/// The agreement that our 2xx to a request states.
+pub(super) struct Agreement {
+    interval: Interval,
+    /// The value of `Session-Expires`.
+    value: Vec<u8>,
+    /// Whether the peer knows session timers.
+    supported: bool,
+}
+
+impl Agreement {
+    /// The agreement with the sender of a request; `None` for no session timer.
+    pub(super) fn with(request: &Request<'_>, ours: &SessionTimer) -> Option<Self> {
+        let proposal = Proposal::of(request);
+        let interval = proposal.agree(ours).ok()??;
+        let refresher = match interval.refresher {
+            Refresher::Us => "uas",
+            Refresher::Peer => "uac",
+        };
+        let value = format!("{};refresher={refresher}", interval.seconds).into_bytes();
+        Some(Agreement { interval, value, supported: proposal.supported })
+    }
+
+    /// Its header fields.
+    pub(super) fn headers(&self) -> impl Iterator<Item = (&'static str, &[u8])> {
+        let require = self.supported.then_some(("Require", &b"timer"[..]));
+        std::iter::once(("Session-Expires", self.value.as_slice())).chain(require)
+    }
+
+    /// The timer that begins with the 2xx.
+    pub(super) fn begin(&self, now: Time) -> Session {
+        Session::new(self.interval, now)
     }
 }
 
