@@ -7,8 +7,10 @@ use super::*;
 use crate::ids::GatheringId;
 use crate::link::store::SMALLEST;
 use crate::pack::Packed;
+use crate::time::Time;
 use crate::wire::handoff::{FRAME_HARD_LIMIT, MESSAGE_HEADER};
-use crate::words::{Drain, DrainMode, ReplyTo, Welcome};
+use crate::wire::handoff::{Frame, FrameError};
+use crate::words::{Drain, DrainMode, HandedOver, Outcome, RefuseReason, ReplyTo, Report, Room, Welcome};
 
 fn envelope(seq: u64) -> Envelope {
     Envelope {

@@ -1,0 +1,213 @@
+//! The frames of a worker, and the messages that it answers, gives back or leaves unanswered.
+
+use super::{DispatcherEnd, Held};
+use crate::ids::Seq;
+use crate::time::Time;
+use crate::wire::handoff::{FRAME_HEADER, Frame, FrameError, Record, frame_header};
+use crate::words::{HandedOver, Hello, Outcome, RefuseReason, ReplyTo, Report};
+
+/// Impossible records that a worker may send, besides two for each message that it was handed.
+const FAULTS_LIMIT: u64 = 10_000;
+/// Most outcomes and replies of a worker for each message that it was handed, including provisional ones.
+const WORDS_EACH: u64 = 8;
+
+/// The content of a worker's frame, record by record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FromWorker<'a, N> {
+    /// The worker introduces itself.
+    Hello(Hello),
+    /// The first final response to a message has been sent, or none will be: the message is no longer retained.
+    Answered {
+        /// The message's number.
+        seq: Seq,
+        /// The note about it.
+        note: N,
+    },
+    /// The final answer to a message.
+    Outcome(Outcome<'a>),
+    /// The worker gives a message back; the message is no longer retained.
+    Refused {
+        /// The message.
+        message: HandedOver<N>,
+        /// The worker's reason.
+        reason: RefuseReason,
+    },
+    /// The worker's load. Numbers that it cannot have seen are cut to the last one sent.
+    Report(Report),
+    /// The final response to a transaction that the worker came back with has been sent.
+    Released {
+        /// The name of the transaction.
+        name: [u8; 16],
+    },
+    /// The worker has a conference.
+    GroupOpen {
+        /// The time since which it has it.
+        opened: Time,
+        /// The conference's name.
+        name: &'a [u8],
+    },
+    /// The worker no longer has a conference.
+    GroupClosed {
+        /// The conference's name.
+        name: &'a [u8],
+    },
+    /// Bytes to write to a stream connection, or the worker's answer to a gathering.
+    Reply {
+        /// The way back.
+        to: ReplyTo,
+        /// The bytes.
+        bytes: &'a [u8],
+    },
+    /// The worker closes the link.
+    Goodbye(&'a str),
+}
+
+/// The reason why a worker's frame closes its link.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WorkerFault {
+    /// Not a frame.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// More impossible records than a faulty but honest worker would send.
+    #[error("it has sent {0} impossible records")]
+    Untrue(u64),
+    /// A record that only a dispatcher may send.
+    #[error("a worker has sent `{0}`, which only a dispatcher sends")]
+    Unexpected(&'static str),
+}
+
+impl<N: Copy> DispatcherEnd<N> {
+    /// Reads a worker's frame. `sink` gets its records, in order, up to the first error.
+    ///
+    /// # Errors
+    ///
+    /// The bytes are no frame, or a record may not be sent by a worker: close the link.
+    pub fn on_frame(&mut self, frame: &[u8], sink: &mut impl FnMut(FromWorker<'_, N>)) -> Result<(), WorkerFault> {
+        for record in Frame::parse(frame)? {
+            match record? {
+                Record::Answered(seqs) => seqs.iter().for_each(|seq| self.on_answered(seq, sink)),
+                Record::Report(report) => self.on_report(report, sink),
+                Record::Refuse { seq, reason } => {
+                    if let Some(message) = self.give_back(seq) {
+                        sink(FromWorker::Refused { message, reason });
+                    }
+                }
+                Record::Hello(hello) => sink(FromWorker::Hello(hello)),
+                Record::Release(names) => names.iter().for_each(|name| sink(FromWorker::Released { name })),
+                // These are sent before the `Welcome`, and only once; later they mean nothing.
+                Record::Holding(_) | Record::Unanswered(_) => self.stats.faults += 1,
+                Record::GroupOpen { opened, name } => sink(FromWorker::GroupOpen { opened, name }),
+                Record::GroupClosed { name } => sink(FromWorker::GroupClosed { name }),
+                Record::Reply { to, bytes } if self.may_say() => sink(FromWorker::Reply { to, bytes }),
+                Record::Outcome(outcome) if outcome.seq <= self.sent && self.may_say() => {
+                    sink(FromWorker::Outcome(outcome));
+                }
+                // These belong to no message that the worker was handed, or answer a `Ping` that is never sent.
+                Record::Reply { .. } | Record::Outcome(_) | Record::Pong(_) => self.stats.faults += 1,
+                Record::Goodbye(reason) => sink(FromWorker::Goodbye(reason)),
+                Record::Welcome(_) => return Err(WorkerFault::Unexpected("Welcome")),
+                Record::Message(_) => return Err(WorkerFault::Unexpected("Message")),
+                Record::Drain(_) => return Err(WorkerFault::Unexpected("Drain")),
+                Record::Takeover(_) => return Err(WorkerFault::Unexpected("Takeover")),
+                Record::Ping(_) => return Err(WorkerFault::Unexpected("Ping")),
+                Record::Access(_) => return Err(WorkerFault::Unexpected("Access")),
+            }
+        }
+        // A worker may be mistaken about its messages; a worker that sends far more impossible records is of no use.
+        if self.stats.faults > FAULTS_LIMIT.saturating_add(2 * self.stats.records) {
+            return Err(WorkerFault::Untrue(self.stats.faults));
+        }
+        Ok(())
+    }
+
+    /// Ends the link: gives all retained messages, sent or not, in the order of their numbers.
+    ///
+    /// Read the link to its end first: a message that the worker answered before it died must not go to another worker.
+    pub fn into_orphans(self) -> Orphans<N> {
+        let mut order: Vec<(Seq, u32)> =
+            (0..).zip(&self.held).filter_map(|(place, held)| Some((held.as_ref()?.seq, place))).collect();
+        order.sort_unstable();
+        Orphans { front: self, order: order.into_iter() }
+    }
+
+    fn on_answered(&mut self, seq: Seq, sink: &mut impl FnMut(FromWorker<'_, N>)) {
+        if let Some(held) = self.release(seq) {
+            self.store.free(held.chain);
+            sink(FromWorker::Answered { seq, note: held.note });
+        }
+    }
+
+    fn on_report(&mut self, mut report: Report, sink: &mut impl FnMut(FromWorker<'_, N>)) {
+        if report.number <= self.report {
+            self.stats.faults += 1;
+            return;
+        }
+        self.report = report.number;
+        if report.taken_through > self.sent || report.covers > self.sent {
+            self.stats.faults += 1;
+        }
+        report.taken_through = report.taken_through.min(self.sent);
+        report.covers = report.covers.min(self.sent);
+        self.taken = self.taken.max(report.taken_through);
+        sink(FromWorker::Report(report));
+    }
+
+    /// Counts another outcome or reply; false if the worker has sent too many for the messages that it was handed.
+    const fn may_say(&mut self) -> bool {
+        self.stats.words += 1;
+        self.stats.words <= self.stats.records.saturating_mul(WORDS_EACH)
+    }
+
+    fn give_back(&mut self, seq: Seq) -> Option<HandedOver<N>> {
+        let held = self.release(seq)?;
+        self.read_back(held)
+    }
+
+    /// Takes out a record that the worker has read; its blocks are still to be freed. A number that is not retained, or
+    /// has not been sent, is a fault of the worker.
+    fn release(&mut self, seq: Seq) -> Option<Held<N>> {
+        let place = self.index.get(seq).filter(|_| seq <= self.sent);
+        let Some(place) = place else {
+            self.stats.faults += 1;
+            return None;
+        };
+        self.index.remove(seq);
+        let held = self.held.get_mut(place as usize)?.take()?;
+        self.vacant.push(place);
+        // A worker that answers a message has read it and all before it.
+        self.taken = self.taken.max(seq);
+        Some(held)
+    }
+
+    /// Reads a record from its blocks, and frees them. Only messages that come back are read so, so it may allocate.
+    fn read_back(&mut self, held: Held<N>) -> Option<HandedOver<N>> {
+        let mut bytes = Vec::with_capacity(FRAME_HEADER + held.chain.len());
+        bytes.extend_from_slice(&frame_header(held.chain.len()));
+        self.store.copy(&held.chain, &mut bytes);
+        self.store.free(held.chain);
+        let Ok(Record::Message(message)) = Frame::parse(&bytes).ok()?.next()? else { return None };
+        let (envelope, payload) = (message.envelope, message.payload.to_vec());
+        Some(HandedOver { envelope, note: held.note, payload, sent: held.sent })
+    }
+}
+
+/// The messages of a worker that is gone, read one by one.
+#[derive(Debug)]
+pub struct Orphans<N> {
+    front: DispatcherEnd<N>,
+    order: std::vec::IntoIter<(Seq, u32)>,
+}
+
+impl<N: Copy> Iterator for Orphans<N> {
+    type Item = HandedOver<N>;
+
+    fn next(&mut self) -> Option<HandedOver<N>> {
+        loop {
+            let (_, place) = self.order.next()?;
+            let held = self.front.held.get_mut(place as usize).and_then(Option::take);
+            if let Some(message) = held.and_then(|held| self.front.read_back(held)) {
+                return Some(message);
+            }
+        }
+    }
+}
