@@ -49,7 +49,7 @@ pub fn run(flags: Flags, verbose: u8) -> Result<(), Failure> {
     })
 }
 
-/// Interval between two looks whether the dispatcher in the background serves.
+/// Interval at which the lock is read, to see whether the dispatcher in the background serves.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// Has a process of its own take over, and waits until the run directory's lock names it, or until it ends with the
@@ -63,7 +63,7 @@ fn in_background(config: &Config) -> Result<(), Failure> {
     let mut child = command.spawn().map_err(failed)?;
     loop {
         if let Some(status) = child.try_wait().map_err(failed)? {
-            // It has said why.
+            // The process has reported the reason itself.
             let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
             return Err(Failure::Told(code));
         }

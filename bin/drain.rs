@@ -51,7 +51,7 @@ pub fn run(flags: &Flags) -> Result<(), Failure> {
     if flags.wait || flags.within.is_some() { wait(&mut client, &workers, flags.within) } else { Ok(()) }
 }
 
-/// Gives each worker the state, in the order they are named; stops at the first that cannot have it.
+/// Sets the state of each worker, in the order they are named; stops at the first that cannot have it.
 pub fn order(workers: &Workers, admin: AdminState) -> Result<(), Failure> {
     set(&mut workers.ask.connect()?, workers, admin).map(drop)
 }
@@ -68,7 +68,7 @@ fn set(client: &mut Client, workers: &Workers, admin: AdminState) -> Result<Vec<
     Ok(workers)
 }
 
-/// Watches the workers until nothing is left.
+/// Watches the workers until none has a session left.
 fn wait(client: &mut Client, workers: &[WorkerId], within: Option<Span>) -> Result<(), Failure> {
     let began = Instant::now();
     client.send(&Command::Watch)?;
@@ -87,7 +87,8 @@ fn wait(client: &mut Client, workers: &[WorkerId], within: Option<Span>) -> Resu
     }
 }
 
-/// Whether one of these workers still has something. One that is down has nothing any more.
+/// Whether this is one of the workers and it still has a session, or a call just handed over. One that is down has
+/// none.
 fn is_left(worker: &WorkerLoad, workers: &[WorkerId]) -> bool {
     let is_named = workers.iter().any(|id| id.to_string() == worker.name);
     is_named && worker.state != State::Down && (worker.sessions > 0 || worker.ledger > 0)

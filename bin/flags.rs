@@ -83,7 +83,7 @@ impl FromArgMatches for Dispatch {
     }
 }
 
-/// Which dispatcher is asked.
+/// The dispatcher that a command is for.
 #[derive(Args, Clone, Debug)]
 pub struct Ask {
     /// Run directory of the dispatcher [default: the first of /run/pointsman, $XDG_RUNTIME_DIR/pointsman,

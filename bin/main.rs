@@ -71,7 +71,7 @@ enum Command {
     Ready(ready::Flags),
     /// Take workers out of service: as drain, and their absence is no fault.
     Maint(maint::Flags),
-    /// Remove dead workers from the stats that the dispatcher had not started.
+    /// Remove from the stats dead workers that the dispatcher had not started.
     Forget(forget::Flags),
     /// Tell what was decided about a call, and why.
     Explain(explain::Flags),

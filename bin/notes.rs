@@ -4,10 +4,10 @@ use std::os::unix::fs::PermissionsExt;
 
 use pointsman::config::{Config, Source};
 
-/// The permission of those who are neither owner nor group.
+/// The permission to read of users who are neither the owner nor in the group.
 const READ_BY_OTHERS: u32 = 0o004;
 
-/// For `pointsman check` and the log at start.
+/// All notes, for `pointsman check` and the log at start.
 pub fn of(source: &Source, config: &Config) -> Vec<String> {
     let mut notes = config.notes();
     notes.extend(open_secret(source, config));

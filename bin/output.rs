@@ -10,7 +10,7 @@ use pointsman::net;
 
 use crate::log::is_journal;
 
-/// Why a command did not do what it should. The text is one line.
+/// The reason why a command failed. The text is one line.
 #[derive(Debug)]
 pub enum Failure {
     /// Not reachable or not healthy: exit code 1.
@@ -19,11 +19,11 @@ pub enum Failure {
     Usage(String),
     /// A configuration that cannot be used: exit code 2, on a terminal with the text it speaks of.
     Config(ConfigError),
-    /// A process that was started for it has said why not, and ended with this code.
+    /// The process that the command started has reported the reason itself, and ended with this code.
     Told(u8),
     /// The reader of the output has closed its pipe (`pointsman stat | head -1`). `head` does so by design, so exit
     /// code 0.
-    NobodyReads,
+    ReaderGone,
 }
 
 impl Failure {
@@ -37,10 +37,10 @@ impl Failure {
         Failure::Usage(what.to_string())
     }
 
-    /// Says it and turns it into the exit code.
+    /// Reports it on stderr, and returns the exit code.
     pub fn report(self) -> ExitCode {
         let (code, text) = match self {
-            Failure::NobodyReads => return ExitCode::SUCCESS,
+            Failure::ReaderGone => return ExitCode::SUCCESS,
             Failure::Told(code) => return ExitCode::from(code),
             Failure::Unhealthy(text) => (1, format!("pointsman: {text}")),
             Failure::Usage(text) => (2, format!("pointsman: {text}")),
@@ -65,11 +65,11 @@ impl From<ConfigError> for Failure {
     }
 }
 
-/// Writes to stdout. A reader that has gone away is not a panic.
+/// Writes to stdout. A reader that has closed its pipe is no panic.
 pub fn print(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| match error.kind() {
-        io::ErrorKind::BrokenPipe => Failure::NobodyReads,
+        io::ErrorKind::BrokenPipe => Failure::ReaderGone,
         _ => Failure::unhealthy(format_args!("cannot write to stdout: {error}")),
     })
 }
@@ -86,7 +86,7 @@ pub fn first_paragraph(text: &str) -> String {
     format!("{line}; see --help")
 }
 
-/// The error's line; on a terminal, where it stands in the file as well.
+/// The error's line; on a terminal also the lines of the file that it is about.
 fn with_snippet(error: &ConfigError) -> String {
     if error.line_and_column().is_some() && io::stderr().is_terminal() {
         let mut text = String::new();

@@ -11,7 +11,8 @@ use crate::words::Hello;
 const UNMANAGED_WORKERS: usize = 256;
 /// Most units of a worker: sums of loads stay far inside their type.
 const CAPACITY_LIMIT: u32 = 1_000_000_000;
-/// Most transactions that a worker may announce: more than it keeps in 64·T1, at any rate that one process can serve.
+/// Most transactions that a worker may announce. One process cannot serve so many in the 64·T1 for which it keeps
+/// each.
 const TRANSACTIONS: u32 = 1 << 20;
 /// Most conferences that a worker may announce: as many as a dispatcher remembers.
 const CONFERENCES: u32 = 1 << 16;
@@ -174,7 +175,7 @@ pub fn readmit(hello: &Hello, evidence: &Evidence<'_>) -> Result<Readmitted, Ref
 fn proven<'k>(hello: &Hello, worker: WorkerId, keys: &'k [TokenKey]) -> Option<(Incarnation, &'k TokenKey)> {
     let (secret, bits) = (hello.secret?, hello.incarnation?);
     let incarnation = Incarnation::new(bits);
-    // The comparison of two words is one step, whatever they hold: its time tells a guesser nothing.
+    // Two 64-bit numbers are compared in one step, so that the time it takes tells a guesser nothing.
     let is_it = |key: &&TokenKey| key.slot_secret(worker, incarnation) ^ secret == 0;
     (incarnation.bits() == bits).then(|| keys.iter().find(is_it)).flatten().map(|key| (incarnation, key))
 }
@@ -239,7 +240,7 @@ fn check_capacity(hello: &Hello) -> Result<(), Refusal> {
 
 /// Whether two workers on these addresses would get each other's messages: an unspecified address stands for every
 /// address of its family.
-pub fn meet(one: SocketAddr, other: SocketAddr) -> bool {
+pub fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
     let (ip, other_ip) = (one.ip().to_canonical(), other.ip().to_canonical());
     let is_any = ip.is_unspecified() || other_ip.is_unspecified();
     one.port() == other.port() && (ip == other_ip || is_any && ip.is_ipv4() == other_ip.is_ipv4())
@@ -418,7 +419,7 @@ mod tests {
 
     #[test]
     fn an_unspecified_address_meets_every_address_of_its_family() {
-        let meets = |one: &str, other: &str| meet(one.parse().unwrap(), other.parse().unwrap());
+        let meets = |one: &str, other: &str| overlap(one.parse().unwrap(), other.parse().unwrap());
         assert!(meets("192.0.2.1:5070", "192.0.2.1:5070"));
         assert!(meets("0.0.0.0:5070", "192.0.2.1:5070") && meets("192.0.2.1:5070", "0.0.0.0:5070"));
         assert!(meets("[::]:5070", "[2001:db8::1]:5070") && meets("[::ffff:192.0.2.1]:5070", "192.0.2.1:5070"));

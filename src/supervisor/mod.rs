@@ -1,5 +1,5 @@
-//! The dispatcher's control side: it binds the sockets, starts the lane and the workers, answers the stats socket, and
-//! sees to an orderly end.
+//! The dispatcher's control side: it binds the sockets, starts the lanes and the workers, answers the stats socket, and
+//! ends everything in order.
 //!
 //! The order of a start is a promise to the processes that are there already. (1) The lock of the run directory: a
 //! second dispatcher ends here, and has touched nothing. (2) The handoff socket, to which the workers of a dispatcher

@@ -155,8 +155,8 @@ impl SlotState {
     }
 }
 
-/// Most workers that are being started at once: of a thousand started in one moment, all would be late for their
-/// welcome.
+/// Most workers that are being started at once. Of a thousand that start in one moment, none would be welcomed within
+/// the time that it waits.
 const STARTING_AT_ONCE: usize = 32;
 
 /// The slots, by number, whose workers are to be started now.

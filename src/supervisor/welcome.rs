@@ -39,7 +39,7 @@ impl Supervisor {
         let (addresses, mgcp) = self.addresses_of(worker, hello);
         self.check_addresses(worker, addresses.iter().chain(&mgcp))?;
         self.check_links(hello)?;
-        // The default holds 93 messages. Whatever size the kernel grants is enough to go on.
+        // A socket's default buffer holds 93 messages. Whatever size the kernel grants is enough to go on.
         for link in std::iter::once(link).chain(&more) {
             let _ = link.set_buffers(SEND_BUFFER, 0);
         }
@@ -187,7 +187,7 @@ impl Supervisor {
         let others = self.unmanaged.iter().filter(|(other, unmanaged)| **other != worker && !unmanaged.is_down);
         let unmanaged = others.flat_map(|(_, unmanaged)| unmanaged.addresses.iter().copied());
         let others = self.listeners.addresses().into_iter().chain(slots).chain(unmanaged);
-        others.into_iter().any(|other| admission::meet(address, other))
+        others.into_iter().any(|other| admission::overlap(address, other))
     }
 }
 
