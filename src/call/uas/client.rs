@@ -60,7 +60,7 @@ pub(super) struct Client {
     sent: Option<Sent>,
     /// Further places to send it to if the present one fails.
     others: Places,
-    /// Number of its copies that are included in [`Call::unanswered`].
+    /// Number of its copies that are included in [`Call::unanswered`](super::call::Call::unanswered).
     unanswered: u8,
     /// Address and socket where the far end was heard, for a Contact that cannot be reached.
     heard: Option<Heard>,

@@ -65,7 +65,8 @@ impl Lane {
         Ok(LaneState { state, links: links.collect::<io::Result<_>>()? })
     }
 
-    /// Takes over the state of a lane of the old dispatcher. The lane reads again only at [`Command::Resume`].
+    /// Takes over the state of a lane of the old dispatcher. The lane reads again only at
+    /// [`Command::Resume`](crate::server::Command::Resume).
     pub(super) fn take(&mut self, given: LaneState) -> io::Result<()> {
         let invalid = |damaged: Damaged| io::Error::new(io::ErrorKind::InvalidData, damaged);
         let mut from = Packed::new(&given.state);
