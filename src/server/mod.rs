@@ -169,7 +169,7 @@ pub struct LaneLoad {
 #[derive(Debug)]
 pub struct Setup {
     /// The well-known sockets that take datagrams.
-    pub listeners: Vec<Listener>,
+    pub listeners: Vec<DatagramListener>,
     /// The decision.
     pub dispatch: Dispatch,
     /// Information to write into messages that are handed over.
@@ -188,7 +188,7 @@ pub struct Setup {
 
 /// A well-known socket that a lane reads: each lane has a duplicate of it.
 #[derive(Debug)]
-pub struct Listener {
+pub struct DatagramListener {
     /// Its number.
     pub id: ListenerId,
     /// Transport of the messages that come to it.

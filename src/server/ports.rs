@@ -9,7 +9,7 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use tracing::{debug, warn};
 
-use super::Listener;
+use super::DatagramListener;
 use super::stats::ListenerCounters;
 use crate::ids::{ListenerId, WorkerId};
 use crate::net::udp;
@@ -99,8 +99,8 @@ impl Ports {
     /// # Errors
     ///
     /// The kernel takes no more descriptors to watch.
-    pub fn open_listener(&mut self, listener: Listener, is_inherited: bool) -> io::Result<()> {
-        let Listener { id, transport, socket } = listener;
+    pub fn open_listener(&mut self, listener: DatagramListener, is_inherited: bool) -> io::Result<()> {
+        let DatagramListener { id, transport, socket } = listener;
         let owner = Owner::Listener(id);
         self.open(Port { socket, owner, transport, listener: id, readable: true, is_inherited, received: 0 })
     }

@@ -48,10 +48,10 @@ impl Listeners {
     }
 
     /// Copies of those that take datagrams, for the lane.
-    pub fn copies(&self, config: &Config) -> io::Result<Vec<server::Listener>> {
+    pub fn copies(&self, config: &Config) -> io::Result<Vec<server::DatagramListener>> {
         let copy = |(id, socket): (ListenerId, &udp::Socket)| {
             let transport = config.listen.get(usize::from(id.0)).map(|listen| listen.service.transport());
-            Ok(server::Listener { id, transport: transport.unwrap_or_default(), socket: socket.try_clone()? })
+            Ok(server::DatagramListener { id, transport: transport.unwrap_or_default(), socket: socket.try_clone()? })
         };
         self.datagrams().map(copy).collect()
     }
