@@ -78,6 +78,7 @@ pub struct Lane {
 
 /// Interval at which a parcel is offered again to a lane that took no more.
 const PARCEL_AGAIN: Duration = Duration::from_millis(1);
+
 impl Lane {
     /// A lane that reads `setup`'s sockets, and the waker that makes it look at `commands`.
     pub fn new(
@@ -134,17 +135,6 @@ impl Lane {
 
     fn turn(&mut self) -> io::Result<()> {
         self.wait()?;
-        for event in self.events.iter() {
-            match event.token() {
-                WAKER => self.has_commands = true,
-                Token(at) if at >= FIRST_LINK => self.switch.on_link_event(
-                    WorkerId((at - FIRST_LINK) as u16),
-                    event.is_readable() || event.is_read_closed(),
-                    event.is_writable(),
-                ),
-                Token(at) => self.ports.on_readable(at),
-            }
-        }
         if self.has_commands {
             self.obey();
         }
@@ -192,39 +182,54 @@ impl Lane {
         }
     }
 
-    /// Waits for the kernel: not at all while there is work, else until the next deadline.
+    /// Waits for the kernel, and notes what can be read or written.
     fn wait(&mut self) -> io::Result<()> {
+        let timeout = self.timeout();
+        match self.poll.poll(&mut self.events, Some(timeout)) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.events.clear(),
+            result => result?,
+        }
+        for event in self.events.iter() {
+            match event.token() {
+                WAKER => self.has_commands = true,
+                Token(at) if at >= FIRST_LINK => self.switch.on_link_event(
+                    WorkerId((at - FIRST_LINK) as u16),
+                    event.is_readable() || event.is_read_closed(),
+                    event.is_writable(),
+                ),
+                Token(at) => self.ports.on_readable(at),
+            }
+        }
+        Ok(())
+    }
+
+    /// Longest wait for the kernel: none while there is work, else until the next deadline.
+    fn timeout(&mut self) -> Duration {
+        if self.has_commands {
+            return Duration::ZERO;
+        }
+        if !matches!(self.stage, Stage::Reading) {
+            return if self.switch.has_parcels() { PARCEL_AGAIN } else { OVERFLOW_INTERVAL };
+        }
         let may_read = self.holding_until.is_none();
-        let busy = may_read && self.ports.has_readable()
+        let is_busy = may_read && self.ports.has_readable()
             || self.switch.has_readable_link()
             || self.switch.has_orphans()
             || self.switch.is_behind();
-        let timeout = if self.has_commands {
-            Duration::ZERO
-        } else if !matches!(self.stage, Stage::Reading) {
-            if self.switch.has_parcels() { PARCEL_AGAIN } else { OVERFLOW_INTERVAL }
-        } else if busy {
-            Duration::ZERO
-        } else if let Some(pause) = self.moderation.pause() {
+        if is_busy {
+            return Duration::ZERO;
+        }
+        if let Some(pause) = self.moderation.pause() {
             thread::sleep(pause);
             // The sockets are read whether or not an edge was seen: at this rate there is something.
             self.ports.read_all();
-            Duration::ZERO
-        } else {
-            let now = clock::now();
-            let due = self.switch.poll_timeout().into_iter().chain(self.holding_until).min();
-            let until = due.map_or(OVERFLOW_INTERVAL, |at| at.since(now));
-            let until = if self.switch.has_parcels() { until.min(PARCEL_AGAIN) } else { until };
-            // Rounds up: a wait cut to whole milliseconds would spin until the deadline.
-            until.min(OVERFLOW_INTERVAL) + Duration::from_micros(999)
-        };
-        match self.poll.poll(&mut self.events, Some(timeout)) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                self.events.clear();
-                Ok(())
-            }
-            result => result,
+            return Duration::ZERO;
         }
+        let due = self.switch.poll_timeout().into_iter().chain(self.holding_until).min();
+        let until = due.map_or(OVERFLOW_INTERVAL, |at| at.since(clock::now()));
+        let until = if self.switch.has_parcels() { until.min(PARCEL_AGAIN) } else { until };
+        // Rounds up: a wait cut to whole milliseconds would spin until the deadline.
+        until.min(OVERFLOW_INTERVAL) + Duration::from_micros(999)
     }
 
     fn read_ports(&mut self) {
