@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use super::Switch;
-use super::handed_back::Held;
+use super::brought::OfWorker;
 use super::links::{Channel, Link};
 use crate::dispatch::note::Note;
 use crate::dispatch::returned::{Cause, Returned};
@@ -41,7 +41,7 @@ struct Ending<C> {
     /// The incarnation that its worker had: a successor has another.
     life: Option<u32>,
     link: Link<C>,
-    handed_back: Held,
+    brought: OfWorker,
     frames_left: usize,
 }
 
@@ -49,16 +49,16 @@ struct Ending<C> {
 #[derive(Debug)]
 struct Orphaned {
     worker: WorkerId,
-    handed_back: Held,
+    brought: OfWorker,
     orphans: Orphans<Note>,
 }
 
 impl<C> Estates<C> {
     /// The next message; the memory of a worker is given back once it has none.
     fn next(&mut self) -> Option<Returned> {
-        let Orphaned { worker, handed_back, orphans } = self.orphaned.front_mut()?;
+        let Orphaned { worker, brought, orphans } = self.orphaned.front_mut()?;
         let from = *worker;
-        let message = handed_back.pop().or_else(|| orphans.next());
+        let message = brought.pop().or_else(|| orphans.next());
         if message.is_none() {
             self.orphaned.pop_front();
         }
@@ -109,8 +109,8 @@ impl<C: Channel> Switch<C> {
         self.suspects.on_link_lost(worker);
         // A message that it gave back is not decided about as if a successor had given it back.
         self.given_back.iter_mut().filter(|back| back.from == worker).for_each(Returned::on_worker_died);
-        let handed_back = self.handed_back.on_link_lost(worker);
-        let ending = Ending { worker, life, link, handed_back, frames_left };
+        let brought = self.brought.on_link_lost(worker);
+        let ending = Ending { worker, life, link, brought, frames_left };
         let is_first = self.estates.is_empty();
         self.finish_oldest_of(worker, now);
         if frames_left == 0 {
@@ -168,7 +168,7 @@ impl<C: Channel> Switch<C> {
     /// of no interest any more.
     fn read_last(&mut self, ending: &mut Ending<C>, now: Time) -> bool {
         let Switch { dispatch, frame, given_back, refused, resumed, .. } = self;
-        let Ending { worker, life, link, handed_back, frames_left } = ending;
+        let Ending { worker, life, link, brought, frames_left } = ending;
         let life = life.unwrap_or_default();
         let Ok(Some(length @ 1..)) = link.read(frame) else { return false };
         *frames_left -= 1;
@@ -191,7 +191,7 @@ impl<C: Channel> Switch<C> {
             }
             FromWorker::Released { name } => {
                 dispatch.on_released_before_death(*worker, life, name, now);
-                handed_back.on_released(name);
+                brought.on_released(name);
             }
             FromWorker::Reply { to: ReplyTo::Gathering(gathering), bytes } => {
                 dispatch.on_gathered(gathering, *worker, bytes, now);
@@ -202,9 +202,9 @@ impl<C: Channel> Switch<C> {
     }
 
     fn finish(&mut self, ending: Ending<C>, now: Time) {
-        let Ending { worker, life, link, handed_back, .. } = ending;
+        let Ending { worker, life, link, brought, .. } = ending;
         self.dispatch.on_link_read(worker, life, now);
-        self.estates.orphaned.push_back(Orphaned { worker, handed_back, orphans: link.front.into_orphans() });
+        self.estates.orphaned.push_back(Orphaned { worker, brought, orphans: link.front.into_orphans() });
     }
 
     /// Decides about some messages of dead workers.

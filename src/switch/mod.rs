@@ -4,12 +4,12 @@
 //! buffer, or nothing, and tells the core what workers say on the links.
 
 pub mod answers;
+mod brought;
 mod commands;
 mod decided;
 mod early_cancels;
 mod ending;
 mod final_retransmits;
-mod handed_back;
 mod in_hand;
 mod insert;
 mod lanes;
@@ -42,9 +42,9 @@ use crate::wire::mgcp;
 use crate::wire::sip::Scanner;
 use crate::words::{Drain, DrainMode, RefuseReason, ReplyTo, Transport};
 use answers::Leaving;
+use brought::BroughtMessages;
 use early_cancels::EarlyCancels;
 use ending::{Estates, MESSAGES_A_TURN};
-use handed_back::HandedBack;
 use in_hand::InHand;
 pub use in_hand::Way;
 use links::{Channel, Links};
@@ -80,7 +80,7 @@ pub struct Switch<C> {
     /// Whether a worker has said something since the suspects were looked at: it may have outlived one of them.
     may_clear: bool,
     /// Messages that workers of an earlier dispatcher have not answered.
-    handed_back: HandedBack,
+    brought: BroughtMessages,
     owners: Owners,
     /// Messages that other lanes are to decide about, by lane.
     parcels: Vec<Parcel>,
@@ -143,7 +143,7 @@ impl<C: Channel> Switch<C> {
             orphans_left: MESSAGES_A_TURN,
             suspects: Suspects::new(),
             may_clear: false,
-            handed_back: HandedBack::default(),
+            brought: BroughtMessages::default(),
             access_untold: Vec::new(),
             chains: Chains::new(),
             resumed: VecDeque::new(),
@@ -274,7 +274,7 @@ impl<C: Channel> Switch<C> {
             Err(error) => return LinkRead::Over(Parting::Lost, error.to_string()),
         };
         self.outbox.links.on_event(worker, true, false);
-        let Switch { outbox, dispatch, frame, given_back, refused, resumed, handed_back, .. } = self;
+        let Switch { outbox, dispatch, frame, given_back, refused, resumed, brought, .. } = self;
         let Outbox { links, answers, .. } = outbox;
         let Some(link) = links.get_mut(worker) else { return LinkRead::Nothing };
         let mut goodbye = None;
@@ -293,7 +293,7 @@ impl<C: Channel> Switch<C> {
             FromWorker::Report(report) => dispatch.on_report(worker, &report, now),
             FromWorker::Released { name } => {
                 dispatch.on_released(worker, name, now);
-                handed_back.on_released(worker, name);
+                brought.on_released(worker, name);
             }
             FromWorker::GroupOpen { name, opened } => dispatch.on_group_open(worker, name, opened),
             FromWorker::GroupClosed { name } => dispatch.on_group_closed(worker, name),

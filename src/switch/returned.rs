@@ -35,7 +35,7 @@ impl<C: Channel> Switch<C> {
             let search = Search::after_deaths(u8::from(envelope.again), now).at(worker);
             let note = Note { entry: Some(entry), search, chain: None };
             let message = HandedOver { envelope: *envelope, note, payload: payload.to_vec(), sent: true };
-            self.handed_back.add(worker, name, message);
+            self.brought.add(worker, name, message);
         }
     }
 

@@ -19,13 +19,13 @@ use crate::words::HandedOver;
 
 /// Messages that are not answered, by the worker that has come back with them.
 #[derive(Debug, Default)]
-pub struct HandedBack {
-    by_worker: BTreeMap<WorkerId, Held>,
+pub struct BroughtMessages {
+    by_worker: BTreeMap<WorkerId, OfWorker>,
 }
 
 /// The messages of one worker. They are kept in order, so that its death sorts nothing.
 #[derive(Debug, Default)]
-pub struct Held {
+pub struct OfWorker {
     messages: BTreeMap<Key, HandedOver<Note>>,
     by_name: HashMap<[u8; 16], Key, FixedState>,
 }
@@ -40,10 +40,10 @@ struct Given {
     message: HandedOver<Note>,
 }
 
-saved!(HandedBack by Vec<Given>: HandedBack::all, HandedBack::add_all);
+saved!(BroughtMessages by Vec<Given>: BroughtMessages::all, BroughtMessages::add_all);
 packed!(Given { worker, name, message });
 
-impl HandedBack {
+impl BroughtMessages {
     fn all(&self) -> Vec<Given> {
         let held = self.by_worker.iter().flat_map(|(worker, held)| held.messages.iter().map(move |it| (worker, it)));
         held.map(|(worker, ((_, _, name), message))| Given { worker: *worker, name: *name, message: message.clone() })
@@ -68,12 +68,12 @@ impl HandedBack {
     }
 
     /// A worker is gone: returns the messages that it had.
-    pub fn on_link_lost(&mut self, worker: WorkerId) -> Held {
+    pub fn on_link_lost(&mut self, worker: WorkerId) -> OfWorker {
         self.by_worker.remove(&worker).unwrap_or_default()
     }
 }
 
-impl Held {
+impl OfWorker {
     fn add(&mut self, name: [u8; 16], message: HandedOver<Note>) {
         let place = (message.envelope.received, message.envelope.seq, name);
         if let Some(before) = self.by_name.insert(name, place) {
@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn a_released_message_is_gone_and_the_others_come_back_in_order_also_after_a_takeover() {
-        let mut back = HandedBack::default();
+        let mut back = BroughtMessages::default();
         for seq in [3, 1, 2, 4] {
             back.add(WorkerId(0), [seq as u8; 16], message(seq));
         }
@@ -118,9 +118,9 @@ mod tests {
         back.on_released(WorkerId(0), [9; 16]);
         let mut bytes = Vec::new();
         back.save(&mut bytes);
-        let mut back = HandedBack::default();
+        let mut back = BroughtMessages::default();
         back.restore(&mut Packed::new(&bytes)).unwrap();
-        let seqs = |mut lost: Held| {
+        let seqs = |mut lost: OfWorker| {
             std::iter::from_fn(|| lost.pop()).map(|message| message.envelope.seq.0).collect::<Vec<_>>()
         };
         assert_eq!(seqs(back.on_link_lost(WorkerId(0))), [1, 3, 4]);
