@@ -104,7 +104,7 @@ impl Mgcp {
         media: &mut impl Media,
         now: Time,
     ) {
-        self.gateway.on_unparsable(bad, arrival, now);
+        self.gateway.on_unparsable(bad, arrival);
         self.settle(media, now);
     }
 

@@ -63,6 +63,42 @@ pub use self::report::Intervals;
 pub use self::sessions::{Account, Conference, Sessions};
 
 /// A worker.
+///
+/// ```
+/// use pointsman::ids::{ListenerId, Seq};
+/// use pointsman::link::worker_end::WorkerEnd;
+/// use pointsman::station::{Adapter, DispatcherLinks, GatewayEffect, Intervals, Output, Station, Ways};
+/// use pointsman::time::Time;
+/// use pointsman::wire::handoff::{FrameBuilder, Record};
+/// use pointsman::words::{Envelope, Message, ReplyFrom, ReplyTo, Transport, Welcome};
+///
+/// let (now, agent, gateway) = (Time(1_000_000), "192.0.2.9:2727".parse().unwrap(), "127.0.0.1:2427".parse().unwrap());
+/// let welcome = Welcome {
+///     name: "w0".into(), slot: 0, token: "pm0123456789abcdef".into(), incarnation: 1, secret: 7, key: None,
+///     capacity: 10, advertise: vec![], rtp_ports: (0, 0), reply_from: ReplyFrom::Listener, sockets: vec![],
+///     listeners: vec!["192.0.2.1:2427".parse().unwrap()], access: vec![], mgcp: None,
+/// };
+/// let sessions = Adapter::new(&welcome, gateway, None, [1, 2]);
+/// let links = DispatcherLinks::new(welcome, WorkerEnd::new(), 0, &[true], Intervals::default());
+/// let ways = Ways { can_return: false, has_slot: true, answers_while_stopping: false };
+/// let mut station = Station::new(links, sessions, ways);
+///
+/// // The dispatcher hands a command over: it is sent on to the gateway, whose answer leaves for the call agent.
+/// let envelope = Envelope {
+///     seq: Seq(1), received: now, deadline: None, reply_to: ReplyTo::Datagram, size: 0, listener: ListenerId(0),
+///     transport: Transport::Mgcp, pinned: false, again: false, ring_first: false, names_size: false, follows: true,
+///     source: agent, local: "192.0.2.1:2427".parse().unwrap(),
+/// };
+/// let mut frame = FrameBuilder::new();
+/// frame.push(&Record::Message(Message { envelope, payload: b"AUEP 7 ds/pm0123456789abcdef/1@ms MGCP 1.0\r\n" }));
+/// assert!(station.on_frame(0, frame.bytes(), now));
+/// let Some(Output::Effect(GatewayEffect::Tell(command))) = station.poll_output(now) else { panic!("no command") };
+/// assert!(command.ends_with(b" ds/1@ms MGCP 1.0\r\n"));
+/// let id = String::from_utf8_lossy(&command).split(' ').nth(1).unwrap().to_owned();
+/// station.sessions_mut().on_gateway(format!("200 {id} OK\r\n").as_bytes(), now);
+/// let Some(Output::Effect(GatewayEffect::Transmit(answer))) = station.poll_output(now) else { panic!("no answer") };
+/// assert_eq!((answer.to, &answer.bytes[..]), (agent, &b"200 7 OK\r\n"[..]));
+/// ```
 pub struct Station<S> {
     dispatcher: DispatcherLinks,
     sessions: S,

@@ -17,7 +17,7 @@ const TEXT: u8 = b't';
 
 impl Gateway {
     /// Takes bytes that are no readable message. Bytes that start like a response are never answered.
-    pub fn on_unparsable(&mut self, unparsable: &Unparsable<'_>, arrival: &Arrival, _now: Time) {
+    pub fn on_unparsable(&mut self, unparsable: &Unparsable<'_>, arrival: &Arrival) {
         match unparsable.answer() {
             Some((code, id)) => self.answer_once(code, id, arrival),
             None => self.dealt_with(arrival),

@@ -121,7 +121,7 @@ impl Rig {
     fn arrive_bytes(&mut self, bytes: &[u8], arrival: &Arrival) {
         match parse(bytes) {
             Ok(message) => self.gateway.on_message(&message, arrival, self.now),
-            Err(unparsable) => self.gateway.on_unparsable(&unparsable, arrival, self.now),
+            Err(unparsable) => self.gateway.on_unparsable(&unparsable, arrival),
         }
         self.settle();
     }
