@@ -1,7 +1,6 @@
 //! The worker's end of the link as a socket: joining, frames in, frames out.
 
 use std::io::{self, IoSlice};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
@@ -12,15 +11,15 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 
 use crate::ids::WorkerId;
 use crate::link::worker_end::{FromDispatcher, WorkerEnd};
-use crate::net::bind::BindError;
 use crate::net::run_dir::own_uid;
 use crate::net::tcp::Listener;
-use crate::net::udp::{Buffers, Socket};
+use crate::net::udp::Socket;
 use crate::net::unix::{SEND_BUFFER, SeqPacket};
 use crate::net::{self, clock, process};
 use crate::time::Time;
 use crate::wire::handoff::FRAME_HARD_LIMIT;
-use crate::words::{Hello, PassedSocket, Port, SocketRole, Welcome};
+use crate::words::{Hello, PassedSocket, SocketRole, Welcome};
+use crate::worker::own_ports::{OwnPorts, ports};
 use crate::worker::settings::{Link, Settings, WorkerError};
 
 /// The first link's token; the others have the next ones.
@@ -58,15 +57,15 @@ impl LinkEnd {
     /// Connects, introduces the worker and waits for the welcome.
     pub(super) fn join(settings: &Settings, poll: &Poll) -> Result<Introduced, WorkerError> {
         // A worker that was started for a slot gets the slot's ports; one that comes by itself binds its own.
-        let ports = match settings.link {
+        let bound = match settings.link {
             Link::Inherited(_) => OwnPorts::default(),
             Link::Path(_) => OwnPorts::bind(settings)?,
         };
-        let hello = Hello { ports: self::ports(&ports.udp, &ports.mgcp), ..settings.hello() };
+        let hello = Hello { ports: ports(&bound.udp, &bound.mgcp), ..settings.hello() };
         let mut introduced = LinkEnd::introduce(&settings.link, hello, poll)?;
         let Introduced { welcome, own, .. } = &mut introduced;
         if matches!(settings.link, Link::Path(_)) {
-            *own = ports;
+            *own = bound;
         }
         if !settings.gateway {
             welcome.mgcp = None;
@@ -262,61 +261,4 @@ pub(super) fn sort(welcome: &Welcome, descriptors: Vec<OwnedFd>) -> Result<Sorte
 /// Whether each listener's duplicate has come.
 pub(super) fn held(listeners: &[Option<Socket>]) -> Vec<bool> {
     listeners.iter().map(Option::is_some).collect()
-}
-
-/// The ports of a worker's own: those of its slot, or those it has bound itself.
-#[derive(Debug, Default)]
-pub(super) struct OwnPorts {
-    /// UDP sockets for SIP; the TCP listeners follow.
-    pub(super) udp: Vec<Socket>,
-    pub(super) tcp: Vec<Listener>,
-    pub(super) mgcp: Vec<Socket>,
-}
-
-impl OwnPorts {
-    /// Binds the ports of a worker that comes by itself: one for each family, UDP and TCP, on the address of its choice
-    /// or on every address of this host, and one more for MGCP.
-    fn bind(settings: &Settings) -> Result<Self, WorkerError> {
-        let (mut ports, port) = (OwnPorts::default(), settings.sip_port);
-        if let Some(ip) = settings.address {
-            let flag = if port == 0 { "--address" } else { "--address or --port" };
-            ports.add(ip, port).map_err(|error| error.chosen_with(flag).with_holders())?;
-        } else {
-            let v4 = ports.add(Ipv4Addr::UNSPECIFIED.into(), port);
-            v4.map_err(|error| error.chosen_with("--port").with_holders())?;
-            // A host may have no IPv6; then its callers have none either.
-            let _ = ports.add(Ipv6Addr::UNSPECIFIED.into(), port);
-        }
-        if settings.gateway {
-            for own in &ports.udp {
-                let any = SocketAddr::new(own.local_addr().ip(), 0);
-                ports.mgcp.push(Socket::bind(any, Buffers::SIGNALLING)?);
-            }
-        }
-        Ok(ports)
-    }
-
-    fn add(&mut self, ip: IpAddr, port: u16) -> Result<(), BindError> {
-        let mut tries = 0;
-        loop {
-            let udp = Socket::bind(SocketAddr::new(ip, port), Buffers::SIGNALLING)?;
-            match Listener::bind(udp.local_addr()) {
-                Ok(tcp) => {
-                    self.udp.push(udp);
-                    self.tcp.push(tcp);
-                    return Ok(());
-                }
-                // The kernel gives a port that is free for UDP; another process may have it for TCP.
-                Err(_) if port == 0 && tries < 16 => tries += 1,
-                Err(error) => return Err(error),
-            }
-        }
-    }
-}
-
-/// A worker's own ports, as it names them in its Hello.
-pub(super) fn ports(sip: &[Socket], mgcp: &[Socket]) -> Vec<Port> {
-    let port =
-        |service: &'static str| move |own: &Socket| Port { service: service.to_owned(), address: own.local_addr() };
-    sip.iter().map(port("sip")).chain(mgcp.iter().map(port("mgcp"))).collect()
 }

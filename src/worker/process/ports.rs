@@ -16,8 +16,8 @@ use crate::station::call_log::call_id_of;
 use crate::station::{Application, Effect, MediaServer, Question, Station};
 use crate::time::Time;
 use crate::words::{Hello, PassedSocket, Port, SocketRole};
-use crate::worker::link;
 use crate::worker::media::{RTP_TOKENS, RtpMedia};
+use crate::worker::own_ports;
 use crate::worker::settings::Settings;
 use crate::worker::shell::{Ports, Shell};
 use crate::worker::sources::TURNS;
@@ -100,7 +100,7 @@ impl<A: Application> Ports<MediaServer<A, RtpMedia>> for Sockets {
     }
 
     fn named(&self) -> Vec<Port> {
-        link::ports(&self.own, &self.mgcp)
+        own_ports::ports(&self.own, &self.mgcp)
     }
 
     fn passed(&self) -> Vec<(PassedSocket, BorrowedFd<'_>)> {
