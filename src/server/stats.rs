@@ -234,8 +234,13 @@ impl Counters {
         for (own, other) in totals {
             other.reasons.into_iter().for_each(|(reason, count)| own.add(reason, count));
         }
-        self.table.add(&table);
-        self.conferences.add(&conferences);
+        self.table.entries += table.entries;
+        self.table.cap += table.cap;
+        self.table.unrecorded += table.unrecorded;
+        // A worker tells every lane of each conference.
+        self.conferences.entries = self.conferences.entries.max(conferences.entries);
+        self.conferences.cap = self.conferences.cap.max(conferences.cap);
+        self.conferences.unrecorded = self.conferences.unrecorded.max(conferences.unrecorded);
         for (own, other) in self.listeners.iter_mut().zip(listeners) {
             own.received += other.received;
         }
@@ -278,14 +283,6 @@ pub struct TableCounters {
     pub cap: u64,
     /// Requests or conferences without an entry because it was full.
     pub unrecorded: u64,
-}
-
-impl TableCounters {
-    fn add(&mut self, other: &TableCounters) {
-        self.entries += other.entries;
-        self.cap += other.cap;
-        self.unrecorded += other.unrecorded;
-    }
 }
 
 /// A well-known socket.

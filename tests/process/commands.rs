@@ -123,6 +123,29 @@ fn stat_shows_every_worker_as_a_table_and_as_json() {
 }
 
 #[test]
+fn counters_show_each_conference_once_whatever_the_number_of_lanes() {
+    let pointsman = Setup::new(1).start();
+    let phone = Phone::new(pointsman.address().ip());
+    let standing = ["one", "two", "three"].map(|name| {
+        let mut leg = phone.invite(pointsman.address(), None);
+        leg.uri = format!("sip:conf={name}@{}", pointsman.address());
+        phone.call(&leg, pointsman.address())
+    });
+    let wait_for_entries = |entries: u64| {
+        wait_for("the conferences to be told to every lane", DEADLINE, || {
+            let shown = pointsman.stats("counters")["conferences"].clone();
+            assert_eq!((&shown["cap"], &shown["unrecorded"]), (&65_536.into(), &0.into()), "{shown}");
+            (shown["entries"] == entries).then_some(())
+        });
+    };
+    wait_for_entries(3);
+    for dialog in &standing {
+        assert_eq!(phone.transact(&dialog.request("BYE", 1), dialog.target).status(), 200);
+    }
+    wait_for_entries(0);
+}
+
+#[test]
 fn stat_without_a_dispatcher_fails_with_1() {
     let dir = tempfile::Builder::new().prefix("pm-").tempdir().unwrap();
     let output = crate::support::pointsman::run(&["stat", "--run-dir", &dir.path().display().to_string()]);
