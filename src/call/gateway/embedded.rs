@@ -52,13 +52,15 @@ impl Gateway {
         now: Time,
     ) -> Vec<Arc<[u8]>> {
         let sender = self.sender(arrival);
-        let connection = connection.and_then(|key| Some(self.connections.get(key)?.id));
+        let connection = connection.and_then(|key| self.connections.get(key));
         let Some(endpoint) = self.endpoints.get_mut(key) else { return Vec::new() };
         endpoint.coding = embedded.coding.unwrap_or(endpoint.coding);
-        let Some(request) = embedded.request else { return Vec::new() };
-        let id = connection.as_ref().map(|id| id.as_bytes());
+        let Some(mut request) = embedded.request else { return Vec::new() };
+        if let Some(connection) = connection {
+            request.resolve(connection.id.as_bytes());
+        }
         let is_request = request.is_request();
-        let before = self.events.apply(key, endpoint.name.as_bytes(), request, id, sender, now);
+        let before = self.events.apply(key, endpoint.name.as_bytes(), request, sender, now);
         self.listen(key, now);
         if is_request {
             self.measure_anew(key, now);

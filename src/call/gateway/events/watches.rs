@@ -75,6 +75,11 @@ impl Accepted {
     pub const fn is_request(&self) -> bool {
         self.request.is_some()
     }
+
+    /// Replaces `@$` by the connection that the command made or named.
+    pub fn resolve(&mut self, connection: &[u8]) {
+        self.request.iter_mut().for_each(|request| request.resolve(connection));
+    }
 }
 
 /// The notified entity (RFC 3435 §2.1.4).
@@ -152,7 +157,7 @@ impl Events {
         Ok(Accepted { notified, request })
     }
 
-    /// A command has been carried out on an endpoint of this full name. `connection` is the one it made or named.
+    /// A command has been carried out on an endpoint of this full name.
     ///
     /// Returns the notifications of the endpoint that are not answered, oldest first. They go ahead of the response, in
     /// one datagram to its source, so that the call agent reads them before it learns that its new request is in force
@@ -163,7 +168,6 @@ impl Events {
         key: EndpointKey,
         name: &[u8],
         accepted: Accepted,
-        connection: Option<&[u8]>,
         sender: Sender,
         now: Time,
     ) -> Vec<Arc<[u8]>> {
@@ -182,9 +186,6 @@ impl Events {
         }
         self.restarts.on_command(key, &mut self.client, now);
         let Some(mut request) = accepted.request else { return Vec::new() };
-        if let Some(connection) = connection {
-            request.resolve(connection);
-        }
         let Some(endpoint) = self.endpoints.get_mut(&key) else { return Vec::new() };
         let unanswered = endpoint.open.iter().filter_map(|id| self.client.message(*id)).collect();
         if let Some(map) = request.digit_map.take() {

@@ -42,10 +42,12 @@ impl Scene {
     fn command(&mut self, text: &str) -> Result<Vec<String>, u16> {
         let Ok(Message::Command(command)) = parse(text.as_bytes()) else { panic!("{text}") };
         let known = |id: &[u8]| id.eq_ignore_ascii_case(CONNECTION);
-        let accepted = self.events.check(Some(Self::key()), Kind::Bridge, &command, &known).map_err(|code| code.0)?;
+        let mut accepted =
+            self.events.check(Some(Self::key()), Kind::Bridge, &command, &known).map_err(|code| code.0)?;
+        accepted.resolve(CONNECTION);
         let sender = Sender { source: SOURCE, way: WAY };
         let name = command.endpoint().as_bytes();
-        let ahead = self.events.apply(Self::key(), name, accepted, Some(CONNECTION), sender, self.now);
+        let ahead = self.events.apply(Self::key(), name, accepted, sender, self.now);
         Ok(ahead.iter().map(|bytes| String::from_utf8(bytes.to_vec()).unwrap()).collect())
     }
 
