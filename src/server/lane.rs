@@ -184,7 +184,16 @@ impl Lane {
 
     /// Waits for the kernel, and notes what can be read or written.
     fn wait(&mut self) -> io::Result<()> {
-        let timeout = self.timeout();
+        let timeout = if self.is_busy() {
+            Duration::ZERO
+        } else if let Some(pause) = self.moderation.pause().filter(|_| matches!(self.stage, Stage::Reading)) {
+            thread::sleep(pause);
+            // The sockets are read whether or not an edge was seen: at this rate there is something.
+            self.ports.read_all();
+            Duration::ZERO
+        } else {
+            self.until_due()
+        };
         match self.poll.poll(&mut self.events, Some(timeout)) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => self.events.clear(),
             result => result?,
@@ -203,33 +212,27 @@ impl Lane {
         Ok(())
     }
 
-    /// Longest wait for the kernel: none while there is work, else until the next deadline.
-    fn timeout(&mut self) -> Duration {
-        if self.has_commands {
-            return Duration::ZERO;
-        }
-        if !matches!(self.stage, Stage::Reading) {
-            return if self.switch.has_parcels() { PARCEL_AGAIN } else { OVERFLOW_INTERVAL };
-        }
+    /// Whether there is work without another event.
+    fn is_busy(&self) -> bool {
         let may_read = self.holding_until.is_none();
-        let is_busy = may_read && self.ports.has_readable()
-            || self.switch.has_readable_link()
-            || self.switch.has_orphans()
-            || self.switch.is_behind();
-        if is_busy {
-            return Duration::ZERO;
-        }
-        if let Some(pause) = self.moderation.pause() {
-            thread::sleep(pause);
-            // The sockets are read whether or not an edge was seen: at this rate there is something.
-            self.ports.read_all();
-            return Duration::ZERO;
+        self.has_commands
+            || matches!(self.stage, Stage::Reading)
+                && (may_read && self.ports.has_readable()
+                    || self.switch.has_readable_link()
+                    || self.switch.has_orphans()
+                    || self.switch.is_behind())
+    }
+
+    /// Longest time for which nothing is due.
+    fn until_due(&self) -> Duration {
+        let again = if self.switch.has_parcels() { PARCEL_AGAIN } else { OVERFLOW_INTERVAL };
+        if !matches!(self.stage, Stage::Reading) {
+            return again;
         }
         let due = self.switch.poll_timeout().into_iter().chain(self.holding_until).min();
         let until = due.map_or(OVERFLOW_INTERVAL, |at| at.since(clock::now()));
-        let until = if self.switch.has_parcels() { until.min(PARCEL_AGAIN) } else { until };
         // Rounds up: a wait cut to whole milliseconds would spin until the deadline.
-        until.min(OVERFLOW_INTERVAL) + Duration::from_micros(999)
+        until.min(again) + Duration::from_micros(999)
     }
 
     fn read_ports(&mut self) {
