@@ -93,3 +93,29 @@ impl<N: Copy + Pack> DispatcherEnd<N> {
         <Messages<N>>::layout(out);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::store::SMALLEST;
+    use crate::words::Envelope;
+
+    #[test]
+    fn the_bytes_of_a_link_have_the_layout_that_is_described() {
+        let mut end = DispatcherEnd::<u64>::new(SMALLEST);
+        end.push(&Envelope::plain(1), 8, &[b"first"]).unwrap();
+        end.poll_transmit(|_| Ok(())).unwrap();
+        end.push(&Envelope::plain(2), 9, &[b"second"]).unwrap();
+        let mut bytes = Vec::new();
+        end.save(&mut bytes);
+
+        let mut from = Packed::new(&bytes);
+        let head = LinkHead::unpack(&mut from).unwrap();
+        let messages = <Messages<u64>>::unpack(&mut from).unwrap();
+        assert!(from.is_empty(), "more is written than is described");
+        assert_eq!((head.pushed, head.sent), (Seq(2), Seq(1)));
+        let messages: Vec<_> = messages.iter().map(|(head, bytes)| (head.seq.0, head.note, head.sent, bytes)).collect();
+        let [(1, 8, true, first), (2, 9, false, second)] = &messages[..] else { panic!("{messages:?}") };
+        assert!(first.ends_with(b"first") && second.ends_with(b"second"));
+    }
+}
