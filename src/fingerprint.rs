@@ -11,9 +11,9 @@ use crate::ids::TokenKey;
 use crate::pack::packed;
 use crate::wire::{write_lowered, write_words};
 
-/// The method by which fingerprints are made, as part of the layout of a takeover. A version that changes the method
-/// must change this name, or a takeover would find nothing by the old fingerprints.
-pub const SCHEME: &str = "fingerprints:every-length,";
+/// The method by which fingerprints are made, and the texts that names are made of: a part of the layout of a takeover.
+/// A version that changes either must change this text, or a takeover would find nothing by the old fingerprints.
+pub const SCHEME: &str = "fingerprints:every-length:uri-of-old-peers,";
 
 /// A keyed 128-bit hash of some texts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -218,7 +218,11 @@ mod tests {
         let source = printer.source("192.0.2.1".parse().unwrap());
         assert_eq!(
             (SCHEME, print.short(), source),
-            ("fingerprints:every-length,", 14_850_384_338_990_362_212, Source(12_692_356_399_222_541_225))
+            (
+                "fingerprints:every-length:uri-of-old-peers,",
+                14_850_384_338_990_362_212,
+                Source(12_692_356_399_222_541_225)
+            )
         );
     }
 

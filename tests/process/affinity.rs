@@ -60,6 +60,28 @@ fn a_cancel_right_behind_its_invite_finds_it() {
 }
 
 #[test]
+fn an_old_callers_copy_and_cancel_find_its_call_where_the_workers_port_is_written_into_the_first_message() {
+    // Without the magic cookie the request-URI names the transaction as well (RFC 3261 §17.2.3).
+    for insert in ["request-uri", "header"] {
+        let pointsman = Setup::new(2).with(["--policy", "round-robin", "--insert", insert]).start();
+        let phone = Phone::new(pointsman.address().ip());
+        let mut invite = phone.invite(pointsman.address(), None);
+        (invite.branch, invite.uri) = ("1".to_owned(), format!("{};ring=60000", invite.uri));
+        phone.send(&invite, pointsman.address());
+        phone.expect("ringing", |reply| reply.answers(&invite) && reply.status() == 180);
+        phone.send(&invite, pointsman.address());
+        let again = phone.expect("the answer again", |reply| reply.answers(&invite));
+        assert_eq!(again.status(), 180, "{insert}: {}", again.text);
+        assert_eq!(phone.transact(&invite.cancel(), pointsman.address()).status(), 200, "{insert}");
+        let ended = phone.final_response(&invite);
+        assert_eq!(ended.status(), 487, "{insert}: {}", ended.text);
+        phone.send(&invite.ack(&ended), pointsman.address());
+        let [first, rest @ ..] = &workers_of(&pointsman, &invite)[..] else { panic!("no decision") };
+        assert!(rest.len() >= 2 && rest.iter().all(|worker| worker == first), "{insert}: {first} {rest:?}");
+    }
+}
+
+#[test]
 fn a_cancel_without_a_call_gets_481() {
     let (pointsman, phone) = front();
     let cancel = phone.invite(pointsman.address(), None).cancel();

@@ -7,11 +7,13 @@
 //! method. A peer of RFC 2543 writes no such branch: there the request-URI, To-tag, From-tag, Call-ID, CSeq and top Via
 //! must match. An ACK has another To-tag than its INVITE, so the To-tag counts for other methods only: it tells apart
 //! the BYEs of two dialogs, whereas an INVITE without To-tag is told from one inside a dialog by its CSeq. Of the Via,
-//! branch and sent-by count. The request-URI counts as written: a retransmission, an ACK to a 300–699 and a CANCEL copy
-//! it (§17.1.1.3, §9.1).
+//! branch and sent-by count. The request-URI counts as written, because a retransmission, an ACK to a 300–699 and a
+//! CANCEL copy it (§17.1.1.3, §9.1); its port does not count, because the dispatcher writes the worker's own port there
+//! when the operator asks for it, and only into the request that begins the call.
 
 use crate::fingerprint::Text::{AsItIs, InAnyCase, Number};
 use crate::fingerprint::{Fingerprint, Printer};
+use crate::wire::sip::patch::around_uri_port;
 use crate::wire::sip::{Essentials, Message, Method, Via};
 use crate::words;
 
@@ -47,9 +49,11 @@ impl Fields<'_> {
         }
         let branch = self.via.and_then(Via::branch).unwrap_or_default();
         let number = self.cseq.to_be_bytes();
-        let texts =
-            [AsItIs(self.message.request_uri()), InAnyCase(branch), InAnyCase(sent_by), port, AsItIs(self.call_id)];
-        printer.print_each(OLD_TRANSACTION, texts.into_iter().chain([InAnyCase(self.from_tag), AsItIs(&number)]))
+        let [uri, behind_port] = around_uri_port(self.message);
+        let via = [InAnyCase(branch), InAnyCase(sent_by), port];
+        let call = [AsItIs(self.call_id), InAnyCase(self.from_tag), AsItIs(&number)];
+        let texts = [AsItIs(uri), AsItIs(behind_port)].into_iter().chain(via).chain(call);
+        printer.print_each(OLD_TRANSACTION, texts)
     }
 
     /// The name of the server transaction of a request with this method and To-tag: beside the branch the method
@@ -119,6 +123,7 @@ impl Names {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fingerprint::SCHEME;
     use crate::ids::TokenKey;
     use crate::wire::sip::Scanner;
 
@@ -175,6 +180,45 @@ mod tests {
             assert_ne!(name(Method::Invite), name(Method::Cancel));
             assert_ne!(name(Method::Invite), fields.transaction(&printer));
         }
+    }
+
+    #[test]
+    fn the_workers_port_in_the_request_uri_of_a_peer_of_rfc_2543_makes_no_other_transaction_of_it() {
+        let printer = Printer::new(&TokenKey::new([1; 32]));
+        let name = |uri: &str| {
+            let text = request("INVITE", "").replace("z9hG4bK1", "1").replace("sip:a@b", uri);
+            Names::opened_by(&Scanner::new().scan(text.as_bytes()).unwrap(), &printer).unwrap().name
+        };
+        for (plain, inserted) in [
+            ("sip:a@b", "sip:a@b:5071"),
+            ("sip:a@b:5060;ring=1", "sip:a@b:5071;ring=1"),
+            ("sip:b?x=y", "sip:b:5071?x=y"),
+            ("sips:[2001:db8::1]", "sips:[2001:db8::1]:5071"),
+        ] {
+            assert_eq!(name(plain), name(inserted), "{plain}");
+        }
+        assert_ne!(name("sip:a@b"), name("sip:c@b"));
+        assert_ne!(name("sip:a@b;x=1"), name("sip:a@b;x=2"));
+        assert_ne!(name("tel:1"), name("tel:2"));
+    }
+
+    #[test]
+    fn names_made_in_another_way_need_another_name_of_the_scheme() {
+        let printer = Printer::new(&TokenKey::new([1; 32]));
+        let low = |branch: &str| {
+            let text = request("INVITE", "").replace("z9hG4bK1", branch);
+            let opened = Names::opened_by(&Scanner::new().scan(text.as_bytes()).unwrap(), &printer).unwrap();
+            [opened.name, opened.call].map(|name| Fingerprint::from_bytes(name).short())
+        };
+        let call = 12_546_572_327_744_916_594;
+        assert_eq!(
+            (SCHEME, low("z9hG4bK1"), low("1")),
+            (
+                "fingerprints:every-length:uri-of-old-peers,",
+                [2_710_211_177_726_918_263, call],
+                [6_323_214_320_591_704_565, call]
+            )
+        );
     }
 
     #[test]

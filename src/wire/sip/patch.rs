@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::ops::Range;
 
 use super::head::StartLine;
 use super::message::{Message, Start};
@@ -16,10 +17,26 @@ pub type Pieces<'a> = [&'a [u8]; 3];
 /// The request with `port` (`:5071`) after the host of its request-URI, in place of the port there. `None` for
 /// responses and for schemes without a host.
 pub fn with_uri_port<'a>(request: &Message<'a>, port: &'a [u8]) -> Option<Pieces<'a>> {
+    let place = uri_port(request)?;
+    Some([request.bytes.get(..place.start)?, port, request.bytes.get(place.end..)?])
+}
+
+/// The request-URI before and behind its port: the same for a request and for its [`with_uri_port`].
+pub fn around_uri_port<'a>(request: &Message<'a>) -> [&'a [u8]; 2] {
+    let uri = request.request_uri();
+    let around = || {
+        let (place, start) = (uri_port(request)?, uri_start(request)?);
+        Some([uri.get(..place.start.checked_sub(start)?)?, uri.get(place.end.checked_sub(start)?..)?])
+    };
+    around().unwrap_or([uri, b""])
+}
+
+/// The place in the message of the request-URI's port, its colon included; empty where there is none.
+fn uri_port(request: &Message<'_>) -> Option<Range<usize>> {
     let uri = request.uri().filter(|uri| matches!(uri.scheme, Scheme::Sip | Scheme::Sips))?;
-    let host = uri_start(request)? + offset_in(uri.raw, uri.host.as_bytes())? + uri.host.as_bytes().len();
-    let end = uri_start(request)? + end_of_address(&uri);
-    Some([request.bytes.get(..host)?, port, request.bytes.get(end..)?])
+    let host = offset_in(uri.raw, uri.host.as_bytes())? + uri.host.as_bytes().len();
+    let start = uri_start(request)?;
+    Some(start + host..start + end_of_address(&uri))
 }
 
 /// Appends the message to `out`, without its fields of this name.
