@@ -167,7 +167,7 @@ impl<C: Channel> Switch<C> {
     /// Reads one of the last frames of a link; returns whether there may be more. Reports of the worker's own load are
     /// of no interest any more.
     fn read_last(&mut self, ending: &mut Ending<C>, now: Time) -> bool {
-        let Switch { dispatch, frame, given_back, refused, resumed, .. } = self;
+        let Switch { dispatch, frame, given_back, refused, resumed, outbox, .. } = self;
         let Ending { worker, life, link, brought, frames_left } = ending;
         let life = life.unwrap_or_default();
         let Ok(Some(length @ 1..)) = link.read(frame) else { return false };
@@ -196,7 +196,14 @@ impl<C: Channel> Switch<C> {
             FromWorker::Reply { to: ReplyTo::Gathering(gathering), bytes } => {
                 dispatch.on_gathered(gathering, *worker, bytes, now);
             }
-            _ => {}
+            FromWorker::Reply { to: ReplyTo::Stream(conn), bytes } => outbox.answers.replies.push(conn, bytes),
+            FromWorker::Outcome(_)
+            | FromWorker::Report(_)
+            | FromWorker::GroupOpen { .. }
+            | FromWorker::GroupClosed { .. }
+            | FromWorker::Goodbye(_)
+            | FromWorker::Hello(_)
+            | FromWorker::Reply { to: ReplyTo::Datagram, .. } => {}
         });
         read.is_ok() && *frames_left > 0
     }

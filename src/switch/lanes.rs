@@ -73,6 +73,7 @@ impl<C: Channel> Switch<C> {
         let own = self.owners.own();
         for (lane, parcel) in self.parcels.iter_mut().enumerate().filter(|(lane, _)| *lane != own) {
             if !parcel.is_empty() && !send(lane, parcel) && parcel.is_full() {
+                // Answers in it are lost as well: they count with their requests, which were decided about.
                 self.dispatch.on_lane_full(parcel.len());
                 parcel.clear();
                 // The lane gets the figures with its next parcel; the other lanes get theirs once more.

@@ -58,9 +58,9 @@ impl Parcel {
         self.bytes.len() + self.replies.bytes() > KEPT || self.ledger.len() > LEDGER
     }
 
-    /// The number of its messages, answers among them.
+    /// The number of its messages to decide about.
     pub fn len(&self) -> usize {
-        self.messages.len() + self.replies.len()
+        self.messages.len()
     }
 
     /// Whether nothing is in it.

@@ -42,11 +42,6 @@ impl Replies {
         self.bytes.len()
     }
 
-    /// Number of answers that wait; those that follow each other on one connection count as one.
-    pub const fn len(&self) -> usize {
-        self.waiting.len()
-    }
-
     /// Whether none waits.
     pub const fn is_empty(&self) -> bool {
         self.waiting.is_empty()

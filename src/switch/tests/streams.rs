@@ -83,6 +83,18 @@ fn an_answer_for_another_lanes_connection_goes_back_in_a_parcel() {
 }
 
 #[test]
+fn the_last_answer_of_a_dead_worker_still_leaves_on_its_connection() {
+    let own = ConnId::new(0, 7);
+    let answer = Record::Reply { to: ReplyTo::Stream(own), bytes: b"SIP/2.0 200 OK" };
+    let (mut switch, _) = wordy([frame(&[answer])]);
+    (0..8).for_each(|call| switch.on_message(&request("INVITE", call), &on_stream(own), NOW));
+    switch.flush_links();
+    switch.end_link(WorkerId(0), NOW);
+    switch.handle_timeout(NOW);
+    assert_eq!(replies(&mut switch), [(own, "SIP/2.0 200 OK".to_owned())]);
+}
+
+#[test]
 fn a_workers_answer_goes_to_the_connection_that_it_names_if_a_lane_can_have_it() {
     let (own, nobodys) = (ConnId::new(0, 7), ConnId::new(63, 7));
     let reply = |conn, bytes| Record::Reply { to: ReplyTo::Stream(conn), bytes };
