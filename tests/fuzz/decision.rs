@@ -161,10 +161,9 @@ impl Source<'_> {
                 [Admin::Ready, Admin::Drain, Admin::Maint][usize::from(self.byte()) % 3],
             ),
             19 => {
-                let policies = [Policy::LeastLoad, Policy::RoundRobin, Policy::Weighted, Policy::Hash, Policy::Pack];
                 let inserts = [Insert::None, Insert::Header, Insert::RequestUri];
                 let [workers, policy, insert] = std::array::from_fn(|_| usize::from(self.byte()));
-                Operation::Reload(workers % 5, policies[policy % 5], inserts[insert % 3])
+                Operation::Reload(workers % 5, Policy::ALL[policy % Policy::ALL.len()], inserts[insert % 3])
             }
             20 => Operation::Retire(self.worker()),
             24..=30 => Operation::Mgcp((0..=self.byte() % 5).map(|_| self.asked()).collect()),
