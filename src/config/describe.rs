@@ -116,8 +116,9 @@ impl<K: Display, V: Written> Written for BTreeMap<K, V> {
     }
 }
 
-fn quoted(value: impl Display) -> String {
-    format!("\"{value}\"")
+/// A text as it is written in the file: in quotes, with quotes and backslashes in it marked.
+pub(super) fn quoted(value: impl Display) -> String {
+    toml::Value::String(value.to_string()).to_string()
 }
 
 /// A key as it is written in a table: quoted where it has more than letters, digits and hyphens.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::describe::quoted;
 use super::error::Fault;
 use super::key::within;
 use super::{Config, EndpointKind, Listen, Service, Span};
@@ -304,7 +305,7 @@ impl fmt::Display for MgcpRule {
             write!(f, ", addresses = [{}]", addresses.join(", "))?;
         }
         if let Some(agent) = &self.call_agent {
-            write!(f, ", call-agent = \"{agent}\"")?;
+            write!(f, ", call-agent = {}", quoted(agent))?;
         }
         f.write_str(" }")
     }

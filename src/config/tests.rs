@@ -120,14 +120,22 @@ fn the_command_line_wins_over_the_file() {
 
 #[test]
 fn a_described_configuration_reads_back_as_the_same() {
-    let config = config("workers = 3\nweights = { w1 = 7 }\nstop-after = \"1500ms\"\n[methods]\nREFER = \"select\"\n");
-    let text: String = config
-        .describe()
-        .iter()
-        .filter(|row| !row.value.starts_with('('))
-        .map(|row| format!("{} = {}\n", row.key, row.value))
-        .collect();
-    assert_eq!(config_of(&Settings::parse(&text).unwrap()), config, "{text}");
+    for text in [
+        "workers = 3\nweights = { w1 = 7 }\nstop-after = \"1500ms\"\n[methods]\nREFER = \"select\"\n",
+        "stats-group = 'a\"b'\n",
+        "listen = ['udp:127.0.0.1:5060', 'mgcp:127.0.0.1:2427']\n[[mgcp]]\ncall-agent = 'a\"\\b@ca.example.net'\n",
+        "stats-group = 'a\\b'\nrun-dir = \"/tmp/\\\"quoted\\\"\\n\"\n",
+    ] {
+        let config = config(text);
+        let text: String = config
+            .describe()
+            .iter()
+            .filter(|row| !row.value.starts_with('('))
+            .map(|row| format!("{} = {}\n", row.key, row.value))
+            .collect();
+        let settings = Settings::parse(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+        assert_eq!(config_of(&settings), config, "{text}");
+    }
 }
 
 #[test]
