@@ -48,7 +48,7 @@ pub struct News {
 pub struct Books {
     /// Messages that have left and that the dispatcher has not been told to forget.
     pub open: BTreeMap<Seq, Entry>,
-    /// Released of INVITEs that have left.
+    /// Branches of the INVITEs that have left.
     branches: BTreeSet<String>,
     /// The last message that has left.
     sent: Seq,
