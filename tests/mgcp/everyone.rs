@@ -38,6 +38,7 @@ fn a_worker_that_dies_is_left_out_and_one_that_says_nothing_for_five_seconds() {
     assert_eq!(rig.dispatch.poll_gathered(), Some(gathering));
     assert_eq!(gathered(&mut rig, gathering).unwrap(), "250 1 Connection deleted\r\n");
     rig.pass(33 * SECOND);
+    // check() runs after each message: a gathering that is found no longer takes no place either.
     assert_ne!(everyone(&mut rig, &text).0, gathering, "its answer is kept no longer");
 }
 

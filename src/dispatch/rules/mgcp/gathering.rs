@@ -257,10 +257,12 @@ impl Gatherings {
         Ok(())
     }
 
-    /// Panics if more is kept than may be, or what is kept is counted wrongly.
+    /// Panics if more is kept than may be, if what is kept is counted wrongly, or if a gathering has lost its name or
+    /// will never be forgotten.
     pub(in crate::dispatch) fn check(&self) {
         let under_way = self.all.values().filter(|it| matches!(it.stage, Stage::UnderWay { .. })).count();
         assert_eq!((self.used.all, self.used.under_way), (self.all.len(), under_way), "gatherings");
+        assert_eq!((self.by_name.len(), self.kept.len() + under_way), (self.all.len(), self.all.len()), "leaked");
         assert!(self.used.all <= MOST && under_way <= MOST_UNDER_WAY, "too many gatherings");
     }
 
