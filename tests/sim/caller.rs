@@ -300,6 +300,9 @@ impl Caller {
         self.cancel_at = self.cancel_at.filter(|_| status == 401);
         if status >= 300 {
             self.acknowledge(at, text, status, out);
+            if status == 401 {
+                truth.on_acknowledged(self.number, text::to_tag(text).unwrap_or_default(), now);
+            }
             if status == 401 && !self.has_credentials && self.transactions[at].kind == Kind::Invite {
                 self.has_credentials = true;
                 self.cseq += 1;

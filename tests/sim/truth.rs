@@ -69,8 +69,10 @@ struct Call {
     live: Vec<Leg>,
     /// The life that has asked for credentials, and when.
     challenged: Option<(u64, Time)>,
-    /// The lives that were given a late copy of the request since then: it is a new request (RFC 3261 §8.2.2.2), and
-    /// the credentials, which name no nonce of a worker, follow the newest one.
+    /// When the caller sent the ACK of that 401.
+    acknowledged: Option<Time>,
+    /// The lives that were given a copy of the request that came after that ACK: it is a new request (RFC 3261
+    /// §8.2.2.2), and the credentials, which name no nonce of a worker, follow the newest one.
     begun_anew: BTreeSet<u64>,
     /// By branch.
     invites: BTreeMap<String, Invite>,
@@ -222,7 +224,7 @@ impl Truth {
         }
         let Some(call) = self.calls.get_mut(caller) else { return };
         let has_credentials = text::header(text, "Authorization").is_some();
-        if call.challenged.is_some() && !has_credentials {
+        if call.acknowledged.is_some_and(|at| envelope.received >= at) && !has_credentials {
             call.begun_anew.insert(incarnation.bits());
         }
         let call = &self.calls[caller];
@@ -342,6 +344,7 @@ impl Truth {
         let call = &mut self.calls[caller];
         if reason == EndReason::Rejected(401) {
             call.challenged = Some((incarnation.bits(), now));
+            call.acknowledged = None;
             call.begun_anew.clear();
         }
         if let Some(at) = call.live.iter().position(|leg| leg.life == incarnation.bits()) {
@@ -352,6 +355,15 @@ impl Truth {
                     Some(name) => life.leave(name, &leg),
                 }
             }
+        }
+    }
+
+    /// A caller sends the ACK of a 401 with this To-tag.
+    pub fn on_acknowledged(&mut self, caller: usize, tag: &str, now: Time) {
+        let life = tag.get(..18).and_then(|token| self.by_token.get(token));
+        let call = &mut self.calls[caller];
+        if call.challenged.is_some_and(|(challenger, _)| life == Some(&challenger)) {
+            call.acknowledged.get_or_insert(now);
         }
     }
 
@@ -575,9 +587,22 @@ mod tests {
     fn credentials_may_follow_a_copy_that_came_after_its_401_was_acknowledged() {
         for (life, is_right) in LIVES.into_iter().zip([true, true, false]) {
             let mut truth = challenged();
+            truth.on_acknowledged(0, &TokenKey::new([1; 32]).token(LIVES[0]).to_string(), Time(0));
             hand(&mut truth, LIVES[1], 2, "");
             hand(&mut truth, life, 3, CREDENTIALS);
             assert_eq!(truth.broken.is_none(), is_right, "{:?}", truth.broken);
+        }
+    }
+    #[test]
+    fn credentials_may_not_follow_a_copy_that_came_before_the_ack() {
+        for acknowledged in [None, Some(Time(1))] {
+            let mut truth = challenged();
+            if let Some(at) = acknowledged {
+                truth.on_acknowledged(0, &TokenKey::new([1; 32]).token(LIVES[0]).to_string(), at);
+            }
+            hand(&mut truth, LIVES[1], 2, "");
+            hand(&mut truth, LIVES[1], 3, CREDENTIALS);
+            assert!(truth.broken.is_some(), "{acknowledged:?}");
         }
     }
 }
