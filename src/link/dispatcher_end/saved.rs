@@ -8,6 +8,9 @@ use crate::pack::{Damaged, Pack, Packed, pack_length, packed};
 
 packed!(Stats { frames, records, bytes, blocked, faults, words, retained, retained_bytes, unread });
 
+/// A count that no link reaches, and that can be doubled and added to.
+const LARGEST_COUNT: u64 = 1 << 62;
+
 /// Numbers and counts of a link, and the control records that wait.
 #[derive(Debug)]
 struct LinkHead {
@@ -71,6 +74,10 @@ impl<N: Copy + Pack> DispatcherEnd<N> {
     pub fn restored(store_bytes: usize, from: &mut Packed<'_>) -> Result<Self, Damaged> {
         let mut end = DispatcherEnd::new(store_bytes);
         let LinkHead { pushed, sent, taken, report, stats, control } = LinkHead::unpack(from)?;
+        let Stats { frames, records, bytes, blocked, faults, words, .. } = stats;
+        if [frames, records, bytes, blocked, faults, words].iter().any(|&count| count > LARGEST_COUNT) {
+            return Err(Damaged("the counts of a link"));
+        }
         (end.pushed, end.sent, end.taken, end.report, end.stats) = (pushed, sent, taken, report, stats);
         end.control.push_records(&control);
         let mut last = Seq(0);

@@ -453,6 +453,49 @@ struct Kept {
     sent: bool,
 }
 
+/// A link with sent and unsent messages and a control record, one message answered.
+fn saved() -> Vec<u8> {
+    let mut front = DispatcherEnd::new(SMALLEST);
+    let push =
+        |front: &mut DispatcherEnd<u64>, seq| front.push(&envelope(seq), note(seq), &[&[seq as u8; 600]]).unwrap();
+    (1..=4).for_each(|seq| push(&mut front, seq));
+    transmit(&mut front);
+    hear(&mut front, &answered(&[2]));
+    (5..=6).for_each(|seq| push(&mut front, seq));
+    front.push_control(&Record::Ping(0));
+    let mut state = Vec::new();
+    front.save(&mut state);
+    state
+}
+
+#[test]
+fn a_link_with_a_damaged_byte_is_refused_or_can_be_used() {
+    let state = saved();
+    for (at, flip) in (0..state.len()).flat_map(|at| [1, 2, 4, 0x80, 0xff].map(|flip| (at, flip))) {
+        let mut changed = state.clone();
+        changed[at] ^= flip;
+        let Ok(mut front) = <DispatcherEnd<u64>>::restored(SMALLEST, &mut Packed::new(&changed)) else { continue };
+        let send = |front: &mut DispatcherEnd<u64>| {
+            let mut frames = 0;
+            let sent = front.poll_transmit(|_| {
+                frames += 1;
+                assert!(frames < 1000, "frames without an end: byte {at}, {flip}");
+                Ok(())
+            });
+            assert!(sent.is_ok());
+        };
+        let _ = front.push(&envelope(9), note(9), &[b"x"]);
+        if at % 2 == 0 {
+            let _ = front.on_frame(&answered(&[1, 3, 4, 5, 6, 9]), &mut |_| ());
+        }
+        send(&mut front);
+        let _ = front.on_frame(&answered(&[1, 2, 3, 4, 5, 6, 9]), &mut |_| ());
+        let _ = (front.stats(), front.room(), front.push(&envelope(10), note(10), &[b"x"]));
+        send(&mut front);
+        assert!(front.into_orphans().count() <= 8);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
