@@ -15,6 +15,8 @@ pub(super) struct Index {
     buckets: Vec<u64>,
     shift: u32,
     used: usize,
+    /// Most buckets that are ever filled: some stay empty, where each search ends.
+    limit: usize,
 }
 
 saved!(Index by Vec<u64>: Index::filled, Index::refill);
@@ -24,7 +26,8 @@ impl Index {
     /// short.
     pub(super) fn new(limit: usize) -> Self {
         let buckets = (limit + limit / 2 + 1).next_power_of_two();
-        Index { buckets: vec![0; buckets], shift: u64::BITS - buckets.ilog2(), used: 0 }
+        let limit = buckets - (buckets / 4).max(1);
+        Index { buckets: vec![0; buckets], shift: u64::BITS - buckets.ilog2(), used: 0, limit }
     }
 
     /// The place with this hash for which `is_meant` is true.
@@ -33,9 +36,13 @@ impl Index {
     }
 
     /// Enters a place. It replaces the place for which `is_meant` is true, which is returned.
+    ///
+    /// An index that an earlier dispatcher damaged may be full of places that nobody removes. Then no more are entered,
+    /// and the entry is not found, which costs less than a search without an end.
     pub(super) fn set(&mut self, hash: u64, new: u32, is_meant: impl Fn(u32) -> bool) -> Option<u32> {
         let (at, before) = match self.find(hash, is_meant) {
             Ok(at) => (at, Some(place(self.buckets[at]))),
+            Err(_) if self.used >= self.limit => return None,
             Err(empty) => {
                 self.used += 1;
                 (empty, None)
@@ -117,7 +124,7 @@ impl Index {
         Ok(())
     }
 
-    /// The bucket, else the empty bucket at which the search ended. There always is one: the owner keeps to the limit.
+    /// The bucket, else the empty bucket at which the search ended. There always is one, because of the limit.
     fn find(&self, hash: u64, is_meant: impl Fn(u32) -> bool) -> Result<usize, usize> {
         let mut at = self.home(hash);
         loop {

@@ -22,8 +22,8 @@ use crate::fingerprint::{Fingerprint, SourcePrint};
 use crate::ids::TargetId;
 use crate::time::Time;
 use crate::transaction::LIFETIME;
-use entry::Neighbours;
 pub use entry::{Entry, NewEntry, State};
+use entry::{FINISHED, INVITES, Neighbours};
 
 /// Recent transactions.
 #[derive(Debug)]
@@ -53,9 +53,6 @@ const NONE: u32 = u32::MAX;
 /// Most places that the indexes can distinguish; far more than fits into memory.
 const MAX_CAP: usize = 1 << 30;
 const UNLINKED: Neighbours = Neighbours { previous: NONE, next: NONE };
-const INVITES: u8 = 0;
-const OTHERS: u8 = 1;
-const FINISHED: u8 = 2;
 /// A place that holds no entry.
 const FREE: u8 = u8::MAX;
 
@@ -357,13 +354,19 @@ impl Table {
         } else {
             self.by_call.replace(entry.call.short(), index, next);
         }
+        self.vacate(index);
+        self.len -= 1;
+        entry
+    }
+
+    /// Adds a place to the list of free ones.
+    fn vacate(&mut self, index: u32) {
         let free = self.free;
         let place = self.entry_mut(index);
         place.queue = FREE;
         place.queue_links = Neighbours { previous: NONE, next: free };
+        place.call_links = UNLINKED;
         self.free = index;
-        self.len -= 1;
-        entry
     }
 
     /// Sets another state; the entry's life begins anew. Returns the conference it waited in.
@@ -378,12 +381,8 @@ impl Table {
     }
 
     fn enqueue(&mut self, index: u32, now: Time) {
-        let entry = self.entry(index);
-        let (queue, life) = match (entry.is_pending(), entry.is_invite) {
-            (true, true) => (INVITES, self.pending_max),
-            (true, false) => (OTHERS, LIFETIME),
-            _ => (FINISHED, LIFETIME),
-        };
+        let queue = self.entry(index).queue_for_state();
+        let life = if queue == INVITES { self.pending_max } else { LIFETIME };
         let last = std::mem::replace(&mut self.queues[queue as usize].last, index);
         match last {
             NONE => self.queues[queue as usize].first = index,

@@ -41,7 +41,23 @@ pub struct Entry {
     pub(super) call_links: Neighbours,
 }
 
+/// Queue of INVITEs that wait.
+pub(super) const INVITES: u8 = 0;
+/// Queue of other requests that wait.
+const OTHERS: u8 = 1;
+/// Queue of transactions that wait for no answer.
+pub(super) const FINISHED: u8 = 2;
+
 impl Entry {
+    /// The queue for its state.
+    pub(super) const fn queue_for_state(&self) -> u8 {
+        match (self.is_pending(), self.is_invite) {
+            (true, true) => INVITES,
+            (true, false) => OTHERS,
+            _ => FINISHED,
+        }
+    }
+
     /// Whether it waits for its final response.
     pub const fn is_pending(&self) -> bool {
         matches!(self.state, State::Pending { .. })

@@ -59,6 +59,7 @@ impl Table {
 
     /// Checks a restored table, and sums up what follows from its entries. The places in its lists are checked once,
     /// here; those in its indexes at each search, because a check of every bucket would take longer than the rest.
+    /// The list of free places is made anew: whether a list that was read has an end is not seen place by place.
     fn resume(&mut self) -> Result<(), Damaged> {
         let places = self.entries.len();
         if places > self.cap {
@@ -66,28 +67,67 @@ impl Table {
         }
         let is_place = |index: u32| index == NONE || (index as usize) < places;
         let are_places = |links: Neighbours| is_place(links.previous) && is_place(links.next);
-        (self.shares, self.len) = (Shares::default(), 0);
-        for entry in &self.entries {
-            if !are_places(entry.queue_links) || !are_places(entry.call_links) {
+        (self.shares, self.len, self.free) = (Shares::default(), 0, NONE);
+        // Entries say twice who follows whom. Sums over all compare it without going from one place to a far one.
+        let (mut following, mut preceding) = (0_u64, 0_u64);
+        for at in 0..places as u32 {
+            let entry = self.entry(at);
+            if entry.queue == FREE {
+                self.vacate(at);
+                continue;
+            }
+            if !self.is_queued(at, entry) || !are_places(entry.queue_links) || !are_places(entry.call_links) {
                 return Err(Damaged("a list of the table"));
             }
-            match entry.queue {
-                FREE => {}
-                0..=FINISHED => self.len += 1,
-                _ => return Err(Damaged("a queue of the table")),
+            let Neighbours { previous, next } = entry.queue_links;
+            if previous != NONE {
+                preceding = preceding.wrapping_add(pair(entry.queue, previous, at));
             }
-            if entry.queue < FINISHED {
-                self.shares.add(entry.source);
+            if next != NONE {
+                following = following.wrapping_add(pair(entry.queue, at, next));
             }
+            let (queue, source) = (entry.queue, entry.source);
+            if queue != FINISHED {
+                self.shares.add(source);
+            }
+            self.len += 1;
         }
-        if !is_place(self.free) || !self.queues.iter().all(|queue| is_place(queue.first) && is_place(queue.last)) {
-            return Err(Damaged("a list of the table"));
+        if following != preceding || !(0..).zip(&self.queues).all(|(number, queue)| self.has_ends(number, queue)) {
+            return Err(Damaged("a queue of the table"));
         }
         if self.by_name.len().max(self.by_call.len()) > self.len {
             return Err(Damaged("an index of the table"));
         }
         Ok(())
     }
+
+    /// Whether the entry is in the queue for its state, and is its first or last if nothing is before or behind it.
+    fn is_queued(&self, at: u32, entry: &Entry) -> bool {
+        let Some(queue) = self.queues.get(entry.queue as usize) else { return false };
+        let Neighbours { previous, next } = entry.queue_links;
+        entry.queue == entry.queue_for_state()
+            && (previous != NONE || queue.first == at)
+            && (next != NONE || queue.last == at)
+    }
+
+    /// Whether the queue is empty, or its first and last place hold entries that are in it and have nothing before or
+    /// behind them.
+    fn has_ends(&self, number: u8, queue: &Queue) -> bool {
+        let ends_at = |place: u32, neighbour: fn(&Neighbours) -> u32| {
+            let entry = self.entries.get(place as usize);
+            entry.is_some_and(|it| it.queue == number && neighbour(&it.queue_links) == NONE)
+        };
+        let is_empty = queue.first == NONE && queue.last == NONE;
+        is_empty || ends_at(queue.first, |links| links.previous) && ends_at(queue.last, |links| links.next)
+    }
+}
+
+/// A number for two neighbours in a queue. It mixes all bits, so that no damage leaves a sum of such numbers the same.
+const fn pair(queue: u8, before: u32, behind: u32) -> u64 {
+    // A place has 30 bits (`MAX_CAP`), and a queue two.
+    let both = (before as u64) << 32 | (queue as u64) << 30 | behind as u64;
+    let mixed = both.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed ^ mixed >> 32).wrapping_mul(0xd6e8_feb8_6659_fd93)
 }
 
 impl Default for Queue {

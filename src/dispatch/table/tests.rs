@@ -148,6 +148,79 @@ fn a_state_that_is_damaged_or_too_large_is_refused_and_never_believed() {
     }
 }
 
+#[test]
+fn searches_end_although_an_index_is_full_of_places_that_nobody_removes() {
+    let mut table = Table::new(20, PENDING_MAX);
+    for at in 0..20 {
+        let (id, _) = table.insert(invite(at, at), second(0)).unwrap();
+        table.answered(id, second(0));
+    }
+    let mut state = Vec::new();
+    table.save(&mut state);
+    // The index of calls is last.
+    let from = state.len() - 20 * size_of::<u64>();
+    state[from..].chunks_mut(size_of::<u64>()).for_each(|bucket| bucket[4] ^= 0x55);
+    let mut table = Table::new(20, PENDING_MAX);
+    table.restore(&mut Packed::new(&state)).unwrap();
+    for at in 100..200 {
+        let (id, evicted) = table.insert(invite(at, at), second(1)).unwrap();
+        assert!(evicted.is_some());
+        table.answered(id, second(1));
+    }
+}
+
+/// A table in which each queue, the list of free places and the list of a call have several entries.
+fn varied() -> Table {
+    let mut table = Table::new(20, PENDING_MAX);
+    let insert = |table: &mut Table, at: u32, is_invite| {
+        table.insert(NewEntry { is_invite, ..invite(at, at / 2) }, second(0)).unwrap().0
+    };
+    let ids: Vec<EntryId> = (0..18).map(|at| insert(&mut table, at, at % 3 > 0)).collect();
+    for &id in &ids[..4] {
+        table.answered(id, second(0));
+    }
+    while table.poll_expired(second(40)).is_some() {}
+    for &id in &ids[6..10] {
+        table.answered(id, second(40));
+    }
+    table
+}
+
+/// Does to a table everything that a dispatcher does.
+fn used(table: &mut Table) {
+    for at in 0..60 {
+        let entered = table.insert(invite(at + 3, at / 3), second(41));
+        assert!(table.len() <= table.cap());
+        if let Some(id) = table.by_name(print(1, at)) {
+            table.answered(id, second(41));
+        }
+        table.of_call(print(2, at)).for_each(drop);
+        if let Some((id, _)) = entered.ok().filter(|_| at % 2 == 0) {
+            table.move_to(id, (WorkerId(3).into(), 1), 0, second(41));
+            table.answered_here(id, 503, second(41));
+        }
+    }
+    let end = Time(u64::MAX);
+    let removed = (0..1000).take_while(|_| table.poll_expired(end).is_some()).count();
+    assert!(removed <= table.cap() && table.is_empty(), "{removed} entries removed");
+    assert_eq!(table.shares().waiting(), 0);
+    (0..20).for_each(|at| assert!(table.insert(invite(at, at), second(50)).is_ok()));
+}
+
+#[test]
+fn a_table_with_a_damaged_byte_is_refused_or_can_be_used() {
+    let mut state = Vec::new();
+    varied().save(&mut state);
+    for (at, flip) in (0..state.len()).flat_map(|at| [1, 3, 0x80].map(|flip| (at, flip))) {
+        let mut changed = state.clone();
+        changed[at] ^= flip;
+        let mut table = Table::new(20, PENDING_MAX);
+        if table.restore(&mut Packed::new(&changed)).is_ok() {
+            used(&mut table);
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Operation {
     Insert { name: u32, call: u32, is_invite: bool },
