@@ -12,7 +12,7 @@
 //! when the operator asks for it, and only into the request that begins the call.
 
 use crate::fingerprint::Text::{AsItIs, InAnyCase, Number};
-use crate::fingerprint::{Fingerprint, Printer};
+use crate::fingerprint::{Fingerprint, Printer, Text};
 use crate::wire::sip::patch::around_uri_port;
 use crate::wire::sip::{Essentials, Message, Method, Via};
 use crate::words;
@@ -41,16 +41,27 @@ pub struct Fields<'a> {
 impl Fields<'_> {
     /// The name that an INVITE shares with its ACK, if that is to a 300–699, and with its CANCEL (RFC 3261 §9.1,
     /// §17.1.1.3): branch and sent-by.
+    #[inline]
     pub fn transaction(&self, printer: &Printer) -> Fingerprint {
-        let sent_by = self.via.map(|via| via.host.as_bytes()).unwrap_or_default();
-        let port = Number(self.via.and_then(|via| via.port).unwrap_or(0));
-        if let Some(branch) = self.via.and_then(Via::unique_branch) {
-            return printer.print_each(TRANSACTION, [InAnyCase(branch), InAnyCase(sent_by), port]);
+        match self.via.and_then(Via::unique_branch) {
+            Some(branch) => printer.print_each(TRANSACTION, self.via_texts(branch)),
+            None => self.transaction_of_old_peer(printer),
         }
-        let branch = self.via.and_then(Via::branch).unwrap_or_default();
+    }
+
+    /// Branch and sent-by.
+    #[inline]
+    fn via_texts<'t>(&'t self, branch: &'t [u8]) -> [Text<'t>; 3] {
+        let sent_by = self.via.map(|via| via.host.as_bytes()).unwrap_or_default();
+        [InAnyCase(branch), InAnyCase(sent_by), Number(self.via.and_then(|via| via.port).unwrap_or(0))]
+    }
+
+    // Out of line: it would double the code in the way of every other request.
+    #[cold]
+    fn transaction_of_old_peer(&self, printer: &Printer) -> Fingerprint {
+        let via = self.via_texts(self.via.and_then(Via::branch).unwrap_or_default());
         let number = self.cseq.to_be_bytes();
         let [uri, behind_port] = around_uri_port(self.message);
-        let via = [InAnyCase(branch), InAnyCase(sent_by), port];
         let call = [AsItIs(self.call_id), InAnyCase(self.from_tag), AsItIs(&number)];
         let texts = [AsItIs(uri), AsItIs(behind_port)].into_iter().chain(via).chain(call);
         printer.print_each(OLD_TRANSACTION, texts)

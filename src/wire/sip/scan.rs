@@ -231,6 +231,7 @@ impl Length {
 }
 
 /// The ends of the name and of the value of the field that starts at `at`.
+#[inline]
 fn ends(bytes: &[u8], at: usize) -> Option<(usize, usize)> {
     let found = at + find(bytes.get(at..)?, [b':', b'\n'])?;
     if bytes.get(found) == Some(&b':') {
