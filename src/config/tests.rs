@@ -28,6 +28,13 @@ fn fault_with(text: &str, flags: &Settings) -> String {
     error.replace(&path.display().to_string(), "p.toml")
 }
 
+/// The file that `check --print` shows, without the keys that have no value.
+fn printed(config: &super::Config) -> String {
+    let rows = config.describe();
+    let set = rows.iter().filter(|row| !row.value.starts_with('('));
+    set.map(|row| format!("{} = {}\n", row.key, row.value)).collect()
+}
+
 #[test]
 fn without_settings_the_documented_defaults_hold() {
     let config = Config::default();
@@ -105,15 +112,7 @@ fn the_command_line_wins_over_the_file() {
     let flags = Settings { workers: Some(2), capacity: Some(10), ..Settings::default() };
     let both = file.overridden_by(&flags);
     assert_eq!((both.workers, both.policy, both.capacity), (Some(2), Some(Policy::Hash), Some(10)));
-    let all = Settings::parse(
-        &super::Config::default()
-            .describe()
-            .iter()
-            .filter(|row| !row.value.starts_with('('))
-            .map(|row| format!("{} = {}\n", row.key, row.value))
-            .collect::<String>(),
-    )
-    .unwrap();
+    let all = Settings::parse(&printed(&super::Config::default())).unwrap();
     assert_eq!(Settings::default().overridden_by(&all), all);
     assert_eq!(all.overridden_by(&Settings::default()), all);
 }
@@ -127,12 +126,7 @@ fn a_described_configuration_reads_back_as_the_same() {
         "stats-group = 'a\\b'\nrun-dir = \"/tmp/\\\"quoted\\\"\\n\"\n",
     ] {
         let config = config(text);
-        let text: String = config
-            .describe()
-            .iter()
-            .filter(|row| !row.value.starts_with('('))
-            .map(|row| format!("{} = {}\n", row.key, row.value))
-            .collect();
+        let text = printed(&config);
         let settings = Settings::parse(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
         assert_eq!(config_of(&settings), config, "{text}");
     }

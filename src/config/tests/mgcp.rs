@@ -47,12 +47,7 @@ fn the_first_rule_that_fits_an_mgcp_listener_holds_for_it() {
     let bound = ["192.0.2.11:2427".parse().unwrap(), "192.0.2.12:4711".parse().unwrap()];
     let wanted = [(0, "192.0.2.11:2431".parse().unwrap()), (1, "192.0.2.21:4711".parse().unwrap())];
     assert_eq!(config.mgcp_addresses(WorkerId(1), &bound), wanted, "in domain mode it has the listener's port");
-    let text: String = config
-        .describe()
-        .iter()
-        .filter(|row| !row.value.starts_with('('))
-        .map(|row| format!("{} = {}\n", row.key, row.value))
-        .collect();
+    let text = printed(&config);
     assert_eq!(config_of(&Settings::parse(&text).unwrap()), config, "{text}");
     let mut other = config.clone();
     other.mgcp.truncate(1);
