@@ -193,9 +193,9 @@ fn the_addresses_of_rfc_5118_are_read_right() {
 fn on_a_stream_a_message_is_found_or_the_connection_closed() {
     let Some(path) = corpus("rfc4475") else { return };
     let frame = |name: &str| framing::next(&fs::read(path.join(format!("{name}.dat"))).unwrap());
-    assert_eq!(frame("ncl"), Framed::Close(StreamFault::ContentLength));
-    assert_eq!(frame("mcl01"), Framed::Close(StreamFault::ContentLength));
-    assert_eq!(frame("inv2543"), Framed::Close(StreamFault::NoContentLength));
+    assert!(matches!(frame("ncl"), Framed::Faulty(_, StreamFault::ContentLength)));
+    assert!(matches!(frame("mcl01"), Framed::Faulty(_, StreamFault::ContentLength)));
+    assert!(matches!(frame("inv2543"), Framed::Faulty(_, StreamFault::NoContentLength)));
     assert!(matches!(frame("clerr"), Framed::NeedMore { .. }));
     let whole = fs::read(path.join("dblreq.dat")).unwrap();
     let Framed::Message(length) = framing::next(&whole) else { panic!("no message") };

@@ -190,7 +190,7 @@ impl Streams {
                     connection.enough = at_least;
                     break None;
                 }
-                Framed::Close(fault) => break Some(fault),
+                Framed::Faulty(_, fault) | Framed::Close(fault) => break Some(fault),
             }
         };
         connection.incoming.drain(..at);

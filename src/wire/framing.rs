@@ -23,6 +23,9 @@ pub enum Framed {
         /// Total bytes, those at hand included.
         at_least: usize,
     },
+    /// A head of that many bytes, up to its empty line, after which the message's end cannot be found. It can be
+    /// answered; then the connection has to be closed.
+    Faulty(usize, StreamFault),
     /// The connection has to be closed.
     Close(StreamFault),
 }
@@ -69,19 +72,21 @@ pub struct Framer {
     /// The position up to which the field's line ends have been read.
     seen: usize,
     /// Fields before it, the start line included.
-    fields: usize,
-    /// The body's length, where a field has said it.
-    stated: Option<usize>,
-    /// Outcome of the head.
-    head: Option<Head>,
+    fields: u16,
+    /// Whether the head has ended: the body begins where the next field would.
+    is_in_body: bool,
+    body: Body,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Head {
-    /// Bytes up to the body.
-    end: usize,
-    /// Bytes of the body.
-    body: usize,
+/// The body's length.
+#[derive(Clone, Copy, Debug, Default)]
+enum Body {
+    /// No field has said it yet.
+    #[default]
+    Unknown,
+    Stated(usize),
+    /// A field is no number, or two differ. The head is read to its end nevertheless, so that it can be answered.
+    Doubtful,
 }
 
 impl Framer {
@@ -106,19 +111,24 @@ impl Framer {
             [b'\n', ..] => return Framed::Blank(1),
             _ => {}
         }
-        let head = match self.head.map_or_else(|| self.read_head(buffer), Ok) {
-            Ok(head) => head,
-            Err(answer) => return answer,
+        if !self.is_in_body
+            && let Err(answer) = self.read_head(buffer)
+        {
+            return answer;
+        }
+        let head = self.field;
+        let length = match self.body {
+            Body::Stated(body) => head.saturating_add(body),
+            Body::Unknown => return Framed::Faulty(head, StreamFault::NoContentLength),
+            Body::Doubtful => return Framed::Faulty(head, StreamFault::ContentLength),
         };
-        self.head = Some(head);
-        let length = head.end.saturating_add(head.body);
         if length > MAX_MESSAGE {
-            return Framed::Close(StreamFault::MessageTooLarge);
+            return Framed::Faulty(head, StreamFault::MessageTooLarge);
         }
         if length > buffer.len() { Framed::NeedMore { at_least: length } } else { Framed::Message(length) }
     }
 
-    fn read_head(&mut self, buffer: &[u8]) -> Result<Head, Framed> {
+    fn read_head(&mut self, buffer: &[u8]) -> Result<(), Framed> {
         loop {
             let Some(end) = self.end_of_field(buffer) else {
                 let rest = buffer.get(self.field..).unwrap_or_default();
@@ -130,22 +140,22 @@ impl Framer {
             };
             let field = buffer.get(self.field..end).unwrap_or_default();
             (self.field, self.seen) = (end, end);
-            if end > MAX_HEAD || self.fields > MAX_FIELDS + 1 {
+            if end > MAX_HEAD || usize::from(self.fields) > MAX_FIELDS + 1 {
                 return Err(Framed::Close(StreamFault::HeadTooLarge));
             }
             if self.fields == 0 && !could_start_a_message(field) {
                 return Err(Framed::Close(StreamFault::NotSip));
             }
             if self.fields > 0 && matches!(field, b"\n" | b"\r\n") {
-                let body = self.stated.ok_or(Framed::Close(StreamFault::NoContentLength))?;
-                return Ok(Head { end, body });
+                self.is_in_body = true;
+                return Ok(());
             }
             if let Some(stated) = content_length(field).filter(|_| self.fields > 0) {
-                let stated = stated.ok_or(Framed::Close(StreamFault::ContentLength))?;
-                if self.stated.is_some_and(|before| before != stated) {
-                    return Err(Framed::Close(StreamFault::ContentLength));
-                }
-                self.stated = Some(stated);
+                self.body = match (self.body, stated) {
+                    (Body::Unknown, Some(stated)) => Body::Stated(stated),
+                    (Body::Stated(before), Some(stated)) if before == stated => Body::Stated(stated),
+                    _ => Body::Doubtful,
+                };
             }
             self.fields += 1;
         }
@@ -231,7 +241,7 @@ mod tests {
             let before = framer.seen;
             let framed = framer.next(&text.as_bytes()[..end]);
             assert!(matches!(framed, Framed::NeedMore { .. }), "{end}: {framed:?}");
-            let looked_at = framer.head.map_or(end, |head| head.end) - before;
+            let looked_at = if framer.is_in_body { framer.field } else { end } - before;
             assert!(looked_at <= 2 && framer.seen >= before, "byte {end}: {looked_at} were looked at");
         }
         assert_eq!(framer.next(text.as_bytes()), Framed::Message(text.len()));
@@ -274,9 +284,14 @@ mod tests {
     fn a_message_whose_end_is_unknown_closes_the_connection() {
         for (text, fault) in [
             (format!("{HEAD}\r\n"), StreamFault::NoContentLength),
-            (format!("{HEAD}l: -1\r\n\r\n"), StreamFault::ContentLength),
+            (format!("{HEAD}l: -1\r\nVia: after it\r\n\r\n"), StreamFault::ContentLength),
             (format!("{HEAD}l: 1\r\nContent-Length: 2\r\n\r\n"), StreamFault::ContentLength),
+            (format!("{HEAD}l: 1\r\nl: 2\r\nl: 1\r\n\r\n"), StreamFault::ContentLength),
             (format!("{HEAD}l: 65535\r\n\r\n"), StreamFault::MessageTooLarge),
+        ] {
+            assert_eq!(framed(&text), Framed::Faulty(text.len(), fault), "{text}");
+        }
+        for (text, fault) in [
             (format!("{HEAD}{}", "a: b\r\n".repeat(200)), StreamFault::HeadTooLarge),
             ("x".repeat(MAX_HEAD), StreamFault::HeadTooLarge),
             ("\x16\x03\x01".to_owned(), StreamFault::NotSip),

@@ -180,6 +180,10 @@ fn frame(input: &[u8], seen: &mut Seen) {
                 assert!(at_least > rest.len(), "{at_least} of {} wanted", rest.len());
                 return;
             }
+            Framed::Faulty(head, fault) => {
+                assert!(head <= rest.len());
+                return seen.note(("faulty", format!("{fault:?}")));
+            }
             Framed::Close(fault) => return seen.note(("close", format!("{fault:?}"))),
         }
     }
