@@ -19,6 +19,7 @@
 //! -- pure: bytes and values in, values out --
 //! words              the vocabulary of dispatcher and workers: messages, reports, refusals, welcome (no bytes)
 //! wire               SIP, MGCP, SDP, handoff frames: borrowed views of bytes, no state
+//! stream             the bytes of one connection to messages and back
 //! access             sources that may send, and their rates: at the well-known ports and at a worker's own
 //! dispatch           the decision: rules, table, pool, ledger, size, selection
 //! transaction        SIP's and MGCP's transactions, their timers, their names
@@ -117,6 +118,7 @@ pub mod seldom;
 pub mod server;
 pub mod slab;
 pub mod station;
+pub mod stream;
 pub mod supervisor;
 pub mod switch;
 pub mod time;

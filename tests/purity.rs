@@ -24,6 +24,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("wire", &["ids", "time", "words", "wire"]),
     ("config", &["ids", "time", "words", "transaction::LIFETIME", "config"]),
     ("access", &["ids", "time", "pack", "fingerprint", "words", "wire::handoff", "config::Network", "access"]),
+    ("stream", &["time", "words", "wire", "stream"]),
     ("link", &["ids", "time", "pack", "words", "wire::handoff", "link"]),
     (
         "dispatch",

@@ -1,0 +1,30 @@
+//! The times that a connection has.
+
+use std::time::Duration;
+
+/// The times that a connection has for what it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// From its begin to its first byte.
+    pub first: Duration,
+    /// From its begin to the end of its handshakes.
+    pub handshake: Duration,
+    /// From the first byte of a message to its last.
+    pub message: Duration,
+    /// Between two bytes.
+    pub idle: Duration,
+    /// Between our Pings on a WebSocket.
+    pub ping: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            first: Duration::from_secs(30),
+            handshake: Duration::from_secs(10),
+            message: Duration::from_secs(10),
+            idle: Duration::from_secs(600),
+            ping: Duration::from_secs(30),
+        }
+    }
+}
