@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::error::{ConfigError, Fault, Origin};
 use super::key::within;
 use super::{Config, Listen, MAX_WORKERS, MethodRule, PortRange, Settings, SizeSource, Span};
-use super::{access, mgcp};
+use super::{access, connections, mgcp, sip, tls};
 use crate::ids::WorkerId;
 use crate::words::Bypass;
 
@@ -61,6 +61,10 @@ impl Config {
         }
         if !self.serves(super::Service::Mgcp) && self.mgcp_timeout != Config::default().mgcp_timeout {
             notes.push("mgcp-timeout: no listener speaks MGCP".to_owned());
+        }
+        notes.extend(self.tls_notes());
+        if !self.origins.is_empty() && !self.listen.iter().any(|listen| listen.service.is_websocket()) {
+            notes.push("origins: no listener speaks WebSocket".to_owned());
         }
         if self.advertise.is_none() && self.listen.iter().any(|listen| listen.address.ip().is_loopback()) {
             notes.push("listen: a loopback address is reached from this host only".to_owned());
@@ -118,6 +122,17 @@ impl Settings {
             token_key: self.token_key.as_ref().map(super::Secret::token_key),
             previous_token_key: self.previous_token_key.as_ref().map(super::Secret::token_key),
             pinned_sources: self.pinned_sources.clone().unwrap_or_default(),
+            sip: sip::checked(self.sip.as_deref(), &listen)?,
+            tls: tls::checked(self.tls.as_deref(), &listen)?,
+            max_connections: connections::count("max-connections", self.max_connections)?,
+            max_connections_per_source: connections::count(
+                "max-connections-per-source",
+                self.max_connections_per_source,
+            )?,
+            connection_exempt: self.connection_exempt.clone().unwrap_or_default(),
+            max_handshakes: self.max_handshakes()?,
+            origins: connections::origins(self.origins.as_deref())?,
+            linger: time(self.linger()?),
             ring_first: self.ring_first.clone().unwrap_or_default(),
             access: access::checked(self.access.as_deref())?,
             mgcp: mgcp::checked(self.mgcp.as_deref(), &listen, workers)?,
@@ -184,13 +199,6 @@ fn listeners(listeners: Vec<Listen>) -> Result<Vec<Listen>, Fault> {
         return Err(Fault::of("listen", format!("{} addresses are too many; give at most 64", listeners.len())));
     }
     for (n, listen) in listeners.iter().enumerate() {
-        if !listen.service.is_served() {
-            let service = listen.service.label();
-            return Err(Fault::of(
-                "listen",
-                format!("{listen}: {service} is not served yet by this version; use udp: or mgcp:"),
-            ));
-        }
         if listen.address.ip().is_multicast() {
             return Err(Fault::of("listen", format!("{listen}: a multicast address; give an address of this host")));
         }

@@ -109,3 +109,29 @@ pub enum AccessAction {
 }
 
 words!(AccessAction { Allow = "allow", Deny = "deny", Limit = "limit" });
+
+/// Certificates that TLS callers are asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClientCertificates {
+    /// None.
+    #[default]
+    None,
+    /// One that a caller shows is checked; a caller without one is served as well.
+    Optional,
+    /// Only callers with a valid one are served.
+    Required,
+}
+
+words!(ClientCertificates { None = "none", Optional = "optional", Required = "required" });
+
+/// Port that a SIP worker names in Contact.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SipBypass {
+    /// The worker's own: the rest of the call bypasses the dispatcher.
+    #[default]
+    Contact,
+    /// The well-known one: the call is pinned.
+    Pin,
+}
+
+words!(SipBypass { Contact = "contact", Pin = "pin" });

@@ -29,7 +29,7 @@ use super::error::Fault;
 use super::key::{Flag, Given, Key, keys, maybe, within, words_of};
 use super::{
     AccessRule, Apply, Bytes, EndpointKind, Insert, Listen, MethodRule, MgcpRule, Network, Policy, PortRange, Secret,
-    Service, SizeSource, Span,
+    Service, SipRule, SizeSource, Span, TlsIdentity,
 };
 use crate::transaction::LIFETIME;
 use crate::words::ReplyFrom;
@@ -62,11 +62,11 @@ keys! {
         apply: Restart, flag: "GROUP", see: "[Stats socket](#stats-socket)"
     }
 
-    /// Well-known addresses, `[udp:|mgcp:]ADDR:PORT`, IPv6 in brackets; port 0: the kernel chooses.
+    /// Well-known addresses, `[udp:|tcp:|tls:|ws:|wss:|mgcp:]ADDR:PORT`, IPv6 in brackets; port 0: the kernel chooses.
     "listen" listen: Vec<Listen> {
         apply: Restart,
         default: vec![Listen { service: Service::Udp, address: ([0, 0, 0, 0], 5060).into() }],
-        flag: "ADDR:PORT"
+        flag: "ADDR:PORT", see: "[Transports](#transports)"
     }
 
     /// SIP port (UDP and TCP) of worker w0; wN has this plus N; 0: the kernel chooses each. Used beside SIP listeners
@@ -204,6 +204,49 @@ keys! {
     /// Sources that cannot reach another port, as networks: their calls stay at the well-known one.
     "pinned-sources" pinned_sources: Vec<Network> {
         apply: Live, flag: "NET", see: "[Who bypasses](#who-bypasses-and-who-is-pinned)"
+    }
+
+    /// List of rules for SIP listeners: whether calls bypass the dispatcher.
+    "sip" sip: Vec<SipRule> {
+        apply: Live, shown: "bypass for all but WebSocket", see: "[Transports](#transports)"
+    }
+
+    /// List of the certificates of `tls:` and `wss:` listeners, and of the workers' own ports.
+    "tls" tls: Vec<TlsIdentity> {
+        apply: Live, see: "[Transports](#transports)"
+    }
+
+    /// Most connections at once, of all `tcp:`, `tls:`, `ws:` and `wss:` listeners, 1 to 1000000. Beyond it, a new one
+    /// is closed.
+    "max-connections" max_connections: u32 {
+        apply: Restart, shown: "half of the descriptors that are left, at most 65536", flag: "N" under "Connections"
+    }
+
+    /// Most connections of one source, an IPv4 address or an IPv6 /64.
+    "max-connections-per-source" max_connections_per_source: u32 {
+        apply: Live, shown: "an eighth of `max-connections`", flag: "N" under "Connections"
+    }
+
+    /// Sources that may have any number of connections, as networks: load balancers and proxies.
+    "connection-exempt" connection_exempt: Vec<Network> {
+        apply: Live, flag: "NET" under "Connections"
+    }
+
+    /// Most TLS and WebSocket handshakes under way at once.
+    "max-handshakes" max_handshakes: u32 {
+        apply: Live, default: 512, within: 1..=65_536, " handshakes", flag: "N" under "Connections"
+    }
+
+    /// Origins of web pages whose WebSocket connections are accepted, such as `https://example.net`; a connection that
+    /// names another is refused with 403.
+    "origins" origins: Vec<String> {
+        apply: Live, shown: "all", flag: "ORIGIN" under "Connections"
+    }
+
+    /// Time for which a dispatcher that has been taken over keeps its TLS connections that are not quiet.
+    "linger" linger: Span {
+        apply: Live, default: minutes(10), within: seconds(0)..=minutes(24 * 60), "",
+        flag: "TIME" under "Connections"
     }
 
     /// Sources that are sent 180 before the answer to their call, as networks. Some callers fail without a provisional

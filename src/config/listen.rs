@@ -1,4 +1,4 @@
-//! A well-known address: `[udp:|tcp:|tls:|mgcp:]ADDR:PORT`.
+//! A well-known address: `[udp:|tcp:|tls:|ws:|wss:|mgcp:]ADDR:PORT`.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -25,13 +25,17 @@ pub enum Service {
     Tcp,
     /// SIP over TLS.
     Tls,
+    /// SIP over WebSocket (RFC 7118).
+    Ws,
+    /// SIP over WebSocket over TLS.
+    Wss,
     /// MGCP over UDP.
     Mgcp,
 }
 
 impl Service {
     /// All of them.
-    pub const ALL: [Service; 4] = [Service::Udp, Service::Tcp, Service::Tls, Service::Mgcp];
+    pub const ALL: [Service; 6] = [Service::Udp, Service::Tcp, Service::Tls, Service::Ws, Service::Wss, Service::Mgcp];
 
     /// Its name in an address.
     pub const fn label(self) -> &'static str {
@@ -39,18 +43,25 @@ impl Service {
             Service::Udp => "udp",
             Service::Tcp => "tcp",
             Service::Tls => "tls",
+            Service::Ws => "ws",
+            Service::Wss => "wss",
             Service::Mgcp => "mgcp",
         }
     }
 
-    /// Whether this version serves it.
-    pub const fn is_served(self) -> bool {
-        matches!(self, Service::Udp | Service::Mgcp)
-    }
-
     /// Whether it is spoken on connections.
     pub const fn is_stream(self) -> bool {
-        matches!(self, Service::Tcp | Service::Tls)
+        !matches!(self, Service::Udp | Service::Mgcp)
+    }
+
+    /// Whether its connections begin with a TLS handshake.
+    pub const fn is_secure(self) -> bool {
+        matches!(self, Service::Tls | Service::Wss)
+    }
+
+    /// Whether it is spoken in WebSocket frames.
+    pub const fn is_websocket(self) -> bool {
+        matches!(self, Service::Ws | Service::Wss)
     }
 
     /// Transport of the messages that come to it.
@@ -59,6 +70,8 @@ impl Service {
             Service::Udp => Transport::Udp,
             Service::Tcp => Transport::Tcp,
             Service::Tls => Transport::Tls,
+            Service::Ws => Transport::Ws,
+            Service::Wss => Transport::Wss,
             Service::Mgcp => Transport::Mgcp,
         }
     }
@@ -109,7 +122,7 @@ written_as_text!(Listen, "an address such as \"udp:192.0.2.1:5060\" or \"mgcp:[2
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadListen {
     /// The word before the address is no service.
-    #[error("`{0}` is neither udp, tcp, tls nor mgcp, and names are not looked up: write [udp:]ADDR:PORT")]
+    #[error("`{0}` is neither udp, tcp, tls, ws, wss nor mgcp, and names are not looked up: write [udp:]ADDR:PORT")]
     Service(String),
     /// The port is missing.
     #[error("`{0}` names no port: write ADDR:PORT, such as 0.0.0.0:5060")]
@@ -146,6 +159,8 @@ mod tests {
         assert_eq!(listen("127.0.0.1:5060"), listen("udp:127.0.0.1:5060"));
         assert_eq!(listen("[::1]:5060").to_string(), "udp:[::1]:5060");
         assert_eq!(listen("TLS:0.0.0.0:5061").service, Service::Tls);
+        assert_eq!(listen("ws:0.0.0.0:80").service, Service::Ws);
+        assert_eq!(listen("WSS:[::]:443").to_string(), "wss:[::]:443");
         assert_eq!(listen("mgcp:[2001:db8::1]:2427").to_string(), "mgcp:[2001:db8::1]:2427");
         assert_eq!(listen("udp:[fe80::1%5]:5060").address.port(), 5060);
     }
@@ -170,6 +185,7 @@ mod tests {
         assert!(clash("udp:0.0.0.0:5060", "udp:127.0.0.1:5060"));
         assert!(clash("udp:127.0.0.1:5060", "mgcp:127.0.0.1:5060"));
         assert!(clash("tcp:[::]:5060", "tls:[::1]:5060"));
+        assert!(clash("ws:0.0.0.0:443", "wss:0.0.0.0:443"));
         assert!(!clash("udp:0.0.0.0:5060", "udp:[::]:5060"));
         assert!(!clash("udp:0.0.0.0:5060", "tcp:0.0.0.0:5060"));
         assert!(!clash("udp:127.0.0.1:5060", "udp:127.0.0.2:5060"));

@@ -24,7 +24,8 @@ use crate::words::ReplyFrom;
 pub use access::{AccessRule, MAX_ACCESS_NETWORKS};
 pub use change::{Change, Changed, NeedsRestart};
 pub use check::{LONGEST_SOCKET_NAME, LONGEST_SOCKET_PATH};
-pub use choice::{AccessAction, EndpointKind, Insert, MethodRule, Policy, SizeSource};
+pub use choice::{AccessAction, ClientCertificates, EndpointKind, Insert, MethodRule, Policy, SipBypass, SizeSource};
+pub use connections::ConnectionCaps;
 pub use describe::{Apply, Described};
 pub use error::ConfigError;
 pub use key::{Flag, Key};
@@ -32,13 +33,16 @@ pub use keys::{KEYS, Settings};
 pub use listen::{Listen, Service};
 pub use mgcp::MgcpRule;
 pub use network::Network;
+pub use sip::SipRule;
 pub use source::Source;
 pub use text::{Bytes, PortRange, Secret, Span, count_of_workers};
+pub use tls::TlsIdentity;
 
 mod access;
 mod change;
 mod check;
 mod choice;
+mod connections;
 mod describe;
 mod error;
 mod key;
@@ -47,8 +51,10 @@ mod listen;
 mod mgcp;
 mod network;
 mod settings;
+mod sip;
 mod source;
 mod text;
+mod tls;
 
 /// Most slots: a pool larger than this is several hosts, with a dispatcher each.
 pub const MAX_WORKERS: u16 = 1024;
@@ -114,6 +120,22 @@ pub struct Config {
     pub previous_token_key: Option<TokenKey>,
     /// Sources that cannot reach another port than the well-known one.
     pub pinned_sources: Vec<Network>,
+    /// Rules for the SIP listeners; [`Config::pins`] finds a listener's.
+    pub sip: Vec<SipRule>,
+    /// Certificates of TLS listeners; at least one where there is such a listener.
+    pub tls: Vec<TlsIdentity>,
+    /// Most connections at once; `None`: derived, see [`Config::connection_caps`].
+    pub max_connections: Option<u32>,
+    /// Most connections of one source; `None`: derived.
+    pub max_connections_per_source: Option<u32>,
+    /// Sources whose connections are not counted against the cap of one source.
+    pub connection_exempt: Vec<Network>,
+    /// Most handshakes under way at once.
+    pub max_handshakes: u32,
+    /// Origins whose WebSocket connections are accepted, in lower case; empty: all.
+    pub origins: Vec<String>,
+    /// Time for which a dispatcher that has been taken over keeps its TLS connections.
+    pub linger: Duration,
     /// Sources that are sent a 180 before the answer to their call.
     pub ring_first: Vec<Network>,
     /// Rules about the sources that may send, and their rates.

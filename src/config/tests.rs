@@ -1,6 +1,7 @@
 //! Tests with configurations as values: those that are accepted, and each fault with its place and its words.
 
 mod access;
+mod connections;
 mod mgcp;
 
 use super::describe::Apply;
@@ -84,6 +85,12 @@ fn every_key_can_be_written_in_the_file() {
         previous-token-key = "ff112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
         pinned-sources = ["192.168.0.0/16", "fc00::/7"]
         ring-first = ["192.0.2.0/24"]
+        max-connections = 5000
+        max-connections-per-source = 100
+        connection-exempt = ["10.0.0.1"]
+        max-handshakes = 64
+        origins = ["https://example.net", "null"]
+        linger = "1m"
         mgcp-timeout = "1h"
         access = [{ from = ["10.0.0.0/8"], action = "allow" }, { action = "limit", rate = 20, burst = 60, ban = "5m" }]
         [methods]
@@ -92,6 +99,11 @@ fn every_key_can_be_written_in_the_file() {
         bypass = "port"
         [mgcp-aliases]
         rtpbridge = "bridge"
+        [[sip]]
+        bypass = "pin"
+        [[tls]]
+        certificate = "a.pem"
+        key = "a.key"
     "#;
     let settings = Settings::parse(text).unwrap();
     let unset: Vec<&str> = KEYS.iter().map(|key| key.name).filter(|key| !settings.sets(key)).collect();
@@ -209,14 +221,6 @@ fn each_value_that_cannot_be_names_its_key_and_what_to_do() {
         ("mgcp-timeout = \"0s\"", "p.toml:1:1: mgcp-timeout: 0s is out of range; give 1s to 168h, or `never`"),
         ("retention = 1", "p.toml:1:1: retention: 1 is out of range; give 128KiB to 1GiB"),
         ("listen = []", "p.toml:1:1: listen: the list is empty; give at least one address, such as udp:0.0.0.0:5060"),
-        (
-            "listen = [\"tcp:0.0.0.0:5060\"]",
-            "p.toml:1:1: listen: tcp:0.0.0.0:5060: tcp is not served yet by this version; use udp: or mgcp:",
-        ),
-        (
-            "listen = [\"tls:0.0.0.0:5061\"]",
-            "p.toml:1:1: listen: tls:0.0.0.0:5061: tls is not served yet by this version; use udp: or mgcp:",
-        ),
         (
             "listen = [\"0.0.0.0:5060\", \"127.0.0.1:5060\"]",
             "p.toml:1:1: listen: udp:127.0.0.1:5060 clashes with udp:0.0.0.0:5060; give each another port or address",

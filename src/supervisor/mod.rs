@@ -93,12 +93,15 @@ pub enum StartError {
     Takeover(#[from] TakeoverError),
     /// The limit of open descriptors.
     #[error(
-        "{} take {needed} file descriptors, and {limit} are allowed; raise the limit (`ulimit -n`, `LimitNOFILE=`)",
-        count_of_workers(*.workers)
+        "{}{} take {needed} file descriptors, and {limit} are allowed; raise the limit (`ulimit -n`, `LimitNOFILE=`)",
+        count_of_workers(*.workers),
+        if *.connections > 0 { format!(" and {connections} connections") } else { String::new() }
     )]
     Descriptors {
         /// Number of workers to be started.
         workers: u16,
+        /// Number of connections that there may be.
+        connections: u32,
         /// Number of descriptors that they and the dispatcher take.
         needed: u64,
         /// Number of descriptors that are allowed.
@@ -269,9 +272,12 @@ fn check_descriptors(config: &Config) -> Result<(), StartError> {
     let gateways = config.mgcp_addresses(WorkerId(0), &[]).len() as u64;
     // A slot has its sockets, the lane's copies for the times without a worker, the link and the process.
     let slots = u64::from(config.workers) * (4 * addresses + 3 * gateways + 3);
-    let needed = 2 * config.listen.len() as u64 + slots + DESCRIPTORS_BESIDE;
+    let beside = 2 * config.listen.len() as u64 + slots + DESCRIPTORS_BESIDE;
+    let caps = config.connection_caps(limit.saturating_sub(beside));
+    let connections = if config.has_stream_listeners() { caps.total } else { 0 };
+    let needed = beside + u64::from(connections);
     if limit < needed {
-        return Err(StartError::Descriptors { workers: config.workers, needed, limit });
+        return Err(StartError::Descriptors { workers: config.workers, connections, needed, limit });
     }
     Ok(())
 }
