@@ -345,7 +345,7 @@ pub struct Decided {
     pub size: u32,
     /// Whether its dialog stays on the well-known port.
     pub pinned: bool,
-    /// The reason why the dialog is pinned: `pinned-sources` or `websocket`; null if it is not.
+    /// The reason why the dialog is pinned: `pinned-sources`, `websocket` or `listener`; null if it is not.
     #[serde(default)]
     pub pinned_by: Option<Cow<'static, str>>,
     /// The status of the final response by the worker that got the message; 0 if it is not known.

@@ -34,7 +34,7 @@ use pointsman::dispatch::rules::Rules;
 use pointsman::dispatch::sip::EXTENSION;
 use pointsman::dispatch::{Dispatch, Setup};
 use pointsman::fingerprint::Printer;
-use pointsman::ids::{Incarnation, Seq, WorkerId};
+use pointsman::ids::{Incarnation, ListenerId, Seq, WorkerId};
 use pointsman::time::Time;
 use pointsman::transaction::name::sip::Names;
 use pointsman::wire::Label;

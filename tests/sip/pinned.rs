@@ -4,7 +4,12 @@ use super::*;
 
 #[test]
 fn a_softphone_a_nat_and_a_proxy_in_front_do_not_pin_a_call() {
+    [Transport::Udp, Transport::Tcp, Transport::Tls].into_iter().for_each(nothing_in_the_message_pins);
+}
+
+fn nothing_in_the_message_pins(transport: Transport) {
     let mut rig = rig(1);
+    rig.arrival.transport = transport;
     let plain = invite("a");
     let variants = [
         plain.clone(),
@@ -45,4 +50,16 @@ fn pinned_sources_and_websockets_are_pinned_counted_and_explained() {
         matches!(explained[0].target, ShortTarget::Worker { pinned: Some(Pinned::WebSocket), .. }),
         "{explained:?}"
     );
+}
+
+#[test]
+fn a_listener_with_the_rule_pin_pins_its_calls_and_no_others() {
+    let mut rig = rig(1);
+    rig.dispatch.set_rules(Rules { pinned_listeners: vec![false, true], ..rules() });
+    rig.arrival.transport = Transport::Tcp;
+    assert_eq!(handoff(rig.send(&invite("a"))).pinned, None);
+    rig.arrival.listener = ListenerId(1);
+    assert_eq!(handoff(rig.send(&invite("b"))).pinned, Some(Pinned::Listener));
+    rig.arrival.listener = ListenerId(2);
+    assert_eq!(handoff(rig.send(&invite("c"))).pinned, None, "a listener that no rule speaks of");
 }

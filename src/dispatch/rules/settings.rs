@@ -34,6 +34,8 @@ pub struct Rules {
     pub retry_after: u32,
     /// Sources that can reach only the well-known address.
     pub pinned: Vec<Network>,
+    /// Whether calls stay at the well-known address, by listener; those without an entry do not.
+    pub pinned_listeners: Vec<bool>,
     /// Sources to which a worker sends 180 before its answer to their call.
     pub ring_first: Vec<Network>,
     /// Sources that may send, and their rates.
@@ -58,6 +60,7 @@ impl Default for Rules {
             silent_after: Duration::from_secs(5),
             retry_after: 5,
             pinned: Vec::new(),
+            pinned_listeners: Vec::new(),
             ring_first: Vec::new(),
             access: Vec::new(),
             own_addresses: Vec::new(),
@@ -90,6 +93,7 @@ impl From<&Config> for Rules {
             slow_start: config.slow_start,
             silent_after: config.silent_after,
             pinned: config.pinned_sources.clone(),
+            pinned_listeners: (0..config.listen.len()).map(|number| config.pins(number)).collect(),
             ring_first: config.ring_first.clone(),
             access: config.access_rules(),
             own_addresses: config.advertise.into_iter().collect(),

@@ -1,7 +1,7 @@
 //! Pinned dialogs: dialogs that stay at the well-known port, because their callers can reach no other port.
 //!
 //! Three things do not pin: a Route set, `;ob` in Contact (RFC 5626 §5: it concerns requests towards the caller), and
-//! an address behind a NAT. Such a caller reaches the port that the worker's Contact names, and the worker answers to
+//! an address behind a NAT. They do not pin a call that came on a connection either. Such a caller reaches the port that the worker's Contact names, and the worker answers to
 //! the address from which it hears the caller.
 
 use crate::dispatch::Dispatch;
@@ -16,6 +16,8 @@ pub enum Pinned {
     Source,
     /// It came over a WebSocket, which ends at the dispatcher.
     WebSocket,
+    /// A rule of `sip` pins the calls of its listener.
+    Listener,
 }
 
 impl Pinned {
@@ -24,6 +26,7 @@ impl Pinned {
         match self {
             Pinned::Source => "pinned-sources",
             Pinned::WebSocket => "websocket",
+            Pinned::Listener => "listener",
         }
     }
 }
@@ -38,6 +41,9 @@ impl Dispatch {
         }
         if matches!(arrival.transport, Transport::Ws | Transport::Wss) {
             return Some(Pinned::WebSocket);
+        }
+        if self.rules.pinned_listeners.get(usize::from(arrival.listener.0)) == Some(&true) {
+            return Some(Pinned::Listener);
         }
         let source = arrival.source.ip();
         self.rules.pinned.iter().any(|net| net.contains(source)).then_some(Pinned::Source)
