@@ -1,8 +1,8 @@
 //! Pinned dialogs: dialogs that stay at the well-known port, because their callers can reach no other port.
 //!
-//! Three things do not pin: a Route set, `;ob` in Contact (RFC 5626 §5: it concerns requests towards the caller), and
-//! an address behind a NAT. They do not pin a call that came on a connection either. Such a caller reaches the port that the worker's Contact names, and the worker answers to
-//! the address from which it hears the caller.
+//! Three things do not pin, over no transport: a Route set, `;ob` in Contact (RFC 5626 §5: it concerns requests towards
+//! the caller), and an address behind a NAT. Such a caller reaches the port that the worker's Contact names, and the
+//! worker answers to the address from which it hears the caller.
 
 use crate::dispatch::Dispatch;
 use crate::dispatch::decision::Arrival;
