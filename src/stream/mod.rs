@@ -1,17 +1,28 @@
 //! The bytes of one connection to SIP messages and back, as a value: no socket, no clock.
 //!
 //! The owner of the connection gives [`Stream`] the bytes that come, sends the bytes that it writes, and asks
-//! [`Stream::poll_timeout`] when to call it again. A message that lies whole in the bytes at hand is a slice of them;
-//! only an unfinished one is kept.
+//! [`Stream::poll_timeout`] when to call it again. A message that lies whole in the bytes at hand, or in one record of
+//! TLS, is a slice of them; only an unfinished one is kept.
 
 mod fault;
 mod limits;
+mod records;
+mod security;
 mod sip;
+pub mod tls;
 
-pub use fault::Fault;
+use std::mem::take;
+use std::sync::Arc;
+
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ServerConfig};
+
+pub use fault::{Fault, TlsFault};
 pub use limits::Limits;
 
+use security::{Secured, Security};
 use sip::Messages;
+use tls::Tls;
 
 use crate::time::Time;
 use crate::wire::framing::StreamFault;
@@ -22,6 +33,12 @@ use crate::words::Transport;
 pub enum Kind {
     /// SIP over TCP.
     Plain,
+    /// SIP over TLS, called by the peer.
+    Tls(Arc<ServerConfig>),
+    /// SIP over TLS if the first byte says so, else over TCP.
+    Sniffed(Arc<ServerConfig>),
+    /// SIP over TLS, called by us; the peer shows that it has this name.
+    TlsClient(Arc<ClientConfig>, ServerName<'static>),
 }
 
 /// A message of a connection.
@@ -38,9 +55,10 @@ pub enum Received<'a> {
 #[derive(Debug)]
 pub struct Stream {
     limits: Limits,
+    security: Security,
     messages: Messages,
-    /// The last time at which bytes came, or that of its begin.
-    heard: Time,
+    /// The last time at which bytes came; while it is not open, the begin of the handshake.
+    since: Time,
     /// Whether bytes have come at all.
     has_spoken: bool,
 }
@@ -48,15 +66,20 @@ pub struct Stream {
 impl Stream {
     /// A connection that begins now.
     pub fn new(kind: Kind, limits: Limits, now: Time) -> Self {
-        match kind {
-            Kind::Plain => Stream { limits, messages: Messages::default(), heard: now, has_spoken: false },
-        }
+        let security = match kind {
+            Kind::Plain => Security::Plain,
+            Kind::Tls(config) => Security::tls(Tls::server(config)),
+            Kind::Sniffed(config) => Security::Sniffing(config),
+            Kind::TlsClient(config, name) => Security::tls(Tls::client(config, name)),
+        };
+        Stream { limits, security, messages: Messages::default(), since: now, has_spoken: false }
     }
 
-    /// Reads the bytes that have come and gives each message to `sink`. Adds to `out` the bytes that have to
-    /// leave, even if it fails.
+    /// Reads the bytes that have come and gives each message to `sink`. Adds to `out` the bytes that have to leave,
+    /// even if it fails.
     ///
-    /// The call that completes a handshake gives no message. The next one does, and may be made without bytes.
+    /// The call that completes a handshake gives no message. The next one does, and may be made without bytes. The
+    /// first call for a connection that we have opened may have none either, and says hello.
     ///
     /// # Errors
     ///
@@ -69,37 +92,79 @@ impl Stream {
         out: &mut Vec<u8>,
         sink: &mut impl FnMut(Received<'_>),
     ) -> Result<(), Fault> {
-        if !bytes.is_empty() {
-            (self.heard, self.has_spoken) = (now, true);
+        if self.security.sniff(bytes) {
+            self.since = now;
         }
-        self.messages.on_bytes(bytes, now, out, sink).map_err(Fault::Framing)
+        self.has_spoken |= !bytes.is_empty();
+        let was_open = self.is_open();
+        let messages = &mut self.messages;
+        let outcome = match &mut self.security {
+            Security::Plain | Security::Sniffing(_) => messages.on_bytes(bytes, now, out, sink),
+            Security::Broken(fault) => Err(Fault::Tls(*fault)),
+            Security::Tls(secured) => {
+                let Secured { tls, early } = &mut **secured;
+                let mut answers = Vec::new();
+                let outcome = if was_open {
+                    let mut read = |plaintext: &[u8]| messages.on_bytes(plaintext, now, &mut answers, sink);
+                    read(&take(early)).and_then(|()| tls.on_bytes(bytes, now, out, &mut read))
+                } else {
+                    let mut keep = |plaintext: &[u8]| {
+                        early.extend_from_slice(plaintext);
+                        Ok(())
+                    };
+                    tls.on_bytes(bytes, now, out, &mut keep)
+                };
+                tls.write(&answers, out);
+                outcome
+            }
+        };
+        if self.is_open() && !(was_open && bytes.is_empty()) {
+            self.since = now;
+        }
+        outcome
     }
 
-    /// Adds the bytes of a SIP message to `out`.
+    /// Adds the bytes of a SIP message to `out`. During a handshake it waits.
     pub fn write(&mut self, message: &[u8], out: &mut Vec<u8>) {
-        out.extend_from_slice(message);
+        match &mut self.security {
+            Security::Tls(secured) => secured.tls.write(message, out),
+            Security::Plain | Security::Sniffing(_) => out.extend_from_slice(message),
+            Security::Broken(_) => {}
+        }
     }
 
     /// Adds to `out` what the protocol says at an orderly end.
-    pub fn close(&mut self, _out: &mut Vec<u8>) {}
+    pub fn close(&mut self, out: &mut Vec<u8>) {
+        if let Security::Tls(secured) = &mut self.security {
+            secured.tls.close(out);
+        }
+    }
 
     /// Whether its handshakes are done.
     pub fn is_open(&self) -> bool {
-        true
+        self.security.is_open()
     }
 
     /// Its transport, as a Via names it.
     pub fn transport(&self) -> Transport {
-        Transport::Tcp
+        match self.security {
+            Security::Plain | Security::Sniffing(_) => Transport::Tcp,
+            Security::Tls(_) | Security::Broken(_) => Transport::Tls,
+        }
+    }
+
+    /// The certificates by which the peer has shown who it is, its own first.
+    pub fn peer_certificates(&self) -> Option<&[CertificateDer<'static>]> {
+        match &self.security {
+            Security::Tls(secured) => secured.tls.peer_certificates(),
+            _ => None,
+        }
     }
 
     /// When [`Stream::handle_timeout`] is due.
     pub fn poll_timeout(&self) -> Time {
-        if !self.has_spoken {
-            return self.heard + self.limits.first;
-        }
-        let idle = self.heard + self.limits.idle;
-        self.messages.begun().map_or(idle, |begun| idle.min(begun + self.limits.message))
+        let unfinished = self.begun().map_or(Time::NEVER, |begun| begun + self.limits.message);
+        self.silent_at().min(unfinished)
     }
 
     /// Does what is due.
@@ -112,14 +177,38 @@ impl Stream {
         if now < self.poll_timeout() {
             return Ok(());
         }
-        if !self.has_spoken {
-            return Err(Fault::Silent);
-        }
-        if self.messages.begun().is_some_and(|begun| begun + self.limits.message <= now) {
+        if now < self.silent_at() {
             return Err(Fault::SlowMessage);
         }
-        self.heard = now;
-        Err(Fault::Idle)
+        match (self.has_spoken, self.is_open()) {
+            (false, _) => Err(Fault::Silent),
+            (true, false) => Err(Fault::SlowHandshake),
+            (true, true) => {
+                self.since = now;
+                Err(Fault::Idle)
+            }
+        }
+    }
+
+    /// The time at which it has been silent, or in its handshakes, for too long.
+    fn silent_at(&self) -> Time {
+        let limits = &self.limits;
+        let limit = match &self.security {
+            Security::Sniffing(_) => limits.first,
+            _ if !self.is_open() => limits.handshake,
+            _ if !self.has_spoken => limits.first,
+            _ => limits.idle,
+        };
+        self.since + limit
+    }
+
+    /// The time at which a message, or a record of TLS, began that is not whole yet.
+    fn begun(&self) -> Option<Time> {
+        let record = match &self.security {
+            Security::Tls(secured) if self.is_open() => secured.tls.begun(),
+            _ => None,
+        };
+        self.messages.begun().into_iter().chain(record).min()
     }
 }
 

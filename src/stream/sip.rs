@@ -1,8 +1,8 @@
 //! SIP messages in a sequence of bytes (RFC 3261 §18.3), those that come in pieces put together.
 
-use super::Received;
+use super::{Fault, Received};
 use crate::time::Time;
-use crate::wire::framing::{Framed, Framer, StreamFault};
+use crate::wire::framing::{Framed, Framer};
 
 /// A buffer that is larger is not kept for the next message.
 const KEPT: usize = 4 << 10;
@@ -29,7 +29,7 @@ impl Messages {
         now: Time,
         out: &mut Vec<u8>,
         sink: &mut impl FnMut(Received<'_>),
-    ) -> Result<(), StreamFault> {
+    ) -> Result<(), Fault> {
         let mut rest = bytes;
         while !self.pending.is_empty() && !rest.is_empty() {
             rest = self.complete(rest, out, sink)?;
@@ -69,7 +69,7 @@ impl Messages {
         bytes: &'a [u8],
         out: &mut Vec<u8>,
         sink: &mut impl FnMut(Received<'_>),
-    ) -> Result<&'a [u8], StreamFault> {
+    ) -> Result<&'a [u8], Fault> {
         let before = self.pending.len();
         let wanted = self.enough.saturating_sub(before).max(STEP);
         let (copied, rest) = bytes.split_at(wanted.min(bytes.len()));
@@ -92,12 +92,7 @@ impl Messages {
 }
 
 /// Carries out what lies at the front of `bytes`. The result is its length.
-fn take(
-    framed: Framed,
-    bytes: &[u8],
-    out: &mut Vec<u8>,
-    sink: &mut impl FnMut(Received<'_>),
-) -> Result<usize, StreamFault> {
+fn take(framed: Framed, bytes: &[u8], out: &mut Vec<u8>, sink: &mut impl FnMut(Received<'_>)) -> Result<usize, Fault> {
     match framed {
         Framed::Message(length) => {
             sink(Received::Message(bytes.get(..length).unwrap_or_default()));
@@ -112,8 +107,8 @@ fn take(
         Framed::NeedMore { .. } => Ok(0),
         Framed::Faulty(head, fault) => {
             sink(Received::Faulty(bytes.get(..head).unwrap_or_default(), fault));
-            Err(fault)
+            Err(Fault::Framing(fault))
         }
-        Framed::Close(fault) => Err(fault),
+        Framed::Close(fault) => Err(Fault::Framing(fault)),
     }
 }

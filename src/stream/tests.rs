@@ -2,7 +2,9 @@ use std::time::Duration;
 
 use super::*;
 
+mod certificates;
 mod plain;
+mod tls;
 
 const HEAD: &str = "OPTIONS sip:h SIP/2.0\r\nCall-ID: x\r\n";
 
