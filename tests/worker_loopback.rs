@@ -92,6 +92,8 @@ impl Front {
             listeners: vec![address(&front.well_known)],
             access: Vec::new(),
             mgcp: None,
+            features: vec![],
+            lan: None,
         };
         let mut frame = FrameBuilder::new();
         frame.push(&Record::Welcome(welcome));

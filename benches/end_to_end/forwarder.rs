@@ -164,6 +164,8 @@ impl Worker {
             listeners: vec![well_known],
             access: Vec::new(),
             mgcp: None,
+            features: vec![],
+            lan: None,
         }));
         let fds: [BorrowedFd<'_>; 3] = [udp.as_fd(), tcp.as_fd(), listener.as_fd()];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];

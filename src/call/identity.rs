@@ -15,6 +15,8 @@ pub struct Identity {
     pub listeners: Vec<SocketAddr>,
     /// Whether we hold a duplicate of a listener, by listener number.
     pub duplicates: Vec<bool>,
+    /// Whether the dispatcher sends answers from its listeners for us, because it is on another host.
+    pub asks_dispatcher: bool,
     /// The addresses to name in Contact, by listener number; the first is the default.
     pub advertise: Vec<IpAddr>,
     /// An address of this host for each address family it has. It stands for a socket that is bound to all addresses.

@@ -14,7 +14,7 @@ use crate::link::dispatcher_end::UNREAD_LIMIT;
 use crate::link::{Transmit, is_backpressure};
 use crate::time::Time;
 use crate::wire::handoff::{AccessRules, FRAME_HEADER, FRAME_SOFT_LIMIT, Frame, FrameBuilder, FrameError, Record};
-use crate::words::{Drain, Hello, Message, Outcome, RefuseReason, ReplyTo, Report, Welcome};
+use crate::words::{Dispatched, Drain, Hello, Message, Outcome, RefuseReason, ReplyTo, Report, Welcome};
 
 /// Longest time that an answered number may wait for others.
 pub const ANSWERED_WITHIN: Duration = Duration::from_millis(10);
@@ -59,6 +59,13 @@ pub enum FromDispatcher<'a> {
     Drain(Drain),
     /// The sources that may send to the worker's own ports, from now on.
     Access(AccessRules<'a>),
+    /// The dispatcher's clock, asked for at a time of ours.
+    Clock {
+        /// Our time when we asked.
+        asked: Time,
+        /// The dispatcher's time when it was asked.
+        at: Time,
+    },
     /// The dispatcher closes the link.
     Goodbye(&'a str),
 }
@@ -92,7 +99,7 @@ impl WorkerEnd {
     }
 
     /// Reads the dispatcher's frame. `sink` gets its records, in order, up to the first error. A `Ping` is answered
-    /// here.
+    /// here; those of a link over a network are read by its [`Session`](crate::link::session::Session).
     ///
     /// # Errors
     ///
@@ -113,6 +120,7 @@ impl WorkerEnd {
                 Record::Access(rules) => sink(FromDispatcher::Access(rules)),
                 Record::Goodbye(reason) => sink(FromDispatcher::Goodbye(reason)),
                 Record::Ping(number) => self.queue(&Record::Pong(number), 0),
+                Record::Clock { asked, at } => sink(FromDispatcher::Clock { asked, at }),
                 Record::Hello(_) => return Err(DispatcherFault::Unexpected("Hello")),
                 Record::Report(_) => return Err(DispatcherFault::Unexpected("Report")),
                 Record::Answered(_) => return Err(DispatcherFault::Unexpected("Answered")),
@@ -125,6 +133,8 @@ impl WorkerEnd {
                 Record::Pong(_) => return Err(DispatcherFault::Unexpected("Pong")),
                 Record::Outcome(_) => return Err(DispatcherFault::Unexpected("Outcome")),
                 Record::Unanswered(_) => return Err(DispatcherFault::Unexpected("Unanswered")),
+                Record::ClockAsk(_) => return Err(DispatcherFault::Unexpected("ClockAsk")),
+                Record::Send(_) => return Err(DispatcherFault::Unexpected("Send")),
                 Record::Takeover(_) => return Err(DispatcherFault::Unexpected("Takeover")),
             }
         }
@@ -200,6 +210,20 @@ impl WorkerEnd {
     /// As [`WorkerEnd::group_open`].
     pub fn reply(&mut self, to: ReplyTo, bytes: &[u8]) -> Result<(), Backlog> {
         self.try_queue(&Record::Reply { to, bytes }, bytes.len())
+    }
+
+    /// Has the dispatcher send an answer from a well-known socket.
+    ///
+    /// # Errors
+    ///
+    /// As [`WorkerEnd::group_open`].
+    pub fn send(&mut self, answer: &Dispatched<'_>) -> Result<(), Backlog> {
+        self.try_queue(&Record::Send(*answer), answer.bytes.len())
+    }
+
+    /// Asks for the dispatcher's clock; `now` is our own.
+    pub fn ask_clock(&mut self, now: Time) {
+        self.queue(&Record::ClockAsk(now), 0);
     }
 
     /// Tells the dispatcher why the worker closes the link.

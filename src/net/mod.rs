@@ -12,6 +12,7 @@ mod dns;
 pub mod holders;
 pub mod host;
 mod inherited;
+pub mod lan;
 pub mod listener;
 pub mod lock_file;
 pub mod log;

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
+use self::link_socket::GivenLink;
 use self::stats::{Counters, Decided, WorkerLoad};
 use crate::config::Insert;
 use crate::dispatch::Dispatch;
@@ -26,6 +27,7 @@ use crate::dispatch::decision::{Admin, Brought, Joined};
 use crate::dispatch::owner::Owners;
 use crate::dispatch::rules::Rules;
 use crate::ids::{Incarnation, LinkId, ListenerId, WorkerId};
+use crate::net::lan::Connection;
 use crate::net::udp;
 use crate::net::unix::SeqPacket;
 use crate::switch::Parting;
@@ -43,11 +45,22 @@ pub enum Command {
         /// Its slot.
         worker: WorkerId,
         /// The link, after the welcome.
-        link: SeqPacket,
+        link: GivenLink,
         /// Its incarnation, the id of its links, its capacity, its services and its addresses.
         joined: Joined,
         /// Load, transactions, conferences and messages that it has from the time of an earlier dispatcher.
         brought: Option<Box<Brought>>,
+    },
+    /// A worker on another host has opened a connection for its link to this lane.
+    Attach {
+        /// The worker.
+        worker: WorkerId,
+        /// Id of the worker's links, one for each lane.
+        link: LinkId,
+        /// The connection, after the worker's `Hello`.
+        connection: Box<Connection>,
+        /// Number of frames that the worker has read on earlier connections.
+        read: u64,
     },
     /// A slot has sockets; the lane serves them while no worker does.
     Slot {
@@ -282,7 +295,7 @@ impl Lanes {
     /// Announces a worker that has been welcomed: one link for each lane, in their order. `brought` is what a worker of
     /// an earlier dispatcher has brought. Every lane gets all of it, because the worker cannot know which call belongs
     /// to which lane.
-    pub fn link(&self, worker: WorkerId, links: Vec<SeqPacket>, joined: &Joined, brought: Option<&Brought>) {
+    pub fn link(&self, worker: WorkerId, links: Vec<GivenLink>, joined: &Joined, brought: Option<&Brought>) {
         let mut links = links.into_iter();
         self.send(|_| match links.next() {
             Some(link) => {
@@ -292,6 +305,13 @@ impl Lanes {
             // Fewer links than lanes: this one hands nothing to that worker.
             None => Command::EndLink { worker, link: joined.link },
         });
+    }
+
+    /// Gives a lane a new connection of the link to a worker on another host.
+    pub fn attach(&self, lane: usize, (worker, link): (WorkerId, LinkId), connection: Connection, read: u64) {
+        let Some(lane) = self.0.get(lane) else { return };
+        let _ = lane.commands.send(Command::Attach { worker, link, connection: Box::new(connection), read });
+        let _ = lane.waker.wake();
     }
 
     /// Gives the lanes a slot's UDP sockets for SIP and for MGCP. Every lane answers from them; one lane reads them

@@ -6,9 +6,12 @@ use std::io::{self, IoSlice};
 use std::time::Duration;
 
 use crate::ids::Seq;
+use crate::link::clock::ForeignClock;
 use crate::link::worker_end::{FromDispatcher, WorkerEnd};
 use crate::time::Time;
-use crate::words::{AccessRule, DrainMode, Envelope, Hello, RefuseReason, ReplyTo, Report, Welcome};
+use crate::words::{
+    AccessRule, Dispatched, DrainMode, Envelope, Hello, RefuseReason, ReplyTo, Report, Welcome, features,
+};
 
 use super::lanes::{Lane, Lanes};
 use super::listeners::Listeners;
@@ -24,6 +27,8 @@ pub struct DispatcherLinks {
     pub(super) listeners: Listeners,
     pub(super) stage: Stage,
     lanes: Lanes,
+    /// The clock of a dispatcher on another host.
+    clock: Option<ForeignClock>,
     /// Whether a new dispatcher has been told of this worker and has not welcomed it yet.
     is_coming_back: bool,
     /// Changes since a new dispatcher was sent this worker's account.
@@ -66,6 +71,7 @@ impl DispatcherLinks {
             listeners,
             stage: Stage::new(),
             lanes,
+            clock: None,
             is_coming_back: false,
             meanwhile: Vec::new(),
             pace: Pace::new(reports),
@@ -104,10 +110,15 @@ impl DispatcherLinks {
     ) -> Heard {
         let numbers = self.lanes.numbers();
         let Some(Lane { end, .. }) = self.lanes.get_mut(number) else { return Heard::default() };
+        let clock = &mut self.clock;
         let (mut heard, mut drain, mut unread) = (Heard::default(), None, Vec::new());
         let result = end.on_frame(frame, &mut |event| match event {
             FromDispatcher::Message(message) => {
                 let mut envelope = message.envelope;
+                if let Some(clock) = &*clock {
+                    envelope.received = clock.ours(envelope.received, now);
+                    envelope.deadline = envelope.deadline.map(|deadline| clock.earliest(deadline, now));
+                }
                 envelope.seq = numbers.of(number, envelope.seq);
                 envelope.listener = self.listeners.number(envelope.listener);
                 envelope.reply_to = numbers.reply_to(number, envelope.reply_to);
@@ -119,6 +130,11 @@ impl DispatcherLinks {
             FromDispatcher::Drain(change) => drain = Some(change),
             FromDispatcher::Access(rules) => heard.access = Some(rules.iter().collect()),
             FromDispatcher::Goodbye(reason) => heard.over = Some(reason.to_owned()),
+            FromDispatcher::Clock { asked, at } => {
+                if let Some(clock) = &mut *clock {
+                    clock.narrow(asked, at, now);
+                }
+            }
             // A second welcome is ignored.
             FromDispatcher::Welcome(_) => {}
         });
@@ -162,6 +178,19 @@ impl DispatcherLinks {
         }
     }
 
+    /// Whether the dispatcher sends answers from its well-known sockets for this worker, which is on another host.
+    pub fn sends_for_us(&self) -> bool {
+        self.welcome.lan.is_some() && features::has(&self.welcome.features, features::SEND)
+    }
+
+    /// Has the dispatcher send an answer from the well-known socket that is ours under this number.
+    pub fn send(&mut self, number: u16, answer: Dispatched<'_>) {
+        let Some(listener) = self.listeners.theirs(number) else { return };
+        if let Err(error) = self.lanes.send(&Dispatched { listener, ..answer }) {
+            tracing::debug!(%error, "an answer that the dispatcher was to send is dropped");
+        }
+    }
+
     /// Tells the dispatcher of a change. A dispatcher that has this worker's account and has not welcomed it yet is
     /// told later.
     pub(super) fn tell(&mut self, change: Change) {
@@ -176,7 +205,10 @@ impl DispatcherLinks {
                 self.lanes.release(*name);
                 Ok(())
             }
-            Change::Opened(name, opened) => self.lanes.group_open(*opened, name),
+            Change::Opened(name, opened) => {
+                let opened = self.clock.as_ref().map_or(*opened, |clock| clock.theirs(*opened, *opened));
+                self.lanes.group_open(opened, name)
+            }
             Change::Closed(name) => self.lanes.group_closed(name),
         };
         if let Err(error) = told {
@@ -203,6 +235,9 @@ impl DispatcherLinks {
             self.lanes.report(Report { cpu: self.cpu.measure(cpu(), now), ..report });
             self.pace.reported(&report, now);
         }
+        if self.clock.as_mut().is_some_and(|clock| clock.poll_ask(now)) {
+            self.lanes.ask_clock(now);
+        }
         self.lanes.flush(now, send, ready);
     }
 
@@ -215,12 +250,19 @@ impl DispatcherLinks {
     /// reported.
     pub(super) fn poll_timeout(&self, report: Report) -> Option<Time> {
         let report = self.lanes.is_up().then(|| self.pace.due(&self.in_its_own_word(report)));
-        [report, self.lanes.poll_timeout(), self.stage.poll_timeout()].into_iter().flatten().min()
+        let clock = self.clock.as_ref().filter(|_| self.lanes.is_up()).map(ForeignClock::poll_timeout);
+        [report, clock, self.lanes.poll_timeout(), self.stage.poll_timeout()].into_iter().flatten().min()
     }
 
     /// A drain that the dispatcher has ordered is the dispatcher's to remember and to take back.
     const fn in_its_own_word(&self, report: Report) -> Report {
         Report { draining: self.stage.is_stopping(), ..report }
+    }
+
+    /// The clock of the dispatcher, which is on another host: it showed `theirs` after we had asked at `asked` and
+    /// before we heard it at `heard`.
+    pub fn set_clock(&mut self, asked: Time, theirs: Time, heard: Time) {
+        self.clock = Some(ForeignClock::new(asked, theirs, heard));
     }
 
     // -- the dispatcher, as it comes and goes --

@@ -10,7 +10,7 @@ use crate::ids::{ConnId, GatheringId, Seq};
 use crate::link::Transmit as Flow;
 use crate::link::worker_end::{Backlog, WorkerEnd};
 use crate::time::Time;
-use crate::words::{RefuseReason, ReplyTo, Report};
+use crate::words::{Dispatched, RefuseReason, ReplyTo, Report};
 
 /// Bits of a number that count messages; the bits above them hold the lane.
 const NUMBER_BITS: u32 = 48;
@@ -166,6 +166,22 @@ impl Lanes {
     pub(super) fn reply(&mut self, to: ReplyTo, bytes: &[u8]) -> Result<(), Backlog> {
         let Some(lane) = self.lanes.get_mut((to.number() >> NUMBER_BITS) as usize) else { return Ok(()) };
         lane.end.reply(ReplyTo::of(to.number() & ((1 << NUMBER_BITS) - 1)), bytes)
+    }
+
+    /// Has the dispatcher send an answer from a well-known socket; each lane has all of them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Lanes::group_open`].
+    pub(super) fn send(&mut self, answer: &Dispatched<'_>) -> Result<(), Backlog> {
+        self.lanes.first_mut().map_or(Ok(()), |lane| lane.end.send(answer))
+    }
+
+    /// Asks for the dispatcher's clock.
+    pub(super) fn ask_clock(&mut self, now: Time) {
+        if let Some(lane) = self.lanes.first_mut() {
+            lane.end.ask_clock(now);
+        }
     }
 
     /// Whether a lane should hear how far its messages have been read.

@@ -45,6 +45,11 @@ impl Listeners {
         self.numbers.get(usize::from(listener.0)).map_or(listener, |number| ListenerId(*number))
     }
 
+    /// The dispatcher's number of the listener that is ours under this one.
+    pub(super) fn theirs(&self, number: u16) -> Option<ListenerId> {
+        self.numbers.iter().position(|ours| *ours == number).map(|at| ListenerId(at as u16))
+    }
+
     /// Whether we hold the duplicate under our number.
     pub fn is_held(&self, number: u16) -> bool {
         self.known.get(usize::from(number)).is_some_and(|(_, held)| *held)

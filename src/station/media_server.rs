@@ -107,6 +107,7 @@ impl<A: Application, M: Media> MediaServer<A, M> {
             own: sip,
             listeners: listeners.addresses(),
             duplicates: listeners.held(),
+            asks_dispatcher: dispatcher.sends_for_us(),
             advertise: welcome.advertise.clone(),
             hosts,
             reply_from: welcome.reply_from,

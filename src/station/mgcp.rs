@@ -238,6 +238,8 @@ mod tests {
                 timeout_ms: None,
                 predecessor: None,
             }),
+            features: Vec::new(),
+            lan: None,
         }
     }
 
@@ -295,6 +297,7 @@ mod tests {
             own,
             listeners: Vec::new(),
             duplicates: Vec::new(),
+            asks_dispatcher: false,
             advertise: Vec::new(),
             hosts: Vec::new(),
             reply_from: ReplyFrom::Worker,

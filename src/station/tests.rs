@@ -70,6 +70,8 @@ fn station(is_closed: bool) -> Station<MediaServer<Reception, NoMedia>> {
         listeners: vec![address("192.0.2.1:5060")],
         access: Vec::new(),
         mgcp: None,
+        features: vec![],
+        lan: None,
     };
     let setup = Setup {
         sip: vec![address("192.0.2.1:5071")],

@@ -12,6 +12,7 @@ use super::handshake;
 use crate::net::clock;
 use crate::net::process::Process;
 use crate::net::unix::SeqPacket;
+use crate::server::link_socket::GivenLink;
 use crate::time::Time;
 use crate::words::Hello;
 
@@ -61,7 +62,7 @@ impl Supervisor {
                     slot.fault.clear();
                     slot.incarnation = Some(joined.incarnation);
                 }
-                let links = std::iter::once(link).chain(more).collect();
+                let links = std::iter::once(link).chain(more).map(GivenLink::Unix).collect();
                 self.lanes.link(worker, links, &joined, None);
                 self.said_no_worker = false;
                 self.service_manager.update_soon(clock::now());

@@ -19,6 +19,7 @@ use crate::ids::WorkerId;
 use crate::net::clock;
 use crate::net::process::{self, Process};
 use crate::server;
+use crate::server::link_socket::GivenLink;
 use crate::time::Time;
 
 /// Longest time from a child's start to its `Hello`.
@@ -150,7 +151,7 @@ impl Supervisor {
         let process = slot.process.insert(process);
         match welcomed {
             Ok((joined, more)) => {
-                let links = std::iter::once(link).chain(more).collect();
+                let links = std::iter::once(link).chain(more).map(GivenLink::Unix).collect();
                 self.lanes.link(worker, links, &joined, Some(&brought));
             }
             Err(reason) => {

@@ -62,6 +62,8 @@ impl Supervisor {
             listeners: self.listeners.addresses(),
             access: self.config.access_rules(),
             mgcp: self.mgcp_for(worker),
+            features: Vec::new(),
+            lan: None,
         };
         handshake::welcome(link, welcome, &sockets)
             .map_err(|error| format!("{worker} could not be welcomed: {error}"))?;

@@ -12,7 +12,7 @@ use crate::dispatch::identity::DispatcherTag;
 use crate::pack::packed;
 use crate::wire::mgcp;
 use crate::wire::sip::{self, Name, NameAddr, ResponseWriter, capabilities};
-use crate::words::ReplyTo;
+use crate::words::{Dispatched, ReplyTo};
 
 /// Largest datagram of joined answers, in bytes: one that passes every network without being fragmented.
 const LARGEST_JOINED: usize = 1_200;
@@ -157,6 +157,14 @@ impl Answers {
         let begin = self.bytes.len();
         self.bytes.extend_from_slice(bytes);
         self.send_from(begin, way);
+    }
+
+    /// Adds the answer of a worker on another host.
+    pub fn write_for(&mut self, answer: &Dispatched<'_>) {
+        let begin = self.bytes.len();
+        self.bytes.extend_from_slice(answer.bytes);
+        let (owner, range) = (Owner::Listener(answer.listener), begin..self.bytes.len());
+        self.waiting.push(Waiting { owner, range, to: answer.to, from: answer.from });
     }
 
     fn send_from(&mut self, begin: usize, way: &Way) {

@@ -197,7 +197,9 @@ impl<C: Channel> Switch<C> {
                 dispatch.on_gathered(gathering, *worker, bytes, now);
             }
             FromWorker::Reply { to: ReplyTo::Stream(conn), bytes } => outbox.answers.replies.push(conn, bytes),
+            FromWorker::Send(answer) => outbox.answers.write_for(&answer),
             FromWorker::Outcome(_)
+            | FromWorker::ClockAsk(_)
             | FromWorker::Report(_)
             | FromWorker::GroupOpen { .. }
             | FromWorker::GroupClosed { .. }

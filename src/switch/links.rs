@@ -7,6 +7,7 @@ use crate::dispatch::note::Note;
 use crate::ids::{Incarnation, LinkId, WorkerId};
 use crate::link::Transmit;
 use crate::link::dispatcher_end::DispatcherEnd;
+use crate::time::Time;
 
 /// Carrier of one link's frames: a socket, or memory in tests, where time is a value.
 pub trait Channel {
@@ -27,6 +28,23 @@ pub trait Channel {
 
     /// Turns the event on or off by which the channel reports that it takes frames again.
     fn watch_writable(&mut self, wanted: bool);
+
+    /// Sends what it has kept of frames that it took; true when it takes another. Only a channel that is a stream of
+    /// bytes keeps anything.
+    fn flush(&mut self) -> bool {
+        true
+    }
+
+    /// Does what is due at each look; returns whether it should be read. Only a channel over a network has anything to
+    /// do.
+    fn look(&mut self, _now: Time) -> bool {
+        false
+    }
+
+    /// Whether it has lost its connection and waits for the next.
+    fn is_cut(&self) -> bool {
+        false
+    }
 }
 
 /// One link.
@@ -129,6 +147,21 @@ impl<C: Channel> Links<C> {
         Some(worker)
     }
 
+    /// Has the channels do what is due at each look.
+    pub fn look(&mut self, now: Time) {
+        for at in 0..self.by_worker.len() {
+            let worker = WorkerId(at as u16);
+            if self.get_mut(worker).is_some_and(|link| link.channel.look(now)) {
+                self.on_event(worker, true, false);
+            }
+        }
+    }
+
+    /// All links there are.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (WorkerId, &mut Link<C>)> {
+        self.by_worker.iter_mut().enumerate().filter_map(|(at, link)| Some((WorkerId(at as u16), link.as_mut()?)))
+    }
+
     /// Whether a link may have something to read.
     pub fn has_readable(&self) -> bool {
         !self.readable.is_empty()
@@ -154,7 +187,7 @@ impl<C: Channel> Links<C> {
             let Link { channel, front, .. } = link;
             // A broken link is noticed where it is read; until then the queued records stay retained.
             let sent = front.poll_transmit(|pieces| channel.send(pieces));
-            let blocked = matches!(sent, Ok(Transmit::Blocked));
+            let blocked = matches!(sent, Ok(Transmit::Blocked)) || !channel.flush();
             if blocked != link.writable_wanted {
                 // Asked for only while blocked: a link that is writable all the time would wake the lane each turn.
                 channel.watch_writable(blocked);
@@ -175,6 +208,17 @@ impl<C: Channel> Link<C> {
     /// The carrier of its frames.
     pub const fn channel(&self) -> &C {
         &self.channel
+    }
+
+    /// The carrier of its frames.
+    pub const fn channel_mut(&mut self) -> &mut C {
+        &mut self.channel
+    }
+
+    /// Whether frames wait for a channel that takes them again. A channel over a network says so by no event where the
+    /// other end has read what was in its way.
+    pub fn takes_again(&mut self) -> bool {
+        self.blocked && self.channel.flush()
     }
 
     /// Reads one frame into `buffer`: `Ok(None)` when there is none now, `Ok(Some(0))` when the link has ended.

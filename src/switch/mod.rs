@@ -5,6 +5,7 @@
 
 pub mod answers;
 mod brought;
+mod clock_asks;
 mod commands;
 mod decided;
 mod early_cancels;
@@ -33,7 +34,7 @@ use crate::dispatch::mgcp::chain::Chains;
 use crate::dispatch::owner::Owners;
 use crate::dispatch::returned::{Cause, Returned};
 use crate::dispatch::{Dispatch, Incoming};
-use crate::ids::{Incarnation, WorkerId};
+use crate::ids::{Incarnation, LinkId, WorkerId};
 use crate::link::dispatcher_end::{DispatcherEnd, FromWorker};
 use crate::pack::Damaged;
 use crate::time::Time;
@@ -43,6 +44,7 @@ use crate::wire::sip::Scanner;
 use crate::words::{Drain, DrainMode, RefuseReason, ReplyTo, Transport};
 use answers::Leaving;
 use brought::BroughtMessages;
+use clock_asks::ClockAsks;
 use early_cancels::EarlyCancels;
 use ending::{Estates, MESSAGES_A_TURN};
 use in_hand::InHand;
@@ -95,6 +97,7 @@ pub struct Switch<C> {
     chains: Chains<Way>,
     /// Chains that go on.
     resumed: VecDeque<ChainId>,
+    clock_asks: ClockAsks,
 }
 
 /// Most messages given back that wait before links are left unread: it takes some turns to decide about them.
@@ -147,6 +150,7 @@ impl<C: Channel> Switch<C> {
             access_untold: Vec::new(),
             chains: Chains::new(),
             resumed: VecDeque::new(),
+            clock_asks: ClockAsks::default(),
         }
     }
 
@@ -267,14 +271,18 @@ impl<C: Channel> Switch<C> {
     /// the stream does.
     pub fn read_link(&mut self, worker: WorkerId, now: Time) -> LinkRead {
         let Some(link) = self.outbox.links.get_mut(worker) else { return LinkRead::Nothing };
-        let length = match link.read(&mut self.frame) {
+        let read = link.read(&mut self.frame);
+        if link.takes_again() {
+            self.outbox.links.on_event(worker, false, true);
+        }
+        let length = match read {
             Ok(None) => return LinkRead::Nothing,
             Ok(Some(0)) => return LinkRead::Over(Parting::Lost, "the worker closed it".to_owned()),
             Ok(Some(length)) => length,
             Err(error) => return LinkRead::Over(Parting::Lost, error.to_string()),
         };
         self.outbox.links.on_event(worker, true, false);
-        let Switch { outbox, dispatch, frame, given_back, refused, resumed, brought, .. } = self;
+        let Switch { outbox, dispatch, frame, given_back, refused, resumed, brought, clock_asks, .. } = self;
         let Outbox { links, answers, .. } = outbox;
         let Some(link) = links.get_mut(worker) else { return LinkRead::Nothing };
         let mut goodbye = None;
@@ -302,6 +310,8 @@ impl<C: Channel> Switch<C> {
                 dispatch.on_gathered(gathering, worker, bytes, now);
             }
             FromWorker::Reply { to: ReplyTo::Stream(conn), bytes } => answers.replies.push(conn, bytes),
+            FromWorker::Send(answer) => answers.write_for(&answer),
+            FromWorker::ClockAsk(asked) => clock_asks.add(worker, asked, now),
             // A `Hello` is read once, at the beginning. A worker sends answers in datagrams itself.
             FromWorker::Hello(_) | FromWorker::Reply { to: ReplyTo::Datagram, .. } => {}
         });
@@ -329,11 +339,14 @@ impl<C: Channel> Switch<C> {
     /// Carries out everything that is due.
     pub fn handle_timeout(&mut self, now: Time) {
         if self.dispatch.is_look_due(now) {
+            self.outbox.links.look(now);
+            self.take_unread(now);
             self.tell_access();
             for (worker, link) in self.outbox.links.iter() {
                 self.dispatch.on_unread(worker, link.front.unread_behind());
             }
         }
+        self.tell_clock(now);
         self.dispatch.handle_timeout(now);
         (self.given_back_left, self.orphans_left) = (MESSAGES_A_TURN, MESSAGES_A_TURN);
         self.place_given_back(now);
@@ -367,7 +380,8 @@ impl<C: Channel> Switch<C> {
             self.outbox.retransmits.poll_timeout(),
             self.early.poll_timeout(),
             self.chains.poll_timeout(),
-            (self.has_orphans() || self.may_clear || !self.given_back.is_empty()).then_some(Time(0)),
+            (self.has_orphans() || self.may_clear || !self.given_back.is_empty() || !self.clock_asks.is_empty())
+                .then_some(Time(0)),
         ];
         self.dispatch.poll_timeout().into_iter().chain(own.into_iter().flatten()).min()
     }
@@ -389,6 +403,11 @@ impl<C: Channel> Switch<C> {
     /// The decision.
     pub const fn dispatch(&self) -> &Dispatch {
         &self.dispatch
+    }
+
+    /// The carrier of a worker's link, if it is the one with this id.
+    pub fn link_socket(&mut self, worker: WorkerId, id: LinkId) -> Option<&mut C> {
+        self.outbox.links.get_mut(worker).filter(|link| link.id == id).map(links::Link::channel_mut)
     }
 
     /// The links.

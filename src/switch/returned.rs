@@ -1,13 +1,13 @@
 //! Messages that workers gave back, or died with: the dispatcher decides about them again.
 
-use super::Switch;
 use super::in_hand::{InHand, Way};
 use super::links::Channel;
 use super::outbox::Outbox;
 use super::owner::Owner;
+use super::{MOST_GIVEN_BACK, Switch};
 use crate::dispatch::decision::{Answer, Arrival, Handoff, Search, Target, Unanswered};
 use crate::dispatch::note::Note;
-use crate::dispatch::returned::Returned;
+use crate::dispatch::returned::{Cause, Returned};
 use crate::dispatch::{Dispatch, Incoming};
 use crate::ids::WorkerId;
 use crate::link::store::LARGEST;
@@ -15,7 +15,7 @@ use crate::time::Time;
 use crate::wire::handoff::MESSAGE_HEADER;
 use crate::wire::mgcp;
 use crate::wire::sip::Method;
-use crate::words::{HandedOver, Transport};
+use crate::words::{HandedOver, RefuseReason, Transport};
 
 impl<C: Channel> Switch<C> {
     /// A worker of an earlier dispatcher has come back with `messages` that it has not answered: the dispatcher has a
@@ -36,6 +36,20 @@ impl<C: Channel> Switch<C> {
             let note = Note { entry: Some(entry), search, chain: None };
             let message = HandedOver { envelope: *envelope, note, payload: payload.to_vec(), sent: true };
             self.brought.add(worker, name, message);
+        }
+    }
+
+    /// Takes back messages that lie before a link without a connection and are late: their worker has not read them, and
+    /// would refuse them.
+    pub(super) fn take_unread(&mut self, now: Time) {
+        let Switch { outbox, given_back, refused, .. } = self;
+        for (from, link) in outbox.links.iter_mut().filter(|(_, link)| link.channel().is_cut()) {
+            while given_back.len() < MOST_GIVEN_BACK
+                && let Some(message) = link.front.take_late(now)
+            {
+                refused.count(RefuseReason::Late);
+                given_back.push_back(Returned { message, from, cause: Cause::Refused(RefuseReason::Late) });
+            }
         }
     }
 

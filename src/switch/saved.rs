@@ -30,6 +30,8 @@ saved!(Switch<C: Channel> { dispatch, refused, outbox, suspects, brought } else 
     // Call agents send again the commands that waited, and those that were asked of all workers.
     chains,
     resumed,
+    // Each worker asks again.
+    clock_asks,
 });
 saved!(Outbox<C: Channel> { totals, retransmits } else { links, answers, insert, patched, not_taken, asked });
 

@@ -51,6 +51,34 @@ pub struct Hello {
     pub conferences: u32,
     /// Messages that follow in `Unanswered` records.
     pub messages: u32,
+    /// Additions to this format that it understands: see [`features`](super::features). They are sent to no other.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub features: Vec<String>,
+    /// The connection over a network that this one is, or replaces; absent on the first one of a link that begins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resume: Option<Resume>,
+}
+
+/// One more connection of a link over a network: the one to another lane, or a new one in place of one that was cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Resume {
+    /// The link, as in [`LanTerms::link`].
+    pub link: u64,
+    /// The dispatcher's lane.
+    pub lane: u16,
+    /// Frames of this lane that the worker has read, on all connections before.
+    pub frames: u64,
+}
+
+/// The terms of a link over a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct LanTerms {
+    /// The link's number: a new connection in place of one that was cut names it.
+    pub link: u64,
+    /// The dispatcher's lanes: the worker opens a connection for each.
+    pub lanes: u16,
 }
 
 impl Default for Hello {
@@ -74,6 +102,8 @@ impl Default for Hello {
             transactions: 0,
             conferences: 0,
             messages: 0,
+            features: Vec::new(),
+            resume: None,
         }
     }
 }
@@ -124,6 +154,12 @@ pub struct Welcome {
     /// The settings it needs to serve MGCP; absent if no listener speaks MGCP.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub mgcp: Option<Mgcp>,
+    /// Additions to this format that the dispatcher understands, as in [`Hello::features`].
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub features: Vec<String>,
+    /// The terms of a link over a network; absent on a link within the host.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub lan: Option<LanTerms>,
 }
 
 /// The socket from which a worker answers a handed-over request.

@@ -4,7 +4,9 @@
 //! they stand here.
 
 mod access;
+mod dispatched;
 mod drain;
+pub mod features;
 mod handed_over;
 mod joining;
 mod message;
@@ -19,9 +21,10 @@ pub mod takeover;
 pub mod word_list;
 
 pub use access::{AccessAction, AccessRule};
+pub use dispatched::Dispatched;
 pub use drain::{Drain, DrainMode};
 pub use handed_over::HandedOver;
-pub use joining::{Hello, PassedSocket, Port, ReplyFrom, SocketRole, Welcome};
+pub use joining::{Hello, LanTerms, PassedSocket, Port, ReplyFrom, Resume, SocketRole, Welcome};
 pub use message::{Envelope, Message, Transport};
 pub use mgcp::{Bypass, Mgcp, MgcpListener};
 pub use open_transaction::OpenTransaction;

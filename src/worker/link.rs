@@ -173,7 +173,10 @@ impl LinkEnd {
                         FromDispatcher::Welcome(it) => welcome = Some(it),
                         FromDispatcher::Goodbye(reason) => goodbye = Some(reason.to_owned()),
                         // Messages come after the welcome, in frames of their own.
-                        FromDispatcher::Message(_) | FromDispatcher::Drain(_) | FromDispatcher::Access(_) => {}
+                        FromDispatcher::Message(_)
+                        | FromDispatcher::Drain(_)
+                        | FromDispatcher::Access(_)
+                        | FromDispatcher::Clock { .. } => {}
                     })
                     .map_err(|error| WorkerError::NotWelcome(error.to_string()))?;
                     match (welcome, goodbye) {

@@ -90,6 +90,8 @@ impl Desk {
             listeners: vec![address],
             access: Vec::new(),
             mgcp: None,
+            features: vec![],
+            lan: None,
         };
         let mut frame = FrameBuilder::new();
         frame.push(&Record::Welcome(welcome));

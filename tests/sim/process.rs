@@ -112,6 +112,8 @@ impl Process {
             listeners: vec![town::WELL_KNOWN, town::MGCP],
             access: Vec::new(),
             mgcp: None,
+            features: vec![],
+            lan: None,
         };
         let setup = Setup {
             sip: vec![own],

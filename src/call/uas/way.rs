@@ -16,7 +16,7 @@ impl Uas {
             Path::Stream(conn) => Hop::Stream(conn),
             Path::Handoff { reply_to, .. } if reply_to.is_through_dispatcher() => Hop::Dispatcher(reply_to),
             Path::Handoff { listener, .. }
-                if self.identity.reply_from == ReplyFrom::Listener && self.has_duplicate(listener.0) =>
+                if self.identity.reply_from == ReplyFrom::Listener && self.can_send_from(listener.0, request) =>
             {
                 Hop::Listener(listener.0)
             }
@@ -39,7 +39,7 @@ impl Uas {
             Path::Stream(conn) => Hop::Stream(conn),
             Path::Handoff { reply_to, .. } if reply_to.is_through_dispatcher() && pinned => Hop::Dispatcher(reply_to),
             Path::Handoff { reply_to, .. } if reply_to.is_through_dispatcher() => Hop::Dial,
-            Path::Handoff { listener, .. } if self.has_duplicate(listener.0) => Hop::Listener(listener.0),
+            Path::Handoff { listener, .. } if self.can_send_from(listener.0, msg) => Hop::Listener(listener.0),
             Path::Handoff { .. } => Hop::Own(self.identity.own_socket(arrival.local.ip())),
         };
         let to = match hop {
@@ -52,8 +52,11 @@ impl Uas {
         Heard { hop, to, from: Some(arrival.local.ip()), is_direct }
     }
 
-    fn has_duplicate(&self, listener: u16) -> bool {
+    /// Whether messages to the sender of `request` can leave from a well-known socket: we hold a duplicate, or the
+    /// dispatcher sends for us. The latter is done only where it has to be (RFC 3581 §4).
+    fn can_send_from(&self, listener: u16, request: &Message<'_>) -> bool {
         self.identity.duplicates.get(usize::from(listener)).copied().unwrap_or(false)
+            || self.identity.asks_dispatcher && asks_for_port(request)
     }
 }
 
@@ -62,8 +65,12 @@ impl Uas {
 /// a copy without `rport` if the request had it. Such a copy gets its own answer, and the other responses go where they
 /// went.
 pub(super) fn is_same_sender(copy: &Message<'_>, its: &Way, known: &Way) -> bool {
-    let asks_for_port = copy.via().is_some_and(|via| via.params().has(b"rport"));
-    its.source.ip() == known.source.ip() && (asks_for_port || known.to != known.source || its.to == known.to)
+    its.source.ip() == known.source.ip() && (asks_for_port(copy) || known.to != known.source || its.to == known.to)
+}
+
+/// Whether the sender wants the answer at the port that it has sent from (RFC 3581 §3).
+fn asks_for_port(request: &Message<'_>) -> bool {
+    request.via().is_some_and(|via| via.params().has(b"rport"))
 }
 
 /// The source's address with the port that the request's Via names.

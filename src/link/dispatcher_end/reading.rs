@@ -3,13 +3,14 @@
 use super::{DispatcherEnd, Held};
 use crate::ids::Seq;
 use crate::time::Time;
-use crate::wire::handoff::{FRAME_HEADER, Frame, FrameError, Record, frame_header};
-use crate::words::{HandedOver, Hello, Outcome, RefuseReason, ReplyTo, Report};
+use crate::wire::handoff::{FRAME_HEADER, Frame, FrameError, Record, deadline_of, frame_header};
+use crate::words::{Dispatched, HandedOver, Hello, Outcome, RefuseReason, ReplyTo, Report};
 
 /// Impossible records that a worker may send, besides two for each message that it was handed.
 const FAULTS_LIMIT: u64 = 10_000;
-/// Most outcomes and replies of a worker for each message that it was handed, including provisional ones.
-const WORDS_EACH: u64 = 8;
+/// Most outcomes, replies and answers to be sent of a worker for each message that it was handed, including provisional
+/// ones. A 2xx without an ACK is sent ten times more (RFC 3261 §13.3.1.4).
+const WORDS_EACH: u64 = 24;
 
 /// The content of a worker's frame, record by record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +59,10 @@ pub enum FromWorker<'a, N> {
         /// The bytes.
         bytes: &'a [u8],
     },
+    /// An answer to send from a well-known socket.
+    Send(Dispatched<'a>),
+    /// The worker asks for the dispatcher's clock, at this time of its own.
+    ClockAsk(Time),
     /// The worker closes the link.
     Goodbye(&'a str),
 }
@@ -102,8 +107,11 @@ impl<N: Copy> DispatcherEnd<N> {
                 Record::Outcome(outcome) if outcome.seq <= self.sent && self.may_say() => {
                     sink(FromWorker::Outcome(outcome));
                 }
-                // These belong to no message that the worker was handed, or answer a `Ping` that is never sent.
-                Record::Reply { .. } | Record::Outcome(_) | Record::Pong(_) => self.stats.faults += 1,
+                Record::Send(answer) if self.may_say() => sink(FromWorker::Send(answer)),
+                Record::ClockAsk(asked) => sink(FromWorker::ClockAsk(asked)),
+                // These belong to no message that the worker was handed. The `Pong`s of a link over a network are read
+                // by its session.
+                Record::Reply { .. } | Record::Outcome(_) | Record::Send(_) | Record::Pong(_) => self.stats.faults += 1,
                 Record::Goodbye(reason) => sink(FromWorker::Goodbye(reason)),
                 Record::Welcome(_) => return Err(WorkerFault::Unexpected("Welcome")),
                 Record::Message(_) => return Err(WorkerFault::Unexpected("Message")),
@@ -111,6 +119,7 @@ impl<N: Copy> DispatcherEnd<N> {
                 Record::Takeover(_) => return Err(WorkerFault::Unexpected("Takeover")),
                 Record::Ping(_) => return Err(WorkerFault::Unexpected("Ping")),
                 Record::Access(_) => return Err(WorkerFault::Unexpected("Access")),
+                Record::Clock { .. } => return Err(WorkerFault::Unexpected("Clock")),
             }
         }
         // A worker may be mistaken about its messages; a worker that sends far more impossible records is of no use.
@@ -118,6 +127,41 @@ impl<N: Copy> DispatcherEnd<N> {
             return Err(WorkerFault::Untrue(self.stats.faults));
         }
         Ok(())
+    }
+
+    /// Takes out a message that has not left and whose deadline has passed.
+    pub fn take_late(&mut self, now: Time) -> Option<HandedOver<N>> {
+        let (mut before, mut place) = (None, self.unsent.map(|(first, _)| first));
+        while let Some(at) = place {
+            let held = self.held.get(at as usize)?.as_ref()?;
+            if self.deadline(held).is_some_and(|deadline| deadline < now) {
+                return self.unqueue(before, at);
+            }
+            (before, place) = (place, held.next);
+        }
+        None
+    }
+
+    /// Takes a message out of those that wait to be sent; `before` is the place of the one in front of it.
+    fn unqueue(&mut self, before: Option<u32>, place: u32) -> Option<HandedOver<N>> {
+        let (first, last) = self.unsent?;
+        let held = self.held.get_mut(place as usize)?.take()?;
+        self.index.remove(held.seq);
+        self.vacant.push(place);
+        self.unsent_blocks = self.unsent_blocks.saturating_sub(held.chain.blocks());
+        if let Some(Some(before)) = before.and_then(|before| self.held.get_mut(before as usize)) {
+            before.next = held.next;
+        }
+        let first = if before.is_none() { held.next } else { Some(first) };
+        let last = if place == last { before.unwrap_or(last) } else { last };
+        self.unsent = first.map(|first| (first, last));
+        self.read_back(held)
+    }
+
+    /// The deadline in the envelope of a retained message, which lies in its first block.
+    fn deadline(&self, held: &Held<N>) -> Option<Time> {
+        let first = self.store.pieces(&held.chain).next()?;
+        deadline_of(first)
     }
 
     /// Ends the link: gives all retained messages, sent or not, in the order of their numbers.

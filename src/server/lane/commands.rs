@@ -8,10 +8,10 @@ use tracing::info;
 use super::stage::Stage;
 use super::{FIRST_LINK, Lane};
 use crate::dispatch::decision::{Brought, Joined};
-use crate::ids::WorkerId;
-use crate::net::unix::SeqPacket;
+use crate::ids::{LinkId, WorkerId};
+use crate::net::lan::Connection;
 use crate::net::{clock, memory};
-use crate::server::link_socket::LinkSocket;
+use crate::server::link_socket::{GivenLink, LinkSocket};
 use crate::server::ports::SlotSockets;
 use crate::server::stats::Counters;
 use crate::server::{Command, Event};
@@ -26,6 +26,7 @@ impl Lane {
             Command::Link { worker, link, joined, brought } => {
                 self.on_link(worker, link, &joined, brought.as_deref(), now);
             }
+            Command::Attach { worker, link, connection, read } => self.attach(worker, link, *connection, read),
             Command::EndLink { worker, link } => {
                 let ended = self.switch.end_link_of(worker, link, now).map(|incarnation| (incarnation, link));
                 let why = "its link to another lane has ended";
@@ -59,7 +60,7 @@ impl Lane {
     }
 
     /// A worker has been welcomed, for the first time or with what it has `brought` from an earlier dispatcher.
-    fn on_link(&mut self, worker: WorkerId, link: SeqPacket, joined: &Joined, brought: Option<&Brought>, now: Time) {
+    fn on_link(&mut self, worker: WorkerId, link: GivenLink, joined: &Joined, brought: Option<&Brought>, now: Time) {
         self.end_link(worker, "a successor has come", now);
         self.ports.close_vacant(worker);
         let socket = match self.watch_link(worker, link) {
@@ -92,7 +93,17 @@ impl Lane {
         }
     }
 
-    fn watch_link(&self, worker: WorkerId, link: SeqPacket) -> io::Result<LinkSocket> {
+    /// A worker on another host has opened a connection for its link. One for another link than the present one is
+    /// closed: its worker begins anew.
+    fn attach(&mut self, worker: WorkerId, link: LinkId, connection: Connection, read: u64) {
+        let Some(socket) = self.switch.link_socket(worker, link) else { return };
+        if let Err(why) = socket.attach(connection, read) {
+            return self.on_link_lost(worker, Parting::Lost, why);
+        }
+        self.switch.on_link_event(worker, true, true);
+    }
+
+    fn watch_link(&self, worker: WorkerId, link: GivenLink) -> io::Result<LinkSocket> {
         // Memory that the kernel refuses would end the process.
         if !memory::can_have([self.switch.retention_bytes()]) {
             return Err(io::ErrorKind::OutOfMemory.into());

@@ -9,7 +9,7 @@ use super::{FIRST_LINK, Lane};
 use crate::net::clock;
 use crate::pack::{Damaged, Pack, Packed};
 use crate::server::LaneState;
-use crate::server::link_socket::LinkSocket;
+use crate::server::link_socket::{GivenLink, LinkSocket};
 use crate::time::Time;
 
 /// The lane's stage in a takeover.
@@ -61,8 +61,11 @@ impl Lane {
         self.stage = Stage::Given;
         self.ports.received().pack(&mut state);
         self.switch.save(&mut state);
-        let links = self.switch.links().iter().map(|(worker, link)| Ok((worker, link.channel().duplicate()?)));
-        Ok(LaneState { state, links: links.collect::<io::Result<_>>()? })
+        let mut links = Vec::new();
+        for (worker, link) in self.switch.links().iter() {
+            links.extend(link.channel().duplicate()?.map(|socket| (worker, socket)));
+        }
+        Ok(LaneState { state, links })
     }
 
     /// Takes over the state of a lane of the old dispatcher. The lane reads again only at
@@ -74,7 +77,7 @@ impl Lane {
         self.ports.set_received(received);
         let mut channels = given.links.into_iter().map(|(worker, link)| {
             let token = Token(FIRST_LINK + usize::from(worker.0));
-            Some((worker, LinkSocket::register(link, self.registry.clone(), token).ok()?))
+            Some((worker, LinkSocket::register(GivenLink::Unix(link), self.registry.clone(), token).ok()?))
         });
         let mut next = |worker| channels.next().flatten().filter(|(of, _)| *of == worker).map(|(_, channel)| channel);
         self.switch.restore(&mut from, &mut next).map_err(invalid)?;

@@ -21,6 +21,8 @@ fn welcome(name: &str) -> Welcome {
         listeners: Vec::new(),
         access: Vec::new(),
         mgcp: None,
+        features: Vec::new(),
+        lan: None,
     }
 }
 

@@ -70,6 +70,12 @@ pub fn message_header(envelope: &Envelope, payload_length: usize) -> [u8; MESSAG
     bytes
 }
 
+/// The deadline of a `Message` record that begins with these bytes.
+pub fn deadline_of(record: &[u8]) -> Option<Time> {
+    let deadline = record.get(..MESSAGE_HEADER).map_or(0, |header| u64_at(header, RECORD_HEADER + 16));
+    (deadline != 0).then_some(Time(deadline))
+}
+
 pub(super) fn read_envelope(fixed: &[u8]) -> Result<Envelope, FrameError> {
     let bad = |field| FrameError::Value { kind: 2, field };
     let mut source = read_address(&fixed[40..60]).ok_or(bad("source"))?;

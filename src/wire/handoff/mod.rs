@@ -32,9 +32,10 @@
 //! | 2 | [`Message`](crate::words::Message) | dispatcher | see `message.rs` | the message as it was received |
 //! | 3 | [`Drain`](crate::words::Drain) | dispatcher | u8 mode, 7 reserved, u64 milliseconds left | – |
 //! | 4 | – | dispatcher | – | – (never written; skipped) |
-//! | 5 | `Ping` | dispatcher | u64 number; for links that cross a network, not written yet | – |
+//! | 5 | `Ping` | dispatcher | u64 number; over a network: frames that it has read, see below | – |
 //! | 6 | `Goodbye` | both | – | reason, UTF-8; the sender closes the link |
 //! | 7 | `Access` | dispatcher | u16 bytes an entry, 6 reserved | entries, see `access.rs`: they replace those of the welcome |
+//! | 10 | `Clock` | dispatcher | u64 the time that was asked with, u64 the dispatcher's own (µs, monotonic) | – |
 //! | 65 | [`Hello`](crate::words::Hello) | worker | – | JSON |
 //! | 66 | [`Report`](crate::words::Report) | worker | see `report.rs` | – |
 //! | 67 | `Answered` | worker | – | u64 sequence numbers: their first final response has left, or none will |
@@ -44,10 +45,12 @@
 //! | 71 | `Release` | worker | – | 16-byte branch fingerprints of transactions it came back with: their final response has left |
 //! | 72 | `GroupOpen` | worker | u64 opened (µs, monotonic) | group name |
 //! | 73 | `GroupClosed` | worker | – | group name |
-//! | 74 | `Pong` | worker | u64 number | – |
+//! | 74 | `Pong` | worker | u64 number, as in `Ping` | – |
 //! | 75 | `Holding` | worker | u16 bytes an entry, 6 reserved | entries, see `transactions.rs` |
 //! | 76 | `Outcome` | worker | u64 sequence, u16 status, 6 reserved | UTF-8: why, where there is something to say |
 //! | 77 | `Unanswered` | worker | as `Message` | a message that it has not answered, as an earlier dispatcher received it |
+//! | 78 | `ClockAsk` | worker | u64 the worker's own time (µs, monotonic) | – |
+//! | 79 | [`Send`](crate::words::Dispatched) | worker | u16 listener, 6 reserved, destination and local address as in `Message` | the answer |
 //! | 128 | [`Takeover`](crate::words::Takeover) | both dispatchers | – | JSON; descriptors ride beside it |
 //!
 //! # Coming back
@@ -62,6 +65,16 @@
 //! the worker dies before that, the next worker gets it. Its listener is given by the worker's number for it, as in
 //! `sockets`.
 
+//!
+//! # Over a network
+//!
+//! A link to a worker on another host outlives its connections. Each end keeps its frames until the other has read
+//! them, and tells with `Ping` or `Pong` how many it has read: each second, and after each 64 KiB. A frame that begins
+//! with one of these is not counted itself. When a connection is cut, the worker opens another with a `Hello` that
+//! names the link and the frames that it has read ([`Resume`](crate::words::Resume)); the dispatcher answers with its
+//! own `Ping`; and each end sends again the frames that the other has not read. So no record is lost or read twice.
+//! After 10 s without a connection the link is over, as when a worker has died.
+
 mod access;
 mod frame;
 mod message;
@@ -75,7 +88,7 @@ pub use frame::{
     FRAME_HARD_LIMIT, FRAME_HEADER, FRAME_SOFT_LIMIT, Frame, FrameBuilder, FrameError, RECORD_HEADER, VERSION,
     frame_header,
 };
-pub use message::{MESSAGE_HEADER, message_header};
+pub use message::{MESSAGE_HEADER, deadline_of, message_header};
 pub use record::{Record, Seqs};
 pub use transactions::{HOLDING_AT_ONCE, Released, Transactions};
 

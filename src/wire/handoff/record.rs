@@ -1,16 +1,21 @@
 //! Records: each kind's bytes, read and written.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::access::{ACCESS_RULE, AccessRules};
 use super::frame::{Frame, FrameBuilder, FrameError, split_record, stride_fixed};
 use super::message::{MESSAGE_FIXED, read_envelope};
-use super::numbers::{put_u64, u16_at, u64_at};
+use super::numbers::{put_address, put_u16, put_u64, read_address, u16_at, u64_at};
 use super::report::{REPORT_FIXED, read_report, report_fixed};
 use super::transactions::{Released, TRANSACTION, Transactions};
-use crate::ids::Seq;
+use crate::ids::{ListenerId, Seq};
 use crate::time::Time;
-use crate::words::{Drain, DrainMode, Hello, Message, Outcome, RefuseReason, ReplyTo, Report, Takeover, Welcome};
+use crate::words::{
+    Dispatched, Drain, DrainMode, Hello, Message, Outcome, RefuseReason, ReplyTo, Report, Takeover, Welcome,
+};
+
+const SEND_FIXED: usize = 48;
 
 /// One record, read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +39,9 @@ pub enum Record<'a> {
     Pong(u64),
     Outcome(Outcome<'a>),
     Unanswered(Message<'a>),
+    Clock { asked: Time, at: Time },
+    ClockAsk(Time),
+    Send(Dispatched<'a>),
     Takeover(Takeover),
 }
 
@@ -108,6 +116,10 @@ fn read_record<'a>(kind: u8, fixed: &'a [u8], body: &'a [u8]) -> Result<Option<R
             }
             Record::Access(AccessRules { bytes: body, stride })
         }
+        10 => {
+            need(16)?;
+            Record::Clock { asked: Time(u64_at(fixed, 0)), at: Time(u64_at(fixed, 8)) }
+        }
         65 => Record::Hello(serde_json::from_slice(body).map_err(json_error)?),
         66 => {
             need(REPORT_FIXED)?;
@@ -172,6 +184,16 @@ fn read_record<'a>(kind: u8, fixed: &'a [u8], body: &'a [u8]) -> Result<Option<R
             need(MESSAGE_FIXED)?;
             Record::Unanswered(Message { envelope: read_envelope(fixed)?, payload: body })
         }
+        78 => {
+            need(8)?;
+            Record::ClockAsk(Time(u64_at(fixed, 0)))
+        }
+        79 => {
+            need(SEND_FIXED)?;
+            let address = |at: usize, field| read_address(&fixed[at..at + 20]).ok_or(FrameError::Value { kind, field });
+            let (to, from) = (address(8, "destination")?, address(28, "local address")?.ip());
+            Record::Send(Dispatched { listener: ListenerId(u16_at(fixed, 0)), to, from, bytes: body })
+        }
         128 => Record::Takeover(serde_json::from_slice(body).map_err(json_error)?),
         _ => return Ok(None),
     };
@@ -222,6 +244,20 @@ impl FrameBuilder {
                 self.push_record(76, &fixed, outcome.why.as_bytes());
             }
             Record::Unanswered(message) => self.push_message(77, message),
+            Record::Clock { asked, at } => {
+                let mut fixed = [0; 16];
+                put_u64(&mut fixed, 0, asked.0);
+                put_u64(&mut fixed, 8, at.0);
+                self.push_record(10, &fixed, &[]);
+            }
+            Record::ClockAsk(time) => self.push_record(78, &time.0.to_le_bytes(), &[]),
+            Record::Send(answer) => {
+                let mut fixed = [0; SEND_FIXED];
+                put_u16(&mut fixed, 0, answer.listener.0);
+                put_address(&mut fixed[8..28], answer.to);
+                put_address(&mut fixed[28..48], SocketAddr::new(answer.from, 0));
+                self.push_record(79, &fixed, answer.bytes);
+            }
         }
     }
 

@@ -8,8 +8,9 @@ use super::*;
 use crate::ids::{ConnId, ListenerId, Seq, TokenKey};
 use crate::time::Time;
 use crate::words::{
-    AccessAction, AccessRule, Bypass, Drain, DrainMode, Envelope, Hello, Message, Mgcp, MgcpListener, OpenTransaction,
-    Outcome, PassedSocket, RefuseReason, ReplyFrom, ReplyTo, Report, SocketRole, Transport, Welcome,
+    AccessAction, AccessRule, Bypass, Dispatched, Drain, DrainMode, Envelope, Hello, LanTerms, Message, Mgcp,
+    MgcpListener, OpenTransaction, Outcome, PassedSocket, RefuseReason, ReplyFrom, ReplyTo, Report, Resume, SocketRole,
+    Transport, Welcome, features,
 };
 
 fn envelope() -> Envelope {
@@ -73,6 +74,8 @@ fn every_record_comes_back_as_it_was_written() {
             timeout_ms: Some(600_000),
             predecessor: Some("pm".into()),
         }),
+        features: features::over_a_network(),
+        lan: Some(LanTerms { link: 21, lanes: 2 }),
     };
     let report = Report {
         number: 1,
@@ -97,7 +100,12 @@ fn every_record_comes_back_as_it_was_written() {
         Record::Drain(Drain { mode: DrainMode::Stop, within: Duration::from_secs(3) }),
         Record::Ping(11),
         Record::Goodbye("no"),
-        Record::Hello(Hello { name: Some("w1".into()), ..Hello::default() }),
+        Record::Hello(Hello {
+            name: Some("w1".into()),
+            features: features::over_a_network(),
+            resume: Some(Resume { link: 21, lane: 1, frames: 22 }),
+            ..Hello::default()
+        }),
         Record::Report(report),
         Record::Answered(Seqs(&seqs)),
         Record::Refuse { seq: Seq(12), reason: RefuseReason::Full },
@@ -110,6 +118,14 @@ fn every_record_comes_back_as_it_was_written() {
         Record::Pong(16),
         Record::Outcome(Outcome { seq: Seq(17), status: 488, why: "no format" }),
         Record::Unanswered(Message { envelope: envelope(), payload: b"INVITE" }),
+        Record::Clock { asked: Time(18), at: Time(19) },
+        Record::ClockAsk(Time(20)),
+        Record::Send(Dispatched {
+            listener: ListenerId(1),
+            to: "[2001:db8::9]:5080".parse().unwrap(),
+            from: "2001:db8::1".parse().unwrap(),
+            bytes: b"SIP/2.0 200 OK",
+        }),
     ];
     let mut builder = FrameBuilder::new();
     records.iter().for_each(|record| builder.push(record));
@@ -248,4 +264,30 @@ fn a_reason_that_is_too_long_or_no_text_is_read_as_far_as_it_goes() {
     };
     assert_eq!(read(b"so\xffand so"), "so");
     assert_eq!(read(&[b'x'; 500]).len(), Outcome::LONGEST);
+}
+
+/// `Hello` and `Welcome` as the version before wrote them, without `features`.
+const HELLO_BEFORE: &str = r#"{"name":"w1","secret":3,"incarnation":4,"program":"p","pid":5,"capacity":null,"services":["sip"],"ports":[],"wants-listeners":true,"links":1,"sockets":[],"key":null,"units-used":0,"sessions":0,"draining":false,"transactions":0,"conferences":0,"messages":0}"#;
+const WELCOME_BEFORE: &str = r#"{"name":"w1","slot":1,"token":"pm","incarnation":4,"secret":3,"capacity":10,"advertise":[],"rtp-ports":[0,0],"reply-from":"listener","sockets":[],"listeners":["192.0.2.1:5060"]}"#;
+
+#[test]
+fn an_end_of_the_version_before_is_understood_and_is_sent_what_it_knows() {
+    let frame = |kind, text: &str| {
+        let mut frame = FrameBuilder::new();
+        frame.push_record(kind, &[], text.as_bytes());
+        frame.bytes().to_vec()
+    };
+    for (kind, text) in [(65, HELLO_BEFORE), (1, WELCOME_BEFORE)] {
+        let before = frame(kind, text);
+        let record = Frame::parse(&before).unwrap().next().unwrap().unwrap();
+        let named = match &record {
+            Record::Hello(hello) => &hello.features,
+            Record::Welcome(welcome) => &welcome.features,
+            other => panic!("{other:?}"),
+        };
+        assert!(!features::has(named, features::CLOCK) && !features::has(named, features::SEND));
+        let mut again = FrameBuilder::new();
+        again.push(&record);
+        assert_eq!(again.bytes(), before, "{text}");
+    }
 }

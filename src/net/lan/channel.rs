@@ -1,0 +1,306 @@
+//! A link over a network: the frames of a [`Session`] on one connection after the other.
+
+use std::io::{self, IoSlice};
+use std::time::Duration;
+
+use super::Connection;
+use crate::link::session::{Session, SessionFault, Side};
+use crate::net::clock;
+use crate::time::Time;
+
+/// A connection on which nothing has come for so long is given up: each end sends a count every second.
+const SILENT_FOR: Duration = Duration::from_secs(4);
+/// A link without a connection for so long is over.
+const OVER_AFTER: Duration = Duration::from_secs(10);
+
+/// One end of a link over a network.
+#[derive(Debug)]
+pub struct LanChannel {
+    session: Session,
+    connection: Option<Connection>,
+    /// When a frame came last, or when the connection was lost.
+    since: Time,
+    /// Why the link is over.
+    over: Option<String>,
+}
+
+impl LanChannel {
+    /// A link that has no connection yet.
+    pub fn new(side: Side) -> Self {
+        LanChannel { session: Session::new(side), connection: None, since: clock::now(), over: None }
+    }
+
+    /// The link gets a connection, on which the other end has said how many frames it has read.
+    ///
+    /// # Errors
+    ///
+    /// Frames are missing at this end: the link is over.
+    pub fn attach(&mut self, connection: Connection, read: u64) -> Result<(), String> {
+        self.cut();
+        if let Err(mismatch) = self.session.on_connected(read) {
+            self.over = Some(mismatch.to_string());
+            return Err(mismatch.to_string());
+        }
+        (self.connection, self.since) = (Some(connection), clock::now());
+        self.count(clock::now());
+        self.pump();
+        Ok(())
+    }
+
+    /// The present connection.
+    pub const fn connection(&self) -> Option<&Connection> {
+        self.connection.as_ref()
+    }
+
+    /// Whether it has no connection now, and is not over.
+    pub const fn is_cut(&self) -> bool {
+        self.connection.is_none() && self.over.is_none()
+    }
+
+    /// Number of frames that were read from the other end.
+    pub const fn frames_read(&self) -> u64 {
+        self.session.read()
+    }
+
+    /// Sends `pieces` as one frame, whole or not at all, on this connection or the next. Never waits.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` while there is no connection, or while too much waits for the other end; `BrokenPipe` when the link
+    /// is over.
+    pub fn send(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<()> {
+        if self.over.is_some() {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        // A frame that was never given to a connection was not read for certain: its messages may go elsewhere.
+        if !self.takes() || !self.session.push(pieces) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.pump();
+        Ok(())
+    }
+
+    /// Sends what waits, as far as the connection takes it; true when nothing waits any more.
+    pub fn flush(&mut self) -> bool {
+        self.pump()
+    }
+
+    fn takes(&self) -> bool {
+        self.connection.as_ref().is_some_and(|connection| !connection.is_full()) && !self.session.has_next()
+    }
+
+    /// Receives one frame into `frame`. Never waits. Returns 0 when the link is over.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` when there is nothing now.
+    pub fn recv(&mut self, frame: &mut [u8]) -> io::Result<usize> {
+        loop {
+            if self.over.is_some() {
+                return Ok(0);
+            }
+            let Some(connection) = &mut self.connection else { return Err(io::ErrorKind::WouldBlock.into()) };
+            let length = match connection.recv(frame) {
+                Ok(Some(length)) => length,
+                Ok(None) => {
+                    self.count(clock::now());
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    self.end(error.to_string());
+                    continue;
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "a connection of a link is lost");
+                    self.cut();
+                    continue;
+                }
+            };
+            self.since = clock::now();
+            match self.session.on_frame(frame.get(..length).unwrap_or_default()) {
+                Ok(true) => {
+                    self.count(self.since);
+                    return Ok(length);
+                }
+                Ok(false) => {}
+                Err(SessionFault::Frame(error)) => self.end(error.to_string()),
+                Err(SessionFault::Count(error)) => self.end(error.to_string()),
+            }
+        }
+    }
+
+    /// Does what is due: counts leave, a silent connection is given up, a link without a connection ends. Returns
+    /// whether it is over.
+    pub fn handle_timeout(&mut self, now: Time) -> bool {
+        if self.connection.is_some() {
+            self.count(now);
+            if now.since(self.since) >= SILENT_FOR {
+                tracing::debug!("nothing has come on a connection of a link for {SILENT_FOR:?}");
+                self.cut();
+            }
+        } else if self.over.is_none() && now.since(self.since) >= OVER_AFTER {
+            self.end(format!("it had no connection for {OVER_AFTER:?}"));
+        }
+        self.over.is_some()
+    }
+
+    /// When [`LanChannel::handle_timeout`] is due.
+    pub fn poll_timeout(&self) -> Time {
+        match &self.connection {
+            Some(_) => self.session.poll_timeout().min(self.since + SILENT_FOR),
+            None => self.since + OVER_AFTER,
+        }
+    }
+
+    /// Why the link is over.
+    pub fn over(&self) -> Option<&str> {
+        self.over.as_deref()
+    }
+
+    /// Ends the link.
+    pub fn end(&mut self, why: String) {
+        self.connection = None;
+        self.session.on_cut();
+        self.over.get_or_insert(why);
+    }
+
+    fn cut(&mut self) {
+        if self.connection.take().is_some() {
+            self.since = clock::now();
+        }
+        self.session.on_cut();
+    }
+
+    /// Tells the other end how much was read, when that is due.
+    fn count(&mut self, now: Time) {
+        let Some(connection) = &mut self.connection else { return };
+        if let Some(mut count) = self.session.poll_count(now) {
+            connection.add(count.bytes());
+            self.pump();
+        }
+    }
+
+    /// Gives the connection the frames that wait, as far as it takes them; true when none is left.
+    fn pump(&mut self) -> bool {
+        let Some(connection) = &mut self.connection else { return false };
+        loop {
+            while !connection.is_full()
+                && let Some(frame) = self.session.next()
+            {
+                connection.add(frame);
+            }
+            match connection.flush() {
+                Ok(true) if self.session.has_next() => {}
+                Ok(is_done) => return is_done,
+                Err(error) => {
+                    // What the other end has sent before can still be read, so the next read finds the end.
+                    tracing::debug!(%error, "a connection of a link takes nothing more");
+                    return false;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::wire::handoff::{FRAME_HARD_LIMIT, FrameBuilder, Record};
+
+    fn connected() -> (Connection, Connection) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let one = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (other, _) = listener.accept().unwrap();
+        (Connection::new(one).unwrap(), Connection::new(other).unwrap())
+    }
+
+    fn pair() -> (LanChannel, LanChannel) {
+        let (mut one, mut other) = (LanChannel::new(Side::Dispatcher), LanChannel::new(Side::Worker));
+        reconnect(&mut one, &mut other);
+        (one, other)
+    }
+
+    fn reconnect(one: &mut LanChannel, other: &mut LanChannel) {
+        let (here, there) = connected();
+        let (read, read_there) = (other.frames_read(), one.frames_read());
+        one.attach(here, read).unwrap();
+        other.attach(there, read_there).unwrap();
+    }
+
+    fn frame(number: u64, length: usize) -> Vec<u8> {
+        let mut frame = FrameBuilder::new();
+        frame.push(&Record::GroupOpen { opened: Time(number), name: &vec![b'x'; length] });
+        frame.bytes().to_vec()
+    }
+
+    /// Reads until this many frames have come.
+    fn read(channel: &mut LanChannel, count: usize, mut meanwhile: impl FnMut()) -> Vec<u64> {
+        let deadline = clock::now() + Duration::from_secs(10);
+        let (mut buffer, mut got) = (vec![0; FRAME_HARD_LIMIT], Vec::new());
+        while got.len() < count && clock::now() < deadline {
+            match channel.recv(&mut buffer) {
+                Ok(length) => match crate::wire::handoff::Frame::parse(&buffer[..length]).unwrap().next() {
+                    Some(Ok(Record::GroupOpen { opened, .. })) => got.push(opened.0),
+                    other => panic!("{other:?}"),
+                },
+                Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+            }
+            meanwhile();
+        }
+        got
+    }
+
+    #[test]
+    fn frames_come_whole_however_the_socket_cuts_them_and_a_full_one_takes_no_more() {
+        let (mut one, mut other) = pair();
+        let mut sent = 0;
+        while one.send(&[IoSlice::new(&frame(sent, 60_000))]).is_ok() {
+            sent += 1;
+        }
+        assert!(sent > 10, "{sent}");
+        assert!(!one.flush());
+        let got = read(&mut other, sent as usize, || drop(one.flush()));
+        assert!(got.into_iter().eq(0..sent));
+        let takes = (0..1_000).any(|_| one.recv(&mut [0; 100]).is_err() && one.flush());
+        assert!(takes, "it takes frames again");
+    }
+
+    #[test]
+    fn a_cut_connection_loses_no_frame_and_none_comes_twice() {
+        let (mut one, mut other) = pair();
+        (0..100).for_each(|number| one.send(&[IoSlice::new(&frame(number, 1_000))]).unwrap());
+        let mut got = read(&mut other, 30, || ());
+        // The other 70 are on their way.
+        one.cut();
+        other.cut();
+        let refused = one.send(&[IoSlice::new(&frame(100, 1_000))]).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::WouldBlock, "a frame that is not taken can go elsewhere");
+        reconnect(&mut one, &mut other);
+        one.send(&[IoSlice::new(&frame(100, 1_000))]).unwrap();
+        got.extend(read(&mut other, 71, || ()));
+        assert!(got.into_iter().eq(0..=100));
+    }
+
+    #[test]
+    fn a_silent_connection_is_given_up_and_a_link_without_one_is_over_after_ten_seconds() {
+        let (mut one, _other) = pair();
+        let now = clock::now();
+        assert!(!one.handle_timeout(now + Duration::from_secs(3)) && !one.is_cut());
+        assert!(!one.handle_timeout(now + SILENT_FOR + Duration::from_secs(1)) && one.is_cut());
+        assert!(!one.handle_timeout(now + Duration::from_secs(9)));
+        assert!(one.handle_timeout(clock::now() + OVER_AFTER));
+        assert_eq!(one.recv(&mut [0; 100]).unwrap(), 0);
+    }
+
+    #[test]
+    fn garbage_ends_the_link_with_its_reason() {
+        let (mut one, mut other) = pair();
+        other.connection.as_mut().unwrap().add(b"GET / HTTP/1.1\r\n\r\n");
+        assert!(other.flush());
+        let deadline = clock::now() + Duration::from_secs(10);
+        while one.recv(&mut [0; 100]).is_err() && clock::now() < deadline {}
+        assert!(one.over().is_some_and(|why| why.contains("not a handoff frame")), "{:?}", one.over());
+    }
+}
