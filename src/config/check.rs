@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::error::{ConfigError, Fault, Origin};
 use super::key::within;
 use super::{Config, Listen, MAX_WORKERS, MethodRule, PortRange, Settings, SizeSource, Span};
-use super::{access, connections, mgcp, sip, tls};
+use super::{access, connections, lan, mgcp, sip, tls};
 use crate::ids::WorkerId;
 use crate::words::Bypass;
 
@@ -123,6 +123,7 @@ impl Settings {
             previous_token_key: self.previous_token_key.as_ref().map(super::Secret::token_key),
             pinned_sources: self.pinned_sources.clone().unwrap_or_default(),
             sip: sip::checked(self.sip.as_deref(), &listen)?,
+            lan: lan::checked(self.lan.as_ref())?,
             tls: tls::checked(self.tls.as_deref(), &listen)?,
             max_connections: connections::count("max-connections", self.max_connections)?,
             max_connections_per_source: connections::count(

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{
-    AccessRule, Bytes, Config, EndpointKind, Insert, KEYS, Listen, MethodRule, MgcpRule, Network, Policy, PortRange,
-    SipRule, SizeSource, Span, TlsIdentity,
+    AccessRule, Bytes, Config, EndpointKind, Insert, KEYS, Lan, Listen, MethodRule, MgcpRule, Network, Policy,
+    PortRange, SipRule, SizeSource, Span, TlsIdentity,
 };
 use crate::ids::TokenKey;
 use crate::words::ReplyFrom;
@@ -70,7 +70,7 @@ macro_rules! written_quoted {
     };
 }
 
-written_bare!(u16, u32, usize, AccessRule, MgcpRule, SipRule, TlsIdentity);
+written_bare!(u16, u32, usize, AccessRule, Lan, MgcpRule, SipRule, TlsIdentity);
 written_quoted!(String, IpAddr, Listen, PortRange, Policy, Insert, Span, Network, SizeSource, Bytes, MethodRule);
 written_quoted!(EndpointKind, ReplyFrom);
 

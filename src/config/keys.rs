@@ -28,8 +28,8 @@ use super::describe::Written;
 use super::error::Fault;
 use super::key::{Flag, Given, Key, keys, maybe, within, words_of};
 use super::{
-    AccessRule, Apply, Bytes, EndpointKind, Insert, Listen, MethodRule, MgcpRule, Network, Policy, PortRange, Secret,
-    Service, SipRule, SizeSource, Span, TlsIdentity,
+    AccessRule, Apply, Bytes, EndpointKind, Insert, Lan, Listen, MethodRule, MgcpRule, Network, Policy, PortRange,
+    Secret, Service, SipRule, SizeSource, Span, TlsIdentity,
 };
 use crate::transaction::LIFETIME;
 use crate::words::ReplyFrom;
@@ -214,6 +214,12 @@ keys! {
     /// List of the certificates of `tls:` and `wss:` listeners, and of the workers' own ports.
     "tls" tls: Vec<TlsIdentity> {
         apply: Live, see: "[Transports](#transports)"
+    }
+
+    /// Workers on other hosts, as a table: `listen`, `certificate`, `key`, `client-ca`, and `names` of those that may
+    /// come.
+    "lan" lan: Lan {
+        apply: Restart, see: "[Workers on other hosts](#workers-on-other-hosts)"
     }
 
     /// Most connections at once, of all `tcp:`, `tls:`, `ws:` and `wss:` listeners, 1 to 1000000. Beyond it, a new one

@@ -30,6 +30,7 @@ pub use describe::{Apply, Described};
 pub use error::ConfigError;
 pub use key::{Flag, Key};
 pub use keys::{KEYS, Settings};
+pub use lan::Lan;
 pub use listen::{Listen, Service};
 pub use mgcp::MgcpRule;
 pub use network::Network;
@@ -47,6 +48,7 @@ mod describe;
 mod error;
 mod key;
 mod keys;
+mod lan;
 mod listen;
 mod mgcp;
 mod network;
@@ -124,6 +126,8 @@ pub struct Config {
     pub sip: Vec<SipRule>,
     /// Certificates of TLS listeners; at least one where there is such a listener.
     pub tls: Vec<TlsIdentity>,
+    /// Workers on other hosts; `None`: there are none.
+    pub lan: Option<Lan>,
     /// Most connections at once; `None`: derived, see [`Config::connection_caps`].
     pub max_connections: Option<u32>,
     /// Most connections of one source; `None`: derived.

@@ -2,6 +2,7 @@
 
 mod access;
 mod connections;
+mod lan;
 mod mgcp;
 
 use super::describe::Apply;
@@ -104,6 +105,11 @@ fn every_key_can_be_written_in_the_file() {
         [[tls]]
         certificate = "a.pem"
         key = "a.key"
+        [lan]
+        listen = "192.0.2.1:5090"
+        certificate = "d.pem"
+        key = "d.key"
+        client-ca = "ca.pem"
     "#;
     let settings = Settings::parse(text).unwrap();
     let unset: Vec<&str> = KEYS.iter().map(|key| key.name).filter(|key| !settings.sets(key)).collect();
