@@ -100,7 +100,7 @@ impl Session {
     }
 
     /// The next frame for the present connection.
-    pub fn next(&mut self) -> Option<&[u8]> {
+    pub fn next_frame(&mut self) -> Option<&[u8]> {
         let given = self.given.as_mut()?;
         let frame = self.unread.get(*given)?;
         *given += 1;
@@ -200,7 +200,7 @@ mod tests {
     fn carry(from: &mut Session, to: &mut Session, most: usize) -> Vec<u64> {
         let mut got = Vec::new();
         for _ in 0..most {
-            let Some(bytes) = from.next() else { break };
+            let Some(bytes) = from.next_frame() else { break };
             if to.on_frame(bytes).unwrap() {
                 let Some(Ok(Record::ClockAsk(Time(number)))) = Frame::parse(bytes).unwrap().next() else { panic!() };
                 got.push(number);
@@ -222,10 +222,10 @@ mod tests {
         (1..=5).for_each(|number| push(&mut one, number));
         assert_eq!(carry(&mut one, &mut other, 3), [1, 2, 3]);
         // Frame 4 is on its way when the connection is cut.
-        assert!(one.next().is_some());
+        assert!(one.next_frame().is_some());
         one.on_cut();
         other.on_cut();
-        assert!(one.next().is_none());
+        assert!(one.next_frame().is_none());
         push(&mut one, 6);
         one.on_connected(other.read()).unwrap();
         other.on_connected(one.read()).unwrap();

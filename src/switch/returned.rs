@@ -39,8 +39,8 @@ impl<C: Channel> Switch<C> {
         }
     }
 
-    /// Takes back messages that lie before a link without a connection and are late: their worker has not read them, and
-    /// would refuse them.
+    /// Takes back messages that lie before a link without a connection and are late: their worker has not read them,
+    /// and would refuse them.
     pub(super) fn take_unread(&mut self, now: Time) {
         let Switch { outbox, given_back, refused, .. } = self;
         for (from, link) in outbox.links.iter_mut().filter(|(_, link)| link.channel().is_cut()) {

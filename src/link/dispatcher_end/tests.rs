@@ -621,3 +621,26 @@ proptest! {
         prop_assert!(front.stats().retained <= 1);
     }
 }
+
+#[test]
+fn late_messages_that_have_not_left_are_taken_back_wherever_they_stand_and_the_others_leave() {
+    for late in [&[1][..], &[2], &[3], &[1, 2], &[2, 3], &[1, 3], &[1, 2, 3]] {
+        let mut front = DispatcherEnd::new(SMALLEST);
+        front.push(&Envelope { deadline: Some(Time(1)), ..envelope(10) }, note(10), &[b"sent"]).unwrap();
+        transmit(&mut front);
+        for seq in 1..=3 {
+            let deadline = late.contains(&seq).then_some(Time(5)).or((seq == 2).then_some(Time(100)));
+            front.push(&Envelope { deadline, ..envelope(10 + seq) }, note(10 + seq), &[b"unsent"]).unwrap();
+        }
+        assert_eq!(front.take_late(Time(5)), None, "a deadline that is now has not passed");
+        let taken: Vec<u64> =
+            std::iter::from_fn(|| front.take_late(Time(6))).map(|it| it.envelope.seq.0 - 10).collect();
+        assert_eq!(taken, late);
+        front.push(&envelope(20), note(20), &[b"after"]).unwrap();
+        let left: Vec<u64> = transmit(&mut front).iter().flat_map(|frame| seqs(frame)).collect();
+        let rest = (1..=3).filter(|seq| !late.contains(seq)).map(|seq| seq + 10);
+        assert_eq!(left, rest.chain([20]).collect::<Vec<_>>());
+        let retained = front.into_orphans().count();
+        assert_eq!(retained, 5 - late.len());
+    }
+}

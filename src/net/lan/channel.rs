@@ -185,7 +185,7 @@ impl LanChannel {
         let Some(connection) = &mut self.connection else { return false };
         loop {
             while !connection.is_full()
-                && let Some(frame) = self.session.next()
+                && let Some(frame) = self.session.next_frame()
             {
                 connection.add(frame);
             }
@@ -261,7 +261,7 @@ mod tests {
         }
         assert!(sent > 10, "{sent}");
         assert!(!one.flush());
-        let got = read(&mut other, sent as usize, || drop(one.flush()));
+        let got = read(&mut other, sent as usize, || _ = one.flush());
         assert!(got.into_iter().eq(0..sent));
         let takes = (0..1_000).any(|_| one.recv(&mut [0; 100]).is_err() && one.flush());
         assert!(takes, "it takes frames again");
