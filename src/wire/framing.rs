@@ -2,7 +2,7 @@
 //!
 //! After a wrong length no later message can be found, so every fault closes the connection.
 
-use memchr::memchr;
+use memchr::{memchr, memmem};
 
 use super::sip::{MAX_FIELDS, MAX_MESSAGE, Name};
 
@@ -61,6 +61,22 @@ impl StreamFault {
 /// Looks at the front of `buffer` once.
 pub fn next(buffer: &[u8]) -> Framed {
     Framer::default().next(buffer)
+}
+
+/// Looks at a buffer that has nothing but one message, or line ends: a message in it needs no Content-Length (RFC 7118
+/// §5), and one that it has must be right.
+pub fn whole(buffer: &[u8]) -> Framed {
+    let mut framer = Framer::default();
+    let framed = framer.look(buffer);
+    match framed {
+        Framed::Faulty(_, StreamFault::NoContentLength) if buffer.len() <= MAX_MESSAGE => Framed::Message(buffer.len()),
+        Framed::Message(length) if length == buffer.len() => framed,
+        Framed::Message(_) => Framed::Faulty(framer.field, StreamFault::ContentLength),
+        Framed::NeedMore { .. } if framer.is_in_body => Framed::Faulty(framer.field, StreamFault::ContentLength),
+        Framed::NeedMore { .. } if buffer.iter().all(|byte| b"\r\n".contains(byte)) => Framed::Blank(buffer.len()),
+        Framed::NeedMore { .. } => Framed::Close(StreamFault::NotSip),
+        _ => framed,
+    }
 }
 
 /// Reads the front of a growing buffer until there is a message, and each byte of its head once: a peer that sends a
@@ -143,7 +159,7 @@ impl Framer {
             if end > MAX_HEAD || usize::from(self.fields) > MAX_FIELDS + 1 {
                 return Err(Framed::Close(StreamFault::HeadTooLarge));
             }
-            if self.fields == 0 && !could_start_a_message(field) {
+            if self.fields == 0 && !(could_start_a_message(field) && names_sip(field)) {
                 return Err(Framed::Close(StreamFault::NotSip));
             }
             if self.fields > 0 && matches!(field, b"\n" | b"\r\n") {
@@ -200,6 +216,11 @@ fn content_length(line: &[u8]) -> Option<Option<usize>> {
 /// A start line begins with a token: this tells TLS and other binary data at the first byte.
 fn could_start_a_message(line: &[u8]) -> bool {
     line.first().is_none_or(u8::is_ascii_graphic)
+}
+
+/// Whether a first line has the name of the protocol, as a request has at its end and a response at its begin.
+fn names_sip(line: &[u8]) -> bool {
+    memmem::find(line, b"SIP/").is_some() || line.windows(4).any(|four| four.eq_ignore_ascii_case(b"SIP/"))
 }
 
 #[cfg(test)]
@@ -274,6 +295,22 @@ mod tests {
     }
 
     #[test]
+    fn a_message_that_is_whole_by_itself_needs_no_content_length_but_no_wrong_one() {
+        let message = |lines: &str, body: &str| whole(format!("{HEAD}{lines}\r\n{body}").as_bytes());
+        let length = HEAD.len() + 2;
+        assert_eq!(message("", "body"), Framed::Message(length + 4));
+        assert_eq!(message("l: 4\r\n", "body"), Framed::Message(length + 10));
+        for (lines, body) in [("l: 3\r\n", "body"), ("l: 5\r\n", "body"), ("l: x\r\n", "body")] {
+            assert_eq!(message(lines, body), Framed::Faulty(length + 6, StreamFault::ContentLength));
+        }
+        assert_eq!(whole(b"\r\n"), Framed::Blank(2));
+        assert_eq!(whole(b"\r\n\r\n"), Framed::Ping(4));
+        for text in ["hello", "hello\r\n\r\n", "INVITE sip:a@h SIP/2.0\r\nVia: x"] {
+            assert_eq!(whole(text.as_bytes()), Framed::Close(StreamFault::NotSip), "{text}");
+        }
+    }
+
+    #[test]
     fn line_ends_between_messages_are_keepalives() {
         assert_eq!(framed("\r\n\r\n"), Framed::Ping(4));
         assert_eq!(framed("\r\nINVITE"), Framed::Blank(2));
@@ -295,6 +332,7 @@ mod tests {
             (format!("{HEAD}{}", "a: b\r\n".repeat(200)), StreamFault::HeadTooLarge),
             ("x".repeat(MAX_HEAD), StreamFault::HeadTooLarge),
             ("\x16\x03\x01".to_owned(), StreamFault::NotSip),
+            ("POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n".to_owned(), StreamFault::NotSip),
         ] {
             assert_eq!(framed(&text), Framed::Close(fault), "{:.40}", text);
         }
