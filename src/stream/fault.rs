@@ -13,6 +13,8 @@ pub enum Fault {
     Framing(StreamFault),
     /// TLS fails.
     Tls(TlsFault),
+    /// The WebSocket fails.
+    WebSocket(WebSocketFault),
     /// Nothing at all came within the limit.
     Silent,
     /// The handshakes were not done within the limit.
@@ -61,6 +63,7 @@ impl Fault {
             Fault::Closed => "closed",
             Fault::Framing(fault) => fault.label(),
             Fault::Tls(fault) => fault.label(),
+            Fault::WebSocket(fault) => fault.label(),
             Fault::Silent => "silent",
             Fault::SlowHandshake => "slow-handshake",
             Fault::SlowMessage => "slow-message",
@@ -125,5 +128,60 @@ impl TlsFault {
             TlsFault::Misbehaved => "tls-misbehaved",
             TlsFault::Failed => "tls-failed",
         }
+    }
+}
+
+/// The reason for which a WebSocket fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WebSocketFault {
+    /// The request for it cannot be read.
+    Upgrade,
+    /// The client does not speak SIP on it.
+    Subprotocol,
+    /// The page that asks for it may not.
+    Origin,
+    /// The peer breaks the protocol.
+    Protocol,
+    /// A frame of the client is not masked.
+    Unmasked,
+    /// A frame, or a message, is too large.
+    TooLarge,
+    /// A text is no UTF-8.
+    Utf8,
+    /// A message has too many pieces.
+    Fragments,
+    /// Too many frames bring nothing.
+    Flood,
+    /// Two Pings of ours had no answer.
+    NoPong,
+}
+
+impl WebSocketFault {
+    /// A short name for logs and counters.
+    pub const fn label(self) -> &'static str {
+        match self {
+            WebSocketFault::Upgrade => "ws-upgrade",
+            WebSocketFault::Subprotocol => "ws-subprotocol",
+            WebSocketFault::Origin => "ws-origin",
+            WebSocketFault::Protocol => "ws-protocol",
+            WebSocketFault::Unmasked => "ws-unmasked",
+            WebSocketFault::TooLarge => "ws-too-large",
+            WebSocketFault::Utf8 => "ws-utf8",
+            WebSocketFault::Fragments => "ws-fragments",
+            WebSocketFault::Flood => "ws-flood",
+            WebSocketFault::NoPong => "ws-no-pong",
+        }
+    }
+}
+
+impl From<TlsFault> for Fault {
+    fn from(fault: TlsFault) -> Self {
+        Fault::Tls(fault)
+    }
+}
+
+impl From<WebSocketFault> for Fault {
+    fn from(fault: WebSocketFault) -> Self {
+        Fault::WebSocket(fault)
     }
 }

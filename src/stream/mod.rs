@@ -5,11 +5,13 @@
 //! TLS, is a slice of them; only an unfinished one is kept.
 
 mod fault;
+mod framing;
 mod limits;
 mod records;
 mod security;
 mod sip;
 pub mod tls;
+pub mod websocket;
 
 use std::mem::take;
 use std::sync::Arc;
@@ -17,12 +19,14 @@ use std::sync::Arc;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ServerConfig};
 
-pub use fault::{Fault, TlsFault};
+pub use fault::{Fault, TlsFault, WebSocketFault};
 pub use limits::Limits;
 
+use framing::Framing;
 use security::{Secured, Security};
 use sip::Messages;
 use tls::Tls;
+use websocket::{Rules, WebSocket};
 
 use crate::time::Time;
 use crate::wire::framing::StreamFault;
@@ -39,6 +43,10 @@ pub enum Kind {
     Sniffed(Arc<ServerConfig>),
     /// SIP over TLS, called by us; the peer shows that it has this name.
     TlsClient(Arc<ClientConfig>, ServerName<'static>),
+    /// SIP over WebSocket, called by the peer.
+    WebSocket(Arc<Rules>),
+    /// SIP over WebSocket over TLS, called by the peer.
+    SecureWebSocket(Arc<ServerConfig>, Arc<Rules>),
 }
 
 /// A message of a connection.
@@ -56,7 +64,7 @@ pub enum Received<'a> {
 pub struct Stream {
     limits: Limits,
     security: Security,
-    messages: Messages,
+    framing: Framing,
     /// The last time at which bytes came; while it is not open, the begin of the handshake.
     since: Time,
     /// Whether bytes have come at all.
@@ -66,13 +74,31 @@ pub struct Stream {
 impl Stream {
     /// A connection that begins now.
     pub fn new(kind: Kind, limits: Limits, now: Time) -> Self {
-        let security = match kind {
-            Kind::Plain => Security::Plain,
-            Kind::Tls(config) => Security::tls(Tls::server(config)),
-            Kind::Sniffed(config) => Security::Sniffing(config),
-            Kind::TlsClient(config, name) => Security::tls(Tls::client(config, name)),
+        let sip = Framing::Sip(Messages::default());
+        let websocket = |rules| Framing::WebSocket(WebSocket::new(rules));
+        let (security, framing) = match kind {
+            Kind::Plain => (Security::Plain, sip),
+            Kind::Tls(config) => (Security::tls(Tls::server(config)), sip),
+            Kind::Sniffed(config) => (Security::Sniffing(config), sip),
+            Kind::TlsClient(config, name) => (Security::tls(Tls::client(config, name)), sip),
+            Kind::WebSocket(rules) => (Security::Plain, websocket(rules)),
+            Kind::SecureWebSocket(config, rules) => (Security::tls(Tls::server(config)), websocket(rules)),
         };
-        Stream { limits, security, messages: Messages::default(), since: now, has_spoken: false }
+        Stream { limits, security, framing, since: now, has_spoken: false }
+    }
+
+    /// A connection of this transport that another process has opened, which gives us its plaintext, or has given us
+    /// the connection. The first bytes are those that were pending there.
+    pub fn resumed(transport: Transport, limits: Limits, now: Time) -> Self {
+        let security = match transport {
+            Transport::Tls | Transport::Wss => Security::Elsewhere,
+            _ => Security::Plain,
+        };
+        let framing = match transport {
+            Transport::Ws | Transport::Wss => Framing::WebSocket(WebSocket::open(&limits, now)),
+            _ => Framing::Sip(Messages::default()),
+        };
+        Stream { limits, security, framing, since: now, has_spoken: true }
     }
 
     /// Reads the bytes that have come and gives each message to `sink`. Adds to `out` the bytes that have to leave,
@@ -97,15 +123,17 @@ impl Stream {
         }
         self.has_spoken |= !bytes.is_empty();
         let was_open = self.is_open();
-        let messages = &mut self.messages;
+        let is_websocket = matches!(self.framing, Framing::WebSocket(_));
+        let time = (&self.limits, now);
+        let framing = &mut self.framing;
         let outcome = match &mut self.security {
-            Security::Plain | Security::Sniffing(_) => messages.on_bytes(bytes, now, out, sink),
             Security::Broken(fault) => Err(Fault::Tls(*fault)),
             Security::Tls(secured) => {
                 let Secured { tls, early } = &mut **secured;
                 let mut answers = Vec::new();
-                let outcome = if was_open {
-                    let mut read = |plaintext: &[u8]| messages.on_bytes(plaintext, now, &mut answers, sink);
+                let mut read = |plaintext: &[u8]| framing.on_bytes(plaintext, time, &mut answers, sink);
+                // The request for a WebSocket is a part of the handshakes.
+                let outcome = if tls.is_open() || is_websocket {
                     read(&take(early)).and_then(|()| tls.on_bytes(bytes, now, out, &mut read))
                 } else {
                     let mut keep = |plaintext: &[u8]| {
@@ -117,6 +145,7 @@ impl Stream {
                 tls.write(&answers, out);
                 outcome
             }
+            _ => framing.on_bytes(bytes, time, out, sink),
         };
         if self.is_open() && !(was_open && bytes.is_empty()) {
             self.since = now;
@@ -124,33 +153,52 @@ impl Stream {
         outcome
     }
 
-    /// Adds the bytes of a SIP message to `out`. During a handshake it waits.
+    /// Adds the bytes of a SIP message to `out`. During a handshake of TLS it waits.
     pub fn write(&mut self, message: &[u8], out: &mut Vec<u8>) {
-        match &mut self.security {
-            Security::Tls(secured) => secured.tls.write(message, out),
-            Security::Plain | Security::Sniffing(_) => out.extend_from_slice(message),
-            Security::Broken(_) => {}
+        match (&mut self.security, &self.framing) {
+            (Security::Tls(secured), Framing::Sip(_)) => secured.tls.write(message, out),
+            (Security::Tls(secured), framing) => {
+                let mut framed = Vec::new();
+                framing.write(message, &mut framed);
+                secured.tls.write(&framed, out);
+            }
+            (Security::Broken(_), _) => {}
+            (_, framing) => framing.write(message, out),
         }
     }
 
     /// Adds to `out` what the protocol says at an orderly end.
     pub fn close(&mut self, out: &mut Vec<u8>) {
-        if let Security::Tls(secured) = &mut self.security {
-            secured.tls.close(out);
+        match &mut self.security {
+            Security::Tls(secured) => {
+                let mut last = Vec::new();
+                self.framing.close(&mut last);
+                secured.tls.write(&last, out);
+                secured.tls.close(out);
+            }
+            _ => self.framing.close(out),
         }
     }
 
     /// Whether its handshakes are done.
     pub fn is_open(&self) -> bool {
-        self.security.is_open()
+        self.security.is_open() && self.framing.is_open()
     }
 
     /// Its transport, as a Via names it.
     pub fn transport(&self) -> Transport {
-        match self.security {
-            Security::Plain | Security::Sniffing(_) => Transport::Tcp,
-            Security::Tls(_) | Security::Broken(_) => Transport::Tls,
+        let is_plain = matches!(self.security, Security::Plain | Security::Sniffing(_));
+        match (&self.framing, is_plain) {
+            (Framing::Sip(_), true) => Transport::Tcp,
+            (Framing::Sip(_), false) => Transport::Tls,
+            (Framing::WebSocket(_), true) => Transport::Ws,
+            (Framing::WebSocket(_), false) => Transport::Wss,
         }
+    }
+
+    /// The bytes of a message that is not whole yet, by which [`Stream::resumed`] goes on.
+    pub fn pending(&self) -> &[u8] {
+        self.framing.pending()
     }
 
     /// The certificates by which the peer has shown who it is, its own first.
@@ -163,8 +211,7 @@ impl Stream {
 
     /// When [`Stream::handle_timeout`] is due.
     pub fn poll_timeout(&self) -> Time {
-        let unfinished = self.begun().map_or(Time::NEVER, |begun| begun + self.limits.message);
-        self.silent_at().min(unfinished)
+        self.silent_at().min(self.slow_at()).min(self.framing.ping_at())
     }
 
     /// Does what is due.
@@ -173,21 +220,30 @@ impl Stream {
     ///
     /// A limit has passed. After [`Fault::Idle`] the owner may keep the connection: it is asked again when it has been
     /// silent for as long once more.
-    pub fn handle_timeout(&mut self, now: Time, _out: &mut Vec<u8>) -> Result<(), Fault> {
-        if now < self.poll_timeout() {
-            return Ok(());
-        }
-        if now < self.silent_at() {
+    pub fn handle_timeout(&mut self, now: Time, out: &mut Vec<u8>) -> Result<(), Fault> {
+        if now >= self.slow_at() {
             return Err(Fault::SlowMessage);
         }
-        match (self.has_spoken, self.is_open()) {
-            (false, _) => Err(Fault::Silent),
-            (true, false) => Err(Fault::SlowHandshake),
-            (true, true) => {
-                self.since = now;
-                Err(Fault::Idle)
-            }
+        if now >= self.silent_at() {
+            return Err(match (self.has_spoken, self.is_open()) {
+                (false, _) => Fault::Silent,
+                (true, false) => Fault::SlowHandshake,
+                (true, true) => {
+                    self.since = now;
+                    Fault::Idle
+                }
+            });
         }
+        if now < self.framing.ping_at() {
+            return Ok(());
+        }
+        let mut ping = Vec::new();
+        let outcome = self.framing.handle_timeout((&self.limits, now), &mut ping);
+        match &mut self.security {
+            Security::Tls(secured) => secured.tls.write(&ping, out),
+            _ => out.append(&mut ping),
+        }
+        outcome
     }
 
     /// The time at which it has been silent, or in its handshakes, for too long.
@@ -202,13 +258,14 @@ impl Stream {
         self.since + limit
     }
 
-    /// The time at which a message, or a record of TLS, began that is not whole yet.
-    fn begun(&self) -> Option<Time> {
+    /// The time at which a message, or a record of TLS, that has begun takes too long.
+    fn slow_at(&self) -> Time {
         let record = match &self.security {
             Security::Tls(secured) if self.is_open() => secured.tls.begun(),
             _ => None,
         };
-        self.messages.begun().into_iter().chain(record).min()
+        let begun = self.framing.begun().into_iter().chain(record).min();
+        begun.map_or(Time::NEVER, |begun| begun + self.limits.message)
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rustls::ServerConfig;
 
-use super::fault::{Fault, TlsFault};
+use super::fault::TlsFault;
 use super::tls::Tls;
 
 /// The first byte of a TLS connection: a record of the handshake (RFC 8446 §5.1). No SIP message begins with it.
@@ -15,6 +15,8 @@ const HANDSHAKE: u8 = 0x16;
 pub(super) enum Security {
     /// It has none.
     Plain,
+    /// Another process does TLS for it, and gives us its plaintext.
+    Elsewhere,
     /// The first byte tells.
     Sniffing(Arc<ServerConfig>),
     Tls(Box<Secured>),
@@ -50,15 +52,9 @@ impl Security {
 
     pub(super) fn is_open(&self) -> bool {
         match self {
-            Security::Plain => true,
+            Security::Plain | Security::Elsewhere => true,
             Security::Sniffing(_) | Security::Broken(_) => false,
             Security::Tls(secured) => secured.tls.is_open(),
         }
-    }
-}
-
-impl From<TlsFault> for Fault {
-    fn from(fault: TlsFault) -> Self {
-        Fault::Tls(fault)
     }
 }

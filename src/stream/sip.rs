@@ -57,6 +57,11 @@ impl Messages {
         Ok(())
     }
 
+    /// The bytes of the message that is not whole yet, or of a keepalive.
+    pub(super) fn pending(&self) -> &[u8] {
+        &self.pending
+    }
+
     /// The time at which the message began that is not whole yet.
     pub(super) fn begun(&self) -> Option<Time> {
         self.begun

@@ -5,6 +5,7 @@ use super::*;
 mod certificates;
 mod plain;
 mod tls;
+mod websocket;
 
 const HEAD: &str = "OPTIONS sip:h SIP/2.0\r\nCall-ID: x\r\n";
 

@@ -19,7 +19,7 @@ fn two_messages_in_one_read_and_one_and_a_half_are_all_served() {
         assert_eq!(peer.messages.len(), usize::from(cut >= first.len()) + usize::from(cut == both.len()), "{cut}");
         peer.bytes(&both[cut..]).unwrap();
         assert_eq!(peer.messages, [first.as_str(), second.as_str()], "{cut}");
-        assert_eq!(peer.stream.messages.begun(), None);
+        assert_eq!(peer.stream.slow_at(), Time::NEVER);
     }
 }
 

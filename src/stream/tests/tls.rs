@@ -6,9 +6,9 @@ use rustls::{ClientConnection, DEFAULT_VERSIONS, SupportedProtocolVersion};
 use super::certificates as certified;
 use super::*;
 
-type Versions<'a> = &'a [&'static SupportedProtocolVersion];
+pub(super) type Versions<'a> = &'a [&'static SupportedProtocolVersion];
 
-fn called(versions: Versions<'_>) -> Peer {
+pub(super) fn called(versions: Versions<'_>) -> Peer {
     Peer::new(Kind::Tls(certified::server(versions)))
 }
 
@@ -205,12 +205,12 @@ fn keepalives_are_answered_in_records() {
 }
 
 /// A client that can do more than ours.
-fn client_of_rustls(versions: Versions<'_>) -> ClientConnection {
+pub(super) fn client_of_rustls(versions: Versions<'_>) -> ClientConnection {
     ClientConnection::new(certified::client(versions), certified::localhost()).unwrap()
 }
 
 /// Carries bytes both ways until none are left.
-fn settle(client: &mut ClientConnection, server: &mut Peer) {
+pub(super) fn settle(client: &mut ClientConnection, server: &mut Peer) {
     while client.wants_write() || !server.out.is_empty() {
         server.bytes(written(client)).unwrap();
         let bytes = take(&mut server.out);
