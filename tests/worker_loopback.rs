@@ -82,6 +82,7 @@ impl Front {
             key: None,
             capacity,
             advertise: Vec::new(),
+            contact_name: None,
             rtp_ports,
             reply_from: ReplyFrom::Listener,
             sockets: vec![

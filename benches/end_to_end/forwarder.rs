@@ -154,6 +154,7 @@ impl Worker {
             key: None,
             capacity: setup.capacity,
             advertise: Vec::new(),
+            contact_name: None,
             rtp_ports: (rtp, rtp + 1_999),
             reply_from: ReplyFrom::Listener,
             sockets: vec![

@@ -19,8 +19,10 @@ use crate::ids::Seq;
 use crate::link::index::Index;
 use crate::link::store::{BLOCK, Chain, LARGEST, Share, Store};
 use crate::link::{Transmit, is_backpressure};
-use crate::wire::handoff::{FRAME_HEADER, FRAME_SOFT_LIMIT, FrameBuilder, Record, frame_header, message_header};
-use crate::words::{AccessRule, Envelope};
+use crate::wire::handoff::{
+    FRAME_HEADER, FRAME_SOFT_LIMIT, FrameBuilder, RECORD_HEADER, Record, frame_header, message_header,
+};
+use crate::words::{AccessRule, Envelope, ReplyTo};
 
 pub use self::reading::{FromWorker, Orphans, WorkerFault};
 
@@ -42,6 +44,8 @@ pub struct DispatcherEnd<N> {
     unsent: Option<(u32, u32)>,
     unsent_blocks: u32,
     control: FrameBuilder,
+    /// Replies of the worker that found their connections gone: they leave in a frame of their own.
+    undelivered: FrameBuilder,
     pushed: Seq,
     sent: Seq,
     taken: Seq,
@@ -119,6 +123,7 @@ impl<N: Copy> DispatcherEnd<N> {
             unsent: None,
             unsent_blocks: 0,
             control: FrameBuilder::new(),
+            undelivered: FrameBuilder::new(),
             pushed: Seq(0),
             sent: Seq(0),
             taken: Seq(0),
@@ -176,6 +181,16 @@ impl<N: Copy> DispatcherEnd<N> {
         self.keep_control(before)
     }
 
+    /// Gives the worker a reply back whose connection is gone. Beyond one frame of them the reply is dropped, and the
+    /// result is false: its transaction then ends by its timers.
+    pub fn push_undelivered(&mut self, to: ReplyTo, bytes: &[u8]) -> bool {
+        let fits = self.undelivered.len() + RECORD_HEADER + size_of::<u64>() + bytes.len() <= FRAME_SOFT_LIMIT;
+        if fits {
+            self.undelivered.push(&Record::Undelivered { to, bytes });
+        }
+        fits
+    }
+
     /// Sends everything that waits, in as few frames as possible, until nothing waits or the link takes no more. `send`
     /// sends the pieces as one frame, whole or not at all.
     ///
@@ -185,14 +200,18 @@ impl<N: Copy> DispatcherEnd<N> {
     /// returned.
     pub fn poll_transmit(&mut self, mut send: impl FnMut(&[IoSlice<'_>]) -> io::Result<()>) -> io::Result<Transmit> {
         while self.wants_transmit() {
+            let undelivered = !self.undelivered.is_empty();
             // Few records are the common case, and need few slices; the frame's header and the control records need
             // two.
-            let sent = if self.unsent_blocks <= 14 {
+            let sent = if undelivered {
+                send(&[IoSlice::new(self.undelivered.bytes())])
+            } else if self.unsent_blocks <= 14 {
                 self.send_frame::<16>(&mut send)
             } else {
                 self.send_frame::<320>(&mut send)
             };
             match sent {
+                Ok(()) if undelivered => self.undelivered.clear(),
                 Ok(()) => {}
                 Err(error) if is_backpressure(&error) => {
                     self.stats.blocked += 1;
@@ -216,7 +235,7 @@ impl<N: Copy> DispatcherEnd<N> {
 
     /// Whether any record waits to be sent.
     pub fn wants_transmit(&self) -> bool {
-        self.unsent.is_some() || !self.control.is_empty()
+        self.unsent.is_some() || !self.control.is_empty() || !self.undelivered.is_empty()
     }
 
     /// The counts and contents of the link.

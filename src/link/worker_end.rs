@@ -59,6 +59,13 @@ pub enum FromDispatcher<'a> {
     Drain(Drain),
     /// The sources that may send to the worker's own ports, from now on.
     Access(AccessRules<'a>),
+    /// The connection is gone, to which these bytes of a reply of ours were to go.
+    Undelivered {
+        /// The connection.
+        to: ReplyTo,
+        /// The bytes.
+        bytes: &'a [u8],
+    },
     /// The dispatcher's clock, asked for at a time of ours.
     Clock {
         /// Our time when we asked.
@@ -118,6 +125,7 @@ impl WorkerEnd {
                 Record::Welcome(welcome) => sink(FromDispatcher::Welcome(welcome)),
                 Record::Drain(drain) => sink(FromDispatcher::Drain(drain)),
                 Record::Access(rules) => sink(FromDispatcher::Access(rules)),
+                Record::Undelivered { to, bytes } => sink(FromDispatcher::Undelivered { to, bytes }),
                 Record::Goodbye(reason) => sink(FromDispatcher::Goodbye(reason)),
                 Record::Ping(number) => self.queue(&Record::Pong(number), 0),
                 Record::Clock { asked, at } => sink(FromDispatcher::Clock { asked, at }),

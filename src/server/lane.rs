@@ -290,7 +290,7 @@ impl Lane {
         let Lane { ports, switch, peers, .. } = self;
         switch.flush_answers(|leaving| ports.send(leaving));
         // No listener of this lane takes connections: it has none to write to.
-        switch.flush_replies(|_, _| ());
+        switch.flush_replies(|_, _| false);
         switch.flush_links();
         switch.flush_parcels(now, |lane, parcel| peers.send(lane, parcel));
     }

@@ -55,6 +55,8 @@ pub(super) struct Heard {
     pub(super) order: Option<DrainMode>,
     /// The access rules from now on.
     pub(super) access: Option<Vec<AccessRule>>,
+    /// Replies of ours whose connections are gone.
+    pub(super) undelivered: Vec<(ReplyTo, Box<[u8]>)>,
     /// Why the link is over.
     pub(super) over: Option<String>,
 }
@@ -130,6 +132,9 @@ impl DispatcherLinks {
             FromDispatcher::Drain(change) => drain = Some(change),
             FromDispatcher::Access(rules) => heard.access = Some(rules.iter().collect()),
             FromDispatcher::Goodbye(reason) => heard.over = Some(reason.to_owned()),
+            FromDispatcher::Undelivered { to, bytes } => {
+                heard.undelivered.push((numbers.reply_to(number, to), bytes.into()));
+            }
             FromDispatcher::Clock { asked, at } => {
                 if let Some(clock) = &mut *clock {
                     clock.narrow(asked, at, now);

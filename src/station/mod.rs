@@ -75,8 +75,8 @@ pub use self::sessions::{Account, Conference, Sessions};
 /// let (now, agent, gateway) = (Time(1_000_000), "192.0.2.9:2727".parse().unwrap(), "127.0.0.1:2427".parse().unwrap());
 /// let welcome = Welcome {
 ///     name: "w0".into(), slot: 0, token: "pm0123456789abcdef".into(), incarnation: 1, secret: 7, key: None,
-///     capacity: 10, advertise: vec![], rtp_ports: (0, 0), reply_from: ReplyFrom::Listener, sockets: vec![],
-///     listeners: vec!["192.0.2.1:2427".parse().unwrap()], access: vec![], mgcp: None, features: vec![],
+///     capacity: 10, advertise: vec![], contact_name: None, rtp_ports: (0, 0), reply_from: ReplyFrom::Listener,
+///     sockets: vec![], listeners: vec!["192.0.2.1:2427".parse().unwrap()], access: vec![], mgcp: None, features: vec![],
 ///     lan: None,
 /// };
 /// let sessions = Adapter::new(&welcome, gateway, None, [1, 2]);
@@ -184,6 +184,9 @@ impl<S: Sessions> Station<S> {
         let Station { dispatcher, sessions, .. } = self;
         let on_message = |envelope: &_, payload: &[u8]| sessions.on_message(envelope, payload, now);
         let heard = dispatcher.on_frame(lane, frame, now, on_message);
+        for (to, bytes) in &heard.undelivered {
+            self.sessions.on_undelivered(*to, bytes, now);
+        }
         if let Some(rules) = heard.access {
             self.sessions.set_access(&rules);
         }

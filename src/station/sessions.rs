@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::time::Time;
-use crate::words::{AccessRule, Envelope, OpenTransaction, Report, Welcome};
+use crate::words::{AccessRule, Envelope, OpenTransaction, ReplyTo, Report, Welcome};
 
 use super::dispatcher::DispatcherLinks;
 use super::listeners::Listeners;
@@ -17,6 +17,9 @@ pub trait Sessions {
     /// A message that the dispatcher has handed over. False when it is dropped: it cannot be parsed, or the access
     /// rules keep it out.
     fn on_message(&mut self, envelope: &Envelope, payload: &[u8], now: Time) -> bool;
+
+    /// The connection `to` of the dispatcher is gone, and a reply of ours with it.
+    fn on_undelivered(&mut self, _to: ReplyTo, _bytes: &[u8], _now: Time) {}
 
     /// The sources that may send to the worker's own ports.
     fn set_access(&mut self, rules: &[AccessRule]);

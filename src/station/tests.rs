@@ -64,6 +64,7 @@ fn station(is_closed: bool) -> Station<MediaServer<Reception, NoMedia>> {
         key: Some(key.clone()),
         capacity: 1_000,
         advertise: Vec::new(),
+        contact_name: None,
         rtp_ports: (20_000, 20_099),
         reply_from: ReplyFrom::Listener,
         sockets: Vec::new(),

@@ -58,6 +58,7 @@ impl Supervisor {
             advertise: self.config.advertise.into_iter().collect(),
             rtp_ports: rtp_ports(&self.config, slot.map(|_| worker)),
             reply_from: self.config.reply_from,
+            contact_name: self.config.contact_name().map(str::to_owned),
             sockets: passed,
             listeners: self.listeners.addresses(),
             access: self.config.access_rules(),

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use super::Switch;
 use super::brought::OfWorker;
 use super::links::{Channel, Link};
+use super::replies::Reply;
 use crate::dispatch::note::Note;
 use crate::dispatch::returned::{Cause, Returned};
 use crate::ids::{Incarnation, LinkId, WorkerId};
@@ -196,7 +197,10 @@ impl<C: Channel> Switch<C> {
             FromWorker::Reply { to: ReplyTo::Gathering(gathering), bytes } => {
                 dispatch.on_gathered(gathering, *worker, bytes, now);
             }
-            FromWorker::Reply { to: ReplyTo::Stream(conn), bytes } => outbox.answers.replies.push(conn, bytes),
+            FromWorker::Reply { to: ReplyTo::Stream(conn), bytes } => {
+                // The worker is gone, so that nobody is told if the connection is as well.
+                outbox.answers.replies.push(Reply { conn, bytes, from: None });
+            }
             FromWorker::Send(answer) => outbox.answers.write_for(&answer),
             FromWorker::Outcome(_)
             | FromWorker::ClockAsk(_)

@@ -3,13 +3,16 @@
 
 use std::time::Duration;
 
+use super::answers::Answers;
 use super::early_cancels::EarlyCancel;
 use super::links::Channel;
+use super::outbox::Outbox;
 use super::parcel::Parcel;
+use super::replies::Reply;
 use super::{Switch, Way};
 use crate::ids::ConnId;
 use crate::time::Time;
-use crate::words::Transport;
+use crate::words::{ReplyTo, Transport};
 
 /// Longest time that other lanes go without the ledger when no parcel leaves for them anyway.
 const LEDGER_WITHIN: Duration = Duration::from_millis(10);
@@ -27,9 +30,7 @@ impl<C: Channel> Switch<C> {
         for &(worker, units) in &parcel.ledger {
             self.dispatch.on_ledger_elsewhere(worker, parcel.from, units);
         }
-        for (conn, bytes) in parcel.replies.iter() {
-            self.outbox.answers.replies.push(conn, bytes);
-        }
+        parcel.replies.iter().for_each(|reply| self.outbox.answers.replies.push(reply));
         for (bytes, way) in parcel.messages() {
             match way.arrival.transport {
                 Transport::Mgcp => self.on_passed(bytes, way, now),
@@ -40,18 +41,22 @@ impl<C: Channel> Switch<C> {
         self.go_on_chains(now);
     }
 
-    /// Passes each answer for a connection of this lane to `send`; those for connections of other lanes go into their
-    /// parcels.
-    pub fn flush_replies(&mut self, mut send: impl FnMut(ConnId, &[u8])) {
-        let replies = &mut self.outbox.answers.replies;
+    /// Passes each message for a connection of this lane to `send`, which returns false when the connection is gone: a
+    /// worker's message then goes back to it. Messages for connections of other lanes go into their parcels.
+    pub fn flush_replies(&mut self, mut send: impl FnMut(ConnId, &[u8]) -> bool) {
+        let Outbox { answers: Answers { replies, .. }, links, .. } = &mut self.outbox;
         if replies.is_empty() {
             return;
         }
-        for (conn, bytes) in replies.iter() {
-            if conn.lane() == self.owners.own() {
-                send(conn, bytes);
-            } else if let Some(parcel) = self.parcels.get_mut(conn.lane()) {
-                parcel.replies.push(conn, bytes);
+        for reply @ Reply { conn, bytes, from } in replies.iter() {
+            if conn.lane() != self.owners.own() {
+                self.parcels.get_mut(conn.lane()).into_iter().for_each(|parcel| parcel.replies.push(reply));
+            } else if !send(conn, bytes)
+                && let Some(worker) = from
+                && let Some(link) = links.get_mut(worker)
+            {
+                link.front.push_undelivered(ReplyTo::Stream(conn), bytes);
+                links.touch(worker);
             }
         }
         replies.clear(KEPT);

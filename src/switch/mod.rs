@@ -53,6 +53,7 @@ use links::{Channel, Links};
 use outbox::Outbox;
 use owner::Owner;
 use parcel::Parcel;
+use replies::Reply;
 use suspects::Suspects;
 use totals::Totals;
 
@@ -309,7 +310,9 @@ impl<C: Channel> Switch<C> {
             FromWorker::Reply { to: ReplyTo::Gathering(gathering), bytes } => {
                 dispatch.on_gathered(gathering, worker, bytes, now);
             }
-            FromWorker::Reply { to: ReplyTo::Stream(conn), bytes } => answers.replies.push(conn, bytes),
+            FromWorker::Reply { to: ReplyTo::Stream(conn), bytes } => {
+                answers.replies.push(Reply { conn, bytes, from: Some(worker) });
+            }
             FromWorker::Send(answer) => answers.write_for(&answer),
             FromWorker::ClockAsk(asked) => clock_asks.add(worker, asked, now),
             // A `Hello` is read once, at the beginning. A worker sends answers in datagrams itself.

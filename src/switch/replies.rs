@@ -1,40 +1,62 @@
-//! Answers that leave on stream connections: the dispatcher's own, and those that workers give it for its connections.
+//! Messages that leave on stream connections: the dispatcher's own answers, and what workers give it for its
+//! connections, answers and requests.
 //!
 //! A connection belongs to the lane that accepted it. The lane that decides about a message is another where the call
 //! belongs to that one: the answer goes back in a parcel.
 
 use std::ops::Range;
 
-use crate::ids::ConnId;
+use crate::ids::{ConnId, WorkerId};
 
-/// Answers that wait, in one buffer that is used again.
+/// Messages that wait, in one buffer that is used again.
 #[derive(Debug, Default)]
 pub struct Replies {
     bytes: Vec<u8>,
-    waiting: Vec<(ConnId, Range<usize>)>,
+    waiting: Vec<Waiting>,
+}
+
+/// A message that waits.
+#[derive(Clone, Debug)]
+struct Waiting {
+    conn: ConnId,
+    range: Range<usize>,
+    from: Option<WorkerId>,
+}
+
+/// A message for a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reply<'a> {
+    /// The connection.
+    pub conn: ConnId,
+    /// The message. It is one, whole: on a WebSocket it gets a frame of its own.
+    pub bytes: &'a [u8],
+    /// The worker that hears of it if the connection is gone; `None`: it is the dispatcher's own.
+    pub from: Option<WorkerId>,
 }
 
 impl Replies {
-    /// Adds the answer that `write` appends to the buffer, for this connection.
+    /// Adds the dispatcher's answer that `write` appends to the buffer, for this connection.
     pub fn write(&mut self, conn: ConnId, write: impl FnOnce(&mut Vec<u8>)) {
         let begin = self.bytes.len();
         write(&mut self.bytes);
-        match self.waiting.last_mut() {
-            // Answers of one connection leave with one write.
-            Some((last, range)) if *last == conn => range.end = self.bytes.len(),
-            _ => self.waiting.push((conn, begin..self.bytes.len())),
-        }
+        self.waiting.push(Waiting { conn, range: begin..self.bytes.len(), from: None });
     }
 
-    /// Adds an answer that is ready.
-    pub fn push(&mut self, conn: ConnId, bytes: &[u8]) {
-        self.write(conn, |buffer| buffer.extend_from_slice(bytes));
+    /// Adds a message that is ready.
+    pub fn push(&mut self, reply: Reply<'_>) {
+        let Reply { conn, bytes, from } = reply;
+        let begin = self.bytes.len();
+        self.bytes.extend_from_slice(bytes);
+        self.waiting.push(Waiting { conn, range: begin..self.bytes.len(), from });
     }
 
-    /// Answers, each with its connection, in the order in which they were added; those that follow each other on one
-    /// connection are one.
-    pub fn iter(&self) -> impl Iterator<Item = (ConnId, &[u8])> {
-        self.waiting.iter().map(|(conn, range)| (*conn, self.bytes.get(range.clone()).unwrap_or_default()))
+    /// The messages in the order in which they were added.
+    pub fn iter(&self) -> impl Iterator<Item = Reply<'_>> {
+        let reply = |Waiting { conn, range, from }: &Waiting| {
+            let bytes = self.bytes.get(range.clone()).unwrap_or_default();
+            Reply { conn: *conn, bytes, from: *from }
+        };
+        self.waiting.iter().map(reply)
     }
 
     /// Number of bytes that wait.

@@ -139,6 +139,9 @@ pub struct Welcome {
     pub capacity: u32,
     /// The addresses to name in Contact and SDP, one for each listener address; the first is the default.
     pub advertise: Vec<IpAddr>,
+    /// The name in Contact for TLS callers, which the certificate is made for.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub contact_name: Option<String>,
     /// The RTP ports this slot may use: first and last, both included. 0 and 0: none is left for a worker that was not
     /// started by the dispatcher.
     pub rtp_ports: (u16, u16),

@@ -176,6 +176,7 @@ impl LinkEnd {
                         FromDispatcher::Message(_)
                         | FromDispatcher::Drain(_)
                         | FromDispatcher::Access(_)
+                        | FromDispatcher::Undelivered { .. }
                         | FromDispatcher::Clock { .. } => {}
                     })
                     .map_err(|error| WorkerError::NotWelcome(error.to_string()))?;

@@ -84,6 +84,7 @@ impl Desk {
             key: None,
             capacity,
             advertise: vec![ip.into()],
+            contact_name: None,
             rtp_ports: (20_000, 20_999),
             reply_from: ReplyFrom::Listener,
             sockets: vec![PassedSocket { role: SocketRole::Listener, address, listener: Some(0) }],

@@ -106,6 +106,7 @@ impl Process {
             key: Some(key.clone()),
             capacity: units,
             advertise: Vec::new(),
+            contact_name: None,
             rtp_ports: (20_000, 20_999),
             reply_from: ReplyFrom::Listener,
             sockets: Vec::new(),

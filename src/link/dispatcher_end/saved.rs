@@ -48,6 +48,8 @@ impl<N: Copy + Pack> DispatcherEnd<N> {
             unsent: _,
             unsent_blocks: _,
             control,
+            // What they say is lost with them; timers of the worker find it out.
+            undelivered: _,
             pushed,
             sent,
             taken,

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use proptest::prelude::*;
 
 use super::*;
-use crate::ids::GatheringId;
+use crate::ids::{ConnId, GatheringId};
 use crate::link::store::SMALLEST;
 use crate::pack::Packed;
 use crate::time::Time;
@@ -190,6 +190,23 @@ fn control_records_leave_in_front_of_the_messages_and_are_bounded() {
 }
 
 #[test]
+fn replies_that_found_no_connection_leave_in_a_frame_of_their_own_and_are_bounded() {
+    let mut front = DispatcherEnd::new(SMALLEST);
+    let to = ReplyTo::Stream(ConnId(7));
+    front.push(&envelope(1), note(1), &[b"x"]).unwrap();
+    assert!(front.push_undelivered(to, b"BYE"));
+    let frames = transmit(&mut front);
+    assert_eq!(frames.len(), 2);
+    let first: Vec<_> = Frame::parse(&frames[0]).unwrap().map(Result::unwrap).collect();
+    assert_eq!(first, [Record::Undelivered { to, bytes: b"BYE" }]);
+    let taken = (0..1_000).filter(|_| front.push_undelivered(to, &[0; 1_000])).count();
+    assert!((50..70).contains(&taken), "{taken}");
+    assert!(!front.push_undelivered(to, &[0; 65_535]));
+    assert!(transmit(&mut front).iter().all(|frame| frame.len() <= FRAME_HARD_LIMIT));
+    assert!(front.push_undelivered(to, b"BYE"), "there is room again");
+}
+
+#[test]
 fn a_refused_message_comes_back_whole() {
     let mut front = DispatcherEnd::new(SMALLEST);
     let payload: Vec<u8> = (0..5000_u32).map(|at| at as u8).collect();
@@ -371,6 +388,7 @@ fn the_dispatchers_own_records_close_a_workers_link() {
         key: None,
         capacity: 0,
         advertise: Vec::new(),
+        contact_name: None,
         rtp_ports: (0, 0),
         reply_from: Default::default(),
         sockets: Vec::new(),

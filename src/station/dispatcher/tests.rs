@@ -15,6 +15,7 @@ fn welcome(name: &str) -> Welcome {
         key: None,
         capacity: 10,
         advertise: Vec::new(),
+        contact_name: None,
         rtp_ports: (0, 0),
         reply_from: ReplyFrom::Listener,
         sockets: Vec::new(),

@@ -3,6 +3,7 @@
 use super::*;
 use crate::dispatch::decision::Arrival;
 use crate::ids::ConnId;
+use crate::wire::handoff::Frame;
 
 /// The way of a message that came on a connection.
 fn on_stream(conn: ConnId) -> Way {
@@ -31,7 +32,10 @@ fn request(method: &str, call: usize) -> Vec<u8> {
 fn replies<C: Channel>(switch: &mut Switch<C>) -> Vec<(ConnId, String)> {
     switch.flush_answers(|leaving| panic!("{} answers in datagrams", leaving.len()));
     let mut replies = Vec::new();
-    switch.flush_replies(|conn, bytes| replies.push((conn, String::from_utf8_lossy(bytes).into_owned())));
+    switch.flush_replies(|conn, bytes| {
+        replies.push((conn, String::from_utf8_lossy(bytes).into_owned()));
+        true
+    });
     replies
 }
 
@@ -44,7 +48,7 @@ fn an_answer_leaves_on_the_connection_that_its_request_came_on() {
     }
     let replies = replies(&mut switch);
     let sent: Vec<_> = replies.iter().map(|(conn, text)| (*conn, text.matches("SIP/2.0 501 ").count())).collect();
-    assert_eq!(sent, [(one, 1), (other, 2)], "those of one connection leave with one write");
+    assert_eq!(sent, [(one, 1), (other, 1), (other, 1)], "each message by itself: a WebSocket has a frame for each");
 }
 
 #[test]
@@ -106,4 +110,54 @@ fn a_workers_answer_goes_to_the_connection_that_it_names_if_a_lane_can_have_it()
     assert_eq!(switch.read_link(WorkerId(0), NOW), LinkRead::Frame);
     assert_eq!(replies(&mut switch), [(own, "SIP/2.0 200 OK".to_owned())]);
     assert!(!switch.has_parcels());
+}
+
+/// A link whose worker has sent one frame, and that keeps what it is sent.
+struct Kept {
+    frame: Option<Vec<u8>>,
+    sent: Arc<Mutex<Vec<Vec<u8>>>>,
+}
+
+impl Channel for Kept {
+    fn send(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<()> {
+        self.sent.lock().unwrap().push(pieces.iter().flat_map(|piece| piece.to_vec()).collect());
+        Ok(())
+    }
+
+    fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Some(frame) = self.frame.take() else { return Err(io::ErrorKind::WouldBlock.into()) };
+        buffer[..frame.len()].copy_from_slice(&frame);
+        Ok(frame.len())
+    }
+
+    fn watch_writable(&mut self, _: bool) {}
+}
+
+#[test]
+fn a_workers_bye_for_a_connection_that_is_gone_comes_back_to_it() {
+    let (gone, stands) = (ConnId::new(0, 7), ConnId::new(0, 8));
+    let reply = |conn, bytes| Record::Reply { to: ReplyTo::Stream(conn), bytes };
+    let said = frame(&[reply(gone, b"BYE sip:a SIP/2.0"), reply(stands, b"SIP/2.0 200 OK")]);
+    let dispatch = Dispatch::new(Setup {
+        rules: Rules::default(),
+        keys: Keyring::new(TokenKey::new([1; 32])),
+        table_cap: 10_000,
+        group_cap: 10,
+        workers: 1,
+        seed: 1,
+    });
+    let mut switch = Switch::new(dispatch, Insert::None, 16 << 20, Owners::new(0, 1, 0));
+    let sent = Arc::new(Mutex::new(Vec::new()));
+    let channel = Kept { frame: Some(said), sent: sent.clone() };
+    switch.on_link(WorkerId(0), channel, &Joined::sip(Incarnation::new(1), 10_000, Vec::new()), NOW);
+    switch.on_message(&request("INVITE", 1), &on_stream(stands), NOW);
+    switch.flush_links();
+    switch.on_link_event(WorkerId(0), true, false);
+    assert_eq!(switch.read_link(WorkerId(0), NOW), LinkRead::Frame);
+    switch.flush_replies(|conn, _| conn == stands);
+    sent.lock().unwrap().clear();
+    switch.flush_links();
+    let sent = sent.lock().unwrap();
+    let records: Vec<_> = sent.iter().flat_map(|frame| Frame::parse(frame).unwrap()).map(Result::unwrap).collect();
+    assert_eq!(records, [Record::Undelivered { to: ReplyTo::Stream(gone), bytes: b"BYE sip:a SIP/2.0" }]);
 }

@@ -35,12 +35,13 @@
 //! | 5 | `Ping` | dispatcher | u64 number; over a network: frames that it has read, see below | – |
 //! | 6 | `Goodbye` | both | – | reason, UTF-8; the sender closes the link |
 //! | 7 | `Access` | dispatcher | u16 bytes an entry, 6 reserved | entries, see `access.rs`: they replace those of the welcome |
+//! | 9 | `Undelivered` | dispatcher | u64 way back, as in `Reply` | the bytes of a `Reply` whose connection is gone |
 //! | 10 | `Clock` | dispatcher | u64 the time that was asked with, u64 the dispatcher's own (µs, monotonic) | – |
 //! | 65 | [`Hello`](crate::words::Hello) | worker | – | JSON |
 //! | 66 | [`Report`](crate::words::Report) | worker | see `report.rs` | – |
 //! | 67 | `Answered` | worker | – | u64 sequence numbers: their first final response has left, or none will |
 //! | 68 | `Refuse` | worker | u64 sequence, u8 reason, 7 reserved | – |
-//! | 69 | `Reply` | worker | u64 way back, as in the message | the answer |
+//! | 69 | `Reply` | worker | u64 way back, as in the message | the answer, or for a connection a request of the worker's own |
 //! | 70 | – | worker | u64 sequence, 8 reserved | – (written no more; read as a `Refuse` of reason 255) |
 //! | 71 | `Release` | worker | – | 16-byte branch fingerprints of transactions it came back with: their final response has left |
 //! | 72 | `GroupOpen` | worker | u64 opened (µs, monotonic) | group name |

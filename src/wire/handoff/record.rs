@@ -27,6 +27,7 @@ pub enum Record<'a> {
     Ping(u64),
     Goodbye(&'a str),
     Access(AccessRules<'a>),
+    Undelivered { to: ReplyTo, bytes: &'a [u8] },
     Hello(Hello),
     Report(Report),
     Answered(Seqs<'a>),
@@ -115,6 +116,10 @@ fn read_record<'a>(kind: u8, fixed: &'a [u8], body: &'a [u8]) -> Result<Option<R
                 return Err(FrameError::Value { kind, field: "length of an entry" });
             }
             Record::Access(AccessRules { bytes: body, stride })
+        }
+        9 => {
+            need(8)?;
+            Record::Undelivered { to: ReplyTo::of(u64_at(fixed, 0)), bytes: body }
         }
         10 => {
             need(16)?;
@@ -220,6 +225,7 @@ impl FrameBuilder {
             Record::Ping(number) => self.push_record(5, &number.to_le_bytes(), &[]),
             Record::Goodbye(reason) => self.push_record(6, &[], reason.as_bytes()),
             Record::Access(rules) => self.push_record(7, &stride_fixed(rules.stride), rules.bytes),
+            Record::Undelivered { to, bytes } => self.push_record(9, &to.number().to_le_bytes(), bytes),
             Record::Hello(hello) => self.push_json(65, hello),
             Record::Report(report) => self.push_record(66, &report_fixed(report), &[]),
             Record::Answered(seqs) => self.push_record(67, &[], seqs.0),

@@ -53,6 +53,7 @@ fn every_record_comes_back_as_it_was_written() {
         key: Some(TokenKey::new([7; 32])),
         capacity: 1000,
         advertise: vec!["192.0.2.1".parse().unwrap()],
+        contact_name: Some("ms.example.net".into()),
         rtp_ports: (20_000, 20_998),
         reply_from: ReplyFrom::Worker,
         sockets: vec![PassedSocket {
@@ -111,6 +112,7 @@ fn every_record_comes_back_as_it_was_written() {
         Record::Refuse { seq: Seq(12), reason: RefuseReason::Full },
         Record::Reply { to: ReplyTo::Stream(ConnId(13)), bytes: b"SIP/2.0" },
         Record::Access(AccessRules { bytes: &[0; 80], stride: 40 }),
+        Record::Undelivered { to: ReplyTo::Stream(ConnId(14)), bytes: b"BYE" },
         Record::Release(Released(&[8; 32])),
         Record::Holding(Transactions { bytes: &[9; 96], stride: 48 }),
         Record::GroupOpen { opened: Time(15), name: b"conf=1" },
