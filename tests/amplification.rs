@@ -232,6 +232,8 @@ fn whole_transaction(datagrams: &[&str], decide: Decide) -> Vec<usize> {
         reply_from: ReplyFrom::Listener,
         program: "pointsman/0.1.0".into(),
         seed: [1, 2],
+        contact_name: None,
+        speaks_tls: false,
     };
     let mut uas = Uas::new(identity, Limits::default(), SessionTimer::default());
     let (mut scanner, mut now, mut sizes) = (Scanner::new(), Time(1_000_000), Vec::new());

@@ -146,12 +146,29 @@ pub enum Hop {
     Dispatcher(ReplyTo),
     /// A stream connection to the address, opened if there is none.
     Dial,
+    /// Nowhere: the connection is gone, and its peer can only come back by itself.
+    Gone,
 }
 
 impl Hop {
     /// Whether the transport retransmits by itself (RFC 3261 §17: timers A, E, G, I, J, K are zero then).
     pub const fn is_reliable(self) -> bool {
-        matches!(self, Hop::Stream(_) | Hop::Dispatcher(_) | Hop::Dial)
+        matches!(self, Hop::Stream(_) | Hop::Dispatcher(_) | Hop::Dial | Hop::Gone)
+    }
+
+    /// Whether it is this connection of the dispatcher.
+    pub(super) const fn is_on(self, connection: ReplyTo) -> bool {
+        matches!(self, Hop::Dispatcher(to) if to.is_same_connection(connection))
+    }
+
+    /// The way to the peer of a connection that is gone. Only TCP can be dialled: over TLS the peer's name would have
+    /// to verify, and a browser takes no connections (RFC 7118 §5). A pinned peer can be reached by its own connections
+    /// only.
+    pub(super) const fn without_connection(transport: Transport, pinned: bool) -> Hop {
+        match transport {
+            Transport::Tcp if !pinned => Hop::Dial,
+            _ => Hop::Gone,
+        }
     }
 }
 
@@ -188,6 +205,8 @@ pub struct Transmit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Way {
     pub(super) hop: Hop,
+    /// The transport that the request came over.
+    pub(super) transport: Transport,
     /// The source of the request, for `received` and `rport`.
     pub(super) source: SocketAddr,
     pub(super) to: SocketAddr,

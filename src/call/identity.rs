@@ -27,6 +27,10 @@ pub struct Identity {
     pub program: Box<str>,
     /// The seed of tags, branches and sequence numbers: 128 random bits.
     pub seed: [u64; 2],
+    /// The name in Contact for TLS callers, which the certificate is made for. `None`: an address.
+    pub contact_name: Option<Box<str>>,
+    /// Whether its own SIP ports speak TLS as well.
+    pub speaks_tls: bool,
 }
 
 impl Identity {

@@ -23,6 +23,8 @@
 //!     advertise: Vec::new(),
 //!     hosts: Vec::new(),
 //!     reply_from: ReplyFrom::Listener,
+//!     contact_name: None,
+//!     speaks_tls: false,
 //!     program: "".into(),
 //!     seed: [1, 2],
 //! };

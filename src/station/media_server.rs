@@ -13,7 +13,7 @@ use crate::ids::TokenKey;
 use crate::names::{self, Endpoint};
 use crate::time::Time;
 use crate::wire::sip::Scanner;
-use crate::words::{AccessRule, Envelope, Report, Welcome};
+use crate::words::{AccessRule, Envelope, ReplyTo, Report, Welcome};
 
 use super::application::{Application, Calls};
 use super::call_log::CallLog;
@@ -113,6 +113,8 @@ impl<A: Application, M: Media> MediaServer<A, M> {
             reply_from: welcome.reply_from,
             program,
             seed: [one, two],
+            contact_name: welcome.contact_name.as_deref().map(Into::into),
+            speaks_tls: false,
         };
         let units = capacity.unwrap_or(welcome.capacity);
         let mut mgcp = Mgcp::new(welcome, mgcp, listeners, units, seeds);
@@ -193,6 +195,10 @@ impl<A: Application, M: Media> Sessions for MediaServer<A, M> {
 
     fn on_message(&mut self, envelope: &Envelope, payload: &[u8], now: Time) -> bool {
         self.on_handed_over(envelope, payload, now)
+    }
+
+    fn on_undelivered(&mut self, to: ReplyTo, bytes: &[u8], now: Time) {
+        self.uas.on_undelivered(to, bytes, now);
     }
 
     fn set_access(&mut self, rules: &[AccessRule]) {

@@ -221,6 +221,7 @@ mod tests {
             key: None,
             capacity: 10,
             advertise: Vec::new(),
+            contact_name: None,
             rtp_ports: (20_000, 20_099),
             reply_from: ReplyFrom::Listener,
             sockets: Vec::new(),
@@ -301,6 +302,8 @@ mod tests {
             advertise: Vec::new(),
             hosts: Vec::new(),
             reply_from: ReplyFrom::Worker,
+            contact_name: None,
+            speaks_tls: false,
             program: "".into(),
             seed: [1, 2],
         };

@@ -40,6 +40,12 @@ impl ReplyTo {
         }
     }
 
+    /// Whether both are one connection, whichever of its links to the dispatcher a worker knows it from.
+    pub const fn is_same_connection(self, other: Self) -> bool {
+        let mask = STREAM | (STREAM - 1);
+        self.number() & STREAM != 0 && self.number() & mask == other.number() & mask
+    }
+
     /// Whether the worker gives the answer to the dispatcher instead of sending it.
     pub const fn is_through_dispatcher(self) -> bool {
         !matches!(self, ReplyTo::Datagram)
@@ -55,5 +61,9 @@ mod tests {
         for to in [ReplyTo::Datagram, ReplyTo::Stream(ConnId(7)), ReplyTo::Gathering(GatheringId(7))] {
             assert_eq!(ReplyTo::of(to.number()), to);
         }
+        let (stream, gathering) = (ReplyTo::Stream(ConnId(7)), ReplyTo::Gathering(GatheringId(7)));
+        assert!(stream.is_same_connection(ReplyTo::Stream(ConnId(3 << 48 | 7))), "known from two links");
+        assert!(!stream.is_same_connection(ReplyTo::Stream(ConnId(8))));
+        assert!(!stream.is_same_connection(gathering) && !gathering.is_same_connection(gathering));
     }
 }

@@ -256,7 +256,8 @@ impl Gateway {
             Path::Own(socket) => Hop::Own(socket),
             Path::Stream(conn) => Hop::Stream(conn),
         };
-        Way { hop, source: arrival.source, to: arrival.source, from: Some(local) }
+        let Arrival { transport, source, .. } = *arrival;
+        Way { hop, transport, source, to: source, from: Some(local) }
     }
 }
 

@@ -40,11 +40,18 @@ impl Uas {
             Path::Own(_) | Path::Stream(_) => (None, false),
         };
         let well_known = listener.and_then(|number| self.identity.listeners.get(usize::from(number)));
-        let port = match well_known.filter(|_| arrival.pinned) {
+        // A port that does not speak the caller's transport would have it send the rest of the call in the clear.
+        let is_spoken = match arrival.transport {
+            Transport::Udp | Transport::Tcp | Transport::Mgcp => true,
+            Transport::Tls => self.identity.speaks_tls,
+            Transport::Ws | Transport::Wss => false,
+        };
+        let pinned = well_known.is_some() && (arrival.pinned || !is_spoken);
+        let port = match well_known.filter(|_| pinned) {
             Some(address) => address.port(),
             None => self.identity.own.get(usize::from(own)).map_or(0, SocketAddr::port),
         };
-        let heard = self.way_back(msg, arrival, arrival.pinned);
+        let heard = self.way_back(msg, arrival);
         let hop = match (arrival.path, through_dispatcher) {
             (_, true) => Hop::Dial,
             (Path::Own(socket), _) => Hop::Own(socket),
@@ -53,7 +60,7 @@ impl Uas {
         Addresses {
             contact: SocketAddr::new(self.identity.public_ip(listener, local), port),
             transport: arrival.transport,
-            pinned: arrival.pinned && well_known.is_some(),
+            pinned,
             hop,
             from: Some(local),
             secure: false,
@@ -68,20 +75,29 @@ impl Uas {
     pub(super) fn contact(&self, addresses: &Addresses) -> Vec<u8> {
         use std::io::Write as _;
         let mut out = Vec::with_capacity(64);
-        let scheme = if addresses.secure { "sips" } else { "sip" };
+        let scheme = if addresses.secure { "sips:" } else { "sip:" };
+        out.push(b'<');
+        out.extend_from_slice(scheme.as_bytes());
         // The port does not identify a pinned dialog's worker, so the token is added. Writing to a Vec cannot fail.
-        let _ = match addresses.pinned {
-            true => write!(out, "<{scheme}:{}@{}", self.identity.token, addresses.contact),
-            false => write!(out, "<{scheme}:{}", addresses.contact),
-        };
-        match addresses.transport {
-            Transport::Udp | Transport::Mgcp => out.extend_from_slice(b">"),
-            // Our own port uses TCP; a pinned peer uses the transport of the dispatcher's connection.
-            Transport::Tcp => out.extend_from_slice(b";transport=tcp>"),
-            _ if !addresses.pinned => out.extend_from_slice(b";transport=tcp>"),
-            Transport::Tls => out.extend_from_slice(b";transport=tls>"),
-            Transport::Ws | Transport::Wss => out.extend_from_slice(b";transport=ws>"),
+        if addresses.pinned {
+            let _ = write!(out, "{}@", self.identity.token);
         }
+        let _ = match (&self.identity.contact_name, addresses.transport) {
+            // A certificate is made for a name.
+            (Some(name), Transport::Tls) => write!(out, "{name}:{}", addresses.contact.port()),
+            _ => write!(out, "{}", addresses.contact),
+        };
+        let transport: &[u8] = match addresses.transport {
+            Transport::Udp | Transport::Mgcp => b"",
+            Transport::Tcp => b";transport=tcp",
+            // RFC 5630 §3.1.4: a SIPS URI means TLS by itself.
+            Transport::Tls if addresses.secure => b"",
+            Transport::Tls => b";transport=tls",
+            // RFC 7118 §5.2.2: over TLS as well.
+            Transport::Ws | Transport::Wss => b";transport=ws",
+        };
+        out.extend_from_slice(transport);
+        out.push(b'>');
         out
     }
 }

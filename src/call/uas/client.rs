@@ -1,6 +1,7 @@
 //! The few requests a worker sends: BYE, and UPDATE or re-INVITE as refresh.
 
 mod fail_over;
+mod undelivered;
 
 use std::mem::take;
 use std::net::SocketAddr;
@@ -119,7 +120,13 @@ impl Uas {
             end: now + LIFETIME,
             armed: Time::NEVER,
         })?;
-        match next_hop {
+        self.go(client, next_hop, now);
+        Some(client)
+    }
+
+    /// Sends a request to its next hop, or has the address of the next hop looked up first.
+    fn go(&mut self, client: ClientKey, to: NextHop, now: Time) {
+        match to {
             NextHop::Address(to) => self.start(client, to, now),
             NextHop::Name(question) => {
                 let key = ResolveKey::new(client.index(), client.generation());
@@ -127,7 +134,6 @@ impl Uas {
             }
         }
         self.arm_client(client);
-        Some(client)
     }
 
     /// The places that an [`Output::Resolve`] asked for, the best first; an empty list if there is none.
@@ -250,7 +256,7 @@ impl Uas {
         let number = self.number(b'b');
         let client = self.clients.get(key)?;
         let call = self.calls.get(client.call)?;
-        let via = self.via(call.addresses.transport, &client.sent.as_ref()?.leaving, key, number);
+        let via = self.via(call.addresses.heard.transport, &client.sent.as_ref()?.leaving, key, number);
         let mut out = Vec::with_capacity(512);
         call.dialog.write_request(&mut out, "ACK", &via, client.cseq);
         put(&mut out, &[b"Content-Length: 0\r\n\r\n"]);
@@ -276,8 +282,8 @@ impl Uas {
         let kept = u8::from(kind != RequestKind::Bye);
         let unanswered = self.calls.get(call).map_or(0, |call| call.unanswered);
         let left = COPIES_ELSEWHERE.saturating_sub(unanswered + kept).max(1);
-        let leaving =
-            addresses.and_then(|addresses| Some((addresses.transport, self.identity.leaving(&addresses, hop, to)?)));
+        let leaving = addresses
+            .and_then(|addresses| Some((addresses.heard.transport, self.identity.leaving(&addresses, hop, to)?)));
         let bytes = leaving.and_then(|(transport, leaving)| {
             let via = self.via(transport, &leaving, key, number);
             self.write_request(call, kind, &via, cseq)
@@ -356,7 +362,7 @@ impl Uas {
         use std::io::Write as _;
         let transport = match leaving.hop {
             Hop::Own(_) | Hop::Listener(_) => "UDP",
-            Hop::Stream(_) | Hop::Dial => "TCP",
+            Hop::Stream(_) | Hop::Dial | Hop::Gone => "TCP",
             Hop::Dispatcher(_) => transport.via_name(),
         };
         let mut text = [0; 15];

@@ -9,12 +9,15 @@ use std::net::{IpAddr, SocketAddr};
 use crate::call::exchange::{CallKey, Hop};
 use crate::call::uas::Uas;
 use crate::call::uas::request::Case;
+use crate::words::Transport;
 
 /// Address and socket where the far end of a dialog was heard last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Heard {
     /// The way back.
     pub(super) hop: Hop,
+    /// The transport that its message came over.
+    pub(super) transport: Transport,
     /// Destination of answers to it.
     pub(super) to: SocketAddr,
     /// The local address that its message reached.
@@ -33,7 +36,7 @@ impl Uas {
     pub(super) fn on_heard(&mut self, key: CallKey, case: &Case<'_>) {
         let Case { request, arrival, now } = *case;
         let Some(addresses) = self.calls.get(key).map(|call| call.addresses) else { return };
-        let heard = self.way_back(request.msg, arrival, addresses.pinned);
+        let heard = self.way_back(request.msg, arrival);
         match addresses.told {
             Some(host) if !addresses.is_heard => self.acquaint(key, host),
             _ => self.unclaim(key),

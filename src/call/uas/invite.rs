@@ -18,7 +18,7 @@ use crate::call::uas::server::{Server, ServerKey};
 use crate::call::uas::session_timer::Agreement;
 use crate::time::Time;
 use crate::wire::sip::{DialogRef, Message, Method, Name, NameAddr, Scheme};
-use crate::words::RefuseReason;
+use crate::words::{RefuseReason, Transport};
 
 /// The value of `Retry-After` when we are full, in seconds.
 const RETRY_AFTER: &[u8] = b"5";
@@ -207,7 +207,8 @@ impl Uas {
     /// CANCEL (RFC 3261 §9.2).
     pub(super) fn on_cancel(&mut self, case: &Case<'_>) {
         let Case { request, now, .. } = *case;
-        let Some(invite) = self.servers.find(self.prints.invite(request)) else {
+        let known = self.servers.find(self.prints.invite(request)).or_else(|| self.invite_of_another_sent_by(case));
+        let Some(invite) = known else {
             return self.answer_statelessly(case, &Response::status(481));
         };
         let call = self.servers.get(invite).and_then(Server::call);
@@ -223,6 +224,22 @@ impl Uas {
             // A re-INVITE: it ends, the call goes on.
             self.reject_offer(key, 487, now);
         }
+    }
+
+    /// The INVITE of a CANCEL on a connection that states another sent-by. Clients write the port of each connection
+    /// there. The rest must be the same: branch, Call-ID, From-tag, CSeq number and host. A connection's source is not
+    /// forged.
+    fn invite_of_another_sent_by(&mut self, case: &Case<'_>) -> Option<ServerKey> {
+        let Case { request, arrival, .. } = *case;
+        let key = self.servers.find_merged(self.prints.merged_invite(request))?;
+        let way = self.servers.get(key)?.way();
+        let is_stream = |transport| !matches!(transport, Transport::Udp | Transport::Mgcp);
+        let is_same_host = way.source.ip() == arrival.source.ip();
+        let branch = request.via.unique_branch()?;
+        let is_meant =
+            |invite: &Request<'_>| invite.via.unique_branch().is_some_and(|other| other.eq_ignore_ascii_case(branch));
+        let may_be = is_same_host && is_stream(way.transport) && is_stream(arrival.transport);
+        (may_be && self.with_request(key, |_, invite| is_meant(invite)) == Some(true)).then_some(key)
     }
 
     /// The ACK to a 300–699: timer I, or nothing over a reliable transport.

@@ -159,11 +159,18 @@ impl Uas {
     /// The dispatcher is gone. Messages it has handed over can no longer be given back, so they are answered. A message
     /// that was given back may not have reached another worker: a new dispatcher that selects us for it does so for the
     /// first time.
+    ///
+    /// Its connections are gone as well. The next one has others with the same numbers, which belong to other peers.
     pub fn on_dispatcher_lost(&mut self) {
         self.given_back = GivenBack::new();
         let keys: Vec<ServerKey> = self.servers.keys().collect();
         for key in keys {
             self.servers.change(key, Server::stay);
+            self.servers.change(key, Server::lose_any);
+        }
+        let keys: Vec<CallKey> = self.calls.keys().collect();
+        for key in keys {
+            self.calls.get_mut(key).into_iter().for_each(|call| call.addresses.lose_any());
         }
     }
 

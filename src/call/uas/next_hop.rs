@@ -36,10 +36,8 @@ pub(super) struct Leaving {
 pub(super) fn next_hop(addresses: &Addresses, uri: Option<Uri<'_>>, is_route: bool) -> (Hop, NextHop) {
     let heard = &addresses.heard;
     let back = (heard.hop, NextHop::Address(heard.to));
-    let Some(uri) = uri.filter(|_| addresses.is_heard && !addresses.pinned && !matches!(heard.hop, Hop::Dispatcher(_)))
-    else {
-        return back;
-    };
+    let has_way = !matches!(heard.hop, Hop::Dispatcher(_) | Hop::Gone);
+    let Some(uri) = uri.filter(|_| addresses.is_heard && !addresses.pinned && has_way) else { return back };
     let host = uri.target();
     let address = host.ip().map(|ip| SocketAddr::new(ip, uri.port.unwrap_or(5060)));
     if let Hop::Stream(_) = heard.hop {
@@ -51,7 +49,7 @@ pub(super) fn next_hop(addresses: &Addresses, uri: Option<Uri<'_>>, is_route: bo
     let hop = if tcp { Hop::Dial } else { addresses.hop };
     match address {
         Some(to) if is_route || tcp || has_maddr || !heard.is_direct || to == heard.to => (hop, NextHop::Address(to)),
-        // The dispatcher holds the connection it was heard on, so another one is opened to its Contact.
+        // The connection that it was heard on is gone, so another one is opened to its Contact.
         Some(to) if heard.hop == Hop::Dial => (hop, NextHop::Address(to)),
         // A Contact of another address family is used as given (RFC 3263 §4).
         Some(to) if to.is_ipv4() != heard.to.is_ipv4() => (hop, NextHop::Address(to)),
@@ -99,6 +97,9 @@ impl Identity {
     /// The way of a request of ours to `to` in a call whose requests leave by `hop`: that way, or our own socket of the
     /// address family of `to`. `None` if we have none.
     pub(super) fn leaving(&self, addresses: &Addresses, hop: Hop, to: SocketAddr) -> Option<Leaving> {
+        if hop == Hop::Gone {
+            return None;
+        }
         let heard = &addresses.heard;
         if hop == heard.hop && to == heard.to {
             // A caller without `rport` answers to the port in our Via, and a NAT lets in only packets to the port that

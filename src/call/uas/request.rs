@@ -81,6 +81,22 @@ impl Fingerprints {
         request.named_by().server(Method::Invite, None, &self.0)
     }
 
+    /// The name of the server transaction that a response of ours answers.
+    pub(super) fn answered(&self, response: &Message<'_>) -> Option<Fingerprint> {
+        let via = response.via()?;
+        let cseq = response.cseq()?;
+        let from = response.from()?;
+        let from_tag = from.tag().unwrap_or_default();
+        let call_id = response.call_id();
+        let fields = Fields { message: response, via: Some(&via), call_id, from_tag, cseq: cseq.number };
+        Some(fields.server(cseq.method, response.to().and_then(|to| to.tag()), &self.0))
+    }
+
+    /// The fingerprint that the INVITE of a CANCEL shares with its copies.
+    pub(super) fn merged_invite(&self, cancel: &Request<'_>) -> Fingerprint {
+        self.merged(&Request { method: Method::Invite, ..*cancel })
+    }
+
     /// The fingerprint that two copies of one request share when they reached us on different ways (RFC 3261 §8.2.2.2).
     pub(super) fn merged(&self, request: &Request<'_>) -> Fingerprint {
         let number = request.cseq.number.to_be_bytes();

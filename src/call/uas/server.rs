@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use hashbrown::HashTable;
 
-use crate::call::exchange::{Arrival, CallKey, Way};
+use crate::call::exchange::{Arrival, CallKey, Hop, Way};
 use crate::call::seqs::Seqs;
 use crate::fingerprint::Fingerprint;
 use crate::ids::Seq;
 use crate::slab::{Handle, Slab, handle};
 use crate::time::Time;
 use crate::transaction::sip_server::{Due, Transaction};
+use crate::words::ReplyTo;
 
 handle! {
     /// A server transaction.
@@ -152,6 +153,21 @@ impl Server {
         })
     }
 
+    /// The dispatcher's connection `connection` is gone: later responses go on a new one, where there may be one (RFC
+    /// 3261 §18.2.2).
+    pub(super) fn lose(&mut self, connection: ReplyTo) {
+        if self.way.hop.is_on(connection) {
+            self.lose_any();
+        }
+    }
+
+    /// All connections of the dispatcher are gone.
+    pub(super) fn lose_any(&mut self) {
+        if let Hop::Dispatcher(ReplyTo::Stream(_)) = self.way.hop {
+            self.way.hop = Hop::without_connection(self.way.transport, false);
+        }
+    }
+
     pub(super) const fn transaction(&self) -> &Transaction {
         &self.transaction
     }
@@ -249,6 +265,13 @@ impl Servers {
     pub(super) fn find(&self, name: Fingerprint) -> Option<ServerKey> {
         let same = |index: &u32| self.slab.at(*index).is_some_and(|(_, server)| server.name == name);
         let index = self.by_name.find(name.short(), same)?;
+        self.slab.at(*index).map(|(key, _)| key)
+    }
+
+    /// The transaction of a request outside a dialog by the name that its copies share.
+    pub(super) fn find_merged(&self, merged: Fingerprint) -> Option<ServerKey> {
+        let same = |index: &u32| self.slab.at(*index).is_some_and(|(_, server)| server.merged == Some(merged));
+        let index = self.by_merged.find(merged.short(), same)?;
         self.slab.at(*index).map(|(key, _)| key)
     }
 

@@ -24,32 +24,29 @@ impl Uas {
         };
         let to = match hop {
             // The address to dial if the connection is gone (RFC 3261 §18.2.2).
-            Hop::Stream(_) => stated_port(request, arrival.source),
-            Hop::Dispatcher(_) | Hop::Dial => arrival.source,
+            Hop::Stream(_) | Hop::Dispatcher(_) | Hop::Dial | Hop::Gone => stated_port(request, arrival.source),
             Hop::Own(_) | Hop::Listener(_) => where_to(request, arrival.source),
         };
-        Way { hop, source: arrival.source, to, from: Some(arrival.local.ip()) }
+        Way { hop, transport: arrival.transport, source: arrival.source, to, from: Some(arrival.local.ip()) }
     }
 
-    /// The way back to the sender of a request. `pinned`: the peer can be reached only through the dispatcher's
-    /// well-known address.
-    pub(super) fn way_back(&self, msg: &Message<'_>, arrival: &Arrival, pinned: bool) -> Heard {
+    /// The way back to the sender of a request.
+    pub(super) fn way_back(&self, msg: &Message<'_>, arrival: &Arrival) -> Heard {
         let hop = match arrival.path {
             Path::Own(socket) => Hop::Own(socket),
             Path::Stream(conn) => Hop::Stream(conn),
-            Path::Handoff { reply_to, .. } if reply_to.is_through_dispatcher() && pinned => Hop::Dispatcher(reply_to),
-            Path::Handoff { reply_to, .. } if reply_to.is_through_dispatcher() => Hop::Dial,
+            Path::Handoff { reply_to, .. } if reply_to.is_through_dispatcher() => Hop::Dispatcher(reply_to),
             Path::Handoff { listener, .. } if self.can_send_from(listener.0, msg) => Hop::Listener(listener.0),
             Path::Handoff { .. } => Hop::Own(self.identity.own_socket(arrival.local.ip())),
         };
         let to = match hop {
-            // The dispatcher holds the connection itself, so another one is opened.
-            Hop::Dial => stated_port(msg, arrival.source),
-            Hop::Stream(_) | Hop::Dispatcher(_) => arrival.source,
+            // The address to dial if the connection is gone. No server listens at the port that it comes from.
+            Hop::Dispatcher(_) | Hop::Dial | Hop::Gone => stated_port(msg, arrival.source),
+            Hop::Stream(_) => arrival.source,
             Hop::Own(_) | Hop::Listener(_) => where_to(msg, arrival.source),
         };
         let is_direct = msg.values(Name::Via).nth(1).is_none();
-        Heard { hop, to, from: Some(arrival.local.ip()), is_direct }
+        Heard { hop, transport: arrival.transport, to, from: Some(arrival.local.ip()), is_direct }
     }
 
     /// Whether messages to the sender of `request` can leave from a well-known socket: we hold a duplicate, or the

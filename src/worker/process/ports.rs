@@ -196,6 +196,7 @@ impl Sockets {
             Hop::Stream(conn) => return self.streams.send(conn, *to, bytes, now, carries_call),
             Hop::Dial => return self.streams.dial(*to, bytes, now, carries_call),
             Hop::Dispatcher(to) => return shell.station.reply(to, bytes),
+            Hop::Gone => return,
         };
         let Some(socket) = socket else { return };
         match socket.send(bytes, *to, *from) {
@@ -217,7 +218,7 @@ impl Sockets {
             // A listener that a new dispatcher has given up: from our own port then.
             Hop::Listener(number) => shell.duplicates.get(number).or_else(|| own_towards(&self.mgcp, *to)),
             // MGCP runs over UDP alone.
-            Hop::Stream(_) | Hop::Dial => None,
+            Hop::Stream(_) | Hop::Dial | Hop::Gone => None,
         };
         // A message that cannot be sent is lost like a packet on the way: its transaction's sender retransmits.
         let Some(socket) = socket else { return };

@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use super::{Client, ClientKey, Sent};
 use crate::call::exchange::Hop;
 use crate::call::uas::Uas;
+use crate::call::uas::next_hop::NextHop;
 use crate::time::Time;
 use crate::transaction::LIFETIME;
 use crate::wire::sip::Message;
@@ -83,12 +84,16 @@ impl Uas {
     /// The same request for its next place, in a transaction of its own (RFC 3263 §4.3: it has another branch, and no
     /// other difference).
     pub(super) fn next_place(&mut self, key: ClientKey, now: Time) -> Option<(Client, SocketAddr)> {
+        let (hop, to) = self.clients.get_mut(key)?.others.pop_front()?;
+        Some((self.same_request(key, hop, now)?, to))
+    }
+
+    /// The same request on another way.
+    pub(super) fn same_request(&mut self, key: ClientKey, hop: Hop, now: Time) -> Option<Client> {
         let number = self.number(b'b');
-        let end = now + LIFETIME;
         let client = self.clients.get_mut(key)?;
         self.calls.get(client.call)?;
-        let (hop, to) = client.others.pop_front()?;
-        let next = Client {
+        Some(Client {
             kind: client.kind,
             call: client.call,
             number,
@@ -98,22 +103,25 @@ impl Uas {
             sent: None,
             unanswered: 0,
             heard: client.heard.take(),
-            end,
+            end: now + LIFETIME,
             armed: Time::NEVER,
-        };
-        Some((next, to))
+        })
     }
 
     /// Sends a request to its next place; false when there is none. `old`: the transaction that has failed.
     pub(super) fn fail_over(&mut self, old: ClientKey, next: Option<(Client, SocketAddr)>, now: Time) -> bool {
         let Some((next, to)) = next else { return false };
+        self.begin_again(old, next, NextHop::Address(to), now)
+    }
+
+    /// Begins `next` in place of `old`, which has failed; false when there is no room for it.
+    pub(super) fn begin_again(&mut self, old: ClientKey, next: Client, to: NextHop, now: Time) -> bool {
         let call = next.call;
         let Some(key) = self.clients.insert(next) else { return false };
         if let Some(call) = self.calls.get_mut(call).filter(|call| call.refresh == Some(old)) {
             call.refresh = Some(key);
         }
-        self.start(key, to, now);
-        self.arm_client(key);
+        self.go(key, to, now);
         true
     }
 }

@@ -1,7 +1,6 @@
 //! Our own requests in a dialog go to the address where its far end was heard, by the socket it was heard by.
 
 use super::*;
-use crate::words::ReplyTo;
 
 const NAT: &str = "203.0.113.7:40001";
 
@@ -35,7 +34,7 @@ impl Desk {
     }
 
     /// Our BYE in this call, and its way.
-    fn bye(&mut self, key: CallKey) -> (Hop, String, String) {
+    pub(super) fn bye(&mut self, key: CallKey) -> (Hop, String, String) {
         self.outputs.clear();
         self.act(|uas, now| uas.hang_up(key, now));
         self.only_transmit()
@@ -154,24 +153,4 @@ fn a_contact_whose_name_has_no_address_leaves_where_the_caller_was_heard() {
     desk.act(|uas, now| uas.on_resolved(asked.unwrap(), &[], now));
     let (hop, to, _) = desk.only_transmit();
     assert_eq!((hop, to.as_str()), (Hop::Own(0), NAT));
-}
-
-#[test]
-fn a_caller_that_keeps_to_its_connection_to_the_dispatcher_is_dialled_at_its_contact() {
-    let mut desk = Desk::new();
-    let by_connection = |envelope: &mut Envelope| {
-        (envelope.transport, envelope.reply_to) = (Transport::Tcp, ReplyTo::Stream(ConnId(5)));
-        envelope.source = "192.0.2.9:41000".parse().unwrap();
-    };
-    desk.hand_with(&invite(), by_connection);
-    let key = desk.incoming();
-    desk.act(|uas, now| uas.accept(key, Some(ANSWER.as_bytes()), now));
-    let tag = to_tag(&desk.only());
-    desk.hand_with(&ack(&tag), |envelope| {
-        by_connection(envelope);
-        envelope.follows = true;
-    });
-    // No server listens at the port that the connection came from.
-    let (hop, to, _) = desk.bye(key);
-    assert_eq!((hop, to.as_str()), (Hop::Dial, "192.0.2.9:5070"));
 }

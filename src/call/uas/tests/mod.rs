@@ -15,6 +15,7 @@ mod replaces;
 mod rooms;
 mod session;
 mod strangers;
+mod streams;
 mod unheard;
 
 use std::time::Duration;
@@ -141,6 +142,8 @@ pub(super) fn identity() -> Identity {
         reply_from: ReplyFrom::Listener,
         program: "".into(),
         seed: [1, 2],
+        contact_name: None,
+        speaks_tls: false,
     }
 }
 

@@ -1,0 +1,256 @@
+//! Calls over stream connections: those of the dispatcher, and our own.
+
+use super::*;
+use crate::words::ReplyTo;
+
+/// The address that the caller's connection comes from.
+const SOURCE: &str = "192.0.2.9:41000";
+
+/// A connection of the dispatcher.
+fn conn(number: u64) -> ReplyTo {
+    ReplyTo::Stream(ConnId(number))
+}
+
+/// The envelope of a message that came to the dispatcher over this transport, on this connection.
+fn over(transport: Transport, number: u64) -> impl Fn(&mut Envelope) + Copy {
+    move |envelope| {
+        (envelope.transport, envelope.reply_to) = (transport, conn(number));
+        envelope.source = SOURCE.parse().unwrap();
+        envelope.pinned = matches!(transport, Transport::Ws | Transport::Wss);
+    }
+}
+
+/// A text whose Via names this transport.
+fn via(text: &Text, transport: Transport) -> String {
+    text.bytes().replace("SIP/2.0/UDP", &format!("SIP/2.0/{}", transport.via_name()))
+}
+
+impl Desk {
+    /// The dispatcher hands over a message that came on its connection `number`.
+    fn hand_over(&mut self, text: &Text, transport: Transport, number: u64) {
+        self.seq += 1;
+        let mut envelope = Envelope { received: self.now, ..Envelope::plain(self.seq) };
+        over(transport, number)(&mut envelope);
+        envelope.follows = text.to_tag.is_some();
+        self.say(&via(text, transport), &Arrival::handed_over(&envelope));
+    }
+
+    /// A call over a connection of the dispatcher, on which its ACK comes as well. Returns its key, our tag and our
+    /// 200.
+    fn standing_over(&mut self, transport: Transport, number: u64) -> (CallKey, String, String) {
+        self.hand_over(&invite(), transport, number);
+        let key = self.incoming();
+        assert!(self.act(|uas, now| uas.accept(key, Some(ANSWER.as_bytes()), now)));
+        let answer = self.only();
+        let tag = to_tag(&answer);
+        self.hand_over(&text("ACK").branch("ack").to(&tag), transport, number);
+        assert_eq!(self.events(), [(key, Event::Established)]);
+        self.outputs.clear();
+        (key, tag, answer)
+    }
+
+    /// The dispatcher gives a message back, whose connection is gone.
+    fn undelivered(&mut self, number: u64, text: &str) {
+        self.act(|uas, now| uas.on_undelivered(conn(number), text.as_bytes(), now));
+    }
+}
+
+/// A worker whose own port speaks TLS.
+fn secure() -> Identity {
+    Identity { speaks_tls: true, contact_name: Some("ms.example.net".into()), ..identity() }
+}
+
+fn desk(identity: Identity) -> Desk {
+    Desk::with(identity, Limits::default(), SessionTimer { expires: None, min_se: 90 })
+}
+
+#[test]
+fn contact_names_what_the_workers_own_port_speaks() {
+    let contact = |identity: Identity, invite: &Text, transport| {
+        let mut desk = desk(identity);
+        desk.hand_over(invite, transport, 5);
+        let key = desk.incoming();
+        desk.act(|uas, now| uas.accept(key, Some(ANSWER.as_bytes()), now));
+        header(&desk.only(), "Contact").unwrap().to_owned()
+    };
+    let mut sips = invite();
+    sips.uri = "sips:ivr@192.0.2.1".into();
+    let pinned = format!("<sip:{TOKEN}@192.0.2.1:5060;transport=");
+    let cases = [
+        (identity(), invite(), Transport::Tcp, "<sip:192.0.2.1:5071;transport=tcp>".to_owned()),
+        (secure(), invite(), Transport::Tcp, "<sip:192.0.2.1:5071;transport=tcp>".to_owned()),
+        (secure(), invite(), Transport::Tls, "<sip:ms.example.net:5071;transport=tls>".to_owned()),
+        // RFC 5630 §3.1.4: a SIPS URI has no `transport=tls`.
+        (secure(), sips.clone(), Transport::Tls, "<sips:ms.example.net:5071>".to_owned()),
+        // A worker that speaks no TLS leaves the call where it is safe.
+        (identity(), invite(), Transport::Tls, format!("{pinned}tls>")),
+        (secure(), invite(), Transport::Ws, format!("{pinned}ws>")),
+        (secure(), invite(), Transport::Wss, format!("{pinned}ws>")),
+        (identity(), sips, Transport::Wss, format!("{pinned}ws>").replace("<sip:", "<sips:")),
+    ];
+    for (identity, invite, transport, expected) in cases {
+        assert_eq!(contact(identity, &invite, transport), expected, "{transport:?}");
+    }
+}
+
+#[test]
+fn a_bye_leaves_on_the_dispatchers_connection_that_the_dialog_stands_on_and_dials_no_advertised_port() {
+    for transport in [Transport::Tcp, Transport::Tls, Transport::Ws, Transport::Wss] {
+        let mut desk = desk(secure());
+        let (key, ..) = desk.standing_over(transport, 5);
+        let (hop, _, bye) = desk.bye(key);
+        assert_eq!(hop, Hop::Dispatcher(conn(5)));
+        let via = header(&bye, "Via").unwrap();
+        assert!(via.starts_with(&format!("SIP/2.0/{} ", transport.via_name())), "{via}");
+    }
+}
+
+#[test]
+fn own_requests_follow_the_connection_that_the_dialogs_last_request_came_on() {
+    let mut desk = Desk::new();
+    let (key, tag, _) = desk.standing_over(Transport::Ws, 5);
+    // The browser has come back on a new connection.
+    desk.hand_over(&text("INFO").to(&tag).cseq(2), Transport::Ws, 6);
+    desk.outputs.clear();
+    assert_eq!(desk.bye(key).0, Hop::Dispatcher(conn(6)));
+
+    let mut desk = Desk::new();
+    let (key, tag, _) = desk.standing_over(Transport::Tcp, 5);
+    let arrival = Arrival::stream(9, SOURCE.parse().unwrap(), "192.0.2.1:5071".parse().unwrap(), 1);
+    desk.say(&via(&text("INFO").to(&tag).cseq(2), Transport::Tcp), &arrival);
+    desk.outputs.clear();
+    assert_eq!(desk.bye(key).0, Hop::Stream(9));
+}
+
+#[test]
+fn a_bye_whose_connection_is_gone_is_dialled_at_the_contact_and_never_at_the_source_port() {
+    let mut desk = Desk::new();
+    let (key, ..) = desk.standing_over(Transport::Tcp, 5);
+    let (_, _, first) = desk.bye(key);
+    desk.undelivered(5, &first);
+    let (hop, to, second) = desk.only_transmit();
+    assert_eq!((hop, to.as_str()), (Hop::Dial, "192.0.2.9:5070"));
+    assert_eq!(header(&second, "CSeq"), header(&first, "CSeq"));
+    assert_ne!(header(&second, "Via"), header(&first, "Via"), "another transaction (RFC 3263 §4.3)");
+    desk.undelivered(5, &first);
+    assert_eq!(desk.sent().len(), 0, "it is under way already");
+    desk.reply(&second, 200, "", "");
+    desk.assert_idle();
+}
+
+#[test]
+fn a_bye_for_a_browser_that_is_gone_is_over_at_once() {
+    for transport in [Transport::Ws, Transport::Wss, Transport::Tls] {
+        let mut desk = Desk::new();
+        let (key, ..) = desk.standing_over(transport, 5);
+        let (_, _, bye) = desk.bye(key);
+        desk.undelivered(5, &bye);
+        assert_eq!(desk.sent().len(), 0);
+        desk.wait(SECOND);
+        assert!(desk.uas.is_quiet(), "{transport:?}: its BYE waits");
+    }
+}
+
+#[test]
+fn a_call_whose_caller_is_gone_waits_until_it_comes_back() {
+    let mut desk = Desk::new();
+    let (key, tag, _) = desk.standing_over(Transport::Ws, 5);
+    desk.act(|uas, _| uas.on_dispatcher_lost());
+    desk.hand_over(&text("INFO").to(&tag).cseq(2), Transport::Ws, 1);
+    desk.outputs.clear();
+    assert_eq!(desk.bye(key).0, Hop::Dispatcher(conn(1)));
+}
+
+#[test]
+fn no_message_leaves_on_a_new_dispatchers_connection_that_has_the_number_of_an_old_one() {
+    let mut desk = Desk::new();
+    let (key, ..) = desk.standing_over(Transport::Ws, 5);
+    desk.act(|uas, _| uas.on_dispatcher_lost());
+    desk.act(|uas, now| uas.hang_up(key, now));
+    assert_eq!(desk.sent().len(), 0);
+
+    let mut desk = Desk::new();
+    let (key, ..) = desk.standing_over(Transport::Tcp, 5);
+    desk.act(|uas, _| uas.on_dispatcher_lost());
+    assert_eq!(desk.bye(key).0, Hop::Dial);
+
+    // An answer that has not been acknowledged is repeated on a connection to the caller.
+    let mut desk = Desk::new();
+    desk.hand_over(&invite(), Transport::Tcp, 5);
+    let key = desk.incoming();
+    desk.act(|uas, _| uas.on_dispatcher_lost());
+    desk.act(|uas, now| uas.accept(key, Some(ANSWER.as_bytes()), now));
+    let (hop, to, _) = desk.only_transmit();
+    assert_eq!((hop, to.as_str()), (Hop::Dial, "192.0.2.9:5070"));
+}
+
+#[test]
+fn an_answer_whose_connection_is_gone_goes_to_the_sent_by_port_on_a_new_one() {
+    let mut desk = Desk::new();
+    desk.hand_over(&invite(), Transport::Tcp, 5);
+    let key = desk.incoming();
+    desk.act(|uas, now| uas.accept(key, Some(ANSWER.as_bytes()), now));
+    let answer = desk.only();
+    desk.undelivered(5, &answer);
+    let (hop, to, again) = desk.only_transmit();
+    assert_eq!((hop, to.as_str(), &again), (Hop::Dial, "192.0.2.9:5070", &answer));
+    // Its repetitions go there as well.
+    desk.wait(ms(600));
+    let (hop, to, _) = desk.only_transmit();
+    assert_eq!((hop, to.as_str()), (Hop::Dial, "192.0.2.9:5070"));
+}
+
+#[test]
+fn an_answer_without_a_port_in_its_via_goes_to_the_default_port() {
+    let mut desk = Desk::new();
+    let answer = "SIP/2.0 486 Busy Here\r\nVia: SIP/2.0/TCP phone.example.net;branch=z9hG4bK-1;received=192.0.2.9;\
+                  rport=41000\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:c@d>;tag=2\r\nCall-ID: 1\r\nCSeq: 1 INVITE\r\n\
+                  Content-Length: 0\r\n\r\n";
+    desk.undelivered(5, answer);
+    let (hop, to, _) = desk.only_transmit();
+    assert_eq!((hop, to.as_str()), (Hop::Dial, "192.0.2.9:5060"));
+}
+
+#[test]
+fn an_answer_over_tls_or_websocket_never_leaves_in_the_clear() {
+    for transport in [Transport::Tls, Transport::Ws, Transport::Wss] {
+        let mut desk = Desk::new();
+        desk.hand_over(&invite(), transport, 5);
+        let key = desk.incoming();
+        desk.act(|uas, now| uas.accept(key, Some(ANSWER.as_bytes()), now));
+        let answer = desk.only();
+        desk.undelivered(5, &answer);
+        desk.wait(ms(600));
+        let hops = desk.outputs.iter().filter_map(|output| match output {
+            Output::Transmit(transmit) => Some(transmit.hop),
+            _ => None,
+        });
+        assert!(hops.clone().all(|hop| hop == Hop::Gone), "{transport:?}: {:?}", hops.collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_cancel_over_tcp_with_another_sent_by_than_its_invite_ends_the_call() {
+    let cancel = |branch: &str, transport, source: &str| {
+        let mut desk = Desk::new();
+        desk.hand_over(&invite(), Transport::Tcp, 5);
+        desk.incoming();
+        let mut cancel = text("CANCEL");
+        cancel.branch = branch.to_owned();
+        let text = via(&cancel, transport).replace("192.0.2.9:5070;branch", "192.0.2.9:41000;branch");
+        let mut envelope = Envelope { received: desk.now, ..Envelope::plain(2) };
+        over(transport, 5)(&mut envelope);
+        envelope.follows = true;
+        envelope.source = source.parse().unwrap();
+        if transport == Transport::Udp {
+            envelope.reply_to = ReplyTo::Datagram;
+        }
+        desk.say(&text, &Arrival::handed_over(&envelope));
+        desk.statuses()
+    };
+    let branch = invite().branch;
+    assert_eq!(cancel(&branch, Transport::Tcp, SOURCE), [200, 487]);
+    assert_eq!(cancel(&branch, Transport::Tcp, "192.0.2.10:41000"), [481], "from another host");
+    assert_eq!(cancel("z9hG4bK-other", Transport::Tcp, SOURCE), [481], "another branch is another attempt");
+    assert_eq!(cancel(&branch, Transport::Udp, SOURCE), [481], "a datagram's source may be forged");
+}
