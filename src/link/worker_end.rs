@@ -52,7 +52,7 @@ pub struct WorkerEnd {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FromDispatcher<'a> {
     /// The dispatcher accepts the worker; descriptors came beside the frame.
-    Welcome(Welcome),
+    Welcome(Box<Welcome>),
     /// A message to serve.
     Message(Message<'a>),
     /// The operator's order about new work.
@@ -122,7 +122,7 @@ impl WorkerEnd {
                     self.taken = self.taken.max(message.envelope.seq);
                     sink(FromDispatcher::Message(message));
                 }
-                Record::Welcome(welcome) => sink(FromDispatcher::Welcome(welcome)),
+                Record::Welcome(welcome) => sink(FromDispatcher::Welcome(Box::new(welcome))),
                 Record::Drain(drain) => sink(FromDispatcher::Drain(drain)),
                 Record::Access(rules) => sink(FromDispatcher::Access(rules)),
                 Record::Undelivered { to, bytes } => sink(FromDispatcher::Undelivered { to, bytes }),

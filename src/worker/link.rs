@@ -170,7 +170,7 @@ impl LinkEnd {
                 Ok(length) => {
                     let (mut welcome, mut goodbye) = (None, None);
                     end.on_frame(self.frame.get(..length).unwrap_or_default(), &mut |event| match event {
-                        FromDispatcher::Welcome(it) => welcome = Some(it),
+                        FromDispatcher::Welcome(it) => welcome = Some(*it),
                         FromDispatcher::Goodbye(reason) => goodbye = Some(reason.to_owned()),
                         // Messages come after the welcome, in frames of their own.
                         FromDispatcher::Message(_)
