@@ -76,8 +76,8 @@ pub use self::sessions::{Account, Conference, Sessions};
 /// let welcome = Welcome {
 ///     name: "w0".into(), slot: 0, token: "pm0123456789abcdef".into(), incarnation: 1, secret: 7, key: None,
 ///     capacity: 10, advertise: vec![], contact_name: None, rtp_ports: (0, 0), reply_from: ReplyFrom::Listener,
-///     sockets: vec![], listeners: vec!["192.0.2.1:2427".parse().unwrap()], access: vec![], mgcp: None, features: vec![],
-///     lan: None,
+///     sockets: vec![], listeners: vec!["192.0.2.1:2427".parse().unwrap()], access: vec![], mgcp: None,
+///     features: vec![], lan: None,
 /// };
 /// let sessions = Adapter::new(&welcome, gateway, None, [1, 2]);
 /// let links = DispatcherLinks::new(welcome, WorkerEnd::new(), 0, &[true], Intervals::default());
