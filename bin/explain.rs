@@ -46,6 +46,10 @@ fn sentence(decided: &Decided) -> String {
         Action::Dropped => "dropped".to_owned(),
     };
     let size = if decided.size > 0 { format!(", size {}", decided.size) } else { String::new() };
+    let over = match decided.connection {
+        Some(connection) => format!(", over {}, connection {connection}", decided.transport),
+        None => String::new(),
+    };
     let pinned = match &decided.pinned_by {
         Some(why) => format!(", pinned by {why}"),
         None if decided.pinned => ", pinned".to_owned(),
@@ -55,5 +59,5 @@ fn sentence(decided: &Decided) -> String {
     let end = if decided.final_status == 0 { String::new() } else { format!(", ended with {}", decided.final_status) };
     let why = if decided.why.is_empty() { String::new() } else { format!(": {}", decided.why) };
     let age = decided.age_ms as f64 / 1000.0;
-    format!("{age:>10.3} s ago: {method}{done} ({}{size}{pinned}){end}{why}\n", decided.reason)
+    format!("{age:>10.3} s ago: {method}{done} ({}{size}{over}{pinned}){end}{why}\n", decided.reason)
 }

@@ -4,19 +4,21 @@
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
-use super::decision::{Decision, Handoff, Pinned, Target};
+use super::decision::{Arrival, Decision, Handoff, Pinned, Target};
 use super::reason::Reason;
-use crate::ids::{Seq, WorkerId};
+use crate::ids::{ConnId, Seq, WorkerId};
 use crate::time::Time;
 use crate::wire::Label;
 use crate::wire::sip::Fault;
-use crate::words;
+use crate::words::{self, ReplyTo, Transport};
 
 /// A ring of decisions. Its memory is taken as it fills, once.
 #[derive(Debug)]
 pub struct History {
     ring: Ring<Line>,
     finals: Ring<Told>,
+    /// The connections of messages that came on one.
+    streams: Ring<OnStream>,
 }
 
 /// The last entries of a kind.
@@ -53,6 +55,10 @@ pub struct Explained {
     pub at: Time,
     /// The method or verb of the message.
     pub method: Label,
+    /// The transport that the message came over.
+    pub transport: Transport,
+    /// The connection that it came on.
+    pub connection: Option<ConnId>,
     /// The reason.
     pub reason: Reason,
     /// The fault of the message, if the decision was made for it.
@@ -106,6 +112,26 @@ struct Line {
     method: Label,
     reason: Reason,
     fault: Option<Fault>,
+    transport: Transport,
+}
+
+/// The connection of a message: apart from its decision, because most messages have none.
+#[derive(Clone, Copy, Debug)]
+struct OnStream {
+    call: u64,
+    at: Time,
+    connection: ConnId,
+}
+
+/// What a decision was about.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct About<'a> {
+    /// The message's method or verb.
+    pub(super) method: Label,
+    /// Its fault, if the decision was made for it.
+    pub(super) fault: Option<Fault>,
+    /// The way on which it came.
+    pub(super) arrival: &'a Arrival,
 }
 
 /// A worker's report of its final response to a message.
@@ -137,11 +163,11 @@ impl History {
 
     /// An empty history.
     pub fn new() -> Self {
-        History { ring: Ring::new(), finals: Ring::new() }
+        History { ring: Ring::new(), finals: Ring::new(), streams: Ring::new() }
     }
 
-    /// Notes a decision about a message of this method, of the call whose Call-ID hashes to `call`.
-    pub fn note(&mut self, call: u64, (method, fault): (Label, Option<Fault>), decision: &Decision, now: Time) {
+    /// Notes a decision about a message of the call whose Call-ID hashes to `call`.
+    pub(super) fn note(&mut self, call: u64, about: About<'_>, decision: &Decision, now: Time) {
         let target = match decision.target {
             Target::Worker(Handoff { worker, size, pinned, follows, .. }) => {
                 ShortTarget::Worker { worker, size, pinned, follows }
@@ -156,8 +182,12 @@ impl History {
             Target::Worker(handoff) => handoff.seq,
             _ => Seq(0),
         };
+        let About { method, fault, arrival: &Arrival { transport, reply_to, .. } } = about;
         let reason = decision.reason;
-        self.ring.push(Line { call, at: now, target, seq: seq.into(), method, reason, fault });
+        self.ring.push(Line { call, at: now, target, seq: seq.into(), method, reason, fault, transport });
+        if let ReplyTo::Stream(connection) = reply_to {
+            self.streams.push(OnStream { call, at: now, connection });
+        }
     }
 
     /// Notes the final answer of a worker to a message.
@@ -171,14 +201,19 @@ impl History {
     pub fn of(&self, call: u64) -> Vec<Explained> {
         let lines = self.ring.iter().filter(|line| line.call == call);
         let mut decisions = Vec::new();
+        let mut streams = self.streams.iter().filter(|stream| stream.call == call).peekable();
         // One pass over the final answers, however many decisions there are: this runs on the lane, which decides
         // nothing in that time.
         let mut open: HashMap<(WorkerId, ShortSeq), Vec<usize>, FixedState> = HashMap::default();
-        for &Line { call: _, at, target, seq, method, reason, fault } in lines {
+        for &Line { call: _, at, target, seq, method, reason, fault, transport } in lines {
             if let ShortTarget::Worker { worker, .. } = target {
                 open.entry((worker, seq)).or_default().push(decisions.len());
             }
-            decisions.push(Explained { at, method, reason, fault, target, answered: None });
+            // Connections are noted in the order of the decisions. The decision of the first one may be forgotten.
+            while streams.next_if(|stream| stream.at < at).is_some() {}
+            let is_stream = !matches!(transport, Transport::Udp | Transport::Mgcp);
+            let connection = streams.next_if(|stream| is_stream && stream.at == at).map(|stream| stream.connection);
+            decisions.push(Explained { at, method, transport, connection, reason, fault, target, answered: None });
         }
         if open.is_empty() {
             return decisions;
@@ -207,12 +242,42 @@ mod tests {
     use super::*;
     use crate::dispatch::decision::Search;
 
+    fn arrival(transport: Transport, reply_to: ReplyTo) -> Arrival {
+        Arrival { transport, reply_to, ..Arrival::of(&words::Envelope::plain(1)) }
+    }
+
+    fn about(method: Label, arrival: &Arrival) -> About<'_> {
+        About { method, fault: None, arrival }
+    }
+
+    #[test]
+    fn a_decision_is_told_with_the_connection_of_its_message() {
+        let mut history = History::new();
+        let drop = Decision { target: Target::Drop, reason: Reason::Stun };
+        let on = |number| ReplyTo::Stream(ConnId(number));
+        let ways = [
+            (Transport::Tcp, on(7), 1),
+            (Transport::Udp, ReplyTo::Datagram, 1),
+            (Transport::Wss, on(9), 1),
+            (Transport::Udp, ReplyTo::Datagram, 2),
+            (Transport::Tls, on(8), 3),
+        ];
+        for (transport, reply_to, at) in ways {
+            let arrival = arrival(transport, reply_to);
+            history.note(1, about(Label::Invite, &arrival), &drop, Time(at));
+            history.note(2, about(Label::Bye, &arrival), &drop, Time(at));
+        }
+        let told = history.of(1);
+        let told: Vec<_> = told.iter().map(|it| (it.transport.label(), it.connection.map(|it| it.0))).collect();
+        assert_eq!(told, [("tcp", Some(7)), ("udp", None), ("wss", Some(9)), ("udp", None), ("tls", Some(8))]);
+    }
+
     #[test]
     fn the_ring_forgets_the_oldest_and_tells_the_rest_in_order() {
         let mut history = History::new();
         let drop = Decision { target: Target::Drop, reason: Reason::Stun };
         for at in 0..History::LEN as u64 + 3 {
-            history.note(at % 2, (Label::Invite, None), &drop, Time(at));
+            history.note(at % 2, about(Label::Invite, &arrival(Transport::Udp, ReplyTo::Datagram)), &drop, Time(at));
         }
         let odd = history.of(1);
         assert_eq!(odd.len(), History::LEN / 2);
@@ -241,13 +306,15 @@ mod tests {
             };
             Decision { target: Target::Worker(handoff), reason: Reason::Selected }
         };
+        let arrival = arrival(Transport::Udp, ReplyTo::Datagram);
+        let (invite, bye) = (about(Label::Invite, &arrival), about(Label::Bye, &arrival));
         let outcome = |seq, status, why| words::Outcome { seq: Seq(seq), status, why };
-        history.note(1, (Label::Invite, None), &handed(0, 7), Time(1));
+        history.note(1, invite, &handed(0, 7), Time(1));
         history.note_final(WorkerId(1), outcome(7, 200, ""), Time(2));
         history.note_final(WorkerId(0), outcome(7, 488, "no format"), Time(3));
         // The worker starts anew, and its link counts from the beginning.
-        history.note(1, (Label::Invite, None), &handed(0, 7), Time(4));
-        history.note(1, (Label::Bye, None), &handed(1, 8), Time(5));
+        history.note(1, invite, &handed(0, 7), Time(4));
+        history.note(1, bye, &handed(1, 8), Time(5));
         let ends = |history: &History| {
             history.of(1).into_iter().map(|it| it.answered.map(|end| end.status)).collect::<Vec<_>>()
         };

@@ -3,11 +3,11 @@
 use std::hash::BuildHasher;
 
 use super::decision::{Arrival, Decision};
+use super::history::About;
 use super::returned::Returned;
 use super::{Dispatch, mgcp, sip};
 use crate::time::Time;
-use crate::wire::sip::Fault;
-use crate::wire::{self, Label};
+use crate::wire;
 
 /// A message, or bytes that are none.
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +41,7 @@ impl Dispatch {
         let message = message.into();
         let decision = self.decide(message, arrival, now);
         self.counters.on_decision(&decision);
-        self.note(message, &decision, now);
+        self.note(message, &decision, arrival, now);
         decision
     }
 
@@ -51,7 +51,7 @@ impl Dispatch {
         let message = message.into();
         let decision = self.decide(message, arrival, now);
         self.counters.on_vacant(&decision);
-        self.note(message, &decision, now);
+        self.note(message, &decision, arrival, now);
         decision
     }
 
@@ -74,7 +74,7 @@ impl Dispatch {
             Incoming::UnreadableSip(_) | Incoming::UnreadableMgcp(_) => self.decide(message, arrival, now),
         };
         self.counters.on_returned(&decision);
-        self.note(message, &decision, now);
+        self.note(message, &decision, arrival, now);
         decision
     }
 
@@ -83,7 +83,7 @@ impl Dispatch {
     pub fn on_overflow(&mut self, message: &wire::mgcp::Message<'_>, arrival: &Arrival, now: Time) -> Decision {
         let decision = mgcp::decide_overflow(self, message, arrival, now);
         self.counters.on_decision(&decision);
-        self.note(message.into(), &decision, now);
+        self.note(message.into(), &decision, arrival, now);
         decision
     }
 
@@ -98,18 +98,18 @@ impl Dispatch {
     }
 
     /// Notes a decision for [`Dispatch::explain`], under the names by which an operator asks.
-    fn note(&mut self, message: Incoming<'_>, decision: &Decision, now: Time) {
+    fn note(&mut self, message: Incoming<'_>, decision: &Decision, arrival: &Arrival, now: Time) {
         match message {
-            Incoming::Sip(message) => sip::note(self, message, decision, now),
-            Incoming::UnreadableSip(bad) => sip::note_fault(self, bad, decision, now),
-            Incoming::Mgcp(message) => mgcp::note(self, message, decision, now),
+            Incoming::Sip(message) => sip::note(self, message, decision, arrival, now),
+            Incoming::UnreadableSip(bad) => sip::note_fault(self, bad, decision, arrival, now),
+            Incoming::Mgcp(message) => mgcp::note(self, message, decision, arrival, now),
             Incoming::UnreadableMgcp(_) => {}
         }
     }
 
-    /// Notes a decision about a message of this kind under a name.
-    pub(super) fn note_text(&mut self, name: &[u8], kind: (Label, Option<Fault>), decision: &Decision, now: Time) {
-        self.history.note(self.call_hash.hash_one(name), kind, decision, now);
+    /// Notes a decision under a name.
+    pub(super) fn note_text(&mut self, name: &[u8], about: About<'_>, decision: &Decision, now: Time) {
+        self.history.note(self.call_hash.hash_one(name), about, decision, now);
     }
 }
 

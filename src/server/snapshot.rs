@@ -83,6 +83,8 @@ impl<C: Channel> Switch<C> {
                 status,
                 reason: explained.reason.label().into(),
                 size,
+                transport: explained.transport.label().into(),
+                connection: explained.connection.map(|connection| connection.0),
                 pinned: pinned.is_some(),
                 pinned_by: pinned.map(|pinned| pinned.label().into()),
                 final_status: explained.answered.as_ref().map_or(0, |end| end.status),

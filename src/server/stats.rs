@@ -343,6 +343,12 @@ pub struct Decided {
     pub reason: Cow<'static, str>,
     /// Units it counted as; 0 if it opened no session.
     pub size: u32,
+    /// The transport that it came over: `udp`, `tcp`, `tls`, `ws` or `wss`.
+    #[serde(default)]
+    pub transport: Cow<'static, str>,
+    /// The number of the connection that it came on; null if it came in a datagram.
+    #[serde(default)]
+    pub connection: Option<u64>,
     /// Whether its dialog stays on the well-known port.
     pub pinned: bool,
     /// The reason why the dialog is pinned: `pinned-sources`, `websocket` or `listener`; null if it is not.

@@ -299,8 +299,8 @@ fn check_memory(config: &Config) -> Result<(), StartError> {
 /// Bytes that one entry of the table takes with its share of the indexes, rounded up: measured in
 /// `tests/allocation.rs`.
 const TABLE_ENTRY: usize = 168;
-/// Bytes of one line of the history, rounded up.
-const HISTORY_LINE: usize = 64;
+/// Bytes of one line of the history with its outcome and its connection, rounded up.
+const HISTORY_LINE: usize = 96;
 /// Addresses that glibc sets aside for the heap of a thread.
 const THREAD_HEAP: usize = 64 << 20;
 

@@ -70,6 +70,17 @@ pub enum Transport {
 }
 
 impl Transport {
+    /// Its stable name in `explain`.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Transport::Udp | Transport::Mgcp => "udp",
+            Transport::Tcp => "tcp",
+            Transport::Tls => "tls",
+            Transport::Ws => "ws",
+            Transport::Wss => "wss",
+        }
+    }
+
     /// Its name in a Via (RFC 3261 §20.42, RFC 7118). MGCP has no Via; it is given the name of its transport.
     pub const fn via_name(self) -> &'static str {
         match self {

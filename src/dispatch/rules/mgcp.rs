@@ -20,6 +20,7 @@ use std::net::SocketAddr;
 use crate::dispatch::Dispatch;
 use crate::dispatch::case::{self, Placement};
 use crate::dispatch::decision::{Arrival, Decision, EntryId, Handoff, Protocol, Reason, Return, Target, Tried};
+use crate::dispatch::history::About;
 use crate::dispatch::returned::Returned;
 use crate::dispatch::table::{Entry, State};
 use crate::fingerprint::{Fingerprint, Printer};
@@ -232,16 +233,22 @@ pub(in crate::dispatch) fn decide(
 }
 
 /// Notes the decision about a command: by its call, else by its endpoint and by its transaction.
-pub(in crate::dispatch) fn note(dispatch: &mut Dispatch, message: &Message<'_>, decision: &Decision, now: Time) {
+pub(in crate::dispatch) fn note(
+    dispatch: &mut Dispatch,
+    message: &Message<'_>,
+    decision: &Decision,
+    arrival: &Arrival,
+    now: Time,
+) {
     let Message::Command(command) = message else { return };
-    let verb = command.verb().label();
+    let about = About { method: command.verb().label(), fault: None, arrival };
     if let Some(call) = command.call_id().filter(|id| !id.is_empty()) {
-        return dispatch.note_text(lowered(call, &mut [0; 64]), (verb, None), decision, now);
+        return dispatch.note_text(lowered(call, &mut [0; 64]), about, decision, now);
     }
     let mut name = [0; 2 * EndpointName::MAX + 1];
-    dispatch.note_text(lowered(command.endpoint().as_bytes(), &mut name), (verb, None), decision, now);
+    dispatch.note_text(lowered(command.endpoint().as_bytes(), &mut name), about, decision, now);
     let mut digits = [0; 10];
-    dispatch.note_text(decimal(command.transaction().0, &mut digits), (verb, None), decision, now);
+    dispatch.note_text(decimal(command.transaction().0, &mut digits), about, decision, now);
 }
 
 impl Dispatch {

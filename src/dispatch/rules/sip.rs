@@ -12,6 +12,7 @@ use crate::config::MethodRule;
 use crate::dispatch::Dispatch;
 use crate::dispatch::case::{self, Placement};
 use crate::dispatch::decision::{Answer, Arrival, Decision, EntryId, Handoff, Protocol, Reason, Says, Target, Tried};
+use crate::dispatch::history::About;
 use crate::dispatch::identity::{Named, branch_token};
 use crate::dispatch::returned::Returned;
 use crate::dispatch::table::{Entry, State};
@@ -163,20 +164,32 @@ pub(in crate::dispatch) fn decide_unparsable(
 }
 
 /// Notes the decision about a message.
-pub(in crate::dispatch) fn note(dispatch: &mut Dispatch, message: &Message<'_>, decision: &Decision, now: Time) {
+pub(in crate::dispatch) fn note(
+    dispatch: &mut Dispatch,
+    message: &Message<'_>,
+    decision: &Decision,
+    arrival: &Arrival,
+    now: Time,
+) {
     let fault = match decision.target {
         Target::Answer(Answer { says: Says::Fault(fault), .. }) => Some(fault),
         _ => None,
     };
     let method = message.method().map_or(Label::Response, Method::label);
-    dispatch.note_text(message.call_id(), (method, fault), decision, now);
+    dispatch.note_text(message.call_id(), About { method, fault, arrival }, decision, now);
 }
 
 /// Notes the decision about bytes that cannot be read as a message, if their call can be told.
-pub(in crate::dispatch) fn note_fault(dispatch: &mut Dispatch, bad: &Unparsable<'_>, decision: &Decision, now: Time) {
+pub(in crate::dispatch) fn note_fault(
+    dispatch: &mut Dispatch,
+    bad: &Unparsable<'_>,
+    decision: &Decision,
+    arrival: &Arrival,
+    now: Time,
+) {
     if let Some(seen) = bad.seen.filter(|seen| !seen.call_id().is_empty()) {
         let method = seen.method().map_or(Label::Response, Method::label);
-        dispatch.note_text(seen.call_id(), (method, Some(bad.fault)), decision, now);
+        dispatch.note_text(seen.call_id(), About { method, fault: Some(bad.fault), arrival }, decision, now);
     }
 }
 
