@@ -3,6 +3,7 @@
 //! Exit codes: 0 fine, 1 not reachable or not healthy, 2 wrong use or a start that is not possible. Errors are one line
 //! on stderr that names the fault and its remedy.
 
+mod certify;
 mod check;
 mod dispatch;
 mod drain;
@@ -79,6 +80,8 @@ enum Command {
     Reload(reload::Flags),
     /// Check a configuration file.
     Check(check::Flags),
+    /// Make certificates for workers on other hosts.
+    Certify(certify::Flags),
 }
 
 fn main() -> ExitCode {
@@ -100,6 +103,7 @@ fn main() -> ExitCode {
         Command::Explain(flags) => explain::run(flags),
         Command::Reload(flags) => reload::run(&flags),
         Command::Check(flags) => check::run(flags),
+        Command::Certify(flags) => certify::run(flags),
     };
     let code = done.map_or_else(Failure::report, |()| ExitCode::SUCCESS);
     pointsman::net::log::finish();

@@ -226,7 +226,7 @@ fn whole_transaction(datagrams: &[&str], decide: Decide) -> Vec<usize> {
         own: vec!["[2001:db8::1]:5070".parse().unwrap()],
         listeners: vec!["[2001:db8::1]:5060".parse().unwrap()],
         duplicates: vec![true],
-        asks_dispatcher: false,
+        away: Vec::new(),
         hosts: Vec::new(),
         advertise: Vec::new(),
         reply_from: ReplyFrom::Listener,

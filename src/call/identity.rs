@@ -15,8 +15,9 @@ pub struct Identity {
     pub listeners: Vec<SocketAddr>,
     /// Whether we hold a duplicate of a listener, by listener number.
     pub duplicates: Vec<bool>,
-    /// Whether the dispatcher sends answers from its listeners for us, because it is on another host.
-    pub asks_dispatcher: bool,
+    /// Our own addresses, if the dispatcher is on another host; else empty. It sends answers from its listeners for us
+    /// where they have to leave from there.
+    pub away: Vec<IpAddr>,
     /// The addresses to name in Contact, by listener number; the first is the default.
     pub advertise: Vec<IpAddr>,
     /// An address of this host for each address family it has. It stands for a socket that is bound to all addresses.
@@ -45,8 +46,22 @@ impl Identity {
         found.unwrap_or(0) as u16
     }
 
+    /// The address of this host that stands for `local`: that one itself, or on another host than the dispatcher's the
+    /// nearest of our own.
+    pub(super) fn here(&self, local: IpAddr) -> IpAddr {
+        nearest(&self.away, local).unwrap_or(local)
+    }
+
     /// The address at which peers that reached `local` (over well-known socket `listener`, if any) can reach us.
     pub(super) fn public_ip(&self, listener: Option<u16>, local: IpAddr) -> IpAddr {
+        if let Some(own) = nearest(&self.away, local) {
+            return own;
+        }
+        self.dispatcher_ip(listener, local)
+    }
+
+    /// The address at which peers that reached `local` can reach the dispatcher.
+    pub(super) fn dispatcher_ip(&self, listener: Option<u16>, local: IpAddr) -> IpAddr {
         let usable = |ip: &&IpAddr| !ip.is_unspecified() && ip.is_ipv4() == local.is_ipv4();
         let named = listener.and_then(|number| self.advertise.get(usize::from(number))).filter(usable);
         let named = named.or_else(|| self.advertise.iter().find(usable));
@@ -71,6 +86,18 @@ impl Identity {
         let is_like = |host: &&IpAddr| host.is_ipv4() == ip.is_ipv4();
         self.hosts.iter().find(is_like).copied().filter(|_| ip.is_unspecified()).unwrap_or(ip)
     }
+}
+
+/// The address of the same family that has most of its first bits in common with `to`: the one in the same network, if
+/// any is.
+pub fn nearest(own: &[IpAddr], to: IpAddr) -> Option<IpAddr> {
+    let bits = |ip: IpAddr| match ip {
+        IpAddr::V4(ip) => u128::from(ip.to_bits()) << 96,
+        IpAddr::V6(ip) => ip.to_bits(),
+    };
+    let alike = own.iter().filter(|ip| ip.is_ipv4() == to.is_ipv4());
+    // Of two that are as near, the first.
+    alike.copied().min_by_key(|ip| bits(*ip) ^ bits(to)).or_else(|| own.first().copied())
 }
 
 /// The place of a stream's socket.

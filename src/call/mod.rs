@@ -19,7 +19,7 @@
 //!     own: vec!["192.0.2.1:5070".parse().unwrap()],
 //!     listeners: vec!["192.0.2.1:5060".parse().unwrap()],
 //!     duplicates: vec![true],
-//!     asks_dispatcher: false,
+//!     away: Vec::new(),
 //!     advertise: Vec::new(),
 //!     hosts: Vec::new(),
 //!     reply_from: ReplyFrom::Listener,

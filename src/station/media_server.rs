@@ -102,12 +102,14 @@ impl<A: Application, M: Media> MediaServer<A, M> {
         let Setup { sip, mgcp, hosts, program, capacity, has_gateway, session_timer, gate_key, seeds } = setup;
         let (welcome, listeners) = (dispatcher.welcome(), dispatcher.listeners());
         let [one, two, seeds @ ..] = seeds;
+        let is_away = welcome.lan.is_some();
+        let away = if is_away { sip.iter().map(SocketAddr::ip).collect() } else { Vec::new() };
         let identity = Identity {
             token: welcome.token.as_str().into(),
             own: sip,
             listeners: listeners.addresses(),
             duplicates: listeners.held(),
-            asks_dispatcher: dispatcher.sends_for_us(),
+            away,
             advertise: welcome.advertise.clone(),
             hosts,
             reply_from: welcome.reply_from,

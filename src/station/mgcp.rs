@@ -298,7 +298,7 @@ mod tests {
             own,
             listeners: Vec::new(),
             duplicates: Vec::new(),
-            asks_dispatcher: false,
+            away: Vec::new(),
             advertise: Vec::new(),
             hosts: Vec::new(),
             reply_from: ReplyFrom::Worker,

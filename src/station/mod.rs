@@ -46,7 +46,7 @@ use std::time::Duration;
 
 use crate::ids::Seq;
 use crate::time::Time;
-use crate::words::{DrainMode, Hello, ReplyTo, Welcome};
+use crate::words::{Dispatched, DrainMode, Hello, ReplyTo, Welcome};
 
 use self::dispatcher::Change;
 
@@ -320,6 +320,16 @@ impl<S: Sessions> Station<S> {
     /// A new dispatcher refuses this worker.
     pub fn on_refused(&mut self, reason: &str, now: Time) {
         self.dispatcher.on_refused(reason, now);
+    }
+
+    /// As [`DispatcherLinks::set_clock`].
+    pub fn set_clock(&mut self, asked: Time, theirs: Time, heard: Time) {
+        self.dispatcher.set_clock(asked, theirs, heard);
+    }
+
+    /// Has the dispatcher send an answer from the well-known socket that is ours under this number.
+    pub fn send(&mut self, number: u16, answer: Dispatched<'_>) {
+        self.dispatcher.send(number, answer);
     }
 
     /// A new dispatcher has welcomed this worker. Its links and sockets are as in [`DispatcherLinks::new`].

@@ -1,8 +1,11 @@
 //! Events that the supervisor acts on, and the sender by which other parts of this process give it commands.
 
+use std::net::SocketAddr;
+
 use tokio::sync::{mpsc, oneshot};
 
 use super::admission::Origin;
+use super::lan::Introduction;
 use crate::admin::protocol::{Command, Reply};
 use crate::ids::WorkerId;
 use crate::net::unix::SeqPacket;
@@ -18,6 +21,8 @@ pub(super) enum Event {
     Connected { link: SeqPacket },
     /// A link has sent its `Hello`, or failed to. `child` is the process that it was made for.
     Introduced { origin: Origin, child: Option<u32>, link: SeqPacket, hello: Result<Box<Hello>, String> },
+    /// A worker on another host has introduced itself, or the reason why it has not.
+    OnLan { from: SocketAddr, introduced: Result<Box<Introduction>, String> },
     /// A client of the stats socket has sent a command.
     Command { command: Command, reply: oneshot::Sender<Reply> },
     /// Another dispatcher wants to take over.

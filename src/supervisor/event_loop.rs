@@ -15,6 +15,7 @@ use tracing::{info, warn};
 use super::admission::Origin;
 use super::event::{CommandSender, Event};
 use super::handoff_socket::accept_connections;
+use super::lan::LanListener;
 use super::reattach::Reattached;
 use super::run_dir_refresh::RunDirRefresh;
 use super::service_manager::ServiceManager;
@@ -29,6 +30,7 @@ use crate::admin::rights::OtherUsers;
 use crate::config::{Config, Source};
 use crate::ids::{LinkId, TokenKey, WorkerId};
 use crate::net::clock;
+use crate::net::lan::Connected;
 use crate::net::unix::SeqListener;
 use crate::server;
 use crate::time::Time;
@@ -49,6 +51,8 @@ pub struct Resources {
     pub listeners: Listeners,
     /// The socket for workers that the dispatcher did not start.
     pub handoff: SeqListener,
+    /// The listener for workers on other hosts.
+    pub lan: Option<LanListener>,
     /// The socket for operators.
     pub stats: StatsListener,
     /// Descriptors to pass on when another dispatcher takes over.
@@ -80,6 +84,8 @@ pub struct Supervisor {
     pub(super) slots: Vec<Slot>,
     /// Unmanaged workers; their slot numbers follow those of the configured slots.
     pub(super) unmanaged: BTreeMap<WorkerId, UnmanagedWorker>,
+    /// Workers on other hosts, and the state of each one's connections.
+    pub(super) lan: BTreeMap<WorkerId, Vec<Connected>>,
     pub(super) awaiting_hello: usize,
     /// Start of the current second, and the number of refusals in it.
     pub(super) refusals: (Time, u32),
@@ -147,6 +153,7 @@ impl Supervisor {
             key,
             listeners,
             handoff,
+            lan,
             stats,
             fds,
             run_dir_refresh,
@@ -158,6 +165,9 @@ impl Supervisor {
         service_manager.keep(listeners.descriptors());
         let path = handoff.path().to_owned();
         tokio::spawn(accept_connections(handoff, event_sender.clone()));
+        if let Some(lan) = lan {
+            tokio::spawn(lan.accept(event_sender.clone()));
+        }
         let commands = CommandSender(event_sender.clone());
         let others = if config.stats_group.is_some() { OtherUsers::MayRead } else { OtherUsers::Refused };
         tokio::spawn(admin::server::serve(stats, others, move |command| commands.clone().ask(command)));
@@ -174,6 +184,7 @@ impl Supervisor {
             seed,
             slots: Vec::new(),
             unmanaged: BTreeMap::new(),
+            lan: BTreeMap::new(),
             awaiting_hello: 0,
             refusals: (now, 0),
             event_sender,
@@ -272,6 +283,7 @@ impl Supervisor {
             Event::Exited { worker, pid, how } => self.on_exit(worker, pid, &how),
             Event::Connected { link } => self.on_connected(link),
             Event::Introduced { origin, child, link, hello } => self.on_introduced(origin, child, link, hello),
+            Event::OnLan { from, introduced } => self.on_lan(from, introduced),
             Event::Command { command, reply } => {
                 // A client that has disconnected has had no answer, so the command must not be carried out later.
                 if reply.is_closed() {

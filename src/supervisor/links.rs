@@ -26,7 +26,8 @@ impl Supervisor {
     fn on_hung(&mut self, worker: WorkerId, incarnation: Incarnation, link: LinkId) {
         self.service_manager.update_soon(clock::now());
         if let Some(unmanaged) = self.unmanaged.get(&worker) {
-            if !unmanaged.is_here_by(link) {
+            if !unmanaged.is_here_by(link) || self.lan.contains_key(&worker) {
+                // A link over a network ends by itself when nothing has come on it for long enough.
                 return;
             }
             warn!(%worker, pid = unmanaged.pid, "hangs (sends no report, or reads nothing); its link is closed");
@@ -53,6 +54,7 @@ impl Supervisor {
             if !unmanaged.is_here_by(link) {
                 return;
             }
+            self.lan.remove(&worker);
             let pid = unmanaged.pid;
             if parting == Parting::Lost {
                 unmanaged.is_down = true;

@@ -16,6 +16,7 @@ mod event_loop;
 mod handoff_socket;
 mod handshake;
 mod introductions;
+mod lan;
 mod links;
 mod processes;
 mod reattach;
@@ -41,6 +42,7 @@ use tracing::{info, warn};
 use self::bound_sockets::BoundSockets;
 use self::event::CommandSender;
 use self::event_loop::{Ending, LaneDied, Resources, Supervisor};
+use self::lan::LanListener;
 use self::reattach::{ReattachError, Reattachment};
 use self::run_dir_refresh::RunDirRefresh;
 use self::sockets::Listeners;
@@ -55,6 +57,7 @@ use crate::dispatch::owner::Owners;
 use crate::dispatch::rules::Rules;
 use crate::ids::{TokenKey, WorkerId};
 use crate::net::bind::BindError;
+use crate::net::lan::CredentialsError;
 use crate::net::listener::Listener;
 use crate::net::run_dir::{RunDir, RunDirError};
 use crate::net::unix::SeqListener;
@@ -119,6 +122,9 @@ pub enum StartError {
         /// Bytes that table, workers and threads may take.
         needed: usize,
     },
+    /// The certificates for workers on other hosts.
+    #[error("lan: {0}")]
+    Lan(#[from] CredentialsError),
     /// The dispatcher had started, and has failed since.
     #[error(transparent)]
     Lane(#[from] LaneDied),
@@ -211,6 +217,7 @@ async fn start(home: &RunDir, config: Config, source: Source, given: Vec<Listene
         }
     };
     let (listeners, slots) = ports.complete(&config, &mut reattached);
+    let lan = LanListener::bind(config.lan.as_ref())?;
     let stats = admin::listener::bind(&home.stats_socket(), config.stats_group.as_deref())?;
     let fds = DispatcherFds {
         lock: lock.as_fd().try_clone_to_owned()?,
@@ -227,8 +234,20 @@ async fn start(home: &RunDir, config: Config, source: Source, given: Vec<Listene
         info!("listening on {listen}, {}, run directory {}", count_of_workers(config.workers), home.path().display());
     }
     let run_dir_refresh = RunDirRefresh::new(home, lock, config.token_key.is_none().then(|| key.clone()), clock::now());
-    let resources =
-        Resources { config, source, key, listeners, handoff, stats, fds, run_dir_refresh, lanes, lane_events, seed };
+    let resources = Resources {
+        config,
+        source,
+        key,
+        listeners,
+        handoff,
+        lan,
+        stats,
+        fds,
+        run_dir_refresh,
+        lanes,
+        lane_events,
+        seed,
+    };
     Ok(Supervisor::new(resources, slots, reattached))
 }
 

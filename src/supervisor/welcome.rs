@@ -21,6 +21,12 @@ use crate::words::{Hello, PassedSocket, SocketRole, Welcome};
 /// Placeholder for a socket without an address of its own.
 const UNNAMED: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
 
+/// A life of a worker, and the key that its token is made with.
+pub(super) struct Life {
+    pub(super) incarnation: Incarnation,
+    pub(super) key: TokenKey,
+}
+
 impl Supervisor {
     /// Welcomes a worker, with a new incarnation or the one it had, and with the key of that incarnation's token.
     /// Passes the worker its links to the other lanes as well.
@@ -46,29 +52,11 @@ impl Supervisor {
         let id = self.next_link();
         let capacity = hello.capacity.unwrap_or(self.config.capacity);
         let (passed, sockets) = self.passed_sockets(worker, hello, &theirs);
-        let slot = self.slots.get(usize::from(worker.0));
-        let welcome = Welcome {
-            name: worker.to_string(),
-            slot: worker.0,
-            token: key.token(incarnation).to_string(),
-            incarnation: incarnation.bits(),
-            secret: self.key.slot_secret(worker, incarnation),
-            key: slot.map(|_| self.key.clone()),
-            capacity,
-            advertise: self.config.advertise.into_iter().collect(),
-            rtp_ports: rtp_ports(&self.config, slot.map(|_| worker)),
-            reply_from: self.config.reply_from,
-            contact_name: self.config.contact_name().map(str::to_owned),
-            sockets: passed,
-            listeners: self.listeners.addresses(),
-            access: self.config.access_rules(),
-            mgcp: self.mgcp_for(worker),
-            features: Vec::new(),
-            lan: None,
-        };
+        let is_unmanaged = usize::from(worker.0) >= self.slots.len();
+        let welcome = self.welcome_of(worker, hello, &Life { incarnation, key }, passed);
         handshake::welcome(link, welcome, &sockets)
             .map_err(|error| format!("{worker} could not be welcomed: {error}"))?;
-        if slot.is_none() {
+        if is_unmanaged {
             // Prefer SO_PEERCRED over the pid in `Hello`, which may be from another pid namespace or false.
             let pid = link.peer().ok().and_then(|peer| peer.pid).unwrap_or(hello.pid);
             info!(%worker, pid, program = ?hello.program, "an unmanaged worker has connected");
@@ -79,6 +67,36 @@ impl Supervisor {
         Ok((Joined { incarnation, link: id, capacity, services, addresses, mgcp }, more))
     }
 
+    /// The words of a welcome.
+    pub(super) fn welcome_of(
+        &self,
+        worker: WorkerId,
+        hello: &Hello,
+        life: &Life,
+        sockets: Vec<PassedSocket>,
+    ) -> Welcome {
+        let slot = self.slots.get(usize::from(worker.0));
+        Welcome {
+            name: worker.to_string(),
+            slot: worker.0,
+            token: life.key.token(life.incarnation).to_string(),
+            incarnation: life.incarnation.bits(),
+            secret: self.key.slot_secret(worker, life.incarnation),
+            key: slot.map(|_| self.key.clone()),
+            capacity: hello.capacity.unwrap_or(self.config.capacity),
+            advertise: self.config.advertise.into_iter().collect(),
+            rtp_ports: rtp_ports(&self.config, slot.map(|_| worker)),
+            reply_from: self.config.reply_from,
+            contact_name: self.config.contact_name().map(str::to_owned),
+            sockets,
+            listeners: self.listeners.addresses(),
+            access: self.config.access_rules(),
+            mgcp: self.mgcp_for(worker),
+            features: Vec::new(),
+            lan: None,
+        }
+    }
+
     /// A pair of links for each lane but the first: the dispatcher's ends and the worker's.
     fn lane_links(&self, worker: WorkerId) -> Result<(Vec<SeqPacket>, Vec<SeqPacket>), String> {
         let pairs = (1..self.lanes.count()).map(|_| SeqPacket::pair()).collect::<io::Result<Vec<_>>>();
@@ -87,7 +105,7 @@ impl Supervisor {
     }
 
     /// The SIP and MGCP addresses of a worker: its slot's, or those that an unmanaged worker names.
-    fn addresses_of(&self, worker: WorkerId, hello: &Hello) -> (Vec<SocketAddr>, Vec<SocketAddr>) {
+    pub(super) fn addresses_of(&self, worker: WorkerId, hello: &Hello) -> (Vec<SocketAddr>, Vec<SocketAddr>) {
         let named = |service: &str| -> Vec<SocketAddr> {
             hello.ports.iter().filter(|port| port.service == service).map(|port| port.address).collect()
         };
@@ -111,7 +129,7 @@ impl Supervisor {
     }
 
     /// Checks that a worker serves as many links as there are lanes.
-    fn check_links(&self, hello: &Hello) -> Result<(), String> {
+    pub(super) fn check_links(&self, hello: &Hello) -> Result<(), String> {
         let (lanes, links) = (self.lanes.count(), hello.links.max(1));
         if usize::from(links) < lanes {
             return Err(format!("it serves {links} link, and each of the {lanes} lanes needs one of its own"));
@@ -143,7 +161,7 @@ impl Supervisor {
 
     /// Remembers an unmanaged worker. One that comes back, or its successor, keeps the admin state that the operator
     /// has set.
-    fn add_unmanaged(
+    pub(super) fn add_unmanaged(
         &mut self,
         worker: WorkerId,
         hello: &Hello,
@@ -163,7 +181,7 @@ impl Supervisor {
     }
 
     /// The id of the next worker's links. It is taken from the clock, so that it rises over a takeover as well.
-    fn next_link(&mut self) -> LinkId {
+    pub(super) fn next_link(&mut self) -> LinkId {
         self.last_link = LinkId(clock::now().0.max(self.last_link.0 + 1));
         self.last_link
     }

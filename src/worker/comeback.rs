@@ -45,7 +45,7 @@ impl Comeback {
     ///
     /// The dispatcher is gone again.
     pub(super) fn begin(
-        link: LinkEnd,
+        mut link: LinkEnd,
         hello: Hello,
         sockets: &[BorrowedFd<'_>],
         account: Account,

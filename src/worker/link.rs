@@ -11,6 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 
 use crate::ids::WorkerId;
 use crate::link::worker_end::{FromDispatcher, WorkerEnd};
+use crate::net::lan::LanChannel;
 use crate::net::run_dir::own_uid;
 use crate::net::tcp::Listener;
 use crate::net::udp::Socket;
@@ -19,6 +20,7 @@ use crate::net::{self, clock, process};
 use crate::time::Time;
 use crate::wire::handoff::FRAME_HARD_LIMIT;
 use crate::words::{Hello, PassedSocket, SocketRole, Welcome};
+use crate::worker::network;
 use crate::worker::own_ports::{OwnPorts, ports};
 use crate::worker::settings::{Link, Settings, WorkerError};
 
@@ -33,15 +35,22 @@ pub(super) const fn token(lane: usize) -> Token {
 }
 
 /// Sends a frame on link `lane`.
-pub(super) fn send(links: &[LinkEnd], lane: usize, pieces: &[IoSlice<'_>]) -> io::Result<()> {
-    links.get(lane).ok_or(io::ErrorKind::NotConnected)?.send(pieces)
+pub(super) fn send(links: &mut [LinkEnd], lane: usize, pieces: &[IoSlice<'_>]) -> io::Result<()> {
+    links.get_mut(lane).ok_or(io::ErrorKind::NotConnected)?.send(pieces)
 }
 
 /// The link to the dispatcher.
 #[derive(Debug)]
 pub(super) struct LinkEnd {
-    socket: SeqPacket,
+    wire: Wire,
     frame: Vec<u8>,
+}
+
+/// The carrier of a link's frames.
+#[derive(Debug)]
+enum Wire {
+    Unix(SeqPacket),
+    Lan(Box<LanChannel>),
 }
 
 /// The result of a read.
@@ -59,9 +68,19 @@ impl LinkEnd {
         // A worker that was started for a slot gets the slot's ports; one that comes by itself binds its own.
         let bound = match settings.link {
             Link::Inherited(_) => OwnPorts::default(),
-            Link::Path(_) => OwnPorts::bind(settings)?,
+            Link::Network { .. } if !names_addresses(settings) => return Err(WorkerError::NoAddress),
+            Link::Path(_) | Link::Network { .. } => OwnPorts::bind(settings)?,
         };
         let hello = Hello { ports: ports(&bound.udp, &bound.mgcp), ..settings.hello() };
+        if let Link::Network { .. } = settings.link {
+            let network = settings.network()?.ok_or(WorkerError::NoAddress)?;
+            let mut introduced = network::join(&network, bound, hello, poll)?;
+            if !settings.gateway {
+                introduced.welcome.mgcp = None;
+            }
+            say_which_worker(&introduced.welcome);
+            return Ok(introduced);
+        }
         let mut introduced = LinkEnd::introduce(&settings.link, hello, poll)?;
         let Introduced { welcome, own, .. } = &mut introduced;
         if matches!(settings.link, Link::Path(_)) {
@@ -88,7 +107,7 @@ impl LinkEnd {
         let (welcome, descriptors) = link.await_welcome(&mut end)?;
         say_which_worker(&welcome);
         let Sorted { own, listeners, more } = sort(&welcome, descriptors)?;
-        Ok(Introduced { link, end, welcome, own, listeners, more })
+        Ok(Introduced { link, end, welcome, own, listeners, more, clock: None })
     }
 
     /// Links to a new dispatcher. A worker tries again and again: without a listener on the path, a try costs two
@@ -117,7 +136,14 @@ impl LinkEnd {
 
     /// The next frame, and the descriptors beside it.
     pub(super) fn receive_with(&mut self, descriptors: &mut Vec<OwnedFd>) -> io::Result<Received<'_>> {
-        match self.socket.recv(&mut self.frame, descriptors) {
+        let received = match &mut self.wire {
+            Wire::Unix(socket) => socket.recv(&mut self.frame, descriptors),
+            Wire::Lan(channel) => {
+                channel.flush();
+                channel.recv(&mut self.frame)
+            }
+        };
+        match received {
             Ok(0) => Ok(Received::End),
             Ok(length) => Ok(Received::Frame(self.frame.get(..length).unwrap_or_default())),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Received::Nothing),
@@ -125,13 +151,35 @@ impl LinkEnd {
         }
     }
 
-    pub(super) fn send(&self, pieces: &[IoSlice<'_>]) -> io::Result<()> {
-        self.socket.send(pieces, &[])
+    pub(super) fn send(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<()> {
+        match &mut self.wire {
+            Wire::Unix(socket) => socket.send(pieces, &[]),
+            Wire::Lan(channel) => channel.send(pieces),
+        }
     }
 
     /// Sends a frame with descriptors beside it.
-    pub(super) fn send_with(&self, pieces: &[IoSlice<'_>], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
-        self.socket.send(pieces, descriptors)
+    pub(super) fn send_with(&mut self, pieces: &[IoSlice<'_>], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+        match &mut self.wire {
+            Wire::Unix(socket) => socket.send(pieces, descriptors),
+            Wire::Lan(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// The carrier of a link over a network.
+    pub(super) fn channel(&self) -> Option<&LanChannel> {
+        match &self.wire {
+            Wire::Unix(_) => None,
+            Wire::Lan(channel) => Some(channel),
+        }
+    }
+
+    /// The carrier of a link over a network.
+    pub(super) fn channel_mut(&mut self) -> Option<&mut LanChannel> {
+        match &mut self.wire {
+            Wire::Unix(_) => None,
+            Wire::Lan(channel) => Some(channel),
+        }
     }
 
     fn open(link: &Link) -> Result<Self, WorkerError> {
@@ -143,6 +191,7 @@ impl LinkEnd {
                 let (at, error) = (path.display().to_string(), io::Error::other(error));
                 WorkerError::Link { at, error }
             })?,
+            Link::Network { .. } => return Err(WorkerError::Welcome("it came over a network".to_owned())),
         };
         Ok(LinkEnd::on(socket))
     }
@@ -152,12 +201,20 @@ impl LinkEnd {
         // A larger buffer, or the default one would hold back a burst of answers. The worker goes on with whatever size
         // the kernel grants.
         let _ = socket.set_buffers(SEND_BUFFER, 0);
-        LinkEnd { socket, frame: vec![0; FRAME_HARD_LIMIT] }
+        LinkEnd { wire: Wire::Unix(socket), frame: vec![0; FRAME_HARD_LIMIT] }
+    }
+
+    /// The end of a link over a network.
+    pub(super) fn over_network(channel: LanChannel) -> Self {
+        LinkEnd { wire: Wire::Lan(Box::new(channel)), frame: vec![0; FRAME_HARD_LIMIT] }
     }
 
     /// Registers the link with the poll, for reading and writing.
     pub(super) fn watch(&self, poll: &Poll, token: Token) -> io::Result<()> {
-        let fd = self.socket.as_raw_fd();
+        let fd = match &self.wire {
+            Wire::Unix(socket) => socket.as_raw_fd(),
+            Wire::Lan(channel) => return network::watch(channel, poll, token),
+        };
         poll.registry().register(&mut SourceFd(&fd), token, Interest::READABLE | Interest::WRITABLE)
     }
 
@@ -165,7 +222,10 @@ impl LinkEnd {
         let deadline = clock::now() + WELCOME_WITHIN;
         let mut descriptors = Vec::new();
         loop {
-            match self.socket.recv(&mut self.frame, &mut descriptors) {
+            let Wire::Unix(socket) = &self.wire else {
+                return Err(WorkerError::NotWelcome("it came over a network".to_owned()));
+            };
+            match socket.recv(&mut self.frame, &mut descriptors) {
                 Ok(0) => return Err(WorkerError::NotWelcome("it closed the link".into())),
                 Ok(length) => {
                     let (mut welcome, mut goodbye) = (None, None);
@@ -186,7 +246,7 @@ impl LinkEnd {
                         (None, None) => {}
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => wait(&self.socket, deadline)?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => wait(socket, deadline)?,
                 Err(error) => return Err(WorkerError::NotWelcome(error.to_string())),
             }
         }
@@ -212,6 +272,13 @@ pub(super) struct Introduced {
     pub(super) listeners: Vec<Option<Socket>>,
     /// Links to the dispatcher's other lanes.
     pub(super) more: Vec<LinkEnd>,
+    /// The clock of a dispatcher on another host: asked at our time, its own, heard at our time.
+    pub(super) clock: Option<(Time, Time, Time)>,
+}
+
+/// Whether a worker on another host is told addresses at which callers reach it.
+fn names_addresses(settings: &Settings) -> bool {
+    !settings.addresses.is_empty() && !settings.addresses.iter().any(|ip| ip.is_unspecified())
 }
 
 /// Waits until the link may be read, without taking the event from the poll that serves it later.

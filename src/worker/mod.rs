@@ -23,6 +23,7 @@ mod duplicates;
 pub mod external;
 mod link;
 mod media;
+mod network;
 mod own_ports;
 mod process;
 mod settings;

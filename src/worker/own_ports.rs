@@ -22,9 +22,15 @@ impl OwnPorts {
     /// or on every address of this host, and one more for MGCP.
     pub(super) fn bind(settings: &Settings) -> Result<Self, WorkerError> {
         let (mut ports, port) = (OwnPorts::default(), settings.sip_port);
-        if let Some(ip) = settings.address {
+        if let [first, more @ ..] = &settings.addresses[..] {
             let flag = if port == 0 { "--address" } else { "--address or --port" };
-            ports.add(ip, port).map_err(|error| error.chosen_with(flag).with_holders())?;
+            let bind = |ports: &mut OwnPorts, ip, port| {
+                ports.add(ip, port).map_err(|error| error.chosen_with(flag).with_holders())
+            };
+            bind(&mut ports, *first, port)?;
+            // One port on all addresses: what is told of one holds for the others.
+            let port = ports.udp.first().map_or(port, |first| first.local_addr().port());
+            more.iter().try_for_each(|ip| bind(&mut ports, *ip, port))?;
         } else {
             let v4 = ports.add(Ipv4Addr::UNSPECIFIED.into(), port);
             v4.map_err(|error| error.chosen_with("--port").with_holders())?;

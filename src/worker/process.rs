@@ -19,6 +19,7 @@ use crate::station::{Application, MediaServer, Setup, Station, Ways};
 use crate::worker::descriptors::Descriptors;
 use crate::worker::link::LinkEnd;
 use crate::worker::media::{RTP_TOKENS, RtpMedia};
+use crate::worker::network::Redial;
 use crate::worker::own_ports::OwnPorts;
 use crate::worker::settings::{Settings, WorkerError};
 use crate::worker::shell::{Joined, Shell};
@@ -75,12 +76,18 @@ pub fn run(settings: Settings, application: impl Application) -> Result<(), Work
         gate_key: TokenKey::new(self::random().map_err(WorkerError::system("no random numbers"))?),
         seeds: [seed(0), seed(8), seed(24), seed(32), seed(40)],
     };
-    let ways = Ways { can_return: settings.handoff.is_some(), has_slot: lock.is_some(), answers_while_stopping: true };
+    let redial = settings.network()?.map(|network| Redial::new(network, &sources.poll)).transpose()?;
+    let can_return = settings.handoff.is_some() || redial.is_some();
+    let ways = Ways { can_return, has_slot: lock.is_some(), answers_while_stopping: true };
     let handoff = settings.handoff.clone();
     let sockets = Sockets::new(registry, own, shares.streams, settings)?;
     let Joined { dispatcher, wires } = joined;
     let sessions = MediaServer::new(setup, &dispatcher, application, media, clock::now());
-    Shell::new(sources, Station::new(dispatcher, sessions, ways), wires, lock, handoff).run(sockets)
+    let shell = Shell::new(sources, Station::new(dispatcher, sessions, ways), wires, lock, handoff);
+    match redial {
+        Some(redial) => shell.over_network(redial).run(sockets),
+        None => shell.run(sockets),
+    }
 }
 
 /// Rank of a source: links are read first, then datagrams, then streams.

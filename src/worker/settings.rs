@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use crate::call::SessionTimer;
 use crate::config::PortRange;
 use crate::net::bind::BindError;
+use crate::net::lan::{Credentials, CredentialsError, Network};
 use crate::net::lock_file::LockError;
 use crate::words::Hello;
 
@@ -35,8 +36,8 @@ pub struct Settings {
     pub gateway: bool,
     /// Session timers that it asks for (RFC 4028).
     pub session_timer: SessionTimer,
-    /// The address where a worker that comes by itself takes calls. `None`: every address of this host.
-    pub address: Option<IpAddr>,
+    /// The addresses where a worker that comes by itself takes calls. Empty: every address of this host.
+    pub addresses: Vec<IpAddr>,
     /// Its SIP port, UDP and TCP; 0: the kernel chooses.
     pub sip_port: u16,
     /// Its ports for media. `None`: those that the dispatcher names, which belong to no slot.
@@ -50,6 +51,15 @@ pub enum Link {
     Inherited(RawFd),
     /// The dispatcher's handoff socket. The worker binds ports of its own.
     Path(PathBuf),
+    /// A dispatcher on another host. The worker binds ports of its own, and needs `addresses`.
+    Network {
+        /// Its name or address, for which its certificate is made.
+        host: String,
+        /// Its port.
+        port: u16,
+        /// The worker's certificate, in which its name stands, and the CA of the dispatcher's.
+        credentials: Credentials,
+    },
 }
 
 impl Settings {
@@ -57,7 +67,7 @@ impl Settings {
     pub fn new(link: Link) -> Self {
         let handoff = match &link {
             Link::Path(path) => Some(path.clone()),
-            Link::Inherited(_) => None,
+            Link::Inherited(_) | Link::Network { .. } => None,
         };
         Settings {
             link,
@@ -68,7 +78,7 @@ impl Settings {
             wants_listeners: true,
             gateway: false,
             session_timer: SessionTimer::default(),
-            address: None,
+            addresses: Vec::new(),
             sip_port: 0,
             rtp_ports: None,
         }
@@ -90,6 +100,16 @@ impl Settings {
             (None, 0) => Err(WorkerError::NoPortsLeft),
             (_, _) => Ok((first, last)),
         }
+    }
+
+    /// The way to a dispatcher on another host.
+    ///
+    /// # Errors
+    ///
+    /// The certificates cannot be used.
+    pub(super) fn network(&self) -> Result<Option<Network>, CredentialsError> {
+        let Link::Network { host, port, credentials } = &self.link else { return Ok(None) };
+        Ok(Some(Network { host: host.clone(), port: *port, tls: credentials.client()? }))
     }
 
     /// The `Hello` for every dispatcher.
@@ -119,6 +139,22 @@ pub enum WorkerError {
         /// The system's error.
         error: io::Error,
     },
+    /// The dispatcher on another host cannot be reached.
+    #[error("cannot reach the dispatcher at {at}: {error}")]
+    Unreachable {
+        /// Its host and port.
+        at: String,
+        /// The error, or the reason why one of the two refuses the other's certificate.
+        error: io::Error,
+    },
+    /// The worker's certificate.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    /// A worker on another host has no address that callers can reach.
+    #[error(
+        "a worker on another host needs --address, the address at which callers reach it; 0.0.0.0 and [::] are none"
+    )]
+    NoAddress,
     /// The descriptor that the dispatcher has passed on is no link.
     #[error("the link that the dispatcher has passed on as descriptor {fd} cannot be used: {error}")]
     Inherited {

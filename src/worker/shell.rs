@@ -1,6 +1,8 @@
 //! The process around a [`Station`]: one thread, one poll. It reads from the links and carries out what the station
 //! asks for. The sockets beside the links are the [`Ports`] of the two kinds of workers.
 
+mod lan;
+
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
@@ -14,6 +16,7 @@ use crate::words::{Hello, PassedSocket, Port, Welcome};
 use crate::worker::comeback::{Comeback, Progress};
 use crate::worker::duplicates::Duplicates;
 use crate::worker::link::{self, Introduced, LINKS, LinkEnd, Received};
+use crate::worker::network::{DIALLED, Redial};
 use crate::worker::own_ports::OwnPorts;
 use crate::worker::settings::{MOST_LINKS, WorkerError};
 use crate::worker::slot_lock::SlotLock;
@@ -33,6 +36,8 @@ pub(super) struct Shell<S> {
     slot: Option<SlotLock>,
     /// The handoff socket where a new dispatcher is looked for.
     handoff: Option<PathBuf>,
+    /// The tries of a worker on another host to reach its dispatcher.
+    redial: Option<Redial>,
 }
 
 /// The sockets of a worker beside its links, and what is done with them.
@@ -89,9 +94,12 @@ impl Joined {
     ///
     /// The poll watches nothing more.
     pub(super) fn new(introduced: Introduced, poll: &Poll) -> Result<(Self, OwnPorts), WorkerError> {
-        let Introduced { link, end, welcome, own, listeners, more } = introduced;
+        let Introduced { link, end, welcome, own, listeners, more, clock } = introduced;
         let held = link::held(&listeners);
-        let dispatcher = DispatcherLinks::new(welcome, end, more.len(), &held, Intervals::default());
+        let mut dispatcher = DispatcherLinks::new(welcome, end, more.len(), &held, Intervals::default());
+        if let Some((asked, theirs, heard)) = clock {
+            dispatcher.set_clock(asked, theirs, heard);
+        }
         let mut duplicates = Duplicates::default();
         duplicates.set(dispatcher.listeners(), listeners);
         let links = watched(link, more, poll).map_err(WorkerError::system("cannot watch the links"))?;
@@ -101,7 +109,7 @@ impl Joined {
     /// Says why the process ends, so that the dispatcher does not report it as missing.
     pub(super) fn goodbye(&mut self, reason: &str) {
         let Joined { dispatcher, wires } = self;
-        dispatcher.goodbye(reason, clock::now(), |lane, pieces| link::send(&wires.links, lane, pieces));
+        dispatcher.goodbye(reason, clock::now(), |lane, pieces| link::send(&mut wires.links, lane, pieces));
     }
 }
 
@@ -123,7 +131,14 @@ impl<S: Sessions> Shell<S> {
         handoff: Option<PathBuf>,
     ) -> Self {
         let Wires { links, duplicates } = wires;
-        Shell { sources, station, duplicates, links, comeback: None, slot, handoff }
+        Shell { sources, station, duplicates, links, comeback: None, slot, handoff, redial: None }
+    }
+
+    /// The dispatcher is on another host.
+    pub(super) fn over_network(mut self, mut redial: Redial) -> Self {
+        redial.set_terms(self.station.dispatcher().welcome().lan);
+        self.redial = Some(redial);
+        self
     }
 
     /// Runs until the station has the process leave.
@@ -143,6 +158,7 @@ impl<S: Sessions> Shell<S> {
                 self.carry_out(&mut ports);
             }
             let now = clock::now();
+            self.keep_links(now);
             self.station.handle_timeout(now);
             ports.handle_timeout(&mut self, now);
             if let Some(slot) = &mut self.slot {
@@ -162,6 +178,7 @@ impl<S: Sessions> Shell<S> {
             ports.poll_timeout(),
             self.comeback.as_ref().map(Comeback::poll_timeout),
             self.slot.as_ref().map(SlotLock::poll_timeout),
+            self.links_due(),
         ];
         all.into_iter().flatten().min()
     }
@@ -176,6 +193,10 @@ impl<S: Sessions> Shell<S> {
                 while self.sources.signals.poll() {
                     self.station.on_stop_signal(clock::now());
                 }
+                false
+            }
+            DIALLED => {
+                self.on_dialled(clock::now());
                 false
             }
             token => ports.on_ready(token, self),
@@ -268,6 +289,11 @@ impl<S: Sessions> Shell<S> {
 
     /// Links to a new dispatcher and begins to tell it what there is.
     fn come_back(&mut self, ports: &impl Ports<S>, now: Time) -> io::Result<()> {
+        if let Some(redial) = &mut self.redial {
+            let hello = Hello { ports: ports.named(), ..ports.hello() };
+            let (hello, _) = self.station.come_back(hello, now);
+            return redial.begin(hello);
+        }
         let path = self.handoff.as_deref().ok_or(io::ErrorKind::NotFound)?;
         if let Some(slot) = &mut self.slot {
             slot.restore();

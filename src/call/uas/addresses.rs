@@ -34,7 +34,8 @@ impl Uas {
     /// The addresses by which the peer of a call and we reach each other.
     pub(super) fn addresses(&self, msg: &Message<'_>, arrival: &Arrival) -> Addresses {
         let local = arrival.local.ip();
-        let own = self.identity.own_socket(local);
+        let here = self.identity.here(local);
+        let own = self.identity.own_socket(here);
         let (listener, through_dispatcher) = match arrival.path {
             Path::Handoff { listener, reply_to, .. } => (Some(listener.0), reply_to.is_through_dispatcher()),
             Path::Own(_) | Path::Stream(_) => (None, false),
@@ -51,6 +52,11 @@ impl Uas {
             Some(address) => address.port(),
             None => self.identity.own.get(usize::from(own)).map_or(0, SocketAddr::port),
         };
+        let ip = if pinned {
+            self.identity.dispatcher_ip(listener, local)
+        } else {
+            self.identity.public_ip(listener, local)
+        };
         let heard = self.way_back(msg, arrival);
         let hop = match (arrival.path, through_dispatcher) {
             (_, true) => Hop::Dial,
@@ -58,11 +64,11 @@ impl Uas {
             (Path::Handoff { .. } | Path::Stream(_), _) => Hop::Own(own),
         };
         Addresses {
-            contact: SocketAddr::new(self.identity.public_ip(listener, local), port),
+            contact: SocketAddr::new(ip, port),
             transport: arrival.transport,
             pinned,
             hop,
-            from: Some(local),
+            from: Some(here),
             secure: false,
             source: arrival.source,
             heard,

@@ -30,7 +30,7 @@ mod way;
 mod tests;
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -178,6 +178,11 @@ impl Uas {
     pub fn unanswered(&self) -> impl Iterator<Item = (Seq, Arc<[u8]>)> {
         let undecided = self.calls.keys().filter_map(|key| self.servers.get(self.undecided(key)?));
         undecided.filter_map(|server| Some((server.first_seq()?, server.transaction().request()?.clone())))
+    }
+
+    /// The address of this host that stands for `local`, which a peer has reached.
+    pub fn here(&self, local: IpAddr) -> IpAddr {
+        self.identity.here(local)
     }
 
     /// A new dispatcher has other well-known sockets. Sockets that existed before keep their numbers.

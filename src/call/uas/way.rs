@@ -1,6 +1,6 @@
 //! The ways back to the sender of a request: for its response, and for our own requests.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::call::exchange::{Arrival, Hop, Path, Way};
 use crate::call::uas::Uas;
@@ -20,14 +20,14 @@ impl Uas {
             {
                 Hop::Listener(listener.0)
             }
-            Path::Handoff { .. } => Hop::Own(self.identity.own_socket(arrival.local.ip())),
+            Path::Handoff { .. } => Hop::Own(self.own_socket(arrival)),
         };
         let to = match hop {
             // The address to dial if the connection is gone (RFC 3261 §18.2.2).
             Hop::Stream(_) | Hop::Dispatcher(_) | Hop::Dial | Hop::Gone => stated_port(request, arrival.source),
             Hop::Own(_) | Hop::Listener(_) => where_to(request, arrival.source),
         };
-        Way { hop, transport: arrival.transport, source: arrival.source, to, from: Some(arrival.local.ip()) }
+        Way { hop, transport: arrival.transport, source: arrival.source, to, from: Some(self.from(hop, arrival)) }
     }
 
     /// The way back to the sender of a request.
@@ -37,7 +37,7 @@ impl Uas {
             Path::Stream(conn) => Hop::Stream(conn),
             Path::Handoff { reply_to, .. } if reply_to.is_through_dispatcher() => Hop::Dispatcher(reply_to),
             Path::Handoff { listener, .. } if self.can_send_from(listener.0, msg) => Hop::Listener(listener.0),
-            Path::Handoff { .. } => Hop::Own(self.identity.own_socket(arrival.local.ip())),
+            Path::Handoff { .. } => Hop::Own(self.own_socket(arrival)),
         };
         let to = match hop {
             // The address to dial if the connection is gone. No server listens at the port that it comes from.
@@ -46,14 +46,24 @@ impl Uas {
             Hop::Own(_) | Hop::Listener(_) => where_to(msg, arrival.source),
         };
         let is_direct = msg.values(Name::Via).nth(1).is_none();
-        Heard { hop, transport: arrival.transport, to, from: Some(arrival.local.ip()), is_direct }
+        Heard { hop, transport: arrival.transport, to, from: Some(self.from(hop, arrival)), is_direct }
+    }
+
+    fn own_socket(&self, arrival: &Arrival) -> u16 {
+        self.identity.own_socket(self.identity.here(arrival.local.ip()))
+    }
+
+    /// The local address that messages leave from: of the dispatcher's host where it sends them, else of ours.
+    fn from(&self, hop: Hop, arrival: &Arrival) -> IpAddr {
+        let local = arrival.local.ip();
+        if matches!(hop, Hop::Listener(_)) { local } else { self.identity.here(local) }
     }
 
     /// Whether messages to the sender of `request` can leave from a well-known socket: we hold a duplicate, or the
     /// dispatcher sends for us. The latter is done only where it has to be (RFC 3581 §4).
     fn can_send_from(&self, listener: u16, request: &Message<'_>) -> bool {
         self.identity.duplicates.get(usize::from(listener)).copied().unwrap_or(false)
-            || self.identity.asks_dispatcher && asks_for_port(request)
+            || !self.identity.away.is_empty() && asks_for_port(request)
     }
 }
 

@@ -2,11 +2,14 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 
+use crate::net::clock;
+use crate::stream::Fault;
+use crate::stream::tls::Tls;
 use crate::wire::handoff::{FRAME_HARD_LIMIT, FRAME_HEADER, Frame};
 
 /// A peer that is gone without a word shows after this time, beside the counts that each end sends every second.
@@ -23,6 +26,7 @@ const TOGETHER: usize = 64 << 10;
 #[derive(Debug)]
 pub struct Connection {
     socket: TcpStream,
+    tls: Tls,
     /// Bytes for the socket, and the number of them that it has taken.
     out: Vec<u8>,
     written: usize,
@@ -32,19 +36,35 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// A connection on this socket, which never waits from now on.
+    /// A connection on this socket, which never waits from now on. The TLS handshake is done by the first calls of
+    /// [`Connection::recv`].
     ///
     /// # Errors
     ///
     /// The socket is broken.
-    pub fn new(socket: TcpStream) -> io::Result<Self> {
+    pub fn new(socket: TcpStream, tls: Tls) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         socket.set_nodelay(true)?;
         let options = SockRef::from(&socket);
         let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_EVERY).with_interval(KEEPALIVE_EVERY);
         options.set_tcp_keepalive(&keepalive.with_retries(KEEPALIVE_PROBES))?;
         options.set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
-        Ok(Connection { socket, out: Vec::new(), written: 0, inbox: Vec::new(), taken: 0 })
+        let mut connection = Connection { socket, tls, out: Vec::new(), written: 0, inbox: Vec::new(), taken: 0 };
+        // The side that calls says the first word.
+        connection.decrypt(&[])?;
+        connection.flush()?;
+        Ok(connection)
+    }
+
+    /// The name in the certificate of the other end: the first of its DNS names, in lower case.
+    ///
+    /// # Errors
+    ///
+    /// It has shown no certificate, or one without a name.
+    pub fn peer_name(&self) -> Result<String, NoName> {
+        let certificate = self.tls.peer_certificates().and_then(<[_]>::first).ok_or(NoName::Nothing)?;
+        let certificate = webpki::EndEntityCert::try_from(certificate).map_err(|_| NoName::Unreadable)?;
+        certificate.valid_dns_names().next().map(str::to_ascii_lowercase).ok_or(NoName::Nameless)
     }
 
     /// The address of the other end.
@@ -63,7 +83,14 @@ impl Connection {
 
     /// Adds a frame to what leaves with the next [`Connection::flush`].
     pub fn add(&mut self, frame: &[u8]) {
-        self.out.extend_from_slice(frame);
+        self.tls.write(frame, &mut self.out);
+    }
+
+    /// Says that nothing more follows, as far as the socket takes it.
+    pub fn close(&mut self) {
+        self.tls.close(&mut self.out);
+        // The other end sees the end of the connection either way.
+        let _ = self.flush();
     }
 
     /// Writes what waits, as far as the socket takes it; true when nothing waits any more.
@@ -127,14 +154,51 @@ impl Connection {
             return match self.socket.read(&mut bytes) {
                 Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(length) => {
-                    self.inbox.extend_from_slice(bytes.get(..length).unwrap_or_default());
-                    Ok(true)
+                    let read = self.decrypt(bytes.get(..length).unwrap_or_default());
+                    // Answers to the other end's keys, and alerts, leave now. A socket that is full takes them later;
+                    // one that is broken is found by the next read.
+                    let _ = self.flush();
+                    read.map(|()| true)
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => Err(error),
             };
         }
+    }
+}
+
+impl Connection {
+    fn decrypt(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let Connection { tls, out, inbox, .. } = self;
+        let read = tls.on_bytes(bytes, clock::now(), out, &mut |plaintext| {
+            inbox.extend_from_slice(plaintext);
+            Ok(())
+        });
+        read.map_err(|fault| match fault {
+            Fault::Closed => io::ErrorKind::UnexpectedEof.into(),
+            fault => io::Error::new(io::ErrorKind::ConnectionAborted, fault.label()),
+        })
+    }
+}
+
+/// The reason why the other end has no name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoName {
+    /// It has shown no certificate.
+    #[error("it has shown no certificate")]
+    Nothing,
+    /// Its certificate cannot be read.
+    #[error("its certificate cannot be read")]
+    Unreadable,
+    /// Its certificate has no DNS name.
+    #[error("its certificate has no DNS name (subjectAltName), which is the worker's name")]
+    Nameless,
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 

@@ -38,7 +38,9 @@ impl<A: Application, M: Media> MediaServer<A, M> {
 
     fn on_mgcp_handed_over(&mut self, envelope: &Envelope, payload: &[u8], now: Time) -> bool {
         let MediaServer { uas, mgcp: own, media, gate, transactions, .. } = self;
-        let (arrival, parsed) = (Arrival::handed_over(envelope), mgcp::parse(payload));
+        let (mut arrival, parsed) = (Arrival::handed_over(envelope), mgcp::parse(payload));
+        // On another host than the dispatcher's, connections and answers have an address of this one.
+        arrival.local.set_ip(uas.here(arrival.local.ip()));
         let begins = || match &parsed {
             Ok(Message::Command(command)) => own.gateway.begins(command, &arrival),
             Ok(Message::Response(_)) | Err(_) => false,

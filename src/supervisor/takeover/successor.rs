@@ -31,6 +31,7 @@ use crate::server::{self, LaneState};
 use crate::supervisor::child;
 use crate::supervisor::commands;
 use crate::supervisor::event_loop::{Resources, Supervisor};
+use crate::supervisor::lan::LanListener;
 use crate::supervisor::run_dir_refresh::RunDirRefresh;
 use crate::supervisor::slot::Slot;
 use crate::supervisor::sockets::{Listeners, SlotSockets};
@@ -117,6 +118,7 @@ pub(in crate::supervisor) async fn take_over(
     // The slow steps are done before the old dispatcher pauses.
     let (Inheritance { pre_copy, fds, listeners, slots }, entries) = Inheritance::receive(&conversation).await?;
     let listeners = Listeners::bind(&config, listeners)?;
+    let lan = LanListener::prepare(config.lan.as_ref())?;
     let added: Vec<WorkerId> = config.slots().skip(slots.len()).collect();
     let more = added.iter().map(|slot| SlotSockets::bind(&config, &listeners, *slot)).collect::<Result<Vec<_>, _>>()?;
     let inherited = fds.try_clone().map_err(TakeoverError::from)?;
@@ -151,8 +153,20 @@ pub(in crate::supervisor) async fn take_over(
         + unmanaged.iter().filter(|(_, it)| !it.is_down).count();
     let kept = config.token_key.is_none().then(|| key.clone());
     let run_dir_refresh = RunDirRefresh::new(home, lock, kept, clock::now());
-    let resources =
-        Resources { config, source, key, listeners, handoff, stats, fds, run_dir_refresh, lanes, lane_events, seed };
+    let resources = Resources {
+        config,
+        source,
+        key,
+        listeners,
+        handoff,
+        lan,
+        stats,
+        fds,
+        run_dir_refresh,
+        lanes,
+        lane_events,
+        seed,
+    };
     let supervisor = Supervisor::inherit(resources, started, slots, unmanaged, more);
     info!(
         "taken over from process {pid}, with {}; nothing was read for {} µs",

@@ -7,6 +7,7 @@ use std::time::Duration;
 use mio::Token;
 
 use crate::call::{Arrival, Hop, Transmit};
+use crate::ids::ListenerId;
 use crate::names::{self, Asked};
 use crate::net::clock;
 use crate::net::resolve::Resolver;
@@ -15,7 +16,7 @@ use crate::net::udp::{Batch, Delivery, Socket};
 use crate::station::call_log::call_id_of;
 use crate::station::{Application, Effect, MediaServer, Question, Station};
 use crate::time::Time;
-use crate::words::{Hello, PassedSocket, Port, SocketRole};
+use crate::words::{Dispatched, Hello, PassedSocket, Port, SocketRole};
 use crate::worker::media::{RTP_TOKENS, RtpMedia};
 use crate::worker::own_ports;
 use crate::worker::settings::Settings;
@@ -191,6 +192,10 @@ impl Sockets {
         let carries_call = |conn| sessions.carries_call(conn);
         let socket = match *hop {
             Hop::Own(number) => self.own.get(usize::from(number)),
+            Hop::Listener(number) if shell.station.dispatcher().sends_for_us() => {
+                let (listener, from) = (ListenerId(number), from.unwrap_or(to.ip()));
+                return shell.station.send(number, Dispatched { listener, to: *to, from, bytes });
+            }
             // A listener that a new dispatcher has given up: from our own port then, as if `reply-from` said so.
             Hop::Listener(number) => shell.duplicates.get(number).or_else(|| own_towards(&self.own, *to)),
             Hop::Stream(conn) => return self.streams.send(conn, *to, bytes, now, carries_call),

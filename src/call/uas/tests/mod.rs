@@ -136,7 +136,7 @@ pub(super) fn identity() -> Identity {
         own: vec!["192.0.2.1:5071".parse().unwrap()],
         listeners: vec!["192.0.2.1:5060".parse().unwrap()],
         duplicates: vec![true],
-        asks_dispatcher: false,
+        away: Vec::new(),
         advertise: Vec::new(),
         hosts: Vec::new(),
         reply_from: ReplyFrom::Listener,

@@ -1,0 +1,99 @@
+//! A private CA and the certificates of a site's links over a network.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+};
+
+/// Names of the CA's files in its directory.
+const CA: &str = "ca.pem";
+const CA_KEY: &str = "ca.key";
+
+/// The end that a certificate is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// A dispatcher, by the names and addresses under which workers call it.
+    Dispatcher(Vec<String>),
+    /// The worker of this name.
+    Worker(String),
+}
+
+/// The reason why there is no certificate.
+#[derive(Debug, thiserror::Error)]
+pub enum CertifyError {
+    /// A file cannot be made or read.
+    #[error("{}: {error}", .path.display())]
+    File {
+        /// Its path.
+        path: PathBuf,
+        /// The system's error.
+        error: io::Error,
+    },
+    /// A name cannot stand in a certificate, or the CA's files are damaged.
+    #[error("{0}")]
+    Certificate(#[from] rcgen::Error),
+}
+
+/// Makes the certificate of an end in `directory`, and the CA first where there is none. Returns the paths of the
+/// certificate and its key.
+///
+/// # Errors
+///
+/// A file cannot be made or is there already, or a name cannot stand in a certificate.
+pub fn certify(directory: &Path, end: &End) -> Result<(PathBuf, PathBuf), CertifyError> {
+    fs::create_dir_all(directory).map_err(|error| CertifyError::File { path: directory.to_owned(), error })?;
+    let issuer = authority(directory)?;
+    let (stem, names, usage) = match end {
+        End::Dispatcher(names) => ("dispatcher", names.clone(), ExtendedKeyUsagePurpose::ServerAuth),
+        End::Worker(name) => (name.as_str(), vec![name.clone()], ExtendedKeyUsagePurpose::ClientAuth),
+    };
+    let mut params = CertificateParams::new(names)?;
+    params.distinguished_name.push(DnType::CommonName, stem);
+    params.extended_key_usages.push(usage);
+    params.key_usages.push(KeyUsagePurpose::DigitalSignature);
+    let key = KeyPair::generate()?;
+    let certificate = params.signed_by(&key, &issuer)?;
+    let paths = (directory.join(format!("{stem}.pem")), directory.join(format!("{stem}.key")));
+    write(&paths.1, &key.serialize_pem(), 0o600)?;
+    write(&paths.0, &certificate.pem(), 0o644)?;
+    Ok(paths)
+}
+
+/// The CA of a directory: the one that is there, or a new one.
+fn authority(directory: &Path) -> Result<Issuer<'static, KeyPair>, CertifyError> {
+    let (path, key_path) = (directory.join(CA), directory.join(CA_KEY));
+    let read = |path: &Path| fs::read_to_string(path);
+    match (read(&path), read(&key_path)) {
+        (Ok(_), Ok(key)) => Ok(Issuer::new(of_authority(), KeyPair::from_pem(&key)?)),
+        (Err(one), Err(other)) if [&one, &other].iter().all(|it| it.kind() == io::ErrorKind::NotFound) => {
+            let params = of_authority();
+            let key = KeyPair::generate()?;
+            let certificate = params.self_signed(&key)?;
+            write(&key_path, &key.serialize_pem(), 0o600)?;
+            write(&path, &certificate.pem(), 0o644)?;
+            Ok(Issuer::new(params, key))
+        }
+        (Err(error), _) => Err(CertifyError::File { path, error }),
+        (_, Err(error)) => Err(CertifyError::File { path: key_path, error }),
+    }
+}
+
+/// The part of a CA's certificate that is the same for all: only their keys differ, so that it need not be read.
+fn of_authority() -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, "pointsman private CA");
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
+}
+
+/// Writes a file that is not there yet.
+fn write(path: &Path, text: &str, mode: u32) -> Result<(), CertifyError> {
+    let failed = |error| CertifyError::File { path: path.to_owned(), error };
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(failed)?;
+    file.write_all(text.as_bytes()).map_err(failed)
+}
