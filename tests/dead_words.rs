@@ -13,9 +13,6 @@ const MAY_STAY: &[(&str, &str)] = &[
     ("src/wire/sip/message.rs: Message::max_forwards", "a proxy answers 483 to 0 (RFC 3261 §16.3)"),
     ("src/wire/sip/via.rs: Via::reply_address", "a proxy sends a response on by its next Via (RFC 3261 §18.2.2)"),
     ("src/transaction/sip_client.rs: write_cancel", "a proxy cancels the branches that it gives up (RFC 3261 §9.1)"),
-    ("src/net/lan/channel.rs: LanChannel::frames_read", "a worker on another host says it when it connects again"),
-    ("src/station/dispatcher.rs: DispatcherLinks::set_clock", "a worker on another host hears it with the welcome"),
-    ("src/words/features.rs: over_a_network", "a worker on another host names them"),
 ];
 
 /// Words in front of the name that they define.

@@ -9,6 +9,7 @@ use super::*;
 use crate::link::session::Side;
 use crate::net::clock;
 use crate::stream::tls::Tls;
+use crate::time::Time;
 use crate::wire::handoff::{FRAME_HARD_LIMIT, FrameBuilder, Record};
 
 fn connected() -> (Connection, Connection) {
