@@ -28,6 +28,7 @@ pub mod streams;
 mod sys;
 pub mod tcp;
 pub mod terminal;
+pub mod tls;
 pub mod udp;
 pub mod unix;
 pub mod watch;

@@ -105,7 +105,8 @@ impl TlsFault {
             | CertificateError::NotValidYet
             | CertificateError::NotValidYetContext { .. } => TlsFault::Expired,
             CertificateError::Revoked => TlsFault::Revoked,
-            CertificateError::UnknownIssuer => TlsFault::UnknownIssuer,
+            // Another authority may have the name of ours.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => TlsFault::UnknownIssuer,
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => TlsFault::WrongName,
             _ => TlsFault::Certificate,
         }

@@ -1,0 +1,19 @@
+//! TLS: files of certificates and keys to the configurations of rustls.
+//!
+//! A set of files is used whole or not at all: a fault in one of them leaves the configuration that stands.
+
+mod certified;
+mod client;
+mod error;
+mod files;
+mod resolver;
+mod server;
+mod tickets;
+
+pub use client::client_config;
+pub use error::{TlsError, TlsFault};
+pub use files::{Contents, Identity};
+pub use server::server_config;
+
+#[cfg(test)]
+mod tests;
