@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::owner::Owner;
 use crate::dispatch::Incoming;
 use crate::dispatch::decision::{Arrival, ChainId};
-use crate::ids::ListenerId;
+use crate::ids::{ConnId, ListenerId};
 use crate::time::Time;
 use crate::words::{ReplyTo, Transport};
 
@@ -29,6 +29,19 @@ impl Way {
         received: Time,
     ) -> Self {
         let reply_to = ReplyTo::Datagram;
+        Way { owner, arrival: Arrival { listener, transport, reply_to, source, local, received } }
+    }
+
+    /// The way of a message on a connection that was accepted at `listener`, from one address to another.
+    pub fn of_stream(
+        connection: ConnId,
+        listener: ListenerId,
+        transport: Transport,
+        (source, local): (SocketAddr, SocketAddr),
+        received: Time,
+    ) -> Self {
+        let reply_to = ReplyTo::Stream(connection);
+        let owner = Owner::Listener(listener);
         Way { owner, arrival: Arrival { listener, transport, reply_to, source, local, received } }
     }
 }

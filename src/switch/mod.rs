@@ -40,7 +40,8 @@ use crate::pack::Damaged;
 use crate::time::Time;
 use crate::wire::handoff::FRAME_HARD_LIMIT;
 use crate::wire::mgcp;
-use crate::wire::sip::Scanner;
+use crate::wire::framing::StreamFault;
+use crate::wire::sip::{Fault, Scanner};
 use crate::words::{Drain, DrainMode, RefuseReason, ReplyTo, Transport};
 use answers::Leaving;
 use brought::BroughtMessages;
@@ -176,6 +177,20 @@ impl<C: Channel> Switch<C> {
             Some(parcel) if lane != own => parcel.add(bytes, way),
             _ => self.decide_in_turn(bytes, way, now),
         }
+    }
+
+    /// The head of a message came on a connection, and the end of its body cannot be found.
+    pub fn on_faulty(&mut self, head: &[u8], fault: StreamFault, way: &Way, now: Time) {
+        self.count_received(way.owner);
+        let fault = match fault {
+            StreamFault::MessageTooLarge => Fault::TooLarge,
+            StreamFault::HeadTooLarge => Fault::TooManyHeaders,
+            StreamFault::NoContentLength | StreamFault::ContentLength => Fault::ContentLength,
+            StreamFault::NotSip => Fault::NotSip,
+        };
+        let Switch { scanner, dispatch, outbox, .. } = self;
+        let bad = scanner.scan_head(head, fault);
+        outbox.decide(dispatch, &InHand { message: (&bad).into(), way, chain: None, now });
     }
 
     /// Decides about a message of this lane. Returns whether its answer is still to come, for which `chain` waits.

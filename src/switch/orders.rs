@@ -11,6 +11,11 @@ use crate::ids::WorkerId;
 use crate::words::{Drain, DrainMode};
 
 impl<C: Channel> Switch<C> {
+    /// Number of this lane.
+    pub const fn own(&self) -> usize {
+        self.owners.own()
+    }
+
     /// Whether this is the lane that passes the operator's orders to workers: one lane is enough.
     pub const fn is_first(&self) -> bool {
         self.owners.own() == 0

@@ -63,6 +63,16 @@ impl Scanner {
             }),
         }
     }
+
+    /// Reads the head of a message of which `fault` is known already: the end of its body cannot be found.
+    pub fn scan_head<'a>(&'a mut self, head: &'a [u8], fault: Fault) -> Unparsable<'a> {
+        match self.scan(head) {
+            Ok(message) => {
+                Unparsable { fault, message: message.is_answerable().then_some(message), seen: Some(message) }
+            }
+            Err(bad) => Unparsable { fault, ..bad },
+        }
+    }
 }
 
 /// The fields that every answer copies from its request (RFC 3261 §8.2.6.2).
