@@ -48,6 +48,21 @@ impl Crowd {
         Crowd { limit, share: if share > 0 { share } else { 1 }, sources: BTreeMap::new(), total: 0 }
     }
 
+    /// Changes how many connections there may be. Those that are there stay.
+    pub const fn set_limits(&mut self, limit: usize, share: usize) {
+        (self.limit, self.share) = (limit, if share > 0 { share } else { 1 });
+    }
+
+    /// Number of connections.
+    pub const fn total(&self) -> usize {
+        self.total
+    }
+
+    /// Number of connections of `source`.
+    pub fn count(&self, source: u64) -> usize {
+        self.sources.get(&source).copied().unwrap_or_default()
+    }
+
     /// Adds a connection of `source`.
     pub fn add(&mut self, source: u64) {
         *self.sources.entry(source).or_default() += 1;
@@ -74,10 +89,6 @@ impl Crowd {
         let candidates = standing.filter(|it| !it.in_use && (!has_share || it.source == source));
         let most_silent = candidates.min_by_key(|it| (Reverse(self.count(it.source)), it.heard));
         most_silent.map_or(Room::None, |it| Room::InPlaceOf(it.key))
-    }
-
-    fn count(&self, source: u64) -> usize {
-        self.sources.get(&source).copied().unwrap_or_default()
     }
 }
 

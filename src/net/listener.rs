@@ -78,6 +78,14 @@ impl Listener {
         }
     }
 
+    /// The TCP listener; `None` where it takes datagrams.
+    pub const fn stream(&self) -> Option<&tcp::Listener> {
+        match self {
+            Listener::Datagram(_) => None,
+            Listener::Stream(listener) => Some(listener),
+        }
+    }
+
     /// Brings a socket that another program has bound into the state in which [`Listener::bind`] leaves one.
     ///
     /// # Errors

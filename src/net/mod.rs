@@ -7,6 +7,7 @@
 pub mod activation;
 pub mod bind;
 pub mod clock;
+pub mod conns;
 pub mod commands;
 mod dns;
 pub mod holders;

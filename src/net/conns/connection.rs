@@ -1,0 +1,280 @@
+//! One connection: its socket, the state of its bytes, and the bytes that wait to leave.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::TcpStream;
+use std::os::fd::{AsRawFd, RawFd};
+
+use super::{CAP, CloseReason, Ends, Moved, PAUSE, SPARE, SPARE_BYTES};
+use crate::stream::{Fault, Received, Stream};
+use crate::time::Time;
+use crate::words::Transport;
+
+/// A connection in its place.
+#[derive(Debug)]
+pub(super) struct Connection {
+    socket: TcpStream,
+    pub(super) stream: Stream,
+    pub(super) ends: Ends,
+    /// Bytes that must leave. A connection has a buffer only while there are any.
+    pub(super) outgoing: Vec<u8>,
+    /// Number of them that have left.
+    sent: usize,
+    /// The time at which it is closed, and why: nothing more is read from it.
+    ending: Option<(Time, CloseReason)>,
+    /// Whether the kernel takes no more bytes until it says so.
+    is_blocked: bool,
+    /// Whether it is still being opened.
+    is_connecting: bool,
+    /// Whether a message has come on it.
+    has_served: bool,
+    /// Requests that have come and have no final response yet. One that never gets one stays counted.
+    unanswered: u32,
+    /// Whether it must be read to its end: the peer has ended its half, and no event follows.
+    pub(super) must_reach_end: bool,
+    /// Whether it stands in the list of readable connections.
+    pub(super) is_listed: bool,
+    /// Whether it stands in the list of connections that have bytes to leave.
+    pub(super) is_unflushed: bool,
+    pub(super) heard: Time,
+    /// The deadline that is filed for it.
+    pub(super) armed: Time,
+}
+
+/// Result of a read.
+#[derive(Debug)]
+pub(super) enum Read {
+    /// There may be more.
+    More,
+    /// There is nothing more for now.
+    Drained,
+    /// The peer has ended its half.
+    Ended,
+    /// The connection is of no more use.
+    Over(CloseReason),
+    /// No later message can be read.
+    Faulty(Fault),
+}
+
+impl Connection {
+    pub(super) fn new(moved: Moved, now: Time) -> Self {
+        let Moved { socket, stream, outgoing, ends } = moved;
+        Connection {
+            is_connecting: ends.listener.is_none(),
+            socket,
+            stream,
+            ends,
+            outgoing,
+            sent: 0,
+            ending: None,
+            is_blocked: false,
+            has_served: false,
+            unanswered: 0,
+            must_reach_end: false,
+            is_listed: false,
+            is_unflushed: false,
+            heard: now,
+            armed: Time::NEVER,
+        }
+    }
+
+    pub(super) fn into_moved(mut self) -> Moved {
+        self.outgoing.drain(..self.sent);
+        Moved { socket: self.socket, stream: self.stream, outgoing: self.outgoing, ends: self.ends }
+    }
+
+    /// Whether a message has come on it.
+    pub(super) const fn has_served(&self) -> bool {
+        self.has_served
+    }
+
+    /// Reason for its end by an error of its socket. A connection of ours on which nothing has come yet most likely was
+    /// never open.
+    pub(super) fn broken(&self) -> CloseReason {
+        if self.ends.listener.is_none() && !self.has_served { CloseReason::Unreachable } else { CloseReason::Broken }
+    }
+
+    /// Bytes that wait to leave.
+    pub(super) const fn waiting(&self) -> usize {
+        self.outgoing.len() - self.sent
+    }
+
+    /// Whether its peer has not ended its half.
+    pub(super) const fn is_whole(&self) -> bool {
+        self.ending.is_none()
+    }
+
+    /// Whether something is to be read from it now.
+    pub(super) const fn may_read(&self) -> bool {
+        self.is_whole() && self.waiting() < PAUSE
+    }
+
+    /// Whether it should be written to, and stands in no list for that yet.
+    pub(super) const fn wants_flush(&self) -> bool {
+        self.waiting() > 0 && !self.is_unflushed && !self.is_blocked
+    }
+
+    /// The kernel takes bytes. True where it should be written to, and stands in no list for that yet.
+    pub(super) fn on_writable(&mut self) -> bool {
+        self.is_blocked = false;
+        self.is_connecting = false;
+        let wants = self.wants_flush();
+        self.is_unflushed |= wants;
+        wants
+    }
+
+    /// Gets a buffer that has been used before.
+    pub(super) fn lend(&mut self, spare: &mut Vec<Vec<u8>>) {
+        if self.outgoing.capacity() == 0 {
+            self.outgoing = spare.pop().unwrap_or_default();
+        }
+    }
+
+    /// Gives its buffer back when nothing waits.
+    pub(super) fn give_back(&mut self, spare: &mut Vec<Vec<u8>>) {
+        if self.waiting() == 0 && self.outgoing.capacity() > 0 {
+            let mut buffer = std::mem::take(&mut self.outgoing);
+            self.sent = 0;
+            if spare.len() < SPARE && buffer.capacity() <= SPARE_BYTES {
+                buffer.clear();
+                spare.push(buffer);
+            }
+        }
+    }
+
+    /// Reads once into `buffer`, and gives the messages to `sink`. Returns the number of bytes as well.
+    pub(super) fn read(
+        &mut self,
+        buffer: &mut [u8],
+        now: Time,
+        sink: &mut impl FnMut(&Ends, Transport, Received<'_>),
+    ) -> (Read, usize) {
+        if !self.may_read() {
+            return (Read::Drained, 0);
+        }
+        let (count, outcome) = match self.socket.read(buffer) {
+            Ok(0) => (0, Read::Ended),
+            // A short read means that nothing is left, unless the peer has ended its half meanwhile.
+            Ok(count) if count < buffer.len() && !self.must_reach_end => (count, Read::Drained),
+            Ok(count) => (count, Read::More),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => (0, Read::Drained),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => (0, Read::More),
+            Err(_) => (0, Read::Over(self.broken())),
+        };
+        let Connection { stream, outgoing, ends, has_served, unanswered, .. } = self;
+        if count > 0 {
+            self.heard = now;
+        }
+        let (transport, ends) = (stream.transport(), &*ends);
+        let bytes = buffer.get(..count).unwrap_or_default();
+        let taken = stream.on_bytes(bytes, now, outgoing, &mut |received| {
+            *has_served = true;
+            *unanswered += u32::from(awaits_answer(&received));
+            sink(ends, transport, received);
+        });
+        match taken {
+            Ok(()) => (outcome, count),
+            Err(Fault::Closed) => (Read::Ended, count),
+            Err(fault) => (Read::Faulty(fault), count),
+        }
+    }
+
+    /// Queues a message.
+    pub(super) fn queue(&mut self, message: &[u8]) {
+        self.stream.write(message, &mut self.outgoing);
+        if is_final(message) {
+            self.unanswered = self.unanswered.saturating_sub(1);
+        }
+    }
+
+    /// Reason to close a connection at once whose peer has ended its half: the peer waits for no answer.
+    pub(super) fn end_at_once(&self) -> Option<CloseReason> {
+        match (self.has_served, self.ends.listener) {
+            (false, None) => Some(CloseReason::Unreachable),
+            _ if self.unanswered > 0 || self.waiting() > 0 => None,
+            _ => Some(CloseReason::Ended),
+        }
+    }
+
+    /// Reason to close it now that its queue was written: its peer has ended its half and has the last answer. A peer
+    /// whose bytes could not be read has time to read the answer: bytes of it that nobody reads make the kernel reset the
+    /// connection, and that takes back what has not been read.
+    pub(super) const fn over(&self) -> Option<CloseReason> {
+        match self.ending {
+            Some((_, CloseReason::Ended)) if self.unanswered == 0 && self.waiting() == 0 => Some(CloseReason::Ended),
+            _ => None,
+        }
+    }
+
+    /// Reads nothing more, and is closed at this time.
+    pub(super) fn end(&mut self, at: Time, reason: CloseReason) {
+        self.ending.get_or_insert((at, reason));
+    }
+
+    /// Writes once.
+    pub(super) fn write(&mut self) -> io::Result<()> {
+        if self.is_connecting || self.is_blocked {
+            return Ok(());
+        }
+        while self.waiting() > 0 {
+            match self.socket.write(self.outgoing.get(self.sent..).unwrap_or_default()) {
+                Ok(written) => self.sent += written,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected) => {
+                    self.is_blocked = true;
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        // Bytes that have left are not kept: the queue of a slow peer would grow by them.
+        if self.sent >= CAP / 4 {
+            self.outgoing.drain(..self.sent);
+            self.sent = 0;
+        }
+        Ok(())
+    }
+
+    /// Tells the peer that the connection is closed, as far as the kernel takes it.
+    pub(super) fn say_goodbye(&mut self) {
+        self.stream.close(&mut self.outgoing);
+        // The connection is closed in any case.
+        let _ = self.write();
+    }
+
+    pub(super) fn poll_timeout(&self) -> Time {
+        match self.ending {
+            Some((at, _)) => at,
+            None => self.stream.poll_timeout(),
+        }
+    }
+
+    /// Reason to close it now, if its time is over.
+    pub(super) fn handle_timeout(&mut self, now: Time) -> Option<CloseReason> {
+        match self.ending {
+            Some((at, reason)) => (at <= now).then_some(reason),
+            None if self.stream.poll_timeout() <= now => {
+                self.stream.handle_timeout(now, &mut self.outgoing).err().map(CloseReason::Fault)
+            }
+            None => None,
+        }
+    }
+}
+
+impl AsRawFd for Connection {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
+/// Whether its sender waits for a final response.
+fn awaits_answer(received: &Received<'_>) -> bool {
+    match received {
+        Received::Message(bytes) => !bytes.starts_with(b"SIP/2.0 ") && !bytes.starts_with(b"ACK "),
+        Received::Faulty(..) => true,
+    }
+}
+
+/// Whether it is a final response.
+fn is_final(message: &[u8]) -> bool {
+    message.strip_prefix(b"SIP/2.0 ").is_some_and(|rest| matches!(rest.first(), Some(b'2'..=b'6')))
+}
