@@ -158,7 +158,7 @@ impl Conns {
     }
 
     /// Number of connections.
-    pub const fn len(&self) -> usize {
+    pub const fn count(&self) -> usize {
         self.places.len()
     }
 

@@ -7,8 +7,8 @@
 pub mod activation;
 pub mod bind;
 pub mod clock;
-pub mod conns;
 pub mod commands;
+pub mod conns;
 mod dns;
 pub mod holders;
 pub mod host;

@@ -118,8 +118,8 @@ impl From<Listener> for TcpListener {
     }
 }
 
-/// Has the kernel acknowledge bytes with the answer to them instead of at once: a segment of its own for each read costs
-/// a third of the read.
+/// Has the kernel acknowledge bytes with the answer to them instead of at once: a segment of its own for each read
+/// costs a third of the read.
 pub fn acknowledge_late(stream: &TcpStream) {
     // A kernel that does not know the option acknowledges at once, which does no harm.
     let _ = SockRef::from(stream).set_tcp_quickack(false);

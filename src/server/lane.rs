@@ -7,13 +7,15 @@
 mod commands;
 pub mod peers;
 mod stage;
+mod streams;
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, Sender};
 use mio::{Events, Poll, Registry, Token, Waker};
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::warn;
@@ -25,6 +27,7 @@ use super::moderation::Moderation;
 use super::ports::Ports;
 use super::{Command, Event, Setup};
 use crate::ids::{Incarnation, LinkId, WorkerId};
+use crate::net::conns::{Closures, Conns};
 use crate::net::{clock, udp};
 use crate::switch::{LinkRead, Parting, Switch, Way};
 use crate::time::Time;
@@ -47,6 +50,8 @@ const FIRST_WORKER: Duration = Duration::from_secs(1);
 const WAKER: Token = Token(0);
 /// Ports are numbered from here on.
 const FIRST_PORT: usize = 1;
+/// Stream connections are numbered from here on.
+const FIRST_CONN: usize = 1 << 21;
 /// Links are numbered from here on, by worker.
 const FIRST_LINK: usize = 1 << 20;
 
@@ -62,6 +67,11 @@ pub struct Lane {
     has_commands: bool,
     control: UnboundedSender<Event>,
     ports: Ports,
+    /// Stream connections that the gate has handed to this lane.
+    conns: Conns,
+    /// The gate's queue of sources whose connections were closed.
+    closed: Sender<IpAddr>,
+    closures: Closures,
     batch: udp::Batch,
     moderation: Moderation,
     switch: Switch<LinkSocket>,
@@ -80,9 +90,11 @@ pub struct Lane {
 const PARCEL_AGAIN: Duration = Duration::from_millis(1);
 
 impl Lane {
-    /// A lane that reads `setup`'s sockets, and the waker that makes it look at `commands`.
+    /// A lane that reads `setup`'s sockets, and the waker that makes it look at `commands`. It tells the gate by
+    /// `closed` the sources of connections that are closed.
     pub fn new(
         setup: Setup,
+        closed: Sender<IpAddr>,
         commands: Receiver<Command>,
         control: UnboundedSender<Event>,
     ) -> io::Result<(Self, Waker)> {
@@ -95,12 +107,14 @@ impl Lane {
         }
         let mut lane = Lane {
             poll,
-            registry,
             events: Events::with_capacity(1024),
             commands,
             has_commands: false,
             control,
             ports,
+            conns: Conns::new(Arc::clone(&registry), FIRST_CONN, setup.connections),
+            closed,
+            closures: Closures::default(),
             batch: udp::Batch::new(),
             moderation: Moderation::default(),
             switch: Switch::new(setup.dispatch, setup.insert, setup.retention_bytes, setup.owners),
@@ -109,6 +123,7 @@ impl Lane {
             stage: Stage::Reading,
             overflow_read: clock::now(),
             peers: Peers::default(),
+            registry,
         };
         if let Some(entries) = setup.inherited_entries {
             lane.stage = Stage::Given;
@@ -150,8 +165,10 @@ impl Lane {
         if self.holding_until.is_none() {
             self.read_parcels(now);
             self.read_ports();
+            self.read_streams(now);
         }
         self.switch.handle_timeout(now);
+        self.conns.handle_timeout(now);
         while let Some((worker, incarnation)) = self.switch.poll_hung() {
             let Some(link) = self.switch.links().get(worker).map(|link| link.id) else { continue };
             let _ = self.control.send(Event::Hung { worker, incarnation, link });
@@ -201,6 +218,7 @@ impl Lane {
         for event in self.events.iter() {
             match event.token() {
                 WAKER => self.has_commands = true,
+                Token(at) if at >= FIRST_CONN => self.conns.on_event(event),
                 Token(at) if at >= FIRST_LINK => self.switch.on_link_event(
                     WorkerId((at - FIRST_LINK) as u16),
                     event.is_readable() || event.is_read_closed(),
@@ -217,7 +235,7 @@ impl Lane {
         let may_read = self.holding_until.is_none();
         self.has_commands
             || matches!(self.stage, Stage::Reading)
-                && (may_read && self.ports.has_readable()
+                && (may_read && (self.ports.has_readable() || self.conns.has_readable())
                     || self.switch.has_readable_link()
                     || self.switch.has_orphans()
                     || self.switch.is_behind())
@@ -229,7 +247,8 @@ impl Lane {
         if !matches!(self.stage, Stage::Reading) {
             return again;
         }
-        let due = self.switch.poll_timeout().into_iter().chain(self.holding_until).min();
+        let due =
+            [self.switch.poll_timeout(), self.conns.poll_timeout(), self.holding_until].into_iter().flatten().min();
         let until = due.map_or(OVERFLOW_INTERVAL, |at| at.since(clock::now()));
         // Rounds up: a wait cut to whole milliseconds would spin until the deadline.
         until.min(again) + Duration::from_micros(999)
@@ -287,10 +306,12 @@ impl Lane {
     }
 
     fn flush(&mut self, now: Time) {
-        let Lane { ports, switch, peers, .. } = self;
+        let Lane { ports, switch, .. } = self;
         switch.flush_answers(|leaving| ports.send(leaving));
-        // No listener of this lane takes connections: it has none to write to.
-        switch.flush_replies(|_, _| false);
+        // Messages for connections of other lanes are put into their parcels, which leave last. A worker's message for
+        // a connection that is gone goes back on its link.
+        self.flush_streams();
+        let Lane { switch, peers, .. } = self;
         switch.flush_links();
         switch.flush_parcels(now, |lane, parcel| peers.send(lane, parcel));
     }
@@ -355,8 +376,10 @@ mod tests {
             awaited: 0,
             owners: Owners::new(0, 1, 0),
             inherited_entries: None,
+            connections: 1,
         };
-        let (mut lane, waker) = Lane::new(setup, receiver, control).unwrap();
+        let (closed, _) = crossbeam_channel::unbounded();
+        let (mut lane, waker) = Lane::new(setup, closed, receiver, control).unwrap();
         let mut answers: Vec<_> = (0..5)
             .map(|_| {
                 let (reply, answer) = oneshot::channel();

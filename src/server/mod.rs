@@ -6,6 +6,7 @@
 //! A lane owns its state and shares none: the control side sends it [`Command`]s and gets [`Event`]s back. A lane never
 //! blocks and never waits for the control side.
 
+pub mod gate;
 mod lane;
 pub mod link_socket;
 mod moderation;
@@ -13,12 +14,14 @@ mod ports;
 mod snapshot;
 pub mod stats;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
+use self::gate::{Gate, GateSetup, LaneEnd, Order};
 use self::link_socket::GivenLink;
 use self::stats::{Counters, Decided, WorkerLoad};
 use crate::config::Insert;
@@ -27,6 +30,7 @@ use crate::dispatch::decision::{Admin, Brought, Joined};
 use crate::dispatch::owner::Owners;
 use crate::dispatch::rules::Rules;
 use crate::ids::{Incarnation, LinkId, ListenerId, WorkerId};
+use crate::net::conns::Moved;
 use crate::net::lan::Connection;
 use crate::net::udp;
 use crate::net::unix::SeqPacket;
@@ -62,6 +66,8 @@ pub enum Command {
         /// Number of frames that the worker has read on earlier connections.
         read: u64,
     },
+    /// The gate has accepted a connection, and its handshakes are done.
+    Connection(Box<Moved>),
     /// A slot has sockets; the lane serves them while no worker does.
     Slot {
         /// The slot.
@@ -197,6 +203,8 @@ pub struct Setup {
     /// About how many entries the table of the old dispatcher's lane has. This lane waits for that state; `None` unless
     /// this is a takeover.
     pub inherited_entries: Option<usize>,
+    /// Most stream connections that the lane may have.
+    pub connections: usize,
 }
 
 /// A well-known socket that a lane reads: each lane has a duplicate of it.
@@ -219,9 +227,20 @@ pub struct LaneState {
     pub links: Vec<(WorkerId, SeqPacket)>,
 }
 
-/// The control side's end of the running lanes.
+/// The control side's end of the running lanes and of the gate before them.
 #[derive(Debug)]
-pub struct Lanes(Vec<Handle>);
+pub struct Lanes {
+    lanes: Vec<Handle>,
+    gate: Option<GateHandle>,
+}
+
+/// The control side's end of the gate. There is one where connections are accepted.
+#[derive(Debug)]
+struct GateHandle {
+    orders: crossbeam_channel::Sender<Order>,
+    waker: mio::Waker,
+    thread: JoinHandle<()>,
+}
 
 /// The control side's end of one lane.
 #[derive(Debug)]
@@ -257,35 +276,44 @@ impl LaneLoad {
 }
 
 impl Lanes {
-    /// Starts a lane for each setup, on a thread of its own.
-    pub fn start(setups: Vec<Setup>, events: &mpsc::UnboundedSender<Event>) -> std::io::Result<Self> {
+    /// Starts a lane for each setup, on a thread of its own, and the gate where it has a listener.
+    ///
+    /// # Errors
+    ///
+    /// The kernel gives no thread or poll.
+    pub fn start(setups: Vec<Setup>, gate: GateSetup, events: &mpsc::UnboundedSender<Event>) -> std::io::Result<Self> {
         let mut lanes = Vec::new();
         let mut peers = Vec::new();
+        let (closed, closed_by_lanes) = crossbeam_channel::unbounded();
         for setup in setups {
             let (commands, receiver) = crossbeam_channel::unbounded();
-            let (lane, waker) = Lane::new(setup, receiver, events.clone())?;
+            let (lane, waker) = Lane::new(setup, closed.clone(), receiver, events.clone())?;
             let waker = Arc::new(waker);
             let (parcels, incoming) = crossbeam_channel::bounded(PARCELS);
             peers.push(Peer { parcels, waker: Arc::clone(&waker) });
             lanes.push((lane, incoming, commands, waker));
         }
+        let ends =
+            lanes.iter().map(|(_, _, commands, waker)| LaneEnd { commands: commands.clone(), waker: waker.clone() });
+        let gate = GateHandle::start(gate, ends.collect(), closed_by_lanes)?;
         let start = |(own, (mut lane, incoming, commands, waker)): (usize, (Lane, _, _, _))| {
             let others = peers.iter().enumerate().map(|(at, peer)| (at != own).then(|| peer.clone()));
             lane.meet(Peers::new(incoming, others.collect()));
             let thread = std::thread::Builder::new().name(format!("lane{own}")).spawn(move || lane.run())?;
             Ok(Handle { commands, waker, thread })
         };
-        lanes.into_iter().enumerate().map(start).collect::<std::io::Result<_>>().map(Lanes)
+        let lanes = lanes.into_iter().enumerate().map(start).collect::<std::io::Result<_>>()?;
+        Ok(Lanes { lanes, gate })
     }
 
     /// The number of lanes.
     pub const fn count(&self) -> usize {
-        self.0.len()
+        self.lanes.len()
     }
 
     /// Sends a command to every lane; `make` is told which lane it is for. Each acts on it in its next turn.
     pub fn send(&self, mut make: impl FnMut(usize) -> Command) {
-        for (at, lane) in self.0.iter().enumerate() {
+        for (at, lane) in self.lanes.iter().enumerate() {
             // A lane that is gone has ended the process's work already; `are_running` watches its thread.
             let _ = lane.commands.send(make(at));
             let _ = lane.waker.wake();
@@ -309,7 +337,7 @@ impl Lanes {
 
     /// Gives a lane a new connection of the link to a worker on another host.
     pub fn attach(&self, lane: usize, (worker, link): (WorkerId, LinkId), connection: Connection, read: u64) {
-        let Some(lane) = self.0.get(lane) else { return };
+        let Some(lane) = self.lanes.get(lane) else { return };
         let _ = lane.commands.send(Command::Attach { worker, link, connection: Box::new(connection), read });
         let _ = lane.waker.wake();
     }
@@ -324,8 +352,34 @@ impl Lanes {
         });
     }
 
-    /// Whether all lanes' threads still run.
+    /// Whether all threads of lanes and gate still run.
     pub fn are_running(&self) -> bool {
-        self.0.iter().all(|lane| !lane.thread.is_finished())
+        let is_gate_running = self.gate.as_ref().is_none_or(|gate| !gate.thread.is_finished());
+        is_gate_running && self.lanes.iter().all(|lane| !lane.thread.is_finished())
+    }
+
+    /// Sends an order to the gate; false where there is none, because no listener takes connections.
+    pub fn order(&self, order: Order) -> bool {
+        let Some(gate) = &self.gate else { return false };
+        // A gate that is gone has ended the process's work already; `are_running` watches its thread.
+        let _ = gate.orders.send(order);
+        let _ = gate.waker.wake();
+        true
+    }
+}
+
+impl GateHandle {
+    fn start(
+        setup: GateSetup,
+        lanes: Vec<LaneEnd>,
+        closed: crossbeam_channel::Receiver<IpAddr>,
+    ) -> std::io::Result<Option<Self>> {
+        if setup.listeners.is_empty() {
+            return Ok(None);
+        }
+        let (orders, receiver) = crossbeam_channel::unbounded();
+        let (mut gate, waker) = Gate::new(setup, lanes, receiver, closed)?;
+        let thread = std::thread::Builder::new().name("gate".into()).spawn(move || gate.run())?;
+        Ok(Some(GateHandle { orders, waker, thread }))
     }
 }

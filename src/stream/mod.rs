@@ -49,6 +49,13 @@ pub enum Kind {
     SecureWebSocket(Arc<ServerConfig>, Arc<Rules>),
 }
 
+impl Kind {
+    /// Whether something has to be agreed upon before the first message.
+    pub const fn has_handshake(&self) -> bool {
+        !matches!(self, Kind::Plain)
+    }
+}
+
 /// A message of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Received<'a> {

@@ -11,6 +11,7 @@ mod admission;
 mod bound_sockets;
 mod child;
 mod commands;
+mod descriptors;
 mod event;
 mod event_loop;
 mod handoff_socket;
@@ -27,6 +28,7 @@ mod slot;
 mod slot_state;
 mod sockets;
 mod stop;
+mod stream_listeners;
 mod takeover;
 mod unmanaged;
 mod welcome;
@@ -55,7 +57,7 @@ use crate::dispatch::history::History;
 use crate::dispatch::identity::Keyring;
 use crate::dispatch::owner::Owners;
 use crate::dispatch::rules::Rules;
-use crate::ids::{TokenKey, WorkerId};
+use crate::ids::TokenKey;
 use crate::net::bind::BindError;
 use crate::net::lan::CredentialsError;
 use crate::net::listener::Listener;
@@ -63,12 +65,6 @@ use crate::net::run_dir::{RunDir, RunDirError};
 use crate::net::unix::SeqListener;
 use crate::net::{activation, clock, log, memory, process, random, signals, unix};
 use crate::server;
-
-/// Descriptors that are asked for: a worker has one for each RTP stream and TCP connection.
-const DESCRIPTORS: u64 = 1 << 18;
-
-/// Descriptors of the dispatcher beside listeners and slots: polls, wakers, run directory, clients of its sockets.
-const DESCRIPTORS_BESIDE: u64 = 40;
 
 /// Most conferences that are remembered at once.
 const CONFERENCES: usize = 65_536;
@@ -153,7 +149,7 @@ pub fn run(config: Config, source: Source, mode: StartMode) -> Result<(), StartE
     // Before any descriptor is opened.
     let (given, refused) = activation::sockets();
     refused.iter().for_each(|line| warn!("{line}"));
-    check_descriptors(&config)?;
+    descriptors::check(&config)?;
     check_memory(&config)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // Signals are handled before the first file is made: their default action would leave it behind.
@@ -228,7 +224,8 @@ async fn start(home: &RunDir, config: Config, source: Source, given: Vec<Listene
     let (events, lane_events) = mpsc::unbounded_channel();
     let seed = random::random_u64()?;
     let lanes = lane_setups(&config, &key, &listeners, seed, reattached.workers.len())?;
-    let lanes = server::Lanes::start(lanes, &events)?;
+    let gate = stream_listeners::gate_setup(&config, &listeners, false)?;
+    let lanes = server::Lanes::start(lanes, gate, &events)?;
     for (listen, address) in config.listen.iter().zip(listeners.addresses()) {
         let listen = Listen { address, ..*listen };
         info!("listening on {listen}, {}, run directory {}", count_of_workers(config.workers), home.path().display());
@@ -260,6 +257,8 @@ fn lane_setups(
     awaited: usize,
 ) -> io::Result<Vec<server::Setup>> {
     let lanes = usize::from(config.lanes);
+    let caps = descriptors::connection_caps(config, process::descriptor_limit());
+    let connections = if config.has_stream_listeners() { caps.total as usize } else { 0 };
     let setup = |own| {
         let dispatch = Dispatch::new(crate::dispatch::Setup {
             rules: Rules::from(config),
@@ -277,28 +276,10 @@ fn lane_setups(
             owners: Owners::new(own, lanes, shared),
             awaited,
             inherited_entries: None,
+            connections,
         })
     };
     (0..lanes).map(setup).collect()
-}
-
-/// Raises the limit of descriptors as far as it goes. The workers' calls need a high one: with a low one the pool is
-/// smaller, and says so when it is full. A limit below what the start itself takes is an error.
-fn check_descriptors(config: &Config) -> Result<(), StartError> {
-    // A limit that cannot be read shows when the process runs into it.
-    let limit = process::raise_descriptor_limit(DESCRIPTORS).unwrap_or(u64::MAX);
-    let addresses = config.sip_ips().len() as u64;
-    let gateways = config.mgcp_addresses(WorkerId(0), &[]).len() as u64;
-    // A slot has its sockets, the lane's copies for the times without a worker, the link and the process.
-    let slots = u64::from(config.workers) * (4 * addresses + 3 * gateways + 3);
-    let beside = 2 * config.listen.len() as u64 + slots + DESCRIPTORS_BESIDE;
-    let caps = config.connection_caps(limit.saturating_sub(beside));
-    let connections = if config.has_stream_listeners() { caps.total } else { 0 };
-    let needed = beside + u64::from(connections);
-    if limit < needed {
-        return Err(StartError::Descriptors { workers: config.workers, connections, needed, limit });
-    }
-    Ok(())
 }
 
 /// Checks, before anything is begun, that all memory that may be used can be had: running out later would end the

@@ -62,6 +62,12 @@ impl Listeners {
         numbered.filter_map(|(at, socket)| Some((ListenerId(at as u16), socket.datagram()?)))
     }
 
+    /// Those that take connections, each with its number.
+    pub fn streams(&self) -> impl Iterator<Item = (ListenerId, &tcp::Listener)> {
+        let numbered = self.0.iter().enumerate();
+        numbered.filter_map(|(at, socket)| Some((ListenerId(at as u16), socket.stream()?)))
+    }
+
     /// Their descriptors, by number.
     pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.0.iter().map(AsFd::as_fd)

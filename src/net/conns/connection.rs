@@ -196,8 +196,8 @@ impl Connection {
     }
 
     /// Reason to close it now that its queue was written: its peer has ended its half and has the last answer. A peer
-    /// whose bytes could not be read has time to read the answer: bytes of it that nobody reads make the kernel reset the
-    /// connection, and that takes back what has not been read.
+    /// whose bytes could not be read has time to read the answer: bytes of it that nobody reads make the kernel reset
+    /// the connection, and that takes back what has not been read.
     pub(super) const fn over(&self) -> Option<CloseReason> {
         match self.ending {
             Some((_, CloseReason::Ended)) if self.unanswered == 0 && self.waiting() == 0 => Some(CloseReason::Ended),

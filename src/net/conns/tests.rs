@@ -114,7 +114,7 @@ fn a_peer_that_ends_its_half_gets_its_answer_and_is_closed_then() {
     assert_eq!(rig.until_closed(), (key, CloseReason::Ended));
     let mut answer = Vec::new();
     peer.read_to_end(&mut answer).unwrap();
-    assert_eq!((answer.as_slice(), rig.conns.len()), (OK, 0));
+    assert_eq!((answer.as_slice(), rig.conns.count()), (OK, 0));
 }
 
 #[test]
@@ -252,11 +252,13 @@ fn a_connection_moves_to_another_poll_with_what_waits_in_it() {
     let (key, mut peer) = one.connect();
     let (first, rest) = OPTIONS.split_at(20);
     peer.write_all(first.as_bytes()).unwrap();
-    one.until(|rig| rig.conns.heard(key).is_some() && rig.conns.places.get(key).unwrap().stream.poll_timeout() > Time(1));
+    one.until(|rig| {
+        rig.conns.heard(key).is_some() && rig.conns.places.get(key).unwrap().stream.poll_timeout() > Time(1)
+    });
     one.turn(Duration::from_millis(50));
     one.conns.send(key, OK);
     let moved = one.conns.remove(key).unwrap();
-    assert_eq!((one.conns.len(), one.closed()), (0, None));
+    assert_eq!((one.conns.count(), one.closed()), (0, None));
     let key = other.conns.insert(moved, other.now).unwrap();
     other.turn(Duration::ZERO);
     let mut answer = vec![0; OK.len()];

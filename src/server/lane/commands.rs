@@ -32,6 +32,7 @@ impl Lane {
                 let why = "its link to another lane has ended";
                 self.on_link_ended(worker, ended, Parting::Lost, why.to_owned());
             }
+            Command::Connection(moved) => self.on_connection(*moved),
             Command::Slot { worker, sockets, mgcp } => {
                 self.ports.set_slot(worker, SlotSockets { sip: sockets, mgcp });
                 if !self.switch.has_link(worker) {

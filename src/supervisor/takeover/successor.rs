@@ -35,6 +35,7 @@ use crate::supervisor::lan::LanListener;
 use crate::supervisor::run_dir_refresh::RunDirRefresh;
 use crate::supervisor::slot::Slot;
 use crate::supervisor::sockets::{Listeners, SlotSockets};
+use crate::supervisor::stream_listeners::gate_setup;
 use crate::supervisor::unmanaged::UnmanagedWorker;
 use crate::supervisor::{StartError, lane_setups};
 use crate::time::Time;
@@ -125,7 +126,8 @@ pub(in crate::supervisor) async fn take_over(
     let (events, lane_events) = mpsc::unbounded_channel();
     let mut setups = lane_setups(&config, &key, &listeners, pre_copy.seed, 0)?;
     set_entries(&mut setups, &entries)?;
-    let lanes = server::Lanes::start(setups, &events).map_err(TakeoverError::from)?;
+    let gate = gate_setup(&config, &listeners, true).map_err(TakeoverError::from)?;
+    let lanes = server::Lanes::start(setups, gate, &events).map_err(TakeoverError::from)?;
     let mut buffers: Vec<_> = entries.iter().map(|entries| memory::warm(state::room_for(*entries))).collect();
 
     conversation.send(Takeover::Ready).map_err(|_| TakeoverError::Gone)?;
@@ -140,6 +142,7 @@ pub(in crate::supervisor) async fn take_over(
 
     // From here on this process is the dispatcher: nothing below may fail.
     lanes.send(|_| server::Command::Resume);
+    lanes.order(server::gate::Order::Resume);
     let paused = clock::now().since(paused_at);
     let DispatcherFds { lock, handoff, stats } = inherited;
     let lock = LockFile::inherit(lock, &home.lock_file());
