@@ -74,6 +74,9 @@ impl ConnId {
     /// Bits of the lane's own number for a connection.
     const OWN_BITS: u32 = 39;
 
+    /// A connection that is gone: no lane has it.
+    pub const GONE: ConnId = ConnId((1 << 47) - 1);
+
     /// A connection of a lane, by that lane's own number for it.
     pub const fn new(lane: usize, own: u64) -> Self {
         ConnId((lane as u64) << Self::OWN_BITS | own)

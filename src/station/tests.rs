@@ -2,11 +2,11 @@ use std::net::SocketAddr;
 
 use super::*;
 use crate::call::gateway::{Ask, ConnectionKey, Told};
-use crate::call::{Arrival, CallKey, SessionTimer, Uas};
-use crate::ids::{Incarnation, TokenKey};
+use crate::call::{Arrival, CallKey, Hop, SessionTimer, Uas};
+use crate::ids::{ConnId, Incarnation, TokenKey};
 use crate::link::worker_end::WorkerEnd;
 use crate::wire::handoff::{FrameBuilder, Record};
-use crate::words::{Envelope, Message, ReplyFrom};
+use crate::words::{Envelope, Message, ReplyFrom, Transport};
 
 /// An application that turns calls down, or lets them ring.
 struct Reception {
@@ -168,4 +168,27 @@ fn a_call_at_the_own_port_is_reported_with_its_size() {
     let arrival = Arrival::own(0, address("127.0.0.1:5060"), address("192.0.2.1:5071"), 1);
     station.sessions_mut().on_sip(text.as_bytes(), arrival, Time(0));
     assert_eq!(station.sessions().report(Time(0)).units_used, 40);
+}
+
+/// A dispatcher that holds the callers' connections gives back what it cannot write.
+#[test]
+fn an_answer_that_the_dispatcher_gives_back_is_dialled() {
+    let mut station = station(true);
+    let text = invite(1).replace("/UDP", "/TCP");
+    let reply_to = ReplyTo::Stream(ConnId(7));
+    let envelope = Envelope { size: 1, transport: Transport::Tcp, reply_to, ..Envelope::plain(1) };
+    let mut frame = FrameBuilder::new();
+    frame.push(&Record::Message(Message { envelope, payload: text.as_bytes() }));
+    assert!(station.on_frame(0, frame.bytes(), Time(0)));
+    let sent = |station: &mut Station<_>| match station.poll_output(Time(0)) {
+        Some(Output::Effect(Effect::Sip(transmit))) => transmit,
+        other => panic!("{other:?}"),
+    };
+    let answer = sent(&mut station);
+    assert_eq!(answer.hop, Hop::Dispatcher(reply_to));
+    let mut frame = FrameBuilder::new();
+    frame.push(&Record::Undelivered { to: reply_to, bytes: &answer.bytes });
+    assert!(station.on_frame(0, frame.bytes(), Time(0)));
+    let again = sent(&mut station);
+    assert_eq!((again.hop, again.to, &again.bytes), (Hop::Dial, address("192.0.2.9:5060"), &answer.bytes));
 }

@@ -41,17 +41,21 @@ impl<C: Channel> Switch<C> {
         self.go_on_chains(now);
     }
 
-    /// Passes each message for a connection of this lane to `send`, which returns false when the connection is gone: a
-    /// worker's message then goes back to it. Messages for connections of other lanes go into their parcels.
+    /// Passes each message for a connection of this lane to `send`, which returns false when the connection is gone.
+    /// Messages for connections of other lanes go into their parcels. A worker's message for a connection that no lane
+    /// has goes back to it.
     pub fn flush_replies(&mut self, mut send: impl FnMut(ConnId, &[u8]) -> bool) {
         let Outbox { answers: Answers { replies, .. }, links, .. } = &mut self.outbox;
         if replies.is_empty() {
             return;
         }
+        let own = self.owners.own();
         for reply @ Reply { conn, bytes, from } in replies.iter() {
-            if conn.lane() != self.owners.own() {
-                self.parcels.get_mut(conn.lane()).into_iter().for_each(|parcel| parcel.replies.push(reply));
-            } else if !send(conn, bytes)
+            if conn.lane() != own
+                && let Some(parcel) = self.parcels.get_mut(conn.lane())
+            {
+                parcel.replies.push(reply);
+            } else if (conn.lane() != own || !send(conn, bytes))
                 && let Some(worker) = from
                 && let Some(link) = links.get_mut(worker)
             {

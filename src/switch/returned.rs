@@ -9,13 +9,13 @@ use crate::dispatch::decision::{Answer, Arrival, Handoff, Search, Target, Unansw
 use crate::dispatch::note::Note;
 use crate::dispatch::returned::{Cause, Returned};
 use crate::dispatch::{Dispatch, Incoming};
-use crate::ids::WorkerId;
+use crate::ids::{ConnId, WorkerId};
 use crate::link::store::LARGEST;
 use crate::time::Time;
 use crate::wire::handoff::MESSAGE_HEADER;
 use crate::wire::mgcp;
 use crate::wire::sip::Method;
-use crate::words::{HandedOver, RefuseReason, Transport};
+use crate::words::{Envelope, HandedOver, RefuseReason, ReplyTo, Transport};
 
 impl<C: Channel> Switch<C> {
     /// A worker of an earlier dispatcher has come back with `messages` that it has not answered: the dispatcher has a
@@ -34,7 +34,13 @@ impl<C: Channel> Switch<C> {
             }
             let search = Search::after_deaths(u8::from(envelope.again), now).at(worker);
             let note = Note { entry: Some(entry), search, chain: None };
-            let message = HandedOver { envelope: *envelope, note, payload: payload.to_vec(), sent: true };
+            // The connections of the earlier dispatcher are gone; their numbers are those of other peers by now.
+            let reply_to = match envelope.reply_to {
+                ReplyTo::Stream(_) => ReplyTo::Stream(ConnId::GONE),
+                other => other,
+            };
+            let envelope = Envelope { reply_to, ..*envelope };
+            let message = HandedOver { envelope, note, payload: payload.to_vec(), sent: true };
             self.brought.add(worker, name, message);
         }
     }

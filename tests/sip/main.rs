@@ -34,12 +34,12 @@ use pointsman::dispatch::rules::Rules;
 use pointsman::dispatch::sip::EXTENSION;
 use pointsman::dispatch::{Dispatch, Setup};
 use pointsman::fingerprint::Printer;
-use pointsman::ids::{Incarnation, ListenerId, Seq, WorkerId};
+use pointsman::ids::{ConnId, Incarnation, ListenerId, Seq, WorkerId};
 use pointsman::time::Time;
 use pointsman::transaction::name::sip::Names;
 use pointsman::wire::Label;
 use pointsman::wire::sip::{Fault, Scanner};
-use pointsman::words::{AccessAction, AccessRule, OpenTransaction, RefuseReason, Report, Transport};
+use pointsman::words::{AccessAction, AccessRule, OpenTransaction, RefuseReason, ReplyTo, Report, Transport};
 use rig::{KEY, Rig, START, returned};
 
 fn rules() -> Rules {

@@ -63,3 +63,32 @@ fn a_listener_with_the_rule_pin_pins_its_calls_and_no_others() {
     rig.arrival.listener = ListenerId(2);
     assert_eq!(handoff(rig.send(&invite("c"))).pinned, None, "a listener that no rule speaks of");
 }
+
+#[test]
+fn a_browser_that_comes_back_on_another_connection_finds_its_worker() {
+    let mut rig = rig(4);
+    (rig.arrival.transport, rig.arrival.reply_to) = (Transport::Wss, ReplyTo::Stream(ConnId(1)));
+    let worker = handoff(rig.send(&invite("a"))).worker;
+    let tag = rig.token(worker.0, 1);
+    // Another address, another connection, and long after the table has forgotten the call.
+    rig.pass(Duration::from_secs(1_000));
+    (rig.arrival.source, rig.arrival.reply_to) = ("203.0.113.99:1".parse().unwrap(), ReplyTo::Stream(ConnId(2)));
+    rig.arrival.transport = Transport::Ws;
+    for method in ["ACK", "INVITE", "INFO", "BYE"] {
+        let decision = rig.send(&in_dialog("a", method, &tag));
+        assert_eq!(to(decision), (worker.0, Reason::ToTag), "{method}");
+        assert!(handoff(decision).follows);
+    }
+    let explained = rig.dispatch.explain(b"a");
+    let ways: Vec<_> = explained.iter().map(|it| (it.transport, it.connection)).collect();
+    assert_eq!(ways[..2], [(Transport::Wss, Some(ConnId(1))), (Transport::Ws, Some(ConnId(2)))]);
+}
+
+#[test]
+fn a_cancel_on_a_connection_finds_its_invite_though_its_sent_by_is_another() {
+    let mut rig = rig(4);
+    rig.arrival.transport = Transport::Tcp;
+    let worker = handoff(rig.send(&invite("a"))).worker;
+    let cancel = same(&invite("a"), "CANCEL").replace("UDP 203.0.113.5", "TCP 203.0.113.5:41000");
+    assert_eq!(to(rig.send(&cancel)), (worker.0, Reason::Cancel));
+}

@@ -1,8 +1,10 @@
 //! Answers to messages that came on stream connections.
 
 use super::*;
-use crate::dispatch::decision::Arrival;
+use crate::dispatch::decision::{Arrival, Unanswered};
+use crate::fingerprint::Printer;
 use crate::ids::ConnId;
+use crate::transaction::name::sip::Names;
 use crate::wire::handoff::Frame;
 
 /// The way of a message that came on a connection.
@@ -160,4 +162,28 @@ fn a_workers_bye_for_a_connection_that_is_gone_comes_back_to_it() {
     let sent = sent.lock().unwrap();
     let records: Vec<_> = sent.iter().flat_map(|frame| Frame::parse(frame).unwrap()).map(Result::unwrap).collect();
     assert_eq!(records, [Record::Undelivered { to: ReplyTo::Stream(gone), bytes: b"BYE sip:a SIP/2.0" }]);
+}
+
+#[test]
+fn a_message_of_an_earlier_dispatchers_connection_is_not_answered_on_one_with_its_number() {
+    let mut switch = switch(1);
+    let payload = request("INVITE", 1);
+    let opened = Names::opened_by(&Scanner::new().scan(&payload).unwrap(), &Printer::new(&TokenKey::new([1; 32])));
+    let reply_to = ReplyTo::Stream(ConnId::new(0, 7));
+    let envelope = Envelope { transport: Transport::Tcp, reply_to, ..Envelope::plain(1) };
+    let messages = vec![Unanswered { envelope, payload: payload.into() }];
+    let brought = Brought { transactions: opened.into_iter().collect(), messages, ..Brought::default() };
+    switch.on_link_back(WorkerId(0), Mute, &Joined::sip(Incarnation::new(1), 10_000, Vec::new()), &brought, NOW);
+    switch.on_link_lost(WorkerId(0), NOW);
+    switch.handle_timeout(NOW);
+    assert_eq!(replies(&mut switch), []);
+}
+
+#[test]
+fn a_reply_for_a_connection_that_no_lane_can_have_comes_back_as_well() {
+    let mut switch = switch(1);
+    let reply = Reply { conn: ConnId::GONE, bytes: b"SIP/2.0 200 OK", from: Some(WorkerId(0)) };
+    switch.outbox.answers.replies.push(reply);
+    assert_eq!(replies(&mut switch), []);
+    assert!(switch.outbox.links.get(WorkerId(0)).unwrap().front.wants_transmit());
 }
