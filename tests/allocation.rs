@@ -2,9 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
 
+#[path = "../src/stream/tests/certificates.rs"]
+mod certificates;
 #[path = "support/numbered.rs"]
 mod numbered;
 
+use std::io::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
 use allocation_counter::measure;
@@ -18,11 +22,14 @@ use pointsman::fingerprint::Printer;
 use pointsman::ids::{Incarnation, Seq, WorkerId};
 use pointsman::link::Transmit;
 use pointsman::link::dispatcher_end::{DispatcherEnd, FromWorker};
+use pointsman::stream::websocket::Rules;
+use pointsman::stream::{Kind, Limits, Stream};
 use pointsman::time::Time;
 use pointsman::wire::handoff::FrameBuilder;
 use pointsman::wire::mgcp;
 use pointsman::wire::sip::Scanner;
 use pointsman::words::Report;
+use rustls::{ClientConnection, DEFAULT_VERSIONS};
 
 const WORKERS: usize = 4;
 
@@ -164,4 +171,121 @@ fn reading_a_crcx_allocates_nothing() {
         }
     });
     assert_eq!(allocated.count_total, 0);
+}
+
+/// A message of a usual size, as it comes on a connection.
+fn streamed() -> Vec<u8> {
+    let (head, body) = INVITE.split_once("\r\n\r\n").unwrap();
+    let filling = "x".repeat(400);
+    format!("{head}\r\nSubject: {filling}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
+}
+
+#[test]
+fn a_message_on_a_plain_connection_allocates_nothing_whole_or_in_pieces() {
+    let message = streamed();
+    let two = [message.as_slice(), &message, b"\r\n\r\n"].concat();
+    let mut stream = Stream::new(Kind::Plain, Limits::default(), Time(1));
+    let (mut out, mut seen) = (Vec::with_capacity(64), 0);
+    let mut read = |bytes: &[u8]| stream.on_bytes(bytes, Time(2), &mut out, &mut |_| seen += 1);
+    for cuts in [&[0, two.len()][..], &[1, message.len() - 1, message.len() + 700]] {
+        let mut round = || {
+            for cut in cuts {
+                let (front, back) = two.split_at(*cut);
+                read(front).and_then(|()| read(back)).unwrap();
+            }
+        };
+        // A buffer that grows has its size after this.
+        round();
+        assert_eq!(measure(round).count_total, 0, "{cuts:?}");
+    }
+    assert_eq!(seen, 2 * 2 * 5);
+}
+
+/// Bytes that each of many idle connections holds after a message, its peer not counted.
+fn idle(make: impl Fn() -> Stream, mut talk: impl FnMut(&mut Stream)) -> u64 {
+    const MANY: u64 = 100;
+    let mut streams = Vec::with_capacity(MANY as usize);
+    let counted = measure(|| {
+        for _ in 0..MANY {
+            let mut stream = make();
+            talk(&mut stream);
+            streams.push(stream);
+        }
+    });
+    counted.bytes_current as u64 / MANY + size_of::<Stream>() as u64
+}
+
+/// A frame of a client, its mask of zeros.
+fn frame(content: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(content.len()).unwrap();
+    [&[0x82, 0xfe], length.to_be_bytes().as_slice(), &[0; 4], content].concat()
+}
+
+#[test]
+fn an_idle_connection_holds_few_bytes() {
+    let (server, client) = (certificates::server(DEFAULT_VERSIONS), certificates::client(DEFAULT_VERSIONS));
+    let message = streamed();
+    let request =
+        b"GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: sip\r\n\r\n";
+    let new = |kind: &Kind| Stream::new(kind.clone(), Limits::default(), Time(1));
+    let in_pieces = |stream: &mut Stream, bytes: &[u8]| {
+        let (front, back) = bytes.split_at(bytes.len() / 2);
+        for piece in [front, back] {
+            stream.on_bytes(piece, Time(1), &mut Vec::new(), &mut |_| {}).unwrap();
+        }
+    };
+    // The client is dropped at the end.
+    let over_tls = |stream: &mut Stream, plaintext: &[&[u8]]| {
+        let mut client = ClientConnection::new(client.clone(), certificates::localhost()).unwrap();
+        for bytes in plaintext {
+            client.writer().write_all(bytes).unwrap();
+            while client.wants_write() {
+                let (mut to, mut from) = (Vec::new(), Vec::new());
+                client.write_tls(&mut to).unwrap();
+                stream.on_bytes(&to, Time(1), &mut from, &mut |_| {}).unwrap();
+                let mut rest = from.as_slice();
+                while !rest.is_empty() {
+                    client.read_tls(&mut rest).unwrap();
+                    client.process_new_packets().unwrap();
+                }
+            }
+        }
+        stream.on_bytes(&[], Time(1), &mut Vec::new(), &mut |_| {}).unwrap();
+        assert!(stream.is_open());
+    };
+    let rules = Arc::new(Rules::default());
+    let (secure, websocket) = (Kind::Tls(server.clone()), Kind::WebSocket(rules.clone()));
+    let both = Kind::SecureWebSocket(server, rules);
+    let framed = frame(&message);
+    let sizes = [
+        (
+            "plain",
+            250,
+            idle(
+                || new(&Kind::Plain),
+                |stream| {
+                    in_pieces(stream, &message);
+                    in_pieces(stream, b"\r\n\r\n\r\n\r\n");
+                },
+            ),
+        ),
+        (
+            "ws",
+            5 << 10,
+            idle(
+                || new(&websocket),
+                |stream| {
+                    in_pieces(stream, request);
+                    in_pieces(stream, &framed);
+                },
+            ),
+        ),
+        ("tls", 10 << 10, idle(|| new(&secure), |stream| over_tls(stream, &[&message, &message]))),
+        ("wss", 14 << 10, idle(|| new(&both), |stream| over_tls(stream, &[request, &framed]))),
+    ];
+    println!("{sizes:?}");
+    for (name, most, size) in sizes {
+        assert!((200..=most).contains(&size), "{name}: {size} bytes");
+    }
 }

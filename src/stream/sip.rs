@@ -31,6 +31,7 @@ impl Messages {
         sink: &mut impl FnMut(Received<'_>),
     ) -> Result<(), Fault> {
         let mut rest = bytes;
+        let was_pending = !self.pending.is_empty();
         while !self.pending.is_empty() && !rest.is_empty() {
             rest = self.complete(rest, out, sink)?;
         }
@@ -51,7 +52,8 @@ impl Messages {
                 self.begun.get_or_insert(now);
             }
         }
-        if self.pending.is_empty() && self.pending.capacity() > KEPT {
+        // One whose messages come whole, or that only says that it lives, does without a buffer.
+        if self.pending.is_empty() && (self.pending.capacity() > KEPT || !was_pending) {
             self.pending = Vec::new();
         }
         Ok(())

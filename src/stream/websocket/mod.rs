@@ -180,6 +180,7 @@ impl Open {
             self.unanswered = 0;
         }
         let mut rest = bytes;
+        let was_pending = !self.raw.is_empty();
         while !rest.is_empty() {
             let partial = self.raw.get(self.whole..).unwrap_or_default();
             if partial.is_empty() {
@@ -206,7 +207,7 @@ impl Open {
         }
         if self.raw.is_empty() {
             self.begun = None;
-            if self.raw.capacity() > KEPT {
+            if self.raw.capacity() > KEPT || !was_pending {
                 self.raw = Vec::new();
             }
         } else {
