@@ -21,12 +21,13 @@ use rustls::{ClientConfig, ServerConfig};
 
 pub use fault::{Fault, TlsFault, WebSocketFault};
 pub use limits::Limits;
+pub use websocket::Rules;
 
 use framing::Framing;
 use security::{Secured, Security};
 use sip::Messages;
 use tls::Tls;
-use websocket::{Rules, WebSocket};
+use websocket::WebSocket;
 
 use crate::time::Time;
 use crate::wire::framing::StreamFault;

@@ -62,6 +62,7 @@ use crate::net::bind::BindError;
 use crate::net::lan::CredentialsError;
 use crate::net::listener::Listener;
 use crate::net::run_dir::{RunDir, RunDirError};
+use crate::net::tls::TlsError;
 use crate::net::unix::SeqListener;
 use crate::net::{activation, clock, log, memory, process, random, signals, unix};
 use crate::server;
@@ -121,6 +122,9 @@ pub enum StartError {
     /// The certificates for workers on other hosts.
     #[error("lan: {0}")]
     Lan(#[from] CredentialsError),
+    /// A file of a certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The dispatcher had started, and has failed since.
     #[error(transparent)]
     Lane(#[from] LaneDied),
@@ -224,7 +228,7 @@ async fn start(home: &RunDir, config: Config, source: Source, given: Vec<Listene
     let (events, lane_events) = mpsc::unbounded_channel();
     let seed = random::random_u64()?;
     let lanes = lane_setups(&config, &key, &listeners, seed, reattached.workers.len())?;
-    let gate = stream_listeners::gate_setup(&config, &listeners, false)?;
+    let gate = stream_listeners::gate_setup(&config, &key, &listeners, false)?;
     let lanes = server::Lanes::start(lanes, gate, &events)?;
     for (listen, address) in config.listen.iter().zip(listeners.addresses()) {
         let listen = Listen { address, ..*listen };

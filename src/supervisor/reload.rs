@@ -4,12 +4,14 @@ use tracing::{info, warn};
 
 use super::event_loop::Supervisor;
 use super::sockets::SlotSockets;
+use super::stream_listeners::gate_reload;
 use crate::config::{Change, Config, ConfigError, NeedsRestart};
 use crate::dispatch::decision::Admin;
 use crate::dispatch::rules::Rules;
 use crate::ids::WorkerId;
 use crate::net::bind::BindError;
 use crate::net::clock;
+use crate::net::tls::TlsError;
 use crate::server;
 use crate::time::Time;
 
@@ -25,6 +27,9 @@ pub enum ReloadError {
     /// A new slot's port cannot be had.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// A file of a certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// There is no file to read again.
     #[error(
         "there is no file to read again: the dispatcher was started without --config; flags change with a restart or `--takeover`"
@@ -59,12 +64,16 @@ impl Supervisor {
         }
         let new = self.source.load()?;
         let change = Change::between(&self.config, &new)?;
+        // Certificates are renewed under the same names, so they are read again whatever the configuration says.
+        let gate = gate_reload(&new, &self.key)?;
         if change.is_empty() {
+            self.lanes.order(gate);
             return Ok(change);
         }
         let more = self.bind_more(&new)?;
         let now = clock::now();
         self.config = new;
+        self.lanes.order(gate);
         self.lanes.send(|_| server::Command::Reload {
             rules: Box::new(Rules::from(&self.config)),
             insert: self.config.insert,

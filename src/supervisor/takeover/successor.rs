@@ -126,7 +126,7 @@ pub(in crate::supervisor) async fn take_over(
     let (events, lane_events) = mpsc::unbounded_channel();
     let mut setups = lane_setups(&config, &key, &listeners, pre_copy.seed, 0)?;
     set_entries(&mut setups, &entries)?;
-    let gate = gate_setup(&config, &listeners, true).map_err(TakeoverError::from)?;
+    let gate = gate_setup(&config, &key, &listeners, true)?;
     let lanes = server::Lanes::start(setups, gate, &events).map_err(TakeoverError::from)?;
     let mut buffers: Vec<_> = entries.iter().map(|entries| memory::warm(state::room_for(*entries))).collect();
 
