@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::time::Duration;
 
+use crate::pack::packed;
 use crate::time::Time;
 use crate::wire::handoff::{FRAME_HEADER, Frame, FrameBuilder, FrameError, Record};
 
@@ -46,6 +47,16 @@ pub struct Session {
     tell_at: Time,
 }
 
+/// A session without a connection, for the dispatcher that takes over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SavedSession {
+    unread: Vec<Box<[u8]>>,
+    confirmed: u64,
+    read: u64,
+}
+
+packed!(SavedSession { unread, confirmed, read });
+
 /// The numbers of the two ends do not fit: a frame is lost that no end has any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the other end has read {read} frames, and {first} to {last} are here")]
@@ -79,6 +90,18 @@ impl Session {
             untold: 0,
             tell_at: Time(0),
         }
+    }
+
+    /// The state, for another process: its next connection goes on from here.
+    pub fn save(&self) -> SavedSession {
+        SavedSession { unread: self.unread.iter().cloned().collect(), confirmed: self.confirmed, read: self.read }
+    }
+
+    /// The session that was saved; it has no connection.
+    pub fn restored(side: Side, saved: SavedSession) -> Self {
+        let SavedSession { unread, confirmed, read } = saved;
+        let unread_bytes = unread.iter().map(|frame| frame.len()).sum();
+        Session { unread: unread.into(), unread_bytes, confirmed, read, ..Session::new(side) }
     }
 
     /// Number of frames that were read from the other end.
@@ -167,7 +190,7 @@ impl Session {
 
     /// The other end has read so many frames.
     fn on_read(&mut self, read: u64) -> Result<(), Mismatch> {
-        let last = self.confirmed + self.unread.len() as u64;
+        let last = self.confirmed.saturating_add(self.unread.len() as u64);
         if !(self.confirmed..=last).contains(&read) {
             return Err(Mismatch { read, first: self.confirmed, last });
         }
@@ -227,6 +250,8 @@ mod tests {
         other.on_cut();
         assert!(one.next_frame().is_none());
         push(&mut one, 6);
+        // Meanwhile another dispatcher has taken over.
+        let mut one = Session::restored(Side::Dispatcher, one.save());
         one.on_connected(other.read()).unwrap();
         other.on_connected(one.read()).unwrap();
         assert_eq!(carry(&mut one, &mut other, 10), [4, 5, 6]);

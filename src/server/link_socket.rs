@@ -7,7 +7,8 @@ use std::sync::Arc;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
-use crate::net::lan::{Connection, LanChannel};
+use crate::link::session::SavedSession;
+use crate::net::lan::{Connected, Connection, LanChannel};
 use crate::net::unix::SeqPacket;
 use crate::switch::links::Channel;
 use crate::time::Time;
@@ -64,13 +65,22 @@ impl LinkSocket {
         }
     }
 
+    /// The state of a link over a network, for the dispatcher that takes over.
+    pub fn session(&self) -> Option<SavedSession> {
+        match &self.kind {
+            Kind::Unix(_) => None,
+            Kind::Lan(channel) => Some(channel.save()),
+        }
+    }
+
     /// A worker on another host has opened a connection for this link, and has read so many frames.
     ///
     /// # Errors
     ///
     /// The link is no such one, is over, or cannot be watched.
-    pub fn attach(&mut self, connection: Connection, read: u64) -> Result<(), String> {
+    pub fn attach(&mut self, connection: Connection, read: u64, shown: Connected) -> Result<(), String> {
         let Kind::Lan(channel) = &mut self.kind else { return Err("the link is not one over a network".to_owned()) };
+        channel.show(shown);
         channel.attach(connection, read)?;
         self.watch().map_err(|error| error.to_string())
     }

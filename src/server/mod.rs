@@ -31,7 +31,7 @@ use crate::dispatch::owner::Owners;
 use crate::dispatch::rules::Rules;
 use crate::ids::{Incarnation, LinkId, ListenerId, WorkerId};
 use crate::net::conns::Moved;
-use crate::net::lan::Connection;
+use crate::net::lan::{Connected, Connection};
 use crate::net::udp;
 use crate::net::unix::SeqPacket;
 use crate::switch::Parting;
@@ -65,6 +65,8 @@ pub enum Command {
         connection: Box<Connection>,
         /// Number of frames that the worker has read on earlier connections.
         read: u64,
+        /// Shows the control side whether the link has a connection.
+        shown: Connected,
     },
     /// The gate has accepted a connection, and its handshakes are done.
     Connection(Box<Moved>),
@@ -336,9 +338,15 @@ impl Lanes {
     }
 
     /// Gives a lane a new connection of the link to a worker on another host.
-    pub fn attach(&self, lane: usize, (worker, link): (WorkerId, LinkId), connection: Connection, read: u64) {
+    pub fn attach(
+        &self,
+        lane: usize,
+        (worker, link): (WorkerId, LinkId),
+        connection: Connection,
+        (read, shown): (u64, Connected),
+    ) {
         let Some(lane) = self.lanes.get(lane) else { return };
-        let _ = lane.commands.send(Command::Attach { worker, link, connection: Box::new(connection), read });
+        let _ = lane.commands.send(Command::Attach { worker, link, connection: Box::new(connection), read, shown });
         let _ = lane.waker.wake();
     }
 

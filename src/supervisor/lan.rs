@@ -21,7 +21,7 @@ use crate::dispatch::decision::{Joined, Services};
 use crate::ids::{LinkId, WorkerId};
 use crate::link::session::Side;
 use crate::net::bind::BindError;
-use crate::net::lan::{Connection, Credentials, LanChannel};
+use crate::net::lan::{Connected, Connection, Credentials, LanChannel};
 use crate::net::tcp::Listener;
 use crate::net::{clock, watch};
 use crate::seldom::Seldom;
@@ -148,15 +148,23 @@ async fn introduce(
     let connection = Connection::new(socket.into_std().map_err(broken)?, tls).map_err(broken)?;
     let mut watched = watch::readable(connection).map_err(|(_, error)| broken(error))?;
     let mut frame = vec![0; FRAME_HARD_LIMIT];
-    let length = loop {
+    let read = loop {
         let mut ready = watched.readable_mut().await.map_err(broken)?;
         let would_block = || std::io::Error::from(std::io::ErrorKind::WouldBlock);
         match ready.try_io(|it| it.get_mut().recv(&mut frame)?.ok_or_else(would_block)) {
-            Ok(read) => break read.map_err(broken)?,
+            Ok(read) => break read,
             Err(_) => continue,
         }
     };
     let mut connection = watched.into_inner();
+    let length = match read {
+        Ok(length) => length,
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+            goodbye(&mut connection, &error.to_string());
+            return Err(error.to_string());
+        }
+        Err(error) => return Err(error.to_string()),
+    };
     let read = Frame::parse(frame.get(..length).unwrap_or_default()).and_then(|records| records.collect());
     let records: Vec<Record<'_>> = read.map_err(|error| {
         let reason = error.to_string();
@@ -199,8 +207,9 @@ impl Supervisor {
                 };
                 let done = match judged {
                     Ok(Some((of, Resume { lane, frames, .. }))) => {
-                        self.lanes.attach(usize::from(lane), of, connection, frames);
-                        return;
+                        let lane = usize::from(lane);
+                        let shown = self.lan.get(&of.0).and_then(|all| all.get(lane)).cloned().unwrap_or_default();
+                        return self.lanes.attach(lane, of, connection, (frames, shown));
                     }
                     Ok(None) => self.admit_on_lan(&mut connection, &name, hello, asked),
                     Err(reason) => Err(reason),
@@ -286,8 +295,13 @@ impl Supervisor {
         connection.add(frame.bytes());
         let all = addresses.iter().chain(&mgcp).copied().collect();
         self.add_unmanaged(worker, &hello, hello.pid, all, (incarnation, id));
-        let channels: Vec<LanChannel> = (0..lanes).map(|_| LanChannel::new(Side::Dispatcher)).collect();
-        self.lan.insert(worker, channels.iter().map(LanChannel::connected).collect());
+        if let Some(unmanaged) = self.unmanaged.get_mut(&worker) {
+            unmanaged.is_on_lan = true;
+        }
+        let mut channels: Vec<LanChannel> = (0..lanes).map(|_| LanChannel::new(Side::Dispatcher)).collect();
+        let shown: Vec<Connected> = channels.iter().map(|_| Connected::default()).collect();
+        channels.iter_mut().zip(&shown).for_each(|(channel, shown)| channel.show(shown.clone()));
+        self.lan.insert(worker, shown);
         let services = Services::named(&hello.services);
         Ok((worker, Joined { incarnation, link: id, capacity, services, addresses, mgcp }, channels))
     }

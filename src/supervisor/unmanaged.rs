@@ -28,9 +28,11 @@ pub struct UnmanagedWorker {
     pub(super) admin: Admin,
     /// Whether it is gone without a goodbye: it is shown as down until it comes back, or is forgotten.
     pub(super) is_down: bool,
+    /// Whether it is on another host.
+    pub(super) is_on_lan: bool,
 }
 
-packed!(UnmanagedWorker { pid, incarnation, link, address, addresses, name, program, admin, is_down });
+packed!(UnmanagedWorker { pid, incarnation, link, address, addresses, name, program, admin, is_down, is_on_lan });
 
 impl UnmanagedWorker {
     /// Whether a worker that introduces itself so looks like this one.
@@ -66,6 +68,7 @@ mod tests {
             program: String::new(),
             admin: Admin::Ready,
             is_down: false,
+            is_on_lan: false,
         };
         let mut first = here(1);
         // The first lane has seen the end of the worker's link.

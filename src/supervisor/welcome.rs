@@ -176,7 +176,9 @@ impl Supervisor {
         // The operator's order to drain dies with a dispatcher; the worker still reports that it drains.
         let left = if hello.draining { Admin::Drain } else { Admin::Ready };
         let admin = before.map_or(left, |before| before.admin);
-        let new = UnmanagedWorker { pid, address, addresses, incarnation, link, name, program, admin, is_down: false };
+        let (is_down, is_on_lan) = (false, false);
+        let new =
+            UnmanagedWorker { pid, address, addresses, incarnation, link, name, program, admin, is_down, is_on_lan };
         self.unmanaged.insert(worker, new);
     }
 

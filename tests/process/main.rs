@@ -17,6 +17,7 @@ mod families;
 mod filter;
 mod flood;
 mod full;
+mod lan;
 mod lanes;
 mod load;
 mod log;

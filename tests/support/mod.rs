@@ -9,6 +9,7 @@
 pub mod agent;
 pub mod calls;
 pub mod flood;
+pub mod lan;
 pub mod osmocom;
 pub mod phone;
 pub mod pointsman;

@@ -68,10 +68,13 @@ fn authority(directory: &Path) -> Result<Issuer<'static, KeyPair>, CertifyError>
     let (path, key_path) = (directory.join(CA), directory.join(CA_KEY));
     let read = |path: &Path| fs::read_to_string(path);
     match (read(&path), read(&key_path)) {
-        (Ok(_), Ok(key)) => Ok(Issuer::new(of_authority(), KeyPair::from_pem(&key)?)),
+        (Ok(_), Ok(key)) => {
+            let key = KeyPair::from_pem(&key)?;
+            Ok(Issuer::new(of_authority(&key), key))
+        }
         (Err(one), Err(other)) if [&one, &other].iter().all(|it| it.kind() == io::ErrorKind::NotFound) => {
-            let params = of_authority();
             let key = KeyPair::generate()?;
+            let params = of_authority(&key);
             let certificate = params.self_signed(&key)?;
             write(&key_path, &key.serialize_pem(), 0o600)?;
             write(&path, &certificate.pem(), 0o644)?;
@@ -82,10 +85,12 @@ fn authority(directory: &Path) -> Result<Issuer<'static, KeyPair>, CertifyError>
     }
 }
 
-/// The part of a CA's certificate that is the same for all: only their keys differ, so that it need not be read.
-fn of_authority() -> CertificateParams {
+/// The words of a CA's certificate. They follow from its key, so that the certificate need not be read.
+fn of_authority(key: &KeyPair) -> CertificateParams {
     let mut params = CertificateParams::default();
-    params.distinguished_name.push(DnType::CommonName, "pointsman private CA");
+    // Two CAs of one name would be taken for each other by those who look for an issuer.
+    let mark: String = key.public_key_raw().iter().rev().take(4).map(|byte| format!("{byte:02x}")).collect();
+    params.distinguished_name.push(DnType::CommonName, format!("pointsman private CA {mark}"));
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params

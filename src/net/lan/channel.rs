@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::Connection;
-use crate::link::session::{Session, SessionFault, Side};
+use crate::link::session::{SavedSession, Session, SessionFault, Side};
 use crate::net::clock;
 use crate::time::Time;
 
@@ -45,13 +45,16 @@ impl Connected {
 impl LanChannel {
     /// A link that has no connection yet.
     pub fn new(side: Side) -> Self {
-        LanChannel {
-            session: Session::new(side),
-            connection: None,
-            since: clock::now(),
-            over: None,
-            connected: Connected::default(),
-        }
+        LanChannel::of(Session::new(side))
+    }
+
+    /// The link of a dispatcher that was taken over from; its worker has to connect again.
+    pub fn restored(saved: SavedSession) -> Self {
+        LanChannel::of(Session::restored(Side::Dispatcher, saved))
+    }
+
+    fn of(session: Session) -> Self {
+        LanChannel { session, connection: None, since: clock::now(), over: None, connected: Connected::default() }
     }
 
     /// The link gets a connection, on which the other end has said how many frames it has read.
@@ -77,9 +80,15 @@ impl LanChannel {
         self.connection.as_ref()
     }
 
-    /// Whether it has a connection, for other threads.
-    pub fn connected(&self) -> Connected {
-        self.connected.clone()
+    /// Has other threads see by `connected` whether it has a connection.
+    pub fn show(&mut self, connected: Connected) {
+        connected.set(self.connection.is_some());
+        self.connected = connected;
+    }
+
+    /// Its state, for the dispatcher that takes over.
+    pub fn save(&self) -> SavedSession {
+        self.session.save()
     }
 
     /// Whether it has no connection now, and is not over.

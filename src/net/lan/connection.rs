@@ -33,6 +33,8 @@ pub struct Connection {
     /// Bytes of frames, and the number of them that have been read.
     inbox: Vec<u8>,
     taken: usize,
+    /// Why nothing more can be read.
+    failed: Option<io::Error>,
 }
 
 impl Connection {
@@ -49,7 +51,8 @@ impl Connection {
         let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_EVERY).with_interval(KEEPALIVE_EVERY);
         options.set_tcp_keepalive(&keepalive.with_retries(KEEPALIVE_PROBES))?;
         options.set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
-        let mut connection = Connection { socket, tls, out: Vec::new(), written: 0, inbox: Vec::new(), taken: 0 };
+        let mut connection =
+            Connection { socket, tls, out: Vec::new(), written: 0, inbox: Vec::new(), taken: 0, failed: None };
         // The side that calls says the first word.
         connection.decrypt(&[])?;
         connection.flush()?;
@@ -128,8 +131,14 @@ impl Connection {
                 self.taken += length;
                 return Ok(Some(length));
             }
-            if !self.read()? {
-                return Ok(None);
+            // Frames that came before the end are read first.
+            if let Some(error) = &self.failed {
+                return Err(io::Error::new(error.kind(), error.to_string()));
+            }
+            match self.read() {
+                Ok(true) => {}
+                Ok(false) => return Ok(None),
+                Err(error) => self.failed = Some(error),
             }
         }
     }

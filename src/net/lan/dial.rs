@@ -20,7 +20,7 @@ use crate::time::Time;
 use crate::wire::handoff::FRAME_HARD_LIMIT;
 
 /// Longest time to connect, and then to the dispatcher's first word.
-const WITHIN: Duration = Duration::from_secs(10);
+const WITHIN: Duration = Duration::from_secs(3);
 
 /// A dispatcher on another host.
 #[derive(Clone, Debug)]
@@ -76,7 +76,7 @@ fn introduce(mut connection: Connection, hello: &[u8]) -> io::Result<(Connection
         }
         let left = deadline.since(clock::now());
         if left.is_zero() {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "it has said nothing for 10 s"));
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "it has said nothing for 3 s"));
         }
         wait(&connection, left.min(Duration::from_secs(1)))?;
     }

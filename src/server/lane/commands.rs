@@ -8,8 +8,7 @@ use tracing::info;
 use super::stage::Stage;
 use super::{FIRST_LINK, Lane};
 use crate::dispatch::decision::{Brought, Joined};
-use crate::ids::{LinkId, WorkerId};
-use crate::net::lan::Connection;
+use crate::ids::WorkerId;
 use crate::net::{clock, memory};
 use crate::server::link_socket::{GivenLink, LinkSocket};
 use crate::server::ports::SlotSockets;
@@ -26,7 +25,11 @@ impl Lane {
             Command::Link { worker, link, joined, brought } => {
                 self.on_link(worker, link, &joined, brought.as_deref(), now);
             }
-            Command::Attach { worker, link, connection, read } => self.attach(worker, link, *connection, read),
+            Command::Attach { worker, link, connection, read, shown } => {
+                let attached =
+                    self.switch.link_socket(worker, link).map(|socket| socket.attach(*connection, read, shown));
+                self.on_attached(worker, attached);
+            }
             Command::EndLink { worker, link } => {
                 let ended = self.switch.end_link_of(worker, link, now).map(|incarnation| (incarnation, link));
                 let why = "its link to another lane has ended";
@@ -94,14 +97,14 @@ impl Lane {
         }
     }
 
-    /// A worker on another host has opened a connection for its link. One for another link than the present one is
+    /// A worker on another host has opened a connection for its link. One for another link than the present one was
     /// closed: its worker begins anew.
-    fn attach(&mut self, worker: WorkerId, link: LinkId, connection: Connection, read: u64) {
-        let Some(socket) = self.switch.link_socket(worker, link) else { return };
-        if let Err(why) = socket.attach(connection, read) {
-            return self.on_link_lost(worker, Parting::Lost, why);
+    fn on_attached(&mut self, worker: WorkerId, attached: Option<Result<(), String>>) {
+        match attached {
+            None => {}
+            Some(Ok(())) => self.switch.on_link_event(worker, true, true),
+            Some(Err(why)) => self.on_link_lost(worker, Parting::Lost, why),
         }
-        self.switch.on_link_event(worker, true, true);
     }
 
     fn watch_link(&self, worker: WorkerId, link: GivenLink) -> io::Result<LinkSocket> {

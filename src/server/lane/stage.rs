@@ -1,12 +1,16 @@
 //! A lane in a takeover: it comes to rest, gives its state away or takes one over, and reads again.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use mio::Token;
 use tokio::sync::oneshot;
 
 use super::{FIRST_LINK, Lane};
+use crate::ids::WorkerId;
+use crate::link::session::SavedSession;
 use crate::net::clock;
+use crate::net::lan::LanChannel;
 use crate::pack::{Damaged, Pack, Packed};
 use crate::server::LaneState;
 use crate::server::link_socket::{GivenLink, LinkSocket};
@@ -60,6 +64,9 @@ impl Lane {
         self.flush(now);
         self.stage = Stage::Given;
         self.ports.received().pack(&mut state);
+        let links = self.switch.links().iter();
+        let sessions: Vec<_> = links.filter_map(|(worker, link)| Some((worker, link.channel().session()?))).collect();
+        sessions.pack(&mut state);
         self.switch.save(&mut state);
         let mut links = Vec::new();
         for (worker, link) in self.switch.links().iter() {
@@ -75,11 +82,20 @@ impl Lane {
         let mut from = Packed::new(&given.state);
         let received = <Vec<u64>>::unpack(&mut from).map_err(invalid)?;
         self.ports.set_received(received);
+        let sessions = <Vec<(WorkerId, SavedSession)>>::unpack(&mut from).map_err(invalid)?;
+        let mut sessions: BTreeMap<WorkerId, SavedSession> = sessions.into_iter().collect();
+        let token = |worker: WorkerId| Token(FIRST_LINK + usize::from(worker.0));
         let mut channels = given.links.into_iter().map(|(worker, link)| {
-            let token = Token(FIRST_LINK + usize::from(worker.0));
-            Some((worker, LinkSocket::register(GivenLink::Unix(link), self.registry.clone(), token).ok()?))
+            Some((worker, LinkSocket::register(GivenLink::Unix(link), self.registry.clone(), token(worker)).ok()?))
         });
-        let mut next = |worker| channels.next().flatten().filter(|(of, _)| *of == worker).map(|(_, channel)| channel);
+        let mut next = |worker| match sessions.remove(&worker) {
+            // Its connection has ended with the old dispatcher.
+            Some(session) => {
+                let link = GivenLink::Lan(Box::new(LanChannel::restored(session)));
+                LinkSocket::register(link, self.registry.clone(), token(worker)).ok()
+            }
+            None => channels.next().flatten().filter(|(of, _)| *of == worker).map(|(_, channel)| channel),
+        };
         self.switch.restore(&mut from, &mut next).map_err(invalid)?;
         if self.switch.links().iter().next().is_some() {
             self.holding_until = None;

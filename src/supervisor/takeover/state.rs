@@ -11,6 +11,7 @@ use super::error::TakeoverError;
 use crate::dispatch::decision::Admin;
 use crate::fingerprint::SCHEME;
 use crate::ids::{Incarnation, WorkerId};
+use crate::link::session::SavedSession;
 use crate::pack::{Damaged, Pack, Packed, fingerprint, pack_bytes, packed};
 use crate::server::link_socket::LinkSocket;
 use crate::supervisor::slot_state::SlotState;
@@ -97,6 +98,7 @@ fn described() -> String {
     let mut layout = SCHEME.to_owned();
     PreCopy::layout(&mut layout);
     FinalCopy::layout(&mut layout);
+    <Vec<(WorkerId, SavedSession)>>::layout(&mut layout);
     Switch::<LinkSocket>::describe(&mut layout);
     layout
 }

@@ -20,6 +20,7 @@ use super::state::{self, FinalCopy, NotifyTarget, PreCopy, SlotCopy, layout_numb
 use crate::admin::listener::StatsListener;
 use crate::config::{Config, Source};
 use crate::ids::WorkerId;
+use crate::net::lan::Connected;
 use crate::net::listener::Listener;
 use crate::net::lock_file::LockFile;
 use crate::net::process::Process;
@@ -80,6 +81,10 @@ impl Supervisor {
         let mut supervisor = Supervisor::without_slots(resources, now);
         supervisor.started = started;
         supervisor.unmanaged = unmanaged.into_iter().collect();
+        let lanes = supervisor.lanes.count();
+        let on_lan = supervisor.unmanaged.iter().filter(|(_, it)| it.is_on_lan && !it.is_down);
+        supervisor.lan =
+            on_lan.map(|(worker, _)| (*worker, (0..lanes).map(|_| Connected::default()).collect())).collect();
         for InheritedSlot { copy, sockets, process } in slots {
             supervisor.add_slot(sockets, now);
             let worker = WorkerId((supervisor.slots.len() - 1) as u16);
