@@ -1,5 +1,5 @@
-//! Fuzz targets: everything that strangers can send to (the scanner, the MGCP port, the ends of a link, the stats
-//! socket), and the decision as a machine that is driven by operations.
+//! Fuzz targets: everything that strangers can send to (the scanner, connections, the MGCP port, the ends of a link,
+//! the stats socket), and the decision as a machine that is driven by operations.
 //!
 //! The compiler of this project cannot instrument for coverage without a nightly toolchain, so the runner is our own
 //! and safe: it keeps an input when the target *does* something that no input before has made it do (another fault,
@@ -8,15 +8,19 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
 
+#[path = "../../src/stream/tests/certificates.rs"]
+mod certificates;
 mod decision;
 #[allow(dead_code, reason = "the simulation throws them in more ways")]
 #[path = "../sim/dice.rs"]
 mod dice;
 mod frames;
+mod framing;
 mod mgcp;
 mod runner;
 mod scanner;
 mod stats;
+mod streams;
 
 use runner::Target;
 
@@ -28,6 +32,28 @@ fn the_scanner_reads_each_datagram_or_says_why_not() {
         words: scanner::WORDS,
         runs: 4_000,
         run: scanner::run,
+    });
+}
+
+#[test]
+fn the_bytes_of_a_stream_are_the_same_messages_in_all_pieces() {
+    runner::run(&Target {
+        name: "framing",
+        seeds: framing::seeds,
+        words: framing::WORDS,
+        runs: 20_000,
+        run: framing::run,
+    });
+}
+
+#[test]
+fn a_connection_is_bounded_over_random_operations() {
+    runner::run(&Target {
+        name: "streams",
+        seeds: streams::seeds,
+        words: streams::WORDS,
+        runs: 3_000,
+        run: streams::run,
     });
 }
 
