@@ -1,4 +1,4 @@
-//! The network: it loses, doubles, delays and overtakes datagrams.
+//! The network: it loses, doubles, delays and overtakes datagrams. Connections it only delays.
 //!
 //! It is unfair only so far: of the copies of one message it loses two at most. So a peer that retransmits as RFC 3261
 //! says is heard in the end, and silence is the fault of a process, not of the network.
@@ -12,7 +12,7 @@ use std::time::Duration;
 use pointsman::time::Time;
 
 use crate::dice::Dice;
-use crate::text;
+use crate::{text, town};
 
 /// A datagram on its way.
 #[derive(Clone, Debug)]
@@ -43,6 +43,8 @@ pub struct Weather {
 pub struct Air {
     weather: Weather,
     lost: HashMap<u64, u8, BuildHasherDefault<DefaultHasher>>,
+    /// When the last bytes of each connection arrive: none overtakes others.
+    last: HashMap<(SocketAddr, SocketAddr), Time, BuildHasherDefault<DefaultHasher>>,
 }
 
 /// Copies of one message that may be lost.
@@ -58,12 +60,18 @@ impl Weather {
 impl Air {
     /// A network in this weather.
     pub fn new(weather: Weather) -> Self {
-        Air { weather, lost: HashMap::default() }
+        Air { weather, lost: HashMap::default(), last: HashMap::default() }
     }
 
     /// When the copies of a datagram arrive: none, one or two.
     pub fn carry(&mut self, datagram: &Datagram, now: Time, dice: &mut Dice) -> [Option<Time>; 2] {
         let Weather { loss, double, late, delay } = self.weather;
+        if town::is_stream(datagram.from) || town::is_stream(datagram.to) {
+            let last = self.last.entry((datagram.from, datagram.to)).or_insert(now);
+            let arrival = now + Duration::from_micros(dice.between(500, delay * 1000));
+            *last = arrival.max(*last + Duration::from_micros(1));
+            return [Some(*last), None];
+        }
         if loss > 0 && dice.chance(loss) {
             let first_line = datagram.text.split("\r\n").next().unwrap_or_default();
             let identity =

@@ -42,6 +42,8 @@ pub struct Plan {
     pub reinvites: bool,
     /// Milliseconds after which nothing is heard of it any more.
     pub vanishes: Option<u64>,
+    /// Whether it reaches the well-known address over a connection.
+    pub is_stream: bool,
     pub way: Way,
     /// Whether its Contact cannot be reached.
     pub hidden: bool,
@@ -92,6 +94,8 @@ struct Transaction {
     /// The next retransmission.
     next: Option<Time>,
     interval: Duration,
+    /// Whether the connection that it was sent on has broken: an answer may have been lost with it.
+    is_cut: bool,
     /// Of a CANCEL: whether its INVITE had a provisional response when it was sent.
     found: bool,
 }
@@ -203,6 +207,17 @@ impl Caller {
             if self.dialogs[at].bye_at.is_some_and(|due| due <= now) {
                 self.dialogs[at].bye_at = None;
                 self.begin(Kind::Bye, Some(at), now, out);
+            }
+        }
+    }
+
+    /// Its connection to the dispatcher has broken. What has been received there may be answered on another one, and
+    /// nothing more is waited for. What may not have been received is sent again.
+    pub fn on_reset(&mut self) {
+        for transaction in self.transactions.iter_mut().filter(|transaction| transaction.to == town::STREAMS) {
+            transaction.is_cut = true;
+            if transaction.state == State::Proceeding {
+                (transaction.state, transaction.next) = (State::Over, None);
             }
         }
     }
@@ -375,10 +390,11 @@ impl Caller {
         if transaction.deadline() <= now {
             transaction.state = State::Over;
             let (branch, method, to) = (transaction.branch.clone(), transaction.method(), transaction.to);
+            let is_cut = transaction.is_cut;
             // A change of a call that is over already needs no answer.
             let is_moot = transaction.kind == Kind::Change && self.dialogs.iter().all(|dialog| dialog.is_over);
             self.dialogs.iter_mut().filter(|_| method == "BYE").for_each(|dialog| dialog.is_over = true);
-            if !is_moot {
+            if !is_moot && !is_cut {
                 truth.on_silence(self.number, &branch, method, to, now);
             }
             return;
@@ -421,13 +437,24 @@ impl Caller {
         let method = kind.method();
         let (text, to) = match dialog.map(|at| &self.dialogs[at]) {
             Some(dialog) => self.in_dialog(method, dialog, &branch, cseq),
-            None => (self.initial(method, &branch, cseq), town::WELL_KNOWN),
+            None => (self.initial(method, &branch, cseq), self.front()),
         };
         let text: Rc<str> = text.into();
         out.push(Datagram { from: town::phone(self.number), to, text: text.clone() });
         let next = Some(now + T1);
-        let transaction =
-            Transaction { kind, branch, text, to, cseq, begun: now, state: State::Calling, next, interval: T1, found };
+        let transaction = Transaction {
+            kind,
+            branch,
+            text,
+            to,
+            cseq,
+            begun: now,
+            state: State::Calling,
+            next,
+            interval: T1,
+            is_cut: false,
+            found,
+        };
         self.transactions.push(transaction);
     }
 
@@ -475,8 +502,8 @@ impl Caller {
     fn in_dialog(&self, method: &str, dialog: &Dialog, branch: &str, cseq: u32) -> (String, SocketAddr) {
         let (uri, to) = match self.plan.way {
             Way::Contact => (dialog.uri.clone(), dialog.target),
-            Way::Proxy => (dialog.uri.clone(), town::WELL_KNOWN),
-            Way::Deaf => (self.uri(), town::WELL_KNOWN),
+            Way::Proxy => (dialog.uri.clone(), self.front()),
+            Way::Deaf => (self.uri(), self.front()),
         };
         let body = if method == "INVITE" {
             "v=0\r\no=- 1 2 IN IP4 203.0.113.9\r\ns=-\r\nc=IN IP4 203.0.113.9\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n"
@@ -499,16 +526,22 @@ impl Caller {
     ) -> String {
         let phone = town::phone(self.number);
         let contact = if self.plan.hidden { "10.1.2.3:5060".to_owned() } else { phone.to_string() };
+        let (via, transport) = if self.plan.is_stream { ("TCP", ";transport=tcp") } else { ("UDP", "") };
         let to_tag = to_tag.map_or(String::new(), |tag| format!(";tag={tag}"));
         let content = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
         format!(
-            "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {phone};rport;branch={branch}\r\nMax-Forwards: 70\r\n\
+            "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/{via} {phone};rport;branch={branch}\r\nMax-Forwards: 70\r\n\
              From: <sip:caller@example.net>;tag={}\r\nTo: <sip:ivr@example.net>{to_tag}\r\nCall-ID: {}\r\n\
-             CSeq: {cseq} {method}\r\nContact: <sip:caller@{contact}>\r\n{more}{content}Content-Length: {}\r\n\r\n{body}",
+             CSeq: {cseq} {method}\r\nContact: <sip:caller@{contact}{transport}>\r\n{more}{content}Content-Length: {}\r\n\r\n{body}",
             self.own_tag(),
             self.call_id(),
             body.len(),
         )
+    }
+
+    /// The dispatcher's address for it.
+    const fn front(&self) -> SocketAddr {
+        if self.plan.is_stream { town::STREAMS } else { town::WELL_KNOWN }
     }
 
     fn uri(&self) -> String {

@@ -22,6 +22,7 @@ use pointsman::words::Transport;
 use crate::air::Datagram;
 use crate::mutation::{Mutation, unmarked};
 use crate::pipe::{FrontEnd, Pipe};
+use crate::streams::Streams;
 use crate::town;
 use crate::truth::Truth;
 
@@ -50,6 +51,8 @@ pub struct Desk {
     pub inbox: VecDeque<Datagram>,
     /// Datagrams that wait in the well-known MGCP socket.
     pub commands: VecDeque<Datagram>,
+    /// Connections of callers.
+    pub streams: Streams,
     /// Whether there have been any.
     has_commands: bool,
     settings: Settings,
@@ -76,6 +79,7 @@ impl Desk {
             switch: Switch::new(dispatch, settings.insert, settings.retention, Owners::new(0, 1, seed)),
             inbox: VecDeque::new(),
             commands: VecDeque::new(),
+            streams: Streams::new(seed),
             has_commands: false,
             open: vec![true; workers],
             settings,
@@ -113,6 +117,12 @@ impl Desk {
             let way = Way::of_datagram(owner, listener, Transport::Mgcp, (datagram.from, datagram.to), now);
             self.switch.on_message(bytes, &way, now);
         }
+        let Desk { streams, switch, .. } = self;
+        let wrong = streams.read(now, |connection, caller, bytes| {
+            let ends = (caller, town::STREAMS);
+            switch.on_message(bytes, &Way::of_stream(connection, ListenerId(2), Transport::Tcp, ends, now), now);
+        });
+        wrong.into_iter().for_each(|wrong| truth.broken(wrong));
         for (at, inbox) in slots.iter_mut().enumerate() {
             let worker = WorkerId(at as u16);
             if !self.serves(at) || self.switch.has_link(worker) {
@@ -131,7 +141,11 @@ impl Desk {
     pub fn is_busy(&self, slots: &[VecDeque<Datagram>]) -> bool {
         let vacant = |at: usize| self.open.get(at) == Some(&true) && !self.switch.has_link(WorkerId(at as u16));
         let waits = slots.iter().enumerate().any(|(at, inbox)| !inbox.is_empty() && vacant(at));
-        waits || !self.inbox.is_empty() || !self.commands.is_empty() || self.switch.has_readable_link()
+        waits
+            || self.streams.is_busy()
+            || !self.inbox.is_empty()
+            || !self.commands.is_empty()
+            || self.switch.has_readable_link()
     }
 
     /// A worker has been welcomed: its predecessor's link is read to the end first.
@@ -308,6 +322,14 @@ impl Desk {
         self.switch.flush_answers(|leaving| {
             let owner = leaving.owner;
             leaving.for_each(|(bytes, to)| leave(owner, bytes, to));
+        });
+        let streams = &self.streams;
+        self.switch.flush_replies(|connection, bytes| {
+            let Some(to) = streams.peer(connection) else { return false };
+            let text = std::str::from_utf8(bytes).expect("callers write plain text");
+            truth.on_sent(None, text, now);
+            out.push(Datagram { from: town::STREAMS, to, text: text.into() });
+            true
         });
         self.switch.flush_links();
     }

@@ -16,6 +16,7 @@ mod mutation;
 mod pipe;
 mod process;
 mod scene;
+mod streams;
 mod text;
 mod town;
 mod truth;

@@ -110,7 +110,7 @@ impl Process {
             rtp_ports: (20_000, 20_999),
             reply_from: ReplyFrom::Listener,
             sockets: Vec::new(),
-            listeners: vec![town::WELL_KNOWN, town::MGCP],
+            listeners: vec![town::WELL_KNOWN, town::MGCP, town::STREAMS],
             access: Vec::new(),
             mgcp: None,
             features: vec![],
@@ -127,7 +127,7 @@ impl Process {
             gate_key: key.clone(),
             seeds: [incarnation.bits(), 7, incarnation.bits(), 7, incarnation.bits()],
         };
-        let dispatcher = DispatcherLinks::new(welcome, WorkerEnd::new(), 0, &[true, true], REPORTS);
+        let dispatcher = DispatcherLinks::new(welcome, WorkerEnd::new(), 0, &[true, true, false], REPORTS);
         let (tell, seen) = channel();
         let sessions = MediaServer::new(setup, &dispatcher, Obedient::new(slot, tell), Silence, Time(0));
         let ways = Ways { can_return: true, has_slot: true, answers_while_stopping: true };
@@ -216,7 +216,7 @@ impl Process {
         let (hello, mut account) = self.station.come_back(Hello::default(), now);
         account.transactions.sort_unstable_by_key(|transaction| transaction.name);
         let welcome = self.station.dispatcher().welcome().clone();
-        self.station.on_welcome(welcome, 0, &[true, true], now);
+        self.station.on_welcome(welcome, 0, &[true, true, false], now);
         let messages = account.messages.into_iter();
         Some(Brought {
             units_used: hello.units_used,
@@ -305,9 +305,20 @@ impl Process {
         if point == Some(CrashPoint::AfterAnswer) && self.doom == Some(CrashPoint::BeforeAnswer) {
             return self.crash();
         }
+        if transmit.hop == Hop::Gone {
+            return;
+        }
         truth.on_sent(Some(self.incarnation), text, now);
-        let from = if let Hop::Listener(_) = transmit.hop { town::WELL_KNOWN } else { self.own };
-        out.push(Datagram { from, to: transmit.to, text: text.into() });
+        let from = match transmit.hop {
+            Hop::Listener(_) => Some(town::WELL_KNOWN),
+            Hop::Dial => Some(town::dialling(self.slot)),
+            Hop::Own(_) | Hop::Stream(_) => Some(self.own),
+            Hop::Dispatcher(_) | Hop::Gone => None,
+        };
+        if let Hop::Dispatcher(to) = transmit.hop {
+            self.station.reply(to, &transmit.bytes);
+        }
+        out.extend(from.map(|from| Datagram { from, to: transmit.to, text: text.into() }));
         if point.is_some() && point == self.doom {
             self.crash();
         }

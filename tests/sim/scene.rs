@@ -57,6 +57,8 @@ pub enum Action {
     Restart,
     /// Another dispatcher takes over.
     TakeOver,
+    /// A caller's connection to the dispatcher breaks.
+    Reset,
     /// Nothing happens for a while.
     Rest,
 }
@@ -70,6 +72,7 @@ impl Scene {
             policy: dice.pick(&policies),
             weights: vec![1, 2, 3],
             slow_start: Duration::from_secs(dice.pick(&[0, 0, 3])),
+            pinned_listeners: vec![false, false, dice.chance(40)],
             ..Rules::default()
         };
         let settings = Settings {
@@ -115,6 +118,7 @@ impl Scene {
             (1, Action::Reload),
             (if self.restarts { 2 } else { 0 }, Action::Restart),
             (3, Action::TakeOver),
+            (4, Action::Reset),
             (8, Action::Rest),
         ])
     }
@@ -159,6 +163,7 @@ impl Scene {
             talk,
             reinvites: dice.chance(20),
             vanishes: dice.chance(5).then(|| dice.roll(6_000)),
+            is_stream: dice.chance(30),
             way: dice.weighted(&[(5, Way::Contact), (3, Way::Proxy), (2, Way::Deaf)]),
             hidden: dice.chance(15),
             replaces: None,

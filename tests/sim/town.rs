@@ -10,15 +10,32 @@ pub const HOST: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 pub const WELL_KNOWN: SocketAddr = SocketAddr::new(HOST, 5060);
 /// The dispatcher's MGCP port.
 pub const MGCP: SocketAddr = SocketAddr::new(HOST, 2427);
+/// The dispatcher's address for connections.
+pub const STREAMS: SocketAddr = SocketAddr::new(HOST, 5061);
 const FIRST_PORT: u16 = 5070;
+/// Ports from which workers open connections begin here.
+const FIRST_DIALLING: u16 = 50_000;
 
 /// A slot's own port.
 pub fn port_of(slot: WorkerId) -> SocketAddr {
     SocketAddr::new(HOST, FIRST_PORT + slot.0)
 }
 
+/// The port from which a slot's worker opens connections.
+pub fn dialling(slot: WorkerId) -> SocketAddr {
+    SocketAddr::new(HOST, FIRST_DIALLING + slot.0)
+}
+
+/// Whether what goes to or comes from this address goes over a connection.
+pub fn is_stream(address: SocketAddr) -> bool {
+    address == STREAMS || address.ip() == HOST && address.port() >= FIRST_DIALLING
+}
+
 /// The slot whose port this is.
 pub fn slot_at(address: SocketAddr) -> Option<usize> {
+    if address.ip() == HOST && address.port() >= FIRST_DIALLING {
+        return Some(usize::from(address.port() - FIRST_DIALLING));
+    }
     (address.ip() == HOST && address.port() >= FIRST_PORT).then(|| usize::from(address.port() - FIRST_PORT))
 }
 

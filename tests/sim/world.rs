@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -307,6 +308,8 @@ impl World {
             if self.desk.inbox.len() < SOCKET_LIMIT {
                 self.desk.inbox.push_back(datagram);
             }
+        } else if datagram.to == town::STREAMS {
+            self.desk.streams.on_bytes(&datagram, self.now);
         } else if datagram.to == town::MGCP {
             if self.desk.commands.len() < SOCKET_LIMIT {
                 self.desk.commands.push_back(datagram);
@@ -458,9 +461,20 @@ impl World {
             }
             Action::Restart => self.restart(out),
             Action::TakeOver => self.desk.take_over(&KEY, self.dice.roll(u64::MAX)),
+            Action::Reset => {
+                let caller = self.desk.streams.reset(self.dice.number());
+                self.reset(caller);
+            }
             Action::Rest => rest += self.dice.roll(4_000),
         }
         self.schedule(self.now + Duration::from_millis(rest), Event::Act);
+    }
+
+    /// Connections of these callers have broken.
+    fn reset(&mut self, callers: impl IntoIterator<Item = SocketAddr>) {
+        for at in callers.into_iter().filter_map(town::caller_at) {
+            self.callers[at].0.on_reset();
+        }
     }
 
     fn place(&mut self, plan: Plan, out: &mut Vec<Datagram>) {
@@ -514,6 +528,8 @@ impl World {
         }
         self.truth.on_restart();
         let seed = self.dice.number();
+        let callers: Vec<SocketAddr> = self.desk.streams.peers().collect();
+        self.reset(callers);
         self.desk.restart(&KEY, seed);
         for slot in 0..SLOTS {
             self.slots[slot].pipe = None;
