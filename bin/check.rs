@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use pointsman::net::tls;
 
 use crate::flags;
 use crate::notes;
@@ -11,7 +12,7 @@ use crate::output::{Failure, print};
 /// A configuration file, and flags over it as they would be given to the dispatcher.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-It reads the file and binds nothing: whether a port is free shows at the start.
+It reads the file, and those of certificates, and binds nothing: whether a port is free shows at the start.
 
 Examples:
   pointsman check /etc/pointsman.toml
@@ -33,6 +34,7 @@ pub fn run(flags: Flags) -> Result<(), Failure> {
     let mut source = flags.dispatch.source;
     source.file = flags.file.or(source.file);
     let config = source.load()?;
+    tls::check(&config).map_err(|error| Failure::usage(format!("tls: {error}")))?;
     let mut text = String::new();
     if flags.print {
         for row in config.describe() {

@@ -289,6 +289,49 @@ fn check_complains_of_a_secret_that_everybody_can_read() {
 }
 
 #[test]
+fn check_reads_the_files_of_certificates_and_tells_what_will_be_trouble() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str, mode: u32| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        path.display().to_string()
+    };
+    let certify = |days: u64| {
+        let mut params = rcgen::CertificateParams::new(["sip.example.net".to_owned()]).unwrap();
+        let now = std::time::SystemTime::now();
+        params.not_after = (now + std::time::Duration::from_secs(86_400 * days)).into();
+        let key = rcgen::KeyPair::generate().unwrap();
+        (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+    };
+    let checked = |certificate: &str, key: &str, name: &str| {
+        let text = format!(
+            "listen = [\"tls:192.0.2.1:5061\"]\n[[tls]]\ncertificate = \"{certificate}\"\nkey = \"{key}\"\n\
+             contact-name = \"{name}\"\n"
+        );
+        let output = check(&text);
+        (output.status.code(), stdout(&output) + &String::from_utf8(output.stderr).unwrap())
+    };
+    let (pem, key) = certify(90);
+    let good = write("good.pem", &pem, 0o644);
+    let key = write("good.key", &key, 0o600);
+    assert!(!checked(&good, &key, "sip.example.net").1.contains("note: tls"));
+    let (_, text) = checked(&good, &key, "other.example.net");
+    assert!(text.contains("note: tls: no certificate is made for the contact-name other.example.net"), "{text}");
+
+    let (pem, ending_key) = certify(13);
+    let ending = write("ending.pem", &pem, 0o644);
+    let open = write("ending.key", &ending_key, 0o644);
+    let (_, text) = checked(&ending, &open, "sip.example.net");
+    assert!(text.contains(&format!("note: tls: the certificate in {ending} ends within two weeks")), "{text}");
+    assert!(text.contains(&format!("note: tls: every user of this host can read the key {open}")), "{text}");
+
+    let (code, text) = checked(&good, &open, "sip.example.net");
+    let belongs = format!("pointsman: tls: {open} has a key that does not belong to the certificate in {good}\n");
+    assert_eq!((code, text), (Some(2), belongs));
+}
+
+#[test]
 fn drain_and_ready_name_what_they_did_and_repeat_a_refusal() {
     let dir = tempfile::tempdir().unwrap();
     let replies = vec![

@@ -6,6 +6,7 @@ mod certified;
 mod client;
 mod error;
 mod files;
+mod notes;
 mod resolver;
 mod server;
 mod tickets;
@@ -13,6 +14,7 @@ mod tickets;
 pub use client::client_config;
 pub use error::{TlsError, TlsFault};
 pub use files::{Contents, Identity};
+pub use notes::check;
 pub use server::server_config;
 
 #[cfg(test)]
