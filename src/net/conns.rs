@@ -27,7 +27,7 @@ use self::connection::{Connection, Read};
 pub use self::reason::{CloseReason, Closures};
 use crate::ids::ListenerId;
 use crate::slab::{Handle, Slab, handle};
-use crate::stream::{Received, Stream};
+use crate::stream::{Fault, Received, Stream};
 use crate::time::{Time, Wheel};
 use crate::words::Transport;
 
@@ -239,6 +239,12 @@ impl Conns {
         self.places.get(key).map(|connection| connection.heard)
     }
 
+    /// Bytes that wait to leave on a connection.
+    #[cfg(test)]
+    pub fn waiting(&self, key: ConnKey) -> usize {
+        self.places.get(key).map_or(0, Connection::waiting)
+    }
+
     /// Whether requests can be sent on a connection: its peer has not ended its half.
     pub fn takes_requests(&self, key: ConnKey) -> bool {
         self.places.get(key).is_some_and(Connection::is_whole)
@@ -272,6 +278,16 @@ impl Conns {
 
     /// Reads from the connections in turn, as much as one turn may; `sink` gets what has come.
     pub fn read(&mut self, now: Time, sink: &mut impl FnMut(Origin<'_>, Received<'_>)) {
+        self.read_while(now, || true, sink);
+    }
+
+    /// The same, but no further connection is read once `has_time` says no. One is read in any case.
+    pub fn read_while(
+        &mut self,
+        now: Time,
+        has_time: impl Fn() -> bool,
+        sink: &mut impl FnMut(Origin<'_>, Received<'_>),
+    ) {
         let (mut messages, mut bytes) = (0, 0);
         // A connection that is listed again during the turn has its next visit in the next one.
         for _ in 0..self.readable.len() {
@@ -280,7 +296,7 @@ impl Conns {
                 messages += 1;
                 sink(origin, received);
             });
-            if messages >= MESSAGES_A_TURN || bytes >= BYTES_A_TURN {
+            if messages >= MESSAGES_A_TURN || bytes >= BYTES_A_TURN || !has_time() {
                 return;
             }
         }
@@ -400,13 +416,15 @@ impl Conns {
         self.timers.poll_timeout()
     }
 
-    /// Closes the connections whose time is over, and lets the others say what is due.
-    pub fn handle_timeout(&mut self, now: Time) {
+    /// Closes the connections whose time is over, and lets the others say what is due. `keeps` is asked about those
+    /// that have only been silent.
+    pub fn handle_timeout(&mut self, now: Time, keeps: impl Fn(ConnKey) -> bool) {
         while let Some((key, deadline)) = self.timers.poll_expired(now) {
             let Some(connection) = self.places.get_mut(key).filter(|it| it.armed == deadline) else { continue };
             connection.armed = Time::NEVER;
             connection.lend(&mut self.spare);
-            match connection.handle_timeout(now) {
+            let over = connection.handle_timeout(now);
+            match over.filter(|reason| *reason != CloseReason::Fault(Fault::Idle) || !keeps(key)) {
                 Some(reason) => self.close(key, reason),
                 None if connection.wants_flush() => {
                     connection.is_unflushed = true;

@@ -198,7 +198,7 @@ impl Gate {
         // A message that comes with the end of a handshake waits in the connection for its lane.
         self.conns.read(now, &mut |_, _| ());
         self.conns.flush();
-        self.conns.handle_timeout(now);
+        self.conns.handle_timeout(now, |_| false);
         while let Some(key) = self.conns.poll_opened() {
             if let Some(moved) = self.conns.remove(key) {
                 self.crowds.on_handshake_over(moved.ends.remote.ip());

@@ -168,7 +168,7 @@ impl Lane {
             self.read_streams(now);
         }
         self.switch.handle_timeout(now);
-        self.conns.handle_timeout(now);
+        self.conns.handle_timeout(now, |_| false);
         while let Some((worker, incarnation)) = self.switch.poll_hung() {
             let Some(link) = self.switch.links().get(worker).map(|link| link.id) else { continue };
             let _ = self.control.send(Event::Hung { worker, incarnation, link });

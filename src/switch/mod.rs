@@ -41,7 +41,7 @@ use crate::time::Time;
 use crate::wire::framing::StreamFault;
 use crate::wire::handoff::FRAME_HARD_LIMIT;
 use crate::wire::mgcp;
-use crate::wire::sip::{Fault, Scanner};
+use crate::wire::sip::Scanner;
 use crate::words::{Drain, DrainMode, RefuseReason, ReplyTo, Transport};
 use answers::Leaving;
 use brought::BroughtMessages;
@@ -182,14 +182,8 @@ impl<C: Channel> Switch<C> {
     /// The head of a message came on a connection, and the end of its body cannot be found.
     pub fn on_faulty(&mut self, head: &[u8], fault: StreamFault, way: &Way, now: Time) {
         self.count_received(way.owner);
-        let fault = match fault {
-            StreamFault::MessageTooLarge => Fault::TooLarge,
-            StreamFault::HeadTooLarge => Fault::TooManyHeaders,
-            StreamFault::NoContentLength | StreamFault::ContentLength => Fault::ContentLength,
-            StreamFault::NotSip => Fault::NotSip,
-        };
         let Switch { scanner, dispatch, outbox, .. } = self;
-        let bad = scanner.scan_head(head, fault);
+        let bad = scanner.scan_head(head, fault.into());
         outbox.decide(dispatch, &InHand { message: (&bad).into(), way, chain: None, now });
     }
 

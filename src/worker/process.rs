@@ -37,7 +37,9 @@ const OWN_UDP: usize = 1 << 8;
 const OWN_TCP: usize = 1 << 9;
 /// The slot's MGCP sockets, by number.
 const OWN_MGCP: usize = 1 << 10;
-/// Stream connections, by their index.
+/// All stream connections together, as one source.
+const STREAMS: Token = Token(OWN_TCP + SOCKETS);
+/// Stream connections, by their place.
 const STREAM_TOKENS: usize = 1 << 20;
 /// Sockets of each kind that a slot can have.
 const SOCKETS: usize = 1 << 8;

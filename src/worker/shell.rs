@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
+use mio::event::Event;
 use mio::{Poll, Token};
 
 use crate::net::clock;
@@ -42,11 +43,19 @@ pub(super) struct Shell<S> {
 
 /// The sockets of a worker beside its links, and what is done with them.
 pub(super) trait Ports<S: Sessions> {
+    /// The source that an event is of.
+    fn source_of(&mut self, event: &Event) -> Token {
+        event.token()
+    }
+
     /// Reads from a source; true when it may have more.
     fn on_ready(&mut self, token: Token, shell: &mut Shell<S>) -> bool;
 
     /// Does what the station asks for.
     fn carry_out(&mut self, effect: S::Effect, shell: &mut Shell<S>, now: Time);
+
+    /// Sends what has been held back during the turn. More may be left to read then.
+    fn flush(&mut self, _sources: &mut Sources) {}
 
     /// Tells the station what could not be carried out; false when there is nothing of the kind.
     fn tell_failed(&mut self, _station: &mut Station<S>) -> bool {
@@ -150,7 +159,7 @@ impl<S: Sessions> Shell<S> {
         loop {
             let now = clock::now();
             let due = if self.sources.has_more() { None } else { self.poll_timeout(&ports, now) };
-            self.sources.wait(due.map(|due| due.since(now)))?;
+            self.sources.wait(due.map(|due| due.since(now)), |event| ports.source_of(event))?;
             while let Some(token) = self.sources.next() {
                 if self.on_ready(token, &mut ports) {
                     self.sources.add(token);
@@ -165,6 +174,7 @@ impl<S: Sessions> Shell<S> {
                 slot.handle_timeout(now);
             }
             self.carry_out(&mut ports);
+            self.flush(&mut ports);
             if self.is_over(&ports, now) {
                 return Ok(());
             }
@@ -239,6 +249,15 @@ impl<S: Sessions> Shell<S> {
                 None if ports.tell_failed(&mut self.station) => {}
                 None => return,
             }
+        }
+    }
+
+    /// Sends what the turn has left, and what comes of that.
+    fn flush(&mut self, ports: &mut impl Ports<S>) {
+        ports.flush(&mut self.sources);
+        while ports.tell_failed(&mut self.station) {
+            self.carry_out(ports);
+            ports.flush(&mut self.sources);
         }
     }
 

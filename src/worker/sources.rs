@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
+use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
@@ -49,21 +50,27 @@ impl Sources {
         Ok(sources)
     }
 
-    /// Waits for events, as long as nothing is ready, and begins a turn with all that is.
+    /// Waits for events, as long as nothing is ready, and begins a turn with all that is. `source_of` says which source
+    /// an event is of: several tokens may be one source.
     ///
     /// # Errors
     ///
     /// The system refuses to wait.
-    pub(super) fn wait(&mut self, timeout: Option<Duration>) -> Result<(), WorkerError> {
+    pub(super) fn wait(
+        &mut self,
+        timeout: Option<Duration>,
+        mut source_of: impl FnMut(&Event) -> Token,
+    ) -> Result<(), WorkerError> {
         let timeout = if self.has_more() { Some(Duration::ZERO) } else { timeout };
-        match self.poll.poll(&mut self.events, timeout) {
+        let Sources { poll, events, turn, rank_of, .. } = self;
+        match poll.poll(events, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             result => {
                 result.map_err(WorkerError::system("cannot wait for events"))?;
-                self.events.iter().for_each(|event| self.turn.add((self.rank_of)(event.token()), event.token()));
+                events.iter().map(&mut source_of).for_each(|source| turn.add(rank_of(source), source));
             }
         }
-        self.turn.begin();
+        turn.begin();
         Ok(())
     }
 
@@ -75,6 +82,11 @@ impl Sources {
     /// The next one to be read; `None` when the turn is over.
     pub(super) fn next(&mut self) -> Option<Token> {
         self.turn.next(clock::now())
+    }
+
+    /// Whether the source that is read now may go on: the time of its rank is not over.
+    pub(super) fn has_time(&self) -> bool {
+        self.turn.has_time(clock::now())
     }
 
     /// One that should be read in the next turn.

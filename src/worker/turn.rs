@@ -2,6 +2,7 @@
 //!
 //! Each source that may have more to read is read once in a turn, as long as the time of its rank lasts. So a report
 //! leaves on time however much comes, and a peer that sends much does not keep the worker from peers that send little.
+//! All stream connections are one source, which reads from one after the other while [`Turn::has_time`].
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -66,13 +67,18 @@ impl Turn {
         (self.rank, self.since) = (0, None);
     }
 
+    /// Whether the time of the rank that is read is not over.
+    pub(super) fn has_time(&self, now: Time) -> bool {
+        let (since, share) = (self.since.unwrap_or(now), SHARES.get(self.rank).copied().unwrap_or_default());
+        now.since(since) < share
+    }
+
     /// The next source to read; `None` when the turn is over.
     pub(super) fn next(&mut self, now: Time) -> Option<Token> {
         loop {
+            let has_time = self.since.is_none() || self.has_time(now);
+            self.since.get_or_insert(now);
             let queue = self.queues.get_mut(self.rank)?;
-            let is_first = self.since.is_none();
-            let since = *self.since.get_or_insert(now);
-            let has_time = is_first || now.since(since) < SHARES[self.rank];
             if let Some(token) = queue.tokens.pop_front_if(|_| queue.left > 0 && has_time) {
                 queue.left -= 1;
                 self.waiting.remove(&token);
@@ -112,13 +118,23 @@ mod tests {
     #[test]
     fn four_thousand_streams_that_always_have_more_keep_neither_reports_nor_links_waiting() {
         let (mut turn, mut now) = (Turn::default(), Time(0));
-        (100..4_196).for_each(|token| turn.add(Rank::Streams, Token(token)));
+        // All of them are one source.
+        const STREAMS: Token = Token(100);
+        let mut connections: VecDeque<usize> = (100..4_196).collect();
         for number in 0..100 {
-            let began = now;
-            turn.add(Rank::Links, Token(1));
-            turn.add(Rank::Datagrams, Token(10));
-            let read = turn_of(&mut turn, rank, 1, &mut now);
-            assert_eq!(read, [1, 10, 100 + 2 * number, 101 + 2 * number], "links first, streams in their order");
+            let (began, mut read) = (now, Vec::new());
+            [Token(1), Token(10), STREAMS].into_iter().for_each(|token| turn.add(rank(token), token));
+            turn.begin();
+            while let Some(source) = turn.next(now) {
+                let mut visits = 0;
+                while visits == 0 || source == STREAMS && turn.has_time(now) {
+                    read.push(if source == STREAMS { connections.pop_front().unwrap() } else { source.0 });
+                    now = now + Duration::from_millis(1);
+                    visits += 1;
+                }
+            }
+            connections.extend(&read[2..]);
+            assert_eq!(read, [1, 10, 100 + 2 * number, 101 + 2 * number], "links first, connections in their order");
             assert!(now.since(began) < Duration::from_millis(10));
         }
     }

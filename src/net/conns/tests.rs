@@ -5,7 +5,7 @@ use mio::{Events, Poll};
 
 use super::*;
 use crate::net::tcp;
-use crate::stream::{Fault, Kind, Limits};
+use crate::stream::{Kind, Limits};
 
 const FIRST: usize = 10;
 const OPTIONS: &str = "OPTIONS sip:a@b SIP/2.0\r\nVia: SIP/2.0/TCP c\r\nContent-Length: 0\r\n\r\n";
@@ -56,7 +56,7 @@ impl Rig {
             }
         });
         conns.flush();
-        conns.handle_timeout(*now);
+        conns.handle_timeout(*now, |_| false);
     }
 
     /// Turns until it is so, within 5 s.

@@ -2,6 +2,7 @@
 
 use crate::call::{Arrival, Path};
 use crate::time::Time;
+use crate::wire::framing::StreamFault;
 use crate::wire::mgcp::MOST_PARTS;
 use crate::wire::mgcp::{self, Message};
 use crate::wire::sip::Method;
@@ -76,6 +77,14 @@ impl<A: Application, M: Media> MediaServer<A, M> {
         match scanned {
             Ok(msg) => uas.on_message(&msg, &arrival.weighing(size_of(&msg)), now),
             Err(unparsable) => uas.on_unparsable(&unparsable, &arrival),
+        }
+    }
+
+    /// The head of a message came on a connection of ours, and the end of its body cannot be found.
+    pub fn on_faulty(&mut self, head: &[u8], fault: StreamFault, arrival: Arrival, now: Time) {
+        let MediaServer { uas, scanner, gate, .. } = self;
+        if gate.lets_in(arrival.source.ip(), now, || true) {
+            uas.on_unparsable(&scanner.scan_head(head, fault.into()), &arrival);
         }
     }
 

@@ -1,6 +1,7 @@
 //! Why bytes are no message that can be worked with.
 
 use super::Message;
+use crate::wire::framing::StreamFault;
 
 /// A fault of a message, or the reason why bytes are no message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,6 +53,17 @@ pub enum Fault {
     Contact,
     /// Max-Forwards is not a number from 0 to 255.
     MaxForwards,
+}
+
+impl From<StreamFault> for Fault {
+    fn from(fault: StreamFault) -> Self {
+        match fault {
+            StreamFault::MessageTooLarge => Fault::TooLarge,
+            StreamFault::HeadTooLarge => Fault::TooManyHeaders,
+            StreamFault::NoContentLength | StreamFault::ContentLength => Fault::ContentLength,
+            StreamFault::NotSip => Fault::NotSip,
+        }
+    }
 }
 
 impl Fault {

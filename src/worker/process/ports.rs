@@ -5,25 +5,28 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use mio::Token;
+use mio::event::Event;
 
 use crate::call::{Arrival, Hop, Transmit};
 use crate::ids::ListenerId;
 use crate::names::{self, Asked};
 use crate::net::clock;
+use crate::net::conns::Origin;
 use crate::net::resolve::Resolver;
 use crate::net::streams::Streams;
 use crate::net::udp::{Batch, Delivery, Socket};
 use crate::station::call_log::call_id_of;
 use crate::station::{Application, Effect, MediaServer, Question, Station};
+use crate::stream::Received;
 use crate::time::Time;
 use crate::words::{Dispatched, Hello, PassedSocket, Port, SocketRole};
 use crate::worker::media::{RTP_TOKENS, RtpMedia};
 use crate::worker::own_ports;
 use crate::worker::settings::Settings;
 use crate::worker::shell::{Ports, Shell};
-use crate::worker::sources::TURNS;
+use crate::worker::sources::{Sources, TURNS};
 
-use super::{OWN_MGCP, OWN_UDP, RESOLVER, SOCKETS};
+use super::{OWN_MGCP, OWN_UDP, RESOLVER, SOCKETS, STREAM_TOKENS, STREAMS};
 
 /// A name that takes longer is given up: the BYE's own time is 32 s.
 const LOOKUP_WITHIN: Duration = Duration::from_secs(8);
@@ -43,9 +46,21 @@ pub(super) struct Sockets {
 type Process<A> = Shell<MediaServer<A, RtpMedia>>;
 
 impl<A: Application> Ports<MediaServer<A, RtpMedia>> for Sockets {
+    fn source_of(&mut self, event: &Event) -> Token {
+        if !(STREAM_TOKENS..RTP_TOKENS).contains(&event.token().0) {
+            return event.token();
+        }
+        self.streams.on_event(event);
+        STREAMS
+    }
+
     fn on_ready(&mut self, token: Token, shell: &mut Process<A>) -> bool {
         let now = clock::now();
         match token {
+            STREAMS => {
+                self.on_streams(shell, now);
+                false
+            }
             RESOLVER => {
                 self.on_found(&mut shell.station, now);
                 false
@@ -59,7 +74,18 @@ impl<A: Application> Ports<MediaServer<A, RtpMedia>> for Sockets {
             Token(token) if (OWN_MGCP..OWN_MGCP + SOCKETS).contains(&token) => {
                 self.on_own_mgcp(token - OWN_MGCP, shell)
             }
-            token => self.on_stream(token, &mut shell.station, now),
+            token => {
+                let sessions = shell.station.sessions();
+                let carries_call = |conn| sessions.carries_call(conn);
+                self.streams.accept(token, now, carries_call, |address| sessions.denies(address))
+            }
+        }
+    }
+
+    fn flush(&mut self, sources: &mut Sources) {
+        self.streams.flush();
+        if self.streams.has_readable() {
+            sources.add(STREAMS);
         }
     }
 
@@ -166,22 +192,17 @@ impl Sockets {
         true
     }
 
-    /// Bytes on a stream connection, or a new connection.
-    fn on_stream<A: Application>(
-        &mut self,
-        token: Token,
-        station: &mut Station<MediaServer<A, RtpMedia>>,
-        now: Time,
-    ) -> bool {
-        let Sockets { streams, .. } = self;
-        if streams.is_listener(token) {
-            let sessions = station.sessions();
-            let carries_call = |conn| sessions.carries_call(conn);
-            return streams.accept(token, now, carries_call, |address| sessions.denies(address));
-        }
-        streams.on_ready(token, now, &mut |bytes, conn, source, local| {
-            station.sessions_mut().on_sip(bytes, Arrival::stream(conn, source, local, 1), now);
-        })
+    /// Messages on stream connections, as many as there is time for.
+    fn on_streams<A: Application>(&mut self, shell: &mut Process<A>, now: Time) {
+        let Shell { station, sources, .. } = shell;
+        self.streams.read(now, || sources.has_time(), &mut |origin, received| {
+            let Origin { key, ends, .. } = origin;
+            let arrival = Arrival::stream(key.number(), ends.remote, ends.local, 1);
+            match received {
+                Received::Message(bytes) => station.sessions_mut().on_sip(bytes, arrival, now),
+                Received::Faulty(head, fault) => station.sessions_mut().on_faulty(head, fault, arrival, now),
+            }
+        });
     }
 
     /// Sends a message. One that cannot be sent is lost like a packet on the way: the transaction's timers repeat it. A
