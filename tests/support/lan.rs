@@ -65,10 +65,19 @@ impl Site {
 
     /// Starts a worker whose certificate is there already.
     pub fn start(&self, name: &str, at: SocketAddr, addresses: &[IpAddr]) -> LanWorker {
+        self.start_by(&[], name, at, addresses)
+    }
+
+    /// As [`Site::start`], by a command that becomes it.
+    pub fn start_by(&self, by: &[String], name: &str, at: SocketAddr, addresses: &[IpAddr]) -> LanWorker {
         let log = self.file(&format!("{name}.log"));
         let stderr = std::fs::File::options().append(true).create(true).open(&log).expect("a file for stderr");
-        let mut command = Command::new(EXECUTABLE);
-        command.args(["worker", "-v", "--dispatcher", &format!("tls://{at}"), "--ca"]).arg(self.file("ca.pem"));
+        let words: Vec<&str> = by.iter().map(String::as_str).chain([EXECUTABLE]).collect();
+        let mut command = Command::new(words[0]);
+        command
+            .args(&words[1..])
+            .args(["worker", "-v", "--dispatcher", &format!("tls://{at}"), "--ca"])
+            .arg(self.file("ca.pem"));
         command.arg("--certificate").arg(self.file(&format!("{name}.pem")));
         command.arg("--key").arg(self.file(&format!("{name}.key")));
         for address in addresses {
