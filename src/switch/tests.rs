@@ -1,6 +1,7 @@
 //! The switch over links in memory.
 
 mod mgcp;
+mod network;
 mod streams;
 
 use std::io::{self, IoSlice, Write};

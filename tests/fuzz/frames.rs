@@ -7,7 +7,9 @@ use pointsman::link::dispatcher_end::{DispatcherEnd, FromWorker};
 use pointsman::link::worker_end::WorkerEnd;
 use pointsman::time::Time;
 use pointsman::wire::handoff::{FRAME_HEADER, Frame, FrameBuilder, Record};
-use pointsman::words::{Drain, DrainMode, Envelope, Hello, Message, RefuseReason, ReplyTo, Report, Transport};
+use pointsman::words::{
+    Dispatched, Drain, DrainMode, Envelope, Hello, Message, RefuseReason, ReplyTo, Report, Transport,
+};
 
 use crate::runner::Seen;
 
@@ -41,6 +43,13 @@ pub fn seeds() -> Vec<Vec<u8>> {
         vec![Record::Pong(1), Record::Reply { to: ReplyTo::Stream(ConnId(1)), bytes: b"x" }],
         vec![Record::Message(Message { envelope: envelope(7), payload: b"INVITE" }), Record::Ping(3)],
         vec![Record::Drain(Drain { mode: DrainMode::Stop, within: std::time::Duration::from_secs(1) })],
+        vec![Record::ClockAsk(Time(1)), Record::Clock { asked: Time(1), at: Time(2) }],
+        vec![Record::Send(Dispatched {
+            listener: ListenerId(1),
+            to: envelope(1).source,
+            from: envelope(1).local.ip(),
+            bytes: b"SIP/2.0 200 OK",
+        })],
         vec![Record::Goodbye("done")],
     ];
     let mut frames: Vec<Vec<u8>> = records.iter().map(|records| frame(records)).collect();

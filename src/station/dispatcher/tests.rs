@@ -97,3 +97,46 @@ fn a_worker_that_leaves_says_goodbye() {
     let records: Vec<_> = Frame::parse(&sent).unwrap().collect();
     assert!(matches!(records[..], [Ok(Record::Goodbye("stopped"))]), "{records:?}");
 }
+
+#[test]
+fn a_deadline_of_another_hosts_clock_is_judged_by_the_latest_that_the_clock_may_show() {
+    let mut links = links();
+    // Asked at 100 ms, heard at 104 ms: their clock is 50 s ahead, give or take 4 ms.
+    let (asked, heard) = (Time(100_000), Time(104_000));
+    links.set_clock(asked, Time(50_102_000), heard);
+    let message = |deadline| {
+        let envelope = Envelope { deadline: Some(Time(deadline)), ..Envelope::plain(1) };
+        frame(&[Record::Message(crate::words::Message { envelope, payload: b"INVITE" })])
+    };
+    let mut judged = |deadline| {
+        let mut seen = None;
+        links.on_frame(0, &message(deadline), heard, |envelope, _| {
+            seen = envelope.deadline;
+            true
+        });
+        seen.unwrap()
+    };
+    assert!(judged(50_105_900) < heard, "it may have passed");
+    assert!(judged(50_106_100) >= heard, "it has not passed for certain");
+}
+
+#[test]
+fn a_worker_on_another_host_asks_for_the_clock_each_second_and_tells_of_conferences_in_the_dispatchers_time() {
+    let mut links = links();
+    links.set_clock(Time(0), Time(50_000_000), Time(0));
+    let said = |links: &mut DispatcherLinks, now| {
+        let mut said = Vec::new();
+        let send = |_, pieces: &[IoSlice<'_>]| {
+            let frame: Vec<u8> = pieces.iter().flat_map(|piece| piece.to_vec()).collect();
+            said.extend(Frame::parse(&frame).unwrap().map(|record| format!("{:?}", record.unwrap())));
+            Ok(())
+        };
+        links.speak(Report::default(), Time(now), || Duration::ZERO, send, |_| ());
+        said
+    };
+    assert!(!said(&mut links, 999_999).iter().any(|record| record.starts_with("ClockAsk")));
+    assert!(said(&mut links, 1_000_000).contains(&"ClockAsk(Time(1000000))".to_owned()));
+    links.tell(Change::Opened((*b"conf=1").into(), Time(2_000_000)));
+    let told = said(&mut links, 2_000_000);
+    assert!(told.iter().any(|record| record.starts_with("GroupOpen { opened: Time(52000000)")), "{told:?}");
+}

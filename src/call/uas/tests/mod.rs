@@ -1,5 +1,6 @@
 //! The rules of the user agent, by value and in virtual time: message texts in, outputs out.
 
+mod away;
 mod begin;
 mod end;
 mod fail_over;

@@ -1,0 +1,143 @@
+//! Links over a network.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use super::*;
+use crate::wire::handoff::Frame;
+use crate::words::Dispatched;
+
+/// A link that can be cut; what comes on it, and what has left.
+#[derive(Clone, Default)]
+struct Wire {
+    is_cut: Arc<Mutex<bool>>,
+    incoming: Arc<Mutex<VecDeque<Vec<u8>>>>,
+    left: Arc<Mutex<Vec<Vec<u8>>>>,
+}
+
+impl Channel for Wire {
+    fn send(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<()> {
+        if self.is_cut() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.left.lock().unwrap().push(pieces.iter().flat_map(|piece| piece.to_vec()).collect());
+        Ok(())
+    }
+
+    fn recv(&mut self, frame: &mut [u8]) -> io::Result<usize> {
+        let next = self.incoming.lock().unwrap().pop_front().ok_or(io::ErrorKind::WouldBlock)?;
+        frame[..next.len()].copy_from_slice(&next);
+        Ok(next.len())
+    }
+
+    fn watch_writable(&mut self, _: bool) {}
+
+    fn is_cut(&self) -> bool {
+        *self.is_cut.lock().unwrap()
+    }
+}
+
+fn switch_of(wires: &[Wire]) -> Switch<Wire> {
+    let dispatch = Dispatch::new(Setup {
+        rules: Rules::default(),
+        keys: Keyring::new(TokenKey::new([1; 32])),
+        table_cap: 100,
+        group_cap: 10,
+        workers: wires.len(),
+        seed: 1,
+    });
+    let mut switch = Switch::new(dispatch, Insert::None, 0, Owners::new(0, 1, 0));
+    for (worker, wire) in (0..).zip(wires) {
+        let joined = Joined::sip(Incarnation::new(1 + u64::from(worker)), 10, Vec::new());
+        switch.on_link(WorkerId(worker), wire.clone(), &joined, NOW);
+    }
+    switch
+}
+
+fn say(switch: &mut Switch<Wire>, wire: &Wire, record: &Record<'_>, now: Time) {
+    let mut frame = FrameBuilder::new();
+    frame.push(record);
+    wire.incoming.lock().unwrap().push_back(frame.bytes().to_vec());
+    while switch.read_link(WorkerId(0), now) == LinkRead::Frame {}
+}
+
+/// The records that have left on a wire since they were asked for last.
+fn left(wire: &Wire) -> Vec<String> {
+    let frames = std::mem::take(&mut *wire.left.lock().unwrap());
+    let records = frames.iter().flat_map(|frame| {
+        Frame::parse(frame).unwrap().map(|record| match record.unwrap() {
+            Record::Message(message) => String::from_utf8_lossy(message.payload).lines().next().unwrap().to_owned(),
+            other => format!("{other:?}"),
+        })
+    });
+    records.collect::<Vec<_>>()
+}
+
+fn invite(switch: &mut Switch<Wire>, call: usize, now: Time) {
+    let text = format!(
+        "INVITE sip:{call}@192.0.2.2 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK-{call}\r\nMax-Forwards: 70\r\n\
+         From: <sip:b@192.0.2.1>;tag=1\r\nTo: <sip:a@192.0.2.2>\r\nCall-ID: {call}\r\nCSeq: 1 INVITE\r\n\
+         Contact: <sip:b@192.0.2.1>\r\nContent-Length: 0\r\n\r\n"
+    );
+    let (source, local) = ("192.0.2.1:5060".parse().unwrap(), "192.0.2.2:5060".parse().unwrap());
+    let way = Way::of_datagram(Owner::Listener(ListenerId(0)), ListenerId(0), Transport::Udp, (source, local), now);
+    switch.on_message(text.as_bytes(), &way, now);
+    switch.flush_links();
+}
+
+#[test]
+fn a_question_for_the_clock_is_answered_with_a_time_that_was_read_after_it() {
+    let wire = Wire::default();
+    let mut switch = switch_of(std::slice::from_ref(&wire));
+    say(&mut switch, &wire, &Record::ClockAsk(Time(77)), NOW);
+    switch.handle_timeout(NOW);
+    switch.flush_links();
+    assert_eq!(left(&wire), [""; 0], "the time of this turn is older than the question");
+    assert_eq!(switch.poll_timeout(), Some(Time(0)));
+    let later = NOW + Duration::from_micros(5);
+    switch.handle_timeout(later);
+    switch.flush_links();
+    assert_eq!(left(&wire), [format!("{:?}", Record::Clock { asked: Time(77), at: later })]);
+}
+
+#[test]
+fn an_answer_to_be_sent_leaves_from_the_listener_and_the_address_that_it_names() {
+    let wire = Wire::default();
+    let mut switch = switch_of(std::slice::from_ref(&wire));
+    let to: SocketAddr = "192.0.2.9:5080".parse().unwrap();
+    let answer =
+        Dispatched { listener: ListenerId(3), to, from: "192.0.2.2".parse().unwrap(), bytes: b"SIP/2.0 200 OK" };
+    say(&mut switch, &wire, &Record::Send(answer), NOW);
+    switch.flush_answers(|_| panic!("a worker that was handed nothing has nothing to answer"));
+    invite(&mut switch, 1, NOW);
+    say(&mut switch, &wire, &Record::Send(answer), NOW);
+    let mut sent = Vec::new();
+    switch.flush_answers(|leaving| {
+        let (owner, from) = (leaving.owner, leaving.from);
+        sent.extend(leaving.map(|(bytes, to)| (owner, from, bytes.to_vec(), to)));
+    });
+    assert_eq!(sent, [(Owner::Listener(ListenerId(3)), answer.from, answer.bytes.to_vec(), to)]);
+}
+
+#[test]
+fn messages_before_a_cut_link_wait_for_it_until_they_are_late_and_then_go_to_another_worker() {
+    let wires = [Wire::default(), Wire::default()];
+    let mut switch = switch_of(&wires);
+    *wires[0].is_cut.lock().unwrap() = true;
+    (0..8).for_each(|call| invite(&mut switch, call, NOW));
+    let others = left(&wires[1]).len();
+    assert!((1..8).contains(&others), "{others}");
+    let look = |switch: &mut Switch<Wire>, now| {
+        switch.handle_timeout(now);
+        switch.flush_links();
+    };
+    look(&mut switch, NOW + Duration::from_secs(1));
+    assert_eq!(left(&wires[1]), [""; 0]);
+    look(&mut switch, NOW + Duration::from_secs(3));
+    assert_eq!(left(&wires[1]).len(), 8 - others);
+    *wires[0].is_cut.lock().unwrap() = false;
+    switch.on_link_event(WorkerId(0), true, true);
+    switch.flush_links();
+    assert_eq!(left(&wires[0]), [""; 0], "they are gone from here");
+    switch.check();
+}
