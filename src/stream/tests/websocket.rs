@@ -242,6 +242,11 @@ fn a_message_that_is_not_one_of_sip_is_refused() {
         let mut peer = open();
         assert_eq!(peer.bytes(frame(FINAL | TEXT, content)), Err(Fault::Framing(fault)));
         assert_eq!((peer.faulty.len(), peer.messages.len()), (usize::from(is_answered), 0));
+        // An answer leaves in front of the end.
+        peer.stream.write(message("answer").as_bytes(), &mut peer.out);
+        peer.stream.close(&mut peer.out);
+        let answers = frames(&mut peer.out.clone()).iter().filter(|(first, _)| *first == FINAL | TEXT).count();
+        assert_eq!(answers, usize::from(is_answered));
         assert_eq!(close_code(&mut peer.out), Some(1008));
     }
 }

@@ -57,6 +57,10 @@ pub(super) struct Open {
     ping_at: Time,
     /// Pings of ours after which nothing has come.
     unanswered: u8,
+    /// Whether the message that ends it is answered.
+    is_answered: bool,
+    /// The code and the reason of our Close, if they are known before it.
+    goodbye: (CloseCode, &'static str),
     /// Whether a Close of ours has left.
     has_closed: bool,
 }
@@ -84,6 +88,8 @@ impl WebSocket {
             controls: 0,
             ping_at: now + limits.ping,
             unanswered: 0,
+            is_answered: false,
+            goodbye: (CloseCode::Away, ""),
             has_closed: false,
         }))
     }
@@ -118,10 +124,10 @@ impl WebSocket {
         }
     }
 
-    /// Says that we go away.
+    /// Says why it ends, or that we go away.
     pub(super) fn close(&mut self, out: &mut Vec<u8>) {
         if let WebSocket::Open(open) = self {
-            open.close(CloseCode::Away, "", out);
+            open.close(out);
         }
     }
 
@@ -302,6 +308,7 @@ impl Open {
                 Framed::Blank(length) => length,
                 Framed::Faulty(head, fault) => {
                     sink(Received::Faulty(rest.get(..head).unwrap_or_default(), fault));
+                    self.is_answered = true;
                     return Err(Fault::Framing(fault));
                 }
                 Framed::Close(fault) => return Err(Fault::Framing(fault)),
@@ -312,7 +319,7 @@ impl Open {
         Ok(())
     }
 
-    /// Says why it ends.
+    /// Says why it ends. A message that is answered has its answer first.
     fn fail(&mut self, fault: Fault, out: &mut Vec<u8>) {
         let code = match fault {
             Fault::WebSocket(WebSocketFault::Protocol | WebSocketFault::Unmasked) => CloseCode::Protocol,
@@ -323,12 +330,16 @@ impl Open {
             Fault::WebSocket(_) | Fault::Framing(_) => CloseCode::Policy,
             _ => return,
         };
-        self.close(code, fault.label(), out);
+        self.goodbye = (code, fault.label());
+        if !self.is_answered {
+            self.close(out);
+        }
     }
 
-    fn close(&mut self, code: CloseCode, reason: &'static str, out: &mut Vec<u8>) {
+    fn close(&mut self, out: &mut Vec<u8>) {
         if !self.has_closed {
             self.has_closed = true;
+            let (code, reason) = self.goodbye;
             let frame = CloseFrame { code, reason: reason.into() };
             // A pipe in memory takes all.
             let _ = self.context.close(&mut Pipe { incoming: &[], out }, Some(frame));
