@@ -6,9 +6,10 @@ use tungstenite::error::Error;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::OpCode;
 
-use super::LARGEST;
 use crate::stream::fault::WebSocketFault;
 
+/// A message, and a frame, is no larger.
+pub(super) const LARGEST: usize = 65_535;
 /// The most bytes of a control frame (RFC 6455 §5.5).
 const LARGEST_CONTROL: usize = 125;
 

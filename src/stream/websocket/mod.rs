@@ -1,68 +1,24 @@
 //! SIP over WebSocket (RFC 7118): the upgrade of an HTTP connection, then one SIP message in each message.
 
 mod frame;
+mod open;
 mod upgrade;
 
-use std::mem::take;
 use std::sync::Arc;
-
-use tungstenite::error::{Error, ProtocolError};
-use tungstenite::protocol::frame::CloseFrame;
-use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
-use tungstenite::protocol::{Message, Role, WebSocketConfig, WebSocketContext};
 
 pub use upgrade::Rules;
 
-use self::frame::{Frame, Pipe};
+use self::open::Open;
 use self::upgrade::Upgrade;
-use super::fault::{Fault, WebSocketFault};
+use super::fault::Fault;
 use super::{Limits, Received};
 use crate::time::Time;
-use crate::wire::framing::{self, Framed, StreamFault};
-
-/// A message, and a frame, is no larger.
-const LARGEST: usize = 65_535;
-/// Pieces of a message.
-const MAX_FRAGMENTS: u16 = 1_024;
-/// Frames without content that a peer may send between two Pings of ours.
-const MAX_CONTROLS: u16 = 128;
-/// Pings in a row that may stay without any answer.
-const MAX_UNANSWERED: u8 = 2;
-/// Bytes of a frame that are read at a time. All of them are allocated from the begin on.
-const READ: usize = 1_024;
-/// A buffer that is larger is not kept for the next message.
-const KEPT: usize = 4 << 10;
 
 /// The WebSocket of a connection.
 #[derive(Debug)]
 pub(super) enum WebSocket {
     Upgrading(Upgrade),
     Open(Box<Open>),
-}
-
-/// A WebSocket after its upgrade.
-#[derive(Debug)]
-pub(super) struct Open {
-    /// It is given whole frames only.
-    context: WebSocketContext,
-    /// The bytes of the message that is not whole yet, as they came.
-    raw: Vec<u8>,
-    /// Number of them that are whole frames.
-    whole: usize,
-    /// The time at which they began.
-    begun: Option<Time>,
-    fragments: u16,
-    /// Frames without content since our last Ping.
-    controls: u16,
-    ping_at: Time,
-    /// Pings of ours after which nothing has come.
-    unanswered: u8,
-    /// Whether the message that ends it is answered.
-    is_answered: bool,
-    /// The code and the reason of our Close, if they are known before it.
-    goodbye: (CloseCode, &'static str),
-    /// Whether a Close of ours has left.
-    has_closed: bool,
 }
 
 impl WebSocket {
@@ -73,25 +29,7 @@ impl WebSocket {
 
     /// One whose upgrade has been made.
     pub(super) fn open(limits: &Limits, now: Time) -> Self {
-        let config = WebSocketConfig::default()
-            .read_buffer_size(READ)
-            .write_buffer_size(0)
-            .max_write_buffer_size(LARGEST)
-            .max_message_size(Some(LARGEST))
-            .max_frame_size(Some(LARGEST));
-        WebSocket::Open(Box::new(Open {
-            context: WebSocketContext::new(Role::Server, Some(config)),
-            raw: Vec::new(),
-            whole: 0,
-            begun: None,
-            fragments: 0,
-            controls: 0,
-            ping_at: now + limits.ping,
-            unanswered: 0,
-            is_answered: false,
-            goodbye: (CloseCode::Away, ""),
-            has_closed: false,
-        }))
+        WebSocket::Open(Box::new(Open::new(limits, now)))
     }
 
     /// Gives each message to `sink`, and adds answers to `out`: of the upgrade, Pongs, at a fault a Close.
@@ -115,12 +53,8 @@ impl WebSocket {
 
     /// Adds the frame of a message to `out`.
     pub(super) fn write(&self, message: &[u8], out: &mut Vec<u8>) {
-        // RFC 7118 §4.2: the whole message is binary where a part of it is no UTF-8.
-        let kind = if std::str::from_utf8(message).is_ok() { Data::Text } else { Data::Binary };
-        if let WebSocket::Open(open) = self
-            && !open.has_closed
-        {
-            frame::write(OpCode::Data(kind), message, out);
+        if let WebSocket::Open(open) = self {
+            open.write(message, out);
         }
     }
 
@@ -157,203 +91,9 @@ impl WebSocket {
 
     /// Sends a Ping that is due, or finds that the last ones had no answer.
     pub(super) fn handle_timeout(&mut self, (limits, now): (&Limits, Time), out: &mut Vec<u8>) -> Result<(), Fault> {
-        let WebSocket::Open(open) = self else { return Ok(()) };
-        if now < open.ping_at {
-            return Ok(());
-        }
-        if open.unanswered == MAX_UNANSWERED {
-            return Err(Fault::WebSocket(WebSocketFault::NoPong));
-        }
-        open.unanswered += 1;
-        open.controls = 0;
-        open.ping_at = now + limits.ping;
-        if !open.has_closed {
-            frame::write(OpCode::Control(Control::Ping), &[], out);
-        }
-        Ok(())
-    }
-}
-
-impl Open {
-    fn on_bytes(
-        &mut self,
-        bytes: &[u8],
-        now: Time,
-        out: &mut Vec<u8>,
-        sink: &mut impl FnMut(Received<'_>),
-    ) -> Result<(), Fault> {
-        if !bytes.is_empty() {
-            self.unanswered = 0;
-        }
-        let mut rest = bytes;
-        let was_pending = !self.raw.is_empty();
-        while !rest.is_empty() {
-            let partial = self.raw.get(self.whole..).unwrap_or_default();
-            if partial.is_empty() {
-                let whole = Frame::read(rest)?.filter(|frame| frame.length <= rest.len());
-                let Some(frame) = whole else {
-                    self.raw.extend_from_slice(rest);
-                    break;
-                };
-                let (bytes, after) = rest.split_at(frame.length);
-                self.on_frame(&frame, bytes, out, sink)?;
-                if frame.is_unfinished() {
-                    self.raw.extend_from_slice(bytes);
-                    self.whole = self.raw.len();
-                }
-                rest = after;
-                continue;
-            }
-            // A header says its length by its first bytes, so it is asked again after each one.
-            let wanted = Frame::read(partial)?.map_or(1, |frame| frame.length - partial.len());
-            let (copied, after) = rest.split_at(wanted.min(rest.len()));
-            self.raw.extend_from_slice(copied);
-            rest = after;
-            self.complete(out, sink)?;
-        }
-        if self.raw.is_empty() {
-            self.begun = None;
-            if self.raw.capacity() > KEPT || !was_pending {
-                self.raw = Vec::new();
-            }
-        } else {
-            self.begun.get_or_insert(now);
-        }
-        Ok(())
-    }
-
-    /// Takes the frame at the end of the pending bytes, if it is whole.
-    fn complete(&mut self, out: &mut Vec<u8>, sink: &mut impl FnMut(Received<'_>)) -> Result<(), Fault> {
-        let partial = self.raw.get(self.whole..).unwrap_or_default();
-        let Some(frame) = Frame::read(partial)?.filter(|frame| frame.length <= partial.len()) else { return Ok(()) };
-        let raw = take(&mut self.raw);
-        let begin = self.whole;
-        let outcome = self.on_frame(&frame, raw.get(begin..).unwrap_or_default(), out, sink);
-        self.raw = raw;
-        if frame.is_unfinished() {
-            self.whole = self.raw.len();
-        } else if frame.is_data {
-            self.raw.clear();
-        } else {
-            // A Ping between the pieces of a message has been answered; the pieces stay.
-            self.raw.truncate(begin);
-        }
-        outcome
-    }
-
-    /// Reads one whole frame.
-    fn on_frame(
-        &mut self,
-        frame: &Frame,
-        bytes: &[u8],
-        out: &mut Vec<u8>,
-        sink: &mut impl FnMut(Received<'_>),
-    ) -> Result<(), Fault> {
-        self.count(frame)?;
-        let mut pipe = Pipe { incoming: bytes, out };
-        let message = match self.context.read(&mut pipe) {
-            Err(error) if frame::is_drained(&error) => None,
-            read => Some(read.map_err(|error| of_error(&error))?),
-        };
-        // A Ping is answered here; after a Close this says that it is the end.
-        self.context.flush(&mut pipe).map_err(|error| {
-            self.has_closed = true;
-            of_error(&error)
-        })?;
-        let (kind, bytes) = match &message {
-            Some(Message::Text(text)) => (Data::Text, text.as_bytes()),
-            Some(Message::Binary(bytes)) => (Data::Binary, bytes.as_ref()),
-            _ => return Ok(()),
-        };
-        (self.whole, self.begun, self.fragments) = (0, None, 0);
-        // The pieces before the last.
-        self.raw.clear();
-        self.on_message(kind, bytes, out, sink)
-    }
-
-    /// Counts the frames that cost work and bring nothing.
-    fn count(&mut self, frame: &Frame) -> Result<(), WebSocketFault> {
-        if frame.is_unfinished() {
-            self.fragments += 1;
-        }
-        if frame.is_data && !frame.is_empty {
-            self.controls = 0;
-        } else if !frame.is_unfinished() {
-            self.controls += 1;
-        }
-        if self.fragments > MAX_FRAGMENTS {
-            return Err(WebSocketFault::Fragments);
-        }
-        if self.controls > MAX_CONTROLS { Err(WebSocketFault::Flood) } else { Ok(()) }
-    }
-
-    fn on_message(
-        &mut self,
-        kind: Data,
-        bytes: &[u8],
-        out: &mut Vec<u8>,
-        sink: &mut impl FnMut(Received<'_>),
-    ) -> Result<(), Fault> {
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let length = match framing::whole(rest) {
-                Framed::Message(length) => {
-                    sink(Received::Message(rest));
-                    length
-                }
-                Framed::Ping(length) => {
-                    frame::write(OpCode::Data(kind), b"\r\n", out);
-                    length
-                }
-                Framed::Blank(length) => length,
-                Framed::Faulty(head, fault) => {
-                    sink(Received::Faulty(rest.get(..head).unwrap_or_default(), fault));
-                    self.is_answered = true;
-                    return Err(Fault::Framing(fault));
-                }
-                Framed::Close(fault) => return Err(Fault::Framing(fault)),
-                Framed::NeedMore { .. } => return Ok(()),
-            };
-            rest = rest.get(length..).unwrap_or_default();
-        }
-        Ok(())
-    }
-
-    /// Says why it ends. A message that is answered has its answer first.
-    fn fail(&mut self, fault: Fault, out: &mut Vec<u8>) {
-        let code = match fault {
-            Fault::WebSocket(WebSocketFault::Protocol | WebSocketFault::Unmasked) => CloseCode::Protocol,
-            Fault::WebSocket(WebSocketFault::Utf8) => CloseCode::Invalid,
-            Fault::WebSocket(WebSocketFault::TooLarge)
-            | Fault::Framing(StreamFault::HeadTooLarge | StreamFault::MessageTooLarge) => CloseCode::Size,
-            // RFC 7118 §4.2: nothing but SIP messages may be sent.
-            Fault::WebSocket(_) | Fault::Framing(_) => CloseCode::Policy,
-            _ => return,
-        };
-        self.goodbye = (code, fault.label());
-        if !self.is_answered {
-            self.close(out);
+        match self {
+            WebSocket::Upgrading(_) => Ok(()),
+            WebSocket::Open(open) => open.handle_timeout((limits, now), out),
         }
     }
-
-    fn close(&mut self, out: &mut Vec<u8>) {
-        if !self.has_closed {
-            self.has_closed = true;
-            let (code, reason) = self.goodbye;
-            let frame = CloseFrame { code, reason: reason.into() };
-            // A pipe in memory takes all.
-            let _ = self.context.close(&mut Pipe { incoming: &[], out }, Some(frame));
-        }
-    }
-}
-
-/// The fault behind an error of the library.
-fn of_error(error: &Error) -> Fault {
-    Fault::WebSocket(match error {
-        Error::ConnectionClosed | Error::AlreadyClosed => return Fault::Closed,
-        Error::Capacity(_) => WebSocketFault::TooLarge,
-        Error::Utf8(_) => WebSocketFault::Utf8,
-        Error::Protocol(ProtocolError::UnmaskedFrameFromClient) => WebSocketFault::Unmasked,
-        _ => WebSocketFault::Protocol,
-    })
 }
