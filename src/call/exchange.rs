@@ -92,9 +92,9 @@ impl Arrival {
         }
     }
 
-    /// A message on a stream connection of this worker.
-    pub fn stream(conn: u64, source: SocketAddr, local: SocketAddr, size: u32) -> Self {
-        Arrival { path: Path::Stream(conn), transport: Transport::Tcp, ..Arrival::own(0, source, local, size) }
+    /// A message on a stream connection of this worker, from one address to another.
+    pub fn stream(conn: u64, transport: Transport, (source, local): (SocketAddr, SocketAddr), size: u32) -> Self {
+        Arrival { path: Path::Stream(conn), transport, ..Arrival::own(0, source, local, size) }
     }
 
     /// The same message with this session weight.
@@ -142,6 +142,8 @@ pub enum Hop {
     Listener(u16),
     /// A stream connection that we hold; if it is gone, the same as [`Hop::Dial`].
     Stream(u64),
+    /// A stream connection over TLS that we hold; if it is gone, nothing leaves.
+    Secure(u64),
     /// The dispatcher, which passes the bytes on.
     Dispatcher(ReplyTo),
     /// A stream connection to the address, opened if there is none.
@@ -153,7 +155,15 @@ pub enum Hop {
 impl Hop {
     /// Whether the transport retransmits by itself (RFC 3261 §17: timers A, E, G, I, J, K are zero then).
     pub const fn is_reliable(self) -> bool {
-        matches!(self, Hop::Stream(_) | Hop::Dispatcher(_) | Hop::Dial | Hop::Gone)
+        matches!(self, Hop::Stream(_) | Hop::Secure(_) | Hop::Dispatcher(_) | Hop::Dial | Hop::Gone)
+    }
+
+    /// A connection of ours that speaks this transport.
+    pub(super) const fn on_stream(conn: u64, transport: Transport) -> Hop {
+        match transport {
+            Transport::Tls | Transport::Wss => Hop::Secure(conn),
+            _ => Hop::Stream(conn),
+        }
     }
 
     /// Whether it is this connection of the dispatcher.

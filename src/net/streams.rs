@@ -15,6 +15,7 @@ use std::time::Duration;
 use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
+use rustls::ServerConfig;
 
 use crate::crowd::{Crowd, Room, Standing};
 use crate::fingerprint::host;
@@ -47,6 +48,8 @@ pub struct Streams {
     listeners: Vec<Listener>,
     tokens: Tokens,
     crowd: Crowd,
+    /// Protocol of the connections that are accepted.
+    accepted: Kind,
     /// Destinations of our own connections that came to nothing.
     failed: Vec<SocketAddr>,
     /// The time to accept again the connections that no descriptor was left for: the poll tells an edge only once.
@@ -70,10 +73,16 @@ impl Streams {
             listeners,
             tokens,
             crowd: Crowd::new(limit, limit / HOST_SHARE),
+            accepted: Kind::Plain,
             failed: Vec::new(),
             accept_at: None,
             unaccepted: Seldom::default(),
         })
+    }
+
+    /// Connections that are accepted from now on may speak TLS with these certificates; `None`: they may not.
+    pub fn set_tls(&mut self, config: Option<Arc<ServerConfig>>) {
+        self.accepted = config.map_or(Kind::Plain, Kind::Sniffed);
     }
 
     /// The listeners that accept connections.
@@ -136,7 +145,7 @@ impl Streams {
             tcp::acknowledge_late(&socket);
             let taken = socket.local_addr().and_then(|local| {
                 let ends = Ends { remote, local, listener: Some(ListenerId(number as u16)) };
-                self.insert(socket, Kind::Plain, ends, now, &carries_call)
+                self.insert(socket, self.accepted.clone(), ends, now, &carries_call)
             });
             if let Err(error) = taken {
                 tracing::debug!(%error, "a connection could not be taken");
@@ -149,6 +158,17 @@ impl Streams {
     pub fn close_where(&mut self, is_unwanted: impl Fn(IpAddr) -> bool) {
         self.conns.close_where(CloseReason::Denied, |ends| is_unwanted(ends.remote.ip()));
         self.settle();
+    }
+
+    /// Sends on connection `conn` only, which speaks TLS: nothing of its call may leave in the clear. A request that
+    /// cannot leave counts as one to `to` that has failed.
+    pub fn send_secure(&mut self, conn: u64, to: SocketAddr, bytes: &[u8]) {
+        let is_response = bytes.starts_with(b"SIP/2.0 ");
+        let usable = |key: &ConnKey| is_response || self.conns.takes_requests(*key);
+        match self.conns.numbered(conn).filter(usable) {
+            Some(key) => self.queue(key, bytes),
+            None => self.failed.push(to),
+        }
     }
 
     /// Sends on connection `conn` or, when it is gone, on one to `to`. A request is not sent to a peer that has ended

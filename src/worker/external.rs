@@ -140,7 +140,7 @@ fn transmit_from(transmit: &Transmit, shell: &mut Shell<Adapter>) {
     let socket = match *hop {
         Hop::Dispatcher(to) => return shell.station.reply(to, bytes),
         Hop::Listener(number) => shell.duplicates.get(number),
-        Hop::Own(_) | Hop::Stream(_) | Hop::Dial | Hop::Gone => None,
+        Hop::Own(_) | Hop::Stream(_) | Hop::Secure(_) | Hop::Dial | Hop::Gone => None,
     };
     let Some(socket) = socket else { return };
     if let Err(error) = socket.send(bytes, *to, *from) {

@@ -312,7 +312,7 @@ impl Process {
         let from = match transmit.hop {
             Hop::Listener(_) => Some(town::WELL_KNOWN),
             Hop::Dial => Some(town::dialling(self.slot)),
-            Hop::Own(_) | Hop::Stream(_) => Some(self.own),
+            Hop::Own(_) | Hop::Stream(_) | Hop::Secure(_) => Some(self.own),
             Hop::Dispatcher(_) | Hop::Gone => None,
         };
         if let Hop::Dispatcher(to) = transmit.hop {

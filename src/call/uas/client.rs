@@ -363,6 +363,7 @@ impl Uas {
         let transport = match leaving.hop {
             Hop::Own(_) | Hop::Listener(_) => "UDP",
             Hop::Stream(_) | Hop::Dial | Hop::Gone => "TCP",
+            Hop::Secure(_) => "TLS",
             Hop::Dispatcher(_) => transport.via_name(),
         };
         let mut text = [0; 15];

@@ -40,7 +40,7 @@ pub(super) fn next_hop(addresses: &Addresses, uri: Option<Uri<'_>>, is_route: bo
     let Some(uri) = uri.filter(|_| addresses.is_heard && !addresses.pinned && has_way) else { return back };
     let host = uri.target();
     let address = host.ip().map(|ip| SocketAddr::new(ip, uri.port.unwrap_or(5060)));
-    if let Hop::Stream(_) = heard.hop {
+    if let Hop::Stream(_) | Hop::Secure(_) = heard.hop {
         // An open connection is used at once, without a wait for the look-up of a name.
         return (heard.hop, NextHop::Address(address.unwrap_or(heard.to)));
     }
@@ -112,7 +112,9 @@ impl Identity {
             return Some(Leaving { hop, from: heard.from, sent_by });
         }
         let usual = Leaving { hop, from: addresses.from, sent_by: addresses.contact };
-        if addresses.contact.is_ipv4() == to.is_ipv4() || matches!(hop, Hop::Stream(_) | Hop::Dispatcher(_)) {
+        if addresses.contact.is_ipv4() == to.is_ipv4()
+            || matches!(hop, Hop::Stream(_) | Hop::Secure(_) | Hop::Dispatcher(_))
+        {
             return Some(usual);
         }
         let number = self.own.iter().position(|own| own.is_ipv4() == to.is_ipv4())?;

@@ -13,7 +13,7 @@ impl Uas {
     pub(super) fn way(&self, request: &Message<'_>, arrival: &Arrival) -> Way {
         let hop = match arrival.path {
             Path::Own(socket) => Hop::Own(socket),
-            Path::Stream(conn) => Hop::Stream(conn),
+            Path::Stream(conn) => Hop::on_stream(conn, arrival.transport),
             Path::Handoff { reply_to, .. } if reply_to.is_through_dispatcher() => Hop::Dispatcher(reply_to),
             Path::Handoff { listener, .. }
                 if self.identity.reply_from == ReplyFrom::Listener && self.can_send_from(listener.0, request) =>
@@ -24,7 +24,9 @@ impl Uas {
         };
         let to = match hop {
             // The address to dial if the connection is gone (RFC 3261 §18.2.2).
-            Hop::Stream(_) | Hop::Dispatcher(_) | Hop::Dial | Hop::Gone => stated_port(request, arrival.source),
+            Hop::Stream(_) | Hop::Secure(_) | Hop::Dispatcher(_) | Hop::Dial | Hop::Gone => {
+                stated_port(request, arrival.source)
+            }
             Hop::Own(_) | Hop::Listener(_) => where_to(request, arrival.source),
         };
         Way { hop, transport: arrival.transport, source: arrival.source, to, from: Some(self.from(hop, arrival)) }
@@ -34,7 +36,7 @@ impl Uas {
     pub(super) fn way_back(&self, msg: &Message<'_>, arrival: &Arrival) -> Heard {
         let hop = match arrival.path {
             Path::Own(socket) => Hop::Own(socket),
-            Path::Stream(conn) => Hop::Stream(conn),
+            Path::Stream(conn) => Hop::on_stream(conn, arrival.transport),
             Path::Handoff { reply_to, .. } if reply_to.is_through_dispatcher() => Hop::Dispatcher(reply_to),
             Path::Handoff { listener, .. } if self.can_send_from(listener.0, msg) => Hop::Listener(listener.0),
             Path::Handoff { .. } => Hop::Own(self.own_socket(arrival)),
@@ -42,7 +44,7 @@ impl Uas {
         let to = match hop {
             // The address to dial if the connection is gone. No server listens at the port that it comes from.
             Hop::Dispatcher(_) | Hop::Dial | Hop::Gone => stated_port(msg, arrival.source),
-            Hop::Stream(_) => arrival.source,
+            Hop::Stream(_) | Hop::Secure(_) => arrival.source,
             Hop::Own(_) | Hop::Listener(_) => where_to(msg, arrival.source),
         };
         let is_direct = msg.values(Name::Via).nth(1).is_none();

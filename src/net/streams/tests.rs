@@ -1,15 +1,20 @@
 use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
+use std::thread;
 
 use mio::{Events, Poll};
+use rustls::pki_types::{PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use socket2::SockRef;
 
 use super::*;
 use crate::net::conns::PAUSE;
 use crate::slab::Handle;
+use crate::words::Transport;
 
 const WITHIN: Duration = Duration::from_secs(5);
 const REQUEST: &str = "OPTIONS sip:ms SIP/2.0\r\nContent-Length: 0\r\n\r\n";
+const ANSWER: &str = "SIP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n";
 const TOKENS: Tokens = Tokens { listeners: 512, connections: 1 << 20 };
 const LIMIT: usize = 24;
 /// Time in which a peer that has ended its half gets its answers.
@@ -24,6 +29,8 @@ struct Desk {
     at: SocketAddr,
     now: Time,
     came: Vec<(String, u64)>,
+    /// Their transports.
+    transports: Vec<Transport>,
     /// Connections with calls.
     carrying: Vec<u64>,
 }
@@ -34,7 +41,7 @@ impl Desk {
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let at = listener.local_addr();
         let streams = Streams::new(poll.registry(), vec![listener], TOKENS, LIMIT).unwrap();
-        Desk { poll, streams, at, now: Time(1_000_000), came: Vec::new(), carrying: Vec::new() }
+        Desk { poll, streams, at, now: Time(1_000_000), came: Vec::new(), transports: Vec::new(), carrying: Vec::new() }
     }
 
     fn caller(&mut self) -> TcpStream {
@@ -52,7 +59,7 @@ impl Desk {
             let within = if self.streams.has_readable() { Duration::ZERO } else { WITHIN };
             self.poll.poll(&mut events, Some(within)).unwrap();
             assert!(!events.is_empty() || within.is_zero(), "nothing happened");
-            let Desk { streams, now, came, carrying, .. } = self;
+            let Desk { streams, now, came, carrying, transports, .. } = self;
             for event in &events {
                 match streams.is_listener(event.token()) {
                     true => while streams.accept(event.token(), *now, |conn| carrying.contains(&conn), |_| false) {},
@@ -62,6 +69,7 @@ impl Desk {
             let mut sink = |origin: Origin<'_>, received: Received<'_>| {
                 if let Received::Message(bytes) = received {
                     came.push((String::from_utf8(bytes.to_vec()).unwrap(), origin.key.number()));
+                    transports.push(origin.transport);
                 }
             };
             streams.read(*now, || true, &mut sink);
@@ -298,4 +306,48 @@ fn garbage_alone_closes_the_connection_at_once() {
     caller.write_all(b"\x16\x03\x01 no SIP\r\n\r\n").unwrap();
     desk.turn_until(|desk| desk.open() == 0);
     assert_eq!(desk.came.len(), 0);
+}
+
+/// A certificate for `ms.example.net` as the called side has it, and a caller that trusts it.
+fn certified() -> (Arc<ServerConfig>, Arc<ClientConfig>) {
+    let made = rcgen::generate_simple_self_signed(["ms.example.net".to_owned()]).unwrap();
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let provider = || Arc::new(rustls::crypto::ring::default_provider());
+    let server = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
+    let server = server.with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key).unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(made.cert.der().clone()).unwrap();
+    let client = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
+    (Arc::new(server), Arc::new(client.with_root_certificates(roots).with_no_client_auth()))
+}
+
+#[test]
+fn callers_over_tls_and_over_tcp_are_served_at_one_port_and_an_answer_goes_to_no_other_connection() {
+    let mut desk = Desk::new();
+    let (server, client) = certified();
+    desk.streams.set_tls(Some(server));
+    let mut plain = desk.caller();
+    plain.write_all(REQUEST.as_bytes()).unwrap();
+    let socket = desk.caller();
+    let name = ServerName::try_from("ms.example.net").unwrap();
+    let caller = thread::spawn(move || {
+        let mut tls = StreamOwned::new(ClientConnection::new(client, name).unwrap(), socket);
+        tls.write_all(REQUEST.as_bytes()).unwrap();
+        let mut answer = [0; ANSWER.len()];
+        tls.read_exact(&mut answer).unwrap();
+        (String::from_utf8_lossy(&answer).into_owned(), tls)
+    });
+    desk.turn_until(|desk| desk.came.len() == 2);
+    assert_eq!(desk.transports, [Transport::Tcp, Transport::Tls]);
+    let (_, conn) = desk.came[1];
+    desk.streams.send_secure(conn, "127.0.0.1:1".parse().unwrap(), ANSWER.as_bytes());
+    desk.streams.flush();
+    let (answer, tls) = caller.join().unwrap();
+    assert_eq!(answer, ANSWER);
+    drop(tls);
+    desk.turn_until(|desk| desk.ended() == 1 || desk.open() == 1);
+    desk.wait(ENDED_FOR + LATE);
+    let to = "127.0.0.1:1".parse().unwrap();
+    desk.streams.send_secure(conn, to, b"BYE sip:caller SIP/2.0\r\n\r\n");
+    assert_eq!((desk.open(), desk.streams.take_failed()), (1, vec![to]), "nothing is dialled in the clear");
 }

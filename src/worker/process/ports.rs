@@ -196,8 +196,8 @@ impl Sockets {
     fn on_streams<A: Application>(&mut self, shell: &mut Process<A>, now: Time) {
         let Shell { station, sources, .. } = shell;
         self.streams.read(now, || sources.has_time(), &mut |origin, received| {
-            let Origin { key, ends, .. } = origin;
-            let arrival = Arrival::stream(key.number(), ends.remote, ends.local, 1);
+            let Origin { key, ends, transport } = origin;
+            let arrival = Arrival::stream(key.number(), transport, (ends.remote, ends.local), 1);
             match received {
                 Received::Message(bytes) => station.sessions_mut().on_sip(bytes, arrival, now),
                 Received::Faulty(head, fault) => station.sessions_mut().on_faulty(head, fault, arrival, now),
@@ -220,6 +220,7 @@ impl Sockets {
             // A listener that a new dispatcher has given up: from our own port then, as if `reply-from` said so.
             Hop::Listener(number) => shell.duplicates.get(number).or_else(|| own_towards(&self.own, *to)),
             Hop::Stream(conn) => return self.streams.send(conn, *to, bytes, now, carries_call),
+            Hop::Secure(conn) => return self.streams.send_secure(conn, *to, bytes),
             Hop::Dial => return self.streams.dial(*to, bytes, now, carries_call),
             Hop::Dispatcher(to) => return shell.station.reply(to, bytes),
             Hop::Gone => return,
@@ -244,7 +245,7 @@ impl Sockets {
             // A listener that a new dispatcher has given up: from our own port then.
             Hop::Listener(number) => shell.duplicates.get(number).or_else(|| own_towards(&self.mgcp, *to)),
             // MGCP runs over UDP alone.
-            Hop::Stream(_) | Hop::Dial | Hop::Gone => None,
+            Hop::Stream(_) | Hop::Secure(_) | Hop::Dial | Hop::Gone => None,
         };
         // A message that cannot be sent is lost like a packet on the way: its transaction's sender retransmits.
         let Some(socket) = socket else { return };

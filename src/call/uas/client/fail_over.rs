@@ -36,7 +36,7 @@ impl Uas {
             let sent = client.sent.as_ref().filter(|sent| sent.transaction.is_trying());
             sent.is_some_and(|Sent { transaction, leaving }| match leaving.hop {
                 Hop::Dial => to.contains(&transaction.to()),
-                Hop::Stream(conn) => to.contains(&transaction.to()) && !is_open(conn),
+                Hop::Stream(conn) | Hop::Secure(conn) => to.contains(&transaction.to()) && !is_open(conn),
                 _ => false,
             })
         };

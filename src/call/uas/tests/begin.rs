@@ -420,7 +420,8 @@ fn a_100_is_not_repeated() {
 #[test]
 fn a_response_whose_connection_is_gone_is_dialled_to_the_port_in_via() {
     let mut desk = Desk::new();
-    let arrival = Arrival::stream(9, "192.0.2.9:40000".parse().unwrap(), "192.0.2.1:5071".parse().unwrap(), 1);
+    let arrival =
+        Arrival::stream(9, Transport::Tcp, ("192.0.2.9:40000".parse().unwrap(), "192.0.2.1:5071".parse().unwrap()), 1);
     desk.say(&text("OPTIONS").bytes(), &arrival);
     let ways = desk.outputs.iter().filter_map(|output| match output {
         Output::Transmit(transmit) => Some((transmit.hop, transmit.to)),

@@ -263,7 +263,8 @@ fn a_change_that_waits_when_an_early_call_ends_gets_487_at_once() {
 #[test]
 fn our_bye_to_a_caller_whose_connection_is_gone_goes_to_its_contact() {
     let mut desk = Desk::new();
-    let arrival = Arrival::stream(9, "192.0.2.9:40000".parse().unwrap(), "192.0.2.1:5071".parse().unwrap(), 1);
+    let arrival =
+        Arrival::stream(9, Transport::Tcp, ("192.0.2.9:40000".parse().unwrap(), "192.0.2.1:5071".parse().unwrap()), 1);
     desk.say(&invite().bytes(), &arrival);
     let key = desk.incoming();
     desk.act(|uas, now| uas.accept(key, Some(ANSWER.as_bytes()), now));
@@ -280,7 +281,14 @@ fn our_bye_to_a_caller_whose_connection_is_gone_goes_to_its_contact() {
 
 #[test]
 fn a_connection_carries_a_call_from_its_invite_to_its_end_wherever_it_goes_meanwhile() {
-    let on = |conn| Arrival::stream(conn, "192.0.2.9:40000".parse().unwrap(), "192.0.2.1:5071".parse().unwrap(), 1);
+    let on = |conn| {
+        Arrival::stream(
+            conn,
+            Transport::Tcp,
+            ("192.0.2.9:40000".parse().unwrap(), "192.0.2.1:5071".parse().unwrap()),
+            1,
+        )
+    };
     let carrying = |desk: &Desk| [9, 10].map(|conn| desk.uas.carries_call(conn));
     let mut desk = Desk::new();
     desk.say(&invite().bytes(), &on(9));

@@ -231,7 +231,7 @@ fn a_refresh_that_the_last_place_takes_no_connection_for_is_tried_again() {
 #[test]
 fn a_request_on_a_connection_that_is_there_does_not_fail_with_another_to_the_same_place() {
     let mut desk = Desk::new();
-    let arrival = Arrival::stream(9, address(FIRST), "192.0.2.1:5071".parse().unwrap(), 1);
+    let arrival = Arrival::stream(9, Transport::Tcp, (address(FIRST), "192.0.2.1:5071".parse().unwrap()), 1);
     desk.say(&invite().bytes(), &arrival);
     let key = desk.incoming();
     desk.act(|uas, now| uas.accept(key, Some(ANSWER.as_bytes()), now));

@@ -164,7 +164,12 @@ fn a_caller_that_was_heard_or_cannot_be_forged_is_counted_whole() {
     let mut desk = Desk::new();
     desk.say(
         &call(3).bytes(),
-        &Arrival::stream(9, "198.51.100.3:5060".parse().unwrap(), "192.0.2.1:5071".parse().unwrap(), 900),
+        &Arrival::stream(
+            9,
+            Transport::Tcp,
+            ("198.51.100.3:5060".parse().unwrap(), "192.0.2.1:5071".parse().unwrap()),
+            900,
+        ),
     );
     assert_eq!(used(&desk), 900);
 }

@@ -116,7 +116,7 @@ fn own_requests_follow_the_connection_that_the_dialogs_last_request_came_on() {
 
     let mut desk = Desk::new();
     let (key, tag, _) = desk.standing_over(Transport::Tcp, 5);
-    let arrival = Arrival::stream(9, SOURCE.parse().unwrap(), "192.0.2.1:5071".parse().unwrap(), 1);
+    let arrival = Arrival::stream(9, Transport::Tcp, (SOURCE.parse().unwrap(), "192.0.2.1:5071".parse().unwrap()), 1);
     desk.say(&via(&text("INFO").to(&tag).cseq(2), Transport::Tcp), &arrival);
     desk.outputs.clear();
     assert_eq!(desk.bye(key).0, Hop::Stream(9));
@@ -253,4 +253,24 @@ fn a_cancel_over_tcp_with_another_sent_by_than_its_invite_ends_the_call() {
     assert_eq!(cancel(&branch, Transport::Tcp, "192.0.2.10:41000"), [481], "from another host");
     assert_eq!(cancel("z9hG4bK-other", Transport::Tcp, SOURCE), [481], "another branch is another attempt");
     assert_eq!(cancel(&branch, Transport::Udp, SOURCE), [481], "a datagram's source may be forged");
+}
+
+#[test]
+fn nothing_of_a_call_over_tls_at_the_own_port_leaves_in_the_clear() {
+    let mut desk = desk(secure());
+    let ends = (SOURCE.parse().unwrap(), "192.0.2.1:5071".parse().unwrap());
+    desk.say(&via(&invite(), Transport::Tls), &Arrival::stream(9, Transport::Tls, ends, 1));
+    let key = desk.incoming();
+    desk.act(|uas, now| uas.accept(key, Some(ANSWER.as_bytes()), now));
+    let (hop, _, answer) = desk.only_transmit();
+    assert_eq!(hop, Hop::Secure(9));
+    assert_eq!(header(&answer, "Contact"), Some("<sip:ms.example.net:5071;transport=tls>"));
+    let ack = text("ACK").branch("ack").to(&to_tag(&answer));
+    desk.say(&via(&ack, Transport::Tls), &Arrival::stream(9, Transport::Tls, ends, 1));
+    let (hop, to, bye) = desk.bye(key);
+    assert_eq!(hop, Hop::Secure(9));
+    assert!(header(&bye, "Via").unwrap().starts_with("SIP/2.0/TLS "));
+    desk.act(|uas, now| uas.on_streams_failed(&[to.parse().unwrap()], |_| false, now));
+    assert_eq!(desk.sent().len(), 0);
+    assert!(desk.uas.is_quiet(), "its BYE waits");
 }

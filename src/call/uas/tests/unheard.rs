@@ -105,7 +105,8 @@ fn a_request_with_our_tag_shows_that_its_sender_hears_us_and_the_2xx_is_repeated
 #[test]
 fn over_a_connection_which_nobody_forges_all_is_repeated_as_ever() {
     let mut desk = Desk::new();
-    let arrival = Arrival::stream(9, "192.0.2.9:40000".parse().unwrap(), "192.0.2.1:5071".parse().unwrap(), 1);
+    let arrival =
+        Arrival::stream(9, Transport::Tcp, ("192.0.2.9:40000".parse().unwrap(), "192.0.2.1:5071".parse().unwrap()), 1);
     desk.say(&invite().bytes(), &arrival);
     let key = desk.incoming();
     accept(&mut desk, key);
