@@ -166,6 +166,31 @@ fn a_wire_that_is_cut_for_five_seconds_loses_no_call_and_no_call_is_answered_twi
 }
 
 #[test]
+fn a_worker_that_was_cut_off_for_so_long_that_it_was_taken_for_dead_comes_back_with_its_calls() {
+    let (ip, between) = (own_address().into(), own_address().into());
+    let site = Site::new(ip, &[between]);
+    let pointsman = started(&site, "");
+    let relay = wire(between, &pointsman, Duration::ZERO);
+    let worker = site.worker("media1", relay.address());
+    wait_until_up(&pointsman, 1);
+    let phone = Phone::new(ip);
+    let calls: Vec<_> =
+        (0..4).map(|_| phone.call(&phone.invite(pointsman.address(), None), pointsman.address())).collect();
+    relay.cut();
+    pointsman.wait_until("the worker to be given up", |load| states(load) == ["down"]);
+    // Its callers reach it all the while.
+    assert_eq!(phone.transact(&calls[0].request("BYE", 1), calls[0].target).status(), 200);
+    relay.mend();
+    wait_until_up(&pointsman, 1);
+    assert_eq!(pids(&pointsman), [u64::from(worker.child.id())]);
+    pointsman.wait_until("its calls to be known", |load| load["workers"][0]["sessions"] == 3);
+    for dialog in &calls[1..] {
+        // Through the well-known port: its token is still its own.
+        assert_eq!(phone.transact(&dialog.request("BYE", 1), pointsman.address()).status(), 200);
+    }
+}
+
+#[test]
 fn a_worker_that_is_gone_for_good_is_down_and_its_successor_gets_its_place() {
     let ip = own_address().into();
     let site = Site::new(ip, &[]);
