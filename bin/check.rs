@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use pointsman::net::lan::Credentials;
 use pointsman::net::tls;
 
 use crate::flags;
@@ -35,6 +36,9 @@ pub fn run(flags: Flags) -> Result<(), Failure> {
     source.file = flags.file.or(source.file);
     let config = source.load()?;
     tls::check(&config).map_err(|error| Failure::usage(format!("tls: {error}")))?;
+    if let Some(lan) = &config.lan {
+        Credentials::of(lan).server().map_err(|error| Failure::usage(format!("lan: {error}")))?;
+    }
     let mut text = String::new();
     if flags.print {
         for row in config.describe() {

@@ -53,8 +53,10 @@ fn help_shows_the_subcommands_and_examples() {
     let output = pointsman(&["--help"]);
     assert_eq!(output.status.code(), Some(0));
     let text = stdout(&output);
-    for word in ["dispatch", "worker", "stat", "top", "drain", "ready", "maint", "forget", "explain", "reload", "check"]
-    {
+    for word in [
+        "dispatch", "worker", "stat", "top", "drain", "ready", "maint", "forget", "explain", "reload", "check",
+        "certify",
+    ] {
         assert!(text.contains(&format!("\n  {word} ")), "{word}: {text}");
     }
     for word in ["Examples:", "pointsman --workers 4", "--listen", "--worker-ports", "--run-dir", "--rtp-ports"] {
@@ -396,4 +398,38 @@ fn another_user_is_turned_away_by_the_stats_socket() {
         "pointsman: this socket is for the dispatcher's own user and root\n"
     );
     assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn certificates_are_made_once_with_their_keys_closed_to_others_and_a_worker_is_told_which_it_needs() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().join("lan").display().to_string();
+    let made = pointsman(&["certify", "--dir", &at, "--dispatcher", "192.0.2.1"]);
+    assert_eq!(made.status.code(), Some(0), "{made:?}");
+    assert_eq!(String::from_utf8_lossy(&made.stdout), format!("{at}/dispatcher.pem\n{at}/dispatcher.key\n"));
+    assert_eq!(pointsman(&["certify", "--dir", &at, "--worker", "media1"]).status.code(), Some(0));
+    for key in ["ca.key", "dispatcher.key", "media1.key"] {
+        let mode = std::fs::metadata(dir.path().join("lan").join(key)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{key}");
+    }
+    let before = std::fs::read(dir.path().join("lan/media1.pem")).unwrap();
+    let again = pointsman(&["certify", "--dir", &at, "--worker", "media1"]);
+    assert_eq!(again.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&again.stderr).contains("media1.key: File exists"), "{again:?}");
+    assert_eq!(std::fs::read(dir.path().join("lan/media1.pem")).unwrap(), before);
+    let said = |words: &[&str]| String::from_utf8_lossy(&pointsman(words).stderr).into_owned();
+    assert!(said(&["worker", "--dispatcher", "tls://192.0.2.1"]).contains("is written tls://HOST:PORT"));
+    assert!(
+        said(&["worker", "--dispatcher", "tls://[::1]:5090"]).contains("needs --certificate; see `pointsman certify`")
+    );
+    let file = dir.path().join("p.toml");
+    let text = format!(
+        "[lan]\nlisten = \"192.0.2.1:5090\"\ncertificate = \"{at}/dispatcher.pem\"\nkey = \"{at}/media1.key\"\n\
+         client-ca = \"{at}/ca.pem\"\n"
+    );
+    std::fs::write(&file, &text).unwrap();
+    let path = file.display().to_string();
+    assert!(said(&["check", &path]).contains("and its key cannot be used"), "{}", said(&["check", &path]));
+    std::fs::write(&file, text.replace("media1.key", "dispatcher.key")).unwrap();
+    assert_eq!(pointsman(&["check", &path]).status.code(), Some(0));
 }

@@ -79,10 +79,9 @@ impl LanListener {
     ///
     /// A file cannot be used.
     pub fn prepare(config: Option<&config::Lan>) -> Result<Option<Self>, StartError> {
-        let Some(config::Lan { listen, certificate, key, client_ca, .. }) = config else { return Ok(None) };
-        let (certificate, key, ca) = (certificate.clone(), key.clone(), client_ca.clone());
-        let tls = Credentials { certificate, key, ca }.server()?;
-        Ok(Some(LanListener { address: *listen, tls, socket: None }))
+        let Some(config) = config else { return Ok(None) };
+        let tls = Credentials::of(config).server()?;
+        Ok(Some(LanListener { address: config.listen, tls, socket: None }))
     }
 
     /// Accepts connections, and puts each `Hello` into the queue.

@@ -11,6 +11,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig, version};
 
+use crate::config::Lan;
+
 /// Largest file of certificates or keys.
 const FILE_LIMIT: u64 = 1 << 20;
 
@@ -55,6 +57,11 @@ pub enum CredentialsError {
 }
 
 impl Credentials {
+    /// Those of a dispatcher.
+    pub fn of(lan: &Lan) -> Self {
+        Credentials { certificate: lan.certificate.clone(), key: lan.key.clone(), ca: lan.client_ca.clone() }
+    }
+
     /// The side that workers call: it lets in those whose certificate the CA has made.
     ///
     /// # Errors
