@@ -1,8 +1,9 @@
 #!/bin/sh
 # All tests, in one command: unit, property, process and interop tests, then the examples in the documentation.
 # Installs what they need and this machine lacks: sipp, osmo-mgw, Osmocom's call agent library and a C compiler, tshark,
-# systemd, runc, nft, ip, and pjsua2 (a softphone, from PyPI, into target/). The tests of `system` boot a systemd and run a
-# container in namespaces of their own, which takes root. Tests that this machine cannot run are named at the end.
+# systemd, runc, nft, ip, pjsua2 (a softphone, from PyPI, into target/), and SIP.js (a browser's telephone, from npm, into
+# target/). The tests of `system` boot a systemd and run a container in namespaces of their own, which takes root. Tests
+# that this machine cannot run are named at the end.
 set -eu
 cd "$(dirname "$0")/.."
 # Debian keeps nft and runc where users do not look.
@@ -76,6 +77,10 @@ fi
 export PYTHONPATH="$PWD/target/python${PYTHONPATH:+:$PYTHONPATH}"
 python3 -c 'import pjsua2' 2>/dev/null || python3 -m pip install -q --target target/python --only-binary=:all: pjsua2-python ||
 	echo "tests/run.sh: no pjsua2 for this Python: the tests behind a NAT are passed over." >&2
+
+# A browser's telephone. Where there is no Node, or it cannot be had, its tests are passed over; with CI set they fail.
+[ -d target/node/node_modules/sip.js ] || npm install --silent --no-audit --no-fund --prefix target/node sip.js@0.21.2 ws ||
+	echo "tests/run.sh: no SIP.js: the tests of calls over WebSocket are passed over." >&2
 
 if command -v cargo-nextest >/dev/null 2>&1; then
 	cargo nextest run --no-fail-fast "$@"

@@ -3,6 +3,8 @@
 
 mod nat;
 mod osmo;
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
+mod streams;
 #[path = "../support/mod.rs"]
 mod support;
 
