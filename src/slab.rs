@@ -87,6 +87,56 @@ impl<K: Handle, T> Slab<K, T> {
         Some(K::new(index, 0))
     }
 
+    /// Puts values into the places that their keys name, in a table that is empty. Values beyond the table's room are
+    /// left out, and of two with one place the first.
+    pub fn fill(&mut self, values: impl Iterator<Item = (K, T)>) {
+        for (key, value) in values {
+            let index = key.index() as usize;
+            if index >= self.cap {
+                continue;
+            }
+            while self.places.len() <= index {
+                self.places.push(Place { generation: 0, tenant: Tenant::Gone(NONE) });
+            }
+            let place = &mut self.places[index];
+            if let Tenant::Gone(_) = place.tenant {
+                *place = Place { generation: key.generation(), tenant: Tenant::Here(value) };
+                self.taken += 1;
+            }
+        }
+        self.list_vacant();
+    }
+
+    /// Number of tenants that each place has had before its next or present one.
+    pub fn generations(&self) -> impl Iterator<Item = u32> + '_ {
+        self.places.iter().map(|place| place.generation)
+    }
+
+    /// Sets the number of tenants that each vacant place has had, for a table whose values were filled in from another.
+    pub fn set_generations(&mut self, generations: &[u32]) {
+        let wanted = generations.len().min(self.cap);
+        while self.places.len() < wanted {
+            self.places.push(Place { generation: 0, tenant: Tenant::Gone(NONE) });
+        }
+        for (place, generation) in self.places.iter_mut().zip(generations) {
+            if let Tenant::Gone(_) = place.tenant {
+                place.generation = *generation;
+            }
+        }
+        self.list_vacant();
+    }
+
+    /// Lists the vacant places anew.
+    fn list_vacant(&mut self) {
+        self.free = NONE;
+        for (index, place) in self.places.iter_mut().enumerate().rev() {
+            if let Tenant::Gone(next) = &mut place.tenant {
+                *next = self.free;
+                self.free = index as u32;
+            }
+        }
+    }
+
     /// Takes a value out.
     pub fn remove(&mut self, key: K) -> Option<T> {
         self.get(key)?;
@@ -189,5 +239,28 @@ mod tests {
         slab.remove(first);
         assert!(slab.insert(3).is_some());
         assert_eq!(slab.keys().count(), 2);
+    }
+
+    #[test]
+    fn values_keep_their_keys_in_another_table_and_an_old_key_names_no_later_value_there() {
+        let mut slab: Slab<Number, char> = Slab::new(10);
+        let keys: Vec<Number> = "abcd".chars().map(|value| slab.insert(value).unwrap()).collect();
+        slab.remove(keys[1]);
+        slab.remove(keys[3]);
+        let mut other: Slab<Number, char> = Slab::new(10);
+        other.fill([(keys[2], 'c'), (keys[0], 'a')].into_iter());
+        other.set_generations(&slab.generations().collect::<Vec<_>>());
+        assert_eq!((other.get(keys[0]), other.get(keys[2]), other.len()), (Some(&'a'), Some(&'c'), 2));
+        let (first, second) = (other.insert('e').unwrap(), other.insert('f').unwrap());
+        assert_eq!((first.index(), second.index()), (1, 3));
+        assert_eq!((other.get(keys[1]), other.get(keys[3])), (None, None));
+        assert_eq!(other.insert('g').map(Handle::index), Some(4));
+    }
+
+    #[test]
+    fn a_table_that_is_too_small_takes_the_values_that_have_room() {
+        let mut slab: Slab<Number, char> = Slab::new(1);
+        slab.fill([(Number::new(0, 3), 'a'), (Number::new(0, 4), 'b'), (Number::new(7, 0), 'c')].into_iter());
+        assert_eq!((slab.len(), slab.get(Number::new(0, 3)), slab.is_full()), (1, Some(&'a'), true));
     }
 }

@@ -9,6 +9,7 @@
 
 mod connection;
 mod reason;
+mod taken;
 
 use std::collections::VecDeque;
 use std::io;
@@ -25,6 +26,7 @@ use mio::{Interest, Registry, Token};
 
 use self::connection::{Connection, Read};
 pub use self::reason::{CloseReason, Closures};
+pub use self::taken::{ConnName, Pumped, SavedConns};
 use crate::ids::ListenerId;
 use crate::slab::{Handle, Slab, handle};
 use crate::stream::{Fault, Received, Stream};
@@ -36,6 +38,8 @@ const READ: usize = 16 << 10;
 /// Messages and bytes read in one turn. A larger parcel for another lane would cost page faults.
 const MESSAGES_A_TURN: usize = 512;
 const BYTES_A_TURN: usize = 512 << 10;
+/// Connections visited in one turn: after a takeover all may have something.
+const VISITS_A_TURN: usize = 1_024;
 /// While so many bytes wait to leave, nothing more is read: a peer that does not read its answers gets no more of them.
 pub const PAUSE: usize = 64 << 10;
 /// A connection for which more bytes wait is closed.
@@ -288,7 +292,7 @@ impl Conns {
         has_time: impl Fn() -> bool,
         sink: &mut impl FnMut(Origin<'_>, Received<'_>),
     ) {
-        let (mut messages, mut bytes) = (0, 0);
+        let (mut messages, mut bytes, mut visits) = (0, 0, 0);
         // A connection that is listed again during the turn has its next visit in the next one.
         for _ in 0..self.readable.len() {
             let Some(key) = self.readable.pop_front() else { return };
@@ -296,7 +300,9 @@ impl Conns {
                 messages += 1;
                 sink(origin, received);
             });
-            if messages >= MESSAGES_A_TURN || bytes >= BYTES_A_TURN || !has_time() {
+            visits += 1;
+            let is_over = messages >= MESSAGES_A_TURN || bytes >= BYTES_A_TURN || visits >= VISITS_A_TURN;
+            if is_over || !has_time() {
                 return;
             }
         }

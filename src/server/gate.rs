@@ -99,6 +99,15 @@ pub struct GateCounters {
     pub closed: Closures,
 }
 
+/// A change in the connections of a lane, by the source of the connection.
+#[derive(Clone, Copy, Debug)]
+pub enum Census {
+    /// One is closed.
+    Closed(IpAddr),
+    /// The lane has taken one over from another dispatcher.
+    Inherited(IpAddr),
+}
+
 /// The way to a lane.
 #[derive(Clone, Debug)]
 pub struct LaneEnd {
@@ -114,8 +123,8 @@ pub struct Gate {
     poll: Poll,
     events: Events,
     orders: Receiver<Order>,
-    /// Sources whose connections lanes have closed.
-    closed: Receiver<IpAddr>,
+    /// Connections that lanes have closed, and those that they have from another dispatcher.
+    census: Receiver<Census>,
     doors: Vec<Door>,
     /// Handshakes under way.
     conns: Conns,
@@ -143,7 +152,7 @@ impl Gate {
         setup: GateSetup,
         lanes: Vec<LaneEnd>,
         orders: Receiver<Order>,
-        closed: Receiver<IpAddr>,
+        census: Receiver<Census>,
     ) -> io::Result<(Self, Waker)> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKER)?;
@@ -161,7 +170,7 @@ impl Gate {
             events: Events::with_capacity(256),
             given: vec![false; lanes.len()],
             orders,
-            closed,
+            census,
             doors,
             lanes,
             next: 0,
@@ -251,8 +260,11 @@ impl Gate {
     }
 
     fn accept(&mut self, now: Time) {
-        while let Ok(source) = self.closed.try_recv() {
-            self.crowds.on_closed(source);
+        while let Ok(change) = self.census.try_recv() {
+            match change {
+                Census::Closed(source) => self.crowds.on_closed(source),
+                Census::Inherited(source) => self.crowds.on_open(source),
+            }
         }
         for at in 0..self.doors.len() {
             for _ in 0..ACCEPTED_A_TURN {
@@ -340,6 +352,8 @@ impl Gate {
             }
             Order::Pause(reply) => {
                 self.is_paused = true;
+                self.conns.close_where(CloseReason::Takeover, |_| true);
+                self.note_closed();
                 // Same as above.
                 let _ = reply.send(());
             }

@@ -10,7 +10,6 @@ mod stage;
 mod streams;
 
 use std::io;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -22,6 +21,7 @@ use tracing::warn;
 
 use self::peers::{PARCELS, Peers};
 use self::stage::Stage;
+use super::gate::Census;
 use super::link_socket::LinkSocket;
 use super::moderation::Moderation;
 use super::ports::Ports;
@@ -69,8 +69,8 @@ pub struct Lane {
     ports: Ports,
     /// Stream connections that the gate has handed to this lane.
     conns: Conns,
-    /// The gate's queue of sources whose connections were closed.
-    closed: Sender<IpAddr>,
+    /// The gate's queue of what changes in this lane's connections.
+    census: Sender<Census>,
     closures: Closures,
     batch: udp::Batch,
     moderation: Moderation,
@@ -94,7 +94,7 @@ impl Lane {
     /// `closed` the sources of connections that are closed.
     pub fn new(
         setup: Setup,
-        closed: Sender<IpAddr>,
+        census: Sender<Census>,
         commands: Receiver<Command>,
         control: UnboundedSender<Event>,
     ) -> io::Result<(Self, Waker)> {
@@ -113,7 +113,7 @@ impl Lane {
             control,
             ports,
             conns: Conns::new(Arc::clone(&registry), FIRST_CONN, setup.connections),
-            closed,
+            census,
             closures: Closures::default(),
             batch: udp::Batch::new(),
             moderation: Moderation::default(),
@@ -378,8 +378,8 @@ mod tests {
             inherited_entries: None,
             connections: 1,
         };
-        let (closed, _) = crossbeam_channel::unbounded();
-        let (mut lane, waker) = Lane::new(setup, closed, receiver, control).unwrap();
+        let (census, _) = crossbeam_channel::unbounded();
+        let (mut lane, waker) = Lane::new(setup, census, receiver, control).unwrap();
         let mut answers: Vec<_> = (0..5)
             .map(|_| {
                 let (reply, answer) = oneshot::channel();

@@ -14,14 +14,14 @@ mod ports;
 mod snapshot;
 pub mod stats;
 
-use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use self::gate::{Gate, GateSetup, LaneEnd, Order};
+use self::gate::{Census, Gate, GateSetup, LaneEnd, Order};
 use self::link_socket::GivenLink;
 use self::stats::{Counters, Decided, WorkerLoad};
 use crate::config::Insert;
@@ -30,7 +30,7 @@ use crate::dispatch::decision::{Admin, Brought, Joined};
 use crate::dispatch::owner::Owners;
 use crate::dispatch::rules::Rules;
 use crate::ids::{Incarnation, LinkId, ListenerId, WorkerId};
-use crate::net::conns::Moved;
+use crate::net::conns::{ConnName, Moved, Pumped};
 use crate::net::lan::{Connected, Connection};
 use crate::net::udp;
 use crate::net::unix::SeqPacket;
@@ -128,6 +128,14 @@ pub enum Command {
         /// Longest time for which its calls may go on.
         within: Duration,
     },
+    /// Asks for the sockets of the lane's connections, for the dispatcher that takes over: it watches them before the
+    /// pause.
+    GiveSockets(oneshot::Sender<std::io::Result<Vec<GivenSocket>>>),
+    /// Gives a lane that waits for its state the sockets of the connections in it.
+    Adopt(Vec<GivenSocket>, oneshot::Sender<std::io::Result<()>>),
+    /// Asks a lane that has given its state, and does nothing any more, for the TLS connections whose plaintext goes to
+    /// the dispatcher that has taken over.
+    GivePumped(oneshot::Sender<Vec<Pumped>>),
     /// Stops reading. Answered once every message that was read has been decided about, or was passed to its lane.
     Pause(oneshot::Sender<()>),
     /// Asks a lane that pauses, as all others do, for its state, in this memory. The lane keeps its state as well.
@@ -229,6 +237,9 @@ pub struct LaneState {
     pub links: Vec<(WorkerId, SeqPacket)>,
 }
 
+/// The socket of a connection that another dispatcher takes over.
+pub type GivenSocket = (ConnName, OwnedFd);
+
 /// The control side's end of the running lanes and of the gate before them.
 #[derive(Debug)]
 pub struct Lanes {
@@ -286,10 +297,10 @@ impl Lanes {
     pub fn start(setups: Vec<Setup>, gate: GateSetup, events: &mpsc::UnboundedSender<Event>) -> std::io::Result<Self> {
         let mut lanes = Vec::new();
         let mut peers = Vec::new();
-        let (closed, closed_by_lanes) = crossbeam_channel::unbounded();
+        let (census, changes) = crossbeam_channel::unbounded();
         for setup in setups {
             let (commands, receiver) = crossbeam_channel::unbounded();
-            let (lane, waker) = Lane::new(setup, closed.clone(), receiver, events.clone())?;
+            let (lane, waker) = Lane::new(setup, census.clone(), receiver, events.clone())?;
             let waker = Arc::new(waker);
             let (parcels, incoming) = crossbeam_channel::bounded(PARCELS);
             peers.push(Peer { parcels, waker: Arc::clone(&waker) });
@@ -297,7 +308,7 @@ impl Lanes {
         }
         let ends =
             lanes.iter().map(|(_, _, commands, waker)| LaneEnd { commands: commands.clone(), waker: waker.clone() });
-        let gate = GateHandle::start(gate, ends.collect(), closed_by_lanes)?;
+        let gate = GateHandle::start(gate, ends.collect(), changes)?;
         let start = |(own, (mut lane, incoming, commands, waker)): (usize, (Lane, _, _, _))| {
             let others = peers.iter().enumerate().map(|(at, peer)| (at != own).then(|| peer.clone()));
             lane.meet(Peers::new(incoming, others.collect()));
@@ -380,13 +391,13 @@ impl GateHandle {
     fn start(
         setup: GateSetup,
         lanes: Vec<LaneEnd>,
-        closed: crossbeam_channel::Receiver<IpAddr>,
+        census: crossbeam_channel::Receiver<Census>,
     ) -> std::io::Result<Option<Self>> {
         if setup.listeners.is_empty() {
             return Ok(None);
         }
         let (orders, receiver) = crossbeam_channel::unbounded();
-        let (mut gate, waker) = Gate::new(setup, lanes, receiver, closed)?;
+        let (mut gate, waker) = Gate::new(setup, lanes, receiver, census)?;
         let thread = std::thread::Builder::new().name("gate".into()).spawn(move || gate.run())?;
         Ok(Some(GateHandle { orders, waker, thread }))
     }

@@ -204,6 +204,19 @@ impl Stream {
         }
     }
 
+    /// Whether it does TLS itself.
+    pub fn does_tls(&self) -> bool {
+        matches!(self.security, Security::Tls(_))
+    }
+
+    /// The TLS of the connection, for a process that gives its plaintext to another one.
+    pub fn into_tls(self) -> Option<Tls> {
+        match self.security {
+            Security::Tls(secured) => Some(secured.tls),
+            _ => None,
+        }
+    }
+
     /// The bytes of a message that is not whole yet, by which [`Stream::resumed`] goes on.
     pub fn pending(&self) -> &[u8] {
         self.framing.pending()

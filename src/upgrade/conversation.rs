@@ -15,6 +15,10 @@ use crate::words::Takeover;
 /// Most descriptors in one frame; the kernel takes a few more.
 const AT_ONCE: usize = 250;
 
+/// Pause before a frame is sent again that the kernel did not take, and number of such pauses: two seconds in all.
+const PAUSE: Duration = Duration::from_millis(1);
+const TRIES: u32 = 2_000;
+
 /// One end of the conversation.
 #[derive(Debug)]
 pub struct Conversation {
@@ -83,11 +87,20 @@ impl Conversation {
     ///
     /// # Errors
     ///
-    /// The other end is gone, or the kernel allows no more descriptors in flight.
-    pub fn send_with(&self, step: Takeover, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    /// The other end is gone, or it takes nothing for a while.
+    pub async fn send_with(&self, step: Takeover, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         let mut step = Some(step);
         for some in descriptors.chunks(AT_ONCE) {
-            self.send_frame(step.take().unwrap_or(Takeover::More), some)?;
+            let step = step.take().unwrap_or(Takeover::More);
+            let mut left = TRIES;
+            loop {
+                match self.send_frame(step.clone(), some) {
+                    // The other end has to read first: descriptors on their way count as those of this user.
+                    Err(error) if is_full(&error) && left > 0 => left -= 1,
+                    sent => break sent?,
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
         }
         Ok(())
     }
@@ -148,6 +161,11 @@ impl Conversation {
     }
 }
 
+/// Whether the kernel takes no more frames, or no more descriptors, until the other end has read some.
+fn is_full(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(libc::ETOOMANYREFS)
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::fd::AsFd;
@@ -173,7 +191,7 @@ mod tests {
                 file.set_len(number as u64).unwrap();
             }
             let given = Takeover::Given { descriptors: files.len() };
-            one.send_with(given.clone(), &files.iter().map(AsFd::as_fd).collect::<Vec<_>>()).unwrap();
+            one.send_with(given.clone(), &files.iter().map(AsFd::as_fd).collect::<Vec<_>>()).await.unwrap();
             let (step, came) = other.receive(LONG).await.unwrap();
             assert_eq!(step, given);
             let numbers: Vec<u64> =

@@ -2,7 +2,8 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::unix::net::UnixStream;
 
 use super::{CAP, CloseReason, Ends, Moved, PAUSE, SPARE, SPARE_BYTES};
 use crate::stream::{Fault, Received, Stream};
@@ -28,7 +29,7 @@ pub(super) struct Connection {
     /// Whether a message has come on it.
     has_served: bool,
     /// Requests that have come and have no final response yet. One that never gets one stays counted.
-    unanswered: u32,
+    pub(super) unanswered: u32,
     /// Whether it must be read to its end: the peer has ended its half, and no event follows.
     pub(super) must_reach_end: bool,
     /// Whether it stands in the list of readable connections.
@@ -38,6 +39,8 @@ pub(super) struct Connection {
     pub(super) heard: Time,
     /// The deadline that is filed for it.
     pub(super) armed: Time,
+    /// Our end of the pair that gives another process its plaintext.
+    pub(super) plaintext: Option<UnixStream>,
 }
 
 /// Result of a read.
@@ -74,6 +77,7 @@ impl Connection {
             is_unflushed: false,
             heard: now,
             armed: Time::NEVER,
+            plaintext: None,
         }
     }
 
@@ -93,7 +97,17 @@ impl Connection {
         if self.ends.listener.is_none() && !self.has_served { CloseReason::Unreachable } else { CloseReason::Broken }
     }
 
-    /// Bytes that wait to leave.
+    /// Notes whether a message has come on it.
+    pub(super) const fn set_served(&mut self, has_served: bool) {
+        self.has_served = has_served;
+    }
+
+    /// The bytes that wait to leave.
+    pub(super) fn unsent(&self) -> &[u8] {
+        self.outgoing.get(self.sent..).unwrap_or_default()
+    }
+
+    /// Number of bytes that wait to leave.
     pub(super) const fn waiting(&self) -> usize {
         self.outgoing.len() - self.sent
     }
@@ -263,6 +277,12 @@ impl Connection {
 impl AsRawFd for Connection {
     fn as_raw_fd(&self) -> RawFd {
         self.socket.as_raw_fd()
+    }
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 

@@ -19,6 +19,8 @@ pub enum CloseReason {
     TooMany,
     /// Its source has as many connections as it may have.
     TooManyOfSource,
+    /// Its handshakes were under way when another dispatcher took over.
+    Takeover,
     /// It made room for another one.
     MadeRoom,
     /// Its bytes cannot be read, or it took too much time.
@@ -36,6 +38,7 @@ impl CloseReason {
             CloseReason::Denied => "denied",
             CloseReason::TooMany => "too-many",
             CloseReason::TooManyOfSource => "too-many-of-source",
+            CloseReason::Takeover => "takeover",
             CloseReason::MadeRoom => "made-room",
             CloseReason::Fault(fault) => fault.label(),
         }

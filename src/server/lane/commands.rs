@@ -36,6 +36,9 @@ impl Lane {
                 self.on_link_ended(worker, ended, Parting::Lost, why.to_owned());
             }
             Command::Connection(moved) => self.on_connection(*moved),
+            Command::GiveSockets(reply) => drop(reply.send(self.conns.give_sockets())),
+            Command::Adopt(sockets, reply) => drop(reply.send(self.conns.adopt(sockets, now))),
+            Command::GivePumped(reply) => drop(reply.send(self.conns.take_pumped())),
             Command::Slot { worker, sockets, mgcp } => {
                 self.ports.set_slot(worker, SlotSockets { sip: sockets, mgcp });
                 if !self.switch.has_link(worker) {

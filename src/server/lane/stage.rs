@@ -10,6 +10,7 @@ use super::{FIRST_LINK, Lane};
 use crate::ids::WorkerId;
 use crate::link::session::SavedSession;
 use crate::net::clock;
+use crate::net::conns::SavedConns;
 use crate::net::lan::LanChannel;
 use crate::pack::{Damaged, Pack, Packed};
 use crate::server::LaneState;
@@ -50,6 +51,7 @@ impl Lane {
 
     pub(super) fn resume(&mut self) {
         self.stage = Stage::Reading;
+        self.conns.take_back();
         // An edge that came during the pause is noted in its port; one that came before the socket was registered is
         // not.
         self.ports.read_all();
@@ -67,6 +69,7 @@ impl Lane {
         let links = self.switch.links().iter();
         let sessions: Vec<_> = links.filter_map(|(worker, link)| Some((worker, link.channel().session()?))).collect();
         sessions.pack(&mut state);
+        self.conns.save().pack(&mut state);
         self.switch.save(&mut state);
         let mut links = Vec::new();
         for (worker, link) in self.switch.links().iter() {
@@ -85,6 +88,9 @@ impl Lane {
         let sessions = <Vec<(WorkerId, SavedSession)>>::unpack(&mut from).map_err(invalid)?;
         let mut sessions: BTreeMap<WorkerId, SavedSession> = sessions.into_iter().collect();
         let token = |worker: WorkerId| Token(FIRST_LINK + usize::from(worker.0));
+        let conns = SavedConns::unpack(&mut from).map_err(invalid)?;
+        self.conns.restore(conns, clock::now());
+        self.tell_sources();
         let mut channels = given.links.into_iter().map(|(worker, link)| {
             Some((worker, LinkSocket::register(GivenLink::Unix(link), self.registry.clone(), token(worker)).ok()?))
         });

@@ -6,6 +6,7 @@ use super::Lane;
 use crate::ids::{ConnId, ListenerId};
 use crate::net::clock;
 use crate::net::conns::{Moved, Origin};
+use crate::server::gate::Census;
 use crate::stream::Received;
 use crate::switch::Way;
 use crate::time::Time;
@@ -20,7 +21,15 @@ impl Lane {
         if let Err(error) = self.conns.insert(moved, clock::now()) {
             debug!(remote = %ends.remote, %error, "a connection cannot be watched");
             // The gate is gone only when the process ends.
-            let _ = self.closed.send(ends.remote.ip());
+            let _ = self.census.send(Census::Closed(ends.remote.ip()));
+        }
+    }
+
+    /// Tells the gate of connections that come from another dispatcher.
+    pub(super) fn tell_sources(&self) {
+        for ends in self.conns.keys().filter_map(|key| self.conns.ends(key)) {
+            // The gate is gone only when the process ends.
+            let _ = self.census.send(Census::Inherited(ends.remote.ip()));
         }
     }
 
@@ -42,7 +51,7 @@ impl Lane {
 
     /// Writes the answers, once for each connection.
     pub(super) fn flush_streams(&mut self) {
-        let Lane { conns, switch, closed, closures, .. } = self;
+        let Lane { conns, switch, census, closures, .. } = self;
         switch.flush_replies(|connection, bytes| {
             conns.numbered(connection.0 & OWN).is_some_and(|key| conns.send(key, bytes))
         });
@@ -51,7 +60,7 @@ impl Lane {
             debug!(remote = %end.ends.remote, reason = end.reason.label(), "a connection is closed");
             closures.count(end.reason);
             // The gate is gone only when the process ends.
-            let _ = closed.send(end.ends.remote.ip());
+            let _ = census.send(Census::Closed(end.ends.remote.ip()));
         }
     }
 }

@@ -6,6 +6,8 @@ use std::mem;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
 use super::state::{self, FinalCopy, LaneHeader, NotifyTarget, PreCopy, SlotCopy, layout_number};
@@ -13,7 +15,8 @@ use super::{DispatcherFds, PendingTakeover};
 use crate::net::run_dir::own_uid;
 use crate::net::unix::SeqPacket;
 use crate::net::{clock, memory, notify};
-use crate::server::{self, LaneState};
+use crate::server::gate::Order;
+use crate::server::{self, GivenSocket, LaneState};
 use crate::supervisor::commands::{self, LaneStuck};
 use crate::supervisor::event::Event;
 use crate::supervisor::event_loop::Supervisor;
@@ -27,6 +30,8 @@ use crate::words::takeover::Ask;
 
 /// Longest wait for workers that are being started: each gets its link in a moment, unless it dies.
 const START_WITHIN: Duration = Duration::from_secs(5);
+/// Longest time for the gate to pause: it answers within its turn.
+const PAUSE_WITHIN: Duration = Duration::from_secs(2);
 /// Longest time for the new dispatcher to make room; everything goes on meanwhile.
 const READY_WITHIN: Duration = Duration::from_secs(5);
 /// Longest time for the new dispatcher to restore the state that it was given; no lane reads meanwhile.
@@ -106,6 +111,7 @@ impl Supervisor {
         if phase.has_paused() {
             self.lanes.send(|_| server::Command::Resume);
         }
+        self.lanes.order(Order::Resume);
         conversation.refuse(&why.to_string());
         warn!("the takeover has failed while {}, this dispatcher serves on: {why}", phase.label());
         None
@@ -114,12 +120,16 @@ impl Supervisor {
     async fn hand_over(&mut self, conversation: &Conversation, phase: &mut TakeoverPhase) -> Result<(), Failed> {
         let loads = self.ask(server::Command::Load).await?;
         let entries: Vec<usize> = loads.iter().map(|load| load.totals.table_entries as usize).collect();
+        // From here on connections only end: those that come wait to be accepted by the new dispatcher.
+        self.pause_gate().await?;
+        let sockets = self.ask(server::Command::GiveSockets).await?.into_iter().collect::<io::Result<Vec<_>>>()?;
         let mut pre_copy = memory::file()?;
-        state::write(&self.pre_copy(), &mut pre_copy)?;
-        let descriptors = self.descriptors(&pre_copy);
-        conversation
-            .send_with(Takeover::Granted { descriptors: descriptors.len(), entries: entries.clone() }, &descriptors)?;
+        state::write(&self.pre_copy(&sockets), &mut pre_copy)?;
+        let descriptors = self.descriptors(&pre_copy, &sockets);
+        let granted = Takeover::Granted { descriptors: descriptors.len(), entries: entries.clone() };
+        conversation.send_with(granted, &descriptors).await?;
         drop(descriptors);
+        drop(sockets);
         *phase = TakeoverPhase::Granted;
         // The first touch of new memory costs more than copying into it, so all of it is touched before the lanes
         // pause.
@@ -143,7 +153,7 @@ impl Supervisor {
         lanes.iter().try_for_each(|lane| state.write_all(&lane.state))?;
         let links = lanes.iter().flat_map(|lane| &lane.links).map(|(_, link)| link.as_fd());
         let given: Vec<_> = std::iter::once(state.as_fd()).chain(links).collect();
-        conversation.send_with(Takeover::Given { descriptors: given.len() }, &given)?;
+        conversation.send_with(Takeover::Given { descriptors: given.len() }, &given).await?;
         *phase = TakeoverPhase::Given;
         let given_at = clock::now();
         conversation.expect(Takeover::Taken, "taken", TAKE_WITHIN).await?;
@@ -166,7 +176,16 @@ impl Supervisor {
         Ok(())
     }
 
-    fn pre_copy(&self) -> PreCopy {
+    /// Has the gate accept nothing more.
+    async fn pause_gate(&self) -> Result<(), Failed> {
+        let (reply, paused) = oneshot::channel();
+        if self.lanes.order(Order::Pause(reply)) {
+            timeout(PAUSE_WITHIN, paused).await.map_err(io::Error::other)?.map_err(io::Error::other)?;
+        }
+        Ok(())
+    }
+
+    fn pre_copy(&self, sockets: &[Vec<GivenSocket>]) -> PreCopy {
         let slots = self.slots.iter().map(|slot| {
             let (sip, mgcp) = slot.sockets.shape();
             SlotCopy {
@@ -183,6 +202,7 @@ impl Supervisor {
             started: self.started,
             seed: self.seed,
             listeners: self.listeners.descriptors().count(),
+            connections: sockets.iter().map(|lane| lane.iter().map(|(name, _)| *name).collect()).collect(),
             slots: slots.collect(),
             service_manager: notify::listener().map(|(socket, watchdog)| NotifyTarget { socket, watchdog }),
         }
@@ -198,7 +218,7 @@ impl Supervisor {
     }
 
     /// Descriptors that go with the [`PreCopy`], in the order in which it names them.
-    fn descriptors<'d>(&'d self, pre_copy: &'d File) -> Vec<BorrowedFd<'d>> {
+    fn descriptors<'d>(&'d self, pre_copy: &'d File, sockets: &'d [Vec<GivenSocket>]) -> Vec<BorrowedFd<'d>> {
         let DispatcherFds { lock, handoff, stats } = &self.fds;
         let mut all = vec![pre_copy.as_fd(), lock.as_fd(), handoff.as_fd(), stats.as_fd()];
         all.extend(self.listeners.descriptors());
@@ -206,6 +226,7 @@ impl Supervisor {
             all.extend(slot.sockets.descriptors());
             all.extend(slot.process.as_ref().map(|process| process.as_fd()));
         }
+        all.extend(sockets.iter().flatten().map(|(_, socket)| socket.as_fd()));
         all
     }
 }

@@ -12,6 +12,7 @@ use crate::dispatch::decision::Admin;
 use crate::fingerprint::SCHEME;
 use crate::ids::{Incarnation, WorkerId};
 use crate::link::session::SavedSession;
+use crate::net::conns::{ConnName, SavedConns};
 use crate::pack::{Damaged, Pack, Packed, fingerprint, pack_bytes, packed};
 use crate::server::link_socket::LinkSocket;
 use crate::supervisor::slot_state::SlotState;
@@ -28,6 +29,8 @@ pub struct PreCopy {
     pub seed: u64,
     /// Number of listeners.
     pub listeners: usize,
+    /// The stream connections of each lane, one descriptor each.
+    pub connections: Vec<Vec<ConnName>>,
     /// The slots, w0 first.
     pub slots: Vec<SlotCopy>,
     /// The service manager that waits for messages, if there is one.
@@ -82,7 +85,7 @@ pub struct LaneHeader {
     pub links: Vec<WorkerId>,
 }
 
-packed!(PreCopy { started, seed, listeners, slots, service_manager });
+packed!(PreCopy { started, seed, listeners, connections, slots, service_manager });
 packed!(NotifyTarget { socket, watchdog });
 packed!(FinalCopy { paused_at, unmanaged, lanes });
 packed!(SlotCopy { state, sip, mgcp, process, incarnation, admin, leaving });
@@ -99,6 +102,7 @@ fn described() -> String {
     PreCopy::layout(&mut layout);
     FinalCopy::layout(&mut layout);
     <Vec<(WorkerId, SavedSession)>>::layout(&mut layout);
+    SavedConns::layout(&mut layout);
     Switch::<LinkSocket>::describe(&mut layout);
     layout
 }

@@ -28,7 +28,7 @@ use crate::net::run_dir::{RunDir, own_uid};
 use crate::net::unix::{SeqListener, SeqPacket, UnixError};
 use crate::net::{clock, memory, notify};
 use crate::pack::Damaged;
-use crate::server::{self, LaneState};
+use crate::server::{self, GivenSocket, LaneState};
 use crate::supervisor::child;
 use crate::supervisor::commands;
 use crate::supervisor::event_loop::{Resources, Supervisor};
@@ -57,6 +57,8 @@ struct Inheritance {
     fds: DispatcherFds,
     listeners: Vec<Listener>,
     slots: Vec<InheritedSlot>,
+    /// Sockets of the connections of each lane.
+    connections: Vec<Vec<GivenSocket>>,
 }
 
 /// A slot with its sockets and its process.
@@ -122,7 +124,8 @@ pub(in crate::supervisor) async fn take_over(
     conversation.send(Takeover::Ask(upgrade::ask(&config, &key, layout_number()))).map_err(|_| TakeoverError::Gone)?;
 
     // The slow steps are done before the old dispatcher pauses.
-    let (Inheritance { pre_copy, fds, listeners, slots }, entries) = Inheritance::receive(&conversation).await?;
+    let (Inheritance { pre_copy, fds, listeners, slots, connections }, entries) =
+        Inheritance::receive(&conversation).await?;
     let listeners = Listeners::bind(&config, listeners)?;
     let lan = LanListener::prepare(config.lan.as_ref())?;
     let added: Vec<WorkerId> = config.slots().skip(slots.len()).collect();
@@ -133,6 +136,7 @@ pub(in crate::supervisor) async fn take_over(
     set_entries(&mut setups, &entries)?;
     let gate = gate_setup(&config, &key, &listeners, true)?;
     let lanes = server::Lanes::start(setups, gate, &events).map_err(TakeoverError::from)?;
+    adopt(&lanes, connections).await?;
     let mut buffers: Vec<_> = entries.iter().map(|entries| memory::warm(state::room_for(*entries))).collect();
 
     conversation.send(Takeover::Ready).map_err(|_| TakeoverError::Gone)?;
@@ -205,6 +209,14 @@ fn set_entries(setups: &mut [server::Setup], entries: &[usize]) -> Result<(), Ta
     Ok(())
 }
 
+/// Gives every lane the sockets of its connections.
+async fn adopt(lanes: &server::Lanes, connections: Vec<Vec<GivenSocket>>) -> Result<(), TakeoverError> {
+    let mut connections = connections.into_iter();
+    let adopt = |_, reply| server::Command::Adopt(connections.next().unwrap_or_default(), reply);
+    let adopted = commands::ask(lanes, adopt).await.map_err(|stuck| io::Error::other(stuck.to_string()))?;
+    Ok(adopted.into_iter().collect::<io::Result<()>>()?)
+}
+
 /// Has every lane take over its state.
 async fn restore(lanes: &server::Lanes, states: Vec<LaneState>) -> Result<(), TakeoverError> {
     let mut states = states.into_iter();
@@ -255,7 +267,12 @@ impl Inheritance {
                 copy.process.map(|pid| Ok::<_, TakeoverError>(Process::from_fd(next()?, pid)?)).transpose()?;
             slots.push(InheritedSlot { sockets, process, copy });
         }
-        Ok(Inheritance { pre_copy, fds, listeners, slots })
+        let mut connections = Vec::new();
+        for names in pre_copy.connections.drain(..) {
+            let socket = |name| Ok::<_, TakeoverError>((name, next()?));
+            connections.push(names.into_iter().map(socket).collect::<Result<_, _>>()?);
+        }
+        Ok(Inheritance { pre_copy, fds, listeners, slots, connections })
     }
 }
 
