@@ -1,5 +1,6 @@
 //! Processes: handles that cannot be mistaken for another process, names, limits.
 
+use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read};
@@ -12,6 +13,8 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Resource, Rlimit};
 
 pub use rustix::process::Signal;
+
+use super::sys;
 
 /// A process, held by descriptor: a signal never reaches another process that got the same process id later.
 ///
@@ -192,6 +195,21 @@ pub fn raise_descriptor_limit(wanted: u64) -> io::Result<u64> {
     let target = now.maximum.unwrap_or(wanted).min(wanted);
     rustix::process::setrlimit(Resource::Nofile, Rlimit { current: Some(target), maximum: now.maximum })?;
     Ok(target)
+}
+
+/// Closes every descriptor of this process but those of its terminal or log and `kept`. No other thread may use any
+/// after that.
+///
+/// # Errors
+///
+/// The system does not name them.
+pub fn close_all_but(kept: &[RawFd]) -> io::Result<()> {
+    let open = std::fs::read_dir("/proc/self/fd")?;
+    let number = |entry: io::Result<std::fs::DirEntry>| entry.ok()?.file_name().to_str()?.parse::<RawFd>().ok();
+    let open: Vec<RawFd> = open.filter_map(number).collect();
+    let kept: BTreeSet<RawFd> = kept.iter().copied().chain(0..=2).collect();
+    open.into_iter().filter(|fd| !kept.contains(fd)).for_each(sys::close);
+    Ok(())
 }
 
 #[cfg(test)]

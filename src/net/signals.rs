@@ -64,3 +64,8 @@ pub fn ignore_stray_signals() {
     ];
     named.into_iter().chain(libc::SIGRTMIN()..=libc::SIGRTMAX()).for_each(sys::ignore_signal);
 }
+
+/// Has SIGTERM, SIGINT and SIGHUP end this process again, in place of their handlers.
+pub fn restore_stop_signals() {
+    [libc::SIGTERM, libc::SIGINT, libc::SIGHUP].into_iter().for_each(sys::restore_signal);
+}

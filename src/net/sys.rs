@@ -174,6 +174,18 @@ pub(super) fn ignore_signal(signal: libc::c_int) {
     }
 }
 
+/// Gives a signal its default action.
+pub(super) fn restore_signal(signal: libc::c_int) {
+    // SAFETY: the handler that was there is not called any more; no memory is touched.
+    unsafe { libc::signal(signal, libc::SIG_DFL) };
+}
+
+/// Closes a descriptor of this process by its number.
+pub(super) fn close(fd: RawFd) {
+    // SAFETY: closing a number touches no memory. Its owner must not use it any more, which the caller sees to.
+    unsafe { libc::close(fd) };
+}
+
 /// Has the runtime watch a descriptor for something to read; returns it if that fails.
 pub(super) fn watch_readable<T: AsFd + AsRawFd>(inner: T) -> Result<AsyncFd<T>, (T, io::Error)> {
     // SAFETY: `T` owns its descriptor (AsFd) and is moved into the watch, so the descriptor stays open and the same for

@@ -84,6 +84,8 @@ pub enum Order {
     Pause(oneshot::Sender<()>),
     /// Ends the pause.
     Resume,
+    /// Does nothing any more, for ever: the process closes the sockets.
+    End,
 }
 
 /// What the gate has seen since its start.
@@ -357,6 +359,9 @@ impl Gate {
                 // Same as above.
                 let _ = reply.send(());
             }
+            Order::End => loop {
+                std::thread::park();
+            },
             Order::Resume => {
                 self.is_paused = false;
                 self.doors.iter_mut().for_each(|door| door.is_ready = true);

@@ -72,6 +72,8 @@ pub struct Lane {
     /// The gate's queue of what changes in this lane's connections.
     census: Sender<Census>,
     closures: Closures,
+    /// Longest time for which TLS connections of an earlier dispatcher stay open.
+    linger: Duration,
     batch: udp::Batch,
     moderation: Moderation,
     switch: Switch<LinkSocket>,
@@ -115,6 +117,7 @@ impl Lane {
             conns: Conns::new(Arc::clone(&registry), FIRST_CONN, setup.connections),
             census,
             closures: Closures::default(),
+            linger: setup.linger,
             batch: udp::Batch::new(),
             moderation: Moderation::default(),
             switch: Switch::new(setup.dispatch, setup.insert, setup.retention_bytes, setup.owners),
@@ -377,6 +380,7 @@ mod tests {
             owners: Owners::new(0, 1, 0),
             inherited_entries: None,
             connections: 1,
+            linger: Duration::ZERO,
         };
         let (census, _) = crossbeam_channel::unbounded();
         let (mut lane, waker) = Lane::new(setup, census, receiver, control).unwrap();

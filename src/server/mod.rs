@@ -215,6 +215,8 @@ pub struct Setup {
     pub inherited_entries: Option<usize>,
     /// Most stream connections that the lane may have.
     pub connections: usize,
+    /// Longest time for which TLS connections of an earlier dispatcher stay open.
+    pub linger: Duration,
 }
 
 /// A well-known socket that a lane reads: each lane has a duplicate of it.

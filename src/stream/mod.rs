@@ -209,6 +209,11 @@ impl Stream {
         matches!(self.security, Security::Tls(_))
     }
 
+    /// Whether another process does TLS for it.
+    pub fn is_enciphered_elsewhere(&self) -> bool {
+        matches!(self.security, Security::Elsewhere)
+    }
+
     /// The TLS of the connection, for a process that gives its plaintext to another one.
     pub fn into_tls(self) -> Option<Tls> {
         match self.security {

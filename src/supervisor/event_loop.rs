@@ -30,6 +30,7 @@ use crate::admin::rights::OtherUsers;
 use crate::config::{Config, Source};
 use crate::ids::{LinkId, TokenKey, WorkerId};
 use crate::net::clock;
+use crate::net::conns::Pumped;
 use crate::net::lan::Connected;
 use crate::net::unix::SeqListener;
 use crate::server;
@@ -112,7 +113,7 @@ pub struct Supervisor {
 pub struct LaneDied;
 
 /// The reason for which the event loop has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Ending {
     /// An order to stop; every worker has ended.
     Stopped,
@@ -120,6 +121,10 @@ pub enum Ending {
     TakenOver {
         /// Its process id; 0 where it lives in another pid namespace.
         by: u32,
+        /// TLS connections whose plaintext goes to it.
+        pumped: Vec<Pumped>,
+        /// Longest time for which these stay open.
+        linger: Duration,
     },
 }
 
@@ -216,7 +221,8 @@ impl Supervisor {
             }
             let now = clock::now();
             if let Some(by) = self.hand_over_when_due(now).await {
-                return Ok(Ending::TakenOver { by });
+                let (pumped, linger) = (self.end_lanes().await, self.config.linger);
+                return Ok(Ending::TakenOver { by, pumped, linger });
             }
             self.start_due(now);
             self.kill_overdue(now);

@@ -36,6 +36,7 @@ mod welcome_mgcp;
 
 use std::io;
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -59,6 +60,7 @@ use crate::dispatch::owner::Owners;
 use crate::dispatch::rules::Rules;
 use crate::ids::TokenKey;
 use crate::net::bind::BindError;
+use crate::net::conns::Pumped;
 use crate::net::lan::CredentialsError;
 use crate::net::listener::Listener;
 use crate::net::run_dir::{RunDir, RunDirError};
@@ -66,6 +68,7 @@ use crate::net::tls::TlsError;
 use crate::net::unix::SeqListener;
 use crate::net::{activation, clock, log, memory, process, random, signals, unix};
 use crate::server;
+use crate::upgrade::pump::Pump;
 
 /// Most conferences that are remembered at once.
 const CONFERENCES: usize = 65_536;
@@ -172,10 +175,11 @@ pub fn run(config: Config, source: Source, mode: StartMode) -> Result<(), StartE
         tokio::spawn(signals.obey(supervisor.command_sender()));
         match supervisor.serve().await? {
             Ending::Stopped => info!("stopped"),
-            Ending::TakenOver { by } => {
+            Ending::TakenOver { by, pumped, linger } => {
                 info!("process {by} has taken over");
                 // A service manager may accept this message from its main process alone, which is this one.
                 service_manager::tell(&format!("MAINPID={by}"));
+                pump_on(pumped, linger);
                 log::finish();
                 // The process ends at once: sockets and files that an orderly end would close or remove belong to the
                 // new one now.
@@ -184,6 +188,26 @@ pub fn run(config: Config, source: Source, mode: StartMode) -> Result<(), StartE
         }
         Ok(())
     })
+}
+
+/// Stays between the callers' TLS sessions and the dispatcher that has taken over, until the last has ended.
+fn pump_on(pumped: Vec<Pumped>, linger: Duration) {
+    if pumped.is_empty() {
+        return;
+    }
+    let pump = match Pump::new(pumped) {
+        Ok(pump) => pump,
+        Err(error) => return warn!(%error, "TLS connections are closed"),
+    };
+    info!("{} TLS connections go on through this process, at most {} min", pump.count(), linger.as_secs().div_ceil(60));
+    // The successor's sockets must not stay open here beyond its own end, and an order to stop ends this process.
+    signals::restore_stop_signals();
+    if let Err(error) = process::close_all_but(&pump.descriptors()) {
+        return warn!(%error, "TLS connections are closed: this process cannot give up its sockets");
+    }
+    if let Err(error) = pump.run(linger) {
+        warn!(%error, "TLS connections are closed");
+    }
 }
 
 /// Starts a dispatcher in the order that the module's doc promises. `given` are well-known sockets that the service
@@ -281,6 +305,7 @@ fn lane_setups(
             awaited,
             inherited_entries: None,
             connections,
+            linger: config.linger,
         })
     };
     (0..lanes).map(setup).collect()

@@ -15,6 +15,8 @@
 //! The work is done in `supervisor`; this module has the messages between the two dispatchers.
 
 pub mod conversation;
+mod pipe;
+pub mod pump;
 
 use std::collections::BTreeMap;
 

@@ -4,11 +4,15 @@ use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use super::{CAP, CloseReason, Ends, Moved, PAUSE, SPARE, SPARE_BYTES};
 use crate::stream::{Fault, Received, Stream};
 use crate::time::Time;
 use crate::words::Transport;
+
+/// A connection on which nothing has come for so long is quiet.
+const QUIET: Duration = Duration::from_secs(5);
 
 /// A connection in its place.
 #[derive(Debug)]
@@ -39,6 +43,9 @@ pub(super) struct Connection {
     pub(super) heard: Time,
     /// The deadline that is filed for it.
     pub(super) armed: Time,
+    /// Times at which a connection that another process enciphers for us is closed: from the first on when it is quiet,
+    /// at the second in any case.
+    pub(super) leaves: Option<(Time, Time)>,
     /// Our end of the pair that gives another process its plaintext.
     pub(super) plaintext: Option<UnixStream>,
 }
@@ -77,6 +84,7 @@ impl Connection {
             is_unflushed: false,
             heard: now,
             armed: Time::NEVER,
+            leaves: None,
             plaintext: None,
         }
     }
@@ -258,7 +266,17 @@ impl Connection {
     pub(super) fn poll_timeout(&self) -> Time {
         match self.ending {
             Some((at, _)) => at,
-            None => self.stream.poll_timeout(),
+            None => self.stream.poll_timeout().min(self.leaves_at()),
+        }
+    }
+
+    /// The time at which it may be closed because another process enciphers for it: nothing has come for a while, and
+    /// no request waits for its answer.
+    fn leaves_at(&self) -> Time {
+        match self.leaves {
+            Some((quiet_from, by)) if self.unanswered == 0 => by.min(quiet_from.max(self.heard + QUIET)),
+            Some((_, by)) => by,
+            None => Time::NEVER,
         }
     }
 
@@ -266,6 +284,7 @@ impl Connection {
     pub(super) fn handle_timeout(&mut self, now: Time) -> Option<CloseReason> {
         match self.ending {
             Some((at, reason)) => (at <= now).then_some(reason),
+            None if self.leaves_at() <= now => Some(CloseReason::Takeover),
             None if self.stream.poll_timeout() <= now => {
                 self.stream.handle_timeout(now, &mut self.outgoing).err().map(CloseReason::Fault)
             }

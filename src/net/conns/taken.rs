@@ -8,6 +8,7 @@ use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use mio::unix::SourceFd;
 use mio::{Interest, Token};
@@ -20,6 +21,9 @@ use crate::slab::Handle;
 use crate::stream::{Limits, Stream};
 use crate::time::Time;
 use crate::words::Transport;
+
+/// Parts of the first half of `linger`: the connections of each may be closed from its begin on.
+const TURNS: u32 = 64;
 
 /// A connection's place and tenancy, for the process that takes it over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,8 +131,9 @@ impl Conns {
         Ok(())
     }
 
-    /// Takes the state of the adopted connections. Those without one have ended meanwhile.
-    pub fn restore(&mut self, saved: SavedConns, now: Time) {
+    /// Takes the state of the adopted connections. Those without one have ended meanwhile. Those that another process
+    /// enciphers for us are closed one by one within `linger`.
+    pub fn restore(&mut self, saved: SavedConns, linger: Duration, now: Time) {
         let adopted: Vec<ConnKey> = self.places.keys().collect();
         let mut known = vec![false; adopted.last().map_or(0, |last| last.index() as usize + 1)];
         for saved in saved.conns {
@@ -136,6 +141,10 @@ impl Conns {
             let Some(connection) = self.places.get_mut(key) else { continue };
             known[key.index() as usize] = true;
             saved.put_into(connection, now);
+            if connection.stream.is_enciphered_elsewhere() {
+                let turn = linger / 2 / TURNS * (key.index() % TURNS);
+                connection.leaves = Some((now + turn, now + linger));
+            }
             let remote = connection.ends.remote;
             if connection.wants_flush() {
                 connection.is_unflushed = true;

@@ -1,6 +1,7 @@
 //! The control side's commands to a lane.
 
 use std::io;
+use std::thread;
 
 use mio::Token;
 use tracing::info;
@@ -38,7 +39,14 @@ impl Lane {
             Command::Connection(moved) => self.on_connection(*moved),
             Command::GiveSockets(reply) => drop(reply.send(self.conns.give_sockets())),
             Command::Adopt(sockets, reply) => drop(reply.send(self.conns.adopt(sockets, now))),
-            Command::GivePumped(reply) => drop(reply.send(self.conns.take_pumped())),
+            Command::GivePumped(reply) => {
+                // The one who asked may be gone: then the process ends.
+                let _ = reply.send(self.conns.take_pumped());
+                // The successor has the sockets of this lane; the process closes them here.
+                loop {
+                    thread::park();
+                }
+            }
             Command::Slot { worker, sockets, mgcp } => {
                 self.ports.set_slot(worker, SlotSockets { sip: sockets, mgcp });
                 if !self.switch.has_link(worker) {

@@ -89,7 +89,7 @@ impl Lane {
         let mut sessions: BTreeMap<WorkerId, SavedSession> = sessions.into_iter().collect();
         let token = |worker: WorkerId| Token(FIRST_LINK + usize::from(worker.0));
         let conns = SavedConns::unpack(&mut from).map_err(invalid)?;
-        self.conns.restore(conns, clock::now());
+        self.conns.restore(conns, self.linger, clock::now());
         self.tell_sources();
         let mut channels = given.links.into_iter().map(|(worker, link)| {
             Some((worker, LinkSocket::register(GivenLink::Unix(link), self.registry.clone(), token(worker)).ok()?))

@@ -12,6 +12,7 @@ use tracing::{debug, info, warn};
 
 use super::state::{self, FinalCopy, LaneHeader, NotifyTarget, PreCopy, SlotCopy, layout_number};
 use super::{DispatcherFds, PendingTakeover};
+use crate::net::conns::Pumped;
 use crate::net::run_dir::own_uid;
 use crate::net::unix::SeqPacket;
 use crate::net::{clock, memory, notify};
@@ -174,6 +175,19 @@ impl Supervisor {
             "microseconds that each step took"
         );
         Ok(())
+    }
+
+    /// Ends the work of gate and lanes for good, once another dispatcher has taken over. Returns the TLS connections,
+    /// whose plaintext goes to that one.
+    pub(in crate::supervisor) async fn end_lanes(&self) -> Vec<Pumped> {
+        self.lanes.order(Order::End);
+        match self.ask(server::Command::GivePumped).await {
+            Ok(lanes) => lanes.into_iter().flatten().collect(),
+            Err(stuck) => {
+                warn!("TLS connections are closed: {stuck}");
+                Vec::new()
+            }
+        }
     }
 
     /// Has the gate accept nothing more.
