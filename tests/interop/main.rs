@@ -7,6 +7,7 @@ mod osmo;
 mod streams;
 #[path = "../support/mod.rs"]
 mod support;
+mod tcp;
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -18,6 +19,8 @@ use support::pointsman::{Pointsman, Setup};
 
 const CALLS: u64 = 10_000;
 const CALLS_PER_SECOND: u64 = 1_000;
+/// Sockets that sipp may have open. It refuses to start where that is more than the limit of descriptors.
+const SOCKETS: u64 = 900;
 /// The calls themselves take ten seconds; a test that takes longer than this hangs.
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -37,8 +40,14 @@ impl Drop for Sipp {
     }
 }
 
-/// Places all calls with sipp, and fails with its last screen and its errors unless each was successful.
+/// Places all calls with sipp over UDP.
 fn place_calls(pointsman: &Pointsman, scenario: &Scenario<'_>) {
+    place_calls_over(pointsman, scenario, "u1");
+}
+
+/// Places all calls with sipp over a transport of its: `u1` UDP, `t1` one TCP connection, `tn` one for each call. Fails
+/// with its last screen and its errors unless each call was successful.
+fn place_calls_over(pointsman: &Pointsman, scenario: &Scenario<'_>, transport: &str) {
     let dir = tempfile::Builder::new().prefix("pm-sipp-").tempdir().expect("a temporary directory");
     let screen = dir.path().join("screen");
     let mut command = Command::new("sipp");
@@ -48,6 +57,8 @@ fn place_calls(pointsman: &Pointsman, scenario: &Scenario<'_>) {
     };
     command
         .arg(pointsman.address().to_string())
+        // sipp refuses to start where the limit of descriptors is below what it could use.
+        .args(["-t", transport, "-max_socket", &SOCKETS.to_string()])
         .args(["-i", &own_address().to_string(), "-m", &CALLS.to_string(), "-r", &CALLS_PER_SECOND.to_string()])
         .args(["-nostdin", "-trace_err", "-error_file", "errors", "-buff_size", "4194304"])
         .args(["-timeout", &PATIENCE.as_secs().to_string(), "-timeout_error"])
