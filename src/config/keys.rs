@@ -65,7 +65,7 @@ keys! {
     /// Well-known addresses, `[udp:|tcp:|tls:|ws:|wss:|mgcp:]ADDR:PORT`, IPv6 in brackets; port 0: the kernel chooses.
     "listen" listen: Vec<Listen> {
         apply: Restart,
-        default: vec![Listen { service: Service::Udp, address: ([0, 0, 0, 0], 5060).into() }],
+        default: [Service::Udp, Service::Tcp].map(|service| Listen { service, address: ([0, 0, 0, 0], 5060).into() }).into(),
         flag: "ADDR:PORT", see: "[Transports](#transports)"
     }
 

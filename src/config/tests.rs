@@ -41,7 +41,7 @@ fn printed(config: &super::Config) -> String {
 fn without_settings_the_documented_defaults_hold() {
     let config = Config::default();
     assert_eq!(config.workers, 1);
-    assert_eq!(config.listen, ["udp:0.0.0.0:5060".parse().unwrap()]);
+    assert_eq!(config.listen, ["udp:0.0.0.0:5060", "tcp:0.0.0.0:5060"].map(|listen| listen.parse().unwrap()));
     assert_eq!((config.worker_ports, config.worker_mgcp_ports), (5070, 2430));
     assert_eq!((config.capacity, config.rtp_ports.to_string()), (1000, "20000-31999".to_owned()));
     assert_eq!((config.policy, config.lanes, config.insert), (Policy::LeastLoad, 1, Insert::None));

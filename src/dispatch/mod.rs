@@ -29,6 +29,7 @@ pub mod targets;
 mod workers;
 
 use std::hash::BuildHasher;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use foldhash::fast::FixedState;
@@ -205,6 +206,11 @@ impl Dispatch {
     /// Whether the next [`Dispatch::handle_timeout`] looks at every worker.
     pub fn is_look_due(&self, now: Time) -> bool {
         self.next_look.is_some_and(|look| look <= now)
+    }
+
+    /// Whether the rules refuse everything from this address.
+    pub fn denies(&self, address: IpAddr) -> bool {
+        self.access.denies(address)
     }
 
     /// Takes out a worker that has been silent for so long that it must be killed: the messages that it has not read

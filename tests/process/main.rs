@@ -35,5 +35,6 @@ mod signals;
 mod silent;
 mod start;
 mod strangers;
+mod streams;
 mod takeover;
 mod torture;

@@ -10,6 +10,7 @@ pub mod agent;
 pub mod calls;
 pub mod flood;
 pub mod lan;
+pub mod line;
 pub mod osmocom;
 pub mod phone;
 pub mod pointsman;

@@ -46,6 +46,9 @@ pub struct Setup {
     pub more: Vec<String>,
 }
 
+/// Words of a dispatcher that others have taken over from, and that stays for its TLS connections.
+const DECIPHERS: &str = "TLS connections go on through this process";
+
 impl Setup {
     /// `workers` workers, a fresh loopback address, the usual ports.
     pub fn new(workers: usize) -> Self {
@@ -187,6 +190,18 @@ impl Pointsman {
         });
         assert!(status.success(), "{status}");
         self.child = new;
+    }
+
+    /// Has another dispatcher take over from one that keeps deciphering TLS connections. Returns the old process.
+    pub fn take_over_and_keep(&mut self) -> Child {
+        let before = self.log().matches(DECIPHERS).count();
+        let mut new = self.begin_takeover(&self.setup());
+        wait_for("the old dispatcher to keep its TLS connections", DEADLINE, || {
+            let ended = (new.try_wait().expect("a child of ours"), self.child.try_wait().expect("a child of ours"));
+            assert!(matches!(ended, (None, None)), "{ended:?}\n{}", self.log());
+            (self.log().matches(DECIPHERS).count() > before).then_some(())
+        });
+        std::mem::replace(&mut self.child, new)
     }
 
     /// Starts a dispatcher that is to take over in `dir` and cannot: its exit code, and its output.

@@ -10,6 +10,7 @@ use super::stage::Stage;
 use super::{FIRST_LINK, Lane};
 use crate::dispatch::decision::{Brought, Joined};
 use crate::ids::WorkerId;
+use crate::net::conns::CloseReason;
 use crate::net::{clock, memory};
 use crate::server::link_socket::{GivenLink, LinkSocket};
 use crate::server::ports::SlotSockets;
@@ -55,7 +56,11 @@ impl Lane {
             }
             Command::Close { worker } => self.ports.set_slot(worker, SlotSockets::default()),
             Command::Admin { worker, admin, drain_within } => self.switch.set_admin(worker, admin, drain_within),
-            Command::Reload { rules, insert, workers } => self.switch.reload(*rules, insert, workers),
+            Command::Reload { rules, insert, workers } => {
+                self.switch.reload(*rules, insert, workers);
+                let Lane { conns, switch, .. } = self;
+                conns.close_where(CloseReason::Denied, |ends| switch.dispatch().denies(ends.remote.ip()));
+            }
             Command::HangUp { worker, link } => {
                 if self.switch.links().get(worker).is_some_and(|it| it.id == link) {
                     self.on_link_lost(worker, Parting::Lost, "it was silent for too long".to_owned());

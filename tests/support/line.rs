@@ -1,0 +1,193 @@
+//! A caller on a connection: TCP, or TLS over it.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+
+use pointsman::wire::framing::{Framed, next};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+
+use super::DEADLINE;
+
+/// The body of an offer.
+const OFFER: &str =
+    "v=0\r\no=a 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 40000 RTP/AVP 0\r\n";
+
+/// One connection.
+pub struct Line {
+    wire: Wire,
+    transport: &'static str,
+    bytes: Vec<u8>,
+}
+
+enum Wire {
+    Tcp(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+/// A call that was answered.
+#[derive(Clone, Debug)]
+pub struct Answered {
+    pub call_id: String,
+    /// The To of the answer.
+    pub to: String,
+    /// The URI of its Contact.
+    pub contact: String,
+}
+
+impl Line {
+    /// A plain connection.
+    pub fn tcp(to: SocketAddr) -> io::Result<Self> {
+        Ok(Line { wire: Wire::Tcp(connect(to)?), transport: "TCP", bytes: Vec::new() })
+    }
+
+    /// A plain connection that is open already.
+    pub fn of(socket: TcpStream) -> Self {
+        socket.set_read_timeout(Some(DEADLINE)).expect("a socket of ours");
+        Line { wire: Wire::Tcp(socket), transport: "TCP", bytes: Vec::new() }
+    }
+
+    /// A connection over TLS to a server that shows a certificate for `localhost`.
+    pub fn tls(to: SocketAddr, config: &Arc<ClientConfig>) -> io::Result<Self> {
+        let name = ServerName::try_from("localhost").map_err(io::Error::other)?;
+        let session = ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
+        let mut wire = StreamOwned::new(session, connect(to)?);
+        while wire.conn.is_handshaking() {
+            wire.conn.complete_io(&mut wire.sock)?;
+        }
+        Ok(Line { wire: Wire::Tls(Box::new(wire)), transport: "TLS", bytes: Vec::new() })
+    }
+
+    /// Its own address.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.socket().local_addr().expect("a connection of ours")
+    }
+
+    fn socket(&self) -> &TcpStream {
+        match &self.wire {
+            Wire::Tcp(socket) => socket,
+            Wire::Tls(tls) => &tls.sock,
+        }
+    }
+
+    /// Sends bytes as they are.
+    pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match &mut self.wire {
+            Wire::Tcp(socket) => socket.write_all(bytes),
+            Wire::Tls(tls) => tls.write_all(bytes).and_then(|()| tls.flush()),
+        }
+    }
+
+    /// The next message; an error when the connection ends.
+    pub fn receive(&mut self) -> io::Result<String> {
+        loop {
+            match next(&self.bytes) {
+                Framed::Message(length) => {
+                    let message: Vec<u8> = self.bytes.drain(..length).collect();
+                    return Ok(String::from_utf8_lossy(&message).into_owned());
+                }
+                Framed::Blank(length) | Framed::Ping(length) => drop(self.bytes.drain(..length)),
+                _ => self.read_more()?,
+            }
+        }
+    }
+
+    /// The next final response to a request of this method. A 2xx to INVITE comes again until its ACK is there, on
+    /// connections as well (RFC 3261 §13.3.1.4).
+    pub fn receive_final(&mut self, method: &str) -> io::Result<String> {
+        loop {
+            let message = self.receive()?;
+            let is_final = message.starts_with("SIP/2.0 ") && !message.starts_with("SIP/2.0 1");
+            if is_final && message.lines().any(|line| line.starts_with("CSeq:") && line.ends_with(method)) {
+                return Ok(message);
+            }
+        }
+    }
+
+    fn read_more(&mut self) -> io::Result<()> {
+        let mut buffer = [0; 8 << 10];
+        let read = match &mut self.wire {
+            Wire::Tcp(socket) => socket.read(&mut buffer)?,
+            Wire::Tls(tls) => tls.read(&mut buffer)?,
+        };
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.bytes.extend_from_slice(&buffer[..read]);
+        Ok(())
+    }
+
+    /// Whether nothing has come on it, and it is open.
+    pub fn is_open_and_silent(&mut self) -> bool {
+        self.socket().set_nonblocking(true).expect("a socket of ours");
+        let read = self.read_more();
+        self.socket().set_nonblocking(false).expect("a socket of ours");
+        matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// A request of a call.
+    pub fn request(&self, method: &str, uri: &str, (call_id, to): (&str, &str), cseq: u32) -> String {
+        let (transport, local) = (self.transport, self.local_addr());
+        let lower = transport.to_lowercase();
+        let body = if method == "INVITE" { OFFER } else { "" };
+        let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
+        format!(
+            "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/{transport} {local};branch=z9hG4bK-{call_id}-{cseq}-{method}\r\n\
+             Max-Forwards: 70\r\nFrom: <sip:caller@{local}>;tag=c{call_id}\r\nTo: {to}\r\nCall-ID: {call_id}\r\n\
+             CSeq: {cseq} {method}\r\nContact: <sip:caller@{local};transport={lower}>\r\n{kind}\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    }
+
+    /// Sends the INVITE of a call.
+    pub fn invite(&mut self, to: SocketAddr, call_id: &str) -> io::Result<()> {
+        let uri = format!("sip:service@{to}");
+        let invite = self.request("INVITE", &uri, (call_id, &format!("<{uri}>")), 1);
+        self.send(invite.as_bytes())
+    }
+
+    /// Acknowledges an answered call.
+    pub fn ack(&mut self, answered: &Answered, uri: &str) -> io::Result<()> {
+        let ack = self.request("ACK", uri, (&answered.call_id, &answered.to), 1);
+        self.send(ack.as_bytes())
+    }
+
+    /// Hangs a call up, and waits for the answer.
+    pub fn bye(&mut self, answered: &Answered, uri: &str) -> io::Result<String> {
+        let bye = self.request("BYE", uri, (&answered.call_id, &answered.to), 2);
+        self.send(bye.as_bytes())?;
+        self.receive_final("BYE")
+    }
+
+    /// Places a call and acknowledges its answer.
+    pub fn call(&mut self, to: SocketAddr, call_id: &str) -> io::Result<Answered> {
+        self.invite(to, call_id)?;
+        let answered = Answered::of(&self.receive_final("INVITE")?)?;
+        let uri = format!("sip:service@{to}");
+        self.ack(&answered, &uri)?;
+        Ok(answered)
+    }
+}
+
+impl Answered {
+    /// Reads a 200 to an INVITE.
+    pub fn of(answer: &str) -> io::Result<Self> {
+        let field = |name: &str| answer.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
+        let fields = (field("Call-ID: "), field("To: "), field("Contact: "));
+        let (Some(call_id), Some(to), Some(contact)) = fields else { return Err(io::Error::other(answer.to_owned())) };
+        if !answer.starts_with("SIP/2.0 200") {
+            return Err(io::Error::other(answer.to_owned()));
+        }
+        let contact = contact.trim_start_matches('<').split('>').next().unwrap_or_default().to_owned();
+        Ok(Answered { call_id, to, contact })
+    }
+}
+
+fn connect(to: SocketAddr) -> io::Result<TcpStream> {
+    let socket = TcpStream::connect_timeout(&to, DEADLINE)?;
+    socket.set_read_timeout(Some(DEADLINE))?;
+    socket.set_nodelay(true)?;
+    Ok(socket)
+}
