@@ -93,7 +93,11 @@ impl Conns {
     /// Forgets that sockets were given away: no process takes over.
     pub fn take_back(&mut self) {
         let keys: Vec<ConnKey> = self.places.keys().collect();
-        keys.into_iter().filter_map(|key| Some(self.places.get_mut(key)?.plaintext = None)).for_each(drop);
+        for key in keys {
+            if let Some(connection) = self.places.get_mut(key) {
+                connection.plaintext = None;
+            }
+        }
     }
 
     /// The state of all connections. What the kernel takes of waiting bytes has left before.
