@@ -194,7 +194,9 @@ fn main() {
         times[times.len() / 2]
     };
     let udp = median(&rigs[0].2);
-    println!("| transport | connections | answers | CPU of an INVITE, µs | × UDP | UDP's rate |\n|---|---|---|---|---|---|");
+    println!(
+        "| transport | connections | answers | CPU of an INVITE, µs | × UDP | UDP's rate |\n|---|---|---|---|---|---|"
+    );
     for (Case { transport, connections, answers }, _, times) in &rigs {
         let (time, answers) = (median(times), if *answers { "one each" } else { "none" });
         let name = transport.label();

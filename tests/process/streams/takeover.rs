@@ -62,7 +62,7 @@ fn the_process_that_deciphers_ends_with_its_last_connection_and_with_its_success
     let bye = line.bye(&first, &format!("sip:service@{}", rig.tls)).unwrap();
     assert!(bye.starts_with("SIP/2.0 200"), "{bye}");
     drop(line);
-    let mut until_end = |old: &mut Child| {
+    let until_end = |old: &mut Child| {
         let status = wait_for("its end", DEADLINE, || old.try_wait().unwrap());
         assert!(status.success(), "{status}");
     };
