@@ -38,7 +38,7 @@ pub enum TlsFault {
     #[error("has an encrypted key; decrypt it with `openssl pkey -in FILE -out FILE.plain`")]
     Encrypted,
     /// The key is of a kind that we have not.
-    #[error("has a key that is neither RSA (2048 to 8192 bits), ECDSA (P-256, P-384, P-521) nor Ed25519")]
+    #[error("has a key that is neither RSA (2048 to 8192 bits), ECDSA (P-256, P-384) nor Ed25519")]
     KindOfKey,
     /// The key is that of another certificate.
     #[error("has a key that does not belong to the certificate in {}", .0.display())]
