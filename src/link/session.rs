@@ -177,6 +177,11 @@ impl Session {
         self.given = None;
     }
 
+    /// Whether an end that has read only so many frames speaks of an earlier time: it has told of more since.
+    pub const fn is_outdated(&self, read: u64) -> bool {
+        read < self.confirmed
+    }
+
     /// There is a connection, and the other end has read so many frames: those after them are sent on it.
     ///
     /// # Errors
@@ -207,6 +212,8 @@ impl Session {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn frame(number: u64) -> Vec<u8> {
@@ -255,6 +262,83 @@ mod tests {
         one.on_connected(other.read()).unwrap();
         other.on_connected(one.read()).unwrap();
         assert_eq!(carry(&mut one, &mut other, 10), [4, 5, 6]);
+    }
+
+    #[derive(Clone, Debug)]
+    enum Operation {
+        Push {
+            by_dispatcher: bool,
+            count: u8,
+        },
+        Carry {
+            to_dispatcher: bool,
+            most: u8,
+        },
+        Count,
+        /// The connection is cut; frames that were given to it and not carried are lost with it.
+        Reconnect {
+            is_takeover: bool,
+        },
+    }
+
+    fn operation() -> impl Strategy<Value = Operation> {
+        prop_oneof![
+            3 => (any::<bool>(), 1..20_u8).prop_map(|(by_dispatcher, count)| Operation::Push { by_dispatcher, count }),
+            3 => (any::<bool>(), 0..20_u8).prop_map(|(to_dispatcher, most)| Operation::Carry { to_dispatcher, most }),
+            1 => Just(Operation::Count),
+            1 => any::<bool>().prop_map(|is_takeover| Operation::Reconnect { is_takeover }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn every_frame_comes_once_and_in_order_whatever_is_cut_and_when(
+            operations in prop::collection::vec(operation(), 1..80),
+        ) {
+            let (mut ends, mut now) = (<[Session; 2]>::from(pair()), 0);
+            let (mut pushed, mut got) = ([0_u64; 2], [0_u64; 2]);
+            let last = [true, false].map(|to_dispatcher| Operation::Carry { to_dispatcher, most: u8::MAX });
+            let reconnect = Operation::Reconnect { is_takeover: false };
+            for operation in operations.into_iter().chain([reconnect]).chain(std::iter::repeat_n(last, 8).flatten()) {
+                match operation {
+                    Operation::Push { by_dispatcher, count } => {
+                        let at = usize::from(!by_dispatcher);
+                        for _ in 0..count {
+                            pushed[at] += 1;
+                            push(&mut ends[at], pushed[at]);
+                        }
+                    }
+                    Operation::Carry { to_dispatcher, most } => {
+                        let [dispatcher, worker] = &mut ends;
+                        let (from, to, at) = if to_dispatcher { (worker, dispatcher, 1) } else { (dispatcher, worker, 0) };
+                        for number in carry(from, to, usize::from(most)) {
+                            got[at] += 1;
+                            prop_assert_eq!(number, got[at]);
+                        }
+                    }
+                    Operation::Count => {
+                        now += 1_000_000;
+                        let counts = ends.each_mut().map(|end| end.poll_count(Time(now)).unwrap().bytes().to_vec());
+                        prop_assert!(!ends[1].on_frame(&counts[0]).unwrap() && !ends[0].on_frame(&counts[1]).unwrap());
+                    }
+                    Operation::Reconnect { is_takeover } => {
+                        let [dispatcher, worker] = &mut ends;
+                        for _ in 0..3 {
+                            let _ = (dispatcher.next_frame(), worker.next_frame());
+                        }
+                        if is_takeover {
+                            *dispatcher = Session::restored(Side::Dispatcher, dispatcher.save());
+                        }
+                        let (read, read_there) = (dispatcher.read(), worker.read());
+                        dispatcher.on_cut();
+                        worker.on_cut();
+                        dispatcher.on_connected(read_there).unwrap();
+                        worker.on_connected(read).unwrap();
+                    }
+                }
+            }
+            prop_assert_eq!(got, pushed);
+        }
     }
 
     #[test]

@@ -207,7 +207,9 @@ impl Supervisor {
         let own = |sockets: &SlotSockets| sockets.addresses().into_iter().chain(sockets.mgcp_addresses());
         let slots = self.slots.iter().flat_map(|slot| own(&slot.sockets));
         // Addresses of dead workers are free, and the worker whose place this one gets is dead.
-        let others = self.unmanaged.iter().filter(|(other, unmanaged)| **other != worker && !unmanaged.is_down);
+        // Nor does one on another host take an address here.
+        let is_here = |it: &UnmanagedWorker| !it.is_down && !it.is_on_lan;
+        let others = self.unmanaged.iter().filter(|(other, it)| **other != worker && is_here(it));
         let unmanaged = others.flat_map(|(_, unmanaged)| unmanaged.addresses.iter().copied());
         let others = self.listeners.addresses().into_iter().chain(slots).chain(unmanaged);
         others.into_iter().any(|other| admission::overlap(address, other))

@@ -63,6 +63,10 @@ impl LanChannel {
     ///
     /// Frames are missing at this end: the link is over.
     pub fn attach(&mut self, connection: Connection, read: u64) -> Result<(), String> {
+        if self.session.is_outdated(read) {
+            // A try that was given up long ago, and was held back on its way. The present connection is a later one.
+            return Ok(());
+        }
         self.cut();
         if let Err(mismatch) = self.session.on_connected(read) {
             self.over = Some(mismatch.to_string());

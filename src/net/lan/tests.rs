@@ -124,3 +124,16 @@ fn garbage_ends_the_link_with_its_reason() {
     while one.recv(&mut [0; 100]).is_err() && clock::now() < deadline {}
     assert!(one.over().is_some_and(|why| why.contains("not a handoff frame")), "{:?}", one.over());
 }
+
+#[test]
+fn a_connection_that_was_held_back_on_its_way_and_comes_late_disturbs_no_later_one() {
+    let (mut one, mut other) = pair();
+    (0..10).for_each(|number| one.send(&[IoSlice::new(&frame(number, 100))]).unwrap());
+    assert_eq!(read(&mut other, 10, || ()).len(), 10);
+    // The other end tells of what it has read with its next connection.
+    reconnect(&mut one, &mut other);
+    let (late, _its_end) = connected();
+    one.attach(late, 3).unwrap();
+    one.send(&[IoSlice::new(&frame(10, 100))]).unwrap();
+    assert_eq!(read(&mut other, 1, || ()), [10]);
+}
