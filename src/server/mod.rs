@@ -68,6 +68,8 @@ pub enum Command {
         /// Shows the control side whether the link has a connection.
         shown: Connected,
     },
+    /// The certificates of the workers' own ports, as the body of a record.
+    Certificates(Arc<[u8]>),
     /// The gate has accepted a connection, and its handshakes are done.
     Connection(Box<Moved>),
     /// A slot has sockets; the lane serves them while no worker does.

@@ -41,6 +41,8 @@ pub struct MediaServer<A, M> {
     gate: AccessGate,
     /// Whether connections have not been held against the rules yet.
     has_new_rules: bool,
+    /// Certificates that the process has not got yet.
+    new_certificates: Option<Box<[u8]>>,
     call_log: CallLog,
     scanner: Scanner,
     /// Calls that are still to be ended; the connections follow them.
@@ -85,6 +87,8 @@ pub enum Effect {
     LookUp(Question, names::Question),
     /// Close the stream connections that [`MediaServer::denies`].
     Access,
+    /// Serve TLS with these certificates, the body of a record, then call [`MediaServer::set_secure`].
+    Certificates(Box<[u8]>),
 }
 
 /// The message that waits for an address.
@@ -132,6 +136,7 @@ impl<A: Application, M: Media> MediaServer<A, M> {
             conferences: Conferences::default(),
             gate: AccessGate::new(&welcome.access, &gate_key),
             has_new_rules: false,
+            new_certificates: None,
             call_log: CallLog::default(),
             scanner: Scanner::new(),
             ending: None,
@@ -181,6 +186,11 @@ impl<A: Application, M: Media> MediaServer<A, M> {
         }
     }
 
+    /// Whether the own SIP ports speak TLS from now on, and the name in Contact for TLS callers.
+    pub fn set_secure(&mut self, speaks_tls: bool, contact_name: Option<&str>) {
+        self.uas.set_secure(speaks_tls, contact_name);
+    }
+
     /// No route leads to the destination of this message: a request goes to its next address, if it has one.
     pub fn on_unsent(&mut self, message: &[u8], now: Time) {
         self.uas.on_unsent(message, now);
@@ -201,6 +211,10 @@ impl<A: Application, M: Media> Sessions for MediaServer<A, M> {
 
     fn on_undelivered(&mut self, to: ReplyTo, bytes: &[u8], now: Time) {
         self.uas.on_undelivered(to, bytes, now);
+    }
+
+    fn set_certificates(&mut self, body: &[u8]) {
+        self.new_certificates = Some(body.into());
     }
 
     fn set_access(&mut self, rules: &[AccessRule]) {
@@ -241,6 +255,9 @@ impl<A: Application, M: Media> Sessions for MediaServer<A, M> {
     fn poll_output(&mut self, dispatcher: &mut DispatcherLinks, now: Time) -> Option<Effect> {
         if std::mem::take(&mut self.has_new_rules) {
             return Some(Effect::Access);
+        }
+        if let Some(body) = self.new_certificates.take() {
+            return Some(Effect::Certificates(body));
         }
         loop {
             let effect = self.poll_gateway(dispatcher, now).or_else(|| self.poll_calls(dispatcher, now));

@@ -215,6 +215,7 @@ impl Supervisor {
     /// # Errors
     /// A lane has panicked. The workers live on and serve their calls.
     pub async fn serve(mut self) -> Result<Ending, LaneDied> {
+        self.tell_certificates();
         while !self.is_over() {
             if !self.lanes.are_running() {
                 return Err(LaneDied);

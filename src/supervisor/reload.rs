@@ -1,10 +1,12 @@
 //! A reload: the configuration read again, and applied whole or not at all. No call is touched.
 
+use std::sync::Arc;
+
 use tracing::{info, warn};
 
 use super::event_loop::Supervisor;
 use super::sockets::SlotSockets;
-use super::stream_listeners::gate_reload;
+use super::stream_listeners::{certificates, gate_reload};
 use crate::config::{Change, Config, ConfigError, NeedsRestart};
 use crate::dispatch::decision::Admin;
 use crate::dispatch::rules::Rules;
@@ -66,11 +68,13 @@ impl Supervisor {
         let change = Change::between(&self.config, &new)?;
         // Certificates are renewed under the same names, so they are read again whatever the configuration says.
         let gate = gate_reload(&new, &self.key)?;
+        let told = certificates(&new)?;
+        let more = self.bind_more(&new)?;
+        self.lanes.send(|_| server::Command::Certificates(Arc::clone(&told)));
         if change.is_empty() {
             self.lanes.order(gate);
             return Ok(change);
         }
-        let more = self.bind_more(&new)?;
         let now = clock::now();
         self.config = new;
         self.lanes.order(gate);
@@ -81,6 +85,15 @@ impl Supervisor {
         });
         self.fit_slots(more, now);
         Ok(change)
+    }
+
+    /// Tells the workers the certificates of their own ports.
+    pub(super) fn tell_certificates(&self) {
+        match certificates(&self.config) {
+            Ok(told) => self.lanes.send(|_| server::Command::Certificates(Arc::clone(&told))),
+            // The gate has just used the same files.
+            Err(error) => warn!("calls over TLS stay at the well-known port: {error}"),
+        }
     }
 
     /// Makes as many slots as the configuration says: `more` has the sockets of new ones.

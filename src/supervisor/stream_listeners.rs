@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tracing::warn;
+
 use super::sockets::Listeners;
 use super::{StartError, descriptors};
 use crate::config::{Config, Service};
@@ -10,6 +12,10 @@ use crate::net::process;
 use crate::net::tls::{Identity, TlsError, server_config};
 use crate::server::gate::{GateSetup, Limits, Order, StreamListener};
 use crate::stream::{Kind, Rules};
+use crate::words::Certificates;
+
+/// Most bytes of certificates and keys: they have room in one frame.
+const MOST: usize = 60 << 10;
 
 /// The setup of the gate. `is_paused`: it accepts nothing until it is told to go on.
 ///
@@ -36,6 +42,28 @@ pub(super) fn gate_setup(
 /// A file of a certificate cannot be used.
 pub(super) fn gate_reload(config: &Config, key: &TokenKey) -> Result<Order, TlsError> {
     Ok(Order::Reload { kinds: kinds(config, key)?, limits: limits(config), access: config.access_rules() })
+}
+
+/// The certificates that workers get for their own ports, as the body of a record. Empty: no listener speaks TLS, so
+/// that no Contact names a worker's port for it.
+///
+/// # Errors
+///
+/// A file of a certificate cannot be used.
+pub(super) fn certificates(config: &Config) -> Result<Arc<[u8]>, TlsError> {
+    if !config.serves(Service::Tls) {
+        return Ok(Arc::default());
+    }
+    let identities =
+        config.tls.iter().map(|files| Ok(Identity::read(files)?.tell())).collect::<Result<_, TlsError>>()?;
+    let told = Certificates { contact_name: config.contact_name().map(str::to_owned), identities };
+    // Texts are written as JSON without a fault.
+    let body = serde_json::to_vec(&told).unwrap_or_default();
+    if body.len() > MOST {
+        warn!("calls over TLS stay at the well-known port: the certificates are too large for the workers");
+        return Ok(Arc::default());
+    }
+    Ok(body.into())
 }
 
 /// The protocol of each listener for connections, in their order. All that speak TLS share one configuration.

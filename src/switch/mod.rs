@@ -5,6 +5,7 @@
 
 pub mod answers;
 mod brought;
+mod certificates;
 mod clock_asks;
 mod commands;
 mod decided;
@@ -45,6 +46,7 @@ use crate::wire::sip::Scanner;
 use crate::words::{Drain, DrainMode, RefuseReason, ReplyTo, Transport};
 use answers::Leaving;
 use brought::BroughtMessages;
+use certificates::Certificates;
 use clock_asks::ClockAsks;
 use early_cancels::EarlyCancels;
 use ending::{Estates, MESSAGES_A_TURN};
@@ -95,6 +97,7 @@ pub struct Switch<C> {
     ledgers_told_at: Time,
     /// Workers that have not been told the access rules in force: their links took no more.
     access_untold: Vec<WorkerId>,
+    certificates: Certificates,
     /// MGCP commands that wait for others of their datagrams.
     chains: Chains<Way>,
     /// Chains that go on.
@@ -150,6 +153,7 @@ impl<C: Channel> Switch<C> {
             may_clear: false,
             brought: BroughtMessages::default(),
             access_untold: Vec::new(),
+            certificates: Certificates::default(),
             chains: Chains::new(),
             resumed: VecDeque::new(),
             clock_asks: ClockAsks::default(),
@@ -247,6 +251,8 @@ impl<C: Channel> Switch<C> {
         let of = (joined.incarnation, joined.link);
         self.outbox.links.insert(worker, of, channel, DispatcherEnd::new(self.retention_bytes));
         self.fit_pool();
+        self.owe_certificates(worker);
+        self.tell_certificates();
     }
 
     /// Whether a worker has a link.
@@ -357,6 +363,7 @@ impl<C: Channel> Switch<C> {
             for (worker, link) in self.outbox.links.iter() {
                 self.dispatch.on_unread(worker, link.front.unread_behind());
             }
+            self.tell_certificates();
         }
         self.tell_clock(now);
         self.dispatch.handle_timeout(now);

@@ -27,6 +27,8 @@ saved!(Switch<C: Channel> { dispatch, refused, outbox, suspects, brought } else 
     ledgers_told,
     ledgers_told_at,
     access_untold,
+    // The control side tells them anew.
+    certificates,
     // Call agents send again the commands that waited, and those that were asked of all workers.
     chains,
     resumed,

@@ -4,6 +4,7 @@
 //! they stand here.
 
 mod access;
+mod certificates;
 mod dispatched;
 mod drain;
 pub mod features;
@@ -21,6 +22,7 @@ pub mod takeover;
 pub mod word_list;
 
 pub use access::{AccessAction, AccessRule};
+pub use certificates::{Certificates, Identity};
 pub use dispatched::Dispatched;
 pub use drain::{Drain, DrainMode};
 pub use handed_over::HandedOver;

@@ -236,6 +236,7 @@ impl LinkEnd {
                         FromDispatcher::Message(_)
                         | FromDispatcher::Drain(_)
                         | FromDispatcher::Access(_)
+                        | FromDispatcher::Certificates(_)
                         | FromDispatcher::Undelivered { .. }
                         | FromDispatcher::Clock { .. } => {}
                     })

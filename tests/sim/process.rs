@@ -274,7 +274,7 @@ impl Process {
                 Some(Output::Effect(Effect::LookUp(whose, _))) => {
                     self.station.sessions_mut().on_found(whose, &[], now);
                 }
-                Some(Output::Effect(Effect::Access) | Output::DispatcherLost(_)) => {}
+                Some(Output::Effect(Effect::Access | Effect::Certificates(_)) | Output::DispatcherLost(_)) => {}
             }
         }
     }

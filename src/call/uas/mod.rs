@@ -185,6 +185,13 @@ impl Uas {
         self.identity.here(local)
     }
 
+    /// Whether the own SIP ports speak TLS from now on, and the name in Contact for TLS callers. Calls that stand keep
+    /// the Contact that they have told.
+    pub fn set_secure(&mut self, speaks_tls: bool, contact_name: Option<&str>) {
+        self.identity.speaks_tls = speaks_tls;
+        self.identity.contact_name = contact_name.map(Into::into);
+    }
+
     /// A new dispatcher has other well-known sockets. Sockets that existed before keep their numbers.
     pub fn set_listeners(&mut self, listeners: Vec<SocketAddr>, duplicates: Vec<bool>) {
         self.identity.listeners = listeners;

@@ -10,6 +10,7 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKey
 
 use super::error::{TlsError, TlsFault};
 use crate::config::{ClientCertificates, TlsIdentity};
+use crate::words;
 
 /// Largest file of certificates or keys.
 const LARGEST: u64 = 1 << 20;
@@ -46,6 +47,33 @@ impl Identity {
             client_ca: optional(&config.client_ca)?,
             crl: optional(&config.crl)?,
         })
+    }
+}
+
+impl Identity {
+    /// The identity as a worker is told it.
+    pub fn tell(&self) -> words::Identity {
+        let text = |contents: &Contents| String::from_utf8_lossy(&contents.bytes).into_owned();
+        words::Identity {
+            certificate: text(&self.certificate),
+            key: text(&self.key),
+            client_certificates: self.client_certificates.to_string(),
+            client_ca: self.client_ca.as_ref().map(text),
+            crl: self.crl.as_ref().map(text),
+        }
+    }
+
+    /// The identity that a worker was told.
+    pub fn told(told: &words::Identity) -> Self {
+        let contents = |name: &str, text: &String| Contents { path: name.into(), bytes: text.as_bytes().to_vec() };
+        Identity {
+            certificate: contents("certificate", &told.certificate),
+            key: contents("key", &told.key),
+            // A word of a newer version asks for more than is known here.
+            client_certificates: told.client_certificates.parse().unwrap_or(ClientCertificates::Required),
+            client_ca: told.client_ca.as_ref().map(|text| contents("client-ca", text)),
+            crl: told.crl.as_ref().map(|text| contents("crl", text)),
+        }
     }
 }
 

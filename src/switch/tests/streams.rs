@@ -187,3 +187,39 @@ fn a_reply_for_a_connection_that_no_lane_can_have_comes_back_as_well() {
     assert_eq!(replies(&mut switch), []);
     assert!(switch.outbox.links.get(WorkerId(0)).unwrap().front.wants_transmit());
 }
+
+#[test]
+fn workers_of_slots_get_the_certificates_with_their_link_and_after_a_reload_and_no_other_worker_does() {
+    let dispatch = Dispatch::new(Setup {
+        rules: Rules::default(),
+        keys: Keyring::new(TokenKey::new([1; 32])),
+        table_cap: 10_000,
+        group_cap: 10,
+        workers: 1,
+        seed: 1,
+    });
+    let mut switch = Switch::new(dispatch, Insert::None, 16 << 20, Owners::new(0, 1, 0));
+    let told = |sent: &Arc<Mutex<Vec<Vec<u8>>>>| {
+        let frames = std::mem::take(&mut *sent.lock().unwrap());
+        let records = frames.iter().flat_map(|frame| Frame::parse(frame).unwrap());
+        let bodies = records.filter_map(|record| match record.unwrap() {
+            Record::Certificates(body) => Some(String::from_utf8(body.to_vec()).unwrap()),
+            _ => None,
+        });
+        bodies.collect::<Vec<_>>()
+    };
+    let link = |switch: &mut Switch<Kept>, worker| {
+        let sent = Arc::new(Mutex::new(Vec::new()));
+        let joined = Joined::sip(Incarnation::new(1), 10_000, Vec::new());
+        switch.on_link(WorkerId(worker), Kept { frame: None, sent: sent.clone() }, &joined, NOW);
+        sent
+    };
+    switch.set_certificates(b"one"[..].into());
+    let (own, other) = (link(&mut switch, 0), link(&mut switch, 1));
+    switch.flush_links();
+    assert_eq!((told(&own), told(&other)), (vec!["one".to_owned()], vec![]));
+    switch.set_certificates(b"two"[..].into());
+    switch.set_certificates(b"two"[..].into());
+    switch.flush_links();
+    assert_eq!((told(&own), told(&other)), (vec!["two".to_owned()], vec![]));
+}

@@ -27,20 +27,39 @@ pub enum Record<'a> {
     Ping(u64),
     Goodbye(&'a str),
     Access(AccessRules<'a>),
-    Undelivered { to: ReplyTo, bytes: &'a [u8] },
+    /// The body, which is read where it is used: it has private keys.
+    Certificates(&'a [u8]),
+    Undelivered {
+        to: ReplyTo,
+        bytes: &'a [u8],
+    },
     Hello(Hello),
     Report(Report),
     Answered(Seqs<'a>),
-    Refuse { seq: Seq, reason: RefuseReason },
-    Reply { to: ReplyTo, bytes: &'a [u8] },
+    Refuse {
+        seq: Seq,
+        reason: RefuseReason,
+    },
+    Reply {
+        to: ReplyTo,
+        bytes: &'a [u8],
+    },
     Release(Released<'a>),
     Holding(Transactions<'a>),
-    GroupOpen { opened: Time, name: &'a [u8] },
-    GroupClosed { name: &'a [u8] },
+    GroupOpen {
+        opened: Time,
+        name: &'a [u8],
+    },
+    GroupClosed {
+        name: &'a [u8],
+    },
     Pong(u64),
     Outcome(Outcome<'a>),
     Unanswered(Message<'a>),
-    Clock { asked: Time, at: Time },
+    Clock {
+        asked: Time,
+        at: Time,
+    },
     ClockAsk(Time),
     Send(Dispatched<'a>),
     Takeover(Takeover),
@@ -117,6 +136,7 @@ fn read_record<'a>(kind: u8, fixed: &'a [u8], body: &'a [u8]) -> Result<Option<R
             }
             Record::Access(AccessRules { bytes: body, stride })
         }
+        8 => Record::Certificates(body),
         9 => {
             need(8)?;
             Record::Undelivered { to: ReplyTo::of(u64_at(fixed, 0)), bytes: body }
@@ -225,6 +245,7 @@ impl FrameBuilder {
             Record::Ping(number) => self.push_record(5, &number.to_le_bytes(), &[]),
             Record::Goodbye(reason) => self.push_record(6, &[], reason.as_bytes()),
             Record::Access(rules) => self.push_record(7, &stride_fixed(rules.stride), rules.bytes),
+            Record::Certificates(body) => self.push_record(8, &[], body),
             Record::Undelivered { to, bytes } => self.push_record(9, &to.number().to_le_bytes(), bytes),
             Record::Hello(hello) => self.push_json(65, hello),
             Record::Report(report) => self.push_record(66, &report_fixed(report), &[]),

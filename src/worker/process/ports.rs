@@ -14,12 +14,13 @@ use crate::net::clock;
 use crate::net::conns::Origin;
 use crate::net::resolve::Resolver;
 use crate::net::streams::Streams;
+use crate::net::tls::{Identity, server_config};
 use crate::net::udp::{Batch, Delivery, Socket};
 use crate::station::call_log::call_id_of;
 use crate::station::{Application, Effect, MediaServer, Question, Station};
 use crate::stream::Received;
 use crate::time::Time;
-use crate::words::{Dispatched, Hello, PassedSocket, Port, SocketRole};
+use crate::words::{Certificates, Dispatched, Hello, PassedSocket, Port, SocketRole};
 use crate::worker::media::{RTP_TOKENS, RtpMedia};
 use crate::worker::own_ports;
 use crate::worker::settings::Settings;
@@ -98,6 +99,7 @@ impl<A: Application> Ports<MediaServer<A, RtpMedia>> for Sockets {
                 let sessions = shell.station.sessions();
                 self.streams.close_where(|address| sessions.denies(address));
             }
+            Effect::Certificates(body) => self.set_certificates(&body, &mut shell.station),
         }
     }
 
@@ -142,6 +144,25 @@ impl<A: Application> Ports<MediaServer<A, RtpMedia>> for Sockets {
 }
 
 impl Sockets {
+    /// Serves TLS with these certificates from now on. Without any that can be used the port speaks TCP alone, and
+    /// calls over TLS stay with the dispatcher.
+    fn set_certificates<A: Application>(&mut self, body: &[u8], station: &mut Station<MediaServer<A, RtpMedia>>) {
+        let told: Certificates = match serde_json::from_slice(body) {
+            Ok(told) => told,
+            Err(error) => return tracing::warn!(%error, "certificates that cannot be read"),
+        };
+        let identities: Vec<Identity> = told.identities.iter().map(Identity::told).collect();
+        let key = station.dispatcher().welcome().key.clone();
+        let config = match identities.is_empty() {
+            true => None,
+            false => server_config(&identities, key.as_ref())
+                .inspect_err(|error| tracing::warn!(%error, "the port does not speak TLS"))
+                .ok(),
+        };
+        station.sessions_mut().set_secure(config.is_some(), told.contact_name.as_deref());
+        self.streams.set_tls(config);
+    }
+
     /// Datagrams at the slot's own port.
     fn on_own<A: Application>(&mut self, number: usize, station: &mut Station<MediaServer<A, RtpMedia>>) -> bool {
         let Some(socket) = self.own.get(number) else { return false };
