@@ -30,6 +30,7 @@ mod pipelining;
 mod poison;
 mod reload;
 mod restart;
+mod secure;
 mod shutdown;
 mod signals;
 mod silent;

@@ -77,6 +77,18 @@ fn a_stranger_who_pipelines_requests_over_hundreds_of_connections_silences_no_wo
 }
 
 #[test]
+fn a_request_whose_end_cannot_be_found_is_answered_by_the_worker_and_its_connection_is_closed() {
+    let pointsman = Setup::new(1).start();
+    let mut caller = TcpStream::connect(pointsman.worker_address(0)).unwrap();
+    caller.set_read_timeout(Some(DEADLINE)).unwrap();
+    let request = String::from_utf8(pipelined(1)).unwrap().replace("l: 0\r\n", "");
+    caller.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    caller.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("SIP/2.0 400 ") && answer.contains("branch=z9hG4bK0"), "{answer}");
+}
+
+#[test]
 fn thousands_of_idle_connections_of_one_host_close_neither_its_own_calls_nor_the_connections_of_others() {
     let pointsman = Setup::new(1).start();
     let count = (raise_descriptor_limit(5_000).unwrap() as usize - 500).min(4_200);

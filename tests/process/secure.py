@@ -1,0 +1,91 @@
+"""A phone that speaks SIP over TLS by Python's ssl module, and follows Contact. It says what happens line by line."""
+
+import re
+import socket
+import ssl
+import sys
+
+HOST, PORT, CA, NAME, MODE = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4], sys.argv[5]
+SDP = ("v=0\r\no=- 1 1 IN IP4 {0}\r\ns=-\r\nc=IN IP4 {0}\r\nt=0 0\r\nm=audio 40000 RTP/AVP 0\r\n").format(HOST)
+
+
+class Connection:
+    def __init__(self, sock):
+        self.sock, self.bytes = sock, b""
+
+    def read(self):
+        while b"\r\n\r\n" not in self.bytes:
+            self.fill()
+        head, rest = self.bytes.split(b"\r\n\r\n", 1)
+        length = int(re.search(rb"(?im)^(?:content-length|l)\s*:\s*(\d+)", head).group(1))
+        while len(rest) < length:
+            self.fill()
+            rest = self.bytes.split(b"\r\n\r\n", 1)[1]
+        self.bytes = rest[length:]
+        return head.decode() + "\r\n\r\n"
+
+    def fill(self):
+        more = self.sock.recv(65536)
+        if not more:
+            raise EOFError("the connection has ended")
+        self.bytes += more
+
+    def request(self, method, uri, cseq, to, body="", branch="1"):
+        local = "%s:%d" % self.sock.getsockname()[:2]
+        lines = ["%s %s SIP/2.0" % (method, uri),
+                 "Via: SIP/2.0/TLS %s;branch=z9hG4bK%s%s%d" % (local, branch, method, cseq),
+                 "Max-Forwards: 70", "From: <sip:caller@%s>;tag=c1" % HOST, "To: " + to,
+                 "Call-ID: secure-%s" % MODE, "CSeq: %d %s" % (cseq, method),
+                 "Contact: <sip:caller@%s;transport=tls>" % local]
+        if body:
+            lines.append("Content-Type: application/sdp")
+        lines.append("Content-Length: %d" % len(body))
+        self.sock.sendall(("\r\n".join(lines) + "\r\n\r\n" + body).encode())
+
+    def final(self):
+        while True:
+            response = self.read()
+            status = int(response.split(" ", 2)[1])
+            if status >= 200:
+                return status, response
+
+
+def header(message, name):
+    return re.search(r"(?im)^%s\s*:\s*(.*?)\r$" % name, message).group(1)
+
+
+def connect(port):
+    context = ssl.create_default_context(cafile=CA)
+    sock = context.wrap_socket(socket.create_connection((HOST, port), 10), server_hostname=NAME)
+    sock.settimeout(20)
+    return Connection(sock)
+
+
+def serve_bye(connection):
+    bye = connection.read()
+    assert bye.startswith("BYE "), bye
+    copied = [line for line in bye.split("\r\n") if re.match(r"(?i)(via|from|to|call-id|cseq)\s*:", line)]
+    connection.sock.sendall(("\r\n".join(["SIP/2.0 200 OK"] + copied) + "\r\nContent-Length: 0\r\n\r\n").encode())
+    via = header(bye, "Via")
+    print("BYE over", via.split(" ")[0], flush=True)
+
+
+first = connect(PORT)
+first.request("INVITE", "sip:ms@" + NAME, 1, "<sip:ms@%s>" % NAME, SDP)
+status, answer = first.final()
+assert status == 200, answer
+contact = re.search(r"<(sips?:[^>]+)>", header(answer, "Contact")).group(1)
+print("Contact", contact, flush=True)
+target = re.match(r"sip:([^:;]+):(\d+);transport=tls$", contact)
+to = header(answer, "To")
+own = connect(int(target.group(2)))
+print("certificate", own.sock.getpeercert()["serialNumber"], flush=True)
+own.request("ACK", contact, 1, to)
+own.request("OPTIONS", contact, 2, to)
+assert own.final()[0] == 200
+print("talking", flush=True)
+if MODE == "hangs-up":
+    own.request("BYE", contact, 3, to)
+    print("BYE", own.final()[0], flush=True)
+elif MODE == "waits":
+    serve_bye(own)

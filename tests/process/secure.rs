@@ -1,0 +1,132 @@
+//! Calls over TLS whose callers follow Contact to the worker's own port. The caller is a program of Python's.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SerialNumber};
+use tempfile::TempDir;
+
+use crate::support::pointsman::{Pointsman, Setup};
+
+const NAME: &str = "ms.example.test";
+const PHONE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/process/secure.py");
+
+/// A CA, and the files of certificates that it makes.
+struct Authority {
+    dir: TempDir,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, "a CA of this test");
+        fs::write(dir.path().join("ca.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
+        Authority { dir, issuer: Issuer::new(params, key) }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Writes a certificate for `host` and its key as `host.pem` and `host.key`.
+    fn certify(&self, host: &str, serial: u64) {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec![host.to_owned()]).unwrap();
+        params.use_authority_key_identifier_extension = true;
+        params.serial_number = Some(SerialNumber::from(serial));
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        fs::write(self.path(&format!("{host}.pem")), certificate.pem()).unwrap();
+        fs::write(self.path(&format!("{host}.key")), key.serialize_pem()).unwrap();
+    }
+
+    /// A dispatcher that serves TLS at port 5061.
+    fn start(&self) -> Pointsman {
+        self.certify(NAME, 0x51);
+        let setup = Setup::new(2);
+        let config = format!(
+            "[[tls]]\ncertificate = \"{0}/{NAME}.pem\"\nkey = \"{0}/{NAME}.key\"\ncontact-name = \"{NAME}\"\n",
+            self.dir.path().display()
+        );
+        fs::write(self.path("config.toml"), config).unwrap();
+        let listen = format!("tls:{}", SocketAddr::new(setup.ip, 5061));
+        let config = self.path("config.toml");
+        setup.with(["--listen", &listen, "--config", config.to_str().unwrap(), "--stop-after", "1s"]).start()
+    }
+}
+
+/// A phone of Python's, killed when the test gives up.
+struct Phone {
+    child: Child,
+    output: BufReader<ChildStdout>,
+}
+
+impl Phone {
+    fn new(pointsman: &Pointsman, authority: &Authority, mode: &str) -> Self {
+        let file = |name: &str| authority.path(name);
+        let mut child = Command::new("python3")
+            .args([Path::new(PHONE).as_os_str(), pointsman.address().ip().to_string().as_ref(), "5061".as_ref()])
+            .args([file("ca.pem").as_os_str(), NAME.as_ref(), mode.as_ref()])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("python3 is installed");
+        let output = BufReader::new(child.stdout.take().unwrap());
+        Phone { child, output }
+    }
+
+    /// The next line of its account.
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.output.read_line(&mut line).unwrap();
+        assert!(!line.is_empty(), "the phone has ended; its error is above");
+        line.trim_end().to_owned()
+    }
+}
+
+impl Drop for Phone {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_caller_over_tls_follows_contact_to_the_workers_own_port_and_hangs_up_there() {
+    let authority = Authority::new();
+    let pointsman = authority.start();
+    let mut phone = Phone::new(&pointsman, &authority, "hangs-up");
+    let contact = phone.line();
+    assert!(contact.starts_with(&format!("Contact sip:{NAME}:507")), "{contact}");
+    assert_eq!(
+        (phone.line(), phone.line(), phone.line()),
+        ("certificate 51".into(), "talking".into(), "BYE 200".into())
+    );
+}
+
+#[test]
+fn a_worker_hangs_up_over_the_connection_that_its_caller_has_opened_to_it() {
+    let authority = Authority::new();
+    let pointsman = authority.start();
+    let mut phone = Phone::new(&pointsman, &authority, "waits");
+    while phone.line() != "talking" {}
+    pointsman.ask_to_stop();
+    assert_eq!(phone.line(), "BYE over SIP/2.0/TLS");
+}
+
+#[test]
+fn a_certificate_that_is_renewed_is_shown_at_workers_ports_after_a_reload() {
+    let authority = Authority::new();
+    let pointsman = authority.start();
+    authority.certify(NAME, 0x52);
+    assert!(pointsman.stats("reload")["error"].is_null());
+    let mut phone = Phone::new(&pointsman, &authority, "hangs-up");
+    phone.line();
+    assert_eq!(phone.line(), "certificate 52");
+}
