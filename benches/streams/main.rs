@@ -149,7 +149,9 @@ impl Rig {
                 switch.on_message(bytes, &way, *now);
             }
         });
-        switch.flush_replies(|conn, bytes| conns.numbered(conn.0).is_some_and(|key| conns.send(key, bytes)));
+        switch.flush_replies(|conn: ConnId, bytes: &[u8]| {
+            conns.numbered(conn.0).is_some_and(|key| conns.send(key, bytes))
+        });
         conns.flush();
         switch.flush_links();
     }

@@ -8,9 +8,8 @@ use super::early_cancels::EarlyCancel;
 use super::links::Channel;
 use super::outbox::Outbox;
 use super::parcel::Parcel;
-use super::replies::Reply;
+use super::replies::{Connections, Reply};
 use super::{Switch, Way};
-use crate::ids::ConnId;
 use crate::time::Time;
 use crate::words::{ReplyTo, Transport};
 
@@ -41,27 +40,38 @@ impl<C: Channel> Switch<C> {
         self.go_on_chains(now);
     }
 
-    /// Passes each message for a connection of this lane to `send`, which returns false when the connection is gone.
-    /// Messages for connections of other lanes go into their parcels. A worker's message for a connection that no lane
-    /// has goes back to it.
-    pub fn flush_replies(&mut self, mut send: impl FnMut(ConnId, &[u8]) -> bool) {
+    /// Queues each message for a connection of this lane, and has them leave. Messages for connections of other lanes
+    /// go into their parcels. A worker's message for a connection that no lane has, or that broke before the message
+    /// had left, goes back to it.
+    pub fn flush_replies(&mut self, mut connections: impl Connections) {
         let Outbox { answers: Answers { replies, .. }, links, .. } = &mut self.outbox;
         if replies.is_empty() {
             return;
         }
         let own = self.owners.own();
-        for reply @ Reply { conn, bytes, from } in replies.iter() {
-            if conn.lane() != own
-                && let Some(parcel) = self.parcels.get_mut(conn.lane())
-            {
-                parcel.replies.push(reply);
-            } else if (conn.lane() != own || !send(conn, bytes))
-                && let Some(worker) = from
+        let mut undelivered = |Reply { conn, bytes, from }: Reply<'_>| {
+            if let Some(worker) = from
                 && let Some(link) = links.get_mut(worker)
             {
                 link.front.push_undelivered(ReplyTo::Stream(conn), bytes);
                 links.touch(worker);
             }
+        };
+        let mut queued = 0;
+        for reply in replies.iter() {
+            if reply.conn.lane() != own
+                && let Some(parcel) = self.parcels.get_mut(reply.conn.lane())
+            {
+                parcel.replies.push(reply);
+            } else if reply.conn.lane() == own && connections.queue(reply.conn, reply.bytes) {
+                queued += 1;
+            } else {
+                undelivered(reply);
+            }
+        }
+        let broken = if queued > 0 { connections.write() } else { Vec::new() };
+        if !broken.is_empty() {
+            replies.iter().filter(|reply| broken.contains(&reply.conn)).for_each(undelivered);
         }
         replies.clear(KEPT);
     }

@@ -56,6 +56,7 @@ use links::{Channel, Links};
 use outbox::Outbox;
 use owner::Owner;
 use parcel::Parcel;
+pub use replies::Connections;
 use replies::Reply;
 use suspects::Suspects;
 use totals::Totals;

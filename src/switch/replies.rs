@@ -34,6 +34,26 @@ pub struct Reply<'a> {
     pub from: Option<WorkerId>,
 }
 
+/// The connections of a lane, as messages leave on them.
+pub trait Connections {
+    /// Queues a message; false when the connection is gone.
+    fn queue(&mut self, connection: ConnId, message: &[u8]) -> bool;
+
+    /// Writes the messages that are queued. Returns the connections that broke before all had left.
+    fn write(&mut self) -> Vec<ConnId>;
+}
+
+/// A function that sends each message at once.
+impl<F: FnMut(ConnId, &[u8]) -> bool> Connections for F {
+    fn queue(&mut self, connection: ConnId, message: &[u8]) -> bool {
+        self(connection, message)
+    }
+
+    fn write(&mut self) -> Vec<ConnId> {
+        Vec::new()
+    }
+}
+
 impl Replies {
     /// Adds the dispatcher's answer that `write` appends to the buffer, for this connection.
     pub fn write(&mut self, conn: ConnId, write: impl FnOnce(&mut Vec<u8>)) {

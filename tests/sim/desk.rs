@@ -324,7 +324,7 @@ impl Desk {
             leaving.for_each(|(bytes, to)| leave(owner, bytes, to));
         });
         let streams = &self.streams;
-        self.switch.flush_replies(|connection, bytes| {
+        self.switch.flush_replies(|connection, bytes: &[u8]| {
             let Some(to) = streams.peer(connection) else { return false };
             let text = std::str::from_utf8(bytes).expect("callers write plain text");
             truth.on_sent(None, text, now);

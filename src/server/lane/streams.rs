@@ -1,14 +1,15 @@
 //! Stream connections of a lane: messages come from them, and answers leave on them.
 
+use crossbeam_channel::Sender;
 use tracing::debug;
 
 use super::Lane;
 use crate::ids::{ConnId, ListenerId};
 use crate::net::clock;
-use crate::net::conns::{Moved, Origin};
+use crate::net::conns::{CloseReason, Closed, Closures, Conns, Moved, Origin};
 use crate::server::gate::Census;
 use crate::stream::Received;
-use crate::switch::Way;
+use crate::switch::{Connections, Way};
 use crate::time::Time;
 
 /// Bits of a connection's own number in a [`ConnId`].
@@ -51,16 +52,41 @@ impl Lane {
 
     /// Writes the answers, once for each connection.
     pub(super) fn flush_streams(&mut self) {
+        let lane = self.switch.own();
         let Lane { conns, switch, census, closures, .. } = self;
-        switch.flush_replies(|connection, bytes| {
-            conns.numbered(connection.0 & OWN).is_some_and(|key| conns.send(key, bytes))
-        });
-        conns.flush();
-        while let Some(end) = conns.poll_closed() {
-            debug!(remote = %end.ends.remote, reason = end.reason.label(), "a connection is closed");
-            closures.count(end.reason);
+        let mut connections = Writing { conns, census, closures, lane };
+        // Pongs and Pings wait for no answer. Connections that have ended before are told apart from those that break
+        // under the answers.
+        connections.write();
+        switch.flush_replies(connections);
+    }
+}
+
+/// The lane's connections while it writes to them.
+struct Writing<'l> {
+    conns: &'l mut Conns,
+    census: &'l Sender<Census>,
+    closures: &'l mut Closures,
+    lane: usize,
+}
+
+impl Connections for Writing<'_> {
+    fn queue(&mut self, connection: ConnId, message: &[u8]) -> bool {
+        self.conns.numbered(connection.0 & OWN).is_some_and(|key| self.conns.send(key, message))
+    }
+
+    fn write(&mut self) -> Vec<ConnId> {
+        self.conns.flush();
+        let mut broken = Vec::new();
+        while let Some(Closed { key, ends, reason }) = self.conns.poll_closed() {
+            debug!(remote = %ends.remote, reason = reason.label(), "a connection is closed");
+            self.closures.count(reason);
             // The gate is gone only when the process ends.
-            let _ = census.send(Census::Closed(end.ends.remote.ip()));
+            let _ = self.census.send(Census::Closed(ends.remote.ip()));
+            if reason == CloseReason::Broken {
+                broken.push(ConnId::new(self.lane, key.number()));
+            }
         }
+        broken
     }
 }

@@ -34,7 +34,7 @@ fn request(method: &str, call: usize) -> Vec<u8> {
 fn replies<C: Channel>(switch: &mut Switch<C>) -> Vec<(ConnId, String)> {
     switch.flush_answers(|leaving| panic!("{} answers in datagrams", leaving.len()));
     let mut replies = Vec::new();
-    switch.flush_replies(|conn, bytes| {
+    switch.flush_replies(|conn, bytes: &[u8]| {
         replies.push((conn, String::from_utf8_lossy(bytes).into_owned()));
         true
     });
@@ -135,8 +135,30 @@ impl Channel for Kept {
     fn watch_writable(&mut self, _: bool) {}
 }
 
+/// Connections that take everything, and of which this one breaks then.
+struct Breaking(ConnId);
+
+impl Connections for Breaking {
+    fn queue(&mut self, _: ConnId, _: &[u8]) -> bool {
+        true
+    }
+
+    fn write(&mut self) -> Vec<ConnId> {
+        vec![self.0]
+    }
+}
+
 #[test]
 fn a_workers_bye_for_a_connection_that_is_gone_comes_back_to_it() {
+    assert_comes_back(true);
+}
+
+#[test]
+fn a_workers_bye_comes_back_to_it_from_a_connection_that_breaks_under_it() {
+    assert_comes_back(false);
+}
+
+fn assert_comes_back(is_gone: bool) {
     let (gone, stands) = (ConnId::new(0, 7), ConnId::new(0, 8));
     let reply = |conn, bytes| Record::Reply { to: ReplyTo::Stream(conn), bytes };
     let said = frame(&[reply(gone, b"BYE sip:a SIP/2.0"), reply(stands, b"SIP/2.0 200 OK")]);
@@ -156,7 +178,11 @@ fn a_workers_bye_for_a_connection_that_is_gone_comes_back_to_it() {
     switch.flush_links();
     switch.on_link_event(WorkerId(0), true, false);
     assert_eq!(switch.read_link(WorkerId(0), NOW), LinkRead::Frame);
-    switch.flush_replies(|conn, _| conn == stands);
+    if is_gone {
+        switch.flush_replies(|conn, _: &[u8]| conn == stands);
+    } else {
+        switch.flush_replies(Breaking(gone));
+    }
     sent.lock().unwrap().clear();
     switch.flush_links();
     let sent = sent.lock().unwrap();
