@@ -87,14 +87,11 @@ impl<K: Handle, T> Slab<K, T> {
         Some(K::new(index, 0))
     }
 
-    /// Puts values into the places that their keys name, in a table that is empty. Values beyond the table's room are
-    /// left out, and of two with one place the first.
+    /// Puts values into the places that their keys name, in a table that is empty. They may be more than the table has
+    /// room for: then it takes no others until enough of them are gone. Of two with one place the first counts.
     pub fn fill(&mut self, values: impl Iterator<Item = (K, T)>) {
         for (key, value) in values {
             let index = key.index() as usize;
-            if index >= self.cap {
-                continue;
-            }
             while self.places.len() <= index {
                 self.places.push(Place { generation: 0, tenant: Tenant::Gone(NONE) });
             }
@@ -114,8 +111,7 @@ impl<K: Handle, T> Slab<K, T> {
 
     /// Sets the number of tenants that each vacant place has had, for a table whose values were filled in from another.
     pub fn set_generations(&mut self, generations: &[u32]) {
-        let wanted = generations.len().min(self.cap);
-        while self.places.len() < wanted {
+        while self.places.len() < generations.len() {
             self.places.push(Place { generation: 0, tenant: Tenant::Gone(NONE) });
         }
         for (place, generation) in self.places.iter_mut().zip(generations) {
@@ -258,9 +254,13 @@ mod tests {
     }
 
     #[test]
-    fn a_table_that_is_too_small_takes_the_values_that_have_room() {
+    fn a_table_that_is_too_small_has_the_values_of_another_and_takes_no_more() {
         let mut slab: Slab<Number, char> = Slab::new(1);
         slab.fill([(Number::new(0, 3), 'a'), (Number::new(0, 4), 'b'), (Number::new(7, 0), 'c')].into_iter());
-        assert_eq!((slab.len(), slab.get(Number::new(0, 3)), slab.is_full()), (1, Some(&'a'), true));
+        assert_eq!((slab.len(), slab.get(Number::new(0, 3)), slab.is_full()), (2, Some(&'a'), true));
+        slab.remove(Number::new(0, 3));
+        assert_eq!(slab.insert('d'), None);
+        slab.remove(Number::new(7, 0));
+        assert!(slab.insert('d').is_some());
     }
 }

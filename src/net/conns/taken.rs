@@ -120,7 +120,8 @@ impl Conns {
     pub fn adopt(&mut self, sockets: Vec<(ConnName, OwnedFd)>, now: Time) -> io::Result<()> {
         let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
         let ends = Ends { remote: unknown, local: unknown, listener: Some(ListenerId(0)) };
-        let connections = sockets.into_iter().map(|(ConnName { index, generation }, socket)| {
+        let sockets = sockets.into_iter().filter(|(name, _)| name.index < 1 << ConnKey::PLACE_BITS);
+        let connections = sockets.map(|(ConnName { index, generation }, socket)| {
             let stream = Stream::resumed(Transport::Tcp, Limits::default(), now);
             let moved = Moved { socket: TcpStream::from(socket), stream, outgoing: Vec::new(), ends };
             (ConnKey::new(index, generation), Connection::new(moved, now))
