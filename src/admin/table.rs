@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 
 use crate::server::stats::{AdminState, DispatcherLoad, Snapshot, State, WorkerLoad};
+use crate::switch::totals::ByTransport;
 
 /// The snapshot as an aligned table: a line for each worker, their totals, and a line for the dispatcher.
 pub fn table(snapshot: &Snapshot) -> String {
@@ -11,6 +12,7 @@ pub fn table(snapshot: &Snapshot) -> String {
     text.push('\n');
     text.push_str(&dispatcher_line(&snapshot.dispatcher));
     text.push('\n');
+    text.extend(connections_line(&snapshot.dispatcher));
     text
 }
 
@@ -121,6 +123,18 @@ pub(super) fn dispatcher_line(dispatcher: &DispatcherLoad) -> String {
     )
 }
 
+/// Connections, and messages by transport, in a line with its end; `None` where no connection has brought any.
+fn connections_line(dispatcher: &DispatcherLoad) -> Option<String> {
+    let DispatcherLoad { connections, transports, .. } = dispatcher;
+    if *connections == 0 && transports.on_connections() == 0 {
+        return None;
+    }
+    let ByTransport { udp, tcp, tls, ws, wss, mgcp } = transports;
+    Some(format!(
+        "connections {connections}: received over udp {udp}, tcp {tcp}, tls {tls}, ws {ws}, wss {wss}, mgcp {mgcp}\n"
+    ))
+}
+
 /// Ten cells and a percentage; above 100 % the bar is full and only the number rises.
 fn bar(load: f64) -> String {
     let load = if load.is_finite() { load.max(0.0) } else { 0.0 };
@@ -218,6 +232,18 @@ total   1 up                              #.........   1.8%  17+1/1000        12
 dispatcher 4700, up 1h2m: received 1240, handed over 0, relayed 0, replied 0, dropped 0, pinned 0, table 0, overflow 0
 ";
         assert_eq!(table(&snapshot()), expected);
+    }
+
+    #[test]
+    fn connections_have_a_line_once_there_was_one() {
+        let mut snapshot = snapshot();
+        snapshot.dispatcher.transports.udp = 9;
+        assert!(!table(&snapshot).contains("connections"));
+        snapshot.dispatcher.transports.ws = 2;
+        let line = "connections 0: received over udp 9, tcp 0, tls 0, ws 2, wss 0, mgcp 0\n";
+        assert!(table(&snapshot).ends_with(line));
+        (snapshot.dispatcher.connections, snapshot.dispatcher.transports.ws) = (7, 0);
+        assert!(table(&snapshot).contains("\nconnections 7: received over udp 9, tcp 0,"));
     }
 
     #[test]

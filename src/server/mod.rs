@@ -194,6 +194,8 @@ pub struct LaneLoad {
     pub workers: Vec<WorkerLoad>,
     /// Totals of what the lane has done with messages.
     pub totals: Totals,
+    /// Stream connections that the lane has.
+    pub connections: u64,
 }
 
 /// Everything that a lane starts with.
@@ -276,6 +278,7 @@ impl LaneLoad {
         for (own, other) in self.workers.iter_mut().zip(other.workers) {
             own.add_lane(&other);
         }
+        self.connections += other.connections;
         let (own, other) = (self.totals, other.totals);
         self.totals = Totals {
             received: own.received + other.received,
@@ -287,6 +290,7 @@ impl LaneLoad {
             table_entries: own.table_entries + other.table_entries,
             // The socket's own count, which each lane reads in full.
             rx_overflow: own.rx_overflow.max(other.rx_overflow),
+            transports: own.transports.plus(other.transports),
         };
         self
     }

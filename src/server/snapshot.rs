@@ -13,13 +13,13 @@ use crate::switch::totals::Totals;
 use crate::time::Time;
 
 impl<C: Channel> Switch<C> {
-    /// The figures of `load`.
+    /// The figures of `load`. The lane adds the number of connections.
     pub fn load(&self, now: Time) -> LaneLoad {
         let workers = self.dispatch().pool().iter().map(|(_, worker)| worker_load(worker, now)).collect();
         let counters::Counters { handed_over, relayed, replied, dropped, pinned, .. } = *self.dispatch().counters();
         let table_entries = self.dispatch().table_len() as u64;
         let totals = Totals { handed_over, relayed, replied, dropped, pinned, table_entries, ..*self.totals() };
-        LaneLoad { workers, totals }
+        LaneLoad { workers, totals, connections: 0 }
     }
 
     /// Every total by reason. The lane adds the listeners' counts.

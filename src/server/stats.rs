@@ -8,6 +8,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::switch::totals::ByTransport;
+
 /// The reply to `load`: every configured worker, also those that are down, and the dispatcher.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
@@ -181,6 +183,12 @@ pub struct DispatcherLoad {
     /// Calls whose dialog stays at the well-known port: each message of such a dialog passes through the dispatcher.
     #[serde(default)]
     pub pinned: u64,
+    /// Stream connections that are open.
+    #[serde(default)]
+    pub connections: u64,
+    /// The parts of `received`, by the transport that the messages came over.
+    #[serde(default)]
+    pub transports: ByTransport,
 }
 
 /// The reply to `counters`: every total by reason, and the figures of sockets and links.
@@ -385,6 +393,7 @@ fn rounded<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::words::Transport;
 
     #[test]
     fn load_has_the_documented_fields_in_the_documented_order() {
@@ -404,7 +413,10 @@ mod tests {
             report_age_ms: 87,
             ..WorkerLoad::default()
         };
-        let dispatcher = DispatcherLoad { pid: 4700, uptime_s: 12.5, received: 1, ..DispatcherLoad::default() };
+        let mut transports = ByTransport::default();
+        transports.count(Transport::Tls);
+        let dispatcher =
+            DispatcherLoad { pid: 4700, uptime_s: 12.5, received: 1, connections: 3, transports, ..Default::default() };
         let snapshot = Snapshot { workers: vec![worker], dispatcher };
         assert_eq!(
             serde_json::to_string(&snapshot).unwrap(),
@@ -412,7 +424,8 @@ mod tests {
              \"port\":5070,\"units_used\":17,\"units_total\":1000,\"ledger\":1,\"load\":0.018,\"sessions\":12,\
              \"cpu\":0.04,\"handoffs\":1234,\"refused\":0,\"restarts\":0,\"report_age_ms\":87}],\
              \"dispatcher\":{\"pid\":4700,\"uptime_s\":12.5,\"received\":1,\"handed_over\":0,\"relayed\":0,\
-             \"replied\":0,\"dropped\":0,\"table_entries\":0,\"rx_overflow\":0,\"pinned\":0}}"
+             \"replied\":0,\"dropped\":0,\"table_entries\":0,\"rx_overflow\":0,\"pinned\":0,\"connections\":3,\
+             \"transports\":{\"udp\":0,\"tcp\":0,\"tls\":1,\"ws\":0,\"wss\":0,\"mgcp\":0}}}"
         );
         let read: Snapshot = serde_json::from_str(&serde_json::to_string(&snapshot).unwrap()).unwrap();
         assert_eq!(read, snapshot);

@@ -52,7 +52,8 @@ impl Supervisor {
     /// The figures of workers and dispatcher, now.
     pub(super) async fn snapshot(&self) -> Result<Snapshot, LaneStuck> {
         let lanes = self.ask(server::Command::Load).await?;
-        let LaneLoad { mut workers, totals } = lanes.into_iter().reduce(LaneLoad::plus).unwrap_or_default();
+        let LaneLoad { mut workers, totals, connections } =
+            lanes.into_iter().reduce(LaneLoad::plus).unwrap_or_default();
         let now = clock::now();
         // Configured workers are shown from the first moment, also those that never came up.
         let last = self.unmanaged.last_key_value().map_or(0, |(worker, _)| usize::from(worker.0) + 1);
@@ -73,6 +74,8 @@ impl Supervisor {
             table_entries: totals.table_entries,
             rx_overflow: totals.rx_overflow,
             pinned: totals.pinned,
+            connections,
+            transports: totals.transports,
         };
         Ok(Snapshot { workers, dispatcher })
     }

@@ -20,7 +20,7 @@ impl<C: Channel> Switch<C> {
         if all.next().is_some() {
             self.on_several(bytes, way, now);
         } else {
-            self.count_received(way.owner);
+            self.count_received(way);
             self.on_single(first, way, now);
         }
         self.go_on_chains(now);
@@ -60,7 +60,7 @@ impl<C: Channel> Switch<C> {
     fn on_several(&mut self, bytes: &[u8], way: &Way, now: Time) {
         let mut commands = Vec::new();
         for (number, part) in parts(bytes).enumerate() {
-            self.count_received(way.owner);
+            self.count_received(way);
             match parse(part) {
                 Ok(message) if number >= MOST_PARTS => {
                     self.overflow(&message, way, now);

@@ -168,7 +168,7 @@ impl<C: Channel> Switch<C> {
         if way.arrival.transport == Transport::Mgcp {
             return self.on_datagram(bytes, way, now);
         }
-        self.count_received(way.owner);
+        self.count_received(way);
         let own = self.owners.own();
         if self.owners.lanes() == 1 {
             self.decide(bytes, way, None, now);
@@ -186,7 +186,7 @@ impl<C: Channel> Switch<C> {
 
     /// The head of a message came on a connection, and the end of its body cannot be found.
     pub fn on_faulty(&mut self, head: &[u8], fault: StreamFault, way: &Way, now: Time) {
-        self.count_received(way.owner);
+        self.count_received(way);
         let Switch { scanner, dispatch, outbox, .. } = self;
         let bad = scanner.scan_head(head, fault.into());
         outbox.decide(dispatch, &InHand { message: (&bad).into(), way, chain: None, now });
@@ -222,9 +222,10 @@ impl<C: Channel> Switch<C> {
     }
 
     /// Counts a message that was read from a well-known socket.
-    fn count_received(&mut self, owner: Owner) {
-        if let Owner::Listener(_) = owner {
+    fn count_received(&mut self, way: &Way) {
+        if let Owner::Listener(_) = way.owner {
             self.outbox.totals.received += 1;
+            self.outbox.totals.transports.count(way.arrival.transport);
         }
     }
 

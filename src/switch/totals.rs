@@ -1,6 +1,9 @@
 //! Totals that a lane counts itself.
 
+use serde::{Deserialize, Serialize};
+
 use crate::pack::packed;
+use crate::words::Transport;
 
 /// Counts of messages since the lane's start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,6 +24,57 @@ pub struct Totals {
     pub table_entries: u64,
     /// Datagrams that the kernel dropped because a receive buffer was full.
     pub rx_overflow: u64,
+    /// The parts of `received`.
+    pub transports: ByTransport,
 }
 
-packed!(Totals { received, handed_over, relayed, replied, dropped, pinned, table_entries, rx_overflow });
+/// Counts of messages by the transport that they came over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ByTransport {
+    /// SIP over UDP.
+    pub udp: u64,
+    /// SIP over TCP.
+    pub tcp: u64,
+    /// SIP over TLS.
+    pub tls: u64,
+    /// SIP over WebSocket.
+    pub ws: u64,
+    /// SIP over WebSocket over TLS.
+    pub wss: u64,
+    /// MGCP over UDP.
+    pub mgcp: u64,
+}
+
+packed!(Totals { received, handed_over, relayed, replied, dropped, pinned, table_entries, rx_overflow, transports });
+packed!(ByTransport { udp, tcp, tls, ws, wss, mgcp });
+
+impl ByTransport {
+    /// Counts a message.
+    pub const fn count(&mut self, transport: Transport) {
+        *match transport {
+            Transport::Udp => &mut self.udp,
+            Transport::Tcp => &mut self.tcp,
+            Transport::Tls => &mut self.tls,
+            Transport::Ws => &mut self.ws,
+            Transport::Wss => &mut self.wss,
+            Transport::Mgcp => &mut self.mgcp,
+        } += 1;
+    }
+
+    /// The counts of two lanes together.
+    pub const fn plus(self, other: ByTransport) -> ByTransport {
+        ByTransport {
+            udp: self.udp + other.udp,
+            tcp: self.tcp + other.tcp,
+            tls: self.tls + other.tls,
+            ws: self.ws + other.ws,
+            wss: self.wss + other.wss,
+            mgcp: self.mgcp + other.mgcp,
+        }
+    }
+
+    /// Messages that came on connections.
+    pub const fn on_connections(self) -> u64 {
+        self.tcp + self.tls + self.ws + self.wss
+    }
+}

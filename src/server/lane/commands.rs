@@ -15,7 +15,7 @@ use crate::net::{clock, memory};
 use crate::server::link_socket::{GivenLink, LinkSocket};
 use crate::server::ports::SlotSockets;
 use crate::server::stats::Counters;
-use crate::server::{Command, Event};
+use crate::server::{Command, Event, LaneLoad};
 use crate::switch::Parting;
 use crate::time::Time;
 
@@ -74,7 +74,7 @@ impl Lane {
             Command::Pause(reply) => self.stage = Stage::Pausing(reply),
             Command::Give(memory, reply) => drop(reply.send(self.give(memory))),
             Command::Take(given, reply) => drop(reply.send(self.take(given))),
-            Command::Load(reply) => drop(reply.send(self.switch.load(now))),
+            Command::Load(reply) => drop(reply.send(self.load(now))),
             Command::Counters(reply) => drop(reply.send(self.counters())),
             Command::Explain { call_id, reply } => drop(reply.send(self.switch.explain(&call_id, now))),
         }
@@ -130,6 +130,10 @@ impl Lane {
             return Err(io::ErrorKind::OutOfMemory.into());
         }
         LinkSocket::register(link, self.registry.clone(), Token(FIRST_LINK + usize::from(worker.0)))
+    }
+
+    fn load(&self, now: Time) -> LaneLoad {
+        LaneLoad { connections: self.conns.count() as u64, ..self.switch.load(now) }
     }
 
     fn counters(&self) -> Counters {

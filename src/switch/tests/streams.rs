@@ -249,3 +249,19 @@ fn workers_of_slots_get_the_certificates_with_their_link_and_after_a_reload_and_
     switch.flush_links();
     assert_eq!((told(&own), told(&other)), (vec!["two".to_owned()], vec![]));
 }
+
+#[test]
+fn messages_are_counted_by_the_transport_that_they_came_over() {
+    let mut switch = switch(1);
+    let mut way = on_stream(ConnId::new(0, 7));
+    for (call, transport) in [Transport::Tcp, Transport::Wss, Transport::Tcp].into_iter().enumerate() {
+        way.arrival.transport = transport;
+        switch.on_message(&request("OPTIONS", call), &way, NOW);
+    }
+    switch.on_faulty(&request("INVITE", 9), StreamFault::ContentLength, &way, NOW);
+    way.owner = Owner::Vacant(WorkerId(0));
+    switch.on_message(&request("OPTIONS", 10), &way, NOW);
+    let totals = switch.totals();
+    assert_eq!((totals.received, totals.transports.tcp, totals.transports.wss), (4, 3, 1));
+    assert_eq!(totals.transports.on_connections(), 4, "what comes to a slot's own port is not received");
+}
