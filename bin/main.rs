@@ -5,6 +5,7 @@
 
 mod certify;
 mod check;
+mod connections;
 mod dispatch;
 mod drain;
 mod explain;
@@ -76,6 +77,8 @@ enum Command {
     Forget(forget::Flags),
     /// Tell what was decided about a call, and why.
     Explain(explain::Flags),
+    /// Show the open connections by listener and source, or one of them.
+    Connections(connections::Flags),
     /// Have the dispatcher read its configuration file again (SIGHUP does the same).
     Reload(reload::Flags),
     /// Check a configuration file.
@@ -101,6 +104,7 @@ fn main() -> ExitCode {
         Command::Maint(flags) => maint::run(&flags),
         Command::Forget(flags) => forget::run(&flags),
         Command::Explain(flags) => explain::run(flags),
+        Command::Connections(flags) => connections::run(&flags),
         Command::Reload(flags) => reload::run(&flags),
         Command::Check(flags) => check::run(flags),
         Command::Certify(flags) => certify::run(flags),

@@ -4,7 +4,7 @@ use clap::Args;
 use pointsman::admin::client::Client;
 use pointsman::admin::protocol::Command;
 use pointsman::admin::table::{table, trouble};
-use pointsman::server::stats::{Counters, Snapshot, Total};
+use pointsman::server::stats::{Counters, ListenerCounters, Snapshot, Total};
 
 use crate::flags::Ask;
 use crate::output::{Failure, print};
@@ -61,7 +61,8 @@ fn counters(client: &mut Client, json: bool) -> Result<(), Failure> {
     }
     let counters: Counters = client.read(&reply)?;
     let mut text = String::new();
-    let totals: [(&str, &Total); 8] = [
+    let connections = &counters.connections;
+    let totals: [(&str, &Total); 10] = [
         ("received", &counters.received),
         ("handed over", &counters.handed_over),
         ("relayed", &counters.relayed),
@@ -70,6 +71,8 @@ fn counters(client: &mut Client, json: bool) -> Result<(), Failure> {
         ("refused", &counters.refused),
         ("returned", &counters.returned),
         ("vacant", &counters.vacant),
+        ("connections accepted", &connections.accepted),
+        ("connections closed", &connections.closed),
     ];
     for (name, total) in totals {
         text += &format!("{:>12}  {name}\n", total.total);
@@ -79,10 +82,22 @@ fn counters(client: &mut Client, json: bool) -> Result<(), Failure> {
     }
     let entries = &counters.table;
     text += &format!("table: {} of {} entries, {} unrecorded\n", entries.entries, entries.cap, entries.unrecorded);
-    for listener in &counters.listeners {
+    for listener in counters.listeners.iter().filter(|listener| !takes_connections(listener)) {
         text += &format!(
             "listener {}: received {}, overflow {}, receive buffer {}, send buffer {}\n",
             listener.address, listener.received, listener.rx_overflow, listener.receive_buffer, listener.send_buffer
+        );
+    }
+    for listener in counters.listeners.iter().filter(|listener| takes_connections(listener)) {
+        text += &format!(
+            "listener {}:{}: received {}, {} connections, {} accepted\n",
+            listener.transport, listener.address, listener.received, listener.connections, listener.accepted
+        );
+    }
+    if connections.limit > 0 {
+        text += &format!(
+            "connections: {} open, {} handshakes under way, of {} in all; of {} handshakes\n",
+            connections.open, connections.handshakes, connections.limit, connections.handshakes_limit
         );
     }
     for link in &counters.links {
@@ -92,4 +107,9 @@ fn counters(client: &mut Client, json: bool) -> Result<(), Failure> {
         );
     }
     print(&text)
+}
+
+/// Whether a listener has connections in place of datagrams.
+fn takes_connections(listener: &ListenerCounters) -> bool {
+    matches!(&*listener.transport, "tcp" | "tls" | "ws" | "wss")
 }

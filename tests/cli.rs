@@ -54,7 +54,18 @@ fn help_shows_the_subcommands_and_examples() {
     assert_eq!(output.status.code(), Some(0));
     let text = stdout(&output);
     for word in [
-        "dispatch", "worker", "stat", "top", "drain", "ready", "maint", "forget", "explain", "reload", "check",
+        "dispatch",
+        "worker",
+        "stat",
+        "top",
+        "drain",
+        "ready",
+        "maint",
+        "forget",
+        "explain",
+        "connections",
+        "reload",
+        "check",
         "certify",
     ] {
         assert!(text.contains(&format!("\n  {word} ")), "{word}: {text}");
@@ -66,7 +77,9 @@ fn help_shows_the_subcommands_and_examples() {
 
 #[test]
 fn each_subcommand_has_help_of_its_own() {
-    for word in ["dispatch", "worker", "stat", "top", "drain", "ready", "maint", "explain", "reload", "check"] {
+    let words =
+        ["dispatch", "worker", "stat", "top", "drain", "ready", "maint", "explain", "connections", "reload", "check"];
+    for word in words {
         let output = pointsman(&[word, "--help"]);
         assert_eq!(output.status.code(), Some(0), "{word}");
         assert!(stdout(&output).contains(&format!("Usage: pointsman {word}")), "{word}: {}", stdout(&output));
@@ -77,7 +90,7 @@ fn each_subcommand_has_help_of_its_own() {
 
 #[test]
 fn each_bad_argument_is_one_line_that_names_it_and_exit_code_2() {
-    let cases: [(&[&str], &str); 22] = [
+    let cases: [(&[&str], &str); 23] = [
         (&["--workers", "1025"], "pointsman: --workers: 1025 is more than 1024, the most one host can have"),
         (&["--workers", "four"], "'four'"),
         (&["--workers", "-1"], "-1"),
@@ -100,6 +113,7 @@ fn each_bad_argument_is_one_line_that_names_it_and_exit_code_2() {
         (&["--config", "/nonexistent/p.toml"], "configuration file /nonexistent/p.toml: cannot be opened"),
         (&["drain"], "WORKER"),
         (&["drain", "two"], "workers are named w0, w1"),
+        (&["connections", "w0"], "invalid value 'w0' for '[NUMBER]'"),
     ];
     for (arguments, words) in cases {
         let line = refusal(arguments, 2);

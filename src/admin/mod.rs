@@ -5,6 +5,7 @@
 
 pub mod client;
 mod clients;
+pub mod connections;
 pub mod listener;
 pub mod protocol;
 pub mod rights;

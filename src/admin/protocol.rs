@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Change, Changed};
 use crate::ids::{NotAWorkerName, WorkerId};
+use crate::server::stats::connections::{Connection, Connections};
 use crate::server::stats::{AdminState, Counters, Explained, Snapshot, WorkerLoad};
 
 /// A request line longer than this is refused.
@@ -22,6 +23,11 @@ pub enum Command {
     Workers,
     /// Every total by reason.
     Counters,
+    /// Stream connections that are open, by listener and source; with a number, that one.
+    Connections {
+        /// The connection's number, as `explain` shows it.
+        number: Option<u64>,
+    },
     /// `load` once a second until the connection is closed.
     Watch,
     /// Gives a worker another administrative state: `ready w2`, `drain w2`, `maint w2`.
@@ -46,10 +52,11 @@ pub enum Command {
 }
 
 /// The commands, as they are listed in the reply to an unknown one.
-pub const COMMANDS: [&str; 10] = [
+pub const COMMANDS: [&str; 11] = [
     "load",
     "workers",
     "counters",
+    "connections [NUMBER]",
     "watch",
     "drain WORKER",
     "ready WORKER",
@@ -74,33 +81,36 @@ impl Command {
         }
         if text.starts_with('{') {
             let request: Request = serde_json::from_str(text).map_err(|error| NotACommand::Json(error.to_string()))?;
-            return Command::of(&request.command, request.worker.as_deref(), request.call_id.as_deref());
+            return request.command();
         }
         let (word, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
         let rest = Some(rest.trim()).filter(|rest| !rest.is_empty());
         match word {
             "" => Ok(Command::Load),
             "explain" => Command::of(word, None, rest),
+            "connections" => Ok(Command::Connections { number: rest.map(number).transpose()? }),
             _ => Command::of(word, rest, None),
         }
     }
 
     /// The request line for the command, without its end.
     pub fn to_line(&self) -> String {
-        let mut request = Request { command: self.word().to_owned(), worker: None, call_id: None };
+        let mut request = Request { command: self.word().to_owned(), worker: None, call_id: None, connection: None };
         match self {
             Command::Set { worker, .. } | Command::Forget { worker } => request.worker = Some(worker.to_string()),
             Command::Explain { call_id } => request.call_id = Some(call_id.clone()),
+            Command::Connections { number } => request.connection = *number,
             _ => {}
         }
-        // Three texts always make a JSON object.
+        // Texts and a number always make a JSON object.
         serde_json::to_string(&request).unwrap_or_default()
     }
 
     /// Whether the command changes nothing.
     pub const fn is_read_only(&self) -> bool {
         match self {
-            Command::Load | Command::Workers | Command::Counters | Command::Watch | Command::Explain { .. } => true,
+            Command::Load | Command::Workers | Command::Counters | Command::Watch => true,
+            Command::Connections { .. } | Command::Explain { .. } => true,
             Command::Set { .. } | Command::Forget { .. } | Command::Reload => false,
         }
     }
@@ -110,6 +120,7 @@ impl Command {
             Command::Load => "load",
             Command::Workers => "workers",
             Command::Counters => "counters",
+            Command::Connections { .. } => "connections",
             Command::Watch => "watch",
             Command::Set { admin, .. } => admin.label(),
             Command::Forget { .. } => "forget",
@@ -127,6 +138,7 @@ impl Command {
             "load" => Command::Load,
             "workers" => Command::Workers,
             "counters" => Command::Counters,
+            "connections" => Command::Connections { number: None },
             "watch" => Command::Watch,
             "reload" => Command::Reload,
             "drain" => set(AdminState::Drain)?,
@@ -154,6 +166,24 @@ struct Request {
     worker: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     call_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    connection: Option<u64>,
+}
+
+impl Request {
+    fn command(&self) -> Result<Command, NotACommand> {
+        let command = Command::of(&self.command, self.worker.as_deref(), self.call_id.as_deref())?;
+        match (command, self.connection) {
+            (Command::Connections { .. }, number) => Ok(Command::Connections { number }),
+            (command, None) => Ok(command),
+            (command, Some(_)) => Err(NotACommand::Argument(command.word())),
+        }
+    }
+}
+
+/// Reads the number of a connection.
+fn number(text: &str) -> Result<u64, NotACommand> {
+    text.parse().map_err(|_| NotACommand::NoNumber(text.chars().take(40).collect()))
 }
 
 /// A line that is not a command.
@@ -180,6 +210,9 @@ pub enum NotACommand {
     /// The Call-ID is missing.
     #[error("`explain` needs a Call-ID")]
     NoCallId,
+    /// The argument is not a number.
+    #[error("`{0}` is not the number of a connection; `explain` shows it")]
+    NoNumber(String),
     /// An argument that the command does not take.
     #[error("`{0}` takes no such argument")]
     Argument(&'static str),
@@ -205,6 +238,10 @@ pub enum Reply {
     },
     /// To `counters`.
     Counters(Box<Counters>),
+    /// To `connections`.
+    Connections(Connections),
+    /// To `connections` with a number.
+    Connection(Connection),
     /// To `ready`, `drain` and `maint`.
     Set {
         /// The worker's name.
@@ -260,7 +297,7 @@ impl Reply {
 impl From<NotACommand> for Reply {
     fn from(fault: NotACommand) -> Self {
         let commands: &[&str] = match fault {
-            NotACommand::Worker(_) => &[],
+            NotACommand::Worker(_) | NotACommand::NoNumber(_) => &[],
             _ => &COMMANDS,
         };
         Reply::Error { error: fault.to_string(), commands }
@@ -292,6 +329,12 @@ mod tests {
             ("load", r#"{"command":"load"}"#, Command::Load),
             ("workers", r#"{"command":"workers"}"#, Command::Workers),
             ("counters", r#"{"command":"counters"}"#, Command::Counters),
+            ("connections", r#"{"command":"connections"}"#, Command::Connections { number: None }),
+            (
+                "connections 549755813895",
+                r#"{"command":"connections","connection":549755813895}"#,
+                Command::Connections { number: Some(549_755_813_895) },
+            ),
             ("watch", r#"{"command":"watch"}"#, Command::Watch),
             ("drain w2", r#"{"command":"drain","worker":"w2"}"#, set(2, AdminState::Drain)),
             ("ready w0", r#"{"worker":"w0","command":"ready"}"#, set(0, AdminState::Ready)),
@@ -329,6 +372,9 @@ mod tests {
         assert_eq!(parse("explain"), Err(NotACommand::NoCallId));
         assert_eq!(parse("load w2"), Err(NotACommand::Argument("load")));
         assert_eq!(parse(r#"{"command":"watch","worker":"w2"}"#), Err(NotACommand::Argument("watch")));
+        assert_eq!(parse("connections w2"), Err(NotACommand::NoNumber("w2".into())));
+        assert_eq!(parse("connections -1"), Err(NotACommand::NoNumber("-1".into())));
+        assert_eq!(parse(r#"{"command":"load","connection":7}"#), Err(NotACommand::Argument("load")));
         assert!(matches!(parse(r#"{"command":"load""#), Err(NotACommand::Json(_))));
         assert!(matches!(parse(r#"{"command":"load","x":1}"#), Err(NotACommand::Json(_))));
         assert!(matches!(parse(r#"{"command":5}"#), Err(NotACommand::Json(_))));

@@ -47,8 +47,8 @@ pub enum OtherUsers {
 }
 
 /// Reply to an order of a member of the stats group.
-pub(super) const READ_ONLY: &str = "the stats group may ask for load, workers, counters, watch and explain; \
-                         changes are for the dispatcher's own user and root";
+pub(super) const READ_ONLY: &str = "the stats group may ask for load, workers, counters, connections, watch and \
+                         explain; changes are for the dispatcher's own user and root";
 
 #[cfg(test)]
 mod tests {
@@ -63,7 +63,11 @@ mod tests {
         assert_eq!(Rights::of(stranger, OtherUsers::MayRead), Some(Rights::Read));
         assert_eq!(Rights::of(stranger, OtherUsers::Refused), None);
         let may = |line: &str| Rights::Read.allow(&Command::parse(line.as_bytes()).unwrap());
-        assert!(["load", "workers", "counters", "watch", "explain a@b"].into_iter().all(may));
+        assert!(
+            ["load", "workers", "counters", "connections", "connections 7", "watch", "explain a@b"]
+                .into_iter()
+                .all(may)
+        );
         assert!(!["drain w0", "ready w0", "maint w0", "forget w0", "reload"].into_iter().any(may));
     }
 }

@@ -29,8 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// A peer that does not read its reply for this long is closed.
 const WRITE_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Interval at which read-only users have an `explain` answered, all of them together: each answer takes a few
-/// milliseconds of every lane, and the lane decides nothing in that time.
+/// Interval at which read-only users have an `explain` or `connections` answered, all of them together: each answer
+/// takes a few milliseconds of every lane, and the lane decides nothing in that time.
 const EXPLAIN_EVERY: Duration = Duration::from_millis(50);
 
 /// The time from which the next `explain` of a read-only user is answered; they take turns.
@@ -145,13 +145,13 @@ async fn serve_connection<A, F>(
     }
 }
 
-/// Answers a command; an `explain` of a read-only user waits for its turn.
+/// Answers a command; an `explain` or `connections` of a read-only user waits for its turn.
 async fn in_turn<A, F>(rights: Rights, command: Command, answer: &A, next_explain: &NextExplain) -> Reply
 where
     A: Fn(Command) -> F,
     F: Future<Output = Reply>,
 {
-    if rights == Rights::Read && matches!(command, Command::Explain { .. }) {
+    if rights == Rights::Read && matches!(command, Command::Explain { .. } | Command::Connections { .. }) {
         let mut next = next_explain.lock().await;
         tokio::time::sleep_until(*next).await;
         *next = Instant::now() + EXPLAIN_EVERY;

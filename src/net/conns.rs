@@ -9,6 +9,7 @@
 
 mod connection;
 mod reason;
+mod seen;
 mod taken;
 
 use std::collections::VecDeque;
@@ -26,6 +27,7 @@ use mio::{Interest, Registry, Token};
 
 use self::connection::{Connection, Read};
 pub use self::reason::{CloseReason, Closures};
+pub use self::seen::{ConnState, SourceCount};
 pub use self::taken::{ConnName, Pumped, SavedConns};
 use crate::ids::ListenerId;
 use crate::slab::{Handle, Slab, handle};

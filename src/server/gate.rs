@@ -4,6 +4,7 @@
 //! A handshake costs as much as a hundred messages, so none runs in a lane. Access rules and the caps on connections
 //! are applied here, before anything is read.
 
+mod caps;
 mod door;
 mod room;
 
@@ -17,6 +18,7 @@ use mio::{Events, Poll, Token, Waker};
 use tokio::sync::oneshot;
 use tracing::{debug, warn};
 
+use self::caps::{Cap, CapLog};
 use self::door::{Accepted, Door};
 use self::room::Crowds;
 pub use self::room::Limits;
@@ -91,10 +93,10 @@ pub enum Order {
 /// What the gate has seen since its start.
 #[derive(Clone, Debug, Default)]
 pub struct GateCounters {
-    /// Connections there are now, handshakes under way among them, as far as the lanes have told of their ends.
-    pub open: usize,
     /// Handshakes under way.
     pub handshakes: usize,
+    /// Caps on connections.
+    pub limits: Limits,
     /// Connections accepted at each listener, in their order.
     pub accepted: Vec<(ListenerId, u64)>,
     /// Connections closed before a lane had them, by reason.
@@ -142,6 +144,7 @@ pub struct Gate {
     is_paused: bool,
     closures: Closures,
     unaccepted: Seldom,
+    cap_log: CapLog,
 }
 
 impl Gate {
@@ -180,6 +183,7 @@ impl Gate {
             is_paused: setup.is_paused,
             closures: Closures::default(),
             unaccepted: Seldom::default(),
+            cap_log: CapLog::default(),
             poll,
         };
         Ok((gate, waker))
@@ -295,7 +299,11 @@ impl Gate {
         if self.access.denies(source) {
             return Err(CloseReason::Denied);
         }
-        self.crowds.room(source)?;
+        if let Err(reason) = self.crowds.room(source) {
+            let cap = if reason == CloseReason::TooMany { Cap::Connections } else { Cap::OfSource };
+            self.cap_log.note(cap, source, self.crowds.limits(), now);
+            return Err(reason);
+        }
         let has_handshake = kind.has_handshake();
         let stream = Stream::new(kind, stream::Limits::default(), now);
         let moved = Moved { socket, stream, outgoing: Vec::new(), ends };
@@ -306,7 +314,11 @@ impl Gate {
         }
         let conns = &self.conns;
         let standing = conns.keys().filter_map(|key| Some((key, conns.ends(key)?.remote.ip(), conns.heard(key)?)));
-        if let Some(key) = self.crowds.room_for_handshake(source, standing)? {
+        let room = self.crowds.room_for_handshake(source, standing);
+        if room != Ok(None) {
+            self.cap_log.note(Cap::Handshakes, source, self.crowds.limits(), now);
+        }
+        if let Some(key) = room? {
             self.conns.close(key, CloseReason::MadeRoom);
             self.note_closed();
         }
@@ -344,8 +356,8 @@ impl Gate {
             }
             Order::Counters(reply) => {
                 let counters = GateCounters {
-                    open: self.crowds.count(),
                     handshakes: self.conns.count(),
+                    limits: self.crowds.limits().clone(),
                     accepted: self.doors.iter().map(|door| (door.id, door.accepted)).collect(),
                     closed: self.closures.clone(),
                 };

@@ -72,6 +72,8 @@ pub struct Lane {
     /// The gate's queue of what changes in this lane's connections.
     census: Sender<Census>,
     closures: Closures,
+    /// Messages that have come on connections, by the number of their listener.
+    on_streams: Vec<u64>,
     /// Longest time for which TLS connections of an earlier dispatcher stay open.
     linger: Duration,
     batch: udp::Batch,
@@ -117,6 +119,7 @@ impl Lane {
             conns: Conns::new(Arc::clone(&registry), FIRST_CONN, setup.connections),
             census,
             closures: Closures::default(),
+            on_streams: Vec::new(),
             linger: setup.linger,
             batch: udp::Batch::new(),
             moderation: Moderation::default(),
@@ -193,8 +196,9 @@ impl Lane {
                 self.has_commands = false;
                 return;
             };
-            // `Explain` searches the lane's whole history, so messages are read before the next command.
-            let is_long = matches!(command, Command::Explain { .. });
+            // These search the lane's whole history, or all its connections, so messages are read before the next
+            // command.
+            let is_long = matches!(command, Command::Explain { .. } | Command::Sources(_) | Command::Counters(_));
             self.on_command(command);
             if is_long {
                 return;

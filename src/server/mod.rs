@@ -13,6 +13,7 @@ mod moderation;
 mod ports;
 mod snapshot;
 pub mod stats;
+mod stream_counters;
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -23,14 +24,14 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::gate::{Census, Gate, GateSetup, LaneEnd, Order};
 use self::link_socket::GivenLink;
-use self::stats::{Counters, Decided, WorkerLoad};
+use self::stats::{Decided, WorkerLoad};
 use crate::config::Insert;
 use crate::dispatch::Dispatch;
 use crate::dispatch::decision::{Admin, Brought, Joined};
 use crate::dispatch::owner::Owners;
 use crate::dispatch::rules::Rules;
-use crate::ids::{Incarnation, LinkId, ListenerId, WorkerId};
-use crate::net::conns::{ConnName, Moved, Pumped};
+use crate::ids::{ConnId, Incarnation, LinkId, ListenerId, WorkerId};
+use crate::net::conns::{ConnName, ConnState, Moved, Pumped, SourceCount};
 use crate::net::lan::{Connected, Connection};
 use crate::net::udp;
 use crate::net::unix::SeqPacket;
@@ -40,6 +41,7 @@ use crate::words::Transport;
 
 pub use lane::Lane;
 use lane::peers::{PARCELS, Peer, Peers};
+pub use stream_counters::{LaneCounters, StreamCounters};
 
 /// An order of the control side to a lane.
 #[derive(Debug)]
@@ -149,7 +151,11 @@ pub enum Command {
     /// Asks for the load figures.
     Load(oneshot::Sender<LaneLoad>),
     /// Asks for every total by reason.
-    Counters(oneshot::Sender<Counters>),
+    Counters(oneshot::Sender<LaneCounters>),
+    /// Asks for the number of connections of each source.
+    Sources(oneshot::Sender<Vec<SourceCount>>),
+    /// Asks for the state of a connection, which another lane may have, or none.
+    State(ConnId, oneshot::Sender<Option<ConnState>>),
     /// Asks for the decisions about a call.
     Explain {
         /// The Call-ID.

@@ -1,5 +1,6 @@
 //! The ports that a lane reads: UDP sockets, either the well-known ones or those of slots that have no worker.
 
+use std::borrow::Cow;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsRawFd;
@@ -233,7 +234,7 @@ impl Ports {
         self.listeners().filter_map(|port| port.socket.drops().ok()).map(u64::from).sum()
     }
 
-    /// The counters of each listener.
+    /// The counters of each listener. The supervisor adds the transport.
     pub fn counters(&self) -> Vec<ListenerCounters> {
         let counters = self.listeners().map(|port| {
             let memory = port.socket.memory().unwrap_or_default();
@@ -243,6 +244,9 @@ impl Ports {
                 rx_overflow: memory.drops.into(),
                 receive_buffer: memory.receive as u64,
                 send_buffer: memory.send as u64,
+                transport: Cow::default(),
+                connections: 0,
+                accepted: 0,
             }
         });
         counters.collect()

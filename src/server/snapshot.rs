@@ -1,6 +1,7 @@
 //! The lane's state as plain values for the stats socket.
 
 use super::LaneLoad;
+use super::stats::connections::ConnectionCounters;
 use super::stats::{Action, AdminState, Counters, Decided, LinkCounters, State, TableCounters, Total, WorkerLoad};
 use crate::dispatch::counters::{self, Kind};
 use crate::dispatch::decision::{Admin, Operational};
@@ -22,7 +23,7 @@ impl<C: Channel> Switch<C> {
         LaneLoad { workers, totals, connections: 0 }
     }
 
-    /// Every total by reason. The lane adds the listeners' counts.
+    /// Every total by reason. The lane adds the counts of listeners, the supervisor those of connections.
     pub fn counters(&self) -> Counters {
         let counters = self.dispatch().counters();
         let by = |kinds: &[Kind]| -> Total { by_reason(counters, kinds) };
@@ -58,6 +59,7 @@ impl<C: Channel> Switch<C> {
             },
             listeners: Vec::new(),
             links: links.collect(),
+            connections: ConnectionCounters::default(),
         }
     }
 

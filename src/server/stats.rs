@@ -2,12 +2,15 @@
 //!
 //! Numbers are never null; `pid` is null while a worker has no process. Counts are since the dispatcher's start.
 
+pub mod connections;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use serde::{Deserialize, Serialize, Serializer};
 
+use self::connections::ConnectionCounters;
 use crate::switch::totals::ByTransport;
 
 /// The reply to `load`: every configured worker, also those that are down, and the dispatcher.
@@ -222,10 +225,13 @@ pub struct Counters {
     pub listeners: Vec<ListenerCounters>,
     /// The links to the workers.
     pub links: Vec<LinkCounters>,
+    /// Stream connections.
+    #[serde(default)]
+    pub connections: ConnectionCounters,
 }
 
 impl Counters {
-    /// The counts of two lanes together. Both read the same sockets.
+    /// The counts of two lanes together. Both read the same sockets. Connections are not among them.
     pub fn plus(mut self, other: Counters) -> Counters {
         let Counters { received, handed_over, relayed, replied, dropped, .. } = other;
         let Counters { refused, returned, vacant, table, conferences, listeners, links, .. } = other;
@@ -293,7 +299,7 @@ pub struct TableCounters {
     pub unrecorded: u64,
 }
 
-/// A well-known socket.
+/// A well-known socket. One that takes connections has no buffers of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListenerCounters {
     /// Its address.
@@ -306,6 +312,15 @@ pub struct ListenerCounters {
     pub receive_buffer: u64,
     /// Bytes of its send buffer, as granted.
     pub send_buffer: u64,
+    /// Its transport: `udp`, `mgcp`, `tcp`, `tls`, `ws` or `wss`.
+    #[serde(default)]
+    pub transport: Cow<'static, str>,
+    /// Connections that it has accepted and that are open; 0 where it takes datagrams.
+    #[serde(default)]
+    pub connections: u64,
+    /// Connections accepted at it; 0 where it takes datagrams.
+    #[serde(default)]
+    pub accepted: u64,
 }
 
 /// The link to a worker.

@@ -15,11 +15,11 @@ use crate::config::count_of_workers;
 use crate::dispatch::decision::Admin;
 use crate::ids::WorkerId;
 use crate::net::{clock, host};
-use crate::server::stats::{AdminState, Counters, DispatcherLoad, Explained, Snapshot, State, WorkerLoad};
+use crate::server::stats::{AdminState, DispatcherLoad, Explained, Snapshot, State, WorkerLoad};
 use crate::server::{self, LaneLoad};
 
-/// Longest wait for a lane's answer. A lane answers within its turn, unless it is stuck.
-const LANE_PATIENCE: Duration = Duration::from_secs(2);
+/// Longest wait for the answer of a lane or of the gate. Each answers within its turn, unless it is stuck.
+pub(super) const LANE_PATIENCE: Duration = Duration::from_secs(2);
 
 impl Supervisor {
     /// Carries out a command, and returns the result.
@@ -27,12 +27,9 @@ impl Supervisor {
         let answer = match command {
             Command::Load | Command::Watch => self.snapshot().await.map(Reply::Load),
             Command::Workers => self.snapshot().await.map(|load| Reply::Workers { workers: load.workers }),
-            Command::Counters => {
-                let asked = self.ask(server::Command::Counters).await;
-                asked.map(|lanes| {
-                    Reply::Counters(Box::new(lanes.into_iter().reduce(Counters::plus).unwrap_or_default()))
-                })
-            }
+            Command::Counters => self.counters().await.map(|counters| Reply::Counters(Box::new(counters))),
+            Command::Connections { number: None } => self.connections().await.map(Reply::Connections),
+            Command::Connections { number: Some(number) } => self.connection(number).await,
             Command::Explain { call_id } => {
                 let asked =
                     self.ask(|reply| server::Command::Explain { call_id: call_id.clone().into_bytes(), reply }).await;
@@ -200,7 +197,7 @@ pub(super) async fn ask<T>(
     Ok(all)
 }
 
-/// The lane did not answer.
+/// A lane, or the gate, did not answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a lane of the dispatcher does not answer; calls in progress go on; restart the dispatcher")]
 pub struct LaneStuck;

@@ -11,6 +11,7 @@ mod admission;
 mod bound_sockets;
 mod child;
 mod commands;
+mod connections;
 mod descriptors;
 mod event;
 mod event_loop;

@@ -12,6 +12,7 @@ mod affinity;
 mod by_hand;
 mod caller;
 mod commands;
+mod connections;
 mod crash;
 mod families;
 mod filter;

@@ -40,6 +40,8 @@ pub(super) struct Connection {
     pub(super) is_listed: bool,
     /// Whether it stands in the list of connections that have bytes to leave.
     pub(super) is_unflushed: bool,
+    /// The time from which it was there, also in processes before this one.
+    pub(super) since: Time,
     pub(super) heard: Time,
     /// The deadline that is filed for it.
     pub(super) armed: Time,
@@ -82,6 +84,7 @@ impl Connection {
             must_reach_end: false,
             is_listed: false,
             is_unflushed: false,
+            since: now,
             heard: now,
             armed: Time::NEVER,
             leaves: None,

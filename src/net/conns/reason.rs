@@ -56,11 +56,16 @@ impl Closures {
     }
 
     /// Adds `times` for a reason.
-    pub fn add(&mut self, label: &'static str, times: u64) {
+    fn add(&mut self, label: &'static str, times: u64) {
         match self.0.iter_mut().find(|(of, _)| *of == label) {
             Some((_, count)) => *count += times,
             None => self.0.push((label, times)),
         }
+    }
+
+    /// Adds what was seen elsewhere.
+    pub fn add_all(&mut self, other: &Closures) {
+        other.iter().for_each(|(label, times)| self.add(label, times));
     }
 
     /// All that were seen.

@@ -54,6 +54,7 @@ struct SavedConn {
     pending: Vec<u8>,
     /// Bytes that wait to leave.
     outgoing: Vec<u8>,
+    since: Time,
     unanswered: u32,
     has_served: bool,
     /// Whether its peer has ended its half.
@@ -62,7 +63,19 @@ struct SavedConn {
 
 packed!(ConnName { index, generation });
 packed!(SavedConns { conns, generations });
-packed!(SavedConn { name, remote, local, listener, transport, pending, outgoing, unanswered, has_served, is_ended });
+packed!(SavedConn {
+    name,
+    remote,
+    local,
+    listener,
+    transport,
+    pending,
+    outgoing,
+    since,
+    unanswered,
+    has_served,
+    is_ended,
+});
 
 /// A TLS connection whose plaintext goes to another process.
 #[derive(Debug)]
@@ -203,6 +216,7 @@ impl SavedConn {
             transport: stream.transport(),
             pending: stream.pending().to_vec(),
             outgoing,
+            since: connection.since,
             unanswered: connection.unanswered,
             has_served: connection.has_served(),
             is_ended: !connection.is_whole(),
@@ -210,10 +224,11 @@ impl SavedConn {
     }
 
     fn put_into(self, connection: &mut Connection, now: Time) {
-        let SavedConn { remote, local, listener, transport, pending, outgoing, unanswered, .. } = self;
+        let SavedConn { remote, local, listener, transport, pending, outgoing, since, unanswered, .. } = self;
         connection.ends = Ends { remote, local, listener };
         connection.stream = Stream::resumed(transport, Limits::default(), now);
         connection.outgoing = outgoing;
+        connection.since = since;
         connection.unanswered = unanswered;
         connection.set_served(self.has_served);
         // An unfinished message gives nothing and needs no answer.

@@ -49,6 +49,11 @@ impl Crowds {
         self.limits = limits;
     }
 
+    /// The caps.
+    pub(super) const fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
     /// Number of connections.
     pub(super) const fn count(&self) -> usize {
         self.all.total()

@@ -15,7 +15,7 @@ use crate::net::{clock, memory};
 use crate::server::link_socket::{GivenLink, LinkSocket};
 use crate::server::ports::SlotSockets;
 use crate::server::stats::Counters;
-use crate::server::{Command, Event, LaneLoad};
+use crate::server::{Command, Event, LaneCounters, LaneLoad};
 use crate::switch::Parting;
 use crate::time::Time;
 
@@ -76,6 +76,8 @@ impl Lane {
             Command::Take(given, reply) => drop(reply.send(self.take(given))),
             Command::Load(reply) => drop(reply.send(self.load(now))),
             Command::Counters(reply) => drop(reply.send(self.counters())),
+            Command::Sources(reply) => drop(reply.send(self.conns.by_source())),
+            Command::State(connection, reply) => drop(reply.send(self.state_of(connection))),
             Command::Explain { call_id, reply } => drop(reply.send(self.switch.explain(&call_id, now))),
         }
     }
@@ -136,7 +138,8 @@ impl Lane {
         LaneLoad { connections: self.conns.count() as u64, ..self.switch.load(now) }
     }
 
-    fn counters(&self) -> Counters {
-        Counters { listeners: self.ports.counters(), ..self.switch.counters() }
+    fn counters(&self) -> LaneCounters {
+        let counters = Counters { listeners: self.ports.counters(), ..self.switch.counters() };
+        LaneCounters { counters, streams: self.stream_counters() }
     }
 }

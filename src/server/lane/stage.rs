@@ -66,6 +66,7 @@ impl Lane {
         self.flush(now);
         self.stage = Stage::Given;
         self.ports.received().pack(&mut state);
+        self.on_streams.pack(&mut state);
         let links = self.switch.links().iter();
         let sessions: Vec<_> = links.filter_map(|(worker, link)| Some((worker, link.channel().session()?))).collect();
         sessions.pack(&mut state);
@@ -85,6 +86,7 @@ impl Lane {
         let mut from = Packed::new(&given.state);
         let received = <Vec<u64>>::unpack(&mut from).map_err(invalid)?;
         self.ports.set_received(received);
+        self.on_streams = Pack::unpack(&mut from).map_err(invalid)?;
         let sessions = <Vec<(WorkerId, SavedSession)>>::unpack(&mut from).map_err(invalid)?;
         let mut sessions: BTreeMap<WorkerId, SavedSession> = sessions.into_iter().collect();
         let token = |worker: WorkerId| Token(FIRST_LINK + usize::from(worker.0));

@@ -6,8 +6,10 @@ use tracing::debug;
 use super::Lane;
 use crate::ids::{ConnId, ListenerId};
 use crate::net::clock;
-use crate::net::conns::{CloseReason, Closed, Closures, Conns, Moved, Origin};
+use crate::net::conns::{CloseReason, Closed, Closures, ConnState, Conns, Moved, Origin};
+use crate::server::StreamCounters;
 use crate::server::gate::Census;
+use crate::server::stream_counters::count;
 use crate::stream::Received;
 use crate::switch::{Connections, Way};
 use crate::time::Time;
@@ -21,9 +23,25 @@ impl Lane {
         let ends = moved.ends;
         if let Err(error) = self.conns.insert(moved, clock::now()) {
             debug!(remote = %ends.remote, %error, "a connection cannot be watched");
+            self.closures.count(CloseReason::Broken);
             // The gate is gone only when the process ends.
             let _ = self.census.send(Census::Closed(ends.remote.ip()));
         }
+    }
+
+    /// Counts of its connections.
+    pub(super) fn stream_counters(&self) -> StreamCounters {
+        StreamCounters {
+            open: self.conns.by_listener(),
+            received: self.on_streams.clone(),
+            closed: self.closures.clone(),
+        }
+    }
+
+    /// The state of a connection; `None` where another lane has it, or none.
+    pub(super) fn state_of(&self, connection: ConnId) -> Option<ConnState> {
+        let number = Some(connection).filter(|it| it.lane() == self.switch.own())?.0 & OWN;
+        self.conns.state(self.conns.numbered(number)?)
     }
 
     /// Tells the gate of connections that come from another dispatcher.
@@ -37,12 +55,13 @@ impl Lane {
     /// Reads the connections in turn.
     pub(super) fn read_streams(&mut self, now: Time) {
         let lane = self.switch.own();
-        let Lane { conns, switch, .. } = self;
+        let Lane { conns, switch, on_streams, .. } = self;
         conns.read(now, &mut |origin, received| {
             let Origin { key, ends, transport } = origin;
             let listener = ends.listener.unwrap_or(ListenerId(0));
             let connection = ConnId::new(lane, key.number());
             let way = Way::of_stream(connection, listener, transport, (ends.remote, ends.local), now);
+            count(on_streams, listener);
             match received {
                 Received::Message(bytes) => switch.on_message(bytes, &way, now),
                 Received::Faulty(head, fault) => switch.on_faulty(head, fault, &way, now),
