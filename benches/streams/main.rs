@@ -105,9 +105,12 @@ impl Rig {
         for _ in 0..PART / BATCH {
             self.now = self.now + Duration::from_micros(50);
             self.callers.send(BATCH);
-            let before = self.switch.totals().handed_over;
-            while self.switch.totals().handed_over < before + BATCH as u64 {
+            let before = self.switch.dispatch().counters().handed_over;
+            let mut turns = 0;
+            while self.switch.dispatch().counters().handed_over < before + BATCH as u64 {
                 spent += measured(|| self.turn());
+                turns += 1;
+                assert!(turns < 10_000, "messages are missing: {:?}", self.switch.dispatch().counters());
             }
             self.workers.answer();
             spent += measured(|| self.turn());

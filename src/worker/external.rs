@@ -27,11 +27,8 @@ use crate::words::Hello;
 use crate::worker::link::LinkEnd;
 use crate::worker::settings::{Link, MOST_LINKS, WorkerError};
 use crate::worker::shell::{Joined, Ports, Shell};
-use crate::worker::sources::{Sources, TURNS};
+use crate::worker::sources::{GATEWAY, Sources, TURNS};
 use crate::worker::turn::Rank;
-
-/// The socket to the gateway.
-const GATEWAY: Token = Token(3);
 
 /// Settings of such a worker. The dispatcher tells it everything else in the welcome.
 #[derive(Clone, Debug)]

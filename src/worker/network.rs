@@ -18,9 +18,8 @@ use crate::words::{Hello, LanTerms, Resume, Welcome, features};
 use crate::worker::link::{Introduced, LinkEnd};
 use crate::worker::own_ports::OwnPorts;
 use crate::worker::settings::WorkerError;
+use crate::worker::sources::DIALLED;
 
-/// A try to reach the dispatcher has ended.
-pub(super) const DIALLED: Token = Token(3);
 /// Pause after a try that failed; twice as long after each one more.
 const PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);

@@ -24,13 +24,11 @@ use crate::worker::own_ports::OwnPorts;
 use crate::worker::settings::{Settings, WorkerError};
 use crate::worker::shell::{Joined, Shell};
 use crate::worker::slot_lock::SlotLock;
-use crate::worker::sources::Sources;
+use crate::worker::sources::{RESOLVER, Sources};
 use crate::worker::turn::Rank;
 
 use self::ports::Sockets;
 
-/// Addresses that were looked up.
-const RESOLVER: Token = Token(1);
 /// The slot's UDP sockets, by number.
 const OWN_UDP: usize = 1 << 8;
 /// The slot's TCP listeners, by number.

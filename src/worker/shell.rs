@@ -17,11 +17,11 @@ use crate::words::{Hello, PassedSocket, Port, Welcome};
 use crate::worker::comeback::{Comeback, Progress};
 use crate::worker::duplicates::Duplicates;
 use crate::worker::link::{self, Introduced, LINKS, LinkEnd, Received};
-use crate::worker::network::{DIALLED, Redial};
+use crate::worker::network::Redial;
 use crate::worker::own_ports::OwnPorts;
 use crate::worker::settings::{MOST_LINKS, WorkerError};
 use crate::worker::slot_lock::SlotLock;
-use crate::worker::sources::{SIGNALS, Sources, TURNS};
+use crate::worker::sources::{DIALLED, SIGNALS, Sources, TURNS};
 
 /// A worker's process, but for its ports.
 pub(super) struct Shell<S> {

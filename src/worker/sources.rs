@@ -15,8 +15,17 @@ use crate::worker::link;
 use crate::worker::settings::WorkerError;
 use crate::worker::turn::{Rank, Turn};
 
+// The sources of which a process has one. They stand side by side, so that no two of them have one number.
+
+/// Addresses that were looked up.
+pub(super) const RESOLVER: Token = Token(1);
 /// SIGTERM and SIGINT.
 pub(super) const SIGNALS: Token = Token(2);
+/// The socket to the gateway.
+pub(super) const GATEWAY: Token = Token(3);
+/// A try to reach the dispatcher has ended.
+pub(super) const DIALLED: Token = Token(4);
+
 /// Batches or frames read from one source before others have their turn.
 pub(super) const TURNS: usize = 4;
 

@@ -19,8 +19,9 @@ use support::pointsman::{Pointsman, Setup};
 
 const CALLS: u64 = 10_000;
 const CALLS_PER_SECOND: u64 = 1_000;
-/// Sockets that sipp may have open. It refuses to start where that is more than the limit of descriptors.
-const SOCKETS: u64 = 900;
+/// Sockets that sipp may have open, more than there are calls at a time. It refuses to start where that is more than the
+/// limit of descriptors.
+const SOCKETS: u64 = 4_000;
 /// The calls themselves take ten seconds; a test that takes longer than this hangs.
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -50,7 +51,11 @@ fn place_calls(pointsman: &Pointsman, scenario: &Scenario<'_>) {
 fn place_calls_over(pointsman: &Pointsman, scenario: &Scenario<'_>, transport: &str) {
     let dir = tempfile::Builder::new().prefix("pm-sipp-").tempdir().expect("a temporary directory");
     let screen = dir.path().join("screen");
-    let mut command = Command::new("sipp");
+    // sipp opens and closes connections slowly: at a higher rate it has thousands of calls at a time.
+    let rate = if transport == "tn" { CALLS_PER_SECOND / 3 } else { CALLS_PER_SECOND };
+    // sipp shares connections where it may have no more sockets, and breaks some of them then.
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n $(ulimit -H -n) && exec sipp \"$@\"", "sipp"]);
     match scenario {
         Scenario::BuiltIn(name) => command.args(["-sn", name]),
         Scenario::File(path) => command.arg("-sf").arg(path),
@@ -59,7 +64,7 @@ fn place_calls_over(pointsman: &Pointsman, scenario: &Scenario<'_>, transport: &
         .arg(pointsman.address().to_string())
         // sipp refuses to start where the limit of descriptors is below what it could use.
         .args(["-t", transport, "-max_socket", &SOCKETS.to_string()])
-        .args(["-i", &own_address().to_string(), "-m", &CALLS.to_string(), "-r", &CALLS_PER_SECOND.to_string()])
+        .args(["-i", &own_address().to_string(), "-m", &CALLS.to_string(), "-r", &rate.to_string()])
         .args(["-nostdin", "-trace_err", "-error_file", "errors", "-buff_size", "4194304"])
         .args(["-timeout", &PATIENCE.as_secs().to_string(), "-timeout_error"])
         .current_dir(dir.path())

@@ -25,9 +25,9 @@ use crate::worker::media::{RTP_TOKENS, RtpMedia};
 use crate::worker::own_ports;
 use crate::worker::settings::Settings;
 use crate::worker::shell::{Ports, Shell};
-use crate::worker::sources::{Sources, TURNS};
+use crate::worker::sources::{RESOLVER, Sources, TURNS};
 
-use super::{OWN_MGCP, OWN_UDP, RESOLVER, SOCKETS, STREAM_TOKENS, STREAMS};
+use super::{OWN_MGCP, OWN_UDP, SOCKETS, STREAM_TOKENS, STREAMS};
 
 /// A name that takes longer is given up: the BYE's own time is 32 s.
 const LOOKUP_WITHIN: Duration = Duration::from_secs(8);
