@@ -19,8 +19,8 @@ use support::pointsman::{Pointsman, Setup};
 
 const CALLS: u64 = 10_000;
 const CALLS_PER_SECOND: u64 = 1_000;
-/// Sockets that sipp may have open, more than there are calls at a time. It refuses to start where that is more than the
-/// limit of descriptors.
+/// Sockets that sipp may have open, more than there are calls at a time. It refuses to start where that is more than
+/// the limit of descriptors.
 const SOCKETS: u64 = 4_000;
 /// The calls themselves take ten seconds; a test that takes longer than this hangs.
 const PATIENCE: Duration = Duration::from_secs(90);
