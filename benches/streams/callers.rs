@@ -115,6 +115,7 @@ impl Callers {
             let _ = session.reader().read(&mut self.buffer);
             tls = Some(session);
         }
+        socket.set_nodelay(true).unwrap();
         socket.set_nonblocking(true).unwrap();
         theirs.set_nonblocking(true).unwrap();
         self.lines.push(Line { socket, tls });
