@@ -123,7 +123,7 @@ struct OnStream {
     connection: ConnId,
 }
 
-/// What a decision was about.
+/// Message that a decision was about.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct About<'a> {
     /// The message's method or verb.

@@ -90,7 +90,7 @@ pub enum Order {
     End,
 }
 
-/// What the gate has seen since its start.
+/// Counts of the gate since its start.
 #[derive(Clone, Debug, Default)]
 pub struct GateCounters {
     /// Handshakes under way.

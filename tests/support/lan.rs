@@ -171,7 +171,7 @@ impl Relay {
         self.state.0.lock().expect("no thread has panicked").is_cut = true;
     }
 
-    /// What was held back and what comes goes on.
+    /// Packets that were held back, and those that come, go on.
     pub fn mend(&self) {
         self.state.0.lock().expect("no thread has panicked").is_cut = false;
         self.state.1.notify_all();

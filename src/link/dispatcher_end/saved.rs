@@ -48,7 +48,7 @@ impl<N: Copy + Pack> DispatcherEnd<N> {
             unsent: _,
             unsent_blocks: _,
             control,
-            // What they say is lost with them; timers of the worker find it out.
+            // Their messages are lost with them; timers of the worker find it out.
             undelivered: _,
             pushed,
             sent,

@@ -237,7 +237,7 @@ impl LanChannel {
                 Ok(true) if self.session.has_next() => {}
                 Ok(is_done) => return is_done,
                 Err(error) => {
-                    // What the other end has sent before can still be read, so the next read finds the end.
+                    // Bytes that the other end sent before can still be read, so the next read finds the end.
                     tracing::debug!(%error, "a connection of a link takes nothing more");
                     return false;
                 }

@@ -42,7 +42,7 @@ fn messages_go_both_ways_in_each_version_and_in_pieces_of_each_size() {
     for versions in [&[&TLS12] as Versions<'_>, &[&TLS13]] {
         for piece in [1, 2, 7, 100, usize::MAX] {
             let (mut client, mut server) = (caller(versions), called(versions));
-            // What is written during the handshake waits for its end.
+            // Messages written during the handshake wait for its end.
             client.stream.write(message("early").as_bytes(), &mut client.out);
             exchange(&mut client, &mut server, piece);
             server.bytes("").unwrap();

@@ -63,7 +63,7 @@ impl Host {
         run(&words)
     }
 
-    /// What becomes of packets that come to it.
+    /// Treatment of packets that come to it.
     fn filter(&self, rule: &str) {
         self.run(&["nft", &format!("flush chain inet wire in; add rule inet wire in {rule}")]).unwrap();
     }

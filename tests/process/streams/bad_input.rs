@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// What comes back to bytes on a new plain connection, until it is closed.
+/// Answers to bytes on a new plain connection, until it is closed.
 fn said(rig: &Rig, bytes: &[u8]) -> String {
     let mut line = rig.line(false);
     // The other end may close it before all is written.
