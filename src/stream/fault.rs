@@ -23,6 +23,8 @@ pub enum Fault {
     SlowMessage,
     /// Nothing came for the limit's time.
     Idle,
+    /// Too many keepalives came, and no message between them.
+    Flood,
 }
 
 /// The reason for which TLS fails.
@@ -68,6 +70,7 @@ impl Fault {
             Fault::SlowHandshake => "slow-handshake",
             Fault::SlowMessage => "slow-message",
             Fault::Idle => "idle",
+            Fault::Flood => "keepalive-flood",
         }
     }
 }

@@ -55,7 +55,7 @@ impl Framing {
     }
 
     /// The time at which the message began that is not whole yet.
-    pub(super) fn begun(&self) -> Option<Time> {
+    pub(super) fn begun(&self) -> Time {
         match self {
             Framing::Sip(messages) => messages.begun(),
             Framing::WebSocket(websocket) => websocket.begun(),

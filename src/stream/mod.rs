@@ -9,8 +9,10 @@ mod framing;
 mod limits;
 mod records;
 mod security;
+mod signs;
 mod sip;
 pub mod tls;
+mod unfinished;
 pub mod websocket;
 
 use std::mem::take;
@@ -287,11 +289,10 @@ impl Stream {
     /// The time at which a message, or a record of TLS, that has begun takes too long.
     fn slow_at(&self) -> Time {
         let record = match &self.security {
-            Security::Tls(secured) if self.is_open() => secured.tls.begun(),
-            _ => None,
+            Security::Tls(secured) if self.is_open() => secured.tls.begun().unwrap_or(Time::NEVER),
+            _ => Time::NEVER,
         };
-        let begun = self.framing.begun().into_iter().chain(record).min();
-        begun.map_or(Time::NEVER, |begun| begun + self.limits.message)
+        self.framing.begun().min(record) + self.limits.message
     }
 }
 

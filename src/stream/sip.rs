@@ -1,24 +1,24 @@
 //! SIP messages in a sequence of bytes (RFC 3261 §18.3), those that come in pieces put together.
 
+use super::signs::Signs;
+use super::unfinished::Unfinished;
 use super::{Fault, Received};
 use crate::time::Time;
 use crate::wire::framing::{Framed, Framer};
 
-/// A buffer that is larger is not kept for the next message.
-const KEPT: usize = 4 << 10;
 /// Bytes that are copied behind an unfinished head before it is looked at again.
 const STEP: usize = 512;
 
 /// The messages of a connection.
 #[derive(Debug, Default)]
 pub(super) struct Messages {
-    /// Bytes of a message that is not whole yet, or of a keepalive.
-    pending: Vec<u8>,
+    /// A message, or a keepalive.
+    pending: Unfinished,
     framer: Framer,
     /// Number of pending bytes from which the framer looks again.
     enough: usize,
-    /// The time at which the pending message began.
-    begun: Option<Time>,
+    /// Keepalives since the last message.
+    keepalives: Signs,
 }
 
 impl Messages {
@@ -31,42 +31,49 @@ impl Messages {
         sink: &mut impl FnMut(Received<'_>),
     ) -> Result<(), Fault> {
         let mut rest = bytes;
-        let was_pending = !self.pending.is_empty();
-        while !self.pending.is_empty() && !rest.is_empty() {
-            rest = self.complete(rest, out, sink)?;
+        let was_empty = self.pending.bytes.is_empty();
+        while !self.pending.bytes.is_empty() && !rest.is_empty() {
+            rest = self.complete(rest, now, out, sink)?;
         }
         while !rest.is_empty() {
             match self.framer.next(rest) {
                 Framed::NeedMore { at_least } => {
                     self.enough = at_least;
-                    self.pending.extend_from_slice(rest);
+                    self.pending.bytes.extend_from_slice(rest);
                     rest = &[];
                 }
-                framed => rest = rest.get(take(framed, rest, out, sink)?..).unwrap_or_default(),
+                framed => {
+                    self.count(framed, now)?;
+                    rest = rest.get(take(framed, rest, out, sink)?..).unwrap_or_default();
+                }
             }
         }
-        match self.pending.first() {
+        self.pending.settle(was_empty, now);
+        if matches!(self.pending.bytes.first(), Some(b'\r' | b'\n')) {
             // Half a keepalive may stay alone for as long as its sender likes.
-            None | Some(b'\r' | b'\n') => self.begun = None,
-            Some(_) => {
-                self.begun.get_or_insert(now);
-            }
-        }
-        // One whose messages come whole, or that only says that it lives, does without a buffer.
-        if self.pending.is_empty() && (self.pending.capacity() > KEPT || !was_pending) {
-            self.pending = Vec::new();
+            self.pending.end();
         }
         Ok(())
     }
 
     /// The bytes of the message that is not whole yet, or of a keepalive.
     pub(super) fn pending(&self) -> &[u8] {
-        &self.pending
+        &self.pending.bytes
     }
 
     /// The time at which the message began that is not whole yet.
-    pub(super) fn begun(&self) -> Option<Time> {
-        self.begun
+    pub(super) fn begun(&self) -> Time {
+        self.pending.begun()
+    }
+
+    /// Counts the keepalives between two messages.
+    fn count(&mut self, framed: Framed, now: Time) -> Result<(), Fault> {
+        match framed {
+            Framed::Message(_) => self.keepalives.on_message(),
+            Framed::Ping(_) if !self.keepalives.note(now) => return Err(Fault::Flood),
+            _ => {}
+        }
+        Ok(())
     }
 
     /// Copies behind the pending bytes what these need, and no more than a step beyond. The result is the bytes after
@@ -74,24 +81,26 @@ impl Messages {
     fn complete<'a>(
         &mut self,
         bytes: &'a [u8],
+        now: Time,
         out: &mut Vec<u8>,
         sink: &mut impl FnMut(Received<'_>),
     ) -> Result<&'a [u8], Fault> {
-        let before = self.pending.len();
+        let before = self.pending.bytes.len();
         let wanted = self.enough.saturating_sub(before).max(STEP);
         let (copied, rest) = bytes.split_at(wanted.min(bytes.len()));
-        self.pending.extend_from_slice(copied);
-        match self.framer.next(&self.pending) {
+        self.pending.bytes.extend_from_slice(copied);
+        match self.framer.next(&self.pending.bytes) {
             Framed::NeedMore { at_least } => {
                 self.enough = at_least;
                 Ok(rest)
             }
             framed => {
-                let taken = take(framed, &self.pending, out, sink)?;
-                self.begun = None;
+                self.count(framed, now)?;
+                let taken = take(framed, &self.pending.bytes, out, sink)?;
+                self.pending.end();
                 // After a line end, half a keepalive may turn out to be none, and is looked at again.
-                self.pending.truncate(before);
-                self.pending.drain(..taken.min(before));
+                self.pending.bytes.truncate(before);
+                self.pending.bytes.drain(..taken.min(before));
                 Ok(bytes.get(taken.saturating_sub(before)..).unwrap_or_default())
             }
         }

@@ -145,3 +145,25 @@ fn bytes_that_are_no_sip_or_have_no_end_give_nothing_to_answer() {
         assert!(peer.faulty.is_empty() && peer.messages.is_empty());
     }
 }
+
+#[test]
+fn line_ends_without_a_message_between_them_are_no_more_than_keepalives() {
+    for flood in ["\r\n\r\n", "\n\n", "\r\n"] {
+        for piece in [1, 7, 1_000] {
+            let mut peer = plain();
+            let gone = flood.repeat(10_000).as_bytes().chunks(piece).find_map(|piece| peer.bytes(piece).err());
+            assert_eq!(gone, Some(Fault::Flood));
+            assert!(peer.out.len() <= 2 * 128, "{}", peer.out.len());
+        }
+    }
+    // Four a second, and those between messages, may come for ever.
+    let mut peer = plain();
+    for _ in 0..400 {
+        peer.bytes("\r\n\r\n").unwrap();
+        peer.pass(Duration::from_millis(250)).unwrap();
+    }
+    for _ in 0..20 {
+        peer.bytes(message("")).unwrap();
+        peer.bytes("\r\n\r\n".repeat(100)).unwrap();
+    }
+}

@@ -256,10 +256,18 @@ fn a_million_empty_pieces_or_pings_end_the_connection_early() {
     let pieces = || std::iter::once(frame(TEXT, "x")).chain(std::iter::repeat(frame(CONTINUATION, "")));
     let pings = || std::iter::repeat(frame(FINAL | PING, "x".repeat(125)));
     let empty = || std::iter::repeat(frame(FINAL | TEXT, ""));
+    let lines = || std::iter::repeat(frame(FINAL | TEXT, "\r\n\r\n"));
+    let many = || std::iter::repeat(frame(FINAL | TEXT, "\r\n\r\n".repeat(16_000)));
+    let blank = || std::iter::repeat(frame(FINAL | BINARY, "\r\n"));
+    let mixed = || (0..).map(|at| if at % 2 == 0 { frame(FINAL | PING, "") } else { frame(FINAL | TEXT, "\r\n\r\n") });
     for (flood, fault) in [
         (&mut pieces() as &mut dyn Iterator<Item = Vec<u8>>, WebSocketFault::Fragments),
         (&mut pings(), WebSocketFault::Flood),
         (&mut empty(), WebSocketFault::Flood),
+        (&mut lines(), WebSocketFault::Flood),
+        (&mut many(), WebSocketFault::Flood),
+        (&mut blank(), WebSocketFault::Flood),
+        (&mut mixed(), WebSocketFault::Flood),
     ] {
         let mut peer = open();
         let gone = flood.take(1_000_000).find_map(|bytes| peer.bytes(bytes).err());
@@ -315,6 +323,18 @@ fn a_message_in_pieces_has_its_time_and_pings_between_give_it_no_more() {
     peer.pass(seconds(9)).unwrap();
     peer.bytes(frame(FINAL | PING, "")).unwrap();
     assert_eq!(peer.pass(seconds(1)), Err(Fault::SlowMessage));
+}
+
+#[test]
+fn pings_that_are_always_cut_by_a_read_have_each_their_own_time() {
+    let mut peer = open();
+    let ping = frame(FINAL | PING, "x");
+    peer.bytes(&ping[..3]).unwrap();
+    for _ in 0..5 {
+        peer.pass(seconds(4)).unwrap();
+        peer.bytes([&ping[3..], &ping[..3]].concat()).unwrap();
+    }
+    assert_eq!(peer.pass(seconds(10)), Err(Fault::SlowMessage));
 }
 
 #[test]

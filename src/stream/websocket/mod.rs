@@ -69,15 +69,15 @@ impl WebSocket {
     pub(super) fn pending(&self) -> &[u8] {
         match self {
             WebSocket::Upgrading(_) => &[],
-            WebSocket::Open(open) => &open.raw,
+            WebSocket::Open(open) => &open.raw.bytes,
         }
     }
 
     /// The time at which the message began that is not whole yet.
-    pub(super) fn begun(&self) -> Option<Time> {
+    pub(super) fn begun(&self) -> Time {
         match self {
-            WebSocket::Upgrading(_) => None,
-            WebSocket::Open(open) => open.begun,
+            WebSocket::Upgrading(_) => Time::NEVER,
+            WebSocket::Open(open) => open.raw.begun(),
         }
     }
 

@@ -9,35 +9,31 @@ use tungstenite::protocol::{Message, Role, WebSocketConfig, WebSocketContext};
 
 use super::frame::{self, Frame, LARGEST, Pipe};
 use crate::stream::fault::{Fault, WebSocketFault};
+use crate::stream::signs::Signs;
+use crate::stream::unfinished::Unfinished;
 use crate::stream::{Limits, Received};
 use crate::time::Time;
 use crate::wire::framing::{self, Framed, StreamFault};
 
 /// Pieces of a message.
 const MAX_FRAGMENTS: u16 = 1_024;
-/// Frames without content that a peer may send between two Pings of ours.
-const MAX_CONTROLS: u16 = 128;
 /// Pings in a row that may stay without any answer.
 const MAX_UNANSWERED: u8 = 2;
 /// Bytes of a frame that are read at a time. All of them are allocated from the begin on.
 const READ: usize = 1_024;
-/// A buffer that is larger is not kept for the next message.
-const KEPT: usize = 4 << 10;
 
 /// A WebSocket after its upgrade.
 #[derive(Debug)]
 pub(in crate::stream) struct Open {
     /// It is given whole frames only.
     context: WebSocketContext,
-    /// The bytes of the message that is not whole yet, as they came.
-    pub(super) raw: Vec<u8>,
+    /// The bytes of a message as they came.
+    pub(super) raw: Unfinished,
     /// Number of them that are whole frames.
     whole: usize,
-    /// The time at which they began.
-    pub(super) begun: Option<Time>,
     fragments: u16,
-    /// Frames without content since our last Ping.
-    controls: u16,
+    /// Frames since the last SIP message that bring nothing.
+    signs: Signs,
     pub(super) ping_at: Time,
     /// Pings of ours after which nothing has come.
     unanswered: u8,
@@ -59,11 +55,10 @@ impl Open {
             .max_frame_size(Some(LARGEST));
         Open {
             context: WebSocketContext::new(Role::Server, Some(config)),
-            raw: Vec::new(),
+            raw: Unfinished::default(),
             whole: 0,
-            begun: None,
             fragments: 0,
-            controls: 0,
+            signs: Signs::default(),
             ping_at: now + limits.ping,
             unanswered: 0,
             is_answered: false,
@@ -90,7 +85,6 @@ impl Open {
             return Err(Fault::WebSocket(WebSocketFault::NoPong));
         }
         self.unanswered += 1;
-        self.controls = 0;
         self.ping_at = now + limits.ping;
         if !self.has_closed {
             frame::write(OpCode::Control(Control::Ping), &[], out);
@@ -110,20 +104,20 @@ impl Open {
             self.unanswered = 0;
         }
         let mut rest = bytes;
-        let was_pending = !self.raw.is_empty();
+        let was_empty = self.raw.bytes.is_empty();
         while !rest.is_empty() {
-            let partial = self.raw.get(self.whole..).unwrap_or_default();
+            let partial = self.raw.bytes.get(self.whole..).unwrap_or_default();
             if partial.is_empty() {
                 let whole = Frame::read(rest)?.filter(|frame| frame.length <= rest.len());
                 let Some(frame) = whole else {
-                    self.raw.extend_from_slice(rest);
+                    self.raw.bytes.extend_from_slice(rest);
                     break;
                 };
                 let (bytes, after) = rest.split_at(frame.length);
-                self.on_frame(&frame, bytes, out, sink)?;
+                self.on_frame(&frame, bytes, now, out, sink)?;
                 if frame.is_unfinished() {
-                    self.raw.extend_from_slice(bytes);
-                    self.whole = self.raw.len();
+                    self.raw.bytes.extend_from_slice(bytes);
+                    self.whole = self.raw.bytes.len();
                 }
                 rest = after;
                 continue;
@@ -131,36 +125,32 @@ impl Open {
             // A header says its length by its first bytes, so it is asked again after each one.
             let wanted = Frame::read(partial)?.map_or(1, |frame| frame.length - partial.len());
             let (copied, after) = rest.split_at(wanted.min(rest.len()));
-            self.raw.extend_from_slice(copied);
+            self.raw.bytes.extend_from_slice(copied);
             rest = after;
-            self.complete(out, sink)?;
+            self.complete(now, out, sink)?;
         }
-        if self.raw.is_empty() {
-            self.begun = None;
-            if self.raw.capacity() > KEPT || !was_pending {
-                self.raw = Vec::new();
-            }
-        } else {
-            self.begun.get_or_insert(now);
-        }
+        self.raw.settle(was_empty, now);
         Ok(())
     }
 
     /// Takes the frame at the end of the pending bytes, if it is whole.
-    fn complete(&mut self, out: &mut Vec<u8>, sink: &mut impl FnMut(Received<'_>)) -> Result<(), Fault> {
-        let partial = self.raw.get(self.whole..).unwrap_or_default();
+    fn complete(&mut self, now: Time, out: &mut Vec<u8>, sink: &mut impl FnMut(Received<'_>)) -> Result<(), Fault> {
+        let partial = self.raw.bytes.get(self.whole..).unwrap_or_default();
         let Some(frame) = Frame::read(partial)?.filter(|frame| frame.length <= partial.len()) else { return Ok(()) };
-        let raw = take(&mut self.raw);
+        let raw = take(&mut self.raw.bytes);
         let begin = self.whole;
-        let outcome = self.on_frame(&frame, raw.get(begin..).unwrap_or_default(), out, sink);
-        self.raw = raw;
+        let outcome = self.on_frame(&frame, raw.get(begin..).unwrap_or_default(), now, out, sink);
+        self.raw.bytes = raw;
         if frame.is_unfinished() {
-            self.whole = self.raw.len();
+            self.whole = self.raw.bytes.len();
         } else if frame.is_data {
-            self.raw.clear();
+            self.raw.bytes.clear();
         } else {
             // A Ping between the pieces of a message has been answered; the pieces stay.
-            self.raw.truncate(begin);
+            self.raw.bytes.truncate(begin);
+            if begin == 0 {
+                self.raw.end();
+            }
         }
         outcome
     }
@@ -170,10 +160,11 @@ impl Open {
         &mut self,
         frame: &Frame,
         bytes: &[u8],
+        now: Time,
         out: &mut Vec<u8>,
         sink: &mut impl FnMut(Received<'_>),
     ) -> Result<(), Fault> {
-        self.count(frame)?;
+        self.count(frame, now)?;
         let mut pipe = Pipe { incoming: bytes, out };
         let message = match self.context.read(&mut pipe) {
             Err(error) if frame::is_drained(&error) => None,
@@ -189,32 +180,30 @@ impl Open {
             Some(Message::Binary(bytes)) => (Data::Binary, bytes.as_ref()),
             _ => return Ok(()),
         };
-        (self.whole, self.begun, self.fragments) = (0, None, 0);
+        (self.whole, self.fragments) = (0, 0);
         // The pieces before the last.
-        self.raw.clear();
-        self.on_message(kind, bytes, out, sink)
+        self.raw.bytes.clear();
+        self.raw.end();
+        self.on_message(kind, bytes, now, out, sink)
     }
 
     /// Counts the frames that cost work and bring nothing.
-    fn count(&mut self, frame: &Frame) -> Result<(), WebSocketFault> {
+    fn count(&mut self, frame: &Frame, now: Time) -> Result<(), WebSocketFault> {
         if frame.is_unfinished() {
             self.fragments += 1;
-        }
-        if frame.is_data && !frame.is_empty {
-            self.controls = 0;
-        } else if !frame.is_unfinished() {
-            self.controls += 1;
         }
         if self.fragments > MAX_FRAGMENTS {
             return Err(WebSocketFault::Fragments);
         }
-        if self.controls > MAX_CONTROLS { Err(WebSocketFault::Flood) } else { Ok(()) }
+        let brings_nothing = !frame.is_data || frame.is_final && frame.is_empty;
+        if brings_nothing && !self.signs.note(now) { Err(WebSocketFault::Flood) } else { Ok(()) }
     }
 
     fn on_message(
         &mut self,
         kind: Data,
         bytes: &[u8],
+        now: Time,
         out: &mut Vec<u8>,
         sink: &mut impl FnMut(Received<'_>),
     ) -> Result<(), Fault> {
@@ -222,8 +211,12 @@ impl Open {
         while !rest.is_empty() {
             let length = match framing::whole(rest) {
                 Framed::Message(length) => {
+                    self.signs.on_message();
                     sink(Received::Message(rest));
                     length
+                }
+                Framed::Ping(_) | Framed::Blank(_) if !self.signs.note(now) => {
+                    return Err(Fault::WebSocket(WebSocketFault::Flood));
                 }
                 Framed::Ping(length) => {
                     frame::write(OpCode::Data(kind), b"\r\n", out);
