@@ -372,9 +372,8 @@ impl Conns {
     pub fn send(&mut self, key: ConnKey, message: &[u8]) -> bool {
         let Some(connection) = self.places.get_mut(key) else { return false };
         connection.lend(&mut self.spare);
-        connection.queue(message);
-        if connection.waiting() > CAP {
-            self.close(key, CloseReason::ReadsNothing);
+        if let Err(reason) = connection.queue(message) {
+            self.close(key, reason);
             return false;
         }
         if !std::mem::replace(&mut connection.is_unflushed, true) {

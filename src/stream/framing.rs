@@ -26,9 +26,13 @@ impl Framing {
         }
     }
 
-    pub(super) fn write(&self, message: &[u8], out: &mut Vec<u8>) {
+    /// False where the message does not leave.
+    pub(super) fn write(&self, message: &[u8], out: &mut Vec<u8>) -> bool {
         match self {
-            Framing::Sip(_) => out.extend_from_slice(message),
+            Framing::Sip(_) => {
+                out.extend_from_slice(message);
+                true
+            }
             Framing::WebSocket(websocket) => websocket.write(message, out),
         }
     }

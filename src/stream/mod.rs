@@ -163,16 +163,16 @@ impl Stream {
         outcome
     }
 
-    /// Adds the bytes of a SIP message to `out`. During a handshake of TLS it waits.
-    pub fn write(&mut self, message: &[u8], out: &mut Vec<u8>) {
+    /// Adds the bytes of a SIP message to `out`. During a handshake of TLS it waits. False where it does not leave: too
+    /// much waits for the handshake, or the connection has ended.
+    pub fn write(&mut self, message: &[u8], out: &mut Vec<u8>) -> bool {
         match (&mut self.security, &self.framing) {
             (Security::Tls(secured), Framing::Sip(_)) => secured.tls.write(message, out),
             (Security::Tls(secured), framing) => {
                 let mut framed = Vec::new();
-                framing.write(message, &mut framed);
-                secured.tls.write(&framed, out);
+                framing.write(message, &mut framed) && secured.tls.write(&framed, out)
             }
-            (Security::Broken(_), _) => {}
+            (Security::Broken(_), _) => false,
             (_, framing) => framing.write(message, out),
         }
     }
@@ -268,7 +268,9 @@ impl Stream {
         let mut ping = Vec::new();
         let outcome = self.framing.handle_timeout((&self.limits, now), &mut ping);
         match &mut self.security {
-            Security::Tls(secured) => secured.tls.write(&ping, out),
+            Security::Tls(secured) => {
+                secured.tls.write(&ping, out);
+            }
             _ => out.append(&mut ping),
         }
         outcome
@@ -297,4 +299,4 @@ impl Stream {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -2,7 +2,7 @@
 
 use crate::time::Time;
 
-/// Signs that may come within [`WITHIN`] and without a message between them. Clients of RFC 5626 §4.4.1 send one in 95 s.
+/// Signs that may come within [`WITHIN`] and without a message between them. RFC 5626 §4.4.1 has one in 95 s.
 const MOST: u16 = 128;
 /// Seconds.
 const WITHIN: u32 = 30;

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::*;
 
-mod certificates;
+pub(crate) mod certificates;
 mod plain;
 mod tls;
 mod websocket;

@@ -87,15 +87,15 @@ impl Tls {
         Ok(())
     }
 
-    /// Adds the records of `plaintext` to `out`. During the handshake it waits; where too much waits already, it is
-    /// left out as a whole.
-    pub fn write(&mut self, plaintext: &[u8], out: &mut Vec<u8>) {
+    /// Adds the records of `plaintext` to `out`. During the handshake it waits. False where it does not leave at all:
+    /// too much waits already, or we have said that nothing more follows.
+    pub fn write(&mut self, plaintext: &[u8], out: &mut Vec<u8>) -> bool {
         if self.has_closed {
-            return;
+            return false;
         }
         if self.connection.is_handshaking() {
             if self.waiting + plaintext.len() > WAITING {
-                return;
+                return false;
             }
             self.waiting += plaintext.len();
         }
@@ -104,6 +104,7 @@ impl Tls {
             rest = rest.get(taken..).unwrap_or_default();
             self.flush(out);
         }
+        rest.is_empty()
     }
 
     /// Says that nothing more follows.

@@ -95,7 +95,9 @@ impl Pipe {
                     self.has_process_ended = true;
                     self.tls.close(&mut self.to_peer);
                 }
-                Some(read) => self.tls.write(buffer.get(..read).unwrap_or_default(), &mut self.to_peer),
+                Some(read) => {
+                    self.tls.write(buffer.get(..read).unwrap_or_default(), &mut self.to_peer);
+                }
                 None => {}
             }
         }

@@ -204,11 +204,18 @@ impl Connection {
     }
 
     /// Queues a message.
-    pub(super) fn queue(&mut self, message: &[u8]) {
-        self.stream.write(message, &mut self.outgoing);
+    ///
+    /// # Errors
+    ///
+    /// Nothing more can leave on the connection, or too much waits: it has to be closed.
+    pub(super) fn queue(&mut self, message: &[u8]) -> Result<(), CloseReason> {
+        if !self.stream.write(message, &mut self.outgoing) || self.waiting() > CAP {
+            return Err(self.ending.map_or(CloseReason::ReadsNothing, |(_, reason)| reason));
+        }
         if is_final(message) {
             self.unanswered = self.unanswered.saturating_sub(1);
         }
+        Ok(())
     }
 
     /// Reason to close a connection at once whose peer has ended its half: the peer waits for no answer.

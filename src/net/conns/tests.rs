@@ -5,6 +5,7 @@ use mio::{Events, Poll};
 
 use super::*;
 use crate::net::tcp;
+use crate::stream::tests::certificates;
 use crate::stream::{Kind, Limits};
 
 const FIRST: usize = 10;
@@ -277,4 +278,18 @@ fn a_number_names_one_connection_in_its_place() {
     assert_eq!(rig.conns.numbered(first.number()), None);
     assert_eq!(rig.conns.numbered(second.number()), Some(second));
     assert!(second.number() < 1 << 39);
+}
+
+#[test]
+fn a_connection_whose_handshake_never_ends_takes_no_messages_without_end() {
+    let mut rig = Rig::new();
+    let to = rig.listener.local_addr().unwrap();
+    let socket = tcp::connect(to).unwrap();
+    let ends = Ends { remote: to, local: socket.local_addr().unwrap(), listener: None };
+    let kind = Kind::TlsClient(certificates::client(rustls::DEFAULT_VERSIONS), certificates::localhost());
+    let stream = Stream::new(kind, Limits::default(), rig.now);
+    let key = rig.conns.insert(Moved { socket, stream, outgoing: Vec::new(), ends }, rig.now).unwrap();
+    let taken = (0..1_000).take_while(|_| rig.conns.send(key, OPTIONS.as_bytes())).count();
+    assert!((500..1_000).contains(&taken), "{taken}");
+    assert_eq!(rig.closed(), Some((key, CloseReason::ReadsNothing)));
 }

@@ -60,6 +60,20 @@ fn messages_go_both_ways_in_each_version_and_in_pieces_of_each_size() {
 }
 
 #[test]
+fn a_message_that_cannot_wait_for_the_handshake_or_comes_after_the_end_is_said_to_be_lost() {
+    let (mut client, mut server) = (caller(&[&TLS13]), called(&[&TLS13]));
+    let large = message(&"x".repeat(30_000));
+    let taken = (0..4).map(|_| client.stream.write(large.as_bytes(), &mut client.out));
+    assert_eq!(taken.collect::<Vec<_>>(), [true, true, false, false]);
+    exchange(&mut client, &mut server, usize::MAX);
+    server.bytes("").unwrap();
+    assert_eq!(server.messages, [large.as_str(), large.as_str()]);
+    assert!(client.stream.write(large.as_bytes(), &mut client.out));
+    client.stream.close(&mut client.out);
+    assert!(!client.stream.write(large.as_bytes(), &mut client.out));
+}
+
+#[test]
 fn the_call_that_completes_the_handshake_gives_no_message_and_the_next_one_does() {
     let (mut client, mut server) = (caller(&[&TLS13]), called(&[&TLS13]));
     client.bytes("").unwrap();

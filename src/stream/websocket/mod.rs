@@ -51,10 +51,11 @@ impl WebSocket {
         }
     }
 
-    /// Adds the frame of a message to `out`.
-    pub(super) fn write(&self, message: &[u8], out: &mut Vec<u8>) {
-        if let WebSocket::Open(open) = self {
-            open.write(message, out);
+    /// Adds the frame of a message to `out`. False where there is no WebSocket for it.
+    pub(super) fn write(&self, message: &[u8], out: &mut Vec<u8>) -> bool {
+        match self {
+            WebSocket::Upgrading(_) => false,
+            WebSocket::Open(open) => open.write(message, out),
         }
     }
 

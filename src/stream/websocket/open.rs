@@ -67,13 +67,14 @@ impl Open {
         }
     }
 
-    /// Adds the frame of a message to `out`.
-    pub(super) fn write(&self, message: &[u8], out: &mut Vec<u8>) {
+    /// Adds the frame of a message to `out`. False after a Close.
+    pub(super) fn write(&self, message: &[u8], out: &mut Vec<u8>) -> bool {
         // RFC 7118 §4.2: the whole message is binary where a part of it is no UTF-8.
         let kind = if std::str::from_utf8(message).is_ok() { Data::Text } else { Data::Binary };
         if !self.has_closed {
             frame::write(OpCode::Data(kind), message, out);
         }
+        !self.has_closed
     }
 
     /// Sends a Ping that is due, or finds that the last ones had no answer.
