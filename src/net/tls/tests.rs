@@ -2,12 +2,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::slice::from_ref;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, ExtendedKeyUsagePurpose,
     IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber, date_time_ymd,
 };
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, HandshakeKind, ServerConfig};
 use tempfile::TempDir;
 use webpki::EndEntityCert;
@@ -204,6 +205,31 @@ fn a_session_is_resumed_after_a_restart_but_not_under_other_rules() {
     assert_eq!(kind(&server(from_ref(&revoking)).unwrap()), HandshakeKind::Resumed);
     let other = server_config(&[Identity::read(&revoking).unwrap()], Some(&TokenKey::new([8; 32]))).unwrap();
     assert_eq!(kind(&other), HandshakeKind::Full);
+}
+
+#[test]
+fn a_session_is_not_resumed_after_the_end_of_its_callers_certificate() {
+    let ca = Authority::new();
+    let own = TlsIdentity {
+        client_certificates: ClientCertificates::Optional,
+        client_ca: Some(ca.path("ca.pem")),
+        ..ca.certify(&["h"], |_| {})
+    };
+    let config = server(from_ref(&own)).unwrap();
+    let end = Duration::from_secs(UnixTime::now().as_secs() + 2);
+    let client = ca.client(Some(&ca.certify(&["caller"], |params| params.not_after = date_time_ymd(1970, 1, 1) + end)));
+    let begin = Instant::now();
+    let mut resumed = 0;
+    let fault = loop {
+        let (client, _, fault) = shake(&client, &config, "h");
+        resumed += u32::from(client.handshake_kind() == Some(HandshakeKind::Resumed));
+        if fault.is_some() {
+            break fault;
+        }
+        assert!(begin.elapsed() < Duration::from_secs(20), "resumed {resumed} times");
+    };
+    assert_eq!(fault, Some(Fault::Tls(StreamTlsFault::Expired)));
+    assert!(resumed > 0);
 }
 
 #[test]
